@@ -1,0 +1,1 @@
+//! Build, load, apply and watch an image without a registry.
