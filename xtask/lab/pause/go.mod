@@ -1,0 +1,3 @@
+module kdev/lab/pause
+
+go 1.24.0

@@ -1,0 +1,180 @@
+//! The bridge between the host and its nodes, and what guards it.
+
+use super::node::{NODES, Node};
+use super::paths::{HOST, SERVICES, state};
+use anyhow::Result;
+use std::fs;
+use std::path::Path;
+use xshell::{Shell, cmd};
+
+const BRIDGE: &str = "kdevlab0";
+/// The bridge of the lab's own docker.
+pub(crate) const DOCKER_BRIDGE: &str = "kdevlab-docker";
+const DOCKER_ADDRESS: &str = "10.213.78.1/24";
+const CHAIN: &str = "KDEV-LAB";
+const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
+
+pub(crate) fn exists() -> bool {
+    link_exists(BRIDGE)
+}
+
+/// Makes the bridge, opens it for its own traffic, and closes it to all else.
+pub(crate) fn create(sh: &Shell) -> Result<()> {
+    if exists() {
+        return Ok(());
+    }
+    let before = state("before");
+    fs::create_dir_all(&before)?;
+    fs::copy(FORWARDING, before.join("ip_forward"))?;
+    fs::write(before.join("filter"), filter_table(sh))?;
+    fs::write(FORWARDING, "1")?;
+    create_bridge(sh, BRIDGE, &format!("{HOST}/24"))?;
+    guard(sh)
+}
+
+/// docker sets the policy to drop; and nothing may leave the machine.
+fn guard(sh: &Shell) -> Result<()> {
+    cmd!(sh, "iptables -w -N {CHAIN}").quiet().run()?;
+    for bridge in [BRIDGE, DOCKER_BRIDGE] {
+        cmd!(
+            sh,
+            "iptables -w -A {CHAIN} -i {bridge} -o {bridge} -j ACCEPT"
+        )
+        .quiet()
+        .run()?;
+        cmd!(sh, "iptables -w -A {CHAIN} -i {bridge} -j REJECT")
+            .quiet()
+            .run()?;
+        cmd!(sh, "iptables -w -A {CHAIN} -o {bridge} -j REJECT")
+            .quiet()
+            .run()?;
+    }
+    cmd!(sh, "iptables -w -I FORWARD -j {CHAIN}")
+        .quiet()
+        .run()?;
+    Ok(())
+}
+
+pub(crate) fn create_docker_bridge(sh: &Shell) -> Result<()> {
+    if link_exists(DOCKER_BRIDGE) {
+        Ok(())
+    } else {
+        create_bridge(sh, DOCKER_BRIDGE, DOCKER_ADDRESS)
+    }
+}
+
+fn create_bridge(sh: &Shell, name: &str, address: &str) -> Result<()> {
+    cmd!(sh, "ip link add {name} type bridge").quiet().run()?;
+    cmd!(sh, "ip address add {address} dev {name}")
+        .quiet()
+        .run()?;
+    cmd!(sh, "ip link set {name} up").quiet().run()?;
+    Ok(())
+}
+
+/// Lays the cable between the bridge and a node's namespace.
+pub(crate) fn connect(sh: &Shell, node: &Node) -> Result<()> {
+    let (veth, address, pods) = (veth(node), node.address(), node.pods());
+    let Some(holder) = node.holder().map(|pid| pid.to_string()) else {
+        return Ok(());
+    };
+    cmd!(
+        sh,
+        "ip link add {veth} type veth peer name eth0 netns {holder}"
+    )
+    .quiet()
+    .run()?;
+    cmd!(sh, "ip link set {veth} master {BRIDGE} up")
+        .quiet()
+        .run()?;
+    cmd!(sh, "ip route replace {pods} via {address}")
+        .quiet()
+        .run()?;
+    if node.number == NODES[0].number {
+        // kube-proxy there answers for the host, too.
+        cmd!(sh, "ip route replace {SERVICES} via {address}")
+            .quiet()
+            .run()?;
+    }
+    let inside = &node.enter()?;
+    cmd!(
+        sh,
+        "nsenter {inside...} ip address add {address}/24 dev eth0"
+    )
+    .quiet()
+    .run()?;
+    cmd!(sh, "nsenter {inside...} ip link set eth0 up")
+        .quiet()
+        .run()?;
+    cmd!(sh, "nsenter {inside...} ip route add default via {HOST}")
+        .quiet()
+        .run()?;
+    for other in NODES.iter().filter(|other| other.number != node.number) {
+        let (pods, address) = (other.pods(), other.address());
+        cmd!(sh, "nsenter {inside...} ip route add {pods} via {address}")
+            .quiet()
+            .run()?;
+    }
+    Ok(())
+}
+
+/// Takes back all that was changed on the host.
+pub(crate) fn remove(sh: &Shell) -> Result<()> {
+    for link in NODES
+        .iter()
+        .map(veth)
+        .chain([BRIDGE.into(), DOCKER_BRIDGE.into()])
+    {
+        if link_exists(&link) {
+            cmd!(sh, "ip link delete {link}").quiet().run()?;
+        }
+    }
+    remove_guard(sh)?;
+    if let Ok(forwarding) = fs::read_to_string(state("before/ip_forward")) {
+        fs::write(FORWARDING, forwarding)?;
+    }
+    Ok(())
+}
+
+fn remove_guard(sh: &Shell) -> Result<()> {
+    if filter_table(sh).contains(CHAIN) {
+        for action in [&["-D", "FORWARD", "-j"][..], &["-F"], &["-X"]] {
+            let removed = cmd!(sh, "iptables -w {action...} {CHAIN}")
+                .quiet()
+                .ignore_stderr();
+            removed.ignore_status().run()?;
+        }
+    }
+    // An empty table that was not there before goes as well.
+    let before = fs::read_to_string(state("before/filter")).unwrap_or_else(|_| "kept".to_owned());
+    if before.is_empty() && is_empty(&filter_table(sh)) {
+        cmd!(sh, "iptables -w -X")
+            .quiet()
+            .ignore_stderr()
+            .ignore_status()
+            .run()?;
+    }
+    Ok(())
+}
+
+fn filter_table(sh: &Shell) -> String {
+    cmd!(sh, "iptables-save -t filter")
+        .quiet()
+        .ignore_stderr()
+        .read()
+        .unwrap_or_default()
+}
+
+fn is_empty(table: &str) -> bool {
+    table.lines().all(|line| {
+        !line.starts_with("-A") && (!line.starts_with(':') || line.contains(" ACCEPT "))
+    })
+}
+
+fn veth(node: &Node) -> String {
+    format!("kdevlab-n{}", node.number)
+}
+
+fn link_exists(name: &str) -> bool {
+    Path::new("/sys/class/net").join(name).exists()
+}

@@ -1,0 +1,93 @@
+//! The Debian packages that the lab stands on.
+
+use crate::term::{Advised, Slow};
+use anyhow::{Context, Result};
+use std::collections::HashSet;
+use xshell::{Shell, cmd};
+
+const PACKAGES: [&str; 19] = [
+    "busybox-static",
+    "conntrack",
+    "containerd",
+    "containernetworking-plugins",
+    "docker-registry",
+    "docker.io",
+    "etcd-server",
+    "ethtool",
+    "iproute2",
+    "iptables",
+    "mount",
+    "openssh-client",
+    "openssh-server",
+    "procps",
+    "runc",
+    "socat",
+    "sudo",
+    "util-linux",
+    "zstd",
+];
+
+/// Installs what is missing; asks nobody where nothing is.
+pub(crate) fn ensure(sh: &Shell) -> Result<()> {
+    let missing = missing(sh)?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if which::which("apt-get").is_err() {
+        let message = format!("the lab needs the Debian packages {}", missing.join(" "));
+        return Err(Advised::error(
+            message,
+            "run the lab on Debian 12 (there is no `apt-get` here)",
+        ));
+    }
+    let _slow = Slow::start(
+        "Installing",
+        &format!("{} (half a minute)", missing.join(" ")),
+    );
+    if install(sh, &missing).is_ok() {
+        return Ok(());
+    }
+    // The package lists of a new machine are empty or old.
+    cmd!(sh, "apt-get update")
+        .quiet()
+        .ignore_stdout()
+        .ignore_stderr()
+        .run()
+        .context("cannot fetch the package lists")?;
+    install(sh, &missing).context("cannot install the packages")
+}
+
+fn missing(sh: &Shell) -> Result<Vec<&'static str>> {
+    let format = "${Package} ${db:Status-Status}\n";
+    let listed = cmd!(sh, "dpkg-query --show --showformat {format}")
+        .args(PACKAGES)
+        .quiet()
+        .ignore_stderr()
+        .ignore_status()
+        .read()
+        .map_err(|_| Advised::error("there is no `dpkg-query` here", "run the lab on Debian 12"))?;
+    let installed: HashSet<_> = listed
+        .lines()
+        .filter_map(|line| line.strip_suffix(" installed"))
+        .collect();
+    Ok(PACKAGES
+        .into_iter()
+        .filter(|package| !installed.contains(package))
+        .collect())
+}
+
+/// Nothing that a package brings is started as a service: the lab starts its
+/// own, and runlevel 1 is how a Debian package is told so.
+fn install(sh: &Shell, packages: &[&str]) -> Result<()> {
+    cmd!(
+        sh,
+        "apt-get install --yes --no-install-recommends {packages...}"
+    )
+    .env("DEBIAN_FRONTEND", "noninteractive")
+    .env("RUNLEVEL", "1")
+    .quiet()
+    .ignore_stdout()
+    .ignore_stderr()
+    .run()?;
+    Ok(())
+}

@@ -1,0 +1,44 @@
+//! `lab shell`: a root shell within a node, or one command there.
+
+use super::{cgroup, node::NODES};
+use crate::term::Advised;
+use anyhow::Result;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+use xshell::{Shell, cmd};
+
+/// Joins the node's group first, so that `down` finds whatever is left behind.
+const JOIN: &str = r#"echo $$ > "$0"; exec "$@""#;
+/// A mount namespace is entered at its root.
+const HOME: &str = r#"cd /root; exec "$@""#;
+
+pub(crate) fn enter(sh: &Shell, name: &str, command: &[String]) -> Result<ExitCode> {
+    let Some(node) = NODES.iter().find(|node| node.name == name) else {
+        let names = NODES.map(|node| format!("`{}`", node.name)).join(" and ");
+        return Err(Advised::error(
+            format!("there is no node `{name}`"),
+            format!("the nodes are {names}"),
+        ));
+    };
+    if node.holder().is_none() {
+        return Err(Advised::error(
+            format!("{name} does not run"),
+            "start it with `cargo xtask lab up`",
+        ));
+    }
+    let (enter, procs) = (node.enter()?, cgroup::procs(&node.group()));
+    let shell = ["bash".to_owned(), "-l".to_owned()];
+    let command = if command.is_empty() { &shell } else { command };
+    let mut command: Command = cmd!(
+        sh,
+        "sh -c {JOIN} {procs} nsenter {enter...} sh -c {HOME} sh {command...}"
+    )
+    .env("HOME", "/root")
+    .env(
+        "PATH",
+        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    )
+    .into();
+    // Only comes back where it failed.
+    Err(command.exec().into())
+}

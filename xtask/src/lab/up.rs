@@ -1,0 +1,64 @@
+//! `lab up`: from whatever there is to a whole lab.
+
+use super::node::NODES;
+use super::{Lab, cache, cgroup, control_plane, docker, down, kubelet, network};
+use super::{packages, registry, state, status};
+use crate::term;
+use anyhow::{Result, anyhow};
+use std::thread::{self, ScopedJoinHandle};
+use xshell::Shell;
+
+/// Starts what does not run, and returns when a pod would.
+pub(crate) fn up(sh: &Shell) -> Result<Lab> {
+    state::check_host()?;
+    packages::ensure(sh)?;
+    let _lock = state::lock()?;
+    let tools = cache::ensure(sh)?;
+    if !(state::is_usable(&tools) && status::is_healthy(sh)) {
+        if !state::is_usable(&tools) {
+            down::sweep(sh)?;
+            state::create(sh, &tools)?;
+        }
+        start(sh)?;
+    }
+    term::status(
+        "Ready",
+        "kdev-lab: 2 nodes; for its variables: eval \"$(cargo xtask lab env)\"",
+    );
+    Ok(state::lab())
+}
+
+/// Parts that do not need each other start at the same time.
+fn start(sh: &Shell) -> Result<()> {
+    cgroup::create("host")?;
+    network::create(sh)?;
+    thread::scope(|scope| {
+        let mut parts = vec![scope.spawn(control_plane::start), scope.spawn(beside)];
+        parts.extend(NODES.iter().map(|node| scope.spawn(|| node.start())));
+        join(parts)
+    })?;
+    thread::scope(|scope| {
+        join(
+            NODES
+                .iter()
+                .map(|node| scope.spawn(|| kubelet::start(node)))
+                .collect(),
+        )
+    })?;
+    control_plane::settled(sh)
+}
+
+/// What lies beside the cluster.
+fn beside() -> Result<()> {
+    let sh = Shell::new()?;
+    registry::start(&sh)?;
+    docker::start(&sh)
+}
+
+/// The first failure is the one to tell.
+fn join(parts: Vec<ScopedJoinHandle<'_, Result<()>>>) -> Result<()> {
+    let outcomes: Vec<_> = parts.into_iter().map(ScopedJoinHandle::join).collect();
+    outcomes.into_iter().try_for_each(|outcome| {
+        outcome.unwrap_or_else(|_| Err(anyhow!("a part of the start has panicked")))
+    })
+}
