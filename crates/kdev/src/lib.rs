@@ -1,1 +1,51 @@
-//! Build, load, apply and watch an image without a registry.
+//! Build, load, apply and watch a container image on a Kubernetes cluster
+//! without a registry.
+//!
+//! [`up`] does all of it; it is what `cargo kdev up` calls, and what a team's
+//! own xtask may call:
+//!
+//! ```no_run
+//! use kdev::{Cx, Request};
+//!
+//! let print = |event| eprintln!("{event:?}");
+//! kdev::up(&Cx::new(&print), &Request::default())?;
+//! # Ok::<(), kdev::Error>(())
+//! ```
+//!
+//! The library never prints, exits, or reads its process's arguments and
+//! environment; its children inherit the environment, as they would from a
+//! shell. Each stage's result is the next one's input, so that nothing can be
+//! applied before it is proven to be on the nodes.
+
+mod apply;
+mod archive;
+mod build;
+mod cluster;
+mod cmd;
+mod config;
+mod cx;
+mod docker;
+mod error;
+mod event;
+mod image;
+mod load;
+mod manifest;
+mod node;
+mod placement;
+mod project;
+mod rollout;
+mod ssh;
+mod tool;
+mod up;
+mod yaml;
+
+pub use cluster::Target;
+pub use cmd::{Failure, Outcome};
+pub use config::{Layer, NodeSettings, PullPolicy};
+pub use cx::{BuildOutput, Cx, Interrupt};
+pub use error::{Error, ExitCode, Reason, Result};
+pub use event::{Event, VERSION};
+pub use image::{Name, Reference, ReferenceError};
+pub use node::{Fault, NodeError};
+pub use project::Selection;
+pub use up::{Request, up};

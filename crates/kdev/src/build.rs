@@ -1,0 +1,113 @@
+//! Builds the image: `cargo build` where that is asked for, then `docker
+//! build`, both with their output shown while they run.
+
+use std::fs;
+use std::time::Instant;
+
+use xshell::{Cmd, Shell, cmd};
+
+use crate::cmd::Task;
+use crate::config::Config;
+use crate::cx::Cx;
+use crate::docker::Docker;
+use crate::error::{Error, ExitCode, Result};
+use crate::event::Event;
+use crate::image::Reference;
+use crate::tool::CARGO;
+
+/// An image that docker has, known by its content.
+#[derive(Clone, Debug)]
+pub(crate) struct BuiltImage {
+    /// Its name with the tag that stands for its content.
+    pub(crate) reference: Reference,
+    /// Digest of its configuration.
+    pub(crate) config_digest: String,
+    /// Operating system and architecture, as `linux/amd64`.
+    pub(crate) platform: String,
+    /// Bytes, uncompressed.
+    pub(crate) size: u64,
+}
+
+/// Builds, identifies and tags the image. A dry run only shows how.
+pub(crate) fn build(cx: &Cx, docker: &Docker, config: &Config) -> Result<BuiltImage> {
+    let begun = Instant::now();
+    cargo_build(cx, config)?;
+    let iid = tempfile::NamedTempFile::new()
+        .map_err(|source| Error::File { what: "write", path: "a temporary file".into(), source })?;
+    let sh = cx.shell()?;
+    let image = config.image.familiar();
+    let task = Task::new(docker_build(&sh, docker, config).arg("--iidfile").arg(iid.path()).arg(&config.context));
+    // By hand nobody would ask for the file, so it is not shown.
+    let command = Task::new(docker_build(&sh, docker, config).arg(&config.context)).to_string();
+    if cx.is_dry_run() {
+        return Ok(unbuilt(cx, config, command));
+    }
+    cx.emit(Event::Building { what: image.clone(), command });
+    live(cx, task, "docker", image)?;
+    let id = fs::read_to_string(iid.path())
+        .map_err(|source| Error::File { what: "read", path: iid.path().into(), source })?;
+    let inspected = docker.inspect(cx, id.trim())?;
+    let config_digest = docker.config_digest(cx, &inspected)?;
+    let built = BuiltImage {
+        reference: config.image.with_content_tag(&config_digest),
+        platform: format!("{}/{}", inspected.os, inspected.architecture),
+        config_digest,
+        size: inspected.size,
+    };
+    docker.tag(cx, &inspected.id, &built.reference)?;
+    cx.emit(Event::Built {
+        image: built.reference.familiar(),
+        config_digest: built.config_digest.clone(),
+        took: begun.elapsed(),
+    });
+    Ok(built)
+}
+
+/// The image as a dry run speaks of it: its content is not known.
+fn unbuilt(cx: &Cx, config: &Config, command: String) -> BuiltImage {
+    let reference = config.image.with_content_tag("<digest>");
+    cx.emit(Event::WouldRun { command });
+    let tag = format!("docker tag {} '{}'", config.image.familiar(), reference.familiar());
+    cx.emit(Event::WouldRun { command: tag });
+    BuiltImage { reference, config_digest: String::new(), platform: String::new(), size: 0 }
+}
+
+fn cargo_build(cx: &Cx, config: &Config) -> Result<()> {
+    let Some(args) = &config.cargo_build else { return Ok(()) };
+    let (cargo, package) = (CARGO.find()?, &config.package);
+    let sh = cx.shell()?;
+    // In the package's folder, so that its `.cargo/config.toml` counts.
+    sh.change_dir(&config.dir);
+    let task = Task::new(cmd!(sh, "{cargo} build --package {package} {args...}")).show_dir();
+    let command = task.to_string();
+    if cx.is_dry_run() {
+        cx.emit(Event::WouldRun { command });
+        return Ok(());
+    }
+    cx.emit(Event::Building { what: package.clone(), command });
+    live(cx, task, "cargo", package.clone())
+}
+
+fn docker_build<'a>(sh: &'a Shell, docker: &Docker, config: &Config) -> Cmd<'a> {
+    // With attestations an image becomes an index, and each build a new one.
+    let mut cmd = docker.cmd(sh).env("BUILDX_NO_DEFAULT_ATTESTATIONS", "1");
+    cmd = cmd.args(["build", "--tag", &config.image.familiar(), "--file"]).arg(&config.dockerfile);
+    if let Some(target) = &config.target {
+        cmd = cmd.args(["--target", target]);
+    }
+    for (name, value) in &config.build_args {
+        cmd = cmd.arg("--build-arg").arg(format!("{name}={value}"));
+    }
+    cmd
+}
+
+fn live(cx: &Cx, task: Task, tool: &'static str, what: String) -> Result<()> {
+    task.live(cx, tool).map_err(|failure| {
+        Error::from_failure(failure, |source| match &source.outcome {
+            crate::cmd::Outcome::NotStarted(_) => {
+                Error::Tool { what: format!("run `{tool}`"), source, code: ExitCode::Tool }
+            }
+            _ => Error::Build { what, source },
+        })
+    })
+}

@@ -1,0 +1,328 @@
+//! The cluster, through kubectl: which context, may it be changed, which
+//! nodes it has.
+//!
+//! Context, kubeconfig and namespace are resolved once and stand on every
+//! call, so that a `kubectl config use-context` in another window changes
+//! nothing here.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use xshell::{Cmd, Shell, cmd};
+
+use crate::cmd::{Failure, Task};
+use crate::config::Config;
+use crate::cx::Cx;
+use crate::error::{Error, Reason, Result};
+
+/// How long one request to the API may take.
+const REQUEST: &str = "--request-timeout=15s";
+/// How long one kubectl may take, retries and all.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Contexts that local products make; these may be changed unasked.
+const LOCAL: [&str; 2] = ["minikube", "docker-desktop"];
+const LOCAL_PREFIXES: [&str; 2] = ["kind-", "k3d-"];
+
+/// Which context the user named, if any.
+#[derive(Clone, Debug, Default)]
+pub struct Target {
+    /// Name of a context. Naming it is consent to change it.
+    pub context: Option<String>,
+    /// The kubeconfig to use instead of kubectl's own choice.
+    pub kubeconfig: Option<PathBuf>,
+}
+
+/// A cluster that may be changed.
+#[derive(Clone, Debug)]
+pub(crate) struct Cluster {
+    kubectl: PathBuf,
+    kubeconfig: Option<PathBuf>,
+    /// The context's name.
+    pub(crate) context: String,
+    /// The namespace of everything that is not told otherwise.
+    pub(crate) namespace: String,
+}
+
+/// A node as the cluster lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Node {
+    pub(crate) name: String,
+    pub(crate) labels: std::collections::BTreeMap<String, String>,
+    pub(crate) address: Option<String>,
+    pub(crate) taints: Vec<Taint>,
+    pub(crate) info: NodeInfo,
+}
+
+/// `status.nodeInfo` of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct NodeInfo {
+    #[serde(rename = "machineID")]
+    pub(crate) machine_id: String,
+    #[serde(rename = "bootID")]
+    pub(crate) boot_id: String,
+    pub(crate) operating_system: String,
+    pub(crate) architecture: String,
+    pub(crate) container_runtime_version: String,
+}
+
+/// A taint of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Taint {
+    pub(crate) key: String,
+    #[serde(default)]
+    pub(crate) value: String,
+    pub(crate) effect: String,
+}
+
+impl NodeInfo {
+    /// As an image's platform is written.
+    pub(crate) fn platform(&self) -> String {
+        format!("{}/{}", self.operating_system, self.architecture)
+    }
+}
+
+impl Cluster {
+    /// Finds the context and makes sure that it may be changed. Asks the
+    /// kubeconfig only, not the cluster.
+    pub(crate) fn select(cx: &Cx, kubectl: PathBuf, target: &Target, config: &Config) -> Result<Self> {
+        let mut cluster = Self {
+            kubectl,
+            kubeconfig: target.kubeconfig.clone(),
+            context: String::new(),
+            namespace: String::new(),
+        };
+        let view: View = cluster.view(cx)?;
+        let named = target.context.clone().filter(|name| !name.is_empty());
+        let consent = named.is_some();
+        let context = named.or(view.current()).ok_or(Error::NoContext)?;
+        let Some(entry) = view.contexts().into_iter().find(|c| c.name == context) else {
+            let known = view.contexts().into_iter().map(|c| c.name).collect();
+            return Err(Error::UnknownContext { context, known });
+        };
+        if !consent && !config.contexts.contains(&context) && !is_local(&context) {
+            ask(cx, &context, &view.server(&entry.context.cluster))?;
+        }
+        cluster.context = context;
+        cluster.namespace = config
+            .namespace
+            .clone()
+            .or(entry.context.namespace.filter(|n| !n.is_empty()))
+            .unwrap_or_else(|| "default".to_owned());
+        Ok(cluster)
+    }
+
+    /// All nodes, as the API lists them.
+    pub(crate) fn nodes(&self, cx: &Cx) -> Result<Vec<Node>> {
+        let sh = cx.shell()?;
+        let cmd = self.cmd(&sh).args(["get", "nodes", "--output=json"]);
+        let list: NodeList = self.json(cx, cmd, "list its nodes")?;
+        Ok(list.items.into_iter().map(Node::from).collect())
+    }
+
+    /// kubectl with context, namespace and kubeconfig; the verb follows.
+    pub(crate) fn cmd<'a>(&self, sh: &'a Shell) -> Cmd<'a> {
+        let (context, namespace) = (&self.context, &self.namespace);
+        self.bare(sh).args(["--context", context, "--namespace", namespace, REQUEST])
+    }
+
+    /// Runs a kubectl that answers in JSON.
+    pub(crate) fn json<T: DeserializeOwned>(&self, cx: &Cx, cmd: Cmd, what: &str) -> Result<T> {
+        let output = Task::new(cmd).limit(PATIENCE).read(cx).map_err(|f| self.failed(f, what))?;
+        serde_json::from_slice(&output.stdout)
+            .map_err(|e| Error::Answer { tool: "kubectl", reason: Reason(e.to_string()) })
+    }
+
+    /// The error for a kubectl that failed: unreachable, or refused.
+    pub(crate) fn failed(&self, failure: Failure, what: &str) -> Error {
+        let context = self.context.clone();
+        Error::from_failure(failure, |source| {
+            if is_unreachable(&source) {
+                Error::ClusterUnreachable { context, source }
+            } else {
+                Error::Refused { context, what: what.to_owned(), source }
+            }
+        })
+    }
+
+    fn bare<'a>(&self, sh: &'a Shell) -> Cmd<'a> {
+        let kubectl = &self.kubectl;
+        let cmd = cmd!(sh, "{kubectl}");
+        match &self.kubeconfig {
+            Some(path) => cmd.arg("--kubeconfig").arg(path),
+            None => cmd,
+        }
+    }
+
+    fn view(&self, cx: &Cx) -> Result<View> {
+        let sh = cx.shell()?;
+        let cmd = self.bare(&sh).args(["config", "view", "--output=json"]);
+        self.json(cx, cmd, "show its kubeconfig")
+    }
+}
+
+/// `kubectl config view`; lists are null where they are empty.
+#[derive(Deserialize)]
+struct View {
+    contexts: Option<Vec<ContextEntry>>,
+    clusters: Option<Vec<ClusterEntry>>,
+    #[serde(rename = "current-context", default)]
+    current_context: String,
+}
+
+#[derive(Clone, Deserialize)]
+struct ContextEntry {
+    name: String,
+    context: ContextBody,
+}
+
+#[derive(Clone, Deserialize)]
+struct ContextBody {
+    cluster: String,
+    namespace: Option<String>,
+}
+
+#[derive(Clone, Deserialize)]
+struct ClusterEntry {
+    name: String,
+    cluster: ClusterBody,
+}
+
+#[derive(Clone, Deserialize)]
+struct ClusterBody {
+    #[serde(default)]
+    server: String,
+}
+
+impl View {
+    fn current(&self) -> Option<String> {
+        Some(self.current_context.clone()).filter(|name| !name.is_empty())
+    }
+
+    fn contexts(&self) -> Vec<ContextEntry> {
+        self.contexts.clone().unwrap_or_default()
+    }
+
+    fn server(&self, cluster: &str) -> String {
+        let found = self.clusters.iter().flatten().find(|c| c.name == cluster);
+        found.map_or_else(|| "unknown".to_owned(), |c| c.cluster.server.clone())
+    }
+}
+
+fn is_local(context: &str) -> bool {
+    LOCAL.contains(&context) || LOCAL_PREFIXES.iter().any(|prefix| context.starts_with(prefix))
+}
+
+fn ask(cx: &Cx, context: &str, server: &str) -> Result<()> {
+    let question = format!("change the context `{context}` (server {server})?");
+    match cx.ask(&question) {
+        Some(true) => Ok(()),
+        _ => Err(Error::ContextNotAllowed { context: context.to_owned(), server: server.to_owned() }),
+    }
+}
+
+/// Whether the API server was never reached, by what client-go prints then.
+fn is_unreachable(failure: &Failure) -> bool {
+    const SIGNS: [&str; 9] = [
+        "Unable to connect to the server",
+        "was refused - did you specify the right host or port",
+        "connection refused",
+        "no such host",
+        "i/o timeout",
+        "TLS handshake timeout",
+        "context deadline exceeded",
+        "no route to host",
+        "network is unreachable",
+    ];
+    SIGNS.iter().any(|sign| failure.stderr.contains(sign))
+        || matches!(failure.outcome, crate::cmd::Outcome::TimedOut(_))
+}
+
+#[derive(Deserialize)]
+struct NodeList {
+    items: Vec<NodeItem>,
+}
+
+#[derive(Deserialize)]
+struct NodeItem {
+    metadata: NodeMetadata,
+    #[serde(default)]
+    spec: NodeSpec,
+    #[serde(default)]
+    status: NodeStatus,
+}
+
+#[derive(Deserialize)]
+struct NodeMetadata {
+    name: String,
+    #[serde(default)]
+    labels: std::collections::BTreeMap<String, String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct NodeSpec {
+    taints: Vec<Taint>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct NodeStatus {
+    addresses: Vec<Address>,
+    node_info: NodeInfo,
+}
+
+#[derive(Deserialize)]
+struct Address {
+    #[serde(rename = "type")]
+    kind: String,
+    address: String,
+}
+
+impl From<NodeItem> for Node {
+    fn from(item: NodeItem) -> Self {
+        let of_kind = |kind: &str| {
+            let found = item.status.addresses.iter().find(|a| a.kind == kind);
+            found.map(|a| a.address.clone())
+        };
+        Self {
+            address: of_kind("InternalIP").or_else(|| of_kind("ExternalIP")).or_else(|| of_kind("Hostname")),
+            name: item.metadata.name,
+            labels: item.metadata.labels,
+            taints: item.spec.taints,
+            info: item.status.node_info,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_contexts_of_local_products_are_local() {
+        for name in ["kind-a", "k3d-b", "minikube", "docker-desktop"] {
+            assert!(is_local(name), "{name}");
+        }
+        for name in ["kind", "prod", "my-kind-a", "minikube-prod", ""] {
+            assert!(!is_local(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_node_is_read_as_the_api_writes_it() {
+        let json = r#"{"items":[{"metadata":{"name":"n","labels":{"a":"b"}},
+            "spec":{"taints":[{"key":"k","effect":"NoSchedule"}]},
+            "status":{"addresses":[{"type":"Hostname","address":"h"},{"type":"InternalIP","address":"10.0.0.1"}],
+            "nodeInfo":{"machineID":"m","bootID":"b","operatingSystem":"linux","architecture":"arm64",
+            "containerRuntimeVersion":"containerd://1.6.20"}}}]}"#;
+        let list: NodeList = serde_json::from_str(json).unwrap();
+        let node = Node::from(list.items.into_iter().next().unwrap());
+        assert_eq!(node.address.as_deref(), Some("10.0.0.1"));
+        assert_eq!(node.info.platform(), "linux/arm64");
+        assert_eq!((node.info.machine_id.as_str(), node.info.boot_id.as_str()), ("m", "b"));
+        assert_eq!(node.taints.len(), 1);
+    }
+}

@@ -1,0 +1,130 @@
+//! What every stage gets first: where events go, what stops the work, and
+//! whether anything may be changed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use xshell::Shell;
+
+use crate::error::{Error, Result};
+use crate::event::Event;
+
+/// The surroundings of one run. The library neither prints nor reads its
+/// process's arguments and environment: all that comes through here and
+/// through [`crate::config::Layer`].
+pub struct Cx<'a> {
+    events: &'a (dyn Fn(Event) + Sync),
+    ask: Option<&'a (dyn Fn(&str) -> bool + Sync)>,
+    interrupt: Interrupt,
+    build_output: BuildOutput,
+    dry_run: bool,
+}
+
+/// Where the output of `cargo build` and `docker build` goes while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BuildOutput {
+    /// Straight to the process's standard error: colours and bars stay.
+    Stderr,
+    /// Each line becomes an [`Event::ToolOutput`].
+    Events,
+}
+
+impl<'a> Cx<'a> {
+    /// Surroundings in which nothing interrupts, and nobody can be asked.
+    pub fn new(events: &'a (dyn Fn(Event) + Sync)) -> Self {
+        Self {
+            events,
+            ask: None,
+            interrupt: Interrupt::never(),
+            build_output: BuildOutput::Events,
+            dry_run: false,
+        }
+    }
+
+    /// Stops all work as soon as `interrupt` is raised.
+    #[must_use]
+    pub fn interrupted_by(mut self, interrupt: Interrupt) -> Self {
+        self.interrupt = interrupt;
+        self
+    }
+
+    /// Says who answers a question with yes or no.
+    #[must_use]
+    pub fn asking(mut self, ask: &'a (dyn Fn(&str) -> bool + Sync)) -> Self {
+        self.ask = Some(ask);
+        self
+    }
+
+    /// Says where the output of builds goes.
+    #[must_use]
+    pub fn build_output(mut self, to: BuildOutput) -> Self {
+        self.build_output = to;
+        self
+    }
+
+    /// With true, commands that would change something are only shown.
+    #[must_use]
+    pub fn dry_run(mut self, dry_run: bool) -> Self {
+        self.dry_run = dry_run;
+        self
+    }
+
+    pub(crate) fn emit(&self, event: Event) {
+        (self.events)(event);
+    }
+
+    pub(crate) fn interrupt(&self) -> &Interrupt {
+        &self.interrupt
+    }
+
+    pub(crate) fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+
+    pub(crate) fn where_builds_print(&self) -> BuildOutput {
+        self.build_output
+    }
+
+    /// The answer to a yes-or-no question; `None` where nobody can be asked.
+    pub(crate) fn ask(&self, question: &str) -> Option<bool> {
+        self.ask.map(|ask| ask(question))
+    }
+
+    /// A shell to compose commands with. It holds cells, so each thread takes
+    /// its own.
+    pub(crate) fn shell(&self) -> Result<Shell> {
+        Shell::new().map_err(|e| Error::CurrentDir { reason: e.to_string() })
+    }
+}
+
+/// A flag that stops all work once it is raised. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// One that nothing raises but [`Interrupt::raise`].
+    pub fn never() -> Self {
+        Self(Arc::new(AtomicBool::new(false)))
+    }
+
+    /// One that Ctrl-C, SIGTERM and SIGHUP raise. A process may ask for it
+    /// once.
+    pub fn on_signals() -> Self {
+        let interrupt = Self::never();
+        let raised = interrupt.clone();
+        // It fails only if the process has a handler already: then that one
+        // decides, as it did before.
+        let _ = ctrlc::set_handler(move || raised.raise());
+        interrupt
+    }
+
+    /// Stops all work that holds this flag.
+    pub fn raise(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether work should stop.
+    pub fn is_raised(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}

@@ -1,0 +1,163 @@
+//! Docker: its daemon, its images, its archives.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use xshell::{Cmd, Shell, cmd};
+
+use crate::archive;
+use crate::build::BuiltImage;
+use crate::cmd::{Failure, Task};
+use crate::cx::Cx;
+use crate::error::{Error, ExitCode, Reason, Result};
+use crate::image::Reference;
+use crate::tool::{self, PATIENCE, major_minor};
+
+/// The docker that was found.
+#[derive(Clone, Debug)]
+pub(crate) struct Docker {
+    path: PathBuf,
+    /// Whether image IDs are digests of manifests, as in the containerd image
+    /// store, and not of configurations.
+    containerd_store: bool,
+    /// Whether `docker save` knows `--platform`.
+    saves_platform: bool,
+}
+
+/// What docker says of an image.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Inspected {
+    pub(crate) id: String,
+    pub(crate) os: String,
+    pub(crate) architecture: String,
+    #[serde(default)]
+    pub(crate) size: u64,
+}
+
+impl Docker {
+    /// Finds the client, and asks its daemon.
+    pub(crate) fn find(cx: &Cx) -> Result<Self> {
+        let path = tool::DOCKER.find()?;
+        let sh = cx.shell()?;
+        let format = "{{json .}}";
+        let task = Task::new(cmd!(sh, "{path} version --format {format}")).limit(PATIENCE);
+        let shown = task.to_string();
+        let output = task.output(cx).map_err(|f| Error::from_failure(f, Error::DockerDown))?;
+        let version: Version = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        if let Some(client) = &version.client {
+            tool::DOCKER.check(&client.version)?;
+        }
+        let Some(server) = version.server else {
+            return Err(Error::DockerDown(Failure::of(shown, output)));
+        };
+        tool::DOCKER.check(&server.version)?;
+        // The containerd store came with 24; the flag with client 28 and API 1.48.
+        let containerd_store = major_minor(&server.version) >= (24, 0) && uses_containerd(cx, &path)?;
+        let saves_platform = major_minor(&server.api_version) >= (1, 48)
+            && version.client.is_some_and(|client| major_minor(&client.version) >= (28, 0));
+        Ok(Self { path, containerd_store, saves_platform })
+    }
+
+    /// docker itself; the verb follows.
+    pub(crate) fn cmd<'a>(&self, sh: &'a Shell) -> Cmd<'a> {
+        let path = &self.path;
+        cmd!(sh, "{path}")
+    }
+
+    /// What docker knows of an image.
+    pub(crate) fn inspect(&self, cx: &Cx, image: &str) -> Result<Inspected> {
+        let sh = cx.shell()?;
+        let task = Task::new(self.cmd(&sh).args(["image", "inspect", "--", image])).limit(PATIENCE);
+        let output = task.read(cx).map_err(|f| failed(f, format!("inspect the image `{image}`")))?;
+        let images: Vec<Inspected> = serde_json::from_slice(&output.stdout).map_err(answer)?;
+        images.into_iter().next().ok_or_else(|| answer("no image"))
+    }
+
+    /// The digest of an image's configuration, by which every runtime knows
+    /// it. The classic store takes it for the image's ID; in the containerd
+    /// store only the archive tells.
+    pub(crate) fn config_digest(&self, cx: &Cx, inspected: &Inspected) -> Result<String> {
+        if !self.containerd_store {
+            return Ok(inspected.id.clone());
+        }
+        let platform = format!("{}/{}", inspected.os, inspected.architecture);
+        let sh = cx.shell()?;
+        let task = Task::new(self.save_cmd(&sh, &inspected.id, &platform));
+        let output = task.read_with(cx, |archive| archive::config_digest(archive, &platform));
+        let found = output.map_err(|f| failed(f, "read the image's configuration".to_owned()))?;
+        found.map_err(answer)
+    }
+
+    /// Gives the image the name by which it will be saved.
+    pub(crate) fn tag(&self, cx: &Cx, id: &str, reference: &Reference) -> Result<()> {
+        let sh = cx.shell()?;
+        let name = reference.familiar();
+        let task = Task::new(self.cmd(&sh).args(["tag", id, &name])).limit(PATIENCE);
+        task.read(cx).map_err(|f| failed(f, format!("tag the image `{name}`")))?;
+        Ok(())
+    }
+
+    /// The archive of an image, on stdout.
+    pub(crate) fn save(&self, cx: &Cx, image: &BuiltImage) -> Result<Task> {
+        let sh = cx.shell()?;
+        Ok(Task::new(self.save_cmd(&sh, &image.reference.familiar(), &image.platform)))
+    }
+
+    /// Takes away the tags of earlier builds; the images themselves stay for
+    /// docker's own `prune`, and parents for its build cache.
+    pub(crate) fn untag_others(&self, cx: &Cx, current: &Reference) -> Result<()> {
+        let sh = cx.shell()?;
+        let (name, format) = (current.name().familiar(), "{{.Repository}}:{{.Tag}}");
+        let list = self.cmd(&sh).args(["image", "ls", "--format", format, &name]);
+        let output = Task::new(list).limit(PATIENCE).read(cx);
+        let listed = output.map_err(|f| failed(f, format!("list the images `{name}`")))?.text();
+        let ours = format!("{name}:kdev-");
+        let current = current.familiar();
+        let old: Vec<&str> =
+            listed.lines().filter(|tag| tag.starts_with(&ours) && *tag != current).collect();
+        if !old.is_empty() {
+            // A tag that a container still needs stays, and that is right.
+            let remove = self.cmd(&sh).args(["image", "rm", "--no-prune"]).args(old);
+            let _ = Task::new(remove).limit(PATIENCE).output(cx);
+        }
+        Ok(())
+    }
+
+    fn save_cmd<'a>(&self, sh: &'a Shell, image: &str, platform: &str) -> Cmd<'a> {
+        let cmd = self.cmd(sh).arg("save");
+        let cmd = if self.saves_platform { cmd.args(["--platform", platform]) } else { cmd };
+        cmd.arg(image)
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Version {
+    client: Option<Side>,
+    server: Option<Side>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Side {
+    version: String,
+    #[serde(default)]
+    api_version: String,
+}
+
+fn uses_containerd(cx: &Cx, docker: &Path) -> Result<bool> {
+    let sh = cx.shell()?;
+    let format = "{{json .DriverStatus}}";
+    let task = Task::new(cmd!(sh, "{docker} info --format {format}")).limit(PATIENCE);
+    let output = task.read(cx).map_err(|f| Error::from_failure(f, Error::DockerDown))?;
+    Ok(output.text().contains("io.containerd.snapshotter"))
+}
+
+fn failed(failure: Failure, what: String) -> Error {
+    Error::from_failure(failure, |source| Error::Tool { what, source, code: ExitCode::Tool })
+}
+
+fn answer(reason: impl ToString) -> Error {
+    Error::Answer { tool: "docker", reason: Reason(reason.to_string()) }
+}

@@ -1,0 +1,456 @@
+//! All that may fail: data and words, each with an exit code and one action
+//! that helps.
+//!
+//! `Display` says what failed; `source` leads on to the cause. The words fit
+//! after `error: `, `caused by: ` and `help: `.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::cmd::{Failure, Outcome};
+use crate::image::ReferenceError;
+use crate::node::NodeError;
+
+/// The result of a stage.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Ctrl-C, SIGTERM or SIGHUP.
+    #[error("interrupted")]
+    Interrupted,
+    /// The current folder has gone or may not be read.
+    #[error("cannot use the current folder: {reason}")]
+    CurrentDir {
+        /// The operating system's words.
+        reason: String,
+    },
+    /// A file could not be read or written.
+    #[error("cannot {what} `{}`", path.display())]
+    File {
+        /// A verb: read, write.
+        what: &'static str,
+        /// Which file or folder.
+        path: PathBuf,
+        /// The operating system's words.
+        #[source]
+        source: std::io::Error,
+    },
+
+    /// `cargo metadata` failed.
+    #[error("cannot read the cargo project")]
+    Metadata(#[source] Failure),
+    /// No package, or several, could be meant.
+    #[error("cannot tell which package is meant: {reason}")]
+    WhichPackage {
+        /// What was found.
+        reason: String,
+    },
+    /// A key that kdev does not know.
+    #[error("unknown key `{key}` in {place}")]
+    UnknownKey {
+        /// The key, with the tables around it.
+        key: String,
+        /// The file and table.
+        place: String,
+        /// The known key that looks most like it.
+        nearest: Option<String>,
+    },
+    /// A value that cannot be used.
+    #[error("invalid value for `{key}` in {place}")]
+    BadValue {
+        /// The key, with the tables around it.
+        key: String,
+        /// The file and table, the variable or the flag.
+        place: String,
+        /// What is wrong with it.
+        #[source]
+        reason: Reason,
+    },
+    /// The image's name breaks the grammar of references.
+    #[error("cannot use the image's name")]
+    ImageName(#[source] ReferenceError),
+    /// There is no Dockerfile.
+    #[error("no Dockerfile at `{}`", path.display())]
+    NoDockerfile {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// No file matches the configured manifests.
+    #[error("no Kubernetes manifest matches {}", list(patterns))]
+    NoManifest {
+        /// What was looked for.
+        patterns: Vec<String>,
+    },
+    /// The manifests name other images only.
+    #[error("no container in {} runs the image `{image}`", list(files))]
+    ImageUnused {
+        /// The image of this project.
+        image: String,
+        /// The manifests that were read.
+        files: Vec<String>,
+        /// The images that they name.
+        found: Vec<String>,
+    },
+    /// A manifest that cannot be edited with certainty.
+    #[error("cannot edit `{}`, line {line}, column {column}", path.display())]
+    Manifest {
+        /// Which file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+        /// What is wrong there.
+        #[source]
+        reason: Reason,
+    },
+
+    /// A program is not on PATH.
+    #[error("`{tool}` is not installed, or not on PATH")]
+    ToolMissing {
+        /// Which program.
+        tool: &'static str,
+        /// How to get it.
+        cure: &'static str,
+    },
+    /// A program is too old.
+    #[error("`{tool}` {found} is too old: kdev needs {needed} or newer")]
+    ToolOld {
+        /// Which program.
+        tool: &'static str,
+        /// The version that was found.
+        found: String,
+        /// The oldest version that will do.
+        needed: &'static str,
+        /// How to get a newer one.
+        cure: &'static str,
+    },
+    /// The docker daemon does not answer.
+    #[error("the docker daemon does not answer")]
+    DockerDown(#[source] Failure),
+    /// A program ran, and failed.
+    #[error("cannot {what}")]
+    Tool {
+        /// A verb phrase.
+        what: String,
+        /// Its own words.
+        #[source]
+        source: Failure,
+        /// Which stage it belongs to.
+        code: ExitCode,
+    },
+    /// A program's answer is not what it documents.
+    #[error("cannot understand what `{tool}` answered")]
+    Answer {
+        /// Which program.
+        tool: &'static str,
+        /// What is wrong with it.
+        #[source]
+        reason: Reason,
+    },
+
+    /// `cargo build` or `docker build` failed; its words were shown.
+    #[error("cannot build `{what}`")]
+    Build {
+        /// The image or the package.
+        what: String,
+        /// How it ended.
+        #[source]
+        source: Failure,
+    },
+
+    /// No context was named, and none is current.
+    #[error("no kube context is selected")]
+    NoContext,
+    /// The context does not exist.
+    #[error("no kube context is named `{context}`")]
+    UnknownContext {
+        /// The name.
+        context: String,
+        /// Those that exist.
+        known: Vec<String>,
+    },
+    /// The context may not be changed.
+    #[error("kdev may not change the context `{context}` (server {server})")]
+    ContextNotAllowed {
+        /// The name.
+        context: String,
+        /// The API server's address.
+        server: String,
+    },
+    /// The cluster does not answer.
+    #[error("the cluster of context `{context}` does not answer")]
+    ClusterUnreachable {
+        /// The context.
+        context: String,
+        /// kubectl's words.
+        #[source]
+        source: Failure,
+    },
+    /// The API refused what kubectl asked.
+    #[error("the cluster of context `{context}` refused to {what}")]
+    Refused {
+        /// The context.
+        context: String,
+        /// A verb phrase.
+        what: String,
+        /// kubectl's words.
+        #[source]
+        source: Failure,
+    },
+    /// No node may run the pods.
+    #[error("no node of context `{context}` may run the pods")]
+    NoNode {
+        /// The context.
+        context: String,
+        /// Each node with what keeps the pods away.
+        #[source]
+        reason: Reason,
+    },
+    /// A node that was asked for does not exist.
+    #[error("the cluster has no node `{node}`")]
+    UnknownNode {
+        /// The name.
+        node: String,
+        /// Those that exist.
+        known: Vec<String>,
+    },
+
+    /// The image cannot run on a node.
+    #[error("image `{image}` is built for {image_platform}, but node `{node}` runs {node_platform}")]
+    WrongPlatform {
+        /// The image.
+        image: String,
+        /// Its operating system and architecture.
+        image_platform: String,
+        /// The node.
+        node: String,
+        /// Its operating system and architecture.
+        node_platform: String,
+    },
+    /// Some nodes failed.
+    #[error("{}", nodes_failed(.0))]
+    Nodes(Vec<NodeError>),
+
+    /// The new pods cannot become ready.
+    #[error("{workload} cannot become ready: {}", pod_words(pod.as_deref(), node.as_deref()))]
+    RolloutFailed {
+        /// Kind and name.
+        workload: String,
+        /// The pod that shows it.
+        pod: Option<String>,
+        /// Where it is.
+        node: Option<String>,
+        /// What Kubernetes says of it.
+        #[source]
+        reason: Reason,
+    },
+    /// The new pods did not become ready in time.
+    #[error("{workload} was not ready within {} s: {ready} of {wanted} new pods are", limit.as_secs())]
+    RolloutTimedOut {
+        /// Kind and name.
+        workload: String,
+        /// Ready new pods.
+        ready: u64,
+        /// Wanted pods.
+        wanted: u64,
+        /// The limit that was set.
+        limit: Duration,
+        /// What Kubernetes says of the others.
+        #[source]
+        reason: Reason,
+    },
+}
+
+/// A cause that is no error of another library: just words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Reason(pub String);
+
+/// What the process's exit code says. A failed build ends with the builder's
+/// own code instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ExitCode {
+    /// All is done, and proven.
+    Success = 0,
+    /// The command line is wrong.
+    Usage = 2,
+    /// The project, its configuration or its manifests are wrong.
+    Project = 90,
+    /// A tool is missing or too old, or docker does not answer.
+    Tool = 91,
+    /// The context is unknown, not allowed or unreachable, or the API refused.
+    Cluster = 92,
+    /// A node cannot be reached or used.
+    Node = 93,
+    /// The image could not be loaded, or its presence not be proven.
+    Load = 94,
+    /// The new pods cannot become ready.
+    Rollout = 95,
+    /// The new pods were not ready in time.
+    Timeout = 96,
+    /// Interrupted by Ctrl-C or a signal.
+    Interrupted = 130,
+}
+
+impl Error {
+    /// Wraps a child's failure, unless it was an interrupt.
+    pub(crate) fn from_failure(failure: Failure, wrap: impl FnOnce(Failure) -> Self) -> Self {
+        if failure.is_interrupt() { Self::Interrupted } else { wrap(failure) }
+    }
+
+    /// The exit code that a program should end with.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Build { source: Failure { outcome: Outcome::Code(code), .. }, .. } => {
+                u8::try_from(*code).unwrap_or(1)
+            }
+            Self::Build { .. } => 1,
+            Self::Nodes(failures) => {
+                failures.first().map_or(ExitCode::Node, NodeError::exit_code) as u8
+            }
+            _ => self.class() as u8,
+        }
+    }
+
+    fn class(&self) -> ExitCode {
+        match self {
+            Self::Interrupted => ExitCode::Interrupted,
+            Self::Tool { code, .. } => *code,
+            Self::ToolMissing { .. } | Self::ToolOld { .. } | Self::DockerDown(_) | Self::Answer { .. } => {
+                ExitCode::Tool
+            }
+            Self::NoContext
+            | Self::UnknownContext { .. }
+            | Self::ContextNotAllowed { .. }
+            | Self::ClusterUnreachable { .. }
+            | Self::Refused { .. }
+            | Self::NoNode { .. }
+            | Self::UnknownNode { .. } => ExitCode::Cluster,
+            Self::WrongPlatform { .. } => ExitCode::Load,
+            Self::RolloutFailed { .. } => ExitCode::Rollout,
+            Self::RolloutTimedOut { .. } => ExitCode::Timeout,
+            _ => ExitCode::Project,
+        }
+    }
+
+    /// One action that helps, to copy where that is possible.
+    pub fn help(&self) -> Option<String> {
+        let text = match self {
+            Self::Metadata(_) => "run it in a folder with a Cargo.toml, or name one with `--manifest-path`".into(),
+            Self::WhichPackage { .. } => "name one with `--package NAME`".into(),
+            Self::UnknownKey { key, nearest: Some(nearest), .. } => {
+                let table = key.rsplit_once('.').map_or(String::new(), |(table, _)| format!("{table}."));
+                format!("did you mean `{table}{nearest}`?")
+            }
+            Self::UnknownKey { .. } => "remove it; the README lists the known keys".into(),
+            Self::ImageName(_) => {
+                "set another one: `image = \"name\"` in `[package.metadata.kdev]`".into()
+            }
+            Self::NoDockerfile { .. } => {
+                "write one there, or set `dockerfile = \"path\"` in `[package.metadata.kdev]`".into()
+            }
+            Self::NoManifest { .. } => {
+                "write one, or set `manifests = [\"path/*.yaml\"]` in `[package.metadata.kdev]`".into()
+            }
+            Self::ImageUnused { found, .. } => unused_help(found),
+            Self::ToolMissing { cure, .. } | Self::ToolOld { cure, .. } => (*cure).into(),
+            Self::DockerDown(failure) => docker_help(&failure.stderr).into(),
+            Self::NoContext => "name one with `--context NAME`; `kubectl config get-contexts` lists them".into(),
+            Self::UnknownContext { known, .. } if known.is_empty() => {
+                "name the file that has it with `--kubeconfig FILE`".into()
+            }
+            Self::UnknownContext { known, .. } => format!("use one of {}", list(known)),
+            Self::ContextNotAllowed { context, .. } => format!(
+                "if it is meant, name it with `--context {context}`, or for good with `contexts = [\"{context}\"]` in `[package.metadata.kdev]`"
+            ),
+            Self::ClusterUnreachable { context, .. } => {
+                format!("check it with `kubectl --context {context} get nodes`")
+            }
+            Self::UnknownNode { known, .. } => format!("use one of {}", list(known)),
+            Self::WrongPlatform { node_platform, .. } => {
+                format!("build for the node: `--platform {node_platform}` in the Dockerfile's FROM, or DOCKER_DEFAULT_PLATFORM={node_platform}")
+            }
+            Self::Nodes(failures) => return failures.first().and_then(NodeError::help),
+            Self::RolloutFailed { pod: Some(pod), .. } => format!("see `kubectl describe pod {pod}` and `kubectl logs {pod}`"),
+            Self::RolloutTimedOut { workload, .. } => {
+                format!("see `kubectl describe {workload}`; if it only needs longer, give `--timeout SECONDS`")
+            }
+            Self::Build { source, .. } if matches!(source.outcome, Outcome::Code(_)) => {
+                "see the build's own output above".into()
+            }
+            _ => return None,
+        };
+        Some(text)
+    }
+}
+
+fn unused_help(found: &[String]) -> String {
+    match found {
+        [] => "give a workload a container with this image".to_owned(),
+        [one] => format!("name it in the manifest, or set `image = \"{}\"` in `[package.metadata.kdev]`", without_tag(one)),
+        _ => format!("name it in the manifest, or set `image` in `[package.metadata.kdev]` to one of {}", list(found)),
+    }
+}
+
+fn without_tag(image: &str) -> &str {
+    crate::image::split_tag(image).0
+}
+
+fn docker_help(stderr: &str) -> &'static str {
+    if stderr.contains("permission denied") {
+        "add yourself to its group with `sudo usermod -aG docker $USER`, and log in again"
+    } else {
+        "start it with `sudo systemctl start docker`, or set DOCKER_HOST to one that runs"
+    }
+}
+
+fn nodes_failed(failures: &[NodeError]) -> String {
+    let names: Vec<&str> = failures.iter().map(|f| f.node.as_str()).collect();
+    match names.as_slice() {
+        [one] => format!("cannot use node `{one}`"),
+        many => format!("cannot use nodes {}", list(many)),
+    }
+}
+
+fn pod_words(pod: Option<&str>, node: Option<&str>) -> String {
+    match (pod, node) {
+        (Some(pod), Some(node)) => format!("pod `{pod}` on node `{node}` does not start"),
+        (Some(pod), None) => format!("pod `{pod}` does not start"),
+        _ => "its controller reports a failure".to_owned(),
+    }
+}
+
+/// `a`, `b` and `c`, each in backticks.
+pub(crate) fn list<S: AsRef<str>>(items: &[S]) -> String {
+    let mut quoted: Vec<String> = items.iter().map(|i| format!("`{}`", i.as_ref())).collect();
+    match quoted.pop() {
+        None => "nothing".to_owned(),
+        Some(last) if quoted.is_empty() => last,
+        Some(last) => format!("{} and {last}", quoted.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_read_as_sentences() {
+        assert_eq!(list::<&str>(&[]), "nothing");
+        assert_eq!(list(&["a"]), "`a`");
+        assert_eq!(list(&["a", "b", "c"]), "`a`, `b` and `c`");
+    }
+
+    #[test]
+    fn a_failed_build_keeps_its_exit_code() {
+        let failure = |outcome| Failure { command: "docker build .".into(), outcome, stderr: String::new() };
+        let error = |outcome| Error::Build { what: "app".into(), source: failure(outcome) };
+        assert_eq!(error(Outcome::Code(7)).exit_code(), 7);
+        assert_eq!(error(Outcome::Signal(9)).exit_code(), 1);
+    }
+}

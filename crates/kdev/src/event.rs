@@ -1,0 +1,148 @@
+//! All that may be shown while kdev works. The program draws bars and lines
+//! from these, and writes the very same as JSON.
+
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+/// The version of the JSON form; it grows when a field changes its meaning.
+pub const VERSION: u32 = 1;
+
+/// Something that happened. In JSON the field `reason` names it, in
+/// kebab-case, as in cargo's own messages.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "reason", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Event {
+    /// A build begins: `cargo build`, or `docker build`.
+    Building {
+        /// The package or the image.
+        what: String,
+        /// The command, for those who want to repeat it by hand.
+        command: String,
+    },
+    /// One line that a build printed.
+    ToolOutput {
+        /// Which tool printed it.
+        tool: &'static str,
+        /// The line, control characters removed.
+        line: String,
+    },
+    /// The image is there, and known by its content.
+    Built {
+        /// The reference under which it will be loaded.
+        image: String,
+        /// Digest of the image's configuration, its identity.
+        config_digest: String,
+        /// The build's duration, in seconds.
+        #[serde(serialize_with = "seconds")]
+        took: Duration,
+    },
+    /// A node is left out, since no pod of this project may run there.
+    NodeSkipped {
+        /// The node's name in the cluster.
+        node: String,
+        /// Which rule keeps the pods away.
+        why: String,
+    },
+    /// An image begins to travel to a node.
+    Loading {
+        /// The node's name in the cluster.
+        node: String,
+        /// About how many bytes will pass.
+        bytes: u64,
+    },
+    /// So many bytes have passed.
+    Sent {
+        /// The node's name in the cluster.
+        node: String,
+        /// Bytes since the load began.
+        bytes: u64,
+    },
+    /// The node's runtime, asked afterwards, has the image.
+    Loaded {
+        /// The node's name in the cluster.
+        node: String,
+        /// Bytes that were sent.
+        bytes: u64,
+        /// From the first byte to the proof, in seconds.
+        #[serde(serialize_with = "seconds")]
+        took: Duration,
+    },
+    /// The node has this very image already; nothing was sent.
+    Present {
+        /// The node's name in the cluster.
+        node: String,
+    },
+    /// A load failed; the error at the end says why.
+    LoadFailed {
+        /// The node's name in the cluster.
+        node: String,
+    },
+    /// The manifests were applied.
+    Applied {
+        /// Which objects, as kubectl names them.
+        objects: Vec<String>,
+        /// The context that was changed.
+        context: String,
+    },
+    /// The cluster has all objects as the manifests want them; nothing was
+    /// applied.
+    Unchanged {
+        /// The context that was looked at.
+        context: String,
+    },
+    /// Pods are awaited.
+    Waiting {
+        /// Kind and name, as `deployment/hello`.
+        workload: String,
+        /// How many new pods are ready.
+        ready: u64,
+        /// How many there shall be.
+        wanted: u64,
+    },
+    /// All new pods of a workload are ready.
+    Ready {
+        /// Kind and name, as `deployment/hello`.
+        workload: String,
+        /// How many pods.
+        pods: u64,
+        /// Since the wait began, in seconds.
+        #[serde(serialize_with = "seconds")]
+        took: Duration,
+    },
+    /// Something worth knowing that stops nothing.
+    Note {
+        /// A sentence without its dot.
+        text: String,
+    },
+    /// A dry run would run this command here.
+    WouldRun {
+        /// The command, quoted as a shell would take it.
+        command: String,
+    },
+    /// All is done.
+    Finished {
+        /// The reference that runs.
+        image: String,
+        /// All together, in seconds.
+        #[serde(serialize_with = "seconds")]
+        took: Duration,
+    },
+}
+
+fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64((duration.as_secs_f64() * 1000.0).round() / 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_json_form_is_stable() {
+        let event = Event::Loaded { node: "n".into(), bytes: 3, took: Duration::from_millis(1500) };
+        let json = serde_json::to_string(&event).unwrap();
+        assert_eq!(json, r#"{"reason":"loaded","node":"n","bytes":3,"took":1.5}"#);
+    }
+}

@@ -1,0 +1,102 @@
+//! Loads an image onto nodes: `docker save` streamed into each node's
+//! `ctr -n k8s.io image import`, with no file on either side.
+//!
+//! A load counts only once the node's runtime, asked afterwards, has the
+//! image under its name with the expected configuration. One that fails takes
+//! the name away again.
+
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::build::BuiltImage;
+use crate::cmd::quoted;
+use crate::cx::Cx;
+use crate::docker::Docker;
+use crate::error::{Error, Result};
+use crate::event::Event;
+use crate::node::{Fault, Link, NodeError, ended_well, failure_of};
+
+/// How often a bar may move.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Proof that every node has the image. Only [`load`] makes it, and applying
+/// takes it: a pod that meets the kubelet before its image waits in back-off.
+#[derive(Debug)]
+pub(crate) struct Loaded(());
+
+/// Brings the image to every node that lacks it, all at once: a slow node
+/// slows nobody, and a failed one does not hide the others.
+pub(crate) fn load(cx: &Cx, docker: &Docker, image: &BuiltImage, links: &[Link]) -> Result<Loaded> {
+    let results: Vec<Result<(), NodeError>> = thread::scope(|scope| {
+        let threads: Vec<_> =
+            links.iter().map(|link| scope.spawn(|| load_one(cx, docker, image, link))).collect();
+        threads.into_iter().zip(links).map(|(thread, link)| {
+            thread.join().unwrap_or_else(|_| Err(link.error(Fault::Import("kdev panicked".into()))))
+        }).collect()
+    });
+    if cx.interrupt().is_raised() {
+        return Err(Error::Interrupted);
+    }
+    let failures: Vec<NodeError> = results.into_iter().filter_map(Result::err).collect();
+    if failures.is_empty() { Ok(Loaded(())) } else { Err(Error::Nodes(failures)) }
+}
+
+fn load_one(cx: &Cx, docker: &Docker, image: &BuiltImage, link: &Link) -> Result<(), NodeError> {
+    let node = link.node.name.clone();
+    let (name, digest) = (image.reference.to_string(), &image.config_digest);
+    if cx.is_dry_run() {
+        let save = format!("docker save {}", quoted(&image.reference.familiar()));
+        let command = format!("{save} | {}", link.import_by_hand());
+        cx.emit(Event::WouldRun { command });
+        return Ok(());
+    }
+    if link.has(cx, &name, digest)? {
+        cx.emit(Event::Present { node });
+        return Ok(());
+    }
+    let begun = Instant::now();
+    cx.emit(Event::Loading { node: node.clone(), bytes: image.size });
+    match send(cx, docker, image, link) {
+        Ok(bytes) => {
+            cx.emit(Event::Loaded { node, bytes, took: begun.elapsed() });
+            Ok(())
+        }
+        Err(error) => {
+            cx.emit(Event::LoadFailed { node });
+            Err(error)
+        }
+    }
+}
+
+/// Streams the whole archive; gives the bytes that went.
+fn send(cx: &Cx, docker: &Docker, image: &BuiltImage, link: &Link) -> Result<u64, NodeError> {
+    let sent = Mutex::new((0, Instant::now()));
+    let progress = |bytes| {
+        let Ok(mut sent) = sent.lock() else { return };
+        sent.0 = bytes;
+        if sent.1.elapsed() >= TICK {
+            sent.1 = Instant::now();
+            cx.emit(Event::Sent { node: link.node.name.clone(), bytes });
+        }
+    };
+    let source = docker.save(cx, image).map_err(|e| link.error(Fault::Import(e.to_string())))?;
+    let shown = source.to_string();
+    let sink = link.import_task(cx, &image.reference.to_string(), &image.config_digest)?;
+    let piped = source.pipe_into(cx, sink, &progress);
+    let source_is_well = ended_well(&piped.source);
+    match link.imported(piped.sink) {
+        Ok(()) => {}
+        // A sink whose source has failed can only report the end of its input.
+        Err(error) if source_is_well || broken_pipe(&error) => return Err(error),
+        Err(_) => return Err(link.error(Fault::Source(failure_of(&shown, piped.source)))),
+    }
+    Ok(sent.into_inner().map_or(0, |(bytes, _)| bytes))
+}
+
+/// Whether the sink failed for a reason of its own, which then also broke the
+/// pipe of the source.
+fn broken_pipe(error: &NodeError) -> bool {
+    !matches!(&error.fault, Fault::ConnectionLost(words) | Fault::Import(words)
+        if words.contains("EOF") || words.contains("unrecognized image format"))
+}

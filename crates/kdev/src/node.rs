@@ -1,0 +1,505 @@
+//! A node that can be talked to: where it is, whether it is this very
+//! machine, and whether its containerd lets us in.
+
+use std::fmt;
+use std::fs;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use xshell::{Cmd, Shell, cmd};
+
+use crate::cluster::{Node, NodeInfo};
+use crate::cmd::{Failure, Output, Task, printable};
+use crate::config::NodeSettings;
+use crate::cx::Cx;
+use crate::error::{ExitCode, Result};
+use crate::ssh::{self, Ssh, TRANSPORT_FAILED, Target};
+
+/// What runs on the node, for every node the same text.
+const SCRIPT: &str = include_str!("node.sh");
+/// How long a question to a node may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A node that failed, and why.
+#[derive(Debug)]
+pub struct NodeError {
+    /// The node's name in the cluster.
+    pub node: String,
+    /// Where it was looked for: an ssh target, or `this machine`.
+    pub at: String,
+    /// What went wrong.
+    pub fault: Fault,
+    /// How a person would try the same connection by hand.
+    by_hand: String,
+}
+
+/// What may go wrong with a node.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Fault {
+    /// Neither the configuration nor the cluster tells where it is.
+    NoAddress,
+    /// The configured ssh target is none.
+    BadTarget(String),
+    /// It does not answer.
+    Unreachable(String),
+    /// Its host key is not known.
+    HostKeyUnknown(String),
+    /// Its host key is not the known one.
+    HostKeyChanged(String),
+    /// It does not let the user in.
+    Denied(String),
+    /// The login shell runs no commands.
+    NoShell(String),
+    /// `ctr` is not there.
+    NoCtr,
+    /// sudo wants a password.
+    SudoPassword,
+    /// sudo wants a terminal.
+    SudoTerminal,
+    /// There is no sudo.
+    SudoMissing,
+    /// sudo's rules do not allow it.
+    SudoRefused(String),
+    /// containerd cannot be talked to.
+    NoAccess(String),
+    /// Its runtime is another one.
+    Runtime(String),
+    /// The image could not be read from docker.
+    Source(Failure),
+    /// Its disk is full.
+    DiskFull(String),
+    /// The connection broke in the middle of the image.
+    ConnectionLost(String),
+    /// containerd refused the image, or never showed it.
+    Import(String),
+    /// Interrupted by the user.
+    Interrupted,
+}
+
+/// An open way to a node, and what is known of it.
+pub(crate) struct Link<'a> {
+    pub(crate) node: &'a Node,
+    transport: Transport<'a>,
+    sudo: Sudo,
+    /// `ctr` is of the 2.x line, its daemon is not.
+    needs_local_import: bool,
+    nonce: String,
+}
+
+enum Transport<'a> {
+    Local,
+    Ssh(&'a Ssh, Target),
+}
+
+#[derive(Clone, Copy)]
+enum Sudo {
+    Auto,
+    Yes,
+    No,
+}
+
+impl<'a> Link<'a> {
+    /// Reaches the node and makes sure that images can be loaded there.
+    pub(crate) fn open(
+        cx: &Cx,
+        ssh: &'a Ssh,
+        node: &'a Node,
+        settings: &NodeSettings,
+    ) -> Result<Self, NodeError> {
+        let transport = Transport::to(ssh, node, settings)?;
+        let sudo = settings.sudo.map_or(Sudo::Auto, |yes| if yes { Sudo::Yes } else { Sudo::No });
+        let mut link = Self { node, transport, sudo, needs_local_import: false, nonce: nonce() };
+        let runtime = &node.info.container_runtime_version;
+        if !runtime.starts_with("containerd://") {
+            return Err(link.error(Fault::Runtime(runtime.clone())));
+        }
+        let answer = link.ask(cx, "probe", &[])?;
+        if let Some(words) = answer.get("no-access") {
+            return Err(link.error(access_fault(words)));
+        }
+        link.sudo = if answer.get("sudo") == Some("yes") { Sudo::Yes } else { Sudo::No };
+        link.needs_local_import = answer.get("versions").is_some_and(needs_local_import);
+        Ok(link)
+    }
+
+    /// Whether the runtime has an image of this name and configuration.
+    pub(crate) fn has(&self, cx: &Cx, name: &str, config_digest: &str) -> Result<bool, NodeError> {
+        Ok(self.ask(cx, "inspect", &[name, config_digest])?.get("present").is_some())
+    }
+
+    /// The command that imports its stdin, and the words that it answers with.
+    pub(crate) fn import_task(&self, cx: &Cx, name: &str, config_digest: &str) -> Result<Task, NodeError> {
+        let platform = self.node.info.platform();
+        let mut args = vec![name, config_digest, "--platform", &platform];
+        if self.needs_local_import {
+            args.push("--local");
+        }
+        let sh = self.shell(cx)?;
+        Ok(Task::new(self.cmd(&sh, "import", &args)))
+    }
+
+    /// As the import looks to a person who does it by hand.
+    pub(crate) fn import_by_hand(&self) -> String {
+        let ctr = match self.sudo {
+            Sudo::Yes => "sudo -n ctr -n k8s.io image import -",
+            _ => "ctr -n k8s.io image import -",
+        };
+        match &self.transport {
+            Transport::Local => ctr.to_owned(),
+            Transport::Ssh(..) => format!("{} {ctr}", self.by_hand()),
+        }
+    }
+
+    /// What the node said of an import, if the connection held.
+    pub(crate) fn imported(&self, sink: Result<Output, Failure>) -> Result<(), NodeError> {
+        let answer = match sink {
+            Ok(output) => Answer::read(&output.text(), &self.nonce).ok_or_else(|| self.cut(&output)),
+            Err(failure) if failure.is_interrupt() => Err(self.error(Fault::Interrupted)),
+            Err(failure) => Err(self.error(Fault::ConnectionLost(failure.to_string()))),
+        }?;
+        if answer.get("loaded").is_some() {
+            return Ok(());
+        }
+        let Some(words) = answer.get("failed") else {
+            return Err(self.error(Fault::ConnectionLost("the node gave no result".to_owned())));
+        };
+        Err(self.error(import_fault(words)))
+    }
+
+    pub(crate) fn error(&self, fault: Fault) -> NodeError {
+        NodeError {
+            node: self.node.name.clone(),
+            at: self.transport.to_string(),
+            fault,
+            by_hand: self.by_hand(),
+        }
+    }
+
+    fn cut(&self, output: &Output) -> NodeError {
+        let words = output.stderr.trim();
+        let words = if words.is_empty() { "the connection was closed" } else { words };
+        self.error(Fault::ConnectionLost(words.to_owned()))
+    }
+
+    fn by_hand(&self) -> String {
+        match &self.transport {
+            Transport::Local => "sh".to_owned(),
+            Transport::Ssh(ssh, target) => match ssh.config() {
+                Some(config) => format!("ssh -F {} {target}", config.display()),
+                None => format!("ssh {target}"),
+            },
+        }
+    }
+
+    fn ask(&self, cx: &Cx, verb: &str, args: &[&str]) -> Result<Answer, NodeError> {
+        let sh = self.shell(cx)?;
+        let task = Task::new(self.cmd(&sh, verb, args)).limit(PATIENCE);
+        let shown = task.to_string();
+        let output = task.output(cx).map_err(|failure| match failure {
+            failure if failure.is_interrupt() => self.error(Fault::Interrupted),
+            failure => self.error(Fault::Unreachable(short(&failure, &self.by_hand()).to_string())),
+        })?;
+        let Some(answer) = Answer::read(&output.text(), &self.nonce) else {
+            return Err(self.error(silence(shown, output, &self.by_hand())));
+        };
+        match answer.get("no-ctr") {
+            Some(_) => Err(self.error(Fault::NoCtr)),
+            None => Ok(answer),
+        }
+    }
+
+    fn shell(&self, cx: &Cx) -> Result<Shell, NodeError> {
+        cx.shell().map_err(|error| self.error(Fault::Unreachable(error.to_string())))
+    }
+
+    fn cmd<'s>(&self, sh: &'s Shell, verb: &str, args: &[&str]) -> Cmd<'s> {
+        let sudo = match self.sudo {
+            Sudo::Auto => "auto",
+            Sudo::Yes => "yes",
+            Sudo::No => "no",
+        };
+        let mut words = vec!["sh", "-c", SCRIPT, "kdev", &self.nonce, verb, sudo];
+        words.extend(args);
+        match &self.transport {
+            Transport::Local => {
+                let words = &words[1..];
+                cmd!(sh, "sh {words...}")
+            }
+            Transport::Ssh(ssh, target) => ssh.cmd(sh, target, &words),
+        }
+    }
+}
+
+impl<'a> Transport<'a> {
+    /// This machine itself where its IDs are the node's; else what the
+    /// configuration says; else the node's address in the cluster.
+    fn to(ssh: &'a Ssh, node: &Node, settings: &NodeSettings) -> Result<Self, NodeError> {
+        if settings.ssh.is_none() && is_this_machine(&node.info) {
+            return Ok(Self::Local);
+        }
+        let fail = |at: &str, fault| NodeError {
+            node: node.name.clone(),
+            at: at.to_owned(),
+            fault,
+            by_hand: format!("ssh {at}"),
+        };
+        let text = settings.ssh.as_ref().or(node.address.as_ref());
+        let text = text.ok_or_else(|| fail("", Fault::NoAddress))?;
+        match Target::parse(text) {
+            Some(target) => Ok(Self::Ssh(ssh, target)),
+            None => Err(fail(text, Fault::BadTarget(text.clone()))),
+        }
+    }
+}
+
+impl fmt::Display for Transport<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local => f.write_str("this machine"),
+            Self::Ssh(_, target) => write!(f, "{target}"),
+        }
+    }
+}
+
+/// Told by IDs, not by names: a name can be anybody's. Both must agree, since
+/// cloned machines share the first.
+fn is_this_machine(info: &NodeInfo) -> bool {
+    let here = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    !info.machine_id.is_empty()
+        && !info.boot_id.is_empty()
+        && here("/etc/machine-id") == info.machine_id
+        && here("/proc/sys/kernel/random/boot_id") == info.boot_id
+}
+
+/// The lines of a node's answer that are ours: a key each, and its value.
+struct Answer(Vec<(String, String)>);
+
+impl Answer {
+    /// `None` where the script never began: then the transport, or the login
+    /// shell, has failed.
+    fn read(text: &str, nonce: &str) -> Option<Self> {
+        let ours = text.lines().filter_map(|line| {
+            // A prompt without a line end may stand before the first one.
+            let line = &line[line.find(nonce)? + nonce.len()..];
+            let line = line.trim();
+            let (key, value) = line.split_once(' ').unwrap_or((line, ""));
+            Some((key.to_owned(), printable(value.trim())))
+        });
+        let lines: Vec<_> = ours.collect();
+        (!lines.is_empty()).then_some(Self(lines))
+    }
+
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str())
+    }
+}
+
+/// A word that no other program prints.
+fn nonce() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
+    format!("kdev-{:x}-{now:x}", std::process::id())
+}
+
+/// The transport failed, or the login shell runs no commands.
+fn silence(command: String, output: Output, by_hand: &str) -> Fault {
+    if output.status.code() != Some(TRANSPORT_FAILED) && !output.stdout.is_empty() {
+        return Fault::NoShell(printable(output.text().trim()));
+    }
+    ssh::fault(&short(&Failure::of(command, output), by_hand))
+}
+
+/// A failure without the script, which would fill the screen.
+fn short(failure: &Failure, by_hand: &str) -> Failure {
+    Failure {
+        command: by_hand.to_owned(),
+        outcome: failure.outcome.clone(),
+        stderr: failure.stderr.clone(),
+    }
+}
+
+fn access_fault(words: &str) -> Fault {
+    let says = |sign: &str| words.contains(sign);
+    if says("a password is required") {
+        Fault::SudoPassword
+    } else if says("must have a tty") || says("a terminal is required") {
+        Fault::SudoTerminal
+    } else if says("sudo: not found") || says("sudo: command not found") {
+        Fault::SudoMissing
+    } else if says("is not allowed to") || says("not in the sudoers") || says("may not run sudo") {
+        Fault::SudoRefused(words.to_owned())
+    } else {
+        Fault::NoAccess(words.to_owned())
+    }
+}
+
+/// `CODE WORDS` of a failed import.
+fn import_fault(words: &str) -> Fault {
+    let (code, words) = words.split_once(' ').unwrap_or((words, ""));
+    if words.contains("no space left on device") {
+        Fault::DiskFull(words.to_owned())
+    } else if words.contains("unexpected EOF") {
+        Fault::ConnectionLost(words.to_owned())
+    } else if code == "0" {
+        Fault::Import("`ctr` reported success, yet the node's runtime does not have the image".to_owned())
+    } else {
+        Fault::Import(words.to_owned())
+    }
+}
+
+/// A ctr of the 2.x line uses a service of the daemon's that 1.x daemons do
+/// not tell the CRI about. The answer holds the client's version, then the
+/// server's.
+fn needs_local_import(versions: &str) -> bool {
+    let majors: Vec<u32> = versions
+        .split("Version:")
+        .skip(1)
+        .filter_map(|rest| rest.trim().trim_start_matches('v').split('.').next()?.parse().ok())
+        .collect();
+    matches!(majors.as_slice(), [client, server, ..] if *client >= 2 && *server < 2)
+}
+
+impl NodeError {
+    /// The exit code: whether the node, or the load, failed.
+    pub fn exit_code(&self) -> ExitCode {
+        match self.fault {
+            Fault::Source(_) | Fault::DiskFull(_) | Fault::ConnectionLost(_) | Fault::Import(_) => {
+                ExitCode::Load
+            }
+            Fault::Interrupted => ExitCode::Interrupted,
+            _ => ExitCode::Node,
+        }
+    }
+
+    /// One action that helps.
+    pub fn help(&self) -> Option<String> {
+        let (node, by_hand) = (&self.node, &self.by_hand);
+        Some(match &self.fault {
+            Fault::NoAddress | Fault::BadTarget(_) => {
+                format!("set `nodes.{node}.ssh = \"user@host\"` in `[package.metadata.kdev]`")
+            }
+            Fault::Unreachable(_) => format!(
+                "check it with `{by_hand}`; if it is reached elsewhere, set `nodes.{node}.ssh` in `[package.metadata.kdev]`"
+            ),
+            Fault::HostKeyUnknown(_) => {
+                format!("run `{by_hand}` once, compare the key, and accept it")
+            }
+            Fault::HostKeyChanged(words) => {
+                let remove = removal(words).unwrap_or_else(|| format!("ssh-keygen -R {}", self.at));
+                format!("if the node was reinstalled, run `{remove}`, then `{by_hand}`; if not, somebody else answers")
+            }
+            Fault::Denied(_) => format!(
+                "make `{by_hand}` work without a password; another user is set with `nodes.{node}.ssh` in `[package.metadata.kdev]`"
+            ),
+            Fault::NoShell(_) => format!("use a user with a login shell: set `nodes.{node}.ssh` in `[package.metadata.kdev]`"),
+            Fault::NoCtr => format!("install containerd's `ctr` on node `{node}`"),
+            Fault::SudoPassword | Fault::SudoRefused(_) => format!(
+                "allow it on node `{node}` with `visudo`: `USER ALL=(root) NOPASSWD: /usr/bin/ctr -n k8s.io *`"
+            ),
+            Fault::SudoTerminal => format!("allow it on node `{node}` with `visudo`: `Defaults:USER !requiretty`"),
+            Fault::SudoMissing => format!("install sudo on node `{node}`, or log in as root with `nodes.{node}.ssh = \"root@host\"`"),
+            Fault::NoAccess(_) => format!("run `ctr -n k8s.io version` on node `{node}` as root"),
+            Fault::Runtime(_) => "kdev loads into containerd only".to_owned(),
+            Fault::DiskFull(_) => format!("free space on node `{node}`, with `crictl rmi --prune` for one"),
+            Fault::ConnectionLost(_) => "run it again; nothing was left on the node".to_owned(),
+            Fault::Source(_) | Fault::Import(_) | Fault::Interrupted => return None,
+        })
+    }
+}
+
+/// The command that ssh itself recommends to remove a changed key.
+fn removal(words: &str) -> Option<String> {
+    let line = words.lines().find(|line| line.contains("ssh-keygen -f"))?;
+    Some(line.trim().to_owned())
+}
+
+impl std::error::Error for NodeError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.fault {
+            Fault::Source(failure) => Some(failure),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for NodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { node, at, fault, .. } = self;
+        match fault {
+            Fault::NoAddress => write!(f, "node `{node}` has no address"),
+            Fault::BadTarget(text) => write!(f, "node `{node}`: `{text}` is no ssh target"),
+            Fault::Unreachable(words) => write!(f, "node `{node}` at {at} is not reachable: {words}"),
+            Fault::HostKeyUnknown(words) => write!(f, "the host key of node `{node}` at {at} is not known: {words}"),
+            Fault::HostKeyChanged(_) => write!(f, "the host key of node `{node}` at {at} has changed"),
+            Fault::Denied(words) => write!(f, "node `{node}` at {at} lets us not in: {words}"),
+            Fault::NoShell(words) => write!(f, "node `{node}` at {at} runs no command: {words}"),
+            Fault::NoCtr => write!(f, "node `{node}` at {at} has no `ctr`"),
+            Fault::SudoPassword => write!(f, "sudo on node `{node}` at {at} asks for a password"),
+            Fault::SudoTerminal => write!(f, "sudo on node `{node}` at {at} asks for a terminal"),
+            Fault::SudoMissing => write!(f, "node `{node}` at {at} has no sudo, and its containerd is root's"),
+            Fault::SudoRefused(words) => write!(f, "sudo on node `{node}` at {at} does not allow it: {words}"),
+            Fault::NoAccess(words) => write!(f, "containerd on node `{node}` at {at} does not answer: {words}"),
+            Fault::Runtime(runtime) => write!(f, "node `{node}` runs `{runtime}`, and kdev knows containerd only"),
+            Fault::Source(_) => write!(f, "docker could not hand out the image for node `{node}`"),
+            Fault::DiskFull(words) => write!(f, "the disk of node `{node}` at {at} is full: {words}"),
+            Fault::ConnectionLost(words) => write!(f, "the connection to node `{node}` at {at} was lost during the load: {words}"),
+            Fault::Import(words) => write!(f, "node `{node}` at {at} did not take the image: {words}"),
+            Fault::Interrupted => write!(f, "the work on node `{node}` was interrupted"),
+        }
+    }
+}
+
+/// Whether a child ended by itself, with any code.
+pub(crate) fn ended_well(output: &Result<Output, Failure>) -> bool {
+    output.as_ref().is_ok_and(|output| output.status.success())
+}
+
+/// The failure of a child that ran to its end.
+pub(crate) fn failure_of(shown: &str, output: Result<Output, Failure>) -> Failure {
+    match output {
+        Ok(output) => Failure::of(shown.to_owned(), output),
+        Err(failure) => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn noise_around_an_answer_does_no_harm() {
+        let text = "Welcome!\nkdev-1-a hello\nmotd$ kdev-1-a sudo yes\nkdev-1-b sudo no\nbye\n";
+        let answer = Answer::read(text, "kdev-1-a").unwrap();
+        assert_eq!(answer.get("sudo"), Some("yes"));
+        assert!(answer.get("hello").is_some());
+        assert!(Answer::read("This account is currently not available.\n", "kdev-1-a").is_none());
+    }
+
+    #[test]
+    fn a_new_ctr_with_an_old_daemon_is_noticed() {
+        let versions = |client: &str, server: &str| {
+            needs_local_import(&format!("Client:   Version:  {client}   Revision: x  Server:   Version:  {server}"))
+        };
+        assert!(versions("v2.2.3", "1.7.30"));
+        assert!(!versions("2.2.3", "v2.1.0"));
+        assert!(!versions("1.6.20~ds1", "1.6.20~ds1"));
+    }
+
+    #[test]
+    fn refusals_are_told_apart() {
+        assert!(matches!(access_fault("sudo: a password is required"), Fault::SudoPassword));
+        assert!(matches!(access_fault("sudo: sorry, you must have a tty to run sudo"), Fault::SudoTerminal));
+        assert!(matches!(access_fault("sh: 12: sudo: not found"), Fault::SudoMissing));
+        assert!(matches!(access_fault("Sorry, user u is not allowed to execute '/x' as root"), Fault::SudoRefused(_)));
+        assert!(matches!(access_fault("failed to dial"), Fault::NoAccess(_)));
+        assert!(matches!(import_fault("1 ctr: write: no space left on device"), Fault::DiskFull(_)));
+        assert!(matches!(import_fault("1 ctr: unexpected EOF"), Fault::ConnectionLost(_)));
+        assert!(matches!(import_fault("0 "), Fault::Import(_)));
+    }
+
+    #[test]
+    fn the_script_is_a_posix_one() {
+        // `sh -n` reads it without running it.
+        let sh = Shell::new().unwrap();
+        cmd!(sh, "sh -n -c {SCRIPT}").quiet().run().unwrap();
+    }
+}

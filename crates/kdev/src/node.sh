@@ -1,0 +1,73 @@
+# What kdev does on a node, as POSIX sh. The caller passes
+#   NONCE VERB SUDO [ARGUMENTS]
+# and reads only lines that begin with the nonce, so that whatever else a
+# login shell prints does no harm. Verbs:
+#   probe                          who am I, and may I talk to containerd?
+#   inspect NAME CONFIG            is this image here, and does the CRI see it?
+#   import NAME CONFIG [FLAGS]     import stdin, then prove it, or undo it
+nonce=$1 verb=$2 sudo=$3
+shift 3
+say() { printf '%s %s\n' "$nonce" "$*"; }
+# A lost connection or an interrupt must not keep an import from being undone.
+trap '' HUP PIPE
+trap : TERM INT
+say hello
+
+ctr=$(command -v ctr) || for ctr in /usr/local/bin/ctr /usr/bin/ctr /usr/sbin/ctr /opt/bin/ctr ''; do
+	[ -x "$ctr" ] && break
+done
+[ -n "$ctr" ] || { say no-ctr; exit 0; }
+if [ "$sudo" = auto ]; then
+	sudo=yes
+	{ [ "$(id -u)" = 0 ] || [ -w /run/containerd/containerd.sock ]; } && sudo=no
+fi
+ct() {
+	if [ "$sudo" = yes ]; then sudo -n "$ctr" -n k8s.io "$@"; else "$ctr" -n k8s.io "$@"; fi
+}
+one_line() { printf '%s' "$1" | tr '\n\t\r' '   '; }
+# The digest of the manifest that a name stands for.
+target() { ct images ls "name==\"$1\"" 2>/dev/null | awk 'NR == 2 { print $3 }'; }
+unpacked() { ct images check "name==\"$1\"" 2>/dev/null | awk 'NR == 2 { print $NF }'; }
+# The CRI keeps a second name, the config digest itself. Where both stand for
+# the same manifest, the name has the wanted configuration and the CRI has
+# seen it.
+proven() {
+	found=$(target "$name")
+	[ -n "$found" ] && [ "$found" = "$(target "$config")" ] && [ "$(unpacked "$name")" = true ]
+}
+
+case $verb in
+probe)
+	say machine-id "$(cat /etc/machine-id 2>/dev/null)"
+	say boot-id "$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)"
+	if answer=$(ct version 2>&1); then
+		say sudo "$sudo"
+		say versions "$(one_line "$answer")"
+	else
+		say no-access "$(one_line "$answer")"
+	fi
+	;;
+inspect)
+	name=$1 config=$2
+	if proven; then say present; else say absent; fi
+	;;
+import)
+	name=$1 config=$2
+	shift 2
+	before=$(target "$config")
+	words=$(ct image import "$@" - 2>&1 >/dev/null) && code=0 || code=$?
+	tries=0
+	while ! proven; do
+		# The CRI hears of an image by an event, a moment later.
+		[ "$code" = 0 ] && [ "$tries" -lt 100 ] || {
+			ct images rm "$name" >/dev/null 2>&1
+			[ -n "$before" ] || ct images rm "$config" >/dev/null 2>&1
+			say failed "$code" "$(one_line "$words")"
+			exit 0
+		}
+		tries=$((tries + 1))
+		sleep 0.1 2>/dev/null || sleep 1
+	done
+	say loaded
+	;;
+esac

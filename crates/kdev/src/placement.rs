@@ -1,0 +1,205 @@
+//! Which nodes may run a pod: pure, from what the manifest and the node say.
+//!
+//! The rules are the scheduler's hard ones (kubernetes.io, "Assigning Pods to
+//! Nodes" and "Taints and Tolerations"). Resources and pod affinity are left
+//! out: they change by the minute, and a node too many only costs a load.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::cluster::{Node, Taint};
+
+/// The parts of a pod's spec that choose its node.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct PodSpec {
+    node_name: Option<String>,
+    node_selector: BTreeMap<String, String>,
+    tolerations: Vec<Toleration>,
+    affinity: Affinity,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Toleration {
+    key: Option<String>,
+    operator: Option<String>,
+    value: Option<String>,
+    effect: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Affinity {
+    node_affinity: NodeAffinity,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct NodeAffinity {
+    required_during_scheduling_ignored_during_execution: Option<NodeSelector>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct NodeSelector {
+    node_selector_terms: Vec<Term>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Term {
+    match_expressions: Vec<Expression>,
+    match_fields: Vec<Expression>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Expression {
+    key: String,
+    operator: String,
+    #[serde(default)]
+    values: Vec<String>,
+}
+
+/// Taints that the DaemonSet controller's own pods tolerate.
+const DAEMON_TOLERATES: [&str; 6] = [
+    "node.kubernetes.io/not-ready",
+    "node.kubernetes.io/unreachable",
+    "node.kubernetes.io/disk-pressure",
+    "node.kubernetes.io/memory-pressure",
+    "node.kubernetes.io/pid-pressure",
+    "node.kubernetes.io/unschedulable",
+];
+
+/// Whether the pods of a workload of this kind may run on the node; if not,
+/// what keeps them away.
+pub(crate) fn may_run(kind: &str, pod: &PodSpec, node: &Node) -> Result<(), String> {
+    if let Some(name) = &pod.node_name {
+        // Such a pod never meets the scheduler, nor its taints.
+        return if *name == node.name { Ok(()) } else { Err(format!("its pods name node `{name}`")) };
+    }
+    for (key, value) in &pod.node_selector {
+        if node.labels.get(key) != Some(value) {
+            return Err(format!("it lacks the label `{key}={value}`"));
+        }
+    }
+    if let Some(required) = &pod.affinity.node_affinity.required_during_scheduling_ignored_during_execution
+        && !required.node_selector_terms.iter().any(|term| term.matches(node))
+    {
+        return Err("the pods' node affinity excludes it".to_owned());
+    }
+    match node.taints.iter().find(|taint| !tolerated(kind, pod, taint)) {
+        Some(taint) => Err(format!("it has the taint `{}:{}`", taint.key, taint.effect)),
+        None => Ok(()),
+    }
+}
+
+fn tolerated(kind: &str, pod: &PodSpec, taint: &Taint) -> bool {
+    taint.effect == "PreferNoSchedule"
+        || (kind == "DaemonSet" && DAEMON_TOLERATES.contains(&taint.key.as_str()))
+        || pod.tolerations.iter().any(|toleration| toleration.covers(taint))
+}
+
+impl Toleration {
+    fn covers(&self, taint: &Taint) -> bool {
+        let given = |field: &Option<String>| field.clone().filter(|text| !text.is_empty());
+        let effect = given(&self.effect).is_none_or(|effect| effect == taint.effect);
+        let exists = self.operator.as_deref() == Some("Exists");
+        let key = match given(&self.key) {
+            Some(key) => key == taint.key,
+            None => exists,
+        };
+        effect && key && (exists || self.value.clone().unwrap_or_default() == taint.value)
+    }
+}
+
+impl Term {
+    /// An empty term matches nothing, as the API documents it.
+    fn matches(&self, node: &Node) -> bool {
+        let some = !self.match_expressions.is_empty() || !self.match_fields.is_empty();
+        let labels = self.match_expressions.iter().all(|e| e.matches(node.labels.get(&e.key)));
+        let fields = self.match_fields.iter().all(|e| e.matches(Some(&node.name)));
+        some && labels && fields
+    }
+}
+
+impl Expression {
+    fn matches(&self, value: Option<&String>) -> bool {
+        let among = value.is_some_and(|value| self.values.contains(value));
+        let number = |text: Option<&String>| text.and_then(|text| text.parse::<i64>().ok());
+        let compared = number(value).zip(number(self.values.first()));
+        match self.operator.as_str() {
+            "In" => among,
+            "NotIn" => !among,
+            "Exists" => value.is_some(),
+            "DoesNotExist" => value.is_none(),
+            "Gt" => compared.is_some_and(|(have, want)| have > want),
+            "Lt" => compared.is_some_and(|(have, want)| have < want),
+            // An operator of a later Kubernetes: better a load too many.
+            _ => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::NodeInfo;
+    use serde_json::json;
+
+    fn node(taints: &[(&str, &str, &str)]) -> Node {
+        let taint = |(key, value, effect): &(&str, &str, &str)| Taint {
+            key: (*key).into(),
+            value: (*value).into(),
+            effect: (*effect).into(),
+        };
+        Node {
+            name: "n1".into(),
+            labels: [("disk", "ssd"), ("cores", "4")].map(|(k, v)| (k.into(), v.into())).into(),
+            address: None,
+            taints: taints.iter().map(taint).collect(),
+            info: NodeInfo::default(),
+        }
+    }
+
+    #[test]
+    fn hard_rules_keep_pods_away() {
+        let affinity = |expression| {
+            json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
+                {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}}}})
+        };
+        let table = [
+            (json!({}), &[][..], true),
+            (json!({"nodeName": "n1"}), &[("a", "", "NoSchedule")], true),
+            (json!({"nodeName": "n2"}), &[], false),
+            (json!({"nodeSelector": {"disk": "ssd"}}), &[], true),
+            (json!({"nodeSelector": {"disk": "hdd"}}), &[], false),
+            (json!({}), &[("a", "", "NoSchedule")], false),
+            (json!({}), &[("a", "", "NoExecute")], false),
+            (json!({}), &[("a", "", "PreferNoSchedule")], true),
+            (json!({"tolerations": [{"operator": "Exists"}]}), &[("a", "b", "NoSchedule")], true),
+            (json!({"tolerations": [{"key": "a", "value": "b"}]}), &[("a", "b", "NoSchedule")], true),
+            (json!({"tolerations": [{"key": "a", "value": "c"}]}), &[("a", "b", "NoSchedule")], false),
+            (json!({"tolerations": [{"key": "a", "operator": "Exists", "effect": "NoExecute"}]}), &[("a", "b", "NoSchedule")], false),
+            (affinity(json!({"key": "disk", "operator": "In", "values": ["ssd", "nvme"]})), &[], true),
+            (affinity(json!({"key": "disk", "operator": "NotIn", "values": ["ssd"]})), &[], false),
+            (affinity(json!({"key": "gpu", "operator": "Exists"})), &[], false),
+            (affinity(json!({"key": "gpu", "operator": "DoesNotExist"})), &[], true),
+            (affinity(json!({"key": "cores", "operator": "Gt", "values": ["2"]})), &[], true),
+            (affinity(json!({"key": "cores", "operator": "Lt", "values": ["4"]})), &[], false),
+        ];
+        for (pod, taints, expected) in table {
+            let spec: PodSpec = serde_json::from_value(pod.clone()).unwrap();
+            let answer = may_run("Deployment", &spec, &node(taints));
+            assert_eq!(answer.is_ok(), expected, "{pod} with {taints:?}: {answer:?}");
+        }
+    }
+
+    #[test]
+    fn daemons_run_on_cordoned_nodes() {
+        let cordoned = node(&[("node.kubernetes.io/unschedulable", "", "NoSchedule")]);
+        assert!(may_run("DaemonSet", &PodSpec::default(), &cordoned).is_ok());
+        assert!(may_run("Deployment", &PodSpec::default(), &cordoned).is_err());
+    }
+}

@@ -1,0 +1,86 @@
+//! The cargo project: which package is meant, where it lies, and its kdev
+//! tables.
+
+use std::path::{Path, PathBuf};
+
+use cargo_metadata::{Metadata, MetadataCommand, Package};
+use serde_json::Value;
+
+use crate::cmd::Task;
+use crate::cx::Cx;
+use crate::error::{Error, Reason, Result, list};
+
+/// Which package is meant; by default that of the current folder.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// Path of a Cargo.toml.
+    pub manifest_path: Option<PathBuf>,
+    /// Name of a package in the workspace.
+    pub(crate) package: Option<String>,
+}
+
+/// A package, and what its Cargo.toml and its workspace's say of kdev.
+#[derive(Clone, Debug)]
+pub(crate) struct Project {
+    /// The package's name.
+    pub(crate) package: String,
+    /// The package's folder.
+    pub(crate) dir: PathBuf,
+    /// The workspace's folder; the package's own where there is no workspace.
+    pub(crate) workspace_root: PathBuf,
+    /// `[package.metadata.kdev]`.
+    pub(crate) package_table: Value,
+    /// `[workspace.metadata.kdev]`.
+    pub(crate) workspace_table: Value,
+}
+
+impl Project {
+    /// Reads it with `cargo metadata`.
+    pub(crate) fn read(cx: &Cx, selection: &Selection) -> Result<Self> {
+        let mut command = MetadataCommand::new();
+        command.no_deps();
+        if let Some(path) = &selection.manifest_path {
+            command.manifest_path(path);
+        }
+        let answer = Task::from(command.cargo_command()).read(cx);
+        let answer = answer.map_err(|f| Error::from_failure(f, Error::Metadata))?;
+        let metadata = MetadataCommand::parse(answer.text())
+            .map_err(|e| Error::Answer { tool: "cargo", reason: Reason(e.to_string()) })?;
+        let package = choose(&metadata, selection)?;
+        let manifest = package.manifest_path.as_std_path();
+        Ok(Self {
+            package: package.name.to_string(),
+            dir: manifest.parent().unwrap_or(Path::new("/")).to_owned(),
+            workspace_root: metadata.workspace_root.clone().into_std_path_buf(),
+            package_table: kdev_table(&package.metadata),
+            workspace_table: kdev_table(&metadata.workspace_metadata),
+        })
+    }
+}
+
+/// The named package, or that of the folder, or the only one that there is,
+/// or the only one that has a kdev table.
+fn choose<'a>(metadata: &'a Metadata, selection: &Selection) -> Result<&'a Package> {
+    let packages = metadata.workspace_packages();
+    let names: Vec<&str> = packages.iter().map(|p| p.name.as_str()).collect();
+    if let Some(name) = &selection.package {
+        let found = packages.iter().find(|p| p.name.as_str() == name);
+        return found.copied().ok_or_else(|| Error::WhichPackage {
+            reason: format!("the workspace has no package `{name}`, but {}", list(&names)),
+        });
+    }
+    if let Some(root) = metadata.root_package() {
+        return Ok(root);
+    }
+    let configured: Vec<_> =
+        packages.iter().filter(|p| !kdev_table(&p.metadata).is_null()).collect();
+    match (packages.as_slice(), configured.as_slice()) {
+        ([one], _) => Ok(one),
+        (_, [one]) => Ok(one),
+        _ => Err(Error::WhichPackage { reason: format!("the workspace has {}", list(&names)) }),
+    }
+}
+
+fn kdev_table(metadata: &Value) -> Value {
+    metadata.get("kdev").cloned().unwrap_or_default()
+}

@@ -1,0 +1,141 @@
+//! Finds docker, ssh and kubectl, and makes sure that they are new enough.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+use xshell::cmd;
+
+use crate::cmd::Task;
+use crate::cx::Cx;
+use crate::error::{Error, ExitCode, Reason, Result};
+
+/// How long a tool may take to tell its version.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A program that kdev calls.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tool {
+    pub(crate) name: &'static str,
+    /// The oldest version that will do, and why no older one does.
+    needed: &'static str,
+    cure: &'static str,
+}
+
+/// 20.10 is the oldest docker whose archives have been tried.
+pub(crate) const DOCKER: Tool = Tool {
+    name: "docker",
+    needed: "20.10",
+    cure: "install it with `sudo apt-get install docker.io`, or as https://docs.docker.com/engine/install says",
+};
+/// Whatever cargo called us.
+pub(crate) const CARGO: Tool = Tool {
+    name: "cargo",
+    needed: "1.0",
+    cure: "install it as https://rustup.rs says",
+};
+/// 6.7 brought `%C`, without which a control socket's path grows too long.
+const SSH: Tool = Tool {
+    name: "ssh",
+    needed: "6.7",
+    cure: "install it with `sudo apt-get install openssh-client`",
+};
+/// 1.22 made server-side apply stable.
+const KUBECTL: Tool = Tool {
+    name: "kubectl",
+    needed: "1.22",
+    cure: "install it as https://kubernetes.io/docs/tasks/tools says",
+};
+
+/// Finds kubectl.
+pub(crate) fn kubectl(cx: &Cx) -> Result<PathBuf> {
+    let path = KUBECTL.find()?;
+    let sh = cx.shell()?;
+    let task = Task::new(cmd!(sh, "{path} version --client --output=json")).limit(PATIENCE);
+    let output = task.read(cx).map_err(|f| KUBECTL.broken(f))?;
+    let version: KubectlVersion = serde_json::from_slice(&output.stdout)
+        .map_err(|e| Error::Answer { tool: KUBECTL.name, reason: Reason(e.to_string()) })?;
+    KUBECTL.check(&version.client_version.git_version)?;
+    Ok(path)
+}
+
+/// Finds ssh.
+pub(crate) fn ssh(cx: &Cx) -> Result<PathBuf> {
+    let path = SSH.find()?;
+    let sh = cx.shell()?;
+    let task = Task::new(cmd!(sh, "{path} -V")).limit(PATIENCE);
+    let output = task.read(cx).map_err(|f| SSH.broken(f))?;
+    // `OpenSSH_9.2p1 Debian-2, …`; other implementations are left alone.
+    if let Some(version) = output.stderr.split("OpenSSH_").nth(1) {
+        SSH.check(version.split([',', ' ']).next().unwrap_or_default())?;
+    }
+    Ok(path)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct KubectlVersion {
+    client_version: KubectlClient,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct KubectlClient {
+    git_version: String,
+}
+
+impl Tool {
+    pub(crate) fn find(self) -> Result<PathBuf> {
+        which::which(self.name)
+            .map_err(|_| Error::ToolMissing { tool: self.name, cure: self.cure })
+    }
+
+    pub(crate) fn check(self, found: &str) -> Result<()> {
+        let found = found.trim_start_matches('v');
+        if major_minor(found) >= major_minor(self.needed) {
+            return Ok(());
+        }
+        Err(Error::ToolOld {
+            tool: self.name,
+            found: found.to_owned(),
+            needed: self.needed,
+            cure: self.cure,
+        })
+    }
+
+    fn broken(self, failure: crate::cmd::Failure) -> Error {
+        let what = format!("tell the version of `{}`", self.name);
+        Error::from_failure(failure, |source| Error::Tool { what, source, code: ExitCode::Tool })
+    }
+}
+
+/// The first two numbers of a version; (0, 0) where there are none.
+pub(crate) fn major_minor(version: &str) -> (u32, u32) {
+    let mut numbers = version
+        .trim_start_matches('v')
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|n| n.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        let table = [
+            ("v1.32.4", (1, 32)),
+            ("20.10.24+dfsg1", (20, 10)),
+            ("9.2p1", (9, 2)),
+            ("29", (29, 0)),
+            ("dev", (0, 0)),
+        ];
+        for (text, numbers) in table {
+            assert_eq!(major_minor(text), numbers, "{text}");
+        }
+        assert!(DOCKER.check("19.03.1").is_err());
+        assert!(DOCKER.check("28.2.2").is_ok());
+        assert!(KUBECTL.check("v1.9.0").is_err());
+    }
+}
