@@ -69,10 +69,8 @@ impl Tools {
 
     /// Differs whenever any of the programs does.
     pub(crate) fn stamp(&self) -> String {
-        self.folders
-            .iter()
-            .map(|folder| format!("{}\n", folder.display()))
-            .collect()
+        let folders = self.folders.iter().map(|folder| folder.to_string_lossy());
+        folders.collect::<Vec<_>>().join("\n")
     }
 }
 

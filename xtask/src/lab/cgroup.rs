@@ -22,7 +22,7 @@ pub(crate) fn procs(group: &str) -> PathBuf {
 pub(crate) fn create(group: &str) -> Result<()> {
     for hierarchy in hierarchies()? {
         let mut folder = hierarchy;
-        for part in Path::new(LAB).join(group).iter() {
+        for part in &Path::new(LAB).join(group) {
             folder.push(part);
             fs::create_dir_all(&folder)
                 .with_context(|| format!("cannot make the control group `{}`", folder.display()))?;
