@@ -2,11 +2,13 @@
 
 use super::daemon::{self, Daemon};
 use super::paths::{NODES, REGISTRY, state};
-use super::{cgroup, network};
+use super::{cgroup, down, network};
 use anyhow::Result;
 use xshell::{Shell, cmd};
 
 const NAME: &str = "dockerd";
+/// Of the daemon and its containerd; the containers' group is another.
+const GROUP: &str = "dockerd";
 
 /// The address of the lab's own.
 pub(crate) fn host() -> String {
@@ -28,6 +30,7 @@ pub(crate) fn start(sh: &Shell) -> Result<()> {
     }
     let group = format!("{}/docker", cgroup::LAB);
     cgroup::create("docker")?;
+    cgroup::create(GROUP)?;
     network::create_docker_bridge(sh)?;
     let (host, data, exec, pid) = (
         host(),
@@ -36,6 +39,11 @@ pub(crate) fn start(sh: &Shell) -> Result<()> {
         state("docker.pid"),
     );
     let bridge = network::DOCKER_BRIDGE;
+    if !is_own() {
+        // One that was killed left both, and its successor would stumble.
+        let _ = std::fs::remove_file(&pid);
+        down::kill_all(GROUP)?;
+    }
     // The bridge is the lab's, so that docker changes no rule of the host's.
     let dockerd = cmd!(
         sh,
@@ -46,6 +54,7 @@ pub(crate) fn start(sh: &Shell) -> Result<()> {
     );
     // Nothing leaves the machine: a proxy that is not there refuses at once.
     Daemon::new(NAME, dockerd)
+        .group(GROUP.to_owned())
         .env("HTTP_PROXY", "http://127.0.0.1:1")
         .env("HTTPS_PROXY", "http://127.0.0.1:1")
         .env("NO_PROXY", "localhost,127.0.0.0/8,10.213.77.0/24")

@@ -31,6 +31,15 @@ pub(crate) fn sweep(sh: &Shell) -> Result<()> {
     state::remove(sh)
 }
 
+/// Ends whatever is in one group.
+pub(crate) fn kill_all(group: &str) -> Result<()> {
+    wait::until(&format!("the end of {group}"), 10, || {
+        let left = cgroup::processes(group);
+        signal(&left, Signal::SIGKILL);
+        left.is_empty()
+    })
+}
+
 /// Asks every program to end, by its recorded process.
 fn stop() {
     let pids: Vec<i32> = daemon::recorded()

@@ -10,7 +10,6 @@ use xshell::{Shell, cmd};
 
 pub(crate) fn start(node: &Node) -> Result<()> {
     let sh = Shell::new()?;
-    write_config(node)?;
     let (binary, dir) = (program("kubernetes"), node.folder());
     let (name, address) = (node.name, node.address());
     let kubelet = cmd!(
@@ -26,7 +25,8 @@ pub(crate) fn start(node: &Node) -> Result<()> {
     })
 }
 
-fn write_config(node: &Node) -> Result<()> {
+/// Written once: kube-proxy ends itself when its file is touched.
+pub(crate) fn write_config(node: &Node) -> Result<()> {
     let (dir, address, group) = (node.folder(), node.address(), node.kubelet_group());
     let values = [
         ("DIR", &*dir.to_string_lossy()),

@@ -2,6 +2,7 @@
 
 use super::node::{NODES, Node};
 use super::paths::{HOST, SERVICES, state};
+use super::wait;
 use anyhow::Result;
 use std::fs;
 use std::path::Path;
@@ -125,9 +126,12 @@ pub(crate) fn remove(sh: &Shell) -> Result<()> {
         .map(veth)
         .chain([BRIDGE.into(), DOCKER_BRIDGE.into()])
     {
+        // A cable goes by itself, some time after its namespace.
         if link_exists(&link) {
-            cmd!(sh, "ip link delete {link}").quiet().run()?;
+            let delete = cmd!(sh, "ip link delete {link}").quiet();
+            delete.ignore_stderr().ignore_status().run()?;
         }
+        wait::until(&format!("the end of `{link}`"), 5, || !link_exists(&link))?;
     }
     remove_guard(sh)?;
     if let Ok(forwarding) = fs::read_to_string(state("before/ip_forward")) {

@@ -1,7 +1,7 @@
 //! A node: namespaces that look like a machine of its own from within.
 
 use super::paths::{self, fill, state};
-use super::{cgroup, containerd, daemon, network, ssh};
+use super::{cgroup, containerd, daemon, kubelet, network, ssh};
 use crate::lab::daemon::Daemon;
 use anyhow::{Context, Result};
 use std::ffi::OsString;
@@ -110,6 +110,7 @@ impl Node {
             dir.join("boot_id"),
             fs::read_to_string("/proc/sys/kernel/random/uuid")?,
         )?;
+        kubelet::write_config(self)?;
         self.write_etc()
     }
 
