@@ -58,13 +58,10 @@ pub(crate) fn processes(group: &str) -> Vec<i32> {
 
 /// Removes all groups; false while one of them is still busy.
 pub(crate) fn remove() -> bool {
-    let folders = hierarchies()
-        .unwrap_or_default()
-        .into_iter()
-        .map(|folder| folder.join(LAB));
-    let mut groups: Vec<_> = folders.flat_map(|folder| tree(&folder)).collect();
-    groups.reverse();
+    let tops = roots().into_iter().map(|folder| folder.join(LAB));
+    let mut groups: Vec<_> = tops.flat_map(|folder| tree(&folder)).collect();
     // Parents follow their children, so that one pass suffices.
+    groups.reverse();
     groups
         .iter()
         .filter(|folder| fs::remove_dir(folder).is_err())
@@ -72,14 +69,10 @@ pub(crate) fn remove() -> bool {
         == 0
 }
 
+/// The hierarchies of version 1.
 fn hierarchies() -> Result<Vec<PathBuf>> {
-    let found: Vec<_> = fs::read_dir(ROOT)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|folder| folder.join("cgroup.procs").exists() && !folder.ends_with("unified"))
-        .collect();
+    let mut found = roots();
+    found.retain(|folder| !folder.ends_with("unified"));
     if found.iter().any(|folder| folder.ends_with("pids")) {
         return Ok(found);
     }
@@ -87,6 +80,15 @@ fn hierarchies() -> Result<Vec<PathBuf>> {
         "the lab's nodes need control groups of version 1 below /sys/fs/cgroup",
         "boot with `systemd.unified_cgroup_hierarchy=0`",
     ))
+}
+
+/// Every hierarchy: runc makes groups in that of version 2, too.
+fn roots() -> Vec<PathBuf> {
+    let entries = fs::read_dir(ROOT).into_iter().flatten().flatten();
+    let folders = entries.map(|entry| entry.path());
+    folders
+        .filter(|folder| folder.join("cgroup.procs").exists())
+        .collect()
 }
 
 /// A folder and all below it, parents first.

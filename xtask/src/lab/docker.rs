@@ -6,6 +6,8 @@ use super::{cgroup, down, network};
 use anyhow::Result;
 use xshell::{Shell, cmd};
 
+/// docker and its containerd leave sockets in `/run`, whatever they are told.
+const OWN_RUN: &str = r#"mount -n -t tmpfs tmpfs /run; exec "$0" "$@""#;
 const NAME: &str = "dockerd";
 /// Of the daemon and its containerd; the containers' group is another.
 const GROUP: &str = "dockerd";
@@ -40,14 +42,15 @@ pub(crate) fn start(sh: &Shell) -> Result<()> {
     );
     let bridge = network::DOCKER_BRIDGE;
     if !is_own() {
-        // One that was killed left both, and its successor would stumble.
-        let _ = std::fs::remove_file(&pid);
+        // One that was killed left these, and its successor would stumble.
         down::kill_all(GROUP)?;
+        let _ = std::fs::remove_file(&pid);
+        let _ = std::fs::remove_file(exec.join("containerd/containerd.pid"));
     }
     // The bridge is the lab's, so that docker changes no rule of the host's.
     let dockerd = cmd!(
         sh,
-        "dockerd --host {host} --data-root {data} --exec-root {exec} --pidfile {pid}
+        "unshare --mount --propagation slave sh -c {OWN_RUN} dockerd --host {host} --data-root {data} --exec-root {exec} --pidfile {pid}
          --bridge {bridge} --iptables=false --ip6tables=false --ip-masq=false --ip-forward=false
          --cgroup-parent /{group} --exec-opt native.cgroupdriver=cgroupfs
          --insecure-registry {NODES} --registry-mirror http://{REGISTRY}"

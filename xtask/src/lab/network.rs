@@ -152,21 +152,19 @@ fn remove_guard(sh: &Shell) -> Result<()> {
     // An empty table that was not there before goes as well.
     let before = fs::read_to_string(state("before/filter")).unwrap_or_else(|_| "kept".to_owned());
     if before.is_empty() && is_empty(&filter_table(sh)) {
-        cmd!(sh, "iptables -w -X")
-            .quiet()
-            .ignore_stderr()
-            .ignore_status()
-            .run()?;
+        // iptables itself cannot remove one.
+        let delete = cmd!(sh, "nft delete table ip filter").quiet();
+        delete.ignore_stderr().ignore_status().run()?;
     }
     Ok(())
 }
 
+/// Asked for by name, the table would be made where there is none.
 fn filter_table(sh: &Shell) -> String {
-    cmd!(sh, "iptables-save -t filter")
-        .quiet()
-        .ignore_stderr()
-        .read()
-        .unwrap_or_default()
+    let tables = cmd!(sh, "iptables-save").quiet().ignore_stderr().read();
+    let tables = tables.unwrap_or_default();
+    let rest = tables.split_once("*filter").map_or("", |(_, rest)| rest);
+    rest.split("COMMIT").next().unwrap_or_default().to_owned()
 }
 
 fn is_empty(table: &str) -> bool {

@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use std::collections::HashSet;
 use xshell::{Shell, cmd};
 
-const PACKAGES: [&str; 19] = [
+const PACKAGES: [&str; 20] = [
     "busybox-static",
     "conntrack",
     "containerd",
@@ -17,6 +17,7 @@ const PACKAGES: [&str; 19] = [
     "iproute2",
     "iptables",
     "mount",
+    "nftables",
     "openssh-client",
     "openssh-server",
     "procps",

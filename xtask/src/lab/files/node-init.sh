@@ -8,6 +8,10 @@ node=$2
 shift 2
 dir=$state/nodes/$node
 
+# First, for mount keeps notes in it; and none (-n) in the host's.
+mount -n -t tmpfs -o mode=755 tmpfs /run
+mkdir -p /run/sshd /run/lock
+
 hostname "$node"
 ip link set lo up
 sysctl -qw net.ipv4.ip_forward=1
@@ -27,8 +31,6 @@ mount --bind "$dir/log" /var/log
 mount --bind "$dir/tmp" /tmp
 mount --bind "$dir/home" /home
 mount --bind "$dir/root" /root
-mount -t tmpfs -o mode=755 tmpfs /run
-mkdir -p /run/sshd /run/lock
 
 # Pods' volumes have to be seen by the containers that start after them.
 mount --make-rshared /
