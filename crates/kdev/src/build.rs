@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use xshell::{Cmd, Shell, cmd};
 
-use crate::cmd::Task;
+use crate::cmd::{Failure, Outcome, Task};
 use crate::config::Config;
 use crate::cx::Cx;
 use crate::docker::Docker;
@@ -42,8 +42,8 @@ pub(crate) fn build(cx: &Cx, docker: &Docker, config: &Config) -> Result<BuiltIm
     if cx.is_dry_run() {
         return Ok(unbuilt(cx, config, command));
     }
-    cx.emit(Event::Building { what: image.clone(), command });
-    live(cx, task, "docker", image)?;
+    cx.emit(Event::Building { what: image.clone(), command: command.clone() });
+    live(cx, task, "docker", image, command)?;
     let id = fs::read_to_string(iid.path())
         .map_err(|source| Error::File { what: "read", path: iid.path().into(), source })?;
     let inspected = docker.inspect(cx, id.trim())?;
@@ -84,8 +84,8 @@ fn cargo_build(cx: &Cx, config: &Config) -> Result<()> {
         cx.emit(Event::WouldRun { command });
         return Ok(());
     }
-    cx.emit(Event::Building { what: package.clone(), command });
-    live(cx, task, "cargo", package.clone())
+    cx.emit(Event::Building { what: package.clone(), command: command.clone() });
+    live(cx, task, "cargo", package.clone(), command)
 }
 
 fn docker_build<'a>(sh: &'a Shell, docker: &Docker, config: &Config) -> Cmd<'a> {
@@ -101,10 +101,11 @@ fn docker_build<'a>(sh: &'a Shell, docker: &Docker, config: &Config) -> Cmd<'a> 
     cmd
 }
 
-fn live(cx: &Cx, task: Task, tool: &'static str, what: String) -> Result<()> {
+/// Runs a build; its error shows the command as a person would give it.
+fn live(cx: &Cx, task: Task, tool: &'static str, what: String, command: String) -> Result<()> {
     task.live(cx, tool).map_err(|failure| {
-        Error::from_failure(failure, |source| match &source.outcome {
-            crate::cmd::Outcome::NotStarted(_) => {
+        Error::from_failure(Failure { command, ..failure }, |source| match &source.outcome {
+            Outcome::NotStarted(_) => {
                 Error::Tool { what: format!("run `{tool}`"), source, code: ExitCode::Tool }
             }
             _ => Error::Build { what, source },

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use xshell::{Cmd, Shell, cmd};
 
-use crate::cmd::{Failure, Task};
+use crate::cmd::{Failure, Task, quoted};
 use crate::config::Config;
 use crate::cx::Cx;
 use crate::error::{Error, Reason, Result};
@@ -126,6 +126,12 @@ impl Cluster {
     pub(crate) fn cmd<'a>(&self, sh: &'a Shell) -> Cmd<'a> {
         let (context, namespace) = (&self.context, &self.namespace);
         self.bare(sh).args(["--context", context, "--namespace", namespace, REQUEST])
+    }
+
+    /// kubectl for this cluster as a person would type it.
+    pub(crate) fn by_hand(&self, namespace: Option<&str>) -> String {
+        let namespace = quoted(namespace.unwrap_or(&self.namespace));
+        format!("kubectl --context {} --namespace {namespace}", quoted(&self.context))
     }
 
     /// Runs a kubectl that answers in JSON.

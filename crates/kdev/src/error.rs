@@ -244,6 +244,8 @@ pub enum Error {
         pod: Option<String>,
         /// Where it is.
         node: Option<String>,
+        /// kubectl with the context and namespace that were used.
+        kubectl: String,
         /// What Kubernetes says of it.
         #[source]
         reason: Reason,
@@ -259,6 +261,8 @@ pub enum Error {
         wanted: u64,
         /// The limit that was set.
         limit: Duration,
+        /// kubectl with the context and namespace that were used.
+        kubectl: String,
         /// What Kubernetes says of the others.
         #[source]
         reason: Reason,
@@ -376,9 +380,14 @@ impl Error {
                 format!("build for the node: `--platform {node_platform}` in the Dockerfile's FROM, or DOCKER_DEFAULT_PLATFORM={node_platform}")
             }
             Self::Nodes(failures) => return failures.first().and_then(NodeError::help),
-            Self::RolloutFailed { pod: Some(pod), .. } => format!("see `kubectl describe pod {pod}` and `kubectl logs {pod}`"),
-            Self::RolloutTimedOut { workload, .. } => {
-                format!("see `kubectl describe {workload}`; if it only needs longer, give `--timeout SECONDS`")
+            Self::RolloutFailed { pod: Some(pod), kubectl, .. } => {
+                format!("see `{kubectl} describe pod {pod}`")
+            }
+            Self::RolloutFailed { workload, kubectl, .. } => {
+                format!("see `{kubectl} describe {workload}`")
+            }
+            Self::RolloutTimedOut { workload, kubectl, .. } => {
+                format!("see `{kubectl} describe {workload}`; if it only needs longer, give `--timeout SECONDS`")
             }
             Self::Build { source, .. } if matches!(source.outcome, Outcome::Code(_)) => {
                 "see the build's own output above".into()

@@ -398,9 +398,9 @@ impl NodeError {
             Fault::SudoTerminal => format!("allow it on node `{node}` with `visudo`: `Defaults:USER !requiretty`"),
             Fault::SudoMissing => format!("install sudo on node `{node}`, or log in as root with `nodes.{node}.ssh = \"root@host\"`"),
             Fault::NoAccess(_) => format!("run `ctr -n k8s.io version` on node `{node}` as root"),
-            Fault::Runtime(_) => "kdev loads into containerd only".to_owned(),
+            Fault::Runtime(_) => "use nodes with containerd, or leave it out with `--node`".to_owned(),
             Fault::DiskFull(_) => format!("free space on node `{node}`, with `crictl rmi --prune` for one"),
-            Fault::ConnectionLost(_) => "run it again; nothing was left on the node".to_owned(),
+            Fault::ConnectionLost(_) => "run it again; a load that was cut leaves nothing behind".to_owned(),
             Fault::Source(_) | Fault::Import(_) | Fault::Interrupted => return None,
         })
     }
@@ -430,7 +430,7 @@ impl fmt::Display for NodeError {
             Fault::Unreachable(words) => write!(f, "node `{node}` at {at} is not reachable: {words}"),
             Fault::HostKeyUnknown(words) => write!(f, "the host key of node `{node}` at {at} is not known: {words}"),
             Fault::HostKeyChanged(_) => write!(f, "the host key of node `{node}` at {at} has changed"),
-            Fault::Denied(words) => write!(f, "node `{node}` at {at} lets us not in: {words}"),
+            Fault::Denied(words) => write!(f, "node `{node}` at {at} denies the login: {words}"),
             Fault::NoShell(words) => write!(f, "node `{node}` at {at} runs no command: {words}"),
             Fault::NoCtr => write!(f, "node `{node}` at {at} has no `ctr`"),
             Fault::SudoPassword => write!(f, "sudo on node `{node}` at {at} asks for a password"),

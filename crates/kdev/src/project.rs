@@ -16,7 +16,7 @@ pub struct Selection {
     /// Path of a Cargo.toml.
     pub manifest_path: Option<PathBuf>,
     /// Name of a package in the workspace.
-    pub(crate) package: Option<String>,
+    pub package: Option<String>,
 }
 
 /// A package, and what its Cargo.toml and its workspace's say of kdev.

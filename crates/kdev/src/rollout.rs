@@ -54,6 +54,7 @@ pub(crate) fn wait(cx: &Cx, cluster: &Cluster, objects: &[Object], limit: Durati
 
 fn wait_for(cx: &Cx, cluster: &Cluster, object: &Object, begun: Instant, limit: Duration) -> Result<()> {
     let workload = object.id();
+    let kubectl = cluster.by_hand(object.namespace.as_deref());
     let mut shown = None;
     loop {
         let live: Value = get(cx, cluster, object, &[&workload])?;
@@ -65,11 +66,11 @@ fn wait_for(cx: &Cx, cluster: &Cluster, object: &Object, begun: Instant, limit: 
         let pods = pods(cx, cluster, object, &live)?;
         if let Some((pod, reason)) = pods.iter().find_map(|pod| Some((pod, pod.hopeless()?))) {
             let (name, node) = (Some(pod.metadata.name.clone()), pod.spec.node_name.clone());
-            return Err(Error::RolloutFailed { workload, pod: name, node, reason: Reason(reason) });
+            return Err(Error::RolloutFailed { workload, pod: name, node, kubectl, reason: Reason(reason) });
         }
         let (ready, wanted) = match state {
             State::Failed(reason) => {
-                return Err(Error::RolloutFailed { workload, pod: None, node: None, reason: Reason(reason) });
+                return Err(Error::RolloutFailed { workload, pod: None, node: None, kubectl, reason: Reason(reason) });
             }
             State::Waiting { ready, wanted } => (ready, wanted),
             State::Ready(pods) => (pods, pods),
@@ -79,7 +80,7 @@ fn wait_for(cx: &Cx, cluster: &Cluster, object: &Object, begun: Instant, limit: 
         }
         if begun.elapsed() > limit {
             let reason = Reason(pods_in_words(&pods));
-            return Err(Error::RolloutTimedOut { workload, ready, wanted, limit, reason });
+            return Err(Error::RolloutTimedOut { workload, ready, wanted, limit, kubectl, reason });
         }
         thread::sleep(PAUSE);
     }

@@ -148,7 +148,8 @@ fn choose<'a>(
     }
     if chosen.is_empty() {
         let words: Vec<String> = reasons.iter().map(|(node, why)| format!("`{node}`: {why}")).collect();
-        return Err(Error::NoNode { context: cluster.context.clone(), reason: Reason(words.join("; ")) });
+        let words = if all.is_empty() { "the cluster lists no node".to_owned() } else { words.join("; ") };
+        return Err(Error::NoNode { context: cluster.context.clone(), reason: Reason(words) });
     }
     for (node, why) in reasons {
         cx.emit(Event::NodeSkipped { node, why });

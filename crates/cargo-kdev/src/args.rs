@@ -1,0 +1,164 @@
+//! The command line, and what it means to the library.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use kdev::{Layer, PullPolicy, Request, Selection, Target};
+
+/// What cargo passes to a plugin: the plugin's own name comes first.
+#[derive(Debug, Parser)]
+#[command(name = "cargo", bin_name = "cargo", styles = clap_cargo::style::CLAP_STYLING)]
+pub(crate) enum Cargo {
+    Kdev(Kdev),
+}
+
+/// The Kubernetes inner loop without a registry
+#[derive(Debug, Args)]
+#[command(version, about, long_about = None, after_help = EXIT_CODES)]
+pub(crate) struct Kdev {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// Kept equal to the library's `ExitCode` and the README by a test.
+const EXIT_CODES: &str = "\
+Exit codes:
+    0  all is done, and proven
+    2  the command line is wrong
+   90  the project, its configuration or its manifests are wrong
+   91  a tool is missing or too old, or docker does not answer
+   92  the context is unknown, not allowed or unreachable, or the API refused
+   93  a node cannot be reached or used
+   94  the image could not be loaded, or its presence not be proven
+   95  the new pods cannot become ready
+   96  the new pods were not ready in time
+  130  interrupted
+A failed build ends with the builder's own exit code.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Build, load onto every node that may run it, apply, and wait until the
+    /// new pods are ready
+    Up(Up),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    /// Package to build
+    #[arg(short, long, value_name = "NAME")]
+    package: Option<String>,
+    /// Path to Cargo.toml
+    #[arg(long, value_name = "PATH")]
+    manifest_path: Option<PathBuf>,
+    /// Name of the image, without tag [default: the package's name]
+    #[arg(long, env = "KDEV_IMAGE", hide_env_values = true, value_name = "NAME")]
+    image: Option<String>,
+    /// Pull policy of the containers that run the image [default: Never]
+    #[arg(long, env = "KDEV_PULL_POLICY", hide_env_values = true, value_name = "POLICY")]
+    pull_policy: Option<Policy>,
+    /// Kube context to change; naming it is consent [default: the current one]
+    #[arg(long, env = "KDEV_CONTEXT", hide_env_values = true, value_name = "NAME")]
+    context: Option<String>,
+    /// Namespace to apply to [default: the context's]
+    #[arg(short, long, env = "KDEV_NAMESPACE", hide_env_values = true, value_name = "NAME")]
+    namespace: Option<String>,
+    /// Kubeconfig to use
+    #[arg(long, value_name = "PATH")]
+    kubeconfig: Option<PathBuf>,
+    /// Node to load onto, instead of all that may run the pods (repeatable)
+    #[arg(long = "node", value_name = "NAME")]
+    nodes: Vec<String>,
+    /// ssh configuration to use instead of your own
+    #[arg(long, env = "KDEV_SSH_CONFIG", hide_env_values = true, value_name = "PATH")]
+    ssh_config: Option<PathBuf>,
+    /// How long the new pods may take [default: 120]
+    #[arg(long, env = "KDEV_TIMEOUT", hide_env_values = true, value_name = "SECONDS")]
+    timeout: Option<u64>,
+    /// Show each command that would change something, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// How to talk to the user.
+#[derive(Debug, Args)]
+pub(crate) struct Output {
+    /// Show the commands that build
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    pub(crate) verbose: bool,
+    /// Show errors only
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// Colours
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: Color,
+    /// How to tell what happens: for people, or one JSON object a line on stdout
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "human")]
+    pub(crate) message_format: MessageFormat,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MessageFormat {
+    Human,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Policy {
+    #[value(name = "Never")]
+    Never,
+    #[value(name = "IfNotPresent")]
+    IfNotPresent,
+}
+
+impl From<Up> for Request {
+    fn from(up: Up) -> Self {
+        let policy = |policy| match policy {
+            Policy::Never => PullPolicy::Never,
+            Policy::IfNotPresent => PullPolicy::IfNotPresent,
+        };
+        Self {
+            selection: Selection { manifest_path: up.manifest_path, package: up.package },
+            target: Target { context: up.context, kubeconfig: up.kubeconfig },
+            nodes: up.nodes,
+            flags: Layer {
+                image: up.image,
+                pull_policy: up.pull_policy.map(policy),
+                namespace: up.namespace,
+                ssh_config: up.ssh_config,
+                timeout: up.timeout,
+                ..Layer::default()
+            },
+        }
+    }
+}
+
+/// The arguments as cargo would pass them: `cargo-kdev up`, called directly,
+/// means the same as `cargo kdev up`.
+pub(crate) fn of_cargo() -> Vec<OsString> {
+    let mut args: Vec<OsString> = std::env::args_os().collect();
+    if args.get(1).is_none_or(|first| first != "kdev") {
+        args.insert(1.min(args.len()), "kdev".into());
+    }
+    args
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cargo::command().debug_assert();
+    }
+}

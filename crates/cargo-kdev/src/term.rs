@@ -1,0 +1,235 @@
+//! The only place that draws: events become lines as cargo prints them, and
+//! bars where there is a terminal, or JSON.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
+use kdev::{BuildOutput, Error, Event};
+use serde_json::{Value, json};
+
+use crate::args::{Color, MessageFormat, Output};
+use crate::report;
+
+const DONE: Style = AnsiColor::Green.on_default().bold();
+const NOTE: Style = AnsiColor::Cyan.on_default().bold();
+const WARN: Style = AnsiColor::Yellow.on_default().bold();
+/// How many lines of a build a quiet run keeps, to show them if it fails.
+const QUIET_LINES: usize = 200;
+
+/// Where and how to talk.
+pub(crate) struct Term {
+    json: bool,
+    quiet: bool,
+    verbose: bool,
+    bars: MultiProgress,
+    state: Mutex<State>,
+}
+
+/// What is on the screen.
+#[derive(Default)]
+struct State {
+    /// By node, or by workload.
+    bars: BTreeMap<String, ProgressBar>,
+    /// The last lines of a build that is not shown.
+    hidden: VecDeque<String>,
+}
+
+impl Term {
+    pub(crate) fn new(output: &Output) -> Self {
+        match output.color {
+            Color::Auto => {}
+            Color::Always => anstream::ColorChoice::Always.write_global(),
+            Color::Never => anstream::ColorChoice::Never.write_global(),
+        }
+        let json = output.message_format == MessageFormat::Json;
+        let bars = MultiProgress::new();
+        if json || output.quiet {
+            bars.set_draw_target(indicatif::ProgressDrawTarget::hidden());
+        }
+        Self { json, quiet: output.quiet, verbose: output.verbose, bars, state: Mutex::default() }
+    }
+
+    /// Builds draw themselves, but where their output must not be seen, or
+    /// must be JSON.
+    pub(crate) fn build_output(&self) -> BuildOutput {
+        if self.json || self.quiet { BuildOutput::Events } else { BuildOutput::Stderr }
+    }
+
+    pub(crate) fn can_ask(&self) -> bool {
+        !self.json && io::stdin().is_terminal() && io::stderr().is_terminal()
+    }
+
+    /// Asks once; anything but yes is no.
+    pub(crate) fn ask(&self, question: &str) -> bool {
+        self.bars.suspend(|| {
+            let mut stderr = anstream::stderr();
+            let _ = write!(stderr, "{WARN}{:>12}{WARN:#} {question} [y/N] ", "Asking");
+            let _ = stderr.flush();
+            let mut answer = String::new();
+            let _ = io::stdin().lock().read_line(&mut answer);
+            matches!(answer.trim(), "y" | "Y" | "yes")
+        })
+    }
+
+    pub(crate) fn draw(&self, event: Event) {
+        if self.json {
+            self.json_line(serde_json::to_value(&event).unwrap_or_default());
+        } else if let Event::WouldRun { command } = &event {
+            // The result of a dry run, and so for stdout.
+            self.bars.suspend(|| {
+                let _ = writeln!(anstream::stdout(), "{command}");
+            });
+        } else if self.quiet {
+            self.keep(event);
+        } else {
+            self.human(event);
+        }
+    }
+
+    /// Takes all bars away.
+    pub(crate) fn finish(&self) {
+        for bar in std::mem::take(&mut self.state().bars).into_values() {
+            bar.finish_and_clear();
+        }
+    }
+
+    pub(crate) fn fail(&self, error: &Error) {
+        let mut stderr = anstream::stderr();
+        if self.quiet && matches!(error, Error::Build { .. }) {
+            for line in &self.state().hidden {
+                let _ = writeln!(stderr, "{line}");
+            }
+        }
+        if self.json {
+            self.json_line(json!({
+                "reason": "error",
+                "code": error.exit_code(),
+                "message": report::plain(error),
+            }));
+        } else {
+            let _ = write!(stderr, "{}", report::report(error));
+        }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn json_line(&self, mut object: Value) {
+        object["version"] = kdev::VERSION.into();
+        let _ = writeln!(io::stdout(), "{object}");
+    }
+
+    fn keep(&self, event: Event) {
+        if let Event::ToolOutput { line, .. } = event {
+            let hidden = &mut self.state().hidden;
+            hidden.push_back(line);
+            if hidden.len() > QUIET_LINES {
+                hidden.pop_front();
+            }
+        }
+    }
+
+    fn human(&self, event: Event) {
+        match event {
+            Event::Building { what, command } => {
+                let what = if self.verbose { command } else { what };
+                self.line(DONE, "Building", &what);
+            }
+            Event::Built { image, took, .. } => {
+                self.line(DONE, "Built", &format!("{image} in {}", seconds(took)));
+            }
+            Event::NodeSkipped { node, why } => self.line(NOTE, "Skipping", &format!("{node}: {why}")),
+            Event::Loading { node, bytes } => self.loading(&node, bytes),
+            Event::Sent { node, bytes } => self.sent(&node, bytes),
+            Event::Loaded { node, bytes, took } => {
+                self.clear(&node);
+                let sent = HumanBytes(bytes);
+                self.line(DONE, "Loaded", &format!("{node}: sent {sent} in {}", seconds(took)));
+            }
+            Event::Present { node } => self.line(DONE, "Present", &format!("{node}: nothing to send")),
+            Event::LoadFailed { node } => self.clear(&node),
+            Event::Applied { objects, context } => {
+                self.line(DONE, "Applied", &format!("{} to {context}", objects.join(", ")));
+            }
+            Event::Unchanged { context } => {
+                self.line(DONE, "Unchanged", &format!("{context} has it all; nothing to apply"));
+            }
+            Event::Waiting { workload, ready, wanted } => self.waiting(&workload, ready, wanted),
+            Event::Ready { workload, pods, took } => {
+                self.clear(&workload);
+                let pods = count(pods, "pod");
+                self.line(DONE, "Ready", &format!("{workload}: {pods} in {}", seconds(took)));
+            }
+            Event::Note { text } => self.line(NOTE, "Note", &text),
+            Event::Finished { image, took } => {
+                self.line(DONE, "Finished", &format!("{image} in {}", seconds(took)));
+            }
+            _ => {}
+        }
+    }
+
+    fn line(&self, style: Style, verb: &str, text: &str) {
+        self.bars.suspend(|| {
+            let _ = writeln!(anstream::stderr(), "{style}{verb:>12}{style:#} {text}");
+        });
+    }
+
+    fn loading(&self, node: &str, bytes: u64) {
+        if self.bars.is_hidden() {
+            self.line(NOTE, "Loading", &format!("{node} ({})", HumanBytes(bytes)));
+        }
+        let style = "{prefix:>12.cyan.bold} {msg} [{bar:24}] {bytes}/{total_bytes} {bytes_per_sec}";
+        self.bar(node, ProgressBar::new(bytes), style, "Loading").set_message(node.to_owned());
+    }
+
+    fn sent(&self, node: &str, bytes: u64) {
+        if let Some(bar) = self.state().bars.get(node) {
+            // docker tells an image's size only roughly.
+            if bar.length().is_some_and(|length| length < bytes) {
+                bar.set_length(bytes);
+            }
+            bar.set_position(bytes);
+        }
+    }
+
+    fn waiting(&self, workload: &str, ready: u64, wanted: u64) {
+        let text = format!("{workload}: {ready} of {} ready", count(wanted, "pod"));
+        if self.bars.is_hidden() {
+            return self.line(NOTE, "Waiting", &text);
+        }
+        let known = self.state().bars.get(workload).cloned();
+        let bar = known.unwrap_or_else(|| {
+            self.bar(workload, ProgressBar::new_spinner(), "{prefix:>12.cyan.bold} {wide_msg} {elapsed}", "Waiting")
+        });
+        bar.set_message(text);
+    }
+
+    fn bar(&self, key: &str, bar: ProgressBar, template: &str, verb: &'static str) -> ProgressBar {
+        let bar = self.bars.add(bar).with_prefix(verb);
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.enable_steady_tick(Duration::from_millis(200));
+        self.state().bars.insert(key.to_owned(), bar.clone());
+        bar
+    }
+
+    fn clear(&self, key: &str) {
+        if let Some(bar) = self.state().bars.remove(key) {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.1}s", duration.as_secs_f64())
+}
+
+fn count(number: u64, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}

@@ -1,0 +1,61 @@
+//! An interrupt at each stage: children end, and nothing half done stays.
+
+use std::process::Child;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::project::Project;
+
+#[track_caller]
+fn interrupt_when(project: &Project, child: Child, signal: Signal, seen: &str) -> String {
+    let begun = Instant::now();
+    while !project.calls().contains(seen) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "never saw {seen}:\n{}", project.calls());
+        thread::sleep(Duration::from_millis(10));
+    }
+    thread::sleep(Duration::from_millis(100));
+    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    assert!(begun.elapsed() < Duration::from_secs(30));
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn in_the_build() {
+    let project = Project::new();
+    project.write("fake/build-hangs", "");
+    let child = project.start(&["up"]);
+    let stderr = interrupt_when(&project, child, Signal::SIGINT, "docker build");
+    assert!(stderr.ends_with("error: interrupted\n"), "{stderr}");
+    assert_eq!(project.applied(), None);
+}
+
+#[test]
+fn in_the_load() {
+    let project = Project::new();
+    project.write("fake/save-hangs", "");
+    let child = project.start(&["up"]);
+    let stderr = interrupt_when(&project, child, Signal::SIGTERM, "image import");
+    assert!(stderr.ends_with("error: interrupted\n"), "{stderr}");
+    // The node's script outlives its connection, and takes the name away.
+    let begun = Instant::now();
+    let none = [""; 0];
+    while project.images_on("10.0.0.1") != none || project.images_on("10.0.0.2") != none {
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", project.images_on("10.0.0.1"));
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(project.applied(), None);
+}
+
+#[test]
+fn in_the_rollout() {
+    let project = Project::new();
+    project.write("fake/deployment.json", r#"{"metadata":{"generation":1},"spec":{"replicas":1},"status":{}}"#);
+    let child = project.start(&["up"]);
+    let stderr = interrupt_when(&project, child, Signal::SIGINT, "get deployment/app");
+    assert!(stderr.ends_with("error: interrupted\n"), "{stderr}");
+}

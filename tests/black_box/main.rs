@@ -1,0 +1,10 @@
+//! The program as a user meets it, with fakes of docker, ssh, kubectl and ctr
+//! on PATH. The node's own script runs for real.
+
+#![expect(missing_docs, reason = "a test program")]
+
+mod errors;
+mod interrupt;
+mod precedence;
+mod project;
+mod up;

@@ -1,0 +1,206 @@
+//! A small project with fakes on PATH, and what a run of `cargo kdev` in it
+//! must look like: exit code, whole stdout, whole stderr, and no stray call.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+/// The configuration's digest of the one image that the fake docker has.
+pub(crate) const CONFIG: &str =
+    "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+/// The image with its content tag.
+pub(crate) const IMAGE: &str = "app:kdev-0123456789ab";
+
+const MANIFEST: &str = "\
+kind: Deployment
+apiVersion: apps/v1
+metadata: {name: app}
+spec:
+  template:
+    spec:
+      containers:
+      - name: app
+        image: app
+      - name: other
+        image: redis:7
+";
+const DEPLOYMENT: &str = r#"{"metadata":{"generation":1},"spec":{"replicas":2,"selector":{"matchLabels":{"a":"b"}}},
+  "status":{"observedGeneration":1,"replicas":2,"updatedReplicas":2,"availableReplicas":2}}"#;
+const CONTEXTS: &str = r#"{"current-context":"kind-test","contexts":[
+  {"name":"kind-test","context":{"cluster":"c"}},{"name":"prod","context":{"cluster":"c"}}],
+  "clusters":[{"name":"c","cluster":{"server":"https://10.0.0.9:6443"}}]}"#;
+
+/// What the tools that the fakes and the node's script need are called.
+const REAL_TOOLS: [&str; 18] = [
+    "sh", "cat", "awk", "tr", "sed", "sleep", "grep", "mv", "cmp", "cut", "head", "touch", "mkdir",
+    "rm", "printf", "diff", "kill", "env",
+];
+
+pub(crate) struct Project {
+    root: TempDir,
+}
+
+impl Project {
+    /// A crate `app` with a Dockerfile and a manifest, two nodes, and fakes
+    /// with which `up` succeeds.
+    pub(crate) fn new() -> Self {
+        let root = tempfile::Builder::new().prefix("kdev-test-").tempdir().unwrap();
+        let project = Self { root };
+        for dir in ["src", "k8s", "fake", "bin", "tools"] {
+            fs::create_dir(project.path(dir)).unwrap();
+        }
+        project.write("Cargo.toml", "[package]\nname = \"app\"\nedition = \"2024\"\n[workspace]\n");
+        project.write("src/main.rs", "fn main() {}\n");
+        project.write("Dockerfile", "FROM scratch\n");
+        project.write("k8s/app.yaml", MANIFEST);
+        project.write("fake/id", CONFIG);
+        project.write("fake/contexts.json", CONTEXTS);
+        project.write("fake/deployment.json", DEPLOYMENT);
+        project.nodes(&[("n1", "10.0.0.1", "amd64"), ("n2", "10.0.0.2", "amd64")]);
+        project.link_tools();
+        project
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    /// Writes a file of the project; `fake/NAME` steers a fake.
+    pub(crate) fn write(&self, name: &str, text: &str) -> &Self {
+        fs::write(self.path(name), text).unwrap();
+        self
+    }
+
+    pub(crate) fn remove(&self, name: &str) -> &Self {
+        fs::remove_file(self.path(name)).unwrap();
+        self
+    }
+
+    /// Adds lines to `[package.metadata.kdev]`.
+    pub(crate) fn config(&self, lines: &str) -> &Self {
+        let cargo = fs::read_to_string(self.path("Cargo.toml")).unwrap();
+        self.write("Cargo.toml", &format!("{cargo}\n[package.metadata.kdev]\n{lines}\n"))
+    }
+
+    /// The nodes of the cluster: name, address, architecture.
+    pub(crate) fn nodes(&self, nodes: &[(&str, &str, &str)]) -> &Self {
+        let items: Vec<String> = nodes.iter().map(|(name, address, arch)| format!(
+            r#"{{"metadata":{{"name":"{name}"}},"status":{{"addresses":[{{"type":"InternalIP","address":"{address}"}}],
+            "nodeInfo":{{"machineID":"{name}","bootID":"b","operatingSystem":"linux","architecture":"{arch}","containerRuntimeVersion":"containerd://1.6.20"}}}}}}"#
+        )).collect();
+        self.write("fake/nodes.json", &format!(r#"{{"items":[{}]}}"#, items.join(",")))
+    }
+
+    /// Everything that the fakes were called with, a line each.
+    pub(crate) fn calls(&self) -> String {
+        fs::read_to_string(self.path("fake/log")).unwrap_or_default()
+    }
+
+    /// The images of a node, sorted.
+    pub(crate) fn images_on(&self, address: &str) -> Vec<String> {
+        let file = self.path(&format!("fake/node-{address}/images"));
+        let text = fs::read_to_string(file).unwrap_or_default();
+        let mut names: Vec<String> =
+            text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect();
+        names.sort();
+        names
+    }
+
+    pub(crate) fn applied(&self) -> Option<String> {
+        fs::read_to_string(self.path("fake/applied")).ok()
+    }
+
+    pub(crate) fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Ran {
+        let output = self.command(args).output().unwrap();
+        Ran { output: self.redacted(&output), code: output.status.code() }
+    }
+
+    pub(crate) fn start<S: AsRef<OsStr>>(&self, args: &[S]) -> Child {
+        self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a test runs the program itself")]
+    fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-kdev"));
+        let cargo = Path::new(env!("CARGO"));
+        let path = [self.path("bin"), self.path("tools"), cargo.parent().unwrap().to_owned()];
+        command
+            .arg("kdev")
+            .args(args)
+            .current_dir(self.root.path())
+            .env_clear()
+            .env("PATH", std::env::join_paths(path).unwrap())
+            .env("CARGO", cargo)
+            .env("HOME", self.root.path())
+            .env("FAKE", self.path("fake"))
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn redacted(&self, output: &Output) -> [String; 2] {
+        let root = self.root.path().to_str().unwrap();
+        [&output.stdout, &output.stderr].map(|bytes| {
+            let text = String::from_utf8(bytes.clone()).unwrap().replace(root, "[ROOT]");
+            text.lines().map(|line| without_seconds(line) + "\n").collect()
+        })
+    }
+
+    fn link_tools(&self) {
+        let fakes = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/black_box/fakes");
+        for fake in fs::read_dir(fakes).unwrap() {
+            let fake = fake.unwrap().path().canonicalize().unwrap();
+            symlink(&fake, self.path("bin").join(fake.file_name().unwrap())).unwrap();
+        }
+        for tool in REAL_TOOLS {
+            let found = ["/usr/bin", "/bin"].map(|dir| Path::new(dir).join(tool));
+            let found = found.into_iter().find(|path| path.exists()).unwrap();
+            symlink(found, self.path("tools").join(tool)).unwrap();
+        }
+    }
+}
+
+/// `in 1.3s` differs from run to run.
+fn without_seconds(line: &str) -> String {
+    match line.rsplit_once(" in ") {
+        Some((rest, time)) if time.ends_with('s') && time.starts_with(|c: char| c.is_ascii_digit()) => {
+            format!("{rest} in [TIME]")
+        }
+        _ => line.to_owned(),
+    }
+}
+
+/// A run that has ended. Each check is on the whole text: a stray line fails.
+pub(crate) struct Ran {
+    output: [String; 2],
+    code: Option<i32>,
+}
+
+impl Ran {
+    #[track_caller]
+    pub(crate) fn code(&self, code: i32) -> &Self {
+        assert_eq!(self.code, Some(code), "stderr was:\n{}", self.output[1]);
+        self
+    }
+
+    /// `[..]` stands for anything within a line.
+    #[track_caller]
+    pub(crate) fn stderr(&self, expected: &str) -> &Self {
+        matches(&self.output[1], expected);
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn stdout(&self, expected: &str) -> &Self {
+        matches(&self.output[0], expected);
+        self
+    }
+}
+
+#[track_caller]
+fn matches(actual: &str, expected: &str) {
+    snapbox::assert_data_eq!(actual, snapbox::Data::text(expected));
+}

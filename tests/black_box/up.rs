@@ -1,0 +1,155 @@
+//! What works: the stages, in order, and what they leave behind.
+
+use crate::project::{CONFIG, IMAGE, Project};
+
+const LOADED: [&str; 2] = ["docker.io/library/app:kdev-0123456789ab", CONFIG];
+
+#[test]
+fn up_builds_loads_applies_and_waits() {
+    let project = Project::new();
+    let ran = project.run(&["up"]);
+    ran.code(0).stdout("").stderr(&format!(
+        "    Building app\nStep 1/1 : FROM scratch\n       Built {IMAGE} in [TIME]
+     Loading [..] (4.00 KiB)
+     Loading [..] (4.00 KiB)
+      Loaded [..]: sent [..] in [TIME]
+      Loaded [..]: sent [..] in [TIME]
+     Applied deployment.apps/app to kind-test
+       Ready deployment/app: 2 pods in [TIME]
+    Finished {IMAGE} in [TIME]\n"
+    ));
+    assert_eq!(project.images_on("10.0.0.1"), LOADED);
+    assert_eq!(project.images_on("10.0.0.2"), LOADED);
+}
+
+#[test]
+fn only_the_image_and_its_policy_change_in_what_is_applied() {
+    let project = Project::new();
+    project.run(&["up"]).code(0);
+    let source = std::fs::read_to_string(project.path("k8s/app.yaml")).unwrap();
+    let expected = source.replace(
+        "image: app\n",
+        &format!("image: {IMAGE}\n        imagePullPolicy: Never\n"),
+    );
+    assert_eq!(project.applied().unwrap(), format!("---\n{expected}"));
+    assert_eq!(std::fs::read_to_string(project.path("k8s/app.yaml")).unwrap(), source);
+}
+
+#[test]
+fn a_second_up_sends_and_applies_nothing() {
+    let project = Project::new();
+    project.run(&["up"]).code(0);
+    project.remove("fake/log");
+    project.run(&["up"]).code(0).stderr(&format!(
+        "    Building app\nStep 1/1 : FROM scratch\n       Built {IMAGE} in [TIME]
+     Present [..]: nothing to send
+     Present [..]: nothing to send
+   Unchanged kind-test has it all; nothing to apply
+       Ready deployment/app: 2 pods in [TIME]
+    Finished {IMAGE} in [TIME]\n"
+    ));
+    let calls = project.calls();
+    assert!(!calls.contains("docker save"), "{calls}");
+    assert!(!calls.contains(" apply "), "{calls}");
+    assert!(!calls.contains("image import"), "{calls}");
+}
+
+#[test]
+fn every_call_to_the_cluster_names_context_and_namespace() {
+    let project = Project::new();
+    project.run(&["up", "--context", "prod", "-n", "dev"]).code(0);
+    let calls = project.calls();
+    let cluster = calls.lines().filter(|line| line.starts_with("kubectl"));
+    let cluster = cluster.filter(|line| !line.contains("version") && !line.contains("config view"));
+    let mut count = 0;
+    for call in cluster {
+        assert!(call.starts_with("kubectl --context prod --namespace dev "), "{call}");
+        count += 1;
+    }
+    assert!(count >= 3, "{calls}");
+}
+
+#[test]
+fn a_dry_run_shows_each_change_and_makes_none() {
+    let project = Project::new();
+    project.run(&["up", "--dry-run"]).code(0).stderr("").stdout(
+        "docker build --tag app:latest --file [ROOT]/Dockerfile [ROOT]
+docker tag app:latest 'app:kdev-<digest>'
+docker save 'app:kdev-<digest>' | ssh [..] ctr -n k8s.io image import -
+docker save 'app:kdev-<digest>' | ssh [..] ctr -n k8s.io image import -
+kubectl --context kind-test --namespace default '--request-timeout=15s' apply --server-side '--field-manager=kdev' --filename -\n",
+    );
+    let calls = project.calls();
+    for change in ["docker build", "docker tag", "docker save", " apply ", "image import"] {
+        assert!(!calls.contains(change), "{change} in {calls}");
+    }
+}
+
+#[test]
+fn sudo_is_used_where_containerd_is_roots() {
+    let project = Project::new();
+    project.write("fake/uid", "1000");
+    project.run(&["up"]).code(0);
+    let calls = project.calls();
+    let imports: Vec<&str> = calls.lines().filter(|l| l.starts_with("sudo") && l.contains("import")).collect();
+    assert_eq!(imports.len(), 2, "{calls}");
+    // A sudoers rule is matched to the letter.
+    assert!(imports[0].ends_with("ctr -n k8s.io image import --platform linux/amd64 -"), "{calls}");
+}
+
+#[test]
+fn nodes_that_may_not_run_the_pods_are_left_out() {
+    let project = Project::new();
+    let manifest = std::fs::read_to_string(project.path("k8s/app.yaml")).unwrap();
+    let manifest = manifest.replace("    spec:\n", "    spec:\n      nodeName: n2\n");
+    project.write("k8s/app.yaml", &manifest);
+    project.run(&["up"]).code(0).stderr(&format!(
+        "    Skipping n1: its pods name node `n2`
+    Building app\nStep 1/1 : FROM scratch\n       Built {IMAGE} in [TIME]
+     Loading n2 (4.00 KiB)
+      Loaded n2: sent [..] in [TIME]
+     Applied deployment.apps/app to kind-test
+       Ready deployment/app: 2 pods in [TIME]
+    Finished {IMAGE} in [TIME]\n"
+    ));
+    assert_eq!(project.images_on("10.0.0.1"), [""; 0]);
+}
+
+#[test]
+fn json_is_one_object_a_line() {
+    let project = Project::new();
+    let ran = project.run(&["up", "--message-format", "json", "--node", "n1"]);
+    ran.code(0).stderr("").stdout(&format!(
+        r#"{{"command":"docker build[..]","reason":"building","version":1,"what":"app"}}
+{{"line":"Step 1/1 : FROM scratch","reason":"tool-output","tool":"docker","version":1}}
+{{"config_digest":"{CONFIG}","image":"{IMAGE}","reason":"built","took":[..],"version":1}}
+{{"bytes":4096,"node":"n1","reason":"loading","version":1}}
+{{"bytes":[..],"node":"n1","reason":"loaded","took":[..],"version":1}}
+{{"context":"kind-test","objects":["deployment.apps/app"],"reason":"applied","version":1}}
+{{"pods":2,"reason":"ready","took":[..],"version":1,"workload":"deployment/app"}}
+{{"image":"{IMAGE}","reason":"finished","took":[..],"version":1}}
+"#
+    ));
+}
+
+#[test]
+fn quiet_is_quiet() {
+    Project::new().run(&["up", "--quiet"]).code(0).stdout("").stderr("");
+}
+
+#[test]
+fn tags_of_earlier_builds_are_taken_away() {
+    let project = Project::new();
+    project.write("fake/tags", "app:latest\napp:kdev-old\nother:kdev-old\n");
+    project.run(&["up"]).code(0);
+    let calls = project.calls();
+    let removals: Vec<&str> = calls.lines().filter(|line| line.contains("image rm")).collect();
+    assert_eq!(removals, ["docker image rm --no-prune app:kdev-old"]);
+}
+
+#[test]
+fn connections_are_closed_at_the_end() {
+    let project = Project::new();
+    project.run(&["up"]).code(0);
+    assert_eq!(project.calls().matches("-O exit").count(), 2, "{}", project.calls());
+}
