@@ -3,7 +3,7 @@
 
 use crate::project::{IMAGE, Project};
 
-const BUILT: &str = "    Building app\nStep 1/1 : FROM scratch\n       Built app:kdev-0123456789ab in [TIME]\n";
+const BUILT: &str = "    Building app:latest\nStep 1/1 : FROM scratch\n       Built app:kdev-0123456789ab in [TIME]\n";
 
 /// Nothing was sent, nothing was applied.
 #[track_caller]
@@ -179,7 +179,7 @@ mod build {
     fn the_build_fails_in_dockers_own_words_and_code() {
         let project = Project::new();
         project.write("fake/build-fails", "");
-        fails(&project, 7, "    Building app
+        fails(&project, 7, "    Building app:latest
 Step 1/1 : FROM scratch
 The command '/bin/sh -c exit 7' returned a non-zero code: 7
 error: cannot build `app:latest`

@@ -5,12 +5,8 @@ use crate::project::Project;
 
 /// The image that a dry run would build.
 fn image(project: &Project, args: &[&str]) -> String {
-    let all = [&["up", "--dry-run"], args].concat();
-    project.run(&all).code(0);
-    project.calls().clear();
-    let rendered = project.run(&[&all[..], &["--message-format", "json"]].concat());
-    let text = format!("{rendered:?}");
-    let after = text.split("build --tag ").nth(1).unwrap();
+    let ran = project.run(&[&["up", "--dry-run"], args].concat());
+    let after = ran.code(0).out().split("build --tag ").nth(1).unwrap();
     after.split(':').next().unwrap().to_owned()
 }
 
@@ -31,4 +27,16 @@ fn each_source_overrides_the_next_one() {
     project.write("kdev.local.toml", "image = \"l\"\n");
     assert_eq!(image(&project, &[]), "l");
     assert_eq!(image(&project, &["--image", "f"]), "f");
+}
+
+#[test]
+fn a_variable_stands_between_flag_and_file() {
+    let project = Project::new();
+    let ran = project.run_with(&[("KDEV_CONTEXT", "prod")], &["up", "--dry-run"]);
+    assert!(ran.code(0).out().contains("kubectl --context prod "));
+    let ran = project.run_with(&[("KDEV_CONTEXT", "prod")], &["up", "--dry-run", "--context", "kind-test"]);
+    assert!(ran.code(0).out().contains("kubectl --context kind-test "));
+    project.config("image = \"p\"");
+    let ran = project.run_with(&[("KDEV_IMAGE", "app")], &["up", "--dry-run"]);
+    assert!(ran.code(0).out().contains("--tag app:latest"));
 }

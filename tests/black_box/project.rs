@@ -115,7 +115,12 @@ impl Project {
     }
 
     pub(crate) fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Ran {
-        let output = self.command(args).output().unwrap();
+        self.run_with(&[], args)
+    }
+
+    /// With these variables, too.
+    pub(crate) fn run_with<S: AsRef<OsStr>>(&self, env: &[(&str, &str)], args: &[S]) -> Ran {
+        let output = self.command(args).envs(env.iter().copied()).output().unwrap();
         Ran { output: self.redacted(&output), code: output.status.code() }
     }
 
@@ -191,6 +196,10 @@ impl Ran {
     pub(crate) fn stderr(&self, expected: &str) -> &Self {
         matches(&self.output[1], expected);
         self
+    }
+
+    pub(crate) fn out(&self) -> &str {
+        &self.output[0]
     }
 
     #[track_caller]

@@ -9,7 +9,7 @@ fn up_builds_loads_applies_and_waits() {
     let project = Project::new();
     let ran = project.run(&["up"]);
     ran.code(0).stdout("").stderr(&format!(
-        "    Building app\nStep 1/1 : FROM scratch\n       Built {IMAGE} in [TIME]
+        "    Building app:latest\nStep 1/1 : FROM scratch\n       Built {IMAGE} in [TIME]
      Loading [..] (4.00 KiB)
      Loading [..] (4.00 KiB)
       Loaded [..]: sent [..] in [TIME]
@@ -41,7 +41,7 @@ fn a_second_up_sends_and_applies_nothing() {
     project.run(&["up"]).code(0);
     project.remove("fake/log");
     project.run(&["up"]).code(0).stderr(&format!(
-        "    Building app\nStep 1/1 : FROM scratch\n       Built {IMAGE} in [TIME]
+        "    Building app:latest\nStep 1/1 : FROM scratch\n       Built {IMAGE} in [TIME]
      Present [..]: nothing to send
      Present [..]: nothing to send
    Unchanged kind-test has it all; nothing to apply
@@ -105,7 +105,7 @@ fn nodes_that_may_not_run_the_pods_are_left_out() {
     project.write("k8s/app.yaml", &manifest);
     project.run(&["up"]).code(0).stderr(&format!(
         "    Skipping n1: its pods name node `n2`
-    Building app\nStep 1/1 : FROM scratch\n       Built {IMAGE} in [TIME]
+    Building app:latest\nStep 1/1 : FROM scratch\n       Built {IMAGE} in [TIME]
      Loading n2 (4.00 KiB)
       Loaded n2: sent [..] in [TIME]
      Applied deployment.apps/app to kind-test
@@ -120,16 +120,26 @@ fn json_is_one_object_a_line() {
     let project = Project::new();
     let ran = project.run(&["up", "--message-format", "json", "--node", "n1"]);
     ran.code(0).stderr("").stdout(&format!(
-        r#"{{"command":"docker build[..]","reason":"building","version":1,"what":"app"}}
-{{"line":"Step 1/1 : FROM scratch","reason":"tool-output","tool":"docker","version":1}}
-{{"config_digest":"{CONFIG}","image":"{IMAGE}","reason":"built","took":[..],"version":1}}
-{{"bytes":4096,"node":"n1","reason":"loading","version":1}}
-{{"bytes":[..],"node":"n1","reason":"loaded","took":[..],"version":1}}
-{{"context":"kind-test","objects":["deployment.apps/app"],"reason":"applied","version":1}}
-{{"pods":2,"reason":"ready","took":[..],"version":1,"workload":"deployment/app"}}
-{{"image":"{IMAGE}","reason":"finished","took":[..],"version":1}}
+        r#"{{"version":1,"reason":"building","what":"app:latest","command":"docker build[..]"}}
+{{"version":1,"reason":"tool-output","tool":"docker","line":"Step 1/1 : FROM scratch"}}
+{{"version":1,"reason":"built","image":"{IMAGE}","config_digest":"{CONFIG}","took":[..]}}
+{{"version":1,"reason":"loading","node":"n1","bytes":4096}}
+{{"version":1,"reason":"loaded","node":"n1","bytes":[..],"took":[..]}}
+{{"version":1,"reason":"applied","objects":["deployment.apps/app"],"context":"kind-test"}}
+{{"version":1,"reason":"ready","workload":"deployment/app","pods":2,"took":[..]}}
+{{"version":1,"reason":"finished","image":"{IMAGE}","took":[..]}}
 "#
     ));
+}
+
+#[test]
+fn errors_are_json_too() {
+    let project = Project::new();
+    project.remove("Dockerfile");
+    project.run(&["up", "--message-format", "json"]).code(90).stderr("").stdout(
+        r#"{"version":1,"reason":"error","code":90,"message":"error: no Dockerfile at `[ROOT]/Dockerfile`\n  help: [..]\n"}
+"#,
+    );
 }
 
 #[test]

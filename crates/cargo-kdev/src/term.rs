@@ -9,7 +9,7 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
 use kdev::{BuildOutput, Error, Event};
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::args::{Color, MessageFormat, Output};
 use crate::report;
@@ -36,6 +36,23 @@ struct State {
     bars: BTreeMap<String, ProgressBar>,
     /// The last lines of a build that is not shown.
     hidden: VecDeque<String>,
+}
+
+/// One line of the JSON form.
+#[derive(Serialize)]
+struct Line<'a> {
+    version: u32,
+    #[serde(flatten)]
+    event: &'a Event,
+}
+
+/// The last line of the JSON form, where it went wrong.
+#[derive(Serialize)]
+struct Failure {
+    version: u32,
+    reason: &'static str,
+    code: u8,
+    message: String,
 }
 
 impl Term {
@@ -77,7 +94,7 @@ impl Term {
 
     pub(crate) fn draw(&self, event: Event) {
         if self.json {
-            self.json_line(serde_json::to_value(&event).unwrap_or_default());
+            json_line(&Line { version: kdev::VERSION, event: &event });
         } else if let Event::WouldRun { command } = &event {
             // The result of a dry run, and so for stdout.
             self.bars.suspend(|| {
@@ -105,11 +122,12 @@ impl Term {
             }
         }
         if self.json {
-            self.json_line(json!({
-                "reason": "error",
-                "code": error.exit_code(),
-                "message": report::plain(error),
-            }));
+            json_line(&Failure {
+                version: kdev::VERSION,
+                reason: "error",
+                code: error.exit_code(),
+                message: report::plain(error),
+            });
         } else {
             let _ = write!(stderr, "{}", report::report(error));
         }
@@ -117,11 +135,6 @@ impl Term {
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn json_line(&self, mut object: Value) {
-        object["version"] = kdev::VERSION.into();
-        let _ = writeln!(io::stdout(), "{object}");
     }
 
     fn keep(&self, event: Event) {
@@ -224,6 +237,12 @@ impl Term {
             bar.finish_and_clear();
         }
     }
+}
+
+fn json_line(line: &impl Serialize) {
+    // Both kinds of line are made of texts and numbers: they always fit JSON.
+    let json = serde_json::to_string(line).unwrap_or_default();
+    let _ = writeln!(io::stdout(), "{json}");
 }
 
 fn seconds(duration: Duration) -> String {
