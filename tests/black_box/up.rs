@@ -137,7 +137,7 @@ fn errors_are_json_too() {
     let project = Project::new();
     project.remove("Dockerfile");
     project.run(&["up", "--message-format", "json"]).code(90).stderr("").stdout(
-        r#"{"version":1,"reason":"error","code":90,"message":"error: no Dockerfile at `[ROOT]/Dockerfile`\n  help: [..]\n"}
+        r#"{"version":1,"reason":"error","code":90,"message":"no Dockerfile at `[ROOT]/Dockerfile`","causes":[],"help":"write one there[..]"}
 "#,
     );
 }

@@ -1,50 +1,54 @@
 //! Turns an error into words: what failed, by what it was caused, and what
 //! helps.
 
-use std::fmt::Write as _;
+use std::error::Error as StdError;
+use std::fmt;
 
 use anstyle::{AnsiColor, Style};
 use kdev::{Error, NodeError};
+use serde::Serialize;
 
-pub(crate) const ERROR: Style = AnsiColor::Red.on_default().bold();
+const ERROR: Style = AnsiColor::Red.on_default().bold();
 const CAUSE: Style = Style::new().bold();
 const HELP: Style = AnsiColor::Cyan.on_default().bold();
 
-/// The whole report, with colours that the stream may strip.
-pub(crate) fn report(error: &Error) -> String {
+/// One thing that failed. Its `Display` is for people, with colours that the
+/// stream may strip.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    message: String,
+    causes: Vec<String>,
+    help: Option<String>,
+}
+
+/// An error as one report, or as one for each node: each node has a cause and
+/// a cure of its own.
+pub(crate) fn reports(error: &Error) -> Vec<Report> {
     match error {
-        // Each node has a cause and a cure of its own.
         Error::Nodes(failures) => failures.iter().map(node).collect(),
-        _ => block(&error.to_string(), causes(error), error.help()),
+        _ => vec![Report::new(error, error.help())],
     }
 }
 
-/// The same without colours, for JSON.
-pub(crate) fn plain(error: &Error) -> String {
-    anstream::adapter::strip_str(&report(error)).to_string()
+fn node(failure: &NodeError) -> Report {
+    Report::new(failure, failure.help())
 }
 
-fn node(failure: &NodeError) -> String {
-    block(&failure.to_string(), causes(failure), failure.help())
-}
-
-fn causes(error: &dyn std::error::Error) -> Vec<String> {
-    std::iter::successors(error.source(), |cause| (*cause).source()).map(ToString::to_string).collect()
-}
-
-fn block(what: &str, causes: Vec<String>, help: Option<String>) -> String {
-    let mut text = String::new();
-    let mut line = |style: Style, label: &str, words: &str| {
-        let words = words.trim().replace('\n', "\n    ");
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "{style}{label}:{style:#} {words}");
-    };
-    line(ERROR, "error", what);
-    for cause in causes {
-        line(CAUSE, "  caused by", &cause);
+impl Report {
+    fn new(error: &dyn StdError, help: Option<String>) -> Self {
+        let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+        Self { message: error.to_string(), causes: causes.map(ToString::to_string).collect(), help }
     }
-    if let Some(help) = help {
-        line(HELP, "  help", &help);
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = |style: Style, label: &str, words: &str| {
+            let words = words.trim().replace('\n', "\n    ");
+            writeln!(f, "{style}{label}:{style:#} {words}")
+        };
+        line(ERROR, "error", &self.message)?;
+        self.causes.iter().try_for_each(|cause| line(CAUSE, "  caused by", cause))?;
+        self.help.iter().try_for_each(|help| line(HELP, "  help", help))
     }
-    text
 }

@@ -12,7 +12,7 @@ use kdev::{BuildOutput, Error, Event};
 use serde::Serialize;
 
 use crate::args::{Color, MessageFormat, Output};
-use crate::report;
+use crate::report::{self, Report};
 
 const DONE: Style = AnsiColor::Green.on_default().bold();
 const NOTE: Style = AnsiColor::Cyan.on_default().bold();
@@ -52,7 +52,8 @@ struct Failure {
     version: u32,
     reason: &'static str,
     code: u8,
-    message: String,
+    #[serde(flatten)]
+    report: Report,
 }
 
 impl Term {
@@ -121,15 +122,13 @@ impl Term {
                 let _ = writeln!(stderr, "{line}");
             }
         }
-        if self.json {
-            json_line(&Failure {
-                version: kdev::VERSION,
-                reason: "error",
-                code: error.exit_code(),
-                message: report::plain(error),
-            });
-        } else {
-            let _ = write!(stderr, "{}", report::report(error));
+        let code = error.exit_code();
+        for report in report::reports(error) {
+            if self.json {
+                json_line(&Failure { version: kdev::VERSION, reason: "error", code, report });
+            } else {
+                let _ = write!(stderr, "{report}");
+            }
         }
     }
 
