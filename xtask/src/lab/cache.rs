@@ -101,7 +101,9 @@ impl Module {
         if folder.exists() {
             return Ok(folder);
         }
-        let unfinished = cache.join(format!("{}.{}", self.name, std::process::id()));
+        // Whoever builds holds the lab's lock, so this is nobody else's.
+        let unfinished = cache.join(format!("{}.unfinished", self.name));
+        let _ = fs::remove_dir_all(&unfinished);
         fs::create_dir_all(&unfinished)?;
         self.build(sh, &unfinished)
             .and_then(|()| Ok(fs::rename(&unfinished, &folder)?))

@@ -86,6 +86,12 @@ fn clients(sh: &Shell) -> Result<()> {
 
 /// Until a pod that is created now would run.
 pub(crate) fn settled(sh: &Shell) -> Result<()> {
+    for node in &NODES {
+        let is_it = |found: &Value| found["metadata"]["name"] == node.name && takes_pods(found);
+        daemon::answers(&format!("kubelet-{}", node.name), 60, || {
+            nodes(sh).iter().any(is_it)
+        })?;
+    }
     wait::until("the cluster", 60, || is_settled(sh))
         .with_context(|| format!("see the logs in `{}`", state("log").display()))
 }

@@ -125,6 +125,11 @@ pub(crate) fn pid(name: &str) -> Option<i32> {
     (start_time(pid)? == started).then_some(pid)
 }
 
+/// Drops the record of one that is not needed any more.
+pub(crate) fn forget(name: &str) {
+    let _ = fs::remove_file(pid_file(name));
+}
+
 pub(crate) fn running(name: &str) -> bool {
     pid(name).is_some()
 }

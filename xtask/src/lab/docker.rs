@@ -26,8 +26,14 @@ pub(crate) fn is_own() -> bool {
     daemon::running(NAME)
 }
 
+/// Whether there is one to build with.
+pub(crate) fn is_there(sh: &Shell) -> bool {
+    is_own() || answers(sh, None)
+}
+
 pub(crate) fn start(sh: &Shell) -> Result<()> {
     if !is_own() && answers(sh, None) {
+        daemon::forget(NAME);
         return Ok(());
     }
     let group = format!("{}/docker", cgroup::LAB);

@@ -182,9 +182,24 @@ impl Node {
         if self.holder().is_none() {
             self.open(&sh)?;
             network::connect(&sh, self)?;
+            self.mark_open()?;
         }
         ssh::serve(&sh, self)?;
         containerd::start(&sh, self)
+    }
+
+    /// Whether its namespaces are open and connected.
+    pub(crate) fn is_open(&self) -> bool {
+        let marked = fs::read_to_string(self.folder().join("pid")).unwrap_or_default();
+        self.holder()
+            .is_some_and(|pid| marked.trim() == pid.to_string())
+    }
+
+    fn mark_open(&self) -> Result<()> {
+        let pid = self
+            .holder()
+            .with_context(|| format!("{} has ended", self.name))?;
+        Ok(fs::write(self.folder().join("pid"), format!("{pid}\n"))?)
     }
 
     fn open(&self, sh: &Shell) -> Result<()> {
@@ -200,8 +215,6 @@ impl Node {
         Daemon::new(name, holder).group(self.group()).ensure()?;
         let ready = dir.join("ready");
         daemon::answers(name, 10, || ready.exists())?;
-        let pid = self.holder().with_context(|| format!("{name} has ended"))?;
-        fs::write(dir.join("pid"), format!("{pid}\n"))?;
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 //! while it changes.
 
 use super::cache::{self, Tools};
-use super::node::NODES;
+use super::node::{NODES, Node};
 use super::paths::{self, program, state};
 use super::{Lab, certs, docker, kubeconfig, network, ssh};
 use crate::term::Advised;
@@ -37,7 +37,7 @@ pub(crate) fn lock() -> Result<Flock<File>> {
 pub(crate) fn is_usable(tools: &Tools) -> bool {
     fs::read_to_string(state("stamp")).is_ok_and(|stamp| stamp == tools.stamp())
         && network::exists()
-        && NODES.iter().all(|node| node.holder().is_some())
+        && NODES.iter().all(Node::is_open)
 }
 
 /// Makes all files of a new lab; the stamp comes last and vouches for them.
@@ -88,7 +88,7 @@ fn own_kubectl() -> Result<()> {
 
 /// The lab that runs now.
 pub(crate) fn current() -> Result<Lab> {
-    if !state("stamp").exists() || !NODES.iter().all(|node| node.holder().is_some()) {
+    if !state("stamp").exists() || !NODES.iter().all(Node::is_open) {
         return Err(Advised::error(
             "the lab does not run",
             "start it with `cargo xtask lab up`",

@@ -1,7 +1,7 @@
 //! `lab status`: a line for each program and each node.
 
-use super::node::NODES;
-use super::{control_plane, daemon};
+use super::node::{NODES, Node};
+use super::{control_plane, daemon, docker};
 use anyhow::Result;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -37,37 +37,57 @@ fn expected() -> Vec<String> {
 
 /// Whether all is well, found out quickly.
 pub(crate) fn is_healthy(sh: &Shell) -> bool {
-    expected().iter().all(|name| daemon::running(name)) && control_plane::is_settled(sh)
+    expected().iter().all(|name| daemon::running(name))
+        && docker::is_there(sh)
+        && control_plane::is_settled(sh)
 }
 
 pub(crate) fn show(sh: &Shell) -> Result<ExitCode> {
+    let mut rows = programs();
+    if !docker::is_own() {
+        rows.push((
+            "docker (the machine's)".to_owned(),
+            None,
+            docker::is_there(sh),
+        ));
+    }
+    rows.extend(nodes(sh));
+
     let mut out = io::stdout().lock();
-    let mut healthy = true;
-    for name in expected() {
-        let pid = daemon::pid(&name);
-        healthy &= pid.is_some();
-        let (pid, state) = pid.map_or(("-".to_owned(), "stopped"), |pid| {
-            (pid.to_string(), "running")
-        });
+    for (name, pid, healthy) in &rows {
+        let state = match (pid, healthy) {
+            (_, false) => "not there",
+            (Some(_), true) => "running",
+            (None, true) => "ready",
+        };
+        let pid = pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
         writeln!(out, "{name:<26} {pid:>8}  {state}")?;
     }
-    let nodes = if daemon::running("kube-apiserver") {
-        control_plane::nodes(sh)
-    } else {
-        Vec::new()
-    };
-    for node in &NODES {
-        let found = nodes
-            .iter()
-            .find(|found| found["metadata"]["name"] == node.name);
-        let ready = found.is_some_and(control_plane::takes_pods);
-        healthy &= ready;
-        let state = if ready { "ready" } else { "not ready" };
-        writeln!(out, "{:<26} {:>8}  {state}", node.address(), "node")?;
-    }
+    let healthy = rows.iter().all(|(_, _, healthy)| *healthy);
     Ok(if healthy {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// A name, its process where it has one, and whether all is well with it.
+type Row = (String, Option<i32>, bool);
+
+fn programs() -> Vec<Row> {
+    let row = |name: String| (name.clone(), daemon::pid(&name), daemon::running(&name));
+    expected().into_iter().map(row).collect()
+}
+
+/// The nodes as the cluster sees them.
+fn nodes(sh: &Shell) -> Vec<Row> {
+    let asked = daemon::running("kube-apiserver").then(|| control_plane::nodes(sh));
+    let found = asked.unwrap_or_default();
+    let ready = |node: &Node| {
+        found
+            .iter()
+            .any(|found| found["metadata"]["name"] == node.name && control_plane::takes_pods(found))
+    };
+    let row = |node: &Node| (format!("{} as a Node", node.name), None, ready(node));
+    NODES.iter().map(row).collect()
 }
