@@ -87,12 +87,12 @@ impl Drop for Slow {
 }
 
 fn spinner(verb: &str, message: &str) -> ProgressBar {
-    let bar = ProgressBar::new_spinner();
+    let bar = ProgressBar::new_spinner()
+        .with_prefix(verb.to_owned())
+        .with_message(message.to_owned());
     if let Ok(style) = ProgressStyle::with_template("{prefix:>12} {msg} {spinner} {elapsed}") {
         bar.set_style(style);
     }
-    bar.set_prefix(verb.to_owned());
-    bar.set_message(message.to_owned());
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
 }
