@@ -34,16 +34,24 @@ mod tools {
     fn kubectl_is_missing() {
         let project = Project::new();
         project.remove("bin/kubectl");
-        fails(&project, 91, "error: `kubectl` is not installed, or not on PATH
-  help: install it as https://kubernetes.io/docs/tasks/tools says\n");
+        fails(
+            &project,
+            91,
+            "error: `kubectl` is not installed, or not on PATH
+  help: install it as https://kubernetes.io/docs/tasks/tools says\n",
+        );
     }
 
     #[test]
     fn ssh_is_missing() {
         let project = Project::new();
         project.remove("bin/ssh");
-        fails(&project, 91, "error: `ssh` is not installed, or not on PATH
-  help: install it with `sudo apt-get install openssh-client`\n");
+        fails(
+            &project,
+            91,
+            "error: `ssh` is not installed, or not on PATH
+  help: install it with `sudo apt-get install openssh-client`\n",
+        );
     }
 
     #[test]
@@ -58,16 +66,24 @@ mod tools {
     fn kubectl_is_too_old() {
         let project = Project::new();
         project.write("fake/kubectl-version", "1.18.2");
-        fails(&project, 91, "error: `kubectl` 1.18.2 is too old: kdev needs 1.22 or newer
-  help: install it as https://kubernetes.io/docs/tasks/tools says\n");
+        fails(
+            &project,
+            91,
+            "error: `kubectl` 1.18.2 is too old: kdev needs 1.22 or newer
+  help: install it as https://kubernetes.io/docs/tasks/tools says\n",
+        );
     }
 
     #[test]
     fn ssh_is_too_old() {
         let project = Project::new();
         project.write("fake/ssh-version", "OpenSSH_6.6.1p1, OpenSSL 1.0\n");
-        fails(&project, 91, "error: `ssh` 6.6.1p1 is too old: kdev needs 6.7 or newer
-  help: install it with `sudo apt-get install openssh-client`\n");
+        fails(
+            &project,
+            91,
+            "error: `ssh` 6.6.1p1 is too old: kdev needs 6.7 or newer
+  help: install it with `sudo apt-get install openssh-client`\n",
+        );
     }
 
     #[test]
@@ -82,7 +98,10 @@ mod tools {
     #[test]
     fn dockers_socket_is_not_ours() {
         let project = Project::new();
-        project.write("fake/docker-down", "permission denied while trying to connect to the Docker daemon socket\n");
+        project.write(
+            "fake/docker-down",
+            "permission denied while trying to connect to the Docker daemon socket\n",
+        );
         fails(&project, 91, "error: the docker daemon does not answer
   caused by: `docker version --format '{{json .}}'` exited with code 1: permission denied while trying to connect to the Docker daemon socket
   help: add yourself to its group with `sudo usermod -aG docker $USER`, and log in again\n");
@@ -105,8 +124,12 @@ mod project {
     fn there_is_no_dockerfile() {
         let project = Project::new();
         project.remove("Dockerfile");
-        fails(&project, 90, "error: no Dockerfile at `[ROOT]/Dockerfile`
-  help: write one there, or set `dockerfile = \"path\"` in `[package.metadata.kdev]`\n");
+        fails(
+            &project,
+            90,
+            "error: no Dockerfile at `[ROOT]/Dockerfile`
+  help: write one there, or set `dockerfile = \"path\"` in `[package.metadata.kdev]`\n",
+        );
     }
 
     #[test]
@@ -120,9 +143,16 @@ mod project {
     #[test]
     fn no_manifest_uses_the_image() {
         let project = Project::new();
-        project.write("k8s/app.yaml", "kind: Pod\nmetadata: {name: p}\nspec: {containers: [{image: \"apq:1\"}]}\n");
-        fails(&project, 90, "error: no container in `[ROOT]/k8s/app.yaml` runs the image `app`
-  help: name it in the manifest, or set `image = \"apq\"` in `[package.metadata.kdev]`\n");
+        project.write(
+            "k8s/app.yaml",
+            "kind: Pod\nmetadata: {name: p}\nspec: {containers: [{image: \"apq:1\"}]}\n",
+        );
+        fails(
+            &project,
+            90,
+            "error: no container in `[ROOT]/k8s/app.yaml` runs the image `app`
+  help: name it in the manifest, or set `image = \"apq\"` in `[package.metadata.kdev]`\n",
+        );
         // Who follows the advice succeeds.
         project.config("image = \"apq\"").run(&["up", "--dry-run"]).code(0);
     }
@@ -131,23 +161,35 @@ mod project {
     fn a_manifest_cannot_be_read() {
         let project = Project::new();
         project.write("k8s/app.yaml", "kind: Pod\nspec: {containers: [{image: app}\n");
-        fails(&project, 90, "error: cannot edit `[ROOT]/k8s/app.yaml`, line [..], column [..]\n  caused by: [..]\n");
+        fails(
+            &project,
+            90,
+            "error: cannot edit `[ROOT]/k8s/app.yaml`, line [..], column [..]\n  caused by: [..]\n",
+        );
     }
 
     #[test]
     fn a_key_is_unknown() {
         let project = Project::new();
         project.config("manifest = []");
-        fails(&project, 90, "error: unknown key `manifest` in `[package.metadata.kdev]` of `[ROOT]/Cargo.toml`
-  help: did you mean `manifests`?\n");
+        fails(
+            &project,
+            90,
+            "error: unknown key `manifest` in `[package.metadata.kdev]` of `[ROOT]/Cargo.toml`
+  help: did you mean `manifests`?\n",
+        );
     }
 
     #[test]
     fn a_value_has_the_wrong_type() {
         let project = Project::new();
         project.write("kdev.local.toml", "timeout = \"long\"\n");
-        fails(&project, 90, "error: invalid value for `timeout` in `[ROOT]/kdev.local.toml`
-  caused by: invalid type: string \"long\", expected u64\n");
+        fails(
+            &project,
+            90,
+            "error: invalid value for `timeout` in `[ROOT]/kdev.local.toml`
+  caused by: invalid type: string \"long\", expected u64\n",
+        );
     }
 
     #[test]
@@ -162,13 +204,15 @@ mod project {
     #[test]
     fn the_command_line_is_wrong() {
         let project = Project::new();
-        project.run(&["up", "--nod", "n1"]).code(2).stdout("").stderr("error: unexpected argument '--nod' found
+        project.run(&["up", "--nod", "n1"]).code(2).stdout("").stderr(
+            "error: unexpected argument '--nod' found
 
   tip: a similar argument exists: '--node'
 
 Usage: cargo kdev up --node <NAME>
 
-For more information, try '--help'.\n");
+For more information, try '--help'.\n",
+        );
     }
 }
 
@@ -179,23 +223,29 @@ mod build {
     fn the_build_fails_in_dockers_own_words_and_code() {
         let project = Project::new();
         project.write("fake/build-fails", "");
-        fails(&project, 7, "    Building app:latest
+        fails(
+            &project,
+            7,
+            "    Building app:latest
 Step 1/1 : FROM scratch
 The command '/bin/sh -c exit 7' returned a non-zero code: 7
 error: cannot build `app:latest`
   caused by: `docker build --tag app:latest --file [ROOT]/Dockerfile [..]` exited with code 7
-  help: see the build's own output above\n");
+  help: see the build's own output above\n",
+        );
     }
 
     #[test]
     fn a_quiet_build_that_fails_is_not_quiet() {
         let project = Project::new();
         project.write("fake/build-fails", "");
-        project.run(&["up", "-q"]).code(7).stderr("[..]
+        project.run(&["up", "-q"]).code(7).stderr(
+            "[..]
 [..]
 error: cannot build `app:latest`
   caused by: `docker build --tag app:latest --file [ROOT]/Dockerfile [..]` exited with code 7
-  help: see the build's own output above\n");
+  help: see the build's own output above\n",
+        );
     }
 
     #[test]
@@ -214,16 +264,25 @@ mod cluster {
     #[test]
     fn no_context_is_current() {
         let project = Project::new();
-        project.write("fake/contexts.json", r#"{"contexts":null,"clusters":null,"current-context":""}"#);
-        fails(&project, 92, "error: no kube context is selected
-  help: name one with `--context NAME`; `kubectl config get-contexts` lists them\n");
+        project.write(
+            "fake/contexts.json",
+            r#"{"contexts":null,"clusters":null,"current-context":""}"#,
+        );
+        fails(
+            &project,
+            92,
+            "error: no kube context is selected
+  help: name one with `--context NAME`; `kubectl config get-contexts` lists them\n",
+        );
     }
 
     #[test]
     fn the_context_is_unknown() {
         let project = Project::new();
         let ran = project.run(&["up", "--context", "prd"]);
-        ran.code(92).stderr("error: no kube context is named `prd`\n  help: use one of `kind-test` and `prod`\n");
+        ran.code(92).stderr(
+            "error: no kube context is named `prd`\n  help: use one of `kind-test` and `prod`\n",
+        );
         untouched(&project);
     }
 
@@ -231,7 +290,10 @@ mod cluster {
     fn the_context_is_not_allowed() {
         let project = Project::new();
         let contexts = std::fs::read_to_string(project.path("fake/contexts.json")).unwrap();
-        project.write("fake/contexts.json", &contexts.replace("\"current-context\":\"kind-test\"", "\"current-context\":\"prod\""));
+        project.write(
+            "fake/contexts.json",
+            &contexts.replace("\"current-context\":\"kind-test\"", "\"current-context\":\"prod\""),
+        );
         fails(&project, 92, "error: kdev may not change the context `prod` (server https://10.0.0.9:6443)
   help: if it is meant, name it with `--context prod`, or for good with `contexts = [\"prod\"]` in `[package.metadata.kdev]`\n");
         assert!(!project.calls().contains("get nodes"), "the cluster was asked");
@@ -264,7 +326,8 @@ error: the cluster of context `kind-test` refused to apply the manifests
     fn a_node_is_unknown() {
         let project = Project::new();
         let ran = project.run(&["up", "--node", "n3"]);
-        ran.code(92).stderr("error: the cluster has no node `n3`\n  help: use one of `n1` and `n2`\n");
+        ran.code(92)
+            .stderr("error: the cluster has no node `n3`\n  help: use one of `n1` and `n2`\n");
         untouched(&project);
     }
 }
@@ -323,14 +386,22 @@ mod node {
     fn the_target_is_no_host() {
         let project = Project::new();
         project.config("nodes.n1.ssh = \"-oProxyCommand=touch /tmp/x\"");
-        fails(&project, 93, &format!("{BUILT}error: node `n1`: `-oProxyCommand=touch /tmp/x` is no ssh target
-  help: set `nodes.n1.ssh = \"user@host\"` in `[package.metadata.kdev]`\n"));
+        fails(
+            &project,
+            93,
+            &format!(
+                "{BUILT}error: node `n1`: `-oProxyCommand=touch /tmp/x` is no ssh target
+  help: set `nodes.n1.ssh = \"user@host\"` in `[package.metadata.kdev]`\n"
+            ),
+        );
     }
 
     #[test]
     fn sudo_wants_a_password() {
         let project = Project::new();
-        project.write("fake/uid", "1000").write("fake/sudo-refuses", "sudo: a password is required\n");
+        project
+            .write("fake/uid", "1000")
+            .write("fake/sudo-refuses", "sudo: a password is required\n");
         fails(&project, 93, &format!("{BUILT}error: sudo on node `n1` at 10.0.0.1 asks for a password
   help: allow it on node `n1` with `visudo`: `USER ALL=(root) NOPASSWD: /usr/bin/ctr -n k8s.io *`\n"));
     }
@@ -338,15 +409,24 @@ mod node {
     #[test]
     fn sudo_wants_a_terminal() {
         let project = Project::new();
-        project.write("fake/uid", "1000").write("fake/sudo-refuses", "sudo: sorry, you must have a tty to run sudo\n");
-        fails(&project, 93, &format!("{BUILT}error: sudo on node `n1` at 10.0.0.1 asks for a terminal
-  help: allow it on node `n1` with `visudo`: `Defaults:USER !requiretty`\n"));
+        project
+            .write("fake/uid", "1000")
+            .write("fake/sudo-refuses", "sudo: sorry, you must have a tty to run sudo\n");
+        fails(
+            &project,
+            93,
+            &format!(
+                "{BUILT}error: sudo on node `n1` at 10.0.0.1 asks for a terminal
+  help: allow it on node `n1` with `visudo`: `Defaults:USER !requiretty`\n"
+            ),
+        );
     }
 
     #[test]
     fn containerd_does_not_answer() {
         let project = Project::new();
-        let words = "ctr: failed to dial \"/run/containerd/containerd.sock\": context deadline exceeded\n";
+        let words =
+            "ctr: failed to dial \"/run/containerd/containerd.sock\": context deadline exceeded\n";
         project.write("fake/ctr-denied", words);
         fails(&project, 93, &format!("{BUILT}error: containerd on node `n1` at 10.0.0.1 does not answer: ctr: failed to dial \"/run/containerd/containerd.sock\": context deadline exceeded
   help: run `ctr -n k8s.io version` on node `n1` as root\n"));
@@ -357,8 +437,14 @@ mod node {
         let project = Project::new();
         let nodes = std::fs::read_to_string(project.path("fake/nodes.json")).unwrap();
         project.write("fake/nodes.json", &nodes.replace("containerd://1.6.20", "cri-o://1.30.0"));
-        fails(&project, 93, &format!("{BUILT}error: node `n1` runs `cri-o://1.30.0`, and kdev knows containerd only
-  help: use nodes with containerd, or leave it out with `--node`\n"));
+        fails(
+            &project,
+            93,
+            &format!(
+                "{BUILT}error: node `n1` runs `cri-o://1.30.0`, and kdev knows containerd only
+  help: use nodes with containerd, or leave it out with `--node`\n"
+            ),
+        );
     }
 }
 
@@ -433,12 +519,14 @@ mod rollout {
         project.write("fake/pods.json", r#"{"items":[{"metadata":{"name":"app-1"},"spec":{"nodeName":"n1","containers":[{"image":"x"}]},
             "status":{"phase":"Pending","containerStatuses":[{"name":"app","state":{"waiting":{"reason":"CreateContainerConfigError","message":"configmap \"c\" not found"}}}]}}]}"#);
         let ran = project.run(&["up", "--node", "n1"]);
-        ran.code(95).stderr(&format!("{BUILT}     Loading n1 (4.00 KiB)
+        ran.code(95).stderr(&format!(
+            "{BUILT}     Loading n1 (4.00 KiB)
       Loaded n1: sent [..] in [TIME]
      Applied deployment.apps/app to kind-test
 error: deployment/app cannot become ready: pod `app-1` on node `n1` does not start
   caused by: container `app`: CreateContainerConfigError: configmap \"c\" not found
-  help: see `kubectl --context kind-test --namespace default describe pod app-1`\n"));
+  help: see `kubectl --context kind-test --namespace default describe pod app-1`\n"
+        ));
     }
 
     #[test]

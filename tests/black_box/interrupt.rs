@@ -13,7 +13,11 @@ use crate::project::Project;
 fn interrupt_when(project: &Project, child: Child, signal: Signal, seen: &str) -> String {
     let begun = Instant::now();
     while !project.calls().contains(seen) {
-        assert!(begun.elapsed() < Duration::from_secs(20), "never saw {seen}:\n{}", project.calls());
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "never saw {seen}:\n{}",
+            project.calls()
+        );
         thread::sleep(Duration::from_millis(10));
     }
     thread::sleep(Duration::from_millis(100));
@@ -54,7 +58,10 @@ fn in_the_load() {
 #[test]
 fn in_the_rollout() {
     let project = Project::new();
-    project.write("fake/deployment.json", r#"{"metadata":{"generation":1},"spec":{"replicas":1},"status":{}}"#);
+    project.write(
+        "fake/deployment.json",
+        r#"{"metadata":{"generation":1},"spec":{"replicas":1},"status":{}}"#,
+    );
     let child = project.start(&["up"]);
     let stderr = interrupt_when(&project, child, Signal::SIGINT, "get deployment/app");
     assert!(stderr.ends_with("error: interrupted\n"), "{stderr}");

@@ -1,7 +1,7 @@
 //! The program as a user meets it, with fakes of docker, ssh, kubectl and ctr
 //! on PATH. The node's own script runs for real.
 
-#![expect(missing_docs, reason = "a test program")]
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod errors;
 mod interrupt;

@@ -14,7 +14,9 @@ fn image(project: &Project, args: &[&str]) -> String {
 fn each_source_overrides_the_next_one() {
     let project = Project::new();
     let manifest = |name: &str| {
-        format!("kind: Pod\nmetadata: {{name: p}}\nspec: {{containers: [{{name: c, image: {name}}}]}}\n")
+        format!(
+            "kind: Pod\nmetadata: {{name: p}}\nspec: {{containers: [{{name: c, image: {name}}}]}}\n"
+        )
     };
     let all: Vec<String> = ["app", "w", "p", "l", "f"].map(manifest).into();
     project.write("k8s/app.yaml", &all.join("---\n"));
@@ -34,7 +36,8 @@ fn a_variable_stands_between_flag_and_file() {
     let project = Project::new();
     let ran = project.run_with(&[("KDEV_CONTEXT", "prod")], &["up", "--dry-run"]);
     assert!(ran.code(0).out().contains("kubectl --context prod "));
-    let ran = project.run_with(&[("KDEV_CONTEXT", "prod")], &["up", "--dry-run", "--context", "kind-test"]);
+    let ran = project
+        .run_with(&[("KDEV_CONTEXT", "prod")], &["up", "--dry-run", "--context", "kind-test"]);
     assert!(ran.code(0).out().contains("kubectl --context kind-test "));
     project.config("image = \"p\"");
     let ran = project.run_with(&[("KDEV_IMAGE", "app")], &["up", "--dry-run"]);

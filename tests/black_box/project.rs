@@ -171,7 +171,9 @@ impl Project {
 /// `in 1.3s` differs from run to run.
 fn without_seconds(line: &str) -> String {
     match line.rsplit_once(" in ") {
-        Some((rest, time)) if time.ends_with('s') && time.starts_with(|c: char| c.is_ascii_digit()) => {
+        Some((rest, time))
+            if time.ends_with('s') && time.starts_with(|c: char| c.is_ascii_digit()) =>
+        {
             format!("{rest} in [TIME]")
         }
         _ => line.to_owned(),

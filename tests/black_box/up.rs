@@ -27,10 +27,8 @@ fn only_the_image_and_its_policy_change_in_what_is_applied() {
     let project = Project::new();
     project.run(&["up"]).code(0);
     let source = std::fs::read_to_string(project.path("k8s/app.yaml")).unwrap();
-    let expected = source.replace(
-        "image: app\n",
-        &format!("image: {IMAGE}\n        imagePullPolicy: Never\n"),
-    );
+    let expected = source
+        .replace("image: app\n", &format!("image: {IMAGE}\n        imagePullPolicy: Never\n"));
     assert_eq!(project.applied().unwrap(), format!("---\n{expected}"));
     assert_eq!(std::fs::read_to_string(project.path("k8s/app.yaml")).unwrap(), source);
 }
@@ -91,7 +89,8 @@ fn sudo_is_used_where_containerd_is_roots() {
     project.write("fake/uid", "1000");
     project.run(&["up"]).code(0);
     let calls = project.calls();
-    let imports: Vec<&str> = calls.lines().filter(|l| l.starts_with("sudo") && l.contains("import")).collect();
+    let imports: Vec<&str> =
+        calls.lines().filter(|l| l.starts_with("sudo") && l.contains("import")).collect();
     assert_eq!(imports.len(), 2, "{calls}");
     // A sudoers rule is matched to the letter.
     assert!(imports[0].ends_with("ctr -n k8s.io image import --platform linux/amd64 -"), "{calls}");

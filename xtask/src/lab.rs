@@ -7,6 +7,7 @@
 mod cache;
 mod certs;
 mod cgroup;
+mod check;
 mod containerd;
 mod control_plane;
 mod daemon;
@@ -27,8 +28,9 @@ mod status;
 mod up;
 mod wait;
 
-#[expect(unused_imports, reason = "for the tasks that run tests in the lab")]
 pub(crate) use cache::tool_cache;
+pub(crate) use check::check;
+pub(crate) use down::down;
 pub(crate) use up::up;
 
 use anyhow::Result;
@@ -79,11 +81,13 @@ impl Lab {
         if self.own_kubectl {
             variables.push(("PATH", paths::with_own_programs()));
         }
-        variables
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect()
+        variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
+}
+
+/// Whether there is a lab already.
+pub(crate) fn is_up() -> bool {
+    state::current().is_ok()
 }
 
 pub(crate) fn run(command: Command) -> Result<ExitCode> {

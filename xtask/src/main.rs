@@ -1,9 +1,12 @@
 //! The repository's own tasks: `cargo xtask --help` lists them.
 
+mod demo;
 mod lab;
 mod term;
+mod test;
 
 use clap::{Parser, Subcommand};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// The repository's own tasks.
@@ -16,6 +19,10 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Set everything up, and show `cargo kdev up` on the sample service
+    Demo,
+    /// Run every check and every test
+    Test(test::Args),
     /// A real Kubernetes cluster of two nodes on this machine
     #[command(subcommand)]
     Lab(lab::Command),
@@ -23,10 +30,18 @@ enum Task {
 
 fn main() -> ExitCode {
     let outcome = match Args::parse().task {
+        Task::Demo => demo::run().map(|()| ExitCode::SUCCESS),
+        Task::Test(args) => test::run(&args),
         Task::Lab(command) => lab::run(command),
     };
     outcome.unwrap_or_else(|error| {
         term::report(&error);
         ExitCode::FAILURE
     })
+}
+
+/// The checkout.
+fn root() -> PathBuf {
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().unwrap_or(xtask).to_owned()
 }

@@ -3,7 +3,7 @@
 use indicatif::{ProgressBar, ProgressStyle};
 use std::error::Error;
 use std::fmt;
-use std::io::{IsTerminal, stderr};
+use std::io::{IsTerminal, Write, stderr, stdout};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -40,12 +40,15 @@ pub(crate) fn report(error: &anyhow::Error) {
     for cause in error.chain().skip(1) {
         say(&format!("  caused by: {cause}"));
     }
-    for advised in error
-        .chain()
-        .filter_map(<dyn Error>::downcast_ref::<Advised>)
-    {
+    for advised in error.chain().filter_map(<dyn Error>::downcast_ref::<Advised>) {
         say(&format!("  help: {}", advised.help));
     }
+}
+
+/// A result, on stdout.
+pub(crate) fn print(text: &str) {
+    // Whoever reads may have gone.
+    let _ = writeln!(stdout(), "{text}");
 }
 
 #[expect(clippy::print_stderr, reason = "the one place where tasks talk")]
@@ -62,16 +65,10 @@ pub(crate) struct Slow {
 impl Slow {
     pub(crate) fn start(verb: &str, message: &str) -> Self {
         if stderr().is_terminal() {
-            Self {
-                bar: Some(spinner(verb, message)),
-                ticker: None,
-            }
+            Self { bar: Some(spinner(verb, message)), ticker: None }
         } else {
             status(verb, message);
-            Self {
-                bar: None,
-                ticker: Some(ticker(verb, message)),
-            }
+            Self { bar: None, ticker: Some(ticker(verb, message)) }
         }
     }
 }
@@ -87,9 +84,8 @@ impl Drop for Slow {
 }
 
 fn spinner(verb: &str, message: &str) -> ProgressBar {
-    let bar = ProgressBar::new_spinner()
-        .with_prefix(verb.to_owned())
-        .with_message(message.to_owned());
+    let bar =
+        ProgressBar::new_spinner().with_prefix(verb.to_owned()).with_message(message.to_owned());
     if let Ok(style) = ProgressStyle::with_template("{prefix:>12} {msg} {spinner} {elapsed}") {
         bar.set_style(style);
     }
@@ -102,10 +98,7 @@ fn ticker(verb: &str, message: &str) -> Sender<()> {
     let (verb, message, start) = (verb.to_owned(), message.to_owned(), Instant::now());
     thread::spawn(move || {
         while receiver.recv_timeout(Duration::from_secs(30)) == Err(RecvTimeoutError::Timeout) {
-            status(
-                &verb,
-                format!("{message}: {} s so far", start.elapsed().as_secs()),
-            );
+            status(&verb, format!("{message}: {} s so far", start.elapsed().as_secs()));
         }
     });
     sender

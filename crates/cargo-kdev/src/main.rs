@@ -14,7 +14,8 @@ use args::{Cargo, Command, Kdev};
 use term::Term;
 
 fn main() -> ExitCode {
-    let Cargo::Kdev(Kdev { command: Command::Up(up), output }) = Cargo::parse_from(args::of_cargo());
+    let Cargo::Kdev(Kdev { command: Command::Up(up), output }) =
+        Cargo::parse_from(args::of_cargo());
     let term = Term::new(&output);
     let draw = |event| term.draw(event);
     let ask = |question: &str| term.ask(question);

@@ -155,7 +155,9 @@ impl Term {
             Event::Built { image, took, .. } => {
                 self.line(DONE, "Built", &format!("{image} in {}", seconds(took)));
             }
-            Event::NodeSkipped { node, why } => self.line(NOTE, "Skipping", &format!("{node}: {why}")),
+            Event::NodeSkipped { node, why } => {
+                self.line(NOTE, "Skipping", &format!("{node}: {why}"))
+            }
             Event::Loading { node, bytes } => self.loading(&node, bytes),
             Event::Sent { node, bytes } => self.sent(&node, bytes),
             Event::Loaded { node, bytes, took } => {
@@ -163,7 +165,9 @@ impl Term {
                 let sent = HumanBytes(bytes);
                 self.line(DONE, "Loaded", &format!("{node}: sent {sent} in {}", seconds(took)));
             }
-            Event::Present { node } => self.line(DONE, "Present", &format!("{node}: nothing to send")),
+            Event::Present { node } => {
+                self.line(DONE, "Present", &format!("{node}: nothing to send"))
+            }
             Event::LoadFailed { node } => self.clear(&node),
             Event::Applied { objects, context } => {
                 self.line(DONE, "Applied", &format!("{} to {context}", objects.join(", ")));
@@ -216,7 +220,12 @@ impl Term {
         }
         let known = self.state().bars.get(workload).cloned();
         let bar = known.unwrap_or_else(|| {
-            self.bar(workload, ProgressBar::new_spinner(), "{prefix:>12.cyan.bold} {wide_msg} {elapsed}", "Waiting")
+            self.bar(
+                workload,
+                ProgressBar::new_spinner(),
+                "{prefix:>12.cyan.bold} {wide_msg} {elapsed}",
+                "Waiting",
+            )
         });
         bar.set_message(text);
     }

@@ -15,7 +15,7 @@ use crate::load::Loaded;
 /// The name under which the API server keeps our fields apart from others'.
 const FIELD_MANAGER: &str = "--field-manager=kdev";
 /// The manager of fields that a plain `kubectl apply` has set.
-const CLIENT_SIDE: &str = "\"kubectl-client-side-apply\"";
+const CLIENT_SIDE: &str = "kubectl-client-side-apply";
 /// How long one apply or diff may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -42,7 +42,12 @@ impl Rendered {
 
 /// Applies what differs from the cluster. That the image is on every node is
 /// proven by `_loaded`.
-pub(crate) fn apply(cx: &Cx, cluster: &Cluster, rendered: &Rendered, _loaded: &Loaded) -> Result<()> {
+pub(crate) fn apply(
+    cx: &Cx,
+    cluster: &Cluster,
+    rendered: &Rendered,
+    _loaded: &Loaded,
+) -> Result<()> {
     let sh = cx.shell()?;
     let apply = |force: &[&str]| {
         let cmd = cluster.cmd(&sh).args(["apply", "--server-side", FIELD_MANAGER]).args(force);
@@ -77,23 +82,25 @@ fn differs(cx: &Cx, cluster: &Cluster, cmd: Cmd, rendered: &Rendered) -> Result<
     let task = Task::new(cmd.args(["--filename", "-"]).env("KUBECTL_EXTERNAL_DIFF", "diff -r -q"));
     match task.stdin(rendered.0.clone()).limit(PATIENCE).read(cx) {
         Ok(_) => Ok(false),
-        Err(failure) if failure.outcome == Outcome::Code(1) && failure.stderr.trim().is_empty() => Ok(true),
+        Err(failure) if failure.outcome == Outcome::Code(1) && failure.stderr.trim().is_empty() => {
+            Ok(true)
+        }
         Err(failure) => Err(cluster.failed(failure, "compare the manifests")),
     }
 }
 
+/// By the API server's words: `conflict with "NAME" using …: FIELD`, or
+/// `conflicts with "NAME" …` and a list of fields.
 fn conflicts_with_kubectl_alone(failure: &Failure) -> bool {
-    let managers: Vec<&str> =
-        failure.stderr.match_indices("conflict with ").map(|(at, _)| &failure.stderr[at..]).collect();
-    let by_kubectl = |text: &&str| text.starts_with(&format!("conflict with {CLIENT_SIDE}"));
-    !managers.is_empty() && managers.iter().all(by_kubectl)
+    let pieces: Vec<&str> = failure.stderr.split(" with \"").skip(1).collect();
+    let mut managers = pieces.iter().filter_map(|piece| piece.split('"').next()).peekable();
+    managers.peek().is_some() && managers.all(|manager| manager == CLIENT_SIDE)
 }
 
 /// `deployment.apps/hello serverside-applied` of each line.
 fn objects(stdout: &str) -> Vec<String> {
     stdout.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
 }
-
 
 #[cfg(test)]
 mod tests {
@@ -112,9 +119,11 @@ mod tests {
             outcome: Outcome::Code(1),
             stderr: stderr.into(),
         };
-        let ours = "conflict with \"kubectl-client-side-apply\" using apps/v1: .spec.x";
+        let ours = "Apply failed with 1 conflict: conflict with \"kubectl-client-side-apply\" using apps/v1: .spec.x";
         let other = "conflict with \"helm\" using apps/v1: .spec.x";
+        let many = "Apply failed with 2 conflicts: conflicts with \"kubectl-client-side-apply\" using apps/v1:\n- .spec.a\n- .spec.b";
         assert!(conflicts_with_kubectl_alone(&failure(ours)));
+        assert!(conflicts_with_kubectl_alone(&failure(many)));
         assert!(!conflicts_with_kubectl_alone(&failure(other)));
         assert!(!conflicts_with_kubectl_alone(&failure(&format!("{ours}\n{other}"))));
         assert!(!conflicts_with_kubectl_alone(&failure("forbidden")));

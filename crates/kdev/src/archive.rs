@@ -85,7 +85,12 @@ fn json_files(archive: impl Read) -> io::Result<HashMap<String, Vec<u8>>> {
     Ok(files)
 }
 
-fn from_index(files: &HashMap<String, Vec<u8>>, index: &[u8], platform: &str, depth: usize) -> Option<String> {
+fn from_index(
+    files: &HashMap<String, Vec<u8>>,
+    index: &[u8],
+    platform: &str,
+    depth: usize,
+) -> Option<String> {
     let document: Document = parse(index)?;
     if let Some(config) = document.config {
         let body: Config = parse(blob(files, &config.digest)?)?;
@@ -112,8 +117,7 @@ fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
 
 fn digest(bytes: &[u8]) -> String {
     let hash = Sha256::digest(bytes);
-    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}")
+    hash.iter().fold("sha256:".to_owned(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 #[cfg(test)]
@@ -138,7 +142,8 @@ mod tests {
     }
 
     fn read(files: &[(String, Vec<u8>)], platform: &str) -> Result<String, String> {
-        let files: Vec<(&str, &[u8])> = files.iter().map(|(p, b)| (p.as_str(), b.as_slice())).collect();
+        let files: Vec<(&str, &[u8])> =
+            files.iter().map(|(p, b)| (p.as_str(), b.as_slice())).collect();
         config_digest(archive(&files).as_slice(), platform)
     }
 
@@ -158,7 +163,8 @@ mod tests {
         let mut files = Vec::new();
         let amd = put(&mut files, r#"{"os":"linux","architecture":"amd64"}"#);
         let arm = put(&mut files, r#"{"os":"linux","architecture":"arm64"}"#);
-        let manifest = |config: &str| format!(r#"{{"config":{{"digest":"{config}"}},"layers":[]}}"#);
+        let manifest =
+            |config: &str| format!(r#"{{"config":{{"digest":"{config}"}},"layers":[]}}"#);
         let amd_manifest = put(&mut files, &manifest(&amd));
         let arm_manifest = put(&mut files, &manifest(&arm));
         let nested = format!(

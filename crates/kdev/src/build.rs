@@ -10,8 +10,9 @@ use crate::cmd::{Failure, Outcome, Task};
 use crate::config::Config;
 use crate::cx::Cx;
 use crate::docker::Docker;
-use crate::error::{Error, ExitCode, Result};
+use crate::error::{Error, Result};
 use crate::event::Event;
+use crate::exit_code::ExitCode;
 use crate::image::Reference;
 use crate::tool::CARGO;
 
@@ -32,11 +33,16 @@ pub(crate) struct BuiltImage {
 pub(crate) fn build(cx: &Cx, docker: &Docker, config: &Config) -> Result<BuiltImage> {
     let begun = Instant::now();
     cargo_build(cx, config)?;
-    let iid = tempfile::NamedTempFile::new()
-        .map_err(|source| Error::File { what: "write", path: "a temporary file".into(), source })?;
+    let iid = tempfile::NamedTempFile::new().map_err(|source| Error::File {
+        what: "write",
+        path: "a temporary file".into(),
+        source,
+    })?;
     let sh = cx.shell()?;
     let image = config.image.familiar();
-    let task = Task::new(docker_build(&sh, docker, config).arg("--iidfile").arg(iid.path()).arg(&config.context));
+    let task = Task::new(
+        docker_build(&sh, docker, config).arg("--iidfile").arg(iid.path()).arg(&config.context),
+    );
     // By hand nobody would ask for the file, so it is not shown.
     let command = Task::new(docker_build(&sh, docker, config).arg(&config.context)).to_string();
     if cx.is_dry_run() {
@@ -44,8 +50,11 @@ pub(crate) fn build(cx: &Cx, docker: &Docker, config: &Config) -> Result<BuiltIm
     }
     cx.emit(Event::Building { what: image.clone(), command: command.clone() });
     live(cx, task, "docker", image, command)?;
-    let id = fs::read_to_string(iid.path())
-        .map_err(|source| Error::File { what: "read", path: iid.path().into(), source })?;
+    let id = fs::read_to_string(iid.path()).map_err(|source| Error::File {
+        what: "read",
+        path: iid.path().into(),
+        source,
+    })?;
     let inspected = docker.inspect(cx, id.trim())?;
     let config_digest = docker.config_digest(cx, &inspected)?;
     let built = BuiltImage {
@@ -73,7 +82,9 @@ fn unbuilt(cx: &Cx, config: &Config, command: String) -> BuiltImage {
 }
 
 fn cargo_build(cx: &Cx, config: &Config) -> Result<()> {
-    let Some(args) = &config.cargo_build else { return Ok(()) };
+    let Some(args) = &config.cargo_build else {
+        return Ok(());
+    };
     let (cargo, package) = (CARGO.find()?, &config.package);
     let sh = cx.shell()?;
     // In the package's folder, so that its `.cargo/config.toml` counts.

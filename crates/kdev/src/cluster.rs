@@ -87,7 +87,12 @@ impl NodeInfo {
 impl Cluster {
     /// Finds the context and makes sure that it may be changed. Asks the
     /// kubeconfig only, not the cluster.
-    pub(crate) fn select(cx: &Cx, kubectl: PathBuf, target: &Target, config: &Config) -> Result<Self> {
+    pub(crate) fn select(
+        cx: &Cx,
+        kubectl: PathBuf,
+        target: &Target,
+        config: &Config,
+    ) -> Result<Self> {
         let mut cluster = Self {
             kubectl,
             kubeconfig: target.kubeconfig.clone(),
@@ -225,7 +230,9 @@ fn ask(cx: &Cx, context: &str, server: &str) -> Result<()> {
     let question = format!("change the context `{context}` (server {server})?");
     match cx.ask(&question) {
         Some(true) => Ok(()),
-        _ => Err(Error::ContextNotAllowed { context: context.to_owned(), server: server.to_owned() }),
+        _ => {
+            Err(Error::ContextNotAllowed { context: context.to_owned(), server: server.to_owned() })
+        }
     }
 }
 
@@ -294,7 +301,9 @@ impl From<NodeItem> for Node {
             found.map(|a| a.address.clone())
         };
         Self {
-            address: of_kind("InternalIP").or_else(|| of_kind("ExternalIP")).or_else(|| of_kind("Hostname")),
+            address: of_kind("InternalIP")
+                .or_else(|| of_kind("ExternalIP"))
+                .or_else(|| of_kind("Hostname")),
             name: item.metadata.name,
             labels: item.metadata.labels,
             taints: item.spec.taints,

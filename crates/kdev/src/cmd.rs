@@ -203,7 +203,9 @@ impl Task {
         // The sink first: where it cannot start, nothing need be read.
         let mut to = match spawn(&mut sink.command, &shown[1]) {
             Ok(child) => child,
-            Err(failure) => return Piped { source: Err(failure.not_needed()), sink: Err(failure) },
+            Err(failure) => {
+                return Piped { source: Err(failure.not_needed()), sink: Err(failure) };
+            }
         };
         let mut from = match spawn(&mut self.command, &shown[0]) {
             Ok(child) => child,
@@ -281,7 +283,7 @@ impl fmt::Display for Task {
 /// One word as a POSIX shell would take it.
 pub(crate) fn quoted(word: &str) -> String {
     // Only a NUL cannot be quoted, and no argument of ours has one.
-    shlex::try_quote(word).map_or_else(|_| word.replace('\0', ""), |quoted| quoted.into_owned())
+    shlex::try_quote(word).map_or_else(|_| word.replace('\0', ""), std::borrow::Cow::into_owned)
 }
 
 impl Outcome {
@@ -399,7 +401,9 @@ fn signal(children: &mut [&mut Child], signal: Signal) {
 }
 
 fn copy(from: Option<ChildStdout>, to: Option<ChildStdin>, progress: &(dyn Fn(u64) + Sync)) {
-    let (Some(mut from), Some(mut to)) = (from, to) else { return };
+    let (Some(mut from), Some(mut to)) = (from, to) else {
+        return;
+    };
     let mut chunk = vec![0; CHUNK];
     let mut passed = 0;
     // Both children tell by their exit codes what an error here means.
@@ -437,7 +441,9 @@ fn tail(mut pipe: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
 
 fn received(pieces: Option<Receiver<Vec<u8>>>) -> String {
     let mut kept = Vec::new();
-    let Some(pieces) = pieces else { return String::new() };
+    let Some(pieces) = pieces else {
+        return String::new();
+    };
     while let Ok(piece) = pieces.recv_timeout(STDERR_PATIENCE) {
         kept.extend(piece);
         let excess = kept.len().saturating_sub(STDERR_KEPT);
@@ -448,7 +454,10 @@ fn received(pieces: Option<Receiver<Vec<u8>>>) -> String {
 
 /// Without control characters, which could steer the terminal.
 pub(crate) fn printable(text: &str) -> String {
-    text.replace("\r\n", "\n").chars().filter(|c| *c == '\n' || *c == '\t' || !c.is_control()).collect()
+    text.replace("\r\n", "\n")
+        .chars()
+        .filter(|c| *c == '\n' || *c == '\t' || !c.is_control())
+        .collect()
 }
 
 fn lines(cx: &Cx, tool: &'static str, pipe: Option<impl Read>) {
@@ -460,74 +469,5 @@ fn lines(cx: &Cx, tool: &'static str, pipe: Option<impl Read>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use xshell::{Shell, cmd};
-
-    fn quiet() -> impl Fn(Event) + Sync {
-        |_| ()
-    }
-
-    #[test]
-    fn a_failure_carries_command_code_and_words() {
-        let (sh, events) = (Shell::new().unwrap(), quiet());
-        let cx = Cx::new(&events);
-        let script = "echo out; printf 'no \\033[31mway\\n' >&2; exit 7";
-        let failure = Task::new(cmd!(sh, "sh -c {script}")).read(&cx).unwrap_err();
-        assert_eq!(failure.outcome, Outcome::Code(7));
-        assert_eq!(failure.stderr, "no [31mway\n");
-        assert!(failure.to_string().starts_with("`sh -c "), "{failure}");
-    }
-
-    #[test]
-    fn a_child_that_runs_for_too_long_is_ended_with_its_own_children() {
-        let (sh, events) = (Shell::new().unwrap(), quiet());
-        let cx = Cx::new(&events);
-        let begun = Instant::now();
-        let task = Task::new(cmd!(sh, "sh -c 'sleep 60 & wait'")).limit(Duration::from_millis(100));
-        let failure = task.read(&cx).unwrap_err();
-        assert_eq!(failure.outcome, Outcome::TimedOut(Duration::from_millis(100)));
-        assert!(begun.elapsed() < GRACE, "took {:?}", begun.elapsed());
-    }
-
-    #[test]
-    fn an_interrupt_ends_both_ends_of_a_pipe() {
-        let (sh, events) = (Shell::new().unwrap(), quiet());
-        let interrupt = Interrupt::never();
-        let cx = Cx::new(&events).interrupted_by(interrupt.clone());
-        let raise = |passed| if passed > 1 << 20 { interrupt.raise() };
-        let sink = Task::new(cmd!(sh, "sh -c 'cat >/dev/null'"));
-        let piped = Task::new(cmd!(sh, "cat /dev/zero")).pipe_into(&cx, sink, &raise);
-        assert!(piped.source.unwrap_err().is_interrupt());
-        assert!(piped.sink.unwrap_err().is_interrupt());
-    }
-
-    #[test]
-    fn a_sink_that_dies_first_is_told_from_its_source() {
-        let (sh, events) = (Shell::new().unwrap(), quiet());
-        let cx = Cx::new(&events);
-        let sink = Task::new(cmd!(sh, "sh -c 'echo full >&2; exit 3'"));
-        let piped = Task::new(cmd!(sh, "cat /dev/zero")).pipe_into(&cx, sink, &|_| ());
-        let sink = piped.sink.unwrap();
-        assert_eq!((sink.status.code(), sink.stderr.as_str()), (Some(3), "full\n"));
-        assert!(!piped.source.unwrap().status.success());
-    }
-
-    #[test]
-    fn a_grandchild_that_keeps_stderr_open_does_not_hold_us() {
-        let (sh, events) = (Shell::new().unwrap(), quiet());
-        let cx = Cx::new(&events);
-        let begun = Instant::now();
-        let script = "sleep 30 >/dev/null & echo done";
-        let output = Task::new(cmd!(sh, "sh -c {script}")).read(&cx).unwrap();
-        assert_eq!(output.text(), "done\n");
-        assert!(begun.elapsed() < Duration::from_secs(5), "took {:?}", begun.elapsed());
-    }
-
-    #[test]
-    fn commands_are_shown_as_a_shell_would_take_them() {
-        let sh = Shell::new().unwrap();
-        let name = "a;touch x";
-        assert_eq!(Task::new(cmd!(sh, "/usr/bin/docker tag {name} b")).to_string(), "docker tag 'a;touch x' b");
-    }
-}
+#[path = "cmd_tests.rs"]
+mod tests;

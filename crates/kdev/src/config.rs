@@ -130,7 +130,11 @@ impl Config {
         let image = layer.image.unwrap_or_else(|| project.package.to_lowercase());
         let image = Reference::parse(&image).map_err(Error::ImageName)?;
         if image.digest().is_some() {
-            return Err(bad_value("image", "the settings", "a digest cannot be built; give a name"));
+            return Err(bad_value(
+                "image",
+                "the settings",
+                "a digest cannot be built; give a name",
+            ));
         }
         let dockerfile = dockerfile(project, layer.dockerfile)?;
         let context = layer.context.unwrap_or_else(|| parent(&dockerfile));
@@ -207,8 +211,19 @@ impl Layer {
 
 /// Every key of a table, for the nearest known name of a mistyped one.
 const KEYS: [&str; 13] = [
-    "image", "dockerfile", "context", "target", "build-args", "cargo-build", "manifests",
-    "contexts", "namespace", "pull-policy", "nodes", "ssh-config", "timeout",
+    "image",
+    "dockerfile",
+    "context",
+    "target",
+    "build-args",
+    "cargo-build",
+    "manifests",
+    "contexts",
+    "namespace",
+    "pull-policy",
+    "nodes",
+    "ssh-config",
+    "timeout",
 ];
 const NODE_KEYS: [&str; 2] = ["ssh", "sudo"];
 
@@ -231,7 +246,10 @@ impl Keys<'_> {
 
     fn nodes(&mut self) -> Result<BTreeMap<String, NodeSettings>> {
         let nodes: BTreeMap<String, Map<String, Value>> = self.take("nodes")?.unwrap_or_default();
-        nodes.into_iter().map(|(name, table)| Ok((name.clone(), self.node(&name, table)?))).collect()
+        nodes
+            .into_iter()
+            .map(|(name, table)| Ok((name.clone(), self.node(&name, table)?)))
+            .collect()
     }
 
     fn node(&self, name: &str, table: Map<String, Value>) -> Result<NodeSettings> {
@@ -300,7 +318,9 @@ fn local_layer(dir: &Path) -> Result<Layer> {
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Layer::default()),
-        Err(source) => return Err(Error::File { what: "read", path, source }),
+        Err(source) => {
+            return Err(Error::File { what: "read", path, source });
+        }
     };
     let place = format!("`{}`", path.display());
     let table = toml::from_str(&text).map_err(|e| bad_value("kdev", &place, e.to_string()))?;
@@ -356,11 +376,27 @@ mod tests {
     #[test]
     fn mistakes_are_named_with_the_nearest_known_key() {
         let table = [
-            (json!({"manifest": []}), "unknown key `manifest` in `[package.metadata.kdev]`", Some("did you mean `manifests`?")),
-            (json!({"nodes": {"w": {"shh": "x"}}}), "unknown key `nodes.w.shh` in `[package.metadata.kdev]`", Some("did you mean `nodes.w.ssh`?")),
-            (json!({"zzz": 1}), "unknown key `zzz` in `[package.metadata.kdev]`", Some("remove it; the README lists the known keys")),
+            (
+                json!({"manifest": []}),
+                "unknown key `manifest` in `[package.metadata.kdev]`",
+                Some("did you mean `manifests`?"),
+            ),
+            (
+                json!({"nodes": {"w": {"shh": "x"}}}),
+                "unknown key `nodes.w.shh` in `[package.metadata.kdev]`",
+                Some("did you mean `nodes.w.ssh`?"),
+            ),
+            (
+                json!({"zzz": 1}),
+                "unknown key `zzz` in `[package.metadata.kdev]`",
+                Some("remove it; the README lists the known keys"),
+            ),
             (json!({"image": 3}), "invalid value for `image` in `[package.metadata.kdev]`", None),
-            (json!({"pull-policy": "Always"}), "invalid value for `pull-policy` in `[package.metadata.kdev]`", None),
+            (
+                json!({"pull-policy": "Always"}),
+                "invalid value for `pull-policy` in `[package.metadata.kdev]`",
+                None,
+            ),
             (json!([1]), "invalid value for `kdev` in `[package.metadata.kdev]`", None),
         ];
         for (value, message, help) in table {

@@ -92,6 +92,7 @@ impl<'a> Cx<'a> {
 
     /// A shell to compose commands with. It holds cells, so each thread takes
     /// its own.
+    #[expect(clippy::unused_self, reason = "nobody takes a shell outside a run")]
     pub(crate) fn shell(&self) -> Result<Shell> {
         Shell::new().map_err(|e| Error::CurrentDir { reason: e.to_string() })
     }

@@ -9,7 +9,8 @@ use crate::archive;
 use crate::build::BuiltImage;
 use crate::cmd::{Failure, Task};
 use crate::cx::Cx;
-use crate::error::{Error, ExitCode, Reason, Result};
+use crate::error::{Error, Reason, Result};
+use crate::exit_code::ExitCode;
 use crate::image::Reference;
 use crate::tool::{self, PATIENCE, major_minor};
 
@@ -53,7 +54,8 @@ impl Docker {
         };
         tool::DOCKER.check(&server.version)?;
         // The containerd store came with 24; the flag with client 28 and API 1.48.
-        let containerd_store = major_minor(&server.version) >= (24, 0) && uses_containerd(cx, &path)?;
+        let containerd_store =
+            major_minor(&server.version) >= (24, 0) && uses_containerd(cx, &path)?;
         let saves_platform = major_minor(&server.api_version) >= (1, 48)
             && version.client.is_some_and(|client| major_minor(&client.version) >= (28, 0));
         Ok(Self { path, containerd_store, saves_platform })
@@ -69,7 +71,8 @@ impl Docker {
     pub(crate) fn inspect(&self, cx: &Cx, image: &str) -> Result<Inspected> {
         let sh = cx.shell()?;
         let task = Task::new(self.cmd(&sh).args(["image", "inspect", "--", image])).limit(PATIENCE);
-        let output = task.read(cx).map_err(|f| failed(f, format!("inspect the image `{image}`")))?;
+        let output =
+            task.read(cx).map_err(|f| failed(f, format!("inspect the image `{image}`")))?;
         let images: Vec<Inspected> = serde_json::from_slice(&output.stdout).map_err(answer)?;
         images.into_iter().next().ok_or_else(|| answer("no image"))
     }
@@ -158,6 +161,6 @@ fn failed(failure: Failure, what: String) -> Error {
     Error::from_failure(failure, |source| Error::Tool { what, source, code: ExitCode::Tool })
 }
 
-fn answer(reason: impl ToString) -> Error {
+fn answer(reason: impl std::fmt::Display) -> Error {
     Error::Answer { tool: "docker", reason: Reason(reason.to_string()) }
 }

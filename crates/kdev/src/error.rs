@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cmd::{Failure, Outcome};
+use crate::exit_code::ExitCode;
+use crate::fault::NodeError;
 use crate::image::ReferenceError;
-use crate::node::NodeError;
 
 /// The result of a stage.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -220,7 +221,9 @@ pub enum Error {
     },
 
     /// The image cannot run on a node.
-    #[error("image `{image}` is built for {image_platform}, but node `{node}` runs {node_platform}")]
+    #[error(
+        "image `{image}` is built for {image_platform}, but node `{node}` runs {node_platform}"
+    )]
     WrongPlatform {
         /// The image.
         image: String,
@@ -274,33 +277,6 @@ pub enum Error {
 #[error("{0}")]
 pub struct Reason(pub String);
 
-/// What the process's exit code says. A failed build ends with the builder's
-/// own code instead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum ExitCode {
-    /// All is done, and proven.
-    Success = 0,
-    /// The command line is wrong.
-    Usage = 2,
-    /// The project, its configuration or its manifests are wrong.
-    Project = 90,
-    /// A tool is missing or too old, or docker does not answer.
-    Tool = 91,
-    /// The context is unknown, not allowed or unreachable, or the API refused.
-    Cluster = 92,
-    /// A node cannot be reached or used.
-    Node = 93,
-    /// The image could not be loaded, or its presence not be proven.
-    Load = 94,
-    /// The new pods cannot become ready.
-    Rollout = 95,
-    /// The new pods were not ready in time.
-    Timeout = 96,
-    /// Interrupted by Ctrl-C or a signal.
-    Interrupted = 130,
-}
-
 impl Error {
     /// Wraps a child's failure, unless it was an interrupt.
     pub(crate) fn from_failure(failure: Failure, wrap: impl FnOnce(Failure) -> Self) -> Self {
@@ -325,9 +301,10 @@ impl Error {
         match self {
             Self::Interrupted => ExitCode::Interrupted,
             Self::Tool { code, .. } => *code,
-            Self::ToolMissing { .. } | Self::ToolOld { .. } | Self::DockerDown(_) | Self::Answer { .. } => {
-                ExitCode::Tool
-            }
+            Self::ToolMissing { .. }
+            | Self::ToolOld { .. }
+            | Self::DockerDown(_)
+            | Self::Answer { .. } => ExitCode::Tool,
             Self::NoContext
             | Self::UnknownContext { .. }
             | Self::ContextNotAllowed { .. }
@@ -345,10 +322,13 @@ impl Error {
     /// One action that helps, to copy where that is possible.
     pub fn help(&self) -> Option<String> {
         let text = match self {
-            Self::Metadata(_) => "run it in a folder with a Cargo.toml, or name one with `--manifest-path`".into(),
+            Self::Metadata(_) => {
+                "run it in a folder with a Cargo.toml, or name one with `--manifest-path`".into()
+            }
             Self::WhichPackage { .. } => "name one with `--package NAME`".into(),
             Self::UnknownKey { key, nearest: Some(nearest), .. } => {
-                let table = key.rsplit_once('.').map_or(String::new(), |(table, _)| format!("{table}."));
+                let table =
+                    key.rsplit_once('.').map_or(String::new(), |(table, _)| format!("{table}."));
                 format!("did you mean `{table}{nearest}`?")
             }
             Self::UnknownKey { .. } => "remove it; the README lists the known keys".into(),
@@ -356,28 +336,35 @@ impl Error {
                 "set another one: `image = \"name\"` in `[package.metadata.kdev]`".into()
             }
             Self::NoDockerfile { .. } => {
-                "write one there, or set `dockerfile = \"path\"` in `[package.metadata.kdev]`".into()
+                "write one there, or set `dockerfile = \"path\"` in `[package.metadata.kdev]`"
+                    .into()
             }
             Self::NoManifest { .. } => {
-                "write one, or set `manifests = [\"path/*.yaml\"]` in `[package.metadata.kdev]`".into()
+                "write one, or set `manifests = [\"path/*.yaml\"]` in `[package.metadata.kdev]`"
+                    .into()
             }
             Self::ImageUnused { found, .. } => unused_help(found),
             Self::ToolMissing { cure, .. } | Self::ToolOld { cure, .. } => (*cure).into(),
             Self::DockerDown(failure) => docker_help(&failure.stderr).into(),
-            Self::NoContext => "name one with `--context NAME`; `kubectl config get-contexts` lists them".into(),
+            Self::NoContext => {
+                "name one with `--context NAME`; `kubectl config get-contexts` lists them".into()
+            }
             Self::UnknownContext { known, .. } if known.is_empty() => {
                 "name the file that has it with `--kubeconfig FILE`".into()
             }
-            Self::UnknownContext { known, .. } => format!("use one of {}", list(known)),
+            Self::UnknownContext { known, .. } | Self::UnknownNode { known, .. } => {
+                format!("use one of {}", list(known))
+            }
             Self::ContextNotAllowed { context, .. } => format!(
                 "if it is meant, name it with `--context {context}`, or for good with `contexts = [\"{context}\"]` in `[package.metadata.kdev]`"
             ),
             Self::ClusterUnreachable { context, .. } => {
                 format!("check it with `kubectl --context {context} get nodes`")
             }
-            Self::UnknownNode { known, .. } => format!("use one of {}", list(known)),
             Self::WrongPlatform { node_platform, .. } => {
-                format!("build for the node: `--platform {node_platform}` in the Dockerfile's FROM, or DOCKER_DEFAULT_PLATFORM={node_platform}")
+                format!(
+                    "build for the node: `--platform {node_platform}` in the Dockerfile's FROM, or DOCKER_DEFAULT_PLATFORM={node_platform}"
+                )
             }
             Self::Nodes(failures) => return failures.first().and_then(NodeError::help),
             Self::RolloutFailed { pod: Some(pod), kubectl, .. } => {
@@ -387,7 +374,9 @@ impl Error {
                 format!("see `{kubectl} describe {workload}`")
             }
             Self::RolloutTimedOut { workload, kubectl, .. } => {
-                format!("see `{kubectl} describe {workload}`; if it only needs longer, give `--timeout SECONDS`")
+                format!(
+                    "see `{kubectl} describe {workload}`; if it only needs longer, give `--timeout SECONDS`"
+                )
             }
             Self::Build { source, .. } if matches!(source.outcome, Outcome::Code(_)) => {
                 "see the build's own output above".into()
@@ -401,8 +390,14 @@ impl Error {
 fn unused_help(found: &[String]) -> String {
     match found {
         [] => "give a workload a container with this image".to_owned(),
-        [one] => format!("name it in the manifest, or set `image = \"{}\"` in `[package.metadata.kdev]`", without_tag(one)),
-        _ => format!("name it in the manifest, or set `image` in `[package.metadata.kdev]` to one of {}", list(found)),
+        [one] => format!(
+            "name it in the manifest, or set `image = \"{}\"` in `[package.metadata.kdev]`",
+            without_tag(one)
+        ),
+        _ => format!(
+            "name it in the manifest, or set `image` in `[package.metadata.kdev]` to one of {}",
+            list(found)
+        ),
     }
 }
 
@@ -457,7 +452,8 @@ mod tests {
 
     #[test]
     fn a_failed_build_keeps_its_exit_code() {
-        let failure = |outcome| Failure { command: "docker build .".into(), outcome, stderr: String::new() };
+        let failure =
+            |outcome| Failure { command: "docker build .".into(), outcome, stderr: String::new() };
         let error = |outcome| Error::Build { what: "app".into(), source: failure(outcome) };
         assert_eq!(error(Outcome::Code(7)).exit_code(), 7);
         assert_eq!(error(Outcome::Signal(9)).exit_code(), 1);

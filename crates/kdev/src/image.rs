@@ -49,12 +49,16 @@ impl Reference {
     /// Reads a reference in any of its forms and fills in the defaults.
     pub fn parse(text: &str) -> Result<Self, ReferenceError> {
         let fail = |reason| ReferenceError { text: text.to_owned(), reason };
-        let (rest, digest) = match text.split_once('@') {
-            Some((rest, digest)) => (rest, Some(checked_digest(digest).ok_or_else(|| {
-                fail("a digest is `sha256:` and 64 lower-case hex digits")
-            })?)),
-            None => (text, None),
-        };
+        let (rest, digest) =
+            match text.split_once('@') {
+                Some((rest, digest)) => (
+                    rest,
+                    Some(checked_digest(digest).ok_or_else(|| {
+                        fail("a digest is `sha256:` and 64 lower-case hex digits")
+                    })?),
+                ),
+                None => (text, None),
+            };
         let (name, tag) = split_tag(rest);
         if let Some(tag) = tag
             && !is_tag(tag)
@@ -89,6 +93,7 @@ impl Reference {
 
     /// The same image under the tag that stands for one content:
     /// `kdev-` and the first 12 hex digits of the config digest.
+    #[must_use]
     pub fn with_content_tag(&self, config_digest: &str) -> Self {
         Self { name: self.name.clone(), tag: Some(content_tag(config_digest)), digest: None }
     }
@@ -246,11 +251,23 @@ mod tests {
             ("library/app:dev", "docker.io/library/app:dev".into(), "app:dev".into()),
             ("team/app", "docker.io/team/app:latest".into(), "team/app:latest".into()),
             ("localhost/app:dev", "localhost/app:dev".into(), "localhost/app:dev".into()),
-            ("localhost:5000/app", "localhost:5000/app:latest".into(), "localhost:5000/app:latest".into()),
+            (
+                "localhost:5000/app",
+                "localhost:5000/app:latest".into(),
+                "localhost:5000/app:latest".into(),
+            ),
             ("ghcr.io/a/b/c:1", "ghcr.io/a/b/c:1".into(), "ghcr.io/a/b/c:1".into()),
             ("[::1]:5000/app:x", "[::1]:5000/app:x".into(), "[::1]:5000/app:x".into()),
-            ("a__b-c--d.e", "docker.io/library/a__b-c--d.e:latest".into(), "a__b-c--d.e:latest".into()),
-            ("test_image:V1_2.3-x", "docker.io/library/test_image:V1_2.3-x".into(), "test_image:V1_2.3-x".into()),
+            (
+                "a__b-c--d.e",
+                "docker.io/library/a__b-c--d.e:latest".into(),
+                "a__b-c--d.e:latest".into(),
+            ),
+            (
+                "test_image:V1_2.3-x",
+                "docker.io/library/test_image:V1_2.3-x".into(),
+                "test_image:V1_2.3-x".into(),
+            ),
         ];
         for (text, full, familiar) in table {
             let reference = Reference::parse(text).unwrap();
@@ -267,9 +284,29 @@ mod tests {
         let long_tag = format!("app:{}", "t".repeat(129));
         let long_name = "n".repeat(256);
         let table = [
-            "", "-o/tmp/x", "MyApp", "app:", "app:.x", "app:-x", "<none>:<none>", "a//b", "a/", "/a",
-            "app@sha256:12", "app:x y", "a..b", "a___b", "_a", "a_", "localhost:x/app", "ex-.com/app",
-            "a;touch x", "$(id)", "app:x/y", &long_tag, &long_name,
+            "",
+            "-o/tmp/x",
+            "MyApp",
+            "app:",
+            "app:.x",
+            "app:-x",
+            "<none>:<none>",
+            "a//b",
+            "a/",
+            "/a",
+            "app@sha256:12",
+            "app:x y",
+            "a..b",
+            "a___b",
+            "_a",
+            "a_",
+            "localhost:x/app",
+            "ex-.com/app",
+            "a;touch x",
+            "$(id)",
+            "app:x/y",
+            &long_tag,
+            &long_name,
         ];
         for text in table {
             assert!(Reference::parse(text).is_err(), "{text:?} was taken");

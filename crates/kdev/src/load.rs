@@ -15,7 +15,8 @@ use crate::cx::Cx;
 use crate::docker::Docker;
 use crate::error::{Error, Result};
 use crate::event::Event;
-use crate::node::{Fault, Link, NodeError, ended_well, failure_of};
+use crate::fault::{Fault, NodeError};
+use crate::node::{Link, ended_well, failure_of};
 
 /// How often a bar may move.
 const TICK: Duration = Duration::from_millis(100);
@@ -31,9 +32,15 @@ pub(crate) fn load(cx: &Cx, docker: &Docker, image: &BuiltImage, links: &[Link])
     let results: Vec<Result<(), NodeError>> = thread::scope(|scope| {
         let threads: Vec<_> =
             links.iter().map(|link| scope.spawn(|| load_one(cx, docker, image, link))).collect();
-        threads.into_iter().zip(links).map(|(thread, link)| {
-            thread.join().unwrap_or_else(|_| Err(link.error(Fault::Import("kdev panicked".into()))))
-        }).collect()
+        threads
+            .into_iter()
+            .zip(links)
+            .map(|(thread, link)| {
+                thread
+                    .join()
+                    .unwrap_or_else(|_| Err(link.error(Fault::Import("kdev panicked".into()))))
+            })
+            .collect()
     });
     if cx.interrupt().is_raised() {
         return Err(Error::Interrupted);

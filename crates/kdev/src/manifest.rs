@@ -72,8 +72,11 @@ impl Manifest {
     }
 
     fn read(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path)
-            .map_err(|source| Error::File { what: "read", path: path.to_owned(), source })?;
+        let text = fs::read_to_string(path).map_err(|source| Error::File {
+            what: "read",
+            path: path.to_owned(),
+            source,
+        })?;
         Ok(Self { path: path.to_owned(), text })
     }
 
@@ -81,7 +84,7 @@ impl Manifest {
     pub(crate) fn objects(&self) -> Result<Vec<Object>> {
         let values = values(&self.text).map_err(|fault| self.error(fault))?;
         let mut objects = Vec::new();
-        for value in values {
+        for value in &values {
             collect_objects(value, &mut objects);
         }
         Ok(objects)
@@ -185,8 +188,12 @@ fn edit_container(
     want: &Want,
     edits: &mut Vec<Edit>,
 ) -> std::result::Result<(), Fault> {
-    let Some((key, value)) = container.entry("image") else { return Ok(()) };
-    let Some(image) = value.text().filter(|image| is_ours(image, want.name)) else { return Ok(()) };
+    let Some((key, value)) = container.entry("image") else {
+        return Ok(());
+    };
+    let Some(image) = value.text().filter(|image| is_ours(image, want.name)) else {
+        return Ok(());
+    };
     if image.contains('@') {
         return Err(value.fault(
             "the image is pinned by digest, and an imported image has none of a registry; name it by tag",
@@ -215,7 +222,13 @@ fn replace(node: &Node, new: &str) -> std::result::Result<Edit, Fault> {
 
 /// The pull policy behind the image: on a line of its own, or, in a flow
 /// mapping, behind a comma, quoted as the image's key is.
-fn insert_policy(text: &str, container: &Node, key: &Node, value: &Node, policy: PullPolicy) -> Edit {
+fn insert_policy(
+    text: &str,
+    container: &Node,
+    key: &Node,
+    value: &Node,
+    policy: PullPolicy,
+) -> Edit {
     let policy = policy.as_str();
     let end = value.bytes.end;
     if text[container.bytes.start..].starts_with('{') {
@@ -258,7 +271,10 @@ fn want_in(value: &mut Value, want: &Want) {
                 if let (Value::Sequence(items), Some(true)) =
                     (&mut *value, key.as_str().map(|key| CONTAINER_LISTS.contains(&key)))
                 {
-                    items.iter_mut().filter_map(Value::as_mapping_mut).for_each(|c| want_in_container(c, want));
+                    items
+                        .iter_mut()
+                        .filter_map(Value::as_mapping_mut)
+                        .for_each(|c| want_in_container(c, want));
                 }
                 want_in(value, want);
             }
@@ -299,19 +315,21 @@ fn fault(text: &str, error: &serde_yaml::Error) -> Fault {
 }
 
 /// The objects of a document, those of a `List` one by one.
-fn collect_objects(value: Value, objects: &mut Vec<Object>) {
-    let text = |value: &Value, path: &[&str]| at(value, path).and_then(Value::as_str).map(str::to_owned);
-    let Some(kind) = text(&value, &["kind"]) else { return };
+fn collect_objects(value: &Value, objects: &mut Vec<Object>) {
+    let text = |path: &[&str]| at(value, path).and_then(Value::as_str).map(str::to_owned);
+    let Some(kind) = text(&["kind"]) else { return };
     if let Some(Value::Sequence(items)) = value.get("items").filter(|_| kind.ends_with("List")) {
-        items.iter().for_each(|item| collect_objects(item.clone(), objects));
+        for item in items {
+            collect_objects(item, objects);
+        }
         return;
     }
     let mut images = Vec::new();
-    collect_images(&value, &mut images);
+    collect_images(value, &mut images);
     objects.push(Object {
-        name: text(&value, &["metadata", "name"]).unwrap_or_default(),
-        namespace: text(&value, &["metadata", "namespace"]),
-        pod: at(&value, pod_path(&kind)).and_then(|spec| serde_yaml::from_value(spec.clone()).ok()),
+        name: text(&["metadata", "name"]).unwrap_or_default(),
+        namespace: text(&["metadata", "namespace"]),
+        pod: at(value, pod_path(&kind)).and_then(|spec| serde_yaml::from_value(spec.clone()).ok()),
         kind,
         images,
     });

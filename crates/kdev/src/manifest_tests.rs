@@ -37,7 +37,10 @@ fn an_existing_policy_is_replaced_in_its_quotes() {
         "containers:\n- image: \"app:1\"\n  imagePullPolicy: 'Always'   # why\n",
         "containers:\n- image: \"app:kdev-1\"\n  imagePullPolicy: 'Never'   # why\n",
     );
-    check("containers:\n- {imagePullPolicy: Always, image: 'app'}\n", "containers:\n- {imagePullPolicy: Never, image: 'app:kdev-1'}\n");
+    check(
+        "containers:\n- {imagePullPolicy: Always, image: 'app'}\n",
+        "containers:\n- {imagePullPolicy: Never, image: 'app:kdev-1'}\n",
+    );
 }
 
 #[test]
@@ -50,7 +53,10 @@ fn the_name_stays_as_it_was_written() {
 
 #[test]
 fn flow_style_and_json_stay_what_they_are() {
-    check("containers: [{name: a, image: app}, {image: redis}]", "containers: [{name: a, image: app:kdev-1, imagePullPolicy: Never}, {image: redis}]");
+    check(
+        "containers: [{name: a, image: app}, {image: redis}]",
+        "containers: [{name: a, image: app:kdev-1, imagePullPolicy: Never}, {image: redis}]",
+    );
     check(
         "{\n\t\"initContainers\": [\n\t\t{\"image\": \"app\", \"x\": 1}\n\t]\n}",
         "{\n\t\"initContainers\": [\n\t\t{\"image\": \"app:kdev-1\", \"imagePullPolicy\": \"Never\", \"x\": 1}\n\t]\n}",
@@ -63,7 +69,10 @@ fn line_ends_and_a_byte_order_mark_are_kept() {
         "\u{feff}containers:\r\n- image: app\r\n  name: a\r\n",
         "\u{feff}containers:\r\n- image: app:kdev-1\r\n  imagePullPolicy: Never\r\n  name: a\r\n",
     );
-    check("containers:\n- name: a\n  image: app", "containers:\n- name: a\n  image: app:kdev-1\n  imagePullPolicy: Never");
+    check(
+        "containers:\n- name: a\n  image: app",
+        "containers:\n- name: a\n  image: app:kdev-1\n  imagePullPolicy: Never",
+    );
 }
 
 #[test]
@@ -76,8 +85,12 @@ fn characters_of_many_bytes_do_not_shift_the_edit() {
 
 #[test]
 fn others_images_and_everything_else_stay() {
-    unchanged("containers:\n- image: redis:7\n- image: team/app\n- image: localhost/app\n- image: not a reference\n");
-    unchanged("data:\n  x: |\n    containers:\n    ---\n    - image: app\nmode: 0644\nyes: \"yes\"\nn: 1_000\nbig: 12345678901234567890\n");
+    unchanged(
+        "containers:\n- image: redis:7\n- image: team/app\n- image: localhost/app\n- image: not a reference\n",
+    );
+    unchanged(
+        "data:\n  x: |\n    containers:\n    ---\n    - image: app\nmode: 0644\nyes: \"yes\"\nn: 1_000\nbig: 12345678901234567890\n",
+    );
     unchanged("# only a comment\n---\n---\n# and another\n");
     unchanged("image: app\nenv: [{name: IMAGE, value: app}]\n");
 }

@@ -62,7 +62,7 @@ struct Expression {
     values: Vec<String>,
 }
 
-/// Taints that the DaemonSet controller's own pods tolerate.
+/// Taints that the `DaemonSet` controller's own pods tolerate.
 const DAEMON_TOLERATES: [&str; 6] = [
     "node.kubernetes.io/not-ready",
     "node.kubernetes.io/unreachable",
@@ -77,14 +77,19 @@ const DAEMON_TOLERATES: [&str; 6] = [
 pub(crate) fn may_run(kind: &str, pod: &PodSpec, node: &Node) -> Result<(), String> {
     if let Some(name) = &pod.node_name {
         // Such a pod never meets the scheduler, nor its taints.
-        return if *name == node.name { Ok(()) } else { Err(format!("its pods name node `{name}`")) };
+        return if *name == node.name {
+            Ok(())
+        } else {
+            Err(format!("its pods name node `{name}`"))
+        };
     }
     for (key, value) in &pod.node_selector {
         if node.labels.get(key) != Some(value) {
             return Err(format!("it lacks the label `{key}={value}`"));
         }
     }
-    if let Some(required) = &pod.affinity.node_affinity.required_during_scheduling_ignored_during_execution
+    if let Some(required) =
+        &pod.affinity.node_affinity.required_during_scheduling_ignored_during_execution
         && !required.node_selector_terms.iter().any(|term| term.matches(node))
     {
         return Err("the pods' node affinity excludes it".to_owned());
@@ -179,10 +184,26 @@ mod tests {
             (json!({}), &[("a", "", "NoExecute")], false),
             (json!({}), &[("a", "", "PreferNoSchedule")], true),
             (json!({"tolerations": [{"operator": "Exists"}]}), &[("a", "b", "NoSchedule")], true),
-            (json!({"tolerations": [{"key": "a", "value": "b"}]}), &[("a", "b", "NoSchedule")], true),
-            (json!({"tolerations": [{"key": "a", "value": "c"}]}), &[("a", "b", "NoSchedule")], false),
-            (json!({"tolerations": [{"key": "a", "operator": "Exists", "effect": "NoExecute"}]}), &[("a", "b", "NoSchedule")], false),
-            (affinity(json!({"key": "disk", "operator": "In", "values": ["ssd", "nvme"]})), &[], true),
+            (
+                json!({"tolerations": [{"key": "a", "value": "b"}]}),
+                &[("a", "b", "NoSchedule")],
+                true,
+            ),
+            (
+                json!({"tolerations": [{"key": "a", "value": "c"}]}),
+                &[("a", "b", "NoSchedule")],
+                false,
+            ),
+            (
+                json!({"tolerations": [{"key": "a", "operator": "Exists", "effect": "NoExecute"}]}),
+                &[("a", "b", "NoSchedule")],
+                false,
+            ),
+            (
+                affinity(json!({"key": "disk", "operator": "In", "values": ["ssd", "nvme"]})),
+                &[],
+                true,
+            ),
             (affinity(json!({"key": "disk", "operator": "NotIn", "values": ["ssd"]})), &[], false),
             (affinity(json!({"key": "gpu", "operator": "Exists"})), &[], false),
             (affinity(json!({"key": "gpu", "operator": "DoesNotExist"})), &[], true),

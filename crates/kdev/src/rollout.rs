@@ -52,7 +52,13 @@ pub(crate) fn wait(cx: &Cx, cluster: &Cluster, objects: &[Object], limit: Durati
     Ok(())
 }
 
-fn wait_for(cx: &Cx, cluster: &Cluster, object: &Object, begun: Instant, limit: Duration) -> Result<()> {
+fn wait_for(
+    cx: &Cx,
+    cluster: &Cluster,
+    object: &Object,
+    begun: Instant,
+    limit: Duration,
+) -> Result<()> {
     let workload = object.id();
     let kubectl = cluster.by_hand(object.namespace.as_deref());
     let mut shown = None;
@@ -66,11 +72,23 @@ fn wait_for(cx: &Cx, cluster: &Cluster, object: &Object, begun: Instant, limit: 
         let pods = pods(cx, cluster, object, &live)?;
         if let Some((pod, reason)) = pods.iter().find_map(|pod| Some((pod, pod.hopeless()?))) {
             let (name, node) = (Some(pod.metadata.name.clone()), pod.spec.node_name.clone());
-            return Err(Error::RolloutFailed { workload, pod: name, node, kubectl, reason: Reason(reason) });
+            return Err(Error::RolloutFailed {
+                workload,
+                pod: name,
+                node,
+                kubectl,
+                reason: Reason(reason),
+            });
         }
         let (ready, wanted) = match state {
             State::Failed(reason) => {
-                return Err(Error::RolloutFailed { workload, pod: None, node: None, kubectl, reason: Reason(reason) });
+                return Err(Error::RolloutFailed {
+                    workload,
+                    pod: None,
+                    node: None,
+                    kubectl,
+                    reason: Reason(reason),
+                });
             }
             State::Waiting { ready, wanted } => (ready, wanted),
             State::Ready(pods) => (pods, pods),
@@ -105,18 +123,25 @@ fn pods(cx: &Cx, cluster: &Cluster, object: &Object, live: &Value) -> Result<Vec
     let Some(labels) = live.pointer("/spec/selector/matchLabels").and_then(Value::as_object) else {
         return Ok(Vec::new());
     };
-    let label = |(key, value): (&String, &Value)| format!("{key}={}", value.as_str().unwrap_or_default());
+    let label =
+        |(key, value): (&String, &Value)| format!("{key}={}", value.as_str().unwrap_or_default());
     let selector: Vec<String> = labels.iter().map(label).collect();
     let list = get(cx, cluster, object, &["pods", "--selector", &selector.join(",")])?;
     let images = images(live.pointer("/spec/template/spec"));
     let items = list.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
     let of_template = |pod: &Value| self::images(pod.get("spec")) == images;
-    Ok(items.into_iter().filter(of_template).filter_map(read).filter(|pod| !pod.is_leaving()).collect())
+    Ok(items
+        .into_iter()
+        .filter(of_template)
+        .filter_map(read)
+        .filter(|pod| !pod.is_leaving())
+        .collect())
 }
 
 fn images(spec: Option<&Value>) -> Vec<String> {
     let containers = spec.and_then(|spec| spec.get("containers")).and_then(Value::as_array);
-    let image = |container: &Value| container.get("image").and_then(Value::as_str).map(str::to_owned);
+    let image =
+        |container: &Value| container.get("image").and_then(Value::as_str).map(str::to_owned);
     containers.into_iter().flatten().filter_map(image).collect()
 }
 
@@ -153,7 +178,8 @@ fn state(kind: &str, live: &Value) -> State {
         return State::Failed(reason);
     }
     // A set that updates on deletion only never replaces its pods by itself.
-    let by_hand = live.pointer("/spec/updateStrategy/type").and_then(Value::as_str) == Some("OnDelete");
+    let by_hand =
+        live.pointer("/spec/updateStrategy/type").and_then(Value::as_str) == Some("OnDelete");
     let done = updated >= wanted || by_hand;
     if seen && done && available >= wanted && all <= wanted.max(updated) {
         return State::Ready(wanted);
@@ -277,10 +303,14 @@ impl Pod {
     fn in_words(&self) -> String {
         let name = &self.metadata.name;
         let waiting = |c: &ContainerStatus| Some(c.in_words(c.state.waiting.as_ref()?));
-        let unscheduled = self.status.conditions.iter().find(|c| c.kind == "PodScheduled" && c.status == "False");
+        let unscheduled =
+            self.status.conditions.iter().find(|c| c.kind == "PodScheduled" && c.status == "False");
         let words = unscheduled.map(|c| format!("{}: {}", c.reason, c.message));
         let words = words.or_else(|| self.containers().find_map(waiting));
-        format!("pod `{name}`: {}", words.unwrap_or_else(|| format!("{}, not ready", self.status.phase)))
+        format!(
+            "pod `{name}`: {}",
+            words.unwrap_or_else(|| format!("{}, not ready", self.status.phase))
+        )
     }
 }
 
@@ -318,9 +348,7 @@ mod tests {
 
     #[test]
     fn a_deployment_is_ready_when_all_pods_are_new_and_available() {
-        let status = |observed: u64, all: u64, updated: u64, available: u64| {
-            json!({"observedGeneration": observed, "replicas": all, "updatedReplicas": updated, "availableReplicas": available})
-        };
+        let status = |observed: u64, all: u64, updated: u64, available: u64| json!({"observedGeneration": observed, "replicas": all, "updatedReplicas": updated, "availableReplicas": available});
         let table = [
             (status(2, 2, 2, 2), State::Ready(2)),
             (status(1, 2, 2, 2), State::Waiting { ready: 0, wanted: 2 }),
@@ -337,7 +365,10 @@ mod tests {
     fn controllers_that_gave_up_are_heard() {
         let status = json!({"observedGeneration": 1, "conditions": [
             {"type": "ReplicaFailure", "reason": "FailedCreate", "message": "exceeded quota"}]});
-        assert_eq!(state("Deployment", &deployment(1, status)), State::Failed("FailedCreate: exceeded quota".into()));
+        assert_eq!(
+            state("Deployment", &deployment(1, status)),
+            State::Failed("FailedCreate: exceeded quota".into())
+        );
     }
 
     #[test]
@@ -354,9 +385,15 @@ mod tests {
             serde_json::from_value(json!({"metadata": {"name": "p"}, "status": {"phase": "Pending", "containerStatuses":
                 [{"name": "c", "state": {"waiting": {"reason": reason, "message": "m"}}}]}})).unwrap()
         };
-        assert_eq!(pod("ErrImageNeverPull").hopeless().as_deref(), Some("container `c`: ErrImageNeverPull: m"));
+        assert_eq!(
+            pod("ErrImageNeverPull").hopeless().as_deref(),
+            Some("container `c`: ErrImageNeverPull: m")
+        );
         assert!(pod("ContainerCreating").hopeless().is_none());
         assert!(pod("ImagePullBackOff").hopeless().is_none());
-        assert_eq!(pod("ImagePullBackOff").in_words(), "pod `p`: container `c`: ImagePullBackOff: m");
+        assert_eq!(
+            pod("ImagePullBackOff").in_words(),
+            "pod `p`: container `c`: ImagePullBackOff: m"
+        );
     }
 }

@@ -10,7 +10,7 @@ use xshell::{Cmd, Shell, cmd};
 
 use crate::cmd::{Failure, Task, quoted};
 use crate::cx::Cx;
-use crate::node::Fault;
+use crate::fault::Fault;
 
 /// ssh's own code for a failure of its own, as opposed to the remote command's.
 pub(crate) const TRANSPORT_FAILED: i32 = 255;
@@ -123,7 +123,9 @@ impl Ssh {
 
     /// Ends the shared connections.
     pub(crate) fn close(&self, cx: &Cx) {
-        let (Ok(sh), Ok(opened)) = (cx.shell(), self.opened.lock()) else { return };
+        let (Ok(sh), Ok(opened)) = (cx.shell(), self.opened.lock()) else {
+            return;
+        };
         for target in opened.iter().filter(|_| self.control.is_some()) {
             let cmd = self.base(&sh).args(["-O", "exit"]).args(target_args(target));
             let task = Task::new(cmd.args(["--", &target.host])).even_if_interrupted();
@@ -212,7 +214,12 @@ mod tests {
     #[test]
     fn the_command_line_cannot_be_widened_by_names() {
         let sh = Shell::new().unwrap();
-        let ssh = Ssh { path: "/usr/bin/ssh".into(), config: None, control: None, opened: Mutex::default() };
+        let ssh = Ssh {
+            path: "/usr/bin/ssh".into(),
+            config: None,
+            control: None,
+            opened: Mutex::default(),
+        };
         let target = Target::parse("u@h:2").unwrap();
         let shown = Task::new(ssh.cmd(&sh, &target, &["sh", "-c", "echo 'x'", "a;b"])).to_string();
         assert!(shown.contains("-l u -p 2 -- h "), "{shown}");
@@ -227,10 +234,15 @@ mod tests {
         };
         assert!(matches!(fault("Host key verification failed.\n"), Fault::HostKeyUnknown(_)));
         assert!(matches!(
-            fault("@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed."),
+            fault(
+                "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed."
+            ),
             Fault::HostKeyChanged(_)
         ));
         assert!(matches!(fault("u@h: Permission denied (publickey)."), Fault::Denied(_)));
-        assert!(matches!(fault("ssh: connect to host h port 22: Connection refused"), Fault::Unreachable(_)));
+        assert!(matches!(
+            fault("ssh: connect to host h port 22: Connection refused"),
+            Fault::Unreachable(_)
+        ));
     }
 }

@@ -8,7 +8,8 @@ use xshell::cmd;
 
 use crate::cmd::Task;
 use crate::cx::Cx;
-use crate::error::{Error, ExitCode, Reason, Result};
+use crate::error::{Error, Reason, Result};
+use crate::exit_code::ExitCode;
 
 /// How long a tool may take to tell its version.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -29,11 +30,8 @@ pub(crate) const DOCKER: Tool = Tool {
     cure: "install it with `sudo apt-get install docker.io`, or as https://docs.docker.com/engine/install says",
 };
 /// Whatever cargo called us.
-pub(crate) const CARGO: Tool = Tool {
-    name: "cargo",
-    needed: "1.0",
-    cure: "install it as https://rustup.rs says",
-};
+pub(crate) const CARGO: Tool =
+    Tool { name: "cargo", needed: "1.0", cure: "install it as https://rustup.rs says" };
 /// 6.7 brought `%C`, without which a control socket's path grows too long.
 const SSH: Tool = Tool {
     name: "ssh",
@@ -86,8 +84,7 @@ struct KubectlClient {
 
 impl Tool {
     pub(crate) fn find(self) -> Result<PathBuf> {
-        which::which(self.name)
-            .map_err(|_| Error::ToolMissing { tool: self.name, cure: self.cure })
+        which::which(self.name).map_err(|_| Error::ToolMissing { tool: self.name, cure: self.cure })
     }
 
     pub(crate) fn check(self, found: &str) -> Result<()> {

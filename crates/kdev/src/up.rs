@@ -11,9 +11,10 @@ use crate::cx::Cx;
 use crate::docker::Docker;
 use crate::error::{Error, Reason, Result};
 use crate::event::Event;
+use crate::fault::NodeError;
 use crate::load;
 use crate::manifest::{self, Manifest, Object, Want};
-use crate::node::{Link, NodeError};
+use crate::node::Link;
 use crate::placement;
 use crate::project::{Project, Selection};
 use crate::rollout;
@@ -92,7 +93,12 @@ fn on_nodes(
     done
 }
 
-fn open_all<'a>(cx: &Cx, ssh: &'a Ssh, config: &Config, nodes: &[&'a Node]) -> Result<Vec<Link<'a>>> {
+fn open_all<'a>(
+    cx: &Cx,
+    ssh: &'a Ssh,
+    config: &Config,
+    nodes: &[&'a Node],
+) -> Result<Vec<Link<'a>>> {
     let nobody = NodeSettings::default();
     let results: Vec<Result<Link, NodeError>> = thread::scope(|scope| {
         let open = |node: &&'a Node| {
@@ -147,8 +153,10 @@ fn choose<'a>(
         }
     }
     if chosen.is_empty() {
-        let words: Vec<String> = reasons.iter().map(|(node, why)| format!("`{node}`: {why}")).collect();
-        let words = if all.is_empty() { "the cluster lists no node".to_owned() } else { words.join("; ") };
+        let words: Vec<String> =
+            reasons.iter().map(|(node, why)| format!("`{node}`: {why}")).collect();
+        let words =
+            if all.is_empty() { "the cluster lists no node".to_owned() } else { words.join("; ") };
         return Err(Error::NoNode { context: cluster.context.clone(), reason: Reason(words) });
     }
     for (node, why) in reasons {
@@ -170,7 +178,9 @@ fn why_not(objects: &[Object], config: &Config, node: &Node) -> Option<String> {
 
 /// Before anything is sent: whether the image can run on each node.
 fn fits_all(image: &BuiltImage, nodes: &[&Node]) -> Result<()> {
-    let other = nodes.iter().find(|node| !image.platform.is_empty() && node.info.platform() != image.platform);
+    let other = nodes
+        .iter()
+        .find(|node| !image.platform.is_empty() && node.info.platform() != image.platform);
     match other {
         None => Ok(()),
         Some(node) => Err(Error::WrongPlatform {

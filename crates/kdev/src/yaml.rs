@@ -3,7 +3,6 @@
 //! Values are read with `serde_yaml`; this tree exists only so that a text
 //! can be edited in place. YAML 1.2 takes JSON in, so it reads that, too.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -27,7 +26,10 @@ pub(crate) struct Node {
 /// What a node is.
 #[derive(Debug)]
 pub(crate) enum Kind {
-    Scalar { text: String, style: ScalarStyle },
+    Scalar {
+        text: String,
+        style: ScalarStyle,
+    },
     Mapping(Vec<(Node, Node)>),
     Sequence(Vec<Node>),
     /// `*name`, with the text of its anchor where that is a scalar.
@@ -129,11 +131,11 @@ impl<'a> Reader<'a> {
         Ok(node)
     }
 
-    fn scalar(&mut self, text: &Cow<'_, str>, style: ScalarStyle, anchor: usize) -> Kind {
+    fn scalar(&mut self, text: &str, style: ScalarStyle, anchor: usize) -> Kind {
         if anchor > 0 {
-            self.anchors.insert(anchor, text.to_string());
+            self.anchors.insert(anchor, text.to_owned());
         }
-        Kind::Scalar { text: text.to_string(), style }
+        Kind::Scalar { text: text.to_owned(), style }
     }
 
     fn items(&mut self, depth: usize) -> Result<Vec<Node>, Fault> {
@@ -154,7 +156,9 @@ impl<'a> Reader<'a> {
                 (event, span) => self.node(event, span, depth + 1)?,
             };
             if key.text().is_none() {
-                return Err(key.fault("a key must be a text; templates (`{{ }}`) must be rendered first"));
+                return Err(
+                    key.fault("a key must be a text; templates (`{{ }}`) must be rendered first")
+                );
             }
             let (event, span) = self.next()?;
             entries.push((key, self.node(event, span, depth + 1)?));

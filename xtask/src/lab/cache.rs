@@ -35,12 +35,7 @@ const MODULES: [Module; 3] = [
             -X k8s.io/component-base/version.gitTreeState=clean",
         packages: &["."],
     },
-    Module {
-        name: "pause",
-        minutes: "seconds",
-        ldflags: "-s -w",
-        packages: &["."],
-    },
+    Module { name: "pause", minutes: "seconds", ldflags: "-s -w", packages: &["."] },
 ];
 
 struct Module {
@@ -87,10 +82,7 @@ pub(crate) fn tool_cache() -> Result<PathBuf> {
 
 pub(crate) fn ensure(sh: &Shell) -> Result<Tools> {
     let go = go_version(sh)?;
-    let folders = MODULES
-        .iter()
-        .map(|module| module.ensure(sh, &go))
-        .collect::<Result<_>>()?;
+    let folders = MODULES.iter().map(|module| module.ensure(sh, &go)).collect::<Result<_>>()?;
     Ok(Tools { folders })
 }
 
@@ -128,10 +120,7 @@ impl Module {
         .ignore_status()
         .output()?;
         if !built.status.success() {
-            bail!(
-                "go build: {}",
-                String::from_utf8_lossy(&built.stderr).trim_end()
-            );
+            bail!("go build: {}", String::from_utf8_lossy(&built.stderr).trim_end());
         }
         if self.name == "pause" {
             image::pause(&sh, out)?;
@@ -147,12 +136,7 @@ impl Module {
             hash.update(format!("{file} {}\n", text.len()));
             hash.update(text);
         }
-        hash.update(format!(
-            "{} {} {go} {}",
-            self.ldflags,
-            self.packages.join(" "),
-            image::PAUSE
-        ));
+        hash.update(format!("{} {} {go} {}", self.ldflags, self.packages.join(" "), image::PAUSE));
         let mut key = String::new();
         for byte in hash.finalize().iter().take(8) {
             write!(key, "{byte:02x}")?;
@@ -161,33 +145,21 @@ impl Module {
     }
 
     fn source(&self) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("lab")
-            .join(self.name)
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("lab").join(self.name)
     }
 }
 
 /// The compiler's version, where it is recent enough.
 fn go_version(sh: &Shell) -> Result<String> {
     let help = "install Go 1.24 or later from https://go.dev/dl and put it on PATH";
-    let version = cmd!(sh, "go env GOVERSION")
-        .quiet()
-        .ignore_stderr()
-        .read()
-        .map_err(|_| {
-            Advised::error(
-                "the lab builds Kubernetes, and there is no `go` on PATH",
-                help,
-            )
-        })?;
-    let minor = version
-        .strip_prefix("go1.")
-        .and_then(|rest| rest.split(['.', 'r', 'b']).next());
+    let version = cmd!(sh, "go env GOVERSION").quiet().ignore_stderr().read().map_err(|_| {
+        Advised::error("the lab builds Kubernetes, and there is no `go` on PATH", help)
+    })?;
+    let minor = version.strip_prefix("go1.").and_then(|rest| rest.split(['.', 'r', 'b']).next());
     match minor.and_then(|minor| minor.parse::<u32>().ok()) {
-        Some(minor) if minor < 24 => Err(Advised::error(
-            format!("`go` is {version}, and the lab needs 1.24"),
-            help,
-        )),
+        Some(minor) if minor < 24 => {
+            Err(Advised::error(format!("`go` is {version}, and the lab needs 1.24"), help))
+        }
         _ => Ok(version),
     }
 }

@@ -26,36 +26,16 @@ pub(crate) fn create() -> Result<()> {
         "10.96.0.1",
         HOST,
     ];
-    issue(
-        &authority,
-        &pki.join("apiserver"),
-        ("kube-apiserver", ""),
-        &server,
-    )?;
-    issue(
-        &authority,
-        &pki.join("admin"),
-        ("admin", "system:masters"),
-        &[],
-    )?;
+    issue(&authority, &pki.join("apiserver"), ("kube-apiserver", ""), &server)?;
+    issue(&authority, &pki.join("admin"), ("admin", "system:masters"), &[])?;
     for name in ["kube-controller-manager", "kube-scheduler", "kube-proxy"] {
-        issue(
-            &authority,
-            &pki.join(name),
-            (&format!("system:{name}"), ""),
-            &[],
-        )?;
+        issue(&authority, &pki.join(name), (&format!("system:{name}"), ""), &[])?;
     }
     for node in &node::NODES {
         let subject = (&*format!("system:node:{}", node.name), "system:nodes");
         issue(&authority, &pki.join(node.name), subject, &[])?;
         let names = [node.name, &node.address()];
-        issue(
-            &authority,
-            &node.folder().join("kubelet-server"),
-            subject,
-            &names,
-        )?;
+        issue(&authority, &node.folder().join("kubelet-server"), subject, &names)?;
     }
     let accounts = KeyPair::generate()?;
     fs::write(pki.join("service-account.key"), accounts.serialize_pem())?;
@@ -66,13 +46,8 @@ pub(crate) fn create() -> Result<()> {
 fn authority(pki: &Path) -> Result<Authority> {
     let mut params = CertificateParams::new(Vec::new())?;
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![
-        KeyUsagePurpose::KeyCertSign,
-        KeyUsagePurpose::DigitalSignature,
-    ];
-    params
-        .distinguished_name
-        .push(DnType::CommonName, "kdev-lab");
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+    params.distinguished_name.push(DnType::CommonName, "kdev-lab");
     let key = KeyPair::generate()?;
     fs::write(pki.join("ca.crt"), params.self_signed(&key)?.pem())?;
     Ok(Issuer::new(params, key))
@@ -95,19 +70,12 @@ fn issue(
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![usage];
     params.distinguished_name = rcgen::DistinguishedName::new();
-    params
-        .distinguished_name
-        .push(DnType::CommonName, common_name);
+    params.distinguished_name.push(DnType::CommonName, common_name);
     if !organisation.is_empty() {
-        params
-            .distinguished_name
-            .push(DnType::OrganizationName, organisation);
+        params.distinguished_name.push(DnType::OrganizationName, organisation);
     }
     let key = KeyPair::generate()?;
-    fs::write(
-        stem.with_extension("crt"),
-        params.signed_by(&key, authority)?.pem(),
-    )?;
+    fs::write(stem.with_extension("crt"), params.signed_by(&key, authority)?.pem())?;
     fs::write(stem.with_extension("key"), key.serialize_pem())?;
     Ok(())
 }

@@ -11,11 +11,7 @@ pub(crate) const LAB: &str = "kdev-lab";
 
 /// The file through which a process enters a group of the lab's.
 pub(crate) fn procs(group: &str) -> PathBuf {
-    Path::new(ROOT)
-        .join("pids")
-        .join(LAB)
-        .join(group)
-        .join("cgroup.procs")
+    Path::new(ROOT).join("pids").join(LAB).join(group).join("cgroup.procs")
 }
 
 /// Makes a group in every hierarchy of version 1.
@@ -62,11 +58,7 @@ pub(crate) fn remove() -> bool {
     let mut groups: Vec<_> = tops.flat_map(|folder| tree(&folder)).collect();
     // Parents follow their children, so that one pass suffices.
     groups.reverse();
-    groups
-        .iter()
-        .filter(|folder| fs::remove_dir(folder).is_err())
-        .count()
-        == 0
+    groups.iter().filter(|folder| fs::remove_dir(folder).is_err()).count() == 0
 }
 
 /// The hierarchies of version 1.
@@ -86,9 +78,7 @@ fn hierarchies() -> Result<Vec<PathBuf>> {
 fn roots() -> Vec<PathBuf> {
     let entries = fs::read_dir(ROOT).into_iter().flatten().flatten();
     let folders = entries.map(|entry| entry.path());
-    folders
-        .filter(|folder| folder.join("cgroup.procs").exists())
-        .collect()
+    folders.filter(|folder| folder.join("cgroup.procs").exists()).collect()
 }
 
 /// A folder and all below it, parents first.

@@ -13,15 +13,9 @@ use xshell::{Shell, cmd};
 const HOSTS: &str = include_str!("files/hosts.toml");
 
 pub(crate) fn write_config(node: &Node, folder: &Path) -> Result<()> {
-    fs::write(
-        folder.join("config.toml"),
-        fill(node.containerd_config, &[("PAUSE", PAUSE)]),
-    )?;
+    fs::write(folder.join("config.toml"), fill(node.containerd_config, &[("PAUSE", PAUSE)]))?;
     for registry in ["_default", "docker.io"] {
-        fs::write(
-            folder.join("certs.d").join(registry).join("hosts.toml"),
-            fill(HOSTS, &[]),
-        )?;
+        fs::write(folder.join("certs.d").join(registry).join("hosts.toml"), fill(HOSTS, &[]))?;
     }
     Ok(())
 }
@@ -40,8 +34,7 @@ pub(crate) fn start(sh: &Shell, node: &Node) -> Result<()> {
 /// The socket, seen from the host through the node's own root.
 fn answers(node: &Node) -> bool {
     let socket = |pid| format!("/proc/{pid}/root/run/containerd/containerd.sock");
-    node.holder()
-        .is_some_and(|pid| UnixStream::connect(socket(pid)).is_ok())
+    node.holder().is_some_and(|pid| UnixStream::connect(socket(pid)).is_ok())
 }
 
 fn has_pause(sh: &Shell, node: &Node) -> Result<bool> {
@@ -57,13 +50,10 @@ fn has_pause(sh: &Shell, node: &Node) -> Result<bool> {
 
 fn import_pause(sh: &Shell, node: &Node) -> Result<()> {
     let (enter, archive) = (&node.enter()?, program("pause.tar"));
-    let import = cmd!(
-        sh,
-        "nsenter {enter...} ctr -n k8s.io images import {archive}"
-    )
-    .quiet()
-    .ignore_status()
-    .output()?;
+    let import = cmd!(sh, "nsenter {enter...} ctr -n k8s.io images import {archive}")
+        .quiet()
+        .ignore_status()
+        .output()?;
     if !import.status.success() {
         anyhow::bail!(
             "cannot import the sandbox image: {}",

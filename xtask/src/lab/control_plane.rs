@@ -54,15 +54,11 @@ fn apiserver(sh: &Shell) -> Result<()> {
          --allow-privileged=true"
     );
     Daemon::new("kube-apiserver", apiserver).ensure()?;
-    daemon::answers("kube-apiserver", 60, || {
-        wait::connects(APISERVER) && ready(sh)
-    })
+    daemon::answers("kube-apiserver", 60, || wait::connects(APISERVER) && ready(sh))
 }
 
 pub(crate) fn ready(sh: &Shell) -> bool {
-    kubectl(sh, &["get", "--raw", "/readyz"])
-        .read()
-        .is_ok_and(|answer| answer == "ok")
+    kubectl(sh, &["get", "--raw", "/readyz"]).read().is_ok_and(|answer| answer == "ok")
 }
 
 fn clients(sh: &Shell) -> Result<()> {
@@ -88,9 +84,7 @@ fn clients(sh: &Shell) -> Result<()> {
 pub(crate) fn settled(sh: &Shell) -> Result<()> {
     for node in &NODES {
         let is_it = |found: &Value| found["metadata"]["name"] == node.name && takes_pods(found);
-        daemon::answers(&format!("kubelet-{}", node.name), 60, || {
-            nodes(sh).iter().any(is_it)
-        })?;
+        daemon::answers(&format!("kubelet-{}", node.name), 60, || nodes(sh).iter().any(is_it))?;
     }
     wait::until("the cluster", 60, || is_settled(sh))
         .with_context(|| format!("see the logs in `{}`", state("log").display()))
@@ -104,9 +98,7 @@ pub(crate) fn is_settled(sh: &Shell) -> bool {
 }
 
 pub(crate) fn nodes(sh: &Shell) -> Vec<Value> {
-    let answer = kubectl(sh, &["get", "nodes", "--output", "json"])
-        .read()
-        .unwrap_or_default();
+    let answer = kubectl(sh, &["get", "nodes", "--output", "json"]).read().unwrap_or_default();
     let list: Value = serde_json::from_str(&answer).unwrap_or_default();
     list["items"].as_array().cloned().unwrap_or_default()
 }

@@ -34,10 +34,7 @@ impl Daemon {
             name: name.to_owned(),
             group: "host".to_owned(),
             argv: argv.map(OsString::from).collect(),
-            env: vec![
-                ("PATH".into(), PATH.into()),
-                ("HOME".into(), "/root".into()),
-            ],
+            env: vec![("PATH".into(), PATH.into()), ("HOME".into(), "/root".into())],
             output: log(name),
         }
     }
@@ -75,9 +72,7 @@ impl Daemon {
             return Ok(());
         }
         term::status("Starting", self.name.replace("-node", " on node"));
-        let pid = self
-            .spawn()
-            .with_context(|| format!("cannot start {}", self.name))?;
+        let pid = self.spawn().with_context(|| format!("cannot start {}", self.name))?;
         record(&self.name, pid)
     }
 
@@ -149,11 +144,7 @@ pub(crate) fn answers(name: &str, seconds: u64, mut ready: impl FnMut() -> bool)
 
 fn crash(name: &str) -> anyhow::Error {
     let text = fs::read_to_string(log(name)).unwrap_or_default();
-    let last = text
-        .lines()
-        .rev()
-        .find(|line| !line.trim().is_empty())
-        .unwrap_or("(empty)");
+    let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("(empty)");
     term::Advised::error(
         format!("{name} has ended: {last}"),
         format!("read `{}`", log(name).display()),

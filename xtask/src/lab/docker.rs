@@ -40,12 +40,8 @@ pub(crate) fn start(sh: &Shell) -> Result<()> {
     cgroup::create("docker")?;
     cgroup::create(GROUP)?;
     network::create_docker_bridge(sh)?;
-    let (host, data, exec, pid) = (
-        host(),
-        state("docker"),
-        state("docker.run"),
-        state("docker.pid"),
-    );
+    let (host, data, exec, pid) =
+        (host(), state("docker"), state("docker.run"), state("docker.pid"));
     let bridge = network::DOCKER_BRIDGE;
     if !is_own() {
         // One that was killed left these, and its successor would stumble.
@@ -74,9 +70,7 @@ pub(crate) fn start(sh: &Shell) -> Result<()> {
 /// Whether a daemon answers, there or where the user's own settings point.
 fn answers(sh: &Shell, host: Option<&str>) -> bool {
     let format = "{{.ServerVersion}}";
-    let info = cmd!(sh, "docker info --format {format}")
-        .quiet()
-        .ignore_stderr();
+    let info = cmd!(sh, "docker info --format {format}").quiet().ignore_stderr();
     let info = match host {
         Some(host) => info.env("DOCKER_HOST", host),
         None => info,

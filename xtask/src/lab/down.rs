@@ -42,18 +42,14 @@ pub(crate) fn kill_all(group: &str) -> Result<()> {
 
 /// Asks every program to end, by its recorded process.
 fn stop() {
-    let pids: Vec<i32> = daemon::recorded()
-        .into_iter()
-        .filter_map(|(name, _)| daemon::pid(&name))
-        .collect();
+    let pids: Vec<i32> =
+        daemon::recorded().into_iter().filter_map(|(name, _)| daemon::pid(&name)).collect();
     signal(&pids, Signal::SIGTERM);
 }
 
 /// The recorded programs and all that came of them: shims, pods, sessions.
 fn alive() -> Vec<i32> {
-    let recorded = daemon::recorded()
-        .into_iter()
-        .filter_map(|(name, _)| daemon::pid(&name));
+    let recorded = daemon::recorded().into_iter().filter_map(|(name, _)| daemon::pid(&name));
     recorded.chain(cgroup::processes("")).collect()
 }
 

@@ -24,22 +24,15 @@ pub(crate) fn pause(sh: &Shell, folder: &Path) -> Result<()> {
     .quiet()
     .run()?;
     let layer_bytes = fs::read(&layer)?;
-    let layer = blob(
-        &layout,
-        "application/vnd.oci.image.layer.v1.tar",
-        &layer_bytes,
-    )?;
+    let layer = blob(&layout, "application/vnd.oci.image.layer.v1.tar", &layer_bytes)?;
     let config = json!({
         "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
         "os": "linux",
         "config": { "Entrypoint": ["/pause"] },
         "rootfs": { "type": "layers", "diff_ids": [layer["digest"]] },
     });
-    let config = blob(
-        &layout,
-        "application/vnd.oci.image.config.v1+json",
-        config.to_string().as_bytes(),
-    )?;
+    let config =
+        blob(&layout, "application/vnd.oci.image.config.v1+json", config.to_string().as_bytes())?;
     let media_type = "application/vnd.oci.image.manifest.v1+json";
     let manifest = json!({
         "schemaVersion": 2, "mediaType": media_type, "config": config, "layers": [layer],
@@ -48,15 +41,10 @@ pub(crate) fn pause(sh: &Shell, folder: &Path) -> Result<()> {
     manifest["annotations"] = json!({ "io.containerd.image.name": PAUSE });
     let index = json!({ "schemaVersion": 2, "manifests": [manifest] });
     fs::write(layout.join("index.json"), index.to_string())?;
-    fs::write(
-        layout.join("oci-layout"),
-        json!({ "imageLayoutVersion": "1.0.0" }).to_string(),
-    )?;
+    fs::write(layout.join("oci-layout"), json!({ "imageLayoutVersion": "1.0.0" }).to_string())?;
 
     let archive = folder.join("pause.tar");
-    cmd!(sh, "tar --create --file {archive} --directory {layout} .")
-        .quiet()
-        .run()?;
+    cmd!(sh, "tar --create --file {archive} --directory {layout} .").quiet().run()?;
     fs::remove_file(folder.join("layer.tar"))?;
     fs::remove_dir_all(layout)?;
     Ok(())

@@ -14,16 +14,10 @@ const TEMPLATE: &str = include_str!("files/kubeconfig.yaml");
 pub(crate) fn create() -> Result<()> {
     fs::write(paths::kubeconfig(), text("admin", "admin"))?;
     for name in ["kube-controller-manager", "kube-scheduler", "kube-proxy"] {
-        fs::write(
-            state("pki").join(format!("{name}.kubeconfig")),
-            text(name, name),
-        )?;
+        fs::write(state("pki").join(format!("{name}.kubeconfig")), text(name, name))?;
     }
     for node in &node::NODES {
-        fs::write(
-            node.folder().join("kubelet.kubeconfig"),
-            text("kubelet", node.name),
-        )?;
+        fs::write(node.folder().join("kubelet.kubeconfig"), text("kubelet", node.name))?;
     }
     Ok(())
 }
@@ -35,10 +29,7 @@ fn text(user: &str, cert: &str) -> String {
 /// The lab's own kubectl, whatever the machine has.
 pub(crate) fn kubectl<'a>(sh: &'a Shell, args: &[&str]) -> Cmd<'a> {
     let (program, config) = (paths::program("kubernetes"), paths::kubeconfig());
-    cmd!(
-        sh,
-        "{program} kubectl --kubeconfig {config} --request-timeout 5s {args...}"
-    )
-    .quiet()
-    .ignore_stderr()
+    cmd!(sh, "{program} kubectl --kubeconfig {config} --request-timeout 5s {args...}")
+        .quiet()
+        .ignore_stderr()
 }

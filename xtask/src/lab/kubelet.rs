@@ -34,13 +34,7 @@ pub(crate) fn write_config(node: &Node) -> Result<()> {
         ("ADDRESS", &address),
         ("CGROUP", &group),
     ];
-    fs::write(
-        dir.join("kubelet.yaml"),
-        fill(include_str!("files/kubelet.yaml"), &values),
-    )?;
-    fs::write(
-        dir.join("kube-proxy.yaml"),
-        fill(include_str!("files/kube-proxy.yaml"), &values),
-    )?;
+    fs::write(dir.join("kubelet.yaml"), fill(include_str!("files/kubelet.yaml"), &values))?;
+    fs::write(dir.join("kube-proxy.yaml"), fill(include_str!("files/kube-proxy.yaml"), &values))?;
     Ok(())
 }

@@ -37,22 +37,11 @@ pub(crate) fn create(sh: &Shell) -> Result<()> {
 fn guard(sh: &Shell) -> Result<()> {
     cmd!(sh, "iptables -w -N {CHAIN}").quiet().run()?;
     for bridge in [BRIDGE, DOCKER_BRIDGE] {
-        cmd!(
-            sh,
-            "iptables -w -A {CHAIN} -i {bridge} -o {bridge} -j ACCEPT"
-        )
-        .quiet()
-        .run()?;
-        cmd!(sh, "iptables -w -A {CHAIN} -i {bridge} -j REJECT")
-            .quiet()
-            .run()?;
-        cmd!(sh, "iptables -w -A {CHAIN} -o {bridge} -j REJECT")
-            .quiet()
-            .run()?;
+        cmd!(sh, "iptables -w -A {CHAIN} -i {bridge} -o {bridge} -j ACCEPT").quiet().run()?;
+        cmd!(sh, "iptables -w -A {CHAIN} -i {bridge} -j REJECT").quiet().run()?;
+        cmd!(sh, "iptables -w -A {CHAIN} -o {bridge} -j REJECT").quiet().run()?;
     }
-    cmd!(sh, "iptables -w -I FORWARD -j {CHAIN}")
-        .quiet()
-        .run()?;
+    cmd!(sh, "iptables -w -I FORWARD -j {CHAIN}").quiet().run()?;
     Ok(())
 }
 
@@ -66,9 +55,7 @@ pub(crate) fn create_docker_bridge(sh: &Shell) -> Result<()> {
 
 fn create_bridge(sh: &Shell, name: &str, address: &str) -> Result<()> {
     cmd!(sh, "ip link add {name} type bridge").quiet().run()?;
-    cmd!(sh, "ip address add {address} dev {name}")
-        .quiet()
-        .run()?;
+    cmd!(sh, "ip address add {address} dev {name}").quiet().run()?;
     cmd!(sh, "ip link set {name} up").quiet().run()?;
     Ok(())
 }
@@ -79,53 +66,27 @@ pub(crate) fn connect(sh: &Shell, node: &Node) -> Result<()> {
     let Some(holder) = node.holder().map(|pid| pid.to_string()) else {
         return Ok(());
     };
-    cmd!(
-        sh,
-        "ip link add {veth} type veth peer name eth0 netns {holder}"
-    )
-    .quiet()
-    .run()?;
-    cmd!(sh, "ip link set {veth} master {BRIDGE} up")
-        .quiet()
-        .run()?;
-    cmd!(sh, "ip route replace {pods} via {address}")
-        .quiet()
-        .run()?;
+    cmd!(sh, "ip link add {veth} type veth peer name eth0 netns {holder}").quiet().run()?;
+    cmd!(sh, "ip link set {veth} master {BRIDGE} up").quiet().run()?;
+    cmd!(sh, "ip route replace {pods} via {address}").quiet().run()?;
     if node.number == NODES[0].number {
         // kube-proxy there answers for the host, too.
-        cmd!(sh, "ip route replace {SERVICES} via {address}")
-            .quiet()
-            .run()?;
+        cmd!(sh, "ip route replace {SERVICES} via {address}").quiet().run()?;
     }
     let inside = &node.enter()?;
-    cmd!(
-        sh,
-        "nsenter {inside...} ip address add {address}/24 dev eth0"
-    )
-    .quiet()
-    .run()?;
-    cmd!(sh, "nsenter {inside...} ip link set eth0 up")
-        .quiet()
-        .run()?;
-    cmd!(sh, "nsenter {inside...} ip route add default via {HOST}")
-        .quiet()
-        .run()?;
+    cmd!(sh, "nsenter {inside...} ip address add {address}/24 dev eth0").quiet().run()?;
+    cmd!(sh, "nsenter {inside...} ip link set eth0 up").quiet().run()?;
+    cmd!(sh, "nsenter {inside...} ip route add default via {HOST}").quiet().run()?;
     for other in NODES.iter().filter(|other| other.number != node.number) {
         let (pods, address) = (other.pods(), other.address());
-        cmd!(sh, "nsenter {inside...} ip route add {pods} via {address}")
-            .quiet()
-            .run()?;
+        cmd!(sh, "nsenter {inside...} ip route add {pods} via {address}").quiet().run()?;
     }
     Ok(())
 }
 
 /// Takes back all that was changed on the host.
 pub(crate) fn remove(sh: &Shell) -> Result<()> {
-    for link in NODES
-        .iter()
-        .map(veth)
-        .chain([BRIDGE.into(), DOCKER_BRIDGE.into()])
-    {
+    for link in NODES.iter().map(veth).chain([BRIDGE.into(), DOCKER_BRIDGE.into()]) {
         // A cable goes by itself, some time after its namespace.
         if link_exists(&link) {
             let delete = cmd!(sh, "ip link delete {link}").quiet();
@@ -143,9 +104,7 @@ pub(crate) fn remove(sh: &Shell) -> Result<()> {
 fn remove_guard(sh: &Shell) -> Result<()> {
     if filter_table(sh).contains(CHAIN) {
         for action in [&["-D", "FORWARD", "-j"][..], &["-F"], &["-X"]] {
-            let removed = cmd!(sh, "iptables -w {action...} {CHAIN}")
-                .quiet()
-                .ignore_stderr();
+            let removed = cmd!(sh, "iptables -w {action...} {CHAIN}").quiet().ignore_stderr();
             removed.ignore_status().run()?;
         }
     }

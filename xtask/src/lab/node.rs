@@ -72,17 +72,8 @@ impl Node {
 
     /// What `nsenter` is told, before a command that is to run in the node.
     pub(crate) fn enter(&self) -> Result<Vec<OsString>> {
-        let holder = self
-            .holder()
-            .with_context(|| format!("{} does not run", self.name))?;
-        let words = [
-            "nsenter",
-            "--target",
-            &holder.to_string(),
-            "--net",
-            "--mount",
-            "--uts",
-        ];
+        let holder = self.holder().with_context(|| format!("{} does not run", self.name))?;
+        let words = ["nsenter", "--target", &holder.to_string(), "--net", "--mount", "--uts"];
         Ok(words.map(OsString::from).to_vec())
     }
 
@@ -106,10 +97,7 @@ impl Node {
         set_mode(&dir.join("tmp"), 0o1777)?;
         set_mode(&dir.join("root"), 0o700)?;
         fs::write(dir.join("address"), self.address() + "\n")?;
-        fs::write(
-            dir.join("boot_id"),
-            fs::read_to_string("/proc/sys/kernel/random/uuid")?,
-        )?;
+        fs::write(dir.join("boot_id"), fs::read_to_string("/proc/sys/kernel/random/uuid")?)?;
         kubelet::write_config(self)?;
         self.write_etc()
     }
@@ -133,10 +121,7 @@ impl Node {
             format!("127.0.0.1 localhost\n{} {}\n", self.address(), self.name),
         )?;
         // Nobody serves names there, and so a look-up fails at once.
-        fs::write(
-            etc.join("resolv.conf"),
-            format!("nameserver {}\n", paths::HOST),
-        )?;
+        fs::write(etc.join("resolv.conf"), format!("nameserver {}\n", paths::HOST))?;
         fs::write(
             etc.join("cni/net.d/10-kdev-lab.conflist"),
             fill(include_str!("files/cni.json"), &[("PODS", &self.pods())]),
@@ -152,11 +137,7 @@ impl Node {
     fn add_user(&self, etc: &Path) -> Result<()> {
         let (user, id) = (self.user, USER_ID);
         let lines = [
-            (
-                "passwd",
-                0o644,
-                format!("{user}:x:{id}:{id}::/home/{user}:/bin/bash\n"),
-            ),
+            ("passwd", 0o644, format!("{user}:x:{id}:{id}::/home/{user}:/bin/bash\n")),
             ("shadow", 0o640, format!("{user}:*:19000:0:99999:7:::\n")),
             ("group", 0o644, format!("{user}:x:{id}:\n")),
         ];
@@ -191,14 +172,11 @@ impl Node {
     /// Whether its namespaces are open and connected.
     pub(crate) fn is_open(&self) -> bool {
         let marked = fs::read_to_string(self.folder().join("pid")).unwrap_or_default();
-        self.holder()
-            .is_some_and(|pid| marked.trim() == pid.to_string())
+        self.holder().is_some_and(|pid| marked.trim() == pid.to_string())
     }
 
     fn mark_open(&self) -> Result<()> {
-        let pid = self
-            .holder()
-            .with_context(|| format!("{} has ended", self.name))?;
+        let pid = self.holder().with_context(|| format!("{} has ended", self.name))?;
         Ok(fs::write(self.folder().join("pid"), format!("{pid}\n"))?)
     }
 

@@ -5,11 +5,12 @@ use anyhow::{Context, Result};
 use std::collections::HashSet;
 use xshell::{Shell, cmd};
 
-const PACKAGES: [&str; 20] = [
+const PACKAGES: [&str; 21] = [
     "busybox-static",
     "conntrack",
     "containerd",
     "containernetworking-plugins",
+    "curl",
     "docker-registry",
     "docker.io",
     "etcd-server",
@@ -41,10 +42,7 @@ pub(crate) fn ensure(sh: &Shell) -> Result<()> {
             "run the lab on Debian 12 (there is no `apt-get` here)",
         ));
     }
-    let _slow = Slow::start(
-        "Installing",
-        &format!("{} (half a minute)", missing.join(" ")),
-    );
+    let _slow = Slow::start("Installing", &format!("{} (half a minute)", missing.join(" ")));
     if install(sh, &missing).is_ok() {
         return Ok(());
     }
@@ -67,28 +65,20 @@ fn missing(sh: &Shell) -> Result<Vec<&'static str>> {
         .ignore_status()
         .read()
         .map_err(|_| Advised::error("there is no `dpkg-query` here", "run the lab on Debian 12"))?;
-    let installed: HashSet<_> = listed
-        .lines()
-        .filter_map(|line| line.strip_suffix(" installed"))
-        .collect();
-    Ok(PACKAGES
-        .into_iter()
-        .filter(|package| !installed.contains(package))
-        .collect())
+    let installed: HashSet<_> =
+        listed.lines().filter_map(|line| line.strip_suffix(" installed")).collect();
+    Ok(PACKAGES.into_iter().filter(|package| !installed.contains(package)).collect())
 }
 
 /// Nothing that a package brings is started as a service: the lab starts its
 /// own, and runlevel 1 is how a Debian package is told so.
 fn install(sh: &Shell, packages: &[&str]) -> Result<()> {
-    cmd!(
-        sh,
-        "apt-get install --yes --no-install-recommends {packages...}"
-    )
-    .env("DEBIAN_FRONTEND", "noninteractive")
-    .env("RUNLEVEL", "1")
-    .quiet()
-    .ignore_stdout()
-    .ignore_stderr()
-    .run()?;
+    cmd!(sh, "apt-get install --yes --no-install-recommends {packages...}")
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .env("RUNLEVEL", "1")
+        .quiet()
+        .ignore_stdout()
+        .ignore_stderr()
+        .run()?;
     Ok(())
 }

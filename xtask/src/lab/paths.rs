@@ -37,11 +37,7 @@ pub(crate) fn ssh_config() -> PathBuf {
 pub(crate) fn with_own_programs() -> String {
     let path = env::var("PATH").unwrap_or_default();
     let own = state("bin").display().to_string();
-    if path.split(':').any(|folder| folder == own) {
-        path
-    } else {
-        format!("{path}:{own}")
-    }
+    if path.split(':').any(|folder| folder == own) { path } else { format!("{path}:{own}") }
 }
 
 /// Fills the `@NAME@` places of a template.
@@ -50,7 +46,5 @@ pub(crate) fn fill(template: &str, values: &[(&str, &str)]) -> String {
     common
         .iter()
         .chain(values)
-        .fold(template.to_owned(), |text, (name, value)| {
-            text.replace(&format!("@{name}@"), value)
-        })
+        .fold(template.to_owned(), |text, (name, value)| text.replace(&format!("@{name}@"), value))
 }

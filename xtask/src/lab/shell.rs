@@ -29,16 +29,11 @@ pub(crate) fn enter(sh: &Shell, name: &str, command: &[String]) -> Result<ExitCo
     let (enter, procs) = (node.enter()?, cgroup::procs(&node.group()));
     let shell = ["bash".to_owned(), "-l".to_owned()];
     let command = if command.is_empty() { &shell } else { command };
-    let mut command: Command = cmd!(
-        sh,
-        "sh -c {JOIN} {procs} nsenter {enter...} sh -c {HOME} sh {command...}"
-    )
-    .env("HOME", "/root")
-    .env(
-        "PATH",
-        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    )
-    .into();
+    let mut command: Command =
+        cmd!(sh, "sh -c {JOIN} {procs} nsenter {enter...} sh -c {HOME} sh {command...}")
+            .env("HOME", "/root")
+            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .into();
     // Only comes back where it failed.
     Err(command.exec().into())
 }

@@ -26,10 +26,7 @@ pub(crate) fn create(sh: &Shell) -> Result<()> {
         let public = fs::read_to_string(host_key.with_extension("pub"))?;
         let (name, address, user) = (node.name, node.address(), node.user);
         write!(known, "{name},{address} {public}")?;
-        write!(
-            config,
-            "Host {name} {address}\n  HostName {address}\n  User {user}\n\n"
-        )?;
+        write!(config, "Host {name} {address}\n  HostName {address}\n  User {user}\n\n")?;
     }
     write!(
         config,
@@ -44,31 +41,18 @@ pub(crate) fn create(sh: &Shell) -> Result<()> {
 }
 
 fn make_key(sh: &Shell, path: &std::path::Path) -> Result<()> {
-    cmd!(sh, "ssh-keygen -q -t ed25519 -N '' -C kdev-lab -f {path}")
-        .quiet()
-        .run()?;
+    cmd!(sh, "ssh-keygen -q -t ed25519 -N '' -C kdev-lab -f {path}").quiet().run()?;
     Ok(())
 }
 
 /// Starts a node's server.
 pub(crate) fn serve(sh: &Shell, node: &Node) -> Result<()> {
     let (dir, address) = (node.folder(), node.address());
-    let values = [
-        ("DIR", &*dir.to_string_lossy()),
-        ("ADDRESS", &address),
-        ("USER", node.user),
-    ];
+    let values = [("DIR", &*dir.to_string_lossy()), ("ADDRESS", &address), ("USER", node.user)];
     let config = dir.join("sshd_config");
     fs::write(&config, fill(include_str!("files/sshd_config"), &values))?;
     let log = daemon::log(&format!("sshd-{}", node.name));
     // With anything but an absolute path, sshd resets every connection.
-    Daemon::in_node(
-        node,
-        "sshd",
-        cmd!(sh, "/usr/sbin/sshd -D -f {config} -E {log}"),
-    )?
-    .ensure()?;
-    daemon::answers(&format!("sshd-{}", node.name), 10, || {
-        wait::connects(&format!("{address}:22"))
-    })
+    Daemon::in_node(node, "sshd", cmd!(sh, "/usr/sbin/sshd -D -f {config} -E {log}"))?.ensure()?;
+    daemon::answers(&format!("sshd-{}", node.name), 10, || wait::connects(&format!("{address}:22")))
 }

@@ -47,10 +47,7 @@ pub(crate) fn create(sh: &Shell, tools: &Tools) -> Result<()> {
             .with_context(|| format!("cannot make `{}`", paths::STATE))?;
     }
     for file in tools.files()? {
-        link_or_copy(
-            &file,
-            &program(&file.file_name().unwrap_or_default().to_string_lossy()),
-        )?;
+        link_or_copy(&file, &program(&file.file_name().unwrap_or_default().to_string_lossy()))?;
     }
     own_kubectl()?;
     for node in &NODES {
@@ -75,24 +72,15 @@ fn link_or_copy(from: &Path, to: &Path) -> Result<()> {
 fn own_kubectl() -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let wrapper = state("bin/kubectl");
-    let text = format!(
-        "#!/bin/sh\nexec {} kubectl \"$@\"\n",
-        program("kubernetes").display()
-    );
+    let text = format!("#!/bin/sh\nexec {} kubectl \"$@\"\n", program("kubernetes").display());
     fs::write(&wrapper, text)?;
-    Ok(fs::set_permissions(
-        &wrapper,
-        fs::Permissions::from_mode(0o755),
-    )?)
+    Ok(fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755))?)
 }
 
 /// The lab that runs now.
 pub(crate) fn current() -> Result<Lab> {
     if !state("stamp").exists() || !NODES.iter().all(Node::is_open) {
-        return Err(Advised::error(
-            "the lab does not run",
-            "start it with `cargo xtask lab up`",
-        ));
+        return Err(Advised::error("the lab does not run", "start it with `cargo xtask lab up`"));
     }
     Ok(lab())
 }
@@ -101,10 +89,7 @@ pub(crate) fn lab() -> Lab {
     let own = state("bin/kubectl");
     let elsewhere =
         which::which_all("kubectl").is_ok_and(|mut found| found.any(|path| path != own));
-    Lab {
-        own_docker: docker::is_own(),
-        own_kubectl: !elsewhere,
-    }
+    Lab { own_docker: docker::is_own(), own_kubectl: !elsewhere }
 }
 
 /// Removes the folder, once nothing is mounted in it any more.
@@ -113,11 +98,7 @@ pub(crate) fn remove(sh: &Shell) -> Result<()> {
     let below = format!("{}/", paths::STATE);
     let points = mounts.lines().filter_map(|line| line.split(' ').nth(1));
     for point in points.filter(|point| point.starts_with(&below)).rev() {
-        xshell::cmd!(sh, "umount --lazy {point}")
-            .quiet()
-            .ignore_stderr()
-            .ignore_status()
-            .run()?;
+        xshell::cmd!(sh, "umount --lazy {point}").quiet().ignore_stderr().ignore_status().run()?;
     }
     let left = fs::read_to_string("/proc/self/mounts")?;
     if left.contains(&below) {

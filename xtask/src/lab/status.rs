@@ -7,32 +7,19 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use xshell::Shell;
 
-const HOST: [&str; 5] = [
-    "registry",
-    "etcd",
-    "kube-apiserver",
-    "kube-controller-manager",
-    "kube-scheduler",
-];
+const HOST: [&str; 5] =
+    ["registry", "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
 const IN_NODES: [&str; 4] = ["sshd", "containerd", "kubelet", "kube-proxy"];
 
 /// Every program that a whole lab has.
 fn expected() -> Vec<String> {
-    let docker = daemon::recorded()
-        .into_iter()
-        .map(|(name, _)| name)
-        .filter(|name| name == "dockerd");
+    let docker =
+        daemon::recorded().into_iter().map(|(name, _)| name).filter(|name| name == "dockerd");
     let nodes = NODES.iter().flat_map(|node| {
-        let own = IN_NODES
-            .iter()
-            .map(|program| format!("{program}-{}", node.name));
+        let own = IN_NODES.iter().map(|program| format!("{program}-{}", node.name));
         std::iter::once(node.name.to_owned()).chain(own)
     });
-    HOST.map(str::to_owned)
-        .into_iter()
-        .chain(docker)
-        .chain(nodes)
-        .collect()
+    HOST.map(str::to_owned).into_iter().chain(docker).chain(nodes).collect()
 }
 
 /// Whether all is well, found out quickly.
@@ -45,11 +32,7 @@ pub(crate) fn is_healthy(sh: &Shell) -> bool {
 pub(crate) fn show(sh: &Shell) -> Result<ExitCode> {
     let mut rows = programs();
     if !docker::is_own() {
-        rows.push((
-            "docker (the machine's)".to_owned(),
-            None,
-            docker::is_there(sh),
-        ));
+        rows.push(("docker (the machine's)".to_owned(), None, docker::is_there(sh)));
     }
     rows.extend(nodes(sh));
 
@@ -64,11 +47,7 @@ pub(crate) fn show(sh: &Shell) -> Result<ExitCode> {
         writeln!(out, "{name:<26} {pid:>8}  {state}")?;
     }
     let healthy = rows.iter().all(|(_, _, healthy)| *healthy);
-    Ok(if healthy {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// A name, its process where it has one, and whether all is well with it.

@@ -21,10 +21,7 @@ pub(crate) fn up(sh: &Shell) -> Result<Lab> {
         }
         start(sh)?;
     }
-    term::status(
-        "Ready",
-        "kdev-lab: 2 nodes; for its variables: eval \"$(cargo xtask lab env)\"",
-    );
+    term::status("Ready", "kdev-lab: 2 nodes; for its variables: eval \"$(cargo xtask lab env)\"");
     Ok(state::lab())
 }
 
@@ -38,12 +35,7 @@ fn start(sh: &Shell) -> Result<()> {
         join(parts)
     })?;
     thread::scope(|scope| {
-        join(
-            NODES
-                .iter()
-                .map(|node| scope.spawn(|| kubelet::start(node)))
-                .collect(),
-        )
+        join(NODES.iter().map(|node| scope.spawn(|| kubelet::start(node))).collect())
     })?;
     control_plane::settled(sh)
 }

@@ -31,9 +31,7 @@ pub(crate) fn http_ok(address: &str, path: &str) -> bool {
     };
     let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
     let mut answer = String::new();
-    stream
-        .set_read_timeout(Some(Duration::from_secs(2)))
-        .is_ok()
+    stream.set_read_timeout(Some(Duration::from_secs(2))).is_ok()
         && stream.write_all(request.as_bytes()).is_ok()
         && stream.read_to_string(&mut answer).is_ok()
         && answer.split(' ').nth(1) == Some("200")

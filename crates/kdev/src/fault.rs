@@ -1,0 +1,246 @@
+//! What may go wrong with a node, and the words for it.
+
+use std::fmt;
+
+use crate::cmd::Failure;
+use crate::exit_code::ExitCode;
+
+/// A node that failed, and why.
+#[derive(Debug)]
+pub struct NodeError {
+    /// The node's name in the cluster.
+    pub node: String,
+    /// Where it was looked for: an ssh target, or `this machine`.
+    pub at: String,
+    /// What went wrong.
+    pub fault: Fault,
+    /// How a person would try the same connection by hand.
+    pub(crate) by_hand: String,
+}
+
+/// What may go wrong with a node.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Fault {
+    /// Neither the configuration nor the cluster tells where it is.
+    NoAddress,
+    /// The configured ssh target is none.
+    BadTarget(String),
+    /// It does not answer.
+    Unreachable(String),
+    /// Its host key is not known.
+    HostKeyUnknown(String),
+    /// Its host key is not the known one.
+    HostKeyChanged(String),
+    /// It does not let the user in.
+    Denied(String),
+    /// The login shell runs no commands.
+    NoShell(String),
+    /// `ctr` is not there.
+    NoCtr,
+    /// sudo wants a password.
+    SudoPassword,
+    /// sudo wants a terminal.
+    SudoTerminal,
+    /// There is no sudo.
+    SudoMissing,
+    /// sudo's rules do not allow it.
+    SudoRefused(String),
+    /// containerd cannot be talked to.
+    NoAccess(String),
+    /// Its runtime is another one.
+    Runtime(String),
+    /// The image could not be read from docker.
+    Source(Failure),
+    /// Its disk is full.
+    DiskFull(String),
+    /// The connection broke in the middle of the image.
+    ConnectionLost(String),
+    /// containerd refused the image, or never showed it.
+    Import(String),
+    /// Interrupted by the user.
+    Interrupted,
+}
+
+impl NodeError {
+    /// The exit code: whether the node, or the load, failed.
+    pub fn exit_code(&self) -> ExitCode {
+        match self.fault {
+            Fault::Source(_) | Fault::DiskFull(_) | Fault::ConnectionLost(_) | Fault::Import(_) => {
+                ExitCode::Load
+            }
+            Fault::Interrupted => ExitCode::Interrupted,
+            _ => ExitCode::Node,
+        }
+    }
+
+    /// One action that helps.
+    pub fn help(&self) -> Option<String> {
+        let (node, by_hand) = (&self.node, &self.by_hand);
+        Some(match &self.fault {
+            Fault::NoAddress | Fault::BadTarget(_) => {
+                format!("set `nodes.{node}.ssh = \"user@host\"` in `[package.metadata.kdev]`")
+            }
+            Fault::Unreachable(_) => format!(
+                "check it with `{by_hand}`; if it is reached elsewhere, set `nodes.{node}.ssh` in `[package.metadata.kdev]`"
+            ),
+            Fault::HostKeyUnknown(_) => {
+                format!("run `{by_hand}` once, compare the key, and accept it")
+            }
+            Fault::HostKeyChanged(words) => {
+                let remove = removal(words).unwrap_or_else(|| format!("ssh-keygen -R {}", self.at));
+                format!(
+                    "if the node was reinstalled, run `{remove}`, then `{by_hand}`; if not, somebody else answers"
+                )
+            }
+            Fault::Denied(_) => format!(
+                "make `{by_hand}` work without a password; another user is set with `nodes.{node}.ssh` in `[package.metadata.kdev]`"
+            ),
+            Fault::NoShell(_) => format!(
+                "use a user with a login shell: set `nodes.{node}.ssh` in `[package.metadata.kdev]`"
+            ),
+            Fault::NoCtr => format!("install containerd's `ctr` on node `{node}`"),
+            Fault::SudoPassword | Fault::SudoRefused(_) => format!(
+                "allow it on node `{node}` with `visudo`: `USER ALL=(root) NOPASSWD: /usr/bin/ctr -n k8s.io *`"
+            ),
+            Fault::SudoTerminal => {
+                format!("allow it on node `{node}` with `visudo`: `Defaults:USER !requiretty`")
+            }
+            Fault::SudoMissing => format!(
+                "install sudo on node `{node}`, or log in as root with `nodes.{node}.ssh = \"root@host\"`"
+            ),
+            Fault::NoAccess(_) => format!("run `ctr -n k8s.io version` on node `{node}` as root"),
+            Fault::Runtime(_) => {
+                "use nodes with containerd, or leave it out with `--node`".to_owned()
+            }
+            Fault::DiskFull(_) => {
+                format!("free space on node `{node}`, with `crictl rmi --prune` for one")
+            }
+            Fault::ConnectionLost(_) => {
+                "run it again; a load that was cut leaves nothing behind".to_owned()
+            }
+            Fault::Source(_) | Fault::Import(_) | Fault::Interrupted => return None,
+        })
+    }
+}
+
+/// The command that ssh itself recommends to remove a changed key.
+fn removal(words: &str) -> Option<String> {
+    let line = words.lines().find(|line| line.contains("ssh-keygen -f"))?;
+    Some(line.trim().to_owned())
+}
+
+impl std::error::Error for NodeError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.fault {
+            Fault::Source(failure) => Some(failure),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for NodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { node, at, fault, .. } = self;
+        match fault {
+            Fault::NoAddress => write!(f, "node `{node}` has no address"),
+            Fault::BadTarget(text) => write!(f, "node `{node}`: `{text}` is no ssh target"),
+            Fault::Unreachable(words) => {
+                write!(f, "node `{node}` at {at} is not reachable: {words}")
+            }
+            Fault::HostKeyUnknown(words) => {
+                write!(f, "the host key of node `{node}` at {at} is not known: {words}")
+            }
+            Fault::HostKeyChanged(_) => {
+                write!(f, "the host key of node `{node}` at {at} has changed")
+            }
+            Fault::Denied(words) => write!(f, "node `{node}` at {at} denies the login: {words}"),
+            Fault::NoShell(words) => write!(f, "node `{node}` at {at} runs no command: {words}"),
+            Fault::NoCtr => write!(f, "node `{node}` at {at} has no `ctr`"),
+            Fault::SudoPassword => write!(f, "sudo on node `{node}` at {at} asks for a password"),
+            Fault::SudoTerminal => write!(f, "sudo on node `{node}` at {at} asks for a terminal"),
+            Fault::SudoMissing => {
+                write!(f, "node `{node}` at {at} has no sudo, and its containerd is root's")
+            }
+            Fault::SudoRefused(words) => {
+                write!(f, "sudo on node `{node}` at {at} does not allow it: {words}")
+            }
+            Fault::NoAccess(words) => {
+                write!(f, "containerd on node `{node}` at {at} does not answer: {words}")
+            }
+            Fault::Runtime(runtime) => {
+                write!(f, "node `{node}` runs `{runtime}`, and kdev knows containerd only")
+            }
+            Fault::Source(_) => write!(f, "docker could not hand out the image for node `{node}`"),
+            Fault::DiskFull(words) => {
+                write!(f, "the disk of node `{node}` at {at} is full: {words}")
+            }
+            Fault::ConnectionLost(words) => write!(
+                f,
+                "the connection to node `{node}` at {at} was lost during the load: {words}"
+            ),
+            Fault::Import(words) => {
+                write!(f, "node `{node}` at {at} did not take the image: {words}")
+            }
+            Fault::Interrupted => write!(f, "the work on node `{node}` was interrupted"),
+        }
+    }
+}
+
+/// What `ctr version`, or the sudo before it, said.
+pub(crate) fn access_fault(words: &str) -> Fault {
+    let says = |sign: &str| words.contains(sign);
+    if says("a password is required") {
+        Fault::SudoPassword
+    } else if says("must have a tty") || says("a terminal is required") {
+        Fault::SudoTerminal
+    } else if says("sudo: not found") || says("sudo: command not found") {
+        Fault::SudoMissing
+    } else if says("is not allowed to") || says("not in the sudoers") || says("may not run sudo") {
+        Fault::SudoRefused(words.to_owned())
+    } else {
+        Fault::NoAccess(words.to_owned())
+    }
+}
+
+/// `CODE WORDS` of a failed import.
+pub(crate) fn import_fault(words: &str) -> Fault {
+    let (code, words) = words.split_once(' ').unwrap_or((words, ""));
+    if words.contains("no space left on device") {
+        Fault::DiskFull(words.to_owned())
+    } else if words.contains("unexpected EOF") {
+        Fault::ConnectionLost(words.to_owned())
+    } else if code == "0" {
+        Fault::Import(
+            "`ctr` reported success, yet the node's runtime does not have the image".to_owned(),
+        )
+    } else {
+        Fault::Import(words.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_told_apart() {
+        assert!(matches!(access_fault("sudo: a password is required"), Fault::SudoPassword));
+        assert!(matches!(
+            access_fault("sudo: sorry, you must have a tty to run sudo"),
+            Fault::SudoTerminal
+        ));
+        assert!(matches!(access_fault("sh: 12: sudo: not found"), Fault::SudoMissing));
+        assert!(matches!(
+            access_fault("Sorry, user u is not allowed to execute '/x' as root"),
+            Fault::SudoRefused(_)
+        ));
+        assert!(matches!(access_fault("failed to dial"), Fault::NoAccess(_)));
+        assert!(matches!(
+            import_fault("1 ctr: write: no space left on device"),
+            Fault::DiskFull(_)
+        ));
+        assert!(matches!(import_fault("1 ctr: unexpected EOF"), Fault::ConnectionLost(_)));
+        assert!(matches!(import_fault("0 "), Fault::Import(_)));
+    }
+}

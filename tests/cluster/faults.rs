@@ -1,0 +1,132 @@
+//! Things go wrong in the middle: what ran before still runs, no name is left
+//! that a kubelet could take for the image, and the next `up` succeeds.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::process::Child;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::lab::{eventually, images_on};
+use crate::service::{NODES, Service, deployment};
+
+/// What kdev itself may take, however big the image.
+const MEMORY_LIMIT_KIB: u64 = 64 * 1024;
+
+/// Makes the image so big that a load can be met in its middle.
+fn fatten(service: &Service) {
+    let mut noise = vec![0; 200 << 20];
+    fs::File::open("/dev/urandom").unwrap().read_exact(&mut noise).unwrap();
+    fs::write(service.path("www/noise"), noise).unwrap();
+}
+
+/// Starts `up` and gives it back in the middle of a load.
+fn in_the_middle(service: &Service) -> Child {
+    let mut child = service.start(&["--message-format", "json"]);
+    let stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut lines = stdout.lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains("\"reason\":\"sent\"")), "no load began");
+    // Nobody reads on; the pipe is long enough for what is still to come.
+    std::mem::forget(lines);
+    child
+}
+
+fn no_name_is_left(service: &Service) {
+    for node in NODES {
+        let text = format!("/{}:", service.name);
+        eventually("the name's removal", || images_on(node, &text).is_empty().then_some(()));
+    }
+    assert!(service.pods().is_empty(), "something was applied");
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn an_interrupt_in_the_load_leaves_nothing() {
+    let service = Service::new("interrupted");
+    fatten(&service);
+    let child = in_the_middle(&service);
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(peak < MEMORY_LIMIT_KIB, "peak memory was {peak} KiB");
+    kill(pid(&child), Signal::SIGINT).unwrap();
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(130));
+    no_name_is_left(&service);
+    service.up_ok();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_connection_lost_in_the_load_leaves_nothing() {
+    let service = Service::new("cut");
+    fatten(&service);
+    let child = in_the_middle(&service);
+    for ssh in children(&child).into_iter().filter(|(_, name)| name == "ssh") {
+        kill(Pid::from_raw(ssh.0), Signal::SIGKILL).unwrap();
+    }
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(94));
+    no_name_is_left(&service);
+    service.up_ok();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_pod_that_cannot_start_ends_the_wait_at_once() {
+    let service = Service::new("hopeless");
+    let broken = deployment(
+        "hopeless",
+        "env: [{name: A, valueFrom: {configMapKeyRef: {name: absent, key: a}}}]",
+    );
+    service.write("k8s/all.yaml", &broken);
+    let said = service.up_fails(&["--timeout", "60"], 95);
+    assert!(
+        said.starts_with("error: deployment/hopeless cannot become ready: pod `hopeless-"),
+        "{said}"
+    );
+    assert!(said.contains("CreateContainerConfigError: configmap \"absent\" not found"), "{said}");
+    let advised = said.split("help: see `").nth(1).unwrap().split('`').next().unwrap();
+    let seen = crate::lab::run(crate::lab::command("sh").args(["-c", advised]));
+    assert!(seen.contains("configmap \"absent\" not found"), "{seen}");
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn pods_that_never_get_ready_run_out_of_time() {
+    let service = Service::new("unready");
+    let manifest = deployment("unready", "").replace("path: /,", "path: /absent,");
+    service.write("k8s/all.yaml", &manifest);
+    let said = service.up_fails(&["--timeout", "5"], 96);
+    assert!(
+        said.starts_with("error: deployment/unready was not ready within 5 s: 0 of 2 new pods are"),
+        "{said}"
+    );
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_build_that_fails_keeps_its_words_and_its_code() {
+    let service = Service::new("broken-build");
+    service.write("Dockerfile", "FROM scratch\nCOPY absent /\n");
+    let output = service.up(&[]).output().unwrap();
+    let said = crate::lab::stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("absent"), "{said}");
+    assert!(service.pods().is_empty());
+}
+
+fn pid(child: &Child) -> Pid {
+    Pid::from_raw(i32::try_from(child.id()).unwrap())
+}
+
+/// The direct children of a process: their ids and names.
+fn children(of: &Child) -> Vec<(i32, String)> {
+    let parent = format!("PPid:\t{}", of.id());
+    let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let id: i32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
+        let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+        let name = status.lines().next()?.strip_prefix("Name:\t")?.to_owned();
+        status.lines().any(|line| line == parent).then_some((id, name))
+    });
+    processes.collect()
+}

@@ -1,0 +1,194 @@
+//! A project of a test's own: a small web server in an image of its own name,
+//! in a namespace of its own, both gone at the end.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::lab::{command, docker, eventually, get, kubectl, run, state};
+
+const DOCKERFILE: &str = r#"FROM scratch
+COPY busybox /busybox
+COPY www /www
+ENTRYPOINT ["/busybox", "sh", "-c", "trap 'exit 0' TERM; /busybox httpd -p 8080 -h /www; while :; do /busybox sleep 1 & wait $!; done"]
+"#;
+
+pub(crate) const NODES: [&str; 2] = ["node-1", "node-2"];
+
+pub(crate) struct Service {
+    pub(crate) name: &'static str,
+    dir: TempDir,
+}
+
+impl Service {
+    /// A crate whose image, workload and namespace all have this name.
+    pub(crate) fn new(name: &'static str) -> Self {
+        // Not in /tmp: each node has one of its own.
+        let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let service = Self { name, dir };
+        for dir in ["src", "k8s", "www"] {
+            fs::create_dir(service.path(dir)).unwrap();
+        }
+        let cargo = format!("[package]\nname = \"{name}\"\nedition = \"2024\"\n[workspace]\n");
+        service.write("Cargo.toml", &cargo);
+        service.write("src/main.rs", "fn main() {}\n");
+        service.write("Dockerfile", DOCKERFILE);
+        service.page("first");
+        // No two tests share a content: an image's ID is its content's.
+        service.write("www/name", name);
+        fs::copy("/bin/busybox", service.path("busybox")).unwrap();
+        service.write("k8s/all.yaml", &deployment(name, "imagePullPolicy: Always"));
+        // What an earlier run that was cut off has left.
+        service.clean();
+        run(&mut kubectl("default", &["create", "namespace", name]));
+        // A pod without its service account is refused.
+        eventually("the service account", || {
+            kubectl(name, &["get", "serviceaccount", "default"])
+                .output()
+                .ok()?
+                .status
+                .success()
+                .then_some(())
+        });
+        service
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    /// Makes the workload run on one node only.
+    pub(crate) fn pin_to(&self, node: &str) {
+        let selector =
+            format!("      nodeSelector: {{kubernetes.io/hostname: {node}}}\n      containers:\n");
+        let pinned = deployment(self.name, "").replace("      containers:\n", &selector);
+        self.write("k8s/all.yaml", &pinned.replace("DoNotSchedule", "ScheduleAnyway"));
+    }
+
+    /// What the server answers in the next build.
+    pub(crate) fn page(&self, text: &str) {
+        self.write("www/index.html", &format!("{text}\n"));
+    }
+
+    /// `cargo kdev up` in the project, with these arguments.
+    pub(crate) fn up(&self, args: &[&str]) -> Command {
+        let mut up = command(env!("CARGO_BIN_EXE_cargo-kdev"));
+        up.args(["kdev", "up", "--namespace", self.name]).args(args);
+        up.current_dir(self.dir.path());
+        up.env("KDEV_CONTEXT", "kdev-lab").env("KUBECONFIG", state("kubeconfig"));
+        up.env("KDEV_SSH_CONFIG", state("ssh/config"));
+        up
+    }
+
+    #[track_caller]
+    pub(crate) fn up_ok(&self) -> String {
+        let output = self.up(&[]).output().unwrap();
+        let stderr = crate::lab::stderr(&output);
+        assert_eq!(output.status.code(), Some(0), "{stderr}");
+        stderr
+    }
+
+    /// `up` must end with this code; gives what it said.
+    #[track_caller]
+    pub(crate) fn up_fails(&self, args: &[&str], code: i32) -> String {
+        let output: Output = self.up(args).output().unwrap();
+        let stderr = crate::lab::stderr(&output);
+        assert_eq!(output.status.code(), Some(code), "{stderr}");
+        stderr[stderr.find("error:").unwrap_or(0)..].to_owned()
+    }
+
+    pub(crate) fn start(&self, args: &[&str]) -> Child {
+        self.up(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// The pods that are not on their way out.
+    pub(crate) fn pods(&self) -> Vec<Value> {
+        let pods = get(self.name, &["pods"]);
+        let leaving = |pod: &&Value| pod.pointer("/metadata/deletionTimestamp").is_none();
+        pods["items"].as_array().unwrap().iter().filter(leaving).cloned().collect()
+    }
+
+    /// What a pod of each node answers.
+    pub(crate) fn pages(&self) -> Vec<(String, String)> {
+        let answer = |pod: &Value| {
+            let node = pod["spec"]["nodeName"].as_str().unwrap_or_default().to_owned();
+            let address = pod["status"]["podIP"].as_str().unwrap_or_default();
+            (node, fetch(&format!("http://{address}:8080/")))
+        };
+        let mut pages: Vec<_> = self.pods().iter().map(answer).collect();
+        pages.sort();
+        pages
+    }
+
+    fn clean(&self) {
+        let _ = kubectl(
+            "default",
+            &["delete", "namespace", self.name, "--ignore-not-found", "--timeout=90s"],
+        )
+        .output();
+        for node in NODES {
+            for image in crate::lab::images_on(node, &format!("/{}:", self.name)) {
+                run(&mut crate::lab::in_node(
+                    node,
+                    &["ctr", "-n", "k8s.io", "images", "rm", &image],
+                ));
+            }
+        }
+        let format = "{{.Repository}}:{{.Tag}}";
+        let tags = run(&mut docker(&["image", "ls", "--format", format, self.name]));
+        for tag in tags.lines() {
+            let _ = docker(&["image", "rm", tag]).output();
+        }
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if std::env::var_os("KDEV_KEEP").is_none() {
+            self.clean();
+        }
+    }
+}
+
+/// A deployment of two pods, one a node, as its author wrote it: `:latest`,
+/// and a pull policy that cannot work.
+pub(crate) fn deployment(name: &str, policy: &str) -> String {
+    format!(
+        "apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {name}
+spec:
+  replicas: 2
+  selector: {{matchLabels: {{app: {name}}}}}
+  template:
+    metadata: {{labels: {{app: {name}}}}}
+    spec:
+      topologySpreadConstraints:
+      - {{maxSkew: 1, topologyKey: kubernetes.io/hostname, whenUnsatisfiable: DoNotSchedule, matchLabelKeys: [pod-template-hash], labelSelector: {{matchLabels: {{app: {name}}}}}}}
+      containers:
+      - name: web
+        image: {name}:latest # as built
+        {policy}
+        ports: [{{containerPort: 8080}}]
+        readinessProbe: {{httpGet: {{path: /, port: 8080}}, periodSeconds: 1}}
+"
+    )
+}
+
+/// A page, fetched from the host: pods are routed to.
+pub(crate) fn fetch(url: &str) -> String {
+    let output = command("curl").args(["--silent", "--max-time", "5", url]).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}

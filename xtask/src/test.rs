@@ -1,0 +1,245 @@
+//! `cargo xtask test`: everything that a change must pass, each with its count.
+
+use crate::demo;
+use crate::lab;
+use crate::term::{self, Slow};
+use anyhow::{Context, Result, bail};
+use std::fmt;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+use xshell::{Cmd, Shell, cmd};
+
+/// Checks licences, sources and forbidden crates.
+const DENY: &str = "0.20.2";
+
+/// What `cargo xtask test` can be told.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Leave out the tests that need the lab
+    #[arg(long)]
+    no_cluster: bool,
+    /// Stop the lab at the end, even if it ran before
+    #[arg(long)]
+    down: bool,
+}
+
+/// A stage that has ended.
+struct Stage {
+    name: &'static str,
+    passed: usize,
+    failed: usize,
+    ignored: usize,
+    took: Duration,
+}
+
+type Work = fn(&Shell) -> Result<Count>;
+
+/// Tests passed, failed and ignored.
+#[derive(Clone, Copy, Default)]
+struct Count(usize, usize, usize);
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let sh = Shell::new()?;
+    sh.change_dir(crate::root());
+    let mut stages: Vec<(&str, Work)> = vec![
+        ("fmt", fmt),
+        ("clippy", clippy),
+        ("deny", deny),
+        ("doc", doc),
+        ("unit", unit),
+        ("black-box", black_box),
+    ];
+    let was_up = lab::is_up();
+    if !args.no_cluster {
+        stages.extend([("cluster", cluster as Work), ("lab", the_lab), ("demo", the_demo)]);
+    }
+    let ended: Vec<Stage> = stages.into_iter().map(|(name, work)| stage(&sh, name, work)).collect();
+    if !args.no_cluster && (args.down || !was_up) {
+        lab::down(&sh)?;
+    }
+    Ok(summary(&ended))
+}
+
+fn stage(sh: &Shell, name: &'static str, work: Work) -> Stage {
+    term::status("Testing", name);
+    let begun = Instant::now();
+    let Count(passed, failed, ignored) = work(sh).unwrap_or_else(|error| {
+        term::report(&error);
+        Count(0, 1, 0)
+    });
+    Stage { name, passed, failed, ignored, took: begun.elapsed() }
+}
+
+/// The last line is for machines, too: so many passed, so many failed.
+fn summary(stages: &[Stage]) -> ExitCode {
+    for stage in stages {
+        term::print(&stage.to_string());
+    }
+    let sum = |number: fn(&Stage) -> usize| stages.iter().map(number).sum::<usize>();
+    let failed = sum(|stage| stage.failed);
+    term::print(&format!("{} passed, {failed} failed", sum(|stage| stage.passed)));
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, passed, failed, ignored, took } = self;
+        let verdict = if *failed == 0 { "ok" } else { "FAILED" };
+        let seconds = took.as_secs_f64();
+        write!(
+            f,
+            "{name:>12}  {verdict:<6}  {passed:>4} passed  {failed:>2} failed  {ignored:>3} ignored  {seconds:>6.1} s"
+        )
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "every stage has this form")]
+fn fmt(sh: &Shell) -> Result<Count> {
+    Ok(checks([
+        cmd!(sh, "cargo fmt --all --check"),
+        cmd!(sh, "cargo fmt --manifest-path templates/service/Cargo.toml --check"),
+    ]))
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "every stage has this form")]
+fn clippy(sh: &Shell) -> Result<Count> {
+    Ok(checks([
+        cmd!(sh, "cargo clippy --quiet --workspace --all-targets --locked -- --deny warnings"),
+        cmd!(
+            sh,
+            "cargo clippy --quiet --manifest-path templates/service/Cargo.toml --locked -- --deny warnings"
+        ),
+    ]))
+}
+
+fn deny(sh: &Shell) -> Result<Count> {
+    let deny = cargo_deny(sh)?;
+    Ok(checks([cmd!(
+        sh,
+        "{deny} --log-level error check --hide-inclusion-graph bans licenses sources"
+    )]))
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "every stage has this form")]
+fn doc(sh: &Shell) -> Result<Count> {
+    Ok(checks([cmd!(sh, "cargo doc --quiet --workspace --no-deps --locked")
+        .env("RUSTDOCFLAGS", "--deny warnings")]))
+}
+
+fn unit(sh: &Shell) -> Result<Count> {
+    let code = counted(cmd!(sh, "cargo test --workspace --lib --bins --examples --locked"))?;
+    let docs = counted(cmd!(sh, "cargo test --workspace --doc --locked"))?;
+    Ok(code + docs)
+}
+
+fn black_box(sh: &Shell) -> Result<Count> {
+    counted(cmd!(sh, "cargo test --package cargo-kdev --test black_box --locked"))
+}
+
+fn cluster(sh: &Shell) -> Result<Count> {
+    let lab = lab::up(sh)?;
+    counted(
+        cmd!(sh, "cargo test --package cargo-kdev --test cluster --locked -- --ignored")
+            .envs(lab.env()),
+    )
+}
+
+/// What the lab promises of itself; nothing else may use it meanwhile.
+fn the_lab(sh: &Shell) -> Result<Count> {
+    lab::check(sh)?;
+    Ok(Count(1, 0, 0))
+}
+
+fn the_demo(_: &Shell) -> Result<Count> {
+    demo::run()?;
+    Ok(Count(1, 0, 0))
+}
+
+/// Each command counts as one test.
+fn checks<const N: usize>(commands: [Cmd; N]) -> Count {
+    let mut count = Count::default();
+    for command in commands {
+        match command.quiet().run() {
+            Ok(()) => count.0 += 1,
+            Err(error) => {
+                term::report(&error.into());
+                count.1 += 1;
+            }
+        }
+    }
+    count
+}
+
+/// Runs a `cargo test`, shows what it prints, and adds up its results.
+fn counted(command: Cmd) -> Result<Count> {
+    let mut command = Command::from(command);
+    let mut child = command.stdout(Stdio::piped()).spawn()?;
+    let stdout = child.stdout.take().context("no stdout")?;
+    let mut count = Count::default();
+    for line in BufReader::new(stdout).lines() {
+        let line = line?;
+        if let Some(result) = line.strip_prefix("test result: ") {
+            count = count + Count::of(result);
+        }
+        term::print(&line);
+    }
+    let status = child.wait()?;
+    if !status.success() && count.1 == 0 {
+        bail!("cargo test ended with {status}, before any test");
+    }
+    Ok(count)
+}
+
+impl Count {
+    /// `ok. 3 passed; 0 failed; 1 ignored; …`
+    fn of(result: &str) -> Self {
+        let number = |word: &str| {
+            let before = result.split(word).next()?.trim_end();
+            before.rsplit(' ').next()?.parse().ok()
+        };
+        Self(
+            number(" passed").unwrap_or(0),
+            number(" failed").unwrap_or(0),
+            number(" ignored").unwrap_or(0),
+        )
+    }
+}
+
+impl std::ops::Add for Count {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self(self.0 + other.0, self.1 + other.1, self.2 + other.2)
+    }
+}
+
+/// The cargo-deny of the wanted version: from the cache, or built into it.
+fn cargo_deny(sh: &Shell) -> Result<PathBuf> {
+    let root = lab::tool_cache()?.join(format!("cargo-deny-{DENY}"));
+    let program = root.join("bin/cargo-deny");
+    if program.exists() {
+        return Ok(program);
+    }
+    let _slow = Slow::start("Building", "cargo-deny (about 5 minutes, once)");
+    fs::create_dir_all(&root)?;
+    cmd!(sh, "cargo install --quiet --locked cargo-deny --version {DENY} --root {root}")
+        .quiet()
+        .run()?;
+    Ok(program)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_is_read_as_cargo_prints_it() {
+        let Count(passed, failed, ignored) = Count::of(
+            "FAILED. 10 passed; 2 failed; 15 ignored; 0 measured; 0 filtered out; finished in 1.5s",
+        );
+        assert_eq!((passed, failed, ignored), (10, 2, 15));
+    }
+}
