@@ -61,7 +61,7 @@ fn both_lines_of_containerd_and_both_kinds_of_user_are_there() {
     assert_ne!(ids[0].1, ids[1].1);
     assert_ne!(
         ids[0].1,
-        run(command("cat").args(&[
+        run(command("cat").args([
             "/etc/machine-id",
             "/proc/sys/kernel/random/boot_id",
             "/etc/hostname"
@@ -119,9 +119,12 @@ fn a_key_that_the_node_does_not_know_is_denied() {
     let key = service.path("other");
     run(command("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key));
     let config = fs::read_to_string(state("ssh/config")).unwrap();
-    let lines = config.lines().map(|line| match line.trim().starts_with("IdentityFile") {
-        true => format!("  IdentityFile {}\n", key.display()),
-        false => format!("{line}\n"),
+    let lines = config.lines().map(|line| {
+        if line.trim().starts_with("IdentityFile") {
+            format!("  IdentityFile {}\n", key.display())
+        } else {
+            format!("{line}\n")
+        }
     });
     service.write("ssh_config", &lines.collect::<String>());
     let path = service.path("ssh_config");

@@ -156,7 +156,7 @@ impl Term {
                 self.line(DONE, "Built", &format!("{image} in {}", seconds(took)));
             }
             Event::NodeSkipped { node, why } => {
-                self.line(NOTE, "Skipping", &format!("{node}: {why}"))
+                self.line(NOTE, "Skipping", &format!("{node}: {why}"));
             }
             Event::Loading { node, bytes } => self.loading(&node, bytes),
             Event::Sent { node, bytes } => self.sent(&node, bytes),
@@ -166,7 +166,7 @@ impl Term {
                 self.line(DONE, "Loaded", &format!("{node}: sent {sent} in {}", seconds(took)));
             }
             Event::Present { node } => {
-                self.line(DONE, "Present", &format!("{node}: nothing to send"))
+                self.line(DONE, "Present", &format!("{node}: nothing to send"));
             }
             Event::LoadFailed { node } => self.clear(&node),
             Event::Applied { objects, context } => {

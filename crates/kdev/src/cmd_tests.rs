@@ -36,7 +36,7 @@ fn an_interrupt_ends_both_ends_of_a_pipe() {
     let cx = Cx::new(&events).interrupted_by(interrupt.clone());
     let raise = |passed| {
         if passed > 1 << 20 {
-            interrupt.raise()
+            interrupt.raise();
         }
     };
     let sink = Task::new(cmd!(sh, "sh -c 'cat >/dev/null'"));

@@ -342,7 +342,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn deployment(generation: u64, status: Value) -> Value {
+    fn deployment(generation: u64, status: &Value) -> Value {
         json!({"metadata": {"generation": generation}, "spec": {"replicas": 2}, "status": status})
     }
 
@@ -357,7 +357,7 @@ mod tests {
             (json!({}), State::Waiting { ready: 0, wanted: 2 }),
         ];
         for (status, expected) in table {
-            assert_eq!(state("Deployment", &deployment(2, status.clone())), expected, "{status}");
+            assert_eq!(state("Deployment", &deployment(2, &status)), expected, "{status}");
         }
     }
 
@@ -366,7 +366,7 @@ mod tests {
         let status = json!({"observedGeneration": 1, "conditions": [
             {"type": "ReplicaFailure", "reason": "FailedCreate", "message": "exceeded quota"}]});
         assert_eq!(
-            state("Deployment", &deployment(1, status)),
+            state("Deployment", &deployment(1, &status)),
             State::Failed("FailedCreate: exceeded quota".into())
         );
     }
