@@ -7,4 +7,5 @@ mod errors;
 mod interrupt;
 mod precedence;
 mod project;
+mod tidy;
 mod up;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::lab::{command, eventually, get, kubectl, run, state};
-use crate::service::fetch;
+use crate::service::{Service, fetch};
 
 const NAME: &str = "sample";
 const GREETING: &str = "hello, cluster";
@@ -59,4 +59,20 @@ fn the_sample_runs_on_both_nodes_and_a_changed_line_shows() {
     up();
     eventually("the changed page", || page(CHANGED));
     run(&mut kubectl("default", &["delete", "namespace", NAME, "--timeout=90s"]));
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_teams_own_task_does_the_same_through_the_library() {
+    let service = Service::new("team");
+    let program = Path::new(env!("CARGO_BIN_EXE_cargo-kdev")).with_file_name("examples/team_xtask");
+    let mut task = command(program.to_str().unwrap());
+    task.arg("team").current_dir(service.dir()).env("KUBECONFIG", state("kubeconfig"));
+    // The library reads no variables of its own: ssh's configuration is a setting.
+    let config = format!("namespace = \"team\"\nssh-config = {:?}\n", state("ssh/config"));
+    service.write("kdev.local.toml", &config);
+    let said = run(&mut task);
+    assert!(said.starts_with("built team:kdev-"), "{said}");
+    assert!(said.contains("node-1 got ") && said.contains("node-2 got "), "{said}");
+    assert!(said.ends_with("deployment/team runs with 2 pods\n"), "{said}");
 }

@@ -47,9 +47,12 @@ fn up(sh: &Shell, kdev: &Path) -> Result<()> {
 }
 
 fn show_pods(sh: &Shell) -> Result<()> {
-    let pods = "get pods --namespace default --selector app=hello --output wide";
-    term::status("Running", format!("`kubectl {pods}`"));
-    let table = cmd!(sh, "kubectl").args(pods.split(' ')).quiet().read()?;
+    // The columns that matter here; `--output wide` breaks on narrow screens.
+    let columns = "POD:.metadata.name,NODE:.spec.nodeName,STATUS:.status.phase,\
+        IMAGE:.spec.containers[0].image,POLICY:.spec.containers[0].imagePullPolicy";
+    let pods = format!("get pods --selector app=hello --output custom-columns={columns}");
+    term::status("Running", "`kubectl get pods --selector app=hello`");
+    let table = cmd!(sh, "kubectl --namespace {NAMESPACE}").args(pods.split(' ')).quiet().read()?;
     term::print(&table);
     for node in ["node-1", "node-2"] {
         ensure!(table.contains(node), "no pod runs on {node}");

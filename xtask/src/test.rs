@@ -141,6 +141,7 @@ fn black_box(sh: &Shell) -> Result<Count> {
 
 fn cluster(sh: &Shell) -> Result<Count> {
     let lab = lab::up(sh)?;
+    cmd!(sh, "cargo build --quiet --package kdev --example team_xtask --locked").quiet().run()?;
     counted(
         cmd!(sh, "cargo test --package cargo-kdev --test cluster --locked -- --ignored")
             .envs(lab.env()),

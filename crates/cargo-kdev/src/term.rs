@@ -199,7 +199,8 @@ impl Term {
         if self.bars.is_hidden() {
             self.line(NOTE, "Loading", &format!("{node} ({})", HumanBytes(bytes)));
         }
-        let style = "{prefix:>12.cyan.bold} {msg} [{bar:24}] {bytes}/{total_bytes} {bytes_per_sec}";
+        let style =
+            "{prefix:>12.cyan.bold} {msg} [{wide_bar}] {bytes}/{total_bytes} {bytes_per_sec}";
         self.bar(node, ProgressBar::new(bytes), style, "Loading").set_message(node.to_owned());
     }
 

@@ -42,9 +42,5 @@ fn serve(server: &Server) -> io::Result<()> {
 
 fn page() -> String {
     let known = |name: &str| env::var(name).unwrap_or_else(|_| "unknown".to_owned());
-    format!(
-        "{GREETING}\npod {} on node {}\n",
-        known("POD_NAME"),
-        known("NODE_NAME")
-    )
+    format!("{GREETING}\npod {} on node {}\n", known("POD_NAME"), known("NODE_NAME"))
 }

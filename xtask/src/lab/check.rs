@@ -2,9 +2,9 @@
 //! leaves nothing behind.
 
 use super::paths::STATE;
-use super::{daemon, down, status, up};
+use super::{daemon, down, status, up, wait};
 use crate::term;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::collections::BTreeSet;
@@ -46,8 +46,9 @@ fn quick(sh: &Shell, what: &str) -> Result<()> {
 
 fn heals(sh: &Shell, victim: &str) -> Result<()> {
     let pid = daemon::pid(victim).map(Pid::from_raw);
-    let pid = pid.ok_or_else(|| anyhow::anyhow!("{victim} does not run"))?;
+    let pid = pid.with_context(|| format!("{victim} does not run"))?;
     kill(pid, Signal::SIGKILL)?;
+    wait::until(&format!("the end of {victim}"), 5, || !daemon::running(victim))?;
     ensure!(!status::is_healthy(sh), "nobody noticed that {victim} is gone");
     quick(sh, &format!("a lab without {victim}"))?;
     ensure!(status::is_healthy(sh), "the lab did not heal from the loss of {victim}");
