@@ -253,7 +253,7 @@ error: cannot build `app:latest`
         let project = Project::new();
         project.write("fake/image-arch", "arm64");
         fails(&project, 94, &format!("{BUILT}error: image `{IMAGE}` is built for linux/arm64, but node `n1` runs linux/amd64
-  help: build for the node: `--platform linux/amd64` in the Dockerfile's FROM, or DOCKER_DEFAULT_PLATFORM=linux/amd64\n"));
+  help: build for the node: set DOCKER_DEFAULT_PLATFORM=linux/amd64\n"));
         assert!(!project.calls().contains("docker save"));
     }
 }

@@ -8,7 +8,7 @@ use std::process::Child;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::lab::{eventually, images_on};
+use crate::lab::{eventually, images_on, in_node, run};
 use crate::service::{NODES, Service, deployment};
 
 /// What kdev itself may take, however big the image.
@@ -68,6 +68,47 @@ fn a_connection_lost_in_the_load_leaves_nothing() {
     assert_eq!(child.wait_with_output().unwrap().status.code(), Some(94));
     no_name_is_left(&service);
     service.up_ok();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_full_disk_is_named_and_leaves_nothing() {
+    let service = Service::alone("full-disk");
+    fatten(&service);
+    service.pin_to("node-1");
+    // Where containerd keeps what comes in: for a while it is a small one.
+    let small = r#"cd /var/lib/containerd && mount -t tmpfs -o size=16m tmpfs "$0" && mkdir -p "$0/ingest" "$0/blobs/sha256""#;
+    let content = "io.containerd.content.v1.content";
+    run(&mut in_node("node-1", &["sh", "-c", small, content]));
+    let said = std::panic::catch_unwind(|| service.up_fails(&[], 94));
+    run(&mut in_node("node-1", &["umount", &format!("/var/lib/containerd/{content}")]));
+    let said = said.unwrap();
+    assert!(said.starts_with("error: the disk of node `node-1` at "), "{said}");
+    assert!(said.contains("no space left on device"), "{said}");
+    no_name_is_left(&service);
+    service.up_ok();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn an_image_for_another_architecture_is_not_sent_and_the_advice_helps() {
+    let service = Service::new("other-arch");
+    // Docker's old builder knows the platform in a first step only.
+    let dockerfile = fs::read_to_string(service.path("Dockerfile")).unwrap();
+    service.write("Dockerfile", "FROM scratch\nCOPY www /www\n");
+    let arm = service.up(&[]).env("DOCKER_DEFAULT_PLATFORM", "linux/arm64").output().unwrap();
+    let said = crate::lab::stderr(&arm);
+    assert_eq!(arm.status.code(), Some(94), "{said}");
+    assert!(
+        said.contains("is built for linux/arm64, but node `node-1` runs linux/amd64"),
+        "{said}"
+    );
+    no_name_is_left(&service);
+    let advised = said.split("help: build for the node: set ").nth(1).unwrap().trim();
+    let (name, value) = advised.split_once('=').unwrap();
+    service.write("Dockerfile", &dockerfile);
+    let again = service.up(&[]).env(name, value).output().unwrap();
+    assert_eq!(again.status.code(), Some(0), "{}", crate::lab::stderr(&again));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -18,17 +19,39 @@ ENTRYPOINT ["/busybox", "sh", "-c", "trap 'exit 0' TERM; /busybox httpd -p 8080 
 
 pub(crate) const NODES: [&str; 2] = ["node-1", "node-2"];
 
+/// Held for reading by every test, and for writing by one that harms a node.
+static NODES_ARE_WELL: RwLock<()> = RwLock::new(());
+
 pub(crate) struct Service {
     pub(crate) name: &'static str,
     dir: TempDir,
+    _turn: Turn,
+}
+
+/// Whether others may use the lab at the same time.
+#[expect(dead_code, reason = "held, never read")]
+enum Turn {
+    Shared(RwLockReadGuard<'static, ()>),
+    Alone(RwLockWriteGuard<'static, ()>),
 }
 
 impl Service {
     /// A crate whose image, workload and namespace all have this name.
     pub(crate) fn new(name: &'static str) -> Self {
+        let turn = NODES_ARE_WELL.read().unwrap_or_else(PoisonError::into_inner);
+        Self::with(name, Turn::Shared(turn))
+    }
+
+    /// The same, while no other test uses the lab.
+    pub(crate) fn alone(name: &'static str) -> Self {
+        let turn = NODES_ARE_WELL.write().unwrap_or_else(PoisonError::into_inner);
+        Self::with(name, Turn::Alone(turn))
+    }
+
+    fn with(name: &'static str, turn: Turn) -> Self {
         // Not in /tmp: each node has one of its own.
         let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let service = Self { name, dir };
+        let service = Self { name, dir, _turn: turn };
         for dir in ["src", "k8s", "www"] {
             fs::create_dir(service.path(dir)).unwrap();
         }

@@ -362,9 +362,7 @@ impl Error {
                 format!("check it with `kubectl --context {context} get nodes`")
             }
             Self::WrongPlatform { node_platform, .. } => {
-                format!(
-                    "build for the node: `--platform {node_platform}` in the Dockerfile's FROM, or DOCKER_DEFAULT_PLATFORM={node_platform}"
-                )
+                format!("build for the node: set DOCKER_DEFAULT_PLATFORM={node_platform}")
             }
             Self::Nodes(failures) => return failures.first().and_then(NodeError::help),
             Self::RolloutFailed { pod: Some(pod), kubectl, .. } => {
