@@ -84,6 +84,7 @@ pub(crate) struct Up {
 
 /// How to talk to the user.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
 pub(crate) struct Output {
     /// Show the commands that build
     #[arg(short, long, global = true, conflicts_with = "quiet")]

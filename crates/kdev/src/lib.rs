@@ -20,6 +20,7 @@
 mod apply;
 mod archive;
 mod build;
+mod child;
 mod cluster;
 mod cmd;
 mod config;

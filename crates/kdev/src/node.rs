@@ -7,8 +7,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use xshell::{Cmd, Shell, cmd};
 
+use crate::child::printable;
 use crate::cluster::{Node, NodeInfo};
-use crate::cmd::{Failure, Output, Task, printable};
+use crate::cmd::{Failure, Output, Task};
 use crate::config::NodeSettings;
 use crate::cx::Cx;
 use crate::error::Result;
