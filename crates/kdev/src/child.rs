@@ -20,7 +20,7 @@ use crate::event::Event;
 /// How much of a child's stderr an error keeps.
 const STDERR_KEPT: usize = 16 * 1024;
 /// How long a child may take to end after it was asked to.
-const GRACE: Duration = Duration::from_secs(3);
+pub(crate) const GRACE: Duration = Duration::from_secs(3);
 /// How long to wait for the rest of stderr once a child has ended: a
 /// grandchild (an ssh master, say) may hold the pipe open for ever.
 const STDERR_PATIENCE: Duration = Duration::from_millis(200);

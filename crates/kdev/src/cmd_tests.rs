@@ -1,6 +1,10 @@
 //! Children that fail, hang, and leave others behind.
 
+use std::time::Instant;
+
 use super::*;
+use crate::child::GRACE;
+use crate::event::Event;
 use xshell::{Shell, cmd};
 
 fn quiet() -> impl Fn(Event) + Sync {
