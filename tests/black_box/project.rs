@@ -204,6 +204,15 @@ impl Ran {
         &self.output[0]
     }
 
+    /// What stderr ends with, from the first error on: before it stands a
+    /// build, as far as it came.
+    #[track_caller]
+    pub(crate) fn error(&self, expected: &str) -> &Self {
+        let stderr = &self.output[1];
+        matches(&stderr[stderr.find("error: ").unwrap_or(0)..], expected);
+        self
+    }
+
     #[track_caller]
     pub(crate) fn stdout(&self, expected: &str) -> &Self {
         matches(&self.output[0], expected);

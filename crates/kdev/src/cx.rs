@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::ScopedJoinHandle;
 
 use xshell::Shell;
 
@@ -12,6 +13,7 @@ use crate::event::Event;
 /// The surroundings of one run. The library neither prints nor reads its
 /// process's arguments and environment: all that comes through here and
 /// through [`crate::config::Layer`].
+#[derive(Clone)]
 pub struct Cx<'a> {
     events: &'a (dyn Fn(Event) + Sync),
     ask: Option<&'a (dyn Fn(&str) -> bool + Sync)>,
@@ -100,12 +102,15 @@ impl<'a> Cx<'a> {
 
 /// A flag that stops all work once it is raised. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Interrupt(Arc<AtomicBool>);
+pub struct Interrupt {
+    raised: Arc<AtomicBool>,
+    parent: Option<Arc<Interrupt>>,
+}
 
 impl Interrupt {
     /// One that nothing raises but [`Interrupt::raise`].
     pub fn never() -> Self {
-        Self(Arc::new(AtomicBool::new(false)))
+        Self { raised: Arc::new(AtomicBool::new(false)), parent: None }
     }
 
     /// One that Ctrl-C, SIGTERM and SIGHUP raise. A process may ask for it
@@ -119,13 +124,25 @@ impl Interrupt {
         interrupt
     }
 
+    /// One for a part of the work: it is raised with this one, but this one
+    /// not with it.
+    pub(crate) fn part(&self) -> Self {
+        Self { parent: Some(Arc::new(self.clone())), ..Self::never() }
+    }
+
     /// Stops all work that holds this flag.
     pub fn raise(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.raised.store(true, Ordering::SeqCst);
     }
 
     /// Whether work should stop.
     pub fn is_raised(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.raised.load(Ordering::SeqCst)
+            || self.parent.as_ref().is_some_and(|parent| parent.is_raised())
     }
+}
+
+/// A thread's result; its panic goes on in this one.
+pub(crate) fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

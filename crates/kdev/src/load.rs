@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::build::BuiltImage;
 use crate::cmd::quoted;
-use crate::cx::Cx;
+use crate::cx::{Cx, joined};
 use crate::docker::Docker;
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -30,17 +30,9 @@ pub(crate) struct Loaded(());
 /// slows nobody, and a failed one does not hide the others.
 pub(crate) fn load(cx: &Cx, docker: &Docker, image: &BuiltImage, links: &[Link]) -> Result<Loaded> {
     let results: Vec<Result<(), NodeError>> = thread::scope(|scope| {
-        let threads: Vec<_> =
-            links.iter().map(|link| scope.spawn(|| load_one(cx, docker, image, link))).collect();
-        threads
-            .into_iter()
-            .zip(links)
-            .map(|(thread, link)| {
-                thread
-                    .join()
-                    .unwrap_or_else(|_| Err(link.error(Fault::Import("kdev panicked".into()))))
-            })
-            .collect()
+        let load = |link| scope.spawn(move || load_one(cx, docker, image, link));
+        let threads: Vec<_> = links.iter().map(load).collect();
+        threads.into_iter().map(joined).collect()
     });
     if cx.interrupt().is_raised() {
         return Err(Error::Interrupted);

@@ -7,7 +7,7 @@ use crate::apply::{self, Rendered};
 use crate::build::{self, BuiltImage};
 use crate::cluster::{Cluster, Node, Target};
 use crate::config::{Config, Layer, NodeSettings};
-use crate::cx::Cx;
+use crate::cx::{Cx, joined};
 use crate::docker::Docker;
 use crate::error::{Error, Reason, Result};
 use crate::event::Event;
@@ -38,8 +38,8 @@ pub struct Request {
 /// Builds the image, loads it onto every node that may run it, applies the
 /// manifests, and waits until the new pods are ready.
 ///
-/// Whatever can be checked without a build is checked before it. Events come
-/// through `cx`; nothing is printed.
+/// Whatever can be checked without a build is checked before it, and the nodes
+/// are reached while it runs. Events come through `cx`; nothing is printed.
 pub fn up(cx: &Cx, request: &Request) -> Result<()> {
     let begun = Instant::now();
     let project = Project::read(cx, &request.selection)?;
@@ -72,7 +72,8 @@ pub fn up(cx: &Cx, request: &Request) -> Result<()> {
 }
 
 /// Builds while the nodes are being reached, does the work that needs both,
-/// and closes the connections whatever happens.
+/// and closes the connections whatever happens. A node that cannot be used
+/// ends the build: its result would be of no use.
 fn on_nodes(
     cx: &Cx,
     ssh: &Ssh,
@@ -81,13 +82,18 @@ fn on_nodes(
     nodes: &[&Node],
     work: impl FnOnce(&BuiltImage, &[Link]) -> Result<()>,
 ) -> Result<BuiltImage> {
+    let building = cx.interrupt().part();
     let done = thread::scope(|scope| {
-        let opening = scope.spawn(|| open_all(cx, ssh, config, nodes));
-        let built = build::build(cx, docker, config);
-        let links = opening.join().unwrap_or_else(|_| Ok(Vec::new()));
-        let (image, links) = (built?, links?);
-        work(&image, &links)?;
-        Ok(image)
+        let opening = scope.spawn(|| {
+            let links = open_all(cx, ssh, config, nodes);
+            links.inspect_err(|_| building.raise())
+        });
+        let built = build::build(&cx.clone().interrupted_by(building.clone()), docker, config);
+        match (joined(opening), built) {
+            (Ok(links), Ok(image)) => work(&image, &links).map(|()| image),
+            // The build may have failed only since it was ended.
+            (Err(error), Err(Error::Interrupted) | Ok(_)) | (_, Err(error)) => Err(error),
+        }
     });
     ssh.close(cx);
     done
@@ -106,7 +112,7 @@ fn open_all<'a>(
             scope.spawn(move || Link::open(cx, ssh, node, settings))
         };
         let threads: Vec<_> = nodes.iter().map(open).collect();
-        threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
+        threads.into_iter().map(joined).collect()
     });
     if cx.interrupt().is_raised() {
         return Err(Error::Interrupted);
