@@ -202,6 +202,26 @@ mod project {
     }
 
     #[test]
+    fn several_packages_could_be_meant() {
+        let project = Project::new();
+        project.write("Cargo.toml", "[workspace]\nmembers = [\"a\", \"b\"]\nresolver = \"3\"\n");
+        for name in ["a", "b"] {
+            std::fs::create_dir_all(project.path(name).join("src")).unwrap();
+            project.write(&format!("{name}/src/main.rs"), "fn main() {}\n");
+            let package = format!("[package]\nname = \"{name}\"\nedition = \"2024\"\n");
+            project.write(&format!("{name}/Cargo.toml"), &package);
+        }
+        fails(
+            &project,
+            90,
+            "error: cannot tell which package is meant: the workspace has `a` and `b`
+  help: name one with `--package NAME`\n",
+        );
+        let ran = project.run(&["up", "--package", "c"]);
+        ran.code(90).error("error: cannot tell which package is meant: the workspace has no package `c`, but `a` and `b`\n  help: [..]\n");
+    }
+
+    #[test]
     fn the_command_line_is_wrong() {
         let project = Project::new();
         project.run(&["up", "--nod", "n1"]).code(2).stdout("").stderr(
@@ -307,7 +327,7 @@ mod cluster {
         project.write("fake/kubectl-get-fails", "The connection to the server 10.0.0.9:6443 was refused - did you specify the right host or port?\n");
         fails(&project, 92, "error: the cluster of context `kind-test` does not answer
   caused by: `kubectl --context kind-test --namespace default '--request-timeout=15s' get nodes '--output=json'` exited with code 1: The connection to the server 10.0.0.9:6443 was refused - did you specify the right host or port?
-  help: check it with `kubectl --context kind-test get nodes`\n");
+  help: check it with `kubectl --context kind-test --namespace default get nodes`\n");
     }
 
     #[test]
@@ -320,6 +340,48 @@ mod cluster {
 error: the cluster of context `kind-test` refused to apply the manifests
   caused by: `kubectl [..] apply --server-side '--field-manager=kdev' --filename -` exited with code 1: Error from server (Forbidden): deployments.apps \"app\" is forbidden: exceeded quota\n"));
         assert_eq!(project.applied(), None);
+    }
+
+    #[test]
+    fn another_manager_owns_a_field_and_the_advice_helps() {
+        let project = Project::new();
+        let words = "error: Apply failed with 1 conflict: conflict with \"helm\" using apps/v1: .spec.replicas\n";
+        project.write("fake/kubectl-apply-fails", words);
+        let ran = project.run(&["up"]);
+        ran.code(92).error(
+            "error: the cluster of context `kind-test` refused to apply the manifests
+  caused by: [..]conflict with \"helm\" using apps/v1: .spec.replicas
+  help: if these fields shall be kdev's, take them over with `--force-conflicts`\n",
+        );
+        assert!(!project.calls().contains("apply --server-side --field-manager=kdev --force"));
+        project.remove("fake/kubectl-apply-fails").run(&["up", "--force-conflicts"]).code(0);
+    }
+
+    #[test]
+    fn rights_are_missing() {
+        let project = Project::new();
+        let words = "Error from server (Forbidden): nodes is forbidden: User \"dev\" cannot list resource \"nodes\"\n";
+        project.write("fake/kubectl-get-fails", words);
+        let ran = project.run(&["up"]);
+        ran.code(92).stderr("error: the cluster of context `kind-test` refused to list its nodes
+  caused by: [..] cannot list resource \"nodes\"
+  help: see what you may do with `kubectl --context kind-test --namespace default auth can-i --list`\n");
+    }
+
+    #[test]
+    fn no_node_may_run_the_pods() {
+        let project = Project::new();
+        let manifest = std::fs::read_to_string(project.path("k8s/app.yaml")).unwrap();
+        let manifest =
+            manifest.replace("    spec:\n", "    spec:\n      nodeSelector: {gpu: \"yes\"}\n");
+        project.write("k8s/app.yaml", &manifest);
+        let ran = project.run(&["up"]);
+        ran.code(92).stderr(
+            "error: no node of context `kind-test` may run the pods
+  caused by: `n1`: it lacks the label `gpu=yes`; `n2`: it lacks the label `gpu=yes`
+  help: change the pods' node selector, affinity or tolerations, or name a node with `--node`\n",
+        );
+        untouched(&project);
     }
 
     #[test]
@@ -418,7 +480,7 @@ mod node {
             .write("fake/uid", "1000")
             .write("fake/sudo-refuses", "sudo: a password is required\n");
         fails(&project, "error: sudo on node `n1` at 10.0.0.1 asks for a password
-  help: allow it on node `n1` with `visudo`: `USER ALL=(root) NOPASSWD: /usr/bin/ctr -n k8s.io *`\n");
+  help: allow it on node `n1` with `visudo`: `dev ALL=(root) NOPASSWD: [ROOT]/bin/ctr -n k8s.io *`\n");
     }
 
     #[test]
@@ -431,6 +493,29 @@ mod node {
             &project,
             "error: sudo on node `n1` at 10.0.0.1 asks for a terminal
   help: allow it on node `n1` with `visudo`: `Defaults:USER !requiretty`\n",
+        );
+    }
+
+    #[test]
+    fn sudos_rules_refuse() {
+        let project = Project::new();
+        let words = "Sorry, user dev is not allowed to execute '/usr/bin/ctr -n k8s.io version' as root on n1.\n";
+        project.write("fake/uid", "1000").write("fake/sudo-refuses", words);
+        fails(
+            &project,
+            "error: sudo on node `n1` at 10.0.0.1 does not allow it: Sorry, user dev is not allowed to execute '/usr/bin/ctr -n k8s.io version' as root on n1.
+  help: allow it on node `n1` with `visudo`: `dev ALL=(root) NOPASSWD: [ROOT]/bin/ctr -n k8s.io *`\n",
+        );
+    }
+
+    #[test]
+    fn there_is_no_sudo() {
+        let project = Project::new();
+        project.write("fake/uid", "1000").remove("bin/sudo");
+        fails(
+            &project,
+            "error: node `n1` at 10.0.0.1 has no sudo, and its containerd is root's
+  help: install sudo on node `n1`, or log in as root with `nodes.n1.ssh = \"root@host\"`\n",
         );
     }
 
@@ -523,9 +608,11 @@ mod rollout {
     #[test]
     fn a_pod_that_cannot_start_ends_the_wait_at_once() {
         let project = Project::new();
-        project.write("fake/deployment.json", r#"{"metadata":{"generation":1},"spec":{"replicas":1,"selector":{"matchLabels":{"a":"b"}},
+        project.write("fake/deployment.json", r#"{"metadata":{"generation":1,"uid":"u","annotations":{"deployment.kubernetes.io/revision":"1"}},"spec":{"replicas":1,"selector":{"matchLabels":{"a":"b"}},
             "template":{"spec":{"containers":[{"image":"x"}]}}},"status":{"observedGeneration":1,"updatedReplicas":1,"replicas":1}}"#);
-        project.write("fake/pods.json", r#"{"items":[{"metadata":{"name":"app-1"},"spec":{"nodeName":"n1","containers":[{"image":"x"}]},
+        project.write("fake/pods.json", r#"{"items":[
+            {"kind":"ReplicaSet","metadata":{"ownerReferences":[{"uid":"u"}],"annotations":{"deployment.kubernetes.io/revision":"1"},"labels":{"pod-template-hash":"h"}}},
+            {"kind":"Pod","metadata":{"name":"app-1","labels":{"pod-template-hash":"h"}},"spec":{"nodeName":"n1","containers":[{"image":"x"}]},
             "status":{"phase":"Pending","containerStatuses":[{"name":"app","state":{"waiting":{"reason":"CreateContainerConfigError","message":"configmap \"c\" not found"}}}]}}]}"#);
         let ran = project.run(&["up", "--node", "n1"]);
         ran.code(95).stderr(&format!(

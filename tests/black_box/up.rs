@@ -73,8 +73,8 @@ fn a_dry_run_shows_each_change_and_makes_none() {
     project.run(&["up", "--dry-run"]).code(0).stderr("").stdout(
         "docker build --tag app:latest --file [ROOT]/Dockerfile [ROOT]
 docker tag app:latest 'app:kdev-<digest>'
-docker save 'app:kdev-<digest>' | ssh [..] ctr -n k8s.io image import -
-docker save 'app:kdev-<digest>' | ssh [..] ctr -n k8s.io image import -
+docker save 'app:kdev-<digest>' | ssh [..] [ROOT]/bin/ctr -n k8s.io image import --platform linux/amd64 -
+docker save 'app:kdev-<digest>' | ssh [..] [ROOT]/bin/ctr -n k8s.io image import --platform linux/amd64 -
 kubectl --context kind-test --namespace default '--request-timeout=15s' apply --server-side '--field-manager=kdev' --filename -\n",
     );
     let calls = project.calls();
@@ -147,13 +147,83 @@ fn quiet_is_quiet() {
 }
 
 #[test]
-fn tags_of_earlier_builds_are_taken_away() {
+fn tags_of_old_builds_are_taken_away() {
     let project = Project::new();
-    project.write("fake/tags", "app:latest\napp:kdev-old\nother:kdev-old\n");
+    let tags = "app:latest\napp:kdev-3\napp:kdev-2\napp:kdev-1\napp:kdev-0\nother:kdev-0\n";
+    project.write("fake/tags", tags);
+    let ran = project.run(&["up", "--dry-run"]);
+    assert!(ran.code(0).out().ends_with("\ndocker image rm --no-prune app:kdev-1 app:kdev-0\n"));
     project.run(&["up"]).code(0);
     let calls = project.calls();
     let removals: Vec<&str> = calls.lines().filter(|line| line.contains("image rm")).collect();
-    assert_eq!(removals, ["docker image rm --no-prune app:kdev-old"]);
+    assert_eq!(removals, ["docker image rm --no-prune app:kdev-1 app:kdev-0"]);
+}
+
+#[test]
+fn objects_of_several_namespaces_are_applied_each_in_its_own() {
+    let project = Project::new();
+    let manifest = std::fs::read_to_string(project.path("k8s/app.yaml")).unwrap();
+    let config = "kind: ConfigMap\nmetadata: {name: c, namespace: other}\n";
+    project.write("k8s/app.yaml", &format!("{manifest}---\n{config}"));
+    project.run(&["up", "-n", "dev"]).code(0);
+    let calls = project.calls();
+    let applies = calls.lines().filter(|line| line.contains(" apply "));
+    let namespaces: Vec<&str> = applies.map(|line| line.split(' ').nth(4).unwrap()).collect();
+    assert_eq!(namespaces, ["dev", "other"]);
+}
+
+#[test]
+fn warnings_of_the_cluster_are_no_failure() {
+    let project = Project::new();
+    project
+        .write("fake/kubectl-warns", "Warning: would violate PodSecurity \"restricted:latest\"\n");
+    project.run(&["up"]).code(0);
+    project.run(&["up"]).code(0);
+    assert_eq!(project.calls().matches(" apply ").count(), 1);
+}
+
+#[test]
+fn a_namespace_that_the_manifest_is_about_to_make_is_no_failure() {
+    let project = Project::new();
+    let words = "Error from server (NotFound): namespaces \"new\" not found\n";
+    project.write("fake/kubectl-diff-fails", words);
+    project.run(&["up"]).code(0);
+    assert!(project.applied().is_some());
+}
+
+#[test]
+fn fields_are_taken_over_only_if_asked() {
+    let project = Project::new();
+    project.run(&["up"]).code(0);
+    assert!(!project.calls().contains(" apply --server-side '--field-manager=kdev' --force"));
+    project.remove("fake/applied");
+    project.run(&["up", "--force-conflicts"]).code(0);
+    assert!(project.calls().contains("apply --server-side --field-manager=kdev --force-conflicts"));
+}
+
+#[test]
+fn this_very_machine_needs_no_ssh() {
+    let project = Project::new();
+    let id = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    let (machine, boot) = (id("/etc/machine-id"), id("/proc/sys/kernel/random/boot_id"));
+    let nodes = std::fs::read_to_string(project.path("fake/nodes.json")).unwrap();
+    let nodes =
+        nodes.replace("\"n1\",\"bootID\":\"b\"", &format!("\"{machine}\",\"bootID\":\"{boot}\""));
+    project.write("fake/nodes.json", &nodes).remove("bin/ssh");
+    let here = project.path("fake/node-here");
+    let ran = project.run_with(&[("FAKE_NODE", here.to_str().unwrap())], &["up", "--node", "n1"]);
+    ran.code(0);
+    assert!(here.join("images").exists());
+}
+
+#[test]
+fn nodes_of_another_cluster_may_stand_in_the_configuration() {
+    let project = Project::new();
+    project.config("nodes.elsewhere.ssh = \"u@h\"");
+    let ran = project.run(&["up", "--dry-run"]);
+    ran.code(0).stderr(
+        "        Note the cluster has no node `elsewhere`, which the configuration names\n",
+    );
 }
 
 #[test]

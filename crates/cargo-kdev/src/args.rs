@@ -77,6 +77,9 @@ pub(crate) struct Up {
     /// How long the new pods may take [default: 120]
     #[arg(long, env = "KDEV_TIMEOUT", hide_env_values = true, value_name = "SECONDS")]
     timeout: Option<u64>,
+    /// Take fields over that another field manager owns
+    #[arg(long)]
+    force_conflicts: bool,
     /// Show each command that would change something, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -131,6 +134,7 @@ impl From<Up> for Request {
             selection: Selection { manifest_path: up.manifest_path, package: up.package },
             target: Target { context: up.context, kubeconfig: up.kubeconfig },
             nodes: up.nodes,
+            force_conflicts: up.force_conflicts,
             flags: Layer {
                 image: up.image,
                 pull_policy: up.pull_policy.map(policy),

@@ -18,9 +18,10 @@ fn main() -> ExitCode {
         Cargo::parse_from(args::of_cargo());
     let term = Term::new(&output);
     let draw = |event| term.draw(event);
-    let ask = |question: &str| term.ask(question);
+    let interrupt = Interrupt::on_signals();
+    let ask = |question: &str| term.ask(question, &interrupt);
     let mut cx = Cx::new(&draw)
-        .interrupted_by(Interrupt::on_signals())
+        .interrupted_by(interrupt.clone())
         .build_output(term.build_output())
         .dry_run(up.dry_run);
     if term.can_ask() {

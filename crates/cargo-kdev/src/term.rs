@@ -3,12 +3,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
-use kdev::{BuildOutput, Error, Event};
+use kdev::{BuildOutput, Error, Event, Interrupt};
 use serde::Serialize;
 
 use crate::args::{Color, MessageFormat, Output};
@@ -81,15 +83,26 @@ impl Term {
         !self.json && io::stdin().is_terminal() && io::stderr().is_terminal()
     }
 
-    /// Asks once; anything but yes is no.
-    pub(crate) fn ask(&self, question: &str) -> bool {
+    /// Asks once; anything but yes is no, and so is an interrupt.
+    pub(crate) fn ask(&self, question: &str, interrupt: &Interrupt) -> bool {
         self.bars.suspend(|| {
             let mut stderr = anstream::stderr();
             let _ = write!(stderr, "{WARN}{:>12}{WARN:#} {question} [y/N] ", "Asking");
             let _ = stderr.flush();
-            let mut answer = String::new();
-            let _ = io::stdin().lock().read_line(&mut answer);
-            matches!(answer.trim(), "y" | "Y" | "yes")
+            // A read cannot be interrupted, so it waits in a thread of its own.
+            let (send, answer) = mpsc::channel();
+            thread::spawn(move || {
+                let mut line = String::new();
+                let _ = io::stdin().lock().read_line(&mut line);
+                send.send(line)
+            });
+            loop {
+                match answer.recv_timeout(Duration::from_millis(50)) {
+                    Ok(line) => return matches!(line.trim(), "y" | "Y" | "yes"),
+                    Err(RecvTimeoutError::Timeout) if !interrupt.is_raised() => {}
+                    Err(_) => return false,
+                }
+            }
         })
     }
 

@@ -6,7 +6,8 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,16 +15,15 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use crate::cmd::{Failure, Outcome};
-use crate::cx::{Cx, Interrupt};
-use crate::event::Event;
+use crate::cx::Interrupt;
 
 /// How much of a child's stderr an error keeps.
-const STDERR_KEPT: usize = 16 * 1024;
+const TAIL: usize = 16 * 1024;
 /// How long a child may take to end after it was asked to.
 pub(crate) const GRACE: Duration = Duration::from_secs(3);
-/// How long to wait for the rest of stderr once a child has ended: a
-/// grandchild (an ssh master, say) may hold the pipe open for ever.
-const STDERR_PATIENCE: Duration = Duration::from_millis(200);
+/// How long to wait for the rest of a pipe once the child has ended: a
+/// grandchild may hold it open for ever.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 /// The size of one read in a pipe between two children.
 const CHUNK: usize = 128 * 1024;
 
@@ -32,14 +32,16 @@ pub(crate) fn spawn(command: &mut Command, shown: &str) -> Result<Child, Failure
 }
 
 /// Waits until every child has ended; on an interrupt, or when the time is
-/// over, ends them all and says why.
+/// over, ends them all and says why. Calls `tick` now and then.
 pub(crate) fn supervise(
     interrupt: &Interrupt,
     limit: Option<Duration>,
     children: &mut [&mut Child],
+    tick: &mut dyn FnMut(),
 ) -> Result<(), Outcome> {
     let begun = Instant::now();
     loop {
+        tick();
         if all_ended(children) {
             return Ok(());
         }
@@ -107,40 +109,62 @@ pub(crate) fn copy(
     }
 }
 
-pub(crate) fn collect(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
-    thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let _ = pipe.read_to_end(&mut bytes);
-        bytes
-    })
+/// What a pipe gives, read by a thread of its own.
+pub(crate) struct Collected {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    ended: Receiver<()>,
 }
 
-/// Sends what it has read so far after each read, bounded, so that whoever
-/// waits need not wait for the end of the pipe.
-pub(crate) fn tail(mut pipe: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
-    let (send, receive) = mpsc::channel();
+impl Collected {
+    /// All of it.
+    pub(crate) fn all(pipe: impl Read + Send + 'static) -> Self {
+        Self::last(pipe, usize::MAX)
+    }
+
+    /// The end of it, for an error.
+    pub(crate) fn tail(pipe: impl Read + Send + 'static) -> Self {
+        Self::last(pipe, TAIL)
+    }
+
+    fn last(mut pipe: impl Read + Send + 'static, limit: usize) -> Self {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let (end, ended) = mpsc::channel();
+        let kept = Arc::clone(&bytes);
+        thread::spawn(move || {
+            let mut chunk = vec![0; CHUNK];
+            while let Ok(count @ 1..) = pipe.read(&mut chunk) {
+                let Ok(mut kept) = kept.lock() else { break };
+                kept.extend(&chunk[..count]);
+                let excess = kept.len().saturating_sub(limit);
+                kept.drain(..excess);
+            }
+            // Whoever waited may have lost its patience.
+            let _ = end.send(());
+        });
+        Self { bytes, ended }
+    }
+
+    /// What came until the child's end, and a little after it.
+    pub(crate) fn bytes(self) -> Vec<u8> {
+        let _ = self.ended.recv_timeout(PATIENCE);
+        self.bytes.lock().map(|mut bytes| std::mem::take(&mut *bytes)).unwrap_or_default()
+    }
+
+    pub(crate) fn text(self) -> String {
+        printable(&String::from_utf8_lossy(&self.bytes()))
+    }
+}
+
+/// Sends each line of a pipe as it comes.
+pub(crate) fn send_lines(pipe: Option<impl Read + Send + 'static>, to: &Sender<String>) {
+    let (Some(pipe), to) = (pipe, to.clone()) else { return };
     thread::spawn(move || {
-        let mut chunk = [0; 4096];
-        while let Ok(count @ 1..) = pipe.read(&mut chunk) {
-            if send.send(chunk[..count].to_vec()).is_err() {
+        for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
+            if to.send(printable(&String::from_utf8_lossy(&line))).is_err() {
                 break;
             }
         }
     });
-    receive
-}
-
-pub(crate) fn received(pieces: Option<Receiver<Vec<u8>>>) -> String {
-    let mut kept = Vec::new();
-    let Some(pieces) = pieces else {
-        return String::new();
-    };
-    while let Ok(piece) = pieces.recv_timeout(STDERR_PATIENCE) {
-        kept.extend(piece);
-        let excess = kept.len().saturating_sub(STDERR_KEPT);
-        kept.drain(..excess);
-    }
-    printable(&String::from_utf8_lossy(&kept))
 }
 
 /// Without control characters, which could steer the terminal.
@@ -149,12 +173,4 @@ pub(crate) fn printable(text: &str) -> String {
         .chars()
         .filter(|c| *c == '\n' || *c == '\t' || !c.is_control())
         .collect()
-}
-
-pub(crate) fn lines(cx: &Cx, tool: &'static str, pipe: Option<impl Read>) {
-    let Some(pipe) = pipe else { return };
-    for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
-        let line = printable(&String::from_utf8_lossy(&line));
-        cx.emit(Event::ToolOutput { tool, line });
-    }
 }

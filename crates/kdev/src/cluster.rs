@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use xshell::{Cmd, Shell, cmd};
 
-use crate::cmd::{Failure, Task, quoted};
+use crate::cmd::{Failure, Outcome, Task, quoted};
 use crate::config::Config;
 use crate::cx::Cx;
 use crate::error::{Error, Reason, Result};
@@ -122,21 +122,23 @@ impl Cluster {
     /// All nodes, as the API lists them.
     pub(crate) fn nodes(&self, cx: &Cx) -> Result<Vec<Node>> {
         let sh = cx.shell()?;
-        let cmd = self.cmd(&sh).args(["get", "nodes", "--output=json"]);
+        let cmd = self.cmd(&sh, None).args(["get", "nodes", "--output=json"]);
         let list: NodeList = self.json(cx, cmd, "list its nodes")?;
         Ok(list.items.into_iter().map(Node::from).collect())
     }
 
     /// kubectl with context, namespace and kubeconfig; the verb follows.
-    pub(crate) fn cmd<'a>(&self, sh: &'a Shell) -> Cmd<'a> {
-        let (context, namespace) = (&self.context, &self.namespace);
+    pub(crate) fn cmd<'a>(&self, sh: &'a Shell, namespace: Option<&str>) -> Cmd<'a> {
+        let (context, namespace) = (&self.context, namespace.unwrap_or(&self.namespace));
         self.bare(sh).args(["--context", context, "--namespace", namespace, REQUEST])
     }
 
     /// kubectl for this cluster as a person would type it.
     pub(crate) fn by_hand(&self, namespace: Option<&str>) -> String {
         let namespace = quoted(namespace.unwrap_or(&self.namespace));
-        format!("kubectl --context {} --namespace {namespace}", quoted(&self.context))
+        let flag = |path: &PathBuf| format!(" --kubeconfig {}", quoted(&path.to_string_lossy()));
+        let config = self.kubeconfig.as_ref().map(flag).unwrap_or_default();
+        format!("kubectl{config} --context {} --namespace {namespace}", quoted(&self.context))
     }
 
     /// Runs a kubectl that answers in JSON.
@@ -148,12 +150,12 @@ impl Cluster {
 
     /// The error for a kubectl that failed: unreachable, or refused.
     pub(crate) fn failed(&self, failure: Failure, what: &str) -> Error {
-        let context = self.context.clone();
+        let (context, kubectl) = (self.context.clone(), self.by_hand(None));
         Error::from_failure(failure, |source| {
             if is_unreachable(&source) {
-                Error::ClusterUnreachable { context, source }
+                Error::ClusterUnreachable { context, kubectl, source }
             } else {
-                Error::Refused { context, what: what.to_owned(), source }
+                Error::Refused { context, what: what.to_owned(), kubectl, source }
             }
         })
     }
@@ -236,7 +238,8 @@ fn ask(cx: &Cx, context: &str, server: &str) -> Result<()> {
     }
 }
 
-/// Whether the API server was never reached, by what client-go prints then.
+/// Whether the API server was never reached, by what client-go prints then. An
+/// error that the server itself has sent may hold the same words.
 fn is_unreachable(failure: &Failure) -> bool {
     const SIGNS: [&str; 9] = [
         "Unable to connect to the server",
@@ -249,8 +252,9 @@ fn is_unreachable(failure: &Failure) -> bool {
         "no route to host",
         "network is unreachable",
     ];
-    SIGNS.iter().any(|sign| failure.stderr.contains(sign))
-        || matches!(failure.outcome, crate::cmd::Outcome::TimedOut(_))
+    let answered = failure.stderr.contains("Error from server");
+    let unreached = SIGNS.iter().any(|sign| failure.stderr.contains(sign));
+    (unreached && !answered) || matches!(failure.outcome, Outcome::TimedOut(_))
 }
 
 #[derive(Deserialize)]
@@ -324,6 +328,19 @@ mod tests {
         for name in ["kind", "prod", "my-kind-a", "minikube-prod", ""] {
             assert!(!is_local(name), "{name}");
         }
+    }
+
+    #[test]
+    fn what_the_server_says_is_no_silence() {
+        let failure = |stderr: &str| Failure {
+            command: "kubectl".into(),
+            outcome: Outcome::Code(1),
+            stderr: stderr.into(),
+        };
+        assert!(is_unreachable(&failure("dial tcp 10.0.0.9:6443: connect: connection refused")));
+        assert!(!is_unreachable(&failure(
+            "Error from server (InternalError): failed calling webhook: connection refused"
+        )));
     }
 
     #[test]

@@ -9,11 +9,13 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use crate::child::{collect, copy, lines, received, spawn, stop, supervise, tail};
-use crate::cx::{BuildOutput, Cx, Interrupt};
+use crate::child::{Collected, PATIENCE, copy, send_lines, spawn, stop, supervise};
+use crate::cx::{BuildOutput, Cx, Interrupt, joined};
+use crate::event::Event;
 
 /// A command that is yet to run; its `Display` is what messages show.
 pub(crate) struct Task {
@@ -103,18 +105,18 @@ impl Task {
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = spawn(&mut self.command, &shown)?;
         let stdin = child.stdin.take();
-        let stdout = child.stdout.take().map(collect);
-        let stderr = child.stderr.take().map(tail);
+        let stdout = child.stdout.take().map(Collected::all);
+        let stderr = child.stderr.take().map(Collected::tail);
         let bytes = std::mem::take(&mut self.stdin);
         // A child that ends without reading all is judged by its exit code.
         thread::spawn(move || stdin.map(|mut pipe| pipe.write_all(&bytes)));
         let never = Interrupt::never();
         let interrupt = if self.heeds_interrupt { cx.interrupt() } else { &never };
-        let ended = supervise(interrupt, self.limit, &mut [&mut child]);
-        let stderr = received(stderr);
+        let ended = supervise(interrupt, self.limit, &mut [&mut child], &mut || ());
+        let stderr = stderr.map(Collected::text).unwrap_or_default();
         match ended {
             Ok(()) => {
-                let stdout = stdout.and_then(|thread| thread.join().ok()).unwrap_or_default();
+                let stdout = stdout.map(Collected::bytes).unwrap_or_default();
                 let status = child.wait().map_err(|e| Failure::not_started(&shown, &e))?;
                 Ok(Output { status, stdout, stderr })
             }
@@ -131,13 +133,13 @@ impl Task {
         let shown = self.to_string();
         self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = spawn(&mut self.command, &shown)?;
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take().map(tail));
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take().map(Collected::tail));
         let (answer, ended) = thread::scope(|scope| {
             let reading = scope.spawn(|| stdout.map(reader));
-            let ended = supervise(cx.interrupt(), self.limit, &mut [&mut child]);
-            (reading.join().ok().flatten(), ended)
+            let ended = supervise(cx.interrupt(), self.limit, &mut [&mut child], &mut || ());
+            (joined(reading), ended)
         });
-        let stderr = received(stderr);
+        let stderr = stderr.map(Collected::text).unwrap_or_default();
         let status = child.wait().map_err(|e| Failure::not_started(&shown, &e))?;
         let outcome = ended.err().unwrap_or_else(|| Outcome::of(status));
         match answer {
@@ -159,12 +161,16 @@ impl Task {
             self.command.stdout(stderr.map_or_else(|_| Stdio::null(), Stdio::from));
         }
         let mut child = spawn(&mut self.command, &shown)?;
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let ended = thread::scope(|scope| {
-            scope.spawn(|| lines(cx, tool, stdout));
-            scope.spawn(|| lines(cx, tool, stderr));
-            supervise(cx.interrupt(), self.limit, &mut [&mut child])
-        });
+        let (send, lines) = mpsc::channel();
+        send_lines(child.stdout.take(), &send);
+        send_lines(child.stderr.take(), &send);
+        drop(send);
+        let emit = |line| cx.emit(Event::ToolOutput { tool, line });
+        let mut tick = || lines.try_iter().for_each(emit);
+        let ended = supervise(cx.interrupt(), self.limit, &mut [&mut child], &mut tick);
+        while let Ok(line) = lines.recv_timeout(PATIENCE) {
+            emit(line);
+        }
         let status = child.wait().map_err(|e| Failure::not_started(&shown, &e))?;
         let outcome = ended.err().or_else(|| (!status.success()).then(|| Outcome::of(status)));
         match outcome {
@@ -200,14 +206,16 @@ impl Task {
             }
         };
         let (reader, writer) = (from.stdout.take(), to.stdin.take());
-        let out = to.stdout.take().map(collect);
-        let errors = [from.stderr.take().map(tail), to.stderr.take().map(tail)];
+        let out = to.stdout.take().map(Collected::all);
+        let errors =
+            [from.stderr.take().map(Collected::tail), to.stderr.take().map(Collected::tail)];
         let ended = thread::scope(|scope| {
             scope.spawn(|| copy(reader, writer, progress));
-            supervise(cx.interrupt(), sink.limit, &mut [&mut from, &mut to])
+            supervise(cx.interrupt(), sink.limit, &mut [&mut from, &mut to], &mut || ())
         });
-        let [source_error, sink_error] = errors.map(received);
-        let stdout = out.and_then(|thread| thread.join().ok()).unwrap_or_default();
+        let [source_error, sink_error] =
+            errors.map(|error| error.map(Collected::text).unwrap_or_default());
+        let stdout = out.map(Collected::bytes).unwrap_or_default();
         let [source_shown, sink_shown] = shown;
         let status = [from.wait(), to.wait()];
         let done = |status: io::Result<ExitStatus>, shown: String, stderr: String, stdout| {

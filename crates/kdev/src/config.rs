@@ -172,7 +172,7 @@ impl Layer {
             contexts: self.contexts.or(lower.contexts),
             namespace: self.namespace.or(lower.namespace),
             pull_policy: self.pull_policy.or(lower.pull_policy),
-            nodes: merged(self.nodes, lower.nodes),
+            nodes: merged_nodes(self.nodes, lower.nodes),
             ssh_config: self.ssh_config.or(lower.ssh_config),
             timeout: self.timeout.or(lower.timeout),
         }
@@ -196,7 +196,7 @@ impl Layer {
             cargo_build: keys.take("cargo-build")?,
             manifests: keys
                 .take("manifests")?
-                .map(|list: Vec<PathBuf>| list.iter().map(|p| dir.join(p)).collect()),
+                .map(|list: Vec<PathBuf>| list.iter().map(|p| escaped(dir).join(p)).collect()),
             contexts: keys.take("contexts")?,
             namespace: keys.take("namespace")?,
             pull_policy: keys.take("pull-policy")?,
@@ -292,6 +292,20 @@ fn merged<T>(upper: BTreeMap<String, T>, mut lower: BTreeMap<String, T>) -> BTre
     lower
 }
 
+/// The same, and within a node setting by setting.
+fn merged_nodes(
+    upper: BTreeMap<String, NodeSettings>,
+    mut lower: BTreeMap<String, NodeSettings>,
+) -> BTreeMap<String, NodeSettings> {
+    for (name, settings) in upper {
+        let below = lower.remove(&name).unwrap_or_default();
+        let both =
+            NodeSettings { ssh: settings.ssh.or(below.ssh), sudo: settings.sudo.or(below.sudo) };
+        lower.insert(name, both);
+    }
+    lower
+}
+
 fn lower_layers(project: &Project) -> Result<Vec<Layer>> {
     let mut layers = vec![local_layer(&project.dir)?];
     if project.workspace_root != project.dir {
@@ -339,7 +353,12 @@ fn dockerfile(project: &Project, configured: Option<PathBuf>) -> Result<PathBuf>
 }
 
 fn default_manifests(dir: &Path) -> Vec<PathBuf> {
-    ["k8s/*.yaml", "k8s/*.yml", "k8s/*.json"].iter().map(|glob| dir.join(glob)).collect()
+    ["k8s/*.yaml", "k8s/*.yml", "k8s/*.json"].iter().map(|glob| escaped(dir).join(glob)).collect()
+}
+
+/// A folder within a glob: what looks like one in its own name is none.
+fn escaped(dir: &Path) -> PathBuf {
+    glob::Pattern::escape(&dir.to_string_lossy()).into()
 }
 
 fn parent(path: &Path) -> PathBuf {
@@ -371,6 +390,21 @@ mod tests {
         assert_eq!(both.image.as_deref(), Some("up"));
         assert_eq!(both.namespace.as_deref(), Some("n"));
         assert_eq!(both.build_args.into_values().collect::<Vec<_>>(), ["1", "2"]);
+    }
+
+    #[test]
+    fn a_node_is_merged_setting_by_setting() {
+        let upper = layer(json!({"nodes": {"w": {"ssh": "u@h"}}})).unwrap();
+        let both = upper.over(layer(json!({"nodes": {"w": {"ssh": "x", "sudo": true}}})).unwrap());
+        let expected = NodeSettings { ssh: Some("u@h".into()), sudo: Some(true) };
+        assert_eq!(both.nodes["w"], expected);
+    }
+
+    #[test]
+    fn a_folder_that_looks_like_a_glob_is_taken_literally() {
+        let table = json!({"manifests": ["k8s/*.yaml"]});
+        let layer = Layer::from_table(table, Path::new("/home/[x]"), "").unwrap();
+        assert_eq!(layer.manifests.unwrap(), [Path::new("/home/[[]x[]]/k8s/*.yaml")]);
     }
 
     #[test]

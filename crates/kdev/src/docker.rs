@@ -10,9 +10,13 @@ use crate::build::BuiltImage;
 use crate::cmd::{Failure, Task};
 use crate::cx::Cx;
 use crate::error::{Error, Reason, Result};
+use crate::event::Event;
 use crate::exit_code::ExitCode;
 use crate::image::Reference;
 use crate::tool::{self, PATIENCE, major_minor};
+
+/// How many builds keep their tag, beside the current one.
+const TAGS_KEPT: usize = 2;
 
 /// The docker that was found.
 #[derive(Clone, Debug)]
@@ -107,24 +111,33 @@ impl Docker {
         Ok(Task::new(self.save_cmd(&sh, &image.reference.familiar(), &image.platform)))
     }
 
-    /// Takes away the tags of earlier builds; the images themselves stay for
-    /// docker's own `prune`, and parents for its build cache.
-    pub(crate) fn untag_others(&self, cx: &Cx, current: &Reference) -> Result<()> {
-        let sh = cx.shell()?;
+    /// The tags of earlier builds, but for the newest ones: a build that is
+    /// still being loaded by another run must not lose its tag.
+    fn old_tags(&self, cx: &Cx, current: &Reference) -> Result<Vec<String>, Failure> {
+        let Ok(sh) = cx.shell() else { return Ok(Vec::new()) };
         let (name, format) = (current.name().familiar(), "{{.Repository}}:{{.Tag}}");
         let list = self.cmd(&sh).args(["image", "ls", "--format", format, &name]);
-        let output = Task::new(list).limit(PATIENCE).read(cx);
-        let listed = output.map_err(|f| failed(f, format!("list the images `{name}`")))?.text();
-        let ours = format!("{name}:kdev-");
-        let current = current.familiar();
-        let old: Vec<&str> =
-            listed.lines().filter(|tag| tag.starts_with(&ours) && *tag != current).collect();
-        if !old.is_empty() {
-            // A tag that a container still needs stays, and that is right.
-            let remove = self.cmd(&sh).args(["image", "rm", "--no-prune"]).args(old);
-            let _ = Task::new(remove).limit(PATIENCE).output(cx);
+        // docker lists the newest first.
+        let listed = Task::new(list).limit(PATIENCE).read(cx)?.text();
+        let (ours, current) = (format!("{name}:kdev-"), current.familiar());
+        let tags = listed.lines().filter(|tag| tag.starts_with(&ours) && *tag != current);
+        Ok(tags.skip(TAGS_KEPT).map(str::to_owned).collect())
+    }
+
+    /// Takes away the tags of old builds, and with the last one of an image
+    /// the image. Parents stay, for docker's build cache. No failure here is
+    /// worth stopping for: the next run tries again.
+    pub(crate) fn untag_old(&self, cx: &Cx, current: &Reference) {
+        let (Ok(sh), Ok(old)) = (cx.shell(), self.old_tags(cx, current)) else { return };
+        if old.is_empty() {
+            return;
         }
-        Ok(())
+        let task = Task::new(self.cmd(&sh).args(["image", "rm", "--no-prune"]).args(old));
+        if cx.is_dry_run() {
+            cx.emit(Event::WouldRun { command: task.to_string() });
+        } else {
+            let _ = task.limit(PATIENCE).output(cx);
+        }
     }
 
     fn save_cmd<'a>(&self, sh: &'a Shell, image: &str, platform: &str) -> Cmd<'a> {

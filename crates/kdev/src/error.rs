@@ -187,6 +187,8 @@ pub enum Error {
     ClusterUnreachable {
         /// The context.
         context: String,
+        /// kubectl with the context and namespace that were used.
+        kubectl: String,
         /// kubectl's words.
         #[source]
         source: Failure,
@@ -198,6 +200,8 @@ pub enum Error {
         context: String,
         /// A verb phrase.
         what: String,
+        /// kubectl with the context and namespace that were used.
+        kubectl: String,
         /// kubectl's words.
         #[source]
         source: Failure,
@@ -358,11 +362,15 @@ impl Error {
             Self::ContextNotAllowed { context, .. } => format!(
                 "if it is meant, name it with `--context {context}`, or for good with `contexts = [\"{context}\"]` in `[package.metadata.kdev]`"
             ),
-            Self::ClusterUnreachable { context, .. } => {
-                format!("check it with `kubectl --context {context} get nodes`")
+            Self::ClusterUnreachable { kubectl, .. } => {
+                format!("check it with `{kubectl} get nodes`")
             }
+            Self::Refused { kubectl, source, .. } => refused_help(kubectl, &source.stderr)?,
             Self::WrongPlatform { node_platform, .. } => {
                 format!("build for the node: set DOCKER_DEFAULT_PLATFORM={node_platform}")
+            }
+            Self::NoNode { .. } => {
+                "change the pods' node selector, affinity or tolerations, or name a node with `--node`".into()
             }
             Self::Nodes(failures) => return failures.first().and_then(NodeError::help),
             Self::RolloutFailed { pod: Some(pod), kubectl, .. } => {
@@ -396,6 +404,21 @@ fn unused_help(found: &[String]) -> String {
             "name it in the manifest, or set `image` in `[package.metadata.kdev]` to one of {}",
             list(found)
         ),
+    }
+}
+
+/// What helps against what the API server says.
+fn refused_help(kubectl: &str, stderr: &str) -> Option<String> {
+    let says = |sign: &str| stderr.contains(sign);
+    if says("conflicts with \"") || says("conflict with \"") {
+        Some("if these fields shall be kdev's, take them over with `--force-conflicts`".to_owned())
+    } else if says("(Forbidden)") && says("cannot ") {
+        Some(format!("see what you may do with `{kubectl} auth can-i --list`"))
+    } else if says("namespaces \"") && says("not found") {
+        let name = stderr.split("namespaces \"").nth(1)?.split('"').next()?;
+        Some(format!("create it with `{kubectl} create namespace {name}`"))
+    } else {
+        None
     }
 }
 

@@ -16,6 +16,8 @@ pub struct NodeError {
     pub fault: Fault,
     /// How a person would try the same connection by hand.
     pub(crate) by_hand: String,
+    /// As `known_hosts` has it.
+    pub(crate) known_as: String,
 }
 
 /// What may go wrong with a node.
@@ -39,13 +41,13 @@ pub enum Fault {
     /// `ctr` is not there.
     NoCtr,
     /// sudo wants a password.
-    SudoPassword,
+    SudoPassword(SudoRule),
     /// sudo wants a terminal.
     SudoTerminal,
     /// There is no sudo.
     SudoMissing,
     /// sudo's rules do not allow it.
-    SudoRefused(String),
+    SudoRefused(SudoRule, String),
     /// containerd cannot be talked to.
     NoAccess(String),
     /// Its runtime is another one.
@@ -60,6 +62,15 @@ pub enum Fault {
     Import(String),
     /// Interrupted by the user.
     Interrupted,
+}
+
+/// What a sudoers rule must allow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SudoRule {
+    /// The user who logs in.
+    pub user: String,
+    /// Where `ctr` lies.
+    pub ctr: String,
 }
 
 impl NodeError {
@@ -88,7 +99,8 @@ impl NodeError {
                 format!("run `{by_hand}` once, compare the key, and accept it")
             }
             Fault::HostKeyChanged(words) => {
-                let remove = removal(words).unwrap_or_else(|| format!("ssh-keygen -R {}", self.at));
+                let remove =
+                    removal(words).unwrap_or_else(|| format!("ssh-keygen -R '{}'", self.known_as));
                 format!(
                     "if the node was reinstalled, run `{remove}`, then `{by_hand}`; if not, somebody else answers"
                 )
@@ -100,8 +112,9 @@ impl NodeError {
                 "use a user with a login shell: set `nodes.{node}.ssh` in `[package.metadata.kdev]`"
             ),
             Fault::NoCtr => format!("install containerd's `ctr` on node `{node}`"),
-            Fault::SudoPassword | Fault::SudoRefused(_) => format!(
-                "allow it on node `{node}` with `visudo`: `USER ALL=(root) NOPASSWD: /usr/bin/ctr -n k8s.io *`"
+            Fault::SudoPassword(rule) | Fault::SudoRefused(rule, _) => format!(
+                "allow it on node `{node}` with `visudo`: `{} ALL=(root) NOPASSWD: {} -n k8s.io *`",
+                rule.user, rule.ctr
             ),
             Fault::SudoTerminal => {
                 format!("allow it on node `{node}` with `visudo`: `Defaults:USER !requiretty`")
@@ -157,12 +170,14 @@ impl fmt::Display for NodeError {
             Fault::Denied(words) => write!(f, "node `{node}` at {at} denies the login: {words}"),
             Fault::NoShell(words) => write!(f, "node `{node}` at {at} runs no command: {words}"),
             Fault::NoCtr => write!(f, "node `{node}` at {at} has no `ctr`"),
-            Fault::SudoPassword => write!(f, "sudo on node `{node}` at {at} asks for a password"),
+            Fault::SudoPassword(_) => {
+                write!(f, "sudo on node `{node}` at {at} asks for a password")
+            }
             Fault::SudoTerminal => write!(f, "sudo on node `{node}` at {at} asks for a terminal"),
             Fault::SudoMissing => {
                 write!(f, "node `{node}` at {at} has no sudo, and its containerd is root's")
             }
-            Fault::SudoRefused(words) => {
+            Fault::SudoRefused(_, words) => {
                 write!(f, "sudo on node `{node}` at {at} does not allow it: {words}")
             }
             Fault::NoAccess(words) => {
@@ -188,16 +203,17 @@ impl fmt::Display for NodeError {
 }
 
 /// What `ctr version`, or the sudo before it, said.
-pub(crate) fn access_fault(words: &str) -> Fault {
+pub(crate) fn access_fault(words: &str, user: &str, ctr: &str) -> Fault {
+    let rule = SudoRule { user: user.to_owned(), ctr: ctr.to_owned() };
     let says = |sign: &str| words.contains(sign);
     if says("a password is required") {
-        Fault::SudoPassword
+        Fault::SudoPassword(rule)
     } else if says("must have a tty") || says("a terminal is required") {
         Fault::SudoTerminal
     } else if says("sudo: not found") || says("sudo: command not found") {
         Fault::SudoMissing
     } else if says("is not allowed to") || says("not in the sudoers") || says("may not run sudo") {
-        Fault::SudoRefused(words.to_owned())
+        Fault::SudoRefused(rule, words.to_owned())
     } else {
         Fault::NoAccess(words.to_owned())
     }
@@ -225,17 +241,18 @@ mod tests {
 
     #[test]
     fn refusals_are_told_apart() {
-        assert!(matches!(access_fault("sudo: a password is required"), Fault::SudoPassword));
+        let fault = |words| access_fault(words, "dev", "/usr/bin/ctr");
+        assert!(matches!(fault("sudo: a password is required"), Fault::SudoPassword(_)));
         assert!(matches!(
-            access_fault("sudo: sorry, you must have a tty to run sudo"),
+            fault("sudo: sorry, you must have a tty to run sudo"),
             Fault::SudoTerminal
         ));
-        assert!(matches!(access_fault("sh: 12: sudo: not found"), Fault::SudoMissing));
+        assert!(matches!(fault("sh: 12: sudo: not found"), Fault::SudoMissing));
         assert!(matches!(
-            access_fault("Sorry, user u is not allowed to execute '/x' as root"),
-            Fault::SudoRefused(_)
+            fault("Sorry, user u is not allowed to execute '/x' as root"),
+            Fault::SudoRefused(..)
         ));
-        assert!(matches!(access_fault("failed to dial"), Fault::NoAccess(_)));
+        assert!(matches!(fault("failed to dial"), Fault::NoAccess(_)));
         assert!(matches!(
             import_fault("1 ctr: write: no space left on device"),
             Fault::DiskFull(_)

@@ -28,6 +28,8 @@ pub(crate) struct Link<'a> {
     sudo: Sudo,
     /// `ctr` is of the 2.x line, its daemon is not.
     needs_local_import: bool,
+    /// Where `ctr` lies on the node.
+    ctr: String,
     nonce: String,
 }
 
@@ -53,14 +55,23 @@ impl<'a> Link<'a> {
     ) -> Result<Self, NodeError> {
         let transport = Transport::to(ssh, node, settings)?;
         let sudo = settings.sudo.map_or(Sudo::Auto, |yes| if yes { Sudo::Yes } else { Sudo::No });
-        let mut link = Self { node, transport, sudo, needs_local_import: false, nonce: nonce() };
+        let mut link = Self {
+            node,
+            transport,
+            sudo,
+            needs_local_import: false,
+            ctr: String::new(),
+            nonce: nonce(),
+        };
         let runtime = &node.info.container_runtime_version;
         if !runtime.starts_with("containerd://") {
             return Err(link.error(Fault::Runtime(runtime.clone())));
         }
         let answer = link.ask(cx, "probe", &[])?;
+        let said = |key| answer.get(key).unwrap_or_default().to_owned();
+        link.ctr = said("ctr");
         if let Some(words) = answer.get("no-access") {
-            return Err(link.error(access_fault(words)));
+            return Err(link.error(access_fault(words, &said("user"), &link.ctr)));
         }
         link.sudo = if answer.get("sudo") == Some("yes") { Sudo::Yes } else { Sudo::No };
         link.needs_local_import = answer.get("versions").is_some_and(needs_local_import);
@@ -79,43 +90,47 @@ impl<'a> Link<'a> {
         name: &str,
         config_digest: &str,
     ) -> Result<Task, NodeError> {
-        let platform = self.node.info.platform();
-        let mut args = vec![name, config_digest, "--platform", &platform];
-        if self.needs_local_import {
-            args.push("--local");
-        }
+        let flags = self.import_flags();
+        let args: Vec<&str> =
+            [name, config_digest].into_iter().chain(flags.iter().map(String::as_str)).collect();
         let sh = self.shell(cx)?;
         Ok(Task::new(self.cmd(&sh, "import", &args)))
     }
 
     /// As the import looks to a person who does it by hand.
     pub(crate) fn import_by_hand(&self) -> String {
-        let ctr = match self.sudo {
-            Sudo::Yes => "sudo -n ctr -n k8s.io image import -",
-            _ => "ctr -n k8s.io image import -",
-        };
+        let sudo = if matches!(self.sudo, Sudo::Yes) { "sudo -n " } else { "" };
+        let flags = self.import_flags().join(" ");
+        let ctr = format!("{sudo}{} -n k8s.io image import {flags} -", self.ctr);
         match &self.transport {
-            Transport::Local => ctr.to_owned(),
+            Transport::Local => ctr,
             Transport::Ssh(..) => format!("{} {ctr}", self.by_hand()),
         }
     }
 
+    /// The platform is always named: else `ctr` also asks for related ones.
+    fn import_flags(&self) -> Vec<String> {
+        let mut flags = vec!["--platform".to_owned(), self.node.info.platform()];
+        if self.needs_local_import {
+            flags.push("--local".to_owned());
+        }
+        flags
+    }
+
     /// What the node said of an import, if the connection held.
     pub(crate) fn imported(&self, sink: Result<Output, Failure>) -> Result<(), NodeError> {
-        let answer = match sink {
-            Ok(output) => {
-                Answer::read(&output.text(), &self.nonce).ok_or_else(|| self.cut(&output))
-            }
-            Err(failure) if failure.is_interrupt() => Err(self.error(Fault::Interrupted)),
-            Err(failure) => Err(self.error(Fault::ConnectionLost(failure.to_string()))),
-        }?;
-        if answer.get("loaded").is_some() {
-            return Ok(());
+        let output = sink.map_err(|failure| match failure {
+            failure if failure.is_interrupt() => self.error(Fault::Interrupted),
+            failure => self.error(Fault::ConnectionLost(failure.to_string())),
+        })?;
+        let answer = Answer::read(&output.text(), &self.nonce);
+        let get = |key| answer.as_ref().and_then(|answer| answer.get(key));
+        match (get("loaded"), get("failed")) {
+            (Some(_), _) => Ok(()),
+            (None, Some(words)) => Err(self.error(import_fault(words))),
+            // The script always ends with one of the two.
+            (None, None) => Err(self.cut(output)),
         }
-        let Some(words) = answer.get("failed") else {
-            return Err(self.error(Fault::ConnectionLost("the node gave no result".to_owned())));
-        };
-        Err(self.error(import_fault(words)))
     }
 
     pub(crate) fn error(&self, fault: Fault) -> NodeError {
@@ -124,23 +139,22 @@ impl<'a> Link<'a> {
             at: self.transport.to_string(),
             fault,
             by_hand: self.by_hand(),
+            known_as: self.transport.known_as(),
         }
     }
 
-    fn cut(&self, output: &Output) -> NodeError {
-        let words = output.stderr.trim();
-        let words = if words.is_empty() { "the connection was closed" } else { words };
-        self.error(Fault::ConnectionLost(words.to_owned()))
+    /// The transport ended before the script did: its own words, or how.
+    fn cut(&self, output: Output) -> NodeError {
+        let failure = Failure::of(self.by_hand(), output);
+        let words = match failure.stderr.trim() {
+            "" => failure.to_string(),
+            words => words.to_owned(),
+        };
+        self.error(Fault::ConnectionLost(words))
     }
 
     fn by_hand(&self) -> String {
-        match &self.transport {
-            Transport::Local => "sh".to_owned(),
-            Transport::Ssh(ssh, target) => match ssh.config() {
-                Some(config) => format!("ssh -F {} {target}", config.display()),
-                None => format!("ssh {target}"),
-            },
-        }
+        self.transport.by_hand()
     }
 
     fn ask(&self, cx: &Cx, verb: &str, args: &[&str]) -> Result<Answer, NodeError> {
@@ -186,7 +200,7 @@ impl<'a> Transport<'a> {
     /// This machine itself where its IDs are the node's; else what the
     /// configuration says; else the node's address in the cluster.
     fn to(ssh: &'a Ssh, node: &Node, settings: &NodeSettings) -> Result<Self, NodeError> {
-        if settings.ssh.is_none() && is_this_machine(&node.info) {
+        if is_here(node, settings) {
             return Ok(Self::Local);
         }
         let fail = |at: &str, fault| NodeError {
@@ -194,12 +208,29 @@ impl<'a> Transport<'a> {
             at: at.to_owned(),
             fault,
             by_hand: format!("ssh {at}"),
+            known_as: at.to_owned(),
         };
         let text = settings.ssh.as_ref().or(node.address.as_ref());
         let text = text.ok_or_else(|| fail("", Fault::NoAddress))?;
         match Target::parse(text) {
             Some(target) => Ok(Self::Ssh(ssh, target)),
             None => Err(fail(text, Fault::BadTarget(text.clone()))),
+        }
+    }
+}
+
+impl Transport<'_> {
+    fn by_hand(&self) -> String {
+        match self {
+            Self::Local => "sh".to_owned(),
+            Self::Ssh(ssh, target) => ssh.by_hand(target),
+        }
+    }
+
+    fn known_as(&self) -> String {
+        match self {
+            Self::Local => String::new(),
+            Self::Ssh(_, target) => target.known_as(),
         }
     }
 }
@@ -211,6 +242,11 @@ impl fmt::Display for Transport<'_> {
             Self::Ssh(_, target) => write!(f, "{target}"),
         }
     }
+}
+
+/// Whether the node is loaded directly, without ssh.
+pub(crate) fn is_here(node: &Node, settings: &NodeSettings) -> bool {
+    settings.ssh.is_none() && is_this_machine(&node.info)
 }
 
 /// Told by IDs, not by names: a name can be anybody's. Both must agree, since

@@ -1,7 +1,7 @@
 //! The user's own ssh, so that their configuration, agent, jump hosts and
 //! hardware keys count. Host keys are always checked.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -67,6 +67,16 @@ impl Target {
     }
 }
 
+impl Target {
+    /// As `known_hosts` has it.
+    pub(crate) fn known_as(&self) -> String {
+        match self.port {
+            Some(port) if port != 22 => format!("[{}]:{port}", self.host),
+            _ => self.host.clone(),
+        }
+    }
+}
+
 impl std::fmt::Display for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if let Some(user) = &self.user {
@@ -86,9 +96,15 @@ impl Ssh {
         Self { path, config, control, opened: Mutex::default() }
     }
 
-    /// The ssh configuration that stands for the user's own, if one does.
-    pub(crate) fn config(&self) -> Option<&Path> {
-        self.config.as_deref()
+    /// The same connection as a person would type it.
+    pub(crate) fn by_hand(&self, target: &Target) -> String {
+        let config = self.config.iter();
+        let config = config.flat_map(|file| ["-F".to_owned(), file.display().to_string()]);
+        let user = target.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
+        let port = target.port.iter().flat_map(|port| ["-p".to_owned(), port.to_string()]);
+        let host = [format!("{user}{}", target.host)];
+        let words: Vec<String> = config.chain(port).chain(host).map(|word| quoted(&word)).collect();
+        format!("ssh {}", words.join(" "))
     }
 
     /// The command that runs these words on the target, each of them quoted.
@@ -224,6 +240,19 @@ mod tests {
         let shown = Task::new(ssh.cmd(&sh, &target, &["sh", "-c", "echo 'x'", "a;b"])).to_string();
         assert!(shown.contains("-l u -p 2 -- h "), "{shown}");
         assert!(shown.ends_with(r#"h "sh -c \"echo 'x'\" 'a;b'""#), "{shown}");
+    }
+
+    #[test]
+    fn what_a_person_would_type_works_in_a_shell() {
+        let ssh = |config: Option<&str>| Ssh {
+            path: "/usr/bin/ssh".into(),
+            config: config.map(PathBuf::from),
+            control: None,
+            opened: Mutex::default(),
+        };
+        let target = Target::parse("dev@h:2222").unwrap();
+        assert_eq!(ssh(None).by_hand(&target), "ssh -p 2222 dev@h");
+        assert_eq!(ssh(Some("/a b/c")).by_hand(&target), "ssh -F '/a b/c' -p 2222 dev@h");
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub(crate) const DOCKER: Tool = Tool {
     needed: "20.10",
     cure: "install it with `sudo apt-get install docker.io`, or as https://docs.docker.com/engine/install says",
 };
-/// Whatever cargo called us.
+/// By its name: rustup then picks the toolchain of the folder.
 pub(crate) const CARGO: Tool =
     Tool { name: "cargo", needed: "1.0", cure: "install it as https://rustup.rs says" };
 /// 6.7 brought `%C`, without which a control socket's path grows too long.

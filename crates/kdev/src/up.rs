@@ -14,7 +14,7 @@ use crate::event::Event;
 use crate::fault::NodeError;
 use crate::load;
 use crate::manifest::{self, Manifest, Object, Want};
-use crate::node::Link;
+use crate::node::{self, Link};
 use crate::placement;
 use crate::project::{Project, Selection};
 use crate::rollout;
@@ -31,6 +31,8 @@ pub struct Request {
     /// Load onto these nodes, whatever the manifests say; all that may run
     /// the pods if empty.
     pub nodes: Vec<String>,
+    /// Take fields over that another manager of the API's owns.
+    pub force_conflicts: bool,
     /// Settings from flags and variables.
     pub flags: Layer,
 }
@@ -50,25 +52,34 @@ pub fn up(cx: &Cx, request: &Request) -> Result<()> {
     render(&manifests, &config, "kdev-000000000000")?;
     let docker = Docker::find(cx)?;
     let kubectl = tool::kubectl(cx)?;
-    let ssh = Ssh::new(tool::ssh(cx)?, config.ssh_config.clone());
     let cluster = Cluster::select(cx, kubectl, &request.target, &config)?;
     let all = cluster.nodes(cx)?;
     let nodes = choose(cx, &cluster, &all, &objects, &config, &request.nodes)?;
+    let ssh = ssh(cx, &config, &nodes)?;
 
     let image = on_nodes(cx, &ssh, &config, &docker, &nodes, |image, links| {
         fits_all(image, &nodes)?;
         let loaded = load::load(cx, &docker, image, links)?;
         let texts = render(&manifests, &config, image.reference.tag().unwrap_or_default())?;
-        let rendered = Rendered::new(texts.iter().map(String::as_str));
-        apply::apply(cx, &cluster, &rendered, &loaded)
+        apply::apply(cx, &cluster, &Rendered::new(&texts), request.force_conflicts, &loaded)
     })?;
     if cx.is_dry_run() {
+        docker.untag_old(cx, &image.reference);
         return Ok(());
     }
-    docker.untag_others(cx, &image.reference)?;
-    rollout::wait(cx, &cluster, &objects, config.timeout)?;
+    rollout::wait(cx, &cluster, &objects, &image, config.timeout)?;
+    docker.untag_old(cx, &image.reference);
     cx.emit(Event::Finished { image: image.reference.familiar(), took: begun.elapsed() });
     Ok(())
+}
+
+/// ssh, which must be there only if a node is another machine.
+fn ssh(cx: &Cx, config: &Config, nodes: &[&Node]) -> Result<Ssh> {
+    let nobody = NodeSettings::default();
+    let is_here =
+        |node: &&Node| node::is_here(node, config.nodes.get(&node.name).unwrap_or(&nobody));
+    let path = if nodes.iter().all(is_here) { "ssh".into() } else { tool::ssh(cx)? };
+    Ok(Ssh::new(path, config.ssh_config.clone()))
 }
 
 /// Builds while the nodes are being reached, does the work that needs both,
@@ -142,10 +153,14 @@ fn choose<'a>(
     asked: &[String],
 ) -> Result<Vec<&'a Node>> {
     let known = || all.iter().map(|node| node.name.clone()).collect();
-    for name in asked.iter().chain(config.nodes.keys()) {
-        if !all.iter().any(|node| node.name == *name) {
-            return Err(Error::UnknownNode { node: name.clone(), known: known() });
-        }
+    let is_known = |name: &&String| all.iter().any(|node| node.name == **name);
+    if let Some(name) = asked.iter().find(|name| !is_known(name)) {
+        return Err(Error::UnknownNode { node: name.clone(), known: known() });
+    }
+    // The configuration may tell of another cluster's nodes, too.
+    if let Some(name) = config.nodes.keys().find(|name| !is_known(name)) {
+        let text = format!("the cluster has no node `{name}`, which the configuration names");
+        cx.emit(Event::Note { text });
     }
     if !asked.is_empty() {
         return Ok(all.iter().filter(|node| asked.contains(&node.name)).collect());
