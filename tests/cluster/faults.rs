@@ -3,13 +3,14 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Child;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::lab::{eventually, images_on, in_node, run};
-use crate::service::{NODES, Service, deployment};
+use crate::lab::{docker, eventually, images_on, in_node, run, which};
+use crate::service::{NODES, Service};
 
 /// What kdev itself may take, however big the image.
 const MEMORY_LIMIT_KIB: u64 = 64 * 1024;
@@ -65,7 +66,8 @@ fn a_connection_lost_in_the_load_leaves_nothing() {
     for ssh in children(&child).into_iter().filter(|(_, name)| name == "ssh") {
         kill(Pid::from_raw(ssh.0), Signal::SIGKILL).unwrap();
     }
-    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(94));
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(94));
     no_name_is_left(&service);
     service.up_ok();
 }
@@ -113,35 +115,47 @@ fn an_image_for_another_architecture_is_not_sent_and_the_advice_helps() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_pod_that_cannot_start_ends_the_wait_at_once() {
-    let service = Service::new("hopeless");
-    let broken = deployment(
-        "hopeless",
-        "env: [{name: A, valueFrom: {configMapKeyRef: {name: absent, key: a}}}]",
+fn a_damaged_layer_leaves_no_name() {
+    let service = Service::new("damaged");
+    service.page("an untouched page");
+    // A docker whose archives have one other word in a layer.
+    let real = which("docker");
+    let wrapper = format!(
+        "#!/bin/sh\n[ \"$1\" = save ] || exec {real} \"$@\"\n{real} \"$@\" | LC_ALL=C sed s/untouched/tempered_/\n"
     );
-    service.write("k8s/all.yaml", &broken);
-    let said = service.up_fails(&["--timeout", "60"], 95);
-    assert!(
-        said.starts_with("error: deployment/hopeless cannot become ready: pod `hopeless-"),
-        "{said}"
-    );
-    assert!(said.contains("CreateContainerConfigError: configmap \"absent\" not found"), "{said}");
-    let advised = said.split("help: see `").nth(1).unwrap().split('`').next().unwrap();
-    let seen = crate::lab::run(crate::lab::command("sh").args(["-c", advised]));
-    assert!(seen.contains("configmap \"absent\" not found"), "{seen}");
+    fs::create_dir(service.path("bin")).unwrap();
+    service.write("bin/docker", &wrapper);
+    fs::set_permissions(service.path("bin/docker"), fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", service.path("bin").display(), std::env::var("PATH").unwrap());
+
+    let output = service.up(&[]).env("PATH", path).output().unwrap();
+    let said = crate::lab::stderr(&output);
+    assert_eq!(output.status.code(), Some(94), "{said}");
+    assert_eq!(said.matches("did not take the image: ").count(), 2, "{said}");
+    no_name_is_left(&service);
+    // The CRI knows an image by its configuration, too.
+    let id = run(&mut docker(&["image", "inspect", "--format", "{{.Id}}", "damaged"]));
+    for node in NODES {
+        assert_eq!(images_on(node, id.trim()), [""; 0]);
+    }
+    service.up_ok();
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn pods_that_never_get_ready_run_out_of_time() {
-    let service = Service::new("unready");
-    let manifest = deployment("unready", "").replace("path: /,", "path: /absent,");
-    service.write("k8s/all.yaml", &manifest);
-    let said = service.up_fails(&["--timeout", "5"], 96);
+fn a_node_without_ctr_is_named() {
+    let service = Service::alone("no-ctr");
+    service.pin_to("node-1");
+    run(&mut in_node("node-1", &["mount", "--bind", "/dev/null", "/usr/bin/ctr"]));
+    let said = std::panic::catch_unwind(|| service.up_fails(&[], 93));
+    run(&mut in_node("node-1", &["umount", "/usr/bin/ctr"]));
+    let said = said.unwrap();
     assert!(
-        said.starts_with("error: deployment/unready was not ready within 5 s: 0 of 2 new pods are"),
+        said.starts_with("error: node `node-1` at ") && said.contains(" has no `ctr`\n"),
         "{said}"
     );
+    assert!(said.ends_with("  help: install containerd's `ctr` on node `node-1`\n"), "{said}");
+    service.up_ok();
 }
 
 #[test]

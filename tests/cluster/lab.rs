@@ -107,6 +107,11 @@ pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T
     }
 }
 
+/// Where a program of this machine lies.
+pub(crate) fn which(program: &str) -> String {
+    run(command("sh").args(["-c", &format!("command -v {program}")])).trim().to_owned()
+}
+
 pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }

@@ -7,6 +7,7 @@
 mod faults;
 mod lab;
 mod nodes;
+mod rollouts;
 mod sample;
 mod service;
 mod story;
