@@ -164,7 +164,7 @@ mod project {
         fails(
             &project,
             90,
-            "error: cannot edit `[ROOT]/k8s/app.yaml`, line [..], column [..]\n  caused by: [..]\n",
+            "error: cannot edit `[ROOT]/k8s/app.yaml`, line [..], column [..]\n  caused by: [..]\n  help: check it with `kubectl create --dry-run=client -f [ROOT]/k8s/app.yaml`\n",
         );
     }
 
@@ -188,7 +188,8 @@ mod project {
             &project,
             90,
             "error: invalid value for `timeout` in `[ROOT]/kdev.local.toml`
-  caused by: invalid type: string \"long\", expected u64\n",
+  caused by: invalid type: string \"long\", expected u64
+  help: the README lists what each key takes\n",
         );
     }
 
@@ -338,7 +339,8 @@ mod cluster {
         ran.code(92).stderr(&format!("{BUILT}     Loading n1 (4.00 KiB)
       Loaded n1: sent [..] in [TIME]
 error: the cluster of context `kind-test` refused to apply the manifests
-  caused by: `kubectl [..] apply --server-side '--field-manager=kdev' --filename -` exited with code 1: Error from server (Forbidden): deployments.apps \"app\" is forbidden: exceeded quota\n"));
+  caused by: `kubectl [..] apply --server-side '--field-manager=kdev' --filename -` exited with code 1: Error from server (Forbidden): deployments.apps \"app\" is forbidden: exceeded quota
+  help: see `kubectl --context kind-test --namespace default describe quota`\n"));
         assert_eq!(project.applied(), None);
     }
 
@@ -551,7 +553,8 @@ mod load {
         project.write("fake/save-fails", "");
         fails(&project, 94, &format!("{BUILT}     Loading n1 (4.00 KiB)
 error: docker could not hand out the image for node `n1`
-  caused by: `docker save {IMAGE}` exited with code 1: Error response from daemon: unable to create manifests file: NotFound: content digest sha256:1: not found\n"));
+  caused by: `docker save {IMAGE}` exited with code 1: Error response from daemon: unable to create manifests file: NotFound: content digest sha256:1: not found
+  help: build the image anew with `docker build --no-cache`\n"));
     }
 
     #[test]
@@ -578,8 +581,15 @@ error: the connection to node `n1` at 10.0.0.1 was lost during the load: Connect
     fn the_import_fails_after_it_wrote_the_name() {
         let project = Project::new();
         project.write("fake/ctr-import-fails", "ctr: failed to extract layer: unexpected digest\n");
-        fails(&project, 94, &format!("{BUILT}     Loading n1 (4.00 KiB)
-error: node `n1` at 10.0.0.1 did not take the image: ctr: failed to extract layer: unexpected digest\n"));
+        fails(
+            &project,
+            94,
+            &format!(
+                "{BUILT}     Loading n1 (4.00 KiB)
+error: node `n1` at 10.0.0.1 did not take the image: ctr: failed to extract layer: unexpected digest
+  help: run it again; if that fails, see `journalctl --unit containerd` on node `n1`\n"
+            ),
+        );
     }
 
     #[test]
@@ -587,7 +597,8 @@ error: node `n1` at 10.0.0.1 did not take the image: ctr: failed to extract laye
         let project = Project::new();
         project.write("fake/cri-is-blind", "");
         fails(&project, 94, &format!("{BUILT}     Loading n1 (4.00 KiB)
-error: node `n1` at 10.0.0.1 did not take the image: `ctr` reported success, yet the node's runtime does not have the image\n"));
+error: node `n1` at 10.0.0.1 did not take the image: `ctr` reported success, yet the node's runtime does not have the image
+  help: run it again; if that fails, see `journalctl --unit containerd` on node `n1`\n"));
     }
 
     #[test]

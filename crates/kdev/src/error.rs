@@ -365,7 +365,11 @@ impl Error {
             Self::ClusterUnreachable { kubectl, .. } => {
                 format!("check it with `{kubectl} get nodes`")
             }
-            Self::Refused { kubectl, source, .. } => refused_help(kubectl, &source.stderr)?,
+            Self::Refused { kubectl, source, .. } => refused_help(kubectl, &source.stderr),
+            Self::BadValue { .. } => "the README lists what each key takes".into(),
+            Self::Manifest { path, .. } => {
+                format!("check it with `kubectl create --dry-run=client -f {}`", path.display())
+            }
             Self::WrongPlatform { node_platform, .. } => {
                 format!("build for the node: set DOCKER_DEFAULT_PLATFORM={node_platform}")
             }
@@ -408,17 +412,22 @@ fn unused_help(found: &[String]) -> String {
 }
 
 /// What helps against what the API server says.
-fn refused_help(kubectl: &str, stderr: &str) -> Option<String> {
+fn refused_help(kubectl: &str, stderr: &str) -> String {
     let says = |sign: &str| stderr.contains(sign);
+    let name = stderr.split("namespaces \"").nth(1).and_then(|rest| rest.split('"').next());
     if says("conflicts with \"") || says("conflict with \"") {
-        Some("if these fields shall be kdev's, take them over with `--force-conflicts`".to_owned())
-    } else if says("(Forbidden)") && says("cannot ") {
-        Some(format!("see what you may do with `{kubectl} auth can-i --list`"))
-    } else if says("namespaces \"") && says("not found") {
-        let name = stderr.split("namespaces \"").nth(1)?.split('"').next()?;
-        Some(format!("create it with `{kubectl} create namespace {name}`"))
-    } else {
-        None
+        return "if these fields shall be kdev's, take them over with `--force-conflicts`"
+            .to_owned();
+    }
+    match name {
+        Some(name) if says("not found") => {
+            format!("create it with `{kubectl} create namespace {name}`")
+        }
+        _ if says("(Forbidden)") && says("cannot ") => {
+            format!("see what you may do with `{kubectl} auth can-i --list`")
+        }
+        _ if says("exceeded quota") => format!("see `{kubectl} describe quota`"),
+        _ => format!("try it with `{kubectl} apply --server-side --dry-run=server -f FILE`"),
     }
 }
 

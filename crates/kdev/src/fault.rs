@@ -132,7 +132,11 @@ impl NodeError {
             Fault::ConnectionLost(_) => {
                 "run it again; a load that was cut leaves nothing behind".to_owned()
             }
-            Fault::Source(_) | Fault::Import(_) | Fault::Interrupted => return None,
+            Fault::Source(_) => "build the image anew with `docker build --no-cache`".to_owned(),
+            Fault::Import(_) => format!(
+                "run it again; if that fails, see `journalctl --unit containerd` on node `{node}`"
+            ),
+            Fault::Interrupted => return None,
         })
     }
 }

@@ -152,7 +152,9 @@ pub(crate) fn split(text: &str) -> Vec<&str> {
         at += line.len();
     }
     documents.push(&text[begun..]);
-    documents.retain(|document| !document.trim().is_empty());
+    // Comments and directives alone are no document.
+    let is_talk = |line: &str| line.trim().is_empty() || line.starts_with(['#', '%']);
+    documents.retain(|document| !document.lines().all(is_talk));
     documents
 }
 

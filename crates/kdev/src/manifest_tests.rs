@@ -148,3 +148,20 @@ fn objects_are_found_with_their_pods() {
     assert_eq!(objects[0].namespace.as_deref(), Some("n"));
     assert!(objects[1].pod.is_some() && objects[2].pod.is_none());
 }
+
+#[test]
+fn a_text_is_split_where_kubectl_splits_it() {
+    let table = [
+        ("a: 1\n---\nb: 2\n", &["a: 1\n", "b: 2\n"][..]),
+        ("---\na: 1\n--- # two\nb: 2", &["a: 1\n", "b: 2"]),
+        ("%YAML 1.2\n---\na: 1\n---\n# nothing\n---\n", &["a: 1\n"]),
+        ("a: |\n  x\n  ---\n  y\n", &["a: |\n  x\n  ---\n  y\n"]),
+        ("a: 1\r\n---\r\nb: 2\r\n", &["a: 1\r\n", "b: 2\r\n"]),
+        ("--- {a: 1}\n", &[" {a: 1}\n"]),
+        ("{\"a\": 1}", &["{\"a\": 1}"]),
+        ("", &[]),
+    ];
+    for (text, documents) in table {
+        assert_eq!(split(text), documents, "{text:?}");
+    }
+}
