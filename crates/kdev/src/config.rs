@@ -425,13 +425,21 @@ mod tests {
                 "unknown key `zzz` in `[package.metadata.kdev]`",
                 Some("remove it; the README lists the known keys"),
             ),
-            (json!({"image": 3}), "invalid value for `image` in `[package.metadata.kdev]`", None),
+            (
+                json!({"image": 3}),
+                "invalid value for `image` in `[package.metadata.kdev]`",
+                Some("the README lists what each key takes"),
+            ),
             (
                 json!({"pull-policy": "Always"}),
                 "invalid value for `pull-policy` in `[package.metadata.kdev]`",
-                None,
+                Some("the README lists what each key takes"),
             ),
-            (json!([1]), "invalid value for `kdev` in `[package.metadata.kdev]`", None),
+            (
+                json!([1]),
+                "invalid value for `kdev` in `[package.metadata.kdev]`",
+                Some("the README lists what each key takes"),
+            ),
         ];
         for (value, message, help) in table {
             let error = layer(value).unwrap_err();
