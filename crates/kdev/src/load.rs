@@ -86,16 +86,16 @@ fn send(cx: &Cx, docker: &Docker, image: &BuiltImage, link: &Link) -> Result<u64
     let source_is_well = ended_well(&piped.source);
     match link.imported(piped.sink) {
         Ok(()) => {}
-        // A sink whose source has failed can only report the end of its input.
-        Err(error) if source_is_well || broken_pipe(&error) => return Err(error),
+        Err(error) if source_is_well || !is_short_input(&error.fault) => return Err(error),
         Err(_) => return Err(link.error(Fault::Source(failure_of(&shown, piped.source)))),
     }
     Ok(sent.into_inner().map_or(0, |(bytes, _)| bytes))
 }
 
-/// Whether the sink failed for a reason of its own, which then also broke the
-/// pipe of the source.
-fn broken_pipe(error: &NodeError) -> bool {
-    !matches!(&error.fault, Fault::ConnectionLost(words) | Fault::Import(words)
+/// Whether the sink complains of nothing but the end of its input: then a
+/// source that has failed is the cause. Any other complaint comes first, since
+/// a sink that ends early breaks its source's pipe.
+fn is_short_input(fault: &Fault) -> bool {
+    matches!(fault, Fault::ConnectionLost(words) | Fault::Import(words)
         if words.contains("EOF") || words.contains("unrecognized image format"))
 }

@@ -121,7 +121,7 @@ impl<'a> Link<'a> {
     pub(crate) fn imported(&self, sink: Result<Output, Failure>) -> Result<(), NodeError> {
         let output = sink.map_err(|failure| match failure {
             failure if failure.is_interrupt() => self.error(Fault::Interrupted),
-            failure => self.error(Fault::ConnectionLost(failure.to_string())),
+            failure => self.error(Fault::ConnectionLost(self.in_short(&failure))),
         })?;
         let answer = Answer::read(&output.text(), &self.nonce);
         let get = |key| answer.as_ref().and_then(|answer| answer.get(key));
@@ -157,13 +157,17 @@ impl<'a> Link<'a> {
         self.transport.by_hand()
     }
 
+    fn in_short(&self, failure: &Failure) -> String {
+        short(failure, &self.by_hand()).to_string()
+    }
+
     fn ask(&self, cx: &Cx, verb: &str, args: &[&str]) -> Result<Answer, NodeError> {
         let sh = self.shell(cx)?;
         let task = Task::new(self.cmd(&sh, verb, args)).limit(PATIENCE);
         let shown = task.to_string();
         let output = task.output(cx).map_err(|failure| match failure {
             failure if failure.is_interrupt() => self.error(Fault::Interrupted),
-            failure => self.error(Fault::Unreachable(short(&failure, &self.by_hand()).to_string())),
+            failure => self.error(Fault::Unreachable(self.in_short(&failure))),
         })?;
         let Some(answer) = Answer::read(&output.text(), &self.nonce) else {
             return Err(self.error(silence(shown, output, &self.by_hand())));
