@@ -231,6 +231,7 @@ fn is_local(context: &str) -> bool {
 fn ask(cx: &Cx, context: &str, server: &str) -> Result<()> {
     let question = format!("change the context `{context}` (server {server})?");
     match cx.ask(&question) {
+        _ if cx.interrupt().is_raised() => Err(Error::Interrupted),
         Some(true) => Ok(()),
         _ => {
             Err(Error::ContextNotAllowed { context: context.to_owned(), server: server.to_owned() })
