@@ -21,22 +21,21 @@ fn this_very_machine_is_loaded_without_ssh() {
     service.pin_to("node-1");
     let up = service.up(&[]);
     let mut inside = in_node("node-1", &["env"]);
-    let docker_host =
-        std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///run/docker.sock".into());
+    // The host's own socket is seen from a node through the first process.
+    let docker_host = std::env::var("DOCKER_HOST");
+    let docker_host = docker_host.unwrap_or("unix:///proc/1/root/run/docker.sock".into());
     inside.arg(format!("DOCKER_HOST={docker_host}"));
     // An ssh that cannot work proves that none is used.
     for (name, value) in up.get_envs().filter(|(name, _)| *name != "KDEV_SSH_CONFIG") {
         inside.arg(format!("{}={}", name.to_str().unwrap(), value.unwrap().to_str().unwrap()));
     }
-    // A node does not see the host's home folders, where cargo may lie.
-    let cargo = service.path("cargo");
+    // A node does not see the host's home folders, where these two may lie.
+    let (cargo, kdev) = (service.path("cargo"), service.path("cargo-kdev"));
     fs::copy(env!("CARGO"), &cargo).unwrap();
+    fs::copy(up.get_program(), &kdev).unwrap();
     inside.arg("KDEV_SSH_CONFIG=/nonexistent").arg(format!("CARGO={}", cargo.display()));
     let dir = service.dir().to_str().unwrap();
-    inside
-        .args(["sh", "-c", r#"cd "$0" && exec "$@""#, dir])
-        .arg(up.get_program())
-        .args(up.get_args());
+    inside.args(["sh", "-c", r#"cd "$0" && exec "$@""#, dir]).arg(&kdev).args(up.get_args());
     let output = inside.output().unwrap();
     let stderr = crate::lab::stderr(&output);
     assert_eq!(output.status.code(), Some(0), "{stderr}");

@@ -49,8 +49,8 @@ impl Service {
     }
 
     fn with(name: &'static str, turn: Turn) -> Self {
-        // Not in /tmp: each node has one of its own.
-        let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        // The nodes see the lab's own folder, wherever the checkout lies.
+        let dir = TempDir::new_in(state("")).unwrap();
         let service = Self { name, dir, _turn: turn };
         for dir in ["src", "k8s", "www"] {
             fs::create_dir(service.path(dir)).unwrap();

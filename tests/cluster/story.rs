@@ -151,7 +151,7 @@ fn an_impostor_of_the_same_name_is_never_run() {
 /// Puts docker's image into the lab's registry, by way of a containerd
 /// namespace that no kubelet looks into.
 fn publish(image: &str, tag: &str) {
-    let archive = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let archive = tempfile::NamedTempFile::new_in(lab::state("")).unwrap();
     run(docker(&["save", "--output"]).arg(archive.path()).arg(image));
     let path = archive.path().to_str().unwrap();
     let ctr = ["ctr", "-n", "elsewhere"];

@@ -224,7 +224,7 @@ fn cargo_deny(sh: &Shell) -> Result<PathBuf> {
     if program.exists() {
         return Ok(program);
     }
-    let _slow = Slow::start("Building", "cargo-deny (about 5 minutes, once)");
+    let _slow = Slow::start("Building", "cargo-deny (2 to 5 minutes, once)");
     fs::create_dir_all(&root)?;
     cmd!(sh, "cargo install --quiet --locked cargo-deny --version {DENY} --root {root}")
         .quiet()

@@ -135,6 +135,10 @@ impl Term {
                 let _ = writeln!(stderr, "{line}");
             }
         }
+        if matches!(error, Error::Interrupted) && !self.json && io::stderr().is_terminal() {
+            // The terminal has shown the ^C, and no line end.
+            let _ = writeln!(stderr);
+        }
         let code = error.exit_code();
         for report in report::reports(error) {
             if self.json {

@@ -16,7 +16,7 @@ use xshell::{Shell, cmd};
 const MODULES: [Module; 3] = [
     Module {
         name: "containerd",
-        minutes: "5 to 8 minutes, once",
+        minutes: "1 to 8 minutes, once",
         ldflags: "-s -w -X github.com/containerd/containerd/v2/version.Version=2.2.3",
         packages: &[
             "github.com/containerd/containerd/v2/cmd/containerd",
@@ -26,7 +26,7 @@ const MODULES: [Module; 3] = [
     },
     Module {
         name: "kubernetes",
-        minutes: "about 9 minutes, once",
+        minutes: "4 to 9 minutes, once",
         ldflags: "-s -w \
             -X k8s.io/component-base/version.gitVersion=v1.34.4 \
             -X k8s.io/component-base/version.gitMajor=1 \
