@@ -1,7 +1,7 @@
 //! The Debian packages that the lab stands on.
 
 use crate::term::{Advised, Slow};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::collections::HashSet;
 use xshell::{Shell, cmd};
 
@@ -73,12 +73,12 @@ fn missing(sh: &Shell) -> Result<Vec<&'static str>> {
 /// Nothing that a package brings is started as a service: the lab starts its
 /// own, and runlevel 1 is how a Debian package is told so.
 fn install(sh: &Shell, packages: &[&str]) -> Result<()> {
-    cmd!(sh, "apt-get install --yes --no-install-recommends {packages...}")
+    let install = cmd!(sh, "apt-get install --yes --no-install-recommends {packages...}")
         .env("DEBIAN_FRONTEND", "noninteractive")
-        .env("RUNLEVEL", "1")
-        .quiet()
-        .ignore_stdout()
-        .ignore_stderr()
-        .run()?;
+        .env("RUNLEVEL", "1");
+    let output = install.quiet().ignore_status().output()?;
+    if !output.status.success() {
+        bail!("apt-get: {}", String::from_utf8_lossy(&output.stderr).trim_end());
+    }
     Ok(())
 }
