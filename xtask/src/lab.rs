@@ -31,6 +31,7 @@ mod wait;
 pub(crate) use cache::tool_cache;
 pub(crate) use check::check;
 pub(crate) use down::down;
+pub(crate) use state::check_host;
 pub(crate) use up::up;
 
 use anyhow::Result;

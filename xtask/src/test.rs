@@ -4,6 +4,7 @@ use crate::demo;
 use crate::lab;
 use crate::term::{self, Slow};
 use anyhow::{Context, Result, bail};
+use std::env;
 use std::fmt;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -53,14 +54,31 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         ("black-box", black_box),
     ];
     let was_up = lab::is_up();
-    if !args.no_cluster {
-        stages.extend([("cluster", cluster as Work), ("lab", the_lab), ("demo", the_demo)]);
+    let cluster = wants_cluster(args);
+    if cluster {
+        stages.extend(CLUSTER);
     }
     let ended: Vec<Stage> = stages.into_iter().map(|(name, work)| stage(&sh, name, work)).collect();
-    if !args.no_cluster && (args.down || !was_up) {
+    if cluster && (args.down || !was_up) {
         lab::down(&sh)?;
     }
-    Ok(summary(&ended))
+    Ok(summary(&ended, if cluster { 0 } else { CLUSTER.len() }))
+}
+
+/// The stages that need the lab.
+const CLUSTER: [(&str, Work); 3] = [("cluster", cluster), ("lab", the_lab), ("demo", the_demo)];
+
+/// Where the lab cannot run they are skipped aloud; but not in CI, where they
+/// fail.
+fn wants_cluster(args: &Args) -> bool {
+    let reason = match lab::check_host() {
+        _ if args.no_cluster => "asked for by `--no-cluster`".to_owned(),
+        Err(error) if env::var_os("CI").is_none() => error.to_string(),
+        _ => return true,
+    };
+    let names = CLUSTER.map(|(name, _)| name).join(", ");
+    term::status("Skipping", format!("{names}: {reason}"));
+    false
 }
 
 fn stage(sh: &Shell, name: &'static str, work: Work) -> Stage {
@@ -74,13 +92,15 @@ fn stage(sh: &Shell, name: &'static str, work: Work) -> Stage {
 }
 
 /// The last line is for machines, too: so many passed, so many failed.
-fn summary(stages: &[Stage]) -> ExitCode {
+fn summary(stages: &[Stage], skipped: usize) -> ExitCode {
     for stage in stages {
         term::print(&stage.to_string());
     }
     let sum = |number: fn(&Stage) -> usize| stages.iter().map(number).sum::<usize>();
     let failed = sum(|stage| stage.failed);
-    term::print(&format!("{} passed, {failed} failed", sum(|stage| stage.passed)));
+    let passed = sum(|stage| stage.passed);
+    let skipped = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
+    term::print(&format!("{passed} passed, {failed} failed{skipped}"));
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
