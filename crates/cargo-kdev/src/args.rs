@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use kdev::{Layer, PullPolicy, Request, Selection, Target};
+use kdev::{Layer, LoadRequest, PullPolicy, Request, Selection, Target};
 
 /// What cargo passes to a plugin: the plugin's own name comes first.
 #[derive(Debug, Parser)]
@@ -43,28 +43,53 @@ pub(crate) enum Command {
     /// Build, load onto every node that may run it, apply, and wait until the
     /// new pods are ready
     Up(Up),
+    /// Load an image that docker has, and nothing else
+    Load(Load),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Load {
+    /// Local image, loaded under its own name [default: the project's last
+    /// build, under the name of its content]
+    #[arg(value_name = "IMAGE")]
+    reference: Option<String>,
+    #[command(flatten)]
+    pub(crate) place: Place,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Up {
-    /// Package to build
-    #[arg(short, long, value_name = "NAME")]
-    package: Option<String>,
-    /// Path to Cargo.toml
-    #[arg(long, value_name = "PATH")]
-    manifest_path: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) place: Place,
     /// Name of the image, without tag [default: the package's name]
     #[arg(long, env = "KDEV_IMAGE", hide_env_values = true, value_name = "NAME")]
     image: Option<String>,
     /// Pull policy of the containers that run the image [default: Never]
     #[arg(long, env = "KDEV_PULL_POLICY", hide_env_values = true, value_name = "POLICY")]
     pull_policy: Option<Policy>,
-    /// Kube context to change; naming it is consent [default: the current one]
-    #[arg(long, env = "KDEV_CONTEXT", hide_env_values = true, value_name = "NAME")]
-    context: Option<String>,
     /// Namespace to apply to [default: the context's]
     #[arg(short, long, env = "KDEV_NAMESPACE", hide_env_values = true, value_name = "NAME")]
     namespace: Option<String>,
+    /// How long the new pods may take [default: 120]
+    #[arg(long, env = "KDEV_TIMEOUT", hide_env_values = true, value_name = "SECONDS")]
+    timeout: Option<u64>,
+    /// Take fields over that another field manager owns
+    #[arg(long)]
+    force_conflicts: bool,
+}
+
+/// Which project, cluster and nodes.
+#[derive(Debug, Args)]
+pub(crate) struct Place {
+    /// Package to build
+    #[arg(short, long, value_name = "NAME")]
+    package: Option<String>,
+    /// Path to Cargo.toml
+    #[arg(long, value_name = "PATH")]
+    manifest_path: Option<PathBuf>,
+    /// Kube context to change; naming it is consent [default: the current one]
+    #[arg(long, env = "KDEV_CONTEXT", hide_env_values = true, value_name = "NAME")]
+    context: Option<String>,
     /// Kubeconfig to use
     #[arg(long, value_name = "PATH")]
     kubeconfig: Option<PathBuf>,
@@ -74,12 +99,6 @@ pub(crate) struct Up {
     /// ssh configuration to use instead of your own
     #[arg(long, env = "KDEV_SSH_CONFIG", hide_env_values = true, value_name = "PATH")]
     ssh_config: Option<PathBuf>,
-    /// How long the new pods may take [default: 120]
-    #[arg(long, env = "KDEV_TIMEOUT", hide_env_values = true, value_name = "SECONDS")]
-    timeout: Option<u64>,
-    /// Take fields over that another field manager owns
-    #[arg(long)]
-    force_conflicts: bool,
     /// Show each command that would change something, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -130,19 +149,32 @@ impl From<Up> for Request {
             Policy::Never => PullPolicy::Never,
             Policy::IfNotPresent => PullPolicy::IfNotPresent,
         };
+        let place = up.place;
         Self {
-            selection: Selection { manifest_path: up.manifest_path, package: up.package },
-            target: Target { context: up.context, kubeconfig: up.kubeconfig },
-            nodes: up.nodes,
+            selection: Selection { manifest_path: place.manifest_path, package: place.package },
+            target: Target { context: place.context, kubeconfig: place.kubeconfig },
+            nodes: place.nodes,
             force_conflicts: up.force_conflicts,
             flags: Layer {
                 image: up.image,
                 pull_policy: up.pull_policy.map(policy),
                 namespace: up.namespace,
-                ssh_config: up.ssh_config,
+                ssh_config: place.ssh_config,
                 timeout: up.timeout,
                 ..Layer::default()
             },
+        }
+    }
+}
+
+impl From<Load> for LoadRequest {
+    fn from(Load { reference, place }: Load) -> Self {
+        Self {
+            image: reference,
+            selection: Selection { manifest_path: place.manifest_path, package: place.package },
+            target: Target { context: place.context, kubeconfig: place.kubeconfig },
+            nodes: place.nodes,
+            flags: Layer { ssh_config: place.ssh_config, ..Layer::default() },
         }
     }
 }

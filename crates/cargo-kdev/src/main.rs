@@ -8,14 +8,15 @@ mod term;
 use std::process::ExitCode;
 
 use clap::Parser;
+use etcetera::BaseStrategy;
 use kdev::{Cx, Interrupt};
 
-use args::{Cargo, Command, Kdev};
+use args::{Cargo, Command, Kdev, Load, Up};
 use term::Term;
 
 fn main() -> ExitCode {
-    let Cargo::Kdev(Kdev { command: Command::Up(up), output }) =
-        Cargo::parse_from(args::of_cargo());
+    let Cargo::Kdev(Kdev { command, output }) = Cargo::parse_from(args::of_cargo());
+    let (Command::Up(Up { place, .. }) | Command::Load(Load { place, .. })) = &command;
     let term = Term::new(&output);
     let draw = |event| term.draw(event);
     let interrupt = Interrupt::on_signals();
@@ -23,11 +24,17 @@ fn main() -> ExitCode {
     let mut cx = Cx::new(&draw)
         .interrupted_by(interrupt.clone())
         .build_output(term.build_output())
-        .dry_run(up.dry_run);
+        .dry_run(place.dry_run);
+    if let Ok(base) = etcetera::choose_base_strategy() {
+        cx = cx.caching_in(base.cache_dir().join("kdev"));
+    }
     if term.can_ask() {
         cx = cx.asking(&ask);
     }
-    let result = kdev::up(&cx, &up.into());
+    let result = match command {
+        Command::Up(up) => kdev::up(&cx, &up.into()),
+        Command::Load(load) => kdev::load(&cx, &load.into()),
+    };
     term.finish();
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -175,14 +175,19 @@ impl Term {
             Event::NodeSkipped { node, why } => {
                 self.line(NOTE, "Skipping", &format!("{node}: {why}"));
             }
-            Event::Loading { node, bytes } => self.loading(&node, bytes),
+            Event::Loading { node, bytes, .. } => self.loading(&node, bytes),
             Event::Sent { node, bytes } => self.sent(&node, bytes),
-            Event::Loaded { node, bytes, took } => {
+            Event::Loaded { node, bytes, reused, took } => {
                 self.clear(&node);
                 let sent = HumanBytes(bytes);
-                self.line(DONE, "Loaded", &format!("{node}: sent {sent} in {}", seconds(took)));
+                let there = match reused {
+                    0 => String::new(),
+                    bytes => format!(", {} already there", HumanBytes(bytes)),
+                };
+                let took = seconds(took);
+                self.line(DONE, "Loaded", &format!("{node}: sent {sent}{there}, in {took}"));
             }
-            Event::Present { node } => {
+            Event::Present { node, .. } => {
                 self.line(DONE, "Present", &format!("{node}: nothing to send"));
             }
             Event::LoadFailed { node } => self.clear(&node),

@@ -8,8 +8,8 @@
 use std::collections::HashMap;
 use std::io::{self, Read};
 
+use crate::digest::of as digest;
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 
 /// The largest JSON file that is read: containerd's own limit is of this size.
 const JSON_LIMIT: u64 = 8 << 20;
@@ -113,11 +113,6 @@ fn blob<'a>(files: &'a HashMap<String, Vec<u8>>, digest: &str) -> Option<&'a [u8
 
 fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
     serde_json::from_slice(json).ok()
-}
-
-fn digest(bytes: &[u8]) -> String {
-    let hash = Sha256::digest(bytes);
-    hash.iter().fold("sha256:".to_owned(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 #[cfg(test)]

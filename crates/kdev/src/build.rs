@@ -27,6 +27,10 @@ pub(crate) struct BuiltImage {
     pub(crate) platform: String,
     /// Bytes, uncompressed.
     pub(crate) size: u64,
+    /// What docker calls it.
+    pub(crate) id: String,
+    /// Its layers by diffID, from the lowest up.
+    pub(crate) layers: Vec<String>,
 }
 
 /// Builds, identifies and tags the image. A dry run only shows how.
@@ -55,15 +59,7 @@ pub(crate) fn build(cx: &Cx, docker: &Docker, config: &Config) -> Result<BuiltIm
         path: iid.path().into(),
         source,
     })?;
-    let inspected = docker.inspect(cx, id.trim())?;
-    let config_digest = docker.config_digest(cx, &inspected)?;
-    let built = BuiltImage {
-        reference: config.image.with_content_tag(&config_digest),
-        platform: format!("{}/{}", inspected.os, inspected.architecture),
-        config_digest,
-        size: inspected.size,
-    };
-    docker.tag(cx, &inspected.id, &built.reference)?;
+    let built = identify(cx, docker, id.trim(), &config.image)?;
     cx.emit(Event::Built {
         image: built.reference.familiar(),
         config_digest: built.config_digest.clone(),
@@ -72,13 +68,46 @@ pub(crate) fn build(cx: &Cx, docker: &Docker, config: &Config) -> Result<BuiltIm
     Ok(built)
 }
 
+/// What docker has under a name or ID, named by its content.
+pub(crate) fn identify(
+    cx: &Cx,
+    docker: &Docker,
+    id: &str,
+    image: &Reference,
+) -> Result<BuiltImage> {
+    let mut built = find(cx, docker, id, image)?;
+    built.reference = image.with_content_tag(&built.config_digest);
+    docker.tag(cx, &built.id, &built.reference)?;
+    Ok(built)
+}
+
+/// What docker has under a name or ID, under the name that it has.
+pub(crate) fn find(cx: &Cx, docker: &Docker, id: &str, image: &Reference) -> Result<BuiltImage> {
+    let inspected = docker.inspect(cx, id)?;
+    Ok(BuiltImage {
+        reference: image.clone(),
+        config_digest: docker.config_digest(cx, &inspected)?,
+        platform: format!("{}/{}", inspected.os, inspected.architecture),
+        size: inspected.size,
+        layers: inspected.layers(),
+        id: inspected.id,
+    })
+}
+
 /// The image as a dry run speaks of it: its content is not known.
 fn unbuilt(cx: &Cx, config: &Config, command: String) -> BuiltImage {
     let reference = config.image.with_content_tag("<digest>");
     cx.emit(Event::WouldRun { command });
     let tag = format!("docker tag {} '{}'", config.image.familiar(), reference.familiar());
     cx.emit(Event::WouldRun { command: tag });
-    BuiltImage { reference, config_digest: String::new(), platform: String::new(), size: 0 }
+    BuiltImage {
+        reference,
+        config_digest: String::new(),
+        platform: String::new(),
+        size: 0,
+        id: String::new(),
+        layers: Vec::new(),
+    }
 }
 
 fn cargo_build(cx: &Cx, config: &Config) -> Result<()> {

@@ -3,9 +3,9 @@
 //! Each child leads a process group of its own, so that a Ctrl-C reaches kdev
 //! alone, which then ends its children in order.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStdin, ChildStdout, Command};
+use std::process::{Child, Command};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -66,7 +66,7 @@ fn all_ended(children: &mut [&mut Child]) -> bool {
 }
 
 /// Asks the children's groups to end, and ends them if they do not.
-pub(crate) fn stop(children: &mut [&mut Child]) {
+fn stop(children: &mut [&mut Child]) {
     signal(children, Signal::SIGTERM);
     let begun = Instant::now();
     while !all_ended(children) && begun.elapsed() < GRACE {
@@ -86,26 +86,6 @@ fn signal(children: &mut [&mut Child], signal: Signal) {
         {
             let _ = killpg(Pid::from_raw(id), signal);
         }
-    }
-}
-
-pub(crate) fn copy(
-    from: Option<ChildStdout>,
-    to: Option<ChildStdin>,
-    progress: &(dyn Fn(u64) + Sync),
-) {
-    let (Some(mut from), Some(mut to)) = (from, to) else {
-        return;
-    };
-    let mut chunk = vec![0; CHUNK];
-    let mut passed = 0;
-    // Both children tell by their exit codes what an error here means.
-    while let Ok(count @ 1..) = from.read(&mut chunk) {
-        if to.write_all(&chunk[..count]).is_err() {
-            return;
-        }
-        passed += count as u64;
-        progress(passed);
     }
 }
 

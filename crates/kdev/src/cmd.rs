@@ -8,12 +8,12 @@ use std::fmt;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use crate::child::{Collected, PATIENCE, copy, send_lines, spawn, stop, supervise};
+use crate::child::{Collected, PATIENCE, send_lines, spawn, supervise};
 use crate::cx::{BuildOutput, Cx, Interrupt, joined};
 use crate::event::Event;
 
@@ -179,59 +179,65 @@ impl Task {
         }
     }
 
-    /// Runs both, the first one's stdout being the second one's stdin, and
-    /// tells `progress` how many bytes have passed. Memory does not grow with
-    /// what passes.
-    pub(crate) fn pipe_into(
+    /// Runs it while `writer` writes its stdin. The writer can also wait for
+    /// lines of its stdout, each of which the output has all the same.
+    pub(crate) fn feed<T: Send>(
         mut self,
         cx: &Cx,
-        mut sink: Task,
-        progress: &(dyn Fn(u64) + Sync),
-    ) -> Piped {
-        let shown = [self.to_string(), sink.to_string()];
-        self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        sink.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // The sink first: where it cannot start, nothing need be read.
-        let mut to = match spawn(&mut sink.command, &shown[1]) {
+        writer: impl FnOnce(ChildStdin, &mut Lines) -> T + Send,
+    ) -> (Result<Output, Failure>, Option<T>) {
+        let shown = self.to_string();
+        self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = match spawn(&mut self.command, &shown) {
             Ok(child) => child,
-            Err(failure) => {
-                return Piped { source: Err(failure.not_needed()), sink: Err(failure) };
-            }
+            Err(failure) => return (Err(failure), None),
         };
-        let mut from = match spawn(&mut self.command, &shown[0]) {
-            Ok(child) => child,
-            Err(failure) => {
-                stop(&mut [&mut to]);
-                return Piped { sink: Err(failure.not_needed()), source: Err(failure) };
-            }
-        };
-        let (reader, writer) = (from.stdout.take(), to.stdin.take());
-        let out = to.stdout.take().map(Collected::all);
-        let errors =
-            [from.stderr.take().map(Collected::tail), to.stderr.take().map(Collected::tail)];
-        let ended = thread::scope(|scope| {
-            scope.spawn(|| copy(reader, writer, progress));
-            supervise(cx.interrupt(), sink.limit, &mut [&mut from, &mut to], &mut || ())
+        let (send, lines) = mpsc::channel();
+        send_lines(child.stdout.take(), &send);
+        drop(send);
+        let (stdin, stderr) = (child.stdin.take(), child.stderr.take().map(Collected::tail));
+        let mut lines = Lines { lines, seen: String::new() };
+        let (written, ended) = thread::scope(|scope| {
+            let lines = &mut lines;
+            let writing = scope.spawn(move || stdin.map(|stdin| writer(stdin, lines)));
+            let ended = supervise(cx.interrupt(), self.limit, &mut [&mut child], &mut || ());
+            (joined(writing), ended)
         });
-        let [source_error, sink_error] =
-            errors.map(|error| error.map(Collected::text).unwrap_or_default());
-        let stdout = out.map(Collected::bytes).unwrap_or_default();
-        let [source_shown, sink_shown] = shown;
-        let status = [from.wait(), to.wait()];
-        let done = |status: io::Result<ExitStatus>, shown: String, stderr: String, stdout| {
-            if let Err(outcome) = &ended {
-                return Err(Failure { command: shown, outcome: outcome.clone(), stderr });
-            }
-            match status {
-                Ok(status) => Ok(Output { status, stdout, stderr }),
-                Err(error) => Err(Failure::not_started(&shown, &error)),
-            }
+        let stderr = stderr.map(Collected::text).unwrap_or_default();
+        let output = match (ended, child.wait()) {
+            (Err(outcome), _) => Err(Failure { command: shown, outcome, stderr }),
+            (Ok(()), Err(error)) => Err(Failure::not_started(&shown, &error)),
+            (Ok(()), Ok(status)) => Ok(Output { status, stdout: lines.rest().into(), stderr }),
         };
-        let [from, to] = status;
-        Piped {
-            source: done(from, source_shown, source_error, Vec::new()),
-            sink: done(to, sink_shown, sink_error, stdout),
+        (output, written)
+    }
+}
+
+/// The lines that a running child prints.
+pub(crate) struct Lines {
+    lines: mpsc::Receiver<String>,
+    seen: String,
+}
+
+impl Lines {
+    /// The next line; `None` once there will be no more.
+    pub(crate) fn next(&mut self) -> Option<String> {
+        let line = self.lines.recv().ok()?;
+        self.note(&line);
+        Some(line)
+    }
+
+    /// All that was printed.
+    fn rest(mut self) -> String {
+        while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
+            self.note(&line);
         }
+        self.seen
+    }
+
+    fn note(&mut self, line: &str) {
+        self.seen.push_str(line);
+        self.seen.push('\n');
     }
 }
 
@@ -239,14 +245,6 @@ impl From<Command> for Task {
     fn from(command: Command) -> Self {
         Self { command, stdin: Vec::new(), limit: None, dir_matters: false, heeds_interrupt: true }
     }
-}
-
-/// How both ends of a pipe ended. The sink is to be judged first: a source
-/// whose reader has gone dies of a broken pipe, which is not the cause.
-#[derive(Debug)]
-pub(crate) struct Piped {
-    pub(crate) source: Result<Output, Failure>,
-    pub(crate) sink: Result<Output, Failure>,
 }
 
 impl Output {
@@ -312,12 +310,6 @@ impl Failure {
     pub(crate) fn not_started(command: &str, error: &io::Error) -> Self {
         let outcome = Outcome::NotStarted(error.to_string());
         Self { command: command.to_owned(), outcome, stderr: String::new() }
-    }
-
-    /// The failure of the other end of a pipe, which was not begun.
-    fn not_needed(&self) -> Self {
-        let outcome = Outcome::NotStarted("the other end of the pipe failed".to_owned());
-        Self { command: self.command.clone(), outcome, stderr: String::new() }
     }
 }
 

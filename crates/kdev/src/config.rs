@@ -123,10 +123,17 @@ pub(crate) struct Config {
 impl Config {
     /// Puts the layers on top of each other; `flags` is the uppermost.
     pub(crate) fn resolve(project: &Project, flags: Layer) -> Result<Self> {
-        let mut layer = flags;
-        for lower in lower_layers(project)? {
-            layer = layer.over(lower);
-        }
+        let layer = over_all(flags, project)?;
+        let dockerfile = dockerfile(project, layer.dockerfile.clone())?;
+        Self::assemble(project, layer, dockerfile)
+    }
+
+    /// The same where nothing is built: there need be no Dockerfile.
+    pub(crate) fn without_build(project: &Project, flags: Layer) -> Result<Self> {
+        Self::assemble(project, over_all(flags, project)?, PathBuf::new())
+    }
+
+    fn assemble(project: &Project, layer: Layer, dockerfile: PathBuf) -> Result<Self> {
         let image = layer.image.unwrap_or_else(|| project.package.to_lowercase());
         let image = Reference::parse(&image).map_err(Error::ImageName)?;
         if image.digest().is_some() {
@@ -136,7 +143,6 @@ impl Config {
                 "a digest cannot be built; give a name",
             ));
         }
-        let dockerfile = dockerfile(project, layer.dockerfile)?;
         let context = layer.context.unwrap_or_else(|| parent(&dockerfile));
         Ok(Self {
             package: project.package.clone(),
@@ -304,6 +310,10 @@ fn merged_nodes(
         lower.insert(name, both);
     }
     lower
+}
+
+fn over_all(flags: Layer, project: &Project) -> Result<Layer> {
+    Ok(lower_layers(project)?.into_iter().fold(flags, Layer::over))
 }
 
 fn lower_layers(project: &Project) -> Result<Vec<Layer>> {

@@ -1,6 +1,7 @@
 //! What every stage gets first: where events go, what stops the work, and
 //! whether anything may be changed.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ScopedJoinHandle;
@@ -20,6 +21,7 @@ pub struct Cx<'a> {
     interrupt: Interrupt,
     build_output: BuildOutput,
     dry_run: bool,
+    cache_dir: Option<PathBuf>,
 }
 
 /// Where the output of `cargo build` and `docker build` goes while it runs.
@@ -40,6 +42,7 @@ impl<'a> Cx<'a> {
             interrupt: Interrupt::never(),
             build_output: BuildOutput::Events,
             dry_run: false,
+            cache_dir: None,
         }
     }
 
@@ -69,6 +72,18 @@ impl<'a> Cx<'a> {
     pub fn dry_run(mut self, dry_run: bool) -> Self {
         self.dry_run = dry_run;
         self
+    }
+
+    /// Says where what a build has changed may be kept for the next one.
+    /// Without it every image goes whole.
+    #[must_use]
+    pub fn caching_in(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.cache_dir = Some(dir.into());
+        self
+    }
+
+    pub(crate) fn cache_dir(&self) -> Option<&Path> {
+        self.cache_dir.as_deref()
     }
 
     pub(crate) fn emit(&self, event: Event) {

@@ -38,6 +38,22 @@ pub(crate) struct Inspected {
     pub(crate) architecture: String,
     #[serde(default)]
     pub(crate) size: u64,
+    #[serde(default, rename = "RootFS")]
+    root_fs: RootFs,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct RootFs {
+    #[serde(default)]
+    layers: Vec<String>,
+}
+
+impl Inspected {
+    /// The image's layers by diffID, from the lowest up.
+    pub(crate) fn layers(&self) -> Vec<String> {
+        self.root_fs.layers.clone()
+    }
 }
 
 impl Docker {
@@ -103,6 +119,32 @@ impl Docker {
         let task = Task::new(self.cmd(&sh).args(["tag", id, &name])).limit(PATIENCE);
         task.read(cx).map_err(|f| failed(f, format!("tag the image `{name}`")))?;
         Ok(())
+    }
+
+    /// Whether docker knows layers by what it has pushed, and not by blobs.
+    pub(crate) fn pushes_layers(&self) -> bool {
+        !self.containerd_store
+    }
+
+    /// Pushes an image to a registry on loopback, under a name that is taken
+    /// away again. A daemon on another machine would find another loopback.
+    pub(crate) fn push(&self, cx: &Cx, image: &BuiltImage, registry: &str) -> Result<()> {
+        let sh = cx.shell()?;
+        let run = |args: &[&str]| {
+            let task = Task::new(self.cmd(&sh).args(args));
+            task.read(cx).map_err(|f| failed(f, "push the layers".to_owned()))
+        };
+        let format = "{{.Endpoints.docker.Host}}";
+        let host = run(&["context", "inspect", "--format", format])?;
+        if !host.text().trim().starts_with("unix://") {
+            return Err(answer("the daemon is on another machine"));
+        }
+        let name = format!("{registry}/kdev:{}", std::process::id());
+        run(&["tag", &image.id, &name])?;
+        let pushed = run(&["push", "--quiet", &name]);
+        let untag = Task::new(self.cmd(&sh).args(["image", "rm", "--no-prune", &name]));
+        let _ = untag.even_if_interrupted().limit(PATIENCE).output(cx);
+        pushed.map(|_| ())
     }
 
     /// The archive of an image, on stdout.

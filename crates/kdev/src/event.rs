@@ -49,23 +49,27 @@ pub enum Event {
     Loading {
         /// The node's name in the cluster.
         node: String,
-        /// About how many bytes will pass.
+        /// About how many bytes will pass, before compression.
         bytes: u64,
+        /// About how many bytes of the image are there already.
+        reused: u64,
     },
     /// So many bytes have passed.
     Sent {
         /// The node's name in the cluster.
         node: String,
-        /// Bytes since the load began.
+        /// Bytes since the load began, before compression.
         bytes: u64,
     },
     /// The node's runtime, asked afterwards, has the image.
     Loaded {
         /// The node's name in the cluster.
         node: String,
-        /// Bytes that were sent.
+        /// Bytes that were sent, as compressed.
         bytes: u64,
-        /// From the first byte to the proof, in seconds.
+        /// About how many bytes of the image were there already.
+        reused: u64,
+        /// From the question what is there to the proof, in seconds.
         #[serde(serialize_with = "seconds")]
         took: Duration,
     },
@@ -73,6 +77,9 @@ pub enum Event {
     Present {
         /// The node's name in the cluster.
         node: String,
+        /// The time that the proof took, in seconds.
+        #[serde(serialize_with = "seconds")]
+        took: Duration,
     },
     /// A load failed; the error at the end says why.
     LoadFailed {
@@ -141,8 +148,13 @@ mod tests {
 
     #[test]
     fn the_json_form_is_stable() {
-        let event = Event::Loaded { node: "n".into(), bytes: 3, took: Duration::from_millis(1500) };
+        let event = Event::Loaded {
+            node: "n".into(),
+            bytes: 3,
+            reused: 4,
+            took: Duration::from_millis(1500),
+        };
         let json = serde_json::to_string(&event).unwrap();
-        assert_eq!(json, r#"{"reason":"loaded","node":"n","bytes":3,"took":1.5}"#);
+        assert_eq!(json, r#"{"reason":"loaded","node":"n","bytes":3,"reused":4,"took":1.5}"#);
     }
 }

@@ -141,6 +141,18 @@ impl NodeError {
     }
 }
 
+impl Fault {
+    /// Whether the node may have lost something between the question what it
+    /// has and the import, or the connection broke.
+    pub(crate) fn is_worth_a_repeat(&self) -> bool {
+        match self {
+            Self::ConnectionLost(_) => true,
+            Self::Import(words) => words.contains("not found"),
+            _ => false,
+        }
+    }
+}
+
 /// The command that ssh itself recommends to remove a changed key.
 fn removal(words: &str) -> Option<String> {
     let line = words.lines().find(|line| line.contains("ssh-keygen -f"))?;

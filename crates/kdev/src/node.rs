@@ -7,14 +7,19 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use xshell::{Cmd, Shell, cmd};
 
+use crate::build::BuiltImage;
 use crate::child::printable;
 use crate::cluster::{Node, NodeInfo};
-use crate::cmd::{Failure, Output, Task};
+use crate::cmd::{Failure, Lines, Output, Task};
 use crate::config::NodeSettings;
 use crate::cx::Cx;
+use crate::digest::chain_ids;
 use crate::error::Result;
 use crate::fault::{Fault, NodeError, access_fault, import_fault};
+use crate::inventory::Inventory;
+use crate::layers::Layer;
 use crate::ssh::{self, Ssh, TRANSPORT_FAILED, Target};
+use crate::wire::Codec;
 
 /// What runs on the node, for every node the same text.
 const SCRIPT: &str = include_str!("node.sh");
@@ -78,23 +83,61 @@ impl<'a> Link<'a> {
         Ok(link)
     }
 
-    /// Whether the runtime has an image of this name and configuration.
-    pub(crate) fn has(&self, cx: &Cx, name: &str, config_digest: &str) -> Result<bool, NodeError> {
-        Ok(self.ask(cx, "inspect", &[name, config_digest])?.get("present").is_some())
+    /// What the node has of an image, and which of the other layers in `asked`
+    /// it has: one round trip.
+    pub(crate) fn inventory(
+        &self,
+        cx: &Cx,
+        image: &BuiltImage,
+        asked: &[String],
+    ) -> Result<Inventory, NodeError> {
+        let name = image.reference.to_string();
+        let mut args = vec![name.as_str(), &image.config_digest];
+        let chain = chain_ids(&image.layers);
+        args.extend(image.layers.iter().chain(&chain).chain(asked).map(String::as_str));
+        let answer = self.ask(cx, "inventory", &args)?;
+        Ok(Inventory::read(answer.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))))
     }
 
-    /// The command that imports its stdin, and the words that it answers with.
+    /// The command that imports its stdin.
     pub(crate) fn import_task(
         &self,
         cx: &Cx,
-        name: &str,
-        config_digest: &str,
+        image: &BuiltImage,
+        codec: Codec,
+        dictionary: Option<&Layer>,
     ) -> Result<Task, NodeError> {
+        let name = image.reference.to_string();
         let flags = self.import_flags();
-        let args: Vec<&str> =
-            [name, config_digest].into_iter().chain(flags.iter().map(String::as_str)).collect();
+        let dictionary = dictionary.map_or("", |layer| layer.diff_id.as_str());
+        let mut args = vec![name.as_str(), &image.config_digest, codec.as_str(), dictionary];
+        args.extend(flags.iter().map(String::as_str));
         let sh = self.shell(cx)?;
         Ok(Task::new(self.cmd(&sh, "import", &args)))
+    }
+
+    /// What the stream to this node may be compressed with.
+    pub(crate) fn codec(&self, inventory: &Inventory) -> Codec {
+        match self.transport {
+            Transport::Local => Codec::Plain,
+            Transport::Ssh(..) if inventory.zstd => Codec::Zstd,
+            Transport::Ssh(..) => Codec::Gzip,
+        }
+    }
+
+    /// Waits until the import wants its stdin; gives whether it will take a
+    /// patch. `None` if it wants none.
+    pub(crate) fn awaited(&self, lines: &mut Lines) -> Option<bool> {
+        let mut patch = false;
+        loop {
+            let line = lines.next()?;
+            let answer = Answer::read(&line, &self.nonce);
+            let says = |key| answer.as_ref().is_some_and(|answer| answer.get(key).is_some());
+            patch |= says("patch");
+            if says("ready") {
+                return Some(patch);
+            }
+        }
     }
 
     /// As the import looks to a person who does it by hand.
@@ -319,19 +362,6 @@ fn needs_local_import(versions: &str) -> bool {
         .filter_map(|rest| rest.trim().trim_start_matches('v').split('.').next()?.parse().ok())
         .collect();
     matches!(majors.as_slice(), [client, server, ..] if *client >= 2 && *server < 2)
-}
-
-/// Whether a child ended by itself, with any code.
-pub(crate) fn ended_well(output: &Result<Output, Failure>) -> bool {
-    output.as_ref().is_ok_and(|output| output.status.success())
-}
-
-/// The failure of a child that ran to its end.
-pub(crate) fn failure_of(shown: &str, output: Result<Output, Failure>) -> Failure {
-    match output {
-        Ok(output) => Failure::of(shown.to_owned(), output),
-        Err(failure) => failure,
-    }
 }
 
 #[cfg(test)]

@@ -34,7 +34,24 @@ pub(crate) struct Project {
     pub(crate) workspace_table: Value,
 }
 
+impl Selection {
+    pub(crate) fn is_default(&self) -> bool {
+        self.manifest_path.is_none() && self.package.is_none()
+    }
+}
+
 impl Project {
+    /// For what can be done outside of a project.
+    pub(crate) fn none() -> Self {
+        Self {
+            package: "none".to_owned(),
+            dir: PathBuf::from("."),
+            workspace_root: PathBuf::from("."),
+            package_table: Value::Null,
+            workspace_table: Value::Null,
+        }
+    }
+
     /// Reads it with `cargo metadata`.
     pub(crate) fn read(cx: &Cx, selection: &Selection) -> Result<Self> {
         let mut command = MetadataCommand::new();

@@ -1,0 +1,203 @@
+//! The layers that builds have changed, kept uncompressed in a cache folder:
+//! what goes to one node can go to the next, and what went yesterday is the
+//! dictionary for what goes today.
+//!
+//! A layer's size must be known before an archive can begin with it, and
+//! docker tells it only by its end. So it is written here on its way. Whole
+//! images are not.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use flate2::read::GzDecoder;
+use tempfile::NamedTempFile;
+
+use crate::digest::Hasher;
+
+/// A layer that is larger is passed on, but not kept for the next build.
+pub(crate) const LARGEST: u64 = 256 << 20;
+/// How much the folder may hold.
+const CAPACITY: u64 = 1 << 30;
+/// A blob that begins like JSON and is no larger is a configuration.
+const CONFIG_LIMIT: u64 = 8 << 20;
+/// How many digests are remembered.
+const MEMORY_LIMIT: usize = 10_000;
+
+/// The cache folder. Files appear whole or not at all, so that runs may share
+/// it.
+#[derive(Clone, Debug)]
+pub(crate) struct Layers {
+    dir: PathBuf,
+}
+
+/// A blob as docker handed it out.
+#[derive(Debug)]
+pub(crate) enum Blob {
+    /// The image's configuration, which the folder now has.
+    Config,
+    /// A layer, which the folder now has.
+    Layer(Layer),
+}
+
+/// A layer of the folder.
+#[derive(Clone, Debug)]
+pub(crate) struct Layer {
+    /// Digest of the uncompressed tar (OCI image spec, "Layer DiffID").
+    pub(crate) diff_id: String,
+    /// Bytes of the uncompressed tar.
+    pub(crate) size: u64,
+    path: PathBuf,
+}
+
+impl Layer {
+    pub(crate) fn read(&self) -> io::Result<Vec<u8>> {
+        fs::read(&self.path)
+    }
+
+    pub(crate) fn open(&self) -> io::Result<File> {
+        File::open(&self.path)
+    }
+}
+
+impl Layers {
+    pub(crate) fn at(dir: &Path) -> io::Result<Self> {
+        let dir = dir.join("layers");
+        fs::create_dir_all(&dir)?;
+        Ok(Self { dir })
+    }
+
+    /// A layer, if the folder has it.
+    pub(crate) fn get(&self, diff_id: &str) -> Option<Layer> {
+        let path = self.path(diff_id, "tar");
+        let size = fs::metadata(&path).ok()?.len();
+        Some(Layer { diff_id: diff_id.to_owned(), size, path })
+    }
+
+    /// A configuration, if the folder has it.
+    pub(crate) fn config(&self, digest: &str) -> Option<Vec<u8>> {
+        fs::read(self.path(digest, "json")).ok()
+    }
+
+    /// Reads a blob in whatever compression it comes, and keeps it. Gives its
+    /// digest as it came, too.
+    pub(crate) fn keep(&self, blob: impl Read) -> io::Result<(String, Blob)> {
+        let mut hashed = Hasher::reading(blob);
+        let mut first = [0; 4];
+        let count = read_some(&mut hashed, &mut first)?;
+        let first = &first[..count];
+        let body = first.chain(&mut hashed);
+        let kept = match first {
+            [b'{', ..] => self.keep_config(body)?,
+            [0x1f, 0x8b, ..] => self.keep_layer(GzDecoder::new(BufReader::new(body)))?,
+            [0x28, 0xb5, 0x2f, 0xfd] => self.keep_layer(zstd::Decoder::new(body)?)?,
+            _ => self.keep_layer(body)?,
+        };
+        // A decoder may leave what follows its own end.
+        io::copy(&mut hashed, &mut io::sink())?;
+        Ok((hashed.digest(), kept))
+    }
+
+    fn keep_config(&self, body: impl Read) -> io::Result<Blob> {
+        let mut bytes = Vec::new();
+        body.take(CONFIG_LIMIT).read_to_end(&mut bytes)?;
+        let mut file = NamedTempFile::new_in(&self.dir)?;
+        file.write_all(&bytes)?;
+        file.persist(self.path(&crate::digest::of(&bytes), "json"))?;
+        Ok(Blob::Config)
+    }
+
+    fn keep_layer(&self, tar: impl Read) -> io::Result<Blob> {
+        let mut file = NamedTempFile::new_in(&self.dir)?;
+        let mut tar = Hasher::reading(tar);
+        let size = io::copy(&mut tar, &mut file)?;
+        let diff_id = tar.digest();
+        let path = self.path(&diff_id, "tar");
+        file.persist(&path)?;
+        Ok(Blob::Layer(Layer { diff_id, size, path }))
+    }
+
+    /// Takes the oldest files away until the rest fits, and what is too large
+    /// to be kept for another run. No failure here is worth stopping for.
+    pub(crate) fn trim(&self) {
+        let mut files: Vec<(SystemTime, u64, PathBuf)> = self.files().unwrap_or_default();
+        files.sort_by(|a, b| b.0.cmp(&a.0));
+        let mut held = 0;
+        for (_, size, path) in files {
+            held += size;
+            if held > CAPACITY || size > LARGEST {
+                held -= size;
+                let _ = fs::remove_file(path);
+            }
+        }
+    }
+
+    fn files(&self) -> io::Result<Vec<(SystemTime, u64, PathBuf)>> {
+        let entries = fs::read_dir(&self.dir)?.filter_map(Result::ok);
+        let facts = entries.filter_map(|entry| {
+            let meta = entry.metadata().ok()?;
+            Some((meta.modified().ok()?, meta.len(), entry.path()))
+        });
+        Ok(facts.collect())
+    }
+
+    /// The layers of the last builds of an image, the newest build first.
+    pub(crate) fn history(&self, image: &str) -> Vec<Vec<String>> {
+        self.read_json(&self.path(&crate::digest::of(image.as_bytes()), "builds"))
+    }
+
+    /// Notes that this build of an image has been loaded.
+    pub(crate) fn note_build(&self, image: &str, layers: &[String]) {
+        let mut history = self.history(image);
+        history.retain(|build| build != layers);
+        history.insert(0, layers.to_vec());
+        history.truncate(3);
+        self.write_json(&self.path(&crate::digest::of(image.as_bytes()), "builds"), &history);
+    }
+
+    /// Under which digests docker remembers layers at this endpoint.
+    pub(crate) fn memory(&self, endpoint: &str) -> BTreeMap<String, String> {
+        self.read_json(&self.dir.join(format!("{endpoint}.memory")))
+    }
+
+    pub(crate) fn note_memory(&self, endpoint: &str, learned: &BTreeMap<String, String>) {
+        let mut memory = self.memory(endpoint);
+        if memory.len() > MEMORY_LIMIT {
+            memory.clear();
+        }
+        memory.extend(learned.clone());
+        self.write_json(&self.dir.join(format!("{endpoint}.memory")), &memory);
+    }
+
+    /// What cannot be read is as good as absent: it is only a memory.
+    fn read_json<T: serde::de::DeserializeOwned + Default>(&self, path: &Path) -> T {
+        let bytes = fs::read(path).unwrap_or_default();
+        serde_json::from_slice(&bytes).unwrap_or_default()
+    }
+
+    fn write_json(&self, path: &Path, value: &impl serde::Serialize) {
+        let written = NamedTempFile::new_in(&self.dir).and_then(|mut file| {
+            serde_json::to_writer(&mut file, value)?;
+            Ok(file.persist(path)?)
+        });
+        let _ = written;
+    }
+
+    fn path(&self, digest: &str, kind: &str) -> PathBuf {
+        self.dir.join(format!("{}.{kind}", digest.replace(':', "-")))
+    }
+}
+
+/// Fills the buffer as far as the input goes.
+fn read_some(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut count = 0;
+    while count < buffer.len() {
+        match input.read(&mut buffer[count..])? {
+            0 => break,
+            more => count += more,
+        }
+    }
+    Ok(count)
+}

@@ -1,0 +1,142 @@
+//! The nodes that are loaded: chosen, reached all at once, and left again.
+
+use std::thread;
+
+use crate::build::BuiltImage;
+use crate::cluster::{Cluster, Node};
+use crate::config::{Config, NodeSettings};
+use crate::cx::{Cx, joined};
+use crate::error::{Error, Reason, Result};
+use crate::event::Event;
+use crate::fault::NodeError;
+use crate::node::{self, Link};
+use crate::ssh::Ssh;
+use crate::tool;
+
+/// The nodes that were asked for, else those that nothing keeps a pod with the
+/// image off.
+pub(crate) fn choose<'a>(
+    cx: &Cx,
+    cluster: &Cluster,
+    all: &'a [Node],
+    config: &Config,
+    asked: &[String],
+    why_not: impl Fn(&Node) -> Option<String>,
+) -> Result<Vec<&'a Node>> {
+    let known = || all.iter().map(|node| node.name.clone()).collect();
+    let is_known = |name: &&String| all.iter().any(|node| node.name == **name);
+    if let Some(name) = asked.iter().find(|name| !is_known(name)) {
+        return Err(Error::UnknownNode { node: name.clone(), known: known() });
+    }
+    // The configuration may tell of another cluster's nodes, too.
+    if let Some(name) = config.nodes.keys().find(|name| !is_known(name)) {
+        let text = format!("the cluster has no node `{name}`, which the configuration names");
+        cx.emit(Event::Note { text });
+    }
+    if !asked.is_empty() {
+        return Ok(all.iter().filter(|node| asked.contains(&node.name)).collect());
+    }
+    let mut reasons = Vec::new();
+    let mut chosen = Vec::new();
+    for node in all {
+        match why_not(node) {
+            None => chosen.push(node),
+            Some(why) => reasons.push((node.name.clone(), why)),
+        }
+    }
+    if chosen.is_empty() {
+        let words: Vec<String> =
+            reasons.iter().map(|(node, why)| format!("`{node}`: {why}")).collect();
+        let words =
+            if all.is_empty() { "the cluster lists no node".to_owned() } else { words.join("; ") };
+        return Err(Error::NoNode { context: cluster.context.clone(), reason: Reason(words) });
+    }
+    for (node, why) in reasons {
+        cx.emit(Event::NodeSkipped { node, why });
+    }
+    Ok(chosen)
+}
+
+/// ssh, which must be there only if a node is another machine.
+pub(crate) fn ssh(cx: &Cx, config: &Config, nodes: &[&Node]) -> Result<Ssh> {
+    let nobody = NodeSettings::default();
+    let is_here =
+        |node: &&Node| node::is_here(node, config.nodes.get(&node.name).unwrap_or(&nobody));
+    let path = if nodes.iter().all(is_here) { "ssh".into() } else { tool::ssh(cx)? };
+    Ok(Ssh::new(path, config.ssh_config.clone()))
+}
+
+/// Builds while the nodes are being reached, does the work that needs both,
+/// and closes the connections whatever happens. A node that cannot be used
+/// ends the build: its result would be of no use.
+pub(crate) fn on_nodes(
+    cx: &Cx,
+    ssh: &Ssh,
+    config: &Config,
+    nodes: &[&Node],
+    build: impl FnOnce(&Cx) -> Result<BuiltImage>,
+    work: impl FnOnce(&BuiltImage, &[Link]) -> Result<()>,
+) -> Result<BuiltImage> {
+    let building = cx.interrupt().part();
+    let done = thread::scope(|scope| {
+        let opening = scope.spawn(|| {
+            let links = open_all(cx, ssh, config, nodes);
+            links.inspect_err(|_| building.raise())
+        });
+        let built = build(&cx.clone().interrupted_by(building.clone()));
+        match (joined(opening), built) {
+            (Ok(links), Ok(image)) => {
+                fits_all(&image, nodes)?;
+                work(&image, &links).map(|()| image)
+            }
+            // The build may have failed only since it was ended.
+            (Err(error), Err(Error::Interrupted) | Ok(_)) | (_, Err(error)) => Err(error),
+        }
+    });
+    ssh.close(cx);
+    done
+}
+
+fn open_all<'a>(
+    cx: &Cx,
+    ssh: &'a Ssh,
+    config: &Config,
+    nodes: &[&'a Node],
+) -> Result<Vec<Link<'a>>> {
+    let nobody = NodeSettings::default();
+    let results: Vec<Result<Link, NodeError>> = thread::scope(|scope| {
+        let open = |node: &&'a Node| {
+            let (node, settings) = (*node, config.nodes.get(&node.name).unwrap_or(&nobody));
+            scope.spawn(move || Link::open(cx, ssh, node, settings))
+        };
+        let threads: Vec<_> = nodes.iter().map(open).collect();
+        threads.into_iter().map(joined).collect()
+    });
+    if cx.interrupt().is_raised() {
+        return Err(Error::Interrupted);
+    }
+    let (mut links, mut failures) = (Vec::new(), Vec::new());
+    for result in results {
+        match result {
+            Ok(link) => links.push(link),
+            Err(error) => failures.push(error),
+        }
+    }
+    if failures.is_empty() { Ok(links) } else { Err(Error::Nodes(failures)) }
+}
+
+/// Before anything is sent: whether the image can run on each node.
+fn fits_all(image: &BuiltImage, nodes: &[&Node]) -> Result<()> {
+    let other = nodes
+        .iter()
+        .find(|node| !image.platform.is_empty() && node.info.platform() != image.platform);
+    match other {
+        None => Ok(()),
+        Some(node) => Err(Error::WrongPlatform {
+            image: image.reference.familiar(),
+            image_platform: image.platform.clone(),
+            node: node.name.clone(),
+            node_platform: node.info.platform(),
+        }),
+    }
+}

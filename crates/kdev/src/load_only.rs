@@ -1,0 +1,80 @@
+//! Only the load: an image that docker has, onto the nodes.
+
+use std::time::Instant;
+
+use crate::build;
+use crate::cluster::{Cluster, Node, Target};
+use crate::config::{Config, Layer};
+use crate::cx::Cx;
+use crate::docker::Docker;
+use crate::error::{Error, Reason, Result};
+use crate::event::Event;
+use crate::image::Reference;
+use crate::links;
+use crate::load as stage;
+use crate::placement::{self, PodSpec};
+use crate::project::{Project, Selection};
+use crate::tool;
+
+/// What a user may say about one load.
+#[derive(Clone, Debug, Default)]
+pub struct LoadRequest {
+    /// A local image, loaded under its own name; the project's last build,
+    /// under the name of its content, if none is given.
+    pub image: Option<String>,
+    /// Which package; there need be none if an image is given.
+    pub selection: Selection,
+    /// Which cluster.
+    pub target: Target,
+    /// Load onto these nodes; onto all that take pods if empty.
+    pub nodes: Vec<String>,
+    /// Settings from flags and variables.
+    pub flags: Layer,
+}
+
+/// Loads an image that docker has onto nodes, and proves that it is there.
+/// Nothing is built, and nothing is applied.
+pub fn load(cx: &Cx, request: &LoadRequest) -> Result<()> {
+    let begun = Instant::now();
+    let given = request.image.as_deref().map(reference).transpose()?;
+    let project = match Project::read(cx, &request.selection) {
+        Err(Error::Metadata(_) | Error::WhichPackage { .. })
+            if given.is_some() && request.selection.is_default() =>
+        {
+            Project::none()
+        }
+        project => project?,
+    };
+    let config = Config::without_build(&project, request.flags.clone())?;
+    let docker = Docker::find(cx)?;
+    let cluster = Cluster::select(cx, tool::kubectl(cx)?, &request.target, &config)?;
+    let all = cluster.nodes(cx)?;
+    let anywhere = PodSpec::default();
+    let why_not = |node: &Node| placement::may_run("Pod", &anywhere, node).err();
+    let nodes = links::choose(cx, &cluster, &all, &config, &request.nodes, why_not)?;
+    let ssh = links::ssh(cx, &config, &nodes)?;
+    let find = |cx: &Cx| match &given {
+        Some(image) => build::find(cx, &docker, &image.familiar(), image),
+        None => build::identify(cx, &docker, &config.image.familiar(), &config.image),
+    };
+    let image = links::on_nodes(cx, &ssh, &config, &nodes, find, |image, links| {
+        stage::load(cx, &docker, image, links).map(|_| ())
+    })?;
+    if !cx.is_dry_run() {
+        cx.emit(Event::Finished { image: image.reference.familiar(), took: begun.elapsed() });
+    }
+    Ok(())
+}
+
+/// A name that an image can be loaded under.
+fn reference(text: &str) -> Result<Reference> {
+    let reference = Reference::parse(text).map_err(Error::ImageName)?;
+    match reference.digest() {
+        None => Ok(reference),
+        Some(_) => Err(Error::BadValue {
+            key: "IMAGE".to_owned(),
+            place: "the command line".to_owned(),
+            reason: Reason("an image is loaded under a name; give one without a digest".to_owned()),
+        }),
+    }
+}

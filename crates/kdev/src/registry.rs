@@ -1,0 +1,304 @@
+//! A registry endpoint on loopback, for docker to push to: it says of each
+//! layer whether that is needed, so that docker reads and compresses just what
+//! is.
+//!
+//! The protocol is that of the OCI distribution spec ("Pushing blobs", "Pushing
+//! manifests"), as far as docker uses it. docker remembers under which digest
+//! it has pushed a layer to a host, asks for that one with HEAD, and sends what
+//! is said to be absent. A layer that it has never pushed here it sends
+//! unasked. Where those are too many to be worth it, the endpoint is in a
+//! hurry: it confirms each upload after its first bytes. That teaches docker a
+//! name for the layer, good for the next push, and costs nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::io::{self, Read};
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_LENGTH, LOCATION, RANGE};
+use hyper::http::response::Builder;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::layers::{Blob, Layers};
+
+/// docker's memory is one of host and port, so these must stay the same. More
+/// than one, for runs at the same time.
+const PORTS: std::ops::Range<u16> = 47_610..47_620;
+/// How much of an upload is read in a hurry. Two layers must not look alike.
+const GLANCE: u64 = 16 << 10;
+/// How much compressed data is worth it, whatever the image's size.
+const WORTH: u64 = 64 << 20;
+
+/// One push: what is wanted of it, and what came.
+pub(crate) struct Desk {
+    layers: Layers,
+    endpoint: String,
+    /// Digest → diffID, as far as docker's memory is known.
+    memory: BTreeMap<String, String>,
+    wanted: BTreeSet<String>,
+    /// The image's layers, from the lowest up.
+    diff_ids: Vec<String>,
+    /// How much compressed data may come.
+    budget: u64,
+    hurry: AtomicBool,
+    uploads: AtomicUsize,
+    passed: AtomicU64,
+    taken: Mutex<Taken>,
+}
+
+/// What came.
+#[derive(Default)]
+struct Taken {
+    committed: BTreeSet<String>,
+    came: BTreeMap<String, String>,
+    learned: BTreeMap<String, String>,
+    pushed: bool,
+    /// Uploads that were confirmed early. Dropped, they would be reset before
+    /// docker has read that.
+    parked: Vec<Incoming>,
+}
+
+/// The image manifest: what of it tells how docker names layers.
+#[derive(Deserialize)]
+struct Manifest {
+    layers: Vec<Descriptor>,
+}
+
+#[derive(Deserialize)]
+struct Descriptor {
+    digest: String,
+}
+
+/// Takes a port, lets `push` run, and gives what it gave, with what docker
+/// remembers now.
+pub(crate) fn serve<T>(
+    layers: &Layers,
+    wanted: BTreeSet<String>,
+    image: (&[String], u64),
+    push: impl FnOnce(&str) -> T,
+) -> io::Result<T> {
+    let listener = listen()?;
+    let endpoint = listener.local_addr()?.to_string();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let desk = Arc::new(Desk::new(layers.clone(), &endpoint, wanted, image));
+    let (stop, stopped) = oneshot::channel::<()>();
+    thread::scope(|scope| {
+        let serving =
+            scope.spawn(|| runtime.block_on(accept(listener, Arc::clone(&desk), stopped)));
+        let result = push(&endpoint);
+        drop(stop);
+        serving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        desk.note();
+        Ok(result)
+    })
+}
+
+fn listen() -> io::Result<TcpListener> {
+    let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok();
+    let listener = PORTS.into_iter().find_map(bind).ok_or(io::ErrorKind::AddrInUse)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Serves until `stopped` is dropped.
+async fn accept(
+    listener: TcpListener,
+    desk: Arc<Desk>,
+    stopped: oneshot::Receiver<()>,
+) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let desk = Arc::clone(&desk);
+            let service = service_fn(move |request| answer(Arc::clone(&desk), request));
+            // Whatever goes wrong with a connection, docker will tell.
+            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    let _ = stopped.await;
+    Ok(())
+}
+
+async fn answer(
+    desk: Arc<Desk>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (head, body) = request.into_parts();
+    let path = head.uri.path();
+    let last = path.rsplit('/').next().unwrap_or_default();
+    let response = match head.method {
+        Method::HEAD if path.contains("/blobs/") => desk.has(last),
+        Method::POST => accepted(path, 0),
+        Method::PATCH => match desk.take(body).await {
+            Ok(bytes) => accepted(path, bytes),
+            Err(_) => status(StatusCode::INTERNAL_SERVER_ERROR),
+        },
+        Method::PUT if path.contains("/manifests/") => desk.manifest(body).await,
+        Method::PUT => desk.commit(head.uri.query().unwrap_or_default()),
+        Method::GET if path == "/v2/" => status(StatusCode::OK),
+        _ => status(StatusCode::NOT_FOUND),
+    };
+    // Only a header that is no header could fail.
+    Ok(response.body(Full::default()).unwrap_or_default())
+}
+
+fn status(code: StatusCode) -> Builder {
+    Response::builder().status(code)
+}
+
+/// An upload goes on at its own place; its id is of no use to anybody.
+fn accepted(path: &str, bytes: u64) -> Builder {
+    let place = format!("{}/upload", path.trim_end_matches('/').trim_end_matches("/upload"));
+    let range = format!("0-{}", bytes.saturating_sub(1));
+    status(StatusCode::ACCEPTED).header(LOCATION, place).header(RANGE, range)
+}
+
+fn created(digest: &str) -> Builder {
+    status(StatusCode::CREATED)
+        .header("Docker-Content-Digest", digest)
+        .header(LOCATION, format!("/v2/kdev/blobs/{digest}"))
+}
+
+impl Desk {
+    fn new(
+        layers: Layers,
+        endpoint: &str,
+        wanted: BTreeSet<String>,
+        (diff_ids, size): (&[String], u64),
+    ) -> Self {
+        Self {
+            memory: layers.memory(endpoint),
+            layers,
+            endpoint: endpoint.to_owned(),
+            hurry: AtomicBool::new(wanted.is_empty()),
+            wanted,
+            diff_ids: diff_ids.to_vec(),
+            budget: WORTH.max(size / 4),
+            uploads: AtomicUsize::new(0),
+            passed: AtomicU64::new(0),
+            taken: Mutex::default(),
+        }
+    }
+
+    fn taken(&self) -> std::sync::MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has(&self, digest: &str) -> Builder {
+        let remembered = self.memory.get(digest);
+        let unwanted = remembered.is_some_and(|diff_id| !self.wanted.contains(diff_id));
+        if unwanted || self.taken().committed.contains(digest) {
+            // docker reads the length of a layer that it need not send, and
+            // puts it into the manifest; nobody else does.
+            let found = status(StatusCode::OK).header("Docker-Content-Digest", digest);
+            return found.header(CONTENT_LENGTH, 1);
+        }
+        status(StatusCode::NOT_FOUND)
+    }
+
+    /// Takes an upload in, or its first bytes if in a hurry.
+    async fn take(self: &Arc<Self>, mut body: Incoming) -> io::Result<u64> {
+        let (send, frames) = mpsc::channel::<Bytes>(16);
+        let (done, kept) = oneshot::channel();
+        let layers = self.layers.clone();
+        thread::spawn(move || done.send(layers.keep(Frames { frames, rest: Bytes::new() })));
+        let mut bytes = 0;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(io::Error::other)?;
+            let Ok(data) = frame.into_data() else { continue };
+            if bytes == 0 && data.first() != Some(&b'{') {
+                self.count_upload();
+            }
+            bytes += data.len() as u64;
+            self.count_bytes(data.len() as u64);
+            if send.send(data).await.is_err() {
+                break;
+            }
+            if self.hurry.load(Ordering::SeqCst) && bytes >= GLANCE {
+                self.taken().parked.push(body);
+                return Ok(bytes);
+            }
+        }
+        drop(send);
+        let (digest, blob) = kept.await.map_err(io::Error::other)??;
+        if let Blob::Layer(layer) = blob {
+            self.taken().came.insert(digest, layer.diff_id);
+        }
+        Ok(bytes)
+    }
+
+    /// More uploads than wanted layers: docker remembers too little.
+    fn count_upload(&self) {
+        if self.uploads.fetch_add(1, Ordering::SeqCst) >= self.wanted.len() {
+            self.hurry.store(true, Ordering::SeqCst);
+        }
+    }
+
+    fn count_bytes(&self, bytes: u64) {
+        if self.passed.fetch_add(bytes, Ordering::SeqCst) > self.budget {
+            self.hurry.store(true, Ordering::SeqCst);
+        }
+    }
+
+    fn commit(&self, query: &str) -> Builder {
+        let digest = query.split('&').find_map(|pair| pair.strip_prefix("digest="));
+        let digest = digest.unwrap_or_default().replace("%3A", ":");
+        self.taken().committed.insert(digest.clone());
+        created(&digest)
+    }
+
+    /// The manifest's layers stand in the order of the image's diffIDs: so it
+    /// tells which digest docker remembers for which layer.
+    async fn manifest(&self, body: Incoming) -> Builder {
+        let Ok(body) = body.collect().await else { return status(StatusCode::BAD_REQUEST) };
+        let bytes = body.to_bytes();
+        if let Ok(manifest) = serde_json::from_slice::<Manifest>(&bytes)
+            && manifest.layers.len() == self.diff_ids.len()
+        {
+            let digests = manifest.layers.into_iter().map(|layer| layer.digest);
+            self.taken().learned = digests.zip(self.diff_ids.iter().cloned()).collect();
+        }
+        self.taken().pushed = true;
+        created(&crate::digest::of(&bytes))
+    }
+
+    fn note(&self) {
+        let mut taken = self.taken();
+        let came = std::mem::take(&mut taken.came);
+        let learned = taken.learned.iter().map(|(k, v)| (k.clone(), v.clone()));
+        let known: BTreeMap<String, String> = came.into_iter().chain(learned).collect();
+        if !known.is_empty() {
+            self.layers.note_memory(&self.endpoint, &known);
+        }
+    }
+}
+
+/// An upload, read by a thread that may block.
+struct Frames {
+    frames: mpsc::Receiver<Bytes>,
+    rest: Bytes,
+}
+
+impl Read for Frames {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.rest.is_empty() {
+            match self.frames.blocking_recv() {
+                Some(frame) => self.rest = frame,
+                None => return Ok(0),
+            }
+        }
+        let count = buffer.len().min(self.rest.len());
+        buffer[..count].copy_from_slice(&self.rest.split_to(count));
+        Ok(count)
+    }
+}

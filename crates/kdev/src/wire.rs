@@ -1,0 +1,247 @@
+//! The stream to a node: compressed where the link is slower than that, and as
+//! a patch against what the node has where it has something alike.
+//!
+//! Each chunk is a zstd frame or a gzip member of its own, so that one may be
+//! compressed and the next one not: both formats may be joined end to end
+//! (RFC 8878, section 3; RFC 1952, section 2.2).
+
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use zstd::stream::write::Encoder;
+
+/// What is compressed at once.
+const CHUNK: usize = 1 << 20;
+/// After so many bytes the link's rate is known well enough.
+const TRIAL: u64 = 3 << 19;
+/// Bytes a second, above which compression only costs time: what one core
+/// compresses, with what the other end needs for it.
+const FAST: f64 = 120e6;
+/// zstd's and gzip's cheapest level. More is never worth it on its way.
+const LEVEL: i32 = 1;
+/// A dictionary and what is like it must fit in: the node is told the same.
+const WINDOW_LOG: u32 = 27;
+
+/// What a node can undo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Codec {
+    /// Nothing: the node is this machine, so that there is no link.
+    Plain,
+    /// `gzip -dc`, which every node has.
+    Gzip,
+    /// `zstd -dc`.
+    Zstd,
+}
+
+impl Codec {
+    /// As the node's script knows it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
+/// Counts what passes, and how long that takes.
+struct Meter<W> {
+    to: W,
+    bytes: u64,
+    waited: Duration,
+}
+
+impl<W: Write> Meter<W> {
+    fn new(to: W) -> Self {
+        Self { to, bytes: 0, waited: Duration::ZERO }
+    }
+
+    /// Whether the link takes data faster than it can be compressed.
+    fn is_fast(&self) -> bool {
+        #[expect(clippy::cast_precision_loss, reason = "a rate")]
+        let rate = self.bytes as f64 / self.waited.as_secs_f64().max(1e-6);
+        self.bytes >= TRIAL && rate > FAST
+    }
+}
+
+impl<W: Write> Write for Meter<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let begun = Instant::now();
+        let count = self.to.write(bytes)?;
+        self.waited += begun.elapsed();
+        self.bytes += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+/// A stream of chunks.
+pub(crate) struct Wire<W> {
+    meter: Meter<W>,
+    codec: Codec,
+    chunk: Vec<u8>,
+    /// Decided once, after the trial.
+    stores: bool,
+}
+
+impl<W: Write> Wire<W> {
+    pub(crate) fn new(to: W, codec: Codec) -> Self {
+        Self { meter: Meter::new(to), codec, chunk: Vec::new(), stores: false }
+    }
+
+    /// Where it goes; what was not sent yet is lost.
+    pub(crate) fn into_inner(self) -> W {
+        self.meter.to
+    }
+
+    /// Sends the rest; gives the bytes that went over the link.
+    pub(crate) fn finish(mut self) -> io::Result<u64> {
+        self.send()?;
+        self.meter.flush()?;
+        Ok(self.meter.bytes)
+    }
+
+    fn send(&mut self) -> io::Result<()> {
+        if self.chunk.is_empty() {
+            return Ok(());
+        }
+        self.stores |= self.meter.is_fast();
+        let packed = pack(&self.chunk, self.codec, self.stores)?;
+        self.chunk.clear();
+        self.meter.write_all(&packed)
+    }
+}
+
+impl<W: Write> Write for Wire<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.codec == Codec::Plain {
+            return self.meter.write(bytes);
+        }
+        let count = bytes.len().min(CHUNK - self.chunk.len());
+        self.chunk.extend_from_slice(&bytes[..count]);
+        if self.chunk.len() == CHUNK {
+            self.send()?;
+        }
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn pack(chunk: &[u8], codec: Codec, stores: bool) -> io::Result<Vec<u8>> {
+    match codec {
+        Codec::Plain => Ok(chunk.to_vec()),
+        Codec::Zstd => {
+            // The fastest of its levels all but stores.
+            let level = if stores { *zstd::compression_level_range().start() } else { LEVEL };
+            zstd::bulk::compress(chunk, level)
+        }
+        Codec::Gzip => {
+            let level = if stores { Compression::none() } else { Compression::fast() };
+            let mut encoder = GzEncoder::new(Vec::new(), level);
+            encoder.write_all(chunk)?;
+            encoder.finish()
+        }
+    }
+}
+
+/// Sends what `write` writes as one patch against a dictionary; gives the bytes
+/// that went over the link.
+pub(crate) fn patch(
+    to: impl Write,
+    dictionary: &[u8],
+    size: u64,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<u64> {
+    let mut meter = Meter::new(to);
+    let mut encoder = Encoder::with_ref_prefix(&mut meter, LEVEL, dictionary)?;
+    encoder.long_distance_matching(true)?;
+    encoder.window_log(WINDOW_LOG)?;
+    encoder.set_pledged_src_size(Some(size))?;
+    write(&mut encoder)?;
+    encoder.finish()?.flush()?;
+    Ok(meter.bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    /// Bytes that no compressor makes smaller.
+    fn noise(count: usize) -> Vec<u8> {
+        let mut state = 1u64;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 56) as u8
+        };
+        (0..count).map(|_| next()).collect()
+    }
+
+    fn through(codec: Codec, bytes: &[u8]) -> Vec<u8> {
+        let mut sent = Vec::new();
+        let mut wire = Wire::new(&mut sent, codec);
+        wire.write_all(bytes).unwrap();
+        let count = wire.finish().unwrap();
+        assert_eq!(count, sent.len() as u64);
+        sent
+    }
+
+    #[test]
+    fn every_codec_gives_back_what_went_in() {
+        // Written to memory, which is fast: so chunks of both kinds are in it.
+        let bytes = [vec![b'x'; 3 << 20], noise(5 << 20)].concat();
+        assert_eq!(through(Codec::Plain, &bytes), bytes);
+        assert_eq!(zstd::decode_all(through(Codec::Zstd, &bytes).as_slice()).unwrap(), bytes);
+        let mut back = Vec::new();
+        let packed = through(Codec::Gzip, &bytes);
+        flate2::read::MultiGzDecoder::new(packed.as_slice()).read_to_end(&mut back).unwrap();
+        assert!(back == bytes);
+    }
+
+    #[test]
+    fn a_slow_link_gets_all_of_it_compressed() {
+        struct Slow(Vec<u8>);
+        impl Write for Slow {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                std::thread::sleep(Duration::from_millis(20));
+                self.0.extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let text = b"the same words again and again, ".repeat(1 << 17);
+        let mut slow = Slow(Vec::new());
+        let mut wire = Wire::new(&mut slow, Codec::Zstd);
+        wire.write_all(&noise(2 << 20)).unwrap();
+        wire.write_all(&text).unwrap();
+        wire.finish().unwrap();
+        assert!(slow.0.len() < (2 << 20) + (text.len() / 100), "{}", slow.0.len());
+    }
+
+    #[test]
+    fn a_patch_holds_only_what_differs() {
+        let old = noise(1 << 20);
+        let mut new = old.clone();
+        new[500_000] ^= 1;
+        let mut sent = Vec::new();
+        let write = |to: &mut dyn Write| to.write_all(&new);
+        let count = patch(&mut sent, &old, new.len() as u64, write).unwrap();
+        assert!(count < 2000, "{count}");
+        let mut decoder =
+            zstd::stream::read::Decoder::with_ref_prefix(sent.as_slice(), &old).unwrap();
+        decoder.window_log_max(WINDOW_LOG).unwrap();
+        let mut back = Vec::new();
+        decoder.read_to_end(&mut back).unwrap();
+        assert!(back == new);
+    }
+}
