@@ -571,6 +571,8 @@ error: the disk of node `n1` at 10.0.0.1 is full: ctr: failed to ingest \"blobs/
         let project = Project::new();
         project.write("fake/ssh-cut", "");
         fails(&project, 94, &format!("{BUILT}     Loading n1 (4.00 KiB)
+        Note the connection to node `n1` at 10.0.0.1 was lost during the load: Connection to 10.0.0.1 closed by remote host.; trying once more
+     Loading n1 (4.00 KiB)
 error: the connection to node `n1` at 10.0.0.1 was lost during the load: Connection to 10.0.0.1 closed by remote host.
   help: run it again; a load that was cut leaves nothing behind\n"));
         // Who follows the advice succeeds.

@@ -11,8 +11,7 @@ fn up_builds_loads_applies_and_waits() {
     ran.code(0).stdout("").stderr(&format!(
         "    Building app:latest\nStep 1/1 : FROM scratch\n       Built {IMAGE} in [TIME]
      Loading [..] (4.00 KiB)
-     Loading [..] (4.00 KiB)
-      Loaded [..]: sent [..] in [TIME]
+...
       Loaded [..]: sent [..] in [TIME]
      Applied deployment.apps/app to kind-test
        Ready deployment/app: 2 pods in [TIME]
@@ -122,8 +121,8 @@ fn json_is_one_object_a_line() {
         r#"{{"version":1,"reason":"building","what":"app:latest","command":"docker build[..]"}}
 {{"version":1,"reason":"tool-output","tool":"docker","line":"Step 1/1 : FROM scratch"}}
 {{"version":1,"reason":"built","image":"{IMAGE}","config_digest":"{CONFIG}","took":[..]}}
-{{"version":1,"reason":"loading","node":"n1","bytes":4096}}
-{{"version":1,"reason":"loaded","node":"n1","bytes":[..],"took":[..]}}
+{{"version":1,"reason":"loading","node":"n1","bytes":4096,"reused":0}}
+{{"version":1,"reason":"loaded","node":"n1","bytes":[..],"reused":0,"took":[..]}}
 {{"version":1,"reason":"applied","objects":["deployment.apps/app"],"context":"kind-test"}}
 {{"version":1,"reason":"ready","workload":"deployment/app","pods":2,"took":[..]}}
 {{"version":1,"reason":"finished","image":"{IMAGE}","took":[..]}}

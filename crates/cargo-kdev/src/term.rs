@@ -182,10 +182,10 @@ impl Term {
                 let sent = HumanBytes(bytes);
                 let there = match reused {
                     0 => String::new(),
-                    bytes => format!(", {} already there", HumanBytes(bytes)),
+                    bytes => format!(", {} were there", HumanBytes(bytes)),
                 };
                 let took = seconds(took);
-                self.line(DONE, "Loaded", &format!("{node}: sent {sent}{there}, in {took}"));
+                self.line(DONE, "Loaded", &format!("{node}: sent {sent} in {took}{there}"));
             }
             Event::Present { node, .. } => {
                 self.line(DONE, "Present", &format!("{node}: nothing to send"));

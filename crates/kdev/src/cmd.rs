@@ -141,7 +141,12 @@ impl Task {
         });
         let stderr = stderr.map(Collected::text).unwrap_or_default();
         let status = child.wait().map_err(|e| Failure::not_started(&shown, &e))?;
-        let outcome = ended.err().unwrap_or_else(|| Outcome::of(status));
+        let outcome = match ended {
+            Err(outcome) => outcome,
+            // It may have ended since its reader was interrupted.
+            Ok(()) if !status.success() && cx.interrupt().is_raised() => Outcome::Interrupted,
+            Ok(()) => Outcome::of(status),
+        };
         match answer {
             Some(answer) if outcome == Outcome::Code(0) => Ok(answer),
             _ => Err(Failure { command: shown, outcome, stderr }),

@@ -32,31 +32,51 @@ fn a_child_that_runs_for_too_long_is_ended_with_its_own_children() {
     assert!(begun.elapsed() < GRACE, "took {:?}", begun.elapsed());
 }
 
-#[test]
-fn an_interrupt_ends_both_ends_of_a_pipe() {
-    let (sh, events) = (Shell::new().unwrap(), quiet());
-    let interrupt = Interrupt::never();
-    let cx = Cx::new(&events).interrupted_by(interrupt.clone());
-    let raise = |passed| {
-        if passed > 1 << 20 {
-            interrupt.raise();
-        }
-    };
-    let sink = Task::new(cmd!(sh, "sh -c 'cat >/dev/null'"));
-    let piped = Task::new(cmd!(sh, "cat /dev/zero")).pipe_into(&cx, sink, &raise);
-    assert!(piped.source.unwrap_err().is_interrupt());
-    assert!(piped.sink.unwrap_err().is_interrupt());
+/// Feeds `cat /dev/zero` into a shell script.
+fn zeros_into(cx: &Cx, script: &str) -> (Result<Output, Failure>, Result<(), Failure>) {
+    let sh = Shell::new().unwrap();
+    let zeros = Task::new(cmd!(sh, "cat /dev/zero"));
+    let (sink, source) = Task::new(cmd!(sh, "sh -c {script}")).feed(cx, |mut stdin, _| {
+        let copy = |mut stdout| io::copy(&mut stdout, &mut stdin).map_or((), |_| ());
+        zeros.read_with(cx, copy)
+    });
+    (sink, source.unwrap())
 }
 
 #[test]
-fn a_sink_that_dies_first_is_told_from_its_source() {
-    let (sh, events) = (Shell::new().unwrap(), quiet());
-    let cx = Cx::new(&events);
-    let sink = Task::new(cmd!(sh, "sh -c 'echo full >&2; exit 3'"));
-    let piped = Task::new(cmd!(sh, "cat /dev/zero")).pipe_into(&cx, sink, &|_| ());
-    let sink = piped.sink.unwrap();
+fn an_interrupt_ends_both_ends_of_a_pipe() {
+    let (events, interrupt) = (quiet(), Interrupt::never());
+    let cx = Cx::new(&events).interrupted_by(interrupt.clone());
+    thread::spawn(move || {
+        thread::sleep(Duration::from_millis(200));
+        interrupt.raise();
+    });
+    let (sink, source) = zeros_into(&cx, "cat >/dev/null");
+    assert!(source.unwrap_err().is_interrupt());
+    assert!(sink.unwrap_err().is_interrupt());
+}
+
+#[test]
+fn a_sink_that_dies_first_ends_its_source() {
+    let events = quiet();
+    let (sink, source) = zeros_into(&Cx::new(&events), "echo full >&2; exit 3");
+    let sink = sink.unwrap();
     assert_eq!((sink.status.code(), sink.stderr.as_str()), (Some(3), "full\n"));
-    assert!(!piped.source.unwrap().status.success());
+    assert!(source.is_err());
+}
+
+#[test]
+fn a_writer_sees_each_line_and_the_output_has_it_too() {
+    let (sh, events) = (Shell::new().unwrap(), quiet());
+    let script = "echo ready; read line; echo got $line";
+    let (output, line) =
+        Task::new(cmd!(sh, "sh -c {script}")).feed(&Cx::new(&events), |mut stdin, lines| {
+            let line = lines.next();
+            stdin.write_all(b"it\n").unwrap();
+            line
+        });
+    assert_eq!(line.flatten().as_deref(), Some("ready"));
+    assert_eq!(output.unwrap().text(), "ready\ngot it\n");
 }
 
 #[test]

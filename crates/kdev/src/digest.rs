@@ -14,7 +14,7 @@ fn text(hash: &[u8]) -> String {
 }
 
 /// The names of an image's unpacked layers, from the lowest up
-/// (OCI image spec, "Layer ChainID").
+/// (OCI image spec, "Layer `ChainID`").
 pub(crate) fn chain_ids(diff_ids: &[String]) -> Vec<String> {
     let mut chain: Vec<String> = Vec::new();
     for diff_id in diff_ids {

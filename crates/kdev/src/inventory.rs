@@ -21,6 +21,8 @@ pub(crate) struct Inventory {
     blobs: BTreeMap<String, (String, u64)>,
     /// Whether `zstd` is there.
     pub(crate) zstd: bool,
+    /// Whether `gzip` is there.
+    pub(crate) gzip: bool,
 }
 
 /// A layer as a manifest names it.
@@ -43,6 +45,7 @@ impl Inventory {
             match (key, words.as_slice()) {
                 ("present", _) => inventory.present = true,
                 ("zstd", _) => inventory.zstd = true,
+                ("gzip", _) => inventory.gzip = true,
                 ("snapshot", [chain_id]) => {
                     inventory.snapshots.insert((*chain_id).to_owned());
                 }

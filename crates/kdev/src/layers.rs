@@ -45,7 +45,7 @@ pub(crate) enum Blob {
 /// A layer of the folder.
 #[derive(Clone, Debug)]
 pub(crate) struct Layer {
-    /// Digest of the uncompressed tar (OCI image spec, "Layer DiffID").
+    /// Digest of the uncompressed tar (OCI image spec, "Layer `DiffID`").
     pub(crate) diff_id: String,
     /// Bytes of the uncompressed tar.
     pub(crate) size: u64,
@@ -123,7 +123,7 @@ impl Layers {
     /// to be kept for another run. No failure here is worth stopping for.
     pub(crate) fn trim(&self) {
         let mut files: Vec<(SystemTime, u64, PathBuf)> = self.files().unwrap_or_default();
-        files.sort_by(|a, b| b.0.cmp(&a.0));
+        files.sort_by_key(|(modified, ..)| std::cmp::Reverse(*modified));
         let mut held = 0;
         for (_, size, path) in files {
             held += size;
@@ -145,7 +145,7 @@ impl Layers {
 
     /// The layers of the last builds of an image, the newest build first.
     pub(crate) fn history(&self, image: &str) -> Vec<Vec<String>> {
-        self.read_json(&self.path(&crate::digest::of(image.as_bytes()), "builds"))
+        read_json(&self.path(&crate::digest::of(image.as_bytes()), "builds"))
     }
 
     /// Notes that this build of an image has been loaded.
@@ -159,7 +159,7 @@ impl Layers {
 
     /// Under which digests docker remembers layers at this endpoint.
     pub(crate) fn memory(&self, endpoint: &str) -> BTreeMap<String, String> {
-        self.read_json(&self.dir.join(format!("{endpoint}.memory")))
+        read_json(&self.dir.join(format!("{endpoint}.memory")))
     }
 
     pub(crate) fn note_memory(&self, endpoint: &str, learned: &BTreeMap<String, String>) {
@@ -169,12 +169,6 @@ impl Layers {
         }
         memory.extend(learned.clone());
         self.write_json(&self.dir.join(format!("{endpoint}.memory")), &memory);
-    }
-
-    /// What cannot be read is as good as absent: it is only a memory.
-    fn read_json<T: serde::de::DeserializeOwned + Default>(&self, path: &Path) -> T {
-        let bytes = fs::read(path).unwrap_or_default();
-        serde_json::from_slice(&bytes).unwrap_or_default()
     }
 
     fn write_json(&self, path: &Path, value: &impl serde::Serialize) {
@@ -200,4 +194,10 @@ fn read_some(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
         }
     }
     Ok(count)
+}
+
+/// What cannot be read is as good as absent: it is only a memory.
+fn read_json<T: serde::de::DeserializeOwned + Default>(path: &Path) -> T {
+    let bytes = fs::read(path).unwrap_or_default();
+    serde_json::from_slice(&bytes).unwrap_or_default()
 }

@@ -83,8 +83,8 @@ pub(crate) fn on_nodes(
             let links = open_all(cx, ssh, config, nodes);
             links.inspect_err(|_| building.raise())
         });
-        let built = build(&cx.clone().interrupted_by(building.clone()));
-        match (joined(opening), built) {
+        let image = build(&cx.clone().interrupted_by(building.clone()));
+        match (joined(opening), image) {
             (Ok(links), Ok(image)) => {
                 fits_all(&image, nodes)?;
                 work(&image, &links).map(|()| image)

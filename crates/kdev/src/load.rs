@@ -121,7 +121,10 @@ impl Load<'_> {
                 return Ok(None);
             }
             match self.send(&inventory, &dictionaries) {
-                Err(error) if again && error.fault.is_worth_a_repeat() => again = false,
+                Err(error) if again && error.fault.is_worth_a_repeat() => {
+                    again = false;
+                    self.cx.emit(Event::Note { text: format!("{error}; trying once more") });
+                }
                 result => return result.map(Some),
             }
         }
@@ -132,10 +135,11 @@ impl Load<'_> {
         let dictionary = dictionary(inventory, old);
         let lacks_all = plan.iter().all(|layer| layer.missing);
         let thin = !lacks_all || dictionary.is_some() || self.image.size <= SMALL;
-        if self.source.is_thin() && thin {
-            if let Some(result) = self.send_thin(inventory, &plan, dictionary) {
-                return result;
-            }
+        if self.source.is_thin()
+            && thin
+            && let Some(result) = self.send_thin(inventory, &plan, dictionary)
+        {
+            return result;
         }
         let result = self.send_whole(inventory);
         self.source.prime(self.cx);

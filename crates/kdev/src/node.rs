@@ -119,9 +119,9 @@ impl<'a> Link<'a> {
     /// What the stream to this node may be compressed with.
     pub(crate) fn codec(&self, inventory: &Inventory) -> Codec {
         match self.transport {
-            Transport::Local => Codec::Plain,
             Transport::Ssh(..) if inventory.zstd => Codec::Zstd,
-            Transport::Ssh(..) => Codec::Gzip,
+            Transport::Ssh(..) if inventory.gzip => Codec::Gzip,
+            Transport::Local | Transport::Ssh(..) => Codec::Plain,
         }
     }
 

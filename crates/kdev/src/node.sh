@@ -66,7 +66,7 @@ inventory)
 	name=$1 config=$2
 	shift 2
 	if proven; then say present; exit 0; fi
-	command -v zstd >/dev/null && say zstd
+	for tool in zstd gzip; do command -v "$tool" >/dev/null && say "$tool"; done
 	# Of what is asked for, what is here: unpacked, or as a blob.
 	ct snapshots ls 2>/dev/null | awk -v nonce="$nonce" -v asked=" $* " '
 		$NF == "Committed" && index(asked, " " $1 " ") { print nonce, "snapshot", $1 }'

@@ -27,9 +27,10 @@ const WINDOW_LOG: u32 = 27;
 /// What a node can undo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Codec {
-    /// Nothing: the node is this machine, so that there is no link.
+    /// Nothing: the node is this machine, so that there is no link, or has
+    /// neither of the others.
     Plain,
-    /// `gzip -dc`, which every node has.
+    /// `gzip -dc`.
     Gzip,
     /// `zstd -dc`.
     Zstd,
