@@ -12,7 +12,6 @@ fn up_builds_loads_applies_and_waits() {
         "    Building app:latest\nStep 1/1 : FROM scratch\n       Built {IMAGE} in [TIME]
      Loading [..] (4.00 KiB)
 ...
-      Loaded [..]: sent [..] in [TIME]
      Applied deployment.apps/app to kind-test
        Ready deployment/app: 2 pods in [TIME]
     Finished {IMAGE} in [TIME]\n"

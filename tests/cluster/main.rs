@@ -11,3 +11,4 @@ mod rollouts;
 mod sample;
 mod service;
 mod story;
+mod thin;

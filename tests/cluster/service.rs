@@ -111,6 +111,8 @@ impl Service {
         up.current_dir(self.dir.path());
         up.env("KDEV_CONTEXT", "kdev-lab").env("KUBECONFIG", state("kubeconfig"));
         up.env("KDEV_SSH_CONFIG", state("ssh/config"));
+        // No test finds what another one has cached.
+        up.env("XDG_CACHE_HOME", self.path("cache"));
         up
     }
 

@@ -137,7 +137,9 @@ fn an_impostor_of_the_same_name_is_never_run() {
     // It is a real danger: a plain apply runs it.
     apply(service.name, &deployment("impostor", "imagePullPolicy: Always"));
     eventually("the impostor", || {
-        service.pages().iter().any(|(_, page)| page == "an impostor").then_some(())
+        let pages = service.pages();
+        let all = pages.iter().all(|(_, page)| page == "an impostor");
+        (pages.len() == NODES.len() && all).then_some(())
     });
     let requests = registry_requests("/library/impostor/");
 

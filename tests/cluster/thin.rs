@@ -1,0 +1,82 @@
+//! Only what a node lacks is sent, and it runs.
+
+use std::fs;
+use std::io::Read;
+
+use serde_json::Value;
+
+use crate::lab::{in_node, run};
+use crate::service::{NODES, Service};
+
+/// More than the changed page's layer, and far less than the rest.
+const LITTLE: u64 = 64 << 10;
+
+/// A service on a base of its own, which is too big to be sent unnoticed.
+fn on_a_base(name: &'static str) -> Service {
+    let service = Service::new(name);
+    let mut noise = vec![0; 70 << 20];
+    fs::File::open("/dev/urandom").unwrap().read_exact(&mut noise).unwrap();
+    fs::create_dir(service.path("base")).unwrap();
+    fs::write(service.path("base/noise"), noise).unwrap();
+    let dockerfile = fs::read_to_string(service.path("Dockerfile")).unwrap();
+    service.write("Dockerfile", &dockerfile.replace("COPY www", "COPY base /base\nCOPY www"));
+    service
+}
+
+/// Runs `up`, sees the page on both nodes, and gives what each was sent.
+#[track_caller]
+fn sent_for(service: &Service, page: &str) -> Vec<u64> {
+    service.page(page);
+    let output = service.up(&["--message-format", "json"]).output().unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{stdout}");
+    assert_eq!(service.pages(), NODES.map(|node| (node.to_owned(), page.to_owned())));
+    let lines = stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let loaded = lines.filter(|line| line["reason"] == "loaded");
+    loaded.map(|line| line["bytes"].as_u64().unwrap()).collect()
+}
+
+#[track_caller]
+fn is_little(sent: &[u64]) {
+    assert_eq!(sent.len(), NODES.len());
+    assert!(sent.iter().all(|bytes| *bytes < LITTLE), "sent {sent:?}");
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_second_build_sends_its_changed_layer_alone() {
+    let service = on_a_base("thin");
+    let first = sent_for(&service, "one");
+    assert!(first.iter().all(|bytes| *bytes > 70 << 20), "sent {first:?}");
+    is_little(&sent_for(&service, "two"));
+    is_little(&sent_for(&service, "three"));
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_base_whose_blob_was_discarded_is_not_sent_again() {
+    let service = on_a_base("discarded");
+    sent_for(&service, "one");
+    let inspected = run(&mut crate::lab::docker(&[
+        "image",
+        "inspect",
+        "--format",
+        "{{index .RootFS.Layers 1}}",
+        "discarded:latest",
+    ]));
+    for node in NODES {
+        let rm = ["ctr", "-n", "k8s.io", "content", "rm", inspected.trim()];
+        run(&mut in_node(node, &rm));
+    }
+    is_little(&sent_for(&service, "two"));
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_lost_cache_costs_one_whole_load() {
+    let service = on_a_base("forgotten");
+    sent_for(&service, "one");
+    fs::remove_dir_all(service.path("cache")).unwrap();
+    sent_for(&service, "two");
+    is_little(&sent_for(&service, "three"));
+}
