@@ -5,6 +5,7 @@
 
 mod errors;
 mod interrupt;
+mod load;
 mod precedence;
 mod project;
 mod tidy;

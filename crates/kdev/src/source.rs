@@ -2,6 +2,7 @@
 //! lacking to an endpoint of ours.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::build::BuiltImage;
@@ -18,6 +19,8 @@ pub(crate) struct Source<'a> {
     /// Whether docker was asked for layers before, and had no answer. One
     /// thread at a time asks; the others find in the cache what it got.
     refused: Mutex<bool>,
+    /// Whether docker was taught names for the layers.
+    primed: AtomicBool,
 }
 
 /// What a thin archive is made of.
@@ -30,7 +33,7 @@ impl<'a> Source<'a> {
     pub(crate) fn new(cx: &Cx, docker: &'a Docker, image: &'a BuiltImage) -> Self {
         // Without a cache, images go whole: slower, but all the same.
         let layers = cx.cache_dir().and_then(|dir| Layers::at(dir).ok());
-        Self { docker, image, layers, refused: Mutex::new(false) }
+        Self { docker, image, layers, refused: Mutex::new(false), primed: AtomicBool::new(false) }
     }
 
     /// Whether layers can be had one by one.
@@ -72,9 +75,9 @@ impl<'a> Source<'a> {
     }
 
     /// Teaches docker names for all layers, so that the next load is thin. It
-    /// takes a fraction of a second; nothing is compressed.
+    /// takes a fraction of a second; nothing is compressed. Once is enough.
     pub(crate) fn prime(&self, cx: &Cx) {
-        if self.is_thin() {
+        if self.is_thin() && !self.primed.swap(true, Ordering::SeqCst) {
             let _one_at_a_time = self.refused.lock();
             self.push(cx, BTreeSet::new());
         }
