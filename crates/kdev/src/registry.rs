@@ -29,11 +29,13 @@ use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::build::BuiltImage;
 use crate::layers::{Blob, Layers};
 
-/// docker's memory is one of host and port, so these must stay the same. More
-/// than one, for runs at the same time.
-const PORTS: std::ops::Range<u16> = 47_610..47_620;
+/// docker's memory is one of host and port, so an image keeps to one of these
+/// as long as no other run is using it.
+const FIRST_PORT: u16 = 47_600;
+const PORTS: u16 = 100;
 /// How much of an upload is read in a hurry. Two layers must not look alike.
 const GLANCE: u64 = 16 << 10;
 /// How much compressed data is worth it, whatever the image's size.
@@ -84,10 +86,10 @@ struct Descriptor {
 pub(crate) fn serve<T>(
     layers: &Layers,
     wanted: BTreeSet<String>,
-    image: (&[String], u64),
+    image: &BuiltImage,
     push: impl FnOnce(&str) -> T,
 ) -> io::Result<T> {
-    let listener = listen()?;
+    let listener = listen(&image.reference.name().to_string())?;
     let endpoint = listener.local_addr()?.to_string();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let desk = Arc::new(Desk::new(layers.clone(), &endpoint, wanted, image));
@@ -103,9 +105,11 @@ pub(crate) fn serve<T>(
     })
 }
 
-fn listen() -> io::Result<TcpListener> {
-    let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok();
-    let listener = PORTS.into_iter().find_map(bind).ok_or(io::ErrorKind::AddrInUse)?;
+fn listen(image: &str) -> io::Result<TcpListener> {
+    let own = image.bytes().fold(0, |sum: u16, byte| sum.wrapping_mul(31) ^ u16::from(byte));
+    let port = |turn| FIRST_PORT + (own % PORTS + turn) % PORTS;
+    let bind = |turn| TcpListener::bind((Ipv4Addr::LOCALHOST, port(turn))).ok();
+    let listener = (0..PORTS).find_map(bind).ok_or(io::ErrorKind::AddrInUse)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }
@@ -170,20 +174,15 @@ fn created(digest: &str) -> Builder {
 }
 
 impl Desk {
-    fn new(
-        layers: Layers,
-        endpoint: &str,
-        wanted: BTreeSet<String>,
-        (diff_ids, size): (&[String], u64),
-    ) -> Self {
+    fn new(layers: Layers, endpoint: &str, wanted: BTreeSet<String>, image: &BuiltImage) -> Self {
         Self {
             memory: layers.memory(endpoint),
             layers,
             endpoint: endpoint.to_owned(),
             hurry: AtomicBool::new(wanted.is_empty()),
             wanted,
-            diff_ids: diff_ids.to_vec(),
-            budget: WORTH.max(size / 4),
+            diff_ids: image.layers.clone(),
+            budget: WORTH.max(image.size / 4),
             uploads: AtomicUsize::new(0),
             passed: AtomicU64::new(0),
             taken: Mutex::default(),

@@ -71,7 +71,7 @@ impl<'a> Source<'a> {
     fn push(&self, cx: &Cx, wanted: BTreeSet<String>) {
         let Some(layers) = &self.layers else { return };
         let push = |endpoint: &str| self.docker.push(cx, self.image, endpoint);
-        let _ = registry::serve(layers, wanted, (&self.image.layers, self.image.size), push);
+        let _ = registry::serve(layers, wanted, self.image, push);
     }
 
     /// Teaches docker names for all layers, so that the next load is thin. It
