@@ -72,7 +72,7 @@ inventory)
 		$NF == "Committed" && index(asked, " " $1 " ") { print nonce, "snapshot", $1 }'
 	ct content ls 2>/dev/null | awk -v nonce="$nonce" -v asked=" $* " '
 		match($0, /containerd.io\/uncompressed=sha256:[0-9a-f]+/) {
-			diff_id = substr($0, RSTART + 26, RLENGTH - 26)
+			diff_id = substr($0, RSTART + 27, RLENGTH - 27)
 			if (index(asked, " " diff_id " ")) print nonce, "blob", $1, $2, diff_id
 		}'
 	;;
