@@ -43,3 +43,22 @@ fn a_digest_is_no_name() {
   help: the README lists what each key takes\n",
     );
 }
+
+#[test]
+fn a_dry_run_changes_nothing() {
+    let project = Project::new();
+    let ran = project.run(&["load", "--dry-run", "--node", "n1"]);
+    ran.code(0).stdout(&format!(
+        "docker tag {CONFIG} app:kdev-0123456789ab
+docker save app:kdev-0123456789ab | ssh 10.0.0.1 [..] -n k8s.io image import --platform linux/amd64 -\n"
+    ));
+    assert!(!project.calls().contains("docker tag"));
+    assert_eq!(project.images_on("10.0.0.1"), [""; 0]);
+}
+
+#[test]
+fn a_broken_project_is_not_passed_over() {
+    let project = Project::new();
+    project.write("Cargo.toml", "[package\n");
+    project.run(&["load", "tool:1"]).code(90);
+}

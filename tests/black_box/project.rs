@@ -35,9 +35,9 @@ const CONTEXTS: &str = r#"{"current-context":"kind-test","contexts":[
   "clusters":[{"name":"c","cluster":{"server":"https://10.0.0.9:6443"}}]}"#;
 
 /// What the tools that the fakes and the node's script need are called.
-const REAL_TOOLS: [&str; 20] = [
+const REAL_TOOLS: [&str; 21] = [
     "sh", "cat", "awk", "tr", "sed", "sleep", "grep", "mv", "cmp", "cut", "head", "touch", "mkdir",
-    "rm", "printf", "diff", "kill", "env", "flock", "tail",
+    "rm", "printf", "diff", "kill", "env", "flock", "gzip", "tail",
 ];
 
 pub(crate) struct Project {

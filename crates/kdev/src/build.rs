@@ -77,7 +77,12 @@ pub(crate) fn identify(
 ) -> Result<BuiltImage> {
     let mut built = find(cx, docker, id, image)?;
     built.reference = image.with_content_tag(&built.config_digest);
-    docker.tag(cx, &built.id, &built.reference)?;
+    if cx.is_dry_run() {
+        let command = format!("docker tag {} {}", built.id, built.reference.familiar());
+        cx.emit(Event::WouldRun { command });
+    } else {
+        docker.tag(cx, &built.id, &built.reference)?;
+    }
     Ok(built)
 }
 

@@ -38,9 +38,7 @@ pub fn load(cx: &Cx, request: &LoadRequest) -> Result<()> {
     let begun = Instant::now();
     let given = request.image.as_deref().map(reference).transpose()?;
     let project = match Project::read(cx, &request.selection) {
-        Err(Error::Metadata(_) | Error::WhichPackage { .. })
-            if given.is_some() && request.selection.is_default() =>
-        {
+        Err(error) if given.is_some() && is_elsewhere(&error, &request.selection) => {
             Project::none()
         }
         project => project?,
@@ -64,6 +62,17 @@ pub fn load(cx: &Cx, request: &LoadRequest) -> Result<()> {
         cx.emit(Event::Finished { image: image.reference.familiar(), took: begun.elapsed() });
     }
     Ok(())
+}
+
+/// Whether the only fault is that this is no package's folder, and that nobody
+/// has said that it is one.
+fn is_elsewhere(error: &Error, selection: &Selection) -> bool {
+    let no_package = match error {
+        Error::Metadata(failure) => failure.stderr.contains("could not find `Cargo.toml`"),
+        Error::WhichPackage { .. } => true,
+        _ => false,
+    };
+    no_package && *selection == Selection::default()
 }
 
 /// A name that an image can be loaded under.

@@ -11,7 +11,7 @@ use crate::cx::Cx;
 use crate::error::{Error, Reason, Result, list};
 
 /// Which package is meant; by default that of the current folder.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
     /// Path of a Cargo.toml.
     pub manifest_path: Option<PathBuf>,
@@ -32,12 +32,6 @@ pub(crate) struct Project {
     pub(crate) package_table: Value,
     /// `[workspace.metadata.kdev]`.
     pub(crate) workspace_table: Value,
-}
-
-impl Selection {
-    pub(crate) fn is_default(&self) -> bool {
-        self.manifest_path.is_none() && self.package.is_none()
-    }
 }
 
 impl Project {
