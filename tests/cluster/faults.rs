@@ -143,15 +143,7 @@ fn a_damaged_layer_leaves_no_name() {
     service.page("an untouched page");
     // So big that docker is asked for its archive.
     fatten(&service);
-    // A docker whose archives have one other word in a layer.
-    let real = which("docker");
-    let wrapper = format!(
-        "#!/bin/sh\n[ \"$1\" = save ] || exec {real} \"$@\"\n{real} \"$@\" | LC_ALL=C sed s/untouched/tempered_/\n"
-    );
-    fs::create_dir(service.path("bin")).unwrap();
-    service.write("bin/docker", &wrapper);
-    fs::set_permissions(service.path("bin/docker"), fs::Permissions::from_mode(0o755)).unwrap();
-    let path = format!("{}:{}", service.path("bin").display(), std::env::var("PATH").unwrap());
+    let path = damaging_docker(&service);
 
     let output = service.up(&[]).env("PATH", path).output().unwrap();
     let said = crate::lab::stderr(&output);
@@ -164,6 +156,40 @@ fn a_damaged_layer_leaves_no_name() {
         assert_eq!(images_on(node, id.trim()), [""; 0]);
     }
     service.up_ok();
+}
+
+/// A PATH with a docker whose archives have one other word in a layer.
+fn damaging_docker(service: &Service) -> String {
+    let real = which("docker");
+    let wrapper = format!(
+        "#!/bin/sh\n[ \"$1\" = save ] || exec {real} \"$@\"\n{real} \"$@\" | LC_ALL=C sed s/untouched/tempered_/\n"
+    );
+    fs::create_dir(service.path("bin")).unwrap();
+    service.write("bin/docker", &wrapper);
+    fs::set_permissions(service.path("bin/docker"), fs::Permissions::from_mode(0o755)).unwrap();
+    format!("{}:{}", service.path("bin").display(), std::env::var("PATH").unwrap())
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_name_that_stood_for_a_good_image_still_does_after_a_failed_load() {
+    let service = Service::new("kept-name");
+    let image = "kept-name:fixed";
+    let build = || run(docker(&["build", "--tag", image, "."]).current_dir(service.dir()));
+    // What the name stands for, as a line with the manifest's digest.
+    let target = ["ctr", "-n", "k8s.io", "images", "ls", "name==docker.io/library/kept-name:fixed"];
+    let targets = || NODES.map(|node| run(&mut in_node(node, &target)));
+    build();
+    run(&mut service.kdev(&["load", image]));
+    let before = targets();
+    assert!(before.iter().all(|line| line.contains("@sha256:") || line.contains(" sha256:")));
+    service.page("an untouched page");
+    fatten(&service);
+    build();
+    let path = damaging_docker(&service);
+    let output = service.kdev(&["load", image]).env("PATH", path).output().unwrap();
+    assert_eq!(output.status.code(), Some(94), "{}", crate::lab::stderr(&output));
+    assert_eq!(targets(), before);
 }
 
 #[test]

@@ -106,14 +106,17 @@ impl Service {
 
     /// `cargo kdev up` in the project, with these arguments.
     pub(crate) fn up(&self, args: &[&str]) -> Command {
-        let mut up = command(env!("CARGO_BIN_EXE_cargo-kdev"));
-        up.args(["kdev", "up", "--namespace", self.name]).args(args);
-        up.current_dir(self.dir.path());
-        up.env("KDEV_CONTEXT", "kdev-lab").env("KUBECONFIG", state("kubeconfig"));
-        up.env("KDEV_SSH_CONFIG", state("ssh/config"));
+        self.kdev(&[&["up", "--namespace", self.name], args].concat())
+    }
+
+    pub(crate) fn kdev(&self, args: &[&str]) -> Command {
+        let mut kdev = command(env!("CARGO_BIN_EXE_cargo-kdev"));
+        kdev.arg("kdev").args(args).current_dir(self.dir.path());
+        kdev.env("KDEV_CONTEXT", "kdev-lab").env("KUBECONFIG", state("kubeconfig"));
+        kdev.env("KDEV_SSH_CONFIG", state("ssh/config"));
         // No test finds what another one has cached.
-        up.env("XDG_CACHE_HOME", self.path("cache"));
-        up
+        kdev.env("XDG_CACHE_HOME", self.path("cache"));
+        kdev
     }
 
     #[track_caller]

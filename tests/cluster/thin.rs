@@ -5,7 +5,7 @@ use std::io::Read;
 
 use serde_json::Value;
 
-use crate::lab::{in_node, run};
+use crate::lab::{command, docker, in_node, run};
 use crate::service::{NODES, Service};
 
 /// More than the changed page's layer, and far less than the rest.
@@ -62,7 +62,7 @@ fn a_second_build_sends_its_changed_layer_alone() {
 fn a_base_whose_blob_was_discarded_is_not_sent_again() {
     let service = on_a_base("discarded");
     sent_for(&service, "one");
-    let inspected = run(&mut crate::lab::docker(&[
+    let inspected = run(&mut docker(&[
         "image",
         "inspect",
         "--format",
@@ -97,4 +97,38 @@ fn a_lost_cache_costs_one_whole_load() {
     fs::remove_dir_all(service.path("cache")).unwrap();
     sent_for(&service, "two");
     is_little(&sent_for(&service, "three"));
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_damaged_cache_is_done_without() {
+    let service = on_a_base("rotten");
+    sent_for(&service, "one");
+    // Now the cache has a layer that one node lacks.
+    service.page("two");
+    run(docker(&["build", "--tag", "rotten", "."]).current_dir(service.dir()));
+    run(&mut service.kdev(&["load", "--node", "node-1"]));
+    let layers = service.path("cache/kdev/layers");
+    let files = fs::read_dir(layers).unwrap().map(|entry| entry.unwrap().path());
+    let tars: Vec<_> = files.filter(|path| path.extension() == Some("tar".as_ref())).collect();
+    assert!(!tars.is_empty());
+    for tar in tars {
+        fs::write(tar, "cut").unwrap();
+    }
+    let said = service.up_ok();
+    assert!(said.contains("trying once more"), "{said}");
+    assert_eq!(service.pages(), NODES.map(|node| (node.to_owned(), "two".to_owned())));
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_cache_without_room_is_done_without() {
+    let service = on_a_base("no-room");
+    noise(&service, "www/noise", 3 << 20);
+    fs::create_dir(service.path("cache")).unwrap();
+    let cache = service.path("cache").display().to_string();
+    run(command("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs", &cache]));
+    let both = std::panic::catch_unwind(|| [sent_for(&service, "one"), sent_for(&service, "two")]);
+    run(command("umount").args([&cache]));
+    assert!(both.unwrap()[1].iter().all(|bytes| *bytes > 70 << 20));
 }

@@ -28,7 +28,8 @@ fn bring_up(package: &str, interrupt: &Interrupt) -> Result<(), kdev::Error> {
         Event::Ready { workload, pods, .. } => say(&format!("{workload} runs with {pods} pods")),
         _ => {}
     };
-    let cx = Cx::new(&tell).interrupted_by(interrupt.clone());
+    // With a cache, only the layers that changed are sent.
+    let cx = Cx::new(&tell).interrupted_by(interrupt.clone()).caching_in("target/kdev");
     let request = Request {
         selection: Selection { package: Some(package.to_owned()), ..Selection::default() },
         // Naming a context is consent to change it.

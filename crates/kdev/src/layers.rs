@@ -76,9 +76,15 @@ impl Layers {
         Some(Layer { diff_id: diff_id.to_owned(), size, path })
     }
 
-    /// A configuration, if the folder has it.
+    /// A configuration, if the folder has it, undamaged.
     pub(crate) fn config(&self, digest: &str) -> Option<Vec<u8>> {
-        fs::read(self.path(digest, "json")).ok()
+        let bytes = fs::read(self.path(digest, "json")).ok()?;
+        (crate::digest::of(&bytes) == digest).then_some(bytes)
+    }
+
+    /// Takes a layer away, if it is there.
+    pub(crate) fn forget(&self, diff_id: &str) {
+        let _ = fs::remove_file(self.path(diff_id, "tar"));
     }
 
     /// Reads a blob in whatever compression it comes, and keeps it. Gives its

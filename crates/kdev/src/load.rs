@@ -114,15 +114,18 @@ impl Load<'_> {
     fn bring(&self) -> Result<Option<Sent>, NodeError> {
         let mut again = true;
         loop {
-            let dictionaries = self.source.dictionaries();
-            let asked: Vec<String> = dictionaries.iter().map(|old| old.diff_id.clone()).collect();
+            let old = self.source.old.iter().flatten();
+            let asked: Vec<&str> = old.map(|layer| layer.diff_id.as_str()).collect();
             let inventory = self.link.inventory(self.cx, self.image, &asked)?;
             if inventory.present {
                 return Ok(None);
             }
-            match self.send(&inventory, &dictionaries) {
+            match self.send(&inventory) {
                 Err(error) if again && error.fault.is_worth_a_repeat() => {
                     again = false;
+                    if matches!(error.fault, Fault::Import(_)) {
+                        self.source.forget();
+                    }
                     self.cx.emit(Event::Note { text: format!("{error}; trying once more") });
                 }
                 result => return result.map(Some),
@@ -130,10 +133,11 @@ impl Load<'_> {
         }
     }
 
-    fn send(&self, inventory: &Inventory, old: &[Layer]) -> Result<Sent, NodeError> {
+    fn send(&self, inventory: &Inventory) -> Result<Sent, NodeError> {
         let plan = inventory.plan(&self.image.layers);
-        let dictionary = dictionary(inventory, old);
+        let lacks_any = plan.iter().any(|layer| layer.missing);
         let lacks_all = plan.iter().all(|layer| layer.missing);
+        let dictionary = dictionary(inventory, &self.source.old).filter(|_| lacks_any);
         let thin = !lacks_all || dictionary.is_some() || self.image.size <= SMALL;
         if self.source.is_thin()
             && thin
@@ -141,9 +145,9 @@ impl Load<'_> {
         {
             return result;
         }
-        let result = self.send_whole(inventory);
+        let sent = self.send_whole(inventory)?;
         self.source.prime(self.cx);
-        result
+        Ok(sent)
     }
 
     /// Only what is missing; `None` where that cannot be had. The import is
@@ -161,12 +165,8 @@ impl Load<'_> {
             Err(error) => return Some(Err(error)),
         };
         let (output, sent) = task.feed(cx, |stdin, lines| {
-            let mut wanted: Vec<&str> = Vec::new();
-            for layer in plan.iter().filter(|layer| layer.missing) {
-                if !wanted.contains(&layer.diff_id.as_str()) {
-                    wanted.push(&layer.diff_id);
-                }
-            }
+            let missing = plan.iter().filter(|layer| layer.missing);
+            let wanted = missing.map(|layer| layer.diff_id.as_str()).collect();
             let parts = self.source.parts(cx, &wanted).ok_or(Unsent::NotThin)?;
             let patch = link.awaited(lines).ok_or(Unsent::Unwanted)?;
             let dictionary = dictionary.filter(|_| patch);
@@ -248,12 +248,12 @@ impl Load<'_> {
     }
 }
 
-/// The layer of the last build that the node can read, and that is most of it.
-fn dictionary<'a>(inventory: &Inventory, old: &'a [Layer]) -> Option<&'a Layer> {
+/// The largest layer of the newest build of which the node can read one.
+fn dictionary<'a>(inventory: &Inventory, builds: &'a [Vec<Layer>]) -> Option<&'a Layer> {
     let fits = |old: &&Layer| {
         inventory.zstd && old.size <= layers::LARGEST / 2 && inventory.can_read(&old.diff_id)
     };
-    old.iter().filter(fits).max_by_key(|old| old.size)
+    builds.iter().find_map(|build| build.iter().filter(fits).max_by_key(|old| old.size))
 }
 
 /// Whether docker's failure is the cause, and not that its reader had gone:

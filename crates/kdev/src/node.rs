@@ -89,12 +89,13 @@ impl<'a> Link<'a> {
         &self,
         cx: &Cx,
         image: &BuiltImage,
-        asked: &[String],
+        asked: &[&str],
     ) -> Result<Inventory, NodeError> {
         let name = image.reference.to_string();
         let mut args = vec![name.as_str(), &image.config_digest];
         let chain = chain_ids(&image.layers);
-        args.extend(image.layers.iter().chain(&chain).chain(asked).map(String::as_str));
+        args.extend(image.layers.iter().chain(&chain).map(String::as_str));
+        args.extend(asked);
         let answer = self.ask(cx, "inventory", &args)?;
         Ok(Inventory::read(answer.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))))
     }

@@ -42,7 +42,7 @@ const GLANCE: u64 = 16 << 10;
 const WORTH: u64 = 64 << 20;
 
 /// One push: what is wanted of it, and what came.
-pub(crate) struct Desk {
+struct Desk {
     layers: Layers,
     endpoint: String,
     /// Digest → diffID, as far as docker's memory is known.
@@ -64,7 +64,6 @@ struct Taken {
     committed: BTreeSet<String>,
     came: BTreeMap<String, String>,
     learned: BTreeMap<String, String>,
-    pushed: bool,
     /// Uploads that were confirmed early. Dropped, they would be reset before
     /// docker has read that.
     parked: Vec<Incoming>,
@@ -143,10 +142,7 @@ async fn answer(
     let response = match head.method {
         Method::HEAD if path.contains("/blobs/") => desk.has(last),
         Method::POST => accepted(path, 0),
-        Method::PATCH => match desk.take(body).await {
-            Ok(bytes) => accepted(path, bytes),
-            Err(_) => status(StatusCode::INTERNAL_SERVER_ERROR),
-        },
+        Method::PATCH => accepted(path, desk.take(body).await),
         Method::PUT if path.contains("/manifests/") => desk.manifest(body).await,
         Method::PUT => desk.commit(head.uri.query().unwrap_or_default()),
         Method::GET if path == "/v2/" => status(StatusCode::OK),
@@ -205,15 +201,16 @@ impl Desk {
         status(StatusCode::NOT_FOUND)
     }
 
-    /// Takes an upload in, or its first bytes if in a hurry.
-    async fn take(self: &Arc<Self>, mut body: Incoming) -> io::Result<u64> {
+    /// Takes an upload in, or its first bytes if in a hurry. What cannot be
+    /// kept is a reason to hurry, too: docker would repeat a refused upload for
+    /// most of a minute.
+    async fn take(&self, mut body: Incoming) -> u64 {
         let (send, frames) = mpsc::channel::<Bytes>(16);
         let (done, kept) = oneshot::channel();
         let layers = self.layers.clone();
         thread::spawn(move || done.send(layers.keep(Frames { frames, rest: Bytes::new() })));
         let mut bytes = 0;
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(io::Error::other)?;
+        while let Some(Ok(frame)) = body.frame().await {
             let Ok(data) = frame.into_data() else { continue };
             if bytes == 0 && data.first() != Some(&b'{') {
                 self.count_upload();
@@ -221,19 +218,18 @@ impl Desk {
             bytes += data.len() as u64;
             self.count_bytes(data.len() as u64);
             if send.send(data).await.is_err() {
-                break;
+                self.hurry.store(true, Ordering::SeqCst);
             }
             if self.hurry.load(Ordering::SeqCst) && bytes >= GLANCE {
                 self.taken().parked.push(body);
-                return Ok(bytes);
+                return bytes;
             }
         }
         drop(send);
-        let (digest, blob) = kept.await.map_err(io::Error::other)??;
-        if let Blob::Layer(layer) = blob {
+        if let Ok(Ok((digest, Blob::Layer(layer)))) = kept.await {
             self.taken().came.insert(digest, layer.diff_id);
         }
-        Ok(bytes)
+        bytes
     }
 
     /// More uploads than wanted layers: docker remembers too little.
@@ -267,7 +263,6 @@ impl Desk {
             let digests = manifest.layers.into_iter().map(|layer| layer.digest);
             self.taken().learned = digests.zip(self.diff_ids.iter().cloned()).collect();
         }
-        self.taken().pushed = true;
         created(&crate::digest::of(&bytes))
     }
 

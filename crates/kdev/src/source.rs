@@ -19,8 +19,11 @@ pub(crate) struct Source<'a> {
     /// Whether docker was asked for layers before, and had no answer. One
     /// thread at a time asks; the others find in the cache what it got.
     refused: Mutex<bool>,
-    /// Whether docker was taught names for the layers.
-    primed: AtomicBool,
+    /// Whether docker has pushed: then it has learned names for all layers.
+    pushed: AtomicBool,
+    /// Layers of earlier builds that are here and not in the image, build by
+    /// build, the newest first.
+    pub(crate) old: Vec<Vec<Layer>>,
 }
 
 /// What a thin archive is made of.
@@ -33,7 +36,9 @@ impl<'a> Source<'a> {
     pub(crate) fn new(cx: &Cx, docker: &'a Docker, image: &'a BuiltImage) -> Self {
         // Without a cache, images go whole: slower, but all the same.
         let layers = cx.cache_dir().and_then(|dir| Layers::at(dir).ok());
-        Self { docker, image, layers, refused: Mutex::new(false), primed: AtomicBool::new(false) }
+        let old = layers.as_ref().map(|layers| old(layers, image)).unwrap_or_default();
+        let pushed = AtomicBool::new(false);
+        Self { docker, image, layers, refused: Mutex::new(false), pushed, old }
     }
 
     /// Whether layers can be had one by one.
@@ -43,7 +48,7 @@ impl<'a> Source<'a> {
 
     /// The configuration and these layers; `None` where docker would need
     /// longer for them than for the whole image.
-    pub(crate) fn parts(&self, cx: &Cx, wanted: &[&str]) -> Option<Parts> {
+    pub(crate) fn parts(&self, cx: &Cx, wanted: &BTreeSet<&str>) -> Option<Parts> {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(parts) = self.kept(wanted) {
             return Some(parts);
@@ -59,7 +64,7 @@ impl<'a> Source<'a> {
         parts
     }
 
-    fn kept(&self, wanted: &[&str]) -> Option<Parts> {
+    fn kept(&self, wanted: &BTreeSet<&str>) -> Option<Parts> {
         let kept = self.layers.as_ref()?;
         let config = kept.config(&self.image.config_digest)?;
         let layers = wanted.iter().map(|diff_id| kept.get(diff_id)).collect::<Option<_>>()?;
@@ -72,25 +77,24 @@ impl<'a> Source<'a> {
         let Some(layers) = &self.layers else { return };
         let push = |endpoint: &str| self.docker.push(cx, self.image, endpoint);
         let _ = registry::serve(layers, wanted, self.image, push);
+        self.pushed.store(true, Ordering::SeqCst);
     }
 
     /// Teaches docker names for all layers, so that the next load is thin. It
-    /// takes a fraction of a second; nothing is compressed. Once is enough.
+    /// takes a fraction of a second; nothing is compressed.
     pub(crate) fn prime(&self, cx: &Cx) {
-        if self.is_thin() && !self.primed.swap(true, Ordering::SeqCst) {
-            let _one_at_a_time = self.refused.lock();
+        let _one_at_a_time = self.refused.lock();
+        if self.is_thin() && !self.pushed.load(Ordering::SeqCst) {
             self.push(cx, BTreeSet::new());
         }
     }
 
-    /// A layer of an earlier build that is here, and may be on the node.
-    pub(crate) fn dictionaries(&self) -> Vec<Layer> {
-        let Some(layers) = &self.layers else { return Vec::new() };
-        let builds = layers.history(&self.image.reference.name().to_string());
-        let old = builds.iter().flatten().filter(|diff_id| !self.image.layers.contains(diff_id));
-        let mut seen = BTreeSet::new();
-        let old = old.filter(|diff_id| seen.insert(diff_id.as_str()));
-        old.filter_map(|diff_id| layers.get(diff_id)).collect()
+    /// Takes the image's layers out of the cache, for the case that one of
+    /// them is damaged there: docker is asked again.
+    pub(crate) fn forget(&self) {
+        if let Some(layers) = &self.layers {
+            self.image.layers.iter().for_each(|diff_id| layers.forget(diff_id));
+        }
     }
 
     /// Notes the build, and keeps the cache within its bounds.
@@ -100,4 +104,13 @@ impl<'a> Source<'a> {
             layers.trim();
         }
     }
+}
+
+fn old(layers: &Layers, image: &BuiltImage) -> Vec<Vec<Layer>> {
+    let builds = layers.history(&image.reference.name().to_string()).into_iter();
+    let kept = |build: Vec<String>| {
+        let old = build.iter().filter(|diff_id| !image.layers.contains(diff_id));
+        old.filter_map(|diff_id| layers.get(diff_id)).collect()
+    };
+    builds.map(kept).collect()
 }

@@ -86,7 +86,7 @@ pub(crate) struct Wire<W> {
     meter: Meter<W>,
     codec: Codec,
     chunk: Vec<u8>,
-    /// Decided once, after the trial.
+    /// Once the link has shown that it is fast.
     stores: bool,
 }
 
