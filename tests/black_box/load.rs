@@ -34,14 +34,21 @@ fn outside_of_a_project_an_image_must_be_named() {
 }
 
 #[test]
-fn a_digest_is_no_name() {
+fn what_has_no_name_is_not_loaded() {
     let project = Project::new();
-    let digest = format!("tool@{CONFIG}");
-    project.run(&["load", &digest]).code(90).stderr(
-        "error: invalid value for `IMAGE` in the command line
-  caused by: an image is loaded under a name; give one without a digest
-  help: the README lists what each key takes\n",
-    );
+    let help = "  help: name one that `docker image ls` lists, as `NAME:TAG`\n";
+    project.run(&["load", &format!("tool@{CONFIG}")]).code(90).stderr(&format!(
+        "error: cannot load `tool@{CONFIG}`
+  caused by: a digest is no name that a manifest could use\n{help}"
+    ));
+    project.run(&["load", "Tool:1"]).code(90).stderr(&format!(
+        "error: cannot load `Tool:1`
+  caused by: `Tool:1` is no image reference: the name of an image is lower case\n{help}"
+    ));
+    project
+        .run(&["load", "nosuch:1"])
+        .code(90)
+        .stderr(&format!("error: docker has no image `nosuch:1`\n{help}"));
 }
 
 #[test]

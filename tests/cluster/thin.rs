@@ -5,8 +5,8 @@ use std::io::Read;
 
 use serde_json::Value;
 
-use crate::lab::{command, docker, in_node, run};
-use crate::service::{NODES, Service};
+use crate::lab::{apply, command, docker, eventually, in_node, run};
+use crate::service::{NODES, Service, deployment};
 
 /// More than the changed page's layer, and far less than the rest.
 const LITTLE: u64 = 64 << 10;
@@ -131,4 +131,18 @@ fn a_cache_without_room_is_done_without() {
     let both = std::panic::catch_unwind(|| [sent_for(&service, "one"), sent_for(&service, "two")]);
     run(command("umount").args([&cache]));
     assert!(both.unwrap()[1].iter().all(|bytes| *bytes > 70 << 20));
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_name_may_move_on_to_another_image() {
+    let service = Service::new("moved");
+    for page in ["one", "two"] {
+        service.page(page);
+        run(docker(&["build", "--tag", "moved:latest", "."]).current_dir(service.dir()));
+        run(&mut service.kdev(&["load", "moved:latest"]));
+    }
+    apply("moved", &deployment("moved", "imagePullPolicy: Never"));
+    let all = NODES.map(|node| (node.to_owned(), "two".to_owned()));
+    eventually("the second page", || (service.pages() == all).then_some(()));
 }

@@ -91,8 +91,10 @@ impl Docker {
     pub(crate) fn inspect(&self, cx: &Cx, image: &str) -> Result<Inspected> {
         let sh = cx.shell()?;
         let task = Task::new(self.cmd(&sh).args(["image", "inspect", "--", image])).limit(PATIENCE);
-        let output =
-            task.read(cx).map_err(|f| failed(f, format!("inspect the image `{image}`")))?;
+        let output = task.read(cx).map_err(|failure| match failure.stderr.to_lowercase() {
+            words if words.contains("no such image") => Error::NoImage { image: image.to_owned() },
+            _ => failed(failure, format!("inspect the image `{image}`")),
+        })?;
         let images: Vec<Inspected> = serde_json::from_slice(&output.stdout).map_err(answer)?;
         images.into_iter().next().ok_or_else(|| answer("no image"))
     }

@@ -73,6 +73,21 @@ pub enum Error {
     /// The image's name breaks the grammar of references.
     #[error("cannot use the image's name")]
     ImageName(#[source] ReferenceError),
+    /// What shall be loaded has no name that a node could know it by.
+    #[error("cannot load `{image}`")]
+    LoadName {
+        /// As it was given.
+        image: String,
+        /// What is wrong with it.
+        #[source]
+        reason: Reason,
+    },
+    /// docker has no such image.
+    #[error("docker has no image `{image}`")]
+    NoImage {
+        /// Its name or ID.
+        image: String,
+    },
     /// There is no Dockerfile.
     #[error("no Dockerfile at `{}`", path.display())]
     NoDockerfile {
@@ -366,6 +381,9 @@ impl Error {
                 format!("check it with `{kubectl} get nodes`")
             }
             Self::Refused { kubectl, source, .. } => refused_help(kubectl, &source.stderr),
+            Self::LoadName { .. } | Self::NoImage { .. } => {
+                "name one that `docker image ls` lists, as `NAME:TAG`".into()
+            }
             Self::BadValue { .. } => "the README lists what each key takes".into(),
             Self::Manifest { path, .. } => {
                 format!("check it with `kubectl create --dry-run=client -f {}`", path.display())

@@ -77,13 +77,10 @@ fn is_elsewhere(error: &Error, selection: &Selection) -> bool {
 
 /// A name that an image can be loaded under.
 fn reference(text: &str) -> Result<Reference> {
-    let reference = Reference::parse(text).map_err(Error::ImageName)?;
+    let fail = |reason: String| Error::LoadName { image: text.to_owned(), reason: Reason(reason) };
+    let reference = Reference::parse(text).map_err(|error| fail(error.to_string()))?;
     match reference.digest() {
         None => Ok(reference),
-        Some(_) => Err(Error::BadValue {
-            key: "IMAGE".to_owned(),
-            place: "the command line".to_owned(),
-            reason: Reason("an image is loaded under a name; give one without a digest".to_owned()),
-        }),
+        Some(_) => Err(fail("a digest is no name that a manifest could use".to_owned())),
     }
 }

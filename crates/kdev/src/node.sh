@@ -103,6 +103,9 @@ import)
 	before=$(target "$config") old=$(target "$name")
 	say ready
 	words=$({ $decode | ct image import "$@" - >/dev/null; } 2>&1) && code=0 || code=$?
+	# A name that moves keeps the CRI's label, and the CRI of 1.x looks only at
+	# names without it.
+	[ "$code" = 0 ] && [ -n "$old" ] && ct images label "$name" io.cri-containerd.image= >/dev/null 2>&1
 	tries=0
 	while ! proven; do
 		# The CRI hears of an image by an event, a moment later.
