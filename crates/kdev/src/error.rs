@@ -1,8 +1,7 @@
-//! All that may fail: data and words, each with an exit code and one action
-//! that helps.
+//! All that may fail: data and words, each with an exit code.
 //!
 //! `Display` says what failed; `source` leads on to the cause. The words fit
-//! after `error: `, `caused by: ` and `help: `.
+//! after `error: ` and `caused by: `; `help.rs` has what helps.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -336,128 +335,6 @@ impl Error {
             Self::RolloutTimedOut { .. } => ExitCode::Timeout,
             _ => ExitCode::Project,
         }
-    }
-
-    /// One action that helps, to copy where that is possible.
-    pub fn help(&self) -> Option<String> {
-        let text = match self {
-            Self::Metadata(_) => {
-                "run it in a folder with a Cargo.toml, or name one with `--manifest-path`".into()
-            }
-            Self::WhichPackage { .. } => "name one with `--package NAME`".into(),
-            Self::UnknownKey { key, nearest: Some(nearest), .. } => {
-                let table =
-                    key.rsplit_once('.').map_or(String::new(), |(table, _)| format!("{table}."));
-                format!("did you mean `{table}{nearest}`?")
-            }
-            Self::UnknownKey { .. } => "remove it; the README lists the known keys".into(),
-            Self::ImageName(_) => {
-                "set another one: `image = \"name\"` in `[package.metadata.kdev]`".into()
-            }
-            Self::NoDockerfile { .. } => {
-                "write one there, or set `dockerfile = \"path\"` in `[package.metadata.kdev]`"
-                    .into()
-            }
-            Self::NoManifest { .. } => {
-                "write one, or set `manifests = [\"path/*.yaml\"]` in `[package.metadata.kdev]`"
-                    .into()
-            }
-            Self::ImageUnused { found, .. } => unused_help(found),
-            Self::ToolMissing { cure, .. } | Self::ToolOld { cure, .. } => (*cure).into(),
-            Self::DockerDown(failure) => docker_help(&failure.stderr).into(),
-            Self::NoContext => {
-                "name one with `--context NAME`; `kubectl config get-contexts` lists them".into()
-            }
-            Self::UnknownContext { known, .. } if known.is_empty() => {
-                "name the file that has it with `--kubeconfig FILE`".into()
-            }
-            Self::UnknownContext { known, .. } | Self::UnknownNode { known, .. } => {
-                format!("use one of {}", list(known))
-            }
-            Self::ContextNotAllowed { context, .. } => format!(
-                "if it is meant, name it with `--context {context}`, or for good with `contexts = [\"{context}\"]` in `[package.metadata.kdev]`"
-            ),
-            Self::ClusterUnreachable { kubectl, .. } => {
-                format!("check it with `{kubectl} get nodes`")
-            }
-            Self::Refused { kubectl, source, .. } => refused_help(kubectl, &source.stderr),
-            Self::LoadName { .. } | Self::NoImage { .. } => {
-                "name one that `docker image ls` lists, as `NAME:TAG`".into()
-            }
-            Self::BadValue { .. } => "the README lists what each key takes".into(),
-            Self::Manifest { path, .. } => {
-                format!("check it with `kubectl create --dry-run=client -f {}`", path.display())
-            }
-            Self::WrongPlatform { node_platform, .. } => {
-                format!("build for the node: set DOCKER_DEFAULT_PLATFORM={node_platform}")
-            }
-            Self::NoNode { .. } => {
-                "change the pods' node selector, affinity or tolerations, or name a node with `--node`".into()
-            }
-            Self::Nodes(failures) => return failures.first().and_then(NodeError::help),
-            Self::RolloutFailed { pod: Some(pod), kubectl, .. } => {
-                format!("see `{kubectl} describe pod {pod}`")
-            }
-            Self::RolloutFailed { workload, kubectl, .. } => {
-                format!("see `{kubectl} describe {workload}`")
-            }
-            Self::RolloutTimedOut { workload, kubectl, .. } => {
-                format!(
-                    "see `{kubectl} describe {workload}`; if it only needs longer, give `--timeout SECONDS`"
-                )
-            }
-            Self::Build { source, .. } if matches!(source.outcome, Outcome::Code(_)) => {
-                "see the build's own output above".into()
-            }
-            _ => return None,
-        };
-        Some(text)
-    }
-}
-
-fn unused_help(found: &[String]) -> String {
-    match found {
-        [] => "give a workload a container with this image".to_owned(),
-        [one] => format!(
-            "name it in the manifest, or set `image = \"{}\"` in `[package.metadata.kdev]`",
-            without_tag(one)
-        ),
-        _ => format!(
-            "name it in the manifest, or set `image` in `[package.metadata.kdev]` to one of {}",
-            list(found)
-        ),
-    }
-}
-
-/// What helps against what the API server says.
-fn refused_help(kubectl: &str, stderr: &str) -> String {
-    let says = |sign: &str| stderr.contains(sign);
-    let name = stderr.split("namespaces \"").nth(1).and_then(|rest| rest.split('"').next());
-    if says("conflicts with \"") || says("conflict with \"") {
-        return "if these fields shall be kdev's, take them over with `--force-conflicts`"
-            .to_owned();
-    }
-    match name {
-        Some(name) if says("not found") => {
-            format!("create it with `{kubectl} create namespace {name}`")
-        }
-        _ if says("(Forbidden)") && says("cannot ") => {
-            format!("see what you may do with `{kubectl} auth can-i --list`")
-        }
-        _ if says("exceeded quota") => format!("see `{kubectl} describe quota`"),
-        _ => format!("try it with `{kubectl} apply --server-side --dry-run=server -f FILE`"),
-    }
-}
-
-fn without_tag(image: &str) -> &str {
-    crate::image::split_tag(image).0
-}
-
-fn docker_help(stderr: &str) -> &'static str {
-    if stderr.contains("permission denied") {
-        "add yourself to its group with `sudo usermod -aG docker $USER`, and log in again"
-    } else {
-        "start it with `sudo systemctl start docker`, or set DOCKER_HOST to one that runs"
     }
 }
 

@@ -31,6 +31,7 @@ mod error;
 mod event;
 mod exit_code;
 mod fault;
+mod help;
 mod image;
 mod inventory;
 mod layers;
