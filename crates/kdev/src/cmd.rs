@@ -209,6 +209,8 @@ impl Task {
             (joined(writing), ended)
         });
         let stderr = stderr.map(Collected::text).unwrap_or_default();
+        // What it made of an input that the same interrupt has cut says nothing.
+        let ended = if cx.interrupt().is_raised() { Err(Outcome::Interrupted) } else { ended };
         let output = match (ended, child.wait()) {
             (Err(outcome), _) => Err(Failure { command: shown, outcome, stderr }),
             (Ok(()), Err(error)) => Err(Failure::not_started(&shown, &error)),
