@@ -10,12 +10,14 @@ mod cgroup;
 mod check;
 mod containerd;
 mod control_plane;
+mod counters;
 mod daemon;
 mod docker;
 mod down;
 mod image;
 mod kubeconfig;
 mod kubelet;
+mod link;
 mod network;
 mod node;
 mod packages;
@@ -30,9 +32,13 @@ mod wait;
 
 pub(crate) use cache::tool_cache;
 pub(crate) use check::check;
+pub(crate) use counters::{Counters, counters, docker_cpu};
 pub(crate) use down::down;
+pub(crate) use link::Link;
+pub(crate) use node::{NODES, Node};
 pub(crate) use state::check_host;
 pub(crate) use up::up;
+pub(crate) use wait::for_port as wait_for_port;
 
 use anyhow::Result;
 use clap::Subcommand;

@@ -1,5 +1,6 @@
 //! The repository's own tasks: `cargo xtask --help` lists them.
 
+mod bench;
 mod demo;
 mod lab;
 mod term;
@@ -23,6 +24,9 @@ enum Task {
     Demo,
     /// Run every check and every test
     Test(test::Args),
+    /// Measure kdev against the other ways, in the lab
+    #[command(subcommand)]
+    Bench(bench::Command),
     /// A real Kubernetes cluster of two nodes on this machine
     #[command(subcommand)]
     Lab(lab::Command),
@@ -31,6 +35,7 @@ enum Task {
 fn main() -> ExitCode {
     let outcome = match Args::parse().task {
         Task::Demo => demo::run().map(|()| ExitCode::SUCCESS),
+        Task::Bench(command) => bench::run(command),
         Task::Test(args) => test::run(&args),
         Task::Lab(command) => lab::run(command),
     };

@@ -132,7 +132,8 @@ fn is_empty(table: &str) -> bool {
     })
 }
 
-fn veth(node: &Node) -> String {
+/// The host's end of a node's cable.
+pub(crate) fn veth(node: &Node) -> String {
     format!("kdevlab-n{}", node.number)
 }
 

@@ -73,7 +73,7 @@ impl Node {
     /// What `nsenter` is told, before a command that is to run in the node.
     pub(crate) fn enter(&self) -> Result<Vec<OsString>> {
         let holder = self.holder().with_context(|| format!("{} does not run", self.name))?;
-        let words = ["nsenter", "--target", &holder.to_string(), "--net", "--mount", "--uts"];
+        let words = ["--target", &holder.to_string(), "--net", "--mount", "--uts"];
         Ok(words.map(OsString::from).to_vec())
     }
 

@@ -20,6 +20,11 @@ pub(crate) fn until(what: &str, seconds: u64, mut done: impl FnMut() -> bool) ->
     Ok(())
 }
 
+/// Waits until somebody listens there.
+pub(crate) fn for_port(what: &str, address: &str) -> Result<()> {
+    until(what, 10, || connects(address))
+}
+
 pub(crate) fn connects(address: &str) -> bool {
     connect(address).is_some()
 }

@@ -1,0 +1,70 @@
+//! `cargo xtask bench`: kdev beside the other ways, in one run, in the lab.
+
+mod cases;
+mod cost;
+mod images;
+mod report;
+mod ways;
+
+use crate::lab;
+use anyhow::{Result, ensure};
+use clap::{Subcommand, ValueEnum};
+use report::Report;
+use std::process::ExitCode;
+use ways::Bench;
+use xshell::{Shell, cmd};
+
+/// What can be measured.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Bringing an image to the nodes: about 45 minutes and 40 GB for all cases
+    Load(Args),
+}
+
+/// How it is measured.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only these cases
+    cases: Vec<Case>,
+    /// How often each way is tried; the median counts
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+}
+
+/// A thing that happens to users, with the goals for it.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Case {
+    /// 5 MB changed in 408 MB; one node and two; nothing changed
+    Changed,
+    /// The same change in an image ten times larger
+    Larger,
+    /// A Rust service rebuilt, over a link of 50 Mbit/s
+    Rebuilt,
+    /// The first load of 408 MB
+    First,
+    /// The first load of 400 MB that compress well, over 100 Mbit/s
+    Slow,
+}
+
+pub(crate) fn run(command: Command) -> Result<ExitCode> {
+    let Command::Load(args) = command;
+    ensure!(args.rounds > 0, "`--rounds` must be at least 1");
+    let sh = Shell::new()?;
+    sh.change_dir(crate::root());
+    let lab = lab::up(&sh)?;
+    for (name, value) in lab.env() {
+        sh.set_var(name, value);
+    }
+    cmd!(sh, "cargo build --quiet --release --package cargo-kdev").quiet().run()?;
+    let bench = Bench::new(sh, args.rounds)?;
+    bench.clean()?;
+    let mut report = Report::default();
+    for case in Case::value_variants() {
+        if args.cases.is_empty() || args.cases.contains(case) {
+            case.run(&bench, &mut report)?;
+        }
+    }
+    bench.clean()?;
+    report.write(&bench)?;
+    Ok(if report.all_met() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
