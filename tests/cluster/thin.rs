@@ -82,9 +82,9 @@ fn a_layer_that_changes_a_little_goes_as_a_patch() {
     let service = on_a_base("patched");
     noise(&service, "www/noise", 3 << 20);
     sent_for(&service, "one");
-    // The first load kept no layer, so there is nothing to patch yet.
+    // The first load may have kept no layer: then there is nothing to patch yet.
     let second = sent_for(&service, "two");
-    assert!(second.iter().all(|bytes| (3 << 20..4 << 20).contains(bytes)), "sent {second:?}");
+    assert!(second.iter().all(|bytes| *bytes < 4 << 20), "sent {second:?}");
     is_little(&sent_for(&service, "three"));
     is_little(&sent_for(&service, "four"));
 }

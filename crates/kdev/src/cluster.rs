@@ -5,7 +5,7 @@
 //! call, so that a `kubectl config use-context` in another window changes
 //! nothing here.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -14,8 +14,10 @@ use xshell::{Cmd, Shell, cmd};
 
 use crate::cmd::{Failure, Outcome, Task, quoted};
 use crate::config::Config;
-use crate::cx::Cx;
+use crate::cx::{Cx, both};
 use crate::error::{Error, Reason, Result};
+use crate::exit_code::ExitCode;
+use crate::tool;
 
 /// How long one request to the API may take.
 const REQUEST: &str = "--request-timeout=15s";
@@ -32,6 +34,26 @@ pub struct Target {
     pub context: Option<String>,
     /// The kubeconfig to use instead of kubectl's own choice.
     pub kubeconfig: Option<PathBuf>,
+}
+
+/// kubectl, and what it knows of clusters.
+pub(crate) struct Kubeconfig {
+    kubectl: PathBuf,
+    path: Option<PathBuf>,
+    view: View,
+}
+
+impl Kubeconfig {
+    /// Asks kubectl for its version and for what it is told to use: the
+    /// cluster is not asked.
+    pub(crate) fn read(cx: &Cx, target: &Target) -> Result<Self> {
+        let kubectl = tool::KUBECTL.find()?;
+        let path = target.kubeconfig.as_ref();
+        let (version, view) =
+            both(|| tool::check_kubectl(cx, &kubectl), || view(cx, &kubectl, path));
+        version?;
+        Ok(Self { view: view?, path: path.cloned(), kubectl })
+    }
 }
 
 /// A cluster that may be changed.
@@ -85,21 +107,14 @@ impl NodeInfo {
 }
 
 impl Cluster {
-    /// Finds the context and makes sure that it may be changed. Asks the
-    /// kubeconfig only, not the cluster.
+    /// Finds the context and makes sure that it may be changed.
     pub(crate) fn select(
         cx: &Cx,
-        kubectl: PathBuf,
+        kubeconfig: Kubeconfig,
         target: &Target,
         config: &Config,
     ) -> Result<Self> {
-        let mut cluster = Self {
-            kubectl,
-            kubeconfig: target.kubeconfig.clone(),
-            context: String::new(),
-            namespace: String::new(),
-        };
-        let view: View = cluster.view(cx)?;
+        let Kubeconfig { kubectl, path, view } = kubeconfig;
         let named = target.context.clone().filter(|name| !name.is_empty());
         let consent = named.is_some();
         let context = named.or(view.current()).ok_or(Error::NoContext)?;
@@ -110,13 +125,12 @@ impl Cluster {
         if !consent && !config.contexts.contains(&context) && !is_local(&context) {
             ask(cx, &context, &view.server(&entry.context.cluster))?;
         }
-        cluster.context = context;
-        cluster.namespace = config
+        let namespace = config
             .namespace
             .clone()
             .or(entry.context.namespace.filter(|n| !n.is_empty()))
             .unwrap_or_else(|| "default".to_owned());
-        Ok(cluster)
+        Ok(Self { kubectl, kubeconfig: path, context, namespace })
     }
 
     /// All nodes, as the API lists them.
@@ -130,7 +144,13 @@ impl Cluster {
     /// kubectl with context, namespace and kubeconfig; the verb follows.
     pub(crate) fn cmd<'a>(&self, sh: &'a Shell, namespace: Option<&str>) -> Cmd<'a> {
         let (context, namespace) = (&self.context, namespace.unwrap_or(&self.namespace));
-        self.bare(sh).args(["--context", context, "--namespace", namespace, REQUEST])
+        bare(sh, &self.kubectl, self.kubeconfig.as_ref()).args([
+            "--context",
+            context,
+            "--namespace",
+            namespace,
+            REQUEST,
+        ])
     }
 
     /// kubectl for this cluster as a person would type it.
@@ -144,8 +164,7 @@ impl Cluster {
     /// Runs a kubectl that answers in JSON.
     pub(crate) fn json<T: DeserializeOwned>(&self, cx: &Cx, cmd: Cmd, what: &str) -> Result<T> {
         let output = Task::new(cmd).limit(PATIENCE).read(cx).map_err(|f| self.failed(f, what))?;
-        serde_json::from_slice(&output.stdout)
-            .map_err(|e| Error::Answer { tool: "kubectl", reason: Reason(e.to_string()) })
+        answer(&output.stdout)
     }
 
     /// The error for a kubectl that failed: unreachable, or refused.
@@ -159,21 +178,31 @@ impl Cluster {
             }
         })
     }
+}
 
-    fn bare<'a>(&self, sh: &'a Shell) -> Cmd<'a> {
-        let kubectl = &self.kubectl;
-        let cmd = cmd!(sh, "{kubectl}");
-        match &self.kubeconfig {
-            Some(path) => cmd.arg("--kubeconfig").arg(path),
-            None => cmd,
-        }
+fn bare<'a>(sh: &'a Shell, kubectl: &Path, kubeconfig: Option<&PathBuf>) -> Cmd<'a> {
+    let cmd = cmd!(sh, "{kubectl}");
+    match kubeconfig {
+        Some(path) => cmd.arg("--kubeconfig").arg(path),
+        None => cmd,
     }
+}
 
-    fn view(&self, cx: &Cx) -> Result<View> {
-        let sh = cx.shell()?;
-        let cmd = self.bare(&sh).args(["config", "view", "--output=json"]);
-        self.json(cx, cmd, "show its kubeconfig")
-    }
+fn view(cx: &Cx, kubectl: &Path, kubeconfig: Option<&PathBuf>) -> Result<View> {
+    let sh = cx.shell()?;
+    let cmd = bare(&sh, kubectl, kubeconfig).args(["config", "view", "--output=json"]);
+    let output = Task::new(cmd).limit(PATIENCE).read(cx).map_err(|failure| {
+        let what = "read the kubeconfig".to_owned();
+        let code = ExitCode::Cluster;
+        Error::from_failure(failure, |source| Error::Tool { what, source, code })
+    })?;
+    answer(&output.stdout)
+}
+
+/// kubectl's JSON.
+fn answer<T: DeserializeOwned>(json: &[u8]) -> Result<T> {
+    serde_json::from_slice(json)
+        .map_err(|e| Error::Answer { tool: "kubectl", reason: Reason(e.to_string()) })
 }
 
 /// `kubectl config view`; lists are null where they are empty.

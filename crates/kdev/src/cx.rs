@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::ScopedJoinHandle;
+use std::thread::{self, ScopedJoinHandle};
 
 use xshell::Shell;
 
@@ -155,6 +155,17 @@ impl Interrupt {
         self.raised.load(Ordering::SeqCst)
             || self.parent.as_ref().is_some_and(|parent| parent.is_raised())
     }
+}
+
+/// Does two things at once.
+pub(crate) fn both<A, B: Send>(
+    one: impl FnOnce() -> A,
+    other: impl FnOnce() -> B + Send,
+) -> (A, B) {
+    thread::scope(|scope| {
+        let other = scope.spawn(other);
+        (one(), joined(other))
+    })
 }
 
 /// A thread's result; its panic goes on in this one.

@@ -177,6 +177,15 @@ impl Layers {
         self.write_json(&self.dir.join(format!("{endpoint}.memory")), &memory);
     }
 
+    /// How many bytes a second last went to a host.
+    pub(crate) fn rate(&self, host: &str) -> Option<f64> {
+        read_json(&self.path(&crate::digest::of(host.as_bytes()), "rate"))
+    }
+
+    pub(crate) fn note_rate(&self, host: &str, rate: f64) {
+        self.write_json(&self.path(&crate::digest::of(host.as_bytes()), "rate"), &rate);
+    }
+
     fn write_json(&self, path: &Path, value: &impl serde::Serialize) {
         let written = NamedTempFile::new_in(&self.dir).and_then(|mut file| {
             serde_json::to_writer(&mut file, value)?;

@@ -6,10 +6,12 @@ use crate::build::BuiltImage;
 use crate::cluster::{Cluster, Node};
 use crate::config::{Config, NodeSettings};
 use crate::cx::{Cx, joined};
+use crate::docker::Docker;
 use crate::error::{Error, Reason, Result};
 use crate::event::Event;
 use crate::fault::NodeError;
 use crate::node::{self, Link};
+use crate::source::Source;
 use crate::ssh::Ssh;
 use crate::tool;
 
@@ -66,32 +68,40 @@ pub(crate) fn ssh(cx: &Cx, config: &Config, nodes: &[&Node]) -> Result<Ssh> {
     Ok(Ssh::new(path, config.ssh_config.clone()))
 }
 
-/// Builds while the nodes are being reached, does the work that needs both,
-/// and closes the connections whatever happens. A node that cannot be used
-/// ends the build: its result would be of no use.
+/// Builds, and lets docker hand out what is new, while the nodes are being
+/// reached; does the work that needs both, and closes the connections whatever
+/// happens. A node that cannot be used ends the build: its result would be of
+/// no use.
 pub(crate) fn on_nodes(
     cx: &Cx,
-    ssh: &Ssh,
+    (ssh, docker): (&Ssh, &Docker),
     config: &Config,
     nodes: &[&Node],
     build: impl FnOnce(&Cx) -> Result<BuiltImage>,
-    work: impl FnOnce(&BuiltImage, &[Link]) -> Result<()>,
+    work: impl FnOnce(&Source, &[Link]) -> Result<()>,
 ) -> Result<BuiltImage> {
     let building = cx.interrupt().part();
+    let build_cx = cx.clone().interrupted_by(building.clone());
     let done = thread::scope(|scope| {
         let opening = scope.spawn(|| {
             let links = open_all(cx, ssh, config, nodes);
             links.inspect_err(|_| building.raise())
         });
-        let image = build(&cx.clone().interrupted_by(building.clone()));
-        match (joined(opening), image) {
-            (Ok(links), Ok(image)) => {
-                fits_all(&image, nodes)?;
-                work(&image, &links).map(|()| image)
-            }
+        let image = match build(&build_cx) {
+            Ok(image) => image,
             // The build may have failed only since it was ended.
-            (Err(error), Err(Error::Interrupted) | Ok(_)) | (_, Err(error)) => Err(error),
-        }
+            Err(error) => match (joined(opening), error) {
+                (Err(cause), Error::Interrupted) => return Err(cause),
+                (_, error) => return Err(error),
+            },
+        };
+        let source = Source::new(cx, docker, &image);
+        thread::scope(|scope| {
+            scope.spawn(|| source.begin(&build_cx));
+            let ready = joined(opening).and_then(|links| fits_all(&image, nodes).map(|()| links));
+            work(&source, &ready.inspect_err(|_| building.raise())?)
+        })?;
+        Ok(image)
     });
     ssh.close(cx);
     done

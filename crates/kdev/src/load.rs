@@ -5,30 +5,28 @@
 //! image under its name with the expected configuration. One that fails takes
 //! the name away again.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::process::ChildStdin;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::build::BuiltImage;
-use crate::cmd::{Failure, Outcome, quoted};
+use crate::cmd::{Failure, Lines, Outcome, quoted};
 use crate::cx::{Cx, joined};
-use crate::docker::Docker;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::fault::{Fault, NodeError};
 use crate::inventory::{Inventory, Named};
 use crate::layers::{self, Layer};
 use crate::node::Link;
+use crate::registry::WORTH;
 use crate::source::{Parts, Source};
 use crate::thin::Thin;
 use crate::wire::{self, Wire};
 
 /// How often a bar may move.
 const TICK: Duration = Duration::from_millis(100);
-/// Up to this size, an image's layers are had one by one even for a first
-/// load: that costs no more, and the next build finds its dictionary.
-const SMALL: u64 = 64 << 20;
 
 /// Proof that every node has the image. Only [`load`] makes it, and applying
 /// takes it: a pod that meets the kubelet before its image waits in back-off.
@@ -37,13 +35,9 @@ pub(crate) struct Loaded(());
 
 /// Brings the image to every node that lacks it, all at once: a slow node
 /// slows nobody, and a failed one does not hide the others.
-pub(crate) fn load(cx: &Cx, docker: &Docker, image: &BuiltImage, links: &[Link]) -> Result<Loaded> {
-    let source = Source::new(cx, docker, image);
+pub(crate) fn load(cx: &Cx, source: &Source, links: &[Link]) -> Result<Loaded> {
     let results: Vec<Result<(), NodeError>> = thread::scope(|scope| {
-        let load = |link| {
-            let source = &source;
-            scope.spawn(move || Load { cx, docker, image, source, link }.run())
-        };
+        let load = |link| scope.spawn(move || Load { cx, source, image: source.image, link }.run());
         let threads: Vec<_> = links.iter().map(load).collect();
         threads.into_iter().map(joined).collect()
     });
@@ -60,9 +54,8 @@ pub(crate) fn load(cx: &Cx, docker: &Docker, image: &BuiltImage, links: &[Link])
 /// One image on its way to one node.
 struct Load<'a> {
     cx: &'a Cx<'a>,
-    docker: &'a Docker,
-    image: &'a BuiltImage,
     source: &'a Source<'a>,
+    image: &'a BuiltImage,
     link: &'a Link<'a>,
 }
 
@@ -74,15 +67,11 @@ struct Sent {
     reused: u64,
 }
 
-/// Why nothing was sent.
+/// Why nothing was sent, or not all.
 enum Unsent {
-    /// The import wants nothing: the image is there, or it has failed.
-    Unwanted,
-    /// The layers cannot be had one by one.
-    NotThin,
     /// docker failed.
     Docker(Failure),
-    /// The import has gone away in the middle, and tells why itself.
+    /// The node has gone away in the middle, and tells why itself.
     Broken,
 }
 
@@ -112,75 +101,75 @@ impl Load<'_> {
     /// the import, to a garbage collection or with the connection, is worth a
     /// second try, with a new question.
     fn bring(&self) -> Result<Option<Sent>, NodeError> {
-        let mut again = true;
-        loop {
-            let old = self.source.old.iter().flatten();
-            let asked: Vec<&str> = old.map(|layer| layer.diff_id.as_str()).collect();
-            let inventory = self.link.inventory(self.cx, self.image, &asked)?;
-            if inventory.present {
-                return Ok(None);
-            }
-            match self.send(&inventory) {
-                Err(error) if again && error.fault.is_worth_a_repeat() => {
-                    again = false;
-                    if matches!(error.fault, Fault::Import(_)) {
-                        self.source.forget();
-                    }
-                    self.cx.emit(Event::Note { text: format!("{error}; trying once more") });
+        match self.ask_and_send() {
+            Err(error) if error.fault.is_worth_a_repeat() => {
+                if matches!(error.fault, Fault::Import(_)) {
+                    self.source.forget();
                 }
-                result => return result.map(Some),
+                self.cx.emit(Event::Note { text: format!("{error}; trying once more") });
+                self.ask_and_send()
             }
+            result => result,
         }
     }
 
-    fn send(&self, inventory: &Inventory) -> Result<Sent, NodeError> {
-        let plan = inventory.plan(&self.image.layers);
-        let lacks_any = plan.iter().any(|layer| layer.missing);
-        let lacks_all = plan.iter().all(|layer| layer.missing);
-        let dictionary = dictionary(inventory, &self.source.old).filter(|_| lacks_any);
-        let thin = !lacks_all || dictionary.is_some() || self.image.size <= SMALL;
-        if self.source.is_thin()
-            && thin
-            && let Some(result) = self.send_thin(inventory, &plan, dictionary)
-        {
-            return result;
+    fn ask_and_send(&self) -> Result<Option<Sent>, NodeError> {
+        let (cx, link) = (self.cx, self.link);
+        let old = self.source.old.iter().flatten();
+        let asked: Vec<&str> = old.map(|layer| layer.diff_id.as_str()).collect();
+        let task = link.load_task(cx, self.image, &asked)?;
+        let (output, sent) = task.feed(cx, |stdin, lines| {
+            let inventory = link.inventory(cx, lines).ok_or(Unsent::Broken)?;
+            if inventory.present { Ok(None) } else { self.send(&inventory, stdin, lines).map(Some) }
+        });
+        match (link.loaded(output), sent) {
+            (Ok(()), Some(Ok(sent))) => Ok(sent),
+            // Only a load that was finished meanwhile looks like that.
+            (Ok(()), _) => Ok(None),
+            (Err(error), Some(Err(Unsent::Docker(failure))))
+                if is_cause(&failure, &error.fault) =>
+            {
+                Err(link.error(Fault::Source(failure)))
+            }
+            (Err(error), _) => Err(error),
         }
-        let sent = self.send_whole(inventory)?;
-        self.source.prime(self.cx);
-        Ok(sent)
     }
 
-    /// Only what is missing; `None` where that cannot be had. The import is
-    /// begun first, so that the node is ready once docker is.
-    fn send_thin(
+    /// Only what is missing, where that can be had.
+    fn send(
         &self,
         inventory: &Inventory,
-        plan: &[Named],
-        dictionary: Option<&Layer>,
-    ) -> Option<Result<Sent, NodeError>> {
+        mut stdin: ChildStdin,
+        lines: &mut Lines,
+    ) -> Result<Sent, Unsent> {
+        let plan = inventory.plan(&self.image.layers);
         let codec = self.link.codec(inventory);
-        let (cx, link) = (self.cx, self.link);
-        let task = match link.import_task(cx, self.image, codec, dictionary) {
-            Ok(task) => task,
-            Err(error) => return Some(Err(error)),
-        };
-        let (output, sent) = task.feed(cx, |stdin, lines| {
-            let missing = plan.iter().filter(|layer| layer.missing);
-            let wanted = missing.map(|layer| layer.diff_id.as_str()).collect();
-            let parts = self.source.parts(cx, &wanted).ok_or(Unsent::NotThin)?;
-            let patch = link.awaited(lines).ok_or(Unsent::Unwanted)?;
-            let dictionary = dictionary.filter(|_| patch);
-            self.write_thin(parts, plan, dictionary, Wire::new(stdin, codec))
-        });
-        match (sent, link.imported(output)) {
-            (Some(Err(Unsent::NotThin)), _) if !cx.interrupt().is_raised() => None,
-            (Some(Ok(sent)), Ok(())) => Some(Ok(sent)),
-            (_, Ok(())) => Some(Ok(Sent { bytes: 0, reused: self.image.size })),
-            (_, Err(error)) => Some(Err(error)),
+        let missing = plan.iter().filter(|layer| layer.missing);
+        let wanted: BTreeSet<&str> = missing.map(|layer| layer.diff_id.as_str()).collect();
+        let dictionary = dictionary(inventory, &self.source.old);
+        // A small image's layers cost no more one by one, and the next build
+        // finds its dictionary.
+        let lacks_all = plan.iter().all(|layer| layer.missing);
+        let thin = !lacks_all || dictionary.is_some() || self.image.size <= WORTH;
+        let parts = thin.then(|| self.source.parts(self.cx, &wanted)).flatten();
+        let dictionary = dictionary.filter(|old| self.is_worth_a_patch(old, parts.as_ref()));
+        let patch = self.link.announce(&mut stdin, lines, codec, dictionary);
+        let dictionary = dictionary.filter(|_| patch == Some(true));
+        let wire = Wire::new(stdin, codec);
+        match (patch, parts) {
+            (None, _) => Err(Unsent::Broken),
+            (Some(_), Some(parts)) => self.send_thin(parts, &plan, dictionary, wire),
+            (Some(_), None) => self.send_whole(wire),
         }
     }
 
-    fn write_thin(
+    fn is_worth_a_patch(&self, old: &Layer, parts: Option<&Parts>) -> bool {
+        let rate = self.source.layers.as_ref().and_then(|layers| layers.rate(&self.link.host()));
+        let missing = parts.map_or(0, Parts::size);
+        missing > 0 && wire::patch_pays(rate, missing, old.size)
+    }
+
+    fn send_thin(
         &self,
         parts: Parts,
         plan: &[Named],
@@ -188,7 +177,7 @@ impl Load<'_> {
         mut wire: Wire<ChildStdin>,
     ) -> Result<Sent, Unsent> {
         let name = self.image.reference.to_string();
-        let missing: u64 = parts.layers.iter().map(|layer| layer.size).sum();
+        let missing = parts.size();
         let thin = Thin::new(&name, parts.config, plan, parts.layers);
         let reused = self.image.size.saturating_sub(missing);
         self.begin(thin.size(), reused);
@@ -200,41 +189,30 @@ impl Load<'_> {
             Ok(None) => thin.write_to(self.shown(&mut wire)).and_then(|()| wire.finish()),
             Err(error) => Err(error),
         };
-        let bytes = written.map_err(|_| Unsent::Broken)?;
-        Ok(Sent { bytes, reused })
+        Ok(self.sent(written.map_err(|_| Unsent::Broken)?, reused))
     }
 
     /// The archive as docker writes it.
-    fn send_whole(&self, inventory: &Inventory) -> Result<Sent, NodeError> {
-        let (cx, link) = (self.cx, self.link);
-        let codec = link.codec(inventory);
-        let source = self.docker.save(cx, self.image);
-        let source = source.map_err(|e| link.error(Fault::Import(e.to_string())))?;
-        let task = link.import_task(cx, self.image, codec, None)?;
-        let (output, sent) = task.feed(cx, |stdin, lines| {
-            link.awaited(lines).ok_or(Unsent::Unwanted)?;
-            self.begin(self.image.size, 0);
-            let copy = |mut archive| {
-                let mut wire = Wire::new(stdin, codec);
-                let copied = io::copy(&mut archive, &mut self.shown(&mut wire));
-                // An archive that was cut must not look whole.
-                copied.and_then(|_| wire.finish())
-            };
-            match source.read_with(cx, copy) {
-                Ok(written) => written.map_err(|_| Unsent::Broken),
-                Err(failure) => Err(Unsent::Docker(failure)),
-            }
-        });
-        match (link.imported(output), sent) {
-            (Ok(()), Some(Ok(bytes))) => Ok(Sent { bytes, reused: 0 }),
-            (Ok(()), _) => Ok(Sent { bytes: 0, reused: self.image.size }),
-            (Err(error), Some(Err(Unsent::Docker(failure))))
-                if is_cause(&failure, &error.fault) =>
-            {
-                Err(link.error(Fault::Source(failure)))
-            }
-            (Err(error), _) => Err(error),
+    fn send_whole(&self, mut wire: Wire<ChildStdin>) -> Result<Sent, Unsent> {
+        let source = self.source.docker.save(self.cx, self.image).map_err(|_| Unsent::Broken)?;
+        self.begin(self.image.size, 0);
+        let copy = |mut archive| {
+            let copied = io::copy(&mut archive, &mut self.shown(&mut wire));
+            // An archive that was cut must not look whole.
+            copied.and_then(|_| wire.finish())
+        };
+        match source.read_with(self.cx, copy) {
+            Ok(Ok(sent)) => Ok(self.sent(sent, 0)),
+            Ok(Err(_)) => Err(Unsent::Broken),
+            Err(failure) => Err(Unsent::Docker(failure)),
         }
+    }
+
+    fn sent(&self, wire::Sent { bytes, rate }: wire::Sent, reused: u64) -> Sent {
+        if let (Some(layers), Some(rate)) = (&self.source.layers, rate) {
+            layers.note_rate(&self.link.host(), rate);
+        }
+        Sent { bytes, reused }
     }
 
     fn begin(&self, bytes: u64, reused: u64) {

@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use crate::build;
-use crate::cluster::{Cluster, Node, Target};
+use crate::cluster::{Cluster, Kubeconfig, Node, Target};
 use crate::config::{Config, Layer};
-use crate::cx::Cx;
+use crate::cx::{Cx, both};
 use crate::docker::Docker;
 use crate::error::{Error, Reason, Result};
 use crate::event::Event;
@@ -14,7 +14,6 @@ use crate::links;
 use crate::load as stage;
 use crate::placement::{self, PodSpec};
 use crate::project::{Project, Selection};
-use crate::tool;
 
 /// What a user may say about one load.
 #[derive(Clone, Debug, Default)]
@@ -44,8 +43,9 @@ pub fn load(cx: &Cx, request: &LoadRequest) -> Result<()> {
         project => project?,
     };
     let config = Config::without_build(&project, request.flags.clone())?;
-    let docker = Docker::find(cx)?;
-    let cluster = Cluster::select(cx, tool::kubectl(cx)?, &request.target, &config)?;
+    let (docker, kubeconfig) = both(|| Docker::find(cx), || Kubeconfig::read(cx, &request.target));
+    let docker = docker?;
+    let cluster = Cluster::select(cx, kubeconfig?, &request.target, &config)?;
     let all = cluster.nodes(cx)?;
     let anywhere = PodSpec::default();
     let why_not = |node: &Node| placement::may_run("Pod", &anywhere, node).err();
@@ -55,8 +55,8 @@ pub fn load(cx: &Cx, request: &LoadRequest) -> Result<()> {
         Some(image) => build::find(cx, &docker, &image.familiar(), image),
         None => build::identify(cx, &docker, &config.image.familiar(), &config.image),
     };
-    let image = links::on_nodes(cx, &ssh, &config, &nodes, find, |image, links| {
-        stage::load(cx, &docker, image, links).map(|_| ())
+    let image = links::on_nodes(cx, (&ssh, &docker), &config, &nodes, find, |source, links| {
+        stage::load(cx, source, links).map(|_| ())
     })?;
     if !cx.is_dry_run() {
         cx.emit(Event::Finished { image: image.reference.familiar(), took: begun.elapsed() });

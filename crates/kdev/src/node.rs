@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::fs;
+use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use xshell::{Cmd, Shell, cmd};
@@ -15,6 +16,7 @@ use crate::config::NodeSettings;
 use crate::cx::Cx;
 use crate::digest::chain_ids;
 use crate::error::Result;
+use crate::event::Event;
 use crate::fault::{Fault, NodeError, access_fault, import_fault};
 use crate::inventory::Inventory;
 use crate::layers::Layer;
@@ -83,38 +85,44 @@ impl<'a> Link<'a> {
         Ok(link)
     }
 
-    /// What the node has of an image, and which of the other layers in `asked`
-    /// it has: one round trip.
-    pub(crate) fn inventory(
+    /// The command that tells what the node has of an image, and which of the
+    /// other layers in `asked` it has, and then imports its stdin: one round
+    /// trip.
+    pub(crate) fn load_task(
         &self,
         cx: &Cx,
         image: &BuiltImage,
         asked: &[&str],
-    ) -> Result<Inventory, NodeError> {
-        let name = image.reference.to_string();
-        let mut args = vec![name.as_str(), &image.config_digest];
+    ) -> Result<Task, NodeError> {
+        let (name, platform) = (image.reference.to_string(), self.node.info.platform());
+        let local = if self.needs_local_import { "yes" } else { "no" };
+        let mut args = vec![name.as_str(), &image.config_digest, &platform, local];
         let chain = chain_ids(&image.layers);
         args.extend(image.layers.iter().chain(&chain).map(String::as_str));
         args.extend(asked);
-        let answer = self.ask(cx, "inventory", &args)?;
-        Ok(Inventory::read(answer.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))))
+        let sh = self.shell(cx)?;
+        Ok(Task::new(self.cmd(&sh, "load", &args)))
     }
 
-    /// The command that imports its stdin.
-    pub(crate) fn import_task(
-        &self,
-        cx: &Cx,
-        image: &BuiltImage,
-        codec: Codec,
-        dictionary: Option<&Layer>,
-    ) -> Result<Task, NodeError> {
-        let name = image.reference.to_string();
-        let flags = self.import_flags();
-        let dictionary = dictionary.map_or("", |layer| layer.diff_id.as_str());
-        let mut args = vec![name.as_str(), &image.config_digest, codec.as_str(), dictionary];
-        args.extend(flags.iter().map(String::as_str));
-        let sh = self.shell(cx)?;
-        Ok(Task::new(self.cmd(&sh, "import", &args)))
+    /// What the node says that it has. `None` if it goes away before it has
+    /// said all.
+    pub(crate) fn inventory(&self, cx: &Cx, lines: &mut Lines) -> Option<Inventory> {
+        let mut said = Vec::new();
+        loop {
+            let Some(mut answer) = Answer::read(&lines.next()?, &self.nonce) else { continue };
+            let says = |key| answer.get(key).is_some();
+            if says("waiting") {
+                let name = &self.node.name;
+                let text = format!("another load onto node `{name}` is under way; waiting for it");
+                cx.emit(Event::Note { text });
+            }
+            let ends = says("asked") || says("present");
+            said.append(&mut answer.0);
+            if ends {
+                let said = said.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+                return Some(Inventory::read(said));
+            }
+        }
     }
 
     /// What the stream to this node may be compressed with.
@@ -126,19 +134,27 @@ impl<'a> Link<'a> {
         }
     }
 
-    /// Waits until the import wants its stdin; gives whether it will take a
-    /// patch. `None` if it wants none.
-    pub(crate) fn awaited(&self, lines: &mut Lines) -> Option<bool> {
+    /// Tells the node how the stream will come; gives whether it takes a patch
+    /// against the dictionary. `None` if it has gone away.
+    pub(crate) fn announce(
+        &self,
+        stdin: &mut impl Write,
+        lines: &mut Lines,
+        codec: Codec,
+        dictionary: Option<&Layer>,
+    ) -> Option<bool> {
+        let dictionary = dictionary.map_or("", |layer| layer.diff_id.as_str());
+        writeln!(stdin, "{} {dictionary}", codec.as_str()).ok()?;
         let mut patch = false;
-        loop {
-            let line = lines.next()?;
-            let answer = Answer::read(&line, &self.nonce);
-            let says = |key| answer.as_ref().is_some_and(|answer| answer.get(key).is_some());
-            patch |= says("patch");
-            if says("ready") {
-                return Some(patch);
+        // Without a dictionary there is nothing to wait for.
+        while !dictionary.is_empty() {
+            let Some(answer) = Answer::read(&lines.next()?, &self.nonce) else { continue };
+            patch |= answer.get("patch").is_some();
+            if answer.get("ready").is_some() {
+                break;
             }
         }
+        Some(patch)
     }
 
     /// As the import looks to a person who does it by hand.
@@ -161,18 +177,18 @@ impl<'a> Link<'a> {
         flags
     }
 
-    /// What the node said of an import, if the connection held.
-    pub(crate) fn imported(&self, sink: Result<Output, Failure>) -> Result<(), NodeError> {
+    /// What the node said of a load in the end, if the connection held.
+    pub(crate) fn loaded(&self, sink: Result<Output, Failure>) -> Result<(), NodeError> {
         let output = sink.map_err(|failure| match failure {
             failure if failure.is_interrupt() => self.error(Fault::Interrupted),
             failure => self.error(Fault::ConnectionLost(self.in_short(&failure))),
         })?;
         let answer = Answer::read(&output.text(), &self.nonce);
         let get = |key| answer.as_ref().and_then(|answer| answer.get(key));
-        match (get("loaded"), get("failed")) {
+        match (get("loaded").or(get("present")), get("failed")) {
             (Some(_), _) => Ok(()),
             (None, Some(words)) => Err(self.error(import_fault(words))),
-            // The script always ends with one of the two.
+            // The script always ends with one of these.
             (None, None) => Err(self.cut(output)),
         }
     }
@@ -195,6 +211,11 @@ impl<'a> Link<'a> {
             words => words.to_owned(),
         };
         self.error(Fault::ConnectionLost(words))
+    }
+
+    /// Where it is, as it is shown.
+    pub(crate) fn host(&self) -> String {
+        self.transport.to_string()
     }
 
     fn by_hand(&self) -> String {

@@ -3,11 +3,11 @@
 # and reads only lines that begin with the nonce, so that whatever else a
 # login shell prints does no harm. Verbs:
 #   probe                          who am I, and may I talk to containerd?
-#   inventory NAME CONFIG [DIGEST]...
+#   load NAME CONFIG PLATFORM LOCAL DIGEST...
 #                                  is this image here, and the CRI sees it? If
-#                                  not, which of these layers are?
-#   import NAME CONFIG CODEC DICTIONARY [FLAGS]
-#                                  import stdin, then prove it, or undo it
+#                                  not: which of these layers are? Then, as
+#                                  stdin's first line says, import the rest of
+#                                  it, and prove that, or undo it
 nonce=$1 verb=$2 sudo=$3
 shift 3
 say() { printf '%s %s\n' "$nonce" "$*"; }
@@ -25,31 +25,38 @@ if [ "$sudo" = auto ]; then
 	sudo=yes
 	{ [ "$(id -u)" = 0 ] || [ -w /run/containerd/containerd.sock ]; } && sudo=no
 fi
-ct() {
+ct_stdin() {
 	if [ "$sudo" = yes ]; then sudo -n "$ctr" -n k8s.io "$@"; else "$ctr" -n k8s.io "$@"; fi
 }
+# stdin is for the import: a sudo that uses a terminal of its own would read it.
+ct() { ct_stdin "$@" </dev/null; }
 one_line() { printf '%s' "$1" | tr '\n\t\r' '   '; }
-# The digest of the manifest that a name stands for.
-target() { ct images ls "name==\"$1\"" 2>/dev/null | awk 'NR == 2 { print $3 }'; }
-unpacked() { ct images check "name==\"$1\"" 2>/dev/null | awk 'NR == 2 { print $NF }'; }
 # The CRI keeps a second name, the config digest itself. Where both stand for
-# the same manifest, the name has the wanted configuration and the CRI has
-# seen it.
+# the same manifest, which is unpacked, the name has the wanted configuration
+# and the CRI has seen it.
+look() {
+	set -- $(ct images check "name==\"$name\"" "name==\"$config\"" 2>/dev/null | awk -v name="$name" -v config="$config" '
+		BEGIN { old = before = unpacked = "-" }
+		$1 == name { old = $3; unpacked = $NF }
+		$1 == config { before = $3 }
+		END { print old, before, unpacked }')
+	old=${1#-} before=${2#-} unpacked=$3
+}
 proven() {
-	found=$(target "$name")
-	[ -n "$found" ] && [ "$found" = "$(target "$config")" ] && [ "$(unpacked "$name")" = true ]
+	look
+	[ -n "$old" ] && [ "$old" = "$before" ] && [ "$unpacked" = true ]
 }
 # Leaves no name behind that stands for what was not proven. What the name
-# stood for before, it stands for again.
+# stood for before, $1, it stands for again; $2 is the same for the CRI's name.
 restore() {
 	other=
-	[ -n "$old" ] && other=$(ct images ls "target.digest==$old" 2>/dev/null | awk 'NR == 2 { print $1 }')
+	[ -n "$1" ] && other=$(ct images ls "target.digest==$1" 2>/dev/null | awk 'NR == 2 { print $1 }')
 	case $other in
 	"$name") ;;
 	'') ct images rm "$name" >/dev/null 2>&1 ;;
 	*) ct images tag --force "$other" "$name" >/dev/null 2>&1 ;;
 	esac
-	[ -n "$before" ] || ct images rm "$config" >/dev/null 2>&1
+	[ -n "$2" ] || ct images rm "$config" >/dev/null 2>&1
 }
 
 case $verb in
@@ -62,10 +69,17 @@ probe)
 		say no-access "$(one_line "$answer")"
 	fi
 	;;
-inventory)
-	name=$1 config=$2
-	shift 2
+load)
+	name=$1 config=$2 platform=$3 local=$4
+	shift 4
+	# One at a time: an import that fails must not take away a name that
+	# another one is about to prove. Any file that all users can read will do.
+	if command -v flock >/dev/null; then
+		exec 9</etc/machine-id
+		flock -n 9 || { say waiting; flock 9; }
+	fi
 	if proven; then say present; exit 0; fi
+	was=$old was_config=$before
 	for tool in zstd gzip; do command -v "$tool" >/dev/null && say "$tool"; done
 	# Of what is asked for, what is here: unpacked, or as a blob.
 	ct snapshots ls 2>/dev/null | awk -v nonce="$nonce" -v asked=" $* " '
@@ -75,16 +89,10 @@ inventory)
 			diff_id = substr($0, RSTART + 27, RLENGTH - 27)
 			if (index(asked, " " diff_id " ")) print nonce, "blob", $1, $2, diff_id
 		}'
-	;;
-import)
-	# The stream comes as CODEC says, or as a patch against the blob
-	# DICTIONARY, if that can be read.
-	name=$1 config=$2 codec=$3 dictionary=$4
-	shift 4
-	# One at a time: an import that fails must not take away a name that
-	# another one is about to prove. Any file that all users can read will do.
-	command -v flock >/dev/null && exec 9</etc/machine-id && flock 9
-	proven && { say loaded; exit 0; }
+	say asked
+	# The answer: how the stream is compressed, and perhaps the blob that it is
+	# a patch against, if that can be read.
+	read -r codec dictionary || exit 0
 	case $codec in
 	zstd) decode='zstd -dcq' ;;
 	gzip) decode='gzip -dc' ;;
@@ -100,22 +108,23 @@ import)
 		"$dictionary "*) say patch; decode="zstd -dcq --long=27 --patch-from=$scratch" ;;
 		esac
 	fi
-	before=$(target "$config") old=$(target "$name")
 	say ready
-	words=$({ $decode | ct image import "$@" - >/dev/null; } 2>&1) && code=0 || code=$?
+	set -- --platform "$platform"
+	[ "$local" = yes ] && set -- "$@" --local
+	words=$({ $decode | ct_stdin image import "$@" - >/dev/null; } 2>&1) && code=0 || code=$?
 	# A name that moves keeps the CRI's label, and the CRI of 1.x looks only at
 	# names without it.
-	[ "$code" = 0 ] && [ -n "$old" ] && ct images label "$name" io.cri-containerd.image= >/dev/null 2>&1
+	[ "$code" = 0 ] && [ -n "$was" ] && ct images label "$name" io.cri-containerd.image= >/dev/null 2>&1
 	tries=0
 	while ! proven; do
 		# The CRI hears of an image by an event, a moment later.
-		[ "$code" = 0 ] && [ "$tries" -lt 100 ] || {
-			restore
+		[ "$code" = 0 ] && [ "$tries" -lt 200 ] || {
+			restore "$was" "$was_config"
 			say failed "$code" "$(one_line "$words")"
 			exit 0
 		}
 		tries=$((tries + 1))
-		sleep 0.1 2>/dev/null || sleep 1
+		sleep 0.05 2>/dev/null || sleep 1
 	done
 	say loaded
 	;;

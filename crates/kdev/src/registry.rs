@@ -38,8 +38,17 @@ const FIRST_PORT: u16 = 47_600;
 const PORTS: u16 = 100;
 /// How much of an upload is read in a hurry. Two layers must not look alike.
 const GLANCE: u64 = 16 << 10;
-/// How much compressed data is worth it, whatever the image's size.
-const WORTH: u64 = 64 << 20;
+/// How much compressed data is worth it, whatever the image's size. docker
+/// compresses about 30 MB a second; a whole image goes at about 75.
+pub(crate) const WORTH: u64 = 16 << 20;
+
+/// Which layers docker shall send.
+pub(crate) enum Wanted {
+    /// Those that it has never pushed here.
+    New,
+    /// These.
+    These(BTreeSet<String>),
+}
 
 /// One push: what is wanted of it, and what came.
 struct Desk {
@@ -80,27 +89,29 @@ struct Descriptor {
     digest: String,
 }
 
-/// Takes a port, lets `push` run, and gives what it gave, with what docker
-/// remembers now.
+/// Takes a port and lets `push` run, if that would bring anything.
 pub(crate) fn serve<T>(
     layers: &Layers,
-    wanted: BTreeSet<String>,
+    wanted: &Wanted,
     image: &BuiltImage,
     push: impl FnOnce(&str) -> T,
-) -> io::Result<T> {
+) -> io::Result<()> {
     let listener = listen(&image.reference.name().to_string())?;
     let endpoint = listener.local_addr()?.to_string();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let desk = Arc::new(Desk::new(layers.clone(), &endpoint, wanted, image));
+    if desk.has_all(image) {
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let (stop, stopped) = oneshot::channel::<()>();
     thread::scope(|scope| {
         let serving =
             scope.spawn(|| runtime.block_on(accept(listener, Arc::clone(&desk), stopped)));
-        let result = push(&endpoint);
+        push(&endpoint);
         drop(stop);
         serving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         desk.note();
-        Ok(result)
+        Ok(())
     })
 }
 
@@ -170,19 +181,32 @@ fn created(digest: &str) -> Builder {
 }
 
 impl Desk {
-    fn new(layers: Layers, endpoint: &str, wanted: BTreeSet<String>, image: &BuiltImage) -> Self {
+    fn new(layers: Layers, endpoint: &str, wanted: &Wanted, image: &BuiltImage) -> Self {
+        let memory = layers.memory(endpoint);
+        let wanted = match wanted {
+            Wanted::New => new(image, &layers, &memory),
+            Wanted::These(these) => these.clone(),
+        };
         Self {
-            memory: layers.memory(endpoint),
+            memory,
             layers,
             endpoint: endpoint.to_owned(),
             hurry: AtomicBool::new(wanted.is_empty()),
             wanted,
             diff_ids: image.layers.clone(),
-            budget: WORTH.max(image.size / 4),
+            budget: WORTH.max(image.size / 5),
             uploads: AtomicUsize::new(0),
             passed: AtomicU64::new(0),
             taken: Mutex::default(),
         }
+    }
+
+    /// Whether nothing is wanted, and there is nothing that docker could learn.
+    fn has_all(&self, image: &BuiltImage) -> bool {
+        let learned: BTreeSet<&String> = self.memory.values().collect();
+        self.wanted.is_empty()
+            && self.layers.config(&image.config_digest).is_some()
+            && image.layers.iter().all(|diff_id| learned.contains(diff_id))
     }
 
     fn taken(&self) -> std::sync::MutexGuard<'_, Taken> {
@@ -209,18 +233,19 @@ impl Desk {
         let (done, kept) = oneshot::channel();
         let layers = self.layers.clone();
         thread::spawn(move || done.send(layers.keep(Frames { frames, rest: Bytes::new() })));
-        let mut bytes = 0;
+        let (mut bytes, mut is_config) = (0, false);
         while let Some(Ok(frame)) = body.frame().await {
             let Ok(data) = frame.into_data() else { continue };
-            if bytes == 0 && data.first() != Some(&b'{') {
-                self.count_upload();
+            if bytes == 0 {
+                is_config = data.first() == Some(&b'{');
+                self.count_upload(is_config);
             }
             bytes += data.len() as u64;
             self.count_bytes(data.len() as u64);
             if send.send(data).await.is_err() {
                 self.hurry.store(true, Ordering::SeqCst);
             }
-            if self.hurry.load(Ordering::SeqCst) && bytes >= GLANCE {
+            if self.hurry.load(Ordering::SeqCst) && bytes >= GLANCE && !is_config {
                 self.taken().parked.push(body);
                 return bytes;
             }
@@ -233,8 +258,8 @@ impl Desk {
     }
 
     /// More uploads than wanted layers: docker remembers too little.
-    fn count_upload(&self) {
-        if self.uploads.fetch_add(1, Ordering::SeqCst) >= self.wanted.len() {
+    fn count_upload(&self, is_config: bool) {
+        if !is_config && self.uploads.fetch_add(1, Ordering::SeqCst) >= self.wanted.len() {
             self.hurry.store(true, Ordering::SeqCst);
         }
     }
@@ -275,6 +300,16 @@ impl Desk {
             self.layers.note_memory(&self.endpoint, &known);
         }
     }
+}
+
+/// The layers that docker has never pushed here; none if they are too many to
+/// be worth it.
+fn new(image: &BuiltImage, layers: &Layers, memory: &BTreeMap<String, String>) -> BTreeSet<String> {
+    let learned: BTreeSet<&String> = memory.values().collect();
+    let is_new = |diff_id: &&String| !learned.contains(diff_id) && layers.get(diff_id).is_none();
+    let new: BTreeSet<String> = image.layers.iter().filter(is_new).cloned().collect();
+    let is_all = image.layers.iter().all(|diff_id| new.contains(diff_id));
+    if is_all && image.size > WORTH { BTreeSet::new() } else { new }
 }
 
 /// An upload, read by a thread that may block.

@@ -2,25 +2,22 @@
 //! lacking to an endpoint of ours.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::build::BuiltImage;
 use crate::cx::Cx;
 use crate::docker::Docker;
 use crate::layers::{Layer, Layers};
-use crate::registry;
+use crate::registry::{self, Wanted};
 
 /// The layers of one image.
 pub(crate) struct Source<'a> {
-    docker: &'a Docker,
-    image: &'a BuiltImage,
-    layers: Option<Layers>,
+    pub(crate) docker: &'a Docker,
+    pub(crate) image: &'a BuiltImage,
+    pub(crate) layers: Option<Layers>,
     /// Whether docker was asked for layers before, and had no answer. One
     /// thread at a time asks; the others find in the cache what it got.
     refused: Mutex<bool>,
-    /// Whether docker has pushed: then it has learned names for all layers.
-    pushed: AtomicBool,
     /// Layers of earlier builds that are here and not in the image, build by
     /// build, the newest first.
     pub(crate) old: Vec<Vec<Layer>>,
@@ -32,18 +29,33 @@ pub(crate) struct Parts {
     pub(crate) layers: Vec<Layer>,
 }
 
+impl Parts {
+    /// Bytes of the layers.
+    pub(crate) fn size(&self) -> u64 {
+        self.layers.iter().map(|layer| layer.size).sum()
+    }
+}
+
 impl<'a> Source<'a> {
     pub(crate) fn new(cx: &Cx, docker: &'a Docker, image: &'a BuiltImage) -> Self {
-        // Without a cache, images go whole: slower, but all the same.
-        let layers = cx.cache_dir().and_then(|dir| Layers::at(dir).ok());
+        // Without a cache, or where docker knows layers only as blobs, images
+        // go whole: slower, but all the same.
+        let thin = docker.pushes_layers() && !image.layers.is_empty();
+        let layers = cx.cache_dir().filter(|_| thin).and_then(|dir| Layers::at(dir).ok());
         let old = layers.as_ref().map(|layers| old(layers, image)).unwrap_or_default();
-        let pushed = AtomicBool::new(false);
-        Self { docker, image, layers, refused: Mutex::new(false), pushed, old }
+        Self { docker, image, layers, refused: Mutex::new(false), old }
     }
 
-    /// Whether layers can be had one by one.
-    pub(crate) fn is_thin(&self) -> bool {
-        self.layers.is_some() && self.docker.pushes_layers() && !self.image.layers.is_empty()
+    /// Lets docker push what it has never pushed: most likely what nodes will
+    /// ask for, and they are only being reached. A large image that is all new
+    /// is not worth it; then docker just learns names for the layers, so that
+    /// the next load is thin.
+    pub(crate) fn begin(&self, cx: &Cx) {
+        if cx.is_dry_run() {
+            return;
+        }
+        let _one_at_a_time = self.refused.lock();
+        self.push(cx, &Wanted::New);
     }
 
     /// The configuration and these layers; `None` where docker would need
@@ -58,7 +70,7 @@ impl<'a> Source<'a> {
         }
         let layers = self.layers.as_ref()?;
         let lacking = wanted.iter().filter(|diff_id| layers.get(diff_id).is_none());
-        self.push(cx, lacking.map(|diff_id| (*diff_id).to_owned()).collect());
+        self.push(cx, &Wanted::These(lacking.map(|diff_id| (*diff_id).to_owned()).collect()));
         let parts = self.kept(wanted);
         *refused = parts.is_none();
         parts
@@ -71,22 +83,12 @@ impl<'a> Source<'a> {
         Some(Parts { config, layers })
     }
 
-    /// Lets docker push. Whether that brought what was wanted is seen by what
-    /// is there afterwards.
-    fn push(&self, cx: &Cx, wanted: BTreeSet<String>) {
+    /// Whether that brought what was wanted is seen by what is there
+    /// afterwards.
+    fn push(&self, cx: &Cx, wanted: &Wanted) {
         let Some(layers) = &self.layers else { return };
         let push = |endpoint: &str| self.docker.push(cx, self.image, endpoint);
         let _ = registry::serve(layers, wanted, self.image, push);
-        self.pushed.store(true, Ordering::SeqCst);
-    }
-
-    /// Teaches docker names for all layers, so that the next load is thin. It
-    /// takes a fraction of a second; nothing is compressed.
-    pub(crate) fn prime(&self, cx: &Cx) {
-        let _one_at_a_time = self.refused.lock();
-        if self.is_thin() && !self.pushed.load(Ordering::SeqCst) {
-            self.push(cx, BTreeSet::new());
-        }
     }
 
     /// Takes the image's layers out of the cache, for the case that one of

@@ -1,6 +1,6 @@
 //! Finds docker, ssh and kubectl, and makes sure that they are new enough.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -39,22 +39,20 @@ const SSH: Tool = Tool {
     cure: "install it with `sudo apt-get install openssh-client`",
 };
 /// 1.22 made server-side apply stable.
-const KUBECTL: Tool = Tool {
+pub(crate) const KUBECTL: Tool = Tool {
     name: "kubectl",
     needed: "1.22",
     cure: "install it as https://kubernetes.io/docs/tasks/tools says",
 };
 
-/// Finds kubectl.
-pub(crate) fn kubectl(cx: &Cx) -> Result<PathBuf> {
-    let path = KUBECTL.find()?;
+/// Makes sure that kubectl is new enough.
+pub(crate) fn check_kubectl(cx: &Cx, path: &Path) -> Result<()> {
     let sh = cx.shell()?;
     let task = Task::new(cmd!(sh, "{path} version --client --output=json")).limit(PATIENCE);
     let output = task.read(cx).map_err(|f| KUBECTL.broken(f))?;
     let version: KubectlVersion = serde_json::from_slice(&output.stdout)
         .map_err(|e| Error::Answer { tool: KUBECTL.name, reason: Reason(e.to_string()) })?;
-    KUBECTL.check(&version.client_version.git_version)?;
-    Ok(path)
+    KUBECTL.check(&version.client_version.git_version)
 }
 
 /// Finds ssh.

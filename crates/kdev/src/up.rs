@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use crate::apply::{self, Rendered};
 use crate::build;
-use crate::cluster::{Cluster, Node, Target};
+use crate::cluster::{Cluster, Kubeconfig, Node, Target};
 use crate::config::{Config, Layer};
-use crate::cx::Cx;
+use crate::cx::{Cx, both};
 use crate::docker::Docker;
 use crate::error::Result;
 use crate::event::Event;
@@ -16,7 +16,6 @@ use crate::manifest::{self, Manifest, Object, Want};
 use crate::placement;
 use crate::project::{Project, Selection};
 use crate::rollout;
-use crate::tool;
 
 /// What a user may say about one `up`.
 #[derive(Clone, Debug, Default)]
@@ -47,18 +46,18 @@ pub fn up(cx: &Cx, request: &Request) -> Result<()> {
     let objects = manifest::objects_using(&manifests, &config.image)?;
     // A fault of a manifest should not cost a build.
     render(&manifests, &config, "kdev-000000000000")?;
-    let docker = Docker::find(cx)?;
-    let kubectl = tool::kubectl(cx)?;
-    let cluster = Cluster::select(cx, kubectl, &request.target, &config)?;
+    let (docker, kubeconfig) = both(|| Docker::find(cx), || Kubeconfig::read(cx, &request.target));
+    let docker = docker?;
+    let cluster = Cluster::select(cx, kubeconfig?, &request.target, &config)?;
     let all = cluster.nodes(cx)?;
     let why_not = |node: &Node| why_not(&objects, &config, node);
     let nodes = links::choose(cx, &cluster, &all, &config, &request.nodes, why_not)?;
     let ssh = links::ssh(cx, &config, &nodes)?;
 
     let build = |cx: &Cx| build::build(cx, &docker, &config);
-    let image = links::on_nodes(cx, &ssh, &config, &nodes, build, |image, links| {
-        let loaded = load::load(cx, &docker, image, links)?;
-        let texts = render(&manifests, &config, image.reference.tag().unwrap_or_default())?;
+    let image = links::on_nodes(cx, (&ssh, &docker), &config, &nodes, build, |source, links| {
+        let loaded = load::load(cx, source, links)?;
+        let texts = render(&manifests, &config, source.image.reference.tag().unwrap_or_default())?;
         apply::apply(cx, &cluster, &Rendered::new(&texts), request.force_conflicts, &loaded)
     })?;
     if cx.is_dry_run() {

@@ -21,6 +21,9 @@ const TRIAL: u64 = 3 << 19;
 const FAST: f64 = 120e6;
 /// zstd's and gzip's cheapest level. More is never worth it on its way.
 const LEVEL: i32 = 1;
+/// So much may lie in the buffers between here and the node, and says nothing
+/// of the link.
+const BUFFERED: u64 = 4 << 20;
 /// A dictionary and what is like it must fit in: the node is told the same.
 const WINDOW_LOG: u32 = 27;
 
@@ -61,9 +64,18 @@ impl<W: Write> Meter<W> {
 
     /// Whether the link takes data faster than it can be compressed.
     fn is_fast(&self) -> bool {
-        #[expect(clippy::cast_precision_loss, reason = "a rate")]
-        let rate = self.bytes as f64 / self.waited.as_secs_f64().max(1e-6);
-        self.bytes >= TRIAL && rate > FAST
+        self.bytes >= TRIAL && self.rate_of(self.bytes) > FAST
+    }
+
+    fn sent(&self) -> Sent {
+        let enough = self.bytes >= 2 * BUFFERED;
+        let rate = enough.then(|| self.rate_of(self.bytes - BUFFERED));
+        Sent { bytes: self.bytes, rate }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a rate")]
+    fn rate_of(&self, bytes: u64) -> f64 {
+        bytes as f64 / self.waited.as_secs_f64().max(1e-6)
     }
 }
 
@@ -79,6 +91,13 @@ impl<W: Write> Write for Meter<W> {
     fn flush(&mut self) -> io::Result<()> {
         self.to.flush()
     }
+}
+
+/// What went over a link.
+pub(crate) struct Sent {
+    pub(crate) bytes: u64,
+    /// Bytes a second, if that was enough to tell.
+    pub(crate) rate: Option<f64>,
 }
 
 /// A stream of chunks.
@@ -100,11 +119,11 @@ impl<W: Write> Wire<W> {
         self.meter.to
     }
 
-    /// Sends the rest; gives the bytes that went over the link.
-    pub(crate) fn finish(mut self) -> io::Result<u64> {
+    /// Sends the rest.
+    pub(crate) fn finish(mut self) -> io::Result<Sent> {
         self.send()?;
         self.meter.flush()?;
-        Ok(self.meter.bytes)
+        Ok(self.meter.sent())
     }
 
     fn send(&mut self) -> io::Result<()> {
@@ -153,14 +172,23 @@ fn pack(chunk: &[u8], codec: Codec, stores: bool) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Sends what `write` writes as one patch against a dictionary; gives the bytes
-/// that went over the link.
+/// Whether a patch is done sooner than the layers themselves, of which about
+/// half is left when compressed. It costs two programs more on the node, which
+/// reads and proves the dictionary, and the search for what is alike here. A
+/// link whose rate nobody knows yet is taken for a slow one.
+#[expect(clippy::cast_precision_loss, reason = "a rough time")]
+pub(crate) fn patch_pays(rate: Option<f64>, missing: u64, dictionary: u64) -> bool {
+    let patch = 0.1 + dictionary as f64 / 100e6 + missing as f64 / 150e6;
+    rate.is_none_or(|rate| missing as f64 / 2.0 / rate > patch)
+}
+
+/// Sends what `write` writes as one patch against a dictionary.
 pub(crate) fn patch(
     to: impl Write,
     dictionary: &[u8],
     size: u64,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> io::Result<u64> {
+) -> io::Result<Sent> {
     let mut meter = Meter::new(to);
     let mut encoder = Encoder::with_ref_prefix(&mut meter, LEVEL, dictionary)?;
     encoder.long_distance_matching(true)?;
@@ -168,7 +196,7 @@ pub(crate) fn patch(
     encoder.set_pledged_src_size(Some(size))?;
     write(&mut encoder)?;
     encoder.finish()?.flush()?;
-    Ok(meter.bytes)
+    Ok(meter.sent())
 }
 
 #[cfg(test)]
@@ -190,7 +218,7 @@ mod tests {
         let mut sent = Vec::new();
         let mut wire = Wire::new(&mut sent, codec);
         wire.write_all(bytes).unwrap();
-        let count = wire.finish().unwrap();
+        let count = wire.finish().unwrap().bytes;
         assert_eq!(count, sent.len() as u64);
         sent
     }
@@ -230,13 +258,32 @@ mod tests {
     }
 
     #[test]
+    fn a_patch_pays_on_a_slow_link() {
+        let mbit = |rate: f64| Some(rate * 1e6 / 8.0);
+        assert!(patch_pays(mbit(50.0), 22_000_000, 22_000_000));
+        assert!(patch_pays(mbit(50.0), 5_000_000, 5_000_000));
+        assert!(!patch_pays(mbit(1000.0), 22_000_000, 22_000_000));
+        assert!(!patch_pays(mbit(50.0), 100_000, 100_000));
+        assert!(patch_pays(None, 5_000_000, 5_000_000));
+    }
+
+    #[test]
+    fn a_rate_needs_more_than_what_buffers_hold() {
+        let mut meter = Meter::new(io::sink());
+        meter.write_all(&vec![0; 5 << 20]).unwrap();
+        assert!(meter.sent().rate.is_none());
+        meter.write_all(&vec![0; 5 << 20]).unwrap();
+        assert!(meter.sent().rate.is_some());
+    }
+
+    #[test]
     fn a_patch_holds_only_what_differs() {
         let old = noise(1 << 20);
         let mut new = old.clone();
         new[500_000] ^= 1;
         let mut sent = Vec::new();
         let write = |to: &mut dyn Write| to.write_all(&new);
-        let count = patch(&mut sent, &old, new.len() as u64, write).unwrap();
+        let count = patch(&mut sent, &old, new.len() as u64, write).unwrap().bytes;
         assert!(count < 2000, "{count}");
         let mut decoder =
             zstd::stream::read::Decoder::with_ref_prefix(sent.as_slice(), &old).unwrap();

@@ -2,6 +2,7 @@
 
 use super::ways::{Bench, PREFIX};
 use anyhow::{Context, Result};
+use std::fmt::Write;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -43,7 +44,7 @@ impl Image {
             let file = format!("base-{layer}");
             let mut part = (&mut source).take(base / BASE_LAYERS);
             io::copy(&mut part, &mut File::create(folder.join(&file))?)?;
-            dockerfile += &format!("COPY {file} /{file}\n");
+            writeln!(dockerfile, "COPY {file} /{file}")?;
         }
         let image = Self { reference: format!("{name}:base"), name, builds: 0, folder };
         image.build(bench, &image.reference, &dockerfile)?;

@@ -18,11 +18,11 @@ pub(crate) const PREFIX: &str = "kdev-bench";
 const PORT: u16 = 5055;
 /// Removes the bench's images from a node, under all their names.
 const REMOVE: &str = r#"
-ctr -n k8s.io images ls | awk -v prefix="$1" '
+ctr -n k8s.io images ls 2>/dev/null | awk -v prefix="$1" '
     index($1, prefix) { ours[$3] = 1 }
     { digest[$1] = $3 }
     END { for (name in digest) if (digest[name] in ours) print name }
-' | xargs -r ctr -n k8s.io images rm --sync >/dev/null
+' | xargs -r ctr -n k8s.io images rm --sync >/dev/null 2>&1
 "#;
 
 /// A way to bring an image that docker has to a node.
@@ -133,7 +133,7 @@ impl Bench {
 
     fn pipe(&self, node: &Node, image: &str) -> Result<()> {
         let (config, name) = (self.ssh_config()?, node.name);
-        let import = format!("{} image import - >/dev/null", ctr(node));
+        let import = format!("{} image import - >/dev/null 2>&1", ctr(node));
         let script = r#"set -o pipefail; docker save "$0" | ssh -F "$1" "$2" "$3""#;
         Ok(cmd!(self.sh, "bash -c {script} {image} {config} {name} {import}").quiet().run()?)
     }
@@ -141,8 +141,10 @@ impl Bench {
     fn copy(&self, node: &Node, image: &str) -> Result<()> {
         let (config, name) = (self.ssh_config()?, node.name);
         let archive = self.folder.join("image.tar");
-        let import =
-            format!("{} image import kdev-bench.tar >/dev/null && rm kdev-bench.tar", ctr(node));
+        let import = format!(
+            "{} image import kdev-bench.tar >/dev/null 2>&1 && rm kdev-bench.tar",
+            ctr(node)
+        );
         cmd!(self.sh, "docker save --output {archive} {image}").quiet().run()?;
         cmd!(self.sh, "scp -q -F {config} {archive} {name}:kdev-bench.tar").quiet().run()?;
         cmd!(self.sh, "ssh -F {config} {name} {import}").quiet().run()?;
@@ -152,7 +154,7 @@ impl Bench {
     fn registry(&self, node: &Node, image: &str) -> Result<()> {
         let (config, name) = (self.ssh_config()?, node.name);
         let remote = format!("{}:{PORT}/{image}", node.address());
-        let pull = format!("{} image pull --plain-http {remote} >/dev/null", ctr(node));
+        let pull = format!("{} image pull --plain-http {remote} >/dev/null 2>&1", ctr(node));
         cmd!(self.sh, "docker tag {image} {remote}").quiet().run()?;
         cmd!(self.sh, "docker push --quiet {remote}").quiet().ignore_stdout().run()?;
         cmd!(self.sh, "ssh -F {config} {name} {pull}").quiet().run()?;
