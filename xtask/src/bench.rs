@@ -6,7 +6,7 @@ mod images;
 mod report;
 mod ways;
 
-use crate::lab;
+use crate::{lab, term};
 use anyhow::{Result, ensure};
 use clap::{Subcommand, ValueEnum};
 use report::Report;
@@ -62,9 +62,10 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
     for case in Case::value_variants() {
         if args.cases.is_empty() || args.cases.contains(case) {
             case.run(&bench, &mut report)?;
+            // A later case may fail.
+            report.write(&bench)?;
         }
     }
-    bench.clean()?;
-    report.write(&bench)?;
+    term::print(&report.tables());
     Ok(if report.all_met() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

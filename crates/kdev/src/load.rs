@@ -23,7 +23,7 @@ use crate::node::Link;
 use crate::registry::WORTH;
 use crate::source::{Parts, Source};
 use crate::thin::Thin;
-use crate::wire::{self, Wire};
+use crate::wire::{self, Codec, Wire};
 
 /// How often a bar may move.
 const TICK: Duration = Duration::from_millis(100);
@@ -146,27 +146,31 @@ impl Load<'_> {
         let codec = self.link.codec(inventory);
         let missing = plan.iter().filter(|layer| layer.missing);
         let wanted: BTreeSet<&str> = missing.map(|layer| layer.diff_id.as_str()).collect();
-        let dictionary = dictionary(inventory, &self.source.old);
+        let pays = |old: &&Layer| codec == Codec::Zstd && self.is_worth_it(old);
+        let dictionary = dictionary(inventory, &self.source.old).filter(pays);
+        let dictionary = dictionary.filter(|_| !wanted.is_empty());
         // A small image's layers cost no more one by one, and the next build
         // finds its dictionary.
         let lacks_all = plan.iter().all(|layer| layer.missing);
         let thin = !lacks_all || dictionary.is_some() || self.image.size <= WORTH;
+        // The node makes ready while docker does.
+        let base = dictionary.map_or("", |layer| layer.diff_id.as_str());
+        writeln!(stdin, "{} {base}", codec.as_str()).map_err(|_| Unsent::Broken)?;
         let parts = thin.then(|| self.source.parts(self.cx, &wanted)).flatten();
-        let dictionary = dictionary.filter(|old| self.is_worth_a_patch(old, parts.as_ref()));
-        let patch = self.link.announce(&mut stdin, lines, codec, dictionary);
-        let dictionary = dictionary.filter(|_| patch == Some(true));
         let wire = Wire::new(stdin, codec);
-        match (patch, parts) {
-            (None, _) => Err(Unsent::Broken),
-            (Some(_), Some(parts)) => self.send_thin(parts, &plan, dictionary, wire),
-            (Some(_), None) => self.send_whole(wire),
-        }
+        // What is no patch can be undone like one.
+        let Some(parts) = parts else { return self.send_whole(wire) };
+        let dictionary = match dictionary {
+            Some(old) => Some(old).filter(|_| self.link.takes_patch(lines)),
+            None => None,
+        };
+        self.send_thin(parts, &plan, dictionary, wire)
     }
 
-    fn is_worth_a_patch(&self, old: &Layer, parts: Option<&Parts>) -> bool {
+    /// Whether a patch against an old layer would be done sooner.
+    fn is_worth_it(&self, old: &Layer) -> bool {
         let rate = self.source.layers.as_ref().and_then(|layers| layers.rate(&self.link.host()));
-        let missing = parts.map_or(0, Parts::size);
-        missing > 0 && wire::patch_pays(rate, missing, old.size)
+        wire::patch_pays(rate, old.size)
     }
 
     fn send_thin(

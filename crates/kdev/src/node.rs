@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::fs;
-use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use xshell::{Cmd, Shell, cmd};
@@ -19,7 +18,6 @@ use crate::error::Result;
 use crate::event::Event;
 use crate::fault::{Fault, NodeError, access_fault, import_fault};
 use crate::inventory::Inventory;
-use crate::layers::Layer;
 use crate::ssh::{self, Ssh, TRANSPORT_FAILED, Target};
 use crate::wire::Codec;
 
@@ -134,27 +132,18 @@ impl<'a> Link<'a> {
         }
     }
 
-    /// Tells the node how the stream will come; gives whether it takes a patch
-    /// against the dictionary. `None` if it has gone away.
-    pub(crate) fn announce(
-        &self,
-        stdin: &mut impl Write,
-        lines: &mut Lines,
-        codec: Codec,
-        dictionary: Option<&Layer>,
-    ) -> Option<bool> {
-        let dictionary = dictionary.map_or("", |layer| layer.diff_id.as_str());
-        writeln!(stdin, "{} {dictionary}", codec.as_str()).ok()?;
+    /// Whether the node could read and prove the dictionary. A node that has
+    /// gone away takes none.
+    pub(crate) fn takes_patch(&self, lines: &mut Lines) -> bool {
         let mut patch = false;
-        // Without a dictionary there is nothing to wait for.
-        while !dictionary.is_empty() {
-            let Some(answer) = Answer::read(&lines.next()?, &self.nonce) else { continue };
+        while let Some(line) = lines.next() {
+            let Some(answer) = Answer::read(&line, &self.nonce) else { continue };
             patch |= answer.get("patch").is_some();
             if answer.get("ready").is_some() {
-                break;
+                return patch;
             }
         }
-        Some(patch)
+        false
     }
 
     /// As the import looks to a person who does it by hand.

@@ -14,8 +14,6 @@ use zstd::stream::write::Encoder;
 
 /// What is compressed at once.
 const CHUNK: usize = 1 << 20;
-/// After so many bytes the link's rate is known well enough.
-const TRIAL: u64 = 3 << 19;
 /// Bytes a second, above which compression only costs time: what one core
 /// compresses, with what the other end needs for it.
 const FAST: f64 = 120e6;
@@ -23,7 +21,7 @@ const FAST: f64 = 120e6;
 const LEVEL: i32 = 1;
 /// So much may lie in the buffers between here and the node, and says nothing
 /// of the link.
-const BUFFERED: u64 = 4 << 20;
+const BUFFERED: u64 = 2 << 20;
 /// A dictionary and what is like it must fit in: the node is told the same.
 const WINDOW_LOG: u32 = 27;
 
@@ -64,18 +62,14 @@ impl<W: Write> Meter<W> {
 
     /// Whether the link takes data faster than it can be compressed.
     fn is_fast(&self) -> bool {
-        self.bytes >= TRIAL && self.rate_of(self.bytes) > FAST
+        self.sent().rate.is_some_and(|rate| rate > FAST)
     }
 
     fn sent(&self) -> Sent {
+        #[expect(clippy::cast_precision_loss, reason = "a rate")]
+        let rate = |bytes: u64| bytes as f64 / self.waited.as_secs_f64().max(1e-6);
         let enough = self.bytes >= 2 * BUFFERED;
-        let rate = enough.then(|| self.rate_of(self.bytes - BUFFERED));
-        Sent { bytes: self.bytes, rate }
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "a rate")]
-    fn rate_of(&self, bytes: u64) -> f64 {
-        bytes as f64 / self.waited.as_secs_f64().max(1e-6)
+        Sent { bytes: self.bytes, rate: enough.then(|| rate(self.bytes - BUFFERED)) }
     }
 }
 
@@ -105,13 +99,11 @@ pub(crate) struct Wire<W> {
     meter: Meter<W>,
     codec: Codec,
     chunk: Vec<u8>,
-    /// Once the link has shown that it is fast.
-    stores: bool,
 }
 
 impl<W: Write> Wire<W> {
     pub(crate) fn new(to: W, codec: Codec) -> Self {
-        Self { meter: Meter::new(to), codec, chunk: Vec::new(), stores: false }
+        Self { meter: Meter::new(to), codec, chunk: Vec::new() }
     }
 
     /// Where it goes; what was not sent yet is lost.
@@ -130,8 +122,7 @@ impl<W: Write> Wire<W> {
         if self.chunk.is_empty() {
             return Ok(());
         }
-        self.stores |= self.meter.is_fast();
-        let packed = pack(&self.chunk, self.codec, self.stores)?;
+        let packed = pack(&self.chunk, self.codec, self.meter.is_fast())?;
         self.chunk.clear();
         self.meter.write_all(&packed)
     }
@@ -173,13 +164,14 @@ fn pack(chunk: &[u8], codec: Codec, stores: bool) -> io::Result<Vec<u8>> {
 }
 
 /// Whether a patch is done sooner than the layers themselves, of which about
-/// half is left when compressed. It costs two programs more on the node, which
-/// reads and proves the dictionary, and the search for what is alike here. A
-/// link whose rate nobody knows yet is taken for a slow one.
+/// half is left when compressed: they are taken to be as large as the
+/// dictionary. It costs two programs more on the node, which reads and proves
+/// the dictionary, and here the search for what is alike. A link whose rate
+/// nobody knows yet is taken for a slow one.
 #[expect(clippy::cast_precision_loss, reason = "a rough time")]
-pub(crate) fn patch_pays(rate: Option<f64>, missing: u64, dictionary: u64) -> bool {
-    let patch = 0.1 + dictionary as f64 / 100e6 + missing as f64 / 150e6;
-    rate.is_none_or(|rate| missing as f64 / 2.0 / rate > patch)
+pub(crate) fn patch_pays(rate: Option<f64>, dictionary: u64) -> bool {
+    let size = dictionary as f64;
+    rate.is_none_or(|rate| size / 2.0 / rate > 0.1 + size / 60e6)
 }
 
 /// Sends what `write` writes as one patch against a dictionary.
@@ -226,7 +218,7 @@ mod tests {
     #[test]
     fn every_codec_gives_back_what_went_in() {
         // Written to memory, which is fast: so chunks of both kinds are in it.
-        let bytes = [vec![b'x'; 3 << 20], noise(5 << 20)].concat();
+        let bytes = [vec![b'x'; 3 << 20], noise(8 << 20)].concat();
         assert_eq!(through(Codec::Plain, &bytes), bytes);
         assert_eq!(zstd::decode_all(through(Codec::Zstd, &bytes).as_slice()).unwrap(), bytes);
         let mut back = Vec::new();
@@ -260,19 +252,19 @@ mod tests {
     #[test]
     fn a_patch_pays_on_a_slow_link() {
         let mbit = |rate: f64| Some(rate * 1e6 / 8.0);
-        assert!(patch_pays(mbit(50.0), 22_000_000, 22_000_000));
-        assert!(patch_pays(mbit(50.0), 5_000_000, 5_000_000));
-        assert!(!patch_pays(mbit(1000.0), 22_000_000, 22_000_000));
-        assert!(!patch_pays(mbit(50.0), 100_000, 100_000));
-        assert!(patch_pays(None, 5_000_000, 5_000_000));
+        assert!(patch_pays(mbit(50.0), 22_000_000));
+        assert!(patch_pays(mbit(50.0), 5_000_000));
+        assert!(!patch_pays(mbit(1000.0), 22_000_000));
+        assert!(!patch_pays(mbit(50.0), 100_000));
+        assert!(patch_pays(None, 5_000_000));
     }
 
     #[test]
     fn a_rate_needs_more_than_what_buffers_hold() {
         let mut meter = Meter::new(io::sink());
-        meter.write_all(&vec![0; 5 << 20]).unwrap();
+        meter.write_all(&vec![0; 3 << 20]).unwrap();
         assert!(meter.sent().rate.is_none());
-        meter.write_all(&vec![0; 5 << 20]).unwrap();
+        meter.write_all(&vec![0; 3 << 20]).unwrap();
         assert!(meter.sent().rate.is_some());
     }
 

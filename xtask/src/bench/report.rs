@@ -2,7 +2,6 @@
 
 use super::cost::Cost;
 use super::ways::Bench;
-use crate::term;
 use anyhow::Result;
 use serde_json::{Value, json};
 use std::fs;
@@ -115,16 +114,18 @@ impl Report {
         self.goals.iter().all(|goal| goal.met)
     }
 
-    /// To `load.json`, and to whoever looks.
+    /// To `load.json` and `load.md`.
     pub(crate) fn write(&self, bench: &Bench) -> Result<()> {
         let runs: Vec<Value> = self.runs.iter().map(Run::json).collect();
         let goals: Vec<Value> = self.goals.iter().map(Goal::json).collect();
         let json = json!({ "machine": machine(), "runs": runs, "goals": goals });
         fs::write(bench.folder.join("load.json"), format!("{json:#}\n"))?;
-        let tables = format!("{}\n{}\n{}\n", machine(), self.costs(), self.verdicts());
-        fs::write(bench.folder.join("load.md"), &tables)?;
-        term::print(&tables);
+        fs::write(bench.folder.join("load.md"), self.tables())?;
         Ok(())
+    }
+
+    pub(crate) fn tables(&self) -> String {
+        format!("{}\n{}{}", machine(), self.costs(), self.verdicts())
     }
 
     fn costs(&self) -> String {
