@@ -16,6 +16,18 @@ fn an_image_is_loaded_under_its_own_name_and_nothing_is_applied() {
 }
 
 #[test]
+fn a_node_that_is_being_loaded_is_waited_for() {
+    let project = Project::new();
+    project.write("fake/node-is-busy", "");
+    project.run(&["load", "tool:1", "--node", "n2"]).code(0).stderr(
+        "        Note another load onto node `n2` is under way; waiting for it
+     Loading n2 (4.00 KiB)
+      Loaded n2: sent [..] in [TIME]
+    Finished tool:1 in [TIME]\n",
+    );
+}
+
+#[test]
 fn without_an_image_the_last_build_is_loaded() {
     let project = Project::new();
     project.run(&["load"]).code(0);
@@ -49,6 +61,27 @@ fn what_has_no_name_is_not_loaded() {
         .run(&["load", "nosuch:1"])
         .code(90)
         .stderr(&format!("error: docker has no image `nosuch:1`\n{help}"));
+}
+
+#[test]
+fn an_archive_without_an_image_is_not_loaded() {
+    let project = Project::new();
+    let help = "  help: write one with `docker save --output FILE.tar NAME:TAG`\n";
+    project.run(&["load", "absent.tar"]).code(90).stderr(&format!(
+        "error: cannot load the archive `absent.tar`
+  caused by: No such file or directory (os error 2)\n{help}"
+    ));
+    project.write("garbage.tar", "no archive at all");
+    project.run(&["load", "garbage.tar"]).code(90).stderr(&format!(
+        "error: cannot load the archive `garbage.tar`
+  caused by: it cannot be read: [..]\n{help}"
+    ));
+    project.write("empty.tar", &"\0".repeat(1024));
+    project.run(&["load", "./empty.tar"]).code(90).stderr(&format!(
+        "error: cannot load the archive `./empty.tar`
+  caused by: it has no manifest\n{help}"
+    ));
+    assert_eq!(project.images_on("10.0.0.1"), [""; 0]);
 }
 
 #[test]

@@ -18,14 +18,14 @@ use crate::service::{NODES, Service};
 const MEMORY_LIMIT_KIB: u64 = 64 * 1024;
 
 /// Makes the image so big that a load can be met in its middle.
-fn fatten(service: &Service) {
+pub(crate) fn fatten(service: &Service) {
     let mut noise = vec![0; 200 << 20];
     fs::File::open("/dev/urandom").unwrap().read_exact(&mut noise).unwrap();
     fs::write(service.path("www/noise"), noise).unwrap();
 }
 
 /// Starts `up` and gives it back in the middle of a load.
-fn in_the_middle(service: &Service) -> Child {
+pub(crate) fn in_the_middle(service: &Service) -> Child {
     let mut child = service.start(&["--message-format", "json"]);
     let stdout = BufReader::new(child.stdout.take().unwrap());
     let mut lines = stdout.lines().map_while(Result::ok);
@@ -221,7 +221,7 @@ fn a_build_that_fails_keeps_its_words_and_its_code() {
     assert!(service.pods().is_empty());
 }
 
-fn pid(child: &Child) -> Pid {
+pub(crate) fn pid(child: &Child) -> Pid {
     Pid::from_raw(i32::try_from(child.id()).unwrap())
 }
 

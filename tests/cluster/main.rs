@@ -4,7 +4,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
+mod archives;
 mod faults;
+mod killed;
 mod lab;
 mod nodes;
 mod rollouts;

@@ -43,15 +43,16 @@ pub(crate) enum Command {
     /// Build, load onto every node that may run it, apply, and wait until the
     /// new pods are ready
     Up(Up),
-    /// Load an image that docker has, and nothing else
+    /// Load an image that docker or an archive has, and nothing else
     Load(Load),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Load {
-    /// Local image, loaded under its own name [default: the project's last
-    /// build, under the name of its content]
-    #[arg(value_name = "IMAGE")]
+    /// Local image, or an archive of one (`FILE.tar`, `./FILE`, `-` for stdin),
+    /// loaded under its own name [default: the project's last build, under the
+    /// name of its content]
+    #[arg(value_name = "IMAGE|FILE")]
     reference: Option<String>,
     #[command(flatten)]
     pub(crate) place: Place,

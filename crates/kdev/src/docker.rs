@@ -141,7 +141,8 @@ impl Docker {
         if !host.text().trim().starts_with("unix://") {
             return Err(answer("the daemon is on another machine"));
         }
-        let name = format!("{registry}/kdev:{}", std::process::id());
+        // As long as the port is taken, nobody else uses this name.
+        let name = format!("{registry}/kdev:push");
         run(&["tag", &image.id, &name])?;
         let pushed = run(&["push", "--quiet", &name]);
         let untag = Task::new(self.cmd(&sh).args(["image", "rm", "--no-prune", &name]));

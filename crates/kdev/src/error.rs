@@ -81,6 +81,15 @@ pub enum Error {
         #[source]
         reason: Reason,
     },
+    /// An archive that holds no image to load, or more than one.
+    #[error("cannot load the archive `{archive}`")]
+    Archive {
+        /// Its path, or `-`.
+        archive: String,
+        /// What is wrong with it.
+        #[source]
+        reason: Reason,
+    },
     /// docker has no such image.
     #[error("docker has no image `{image}`")]
     NoImage {

@@ -53,6 +53,9 @@ impl Error {
             Self::LoadName { .. } | Self::NoImage { .. } => {
                 "name one that `docker image ls` lists, as `NAME:TAG`".into()
             }
+            Self::Archive { .. } => {
+                "write one with `docker save --output FILE.tar NAME:TAG`".into()
+            }
             Self::BadValue { .. } => "the README lists what each key takes".into(),
             Self::Manifest { path, .. } => {
                 format!("check it with `kubectl create --dry-run=client -f {}`", path.display())

@@ -49,6 +49,7 @@ mod source;
 mod ssh;
 mod thin;
 mod tool;
+mod unpack;
 mod up;
 mod wire;
 mod yaml;

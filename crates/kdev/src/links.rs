@@ -6,12 +6,11 @@ use crate::build::BuiltImage;
 use crate::cluster::{Cluster, Node};
 use crate::config::{Config, NodeSettings};
 use crate::cx::{Cx, joined};
-use crate::docker::Docker;
 use crate::error::{Error, Reason, Result};
 use crate::event::Event;
 use crate::fault::NodeError;
 use crate::node::{self, Link};
-use crate::source::Source;
+use crate::source::{Source, Supply};
 use crate::ssh::Ssh;
 use crate::tool;
 
@@ -72,12 +71,12 @@ pub(crate) fn ssh(cx: &Cx, config: &Config, nodes: &[&Node]) -> Result<Ssh> {
 /// reached; does the work that needs both, and closes the connections whatever
 /// happens. A node that cannot be used ends the build: its result would be of
 /// no use.
-pub(crate) fn on_nodes(
+pub(crate) fn on_nodes<'s>(
     cx: &Cx,
-    (ssh, docker): (&Ssh, &Docker),
+    ssh: &Ssh,
     config: &Config,
     nodes: &[&Node],
-    build: impl FnOnce(&Cx) -> Result<BuiltImage>,
+    build: impl FnOnce(&Cx) -> Result<Supply<'s>>,
     work: impl FnOnce(&Source, &[Link]) -> Result<()>,
 ) -> Result<BuiltImage> {
     let building = cx.interrupt().part();
@@ -87,21 +86,21 @@ pub(crate) fn on_nodes(
             let links = open_all(cx, ssh, config, nodes);
             links.inspect_err(|_| building.raise())
         });
-        let image = match build(&build_cx) {
-            Ok(image) => image,
+        let supply = match build(&build_cx) {
+            Ok(supply) => supply,
             // The build may have failed only since it was ended.
             Err(error) => match (joined(opening), error) {
                 (Err(cause), Error::Interrupted) => return Err(cause),
                 (_, error) => return Err(error),
             },
         };
-        let source = Source::new(cx, docker, &image);
+        let (source, image) = (Source::new(cx, &supply), supply.image());
         thread::scope(|scope| {
             scope.spawn(|| source.begin(&build_cx));
-            let ready = joined(opening).and_then(|links| fits_all(&image, nodes).map(|()| links));
+            let ready = joined(opening).and_then(|links| fits_all(image, nodes).map(|()| links));
             work(&source, &ready.inspect_err(|_| building.raise())?)
         })?;
-        Ok(image)
+        Ok(image.clone())
     });
     ssh.close(cx);
     done

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use crate::build::BuiltImage;
 use crate::cmd::{Failure, Lines, Outcome, quoted};
 use crate::cx::{Cx, joined};
+use crate::docker::Docker;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::fault::{Fault, NodeError};
@@ -21,7 +22,7 @@ use crate::inventory::{Inventory, Named};
 use crate::layers::{self, Layer};
 use crate::node::Link;
 use crate::registry::WORTH;
-use crate::source::{Parts, Source};
+use crate::source::{Origin, Parts, Source};
 use crate::thin::Thin;
 use crate::wire::{self, Codec, Wire};
 
@@ -80,7 +81,9 @@ impl Load<'_> {
         let (cx, node, begun) = (self.cx, self.link.node.name.clone(), Instant::now());
         if cx.is_dry_run() {
             let save = format!("docker save {}", quoted(&self.image.reference.familiar()));
-            let command = format!("{save} | {}", self.link.import_by_hand());
+            let import = self.link.import_by_hand();
+            let command =
+                if self.source.is_archive() { import } else { format!("{save} | {import}") };
             cx.emit(Event::WouldRun { command });
             return Ok(());
         }
@@ -152,14 +155,21 @@ impl Load<'_> {
         // A small image's layers cost no more one by one, and the next build
         // finds its dictionary.
         let lacks_all = plan.iter().all(|layer| layer.missing);
-        let thin = !lacks_all || dictionary.is_some() || self.image.size <= WORTH;
+        let small = self.source.is_archive() || self.image.size <= WORTH;
+        let thin = !lacks_all || dictionary.is_some() || small;
         // The node makes ready while docker does.
         let base = dictionary.map_or("", |layer| layer.diff_id.as_str());
         writeln!(stdin, "{} {base}", codec.as_str()).map_err(|_| Unsent::Broken)?;
         let parts = thin.then(|| self.source.parts(self.cx, &wanted)).flatten();
         let wire = Wire::new(stdin, codec);
         // What is no patch can be undone like one.
-        let Some(parts) = parts else { return self.send_whole(wire) };
+        let Some(parts) = parts else {
+            return match self.source.origin {
+                Origin::Docker(docker) => self.send_whole(docker, wire),
+                // Its folder has been taken away.
+                Origin::Archive(_) => Err(Unsent::Broken),
+            };
+        };
         let dictionary = match dictionary {
             Some(old) => Some(old).filter(|_| self.link.takes_patch(lines)),
             None => None,
@@ -169,8 +179,7 @@ impl Load<'_> {
 
     /// Whether a patch against an old layer would be done sooner.
     fn is_worth_it(&self, old: &Layer) -> bool {
-        let rate = self.source.layers.as_ref().and_then(|layers| layers.rate(&self.link.host()));
-        wire::patch_pays(rate, old.size)
+        wire::patch_pays(self.source.rate(&self.link.host()), old.size)
     }
 
     fn send_thin(
@@ -197,8 +206,8 @@ impl Load<'_> {
     }
 
     /// The archive as docker writes it.
-    fn send_whole(&self, mut wire: Wire<ChildStdin>) -> Result<Sent, Unsent> {
-        let source = self.source.docker.save(self.cx, self.image).map_err(|_| Unsent::Broken)?;
+    fn send_whole(&self, docker: &Docker, mut wire: Wire<ChildStdin>) -> Result<Sent, Unsent> {
+        let source = docker.save(self.cx, self.image).map_err(|_| Unsent::Broken)?;
         self.begin(self.image.size, 0);
         let copy = |mut archive| {
             let copied = io::copy(&mut archive, &mut self.shown(&mut wire));
@@ -213,8 +222,8 @@ impl Load<'_> {
     }
 
     fn sent(&self, wire::Sent { bytes, rate }: wire::Sent, reused: u64) -> Sent {
-        if let (Some(layers), Some(rate)) = (&self.source.layers, rate) {
-            layers.note_rate(&self.link.host(), rate);
+        if let Some(rate) = rate {
+            self.source.note_rate(&self.link.host(), rate);
         }
         Sent { bytes, reused }
     }

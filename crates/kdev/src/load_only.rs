@@ -1,4 +1,4 @@
-//! Only the load: an image that docker has, onto the nodes.
+//! Only the load: an image that docker or an archive has, onto the nodes.
 
 use std::time::Instant;
 
@@ -14,12 +14,15 @@ use crate::links;
 use crate::load as stage;
 use crate::placement::{self, PodSpec};
 use crate::project::{Project, Selection};
+use crate::source::Supply;
+use crate::unpack::Archive;
 
 /// What a user may say about one load.
 #[derive(Clone, Debug, Default)]
 pub struct LoadRequest {
-    /// A local image, loaded under its own name; the project's last build,
-    /// under the name of its content, if none is given.
+    /// A local image, loaded under its own name, an archive of one (`-` for
+    /// stdin); the project's last build, under the name of its content, if
+    /// none is given.
     pub image: Option<String>,
     /// Which package; there need be none if an image is given.
     pub selection: Selection,
@@ -31,11 +34,11 @@ pub struct LoadRequest {
     pub flags: Layer,
 }
 
-/// Loads an image that docker has onto nodes, and proves that it is there.
+/// Loads an image that docker or an archive has onto nodes, and proves that it is there.
 /// Nothing is built, and nothing is applied.
 pub fn load(cx: &Cx, request: &LoadRequest) -> Result<()> {
     let begun = Instant::now();
-    let given = request.image.as_deref().map(reference).transpose()?;
+    let given = request.image.as_deref().map(Given::read).transpose()?;
     let project = match Project::read(cx, &request.selection) {
         Err(error) if given.is_some() && is_elsewhere(&error, &request.selection) => {
             Project::none()
@@ -43,19 +46,33 @@ pub fn load(cx: &Cx, request: &LoadRequest) -> Result<()> {
         project => project?,
     };
     let config = Config::without_build(&project, request.flags.clone())?;
-    let (docker, kubeconfig) = both(|| Docker::find(cx), || Kubeconfig::read(cx, &request.target));
-    let docker = docker?;
+    let from = || match given {
+        Some(Given::Archive(archive)) => Ok(From::Archive(archive)),
+        Some(Given::Image(image)) => {
+            Docker::find(cx).map(|docker| From::Docker(docker, Some(image)))
+        }
+        None => Docker::find(cx).map(|docker| From::Docker(docker, None)),
+    };
+    let (from, kubeconfig) = both(from, || Kubeconfig::read(cx, &request.target));
+    let from = from?;
     let cluster = Cluster::select(cx, kubeconfig?, &request.target, &config)?;
     let all = cluster.nodes(cx)?;
     let anywhere = PodSpec::default();
     let why_not = |node: &Node| placement::may_run("Pod", &anywhere, node).err();
     let nodes = links::choose(cx, &cluster, &all, &config, &request.nodes, why_not)?;
     let ssh = links::ssh(cx, &config, &nodes)?;
-    let find = |cx: &Cx| match &given {
-        Some(image) => build::find(cx, &docker, &image.familiar(), image),
-        None => build::identify(cx, &docker, &config.image.familiar(), &config.image),
+    let find = |cx: &Cx| match &from {
+        From::Archive(archive) => archive.unpack(cx).map(Supply::Archive),
+        From::Docker(docker, Some(image)) => {
+            let found = build::find(cx, docker, &image.familiar(), image);
+            found.map(|found| Supply::Docker(docker, found))
+        }
+        From::Docker(docker, None) => {
+            let found = build::identify(cx, docker, &config.image.familiar(), &config.image);
+            found.map(|found| Supply::Docker(docker, found))
+        }
     };
-    let image = links::on_nodes(cx, (&ssh, &docker), &config, &nodes, find, |source, links| {
+    let image = links::on_nodes(cx, &ssh, &config, &nodes, find, |source, links| {
         stage::load(cx, source, links).map(|_| ())
     })?;
     if !cx.is_dry_run() {
@@ -73,6 +90,27 @@ fn is_elsewhere(error: &Error, selection: &Selection) -> bool {
         _ => false,
     };
     no_package && *selection == Selection::default()
+}
+
+/// What was given to be loaded.
+enum Given {
+    Image(Reference),
+    Archive(Archive),
+}
+
+/// Who is asked for it: docker for an image, or for the project's last build.
+enum From {
+    Archive(Archive),
+    Docker(Docker, Option<Reference>),
+}
+
+impl Given {
+    fn read(text: &str) -> Result<Self> {
+        match Archive::meant_by(text) {
+            Some(archive) => Ok(Self::Archive(archive)),
+            None => reference(text).map(Self::Image),
+        }
+    }
 }
 
 /// A name that an image can be loaded under.

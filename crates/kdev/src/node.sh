@@ -74,7 +74,7 @@ load)
 	shift 4
 	# One at a time: an import that fails must not take away a name that
 	# another one is about to prove. Any file that all users can read will do.
-	if command -v flock >/dev/null; then
+	if command -v flock >/dev/null && [ -r /etc/machine-id ]; then
 		exec 9</etc/machine-id
 		flock -n 9 || { say waiting; flock 9; }
 	fi

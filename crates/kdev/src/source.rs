@@ -1,5 +1,5 @@
 //! Where layers come from: the cache, else docker, which pushes what is
-//! lacking to an endpoint of ours.
+//! lacking to an endpoint of ours; or all from an archive.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -9,12 +9,39 @@ use crate::cx::Cx;
 use crate::docker::Docker;
 use crate::layers::{Layer, Layers};
 use crate::registry::{self, Wanted};
+use crate::unpack::Unpacked;
+
+/// What shall be loaded, with whoever has it.
+pub(crate) enum Supply<'a> {
+    Docker(&'a Docker, BuiltImage),
+    Archive(Unpacked),
+}
+
+impl Supply<'_> {
+    pub(crate) fn image(&self) -> &BuiltImage {
+        match self {
+            Self::Docker(_, image) => image,
+            Self::Archive(unpacked) => &unpacked.image,
+        }
+    }
+}
+
+/// Who has the image.
+#[derive(Clone, Copy)]
+pub(crate) enum Origin<'a> {
+    Docker(&'a Docker),
+    /// This folder has all its layers.
+    Archive(&'a Layers),
+}
 
 /// The layers of one image.
 pub(crate) struct Source<'a> {
-    pub(crate) docker: &'a Docker,
+    pub(crate) origin: Origin<'a>,
     pub(crate) image: &'a BuiltImage,
-    pub(crate) layers: Option<Layers>,
+    /// Where layers lie that nodes are sent.
+    layers: Option<Layers>,
+    /// What is known of earlier loads.
+    cache: Option<Layers>,
     /// Whether docker was asked for layers before, and had no answer. One
     /// thread at a time asks; the others find in the cache what it got.
     refused: Mutex<bool>,
@@ -37,13 +64,40 @@ impl Parts {
 }
 
 impl<'a> Source<'a> {
-    pub(crate) fn new(cx: &Cx, docker: &'a Docker, image: &'a BuiltImage) -> Self {
-        // Without a cache, or where docker knows layers only as blobs, images
-        // go whole: slower, but all the same.
-        let thin = docker.pushes_layers() && !image.layers.is_empty();
-        let layers = cx.cache_dir().filter(|_| thin).and_then(|dir| Layers::at(dir).ok());
-        let old = layers.as_ref().map(|layers| old(layers, image)).unwrap_or_default();
-        Self { docker, image, layers, refused: Mutex::new(false), old }
+    pub(crate) fn new(cx: &Cx, supply: &'a Supply<'a>) -> Self {
+        let image = supply.image();
+        let origin = match supply {
+            Supply::Docker(docker, _) => Origin::Docker(docker),
+            Supply::Archive(unpacked) => Origin::Archive(&unpacked.layers),
+        };
+        let cache = cx.cache_dir().and_then(|dir| Layers::at(dir).ok());
+        let old = cache.as_ref().map(|cache| old(cache, image)).unwrap_or_default();
+        let layers = match origin {
+            Origin::Archive(layers) => Some(layers.clone()),
+            // Without a cache, or where docker knows layers only as blobs,
+            // images go whole: slower, but all the same.
+            Origin::Docker(docker) if docker.pushes_layers() && !image.layers.is_empty() => {
+                cache.clone()
+            }
+            Origin::Docker(_) => None,
+        };
+        Self { origin, image, layers, cache, refused: Mutex::new(false), old }
+    }
+
+    /// Whether it can be had only layer by layer.
+    pub(crate) fn is_archive(&self) -> bool {
+        matches!(self.origin, Origin::Archive(_))
+    }
+
+    /// How many bytes a second last went to a host.
+    pub(crate) fn rate(&self, host: &str) -> Option<f64> {
+        self.cache.as_ref()?.rate(host)
+    }
+
+    pub(crate) fn note_rate(&self, host: &str, rate: f64) {
+        if let Some(cache) = &self.cache {
+            cache.note_rate(host, rate);
+        }
     }
 
     /// Lets docker push what it has never pushed: most likely what nodes will
@@ -86,22 +140,22 @@ impl<'a> Source<'a> {
     /// Whether that brought what was wanted is seen by what is there
     /// afterwards.
     fn push(&self, cx: &Cx, wanted: &Wanted) {
-        let Some(layers) = &self.layers else { return };
-        let push = |endpoint: &str| self.docker.push(cx, self.image, endpoint);
+        let (Some(layers), Origin::Docker(docker)) = (&self.layers, self.origin) else { return };
+        let push = |endpoint: &str| docker.push(cx, self.image, endpoint);
         let _ = registry::serve(layers, wanted, self.image, push);
     }
 
     /// Takes the image's layers out of the cache, for the case that one of
     /// them is damaged there: docker is asked again.
     pub(crate) fn forget(&self) {
-        if let Some(layers) = &self.layers {
+        if let (Some(layers), Origin::Docker(_)) = (&self.layers, self.origin) {
             self.image.layers.iter().for_each(|diff_id| layers.forget(diff_id));
         }
     }
 
     /// Notes the build, and keeps the cache within its bounds.
     pub(crate) fn done(&self) {
-        if let Some(layers) = &self.layers {
+        if let (Some(layers), Origin::Docker(_)) = (&self.layers, self.origin) {
             layers.note_build(&self.image.reference.name().to_string(), &self.image.layers);
             layers.trim();
         }

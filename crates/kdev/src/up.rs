@@ -16,6 +16,7 @@ use crate::manifest::{self, Manifest, Object, Want};
 use crate::placement;
 use crate::project::{Project, Selection};
 use crate::rollout;
+use crate::source::Supply;
 
 /// What a user may say about one `up`.
 #[derive(Clone, Debug, Default)]
@@ -54,8 +55,8 @@ pub fn up(cx: &Cx, request: &Request) -> Result<()> {
     let nodes = links::choose(cx, &cluster, &all, &config, &request.nodes, why_not)?;
     let ssh = links::ssh(cx, &config, &nodes)?;
 
-    let build = |cx: &Cx| build::build(cx, &docker, &config);
-    let image = links::on_nodes(cx, (&ssh, &docker), &config, &nodes, build, |source, links| {
+    let build = |cx: &Cx| Ok(Supply::Docker(&docker, build::build(cx, &docker, &config)?));
+    let image = links::on_nodes(cx, &ssh, &config, &nodes, build, |source, links| {
         let loaded = load::load(cx, source, links)?;
         let texts = render(&manifests, &config, source.image.reference.tag().unwrap_or_default())?;
         apply::apply(cx, &cluster, &Rendered::new(&texts), request.force_conflicts, &loaded)

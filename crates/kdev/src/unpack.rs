@@ -1,0 +1,240 @@
+//! An archive that somebody else has made, taken apart: its layers then lie in
+//! a folder, as those that docker hands out do.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufReader, IsTerminal, Read};
+use std::path::{Path, PathBuf};
+
+use flate2::read::MultiGzDecoder;
+use tempfile::TempDir;
+
+use crate::archive::{Files, Image};
+use crate::build::BuiltImage;
+use crate::cx::Cx;
+use crate::error::{Error, Reason, Result};
+use crate::image::Reference;
+use crate::layers::{Blob, Layer, Layers};
+
+/// How the files are called that are taken for archives.
+const ENDINGS: [&str; 4] = [".tar", ".tar.gz", ".tgz", ".tar.zst"];
+
+/// Where an archive comes from.
+#[derive(Clone, Debug)]
+pub(crate) enum Archive {
+    /// A file.
+    File(PathBuf),
+    /// `-`.
+    Stdin,
+}
+
+/// A folder with an archive's layers, which goes when it is dropped.
+pub(crate) struct Unpacked {
+    pub(crate) image: BuiltImage,
+    pub(crate) layers: Layers,
+    _folder: TempDir,
+}
+
+impl Archive {
+    /// What a user means by an argument that may also be an image's name.
+    pub(crate) fn meant_by(text: &str) -> Option<Self> {
+        let is_path = ["/", "./", "../"].iter().any(|start| text.starts_with(start))
+            || ENDINGS.iter().any(|end| text.ends_with(end));
+        match text {
+            "-" => Some(Self::Stdin),
+            _ if is_path => Some(Self::File(text.into())),
+            _ => None,
+        }
+    }
+
+    /// As it is shown.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Stdin => "-".to_owned(),
+        }
+    }
+
+    /// Takes it apart. The folder lies in the cache folder, where layers have
+    /// room, or among the temporary ones.
+    pub(crate) fn unpack(&self, cx: &Cx) -> Result<Unpacked> {
+        let folder = folder(cx.cache_dir()).map_err(|source| Error::File {
+            what: "write",
+            path: "a temporary folder".into(),
+            source,
+        })?;
+        let layers = Layers::at(folder.path()).map_err(|e| self.error(e.to_string()))?;
+        let image = match self {
+            Self::File(path) => {
+                let file = File::open(path).map_err(|e| self.error(e.to_string()))?;
+                image(cx, file, &layers)
+            }
+            Self::Stdin if io::stdin().is_terminal() => Err("it is a terminal".to_owned()),
+            Self::Stdin => image(cx, io::stdin().lock(), &layers),
+        };
+        if cx.interrupt().is_raised() {
+            return Err(Error::Interrupted);
+        }
+        let image = image.map_err(|reason| self.error(reason))?;
+        Ok(Unpacked { image, layers, _folder: folder })
+    }
+
+    fn error(&self, reason: String) -> Error {
+        Error::Archive { archive: self.name(), reason: Reason(reason) }
+    }
+}
+
+fn folder(cache: Option<&Path>) -> io::Result<TempDir> {
+    let in_cache = cache.and_then(|dir| {
+        std::fs::create_dir_all(dir).ok()?;
+        TempDir::with_prefix_in("archive-", dir).ok()
+    });
+    in_cache.map_or_else(TempDir::new, Ok)
+}
+
+fn image(cx: &Cx, archive: impl Read, into: &Layers) -> Result<BuiltImage, String> {
+    let mut found = HashMap::new();
+    let archive = decompressed(Interruptible { reader: archive, cx });
+    let files = archive.and_then(|archive| {
+        Files::read(archive, |path, body| {
+            if let (_, Blob::Layer(layer)) = into.keep(body)? {
+                found.insert(path.to_owned(), layer);
+            }
+            Ok(())
+        })
+    });
+    let files = files.map_err(|error| format!("it cannot be read: {error}"))?;
+    let image = the_one(files.images()?)?;
+    let layers: Vec<&Layer> = image
+        .layers
+        .iter()
+        .map(|path| found.get(files.resolved(path)).ok_or_else(|| format!("it lacks `{path}`")))
+        .collect::<Result<_, _>>()?;
+    let is_sound = layers.iter().map(|layer| &layer.diff_id).eq(&image.diff_ids);
+    if !is_sound {
+        return Err("its layers are not those that its configuration names".to_owned());
+    }
+    let name = image.name.ok_or("its image has no name")?;
+    into.keep(image.config.as_slice()).map_err(|error| error.to_string())?;
+    Ok(BuiltImage {
+        reference: Reference::parse(&name).map_err(|error| error.to_string())?,
+        config_digest: image.config_digest,
+        platform: image.platform.unwrap_or_default(),
+        size: layers.iter().map(|layer| layer.size).sum(),
+        id: String::new(),
+        layers: image.diff_ids,
+    })
+}
+
+/// Of one image for several platforms that for this machine's, else the first.
+fn the_one(images: Vec<Image>) -> Result<Image, String> {
+    let mut platforms: Vec<_> = images.iter().map(|image| &image.platform).collect();
+    platforms.sort_unstable();
+    if platforms.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err(format!("it holds {} images", images.len()));
+    }
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let own = format!("linux/{architecture}");
+    let best = images.iter().position(|image| image.platform.as_ref() == Some(&own));
+    images.into_iter().nth(best.unwrap_or(0)).ok_or_else(|| "it holds no image".to_owned())
+}
+
+/// The archive itself may be compressed, too.
+fn decompressed<'a>(archive: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+    let mut archive = BufReader::with_capacity(1 << 20, archive);
+    let mut first = [0; 4];
+    let mut count = 0;
+    while count < first.len() {
+        match archive.read(&mut first[count..])? {
+            0 => break,
+            more => count += more,
+        }
+    }
+    let whole = io::Cursor::new(first).take(count as u64).chain(archive);
+    Ok(match first {
+        [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(whole)),
+        [0x28, 0xb5, 0x2f, 0xfd] => Box::new(zstd::Decoder::new(whole)?),
+        _ => Box::new(whole),
+    })
+}
+
+/// Ends with an interrupt.
+struct Interruptible<'a, R> {
+    reader: R,
+    cx: &'a Cx<'a>,
+}
+
+impl<R: Read> Read for Interruptible<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.cx.interrupt().is_raised() {
+            // Not the kind of that name, which is tried again.
+            return Err(io::Error::other("interrupted"));
+        }
+        self.reader.read(buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_and_an_archive_are_told_apart() {
+        let table = [
+            ("-", true),
+            ("./app", true),
+            ("/tmp/app", true),
+            ("app.tar", true),
+            ("out/app.tar.gz", true),
+            ("app", false),
+            ("app:1.tar.x", false),
+            ("localhost:5000/app:1", false),
+        ];
+        for (text, is_archive) in table {
+            assert_eq!(Archive::meant_by(text).is_some(), is_archive, "{text}");
+        }
+    }
+
+    fn image(platform: Option<&str>) -> Image {
+        Image {
+            name: None,
+            config: Vec::new(),
+            config_digest: String::new(),
+            layers: Vec::new(),
+            diff_ids: Vec::new(),
+            platform: platform.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn one_image_is_taken_and_several_are_refused() {
+        assert_eq!(the_one(Vec::new()).unwrap_err(), "it holds no image");
+        let two = vec![image(Some("linux/amd64")), image(Some("linux/amd64"))];
+        assert_eq!(the_one(two).unwrap_err(), "it holds 2 images");
+        let platforms = ["linux/arm64", "linux/amd64"];
+        let both = platforms.map(|platform| image(Some(platform))).to_vec();
+        assert!(the_one(both).unwrap().platform.is_some());
+        assert_eq!(the_one(vec![image(None)]).unwrap(), image(None));
+    }
+
+    #[test]
+    fn a_compressed_archive_is_read_like_a_plain_one() {
+        use std::io::Write;
+        let text = b"some bytes that are longer than the first four";
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(text).unwrap();
+        let zstd = zstd::encode_all(&text[..], 1).unwrap();
+        for archive in [text.to_vec(), gzip.finish().unwrap(), zstd] {
+            let mut back = Vec::new();
+            decompressed(archive.as_slice()).unwrap().read_to_end(&mut back).unwrap();
+            assert_eq!(back, text);
+        }
+        let mut short = Vec::new();
+        decompressed(&b"ab"[..]).unwrap().read_to_end(&mut short).unwrap();
+        assert_eq!(short, b"ab");
+    }
+}

@@ -1,0 +1,84 @@
+//! A program dies in the middle of a load: what ran before still runs, no name
+//! is left that a kubelet could take for the image, and once the program is
+//! back the next `up` succeeds.
+
+use std::fs;
+use std::path::Path;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::faults::{fatten, in_the_middle, pid};
+use crate::lab::{command, docker, eventually, images_on, run, state};
+use crate::service::{NODES, Service};
+
+/// The lab's own record of what it started.
+fn recorded(name: &str) -> Option<Pid> {
+    let text = fs::read_to_string(state(&format!("run/{name}.pid"))).ok()?;
+    Some(Pid::from_raw(text.lines().next()?.parse().ok()?))
+}
+
+/// Starts again what is missing, as a person would.
+fn heal() {
+    let xtask = Path::new(env!("CARGO_BIN_EXE_cargo-kdev")).with_file_name("xtask");
+    run(command(xtask.to_str().unwrap()).args(["lab", "up"]));
+}
+
+/// A service that runs, and its next build, too big to be loaded at once.
+fn with_a_next_build(name: &'static str) -> Service {
+    let service = Service::alone(name);
+    service.page("before");
+    service.up_ok();
+    service.page("after");
+    fatten(&service);
+    service
+}
+
+#[track_caller]
+fn runs(service: &Service, page: &str) {
+    let wanted: Vec<_> = NODES.map(|node| (node.to_owned(), page.to_owned())).into();
+    eventually("the page", || (service.pages() == wanted).then_some(()));
+}
+
+/// The one that runs, and no other.
+#[track_caller]
+fn only_the_first_build_is_there(service: &Service) {
+    for node in NODES {
+        let text = format!("/{}:", service.name);
+        eventually("the name's removal", || (images_on(node, &text).len() == 1).then_some(()));
+    }
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn kdev_itself_in_a_load() {
+    let service = with_a_next_build("kdev-killed");
+    let mut child = in_the_middle(&service);
+    kill(pid(&child), Signal::SIGKILL).unwrap();
+    child.wait().unwrap();
+    only_the_first_build_is_there(&service);
+    runs(&service, "before");
+    service.up_ok();
+    runs(&service, "after");
+    // What the killed one had given docker to push has gone, too.
+    let tags = run(&mut docker(&["image", "ls", "--format", "{{.Repository}}"]));
+    let left = tags.lines().find(|name| name.starts_with("127.0.0.1:") && name.ends_with("/kdev"));
+    assert_eq!(left, None);
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn docker_in_a_save() {
+    let service = with_a_next_build("docker-killed");
+    let dockerd = recorded("dockerd").expect("docker is not the lab's own: it may not be killed");
+    let child = in_the_middle(&service);
+    kill(dockerd, Signal::SIGKILL).unwrap();
+    let output = child.wait_with_output().unwrap();
+    heal();
+    let said = crate::lab::stderr(&output);
+    assert_eq!(output.status.code(), Some(94), "{said}");
+    only_the_first_build_is_there(&service);
+    runs(&service, "before");
+    service.up_ok();
+    runs(&service, "after");
+}
