@@ -24,6 +24,13 @@ fn heal() {
     run(command(xtask.to_str().unwrap()).args(["lab", "up"]));
 }
 
+/// Aloud on a laptop; in CI nothing is skipped.
+#[expect(clippy::print_stderr, reason = "nobody shall take it for a success")]
+fn skip(why: &str) {
+    assert!(std::env::var_os("CI").is_none(), "{why}");
+    eprintln!("skipped: {why}, and may not be killed");
+}
+
 /// A service that runs, and its next build, too big to be loaded at once.
 fn with_a_next_build(name: &'static str) -> Service {
     let service = Service::alone(name);
@@ -70,7 +77,7 @@ fn kdev_itself_in_a_load() {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn docker_in_a_save() {
     let service = with_a_next_build("docker-killed");
-    let dockerd = recorded("dockerd").expect("docker is not the lab's own: it may not be killed");
+    let Some(dockerd) = recorded("dockerd") else { return skip("docker is not the lab's own") };
     let child = in_the_middle(&service);
     kill(dockerd, Signal::SIGKILL).unwrap();
     let output = child.wait_with_output().unwrap();

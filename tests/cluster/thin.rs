@@ -85,8 +85,21 @@ fn a_layer_that_changes_a_little_goes_as_a_patch() {
     // The first load may have kept no layer: then there is nothing to patch yet.
     let second = sent_for(&service, "two");
     assert!(second.iter().all(|bytes| *bytes < 4 << 20), "sent {second:?}");
-    is_little(&sent_for(&service, "three"));
-    is_little(&sent_for(&service, "four"));
+    for page in ["three", "four"] {
+        forget_rates(&service);
+        is_little(&sent_for(&service, page));
+    }
+}
+
+/// A link that nobody has measured is taken for a slow one; the lab's are so
+/// fast that no patch would pay.
+fn forget_rates(service: &Service) {
+    for entry in fs::read_dir(service.path("cache/kdev/layers")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension() == Some("rate".as_ref()) {
+            fs::remove_file(path).unwrap();
+        }
+    }
 }
 
 #[test]
