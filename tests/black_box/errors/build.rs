@@ -1,0 +1,47 @@
+//! The build fails.
+
+use super::*;
+
+#[test]
+fn the_build_fails_in_dockers_own_words_and_code() {
+    let project = Project::new();
+    project.write("fake/build-fails", "");
+    fails(
+        &project,
+        7,
+        "    Building app:latest
+Step 1/1 : FROM scratch
+The command '/bin/sh -c exit 7' returned a non-zero code: 7
+error: cannot build `app:latest`
+  caused by: `docker build --tag app:latest --file [ROOT]/Dockerfile [..]` exited with code 7
+  help: see the build's own output above\n",
+    );
+}
+
+#[test]
+fn a_quiet_build_that_fails_is_not_quiet() {
+    let project = Project::new();
+    project.write("fake/build-fails", "");
+    project.run(&["up", "-q"]).code(7).stderr(
+        "[..]
+[..]
+error: cannot build `app:latest`
+  caused by: `docker build --tag app:latest --file [ROOT]/Dockerfile [..]` exited with code 7
+  help: see the build's own output above\n",
+    );
+}
+
+#[test]
+fn the_image_is_for_another_architecture() {
+    let project = Project::new();
+    project.write("fake/image-arch", "arm64");
+    fails(
+        &project,
+        94,
+        &format!(
+            "{BUILT}error: image `{IMAGE}` is built for linux/arm64, but node `n1` runs linux/amd64
+  help: build for the node: set DOCKER_DEFAULT_PLATFORM=linux/amd64\n"
+        ),
+    );
+    assert!(!project.calls().contains("docker save"));
+}

@@ -1,0 +1,128 @@
+//! The project, its configuration or its manifests are wrong.
+
+use super::*;
+
+#[test]
+fn there_is_no_cargo_project() {
+    let project = Project::new();
+    project.remove("Cargo.toml");
+    fails(&project, 90, "error: cannot read the cargo project
+  caused by: `cargo metadata --format-version 1 --no-deps` exited with code 101: error: could not find `Cargo.toml` in `[ROOT]` or any parent directory
+  help: run it in a folder with a Cargo.toml, or name one with `--manifest-path`\n");
+}
+
+#[test]
+fn there_is_no_dockerfile() {
+    let project = Project::new();
+    project.remove("Dockerfile");
+    fails(
+        &project,
+        90,
+        "error: no Dockerfile at `[ROOT]/Dockerfile`
+  help: write one there, or set `dockerfile = \"path\"` in `[package.metadata.kdev]`\n",
+    );
+}
+
+#[test]
+fn there_is_no_manifest() {
+    let project = Project::new();
+    project.remove("k8s/app.yaml");
+    fails(&project, 90, "error: no Kubernetes manifest matches `[ROOT]/k8s/*.yaml`, `[ROOT]/k8s/*.yml` and `[ROOT]/k8s/*.json`
+  help: write one, or set `manifests = [\"path/*.yaml\"]` in `[package.metadata.kdev]`\n");
+}
+
+#[test]
+fn no_manifest_uses_the_image() {
+    let project = Project::new();
+    project.write(
+        "k8s/app.yaml",
+        "kind: Pod\nmetadata: {name: p}\nspec: {containers: [{image: \"apq:1\"}]}\n",
+    );
+    fails(
+        &project,
+        90,
+        "error: no container in `[ROOT]/k8s/app.yaml` runs the image `app`
+  help: name it in the manifest, or set `image = \"apq\"` in `[package.metadata.kdev]`\n",
+    );
+    // Who follows the advice succeeds.
+    project.config("image = \"apq\"").run(&["up", "--dry-run"]).code(0);
+}
+
+#[test]
+fn a_manifest_cannot_be_read() {
+    let project = Project::new();
+    project.write("k8s/app.yaml", "kind: Pod\nspec: {containers: [{image: app}\n");
+    fails(
+        &project,
+        90,
+        "error: cannot edit `[ROOT]/k8s/app.yaml`, line [..], column [..]\n  caused by: [..]\n  help: check it with `kubectl create --dry-run=client -f [ROOT]/k8s/app.yaml`\n",
+    );
+}
+
+#[test]
+fn a_key_is_unknown() {
+    let project = Project::new();
+    project.config("manifest = []");
+    fails(
+        &project,
+        90,
+        "error: unknown key `manifest` in `[package.metadata.kdev]` of `[ROOT]/Cargo.toml`
+  help: did you mean `manifests`?\n",
+    );
+}
+
+#[test]
+fn a_value_has_the_wrong_type() {
+    let project = Project::new();
+    project.write("kdev.local.toml", "timeout = \"long\"\n");
+    fails(
+        &project,
+        90,
+        "error: invalid value for `timeout` in `[ROOT]/kdev.local.toml`
+  caused by: invalid type: string \"long\", expected u64
+  help: the README lists what each key takes\n",
+    );
+}
+
+#[test]
+fn the_images_name_is_none() {
+    let project = Project::new();
+    project.config("image = \"-o/tmp/x\"");
+    fails(&project, 90, "error: cannot use the image's name
+  caused by: `-o/tmp/x` is no image reference: a name is made of lower-case letters and digits, joined by `.`, `_`, `__`, `-` or `/`
+  help: set another one: `image = \"name\"` in `[package.metadata.kdev]`\n");
+}
+
+#[test]
+fn several_packages_could_be_meant() {
+    let project = Project::new();
+    project.write("Cargo.toml", "[workspace]\nmembers = [\"a\", \"b\"]\nresolver = \"3\"\n");
+    for name in ["a", "b"] {
+        std::fs::create_dir_all(project.path(name).join("src")).unwrap();
+        project.write(&format!("{name}/src/main.rs"), "fn main() {}\n");
+        let package = format!("[package]\nname = \"{name}\"\nedition = \"2024\"\n");
+        project.write(&format!("{name}/Cargo.toml"), &package);
+    }
+    fails(
+        &project,
+        90,
+        "error: cannot tell which package is meant: the workspace has `a` and `b`
+  help: name one with `--package NAME`\n",
+    );
+    let ran = project.run(&["up", "--package", "c"]);
+    ran.code(90).error("error: cannot tell which package is meant: the workspace has no package `c`, but `a` and `b`\n  help: [..]\n");
+}
+
+#[test]
+fn the_command_line_is_wrong() {
+    let project = Project::new();
+    project.run(&["up", "--nod", "n1"]).code(2).stdout("").stderr(
+        "error: unexpected argument '--nod' found
+
+  tip: a similar argument exists: '--node'
+
+Usage: cargo kdev up --node <NAME>
+
+For more information, try '--help'.\n",
+    );
+}

@@ -1,0 +1,88 @@
+//! A tool is missing, too old, or does not answer.
+
+use super::*;
+
+#[test]
+fn docker_is_missing() {
+    let project = Project::new();
+    project.remove("bin/docker");
+    fails(&project, 91, "error: `docker` is not installed, or not on PATH
+  help: install it with `sudo apt-get install docker.io`, or as https://docs.docker.com/engine/install says\n");
+}
+
+#[test]
+fn kubectl_is_missing() {
+    let project = Project::new();
+    project.remove("bin/kubectl");
+    fails(
+        &project,
+        91,
+        "error: `kubectl` is not installed, or not on PATH
+  help: install it as https://kubernetes.io/docs/tasks/tools says\n",
+    );
+}
+
+#[test]
+fn ssh_is_missing() {
+    let project = Project::new();
+    project.remove("bin/ssh");
+    fails(
+        &project,
+        91,
+        "error: `ssh` is not installed, or not on PATH
+  help: install it with `sudo apt-get install openssh-client`\n",
+    );
+}
+
+#[test]
+fn docker_is_too_old() {
+    let project = Project::new();
+    project.write("fake/docker-version", "19.03.15");
+    fails(&project, 91, "error: `docker` 19.03.15 is too old: kdev needs 20.10 or newer
+  help: install it with `sudo apt-get install docker.io`, or as https://docs.docker.com/engine/install says\n");
+}
+
+#[test]
+fn kubectl_is_too_old() {
+    let project = Project::new();
+    project.write("fake/kubectl-version", "1.18.2");
+    fails(
+        &project,
+        91,
+        "error: `kubectl` 1.18.2 is too old: kdev needs 1.22 or newer
+  help: install it as https://kubernetes.io/docs/tasks/tools says\n",
+    );
+}
+
+#[test]
+fn ssh_is_too_old() {
+    let project = Project::new();
+    project.write("fake/ssh-version", "OpenSSH_6.6.1p1, OpenSSL 1.0\n");
+    fails(
+        &project,
+        91,
+        "error: `ssh` 6.6.1p1 is too old: kdev needs 6.7 or newer
+  help: install it with `sudo apt-get install openssh-client`\n",
+    );
+}
+
+#[test]
+fn dockers_daemon_is_down() {
+    let project = Project::new();
+    project.write("fake/docker-down", "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?\n");
+    fails(&project, 91, "error: the docker daemon does not answer
+  caused by: `docker version --format '{{json .}}'` exited with code 1: Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?
+  help: start it with `sudo systemctl start docker`, or set DOCKER_HOST to one that runs\n");
+}
+
+#[test]
+fn dockers_socket_is_not_ours() {
+    let project = Project::new();
+    project.write(
+        "fake/docker-down",
+        "permission denied while trying to connect to the Docker daemon socket\n",
+    );
+    fails(&project, 91, "error: the docker daemon does not answer
+  caused by: `docker version --format '{{json .}}'` exited with code 1: permission denied while trying to connect to the Docker daemon socket
+  help: add yourself to its group with `sudo usermod -aG docker $USER`, and log in again\n");
+}
