@@ -22,7 +22,7 @@ use crate::inventory::{Inventory, Named};
 use crate::layers::{self, Layer};
 use crate::node::Link;
 use crate::registry::WORTH;
-use crate::source::{Origin, Parts, Source};
+use crate::source::{Parts, Source, Supply};
 use crate::thin::Thin;
 use crate::wire::{self, Codec, Wire};
 
@@ -164,10 +164,10 @@ impl Load<'_> {
         let wire = Wire::new(stdin, codec);
         // What is no patch can be undone like one.
         let Some(parts) = parts else {
-            return match self.source.origin {
-                Origin::Docker(docker) => self.send_whole(docker, wire),
+            return match self.source.supply {
+                Supply::Docker(docker, _) => self.send_whole(docker, wire),
                 // Its folder has been taken away.
-                Origin::Archive(_) => Err(Unsent::Broken),
+                Supply::Archive(_) => Err(Unsent::Broken),
             };
         };
         let dictionary = match dictionary {

@@ -46,28 +46,28 @@ pub fn load(cx: &Cx, request: &LoadRequest) -> Result<()> {
         project => project?,
     };
     let config = Config::without_build(&project, request.flags.clone())?;
-    let from = || match given {
-        Some(Given::Archive(archive)) => Ok(From::Archive(archive)),
+    let asked = || match given {
+        Some(Given::Archive(archive)) => Ok(Asked::Archive(archive)),
         Some(Given::Image(image)) => {
-            Docker::find(cx).map(|docker| From::Docker(docker, Some(image)))
+            Docker::find(cx).map(|docker| Asked::Docker(docker, Some(image)))
         }
-        None => Docker::find(cx).map(|docker| From::Docker(docker, None)),
+        None => Docker::find(cx).map(|docker| Asked::Docker(docker, None)),
     };
-    let (from, kubeconfig) = both(from, || Kubeconfig::read(cx, &request.target));
-    let from = from?;
+    let (asked, kubeconfig) = both(asked, || Kubeconfig::read(cx, &request.target));
+    let asked = asked?;
     let cluster = Cluster::select(cx, kubeconfig?, &request.target, &config)?;
     let all = cluster.nodes(cx)?;
     let anywhere = PodSpec::default();
     let why_not = |node: &Node| placement::may_run("Pod", &anywhere, node).err();
     let nodes = links::choose(cx, &cluster, &all, &config, &request.nodes, why_not)?;
     let ssh = links::ssh(cx, &config, &nodes)?;
-    let find = |cx: &Cx| match &from {
-        From::Archive(archive) => archive.unpack(cx).map(Supply::Archive),
-        From::Docker(docker, Some(image)) => {
+    let find = |cx: &Cx| match &asked {
+        Asked::Archive(archive) => archive.unpack(cx).map(Supply::Archive),
+        Asked::Docker(docker, Some(image)) => {
             let found = build::find(cx, docker, &image.familiar(), image);
             found.map(|found| Supply::Docker(docker, found))
         }
-        From::Docker(docker, None) => {
+        Asked::Docker(docker, None) => {
             let found = build::identify(cx, docker, &config.image.familiar(), &config.image);
             found.map(|found| Supply::Docker(docker, found))
         }
@@ -99,7 +99,7 @@ enum Given {
 }
 
 /// Who is asked for it: docker for an image, or for the project's last build.
-enum From {
+enum Asked {
     Archive(Archive),
     Docker(Docker, Option<Reference>),
 }

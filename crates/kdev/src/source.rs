@@ -26,17 +26,9 @@ impl Supply<'_> {
     }
 }
 
-/// Who has the image.
-#[derive(Clone, Copy)]
-pub(crate) enum Origin<'a> {
-    Docker(&'a Docker),
-    /// This folder has all its layers.
-    Archive(&'a Layers),
-}
-
 /// The layers of one image.
 pub(crate) struct Source<'a> {
-    pub(crate) origin: Origin<'a>,
+    pub(crate) supply: &'a Supply<'a>,
     pub(crate) image: &'a BuiltImage,
     /// Where layers lie that nodes are sent.
     layers: Option<Layers>,
@@ -66,27 +58,23 @@ impl Parts {
 impl<'a> Source<'a> {
     pub(crate) fn new(cx: &Cx, supply: &'a Supply<'a>) -> Self {
         let image = supply.image();
-        let origin = match supply {
-            Supply::Docker(docker, _) => Origin::Docker(docker),
-            Supply::Archive(unpacked) => Origin::Archive(&unpacked.layers),
-        };
         let cache = cx.cache_dir().and_then(|dir| Layers::at(dir).ok());
         let old = cache.as_ref().map(|cache| old(cache, image)).unwrap_or_default();
-        let layers = match origin {
-            Origin::Archive(layers) => Some(layers.clone()),
+        let layers = match supply {
+            Supply::Archive(unpacked) => Some(unpacked.layers.clone()),
             // Without a cache, or where docker knows layers only as blobs,
             // images go whole: slower, but all the same.
-            Origin::Docker(docker) if docker.pushes_layers() && !image.layers.is_empty() => {
+            Supply::Docker(docker, _) if docker.pushes_layers() && !image.layers.is_empty() => {
                 cache.clone()
             }
-            Origin::Docker(_) => None,
+            Supply::Docker(..) => None,
         };
-        Self { origin, image, layers, cache, refused: Mutex::new(false), old }
+        Self { supply, image, layers, cache, refused: Mutex::new(false), old }
     }
 
     /// Whether it can be had only layer by layer.
     pub(crate) fn is_archive(&self) -> bool {
-        matches!(self.origin, Origin::Archive(_))
+        matches!(self.supply, Supply::Archive(_))
     }
 
     /// How many bytes a second last went to a host.
@@ -140,7 +128,7 @@ impl<'a> Source<'a> {
     /// Whether that brought what was wanted is seen by what is there
     /// afterwards.
     fn push(&self, cx: &Cx, wanted: &Wanted) {
-        let (Some(layers), Origin::Docker(docker)) = (&self.layers, self.origin) else { return };
+        let (Some(layers), Supply::Docker(docker, _)) = (&self.layers, self.supply) else { return };
         let push = |endpoint: &str| docker.push(cx, self.image, endpoint);
         let _ = registry::serve(layers, wanted, self.image, push);
     }
@@ -148,14 +136,14 @@ impl<'a> Source<'a> {
     /// Takes the image's layers out of the cache, for the case that one of
     /// them is damaged there: docker is asked again.
     pub(crate) fn forget(&self) {
-        if let (Some(layers), Origin::Docker(_)) = (&self.layers, self.origin) {
+        if let (Some(layers), Supply::Docker(..)) = (&self.layers, self.supply) {
             self.image.layers.iter().for_each(|diff_id| layers.forget(diff_id));
         }
     }
 
     /// Notes the build, and keeps the cache within its bounds.
     pub(crate) fn done(&self) {
-        if let (Some(layers), Origin::Docker(_)) = (&self.layers, self.origin) {
+        if let (Some(layers), Supply::Docker(..)) = (&self.layers, self.supply) {
             layers.note_build(&self.image.reference.name().to_string(), &self.image.layers);
             layers.trim();
         }
