@@ -17,7 +17,7 @@ use xshell::{Shell, cmd};
 /// What can be measured.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Bringing an image to the nodes: about 45 minutes and 40 GB for all cases
+    /// Bringing an image to the nodes: half an hour and 35 GB for all cases
     Load(Args),
 }
 
