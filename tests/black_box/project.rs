@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -93,6 +93,21 @@ impl Project {
             "nodeInfo":{{"machineID":"{name}","bootID":"b","operatingSystem":"linux","architecture":"{arch}","containerRuntimeVersion":"containerd://1.6.20"}}}}}}"#
         )).collect();
         self.write("fake/nodes.json", &format!(r#"{{"items":[{}]}}"#, items.join(",")))
+    }
+
+    /// Changes what the cluster says of its nodes.
+    pub(crate) fn nodes_are(&self, before: &str, after: &str) -> &Self {
+        let nodes = fs::read_to_string(self.path("fake/nodes.json")).unwrap();
+        assert!(nodes.contains(before), "{nodes}");
+        self.write("fake/nodes.json", &nodes.replace(before, after))
+    }
+
+    /// A script of this name on PATH.
+    pub(crate) fn script(&self, name: &str, text: &str) -> &Self {
+        let path = self.path("bin").join(name);
+        fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        self
     }
 
     /// Everything that the fakes were called with, a line each.

@@ -73,8 +73,36 @@ pub(crate) struct Node {
     pub(crate) name: String,
     pub(crate) labels: std::collections::BTreeMap<String, String>,
     pub(crate) address: Option<String>,
+    /// What whoever made it calls it, as a URL: `kind://docker/CLUSTER/NODE`.
+    pub(crate) provider: String,
     pub(crate) taints: Vec<Taint>,
     pub(crate) info: NodeInfo,
+}
+
+impl Node {
+    /// The container of docker's that it might be, by what the cluster says of
+    /// it: kind names docker and the container; k3d and minikube name the
+    /// container as the node, and minikube has nodes that are none.
+    pub(crate) fn container(&self) -> Option<&str> {
+        if let Some(kind) = self.provider.strip_prefix("kind://docker/") {
+            return kind.split('/').nth(1);
+        }
+        let k3d = self.provider.strip_prefix("k3s://").is_some_and(|name| name.starts_with("k3d-"));
+        let minikube = self.labels.contains_key("minikube.k8s.io/name");
+        (k3d || minikube).then_some(self.name.as_str())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            labels: std::collections::BTreeMap::new(),
+            address: None,
+            provider: String::new(),
+            taints: Vec::new(),
+            info: NodeInfo::default(),
+        }
+    }
 }
 
 /// `status.nodeInfo` of a node.
@@ -312,6 +340,8 @@ struct NodeMetadata {
 #[serde(default)]
 struct NodeSpec {
     taints: Vec<Taint>,
+    #[serde(rename = "providerID")]
+    provider_id: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -340,6 +370,7 @@ impl From<NodeItem> for Node {
                 .or_else(|| of_kind("Hostname")),
             name: item.metadata.name,
             labels: item.metadata.labels,
+            provider: item.spec.provider_id,
             taints: item.spec.taints,
             info: item.status.node_info,
         }
@@ -376,7 +407,7 @@ mod tests {
     #[test]
     fn a_node_is_read_as_the_api_writes_it() {
         let json = r#"{"items":[{"metadata":{"name":"n","labels":{"a":"b"}},
-            "spec":{"taints":[{"key":"k","effect":"NoSchedule"}]},
+            "spec":{"providerID":"kind://docker/a/a-worker","taints":[{"key":"k","effect":"NoSchedule"}]},
             "status":{"addresses":[{"type":"Hostname","address":"h"},{"type":"InternalIP","address":"10.0.0.1"}],
             "nodeInfo":{"machineID":"m","bootID":"b","operatingSystem":"linux","architecture":"arm64",
             "containerRuntimeVersion":"containerd://1.6.20"}}}]}"#;
@@ -385,6 +416,6 @@ mod tests {
         assert_eq!(node.address.as_deref(), Some("10.0.0.1"));
         assert_eq!(node.info.platform(), "linux/arm64");
         assert_eq!((node.info.machine_id.as_str(), node.info.boot_id.as_str()), ("m", "b"));
-        assert_eq!(node.taints.len(), 1);
+        assert_eq!((node.taints.len(), node.container()), (1, Some("a-worker")));
     }
 }

@@ -81,8 +81,20 @@ impl PullPolicy {
 pub struct NodeSettings {
     /// `user@host`, `user@host:port`, or a name of the ssh configuration.
     pub ssh: Option<String>,
+    /// The container of docker's that the node is.
+    pub docker: Option<String>,
     /// Whether `sudo -n` is needed to talk to containerd; tried out by default.
     pub sudo: Option<bool>,
+    /// The command that talks to the containerd of the node's kubelet, as in
+    /// `k0s ctr`; told by what the node reports by default.
+    pub ctr: Option<String>,
+}
+
+impl NodeSettings {
+    /// Whether nothing is said of where the node is.
+    pub(crate) fn is_open(&self) -> bool {
+        self.ssh.is_none() && self.docker.is_none()
+    }
 }
 
 /// All settings, resolved.
@@ -231,7 +243,7 @@ const KEYS: [&str; 13] = [
     "ssh-config",
     "timeout",
 ];
-const NODE_KEYS: [&str; 2] = ["ssh", "sudo"];
+const NODE_KEYS: [&str; 4] = ["ssh", "docker", "sudo", "ctr"];
 
 /// A table from which keys are taken one by one, so that an error names the
 /// key, and what is left is unknown.
@@ -263,8 +275,15 @@ impl Keys<'_> {
         if let Some(key) = table.keys().find(|key| !NODE_KEYS.contains(&key.as_str())) {
             return Err(unknown(&format!("{prefix}.{key}"), key, self.place, &NODE_KEYS));
         }
-        serde_json::from_value(Value::Object(table))
-            .map_err(|e| bad_value(&prefix, self.place, e.to_string()))
+        let node: NodeSettings = serde_json::from_value(Value::Object(table))
+            .map_err(|e| bad_value(&prefix, self.place, e.to_string()))?;
+        if node.ssh.is_some() && node.docker.is_some() {
+            return Err(bad_value(&prefix, self.place, "a node is reached by ssh or by docker"));
+        }
+        if node.ctr.as_ref().is_some_and(|ctr| ctr.trim().is_empty()) {
+            return Err(bad_value(&format!("{prefix}.ctr"), self.place, "it names no program"));
+        }
+        Ok(node)
     }
 
     fn nothing_left(&self) -> Result<()> {
@@ -305,8 +324,14 @@ fn merged_nodes(
 ) -> BTreeMap<String, NodeSettings> {
     for (name, settings) in upper {
         let below = lower.remove(&name).unwrap_or_default();
-        let both =
-            NodeSettings { ssh: settings.ssh.or(below.ssh), sudo: settings.sudo.or(below.sudo) };
+        // Where a node is, is one thing, said in one of two ways.
+        let place = if settings.is_open() { &below } else { &settings };
+        let both = NodeSettings {
+            ssh: place.ssh.clone(),
+            docker: place.docker.clone(),
+            sudo: settings.sudo.or(below.sudo),
+            ctr: settings.ctr.clone().or(below.ctr),
+        };
         lower.insert(name, both);
     }
     lower
@@ -405,8 +430,10 @@ mod tests {
     #[test]
     fn a_node_is_merged_setting_by_setting() {
         let upper = layer(json!({"nodes": {"w": {"ssh": "u@h"}}})).unwrap();
-        let both = upper.over(layer(json!({"nodes": {"w": {"ssh": "x", "sudo": true}}})).unwrap());
-        let expected = NodeSettings { ssh: Some("u@h".into()), sudo: Some(true) };
+        let lower = json!({"nodes": {"w": {"docker": "x", "sudo": true}}});
+        let both = upper.over(layer(lower).unwrap());
+        let expected =
+            NodeSettings { ssh: Some("u@h".into()), sudo: Some(true), ..NodeSettings::default() };
         assert_eq!(both.nodes["w"], expected);
     }
 

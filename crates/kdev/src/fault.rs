@@ -28,6 +28,10 @@ pub enum Fault {
     NoAddress,
     /// The configured ssh target is none.
     BadTarget(String),
+    /// The configured container's name is none.
+    BadContainer(String),
+    /// The container that has the node's name is not that node.
+    OtherMachine,
     /// It does not answer.
     Unreachable(String),
     /// Its host key is not known.
@@ -38,8 +42,8 @@ pub enum Fault {
     Denied(String),
     /// The login shell runs no commands.
     NoShell(String),
-    /// `ctr` is not there.
-    NoCtr,
+    /// The program that talks to containerd is not there.
+    NoCtr(String),
     /// sudo wants a password.
     SudoPassword(SudoRule),
     /// sudo wants a terminal.
@@ -49,7 +53,12 @@ pub enum Fault {
     /// sudo's rules do not allow it.
     SudoRefused(SudoRule, String),
     /// containerd cannot be talked to.
-    NoAccess(String),
+    NoAccess {
+        /// How it was tried.
+        ctr: String,
+        /// What came back.
+        words: String,
+    },
     /// Its runtime is another one.
     Runtime(String),
     /// The image could not be read from docker.
@@ -69,7 +78,7 @@ pub enum Fault {
 pub struct SudoRule {
     /// The user who logs in.
     pub user: String,
-    /// Where `ctr` lies.
+    /// How containerd is called there.
     pub ctr: String,
 }
 
@@ -111,7 +120,15 @@ impl NodeError {
             Fault::NoShell(_) => format!(
                 "use a user with a login shell: set `nodes.{node}.ssh` in `[package.metadata.kdev]`"
             ),
-            Fault::NoCtr => format!("install containerd's `ctr` on node `{node}`"),
+            Fault::BadContainer(_) => format!(
+                "set `nodes.{node}.docker` in `[package.metadata.kdev]` to a name that `docker container ls` lists"
+            ),
+            Fault::OtherMachine => format!(
+                "set `nodes.{node}.ssh`, or the right container with `nodes.{node}.docker`, in `[package.metadata.kdev]`"
+            ),
+            Fault::NoCtr(_) => format!(
+                "install it on node `{node}`, or set `nodes.{node}.ctr` in `[package.metadata.kdev]` to what talks to its containerd"
+            ),
             Fault::SudoPassword(rule) | Fault::SudoRefused(rule, _) => format!(
                 "allow it on node `{node}` with `visudo`: `{} ALL=(root) NOPASSWD: {} -n k8s.io *`",
                 rule.user, rule.ctr
@@ -122,7 +139,9 @@ impl NodeError {
             Fault::SudoMissing => format!(
                 "install sudo on node `{node}`, or log in as root with `nodes.{node}.ssh = \"root@host\"`"
             ),
-            Fault::NoAccess(_) => format!("run `ctr -n k8s.io version` on node `{node}` as root"),
+            Fault::NoAccess { ctr, .. } => {
+                format!("run `{ctr} -n k8s.io version` on node `{node}` as root")
+            }
             Fault::Runtime(_) => {
                 "use nodes with containerd, or leave it out with `--node`".to_owned()
             }
@@ -185,7 +204,11 @@ impl fmt::Display for NodeError {
             }
             Fault::Denied(words) => write!(f, "node `{node}` at {at} denies the login: {words}"),
             Fault::NoShell(words) => write!(f, "node `{node}` at {at} runs no command: {words}"),
-            Fault::NoCtr => write!(f, "node `{node}` at {at} has no `ctr`"),
+            Fault::BadContainer(name) => {
+                write!(f, "node `{node}`: `{name}` is no name of a container")
+            }
+            Fault::OtherMachine => write!(f, "{at} is not the node `{node}` of this cluster"),
+            Fault::NoCtr(ctr) => write!(f, "node `{node}` at {at} has no `{ctr}`"),
             Fault::SudoPassword(_) => {
                 write!(f, "sudo on node `{node}` at {at} asks for a password")
             }
@@ -196,7 +219,7 @@ impl fmt::Display for NodeError {
             Fault::SudoRefused(_, words) => {
                 write!(f, "sudo on node `{node}` at {at} does not allow it: {words}")
             }
-            Fault::NoAccess(words) => {
+            Fault::NoAccess { words, .. } => {
                 write!(f, "containerd on node `{node}` at {at} does not answer: {words}")
             }
             Fault::Runtime(runtime) => {
@@ -231,7 +254,7 @@ pub(crate) fn access_fault(words: &str, user: &str, ctr: &str) -> Fault {
     } else if says("is not allowed to") || says("not in the sudoers") || says("may not run sudo") {
         Fault::SudoRefused(rule, words.to_owned())
     } else {
-        Fault::NoAccess(words.to_owned())
+        Fault::NoAccess { ctr: ctr.to_owned(), words: words.to_owned() }
     }
 }
 
@@ -268,7 +291,7 @@ mod tests {
             fault("Sorry, user u is not allowed to execute '/x' as root"),
             Fault::SudoRefused(..)
         ));
-        assert!(matches!(fault("failed to dial"), Fault::NoAccess(_)));
+        assert!(matches!(fault("failed to dial"), Fault::NoAccess { .. }));
         assert!(matches!(
             import_fault("1 ctr: write: no space left on device"),
             Fault::DiskFull(_)

@@ -9,10 +9,9 @@ use crate::cx::{Cx, joined};
 use crate::error::{Error, Reason, Result};
 use crate::event::Event;
 use crate::fault::NodeError;
-use crate::node::{self, Link};
+use crate::node::Link;
 use crate::source::{Source, Supply};
-use crate::ssh::Ssh;
-use crate::tool;
+use crate::transport::Transports;
 
 /// The nodes that were asked for, else those that nothing keeps a pod with the
 /// image off.
@@ -58,22 +57,13 @@ pub(crate) fn choose<'a>(
     Ok(chosen)
 }
 
-/// ssh, which must be there only if a node is another machine.
-pub(crate) fn ssh(cx: &Cx, config: &Config, nodes: &[&Node]) -> Result<Ssh> {
-    let nobody = NodeSettings::default();
-    let is_here =
-        |node: &&Node| node::is_here(node, config.nodes.get(&node.name).unwrap_or(&nobody));
-    let path = if nodes.iter().all(is_here) { "ssh".into() } else { tool::ssh(cx)? };
-    Ok(Ssh::new(path, config.ssh_config.clone()))
-}
-
 /// Builds, and lets docker hand out what is new, while the nodes are being
 /// reached; does the work that needs both, and closes the connections whatever
 /// happens. A node that cannot be used ends the build: its result would be of
 /// no use.
 pub(crate) fn on_nodes<'s>(
     cx: &Cx,
-    ssh: &Ssh,
+    transports: &Transports,
     config: &Config,
     nodes: &[&Node],
     build: impl FnOnce(&Cx) -> Result<Supply<'s>>,
@@ -83,7 +73,7 @@ pub(crate) fn on_nodes<'s>(
     let build_cx = cx.clone().interrupted_by(building.clone());
     let done = thread::scope(|scope| {
         let opening = scope.spawn(|| {
-            let links = open_all(cx, ssh, config, nodes);
+            let links = open_all(cx, transports, config, nodes);
             links.inspect_err(|_| building.raise())
         });
         let supply = match build(&build_cx) {
@@ -102,13 +92,13 @@ pub(crate) fn on_nodes<'s>(
         })?;
         Ok(image.clone())
     });
-    ssh.close(cx);
+    transports.close(cx);
     done
 }
 
 fn open_all<'a>(
     cx: &Cx,
-    ssh: &'a Ssh,
+    transports: &'a Transports,
     config: &Config,
     nodes: &[&'a Node],
 ) -> Result<Vec<Link<'a>>> {
@@ -116,7 +106,7 @@ fn open_all<'a>(
     let results: Vec<Result<Link, NodeError>> = thread::scope(|scope| {
         let open = |node: &&'a Node| {
             let (node, settings) = (*node, config.nodes.get(&node.name).unwrap_or(&nobody));
-            scope.spawn(move || Link::open(cx, ssh, node, settings))
+            scope.spawn(move || Link::open(cx, transports.to(node)?, node, settings))
         };
         let threads: Vec<_> = nodes.iter().map(open).collect();
         threads.into_iter().map(joined).collect()

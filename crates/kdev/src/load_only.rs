@@ -15,6 +15,7 @@ use crate::load as stage;
 use crate::placement::{self, PodSpec};
 use crate::project::{Project, Selection};
 use crate::source::Supply;
+use crate::transport::Transports;
 use crate::unpack::Archive;
 
 /// What a user may say about one load.
@@ -60,7 +61,7 @@ pub fn load(cx: &Cx, request: &LoadRequest) -> Result<()> {
     let anywhere = PodSpec::default();
     let why_not = |node: &Node| placement::may_run("Pod", &anywhere, node).err();
     let nodes = links::choose(cx, &cluster, &all, &config, &request.nodes, why_not)?;
-    let ssh = links::ssh(cx, &config, &nodes)?;
+    let transports = Transports::find(cx, &config, &nodes)?;
     let find = |cx: &Cx| match &asked {
         Asked::Archive(archive) => archive.unpack(cx).map(Supply::Archive),
         Asked::Docker(docker, Some(image)) => {
@@ -72,7 +73,7 @@ pub fn load(cx: &Cx, request: &LoadRequest) -> Result<()> {
             found.map(|found| Supply::Docker(docker, found))
         }
     };
-    let image = links::on_nodes(cx, &ssh, &config, &nodes, find, |source, links| {
+    let image = links::on_nodes(cx, &transports, &config, &nodes, find, |source, links| {
         stage::load(cx, source, links).map(|_| ())
     })?;
     if !cx.is_dry_run() {

@@ -1,15 +1,13 @@
-//! A node that can be talked to: where it is, whether it is this very
-//! machine, and whether its containerd lets us in.
+//! A node that can be talked to: whether its containerd lets us in, and what
+//! it answers.
 
-use std::fmt;
-use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use xshell::{Cmd, Shell, cmd};
+use xshell::{Cmd, Shell};
 
 use crate::build::BuiltImage;
 use crate::child::printable;
-use crate::cluster::{Node, NodeInfo};
+use crate::cluster::Node;
 use crate::cmd::{Failure, Lines, Output, Task};
 use crate::config::NodeSettings;
 use crate::cx::Cx;
@@ -18,7 +16,9 @@ use crate::error::Result;
 use crate::event::Event;
 use crate::fault::{Fault, NodeError, access_fault, import_fault};
 use crate::inventory::Inventory;
-use crate::ssh::{self, Ssh, TRANSPORT_FAILED, Target};
+use crate::runtime::Runtime;
+use crate::ssh::{self, TRANSPORT_FAILED};
+use crate::transport::Transport;
 use crate::wire::Codec;
 
 /// What runs on the node, for every node the same text.
@@ -30,17 +30,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Link<'a> {
     pub(crate) node: &'a Node,
     transport: Transport<'a>,
+    runtime: Runtime,
     sudo: Sudo,
     /// `ctr` is of the 2.x line.
     needs_local_import: bool,
-    /// Where `ctr` lies on the node.
+    /// How `ctr` is called on the node.
     ctr: String,
     nonce: String,
-}
-
-enum Transport<'a> {
-    Local,
-    Ssh(&'a Ssh, Target),
 }
 
 #[derive(Clone, Copy)]
@@ -54,33 +50,47 @@ impl<'a> Link<'a> {
     /// Reaches the node and makes sure that images can be loaded there.
     pub(crate) fn open(
         cx: &Cx,
-        ssh: &'a Ssh,
+        transport: Transport<'a>,
         node: &'a Node,
         settings: &NodeSettings,
     ) -> Result<Self, NodeError> {
-        let transport = Transport::to(ssh, node, settings)?;
         let sudo = settings.sudo.map_or(Sudo::Auto, |yes| if yes { Sudo::Yes } else { Sudo::No });
+        let runtime = Runtime::of(node, settings);
         let mut link = Self {
             node,
             transport,
+            runtime: runtime.clone().unwrap_or(Runtime::Containerd),
             sudo,
             needs_local_import: false,
             ctr: String::new(),
             nonce: nonce(),
         };
-        let runtime = &node.info.container_runtime_version;
-        if !runtime.starts_with("containerd://") {
-            return Err(link.error(Fault::Runtime(runtime.clone())));
+        if runtime.is_none() {
+            let other = node.info.container_runtime_version.clone();
+            return Err(link.error(Fault::Runtime(other)));
         }
         let answer = link.ask(cx, "probe", &[])?;
         let said = |key| answer.get(key).unwrap_or_default().to_owned();
         link.ctr = said("ctr");
+        if link.is_somebody_else(&said("machine")) {
+            return Err(link.error(Fault::OtherMachine));
+        }
         if let Some(words) = answer.get("no-access") {
             return Err(link.error(access_fault(words, &said("user"), &link.ctr)));
         }
         link.sudo = if answer.get("sudo") == Some("yes") { Sudo::Yes } else { Sudo::No };
         link.needs_local_import = answer.get("versions").is_some_and(needs_local_import);
         Ok(link)
+    }
+
+    /// A container is found by its name, and on another machine the same name
+    /// may be another node's.
+    fn is_somebody_else(&self, machine_id: &str) -> bool {
+        let known = &self.node.info.machine_id;
+        self.transport.is_container()
+            && !machine_id.is_empty()
+            && !known.is_empty()
+            && machine_id != known
     }
 
     /// The command that tells what the node has of an image, and which of the
@@ -125,10 +135,10 @@ impl<'a> Link<'a> {
 
     /// What the stream to this node may be compressed with.
     pub(crate) fn codec(&self, inventory: &Inventory) -> Codec {
-        match self.transport {
-            Transport::Ssh(..) if inventory.zstd => Codec::Zstd,
-            Transport::Ssh(..) if inventory.gzip => Codec::Gzip,
-            Transport::Local | Transport::Ssh(..) => Codec::Plain,
+        match self.transport.is_remote() {
+            true if inventory.zstd => Codec::Zstd,
+            true if inventory.gzip => Codec::Gzip,
+            _ => Codec::Plain,
         }
     }
 
@@ -150,11 +160,8 @@ impl<'a> Link<'a> {
     pub(crate) fn import_by_hand(&self) -> String {
         let sudo = if matches!(self.sudo, Sudo::Yes) { "sudo -n " } else { "" };
         let flags = self.import_flags().join(" ");
-        let ctr = format!("{sudo}{} -n k8s.io image import {flags} -", self.ctr);
-        match &self.transport {
-            Transport::Local => ctr,
-            Transport::Ssh(..) => format!("{} {ctr}", self.by_hand()),
-        }
+        let import = format!("{sudo}{} -n k8s.io image import {flags} -", self.ctr);
+        self.transport.fed_by_hand(&import)
     }
 
     /// The platform is always named: else `ctr` also asks for related ones.
@@ -227,7 +234,7 @@ impl<'a> Link<'a> {
             return Err(self.error(silence(shown, output, &self.by_hand())));
         };
         match answer.get("no-ctr") {
-            Some(_) => Err(self.error(Fault::NoCtr)),
+            Some(program) => Err(self.error(Fault::NoCtr(program.to_owned()))),
             None => Ok(answer),
         }
     }
@@ -242,79 +249,11 @@ impl<'a> Link<'a> {
             Sudo::Yes => "yes",
             Sudo::No => "no",
         };
-        let mut words = vec!["sh", "-c", SCRIPT, "kdev", &self.nonce, verb, sudo];
+        let runtime = self.runtime.as_str();
+        let mut words = vec!["sh", "-c", SCRIPT, "kdev", &self.nonce, verb, sudo, runtime];
         words.extend(args);
-        match &self.transport {
-            Transport::Local => {
-                let words = &words[1..];
-                cmd!(sh, "sh {words...}")
-            }
-            Transport::Ssh(ssh, target) => ssh.cmd(sh, target, &words),
-        }
+        self.transport.cmd(sh, &words)
     }
-}
-
-impl<'a> Transport<'a> {
-    /// This machine itself where its IDs are the node's; else what the
-    /// configuration says; else the node's address in the cluster.
-    fn to(ssh: &'a Ssh, node: &Node, settings: &NodeSettings) -> Result<Self, NodeError> {
-        if is_here(node, settings) {
-            return Ok(Self::Local);
-        }
-        let fail = |at: &str, fault| NodeError {
-            node: node.name.clone(),
-            at: at.to_owned(),
-            fault,
-            by_hand: format!("ssh {at}"),
-            known_as: at.to_owned(),
-        };
-        let text = settings.ssh.as_ref().or(node.address.as_ref());
-        let text = text.ok_or_else(|| fail("", Fault::NoAddress))?;
-        match Target::parse(text) {
-            Some(target) => Ok(Self::Ssh(ssh, target)),
-            None => Err(fail(text, Fault::BadTarget(text.clone()))),
-        }
-    }
-}
-
-impl Transport<'_> {
-    fn by_hand(&self) -> String {
-        match self {
-            Self::Local => "sh".to_owned(),
-            Self::Ssh(ssh, target) => ssh.by_hand(target),
-        }
-    }
-
-    fn known_as(&self) -> String {
-        match self {
-            Self::Local => String::new(),
-            Self::Ssh(_, target) => target.known_as(),
-        }
-    }
-}
-
-impl fmt::Display for Transport<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Local => f.write_str("this machine"),
-            Self::Ssh(_, target) => write!(f, "{target}"),
-        }
-    }
-}
-
-/// Whether the node is loaded directly, without ssh.
-pub(crate) fn is_here(node: &Node, settings: &NodeSettings) -> bool {
-    settings.ssh.is_none() && is_this_machine(&node.info)
-}
-
-/// Told by IDs, not by names: a name can be anybody's. Both must agree, since
-/// cloned machines share the first.
-fn is_this_machine(info: &NodeInfo) -> bool {
-    let here = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
-    !info.machine_id.is_empty()
-        && !info.boot_id.is_empty()
-        && here("/etc/machine-id") == info.machine_id
-        && here("/proc/sys/kernel/random/boot_id") == info.boot_id
 }
 
 /// The lines of a node's answer that are ours: a key each, and its value.
@@ -376,6 +315,7 @@ fn needs_local_import(versions: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use xshell::cmd;
 
     #[test]
     fn noise_around_an_answer_does_no_harm() {

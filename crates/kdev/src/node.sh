@@ -1,32 +1,61 @@
 # What kdev does on a node, as POSIX sh. The caller passes
-#   NONCE VERB SUDO [ARGUMENTS]
+#   NONCE VERB SUDO RUNTIME [ARGUMENTS]
 # and reads only lines that begin with the nonce, so that whatever else a
 # login shell prints does no harm. Verbs:
-#   probe                          who am I, and may I talk to containerd?
+#   probe                          who is this, who am I, and may I talk to
+#                                  containerd?
 #   load NAME CONFIG PLATFORM LOCAL DIGEST...
 #                                  is this image here, and the CRI sees it? If
 #                                  not: which of these layers are? Then, as
 #                                  stdin's first line says, import the rest of
 #                                  it, and prove that, or undo it
-nonce=$1 verb=$2 sudo=$3
-shift 3
+nonce=$1 verb=$2 sudo=$3 runtime=$4
+shift 4
+# Words are split here and there, and never meant as patterns.
+set -f
 say() { printf '%s %s\n' "$nonce" "$*"; }
 # A lost connection or an interrupt must not keep an import from being undone.
 trap '' HUP PIPE
 trap : TERM INT
 say hello
 
-ctr=$(command -v ctr) || for ctr in /usr/local/bin/ctr /usr/bin/ctr /usr/sbin/ctr /opt/bin/ctr ''; do
-	[ -x "$ctr" ] && break
-done
-[ -n "$ctr" ] || { say no-ctr; exit 0; }
-say ctr "$ctr"
+# Where a program lies, even if the login shell's PATH does not reach it.
+find_program() {
+	command -v "$1" && return
+	for folder in /usr/local/bin /usr/bin /usr/sbin /opt/bin /snap/bin; do
+		[ -x "$folder/$1" ] && printf '%s\n' "$folder/$1" && return
+	done
+	return 1
+}
+# The containerd of the kubelet: a machine may have others. $words belong to
+# the call, between program and options.
+program=ctr words=
+case $runtime in
+containerd) socket=/run/containerd/containerd.sock ;;
+k3s)
+	socket=/run/k3s/containerd/containerd.sock
+	program=k3s words=ctr
+	# RKE2 has the same runtime, and no k3s.
+	find_program k3s >/dev/null || program=/var/lib/rancher/rke2/bin/ctr words="--address $socket"
+	;;
+microk8s)
+	socket=/var/snap/microk8s/common/run/containerd.sock
+	program=microk8s words=ctr
+	;;
+*)
+	socket=
+	program=${runtime%% *}
+	words=${runtime#"$program"}
+	;;
+esac
+ctr=$(find_program "$program") || { say no-ctr "$program"; exit 0; }
+say ctr $ctr $words
 if [ "$sudo" = auto ]; then
 	sudo=yes
-	{ [ "$(id -u)" = 0 ] || [ -w /run/containerd/containerd.sock ]; } && sudo=no
+	{ [ "$(id -u)" = 0 ] || [ -w "$socket" ]; } && sudo=no
 fi
 ct_stdin() {
-	if [ "$sudo" = yes ]; then sudo -n "$ctr" -n k8s.io "$@"; else "$ctr" -n k8s.io "$@"; fi
+	if [ "$sudo" = yes ]; then sudo -n "$ctr" $words -n k8s.io "$@"; else "$ctr" $words -n k8s.io "$@"; fi
 }
 # stdin is for the import: a sudo that uses a terminal of its own would read it.
 ct() { ct_stdin "$@" </dev/null; }
@@ -61,6 +90,7 @@ restore() {
 
 case $verb in
 probe)
+	say machine "$(cat /etc/machine-id 2>/dev/null)"
 	say user "$(id -un)"
 	if answer=$(ct version 2>&1); then
 		say sudo "$sudo"
@@ -111,7 +141,7 @@ load)
 	say ready
 	set -- --platform "$platform"
 	[ "$local" = yes ] && set -- "$@" --local
-	words=$({ $decode | ct_stdin image import "$@" - >/dev/null; } 2>&1) && code=0 || code=$?
+	said=$({ $decode | ct_stdin image import "$@" - >/dev/null; } 2>&1) && code=0 || code=$?
 	# A name that moves keeps the CRI's label, and the CRI of 1.x looks only at
 	# names without it.
 	[ "$code" = 0 ] && [ -n "$was" ] && ct images label "$name" io.cri-containerd.image= >/dev/null 2>&1
@@ -120,7 +150,7 @@ load)
 		# The CRI hears of an image by an event, a moment later.
 		[ "$code" = 0 ] && [ "$tries" -lt 200 ] || {
 			restore "$was" "$was_config"
-			say failed "$code" "$(one_line "$words")"
+			say failed "$code" "$(one_line "$said")"
 			exit 0
 		}
 		tries=$((tries + 1))

@@ -150,7 +150,6 @@ impl Expression {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::NodeInfo;
     use serde_json::json;
 
     fn node(taints: &[(&str, &str, &str)]) -> Node {
@@ -160,11 +159,9 @@ mod tests {
             effect: (*effect).into(),
         };
         Node {
-            name: "n1".into(),
             labels: [("disk", "ssd"), ("cores", "4")].map(|(k, v)| (k.into(), v.into())).into(),
-            address: None,
             taints: taints.iter().map(taint).collect(),
-            info: NodeInfo::default(),
+            ..Node::named("n1")
         }
     }
 

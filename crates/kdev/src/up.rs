@@ -17,6 +17,7 @@ use crate::placement;
 use crate::project::{Project, Selection};
 use crate::rollout;
 use crate::source::Supply;
+use crate::transport::Transports;
 
 /// What a user may say about one `up`.
 #[derive(Clone, Debug, Default)]
@@ -53,10 +54,10 @@ pub fn up(cx: &Cx, request: &Request) -> Result<()> {
     let all = cluster.nodes(cx)?;
     let why_not = |node: &Node| why_not(&objects, &config, node);
     let nodes = links::choose(cx, &cluster, &all, &config, &request.nodes, why_not)?;
-    let ssh = links::ssh(cx, &config, &nodes)?;
+    let transports = Transports::find(cx, &config, &nodes)?;
 
     let build = |cx: &Cx| Ok(Supply::Docker(&docker, build::build(cx, &docker, &config)?));
-    let image = links::on_nodes(cx, &ssh, &config, &nodes, build, |source, links| {
+    let image = links::on_nodes(cx, &transports, &config, &nodes, build, |source, links| {
         let loaded = load::load(cx, source, links)?;
         let texts = render(&manifests, &config, source.image.reference.tag().unwrap_or_default())?;
         apply::apply(cx, &cluster, &Rendered::new(&texts), request.force_conflicts, &loaded)

@@ -129,17 +129,52 @@ fn containerd_does_not_answer() {
         "ctr: failed to dial \"/run/containerd/containerd.sock\": context deadline exceeded\n";
     project.write("fake/ctr-denied", words);
     fails(&project, "error: containerd on node `n1` at 10.0.0.1 does not answer: ctr: failed to dial \"/run/containerd/containerd.sock\": context deadline exceeded
-  help: run `ctr -n k8s.io version` on node `n1` as root\n");
+  help: run `[ROOT]/bin/ctr -n k8s.io version` on node `n1` as root\n");
 }
 
 #[test]
 fn its_runtime_is_not_containerd() {
     let project = Project::new();
-    let nodes = std::fs::read_to_string(project.path("fake/nodes.json")).unwrap();
-    project.write("fake/nodes.json", &nodes.replace("containerd://1.6.20", "cri-o://1.30.0"));
+    project.nodes_are("containerd://1.6.20", "cri-o://1.30.0");
     fails(
         &project,
         "error: node `n1` runs `cri-o://1.30.0`, and kdev knows containerd only
   help: use nodes with containerd, or leave it out with `--node`\n",
+    );
+}
+
+#[test]
+fn its_distribution_is_not_installed() {
+    let project = Project::new();
+    project.nodes_are("containerd://1.6.20", "containerd://2.1.5-k3s1");
+    fails(
+        &project,
+        "error: node `n1` at 10.0.0.1 has no `/var/lib/rancher/rke2/bin/ctr`
+  help: install it on node `n1`, or set `nodes.n1.ctr` in `[package.metadata.kdev]` to what talks to its containerd\n",
+    );
+    // Who follows the advice succeeds.
+    project.config("nodes.n1.ctr = \"ctr\"").run(&["up", "--node", "n1"]).code(0);
+}
+
+#[test]
+fn a_container_of_its_name_is_another_machine() {
+    let project = Project::new();
+    project.nodes_are("\"machineID\":\"n1\"", "\"machineID\":\"0123\"");
+    project.config("nodes.n1.docker = \"worker\"");
+    fails(
+        &project,
+        "error: container `worker` is not the node `n1` of this cluster
+  help: set `nodes.n1.ssh`, or the right container with `nodes.n1.docker`, in `[package.metadata.kdev]`\n",
+    );
+}
+
+#[test]
+fn the_container_has_no_name() {
+    let project = Project::new();
+    project.config("nodes.n1.docker = \"--privileged\"");
+    fails(
+        &project,
+        "error: node `n1`: `--privileged` is no name of a container
+  help: set `nodes.n1.docker` in `[package.metadata.kdev]` to a name that `docker container ls` lists\n",
     );
 }

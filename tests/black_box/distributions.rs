@@ -1,0 +1,59 @@
+//! Nodes whose containerd is part of something else, or that are containers.
+
+use crate::project::{CONFIG, Project};
+
+const LOADED: [&str; 2] = ["docker.io/library/app:kdev-0123456789ab", CONFIG];
+
+#[test]
+fn k3s_and_microk8s_have_a_ctr_of_their_own() {
+    let table = [
+        ("containerd://1.6.20", "containerd://2.1.5-k3s1", "k3s"),
+        (
+            "\"name\":\"n1\"",
+            "\"name\":\"n1\",\"labels\":{\"microk8s.io/cluster\":\"true\"}",
+            "microk8s",
+        ),
+    ];
+    for (before, after, program) in table {
+        let project = Project::new();
+        project.nodes_are(before, after);
+        project
+            .script(program, "printf 'own %s\\n' \"$*\" >>\"$FAKE/log\"; shift; exec ctr \"$@\"");
+        project.run(&["up", "--node", "n1"]).code(0);
+        assert_eq!(project.images_on("10.0.0.1"), LOADED);
+        let own =
+            project.calls().lines().filter(|line| line.starts_with("own ctr -n k8s.io")).count();
+        let all = project.calls().lines().filter(|line| line.starts_with("ctr ")).count();
+        assert!(own > 0 && own == all, "{}", project.calls());
+    }
+}
+
+#[test]
+fn sudo_is_asked_for_just_the_command_that_is_run() {
+    let project = Project::new();
+    project.nodes_are("containerd://1.6.20", "containerd://2.1.5-k3s1");
+    project.script("k3s", "shift; exec ctr \"$@\"");
+    project.write("fake/uid", "1000").write("fake/sudo-refuses", "sudo: a password is required\n");
+    project.run(&["up", "--node", "n1"]).code(93).error(
+        "error: sudo on node `n1` at 10.0.0.1 asks for a password
+  help: allow it on node `n1` with `visudo`: `dev ALL=(root) NOPASSWD: [ROOT]/bin/k3s ctr -n k8s.io *`\n",
+    );
+}
+
+#[test]
+fn a_node_of_kind_is_reached_through_docker() {
+    let project = Project::new();
+    let id = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    project.nodes_are("\"machineID\":\"n1\"", &format!("\"machineID\":\"{}\"", id.trim()));
+    project.nodes_are(
+        "\"name\":\"n1\"}",
+        "\"name\":\"n1\"},\"spec\":{\"providerID\":\"kind://docker/test/n1\"}",
+    );
+    project.write("fake/containers", "n1\nother\n").remove("bin/ssh");
+    project.run(&["up", "--node", "n1"]).code(0);
+    assert_eq!(project.images_on("n1"), LOADED);
+    // A dry run shows the same way.
+    let import = "docker save 'app:kdev-<digest>' | docker exec -i n1 [ROOT]/bin/ctr -n k8s.io image import --platform linux/amd64 -\n";
+    let shown = project.run(&["up", "--node", "n1", "--dry-run"]);
+    assert!(shown.code(0).out().contains(import), "{}", shown.out());
+}

@@ -1,0 +1,228 @@
+//! Nodes whose containerd is part of something else: real ones, under the name
+//! and at the address that the distribution gives them.
+//!
+//! The cluster gets a node object for each, so that nothing has to be told.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+
+use serde_json::json;
+
+use crate::lab::{apply, docker, eventually, in_node, kubectl, run, state};
+use crate::service::Service;
+
+/// What kdev's script needs on a node.
+const TOOLS: [&str; 11] =
+    ["sh", "awk", "cat", "flock", "gzip", "id", "mktemp", "rm", "sha256sum", "sleep", "tr"];
+
+/// A node that the cluster lists, and whose kubelet there is none.
+struct Listed(&'static str);
+
+impl Listed {
+    fn new(name: &'static str, labels: &str, provider: &str, runtime: &str) -> Self {
+        let address = fs::read_to_string(state("nodes/node-1/address")).unwrap();
+        let listed = Self(name);
+        listed.remove();
+        let node = json!({
+            "apiVersion": "v1", "kind": "Node",
+            "metadata": {"name": name, "labels": serde_json::from_str::<serde_json::Value>(labels).unwrap()},
+            "spec": {"providerID": provider},
+            "status": {
+                "addresses": [{"type": "InternalIP", "address": address.trim()}],
+                "nodeInfo": {
+                    "architecture": "amd64", "operatingSystem": "linux", "containerRuntimeVersion": runtime,
+                    "bootID": "", "machineID": "", "systemUUID": "", "kernelVersion": "", "osImage": "",
+                    "kubeletVersion": "", "kubeProxyVersion": "",
+                },
+            },
+        });
+        apply("default", &node.to_string());
+        let status = json!({"status": node["status"]}).to_string();
+        let patch = ["patch", "node", name, "--subresource=status", "--type=merge", "--patch"];
+        run(kubectl("default", &patch).arg(status));
+        listed
+    }
+
+    fn remove(&self) {
+        run(&mut kubectl("default", &["delete", "node", self.0, "--ignore-not-found"]));
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+/// A second containerd on node-1, and a program in front of its ctr.
+struct Second {
+    child: Child,
+    socket: &'static str,
+    folder: PathBuf,
+}
+
+impl Second {
+    fn start(service: &Service, socket: &'static str, program: &str) -> Self {
+        let folder = service.path(program);
+        fs::create_dir(&folder).unwrap();
+        let at = |name: &str| folder.join(name).display().to_string();
+        let config = format!(
+            "version = 2\nroot = \"{}\"\nstate = \"{}\"\n[grpc]\naddress = \"{socket}\"\n",
+            at("root"),
+            at("state")
+        );
+        fs::write(at("config.toml"), config).unwrap();
+        let bin = folder.join("bin");
+        fs::create_dir(&bin).unwrap();
+        let script = format!(
+            "#!/bin/sh\n[ \"$1\" = ctr ] && shift && exec /usr/bin/ctr --address {socket} \"$@\"\n"
+        );
+        fs::write(bin.join(program), script).unwrap();
+        fs::set_permissions(bin.join(program), fs::Permissions::from_mode(0o755)).unwrap();
+        // On the login shell's PATH, and seen in this node alone.
+        run(in_node("node-1", &["mount", "--bind"]).arg(&bin).arg("/usr/local/sbin"));
+        let log = fs::File::create(at("log")).unwrap();
+        let mut containerd = in_node("node-1", &["containerd", "--config"]);
+        containerd.arg(at("config.toml")).stdout(Stdio::null()).stderr(log);
+        let second = Self { child: containerd.spawn().unwrap(), socket, folder };
+        eventually("the second containerd", || {
+            second.ctr(&["version"]).output().unwrap().status.success().then_some(())
+        });
+        second
+    }
+
+    fn ctr(&self, args: &[&str]) -> std::process::Command {
+        let mut ctr = in_node("node-1", &["ctr", "--address", self.socket, "-n", "k8s.io"]);
+        ctr.args(args);
+        ctr
+    }
+}
+
+impl Drop for Second {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = in_node("node-1", &["umount", "/usr/local/sbin"]).output();
+        let ttrpc = format!("{}.ttrpc", self.socket);
+        let _ = in_node("node-1", &["rm", "-f", self.socket, &ttrpc]).output();
+        // Its folders, as far as nothing else is in them.
+        let folder = self.socket.rsplit_once('/').unwrap().0;
+        let rmdir = ["rmdir", "--ignore-fail-on-non-empty", "--parents", folder];
+        let _ = in_node("node-1", &rmdir).output();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Builds, loads and changes the service's image on one node.
+#[track_caller]
+fn is_loaded_and_then_only_what_changed(service: &Service, node: &str) {
+    let image = format!("{}:1", service.name);
+    for content in ["first", "second"] {
+        service.page(content);
+        run(docker(&["build", "--tag", &image, "."]).current_dir(service.dir()));
+        let output = service.kdev(&["load", &image, "--node", node]).output().unwrap();
+        let said = crate::lab::stderr(&output);
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        let thin = said.contains(" were there");
+        assert_eq!(thin, content == "second", "{said}");
+    }
+}
+
+/// Loads onto a second containerd, which is found by what the node reports.
+#[track_caller]
+fn its_own_containerd_is_loaded(
+    program: &'static str,
+    socket: &'static str,
+    labels: &str,
+    runtime: &str,
+) {
+    let service = Service::alone(program);
+    let second = Second::start(&service, socket, program);
+    let node = Listed::new("own-distribution", labels, "", runtime);
+    is_loaded_and_then_only_what_changed(&service, node.0);
+    let listed = run(&mut second.ctr(&["images", "ls", "-q"]));
+    assert!(listed.contains(&format!("docker.io/library/{program}:1")), "{listed}");
+    // The machine's other containerd has got nothing.
+    assert_eq!(crate::lab::images_on("node-1", &format!("/{program}:")), [""; 0]);
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn the_containerd_of_k3s_is_loaded() {
+    let socket = "/run/k3s/containerd/containerd.sock";
+    its_own_containerd_is_loaded("k3s", socket, "{}", "containerd://1.6.20-k3s1");
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn the_containerd_of_microk8s_is_loaded() {
+    let socket = "/var/snap/microk8s/common/run/containerd.sock";
+    let labels = r#"{"microk8s.io/cluster": "true"}"#;
+    its_own_containerd_is_loaded("microk8s", socket, labels, "containerd://1.6.20");
+}
+
+/// A container with containerd in it.
+struct Container(&'static str);
+
+impl Container {
+    fn start(service: &Service, name: &'static str) -> Self {
+        let bin = service.path("node");
+        fs::create_dir(&bin).unwrap();
+        fs::copy("/bin/busybox", bin.join("busybox")).unwrap();
+        for tool in TOOLS {
+            symlink("busybox", bin.join(tool)).unwrap();
+        }
+        for program in ["containerd", "ctr"] {
+            fs::copy(state("lib").join(program), bin.join(program)).unwrap();
+        }
+        let dockerfile = "FROM scratch\nCOPY . /bin/\nENTRYPOINT [\"/bin/containerd\"]\n";
+        fs::write(bin.join("Dockerfile"), dockerfile).unwrap();
+        let container = Self(name);
+        container.remove();
+        run(docker(&["build", "--tag", name, "."]).current_dir(&bin));
+        // As much of `--privileged` as this needs: to mount what it unpacks.
+        let rights = [
+            "--cap-add=SYS_ADMIN",
+            "--security-opt=seccomp=unconfined",
+            "--security-opt=apparmor=unconfined",
+        ];
+        run(docker(&["run", "--detach", "--volume=/var/lib/containerd", "--name", name])
+            .args(rights)
+            .arg(name));
+        eventually("containerd in the container", || {
+            let version = docker(&["exec", name, "ctr", "version"]).output().unwrap();
+            version.status.success().then_some(())
+        });
+        container
+    }
+
+    fn remove(&self) {
+        let _ = docker(&["rm", "--force", "--volumes", self.0]).output();
+        let _ = docker(&["image", "rm", self.0]).output();
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_node_that_is_a_container_is_loaded_through_docker() {
+    let service = Service::alone("contained");
+    let container = Container::start(&service, "own-kind-worker");
+    let node = Listed::new(
+        "own-kind-worker",
+        "{}",
+        "kind://docker/own-kind/own-kind-worker",
+        "containerd://2.2.3",
+    );
+    is_loaded_and_then_only_what_changed(&service, node.0);
+    let listed =
+        run(&mut docker(&["exec", container.0, "ctr", "-n", "k8s.io", "images", "ls", "-q"]));
+    assert!(listed.contains("docker.io/library/contained:1"), "{listed}");
+}
