@@ -5,8 +5,8 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::json;
 
@@ -17,11 +17,15 @@ use crate::service::Service;
 const TOOLS: [&str; 11] =
     ["sh", "awk", "cat", "flock", "gzip", "id", "mktemp", "rm", "sha256sum", "sleep", "tr"];
 
+/// containerd of both lines, each with its ctr beside it.
+pub(crate) const OLD: &str = "/usr/bin/containerd";
+pub(crate) const NEW: &str = "/var/lib/kdev-lab/lib/containerd";
+
 /// A node that the cluster lists, and whose kubelet there is none.
-struct Listed(&'static str);
+pub(crate) struct Listed(pub(crate) &'static str);
 
 impl Listed {
-    fn new(name: &'static str, labels: &str, provider: &str, runtime: &str) -> Self {
+    pub(crate) fn new(name: &'static str, labels: &str, provider: &str, runtime: &str) -> Self {
         let address = fs::read_to_string(state("nodes/node-1/address")).unwrap();
         let listed = Self(name);
         listed.remove();
@@ -57,14 +61,21 @@ impl Drop for Listed {
 }
 
 /// A second containerd on node-1, and a program in front of its ctr.
-struct Second {
+pub(crate) struct Second {
     child: Child,
+    containerd: &'static str,
     socket: &'static str,
     folder: PathBuf,
 }
 
 impl Second {
-    fn start(service: &Service, socket: &'static str, program: &str) -> Self {
+    /// `containerd` and the `ctr` beside it, at this socket.
+    pub(crate) fn start(
+        service: &Service,
+        containerd: &'static str,
+        socket: &'static str,
+        program: &str,
+    ) -> Self {
         let folder = service.path(program);
         fs::create_dir(&folder).unwrap();
         let at = |name: &str| folder.join(name).display().to_string();
@@ -76,28 +87,52 @@ impl Second {
         fs::write(at("config.toml"), config).unwrap();
         let bin = folder.join("bin");
         fs::create_dir(&bin).unwrap();
+        let ctr = Path::new(containerd).with_file_name("ctr");
         let script = format!(
-            "#!/bin/sh\n[ \"$1\" = ctr ] && shift && exec /usr/bin/ctr --address {socket} \"$@\"\n"
+            "#!/bin/sh\n[ \"$1\" = ctr ] && shift && exec {} --address {socket} \"$@\"\n",
+            ctr.display()
         );
         fs::write(bin.join(program), script).unwrap();
         fs::set_permissions(bin.join(program), fs::Permissions::from_mode(0o755)).unwrap();
         // On the login shell's PATH, and seen in this node alone.
         run(in_node("node-1", &["mount", "--bind"]).arg(&bin).arg("/usr/local/sbin"));
-        let log = fs::File::create(at("log")).unwrap();
-        let mut containerd = in_node("node-1", &["containerd", "--config"]);
-        containerd.arg(at("config.toml")).stdout(Stdio::null()).stderr(log);
-        let second = Self { child: containerd.spawn().unwrap(), socket, folder };
-        eventually("the second containerd", || {
-            second.ctr(&["version"]).output().unwrap().status.success().then_some(())
-        });
+        let child = spawn(containerd, &folder);
+        let second = Self { child, containerd, socket, folder };
+        second.answers();
         second
     }
 
-    fn ctr(&self, args: &[&str]) -> std::process::Command {
-        let mut ctr = in_node("node-1", &["ctr", "--address", self.socket, "-n", "k8s.io"]);
-        ctr.args(args);
-        ctr
+    pub(crate) fn ctr(&self, args: &[&str]) -> Command {
+        let ctr = Path::new(self.containerd).with_file_name("ctr");
+        let mut command = in_node("node-1", &[]);
+        command.arg(ctr).args(["--address", self.socket, "-n", "k8s.io"]).args(args);
+        command
     }
+
+    /// As if the kernel had run out of memory.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// As systemd would, after a while.
+    pub(crate) fn start_again(&mut self) {
+        self.child = spawn(self.containerd, &self.folder);
+        self.answers();
+    }
+
+    fn answers(&self) {
+        eventually("the second containerd", || {
+            self.ctr(&["version"]).output().unwrap().status.success().then_some(())
+        });
+    }
+}
+
+fn spawn(containerd: &str, folder: &Path) -> Child {
+    let log = fs::File::create(folder.join("log")).unwrap();
+    let mut command = in_node("node-1", &[containerd, "--config"]);
+    command.arg(folder.join("config.toml")).stdout(Stdio::null()).stderr(log);
+    command.spawn().unwrap()
 }
 
 impl Drop for Second {
@@ -139,7 +174,7 @@ fn its_own_containerd_is_loaded(
     runtime: &str,
 ) {
     let service = Service::alone(program);
-    let second = Second::start(&service, socket, program);
+    let second = Second::start(&service, OLD, socket, program);
     let node = Listed::new("own-distribution", labels, "", runtime);
     is_loaded_and_then_only_what_changed(&service, node.0);
     let listed = run(&mut second.ctr(&["images", "ls", "-q"]));

@@ -3,11 +3,16 @@
 //! back the next `up` succeeds.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::distributions::{Listed, NEW, OLD, Second};
 use crate::faults::{fatten, in_the_middle, pid};
 use crate::lab::{command, docker, eventually, images_on, run, state};
 use crate::service::{NODES, Service};
@@ -105,4 +110,84 @@ fn docker_in_a_save() {
     runs(&service, "before");
     service.up_ok();
     runs(&service, "after");
+}
+
+/// A containerd of its own, so that nothing else suffers.
+struct Victim {
+    service: Service,
+    second: Second,
+    _node: Listed,
+}
+
+impl Victim {
+    /// With an image, whose name then stands for a bigger one that is not there.
+    fn new(name: &'static str, containerd: &'static str) -> Self {
+        let service = Service::alone(name);
+        let socket = "/run/k3s/containerd/containerd.sock";
+        let second = Second::start(&service, containerd, socket, "k3s");
+        let node = Listed::new("own-killed", "{}", "", "containerd://1.6.20-k3s1");
+        let victim = Self { service, second, _node: node };
+        assert_eq!(victim.load().output().unwrap().status.code(), Some(0));
+        fatten(&victim.service);
+        victim
+    }
+
+    fn image(&self) -> String {
+        format!("{}:1", self.service.name)
+    }
+
+    fn load(&self) -> Command {
+        run(docker(&["build", "--tag", &self.image(), "."]).current_dir(self.service.dir()));
+        let mut load = self.service.kdev(&["load", &self.image(), "--node", "own-killed"]);
+        load.args(["--message-format", "json"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        load
+    }
+
+    /// What the name stands for, which must be whole and unpacked.
+    #[track_caller]
+    fn has(&self) -> String {
+        let name = format!("name==docker.io/library/{}", self.image());
+        let check = run(&mut self.second.ctr(&["images", "check", &name]));
+        let line = check.lines().last().unwrap_or_default().to_owned();
+        assert!(line.contains("complete") && line.ends_with("true"), "{check}");
+        line
+    }
+
+    /// Kills it while it takes the image; after so many seconds it is back.
+    fn is_away(&mut self, seconds: u64) -> (Option<i32>, String) {
+        let mut child = self.load().spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        // docker has long begun, and so has the import.
+        let far = |line: &String| {
+            let event: serde_json::Value = serde_json::from_str(line).unwrap();
+            event["reason"] == "sent" && event["bytes"].as_u64() > Some(20 << 20)
+        };
+        assert!(lines.any(|line| far(&line)), "nothing was sent");
+        self.second.kill();
+        thread::sleep(Duration::from_secs(seconds));
+        self.second.start_again();
+        let said: String = lines.filter(|line| !line.contains("\"sent\"")).collect();
+        (child.wait().unwrap().code(), said)
+    }
+}
+
+fn containerd_in_an_import(name: &'static str, containerd: &'static str) {
+    let mut victim = Victim::new(name, containerd);
+    let before = victim.has();
+    let (code, said) = victim.is_away(3);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("ended during the load") && said.contains("trying once more"), "{said}");
+    assert_ne!(victim.has(), before);
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn an_old_containerd_in_an_import() {
+    containerd_in_an_import("old-containerd-killed", OLD);
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_new_containerd_in_an_import() {
+    containerd_in_an_import("new-containerd-killed", NEW);
 }

@@ -67,6 +67,8 @@ pub enum Fault {
     DiskFull(String),
     /// The connection broke in the middle of the image.
     ConnectionLost(String),
+    /// containerd ended in the middle of the image.
+    RuntimeGone(String),
     /// containerd refused the image, or never showed it.
     Import(String),
     /// Interrupted by the user.
@@ -86,9 +88,11 @@ impl NodeError {
     /// The exit code: whether the node, or the load, failed.
     pub fn exit_code(&self) -> ExitCode {
         match self.fault {
-            Fault::Source(_) | Fault::DiskFull(_) | Fault::ConnectionLost(_) | Fault::Import(_) => {
-                ExitCode::Load
-            }
+            Fault::Source(_)
+            | Fault::DiskFull(_)
+            | Fault::ConnectionLost(_)
+            | Fault::RuntimeGone(_)
+            | Fault::Import(_) => ExitCode::Load,
             Fault::Interrupted => ExitCode::Interrupted,
             _ => ExitCode::Node,
         }
@@ -152,6 +156,9 @@ impl NodeError {
                 "run it again; a load that was cut leaves nothing behind".to_owned()
             }
             Fault::Source(_) => "build the image anew with `docker build --no-cache`".to_owned(),
+            Fault::RuntimeGone(_) => format!(
+                "see on node `{node}` why it ended, start it, and run this again: a name that the load may have left is then put right"
+            ),
             Fault::Import(_) => format!(
                 "run it again; if that fails, see `journalctl --unit containerd` on node `{node}`"
             ),
@@ -165,7 +172,7 @@ impl Fault {
     /// has and the import, or the connection broke.
     pub(crate) fn is_worth_a_repeat(&self) -> bool {
         match self {
-            Self::ConnectionLost(_) => true,
+            Self::ConnectionLost(_) | Self::RuntimeGone(_) => true,
             Self::Import(words) => words.contains("not found"),
             _ => false,
         }
@@ -233,6 +240,9 @@ impl fmt::Display for NodeError {
                 f,
                 "the connection to node `{node}` at {at} was lost during the load: {words}"
             ),
+            Fault::RuntimeGone(words) => {
+                write!(f, "containerd on node `{node}` at {at} ended during the load: {words}")
+            }
             Fault::Import(words) => {
                 write!(f, "node `{node}` at {at} did not take the image: {words}")
             }
@@ -263,6 +273,8 @@ pub(crate) fn import_fault(words: &str) -> Fault {
     let (code, words) = words.split_once(' ').unwrap_or((words, ""));
     if words.contains("no space left on device") {
         Fault::DiskFull(words.to_owned())
+    } else if is_gone(words) {
+        Fault::RuntimeGone(words.to_owned())
     } else if words.contains("unexpected EOF") {
         Fault::ConnectionLost(words.to_owned())
     } else if code == "0" {
@@ -272,6 +284,18 @@ pub(crate) fn import_fault(words: &str) -> Fault {
     } else {
         Fault::Import(words.to_owned())
     }
+}
+
+/// Whether nobody answers `ctr` any more, by what gRPC prints then.
+fn is_gone(words: &str) -> bool {
+    const SIGNS: [&str; 5] = [
+        "transport is closing",
+        "error reading from server",
+        "connect: connection refused",
+        "failed to dial",
+        "cannot access socket",
+    ];
+    SIGNS.iter().any(|sign| words.contains(sign))
 }
 
 #[cfg(test)]
@@ -297,6 +321,12 @@ mod tests {
             Fault::DiskFull(_)
         ));
         assert!(matches!(import_fault("1 ctr: unexpected EOF"), Fault::ConnectionLost(_)));
+        assert!(matches!(
+            import_fault(
+                "1 ctr: failed to send write: error reading from server: EOF: unavailable"
+            ),
+            Fault::RuntimeGone(_)
+        ));
         assert!(matches!(import_fault("0 "), Fault::Import(_)));
     }
 }

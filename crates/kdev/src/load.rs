@@ -26,6 +26,8 @@ use crate::source::{Parts, Source, Supply};
 use crate::thin::Thin;
 use crate::wire::{self, Codec, Wire};
 
+/// What ends a program that writes to a reader that has gone (POSIX).
+const SIGPIPE: i32 = 13;
 /// How often a bar may move.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -248,9 +250,10 @@ fn dictionary<'a>(inventory: &Inventory, builds: &'a [Vec<Layer>]) -> Option<&'a
 }
 
 /// Whether docker's failure is the cause, and not that its reader had gone:
-/// then the import complains of nothing but the end of its input.
+/// then it was not told so by a signal, and the import complains of nothing but
+/// the end of its input.
 fn is_cause(docker: &Failure, import: &Fault) -> bool {
-    docker.outcome != Outcome::Interrupted
+    !matches!(docker.outcome, Outcome::Interrupted | Outcome::Signal(SIGPIPE))
         && matches!(import, Fault::ConnectionLost(words) | Fault::Import(words)
             if words.contains("EOF") || words.contains("unrecognized image format"))
 }

@@ -75,6 +75,15 @@ proven() {
 	look
 	[ -n "$old" ] && [ "$old" = "$before" ] && [ "$unpacked" = true ]
 }
+# A containerd that has died is started again soon, and what the import has left
+# there must go then.
+wait_for_containerd() {
+	tries=0
+	until ct version >/dev/null 2>&1 || [ "$tries" -ge 30 ]; do
+		tries=$((tries + 1))
+		sleep 1
+	done
+}
 # Leaves no name behind that stands for what was not proven. What the name
 # stood for before, $1, it stands for again; $2 is the same for the CRI's name.
 restore() {
@@ -145,6 +154,7 @@ load)
 	# A name that moves keeps the CRI's label, and the CRI of 1.x looks only at
 	# names without it.
 	[ "$code" = 0 ] && [ -n "$was" ] && ct images label "$name" io.cri-containerd.image= >/dev/null 2>&1
+	[ "$code" = 0 ] || wait_for_containerd
 	tries=0
 	while ! proven; do
 		# The CRI hears of an image by an event, a moment later.

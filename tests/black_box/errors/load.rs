@@ -50,6 +50,18 @@ error: node `n1` at 10.0.0.1 did not take the image: ctr: failed to extract laye
 }
 
 #[test]
+fn containerd_ends_in_the_import() {
+    let project = Project::new();
+    let words = "ctr: failed to send write: error reading from server: EOF: unavailable";
+    project.write("fake/ctr-import-fails", &format!("{words}\n"));
+    fails(&project, 94, &format!("{BUILT}     Loading n1 (4.00 KiB)
+        Note containerd on node `n1` at 10.0.0.1 ended during the load: {words}; trying once more
+     Loading n1 (4.00 KiB)
+error: containerd on node `n1` at 10.0.0.1 ended during the load: {words}
+  help: see on node `n1` why it ended, start it, and run this again: a name that the load may have left is then put right\n"));
+}
+
+#[test]
 fn success_alone_proves_nothing() {
     let project = Project::new();
     project.write("fake/cri-is-blind", "");
