@@ -230,3 +230,22 @@ fn connections_are_closed_at_the_end() {
     project.run(&["up"]).code(0);
     assert_eq!(project.calls().matches("-O exit").count(), 2, "{}", project.calls());
 }
+
+#[test]
+fn a_node_that_nobody_hears_of_holds_up_nobody() {
+    let project = Project::new();
+    let taint =
+        r#""spec":{"taints":[{"key":"node.kubernetes.io/unreachable","effect":"NoSchedule"}]}"#;
+    project.nodes_are(r#""name":"n1"}"#, &format!(r#""name":"n1"}},{taint}"#));
+    // It may be back before its pods are: if it can be loaded, it is.
+    project.run(&["load", "tool:1"]).code(0);
+    assert_eq!(project.images_on("10.0.0.1").len(), 2);
+    project.write("fake/ssh-10.0.0.1", "ssh: connect to host 10.0.0.1 port 22: No route to host\n");
+    project.run(&["load", "tool:2"]).code(0).stderr(
+        "    Skipping n1: the cluster does not hear of it, and node `n1` at 10.0.0.1 is not reachable: `ssh 10.0.0.1` exited with code 255: ssh: connect to host 10.0.0.1 port 22: No route to host
+     Loading n2 (4.00 KiB)
+      Loaded n2: sent [..] in [TIME]
+    Finished tool:2 in [TIME]\n",
+    );
+    project.run(&["load", "tool:2", "--node", "n1"]).code(93);
+}

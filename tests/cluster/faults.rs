@@ -89,7 +89,7 @@ fn a_connection_lost_once_is_made_again() {
 }
 
 /// Ends each ssh of a running `up`.
-fn cut(child: &Child) {
+pub(crate) fn cut(child: &Child) {
     for ssh in children(child).into_iter().filter(|(_, name)| name == "ssh") {
         let _ = kill(Pid::from_raw(ssh.0), Signal::SIGKILL);
     }
@@ -226,7 +226,7 @@ pub(crate) fn pid(child: &Child) -> Pid {
 }
 
 /// The direct children of a process: their ids and names.
-fn children(of: &Child) -> Vec<(i32, String)> {
+pub(crate) fn children(of: &Child) -> Vec<(i32, String)> {
     let parent = format!("PPid:\t{}", of.id());
     let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| {
         let id: i32 = entry.ok()?.file_name().to_str()?.parse().ok()?;

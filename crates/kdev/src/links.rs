@@ -10,6 +10,7 @@ use crate::error::{Error, Reason, Result};
 use crate::event::Event;
 use crate::fault::NodeError;
 use crate::node::Link;
+use crate::placement;
 use crate::source::{Source, Supply};
 use crate::transport::Transports;
 
@@ -115,13 +116,22 @@ fn open_all<'a>(
         return Err(Error::Interrupted);
     }
     let (mut links, mut failures) = (Vec::new(), Vec::new());
-    for result in results {
+    for (result, node) in results.into_iter().zip(nodes) {
         match result {
             Ok(link) => links.push(link),
-            Err(error) => failures.push(error),
+            Err(error) => failures.push((error, placement::is_silent(node))),
         }
     }
-    if failures.is_empty() { Ok(links) } else { Err(Error::Nodes(failures)) }
+    // A node that the cluster does not hear of either holds up nobody.
+    if links.is_empty() || failures.iter().any(|(_, silent)| !silent) {
+        let failures: Vec<NodeError> = failures.into_iter().map(|(error, _)| error).collect();
+        return if failures.is_empty() { Ok(links) } else { Err(Error::Nodes(failures)) };
+    }
+    for (error, _) in failures {
+        let why = format!("the cluster does not hear of it, and {error}");
+        cx.emit(Event::NodeSkipped { node: error.node, why });
+    }
+    Ok(links)
 }
 
 /// Before anything is sent: whether the image can run on each node.

@@ -16,6 +16,7 @@ use crate::error::Result;
 use crate::event::Event;
 use crate::fault::{Fault, NodeError, access_fault, import_fault};
 use crate::inventory::Inventory;
+use crate::placement::is_silent;
 use crate::runtime::Runtime;
 use crate::ssh::{self, TRANSPORT_FAILED};
 use crate::transport::Transport;
@@ -23,8 +24,10 @@ use crate::wire::Codec;
 
 /// What runs on the node, for every node the same text.
 const SCRIPT: &str = include_str!("node.sh");
-/// How long a question to a node may take.
+/// How long a question to a node may take, and to one that the cluster does not
+/// hear of either.
 const PATIENCE: Duration = Duration::from_secs(60);
+const LITTLE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// An open way to a node, and what is known of it.
 pub(crate) struct Link<'a> {
@@ -224,7 +227,8 @@ impl<'a> Link<'a> {
 
     fn ask(&self, cx: &Cx, verb: &str, args: &[&str]) -> Result<Answer, NodeError> {
         let sh = self.shell(cx)?;
-        let task = Task::new(self.cmd(&sh, verb, args)).limit(PATIENCE);
+        let patience = if is_silent(self.node) { LITTLE_PATIENCE } else { PATIENCE };
+        let task = Task::new(self.cmd(&sh, verb, args)).limit(patience);
         let shown = task.to_string();
         let output = task.output(cx).map_err(|failure| match failure {
             failure if failure.is_interrupt() => self.error(Fault::Interrupted),

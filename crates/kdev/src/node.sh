@@ -148,9 +148,14 @@ load)
 		esac
 	fi
 	say ready
+	# While nothing else is said: else this end would not learn for hours that
+	# the other one has gone, and would keep the lock.
+	while sleep 10 >/dev/null 2>&1 9>&- && say alive; do :; done &
+	heart=$!
 	set -- --platform "$platform"
 	[ "$local" = yes ] && set -- "$@" --local
 	said=$({ $decode | ct_stdin image import "$@" - >/dev/null; } 2>&1) && code=0 || code=$?
+	kill "$heart" 2>/dev/null
 	# A name that moves keeps the CRI's label, and the CRI of 1.x looks only at
 	# names without it.
 	[ "$code" = 0 ] && [ -n "$was" ] && ct images label "$name" io.cri-containerd.image= >/dev/null 2>&1

@@ -63,14 +63,21 @@ struct Expression {
 }
 
 /// Taints that the `DaemonSet` controller's own pods tolerate.
-const DAEMON_TOLERATES: [&str; 6] = [
-    "node.kubernetes.io/not-ready",
-    "node.kubernetes.io/unreachable",
+const DAEMON_TOLERATES: [&str; 4] = [
     "node.kubernetes.io/disk-pressure",
     "node.kubernetes.io/memory-pressure",
     "node.kubernetes.io/pid-pressure",
     "node.kubernetes.io/unschedulable",
 ];
+
+/// Taints of a node whose kubelet is silent, for a moment or for good: when it is
+/// back, so are its pods.
+const SILENT: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
+
+/// Whether the cluster has not heard of the node for a while.
+pub(crate) fn is_silent(node: &Node) -> bool {
+    node.taints.iter().any(|taint| SILENT.contains(&taint.key.as_str()))
+}
 
 /// Whether the pods of a workload of this kind may run on the node; if not,
 /// what keeps them away.
@@ -102,6 +109,7 @@ pub(crate) fn may_run(kind: &str, pod: &PodSpec, node: &Node) -> Result<(), Stri
 
 fn tolerated(kind: &str, pod: &PodSpec, taint: &Taint) -> bool {
     taint.effect == "PreferNoSchedule"
+        || SILENT.contains(&taint.key.as_str())
         || (kind == "DaemonSet" && DAEMON_TOLERATES.contains(&taint.key.as_str()))
         || pod.tolerations.iter().any(|toleration| toleration.covers(taint))
 }
@@ -180,6 +188,8 @@ mod tests {
             (json!({}), &[("a", "", "NoSchedule")], false),
             (json!({}), &[("a", "", "NoExecute")], false),
             (json!({}), &[("a", "", "PreferNoSchedule")], true),
+            (json!({}), &[("node.kubernetes.io/unreachable", "", "NoExecute")], true),
+            (json!({}), &[("node.kubernetes.io/disk-pressure", "", "NoSchedule")], false),
             (json!({"tolerations": [{"operator": "Exists"}]}), &[("a", "b", "NoSchedule")], true),
             (
                 json!({"tolerations": [{"key": "a", "value": "b"}]}),

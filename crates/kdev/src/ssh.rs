@@ -155,8 +155,8 @@ fn options() -> Vec<&'static str> {
     [
         "BatchMode=yes",
         "ConnectTimeout=10",
-        "ServerAliveInterval=15",
-        "ServerAliveCountMax=4",
+        "ServerAliveInterval=10",
+        "ServerAliveCountMax=3",
         "ForwardAgent=no",
         "RequestTTY=no",
     ]
