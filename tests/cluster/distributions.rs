@@ -198,6 +198,31 @@ fn the_containerd_of_microk8s_is_loaded() {
     its_own_containerd_is_loaded("microk8s", socket, labels, "containerd://1.6.20");
 }
 
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_node_that_unpacks_elsewhere_is_loaded_there() {
+    let service = Service::alone("elsewhere");
+    let socket = "/run/k3s/containerd/containerd.sock";
+    let second = Second::start(&service, OLD, socket, "k3s");
+    let node = Listed::new("own-native", "{}", "", "containerd://1.6.20-k3s1");
+    // What a pod of this node would have: a container with another snapshotter.
+    let native = "--snapshotter=native";
+    let pause = state("lib/pause.tar").display().to_string();
+    run(&mut second.ctr(&["images", "import", native, &pause]));
+    let image = run(&mut second.ctr(&["images", "ls", "-q"]));
+    let image = image.lines().next().unwrap();
+    run(&mut second.ctr(&["containers", "create", native, image, "sandbox"]));
+    is_loaded_and_then_only_what_changed(&service, node.0);
+    let name = "name==docker.io/library/elsewhere:1";
+    let check = run(&mut second.ctr(&["images", "check", native, name]));
+    assert!(check.lines().last().unwrap().ends_with("true"), "{check}");
+    assert_eq!(
+        run(&mut second.ctr(&["snapshots", "ls"])).lines().count(),
+        1,
+        "it was unpacked twice"
+    );
+}
+
 /// A container with containerd in it.
 struct Container(&'static str);
 

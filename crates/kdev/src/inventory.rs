@@ -23,6 +23,8 @@ pub(crate) struct Inventory {
     pub(crate) zstd: bool,
     /// Whether `gzip` is there.
     pub(crate) gzip: bool,
+    /// Bytes that are free where containerd keeps images, if that is known.
+    pub(crate) room: Option<u64>,
 }
 
 /// A layer as a manifest names it.
@@ -46,6 +48,8 @@ impl Inventory {
                 ("present", _) => inventory.present = true,
                 ("zstd", _) => inventory.zstd = true,
                 ("gzip", _) => inventory.gzip = true,
+                // In units of 1024 (POSIX, `df -Pk`).
+                ("room", [kib]) => inventory.room = kib.parse().ok().map(|kib: u64| kib * 1024),
                 ("snapshot", [chain_id]) => {
                     inventory.snapshots.insert((*chain_id).to_owned());
                 }

@@ -5,7 +5,7 @@ use std::thread;
 use crate::build::BuiltImage;
 use crate::cluster::{Cluster, Node};
 use crate::config::{Config, NodeSettings};
-use crate::cx::{Cx, joined};
+use crate::cx::{Cx, each, joined};
 use crate::error::{Error, Reason, Result};
 use crate::event::Event;
 use crate::fault::NodeError;
@@ -104,13 +104,9 @@ fn open_all<'a>(
     nodes: &[&'a Node],
 ) -> Result<Vec<Link<'a>>> {
     let nobody = NodeSettings::default();
-    let results: Vec<Result<Link, NodeError>> = thread::scope(|scope| {
-        let open = |node: &&'a Node| {
-            let (node, settings) = (*node, config.nodes.get(&node.name).unwrap_or(&nobody));
-            scope.spawn(move || Link::open(cx, transports.to(node)?, node, settings))
-        };
-        let threads: Vec<_> = nodes.iter().map(open).collect();
-        threads.into_iter().map(joined).collect()
+    let results = each(nodes, |node: &&'a Node| {
+        let settings = config.nodes.get(&node.name).unwrap_or(&nobody);
+        Link::open(cx, transports.to(node)?, node, settings)
     });
     if cx.interrupt().is_raised() {
         return Err(Error::Interrupted);

@@ -8,12 +8,11 @@
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::process::ChildStdin;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::build::BuiltImage;
 use crate::cmd::{Failure, Lines, Outcome, quoted};
-use crate::cx::{Cx, joined};
+use crate::cx::{Cx, each};
 use crate::docker::Docker;
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -39,11 +38,7 @@ pub(crate) struct Loaded(());
 /// Brings the image to every node that lacks it, all at once: a slow node
 /// slows nobody, and a failed one does not hide the others.
 pub(crate) fn load(cx: &Cx, source: &Source, links: &[Link]) -> Result<Loaded> {
-    let results: Vec<Result<(), NodeError>> = thread::scope(|scope| {
-        let load = |link| scope.spawn(move || Load { cx, source, image: source.image, link }.run());
-        let threads: Vec<_> = links.iter().map(load).collect();
-        threads.into_iter().map(joined).collect()
-    });
+    let results = each(links, |link| Load { cx, source, image: source.image, link }.run());
     if cx.interrupt().is_raised() {
         return Err(Error::Interrupted);
     }
@@ -74,6 +69,8 @@ struct Sent {
 enum Unsent {
     /// docker failed.
     Docker(Failure),
+    /// The node has less room than the layers need before they are unpacked.
+    NoRoom { needed: u64, free: u64 },
     /// The node has gone away in the middle, and tells why itself.
     Broken,
 }
@@ -136,6 +133,10 @@ impl Load<'_> {
             {
                 Err(link.error(Fault::Source(failure)))
             }
+            (Err(_), Some(Err(Unsent::NoRoom { needed, free }))) => {
+                let words = format!("the layers take {needed} bytes, and {free} are free");
+                Err(link.error(Fault::DiskFull(words)))
+            }
             (Err(error), _) => Err(error),
         }
     }
@@ -164,6 +165,10 @@ impl Load<'_> {
         writeln!(stdin, "{} {base}", codec.as_str()).map_err(|_| Unsent::Broken)?;
         let parts = thin.then(|| self.source.parts(self.cx, &wanted)).flatten();
         let wire = Wire::new(stdin, codec);
+        let needed = parts.as_ref().map_or(self.image.size, Parts::size);
+        if let Some(free) = inventory.room.filter(|free| *free < needed) {
+            return Err(Unsent::NoRoom { needed, free });
+        }
         // What is no patch can be undone like one.
         let Some(parts) = parts else {
             return match self.source.supply {

@@ -37,6 +37,8 @@ pub(crate) struct Link<'a> {
     sudo: Sudo,
     /// `ctr` is of the 2.x line.
     needs_local_import: bool,
+    /// Where the CRI unpacks images; empty where that is not known.
+    snapshotter: String,
     /// How `ctr` is called on the node.
     ctr: String,
     nonce: String,
@@ -65,6 +67,7 @@ impl<'a> Link<'a> {
             runtime: runtime.clone().unwrap_or(Runtime::Containerd),
             sudo,
             needs_local_import: false,
+            snapshotter: String::new(),
             ctr: String::new(),
             nonce: nonce(),
         };
@@ -82,6 +85,7 @@ impl<'a> Link<'a> {
             return Err(link.error(access_fault(words, &said("user"), &link.ctr)));
         }
         link.sudo = if answer.get("sudo") == Some("yes") { Sudo::Yes } else { Sudo::No };
+        link.snapshotter = said("snapshotter");
         link.needs_local_import = answer.get("versions").is_some_and(needs_local_import);
         Ok(link)
     }
@@ -107,7 +111,8 @@ impl<'a> Link<'a> {
     ) -> Result<Task, NodeError> {
         let (name, platform) = (image.reference.to_string(), self.node.info.platform());
         let local = if self.needs_local_import { "yes" } else { "no" };
-        let mut args = vec![name.as_str(), &image.config_digest, &platform, local];
+        let mut args =
+            vec![name.as_str(), &image.config_digest, &platform, local, &self.snapshotter];
         let chain = chain_ids(&image.layers);
         args.extend(image.layers.iter().chain(&chain).map(String::as_str));
         args.extend(asked);
@@ -170,6 +175,9 @@ impl<'a> Link<'a> {
     /// The platform is always named: else `ctr` also asks for related ones.
     fn import_flags(&self) -> Vec<String> {
         let mut flags = vec!["--platform".to_owned(), self.node.info.platform()];
+        if !self.snapshotter.is_empty() {
+            flags.extend(["--snapshotter".to_owned(), self.snapshotter.clone()]);
+        }
         if self.needs_local_import {
             flags.push("--local".to_owned());
         }

@@ -4,7 +4,7 @@
 # login shell prints does no harm. Verbs:
 #   probe                          who is this, who am I, and may I talk to
 #                                  containerd?
-#   load NAME CONFIG PLATFORM LOCAL DIGEST...
+#   load NAME CONFIG PLATFORM LOCAL SNAPSHOTTER DIGEST...
 #                                  is this image here, and the CRI sees it? If
 #                                  not: which of these layers are? Then, as
 #                                  stdin's first line says, import the rest of
@@ -29,21 +29,25 @@ find_program() {
 }
 # The containerd of the kubelet: a machine may have others. $words belong to
 # the call, between program and options.
-program=ctr words=
+program=ctr words= snapshotter=
 case $runtime in
-containerd) socket=/run/containerd/containerd.sock ;;
+containerd) socket=/run/containerd/containerd.sock root=/var/lib/containerd ;;
 k3s)
-	socket=/run/k3s/containerd/containerd.sock
+	socket=/run/k3s/containerd/containerd.sock root=/var/lib/rancher/k3s/agent/containerd
 	program=k3s words=ctr
 	# RKE2 has the same runtime, and no k3s.
-	find_program k3s >/dev/null || program=/var/lib/rancher/rke2/bin/ctr words="--address $socket"
+	find_program k3s >/dev/null || {
+		program=/var/lib/rancher/rke2/bin/ctr words="--address $socket"
+		root=/var/lib/rancher/rke2/agent/containerd
+	}
 	;;
 microk8s)
 	socket=/var/snap/microk8s/common/run/containerd.sock
+	root=/var/snap/microk8s/common/var/lib/containerd
 	program=microk8s words=ctr
 	;;
 *)
-	socket=
+	socket= root=
 	program=${runtime%% *}
 	words=${runtime#"$program"}
 	;;
@@ -64,7 +68,7 @@ one_line() { printf '%s' "$1" | tr '\n\t\r' '   '; }
 # the same manifest, which is unpacked, the name has the wanted configuration
 # and the CRI has seen it.
 look() {
-	set -- $(ct images check "name==\"$name\"" "name==\"$config\"" 2>/dev/null | awk -v name="$name" -v config="$config" '
+	set -- $(ct images check $snapshotter "name==\"$name\"" "name==\"$config\"" 2>/dev/null | awk -v name="$name" -v config="$config" '
 		BEGIN { old = before = unpacked = "-" }
 		$1 == name { old = $3; unpacked = $NF }
 		$1 == config { before = $3 }
@@ -104,13 +108,18 @@ probe)
 	if answer=$(ct version 2>&1); then
 		say sudo "$sudo"
 		say versions "$(one_line "$answer")"
+		# The CRI may unpack elsewhere than `ctr` does: its containers tell.
+		set -- $(ct containers ls -q 2>/dev/null)
+		[ $# = 0 ] || say snapshotter "$(ct containers info "$1" 2>/dev/null |
+			sed -n 's/.*"Snapshotter": *"\([a-z0-9.-]*\)".*/\1/p')"
 	else
 		say no-access "$(one_line "$answer")"
 	fi
 	;;
 load)
 	name=$1 config=$2 platform=$3 local=$4
-	shift 4
+	[ -z "$5" ] || snapshotter="--snapshotter $5"
+	shift 5
 	# One at a time: an import that fails must not take away a name that
 	# another one is about to prove. Any file that all users can read will do.
 	if command -v flock >/dev/null && [ -r /etc/machine-id ]; then
@@ -119,9 +128,10 @@ load)
 	fi
 	if proven; then say present; exit 0; fi
 	was=$old was_config=$before
+	say room "$(df -Pk "$root" 2>/dev/null | awk 'NR == 2 { print $4 }')"
 	for tool in zstd gzip; do command -v "$tool" >/dev/null && say "$tool"; done
 	# Of what is asked for, what is here: unpacked, or as a blob.
-	ct snapshots ls 2>/dev/null | awk -v nonce="$nonce" -v asked=" $* " '
+	ct snapshots $snapshotter ls 2>/dev/null | awk -v nonce="$nonce" -v asked=" $* " '
 		$NF == "Committed" && index(asked, " " $1 " ") { print nonce, "snapshot", $1 }'
 	ct content ls 2>/dev/null | awk -v nonce="$nonce" -v asked=" $* " '
 		match($0, /containerd.io\/uncompressed=sha256:[0-9a-f]+/) {
@@ -152,7 +162,7 @@ load)
 	# the other one has gone, and would keep the lock.
 	while sleep 10 >/dev/null 2>&1 9>&- && say alive; do :; done &
 	heart=$!
-	set -- --platform "$platform"
+	set -- $snapshotter --platform "$platform"
 	[ "$local" = yes ] && set -- "$@" --local
 	said=$({ $decode | ct_stdin image import "$@" - >/dev/null; } 2>&1) && code=0 || code=$?
 	kill "$heart" 2>/dev/null

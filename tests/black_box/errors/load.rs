@@ -22,6 +22,25 @@ error: the disk of node `n1` at 10.0.0.1 is full: ctr: failed to ingest \"blobs/
 }
 
 #[test]
+fn the_disk_has_no_room_for_it() {
+    let project = Project::new();
+    let df =
+        "echo Filesystem 1024-blocks Used Available Capacity Mounted on; echo /dev/x 9 6 3 60% /";
+    project.script("df", df);
+    fails(
+        &project,
+        94,
+        &format!(
+            "{BUILT}     [..]
+error: the disk of node `n1` at 10.0.0.1 is full: the layers take 4096 bytes, and 3072 are free
+  help: free space on node `n1`, with `crictl rmi --prune` for one\n"
+        ),
+    );
+    // Who follows the advice succeeds.
+    project.script("df", &df.replace(" 3 ", " 4 ")).run(&["up"]).code(0);
+}
+
+#[test]
 fn the_connection_is_lost() {
     let project = Project::new();
     project.write("fake/ssh-cut", "");
