@@ -7,6 +7,7 @@
 mod archives;
 mod cuts;
 mod distributions;
+mod dockers;
 mod faults;
 mod killed;
 mod lab;

@@ -25,6 +25,8 @@ static NODES_ARE_WELL: RwLock<()> = RwLock::new(());
 pub(crate) struct Service {
     pub(crate) name: &'static str,
     dir: TempDir,
+    /// The docker to build with, where that is not the lab's.
+    pub(crate) docker_host: Option<String>,
     _turn: Turn,
 }
 
@@ -51,7 +53,7 @@ impl Service {
     fn with(name: &'static str, turn: Turn) -> Self {
         // The nodes see the lab's own folder, wherever the checkout lies.
         let dir = TempDir::new_in(state("")).unwrap();
-        let service = Self { name, dir, _turn: turn };
+        let service = Self { name, dir, docker_host: None, _turn: turn };
         for dir in ["src", "k8s", "www"] {
             fs::create_dir(service.path(dir)).unwrap();
         }
@@ -116,6 +118,7 @@ impl Service {
         kdev.env("KDEV_SSH_CONFIG", state("ssh/config"));
         // No test finds what another one has cached.
         kdev.env("XDG_CACHE_HOME", self.path("cache"));
+        kdev.envs(self.docker_host.iter().map(|host| ("DOCKER_HOST", host)));
         kdev
     }
 

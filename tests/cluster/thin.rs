@@ -12,7 +12,7 @@ use crate::service::{NODES, Service, deployment};
 const LITTLE: u64 = 64 << 10;
 
 /// A service on a base of its own, which is too big to be sent unnoticed.
-fn on_a_base(name: &'static str) -> Service {
+pub(crate) fn on_a_base(name: &'static str) -> Service {
     let service = Service::new(name);
     fs::create_dir(service.path("base")).unwrap();
     noise(&service, "base/noise", 70 << 20);
@@ -30,7 +30,7 @@ fn noise(service: &Service, path: &str, bytes: usize) {
 
 /// Runs `up`, sees the page on both nodes, and gives what each was sent.
 #[track_caller]
-fn sent_for(service: &Service, page: &str) -> Vec<u64> {
+pub(crate) fn sent_for(service: &Service, page: &str) -> Vec<u64> {
     service.page(page);
     let output = service.up(&["--message-format", "json"]).output().unwrap();
     let stdout = String::from_utf8(output.stdout).unwrap();
@@ -42,7 +42,7 @@ fn sent_for(service: &Service, page: &str) -> Vec<u64> {
 }
 
 #[track_caller]
-fn is_little(sent: &[u64]) {
+pub(crate) fn is_little(sent: &[u64]) {
     assert_eq!(sent.len(), NODES.len());
     assert!(sent.iter().all(|bytes| *bytes < LITTLE), "sent {sent:?}");
 }

@@ -31,6 +31,11 @@ pub(crate) fn config_digest(archive: impl Read, platform: &str) -> Result<String
     Ok(image.config_digest.clone())
 }
 
+/// The layers that a configuration names (OCI image spec, "Image Configuration").
+pub(crate) fn diff_ids(config: &[u8]) -> Option<Vec<String>> {
+    parse::<Config>(config).map(|config| config.rootfs.diff_ids)
+}
+
 /// An image of an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Image {

@@ -14,6 +14,8 @@ use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::exit_code::ExitCode;
 use crate::image::Reference;
+use crate::layers::Layers;
+use crate::registry::{self, Wanted};
 use crate::tool::CARGO;
 
 /// An image that docker has, known by its content.
@@ -89,14 +91,29 @@ pub(crate) fn identify(
 /// What docker has under a name or ID, under the name that it has.
 pub(crate) fn find(cx: &Cx, docker: &Docker, id: &str, image: &Reference) -> Result<BuiltImage> {
     let inspected = docker.inspect(cx, id)?;
-    Ok(BuiltImage {
+    let mut found = BuiltImage {
         reference: image.clone(),
-        config_digest: docker.config_digest(cx, &inspected)?,
+        config_digest: inspected.id.clone(),
         platform: format!("{}/{}", inspected.os, inspected.architecture),
         size: inspected.size,
         layers: inspected.layers(),
         id: inspected.id,
-    })
+    };
+    if !docker.names_images_by_config() {
+        found.config_digest = config_digest(cx, docker, &found)?;
+    }
+    Ok(found)
+}
+
+/// docker tells it when it pushes, and with it what is new in the build; else
+/// its archive does, which takes as long as the image is large.
+fn config_digest(cx: &Cx, docker: &Docker, image: &BuiltImage) -> Result<String> {
+    let cache = cx.cache_dir().filter(|_| !cx.is_dry_run());
+    let pushed = cache.and_then(|dir| {
+        let push = |endpoint: &str| docker.push(cx, image, endpoint);
+        registry::serve(&Layers::at(dir).ok()?, &Wanted::New, image, push).ok()?
+    });
+    pushed.map_or_else(|| docker.config_digest(cx, image), Ok)
 }
 
 /// The image as a dry run speaks of it: its content is not known.

@@ -99,17 +99,18 @@ impl Docker {
         images.into_iter().next().ok_or_else(|| answer("no image"))
     }
 
-    /// The digest of an image's configuration, by which every runtime knows
-    /// it. The classic store takes it for the image's ID; in the containerd
-    /// store only the archive tells.
-    pub(crate) fn config_digest(&self, cx: &Cx, inspected: &Inspected) -> Result<String> {
-        if !self.containerd_store {
-            return Ok(inspected.id.clone());
-        }
-        let platform = format!("{}/{}", inspected.os, inspected.architecture);
+    /// Whether an image's ID is the digest of its configuration, by which every
+    /// runtime knows it: that is so in the classic store alone.
+    pub(crate) fn names_images_by_config(&self) -> bool {
+        !self.containerd_store
+    }
+
+    /// The digest of an image's configuration, as its archive tells.
+    pub(crate) fn config_digest(&self, cx: &Cx, image: &BuiltImage) -> Result<String> {
         let sh = cx.shell()?;
-        let task = Task::new(self.save_cmd(&sh, &inspected.id, &platform));
-        let output = task.read_with(cx, |archive| archive::config_digest(archive, &platform));
+        let task = Task::new(self.save_cmd(&sh, &image.id, &image.platform));
+        let read = |archive| archive::config_digest(archive, &image.platform);
+        let output = task.read_with(cx, read);
         let found = output.map_err(|f| failed(f, "read the image's configuration".to_owned()))?;
         found.map_err(answer)
     }
@@ -121,11 +122,6 @@ impl Docker {
         let task = Task::new(self.cmd(&sh).args(["tag", id, &name])).limit(PATIENCE);
         task.read(cx).map_err(|f| failed(f, format!("tag the image `{name}`")))?;
         Ok(())
-    }
-
-    /// Whether docker knows layers by what it has pushed, and not by blobs.
-    pub(crate) fn pushes_layers(&self) -> bool {
-        !self.containerd_store
     }
 
     /// Pushes an image to a registry on loopback, under a name that is taken
@@ -144,7 +140,10 @@ impl Docker {
         // As long as the port is taken, nobody else uses this name.
         let name = format!("{registry}/kdev:push");
         run(&["tag", &image.id, &name])?;
-        let pushed = run(&["push", "--quiet", &name]);
+        let platform = ["--platform", &image.platform];
+        let one_of_many: &[&str] =
+            if self.containerd_store && self.saves_platform { &platform } else { &[] };
+        let pushed = run(&[&["push", "--quiet"], one_of_many, &[&name]].concat());
         let untag = Task::new(self.cmd(&sh).args(["image", "rm", "--no-prune", &name]));
         let _ = untag.even_if_interrupted().limit(PATIENCE).output(cx);
         pushed.map(|_| ())

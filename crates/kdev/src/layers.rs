@@ -40,6 +40,8 @@ pub(crate) enum Blob {
     Config,
     /// A layer, which the folder now has.
     Layer(Layer),
+    /// A layer that was read in vain.
+    Unwanted,
 }
 
 /// A layer of the folder.
@@ -90,6 +92,15 @@ impl Layers {
     /// Reads a blob in whatever compression it comes, and keeps it. Gives its
     /// digest as it came, too.
     pub(crate) fn keep(&self, blob: impl Read) -> io::Result<(String, Blob)> {
+        self.keep_if(blob, |_| true)
+    }
+
+    /// The same, but of layers only those with a wanted diffID stay.
+    pub(crate) fn keep_if(
+        &self,
+        blob: impl Read,
+        wants: impl Fn(&str) -> bool,
+    ) -> io::Result<(String, Blob)> {
         let mut hashed = Hasher::reading(blob);
         let mut first = [0; 4];
         let count = read_some(&mut hashed, &mut first)?;
@@ -97,9 +108,9 @@ impl Layers {
         let body = first.chain(&mut hashed);
         let kept = match first {
             [b'{', ..] => self.keep_config(body)?,
-            [0x1f, 0x8b, ..] => self.keep_layer(GzDecoder::new(BufReader::new(body)))?,
-            [0x28, 0xb5, 0x2f, 0xfd] => self.keep_layer(zstd::Decoder::new(body)?)?,
-            _ => self.keep_layer(body)?,
+            [0x1f, 0x8b, ..] => self.keep_layer(GzDecoder::new(BufReader::new(body)), wants)?,
+            [0x28, 0xb5, 0x2f, 0xfd] => self.keep_layer(zstd::Decoder::new(body)?, wants)?,
+            _ => self.keep_layer(body, wants)?,
         };
         // A decoder may leave what follows its own end.
         io::copy(&mut hashed, &mut io::sink())?;
@@ -115,11 +126,14 @@ impl Layers {
         Ok(Blob::Config)
     }
 
-    fn keep_layer(&self, tar: impl Read) -> io::Result<Blob> {
+    fn keep_layer(&self, tar: impl Read, wants: impl Fn(&str) -> bool) -> io::Result<Blob> {
         let mut file = NamedTempFile::new_in(&self.dir)?;
         let mut tar = Hasher::reading(tar);
         let size = io::copy(&mut tar, &mut file)?;
         let diff_id = tar.digest();
+        if !wants(&diff_id) {
+            return Ok(Blob::Unwanted);
+        }
         let path = self.path(&diff_id, "tar");
         file.persist(&path)?;
         Ok(Blob::Layer(Layer { diff_id, size, path }))

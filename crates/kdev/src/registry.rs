@@ -9,6 +9,10 @@
 //! unasked. Where those are too many to be worth it, the endpoint is in a
 //! hurry: it confirms each upload after its first bytes. That teaches docker a
 //! name for the layer, good for the next push, and costs nothing.
+//!
+//! A docker with the containerd image store knows layers by their blobs. It asks
+//! for each of them, tells in `Accept` that it is a layer, and sends it as it
+//! lies there, in one request: nothing is compressed, and there is no hurry.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -19,8 +23,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_LENGTH, LOCATION, RANGE};
+use hyper::body::{Body, Bytes, Incoming};
+use hyper::header::{ACCEPT, CONTENT_LENGTH, HeaderMap, LOCATION, RANGE};
 use hyper::http::response::Builder;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -29,6 +33,7 @@ use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::archive;
 use crate::build::BuiltImage;
 use crate::layers::{Blob, Layers};
 
@@ -73,6 +78,7 @@ struct Taken {
     committed: BTreeSet<String>,
     came: BTreeMap<String, String>,
     learned: BTreeMap<String, String>,
+    config_digest: Option<String>,
     /// Uploads that were confirmed early. Dropped, they would be reset before
     /// docker has read that.
     parked: Vec<Incoming>,
@@ -81,6 +87,7 @@ struct Taken {
 /// The image manifest: what of it tells how docker names layers.
 #[derive(Deserialize)]
 struct Manifest {
+    config: Descriptor,
     layers: Vec<Descriptor>,
 }
 
@@ -89,18 +96,28 @@ struct Descriptor {
     digest: String,
 }
 
-/// Takes a port and lets `push` run, if that would bring anything.
+/// How an upload comes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Upload {
+    /// docker compresses it on its way.
+    Compressed,
+    /// As it lies in docker's store.
+    Stored,
+}
+
+/// Takes a port and lets `push` run, if that would bring anything. Gives the
+/// digest of the image's configuration, if docker has told it.
 pub(crate) fn serve<T>(
     layers: &Layers,
     wanted: &Wanted,
     image: &BuiltImage,
     push: impl FnOnce(&str) -> T,
-) -> io::Result<()> {
+) -> io::Result<Option<String>> {
     let listener = listen(&image.reference.name().to_string())?;
     let endpoint = listener.local_addr()?.to_string();
     let desk = Arc::new(Desk::new(layers.clone(), &endpoint, wanted, image));
     if desk.has_all(image) {
-        return Ok(());
+        return Ok(None);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let (stop, stopped) = oneshot::channel::<()>();
@@ -111,7 +128,7 @@ pub(crate) fn serve<T>(
         drop(stop);
         serving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         desk.note();
-        Ok(())
+        Ok(desk.taken().config_digest.take())
     })
 }
 
@@ -151,16 +168,28 @@ async fn answer(
     let path = head.uri.path();
     let last = path.rsplit('/').next().unwrap_or_default();
     let response = match head.method {
-        Method::HEAD if path.contains("/blobs/") => desk.has(last),
+        Method::HEAD if path.contains("/blobs/") => desk.has(last, is_layer(&head.headers)),
         Method::POST => accepted(path, 0),
-        Method::PATCH => accepted(path, desk.take(body).await),
+        Method::PATCH => accepted(path, desk.take(body, Upload::Compressed).await),
         Method::PUT if path.contains("/manifests/") => desk.manifest(body).await,
-        Method::PUT => desk.commit(head.uri.query().unwrap_or_default()),
+        Method::PUT => {
+            if !body.is_end_stream() {
+                desk.take(body, Upload::Stored).await;
+            }
+            desk.commit(head.uri.query().unwrap_or_default())
+        }
         Method::GET if path == "/v2/" => status(StatusCode::OK),
         _ => status(StatusCode::NOT_FOUND),
     };
     // Only a header that is no header could fail.
     Ok(response.body(Full::default()).unwrap_or_default())
+}
+
+/// Whether docker asks for a layer, as far as it tells (`…image.layer.v1.tar…` of
+/// the OCI image spec, "Media types", or docker's `…image.rootfs.diff.tar…`).
+fn is_layer(headers: &HeaderMap) -> bool {
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    accept.contains(".layer.") || accept.contains(".rootfs.")
 }
 
 fn status(code: StatusCode) -> Builder {
@@ -213,9 +242,12 @@ impl Desk {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn has(&self, digest: &str) -> Builder {
-        let remembered = self.memory.get(digest);
-        let unwanted = remembered.is_some_and(|diff_id| !self.wanted.contains(diff_id));
+    fn has(&self, digest: &str, is_layer: bool) -> Builder {
+        let unwanted = match self.memory.get(digest) {
+            Some(diff_id) => !self.wanted.contains(diff_id),
+            // It may be any of them.
+            None => is_layer && self.wanted.is_empty(),
+        };
         if unwanted || self.taken().committed.contains(digest) {
             // docker reads the length of a layer that it need not send, and
             // puts it into the manifest; nobody else does.
@@ -228,7 +260,7 @@ impl Desk {
     /// Takes an upload in, or its first bytes if in a hurry. What cannot be
     /// kept is a reason to hurry, too: docker would repeat a refused upload for
     /// most of a minute.
-    async fn take(&self, mut body: Incoming) -> u64 {
+    async fn take(&self, mut body: Incoming, upload: Upload) -> u64 {
         let (send, frames) = mpsc::channel::<Bytes>(16);
         let (done, kept) = oneshot::channel();
         let layers = self.layers.clone();
@@ -238,14 +270,16 @@ impl Desk {
             let Ok(data) = frame.into_data() else { continue };
             if bytes == 0 {
                 is_config = data.first() == Some(&b'{');
-                self.count_upload(is_config);
+            }
+            if upload == Upload::Compressed && !is_config {
+                self.count(data.len() as u64, bytes == 0);
             }
             bytes += data.len() as u64;
-            self.count_bytes(data.len() as u64);
             if send.send(data).await.is_err() {
                 self.hurry.store(true, Ordering::SeqCst);
             }
-            if self.hurry.load(Ordering::SeqCst) && bytes >= GLANCE && !is_config {
+            let is_enough = upload == Upload::Compressed && bytes >= GLANCE && !is_config;
+            if is_enough && self.hurry.load(Ordering::SeqCst) {
                 self.taken().parked.push(body);
                 return bytes;
             }
@@ -257,15 +291,12 @@ impl Desk {
         bytes
     }
 
-    /// More uploads than wanted layers: docker remembers too little.
-    fn count_upload(&self, is_config: bool) {
-        if !is_config && self.uploads.fetch_add(1, Ordering::SeqCst) >= self.wanted.len() {
-            self.hurry.store(true, Ordering::SeqCst);
-        }
-    }
-
-    fn count_bytes(&self, bytes: u64) {
-        if self.passed.fetch_add(bytes, Ordering::SeqCst) > self.budget {
+    /// More uploads than wanted layers: docker remembers too little. More bytes
+    /// than are worth it: a whole image is there sooner.
+    fn count(&self, bytes: u64, is_new: bool) {
+        let uploads = self.uploads.fetch_add(usize::from(is_new), Ordering::SeqCst);
+        let is_unasked = is_new && uploads >= self.wanted.len();
+        if is_unasked || self.passed.fetch_add(bytes, Ordering::SeqCst) > self.budget {
             self.hurry.store(true, Ordering::SeqCst);
         }
     }
@@ -278,15 +309,19 @@ impl Desk {
     }
 
     /// The manifest's layers stand in the order of the image's diffIDs: so it
-    /// tells which digest docker remembers for which layer.
+    /// tells which digest docker has for which layer. Of several manifests, one
+    /// for each platform, it is the one whose configuration names these layers.
     async fn manifest(&self, body: Incoming) -> Builder {
         let Ok(body) = body.collect().await else { return status(StatusCode::BAD_REQUEST) };
         let bytes = body.to_bytes();
-        if let Ok(manifest) = serde_json::from_slice::<Manifest>(&bytes)
-            && manifest.layers.len() == self.diff_ids.len()
+        if let Ok(Manifest { config, layers }) = serde_json::from_slice(&bytes)
+            && self.layers.config(&config.digest).and_then(|json| archive::diff_ids(&json)).as_ref()
+                == Some(&self.diff_ids)
         {
-            let digests = manifest.layers.into_iter().map(|layer| layer.digest);
-            self.taken().learned = digests.zip(self.diff_ids.iter().cloned()).collect();
+            let digests = layers.into_iter().map(|layer| layer.digest);
+            let mut taken = self.taken();
+            taken.learned = digests.zip(self.diff_ids.iter().cloned()).collect();
+            taken.config_digest = Some(config.digest);
         }
         created(&crate::digest::of(&bytes))
     }

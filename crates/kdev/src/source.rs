@@ -2,8 +2,10 @@
 //! lacking to an endpoint of ours; or all from an archive.
 
 use std::collections::BTreeSet;
+use std::io::Read;
 use std::sync::{Mutex, PoisonError};
 
+use crate::archive::Files;
 use crate::build::BuiltImage;
 use crate::cx::Cx;
 use crate::docker::Docker;
@@ -62,11 +64,8 @@ impl<'a> Source<'a> {
         let old = cache.as_ref().map(|cache| old(cache, image)).unwrap_or_default();
         let layers = match supply {
             Supply::Archive(unpacked) => Some(unpacked.layers.clone()),
-            // Without a cache, or where docker knows layers only as blobs,
-            // images go whole: slower, but all the same.
-            Supply::Docker(docker, _) if docker.pushes_layers() && !image.layers.is_empty() => {
-                cache.clone()
-            }
+            // Without a cache images go whole: slower, but all the same.
+            Supply::Docker(..) if !image.layers.is_empty() => cache.clone(),
             Supply::Docker(..) => None,
         };
         Self { supply, image, layers, cache, refused: Mutex::new(false), old }
@@ -100,8 +99,8 @@ impl<'a> Source<'a> {
         self.push(cx, &Wanted::New);
     }
 
-    /// The configuration and these layers; `None` where docker would need
-    /// longer for them than for the whole image.
+    /// The configuration and these layers. `None` where that is impossible: then
+    /// the image goes whole.
     pub(crate) fn parts(&self, cx: &Cx, wanted: &BTreeSet<&str>) -> Option<Parts> {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(parts) = self.kept(wanted) {
@@ -113,9 +112,32 @@ impl<'a> Source<'a> {
         let layers = self.layers.as_ref()?;
         let lacking = wanted.iter().filter(|diff_id| layers.get(diff_id).is_none());
         self.push(cx, &Wanted::These(lacking.map(|diff_id| (*diff_id).to_owned()).collect()));
-        let parts = self.kept(wanted);
+        let mut parts = self.kept(wanted);
+        if parts.is_none() && wanted.len() < self.image.layers.len() {
+            self.take_out(cx, layers, wanted);
+            parts = self.kept(wanted);
+        }
         *refused = parts.is_none();
         parts
+    }
+
+    /// Takes layers out of docker's archive, where docker would need longer to
+    /// push them, or cannot push here: its daemon is on another machine, or in a
+    /// virtual one.
+    fn take_out(&self, cx: &Cx, layers: &Layers, wanted: &BTreeSet<&str>) {
+        let Supply::Docker(docker, _) = self.supply else { return };
+        let keep = |_: &str, body: &mut dyn Read| {
+            layers.keep_if(body, |diff_id| wanted.contains(diff_id)).map(drop)
+        };
+        // What comes of it is seen by what is there afterwards.
+        let _ = docker.save(cx, self.image).map(|save| {
+            save.read_with(cx, |archive| {
+                let images = Files::read(archive, keep).map(|files| files.images());
+                for image in images.into_iter().flatten().flatten() {
+                    let _ = layers.keep(image.config.as_slice());
+                }
+            })
+        });
     }
 
     fn kept(&self, wanted: &BTreeSet<&str>) -> Option<Parts> {

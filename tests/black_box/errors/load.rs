@@ -31,8 +31,7 @@ fn the_disk_has_no_room_for_it() {
         &project,
         94,
         &format!(
-            "{BUILT}     [..]
-error: the disk of node `n1` at 10.0.0.1 is full: the layers take 4096 bytes, and 3072 are free
+            "{BUILT}error: the disk of node `n1` at 10.0.0.1 is full: the layers take 4096 bytes, and 3072 are free
   help: free space on node `n1`, with `crictl rmi --prune` for one\n"
         ),
     );

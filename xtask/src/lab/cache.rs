@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use xshell::{Shell, cmd};
 
-const MODULES: [Module; 3] = [
+const MODULES: [Module; 4] = [
     Module {
         name: "containerd",
         minutes: "1 to 8 minutes, once",
@@ -33,6 +33,12 @@ const MODULES: [Module; 3] = [
             -X k8s.io/component-base/version.gitMinor=34 \
             -X k8s.io/client-go/pkg/version.gitVersion=v1.34.4 \
             -X k8s.io/component-base/version.gitTreeState=clean",
+        packages: &["."],
+    },
+    Module {
+        name: "moby",
+        minutes: "2 to 6 minutes, once",
+        ldflags: "-s -w -X github.com/moby/moby/v2/dockerversion.Version=29.0.0-beta.1",
         packages: &["."],
     },
     Module { name: "pause", minutes: "seconds", ldflags: "-s -w", packages: &["."] },
