@@ -35,7 +35,7 @@ pub(crate) struct Output {
 }
 
 /// A child that did not do its work.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Failure {
     /// The command, quoted as a shell would take it.
     pub command: String,

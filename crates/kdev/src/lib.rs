@@ -53,6 +53,7 @@ mod tool;
 mod transport;
 mod unpack;
 mod up;
+mod whole;
 mod wire;
 mod yaml;
 

@@ -23,6 +23,7 @@ use crate::node::Link;
 use crate::registry::WORTH;
 use crate::source::{Parts, Source, Supply};
 use crate::thin::Thin;
+use crate::whole::Cut;
 use crate::wire::{self, Codec, Wire};
 
 /// What ends a program that writes to a reader that has gone (POSIX).
@@ -214,17 +215,14 @@ impl Load<'_> {
 
     /// The archive as docker writes it.
     fn send_whole(&self, docker: &Docker, mut wire: Wire<ChildStdin>) -> Result<Sent, Unsent> {
-        let source = docker.save(self.cx, self.image).map_err(|_| Unsent::Broken)?;
         self.begin(self.image.size, 0);
-        let copy = |mut archive| {
-            let copied = io::copy(&mut archive, &mut self.shown(&mut wire));
+        let save = || docker.save(self.cx, self.image).ok();
+        let copied = self.source.whole.copy(self.cx, save, &mut self.shown(&mut wire));
+        match copied {
             // An archive that was cut must not look whole.
-            copied.and_then(|_| wire.finish())
-        };
-        match source.read_with(self.cx, copy) {
-            Ok(Ok(sent)) => Ok(self.sent(sent, 0)),
-            Ok(Err(_)) => Err(Unsent::Broken),
-            Err(failure) => Err(Unsent::Docker(failure)),
+            Ok(()) => wire.finish().map(|sent| self.sent(sent, 0)).map_err(|_| Unsent::Broken),
+            Err(Cut::Docker(failure)) => Err(Unsent::Docker(failure)),
+            Err(Cut::Node) => Err(Unsent::Broken),
         }
     }
 

@@ -12,6 +12,7 @@ use crate::docker::Docker;
 use crate::layers::{Layer, Layers};
 use crate::registry::{self, Wanted};
 use crate::unpack::Unpacked;
+use crate::whole::Whole;
 
 /// What shall be loaded, with whoever has it.
 pub(crate) enum Supply<'a> {
@@ -42,6 +43,8 @@ pub(crate) struct Source<'a> {
     /// Layers of earlier builds that are here and not in the image, build by
     /// build, the newest first.
     pub(crate) old: Vec<Vec<Layer>>,
+    /// docker's archive of all of it.
+    pub(crate) whole: Whole,
 }
 
 /// What a thin archive is made of.
@@ -68,7 +71,15 @@ impl<'a> Source<'a> {
             Supply::Docker(..) if !image.layers.is_empty() => cache.clone(),
             Supply::Docker(..) => None,
         };
-        Self { supply, image, layers, cache, refused: Mutex::new(false), old }
+        Self {
+            supply,
+            image,
+            layers,
+            cache,
+            refused: Mutex::new(false),
+            old,
+            whole: Whole::default(),
+        }
     }
 
     /// Whether it can be had only layer by layer.
