@@ -7,6 +7,9 @@ use std::io::{self, BufReader, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::archive::{Files, Image};
@@ -18,6 +21,9 @@ use crate::layers::{Blob, Layer, Layers};
 
 /// How the files are called that are taken for archives.
 const ENDINGS: [&str; 4] = [".tar", ".tar.gz", ".tgz", ".tar.zst"];
+
+/// How the folders of archives begin.
+const FOLDER: &str = "archive-";
 
 /// Where an archive comes from.
 #[derive(Clone, Debug)]
@@ -84,12 +90,27 @@ impl Archive {
     }
 }
 
+/// The process's id stands in the folder's name, so that one that was killed can
+/// be cleaned up after.
 fn folder(cache: Option<&Path>) -> io::Result<TempDir> {
     let in_cache = cache.and_then(|dir| {
         std::fs::create_dir_all(dir).ok()?;
-        TempDir::with_prefix_in("archive-", dir).ok()
+        clean(dir);
+        TempDir::with_prefix_in(format!("{FOLDER}{}-", std::process::id()), dir).ok()
     });
     in_cache.map_or_else(TempDir::new, Ok)
+}
+
+/// Takes away the folders of processes that are no more.
+fn clean(cache: &Path) {
+    for entry in std::fs::read_dir(cache).into_iter().flatten().filter_map(Result::ok) {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| name.strip_prefix(FOLDER)?.split('-').next());
+        let owner = owner.and_then(|id| id.parse().ok()).map(Pid::from_raw);
+        if owner.is_some_and(|id| kill(id, None) == Err(Errno::ESRCH)) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 fn image(cx: &Cx, archive: impl Read, into: &Layers) -> Result<BuiltImage, String> {
@@ -219,6 +240,21 @@ mod tests {
         let both = platforms.map(|platform| image(Some(platform))).to_vec();
         assert!(the_one(both).unwrap().platform.is_some());
         assert_eq!(the_one(vec![image(None)]).unwrap(), image(None));
+    }
+
+    #[test]
+    fn the_folder_of_a_killed_process_goes() {
+        let cache = tempfile::tempdir().unwrap();
+        let path = |name: String| cache.path().join(name);
+        // No process has this id: the kernel's are smaller.
+        let (dead, own) = (path(format!("{FOLDER}2000000000-a")), path("layers".into()));
+        for dir in [&dead, &own] {
+            std::fs::create_dir(dir).unwrap();
+        }
+        let mine = folder(Some(cache.path())).unwrap();
+        let another = folder(Some(cache.path())).unwrap();
+        assert!(!dead.exists() && own.exists());
+        assert!(mine.path().exists() && another.path().exists());
     }
 
     #[test]
