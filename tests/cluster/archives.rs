@@ -3,10 +3,9 @@
 use std::fs::File;
 use std::process::Stdio;
 
-use serde_json::Value;
-
 use crate::lab::{docker, images_on, in_node, run};
 use crate::service::{NODES, Service};
+use crate::thin::sent;
 
 /// Builds the service's image under this tag.
 fn build(service: &Service, tag: &str) -> String {
@@ -21,9 +20,7 @@ fn load(service: &Service, archive: &str, stdin: Stdio) -> Vec<u64> {
     let output = load.stdin(stdin).output().unwrap();
     let stdout = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{stdout}");
-    let lines = stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let loaded = lines.filter(|line| line["reason"] == "loaded");
-    loaded.map(|line| line["bytes"].as_u64().unwrap()).collect()
+    sent(&stdout)
 }
 
 #[track_caller]

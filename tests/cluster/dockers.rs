@@ -6,11 +6,15 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
+use serde_json::{Value, json};
 
 use crate::faults::pid;
-use crate::lab::{command, docker, eventually, run, state};
-use crate::service::Service;
-use crate::thin::{is_little, on_a_base, sent_for};
+use crate::lab::{command, docker, eventually, images_on, run, state, stderr};
+use crate::service::{NODES, Service};
+use crate::thin::{is_little, on_a_base, sent, sent_for};
+
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// A program that ends with the test.
 struct Daemon(Child);
@@ -99,4 +103,60 @@ fn a_docker_that_is_far_away_costs_the_nodes_no_more() {
     let _daemon = far_docker(&mut service, 47_590);
     sent_for(&service, "one");
     is_little(&sent_for(&service, "two"));
+}
+
+/// Makes an index of the image: for another platform, which is not here, for this
+/// one, and an attestation. So do builders that build for several platforms.
+fn into_index(service: &Service, host: &str, image: &str, index: &str) {
+    let layout = service.path("layout");
+    fs::create_dir(&layout).unwrap();
+    let saved = service.path("saved.tar");
+    run(asks(host, &["save", "--output"]).arg(&saved).arg(image));
+    run(command("tar").arg("-xf").arg(&saved).arg("-C").arg(&layout));
+    fs::remove_file(layout.join("manifest.json")).unwrap();
+    let read = |name: &str| serde_json::from_slice(&fs::read(layout.join(name)).unwrap()).unwrap();
+    let top: Value = read("index.json");
+    let mut own = top["manifests"][0].clone();
+    own["annotations"] = json!({});
+    own["platform"] = json!({"os": "linux", "architecture": "amd64"});
+    let absent = |digit: &str, os: &str, architecture: &str| {
+        let digest = format!("sha256:{}", digit.repeat(64));
+        let platform = json!({"os": os, "architecture": architecture});
+        json!({"mediaType": MANIFEST, "digest": digest, "size": 500, "platform": platform})
+    };
+    let manifests = [absent("a", "linux", "arm64"), own, absent("b", "unknown", "unknown")];
+    let inner = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}).to_string();
+    fs::write(layout.join("inner"), &inner).unwrap();
+    let sum = run(command("sha256sum").arg(layout.join("inner")));
+    let digest = sum.split(' ').next().unwrap();
+    fs::rename(layout.join("inner"), layout.join("blobs/sha256").join(digest)).unwrap();
+    let annotations = json!({"io.containerd.image.name": format!("docker.io/library/{index}")});
+    let entry = json!({"mediaType": INDEX, "digest": format!("sha256:{digest}"), "size": inner.len(), "annotations": annotations});
+    let top = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]});
+    fs::write(layout.join("index.json"), top.to_string()).unwrap();
+    run(command("tar").arg("-cf").arg(&saved).arg("-C").arg(&layout).arg("."));
+    run(asks(host, &["load", "--input"]).arg(&saved));
+    fs::remove_dir_all(layout).unwrap();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn an_index_of_docker_29_is_loaded_for_the_nodes_platform() {
+    let mut service = on_a_base("indexed");
+    let _daemon = docker_29(&mut service);
+    let host = service.docker_host.clone().unwrap();
+    let loads = |image: &str| {
+        let output = service.kdev(&["load", image, "--message-format", "json"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    run(asks(&host, &["build", "--tag", "indexed:plain", "."]).current_dir(service.dir()));
+    loads("indexed:plain");
+    service.page("another");
+    run(asks(&host, &["build", "--tag", "indexed:next", "."]).current_dir(service.dir()));
+    into_index(&service, &host, "indexed:next", "indexed:index");
+    is_little(&sent(&loads("indexed:index")));
+    for node in NODES {
+        assert_eq!(images_on(node, "indexed:index"), ["docker.io/library/indexed:index"]);
+    }
 }

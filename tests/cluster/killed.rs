@@ -100,6 +100,9 @@ fn kdev_itself_while_docker_pushes() {
 fn docker_in_a_save() {
     let service = with_a_next_build("docker-killed");
     let Some(dockerd) = recorded("dockerd") else { return skip("docker is not the lab's own") };
+    // Of an image that is all new docker is asked for the archive.
+    let program = fs::read(service.path("busybox")).unwrap();
+    fs::write(service.path("busybox"), [&program[..], b"new"].concat()).unwrap();
     let child = in_the_middle(&service);
     kill(dockerd, Signal::SIGKILL).unwrap();
     let output = child.wait_with_output().unwrap();

@@ -36,7 +36,12 @@ pub(crate) fn sent_for(service: &Service, page: &str) -> Vec<u64> {
     let stdout = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{stdout}");
     assert_eq!(service.pages(), NODES.map(|node| (node.to_owned(), page.to_owned())));
-    let lines = stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    sent(&stdout)
+}
+
+/// What each node was sent, by the events of a load.
+pub(crate) fn sent(events: &str) -> Vec<u64> {
+    let lines = events.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let loaded = lines.filter(|line| line["reason"] == "loaded");
     loaded.map(|line| line["bytes"].as_u64().unwrap()).collect()
 }
@@ -125,8 +130,11 @@ fn a_damaged_cache_is_done_without() {
     let files = fs::read_dir(layers).unwrap().map(|entry| entry.unwrap().path());
     let tars: Vec<_> = files.filter(|path| path.extension() == Some("tar".as_ref())).collect();
     assert!(!tars.is_empty());
+    // One byte of it is another one.
     for tar in tars {
-        fs::write(tar, "cut").unwrap();
+        let mut bytes = fs::read(&tar).unwrap();
+        bytes[1000] ^= 1;
+        fs::write(tar, bytes).unwrap();
     }
     let said = service.up_ok();
     assert!(said.contains("trying once more"), "{said}");

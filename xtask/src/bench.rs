@@ -40,6 +40,9 @@ pub(crate) enum Case {
     Larger,
     /// A Rust service rebuilt, over a link of 50 Mbit/s
     Rebuilt,
+    /// The same with Docker 29
+    #[value(name = "rebuilt-29")]
+    Rebuilt29,
     /// The first load of 408 MB
     First,
     /// The first load of 400 MB that compress well, over 100 Mbit/s

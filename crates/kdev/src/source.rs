@@ -122,9 +122,10 @@ impl<'a> Source<'a> {
         }
         let layers = self.layers.as_ref()?;
         let lacking = wanted.iter().filter(|diff_id| layers.get(diff_id).is_none());
-        self.push(cx, &Wanted::These(lacking.map(|diff_id| (*diff_id).to_owned()).collect()));
+        let lacking = lacking.map(|diff_id| (*diff_id).to_owned()).collect();
+        let has_pushed = self.push(cx, &Wanted::These(lacking));
         let mut parts = self.kept(wanted);
-        if parts.is_none() && wanted.len() < self.image.layers.len() {
+        if parts.is_none() && !has_pushed && wanted.len() < self.image.layers.len() {
             self.take_out(cx, layers, wanted);
             parts = self.kept(wanted);
         }
@@ -132,9 +133,8 @@ impl<'a> Source<'a> {
         parts
     }
 
-    /// Takes layers out of docker's archive, where docker would need longer to
-    /// push them, or cannot push here: its daemon is on another machine, or in a
-    /// virtual one.
+    /// Takes layers out of docker's archive, where docker cannot push here: its
+    /// daemon is on another machine, or in a virtual one.
     fn take_out(&self, cx: &Cx, layers: &Layers, wanted: &BTreeSet<&str>) {
         let Supply::Docker(docker, _) = self.supply else { return };
         let keep = |_: &str, body: &mut dyn Read| {
@@ -158,12 +158,16 @@ impl<'a> Source<'a> {
         Some(Parts { config, layers })
     }
 
-    /// Whether that brought what was wanted is seen by what is there
-    /// afterwards.
-    fn push(&self, cx: &Cx, wanted: &Wanted) {
-        let (Some(layers), Supply::Docker(docker, _)) = (&self.layers, self.supply) else { return };
-        let push = |endpoint: &str| docker.push(cx, self.image, endpoint);
+    /// Whether docker could push. Whether that brought what was wanted is seen by
+    /// what is there afterwards.
+    fn push(&self, cx: &Cx, wanted: &Wanted) -> bool {
+        let (Some(layers), Supply::Docker(docker, _)) = (&self.layers, self.supply) else {
+            return false;
+        };
+        let mut has_pushed = false;
+        let push = |endpoint: &str| has_pushed = docker.push(cx, self.image, endpoint).is_ok();
         let _ = registry::serve(layers, wanted, self.image, push);
+        has_pushed
     }
 
     /// Takes the image's layers out of the cache, for the case that one of

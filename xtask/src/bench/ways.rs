@@ -67,6 +67,14 @@ impl Bench {
         Ok(Self { sh, rounds, folder, kdev })
     }
 
+    /// The same with another docker.
+    pub(crate) fn with_docker(&self, host: &str) -> Self {
+        let (folder, kdev) = (self.folder.clone(), self.kdev.clone());
+        let sh = self.sh.clone();
+        sh.set_var("DOCKER_HOST", host);
+        Self { sh, rounds: self.rounds, folder, kdev }
+    }
+
     /// As if nothing had ever been loaded, and all links were fast.
     pub(crate) fn clean(&self) -> Result<()> {
         lab::Link::restore_all(&self.sh);

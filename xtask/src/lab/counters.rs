@@ -1,8 +1,8 @@
 //! What the lab's parts have done so far: bytes and processor time.
 
-use super::daemon;
 use super::network::veth;
 use super::node::Node;
+use super::{daemon, moby};
 use std::fs;
 use std::time::Duration;
 
@@ -34,9 +34,9 @@ pub(crate) fn counters(node: &Node) -> Counters {
     }
 }
 
-/// Processor time of the lab's dockerd; none where docker is the host's own.
+/// Processor time of the lab's dockers; none where docker is the host's own.
 pub(crate) fn docker_cpu() -> Duration {
-    daemon::pid("dockerd").map(cpu).unwrap_or_default()
+    ["dockerd", moby::NAME].into_iter().filter_map(daemon::pid).map(cpu).sum()
 }
 
 fn written(pid: i32) -> u64 {
