@@ -9,5 +9,6 @@ mod interrupt;
 mod load;
 mod precedence;
 mod project;
+mod render;
 mod tidy;
 mod up;

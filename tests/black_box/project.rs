@@ -219,6 +219,10 @@ impl Ran {
         &self.output[0]
     }
 
+    pub(crate) fn err(&self) -> &str {
+        &self.output[1]
+    }
+
     /// What stderr ends with, from the first error on: before it stands a
     /// build, as far as it came.
     #[track_caller]

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use kdev::{Layer, LoadRequest, PullPolicy, Request, Selection, Target};
+use kdev::{Layer, LoadRequest, PullPolicy, RenderRequest, Request, Selection, Target};
 
 /// What cargo passes to a plugin: the plugin's own name comes first.
 #[derive(Debug, Parser)]
@@ -43,8 +43,20 @@ pub(crate) enum Command {
     /// Build, load onto every node that may run it, apply, and wait until the
     /// new pods are ready
     Up(Up),
+    /// Print the manifests as `up` would apply them; needs no cluster
+    Render(Render),
     /// Load an image that docker or an archive has, and nothing else
     Load(Load),
+}
+
+impl Command {
+    /// Whether changes are only shown.
+    pub(crate) fn is_dry_run(&self) -> bool {
+        match self {
+            Self::Up(Up { place, .. }) | Self::Load(Load { place, .. }) => place.dry_run,
+            Self::Render(_) => false,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -77,6 +89,28 @@ pub(crate) struct Up {
     /// Take fields over that another field manager owns
     #[arg(long)]
     force_conflicts: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Render {
+    /// Package whose last build is named
+    #[arg(short, long, value_name = "NAME")]
+    package: Option<String>,
+    /// Path to Cargo.toml
+    #[arg(long, value_name = "PATH")]
+    manifest_path: Option<PathBuf>,
+    /// Name of the image, without tag [default: the package's name]
+    #[arg(long, env = "KDEV_IMAGE", hide_env_values = true, value_name = "NAME")]
+    image: Option<String>,
+    /// Pull policy of the containers that run the image [default: Never]
+    #[arg(long, env = "KDEV_PULL_POLICY", hide_env_values = true, value_name = "POLICY")]
+    pull_policy: Option<Policy>,
+    /// Print what differs from the sources instead
+    #[arg(long)]
+    pub(crate) diff: bool,
+    /// Say of each container what becomes of it, and why
+    #[arg(long)]
+    pub(crate) explain: bool,
 }
 
 /// Which project, cluster and nodes.
@@ -144,12 +178,30 @@ enum Policy {
     IfNotPresent,
 }
 
+impl From<Policy> for PullPolicy {
+    fn from(policy: Policy) -> Self {
+        match policy {
+            Policy::Never => Self::Never,
+            Policy::IfNotPresent => Self::IfNotPresent,
+        }
+    }
+}
+
+impl From<Render> for RenderRequest {
+    fn from(render: Render) -> Self {
+        Self {
+            selection: Selection { manifest_path: render.manifest_path, package: render.package },
+            flags: Layer {
+                image: render.image,
+                pull_policy: render.pull_policy.map(Policy::into),
+                ..Layer::default()
+            },
+        }
+    }
+}
+
 impl From<Up> for Request {
     fn from(up: Up) -> Self {
-        let policy = |policy| match policy {
-            Policy::Never => PullPolicy::Never,
-            Policy::IfNotPresent => PullPolicy::IfNotPresent,
-        };
         let place = up.place;
         Self {
             selection: Selection { manifest_path: place.manifest_path, package: place.package },
@@ -158,7 +210,7 @@ impl From<Up> for Request {
             force_conflicts: up.force_conflicts,
             flags: Layer {
                 image: up.image,
-                pull_policy: up.pull_policy.map(policy),
+                pull_policy: up.pull_policy.map(Policy::into),
                 namespace: up.namespace,
                 ssh_config: place.ssh_config,
                 timeout: up.timeout,

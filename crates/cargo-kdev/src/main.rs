@@ -2,6 +2,7 @@
 //! library's.
 
 mod args;
+mod rendering;
 mod report;
 mod term;
 
@@ -11,12 +12,11 @@ use clap::Parser;
 use etcetera::BaseStrategy;
 use kdev::{Cx, Interrupt};
 
-use args::{Cargo, Command, Kdev, Load, Up};
+use args::{Cargo, Command, Kdev};
 use term::Term;
 
 fn main() -> ExitCode {
     let Cargo::Kdev(Kdev { command, output }) = Cargo::parse_from(args::of_cargo());
-    let (Command::Up(Up { place, .. }) | Command::Load(Load { place, .. })) = &command;
     let term = Term::new(&output);
     let draw = |event| term.draw(event);
     let interrupt = Interrupt::on_signals();
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     let mut cx = Cx::new(&draw)
         .interrupted_by(interrupt.clone())
         .build_output(term.build_output())
-        .dry_run(place.dry_run);
+        .dry_run(command.is_dry_run());
     if let Ok(base) = etcetera::choose_base_strategy() {
         cx = cx.caching_in(base.cache_dir().join("kdev"));
     }
@@ -34,6 +34,11 @@ fn main() -> ExitCode {
     let result = match command {
         Command::Up(up) => kdev::up(&cx, &up.into()),
         Command::Load(load) => kdev::load(&cx, &load.into()),
+        Command::Render(render) => {
+            let (diff, explain) = (render.diff, render.explain);
+            kdev::render(&cx, &render.into())
+                .map(|rendered| term.rendered(&rendered, diff, explain))
+        }
     };
     term.finish();
     match result {

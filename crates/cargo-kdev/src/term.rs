@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
-use kdev::{BuildOutput, Error, Event, Interrupt};
+use kdev::{BuildOutput, Error, Event, Interrupt, Rendering};
 use serde::Serialize;
 
 use crate::args::{Color, MessageFormat, Output};
+use crate::rendering;
 use crate::report::{self, Report};
 
 const DONE: Style = AnsiColor::Green.on_default().bold();
@@ -46,6 +47,15 @@ struct Line<'a> {
     version: u32,
     #[serde(flatten)]
     event: &'a Event,
+}
+
+/// A rendered manifest in the JSON form.
+#[derive(Serialize)]
+struct Rendered<'a> {
+    version: u32,
+    reason: &'static str,
+    #[serde(flatten)]
+    rendering: &'a Rendering,
 }
 
 /// The last line of the JSON form, where it went wrong.
@@ -119,6 +129,27 @@ impl Term {
         } else {
             self.human(event);
         }
+    }
+
+    /// Prints what was rendered; the explanations are talk, and so on stderr.
+    pub(crate) fn rendered(&self, renderings: &[Rendering], diff: bool, explain: bool) {
+        if self.json {
+            for rendering in renderings {
+                json_line(&Rendered { version: kdev::VERSION, reason: "rendered", rendering });
+            }
+            return;
+        }
+        if explain {
+            for (verb, text) in rendering::explanations(renderings) {
+                self.line(NOTE, verb, &text);
+            }
+        }
+        // What is to be applied must not lose a byte to the stripping of colours.
+        let _ = if diff {
+            write!(anstream::stdout(), "{}", rendering::diff(renderings))
+        } else {
+            write!(io::stdout(), "{}", rendering::stream(renderings))
+        };
     }
 
     /// Takes all bars away.

@@ -88,6 +88,16 @@ pub(crate) fn identify(
     Ok(built)
 }
 
+/// The reference of the last build, which docker must have; nothing is tagged.
+pub(crate) fn last(cx: &Cx, docker: &Docker, config: &Config) -> Result<Reference> {
+    let image = config.image.familiar();
+    let inspected = docker.inspect(cx, &image).map_err(|error| match error {
+        Error::NoImage { image } => Error::NotBuilt { image, dir: config.dir.clone() },
+        error => error,
+    })?;
+    Ok(config.image.with_content_tag(&docker.config_digest(cx, &inspected)?))
+}
+
 /// What docker has under a name or ID, under the name that it has.
 pub(crate) fn find(cx: &Cx, docker: &Docker, id: &str, image: &Reference) -> Result<BuiltImage> {
     let inspected = docker.inspect(cx, id)?;

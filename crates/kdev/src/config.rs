@@ -17,6 +17,7 @@ use serde_json::{Map, Value};
 use crate::error::{Error, Reason, Result};
 use crate::image::Reference;
 use crate::project::Project;
+use crate::workload::ImagePath;
 
 /// The personal file, beside a Cargo.toml.
 const LOCAL_FILE: &str = "kdev.local.toml";
@@ -41,6 +42,9 @@ pub struct Layer {
     pub cargo_build: Option<Vec<String>>,
     /// Files and globs of the manifests.
     pub manifests: Option<Vec<PathBuf>>,
+    /// Fields that name an image, beside those of the built-in workloads:
+    /// `KIND:FIELD.FIELD`.
+    pub image_paths: Option<Vec<String>>,
     /// The kube contexts that may be changed.
     pub contexts: Option<Vec<String>>,
     /// The namespace to apply to.
@@ -118,6 +122,8 @@ pub(crate) struct Config {
     pub(crate) cargo_build: Option<Vec<String>>,
     /// Files and globs of the manifests.
     pub(crate) manifests: Vec<PathBuf>,
+    /// Fields that name an image, beside those of the built-in workloads.
+    pub(crate) image_paths: Vec<ImagePath>,
     /// The kube contexts that may be changed.
     pub(crate) contexts: Vec<String>,
     /// The namespace, where the context's own shall not count.
@@ -166,6 +172,7 @@ impl Config {
             build_args: layer.build_args,
             cargo_build: layer.cargo_build,
             manifests: layer.manifests.unwrap_or_else(|| default_manifests(&project.dir)),
+            image_paths: image_paths(&layer.image_paths.unwrap_or_default())?,
             contexts: layer.contexts.unwrap_or_default(),
             namespace: layer.namespace,
             pull_policy: layer.pull_policy.unwrap_or_default(),
@@ -187,6 +194,7 @@ impl Layer {
             build_args: merged(self.build_args, lower.build_args),
             cargo_build: self.cargo_build.or(lower.cargo_build),
             manifests: self.manifests.or(lower.manifests),
+            image_paths: self.image_paths.or(lower.image_paths),
             contexts: self.contexts.or(lower.contexts),
             namespace: self.namespace.or(lower.namespace),
             pull_policy: self.pull_policy.or(lower.pull_policy),
@@ -215,6 +223,7 @@ impl Layer {
             manifests: keys
                 .take("manifests")?
                 .map(|list: Vec<PathBuf>| list.iter().map(|p| escaped(dir).join(p)).collect()),
+            image_paths: keys.take("image-paths")?,
             contexts: keys.take("contexts")?,
             namespace: keys.take("namespace")?,
             pull_policy: keys.take("pull-policy")?,
@@ -228,7 +237,7 @@ impl Layer {
 }
 
 /// Every key of a table, for the nearest known name of a mistyped one.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "image",
     "dockerfile",
     "context",
@@ -236,6 +245,7 @@ const KEYS: [&str; 13] = [
     "build-args",
     "cargo-build",
     "manifests",
+    "image-paths",
     "contexts",
     "namespace",
     "pull-policy",
@@ -396,98 +406,17 @@ fn escaped(dir: &Path) -> PathBuf {
     glob::Pattern::escape(&dir.to_string_lossy()).into()
 }
 
+fn image_paths(texts: &[String]) -> Result<Vec<ImagePath>> {
+    let read = |text: &String| {
+        ImagePath::parse(text).map_err(|reason| bad_value("image-paths", "the settings", reason))
+    };
+    texts.iter().map(read).collect()
+}
+
 fn parent(path: &Path) -> PathBuf {
     path.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn layer(table: Value) -> Result<Layer> {
-        Layer::from_table(table, Path::new("/p"), "`[package.metadata.kdev]`")
-    }
-
-    #[test]
-    fn paths_are_relative_to_the_file_that_names_them() {
-        let layer = layer(json!({"dockerfile": "docker/Dockerfile", "manifests": ["/m", "k/*"]}));
-        let layer = layer.unwrap();
-        assert_eq!(layer.dockerfile.unwrap(), Path::new("/p/docker/Dockerfile"));
-        assert_eq!(layer.manifests.unwrap(), [Path::new("/m"), Path::new("/p/k/*")]);
-    }
-
-    #[test]
-    fn the_upper_layer_wins_key_by_key() {
-        let upper = layer(json!({"image": "up", "build-args": {"A": "1"}})).unwrap();
-        let lower = json!({"image": "low", "namespace": "n", "build-args": {"A": "0", "B": "2"}});
-        let both = upper.over(layer(lower).unwrap());
-        assert_eq!(both.image.as_deref(), Some("up"));
-        assert_eq!(both.namespace.as_deref(), Some("n"));
-        assert_eq!(both.build_args.into_values().collect::<Vec<_>>(), ["1", "2"]);
-    }
-
-    #[test]
-    fn a_node_is_merged_setting_by_setting() {
-        let upper = layer(json!({"nodes": {"w": {"ssh": "u@h"}}})).unwrap();
-        let lower = json!({"nodes": {"w": {"docker": "x", "sudo": true}}});
-        let both = upper.over(layer(lower).unwrap());
-        let expected =
-            NodeSettings { ssh: Some("u@h".into()), sudo: Some(true), ..NodeSettings::default() };
-        assert_eq!(both.nodes["w"], expected);
-    }
-
-    #[test]
-    fn a_folder_that_looks_like_a_glob_is_taken_literally() {
-        let table = json!({"manifests": ["k8s/*.yaml"]});
-        let layer = Layer::from_table(table, Path::new("/home/[x]"), "").unwrap();
-        assert_eq!(layer.manifests.unwrap(), [Path::new("/home/[[]x[]]/k8s/*.yaml")]);
-    }
-
-    #[test]
-    fn mistakes_are_named_with_the_nearest_known_key() {
-        let table = [
-            (
-                json!({"manifest": []}),
-                "unknown key `manifest` in `[package.metadata.kdev]`",
-                Some("did you mean `manifests`?"),
-            ),
-            (
-                json!({"nodes": {"w": {"shh": "x"}}}),
-                "unknown key `nodes.w.shh` in `[package.metadata.kdev]`",
-                Some("did you mean `nodes.w.ssh`?"),
-            ),
-            (
-                json!({"zzz": 1}),
-                "unknown key `zzz` in `[package.metadata.kdev]`",
-                Some("remove it; the README lists the known keys"),
-            ),
-            (
-                json!({"image": 3}),
-                "invalid value for `image` in `[package.metadata.kdev]`",
-                Some("the README lists what each key takes"),
-            ),
-            (
-                json!({"pull-policy": "Always"}),
-                "invalid value for `pull-policy` in `[package.metadata.kdev]`",
-                Some("the README lists what each key takes"),
-            ),
-            (
-                json!([1]),
-                "invalid value for `kdev` in `[package.metadata.kdev]`",
-                Some("the README lists what each key takes"),
-            ),
-        ];
-        for (value, message, help) in table {
-            let error = layer(value).unwrap_err();
-            assert_eq!(error.to_string(), message);
-            assert_eq!(error.help().as_deref(), help);
-        }
-    }
-
-    #[test]
-    fn every_key_that_is_read_is_known() {
-        // `take` asserts it; an empty table takes each of them once.
-        assert!(layer(json!({})).is_ok());
-    }
-}
+#[path = "config_tests.rs"]
+mod tests;

@@ -96,6 +96,14 @@ pub enum Error {
         /// Its name or ID.
         image: String,
     },
+    /// docker has no build of this project.
+    #[error("docker has no image `{image}`, and so there is no build to name")]
+    NotBuilt {
+        /// The image's name.
+        image: String,
+        /// The package's folder.
+        dir: PathBuf,
+    },
     /// There is no Dockerfile.
     #[error("no Dockerfile at `{}`", path.display())]
     NoDockerfile {

@@ -53,6 +53,9 @@ impl Error {
             Self::LoadName { .. } | Self::NoImage { .. } => {
                 "name one that `docker image ls` lists, as `NAME:TAG`".into()
             }
+            Self::NotBuilt { image, dir } => {
+                format!("build it with `docker build --tag {image} {}`", dir.display())
+            }
             Self::Archive { .. } => {
                 "write one with `docker save --output FILE.tar NAME:TAG`".into()
             }

@@ -7,19 +7,22 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use saphyr_parser::ScalarStyle;
 use serde::Deserialize;
-use serde_yaml::{Mapping, Value};
+use serde_yaml::Value;
 
 use crate::config::{Config, PullPolicy};
+use crate::cx::Cx;
+use crate::edit::Plan;
 use crate::error::{Error, Reason, Result};
-use crate::image::{self, Name, Reference};
+use crate::event::Event;
+use crate::image::{Name, Reference};
+use crate::place::{Fate, PINNED, Place, Untouched};
 use crate::placement::PodSpec;
-use crate::yaml::{self, Fault, Kind, Node};
-
-/// The fields of a pod's spec that hold containers.
-const CONTAINER_LISTS: [&str; 3] = ["containers", "initContainers", "ephemeralContainers"];
-const POLICY_KEY: &str = "imagePullPolicy";
+use crate::proof;
+use crate::refusal;
+use crate::untouched;
+use crate::workload::{self, ImagePath};
+use crate::yaml::{self, Fault};
 
 /// A file of Kubernetes objects, as its author wrote it.
 #[derive(Clone, Debug)]
@@ -37,6 +40,8 @@ pub(crate) struct Want<'a> {
     pub(crate) tag: &'a str,
     /// The pull policy that they get.
     pub(crate) policy: PullPolicy,
+    /// Where else an image is named.
+    pub(crate) paths: &'a [ImagePath],
 }
 
 /// A Kubernetes object of a manifest.
@@ -81,17 +86,12 @@ impl Manifest {
     }
 
     /// The objects that it declares.
-    pub(crate) fn objects(&self) -> Result<Vec<Object>> {
-        let values = values(&self.text).map_err(|fault| self.error(fault))?;
-        let mut objects = Vec::new();
-        for value in &values {
-            collect_objects(value, &mut objects);
-        }
-        Ok(objects)
+    pub(crate) fn objects(&self, paths: &[ImagePath]) -> Result<Vec<Object>> {
+        objects(&self.text, paths).map_err(|fault| self.error(fault))
     }
 
-    /// The text as it will be applied.
-    pub(crate) fn render(&self, want: &Want) -> Result<String> {
+    /// The text as it will be applied, and why.
+    pub(crate) fn render(&self, want: &Want) -> Result<Rendered> {
         render(&self.text, want).map_err(|fault| self.error(fault))
     }
 
@@ -101,14 +101,40 @@ impl Manifest {
     }
 }
 
+/// Makes sure that all can be rendered, and says what will stay as it is.
+pub(crate) fn check(cx: &Cx, manifests: &[Manifest], config: &Config) -> Result<()> {
+    let want = Want::of(config, "kdev-000000000000");
+    for manifest in manifests {
+        tell_untouched(cx, manifest, &manifest.render(&want)?);
+    }
+    Ok(())
+}
+
+/// Says what holds the image's name and stays as it is, each with its place.
+pub(crate) fn tell_untouched(cx: &Cx, manifest: &Manifest, rendered: &Rendered) {
+    let pinned = rendered.places.iter().filter(|place| place.fate == Fate::Pinned);
+    let pinned = pinned.map(|place| (place.line, place.to_string()));
+    let others = rendered.untouched.iter().map(|other| (other.line, other.to_string()));
+    let mut notes: Vec<(usize, String)> = pinned.chain(others).collect();
+    notes.sort();
+    for (line, words) in notes {
+        let text = format!("{}:{line}: {words}", manifest.path.display());
+        cx.emit(Event::Note { text });
+    }
+}
+
 /// Makes sure that a container runs the image, and gives all objects.
-pub(crate) fn objects_using(manifests: &[Manifest], image: &Reference) -> Result<Vec<Object>> {
+pub(crate) fn objects_using(manifests: &[Manifest], config: &Config) -> Result<Vec<Object>> {
+    let image = &config.image;
     let mut objects = Vec::new();
     for manifest in manifests {
-        objects.extend(manifest.objects()?);
+        objects.extend(manifest.objects(&config.image_paths)?);
     }
     if objects.iter().any(|object| object.uses(image.name())) {
         return Ok(objects);
+    }
+    if let Some(error) = pinned_alone(manifests, &Want::of(config, "latest")) {
+        return Err(error);
     }
     let mut found: Vec<String> = objects.into_iter().flat_map(|object| object.images).collect();
     found.sort();
@@ -120,10 +146,28 @@ pub(crate) fn objects_using(manifests: &[Manifest], image: &Reference) -> Result
     })
 }
 
+/// Where the image is pinned, if it is nowhere named by a tag.
+fn pinned_alone(manifests: &[Manifest], want: &Want) -> Option<Error> {
+    manifests.iter().find_map(|manifest| {
+        let places = manifest.render(want).ok()?.places;
+        let place = places.into_iter().find(|place| place.fate == Fate::Pinned)?;
+        let (line, column) = (place.line, place.column);
+        Some(manifest.error(Fault { line, column, reason: format!("`{}`: {PINNED}", place.image) }))
+    })
+}
+
+impl<'a> Want<'a> {
+    /// What the settings want for a build with this tag.
+    pub(crate) fn of(config: &'a Config, tag: &'a str) -> Self {
+        let name = config.image.name();
+        Self { name, tag, policy: config.pull_policy, paths: &config.image_paths }
+    }
+}
+
 impl Object {
-    /// Whether one of its containers runs this image.
+    /// Whether it runs the newest build of this image.
     pub(crate) fn uses(&self, name: &Name) -> bool {
-        self.images.iter().any(|image| is_ours(image, name))
+        self.images.iter().any(|image| is_ours(image, name) && !pinned(image))
     }
 
     /// Kind and name, as kubectl takes them.
@@ -158,177 +202,56 @@ pub(crate) fn split(text: &str) -> Vec<&str> {
     documents
 }
 
+fn objects(text: &str, paths: &[ImagePath]) -> std::result::Result<Vec<Object>, Fault> {
+    // It refuses what the other parser would choke on.
+    yaml::documents(text.strip_prefix('\u{feff}').unwrap_or(text))?;
+    let mut objects = Vec::new();
+    for mut document in values(text)? {
+        collect_objects(&mut document, paths, &mut objects);
+    }
+    Ok(objects)
+}
+
 /// The namespace that the first object of a document names.
 pub(crate) fn namespace(document: &str) -> Option<String> {
     let mut objects = Vec::new();
-    for value in values(document).ok()? {
-        collect_objects(&value, &mut objects);
+    for mut value in values(document).ok()? {
+        collect_objects(&mut value, &[], &mut objects);
     }
     objects.into_iter().next()?.namespace
 }
 
-fn is_ours(image: &str, name: &Name) -> bool {
+/// Whether a text names this image, whatever the version.
+pub(crate) fn is_ours(image: &str, name: &Name) -> bool {
     Reference::parse(image).is_ok_and(|reference| reference.name() == name)
 }
 
-fn render(text: &str, want: &Want) -> std::result::Result<String, Fault> {
+/// Whether a reference names one content, whatever its tag.
+pub(crate) fn pinned(image: &str) -> bool {
+    image.contains('@')
+}
+
+/// A text, and what has been made of it.
+#[derive(Debug)]
+pub(crate) struct Rendered {
+    pub(crate) text: String,
+    pub(crate) places: Vec<Place>,
+    pub(crate) untouched: Vec<Untouched>,
+}
+
+pub(crate) fn render(text: &str, want: &Want) -> std::result::Result<Rendered, Fault> {
     let body = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mark = &text[..text.len() - body.len()];
     let documents = yaml::documents(body)?;
-    let mut edits = Vec::new();
-    for document in &documents {
-        collect_edits(body, document, want, &mut edits)?;
-    }
-    edits.sort_by_key(|edit: &Edit| edit.bytes.start);
-    let mut rendered = body.to_owned();
-    for edit in edits.iter().rev() {
-        rendered.replace_range(edit.bytes.clone(), &edit.text);
-    }
-    prove(body, &rendered, want)?;
-    Ok(format!("{mark}{rendered}"))
-}
-
-/// A change of the text.
-#[derive(Debug)]
-struct Edit {
-    bytes: std::ops::Range<usize>,
-    text: String,
-}
-
-fn collect_edits(
-    text: &str,
-    node: &Node,
-    want: &Want,
-    edits: &mut Vec<Edit>,
-) -> std::result::Result<(), Fault> {
-    match &node.kind {
-        Kind::Sequence(items) => {
-            items.iter().try_for_each(|item| collect_edits(text, item, want, edits))
-        }
-        Kind::Mapping(entries) => entries.iter().try_for_each(|(key, value)| {
-            if let (Kind::Sequence(items), Some(true)) =
-                (&value.kind, key.text().map(|key| CONTAINER_LISTS.contains(&key)))
-            {
-                items.iter().try_for_each(|item| edit_container(text, item, want, edits))?;
-            }
-            collect_edits(text, value, want, edits)
-        }),
-        _ => Ok(()),
-    }
-}
-
-fn edit_container(
-    text: &str,
-    container: &Node,
-    want: &Want,
-    edits: &mut Vec<Edit>,
-) -> std::result::Result<(), Fault> {
-    let Some((key, value)) = container.entry("image") else {
-        return Ok(());
-    };
-    let Some(image) = value.text().filter(|image| is_ours(image, want.name)) else {
-        return Ok(());
-    };
-    if image.contains('@') {
-        return Err(value.fault(
-            "the image is pinned by digest, and an imported image has none of a registry; name it by tag",
-        ));
-    }
-    let name = image::split_tag(image).0;
-    edits.push(replace(value, &format!("{name}:{}", want.tag))?);
-    match container.entry(POLICY_KEY) {
-        Some((_, policy)) if policy.text() == Some(want.policy.as_str()) => {}
-        Some((_, policy)) => edits.push(replace(policy, want.policy.as_str())?),
-        None => edits.push(insert_policy(text, container, key, value, want.policy)),
-    }
-    Ok(())
-}
-
-/// A new text for a scalar, in the quotes that it has.
-fn replace(node: &Node, new: &str) -> std::result::Result<Edit, Fault> {
-    let text = match &node.kind {
-        Kind::Scalar { style: ScalarStyle::SingleQuoted, .. } => format!("'{new}'"),
-        Kind::Scalar { style: ScalarStyle::DoubleQuoted, .. } => format!("\"{new}\""),
-        Kind::Scalar { style: ScalarStyle::Plain, .. } | Kind::Alias(_) => new.to_owned(),
-        _ => return Err(node.fault("an image or a pull policy must stand on one line")),
-    };
-    Ok(Edit { bytes: node.bytes.clone(), text })
-}
-
-/// The pull policy behind the image: on a line of its own, or, in a flow
-/// mapping, behind a comma, quoted as the image's key is.
-fn insert_policy(
-    text: &str,
-    container: &Node,
-    key: &Node,
-    value: &Node,
-    policy: PullPolicy,
-) -> Edit {
-    let policy = policy.as_str();
-    let end = value.bytes.end;
-    if text[container.bytes.start..].starts_with('{') {
-        let added = match &key.kind {
-            Kind::Scalar { style: ScalarStyle::DoubleQuoted, .. } => {
-                format!(", \"{POLICY_KEY}\": \"{policy}\"")
-            }
-            _ => format!(", {POLICY_KEY}: {policy}"),
-        };
-        return Edit { bytes: end..end, text: added };
-    }
-    let line_end = text[end..].find('\n').map_or(text.len(), |at| end + at);
-    let (at, newline) = match text[..line_end].strip_suffix('\r') {
-        Some(line) => (line.len(), "\r\n"),
-        None => (line_end, if text.contains("\r\n") { "\r\n" } else { "\n" }),
-    };
-    let indent = " ".repeat(key.column);
-    Edit { bytes: at..at, text: format!("{newline}{indent}{POLICY_KEY}: {policy}") }
-}
-
-/// Makes sure that the texts mean the same but for what is wanted.
-fn prove(source: &str, rendered: &str, want: &Want) -> std::result::Result<(), Fault> {
-    let mut expected = values(source)?;
-    for value in &mut expected {
-        want_in(value, want);
-    }
-    if expected == values(rendered)? {
-        return Ok(());
-    }
-    let reason = "an alias or a merge key brings in a container's image; write the image in the container itself";
-    Err(Fault { line: 1, column: 1, reason: reason.into() })
-}
-
-/// Sets the wanted fields in a value, as the edits set them in the text.
-fn want_in(value: &mut Value, want: &Want) {
-    match value {
-        Value::Sequence(items) => items.iter_mut().for_each(|item| want_in(item, want)),
-        Value::Mapping(map) => {
-            for (key, value) in map.iter_mut() {
-                if let (Value::Sequence(items), Some(true)) =
-                    (&mut *value, key.as_str().map(|key| CONTAINER_LISTS.contains(&key)))
-                {
-                    items
-                        .iter_mut()
-                        .filter_map(Value::as_mapping_mut)
-                        .for_each(|c| want_in_container(c, want));
-                }
-                want_in(value, want);
-            }
-        }
-        _ => {}
-    }
-}
-
-fn want_in_container(container: &mut Mapping, want: &Want) {
-    let image = container.get("image").and_then(Value::as_str).unwrap_or_default().to_owned();
-    if is_ours(&image, want.name) {
-        let image = format!("{}:{}", image::split_tag(&image).0, want.tag);
-        container.insert("image".into(), image.into());
-        container.insert(POLICY_KEY.into(), want.policy.as_str().into());
-    }
+    let plan = Plan::of(body, &documents, want)?;
+    let rendered = plan.apply(body);
+    proof::prove(body, &rendered, &documents, &plan.places, want)?;
+    let untouched = untouched::find(&documents, &plan.values, want.name);
+    Ok(Rendered { text: format!("{mark}{rendered}"), places: plan.places, untouched })
 }
 
 /// Every document of a text, aliases and merge keys resolved.
-fn values(text: &str) -> std::result::Result<Vec<Value>, Fault> {
+pub(crate) fn values(text: &str) -> std::result::Result<Vec<Value>, Fault> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut values = Vec::new();
     for document in serde_yaml::Deserializer::from_str(text) {
@@ -341,59 +264,29 @@ fn values(text: &str) -> std::result::Result<Vec<Value>, Fault> {
 
 fn fault(text: &str, error: &serde_yaml::Error) -> Fault {
     let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
-    let reason = if text.contains("{{") {
-        "it holds templates (`{{ }}`); render it first".to_owned()
-    } else {
-        error.to_string()
-    };
-    Fault { line, column, reason }
+    refusal::explain(text, Fault { line, column, reason: error.to_string() })
 }
 
 /// The objects of a document, those of a `List` one by one.
-fn collect_objects(value: &Value, objects: &mut Vec<Object>) {
-    let text = |path: &[&str]| at(value, path).and_then(Value::as_str).map(str::to_owned);
-    let Some(kind) = text(&["kind"]) else { return };
-    if let Some(Value::Sequence(items)) = value.get("items").filter(|_| kind.ends_with("List")) {
-        for item in items {
-            collect_objects(item, objects);
+fn collect_objects(document: &mut Value, paths: &[ImagePath], objects: &mut Vec<Object>) {
+    workload::each_value(document, &mut |kind, object| {
+        let mut images = Vec::new();
+        for route in kind.routes(paths) {
+            route.values(object, &mut |holder| {
+                let image = holder.get(route.image.as_str()).and_then(Value::as_str);
+                images.extend(image.map(str::to_owned));
+            });
         }
-        return;
-    }
-    let mut images = Vec::new();
-    collect_images(value, &mut images);
-    objects.push(Object {
-        name: text(&["metadata", "name"]).unwrap_or_default(),
-        namespace: text(&["metadata", "namespace"]),
-        pod: at(value, pod_path(&kind)).and_then(|spec| serde_yaml::from_value(spec.clone()).ok()),
-        kind,
-        images,
+        let text = |path: &[&str]| at(object, path).and_then(Value::as_str).map(str::to_owned);
+        let pod = kind.pod_spec().and_then(|path| at(object, path));
+        objects.push(Object {
+            kind: kind.kind.to_owned(),
+            name: text(&["metadata", "name"]).unwrap_or_default(),
+            namespace: text(&["metadata", "namespace"]),
+            pod: pod.and_then(|spec| serde_yaml::from_value(spec.clone()).ok()),
+            images,
+        });
     });
-}
-
-fn collect_images(value: &Value, images: &mut Vec<String>) {
-    match value {
-        Value::Sequence(items) => items.iter().for_each(|item| collect_images(item, images)),
-        Value::Mapping(map) => {
-            for (key, value) in map {
-                if let (Value::Sequence(items), Some(true)) =
-                    (value, key.as_str().map(|key| CONTAINER_LISTS.contains(&key)))
-                {
-                    let named = items.iter().filter_map(|item| item.get("image")?.as_str());
-                    images.extend(named.map(str::to_owned));
-                }
-                collect_images(value, images);
-            }
-        }
-        _ => {}
-    }
-}
-
-fn pod_path(kind: &str) -> &'static [&'static str] {
-    match kind {
-        "Pod" => &["spec"],
-        "CronJob" => &["spec", "jobTemplate", "spec", "template", "spec"],
-        _ => &["spec", "template", "spec"],
-    }
 }
 
 fn at<'a>(value: &'a Value, path: &[&str]) -> Option<&'a Value> {

@@ -45,9 +45,9 @@ pub fn up(cx: &Cx, request: &Request) -> Result<()> {
     let project = Project::read(cx, &request.selection)?;
     let config = Config::resolve(&project, request.flags.clone())?;
     let manifests = Manifest::read_all(&config)?;
-    let objects = manifest::objects_using(&manifests, &config.image)?;
+    let objects = manifest::objects_using(&manifests, &config)?;
     // A fault of a manifest should not cost a build.
-    render(&manifests, &config, "kdev-000000000000")?;
+    manifest::check(cx, &manifests, &config)?;
     let (docker, kubeconfig) = both(|| Docker::find(cx), || Kubeconfig::read(cx, &request.target));
     let docker = docker?;
     let cluster = Cluster::select(cx, kubeconfig?, &request.target, &config)?;
@@ -73,8 +73,8 @@ pub fn up(cx: &Cx, request: &Request) -> Result<()> {
 }
 
 fn render(manifests: &[Manifest], config: &Config, tag: &str) -> Result<Vec<String>> {
-    let want = Want { name: config.image.name(), tag, policy: config.pull_policy };
-    manifests.iter().map(|manifest| manifest.render(&want)).collect()
+    let want = Want::of(config, tag);
+    manifests.iter().map(|manifest| Ok(manifest.render(&want)?.text)).collect()
 }
 
 /// What keeps every pod with the image off a node; `None` if one may run.

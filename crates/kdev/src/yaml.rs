@@ -3,13 +3,22 @@
 //! Values are read with `serde_yaml`; this tree exists only so that a text
 //! can be edited in place. YAML 1.2 takes JSON in, so it reads that, too.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+use std::rc::Rc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
+use crate::refusal;
+
 /// How deep a document may nest; Kubernetes' own objects stay under 30.
 const DEPTH_LIMIT: usize = 100;
+/// How many nodes a text may have once each alias stands for what it names.
+const NODE_LIMIT: usize = 1_000_000;
+/// How many of them aliases may bring in: a few hundred bytes could be billions.
+const ALIASED_LIMIT: usize = 100_000;
+/// The key that takes the entries of other mappings in.
+pub(crate) const MERGE_KEY: &str = "<<";
 
 /// A node of the tree.
 #[derive(Debug)]
@@ -21,7 +30,12 @@ pub(crate) struct Node {
     /// Column in characters, from 0.
     pub(crate) column: usize,
     pub(crate) kind: Kind,
+    /// How many nodes it is, aliases counted as what they name.
+    weight: usize,
 }
+
+/// A key and its value.
+pub(crate) type Entry = (Rc<Node>, Rc<Node>);
 
 /// What a node is.
 #[derive(Debug)]
@@ -30,10 +44,10 @@ pub(crate) enum Kind {
         text: String,
         style: ScalarStyle,
     },
-    Mapping(Vec<(Node, Node)>),
-    Sequence(Vec<Node>),
-    /// `*name`, with the text of its anchor where that is a scalar.
-    Alias(Option<String>),
+    Mapping(Vec<Entry>),
+    Sequence(Vec<Rc<Node>>),
+    /// `*name`, with the node that it names.
+    Alias(Rc<Node>),
 }
 
 /// Why and where a text cannot be read.
@@ -47,21 +61,59 @@ pub(crate) struct Fault {
 }
 
 impl Node {
+    /// The node itself, or the one that it is an alias of.
+    pub(crate) fn target(&self) -> &Self {
+        match &self.kind {
+            Kind::Alias(node) => node.target(),
+            _ => self,
+        }
+    }
+
     /// The text of a scalar or of an alias to one.
     pub(crate) fn text(&self) -> Option<&str> {
-        match &self.kind {
+        match &self.target().kind {
             Kind::Scalar { text, .. } => Some(text),
-            Kind::Alias(text) => text.as_deref(),
             _ => None,
         }
     }
 
-    /// The entry of a mapping with this key.
-    pub(crate) fn entry(&self, key: &str) -> Option<&(Node, Node)> {
-        match &self.kind {
-            Kind::Mapping(entries) => entries.iter().find(|(k, _)| k.text() == Some(key)),
+    /// The entries of a mapping or of an alias to one, as they are written.
+    pub(crate) fn entries(&self) -> &[Entry] {
+        match &self.target().kind {
+            Kind::Mapping(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    /// The items of a sequence or of an alias to one.
+    pub(crate) fn items(&self) -> Option<&[Rc<Self>]> {
+        match &self.target().kind {
+            Kind::Sequence(items) => Some(items),
             _ => None,
         }
+    }
+
+    /// The entry with this key that stands in the mapping itself.
+    pub(crate) fn entry(&self, key: &str) -> Option<&Entry> {
+        self.entries().iter().find(|(k, _)| k.text() == Some(key))
+    }
+
+    /// The value of this key, and the mapping in which it stands: this one, or
+    /// one that a merge key brings in.
+    pub(crate) fn effective(&self, key: &str) -> Option<(&Self, &Self)> {
+        if let Some((_, value)) = self.entry(key) {
+            return Some((self.target(), value));
+        }
+        let (_, merged) = self.entry(MERGE_KEY)?;
+        match merged.items() {
+            Some(items) => items.iter().find_map(|item| item.effective(key)),
+            None => merged.effective(key),
+        }
+    }
+
+    /// The value of this key, wherever it stands.
+    pub(crate) fn get(&self, key: &str) -> Option<&Self> {
+        self.effective(key).map(|(_, value)| value)
     }
 
     pub(crate) fn fault(&self, reason: impl Into<String>) -> Fault {
@@ -70,12 +122,19 @@ impl Node {
 }
 
 /// Reads all documents of a text.
-pub(crate) fn documents(text: &str) -> Result<Vec<Node>, Fault> {
+pub(crate) fn documents(text: &str) -> Result<Vec<Rc<Node>>, Fault> {
+    refusal::check_size(text)?;
+    read(text).map_err(|fault| refusal::explain(text, fault))
+}
+
+fn read(text: &str) -> Result<Vec<Rc<Node>>, Fault> {
     let mut reader = Reader {
         text,
         parser: Parser::new_from_str(text),
         offsets: Offsets::of(text),
         anchors: HashMap::new(),
+        nodes: 0,
+        aliased: 0,
     };
     let mut documents = Vec::new();
     loop {
@@ -91,7 +150,9 @@ struct Reader<'a> {
     text: &'a str,
     parser: Parser<'a, saphyr_parser::StrInput<'a>>,
     offsets: Offsets,
-    anchors: HashMap<usize, String>,
+    anchors: HashMap<usize, Rc<Node>>,
+    nodes: usize,
+    aliased: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -107,38 +168,61 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Node, Fault> {
-        let mut node = Node {
-            bytes: self.offsets.byte(span.start.index())..self.offsets.byte(span.end.index()),
-            line: span.start.line(),
-            column: span.start.col(),
-            kind: Kind::Alias(None),
-        };
+    fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Rc<Node>, Fault> {
+        let bytes = self.offsets.byte(span.start.index())..self.offsets.byte(span.end.index());
+        let (line, column) = (span.start.line(), span.start.col());
+        let fault = |reason: &str| Fault { line, column: column + 1, reason: reason.to_owned() };
         if depth > DEPTH_LIMIT {
-            return Err(node.fault(format!("it nests deeper than {DEPTH_LIMIT} levels")));
+            return Err(fault(&format!("it nests deeper than {DEPTH_LIMIT} levels")));
         }
-        node.kind = match event {
-            Event::Scalar(text, style, anchor, _) => {
-                node.bytes.start = scalar_start(self.text, &node.bytes);
-                node.bytes.end = scalar_end(self.text, &node.bytes, style);
-                self.scalar(&text, style, anchor)
+        let (mut anchor, mut own) = (0, bytes.clone());
+        let kind = match event {
+            Event::Scalar(text, style, id, _) => {
+                anchor = id;
+                own = scalar_bytes(self.text, &bytes, style);
+                Kind::Scalar { text: text.into_owned(), style }
             }
-            Event::SequenceStart(..) => Kind::Sequence(self.items(depth)?),
-            Event::MappingStart(..) => Kind::Mapping(self.entries(depth)?),
-            Event::Alias(anchor) => Kind::Alias(self.anchors.get(&anchor).cloned()),
-            _ => return Err(node.fault("a value is missing")),
+            Event::SequenceStart(id, _) => {
+                anchor = id;
+                Kind::Sequence(self.items(depth)?)
+            }
+            Event::MappingStart(id, _) => {
+                anchor = id;
+                own.start = own_start(self.text, bytes.start);
+                Kind::Mapping(self.entries(depth)?)
+            }
+            Event::Alias(id) => {
+                let named = self.anchors.get(&id).cloned();
+                Kind::Alias(named.ok_or_else(|| fault("an alias names what it is part of"))?)
+            }
+            _ => return Err(fault("a value is missing")),
         };
+        let weight = weight(&kind);
+        let node = Rc::new(Node { bytes: own, line, column, kind, weight });
+        self.count(&node)?;
+        if anchor > 0 {
+            self.anchors.insert(anchor, Rc::clone(&node));
+        }
         Ok(node)
     }
 
-    fn scalar(&mut self, text: &str, style: ScalarStyle, anchor: usize) -> Kind {
-        if anchor > 0 {
-            self.anchors.insert(anchor, text.to_owned());
+    fn count(&mut self, node: &Node) -> Result<(), Fault> {
+        self.nodes += 1;
+        if matches!(node.kind, Kind::Alias(_)) {
+            self.aliased = self.aliased.saturating_add(node.weight);
         }
-        Kind::Scalar { text: text.to_owned(), style }
+        if self.aliased > ALIASED_LIMIT {
+            return Err(
+                node.fault(format!("its aliases stand for more than {ALIASED_LIMIT} values"))
+            );
+        }
+        if self.nodes > NODE_LIMIT {
+            return Err(node.fault(format!("it holds more than {NODE_LIMIT} values")));
+        }
+        Ok(())
     }
 
-    fn items(&mut self, depth: usize) -> Result<Vec<Node>, Fault> {
+    fn items(&mut self, depth: usize) -> Result<Vec<Rc<Node>>, Fault> {
         let mut items = Vec::new();
         loop {
             match self.next()? {
@@ -148,17 +232,18 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn entries(&mut self, depth: usize) -> Result<Vec<(Node, Node)>, Fault> {
-        let mut entries = Vec::new();
+    fn entries(&mut self, depth: usize) -> Result<Vec<Entry>, Fault> {
+        let (mut entries, mut keys) = (Vec::new(), HashSet::new());
         loop {
             let key = match self.next()? {
                 (Event::MappingEnd, _) => return Ok(entries),
                 (event, span) => self.node(event, span, depth + 1)?,
             };
-            if key.text().is_none() {
-                return Err(
-                    key.fault("a key must be a text; templates (`{{ }}`) must be rendered first")
-                );
+            let Some(text) = key.text() else {
+                return Err(key.fault("a key must be a text"));
+            };
+            if !keys.insert(text.to_owned()) {
+                return Err(key.fault(format!("the key `{text}` is there twice")));
             }
             let (event, span) = self.next()?;
             entries.push((key, self.node(event, span, depth + 1)?));
@@ -166,14 +251,31 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Where a scalar's own text begins: behind its anchor and its tag.
-fn scalar_start(text: &str, bytes: &Range<usize>) -> usize {
-    let mut rest = &text[bytes.clone()];
+fn weight(kind: &Kind) -> usize {
+    match kind {
+        Kind::Scalar { .. } => 1,
+        Kind::Alias(node) => node.weight,
+        Kind::Sequence(items) => items.iter().fold(1, |sum, item| item.weight.saturating_add(sum)),
+        Kind::Mapping(entries) => entries.iter().fold(1, |sum, (key, value)| {
+            sum.saturating_add(key.weight).saturating_add(value.weight)
+        }),
+    }
+}
+
+/// A scalar's own text, without what stands around it.
+fn scalar_bytes(text: &str, bytes: &Range<usize>, style: ScalarStyle) -> Range<usize> {
+    let start = own_start(&text[..bytes.end], bytes.start);
+    start..scalar_end(text, &(start..bytes.end), style)
+}
+
+/// Where a node's own text begins: behind its anchor and its tag.
+fn own_start(text: &str, start: usize) -> usize {
+    let mut rest = &text[start..];
     while rest.starts_with(['&', '!']) {
         let property = rest.find(char::is_whitespace).unwrap_or(rest.len());
         rest = rest[property..].trim_start();
     }
-    bytes.end - rest.len()
+    text.len() - rest.len()
 }
 
 /// Where a scalar really ends: behind a quoted one the parser's span also

@@ -1,0 +1,77 @@
+//! Prints rendered manifests: as they are, or as a diff; and why they are so.
+
+use std::fmt::Write;
+
+use anstyle::{AnsiColor, Style};
+use kdev::{Fate, Rendering};
+use similar::{ChangeTag, TextDiff};
+
+const TITLE: Style = Style::new().bold();
+const PLACE: Style = AnsiColor::Cyan.on_default();
+const OLD: Style = AnsiColor::Red.on_default();
+const NEW: Style = AnsiColor::Green.on_default();
+/// How many lines around a change a diff shows.
+const CONTEXT: usize = 3;
+
+/// All texts as one stream that kubectl takes; a single one as it is.
+pub(crate) fn stream(renderings: &[Rendering]) -> String {
+    let mut stream = String::new();
+    for Rendering { text, .. } in renderings {
+        if !stream.is_empty() {
+            if !stream.ends_with('\n') {
+                stream.push('\n');
+            }
+            stream.push_str("---\n");
+        }
+        let rest = if stream.is_empty() { text } else { text.trim_start_matches('\u{feff}') };
+        stream.push_str(rest);
+    }
+    stream
+}
+
+/// What differs from the sources, in colours that the stream may strip.
+pub(crate) fn diff(renderings: &[Rendering]) -> String {
+    let mut lines = String::new();
+    for rendering in renderings.iter().filter(|rendering| rendering.source != rendering.text) {
+        file(&mut lines, rendering);
+    }
+    lines
+}
+
+fn file(lines: &mut String, Rendering { path, source, text, .. }: &Rendering) {
+    let path = path.display();
+    let _ = writeln!(lines, "{TITLE}--- {path}{TITLE:#}\n{TITLE}+++ {path} (rendered){TITLE:#}");
+    let diff = TextDiff::from_lines(source, text);
+    for hunk in diff.unified_diff().context_radius(CONTEXT).iter_hunks() {
+        let _ = writeln!(lines, "{PLACE}{}{PLACE:#}", hunk.header());
+        for change in hunk.iter_changes() {
+            let (style, sign) = match change.tag() {
+                ChangeTag::Delete => (OLD, '-'),
+                ChangeTag::Insert => (NEW, '+'),
+                ChangeTag::Equal => (Style::new(), ' '),
+            };
+            let line = change.value();
+            let _ = writeln!(
+                lines,
+                "{style}{sign}{}{style:#}",
+                line.strip_suffix('\n').unwrap_or(line)
+            );
+            if change.missing_newline() {
+                lines.push_str("\\ No newline at end of file\n");
+            }
+        }
+    }
+}
+
+/// A line for each container and image volume: what becomes of it, and why.
+/// A pinned one has its note already.
+pub(crate) fn explanations(renderings: &[Rendering]) -> Vec<(&'static str, String)> {
+    let mut lines = Vec::new();
+    for Rendering { path, places, .. } in renderings {
+        for place in places.iter().filter(|place| place.fate != Fate::Pinned) {
+            let verb = if place.fate == Fate::Other { "Kept" } else { "Rendered" };
+            lines.push((verb, format!("{}:{}: {place}", path.display(), place.line)));
+        }
+    }
+    lines
+}

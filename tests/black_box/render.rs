@@ -1,0 +1,162 @@
+//! `cargo kdev render`: what `up` would apply, with no cluster at hand.
+
+use std::fs;
+
+use crate::project::{IMAGE, Project};
+
+/// Nothing but docker may be asked.
+fn project() -> Project {
+    let project = Project::new();
+    project.remove("bin/kubectl").remove("bin/ssh");
+    project
+}
+
+fn manifest(project: &Project) -> (String, String) {
+    let source = fs::read_to_string(project.path("k8s/app.yaml")).unwrap();
+    let new = format!("image: {IMAGE}\n        imagePullPolicy: Never\n");
+    let rendered = source.replace("image: app\n", &new);
+    (source, rendered)
+}
+
+#[test]
+fn a_manifest_is_printed_as_it_would_be_applied() {
+    let project = project();
+    let (source, rendered) = manifest(&project);
+    project.run(&["render"]).code(0).stdout(&rendered).stderr("");
+    assert_eq!(fs::read_to_string(project.path("k8s/app.yaml")).unwrap(), source);
+    let calls = project.calls();
+    assert!(!calls.contains("docker tag") && !calls.contains("docker build"), "{calls}");
+}
+
+#[test]
+fn several_files_are_one_stream() {
+    let project = project();
+    let (_, rendered) = manifest(&project);
+    project.write("k8s/b.yaml", "kind: ConfigMap\nmetadata: {name: c}");
+    let expected = format!("{rendered}---\nkind: ConfigMap\nmetadata: {{name: c}}\n");
+    project.run(&["render"]).code(0).stdout(&expected);
+}
+
+const DIFF: &str = "\
+--- [ROOT]/k8s/app.yaml
++++ [ROOT]/k8s/app.yaml (rendered)
+@@ -6,6 +6,7 @@
+     spec:
+       containers:
+       - name: app
+-        image: app
++        image: app:kdev-0123456789ab
++        imagePullPolicy: Never
+       - name: other
+         image: redis:7
+";
+
+#[test]
+fn a_diff_shows_what_differs_from_the_source() {
+    let project = project();
+    project.run(&["render", "--diff"]).code(0).stdout(DIFF).stderr("");
+    let coloured = project.run(&["render", "--diff", "--color", "always"]).code(0).out().to_owned();
+    assert!(
+        coloured.contains("\u{1b}[32m+        imagePullPolicy: Never\u{1b}[0m\n"),
+        "{coloured}"
+    );
+    assert!(coloured.contains("\u{1b}[31m-        image: app\u{1b}[0m\n"), "{coloured}");
+    let plain =
+        project.run_with(&[("NO_COLOR", "1")], &["render", "--diff"]).code(0).out().to_owned();
+    assert!(!plain.contains('\u{1b}'), "{plain}");
+    // What needs no edit has no diff.
+    let (_, rendered) = manifest(&project);
+    project.write("k8s/app.yaml", &rendered);
+    project.run(&["render", "--diff"]).code(0).stdout("");
+}
+
+#[test]
+fn each_container_is_explained_in_a_line() {
+    let project = project();
+    let digest = "a".repeat(64);
+    let (source, _) = manifest(&project);
+    let source = source.replace(
+        "image: redis:7\n",
+        &format!("image: redis:7\n      initContainers:\n      - name: old\n        image: app@sha256:{digest}\n"),
+    );
+    project.write("k8s/app.yaml", &source);
+    project.write(
+        "k8s/b.yaml",
+        "apiVersion: example.com/v1\nkind: Mine\nmetadata: {name: m}\nspec:\n  image: app\n",
+    );
+    project.run(&["render", "--diff", "--explain"]).code(0).stderr(&format!(
+"        Note [ROOT]/k8s/app.yaml:14: deployment/app, `old` (spec.template.spec.initContainers.image): `app@sha256:{digest}` stays: it is pinned by digest, and a loaded image has none of a registry; name it by tag to run the build
+        Note [ROOT]/k8s/b.yaml:5: mine/m, spec.image: `app` stays: its kind is no built-in workload; if it is an image, name it in `image-paths`
+    Rendered [ROOT]/k8s/app.yaml:9: deployment/app, `app` (spec.template.spec.containers.image): `app` becomes `{IMAGE}`, pull policy `Never` is added: the nodes are loaded, and no registry shall be asked for this name
+        Kept [ROOT]/k8s/app.yaml:11: deployment/app, `other` (spec.template.spec.containers.image): `redis:7` stays: it is another image
+"));
+    // Who follows the advice has it edited.
+    project.config("image-paths = [\"Mine:spec.image\"]");
+    let ran = project.run(&["render"]);
+    assert!(ran.code(0).out().ends_with(&format!("spec:\n  image: {IMAGE}\n")));
+    let ran = project.run(&["render", "--explain", "--pull-policy", "IfNotPresent"]);
+    assert!(ran.code(0).err().contains("`IfNotPresent` is added: as the settings ask"));
+    assert!(ran.err().contains("its pull policy is left to the kind"));
+}
+
+#[test]
+fn up_tells_what_it_leaves_alone() {
+    let project = Project::new();
+    let (source, _) = manifest(&project);
+    project.write(
+        "k8s/app.yaml",
+        &source
+            .replace("  - name: other\n", "  - name: other\n        args: [--with, 'app:dev']\n"),
+    );
+    let ran = project.run(&["up", "--dry-run"]);
+    ran.code(0).stderr("        Note [ROOT]/k8s/app.yaml:11: deployment/app, spec.template.spec.containers.args: `app:dev` stays: the API names no image there; if it is one, name it in `image-paths`\n");
+}
+
+#[test]
+fn json_says_the_same() {
+    let ran = project().run(&["render", "--message-format", "json"]);
+    let json: serde_json::Value = serde_json::from_str(ran.code(0).stderr("").out()).unwrap();
+    assert_eq!(json["reason"], "rendered");
+    assert!(json["text"].as_str().unwrap().contains(IMAGE), "{json}");
+    assert_eq!(json["places"][0]["fate"]["ours"]["policy"]["becomes"], "Never", "{json}");
+    assert_eq!(json["places"][1]["fate"], "other", "{json}");
+}
+
+#[test]
+fn there_is_no_build_yet() {
+    let project = project();
+    project.config("image = \"nosuch\"").write(
+        "k8s/app.yaml",
+        "kind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c, image: nosuch}]}\n",
+    );
+    project.run(&["render"]).code(90).stdout("").stderr(
+        "error: docker has no image `nosuch:latest`, and so there is no build to name
+  help: build it with `docker build --tag nosuch:latest [ROOT]`\n",
+    );
+}
+
+#[test]
+fn an_image_that_is_only_pinned_cannot_run_the_build() {
+    let project = project();
+    let digest = "a".repeat(64);
+    let pod = format!(
+        "kind: Pod\nmetadata: {{name: p}}\nspec:\n  containers:\n  - name: c\n    image: app@sha256:{digest}\n"
+    );
+    project.write("k8s/app.yaml", &pod);
+    project.run(&["render"]).code(90).stdout("").stderr(&format!(
+        "error: cannot edit `[ROOT]/k8s/app.yaml`, line 6, column 12
+  caused by: `app@sha256:{digest}`: it is pinned by digest, and a loaded image has none of a registry; name it by tag to run the build
+  help: [..]\n",
+    ));
+}
+
+#[test]
+fn a_path_of_the_configuration_is_none() {
+    let project = project();
+    project.config("image-paths = [\"spec.image\"]");
+    project.run(&["render"]).code(90).stdout("").stderr(
+        "error: invalid value for `image-paths` in the settings
+  caused by: `spec.image` is no `KIND:FIELD.FIELD`, as in `MyKind:spec.image`
+  help: the README lists what each key takes\n",
+    );
+}
