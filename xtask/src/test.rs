@@ -51,6 +51,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         ("deny", deny),
         ("doc", doc),
         ("unit", unit),
+        ("corpus", corpus),
         ("black-box", black_box),
     ];
     let was_up = lab::is_up();
@@ -153,6 +154,19 @@ fn unit(sh: &Shell) -> Result<Count> {
     let code = counted(cmd!(sh, "cargo test --workspace --lib --bins --examples --locked"))?;
     let docs = counted(cmd!(sh, "cargo test --workspace --doc --locked"))?;
     Ok(code + docs)
+}
+
+/// Without kubectl its judgement is skipped aloud; but not in CI, where it fails.
+fn corpus(sh: &Shell) -> Result<Count> {
+    let kubectl = cmd!(sh, "kubectl version --client").quiet().ignore_stdout().ignore_stderr();
+    let ignored: &[&str] = match kubectl.run() {
+        Err(error) if env::var_os("CI").is_none() => {
+            term::status("Skipping", format!("kubectl's reading of the corpus: {error}"));
+            &[]
+        }
+        _ => &["--include-ignored"],
+    };
+    counted(cmd!(sh, "cargo test --package kdev --test corpus --locked -- {ignored...}"))
 }
 
 fn black_box(sh: &Shell) -> Result<Count> {

@@ -34,6 +34,8 @@ mod exit_code;
 mod fault;
 mod help;
 mod image;
+#[doc(hidden)]
+pub mod inside;
 mod inventory;
 mod layers;
 mod links;
@@ -59,6 +61,7 @@ mod transport;
 mod unpack;
 mod untouched;
 mod up;
+mod value;
 mod whole;
 mod wire;
 mod workload;

@@ -7,7 +7,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
 use serde_yaml::Value;
 
 use crate::config::{Config, PullPolicy};
@@ -21,6 +20,7 @@ use crate::placement::PodSpec;
 use crate::proof;
 use crate::refusal;
 use crate::untouched;
+use crate::value;
 use crate::workload::{self, ImagePath};
 use crate::yaml::{self, Fault};
 
@@ -253,13 +253,7 @@ pub(crate) fn render(text: &str, want: &Want) -> std::result::Result<Rendered, F
 /// Every document of a text, aliases and merge keys resolved.
 pub(crate) fn values(text: &str) -> std::result::Result<Vec<Value>, Fault> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut values = Vec::new();
-    for document in serde_yaml::Deserializer::from_str(text) {
-        let mut value = Value::deserialize(document).map_err(|error| fault(text, &error))?;
-        value.apply_merge().map_err(|error| fault(text, &error))?;
-        values.push(value);
-    }
-    Ok(values)
+    value::read_all(text).map_err(|error| fault(text, &error))
 }
 
 fn fault(text: &str, error: &serde_yaml::Error) -> Fault {
