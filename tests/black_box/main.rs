@@ -5,6 +5,7 @@
 
 mod distributions;
 mod errors;
+mod generator;
 mod interrupt;
 mod load;
 mod precedence;

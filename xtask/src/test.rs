@@ -156,21 +156,26 @@ fn unit(sh: &Shell) -> Result<Count> {
     Ok(code + docs)
 }
 
-/// Without kubectl its judgement is skipped aloud; but not in CI, where it fails.
 fn corpus(sh: &Shell) -> Result<Count> {
-    let kubectl = cmd!(sh, "kubectl version --client").quiet().ignore_stdout().ignore_stderr();
-    let ignored: &[&str] = match kubectl.run() {
-        Err(error) if env::var_os("CI").is_none() => {
-            term::status("Skipping", format!("kubectl's reading of the corpus: {error}"));
-            &[]
-        }
-        _ => &["--include-ignored"],
-    };
+    let ignored = needing_kubectl(sh);
     counted(cmd!(sh, "cargo test --package kdev --test corpus --locked -- {ignored...}"))
 }
 
+/// Without kubectl what needs it is skipped aloud; but not in CI, where it fails.
+fn needing_kubectl(sh: &Shell) -> &'static [&'static str] {
+    let kubectl = cmd!(sh, "kubectl version --client").quiet().ignore_stdout().ignore_stderr();
+    match kubectl.run() {
+        Err(error) if env::var_os("CI").is_none() => {
+            term::status("Skipping", format!("what needs kubectl: {error}"));
+            &[]
+        }
+        _ => &["--include-ignored"],
+    }
+}
+
 fn black_box(sh: &Shell) -> Result<Count> {
-    counted(cmd!(sh, "cargo test --package cargo-kdev --test black_box --locked"))
+    let ignored = needing_kubectl(sh);
+    counted(cmd!(sh, "cargo test --package cargo-kdev --test black_box --locked -- {ignored...}"))
 }
 
 fn cluster(sh: &Shell) -> Result<Count> {

@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Reason, Result};
+use crate::generator::Generator;
 use crate::image::Reference;
 use crate::project::Project;
 use crate::workload::ImagePath;
@@ -398,6 +399,9 @@ fn dockerfile(project: &Project, configured: Option<PathBuf>) -> Result<PathBuf>
 }
 
 fn default_manifests(dir: &Path) -> Vec<PathBuf> {
+    if Generator::of(&dir.join("k8s")).is_some() {
+        return vec![escaped(dir).join("k8s")];
+    }
     ["k8s/*.yaml", "k8s/*.yml", "k8s/*.json"].iter().map(|glob| escaped(dir).join(glob)).collect()
 }
 

@@ -3,7 +3,7 @@
 //! `Display` says what failed; `source` leads on to the cause. The words fit
 //! after `error: ` and `caused by: `; `help.rs` has what helps.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::cmd::{Failure, Outcome};
@@ -127,10 +127,12 @@ pub enum Error {
         found: Vec<String>,
     },
     /// A manifest that cannot be edited with certainty.
-    #[error("cannot edit `{}`, line {line}, column {column}", path.display())]
+    #[error("cannot edit {}, line {line}, column {column}", text_of(path, made_by.as_deref()))]
     Manifest {
-        /// Which file.
+        /// Which file or folder.
         path: PathBuf,
+        /// The command that has made the text of a folder.
+        made_by: Option<String>,
         /// Line, from 1.
         line: usize,
         /// Column, from 1.
@@ -360,6 +362,13 @@ fn nodes_failed(failures: &[NodeError]) -> String {
     match names.as_slice() {
         [one] => format!("cannot use node `{one}`"),
         many => format!("cannot use nodes {}", list(many)),
+    }
+}
+
+fn text_of(path: &Path, made_by: Option<&str>) -> String {
+    match made_by {
+        Some(command) => format!("what `{command}` makes"),
+        None => format!("`{}`", path.display()),
     }
 }
 

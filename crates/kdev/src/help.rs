@@ -60,6 +60,9 @@ impl Error {
                 "write one with `docker save --output FILE.tar NAME:TAG`".into()
             }
             Self::BadValue { .. } => "the README lists what each key takes".into(),
+            Self::Manifest { made_by: Some(command), line, .. } => {
+                format!("see line {line} of it with `{command}`")
+            }
             Self::Manifest { path, .. } => {
                 format!("check it with `kubectl create --dry-run=client -f {}`", path.display())
             }

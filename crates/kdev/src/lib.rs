@@ -32,6 +32,7 @@ mod error;
 mod event;
 mod exit_code;
 mod fault;
+mod generator;
 mod help;
 mod image;
 #[doc(hidden)]

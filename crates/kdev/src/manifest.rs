@@ -1,7 +1,7 @@
 //! Manifests: text in, text out. Only the image and the pull policy of
 //! containers that run our image change; no byte around them does.
 //!
-//! Pure but for [`Manifest::read_all`]. Every edit is proven: source and
+//! Pure but for `Manifest::read_all`. Every edit is proven: source and
 //! result are read with `serde_yaml`, and must differ in just these fields.
 
 use std::fs;
@@ -14,6 +14,7 @@ use crate::cx::Cx;
 use crate::edit::Plan;
 use crate::error::{Error, Reason, Result};
 use crate::event::Event;
+use crate::generator::Generator;
 use crate::image::{Name, Reference};
 use crate::place::{Fate, PINNED, Place, Untouched};
 use crate::placement::PodSpec;
@@ -29,6 +30,8 @@ use crate::yaml::{self, Fault};
 pub(crate) struct Manifest {
     pub(crate) path: PathBuf,
     pub(crate) text: String,
+    /// The command that has made the text of a folder.
+    pub(crate) made_by: Option<String>,
 }
 
 /// What the containers that run an image get.
@@ -58,22 +61,28 @@ pub(crate) struct Object {
 
 impl Manifest {
     /// Reads every file that the configured globs match, in the order of the
-    /// globs, and by name within one.
-    pub(crate) fn read_all(config: &Config) -> Result<Vec<Self>> {
-        let mut paths: Vec<PathBuf> = Vec::new();
+    /// globs, and by name within one. A kustomization's or a chart's folder is
+    /// rendered first.
+    pub(crate) fn read_all(cx: &Cx, config: &Config) -> Result<Vec<Self>> {
+        let mut manifests = Vec::new();
         for pattern in &config.manifests {
-            let matches = glob::glob(&pattern.to_string_lossy()).map_err(|e| Error::BadValue {
-                key: "manifests".into(),
-                place: "the settings".into(),
-                reason: Reason(format!("`{}`: {e}", pattern.display())),
-            })?;
-            paths.extend(matches.filter_map(std::result::Result::ok).filter(|p| p.is_file()));
+            for path in matches(pattern)? {
+                manifests.extend(Self::read_any(cx, &path, config)?);
+            }
         }
-        if paths.is_empty() {
+        if manifests.is_empty() {
             let patterns = config.manifests.iter().map(|p| p.display().to_string()).collect();
             return Err(Error::NoManifest { patterns });
         }
-        paths.into_iter().map(|path| Self::read(&path)).collect()
+        Ok(manifests)
+    }
+
+    /// `None` for a folder from which nothing is made.
+    fn read_any(cx: &Cx, path: &Path, config: &Config) -> Result<Option<Self>> {
+        if path.is_file() {
+            return Self::read(path).map(Some);
+        }
+        Generator::of(path).map(|generator| generator.run(cx, path, config)).transpose()
     }
 
     fn read(path: &Path) -> Result<Self> {
@@ -82,7 +91,7 @@ impl Manifest {
             path: path.to_owned(),
             source,
         })?;
-        Ok(Self { path: path.to_owned(), text })
+        Ok(Self { path: path.to_owned(), text, made_by: None })
     }
 
     /// The objects that it declares.
@@ -97,8 +106,18 @@ impl Manifest {
 
     fn error(&self, fault: Fault) -> Error {
         let Fault { line, column, reason } = fault;
-        Error::Manifest { path: self.path.clone(), line, column, reason: Reason(reason) }
+        let (path, made_by) = (self.path.clone(), self.made_by.clone());
+        Error::Manifest { path, made_by, line, column, reason: Reason(reason) }
     }
+}
+
+fn matches(pattern: &Path) -> Result<Vec<PathBuf>> {
+    let paths = glob::glob(&pattern.to_string_lossy()).map_err(|e| Error::BadValue {
+        key: "manifests".into(),
+        place: "the settings".into(),
+        reason: Reason(format!("`{}`: {e}", pattern.display())),
+    })?;
+    Ok(paths.filter_map(std::result::Result::ok).collect())
 }
 
 /// Makes sure that all can be rendered, and says what will stay as it is.

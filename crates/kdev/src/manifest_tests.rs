@@ -144,7 +144,7 @@ fn an_aliased_image_is_written_out() {
 #[test]
 fn objects_are_found_with_their_pods() {
     let text = "kind: Deployment\nmetadata: {name: d, namespace: n}\nspec: {template: {spec: {nodeName: x, containers: [{image: app}]}}}\n---\nkind: CronJob\nmetadata: {name: c}\nspec: {jobTemplate: {spec: {template: {spec: {containers: [{image: redis}]}}}}}\n---\nkind: List\nitems: [{kind: Service, metadata: {name: s}}]\n";
-    let manifest = Manifest { path: "m.yaml".into(), text: text.into() };
+    let manifest = Manifest { path: "m.yaml".into(), text: text.into(), made_by: None };
     let objects = manifest.objects(&[]).unwrap();
     let ids: Vec<String> = objects.iter().map(Object::id).collect();
     assert_eq!(ids, ["deployment/d", "cronjob/c", "service/s"]);

@@ -44,7 +44,7 @@ pub struct Rendering {
 pub fn render(cx: &Cx, request: &RenderRequest) -> Result<Vec<Rendering>> {
     let project = Project::read(cx, &request.selection)?;
     let config = Config::without_build(&project, request.flags.clone())?;
-    let manifests = Manifest::read_all(&config)?;
+    let manifests = Manifest::read_all(cx, &config)?;
     manifest::objects_using(&manifests, &config)?;
     manifest::check(cx, &manifests, &config)?;
     let build = build::last(cx, &Docker::find(cx)?, &config)?;
@@ -54,6 +54,6 @@ pub fn render(cx: &Cx, request: &RenderRequest) -> Result<Vec<Rendering>> {
 
 fn rendering(manifest: Manifest, want: &Want) -> Result<Rendering> {
     let manifest::Rendered { text, places, untouched } = manifest.render(want)?;
-    let Manifest { path, text: source } = manifest;
+    let Manifest { path, text: source, .. } = manifest;
     Ok(Rendering { path, source, text, places, untouched })
 }

@@ -1,4 +1,4 @@
-//! Finds docker, ssh and kubectl, and makes sure that they are new enough.
+//! Finds docker, ssh, kubectl and helm, and makes sure that they are new enough.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -43,6 +43,13 @@ pub(crate) const KUBECTL: Tool = Tool {
     name: "kubectl",
     needed: "1.22",
     cure: "install it as https://kubernetes.io/docs/tasks/tools says",
+};
+
+/// 3.5 brought `--skip-tests`.
+pub(crate) const HELM: Tool = Tool {
+    name: "helm",
+    needed: "3.5",
+    cure: "install it as https://helm.sh/docs/intro/install says",
 };
 
 /// Makes sure that kubectl is new enough.

@@ -1,0 +1,82 @@
+//! Folders of which kubectl or helm makes manifests: kustomizations and charts.
+
+use std::path::Path;
+use std::time::Duration;
+
+use xshell::cmd;
+
+use crate::cmd::Task;
+use crate::config::Config;
+use crate::cx::Cx;
+use crate::error::{Error, Reason, Result};
+use crate::exit_code::ExitCode;
+use crate::manifest::Manifest;
+use crate::tool::{HELM, KUBECTL, Tool};
+
+/// The files that make a folder a kustomization.
+const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
+/// The file that makes a folder a chart.
+const CHART: &str = "Chart.yaml";
+/// How long it may take: bases and dependencies may be far away.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What makes manifests of a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Generator {
+    Kustomize,
+    Helm,
+}
+
+impl Generator {
+    /// The one for this folder; `None` if it is plain.
+    pub(crate) fn of(folder: &Path) -> Option<Self> {
+        let has = |name: &str| folder.join(name).is_file();
+        if KUSTOMIZATIONS.iter().any(|name| has(name)) {
+            return Some(Self::Kustomize);
+        }
+        has(CHART).then_some(Self::Helm)
+    }
+
+    /// What it makes of the folder: this text is then edited.
+    pub(crate) fn run(self, cx: &Cx, folder: &Path, config: &Config) -> Result<Manifest> {
+        let task = self.task(cx, folder, config)?.limit(PATIENCE);
+        let shown = task.to_string();
+        let output = task.read(cx).map_err(|failure| {
+            let what = format!("make manifests of `{}`", folder.display());
+            Error::from_failure(failure, |source| Error::Tool {
+                what,
+                source,
+                code: ExitCode::Project,
+            })
+        })?;
+        let text = String::from_utf8(output.stdout).map_err(|error| Error::Answer {
+            tool: self.tool().name,
+            reason: Reason(error.to_string()),
+        })?;
+        Ok(Manifest { path: folder.to_owned(), text, made_by: Some(shown) })
+    }
+
+    fn task(self, cx: &Cx, folder: &Path, config: &Config) -> Result<Task> {
+        let (sh, program) = (cx.shell()?, self.tool().find()?);
+        Ok(Task::new(match self {
+            Self::Kustomize => cmd!(sh, "{program} kustomize {folder}"),
+            Self::Helm => {
+                // A release's name has no underscore.
+                let release = config.package.replace('_', "-");
+                // Tests are run by helm, and only when it is told to.
+                let cmd = cmd!(sh, "{program} template {release} {folder} --skip-tests");
+                match &config.namespace {
+                    Some(namespace) => cmd.arg("--namespace").arg(namespace),
+                    None => cmd,
+                }
+            }
+        }))
+    }
+
+    fn tool(self) -> Tool {
+        match self {
+            Self::Kustomize => KUBECTL,
+            Self::Helm => HELM,
+        }
+    }
+}

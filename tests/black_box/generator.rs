@@ -1,0 +1,106 @@
+//! Folders of which manifests are made: kustomizations and charts.
+
+use std::fs;
+use std::path::Path;
+
+use crate::project::{IMAGE, Project};
+
+const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: p\nspec:\n  containers:\n  - image: app\n    name: c\n";
+
+fn rendered() -> String {
+    POD.replace("image: app\n", &format!("image: {IMAGE}\n    imagePullPolicy: Never\n"))
+}
+
+/// A `kubectl` or `helm` that says what it was called with, and prints this.
+fn prints(project: &Project, tool: &str, text: &str) {
+    let _ = fs::remove_file(project.path("bin").join(tool));
+    project.write("fake/made", text);
+    project.script(tool, &format!("echo {tool} \"$@\" >>\"$FAKE/log\"; cat \"$FAKE/made\""));
+}
+
+#[test]
+fn a_default_folder_that_is_a_kustomization_goes_through_kubectl() {
+    let project = Project::new();
+    project.write("k8s/kustomization.yaml", "resources: [app.yaml]\n");
+    prints(&project, "kubectl", POD);
+    project.run(&["render"]).code(0).stdout(&rendered()).stderr("");
+    let root = project.path("k8s");
+    assert!(project.calls().contains(&format!("kubectl kustomize {}\n", root.display())));
+}
+
+#[test]
+#[ignore = "needs kubectl"]
+fn the_real_kubectl_makes_a_kustomization() {
+    let project = Project::new();
+    fs::create_dir_all(project.path("deploy/base")).unwrap();
+    project.write("deploy/base/pod.yaml", POD);
+    project.write("deploy/base/kustomization.yaml", "resources: [pod.yaml]\n");
+    project.write("deploy/kustomization.yaml", "resources: [base]\nnamePrefix: dev-\n");
+    project.config("manifests = [\"deploy\"]").remove("bin/kubectl");
+    let path = std::env::var_os("PATH").unwrap();
+    let kubectl = std::env::split_paths(&path).map(|dir| dir.join("kubectl"));
+    let kubectl = kubectl.into_iter().find(|path| path.exists()).unwrap();
+    std::os::unix::fs::symlink(kubectl, project.path("bin/kubectl")).unwrap();
+    let expected = rendered().replace("name: p", "name: dev-p");
+    project.run(&["render"]).code(0).stdout(&expected).stderr("");
+}
+
+fn chart(project: &Project) -> &Project {
+    fs::create_dir(project.path("chart")).unwrap();
+    project.write("chart/Chart.yaml", "name: c\nversion: 0.1.0\napiVersion: v2\n");
+    project.config("manifests = [\"chart\"]\nnamespace = \"dev\"")
+}
+
+#[test]
+fn a_chart_goes_through_helm() {
+    let project = Project::new();
+    chart(&project);
+    prints(&project, "helm", POD);
+    project.run(&["render"]).code(0).stdout(&rendered()).stderr("");
+    let folder = project.path("chart");
+    let call = format!("helm template app {} --skip-tests --namespace dev\n", folder.display());
+    assert!(project.calls().contains(&call), "{}", project.calls());
+}
+
+#[test]
+fn helm_is_missing() {
+    let project = Project::new();
+    chart(&project).run(&["render"]).code(91).stdout("").stderr(
+        "error: `helm` is not installed, or not on PATH
+  help: install it as https://helm.sh/docs/intro/install says\n",
+    );
+}
+
+#[test]
+fn a_folder_that_is_broken_is_told_in_the_tools_words() {
+    let project = Project::new();
+    chart(&project).script("helm", "echo 'Error: values.yaml: bad' >&2; exit 1");
+    project.run(&["render"]).code(90).stdout("").stderr(
+        "error: cannot make manifests of `[ROOT]/chart`
+  caused by: `helm template app [ROOT]/chart --skip-tests --namespace dev` exited with code 1: Error: values.yaml: bad\n",
+    );
+}
+
+#[test]
+fn a_fault_in_what_was_made_is_shown_there() {
+    let project = Project::new();
+    chart(&project);
+    prints(&project, "helm", "kind: Pod\nkind: Pod\n");
+    project.run(&["render"]).code(90).stdout("").stderr(
+        "error: cannot edit what `helm template app [ROOT]/chart --skip-tests --namespace dev` makes, line 2, column 1
+  caused by: the key `kind` is there twice
+  help: see line 2 of it with `helm template app [ROOT]/chart --skip-tests --namespace dev`\n",
+    );
+}
+
+#[test]
+fn a_folder_of_neither_kind_holds_no_manifest() {
+    let project = Project::new();
+    project.config("manifests = [\"k8s\"]");
+    let folder: &Path = &project.path("k8s");
+    assert!(folder.is_dir());
+    project.run(&["render"]).code(90).stderr(
+        "error: no Kubernetes manifest matches `[ROOT]/k8s`
+  help: write one, or set `manifests = [\"path/*.yaml\"]` in `[package.metadata.kdev]`\n",
+    );
+}
