@@ -160,3 +160,32 @@ fn a_path_of_the_configuration_is_none() {
   help: the README lists what each key takes\n",
     );
 }
+
+#[test]
+fn what_cannot_be_edited_is_refused_at_its_place() {
+    let project = project();
+    let refused = |spec: &str, place: &str, cause: &str, help: &str| {
+        project.write("k8s/app.yaml", &format!("kind: Pod\nspec:\n{spec}"));
+        project.run(&["render"]).code(90).stdout("").stderr(&format!(
+            "error: cannot edit `[ROOT]/k8s/app.yaml`, {place}\n  caused by: {cause}\n  help: {help}\n"
+        ));
+    };
+    refused(
+        "  containers:\n  - image: {{ .Values.image }}\n",
+        "line 4, column 12",
+        "it holds templates (`{{ }}`)",
+        "name the folder of its chart in `manifests`, or a file that `helm template` has written",
+    );
+    refused(
+        "  containers:\n  - image: app\n    image: app\n",
+        "line 5, column 5",
+        "the key `image` is there twice",
+        "change line 5 of `[ROOT]/k8s/app.yaml`",
+    );
+    refused(
+        "  containers:\n  - &c\n    image: app\n  - <<: *c\n    image: redis\n",
+        "line 6, column 5",
+        "an alias or a merge key shares this between a container of ours and what must stay as it is; write it out in both",
+        "change line 6 of `[ROOT]/k8s/app.yaml`",
+    );
+}

@@ -5,6 +5,7 @@
 use crate::cmd::Outcome;
 use crate::error::{Error, list};
 use crate::fault::NodeError;
+use crate::refusal::TEMPLATE;
 
 impl Error {
     /// One action that helps, to copy where that is possible.
@@ -63,8 +64,11 @@ impl Error {
             Self::Manifest { made_by: Some(command), line, .. } => {
                 format!("see line {line} of it with `{command}`")
             }
-            Self::Manifest { path, .. } => {
-                format!("check it with `kubectl create --dry-run=client -f {}`", path.display())
+            Self::Manifest { reason, .. } if reason.0 == TEMPLATE => {
+                "name the folder of its chart in `manifests`, or a file that `helm template` has written".into()
+            }
+            Self::Manifest { path, line, .. } => {
+                format!("change line {line} of `{}`", path.display())
             }
             Self::WrongPlatform { node_platform, .. } => {
                 format!("build for the node: set DOCKER_DEFAULT_PLATFORM={node_platform}")

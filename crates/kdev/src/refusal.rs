@@ -39,8 +39,7 @@ fn template(text: &str) -> Option<Fault> {
 }
 
 /// What is said of a template.
-pub(crate) const TEMPLATE: &str =
-    "it holds templates (`{{ }}`); name what renders them, a chart's folder, or render them first";
+pub(crate) const TEMPLATE: &str = "it holds templates (`{{ }}`)";
 
 /// A tab before the text of the faulty line, or of the one above it: the
 /// parser may notice only then.

@@ -55,7 +55,7 @@ fn a_manifest_cannot_be_read() {
     fails(
         &project,
         90,
-        "error: cannot edit `[ROOT]/k8s/app.yaml`, line [..], column [..]\n  caused by: [..]\n  help: check it with `kubectl create --dry-run=client -f [ROOT]/k8s/app.yaml`\n",
+        "error: cannot edit `[ROOT]/k8s/app.yaml`, line [..], column [..]\n  caused by: [..]\n  help: change line [..] of `[ROOT]/k8s/app.yaml`\n",
     );
 }
 
