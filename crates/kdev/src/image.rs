@@ -160,11 +160,13 @@ impl Name {
 
     /// As people write it: without the parts that are the default.
     pub fn familiar(&self) -> String {
-        if self.domain != DEFAULT_DOMAIN {
-            return self.to_string();
+        match self.path.split_once('/') {
+            _ if self.domain != DEFAULT_DOMAIN => self.to_string(),
+            Some((DEFAULT_FOLDER, name)) if !name.contains('/') => name.to_owned(),
+            // Without its domain the path would be read as one.
+            Some((folder, _)) if is_domain(folder) => self.to_string(),
+            _ => self.path.clone(),
         }
-        let prefix = format!("{DEFAULT_FOLDER}/");
-        self.path.strip_prefix(&prefix).unwrap_or(&self.path).to_owned()
     }
 }
 

@@ -71,6 +71,21 @@ fn what_docker_would_misread_is_refused() {
     }
 }
 
+#[test]
+fn no_form_means_another_image() {
+    let table = [
+        ("docker.io/other.io/library/app", "docker.io/other.io/library/app:latest"),
+        ("docker.io/localhost/app", "docker.io/localhost/app:latest"),
+        ("library/team/app", "library/team/app:latest"),
+        ("docker.io/library/localhost", "localhost:latest"),
+    ];
+    for (text, familiar) in table {
+        let reference = Reference::parse(text).unwrap();
+        assert_eq!(reference.familiar(), familiar, "{text}");
+        assert_eq!(Reference::parse(familiar).as_ref(), Ok(&reference), "{text}");
+    }
+}
+
 /// What the distribution project's own parser makes of each, recorded.
 #[test]
 fn the_grammar_is_that_of_the_distribution_project() {
