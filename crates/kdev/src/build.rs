@@ -91,11 +91,11 @@ pub(crate) fn identify(
 /// The reference of the last build, which docker must have; nothing is tagged.
 pub(crate) fn last(cx: &Cx, docker: &Docker, config: &Config) -> Result<Reference> {
     let image = config.image.familiar();
-    let inspected = docker.inspect(cx, &image).map_err(|error| match error {
+    let found = find(cx, docker, &image, &config.image).map_err(|error| match error {
         Error::NoImage { image } => Error::NotBuilt { image, dir: config.dir.clone() },
         error => error,
     })?;
-    Ok(config.image.with_content_tag(&docker.config_digest(cx, &inspected)?))
+    Ok(config.image.with_content_tag(&found.config_digest))
 }
 
 /// What docker has under a name or ID, under the name that it has.

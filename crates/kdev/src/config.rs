@@ -17,8 +17,8 @@ use serde_json::{Map, Value};
 use crate::error::{Error, Reason, Result};
 use crate::generator::Generator;
 use crate::image::Reference;
+use crate::image_path::ImagePath;
 use crate::project::Project;
-use crate::workload::ImagePath;
 
 /// The personal file, beside a Cargo.toml.
 const LOCAL_FILE: &str = "kdev.local.toml";

@@ -8,10 +8,10 @@ use std::rc::Rc;
 use saphyr_parser::ScalarStyle;
 
 use crate::image;
+use crate::image_path::{self, Route, Type};
 use crate::manifest::{Want, is_ours, pinned};
 use crate::place::{Fate, Place, PolicyFate};
-use crate::refusal;
-use crate::workload::{self, Route, Type};
+use crate::syntax;
 use crate::yaml::{Fault, Kind, MERGE_KEY, Node};
 
 /// What is to be done to a text.
@@ -36,7 +36,7 @@ impl Plan {
     pub(crate) fn of(text: &str, documents: &[Rc<Node>], want: &Want) -> Result<Self, Fault> {
         let mut holders = Vec::new();
         for document in documents {
-            workload::each_node(document, &mut |kind, object| {
+            image_path::each_node(document, &mut |kind, object| {
                 find_holders(kind, object, want, &mut holders);
             });
         }
@@ -69,7 +69,7 @@ impl Plan {
         };
         let Some(image) = value.text() else { return Ok(()) };
         if image.contains("{{") {
-            return Err(value.fault(refusal::TEMPLATE));
+            return Err(value.fault(syntax::TEMPLATE));
         }
         self.values.insert(value.bytes.start);
         let fate = if !is_ours(image, want.name) {

@@ -5,7 +5,7 @@
 use crate::cmd::Outcome;
 use crate::error::{Error, list};
 use crate::fault::NodeError;
-use crate::refusal::TEMPLATE;
+use crate::syntax::TEMPLATE;
 
 impl Error {
     /// One action that helps, to copy where that is possible.

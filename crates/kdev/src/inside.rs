@@ -4,8 +4,8 @@
 use crate::archive;
 use crate::config::PullPolicy;
 use crate::image::Reference;
+use crate::image_path::ImagePath;
 use crate::manifest::{self, Want};
-use crate::workload::ImagePath;
 
 /// The text with this image's tag set, and `Never`; else `LINE:COLUMN: why not`.
 pub fn render(text: &str, image: &Reference, tag: &str) -> Result<String, String> {

@@ -16,13 +16,13 @@ use crate::error::{Error, Reason, Result};
 use crate::event::Event;
 use crate::generator::Generator;
 use crate::image::{Name, Reference};
+use crate::image_path::{self, ImagePath};
 use crate::place::{Fate, PINNED, Place, Untouched};
 use crate::placement::PodSpec;
 use crate::proof;
-use crate::refusal;
+use crate::syntax;
 use crate::untouched;
 use crate::value;
-use crate::workload::{self, ImagePath};
 use crate::yaml::{self, Fault};
 
 /// A file of Kubernetes objects, as its author wrote it.
@@ -277,12 +277,12 @@ pub(crate) fn values(text: &str) -> std::result::Result<Vec<Value>, Fault> {
 
 fn fault(text: &str, error: &serde_yaml::Error) -> Fault {
     let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
-    refusal::explain(text, Fault { line, column, reason: error.to_string() })
+    syntax::explain(text, Fault { line, column, reason: error.to_string() })
 }
 
 /// The objects of a document, those of a `List` one by one.
 fn collect_objects(document: &mut Value, paths: &[ImagePath], objects: &mut Vec<Object>) {
-    workload::each_value(document, &mut |kind, object| {
+    image_path::each_value(document, &mut |kind, object| {
         let mut images = Vec::new();
         for route in kind.routes(paths) {
             route.values(object, &mut |holder| {

@@ -6,9 +6,9 @@ use std::rc::Rc;
 use serde_yaml::{Mapping, Value};
 
 use crate::image;
+use crate::image_path;
 use crate::manifest::{Want, is_ours, pinned, values};
 use crate::place::{Fate, Place};
-use crate::workload;
 use crate::yaml::{Fault, Kind, MERGE_KEY, Node};
 
 const SHARED: &str = "an alias or a merge key shares this between a container of ours and what must stay as it is; write it out in both";
@@ -49,7 +49,7 @@ pub(crate) fn prove(
 
 /// Sets the wanted fields in a value, as the edits set them in the text.
 fn want_in(document: &mut Value, want: &Want) {
-    workload::each_value(document, &mut |kind, object| {
+    image_path::each_value(document, &mut |kind, object| {
         for route in kind.routes(want.paths) {
             route.values(object, &mut |holder| {
                 want_in_holder(holder, &route.image, route.policy, want);

@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use std::rc::Rc;
 
 use crate::image::{self, Name};
+use crate::image_path::{self, Type};
 use crate::manifest::is_ours;
 use crate::place::Untouched;
-use crate::workload::{self, Type};
 use crate::yaml::{Kind, Node};
 
 /// What holds the name, but for the values that an edit has dealt with.
@@ -19,7 +19,7 @@ pub(crate) fn find(
     let mut search =
         Search { dealt_with, name, found: Vec::new(), object: String::new(), is_workload: false };
     for document in documents {
-        workload::each_node(document, &mut |kind, object| search.object(kind, object));
+        image_path::each_node(document, &mut |kind, object| search.object(kind, object));
     }
     search.found
 }

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
-use crate::refusal;
+use crate::syntax;
 
 /// How deep a document may nest; Kubernetes' own objects stay under 30.
 const DEPTH_LIMIT: usize = 100;
@@ -123,8 +123,8 @@ impl Node {
 
 /// Reads all documents of a text.
 pub(crate) fn documents(text: &str) -> Result<Vec<Rc<Node>>, Fault> {
-    refusal::check_size(text)?;
-    read(text).map_err(|fault| refusal::explain(text, fault))
+    syntax::check_size(text)?;
+    read(text).map_err(|fault| syntax::explain(text, fault))
 }
 
 fn read(text: &str) -> Result<Vec<Rc<Node>>, Fault> {

@@ -61,5 +61,5 @@ fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
 }
 
 #[cfg(test)]
-#[path = "refusal_tests.rs"]
+#[path = "syntax_tests.rs"]
 mod tests;
