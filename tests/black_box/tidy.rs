@@ -76,7 +76,7 @@ fn the_changelog_has_the_version() {
 
 #[test]
 fn files_open_with_their_purpose_and_stay_short() {
-    for folder in ["crates", "xtask/src", "tests", "templates/service/src"] {
+    for folder in ["crates", "xtask/src", "tests", "templates/service/src", "fuzz/targets"] {
         let sources = files(&root().join(folder));
         for path in sources.iter().filter(|path| path.extension().is_some_and(|e| e == "rs")) {
             let text = fs::read_to_string(path).unwrap();

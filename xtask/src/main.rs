@@ -2,6 +2,7 @@
 
 mod bench;
 mod demo;
+mod fuzz;
 mod lab;
 mod term;
 mod test;
@@ -24,6 +25,8 @@ enum Task {
     Demo,
     /// Run every check and every test
     Test(test::Args),
+    /// Run each fuzz target for a bounded time
+    Fuzz(fuzz::Args),
     /// Measure kdev against the other ways, in the lab
     #[command(subcommand)]
     Bench(bench::Command),
@@ -35,6 +38,7 @@ enum Task {
 fn main() -> ExitCode {
     let outcome = match Args::parse().task {
         Task::Demo => demo::run().map(|()| ExitCode::SUCCESS),
+        Task::Fuzz(args) => fuzz::run(&args).map(|()| ExitCode::SUCCESS),
         Task::Bench(command) => bench::run(command),
         Task::Test(args) => test::run(&args),
         Task::Lab(command) => lab::run(command),

@@ -1,0 +1,14 @@
+//! Whatever text a reference is: its full and its familiar form are the same
+//! reference.
+
+#![no_main]
+
+use kdev::Reference;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    let Ok(reference) = Reference::parse(text) else { return };
+    for form in [reference.to_string(), reference.familiar()] {
+        assert_eq!(Reference::parse(&form).as_ref(), Ok(&reference), "{form}");
+    }
+});
