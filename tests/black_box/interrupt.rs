@@ -60,9 +60,9 @@ fn in_the_rollout() {
     let project = Project::new();
     project.write(
         "fake/deployment.json",
-        r#"{"metadata":{"generation":1},"spec":{"replicas":1},"status":{}}"#,
+        r#"{"kind":"Deployment","metadata":{"name":"app","generation":1},"spec":{"replicas":1},"status":{}}"#,
     );
     let child = project.start(&["up"]);
-    let stderr = interrupt_when(&project, child, Signal::SIGINT, "get deployment/app");
+    let stderr = interrupt_when(&project, child, Signal::SIGINT, "get deployments.apps,");
     assert!(stderr.ends_with("error: interrupted\n"), "{stderr}");
 }

@@ -28,8 +28,10 @@ spec:
       - name: other
         image: redis:7
 ";
-const DEPLOYMENT: &str = r#"{"metadata":{"generation":1},"spec":{"replicas":2,"selector":{"matchLabels":{"a":"b"}}},
-  "status":{"observedGeneration":1,"replicas":2,"updatedReplicas":2,"availableReplicas":2}}"#;
+const DEPLOYMENT: &str = r#"{"kind":"Deployment","metadata":{"name":"app","uid":"u","generation":1,"annotations":{"deployment.kubernetes.io/revision":"1"}},
+  "spec":{"replicas":2},"status":{"observedGeneration":1,"replicas":2,"updatedReplicas":2,"availableReplicas":2}}"#;
+/// The deployment's newest `ReplicaSet`.
+pub(crate) const REPLICA_SET: &str = r#"{"kind":"ReplicaSet","metadata":{"uid":"r","ownerReferences":[{"uid":"u"}],"annotations":{"deployment.kubernetes.io/revision":"1"}}}"#;
 const CONTEXTS: &str = r#"{"current-context":"kind-test","contexts":[
   {"name":"kind-test","context":{"cluster":"c"}},{"name":"prod","context":{"cluster":"c"}}],
   "clusters":[{"name":"c","cluster":{"server":"https://10.0.0.9:6443"}}]}"#;
@@ -39,6 +41,15 @@ const REAL_TOOLS: [&str; 21] = [
     "sh", "cat", "awk", "tr", "sed", "sleep", "grep", "mv", "cmp", "cut", "head", "touch", "mkdir",
     "rm", "printf", "diff", "kill", "env", "flock", "gzip", "tail",
 ];
+
+/// A pod of the deployment, as the API has it.
+pub(crate) fn pod(name: &str, node: &str, container: &str, image: &str, status: &str) -> String {
+    format!(
+        r#"{{"kind":"Pod","metadata":{{"name":"{name}","ownerReferences":[{{"uid":"r"}}]}},
+        "spec":{{"nodeName":"{node}","containers":[{{"name":"{container}","image":"{image}","imagePullPolicy":"Never"}}]}},
+        "status":{{"phase":"Running","conditions":[{{"type":"Ready","status":"True"}}],"containerStatuses":[{status}]}}}}"#
+    )
+}
 
 pub(crate) struct Project {
     root: TempDir,
@@ -60,6 +71,10 @@ impl Project {
         project.write("fake/id", CONFIG);
         project.write("fake/contexts.json", CONTEXTS);
         project.write("fake/deployment.json", DEPLOYMENT);
+        project.pods(&["n1", "n2"].map(|node| {
+            let container = format!(r#"{{"name":"app","imageID":"{CONFIG}"}}"#);
+            pod(&format!("app-{node}"), node, "app", IMAGE, &container)
+        }));
         project.nodes(&[("n1", "10.0.0.1", "amd64"), ("n2", "10.0.0.2", "amd64")]);
         project.link_tools();
         project
@@ -93,6 +108,11 @@ impl Project {
             "nodeInfo":{{"machineID":"{name}","bootID":"b","operatingSystem":"linux","architecture":"{arch}","containerRuntimeVersion":"containerd://1.6.20"}}}}}}"#
         )).collect();
         self.write("fake/nodes.json", &format!(r#"{{"items":[{}]}}"#, items.join(",")))
+    }
+
+    /// The new pods of the deployment.
+    pub(crate) fn pods(&self, pods: &[String]) -> &Self {
+        self.write("fake/pods.json", &format!("{REPLICA_SET},{}", pods.join(",")))
     }
 
     /// Changes what the cluster says of its nodes.

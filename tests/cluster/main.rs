@@ -10,6 +10,7 @@ mod distributions;
 mod dockers;
 mod faults;
 mod killed;
+mod kinds;
 mod lab;
 mod nodes;
 mod rollouts;

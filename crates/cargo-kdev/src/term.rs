@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
-use kdev::{BuildOutput, Error, Event, Interrupt, Rendering};
+use kdev::{BuildOutput, Error, Event, Interrupt, PodState, Rendering};
 use serde::Serialize;
 
 use crate::args::{Color, MessageFormat, Output};
@@ -228,7 +228,10 @@ impl Term {
             Event::Unchanged { context } => {
                 self.line(DONE, "Unchanged", &format!("{context} has it all; nothing to apply"));
             }
-            Event::Waiting { workload, ready, wanted } => self.waiting(&workload, ready, wanted),
+            Event::Waiting { workload, ready, wanted, pods } => {
+                let ready = format!("{workload}: {ready} of {} ready", count(wanted, "pod"));
+                self.waiting(&workload, format!("{ready}{}", by_node(&pods)));
+            }
             Event::Ready { workload, pods, took } => {
                 self.clear(&workload);
                 let pods = count(pods, "pod");
@@ -267,8 +270,7 @@ impl Term {
         }
     }
 
-    fn waiting(&self, workload: &str, ready: u64, wanted: u64) {
-        let text = format!("{workload}: {ready} of {} ready", count(wanted, "pod"));
+    fn waiting(&self, workload: &str, text: String) {
         if self.bars.is_hidden() {
             return self.line(NOTE, "Waiting", &text);
         }
@@ -299,6 +301,21 @@ impl Term {
             bar.finish_and_clear();
         }
     }
+}
+
+/// How many pods are in which state on which node.
+fn by_node(pods: &[PodState]) -> String {
+    let mut states: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for pod in pods {
+        let node = pod.node.as_deref().unwrap_or("no node yet");
+        *states.entry((node, &pod.state)).or_default() += 1;
+    }
+    let words = states.into_iter().map(|((node, state), count)| match count {
+        1 => format!("{node}: {state}"),
+        _ => format!("{node}: {count} {state}"),
+    });
+    let words: Vec<String> = words.collect();
+    if words.is_empty() { String::new() } else { format!(" ({})", words.join(", ")) }
 }
 
 fn json_line(line: &impl Serialize) {

@@ -10,6 +10,8 @@ use crate::cmd::{Failure, Outcome};
 use crate::exit_code::ExitCode;
 use crate::fault::NodeError;
 use crate::image::ReferenceError;
+use crate::wanted::Change;
+use crate::workload::Cure;
 
 /// The result of a stage.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -286,7 +288,35 @@ pub enum Error {
         node: Option<String>,
         /// kubectl with the context and namespace that were used.
         kubectl: String,
-        /// What Kubernetes says of it.
+        /// What Kubernetes says of it, and the end of the log of what crashed.
+        #[source]
+        reason: Reason,
+    },
+    /// The workload waits for somebody to do something.
+    #[error("{workload} does not replace its pods")]
+    RolloutHeld {
+        /// Kind and name.
+        workload: String,
+        /// What would make it go on.
+        cure: Cure,
+        /// kubectl with the context and namespace that were used.
+        kubectl: String,
+        /// What holds it.
+        #[source]
+        reason: Reason,
+    },
+    /// The pods are not what was applied, and so cannot run.
+    #[error("admission has changed {} of {workload}", pod.as_ref().map_or_else(|| "the template".to_owned(), |pod| format!("pod `{pod}`")))]
+    Altered {
+        /// Kind and name.
+        workload: String,
+        /// The pod, or the workload itself.
+        pod: Option<String>,
+        /// Which fields.
+        changes: Vec<Change>,
+        /// kubectl with the context and namespace that were used.
+        kubectl: String,
+        /// Which fields, and who is likely to have changed them.
         #[source]
         reason: Reason,
     },
@@ -350,7 +380,9 @@ impl Error {
             | Self::NoNode { .. }
             | Self::UnknownNode { .. } => ExitCode::Cluster,
             Self::WrongPlatform { .. } => ExitCode::Load,
-            Self::RolloutFailed { .. } => ExitCode::Rollout,
+            Self::RolloutFailed { .. } | Self::RolloutHeld { .. } | Self::Altered { .. } => {
+                ExitCode::Rollout
+            }
             Self::RolloutTimedOut { .. } => ExitCode::Timeout,
             _ => ExitCode::Project,
         }

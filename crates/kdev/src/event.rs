@@ -107,6 +107,8 @@ pub enum Event {
         ready: u64,
         /// How many there shall be.
         wanted: u64,
+        /// The new pods that there are.
+        pods: Vec<PodState>,
     },
     /// All new pods of a workload are ready.
     Ready {
@@ -136,6 +138,18 @@ pub enum Event {
         #[serde(serialize_with = "seconds")]
         took: Duration,
     },
+}
+
+/// Where a pod is, and how it is there.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[non_exhaustive]
+pub struct PodState {
+    /// The pod's name.
+    pub pod: String,
+    /// The node's name, once it has one.
+    pub node: Option<String>,
+    /// One word, as kubectl has it, or `Ready`.
+    pub state: String,
 }
 
 fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

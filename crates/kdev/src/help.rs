@@ -6,6 +6,8 @@ use crate::cmd::Outcome;
 use crate::error::{Error, list};
 use crate::fault::NodeError;
 use crate::syntax::TEMPLATE;
+use crate::wanted::Change;
+use crate::workload::Cure;
 
 impl Error {
     /// One action that helps, to copy where that is possible.
@@ -83,6 +85,8 @@ impl Error {
             Self::RolloutFailed { workload, kubectl, .. } => {
                 format!("see `{kubectl} describe {workload}`")
             }
+            Self::RolloutHeld { workload, cure, kubectl, .. } => held_help(kubectl, workload, *cure),
+            Self::Altered { changes, kubectl, .. } => altered_help(kubectl, changes),
             Self::RolloutTimedOut { workload, kubectl, .. } => {
                 format!(
                     "see `{kubectl} describe {workload}`; if it only needs longer, give `--timeout SECONDS`"
@@ -129,6 +133,30 @@ fn refused_help(kubectl: &str, stderr: &str) -> String {
         _ if says("exceeded quota") => format!("see `{kubectl} describe quota`"),
         _ => format!("try it with `{kubectl} apply --server-side --dry-run=server -f FILE`"),
     }
+}
+
+fn held_help(kubectl: &str, workload: &str, cure: Cure) -> String {
+    match cure {
+        Cure::Resume => format!("let it go on with `{kubectl} rollout resume {workload}`"),
+        Cure::Unsuspend => {
+            let patch = r#"--patch '{"spec":{"suspend":false}}'"#;
+            format!("let it run with `{kubectl} patch {workload} {patch}`")
+        }
+        Cure::DeletePods => {
+            format!(
+                "see its pods with `{kubectl} get pods`, delete the old ones, and run this again"
+            )
+        }
+    }
+}
+
+fn altered_help(kubectl: &str, changes: &[Change]) -> String {
+    if changes.iter().all(|change| change.field == "imagePullPolicy" && change.live == "Always") {
+        return "nothing that is not in a registry runs there: start the API server without it, with `--disable-admission-plugins=AlwaysPullImages`".to_owned();
+    }
+    format!(
+        "find it with `{kubectl} get mutatingwebhookconfigurations`, and let it leave this namespace alone"
+    )
 }
 
 fn without_tag(image: &str) -> &str {

@@ -1,185 +1,293 @@
-//! Waits until the new pods are ready, and fails at once where they cannot
-//! become so.
-//!
-//! What counts as done is what `kubectl rollout status` counts: the
-//! controller has seen this generation, and every pod is of it and available.
-//! Kinds that replace no pod by themselves are done only if all pods are new.
+//! Waits until the new pods are ready and run this very build, and fails at
+//! once where they cannot become so.
 
+use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
-
-use serde_json::Value;
 
 use crate::build::BuiltImage;
 use crate::cluster::Cluster;
 use crate::cx::Cx;
 use crate::error::{Error, Reason, Result};
-use crate::event::Event;
+use crate::event::{Event, PodState};
+use crate::live::{self, Look};
 use crate::manifest::Object;
-use crate::pod::{self, Doubt, Pod};
+use crate::pod::{self, Pod, Runs};
+use crate::wanted::{self, Wanted};
+use crate::workload::{self, State};
 
 /// The pause between two looks.
-const PAUSE: Duration = Duration::from_millis(150);
+const PAUSE: Duration = Duration::from_millis(100);
 /// How long a trouble that may pass must last to end the wait.
 const LASTING: Duration = Duration::from_secs(10);
-/// Kinds that keep pods running, and can so be awaited.
-const KINDS: [&str; 5] = ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Pod"];
-/// The revision of a Deployment's pods, on itself and on its `ReplicaSet`s.
-const REVISION: &str = "/metadata/annotations/deployment.kubernetes.io~1revision";
 
-/// How far a workload is.
-#[derive(Debug, PartialEq, Eq)]
-enum State {
-    Ready(u64),
-    Waiting {
-        ready: u64,
-        wanted: u64,
-    },
-    Failed(String),
-    /// Failed, if it stays so for a while.
-    Doubtful {
-        reason: String,
-        wanted: u64,
-    },
+/// What is waited for, and for how long.
+pub(crate) struct Rollout<'a> {
+    pub(crate) cx: &'a Cx<'a>,
+    pub(crate) cluster: &'a Cluster,
+    pub(crate) image: &'a BuiltImage,
+    /// What the containers of the image were given.
+    pub(crate) wanted: &'a [Wanted],
+    pub(crate) limit: Duration,
 }
 
-/// Waits for every workload among the objects.
-pub(crate) fn wait(
-    cx: &Cx,
-    cluster: &Cluster,
-    objects: &[Object],
-    image: &BuiltImage,
-    limit: Duration,
-) -> Result<()> {
-    let begun = Instant::now();
-    for object in objects {
-        if KINDS.contains(&object.kind.as_str()) {
-            Wait { cx, cluster, object, image, begun, limit }.until_ready()?;
-        } else if object.pod.is_some() {
-            let text = format!("{} is applied, but not awaited", object.id());
-            cx.emit(Event::Note { text });
+impl Rollout<'_> {
+    /// Waits for every workload among the objects.
+    pub(crate) fn wait(&self, objects: &[Object]) -> Result<()> {
+        let begun = Instant::now();
+        let mut waits: Vec<Wait> = Vec::new();
+        for object in objects {
+            match workload::resources(&object.kind) {
+                Some(_) => waits.push(Wait::new(self, object, begun)),
+                None => self.note(object),
+            }
         }
+        while !waits.is_empty() {
+            self.look(&mut waits)?;
+            match waits.first() {
+                Some(first) if begun.elapsed() > self.limit => return Err(first.timed_out()),
+                Some(_) => thread::sleep(PAUSE),
+                None => {}
+            }
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// One look at each namespace; whatever is ready is waited for no longer.
+    fn look(&self, waits: &mut Vec<Wait>) -> Result<()> {
+        let namespaces: BTreeSet<Option<String>> =
+            waits.iter().map(|wait| wait.object.namespace.clone()).collect();
+        for namespace in namespaces {
+            let of_it = |wait: &&mut Wait| wait.object.namespace == namespace;
+            let kinds = waits.iter().filter(|wait| wait.object.namespace == namespace);
+            let kinds: Vec<&str> = kinds.map(|wait| wait.object.kind.as_str()).collect();
+            let look = Look::take(self.cx, self.cluster, namespace.as_deref(), kinds)?;
+            waits.iter_mut().filter(of_it).try_for_each(|wait| wait.step(&look))?;
+        }
+        waits.retain(|wait| !wait.is_over);
+        Ok(())
+    }
+
+    fn note(&self, object: &Object) {
+        let text = match object.kind.as_str() {
+            "CronJob" => format!("{} is applied; its next run uses this build", object.id()),
+            _ if object.pod.is_some() => format!("{} is applied, but not awaited", object.id()),
+            _ => return,
+        };
+        self.cx.emit(Event::Note { text });
+    }
 }
 
 /// The wait for one workload.
 struct Wait<'a> {
-    cx: &'a Cx<'a>,
-    cluster: &'a Cluster,
+    rollout: &'a Rollout<'a>,
     object: &'a Object,
-    image: &'a BuiltImage,
+    wanted: Option<&'a Wanted>,
     begun: Instant,
-    limit: Duration,
+    doubtful_since: Option<Instant>,
+    /// What was seen last: how many are ready, of how many, and the new pods.
+    seen: (u64, u64, Vec<Pod>),
+    shown: Option<(u64, u64, Vec<PodState>)>,
+    /// Logs that were read: pod, container, and how often it had restarted.
+    logs: BTreeSet<(String, String, u64)>,
+    told_of_change: bool,
+    is_over: bool,
 }
 
-impl Wait<'_> {
-    fn until_ready(&self) -> Result<()> {
-        let workload = self.object.id();
-        let mut shown = None;
-        let mut doubtful_since = None;
-        loop {
-            let live: Value = self.get(&[&workload])?;
-            let state = self.state(&live);
-            if let State::Ready(pods) = state {
-                self.refuse_old_pods(&live)?;
-                let took = self.begun.elapsed();
-                self.cx.emit(Event::Ready { workload, pods, took });
-                return Ok(());
-            }
-            let pods = self.new_pods(&live)?;
-            let (doubt, ready, wanted) = self.judge(state, &pods)?;
-            match doubt {
-                None => doubtful_since = None,
-                Some(error) => {
-                    let since = doubtful_since.get_or_insert_with(Instant::now);
-                    if since.elapsed() > LASTING {
-                        return Err(error);
-                    }
-                }
-            }
-            if shown.replace((ready, wanted)) != Some((ready, wanted)) {
-                let workload = workload.clone();
-                self.cx.emit(Event::Waiting { workload, ready, wanted });
-            }
-            if self.begun.elapsed() > self.limit {
-                return Err(self.timed_out(ready, wanted, &pods));
-            }
-            thread::sleep(PAUSE);
+impl<'a> Wait<'a> {
+    fn new(rollout: &'a Rollout<'a>, object: &'a Object, begun: Instant) -> Self {
+        let is_it = |wanted: &&Wanted| {
+            let Wanted { kind, name, namespace, .. } = wanted;
+            (kind, name, namespace) == (&object.kind, &object.name, &object.namespace)
+        };
+        Self {
+            rollout,
+            object,
+            wanted: rollout.wanted.iter().find(is_it),
+            begun,
+            doubtful_since: None,
+            seen: (0, 0, Vec::new()),
+            shown: None,
+            logs: BTreeSet::new(),
+            told_of_change: false,
+            is_over: false,
         }
     }
 
-    /// Fails if it is certain that the pods will not be ready; else gives the
-    /// error for the case that a doubt lasts, and how many are ready.
-    fn judge(&self, state: State, pods: &[Pod]) -> Result<(Option<Error>, u64, u64)> {
-        let (mut doubt, ready, wanted) = match state {
-            State::Failed(reason) => return Err(self.failed(None, reason)),
-            State::Doubtful { reason, wanted } => (Some(self.failed(None, reason)), 0, wanted),
-            State::Waiting { ready, wanted } => (None, ready, wanted),
-            State::Ready(pods) => (None, pods, pods),
+    fn step(&mut self, look: &Look) -> Result<()> {
+        let kind = &self.object.kind;
+        let Some(live) = look.workload(kind, &self.object.name) else {
+            return Err(self.failed(None, "it has been deleted".to_owned()));
         };
+        let pods = look.new_pods(kind, live);
+        self.heed_admission(look, &pods)?;
+        let (ready, wanted, doubt) = match workload::state(kind, live) {
+            State::Ready(count) if self.is_proven(count, &pods)? => {
+                self.end(count);
+                return Ok(());
+            }
+            State::Ready(wanted) => (0, wanted, None),
+            State::Waiting { ready, wanted } => (ready, wanted, None),
+            State::Doubtful { reason, wanted } => (0, wanted, Some(self.failed(None, reason))),
+            State::Held { reason, cure } => return Err(self.held(reason, cure)),
+            State::Failed(reason) => return Err(self.failed(newest_crash(&pods), reason)),
+        };
+        let doubt = self.trouble(&pods)?.or(doubt);
+        self.seen = (ready, wanted, pods);
+        self.show();
+        self.endure(doubt)
+    }
+
+    fn end(&mut self, pods: u64) {
+        let (workload, took) = (self.object.id(), self.begun.elapsed());
+        self.rollout.cx.emit(Event::Ready { workload, pods, took });
+        self.is_over = true;
+    }
+
+    /// Whether the pods bear the controller out. A Job's pods may be gone, and a
+    /// `StatefulSet` may be told to keep its old ones.
+    fn is_proven(&self, count: u64, pods: &[Pod]) -> Result<bool> {
+        let may_have_none = ["Job", "StatefulSet"].contains(&self.object.kind.as_str());
+        Ok(self.runs_ours(pods)? && (count == 0 || may_have_none || !pods.is_empty()))
+    }
+
+    /// Whether all new pods run this build. One that runs something else will
+    /// go on to do so, but for a bare pod, whose image is changed in place and
+    /// which is restarted some time later.
+    fn runs_ours(&self, pods: &[Pod]) -> Result<bool> {
+        let Some(wanted) = self.wanted else { return Ok(true) };
+        let names: Vec<&str> = wanted.containers.iter().map(|c| c.name.as_str()).collect();
+        let mut all = true;
         for pod in pods {
+            match pod.runs(&names, &self.rollout.image.config_digest) {
+                Runs::Ours => {}
+                Runs::Other(words) if self.object.kind != "Pod" => {
+                    return Err(self.failed(Some(pod), self.why_old(&words)));
+                }
+                Runs::NotYet | Runs::Other(_) => all = false,
+            }
+        }
+        Ok(all)
+    }
+
+    fn why_old(&self, words: &str) -> String {
+        let digest = &self.rollout.image.config_digest;
+        match self.object.kind.as_str() {
+            kind @ ("ReplicaSet" | "ReplicationController") => {
+                format!("{words}, not this build, `{digest}`, and a {kind} replaces no pod")
+            }
+            _ => format!("{words}, not this build, `{digest}`"),
+        }
+    }
+
+    /// Fails if it is certain that a pod will not be ready; else gives the
+    /// error for the case that a doubt lasts.
+    fn trouble(&mut self, pods: &[Pod]) -> Result<Option<Error>> {
+        let mut doubt = None;
+        for pod in pods {
+            if let Some(words) = self.unexecutable(pod) {
+                return Err(self.failed(Some(pod), words));
+            }
             match pod.trouble() {
-                Some(Doubt::None(reason)) => return Err(self.failed(Some(pod), reason)),
-                Some(Doubt::Some(reason)) => doubt = Some(self.failed(Some(pod), reason)),
+                Some(trouble) if trouble.is_certain => {
+                    return Err(self.failed(Some(pod), trouble.words));
+                }
+                Some(trouble) => doubt = Some(self.failed(Some(pod), trouble.words)),
                 None => {}
             }
         }
-        Ok((doubt, ready, wanted))
+        Ok(doubt)
     }
 
-    /// A `ReplicaSet` is content with any pods: whether they are new, only
-    /// their image tells.
-    fn refuse_old_pods(&self, live: &Value) -> Result<()> {
-        if self.object.kind != "ReplicaSet" || !self.needs_our_image() {
-            return Ok(());
+    /// Some runtimes tell only in the container's log that its program is none
+    /// for this machine.
+    fn unexecutable(&mut self, pod: &Pod) -> Option<String> {
+        let (container, restarts) = pod.crashed()?;
+        let key = (pod.metadata.name.clone(), container.to_owned(), restarts);
+        if !self.logs.insert(key) {
+            return None;
         }
-        let pods = self.new_pods(live)?;
-        match pods.iter().find(|pod| !pod.runs(&self.image.config_digest)) {
-            None => Ok(()),
-            Some(old) => {
-                let reason = "it still runs an older image, and a ReplicaSet replaces no pod";
-                Err(self.failed(Some(old), reason.to_owned()))
+        let log = self.log(pod, container)?;
+        if pod::is_no_program(&log) { pod.complaint() } else { None }
+    }
+
+    /// Says once what admission has made of a pod; fails where the pod waits
+    /// for a pull because of it.
+    fn heed_admission(&mut self, look: &Look, pods: &[Pod]) -> Result<()> {
+        let Some(wanted) = self.wanted else { return Ok(()) };
+        for pod in pods {
+            let name = &pod.metadata.name;
+            let changes = look.pod(name).map(|live| wanted.changes(live)).unwrap_or_default();
+            if changes.is_empty() {
+                continue;
+            }
+            let reason = wanted::in_words(&changes, true);
+            if pod.pulls_in_vain() {
+                return Err(Error::Altered {
+                    workload: self.object.id(),
+                    pod: Some(name.clone()),
+                    changes,
+                    kubectl: self.kubectl(),
+                    reason: Reason(reason),
+                });
+            }
+            if !std::mem::replace(&mut self.told_of_change, true) {
+                let text = format!("pod `{name}` is not as it was applied: {reason}");
+                self.rollout.cx.emit(Event::Note { text });
             }
         }
+        Ok(())
     }
 
-    fn state(&self, live: &Value) -> State {
-        match self.object.kind.as_str() {
-            "Pod" => pod_state(live, self.needs_our_image().then_some(&self.image.config_digest)),
-            kind => state(kind, live),
+    /// Fails if the doubt has lasted.
+    fn endure(&mut self, doubt: Option<Error>) -> Result<()> {
+        let Some(error) = doubt else {
+            self.doubtful_since = None;
+            return Ok(());
+        };
+        let since = self.doubtful_since.get_or_insert_with(Instant::now);
+        if since.elapsed() > LASTING { Err(error) } else { Ok(()) }
+    }
+
+    fn show(&mut self) {
+        let (ready, wanted, pods) = &self.seen;
+        let state = |pod: &Pod| PodState {
+            pod: pod.metadata.name.clone(),
+            node: pod.spec.node_name.clone(),
+            state: pod.state(),
+        };
+        let mut pods: Vec<PodState> = pods.iter().map(state).collect();
+        pods.sort();
+        let now = (*ready, *wanted, pods);
+        if self.shown.as_ref() != Some(&now) {
+            let (ready, wanted, pods) = now.clone();
+            let workload = self.object.id();
+            self.rollout.cx.emit(Event::Waiting { workload, ready, wanted, pods });
+            self.shown = Some(now);
         }
     }
 
-    /// A running pod's image may be changed in place, and is then restarted
-    /// some time later; only then it runs ours.
-    fn needs_our_image(&self) -> bool {
-        self.object.uses(self.image.reference.name())
+    fn log(&self, pod: &Pod, container: &str) -> Option<String> {
+        let Rollout { cx, cluster, .. } = self.rollout;
+        live::log(cx, cluster, self.namespace(), &pod.metadata.name, container)
     }
 
-    /// The pods that are made from the workload's present template.
-    fn new_pods(&self, live: &Value) -> Result<Vec<Pod>> {
-        if self.object.kind == "Pod" {
-            return Ok(pods([live]));
-        }
-        let Some(labels) = live.pointer("/spec/selector/matchLabels").and_then(Value::as_object)
-        else {
-            return Ok(Vec::new());
-        };
-        let label = |(key, value): (&String, &Value)| {
-            format!("{key}={}", value.as_str().unwrap_or_default())
-        };
-        let selector = labels.iter().map(label).collect::<Vec<_>>().join(",");
-        let list: Value = self.get(&["replicasets,pods", "--selector", &selector])?;
-        let items = list.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
-        Ok(of_template(&self.object.kind, live, &items))
+    fn namespace(&self) -> Option<&str> {
+        self.object.namespace.as_deref()
     }
 
-    fn get(&self, args: &[&str]) -> Result<Value> {
-        let sh = self.cx.shell()?;
-        let cmd = self.cluster.cmd(&sh, self.object.namespace.as_deref()).arg("get").args(args);
-        let what = format!("show {}", self.object.id());
-        self.cluster.json(self.cx, cmd.arg("--output=json"), &what)
+    fn kubectl(&self) -> String {
+        self.rollout.cluster.by_hand(self.namespace())
+    }
+
+    /// With the last words of what has crashed.
+    fn with_log(&self, reason: String, pod: Option<&Pod>) -> Reason {
+        let crashed = pod.and_then(|pod| Some((pod, pod.crashed()?)));
+        let log = crashed.and_then(|(pod, (container, _))| self.log(pod, container));
+        Reason(match log {
+            Some(log) => format!("{reason}; its log ends with\n{log}"),
+            None => reason,
+        })
     }
 
     fn failed(&self, pod: Option<&Pod>, reason: String) -> Error {
@@ -187,127 +295,29 @@ impl Wait<'_> {
             workload: self.object.id(),
             pod: pod.map(|pod| pod.metadata.name.clone()),
             node: pod.and_then(|pod| pod.spec.node_name.clone()),
-            kubectl: self.cluster.by_hand(self.object.namespace.as_deref()),
-            reason: Reason(reason),
+            kubectl: self.kubectl(),
+            reason: self.with_log(reason, pod),
         }
     }
 
-    fn timed_out(&self, ready: u64, wanted: u64, pods: &[Pod]) -> Error {
+    fn held(&self, reason: String, cure: workload::Cure) -> Error {
+        let (workload, kubectl) = (self.object.id(), self.kubectl());
+        Error::RolloutHeld { workload, cure, kubectl, reason: Reason(reason) }
+    }
+
+    fn timed_out(&self) -> Error {
+        let (ready, wanted, pods) = &self.seen;
         Error::RolloutTimedOut {
             workload: self.object.id(),
-            ready,
-            wanted,
-            limit: self.limit,
-            kubectl: self.cluster.by_hand(self.object.namespace.as_deref()),
-            reason: Reason(pod::in_words(pods)),
+            ready: *ready,
+            wanted: *wanted,
+            limit: self.rollout.limit,
+            kubectl: self.kubectl(),
+            reason: self.with_log(pod::in_words(pods), newest_crash(pods)),
         }
     }
 }
 
-fn pods<'a>(items: impl IntoIterator<Item = &'a Value>) -> Vec<Pod> {
-    let read = |item: &Value| serde_json::from_value::<Pod>(item.clone()).ok();
-    items.into_iter().filter_map(read).filter(|pod| !pod.is_leaving()).collect()
+fn newest_crash(pods: &[Pod]) -> Option<&Pod> {
+    pods.iter().rev().find(|pod| pod.crashed().is_some())
 }
-
-/// The pods among `items` that carry the label of the workload's newest
-/// revision, by which each controller knows its own.
-fn of_template(kind: &str, live: &Value, items: &[Value]) -> Vec<Pod> {
-    let text = |value: &Value, path: &str| Some(value.pointer(path)?.as_str()?.to_owned());
-    let (label, value) = match kind {
-        "Deployment" => {
-            let revision = text(live, REVISION);
-            let newest = items.iter().find(|item| {
-                item["kind"] == "ReplicaSet"
-                    && item.pointer("/metadata/ownerReferences/0/uid")
-                        == live.pointer("/metadata/uid")
-                    && text(item, REVISION) == revision
-            });
-            let hash = newest.and_then(|set| text(set, "/metadata/labels/pod-template-hash"));
-            ("pod-template-hash", hash)
-        }
-        "StatefulSet" => ("controller-revision-hash", text(live, "/status/updateRevision")),
-        "DaemonSet" => {
-            let path = "/metadata/annotations/deprecated.daemonset.template.generation";
-            ("pod-template-generation", text(live, path))
-        }
-        _ => return pods(items.iter().filter(|item| item["kind"] == "Pod")),
-    };
-    let mut pods = pods(items.iter().filter(|item| item["kind"] == "Pod"));
-    // No revision yet: the controller has made none of the new pods.
-    pods.retain(|pod| value.is_some() && pod.metadata.labels.get(label) == value.as_ref());
-    pods
-}
-
-/// How far a workload is, by its own status.
-fn state(kind: &str, live: &Value) -> State {
-    let number = |path: &str| live.pointer(path).and_then(Value::as_u64).unwrap_or(0);
-    let is = |path: &str, value: &str| live.pointer(path).and_then(Value::as_str) == Some(value);
-    let replicas = live.pointer("/spec/replicas").and_then(Value::as_u64).unwrap_or(1);
-    let (wanted, updated, available, all) = match kind {
-        "DaemonSet" => (
-            number("/status/desiredNumberScheduled"),
-            number("/status/updatedNumberScheduled"),
-            number("/status/numberAvailable"),
-            number("/status/currentNumberScheduled"),
-        ),
-        // It has no revisions: whether its pods are new, nobody counts.
-        "ReplicaSet" => {
-            let all = number("/status/replicas");
-            (replicas, all, number("/status/availableReplicas"), all)
-        }
-        _ => (
-            replicas,
-            number("/status/updatedReplicas"),
-            number("/status/availableReplicas"),
-            number("/status/replicas"),
-        ),
-    };
-    if number("/status/observedGeneration") < number("/metadata/generation") {
-        return State::Waiting { ready: 0, wanted };
-    }
-    if let Some(reason) = condition(live, "Progressing", "ProgressDeadlineExceeded") {
-        return State::Failed(reason);
-    }
-    if let Some(reason) = condition(live, "ReplicaFailure", "FailedCreate") {
-        return State::Doubtful { reason, wanted };
-    }
-    if is("/spec/updateStrategy/type", "OnDelete") && updated < wanted {
-        let old = wanted - updated;
-        return State::Failed(format!(
-            "it replaces a pod only once that is deleted, and {old} of {wanted} are old"
-        ));
-    }
-    let kept_old = number("/spec/updateStrategy/rollingUpdate/partition");
-    let new = wanted.saturating_sub(kept_old);
-    if updated >= new && available >= wanted && all <= wanted {
-        return State::Ready(wanted);
-    }
-    // Old pods that are still there may be among the available ones.
-    let ready = updated.min(available).min(wanted.saturating_sub(1));
-    State::Waiting { ready, wanted }
-}
-
-/// How far a bare pod is; with a digest, only one that runs that image counts.
-fn pod_state(live: &Value, config_digest: Option<&String>) -> State {
-    let phase = live.pointer("/status/phase").and_then(Value::as_str).unwrap_or_default();
-    let conditions = live.pointer("/status/conditions").and_then(Value::as_array);
-    let is_ready = |c: &Value| c["type"] == "Ready" && c["status"] == "True";
-    let runs = |digest: &String| pods([live]).iter().all(|pod| pod.runs(digest));
-    match phase {
-        _ if !config_digest.is_none_or(runs) => State::Waiting { ready: 0, wanted: 1 },
-        "Succeeded" => State::Ready(1),
-        "Failed" => State::Failed("its containers ended with an error".to_owned()),
-        _ if conditions.into_iter().flatten().any(is_ready) => State::Ready(1),
-        _ => State::Waiting { ready: 0, wanted: 1 },
-    }
-}
-
-fn condition(live: &Value, kind: &str, reason: &str) -> Option<String> {
-    let conditions = live.pointer("/status/conditions")?.as_array()?;
-    let found = conditions.iter().find(|c| c["type"] == kind && c["reason"] == reason)?;
-    Some(format!("{reason}: {}", found["message"].as_str().unwrap_or_default()))
-}
-
-#[cfg(test)]
-#[path = "rollout_tests.rs"]
-mod tests;

@@ -15,9 +15,10 @@ use crate::load;
 use crate::manifest::{self, Manifest, Object, Want};
 use crate::placement;
 use crate::project::{Project, Selection};
-use crate::rollout;
+use crate::rollout::Rollout;
 use crate::source::Supply;
 use crate::transport::Transports;
+use crate::wanted;
 
 /// What a user may say about one `up`.
 #[derive(Clone, Debug, Default)]
@@ -57,16 +58,21 @@ pub fn up(cx: &Cx, request: &Request) -> Result<()> {
     let transports = Transports::find(cx, &config, &nodes)?;
 
     let build = |cx: &Cx| Ok(Supply::Docker(&docker, build::build(cx, &docker, &config)?));
+    let mut wanted = Vec::new();
     let image = links::on_nodes(cx, &transports, &config, &nodes, build, |source, links| {
         let loaded = load::load(cx, source, links)?;
         let texts = render(&manifests, &config, source.image.reference.tag().unwrap_or_default())?;
-        apply::apply(cx, &cluster, &Rendered::new(&texts), request.force_conflicts, &loaded)
+        apply::apply(cx, &cluster, &Rendered::new(&texts), request.force_conflicts, &loaded)?;
+        wanted.extend(wanted::all(&texts, config.image.name()));
+        Ok(())
     })?;
     if cx.is_dry_run() {
         docker.untag_old(cx, &image.reference);
         return Ok(());
     }
-    rollout::wait(cx, &cluster, &objects, &image, config.timeout)?;
+    let rollout =
+        Rollout { cx, cluster: &cluster, image: &image, wanted: &wanted, limit: config.timeout };
+    rollout.wait(&objects)?;
     docker.untag_old(cx, &image.reference);
     cx.emit(Event::Finished { image: image.reference.familiar(), took: begun.elapsed() });
     Ok(())

@@ -1,37 +1,134 @@
 //! The new pods do not become ready.
 
 use super::*;
+use crate::project::{CONFIG, pod};
+
+/// The beginning of a rollout onto one node.
+const APPLIED: &str = "     Loading n1 (4.00 KiB)
+      Loaded n1: sent [..] in [TIME]
+     Applied deployment.apps/app to kind-test\n";
+
+/// One that is not done yet.
+const WAITING: &str = r#"{"kind":"Deployment","metadata":{"name":"app","generation":1,"uid":"u","annotations":{"deployment.kubernetes.io/revision":"1"}},
+    "spec":{"replicas":1},"status":{"observedGeneration":1,"updatedReplicas":1,"replicas":1}}"#;
+
+/// A pod of which a container has this status.
+fn with(status: &str) -> Project {
+    let project = Project::new();
+    project.write("fake/deployment.json", WAITING);
+    project.pods(&[pod("app-1", "n1", "app", IMAGE, status)]);
+    project
+}
+
+#[track_caller]
+fn ends(project: &Project, code: i32, stderr: &str) {
+    let ran = project.run(&["up", "--node", "n1", "--timeout", "1"]);
+    ran.code(code).stderr(&format!("{BUILT}{APPLIED}{stderr}"));
+}
 
 #[test]
 fn a_pod_that_cannot_start_ends_the_wait_at_once() {
-    let project = Project::new();
-    project.write("fake/deployment.json", r#"{"metadata":{"generation":1,"uid":"u","annotations":{"deployment.kubernetes.io/revision":"1"}},"spec":{"replicas":1,"selector":{"matchLabels":{"a":"b"}},
-            "template":{"spec":{"containers":[{"image":"x"}]}}},"status":{"observedGeneration":1,"updatedReplicas":1,"replicas":1}}"#);
-    project.write("fake/pods.json", r#"{"items":[
-            {"kind":"ReplicaSet","metadata":{"ownerReferences":[{"uid":"u"}],"annotations":{"deployment.kubernetes.io/revision":"1"},"labels":{"pod-template-hash":"h"}}},
-            {"kind":"Pod","metadata":{"name":"app-1","labels":{"pod-template-hash":"h"}},"spec":{"nodeName":"n1","containers":[{"image":"x"}]},
-            "status":{"phase":"Pending","containerStatuses":[{"name":"app","state":{"waiting":{"reason":"CreateContainerConfigError","message":"configmap \"c\" not found"}}}]}}]}"#);
-    let ran = project.run(&["up", "--node", "n1"]);
-    ran.code(95).stderr(&format!(
-        "{BUILT}     Loading n1 (4.00 KiB)
-      Loaded n1: sent [..] in [TIME]
-     Applied deployment.apps/app to kind-test
-error: deployment/app cannot become ready: pod `app-1` on node `n1` does not start
+    let project = with(
+        r#"{"name":"app","state":{"waiting":{"reason":"CreateContainerConfigError","message":"configmap \"c\" not found"}}}"#,
+    );
+    ends(
+        &project,
+        95,
+        "error: deployment/app cannot become ready: pod `app-1` on node `n1` does not start
   caused by: container `app`: CreateContainerConfigError: configmap \"c\" not found
+  help: see `kubectl --context kind-test --namespace default describe pod app-1`\n",
+    );
+}
+
+#[test]
+fn what_crashes_is_shown_with_its_last_words() {
+    let project = with(
+        r#"{"name":"app","restartCount":3,"state":{"waiting":{"reason":"CrashLoopBackOff"}},"lastState":{"terminated":{"exitCode":101,"reason":"Error"}}}"#,
+    );
+    project.write("fake/pod-log", "listening\nthread 'main' panicked: no database\n");
+    ends(
+        &project,
+        95,
+        "error: deployment/app cannot become ready: pod `app-1` on node `n1` does not start
+  caused by: container `app`: CrashLoopBackOff (last exit code 101, Error); its log ends with
+    listening
+    thread 'main' panicked: no database
+  help: see `kubectl --context kind-test --namespace default describe pod app-1`\n",
+    );
+}
+
+#[test]
+fn a_program_of_another_machine_ends_the_wait_at_its_first_crash() {
+    let project = with(
+        r#"{"name":"app","restartCount":0,"state":{"terminated":{"exitCode":255,"reason":"Error"}}}"#,
+    );
+    project.write("fake/pod-log", "exec /app: exec format error\n");
+    ends(
+        &project,
+        95,
+        "error: deployment/app cannot become ready: pod `app-1` on node `n1` does not start
+  caused by: container `app`: Error, exit code 255; its log ends with
+    exec /app: exec format error
+  help: see `kubectl --context kind-test --namespace default describe pod app-1`\n",
+    );
+}
+
+#[test]
+fn pods_of_another_build_are_no_success() {
+    let project = Project::new();
+    let old = r#"{"name":"app","imageID":"sha256:0ld"}"#;
+    project.pods(&[pod("app-1", "n1", "app", IMAGE, old)]);
+    ends(
+        &project,
+        95,
+        &format!(
+            "error: deployment/app cannot become ready: pod `app-1` on node `n1` does not start
+  caused by: container `app` runs `sha256:0ld`, not this build, `{CONFIG}`
   help: see `kubectl --context kind-test --namespace default describe pod app-1`\n"
-    ));
+        ),
+    );
+}
+
+#[test]
+fn what_admission_has_made_of_a_pod_is_said() {
+    let waiting = r#"{"name":"app","state":{"waiting":{"reason":"ErrImagePull","message":"m"}}}"#;
+    let project = with(waiting);
+    let always = |status| pod("app-1", "n1", "app", IMAGE, status).replace("Never", "Always");
+    project.pods(&[always(waiting)]);
+    ends(&project, 95, "error: admission has changed pod `app-1` of deployment/app
+  caused by: `imagePullPolicy` of container `app` became `Always`, and was `Never`; the API server's admission plugin `AlwaysPullImages` does that
+  help: nothing that is not in a registry runs there: start the API server without it, with `--disable-admission-plugins=AlwaysPullImages`\n");
+
+    // Where it does no harm it is worth a line.
+    let project = Project::new();
+    project.pods(&[always(&format!(r#"{{"name":"app","imageID":"{CONFIG}"}}"#))]);
+    let ran = project.run(&["up", "--node", "n1"]);
+    ran.code(0).stderr(&format!("{BUILT}{APPLIED}        Note pod `app-1` is not as it was applied: `imagePullPolicy` of container `app` became `Always`, and was `Never`; the API server's admission plugin `AlwaysPullImages` does that
+       Ready deployment/app: 2 pods in [TIME]
+    Finished {IMAGE} in [TIME]\n"));
+}
+
+#[test]
+fn a_paused_deployment_is_not_waited_for() {
+    let project = Project::new();
+    let paused = WAITING.replace("\"replicas\":1}", "\"replicas\":1,\"paused\":true}");
+    let paused = paused.replace("\"updatedReplicas\":1", "\"updatedReplicas\":0");
+    project.write("fake/deployment.json", &paused);
+    ends(&project, 95, "error: deployment/app does not replace its pods
+  caused by: it is paused, and pods are not of its newest template: 1 of 1
+  help: let it go on with `kubectl --context kind-test --namespace default rollout resume deployment/app`\n");
 }
 
 #[test]
 fn it_takes_too_long() {
-    let project = Project::new();
-    project.write("fake/deployment.json", r#"{"metadata":{"generation":1},"spec":{"replicas":1,"selector":{"matchLabels":{"a":"b"}}},"status":{"observedGeneration":1}}"#);
-    let ran = project.run(&["up", "--node", "n1", "--timeout", "1"]);
-    ran.code(96).stderr(&format!("{BUILT}     Loading n1 (4.00 KiB)
-      Loaded n1: sent [..] in [TIME]
-     Applied deployment.apps/app to kind-test
-     Waiting deployment/app: 0 of 1 pod ready
+    let project = with(r#"{"name":"app","state":{"waiting":{"reason":"ContainerCreating"}}}"#);
+    ends(&project, 96, "     Waiting deployment/app: 0 of 1 pod ready (n1: ContainerCreating)
 error: deployment/app was not ready within 1 s: 0 of 1 new pods are
+  caused by: pod `app-1`: container `app`: ContainerCreating
+  help: see `kubectl --context kind-test --namespace default describe deployment/app`; if it only needs longer, give `--timeout SECONDS`\n");
+    project.write("fake/pods.json", "");
+    let ran = project.run(&["up", "--node", "n1", "--timeout", "1"]);
+    ran.code(96).error("error: deployment/app was not ready within 1 s: 0 of 1 new pods are
   caused by: there is no pod yet
-  help: see `kubectl --context kind-test --namespace default describe deployment/app`; if it only needs longer, give `--timeout SECONDS`\n"));
+  help: see `kubectl --context kind-test --namespace default describe deployment/app`; if it only needs longer, give `--timeout SECONDS`\n");
 }

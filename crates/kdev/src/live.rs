@@ -1,0 +1,76 @@
+//! What the API has of the awaited workloads and their pods: all of a
+//! namespace in one look, so that a look is one kubectl, and what it shows is
+//! of one moment.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::cluster::Cluster;
+use crate::cmd::Task;
+use crate::cx::Cx;
+use crate::error::Result;
+use crate::pod::Pod;
+use crate::workload;
+
+/// How many lines of a log an error shows.
+const LOG_LINES: usize = 10;
+/// How long a log may take to come.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a namespace held at one moment.
+#[derive(Deserialize)]
+pub(crate) struct Look {
+    items: Vec<Value>,
+}
+
+impl Look {
+    /// Everything that tells how far workloads of these kinds are.
+    pub(crate) fn take<'a>(
+        cx: &Cx,
+        cluster: &Cluster,
+        namespace: Option<&str>,
+        kinds: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self> {
+        let mut resources: BTreeSet<&str> =
+            kinds.into_iter().filter_map(workload::resources).flat_map(|r| r.split(',')).collect();
+        resources.insert("pods");
+        let resources = resources.into_iter().collect::<Vec<_>>().join(",");
+        let sh = cx.shell()?;
+        let cmd = cluster.cmd(&sh, namespace).args(["get", &resources, "--output=json"]);
+        cluster.json(cx, cmd, "show the workloads and their pods")
+    }
+
+    /// A workload as it is.
+    pub(crate) fn workload(&self, kind: &str, name: &str) -> Option<&Value> {
+        self.items.iter().find(|item| item["kind"] == kind && item["metadata"]["name"] == name)
+    }
+
+    /// The pods that are made from its present template.
+    pub(crate) fn new_pods(&self, kind: &str, live: &Value) -> Vec<Pod> {
+        workload::new_pods(kind, live, &self.items)
+    }
+
+    /// A pod as the API has it.
+    pub(crate) fn pod(&self, name: &str) -> Option<&Value> {
+        self.workload("Pod", name)
+    }
+}
+
+/// The end of a container's log, of its last run if there is none now.
+pub(crate) fn log(
+    cx: &Cx,
+    cluster: &Cluster,
+    namespace: Option<&str>,
+    pod: &str,
+    container: &str,
+) -> Option<String> {
+    let sh = cx.shell().ok()?;
+    let tail = format!("--tail={LOG_LINES}");
+    let cmd = cluster.cmd(&sh, namespace).args(["logs", pod, "--container", container, &tail]);
+    let output = Task::new(cmd).limit(PATIENCE).read(cx).ok()?;
+    let log = crate::child::printable(output.text().trim());
+    (!log.is_empty()).then_some(log)
+}
