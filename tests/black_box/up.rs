@@ -165,7 +165,7 @@ fn objects_of_several_namespaces_are_applied_each_in_its_own() {
     project.write("k8s/app.yaml", &format!("{manifest}---\n{config}"));
     project.run(&["up", "-n", "dev"]).code(0);
     let calls = project.calls();
-    let applies = calls.lines().filter(|line| line.contains(" apply "));
+    let applies = calls.lines().filter(|line| line.contains(" apply ") && line.contains("json"));
     let namespaces: Vec<&str> = applies.map(|line| line.split(' ').nth(4).unwrap()).collect();
     assert_eq!(namespaces, ["dev", "other"]);
 }
@@ -177,7 +177,7 @@ fn warnings_of_the_cluster_are_no_failure() {
         .write("fake/kubectl-warns", "Warning: would violate PodSecurity \"restricted:latest\"\n");
     project.run(&["up"]).code(0);
     project.run(&["up"]).code(0);
-    assert_eq!(project.calls().matches(" apply ").count(), 1);
+    assert_eq!(project.calls().matches(" --output=json --filename -").count(), 1);
 }
 
 #[test]
@@ -196,7 +196,62 @@ fn fields_are_taken_over_only_if_asked() {
     assert!(!project.calls().contains(" apply --server-side '--field-manager=kdev' --force"));
     project.remove("fake/applied");
     project.run(&["up", "--force-conflicts"]).code(0);
-    assert!(project.calls().contains("apply --server-side --field-manager=kdev --force-conflicts"));
+    assert!(
+        project.calls().contains("apply --server-side --field-manager=kdev --force-conflicts ")
+    );
+}
+
+#[test]
+fn what_admission_has_made_of_what_was_applied_is_said() {
+    let project = Project::new();
+    let spec = r#"{"template":{"spec":{"containers":[{"name":"app","image":"mirror/app:1","imagePullPolicy":"Never"}]}}}"#;
+    let live = format!(
+        r#"{{"apiVersion":"apps/v1","kind":"Deployment","metadata":{{"name":"app"}},"spec":{spec}}}"#
+    );
+    project.write("fake/live.json", &live);
+    let ran = project.run(&["up"]);
+    let note = format!(
+        "        Note deployment.apps/app is not as it was applied: `image` of container `app` became `mirror/app:1`, and was `{IMAGE}`; a mutating admission webhook or policy does that\n"
+    );
+    assert!(ran.code(0).err().contains(&note));
+}
+
+#[test]
+fn a_failed_rollout_is_taken_back_if_told() {
+    let waiting =
+        r#"{"name":"app","state":{"waiting":{"reason":"InvalidImageName","message":"m"}}}"#;
+    let project = Project::new();
+    project.pods(&[crate::project::pod("app-1", "n1", "app", IMAGE, waiting)]);
+    let deployment = std::fs::read_to_string(project.path("fake/deployment.json")).unwrap();
+    project.write(
+        "fake/deployment.json",
+        &deployment.replace("\"availableReplicas\":2", "\"availableReplicas\":1"),
+    );
+    project.run(&["up"]).code(95);
+    assert!(!project.calls().contains("rollout undo"));
+    // What was not applied this time is not taken back.
+    project.run(&["up", "--rollback"]).code(95);
+    assert!(!project.calls().contains("rollout undo"));
+    project.remove("fake/applied");
+    let ran = project.run(&["up", "--rollback"]);
+    let end = " Rolled back deployment.apps/app to the revision before\nerror: deployment/app cannot become ready: ";
+    assert!(ran.code(95).err().contains(end), "{}", ran.err());
+    let calls = project.calls();
+    assert!(
+        calls.contains(
+            "--namespace default --request-timeout=15s rollout undo deployment.apps/app\n"
+        ),
+        "{calls}"
+    );
+
+    project.write(
+        "fake/kubectl-rollout-fails",
+        "error: no rollout history found for deployment \"app\"\n",
+    );
+    project.remove("fake/applied");
+    let ran = project.run(&["up", "--rollback"]);
+    let note = "        Note deployment.apps/app stays as it is: no rollout history found for deployment \"app\"\n";
+    assert!(ran.code(95).err().contains(note), "{}", ran.err());
 }
 
 #[test]

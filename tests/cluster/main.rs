@@ -4,6 +4,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
+mod account;
+mod admission;
+mod applies;
 mod archives;
 mod cuts;
 mod distributions;

@@ -4,7 +4,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use kdev::{Layer, LoadRequest, PullPolicy, RenderRequest, Request, Selection, Target};
+use kdev::{
+    Consent, DownRequest, Layer, LoadRequest, PullPolicy, RenderRequest, Request, Selection, Target,
+};
 
 /// What cargo passes to a plugin: the plugin's own name comes first.
 #[derive(Debug, Parser)]
@@ -43,6 +45,9 @@ pub(crate) enum Command {
     /// Build, load onto every node that may run it, apply, and wait until the
     /// new pods are ready
     Up(Up),
+    /// Delete all that `up` has applied, data included; the images stay on the
+    /// nodes
+    Down(Down),
     /// Print the manifests as `up` would apply them; needs no cluster
     Render(Render),
     /// Load an image that docker or an archive has, and nothing else
@@ -54,6 +59,7 @@ impl Command {
     pub(crate) fn is_dry_run(&self) -> bool {
         match self {
             Self::Up(Up { place, .. }) | Self::Load(Load { place, .. }) => place.dry_run,
+            Self::Down(down) => down.dry_run,
             Self::Render(_) => false,
         }
     }
@@ -86,9 +92,48 @@ pub(crate) struct Up {
     /// How long the new pods may take [default: 120]
     #[arg(long, env = "KDEV_TIMEOUT", hide_env_values = true, value_name = "SECONDS")]
     timeout: Option<u64>,
+    #[command(flatten)]
+    allowed: Allowed,
+    /// Put the revision before back if the new pods cannot become ready
+    #[arg(long)]
+    rollback: bool,
+}
+
+/// What an apply may do that it does not do by itself.
+#[derive(Debug, Args)]
+struct Allowed {
     /// Take fields over that another field manager owns
     #[arg(long)]
     force_conflicts: bool,
+    /// Delete and create anew what cannot be changed: a Job, a selector; without
+    /// it, asks where it can
+    #[arg(long)]
+    recreate: bool,
+    /// Delete what has left the manifests since it was applied
+    #[arg(long)]
+    prune: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Down {
+    /// Package whose objects are deleted
+    #[arg(short, long, value_name = "NAME")]
+    package: Option<String>,
+    /// Path to Cargo.toml
+    #[arg(long, value_name = "PATH")]
+    manifest_path: Option<PathBuf>,
+    /// Kube context to change; naming it is consent [default: the current one]
+    #[arg(long, env = "KDEV_CONTEXT", hide_env_values = true, value_name = "NAME")]
+    context: Option<String>,
+    /// Kubeconfig to use
+    #[arg(long, value_name = "PATH")]
+    kubeconfig: Option<PathBuf>,
+    /// Namespace that was applied to [default: the context's]
+    #[arg(short, long, env = "KDEV_NAMESPACE", hide_env_values = true, value_name = "NAME")]
+    namespace: Option<String>,
+    /// Show each command that would change something, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -207,7 +252,8 @@ impl From<Up> for Request {
             selection: Selection { manifest_path: place.manifest_path, package: place.package },
             target: Target { context: place.context, kubeconfig: place.kubeconfig },
             nodes: place.nodes,
-            force_conflicts: up.force_conflicts,
+            consent: up.allowed.into(),
+            rollback: up.rollback,
             flags: Layer {
                 image: up.image,
                 pull_policy: up.pull_policy.map(Policy::into),
@@ -216,6 +262,22 @@ impl From<Up> for Request {
                 timeout: up.timeout,
                 ..Layer::default()
             },
+        }
+    }
+}
+
+impl From<Allowed> for Consent {
+    fn from(Allowed { force_conflicts, recreate, prune }: Allowed) -> Self {
+        Self { force_conflicts, recreate, prune }
+    }
+}
+
+impl From<Down> for DownRequest {
+    fn from(down: Down) -> Self {
+        Self {
+            selection: Selection { manifest_path: down.manifest_path, package: down.package },
+            target: Target { context: down.context, kubeconfig: down.kubeconfig },
+            flags: Layer { namespace: down.namespace, ..Layer::default() },
         }
     }
 }

@@ -33,6 +33,7 @@ fn main() -> ExitCode {
     }
     let result = match command {
         Command::Up(up) => kdev::up(&cx, &up.into()),
+        Command::Down(down) => kdev::down(&cx, &down.into()),
         Command::Load(load) => kdev::load(&cx, &load.into()),
         Command::Render(render) => {
             let (diff, explain) = (render.diff, render.explain);

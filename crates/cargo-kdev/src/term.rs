@@ -225,6 +225,9 @@ impl Term {
             Event::Applied { objects, context } => {
                 self.line(DONE, "Applied", &format!("{} to {context}", objects.join(", ")));
             }
+            Event::Deleted { objects, context } => {
+                self.line(DONE, "Deleted", &format!("{} from {context}", objects.join(", ")));
+            }
             Event::Unchanged { context } => {
                 self.line(DONE, "Unchanged", &format!("{context} has it all; nothing to apply"));
             }
@@ -236,6 +239,9 @@ impl Term {
                 self.clear(&workload);
                 let pods = count(pods, "pod");
                 self.line(DONE, "Ready", &format!("{workload}: {pods} in {}", seconds(took)));
+            }
+            Event::RolledBack { workload } => {
+                self.line(WARN, "Rolled back", &format!("{workload} to the revision before"));
             }
             Event::Note { text } => self.line(NOTE, "Note", &text),
             Event::Finished { image, took } => {

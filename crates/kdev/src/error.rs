@@ -10,6 +10,7 @@ use crate::cmd::{Failure, Outcome};
 use crate::exit_code::ExitCode;
 use crate::fault::NodeError;
 use crate::image::ReferenceError;
+use crate::refusal::{Conflict, Immutable};
 use crate::wanted::Change;
 use crate::workload::Cure;
 
@@ -241,6 +242,30 @@ pub enum Error {
         #[source]
         source: Failure,
     },
+    /// Other managers own fields that the manifests set.
+    #[error("fields of the manifests are owned by others in context `{context}`")]
+    Conflicts {
+        /// The context.
+        context: String,
+        /// Each field with its owner.
+        conflicts: Vec<Conflict>,
+        /// The same in words.
+        #[source]
+        reason: Reason,
+    },
+    /// Fields that the API lets nobody change.
+    #[error("the cluster of context `{context}` cannot change {}", ids(immutables))]
+    Immutable {
+        /// The context.
+        context: String,
+        /// Each object with the field.
+        immutables: Vec<Immutable>,
+        /// kubectl with the context and namespace that were used.
+        kubectl: String,
+        /// The same in words.
+        #[source]
+        reason: Reason,
+    },
     /// No node may run the pods.
     #[error("no node of context `{context}` may run the pods")]
     NoNode {
@@ -377,6 +402,8 @@ impl Error {
             | Self::ContextNotAllowed { .. }
             | Self::ClusterUnreachable { .. }
             | Self::Refused { .. }
+            | Self::Conflicts { .. }
+            | Self::Immutable { .. }
             | Self::NoNode { .. }
             | Self::UnknownNode { .. } => ExitCode::Cluster,
             Self::WrongPlatform { .. } => ExitCode::Load,
@@ -387,6 +414,22 @@ impl Error {
             _ => ExitCode::Project,
         }
     }
+}
+
+fn ids(immutables: &[Immutable]) -> String {
+    list(&immutables.iter().map(Immutable::id).collect::<Vec<_>>())
+}
+
+/// Each owner with its fields.
+pub(crate) fn conflicts_in_words(conflicts: &[Conflict]) -> Reason {
+    let words = |c: &Conflict| format!("`{}` is owned by `{}`", c.field, c.manager);
+    Reason(conflicts.iter().map(words).collect::<Vec<_>>().join(", "))
+}
+
+/// Each object with its field.
+pub(crate) fn immutables_in_words(immutables: &[Immutable]) -> Reason {
+    let words = |i: &Immutable| format!("`{}` of {} is fixed once it is created", i.field, i.id());
+    Reason(immutables.iter().map(words).collect::<Vec<_>>().join(", "))
 }
 
 fn nodes_failed(failures: &[NodeError]) -> String {

@@ -93,6 +93,13 @@ pub enum Event {
         /// The context that was changed.
         context: String,
     },
+    /// Objects were deleted.
+    Deleted {
+        /// Which objects, as kubectl names them.
+        objects: Vec<String>,
+        /// The context that was changed.
+        context: String,
+    },
     /// The cluster has all objects as the manifests want them; nothing was
     /// applied.
     Unchanged {
@@ -119,6 +126,11 @@ pub enum Event {
         /// Since the wait began, in seconds.
         #[serde(serialize_with = "seconds")]
         took: Duration,
+    },
+    /// A rollout has failed, and its workload has the revision before again.
+    RolledBack {
+        /// As kubectl names it.
+        workload: String,
     },
     /// Something worth knowing that stops nothing.
     Note {

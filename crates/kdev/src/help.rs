@@ -5,6 +5,7 @@
 use crate::cmd::Outcome;
 use crate::error::{Error, list};
 use crate::fault::NodeError;
+use crate::refusal::{Conflict, Immutable};
 use crate::syntax::TEMPLATE;
 use crate::wanted::Change;
 use crate::workload::Cure;
@@ -53,6 +54,8 @@ impl Error {
                 format!("check it with `{kubectl} get nodes`")
             }
             Self::Refused { kubectl, source, .. } => refused_help(kubectl, &source.stderr),
+            Self::Conflicts { conflicts, .. } => conflicts_help(conflicts).into(),
+            Self::Immutable { immutables, kubectl, .. } => immutable_help(kubectl, immutables),
             Self::LoadName { .. } | Self::NoImage { .. } => {
                 "name one that `docker image ls` lists, as `NAME:TAG`".into()
             }
@@ -118,20 +121,53 @@ fn unused_help(found: &[String]) -> String {
 /// What helps against what the API server says.
 fn refused_help(kubectl: &str, stderr: &str) -> String {
     let says = |sign: &str| stderr.contains(sign);
-    let name = stderr.split("namespaces \"").nth(1).and_then(|rest| rest.split('"').next());
-    if says("conflicts with \"") || says("conflict with \"") {
-        return "if these fields shall be kdev's, take them over with `--force-conflicts`"
-            .to_owned();
-    }
-    match name {
+    let after = |sign: &str| stderr.split(sign).nth(1).and_then(|rest| rest.split('"').next());
+    match after("namespaces \"") {
         Some(name) if says("not found") => {
-            format!("create it with `{kubectl} create namespace {name}`")
+            return format!("create it with `{kubectl} create namespace {name}`");
         }
-        _ if says("(Forbidden)") && says("cannot ") => {
-            format!("see what you may do with `{kubectl} auth can-i --list`")
-        }
-        _ if says("exceeded quota") => format!("see `{kubectl} describe quota`"),
-        _ => format!("try it with `{kubectl} apply --server-side --dry-run=server -f FILE`"),
+        _ => {}
+    }
+    if says("failed calling webhook") || says("denied the request") {
+        let hooks = "validatingwebhookconfigurations,mutatingwebhookconfigurations";
+        let name = after("webhook \"").map(|name| format!(" of `{name}`")).unwrap_or_default();
+        return format!("meet the rule{name}; see `{kubectl} get {hooks}`");
+    }
+    if says("violates PodSecurity") {
+        return "give the pods a `securityContext` that the namespace's level allows".to_owned();
+    }
+    if says("no matches for kind") {
+        return format!("install what brings the kind; see `{kubectl} api-resources`");
+    }
+    if says("exceeded quota") {
+        return format!("see `{kubectl} describe quota`");
+    }
+    if says("(Forbidden)") && says("cannot ") {
+        return format!("see what you may do with `{kubectl} auth can-i --list`");
+    }
+    if says("is invalid: ") || says("unknown field") || says("failed to create typed patch") {
+        return "correct this field in the manifest".to_owned();
+    }
+    format!("try it with `{kubectl} apply --server-side --dry-run=server -f FILE`")
+}
+
+/// What an autoscaler sets is taken from it only to be set again.
+fn conflicts_help(conflicts: &[Conflict]) -> &'static str {
+    if conflicts.iter().all(|conflict| conflict.field == ".spec.replicas") {
+        "whoever scales it shall go on to do so: take `replicas` out of the manifest; or take it over with `--force-conflicts`"
+    } else {
+        "if these fields shall be kdev's, take them over with `--force-conflicts`"
+    }
+}
+
+fn immutable_help(kubectl: &str, immutables: &[Immutable]) -> String {
+    if immutables.iter().all(Immutable::is_remakable) {
+        "delete it with its pods and create it anew with `--recreate`".to_owned()
+    } else {
+        format!(
+            "rename it, or delete it with what it holds: `{kubectl} delete {}`",
+            immutables[0].id()
+        )
     }
 }
 

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::build::BuiltImage;
 use crate::cluster::Cluster;
 use crate::cx::Cx;
@@ -120,7 +122,7 @@ impl<'a> Wait<'a> {
             return Err(self.failed(None, "it has been deleted".to_owned()));
         };
         let pods = look.new_pods(kind, live);
-        self.heed_admission(look, &pods)?;
+        self.heed_admission(look, live, &pods)?;
         let (ready, wanted, doubt) = match workload::state(kind, live) {
             State::Ready(count) if self.is_proven(count, &pods)? => {
                 self.end(count);
@@ -213,15 +215,17 @@ impl<'a> Wait<'a> {
 
     /// Says once what admission has made of a pod; fails where the pod waits
     /// for a pull because of it.
-    fn heed_admission(&mut self, look: &Look, pods: &[Pod]) -> Result<()> {
+    fn heed_admission(&mut self, look: &Look, live: &Value, pods: &[Pod]) -> Result<()> {
         let Some(wanted) = self.wanted else { return Ok(()) };
+        // What the template says, too, was said when it was applied.
+        let is_of_pod = self.object.kind == "Pod" || wanted.changes(live).is_empty();
         for pod in pods {
             let name = &pod.metadata.name;
             let changes = look.pod(name).map(|live| wanted.changes(live)).unwrap_or_default();
             if changes.is_empty() {
                 continue;
             }
-            let reason = wanted::in_words(&changes, true);
+            let reason = wanted::in_words(&changes, is_of_pod);
             if pod.pulls_in_vain() {
                 return Err(Error::Altered {
                     workload: self.object.id(),
@@ -231,7 +235,7 @@ impl<'a> Wait<'a> {
                     reason: Reason(reason),
                 });
             }
-            if !std::mem::replace(&mut self.told_of_change, true) {
+            if is_of_pod && !std::mem::replace(&mut self.told_of_change, true) {
                 let text = format!("pod `{name}` is not as it was applied: {reason}");
                 self.rollout.cx.emit(Event::Note { text });
             }

@@ -15,7 +15,9 @@ use crate::load;
 use crate::manifest::{self, Manifest, Object, Want};
 use crate::placement;
 use crate::project::{Project, Selection};
+use crate::rollback;
 use crate::rollout::Rollout;
+use crate::server_side::Consent;
 use crate::source::Supply;
 use crate::transport::Transports;
 use crate::wanted;
@@ -30,8 +32,10 @@ pub struct Request {
     /// Load onto these nodes, whatever the manifests say; all that may run
     /// the pods if empty.
     pub nodes: Vec<String>,
-    /// Take fields over that another manager of the API's owns.
-    pub force_conflicts: bool,
+    /// What the apply may do.
+    pub consent: Consent,
+    /// Put the revision before back where the rollout fails.
+    pub rollback: bool,
     /// Settings from flags and variables.
     pub flags: Layer,
 }
@@ -58,12 +62,13 @@ pub fn up(cx: &Cx, request: &Request) -> Result<()> {
     let transports = Transports::find(cx, &config, &nodes)?;
 
     let build = |cx: &Cx| Ok(Supply::Docker(&docker, build::build(cx, &docker, &config)?));
-    let mut wanted = Vec::new();
+    let (mut wanted, mut applied) = (Vec::new(), Vec::new());
     let image = links::on_nodes(cx, &transports, &config, &nodes, build, |source, links| {
         let loaded = load::load(cx, source, links)?;
         let texts = render(&manifests, &config, source.image.reference.tag().unwrap_or_default())?;
-        apply::apply(cx, &cluster, &Rendered::new(&texts), request.force_conflicts, &loaded)?;
-        wanted.extend(wanted::all(&texts, config.image.name()));
+        wanted = wanted::all(&texts, config.image.name());
+        let (package, rendered) = (&config.package, Rendered::new(&texts));
+        applied = apply::apply(cx, &cluster, package, rendered, &wanted, request.consent, &loaded)?;
         Ok(())
     })?;
     if cx.is_dry_run() {
@@ -72,7 +77,12 @@ pub fn up(cx: &Cx, request: &Request) -> Result<()> {
     }
     let rollout =
         Rollout { cx, cluster: &cluster, image: &image, wanted: &wanted, limit: config.timeout };
-    rollout.wait(&objects)?;
+    if let Err(error) = rollout.wait(&objects) {
+        if request.rollback && rollback::helps_against(&error) {
+            rollback::undo(cx, &cluster, &applied)?;
+        }
+        return Err(error);
+    }
     docker.untag_old(cx, &image.reference);
     cx.emit(Event::Finished { image: image.reference.familiar(), took: begun.elapsed() });
     Ok(())

@@ -50,7 +50,26 @@ pub struct Change {
 pub(crate) fn all(texts: &[String], image: &Name) -> Vec<Wanted> {
     let documents = texts.iter().flat_map(|text| manifest::split(text));
     let values = documents.filter_map(read);
-    values.flat_map(|value| objects(&value)).filter_map(|object| of(&object, image)).collect()
+    values
+        .flat_map(|value| objects(&value))
+        .filter_map(|object| wanted_of(&object, image))
+        .collect()
+}
+
+/// What is wanted of this live object.
+pub(crate) fn of<'a>(wanted: &'a [Wanted], live: &Value) -> Option<&'a Wanted> {
+    let is = |value: &Value, text: &str| value.as_str() == Some(text);
+    wanted.iter().find(|wanted| {
+        let namespace = wanted.namespace.as_deref();
+        is(&live["kind"], &wanted.kind)
+            && is(&live["metadata"]["name"], &wanted.name)
+            && namespace.is_none_or(|namespace| is(&live["metadata"]["namespace"], namespace))
+    })
+}
+
+/// The objects in a document.
+pub(crate) fn objects_in(document: &str) -> Vec<Value> {
+    read(document).iter().flat_map(objects).collect()
 }
 
 /// What cannot be read has been refused before.
@@ -68,7 +87,7 @@ fn objects(value: &Value) -> Vec<Value> {
     }
 }
 
-fn of(object: &Value, image: &Name) -> Option<Wanted> {
+fn wanted_of(object: &Value, image: &Name) -> Option<Wanted> {
     let text = |path: &str| object.pointer(path).and_then(Value::as_str).map(str::to_owned);
     let is_ours = |container: &Container| {
         Reference::parse(&container.image).is_ok_and(|reference| reference.name() == image)

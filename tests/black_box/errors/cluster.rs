@@ -60,7 +60,7 @@ fn the_api_refuses_the_manifest() {
     ran.code(92).stderr(&format!("{BUILT}     Loading n1 (4.00 KiB)
       Loaded n1: sent [..] in [TIME]
 error: the cluster of context `kind-test` refused to apply the manifests
-  caused by: `kubectl [..] apply --server-side '--field-manager=kdev' --filename -` exited with code 1: Error from server (Forbidden): deployments.apps \"app\" is forbidden: exceeded quota
+  caused by: `kubectl [..] apply --server-side '--field-manager=kdev' '--output=json' --filename -` exited with code 1: Error from server (Forbidden): deployments.apps \"app\" is forbidden: exceeded quota
   help: see `kubectl --context kind-test --namespace default describe quota`\n"));
     assert_eq!(project.applied(), None);
 }
@@ -72,12 +72,100 @@ fn another_manager_owns_a_field_and_the_advice_helps() {
     project.write("fake/kubectl-apply-fails", words);
     let ran = project.run(&["up"]);
     ran.code(92).error(
-        "error: the cluster of context `kind-test` refused to apply the manifests
-  caused by: [..]conflict with \"helm\" using apps/v1: .spec.replicas
-  help: if these fields shall be kdev's, take them over with `--force-conflicts`\n",
+        "error: fields of the manifests are owned by others in context `kind-test`
+  caused by: `.spec.replicas` is owned by `helm`
+  help: whoever scales it shall go on to do so: take `replicas` out of the manifest; or take it over with `--force-conflicts`\n",
     );
     assert!(!project.calls().contains("apply --server-side --field-manager=kdev --force"));
     project.remove("fake/kubectl-apply-fails").run(&["up", "--force-conflicts"]).code(0);
+}
+
+#[test]
+fn each_conflict_is_shown_with_its_owner() {
+    let project = Project::new();
+    let words = "Apply failed with 2 conflicts: conflicts with \"ed\" using v1:\n- .data.b\nconflicts with \"helm\" using v1:\n- .data.a\nPlease review the fields above--they currently have other managers. Here\n";
+    project.write("fake/kubectl-apply-fails", words);
+    project.run(&["up"]).code(92).error(
+        "error: fields of the manifests are owned by others in context `kind-test`
+  caused by: `.data.b` is owned by `ed`, `.data.a` is owned by `helm`
+  help: if these fields shall be kdev's, take them over with `--force-conflicts`\n",
+    );
+}
+
+#[test]
+fn what_cannot_be_changed_is_made_anew_only_if_told() {
+    let words =
+        "The Job \"app\" is invalid: spec.template: Invalid value: {}: field is immutable\n";
+    for step in ["diff", "apply"] {
+        let project = Project::new();
+        let fails = format!("fake/kubectl-{step}-fails");
+        project.write(&fails, words);
+        project.run(&["up"]).code(92).error(
+            "error: the cluster of context `kind-test` cannot change `job/app`
+  caused by: `spec.template` of job/app is fixed once it is created
+  help: delete it with its pods and create it anew with `--recreate`\n",
+        );
+        assert!(!project.calls().contains(" delete "), "{}", project.calls());
+        let ran = project.run(&["up", "--recreate"]);
+        assert!(ran.code(0).err().contains("     Deleted job/app from kind-test\n"));
+        let calls = project.calls();
+        let delete = calls.lines().find(|line| line.contains(" delete ")).unwrap();
+        assert!(delete.starts_with("kubectl --context kind-test --namespace default "), "{delete}");
+        assert!(project.applied().is_some());
+    }
+    // What holds data is not deleted, whatever the flags.
+    let project = Project::new();
+    project.write("fake/kubectl-diff-fails", &words.replace("Job", "PersistentVolumeClaim"));
+    project.run(&["up", "--recreate"]).code(92).error(
+        "error: the cluster of context `kind-test` cannot change `persistentvolumeclaim/app`
+  caused by: `spec.template` of persistentvolumeclaim/app is fixed once it is created
+  help: rename it, or delete it with what it holds: `kubectl --context kind-test --namespace default delete persistentvolumeclaim/app`\n",
+    );
+    assert!(!project.calls().contains(" delete "), "{}", project.calls());
+}
+
+#[test]
+fn each_refusal_has_its_cure() {
+    let kubectl = "kubectl --context kind-test --namespace default";
+    let hooks = "validatingwebhookconfigurations,mutatingwebhookconfigurations";
+    let table = [
+        (
+            "Error from server (NotFound): namespaces \"dev\" not found",
+            format!("create it with `{kubectl} create namespace dev`"),
+        ),
+        (
+            "Error from server: admission webhook \"policy.example.com\" denied the request: no",
+            format!("meet the rule of `policy.example.com`; see `{kubectl} get {hooks}`"),
+        ),
+        (
+            "Error from server (InternalError): failed calling webhook \"a.b\": connection refused",
+            format!("meet the rule of `a.b`; see `{kubectl} get {hooks}`"),
+        ),
+        (
+            "Error from server (Forbidden): pods \"app\" is forbidden: violates PodSecurity \"restricted\"",
+            "give the pods a `securityContext` that the namespace's level allows".into(),
+        ),
+        (
+            "error: no matches for kind \"Bar\" in version \"foo/v1\"",
+            format!("install what brings the kind; see `{kubectl} api-resources`"),
+        ),
+        (
+            "Error from server (Forbidden): deployments.apps is forbidden: User \"dev\" cannot patch resource",
+            format!("see what you may do with `{kubectl} auth can-i --list`"),
+        ),
+        (
+            "The Service \"x\" is invalid: spec.ports: Required value",
+            "correct this field in the manifest".into(),
+        ),
+    ];
+    for (words, help) in table {
+        let project = Project::new();
+        project.write("fake/kubectl-apply-fails", words);
+        let ran = project.run(&["up"]);
+        let said = ran.code(92).err();
+        assert!(said.contains(words), "{said}");
+        assert!(said.ends_with(&format!("  help: {help}\n")), "{said}");
+    }
 }
 
 #[test]

@@ -1,0 +1,45 @@
+//! Puts the revision before back where a rollout has failed.
+
+use std::time::Duration;
+
+use crate::applyset::Member;
+use crate::cluster::Cluster;
+use crate::cmd::Task;
+use crate::cx::Cx;
+use crate::error::{Error, Result};
+use crate::event::Event;
+
+/// Kinds that keep their revisions, as kubectl names their objects.
+const KINDS: [&str; 3] = ["deployment.apps/", "statefulset.apps/", "daemonset.apps/"];
+/// How long kubectl may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Whether this error is a rollout's, so that the revision before would do
+/// better.
+pub(crate) fn helps_against(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::RolloutFailed { .. } | Error::RolloutTimedOut { .. } | Error::Altered { .. }
+    )
+}
+
+/// Undoes what was applied, where its kind keeps what was before. What cannot
+/// be undone is said: the rollout's own error is the one that counts.
+pub(crate) fn undo(cx: &Cx, cluster: &Cluster, applied: &[Member]) -> Result<()> {
+    for (namespace, workload) in applied {
+        if !KINDS.iter().any(|kind| workload.starts_with(kind)) {
+            continue;
+        }
+        let sh = cx.shell()?;
+        let cmd = cluster.cmd(&sh, Some(namespace)).args(["rollout", "undo", workload]);
+        let workload = workload.clone();
+        cx.emit(match Task::new(cmd).limit(PATIENCE).read(cx) {
+            Ok(_) => Event::RolledBack { workload },
+            Err(failure) => {
+                let words = failure.stderr.trim().trim_start_matches("error: ").to_owned();
+                Event::Note { text: format!("{workload} stays as it is: {words}") }
+            }
+        });
+    }
+    Ok(())
+}
