@@ -216,6 +216,68 @@ fn what_admission_has_made_of_what_was_applied_is_said() {
     assert!(ran.code(0).err().contains(&note));
 }
 
+/// A kubeconfig with these contexts, the first one current.
+fn kubeconfig(project: &Project, name: &str, contexts: &[&str]) -> String {
+    let entries: Vec<String> = contexts
+        .iter()
+        .map(|name| format!("- {{name: {name}, context: {{cluster: c}}}}\n"))
+        .collect();
+    let text = format!(
+        "current-context: {}\ncontexts:\n{}clusters: [{{name: c, cluster: {{server: 'https://10.0.0.9'}}}}]\n",
+        contexts[0],
+        entries.concat()
+    );
+    project.write(name, &text);
+    project.path(name).to_str().unwrap().to_owned()
+}
+
+#[test]
+fn with_nothing_changed_three_kubectls_are_started() {
+    let project = Project::new();
+    let config = kubeconfig(&project, "config", &["kind-test"]);
+    let cache = project.path("cache");
+    let env = [("KUBECONFIG", config.as_str()), ("XDG_CACHE_HOME", cache.to_str().unwrap())];
+    project.run_with(&env, &["up"]).code(0);
+    project.remove("fake/log");
+    project.run_with(&env, &["up"]).code(0);
+    let calls = project.calls();
+    let starts: Vec<&str> = calls.lines().filter(|line| line.starts_with("kubectl ")).collect();
+    let verbs: Vec<&str> = starts.iter().map(|call| call.split(' ').nth(6).unwrap()).collect();
+    assert_eq!(verbs, ["get", "diff", "get"], "{calls}");
+    // Another kubectl may be of another version.
+    project.script("kubectl2", "").remove("bin/kubectl");
+    std::fs::rename(project.path("bin/kubectl2"), project.path("bin/kubectl")).unwrap();
+    project.run_with(&env, &["up"]).code(91);
+}
+
+#[test]
+fn kubeconfigs_are_read_as_kubectl_reads_them() {
+    let project = Project::new();
+    let one = kubeconfig(&project, "one", &["kind-one", "prod"]);
+    let two = kubeconfig(&project, "two", &["kind-two"]);
+    let context = |env: &str, args: &[&str]| {
+        project.run_with(&[("KUBECONFIG", env)], &[&["up"], args].concat()).code(0);
+        let calls = project.calls();
+        let last = calls.lines().rfind(|line| line.starts_with("kubectl --")).unwrap();
+        last.split("--context ").nth(1).unwrap().split(' ').next().unwrap().to_owned()
+    };
+    assert_eq!(context(&format!("{one}:{two}"), &[]), "kind-one");
+    assert_eq!(context(&format!("/absent:{two}:{one}"), &[]), "kind-two");
+    assert_eq!(context(&one, &["--kubeconfig", &two]), "kind-two");
+    // What cannot be read is kubectl's to judge, and so is a home without one.
+    project.write("broken", "contexts: {");
+    let broken = project.path("broken");
+    assert_eq!(context(broken.to_str().unwrap(), &[]), "kind-test");
+    assert_eq!(context("/absent", &[]), "kind-test");
+    // The guard holds for what was read here, too.
+    kubeconfig(&project, "foreign", &["prod"]);
+    let foreign = project.path("foreign");
+    project.remove("fake/log");
+    let ran = project.run_with(&[("KUBECONFIG", foreign.to_str().unwrap())], &["up"]);
+    ran.code(92);
+    assert!(!project.calls().contains("--context prod"), "{}", project.calls());
+}
+
 #[test]
 fn a_failed_rollout_is_taken_back_if_told() {
     let waiting =

@@ -250,7 +250,7 @@ impl From<Up> for Request {
         let place = up.place;
         Self {
             selection: Selection { manifest_path: place.manifest_path, package: place.package },
-            target: Target { context: place.context, kubeconfig: place.kubeconfig },
+            target: target(place.context, place.kubeconfig),
             nodes: place.nodes,
             consent: up.allowed.into(),
             rollback: up.rollback,
@@ -276,7 +276,7 @@ impl From<Down> for DownRequest {
     fn from(down: Down) -> Self {
         Self {
             selection: Selection { manifest_path: down.manifest_path, package: down.package },
-            target: Target { context: down.context, kubeconfig: down.kubeconfig },
+            target: target(down.context, down.kubeconfig),
             flags: Layer { namespace: down.namespace, ..Layer::default() },
         }
     }
@@ -287,11 +287,24 @@ impl From<Load> for LoadRequest {
         Self {
             image: reference,
             selection: Selection { manifest_path: place.manifest_path, package: place.package },
-            target: Target { context: place.context, kubeconfig: place.kubeconfig },
+            target: target(place.context, place.kubeconfig),
             nodes: place.nodes,
             flags: Layer { ssh_config: place.ssh_config, ..Layer::default() },
         }
     }
+}
+
+/// Which cluster is meant, and where kubectl would look by itself.
+fn target(context: Option<String>, kubeconfig: Option<PathBuf>) -> Target {
+    let named = std::env::var_os("KUBECONFIG").filter(|files| !files.is_empty());
+    let home = || etcetera::home_dir().ok().map(|home| home.join(".kube/config"));
+    let usual = match named {
+        Some(files) => {
+            std::env::split_paths(&files).filter(|f| !f.as_os_str().is_empty()).collect()
+        }
+        None => home().into_iter().collect(),
+    };
+    Target { context, kubeconfig, usual }
 }
 
 /// The arguments as cargo would pass them: `cargo-kdev up`, called directly,

@@ -14,47 +14,17 @@ use xshell::{Cmd, Shell, cmd};
 
 use crate::cmd::{Failure, Outcome, Task, quoted};
 use crate::config::Config;
-use crate::cx::{Cx, both};
+use crate::cx::Cx;
 use crate::error::{Error, Reason, Result};
-use crate::exit_code::ExitCode;
-use crate::tool;
+use crate::kubeconfig::{Kubeconfig, Target};
 
 /// How long one request to the API may take.
 const REQUEST: &str = "--request-timeout=15s";
 /// How long one kubectl may take, retries and all.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// Contexts that local products make; these may be changed unasked.
 const LOCAL: [&str; 2] = ["minikube", "docker-desktop"];
 const LOCAL_PREFIXES: [&str; 2] = ["kind-", "k3d-"];
-
-/// Which context the user named, if any.
-#[derive(Clone, Debug, Default)]
-pub struct Target {
-    /// Name of a context. Naming it is consent to change it.
-    pub context: Option<String>,
-    /// The kubeconfig to use instead of kubectl's own choice.
-    pub kubeconfig: Option<PathBuf>,
-}
-
-/// kubectl, and what it knows of clusters.
-pub(crate) struct Kubeconfig {
-    kubectl: PathBuf,
-    path: Option<PathBuf>,
-    view: View,
-}
-
-impl Kubeconfig {
-    /// Asks kubectl for its version and for what it is told to use: the
-    /// cluster is not asked.
-    pub(crate) fn read(cx: &Cx, target: &Target) -> Result<Self> {
-        let kubectl = tool::KUBECTL.find()?;
-        let path = target.kubeconfig.as_ref();
-        let (version, view) =
-            both(|| tool::check_kubectl(cx, &kubectl), || view(cx, &kubectl, path));
-        version?;
-        Ok(Self { view: view?, path: path.cloned(), kubectl })
-    }
-}
 
 /// A cluster that may be changed.
 #[derive(Clone, Debug)]
@@ -208,7 +178,7 @@ impl Cluster {
     }
 }
 
-fn bare<'a>(sh: &'a Shell, kubectl: &Path, kubeconfig: Option<&PathBuf>) -> Cmd<'a> {
+pub(crate) fn bare<'a>(sh: &'a Shell, kubectl: &Path, kubeconfig: Option<&PathBuf>) -> Cmd<'a> {
     let cmd = cmd!(sh, "{kubectl}");
     match kubeconfig {
         Some(path) => cmd.arg("--kubeconfig").arg(path),
@@ -216,69 +186,10 @@ fn bare<'a>(sh: &'a Shell, kubectl: &Path, kubeconfig: Option<&PathBuf>) -> Cmd<
     }
 }
 
-fn view(cx: &Cx, kubectl: &Path, kubeconfig: Option<&PathBuf>) -> Result<View> {
-    let sh = cx.shell()?;
-    let cmd = bare(&sh, kubectl, kubeconfig).args(["config", "view", "--output=json"]);
-    let output = Task::new(cmd).limit(PATIENCE).read(cx).map_err(|failure| {
-        let what = "read the kubeconfig".to_owned();
-        let code = ExitCode::Cluster;
-        Error::from_failure(failure, |source| Error::Tool { what, source, code })
-    })?;
-    answer(&output.stdout)
-}
-
 /// kubectl's JSON.
-fn answer<T: DeserializeOwned>(json: &[u8]) -> Result<T> {
+pub(crate) fn answer<T: DeserializeOwned>(json: &[u8]) -> Result<T> {
     serde_json::from_slice(json)
         .map_err(|e| Error::Answer { tool: "kubectl", reason: Reason(e.to_string()) })
-}
-
-/// `kubectl config view`; lists are null where they are empty.
-#[derive(Deserialize)]
-struct View {
-    contexts: Option<Vec<ContextEntry>>,
-    clusters: Option<Vec<ClusterEntry>>,
-    #[serde(rename = "current-context", default)]
-    current_context: String,
-}
-
-#[derive(Clone, Deserialize)]
-struct ContextEntry {
-    name: String,
-    context: ContextBody,
-}
-
-#[derive(Clone, Deserialize)]
-struct ContextBody {
-    cluster: String,
-    namespace: Option<String>,
-}
-
-#[derive(Clone, Deserialize)]
-struct ClusterEntry {
-    name: String,
-    cluster: ClusterBody,
-}
-
-#[derive(Clone, Deserialize)]
-struct ClusterBody {
-    #[serde(default)]
-    server: String,
-}
-
-impl View {
-    fn current(&self) -> Option<String> {
-        Some(self.current_context.clone()).filter(|name| !name.is_empty())
-    }
-
-    fn contexts(&self) -> Vec<ContextEntry> {
-        self.contexts.clone().unwrap_or_default()
-    }
-
-    fn server(&self, cluster: &str) -> String {
-        let found = self.clusters.iter().flatten().find(|c| c.name == cluster);
-        found.map_or_else(|| "unknown".to_owned(), |c| c.cluster.server.clone())
-    }
 }
 
 fn is_local(context: &str) -> bool {

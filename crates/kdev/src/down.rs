@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use crate::applyset::Parent;
-use crate::cluster::{Cluster, Kubeconfig, Target};
+use crate::cluster::Cluster;
 use crate::config::{Config, Layer};
 use crate::cx::Cx;
 use crate::error::Result;
 use crate::event::Event;
+use crate::kubeconfig::{Kubeconfig, Target};
 use crate::project::{Project, Selection};
 use crate::remains;
 

@@ -41,6 +41,7 @@ mod image_path;
 #[doc(hidden)]
 pub mod inside;
 mod inventory;
+mod kubeconfig;
 mod layers;
 mod links;
 mod live;
@@ -77,7 +78,6 @@ mod wire;
 mod workload;
 mod yaml;
 
-pub use cluster::Target;
 pub use cmd::{Failure, Outcome};
 pub use config::{Layer, NodeSettings, PullPolicy};
 pub use cx::{BuildOutput, Cx, Interrupt};
@@ -87,6 +87,7 @@ pub use event::{Event, PodState, VERSION};
 pub use exit_code::ExitCode;
 pub use fault::{Fault, NodeError, SudoRule};
 pub use image::{Name, Reference, ReferenceError};
+pub use kubeconfig::Target;
 pub use load_only::{LoadRequest, load};
 pub use place::{Fate, Place, PolicyFate, Untouched};
 pub use project::Selection;

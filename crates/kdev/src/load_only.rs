@@ -3,13 +3,14 @@
 use std::time::Instant;
 
 use crate::build;
-use crate::cluster::{Cluster, Kubeconfig, Node, Target};
+use crate::cluster::{Cluster, Node};
 use crate::config::{Config, Layer};
 use crate::cx::{Cx, both};
 use crate::docker::Docker;
 use crate::error::{Error, Reason, Result};
 use crate::event::Event;
 use crate::image::Reference;
+use crate::kubeconfig::{Kubeconfig, Target};
 use crate::links;
 use crate::load as stage;
 use crate::placement::{self, PodSpec};

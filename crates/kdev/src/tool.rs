@@ -1,5 +1,6 @@
 //! Finds docker, ssh, kubectl and helm, and makes sure that they are new enough.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -52,8 +53,32 @@ pub(crate) const HELM: Tool = Tool {
     cure: "install it as https://helm.sh/docs/intro/install says",
 };
 
-/// Makes sure that kubectl is new enough.
+/// Makes sure that kubectl is new enough. It is asked once: as long as it is the
+/// same file, it is the same version.
 pub(crate) fn check_kubectl(cx: &Cx, path: &Path) -> Result<()> {
+    let seen = cx.cache_dir().map(|dir| dir.join("kubectl"));
+    let identity = identity(path);
+    let known = seen.as_ref().and_then(|seen| fs::read_to_string(seen).ok());
+    if identity.is_some() && known == identity {
+        return Ok(());
+    }
+    ask_kubectl(cx, path)?;
+    // At worst it is asked again.
+    if let (Some(seen), Some(identity)) = (seen, identity) {
+        let _ = seen.parent().map(fs::create_dir_all);
+        let _ = fs::write(seen, identity);
+    }
+    Ok(())
+}
+
+/// Path, size and time of a program.
+fn identity(path: &Path) -> Option<String> {
+    let file = fs::metadata(path).ok()?;
+    let time = file.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some(format!("{} {} {}", path.display(), file.len(), time.as_nanos()))
+}
+
+fn ask_kubectl(cx: &Cx, path: &Path) -> Result<()> {
     let sh = cx.shell()?;
     let task = Task::new(cmd!(sh, "{path} version --client --output=json")).limit(PATIENCE);
     let output = task.read(cx).map_err(|f| KUBECTL.broken(f))?;

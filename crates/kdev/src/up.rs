@@ -4,12 +4,13 @@ use std::time::Instant;
 
 use crate::apply::{self, Rendered};
 use crate::build;
-use crate::cluster::{Cluster, Kubeconfig, Node, Target};
+use crate::cluster::{Cluster, Node};
 use crate::config::{Config, Layer};
 use crate::cx::{Cx, both};
 use crate::docker::Docker;
 use crate::error::Result;
 use crate::event::Event;
+use crate::kubeconfig::{Kubeconfig, Target};
 use crate::links;
 use crate::load;
 use crate::manifest::{self, Manifest, Object, Want};
