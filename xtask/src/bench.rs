@@ -1,12 +1,14 @@
 //! `cargo xtask bench`: kdev beside the other ways, in one run, in the lab.
 
+mod apply;
 mod cases;
 mod cost;
 mod images;
 mod report;
 mod ways;
 
-use crate::{lab, term};
+use crate::lab::{self, Lab};
+use crate::term;
 use anyhow::{Result, ensure};
 use clap::{Subcommand, ValueEnum};
 use report::Report;
@@ -19,6 +21,16 @@ use xshell::{Shell, cmd};
 pub(crate) enum Command {
     /// Bringing an image to the nodes: half an hour and 35 GB for all cases
     Load(Args),
+    /// From the manifests to ready pods, and with nothing changed: a minute
+    Apply(ApplyArgs),
+}
+
+/// How the apply is measured.
+#[derive(clap::Args)]
+pub(crate) struct ApplyArgs {
+    /// How often each way is tried; the median counts
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
 }
 
 /// How it is measured.
@@ -50,18 +62,22 @@ pub(crate) enum Case {
 }
 
 pub(crate) fn run(command: Command) -> Result<ExitCode> {
-    let Command::Load(args) = command;
-    ensure!(args.rounds > 0, "`--rounds` must be at least 1");
-    let sh = Shell::new()?;
-    sh.change_dir(crate::root());
-    let lab = lab::up(&sh)?;
-    for (name, value) in lab.env() {
-        sh.set_var(name, value);
+    match command {
+        Command::Load(args) => load(&args),
+        Command::Apply(args) => {
+            let bench = start(args.rounds, lab::running)?;
+            let mut report = Report::of("apply");
+            apply::run(&bench, &mut report)?;
+            report.write(&bench)?;
+            Ok(verdict(&report))
+        }
     }
-    cmd!(sh, "cargo build --quiet --release --package cargo-kdev").quiet().run()?;
-    let bench = Bench::new(sh, args.rounds)?;
+}
+
+fn load(args: &Args) -> Result<ExitCode> {
+    let bench = start(args.rounds, lab::up)?;
     bench.clean()?;
-    let mut report = Report::default();
+    let mut report = Report::of("load");
     for case in Case::value_variants() {
         if args.cases.is_empty() || args.cases.contains(case) {
             case.run(&bench, &mut report)?;
@@ -69,6 +85,21 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
             report.write(&bench)?;
         }
     }
+    Ok(verdict(&report))
+}
+
+fn start(rounds: usize, lab: impl Fn(&Shell) -> Result<Lab>) -> Result<Bench> {
+    ensure!(rounds > 0, "`--rounds` must be at least 1");
+    let sh = Shell::new()?;
+    sh.change_dir(crate::root());
+    for (name, value) in lab(&sh)?.env() {
+        sh.set_var(name, value);
+    }
+    cmd!(sh, "cargo build --quiet --release --package cargo-kdev").quiet().run()?;
+    Bench::new(sh, rounds)
+}
+
+fn verdict(report: &Report) -> ExitCode {
     term::print(&report.tables());
-    Ok(if report.all_met() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    if report.all_met() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

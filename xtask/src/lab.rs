@@ -99,6 +99,11 @@ pub(crate) fn is_up() -> bool {
     state::current().is_ok()
 }
 
+/// The lab that runs, as it is; else a new one.
+pub(crate) fn running(sh: &Shell) -> Result<Lab> {
+    state::current().or_else(|_| up(sh))
+}
+
 pub(crate) fn run(command: Command) -> Result<ExitCode> {
     let sh = Shell::new()?;
     state::check_host()?;

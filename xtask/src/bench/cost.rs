@@ -54,7 +54,7 @@ impl Cost {
 }
 
 /// Of an even number the upper one of the two in the middle, which is real.
-fn median<T: PartialOrd + Copy + Default>(mut values: Vec<T>) -> T {
+pub(crate) fn median<T: PartialOrd + Copy + Default>(mut values: Vec<T>) -> T {
     values.sort_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
     values.get(values.len() / 2).copied().unwrap_or_default()
 }

@@ -9,7 +9,10 @@ use std::fs;
 /// All that was measured, and what it should have been.
 #[derive(Default)]
 pub(crate) struct Report {
+    name: &'static str,
     runs: Vec<Run>,
+    /// Of benches that measure no load: lines of a table, and the same as JSON.
+    rows: Vec<(String, Value)>,
     goals: Vec<Goal>,
 }
 
@@ -77,6 +80,19 @@ impl Goal {
         Self { case, node, measure, value: value as f64, bound: bound as f64, shown, goal, met }
     }
 
+    /// So many seconds at most, of the cluster as a whole.
+    pub(crate) fn time(case: &'static str, measure: &str, value: f64, bound: f64) -> Self {
+        Self { measure: measure.to_owned(), ..Self::seconds(case, "both", value, bound) }
+    }
+
+    /// So many at most.
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+    pub(crate) fn count(case: &'static str, measure: &str, value: usize, bound: usize) -> Self {
+        let (shown, goal, met) = (value.to_string(), format!("at most {bound}"), value <= bound);
+        let (value, bound, measure) = (value as f64, bound as f64, measure.to_owned());
+        Self { case, node: "both", measure, value, bound, shown, goal, met }
+    }
+
     fn json(&self) -> Value {
         json!({
             "case": self.case, "node": self.node, "measure": self.measure,
@@ -96,6 +112,15 @@ impl Run {
 }
 
 impl Report {
+    /// One that is written to files of this name.
+    pub(crate) fn of(name: &'static str) -> Self {
+        Self { name, ..Self::default() }
+    }
+
+    pub(crate) fn row(&mut self, line: String, json: Value) {
+        self.rows.push((line, json));
+    }
+
     pub(crate) fn add(
         &mut self,
         case: &'static str,
@@ -114,18 +139,26 @@ impl Report {
         self.goals.iter().all(|goal| goal.met)
     }
 
-    /// To `load.json` and `load.md`.
+    /// To `NAME.json` and `NAME.md`.
     pub(crate) fn write(&self, bench: &Bench) -> Result<()> {
-        let runs: Vec<Value> = self.runs.iter().map(Run::json).collect();
+        let rows = self.rows.iter().map(|(_, json)| json.clone());
+        let runs: Vec<Value> = self.runs.iter().map(Run::json).chain(rows).collect();
         let goals: Vec<Value> = self.goals.iter().map(Goal::json).collect();
         let json = json!({ "machine": machine(), "runs": runs, "goals": goals });
-        fs::write(bench.folder.join("load.json"), format!("{json:#}\n"))?;
-        fs::write(bench.folder.join("load.md"), self.tables())?;
+        fs::write(bench.folder.join(format!("{}.json", self.name)), format!("{json:#}\n"))?;
+        fs::write(bench.folder.join(format!("{}.md", self.name)), self.tables())?;
         Ok(())
     }
 
     pub(crate) fn tables(&self) -> String {
-        format!("{}\n{}{}", machine(), self.costs(), self.verdicts())
+        let costs = if self.runs.is_empty() { self.times() } else { self.costs() };
+        format!("{}\n{costs}{}", machine(), self.verdicts())
+    }
+
+    fn times(&self) -> String {
+        let head = "\n| case | way | took | kubectl starts |\n|---|---|---|---|\n";
+        let rows = self.rows.iter().map(|(line, _)| format!("{line}\n"));
+        head.to_owned() + &rows.collect::<String>()
     }
 
     fn costs(&self) -> String {

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::fs;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -73,6 +73,11 @@ impl Bench {
         let sh = self.sh.clone();
         sh.set_var("DOCKER_HOST", host);
         Self { sh, rounds: self.rounds, folder, kdev }
+    }
+
+    /// The program, built for release.
+    pub(crate) fn kdev_program(&self) -> &Path {
+        &self.kdev
     }
 
     /// As if nothing had ever been loaded, and all links were fast.
