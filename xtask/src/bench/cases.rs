@@ -149,15 +149,20 @@ fn larger(bench: &Bench, report: &mut Report) -> Result<()> {
 struct Rebuilt {
     what: &'static str,
     discarded: &'static str,
+    /// How many times faster than by hand.
+    times: f64,
 }
 
 const DOCKER_20: Rebuilt = Rebuilt {
     what: "service rebuilt, 50 Mbit/s",
     discarded: "service rebuilt, blobs discarded, 50 Mbit/s",
+    times: 40.0,
 };
 const DOCKER_29: Rebuilt = Rebuilt {
     what: "service rebuilt with Docker 29, 50 Mbit/s",
     discarded: "service rebuilt with Docker 29, blobs discarded, 50 Mbit/s",
+    // What it saves is compressed already.
+    times: 10.0,
 };
 
 /// A service of 22 MB in 209 MB, built with one condition more.
@@ -184,7 +189,7 @@ fn rebuilt(bench: &Bench, report: &mut Report, case: &Rebuilt) -> Result<()> {
         }
         let [kdev, discarded, copy] = [kdev, discarded, copy].map(|tries| tries.end(report));
         let times = copy.load / kdev.load;
-        report.goal(Goal::faster(what, node.name, "than save, scp, import", times, 40.0));
+        report.goal(Goal::faster(what, node.name, "than save, scp, import", times, case.times));
         report.goal(Goal::bytes(what, node.name, "wire", kdev.wire, 2_200_000));
         report.goal(Goal::bytes(without_blobs, node.name, "wire", discarded.wire, 2_200_000));
     }
