@@ -20,6 +20,7 @@
 mod apply;
 mod applyset;
 mod archive;
+mod bell;
 mod build;
 mod child;
 mod cluster;

@@ -39,6 +39,7 @@ pub(crate) struct Loaded(());
 /// Brings the image to every node that lacks it, all at once: a slow node
 /// slows nobody, and a failed one does not hide the others.
 pub(crate) fn load(cx: &Cx, source: &Source, links: &[Link]) -> Result<Loaded> {
+    source.whole.expect(links.len());
     let results = each(links, |link| Load { cx, source, image: source.image, link }.run());
     if cx.interrupt().is_raised() {
         return Err(Error::Interrupted);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::bell::Bell;
 use crate::build::BuiltImage;
 use crate::cluster::Cluster;
 use crate::cx::Cx;
@@ -18,8 +19,6 @@ use crate::pod::{self, Pod, Runs};
 use crate::wanted::{self, Wanted};
 use crate::workload::{self, State};
 
-/// The pause between two looks.
-const PAUSE: Duration = Duration::from_millis(100);
 /// How long a trouble that may pass must last to end the wait.
 const LASTING: Duration = Duration::from_secs(10);
 
@@ -44,13 +43,28 @@ impl Rollout<'_> {
                 None => self.note(object),
             }
         }
-        while !waits.is_empty() {
-            self.look(&mut waits)?;
-            match waits.first() {
-                Some(first) if begun.elapsed() > self.limit => return Err(first.timed_out()),
-                Some(_) => thread::sleep(PAUSE),
-                None => {}
+        self.look(&mut waits)?;
+        let over = self.cx.interrupt().part();
+        let watching = self.cx.clone().interrupted_by(over.clone());
+        let bell = Bell::default();
+        thread::scope(|scope| {
+            for object in waits.iter().map(|wait| wait.object) {
+                let (bell, watching) = (&bell, &watching);
+                scope.spawn(move || bell.watch(watching, self.cluster, object));
             }
+            let done = self.look_again(&mut waits, &bell, begun);
+            over.raise();
+            done
+        })
+    }
+
+    fn look_again(&self, waits: &mut Vec<Wait>, bell: &Bell, begun: Instant) -> Result<()> {
+        while let Some(first) = waits.first() {
+            if begun.elapsed() > self.limit {
+                return Err(first.timed_out());
+            }
+            bell.wait();
+            self.look(waits)?;
         }
         Ok(())
     }

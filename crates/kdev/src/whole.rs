@@ -18,7 +18,7 @@ use crate::cx::Cx;
 /// What is read at once, and how much of that may wait for a node.
 const CHUNK: usize = 256 << 10;
 const QUEUE: usize = 32;
-/// How long the first node waits for others to join.
+/// How long the first node waits for the others to join.
 const GATHER: Duration = Duration::from_millis(200);
 /// How long a node may keep others waiting, all in all.
 const TOLERANCE: Duration = Duration::from_secs(2);
@@ -29,6 +29,8 @@ const PAUSE: Duration = Duration::from_millis(1);
 #[derive(Default)]
 pub(crate) struct Whole {
     open: Mutex<Option<Vec<Seat>>>,
+    /// How many nodes may want it.
+    nodes: AtomicUsize,
 }
 
 /// Why a copy is not whole.
@@ -47,6 +49,11 @@ enum Piece {
 }
 
 impl Whole {
+    /// Says for how many nodes it may be.
+    pub(crate) fn expect(&self, nodes: usize) {
+        self.nodes.store(nodes, Ordering::SeqCst);
+    }
+
     /// Copies the archive that `save` gives to a node. It is read once for all
     /// that ask for it at about the same time.
     pub(crate) fn copy(
@@ -76,6 +83,11 @@ impl Whole {
         leads
     }
 
+    fn is_complete(&self) -> bool {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.as_ref().map_or(0, Vec::len) >= self.nodes.load(Ordering::SeqCst)
+    }
+
     /// Who comes later leads a read of its own.
     fn close(&self) -> Vec<Seat> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -88,7 +100,9 @@ impl Whole {
         let share = |mut archive| {
             // docker may need seconds before its first byte.
             let mut first = next(&mut archive);
-            thread::sleep(GATHER.saturating_sub(begun.elapsed()));
+            while !self.is_complete() && begun.elapsed() < GATHER {
+                thread::sleep(PAUSE);
+            }
             seats = self.close();
             while let Some(chunk) = first.take().or_else(|| next(&mut archive)) {
                 give(&mut seats, &Piece::Bytes(chunk));
@@ -267,6 +281,7 @@ mod tests {
     fn copy(nodes: &mut [Node], command: &str) -> (Vec<Result<(), Cut>>, usize) {
         let events = |_| ();
         let (cx, whole, runs) = (Cx::new(&events), Whole::default(), AtomicUsize::new(0));
+        whole.expect(nodes.len());
         let save = || {
             runs.fetch_add(1, Ordering::SeqCst);
             let sh = Shell::new().ok()?;

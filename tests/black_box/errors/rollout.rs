@@ -126,6 +126,9 @@ fn it_takes_too_long() {
 error: deployment/app was not ready within 1 s: 0 of 1 new pods are
   caused by: pod `app-1`: container `app`: ContainerCreating
   help: see `kubectl --context kind-test --namespace default describe deployment/app`; if it only needs longer, give `--timeout SECONDS`\n");
+    // The controller is watched, so that few looks are taken.
+    let calls = project.calls();
+    assert_eq!(calls.matches(" rollout status deployment/app").count(), 1, "{calls}");
     project.write("fake/pods.json", "");
     let ran = project.run(&["up", "--node", "n1", "--timeout", "1"]);
     ran.code(96).error("error: deployment/app was not ready within 1 s: 0 of 1 new pods are

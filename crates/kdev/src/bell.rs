@@ -1,0 +1,58 @@
+//! Rings when a controller is content: kubectl watches its rollout, so that looks
+//! need not be so frequent that they slow the pods down.
+
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::cluster::Cluster;
+use crate::cmd::Task;
+use crate::cx::Cx;
+use crate::manifest::Object;
+
+/// Kinds whose rollout kubectl can watch.
+const KINDS: [&str; 3] = ["Deployment", "StatefulSet", "DaemonSet"];
+/// The pause between two looks, with a watch beside them and without.
+const WATCHED: Duration = Duration::from_millis(500);
+const UNWATCHED: Duration = Duration::from_millis(100);
+
+/// Hung up while something is waited for.
+#[derive(Default)]
+pub(crate) struct Bell {
+    watches: Mutex<Watches>,
+    rung: Condvar,
+}
+
+#[derive(Default)]
+struct Watches {
+    under_way: usize,
+    rung: bool,
+}
+
+impl Bell {
+    /// Watches the rollout of a workload, if kubectl can, and rings at its end,
+    /// whatever that is: only a look tells.
+    pub(crate) fn watch(&self, cx: &Cx, cluster: &Cluster, object: &Object) {
+        let (true, Ok(sh)) = (KINDS.contains(&object.kind.as_str()), cx.shell()) else { return };
+        self.watches(|watches| watches.under_way += 1);
+        let cmd = cluster.cmd(&sh, object.namespace.as_deref());
+        let _ = Task::new(cmd.args(["rollout", "status", &object.id()])).output(cx);
+        self.watches(|watches| {
+            watches.under_way -= 1;
+            watches.rung = true;
+        });
+        self.rung.notify_all();
+    }
+
+    /// Waits until it rings, or it is time for a look all the same.
+    pub(crate) fn wait(&self) {
+        let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
+        let pause = if watches.under_way > 0 { WATCHED } else { UNWATCHED };
+        let waited = self.rung.wait_timeout_while(watches, pause, |watches| !watches.rung);
+        let (mut watches, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        watches.rung = false;
+    }
+
+    fn watches(&self, change: impl FnOnce(&mut Watches)) {
+        change(&mut self.watches.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
