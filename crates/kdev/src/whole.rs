@@ -62,9 +62,11 @@ impl Whole {
         save: impl Fn() -> Option<Task> + Sync,
         to: &mut (impl Write + Send),
     ) -> Result<(), Cut> {
-        let (seat, mut place) = seat();
+        let (seat, place) = seat();
         let leads = self.join(seat);
         thread::scope(|scope| {
+            // The reader must not wait for this node once it has gone.
+            let mut place = place;
             if leads {
                 scope.spawn(|| self.lead(cx, &save));
             }
@@ -323,6 +325,13 @@ mod tests {
         let (results, runs) = copy(&mut nodes, &counting());
         assert!(results[0].is_ok() && matches!(results[1], Err(Cut::Node)));
         assert_eq!((runs, nodes[0].got.len()), (1, SIZE));
+    }
+
+    #[test]
+    fn a_node_that_goes_ends_what_was_for_it_alone() {
+        let mut nodes = [Node { limit: 1 << 20, ..Node::new(0) }];
+        let (results, runs) = copy(&mut nodes, &counting());
+        assert!(matches!(results[0], Err(Cut::Node)) && runs == 1);
     }
 
     #[test]
