@@ -330,6 +330,16 @@ pub enum Error {
         #[source]
         reason: Reason,
     },
+    /// Another build of the image was applied meanwhile.
+    #[error("{workload} runs another build: `{theirs}` has taken the place of `{ours}`")]
+    Superseded {
+        /// Kind and name.
+        workload: String,
+        /// The image that was applied here.
+        ours: String,
+        /// The image that it has now.
+        theirs: String,
+    },
     /// The pods are not what was applied, and so cannot run.
     #[error("admission has changed {} of {workload}", pod.as_ref().map_or_else(|| "the template".to_owned(), |pod| format!("pod `{pod}`")))]
     Altered {
@@ -407,9 +417,10 @@ impl Error {
             | Self::NoNode { .. }
             | Self::UnknownNode { .. } => ExitCode::Cluster,
             Self::WrongPlatform { .. } => ExitCode::Load,
-            Self::RolloutFailed { .. } | Self::RolloutHeld { .. } | Self::Altered { .. } => {
-                ExitCode::Rollout
-            }
+            Self::RolloutFailed { .. }
+            | Self::RolloutHeld { .. }
+            | Self::Superseded { .. }
+            | Self::Altered { .. } => ExitCode::Rollout,
             Self::RolloutTimedOut { .. } => ExitCode::Timeout,
             _ => ExitCode::Project,
         }

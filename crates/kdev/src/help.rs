@@ -89,6 +89,7 @@ impl Error {
                 format!("see `{kubectl} describe {workload}`")
             }
             Self::RolloutHeld { workload, cure, kubectl, .. } => held_help(kubectl, workload, *cure),
+            Self::Superseded { .. } => "if this build shall run, run this again".into(),
             Self::Altered { changes, kubectl, .. } => altered_help(kubectl, changes),
             Self::RolloutTimedOut { workload, kubectl, .. } => {
                 format!(

@@ -135,6 +135,10 @@ impl<'a> Wait<'a> {
         let Some(live) = look.workload(kind, &self.object.name) else {
             return Err(self.failed(None, "it has been deleted".to_owned()));
         };
+        if let Some(change) = self.wanted.and_then(|wanted| wanted.superseded(live)) {
+            let (ours, theirs) = (change.applied, change.live);
+            return Err(Error::Superseded { workload: self.object.id(), ours, theirs });
+        }
         let pods = look.new_pods(kind, live);
         self.heed_admission(look, live, &pods)?;
         let (ready, wanted, doubt) = match workload::state(kind, live) {

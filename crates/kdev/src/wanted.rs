@@ -146,6 +146,15 @@ impl Wanted {
         }
         changes
     }
+
+    /// The change that another build of the same image has made to a live object.
+    pub(crate) fn superseded(&self, live: &Value) -> Option<Change> {
+        let name = |image: &str| Reference::parse(image).ok().map(|image| image.name().clone());
+        let is_build = |change: &Change| {
+            change.field == "image" && name(&change.applied) == name(&change.live)
+        };
+        self.changes(live).into_iter().find(is_build)
+    }
 }
 
 impl std::fmt::Display for Change {

@@ -90,6 +90,19 @@ fn pods_of_another_build_are_no_success() {
 }
 
 #[test]
+fn a_build_that_came_between_is_named() {
+    let project = with(r#"{"name":"app","imageID":"sha256:0ther"}"#);
+    let template = r#""spec":{"replicas":1,"template":{"spec":{"containers":[{"name":"app","image":"app:kdev-0ther"}]}}}"#;
+    project.write("fake/deployment.json", &WAITING.replace(r#""spec":{"replicas":1}"#, template));
+    ends(
+        &project,
+        95,
+        "error: deployment/app runs another build: `app:kdev-0ther` has taken the place of `app:kdev-0123456789ab`
+  help: if this build shall run, run this again\n",
+    );
+}
+
+#[test]
 fn what_admission_has_made_of_a_pod_is_said() {
     let waiting = r#"{"name":"app","state":{"waiting":{"reason":"ErrImagePull","message":"m"}}}"#;
     let project = with(waiting);
