@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::lab::{apply, get, kubectl, run, state, stderr};
+use crate::lab::{apply, follow, get, kubectl, run, state, stderr, takes_pods};
 use crate::service::{Service, deployment};
 
 fn config_map(data: &str) -> String {
@@ -106,18 +106,8 @@ fn a_namespace_that_does_not_exist_is_created_as_advised() {
     let said = service.up_fails(&[], 92);
     assert!(said.contains("namespaces \"nowhere\" not found"), "{said}");
     follow(&said);
-    crate::lab::eventually("the service account", || {
-        let output = kubectl("nowhere", &["get", "serviceaccount", "default"]).output().ok()?;
-        output.status.success().then_some(())
-    });
+    takes_pods("nowhere");
     service.up_ok();
-}
-
-/// Does what the help says.
-#[track_caller]
-fn follow(said: &str) {
-    let advised = said.split("  help: ").nth(1).unwrap().split('`').nth(1).unwrap();
-    run(crate::lab::command("sh").args(["-c", advised]));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Instant;
 
-use crate::lab::{get, kubectl, run};
+use crate::lab::{follow, get, kubectl, run};
 use crate::service::{Service, deployment};
 
 /// A workload of this kind with this spec around its pods' template.
@@ -48,13 +48,6 @@ fn a_job_is_awaited_to_its_end_and_its_last_words_are_shown() {
     follow(&said);
     service.write("k8s/all.yaml", &job("work", "exit 0"));
     service.up_ok();
-}
-
-/// Does what the help says.
-#[track_caller]
-fn follow(said: &str) {
-    let advised = said.split("  help: ").nth(1).unwrap().split('`').nth(1).unwrap();
-    run(crate::lab::command("sh").args(["-c", advised]));
 }
 
 #[test]

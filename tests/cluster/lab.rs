@@ -107,6 +107,22 @@ pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T
     }
 }
 
+/// Does what a message's help says.
+#[track_caller]
+pub(crate) fn follow(said: &str) {
+    let advised = said.split("  help: ").nth(1).unwrap().split('`').nth(1).unwrap();
+    run(command("sh").args(["-c", advised]));
+}
+
+/// Without its service account a namespace takes no pods.
+#[track_caller]
+pub(crate) fn takes_pods(namespace: &str) {
+    eventually("the service account", || {
+        let asked = kubectl(namespace, &["get", "serviceaccount", "default"]).output().ok()?;
+        asked.status.success().then_some(())
+    });
+}
+
 /// Where a program of this machine lies.
 pub(crate) fn which(program: &str) -> String {
     run(command("sh").args(["-c", &format!("command -v {program}")])).trim().to_owned()

@@ -9,7 +9,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::lab::{command, docker, eventually, get, kubectl, run, state};
+use crate::lab::{command, docker, get, kubectl, run, state, takes_pods};
 
 const DOCKERFILE: &str = r#"FROM scratch
 COPY busybox /busybox
@@ -69,15 +69,7 @@ impl Service {
         // What an earlier run that was cut off has left.
         service.clean();
         run(&mut kubectl("default", &["create", "namespace", name]));
-        // A pod without its service account is refused.
-        eventually("the service account", || {
-            kubectl(name, &["get", "serviceaccount", "default"])
-                .output()
-                .ok()?
-                .status
-                .success()
-                .then_some(())
-        });
+        takes_pods(name);
         service
     }
 
