@@ -67,3 +67,27 @@ fn what_containerd_exports_is_loaded_compressed_or_not() {
     load(&service, "./exported.tar.gz", Stdio::null());
     is_there(&image);
 }
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn what_skopeo_writes_is_loaded_in_both_forms() {
+    let service = Service::new("copied");
+    let image = build(&service, "1");
+    let (saved, name) = (service.path("saved.tar"), service.name);
+    run(docker(&["save", "--output"]).arg(&saved).arg(image));
+    // buildah and podman write with the same library.
+    for form in ["docker-archive", "oci-archive"] {
+        let from = format!("docker-archive:{}", saved.display());
+        let archive = service.path(&format!("{form}.tar")).display().to_string();
+        let to = format!("{form}:{archive}:{name}:{form}");
+        run(crate::lab::command("skopeo").args([
+            "--insecure-policy",
+            "copy",
+            "--quiet",
+            &from,
+            &to,
+        ]));
+        load(&service, &archive, Stdio::null());
+        is_there(&format!("{name}:{form}"));
+    }
+}

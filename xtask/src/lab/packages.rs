@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use std::collections::HashSet;
 use xshell::{Shell, cmd};
 
-const PACKAGES: [&str; 21] = [
+const PACKAGES: [&str; 22] = [
     "busybox-static",
     "conntrack",
     "containerd",
@@ -23,6 +23,7 @@ const PACKAGES: [&str; 21] = [
     "openssh-server",
     "procps",
     "runc",
+    "skopeo",
     "socat",
     "sudo",
     "util-linux",
