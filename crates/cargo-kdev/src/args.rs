@@ -116,18 +116,10 @@ struct Allowed {
 
 #[derive(Debug, Args)]
 pub(crate) struct Down {
-    /// Package whose objects are deleted
-    #[arg(short, long, value_name = "NAME")]
-    package: Option<String>,
-    /// Path to Cargo.toml
-    #[arg(long, value_name = "PATH")]
-    manifest_path: Option<PathBuf>,
-    /// Kube context to change; naming it is consent [default: the current one]
-    #[arg(long, env = "KDEV_CONTEXT", hide_env_values = true, value_name = "NAME")]
-    context: Option<String>,
-    /// Kubeconfig to use
-    #[arg(long, value_name = "PATH")]
-    kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    project: Project,
+    #[command(flatten)]
+    cluster: Cluster,
     /// Namespace that was applied to [default: the context's]
     #[arg(short, long, env = "KDEV_NAMESPACE", hide_env_values = true, value_name = "NAME")]
     namespace: Option<String>,
@@ -138,12 +130,8 @@ pub(crate) struct Down {
 
 #[derive(Debug, Args)]
 pub(crate) struct Render {
-    /// Package whose last build is named
-    #[arg(short, long, value_name = "NAME")]
-    package: Option<String>,
-    /// Path to Cargo.toml
-    #[arg(long, value_name = "PATH")]
-    manifest_path: Option<PathBuf>,
+    #[command(flatten)]
+    project: Project,
     /// Name of the image, without tag [default: the package's name]
     #[arg(long, env = "KDEV_IMAGE", hide_env_values = true, value_name = "NAME")]
     image: Option<String>,
@@ -158,21 +146,35 @@ pub(crate) struct Render {
     pub(crate) explain: bool,
 }
 
-/// Which project, cluster and nodes.
+/// Which package.
 #[derive(Debug, Args)]
-pub(crate) struct Place {
-    /// Package to build
+struct Project {
+    /// Package to work on
     #[arg(short, long, value_name = "NAME")]
     package: Option<String>,
     /// Path to Cargo.toml
     #[arg(long, value_name = "PATH")]
     manifest_path: Option<PathBuf>,
+}
+
+/// Which cluster.
+#[derive(Debug, Args)]
+struct Cluster {
     /// Kube context to change; naming it is consent [default: the current one]
     #[arg(long, env = "KDEV_CONTEXT", hide_env_values = true, value_name = "NAME")]
     context: Option<String>,
     /// Kubeconfig to use
     #[arg(long, value_name = "PATH")]
     kubeconfig: Option<PathBuf>,
+}
+
+/// Which project, cluster and nodes.
+#[derive(Debug, Args)]
+pub(crate) struct Place {
+    #[command(flatten)]
+    project: Project,
+    #[command(flatten)]
+    cluster: Cluster,
     /// Node to load onto, instead of all that may run the pods (repeatable)
     #[arg(long = "node", value_name = "NAME")]
     nodes: Vec<String>,
@@ -235,7 +237,7 @@ impl From<Policy> for PullPolicy {
 impl From<Render> for RenderRequest {
     fn from(render: Render) -> Self {
         Self {
-            selection: Selection { manifest_path: render.manifest_path, package: render.package },
+            selection: render.project.into(),
             flags: Layer {
                 image: render.image,
                 pull_policy: render.pull_policy.map(Policy::into),
@@ -249,8 +251,8 @@ impl From<Up> for Request {
     fn from(up: Up) -> Self {
         let place = up.place;
         Self {
-            selection: Selection { manifest_path: place.manifest_path, package: place.package },
-            target: target(place.context, place.kubeconfig),
+            selection: place.project.into(),
+            target: place.cluster.into(),
             nodes: place.nodes,
             consent: up.allowed.into(),
             rollback: up.rollback,
@@ -275,8 +277,8 @@ impl From<Allowed> for Consent {
 impl From<Down> for DownRequest {
     fn from(down: Down) -> Self {
         Self {
-            selection: Selection { manifest_path: down.manifest_path, package: down.package },
-            target: target(down.context, down.kubeconfig),
+            selection: down.project.into(),
+            target: down.cluster.into(),
             flags: Layer { namespace: down.namespace, ..Layer::default() },
         }
     }
@@ -286,25 +288,33 @@ impl From<Load> for LoadRequest {
     fn from(Load { reference, place }: Load) -> Self {
         Self {
             image: reference,
-            selection: Selection { manifest_path: place.manifest_path, package: place.package },
-            target: target(place.context, place.kubeconfig),
+            selection: place.project.into(),
+            target: place.cluster.into(),
             nodes: place.nodes,
             flags: Layer { ssh_config: place.ssh_config, ..Layer::default() },
         }
     }
 }
 
-/// Which cluster is meant, and where kubectl would look by itself.
-fn target(context: Option<String>, kubeconfig: Option<PathBuf>) -> Target {
-    let named = std::env::var_os("KUBECONFIG").filter(|files| !files.is_empty());
-    let home = || etcetera::home_dir().ok().map(|home| home.join(".kube/config"));
-    let usual = match named {
-        Some(files) => {
-            std::env::split_paths(&files).filter(|f| !f.as_os_str().is_empty()).collect()
-        }
-        None => home().into_iter().collect(),
-    };
-    Target { context, kubeconfig, usual }
+impl From<Project> for Selection {
+    fn from(Project { package, manifest_path }: Project) -> Self {
+        Self { manifest_path, package }
+    }
+}
+
+impl From<Cluster> for Target {
+    /// With where kubectl would look by itself.
+    fn from(Cluster { context, kubeconfig }: Cluster) -> Self {
+        let named = std::env::var_os("KUBECONFIG").filter(|files| !files.is_empty());
+        let home = || etcetera::home_dir().ok().map(|home| home.join(".kube/config"));
+        let usual = match named {
+            Some(files) => {
+                std::env::split_paths(&files).filter(|f| !f.as_os_str().is_empty()).collect()
+            }
+            None => home().into_iter().collect(),
+        };
+        Self { context, kubeconfig, usual }
+    }
 }
 
 /// The arguments as cargo would pass them: `cargo-kdev up`, called directly,

@@ -167,7 +167,12 @@ impl Load<'_> {
         writeln!(stdin, "{} {base}", codec.as_str()).map_err(|_| Unsent::Broken)?;
         let parts = thin.then(|| self.source.parts(self.cx, &wanted)).flatten();
         let wire = Wire::new(stdin, codec);
-        let needed = parts.as_ref().map_or(self.image.size, Parts::size);
+        let needed = match &parts {
+            Some(parts) => parts.size(),
+            None if lacks_all => self.image.size,
+            // How much of it is there already, nobody knows.
+            None => 0,
+        };
         if let Some(free) = inventory.room.filter(|free| *free < needed) {
             return Err(Unsent::NoRoom { needed, free });
         }
