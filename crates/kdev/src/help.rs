@@ -3,11 +3,12 @@
 //! The words fit after `help: `.
 
 use crate::cmd::Outcome;
-use crate::error::{Error, list};
+use crate::error::Error;
 use crate::fault::NodeError;
 use crate::refusal::{Conflict, Immutable};
 use crate::syntax::TEMPLATE;
 use crate::wanted::Change;
+use crate::words::list;
 use crate::workload::Cure;
 
 impl Error {

@@ -76,6 +76,7 @@ mod value;
 mod wanted;
 mod whole;
 mod wire;
+mod words;
 mod workload;
 mod yaml;
 

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::cmd::Task;
 use crate::cx::Cx;
-use crate::error::{Error, Reason, Result, list};
+use crate::error::{Error, Reason, Result};
+use crate::words::list;
 
 /// Which package is meant; by default that of the current folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

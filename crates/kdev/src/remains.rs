@@ -10,8 +10,9 @@ use crate::applyset::{self, Member, PART_OF, Parent, Set};
 use crate::cluster::Cluster;
 use crate::cmd::Task;
 use crate::cx::Cx;
-use crate::error::{Result, list};
+use crate::error::Result;
 use crate::event::Event;
+use crate::words::list;
 
 /// Labels are another manager's than the manifests' fields, so that an apply
 /// neither removes nor fights them.

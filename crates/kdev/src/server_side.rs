@@ -9,10 +9,11 @@ use xshell::Shell;
 use crate::cluster::Cluster;
 use crate::cmd::{Failure, Task};
 use crate::cx::Cx;
-use crate::error::{self, Error, Result};
+use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::refusal::{self, Immutable};
 use crate::wanted;
+use crate::words;
 
 /// The name under which the API server keeps our fields apart from others'.
 const FIELD_MANAGER: &str = "--field-manager=kdev";
@@ -129,7 +130,7 @@ impl Stream<'_> {
     }
 
     fn ask(&self, ids: &[String]) -> bool {
-        let list = error::list(ids);
+        let list = words::list(ids);
         let question = format!("delete {list} and create anew, since it cannot be changed?");
         self.cx.ask(&question).unwrap_or(false)
     }
@@ -140,10 +141,10 @@ impl Stream<'_> {
         let kubectl = self.cluster.by_hand(self.namespace);
         let (conflicts, immutables) = (refusal::conflicts(&failure), refusal::immutables(&failure));
         if !immutables.is_empty() {
-            let reason = error::immutables_in_words(&immutables);
+            let reason = words::immutables_in_words(&immutables);
             Error::Immutable { context, immutables, kubectl, reason }
         } else if !conflicts.is_empty() {
-            let reason = error::conflicts_in_words(&conflicts);
+            let reason = words::conflicts_in_words(&conflicts);
             Error::Conflicts { context, conflicts, reason }
         } else {
             self.cluster.failed(failure, "apply the manifests")
