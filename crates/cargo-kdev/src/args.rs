@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kdev::{
-    Consent, DownRequest, Layer, LoadRequest, PullPolicy, RenderRequest, Request, Selection, Target,
+    Consent, DownRequest, Layer, LoadRequest, PullPolicy, RenderRequest, Request, Selection,
+    Target, WhyRequest,
 };
 
 /// What cargo passes to a plugin: the plugin's own name comes first.
@@ -52,6 +53,9 @@ pub(crate) enum Command {
     Render(Render),
     /// Load an image that docker or an archive has, and nothing else
     Load(Load),
+    /// Tell why a pod does not run: the root cause, what it was seen by, and
+    /// what helps; changes nothing
+    Why(Why),
 }
 
 impl Command {
@@ -60,7 +64,7 @@ impl Command {
         match self {
             Self::Up(Up { place, .. }) | Self::Load(Load { place, .. }) => place.dry_run,
             Self::Down(down) => down.dry_run,
-            Self::Render(_) => false,
+            Self::Render(_) | Self::Why(_) => false,
         }
     }
 }
@@ -74,6 +78,31 @@ pub(crate) struct Load {
     reference: Option<String>,
     #[command(flatten)]
     pub(crate) place: Place,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Why {
+    /// Pod or workload [default: whatever in the namespace does not run as it
+    /// should]
+    #[arg(value_name = "POD|KIND/NAME")]
+    asked: Option<String>,
+    #[command(flatten)]
+    project: Project,
+    #[command(flatten)]
+    cluster: Cluster,
+    /// Namespace to look into [default: the context's]
+    #[arg(short, long, env = "KDEV_NAMESPACE", hide_env_values = true, value_name = "NAME")]
+    namespace: Option<String>,
+    /// ssh configuration to use instead of your own
+    #[arg(long, env = "KDEV_SSH_CONFIG", hide_env_values = true, value_name = "PATH")]
+    ssh_config: Option<PathBuf>,
+    /// Keep the facts in a file, for somebody else to look at; values of
+    /// variables are left out
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// Judge the facts in such a file, and ask no cluster
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["asked", "record"])]
+    replay: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -292,6 +321,23 @@ impl From<Load> for LoadRequest {
             target: place.cluster.into(),
             nodes: place.nodes,
             flags: Layer { ssh_config: place.ssh_config, ..Layer::default() },
+        }
+    }
+}
+
+impl From<Why> for WhyRequest {
+    fn from(why: Why) -> Self {
+        Self {
+            asked: why.asked,
+            selection: why.project.into(),
+            target: why.cluster.into(),
+            record: why.record,
+            replay: why.replay,
+            flags: Layer {
+                namespace: why.namespace,
+                ssh_config: why.ssh_config,
+                ..Layer::default()
+            },
         }
     }
 }

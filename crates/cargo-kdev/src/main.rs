@@ -2,6 +2,7 @@
 //! library's.
 
 mod args;
+mod diagnoses;
 mod rendering;
 mod report;
 mod term;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         Command::Up(up) => kdev::up(&cx, &up.into()),
         Command::Down(down) => kdev::down(&cx, &down.into()),
         Command::Load(load) => kdev::load(&cx, &load.into()),
+        Command::Why(why) => kdev::why(&cx, &why.into()).map(|verdicts| term.verdicts(&verdicts)),
         Command::Render(render) => {
             let (diff, explain) = (render.diff, render.explain);
             kdev::render(&cx, &render.into())

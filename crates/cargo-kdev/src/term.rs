@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
-use kdev::{BuildOutput, Error, Event, Interrupt, PodState, Rendering};
+use kdev::{BuildOutput, Error, Event, Interrupt, PodState, Rendering, Verdict};
 use serde::Serialize;
 
 use crate::args::{Color, MessageFormat, Output};
+use crate::diagnoses;
 use crate::rendering;
 use crate::report::{self, Report};
 
@@ -56,6 +57,15 @@ struct Rendered<'a> {
     reason: &'static str,
     #[serde(flatten)]
     rendering: &'a Rendering,
+}
+
+/// What is wrong with a pod, in the JSON form.
+#[derive(Serialize)]
+struct Judged<'a> {
+    version: u32,
+    reason: &'static str,
+    #[serde(flatten)]
+    verdict: &'a Verdict,
 }
 
 /// The last line of the JSON form, where it went wrong.
@@ -150,6 +160,17 @@ impl Term {
         } else {
             write!(io::stdout(), "{}", rendering::stream(renderings))
         };
+    }
+
+    /// Prints what is wrong with pods.
+    pub(crate) fn verdicts(&self, verdicts: &[Verdict]) {
+        if self.json {
+            for verdict in verdicts {
+                json_line(&Judged { version: kdev::VERSION, reason: "verdict", verdict });
+            }
+        } else {
+            let _ = write!(anstream::stdout(), "{}", diagnoses::text(verdicts));
+        }
     }
 
     /// Takes all bars away.

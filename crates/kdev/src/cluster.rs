@@ -112,23 +112,41 @@ impl Cluster {
         target: &Target,
         config: &Config,
     ) -> Result<Self> {
+        let is_named = target.named().is_some();
+        let (cluster, server) = Self::find(kubeconfig, target, config.namespace.clone())?;
+        let context = &cluster.context;
+        if !is_named && !config.contexts.contains(context) && !is_local(context) {
+            ask(cx, context, &server)?;
+        }
+        Ok(cluster)
+    }
+
+    /// Finds the context; for those who only look, so nobody is asked.
+    pub(crate) fn look_at(
+        kubeconfig: Kubeconfig,
+        target: &Target,
+        namespace: Option<String>,
+    ) -> Result<Self> {
+        Self::find(kubeconfig, target, namespace).map(|(cluster, _)| cluster)
+    }
+
+    /// With its API server's address.
+    fn find(
+        kubeconfig: Kubeconfig,
+        target: &Target,
+        namespace: Option<String>,
+    ) -> Result<(Self, String)> {
         let Kubeconfig { kubectl, path, view } = kubeconfig;
-        let named = target.context.clone().filter(|name| !name.is_empty());
-        let consent = named.is_some();
-        let context = named.or(view.current()).ok_or(Error::NoContext)?;
+        let context = target.named().or(view.current()).ok_or(Error::NoContext)?;
         let Some(entry) = view.contexts().into_iter().find(|c| c.name == context) else {
             let known = view.contexts().into_iter().map(|c| c.name).collect();
             return Err(Error::UnknownContext { context, known });
         };
-        if !consent && !config.contexts.contains(&context) && !is_local(&context) {
-            ask(cx, &context, &view.server(&entry.context.cluster))?;
-        }
-        let namespace = config
-            .namespace
-            .clone()
+        let server = view.server(&entry.context.cluster);
+        let namespace = namespace
             .or(entry.context.namespace.filter(|n| !n.is_empty()))
             .unwrap_or_else(|| "default".to_owned());
-        Ok(Self { kubectl, kubeconfig: path, context, namespace })
+        Ok((Self { kubectl, kubeconfig: path, context, namespace }, server))
     }
 
     /// All nodes, as the API lists them.
@@ -157,6 +175,11 @@ impl Cluster {
         let flag = |path: &PathBuf| format!(" --kubeconfig {}", quoted(&path.to_string_lossy()));
         let config = self.kubeconfig.as_ref().map(flag).unwrap_or_default();
         format!("kubectl{config} --context {} --namespace {namespace}", quoted(&self.context))
+    }
+
+    /// The flags by which `cargo kdev` finds the same cluster and namespace.
+    pub(crate) fn flags_by_hand(&self) -> String {
+        self.by_hand(None).trim_start_matches("kubectl").trim().to_owned()
     }
 
     /// Runs a kubectl that answers in JSON.
@@ -224,6 +247,11 @@ fn is_unreachable(failure: &Failure) -> bool {
     let answered = failure.stderr.contains("Error from server");
     let unreached = SIGNS.iter().any(|sign| failure.stderr.contains(sign));
     (unreached && !answered) || matches!(failure.outcome, Outcome::TimedOut(_))
+}
+
+/// A node as the API has it; `None` where it has no name.
+pub(crate) fn node(item: &serde_json::Value) -> Option<Node> {
+    NodeItem::deserialize(item).ok().map(Node::from)
 }
 
 #[derive(Deserialize)]

@@ -12,6 +12,7 @@ use crate::cx::Cx;
 use crate::error::{Error, Reason, Result};
 use crate::event::Event;
 use crate::exit_code::ExitCode;
+use crate::facts::Local;
 use crate::image::Reference;
 use crate::tool::{self, PATIENCE, major_minor};
 
@@ -97,6 +98,17 @@ impl Docker {
         })?;
         let images: Vec<Inspected> = serde_json::from_slice(&output.stdout).map_err(answer)?;
         images.into_iter().next().ok_or_else(|| answer("no image"))
+    }
+
+    /// All images that have a name, the newest first.
+    pub(crate) fn images(&self, cx: &Cx) -> Result<Vec<Local>> {
+        let sh = cx.shell()?;
+        let format = "{{json .}}";
+        let list = self.cmd(&sh).args(["image", "ls", "--no-trunc", "--format", format]);
+        let listed = Task::new(list).limit(PATIENCE).read(cx);
+        let text = listed.map_err(|f| failed(f, "list the images".to_owned()))?.text();
+        let rows = text.lines().filter_map(|line| serde_json::from_str::<Row>(line).ok());
+        Ok(rows.filter_map(Row::named).collect())
     }
 
     /// Whether an image's ID is the digest of its configuration, by which every
@@ -188,6 +200,24 @@ impl Docker {
         let cmd = self.cmd(sh).arg("save");
         let cmd = if self.saves_platform { cmd.args(["--platform", platform]) } else { cmd };
         cmd.arg(image)
+    }
+}
+
+/// A line of `docker image ls`.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Row {
+    repository: String,
+    tag: String,
+    #[serde(rename = "ID")]
+    id: String,
+    created_since: String,
+}
+
+impl Row {
+    fn named(self) -> Option<Local> {
+        let name = Reference::parse(&format!("{}:{}", self.repository, self.tag)).ok()?;
+        Some(Local { name: name.to_string(), id: self.id, age: self.created_since })
     }
 }
 

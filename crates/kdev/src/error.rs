@@ -146,6 +146,16 @@ pub enum Error {
         reason: Reason,
     },
 
+    /// A record of facts that is none.
+    #[error("cannot read the facts in `{}`", path.display())]
+    Record {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        reason: Reason,
+    },
+
     /// A program is not on PATH.
     #[error("`{tool}` is not installed, or not on PATH")]
     ToolMissing {
@@ -285,6 +295,17 @@ pub enum Error {
         known: Vec<String>,
     },
 
+    /// Nothing that makes pods has this name.
+    #[error("no pod or workload `{asked}` is in namespace `{namespace}`")]
+    UnknownWorkload {
+        /// As it was asked for.
+        asked: String,
+        /// Where it was looked for.
+        namespace: String,
+        /// Those that exist.
+        known: Vec<String>,
+    },
+
     /// The image cannot run on a node.
     #[error(
         "image `{image}` is built for {image_platform}, but node `{node}` runs {node_platform}"
@@ -416,6 +437,7 @@ impl Error {
             | Self::Conflicts { .. }
             | Self::Immutable { .. }
             | Self::NoNode { .. }
+            | Self::UnknownWorkload { .. }
             | Self::UnknownNode { .. } => ExitCode::Cluster,
             Self::WrongPlatform { .. } => ExitCode::Load,
             Self::RolloutFailed { .. }

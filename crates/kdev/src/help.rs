@@ -48,6 +48,13 @@ impl Error {
             Self::UnknownContext { known, .. } | Self::UnknownNode { known, .. } => {
                 format!("use one of {}", list(known))
             }
+            Self::UnknownWorkload { known, .. } if known.is_empty() => {
+                "name another namespace with `--namespace NAME`".into()
+            }
+            Self::UnknownWorkload { known, .. } => {
+                format!("use one of {}, or another `--namespace NAME`", list(known))
+            }
+            Self::Record { .. } => "make it anew with `cargo kdev why --record FILE`".into(),
             Self::ContextNotAllowed { context, .. } => format!(
                 "if it is meant, name it with `--context {context}`, or for good with `contexts = [\"{context}\"]` in `[package.metadata.kdev]`"
             ),

@@ -27,6 +27,13 @@ pub struct Target {
     pub usual: Vec<PathBuf>,
 }
 
+impl Target {
+    /// The context that was named.
+    pub(crate) fn named(&self) -> Option<String> {
+        self.context.clone().filter(|name| !name.is_empty())
+    }
+}
+
 /// kubectl, and what it knows of clusters.
 pub(crate) struct Kubeconfig {
     pub(crate) kubectl: PathBuf,

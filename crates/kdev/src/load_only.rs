@@ -41,11 +41,9 @@ pub struct LoadRequest {
 pub fn load(cx: &Cx, request: &LoadRequest) -> Result<()> {
     let begun = Instant::now();
     let given = request.image.as_deref().map(Given::read).transpose()?;
-    let project = match Project::read(cx, &request.selection) {
-        Err(error) if given.is_some() && is_elsewhere(&error, &request.selection) => {
-            Project::none()
-        }
-        project => project?,
+    let project = match given {
+        Some(_) => Project::read_or_none(cx, &request.selection)?,
+        None => Project::read(cx, &request.selection)?,
     };
     let config = Config::without_build(&project, request.flags.clone())?;
     let asked = || match given {
@@ -81,17 +79,6 @@ pub fn load(cx: &Cx, request: &LoadRequest) -> Result<()> {
         cx.emit(Event::Finished { image: image.reference.familiar(), took: begun.elapsed() });
     }
     Ok(())
-}
-
-/// Whether the only fault is that this is no package's folder, and that nobody
-/// has said that it is one.
-fn is_elsewhere(error: &Error, selection: &Selection) -> bool {
-    let no_package = match error {
-        Error::Metadata(failure) => failure.stderr.contains("could not find `Cargo.toml`"),
-        Error::WhichPackage { .. } => true,
-        _ => false,
-    };
-    no_package && *selection == Selection::default()
 }
 
 /// What was given to be loaded.

@@ -19,6 +19,7 @@ use crate::inventory::Inventory;
 use crate::placement::is_silent;
 use crate::runtime::Runtime;
 use crate::ssh::{self, TRANSPORT_FAILED};
+use crate::stock::Stock;
 use crate::transport::Transport;
 use crate::wire::Codec;
 
@@ -162,6 +163,18 @@ impl<'a> Link<'a> {
             }
         }
         false
+    }
+
+    /// What the node has of images that are called like one of these; nothing is
+    /// changed there.
+    pub(crate) fn stock(&self, cx: &Cx, bases: &[String]) -> Result<Stock, NodeError> {
+        let args: Vec<&str> =
+            std::iter::once(&self.snapshotter).chain(bases).map(String::as_str).collect();
+        let answer = self.ask(cx, "stock", &args)?;
+        let lines = answer.0.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let sudo = if matches!(self.sudo, Sudo::Yes) { "sudo -n " } else { "" };
+        let ctr = self.transport.fed_by_hand(&format!("{sudo}{}", self.ctr));
+        Ok(Stock { ctr, ..Stock::read(lines) })
     }
 
     /// As the import looks to a person who does it by hand.

@@ -4,6 +4,8 @@
 # login shell prints does no harm. Verbs:
 #   probe                          who is this, who am I, and may I talk to
 #                                  containerd?
+#   stock BASE...                  which images are called like these, in each of
+#                                  containerd's namespaces?
 #   load NAME CONFIG PLATFORM LOCAL SNAPSHOTTER DIGEST...
 #                                  is this image here, and the CRI sees it? If
 #                                  not: which of these layers are? Then, as
@@ -58,9 +60,12 @@ if [ "$sudo" = auto ]; then
 	sudo=yes
 	{ [ "$(id -u)" = 0 ] || [ -w "$socket" ]; } && sudo=no
 fi
-ct_stdin() {
-	if [ "$sudo" = yes ]; then sudo -n "$ctr" $words -n k8s.io "$@"; else "$ctr" $words -n k8s.io "$@"; fi
+ct_in() {
+	namespace=$1
+	shift
+	if [ "$sudo" = yes ]; then sudo -n "$ctr" $words -n "$namespace" "$@"; else "$ctr" $words -n "$namespace" "$@"; fi
 }
+ct_stdin() { ct_in k8s.io "$@"; }
 # stdin is for the import: a sudo that uses a terminal of its own would read it.
 ct() { ct_stdin "$@" </dev/null; }
 one_line() { printf '%s' "$1" | tr '\n\t\r' '   '; }
@@ -101,7 +106,46 @@ restore() {
 	[ -n "$2" ] || ct images rm "$config" >/dev/null 2>&1
 }
 
+# The images of a namespace that are called like one of the rest: the last part
+# of their path is the same, but for its case.
+called_like() {
+	ct_in "$1" images ls -q </dev/null 2>/dev/null | awk -v bases=" $2 " '{
+		base = tolower($0)
+		sub(/@.*/, "", base); sub(/.*\//, "", base); sub(/:.*/, "", base)
+		if (index(bases, " " base " ")) print
+	}'
+}
+# Lists the images that match these filters.
+found() {
+	namespace=$1
+	shift
+	[ $# = 0 ] || ct_in "$namespace" images ls "$@" </dev/null 2>/dev/null | awk -v nonce="$nonce" -v namespace="$namespace" '
+		NR > 1 && match($0, / sha256:[0-9a-f]+ /) {
+			platforms = "-"
+			for (i = 4; i <= NF; i++) if ($i ~ /^[a-z0-9]+\/[a-z0-9,\/]+$/) { platforms = $i; break }
+			print nonce, "found", namespace, $1, substr($0, RSTART + 1, RLENGTH - 2), platforms
+		}'
+}
+
 case $verb in
+stock)
+	[ -z "$1" ] || snapshotter="--snapshotter $1"
+	shift
+	for space in $(ct namespaces ls -q 2>/dev/null); do
+		names=$(called_like "$space" "$*")
+		[ "$space" = k8s.io ] && ours=$names
+		filters=
+		for name in $names; do filters="$filters name==\"$name\""; done
+		found "$space" $filters
+	done
+	filters=
+	for name in $ours; do filters="$filters name==\"$name\""; done
+	[ -z "$filters" ] || ct images check $snapshotter $filters 2>/dev/null | awk -v nonce="$nonce" '
+		NR > 1 { print nonce, "checked", $1, $4, $NF }'
+	# The names that the CRI gives: digests of configurations.
+	[ -z "$filters" ] || found k8s.io $(ct images ls $filters 2>/dev/null | awk '
+		NR > 1 { for (i = 2; i <= NF; i++) if ($i ~ /^sha256:/) { print "name~=^sha256:,target.digest==" $i; break } }')
+	;;
 probe)
 	say machine "$(cat /etc/machine-id 2>/dev/null)"
 	say user "$(id -un)"

@@ -47,6 +47,15 @@ impl Project {
         }
     }
 
+    /// The same for those who need none: no project where the current folder is
+    /// no package's, and nobody has said that it is.
+    pub(crate) fn read_or_none(cx: &Cx, selection: &Selection) -> Result<Self> {
+        match Self::read(cx, selection) {
+            Err(error) if is_elsewhere(&error, selection) => Ok(Self::none()),
+            project => project,
+        }
+    }
+
     /// Reads it with `cargo metadata`.
     pub(crate) fn read(cx: &Cx, selection: &Selection) -> Result<Self> {
         let mut command = MetadataCommand::new();
@@ -95,4 +104,15 @@ fn choose<'a>(metadata: &'a Metadata, selection: &Selection) -> Result<&'a Packa
 
 fn kdev_table(metadata: &Value) -> Value {
     metadata.get("kdev").cloned().unwrap_or_default()
+}
+
+/// Whether the only fault is that this is no package's folder, and that nobody
+/// has said that it is one.
+fn is_elsewhere(error: &Error, selection: &Selection) -> bool {
+    let no_package = match error {
+        Error::Metadata(failure) => failure.stderr.contains("could not find `Cargo.toml`"),
+        Error::WhichPackage { .. } => true,
+        _ => false,
+    };
+    no_package && *selection == Selection::default()
 }

@@ -1,0 +1,60 @@
+//! Prints what is wrong with pods: cause, what it was seen by, and what helps.
+
+use std::fmt::Write;
+
+use anstyle::{AnsiColor, Style};
+use kdev::{Confidence, Diagnosis, Verdict};
+
+const TITLE: Style = Style::new().bold();
+const CAUSE: Style = AnsiColor::Red.on_default().bold();
+const DOUBT: Style = AnsiColor::Yellow.on_default().bold();
+const SEEN: Style = AnsiColor::BrightBlack.on_default();
+const HELP: Style = AnsiColor::Cyan.on_default().bold();
+
+/// All verdicts, in colours that the stream may strip.
+pub(crate) fn text(verdicts: &[Verdict]) -> String {
+    let mut lines = String::new();
+    for verdict in verdicts {
+        if !lines.is_empty() {
+            lines.push('\n');
+        }
+        let _ = writeln!(lines, "{TITLE}{}{TITLE:#}", title(verdict));
+        if verdict.diagnoses.is_empty() {
+            let _ = writeln!(lines, "  nothing is wrong with it");
+        }
+        verdict.diagnoses.iter().for_each(|one| diagnosis(&mut lines, one));
+    }
+    if lines.is_empty() { "nothing is wrong in this namespace\n".to_owned() } else { lines }
+}
+
+/// As `pod/hello-5c9 of deployment/hello on node-1: Ready`.
+fn title(verdict: &Verdict) -> String {
+    let of = verdict.owner.as_ref().map(|owner| format!(" of {owner}")).unwrap_or_default();
+    let on = verdict.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
+    format!("{}{of}{on}: {}", verdict.subject, verdict.state)
+}
+
+fn diagnosis(lines: &mut String, diagnosis: &Diagnosis) {
+    let (style, label) = match diagnosis.confidence {
+        Confidence::Likely => (DOUBT, "likely cause"),
+        Confidence::Possible => (DOUBT, "possible cause"),
+        _ => (CAUSE, "cause"),
+    };
+    let mut line = |style: Style, label: &str, words: &str| {
+        let words = words.trim().replace('\n', "\n        ");
+        let _ = writeln!(lines, "  {style}{label}:{style:#} {words}");
+    };
+    line(style, label, &diagnosis.words);
+    diagnosis.evidence.iter().for_each(|evidence| line(SEEN, "seen", evidence));
+    line(HELP, "help", &diagnosis.help);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_without_a_fault_says_so() {
+        assert_eq!(text(&[]), "nothing is wrong in this namespace\n");
+    }
+}

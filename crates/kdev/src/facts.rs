@@ -1,0 +1,248 @@
+//! What is known of a workload that does not run as it should, at one moment.
+//! A diagnosis is made from this alone, so that a record of it can be judged
+//! again, and elsewhere. Pure.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::image::Reference;
+use crate::stock::Stock;
+
+/// The facts about one pod, or about a workload that has none.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Facts {
+    /// Kind and name of what was asked about, as `pod/hello`.
+    pub(crate) subject: String,
+    /// kubectl with context and namespace, as a person types it.
+    pub(crate) kubectl: String,
+    /// The flags that lead `cargo kdev` to the same cluster.
+    pub(crate) flags: String,
+    /// The image that the project in the current folder builds, without tag.
+    pub(crate) project_image: Option<String>,
+    /// The pod as the API has it; null where there is none.
+    pub(crate) pod: Value,
+    /// Who has made it: its `ReplicaSet`, then its `Deployment`.
+    pub(crate) owners: Vec<Value>,
+    /// What was reported of all these and of the pod's claims, oldest first.
+    pub(crate) events: Vec<ApiEvent>,
+    pub(crate) nodes: Vec<Value>,
+    /// The volume claims of its namespace that it names.
+    pub(crate) claims: Vec<Value>,
+    /// The storage classes of the cluster, by name.
+    pub(crate) storage_classes: Vec<String>,
+    /// The end of the log, by container, of those that have crashed.
+    pub(crate) logs: BTreeMap<String, String>,
+    /// The images of docker here that are called alike; `None` where docker does
+    /// not answer.
+    pub(crate) local: Option<Vec<Local>>,
+    /// What the nodes have of images that are called alike.
+    pub(crate) stocks: BTreeMap<String, Shelf>,
+}
+
+/// An event of the API, which tells the same as many times as `count` says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ApiEvent {
+    /// Kind and name, as `Pod/hello`.
+    pub(crate) about: String,
+    pub(crate) reason: String,
+    pub(crate) message: String,
+    pub(crate) warning: bool,
+    pub(crate) count: u64,
+    /// When it was last so, as the API writes it.
+    pub(crate) time: String,
+}
+
+/// An image of docker here, under one of its names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Local {
+    /// In its full form.
+    pub(crate) name: String,
+    /// As docker has it: of the configuration in the classic store.
+    pub(crate) id: String,
+    /// As docker says it: `3 minutes ago`.
+    pub(crate) age: String,
+}
+
+/// What is known of what a node has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Shelf {
+    /// The node has told.
+    Seen(Stock),
+    /// It could not be asked, for this reason.
+    Unseen(String),
+}
+
+/// A container of the pod, or of the template where there is no pod.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Container<'a> {
+    spec: &'a Value,
+    status: &'a Value,
+}
+
+impl Facts {
+    /// What the pod is called, or else the workload.
+    pub(crate) fn is_pod(&self) -> bool {
+        self.pod.is_object()
+    }
+
+    /// Name of the pod.
+    pub(crate) fn pod_name(&self) -> &str {
+        text(&self.pod, "/metadata/name")
+    }
+
+    /// One word for its state, as `kubectl get pods` has it.
+    pub(crate) fn state(&self) -> String {
+        match serde_json::from_value::<crate::pod::Pod>(self.pod.clone()) {
+            Ok(pod) if self.is_pod() => pod.state(),
+            _ => "no pod".to_owned(),
+        }
+    }
+
+    /// The pod's node, once it has one.
+    pub(crate) fn node_name(&self) -> Option<&str> {
+        self.pod.pointer("/spec/nodeName").and_then(Value::as_str)
+    }
+
+    /// The pod's node as the API has it.
+    pub(crate) fn node(&self) -> Option<&Value> {
+        let name = self.node_name()?;
+        self.nodes.iter().find(|node| text(node, "/metadata/name") == name)
+    }
+
+    /// What the pod's node has.
+    pub(crate) fn stock(&self) -> Option<&Stock> {
+        self.stock_of(self.node_name()?)
+    }
+
+    pub(crate) fn stock_of(&self, node: &str) -> Option<&Stock> {
+        match self.stocks.get(node)? {
+            Shelf::Seen(stock) => Some(stock),
+            Shelf::Unseen(_) => None,
+        }
+    }
+
+    /// Whoever keeps the pod's template: the uppermost of its owners.
+    pub(crate) fn keeper(&self) -> Option<&Value> {
+        self.owners.last()
+    }
+
+    /// The keeper as kubectl takes it, or the pod itself.
+    pub(crate) fn keeper_id(&self) -> String {
+        id(self.keeper().unwrap_or(&self.pod))
+    }
+
+    /// Init containers first, as they run.
+    pub(crate) fn containers(&self) -> Vec<Container<'_>> {
+        let kinds =
+            [("initContainers", "initContainerStatuses"), ("containers", "containerStatuses")];
+        let mut containers = Vec::new();
+        for (specs, statuses) in kinds {
+            let statuses = &self.pod["status"][statuses];
+            for spec in list(&self.pod["spec"][specs]) {
+                let status = list(statuses).find(|status| status["name"] == spec["name"]);
+                containers.push(Container { spec, status: status.unwrap_or(&Value::Null) });
+            }
+        }
+        containers
+    }
+
+    /// Events about the pod itself, oldest first.
+    pub(crate) fn pod_events(&self) -> impl DoubleEndedIterator<Item = &ApiEvent> {
+        let about = format!("Pod/{}", self.pod_name());
+        self.events.iter().filter(move |event| event.about == about)
+    }
+
+    /// The newest event of one of these reasons.
+    pub(crate) fn last_event(&self, reasons: &[&str]) -> Option<&ApiEvent> {
+        self.events.iter().rev().find(|event| reasons.contains(&event.reason.as_str()))
+    }
+
+    /// A condition of the pod.
+    pub(crate) fn condition(&self, kind: &str) -> Option<&Value> {
+        condition(&self.pod, kind)
+    }
+}
+
+impl<'a> Container<'a> {
+    pub(crate) fn name(&self) -> &'a str {
+        text(self.spec, "/name")
+    }
+
+    /// As it is written.
+    pub(crate) fn image(&self) -> &'a str {
+        text(self.spec, "/image")
+    }
+
+    pub(crate) fn reference(&self) -> Option<Reference> {
+        Reference::parse(self.image()).ok()
+    }
+
+    pub(crate) fn policy(&self) -> &'a str {
+        text(self.spec, "/imagePullPolicy")
+    }
+
+    /// What the runtime calls the image that it runs.
+    pub(crate) fn image_id(&self) -> &'a str {
+        text(self.status, "/imageID")
+    }
+
+    pub(crate) fn restarts(&self) -> u64 {
+        self.status["restartCount"].as_u64().unwrap_or_default()
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.status["ready"].as_bool().unwrap_or_default()
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.status.pointer("/state/running").is_some()
+    }
+
+    /// Why it waits: reason and message.
+    pub(crate) fn waiting(&self) -> Option<(&'a str, &'a str)> {
+        let waiting = self.status.pointer("/state/waiting")?;
+        Some((text(waiting, "/reason"), text(waiting, "/message")))
+    }
+
+    /// How it last ended, if it has.
+    pub(crate) fn ended(&self) -> Option<&'a Value> {
+        let paths = ["/state/terminated", "/lastState/terminated"];
+        paths.iter().find_map(|path| self.status.pointer(path))
+    }
+
+    pub(crate) fn exit_code(&self) -> Option<i64> {
+        self.ended()?["exitCode"].as_i64()
+    }
+
+    /// A part of its specification.
+    pub(crate) fn spec(&self, path: &str) -> Option<&'a Value> {
+        self.spec.pointer(path)
+    }
+}
+
+/// The text at a path; empty where there is none.
+pub(crate) fn text<'a>(value: &'a Value, path: &str) -> &'a str {
+    value.pointer(path).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The items of a list; none where it is no list.
+pub(crate) fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+/// Kind and name, as kubectl takes them.
+pub(crate) fn id(object: &Value) -> String {
+    format!("{}/{}", text(object, "/kind").to_lowercase(), text(object, "/metadata/name"))
+}
+
+/// A condition of an object, whatever its status.
+pub(crate) fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
+    let conditions = object.pointer("/status/conditions")?.as_array()?;
+    conditions.iter().find(|condition| condition["type"] == kind)
+}

@@ -1,0 +1,281 @@
+//! Gathers the facts for a diagnosis: of the cluster in one look, of docker
+//! here, and of what the nodes really have. Nothing is changed anywhere.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::child::printable;
+use crate::cluster::{self, Cluster, Node};
+use crate::config::{Config, NodeSettings};
+use crate::cx::{Cx, both, each};
+use crate::docker::Docker;
+use crate::error::{Error, Result};
+use crate::facts::{ApiEvent, Facts, Local, Shelf, condition, list, text};
+use crate::image::split_tag;
+use crate::live;
+use crate::node::Link;
+use crate::subject::{self, Asked, Subject};
+use crate::transport::Transports;
+
+/// All that a diagnosis may need of a namespace, in one look.
+const RESOURCES: &str = "pods,replicasets.apps,deployments.apps,statefulsets.apps,daemonsets.apps,replicationcontrollers,jobs.batch,cronjobs.batch,persistentvolumeclaims,events";
+/// What belongs to no namespace; not every user may see it.
+const OF_CLUSTER: &str = "nodes,storageclasses.storage.k8s.io";
+/// How many nodes are asked at most.
+const NODES: usize = 16;
+/// Reasons for which a container waits for its image.
+const WAITS_FOR_IMAGE: [&str; 6] = [
+    "ErrImageNeverPull",
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "ImageInspectError",
+    "CreateContainerError",
+    "RegistryUnavailable",
+];
+
+/// The facts about what is asked about; without a question, about each workload
+/// of the namespace.
+pub(crate) fn gather(
+    cx: &Cx,
+    cluster: &Cluster,
+    config: &Config,
+    asked: Option<&str>,
+) -> Result<Vec<Facts>> {
+    let items = look(cx, cluster)?;
+    let subjects = match asked {
+        Some(text) => vec![asked_about(&items, cluster, text)?],
+        None => subject::all(&items),
+    };
+    let mut facts: Vec<Facts> =
+        subjects.into_iter().map(|subject| of_cluster(cluster, config, &items, subject)).collect();
+    let bases = bases(&facts);
+    let (stocks, local) = both(
+        || stocks(cx, config, &facts, &bases),
+        || both(|| local(cx, &bases), || logs(cx, cluster, &facts)),
+    );
+    let (local, logs) = local;
+    for (facts, logs) in facts.iter_mut().zip(logs) {
+        (facts.local, facts.stocks, facts.logs) = (local.clone(), stocks.clone(), logs);
+    }
+    Ok(facts)
+}
+
+fn asked_about(items: &[Value], cluster: &Cluster, text: &str) -> Result<Subject> {
+    let found = Asked::parse(text).and_then(|asked| subject::find(items, &asked));
+    found.ok_or_else(|| Error::UnknownWorkload {
+        asked: text.to_owned(),
+        namespace: cluster.namespace.clone(),
+        known: subject::names(items),
+    })
+}
+
+/// What the API has of the namespace, and of the cluster if the user may see it.
+fn look(cx: &Cx, cluster: &Cluster) -> Result<Vec<Value>> {
+    #[derive(Deserialize)]
+    struct List {
+        items: Vec<Value>,
+    }
+    let get = |resources: &str| {
+        let sh = cx.shell()?;
+        let cmd = cluster.cmd(&sh, None).args(["get", resources, "--output=json"]);
+        cluster.json::<List>(cx, cmd, "show the workloads and their pods")
+    };
+    let list = match get(&format!("{RESOURCES},{OF_CLUSTER}")) {
+        Err(Error::Refused { .. }) => get(RESOURCES)?,
+        list => list?,
+    };
+    Ok(list.items)
+}
+
+fn of_cluster(cluster: &Cluster, config: &Config, items: &[Value], subject: Subject) -> Facts {
+    let of_kind = |kind: &'static str| items.iter().filter(move |item| item["kind"] == kind);
+    let pod = subject.pod.clone().unwrap_or_default();
+    let claims: Vec<Value> = list(&pod["spec"]["volumes"])
+        .map(|volume| text(volume, "/persistentVolumeClaim/claimName").to_owned())
+        .filter_map(|name| {
+            of_kind("PersistentVolumeClaim").find(|c| c["metadata"]["name"] == name).cloned()
+        })
+        .collect();
+    let about: Vec<&Value> = subject
+        .pod
+        .iter()
+        .chain(&subject.owners)
+        .chain(&claims)
+        .map(|o| &o["metadata"]["uid"])
+        .collect();
+    let is_about = |event: &&Value| about.contains(&&event["involvedObject"]["uid"]);
+    let mut events: Vec<ApiEvent> = of_kind("Event").filter(is_about).map(event).collect();
+    events.sort_by(|a, b| a.time.cmp(&b.time));
+    let name = |item: &Value| text(item, "/metadata/name").to_owned();
+    Facts {
+        subject: subject.id(),
+        kubectl: cluster.by_hand(None),
+        flags: cluster.flags_by_hand(),
+        project_image: (!config.package.is_empty()).then(|| config.image.name().to_string()),
+        owners: subject.owners.into_iter().map(without_noise).collect(),
+        pod: without_noise(pod),
+        events,
+        nodes: of_kind("Node").cloned().map(without_noise).collect(),
+        claims: claims.into_iter().map(without_noise).collect(),
+        storage_classes: of_kind("StorageClass").map(name).collect(),
+        ..Facts::default()
+    }
+}
+
+fn event(event: &Value) -> ApiEvent {
+    let about = &event["involvedObject"];
+    let times = ["/series/lastObservedTime", "/lastTimestamp", "/eventTime", "/firstTimestamp"];
+    let time = times.iter().map(|path| text(event, path)).find(|time| !time.is_empty());
+    let count = event["count"].as_u64().or_else(|| event.pointer("/series/count")?.as_u64());
+    ApiEvent {
+        about: format!("{}/{}", text(about, "/kind"), text(about, "/name")),
+        reason: text(event, "/reason").to_owned(),
+        message: printable(text(event, "/message").trim()),
+        warning: event["type"] == "Warning",
+        count: count.unwrap_or(1),
+        time: time.unwrap_or_default().to_owned(),
+    }
+}
+
+/// Without what tells nothing of a cause, or may be secret: values of variables.
+fn without_noise(mut object: Value) -> Value {
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        metadata.remove("managedFields");
+        metadata.remove("annotations");
+    }
+    if let Some(status) = object["status"].as_object_mut() {
+        ["images", "volumesInUse", "volumesAttached", "daemonEndpoints", "features"]
+            .iter()
+            .for_each(|key| drop(status.remove(*key)));
+    }
+    for spec in ["/spec", "/spec/template/spec", "/spec/jobTemplate/spec/template/spec"] {
+        for kind in ["containers", "initContainers"] {
+            let containers = object.pointer_mut(&format!("{spec}/{kind}"));
+            for container in containers.and_then(Value::as_array_mut).into_iter().flatten() {
+                for variable in container["env"].as_array_mut().into_iter().flatten() {
+                    variable.as_object_mut().map(|variable| variable.remove("value"));
+                }
+            }
+        }
+    }
+    object
+}
+
+/// The last parts of the images' names, in lower case.
+fn bases(facts: &[Facts]) -> Vec<String> {
+    let images = facts.iter().flat_map(|facts| {
+        facts.containers().iter().map(|container| base(container.image())).collect::<Vec<_>>()
+    });
+    let mut bases: Vec<String> = images.filter(|base| !base.is_empty()).collect();
+    bases.sort();
+    bases.dedup();
+    bases
+}
+
+/// The last part of a name, in lower case, without tag and digest.
+pub(crate) fn base(image: &str) -> String {
+    let image = image.split('@').next().unwrap_or_default();
+    let (name, _) = split_tag(image);
+    let base = name.rsplit('/').next().unwrap_or_default().to_lowercase();
+    base.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).collect()
+}
+
+/// docker's images of these names; `None` where it does not answer.
+fn local(cx: &Cx, bases: &[String]) -> Option<Vec<Local>> {
+    let images = Docker::find(cx).and_then(|docker| docker.images(cx)).ok()?;
+    Some(images.into_iter().filter(|image| bases.contains(&base(&image.name))).collect())
+}
+
+/// The end of the log of each container that has crashed.
+fn logs(cx: &Cx, cluster: &Cluster, facts: &[Facts]) -> Vec<BTreeMap<String, String>> {
+    let of_one = |facts: &Facts| {
+        let crashed =
+            facts.containers().into_iter().filter(|c| c.exit_code().is_some_and(|c| c != 0));
+        let names: Vec<&str> = crashed.map(|container| container.name()).collect();
+        let logs = each(&names, |name| live::log(cx, cluster, None, facts.pod_name(), name));
+        let named = names.iter().zip(logs).filter_map(|(name, log)| Some((name.to_string(), log?)));
+        named.collect()
+    };
+    each(facts, of_one)
+}
+
+/// What the nodes have that matter: those of pods in trouble, and all others if
+/// an image is missed.
+fn stocks(cx: &Cx, config: &Config, facts: &[Facts], bases: &[String]) -> BTreeMap<String, Shelf> {
+    let Some(any) = facts.first() else { return BTreeMap::new() };
+    let troubled: Vec<&Facts> = facts.iter().filter(|facts| is_in_trouble(facts)).collect();
+    let misses_image = troubled.iter().any(|facts| {
+        facts.node_name().is_none()
+            || facts.containers().iter().any(|container| {
+                container.waiting().is_some_and(|(reason, _)| WAITS_FOR_IMAGE.contains(&reason))
+            })
+    });
+    let matters = |node: &Node| {
+        misses_image || troubled.iter().any(|facts| facts.node_name() == Some(&node.name))
+    };
+    let mut nodes: Vec<Node> = any.nodes.iter().filter_map(cluster::node).filter(matters).collect();
+    // Those of the pods first, should there be too many.
+    nodes.sort_by_key(|node| !troubled.iter().any(|facts| facts.node_name() == Some(&node.name)));
+    nodes.truncate(NODES);
+    let nodes: Vec<&Node> = nodes.iter().collect();
+    let transports = match Transports::find(cx, config, &nodes) {
+        Ok(transports) => transports,
+        Err(error) => {
+            let shelf = Shelf::Unseen(error.to_string());
+            return nodes.iter().map(|node| (node.name.clone(), shelf.clone())).collect();
+        }
+    };
+    let nobody = NodeSettings::default();
+    let stock = |node: &&Node| {
+        let settings = config.nodes.get(&node.name).unwrap_or(&nobody);
+        let stock = transports
+            .to(node)
+            .and_then(|transport| Link::open(cx, transport, node, settings))
+            .and_then(|link| link.stock(cx, bases));
+        stock.map_or_else(|error| Shelf::Unseen(error.to_string()), Shelf::Seen)
+    };
+    let names = nodes.iter().map(|node| node.name.clone());
+    let stocks = names.zip(each(&nodes, stock)).collect();
+    transports.close(cx);
+    stocks
+}
+
+fn is_in_trouble(facts: &Facts) -> bool {
+    facts.is_pod()
+        && text(&facts.pod, "/status/phase") != "Succeeded"
+        && condition(&facts.pod, "Ready").is_none_or(|ready| ready["status"] != "True")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn images_are_called_alike_by_their_last_part() {
+        let table = [
+            ("app", "app"),
+            ("registry:5000/team/App:1.2", "app"),
+            ("app@sha256:0", "app"),
+            ("localhost/app", "app"),
+            ("a b;c", "abc"),
+        ];
+        for (image, expected) in table {
+            assert_eq!(base(image), expected, "{image}");
+        }
+    }
+
+    #[test]
+    fn no_value_of_a_variable_is_kept() {
+        let container = json!({"name": "c", "env": [{"name": "TOKEN", "value": "secret"}]});
+        let pod = json!({"metadata": {"name": "p", "annotations": {"a": "secret"}},
+            "spec": {"containers": [container], "initContainers": [container]}});
+        let owner = json!({"spec": {"template": {"spec": {"containers": [container]}}}});
+        for object in [pod, owner] {
+            let kept = without_noise(object).to_string();
+            assert!(kept.contains("TOKEN") && !kept.contains("secret"), "{kept}");
+        }
+    }
+}

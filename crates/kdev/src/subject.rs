@@ -1,0 +1,221 @@
+//! What a diagnosis is about: a pod with its owners, or a workload that has no
+//! pod, chosen from what a namespace holds. Pure.
+
+use serde_json::Value;
+
+use crate::facts::{condition, id, list, text};
+
+/// Kinds that make pods, with all the names by which kubectl knows them.
+const KINDS: [(&str, &[&str]); 8] = [
+    ("Pod", &["pod", "pods", "po"]),
+    ("Deployment", &["deployment", "deployments", "deploy"]),
+    ("StatefulSet", &["statefulset", "statefulsets", "sts"]),
+    ("DaemonSet", &["daemonset", "daemonsets", "ds"]),
+    ("ReplicaSet", &["replicaset", "replicasets", "rs"]),
+    ("ReplicationController", &["replicationcontroller", "replicationcontrollers", "rc"]),
+    ("Job", &["job", "jobs"]),
+    ("CronJob", &["cronjob", "cronjobs", "cj"]),
+];
+/// What a Deployment's `ReplicaSet`s are numbered by.
+const REVISION: &str = "/metadata/annotations/deployment.kubernetes.io~1revision";
+
+/// A pod and who made it, or a workload that has none.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Subject {
+    pub(crate) pod: Option<Value>,
+    /// The nearest first; the last one is kept by nobody.
+    pub(crate) owners: Vec<Value>,
+}
+
+impl Subject {
+    /// Kind and name, as kubectl takes them.
+    pub(crate) fn id(&self) -> String {
+        self.pod.as_ref().or(self.owners.first()).map(id).unwrap_or_default()
+    }
+
+    /// Whether something seems to be wrong with it.
+    pub(crate) fn is_in_trouble(&self) -> bool {
+        self.pod.as_ref().is_none_or(|pod| !is_well(pod))
+    }
+}
+
+/// What is asked about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    kind: Option<&'static str>,
+    name: String,
+}
+
+impl Asked {
+    /// Reads `NAME` or `KIND/NAME`, in kubectl's words; `None` for a kind that
+    /// makes no pods.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let Some((kind, name)) = text.split_once('/') else {
+            return Some(Self { kind: None, name: text.to_owned() });
+        };
+        // As in `deployments.apps/hello`.
+        let kind = kind.split('.').next().unwrap_or_default().to_lowercase();
+        let (kind, _) = KINDS.iter().find(|(_, names)| names.contains(&kind.as_str()))?;
+        Some(Self { kind: Some(kind), name: name.to_owned() })
+    }
+
+    fn means(&self, item: &Value) -> bool {
+        let kind = text(item, "/kind");
+        let is_kind = match self.kind {
+            Some(wanted) => kind == wanted,
+            None => KINDS.iter().any(|(known, _)| *known == kind),
+        };
+        is_kind && text(item, "/metadata/name") == self.name
+    }
+}
+
+/// What a question is about: the pod of this name, or the worst of a workload's
+/// newest pods.
+pub(crate) fn find(items: &[Value], asked: &Asked) -> Option<Subject> {
+    let named = || items.iter().filter(|item| asked.means(item));
+    let item = named().find(|item| item["kind"] == "Pod").or_else(|| named().next())?;
+    Some(of(items, item))
+}
+
+/// One for each workload and bare pod; the worst pod of each.
+pub(crate) fn all(items: &[Value]) -> Vec<Subject> {
+    let is_kept = |item: &&Value| owner(items, item).is_some();
+    let makes_pods = |item: &&Value| KINDS.iter().any(|(kind, _)| item["kind"] == *kind);
+    items.iter().filter(makes_pods).filter(|i| !is_kept(i)).map(|item| of(items, item)).collect()
+}
+
+/// The names of all that can be asked about.
+pub(crate) fn names(items: &[Value]) -> Vec<String> {
+    let known = |item: &&Value| KINDS.iter().any(|(kind, _)| item["kind"] == *kind);
+    items.iter().filter(known).filter(|item| item["kind"] != "ReplicaSet").map(id).collect()
+}
+
+fn of(items: &[Value], item: &Value) -> Subject {
+    if item["kind"] == "Pod" {
+        return Subject { owners: owners(items, item), pod: Some(item.clone()) };
+    }
+    let maker = newest_maker(items, item);
+    let mut pods: Vec<&Value> = children(items, maker).filter(|i| i["kind"] == "Pod").collect();
+    // The worst first, then the newest.
+    pods.sort_by_key(|pod| (is_leaving(pod), is_well(pod), std::cmp::Reverse(created(pod))));
+    match pods.first() {
+        Some(pod) => of(items, pod),
+        None if maker["metadata"]["uid"] == item["metadata"]["uid"] => {
+            let mut chain = vec![item.clone()];
+            chain.extend(owners(items, item));
+            Subject { pod: None, owners: chain }
+        }
+        None => Subject { pod: None, owners: [vec![maker.clone()], owners(items, maker)].concat() },
+    }
+}
+
+/// Who makes the newest pods: of a Deployment the newest `ReplicaSet`, of a
+/// `CronJob` the newest Job.
+fn newest_maker<'a>(items: &'a [Value], item: &'a Value) -> &'a Value {
+    let revision = |set: &&Value| text(set, REVISION).parse::<u64>().unwrap_or_default();
+    let made = |kind: &'static str| children(items, item).filter(move |i| i["kind"] == kind);
+    let newest = match text(item, "/kind") {
+        "Deployment" => made("ReplicaSet").max_by_key(revision),
+        "CronJob" => made("Job").max_by_key(|job| created(job)),
+        _ => None,
+    };
+    newest.unwrap_or(item)
+}
+
+fn created(item: &Value) -> String {
+    text(item, "/metadata/creationTimestamp").to_owned()
+}
+
+fn children<'a>(items: &'a [Value], of: &Value) -> impl Iterator<Item = &'a Value> {
+    let uid = of["metadata"]["uid"].clone();
+    items.iter().filter(move |item| {
+        list(&item["metadata"]["ownerReferences"]).any(|owner| owner["uid"] == uid)
+    })
+}
+
+fn owner<'a>(items: &'a [Value], of: &Value) -> Option<&'a Value> {
+    let references = || list(&of["metadata"]["ownerReferences"]);
+    let is = |item: &&Value| references().any(|one| one["uid"] == item["metadata"]["uid"]);
+    items.iter().find(is)
+}
+
+fn owners(items: &[Value], of: &Value) -> Vec<Value> {
+    let nearest = owner(items, of);
+    let mut chain: Vec<Value> = Vec::new();
+    let mut next = nearest;
+    while let Some(item) = next {
+        chain.push(item.clone());
+        next = owner(items, item);
+    }
+    chain
+}
+
+fn is_leaving(pod: &Value) -> bool {
+    pod.pointer("/metadata/deletionTimestamp").is_some()
+}
+
+/// Whether it is ready, or has done what it was made for.
+fn is_well(pod: &Value) -> bool {
+    let is_ready = condition(pod, "Ready").is_some_and(|ready| ready["status"] == "True");
+    is_ready || text(pod, "/status/phase") == "Succeeded"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn item(kind: &str, name: &str, owner: &str, revision: u64, ready: &str) -> Value {
+        let owners = if owner.is_empty() { json!([]) } else { json!([{"uid": owner}]) };
+        json!({"kind": kind, "metadata": {"name": name, "uid": format!("{kind}/{name}"),
+            "ownerReferences": owners,
+            "annotations": {"deployment.kubernetes.io/revision": revision.to_string()}},
+            "status": {"conditions": [{"type": "Ready", "status": ready}]}})
+    }
+
+    fn namespace() -> Vec<Value> {
+        vec![
+            item("Deployment", "app", "", 0, ""),
+            item("ReplicaSet", "app-1", "Deployment/app", 9, ""),
+            item("ReplicaSet", "app-2", "Deployment/app", 10, ""),
+            item("Pod", "app-1-a", "ReplicaSet/app-1", 0, "False"),
+            item("Pod", "app-2-a", "ReplicaSet/app-2", 0, "True"),
+            item("Pod", "app-2-b", "ReplicaSet/app-2", 0, "False"),
+            item("Pod", "bare", "", 0, "True"),
+            item("StatefulSet", "db", "", 0, ""),
+            item("ConfigMap", "app", "", 0, ""),
+        ]
+    }
+
+    fn ask(text: &str) -> Option<String> {
+        find(&namespace(), &Asked::parse(text)?).map(|subject| subject.id())
+    }
+
+    #[test]
+    fn a_name_leads_to_the_worst_of_the_newest_pods() {
+        let table = [
+            ("app", Some("pod/app-2-b")),
+            ("deploy/app", Some("pod/app-2-b")),
+            ("deployments.apps/app", Some("pod/app-2-b")),
+            ("rs/app-1", Some("pod/app-1-a")),
+            ("pod/app-2-a", Some("pod/app-2-a")),
+            ("app-2-a", Some("pod/app-2-a")),
+            ("sts/db", Some("statefulset/db")),
+            ("sts/app", None),
+            ("configmap/app", None),
+            ("absent", None),
+        ];
+        for (asked, expected) in table {
+            assert_eq!(ask(asked).as_deref(), expected, "{asked}");
+        }
+    }
+
+    #[test]
+    fn every_workload_is_looked_at_once() {
+        let found: Vec<_> = all(&namespace()).iter().map(Subject::id).collect();
+        assert_eq!(found, ["pod/app-2-b", "pod/bare", "statefulset/db"]);
+        let subject = find(&namespace(), &Asked::parse("app").unwrap()).unwrap();
+        let owners: Vec<_> = subject.owners.iter().map(id).collect();
+        assert_eq!(owners, ["replicaset/app-2", "deployment/app"]);
+    }
+}

@@ -1,0 +1,98 @@
+//! `cargo kdev why`: the root cause of what does not run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::cluster::Cluster;
+use crate::config::{Config, Layer};
+use crate::cx::Cx;
+use crate::diagnosis::{self, Diagnosis};
+use crate::error::{Error, Reason, Result};
+use crate::facts::Facts;
+use crate::gather;
+use crate::kubeconfig::{Kubeconfig, Target};
+use crate::project::{Project, Selection};
+
+/// What a user may ask.
+#[derive(Clone, Debug, Default)]
+pub struct WhyRequest {
+    /// `NAME` of a pod or workload, or `KIND/NAME`; everything in the namespace
+    /// that does not run as it should if none is given.
+    pub asked: Option<String>,
+    /// Which package; there need be none.
+    pub selection: Selection,
+    /// Which cluster.
+    pub target: Target,
+    /// A file that is to keep the facts.
+    pub record: Option<PathBuf>,
+    /// A file with recorded facts, to be judged instead of a cluster.
+    pub replay: Option<PathBuf>,
+    /// Settings from flags and variables.
+    pub flags: Layer,
+}
+
+/// What is wrong with one pod, or with a workload that has none.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Verdict {
+    /// Kind and name, as `pod/hello`.
+    pub subject: String,
+    /// Whose pod it is, as `deployment/hello`.
+    pub owner: Option<String>,
+    /// The pod's node, once it has one.
+    pub node: Option<String>,
+    /// One word for its state, as kubectl has it.
+    pub state: String,
+    /// What is wrong, what must be cured first coming first; empty if nothing is.
+    pub diagnoses: Vec<Diagnosis>,
+}
+
+/// Finds out why a pod does not run as it should, from what the cluster, docker
+/// here and the nodes' containerd say. Only looks: no context needs consent.
+pub fn why(cx: &Cx, request: &WhyRequest) -> Result<Vec<Verdict>> {
+    let facts = match &request.replay {
+        Some(path) => replay(path)?,
+        None => ask(cx, request)?,
+    };
+    if let Some(path) = &request.record {
+        record(&facts, path)?;
+    }
+    let verdicts = facts.iter().map(judge);
+    // Without a question, only what is wrong is of interest.
+    let all = request.asked.is_some() || request.replay.is_some();
+    Ok(verdicts.filter(|verdict| all || !verdict.diagnoses.is_empty()).collect())
+}
+
+fn ask(cx: &Cx, request: &WhyRequest) -> Result<Vec<Facts>> {
+    let project = Project::read_or_none(cx, &request.selection)?;
+    let config = Config::without_build(&project, request.flags.clone())?;
+    let kubeconfig = Kubeconfig::read(cx, &request.target)?;
+    let cluster = Cluster::look_at(kubeconfig, &request.target, config.namespace.clone())?;
+    gather::gather(cx, &cluster, &config, request.asked.as_deref())
+}
+
+fn judge(facts: &Facts) -> Verdict {
+    Verdict {
+        subject: facts.subject.clone(),
+        owner: facts.keeper().map(crate::facts::id).filter(|id| *id != facts.subject),
+        node: facts.node_name().map(str::to_owned),
+        state: facts.state(),
+        diagnoses: diagnosis::diagnose(facts),
+    }
+}
+
+fn record(facts: &[Facts], path: &Path) -> Result<()> {
+    let mut text = serde_json::to_string_pretty(facts).unwrap_or_default();
+    text.push('\n');
+    let fail = |source| Error::File { what: "write", path: path.to_owned(), source };
+    fs::write(path, text).map_err(fail)
+}
+
+fn replay(path: &Path) -> Result<Vec<Facts>> {
+    let fail = |source| Error::File { what: "read", path: path.to_owned(), source };
+    let text = fs::read_to_string(path).map_err(fail)?;
+    serde_json::from_str(&text)
+        .map_err(|error| Error::Record { path: path.to_owned(), reason: Reason(error.to_string()) })
+}
