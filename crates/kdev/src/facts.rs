@@ -96,6 +96,14 @@ impl Facts {
         text(&self.pod, "/metadata/name")
     }
 
+    /// Whether there is a pod that is neither ready nor done.
+    pub(crate) fn is_in_trouble(&self) -> bool {
+        let ready = self.condition("Ready");
+        self.is_pod()
+            && text(&self.pod, "/status/phase") != "Succeeded"
+            && ready.is_none_or(|ready| ready["status"] != "True")
+    }
+
     /// One word for its state, as `kubectl get pods` has it.
     pub(crate) fn state(&self) -> String {
         match serde_json::from_value::<crate::pod::Pod>(self.pod.clone()) {

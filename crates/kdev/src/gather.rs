@@ -12,7 +12,7 @@ use crate::config::{Config, NodeSettings};
 use crate::cx::{Cx, both, each};
 use crate::docker::Docker;
 use crate::error::{Error, Result};
-use crate::facts::{ApiEvent, Facts, Local, Shelf, condition, list, text};
+use crate::facts::{ApiEvent, Facts, Local, Shelf, list, text};
 use crate::image::split_tag;
 use crate::live;
 use crate::node::Link;
@@ -49,7 +49,7 @@ pub(crate) fn gather(
         None => subject::all(&items),
     };
     let mut facts: Vec<Facts> =
-        subjects.into_iter().map(|subject| of_cluster(cluster, config, &items, subject)).collect();
+        subjects.into_iter().map(|subject| of_cluster(cluster, &items, subject)).collect();
     let bases = bases(&facts);
     let (stocks, local) = both(
         || stocks(cx, config, &facts, &bases),
@@ -57,7 +57,17 @@ pub(crate) fn gather(
     );
     let (local, logs) = local;
     for (facts, logs) in facts.iter_mut().zip(logs) {
-        (facts.local, facts.stocks, facts.logs) = (local.clone(), stocks.clone(), logs);
+        let bases = self::bases(std::slice::from_ref(facts));
+        let is_alike = |name: &str| bases.contains(&base(name));
+        facts.local = local.clone();
+        facts.local.iter_mut().for_each(|images| images.retain(|image| is_alike(&image.name)));
+        facts.stocks = stocks.clone();
+        for shelf in facts.stocks.values_mut() {
+            if let Shelf::Seen(stock) = shelf {
+                stock.images.retain(|image| is_alike(&image.name));
+            }
+        }
+        facts.logs = logs;
     }
     Ok(facts)
 }
@@ -89,7 +99,7 @@ fn look(cx: &Cx, cluster: &Cluster) -> Result<Vec<Value>> {
     Ok(list.items)
 }
 
-fn of_cluster(cluster: &Cluster, config: &Config, items: &[Value], subject: Subject) -> Facts {
+fn of_cluster(cluster: &Cluster, items: &[Value], subject: Subject) -> Facts {
     let of_kind = |kind: &'static str| items.iter().filter(move |item| item["kind"] == kind);
     let pod = subject.pod.clone().unwrap_or_default();
     let claims: Vec<Value> = list(&pod["spec"]["volumes"])
@@ -113,7 +123,6 @@ fn of_cluster(cluster: &Cluster, config: &Config, items: &[Value], subject: Subj
         subject: subject.id(),
         kubectl: cluster.by_hand(None),
         flags: cluster.flags_by_hand(),
-        project_image: (!config.package.is_empty()).then(|| config.image.name().to_string()),
         owners: subject.owners.into_iter().map(without_noise).collect(),
         pod: without_noise(pod),
         events,
@@ -154,8 +163,9 @@ fn without_noise(mut object: Value) -> Value {
         for kind in ["containers", "initContainers"] {
             let containers = object.pointer_mut(&format!("{spec}/{kind}"));
             for container in containers.and_then(Value::as_array_mut).into_iter().flatten() {
-                for variable in container["env"].as_array_mut().into_iter().flatten() {
-                    variable.as_object_mut().map(|variable| variable.remove("value"));
+                let env = container.get_mut("env").and_then(Value::as_array_mut);
+                for variable in env.into_iter().flatten().filter_map(Value::as_object_mut) {
+                    variable.remove("value");
                 }
             }
         }
@@ -205,7 +215,7 @@ fn logs(cx: &Cx, cluster: &Cluster, facts: &[Facts]) -> Vec<BTreeMap<String, Str
 /// an image is missed.
 fn stocks(cx: &Cx, config: &Config, facts: &[Facts], bases: &[String]) -> BTreeMap<String, Shelf> {
     let Some(any) = facts.first() else { return BTreeMap::new() };
-    let troubled: Vec<&Facts> = facts.iter().filter(|facts| is_in_trouble(facts)).collect();
+    let troubled: Vec<&Facts> = facts.iter().filter(|facts| facts.is_in_trouble()).collect();
     let misses_image = troubled.iter().any(|facts| {
         facts.node_name().is_none()
             || facts.containers().iter().any(|container| {
@@ -240,12 +250,6 @@ fn stocks(cx: &Cx, config: &Config, facts: &[Facts], bases: &[String]) -> BTreeM
     let stocks = names.zip(each(&nodes, stock)).collect();
     transports.close(cx);
     stocks
-}
-
-fn is_in_trouble(facts: &Facts) -> bool {
-    facts.is_pod()
-        && text(&facts.pod, "/status/phase") != "Succeeded"
-        && condition(&facts.pod, "Ready").is_none_or(|ready| ready["status"] != "True")
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ pub fn load(cx: &Cx, request: &LoadRequest) -> Result<()> {
     let begun = Instant::now();
     let given = request.image.as_deref().map(Given::read).transpose()?;
     let project = match given {
-        Some(_) => Project::read_or_none(cx, &request.selection)?,
+        Some(_) => Project::read_if_any(cx, &request.selection)?.unwrap_or_else(Project::none),
         None => Project::read(cx, &request.selection)?,
     };
     let config = Config::without_build(&project, request.flags.clone())?;

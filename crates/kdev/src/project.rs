@@ -47,12 +47,12 @@ impl Project {
         }
     }
 
-    /// The same for those who need none: no project where the current folder is
-    /// no package's, and nobody has said that it is.
-    pub(crate) fn read_or_none(cx: &Cx, selection: &Selection) -> Result<Self> {
+    /// The same for those who need none: `None` where the current folder is no
+    /// package's, and nobody has said that it is.
+    pub(crate) fn read_if_any(cx: &Cx, selection: &Selection) -> Result<Option<Self>> {
         match Self::read(cx, selection) {
-            Err(error) if is_elsewhere(&error, selection) => Ok(Self::none()),
-            project => project,
+            Err(error) if is_elsewhere(&error, selection) => Ok(None),
+            project => project.map(Some),
         }
     }
 

@@ -32,11 +32,6 @@ impl Subject {
     pub(crate) fn id(&self) -> String {
         self.pod.as_ref().or(self.owners.first()).map(id).unwrap_or_default()
     }
-
-    /// Whether something seems to be wrong with it.
-    pub(crate) fn is_in_trouble(&self) -> bool {
-        self.pod.as_ref().is_none_or(|pod| !is_well(pod))
-    }
 }
 
 /// What is asked about.

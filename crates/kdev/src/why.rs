@@ -66,11 +66,17 @@ pub fn why(cx: &Cx, request: &WhyRequest) -> Result<Vec<Verdict>> {
 }
 
 fn ask(cx: &Cx, request: &WhyRequest) -> Result<Vec<Facts>> {
-    let project = Project::read_or_none(cx, &request.selection)?;
-    let config = Config::without_build(&project, request.flags.clone())?;
+    let project = Project::read_if_any(cx, &request.selection)?;
+    let nobody = Project::none();
+    let config = Config::without_build(project.as_ref().unwrap_or(&nobody), request.flags.clone())?;
     let kubeconfig = Kubeconfig::read(cx, &request.target)?;
     let cluster = Cluster::look_at(kubeconfig, &request.target, config.namespace.clone())?;
-    gather::gather(cx, &cluster, &config, request.asked.as_deref())
+    let mut facts = gather::gather(cx, &cluster, &config, request.asked.as_deref())?;
+    if project.is_some() {
+        let image = config.image.name().to_string();
+        facts.iter_mut().for_each(|facts| facts.project_image = Some(image.clone()));
+    }
+    Ok(facts)
 }
 
 fn judge(facts: &Facts) -> Verdict {

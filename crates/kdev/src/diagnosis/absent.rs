@@ -1,0 +1,245 @@
+//! The image is not where the kubelet looks for it. Pure.
+
+use super::whereabouts::Whereabouts;
+use super::{Cause, Confidence, Diagnosis, cure};
+use crate::facts::{Container, Facts};
+use crate::image::Reference;
+use crate::stock::CRI_NAMESPACE;
+
+/// Reasons of a container whose image is not there.
+pub(super) const REASONS: [&str; 3] = ["ErrImageNeverPull", "ErrImagePull", "ImagePullBackOff"];
+
+pub(super) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
+    facts.containers().into_iter().filter_map(|container| of_container(facts, container)).collect()
+}
+
+fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
+    let (reason, message) = container.waiting()?;
+    if reason == "InvalidImageName" {
+        return Some(invalid_name(facts, container, message));
+    }
+    if !REASONS.contains(&reason) {
+        return None;
+    }
+    let seen = Whereabouts::of(facts, container.reference()?);
+    if seen.here.is_some() || seen.wanted.digest().is_some() {
+        return None;
+    }
+    let mut diagnosis = misplaced(facts, &seen)
+        .or_else(|| collected(facts, container, &seen))
+        .or_else(|| other_node(facts, &seen))
+        .or_else(|| not_loaded(facts, container, &seen))
+        .or_else(|| alike(facts, container, &seen))
+        .or_else(|| nowhere(facts, container, &seen))?;
+    diagnosis.evidence.insert(0, waits(container));
+    Some(diagnosis)
+}
+
+/// How a container waits for its image.
+pub(super) fn waits(container: Container) -> String {
+    let (reason, _) = container.waiting().unwrap_or_default();
+    let policy = container.policy();
+    format!("container `{}` waits: {reason}; its pull policy is `{policy}`", container.name())
+}
+
+fn node(facts: &Facts) -> String {
+    facts.node_name().map_or_else(|| "no node".to_owned(), |name| format!("node `{name}`"))
+}
+
+/// What the pod's node said of the image.
+fn lacks(facts: &Facts, seen: &Whereabouts) -> String {
+    match seen.unseen {
+        Some(why) => format!("whether the node has it is not known: {why}"),
+        None => format!(
+            "containerd on {} has no `{}` in its namespace `{CRI_NAMESPACE}`",
+            node(facts),
+            seen.wanted
+        ),
+    }
+}
+
+fn in_docker(seen: &Whereabouts) -> Option<String> {
+    seen.local.map(|local| format!("docker here has `{}`, made {}", seen.name(), local.age))
+}
+
+fn misplaced(facts: &Facts, seen: &Whereabouts) -> Option<Diagnosis> {
+    let other = &seen.misplaced?.namespace;
+    let ctr = &facts.stock()?.ctr;
+    let (name, there) = (seen.name(), node(facts));
+    let help = match seen.local {
+        Some(_) => cure::load(facts, &seen.wanted),
+        None => {
+            let wanted = &seen.wanted;
+            format!(
+                "run `{ctr} -n {other} images export - {wanted} | {ctr} -n {CRI_NAMESPACE} images import -`"
+            )
+        }
+    };
+    Some(Diagnosis {
+        cause: Cause::ImageInOtherNamespace,
+        confidence: Confidence::Certain,
+        words: format!(
+            "`{name}` is on {there} in containerd's namespace `{other}`, and the kubelet looks into `{CRI_NAMESPACE}` only"
+        ),
+        evidence: [Some(lacks(facts, seen)), in_docker(seen)].into_iter().flatten().collect(),
+        help,
+    })
+}
+
+fn other_node(facts: &Facts, seen: &Whereabouts) -> Option<Diagnosis> {
+    let others: Vec<String> = seen.others.iter().map(|name| format!("`{name}`")).collect();
+    let first = seen.others.first()?;
+    if !seen.is_missed(facts) {
+        return None;
+    }
+    let (name, there) = (seen.name(), node(facts));
+    let help = match seen.local {
+        Some(_) => cure::load(facts, &seen.wanted),
+        None => {
+            let (from, to) = (&facts.stock_of(first)?.ctr, &facts.stock()?.ctr);
+            let wanted = &seen.wanted;
+            format!(
+                "run `{from} -n {CRI_NAMESPACE} images export - {wanted} | {to} -n {CRI_NAMESPACE} images import -`"
+            )
+        }
+    };
+    Some(Diagnosis {
+        cause: Cause::ImageOnOtherNode,
+        confidence: Confidence::Certain,
+        words: format!("`{name}` is on node {}, but the pod is on {there}", others.join(", ")),
+        evidence: [Some(lacks(facts, seen)), in_docker(seen)].into_iter().flatten().collect(),
+        help,
+    })
+}
+
+/// The kubelet has run it before on this very node.
+fn collected(facts: &Facts, container: Container, seen: &Whereabouts) -> Option<Diagnosis> {
+    let ran = container.restarts() > 0 || container.ended().is_some();
+    let had = format!("Container image \"{}\" already present", container.image());
+    let event = facts.events.iter().find(|event| event.message.starts_with(&had));
+    if !(ran || event.is_some()) || !seen.is_missed(facts) {
+        return None;
+    }
+    let was = match event {
+        Some(event) => format!("at {} the kubelet reported: {}", event.time, event.message),
+        None => format!("container `{}` has run on this node before", container.name()),
+    };
+    let help = match seen.local {
+        Some(_) => cure::load(facts, &seen.wanted),
+        None => {
+            format!("build `{}` again, and then {}", seen.name(), cure::load(facts, &seen.wanted))
+        }
+    };
+    Some(Diagnosis {
+        cause: Cause::ImageCollected,
+        confidence: Confidence::Likely,
+        words: format!(
+            "`{}` was on {}, and is not any more: the kubelet deletes images when its disk fills",
+            seen.name(),
+            node(facts)
+        ),
+        evidence: [Some(was), Some(lacks(facts, seen)), in_docker(seen)]
+            .into_iter()
+            .flatten()
+            .collect(),
+        help,
+    })
+}
+
+fn not_loaded(facts: &Facts, container: Container, seen: &Whereabouts) -> Option<Diagnosis> {
+    let docker = in_docker(seen)?;
+    // What docker has pulled itself may well be missing for another reason.
+    let is_sure = seen.is_missed(facts) && (seen.is_homely() || container.policy() == "Never");
+    Some(Diagnosis {
+        cause: Cause::ImageNotLoaded,
+        confidence: if is_sure { Confidence::Certain } else { Confidence::Likely },
+        words: format!("`{}` is in docker here, but not on {}", seen.name(), node(facts)),
+        evidence: vec![lacks(facts, seen), docker],
+        help: cure::load(facts, &seen.wanted),
+    })
+}
+
+/// Something that is called alike is on the node, or in docker.
+fn alike(facts: &Facts, container: Container, seen: &Whereabouts) -> Option<Diagnosis> {
+    let familiar = |name: &str| {
+        Reference::parse(name).map_or_else(|_| name.to_owned(), |reference| reference.familiar())
+    };
+    let (name, there) = (seen.name(), node(facts));
+    if let Some(image) = seen.alike.first().filter(|_| may_rename(container, seen)) {
+        let other = familiar(&image.name);
+        return Some(Diagnosis {
+            cause: Cause::ImageUnderOtherName,
+            confidence: Confidence::Likely,
+            words: format!("{there} has no `{name}`, but has `{other}`"),
+            evidence: vec![lacks(facts, seen), format!("it has `{}`", image.name)],
+            help: cure::set_image(facts, container, &other),
+        });
+    }
+    let image = seen.local_alike.first().filter(|_| may_rename(container, seen))?;
+    let other = familiar(&image.name);
+    let wanted = seen.wanted.familiar();
+    Some(Diagnosis {
+        cause: Cause::ImageHasOtherName,
+        confidence: Confidence::Likely,
+        words: format!("neither {there} nor docker here has `{name}`, but docker has `{other}`"),
+        evidence: vec![
+            lacks(facts, seen),
+            format!("docker here has `{other}`, made {}", image.age),
+        ],
+        help: format!(
+            "run `docker tag {other} {wanted} && {}`",
+            cure::load_command(facts, &seen.wanted)
+        ),
+    })
+}
+
+/// Whether the image is likely to be one of ours that is only called otherwise,
+/// and not one that some registry has.
+fn may_rename(container: Container, seen: &Whereabouts) -> bool {
+    container.policy() == "Never" || seen.is_homely()
+}
+
+fn nowhere(facts: &Facts, container: Container, seen: &Whereabouts) -> Option<Diagnosis> {
+    if container.policy() != "Never" {
+        return None;
+    }
+    let name = seen.name();
+    let docker = match facts.local {
+        Some(_) => format!("docker here has no `{name}` either"),
+        None => "docker here does not answer".to_owned(),
+    };
+    Some(Diagnosis {
+        cause: Cause::ImageNowhere,
+        confidence: if seen.is_missed(facts) { Confidence::Certain } else { Confidence::Likely },
+        words: format!(
+            "`{name}` is not on {}, and its pull policy forbids to pull it",
+            node(facts)
+        ),
+        evidence: vec![lacks(facts, seen), docker],
+        help: format!(
+            "build it and load it: `docker build --tag {name} . && {}`",
+            cure::load_command(facts, &seen.wanted)
+        ),
+    })
+}
+
+fn invalid_name(facts: &Facts, container: Container, message: &str) -> Diagnosis {
+    let image = container.image();
+    let rule = Reference::parse(image).err().map(|error| error.to_string());
+    let valid = image.to_lowercase();
+    let help = match Reference::parse(&valid) {
+        Ok(_) => cure::set_image(facts, container, &valid),
+        Err(_) => format!(
+            "write the image's right name for container `{}` into the manifest of {}",
+            container.name(),
+            facts.keeper_id()
+        ),
+    };
+    Diagnosis {
+        cause: Cause::InvalidImageName,
+        confidence: Confidence::Certain,
+        words: rule.unwrap_or_else(|| format!("`{image}` is no image reference")),
+        evidence: vec![format!("container `{}` waits: {message}", container.name())],
+        help,
+    }
+}

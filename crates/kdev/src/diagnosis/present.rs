@@ -1,0 +1,146 @@
+//! The image is on the node, and still the container does not get it. Pure.
+
+use super::absent::{REASONS, waits};
+use super::whereabouts::Whereabouts;
+use super::{Cause, Confidence, Diagnosis, cure};
+use crate::facts::{Container, Facts, list, text};
+use crate::stock::{CRI_NAMESPACE, Stored};
+
+pub(super) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
+    let of_container =
+        |container| [pinned(facts, container), broken(facts, container), policy(facts, container)];
+    facts.containers().into_iter().flat_map(of_container).flatten().collect()
+}
+
+fn waits_for_image(container: Container) -> bool {
+    container.waiting().is_some_and(|(reason, _)| REASONS.contains(&reason))
+}
+
+/// Digests are found only of what was pulled: an import keeps the name that the
+/// archive gives.
+fn pinned(facts: &Facts, container: Container) -> Option<Diagnosis> {
+    let reference = container.reference()?;
+    let digest = reference.digest().filter(|_| waits_for_image(container))?;
+    let name = reference.name().to_string();
+    let has_name = |image: &&Stored| {
+        image.namespace == CRI_NAMESPACE
+            && image.name.strip_prefix(&name).is_some_and(|rest| rest.starts_with(':'))
+    };
+    let images = || facts.stock().into_iter().flat_map(|stock| &stock.images).filter(has_name);
+    let same = images().find(|image| image.digest == digest || image.config == digest);
+    let image = same.or_else(|| images().next())?;
+    let tag = image.name.strip_prefix(&name).unwrap_or_default();
+    let other = format!("{}{tag}", reference.name().familiar());
+    let is = if same.is_some() { "this very image" } else { "another one" };
+    Some(Diagnosis {
+        cause: Cause::PinnedByDigest,
+        confidence: if same.is_some() { Confidence::Certain } else { Confidence::Likely },
+        words: format!(
+            "it is pinned by a digest, under which only a pulled image is found; the node has {is} as `{other}`"
+        ),
+        evidence: vec![
+            waits(container),
+            format!("the node has `{}` with digest {}", image.name, image.digest),
+        ],
+        help: cure::set_image(facts, container, &other),
+    })
+}
+
+/// What is there cannot be used.
+fn broken(facts: &Facts, container: Container) -> Option<Diagnosis> {
+    let (reason, message) = container.waiting()?;
+    let seen = Whereabouts::of(facts, container.reference()?);
+    let image = seen.here?;
+    let (cause, words) = if image.complete == Some(false) {
+        (Cause::ImageIncomplete, "lacks some of its blobs")
+    } else if image.unpacked == Some(false) {
+        (Cause::ImageNotUnpacked, "is not unpacked for the snapshotter of its containers")
+    } else {
+        return None;
+    };
+    let name = seen.name();
+    let help = match seen.local {
+        Some(_) => cure::load(facts, &seen.wanted),
+        None => format!("build `{name}` again, and {}", cure::load(facts, &seen.wanted)),
+    };
+    Some(Diagnosis {
+        cause,
+        confidence: Confidence::Certain,
+        words: format!("`{name}` on node `{}` {words}", facts.node_name().unwrap_or_default()),
+        evidence: vec![
+            format!("container `{}` waits: {reason}: {message}", container.name()),
+            format!(
+                "`ctr -n {CRI_NAMESPACE} images check` there: complete: {}, unpacked: {}",
+                yes(image.complete),
+                yes(image.unpacked)
+            ),
+        ],
+        help,
+    })
+}
+
+fn yes(is: Option<bool>) -> &'static str {
+    match is {
+        Some(true) => "yes",
+        Some(false) => "no",
+        None => "not known",
+    }
+}
+
+/// The kubelet pulls, whatever is there, or there to be loaded.
+fn policy(facts: &Facts, container: Container) -> Option<Diagnosis> {
+    if container.policy() != "Always" || !waits_for_image(container) {
+        return None;
+    }
+    let seen = Whereabouts::of(facts, container.reference()?);
+    let is_on_node = seen.here.is_some();
+    // What is nowhere near was meant to be pulled.
+    if !is_on_node && (seen.local.is_none() || !seen.is_homely()) {
+        return None;
+    }
+    let name = seen.name();
+    let mut evidence = vec![waits(container)];
+    if is_on_node {
+        evidence.push(format!(
+            "node `{}` has `{}` where the kubelet looks",
+            facts.node_name().unwrap_or_default(),
+            seen.wanted
+        ));
+    }
+    if let Some(wanted) = policy_of_template(facts, container.name()).filter(|p| *p != "Always") {
+        evidence.push(format!("its template says `{wanted}`, and the pod `Always`"));
+        return Some(Diagnosis {
+            cause: Cause::AlwaysPullImages,
+            confidence: Confidence::Certain,
+            words: format!(
+                "the API server makes each pod pull its images, so that `{name}` would have to be in a registry"
+            ),
+            evidence,
+            help: "start the API server without `AlwaysPullImages` in `--enable-admission-plugins`, or let the webhook that does it leave this namespace alone".to_owned(),
+        });
+    }
+    let reference = container.reference()?;
+    let words = match reference.tag() {
+        Some("latest") => format!(
+            "the pull policy is `Always`, which is the default for `:latest` and for no tag: the kubelet asks a registry for `{name}`, whatever the node has"
+        ),
+        _ => format!(
+            "the pull policy is `Always`: the kubelet asks a registry for `{name}`, whatever the node has"
+        ),
+    };
+    Some(Diagnosis {
+        cause: Cause::PolicyAlways,
+        confidence: Confidence::Certain,
+        words,
+        evidence,
+        help: cure::set_policy(facts, container, "Never"),
+    })
+}
+
+/// The policy that whoever made the pod wanted.
+fn policy_of_template<'a>(facts: &'a Facts, container: &str) -> Option<&'a str> {
+    let spec = facts.owners.first()?.pointer("/spec/template/spec")?;
+    let containers = list(&spec["initContainers"]).chain(list(&spec["containers"]));
+    let policies = containers.filter(|one| one["name"] == container);
+    policies.map(|one| text(one, "/imagePullPolicy")).find(|policy| !policy.is_empty())
+}

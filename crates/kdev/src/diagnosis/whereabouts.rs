@@ -1,0 +1,76 @@
+//! Where an image is, and where one is that is called alike. Pure.
+
+use crate::facts::{Facts, Local, Shelf};
+use crate::gather::base;
+use crate::image::Reference;
+use crate::stock::{CRI_NAMESPACE, Stored};
+
+/// Where the image that a container wants was seen.
+pub(super) struct Whereabouts<'a> {
+    pub(super) wanted: Reference,
+    /// Under its name, where the kubelet of the pod's node looks.
+    pub(super) here: Option<&'a Stored>,
+    /// Under its name, in another of that containerd's namespaces.
+    pub(super) misplaced: Option<&'a Stored>,
+    /// On the pod's node, under a name that is alike.
+    pub(super) alike: Vec<&'a Stored>,
+    /// Under its name on these other nodes.
+    pub(super) others: Vec<&'a str>,
+    /// In docker here, under its name.
+    pub(super) local: Option<&'a Local>,
+    /// In docker here, under a name that is alike.
+    pub(super) local_alike: Vec<&'a Local>,
+    /// Why the pod's node could not be asked.
+    pub(super) unseen: Option<&'a str>,
+}
+
+impl<'a> Whereabouts<'a> {
+    pub(super) fn of(facts: &'a Facts, wanted: Reference) -> Self {
+        let full = wanted.to_string();
+        let is_it = |name: &str| name == full;
+        let is_alike = |name: &str| name != full && base(name) == base(&full);
+        let on_node = facts.stock().map(|stock| stock.images.as_slice()).unwrap_or_default();
+        let of_cri = |image: &&Stored| image.namespace == CRI_NAMESPACE;
+        let locals = facts.local.as_deref().unwrap_or_default();
+        let node = facts.node_name().unwrap_or_default();
+        let has = |name: &&String| {
+            facts.stock_of(name).is_some_and(|stock| stock.of_cri(&full).is_some())
+        };
+        Self {
+            here: on_node.iter().filter(of_cri).find(|image| is_it(&image.name)),
+            misplaced: on_node.iter().find(|image| !of_cri(image) && is_it(&image.name)),
+            alike: on_node.iter().filter(of_cri).filter(|i| is_alike(&i.name)).collect(),
+            others: facts
+                .stocks
+                .keys()
+                .filter(|name| *name != node)
+                .filter(has)
+                .map(String::as_str)
+                .collect(),
+            local: locals.iter().find(|image| is_it(&image.name)),
+            local_alike: locals.iter().filter(|image| is_alike(&image.name)).collect(),
+            unseen: match facts.stocks.get(node) {
+                Some(Shelf::Unseen(why)) => Some(why),
+                _ => None,
+            },
+            wanted,
+        }
+    }
+
+    /// The image as people write it.
+    pub(super) fn name(&self) -> String {
+        self.wanted.familiar()
+    }
+
+    /// Whether the pod's node has told that it has no such image.
+    pub(super) fn is_missed(&self, facts: &Facts) -> bool {
+        self.here.is_none() && facts.stock().is_some()
+    }
+
+    /// Whether the name tells that it was never meant to be pulled: no registry
+    /// stands in it but the one that is put there by default.
+    pub(super) fn is_homely(&self) -> bool {
+        let name = self.wanted.name();
+        !name.familiar().contains('/') || name.to_string().starts_with("localhost/")
+    }
+}
