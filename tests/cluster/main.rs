@@ -21,3 +21,4 @@ mod sample;
 mod service;
 mod story;
 mod thin;
+mod why;

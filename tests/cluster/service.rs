@@ -20,7 +20,7 @@ ENTRYPOINT ["/busybox", "sh", "-c", "trap 'exit 0' TERM; /busybox httpd -p 8080 
 pub(crate) const NODES: [&str; 2] = ["node-1", "node-2"];
 
 /// Held for reading by every test, and for writing by one that harms a node.
-static NODES_ARE_WELL: RwLock<()> = RwLock::new(());
+pub(crate) static NODES_ARE_WELL: RwLock<()> = RwLock::new(());
 
 pub(crate) struct Service {
     pub(crate) name: &'static str,

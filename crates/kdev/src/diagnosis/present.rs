@@ -95,7 +95,8 @@ fn policy(facts: &Facts, container: Container) -> Option<Diagnosis> {
     let seen = Whereabouts::of(facts, container.reference()?);
     let is_on_node = seen.here.is_some();
     // What is nowhere near was meant to be pulled.
-    if !is_on_node && (seen.local.is_none() || !seen.is_homely()) {
+    let is_near = seen.local.is_some() || !seen.local_alike.is_empty();
+    if !is_on_node && !(is_near && seen.is_homely()) {
         return None;
     }
     let name = seen.name();

@@ -1,0 +1,243 @@
+//! `cargo kdev why` on what really goes wrong: each scene is made in the lab, its
+//! cause must be found, and its cure, followed, must work. `cargo xtask record`
+//! keeps the facts of each, to be judged again without a lab.
+
+mod image;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{PoisonError, RwLockReadGuard, RwLockWriteGuard};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::lab::{
+    self, command, docker, eventually, get, in_node, kubectl, run, state, takes_pods,
+};
+use crate::service::{NODES, NODES_ARE_WELL};
+
+/// A namespace of its own, of the scene's name, in which something goes wrong.
+pub(crate) struct Scene {
+    /// The name of its record, of its namespace and of its images.
+    pub(crate) name: &'static str,
+    dir: TempDir,
+    _turn: Turn,
+}
+
+/// Whether others may use the lab at the same time.
+#[expect(dead_code, reason = "held, never read")]
+enum Turn {
+    Shared(RwLockReadGuard<'static, ()>),
+    Alone(RwLockWriteGuard<'static, ()>),
+}
+
+/// What `why` has found, in its JSON form.
+pub(crate) struct Found(Value);
+
+impl Scene {
+    pub(crate) fn new(name: &'static str) -> Self {
+        let turn = NODES_ARE_WELL.read().unwrap_or_else(PoisonError::into_inner);
+        Self::with(name, Turn::Shared(turn))
+    }
+
+    /// For what harms a node: no other test uses the lab meanwhile.
+    pub(crate) fn alone(name: &'static str) -> Self {
+        let turn = NODES_ARE_WELL.write().unwrap_or_else(PoisonError::into_inner);
+        Self::with(name, Turn::Alone(turn))
+    }
+
+    fn with(name: &'static str, turn: Turn) -> Self {
+        // The nodes see the lab's own folder, wherever the checkout lies.
+        let dir = TempDir::new_in(state("")).unwrap();
+        let scene = Self { name, dir, _turn: turn };
+        scene.clean();
+        run(&mut kubectl("default", &["create", "namespace", name]));
+        takes_pods(name);
+        scene
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Builds an image in docker that sleeps. It is unlike those of all other
+    /// scenes, and it holds a busybox as `/busybox`.
+    pub(crate) fn build(&self, reference: &str) {
+        self.build_with(reference, "ENTRYPOINT [\"/busybox\", \"sleep\", \"100000\"]\n");
+    }
+
+    /// The same with these last lines of its Dockerfile.
+    pub(crate) fn build_with(&self, reference: &str, lines: &str) {
+        let from = "FROM scratch\nCOPY busybox /busybox\nCOPY name /name\n";
+        fs::write(self.path("Dockerfile"), format!("{from}{lines}")).unwrap();
+        fs::write(self.path("name"), format!("{} {reference}", self.name)).unwrap();
+        fs::copy("/bin/busybox", self.path("busybox")).unwrap();
+        run(docker(&["build", "--quiet", "--tag", reference]).arg(self.dir.path()));
+    }
+
+    /// Imports an image of docker's by hand, into a namespace of containerd's.
+    pub(crate) fn import(&self, node: &str, namespace: &str, reference: &str) {
+        let archive = self.path("image.tar");
+        run(docker(&["save", "--output"]).arg(&archive).arg(reference));
+        let archive = archive.display().to_string();
+        run(&mut in_node(node, &["ctr", "-n", namespace, "images", "import", &archive]));
+    }
+
+    /// A pod `web` on a node of choice, with one container `web`; `lines` are more
+    /// of the container's, at its indentation.
+    pub(crate) fn pod(&self, node: &str, image: &str, lines: &str) {
+        let lines = lines.lines().map(|line| format!("    {line}\n")).collect::<String>();
+        self.apply(&format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: web}}\nspec:\n  nodeName: {node}\n  terminationGracePeriodSeconds: 0\n  containers:\n  - name: web\n    image: {image:?}\n{lines}"
+        ));
+    }
+
+    /// A Deployment `web` of one pod on a node of choice.
+    pub(crate) fn deployment(&self, node: &str, image: &str, lines: &str) {
+        let lines = lines.lines().map(|line| format!("        {line}\n")).collect::<String>();
+        self.apply(&format!(
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web}}\nspec:\n  selector: {{matchLabels: {{app: web}}}}\n  template:\n    metadata: {{labels: {{app: web}}}}\n    spec:\n      nodeSelector: {{kubernetes.io/hostname: {node}}}\n      terminationGracePeriodSeconds: 0\n      containers:\n      - name: web\n        image: {image:?}\n{lines}"
+        ));
+    }
+
+    pub(crate) fn apply(&self, manifest: &str) {
+        lab::apply(self.name, manifest);
+    }
+
+    pub(crate) fn kubectl(&self, args: &[&str]) -> Command {
+        kubectl(self.name, args)
+    }
+
+    /// Waits until a container of the scene's pods waits for one of these reasons.
+    #[track_caller]
+    pub(crate) fn waits(&self, reasons: &[&str]) {
+        eventually(reasons[0], || {
+            let pods = get(self.name, &["pods"]).to_string();
+            reasons.iter().any(|r| pods.contains(&format!("\"reason\":\"{r}\""))).then_some(())
+        });
+    }
+
+    /// Waits until an event of the scene's namespace holds these words.
+    #[track_caller]
+    pub(crate) fn reports(&self, words: &str) {
+        eventually(words, || {
+            let events = get(self.name, &["events"]);
+            let mut messages = events["items"].as_array()?.iter().map(|event| &event["message"]);
+            messages
+                .any(|message| message.as_str().unwrap_or_default().contains(words))
+                .then_some(())
+        });
+    }
+
+    /// Waits until every pod is ready.
+    #[track_caller]
+    pub(crate) fn runs(&self) {
+        eventually("a pod that is ready", || {
+            let pods = get(self.name, &["pods"]);
+            let pods = pods["items"].as_array()?;
+            let is_ready = |pod: &Value| {
+                let conditions = pod.pointer("/status/conditions").and_then(Value::as_array);
+                conditions
+                    .into_iter()
+                    .flatten()
+                    .any(|c| c["type"] == "Ready" && c["status"] == "True")
+            };
+            (!pods.is_empty() && pods.iter().all(is_ready)).then_some(())
+        });
+    }
+
+    /// `cargo kdev why`, outside of any project.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut kdev = command(env!("CARGO_BIN_EXE_cargo-kdev"));
+        kdev.args(["kdev", "why", "--namespace", self.name])
+            .args(args)
+            .current_dir(self.dir.path());
+        kdev.env("KUBECONFIG", state("kubeconfig")).env("KDEV_CONTEXT", "kdev-lab");
+        kdev.env("KDEV_SSH_CONFIG", state("ssh/config"));
+        kdev
+    }
+
+    /// Asks about `web`, and is told of these causes, in this order. Where records
+    /// are made, these are the facts of the scene.
+    #[track_caller]
+    pub(crate) fn is_judged(&self, causes: &[&str]) -> Found {
+        let record = std::env::var_os("KDEV_RECORD")
+            .map(|dir| Path::new(&dir).join(format!("{}.json", self.name)).display().to_string());
+        let mut args = vec!["web", "--message-format", "json"];
+        args.extend(record.iter().flat_map(|path| ["--record", path.as_str()]));
+        let answer = run(&mut self.command(&args));
+        let found = Found(serde_json::from_str(answer.trim()).unwrap());
+        assert_eq!(found.causes(), causes, "{:#}", found.0);
+        found
+    }
+}
+
+impl Found {
+    fn diagnoses(&self) -> &Vec<Value> {
+        self.0["diagnoses"].as_array().unwrap()
+    }
+
+    fn causes(&self) -> Vec<&str> {
+        self.diagnoses().iter().map(|one| one["cause"].as_str().unwrap()).collect()
+    }
+
+    /// The advice on one of the causes, by its place.
+    pub(crate) fn help(&self, place: usize) -> &str {
+        self.diagnoses()[place]["help"].as_str().unwrap()
+    }
+
+    /// Does what the advice on one of the causes says.
+    #[track_caller]
+    pub(crate) fn follow(&self, place: usize) {
+        self.follow_with(place, &[]);
+    }
+
+    /// The same with what a person would fill in.
+    #[track_caller]
+    pub(crate) fn follow_with(&self, place: usize, fill: &[(&str, &str)]) {
+        let help = self.help(place);
+        let mut advised = help.split('`').nth(1).unwrap_or_else(|| panic!("{help}")).to_owned();
+        for (blank, value) in fill {
+            assert!(advised.contains(blank), "{advised} has no {blank}");
+            advised = advised.replace(blank, value);
+        }
+        // As in a shell where `cargo kdev` is installed.
+        let program = Path::new(env!("CARGO_BIN_EXE_cargo-kdev"));
+        let path = std::env::var("PATH").unwrap();
+        let path = format!("{}:{path}", program.parent().unwrap().display());
+        let mut shell = command("sh");
+        shell.args(["-ec", &advised]).env("PATH", path).env("KUBECONFIG", state("kubeconfig"));
+        shell.env("KDEV_SSH_CONFIG", state("ssh/config")).current_dir(state(""));
+        run(&mut shell);
+    }
+}
+
+impl Scene {
+    fn clean(&self) {
+        let delete = ["delete", "namespace", self.name, "--ignore-not-found", "--timeout=90s"];
+        let _ = kubectl("default", &delete).output();
+        for node in NODES {
+            for namespace in ["k8s.io", "default"] {
+                let list = in_node(node, &["ctr", "-n", namespace, "images", "ls", "-q"]).output();
+                let names = String::from_utf8(list.unwrap().stdout).unwrap();
+                for name in names.lines().filter(|name| name.contains(self.name)) {
+                    run(&mut in_node(node, &["ctr", "-n", namespace, "images", "rm", name]));
+                }
+            }
+        }
+        let format = "{{.Repository}}:{{.Tag}}";
+        let tags = run(&mut docker(&["image", "ls", "--format", format]));
+        for tag in tags.lines().filter(|tag| tag.contains(self.name)) {
+            let _ = docker(&["image", "rm", tag]).output();
+        }
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        if std::env::var_os("KDEV_KEEP").is_none() {
+            self.clean();
+        }
+    }
+}

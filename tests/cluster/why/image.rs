@@ -1,0 +1,180 @@
+//! Images that are not where the kubelet looks for them, or not as it asks.
+
+use super::Scene;
+use crate::lab::{docker, in_node, run};
+
+const NEVER: &str = "imagePullPolicy: Never";
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_an_image_that_only_docker_has_is_never_pulled() {
+    let scene = Scene::new("docker-never");
+    scene.build("docker-never:dev");
+    scene.pod("node-1", "docker-never:dev", NEVER);
+    scene.waits(&["ErrImageNeverPull"]);
+    scene.is_judged(&["image-not-loaded"]).follow(0);
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_an_image_that_only_docker_has_is_looked_for_in_a_registry() {
+    let scene = Scene::new("docker-pulled");
+    scene.build("docker-pulled:dev");
+    scene.pod("node-2", "docker-pulled:dev", "imagePullPolicy: IfNotPresent");
+    scene.waits(&["ErrImagePull", "ImagePullBackOff"]);
+    scene.is_judged(&["image-not-loaded"]).follow(0);
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_an_image_that_only_docker_has_is_always_pulled() {
+    let scene = Scene::new("docker-always");
+    scene.build("docker-always:dev");
+    scene.deployment("node-1", "docker-always:dev", "imagePullPolicy: Always");
+    scene.waits(&["ErrImagePull", "ImagePullBackOff"]);
+    let found = scene.is_judged(&["image-not-loaded", "policy-always"]);
+    found.follow(0);
+    found.follow(1);
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_an_image_without_a_tag_is_pulled() {
+    let scene = Scene::new("no-tag");
+    scene.build("no-tag");
+    scene.pod("node-1", "no-tag", "");
+    scene.waits(&["ErrImagePull", "ImagePullBackOff"]);
+    let found = scene.is_judged(&["image-not-loaded", "policy-always"]);
+    found.follow(0);
+    found.follow(1);
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_the_latest_tag_is_pulled_though_the_image_is_there() {
+    let scene = Scene::new("latest");
+    scene.build("latest:latest");
+    scene.import("node-1", "k8s.io", "latest:latest");
+    scene.deployment("node-1", "latest:latest", "");
+    scene.waits(&["ErrImagePull", "ImagePullBackOff"]);
+    scene.is_judged(&["policy-always"]).follow(0);
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_an_image_on_another_node_is_missed() {
+    let scene = Scene::new("other-node");
+    scene.build("other-node:dev");
+    scene.import("node-1", "k8s.io", "other-node:dev");
+    run(&mut docker(&["image", "rm", "other-node:dev"]));
+    scene.pod("node-2", "other-node:dev", NEVER);
+    scene.waits(&["ErrImageNeverPull"]);
+    scene.is_judged(&["image-on-other-node"]).follow(0);
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_an_image_in_another_namespace_is_missed() {
+    let scene = Scene::new("other-namespace");
+    scene.build("other-namespace:dev");
+    scene.import("node-1", "default", "other-namespace:dev");
+    run(&mut docker(&["image", "rm", "other-namespace:dev"]));
+    scene.pod("node-1", "other-namespace:dev", NEVER);
+    scene.waits(&["ErrImageNeverPull"]);
+    scene.is_judged(&["image-in-other-namespace"]).follow(0);
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_an_image_in_dockers_own_namespace_is_missed() {
+    let scene = Scene::new("moby-namespace");
+    scene.build("moby-namespace:dev");
+    scene.import("node-2", "moby", "moby-namespace:dev");
+    scene.pod("node-2", "moby-namespace:dev", NEVER);
+    scene.waits(&["ErrImageNeverPull"]);
+    scene.is_judged(&["image-in-other-namespace"]).follow(0);
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_an_image_of_podmans_is_missed() {
+    let scene = Scene::new("localhost-prefix");
+    scene.build("localhost/localhost-prefix:dev");
+    scene.import("node-1", "k8s.io", "localhost/localhost-prefix:dev");
+    scene.pod("node-1", "localhost-prefix:dev", NEVER);
+    scene.waits(&["ErrImageNeverPull"]);
+    scene.is_judged(&["image-under-other-name"]).follow(0);
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_an_image_under_a_registrys_name_is_missed() {
+    let scene = Scene::new("registry-prefix");
+    scene.build("registry.example/team/registry-prefix:dev");
+    scene.import("node-2", "k8s.io", "registry.example/team/registry-prefix:dev");
+    scene.deployment("node-2", "registry-prefix:dev", NEVER);
+    scene.waits(&["ErrImageNeverPull"]);
+    scene.is_judged(&["image-under-other-name"]).follow(0);
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_an_image_with_another_tag_is_missed() {
+    let scene = Scene::new("other-tag");
+    scene.build("other-tag:v2");
+    scene.pod("node-1", "other-tag:v3", NEVER);
+    scene.waits(&["ErrImageNeverPull"]);
+    scene.is_judged(&["image-has-other-name"]).follow(0);
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_name_with_upper_case_is_refused() {
+    let scene = Scene::new("upper-case");
+    scene.build("upper-case:dev");
+    scene.import("node-1", "k8s.io", "upper-case:dev");
+    scene.deployment("node-1", "Upper-Case:dev", NEVER);
+    scene.waits(&["InvalidImageName"]);
+    scene.is_judged(&["invalid-image-name"]).follow(0);
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_digest_is_not_found_though_its_image_is_there() {
+    let scene = Scene::new("pinned");
+    scene.build("pinned:dev");
+    scene.import("node-1", "k8s.io", "pinned:dev");
+    let list =
+        run(&mut in_node("node-1", &["ctr", "-n", "k8s.io", "images", "ls", "name~=pinned"]));
+    let digest = list.split_whitespace().find(|word| word.starts_with("sha256:")).unwrap();
+    scene.pod("node-1", &format!("pinned@{digest}"), NEVER);
+    scene.waits(&["ErrImageNeverPull"]);
+    scene.is_judged(&["pinned-by-digest"]).follow(0);
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_an_image_that_nobody_has_is_missed() {
+    let scene = Scene::new("nowhere");
+    scene.pod("node-1", "nowhere:dev", NEVER);
+    scene.waits(&["ErrImageNeverPull"]);
+    let found = scene.is_judged(&["image-nowhere"]);
+    // Its Dockerfile is in the scene's folder.
+    scene.build("unused-nowhere:dev");
+    let folder = scene.path("").display().to_string();
+    found.follow_with(0, &[(" .", &format!(" {folder}"))]);
+    scene.runs();
+}
