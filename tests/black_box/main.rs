@@ -6,6 +6,7 @@
 mod account;
 mod distributions;
 mod errors;
+mod explained;
 mod generator;
 mod interrupt;
 mod load;

@@ -3,6 +3,7 @@
 //! keeps the facts of each, to be judged again without a lab.
 
 mod image;
+mod registry;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -4,6 +4,7 @@ mod bench;
 mod demo;
 mod fuzz;
 mod lab;
+mod record;
 mod term;
 mod test;
 
@@ -27,6 +28,8 @@ enum Task {
     Test(test::Args),
     /// Run each fuzz target for a bounded time
     Fuzz(fuzz::Args),
+    /// Keep the facts of what `why` explains, and write its docs anew
+    Record(record::Args),
     /// Measure kdev against the other ways, in the lab
     #[command(subcommand)]
     Bench(bench::Command),
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
     let outcome = match Args::parse().task {
         Task::Demo => demo::run().map(|()| ExitCode::SUCCESS),
         Task::Fuzz(args) => fuzz::run(&args).map(|()| ExitCode::SUCCESS),
+        Task::Record(args) => record::run(&args).map(|()| ExitCode::SUCCESS),
         Task::Bench(command) => bench::run(command),
         Task::Test(args) => test::run(&args),
         Task::Lab(command) => lab::run(command),

@@ -8,6 +8,7 @@ mod absent;
 mod cure;
 mod present;
 mod pull;
+mod stale;
 mod whereabouts;
 
 use serde::Serialize;
@@ -181,7 +182,7 @@ pub enum Cause {
 /// One family of causes.
 type Rule = fn(&Facts) -> Vec<Diagnosis>;
 
-const RULES: [Rule; 3] = [absent::diagnose, present::diagnose, pull::diagnose];
+const RULES: [Rule; 4] = [absent::diagnose, present::diagnose, pull::diagnose, stale::diagnose];
 
 /// Everything that is wrong by these facts; nothing if all is well.
 pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {

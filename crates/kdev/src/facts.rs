@@ -38,6 +38,10 @@ pub(crate) struct Facts {
     /// The images of docker here that are called alike; `None` where docker does
     /// not answer.
     pub(crate) local: Option<Vec<Local>>,
+    /// Whether docker's IDs are digests of configurations, as the nodes' are.
+    pub(crate) local_ids_are_configs: bool,
+    /// The pull policies that were applied, by container, where the pod tells.
+    pub(crate) applied_policies: BTreeMap<String, String>,
     /// What the nodes have of images that are called alike.
     pub(crate) stocks: BTreeMap<String, Shelf>,
 }

@@ -53,14 +53,17 @@ pub(crate) fn gather(
     let bases = bases(&facts);
     let (stocks, local) = both(
         || stocks(cx, config, &facts, &bases),
-        || both(|| local(cx, &bases), || logs(cx, cluster, &facts)),
+        || both(|| local(cx), || logs(cx, cluster, &facts)),
     );
     let (local, logs) = local;
     for (facts, logs) in facts.iter_mut().zip(logs) {
         let bases = self::bases(std::slice::from_ref(facts));
         let is_alike = |name: &str| bases.contains(&base(name));
-        facts.local = local.clone();
-        facts.local.iter_mut().for_each(|images| images.retain(|image| is_alike(&image.name)));
+        if let Some((images, are_configs)) = &local {
+            facts.local_ids_are_configs = *are_configs;
+            let images = images.iter().filter(|image| is_alike(&image.name));
+            facts.local = Some(images.cloned().collect());
+        }
         facts.stocks = stocks.clone();
         for shelf in facts.stocks.values_mut() {
             if let Shelf::Seen(stock) = shelf {
@@ -115,7 +118,10 @@ fn of_cluster(cluster: &Cluster, items: &[Value], subject: Subject) -> Facts {
         .chain(&claims)
         .map(|o| &o["metadata"]["uid"])
         .collect();
-    let is_about = |event: &&Value| about.contains(&&event["involvedObject"]["uid"]);
+    let had = had_image(&pod);
+    let is_about = |event: &&Value| {
+        about.contains(&&event["involvedObject"]["uid"]) || had.iter().any(|had| had(event))
+    };
     let mut events: Vec<ApiEvent> = of_kind("Event").filter(is_about).map(event).collect();
     events.sort_by(|a, b| a.time.cmp(&b.time));
     let name = |item: &Value| text(item, "/metadata/name").to_owned();
@@ -124,6 +130,7 @@ fn of_cluster(cluster: &Cluster, items: &[Value], subject: Subject) -> Facts {
         kubectl: cluster.by_hand(None),
         flags: cluster.flags_by_hand(),
         owners: subject.owners.into_iter().map(without_noise).collect(),
+        applied_policies: applied_policies(&pod),
         pod: without_noise(pod),
         events,
         nodes: of_kind("Node").cloned().map(without_noise).collect(),
@@ -131,6 +138,31 @@ fn of_cluster(cluster: &Cluster, items: &[Value], subject: Subject) -> Facts {
         storage_classes: of_kind("StorageClass").map(name).collect(),
         ..Facts::default()
     }
+}
+
+/// The pull policies in what `kubectl apply` has noted down.
+fn applied_policies(pod: &Value) -> BTreeMap<String, String> {
+    const NOTE: &str = "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration";
+    let applied: Value = serde_json::from_str(text(pod, NOTE)).unwrap_or_default();
+    list(&applied["spec"]["containers"])
+        .map(|one| (text(one, "/name").to_owned(), text(one, "/imagePullPolicy").to_owned()))
+        .filter(|(_, policy)| !policy.is_empty())
+        .collect()
+}
+
+/// Tells events of the pod's node, about whichever pod, that say that an image of
+/// the pod's was there.
+fn had_image(pod: &Value) -> Vec<impl Fn(&Value) -> bool + use<>> {
+    let node = text(pod, "/spec/nodeName").to_owned();
+    list(&pod["spec"]["containers"])
+        .map(|one| format!("Container image \"{}\" already present", text(one, "/image")))
+        .map(|words| {
+            let node = node.clone();
+            move |event: &Value| {
+                text(event, "/source/host") == node && text(event, "/message").starts_with(&words)
+            }
+        })
+        .collect()
 }
 
 fn event(event: &Value) -> ApiEvent {
@@ -192,10 +224,11 @@ pub(crate) fn base(image: &str) -> String {
     base.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).collect()
 }
 
-/// docker's images of these names; `None` where it does not answer.
-fn local(cx: &Cx, bases: &[String]) -> Option<Vec<Local>> {
-    let images = Docker::find(cx).and_then(|docker| docker.images(cx)).ok()?;
-    Some(images.into_iter().filter(|image| bases.contains(&base(&image.name))).collect())
+/// docker's images, and whether their IDs are digests of configurations; `None`
+/// where it does not answer.
+fn local(cx: &Cx) -> Option<(Vec<Local>, bool)> {
+    let docker = Docker::find(cx).ok()?;
+    Some((docker.images(cx).ok()?, docker.names_images_by_config()))
 }
 
 /// The end of the log of each container that has crashed.

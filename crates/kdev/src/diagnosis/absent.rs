@@ -1,7 +1,7 @@
 //! The image is not where the kubelet looks for it. Pure.
 
 use super::whereabouts::Whereabouts;
-use super::{Cause, Confidence, Diagnosis, cure};
+use super::{Cause, Confidence, Diagnosis, cure, pull};
 use crate::facts::{Container, Facts};
 use crate::image::Reference;
 use crate::stock::CRI_NAMESPACE;
@@ -148,6 +148,12 @@ fn collected(facts: &Facts, container: Container, seen: &Whereabouts) -> Option<
 
 fn not_loaded(facts: &Facts, container: Container, seen: &Whereabouts) -> Option<Diagnosis> {
     let docker = in_docker(seen)?;
+    // A registry that does not answer is a better explanation of why something
+    // did not come that has a registry's name.
+    let refusal = pull::refusal(facts, container).filter(|cause| *cause != Cause::NotInRegistry);
+    if refusal.is_some() && !seen.is_homely() {
+        return None;
+    }
     // What docker has pulled itself may well be missing for another reason.
     let is_sure = seen.is_missed(facts) && (seen.is_homely() || container.policy() == "Never");
     Some(Diagnosis {

@@ -1,6 +1,6 @@
 //! Commands that cure, as a person types them. Pure.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cmd::quoted;
 use crate::facts::{Container, Facts, text};
@@ -34,8 +34,31 @@ pub(super) fn load_command(facts: &Facts, image: &Reference) -> String {
     format!("cargo kdev load {} {flags}{node}", quoted(&image.familiar()))
 }
 
+/// Puts the newest build in the place of an older one.
+pub(super) fn renew(facts: &Facts, container: Container, old: &Reference, newest: &str) -> String {
+    if facts.project_image.as_deref() == Some(&old.name().to_string()) {
+        return load(facts, old);
+    }
+    let newest = Reference::parse(newest).unwrap_or_else(|_| old.clone());
+    let load = load_command(facts, &newest);
+    let (keeper, kubectl) = (facts.keeper_id(), &facts.kubectl);
+    if newest != *old {
+        let set = set_image(facts, container, &newest.familiar());
+        return format!("run `{load} && {}", set.trim_start_matches("run `"));
+    }
+    match keeper.split('/').next() {
+        Some("deployment" | "statefulset" | "daemonset") => {
+            format!("run `{load} && {kubectl} rollout restart {keeper}`")
+        }
+        Some("pod") => format!(
+            "run `{load} && {kubectl} get {keeper} --output json | {kubectl} replace --force --filename -`"
+        ),
+        _ => format!("run `{load} && {kubectl} delete pod/{}`", facts.pod_name()),
+    }
+}
+
 /// Whether a load leaves the node out unless it is named.
-fn is_left_out(node: &serde_json::Value) -> bool {
+fn is_left_out(node: &Value) -> bool {
     node.pointer("/spec/taints").is_some() || node.pointer("/spec/unschedulable").is_some()
 }
 
@@ -52,32 +75,42 @@ pub(super) fn set_image(facts: &Facts, container: Container, image: &str) -> Str
     format!("run `{} set image {keeper} {change}`", facts.kubectl)
 }
 
-/// Gives a container another pull policy: by a patch of the template, or, since a
-/// pod's own policy is fixed, by a new pod.
-pub(super) fn set_policy(facts: &Facts, container: Container, policy: &str) -> String {
-    let (keeper, name) = (facts.keeper_id(), container.name());
-    let kubectl = &facts.kubectl;
-    let pod = json!({"spec": {"containers": [{"name": name, "imagePullPolicy": policy}]}});
+/// A patch of the keeper's template; `None` for what has none that can be changed.
+fn patch(facts: &Facts, pod: &Value) -> Option<String> {
     let template = json!({"spec": {"template": pod}});
-    let patch = match text(facts.keeper().unwrap_or(&facts.pod), "/kind") {
+    let patch = match text(facts.keeper()?, "/kind") {
         "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "ReplicationController" => {
             template
         }
         "CronJob" => json!({"spec": {"jobTemplate": template}}),
-        "Pod" if facts.containers().len() == 1 => {
-            let old = container.policy();
-            let change = quoted(&format!(
-                "s/\"imagePullPolicy\": \"{old}\"/\"imagePullPolicy\": \"{policy}\"/"
-            ));
-            return format!(
-                "run `{kubectl} get {keeper} --output json | sed {change} | {kubectl} replace --force --filename -`"
-            );
-        }
-        _ => {
-            return format!(
-                "write `imagePullPolicy: {policy}` for container `{name}` into the manifest of {keeper}, and make that anew"
-            );
-        }
+        _ => return None,
     };
-    format!("run `{kubectl} patch {keeper} --patch {}`", quoted(&patch.to_string()))
+    let (kubectl, keeper) = (&facts.kubectl, facts.keeper_id());
+    Some(format!("{kubectl} patch {keeper} --patch {}", quoted(&patch.to_string())))
+}
+
+/// Lets new pods use a secret for registries.
+pub(super) fn add_pull_secret(facts: &Facts, secret: &str) -> Option<String> {
+    patch(facts, &json!({"spec": {"imagePullSecrets": [{"name": secret}]}}))
+}
+
+/// Gives a container another pull policy: by a patch of the template, or, since a
+/// pod's own policy is fixed, by a new pod.
+pub(super) fn set_policy(facts: &Facts, container: Container, policy: &str) -> String {
+    let (keeper, name) = (facts.keeper_id(), container.name());
+    let pod = json!({"spec": {"containers": [{"name": name, "imagePullPolicy": policy}]}});
+    if let Some(patch) = patch(facts, &pod) {
+        return format!("run `{patch}`");
+    }
+    if keeper.starts_with("pod/") && facts.containers().len() == 1 {
+        let (kubectl, old) = (&facts.kubectl, container.policy());
+        let change = format!("s/\"imagePullPolicy\": \"{old}\"/\"imagePullPolicy\": \"{policy}\"/");
+        let change = quoted(&change);
+        return format!(
+            "run `{kubectl} get {keeper} --output json | sed {change} | {kubectl} replace --force --filename -`"
+        );
+    }
+    format!(
+        "write `imagePullPolicy: {policy}` for container `{name}` into the manifest of {keeper}, and make that anew"
+    )
 }

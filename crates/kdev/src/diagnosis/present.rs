@@ -109,7 +109,7 @@ fn policy(facts: &Facts, container: Container) -> Option<Diagnosis> {
         ));
     }
     if let Some(wanted) = policy_of_template(facts, container.name()).filter(|p| *p != "Always") {
-        evidence.push(format!("its template says `{wanted}`, and the pod `Always`"));
+        evidence.push(format!("its manifest says `{wanted}`, and the pod has `Always`"));
         return Some(Diagnosis {
             cause: Cause::AlwaysPullImages,
             confidence: Confidence::Certain,
@@ -140,7 +140,10 @@ fn policy(facts: &Facts, container: Container) -> Option<Diagnosis> {
 
 /// The policy that whoever made the pod wanted.
 fn policy_of_template<'a>(facts: &'a Facts, container: &str) -> Option<&'a str> {
-    let spec = facts.owners.first()?.pointer("/spec/template/spec")?;
+    let Some(owner) = facts.owners.first() else {
+        return facts.applied_policies.get(container).map(String::as_str);
+    };
+    let spec = owner.pointer("/spec/template/spec")?;
     let containers = list(&spec["initContainers"]).chain(list(&spec["containers"]));
     let policies = containers.filter(|one| one["name"] == container);
     policies.map(|one| text(one, "/imagePullPolicy")).find(|policy| !policy.is_empty())

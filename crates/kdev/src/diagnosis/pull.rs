@@ -7,7 +7,7 @@ use crate::facts::{Container, Facts, list, text};
 
 /// What runtimes say when a pull fails, and what it means. The first that fits
 /// counts.
-const SIGNS: [(&str, Cause); 22] = [
+const SIGNS: [(&str, Cause); 23] = [
     ("no match for platform in manifest", Cause::NotForPlatform),
     ("x509:", Cause::RegistryUntrusted),
     ("tls: ", Cause::RegistryUntrusted),
@@ -15,6 +15,8 @@ const SIGNS: [(&str, Cause); 22] = [
     ("429 Too Many Requests", Cause::RateLimited),
     ("toomanyrequests", Cause::RateLimited),
     ("no such host", Cause::RegistryUnknown),
+    // A resolver that fails, for whatever reason: no address was found.
+    ("dial tcp: lookup ", Cause::RegistryUnknown),
     ("server misbehaving", Cause::RegistryUnknown),
     ("Temporary failure in name resolution", Cause::RegistryUnknown),
     ("connection refused", Cause::RegistryUnreachable),
@@ -49,7 +51,11 @@ fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
         return None;
     }
     let said = last_words(facts, container)?;
-    let (_, cause) = SIGNS.into_iter().find(|(sign, _)| said.contains(sign))?;
+    let cause = meaning(said)?;
+    // What was built here, and is in no registry, was only never loaded.
+    if cause == Cause::NotInRegistry && seen.local.is_some() {
+        return None;
+    }
     let name = seen.name();
     let registry = seen.wanted.name().to_string();
     let registry = registry.split('/').next().unwrap_or_default();
@@ -77,6 +83,15 @@ fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
     let help = help(facts, container, cause, registry, &seen);
     let evidence = vec![waits(container), said.to_owned()];
     Some(Diagnosis { cause, confidence: Confidence::Certain, words, evidence, help })
+}
+
+/// Why the registry does not hand out a container's image, if it has told.
+pub(super) fn refusal(facts: &Facts, container: Container) -> Option<Cause> {
+    meaning(last_words(facts, container)?)
+}
+
+fn meaning(words: &str) -> Option<Cause> {
+    SIGNS.into_iter().find(|(sign, _)| words.contains(sign)).map(|(_, cause)| cause)
 }
 
 /// What the runtime said of the last pull that was tried.
@@ -139,17 +154,18 @@ fn help(
             let create = format!(
                 "{kubectl} create secret docker-registry {secret} --docker-server={registry} --docker-username=USER --docker-password=PASSWORD --dry-run=client --output=yaml | {kubectl} apply --filename -"
             );
-            if secrets(facts).is_empty() {
-                format!("run `{create}`, and name it in the pod's `imagePullSecrets`")
-            } else {
-                format!("run `{create}`")
+            match cure::add_pull_secret(facts, &secret).filter(|_| secrets(facts).is_empty()) {
+                Some(patch) => format!("run `{create} && {patch}`"),
+                None if secrets(facts).is_empty() => {
+                    format!("run `{create}`, and name it in the pod's `imagePullSecrets`")
+                }
+                None => format!("run `{create}`"),
             }
         }
         Cause::NotInRegistry => format!(
-            "correct the image's name for container `{}` in the manifest of {}, or build and load it: `docker build --tag {name} . && {}`",
-            container.name(),
-            facts.keeper_id(),
-            cure::load_command(facts, &seen.wanted)
+            "build it and load it: `docker build --tag {name} . && {}`; or correct its name in the manifest of {}",
+            cure::load_command(facts, &seen.wanted),
+            facts.keeper_id()
         ),
         Cause::NotForPlatform => format!("build it for {} and load it", platform(facts)),
         Cause::RegistryUntrusted => format!(
