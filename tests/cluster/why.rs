@@ -77,11 +77,15 @@ impl Scene {
         run(docker(&["build", "--quiet", "--tag", reference]).arg(self.dir.path()));
     }
 
+    /// Saves an image of docker's to `image.tar`.
+    pub(crate) fn save(&self, reference: &str) {
+        run(docker(&["save", "--output"]).arg(self.path("image.tar")).arg(reference));
+    }
+
     /// Imports an image of docker's by hand, into a namespace of containerd's.
     pub(crate) fn import(&self, node: &str, namespace: &str, reference: &str) {
-        let archive = self.path("image.tar");
-        run(docker(&["save", "--output"]).arg(&archive).arg(reference));
-        let archive = archive.display().to_string();
+        self.save(reference);
+        let archive = self.path("image.tar").display().to_string();
         run(&mut in_node(node, &["ctr", "-n", namespace, "images", "import", &archive]));
     }
 
@@ -157,6 +161,13 @@ impl Scene {
         kdev.env("KUBECONFIG", state("kubeconfig")).env("KDEV_CONTEXT", "kdev-lab");
         kdev.env("KDEV_SSH_CONFIG", state("ssh/config"));
         kdev
+    }
+
+    /// Asks about the namespace; what is said of causes, if anything.
+    #[track_caller]
+    pub(crate) fn is_well(&self) -> String {
+        let said = run(&mut self.command(&[]));
+        if said == "nothing is wrong in this namespace\n" { String::new() } else { said }
     }
 
     /// Asks about `web`, and is told of these causes, in this order. Where records

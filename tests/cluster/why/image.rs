@@ -178,3 +178,100 @@ fn why_an_image_that_nobody_has_is_missed() {
     found.follow_with(0, &[(" .", &format!(" {folder}"))]);
     scene.runs();
 }
+
+/// Imports an archive by hand, and unpacks nothing.
+fn import_packed(scene: &Scene, node: &str, archive: &str) {
+    let local: &[&str] = if node == "node-2" { &["--local"] } else { &[] };
+    let import = ["ctr", "-n", "k8s.io", "images", "import", "--no-unpack"];
+    let archive = scene.path(archive).display().to_string();
+    run(&mut in_node(node, &[&import, local, &[&archive]].concat()));
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_an_image_that_lacks_a_layer_does_not_start() {
+    let scene = Scene::new("incomplete");
+    scene.build("incomplete:dev");
+    scene.save("incomplete:dev");
+    import_packed(&scene, "node-1", "image.tar");
+    let ctr =
+        |args: &[&str]| run(&mut in_node("node-1", &[&["ctr", "-n", "k8s.io"], args].concat()));
+    let list = ctr(&["images", "ls", "name~=incomplete"]);
+    let manifest = list.split_whitespace().find(|word| word.starts_with("sha256:")).unwrap();
+    let manifest: serde_json::Value =
+        serde_json::from_str(&ctr(&["content", "get", manifest])).unwrap();
+    let layers = manifest["layers"].as_array().unwrap();
+    ctr(&["content", "rm", layers.last().unwrap()["digest"].as_str().unwrap()]);
+    scene.pod("node-1", "incomplete:dev", NEVER);
+    scene.waits(&["CreateContainerError"]);
+    scene.is_judged(&["image-incomplete"]).follow(0);
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_an_image_with_a_damaged_layer_does_not_start() {
+    let scene = Scene::new("damaged");
+    scene.build("damaged:dev");
+    scene.save("damaged:dev");
+    // One byte of the image's own file, which makes no tar header wrong.
+    let archive = std::fs::read(scene.path("image.tar")).unwrap();
+    let own = b"damaged damaged:dev";
+    let at = archive.windows(own.len()).position(|window| window == own).unwrap();
+    let mut damaged = archive;
+    damaged[at] ^= 1;
+    std::fs::write(scene.path("damaged.tar"), damaged).unwrap();
+    import_packed(&scene, "node-2", "damaged.tar");
+    scene.pod("node-2", "damaged:dev", NEVER);
+    scene.waits(&["CreateContainerError"]);
+    scene.is_judged(&["image-not-unpacked"]).follow(0);
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_an_image_that_was_collected_is_missed() {
+    let scene = Scene::new("collected");
+    scene.build("collected:dev");
+    scene.import("node-1", "k8s.io", "collected:dev");
+    scene.deployment("node-1", "collected:dev", NEVER);
+    scene.runs();
+    run(&mut scene.kubectl(&["scale", "deployment/web", "--replicas=0"]));
+    run(&mut scene.kubectl(&["wait", "pods", "--all", "--for=delete", "--timeout=60s"]));
+    // As the kubelet does when its disk fills.
+    let image = "docker.io/library/collected:dev";
+    run(&mut in_node("node-1", &["ctr", "-n", "k8s.io", "images", "rm", "--sync", image]));
+    run(&mut scene.kubectl(&["scale", "deployment/web", "--replicas=1"]));
+    scene.waits(&["ErrImageNeverPull"]);
+    scene.is_judged(&["image-collected"]).follow(0);
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_pod_answers_as_before_though_the_image_was_built_again() {
+    let scene = Scene::new("rebuilt");
+    scene.build("rebuilt:dev");
+    scene.import("node-2", "k8s.io", "rebuilt:dev");
+    scene.deployment("node-2", "rebuilt:dev", NEVER);
+    scene.runs();
+    assert_eq!(scene.is_well(), "");
+    scene.build_with("rebuilt:dev", "ENTRYPOINT [\"/busybox\", \"sleep\", \"200000\"]\n");
+    scene.is_judged(&["old-build"]).follow(0);
+    run(&mut scene.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]));
+    assert_eq!(scene.is_well(), "");
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_pod_runs_another_build_than_the_newest() {
+    let scene = Scene::new("newer-build");
+    scene.build("newer-build:kdev-000000000001");
+    scene.import("node-1", "k8s.io", "newer-build:kdev-000000000001");
+    scene.deployment("node-1", "newer-build:kdev-000000000001", NEVER);
+    scene.runs();
+    scene.build("newer-build:kdev-000000000002");
+    scene.is_judged(&["old-build"]).follow(0);
+    run(&mut scene.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]));
+    assert_eq!(scene.is_well(), "");
+}

@@ -52,9 +52,13 @@ fn broken(facts: &Facts, container: Container) -> Option<Diagnosis> {
     let seen = Whereabouts::of(facts, container.reference()?);
     let image = seen.here?;
     let (cause, words) = if image.complete == Some(false) {
-        (Cause::ImageIncomplete, "lacks some of its blobs")
-    } else if image.unpacked == Some(false) {
-        (Cause::ImageNotUnpacked, "is not unpacked for the snapshotter of its containers")
+        (Cause::ImageIncomplete, "lacks some of its layers")
+    // What is complete is unpacked when it is needed, so that only a failure counts.
+    } else if image.unpacked == Some(false) && message.contains("unpack") {
+        (
+            Cause::ImageNotUnpacked,
+            "cannot be unpacked: a layer of it is damaged, or there is no room",
+        )
     } else {
         return None;
     };
