@@ -88,3 +88,14 @@ fn each_scene_that_is_explained_is_made_in_the_lab() {
         assert!(listed.iter().any(|one| one == name), "tests/why/scenes.tsv lacks `{name}`");
     }
 }
+
+#[test]
+fn a_record_that_is_none_is_refused() {
+    let project = Project::new();
+    project.write("record.json", "{}");
+    let said = project.run(&["why", "--replay", "record.json"]).code(90).err().to_owned();
+    let start = "error: cannot read the facts in `record.json`\n  caused by: invalid type: map";
+    assert!(said.starts_with(start), "{said}");
+    let said = project.run(&["why", "--replay", "absent.json"]).code(90).err().to_owned();
+    assert!(said.starts_with("error: cannot read `absent.json`\n"), "{said}");
+}

@@ -26,6 +26,11 @@ pub(crate) struct Report {
 pub(crate) fn reports(error: &Error) -> Vec<Report> {
     match error {
         Error::Nodes(failures) => failures.iter().map(node).collect(),
+        Error::Explained(explained) => {
+            let mut report = Report::new(error, error.help());
+            report.causes.extend(explained.diagnoses.iter().map(|one| one.words.clone()));
+            vec![report]
+        }
         _ => vec![Report::new(error, error.help())],
     }
 }

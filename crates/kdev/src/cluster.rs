@@ -149,6 +149,12 @@ impl Cluster {
         Ok((Self { kubectl, kubeconfig: path, context, namespace }, server))
     }
 
+    /// The same one, with another namespace where one is given.
+    pub(crate) fn in_namespace(&self, namespace: Option<&str>) -> Self {
+        let namespace = namespace.unwrap_or(&self.namespace).to_owned();
+        Self { namespace, ..self.clone() }
+    }
+
     /// All nodes, as the API lists them.
     pub(crate) fn nodes(&self, cx: &Cx) -> Result<Vec<Node>> {
         let sh = cx.shell()?;

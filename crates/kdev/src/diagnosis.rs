@@ -31,6 +31,13 @@ pub struct Diagnosis {
     pub help: String,
 }
 
+impl Diagnosis {
+    /// Whether it tells more than that something is wrong.
+    pub(crate) fn is_known(&self) -> bool {
+        !matches!(self.cause, Cause::Unknown | Cause::Starting)
+    }
+}
+
 /// How sure a diagnosis is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]

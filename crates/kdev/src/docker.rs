@@ -217,7 +217,9 @@ struct Row {
 impl Row {
     fn named(self) -> Option<Local> {
         let name = Reference::parse(&format!("{}:{}", self.repository, self.tag)).ok()?;
-        Some(Local { name: name.to_string(), id: self.id, age: self.created_since })
+        // As in `Less than a second ago`.
+        let age = self.created_since.to_lowercase();
+        Some(Local { name: name.to_string(), id: self.id, age })
     }
 }
 

@@ -12,6 +12,7 @@ use crate::fault::NodeError;
 use crate::image::ReferenceError;
 use crate::refusal::{Conflict, Immutable};
 use crate::wanted::Change;
+use crate::why::Explained;
 use crate::words::{ids, list, nodes_failed, pod_words, text_of};
 use crate::workload::Cure;
 
@@ -394,6 +395,9 @@ pub enum Error {
         #[source]
         reason: Reason,
     },
+    /// One of these, of which the root cause was found.
+    #[error(transparent)]
+    Explained(Box<Explained>),
 }
 
 /// A cause that is no error of another library: just words.
@@ -405,6 +409,16 @@ impl Error {
     /// Wraps a child's failure, unless it was an interrupt.
     pub(crate) fn from_failure(failure: Failure, wrap: impl FnOnce(Failure) -> Self) -> Self {
         if failure.is_interrupt() { Self::Interrupted } else { wrap(failure) }
+    }
+
+    /// The workload whose pods do not become ready, as `deployment/hello`.
+    pub(crate) fn stuck_workload(&self) -> Option<&str> {
+        match self {
+            Self::RolloutFailed { workload, .. } | Self::RolloutTimedOut { workload, .. } => {
+                Some(workload)
+            }
+            _ => None,
+        }
     }
 
     /// The exit code that a program should end with.
@@ -424,6 +438,7 @@ impl Error {
     fn class(&self) -> ExitCode {
         match self {
             Self::Interrupted => ExitCode::Interrupted,
+            Self::Explained(explained) => explained.error.class(),
             Self::Tool { code, .. } => *code,
             Self::ToolMissing { .. }
             | Self::ToolOld { .. }

@@ -90,6 +90,7 @@ impl Error {
                 "change the pods' node selector, affinity or tolerations, or name a node with `--node`".into()
             }
             Self::Nodes(failures) => return failures.first().and_then(NodeError::help),
+            Self::Explained(explained) => return explained.diagnoses.first().map(|d| d.help.clone()),
             Self::RolloutFailed { pod: Some(pod), kubectl, .. } => {
                 format!("see `{kubectl} describe pod {pod}`")
             }

@@ -105,5 +105,5 @@ pub use render::{RenderRequest, Rendering, render};
 pub use server_side::Consent;
 pub use up::{Request, up};
 pub use wanted::Change;
-pub use why::{Verdict, WhyRequest, why};
+pub use why::{Explained, Verdict, WhyRequest, why};
 pub use workload::Cure;

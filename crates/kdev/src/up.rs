@@ -22,6 +22,7 @@ use crate::server_side::Consent;
 use crate::source::Supply;
 use crate::transport::Transports;
 use crate::wanted;
+use crate::why;
 
 /// What a user may say about one `up`.
 #[derive(Clone, Debug, Default)]
@@ -79,7 +80,10 @@ pub fn up(cx: &Cx, request: &Request) -> Result<()> {
     let rollout =
         Rollout { cx, cluster: &cluster, image: &image, wanted: &wanted, limit: config.timeout };
     if let Err(error) = rollout.wait(&objects) {
-        if request.rollback && rollback::helps_against(&error) {
+        let is_curable = rollback::helps_against(&error);
+        // While the pods are there that tell.
+        let error = why::explain(cx, &cluster, &config, &objects, error);
+        if request.rollback && is_curable {
             rollback::undo(cx, &cluster, &applied)?;
         }
         return Err(error);

@@ -1,5 +1,6 @@
 //! `cargo kdev why`: the root cause of what does not run.
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,7 @@ use crate::error::{Error, Reason, Result};
 use crate::facts::Facts;
 use crate::gather;
 use crate::kubeconfig::{Kubeconfig, Target};
+use crate::manifest::Object;
 use crate::project::{Project, Selection};
 
 /// What a user may ask.
@@ -49,6 +51,49 @@ pub struct Verdict {
     pub diagnoses: Vec<Diagnosis>,
 }
 
+/// An error of which the root cause was found.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Explained {
+    /// What failed.
+    pub error: Error,
+    /// Why; never empty.
+    pub diagnoses: Vec<Diagnosis>,
+}
+
+impl fmt::Display for Explained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for Explained {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
+    }
+}
+
+/// An error of a rollout, with its root cause if that can be found.
+pub(crate) fn explain(
+    cx: &Cx,
+    cluster: &Cluster,
+    config: &Config,
+    objects: &[Object],
+    error: Error,
+) -> Error {
+    let Some(workload) = error.stuck_workload() else { return error };
+    let object = objects.iter().find(|object| object.id() == workload);
+    let cluster = cluster.in_namespace(object.and_then(|object| object.namespace.as_deref()));
+    let Ok(mut facts) = gather::gather(cx, &cluster, config, Some(workload)) else { return error };
+    of_project(&mut facts, config);
+    let diagnoses: Vec<Diagnosis> =
+        facts.iter().flat_map(diagnosis::diagnose).filter(Diagnosis::is_known).collect();
+    if diagnoses.is_empty() {
+        return error;
+    }
+    Error::Explained(Box::new(Explained { error, diagnoses }))
+}
+
 /// Finds out why a pod does not run as it should, from what the cluster, docker
 /// here and the nodes' containerd say. Only looks: no context needs consent.
 pub fn why(cx: &Cx, request: &WhyRequest) -> Result<Vec<Verdict>> {
@@ -73,10 +118,15 @@ fn ask(cx: &Cx, request: &WhyRequest) -> Result<Vec<Facts>> {
     let cluster = Cluster::look_at(kubeconfig, &request.target, config.namespace.clone())?;
     let mut facts = gather::gather(cx, &cluster, &config, request.asked.as_deref())?;
     if project.is_some() {
-        let image = config.image.name().to_string();
-        facts.iter_mut().for_each(|facts| facts.project_image = Some(image.clone()));
+        of_project(&mut facts, &config);
     }
     Ok(facts)
+}
+
+/// Notes which image the project builds.
+fn of_project(facts: &mut [Facts], config: &Config) {
+    let image = config.image.name().to_string();
+    facts.iter_mut().for_each(|facts| facts.project_image = Some(image.clone()));
 }
 
 fn judge(facts: &Facts) -> Verdict {
