@@ -1,30 +1,36 @@
 //! What admission makes of pods: the API server's own plugin, really on.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::lab::{command, eventually, get, run, state, stderr};
 use crate::service::Service;
 
 /// Where the second API server listens: beside the lab's own.
 const PORT: &str = "6444";
+/// There is one port for them.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// A second API server of the same cluster that has `AlwaysPullImages` on, until
 /// it is dropped.
-struct Strict {
+pub(crate) struct Strict {
+    _turn: MutexGuard<'static, ()>,
     child: Child,
-    kubeconfig: PathBuf,
+    pub(crate) kubeconfig: PathBuf,
 }
 
 impl Strict {
-    fn start(service: &Service) -> Self {
+    /// Its files lie in this folder.
+    pub(crate) fn start(folder: &Path) -> Self {
+        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let lab = fs::read_to_string(state("kubeconfig")).unwrap();
-        let kubeconfig = service.path("strict.kubeconfig");
+        let kubeconfig = folder.join("strict.kubeconfig");
         fs::write(&kubeconfig, lab.replace(":6443", &format!(":{PORT}"))).unwrap();
-        let log = fs::File::create(service.path("apiserver.log")).unwrap();
+        let log = fs::File::create(folder.join("apiserver.log")).unwrap();
         let child = apiserver(&lab).stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        let strict = Self { child, kubeconfig };
+        let strict = Self { _turn: turn, child, kubeconfig };
         eventually("the second API server", || {
             let mut ready = command("kubectl");
             ready.arg("--kubeconfig").arg(&strict.kubeconfig).args(["get", "--raw", "/readyz"]);
@@ -68,7 +74,7 @@ fn a_plugin_that_always_pulls_is_named_and_ends_the_wait() {
     let service = Service::new("strict");
     let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: strict}\nspec:\n  containers:\n  - {name: web, image: strict}\n";
     service.write("k8s/all.yaml", pod);
-    let strict = Strict::start(&service);
+    let strict = Strict::start(service.dir());
     let up = service.up(&["--timeout", "60"]).env("KUBECONFIG", &strict.kubeconfig).output();
     let output = up.unwrap();
     let said = stderr(&output);

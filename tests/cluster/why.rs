@@ -92,10 +92,15 @@ impl Scene {
     /// A pod `web` on a node of choice, with one container `web`; `lines` are more
     /// of the container's, at its indentation.
     pub(crate) fn pod(&self, node: &str, image: &str, lines: &str) {
+        self.apply(&self.pod_manifest(node, image, lines));
+    }
+
+    #[expect(clippy::unused_self, reason = "it reads like its sisters")]
+    pub(crate) fn pod_manifest(&self, node: &str, image: &str, lines: &str) -> String {
         let lines = lines.lines().map(|line| format!("    {line}\n")).collect::<String>();
-        self.apply(&format!(
+        format!(
             "apiVersion: v1\nkind: Pod\nmetadata: {{name: web}}\nspec:\n  nodeName: {node}\n  terminationGracePeriodSeconds: 0\n  containers:\n  - name: web\n    image: {image:?}\n{lines}"
-        ));
+        )
     }
 
     /// A Deployment `web` of one pod on a node of choice.

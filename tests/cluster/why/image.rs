@@ -1,7 +1,8 @@
 //! Images that are not where the kubelet looks for them, or not as it asks.
 
 use super::Scene;
-use crate::lab::{docker, in_node, run};
+use crate::admission::Strict;
+use crate::lab::{command, docker, in_node, run};
 
 const NEVER: &str = "imagePullPolicy: Never";
 
@@ -274,4 +275,26 @@ fn why_a_pod_runs_another_build_than_the_newest() {
     scene.is_judged(&["old-build"]).follow(0);
     run(&mut scene.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]));
     assert_eq!(scene.is_well(), "");
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_an_image_is_pulled_though_the_manifest_forbids_it() {
+    let scene = Scene::new("admission");
+    scene.build("admission:dev");
+    scene.import("node-1", "k8s.io", "admission:dev");
+    let pod = scene.pod_manifest("node-1", "admission:dev", NEVER);
+    let strict = Strict::start(&scene.path(""));
+    std::fs::write(scene.path("pod.yaml"), &pod).unwrap();
+    let mut apply = command("kubectl");
+    apply.arg("--kubeconfig").arg(&strict.kubeconfig).args(["--namespace", scene.name, "apply"]);
+    run(apply.arg("--filename").arg(scene.path("pod.yaml")));
+    scene.waits(&["ErrImagePull", "ImagePullBackOff"]);
+    let help = scene.is_judged(&["always-pull-images"]).help(0).to_owned();
+    assert!(help.starts_with("start the API server without `AlwaysPullImages`"), "{help}");
+    // As the help says.
+    drop(strict);
+    run(&mut scene.kubectl(&["delete", "pod", "web", "--now"]));
+    scene.apply(&pod);
+    scene.runs();
 }
