@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::applyset::{self, Member, Parent, Set};
 use crate::cluster::Cluster;
+use crate::cmd::Failure;
 use crate::cx::Cx;
 use crate::error::Result;
 use crate::event::Event;
@@ -41,54 +42,91 @@ impl Rendered {
     }
 }
 
-/// Applies what differs from the cluster, and gives what was applied. That the image is on every node is
-/// proven by `_loaded`.
-pub(crate) fn apply(
-    cx: &Cx,
-    cluster: &Cluster,
-    package: &str,
-    rendered: Rendered,
-    wanted: &[Wanted],
-    consent: Consent,
-    _loaded: &Loaded,
-) -> Result<Vec<Member>> {
-    let parent = Parent::of(package, &cluster.namespace);
-    let set = Set::of(parent, rendered.0.iter().flat_map(|(_, documents)| documents));
-    let shell = || cx.shell();
-    if cx.is_dry_run() {
-        for (namespace, documents) in &rendered.0 {
-            let namespace = namespace.as_deref();
-            Stream { cx, cluster, namespace, documents, consent, shell: shell()? }.show();
+/// What the API server says of rendered manifests, which are yet to be applied.
+pub(crate) struct Compared {
+    set: Set,
+    streams: Vec<OfNamespace>,
+}
+
+/// The documents of one namespace, and which of them differ.
+struct OfNamespace {
+    namespace: Option<String>,
+    documents: Vec<String>,
+    changed: Result<Vec<String>, Failure>,
+}
+
+impl Compared {
+    /// Asks which documents differ from the cluster. That needs the image's name, but
+    /// not the image.
+    pub(crate) fn ask(
+        cx: &Cx,
+        cluster: &Cluster,
+        package: &str,
+        mut rendered: Rendered,
+    ) -> Result<Self> {
+        let parent = Parent::of(package, &cluster.namespace);
+        let set = Set::of(parent, rendered.0.iter().flat_map(|(_, documents)| documents));
+        if !cx.is_dry_run() {
+            // Whether the set differs is asked with the rest; it is written at the end.
+            rendered.documents(None).push(set.document());
         }
-        return Ok(Vec::new());
+        let mut streams = Vec::new();
+        for (namespace, documents) in rendered.0 {
+            let consent = Consent::default();
+            let shell = cx.shell()?;
+            let of_it = namespace.as_deref();
+            let stream =
+                Stream { cx, cluster, namespace: of_it, documents: &documents, consent, shell };
+            let changed = if cx.is_dry_run() { Ok(Vec::new()) } else { stream.compared() };
+            streams.push(OfNamespace { namespace, documents, changed });
+        }
+        Ok(Self { set, streams })
     }
-    // Whether the set differs is asked with the rest; it is written at the end.
-    let account = set.document();
-    let mut rendered = rendered;
-    rendered.documents(None).push(account.clone());
-    let mut changes = Vec::new();
-    for (namespace, documents) in &rendered.0 {
-        let namespace = namespace.as_deref();
-        let stream = Stream { cx, cluster, namespace, documents, consent, shell: shell()? };
-        changes.push((stream.changed()?, stream));
+
+    /// Applies what differs, and gives what was applied. That the image is on every node
+    /// is proven by `_loaded`.
+    pub(crate) fn apply(
+        self,
+        cx: &Cx,
+        cluster: &Cluster,
+        wanted: &[Wanted],
+        consent: Consent,
+        _loaded: &Loaded,
+    ) -> Result<Vec<Member>> {
+        let Self { set, streams } = self;
+        let account = set.document();
+        let mut changes = Vec::new();
+        for OfNamespace { namespace, documents, changed } in &streams {
+            let namespace = namespace.as_deref();
+            let shell = cx.shell()?;
+            let stream = Stream { cx, cluster, namespace, documents, consent, shell };
+            if cx.is_dry_run() {
+                stream.show();
+                continue;
+            }
+            changes.push((stream.changed(changed.clone())?, stream));
+        }
+        let is_account = |document: &String| *document == account;
+        let set_differs = changes.iter().any(|(changed, _)| changed.iter().any(is_account));
+        let mut applied = Vec::new();
+        for (changed, stream) in &mut changes {
+            changed.retain(|document| !is_account(document));
+            applied.extend(stream.apply(changed)?);
+        }
+        if cx.is_dry_run() {
+            return Ok(Vec::new());
+        }
+        tell(cx, cluster, &applied, wanted);
+        let members: Vec<Member> = applied.iter().map(applyset::member(&set.parent)).collect();
+        if set_differs {
+            Remains::of(cx, cluster, &set)?.settle(set, consent.prune)?;
+        } else {
+            // One that was made anew.
+            let lost = applied.iter().filter(|object| applyset::is_unlabelled(object));
+            remains::label(cx, cluster, &set.parent, lost.map(applyset::member(&set.parent)))?;
+        }
+        Ok(members)
     }
-    let is_account = |document: &String| *document == account;
-    let set_differs = changes.iter().any(|(changed, _)| changed.iter().any(is_account));
-    let mut applied = Vec::new();
-    for (changed, stream) in &mut changes {
-        changed.retain(|document| !is_account(document));
-        applied.extend(stream.apply(changed)?);
-    }
-    tell(cx, cluster, &applied, wanted);
-    let members: Vec<Member> = applied.iter().map(applyset::member(&set.parent)).collect();
-    if set_differs {
-        Remains::of(cx, cluster, &set)?.settle(set, consent.prune)?;
-    } else {
-        // One that was made anew.
-        let lost = applied.iter().filter(|object| applyset::is_unlabelled(object));
-        remains::label(cx, cluster, &set.parent, lost.map(applyset::member(&set.parent)))?;
-    }
-    Ok(members)
 }
 
 /// Says what was applied, and what the API server has made of it.

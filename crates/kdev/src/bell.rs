@@ -12,7 +12,7 @@ use crate::manifest::Object;
 /// Kinds whose rollout kubectl can watch.
 const KINDS: [&str; 3] = ["Deployment", "StatefulSet", "DaemonSet"];
 /// The pause between two looks, with a watch beside them and without.
-const WATCHED: Duration = Duration::from_millis(500);
+const WATCHED: Duration = Duration::from_secs(1);
 const UNWATCHED: Duration = Duration::from_millis(100);
 
 /// Hung up while something is waited for.

@@ -187,9 +187,9 @@ fn without_noise(mut object: Value) -> Value {
         metadata.remove("annotations");
     }
     if let Some(status) = object["status"].as_object_mut() {
-        ["images", "volumesInUse", "volumesAttached", "daemonEndpoints", "features"]
-            .iter()
-            .for_each(|key| drop(status.remove(*key)));
+        for key in ["images", "volumesInUse", "volumesAttached", "daemonEndpoints", "features"] {
+            status.remove(key);
+        }
     }
     for spec in ["/spec", "/spec/template/spec", "/spec/jobTemplate/spec/template/spec"] {
         for kind in ["containers", "initContainers"] {
@@ -238,8 +238,8 @@ fn logs(cx: &Cx, cluster: &Cluster, facts: &[Facts]) -> Vec<BTreeMap<String, Str
             facts.containers().into_iter().filter(|c| c.exit_code().is_some_and(|c| c != 0));
         let names: Vec<&str> = crashed.map(|container| container.name()).collect();
         let logs = each(&names, |name| live::log(cx, cluster, None, facts.pod_name(), name));
-        let named = names.iter().zip(logs).filter_map(|(name, log)| Some((name.to_string(), log?)));
-        named.collect()
+        let of_each = names.iter().zip(logs);
+        of_each.filter_map(|(name, log)| Some(((*name).to_owned(), log?))).collect()
     };
     each(facts, of_one)
 }

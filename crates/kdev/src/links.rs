@@ -59,16 +59,17 @@ pub(crate) fn choose<'a>(
 }
 
 /// Builds, and lets docker hand out what is new, while the nodes are being
-/// reached; does the work that needs both, and closes the connections whatever
-/// happens. A node that cannot be used ends the build: its result would be of
-/// no use.
-pub(crate) fn on_nodes<'s>(
+/// reached; does meanwhile what needs the build alone, then the work that needs
+/// both, and closes the connections whatever happens. A node that cannot be used
+/// ends the build: its result would be of no use.
+pub(crate) fn on_nodes<'s, T: Send>(
     cx: &Cx,
     transports: &Transports,
     config: &Config,
     nodes: &[&Node],
     build: impl FnOnce(&Cx) -> Result<Supply<'s>>,
-    work: impl FnOnce(&Source, &[Link]) -> Result<()>,
+    meanwhile: impl FnOnce(&Cx, &BuiltImage) -> T + Send,
+    work: impl FnOnce(&Source, &[Link], T) -> Result<()>,
 ) -> Result<BuiltImage> {
     let building = cx.interrupt().part();
     let build_cx = cx.clone().interrupted_by(building.clone());
@@ -88,8 +89,10 @@ pub(crate) fn on_nodes<'s>(
         let (source, image) = (Source::new(cx, &supply), supply.image());
         thread::scope(|scope| {
             scope.spawn(|| source.begin(&build_cx));
+            let meanwhile = scope.spawn(|| meanwhile(&build_cx, image));
             let ready = joined(opening).and_then(|links| fits_all(image, nodes).map(|()| links));
-            work(&source, &ready.inspect_err(|_| building.raise())?)
+            let links = ready.inspect_err(|_| building.raise())?;
+            work(&source, &links, joined(meanwhile))
         })?;
         Ok(image.clone())
     });

@@ -13,9 +13,10 @@ use crate::image::Reference;
 use crate::kubeconfig::{Kubeconfig, Target};
 use crate::links;
 use crate::load as stage;
+use crate::node::Link;
 use crate::placement::{self, PodSpec};
 use crate::project::{Project, Selection};
-use crate::source::Supply;
+use crate::source::{Source, Supply};
 use crate::transport::Transports;
 use crate::unpack::Archive;
 
@@ -72,9 +73,8 @@ pub fn load(cx: &Cx, request: &LoadRequest) -> Result<()> {
             found.map(|found| Supply::Docker(docker, found))
         }
     };
-    let image = links::on_nodes(cx, &transports, &config, &nodes, find, |source, links| {
-        stage::load(cx, source, links).map(|_| ())
-    })?;
+    let load = |source: &Source, links: &[Link], ()| stage::load(cx, source, links).map(|_| ());
+    let image = links::on_nodes(cx, &transports, &config, &nodes, find, |_, _| (), load)?;
     if !cx.is_dry_run() {
         cx.emit(Event::Finished { image: image.reference.familiar(), took: begun.elapsed() });
     }

@@ -33,8 +33,9 @@ pub(crate) struct Rollout<'a> {
 }
 
 impl Rollout<'_> {
-    /// Waits for every workload among the objects.
-    pub(crate) fn wait(&self, objects: &[Object]) -> Result<()> {
+    /// Waits for every workload among the objects. Where nothing was applied they may
+    /// all be ready, and a look is worth while before anything else.
+    pub(crate) fn wait(&self, objects: &[Object], is_unchanged: bool) -> Result<()> {
         let begun = Instant::now();
         let mut waits: Vec<Wait> = Vec::new();
         for object in objects {
@@ -43,7 +44,9 @@ impl Rollout<'_> {
                 None => self.note(object),
             }
         }
-        self.look(&mut waits)?;
+        if is_unchanged {
+            self.look(&mut waits)?;
+        }
         let over = self.cx.interrupt().part();
         let watching = self.cx.clone().interrupted_by(over.clone());
         let bell = Bell::default();

@@ -52,9 +52,10 @@ impl Stream<'_> {
         self.cx.emit(Event::WouldRun { command });
     }
 
-    /// The documents of which an apply would change something.
-    pub(crate) fn changed(&self) -> Result<Vec<String>> {
-        self.with_room(|| self.compared())
+    /// The documents of which an apply would change something, as an earlier
+    /// comparison says; where something was in its way, it is made again.
+    pub(crate) fn changed(&self, before: Result<Vec<String>, Failure>) -> Result<Vec<String>> {
+        self.with_room(before, || self.compared())
     }
 
     /// Applies these documents, and gives the objects as they are then.
@@ -62,16 +63,20 @@ impl Stream<'_> {
         if documents.is_empty() {
             return Ok(Vec::new());
         }
-        self.with_room(|| self.applied(documents))
+        self.with_room(self.applied(documents), || self.applied(documents))
     }
 
     /// Tries it once more where what is in its way could be deleted.
-    fn with_room<T>(&self, attempt: impl Fn() -> Result<T, Failure>) -> Result<T> {
-        match attempt() {
+    fn with_room<T>(
+        &self,
+        first: Result<T, Failure>,
+        again: impl FnOnce() -> Result<T, Failure>,
+    ) -> Result<T> {
+        match first {
             Ok(done) => Ok(done),
             Err(failure) => {
                 self.make_room(failure)?;
-                attempt().map_err(|failure| self.refused(failure))
+                again().map_err(|failure| self.refused(failure))
             }
         }
     }
@@ -90,7 +95,7 @@ impl Stream<'_> {
     }
 
     /// Asks the API server, which alone knows its defaults.
-    fn compared(&self) -> Result<Vec<String>, Failure> {
+    pub(crate) fn compared(&self) -> Result<Vec<String>, Failure> {
         let all = stream(self.documents);
         let output = self.task("diff", &[FORCE], &all).output(self.cx)?;
         match output.status.code() {

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use crate::apply::{self, Rendered};
-use crate::build;
+use crate::apply::{Compared, Rendered};
+use crate::build::{self, BuiltImage};
 use crate::cluster::{Cluster, Node};
 use crate::config::{Config, Layer};
 use crate::cx::{Cx, both};
@@ -14,14 +14,15 @@ use crate::kubeconfig::{Kubeconfig, Target};
 use crate::links;
 use crate::load;
 use crate::manifest::{self, Manifest, Object, Want};
+use crate::node::Link;
 use crate::placement;
 use crate::project::{Project, Selection};
 use crate::rollback;
 use crate::rollout::Rollout;
 use crate::server_side::Consent;
-use crate::source::Supply;
+use crate::source::{Source, Supply};
 use crate::transport::Transports;
-use crate::wanted;
+use crate::wanted::{self, Wanted};
 use crate::why;
 
 /// What a user may say about one `up`.
@@ -64,22 +65,28 @@ pub fn up(cx: &Cx, request: &Request) -> Result<()> {
     let transports = Transports::find(cx, &config, &nodes)?;
 
     let build = |cx: &Cx| Ok(Supply::Docker(&docker, build::build(cx, &docker, &config)?));
+    let compare = |cx: &Cx, image: &BuiltImage| {
+        let texts = render(&manifests, &config, image.reference.tag().unwrap_or_default())?;
+        let wanted = wanted::all(&texts, config.image.name());
+        let compared = Compared::ask(cx, &cluster, &config.package, Rendered::new(&texts))?;
+        Ok((wanted, compared))
+    };
     let (mut wanted, mut applied) = (Vec::new(), Vec::new());
-    let image = links::on_nodes(cx, &transports, &config, &nodes, build, |source, links| {
+    let work = |source: &Source, links: &[Link], compared: Result<(Vec<Wanted>, Compared)>| {
         let loaded = load::load(cx, source, links)?;
-        let texts = render(&manifests, &config, source.image.reference.tag().unwrap_or_default())?;
-        wanted = wanted::all(&texts, config.image.name());
-        let (package, rendered) = (&config.package, Rendered::new(&texts));
-        applied = apply::apply(cx, &cluster, package, rendered, &wanted, request.consent, &loaded)?;
+        let (ours, compared) = compared?;
+        applied = compared.apply(cx, &cluster, &ours, request.consent, &loaded)?;
+        wanted = ours;
         Ok(())
-    })?;
+    };
+    let image = links::on_nodes(cx, &transports, &config, &nodes, build, compare, work)?;
     if cx.is_dry_run() {
         docker.untag_old(cx, &image.reference);
         return Ok(());
     }
     let rollout =
         Rollout { cx, cluster: &cluster, image: &image, wanted: &wanted, limit: config.timeout };
-    if let Err(error) = rollout.wait(&objects) {
+    if let Err(error) = rollout.wait(&objects, applied.is_empty()) {
         let is_curable = rollback::helps_against(&error);
         // While the pods are there that tell.
         let error = why::explain(cx, &cluster, &config, &objects, error);

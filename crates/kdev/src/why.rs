@@ -126,7 +126,9 @@ fn ask(cx: &Cx, request: &WhyRequest) -> Result<Vec<Facts>> {
 /// Notes which image the project builds.
 fn of_project(facts: &mut [Facts], config: &Config) {
     let image = config.image.name().to_string();
-    facts.iter_mut().for_each(|facts| facts.project_image = Some(image.clone()));
+    for facts in facts {
+        facts.project_image = Some(image.clone());
+    }
 }
 
 fn judge(facts: &Facts) -> Verdict {

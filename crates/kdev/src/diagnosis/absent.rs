@@ -66,15 +66,7 @@ fn misplaced(facts: &Facts, seen: &Whereabouts) -> Option<Diagnosis> {
     let other = &seen.misplaced?.namespace;
     let ctr = &facts.stock()?.ctr;
     let (name, there) = (seen.name(), node(facts));
-    let help = match seen.local {
-        Some(_) => cure::load(facts, &seen.wanted),
-        None => {
-            let wanted = &seen.wanted;
-            format!(
-                "run `{ctr} -n {other} images export - {wanted} | {ctr} -n {CRI_NAMESPACE} images import -`"
-            )
-        }
-    };
+    let help = bring(facts, seen, &format!("{ctr} -n {other}"))?;
     Some(Diagnosis {
         cause: Cause::ImageInOtherNamespace,
         confidence: Confidence::Certain,
@@ -93,16 +85,8 @@ fn other_node(facts: &Facts, seen: &Whereabouts) -> Option<Diagnosis> {
         return None;
     }
     let (name, there) = (seen.name(), node(facts));
-    let help = match seen.local {
-        Some(_) => cure::load(facts, &seen.wanted),
-        None => {
-            let (from, to) = (&facts.stock_of(first)?.ctr, &facts.stock()?.ctr);
-            let wanted = &seen.wanted;
-            format!(
-                "run `{from} -n {CRI_NAMESPACE} images export - {wanted} | {to} -n {CRI_NAMESPACE} images import -`"
-            )
-        }
-    };
+    let from = &facts.stock_of(first)?.ctr;
+    let help = bring(facts, seen, &format!("{from} -n {CRI_NAMESPACE}"))?;
     Some(Diagnosis {
         cause: Cause::ImageOnOtherNode,
         confidence: Confidence::Certain,
@@ -110,6 +94,15 @@ fn other_node(facts: &Facts, seen: &Whereabouts) -> Option<Diagnosis> {
         evidence: [Some(lacks(facts, seen)), in_docker(seen)].into_iter().flatten().collect(),
         help,
     })
+}
+
+/// From docker here, or else from a containerd that has it, to the pod's node.
+fn bring(facts: &Facts, seen: &Whereabouts, from: &str) -> Option<String> {
+    if seen.local.is_some() {
+        return Some(cure::load(facts, &seen.wanted));
+    }
+    let (to, wanted) = (&facts.stock()?.ctr, &seen.wanted);
+    Some(format!("run `{from} images export - {wanted} | {to} -n {CRI_NAMESPACE} images import -`"))
 }
 
 /// The kubelet has run it before on this very node.

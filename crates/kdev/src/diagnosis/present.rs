@@ -100,7 +100,8 @@ fn policy(facts: &Facts, container: Container) -> Option<Diagnosis> {
     let is_on_node = seen.here.is_some();
     // What is nowhere near was meant to be pulled.
     let is_near = seen.local.is_some() || !seen.local_alike.is_empty();
-    if !is_on_node && !(is_near && seen.is_homely()) {
+    let is_ours = is_on_node || (is_near && seen.is_homely());
+    if !is_ours {
         return None;
     }
     let name = seen.name();
