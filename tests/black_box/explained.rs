@@ -60,7 +60,7 @@ fn each_scene_is_explained_as_the_docs_say() {
     for (number, (name, title)) in scenes.iter().enumerate() {
         let heading = format!("\n<a id=\"{name}\"></a>\n\n## {}. {title}\n\n", number + 1);
         let said = replay(&project, name, &[]);
-        page.push_str(&format!("{heading}```text\n$ cargo kdev why web\n{said}```\n"));
+        page += &format!("{heading}```text\n$ cargo kdev why web\n{said}```\n");
     }
     let docs = root().join("docs/why.md");
     let assert = snapbox::Assert::new().action_env("SNAPSHOTS");

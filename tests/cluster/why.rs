@@ -2,8 +2,13 @@
 //! cause must be found, and its cure, followed, must work. `cargo xtask record`
 //! keeps the facts of each, to be judged again without a lab.
 
+mod config;
+mod crash;
 mod image;
+mod probe;
 mod registry;
+mod start;
+mod volume;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -89,26 +94,39 @@ impl Scene {
         run(&mut in_node(node, &["ctr", "-n", namespace, "images", "import", &archive]));
     }
 
+    /// Loads an image of docker's with kdev.
+    pub(crate) fn load(&self, reference: &str) {
+        let mut load = command(env!("CARGO_BIN_EXE_cargo-kdev"));
+        load.args(["kdev", "load", reference]).env("KUBECONFIG", state("kubeconfig"));
+        load.env("KDEV_CONTEXT", "kdev-lab").env("KDEV_SSH_CONFIG", state("ssh/config"));
+        run(load.current_dir(self.dir.path()));
+    }
+
     /// A pod `web` on a node of choice, with one container `web`; `lines` are more
-    /// of the container's, at its indentation.
+    /// of the container's.
     pub(crate) fn pod(&self, node: &str, image: &str, lines: &str) {
         self.apply(&self.pod_manifest(node, image, lines));
     }
 
     #[expect(clippy::unused_self, reason = "it reads like its sisters")]
     pub(crate) fn pod_manifest(&self, node: &str, image: &str, lines: &str) -> String {
-        let lines = lines.lines().map(|line| format!("    {line}\n")).collect::<String>();
+        let lines = indented(lines, "    ");
         format!(
             "apiVersion: v1\nkind: Pod\nmetadata: {{name: web}}\nspec:\n  nodeName: {node}\n  terminationGracePeriodSeconds: 0\n  containers:\n  - name: web\n    image: {image:?}\n{lines}"
         )
     }
 
-    /// A Deployment `web` of one pod on a node of choice.
+    /// The same as a Deployment `web` of one pod.
     pub(crate) fn deployment(&self, node: &str, image: &str, lines: &str) {
-        let lines = lines.lines().map(|line| format!("        {line}\n")).collect::<String>();
-        self.apply(&format!(
+        self.apply(&self.deployment_manifest(node, image, lines));
+    }
+
+    #[expect(clippy::unused_self, reason = "it reads like its sisters")]
+    pub(crate) fn deployment_manifest(&self, node: &str, image: &str, lines: &str) -> String {
+        let lines = indented(lines, "        ");
+        format!(
             "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web}}\nspec:\n  selector: {{matchLabels: {{app: web}}}}\n  template:\n    metadata: {{labels: {{app: web}}}}\n    spec:\n      nodeSelector: {{kubernetes.io/hostname: {node}}}\n      terminationGracePeriodSeconds: 0\n      containers:\n      - name: web\n        image: {image:?}\n{lines}"
-        ));
+        )
     }
 
     pub(crate) fn apply(&self, manifest: &str) {
@@ -257,4 +275,12 @@ impl Drop for Scene {
             self.clean();
         }
     }
+}
+
+/// Lines of a container's in a manifest.
+fn indented(lines: &str, by: &str) -> String {
+    lines
+        .lines()
+        .filter(|line| !line.is_empty())
+        .fold(String::new(), |text, line| text + by + line + "\n")
 }

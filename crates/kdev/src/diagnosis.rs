@@ -5,10 +5,15 @@
 //! facts.
 
 mod absent;
+mod config;
+mod crash;
 mod cure;
 mod present;
+mod probe;
 mod pull;
 mod stale;
+mod start;
+mod volume;
 mod whereabouts;
 
 use serde::Serialize;
@@ -156,8 +161,10 @@ pub enum Cause {
     ProgramMissing,
     /// The program, or what interprets it, may not be executed.
     ProgramNotExecutable,
-    /// A shared library is not in the image.
+    /// A shared library, the loader or an interpreter is not in the image.
     LibraryMissing,
+    /// The image's user is not in its list of users.
+    UserMissing,
     /// The pod must not run as root, and the image does, or names no number.
     RunsAsRoot,
 
@@ -172,6 +179,8 @@ pub enum Cause {
     ProbeRestarts,
     /// Its program ends again and again.
     Crashes,
+    /// Its program ends without an error, where one is expected that goes on.
+    Ends,
     /// A readiness probe fails.
     NotReady,
     /// A readiness gate is closed.
@@ -189,7 +198,17 @@ pub enum Cause {
 /// One family of causes.
 type Rule = fn(&Facts) -> Vec<Diagnosis>;
 
-const RULES: [Rule; 4] = [absent::diagnose, present::diagnose, pull::diagnose, stale::diagnose];
+const RULES: [Rule; 9] = [
+    volume::diagnose,
+    absent::diagnose,
+    present::diagnose,
+    pull::diagnose,
+    config::diagnose,
+    start::diagnose,
+    crash::diagnose,
+    probe::diagnose,
+    stale::diagnose,
+];
 
 /// Everything that is wrong by these facts; nothing if all is well.
 pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {

@@ -87,6 +87,7 @@ pub(crate) enum Shelf {
 pub(crate) struct Container<'a> {
     spec: &'a Value,
     status: &'a Value,
+    is_init: bool,
 }
 
 impl Facts {
@@ -127,6 +128,15 @@ impl Facts {
         self.nodes.iter().find(|node| text(node, "/metadata/name") == name)
     }
 
+    /// Of the pod's node, as images have it.
+    pub(crate) fn platform(&self) -> String {
+        let info = |key: &str| {
+            let path = format!("/status/nodeInfo/{key}");
+            self.node().map(|node| text(node, &path)).unwrap_or_default()
+        };
+        format!("{}/{}", info("operatingSystem"), info("architecture"))
+    }
+
     /// What the pod's node has.
     pub(crate) fn stock(&self) -> Option<&Stock> {
         self.stock_of(self.node_name()?)
@@ -158,7 +168,12 @@ impl Facts {
             let statuses = &self.pod["status"][statuses];
             for spec in list(&self.pod["spec"][specs]) {
                 let status = list(statuses).find(|status| status["name"] == spec["name"]);
-                containers.push(Container { spec, status: status.unwrap_or(&Value::Null) });
+                let is_init = specs == "initContainers";
+                containers.push(Container {
+                    spec,
+                    status: status.unwrap_or(&Value::Null),
+                    is_init,
+                });
             }
         }
         containers
@@ -210,6 +225,11 @@ impl<'a> Container<'a> {
 
     pub(crate) fn is_ready(&self) -> bool {
         self.status["ready"].as_bool().unwrap_or_default()
+    }
+
+    /// Whether it shall end before the others start, unless it is a sidecar.
+    pub(crate) fn is_init(&self) -> bool {
+        self.is_init
     }
 
     pub(crate) fn is_running(&self) -> bool {

@@ -28,7 +28,8 @@ impl Registry {
         let name = format!("{}:{port}", host());
         let (config, folder) = (scene.path("registry.yml"), scene.path("registry"));
         let text = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {folder:?}}}}}\nhttp:\n  addr: {name}\n{lines}"
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: '{}'}}}}\nhttp:\n  addr: {name}\n{lines}",
+            folder.display()
         );
         fs::write(&config, text).unwrap();
         let mut serve = command("docker-registry");
@@ -44,7 +45,7 @@ impl Registry {
         let registry = Self::start(
             scene,
             port,
-            &format!("auth: {{htpasswd: {{realm: lab, path: {users:?}}}}}\n"),
+            &format!("auth: {{htpasswd: {{realm: lab, path: '{}'}}}}\n", users.display()),
         );
         let config = scene.path("docker").display().to_string();
         let login = ["--config", &config, "login", "--username", "dev", "--password", "secret"];

@@ -76,7 +76,7 @@ pub(super) fn set_image(facts: &Facts, container: Container, image: &str) -> Str
 }
 
 /// A patch of the keeper's template; `None` for what has none that can be changed.
-fn patch(facts: &Facts, pod: &Value) -> Option<String> {
+pub(super) fn patch(facts: &Facts, pod: &Value) -> Option<String> {
     let template = json!({"spec": {"template": pod}});
     let patch = match text(facts.keeper()?, "/kind") {
         "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "ReplicationController" => {
@@ -87,6 +87,18 @@ fn patch(facts: &Facts, pod: &Value) -> Option<String> {
     };
     let (kubectl, keeper) = (&facts.kubectl, facts.keeper_id());
     Some(format!("{kubectl} patch {keeper} --patch {}", quoted(&patch.to_string())))
+}
+
+/// Lets a container use more memory.
+pub(super) fn set_memory(facts: &Facts, container: Container, limit: &str) -> String {
+    let (keeper, name) = (facts.keeper_id(), container.name());
+    let limits = json!({"name": name, "resources": {"limits": {"memory": limit}}});
+    match patch(facts, &json!({"spec": {"containers": [limits]}})) {
+        Some(patch) => format!("run `{patch}`"),
+        None => format!(
+            "give container `{name}` a limit of {limit} in the manifest of {keeper}, and make that anew"
+        ),
+    }
 }
 
 /// Lets new pods use a secret for registries.

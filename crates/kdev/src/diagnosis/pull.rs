@@ -61,7 +61,7 @@ fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
     let registry = registry.split('/').next().unwrap_or_default();
     let words = match cause {
         Cause::NotForPlatform => {
-            let platform = platform(facts);
+            let platform = facts.platform();
             format!("`{registry}` has `{name}`, but not for {platform}, which the node is")
         }
         Cause::RegistryUntrusted if said.contains("HTTP response") => {
@@ -104,13 +104,6 @@ fn last_words<'a>(facts: &'a Facts, container: Container<'a>) -> Option<&'a str>
     let event = facts.pod_events().rev().find(|event| event.message.starts_with(&start));
     let message = Some(message).filter(|message| message.contains("rpc error"));
     event.map(|event| event.message.as_str()).or(message)
-}
-
-fn platform(facts: &Facts) -> String {
-    let info = |key: &str| {
-        facts.node().map(|node| text(node, &format!("/status/nodeInfo/{key}"))).unwrap_or_default()
-    };
-    format!("{}/{}", info("operatingSystem"), info("architecture"))
 }
 
 fn secrets(facts: &Facts) -> Vec<&str> {
@@ -167,7 +160,7 @@ fn help(
             cure::load_command(facts, &seen.wanted),
             facts.keeper_id()
         ),
-        Cause::NotForPlatform => format!("build it for {} and load it", platform(facts)),
+        Cause::NotForPlatform => format!("build it for {} and load it", facts.platform()),
         Cause::RegistryUntrusted => format!(
             "tell containerd on the node of it in `/etc/containerd/certs.d/{registry}/hosts.toml`, or do without the registry: `{instead}`"
         ),

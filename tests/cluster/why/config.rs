@@ -1,0 +1,59 @@
+//! Containers that cannot be made from what their specification names.
+
+use super::Scene;
+use crate::lab::run;
+
+const NEVER: &str = "imagePullPolicy: Never";
+const WAITS: [&str; 1] = ["CreateContainerConfigError"];
+
+impl Scene {
+    /// A Deployment that sleeps, with more lines for its container.
+    fn sleeps(&self, lines: &str) {
+        let image = format!("{}:dev", self.name);
+        self.build(&image);
+        self.import("node-2", "k8s.io", &image);
+        self.deployment("node-2", &image, &format!("{NEVER}\n{lines}"));
+    }
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_config_map_that_is_missing_keeps_a_container_from_starting() {
+    let scene = Scene::new("map-missing");
+    scene.sleeps("envFrom: [{configMapRef: {name: settings}}]");
+    scene.waits(&WAITS);
+    let found = scene.is_judged(&["config-missing"]);
+    found.follow_with(0, &[("KEY", "COLOR"), ("VALUE", "blue")]);
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_secret_that_is_missing_keeps_a_container_from_starting() {
+    let scene = Scene::new("secret-missing");
+    scene.sleeps("env: [{name: TOKEN, valueFrom: {secretKeyRef: {name: api, key: token}}}]");
+    scene.waits(&WAITS);
+    scene.is_judged(&["config-missing"]).follow_with(0, &[("VALUE", "abc")]);
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_key_that_is_missing_keeps_a_container_from_starting() {
+    let scene = Scene::new("key-missing");
+    run(&mut scene.kubectl(&["create", "secret", "generic", "api", "--from-literal=user=me"]));
+    scene.sleeps("env: [{name: TOKEN, valueFrom: {secretKeyRef: {name: api, key: token}}}]");
+    scene.waits(&WAITS);
+    scene.is_judged(&["config-missing"]).follow_with(0, &[("VALUE", "abc")]);
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_an_image_of_roots_may_not_run_as_somebody_else() {
+    let scene = Scene::new("must-not-be-root");
+    scene.sleeps("securityContext: {runAsNonRoot: true}");
+    scene.waits(&WAITS);
+    scene.is_judged(&["runs-as-root"]).follow(0);
+    run(&mut scene.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]));
+}

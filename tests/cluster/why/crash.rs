@@ -1,0 +1,91 @@
+//! Programs that run, and end again.
+
+use super::Scene;
+use crate::lab::run;
+
+const NEVER: &str = "imagePullPolicy: Never";
+
+impl Scene {
+    /// A Deployment of an image that runs this in a shell; `lines` are more of its
+    /// container's.
+    fn ends(&self, script: &str, lines: &str) {
+        self.runs_script(script);
+        self.deployment("node-1", &format!("{}:dev", self.name), &format!("{NEVER}\n{lines}"));
+        self.waits(&["CrashLoopBackOff"]);
+    }
+
+    fn runs_script(&self, script: &str) {
+        let image = format!("{}:dev", self.name);
+        self.build_with(
+            &image,
+            &format!("ENTRYPOINT [\"/busybox\", \"sh\", \"-c\", {script:?}]\n"),
+        );
+        self.import("node-1", "k8s.io", &image);
+    }
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_program_that_fails_is_started_again_and_again() {
+    let scene = Scene::new("crash-loop");
+    scene.ends(
+        "test -n \"$PORT\" || { echo 'PORT is not set' >&2; exit 3; }; exec /busybox sleep 9999",
+        "",
+    );
+    let found = scene.is_judged(&["crashes"]);
+    found.follow(0);
+    // As its log says.
+    run(&mut scene.kubectl(&["set", "env", "deployment/web", "PORT=8080"]));
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_program_that_ends_well_is_started_again_and_again() {
+    let scene = Scene::new("ends-at-once");
+    scene.ends("echo done", "");
+    let help = scene.is_judged(&["ends"]).help(0).to_owned();
+    assert!(help.starts_with("let it stay in the foreground"), "{help}");
+    scene.runs_script("echo done; exec /busybox sleep 9999");
+    run(&mut scene.kubectl(&["rollout", "restart", "deployment/web"]));
+    run(&mut scene.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]));
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_program_that_needs_much_memory_is_killed() {
+    let scene = Scene::new("out-of-memory");
+    let script = "/busybox dd if=/dev/zero of=/dev/null bs=30M count=1 && exec /busybox sleep 9999";
+    scene.ends(script, "resources: {limits: {memory: 20Mi}}");
+    scene.is_judged(&["out-of-memory"]).follow(0);
+    run(&mut scene.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]));
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_program_cannot_write_where_nobody_may() {
+    let scene = Scene::new("read-only");
+    let script = "/busybox touch /data/file || exit 1; exec /busybox sleep 9999";
+    scene.ends(script, "securityContext: {readOnlyRootFilesystem: true}");
+    let help = scene.is_judged(&["read-only-file-system"]).help(0).to_owned();
+    assert!(help.starts_with("mount an `emptyDir` volume at the folder"), "{help}");
+    let patch = r#"{"spec":{"template":{"spec":{"volumes":[{"name":"data","emptyDir":{}}],"containers":[{"name":"web","volumeMounts":[{"name":"data","mountPath":"/data"}]}]}}}}"#;
+    run(&mut scene.kubectl(&["patch", "deployment/web", "--patch", patch]));
+    run(&mut scene.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]));
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_program_cannot_write_where_only_root_may() {
+    let scene = Scene::new("not-root");
+    let script = "/busybox touch /name || exit 1; exec /busybox sleep 9999";
+    scene.ends(script, "securityContext: {runAsUser: 1000}");
+    let help = scene.is_judged(&["permission-denied"]).help(0).to_owned();
+    assert!(help.contains("`COPY --chown=1000` in the Dockerfile"), "{help}");
+    let lines = format!(
+        "COPY --chown=1000 name /name\nENTRYPOINT [\"/busybox\", \"sh\", \"-c\", {script:?}]\n"
+    );
+    scene.build_with("not-root:dev", &lines);
+    scene.load("not-root:dev");
+    scene.runs();
+}

@@ -1,0 +1,104 @@
+//! Probes that fail.
+
+use super::Scene;
+use crate::lab::run;
+
+const SERVES: &str =
+    "ENTRYPOINT [\"/busybox\", \"httpd\", \"-f\", \"-p\", \"8080\", \"-h\", \"/\"]\n";
+
+impl Scene {
+    /// A Deployment that serves its own name on port 8080, with this probe.
+    fn serves(&self, probe: &str) {
+        let image = format!("{}:dev", self.name);
+        self.build_with(&image, SERVES);
+        self.import("node-1", "k8s.io", &image);
+        self.probed(probe);
+        self.reports("probe");
+    }
+
+    fn probed(&self, probe: &str) {
+        let lines = format!("imagePullPolicy: Never\nports: [{{containerPort: 8080}}]\n{probe}");
+        self.deployment("node-1", &format!("{}:dev", self.name), &lines);
+    }
+
+    #[track_caller]
+    fn rolls_out(&self) {
+        run(&mut self.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]));
+    }
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_probe_of_the_wrong_port_is_refused() {
+    let scene = Scene::new("wrong-port");
+    scene.serves("readinessProbe: {httpGet: {path: /name, port: 8081}, periodSeconds: 1}");
+    scene.is_judged(&["not-ready"]).follow(0);
+    scene.rolls_out();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_probe_of_the_wrong_path_finds_nothing() {
+    let scene = Scene::new("wrong-path");
+    scene.serves("readinessProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 1}");
+    let help = scene.is_judged(&["not-ready"]).help(0).to_owned();
+    assert!(help.starts_with("correct the path in `readinessProbe`"), "{help}");
+    scene.probed("readinessProbe: {httpGet: {path: /name, port: 8080}, periodSeconds: 1}");
+    scene.rolls_out();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_pod_is_killed_again_and_again_though_it_serves() {
+    let scene = Scene::new("liveness");
+    scene.serves("livenessProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 1, failureThreshold: 1}");
+    scene.waits(&["CrashLoopBackOff"]);
+    let help = scene.is_judged(&["probe-restarts"]).help(0).to_owned();
+    assert!(help.starts_with("correct the path in `livenessProbe`"), "{help}");
+    scene.probed("livenessProbe: {httpGet: {path: /name, port: 8080}, periodSeconds: 1}");
+    scene.rolls_out();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_slow_start_is_killed() {
+    let scene = Scene::new("startup");
+    scene.serves("startupProbe: {tcpSocket: {port: 9090}, periodSeconds: 1, failureThreshold: 2}");
+    scene.waits(&["CrashLoopBackOff"]);
+    scene.is_judged(&["probe-restarts"]).follow(0);
+    scene.rolls_out();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_probe_fails_whose_program_is_not_in_the_image() {
+    let scene = Scene::new("probe-program");
+    scene.serves("readinessProbe: {exec: {command: [curl, localhost:8080]}, periodSeconds: 1}");
+    let help = scene.is_judged(&["not-ready"]).help(0).to_owned();
+    assert!(help.starts_with("correct the command in `readinessProbe`"), "{help}");
+    scene.probed("readinessProbe: {exec: {command: [/busybox, wget, -qO-, localhost:8080/name]}, periodSeconds: 1}");
+    scene.rolls_out();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_gate_that_nobody_opens_keeps_a_pod_from_traffic() {
+    let scene = Scene::new("closed-gate");
+    scene.build("closed-gate:dev");
+    scene.import("node-1", "k8s.io", "closed-gate:dev");
+    let pod = scene.pod_manifest("node-1", "closed-gate:dev", "imagePullPolicy: Never");
+    let gates = "  readinessGates: [{conditionType: example.com/ready}]\n  containers:\n";
+    scene.apply(&pod.replace("  containers:\n", gates));
+    run(&mut scene.kubectl(&[
+        "wait",
+        "pod/web",
+        "--for=condition=ContainersReady",
+        "--timeout=60s",
+    ]));
+    let help = scene.is_judged(&["gate-closed"]).help(0).to_owned();
+    assert!(help.contains("the controller runs that sets `example.com/ready`"), "{help}");
+    // As that controller would.
+    let open = r#"{"status":{"conditions":[{"type":"example.com/ready","status":"True"}]}}"#;
+    run(&mut scene.kubectl(&["patch", "pod/web", "--subresource=status", "--patch", open]));
+    scene.runs();
+}

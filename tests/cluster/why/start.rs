@@ -1,0 +1,155 @@
+//! Programs that cannot be started.
+
+use std::fs;
+use std::path::Path;
+
+use super::Scene;
+use crate::lab::{in_node, run};
+
+const NEVER: &str = "imagePullPolicy: Never";
+const SLEEPS: &str = "ENTRYPOINT [\"/busybox\", \"sleep\", \"100000\"]\n";
+/// The beginning of a program for another architecture: an ELF header that says
+/// `AArch64`.
+const ARM: &[u8] = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\xb7\0\x01\0\0\0";
+
+impl Scene {
+    /// A pod whose image has these last lines in its Dockerfile.
+    fn starts_in_vain(&self, lines: &str) {
+        let image = format!("{}:dev", self.name);
+        self.build_with(&image, lines);
+        self.import("node-1", "k8s.io", &image);
+        self.pod("node-1", &image, NEVER);
+        self.waits(&["CrashLoopBackOff", "RunContainerError", "CreateContainerError"]);
+    }
+
+    /// A file in the folder that is built from.
+    fn file(&self, name: &str, content: &[u8], mode: u32) {
+        use std::os::unix::fs::PermissionsExt;
+        fs::write(self.path(name), content).unwrap();
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    /// Builds the image as the help says, and loads it.
+    fn is_rebuilt(&self, lines: &str) {
+        let image = format!("{}:dev", self.name);
+        self.build_with(&image, lines);
+        self.load(&image);
+        self.runs();
+    }
+}
+
+/// Where a dynamically linked program of this machine looks for its loader.
+const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_program_for_another_machine_does_not_start() {
+    let scene = Scene::new("foreign-program");
+    scene.file("app", ARM, 0o755);
+    scene.starts_in_vain("COPY app /app\nENTRYPOINT [\"/app\"]\n");
+    let found = scene.is_judged(&["wrong-architecture"]);
+    // The right program, and then as the help says.
+    fs::write(scene.path("Dockerfile"), format!("FROM scratch\nCOPY busybox /\n{SLEEPS}")).unwrap();
+    let folder = scene.path("").display().to_string();
+    found.follow_with(0, &[(" . ", &format!(" {folder} "))]);
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_an_image_for_another_machine_does_not_start() {
+    let scene = Scene::new("foreign-image");
+    scene.file("app", ARM, 0o755);
+    fs::write(scene.path("Dockerfile"), "FROM scratch\nCOPY app /\nENTRYPOINT [\"/app\"]\n")
+        .unwrap();
+    let build = ["build", "--quiet", "--platform", "linux/arm64", "--tag", "foreign-image:dev"];
+    run(crate::lab::docker(&build).arg(scene.path("")));
+    scene.save("foreign-image:dev");
+    let archive = scene.path("image.tar").display().to_string();
+    let import = ["ctr", "-n", "k8s.io", "images", "import", "--all-platforms", &archive];
+    run(&mut in_node("node-1", &import));
+    scene.pod("node-1", "foreign-image:dev", NEVER);
+    scene.waits(&["CrashLoopBackOff", "RunContainerError", "CreateContainerError"]);
+    let found = scene.is_judged(&["wrong-architecture"]);
+    fs::copy("/bin/busybox", scene.path("busybox")).unwrap();
+    fs::write(scene.path("Dockerfile"), format!("FROM scratch\nCOPY busybox /\n{SLEEPS}")).unwrap();
+    let folder = scene.path("").display().to_string();
+    found.follow_with(0, &[(" . ", &format!(" {folder} "))]);
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_program_that_is_not_in_the_image_does_not_start() {
+    let scene = Scene::new("no-program");
+    scene.starts_in_vain("ENTRYPOINT [\"/server\"]\n");
+    let help = scene.is_judged(&["program-missing"]).help(0).to_owned();
+    assert!(help.starts_with("correct `ENTRYPOINT` or `CMD` in the Dockerfile"), "{help}");
+    scene.is_rebuilt(SLEEPS);
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_command_that_is_not_in_the_image_does_not_start() {
+    let scene = Scene::new("no-command");
+    scene.build("no-command:dev");
+    scene.import("node-2", "k8s.io", "no-command:dev");
+    scene.deployment("node-2", "no-command:dev", &format!("{NEVER}\ncommand: [bash, -c, server]"));
+    scene.waits(&["CrashLoopBackOff", "RunContainerError"]);
+    let help = scene.is_judged(&["program-missing"]).help(0).to_owned();
+    let manifest = "correct `command` of container `web` in the manifest of deployment/web";
+    assert!(help.starts_with(manifest), "{help}");
+    scene.deployment(
+        "node-2",
+        "no-command:dev",
+        &format!("{NEVER}\ncommand: [/busybox, sleep, '9999']"),
+    );
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_file_that_may_not_be_executed_does_not_start() {
+    let scene = Scene::new("no-x-bit");
+    scene.file("app", b"#!/busybox sh\n/busybox sleep 9999\n", 0o644);
+    scene.starts_in_vain("COPY app /app\nENTRYPOINT [\"/app\"]\n");
+    let help = scene.is_judged(&["program-not-executable"]).help(0).to_owned();
+    assert!(help.contains("`RUN chmod 755 /app`"), "{help}");
+    let lines =
+        "COPY app /app\nRUN [\"/busybox\", \"chmod\", \"755\", \"/app\"]\nENTRYPOINT [\"/app\"]\n";
+    scene.is_rebuilt(lines);
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_linked_program_does_not_start_in_an_empty_image() {
+    let scene = Scene::new("no-loader");
+    scene.file("app", &fs::read("/bin/ls").unwrap(), 0o755);
+    scene.starts_in_vain("COPY app /app\nENTRYPOINT [\"/app\"]\n");
+    let help = scene.is_judged(&["library-missing"]).help(0).to_owned();
+    assert!(help.starts_with("link it statically"), "{help}");
+    // As busybox is.
+    scene.is_rebuilt(SLEEPS);
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_program_whose_library_is_missing_does_not_start() {
+    let scene = Scene::new("no-library");
+    scene.file("app", &fs::read("/bin/ls").unwrap(), 0o755);
+    scene.file("loader", &fs::read(Path::new(LOADER)).unwrap(), 0o755);
+    scene.starts_in_vain(&format!("COPY app /app\nCOPY loader {LOADER}\nENTRYPOINT [\"/app\"]\n"));
+    let help = scene.is_judged(&["library-missing"]).help(0).to_owned();
+    assert!(help.starts_with("link it statically"), "{help}");
+    scene.is_rebuilt(SLEEPS);
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_an_image_without_its_user_does_not_start() {
+    let scene = Scene::new("no-user");
+    scene.starts_in_vain(&format!("USER app\n{SLEEPS}"));
+    let help = scene.is_judged(&["user-missing"]).help(0).to_owned();
+    assert!(help.contains("`USER 1000`"), "{help}");
+    scene.is_rebuilt(&format!("USER 1000\n{SLEEPS}"));
+}
