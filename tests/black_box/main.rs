@@ -13,5 +13,6 @@ mod load;
 mod precedence;
 mod project;
 mod render;
+mod status;
 mod tidy;
 mod up;

@@ -19,6 +19,7 @@ mod nodes;
 mod rollouts;
 mod sample;
 mod service;
+mod status;
 mod story;
 mod thin;
 mod why;

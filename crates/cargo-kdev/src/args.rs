@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kdev::{
     Consent, DownRequest, Layer, LoadRequest, PullPolicy, RenderRequest, Request, Selection,
-    Target, WhyRequest,
+    StatusRequest, Target, WhyRequest,
 };
 
 /// What cargo passes to a plugin: the plugin's own name comes first.
@@ -56,6 +56,8 @@ pub(crate) enum Command {
     /// Tell why a pod does not run: the root cause, what it was seen by, and
     /// what helps; changes nothing
     Why(Why),
+    /// Show what runs of the project, and whether it is the newest build
+    Status(Status),
 }
 
 impl Command {
@@ -64,7 +66,7 @@ impl Command {
         match self {
             Self::Up(Up { place, .. }) | Self::Load(Load { place, .. }) => place.dry_run,
             Self::Down(down) => down.dry_run,
-            Self::Render(_) | Self::Why(_) => false,
+            Self::Render(_) | Self::Why(_) | Self::Status(_) => false,
         }
     }
 }
@@ -103,6 +105,25 @@ pub(crate) struct Why {
     /// Judge the facts in such a file, and ask no cluster
     #[arg(long, value_name = "FILE", conflicts_with_all = ["asked", "record"])]
     replay: Option<PathBuf>,
+}
+
+/// Ends with 0 whenever it could look, whatever it has seen.
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    project: Project,
+    #[command(flatten)]
+    cluster: Cluster,
+    /// Name of the image, without tag [default: the package's name]
+    #[arg(long, env = "KDEV_IMAGE", hide_env_values = true, value_name = "NAME")]
+    image: Option<String>,
+    /// Namespace to look into [default: the context's]
+    #[arg(short, long, env = "KDEV_NAMESPACE", hide_env_values = true, value_name = "NAME")]
+    namespace: Option<String>,
+    /// Look every two seconds, until Ctrl-C; where stdout is no terminal, print
+    /// only what has changed
+    #[arg(short, long)]
+    pub(crate) watch: bool,
 }
 
 #[derive(Debug, Args)]
@@ -338,6 +359,17 @@ impl From<Why> for WhyRequest {
                 ssh_config: why.ssh_config,
                 ..Layer::default()
             },
+        }
+    }
+}
+
+impl From<Status> for StatusRequest {
+    fn from(status: Status) -> Self {
+        Self {
+            selection: status.project.into(),
+            target: status.cluster.into(),
+            watch: status.watch,
+            flags: Layer { image: status.image, namespace: status.namespace, ..Layer::default() },
         }
     }
 }

@@ -5,6 +5,7 @@ mod args;
 mod diagnoses;
 mod rendering;
 mod report;
+mod table;
 mod term;
 
 use std::process::ExitCode;
@@ -37,6 +38,10 @@ fn main() -> ExitCode {
         Command::Down(down) => kdev::down(&cx, &down.into()),
         Command::Load(load) => kdev::load(&cx, &load.into()),
         Command::Why(why) => kdev::why(&cx, &why.into()).map(|verdicts| term.verdicts(&verdicts)),
+        Command::Status(status) => {
+            let watch = status.watch;
+            kdev::status(&cx, &status.into(), |status| term.status(status, watch))
+        }
         Command::Render(render) => {
             let (diff, explain) = (render.diff, render.explain);
             kdev::render(&cx, &render.into())

@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
-use kdev::{BuildOutput, Error, Event, Interrupt, PodState, Rendering, Verdict};
+use kdev::{BuildOutput, Error, Event, Interrupt, PodState, Rendering, Row, Status, Verdict};
 use serde::Serialize;
 
 use crate::args::{Color, MessageFormat, Output};
 use crate::diagnoses;
 use crate::rendering;
 use crate::report::{self, Report};
+use crate::table;
 
 const DONE: Style = AnsiColor::Green.on_default().bold();
 const NOTE: Style = AnsiColor::Cyan.on_default().bold();
@@ -40,6 +41,8 @@ struct State {
     bars: BTreeMap<String, ProgressBar>,
     /// The last lines of a build that is not shown.
     hidden: VecDeque<String>,
+    /// The status that was shown last.
+    status: Option<Status>,
 }
 
 /// One line of the JSON form.
@@ -66,6 +69,17 @@ struct Judged<'a> {
     reason: &'static str,
     #[serde(flatten)]
     verdict: &'a Verdict,
+}
+
+/// A line of a status in the JSON form.
+#[derive(Serialize)]
+struct StatusLine<'a> {
+    version: u32,
+    /// `status`, or `gone` for what a watch has seen before.
+    reason: &'static str,
+    newest: Option<&'a str>,
+    #[serde(flatten)]
+    row: &'a Row,
 }
 
 /// The last line of the JSON form, where it went wrong.
@@ -170,6 +184,29 @@ impl Term {
             }
         } else {
             let _ = write!(anstream::stdout(), "{}", diagnoses::text(verdicts));
+        }
+    }
+
+    /// Shows a status: of a watch on a terminal in the place of the one before,
+    /// elsewhere only if it differs from that.
+    pub(crate) fn status(&self, status: &Status, watch: bool) {
+        let last = self.state().status.replace(status.clone());
+        if self.json {
+            return status_lines(status, last.as_ref());
+        }
+        let is_new = last.as_ref() != Some(status);
+        let screen = table::Screen::here();
+        match (watch, screen) {
+            (true, Some(screen)) => screen.redraw(status, last.is_none()),
+            _ if is_new => {
+                let between = if last.is_some() { "\n" } else { "" };
+                let text = table::text(status, table::now(), screen.map(|screen| screen.width));
+                let _ = write!(anstream::stdout(), "{between}{text}");
+                if !self.quiet {
+                    table::notes(status).iter().for_each(|note| self.line(NOTE, "Note", note));
+                }
+            }
+            _ => {}
         }
     }
 
@@ -343,6 +380,25 @@ fn by_node(pods: &[PodState]) -> String {
     });
     let words: Vec<String> = words.collect();
     if words.is_empty() { String::new() } else { format!(" ({})", words.join(", ")) }
+}
+
+/// A line for each pod that is not as it was, or has gone.
+fn status_lines(status: &Status, last: Option<&Status>) {
+    let line = |reason, row| {
+        let newest = status.newest.as_deref();
+        json_line(&StatusLine { version: kdev::VERSION, reason, newest, row });
+    };
+    let before = last.map(|last| last.rows.as_slice()).unwrap_or_default();
+    let is_old = last.is_some_and(|last| last.newest == status.newest);
+    status
+        .rows
+        .iter()
+        .filter(|row| !is_old || !before.contains(row))
+        .for_each(|row| line("status", row));
+    let is_here = |old: &&Row| {
+        status.rows.iter().any(|row| (&row.workload, &row.pod) == (&old.workload, &old.pod))
+    };
+    before.iter().filter(|old| !is_here(old)).for_each(|row| line("gone", row));
 }
 
 fn json_line(line: &impl Serialize) {

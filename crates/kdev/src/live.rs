@@ -37,10 +37,25 @@ impl Look {
         let mut resources: BTreeSet<&str> =
             kinds.into_iter().filter_map(workload::resources).flat_map(|r| r.split(',')).collect();
         resources.insert("pods");
-        let resources = resources.into_iter().collect::<Vec<_>>().join(",");
+        Self::at(cx, cluster, namespace, &resources)
+    }
+
+    /// All that kubectl calls so.
+    pub(crate) fn at(
+        cx: &Cx,
+        cluster: &Cluster,
+        namespace: Option<&str>,
+        resources: &BTreeSet<&str>,
+    ) -> Result<Self> {
+        let resources = resources.iter().copied().collect::<Vec<_>>().join(",");
         let sh = cx.shell()?;
         let cmd = cluster.cmd(&sh, namespace).args(["get", &resources, "--output=json"]);
         cluster.json(cx, cmd, "show the workloads and their pods")
+    }
+
+    /// All of it.
+    pub(crate) fn items(&self) -> &[Value] {
+        &self.items
     }
 
     /// A workload as it is.

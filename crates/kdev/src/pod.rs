@@ -113,6 +113,11 @@ pub(crate) enum Runs {
 }
 
 impl Pod {
+    /// A pod as the API has it.
+    pub(crate) fn read(pod: &serde_json::Value) -> Option<Self> {
+        Self::deserialize(pod).ok()
+    }
+
     pub(crate) fn is_leaving(&self) -> bool {
         self.metadata.deletion_timestamp.is_some()
     }

@@ -102,7 +102,7 @@ fn wanted_of(object: &Value, image: &Name) -> Option<Wanted> {
 }
 
 /// The containers of an object's pods.
-fn containers(object: &Value) -> Vec<Container> {
+pub(crate) fn containers(object: &Value) -> Vec<Container> {
     let has_containers = |spec: &&Value| spec["containers"].is_array();
     let Some(spec) = TEMPLATES.iter().filter_map(|path| object.pointer(path)).find(has_containers)
     else {

@@ -100,7 +100,7 @@ fn newest_replica_set<'a>(live: &Value, items: &'a [Value]) -> Option<&'a Value>
     })
 }
 
-fn owns(owner: &Value, item: &Value) -> bool {
+pub(crate) fn owns(owner: &Value, item: &Value) -> bool {
     let uid = &owner["metadata"]["uid"];
     let owners = item.pointer("/metadata/ownerReferences").and_then(Value::as_array);
     uid.is_string() && owners.into_iter().flatten().any(|reference| reference["uid"] == *uid)

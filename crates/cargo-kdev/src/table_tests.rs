@@ -1,0 +1,158 @@
+//! What the table says, and what of it stays where there is no room.
+
+use super::*;
+use serde_json::{Value, json};
+
+/// 2026-11-25T02:42:30Z.
+const NOW: u64 = 1_795_574_550;
+
+/// As a library's user reads it from JSON.
+fn status(rows: &[Value]) -> Status {
+    serde_json::from_value(json!({"package": "app", "context": "c", "namespace": "n",
+        "flags": " --context c", "newest": "kdev-1", "no_docker": null, "rows": rows}))
+    .unwrap()
+}
+
+fn row(more: &Value) -> Value {
+    let mut row = json!({"workload": "deployment/app", "namespace": "n", "ready": 1, "wanted": 2,
+        "pod": "app-5c9-abcde", "node": "node-1", "state": "Ready",
+        "image": "app:kdev-0123456789ab", "build": "newest", "pull_policy": "Never", "restarts": 0,
+        "created": "2026-11-25T02:42:00Z"});
+    row.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    row
+}
+
+fn drawn(rows: &[Value], width: Option<usize>) -> String {
+    let mut stripped = anstream::StripStream::new(Vec::new());
+    write!(stripped, "{}", text(&status(rows), NOW, width)).unwrap();
+    String::from_utf8(stripped.into_inner()).unwrap()
+}
+
+#[test]
+fn a_line_says_all_that_is_known() {
+    let rows = [
+        row(&json!({})),
+        row(
+            &json!({"pod": "app-1", "build": "missing", "state": "ErrImageNeverPull", "restarts": 12}),
+        ),
+        row(
+            &json!({"build": "other", "image": "docker.io/library/redis:7", "pull_policy": "Always"}),
+        ),
+        row(&json!({"workload": "cronjob/x", "ready": null, "wanted": null, "pod": null,
+            "node": null, "state": "no run yet", "build": "old", "pull_policy": null})),
+    ];
+    assert_eq!(
+        drawn(&rows, None),
+        "\
+WORKLOAD        READY  POD            NODE    STATUS             TAG                BUILD            POLICY  RESTARTS  AGE
+deployment/app  1/2    app-5c9-abcde  node-1  Ready              kdev-0123456789ab  newest           Never   0         30s
+deployment/app  1/2    app-1          node-1  ErrImageNeverPull  kdev-0123456789ab  not on the node  Never   12        30s
+deployment/app  1/2    app-5c9-abcde  node-1  Ready              redis:7            other image      Always  0         30s
+cronjob/x       -      -              -       no run yet         kdev-0123456789ab  old build        -       -         30s
+"
+    );
+}
+
+#[test]
+fn a_narrow_terminal_gets_what_matters() {
+    let plain = [row(&json!({}))];
+    let heads = |rows: &[Value], width: usize| {
+        let text = drawn(rows, Some(width));
+        for line in text.lines() {
+            assert!(line.chars().count() <= width, "{width}: {line}");
+        }
+        text.lines()
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    let table = [
+        (200, "WORKLOAD READY POD NODE STATUS TAG BUILD POLICY RESTARTS AGE"),
+        (100, "WORKLOAD READY POD NODE STATUS TAG BUILD POLICY AGE"),
+        (90, "WORKLOAD READY POD NODE STATUS TAG BUILD AGE"),
+        (70, "WORKLOAD READY POD NODE STATUS BUILD AGE"),
+        (60, "WORKLOAD READY POD NODE STATUS BUILD"),
+        (48, "WORKLOAD READY POD STATUS BUILD"),
+    ];
+    for (width, expected) in table {
+        assert_eq!(heads(&plain, width), expected, "{width}");
+    }
+    // What is not as usual stays longer.
+    let restarted = [row(&json!({"restarts": 3}))];
+    assert!(heads(&restarted, 90).contains("RESTARTS"));
+    let shortened = drawn(&[row(&json!({"pod": "app-5c9-abcde-of-much-length"}))], Some(60));
+    assert!(shortened.contains("…f-much-length"), "{shortened}");
+}
+
+#[test]
+fn namespaces_are_named_where_there_are_several() {
+    let rows = [row(&json!({})), row(&json!({"namespace": "other"}))];
+    assert!(drawn(&rows, None).starts_with("NAMESPACE  WORKLOAD"));
+}
+
+#[test]
+fn what_helps_is_said_with_the_same_flags() {
+    let said = |more: Value| notes(&status(&[row(&more)]));
+    assert_eq!(said(json!({})), Vec::<String>::new());
+    let words = "docker here has a newer build: `cargo kdev up --context c` runs it";
+    assert_eq!(said(json!({"build": "old"})), [words]);
+    let words = "`cargo kdev why --context c` tells why a pod has no image, or another";
+    assert_eq!(said(json!({"build": "missing"})), [words]);
+    let absent = json!({"created": null, "pod": null, "state": "not applied", "build": null});
+    let words = "nothing of `app` is applied to namespace `n` of context `c`: `cargo kdev up --context c` does that";
+    assert_eq!(said(absent.clone()), [words]);
+    assert_eq!(drawn(&[row(&absent)], None), "");
+    let mut status = status(&[row(&json!({}))]);
+    status.newest = None;
+    assert!(notes(&status)[0].starts_with("docker here has no build of it"));
+    status.no_docker = Some("`docker` is not installed".into());
+    assert!(notes(&status)[0].ends_with("not known: `docker` is not installed"));
+}
+
+#[test]
+fn only_the_verdict_has_a_colour() {
+    let text = text(&status(&[row(&json!({"build": "old"}))]), NOW, None);
+    assert_eq!(text.matches("old build").count(), 1);
+    assert!(text.contains(&format!("{STALE}old build{STALE:#}")), "{text:?}");
+}
+
+#[test]
+fn ages_are_as_kubectl_writes_them() {
+    let table = [
+        (0, "0s"),
+        (119, "119s"),
+        (120, "2m"),
+        (185, "3m5s"),
+        (600, "10m"),
+        (10_799, "179m"),
+        (10_800, "3h"),
+        (11_000, "3h3m"),
+        (28_800, "8h"),
+        (172_799, "47h"),
+        (172_800, "2d"),
+        (180_000, "2d2h"),
+        (700_000, "8d"),
+    ];
+    for (seconds, expected) in table {
+        assert_eq!(age(seconds), expected);
+    }
+}
+
+#[test]
+fn times_are_read_as_the_api_writes_them() {
+    // As `date -u -d TIME +%s` says.
+    let table = [
+        ("1970-01-01T00:00:00Z", Some(0)),
+        ("2000-02-29T12:00:00Z", Some(951_825_600)),
+        ("2026-11-25T02:42:30Z", Some(NOW)),
+        ("2024-03-01T00:00:01Z", Some(1_709_251_201)),
+        ("", None),
+        ("yesterday at about noon", None),
+    ];
+    for (time, expected) in table {
+        assert_eq!(seconds(time), expected, "{time}");
+    }
+}

@@ -1,0 +1,172 @@
+//! What runs, as a table and as JSON, and what it costs to see it.
+
+use std::fs;
+use std::time::Duration;
+
+use crate::project::{CONFIG, IMAGE, Project, pod};
+
+const OTHER: &str = "sha256:ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
+
+fn project() -> Project {
+    let project = Project::new();
+    let deployment = fs::read_to_string(project.path("fake/deployment.json")).unwrap();
+    let named = "\"name\":\"app\",\"creationTimestamp\":\"2020-01-01T00:00:00Z\"";
+    let deployment = deployment.replace("\"name\":\"app\"", named);
+    let deployment =
+        deployment.replace("\"replicas\":2,\"upd", "\"readyReplicas\":2,\"replicas\":2,\"upd");
+    project.write("fake/deployment.json", &deployment);
+    newest(&project, CONFIG);
+    project
+}
+
+/// What docker calls `app:latest`.
+fn newest(project: &Project, id: &str) {
+    let row = |tag: &str, id: &str| {
+        format!(r#"{{"Repository":"app","Tag":"{tag}","ID":"{id}","CreatedSince":"1 hour ago"}}"#)
+    };
+    let rows = [row("latest", id), row("kdev-0123456789ab", CONFIG)];
+    project.write("fake/images.json", &(rows.join("\n") + "\n"));
+}
+
+fn pods(project: &Project, waiting: &str) {
+    let runs = |id: &str| format!(r#"{{"name":"app","imageID":"{id}","restartCount":2}}"#);
+    let waits = format!(
+        r#"{{"name":"app","imageID":"","restartCount":0,"state":{{"waiting":{{"reason":"{waiting}"}}}}}}"#
+    );
+    project.pods(&[
+        pod("app-1", "n1", "app", IMAGE, &runs(CONFIG)),
+        pod("app-2", "n1", "app", "mirror/app:1", &runs(OTHER)),
+        pod("app-3", "n2", "app", IMAGE, &waits),
+    ]);
+}
+
+#[test]
+fn each_pod_is_a_line_with_its_verdict() {
+    let project = project();
+    pods(&project, "ErrImageNeverPull");
+    let ran = project.run(&["status"]);
+    ran.code(0).stdout(
+        "\
+WORKLOAD        READY  POD    NODE  STATUS             TAG                BUILD            POLICY  RESTARTS  AGE
+deployment/app  2/2    app-1  n1    Ready              kdev-0123456789ab  newest           Never   2         -
+deployment/app  2/2    app-2  n1    Ready              mirror/app:1       other image      Never   2         -
+deployment/app  2/2    app-3  n2    ErrImageNeverPull  kdev-0123456789ab  not on the node  Never   0         -
+",
+    );
+    ran.stderr("        Note `cargo kdev why` tells why a pod has no image, or another\n");
+    newest(&project, OTHER);
+    let ran = project.run(&["status", "-n", "dev"]);
+    assert!(ran.code(0).out().contains(" old build "), "{}", ran.out());
+    let note = "docker here has a newer build: `cargo kdev up --namespace dev` runs it";
+    assert!(ran.err().contains(note), "{}", ran.err());
+    project.run(&["status", "--quiet"]).code(0).stderr("");
+}
+
+#[test]
+fn a_look_is_one_kubectl_and_changes_nothing() {
+    let project = project();
+    let config = "current-context: prod\ncontexts: [{name: prod, context: {cluster: c}}]\nclusters: [{name: c, cluster: {server: 'https://10.0.0.9'}}]\n";
+    project.write("config", config);
+    let (config, cache) = (project.path("config"), project.path("cache"));
+    let env =
+        [("KUBECONFIG", config.to_str().unwrap()), ("XDG_CACHE_HOME", cache.to_str().unwrap())];
+    project.run_with(&env, &["status"]).code(0);
+    project.remove("fake/log");
+    // Nobody is asked for consent.
+    project.run_with(&env, &["status"]).code(0);
+    let calls = project.calls();
+    let kubectl: Vec<&str> = calls.lines().filter(|call| call.starts_with("kubectl")).collect();
+    let look = "kubectl --context prod --namespace default --request-timeout=15s get deployments.apps,pods,replicasets.apps --output=json";
+    assert_eq!(kubectl, [look]);
+    let docker: Vec<&str> = calls.lines().filter(|call| call.starts_with("docker")).collect();
+    let expected =
+        ["docker version --format {{json .}}", "docker image ls --no-trunc --format {{json .}}"];
+    assert_eq!(docker, expected);
+    assert!(!calls.contains("ssh"), "{calls}");
+}
+
+#[test]
+fn where_nothing_is_applied_the_way_is_told() {
+    let project = project();
+    project.write("fake/deployment.json", "{}").write("fake/pods.json", "");
+    project.run(&["status"]).code(0).stdout("").stderr(
+        "        Note nothing of `app` is applied to namespace `default` of context `kind-test`: `cargo kdev up` does that\n",
+    );
+    let ran = project.run(&["status", "--message-format", "json"]);
+    let line = r#"{"version":1,"reason":"status","newest":"kdev-0123456789ab","workload":"deployment/app","namespace":"default","ready":null,"wanted":null,"pod":null,"node":null,"state":"not applied","image":null,"build":null,"pull_policy":null,"restarts":0,"created":null}
+"#;
+    ran.code(0).stdout(line).stderr("");
+}
+
+#[test]
+fn without_docker_the_rest_is_shown() {
+    let project = project();
+    project.write("fake/docker-down", "Cannot connect to the Docker daemon\n");
+    let ran = project.run(&["status"]);
+    assert!(ran.code(0).out().contains(" unknown "), "{}", ran.out());
+    ran.stderr(
+        "        Note which build is the newest is not known: the docker daemon does not answer\n",
+    );
+    project.remove("fake/docker-down").remove("fake/images.json");
+    project.run(&["status"]).code(0).stderr(
+        "        Note docker here has no build of it, so that nobody knows which is the newest\n",
+    );
+}
+
+#[test]
+fn a_cluster_that_does_not_answer_is_a_failure() {
+    let project = project();
+    project
+        .write("fake/kubectl-get-fails", "dial tcp 10.0.0.9:6443: connect: connection refused\n");
+    let start = "error: the cluster of context `kind-test` does not answer\n";
+    assert!(project.run(&["status"]).code(92).err().starts_with(start));
+    project.run(&["status", "--context", "absent"]).code(92);
+}
+
+#[test]
+fn a_watch_prints_what_changes_and_ends_well() {
+    let project = project();
+    pods(&project, "ContainerCreating");
+    let watch = project.start(&["status", "--watch", "--message-format", "json"]);
+    looks(&project, 3);
+    pods(&project, "ErrImageNeverPull");
+    looks(&project, 2);
+    let deployment = fs::read_to_string(project.path("fake/pods.json")).unwrap();
+    project.write("fake/pods.json", &deployment.replace("app-1", "app-4"));
+    looks(&project, 2);
+    let pid = nix::unistd::Pid::from_raw(watch.id().try_into().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    let output = watch.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    let field = |line: &str, name: &str| {
+        line.split(&format!("\"{name}\":\"")).nth(1).unwrap().split('"').next().unwrap().to_owned()
+    };
+    let lines: Vec<_> = stdout
+        .lines()
+        .map(|line| [field(line, "reason"), field(line, "pod"), field(line, "build")].join(" "))
+        .collect();
+    let expected = [
+        "status app-1 newest",
+        "status app-2 other",
+        "status app-3 not-started",
+        "status app-3 missing",
+        "status app-4 newest",
+        "gone app-1 newest",
+    ];
+    assert_eq!(lines, expected, "{stdout}");
+}
+
+/// Waits until it has looked as many times more.
+fn looks(project: &Project, more: usize) {
+    let count = || project.calls().matches(" get deployments.apps").count();
+    let before = count();
+    for _ in 0..600 {
+        if count() >= before + more {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("it does not look: {}", project.calls());
+}
