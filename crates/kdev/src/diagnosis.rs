@@ -5,7 +5,7 @@
 //! facts.
 
 mod absent;
-mod config;
+mod container_config;
 mod crash;
 mod cure;
 mod present;
@@ -203,7 +203,7 @@ const RULES: [Rule; 9] = [
     absent::diagnose,
     present::diagnose,
     pull::diagnose,
-    config::diagnose,
+    container_config::diagnose,
     start::diagnose,
     crash::diagnose,
     probe::diagnose,

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Cause, Confidence, Diagnosis, config};
+use super::{Cause, Confidence, Diagnosis, container_config};
 use crate::cmd::quoted;
 use crate::facts::{Container, Facts, list, text};
 
@@ -22,8 +22,8 @@ pub(super) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
 fn mount(facts: &Facts) -> Option<Diagnosis> {
     let event = facts.pod_events().rev().find(|event| event.reason == "FailedMount")?;
     let evidence = vec![format!("{}: {}", event.reason, event.message)];
-    if let Some((kind, name)) = config::missing(&event.message) {
-        return Some(config::absent(facts, kind, &name, None, evidence));
+    if let Some((kind, name)) = container_config::missing(&event.message) {
+        return Some(container_config::absent(facts, kind, &name, None, evidence));
     }
     let volume =
         event.message.split("for volume \"").nth(1).and_then(|rest| rest.split('"').next());
