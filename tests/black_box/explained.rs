@@ -1,6 +1,7 @@
 //! What `why` tells of each recorded scene: `docs/why.md` shows just that.
 //! `cargo xtask record` writes it anew.
 
+use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -60,7 +61,7 @@ fn each_scene_is_explained_as_the_docs_say() {
     for (number, (name, title)) in scenes.iter().enumerate() {
         let heading = format!("\n<a id=\"{name}\"></a>\n\n## {}. {title}\n\n", number + 1);
         let said = replay(&project, name, &[]);
-        page += &format!("{heading}```text\n$ cargo kdev why web\n{said}```\n");
+        let _ = write!(page, "{heading}```text\n$ cargo kdev why web\n{said}```\n");
     }
     let docs = root().join("docs/why.md");
     let assert = snapbox::Assert::new().action_env("SNAPSHOTS");

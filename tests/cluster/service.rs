@@ -4,12 +4,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::lab::{command, docker, get, kubectl, run, state, takes_pods};
+use crate::turn::Turn;
 
 const DOCKERFILE: &str = r#"FROM scratch
 COPY busybox /busybox
@@ -19,41 +19,29 @@ ENTRYPOINT ["/busybox", "sh", "-c", "trap 'exit 0' TERM; /busybox httpd -p 8080 
 
 pub(crate) const NODES: [&str; 2] = ["node-1", "node-2"];
 
-/// Held for reading by every test, and for writing by one that harms a node.
-pub(crate) static NODES_ARE_WELL: RwLock<()> = RwLock::new(());
-
 pub(crate) struct Service {
     pub(crate) name: &'static str,
     dir: TempDir,
     /// The docker to build with, where that is not the lab's.
     pub(crate) docker_host: Option<String>,
-    _turn: Turn,
-}
-
-/// Whether others may use the lab at the same time.
-#[expect(dead_code, reason = "held, never read")]
-enum Turn {
-    Shared(RwLockReadGuard<'static, ()>),
-    Alone(RwLockWriteGuard<'static, ()>),
+    pub(crate) turn: Turn,
 }
 
 impl Service {
     /// A crate whose image, workload and namespace all have this name.
     pub(crate) fn new(name: &'static str) -> Self {
-        let turn = NODES_ARE_WELL.read().unwrap_or_else(PoisonError::into_inner);
-        Self::with(name, Turn::Shared(turn))
+        Self::with(name, Turn::shared())
     }
 
     /// The same, while no other test uses the lab.
     pub(crate) fn alone(name: &'static str) -> Self {
-        let turn = NODES_ARE_WELL.write().unwrap_or_else(PoisonError::into_inner);
-        Self::with(name, Turn::Alone(turn))
+        Self::with(name, Turn::alone())
     }
 
     fn with(name: &'static str, turn: Turn) -> Self {
         // The nodes see the lab's own folder, wherever the checkout lies.
         let dir = TempDir::new_in(state("")).unwrap();
-        let service = Self { name, dir, docker_host: None, _turn: turn };
+        let service = Self { name, dir, docker_host: None, turn };
         for dir in ["src", "k8s", "www"] {
             fs::create_dir(service.path(dir)).unwrap();
         }

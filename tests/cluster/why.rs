@@ -13,7 +13,6 @@ mod volume;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{PoisonError, RwLockReadGuard, RwLockWriteGuard};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -21,21 +20,15 @@ use tempfile::TempDir;
 use crate::lab::{
     self, command, docker, eventually, get, in_node, kubectl, run, state, takes_pods,
 };
-use crate::service::{NODES, NODES_ARE_WELL};
+use crate::service::NODES;
+use crate::turn::Turn;
 
 /// A namespace of its own, of the scene's name, in which something goes wrong.
 pub(crate) struct Scene {
     /// The name of its record, of its namespace and of its images.
     pub(crate) name: &'static str,
     dir: TempDir,
-    _turn: Turn,
-}
-
-/// Whether others may use the lab at the same time.
-#[expect(dead_code, reason = "held, never read")]
-enum Turn {
-    Shared(RwLockReadGuard<'static, ()>),
-    Alone(RwLockWriteGuard<'static, ()>),
+    pub(crate) turn: Turn,
 }
 
 /// What `why` has found, in its JSON form.
@@ -43,20 +36,18 @@ pub(crate) struct Found(Value);
 
 impl Scene {
     pub(crate) fn new(name: &'static str) -> Self {
-        let turn = NODES_ARE_WELL.read().unwrap_or_else(PoisonError::into_inner);
-        Self::with(name, Turn::Shared(turn))
+        Self::with(name, Turn::shared())
     }
 
     /// For what harms a node: no other test uses the lab meanwhile.
     pub(crate) fn alone(name: &'static str) -> Self {
-        let turn = NODES_ARE_WELL.write().unwrap_or_else(PoisonError::into_inner);
-        Self::with(name, Turn::Alone(turn))
+        Self::with(name, Turn::alone())
     }
 
     fn with(name: &'static str, turn: Turn) -> Self {
         // The nodes see the lab's own folder, wherever the checkout lies.
         let dir = TempDir::new_in(state("")).unwrap();
-        let scene = Self { name, dir, _turn: turn };
+        let scene = Self { name, dir, turn };
         scene.clean();
         run(&mut kubectl("default", &["create", "namespace", name]));
         takes_pods(name);

@@ -1,5 +1,7 @@
 //! Draws a status: one table, as wide as there is room for.
 
+use std::fmt::Write as _;
+
 use std::io::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -240,7 +242,7 @@ fn line(columns: &[Column], cells: &[(String, Style)]) -> String {
     for (at, (column, (cell, style))) in columns.iter().zip(cells).enumerate() {
         let is_last = at + 1 == columns.len();
         let space = if is_last { 0 } else { column.width() + GAP - chars(cell) };
-        line.push_str(&format!("{style}{cell}{style:#}{:space$}", ""));
+        let _ = write!(line, "{style}{cell}{style:#}{:space$}", "");
     }
     line.push('\n');
     line

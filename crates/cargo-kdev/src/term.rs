@@ -203,7 +203,9 @@ impl Term {
                 let text = table::text(status, table::now(), screen.map(|screen| screen.width));
                 let _ = write!(anstream::stdout(), "{between}{text}");
                 if !self.quiet {
-                    table::notes(status).iter().for_each(|note| self.line(NOTE, "Note", note));
+                    for note in table::notes(status) {
+                        self.line(NOTE, "Note", &note);
+                    }
                 }
             }
             _ => {}

@@ -378,6 +378,19 @@ pub enum Error {
         #[source]
         reason: Reason,
     },
+    /// A kubelet lets no pod have an image that it has not pulled itself.
+    #[error(
+        "{workload} cannot become ready: the kubelet of node `{node}` verifies the credentials that each image was pulled with"
+    )]
+    Unverified {
+        /// Kind and name.
+        workload: String,
+        /// Where the pod is.
+        node: String,
+        /// The policy, and what the kubelet says.
+        #[source]
+        reason: Reason,
+    },
     /// The new pods did not become ready in time.
     #[error("{workload} was not ready within {} s: {ready} of {wanted} new pods are", limit.as_secs())]
     RolloutTimedOut {
@@ -458,6 +471,7 @@ impl Error {
             Self::RolloutFailed { .. }
             | Self::RolloutHeld { .. }
             | Self::Superseded { .. }
+            | Self::Unverified { .. }
             | Self::Altered { .. } => ExitCode::Rollout,
             Self::RolloutTimedOut { .. } => ExitCode::Timeout,
             _ => ExitCode::Project,

@@ -42,6 +42,8 @@ pub(crate) struct Facts {
     pub(crate) local_ids_are_configs: bool,
     /// The pull policies that were applied, by container, where the pod tells.
     pub(crate) applied_policies: BTreeMap<String, String>,
+    /// What the kubelet of the pod's node is told of images that it has not pulled.
+    pub(crate) verification: Value,
     /// What the nodes have of images that are called alike.
     pub(crate) stocks: BTreeMap<String, Shelf>,
 }
@@ -234,6 +236,12 @@ impl<'a> Container<'a> {
 
     pub(crate) fn is_running(&self) -> bool {
         self.status.pointer("/state/running").is_some()
+    }
+
+    /// Whether it waits for its image.
+    pub(crate) fn waits_for_image(&self) -> bool {
+        const REASONS: [&str; 3] = ["ErrImageNeverPull", "ErrImagePull", "ImagePullBackOff"];
+        self.waiting().is_some_and(|(reason, _)| REASONS.contains(&reason))
     }
 
     /// Why it waits: reason and message.

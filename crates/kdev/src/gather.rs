@@ -12,12 +12,13 @@ use crate::config::{Config, NodeSettings};
 use crate::cx::{Cx, both, each};
 use crate::docker::Docker;
 use crate::error::{Error, Result};
-use crate::facts::{ApiEvent, Facts, Local, Shelf, list, text};
+use crate::facts::{ApiEvent, Container, Facts, Local, Shelf, list, text};
 use crate::image::split_tag;
 use crate::live;
 use crate::node::Link;
 use crate::subject::{self, Asked, Subject};
 use crate::transport::Transports;
+use crate::verification;
 
 /// All that a diagnosis may need of a namespace, in one look.
 const RESOURCES: &str = "pods,replicasets.apps,deployments.apps,statefulsets.apps,daemonsets.apps,replicationcontrollers,jobs.batch,cronjobs.batch,persistentvolumeclaims,events";
@@ -53,10 +54,10 @@ pub(crate) fn gather(
     let bases = bases(&facts);
     let (stocks, local) = both(
         || stocks(cx, config, &facts, &bases),
-        || both(|| local(cx), || logs(cx, cluster, &facts)),
+        || both(|| local(cx), || of_kubelets(cx, cluster, &facts)),
     );
-    let (local, logs) = local;
-    for (facts, logs) in facts.iter_mut().zip(logs) {
+    let (local, of_kubelets) = local;
+    for (facts, (logs, verification)) in facts.iter_mut().zip(of_kubelets) {
         let bases = self::bases(std::slice::from_ref(facts));
         let is_alike = |name: &str| bases.contains(&base(name));
         if let Some((images, are_configs)) = &local {
@@ -70,7 +71,7 @@ pub(crate) fn gather(
                 stock.images.retain(|image| is_alike(&image.name));
             }
         }
-        facts.logs = logs;
+        (facts.logs, facts.verification) = (logs, verification);
     }
     Ok(facts)
 }
@@ -231,17 +232,27 @@ fn local(cx: &Cx) -> Option<(Vec<Local>, bool)> {
     Some((docker.images(cx).ok()?, docker.names_images_by_config()))
 }
 
-/// The end of the log of each container that has crashed.
-fn logs(cx: &Cx, cluster: &Cluster, facts: &[Facts]) -> Vec<BTreeMap<String, String>> {
-    let of_one = |facts: &Facts| {
-        let crashed =
-            facts.containers().into_iter().filter(|c| c.exit_code().is_some_and(|c| c != 0));
-        let names: Vec<&str> = crashed.map(|container| container.name()).collect();
-        let logs = each(&names, |name| live::log(cx, cluster, None, facts.pod_name(), name));
-        let of_each = names.iter().zip(logs);
-        of_each.filter_map(|(name, log)| Some(((*name).to_owned(), log?))).collect()
-    };
-    each(facts, of_one)
+/// Logs of what has crashed, by container.
+type Logs = BTreeMap<String, String>;
+
+/// What only kubelets know: the end of each log of a container that has crashed, and
+/// what they do with images that they have not pulled.
+fn of_kubelets(cx: &Cx, cluster: &Cluster, facts: &[Facts]) -> Vec<(Logs, Value)> {
+    each(facts, |facts| both(|| logs(cx, cluster, facts), || verification(cx, cluster, facts)))
+}
+
+fn logs(cx: &Cx, cluster: &Cluster, facts: &Facts) -> Logs {
+    let is_crashed = |one: &Container| one.exit_code().is_some_and(|code| code != 0);
+    let crashed: Vec<Container> = facts.containers().into_iter().filter(is_crashed).collect();
+    let names: Vec<&str> = crashed.iter().map(Container::name).collect();
+    let logs = each(&names, |name| live::log(cx, cluster, None, facts.pod_name(), name));
+    names.iter().zip(logs).filter_map(|(name, log)| Some(((*name).to_owned(), log?))).collect()
+}
+
+fn verification(cx: &Cx, cluster: &Cluster, facts: &Facts) -> Value {
+    let waits = facts.containers().iter().any(Container::waits_for_image);
+    let node = facts.node_name().filter(|_| waits);
+    node.map(|node| verification::ask(cx, cluster, node)).unwrap_or_default()
 }
 
 /// What the nodes have that matter: those of pods in trouble, and all others if

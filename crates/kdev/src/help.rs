@@ -100,6 +100,9 @@ impl Error {
             Self::RolloutHeld { workload, cure, kubectl, .. } => held_help(kubectl, workload, *cure),
             Self::Superseded { .. } => "if this build shall run, run this again".into(),
             Self::Altered { changes, kubectl, .. } => altered_help(kubectl, changes),
+            Self::Unverified { node, .. } => {
+                format!("set `imagePullCredentialsVerificationPolicy: NeverVerifyPreloadedImages`, its default, in the configuration of the kubelet on node `{node}`, and restart that")
+            }
             Self::RolloutTimedOut { workload, kubectl, .. } => {
                 format!(
                     "see `{kubectl} describe {workload}`; if it only needs longer, give `--timeout SECONDS`"

@@ -81,6 +81,7 @@ mod unpack;
 mod untouched;
 mod up;
 mod value;
+mod verification;
 mod wanted;
 mod whole;
 mod why;

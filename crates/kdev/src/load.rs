@@ -31,10 +31,17 @@ const SIGPIPE: i32 = 13;
 /// How often a bar may move.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Proof that every node has the image. Only [`load`] makes it, and applying
-/// takes it: a pod that meets the kubelet before its image waits in back-off.
+/// Proof that every node has the image: their names. Only [`load`] makes it, and
+/// applying takes it: a pod that meets the kubelet before its image waits in
+/// back-off.
 #[derive(Debug)]
-pub(crate) struct Loaded(());
+pub(crate) struct Loaded(Vec<String>);
+
+impl Loaded {
+    pub(crate) fn is_on(&self, node: &str) -> bool {
+        self.0.iter().any(|loaded| loaded == node)
+    }
+}
 
 /// Brings the image to every node that lacks it, all at once: a slow node
 /// slows nobody, and a failed one does not hide the others.
@@ -48,7 +55,10 @@ pub(crate) fn load(cx: &Cx, source: &Source, links: &[Link]) -> Result<Loaded> {
         source.done();
     }
     let failures: Vec<NodeError> = results.into_iter().filter_map(Result::err).collect();
-    if failures.is_empty() { Ok(Loaded(())) } else { Err(Error::Nodes(failures)) }
+    if !failures.is_empty() {
+        return Err(Error::Nodes(failures));
+    }
+    Ok(Loaded(links.iter().map(|link| link.node.name.clone()).collect()))
 }
 
 /// One image on its way to one node.

@@ -3,7 +3,9 @@
 use serde::Deserialize;
 
 /// Reasons of a waiting container that no time will cure.
-const HOPELESS: [&str; 3] = ["ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError"];
+const HOPELESS: [&str; 3] = [NEVER_PULLED, "InvalidImageName", "CreateContainerConfigError"];
+/// The reason of one whose image is not there, and may not be pulled.
+const NEVER_PULLED: &str = "ErrImageNeverPull";
 /// Reasons that the kubelet retries, often with success.
 const RETRIED: [&str; 2] = ["CreateContainerError", "RunContainerError"];
 /// Reasons of a container whose image does not come.
@@ -170,6 +172,18 @@ impl Pod {
     pub(crate) fn pulls_in_vain(&self) -> bool {
         let reasons = self.containers().filter_map(|c| c.state.waiting.as_ref());
         reasons.into_iter().any(|waiting| PULLS.contains(&waiting.reason.as_str()))
+    }
+
+    /// What the first of these containers says whose image the kubelet does not
+    /// see on its node.
+    pub(crate) fn misses_image(&self, names: &[&str]) -> Option<String> {
+        let misses = |container: &&Container| {
+            let waiting = container.state.waiting.as_ref();
+            let reason = waiting.map_or("", |waiting| waiting.reason.as_str());
+            names.contains(&container.name.as_str())
+                && (reason == NEVER_PULLED || PULLS.contains(&reason))
+        };
+        self.containers().find(misses)?.in_words()
     }
 
     /// One word for its state, as `kubectl get pods` has it.

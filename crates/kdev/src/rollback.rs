@@ -19,7 +19,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) fn helps_against(error: &Error) -> bool {
     matches!(
         error,
-        Error::RolloutFailed { .. } | Error::RolloutTimedOut { .. } | Error::Altered { .. }
+        Error::RolloutFailed { .. }
+            | Error::RolloutTimedOut { .. }
+            | Error::Altered { .. }
+            | Error::Unverified { .. }
     )
 }
 

@@ -14,19 +14,26 @@ use crate::cx::Cx;
 use crate::error::{Error, Reason, Result};
 use crate::event::{Event, PodState};
 use crate::live::{self, Look};
+use crate::load::Loaded;
 use crate::manifest::Object;
 use crate::pod::{self, Pod, Runs};
+use crate::verification;
 use crate::wanted::{self, Wanted};
 use crate::workload::{self, State};
 
 /// How long a trouble that may pass must last to end the wait.
 const LASTING: Duration = Duration::from_secs(10);
+/// The same for an image that the kubelet does not see: that it has come, it finds
+/// within 15 s.
+const UNSEEN: Duration = Duration::from_secs(20);
 
 /// What is waited for, and for how long.
 pub(crate) struct Rollout<'a> {
     pub(crate) cx: &'a Cx<'a>,
     pub(crate) cluster: &'a Cluster,
     pub(crate) image: &'a BuiltImage,
+    /// Where the image is.
+    pub(crate) loaded: Loaded,
     /// What the containers of the image were given.
     pub(crate) wanted: &'a [Wanted],
     pub(crate) limit: Duration,
@@ -109,9 +116,14 @@ struct Wait<'a> {
     shown: Option<(u64, u64, Vec<PodState>)>,
     /// Logs that were read: pod, container, and how often it had restarted.
     logs: BTreeSet<(String, String, u64)>,
+    /// Nodes whose kubelets were asked why they do not see the image.
+    asked: BTreeSet<String>,
     told_of_change: bool,
     is_over: bool,
 }
+
+/// An error for the case that what it tells of lasts so long.
+type Doubt = (Error, Duration);
 
 impl<'a> Wait<'a> {
     fn new(rollout: &'a Rollout<'a>, object: &'a Object, begun: Instant) -> Self {
@@ -128,6 +140,7 @@ impl<'a> Wait<'a> {
             seen: (0, 0, Vec::new()),
             shown: None,
             logs: BTreeSet::new(),
+            asked: BTreeSet::new(),
             told_of_change: false,
             is_over: false,
         }
@@ -151,7 +164,9 @@ impl<'a> Wait<'a> {
             }
             State::Ready(wanted) => (0, wanted, None),
             State::Waiting { ready, wanted } => (ready, wanted, None),
-            State::Doubtful { reason, wanted } => (0, wanted, Some(self.failed(None, reason))),
+            State::Doubtful { reason, wanted } => {
+                (0, wanted, Some((self.failed(None, reason), LASTING)))
+            }
             State::Held { reason, cure } => return Err(self.held(reason, cure)),
             State::Failed(reason) => return Err(self.failed(newest_crash(&pods), reason)),
         };
@@ -178,8 +193,7 @@ impl<'a> Wait<'a> {
     /// go on to do so, but for a bare pod, whose image is changed in place and
     /// which is restarted some time later.
     fn runs_ours(&self, pods: &[Pod]) -> Result<bool> {
-        let Some(wanted) = self.wanted else { return Ok(true) };
-        let names: Vec<&str> = wanted.containers.iter().map(|c| c.name.as_str()).collect();
+        let names = self.names();
         let mut all = true;
         for pod in pods {
             match pod.runs(&names, &self.rollout.image.config_digest) {
@@ -205,21 +219,58 @@ impl<'a> Wait<'a> {
 
     /// Fails if it is certain that a pod will not be ready; else gives the
     /// error for the case that a doubt lasts.
-    fn trouble(&mut self, pods: &[Pod]) -> Result<Option<Error>> {
+    fn trouble(&mut self, pods: &[Pod]) -> Result<Option<Doubt>> {
         let mut doubt = None;
         for pod in pods {
             if let Some(words) = self.unexecutable(pod) {
                 return Err(self.failed(Some(pod), words));
             }
+            if let Some(words) = self.unseen(pod)? {
+                doubt = Some((self.failed(Some(pod), words), UNSEEN));
+                continue;
+            }
             match pod.trouble() {
                 Some(trouble) if trouble.is_certain => {
                     return Err(self.failed(Some(pod), trouble.words));
                 }
-                Some(trouble) => doubt = Some(self.failed(Some(pod), trouble.words)),
+                Some(trouble) => {
+                    doubt = Some((self.failed(Some(pod), trouble.words), LASTING));
+                }
                 None => {}
             }
         }
         Ok(doubt)
+    }
+
+    /// What a pod says that misses the image on a node that has it: either it was
+    /// looked for before it came, or the kubelet does not let the pod have it.
+    fn unseen(&mut self, pod: &Pod) -> Result<Option<String>> {
+        let names: Vec<&str> = self.names();
+        let Some(words) = pod.misses_image(&names) else { return Ok(None) };
+        let loaded = |node: &&String| self.rollout.loaded.is_on(node);
+        let Some(node) = pod.spec.node_name.as_ref().filter(loaded) else { return Ok(None) };
+        let Rollout { cx, cluster, image, .. } = self.rollout;
+        let told = if self.asked.insert(node.clone()) {
+            verification::ask(cx, cluster, node)
+        } else {
+            Value::Null
+        };
+        if let Some(policy) = verification::refuses(&told, &image.reference.familiar()) {
+            return Err(Error::Unverified {
+                workload: self.object.id(),
+                node: node.clone(),
+                reason: Reason(format!(
+                    "the image is there, but `imagePullCredentialsVerificationPolicy` is `{policy}`: {words}"
+                )),
+            });
+        }
+        Ok(Some(words))
+    }
+
+    /// The containers that run the project's image.
+    fn names(&self) -> Vec<&'a str> {
+        let containers = self.wanted.map(|wanted| wanted.containers.iter());
+        containers.into_iter().flatten().map(|container| container.name.as_str()).collect()
     }
 
     /// Some runtimes tell only in the container's log that its program is none
@@ -265,13 +316,13 @@ impl<'a> Wait<'a> {
     }
 
     /// Fails if the doubt has lasted.
-    fn endure(&mut self, doubt: Option<Error>) -> Result<()> {
-        let Some(error) = doubt else {
+    fn endure(&mut self, doubt: Option<Doubt>) -> Result<()> {
+        let Some((error, lasting)) = doubt else {
             self.doubtful_since = None;
             return Ok(());
         };
         let since = self.doubtful_since.get_or_insert_with(Instant::now);
-        if since.elapsed() > LASTING { Err(error) } else { Ok(()) }
+        if since.elapsed() > lasting { Err(error) } else { Ok(()) }
     }
 
     fn show(&mut self) {

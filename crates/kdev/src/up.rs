@@ -71,21 +71,21 @@ pub fn up(cx: &Cx, request: &Request) -> Result<()> {
         let compared = Compared::ask(cx, &cluster, &config.package, Rendered::new(&texts))?;
         Ok((wanted, compared))
     };
-    let (mut wanted, mut applied) = (Vec::new(), Vec::new());
+    let mut done = None;
     let work = |source: &Source, links: &[Link], compared: Result<(Vec<Wanted>, Compared)>| {
         let loaded = load::load(cx, source, links)?;
-        let (ours, compared) = compared?;
-        applied = compared.apply(cx, &cluster, &ours, request.consent, &loaded)?;
-        wanted = ours;
+        let (wanted, compared) = compared?;
+        let applied = compared.apply(cx, &cluster, &wanted, request.consent, &loaded)?;
+        done = Some((wanted, applied, loaded));
         Ok(())
     };
     let image = links::on_nodes(cx, &transports, &config, &nodes, build, compare, work)?;
-    if cx.is_dry_run() {
+    let Some((wanted, applied, loaded)) = done.filter(|_| !cx.is_dry_run()) else {
         docker.untag_old(cx, &image.reference);
         return Ok(());
-    }
-    let rollout =
-        Rollout { cx, cluster: &cluster, image: &image, wanted: &wanted, limit: config.timeout };
+    };
+    let (wanted, limit) = (wanted.as_slice(), config.timeout);
+    let rollout = Rollout { cx, cluster: &cluster, image: &image, loaded, wanted, limit };
     if let Err(error) = rollout.wait(&objects, applied.is_empty()) {
         let is_curable = rollback::helps_against(&error);
         // While the pods are there that tell.

@@ -2,7 +2,8 @@
 
 use super::Scene;
 use crate::admission::Strict;
-use crate::lab::{command, docker, in_node, run};
+use crate::kubelet::{ALWAYS_VERIFY, Changed, GATE};
+use crate::lab::{command, docker, eventually, images_on, in_node, run};
 
 const NEVER: &str = "imagePullPolicy: Never";
 
@@ -231,25 +232,6 @@ fn why_an_image_with_a_damaged_layer_does_not_start() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_an_image_that_was_collected_is_missed() {
-    let scene = Scene::new("collected");
-    scene.build("collected:dev");
-    scene.import("node-1", "k8s.io", "collected:dev");
-    scene.deployment("node-1", "collected:dev", NEVER);
-    scene.runs();
-    run(&mut scene.kubectl(&["scale", "deployment/web", "--replicas=0"]));
-    run(&mut scene.kubectl(&["wait", "pods", "--all", "--for=delete", "--timeout=60s"]));
-    // As the kubelet does when its disk fills.
-    let image = "docker.io/library/collected:dev";
-    run(&mut in_node("node-1", &["ctr", "-n", "k8s.io", "images", "rm", "--sync", image]));
-    run(&mut scene.kubectl(&["scale", "deployment/web", "--replicas=1"]));
-    scene.waits(&["ErrImageNeverPull"]);
-    scene.is_judged(&["image-collected"]).follow(0);
-    scene.runs();
-}
-
-#[test]
-#[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_pod_answers_as_before_though_the_image_was_built_again() {
     let scene = Scene::new("rebuilt");
     scene.build("rebuilt:dev");
@@ -296,5 +278,45 @@ fn why_an_image_is_pulled_though_the_manifest_forbids_it() {
     drop(strict);
     run(&mut scene.kubectl(&["delete", "pod", "web", "--now"]));
     scene.apply(&pod);
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_kubelet_does_not_let_a_pod_have_what_was_loaded() {
+    let scene = Scene::alone("verified-image");
+    scene.build("verified-image:dev");
+    scene.import("node-1", "k8s.io", "verified-image:dev");
+    let keys = format!("{GATE}\n{ALWAYS_VERIFY}");
+    let kubelet = Changed::start(&scene.turn, &scene.path(""), "node-1", &keys);
+    scene.pod("node-1", "verified-image:dev", NEVER);
+    scene.waits(&["ErrImageNeverPull"]);
+    let help = scene.is_judged(&["credentials-verified"]).help(0).to_owned();
+    let key = "`imagePullCredentialsVerificationPolicy: NeverVerifyPreloadedImages`";
+    assert!(help.starts_with(&format!("set {key}")), "{help}");
+    // As the help says; it is the lab's own setting.
+    drop(kubelet);
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_the_kubelet_itself_has_deleted_an_image() {
+    let scene = Scene::alone("garbage");
+    scene.build("garbage:dev");
+    scene.import("node-1", "k8s.io", "garbage:dev");
+    scene.deployment("node-1", "garbage:dev", NEVER);
+    scene.runs();
+    run(&mut scene.kubectl(&["scale", "deployment/web", "--replicas=0"]));
+    run(&mut scene.kubectl(&["wait", "pods", "--all", "--for=delete", "--timeout=60s"]));
+    // As if the disk were full: it collects when it starts.
+    let keys =
+        "imageGCHighThresholdPercent: 1\nimageGCLowThresholdPercent: 0\nimageMinimumGCAge: 1ms";
+    let kubelet = Changed::start(&scene.turn, &scene.path(""), "node-1", keys);
+    eventually("the image's end", || images_on("node-1", "garbage:dev").is_empty().then_some(()));
+    drop(kubelet);
+    run(&mut scene.kubectl(&["scale", "deployment/web", "--replicas=1"]));
+    scene.waits(&["ErrImageNeverPull"]);
+    scene.is_judged(&["image-collected"]).follow(0);
     scene.runs();
 }

@@ -13,7 +13,7 @@ impl Scene {
         self.build_with(&image, SERVES);
         self.import("node-1", "k8s.io", &image);
         self.probed(probe);
-        self.reports("probe");
+        self.reports(" probe ");
     }
 
     fn probed(&self, probe: &str) {

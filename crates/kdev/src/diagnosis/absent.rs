@@ -6,9 +6,6 @@ use crate::facts::{Container, Facts};
 use crate::image::Reference;
 use crate::stock::CRI_NAMESPACE;
 
-/// Reasons of a container whose image is not there.
-pub(super) const REASONS: [&str; 3] = ["ErrImageNeverPull", "ErrImagePull", "ImagePullBackOff"];
-
 pub(super) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
     facts.containers().into_iter().filter_map(|container| of_container(facts, container)).collect()
 }
@@ -18,7 +15,7 @@ fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
     if reason == "InvalidImageName" {
         return Some(invalid_name(facts, container, message));
     }
-    if !REASONS.contains(&reason) {
+    if !container.waits_for_image() {
         return None;
     }
     let seen = Whereabouts::of(facts, container.reference()?);

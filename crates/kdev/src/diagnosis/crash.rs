@@ -19,7 +19,7 @@ fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
     let reason = text(ended, "/reason");
     let name = container.name();
     let mut evidence = vec![format!(
-        "container `{name}` ended with exit code {code}, {reason}; it was restarted {} times",
+        "container `{name}` ended with exit code {code}, {reason}; restarts so far: {}",
         container.restarts()
     )];
     let log = facts.logs.get(name).map(String::as_str).unwrap_or_default();

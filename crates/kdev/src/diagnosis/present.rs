@@ -1,26 +1,29 @@
 //! The image is on the node, and still the container does not get it. Pure.
 
-use super::absent::{REASONS, waits};
+use super::absent::waits;
 use super::whereabouts::Whereabouts;
 use super::{Cause, Confidence, Diagnosis, cure};
 use crate::facts::{Container, Facts, list, text};
 use crate::stock::{CRI_NAMESPACE, Stored};
+use crate::verification;
 
 pub(super) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
-    let of_container =
-        |container| [pinned(facts, container), broken(facts, container), policy(facts, container)];
+    let of_container = |container| {
+        [
+            pinned(facts, container),
+            broken(facts, container),
+            policy(facts, container),
+            unseen(facts, container),
+        ]
+    };
     facts.containers().into_iter().flat_map(of_container).flatten().collect()
-}
-
-fn waits_for_image(container: Container) -> bool {
-    container.waiting().is_some_and(|(reason, _)| REASONS.contains(&reason))
 }
 
 /// Digests are found only of what was pulled: an import keeps the name that the
 /// archive gives.
 fn pinned(facts: &Facts, container: Container) -> Option<Diagnosis> {
     let reference = container.reference()?;
-    let digest = reference.digest().filter(|_| waits_for_image(container))?;
+    let digest = reference.digest().filter(|_| container.waits_for_image())?;
     let name = reference.name().to_string();
     let has_name = |image: &&Stored| {
         image.namespace == CRI_NAMESPACE
@@ -93,7 +96,7 @@ fn yes(is: Option<bool>) -> &'static str {
 
 /// The kubelet pulls, whatever is there, or there to be loaded.
 fn policy(facts: &Facts, container: Container) -> Option<Diagnosis> {
-    if container.policy() != "Always" || !waits_for_image(container) {
+    if container.policy() != "Always" || !container.waits_for_image() {
         return None;
     }
     let seen = Whereabouts::of(facts, container.reference()?);
@@ -140,6 +143,44 @@ fn policy(facts: &Facts, container: Container) -> Option<Diagnosis> {
         words,
         evidence,
         help: cure::set_policy(facts, container, "Never"),
+    })
+}
+
+/// The image is there, unhurt, and need not be pulled.
+fn unseen(facts: &Facts, container: Container) -> Option<Diagnosis> {
+    if container.policy() == "Always" || !container.waits_for_image() {
+        return None;
+    }
+    let seen = Whereabouts::of(facts, container.reference()?);
+    seen.here.filter(|image| image.complete == Some(true))?;
+    let (name, node) = (seen.name(), facts.node_name()?);
+    let mut evidence = vec![
+        waits(container),
+        format!("node `{node}` has `{}` where the kubelet looks", seen.wanted),
+    ];
+    if let Some(policy) = verification::refuses(&facts.verification, &name) {
+        evidence
+            .push(format!("`imagePullCredentialsVerificationPolicy` of its kubelet is `{policy}`"));
+        return Some(Diagnosis {
+            cause: Cause::CredentialsVerified,
+            confidence: Confidence::Certain,
+            words: format!(
+                "`{name}` is on node `{node}`, but its kubelet lets pods have only what it has pulled itself"
+            ),
+            evidence,
+            help: format!(
+                "set `imagePullCredentialsVerificationPolicy: NeverVerifyPreloadedImages`, its default, in the configuration of the kubelet on node `{node}`, and restart that"
+            ),
+        });
+    }
+    Some(Diagnosis {
+        cause: Cause::ImageJustCame,
+        confidence: Confidence::Likely,
+        words: format!(
+            "`{name}` is on node `{node}` now; the kubelet looks again by itself, the more rarely the longer it has waited"
+        ),
+        evidence,
+        help: format!("wait for it: `{} get {} --watch`", facts.kubectl, facts.subject),
     })
 }
 
