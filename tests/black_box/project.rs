@@ -33,8 +33,8 @@ const DEPLOYMENT: &str = r#"{"kind":"Deployment","metadata":{"name":"app","uid":
 /// The deployment's newest `ReplicaSet`.
 pub(crate) const REPLICA_SET: &str = r#"{"kind":"ReplicaSet","metadata":{"uid":"r","ownerReferences":[{"uid":"u"}],"annotations":{"deployment.kubernetes.io/revision":"1"}}}"#;
 const CONTEXTS: &str = r#"{"current-context":"kind-test","contexts":[
-  {"name":"kind-test","context":{"cluster":"c"}},{"name":"prod","context":{"cluster":"c"}}],
-  "clusters":[{"name":"c","cluster":{"server":"https://10.0.0.9:6443"}}]}"#;
+  {"name":"kind-test","context":{"cluster":"here"}},{"name":"prod","context":{"cluster":"c"}}],
+  "clusters":[{"name":"c","cluster":{"server":"https://10.0.0.9:6443"}},{"name":"here","cluster":{"server":"https://127.0.0.1:6443"}}]}"#;
 
 /// What the tools that the fakes and the node's script need are called.
 const REAL_TOOLS: [&str; 21] = [
@@ -104,7 +104,7 @@ impl Project {
     /// The nodes of the cluster: name, address, architecture.
     pub(crate) fn nodes(&self, nodes: &[(&str, &str, &str)]) -> &Self {
         let items: Vec<String> = nodes.iter().map(|(name, address, arch)| format!(
-            r#"{{"metadata":{{"name":"{name}"}},"status":{{"addresses":[{{"type":"InternalIP","address":"{address}"}}],
+            r#"{{"metadata":{{"name":"{name}"}},"spec":{{"providerID":"kind://docker/test/{name}"}},"status":{{"addresses":[{{"type":"InternalIP","address":"{address}"}}],
             "nodeInfo":{{"machineID":"{name}","bootID":"b","operatingSystem":"linux","architecture":"{arch}","containerRuntimeVersion":"containerd://1.6.20"}}}}}}"#
         )).collect();
         self.write("fake/nodes.json", &format!(r#"{{"items":[{}]}}"#, items.join(",")))

@@ -220,10 +220,11 @@ fn what_admission_has_made_of_what_was_applied_is_said() {
 fn kubeconfig(project: &Project, name: &str, contexts: &[&str]) -> String {
     let entries: Vec<String> = contexts
         .iter()
-        .map(|name| format!("- {{name: {name}, context: {{cluster: c}}}}\n"))
+        .map(|context| format!("- {{name: {context}, context: {{cluster: {name}}}}}\n"))
         .collect();
+    let server = if contexts[0] == "prod" { "10.0.0.9" } else { "127.0.0.1" };
     let text = format!(
-        "current-context: {}\ncontexts:\n{}clusters: [{{name: c, cluster: {{server: 'https://10.0.0.9'}}}}]\n",
+        "current-context: {}\ncontexts:\n{}clusters: [{{name: {name}, cluster: {{server: 'https://{server}'}}}}]\n",
         contexts[0],
         entries.concat()
     );
@@ -351,9 +352,9 @@ fn connections_are_closed_at_the_end() {
 #[test]
 fn a_node_that_nobody_hears_of_holds_up_nobody() {
     let project = Project::new();
-    let taint =
-        r#""spec":{"taints":[{"key":"node.kubernetes.io/unreachable","effect":"NoSchedule"}]}"#;
-    project.nodes_are(r#""name":"n1"}"#, &format!(r#""name":"n1"}},{taint}"#));
+    let taint = r#""taints":[{"key":"node.kubernetes.io/unreachable","effect":"NoSchedule"}]"#;
+    let provider = r#""providerID":"kind://docker/test/n1""#;
+    project.nodes_are(provider, &format!("{provider},{taint}"));
     // It may be back before its pods are: if it can be loaded, it is.
     project.run(&["load", "tool:1"]).code(0);
     assert_eq!(project.images_on("10.0.0.1").len(), 2);

@@ -17,14 +17,12 @@ use crate::config::Config;
 use crate::cx::Cx;
 use crate::error::{Error, Reason, Result};
 use crate::kubeconfig::{Kubeconfig, Target};
+use crate::local;
 
 /// How long one request to the API may take.
 const REQUEST: &str = "--request-timeout=15s";
 /// How long one kubectl may take, retries and all.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-/// Contexts that local products make; these may be changed unasked.
-const LOCAL: [&str; 2] = ["minikube", "docker-desktop"];
-const LOCAL_PREFIXES: [&str; 2] = ["kind-", "k3d-"];
 
 /// A cluster that may be changed.
 #[derive(Clone, Debug)]
@@ -35,6 +33,8 @@ pub(crate) struct Cluster {
     pub(crate) context: String,
     /// The namespace of everything that is not told otherwise.
     pub(crate) namespace: String,
+    /// Its nodes, where they were listed already.
+    listed: Option<Vec<Node>>,
 }
 
 /// A node as the cluster lists it.
@@ -60,6 +60,12 @@ impl Node {
         let k3d = self.provider.strip_prefix("k3s://").is_some_and(|name| name.starts_with("k3d-"));
         let minikube = self.labels.contains_key("minikube.k8s.io/name");
         (k3d || minikube).then_some(self.name.as_str())
+    }
+
+    /// Whether it is the one node of Docker Desktop's kubeadm, in its own virtual
+    /// machine; those of its kind are containers.
+    pub(crate) fn is_docker_desktop(&self) -> bool {
+        self.name == "docker-desktop" && self.provider.is_empty()
     }
 
     #[cfg(test)]
@@ -113,10 +119,19 @@ impl Cluster {
         config: &Config,
     ) -> Result<Self> {
         let is_named = target.named().is_some();
-        let (cluster, server) = Self::find(kubeconfig, target, config.namespace.clone())?;
-        let context = &cluster.context;
-        if !is_named && !config.contexts.contains(context) && !is_local(context) {
-            ask(cx, context, &server)?;
+        let (mut cluster, server) = Self::find(kubeconfig, target, config.namespace.clone())?;
+        if is_named || config.contexts.contains(&cluster.context) {
+            return Ok(cluster);
+        }
+        if local::listens_here(&server) {
+            // To list nodes is only to look, and may be refused all the same.
+            cluster.listed = match cluster.nodes(cx) {
+                Err(Error::Refused { .. }) => None,
+                nodes => Some(nodes?),
+            };
+        }
+        if !cluster.listed.as_deref().is_some_and(local::is_of_product) {
+            ask(cx, &cluster.context, &server)?;
         }
         Ok(cluster)
     }
@@ -146,7 +161,7 @@ impl Cluster {
         let namespace = namespace
             .or(entry.context.namespace.filter(|n| !n.is_empty()))
             .unwrap_or_else(|| "default".to_owned());
-        Ok((Self { kubectl, kubeconfig: path, context, namespace }, server))
+        Ok((Self { kubectl, kubeconfig: path, context, namespace, listed: None }, server))
     }
 
     /// The same one, with another namespace where one is given.
@@ -157,6 +172,9 @@ impl Cluster {
 
     /// All nodes, as the API lists them.
     pub(crate) fn nodes(&self, cx: &Cx) -> Result<Vec<Node>> {
+        if let Some(nodes) = &self.listed {
+            return Ok(nodes.clone());
+        }
         let sh = cx.shell()?;
         let cmd = self.cmd(&sh, None).args(["get", "nodes", "--output=json"]);
         let list: NodeList = self.json(cx, cmd, "list its nodes")?;
@@ -219,10 +237,6 @@ pub(crate) fn bare<'a>(sh: &'a Shell, kubectl: &Path, kubeconfig: Option<&PathBu
 pub(crate) fn answer<T: DeserializeOwned>(json: &[u8]) -> Result<T> {
     serde_json::from_slice(json)
         .map_err(|e| Error::Answer { tool: "kubectl", reason: Reason(e.to_string()) })
-}
-
-fn is_local(context: &str) -> bool {
-    LOCAL.contains(&context) || LOCAL_PREFIXES.iter().any(|prefix| context.starts_with(prefix))
 }
 
 fn ask(cx: &Cx, context: &str, server: &str) -> Result<()> {
@@ -325,16 +339,6 @@ impl From<NodeItem> for Node {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_contexts_of_local_products_are_local() {
-        for name in ["kind-a", "k3d-b", "minikube", "docker-desktop"] {
-            assert!(is_local(name), "{name}");
-        }
-        for name in ["kind", "prod", "my-kind-a", "minikube-prod", ""] {
-            assert!(!is_local(name), "{name}");
-        }
-    }
 
     #[test]
     fn what_the_server_says_is_no_silence() {

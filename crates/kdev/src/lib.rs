@@ -52,6 +52,7 @@ mod links;
 mod live;
 mod load;
 mod load_only;
+mod local;
 mod manifest;
 mod node;
 mod place;

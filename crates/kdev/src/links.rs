@@ -58,15 +58,22 @@ pub(crate) fn choose<'a>(
     Ok(chosen)
 }
 
+/// Where an image is brought.
+pub(crate) struct Destination<'a> {
+    pub(crate) transports: &'a Transports,
+    pub(crate) config: &'a Config,
+    pub(crate) nodes: &'a [&'a Node],
+    /// The nodes that were asked for by name.
+    pub(crate) asked: &'a [String],
+}
+
 /// Builds, and lets docker hand out what is new, while the nodes are being
 /// reached; does meanwhile what needs the build alone, then the work that needs
 /// both, and closes the connections whatever happens. A node that cannot be used
 /// ends the build: its result would be of no use.
 pub(crate) fn on_nodes<'s, T: Send>(
     cx: &Cx,
-    transports: &Transports,
-    config: &Config,
-    nodes: &[&Node],
+    to: &Destination,
     build: impl FnOnce(&Cx) -> Result<Supply<'s>>,
     meanwhile: impl FnOnce(&Cx, &BuiltImage) -> T + Send,
     work: impl FnOnce(&Source, &[Link], T) -> Result<()>,
@@ -75,7 +82,7 @@ pub(crate) fn on_nodes<'s, T: Send>(
     let build_cx = cx.clone().interrupted_by(building.clone());
     let done = thread::scope(|scope| {
         let opening = scope.spawn(|| {
-            let links = open_all(cx, transports, config, nodes);
+            let links = open_all(cx, to.transports, to.config, to.nodes);
             links.inspect_err(|_| building.raise())
         });
         let supply = match build(&build_cx) {
@@ -90,13 +97,13 @@ pub(crate) fn on_nodes<'s, T: Send>(
         thread::scope(|scope| {
             scope.spawn(|| source.begin(&build_cx));
             let meanwhile = scope.spawn(|| meanwhile(&build_cx, image));
-            let ready = joined(opening).and_then(|links| fits_all(image, nodes).map(|()| links));
+            let ready = joined(opening).and_then(|links| fitting(cx, image, links, to.asked));
             let links = ready.inspect_err(|_| building.raise())?;
             work(&source, &links, joined(meanwhile))
         })?;
         Ok(image.clone())
     });
-    transports.close(cx);
+    to.transports.close(cx);
     done
 }
 
@@ -133,18 +140,30 @@ fn open_all<'a>(
     Ok(links)
 }
 
-/// Before anything is sent: whether the image can run on each node.
-fn fits_all(image: &BuiltImage, nodes: &[&Node]) -> Result<()> {
-    let other = nodes
-        .iter()
-        .find(|node| !image.platform.is_empty() && node.info.platform() != image.platform);
-    match other {
-        None => Ok(()),
-        Some(node) => Err(Error::WrongPlatform {
+/// Before anything is sent: the nodes on which the image can run. One that was
+/// asked for must be among them.
+fn fitting<'a>(
+    cx: &Cx,
+    image: &BuiltImage,
+    links: Vec<Link<'a>>,
+    asked: &[String],
+) -> Result<Vec<Link<'a>>> {
+    let is_fit =
+        |link: &Link| image.platform.is_empty() || link.node.info.platform() == image.platform;
+    let (fit, unfit): (Vec<_>, Vec<_>) = links.into_iter().partition(is_fit);
+    let must = unfit.iter().find(|link| fit.is_empty() || asked.contains(&link.node.name));
+    if let Some(Link { node, .. }) = must {
+        return Err(Error::WrongPlatform {
             image: image.reference.familiar(),
             image_platform: image.platform.clone(),
             node: node.name.clone(),
             node_platform: node.info.platform(),
-        }),
+        });
     }
+    for Link { node, .. } in unfit {
+        let (theirs, ours) = (node.info.platform(), &image.platform);
+        let why = format!("it runs {theirs}, and the image is built for {ours}");
+        cx.emit(Event::NodeSkipped { node: node.name.clone(), why });
+    }
+    Ok(fit)
 }

@@ -11,7 +11,7 @@ use crate::error::{Error, Reason, Result};
 use crate::event::Event;
 use crate::image::Reference;
 use crate::kubeconfig::{Kubeconfig, Target};
-use crate::links;
+use crate::links::{self, Destination};
 use crate::load as stage;
 use crate::node::Link;
 use crate::placement::{self, PodSpec};
@@ -73,8 +73,10 @@ pub fn load(cx: &Cx, request: &LoadRequest) -> Result<()> {
             found.map(|found| Supply::Docker(docker, found))
         }
     };
+    let (transports, config) = (&transports, &config);
+    let to = Destination { transports, config, nodes: &nodes, asked: &request.nodes };
     let load = |source: &Source, links: &[Link], ()| stage::load(cx, source, links).map(|_| ());
-    let image = links::on_nodes(cx, &transports, &config, &nodes, find, |_, _| (), load)?;
+    let image = links::on_nodes(cx, &to, find, |_, _| (), load)?;
     if !cx.is_dry_run() {
         cx.emit(Event::Finished { image: image.reference.familiar(), took: begun.elapsed() });
     }

@@ -11,7 +11,7 @@ use crate::docker::Docker;
 use crate::error::Result;
 use crate::event::Event;
 use crate::kubeconfig::{Kubeconfig, Target};
-use crate::links;
+use crate::links::{self, Destination};
 use crate::load;
 use crate::manifest::{self, Manifest, Object, Want};
 use crate::node::Link;
@@ -79,7 +79,9 @@ pub fn up(cx: &Cx, request: &Request) -> Result<()> {
         done = Some((wanted, applied, loaded));
         Ok(())
     };
-    let image = links::on_nodes(cx, &transports, &config, &nodes, build, compare, work)?;
+    let (transports, asked) = (&transports, request.nodes.as_slice());
+    let to = Destination { transports, config: &config, nodes: &nodes, asked };
+    let image = links::on_nodes(cx, &to, build, compare, work)?;
     let Some((wanted, applied, loaded)) = done.filter(|_| !cx.is_dry_run()) else {
         docker.untag_old(cx, &image.reference);
         return Ok(());

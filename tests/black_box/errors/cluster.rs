@@ -41,6 +41,36 @@ fn the_context_is_not_allowed() {
 }
 
 #[test]
+fn the_name_of_a_context_proves_nothing() {
+    let far = |project: &Project| {
+        let contexts = std::fs::read_to_string(project.path("fake/contexts.json")).unwrap();
+        let contexts = contexts.replace("https://127.0.0.1:6443", "https://prod.example.com");
+        project.write("fake/contexts.json", &contexts);
+    };
+    // A server that is elsewhere is not even asked.
+    let project = Project::new();
+    far(&project);
+    let help = "help: if it is meant, name it with `--context kind-test`, or for good with `contexts = [\"kind-test\"]` in `[package.metadata.kdev]`\n";
+    let words =
+        "error: kdev may not change the context `kind-test` (server https://prod.example.com)";
+    fails(&project, 92, &format!("{words}\n  {help}"));
+    assert!(!project.calls().contains(" get "), "{}", project.calls());
+    project.run(&["down"]).code(92).stderr(&format!("{words}\n  {help}"));
+    project.run(&["load", "tool:1"]).code(92);
+    // One that listens here may be the end of a tunnel: its nodes tell.
+    let project = Project::new();
+    project.nodes_are("kind://docker/test/", "aws:///eu-west-1a/i-");
+    let words =
+        "error: kdev may not change the context `kind-test` (server https://127.0.0.1:6443)";
+    fails(&project, 92, &format!("{words}\n  {help}"));
+    // And whatever the name, kind is kind.
+    let project = Project::new();
+    let contexts = std::fs::read_to_string(project.path("fake/contexts.json")).unwrap();
+    project.write("fake/contexts.json", &contexts.replace("kind-test", "mine"));
+    project.run(&["up"]).code(0);
+}
+
+#[test]
 fn the_cluster_does_not_answer() {
     let project = Project::new();
     project.write("fake/kubectl-get-fails", "The connection to the server 10.0.0.9:6443 was refused - did you specify the right host or port?\n");
@@ -173,7 +203,7 @@ fn rights_are_missing() {
     let project = Project::new();
     let words = "Error from server (Forbidden): nodes is forbidden: User \"dev\" cannot list resource \"nodes\"\n";
     project.write("fake/kubectl-get-fails", words);
-    let ran = project.run(&["up"]);
+    let ran = project.run(&["up", "--context", "kind-test"]);
     ran.code(92).stderr("error: the cluster of context `kind-test` refused to list its nodes
   caused by: [..] cannot list resource \"nodes\"
   help: see what you may do with `kubectl --context kind-test --namespace default auth can-i --list`\n");
