@@ -5,13 +5,18 @@ use crate::project::{CONFIG, Project};
 const LOADED: [&str; 2] = ["docker.io/library/app:kdev-0123456789ab", CONFIG];
 
 #[test]
-fn k3s_and_microk8s_have_a_ctr_of_their_own() {
+fn k3s_microk8s_and_k0s_have_a_ctr_of_their_own() {
     let table = [
         ("containerd://1.6.20", "containerd://2.1.5-k3s1", "k3s"),
         (
             "\"name\":\"n1\"",
             "\"name\":\"n1\",\"labels\":{\"microk8s.io/cluster\":\"true\"}",
             "microk8s",
+        ),
+        (
+            "\"containerRuntimeVersion\"",
+            "\"kubeletVersion\":\"v1.34.1+k0s\",\"containerRuntimeVersion\"",
+            "k0s",
         ),
     ];
     for (before, after, program) in table {
@@ -52,4 +57,39 @@ fn a_node_of_kind_is_reached_through_docker() {
     let import = "docker save 'app:kdev-<digest>' | docker exec -i n1 [ROOT]/bin/ctr -n k8s.io image import --platform linux/amd64 -\n";
     let shown = project.run(&["up", "--node", "n1", "--dry-run"]);
     assert!(shown.code(0).out().contains(import), "{}", shown.out());
+}
+
+#[test]
+fn a_cluster_of_mixed_architectures_is_loaded_where_the_image_can_run() {
+    let project = Project::new();
+    project.nodes(&[("n1", "10.0.0.1", "amd64"), ("n2", "10.0.0.2", "arm64")]);
+    project.run(&["load", "tool:1"]).code(0).stderr(
+        "    Skipping n2: it runs linux/arm64, and the image is built for linux/amd64
+     Loading n1 (4.00 KiB)
+      Loaded n1: sent [..] in [TIME]
+    Finished tool:1 in [TIME]\n",
+    );
+    assert_eq!(project.images_on("10.0.0.2"), [""; 0]);
+    project.run(&["up"]).code(0);
+    assert_eq!(project.images_on("10.0.0.2"), [""; 0]);
+    // Whoever names it, means it.
+    let words = "error: image `tool:1` is built for linux/amd64, but node `n2` runs linux/arm64
+  help: build for the node: set DOCKER_DEFAULT_PLATFORM=linux/arm64\n";
+    project.run(&["load", "tool:1", "--node", "n1", "--node", "n2"]).code(94).stderr(words);
+    // Where none is left, there is nothing to do.
+    project.nodes(&[("n2", "10.0.0.2", "arm64")]);
+    project.run(&["load", "tool:1"]).code(94).stderr(words);
+}
+
+#[test]
+fn the_kubeadm_of_docker_desktop_is_refused_with_a_way_out() {
+    let project = Project::new();
+    project.nodes(&[("docker-desktop", "192.168.65.3", "amd64")]);
+    project.nodes_are("kind://docker/test/docker-desktop", "");
+    project.nodes_are("containerd://1.6.20", "docker://28.3.0");
+    // Its context needs no consent: its node tells.
+    project.run(&["load", "tool:1"]).code(93).stderr(
+        "error: node `docker-desktop` runs `docker://28.3.0`, and kdev knows containerd only
+  help: let Docker Desktop make its cluster with `kind` instead of `kubeadm`: Settings, Kubernetes\n",
+    );
 }

@@ -49,6 +49,13 @@ impl Listed {
         listed
     }
 
+    /// What its kubelet tells of itself.
+    fn tells(&self, info: &str) {
+        let status = format!(r#"{{"status":{{"nodeInfo":{info}}}}}"#);
+        let patch = ["patch", "node", self.0, "--subresource=status", "--type=merge", "--patch"];
+        run(kubectl("default", &patch).arg(status));
+    }
+
     fn remove(&self) {
         run(&mut kubectl("default", &["delete", "node", self.0, "--ignore-not-found"]));
     }
@@ -176,6 +183,9 @@ fn its_own_containerd_is_loaded(
     let service = Service::alone(program);
     let second = Second::start(&service, OLD, socket, program);
     let node = Listed::new("own-distribution", labels, "", runtime);
+    if program == "k0s" {
+        node.tells(r#"{"kubeletVersion": "v1.34.1+k0s"}"#);
+    }
     is_loaded_and_then_only_what_changed(&service, node.0);
     let listed = run(&mut second.ctr(&["images", "ls", "-q"]));
     assert!(listed.contains(&format!("docker.io/library/{program}:1")), "{listed}");
@@ -196,6 +206,60 @@ fn the_containerd_of_microk8s_is_loaded() {
     let socket = "/var/snap/microk8s/common/run/containerd.sock";
     let labels = r#"{"microk8s.io/cluster": "true"}"#;
     its_own_containerd_is_loaded("microk8s", socket, labels, "containerd://1.6.20");
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn the_containerd_of_k0s_is_loaded() {
+    its_own_containerd_is_loaded("k0s", "/run/k0s/containerd.sock", "{}", "containerd://1.6.20");
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_node_of_another_architecture_is_left_out() {
+    let service = Service::alone("mixed");
+    let node = Listed::new("own-arm", "{}", "", "containerd://2.2.3");
+    node.tells(r#"{"architecture": "arm64"}"#);
+    let said = service.up_ok();
+    let words = "Skipping own-arm: it runs linux/arm64, and the image is built for linux/amd64";
+    assert!(said.contains(words), "{said}");
+    assert!(said.contains("Ready deployment/mixed: 2 pods"), "{said}");
+    let said = service.up_fails(&["--node", "own-arm"], 94);
+    assert!(said.contains("but node `own-arm` runs linux/arm64"), "{said}");
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_node_that_takes_no_pod_is_left_out() {
+    let service = Service::alone("choosy");
+    let spread =
+        crate::service::deployment("choosy", "").replace("DoNotSchedule", "ScheduleAnyway");
+    service.write("k8s/all.yaml", &spread);
+    let on = |verb: &str| {
+        run(&mut kubectl("default", &[verb, "node-2"]));
+    };
+    let left_out = |why: &str| {
+        let said = service.up(&["--dry-run"]).output().unwrap();
+        let said = crate::lab::stderr(&said);
+        let line = format!("    Skipping node-2: {why}\n");
+        said.contains(&line).then_some(()).ok_or(said)
+    };
+    on("cordon");
+    let cordoned = left_out("it is cordoned");
+    let loaded = service.up(&[]).output().unwrap();
+    on("uncordon");
+    cordoned.unwrap();
+    assert_eq!(loaded.status.code(), Some(0), "{}", crate::lab::stderr(&loaded));
+    assert_eq!(crate::lab::images_on("node-2", "/choosy:"), [""; 0]);
+
+    run(&mut kubectl("default", &["taint", "node", "node-2", "kdev.test/choosy=yes:NoSchedule"]));
+    let tainted = left_out("it has the taint `kdev.test/choosy:NoSchedule`");
+    run(&mut kubectl("default", &["taint", "node", "node-2", "kdev.test/choosy-"]));
+    tainted.unwrap();
+
+    service.pin_to("node-1");
+    left_out("it lacks the label `kubernetes.io/hostname=node-1`").unwrap();
+    assert_eq!(crate::lab::images_on("node-2", "/choosy:"), [""; 0]);
 }
 
 #[test]

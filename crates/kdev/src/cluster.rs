@@ -92,6 +92,7 @@ pub(crate) struct NodeInfo {
     pub(crate) operating_system: String,
     pub(crate) architecture: String,
     pub(crate) container_runtime_version: String,
+    pub(crate) kubelet_version: String,
 }
 
 /// A taint of a node.

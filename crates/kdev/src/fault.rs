@@ -146,6 +146,9 @@ impl NodeError {
             Fault::NoAccess { ctr, .. } => {
                 format!("run `{ctr} -n k8s.io version` on node `{node}` as root")
             }
+            Fault::Runtime(runtime) if runtime.starts_with("docker://") && node == "docker-desktop" => {
+                "let Docker Desktop make its cluster with `kind` instead of `kubeadm`: Settings, Kubernetes".to_owned()
+            }
             Fault::Runtime(_) => {
                 "use nodes with containerd, or leave it out with `--node`".to_owned()
             }

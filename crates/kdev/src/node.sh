@@ -48,6 +48,10 @@ microk8s)
 	root=/var/snap/microk8s/common/var/lib/containerd
 	program=microk8s words=ctr
 	;;
+k0s)
+	socket=/run/k0s/containerd.sock root=/var/lib/k0s/containerd
+	program=k0s words=ctr
+	;;
 *)
 	socket= root=
 	program=${runtime%% *}

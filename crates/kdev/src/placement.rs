@@ -67,8 +67,11 @@ const DAEMON_TOLERATES: [&str; 4] = [
     "node.kubernetes.io/disk-pressure",
     "node.kubernetes.io/memory-pressure",
     "node.kubernetes.io/pid-pressure",
-    "node.kubernetes.io/unschedulable",
+    CORDONED,
 ];
+
+/// What `kubectl cordon` sets.
+const CORDONED: &str = "node.kubernetes.io/unschedulable";
 
 /// Taints of a node whose kubelet is silent, for a moment or for good: when it is
 /// back, so are its pods.
@@ -102,6 +105,7 @@ pub(crate) fn may_run(kind: &str, pod: &PodSpec, node: &Node) -> Result<(), Stri
         return Err("the pods' node affinity excludes it".to_owned());
     }
     match node.taints.iter().find(|taint| !tolerated(kind, pod, taint)) {
+        Some(taint) if taint.key == CORDONED => Err("it is cordoned".to_owned()),
         Some(taint) => Err(format!("it has the taint `{}:{}`", taint.key, taint.effect)),
         None => Ok(()),
     }
@@ -228,6 +232,7 @@ mod tests {
     fn daemons_run_on_cordoned_nodes() {
         let cordoned = node(&[("node.kubernetes.io/unschedulable", "", "NoSchedule")]);
         assert!(may_run("DaemonSet", &PodSpec::default(), &cordoned).is_ok());
-        assert!(may_run("Deployment", &PodSpec::default(), &cordoned).is_err());
+        let why = may_run("Deployment", &PodSpec::default(), &cordoned).unwrap_err();
+        assert_eq!(why, "it is cordoned");
     }
 }

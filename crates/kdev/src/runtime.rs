@@ -14,6 +14,8 @@ pub(crate) enum Runtime {
     K3s,
     /// The one within `MicroK8s`.
     Microk8s,
+    /// The one within k0s.
+    K0s,
     /// Whichever this command, told by the configuration, talks to.
     Told(String),
 }
@@ -26,12 +28,14 @@ impl Runtime {
             return Some(Self::Told(ctr.clone()));
         }
         let version = node.info.container_runtime_version.strip_prefix("containerd://")?;
-        // Both are set by the distributions themselves: in how they build their
-        // containerd, and in how they start their kubelet.
+        // All are set by the distributions themselves: in how they build their
+        // containerd or kubelet, and in how they start it.
         Some(if version.contains("-k3s") {
             Self::K3s
         } else if node.labels.get("microk8s.io/cluster").is_some_and(|yes| yes == "true") {
             Self::Microk8s
+        } else if node.info.kubelet_version.contains("+k0s") {
+            Self::K0s
         } else {
             Self::Containerd
         })
@@ -43,6 +47,7 @@ impl Runtime {
             Self::Containerd => "containerd",
             Self::K3s => "k3s",
             Self::Microk8s => "microk8s",
+            Self::K0s => "k0s",
             Self::Told(ctr) => ctr,
         }
     }
@@ -70,5 +75,9 @@ mod tests {
             node.labels.extend(label.map(|yes| ("microk8s.io/cluster".into(), yes.into())));
             assert_eq!(Runtime::of(&node, settings), expected, "{version} {label:?}");
         }
+        let mut node = Node::named("n");
+        node.info.container_runtime_version = "containerd://1.7.28".into();
+        node.info.kubelet_version = "v1.34.1+k0s".into();
+        assert_eq!(Runtime::of(&node, &nobody), Some(Runtime::K0s));
     }
 }

@@ -52,9 +52,9 @@ impl Transports {
     pub(crate) fn find(cx: &Cx, config: &Config, nodes: &[&Node]) -> Result<Self> {
         let nobody = NodeSettings::default();
         let settings = |node: &Node| config.nodes.get(&node.name).unwrap_or(&nobody);
-        let guessed = |node: &&&Node| settings(node).is_open() && node.container().is_some();
-        let running =
-            if nodes.iter().any(|node| guessed(&node)) { running(cx) } else { Vec::new() };
+        let open = nodes.iter().filter(|node| settings(node).is_open());
+        let guessed: Vec<&str> = open.filter_map(|node| node.container()).collect();
+        let running = running(cx, &guessed);
         let way = |node: &&Node| (node.name.clone(), Way::to(node, settings(node), &running));
         let ways: BTreeMap<_, _> = nodes.iter().map(way).collect();
         let any = |is: fn(&Way) -> bool| ways.values().flatten().any(is);
@@ -173,14 +173,18 @@ impl fmt::Display for Transport<'_> {
     }
 }
 
-/// The running containers of this machine's docker; none where there is no
-/// docker that answers.
-fn running(cx: &Cx) -> Vec<String> {
-    let (Ok(docker), Ok(sh)) = (tool::DOCKER.find(), cx.shell()) else { return Vec::new() };
-    let format = "{{.Names}}";
-    let task = Task::new(cmd!(sh, "{docker} container ls --format {format}")).limit(PATIENCE);
-    let listed = task.read(cx).map(|output| output.text()).unwrap_or_default();
-    listed.lines().map(str::to_owned).collect()
+/// Those of these containers that run on this machine's docker; none where there is
+/// no docker that answers. Docker Desktop leaves its own out of a list.
+fn running(cx: &Cx, names: &[&str]) -> Vec<String> {
+    let names: Vec<&str> = names.iter().copied().filter(|name| is_container_name(name)).collect();
+    let (Ok(docker), Ok(sh), false) = (tool::DOCKER.find(), cx.shell(), names.is_empty()) else {
+        return Vec::new();
+    };
+    let format = "{{if .State.Running}}{{.Name}}{{end}}";
+    let task = Task::new(cmd!(sh, "{docker} container inspect --format {format} {names...}"));
+    // It fails where one of them is not there, and tells of the others.
+    let told = task.limit(PATIENCE).output(cx).map(|output| output.text()).unwrap_or_default();
+    told.lines().map(|name| name.trim_start_matches('/').to_owned()).collect()
 }
 
 /// As docker allows it, so that it cannot be taken for an option.
