@@ -18,7 +18,9 @@ impl Scene {
         let image = format!("{}:dev", self.name);
         self.build_with(
             &image,
-            &format!("ENTRYPOINT [\"/busybox\", \"sh\", \"-c\", {script:?}]\n"),
+            &format!(
+                "COPY name /data/name\nENTRYPOINT [\"/busybox\", \"sh\", \"-c\", {script:?}]\n"
+            ),
         );
         self.import("node-1", "k8s.io", &image);
     }

@@ -309,12 +309,13 @@ fn why_the_kubelet_itself_has_deleted_an_image() {
     scene.runs();
     run(&mut scene.kubectl(&["scale", "deployment/web", "--replicas=0"]));
     run(&mut scene.kubectl(&["wait", "pods", "--all", "--for=delete", "--timeout=60s"]));
-    // As if the disk were full: it collects when it starts.
-    let keys =
-        "imageGCHighThresholdPercent: 1\nimageGCLowThresholdPercent: 0\nimageMinimumGCAge: 1ms";
+    // As if the disk were full.
+    let keys = "evictionHard: {imagefs.available: \"99%\", nodefs.available: \"99%\"}";
     let kubelet = Changed::start(&scene.turn, &scene.path(""), "node-1", keys);
     eventually("the image's end", || images_on("node-1", "garbage:dev").is_empty().then_some(()));
     drop(kubelet);
+    let taints = ["get", "node", "node-1", "--output=jsonpath={.spec.taints}"];
+    eventually("room", || run(&mut scene.kubectl(&taints)).is_empty().then_some(()));
     run(&mut scene.kubectl(&["scale", "deployment/web", "--replicas=1"]));
     scene.waits(&["ErrImageNeverPull"]);
     scene.is_judged(&["image-collected"]).follow(0);
