@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kdev::{
-    Consent, DownRequest, Layer, LoadRequest, PullPolicy, RenderRequest, Request, Selection,
-    StatusRequest, Target, WhyRequest,
+    Consent, DoctorRequest, DownRequest, Layer, LoadRequest, PullPolicy, RenderRequest, Request,
+    Selection, StatusRequest, Target, WhyRequest,
 };
 
 /// What cargo passes to a plugin: the plugin's own name comes first.
@@ -58,6 +58,9 @@ pub(crate) enum Command {
     Why(Why),
     /// Show what runs of the project, and whether it is the newest build
     Status(Status),
+    /// Check all that `up` needs, here, in the cluster and on each node, and tell
+    /// what helps; ends with the code of the first error
+    Doctor(Doctor),
 }
 
 impl Command {
@@ -66,7 +69,7 @@ impl Command {
         match self {
             Self::Up(Up { place, .. }) | Self::Load(Load { place, .. }) => place.dry_run,
             Self::Down(down) => down.dry_run,
-            Self::Render(_) | Self::Why(_) | Self::Status(_) => false,
+            Self::Render(_) | Self::Why(_) | Self::Status(_) | Self::Doctor(_) => false,
         }
     }
 }
@@ -124,6 +127,27 @@ pub(crate) struct Status {
     /// only what has changed
     #[arg(short, long)]
     pub(crate) watch: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    #[command(flatten)]
+    project: Project,
+    #[command(flatten)]
+    cluster: Cluster,
+    /// Namespace that would be applied to [default: the context's]
+    #[arg(short, long, env = "KDEV_NAMESPACE", hide_env_values = true, value_name = "NAME")]
+    namespace: Option<String>,
+    /// Node to check, instead of all that may run the pods (repeatable)
+    #[arg(long = "node", value_name = "NAME")]
+    nodes: Vec<String>,
+    /// ssh configuration to use instead of your own
+    #[arg(long, env = "KDEV_SSH_CONFIG", hide_env_values = true, value_name = "PATH")]
+    ssh_config: Option<PathBuf>,
+    /// Ask whether to do what is safe: start docker, list the context in
+    /// kdev.local.toml
+    #[arg(long)]
+    fix: bool,
 }
 
 #[derive(Debug, Args)]
@@ -342,6 +366,22 @@ impl From<Load> for LoadRequest {
             target: place.cluster.into(),
             nodes: place.nodes,
             flags: Layer { ssh_config: place.ssh_config, ..Layer::default() },
+        }
+    }
+}
+
+impl From<Doctor> for DoctorRequest {
+    fn from(doctor: Doctor) -> Self {
+        Self {
+            selection: doctor.project.into(),
+            target: doctor.cluster.into(),
+            nodes: doctor.nodes,
+            fix: doctor.fix,
+            flags: Layer {
+                namespace: doctor.namespace,
+                ssh_config: doctor.ssh_config,
+                ..Layer::default()
+            },
         }
     }
 }

@@ -2,6 +2,7 @@
 //! library's.
 
 mod args;
+mod checks;
 mod diagnoses;
 mod rendering;
 mod report;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     if term.can_ask() {
         cx = cx.asking(&ask);
     }
+    let mut code = 0;
     let result = match command {
         Command::Up(up) => kdev::up(&cx, &up.into()),
         Command::Down(down) => kdev::down(&cx, &down.into()),
@@ -42,6 +44,9 @@ fn main() -> ExitCode {
             let watch = status.watch;
             kdev::status(&cx, &status.into(), |status| term.status(status, watch))
         }
+        Command::Doctor(doctor) => {
+            kdev::doctor(&cx, &doctor.into()).map(|checkup| code = term.checkup(&checkup))
+        }
         Command::Render(render) => {
             let (diff, explain) = (render.diff, render.explain);
             kdev::render(&cx, &render.into())
@@ -50,7 +55,7 @@ fn main() -> ExitCode {
     };
     term.finish();
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::from(code),
         Err(error) => {
             term.fail(&error);
             ExitCode::from(error.exit_code())

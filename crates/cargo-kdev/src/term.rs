@@ -10,10 +10,14 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
-use kdev::{BuildOutput, Error, Event, Interrupt, PodState, Rendering, Row, Status, Verdict};
+use kdev::{
+    BuildOutput, Checkup, Error, Event, Finding, Interrupt, PodState, Rendering, Row, Status,
+    Verdict,
+};
 use serde::Serialize;
 
 use crate::args::{Color, MessageFormat, Output};
+use crate::checks;
 use crate::diagnoses;
 use crate::rendering;
 use crate::report::{self, Report};
@@ -80,6 +84,15 @@ struct StatusLine<'a> {
     newest: Option<&'a str>,
     #[serde(flatten)]
     row: &'a Row,
+}
+
+/// One thing that was checked, in the JSON form.
+#[derive(Serialize)]
+struct Found<'a> {
+    version: u32,
+    reason: &'static str,
+    #[serde(flatten)]
+    finding: &'a Finding,
 }
 
 /// The last line of the JSON form, where it went wrong.
@@ -210,6 +223,18 @@ impl Term {
             }
             _ => {}
         }
+    }
+
+    /// Prints what was checked; gives the exit code for it.
+    pub(crate) fn checkup(&self, checkup: &Checkup) -> u8 {
+        if self.json {
+            for finding in &checkup.findings {
+                json_line(&Found { version: kdev::VERSION, reason: "finding", finding });
+            }
+        } else {
+            let _ = write!(anstream::stdout(), "{}", checks::text(checkup, self.quiet));
+        }
+        checkup.exit_code()
     }
 
     /// Takes all bars away.

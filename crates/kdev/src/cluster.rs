@@ -119,9 +119,8 @@ impl Cluster {
         target: &Target,
         config: &Config,
     ) -> Result<Self> {
-        let is_named = target.named().is_some();
         let (mut cluster, server) = Self::find(kubeconfig, target, config.namespace.clone())?;
-        if is_named || config.contexts.contains(&cluster.context) {
+        if consent(&cluster.context, target, config).is_some() {
             return Ok(cluster);
         }
         if local::listens_here(&server) {
@@ -147,7 +146,7 @@ impl Cluster {
     }
 
     /// With its API server's address.
-    fn find(
+    pub(crate) fn find(
         kubeconfig: Kubeconfig,
         target: &Target,
         namespace: Option<String>,
@@ -238,6 +237,17 @@ pub(crate) fn bare<'a>(sh: &'a Shell, kubectl: &Path, kubeconfig: Option<&PathBu
 pub(crate) fn answer<T: DeserializeOwned>(json: &[u8]) -> Result<T> {
     serde_json::from_slice(json)
         .map_err(|e| Error::Answer { tool: "kubectl", reason: Reason(e.to_string()) })
+}
+
+/// Why a context may be changed unasked, as far as the user has said so.
+pub(crate) fn consent(context: &str, target: &Target, config: &Config) -> Option<&'static str> {
+    if target.named().is_some() {
+        Some("it was named")
+    } else if config.contexts.iter().any(|known| known == context) {
+        Some("the configuration lists it")
+    } else {
+        None
+    }
 }
 
 fn ask(cx: &Cx, context: &str, server: &str) -> Result<()> {

@@ -21,7 +21,7 @@ use crate::image_path::ImagePath;
 use crate::project::Project;
 
 /// The personal file, beside a Cargo.toml.
-const LOCAL_FILE: &str = "kdev.local.toml";
+pub(crate) const LOCAL_FILE: &str = "kdev.local.toml";
 /// How long the new pods may take, unless told.
 const TIMEOUT: Duration = Duration::from_secs(120);
 

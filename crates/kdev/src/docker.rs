@@ -23,6 +23,10 @@ const TAGS_KEPT: usize = 2;
 #[derive(Clone, Debug)]
 pub(crate) struct Docker {
     path: PathBuf,
+    /// The daemon's version.
+    pub(crate) version: String,
+    /// What the daemon builds for, unless it is told otherwise.
+    pub(crate) platform: String,
     /// Whether image IDs are digests of manifests, as in the containerd image
     /// store, and not of configurations.
     containerd_store: bool,
@@ -79,7 +83,27 @@ impl Docker {
             major_minor(&server.version) >= (24, 0) && uses_containerd(cx, &path)?;
         let saves_platform = major_minor(&server.api_version) >= (1, 48)
             && version.client.is_some_and(|client| major_minor(&client.version) >= (28, 0));
-        Ok(Self { path, containerd_store, saves_platform })
+        let platform = format!("{}/{}", server.os, server.arch);
+        Ok(Self { path, version: server.version, platform, containerd_store, saves_platform })
+    }
+
+    /// Where images are kept, in words.
+    pub(crate) fn store(&self, cx: &Cx) -> Result<String> {
+        let sh = cx.shell()?;
+        let format = "{{.Driver}}";
+        let task = Task::new(self.cmd(&sh).args(["info", "--format", format])).limit(PATIENCE);
+        let driver = task.read(cx).map_err(|f| failed(f, "ask docker for its store".to_owned()))?;
+        let store = if self.containerd_store { "containerd's" } else { "the classic one" };
+        Ok(format!("{store}, with {}", driver.text().trim()))
+    }
+
+    /// The version of `BuildKit`'s client; `None` where the old builder builds.
+    pub(crate) fn buildx(&self, cx: &Cx) -> Option<String> {
+        let sh = cx.shell().ok()?;
+        let task = Task::new(self.cmd(&sh).args(["buildx", "version"])).limit(PATIENCE);
+        let said = task.read(cx).ok()?.text();
+        // `github.com/docker/buildx v0.12.1 30feaa1`
+        said.split_whitespace().find(|word| word.starts_with('v')).map(str::to_owned)
     }
 
     /// docker itself; the verb follows.
@@ -236,6 +260,10 @@ struct Side {
     version: String,
     #[serde(default)]
     api_version: String,
+    #[serde(default)]
+    os: String,
+    #[serde(default)]
+    arch: String,
 }
 
 fn uses_containerd(cx: &Cx, docker: &Path) -> Result<bool> {

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use xshell::{Cmd, Shell};
 
 use crate::build::BuiltImage;
+use crate::checkup::NodeFacts;
 use crate::child::printable;
 use crate::cluster::Node;
 use crate::cmd::{Failure, Lines, Output, Task};
@@ -14,7 +15,7 @@ use crate::cx::Cx;
 use crate::digest::chain_ids;
 use crate::error::Result;
 use crate::event::Event;
-use crate::fault::{Fault, NodeError, access_fault, import_fault};
+use crate::fault::{Fault, NodeError, SudoRule, access_fault, import_fault};
 use crate::inventory::Inventory;
 use crate::placement::is_silent;
 use crate::runtime::Runtime;
@@ -175,6 +176,24 @@ impl<'a> Link<'a> {
         let sudo = if matches!(self.sudo, Sudo::Yes) { "sudo -n " } else { "" };
         let ctr = self.transport.fed_by_hand(&format!("{sudo}{}", self.ctr));
         Ok(Stock { ctr, ..Stock::read(lines) })
+    }
+
+    /// How it is with the machine and its containerd; nothing is changed there.
+    pub(crate) fn facts(&self, cx: &Cx) -> Result<NodeFacts, NodeError> {
+        let answer = self.ask(cx, "checkup", &[])?;
+        let lines = answer.0.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let mut facts = NodeFacts::read(lines);
+        if let Some(words) = answer.get("no-import") {
+            let rule = SudoRule { user: facts.user, ctr: self.ctr.clone() };
+            return Err(self.error(Fault::SudoRefused(rule, words.to_owned())));
+        }
+        facts.at = self.host();
+        facts.ctr.clone_from(&self.ctr);
+        facts.sudo = matches!(self.sudo, Sudo::Yes);
+        facts.snapshotter.clone_from(&self.snapshotter);
+        facts.shell = self.by_hand();
+        facts.cleanup = self.transport.fed_by_hand("sudo crictl rmi --prune");
+        Ok(facts)
     }
 
     /// As the import looks to a person who does it by hand.

@@ -4,6 +4,8 @@
 # login shell prints does no harm. Verbs:
 #   probe                          who is this, who am I, and may I talk to
 #                                  containerd?
+#   checkup                        how is it with this machine, its containerd, and
+#                                  what a load needs?
 #   stock BASE...                  which images are called like these, in each of
 #                                  containerd's namespaces?
 #   load NAME CONFIG PLATFORM LOCAL SNAPSHOTTER DIGEST...
@@ -162,6 +164,22 @@ probe)
 			sed -n 's/.*"Snapshotter": *"\([a-z0-9.-]*\)".*/\1/p')"
 	else
 		say no-access "$(one_line "$answer")"
+	fi
+	;;
+checkup)
+	say machine "$(cat /etc/machine-id 2>/dev/null)"
+	say boot "$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)"
+	say time "$(date +%s)"
+	say user "$(id -un)"
+	say socket "$socket"
+	say disk "$root" "$(df -Pk "$root" 2>/dev/null | awk 'NR == 2 { print $2, $4 }')"
+	for tool in zstd gzip flock; do command -v "$tool" >/dev/null && say tool "$tool"; done
+	say versions "$(one_line "$(ct version 2>/dev/null)")"
+	for space in $(ct namespaces ls -q 2>/dev/null); do say namespace "$space"; done
+	# The rule may allow other verbs, and not the import: sudo only looks it up.
+	if [ "$sudo" = yes ]; then
+		said=$(sudo -n -l "$ctr" $words -n k8s.io image import --platform linux/amd64 - 2>&1 </dev/null) ||
+			say no-import "$(one_line "$said")"
 	fi
 	;;
 load)

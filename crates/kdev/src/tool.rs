@@ -34,7 +34,7 @@ pub(crate) const DOCKER: Tool = Tool {
 pub(crate) const CARGO: Tool =
     Tool { name: "cargo", needed: "1.0", cure: "install it as https://rustup.rs says" };
 /// 6.7 brought `%C`, without which a control socket's path grows too long.
-const SSH: Tool = Tool {
+pub(crate) const SSH: Tool = Tool {
     name: "ssh",
     needed: "6.7",
     cure: "install it with `sudo apt-get install openssh-client`",
@@ -62,7 +62,7 @@ pub(crate) fn check_kubectl(cx: &Cx, path: &Path) -> Result<()> {
     if identity.is_some() && known == identity {
         return Ok(());
     }
-    ask_kubectl(cx, path)?;
+    KUBECTL.check(&kubectl_version(cx, path)?)?;
     // At worst it is asked again.
     if let (Some(seen), Some(identity)) = (seen, identity) {
         let _ = seen.parent().map(fs::create_dir_all);
@@ -78,26 +78,30 @@ fn identity(path: &Path) -> Option<String> {
     Some(format!("{} {} {}", path.display(), file.len(), time.as_nanos()))
 }
 
-fn ask_kubectl(cx: &Cx, path: &Path) -> Result<()> {
+fn kubectl_version(cx: &Cx, path: &Path) -> Result<String> {
     let sh = cx.shell()?;
     let task = Task::new(cmd!(sh, "{path} version --client --output=json")).limit(PATIENCE);
     let output = task.read(cx).map_err(|f| KUBECTL.broken(f))?;
     let version: KubectlVersion = serde_json::from_slice(&output.stdout)
         .map_err(|e| Error::Answer { tool: KUBECTL.name, reason: Reason(e.to_string()) })?;
-    KUBECTL.check(&version.client_version.git_version)
+    Ok(version.client_version.git_version)
 }
 
 /// Finds ssh.
 pub(crate) fn ssh(cx: &Cx) -> Result<PathBuf> {
     let path = SSH.find()?;
+    ssh_version(cx, &path)?.map_or(Ok(()), |version| SSH.check(&version))?;
+    Ok(path)
+}
+
+/// `None` for other implementations than OpenSSH, which are left alone.
+fn ssh_version(cx: &Cx, path: &Path) -> Result<Option<String>> {
     let sh = cx.shell()?;
     let task = Task::new(cmd!(sh, "{path} -V")).limit(PATIENCE);
     let output = task.read(cx).map_err(|f| SSH.broken(f))?;
-    // `OpenSSH_9.2p1 Debian-2, …`; other implementations are left alone.
-    if let Some(version) = output.stderr.split("OpenSSH_").nth(1) {
-        SSH.check(version.split([',', ' ']).next().unwrap_or_default())?;
-    }
-    Ok(path)
+    // `OpenSSH_9.2p1 Debian-2, …`
+    let version = output.stderr.split("OpenSSH_").nth(1);
+    Ok(version.map(|text| text.split([',', ' ']).next().unwrap_or_default().to_owned()))
 }
 
 #[derive(Deserialize)]
@@ -115,6 +119,33 @@ struct KubectlClient {
 impl Tool {
     pub(crate) fn find(self) -> Result<PathBuf> {
         which::which(self.name).map_err(|_| Error::ToolMissing { tool: self.name, cure: self.cure })
+    }
+
+    /// Where it is, and its version, which must be new enough.
+    pub(crate) fn seen(self, cx: &Cx) -> Result<String> {
+        let path = self.find()?;
+        let version = match self.name {
+            "kubectl" => kubectl_version(cx, &path)?,
+            "ssh" => ssh_version(cx, &path)?.unwrap_or_default(),
+            _ => self.said_version(cx, &path)?,
+        };
+        if !version.is_empty() {
+            self.check(&version)?;
+        }
+        Ok(format!("{} at {}", version.trim_start_matches('v'), path.display()))
+    }
+
+    /// The first number in what it says, as in `Docker version 28.2.2, build …`
+    /// and `v3.15.4+gfa9efb0`.
+    fn said_version(self, cx: &Cx, path: &Path) -> Result<String> {
+        let sh = cx.shell()?;
+        let arg = if self.name == "docker" { "--version" } else { "version" };
+        let format = (self.name == "helm").then_some("--short");
+        let task = Task::new(cmd!(sh, "{path} {arg} {format...}")).limit(PATIENCE);
+        let said = task.read(cx).map_err(|f| self.broken(f))?.text();
+        let is_version =
+            |word: &&str| word.trim_start_matches('v').starts_with(|c: char| c.is_ascii_digit());
+        Ok(said.split([' ', ',', '\n']).find(is_version).unwrap_or_default().to_owned())
     }
 
     pub(crate) fn check(self, found: &str) -> Result<()> {

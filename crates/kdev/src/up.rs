@@ -108,7 +108,7 @@ fn render(manifests: &[Manifest], config: &Config, tag: &str) -> Result<Vec<Stri
 }
 
 /// What keeps every pod with the image off a node; `None` if one may run.
-fn why_not(objects: &[Object], config: &Config, node: &Node) -> Option<String> {
+pub(crate) fn why_not(objects: &[Object], config: &Config, node: &Node) -> Option<String> {
     let mut why = None;
     for object in objects.iter().filter(|object| object.uses(config.image.name())) {
         // A kind that kdev does not know may put its pods anywhere.

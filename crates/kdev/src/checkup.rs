@@ -1,0 +1,359 @@
+//! Whether a node is fit for a load, by what it says and what the cluster says of
+//! it. Pure.
+
+use std::ops::RangeInclusive;
+
+use serde_json::Value;
+
+use crate::cluster::Node;
+use crate::facts::{condition, text};
+use crate::fault::NodeError;
+use crate::finding::{Finding, Group};
+use crate::tool::major_minor;
+use crate::words::list;
+
+/// What a node says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct NodeFacts {
+    /// Where it was reached.
+    pub(crate) at: String,
+    /// A shell there, as a person would open it.
+    pub(crate) shell: String,
+    /// What frees space there, as a person would type it here.
+    pub(crate) cleanup: String,
+    /// How containerd is called there.
+    pub(crate) ctr: String,
+    pub(crate) sudo: bool,
+    /// Where the CRI unpacks images; empty where no container tells.
+    pub(crate) snapshotter: String,
+    pub(crate) user: String,
+    machine: String,
+    boot: String,
+    /// Seconds since 1970.
+    time: Option<i64>,
+    /// Empty where the configuration tells how containerd is called.
+    socket: String,
+    /// Where containerd keeps images, and KiB of that disk: all, and free.
+    disk: Option<(String, u64, u64)>,
+    tools: Vec<String>,
+    /// Of `ctr`, and of the containerd that it talks to.
+    versions: (String, String),
+    namespaces: Vec<String>,
+}
+
+/// All that is known of a node.
+pub(crate) struct Seen<'a> {
+    pub(crate) node: &'a Node,
+    /// As the API has it.
+    pub(crate) item: &'a Value,
+    /// kubectl, as a person would type it.
+    pub(crate) kubectl: &'a str,
+    pub(crate) facts: Result<NodeFacts, NodeError>,
+    /// The time here while it was asked, in seconds since 1970.
+    pub(crate) asked: RangeInclusive<i64>,
+    /// What docker builds for.
+    pub(crate) docker: Option<&'a str>,
+}
+
+/// The oldest containerd that has been tried.
+const OLDEST: (u32, u32) = (1, 6);
+/// From this share of the disk on the kubelet collects images, unless told
+/// otherwise (`imageGCHighThresholdPercent`).
+const COLLECTED_AT: u64 = 85;
+/// Less than this leaves no room for an image.
+const ROOM: u64 = 256 * 1024;
+/// By how many seconds a clock may be off: certificates and tokens are dated.
+const SKEW: i64 = 30;
+/// Conditions that keep new pods away, or throw old ones out.
+const PRESSURES: [&str; 4] =
+    ["DiskPressure", "MemoryPressure", "PIDPressure", "NetworkUnavailable"];
+/// The namespace of the kubelet's images.
+const NAMESPACE: &str = "k8s.io";
+
+impl NodeFacts {
+    /// Reads a node's answer: a key each, and its value.
+    pub(crate) fn read<'a>(lines: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut facts = Self::default();
+        for (key, value) in lines {
+            let words: Vec<&str> = value.split_whitespace().collect();
+            match (key, words.as_slice()) {
+                ("machine", [id]) => (*id).clone_into(&mut facts.machine),
+                ("boot", [id]) => (*id).clone_into(&mut facts.boot),
+                ("user", [name]) => (*name).clone_into(&mut facts.user),
+                ("time", [time]) => facts.time = time.parse().ok(),
+                ("socket", [path]) => (*path).clone_into(&mut facts.socket),
+                ("disk", [root, all, free]) => {
+                    let sizes = all.parse().ok().zip(free.parse().ok());
+                    facts.disk = sizes.map(|(all, free)| ((*root).to_owned(), all, free));
+                }
+                ("tool", [name]) => facts.tools.push((*name).to_owned()),
+                ("namespace", [name]) => facts.namespaces.push((*name).to_owned()),
+                ("versions", _) => facts.versions = versions(value),
+                _ => {}
+            }
+        }
+        facts
+    }
+}
+
+/// What is found of one node, in the order in which it must be cured.
+pub(crate) fn findings(seen: &Seen) -> Vec<Finding> {
+    let mut found = vec![ready(seen), platform(seen)];
+    found.extend(pressures(seen));
+    match &seen.facts {
+        Err(error) => found.push(Finding::node_failed("reached", error)),
+        Ok(facts) => {
+            let how = if facts.sudo { "by sudo" } else { "without sudo" };
+            let words = format!("{} as `{}`, containerd {how}", facts.at, facts.user);
+            found.push(Finding::ok(Group::Node, "reached", words));
+            found.push(identity(seen.node, facts));
+            found.push(runtime(seen.node, facts));
+            found.push(skew(seen.node, facts));
+            found.push(namespace(facts));
+            found.push(snapshotter(facts));
+            found.push(disk(facts));
+            found.push(clock(facts, &seen.asked));
+            found.push(tools(facts));
+        }
+    }
+    found.into_iter().map(|finding| finding.on(&seen.node.name)).collect()
+}
+
+fn ready(seen: &Seen) -> Finding {
+    match condition(seen.item, "Ready") {
+        None => Finding::skipped(Group::Node, "ready", "the cluster does not say"),
+        Some(ready) if ready["status"] == "True" => {
+            let version = text(seen.item, "/status/nodeInfo/kubeletVersion");
+            Finding::ok(Group::Node, "ready", format!("kubelet {version}"))
+        }
+        Some(ready) => {
+            let words = format!("it is not ready: {}", text(ready, "/message"));
+            Finding::error(Group::Node, "ready", words, describe(seen))
+        }
+    }
+}
+
+fn pressures(seen: &Seen) -> Vec<Finding> {
+    let is_so = |kind: &&str| condition(seen.item, kind).is_some_and(|one| one["status"] == "True");
+    let found = PRESSURES.into_iter().filter(is_so).map(|kind| {
+        let message = condition(seen.item, kind).map_or("", |one| text(one, "/message"));
+        let words = format!("{kind}: {message}");
+        Finding::warning(Group::Node, "pressure", words, describe(seen))
+    });
+    found.collect()
+}
+
+fn describe(seen: &Seen) -> String {
+    format!("see `{} describe node {}`", seen.kubectl, seen.node.name)
+}
+
+fn platform(seen: &Seen) -> Finding {
+    let platform = seen.node.info.platform();
+    match seen.docker {
+        Some(docker) if docker != platform => Finding::warning(
+            Group::Node,
+            "platform",
+            format!("it runs {platform}, and docker builds for {docker}"),
+            format!("build for the node: set DOCKER_DEFAULT_PLATFORM={platform}"),
+        ),
+        Some(_) => Finding::ok(Group::Node, "platform", format!("{platform}, as docker's")),
+        None => Finding::ok(Group::Node, "platform", platform),
+    }
+}
+
+/// Whether the machine that was reached is the cluster's node. The first ID is the
+/// machine's; clones share it. The second one is new with each boot.
+fn identity(node: &Node, facts: &NodeFacts) -> Finding {
+    let (known, name) = (&node.info, &node.name);
+    if facts.machine.is_empty() || known.machine_id.is_empty() {
+        return Finding::skipped(Group::Node, "identity", "the machine has no machine-id");
+    }
+    if facts.machine != known.machine_id {
+        return Finding::error(
+            Group::Node,
+            "identity",
+            format!(
+                "{} is not the node `{name}` of this cluster: its machine-id is `{}`, and the node's is `{}`",
+                facts.at, facts.machine, known.machine_id
+            ),
+            format!(
+                "set `nodes.{name}.ssh = \"user@host\"` in `[package.metadata.kdev]` to where it is"
+            ),
+        );
+    }
+    if !facts.boot.is_empty() && !known.boot_id.is_empty() && facts.boot != known.boot_id {
+        return Finding::warning(
+            Group::Node,
+            "identity",
+            "its boot-id is not the one that the cluster knows: it is a clone of the node, or the kubelet has not run since it was booted",
+            format!(
+                "see there with `{}` whether its kubelet runs: `systemctl status kubelet`",
+                facts.shell
+            ),
+        );
+    }
+    Finding::ok(Group::Node, "identity", "its machine-id and boot-id are the node's")
+}
+
+/// Whether `ctr` talks to the containerd that the kubelet asks.
+fn runtime(node: &Node, facts: &NodeFacts) -> Finding {
+    let server = &facts.versions.1;
+    let known = node.info.container_runtime_version.trim_start_matches("containerd://");
+    let at = match facts.socket.as_str() {
+        "" => String::new(),
+        socket => format!(" at {socket}"),
+    };
+    if server.is_empty() {
+        let words = "`ctr` does not tell its version";
+        return Finding::skipped(Group::Node, "runtime", words);
+    }
+    if numbers(server) != numbers(known) {
+        return Finding::warning(
+            Group::Node,
+            "runtime",
+            format!("`{}` talks to containerd {server}{at}, and the kubelet to {known}", facts.ctr),
+            format!(
+                "set `nodes.{}.ctr` in `[package.metadata.kdev]` to what talks to the kubelet's containerd",
+                node.name
+            ),
+        );
+    }
+    if major_minor(server) < OLDEST {
+        return Finding::warning(
+            Group::Node,
+            "runtime",
+            format!("containerd {server}{at} is older than any that has been tried"),
+            "update the node's containerd to 1.6 or newer",
+        );
+    }
+    Finding::ok(Group::Node, "runtime", format!("containerd {server}{at}"))
+}
+
+/// Between `ctr` and its containerd.
+fn skew(node: &Node, facts: &NodeFacts) -> Finding {
+    let (client, server) = &facts.versions;
+    if client.is_empty() || server.is_empty() {
+        return Finding::skipped(Group::Node, "ctr", "it does not tell its version");
+    }
+    if major_minor(client).0 != major_minor(server).0 {
+        return Finding::warning(
+            Group::Node,
+            "ctr",
+            format!("`{}` is {client}, and its containerd {server}", facts.ctr),
+            format!(
+                "set `nodes.{}.ctr` in `[package.metadata.kdev]` to the `ctr` that came with its containerd",
+                node.name
+            ),
+        );
+    }
+    Finding::ok(Group::Node, "ctr", format!("{client} at {}", facts.ctr))
+}
+
+fn namespace(facts: &NodeFacts) -> Finding {
+    if facts.namespaces.iter().any(|name| name == NAMESPACE) {
+        return Finding::ok(Group::Node, "namespace", NAMESPACE);
+    }
+    let known: Vec<&str> = facts.namespaces.iter().map(String::as_str).collect();
+    Finding::warning(
+        Group::Node,
+        "namespace",
+        format!(
+            "no kubelet has used this containerd yet: it has no namespace `{NAMESPACE}`, but {}",
+            list(&known)
+        ),
+        "if the node runs pods, its kubelet asks another containerd: see its `--container-runtime-endpoint`",
+    )
+}
+
+fn snapshotter(facts: &NodeFacts) -> Finding {
+    match facts.snapshotter.as_str() {
+        "" => Finding::skipped(
+            Group::Node,
+            "snapshotter",
+            "no container tells which one the kubelet's images use; `ctr`'s own is taken",
+        ),
+        name => Finding::ok(Group::Node, "snapshotter", name),
+    }
+}
+
+fn disk(facts: &NodeFacts) -> Finding {
+    let Some((root, all, free)) = &facts.disk else {
+        return Finding::skipped(Group::Node, "disk", "its free space is not known");
+    };
+    let words = format!("{} of {} are free at {root}", size(*free), size(*all));
+    let help = format!("free some with `{}`", facts.cleanup);
+    if *free < ROOM {
+        Finding::error(Group::Node, "disk", words, help)
+    } else if (all - free.min(all)) * 100 >= all * COLLECTED_AT {
+        let words = format!("{words}: its kubelet deletes unused images from {COLLECTED_AT} % on");
+        Finding::warning(Group::Node, "disk", words, help)
+    } else {
+        Finding::ok(Group::Node, "disk", words)
+    }
+}
+
+fn clock(facts: &NodeFacts, asked: &RangeInclusive<i64>) -> Finding {
+    let Some(time) = facts.time else {
+        return Finding::skipped(Group::Node, "clock", "it does not tell the time");
+    };
+    let off = if time < *asked.start() {
+        time - asked.start()
+    } else if time > *asked.end() {
+        time - asked.end()
+    } else {
+        0
+    };
+    if off.abs() <= SKEW {
+        return Finding::ok(Group::Node, "clock", "as this machine's");
+    }
+    let way = if off < 0 { "behind" } else { "before" };
+    Finding::warning(
+        Group::Node,
+        "clock",
+        format!("its clock is {} s {way} this machine's", off.abs()),
+        "set both by the network: `sudo timedatectl set-ntp true`",
+    )
+}
+
+fn tools(facts: &NodeFacts) -> Finding {
+    if facts.tools.iter().any(|tool| tool == "zstd") {
+        return Finding::ok(Group::Node, "compression", "zstd, and patches");
+    }
+    let words = match facts.tools.iter().any(|tool| tool == "gzip") {
+        true => "gzip only: a changed layer is sent whole",
+        false => "none: layers are sent as they are",
+    };
+    Finding::warning(
+        Group::Node,
+        "compression",
+        words,
+        "install zstd there, with `sudo apt-get install zstd` for one",
+    )
+}
+
+/// Of `ctr version`: the client's, then the server's.
+fn versions(said: &str) -> (String, String) {
+    let version = |place| {
+        let rest: Option<&str> = said.split("Version:").nth(place);
+        let word = rest.and_then(|rest| rest.split_whitespace().next()).unwrap_or_default();
+        word.trim_start_matches('v').to_owned()
+    };
+    (version(1), version(2))
+}
+
+/// `1.6.20` of `v1.6.20~ds1`.
+fn numbers(version: &str) -> &str {
+    let version = version.trim_start_matches('v');
+    let end = version.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(version.len());
+    &version[..end]
+}
+
+fn size(kib: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
+    let gib = kib as f64 / 1024.0 / 1024.0;
+    format!("{gib:.1} GiB")
+}
+
+#[cfg(test)]
+#[path = "checkup_tests.rs"]
+mod tests;

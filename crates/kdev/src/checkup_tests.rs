@@ -1,0 +1,116 @@
+//! Nodes with one thing wrong each.
+
+use serde_json::json;
+
+use super::*;
+use crate::finding::State;
+
+const VERSIONS: &str = "Client:   Version:  1.6.20~ds1   Revision: r   Go version: go1.19  Server:   Version:  1.6.20~ds1   Revision: r";
+const ANSWER: [(&str, &str); 11] = [
+    ("machine", "m"),
+    ("boot", "b"),
+    ("time", "1000"),
+    ("user", "dev"),
+    ("socket", "/run/containerd/containerd.sock"),
+    ("disk", "/var/lib/containerd 104857600 52428800"),
+    ("tool", "zstd"),
+    ("tool", "gzip"),
+    ("versions", VERSIONS),
+    ("namespace", "default"),
+    ("namespace", "k8s.io"),
+];
+
+fn node() -> Node {
+    let mut node = Node::named("n");
+    node.info.machine_id = "m".into();
+    node.info.boot_id = "b".into();
+    node.info.operating_system = "linux".into();
+    node.info.architecture = "amd64".into();
+    node.info.container_runtime_version = "containerd://1.6.20".into();
+    node
+}
+
+/// The answer with one of its lines replaced, or taken away.
+fn facts(key: &str, value: Option<&str>) -> NodeFacts {
+    let lines = ANSWER.into_iter().filter_map(|(k, v)| match value {
+        Some(value) if k == key => Some((k, value)),
+        None if k == key => None,
+        _ => Some((k, v)),
+    });
+    NodeFacts { snapshotter: "overlayfs".into(), ..NodeFacts::read(lines) }
+}
+
+fn judged(facts: NodeFacts, item: &Value, docker: &str) -> Vec<(&'static str, State, String)> {
+    let seen = Seen {
+        node: &node(),
+        item,
+        kubectl: "kubectl",
+        facts: Ok(facts),
+        asked: 990..=1010,
+        docker: Some(docker),
+    };
+    let not_ok = findings(&seen).into_iter().filter(|one| one.state != State::Ok);
+    not_ok.map(|one| (one.check, one.state, one.evidence)).collect()
+}
+
+fn well() -> Value {
+    json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}})
+}
+
+#[test]
+fn a_node_that_is_well_has_nothing_else() {
+    assert_eq!(judged(facts("none", None), &well(), "linux/amd64"), []);
+}
+
+#[test]
+fn each_fault_is_found_and_no_other() {
+    let mixed = VERSIONS.replacen("1.6.20~ds1", "v2.2.1", 1);
+    let others = VERSIONS.replace("1.6.20", "1.7.2");
+    let full = "/var/lib/containerd 104857600 1024";
+    let nearly = "/var/lib/containerd 104857600 10485760";
+    let table = [
+        ("machine", Some("x"), "identity", State::Error, "is not the node `n`"),
+        ("machine", None, "identity", State::Skipped, "has no machine-id"),
+        ("boot", Some("x"), "identity", State::Warning, "a clone of the node"),
+        ("time", Some("900"), "clock", State::Warning, "90 s behind"),
+        ("time", Some("1100"), "clock", State::Warning, "90 s before"),
+        ("disk", Some(full), "disk", State::Error, "0.0 GiB of 100.0 GiB are free"),
+        ("disk", Some(nearly), "disk", State::Warning, "10.0 GiB of 100.0 GiB are free"),
+        ("disk", Some("/var/lib/containerd"), "disk", State::Skipped, "not known"),
+        ("tool", None, "compression", State::Warning, "none"),
+        ("tool", Some("gzip"), "compression", State::Warning, "gzip only"),
+        ("namespace", Some("moby"), "namespace", State::Warning, "but `moby` and `moby`"),
+        ("versions", Some(mixed.as_str()), "ctr", State::Warning, "is 2.2.1"),
+        ("versions", Some(others.as_str()), "runtime", State::Warning, "talks to containerd 1.7.2"),
+    ];
+    for (key, value, check, state, words) in table {
+        let found = judged(facts(key, value), &well(), "linux/amd64");
+        assert!(
+            matches!(found.as_slice(), [(c, s, w)] if *c == check && *s == state && w.contains(words)),
+            "{key} {value:?}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn the_cluster_has_its_say() {
+    let found = judged(facts("none", None), &well(), "linux/arm64");
+    assert_eq!(found[0].2, "it runs linux/amd64, and docker builds for linux/arm64");
+    let ill = json!({"status": {"conditions": [
+        {"type": "Ready", "status": "Unknown", "message": "kubelet stopped posting node status"},
+        {"type": "DiskPressure", "status": "True", "message": "kubelet has disk pressure"}]}});
+    let found = judged(facts("none", None), &ill, "linux/amd64");
+    let states: Vec<_> = found.iter().map(|(check, state, _)| (*check, *state)).collect();
+    assert_eq!(states, [("ready", State::Error), ("pressure", State::Warning)]);
+    assert_eq!(found[0].2, "it is not ready: kubelet stopped posting node status");
+}
+
+#[test]
+fn a_containerd_that_nobody_has_tried_is_told() {
+    let mut seen = node();
+    seen.info.container_runtime_version = "containerd://1.4.13".into();
+    let old = facts("versions", Some("Client: Version: 1.4.13 Server: Version: 1.4.13"));
+    let found = runtime(&seen, &old);
+    assert_eq!(found.state, State::Warning);
+    assert!(found.evidence.contains("older than any that has been tried"), "{}", found.evidence);
+}

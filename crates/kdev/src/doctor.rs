@@ -1,0 +1,501 @@
+//! `cargo kdev doctor`: how it stands with all that `up` needs. Nothing is changed
+//! but what `--fix` asks about.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::checkup::{self, Seen};
+use crate::cluster::{self, Cluster, Node, PATIENCE};
+use crate::cmd::Task;
+use crate::config::{Config, LOCAL_FILE, Layer, NodeSettings};
+use crate::cx::{Cx, both, each};
+use crate::docker::Docker;
+use crate::error::{Error, Result};
+use crate::fault::NodeError;
+use crate::finding::{Checkup, Finding, Group};
+use crate::fix::{self, Fix};
+use crate::kubeconfig::{Kubeconfig, Target};
+use crate::manifest::{self, Manifest, Object, Want};
+use crate::node::Link;
+use crate::placement::{self, PodSpec};
+use crate::project::{Project, Selection};
+use crate::rights;
+use crate::tool::{DOCKER, HELM, KUBECTL, SSH};
+use crate::transport::Transports;
+use crate::up;
+use crate::words::list;
+
+/// What a user may ask.
+#[derive(Clone, Debug, Default)]
+pub struct DoctorRequest {
+    /// Which package; there need be none.
+    pub selection: Selection,
+    /// Which cluster.
+    pub target: Target,
+    /// Look at these nodes; at all that may run the pods if empty.
+    pub nodes: Vec<String>,
+    /// Ask whether to do what is safe.
+    pub fix: bool,
+    /// Settings from flags and variables.
+    pub flags: Layer,
+}
+
+/// Checks all that `up` needs, as much as possible at once. What is wrong is a
+/// finding, and no error.
+pub fn doctor(cx: &Cx, request: &DoctorRequest) -> Result<Checkup> {
+    let mut checkup = examine(cx, request)?;
+    if request.fix && fix::apply_all(cx, &checkup.findings)? {
+        checkup = examine(cx, request)?;
+    }
+    Ok(checkup)
+}
+
+fn examine(cx: &Cx, request: &DoctorRequest) -> Result<Checkup> {
+    let here = || both(|| tools(cx), || docker(cx));
+    let there = || {
+        let plan = Plan::read(cx, request)?;
+        let seen = ask_cluster(cx, request, &plan);
+        Ok::<_, Error>((plan, seen))
+    };
+    let ((tools, (docker, platform)), there) = both(here, there);
+    let (plan, seen) = there?;
+    if cx.interrupt().is_raised() {
+        return Err(Error::Interrupted);
+    }
+    let mut findings = tools;
+    findings.extend(docker);
+    findings.extend(plan.findings);
+    findings.extend(seen.findings);
+    for node in seen.nodes {
+        findings.extend(node.judged(platform.as_deref()));
+    }
+    Ok(Checkup { findings })
+}
+
+/// docker itself is needed, and so is kubectl; ssh and helm only if something of
+/// theirs is used, which then says so.
+fn tools(cx: &Cx) -> Vec<Finding> {
+    let tools = [(DOCKER, true), (KUBECTL, true), (SSH, false), (HELM, false)];
+    each(&tools, |(tool, is_needed)| match tool.seen(cx) {
+        Ok(words) => Finding::ok(Group::Tools, tool.name, words),
+        Err(Error::ToolMissing { .. }) if !is_needed => {
+            let words = "not installed, and needed only for nodes that ssh reaches";
+            let words = if tool.name == "helm" {
+                "not installed, and needed only for charts"
+            } else {
+                words
+            };
+            Finding::skipped(Group::Tools, tool.name, words)
+        }
+        Err(error) => {
+            let found = Finding::failed(Group::Tools, tool.name, &error);
+            if *is_needed { found } else { found.as_warning() }
+        }
+    })
+}
+
+/// What is found of docker's daemon, and what it builds for.
+fn docker(cx: &Cx) -> (Vec<Finding>, Option<String>) {
+    let docker = match Docker::find(cx) {
+        Ok(docker) => docker,
+        Err(Error::ToolMissing { .. } | Error::Interrupted) => {
+            return (vec![Finding::skipped(Group::Docker, "daemon", "there is no `docker`")], None);
+        }
+        Err(error) => {
+            let fix = match &error {
+                Error::DockerDown(failure) => Fix::of_docker(&failure.stderr),
+                _ => None,
+            };
+            let found = Finding::failed(Group::Docker, "daemon", &error).fixed_by(fix);
+            return (vec![found], None);
+        }
+    };
+    let (store, buildx) = both(|| docker.store(cx), || docker.buildx(cx));
+    let words = format!("{} for {}", docker.version, docker.platform);
+    let found = vec![
+        Finding::ok(Group::Docker, "daemon", words),
+        match store {
+            Ok(words) => Finding::ok(Group::Docker, "image-store", words),
+            Err(error) => Finding::failed(Group::Docker, "image-store", &error),
+        },
+        Finding::ok(
+            Group::Docker,
+            "builder",
+            match buildx {
+                Some(version) => format!("BuildKit, by buildx {version}"),
+                None => "the legacy one, for there is no buildx".to_owned(),
+            },
+        ),
+    ];
+    (found, Some(docker.platform))
+}
+
+/// What shall be done in the cluster, as far as the project tells.
+struct Plan {
+    findings: Vec<Finding>,
+    config: Config,
+    /// Whether the configuration is a guess, since the real one cannot be read.
+    is_guess: bool,
+    project: Option<Project>,
+    /// What the manifests declare; `None` where there are none to read.
+    objects: Option<Vec<Object>>,
+}
+
+impl Plan {
+    fn read(cx: &Cx, request: &DoctorRequest) -> Result<Self> {
+        let nobody = || Config::without_build(&Project::none(), request.flags.clone());
+        let mut plan = Self {
+            findings: Vec::new(),
+            config: nobody()?,
+            is_guess: false,
+            project: None,
+            objects: None,
+        };
+        match Project::read_if_any(cx, &request.selection) {
+            Ok(None) => plan.skip("project", "no package is in this folder"),
+            Err(error) => plan.fail("project", &error),
+            Ok(Some(project)) => plan.of(cx, project, &request.flags),
+        }
+        Ok(plan)
+    }
+
+    fn of(&mut self, cx: &Cx, project: Project, flags: &Layer) {
+        self.ok("project", format!("package `{}` in {}", project.package, project.dir.display()));
+        match Config::without_build(&project, flags.clone()) {
+            Ok(config) => self.config = config,
+            Err(error) => return self.fail("configuration", &error),
+        }
+        match Config::resolve(&project, flags.clone()) {
+            Ok(config) => {
+                self.ok("dockerfile", config.dockerfile.display().to_string());
+            }
+            Err(error) => self.findings.push(Finding::failed(Group::Project, "dockerfile", &error)),
+        }
+        self.project = Some(project);
+        match objects(cx, &self.config) {
+            Ok(objects) => {
+                let image = &self.config.image;
+                let ours = objects.iter().filter(|object| object.uses(image.name()));
+                let ours: Vec<String> = ours.map(Object::id).collect();
+                let words = format!("{}; the image is run by {}", count(&objects), list(&ours));
+                self.ok("manifests", words);
+                self.objects = Some(objects);
+            }
+            Err(error) => self.findings.push(Finding::failed(Group::Project, "manifests", &error)),
+        }
+    }
+
+    fn ok(&mut self, check: &'static str, words: String) {
+        self.findings.push(Finding::ok(Group::Project, check, words));
+    }
+
+    fn skip(&mut self, check: &'static str, why: &str) {
+        self.findings.push(Finding::skipped(Group::Project, check, why));
+    }
+
+    /// Without a configuration the nodes cannot be reached as it says.
+    fn fail(&mut self, check: &'static str, error: &Error) {
+        self.is_guess = true;
+        self.findings.push(Finding::failed(Group::Project, check, error));
+    }
+
+    /// What keeps the pods off a node.
+    fn why_not(&self, node: &Node) -> Option<String> {
+        match &self.objects {
+            Some(objects) => up::why_not(objects, &self.config, node),
+            None => placement::may_run("Pod", &PodSpec::default(), node).err(),
+        }
+    }
+}
+
+fn count(objects: &[Object]) -> String {
+    if objects.len() == 1 { "1 object".to_owned() } else { format!("{} objects", objects.len()) }
+}
+
+/// All objects, once it is sure that they can be rendered.
+fn objects(cx: &Cx, config: &Config) -> Result<Vec<Object>> {
+    let manifests = Manifest::read_all(cx, config)?;
+    let objects = manifest::objects_using(&manifests, config)?;
+    let want = Want::of(config, "kdev-000000000000");
+    manifests.iter().try_for_each(|manifest| manifest.render(&want).map(|_| ()))?;
+    Ok(objects)
+}
+
+/// What the cluster and its nodes say.
+#[derive(Default)]
+struct Answers {
+    findings: Vec<Finding>,
+    nodes: Vec<Asked>,
+}
+
+/// A node, and what it says.
+struct Asked {
+    node: Node,
+    item: Value,
+    kubectl: String,
+    answer: Answer,
+}
+
+enum Answer {
+    /// Why nobody asked it.
+    Nobody(Finding),
+    Said(Result<checkup::NodeFacts, NodeError>, std::ops::RangeInclusive<i64>),
+}
+
+impl Asked {
+    fn judged(self, docker: Option<&str>) -> Vec<Finding> {
+        match self.answer {
+            Answer::Nobody(finding) => vec![finding.on(&self.node.name)],
+            Answer::Said(facts, asked) => checkup::findings(&Seen {
+                node: &self.node,
+                item: &self.item,
+                kubectl: &self.kubectl,
+                facts,
+                asked,
+                docker,
+            }),
+        }
+    }
+}
+
+fn ask_cluster(cx: &Cx, request: &DoctorRequest, plan: &Plan) -> Answers {
+    let mut answers = Answers::default();
+    let cluster = match find(cx, request, plan, &mut answers.findings) {
+        Some(cluster) => cluster,
+        None => return answers,
+    };
+    let list = || cluster.items(cx);
+    let (items, (namespace, rights)) =
+        both(list, || both(|| namespace(cx, &cluster), || rights(cx, &cluster, plan)));
+    match items {
+        Ok(items) => {
+            let words = format!("it answers, and lists {}", nodes_in_words(items.len()));
+            answers.findings.push(Finding::ok(Group::Cluster, "api-server", words));
+            answers.nodes = ask_nodes(cx, request, plan, &cluster, items, &mut answers.findings);
+        }
+        // The rights say so already, with a better cure.
+        Err(Error::Refused { .. }) if rights.iter().any(|found| found.check == "rights-nodes") => {
+            let words = "it answers, and does not let you list the nodes";
+            answers.findings.push(Finding::ok(Group::Cluster, "api-server", words));
+        }
+        Err(error) => {
+            answers.findings.push(Finding::failed(Group::Cluster, "api-server", &error));
+            return answers;
+        }
+    }
+    answers.findings.extend([namespace].into_iter().chain(rights));
+    answers
+}
+
+fn nodes_in_words(count: usize) -> String {
+    if count == 1 { "1 node".to_owned() } else { format!("{count} nodes") }
+}
+
+/// The context, and whether it may be changed.
+fn find(
+    cx: &Cx,
+    request: &DoctorRequest,
+    plan: &Plan,
+    findings: &mut Vec<Finding>,
+) -> Option<Cluster> {
+    let namespace = plan.config.namespace.clone();
+    let found = Kubeconfig::read(cx, &request.target)
+        .and_then(|kubeconfig| Cluster::find(kubeconfig, &request.target, namespace));
+    let (cluster, server) = match found {
+        Ok(found) => found,
+        Err(Error::ToolMissing { .. } | Error::ToolOld { .. }) => {
+            let words = "`kubectl` cannot be used";
+            findings.push(Finding::skipped(Group::Cluster, "context", words));
+            return None;
+        }
+        Err(error) => {
+            findings.push(Finding::failed(Group::Cluster, "context", &error));
+            return None;
+        }
+    };
+    let context = cluster.context.clone();
+    findings.push(Finding::ok(Group::Cluster, "context", format!("`{context}` at {server}")));
+    findings.push(match cluster::consent(&context, &request.target, &plan.config) {
+        Some(why) => Finding::ok(Group::Cluster, "consent", format!("may be changed: {why}")),
+        None => {
+            let refused = Error::ContextNotAllowed { context: context.clone(), server };
+            let file = plan.project.as_ref().map(|project| project.dir.join(LOCAL_FILE));
+            let fix = file.and_then(|file| Fix::allow(file, &plan.config.contexts, &context));
+            Finding::warning(
+                Group::Cluster,
+                "consent",
+                "it is asked each time whether the context may be changed, and refused where nobody can be asked",
+                refused.help().unwrap_or_default(),
+            )
+            .fixed_by(fix)
+        }
+    });
+    Some(cluster)
+}
+
+impl Cluster {
+    /// All nodes, with what is said of their state.
+    fn items(&self, cx: &Cx) -> Result<Vec<Value>> {
+        #[derive(Deserialize)]
+        struct List {
+            items: Vec<Value>,
+        }
+        let sh = cx.shell()?;
+        let cmd = self.cmd(&sh, None).args(["get", "nodes", "--output=json"]);
+        self.json::<List>(cx, cmd, "list its nodes").map(|list| list.items)
+    }
+}
+
+fn namespace(cx: &Cx, cluster: &Cluster) -> Finding {
+    let name = &cluster.namespace;
+    let asked = cx.shell().and_then(|sh| {
+        let cmd = cluster.cmd(&sh, None).args(["get", "namespace", name, "--output=name"]);
+        let task = Task::new(cmd).limit(PATIENCE);
+        task.read(cx).map_err(|failure| cluster.failed(failure, "show the namespace"))
+    });
+    match asked {
+        Ok(_) => Finding::ok(Group::Cluster, "namespace", format!("`{name}` exists")),
+        Err(error @ Error::Refused { .. }) => {
+            let found = Finding::failed(Group::Cluster, "namespace", &error);
+            if found.causes.iter().any(|cause| cause.contains("(NotFound)")) {
+                return found;
+            }
+            let words = format!("whether `{name}` exists is not told to you");
+            Finding::skipped(Group::Cluster, "namespace", words)
+        }
+        Err(error) => Finding::skipped(Group::Cluster, "namespace", error.to_string()),
+    }
+}
+
+/// What the user may do, asked in one go.
+fn rights(cx: &Cx, cluster: &Cluster, plan: &Plan) -> Vec<Finding> {
+    let objects = plan.objects.as_deref().unwrap_or_default();
+    let needed = rights::needed(objects, &cluster.namespace);
+    let asked = cx.shell().and_then(|sh| {
+        let cmd = cluster.cmd(&sh, None);
+        let cmd = cmd.args(["create", "--validate=false", "--filename=-", "--output=json"]);
+        let task = Task::new(cmd).stdin(rights::reviews(&needed)).limit(PATIENCE);
+        task.read(cx).map_err(|failure| cluster.failed(failure, "tell your rights"))
+    });
+    let allowed = match asked.map(|output| rights::answers(&output.stdout, &needed)) {
+        Ok(Some(allowed)) => allowed,
+        Ok(None) => {
+            let words = "the cluster does not tell them";
+            return vec![Finding::skipped(Group::Cluster, "rights", words)];
+        }
+        Err(error) => {
+            return vec![Finding::skipped(Group::Cluster, "rights", error.to_string())];
+        }
+    };
+    let user = if allowed.contains(&false) { user(cx, cluster) } else { None };
+    let mut found = rights::findings(&needed, &allowed, user.as_deref());
+    let unknown = rights::unknown(objects);
+    if !unknown.is_empty() {
+        let words = format!("not asked for {}: kdev does not know these kinds", list(&unknown));
+        found.push(Finding::skipped(Group::Cluster, "rights", words));
+    }
+    found
+}
+
+/// What the cluster calls the user; kubectl before 1.27 cannot ask.
+fn user(cx: &Cx, cluster: &Cluster) -> Option<String> {
+    let sh = cx.shell().ok()?;
+    let cmd = cluster.cmd(&sh, None).args(["auth", "whoami", "--output=json"]);
+    let answer: Value = cluster.json(cx, cmd, "tell who you are").ok()?;
+    answer.pointer("/status/userInfo/username")?.as_str().map(str::to_owned)
+}
+
+fn ask_nodes(
+    cx: &Cx,
+    request: &DoctorRequest,
+    plan: &Plan,
+    cluster: &Cluster,
+    items: Vec<Value>,
+    findings: &mut Vec<Finding>,
+) -> Vec<Asked> {
+    let nodes: Vec<(Node, Value)> =
+        items.into_iter().filter_map(|item| Some((cluster::node(&item)?, item))).collect();
+    let known = || nodes.iter().map(|(node, _)| node.name.clone()).collect();
+    let is_known = |name: &&String| nodes.iter().any(|(node, _)| node.name == **name);
+    for name in request.nodes.iter().filter(|name| !is_known(name)) {
+        let error = Error::UnknownNode { node: name.clone(), known: known() };
+        findings.push(Finding::failed(Group::Cluster, "node", &error));
+    }
+    let why_not = |node: &Node| {
+        if plan.is_guess {
+            let words = "how it is reached is not known without the configuration";
+            Some(Finding::skipped(Group::Node, "reached", words))
+        } else if request.nodes.is_empty() {
+            plan.why_not(node).map(|why| kept_off(cluster, node, &why))
+        } else {
+            let words = "it was not asked for";
+            let is_asked = request.nodes.contains(&node.name);
+            (!is_asked).then(|| Finding::skipped(Group::Node, "placement", words))
+        }
+    };
+    let why: Vec<Option<Finding>> = nodes.iter().map(|(node, _)| why_not(node)).collect();
+    let chosen: Vec<&Node> = nodes
+        .iter()
+        .zip(&why)
+        .filter(|(_, why)| why.is_none())
+        .map(|((node, _), _)| node)
+        .collect();
+    if chosen.is_empty() && !plan.is_guess && request.nodes.is_empty() {
+        let words = "no node may run the pods";
+        let help =
+            "change the pods' node selector, affinity or tolerations, or name a node with `--node`";
+        findings.push(Finding::error(Group::Cluster, "placement", words, help));
+    }
+    let mut answers = match Transports::find(cx, &plan.config, &chosen) {
+        Ok(transports) => {
+            let answers = each(&chosen, |node| ask_node(cx, plan, &transports, node));
+            transports.close(cx);
+            answers
+        }
+        Err(error) => {
+            let found = Finding::failed(Group::Node, "reached", &error);
+            chosen.iter().map(|_| Answer::Nobody(found.clone())).collect()
+        }
+    }
+    .into_iter();
+    let kubectl = cluster.by_hand(None);
+    let asked = nodes.into_iter().zip(why).filter_map(|((node, item), why)| {
+        let answer = why.map(Answer::Nobody).or_else(|| answers.next())?;
+        Some(Asked { node, item, kubectl: kubectl.clone(), answer })
+    });
+    asked.collect()
+}
+
+/// Whoever has written the taint or the selector meant it, but for a node that was
+/// cordoned.
+fn kept_off(cluster: &Cluster, node: &Node, why: &str) -> Finding {
+    let words = format!("no pod goes there: {why}");
+    let name = &node.name;
+    let kubectl = cluster.by_hand(None);
+    if why.contains("node.kubernetes.io/unschedulable") {
+        let help = format!("let pods go there again with `{kubectl} uncordon {name}`");
+        return Finding::warning(Group::Node, "placement", words, help);
+    }
+    if why.contains("`node.kubernetes.io/") {
+        let help = format!("see `{kubectl} describe node {name}`");
+        return Finding::warning(Group::Node, "placement", words, help);
+    }
+    Finding::skipped(Group::Node, "placement", words)
+}
+
+fn ask_node(cx: &Cx, plan: &Plan, transports: &Transports, node: &Node) -> Answer {
+    let nobody = NodeSettings::default();
+    let settings = plan.config.nodes.get(&node.name).unwrap_or(&nobody);
+    let link = transports.to(node).and_then(|way| Link::open(cx, way, node, settings));
+    let begun = now();
+    let facts = link.and_then(|link| link.facts(cx));
+    Answer::Said(facts, begun..=now())
+}
+
+/// In seconds since 1970.
+fn now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    i64::try_from(now).unwrap_or_default()
+}

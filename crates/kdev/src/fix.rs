@@ -1,0 +1,141 @@
+//! What `doctor --fix` may do by itself, once it has been allowed to.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use xshell::cmd;
+
+use crate::cmd::Task;
+use crate::cx::Cx;
+use crate::error::{Error, Result};
+use crate::exit_code::ExitCode;
+use crate::finding::Finding;
+use crate::tool::PATIENCE;
+
+/// Where the daemon listens that systemd starts.
+const SOCKETS: [&str; 2] = ["unix:///var/run/docker.sock", "unix:///run/docker.sock"];
+
+/// A cure that harms nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fix {
+    /// Start docker's daemon of this machine.
+    StartDocker,
+    /// Put the contexts that may be changed into the personal file.
+    AllowContexts { file: PathBuf, contexts: Vec<String> },
+}
+
+impl Fix {
+    /// What helps against a daemon that does not answer; `None` where it is not
+    /// that of this machine's own service.
+    pub(crate) fn of_docker(words: &str) -> Option<Self> {
+        let is_down = words.contains("Is the docker daemon running")
+            && SOCKETS.iter().any(|socket| words.contains(socket));
+        let ours = is_down && which::which("systemctl").is_ok() && which::which("sudo").is_ok();
+        ours.then_some(Self::StartDocker)
+    }
+
+    /// Lets a context be changed; `None` where the file says something of contexts
+    /// already, or cannot be read.
+    pub(crate) fn allow(file: PathBuf, known: &[String], context: &str) -> Option<Self> {
+        let contexts: Vec<String> = known.iter().cloned().chain([context.to_owned()]).collect();
+        with_contexts(&text(&file).ok()?, &contexts)?;
+        Some(Self::AllowContexts { file, contexts })
+    }
+
+    fn question(&self) -> String {
+        match self {
+            Self::StartDocker => "run `sudo -n systemctl start docker`?".to_owned(),
+            Self::AllowContexts { file, contexts } => {
+                format!("write `{}` to `{}`?", line(contexts), file.display())
+            }
+        }
+    }
+
+    fn apply(&self, cx: &Cx) -> Result<()> {
+        match self {
+            Self::StartDocker => {
+                let sh = cx.shell()?;
+                let task = Task::new(cmd!(sh, "sudo -n systemctl start docker")).limit(PATIENCE);
+                let what = "start docker".to_owned();
+                let fail = |source| Error::Tool { what, source, code: ExitCode::Tool };
+                task.read(cx).map_err(|f| Error::from_failure(f, fail)).map(|_| ())
+            }
+            Self::AllowContexts { file, contexts } => {
+                let fail = |what| {
+                    let path = file.clone();
+                    move |source| Error::File { what, path, source }
+                };
+                let before = text(file).map_err(fail("read"))?;
+                match with_contexts(&before, contexts) {
+                    Some(after) => fs::write(file, after).map_err(fail("write")),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+/// Asks about each cure, and does what is allowed; whether anything was done.
+pub(crate) fn apply_all(cx: &Cx, findings: &[Finding]) -> Result<bool> {
+    let mut done = false;
+    for fix in findings.iter().filter_map(|finding| finding.fix.as_ref()) {
+        if cx.ask(&fix.question()) == Some(true) {
+            fix.apply(cx)?;
+            done = true;
+        }
+    }
+    Ok(done)
+}
+
+/// A file that does not exist is an empty one.
+fn text(file: &PathBuf) -> io::Result<String> {
+    match fs::read_to_string(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        text => text,
+    }
+}
+
+fn line(contexts: &[String]) -> String {
+    // JSON's strings are TOML's, too.
+    format!("contexts = {}", serde_json::to_string(&contexts).unwrap_or_default())
+}
+
+/// The text with one line more, at the top, where no table has begun yet. `None`
+/// where the key is there already, or the text would then say something else.
+fn with_contexts(text: &str, contexts: &[String]) -> Option<String> {
+    let mut expected: toml::Table = toml::from_str(text).ok()?;
+    let list = contexts.iter().cloned().map(toml::Value::String).collect();
+    if expected.insert("contexts".to_owned(), toml::Value::Array(list)).is_some() {
+        return None;
+    }
+    let after = format!("{}\n{text}", line(contexts));
+    (toml::from_str::<toml::Table>(&after).ok()? == expected).then_some(after)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_added_and_nothing_else_changes() {
+        let contexts = ["a \"b\"".to_owned(), "c".to_owned()];
+        let expected = "contexts = [\"a \\\"b\\\"\",\"c\"]\n";
+        assert_eq!(with_contexts("", &contexts).as_deref(), Some(expected));
+        let text = "# mine\nnodes.n.ssh = \"h\"\n[build-args]\nA = \"1\"\n";
+        assert_eq!(with_contexts(text, &contexts), Some(format!("{expected}{text}")));
+        assert_eq!(with_contexts("contexts = []\n", &contexts), None);
+        assert_eq!(with_contexts("contexts = [\n", &contexts), None);
+    }
+
+    #[test]
+    fn only_this_machines_own_docker_is_started() {
+        let words = |socket: &str| {
+            format!(
+                "Cannot connect to the Docker daemon at {socket}. Is the docker daemon running?"
+            )
+        };
+        assert_eq!(Fix::of_docker(&words("tcp://10.0.0.1:2375")), None);
+        assert_eq!(Fix::of_docker("permission denied"), None);
+    }
+}
