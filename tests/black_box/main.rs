@@ -5,6 +5,7 @@
 
 mod account;
 mod distributions;
+mod doctor;
 mod errors;
 mod explained;
 mod generator;

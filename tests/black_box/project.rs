@@ -37,9 +37,9 @@ const CONTEXTS: &str = r#"{"current-context":"kind-test","contexts":[
   "clusters":[{"name":"c","cluster":{"server":"https://10.0.0.9:6443"}},{"name":"here","cluster":{"server":"https://127.0.0.1:6443"}}]}"#;
 
 /// What the tools that the fakes and the node's script need are called.
-const REAL_TOOLS: [&str; 21] = [
+const REAL_TOOLS: [&str; 22] = [
     "sh", "cat", "awk", "tr", "sed", "sleep", "grep", "mv", "cmp", "cut", "head", "touch", "mkdir",
-    "rm", "printf", "diff", "kill", "env", "flock", "gzip", "tail",
+    "rm", "printf", "diff", "kill", "env", "flock", "gzip", "tail", "date",
 ];
 
 /// A pod of the deployment, as the API has it.

@@ -11,6 +11,7 @@ mod archives;
 mod cuts;
 mod distributions;
 mod dockers;
+mod doctor;
 mod faults;
 mod killed;
 mod kinds;

@@ -319,9 +319,10 @@ fn tools(facts: &NodeFacts) -> Finding {
     if facts.tools.iter().any(|tool| tool == "zstd") {
         return Finding::ok(Group::Node, "compression", "zstd, and patches");
     }
-    let words = match facts.tools.iter().any(|tool| tool == "gzip") {
-        true => "gzip only: a changed layer is sent whole",
-        false => "none: layers are sent as they are",
+    let words = if facts.tools.iter().any(|tool| tool == "gzip") {
+        "gzip only: a changed layer is sent whole"
+    } else {
+        "none: layers are sent as they are"
     };
     Finding::warning(
         Group::Node,

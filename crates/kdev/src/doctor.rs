@@ -1,15 +1,16 @@
 //! `cargo kdev doctor`: how it stands with all that `up` needs. Nothing is changed
 //! but what `--fix` asks about.
 
+use std::ops::RangeInclusive;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::checkup::{self, Seen};
+use crate::checkup::{self, NodeFacts, Seen};
 use crate::cluster::{self, Cluster, Node, PATIENCE};
 use crate::cmd::Task;
-use crate::config::{Config, LOCAL_FILE, Layer, NodeSettings};
+use crate::config::{LOCAL_FILE, Layer, NodeSettings};
 use crate::cx::{Cx, both, each};
 use crate::docker::Docker;
 use crate::error::{Error, Result};
@@ -17,14 +18,12 @@ use crate::fault::NodeError;
 use crate::finding::{Checkup, Finding, Group};
 use crate::fix::{self, Fix};
 use crate::kubeconfig::{Kubeconfig, Target};
-use crate::manifest::{self, Manifest, Object, Want};
 use crate::node::Link;
-use crate::placement::{self, PodSpec};
-use crate::project::{Project, Selection};
+use crate::plan::Plan;
+use crate::project::Selection;
 use crate::rights;
 use crate::tool::{DOCKER, HELM, KUBECTL, SSH};
 use crate::transport::Transports;
-use crate::up;
 use crate::words::list;
 
 /// What a user may ask.
@@ -55,7 +54,7 @@ pub fn doctor(cx: &Cx, request: &DoctorRequest) -> Result<Checkup> {
 fn examine(cx: &Cx, request: &DoctorRequest) -> Result<Checkup> {
     let here = || both(|| tools(cx), || docker(cx));
     let there = || {
-        let plan = Plan::read(cx, request)?;
+        let plan = Plan::read(cx, &request.selection, &request.flags)?;
         let seen = ask_cluster(cx, request, &plan);
         Ok::<_, Error>((plan, seen))
     };
@@ -91,7 +90,7 @@ fn tools(cx: &Cx) -> Vec<Finding> {
         }
         Err(error) => {
             let found = Finding::failed(Group::Tools, tool.name, &error);
-            if *is_needed { found } else { found.as_warning() }
+            if *is_needed { found } else { found.lessened() }
         }
     })
 }
@@ -132,97 +131,6 @@ fn docker(cx: &Cx) -> (Vec<Finding>, Option<String>) {
     (found, Some(docker.platform))
 }
 
-/// What shall be done in the cluster, as far as the project tells.
-struct Plan {
-    findings: Vec<Finding>,
-    config: Config,
-    /// Whether the configuration is a guess, since the real one cannot be read.
-    is_guess: bool,
-    project: Option<Project>,
-    /// What the manifests declare; `None` where there are none to read.
-    objects: Option<Vec<Object>>,
-}
-
-impl Plan {
-    fn read(cx: &Cx, request: &DoctorRequest) -> Result<Self> {
-        let nobody = || Config::without_build(&Project::none(), request.flags.clone());
-        let mut plan = Self {
-            findings: Vec::new(),
-            config: nobody()?,
-            is_guess: false,
-            project: None,
-            objects: None,
-        };
-        match Project::read_if_any(cx, &request.selection) {
-            Ok(None) => plan.skip("project", "no package is in this folder"),
-            Err(error) => plan.fail("project", &error),
-            Ok(Some(project)) => plan.of(cx, project, &request.flags),
-        }
-        Ok(plan)
-    }
-
-    fn of(&mut self, cx: &Cx, project: Project, flags: &Layer) {
-        self.ok("project", format!("package `{}` in {}", project.package, project.dir.display()));
-        match Config::without_build(&project, flags.clone()) {
-            Ok(config) => self.config = config,
-            Err(error) => return self.fail("configuration", &error),
-        }
-        match Config::resolve(&project, flags.clone()) {
-            Ok(config) => {
-                self.ok("dockerfile", config.dockerfile.display().to_string());
-            }
-            Err(error) => self.findings.push(Finding::failed(Group::Project, "dockerfile", &error)),
-        }
-        self.project = Some(project);
-        match objects(cx, &self.config) {
-            Ok(objects) => {
-                let image = &self.config.image;
-                let ours = objects.iter().filter(|object| object.uses(image.name()));
-                let ours: Vec<String> = ours.map(Object::id).collect();
-                let words = format!("{}; the image is run by {}", count(&objects), list(&ours));
-                self.ok("manifests", words);
-                self.objects = Some(objects);
-            }
-            Err(error) => self.findings.push(Finding::failed(Group::Project, "manifests", &error)),
-        }
-    }
-
-    fn ok(&mut self, check: &'static str, words: String) {
-        self.findings.push(Finding::ok(Group::Project, check, words));
-    }
-
-    fn skip(&mut self, check: &'static str, why: &str) {
-        self.findings.push(Finding::skipped(Group::Project, check, why));
-    }
-
-    /// Without a configuration the nodes cannot be reached as it says.
-    fn fail(&mut self, check: &'static str, error: &Error) {
-        self.is_guess = true;
-        self.findings.push(Finding::failed(Group::Project, check, error));
-    }
-
-    /// What keeps the pods off a node.
-    fn why_not(&self, node: &Node) -> Option<String> {
-        match &self.objects {
-            Some(objects) => up::why_not(objects, &self.config, node),
-            None => placement::may_run("Pod", &PodSpec::default(), node).err(),
-        }
-    }
-}
-
-fn count(objects: &[Object]) -> String {
-    if objects.len() == 1 { "1 object".to_owned() } else { format!("{} objects", objects.len()) }
-}
-
-/// All objects, once it is sure that they can be rendered.
-fn objects(cx: &Cx, config: &Config) -> Result<Vec<Object>> {
-    let manifests = Manifest::read_all(cx, config)?;
-    let objects = manifest::objects_using(&manifests, config)?;
-    let want = Want::of(config, "kdev-000000000000");
-    manifests.iter().try_for_each(|manifest| manifest.render(&want).map(|_| ()))?;
-    Ok(objects)
-}
-
 /// What the cluster and its nodes say.
 #[derive(Default)]
 struct Answers {
@@ -241,7 +149,7 @@ struct Asked {
 enum Answer {
     /// Why nobody asked it.
     Nobody(Finding),
-    Said(Result<checkup::NodeFacts, NodeError>, std::ops::RangeInclusive<i64>),
+    Said(Box<Result<NodeFacts, NodeError>>, RangeInclusive<i64>),
 }
 
 impl Asked {
@@ -252,7 +160,7 @@ impl Asked {
                 node: &self.node,
                 item: &self.item,
                 kubectl: &self.kubectl,
-                facts,
+                facts: *facts,
                 asked,
                 docker,
             }),
@@ -262,10 +170,7 @@ impl Asked {
 
 fn ask_cluster(cx: &Cx, request: &DoctorRequest, plan: &Plan) -> Answers {
     let mut answers = Answers::default();
-    let cluster = match find(cx, request, plan, &mut answers.findings) {
-        Some(cluster) => cluster,
-        None => return answers,
-    };
+    let Some(cluster) = find(cx, request, plan, &mut answers.findings) else { return answers };
     let list = || cluster.items(cx);
     let (items, (namespace, rights)) =
         both(list, || both(|| namespace(cx, &cluster), || rights(cx, &cluster, plan)));
@@ -317,22 +222,22 @@ fn find(
     };
     let context = cluster.context.clone();
     findings.push(Finding::ok(Group::Cluster, "context", format!("`{context}` at {server}")));
-    findings.push(match cluster::consent(&context, &request.target, &plan.config) {
-        Some(why) => Finding::ok(Group::Cluster, "consent", format!("may be changed: {why}")),
-        None => {
-            let refused = Error::ContextNotAllowed { context: context.clone(), server };
-            let file = plan.project.as_ref().map(|project| project.dir.join(LOCAL_FILE));
-            let fix = file.and_then(|file| Fix::allow(file, &plan.config.contexts, &context));
-            Finding::warning(
-                Group::Cluster,
-                "consent",
-                "it is asked each time whether the context may be changed, and refused where nobody can be asked",
-                refused.help().unwrap_or_default(),
-            )
-            .fixed_by(fix)
-        }
-    });
+    findings.push(consent(request, plan, &context, server));
     Some(cluster)
+}
+
+/// Whether the context may be changed without a question.
+fn consent(request: &DoctorRequest, plan: &Plan, context: &str, server: String) -> Finding {
+    if let Some(why) = cluster::consent(context, &request.target, &plan.config) {
+        return Finding::ok(Group::Cluster, "consent", format!("may be changed: {why}"));
+    }
+    let refused = Error::ContextNotAllowed { context: context.to_owned(), server };
+    let file = plan.project.as_ref().map(|project| project.dir.join(LOCAL_FILE));
+    let fix = file.and_then(|file| Fix::allow(file, &plan.config.contexts, context));
+    let words =
+        "kdev asks each time before it changes this context, and refuses where nobody can be asked";
+    let help = refused.help().unwrap_or_default();
+    Finding::warning(Group::Cluster, "consent", words, help).fixed_by(fix)
 }
 
 impl Cluster {
@@ -491,7 +396,7 @@ fn ask_node(cx: &Cx, plan: &Plan, transports: &Transports, node: &Node) -> Answe
     let link = transports.to(node).and_then(|way| Link::open(cx, way, node, settings));
     let begun = now();
     let facts = link.and_then(|link| link.facts(cx));
-    Answer::Said(facts, begun..=now())
+    Answer::Said(Box::new(facts), begun..=now())
 }
 
 /// In seconds since 1970.

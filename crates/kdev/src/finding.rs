@@ -149,7 +149,7 @@ impl Finding {
     }
 
     /// The same, but `up` works all the same.
-    pub(crate) fn as_warning(self) -> Self {
+    pub(crate) fn lessened(self) -> Self {
         Self { state: State::Warning, ..self }
     }
 

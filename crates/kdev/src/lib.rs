@@ -61,6 +61,7 @@ mod manifest;
 mod node;
 mod place;
 mod placement;
+mod plan;
 mod pod;
 mod project;
 mod proof;

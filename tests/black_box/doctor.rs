@@ -1,0 +1,215 @@
+//! `cargo kdev doctor`: what is told where all is well, and of one fault each.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::project::Project;
+
+/// A node that is this machine, as far as the cluster knows, but reached by ssh.
+fn project() -> Project {
+    let project = Project::new();
+    project.nodes(&[("n1", "10.0.0.1", "amd64")]);
+    project.config("nodes.n1.ssh = \"10.0.0.1\"");
+    let id = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    project
+        .nodes_are("\"machineID\":\"n1\"", &format!("\"machineID\":\"{}\"", id("/etc/machine-id")));
+    let boot = id("/proc/sys/kernel/random/boot_id");
+    project.nodes_are(
+        "\"bootID\":\"b\"",
+        &format!("\"bootID\":\"{boot}\",\"kubeletVersion\":\"v1.34.4\""),
+    );
+    project.nodes_are(
+        "\"addresses\"",
+        "\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\"}],\"addresses\"",
+    );
+    project
+        .script("df", "printf 'Filesystem 1024-blocks Used Available\\nx 104857600 1 52428800\\n'");
+    project.script("zstd", "exit 0");
+    project.write("fake/buildx", "github.com/docker/buildx v0.12.1 30feaa1\n");
+    project
+}
+
+/// What is not well.
+#[track_caller]
+fn tells(project: &Project, code: i32, expected: &str) {
+    project.run(&["doctor", "-q"]).code(code).stdout(expected).stderr("");
+}
+
+#[test]
+fn all_is_well() {
+    project().run(&["doctor"]).code(0).stderr("").stdout(
+        "tools
+  ok       docker          20.10.24 at [ROOT]/bin/docker
+  ok       kubectl         1.32.0 at [ROOT]/bin/kubectl
+  ok       ssh             9.2p1 at [ROOT]/bin/ssh
+  skipped  helm            not installed, and needed only for charts
+docker
+  ok       daemon          20.10.24 for linux/amd64
+  ok       image-store     the classic one, with overlay2
+  ok       builder         BuildKit, by buildx v0.12.1
+project
+  ok       project         package `app` in [ROOT]
+  ok       dockerfile      [ROOT]/Dockerfile
+  ok       manifests       1 object; the image is run by `deployment/app`
+cluster
+  ok       context         `kind-test` at https://10.0.0.9:6443
+  ok       consent         may be changed: a local product has made it
+  ok       api-server      it answers, and lists 1 node
+  ok       namespace       `default` exists
+  ok       rights-nodes    list `nodes`
+  ok       rights-apply    create/get/patch `deployments.apps` in `default`
+  ok       rights-account  create/get/patch `configmaps` in `default`
+  ok       rights-wait     list/watch `deployments.apps`, list `pods` and `replicasets.apps` in `default`
+  ok       rights-remove   delete/list `deployments.apps` in `default`
+  ok       rights-explain  list `events`, get `pods/log` in `default`
+node n1
+  ok       ready           kubelet v1.34.4
+  ok       platform        linux/amd64, as docker's
+  ok       reached         10.0.0.1 as `dev`, containerd without sudo
+  [..]  identity        [..]
+  ok       runtime         containerd 1.6.20 at /run/containerd/containerd.sock
+  ok       ctr             1.6.20 at [ROOT]/bin/ctr
+  ok       namespace       k8s.io
+  skipped  snapshotter     no container tells which one the kubelet's images use; `ctr`'s own is taken
+  ok       disk            50.0 GiB of 100.0 GiB are free at /var/lib/containerd
+  ok       clock           as this machine's
+  ok       compression     zstd, and patches
+all is well
+",
+    );
+}
+
+#[test]
+fn nothing_is_changed_and_a_quiet_run_says_nothing() {
+    let project = project();
+    tells(&project, 0, "");
+    assert_eq!(project.applied(), None);
+    let calls = project.calls();
+    let changes = ["apply", "import", "docker build ", "docker tag", " rm "];
+    assert!(!changes.iter().any(|change| calls.contains(change)), "{calls}");
+    // All rights are asked for in one start.
+    assert_eq!(calls.matches(" create ").count(), 1, "{calls}");
+}
+
+#[test]
+fn outside_of_a_project_the_rest_is_checked() {
+    let project = project();
+    project.remove("Cargo.toml").nodes(&[("n1", "10.0.0.1", "amd64")]);
+    let said = project.run(&["doctor"]).code(93).out().to_owned();
+    assert!(said.contains("  skipped  project         no package is in this folder\n"), "{said}");
+    // The IDs that the cluster knows are not this machine's.
+    let fault = "  error    identity        10.0.0.1 is not the node `n1` of this cluster: ";
+    assert!(said.contains(fault), "{said}");
+}
+
+#[test]
+fn a_docker_that_is_down_does_not_hide_the_rest() {
+    let project = project();
+    let down =
+        "Cannot connect to the Docker daemon at tcp://10.0.0.3:2375. Is the docker daemon running?";
+    project.write("fake/docker-down", down).write("fake/denied", "patch\ndelete\n");
+    tells(&project, 91, &format!("docker
+  error    daemon          the docker daemon does not answer
+    caused by: `docker version --format '{{{{json .}}}}'` exited with code 1: {down}
+    help: start it with `sudo systemctl start docker`, or set DOCKER_HOST to one that runs
+cluster
+  error    rights-apply    you may not patch `deployments.apps` in `default`, to apply the manifests
+    help: let an administrator of the cluster run `kubectl --namespace default create role kdev-apply --verb=create,get,patch --resource=deployments.apps && kubectl --namespace default create rolebinding kdev-apply --role=kdev-apply --user=jane`
+  error    rights-account  you may not patch `configmaps` in `default`, to keep account of what was applied
+    help: let an administrator of the cluster run `kubectl --namespace default create role kdev-account --verb=create,get,patch --resource=configmaps && kubectl --namespace default create rolebinding kdev-account --role=kdev-account --user=jane`
+  warning  rights-remove   you may not delete `deployments.apps` in `default`, for `--prune`, `--recreate` and `cargo kdev down`
+    help: let an administrator of the cluster run `kubectl --namespace default create role kdev-remove --verb=delete,list --resource=deployments.apps && kubectl --namespace default create rolebinding kdev-remove --role=kdev-remove --user=jane`
+", ));
+}
+
+#[test]
+fn a_tool_that_is_missing_is_told_once() {
+    let project = project();
+    project.remove("bin/kubectl");
+    tells(
+        &project,
+        91,
+        "tools
+  error    kubectl         `kubectl` is not installed, or not on PATH
+    help: install it as https://kubernetes.io/docs/tasks/tools says\n",
+    );
+}
+
+#[test]
+fn a_broken_configuration_leaves_the_cluster_to_be_checked() {
+    let project = project();
+    project.write("kdev.local.toml", "dockerfil = \"x\"\n");
+    tells(
+        &project,
+        90,
+        "project
+  error    configuration   unknown key `dockerfil` in `[ROOT]/kdev.local.toml`
+    help: did you mean `dockerfile`?\n",
+    );
+}
+
+#[test]
+fn a_context_that_is_nobodys_leave_is_a_warning_and_a_namespace_must_exist() {
+    let project = project();
+    let contexts = fs::read_to_string(project.path("fake/contexts.json")).unwrap();
+    project.write("fake/contexts.json", &contexts.replace("kind-test", "team"));
+    project.write("fake/no-namespace", "");
+    tells(&project, 92, "cluster
+  warning  consent         kdev asks each time before it changes this context, and refuses where nobody can be asked
+    help: if it is meant, name it with `--context team`, or for good with `contexts = [\"team\"]` in `[package.metadata.kdev]`
+  error    namespace       the cluster of context `team` refused to show the namespace
+    caused by: `kubectl --context team --namespace default '--request-timeout=15s' get namespace default '--output=name'` exited with code 1: Error from server (NotFound): namespaces \"default\" not found
+    help: create it with `kubectl --context team --namespace default create namespace default`\n");
+    // Without a terminal nobody is asked, and nothing is written.
+    project.run(&["doctor", "--fix"]).code(92);
+    assert!(!project.path("kdev.local.toml").exists());
+}
+
+#[test]
+fn a_sudo_rule_without_the_import_is_found() {
+    let project = project();
+    project.write("fake/uid", "1000");
+    project.write(
+        "fake/sudo-refuses-import",
+        "Sorry, user dev is not allowed to execute it as root\n",
+    );
+    tells(&project, 93, "node n1
+  error    reached         sudo on node `n1` at 10.0.0.1 does not allow it: Sorry, user dev is not allowed to execute it as root
+    help: allow it on node `n1` with `visudo`: `dev ALL=(root) NOPASSWD: [ROOT]/bin/ctr -n k8s.io *`\n");
+}
+
+#[test]
+fn a_node_that_takes_no_pods_is_told_and_not_asked() {
+    let project = project();
+    project.nodes_are(
+        "\"status\"",
+        "\"spec\":{\"taints\":[{\"key\":\"node.kubernetes.io/unschedulable\",\"effect\":\"NoSchedule\"}]},\"status\"",
+    );
+    tells(&project, 92, "cluster
+  error    placement       no node may run the pods
+    help: change the pods' node selector, affinity or tolerations, or name a node with `--node`
+node n1
+  warning  placement       no pod goes there: it has the taint `node.kubernetes.io/unschedulable:NoSchedule`
+    help: let pods go there again with `kubectl --context kind-test --namespace default uncordon n1`\n");
+    assert!(!project.calls().contains("kdev-"), "{}", project.calls());
+}
+
+#[test]
+fn scripts_get_a_line_for_each_check() {
+    let project = project();
+    project
+        .write("fake/ssh-10.0.0.1", "ssh: connect to host 10.0.0.1 port 22: Connection refused\n");
+    let said = project.run(&["doctor", "--message-format", "json"]).code(93).out().to_owned();
+    let lines: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(
+        lines.len() > 15
+            && lines.iter().all(|line| line["reason"] == "finding" && line["version"] == 1)
+    );
+    let fault = lines.iter().find(|line| line["state"] == "error").unwrap();
+    assert_eq!(
+        (&fault["group"], &fault["node"], &fault["check"]),
+        (&"node".into(), &"n1".into(), &"reached".into())
+    );
+    assert!(fault["help"].as_str().unwrap().starts_with("check it with `ssh"), "{fault}");
+}

@@ -1,0 +1,225 @@
+//! `cargo kdev doctor` on what is really wrong: each fault is made in the lab, it
+//! must be found, and its cure, followed, must work.
+
+use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::lab::{command, in_node, kubectl, run, state, stderr};
+use crate::service::Service;
+
+/// `doctor` in the project, with these arguments.
+fn doctor(service: &Service, args: &[&str]) -> Command {
+    let base = ["doctor", "--message-format", "json", "--namespace", service.name];
+    service.kdev(&[&base[..], args].concat())
+}
+
+/// What it finds, which must end with this code.
+#[track_caller]
+fn findings(command: &mut Command, code: i32) -> Vec<Value> {
+    let output = command.output().unwrap();
+    let said = String::from_utf8(output.stdout.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{said}\n{}", stderr(&output));
+    said.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The checks that end in an error, each with its node if it is about one.
+fn errors(findings: &[Value]) -> Vec<String> {
+    let errors = findings.iter().filter(|finding| finding["state"] == "error");
+    let name = |finding: &Value| {
+        let node = finding["node"].as_str().map(|node| format!("{node} ")).unwrap_or_default();
+        format!("{node}{}", finding["check"].as_str().unwrap())
+    };
+    errors.map(name).collect()
+}
+
+/// The command in the advice on a check.
+#[track_caller]
+fn advice(findings: &[Value], check: &str) -> String {
+    let of_check = |finding: &&Value| finding["check"] == check && finding["help"].is_string();
+    let help = findings.iter().find(of_check).unwrap()["help"].as_str().unwrap();
+    help.rsplit('`').nth(1).unwrap_or_else(|| panic!("{help}")).to_owned()
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_healthy_lab_has_no_error() {
+    let service = Service::new("doctor-well");
+    let found = findings(&mut doctor(&service, &[]), 0);
+    let state = |node: &str, check: &str| {
+        let mut all = found.iter();
+        let one = all.find(|one| one["node"] == node && one["check"] == check);
+        one.unwrap_or_else(|| panic!("{check} of {node}"))["state"].clone()
+    };
+    for node in ["node-1", "node-2"] {
+        for check in
+            ["ready", "platform", "reached", "identity", "runtime", "ctr", "namespace", "clock"]
+        {
+            assert_eq!(state(node, check), "ok", "{check} of {node}");
+        }
+    }
+    assert!(found.iter().all(|one| one["group"] != "cluster" || one["state"] == "ok"), "{found:?}");
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn an_unknown_host_key_is_found_and_the_advice_helps() {
+    let service = Service::new("doctor-key");
+    let known = service.path("known_hosts");
+    fs::write(&known, "").unwrap();
+    let config = fs::read_to_string(state("ssh/config")).unwrap();
+    let config = format!("Host *\n  UserKnownHostsFile {}\n\n{config}", known.display());
+    service.write("ssh_config", &config);
+    let path = service.path("ssh_config");
+    let args = ["--node", "node-1", "--ssh-config", path.to_str().unwrap()];
+    let found = findings(&mut doctor(&service, &args), 93);
+    assert_eq!(errors(&found), ["node-1 reached"]);
+    let ssh = advice(&found, "reached");
+    let accept = format!("{ssh} -o StrictHostKeyChecking=accept-new true");
+    run(command("sh").args(["-c", &accept]));
+    findings(&mut doctor(&service, &args), 0);
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_docker_that_does_not_answer_is_found_and_hides_nothing() {
+    let service = Service::new("doctor-docker");
+    let mut down = doctor(&service, &[]);
+    let found = findings(down.env("DOCKER_HOST", "unix:///nonexistent.sock"), 91);
+    assert_eq!(errors(&found), ["daemon"]);
+    let help = found.iter().find(|one| one["check"] == "daemon").unwrap()["help"].to_string();
+    assert!(help.contains("or set DOCKER_HOST to one that runs"), "{help}");
+    // The advice is the lab's own docker.
+    findings(&mut doctor(&service, &[]), 0);
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn lacking_rights_are_found_and_the_advice_grants_them() {
+    let service = Service::new("doctor-rights");
+    let path = service.path("kubeconfig");
+    fs::copy(state("kubeconfig"), &path).unwrap();
+    let user = "kubectl config view -o jsonpath='{.users[0].name}'";
+    let set = format!("kubectl config set users.$({user}).as doctor-rights-jane");
+    run(command("sh").args(["-ec", &set]).env("KUBECONFIG", &path));
+    let ask = || {
+        let mut doctor = doctor(&service, &[]);
+        doctor.env("KUBECONFIG", &path);
+        doctor
+    };
+    // Whatever an earlier run that was cut off has left.
+    let roles = "clusterrole/kdev-nodes,clusterrolebinding/kdev-nodes".split(',');
+    let roles: Vec<&str> = roles.collect();
+    let clean = || {
+        let mut delete = kubectl("default", &["delete", "--ignore-not-found"]);
+        run(delete.args(&roles));
+    };
+    clean();
+    let found = findings(&mut ask(), 92);
+    let needed = ["rights-nodes", "rights-apply", "rights-account", "rights-wait"];
+    assert_eq!(errors(&found), needed);
+    for check in needed.into_iter().chain(["rights-remove", "rights-explain"]) {
+        let mut grant = command("sh");
+        grant.args(["-ec", &advice(&found, check)]).env("KUBECONFIG", state("kubeconfig"));
+        run(&mut grant);
+    }
+    let found = findings(&mut ask(), 0);
+    let rights = found.iter().filter(|one| one["check"].as_str().unwrap().starts_with("rights"));
+    let rights: Vec<&Value> = rights.collect();
+    assert!(rights.len() >= 6 && rights.iter().all(|one| one["state"] == "ok"), "{rights:?}");
+    // And these are all that it takes.
+    let up = service.up(&[]).env("KUBECONFIG", &path).output().unwrap();
+    clean();
+    assert_eq!(up.status.code(), Some(0), "{}", stderr(&up));
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn another_machine_at_the_nodes_address_is_found_and_the_advice_helps() {
+    let service = Service::new("doctor-other");
+    let address = |node: &str| fs::read_to_string(state(&format!("nodes/{node}/address"))).unwrap();
+    let (other, right) = (address("node-1"), address("node-2"));
+    let tell = |target: String| {
+        service.write("kdev.local.toml", &format!("nodes.node-2.ssh = \"{target}\"\n"));
+    };
+    tell(format!("root@{}", other.trim()));
+    let found = findings(&mut doctor(&service, &[]), 93);
+    assert_eq!(errors(&found), ["node-2 identity"]);
+    let help = found.iter().find(|one| one["check"] == "identity" && one["state"] == "error");
+    let help = help.unwrap()["help"].as_str().unwrap();
+    assert!(help.starts_with("set `nodes.node-2.ssh = \"user@host\"`"), "{help}");
+    tell(format!("dev@{}", right.trim()));
+    findings(&mut doctor(&service, &[]), 0);
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_user_without_a_rule_for_sudo_is_found_and_the_advised_rule_is_enough() {
+    let service = Service::alone("doctor-sudo");
+    let rule = "/etc/sudoers.d/dev";
+    let write = |text: &str| {
+        let script = "printf '%s\\n' \"$1\" >\"$0\" && chmod 440 \"$0\"";
+        run(&mut in_node("node-2", &["sh", "-ec", script, rule, text]));
+    };
+    let before = run(&mut in_node("node-2", &["cat", rule]));
+    let judged = std::panic::catch_unwind(|| {
+        write("# none");
+        let found = findings(&mut doctor(&service, &[]), 93);
+        assert_eq!(errors(&found), ["node-2 reached"]);
+        write(&advice(&found, "reached"));
+        findings(&mut doctor(&service, &[]), 0);
+        // A rule for less than a load needs.
+        let less = advice(&found, "reached").replace('*', "version");
+        write(&less);
+        let found = findings(&mut doctor(&service, &[]), 93);
+        assert_eq!(errors(&found), ["node-2 reached"]);
+    });
+    write(before.trim_end());
+    judged.unwrap();
+    findings(&mut doctor(&service, &[]), 0);
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_containerd_that_nobody_can_talk_to_is_found() {
+    let service = Service::alone("doctor-socket");
+    let socket = "/run/containerd/containerd.sock";
+    let away = format!("{socket}.away");
+    run(&mut in_node("node-1", &["mv", socket, &away]));
+    let output = doctor(&service, &[]).output();
+    run(&mut in_node("node-1", &["mv", &away, socket]));
+    let said = String::from_utf8(output.unwrap().stdout).unwrap();
+    let found: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(errors(&found).contains(&"node-1 reached".to_owned()), "{said}");
+    assert!(said.contains("containerd on node `node-1` at "), "{said}");
+    // What the advice runs tells the same on the node, and that it is well again.
+    let advised = advice(&found, "reached");
+    let advised = format!("{} -n k8s.io version", advised.split(' ').next().unwrap());
+    run(&mut in_node("node-1", &["sh", "-c", &advised]));
+    findings(&mut doctor(&service, &["--node", "node-1"]), 0);
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_context_is_listed_once_that_is_allowed() {
+    let service = Service::new("doctor-fix");
+    // A terminal of its own, on which somebody says yes.
+    let mut terminal = command("script");
+    let program = env!("CARGO_BIN_EXE_cargo-kdev");
+    let ask = format!("{program} kdev doctor --fix --namespace {}", service.name);
+    terminal.args(["-qec", &ask, "/dev/null"]).current_dir(service.dir());
+    for (name, value) in doctor(&service, &[]).get_envs().filter(|(n, _)| *n != "KDEV_CONTEXT") {
+        terminal.env(name, value.unwrap());
+    }
+    terminal.env_remove("KDEV_CONTEXT").stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = terminal.spawn().unwrap();
+    child.stdin.as_mut().unwrap().write_all(b"y\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("write `contexts = [\"kdev-lab\"]` to `"), "{said}");
+    assert!(said.contains("may be changed: the configuration lists it"), "{said}");
+    let file = fs::read_to_string(service.path("kdev.local.toml")).unwrap();
+    assert_eq!(file, "contexts = [\"kdev-lab\"]\n");
+}
