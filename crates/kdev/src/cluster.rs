@@ -120,20 +120,22 @@ impl Cluster {
         config: &Config,
     ) -> Result<Self> {
         let (mut cluster, server) = Self::find(kubeconfig, target, config.namespace.clone())?;
-        if consent(&cluster.context, target, config).is_some() {
-            return Ok(cluster);
+        if consent(&cluster.context, target, config).is_none() && !cluster.is_local(cx, &server)? {
+            ask(cx, &cluster.context, &server)?;
         }
-        if local::listens_here(&server) {
+        Ok(cluster)
+    }
+
+    /// Whether a product on this machine has made it.
+    pub(crate) fn is_local(&mut self, cx: &Cx, server: &str) -> Result<bool> {
+        if local::listens_here(server) {
             // To list nodes is only to look, and may be refused all the same.
-            cluster.listed = match cluster.nodes(cx) {
+            self.listed = match self.nodes(cx) {
                 Err(Error::Refused { .. }) => None,
                 nodes => Some(nodes?),
             };
         }
-        if !cluster.listed.as_deref().is_some_and(local::is_of_product) {
-            ask(cx, &cluster.context, &server)?;
-        }
-        Ok(cluster)
+        Ok(self.listed.as_deref().is_some_and(local::is_of_product))
     }
 
     /// Finds the context; for those who only look, so nobody is asked.

@@ -208,7 +208,7 @@ fn find(
     let namespace = plan.config.namespace.clone();
     let found = Kubeconfig::read(cx, &request.target)
         .and_then(|kubeconfig| Cluster::find(kubeconfig, &request.target, namespace));
-    let (cluster, server) = match found {
+    let (mut cluster, server) = match found {
         Ok(found) => found,
         Err(Error::ToolMissing { .. } | Error::ToolOld { .. }) => {
             let words = "`kubectl` cannot be used";
@@ -222,13 +222,21 @@ fn find(
     };
     let context = cluster.context.clone();
     findings.push(Finding::ok(Group::Cluster, "context", format!("`{context}` at {server}")));
-    findings.push(consent(request, plan, &context, server));
+    let is_local = cluster.is_local(cx, &server).unwrap_or_default();
+    findings.push(consent(request, plan, &context, server, is_local));
     Some(cluster)
 }
 
 /// Whether the context may be changed without a question.
-fn consent(request: &DoctorRequest, plan: &Plan, context: &str, server: String) -> Finding {
-    if let Some(why) = cluster::consent(context, &request.target, &plan.config) {
+fn consent(
+    request: &DoctorRequest,
+    plan: &Plan,
+    context: &str,
+    server: String,
+    is_local: bool,
+) -> Finding {
+    let local = is_local.then_some("a local product has made it");
+    if let Some(why) = cluster::consent(context, &request.target, &plan.config).or(local) {
         return Finding::ok(Group::Cluster, "consent", format!("may be changed: {why}"));
     }
     let refused = Error::ContextNotAllowed { context: context.to_owned(), server };
