@@ -120,7 +120,7 @@ cluster
     help: let an administrator of the cluster run `kubectl --namespace default create role kdev-account --verb=create,get,patch --resource=configmaps && kubectl --namespace default create rolebinding kdev-account --role=kdev-account --user=jane`
   warning  rights-remove   you may not delete `deployments.apps` in `default`, for `--prune`, `--recreate` and `cargo kdev down`
     help: let an administrator of the cluster run `kubectl --namespace default create role kdev-remove --verb=delete,list --resource=deployments.apps && kubectl --namespace default create rolebinding kdev-remove --role=kdev-remove --user=jane`
-", ));
+"));
 }
 
 #[test]
