@@ -13,11 +13,17 @@ mod distributions;
 mod dockers;
 mod doctor;
 mod faults;
+#[path = "../corpus/forms.rs"]
+#[expect(dead_code, reason = "the corpus has tests of its own")]
+mod forms;
+#[path = "../corpus/judge.rs"]
+mod judge;
 mod killed;
 mod kinds;
 mod kubelet;
 mod lab;
 mod nodes;
+mod rendered;
 mod rollouts;
 mod sample;
 mod service;

@@ -1,30 +1,26 @@
 //! kubectl is the judge: what it reads differs in images and pull policies only.
-//!
-//! `--local` is the one form of it that asks no cluster which kinds there are.
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
+use kdev::Reference;
 use serde_json::Value;
 
-use crate::{corpus, rendered};
+use crate::forms::{self, Form, TAG};
 
-/// Every object of a folder, as kubectl reads it.
-#[expect(clippy::disallowed_methods, reason = "a test runs kubectl itself")]
-fn read(folder: &Path) -> Vec<Value> {
-    let mut kubectl = Command::new("kubectl");
-    // No configuration, and so no cluster.
-    kubectl.args(["--kubeconfig", "/dev/null", "label", "--local", "--output=json", "kdev=read"]);
-    let output = kubectl.arg("--filename").arg(folder).output().unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{stderr}");
-    serde_json::Deserializer::from_slice(&output.stdout).into_iter().map(Result::unwrap).collect()
+pub(crate) fn rendered(source: &str) -> Result<String, String> {
+    kdev::inside::render(source, &Reference::parse("app").unwrap(), TAG)
 }
 
-#[test]
-#[ignore = "needs kubectl"]
-fn kubectl_reads_a_difference_in_image_and_policy_only() {
+/// Four hundred of all forms. The step is prime, so that each kind, layout and
+/// spice meets all others.
+pub(crate) fn corpus() -> Vec<Form> {
+    forms::all().into_iter().step_by(271).collect()
+}
+
+/// Judges the corpus by what `read` makes of a folder: all its objects, in the order
+/// of their files.
+pub(crate) fn judge(read: impl Fn(&Path) -> Vec<Value>) {
     let (before, after) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let corpus = corpus();
     for (number, form) in corpus.iter().enumerate() {
@@ -43,6 +39,11 @@ fn kubectl_reads_a_difference_in_image_and_policy_only() {
         let allowed = |path: &String| ["image", "imagePullPolicy"].contains(&field(path).as_str());
         assert!(changes.iter().all(allowed), "{form:?} differs in {changes:?}");
     }
+}
+
+/// The objects that kubectl prints one after the other.
+pub(crate) fn objects(json: &[u8]) -> Vec<Value> {
+    serde_json::Deserializer::from_slice(json).into_iter().map(Result::unwrap).collect()
 }
 
 fn differences(one: &Value, other: &Value, path: &str, found: &mut Vec<String>) {

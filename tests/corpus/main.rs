@@ -7,20 +7,14 @@
 mod forms;
 mod judge;
 
-use forms::{Ends, Form, IMAGES, KINDS, Layout, POLICIES, Quote, SPICES, TAG};
-use kdev::Reference;
+use std::path::Path;
+use std::process::Command;
+
+use forms::{Ends, Form, IMAGES, KINDS, Layout, POLICIES, Quote, SPICES};
+use judge::{corpus, rendered};
 use proptest::prelude::*;
 use proptest::sample::select;
-
-fn rendered(source: &str) -> Result<String, String> {
-    kdev::inside::render(source, &Reference::parse("app").unwrap(), TAG)
-}
-
-/// Four hundred of all forms. The step is prime, so that each kind, layout and
-/// spice meets all others.
-pub(crate) fn corpus() -> Vec<Form> {
-    forms::all().into_iter().step_by(271).collect()
-}
+use serde_json::Value;
 
 #[test]
 fn the_corpus_is_edited_to_the_byte() {
@@ -38,6 +32,25 @@ fn the_corpus_is_edited_to_the_byte() {
         // What is rendered needs no further edit.
         assert_eq!(rendered(&expected).as_ref(), Ok(&expected), "{form:?} of\n{expected}");
     }
+}
+
+/// Every object of a folder, as kubectl reads it. `--local` is the one form of it
+/// that asks no cluster which kinds there are.
+#[expect(clippy::disallowed_methods, reason = "a test runs kubectl itself")]
+fn read(folder: &Path) -> Vec<Value> {
+    let mut kubectl = Command::new("kubectl");
+    // No configuration, and so no cluster.
+    kubectl.args(["--kubeconfig", "/dev/null", "label", "--local", "--output=json", "kdev=read"]);
+    let output = kubectl.arg("--filename").arg(folder).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    judge::objects(&output.stdout)
+}
+
+#[test]
+#[ignore = "needs kubectl"]
+fn kubectl_reads_a_difference_in_image_and_policy_only() {
+    judge::judge(read);
 }
 
 prop_compose! {

@@ -304,17 +304,17 @@ fn why_a_kubelet_does_not_let_a_pod_have_what_was_loaded() {
 fn why_the_kubelet_itself_has_deleted_an_image() {
     let scene = Scene::alone("garbage");
     scene.build("garbage:dev");
-    scene.import("node-1", "k8s.io", "garbage:dev");
-    scene.deployment("node-1", "garbage:dev", NEVER);
+    scene.import("node-2", "k8s.io", "garbage:dev");
+    scene.deployment("node-2", "garbage:dev", NEVER);
     scene.runs();
     run(&mut scene.kubectl(&["scale", "deployment/web", "--replicas=0"]));
     run(&mut scene.kubectl(&["wait", "pods", "--all", "--for=delete", "--timeout=60s"]));
     // As if the disk were full.
-    let keys = "evictionHard: {imagefs.available: \"99%\", nodefs.available: \"99%\"}";
-    let kubelet = Changed::start(&scene.turn, &scene.path(""), "node-1", keys);
-    eventually("the image's end", || images_on("node-1", "garbage:dev").is_empty().then_some(()));
+    let keys = "imageMinimumGCAge: 1s\nevictionHard: {imagefs.available: \"99%\", nodefs.available: \"99%\"}";
+    let kubelet = Changed::start(&scene.turn, &scene.path(""), "node-2", keys);
+    eventually("the image's end", || images_on("node-2", "garbage:dev").is_empty().then_some(()));
     drop(kubelet);
-    let taints = ["get", "node", "node-1", "--output=jsonpath={.spec.taints}"];
+    let taints = ["get", "node", "node-2", "--output=jsonpath={.spec.taints}"];
     eventually("room", || run(&mut scene.kubectl(&taints)).is_empty().then_some(()));
     run(&mut scene.kubectl(&["scale", "deployment/web", "--replicas=1"]));
     scene.waits(&["ErrImageNeverPull"]);
