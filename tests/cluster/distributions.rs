@@ -210,6 +210,28 @@ fn the_containerd_of_microk8s_is_loaded() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
+fn the_containerd_of_rke2_is_loaded() {
+    let service = Service::alone("rke2");
+    let second = Second::start(&service, OLD, "/run/k3s/containerd/containerd.sock", "rke2");
+    // It has no k3s, and its ctr where nobody looks for programs.
+    let bin = "/var/lib/rancher/rke2/bin";
+    run(&mut in_node("node-1", &["mkdir", "-p", bin]));
+    run(&mut in_node("node-1", &["ln", "-sf", "/usr/bin/ctr", &format!("{bin}/ctr")]));
+    let node = Listed::new("own-rke2", "{}", "", "containerd://1.6.20-k3s1");
+    let image = "rke2:1";
+    run(docker(&["build", "--tag", image, "."]).current_dir(service.dir()));
+    let output = service.kdev(&["load", image, "--node", node.0]).output().unwrap();
+    run(&mut in_node("node-1", &["rm", &format!("{bin}/ctr")]));
+    let rmdir = ["rmdir", "--ignore-fail-on-non-empty", "--parents", bin];
+    let _ = in_node("node-1", &rmdir).output();
+    assert_eq!(output.status.code(), Some(0), "{}", crate::lab::stderr(&output));
+    let listed = run(&mut second.ctr(&["images", "ls", "-q"]));
+    assert!(listed.contains("docker.io/library/rke2:1"), "{listed}");
+    assert_eq!(crate::lab::images_on("node-1", "/rke2:"), [""; 0]);
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
 fn the_containerd_of_k0s_is_loaded() {
     its_own_containerd_is_loaded("k0s", "/run/k0s/containerd.sock", "{}", "containerd://1.6.20");
 }

@@ -42,7 +42,8 @@ fn main() -> ExitCode {
         Command::Why(why) => kdev::why(&cx, &why.into()).map(|verdicts| term.verdicts(&verdicts)),
         Command::Status(status) => {
             let watch = status.watch;
-            kdev::status(&cx, &status.into(), |status| term.status(status, watch))
+            let shown = kdev::status(&cx, &status.into(), |status| term.status(status, watch));
+            shown.inspect(|()| term.end_watch(watch))
         }
         Command::Doctor(doctor) => {
             kdev::doctor(&cx, &doctor.into()).map(|checkup| code = term.checkup(&checkup))

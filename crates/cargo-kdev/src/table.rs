@@ -54,21 +54,30 @@ impl Screen {
 
     /// Draws over what was drawn before, in one go, so that nothing flickers.
     pub(crate) fn redraw(self, status: &Status, is_first: bool) {
-        let mut text = text(status, now(), Some(self.width));
-        for note in notes(status) {
-            text.push('\n');
-            text.push_str(&note);
-        }
         let choice = anstream::AutoStream::choice(&io::stdout());
         let mut coloured = anstream::AutoStream::new(Vec::new(), choice);
-        let _ = write!(coloured, "{text}");
+        let _ = write!(coloured, "{}", self.page(status, now()));
         let coloured = String::from_utf8_lossy(&coloured.into_inner()).into_owned();
-        let lines: Vec<&str> = coloured.lines().take(self.height - 1).collect();
         let begin = if is_first { "\x1b[2J\x1b[H" } else { "\x1b[H" };
-        let drawn = format!("{begin}{}\x1b[K\n\x1b[J", lines.join("\x1b[K\n"));
+        let drawn = format!("{begin}{}\x1b[J", coloured.replace('\n', "\x1b[K\n"));
         let mut stdout = io::stdout().lock();
         let _ = stdout.write_all(drawn.as_bytes());
         let _ = stdout.flush();
+    }
+
+    /// Table and notes, as far as there is room; the last line is the cursor's.
+    fn page(self, status: &Status, now: u64) -> String {
+        let notes = notes(status);
+        let wrapped: usize = notes.iter().map(|note| chars(note).div_ceil(self.width)).sum();
+        let room = self.height.saturating_sub(1 + wrapped).max(2);
+        let text = text(status, now, Some(self.width));
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        if lines.len() > room {
+            let more = lines.split_off(room - 1).len();
+            lines.push(format!("… {more} more"));
+        }
+        lines.extend(notes);
+        lines.into_iter().map(|line| line + "\n").collect()
     }
 }
 

@@ -84,7 +84,7 @@ fn a_narrow_terminal_gets_what_matters() {
     let restarted = [row(&json!({"restarts": 3}))];
     assert!(heads(&restarted, 90).contains("RESTARTS"));
     let shortened = drawn(&[row(&json!({"pod": "app-5c9-abcde-of-much-length"}))], Some(60));
-    assert!(shortened.contains("…f-much-length"), "{shortened}");
+    assert!(shortened.contains("…abcde-of-much-length"), "{shortened}");
 }
 
 #[test]
@@ -155,4 +155,15 @@ fn times_are_read_as_the_api_writes_them() {
     for (time, expected) in table {
         assert_eq!(seconds(time), expected, "{time}");
     }
+}
+
+#[test]
+fn a_low_terminal_shows_as_much_as_it_can() {
+    let rows: Vec<Value> = (0..10).map(|_| row(&json!({"build": "old"}))).collect();
+    let page = |height| Screen { width: 40, height }.page(&status(&rows), NOW);
+    // The note takes two lines of this width.
+    assert_eq!(page(20).lines().count(), 12);
+    let low = page(8);
+    assert_eq!(low.lines().count(), 6, "{low}");
+    assert!(low.contains("\n… 7 more\ndocker here has"), "{low}");
 }

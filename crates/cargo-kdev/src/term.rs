@@ -237,6 +237,13 @@ impl Term {
         checkup.exit_code()
     }
 
+    /// Ends the line on which the terminal has shown the ^C.
+    pub(crate) fn end_watch(&self, watch: bool) {
+        if watch && !self.json && io::stderr().is_terminal() {
+            let _ = writeln!(io::stderr());
+        }
+    }
+
     /// Takes all bars away.
     pub(crate) fn finish(&self) {
         for bar in std::mem::take(&mut self.state().bars).into_values() {
