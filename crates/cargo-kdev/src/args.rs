@@ -56,7 +56,8 @@ pub(crate) enum Command {
     /// Tell why a pod does not run: the root cause, what it was seen by, and
     /// what helps; changes nothing
     Why(Why),
-    /// Show what runs of the project, and whether it is the newest build
+    /// Show what runs of the project, and whether it is the newest build; ends
+    /// with 0 whatever it has seen
     Status(Status),
     /// Check all that `up` needs, here, in the cluster and on each node, and tell
     /// what helps; ends with the code of the first error
@@ -110,7 +111,6 @@ pub(crate) struct Why {
     replay: Option<PathBuf>,
 }
 
-/// Ends with 0 whenever it could look, whatever it has seen.
 #[derive(Debug, Args)]
 pub(crate) struct Status {
     #[command(flatten)]
