@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::project::{CONFIG, IMAGE, Project, pod};
+use crate::project::{CONFIG, IMAGE, Project, REPLICA_SET, pod};
 
 const OTHER: &str = "sha256:ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
 
@@ -28,16 +28,24 @@ fn newest(project: &Project, id: &str) {
     project.write("fake/images.json", &(rows.join("\n") + "\n"));
 }
 
+/// At once, so that no look sees half of it.
+fn replace(project: &Project, text: &str) {
+    project.write("fake/next", text);
+    fs::rename(project.path("fake/next"), project.path("fake/pods.json")).unwrap();
+}
+
 fn pods(project: &Project, waiting: &str) {
     let runs = |id: &str| format!(r#"{{"name":"app","imageID":"{id}","restartCount":2}}"#);
     let waits = format!(
         r#"{{"name":"app","imageID":"","restartCount":0,"state":{{"waiting":{{"reason":"{waiting}"}}}}}}"#
     );
-    project.pods(&[
+    let pods = [
+        REPLICA_SET.to_owned(),
         pod("app-1", "n1", "app", IMAGE, &runs(CONFIG)),
         pod("app-2", "n1", "app", "mirror/app:1", &runs(OTHER)),
         pod("app-3", "n2", "app", IMAGE, &waits),
-    ]);
+    ];
+    replace(project, &pods.join(","));
 }
 
 #[test]
@@ -132,7 +140,7 @@ fn a_watch_prints_what_changes_and_ends_well() {
     pods(&project, "ErrImageNeverPull");
     looks(&project, 2);
     let deployment = fs::read_to_string(project.path("fake/pods.json")).unwrap();
-    project.write("fake/pods.json", &deployment.replace("app-1", "app-4"));
+    replace(&project, &deployment.replace("app-1", "app-4"));
     looks(&project, 2);
     let pid = nix::unistd::Pid::from_raw(watch.id().try_into().unwrap());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
