@@ -19,6 +19,7 @@ use crate::finding::{Checkup, Finding, Group};
 use crate::fix::{self, Fix};
 use crate::kubeconfig::{Kubeconfig, Target};
 use crate::node::Link;
+use crate::placement;
 use crate::plan::Plan;
 use crate::project::Selection;
 use crate::rights;
@@ -387,7 +388,7 @@ fn kept_off(cluster: &Cluster, node: &Node, why: &str) -> Finding {
     let words = format!("no pod goes there: {why}");
     let name = &node.name;
     let kubectl = cluster.by_hand(None);
-    if why.contains("node.kubernetes.io/unschedulable") {
+    if why == placement::IS_CORDONED {
         let help = format!("let pods go there again with `{kubectl} uncordon {name}`");
         return Finding::warning(Group::Node, "placement", words, help);
     }

@@ -72,6 +72,8 @@ const DAEMON_TOLERATES: [&str; 4] = [
 
 /// What `kubectl cordon` sets.
 const CORDONED: &str = "node.kubernetes.io/unschedulable";
+/// What that is called.
+pub(crate) const IS_CORDONED: &str = "it is cordoned";
 
 /// Taints of a node whose kubelet is silent, for a moment or for good: when it is
 /// back, so are its pods.
@@ -105,7 +107,7 @@ pub(crate) fn may_run(kind: &str, pod: &PodSpec, node: &Node) -> Result<(), Stri
         return Err("the pods' node affinity excludes it".to_owned());
     }
     match node.taints.iter().find(|taint| !tolerated(kind, pod, taint)) {
-        Some(taint) if taint.key == CORDONED => Err("it is cordoned".to_owned()),
+        Some(taint) if taint.key == CORDONED => Err(IS_CORDONED.to_owned()),
         Some(taint) => Err(format!("it has the taint `{}:{}`", taint.key, taint.effect)),
         None => Ok(()),
     }
