@@ -152,6 +152,11 @@ impl Config {
         Self::assemble(project, over_all(flags, project)?, PathBuf::new())
     }
 
+    /// What flags and variables alone say.
+    pub(crate) fn of_flags(flags: Layer) -> Result<Self> {
+        Self::assemble(&Project::none(), flags, PathBuf::new())
+    }
+
     fn assemble(project: &Project, layer: Layer, dockerfile: PathBuf) -> Result<Self> {
         let image = layer.image.unwrap_or_else(|| project.package.to_lowercase());
         let image = Reference::parse(&image).map_err(Error::ImageName)?;

@@ -24,20 +24,29 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn read(cx: &Cx, selection: &Selection, flags: &Layer) -> Result<Self> {
-        let nobody = || Config::without_build(&Project::none(), flags.clone());
         let mut plan = Self {
             findings: Vec::new(),
-            config: nobody()?,
+            config: Config::of_flags(flags.clone())?,
             is_guess: false,
             project: None,
             objects: None,
         };
         match Project::read_if_any(cx, selection) {
-            Ok(None) => plan.skip("project", "no package is in this folder"),
+            Ok(None) => plan.of_nobody(flags),
             Err(error) => plan.fail("project", &error),
             Ok(Some(project)) => plan.of(cx, project, flags),
         }
         Ok(plan)
+    }
+
+    /// Even without a package there may be a personal file.
+    fn of_nobody(&mut self, flags: &Layer) {
+        let words = "no package is in this folder";
+        self.findings.push(Finding::skipped(Group::Project, "project", words));
+        match Config::without_build(&Project::none(), flags.clone()) {
+            Ok(config) => self.config = config,
+            Err(error) => self.fail("configuration", &error),
+        }
     }
 
     fn of(&mut self, cx: &Cx, project: Project, flags: &Layer) {
@@ -68,10 +77,6 @@ impl Plan {
 
     fn ok(&mut self, check: &'static str, words: String) {
         self.findings.push(Finding::ok(Group::Project, check, words));
-    }
-
-    fn skip(&mut self, check: &'static str, why: &str) {
-        self.findings.push(Finding::skipped(Group::Project, check, why));
     }
 
     /// Without a configuration the nodes cannot be reached as it says.
