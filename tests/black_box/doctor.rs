@@ -159,8 +159,7 @@ fn a_context_that_is_nobodys_leave_is_a_warning_and_a_namespace_must_exist() {
     tells(&project, 92, "cluster
   warning  consent         kdev asks each time before it changes this context, and refuses where nobody can be asked
     help: if it is meant, name it with `--context team`, or for good with `contexts = [\"team\"]` in `[package.metadata.kdev]`
-  error    namespace       the cluster of context `team` refused to show the namespace
-    caused by: `kubectl --context team --namespace default '--request-timeout=15s' get namespace default '--output=name'` exited with code 1: Error from server (NotFound): namespaces \"default\" not found
+  error    namespace       `default` does not exist
     help: create it with `kubectl --context team --namespace default create namespace default`\n");
     // Without a terminal nobody is asked, and nothing is written.
     project.run(&["doctor", "--fix"]).code(92);

@@ -271,16 +271,20 @@ fn namespace(cx: &Cx, cluster: &Cluster) -> Finding {
     });
     match asked {
         Ok(_) => Finding::ok(Group::Cluster, "namespace", format!("`{name}` exists")),
-        Err(error @ Error::Refused { .. }) => {
-            let found = Finding::failed(Group::Cluster, "namespace", &error);
-            if found.causes.iter().any(|cause| cause.contains("(NotFound)")) {
-                return found;
-            }
+        Err(error) if says_not_found(&error) => {
+            let (words, help) = (format!("`{name}` does not exist"), error.help());
+            Finding::error(Group::Cluster, "namespace", words, help.unwrap_or_default())
+        }
+        Err(Error::Refused { .. }) => {
             let words = format!("whether `{name}` exists is not told to you");
             Finding::skipped(Group::Cluster, "namespace", words)
         }
         Err(error) => Finding::skipped(Group::Cluster, "namespace", error.to_string()),
     }
+}
+
+fn says_not_found(error: &Error) -> bool {
+    matches!(error, Error::Refused { source, .. } if source.stderr.contains("(NotFound)"))
 }
 
 /// What the user may do, asked in one go.
