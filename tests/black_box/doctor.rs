@@ -137,6 +137,32 @@ fn a_tool_that_is_missing_is_told_once() {
 }
 
 #[test]
+fn ssh_is_needed_only_where_a_node_is_reached_by_it() {
+    let project = project();
+    project.remove("bin/ssh");
+    tells(
+        &project,
+        91,
+        "node n1
+  error    reached         `ssh` is not installed, or not on PATH
+    help: install it with `sudo apt-get install openssh-client`\n",
+    );
+}
+
+#[test]
+fn a_docker_that_is_too_old_is_told_once() {
+    let project = project();
+    project.write("fake/docker-version", "19.03.15");
+    tells(
+        &project,
+        91,
+        "tools
+  error    docker          `docker` 19.03.15 is too old: kdev needs 20.10 or newer
+    help: install it with `sudo apt-get install docker.io`, or as https://docs.docker.com/engine/install says\n",
+    );
+}
+
+#[test]
 fn a_broken_configuration_leaves_the_cluster_to_be_checked() {
     let project = project();
     project.write("kdev.local.toml", "dockerfil = \"x\"\n");
@@ -162,7 +188,9 @@ fn a_context_that_is_nobodys_leave_is_a_warning_and_a_namespace_must_exist() {
   error    namespace       `default` does not exist
     help: create it with `kubectl --context team --namespace default create namespace default`\n");
     // Without a terminal nobody is asked, and nothing is written.
-    project.run(&["doctor", "--fix"]).code(92);
+    let said = project.run(&["doctor", "--fix"]).code(92).err().to_owned();
+    let note = "        Note not done, for nobody can be asked: write `contexts = [\"team\"]` to ";
+    assert!(said.starts_with(note), "{said}");
     assert!(!project.path("kdev.local.toml").exists());
 }
 

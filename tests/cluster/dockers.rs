@@ -17,7 +17,7 @@ const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// A program that ends with the test.
-struct Daemon(Child);
+pub(crate) struct Daemon(Child);
 
 impl Daemon {
     fn start(command: &mut Command, log: PathBuf) -> Self {
@@ -35,7 +35,7 @@ impl Drop for Daemon {
 }
 
 /// Docker 29, with its own containerd, for this service alone.
-fn docker_29(service: &mut Service) -> Daemon {
+pub(crate) fn docker_29(service: &mut Service) -> Daemon {
     let at = |name: &str| service.path(name).display().to_string();
     let host = format!("unix://{}", at("docker.sock"));
     fs::write(service.path("daemon.json"), "{}").unwrap();

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use crate::dockers::docker_29;
 use crate::lab::{command, in_node, kubectl, run, state, stderr};
 use crate::service::Service;
 
@@ -93,6 +94,19 @@ fn a_docker_that_does_not_answer_is_found_and_hides_nothing() {
     assert!(help.contains("or set DOCKER_HOST to one that runs"), "{help}");
     // The advice is the lab's own docker.
     findings(&mut doctor(&service, &[]), 0);
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_docker_that_keeps_images_in_containerds_store_is_told_from_the_classic_one() {
+    let mut service = Service::new("doctor-store");
+    let store = |service: &Service| {
+        let found = findings(&mut doctor(service, &[]), 0);
+        found.iter().find(|one| one["check"] == "image-store").unwrap()["evidence"].clone()
+    };
+    assert_eq!(store(&service), "the classic one, with overlay2");
+    let _docker = docker_29(&mut service);
+    assert_eq!(store(&service), "containerd's, with overlayfs");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use xshell::cmd;
 use crate::cmd::Task;
 use crate::cx::Cx;
 use crate::error::{Error, Result};
+use crate::event::Event;
 use crate::exit_code::ExitCode;
 use crate::finding::Finding;
 use crate::tool::PATIENCE;
@@ -43,11 +44,11 @@ impl Fix {
         Some(Self::AllowContexts { file, contexts })
     }
 
-    fn question(&self) -> String {
+    fn in_words(&self) -> String {
         match self {
-            Self::StartDocker => "run `sudo -n systemctl start docker`?".to_owned(),
+            Self::StartDocker => "run `sudo -n systemctl start docker`".to_owned(),
             Self::AllowContexts { file, contexts } => {
-                format!("write `{}` to `{}`?", line(contexts), file.display())
+                format!("write `{}` to `{}`", line(contexts), file.display())
             }
         }
     }
@@ -79,10 +80,22 @@ impl Fix {
 /// Asks about each cure, and does what is allowed; whether anything was done.
 pub(crate) fn apply_all(cx: &Cx, findings: &[Finding]) -> Result<bool> {
     let mut done = false;
-    for fix in findings.iter().filter_map(|finding| finding.fix.as_ref()) {
-        if cx.ask(&fix.question()) == Some(true) {
-            fix.apply(cx)?;
-            done = true;
+    let fixes: Vec<&Fix> = findings.iter().filter_map(|finding| finding.fix.as_ref()).collect();
+    if fixes.is_empty() {
+        cx.emit(Event::Note { text: "there is nothing that is safe to do by itself".to_owned() });
+    }
+    for fix in fixes {
+        match cx.ask(&format!("{}?", fix.in_words())) {
+            _ if cx.interrupt().is_raised() => return Err(Error::Interrupted),
+            Some(true) => {
+                fix.apply(cx)?;
+                done = true;
+            }
+            Some(false) => {}
+            None => {
+                let text = format!("not done, for nobody can be asked: {}", fix.in_words());
+                cx.emit(Event::Note { text });
+            }
         }
     }
     Ok(done)
