@@ -161,12 +161,16 @@ pub enum Cause {
     ProgramMissing,
     /// The program, or what interprets it, may not be executed.
     ProgramNotExecutable,
+    /// The program is a script that does not say what runs it.
+    NoInterpreter,
     /// A shared library, the loader or an interpreter is not in the image.
     LibraryMissing,
     /// The image's user is not in its list of users.
     UserMissing,
     /// The pod must not run as root, and the image does, or names no number.
     RunsAsRoot,
+    /// The runtime cannot start it for another reason.
+    NotStarted,
 
     // It does not go on.
     /// It uses more memory than it may.

@@ -54,6 +54,8 @@ pub(crate) struct Facts {
 pub(crate) struct ApiEvent {
     /// Kind and name, as `Pod/hello`.
     pub(crate) about: String,
+    /// Which of a pod's containers; empty where it does not tell.
+    pub(crate) container: String,
     pub(crate) reason: String,
     pub(crate) message: String,
     pub(crate) warning: bool,
@@ -187,6 +189,42 @@ impl Facts {
         self.events.iter().filter(move |event| event.about == about)
     }
 
+    /// Events about a container of the pod, oldest first.
+    pub(crate) fn container_events<'a>(
+        &'a self,
+        container: Container<'a>,
+    ) -> impl DoubleEndedIterator<Item = &'a ApiEvent> {
+        let name = container.name();
+        self.pod_events().filter(move |e| e.container.is_empty() || e.container == name)
+    }
+
+    /// Whether a container that runs now has ended again and again: the kubelet has
+    /// waited before it started this run.
+    pub(crate) fn restarts_often(&self, container: Container) -> bool {
+        let Some(ended) = container.ended().filter(|_| container.is_running()) else {
+            return false;
+        };
+        let is_held_back = |event: &ApiEvent| {
+            event.reason == "BackOff" && event.is_since(text(ended, "/finishedAt"))
+        };
+        container.restarts() > 1 && self.container_events(container).any(is_held_back)
+    }
+
+    /// Whether the pod's volumes are mounted, as far as its state tells.
+    pub(crate) fn is_mounted(&self) -> bool {
+        let has_been_made = |container: &Container| {
+            let waits = container.waiting().map(|(reason, _)| reason);
+            container.is_running()
+                || container.ended().is_some()
+                || waits.is_some_and(|reason| {
+                    !["ContainerCreating", "PodInitializing"].contains(&reason)
+                })
+        };
+        let has_sandbox = self.condition("PodReadyToStartContainers");
+        has_sandbox.is_some_and(|one| one["status"] == "True")
+            || self.containers().iter().any(has_been_made)
+    }
+
     /// The newest event of one of these reasons.
     pub(crate) fn last_event(&self, reasons: &[&str]) -> Option<&ApiEvent> {
         self.events.iter().rev().find(|event| reasons.contains(&event.reason.as_str()))
@@ -195,6 +233,16 @@ impl Facts {
     /// A condition of the pod.
     pub(crate) fn condition(&self, kind: &str) -> Option<&Value> {
         condition(&self.pod, kind)
+    }
+}
+
+impl ApiEvent {
+    /// Whether it was so at a time, or later; the API writes some times with
+    /// fractions of a second, and some without.
+    pub(crate) fn is_since(&self, time: &str) -> bool {
+        const SECONDS: usize = "2026-01-01T00:00:00".len();
+        let to_seconds = |time: &str| time.get(..SECONDS).unwrap_or_default().to_owned();
+        to_seconds(&self.time) >= to_seconds(time)
     }
 }
 
@@ -236,6 +284,18 @@ impl<'a> Container<'a> {
 
     pub(crate) fn is_running(&self) -> bool {
         self.status.pointer("/state/running").is_some()
+    }
+
+    /// When its present run began, or else its last one.
+    pub(crate) fn started(&self) -> &'a str {
+        let paths = ["/state/running", "/state/terminated", "/lastState/terminated"];
+        let run = paths.iter().find_map(|path| self.status.pointer(path));
+        run.map(|run| text(run, "/startedAt")).unwrap_or_default()
+    }
+
+    /// Whether its startup probe has succeeded, if it has one.
+    pub(crate) fn has_started(&self) -> bool {
+        self.status["started"].as_bool().unwrap_or_default()
     }
 
     /// Whether it waits for its image.

@@ -170,9 +170,13 @@ fn event(event: &Value) -> ApiEvent {
     let about = &event["involvedObject"];
     let times = ["/series/lastObservedTime", "/lastTimestamp", "/eventTime", "/firstTimestamp"];
     let time = times.iter().map(|path| text(event, path)).find(|time| !time.is_empty());
+    // As in `spec.containers{web}`.
+    let container =
+        text(about, "/fieldPath").split_once('{').map(|(_, name)| name.trim_end_matches('}'));
     let count = event["count"].as_u64().or_else(|| event.pointer("/series/count")?.as_u64());
     ApiEvent {
         about: format!("{}/{}", text(about, "/kind"), text(about, "/name")),
+        container: container.unwrap_or_default().to_owned(),
         reason: text(event, "/reason").to_owned(),
         message: printable(text(event, "/message").trim()),
         warning: event["type"] == "Warning",
@@ -244,9 +248,11 @@ fn of_kubelets(cx: &Cx, cluster: &Cluster, facts: &[Facts]) -> Vec<(Logs, Value)
 fn logs(cx: &Cx, cluster: &Cluster, facts: &Facts) -> Logs {
     let is_crashed = |one: &Container| one.exit_code().is_some_and(|code| code != 0);
     let crashed: Vec<Container> = facts.containers().into_iter().filter(is_crashed).collect();
-    let names: Vec<&str> = crashed.iter().map(Container::name).collect();
-    let logs = each(&names, |name| live::log(cx, cluster, None, facts.pod_name(), name));
-    names.iter().zip(logs).filter_map(|(name, log)| Some(((*name).to_owned(), log?))).collect()
+    let log = |one: &Container| {
+        live::log(cx, cluster, None, facts.pod_name(), one.name(), one.is_running())
+    };
+    let logs = each(&crashed, log);
+    crashed.iter().zip(logs).filter_map(|(one, log)| Some((one.name().to_owned(), log?))).collect()
 }
 
 fn verification(cx: &Cx, cluster: &Cluster, facts: &Facts) -> Value {

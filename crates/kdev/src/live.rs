@@ -74,17 +74,20 @@ impl Look {
     }
 }
 
-/// The end of a container's log, of its last run if there is none now.
+/// The end of a container's log: of its present run, or else of its last one; with
+/// `previous`, of the run before the present one.
 pub(crate) fn log(
     cx: &Cx,
     cluster: &Cluster,
     namespace: Option<&str>,
     pod: &str,
     container: &str,
+    previous: bool,
 ) -> Option<String> {
     let sh = cx.shell().ok()?;
     let tail = format!("--tail={LOG_LINES}");
     let cmd = cluster.cmd(&sh, namespace).args(["logs", pod, "--container", container, &tail]);
+    let cmd = if previous { cmd.arg("--previous") } else { cmd };
     let output = Task::new(cmd).limit(PATIENCE).read(cx).ok()?;
     let log = crate::child::printable(output.text().trim());
     (!log.is_empty()).then_some(log)

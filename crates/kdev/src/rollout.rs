@@ -345,7 +345,7 @@ impl<'a> Wait<'a> {
 
     fn log(&self, pod: &Pod, container: &str) -> Option<String> {
         let Rollout { cx, cluster, .. } = self.rollout;
-        live::log(cx, cluster, self.namespace(), &pod.metadata.name, container)
+        live::log(cx, cluster, self.namespace(), &pod.metadata.name, container, false)
     }
 
     fn namespace(&self) -> Option<&str> {

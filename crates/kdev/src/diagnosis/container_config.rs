@@ -81,7 +81,8 @@ pub(super) fn absent(
     }
 }
 
-fn without_key(
+/// What exists, but not all of it.
+pub(super) fn without_key(
     facts: &Facts,
     kind: &str,
     name: &str,

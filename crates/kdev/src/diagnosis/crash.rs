@@ -1,5 +1,7 @@
 //! A container's program runs, and ends again. Pure.
 
+use serde_json::json;
+
 use super::{Cause, Confidence, Diagnosis, cure, probe, start};
 use crate::facts::{Container, Facts, text};
 
@@ -10,8 +12,10 @@ pub(super) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
 fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
     let ended = container.ended()?;
     let code = container.exit_code()?;
-    let is_over = container.waiting().is_some_and(|(reason, _)| reason == "CrashLoopBackOff")
-        || !container.is_ready();
+    // What runs may be about to end again, or well by now.
+    let is_over = !container.is_running()
+        || facts.restarts_often(container)
+        || !container.is_ready() && probe::failing(facts, container).is_none();
     let is_done = code == 0 && (container.is_init() || container.restarts() == 0);
     if !is_over || is_done || start::failed(facts, container) || probe::restarts(facts, container) {
         return None;
@@ -29,10 +33,11 @@ fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
     if reason == "OOMKilled" {
         return Some(out_of_memory(facts, container, evidence));
     }
-    let (cause, words, help) = writes_in_vain(facts, container, log)
-        .or_else(|| denied(facts, container, log))
+    let (cause, words, help) = hook(facts, container, &mut evidence)
+        .or_else(|| writes_in_vain(facts, container, log))
+        .or_else(|| denied(facts, container, log).filter(|_| code != 126))
         .unwrap_or_else(|| crashes(facts, container, code));
-    let is_sure = cause == Cause::Crashes || cause == Cause::Ends;
+    let is_sure = [Cause::Crashes, Cause::Ends].contains(&cause) && !container.is_running();
     let confidence = if is_sure { Confidence::Certain } else { Confidence::Likely };
     Some(Diagnosis { cause, confidence, words, evidence, help })
 }
@@ -66,6 +71,28 @@ fn line<'a>(log: &'a str, words: &str) -> Option<&'a str> {
     log.lines().rev().find(|line| line.to_lowercase().contains(words))
 }
 
+/// What runs just behind the start fails, and takes the program with it.
+fn hook(
+    facts: &Facts,
+    container: Container,
+    evidence: &mut Vec<String>,
+) -> Option<(Cause, String, String)> {
+    let began = text(container.ended()?, "/startedAt");
+    let event = facts
+        .container_events(container)
+        .rev()
+        .find(|event| event.reason == "FailedPostStartHook" && event.is_since(began))?;
+    evidence.push(format!("{}: {}", event.reason, event.message));
+    let name = container.name();
+    let words =
+        format!("the `postStart` hook of container `{name}` fails, so its program is killed");
+    let help = format!(
+        "correct `lifecycle.postStart` of container `{name}` in the manifest of {}",
+        facts.keeper_id()
+    );
+    Some((Cause::Crashes, words, help))
+}
+
 fn writes_in_vain(
     facts: &Facts,
     container: Container,
@@ -89,18 +116,29 @@ fn denied(facts: &Facts, container: Container, log: &str) -> Option<(Cause, Stri
     let user = container.spec("/securityContext/runAsUser").or(user);
     let user = user.map_or_else(|| "its user".to_owned(), |user| format!("user {user}"));
     let (what, help) = if line.to_lowercase().contains("bind") {
-        (
-            "listen where it wants to: ports below 1024 are root's",
-            "let it listen on a port from 1024 on, and name that in `ports` and probes",
-        )
+        ("listen where it wants to: ports below 1024 are root's", allow_low_ports(facts))
     } else {
         (
             "do what it tries, and what root may",
-            "give the files to that user, with `COPY --chown=1000` in the Dockerfile or `fsGroup` for a volume",
+            "give the files to that user, with `COPY --chown=1000` in the Dockerfile or `fsGroup` for a volume".to_owned(),
         )
     };
     let words = format!("container `{name}` runs as {user}, who may not {what}");
-    Some((Cause::PermissionDenied, words, help.to_owned()))
+    Some((Cause::PermissionDenied, words, help))
+}
+
+/// Ports are a matter of the pod's own network, where it has one.
+fn allow_low_ports(facts: &Facts) -> String {
+    let allowed = json!({"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"});
+    let patch = json!({"spec": {"securityContext": {"sysctls": [allowed]}}});
+    let spec = &facts.pod["spec"];
+    let is_free = spec["hostNetwork"] != true && spec.pointer("/securityContext/sysctls").is_none();
+    match cure::patch(facts, &patch).filter(|_| is_free) {
+        Some(patch) => format!("run `{patch}`, or let it listen on a port from 1024 on"),
+        None => {
+            "let it listen on a port from 1024 on, and name that in `ports` and probes".to_owned()
+        }
+    }
 }
 
 fn crashes(facts: &Facts, container: Container, code: i64) -> (Cause, String, String) {
@@ -122,11 +160,12 @@ fn crashes(facts: &Facts, container: Container, code: i64) -> (Cause, String, St
         143 => ", by a signal: it was told to end",
         _ => "",
     };
-    let words = format!(
-        "the program of container `{name}` ends again and again, with exit code {code}{how}"
-    );
+    let ends = if container.restarts() == 0 { "has ended" } else { "ends again and again," };
+    let words = format!("the program of container `{name}` {ends} with exit code {code}{how}");
+    // Without a present run, the last one is what is shown.
+    let previous = if container.is_running() { " --previous" } else { "" };
     let help = format!(
-        "read its log with `{kubectl} logs {pod} --container {name} --previous`, and cure what it complains of"
+        "read its log with `{kubectl} logs {pod} --container {name}{previous}`, and cure what it complains of"
     );
     (Cause::Crashes, words, help)
 }

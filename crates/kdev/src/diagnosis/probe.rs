@@ -5,9 +5,12 @@ use serde_json::{Value, json};
 use super::{Cause, Confidence, Diagnosis, cure};
 use crate::facts::{ApiEvent, Container, Facts, list, text};
 
-/// The probes, as the kubelet names them, and as a manifest does.
-const PROBES: [(&str, &str); 3] =
-    [("Startup", "startupProbe"), ("Liveness", "livenessProbe"), ("Readiness", "readinessProbe")];
+/// The probes that end a container, as the kubelet names them, and as a manifest does.
+const KILLERS: [(&str, &str); 2] = [("Startup", "startupProbe"), ("Liveness", "livenessProbe")];
+const READINESS: (&str, &str) = ("Readiness", "readinessProbe");
+
+/// A probe's name, what it does, and the kubelet's words on its failure.
+type Failure<'a> = (&'static str, &'a Value, &'a ApiEvent);
 
 pub(super) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
     let failing =
@@ -17,30 +20,57 @@ pub(super) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
 
 /// Whether it is a probe that ends a container again and again.
 pub(super) fn restarts(facts: &Facts, container: Container) -> bool {
-    let killed = container.exit_code().is_some_and(|code| code == 137 || code == 143);
-    killed && failing(facts, container).is_some_and(|(kind, ..)| kind != "readinessProbe")
+    let Some(ended) = container.ended() else { return false };
+    // A program that is told to end may do so with any exit code.
+    let is_told = |event: &ApiEvent| {
+        let signs = ["failed liveness probe", "failed startup probe"];
+        event.reason == "Killing"
+            && signs.iter().any(|sign| event.message.contains(sign))
+            && event.is_since(text(ended, "/startedAt"))
+    };
+    let is_killed = matches!(container.exit_code(), Some(137 | 143));
+    facts.container_events(container).any(is_told)
+        || is_killed && last_failure(facts, container, &KILLERS).is_some()
 }
 
 /// The probe that fails, and the kubelet's last words on it.
-fn failing<'a>(
+pub(super) fn failing<'a>(facts: &'a Facts, container: Container<'a>) -> Option<Failure<'a>> {
+    if restarts(facts, container) {
+        return last_failure(facts, container, &KILLERS);
+    }
+    let [startup, liveness] = KILLERS;
+    last_failure(facts, container, &[startup, liveness, READINESS])
+}
+
+/// Of several probes that which failed last: others may have failed for a while only.
+fn last_failure<'a>(
     facts: &'a Facts,
     container: Container<'a>,
-) -> Option<(&'static str, &'a Value, &'a ApiEvent)> {
-    for (said, kind) in PROBES {
+    probes: &[(&str, &'static str)],
+) -> Option<Failure<'a>> {
+    let mut found: Option<Failure> = None;
+    for (said, kind) in probes {
         let Some(probe) = container.spec(&format!("/{kind}")) else { continue };
-        let start = [format!("{said} probe failed"), format!("{said} probe errored")];
-        let mut events = facts.pod_events().rev();
-        let is_it = |event: &&ApiEvent| start.iter().any(|start| event.message.contains(start));
-        if let Some(event) = events.find(is_it) {
-            return Some((kind, probe, event));
+        // Once it has succeeded, it is not asked again.
+        if *kind == "startupProbe" && container.is_running() && container.has_started() {
+            continue;
+        }
+        let starts = [format!("{said} probe failed"), format!("{said} probe errored")];
+        let is_it = |event: &&ApiEvent| starts.iter().any(|start| event.message.contains(start));
+        let event = facts.container_events(container).rev().find(is_it);
+        if let Some(event) = event
+            && found.is_none_or(|(_, _, other)| !other.is_since(&event.time))
+        {
+            found = Some((kind, probe, event));
         }
     }
-    None
+    found
 }
 
 fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
     let is_killed = restarts(facts, container);
-    if container.is_ready() || !(container.is_running() || is_killed) {
+    let is_well = container.is_ready() && !(is_killed && facts.restarts_often(container));
+    if is_well || !(container.is_running() || is_killed) {
         return None;
     }
     let (kind, probe, event) = failing(facts, container)?;
@@ -52,9 +82,12 @@ fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
         _ => "so it is killed and started again",
     };
     let (why, help) = judged(facts, container, kind, probe, answer);
+    // Some answers of this run may have been left out, as too many.
+    let is_of_this_run = event.is_since(container.started());
+    let answer = if answer.is_empty() { "nothing" } else { answer };
     Some(Diagnosis {
         cause,
-        confidence: Confidence::Certain,
+        confidence: if is_of_this_run { Confidence::Certain } else { Confidence::Likely },
         words: format!("the {kind} of container `{name}` fails, {follows}: {why}"),
         evidence: vec![
             format!("the probe: {}", action(probe)),
@@ -88,30 +121,94 @@ fn judged(
         format!("correct {what} in `{kind}` of container `{name}` in the manifest of {keeper}")
     };
     let says = |sign: &str| answer.contains(sign);
+    let seconds = probe["timeoutSeconds"].as_u64().unwrap_or(1);
+    let right_port = |otherwise: String| {
+        let other = other_port(container, &port(probe));
+        let set = other.and_then(|other| set_port(facts, container, kind, probe, other));
+        set.unwrap_or(otherwise)
+    };
     if says("executable file not found") || says("exec: ") && says("no such file") {
         return ("the image has no such program".to_owned(), correct("the command"));
     }
     if let Some(code) = answer.split("statuscode: ").nth(1) {
         let path = text(probe, "/httpGet/path");
-        return (format!("it answers {code} to `GET {path}`"), correct("the path"));
+        let why = format!("it answers {code} to `GET {path}`");
+        return (
+            why,
+            if code.starts_with('5') { log(facts, container) } else { correct("the path") },
+        );
+    }
+    if says("strconv.Atoi: parsing") {
+        let port = port(probe);
+        return (
+            format!("the container has no port that is called `{port}`"),
+            right_port(correct("the port")),
+        );
+    }
+    if says("server gave HTTP response to HTTPS client") {
+        let help = set(facts, container, kind, &json!({"httpGet": {"scheme": "HTTP"}}));
+        let help = help.map(|patch| format!("run `{patch}`"));
+        let why = "it speaks HTTP, and is asked by HTTPS".to_owned();
+        return (why, help.unwrap_or_else(|| correct("`scheme`")));
     }
     if says("connection refused") {
         let port = port(probe);
-        let why = format!("nothing listens on port {port}");
-        let help = match other_port(container, &port) {
-            Some(other) => set_port(facts, container, kind, probe, other),
-            None => Some(correct("the port")),
+        let why = format!("nothing listens on port {port} of the pod's address");
+        let longer = match kind {
+            "readinessProbe" => "",
+            _ => ", or raise its `failureThreshold` if the start takes long",
         };
-        return (why, help.unwrap_or_else(|| correct("the port")));
+        let otherwise = format!(
+            "let the program listen on `0.0.0.0:{port}`, or {}{longer}",
+            correct("the port")
+        );
+        return (why, right_port(otherwise));
     }
-    if says("deadline exceeded") || says("timeout") {
-        let seconds = probe["timeoutSeconds"].as_u64().unwrap_or(1);
-        return (
-            format!("it does not answer within {seconds} s"),
-            correct("the port, or `timeoutSeconds`"),
+    if probe.get("grpc").is_some() {
+        return grpc(
+            facts,
+            container,
+            answer,
+            &port(probe),
+            right_port(correct("the port, or `timeoutSeconds`,")),
         );
     }
-    ("its command fails".to_owned(), correct("the command"))
+    if says("timed out") || says("deadline exceeded") || says("timeout") {
+        let what = if probe.get("exec").is_some() { "the command" } else { "the port" };
+        let why = format!("it does not answer within {seconds} s");
+        return (why, correct(&format!("{what}, or `timeoutSeconds`,")));
+    }
+    if probe.get("exec").is_some() {
+        return ("its command fails".to_owned(), correct("the command"));
+    }
+    ("it gets no answer that counts".to_owned(), correct("the address"))
+}
+
+fn log(facts: &Facts, container: Container) -> String {
+    let (kubectl, pod, name) = (&facts.kubectl, facts.pod_name(), container.name());
+    format!(
+        "read its log with `{kubectl} logs {pod} --container {name}`, and cure what it complains of"
+    )
+}
+
+/// What an answer to gRPC's health check means.
+fn grpc(
+    facts: &Facts,
+    container: Container,
+    answer: &str,
+    port: &str,
+    right_port: String,
+) -> (String, String) {
+    if answer.contains("does not implement the grpc health protocol") {
+        let why = "it speaks gRPC, but not the protocol for health checks".to_owned();
+        let help =
+            "let the program serve `grpc.health.v1.Health`, or probe its port with `tcpSocket`";
+        return (why, help.to_owned());
+    }
+    if answer.contains("service unhealthy") {
+        return ("it answers that it does not serve".to_owned(), log(facts, container));
+    }
+    (format!("no gRPC server answers on port {port}"), right_port)
 }
 
 fn port(probe: &Value) -> String {
@@ -135,9 +232,14 @@ fn set_port(
 ) -> Option<String> {
     let action =
         ["httpGet", "tcpSocket", "grpc"].into_iter().find(|one| probe.get(one).is_some())?;
-    let probe = json!({kind: {action: {"port": port}}, "name": container.name()});
-    let patch = cure::patch(facts, &json!({"spec": {"containers": [probe]}}))?;
+    let patch = set(facts, container, kind, &json!({action: {"port": port}}))?;
     Some(format!("if it listens on the port {port} that it names, run `{patch}`"))
+}
+
+/// Changes a part of a probe.
+fn set(facts: &Facts, container: Container, kind: &str, part: &Value) -> Option<String> {
+    let probe = json!({kind: part, "name": container.name()});
+    cure::patch(facts, &json!({"spec": {"containers": [probe]}}))
 }
 
 /// A readiness gate that nobody has opened yet.

@@ -1,8 +1,12 @@
 //! A container's program cannot be started. Pure.
 
-use super::{Cause, Confidence, Diagnosis, cure};
-use crate::facts::{Container, Facts, text};
+use serde_json::Value;
 
+use super::{Cause, Confidence, Diagnosis, cure};
+use crate::facts::{Container, Facts, list, text};
+
+/// How a runtime's words begin when a container cannot be made for its program.
+const RUNTIME: &str = "unable to start container process: ";
 /// Where a program looks for what it is linked with, in the loader's words.
 const NO_LIBRARY: &str = "error while loading shared libraries: ";
 /// What helps a program that was linked for a system that its image has not.
@@ -39,11 +43,23 @@ fn meaning(words: &str) -> Option<Cause> {
         Some(Cause::ProgramMissing)
     } else if starts && says("permission denied") {
         Some(Cause::ProgramNotExecutable)
+    } else if says("no command specified") {
+        Some(Cause::ProgramMissing)
+    } else if says("error mounting ") && says("to rootfs at ") {
+        Some(Cause::VolumeUnmountable)
     } else if says("etc/passwd: no such file") || says("no matching entries in passwd file") {
         Some(Cause::UserMissing)
+    } else if says(RUNTIME) && !says("exec failed") {
+        Some(Cause::NotStarted)
     } else {
         None
     }
+}
+
+/// Whether its name tells that it is a script.
+fn is_script(program: &str) -> bool {
+    let (_, end) = program.rsplit_once('.').unwrap_or_default();
+    ["sh", "bash", "py", "rb", "pl", "js"].contains(&end)
 }
 
 /// The program that is spoken of: in quotes behind `exec: `, or bare behind `exec `.
@@ -62,65 +78,146 @@ fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
     let cause = meaning(said)?;
     let (name, image) = (container.name(), container.image());
     let program = program(said).unwrap_or("its program");
-    let mut confidence = Confidence::Certain;
-    let mut evidence = vec![format!("container `{name}`: {said}")];
-    let (words, help) = match cause {
-        Cause::WrongArchitecture => {
-            let (platform, others) = platforms(facts, container);
-            let help = format!(
-                "build it for {platform}, and load it: `{}`",
-                rebuild(facts, container, &platform)
-            );
-            if let Some(others) = others {
-                evidence.push(format!("the node has `{image}` for {others}, and is {platform}"));
-                (format!("`{image}` is built for {others}, and the node is {platform}"), help)
-            } else {
-                confidence = Confidence::Likely;
-                let words = format!(
-                    "`{program}` is no program for {platform}: it is built for another architecture, or a script without a first line like `#!/bin/sh`"
-                );
-                (words, help)
-            }
+    let said_so = format!("container `{name}`: {said}");
+    let diagnosis = |cause, words, help| Diagnosis {
+        cause,
+        confidence: Confidence::Certain,
+        words,
+        evidence: vec![said_so.clone()],
+        help,
+    };
+    Some(match cause {
+        Cause::WrongArchitecture => wrong_format(facts, container, program, said_so),
+        Cause::LibraryMissing => {
+            diagnosis(cause, library_missing(image, program, said), STATIC.to_owned())
         }
-        Cause::LibraryMissing if said.contains(NO_LIBRARY) => {
-            let library = said.split(NO_LIBRARY).nth(1).and_then(|rest| rest.split(':').next());
-            let library = library.unwrap_or("a library");
-            (
-                format!(
-                    "`{image}` has no shared library `{library}`, which its program is linked with"
-                ),
-                STATIC.to_owned(),
-            )
-        }
-        Cause::LibraryMissing => (
-            format!(
-                "`{image}` has `{program}`, but not what runs it: the loader of a dynamically linked program, or the interpreter of a script"
-            ),
-            STATIC.to_owned(),
-        ),
         Cause::ProgramMissing => {
-            let place = match container.spec("/command") {
-                Some(_) => format!(
-                    "`command` of container `{name}` in the manifest of {}",
-                    facts.keeper_id()
-                ),
-                None => "`ENTRYPOINT` or `CMD` in the Dockerfile".to_owned(),
-            };
-            (
-                format!("`{image}` has no program `{program}`"),
-                format!("correct {place}, or copy the program to where it is looked for"),
-            )
+            let (words, help) = program_missing(facts, container, program, said);
+            diagnosis(cause, words, help)
         }
-        Cause::ProgramNotExecutable => (
+        Cause::ProgramNotExecutable => diagnosis(
+            cause,
             format!("`{program}` in `{image}` may not be executed"),
             format!("write `COPY --chmod=755 …` or `RUN chmod 755 {program}` into the Dockerfile"),
         ),
-        _ => (
+        Cause::VolumeUnmountable => {
+            let (words, help) = unlike(facts, container, said);
+            diagnosis(cause, words, help)
+        }
+        Cause::UserMissing => diagnosis(
+            cause,
             format!("`{image}` names a user that its `/etc/passwd` does not have"),
             "write `USER 1000`, a number, into the Dockerfile".to_owned(),
         ),
+        _ => {
+            let (words, help) = refused(facts, container, said);
+            diagnosis(cause, words, help)
+        }
+    })
+}
+
+/// The kernel knows no way to run it.
+fn wrong_format(facts: &Facts, container: Container, program: &str, said: String) -> Diagnosis {
+    let image = container.image();
+    let (platform, others) = platforms(facts, container);
+    let rebuild = rebuild(facts, container, &platform);
+    let mut diagnosis = Diagnosis {
+        cause: Cause::WrongArchitecture,
+        confidence: Confidence::Likely,
+        words: format!(
+            "`{program}` is no program for {platform}: it is built for another architecture, or a script without a first line like `#!/bin/sh`"
+        ),
+        evidence: vec![said],
+        help: format!("build it for {platform}, and load it: `{rebuild}`"),
     };
-    Some(Diagnosis { cause, confidence, words, evidence, help })
+    if let Some(others) = others {
+        let seen = format!("the node has `{image}` for {others}, and is {platform}");
+        diagnosis.evidence.push(seen);
+        diagnosis.confidence = Confidence::Certain;
+        diagnosis.words = format!("`{image}` is built for {others}, and the node is {platform}");
+    } else if is_script(program) {
+        diagnosis.cause = Cause::NoInterpreter;
+        diagnosis.words = format!(
+            "the script `{program}` does not say in its first line what runs it, as `#!/bin/sh` does"
+        );
+        diagnosis.help = format!("write that line into `{program}`, and run `{rebuild}`");
+    }
+    diagnosis
+}
+
+fn library_missing(image: &str, program: &str, said: &str) -> String {
+    let library = said.split(NO_LIBRARY).nth(1).and_then(|rest| rest.split(':').next());
+    match library {
+        Some(library) => {
+            format!("`{image}` has no shared library `{library}`, which its program is linked with")
+        }
+        None => format!(
+            "`{image}` has `{program}`, but not what runs it: the loader of a dynamically linked program, or the interpreter of a script"
+        ),
+    }
+}
+
+fn program_missing(
+    facts: &Facts,
+    container: Container,
+    program: &str,
+    said: &str,
+) -> (String, String) {
+    let (name, image) = (container.name(), container.image());
+    if said.contains("no command specified") {
+        return (
+            format!("`{image}` names no program to start, nor does container `{name}`"),
+            "write `ENTRYPOINT [\"/PROGRAM\"]` into the Dockerfile".to_owned(),
+        );
+    }
+    let place = match container.spec("/command") {
+        Some(_) => {
+            format!("`command` of container `{name}` in the manifest of {}", facts.keeper_id())
+        }
+        None => "`ENTRYPOINT` or `CMD` in the Dockerfile".to_owned(),
+    };
+    (
+        format!("`{image}` has no program `{program}`"),
+        format!("correct {place}, or copy the program to where it is looked for"),
+    )
+}
+
+/// A file is to be mounted over a folder, or a folder over a file.
+fn unlike(facts: &Facts, container: Container, said: &str) -> (String, String) {
+    let path = said.split("to rootfs at \"").nth(1).and_then(|rest| rest.split('"').next());
+    let path = path.unwrap_or("?");
+    let image = container.image();
+    let keeper = facts.keeper_id();
+    let mut mounts = container.spec("/volumeMounts").into_iter().flat_map(list);
+    let mount = mounts.find(|mount| mount["mountPath"] == path);
+    let (volume, part) =
+        mount.map(|mount| (text(mount, "/name"), text(mount, "/subPath"))).unwrap_or_default();
+    let help = match part {
+        "" => format!("mount volume `{volume}` at a folder, in the manifest of {keeper}"),
+        part => format!(
+            "correct `subPath: {part}` of volume `{volume}` in the manifest of {keeper}: without such a file there, it is taken for a folder"
+        ),
+    };
+    (
+        format!(
+            "volume `{volume}` cannot be mounted at `{path}` of `{image}`: one of them is a folder, and the other a file"
+        ),
+        help,
+    )
+}
+
+/// The runtime's own words, where no others are known.
+fn refused(facts: &Facts, container: Container, said: &str) -> (String, String) {
+    let (name, keeper) = (container.name(), facts.keeper_id());
+    let why = said.split(RUNTIME).nth(1).unwrap_or(said);
+    let why = why.trim_start_matches("error during container init: ").trim_end_matches(": unknown");
+    let folder = container.spec("/workingDir").and_then(Value::as_str).unwrap_or_default();
+    let help = if !folder.is_empty() && why.contains(folder) {
+        format!("correct `workingDir` of container `{name}` in the manifest of {keeper}")
+    } else {
+        format!("see `{} describe {}`", facts.kubectl, facts.subject)
+    };
+    (format!("container `{name}` cannot be started: {why}"), help)
 }
 
 /// The node's platform, and those of its image where they are others.
@@ -169,6 +266,18 @@ mod tests {
             ("openat etc/passwd: no such file or directory", Some((Cause::UserMissing, ""))),
             ("cannot open config.toml: no such file or directory", None),
             ("touch: /data: Permission denied", None),
+            (
+                "spec: failed to generate spec: no command specified",
+                Some((Cause::ProgramMissing, "")),
+            ),
+            (
+                "unable to start container process: error during container init: error mounting \"/a\" to rootfs at \"/b\": mount /a:/b: not a directory",
+                Some((Cause::VolumeUnmountable, "")),
+            ),
+            (
+                "unable to start container process: error during container init: mkdir /app: not a directory",
+                Some((Cause::NotStarted, "")),
+            ),
         ];
         for (words, expected) in table {
             let found = meaning(words).map(|cause| (cause, program(words).unwrap_or_default()));
