@@ -213,6 +213,15 @@ impl Found {
         self.diagnoses()[place]["help"].as_str().unwrap()
     }
 
+    /// What is said of one of the causes, by its place.
+    pub(crate) fn words(&self, place: usize) -> &str {
+        self.diagnoses()[place]["words"].as_str().unwrap()
+    }
+
+    pub(crate) fn confidence(&self, place: usize) -> &str {
+        self.diagnoses()[place]["confidence"].as_str().unwrap()
+    }
+
     /// Does what the advice on one of the causes says.
     #[track_caller]
     pub(crate) fn follow(&self, place: usize) {

@@ -1,5 +1,7 @@
 //! Containers that cannot be made from what their specification names.
 
+use std::fs;
+
 use super::Scene;
 use crate::lab::run;
 
@@ -53,6 +55,34 @@ fn why_a_key_that_is_missing_keeps_a_container_from_starting() {
 fn why_an_image_of_roots_may_not_run_as_somebody_else() {
     let scene = Scene::new("must-not-be-root");
     scene.sleeps("securityContext: {runAsNonRoot: true}");
+    scene.waits(&WAITS);
+    scene.is_judged(&["runs-as-root"]).follow(0);
+    run(&mut scene.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]));
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_key_that_a_config_map_lacks_keeps_a_container_from_starting() {
+    let scene = Scene::new("map-lacks-key");
+    run(&mut scene.kubectl(&["create", "configmap", "settings", "--from-literal=size=1"]));
+    scene
+        .sleeps("env: [{name: COLOR, valueFrom: {configMapKeyRef: {name: settings, key: color}}}]");
+    scene.waits(&WAITS);
+    scene.is_judged(&["config-missing"]).follow_with(0, &[("VALUE", "blue")]);
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_user_without_a_number_may_be_root() {
+    let scene = Scene::new("user-by-name");
+    fs::write(scene.path("passwd"), "app:x:1000:1000::/:/bin/sh\n").unwrap();
+    let lines =
+        "COPY passwd /etc/passwd\nUSER app\nENTRYPOINT [\"/busybox\", \"sleep\", \"9999\"]\n";
+    scene.build_with("user-by-name:dev", lines);
+    scene.import("node-2", "k8s.io", "user-by-name:dev");
+    let lines = format!("{NEVER}\nsecurityContext: {{runAsNonRoot: true}}");
+    scene.deployment("node-2", "user-by-name:dev", &lines);
     scene.waits(&WAITS);
     scene.is_judged(&["runs-as-root"]).follow(0);
     run(&mut scene.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]));

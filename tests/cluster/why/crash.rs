@@ -1,7 +1,7 @@
 //! Programs that run, and end again.
 
 use super::Scene;
-use crate::lab::run;
+use crate::lab::{eventually, get, run};
 
 const NEVER: &str = "imagePullPolicy: Never";
 
@@ -90,4 +90,48 @@ fn why_a_program_cannot_write_where_only_root_may() {
     scene.build_with("not-root:dev", &lines);
     scene.load("not-root:dev");
     scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_program_may_not_listen_on_a_low_port() {
+    // By default containerd 1.x leaves ports below 1024 to root, and 2.x does not.
+    let scene = Scene::new("low-port");
+    let script = "exec /busybox httpd -f -p 80";
+    scene.ends(script, "securityContext: {runAsUser: 1000}");
+    scene.is_judged(&["permission-denied"]).follow(0);
+    run(&mut scene.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]));
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_program_that_runs_just_now_will_end_again() {
+    let scene = Scene::new("between-crashes");
+    let script = "/busybox sleep 3; test -e /data || { echo 'lost /data'; exit 4; }; exec /busybox sleep 9999";
+    scene.ends(script, "");
+    // It has waited, and runs once more.
+    eventually("another run", || {
+        let pods = get(scene.name, &["pods"]);
+        let status = &pods["items"][0]["status"]["containerStatuses"][0];
+        let runs = status.pointer("/state/running").is_some();
+        (runs && status["restartCount"].as_u64() > Some(1)).then_some(())
+    });
+    let found = scene.is_judged(&["crashes"]);
+    assert_eq!(found.confidence(0), "likely");
+    found.follow(0);
+    // As its log says.
+    let patch = r#"{"spec":{"template":{"spec":{"volumes":[{"name":"data","emptyDir":{}}],"containers":[{"name":"web","volumeMounts":[{"name":"data","mountPath":"/data"}]}]}}}}"#;
+    run(&mut scene.kubectl(&["patch", "deployment/web", "--patch", patch]));
+    run(&mut scene.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]));
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_job_has_failed() {
+    let scene = Scene::new("failed-job");
+    scene.runs_script("echo 'no input'; exit 7");
+    scene.apply("apiVersion: batch/v1\nkind: Job\nmetadata: {name: web}\nspec:\n  backoffLimit: 0\n  template:\n    spec:\n      restartPolicy: Never\n      nodeName: node-1\n      containers: [{name: web, image: 'failed-job:dev', imagePullPolicy: Never}]\n");
+    run(&mut scene.kubectl(&["wait", "job/web", "--for=condition=Failed", "--timeout=60s"]));
+    // There is no earlier run whose log could be asked for.
+    scene.is_judged(&["crashes"]).follow(0);
 }

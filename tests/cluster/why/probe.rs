@@ -102,3 +102,66 @@ fn why_a_gate_that_nobody_opens_keeps_a_pod_from_traffic() {
     run(&mut scene.kubectl(&["patch", "pod/web", "--subresource=status", "--patch", open]));
     scene.runs();
 }
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_program_that_ends_when_told_is_told_to_end() {
+    let scene = Scene::new("gentle-end");
+    let gentle = "ENTRYPOINT [\"/busybox\", \"sh\", \"-c\", \"trap 'exit 0' TERM; /busybox httpd -p 127.0.0.1:8080 -h /; while :; do /busybox sleep 1 & wait $!; done\"]\n";
+    scene.build_with("gentle-end:dev", &gentle);
+    scene.import("node-1", "k8s.io", "gentle-end:dev");
+    scene.probed("livenessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1, failureThreshold: 1}");
+    scene.waits(&["CrashLoopBackOff"]);
+    // Its exit code is 0.
+    let help = scene.is_judged(&["probe-restarts"]).help(0).to_owned();
+    assert!(help.starts_with("let the program listen on `0.0.0.0:8080`"), "{help}");
+    scene.build_with("gentle-end:dev", &gentle.replace("127.0.0.1:", "0.0.0.0:"));
+    scene.load("gentle-end:dev");
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_probe_by_https_of_a_program_that_speaks_http_fails() {
+    let scene = Scene::new("https-probe");
+    scene.serves(
+        "readinessProbe: {httpGet: {path: /name, port: 8080, scheme: HTTPS}, periodSeconds: 1}",
+    );
+    scene.is_judged(&["not-ready"]).follow(0);
+    scene.rolls_out();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_probe_of_a_port_that_is_called_otherwise_fails() {
+    let scene = Scene::new("port-name");
+    scene.serves("readinessProbe: {httpGet: {path: /name, port: http}, periodSeconds: 1}");
+    scene.is_judged(&["not-ready"]).follow(0);
+    scene.rolls_out();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_probe_whose_command_takes_too_long_fails() {
+    let scene = Scene::new("slow-command");
+    let command = "[/busybox, sleep, '2']";
+    scene.serves(&format!("readinessProbe: {{exec: {{command: {command}}}, periodSeconds: 1}}"));
+    let help = scene.is_judged(&["not-ready"]).help(0).to_owned();
+    assert!(help.starts_with("correct the command, or `timeoutSeconds`, in"), "{help}");
+    scene.probed(&format!(
+        "readinessProbe: {{exec: {{command: {command}}}, timeoutSeconds: 10, periodSeconds: 1}}"
+    ));
+    scene.rolls_out();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_probe_by_grpc_of_a_program_that_speaks_http_fails() {
+    let scene = Scene::new("grpc-probe");
+    scene.serves("readinessProbe: {grpc: {port: 8080}, periodSeconds: 1}");
+    let found = scene.is_judged(&["not-ready"]);
+    assert!(found.help(0).starts_with("correct the port, or"), "{}", found.help(0));
+    assert!(found.words(0).ends_with("no gRPC server answers on port 8080"), "{}", found.words(0));
+    scene.probed("readinessProbe: {grpc: null, tcpSocket: {port: 8080}, periodSeconds: 1}");
+    scene.rolls_out();
+}

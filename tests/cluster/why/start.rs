@@ -153,3 +153,41 @@ fn why_an_image_without_its_user_does_not_start() {
     assert!(help.contains("`USER 1000`"), "{help}");
     scene.is_rebuilt(&format!("USER 1000\n{SLEEPS}"));
 }
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_script_that_does_not_say_what_runs_it_does_not_start() {
+    let scene = Scene::new("no-shebang");
+    scene.file("run.sh", b"/busybox sleep 9999\n", 0o755);
+    let lines = "COPY run.sh /run.sh\nENTRYPOINT [\"/run.sh\"]\n";
+    scene.starts_in_vain(lines);
+    let found = scene.is_judged(&["no-interpreter"]);
+    scene.file("run.sh", b"#!/busybox sh\n/busybox sleep 9999\n", 0o755);
+    let folder = scene.path("").display().to_string();
+    found.follow_with(0, &[(" . ", &format!(" {folder} "))]);
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_an_image_that_names_no_program_does_not_start() {
+    let scene = Scene::new("no-entrypoint");
+    scene.starts_in_vain("");
+    let help = scene.is_judged(&["program-missing"]).help(0).to_owned();
+    assert_eq!(help, "write `ENTRYPOINT [\"/PROGRAM\"]` into the Dockerfile");
+    scene.is_rebuilt(SLEEPS);
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_container_does_not_start_in_a_folder_that_is_none() {
+    let scene = Scene::new("work-in-file");
+    scene.build("work-in-file:dev");
+    scene.import("node-2", "k8s.io", "work-in-file:dev");
+    scene.deployment("node-2", "work-in-file:dev", &format!("{NEVER}\nworkingDir: /name"));
+    scene.waits(&["CrashLoopBackOff", "RunContainerError"]);
+    let help = scene.is_judged(&["not-started"]).help(0).to_owned();
+    assert_eq!(help, "correct `workingDir` of container `web` in the manifest of deployment/web");
+    scene.deployment("node-2", "work-in-file:dev", &format!("{NEVER}\nworkingDir: /"));
+    scene.runs();
+}

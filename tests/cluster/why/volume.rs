@@ -12,6 +12,22 @@ impl Scene {
         self.mounting(volume);
     }
 
+    /// A claim of the scene's name; no volume is left from an earlier run.
+    fn claims(&self, lines: &str) {
+        self.forgets_volume();
+        self.apply(&format!(
+            "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {{name: {}}}\nspec: {{{lines} accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 1Mi}}}}}}\n",
+            self.name
+        ));
+    }
+
+    /// Volumes belong to no namespace, and outlive it.
+    fn forgets_volume(&self) {
+        let delete =
+            ["delete", "persistentvolume", self.name, "--ignore-not-found", "--wait=false"];
+        run(&mut kubectl("default", &delete));
+    }
+
     fn mounting(&self, volume: &str) {
         let image = format!("{}:dev", self.name);
         let lines = "imagePullPolicy: Never\nvolumeMounts: [{name: data, mountPath: /data}]";
@@ -60,14 +76,106 @@ fn why_a_claim_that_is_missing_keeps_a_pod_from_a_node() {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_claim_without_a_volume_keeps_a_pod_from_a_node() {
     let scene = Scene::new("claim-pending");
-    let _ =
-        kubectl("default", &["delete", "persistentvolume", "claim-pending", "--ignore-not-found"])
-            .output();
-    scene.apply("apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: claim-pending}\nspec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}\n");
+    scene.claims("");
     scene.mounts("persistentVolumeClaim: {claimName: claim-pending}");
     scene.reports("unbound immediate PersistentVolumeClaims");
     scene.is_judged(&["claim-pending"]).follow(0);
     scene.runs();
-    run(&mut kubectl("default", &["delete", "deployment", "web", "--namespace", scene.name]));
-    run(&mut kubectl("default", &["delete", "persistentvolume", "claim-pending", "--wait=false"]));
+    scene.forgets_volume();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_volume_of_a_key_that_a_secret_lacks_is_not_mounted() {
+    let scene = Scene::new("volume-of-key");
+    run(&mut scene.kubectl(&["create", "secret", "generic", "tls", "--from-literal=crt=1"]));
+    scene.mounts("secret: {secretName: tls, items: [{key: pem, path: pem}]}");
+    scene.reports("references non-existent secret key");
+    scene.is_judged(&["config-missing"]).follow_with(0, &[("VALUE", "abc")]);
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_volume_that_has_come_late_is_not_blamed() {
+    let scene = Scene::new("late-map");
+    scene.mounts("configMap: {name: settings}");
+    scene.reports("MountVolume.SetUp failed");
+    run(&mut scene.kubectl(&["create", "configmap", "settings", "--from-literal=color=blue"]));
+    scene.runs();
+    let fails = r#"{"spec":{"template":{"spec":{"containers":[{"name":"web","command":["/busybox","sh","-c","exit 5"]}]}}}}"#;
+    run(&mut scene.kubectl(&["delete", "configmap", "settings"]));
+    run(&mut scene.kubectl(&["patch", "deployment/web", "--patch", fails]));
+    scene.reports("configmap \"settings\" not found");
+    run(&mut scene.kubectl(&["create", "configmap", "settings", "--from-literal=color=blue"]));
+    scene.waits(&["CrashLoopBackOff"]);
+    scene.is_judged(&["crashes"]).follow(0);
+    run(&mut scene.kubectl(&["rollout", "undo", "deployment/web"]));
+    run(&mut scene.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]));
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_folder_is_not_mounted_over_a_file() {
+    let scene = Scene::new("folder-over-file");
+    scene.build("folder-over-file:dev");
+    scene.import("node-1", "k8s.io", "folder-over-file:dev");
+    run(&mut scene.kubectl(&["create", "configmap", "settings", "--from-literal=name=web"]));
+    let mounts = |part: &str| {
+        let lines = format!(
+            "imagePullPolicy: Never\nvolumeMounts: [{{name: data, mountPath: /name, subPath: {part}}}]"
+        );
+        let text = scene.deployment_manifest("node-1", "folder-over-file:dev", &lines);
+        scene.apply(&format!(
+            "{text}      volumes: [{{name: data, configMap: {{name: settings}}}}]\n"
+        ));
+    };
+    mounts("nam");
+    scene.waits(&["RunContainerError", "CrashLoopBackOff"]);
+    let help = scene.is_judged(&["volume-unmountable"]).help(0).to_owned();
+    assert!(help.starts_with("correct `subPath: nam` of volume `data`"), "{help}");
+    mounts("name");
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_claim_of_an_unknown_storage_class_waits() {
+    let scene = Scene::new("unknown-class");
+    scene.claims("storageClassName: unknown-class,");
+    scene.mounts("persistentVolumeClaim: {claimName: unknown-class}");
+    scene.reports("storageclass.storage.k8s.io \"unknown-class\" not found");
+    scene.reports("unbound immediate PersistentVolumeClaims");
+    let found = scene.is_judged(&["claim-pending"]);
+    assert!(found.words(0).contains("which the cluster does not have"), "{}", found.words(0));
+    found.follow(0);
+    scene.runs();
+    scene.forgets_volume();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_claim_waits_for_a_node_that_nobody_chooses() {
+    let scene = Scene::new("late-binding");
+    let class = "apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {name: late-binding}\nprovisioner: kubernetes.io/no-provisioner\nvolumeBindingMode: WaitForFirstConsumer\n";
+    scene.apply(class);
+    scene.claims("storageClassName: late-binding,");
+    scene.build("late-binding:dev");
+    scene.import("node-1", "k8s.io", "late-binding:dev");
+    let lines = "imagePullPolicy: Never\nvolumeMounts: [{name: data, mountPath: /data}]";
+    let volumes = "  volumes: [{name: data, persistentVolumeClaim: {claimName: late-binding}}]\n";
+    let pod = format!("{}{volumes}", scene.pod_manifest("node-1", "late-binding:dev", lines));
+    scene.apply(&pod);
+    scene.reports("PVC is not bound");
+    let help = scene.is_judged(&["claim-pending"]).help(0).to_owned();
+    let node = "nodeSelector: {kubernetes.io/hostname: node-1}";
+    assert!(help.starts_with(&format!("write `{node}` instead of `nodeName: node-1`")), "{help}");
+    run(&mut scene.kubectl(&["delete", "pod/web"]));
+    scene.apply(&pod.replace("nodeName: node-1", node));
+    // Now the scheduler looks, and finds no volume of that class.
+    scene.reports("didn't find available persistent volumes to bind");
+    scene.is_judged(&["claim-pending"]).follow(0);
+    scene.runs();
+    scene.forgets_volume();
+    run(&mut kubectl("default", &["delete", "storageclass", "late-binding"]));
 }

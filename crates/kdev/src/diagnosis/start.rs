@@ -140,7 +140,8 @@ fn wrong_format(facts: &Facts, container: Container, program: &str, said: String
         diagnosis.words = format!(
             "the script `{program}` does not say in its first line what runs it, as `#!/bin/sh` does"
         );
-        diagnosis.help = format!("write that line into `{program}`, and run `{rebuild}`");
+        diagnosis.help =
+            format!("run `{rebuild}` as soon as `{program}` has a first line like `#!/bin/sh`");
     }
     diagnosis
 }
