@@ -346,3 +346,59 @@ pub(crate) fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> 
     let conditions = object.pointer("/status/conditions")?.as_array()?;
     conditions.iter().find(|condition| condition["type"] == kind)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn facts(state: &Value, sandbox: &str) -> Facts {
+        Facts {
+            pod: json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c"}]},
+                "status": {"containerStatuses": [{"name": "c", "restartCount": 2, "state": state,
+                    "lastState": {"terminated": {"finishedAt": "2026-01-01T00:01:00Z"}}}],
+                "conditions": [{"type": "PodReadyToStartContainers", "status": sandbox}]}}),
+            ..Facts::default()
+        }
+    }
+
+    #[test]
+    fn a_container_restarts_often_if_the_kubelet_has_waited_since_its_last_end() {
+        let running = json!({"running": {}});
+        let mut facts = facts(&running, "True");
+        let table = [
+            ("2026-01-01T00:00:59Z", "c", false),
+            ("2026-01-01T00:01:00.5Z", "c", true),
+            ("2026-01-01T00:02:00Z", "", true),
+            ("2026-01-01T00:02:00Z", "other", false),
+        ];
+        for (time, container, expected) in table {
+            let text = |text: &str| text.to_owned();
+            facts.events = vec![ApiEvent {
+                about: text("Pod/p"),
+                reason: text("BackOff"),
+                container: text(container),
+                time: text(time),
+                ..ApiEvent::default()
+            }];
+            assert_eq!(facts.restarts_often(facts.containers()[0]), expected, "{time} {container}");
+        }
+    }
+
+    #[test]
+    fn volumes_are_mounted_once_a_container_could_be_made() {
+        let waits = |reason: &str| json!({"waiting": {"reason": reason}});
+        let table = [
+            (waits("ContainerCreating"), "False", false),
+            (waits("ContainerCreating"), "True", true),
+            (waits("ErrImageNeverPull"), "", true),
+            (json!({"running": {}}), "", true),
+            (json!({"terminated": {}}), "", true),
+        ];
+        for (state, sandbox, expected) in table {
+            let mut facts = facts(&state, sandbox);
+            facts.pod["status"]["containerStatuses"][0]["lastState"] = Value::Null;
+            assert_eq!(facts.is_mounted(), expected, "{state} {sandbox}");
+        }
+    }
+}

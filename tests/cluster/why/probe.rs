@@ -108,7 +108,7 @@ fn why_a_gate_that_nobody_opens_keeps_a_pod_from_traffic() {
 fn why_a_program_that_ends_when_told_is_told_to_end() {
     let scene = Scene::new("gentle-end");
     let gentle = "ENTRYPOINT [\"/busybox\", \"sh\", \"-c\", \"trap 'exit 0' TERM; /busybox httpd -p 127.0.0.1:8080 -h /; while :; do /busybox sleep 1 & wait $!; done\"]\n";
-    scene.build_with("gentle-end:dev", &gentle);
+    scene.build_with("gentle-end:dev", gentle);
     scene.import("node-1", "k8s.io", "gentle-end:dev");
     scene.probed("livenessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1, failureThreshold: 1}");
     scene.waits(&["CrashLoopBackOff"]);

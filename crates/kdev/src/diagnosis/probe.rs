@@ -255,3 +255,164 @@ fn gate(facts: &Facts) -> Option<Diagnosis> {
         help: format!("see that the controller runs that sets `{closed}`, or take the gate out of the manifest of {}", facts.keeper_id()),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SINCE: &str = "2026-01-01T00:01:00Z";
+
+    /// A pod `p` of a Deployment whose container `c` has these probes and this state.
+    fn facts(probes: &Value, state: &Value, events: &[(&str, &str, &str)]) -> Facts {
+        let mut spec = json!({"name": "c", "ports": [{"containerPort": 80}]});
+        spec.as_object_mut().unwrap().extend(probes.as_object().unwrap().clone());
+        let mut status = json!({"name": "c", "ready": false});
+        status.as_object_mut().unwrap().extend(state.as_object().unwrap().clone());
+        let event = |(reason, message, time): &(&str, &str, &str)| ApiEvent {
+            about: "Pod/p".to_owned(),
+            container: "c".to_owned(),
+            reason: (*reason).to_owned(),
+            message: (*message).to_owned(),
+            time: (*time).to_owned(),
+            ..ApiEvent::default()
+        };
+        Facts {
+            pod: json!({"metadata": {"name": "p"}, "spec": {"containers": [spec]},
+                "status": {"containerStatuses": [status]}}),
+            owners: vec![json!({"kind": "Deployment", "metadata": {"name": "d"}})],
+            events: events.iter().map(event).collect(),
+            ..Facts::default()
+        }
+    }
+
+    fn running() -> Value {
+        json!({"state": {"running": {"startedAt": SINCE}}})
+    }
+
+    #[test]
+    fn an_answer_is_judged_by_its_words() {
+        let http = json!({"httpGet": {"port": 81, "path": "/a"}});
+        let grpc = json!({"grpc": {"port": 81}});
+        let exec = json!({"exec": {"command": ["a"]}});
+        let named = json!({"httpGet": {"port": "web"}});
+        let table = [
+            (&http, "HTTP probe failed with statuscode: 404", "answers 404", "the path"),
+            (&http, "HTTP probe failed with statuscode: 503", "answers 503", "read its log"),
+            (&http, "connect: connection refused", "nothing listens on port 81", "\"port\":80"),
+            (
+                &http,
+                "http: server gave HTTP response to HTTPS client",
+                "HTTPS",
+                "\"scheme\":\"HTTP\"",
+            ),
+            (&http, "dial tcp 1.2.3.4:81: i/o timeout", "within 1 s", "`timeoutSeconds`"),
+            (&http, "connect: no route to host", "no answer", "the address"),
+            (
+                &named,
+                "strconv.Atoi: parsing \"web\": invalid syntax",
+                "called `web`",
+                "\"port\":80",
+            ),
+            (&exec, "command timed out: \"a\" timed out after 1s", "within 1 s", "the command, or"),
+            (
+                &exec,
+                "exec: \"a\": executable file not found in $PATH",
+                "no such program",
+                "the command",
+            ),
+            (&exec, "not yet", "its command fails", "the command"),
+            (
+                &grpc,
+                "timeout: failed to connect service \"1.2.3.4:81\" within 1s",
+                "no gRPC server",
+                "\"port\":80",
+            ),
+            (
+                &grpc,
+                "service unhealthy (responded with \"NOT_SERVING\")",
+                "does not serve",
+                "read its log",
+            ),
+            (
+                &grpc,
+                "error: this server does not implement the grpc health protocol",
+                "not the protocol",
+                "tcpSocket",
+            ),
+        ];
+        for (probe, answer, why, help) in table {
+            let message = format!("Readiness probe failed: {answer}");
+            let probes = json!({"readinessProbe": probe});
+            let found = diagnose(&facts(&probes, &running(), &[("Unhealthy", &message, SINCE)]));
+            let [one] = found.as_slice() else { panic!("{answer}: {found:?}") };
+            assert_eq!((one.cause, one.confidence), (Cause::NotReady, Confidence::Certain));
+            assert!(one.words.contains(why), "{answer}: {}", one.words);
+            assert!(one.help.contains(help), "{answer}: {}", one.help);
+        }
+    }
+
+    #[test]
+    fn the_probe_that_failed_last_counts() {
+        let probe = json!({"tcpSocket": {"port": 81}});
+        let probes =
+            json!({"startupProbe": probe, "livenessProbe": probe, "readinessProbe": probe});
+        let (startup, liveness, readiness) =
+            ("Startup probe failed: ", "Liveness probe failed: ", "Readiness probe failed: ");
+        let (early, late) = ("2026-01-01T00:00:30Z", "2026-01-01T00:02:00.000001Z");
+        let killing = "Container c failed liveness probe, will be restarted";
+        let run = |code: u64| {
+            json!({"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState":
+                {"terminated": {"exitCode": code, "startedAt": SINCE}}})
+        };
+        let started = json!({"started": true, "state": running()["state"]});
+        let at = |words: &'static str, time| ("Unhealthy", words, time);
+        let table = [
+            (running(), vec![at(startup, late)], Some("startupProbe"), Confidence::Certain),
+            (started.clone(), vec![at(startup, late)], None, Confidence::Certain),
+            (
+                started.clone(),
+                vec![at(readiness, early)],
+                Some("readinessProbe"),
+                Confidence::Likely,
+            ),
+            (
+                started,
+                vec![at(liveness, early), at(readiness, late)],
+                Some("readinessProbe"),
+                Confidence::Certain,
+            ),
+            // It ends as it likes when it is told to, and is told by an event.
+            (
+                run(0),
+                vec![at(liveness, SINCE), at(readiness, late), ("Killing", killing, late)],
+                Some("livenessProbe"),
+                Confidence::Certain,
+            ),
+            (
+                run(1),
+                vec![at(liveness, early), ("Killing", killing, early)],
+                None,
+                Confidence::Certain,
+            ),
+            (run(137), vec![at(liveness, late)], Some("livenessProbe"), Confidence::Certain),
+            (run(137), vec![at(readiness, late)], None, Confidence::Certain),
+        ];
+        for (state, events, kind, confidence) in table {
+            let found = diagnose(&facts(&probes, &state, &events));
+            let start = kind.map(|kind| format!("the {kind} of container `c` fails"));
+            let words = found.first().map(|one| one.words.clone()).unwrap_or_default();
+            assert_eq!(found.len(), usize::from(kind.is_some()), "{state} {events:?}: {words}");
+            assert!(words.starts_with(&start.unwrap_or_default()), "{state} {events:?}: {words}");
+            assert!(found.iter().all(|one| one.confidence == confidence), "{state} {events:?}");
+        }
+    }
+
+    #[test]
+    fn another_containers_probe_is_not_taken_for_ones_own() {
+        let probes = json!({"readinessProbe": {"tcpSocket": {"port": 80}}});
+        let mut facts =
+            facts(&probes, &running(), &[("Unhealthy", "Readiness probe failed: x", SINCE)]);
+        facts.events[0].container = "other".to_owned();
+        assert_eq!(diagnose(&facts), []);
+    }
+}
