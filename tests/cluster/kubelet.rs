@@ -84,6 +84,21 @@ impl Drop for Changed {
     }
 }
 
+/// A node without a kubelet, until it is dropped. Keep it no longer than the
+/// turn, which must be alone.
+pub(crate) struct Stopped(#[expect(dead_code, reason = "dropped, never read")] Changed);
+
+impl Stopped {
+    pub(crate) fn stop(turn: &Turn, node: &'static str) -> Self {
+        assert!(turn.is_alone(), "a node without a kubelet would harm other tests");
+        let stopped = Self(Changed { node, argv: argv(node) });
+        let process = recorded(node).0;
+        let _ = kill(process, Signal::SIGTERM);
+        eventually("the kubelet's end", || words(process).is_empty().then_some(()));
+        stopped
+    }
+}
+
 fn record(node: &str) -> PathBuf {
     state(&format!("run/kubelet-{node}.pid"))
 }

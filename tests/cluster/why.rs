@@ -4,9 +4,13 @@
 
 mod config;
 mod crash;
+mod creation;
+mod health;
 mod image;
 mod probe;
 mod registry;
+mod sandbox;
+mod scheduling;
 mod start;
 mod volume;
 
@@ -220,6 +224,11 @@ impl Found {
 
     pub(crate) fn confidence(&self, place: usize) -> &str {
         self.diagnoses()[place]["confidence"].as_str().unwrap()
+    }
+
+    /// What one of the causes was seen by.
+    pub(crate) fn evidence(&self, place: usize) -> String {
+        self.diagnoses()[place]["evidence"].to_string()
     }
 
     /// Does what the advice on one of the causes says.

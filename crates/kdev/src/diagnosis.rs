@@ -5,20 +5,28 @@
 //! facts.
 
 mod absent;
+mod bounds;
 mod container_config;
 mod crash;
+mod creation;
 mod cure;
+mod hindrance;
+mod node_health;
 mod present;
 mod probe;
 mod pull;
+mod relief;
+mod sandbox;
+mod scheduling;
 mod stale;
 mod start;
+mod starting;
 mod volume;
 mod whereabouts;
 
 use serde::Serialize;
 
-use crate::facts::Facts;
+use crate::facts::{Facts, list, text};
 
 /// A cause, as far as the facts tell it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -37,6 +45,11 @@ pub struct Diagnosis {
 }
 
 impl Diagnosis {
+    /// Whether it is of interest to whoever has not asked about the workload.
+    pub(crate) fn is_fault(&self) -> bool {
+        self.cause != Cause::NotWanted
+    }
+
     /// Whether it tells more than that something is wrong.
     pub(crate) fn is_known(&self) -> bool {
         !matches!(self.cause, Cause::Unknown | Cause::Starting)
@@ -83,6 +96,8 @@ pub enum Cause {
     NodeSelector,
     /// The pod's affinity to other pods, or spread, leaves no node.
     PodAffinity,
+    /// A port of the node that the pod asks for is taken.
+    PortTaken,
     /// The node that the pod names does not exist.
     NodeMissing,
     /// Nothing schedules the pod.
@@ -202,7 +217,11 @@ pub enum Cause {
 /// One family of causes.
 type Rule = fn(&Facts) -> Vec<Diagnosis>;
 
-const RULES: [Rule; 9] = [
+const RULES: [Rule; 13] = [
+    creation::diagnose,
+    scheduling::diagnose,
+    node_health::diagnose,
+    sandbox::diagnose,
     volume::diagnose,
     absent::diagnose,
     present::diagnose,
@@ -220,8 +239,8 @@ pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
     found.sort_by_key(|diagnosis| diagnosis.cause);
     // Containers may share a cause, and its cure.
     found.dedup_by(|b, a| a.cause == b.cause && a.help == b.help);
-    if found.is_empty() && facts.is_in_trouble() {
-        found.push(unknown(facts));
+    if found.is_empty() && (facts.is_in_trouble() || facts.lacks_pods()) {
+        found.push(starting::diagnose(facts).unwrap_or_else(|| unknown(facts)));
     }
     found
 }
@@ -237,6 +256,12 @@ fn unknown(facts: &Facts) -> Diagnosis {
             Some(format!("container `{}` waits: {reason}{separator}{message}", container.name()))
         })
         .collect();
+    if let (false, Some(maker)) = (facts.is_pod(), facts.owners.first()) {
+        evidence.extend(list(&maker["status"]["conditions"]).map(|one| {
+            let word = |path| text(one, path);
+            format!("{} is {}: {}", word("/type"), word("/status"), word("/message"))
+        }));
+    }
     let warnings = facts.events.iter().rev().filter(|event| event.warning).take(3);
     evidence.extend(warnings.map(|event| format!("{}: {}", event.reason, event.message)));
     evidence.extend(facts.logs.iter().map(|(name, log)| format!("log of `{name}`:\n{log}")));

@@ -46,6 +46,10 @@ pub(crate) struct Facts {
     pub(crate) verification: Value,
     /// What the nodes have of images that are called alike.
     pub(crate) stocks: BTreeMap<String, Shelf>,
+    /// What pods request of the nodes, by resource; only where a pod lacks some.
+    pub(crate) taken: BTreeMap<String, BTreeMap<String, String>>,
+    /// How long the pod, or the workload without one, has been there.
+    pub(crate) age_seconds: Option<u64>,
 }
 
 /// An event of the API, which tells the same as many times as `count` says.
@@ -230,6 +234,19 @@ impl Facts {
         self.events.iter().rev().find(|event| reasons.contains(&event.reason.as_str()))
     }
 
+    /// Whether there is no pod, though some are wanted.
+    pub(crate) fn lacks_pods(&self) -> bool {
+        let Some(maker) = self.owners.first().filter(|_| !self.is_pod()) else { return false };
+        match text(maker, "/kind") {
+            "DaemonSet" => maker.pointer("/status/desiredNumberScheduled") != Some(&0.into()),
+            "Job" => !["Complete", "SuccessCriteriaMet"]
+                .iter()
+                .any(|kind| condition(maker, kind).is_some_and(|one| one["status"] == "True")),
+            "CronJob" => false,
+            _ => maker.pointer("/spec/replicas") != Some(&0.into()),
+        }
+    }
+
     /// A condition of the pod.
     pub(crate) fn condition(&self, kind: &str) -> Option<&Value> {
         condition(&self.pod, kind)
@@ -243,6 +260,13 @@ impl ApiEvent {
         const SECONDS: usize = "2026-01-01T00:00:00".len();
         let to_seconds = |time: &str| time.get(..SECONDS).unwrap_or_default().to_owned();
         to_seconds(&self.time) >= to_seconds(time)
+    }
+
+    /// The name of the image of pods' sandboxes that the runtime lacks, if it
+    /// says so.
+    pub(crate) fn sandbox_image(&self) -> Option<&str> {
+        let (_, rest) = self.message.split_once("failed to get sandbox image \"")?;
+        rest.split('"').next()
     }
 }
 

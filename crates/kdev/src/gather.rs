@@ -15,8 +15,10 @@ use crate::error::{Error, Result};
 use crate::facts::{ApiEvent, Container, Facts, Local, Shelf, list, text};
 use crate::image::split_tag;
 use crate::live;
+use crate::moment;
 use crate::node::Link;
 use crate::subject::{self, Asked, Subject};
+use crate::taken;
 use crate::transport::Transports;
 use crate::verification;
 
@@ -54,9 +56,14 @@ pub(crate) fn gather(
     let bases = bases(&facts);
     let (stocks, local) = both(
         || stocks(cx, config, &facts, &bases),
-        || both(|| local(cx), || of_kubelets(cx, cluster, &facts)),
+        || {
+            let of_pods = || {
+                both(|| of_kubelets(cx, cluster, &facts), || taken::of_nodes(cx, cluster, &facts))
+            };
+            both(|| local(cx), of_pods)
+        },
     );
-    let (local, of_kubelets) = local;
+    let (local, (of_kubelets, taken)) = local;
     for (facts, (logs, verification)) in facts.iter_mut().zip(of_kubelets) {
         let bases = self::bases(std::slice::from_ref(facts));
         let is_alike = |name: &str| bases.contains(&base(name));
@@ -72,6 +79,7 @@ pub(crate) fn gather(
             }
         }
         (facts.logs, facts.verification) = (logs, verification);
+        facts.taken = taken.clone();
     }
     Ok(facts)
 }
@@ -130,6 +138,7 @@ fn of_cluster(cluster: &Cluster, items: &[Value], subject: Subject) -> Facts {
         subject: subject.id(),
         kubectl: cluster.by_hand(None),
         flags: cluster.flags_by_hand(),
+        age_seconds: subject.pod.as_ref().or(subject.owners.first()).and_then(moment::age),
         owners: subject.owners.into_iter().map(without_noise).collect(),
         applied_policies: applied_policies(&pod),
         pod: without_noise(pod),
@@ -187,6 +196,10 @@ fn event(event: &Value) -> ApiEvent {
 
 /// Without what tells nothing of a cause, or may be secret: values of variables.
 fn without_noise(mut object: Value) -> Value {
+    // An index would make an object of nothing.
+    if object.is_null() {
+        return object;
+    }
     if let Some(metadata) = object["metadata"].as_object_mut() {
         metadata.remove("managedFields");
         metadata.remove("annotations");
@@ -215,7 +228,12 @@ fn bases(facts: &[Facts]) -> Vec<String> {
     let images = facts.iter().flat_map(|facts| {
         facts.containers().iter().map(|container| base(container.image())).collect::<Vec<_>>()
     });
-    let mut bases: Vec<String> = images.filter(|base| !base.is_empty()).collect();
+    let of_sandboxes = facts.iter().flat_map(|facts| &facts.events).filter_map(|event| {
+        let image = event.sandbox_image()?;
+        Some(base(image))
+    });
+    let mut bases: Vec<String> =
+        images.chain(of_sandboxes).filter(|base| !base.is_empty()).collect();
     bases.sort();
     bases.dedup();
     bases
@@ -268,6 +286,7 @@ fn stocks(cx: &Cx, config: &Config, facts: &[Facts], bases: &[String]) -> BTreeM
     let troubled: Vec<&Facts> = facts.iter().filter(|facts| facts.is_in_trouble()).collect();
     let misses_image = troubled.iter().any(|facts| {
         facts.node_name().is_none()
+            || facts.events.iter().any(|event| event.sandbox_image().is_some())
             || facts.containers().iter().any(|container| {
                 container.waiting().is_some_and(|(reason, _)| WAITS_FOR_IMAGE.contains(&reason))
             })

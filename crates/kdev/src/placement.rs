@@ -5,6 +5,7 @@
 //! out: they change by the minute, and a node too many only costs a load.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Deserialize;
 
@@ -54,12 +55,13 @@ struct Term {
     match_fields: Vec<Expression>,
 }
 
+/// What an affinity asks of a label.
 #[derive(Clone, Debug, Deserialize)]
-struct Expression {
-    key: String,
+pub(crate) struct Expression {
+    pub(crate) key: String,
     operator: String,
     #[serde(default)]
-    values: Vec<String>,
+    pub(crate) values: Vec<String>,
 }
 
 /// Taints that the `DaemonSet` controller's own pods tolerate.
@@ -71,7 +73,7 @@ const DAEMON_TOLERATES: [&str; 4] = [
 ];
 
 /// What `kubectl cordon` sets.
-const CORDONED: &str = "node.kubernetes.io/unschedulable";
+pub(crate) const CORDONED: &str = "node.kubernetes.io/unschedulable";
 /// What that is called.
 pub(crate) const IS_CORDONED: &str = "it is cordoned";
 
@@ -81,11 +83,33 @@ const SILENT: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/u
 
 /// Whether the cluster has not heard of the node for a while.
 pub(crate) fn is_silent(node: &Node) -> bool {
-    node.taints.iter().any(|taint| SILENT.contains(&taint.key.as_str()))
+    node.taints.iter().any(is_of_silence)
 }
 
-/// Whether the pods of a workload of this kind may run on the node; if not,
-/// what keeps them away.
+/// What keeps a pod off a node.
+#[derive(Clone, Debug)]
+pub(crate) enum Obstacle {
+    /// The pod asks for a label that the node does not have.
+    Label(String, String),
+    /// The pod's node affinity excludes it: the alternative that lacks least.
+    Affinity(Vec<Expression>),
+    /// The node has a taint that the pod does not tolerate.
+    Taint(Taint),
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Label(key, value) => write!(f, "it lacks the label `{key}={value}`"),
+            Self::Affinity(_) => f.write_str("the pods' node affinity excludes it"),
+            Self::Taint(taint) if taint.key == CORDONED => f.write_str(IS_CORDONED),
+            Self::Taint(taint) => write!(f, "it has the taint `{}:{}`", taint.key, taint.effect),
+        }
+    }
+}
+
+/// Whether the pods of a workload of this kind may run on the node, once its
+/// kubelet is heard of; if not, what keeps them away.
 pub(crate) fn may_run(kind: &str, pod: &PodSpec, node: &Node) -> Result<(), String> {
     if let Some(name) = &pod.node_name {
         // Such a pod never meets the scheduler, nor its taints.
@@ -95,28 +119,42 @@ pub(crate) fn may_run(kind: &str, pod: &PodSpec, node: &Node) -> Result<(), Stri
             Err(format!("its pods name node `{name}`"))
         };
     }
-    for (key, value) in &pod.node_selector {
-        if node.labels.get(key) != Some(value) {
-            return Err(format!("it lacks the label `{key}={value}`"));
-        }
-    }
-    if let Some(required) =
-        &pod.affinity.node_affinity.required_during_scheduling_ignored_during_execution
-        && !required.node_selector_terms.iter().any(|term| term.matches(node))
-    {
-        return Err("the pods' node affinity excludes it".to_owned());
-    }
-    match node.taints.iter().find(|taint| !tolerated(kind, pod, taint)) {
-        Some(taint) if taint.key == CORDONED => Err(IS_CORDONED.to_owned()),
-        Some(taint) => Err(format!("it has the taint `{}:{}`", taint.key, taint.effect)),
+    let is_for_a_while =
+        |obstacle: &Obstacle| matches!(obstacle, Obstacle::Taint(taint) if is_of_silence(taint));
+    match obstacles(kind, pod, node).into_iter().find(|obstacle| !is_for_a_while(obstacle)) {
+        Some(obstacle) => Err(obstacle.to_string()),
         None => Ok(()),
     }
 }
 
+/// All that keeps a pod which names no node off this one now.
+pub(crate) fn obstacles(kind: &str, pod: &PodSpec, node: &Node) -> Vec<Obstacle> {
+    let lacks = |(key, value): &(&String, &String)| node.labels.get(*key) != Some(*value);
+    let labels = pod.node_selector.iter().filter(lacks);
+    let mut found: Vec<Obstacle> =
+        labels.map(|(key, value)| Obstacle::Label(key.clone(), value.clone())).collect();
+    if let Some(required) =
+        &pod.affinity.node_affinity.required_during_scheduling_ignored_during_execution
+        && !required.node_selector_terms.iter().any(|term| term.matches(node))
+    {
+        let missed = required.node_selector_terms.iter().map(|term| term.missed(node));
+        let least = missed.min_by_key(Vec::len).unwrap_or_default();
+        found.push(Obstacle::Affinity(least));
+    }
+    let taints = node.taints.iter().filter(|taint| !tolerated(kind, pod, taint));
+    found.extend(taints.cloned().map(Obstacle::Taint));
+    found
+}
+
+/// Whether the node has it only because its kubelet is not heard of.
+pub(crate) fn is_of_silence(taint: &Taint) -> bool {
+    SILENT.contains(&taint.key.as_str())
+}
+
 fn tolerated(kind: &str, pod: &PodSpec, taint: &Taint) -> bool {
     taint.effect == "PreferNoSchedule"
-        || SILENT.contains(&taint.key.as_str())
-        || (kind == "DaemonSet" && DAEMON_TOLERATES.contains(&taint.key.as_str()))
+        || (kind == "DaemonSet"
+            && (is_of_silence(taint) || DAEMON_TOLERATES.contains(&taint.key.as_str())))
         || pod.tolerations.iter().any(|toleration| toleration.covers(taint))
 }
 
@@ -141,9 +179,35 @@ impl Term {
         let fields = self.match_fields.iter().all(|e| e.matches(Some(&node.name)));
         some && labels && fields
     }
+
+    /// What the node does not meet.
+    fn missed(&self, node: &Node) -> Vec<Expression> {
+        let labels = self.match_expressions.iter().filter(|e| !e.matches(node.labels.get(&e.key)));
+        let fields = self.match_fields.iter().filter(|e| !e.matches(Some(&node.name)));
+        labels.chain(fields).cloned().collect()
+    }
+}
+
+impl fmt::Display for Expression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.key, self.operator)?;
+        match self.values.as_slice() {
+            [] => Ok(()),
+            values => write!(f, " {}", values.join(", ")),
+        }
+    }
 }
 
 impl Expression {
+    /// A label that would meet it, if one can be told.
+    pub(crate) fn label(&self) -> Option<(&str, &str)> {
+        match self.operator.as_str() {
+            "In" => Some((&self.key, self.values.first()?)),
+            "Exists" => Some((&self.key, "true")),
+            _ => None,
+        }
+    }
+
     fn matches(&self, value: Option<&String>) -> bool {
         let among = value.is_some_and(|value| self.values.contains(value));
         let number = |text: Option<&String>| text.and_then(|text| text.parse::<i64>().ok());

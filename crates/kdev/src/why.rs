@@ -107,7 +107,9 @@ pub fn why(cx: &Cx, request: &WhyRequest) -> Result<Vec<Verdict>> {
     let verdicts = facts.iter().map(judge);
     // Without a question, only what is wrong is of interest.
     let all = request.asked.is_some() || request.replay.is_some();
-    Ok(verdicts.filter(|verdict| all || !verdict.diagnoses.is_empty()).collect())
+    Ok(verdicts
+        .filter(|verdict| all || verdict.diagnoses.iter().any(Diagnosis::is_fault))
+        .collect())
 }
 
 fn ask(cx: &Cx, request: &WhyRequest) -> Result<Vec<Facts>> {

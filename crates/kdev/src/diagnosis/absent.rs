@@ -94,7 +94,7 @@ fn other_node(facts: &Facts, seen: &Whereabouts) -> Option<Diagnosis> {
 }
 
 /// From docker here, or else from a containerd that has it, to the pod's node.
-fn bring(facts: &Facts, seen: &Whereabouts, from: &str) -> Option<String> {
+pub(super) fn bring(facts: &Facts, seen: &Whereabouts, from: &str) -> Option<String> {
     if seen.local.is_some() {
         return Some(cure::load(facts, &seen.wanted));
     }

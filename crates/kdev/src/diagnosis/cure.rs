@@ -126,3 +126,12 @@ pub(super) fn set_policy(facts: &Facts, container: Container, policy: &str) -> S
         "write `imagePullPolicy: {policy}` for container `{name}` into the manifest of {keeper}, and make that anew"
     )
 }
+
+/// What only a change of the manifest can do: it ends in `in`, `into` or `out of`.
+pub(super) fn by_hand(facts: &Facts, what: &str) -> String {
+    let keeper = facts.keeper_id();
+    match keeper.split('/').next() {
+        Some("pod" | "job") => format!("{what} the manifest of {keeper}, and make that anew"),
+        _ => format!("{what} the manifest of {keeper}, and apply it"),
+    }
+}

@@ -74,3 +74,18 @@ impl<'a> Whereabouts<'a> {
         !name.familiar().contains('/') || name.to_string().starts_with("localhost/")
     }
 }
+
+/// The nodes, of those that have told, that have each of the pod's images where a
+/// kubelet looks.
+pub(super) fn nodes_with_images(facts: &Facts) -> Vec<String> {
+    let wanted: Vec<String> = facts
+        .containers()
+        .iter()
+        .filter_map(|container| container.reference().map(|reference| reference.to_string()))
+        .collect();
+    let has_all = |node: &&String| {
+        let stock = facts.stock_of(node);
+        stock.is_some_and(|stock| wanted.iter().all(|name| stock.of_cri(name).is_some()))
+    };
+    facts.stocks.keys().filter(has_all).cloned().collect()
+}

@@ -1,0 +1,145 @@
+//! The pod's sandbox cannot be made: its image is missing, or its network cannot
+//! be set up. Pure.
+
+use super::whereabouts::Whereabouts;
+use super::{Cause, Confidence, Diagnosis, absent, cure};
+use crate::facts::{ApiEvent, Container, Facts, condition, text};
+use crate::image::Reference;
+use crate::stock::CRI_NAMESPACE;
+
+/// Events of a pod that has no sandbox.
+const REASONS: [&str; 2] = ["FailedCreatePodSandBox", "NetworkNotReady"];
+
+pub(super) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
+    if !facts.is_in_trouble() || facts.containers().iter().any(has_begun) {
+        return Vec::new();
+    }
+    let event = facts.pod_events().rev().find(|event| REASONS.contains(&event.reason.as_str()));
+    let Some(event) = event else { return Vec::new() };
+    let Some(node) = facts.node_name() else { return Vec::new() };
+    let found = image(facts, event, node)
+        .or_else(|| network(facts, event, node))
+        .unwrap_or_else(|| other(facts, event, node));
+    vec![found]
+}
+
+/// Whether a container of it has got so far that there must be a sandbox.
+fn has_begun(container: &Container) -> bool {
+    let is_early =
+        |(reason, _): (&str, &str)| matches!(reason, "ContainerCreating" | "PodInitializing" | "");
+    container.is_running()
+        || container.ended().is_some()
+        || container.waiting().is_some_and(|waiting| !is_early(waiting))
+}
+
+fn said(event: &ApiEvent) -> String {
+    format!("{}: {}", event.reason, event.message)
+}
+
+fn image(facts: &Facts, event: &ApiEvent, node: &str) -> Option<Diagnosis> {
+    let name = event.sandbox_image()?;
+    let seen = Whereabouts::of(facts, Reference::parse(name).ok()?);
+    let load = cure::load_command(facts, &seen.wanted);
+    let from = seen.others.first().and_then(|other| facts.stock_of(other));
+    let from = from.map(|stock| format!("{} -n {CRI_NAMESPACE}", stock.ctr));
+    let help = match from.and_then(|from| absent::bring(facts, &seen, &from)) {
+        Some(help) => help,
+        None if seen.local.is_some() => format!("run `{load}`"),
+        None => format!("run `docker pull {name} && {load}`"),
+    };
+    let lacks = seen.is_missed(facts).then(|| {
+        format!(
+            "containerd on node `{node}` has no `{}` in its namespace `{CRI_NAMESPACE}`",
+            seen.wanted
+        )
+    });
+    Some(Diagnosis {
+        cause: Cause::SandboxImage,
+        confidence: Confidence::Certain,
+        words: format!(
+            "node `{node}` lacks the image `{name}` of pods' sandboxes, without which no pod starts there, and cannot pull it"
+        ),
+        evidence: [Some(said(event)), lacks].into_iter().flatten().collect(),
+        help,
+    })
+}
+
+/// Whether the words are about a network that is not there.
+pub(super) fn is_of_network(words: &str) -> bool {
+    ["NetworkReady=false", "NetworkPluginNotReady", "cni plugin not initialized"]
+        .iter()
+        .any(|sign| words.contains(sign))
+}
+
+fn network(facts: &Facts, event: &ApiEvent, node: &str) -> Option<Diagnosis> {
+    let message = &event.message;
+    if !is_of_network(message)
+        && !message.contains("setup network for sandbox")
+        && !message.contains("set up sandbox container")
+    {
+        return None;
+    }
+    let ready = facts.node().and_then(|node| condition(node, "Ready"));
+    let complaint = ready
+        .filter(|ready| ready["status"] != "True")
+        .map(|ready| format!("node `{node}`: {}", text(ready, "/message")));
+    Some(Diagnosis {
+        cause: Cause::SandboxNetwork,
+        confidence: Confidence::Certain,
+        words: match plugin(message) {
+            Some((plugin, _)) => format!(
+                "node `{node}` cannot give the pod a network: the CNI plugin `{plugin}` is not installed there"
+            ),
+            None if is_of_network(message) => format!(
+                "node `{node}` cannot give the pod a network: no CNI configuration is there"
+            ),
+            None => format!("the network plugin of node `{node}` cannot give the pod a network"),
+        },
+        evidence: [Some(said(event)), complaint].into_iter().flatten().collect(),
+        help: network_help(facts, node, message),
+    })
+}
+
+/// Gives a node's pods a network again.
+pub(super) fn network_help(facts: &Facts, node: &str, message: &str) -> String {
+    if let Some((plugin, folder)) = plugin(message) {
+        return format!("install the CNI plugin `{plugin}` into `{folder}` of node `{node}`");
+    }
+    if is_of_network(message) {
+        return format!(
+            "install the cluster's network plugin on node `{node}`, or put its configuration back into `/etc/cni/net.d` there"
+        );
+    }
+    format!(
+        "see whether the network plugin's own pod on node `{node}` is well: `{} get pods --all-namespaces --field-selector spec.nodeName={node}`",
+        facts.kubectl
+    )
+}
+
+/// A plugin that is not where containerd looks for it, and where that is.
+fn plugin(message: &str) -> Option<(&str, &str)> {
+    let (_, rest) = message.split_once("failed to find plugin \"")?;
+    let (plugin, rest) = rest.split_once("\" in path [")?;
+    Some((plugin, rest.split([']', ' ']).next()?))
+}
+
+fn other(facts: &Facts, event: &ApiEvent, node: &str) -> Diagnosis {
+    Diagnosis {
+        cause: Cause::Sandbox,
+        confidence: Confidence::Likely,
+        words: format!("node `{node}` cannot make the pod's sandbox, which holds its containers"),
+        evidence: vec![said(event)],
+        help: format!("see `{} describe {}`", facts.kubectl, facts.subject),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_plugin_is_named_with_its_folder() {
+        let words = "plugin type=\"bridge\" failed (add): failed to find plugin \"bridge\" in path [/usr/lib/cni]";
+        assert_eq!(plugin(words), Some(("bridge", "/usr/lib/cni")));
+    }
+}

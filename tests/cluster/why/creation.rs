@@ -1,0 +1,193 @@
+//! Pods that the API server refuses, or that nobody wants.
+
+use super::Scene;
+use super::scheduling::Undo;
+use crate::lab::{eventually, kubectl, run};
+
+const NEVER: &str = "imagePullPolicy: Never";
+
+impl Scene {
+    /// A Deployment that sleeps, with more lines for its container.
+    fn makes(&self, lines: &str) {
+        let image = format!("{}:dev", self.name);
+        self.build_with(&image, "USER 1000\nENTRYPOINT [\"/busybox\", \"sleep\", \"100000\"]\n");
+        self.import("node-1", "k8s.io", &image);
+        self.deployment("node-1", &image, &format!("{NEVER}\n{lines}"));
+    }
+
+    /// Changes a line of the Deployment's manifest.
+    fn makes_instead(&self, lines: &str) {
+        let image = format!("{}:dev", self.name);
+        self.deployment("node-1", &image, &format!("{NEVER}\n{lines}"));
+    }
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_quota_that_is_used_up_allows_no_pod() {
+    let scene = Scene::new("used-up");
+    run(&mut scene.kubectl(&["create", "quota", "small", "--hard=cpu=100m"]));
+    scene.makes("resources: {requests: {cpu: 150m}}");
+    scene.reports("exceeded quota");
+    scene.is_judged(&["quota"]).follow(0);
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_quota_wants_resources_to_be_stated() {
+    let scene = Scene::new("unstated");
+    let quota = ["create", "quota", "strict", "--hard=requests.cpu=1,limits.memory=1Gi"];
+    run(&mut scene.kubectl(&quota));
+    scene.makes("");
+    scene.reports("must specify");
+    scene.is_judged(&["quota"]).follow(0);
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_limit_range_bounds_a_container() {
+    let scene = Scene::new("out-of-bounds");
+    scene.apply("apiVersion: v1\nkind: LimitRange\nmetadata: {name: bounds}\nspec: {limits: [{type: Container, max: {memory: 100Mi}, min: {cpu: 20m}}]}\n");
+    scene.makes("resources: {requests: {cpu: 10m, memory: 200Mi}, limits: {memory: 200Mi}}");
+    scene.reports("per Container is");
+    scene.is_judged(&["quota"]).follow(0);
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_pod_security_forbids_a_pod() {
+    let scene = Scene::new("pod-security");
+    let label = "pod-security.kubernetes.io/enforce=restricted";
+    run(&mut kubectl("default", &["label", "namespace", "pod-security", label]));
+    scene.makes("");
+    scene.reports("violates PodSecurity");
+    scene.is_judged(&["pod-security"]).follow(0);
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_service_account_that_is_missing_makes_no_pod() {
+    let scene = Scene::new("builder-missing");
+    let image = "builder-missing:dev";
+    scene.build(image);
+    scene.import("node-1", "k8s.io", image);
+    let manifest = scene.deployment_manifest("node-1", image, NEVER);
+    let spec = "      terminationGracePeriodSeconds";
+    scene.apply(&manifest.replace(spec, &format!("      serviceAccountName: builder\n{spec}")));
+    scene.reports("error looking up service account");
+    scene.is_judged(&["service-account-missing"]).follow(0);
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_webhook_that_does_not_answer_lets_no_pod_through() {
+    let scene = Scene::new("deaf-webhook");
+    let delete = ["delete", "validatingwebhookconfiguration", "deaf-webhook"];
+    let undo = Undo::by(&[&delete]);
+    scene.apply(
+        "apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingWebhookConfiguration
+metadata: {name: deaf-webhook}
+webhooks:
+- name: check.example.com
+  admissionReviewVersions: [v1]
+  sideEffects: None
+  clientConfig: {url: \"https://127.0.0.1:9/check\"}
+  namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: deaf-webhook}}
+  rules: [{apiGroups: [\"\"], apiVersions: [v1], operations: [CREATE], resources: [pods]}]
+",
+    );
+    // The API server takes a moment to know of it.
+    let image = "deaf-webhook:dev";
+    scene.build(image);
+    scene.import("node-1", "k8s.io", image);
+    eventually("the webhook", || {
+        let pod = ["run", "probe", "--image=probe", "--dry-run=server"];
+        (!scene.kubectl(&pod).output().ok()?.status.success()).then_some(())
+    });
+    scene.makes_instead("");
+    scene.reports("failed calling webhook");
+    let found = scene.is_judged(&["webhook"]);
+    assert!(found.help(0).contains("or delete the configuration"), "{}", found.help(0));
+    drop(undo);
+    run(&mut scene.kubectl(&["rollout", "restart", "deployment/web"]));
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_policy_of_the_clusters_refuses_a_pod() {
+    let scene = Scene::new("house-rule");
+    let _undo = Undo::by(&[
+        &["delete", "validatingadmissionpolicybinding", "house-rule"],
+        &["delete", "validatingadmissionpolicy", "house-rule"],
+    ]);
+    scene.apply("apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: house-rule}
+spec:
+  failurePolicy: Fail
+  matchConstraints: {resourceRules: [{apiGroups: [\"\"], apiVersions: [v1], operations: [CREATE], resources: [pods]}]}
+  validations: [{expression: 'object.spec.containers.all(c, has(c.workingDir))', message: each container must name its workingDir}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: house-rule}
+spec: {policyName: house-rule, validationActions: [Deny], matchResources: {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: house-rule}}}}
+");
+    eventually("the policy", || {
+        let pod = ["run", "probe", "--image=probe", "--dry-run=server"];
+        (!scene.kubectl(&pod).output().ok()?.status.success()).then_some(())
+    });
+    scene.makes("");
+    scene.reports("each container must name its workingDir");
+    let found = scene.is_judged(&["pod-refused"]);
+    assert!(found.help(0).starts_with("change what the API server names"), "{}", found.help(0));
+    // As the API server says.
+    scene.makes_instead("workingDir: /");
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_workload_that_is_scaled_to_zero_has_no_pod() {
+    let scene = Scene::new("to-zero");
+    scene.makes("");
+    run(&mut scene.kubectl(&["scale", "deployment/web", "--replicas=0"]));
+    run(&mut scene.kubectl(&["wait", "--for=delete", "pod", "--all", "--timeout=60s"]));
+    assert_eq!(scene.is_well(), "");
+    scene.is_judged(&["not-wanted"]).follow(0);
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_paused_workload_keeps_its_old_pods() {
+    let scene = Scene::new("paused-update");
+    scene.makes("");
+    scene.runs();
+    run(&mut scene.kubectl(&["rollout", "pause", "deployment/web"]));
+    scene.makes_instead("workingDir: /");
+    scene.is_judged(&["not-wanted"]).follow(0);
+    run(&mut scene.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]));
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_suspended_job_makes_no_pod() {
+    let scene = Scene::new("suspended");
+    let image = "suspended:dev";
+    scene.build(image);
+    scene.import("node-1", "k8s.io", image);
+    scene.apply(&format!(
+        "apiVersion: batch/v1\nkind: Job\nmetadata: {{name: web}}\nspec:\n  suspend: true\n  template:\n    spec:\n      nodeSelector: {{kubernetes.io/hostname: node-1}}\n      restartPolicy: Never\n      terminationGracePeriodSeconds: 0\n      containers: [{{name: web, image: {image:?}, {NEVER}}}]\n"
+    ));
+    scene.is_judged(&["not-wanted"]).follow(0);
+    scene.runs();
+}

@@ -1,0 +1,63 @@
+//! Nodes that are ill.
+
+use super::Scene;
+use crate::kubelet::{Changed, Stopped};
+use crate::lab::{eventually, get, run};
+
+const NEVER: &str = "imagePullPolicy: Never";
+
+impl Scene {
+    fn is_on_node_2(&self) -> String {
+        let image = format!("{}:dev", self.name);
+        self.build(&image);
+        self.import("node-2", "k8s.io", &image);
+        image
+    }
+}
+
+/// Whether a node says this of itself.
+fn says(node: &str, kind: &str, status: &str) -> Option<()> {
+    let node = get("default", &["node", node]);
+    let conditions = node["status"]["conditions"].as_array()?;
+    conditions.iter().any(|c| c["type"] == kind && c["status"] == status).then_some(())
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_node_without_a_kubelet_starts_no_pod() {
+    let scene = Scene::alone("no-kubelet");
+    let image = scene.is_on_node_2();
+    let stopped = Stopped::stop(&scene.turn, "node-2");
+    scene.pod("node-2", &image, NEVER);
+    // It is missed for nearly a minute before that is said.
+    std::thread::sleep(std::time::Duration::from_secs(30));
+    eventually("the node's silence", || says("node-2", "Ready", "Unknown"));
+    let found = scene.is_judged(&["node-silent"]);
+    assert!(found.help(0).contains("start the kubelet of node `node-2`"), "{}", found.help(0));
+    // As the help says; the lab's nodes have no systemd.
+    drop(stopped);
+    eventually("the node's return", || says("node-2", "Ready", "True"));
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_node_whose_disk_is_full_keeps_no_pod() {
+    let scene = Scene::alone("full-node");
+    let image = scene.is_on_node_2();
+    let keys = "evictionHard: {nodefs.available: 99%}";
+    let kubelet = Changed::start(&scene.turn, &scene.path(""), "node-2", keys);
+    eventually("the pressure", || says("node-2", "DiskPressure", "True"));
+    scene.pod("node-2", &image, NEVER);
+    eventually("the eviction", || {
+        (get(scene.name, &["pod", "web"])["status"]["reason"] == "Evicted").then_some(())
+    });
+    let found = scene.is_judged(&["node-pressure"]);
+    assert!(found.help(0).starts_with("make room on the disk of node `node-2`"));
+    // As if there were room again.
+    drop(kubelet);
+    eventually("the relief", || says("node-2", "DiskPressure", "False"));
+    run(&mut scene.kubectl(&["delete", "pod", "web", "--now"]));
+    scene.pod("node-2", &image, NEVER);
+    scene.runs();
+}
