@@ -76,6 +76,30 @@ fn what_left_the_manifests_is_said_each_time_and_deleted_if_told() {
 }
 
 #[test]
+fn a_dry_run_shows_what_would_be_labelled_deleted_and_kept_account_of() {
+    let project = with_config();
+    project.run(&["up"]).code(0);
+    let shown = |project: &Project, args: &[&str]| {
+        let ran = project.run(&[&["up", "--dry-run"], args].concat());
+        let commands = ran.code(0).out().lines();
+        let commands = commands.filter_map(|line| line.split("'--request-timeout=15s' ").nth(1));
+        commands.map(|command| command.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect()
+    };
+    let commands: Vec<String> = shown(&project, &[]);
+    assert_eq!(commands, ["apply --server-side"]);
+    forget_old(&project);
+    let commands: Vec<String> = shown(&project, &["--prune"]);
+    let expected = [
+        "apply --server-side",
+        "label deployment.apps/app",
+        "delete configmap/old",
+        "apply --server-side",
+    ];
+    assert_eq!(commands, expected);
+    assert_eq!(changes(&project), [""; 0]);
+}
+
+#[test]
 fn down_deletes_all_that_up_has_applied_and_nothing_else() {
     let project = with_config();
     project.run(&["up"]).code(0);

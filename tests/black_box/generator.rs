@@ -77,7 +77,32 @@ fn a_folder_that_is_broken_is_told_in_the_tools_words() {
     chart(&project).script("helm", "echo 'Error: values.yaml: bad' >&2; exit 1");
     project.run(&["render"]).code(90).stdout("").stderr(
         "error: cannot make manifests of `[ROOT]/chart`
-  caused by: `helm template app [ROOT]/chart --skip-tests --namespace dev` exited with code 1: Error: values.yaml: bad\n",
+  caused by: `helm template app [ROOT]/chart --skip-tests --namespace dev` exited with code 1: Error: values.yaml: bad
+  help: mend the folder, and try it with `helm template app [ROOT]/chart --skip-tests --namespace dev --debug`\n",
+    );
+}
+
+#[test]
+fn a_chart_that_lacks_what_it_depends_on_is_told_how_to_fetch_it() {
+    let project = Project::new();
+    let words = "Error: An error occurred while checking for chart dependencies. You may need to run `helm dependency build` to fetch missing dependencies: found in Chart.yaml, but missing in charts/ directory: db";
+    project.write("fake/words", words);
+    chart(&project).script("helm", "cat \"$FAKE/words\" >&2; exit 1");
+    let ran = project.run(&["render"]);
+    let help = "\n  help: fetch what it depends on with `helm dependency build [ROOT]/chart`\n";
+    assert!(ran.code(90).err().ends_with(help), "{}", ran.err());
+}
+
+#[test]
+fn a_kustomization_that_is_broken_is_told_in_kubectls_words() {
+    let project = Project::new();
+    project.write("k8s/kustomization.yaml", "resources: [absent.yaml]\n");
+    let _ = fs::remove_file(project.path("bin/kubectl"));
+    project.script("kubectl", "echo 'error: accumulating resources: absent.yaml' >&2; exit 1");
+    project.run(&["render"]).code(90).stdout("").stderr(
+        "error: cannot make manifests of `[ROOT]/k8s`
+  caused by: `kubectl kustomize [ROOT]/k8s` exited with code 1: error: accumulating resources: absent.yaml
+  help: mend the folder, and try it with `kubectl kustomize [ROOT]/k8s`\n",
     );
 }
 

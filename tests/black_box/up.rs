@@ -73,10 +73,14 @@ fn a_dry_run_shows_each_change_and_makes_none() {
 docker tag app:latest 'app:kdev-<digest>'
 docker save 'app:kdev-<digest>' | ssh [..] [ROOT]/bin/ctr -n k8s.io image import --platform linux/amd64 -
 docker save 'app:kdev-<digest>' | ssh [..] [ROOT]/bin/ctr -n k8s.io image import --platform linux/amd64 -
-kubectl --context kind-test --namespace default '--request-timeout=15s' apply --server-side '--field-manager=kdev' --filename -\n",
+kubectl --context kind-test --namespace default '--request-timeout=15s' apply --server-side '--field-manager=kdev' --filename -
+kubectl --context kind-test --namespace default '--request-timeout=15s' label deployment.apps/app 'applyset.kubernetes.io/part-of=[..]' '--field-manager=kdev-applyset'
+kubectl --context kind-test --namespace default '--request-timeout=15s' apply --server-side '--field-manager=kdev' --force-conflicts --filename -\n",
     );
     let calls = project.calls();
-    for change in ["docker build", "docker tag", "docker save", " apply ", "image import"] {
+    for change in
+        ["docker build", "docker tag", "docker save", " apply ", " label ", "image import"]
+    {
         assert!(!calls.contains(change), "{change} in {calls}");
     }
 }

@@ -114,6 +114,7 @@ impl Compared {
             applied.extend(stream.apply(changed)?);
         }
         if cx.is_dry_run() {
+            Remains::of(cx, cluster, &set)?.show(set, consent.prune)?;
             return Ok(Vec::new());
         }
         tell(cx, cluster, &applied, wanted);

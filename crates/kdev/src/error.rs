@@ -191,6 +191,9 @@ pub enum Error {
         /// Which stage it belongs to.
         code: ExitCode,
     },
+    /// kubectl or helm could make no manifests of this folder.
+    #[error("cannot make manifests of `{}`", .0.display())]
+    Generator(PathBuf, #[source] Failure),
     /// A program's answer is not what it documents.
     #[error("cannot understand what `{tool}` answered")]
     Answer {

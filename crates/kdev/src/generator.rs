@@ -9,7 +9,6 @@ use crate::cmd::Task;
 use crate::config::Config;
 use crate::cx::Cx;
 use crate::error::{Error, Reason, Result};
-use crate::exit_code::ExitCode;
 use crate::manifest::Manifest;
 use crate::tool::{HELM, KUBECTL, Tool};
 
@@ -42,12 +41,7 @@ impl Generator {
         let task = self.task(cx, folder, config)?.limit(PATIENCE);
         let shown = task.to_string();
         let output = task.read(cx).map_err(|failure| {
-            let what = format!("make manifests of `{}`", folder.display());
-            Error::from_failure(failure, |source| Error::Tool {
-                what,
-                source,
-                code: ExitCode::Project,
-            })
+            Error::from_failure(failure, |failure| Error::Generator(folder.to_owned(), failure))
         })?;
         let text = String::from_utf8(output.stdout).map_err(|error| Error::Answer {
             tool: self.tool().name,

@@ -2,7 +2,7 @@
 //!
 //! The words fit after `help: `.
 
-use crate::cmd::Outcome;
+use crate::cmd::{Failure, Outcome, quoted};
 use crate::error::Error;
 use crate::fault::NodeError;
 use crate::refusal::{Conflict, Immutable};
@@ -39,6 +39,7 @@ impl Error {
             Self::ImageUnused { found, .. } => unused_help(found),
             Self::ToolMissing { cure, .. } | Self::ToolOld { cure, .. } => (*cure).into(),
             Self::DockerDown(failure) => docker_help(&failure.stderr).into(),
+            Self::Generator(folder, failure) => generator_help(&folder.to_string_lossy(), failure),
             Self::NoContext => {
                 "name one with `--context NAME`; `kubectl config get-contexts` lists them".into()
             }
@@ -206,6 +207,15 @@ fn altered_help(kubectl: &str, changes: &[Change]) -> String {
     format!(
         "find it with `{kubectl} get mutatingwebhookconfigurations`, and let it leave this namespace alone"
     )
+}
+
+fn generator_help(folder: &str, Failure { command, stderr, .. }: &Failure) -> String {
+    if stderr.contains("helm dependency build") {
+        return format!("fetch what it depends on with `helm dependency build {}`", quoted(folder));
+    }
+    // With it helm shows what it has made, even where that is no YAML.
+    let debug = if command.starts_with("helm ") { " --debug" } else { "" };
+    format!("mend the folder, and try it with `{command}{debug}`")
 }
 
 fn without_tag(image: &str) -> &str {

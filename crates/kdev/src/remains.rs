@@ -45,6 +45,14 @@ impl<'a> Remains<'a> {
         Ok(Self { cx, cluster, before, left })
     }
 
+    /// What a dry run shows of that: nothing where the account stays as it is.
+    pub(crate) fn show(self, now: Set, prune: bool) -> Result<()> {
+        if self.before.as_ref() == Some(&now) {
+            return Ok(());
+        }
+        self.settle(now, prune)
+    }
+
     /// Labels what is in the set, deletes what has left it or says that it
     /// could be, and writes the set down. In this order: whatever is cut off is
     /// done again next time, since the set still differs.
@@ -102,6 +110,10 @@ pub(crate) fn label(
         let sh = cx.shell()?;
         let cmd = cluster.cmd(&sh, Some(&namespace)).arg("label").args(&ids);
         let task = Task::new(cmd.args([&label, FIELD_MANAGER])).limit(PATIENCE);
+        if cx.is_dry_run() {
+            cx.emit(Event::WouldRun { command: task.to_string() });
+            continue;
+        }
         task.read(cx).map_err(|f| cluster.failed(f, "label what was applied"))?;
     }
     Ok(())
@@ -128,6 +140,10 @@ fn write(cx: &Cx, cluster: &Cluster, set: &Set) -> Result<()> {
     let cmd = cluster.cmd(&sh, Some(&set.parent.namespace));
     let cmd = cmd.args(["apply", "--server-side", "--field-manager=kdev", "--force-conflicts"]);
     let task = Task::new(cmd.args(["--filename", "-"])).stdin(set.document()).limit(PATIENCE);
+    if cx.is_dry_run() {
+        cx.emit(Event::WouldRun { command: task.to_string() });
+        return Ok(());
+    }
     task.read(cx).map_err(|f| cluster.failed(f, "keep account of what was applied"))?;
     Ok(())
 }
