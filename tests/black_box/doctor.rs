@@ -66,10 +66,12 @@ cluster
 node n1
   ok       ready           kubelet v1.34.4
   ok       platform        linux/amd64, as docker's
-  ok       reached         10.0.0.1 as `dev`, containerd without sudo
+  ok       reached         10.0.0.1 as `dev`
   [..]  identity        [..]
+  ok       access          without sudo, with `[ROOT]/bin/ctr`
   ok       runtime         containerd 1.6.20 at /run/containerd/containerd.sock
-  ok       ctr             1.6.20 at [ROOT]/bin/ctr
+  ok       ctr             1.6.20, as its containerd
+  ok       cri             its plugin runs
   ok       namespace       k8s.io
   skipped  snapshotter     no container tells which one the kubelet's images use; `ctr`'s own is taken
   ok       disk            50.0 GiB of 100.0 GiB are free at /var/lib/containerd
@@ -203,7 +205,7 @@ fn a_sudo_rule_without_the_import_is_found() {
         "Sorry, user dev is not allowed to execute it as root\n",
     );
     tells(&project, 93, "node n1
-  error    reached         sudo on node `n1` at 10.0.0.1 does not allow it: Sorry, user dev is not allowed to execute it as root
+  error    access          sudo on node `n1` at 10.0.0.1 does not allow it: Sorry, user dev is not allowed to execute it as root
     help: allow it on node `n1` with `visudo`: `dev ALL=(root) NOPASSWD: [ROOT]/bin/ctr -n k8s.io *`\n");
 }
 

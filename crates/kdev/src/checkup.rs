@@ -39,6 +39,16 @@ pub(crate) struct NodeFacts {
     /// Of `ctr`, and of the containerd that it talks to.
     versions: (String, String),
     namespaces: Vec<String>,
+    /// How it is with containerd's CRI plugin; empty where it is switched off.
+    cri: String,
+    /// Where runtimes listen, the kubelet's and others.
+    sockets: Vec<String>,
+}
+
+/// What a node has said, and what keeps a load from it.
+pub(crate) struct Visit {
+    pub(crate) facts: NodeFacts,
+    pub(crate) fault: Option<NodeError>,
 }
 
 /// All that is known of a node.
@@ -48,7 +58,7 @@ pub(crate) struct Seen<'a> {
     pub(crate) item: &'a Value,
     /// kubectl, as a person would type it.
     pub(crate) kubectl: &'a str,
-    pub(crate) facts: Result<NodeFacts, NodeError>,
+    pub(crate) visit: Result<Visit, NodeError>,
     /// The time here while it was asked, in seconds since 1970.
     pub(crate) asked: RangeInclusive<i64>,
     /// What docker builds for.
@@ -88,6 +98,11 @@ impl NodeFacts {
                 }
                 ("tool", [name]) => facts.tools.push((*name).to_owned()),
                 ("namespace", [name]) => facts.namespaces.push((*name).to_owned()),
+                ("listens", [path]) => facts.sockets.push((*path).to_owned()),
+                ("cri", [state]) => (*state).clone_into(&mut facts.cri),
+                ("snapshotter", [name]) => (*name).clone_into(&mut facts.snapshotter),
+                ("sudo", [answer]) => facts.sudo = *answer == "yes",
+                ("ctr", _) => value.clone_into(&mut facts.ctr),
                 ("versions", _) => facts.versions = versions(value),
                 _ => {}
             }
@@ -100,23 +115,43 @@ impl NodeFacts {
 pub(crate) fn findings(seen: &Seen) -> Vec<Finding> {
     let mut found = vec![ready(seen), platform(seen)];
     found.extend(pressures(seen));
-    match &seen.facts {
+    match &seen.visit {
         Err(error) => found.push(Finding::node_failed("reached", error)),
-        Ok(facts) => {
-            let how = if facts.sudo { "by sudo" } else { "without sudo" };
-            let words = format!("{} as `{}`, containerd {how}", facts.at, facts.user);
+        Ok(Visit { facts, fault }) => {
+            let words = format!("{} as `{}`", facts.at, facts.user);
             found.push(Finding::ok(Group::Node, "reached", words));
             found.push(identity(seen.node, facts));
-            found.push(runtime(seen.node, facts));
-            found.push(skew(seen.node, facts));
-            found.push(namespace(facts));
-            found.push(snapshotter(facts));
+            match fault {
+                Some(error) => found.extend(closed(error)),
+                None => found.extend(open(seen.node, facts)),
+            }
             found.push(disk(facts));
             found.push(clock(facts, &seen.asked));
             found.push(tools(facts));
         }
     }
     found.into_iter().map(|finding| finding.on(&seen.node.name)).collect()
+}
+
+/// What is found of a containerd that lets us in.
+fn open(node: &Node, facts: &NodeFacts) -> Vec<Finding> {
+    let words = if facts.sudo { "as root, by sudo" } else { "without sudo" };
+    vec![
+        Finding::ok(Group::Node, "access", format!("{words}, with `{}`", facts.ctr)),
+        runtime(node, facts),
+        skew(node, facts),
+        cri(node, facts),
+        namespace(facts),
+        snapshotter(facts),
+    ]
+}
+
+/// The same, of one that does not.
+fn closed(error: &NodeError) -> Vec<Finding> {
+    let words = "containerd cannot be asked";
+    let unknown = ["runtime", "ctr", "cri", "namespace", "snapshotter"];
+    let unknown = unknown.map(|check| Finding::skipped(Group::Node, check, words));
+    [Finding::node_failed("access", error)].into_iter().chain(unknown).collect()
 }
 
 fn ready(seen: &Seen) -> Finding {
@@ -165,8 +200,19 @@ fn platform(seen: &Seen) -> Finding {
 /// machine's; clones share it. The second one is new with each boot.
 fn identity(node: &Node, facts: &NodeFacts) -> Finding {
     let (known, name) = (&node.info, &node.name);
-    if facts.machine.is_empty() || known.machine_id.is_empty() {
-        return Finding::skipped(Group::Node, "identity", "the machine has no machine-id");
+    if known.machine_id.is_empty() {
+        return Finding::skipped(
+            Group::Node,
+            "identity",
+            "the cluster does not tell its machine-id",
+        );
+    }
+    if facts.machine.is_empty() {
+        return Finding::skipped(
+            Group::Node,
+            "identity",
+            "the machine does not tell its machine-id",
+        );
     }
     if facts.machine != known.machine_id {
         return Finding::error(
@@ -177,7 +223,7 @@ fn identity(node: &Node, facts: &NodeFacts) -> Finding {
                 facts.at, facts.machine, known.machine_id
             ),
             format!(
-                "set `nodes.{name}.ssh = \"user@host\"` in `[package.metadata.kdev]` to where it is"
+                "set `nodes.{name}.ssh = \"user@host\"`, or `nodes.{name}.docker` for a container, in `[package.metadata.kdev]` to where it is"
             ),
         );
     }
@@ -208,15 +254,10 @@ fn runtime(node: &Node, facts: &NodeFacts) -> Finding {
         return Finding::skipped(Group::Node, "runtime", words);
     }
     if numbers(server) != numbers(known) {
-        return Finding::warning(
-            Group::Node,
-            "runtime",
-            format!("`{}` talks to containerd {server}{at}, and the kubelet to {known}", facts.ctr),
-            format!(
-                "set `nodes.{}.ctr` in `[package.metadata.kdev]` to what talks to the kubelet's containerd",
-                node.name
-            ),
-        );
+        let words =
+            format!("`{}` talks to containerd {server}{at}, and the kubelet to {known}", facts.ctr);
+        let words = format!("{words}{}", others(facts));
+        return Finding::warning(Group::Node, "runtime", words, elsewhere(node, facts));
     }
     if major_minor(server) < OLDEST {
         return Finding::warning(
@@ -227,6 +268,54 @@ fn runtime(node: &Node, facts: &NodeFacts) -> Finding {
         );
     }
     Finding::ok(Group::Node, "runtime", format!("containerd {server}{at}"))
+}
+
+/// Whether a kubelet can ask this containerd. docker's packages bring one in which
+/// the CRI is switched off.
+fn cri(node: &Node, facts: &NodeFacts) -> Finding {
+    let state = match facts.cri.as_str() {
+        "ok" => return Finding::ok(Group::Node, "cri", "its plugin runs"),
+        "" => "is switched off",
+        _ => "has failed",
+    };
+    let words = format!("no kubelet can ask this containerd: its CRI plugin {state}");
+    let help = if other_sockets(facts).next().is_some() {
+        elsewhere(node, facts)
+    } else {
+        format!(
+            "take `cri` out of `disabled_plugins` in `/etc/containerd/config.toml` on node `{0}`, run `sudo systemctl restart containerd` there, and see `sudo ctr plugins ls`",
+            node.name
+        )
+    };
+    Finding::error(Group::Node, "cri", format!("{words}{}", others(facts)), help)
+}
+
+/// Where runtimes listen beside the one that `ctr` talks to, as far as that one is
+/// known.
+fn other_sockets(facts: &NodeFacts) -> impl Iterator<Item = &str> {
+    let is_known = !facts.socket.is_empty() || facts.ctr.contains("--address");
+    let is_other = move |path: &&str| {
+        is_known && *path != facts.socket && !facts.ctr.split(' ').any(|word| word == *path)
+    };
+    facts.sockets.iter().map(String::as_str).filter(is_other)
+}
+
+fn others(facts: &NodeFacts) -> String {
+    let others: Vec<&str> = other_sockets(facts).collect();
+    if others.is_empty() { String::new() } else { format!("; others listen at {}", list(&others)) }
+}
+
+/// How to get to the kubelet's containerd instead.
+fn elsewhere(node: &Node, facts: &NodeFacts) -> String {
+    let name = &node.name;
+    match other_sockets(facts).find(|path| path.contains("containerd")) {
+        Some(socket) => format!(
+            "if that is the kubelet's, set `nodes.{name}.ctr = \"ctr --address {socket}\"` in `[package.metadata.kdev]`"
+        ),
+        None => format!(
+            "set `nodes.{name}.ctr` in `[package.metadata.kdev]` to what talks to the kubelet's containerd"
+        ),
+    }
 }
 
 /// Between `ctr` and its containerd.
@@ -246,7 +335,7 @@ fn skew(node: &Node, facts: &NodeFacts) -> Finding {
             ),
         );
     }
-    Finding::ok(Group::Node, "ctr", format!("{client} at {}", facts.ctr))
+    Finding::ok(Group::Node, "ctr", format!("{client}, as its containerd"))
 }
 
 fn namespace(facts: &NodeFacts) -> Finding {

@@ -3,10 +3,11 @@
 use serde_json::json;
 
 use super::*;
+use crate::fault::Fault;
 use crate::finding::State;
 
 const VERSIONS: &str = "Client:   Version:  1.6.20~ds1   Revision: r   Go version: go1.19  Server:   Version:  1.6.20~ds1   Revision: r";
-const ANSWER: [(&str, &str); 11] = [
+const ANSWER: [(&str, &str); 15] = [
     ("machine", "m"),
     ("boot", "b"),
     ("time", "1000"),
@@ -18,6 +19,10 @@ const ANSWER: [(&str, &str); 11] = [
     ("versions", VERSIONS),
     ("namespace", "default"),
     ("namespace", "k8s.io"),
+    ("ctr", "/usr/bin/ctr"),
+    ("listens", "/run/containerd/containerd.sock"),
+    ("cri", "ok"),
+    ("snapshotter", "overlayfs"),
 ];
 
 fn node() -> Node {
@@ -37,15 +42,22 @@ fn facts(key: &str, value: Option<&str>) -> NodeFacts {
         None if k == key => None,
         _ => Some((k, v)),
     });
-    NodeFacts { snapshotter: "overlayfs".into(), ..NodeFacts::read(lines) }
+    NodeFacts::read(lines)
 }
 
-fn judged(facts: NodeFacts, item: &Value, docker: &str) -> Vec<(&'static str, State, String)> {
+type Judged = Vec<(&'static str, State, String)>;
+
+fn judged(facts: NodeFacts, item: &Value, docker: &str) -> Judged {
+    judged_with(facts, None, item, docker)
+}
+
+/// With what keeps a load from it.
+fn judged_with(facts: NodeFacts, fault: Option<NodeError>, item: &Value, docker: &str) -> Judged {
     let seen = Seen {
         node: &node(),
         item,
         kubectl: "kubectl",
-        facts: Ok(facts),
+        visit: Ok(Visit { facts, fault }),
         asked: 990..=1010,
         docker: Some(docker),
     };
@@ -70,7 +82,7 @@ fn each_fault_is_found_and_no_other() {
     let nearly = "/var/lib/containerd 104857600 10485760";
     let table = [
         ("machine", Some("x"), "identity", State::Error, "is not the node `n`"),
-        ("machine", None, "identity", State::Skipped, "has no machine-id"),
+        ("machine", None, "identity", State::Skipped, "does not tell its machine-id"),
         ("boot", Some("x"), "identity", State::Warning, "a clone of the node"),
         ("time", Some("900"), "clock", State::Warning, "90 s behind"),
         ("time", Some("1100"), "clock", State::Warning, "90 s before"),
@@ -80,6 +92,9 @@ fn each_fault_is_found_and_no_other() {
         ("tool", None, "compression", State::Warning, "none"),
         ("tool", Some("gzip"), "compression", State::Warning, "gzip only"),
         ("namespace", Some("moby"), "namespace", State::Warning, "but `moby` and `moby`"),
+        ("cri", None, "cri", State::Error, "is switched off"),
+        ("cri", Some("error"), "cri", State::Error, "has failed"),
+        ("snapshotter", None, "snapshotter", State::Skipped, "no container tells"),
         ("versions", Some(mixed.as_str()), "ctr", State::Warning, "is 2.2.1"),
         ("versions", Some(others.as_str()), "runtime", State::Warning, "talks to containerd 1.7.2"),
     ];
@@ -90,6 +105,40 @@ fn each_fault_is_found_and_no_other() {
             "{key} {value:?}: {found:?}"
         );
     }
+}
+
+#[test]
+fn the_containerd_at_another_socket_may_be_the_kubelets() {
+    let mut facts = facts("versions", Some(&VERSIONS.replace("1.6.20", "1.7.2")));
+    facts.sockets.push("/run/k3s/containerd/containerd.sock".into());
+    let found = runtime(&node(), &facts);
+    let words = "; others listen at `/run/k3s/containerd/containerd.sock`";
+    assert!(found.evidence.ends_with(words), "{}", found.evidence);
+    let advice = "`nodes.n.ctr = \"ctr --address /run/k3s/containerd/containerd.sock\"`";
+    assert!(found.help.as_deref().is_some_and(|help| help.contains(advice)), "{:?}", found.help);
+    // Who has followed that is told of the one before, and not of the same again.
+    facts.socket.clear();
+    facts.ctr = "/usr/bin/ctr --address /run/k3s/containerd/containerd.sock".into();
+    let left: Vec<&str> = other_sockets(&facts).collect();
+    assert_eq!(left, ["/run/containerd/containerd.sock"]);
+}
+
+#[test]
+fn a_containerd_that_lets_nobody_in_hides_nothing_else() {
+    let fault = NodeError {
+        node: "n".into(),
+        at: "h".into(),
+        fault: Fault::SudoTerminal,
+        by_hand: "ssh h".into(),
+        known_as: "h".into(),
+    };
+    let facts = facts("machine", Some("x"));
+    let found = judged_with(facts, Some(fault), &well(), "linux/amd64");
+    let states: Vec<_> = found.iter().map(|(check, state, _)| (*check, *state)).collect();
+    let unknown = ["runtime", "ctr", "cri", "namespace", "snapshotter"];
+    let expected = [("identity", State::Error), ("access", State::Error)];
+    let skipped = unknown.map(|check| (check, State::Skipped));
+    assert_eq!(states, [&expected[..], &skipped].concat());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::checkup::{self, NodeFacts, Seen};
+use crate::checkup::{self, Seen, Visit};
 use crate::cluster::{self, Cluster, Node, PATIENCE};
 use crate::cmd::Task;
 use crate::config::{LOCAL_FILE, Layer, NodeSettings};
@@ -153,18 +153,18 @@ struct Asked {
 enum Answer {
     /// Why nobody asked it.
     Nobody(Finding),
-    Said(Box<Result<NodeFacts, NodeError>>, RangeInclusive<i64>),
+    Said(Box<Result<Visit, NodeError>>, RangeInclusive<i64>),
 }
 
 impl Asked {
     fn judged(self, docker: Option<&str>) -> Vec<Finding> {
         match self.answer {
             Answer::Nobody(finding) => vec![finding.on(&self.node.name)],
-            Answer::Said(facts, asked) => checkup::findings(&Seen {
+            Answer::Said(visit, asked) => checkup::findings(&Seen {
                 node: &self.node,
                 item: &self.item,
                 kubectl: &self.kubectl,
-                facts: *facts,
+                visit: *visit,
                 asked,
                 docker,
             }),
@@ -409,10 +409,9 @@ fn kept_off(cluster: &Cluster, node: &Node, why: &str) -> Finding {
 fn ask_node(cx: &Cx, plan: &Plan, transports: &Transports, node: &Node) -> Answer {
     let nobody = NodeSettings::default();
     let settings = plan.config.nodes.get(&node.name).unwrap_or(&nobody);
-    let link = transports.to(node).and_then(|way| Link::open(cx, way, node, settings));
     let begun = now();
-    let facts = link.and_then(|link| link.facts(cx));
-    Answer::Said(Box::new(facts), begun..=now())
+    let visit = transports.to(node).and_then(|way| Link::visit(cx, way, node, settings));
+    Answer::Said(Box::new(visit), begun..=now())
 }
 
 /// In seconds since 1970.

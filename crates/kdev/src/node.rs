@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use xshell::{Cmd, Shell};
 
 use crate::build::BuiltImage;
-use crate::checkup::NodeFacts;
+use crate::checkup::{NodeFacts, Visit};
 use crate::child::printable;
 use crate::cluster::Node;
 use crate::cmd::{Failure, Lines, Output, Task};
@@ -54,16 +54,15 @@ enum Sudo {
 }
 
 impl<'a> Link<'a> {
-    /// Reaches the node and makes sure that images can be loaded there.
-    pub(crate) fn open(
-        cx: &Cx,
+    /// Nobody has been asked yet.
+    fn new(
         transport: Transport<'a>,
         node: &'a Node,
         settings: &NodeSettings,
     ) -> Result<Self, NodeError> {
         let sudo = settings.sudo.map_or(Sudo::Auto, |yes| if yes { Sudo::Yes } else { Sudo::No });
         let runtime = Runtime::of(node, settings);
-        let mut link = Self {
+        let link = Self {
             node,
             transport,
             runtime: runtime.clone().unwrap_or(Runtime::Containerd),
@@ -77,6 +76,17 @@ impl<'a> Link<'a> {
             let other = node.info.container_runtime_version.clone();
             return Err(link.error(Fault::Runtime(other)));
         }
+        Ok(link)
+    }
+
+    /// Reaches the node and makes sure that images can be loaded there.
+    pub(crate) fn open(
+        cx: &Cx,
+        transport: Transport<'a>,
+        node: &'a Node,
+        settings: &NodeSettings,
+    ) -> Result<Self, NodeError> {
+        let mut link = Self::new(transport, node, settings)?;
         let answer = link.ask(cx, "probe", &[])?;
         let said = |key| answer.get(key).unwrap_or_default().to_owned();
         link.ctr = said("ctr");
@@ -178,22 +188,32 @@ impl<'a> Link<'a> {
         Ok(Stock { ctr, ..Stock::read(lines) })
     }
 
-    /// How it is with the machine and its containerd; nothing is changed there.
-    pub(crate) fn facts(&self, cx: &Cx) -> Result<NodeFacts, NodeError> {
-        let answer = self.ask(cx, "checkup", &[])?;
+    /// Asks how it is with the machine and its containerd, all at once; nothing is
+    /// changed there. What keeps a load from it takes nothing from the rest.
+    pub(crate) fn visit(
+        cx: &Cx,
+        transport: Transport<'a>,
+        node: &'a Node,
+        settings: &NodeSettings,
+    ) -> Result<Visit, NodeError> {
+        let link = Self::new(transport, node, settings)?;
+        let answer = link.hear(cx, "checkup", &[])?;
         let lines = answer.0.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let mut facts = NodeFacts::read(lines);
-        if let Some(words) = answer.get("no-import") {
-            let rule = SudoRule { user: facts.user, ctr: self.ctr.clone() };
-            return Err(self.error(Fault::SudoRefused(rule, words.to_owned())));
-        }
-        facts.at = self.host();
-        facts.ctr.clone_from(&self.ctr);
-        facts.sudo = matches!(self.sudo, Sudo::Yes);
-        facts.snapshotter.clone_from(&self.snapshotter);
-        facts.shell = self.by_hand();
-        facts.cleanup = self.transport.fed_by_hand("sudo crictl rmi --prune");
-        Ok(facts)
+        facts.at = link.host();
+        facts.shell = link.by_hand();
+        facts.cleanup = link.transport.fed_by_hand("sudo crictl rmi --prune");
+        let fault = if let Some(program) = answer.get("no-ctr") {
+            Some(Fault::NoCtr(program.to_owned()))
+        } else if let Some(words) = answer.get("no-access") {
+            Some(access_fault(words, &facts.user, &facts.ctr))
+        } else if let Some(words) = answer.get("no-import") {
+            let rule = SudoRule { user: facts.user.clone(), ctr: facts.ctr.clone() };
+            Some(Fault::SudoRefused(rule, words.to_owned()))
+        } else {
+            None
+        };
+        Ok(Visit { facts, fault: fault.map(|fault| link.error(fault)) })
     }
 
     /// As the import looks to a person who does it by hand.
@@ -265,7 +285,16 @@ impl<'a> Link<'a> {
         short(failure, &self.by_hand()).to_string()
     }
 
+    /// An answer that a `ctr` must be there for.
     fn ask(&self, cx: &Cx, verb: &str, args: &[&str]) -> Result<Answer, NodeError> {
+        let answer = self.hear(cx, verb, args)?;
+        match answer.get("no-ctr") {
+            Some(program) => Err(self.error(Fault::NoCtr(program.to_owned()))),
+            None => Ok(answer),
+        }
+    }
+
+    fn hear(&self, cx: &Cx, verb: &str, args: &[&str]) -> Result<Answer, NodeError> {
         let sh = self.shell(cx)?;
         let patience = if is_silent(self.node) { LITTLE_PATIENCE } else { PATIENCE };
         let task = Task::new(self.cmd(&sh, verb, args)).limit(patience);
@@ -274,13 +303,8 @@ impl<'a> Link<'a> {
             failure if failure.is_interrupt() => self.error(Fault::Interrupted),
             failure => self.error(Fault::Unreachable(self.in_short(&failure))),
         })?;
-        let Some(answer) = Answer::read(&output.text(), &self.nonce) else {
-            return Err(self.error(silence(shown, output, &self.by_hand())));
-        };
-        match answer.get("no-ctr") {
-            Some(program) => Err(self.error(Fault::NoCtr(program.to_owned()))),
-            None => Ok(answer),
-        }
+        Answer::read(&output.text(), &self.nonce)
+            .ok_or_else(|| self.error(silence(shown, output, &self.by_hand())))
     }
 
     fn shell(&self, cx: &Cx) -> Result<Shell, NodeError> {

@@ -34,6 +34,10 @@ find_program() {
 # The containerd of the kubelet: a machine may have others. $words belong to
 # the call, between program and options.
 program=ctr words= snapshotter=
+# Where runtimes listen, for a checkup.
+sockets='/run/containerd/containerd.sock /run/k3s/containerd/containerd.sock
+	/var/snap/microk8s/common/run/containerd.sock /run/k0s/containerd.sock
+	/run/crio/crio.sock /run/cri-dockerd.sock'
 case $runtime in
 containerd) socket=/run/containerd/containerd.sock root=/var/lib/containerd ;;
 k3s)
@@ -60,6 +64,18 @@ k0s)
 	words=${runtime#"$program"}
 	;;
 esac
+one_line() { printf '%s' "$1" | tr '\n\t\r' '   '; }
+# What tells something even where there is no containerd to talk to.
+if [ "$verb" = checkup ]; then
+	say machine "$(cat /etc/machine-id 2>/dev/null)"
+	say boot "$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)"
+	say time "$(date +%s)"
+	say user "$(id -un)"
+	say socket "$socket"
+	for other in $sockets; do [ -S "$other" ] && say listens "$other"; done
+	say disk "$root" "$(df -Pk "$root" 2>/dev/null | awk 'NR == 2 { print $2, $4 }')"
+	for tool in zstd gzip flock; do command -v "$tool" >/dev/null && say tool "$tool"; done
+fi
 ctr=$(find_program "$program") || { say no-ctr "$program"; exit 0; }
 say ctr $ctr $words
 if [ "$sudo" = auto ]; then
@@ -74,7 +90,20 @@ ct_in() {
 ct_stdin() { ct_in k8s.io "$@"; }
 # stdin is for the import: a sudo that uses a terminal of its own would read it.
 ct() { ct_stdin "$@" </dev/null; }
-one_line() { printf '%s' "$1" | tr '\n\t\r' '   '; }
+# Of the containerd, or why there is none to be had.
+introduce() {
+	if answer=$(ct version 2>&1); then
+		say sudo "$sudo"
+		say versions "$(one_line "$answer")"
+		# The CRI may unpack elsewhere than `ctr` does: its containers tell.
+		set -- $(ct containers ls -q 2>/dev/null)
+		[ $# = 0 ] || say snapshotter "$(ct containers info "$1" 2>/dev/null |
+			sed -n 's/.*"Snapshotter": *"\([a-z0-9.-]*\)".*/\1/p')"
+	else
+		say no-access "$(one_line "$answer")"
+		return 1
+	fi
+}
 # The CRI keeps a second name, the config digest itself. Where both stand for
 # the same manifest, which is unpacked, the name has the wanted configuration
 # and the CRI has seen it.
@@ -155,27 +184,12 @@ stock)
 probe)
 	say machine "$(cat /etc/machine-id 2>/dev/null)"
 	say user "$(id -un)"
-	if answer=$(ct version 2>&1); then
-		say sudo "$sudo"
-		say versions "$(one_line "$answer")"
-		# The CRI may unpack elsewhere than `ctr` does: its containers tell.
-		set -- $(ct containers ls -q 2>/dev/null)
-		[ $# = 0 ] || say snapshotter "$(ct containers info "$1" 2>/dev/null |
-			sed -n 's/.*"Snapshotter": *"\([a-z0-9.-]*\)".*/\1/p')"
-	else
-		say no-access "$(one_line "$answer")"
-	fi
+	introduce
 	;;
 checkup)
-	say machine "$(cat /etc/machine-id 2>/dev/null)"
-	say boot "$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)"
-	say time "$(date +%s)"
-	say user "$(id -un)"
-	say socket "$socket"
-	say disk "$root" "$(df -Pk "$root" 2>/dev/null | awk 'NR == 2 { print $2, $4 }')"
-	for tool in zstd gzip flock; do command -v "$tool" >/dev/null && say tool "$tool"; done
-	say versions "$(one_line "$(ct version 2>/dev/null)")"
+	introduce || exit 0
 	for space in $(ct namespaces ls -q 2>/dev/null); do say namespace "$space"; done
+	say cri "$(ct plugins ls 2>/dev/null | awk '$1 == "io.containerd.grpc.v1" && $2 == "cri" { print $NF }')"
 	# The rule may allow other verbs, and not the import: sudo only looks it up.
 	if [ "$sudo" = yes ]; then
 		said=$(sudo -n -l "$ctr" $words -n k8s.io image import --platform linux/amd64 - 2>&1 </dev/null) ||
