@@ -8,12 +8,20 @@ use crate::project::Project;
 
 /// A node that is this machine, as far as the cluster knows, but reached by ssh.
 fn project() -> Project {
+    project_of(&[("n1", "10.0.0.1", "amd64")])
+}
+
+/// The same with these nodes, which are one machine.
+fn project_of(nodes: &[(&str, &str, &str)]) -> Project {
     let project = Project::new();
-    project.nodes(&[("n1", "10.0.0.1", "amd64")]);
-    project.config("nodes.n1.ssh = \"10.0.0.1\"");
+    project.nodes(nodes);
+    let ssh = nodes.iter().map(|(name, address, _)| format!("nodes.{name}.ssh = \"{address}\"\n"));
+    project.config(&ssh.collect::<String>());
     let id = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
-    project
-        .nodes_are("\"machineID\":\"n1\"", &format!("\"machineID\":\"{}\"", id("/etc/machine-id")));
+    for (name, _, _) in nodes {
+        let machine = format!("\"machineID\":\"{}\"", id("/etc/machine-id"));
+        project.nodes_are(&format!("\"machineID\":\"{name}\""), &machine);
+    }
     let boot = id("/proc/sys/kernel/random/boot_id");
     project.nodes_are(
         "\"bootID\":\"b\"",
@@ -65,7 +73,7 @@ cluster
   ok       rights-explain  list `events`, get `pods/log` in `default`
 node n1
   ok       ready           kubelet v1.34.4
-  ok       platform        linux/amd64, as docker's
+  ok       platform        linux/amd64, as docker builds
   ok       reached         10.0.0.1 as `dev`
   [..]  identity        [..]
   ok       access          without sudo, with `[ROOT]/bin/ctr`
@@ -242,4 +250,78 @@ fn scripts_get_a_line_for_each_check() {
         (&"node".into(), &"n1".into(), &"reached".into())
     );
     assert!(fault["help"].as_str().unwrap().starts_with("check it with `ssh"), "{fault}");
+}
+
+#[test]
+fn a_node_of_another_platform_is_told_until_docker_builds_for_it() {
+    let project = project_of(&[("n1", "10.0.0.1", "arm64")]);
+    tells(&project, 0, "node n1
+  warning  platform        it runs linux/arm64, and docker builds for linux/amd64, unless the Dockerfile tells otherwise
+    help: build for the node: set DOCKER_DEFAULT_PLATFORM=linux/arm64\n");
+    let told = [("DOCKER_DEFAULT_PLATFORM", "linux/arm64")];
+    project.run_with(&told, &["doctor", "-q"]).code(0).stdout("");
+}
+
+#[test]
+fn a_node_that_the_cluster_does_not_hear_of_holds_up_nobody_but_alone() {
+    const REFUSED: &str = "ssh: connect to host 10.0.0.2 port 22: Connection refused\n";
+    let silent = |nodes: &[(&str, &str, &str)]| {
+        let project = project_of(nodes);
+        let taints = "\"spec\":{\"taints\":[{\"key\":\"node.kubernetes.io/unreachable\",\"effect\":\"NoSchedule\"}],";
+        let all = fs::read_to_string(project.path("fake/nodes.json")).unwrap();
+        let (rest, last) = all.rsplit_once("\"spec\":{").unwrap();
+        let last = last.replace("\"True\"", "\"Unknown\",\"message\":\"gone\"");
+        project.write("fake/nodes.json", &format!("{rest}{taints}{last}"));
+        project.write("fake/ssh-10.0.0.2", REFUSED);
+        project
+    };
+    let told = |state: &str| {
+        format!(
+            "node n2
+  {state:<7}  ready           it is not ready: gone
+    help: see `kubectl --context kind-test --namespace default describe node n2`
+  {state:<7}  reached         node `n2` at 10.0.0.2 is not reachable: [..]
+    help: check it with `ssh 10.0.0.2`; [..]\n"
+        )
+    };
+    let two = [("n1", "10.0.0.1", "amd64"), ("n2", "10.0.0.2", "amd64")];
+    tells(&silent(&two), 0, &told("warning"));
+    tells(&silent(&two[1..]), 93, &told("error"));
+}
+
+#[test]
+fn a_containerd_without_the_cri_is_found() {
+    let project = project();
+    project.write("fake/cri-is-off", "");
+    tells(
+        &project,
+        93,
+        "node n1
+  error    cri             no kubelet can ask this containerd: its CRI plugin is switched off[..]
+    help: [..]\n",
+    );
+}
+
+#[test]
+fn a_node_without_ctr_hides_nothing_else() {
+    let project = project();
+    project.nodes_are("containerd://1.6.20", "containerd://2.1.5-k3s1");
+    let said = project.run(&["doctor"]).code(93).out().to_owned();
+    let node = said.split("node n1\n").nth(1).unwrap();
+    let states: Vec<(&str, &str)> = node
+        .lines()
+        .filter(|line| !line.starts_with("    "))
+        .filter_map(|line| Some((line.split_whitespace().next()?, line.split_whitespace().nth(1)?)))
+        .filter(|(state, _)| *state != "all")
+        .collect();
+    for (state, check) in [
+        ("ok", "reached"),
+        ("error", "access"),
+        ("skipped", "runtime"),
+        ("skipped", "cri"),
+        ("ok", "clock"),
+        ("ok", "compression"),
+    ] {
+        assert!(states.contains(&(state, check)), "{state} {check}: {node}");
+    }
 }

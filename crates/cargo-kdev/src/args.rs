@@ -377,6 +377,7 @@ impl From<Doctor> for DoctorRequest {
             target: doctor.cluster.into(),
             nodes: doctor.nodes,
             fix: doctor.fix,
+            platform: std::env::var("DOCKER_DEFAULT_PLATFORM").ok().filter(|one| !one.is_empty()),
             flags: Layer {
                 namespace: doctor.namespace,
                 ssh_config: doctor.ssh_config,

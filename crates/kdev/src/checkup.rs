@@ -182,16 +182,21 @@ fn describe(seen: &Seen) -> String {
     format!("see `{} describe node {}`", seen.kubectl, seen.node.name)
 }
 
+/// A variant, as in `linux/arm64/v8`, is nothing that a node tells.
 fn platform(seen: &Seen) -> Finding {
     let platform = seen.node.info.platform();
     match seen.docker {
-        Some(docker) if docker != platform => Finding::warning(
-            Group::Node,
-            "platform",
-            format!("it runs {platform}, and docker builds for {docker}"),
-            format!("build for the node: set DOCKER_DEFAULT_PLATFORM={platform}"),
-        ),
-        Some(_) => Finding::ok(Group::Node, "platform", format!("{platform}, as docker's")),
+        Some(docker) if *docker != platform && !docker.starts_with(&format!("{platform}/")) => {
+            Finding::warning(
+                Group::Node,
+                "platform",
+                format!(
+                    "it runs {platform}, and docker builds for {docker}, unless the Dockerfile tells otherwise"
+                ),
+                format!("build for the node: set DOCKER_DEFAULT_PLATFORM={platform}"),
+            )
+        }
+        Some(_) => Finding::ok(Group::Node, "platform", format!("{platform}, as docker builds")),
         None => Finding::ok(Group::Node, "platform", platform),
     }
 }

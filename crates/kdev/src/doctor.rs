@@ -15,7 +15,7 @@ use crate::cx::{Cx, both, each};
 use crate::docker::Docker;
 use crate::error::{Error, Result};
 use crate::fault::NodeError;
-use crate::finding::{Checkup, Finding, Group};
+use crate::finding::{Checkup, Finding, Group, State};
 use crate::fix::{self, Fix};
 use crate::kubeconfig::{Kubeconfig, Target};
 use crate::node::Link;
@@ -38,6 +38,8 @@ pub struct DoctorRequest {
     pub nodes: Vec<String>,
     /// Ask whether to do what is safe.
     pub fix: bool,
+    /// What docker is told to build for, as `DOCKER_DEFAULT_PLATFORM` is.
+    pub platform: Option<String>,
     /// Settings from flags and variables.
     pub flags: Layer,
 }
@@ -71,10 +73,27 @@ fn examine(cx: &Cx, request: &DoctorRequest) -> Result<Checkup> {
     findings.extend(docker);
     findings.extend(plan.findings);
     findings.extend(seen.findings);
-    for node in seen.nodes {
-        findings.extend(node.judged(platform.as_deref()));
-    }
+    let platform = request.platform.clone().or(platform);
+    findings.extend(of_nodes(seen.nodes, platform.as_deref()));
     Ok(Checkup { findings })
+}
+
+/// A node that the cluster does not hear of either holds up nobody, as long as
+/// another one can be loaded.
+fn of_nodes(nodes: Vec<Asked>, docker: Option<&str>) -> Vec<Finding> {
+    let judged = |asked: Asked| (placement::is_silent(&asked.node), asked.judged(docker));
+    let nodes: Vec<(bool, Vec<Finding>)> = nodes.into_iter().map(judged).collect();
+    let fails = |found: &Finding| found.state == State::Error;
+    let can_be_loaded = |found: &[Finding]| {
+        found.iter().any(|one| one.check == "access") && !found.iter().any(fails)
+    };
+    let is_needed = !nodes.iter().any(|(_, found)| can_be_loaded(found));
+    let findings = nodes.into_iter().flat_map(|(is_silent, found)| {
+        let lessen = is_silent && !is_needed;
+        let one = move |one: Finding| if lessen && fails(&one) { one.lessened() } else { one };
+        found.into_iter().map(one)
+    });
+    findings.collect()
 }
 
 /// docker itself is needed, and so is kubectl; ssh and helm only if something of
