@@ -46,6 +46,7 @@ fn main() -> ExitCode {
             shown.inspect(|()| term.end_watch(watch))
         }
         Command::Doctor(doctor) => {
+            term.checking();
             kdev::doctor(&cx, &doctor.into()).map(|checkup| code = term.checkup(&checkup))
         }
         Command::Render(render) => {

@@ -225,14 +225,25 @@ impl Term {
         }
     }
 
+    /// Shows that something is under way that tells all at its end.
+    pub(crate) fn checking(&self) {
+        if !self.bars.is_hidden() {
+            let style = "{prefix:>12.cyan.bold} {wide_msg} {elapsed}";
+            let bar = self.bar("checkup", ProgressBar::new_spinner(), style, "Checking");
+            bar.set_message("tools, docker, project, cluster and nodes");
+        }
+    }
+
     /// Prints what was checked; gives the exit code for it.
     pub(crate) fn checkup(&self, checkup: &Checkup) -> u8 {
+        self.finish();
         if self.json {
             for finding in &checkup.findings {
                 json_line(&Found { version: kdev::VERSION, reason: "finding", finding });
             }
         } else {
-            let _ = write!(anstream::stdout(), "{}", checks::text(checkup, self.quiet));
+            let width = table::Screen::here().map(|screen| screen.width);
+            let _ = write!(anstream::stdout(), "{}", checks::text(checkup, self.quiet, width));
         }
         checkup.exit_code()
     }
