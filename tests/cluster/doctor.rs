@@ -2,14 +2,15 @@
 //! must be found, and its cure, followed, must work.
 
 use std::fs;
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde_json::Value;
 
 use crate::dockers::docker_29;
-use crate::lab::{command, in_node, kubectl, run, state, stderr};
+use crate::lab::{command, in_node, kubectl, on_a_terminal, run, state, stderr};
 use crate::service::Service;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_cargo-kdev");
 
 /// `doctor` in the project, with these arguments.
 fn doctor(service: &Service, args: &[&str]) -> Command {
@@ -78,8 +79,7 @@ fn an_unknown_host_key_is_found_and_the_advice_helps() {
     let found = findings(&mut doctor(&service, &args), 93);
     assert_eq!(errors(&found), ["node-1 reached"]);
     let ssh = advice(&found, "reached");
-    let accept = format!("{ssh} -o StrictHostKeyChecking=accept-new true");
-    run(command("sh").args(["-c", &accept]));
+    on_a_terminal(&format!("{ssh} true"), &command("sh"), "? ", "yes");
     findings(&mut doctor(&service, &args), 0);
 }
 
@@ -219,21 +219,46 @@ fn a_containerd_that_nobody_can_talk_to_is_found() {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn a_context_is_listed_once_that_is_allowed() {
     let service = Service::new("doctor-fix");
-    // A terminal of its own, on which somebody says yes.
-    let mut terminal = command("script");
-    let program = env!("CARGO_BIN_EXE_cargo-kdev");
-    let ask = format!("{program} kdev doctor --fix --namespace {}", service.name);
-    terminal.args(["-qec", &ask, "/dev/null"]).current_dir(service.dir());
-    for (name, value) in doctor(&service, &[]).get_envs().filter(|(n, _)| *n != "KDEV_CONTEXT") {
-        terminal.env(name, value.unwrap());
-    }
-    terminal.env_remove("KDEV_CONTEXT").stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = terminal.spawn().unwrap();
-    child.stdin.as_mut().unwrap().write_all(b"y\n").unwrap();
-    let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
+    let mut setting = service.kdev(&[]);
+    setting.env_remove("KDEV_CONTEXT");
+    let line = format!("{PROGRAM} kdev doctor --fix --color never --namespace {}", service.name);
+    let said = on_a_terminal(&line, &setting, "[y/N] ", "y");
     assert!(said.contains("write `contexts = [\"kdev-lab\"]` to `"), "{said}");
     assert!(said.contains("may be changed: the configuration lists it"), "{said}");
     let file = fs::read_to_string(service.path("kdev.local.toml")).unwrap();
     assert_eq!(file, "contexts = [\"kdev-lab\"]\n");
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_host_key_is_added_once_it_was_compared() {
+    let service = Service::new("doctor-known");
+    let known = service.path("ssh/known_hosts");
+    let config = fs::read_to_string(state("ssh/config")).unwrap();
+    let config = format!("Host *\n  UserKnownHostsFile {}\n\n{config}", known.display());
+    service.write("ssh_config", &config);
+    let mut setting = service.kdev(&[]);
+    setting.env("KDEV_SSH_CONFIG", service.path("ssh_config"));
+    let line = format!("{PROGRAM} kdev doctor --fix --color never --namespace {}", service.name);
+    let fix = |answer: &str| on_a_terminal(&line, &setting, "[y/N] ", answer);
+    // What the lab itself has written down when it made the nodes.
+    let shown = |node: &str| {
+        let address = fs::read_to_string(state(&format!("nodes/{node}/address"))).unwrap();
+        let mut find = command("ssh-keygen");
+        find.args(["-l", "-F", address.trim(), "-f"]).arg(state("ssh/known_hosts"));
+        let line = run(&mut find);
+        line.split_whitespace().find(|word| word.starts_with("SHA256:")).unwrap().to_owned()
+    };
+    let said = fix("n");
+    for node in ["node-1", "node-2"] {
+        let question = format!("add the host key `{}` of node `{node}` at ", shown(node));
+        assert!(said.contains(&question), "{question}: {said}");
+    }
+    assert!(!known.exists(), "{said}");
+    let said = fix("y");
+    let again = said.rsplit("tools\n").next().unwrap();
+    assert!(!again.contains("the host key of node"), "{said}");
+    assert_eq!(fs::read_to_string(&known).unwrap().lines().count(), 2);
+    let mut after = doctor(&service, &[]);
+    findings(after.env("KDEV_SSH_CONFIG", service.path("ssh_config")), 0);
 }

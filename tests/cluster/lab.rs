@@ -1,6 +1,7 @@
 //! The lab as the tests use it: its variables, its kubectl, its registry.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::thread;
@@ -112,6 +113,33 @@ pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T
 pub(crate) fn follow(said: &str) {
     let advised = said.split("  help: ").nth(1).unwrap().split('`').nth(1).unwrap();
     run(command("sh").args(["-c", advised]));
+}
+
+/// Runs a command line on a terminal of its own, on which somebody answers this
+/// whenever a question ends so.
+#[track_caller]
+pub(crate) fn on_a_terminal(line: &str, setting: &Command, end: &str, answer: &str) -> String {
+    let mut terminal = command("script");
+    terminal.args(["-qec", line, "/dev/null"]);
+    setting.get_current_dir().map(|dir| terminal.current_dir(dir));
+    for (name, value) in setting.get_envs() {
+        match value {
+            Some(value) => terminal.env(name, value),
+            None => terminal.env_remove(name),
+        };
+    }
+    let mut child = terminal.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut keyboard, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let (mut said, mut byte) = (Vec::new(), [0]);
+    while screen.read(&mut byte).unwrap() > 0 {
+        said.push(byte[0]);
+        // What is typed before the question is asked may be thrown away.
+        if said.ends_with(end.as_bytes()) {
+            keyboard.write_all(format!("{answer}\n").as_bytes()).unwrap();
+        }
+    }
+    child.wait().unwrap();
+    String::from_utf8_lossy(&said).replace('\r', "")
 }
 
 /// Without its service account a namespace takes no pods.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::lab::{command, images_on, in_node, run, state};
+use crate::lab::{command, images_on, in_node, on_a_terminal, run, state};
 use crate::service::{NODES, Service};
 
 /// The lab's ssh configuration with a line more before it.
@@ -83,8 +83,7 @@ fn an_unknown_host_key_stops_it_and_the_advice_helps() {
     assert!(images_on("node-1", "/unknown-key:").is_empty());
     // The advice is to run the same ssh once and to accept the key.
     let advised = said.split("help: run `").nth(1).unwrap().split('`').next().unwrap();
-    let accept = format!("{advised} -o StrictHostKeyChecking=accept-new true");
-    run(command("sh").args(["-c", &accept]));
+    on_a_terminal(&format!("{advised} true"), &command("sh"), "? ", "yes");
     assert_eq!(service.up(&args).output().unwrap().status.code(), Some(0));
 }
 

@@ -47,7 +47,7 @@ fn main() -> ExitCode {
         }
         Command::Doctor(doctor) => {
             term.checking();
-            kdev::doctor(&cx, &doctor.into()).map(|checkup| code = term.checkup(&checkup))
+            kdev::doctor(&cx, &doctor.into(), |checkup| code = term.checkup(checkup))
         }
         Command::Render(render) => {
             let (diff, explain) = (render.diff, render.explain);

@@ -24,7 +24,7 @@ use crate::plan::Plan;
 use crate::project::Selection;
 use crate::rights;
 use crate::tool::{DOCKER, HELM, KUBECTL, SSH};
-use crate::transport::Transports;
+use crate::transport::{Transport, Transports};
 use crate::words::list;
 
 /// What a user may ask.
@@ -45,13 +45,15 @@ pub struct DoctorRequest {
 }
 
 /// Checks all that `up` needs, as much as possible at once. What is wrong is a
-/// finding, and no error.
-pub fn doctor(cx: &Cx, request: &DoctorRequest) -> Result<Checkup> {
-    let mut checkup = examine(cx, request)?;
+/// finding, and no error. `tell` gets what was found: before anything is asked, and
+/// once more if something was done.
+pub fn doctor(cx: &Cx, request: &DoctorRequest, mut tell: impl FnMut(&Checkup)) -> Result<()> {
+    let checkup = examine(cx, request)?;
+    tell(&checkup);
     if request.fix && fix::apply_all(cx, &checkup.findings)? {
-        checkup = examine(cx, request)?;
+        tell(&examine(cx, request)?);
     }
-    Ok(checkup)
+    Ok(())
 }
 
 fn examine(cx: &Cx, request: &DoctorRequest) -> Result<Checkup> {
@@ -172,21 +174,29 @@ struct Asked {
 enum Answer {
     /// Why nobody asked it.
     Nobody(Finding),
-    Said(Box<Result<Visit, NodeError>>, RangeInclusive<i64>),
+    /// What it has said, when, and what would help where it has said nothing.
+    Said(Box<Result<Visit, NodeError>>, RangeInclusive<i64>, Option<Fix>),
 }
 
 impl Asked {
     fn judged(self, docker: Option<&str>) -> Vec<Finding> {
         match self.answer {
             Answer::Nobody(finding) => vec![finding.on(&self.node.name)],
-            Answer::Said(visit, asked) => checkup::findings(&Seen {
-                node: &self.node,
-                item: &self.item,
-                kubectl: &self.kubectl,
-                visit: *visit,
-                asked,
-                docker,
-            }),
+            Answer::Said(visit, asked, fix) => {
+                let found = checkup::findings(&Seen {
+                    node: &self.node,
+                    item: &self.item,
+                    kubectl: &self.kubectl,
+                    visit: *visit,
+                    asked,
+                    docker,
+                });
+                let fixed = |found: Finding| match found.check {
+                    "reached" => found.fixed_by(fix.clone()),
+                    _ => found,
+                };
+                found.into_iter().map(fixed).collect()
+            }
         }
     }
 }
@@ -429,8 +439,11 @@ fn ask_node(cx: &Cx, plan: &Plan, transports: &Transports, node: &Node) -> Answe
     let nobody = NodeSettings::default();
     let settings = plan.config.nodes.get(&node.name).unwrap_or(&nobody);
     let begun = now();
-    let visit = transports.to(node).and_then(|way| Link::visit(cx, way, node, settings));
-    Answer::Said(Box::new(visit), begun..=now())
+    let way = transports.to(node);
+    let door = way.as_ref().ok().and_then(Transport::door);
+    let visit = way.and_then(|way| Link::visit(cx, way, node, settings));
+    let fix = visit.as_ref().err().and_then(|error| Fix::of_host(error, door));
+    Answer::Said(Box::new(visit), begun..=now(), fix)
 }
 
 /// In seconds since 1970.

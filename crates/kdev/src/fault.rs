@@ -108,8 +108,11 @@ impl NodeError {
             Fault::Unreachable(_) => format!(
                 "check it with `{by_hand}`; if it is reached elsewhere, set `nodes.{node}.ssh` in `[package.metadata.kdev]`"
             ),
-            Fault::HostKeyUnknown(_) => {
-                format!("run `{by_hand}` once, compare the key, and accept it")
+            Fault::HostKeyUnknown(words) => {
+                format!(
+                    "run `{}` once, compare the key, and accept it",
+                    asking(by_hand, words)
+                )
             }
             Fault::HostKeyChanged(words) => {
                 let remove =
@@ -179,6 +182,15 @@ impl Fault {
             Self::Import(words) => words.contains("not found"),
             _ => false,
         }
+    }
+}
+
+/// An ssh that asks about an unknown key, even if its configuration is strict.
+fn asking(by_hand: &str, words: &str) -> String {
+    if words.contains("requested strict checking") {
+        by_hand.replacen("ssh ", "ssh -o StrictHostKeyChecking=ask ", 1)
+    } else {
+        by_hand.to_owned()
     }
 }
 

@@ -11,7 +11,10 @@ use crate::cx::Cx;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::exit_code::ExitCode;
+use crate::fault::{Fault, NodeError};
 use crate::finding::Finding;
+use crate::host_key::HostKey;
+use crate::ssh::Door;
 use crate::tool::PATIENCE;
 
 /// Where the daemon listens that systemd starts.
@@ -24,6 +27,10 @@ pub(crate) enum Fix {
     StartDocker,
     /// Put the contexts that may be changed into the personal file.
     AllowContexts { file: PathBuf, contexts: Vec<String> },
+    /// Ask a node for its host key.
+    SeeHostKey { node: String, at: String, door: Door },
+    /// Put that key into ssh's list.
+    KeepHostKey { node: String, at: String, key: HostKey },
 }
 
 impl Fix {
@@ -44,12 +51,43 @@ impl Fix {
         Some(Self::AllowContexts { file, contexts })
     }
 
+    /// Lets a host be known; `None` where that is not what is wrong.
+    pub(crate) fn of_host(error: &NodeError, door: Option<Door>) -> Option<Self> {
+        let (node, at) = (error.node.clone(), error.at.clone());
+        let is_unknown = matches!(error.fault, Fault::HostKeyUnknown(_));
+        door.filter(|_| is_unknown).map(|door| Self::SeeHostKey { node, at, door })
+    }
+
+    /// What there is to be asked about, once all is known that must be shown.
+    fn prepared(&self, cx: &Cx) -> Option<Self> {
+        let Self::SeeHostKey { node, at, door } = self else { return Some(self.clone()) };
+        let key = HostKey::seen(cx, door)?;
+        Some(Self::KeepHostKey { node: node.clone(), at: at.clone(), key })
+    }
+
     fn in_words(&self) -> String {
         match self {
             Self::StartDocker => "run `sudo -n systemctl start docker`".to_owned(),
             Self::AllowContexts { file, contexts } => {
                 format!("write `{}` to `{}`", line(contexts), file.display())
             }
+            Self::SeeHostKey { node, .. } => format!("ask node `{node}` for its host key"),
+            Self::KeepHostKey { node, at, key } => format!(
+                "add the host key `{}` of node `{node}` at {at} to `{}`",
+                key.fingerprint,
+                key.file.display()
+            ),
+        }
+    }
+
+    fn question(&self) -> String {
+        let words = self.in_words();
+        match self {
+            Self::KeepHostKey { key, .. } => format!(
+                "{words}? Compare it first, on the node itself, with what `ssh-keygen -lf {}` prints there.",
+                key.path_there()
+            ),
+            _ => format!("{words}?"),
         }
     }
 
@@ -73,6 +111,12 @@ impl Fix {
                     None => Ok(()),
                 }
             }
+            // Whoever looks once more is no further.
+            Self::SeeHostKey { .. } => Ok(()),
+            Self::KeepHostKey { key, .. } => key.keep().map_err(|source| {
+                let path = key.file.clone();
+                Error::File { what: "write", path, source }
+            }),
         }
     }
 }
@@ -80,12 +124,13 @@ impl Fix {
 /// Asks about each cure, and does what is allowed; whether anything was done.
 pub(crate) fn apply_all(cx: &Cx, findings: &[Finding]) -> Result<bool> {
     let mut done = false;
-    let fixes: Vec<&Fix> = findings.iter().filter_map(|finding| finding.fix.as_ref()).collect();
+    let fixes = findings.iter().filter_map(|finding| finding.fix.as_ref());
+    let fixes: Vec<Fix> = fixes.filter_map(|fix| fix.prepared(cx)).collect();
     if fixes.is_empty() {
         cx.emit(Event::Note { text: "there is nothing that is safe to do by itself".to_owned() });
     }
     for fix in fixes {
-        match cx.ask(&format!("{}?", fix.in_words())) {
+        match cx.ask(&fix.question()) {
             _ if cx.interrupt().is_raised() => return Err(Error::Interrupted),
             Some(true) => {
                 fix.apply(cx)?;

@@ -45,6 +45,7 @@ mod fix;
 mod gather;
 mod generator;
 mod help;
+mod host_key;
 mod image;
 mod image_path;
 #[doc(hidden)]

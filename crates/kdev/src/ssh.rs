@@ -1,7 +1,7 @@
 //! The user's own ssh, so that their configuration, agent, jump hosts and
 //! hardware keys count. Host keys are always checked.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -34,6 +34,48 @@ pub(crate) struct Ssh {
     /// Private folder of the control sockets; none where its path is too long.
     control: Option<TempDir>,
     opened: Mutex<Vec<Target>>,
+}
+
+/// A way to one host, for questions that need no connection that is shared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Door {
+    path: PathBuf,
+    config: Option<PathBuf>,
+    target: Target,
+}
+
+impl Door {
+    /// How ssh would go there, by its configuration.
+    pub(crate) fn settings<'a>(&self, sh: &'a Shell) -> Cmd<'a> {
+        self.to(self.base(sh).arg("-G"))
+    }
+
+    /// Writes the key that the host shows to `seen`, and is then refused: it offers
+    /// nothing to log in with.
+    pub(crate) fn look<'a>(&self, sh: &'a Shell, seen: &Path) -> Cmd<'a> {
+        let list = format!("UserKnownHostsFile={}", seen.display());
+        let more = [
+            "ControlPath=none",
+            "GlobalKnownHostsFile=/dev/null",
+            "StrictHostKeyChecking=accept-new",
+            "HashKnownHosts=no",
+            "UpdateHostKeys=no",
+            "PreferredAuthentications=none",
+            &list,
+        ];
+        let more = more.into_iter().flat_map(|option| ["-o", option]);
+        self.to(self.base(sh).args(options()).args(more)).arg("true")
+    }
+
+    fn base<'a>(&self, sh: &'a Shell) -> Cmd<'a> {
+        let path = &self.path;
+        let config = self.config.iter().flat_map(|file| [Path::new("-F"), file.as_path()]);
+        cmd!(sh, "{path}").args(config)
+    }
+
+    fn to<'a>(&self, cmd: Cmd<'a>) -> Cmd<'a> {
+        cmd.args(target_args(&self.target)).args(["--", &self.target.host])
+    }
 }
 
 impl Target {
@@ -94,6 +136,10 @@ impl Ssh {
     pub(crate) fn new(path: PathBuf, config: Option<PathBuf>) -> Self {
         let (path, control) = (path, control_dir());
         Self { path, config, control, opened: Mutex::default() }
+    }
+
+    pub(crate) fn door(&self, target: &Target) -> Door {
+        Door { path: self.path.clone(), config: self.config.clone(), target: target.clone() }
     }
 
     /// The same connection as a person would type it.

@@ -14,7 +14,7 @@ use crate::config::{Config, NodeSettings};
 use crate::cx::Cx;
 use crate::error::Result;
 use crate::fault::{Fault, NodeError};
-use crate::ssh::{Ssh, Target};
+use crate::ssh::{Door, Ssh, Target};
 use crate::tool::{self, PATIENCE};
 
 /// The ways to all nodes of one run.
@@ -151,6 +151,14 @@ impl Transport<'_> {
             Way::Container(name) => format!("docker exec -i {name} {command}"),
             Way::Ssh(target) => format!("{} {command}", self.all.ssh.by_hand(target)),
             Way::Here => command.to_owned(),
+        }
+    }
+
+    /// Where it is reached by ssh.
+    pub(crate) fn door(&self) -> Option<Door> {
+        match self.way {
+            Way::Ssh(target) => Some(self.all.ssh.door(target)),
+            _ => None,
         }
     }
 
