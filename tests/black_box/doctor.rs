@@ -325,3 +325,31 @@ fn a_node_without_ctr_hides_nothing_else() {
         assert!(states.contains(&(state, check)), "{state} {check}: {node}");
     }
 }
+
+#[test]
+fn a_dockerfile_that_is_for_buildkit_needs_it() {
+    let project = project();
+    project.write("Dockerfile", "FROM scratch\nRUN --mount=type=cache,target=/c true\n");
+    tells(&project, 0, "");
+    project.remove("fake/buildx");
+    let words = "line 2 of the Dockerfile is for BuildKit, and docker has no buildx: `RUN --mount`";
+    tells(
+        &project,
+        0,
+        &format!(
+            "docker
+  warning  builder         {words}
+    help: set DOCKER_BUILDKIT=1\n"
+        ),
+    );
+    project.write("fake/docker-version", "28.2.2");
+    tells(
+        &project,
+        91,
+        &format!(
+            "docker
+  error    builder         {words}
+    help: install buildx as https://github.com/docker/buildx says\n"
+        ),
+    );
+}

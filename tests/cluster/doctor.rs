@@ -6,6 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::distributions::{Listed, NEW, Second};
 use crate::dockers::docker_29;
 use crate::lab::{command, in_node, kubectl, on_a_terminal, run, state, stderr};
 use crate::service::Service;
@@ -181,14 +182,14 @@ fn a_user_without_a_rule_for_sudo_is_found_and_the_advised_rule_is_enough() {
     let judged = std::panic::catch_unwind(|| {
         write("# none");
         let found = findings(&mut doctor(&service, &[]), 93);
-        assert_eq!(errors(&found), ["node-2 reached"]);
-        write(&advice(&found, "reached"));
+        assert_eq!(errors(&found), ["node-2 access"]);
+        write(&advice(&found, "access"));
         findings(&mut doctor(&service, &[]), 0);
         // A rule for less than a load needs.
-        let less = advice(&found, "reached").replace('*', "version");
+        let less = advice(&found, "access").replace('*', "version");
         write(&less);
         let found = findings(&mut doctor(&service, &[]), 93);
-        assert_eq!(errors(&found), ["node-2 reached"]);
+        assert_eq!(errors(&found), ["node-2 access"]);
     });
     write(before.trim_end());
     judged.unwrap();
@@ -206,10 +207,15 @@ fn a_containerd_that_nobody_can_talk_to_is_found() {
     run(&mut in_node("node-1", &["mv", &away, socket]));
     let said = String::from_utf8(output.unwrap().stdout).unwrap();
     let found: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert!(errors(&found).contains(&"node-1 reached".to_owned()), "{said}");
+    assert!(errors(&found).contains(&"node-1 access".to_owned()), "{said}");
     assert!(said.contains("containerd on node `node-1` at "), "{said}");
+    // What needs no containerd is told all the same.
+    for (check, state) in [("identity", "ok"), ("clock", "ok"), ("cri", "skipped")] {
+        let is_told = |one: &&Value| one["node"] == "node-1" && one["check"] == check;
+        assert_eq!(found.iter().find(is_told).unwrap()["state"], state, "{said}");
+    }
     // What the advice runs tells the same on the node, and that it is well again.
-    let fault = found.iter().find(|one| one["node"] == "node-1" && one["check"] == "reached");
+    let fault = found.iter().find(|one| one["node"] == "node-1" && one["check"] == "access");
     let advised = fault.unwrap()["help"].as_str().unwrap().split('`').nth(1).unwrap();
     run(&mut in_node("node-1", &["sh", "-c", advised]));
     findings(&mut doctor(&service, &["--node", "node-1"]), 0);
@@ -261,4 +267,28 @@ fn a_host_key_is_added_once_it_was_compared() {
     assert_eq!(fs::read_to_string(&known).unwrap().lines().count(), 2);
     let mut after = doctor(&service, &[]);
     findings(after.env("KDEV_SSH_CONFIG", service.path("ssh_config")), 0);
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_containerd_that_is_not_the_kubelets_is_found_and_the_advice_leads_to_the_right_one() {
+    let service = Service::alone("doctor-second");
+    let socket = "/run/k3s/containerd/containerd.sock";
+    let _second = Second::start(&service, NEW, socket, "second");
+    // As if the kubelet of this node asked the second one.
+    let node = Listed::new("own-second", "{}", "", "containerd://2.2.3");
+    let ask = || findings(&mut doctor(&service, &["--node", node.0]), 0);
+    let runtime = |found: &[Value]| {
+        let mut all = found.iter().filter(|one| one["node"] == node.0);
+        all.find(|one| one["check"] == "runtime").unwrap().clone()
+    };
+    let told = runtime(&ask());
+    assert_eq!(told["state"], "warning", "{told}");
+    let evidence = told["evidence"].as_str().unwrap();
+    assert!(evidence.contains("talks to containerd 1.6.20"), "{evidence}");
+    assert!(evidence.ends_with(&format!("; others listen at `{socket}`")), "{evidence}");
+    let setting = told["help"].as_str().unwrap().split('`').nth(1).unwrap();
+    service.write("kdev.local.toml", &format!("{setting}\n"));
+    let told = runtime(&ask());
+    assert_eq!(told["state"], "ok", "{told}");
 }

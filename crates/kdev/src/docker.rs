@@ -23,6 +23,8 @@ const TAGS_KEPT: usize = 2;
 #[derive(Clone, Debug)]
 pub(crate) struct Docker {
     path: PathBuf,
+    /// The client's version.
+    pub(crate) client: String,
     /// The daemon's version.
     pub(crate) version: String,
     /// What the daemon builds for, unless it is told otherwise.
@@ -82,9 +84,17 @@ impl Docker {
         let containerd_store =
             major_minor(&server.version) >= (24, 0) && uses_containerd(cx, &path)?;
         let saves_platform = major_minor(&server.api_version) >= (1, 48)
-            && version.client.is_some_and(|client| major_minor(&client.version) >= (28, 0));
+            && version.client.as_ref().is_some_and(|c| major_minor(&c.version) >= (28, 0));
+        let client = version.client.map(|client| client.version).unwrap_or_default();
         let platform = format!("{}/{}", server.os, server.arch);
-        Ok(Self { path, version: server.version, platform, containerd_store, saves_platform })
+        Ok(Self {
+            path,
+            client,
+            version: server.version,
+            platform,
+            containerd_store,
+            saves_platform,
+        })
     }
 
     /// Where images are kept, in words.

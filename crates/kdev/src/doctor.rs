@@ -12,7 +12,7 @@ use crate::cluster::{self, Cluster, Node, PATIENCE};
 use crate::cmd::Task;
 use crate::config::{LOCAL_FILE, Layer, NodeSettings};
 use crate::cx::{Cx, both, each};
-use crate::docker::Docker;
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::fault::NodeError;
 use crate::finding::{Checkup, Finding, Group, State};
@@ -57,25 +57,26 @@ pub fn doctor(cx: &Cx, request: &DoctorRequest, mut tell: impl FnMut(&Checkup)) 
 }
 
 fn examine(cx: &Cx, request: &DoctorRequest) -> Result<Checkup> {
-    let here = || both(|| tools(cx), || docker(cx));
+    let here = || both(|| tools(cx), || Engine::find(cx));
     let there = || {
         let plan = Plan::read(cx, &request.selection, &request.flags)?;
         let seen = ask_cluster(cx, request, &plan);
         Ok::<_, Error>((plan, seen))
     };
-    let ((tools, (docker, platform)), there) = both(here, there);
+    let ((tools, mut docker), there) = both(here, there);
     let (plan, seen) = there?;
     if cx.interrupt().is_raised() {
         return Err(Error::Interrupted);
     }
+    docker.judge(plan.needs_buildkit.as_ref());
     // A client that is too old is one fault, whoever asks it.
     let is_told = |found: &Finding| tools.iter().any(|tool| tool.evidence == found.evidence);
-    let docker: Vec<Finding> = docker.into_iter().filter(|found| !is_told(found)).collect();
+    docker.findings.retain(|found| !is_told(found));
     let mut findings = tools;
-    findings.extend(docker);
+    findings.extend(docker.findings);
     findings.extend(plan.findings);
     findings.extend(seen.findings);
-    let platform = request.platform.clone().or(platform);
+    let platform = request.platform.clone().or(docker.platform);
     findings.extend(of_nodes(seen.nodes, platform.as_deref()));
     Ok(Checkup { findings })
 }
@@ -118,42 +119,6 @@ fn tools(cx: &Cx) -> Vec<Finding> {
             if *is_needed { found } else { found.lessened() }
         }
     })
-}
-
-/// What is found of docker's daemon, and what it builds for.
-fn docker(cx: &Cx) -> (Vec<Finding>, Option<String>) {
-    let docker = match Docker::find(cx) {
-        Ok(docker) => docker,
-        Err(Error::ToolMissing { .. } | Error::Interrupted) => {
-            return (vec![Finding::skipped(Group::Docker, "daemon", "there is no `docker`")], None);
-        }
-        Err(error) => {
-            let fix = match &error {
-                Error::DockerDown(failure) => Fix::of_docker(&failure.stderr),
-                _ => None,
-            };
-            let found = Finding::failed(Group::Docker, "daemon", &error).fixed_by(fix);
-            return (vec![found], None);
-        }
-    };
-    let (store, buildx) = both(|| docker.store(cx), || docker.buildx(cx));
-    let words = format!("{} for {}", docker.version, docker.platform);
-    let found = vec![
-        Finding::ok(Group::Docker, "daemon", words),
-        match store {
-            Ok(words) => Finding::ok(Group::Docker, "image-store", words),
-            Err(error) => Finding::failed(Group::Docker, "image-store", &error),
-        },
-        Finding::ok(
-            Group::Docker,
-            "builder",
-            match buildx {
-                Some(version) => format!("BuildKit, by buildx {version}"),
-                None => "the legacy one, for there is no buildx".to_owned(),
-            },
-        ),
-    ];
-    (found, Some(docker.platform))
 }
 
 /// What the cluster and its nodes say.

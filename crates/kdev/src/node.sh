@@ -100,6 +100,8 @@ introduce() {
 		[ $# = 0 ] || say snapshotter "$(ct containers info "$1" 2>/dev/null |
 			sed -n 's/.*"Snapshotter": *"\([a-z0-9.-]*\)".*/\1/p')"
 	else
+		# Without the versions that it has printed before it failed.
+		case $answer in *'ctr: '*) answer="ctr: ${answer#*ctr: }" ;; esac
 		say no-access "$(one_line "$answer")"
 		return 1
 	fi

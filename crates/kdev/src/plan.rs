@@ -1,5 +1,8 @@
 //! What `up` would do, as far as project, configuration and manifests tell.
 
+use std::fs;
+
+use crate::buildkit;
 use crate::cluster::Node;
 use crate::config::{Config, Layer};
 use crate::cx::Cx;
@@ -18,6 +21,8 @@ pub(crate) struct Plan {
     /// Whether the configuration is a guess, since the real one cannot be read.
     pub(crate) is_guess: bool,
     pub(crate) project: Option<Project>,
+    /// The first line of the Dockerfile that the old builder refuses.
+    pub(crate) needs_buildkit: Option<(usize, String)>,
     /// What the manifests declare; `None` where there are none to read.
     pub(crate) objects: Option<Vec<Object>>,
 }
@@ -29,6 +34,7 @@ impl Plan {
             config: Config::of_flags(flags.clone())?,
             is_guess: false,
             project: None,
+            needs_buildkit: None,
             objects: None,
         };
         match Project::read_if_any(cx, selection) {
@@ -57,6 +63,8 @@ impl Plan {
         }
         match Config::resolve(&project, flags.clone()) {
             Ok(config) => {
+                let text = fs::read_to_string(&config.dockerfile).unwrap_or_default();
+                self.needs_buildkit = buildkit::needed_by(&text);
                 self.ok("dockerfile", config.dockerfile.display().to_string());
             }
             Err(error) => self.findings.push(Finding::failed(Group::Project, "dockerfile", &error)),
