@@ -72,7 +72,7 @@ cluster
   ok       rights-remove   delete/list `deployments.apps` in `default`
   ok       rights-explain  list `events`, get `pods/log` in `default`
 node n1
-  ok       ready           kubelet v1.34.4
+  ok       ready           kubelet v1.34.4, made by kind
   ok       platform        linux/amd64, as docker builds
   ok       reached         10.0.0.1 as `dev`
   [..]  identity        [..]

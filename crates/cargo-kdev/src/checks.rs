@@ -56,8 +56,12 @@ fn write_finding(lines: &mut String, finding: &Finding, width: Option<usize>) {
         _ => (ERROR, "error"),
     };
     let is_narrow = width.is_some_and(|width| width < NARROW);
-    let (column, check) = if is_narrow { (4, 0) } else { (WORDS, WORDS - 13) };
-    let head = format!("  {mark:<7}  {:<check$}  ", finding.check);
+    let check = finding.check;
+    let (column, head) = if is_narrow {
+        (4, format!("  {mark:<7}  {check}: "))
+    } else {
+        (WORDS, format!("  {mark:<7}  {check:<14}  "))
+    };
     let words = broken(&finding.evidence, head.chars().count(), column, width);
     let _ = writeln!(lines, "  {style}{}{style:#}{}{words}", &head[2..9], &head[9..]);
     for cause in &finding.causes {

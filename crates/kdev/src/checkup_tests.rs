@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::ctr::{other_sockets, runtime};
 use super::*;
 use crate::fault::Fault;
 use crate::finding::State;
@@ -111,7 +112,7 @@ fn each_fault_is_found_and_no_other() {
 fn the_containerd_at_another_socket_may_be_the_kubelets() {
     let mut facts = facts("versions", Some(&VERSIONS.replace("1.6.20", "1.7.2")));
     facts.sockets.push("/run/k3s/containerd/containerd.sock".into());
-    let found = runtime(&node(), &facts);
+    let found = runtime(&node(), None, &facts);
     let words = "; others listen at `/run/k3s/containerd/containerd.sock`";
     assert!(found.evidence.ends_with(words), "{}", found.evidence);
     let advice = "`nodes.n.ctr = \"ctr --address /run/k3s/containerd/containerd.sock\"`";
@@ -121,6 +122,18 @@ fn the_containerd_at_another_socket_may_be_the_kubelets() {
     facts.ctr = "/usr/bin/ctr --address /run/k3s/containerd/containerd.sock".into();
     let left: Vec<&str> = other_sockets(&facts).collect();
     assert_eq!(left, ["/run/containerd/containerd.sock"]);
+}
+
+#[test]
+fn the_socket_that_kubeadm_has_noted_is_the_kubelets() {
+    let facts = facts("none", None);
+    let told = |path| runtime(&node(), Some(path), &facts);
+    assert_eq!(told("/run/containerd/containerd.sock").state, State::Ok);
+    let found = told("/run/other.sock");
+    assert_eq!(
+        found.help.as_deref(),
+        Some("set `nodes.n.ctr = \"ctr --address /run/other.sock\"` in `[package.metadata.kdev]`")
+    );
 }
 
 #[test]
@@ -161,7 +174,7 @@ fn a_containerd_that_nobody_has_tried_is_told() {
     let mut seen = node();
     seen.info.container_runtime_version = "containerd://1.4.13".into();
     let old = facts("versions", Some("Client: Version: 1.4.13 Server: Version: 1.4.13"));
-    let found = runtime(&seen, &old);
+    let found = runtime(&seen, None, &old);
     assert_eq!(found.state, State::Warning);
     assert!(found.evidence.contains("older than any that has been tried"), "{}", found.evidence);
 }

@@ -67,6 +67,7 @@ mod place;
 mod placement;
 mod plan;
 mod pod;
+mod product;
 mod project;
 mod proof;
 mod quantity;
