@@ -74,7 +74,7 @@ cluster
 node n1
   ok       ready           kubelet v1.34.4, made by kind
   ok       platform        linux/amd64, as docker builds
-  ok       reached         10.0.0.1 as `dev`
+  ok       reached         10.0.0.1 by ssh, which knows its host key, as `dev`
   [..]  identity        [..]
   ok       access          without sudo, with `[ROOT]/bin/ctr`
   ok       runtime         containerd 1.6.20 at /run/containerd/containerd.sock
@@ -352,4 +352,21 @@ fn a_dockerfile_that_is_for_buildkit_needs_it() {
     help: install buildx as https://github.com/docker/buildx says\n"
         ),
     );
+}
+
+#[test]
+fn docker_is_started_once_that_is_allowed() {
+    let project = project();
+    project.write("fake/docker-down", "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?\n");
+    project.script(
+        "systemctl",
+        "echo \"systemctl $*\" >>\"$FAKE/log\"\n[ \"$*\" = 'start docker' ] && rm \"$FAKE/docker-down\"",
+    );
+    let said = project.run_on_a_terminal(&["doctor", "-q", "--fix"], "n");
+    assert!(said.contains("run `sudo -n systemctl start docker`? [y/N] "), "{said}");
+    assert!(!project.calls().contains("systemctl"), "{}", project.calls());
+    let said = project.run_on_a_terminal(&["doctor", "--color", "never", "--fix"], "y");
+    assert!(said.contains("  error    daemon ") && said.contains("  ok       daemon "), "{said}");
+    assert!(said.trim_end().ends_with("all is well"), "{said}");
+    assert!(project.calls().contains("sudo -n systemctl start docker"), "{}", project.calls());
 }

@@ -3,6 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -157,6 +158,31 @@ impl Project {
     pub(crate) fn run_with<S: AsRef<OsStr>>(&self, env: &[(&str, &str)], args: &[S]) -> Ran {
         let output = self.command(args).envs(env.iter().copied()).output().unwrap();
         Ran { output: self.redacted(&output), code: output.status.code() }
+    }
+
+    /// On a terminal of its own, on which each question is answered so.
+    #[expect(clippy::disallowed_methods, reason = "a test runs a program itself")]
+    pub(crate) fn run_on_a_terminal(&self, args: &[&str], answer: &str) -> String {
+        let plain = self.command(args);
+        let words = [plain.get_program()].into_iter().chain(plain.get_args());
+        let words: Vec<&str> = words.map(|word| word.to_str().unwrap()).collect();
+        let mut terminal = Command::new("/usr/bin/script");
+        terminal.args(["-qec", &words.join(" "), "/dev/null"]).current_dir(self.root.path());
+        terminal
+            .env_clear()
+            .envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let mut child = terminal.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut keyboard = child.stdin.take().unwrap();
+        let mut screen = child.stdout.take().unwrap();
+        let (mut said, mut byte) = (Vec::new(), [0]);
+        while screen.read(&mut byte).unwrap() > 0 {
+            said.push(byte[0]);
+            if said.ends_with(b"[y/N] ") {
+                writeln!(keyboard, "{answer}").unwrap();
+            }
+        }
+        child.wait().unwrap();
+        String::from_utf8(said).unwrap()
     }
 
     pub(crate) fn start<S: AsRef<OsStr>>(&self, args: &[S]) -> Child {

@@ -72,7 +72,7 @@ const COLLECTED_AT: u64 = 85;
 /// Less than this leaves no room for an image.
 const ROOM: u64 = 256 * 1024;
 /// By how many seconds a clock may be off: certificates and tokens are dated.
-const SKEW: i64 = 30;
+const SKEW: i64 = 5;
 /// Conditions that keep new pods away, or throw old ones out.
 const PRESSURES: [&str; 4] =
     ["DiskPressure", "MemoryPressure", "PIDPressure", "NetworkUnavailable"];
@@ -114,8 +114,7 @@ pub(crate) fn findings(seen: &Seen) -> Vec<Finding> {
     match &seen.visit {
         Err(error) => found.push(Finding::node_failed("reached", error)),
         Ok(Visit { facts, fault }) => {
-            let words = format!("{} as `{}`", facts.at, facts.user);
-            found.push(Finding::ok(Group::Node, "reached", words));
+            found.push(Finding::ok(Group::Node, "reached", way(facts)));
             found.push(identity(seen.node, facts));
             match fault {
                 Some(error) => found.extend(ctr::closed(error)),
@@ -127,6 +126,13 @@ pub(crate) fn findings(seen: &Seen) -> Vec<Finding> {
         }
     }
     found.into_iter().map(|finding| finding.on(&seen.node.name)).collect()
+}
+
+/// How it was reached, and what that proves.
+fn way(facts: &NodeFacts) -> String {
+    let by_ssh = facts.shell.starts_with("ssh ");
+    let how = if by_ssh { " by ssh, which knows its host key" } else { "" };
+    format!("{}{how}, as `{}`", facts.at, facts.user)
 }
 
 fn ready(seen: &Seen) -> Finding {
