@@ -76,6 +76,7 @@ const SKEW: i64 = 5;
 /// Conditions that keep new pods away, or throw old ones out.
 const PRESSURES: [&str; 4] =
     ["DiskPressure", "MemoryPressure", "PIDPressure", "NetworkUnavailable"];
+
 impl NodeFacts {
     /// Reads a node's answer: a key each, and its value.
     pub(crate) fn read<'a>(lines: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
