@@ -107,7 +107,7 @@ fn why_a_program_may_not_listen_on_a_low_port() {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_program_that_runs_just_now_will_end_again() {
     let scene = Scene::new("between-crashes");
-    let script = "/busybox sleep 3; test -e /data || { echo 'lost /data'; exit 4; }; exec /busybox sleep 9999";
+    let script = "/busybox sleep 3; test -e /cache || { echo 'lost /cache'; exit 4; }; exec /busybox sleep 9999";
     scene.ends(script, "");
     // It has waited, and runs once more.
     eventually("another run", || {
@@ -120,7 +120,7 @@ fn why_a_program_that_runs_just_now_will_end_again() {
     assert_eq!(found.confidence(0), "likely");
     found.follow(0);
     // As its log says.
-    let patch = r#"{"spec":{"template":{"spec":{"volumes":[{"name":"data","emptyDir":{}}],"containers":[{"name":"web","volumeMounts":[{"name":"data","mountPath":"/data"}]}]}}}}"#;
+    let patch = r#"{"spec":{"template":{"spec":{"volumes":[{"name":"data","emptyDir":{}}],"containers":[{"name":"web","volumeMounts":[{"name":"data","mountPath":"/cache"}]}]}}}}"#;
     run(&mut scene.kubectl(&["patch", "deployment/web", "--patch", patch]));
     run(&mut scene.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]));
 }
