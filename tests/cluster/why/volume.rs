@@ -156,7 +156,8 @@ fn why_a_claim_of_an_unknown_storage_class_waits() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_claim_waits_for_a_node_that_nobody_chooses() {
-    let scene = Scene::new("late-binding");
+    // Its storage class is one of the whole cluster, of which others would be told.
+    let scene = Scene::alone("late-binding");
     let class = "apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {name: late-binding}\nprovisioner: kubernetes.io/no-provisioner\nvolumeBindingMode: WaitForFirstConsumer\n";
     scene.apply(class);
     scene.claims("storageClassName: late-binding,");
