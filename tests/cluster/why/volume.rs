@@ -1,7 +1,7 @@
 //! Volumes that cannot be mounted.
 
 use super::Scene;
-use crate::lab::{kubectl, run};
+use crate::lab::{apply, kubectl, run};
 
 impl Scene {
     /// A Deployment that sleeps, and mounts this volume.
@@ -158,9 +158,9 @@ fn why_a_claim_of_an_unknown_storage_class_waits() {
 fn why_a_claim_waits_for_a_node_that_nobody_chooses() {
     // Its storage class is one of the whole cluster, of which others would be told.
     let scene = Scene::alone("late-binding");
-    let class = "apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {name: late-binding}\nprovisioner: kubernetes.io/no-provisioner\nvolumeBindingMode: WaitForFirstConsumer\n";
-    scene.apply(class);
+    let _class = Class::new(scene.name);
     scene.claims("storageClassName: late-binding,");
+    scene.apply("apiVersion: v1\nkind: PersistentVolume\nmetadata: {name: late-binding}\nspec: {storageClassName: late-binding, accessModes: [ReadWriteOnce], capacity: {storage: 1Mi}, hostPath: {path: /var/lib/volumes/late-binding, type: DirectoryOrCreate}}\n");
     scene.build("late-binding:dev");
     scene.import("node-1", "k8s.io", "late-binding:dev");
     let lines = "imagePullPolicy: Never\nvolumeMounts: [{name: data, mountPath: /data}]";
@@ -168,15 +168,47 @@ fn why_a_claim_waits_for_a_node_that_nobody_chooses() {
     let pod = format!("{}{volumes}", scene.pod_manifest("node-1", "late-binding:dev", lines));
     scene.apply(&pod);
     scene.reports("PVC is not bound");
+    scene.reports("waiting for first consumer");
     let help = scene.is_judged(&["claim-pending"]).help(0).to_owned();
     let node = "nodeSelector: {kubernetes.io/hostname: node-1}";
     assert!(help.starts_with(&format!("write `{node}` instead of `nodeName: node-1`")), "{help}");
     run(&mut scene.kubectl(&["delete", "pod/web"]));
     scene.apply(&pod.replace("nodeName: node-1", node));
-    // Now the scheduler looks, and finds no volume of that class.
+    scene.runs();
+    scene.forgets_volume();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_claim_of_a_class_that_makes_no_volumes_waits() {
+    let scene = Scene::alone("no-free-volume");
+    let _class = Class::new(scene.name);
+    scene.claims("storageClassName: no-free-volume,");
+    scene.mounts("persistentVolumeClaim: {claimName: no-free-volume}");
     scene.reports("didn't find available persistent volumes to bind");
     scene.is_judged(&["claim-pending"]).follow(0);
     scene.runs();
     scene.forgets_volume();
-    run(&mut kubectl("default", &["delete", "storageclass", "late-binding"]));
+}
+
+/// A storage class that makes no volumes, and binds none before a pod has its node;
+/// gone at the end.
+struct Class(&'static str);
+
+impl Class {
+    fn new(name: &'static str) -> Self {
+        apply(
+            "default",
+            &format!(
+                "apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {{name: {name}}}\nprovisioner: kubernetes.io/no-provisioner\nvolumeBindingMode: WaitForFirstConsumer\n"
+            ),
+        );
+        Self(name)
+    }
+}
+
+impl Drop for Class {
+    fn drop(&mut self) {
+        let _ = kubectl("default", &["delete", "storageclass", self.0]).output();
+    }
 }
