@@ -101,6 +101,12 @@ impl Judged {
         !self.hindrances.is_empty() && !self.hindrances.iter().any(is_other)
     }
 
+    /// Whether it is not the node that keeps the pod off it.
+    pub(super) fn is_right(&self) -> bool {
+        let is_other = |one: &Hindrance| matches!(one, Hindrance::Other(_));
+        !self.hindrances.is_empty() && self.hindrances.iter().all(is_other)
+    }
+
     /// How much it would take to let the pod run there.
     pub(super) fn effort(&self, facts: &Facts) -> (usize, usize, i128) {
         let hardest = self.hindrances.iter().map(Hindrance::effort).max().unwrap_or_default();

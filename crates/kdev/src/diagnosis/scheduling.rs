@@ -131,6 +131,10 @@ fn gated(facts: &Facts, message: &str) -> Diagnosis {
 /// No node may take it: what keeps it off the one that is the nearest to it.
 fn excluded(facts: &Facts, message: &str) -> Vec<Diagnosis> {
     let judged = hindrance::judge(facts, message);
+    // A node that is right for the pod waits for a volume only.
+    if judged.iter().any(Judged::is_right) {
+        return Vec::new();
+    }
     let images = whereabouts::nodes_with_images(facts);
     let nearest = judged
         .iter()
