@@ -46,9 +46,13 @@ fn the_real_kubectl_makes_a_kustomization() {
 }
 
 fn chart(project: &Project) -> &Project {
+    chart_with(project, "manifests = [\"chart\"]\nnamespace = \"dev\"")
+}
+
+fn chart_with<'a>(project: &'a Project, config: &str) -> &'a Project {
     fs::create_dir(project.path("chart")).unwrap();
     project.write("chart/Chart.yaml", "name: c\nversion: 0.1.0\napiVersion: v2\n");
-    project.config("manifests = [\"chart\"]\nnamespace = \"dev\"")
+    project.config(config)
 }
 
 #[test]
@@ -59,6 +63,20 @@ fn a_chart_goes_through_helm() {
     project.run(&["render"]).code(0).stdout(&rendered()).stderr("");
     let folder = project.path("chart");
     let call = format!("helm template app {} --skip-tests --namespace dev\n", folder.display());
+    assert!(project.calls().contains(&call), "{}", project.calls());
+}
+
+#[test]
+fn a_chart_is_made_for_the_namespace_of_the_context_that_is_named() {
+    let project = Project::new();
+    chart_with(&project, "manifests = [\"chart\"]");
+    project.write("fake/made", POD);
+    project.script("helm", "echo helm \"$@\" >>\"$FAKE/log\"; cat \"$FAKE/made\"");
+    project.run(&["up", "--dry-run"]).code(0);
+    let call = format!("helm template app {} --skip-tests", project.path("chart").display());
+    assert!(project.calls().contains(&format!("{call}\n")), "{}", project.calls());
+    project.run(&["up", "--dry-run", "--context", "prod"]).code(0);
+    let call = format!("{call} --kube-context prod\n");
     assert!(project.calls().contains(&call), "{}", project.calls());
 }
 

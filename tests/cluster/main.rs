@@ -8,6 +8,7 @@ mod account;
 mod admission;
 mod applies;
 mod archives;
+mod charts;
 mod cuts;
 mod distributions;
 mod dockers;

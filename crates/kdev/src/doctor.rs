@@ -59,7 +59,7 @@ pub fn doctor(cx: &Cx, request: &DoctorRequest, mut tell: impl FnMut(&Checkup)) 
 fn examine(cx: &Cx, request: &DoctorRequest) -> Result<Checkup> {
     let here = || both(|| tools(cx), || Engine::find(cx));
     let there = || {
-        let plan = Plan::read(cx, &request.selection, &request.flags)?;
+        let plan = Plan::read(cx, &request.selection, &request.flags, &request.target)?;
         let seen = ask_cluster(cx, request, &plan);
         Ok::<_, Error>((plan, seen))
     };

@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
-use xshell::cmd;
+use xshell::{Cmd, cmd};
 
 use crate::cmd::Task;
 use crate::config::Config;
 use crate::cx::Cx;
 use crate::error::{Error, Reason, Result};
+use crate::kubeconfig::Target;
 use crate::manifest::Manifest;
 use crate::tool::{HELM, KUBECTL, Tool};
 
@@ -37,8 +38,14 @@ impl Generator {
     }
 
     /// What it makes of the folder: this text is then edited.
-    pub(crate) fn run(self, cx: &Cx, folder: &Path, config: &Config) -> Result<Manifest> {
-        let task = self.task(cx, folder, config)?.limit(PATIENCE);
+    pub(crate) fn run(
+        self,
+        cx: &Cx,
+        folder: &Path,
+        config: &Config,
+        target: &Target,
+    ) -> Result<Manifest> {
+        let task = self.task(cx, folder, config, target)?.limit(PATIENCE);
         let shown = task.to_string();
         let output = task.read(cx).map_err(|failure| {
             Error::from_failure(failure, |failure| Error::Generator(folder.to_owned(), failure))
@@ -50,18 +57,17 @@ impl Generator {
         Ok(Manifest { path: folder.to_owned(), text, made_by: Some(shown) })
     }
 
-    fn task(self, cx: &Cx, folder: &Path, config: &Config) -> Result<Task> {
+    fn task(self, cx: &Cx, folder: &Path, config: &Config, target: &Target) -> Result<Task> {
         let (sh, program) = (cx.shell()?, self.tool().find()?);
         Ok(Task::new(match self {
             Self::Kustomize => cmd!(sh, "{program} kustomize {folder}"),
             Self::Helm => {
-                // A release's name has no underscore.
-                let release = config.package.replace('_', "-");
+                let release = release(&config.package);
                 // Tests are run by helm, and only when it is told to.
                 let cmd = cmd!(sh, "{program} template {release} {folder} --skip-tests");
                 match &config.namespace {
                     Some(namespace) => cmd.arg("--namespace").arg(namespace),
-                    None => cmd,
+                    None => namespace_of(cmd, target),
                 }
             }
         }))
@@ -72,5 +78,38 @@ impl Generator {
             Self::Kustomize => KUBECTL,
             Self::Helm => HELM,
         }
+    }
+}
+
+/// helm takes the context's namespace, as kdev does, but must know which context.
+fn namespace_of<'a>(mut cmd: Cmd<'a>, target: &Target) -> Cmd<'a> {
+    if let Some(kubeconfig) = &target.kubeconfig {
+        cmd = cmd.arg("--kubeconfig").arg(kubeconfig);
+    }
+    match target.named() {
+        Some(context) => cmd.arg("--kube-context").arg(context),
+        None => cmd,
+    }
+}
+
+/// The package's name as helm takes it for a release: at most 53 small letters,
+/// digits and hyphens, no hyphen at either end.
+fn release(package: &str) -> String {
+    let small = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+    let name: String = package.chars().map(small).skip_while(|c| *c == '-').take(53).collect();
+    name.trim_end_matches('-').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::release;
+
+    #[test]
+    fn any_package_is_a_release() {
+        assert_eq!(release("My_App"), "my-app");
+        assert_eq!(release("_app_"), "app");
+        assert_eq!(release(&"a-".repeat(40)).len(), 53);
+        assert_eq!(release(&format!("b{}", "a-".repeat(40))).len(), 52);
+        assert_eq!(release("größe"), "gr--e");
     }
 }

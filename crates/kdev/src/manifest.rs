@@ -17,6 +17,7 @@ use crate::event::Event;
 use crate::generator::Generator;
 use crate::image::{Name, Reference};
 use crate::image_path::{self, ImagePath};
+use crate::kubeconfig::Target;
 use crate::place::{Fate, PINNED, Place, Untouched};
 use crate::placement::PodSpec;
 use crate::proof;
@@ -62,12 +63,12 @@ pub(crate) struct Object {
 impl Manifest {
     /// Reads every file that the configured globs match, in the order of the
     /// globs, and by name within one. A kustomization's or a chart's folder is
-    /// rendered first.
-    pub(crate) fn read_all(cx: &Cx, config: &Config) -> Result<Vec<Self>> {
+    /// rendered first, a chart for the namespace of this cluster.
+    pub(crate) fn read_all(cx: &Cx, config: &Config, target: &Target) -> Result<Vec<Self>> {
         let mut manifests = Vec::new();
         for pattern in &config.manifests {
             for path in matches(pattern)? {
-                manifests.extend(Self::read_any(cx, &path, config)?);
+                manifests.extend(Self::read_any(cx, &path, config, target)?);
             }
         }
         if manifests.is_empty() {
@@ -78,11 +79,11 @@ impl Manifest {
     }
 
     /// `None` for a folder from which nothing is made.
-    fn read_any(cx: &Cx, path: &Path, config: &Config) -> Result<Option<Self>> {
+    fn read_any(cx: &Cx, path: &Path, config: &Config, target: &Target) -> Result<Option<Self>> {
         if path.is_file() {
             return Self::read(path).map(Some);
         }
-        Generator::of(path).map(|generator| generator.run(cx, path, config)).transpose()
+        Generator::of(path).map(|generator| generator.run(cx, path, config, target)).transpose()
     }
 
     fn read(path: &Path) -> Result<Self> {

@@ -8,6 +8,7 @@ use crate::config::{Config, Layer};
 use crate::cx::Cx;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Group};
+use crate::kubeconfig::Target;
 use crate::manifest::{self, Manifest, Object, Want};
 use crate::placement::{self, PodSpec};
 use crate::project::{Project, Selection};
@@ -28,7 +29,12 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(crate) fn read(cx: &Cx, selection: &Selection, flags: &Layer) -> Result<Self> {
+    pub(crate) fn read(
+        cx: &Cx,
+        selection: &Selection,
+        flags: &Layer,
+        target: &Target,
+    ) -> Result<Self> {
         let mut plan = Self {
             findings: Vec::new(),
             config: Config::of_flags(flags.clone())?,
@@ -40,7 +46,7 @@ impl Plan {
         match Project::read_if_any(cx, selection) {
             Ok(None) => plan.of_nobody(flags),
             Err(error) => plan.fail("project", &error),
-            Ok(Some(project)) => plan.of(cx, project, flags),
+            Ok(Some(project)) => plan.of(cx, project, flags, target),
         }
         Ok(plan)
     }
@@ -55,7 +61,7 @@ impl Plan {
         }
     }
 
-    fn of(&mut self, cx: &Cx, project: Project, flags: &Layer) {
+    fn of(&mut self, cx: &Cx, project: Project, flags: &Layer, target: &Target) {
         self.ok("project", format!("package `{}` in {}", project.package, project.dir.display()));
         match Config::without_build(&project, flags.clone()) {
             Ok(config) => self.config = config,
@@ -70,7 +76,7 @@ impl Plan {
             Err(error) => self.findings.push(Finding::failed(Group::Project, "dockerfile", &error)),
         }
         self.project = Some(project);
-        match objects(cx, &self.config) {
+        match objects(cx, &self.config, target) {
             Ok(objects) => {
                 let image = &self.config.image;
                 let ours = objects.iter().filter(|object| object.uses(image.name()));
@@ -107,8 +113,8 @@ fn count(objects: &[Object]) -> String {
 }
 
 /// All objects, once it is sure that they can be rendered.
-fn objects(cx: &Cx, config: &Config) -> Result<Vec<Object>> {
-    let manifests = Manifest::read_all(cx, config)?;
+fn objects(cx: &Cx, config: &Config, target: &Target) -> Result<Vec<Object>> {
+    let manifests = Manifest::read_all(cx, config, target)?;
     let objects = manifest::objects_using(&manifests, config)?;
     let want = Want::of(config, "kdev-000000000000");
     manifests.iter().try_for_each(|manifest| manifest.render(&want).map(|_| ()))?;

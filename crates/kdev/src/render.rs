@@ -10,6 +10,7 @@ use crate::config::{Config, Layer};
 use crate::cx::Cx;
 use crate::docker::Docker;
 use crate::error::Result;
+use crate::kubeconfig::Target;
 use crate::manifest::{self, Manifest, Want};
 use crate::place::{Place, Untouched};
 use crate::project::{Project, Selection};
@@ -44,7 +45,8 @@ pub struct Rendering {
 pub fn render(cx: &Cx, request: &RenderRequest) -> Result<Vec<Rendering>> {
     let project = Project::read(cx, &request.selection)?;
     let config = Config::without_build(&project, request.flags.clone())?;
-    let manifests = Manifest::read_all(cx, &config)?;
+    // No cluster is named: a chart is made for the namespace of the current context.
+    let manifests = Manifest::read_all(cx, &config, &Target::default())?;
     manifest::objects_using(&manifests, &config)?;
     manifest::check(cx, &manifests, &config)?;
     let build = build::last(cx, &Docker::find(cx)?, &config)?;

@@ -66,7 +66,7 @@ pub struct Status {
 pub fn status(cx: &Cx, request: &StatusRequest, show: impl Fn(&Status)) -> Result<()> {
     let project = Project::read(cx, &request.selection)?;
     let config = Config::without_build(&project, request.flags.clone())?;
-    let manifests = Manifest::read_all(cx, &config)?;
+    let manifests = Manifest::read_all(cx, &config, &request.target)?;
     manifest::objects_using(&manifests, &config)?;
     let texts: Vec<String> = manifests.into_iter().map(|manifest| manifest.text).collect();
     let wanted = wanted::all(&texts, config.image.name());

@@ -52,7 +52,7 @@ pub fn up(cx: &Cx, request: &Request) -> Result<()> {
     let begun = Instant::now();
     let project = Project::read(cx, &request.selection)?;
     let config = Config::resolve(&project, request.flags.clone())?;
-    let manifests = Manifest::read_all(cx, &config)?;
+    let manifests = Manifest::read_all(cx, &config, &request.target)?;
     let objects = manifest::objects_using(&manifests, &config)?;
     // A fault of a manifest should not cost a build.
     manifest::check(cx, &manifests, &config)?;

@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use xshell::{Shell, cmd};
 
-const MODULES: [Module; 4] = [
+const MODULES: [Module; 5] = [
     Module {
         name: "containerd",
         minutes: "1 to 8 minutes, once",
@@ -34,6 +34,15 @@ const MODULES: [Module; 4] = [
             -X k8s.io/client-go/pkg/version.gitVersion=v1.34.4 \
             -X k8s.io/component-base/version.gitTreeState=clean",
         packages: &["."],
+    },
+    Module {
+        name: "helm",
+        minutes: "1 to 3 minutes, once",
+        ldflags: "-s -w \
+            -X helm.sh/helm/v3/internal/version.version=v3.19.5 \
+            -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 \
+            -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=34",
+        packages: &["helm.sh/helm/v3/cmd/helm"],
     },
     Module {
         name: "moby",
