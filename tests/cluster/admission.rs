@@ -5,6 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::killed::recorded;
 use crate::lab::{command, eventually, get, run, state, stderr};
 use crate::service::Service;
 
@@ -44,6 +48,39 @@ impl Drop for Strict {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Controllers that make pods by way of the strict API server; the lab's own stand
+/// still, until it is dropped.
+struct Controllers {
+    standing: Pid,
+    child: Child,
+}
+
+impl Controllers {
+    /// Of Deployments, which is all that the tests need. They take the user of the
+    /// kubeconfig, since they have no accounts of their own.
+    fn start(service: &Service, strict: &Strict) -> Self {
+        assert!(service.turn.is_alone(), "nobody else's pods may be made strictly");
+        let mut manager = command(state("lib/kubernetes").to_str().unwrap());
+        manager.args(["kube-controller-manager", "--leader-elect=false", "--secure-port=0"]);
+        manager.arg("--controllers=deployment-controller,replicaset-controller");
+        manager.arg("--kubeconfig").arg(&strict.kubeconfig);
+        let log = fs::File::create(service.path("controllers.log")).unwrap();
+        let standing = recorded("kube-controller-manager").unwrap();
+        kill(standing, Signal::SIGSTOP).unwrap();
+        let child = manager.stdout(Stdio::null()).stderr(log).spawn();
+        let child = child.inspect_err(|_| kill(standing, Signal::SIGCONT).unwrap()).unwrap();
+        Self { standing, child }
+    }
+}
+
+impl Drop for Controllers {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = kill(self.standing, Signal::SIGCONT);
     }
 }
 
@@ -96,4 +133,28 @@ fn a_plugin_that_always_pulls_is_named_and_ends_the_wait() {
         get("strict", &["pod", "strict"])["spec"]["containers"][0]["imagePullPolicy"],
         "Never"
     );
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_plugin_that_always_pulls_is_named_where_only_the_pods_of_a_deployment_show_it() {
+    let service = Service::alone("strict-pods");
+    service.pin_to("node-1");
+    let strict = Strict::start(service.dir());
+    let controllers = Controllers::start(&service, &strict);
+    let up = service.up(&["--timeout", "60"]).env("KUBECONFIG", &strict.kubeconfig).output();
+    let output = up.unwrap();
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(95), "{said}");
+    let of_it = "of deployment/strict-pods\n  caused by: `imagePullPolicy` of container `web` became `Always`, and was `Never`; the API server's admission plugin `AlwaysPullImages` does that\n";
+    assert!(said.contains("error: admission has changed pod `strict-pods-"), "{said}");
+    assert!(said.contains(of_it), "{said}");
+    // The template is what was applied.
+    assert!(!said.contains("Note deployment"), "{said}");
+
+    // Without it, as the help says.
+    drop(controllers);
+    drop(strict);
+    run(&mut crate::lab::kubectl("strict-pods", &["delete", "pods", "--all", "--now"]));
+    service.up_ok();
 }

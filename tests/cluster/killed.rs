@@ -18,7 +18,7 @@ use crate::lab::{command, docker, eventually, images_on, run, state};
 use crate::service::{NODES, Service};
 
 /// The lab's own record of what it started.
-fn recorded(name: &str) -> Option<Pid> {
+pub(crate) fn recorded(name: &str) -> Option<Pid> {
     let text = fs::read_to_string(state(&format!("run/{name}.pid"))).ok()?;
     Some(Pid::from_raw(text.lines().next()?.parse().ok()?))
 }
