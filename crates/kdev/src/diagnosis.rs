@@ -236,6 +236,10 @@ const RULES: [Rule; 13] = [
 /// Everything that is wrong by these facts; nothing if all is well.
 pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
     let mut found: Vec<Diagnosis> = RULES.iter().flat_map(|rule| rule(facts)).collect();
+    if facts.was_turned_away() {
+        // What befell its containers then has no meaning any more.
+        found.retain(|diagnosis| diagnosis.cause <= Cause::NodePressure);
+    }
     found.sort_by_key(|diagnosis| diagnosis.cause);
     // Containers may share a cause, and its cure.
     found.dedup_by(|b, a| a.cause == b.cause && a.help == b.help);

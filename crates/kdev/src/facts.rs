@@ -119,6 +119,9 @@ impl Facts {
 
     /// One word for its state, as `kubectl get pods` has it.
     pub(crate) fn state(&self) -> String {
+        if self.was_turned_away() {
+            return text(&self.pod, "/status/reason").to_owned();
+        }
         match serde_json::from_value::<crate::pod::Pod>(self.pod.clone()) {
             Ok(pod) if self.is_pod() => pod.state(),
             _ => "no pod".to_owned(),
@@ -232,6 +235,12 @@ impl Facts {
     /// The newest event of one of these reasons.
     pub(crate) fn last_event(&self, reasons: &[&str]) -> Option<&ApiEvent> {
         self.events.iter().rev().find(|event| reasons.contains(&event.reason.as_str()))
+    }
+
+    /// Whether the node's kubelet has refused or evicted the pod, for good.
+    pub(crate) fn was_turned_away(&self) -> bool {
+        let reason = text(&self.pod, "/status/reason");
+        text(&self.pod, "/status/phase") == "Failed" && !matches!(reason, "" | "DeadlineExceeded")
     }
 
     /// Whether there is no pod, though some are wanted.

@@ -92,7 +92,9 @@ fn of(items: &[Value], item: &Value) -> Subject {
     let maker = newest_maker(items, item);
     let mut pods: Vec<&Value> = children(items, maker).filter(|i| i["kind"] == "Pod").collect();
     // The worst first, then the newest.
-    pods.sort_by_key(|pod| (is_leaving(pod), is_well(pod), std::cmp::Reverse(created(pod))));
+    pods.sort_by_key(|pod| {
+        (is_leaving(pod), is_well(pod), !is_stuck(pod), std::cmp::Reverse(created(pod)))
+    });
     match pods.first() {
         Some(pod) => of(items, pod),
         None if maker["metadata"]["uid"] == item["metadata"]["uid"] => {
@@ -149,6 +151,17 @@ fn is_leaving(pod: &Value) -> bool {
     pod.pointer("/metadata/deletionTimestamp").is_some()
 }
 
+/// Whether more is wrong with it than that it is not ready yet.
+fn is_stuck(pod: &Value) -> bool {
+    let is_error = |status: &Value| {
+        let reason = text(status, "/state/waiting/reason");
+        !matches!(reason, "" | "ContainerCreating" | "PodInitializing")
+    };
+    let has_no_node = condition(pod, "PodScheduled").is_some_and(|one| one["status"] == "False");
+    let kinds = ["initContainerStatuses", "containerStatuses"];
+    has_no_node || kinds.iter().any(|kind| list(&pod["status"][*kind]).any(is_error))
+}
+
 /// Whether it is ready, or has done what it was made for.
 fn is_well(pod: &Value) -> bool {
     let is_ready = condition(pod, "Ready").is_some_and(|ready| ready["status"] == "True");
@@ -203,6 +216,23 @@ mod tests {
         for (asked, expected) in table {
             assert_eq!(ask(asked).as_deref(), expected, "{asked}");
         }
+    }
+
+    #[test]
+    fn a_pod_that_is_stuck_is_worse_than_one_that_is_starting() {
+        let pod = |name: &str, time: &str, scheduled: &str| {
+            let mut pod = item("Pod", name, "ReplicaSet/app-2", 0, "False");
+            pod["metadata"]["creationTimestamp"] = json!(time);
+            let condition = json!({"type": "PodScheduled", "status": scheduled});
+            pod["status"]["conditions"].as_array_mut().unwrap().push(condition);
+            pod
+        };
+        let mut items = namespace();
+        items.retain(|item| item["kind"] != "Pod");
+        items.extend([pod("stuck", "2026-01-01T00:00:00Z", "False")]);
+        items.extend([pod("starting", "2026-01-01T00:00:01Z", "True")]);
+        let found = find(&items, &Asked::parse("app").unwrap());
+        assert_eq!(found.unwrap().id(), "pod/stuck");
     }
 
     #[test]

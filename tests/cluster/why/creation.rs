@@ -35,6 +35,21 @@ fn why_a_quota_that_is_used_up_allows_no_pod() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_quota_allows_no_pod_of_a_set() {
+    let scene = Scene::new("stateful-quota");
+    let image = "stateful-quota:dev";
+    scene.build(image);
+    scene.import("node-1", "k8s.io", image);
+    run(&mut scene.kubectl(&["create", "quota", "none", "--hard=pods=0"]));
+    let manifest = scene.deployment_manifest("node-1", image, NEVER);
+    scene.apply(&manifest.replace("Deployment", "StatefulSet"));
+    scene.reports("exceeded quota");
+    scene.is_judged(&["quota"]).follow(0);
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_quota_wants_resources_to_be_stated() {
     let scene = Scene::new("unstated");
     let quota = ["create", "quota", "strict", "--hard=requests.cpu=1,limits.memory=1Gi"];
@@ -147,7 +162,7 @@ spec: {policyName: house-rule, validationActions: [Deny], matchResources: {names
     scene.makes("");
     scene.reports("each container must name its workingDir");
     let found = scene.is_judged(&["pod-refused"]);
-    assert!(found.help(0).starts_with("change what the API server names"), "{}", found.help(0));
+    assert!(found.help(0).starts_with("change what the policy names"), "{}", found.help(0));
     // As the API server says.
     scene.makes_instead("workingDir: /");
     scene.runs();

@@ -61,3 +61,25 @@ fn why_a_node_whose_disk_is_full_keeps_no_pod() {
     scene.pod("node-2", &image, NEVER);
     scene.runs();
 }
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_pod_that_fills_more_of_the_disk_than_it_may_is_evicted() {
+    let scene = Scene::new("overfull");
+    let image = scene.is_on_node_2();
+    let writes = |limit: &str| {
+        format!(
+            "{NEVER}\nresources: {{limits: {{ephemeral-storage: {limit}}}}}\ncommand: [/busybox, sh, -c, \"/busybox dd if=/dev/zero of=/file bs=1M count=8; exec /busybox sleep 100000\"]"
+        )
+    };
+    scene.pod("node-2", &image, &writes("1Mi"));
+    eventually("the eviction", || {
+        (get(scene.name, &["pod", "web"])["status"]["reason"] == "Evicted").then_some(())
+    });
+    let found = scene.is_judged(&["node-pressure"]);
+    assert!(found.help(0).starts_with("raise the limit that is named"), "{}", found.help(0));
+    // As the help says.
+    run(&mut scene.kubectl(&["delete", "pod", "web", "--now"]));
+    scene.pod("node-2", &image, &writes("100Mi"));
+    scene.runs();
+}

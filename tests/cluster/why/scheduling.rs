@@ -67,7 +67,7 @@ impl Scene {
     fn wants_pod(&self, spec: &str, line: &str) {
         let image = self.image();
         self.apply(&format!(
-            "apiVersion: v1\nkind: Pod\nmetadata: {{name: web, labels: {{app: web}}}}\nspec:\n  {spec}\n  terminationGracePeriodSeconds: 0\n  containers:\n  - name: web\n    image: {image:?}\n    imagePullPolicy: Never\n    {line}\n"
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: web}}\nspec:\n  {spec}\n  terminationGracePeriodSeconds: 0\n  containers:\n  - name: web\n    image: {image:?}\n    imagePullPolicy: Never\n    {line}\n"
         ));
     }
 

@@ -26,18 +26,13 @@ pub(super) fn explain(facts: &Facts, reason: &str) -> Option<(String, String)> {
         );
         return Some((words, state(facts, rest)));
     }
-    let wrong: Vec<Bound> = reason
-        .trim_matches(['[', ']'])
-        .split(", ")
-        .collect::<Vec<_>>()
-        .windows(2)
-        .filter_map(bound)
-        .collect();
-    let first = wrong.first()?;
-    let words = format!(
-        "a `LimitRange` of the namespace bounds the {} of each {}, and the pod is beyond",
-        first.resource, first.of
-    );
+    let said = reason.trim_matches(['[', ']']);
+    let wrong: Vec<Bound> =
+        said.split(", ").collect::<Vec<_>>().windows(2).filter_map(bound).collect();
+    if wrong.is_empty() {
+        return None;
+    }
+    let words = format!("a `LimitRange` of the namespace does not allow the pod: {said}");
     Some((words, keep_to(facts, &wrong)))
 }
 
@@ -52,7 +47,7 @@ fn used_up(facts: &Facts, rest: &str) -> Option<(String, String)> {
     for (resource, wants) in wanted {
         let has = used.get(resource).copied().unwrap_or("0");
         let may = limited.get(resource).copied().unwrap_or("0");
-        told.push(format!("{resource}: {wants} more than the {has} in use, of {may}"));
+        told.push(format!("{resource}: {wants} requested, {has} used, {may} allowed"));
         let sum = quantity::parse(wants)? + quantity::parse(has)?;
         let kind = resource.rsplit('.').next().unwrap_or_default();
         hard.insert(resource, quantity::write_up(kind, sum));

@@ -75,8 +75,13 @@ fn refused(facts: &Facts, message: &str) -> Diagnosis {
     if let Some((words, help)) = webhook(facts, reason) {
         return of(Cause::Webhook, words, help);
     }
-    let help = cure::by_hand(facts, "change what the API server names in");
-    of(Cause::PodRefused, "the API server refuses the pod".to_owned(), help)
+    let (words, who) = match policy(reason) {
+        Some((policy, why)) => {
+            (format!("the admission policy `{policy}` refuses the pod: {why}"), "policy")
+        }
+        None => ("the API server refuses the pod".to_owned(), "API server"),
+    };
+    of(Cause::PodRefused, words, cure::by_hand(facts, &format!("change what the {who} names in")))
 }
 
 /// A command, and what makes a controller try again at once: it waits longer each
@@ -151,6 +156,12 @@ fn webhook(facts: &Facts, reason: &str) -> Option<(String, String)> {
     let why = rest.split_once(": ").map_or("", |(_, why)| why);
     let words = format!("the admission webhook `{name}` refuses the pod: {why}");
     Some((words, cure::by_hand(facts, "change what the webhook names in")))
+}
+
+/// `ValidatingAdmissionPolicy 'NAME' with binding '…' denied request: WHY`.
+fn policy(reason: &str) -> Option<(&str, &str)> {
+    let (_, rest) = reason.split_once("ValidatingAdmissionPolicy '")?;
+    Some((rest.split('\'').next()?, rest.split_once(" denied request: ")?.1))
 }
 
 /// Nobody has asked for a pod, or for a newer one.
@@ -250,7 +261,7 @@ mod tests {
             (
                 "pods \"w\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'p' denied request: no",
                 Cause::PodRefused,
-                "change what the API server names in the manifest of deployment/web, and apply it",
+                "change what the policy names in the manifest of deployment/web, and apply it",
             ),
         ];
         for (message, cause, help) in table {

@@ -12,6 +12,9 @@ use crate::placement::{self, CORDONED, Obstacle, PodSpec};
 use crate::quantity;
 use crate::taken;
 
+/// How many nodes' labels are shown at most.
+const LABELS: usize = 4;
+
 /// One thing that keeps a pod off a node.
 pub(super) enum Hindrance {
     /// The node is not for such pods.
@@ -53,7 +56,12 @@ pub(super) fn judge(facts: &Facts, message: &str) -> Vec<Judged> {
         }
         Judged { name: node.name, hindrances }
     });
-    judged.collect()
+    let mut judged: Vec<Judged> = judged.collect();
+    // A daemon's pod is for one node.
+    if judged.iter().any(|one| !one.is_for_another()) {
+        judged.retain(|one| !one.is_for_another());
+    }
+    judged
 }
 
 /// The scheduler's message without what it says of preemption.
@@ -95,6 +103,16 @@ fn is_of_placement(reason: &str) -> bool {
 }
 
 impl Judged {
+    /// Whether the pod is for a node of another name.
+    fn is_for_another(&self) -> bool {
+        self.hindrances.iter().any(|one| match one {
+            Hindrance::Placement(Obstacle::Affinity(missed)) => {
+                missed.iter().any(|one| one.key == "metadata.name")
+            }
+            _ => false,
+        })
+    }
+
     /// Whether all that keeps the pod off it is of this family.
     pub(super) fn is_known(&self) -> bool {
         let is_other = |one: &Hindrance| matches!(one, Hindrance::Other(_));
@@ -183,6 +201,7 @@ impl Hindrance {
                 let labels = |node| text(node, &format!("/metadata/labels/{}", escaped(key)));
                 let have = facts.nodes.iter().filter(|node| !labels(node).is_empty());
                 let have: Vec<String> = have
+                    .take(LABELS)
                     .map(|node| {
                         format!("`{}` has `{key}={}`", text(node, "/metadata/name"), labels(node))
                     })
@@ -234,10 +253,22 @@ impl fmt::Display for Hindrance {
                 write!(f, "too little {resource} is left for what it requests")
             }
             Self::Port => f.write_str("the host port that the pod asks for is taken"),
-            Self::Pods(words) => write!(f, "it {words}"),
+            Self::Pods(words) => f.write_str(plainly(words)),
             Self::Other(words) => f.write_str(words),
         }
     }
+}
+
+/// What the scheduler says of other pods, in plain words.
+fn plainly(words: &str) -> &str {
+    const WORDS: [(&str, &str); 5] = [
+        ("existing pods anti-affinity", "a pod runs there that must not be near this one"),
+        ("anti-affinity", "a pod runs there that this one must not be near"),
+        ("affinity", "no pod runs there that this one must be near"),
+        ("missing required label", "it has no label for the spread that the pod asks for"),
+        ("topology spread", "one more pod there would break the spread that the pod asks for"),
+    ];
+    WORDS.iter().find(|(sign, _)| words.contains(sign)).map_or(words, |(_, plain)| plain)
 }
 
 /// Whether a node controller has set it, and takes it away when the node is well.

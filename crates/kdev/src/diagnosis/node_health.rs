@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{Cause, Confidence, Diagnosis, sandbox};
+use super::{Cause, Confidence, Diagnosis, cure, sandbox};
 use crate::facts::{Facts, Shelf, condition, list, text};
 
 /// The conditions of a node that runs out of something, and of what.
@@ -56,12 +56,14 @@ fn evicted(facts: &Facts) -> Option<Diagnosis> {
     }
     let name = facts.node_name()?;
     let message = text(status, "/message");
-    let is_own = message.contains("exceeds the limit") || message.contains("exceeded its local");
-    let keeper = facts.keeper_id();
+    let is_own = message.contains("exceeds the ") || message.contains("exceeded its local");
     let (words, help) = if is_own {
         (
             "the pod has filled more of the node's disk than it may, and was ended".to_owned(),
-            format!("raise the limit that is named, or write less, in {keeper}"),
+            cure::by_hand(
+                facts,
+                "raise the limit that is named, or let the program write less, in",
+            ),
         )
     } else {
         (
@@ -156,5 +158,80 @@ pub(super) fn relieve(facts: &Facts, name: &str) -> String {
             facts.kubectl
         ),
         _ => format!("end processes on node `{name}`: `ssh {address} ps -eLf` shows them"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn pod(message: &str) -> Facts {
+        Facts {
+            pod: json!({"kind": "Pod", "metadata": {"name": "p"}, "spec": {"nodeName": "n"},
+                "status": {"phase": "Failed", "reason": "Evicted", "message": message}}),
+            nodes: vec![json!({"metadata": {"name": "n"}})],
+            ..Facts::default()
+        }
+    }
+
+    #[test]
+    fn what_a_node_runs_out_of_is_told() {
+        let table = [
+            ("Pod was rejected: The node had condition: [DiskPressure]. ", "disk"),
+            ("Pod was rejected: The node had condition: [MemoryPressure]. ", "memory"),
+            (
+                "The node was low on resource: memory. Threshold quantity: 100Mi, available: 50Mi. Container c was using 30Mi, request is 0, has larger consumption of memory. ",
+                "memory",
+            ),
+            (
+                "The node was low on resource: ephemeral-storage. Threshold quantity: 1Gi, available: 1Mi. ",
+                "disk",
+            ),
+            (
+                "The node was low on resource: pids. Threshold quantity: 10, available: 3. ",
+                "process ids",
+            ),
+        ];
+        for (message, expected) in table {
+            let found = diagnose(&pod(message));
+            let words = format!("node `n` runs out of {expected}, and does not keep the pod");
+            assert_eq!((found[0].cause, &found[0].words), (Cause::NodePressure, &words));
+        }
+    }
+
+    #[test]
+    fn a_limit_of_the_pods_own_is_told_from_a_full_disk() {
+        let words = [
+            "Pod ephemeral local storage usage exceeds the total limit of containers 1Mi. ",
+            "Container c exceeded its local ephemeral storage limit \"1Mi\". ",
+            "Usage of EmptyDir volume \"v\" exceeds the limit \"1Mi\". ",
+        ];
+        for message in words {
+            let help = &diagnose(&pod(message))[0].help;
+            assert!(help.starts_with("raise the limit that is named"), "{help}");
+        }
+    }
+
+    #[test]
+    fn a_kubelet_that_is_not_ready_is_told_from_one_that_is_silent() {
+        let mut facts = pod("");
+        let table = [
+            (
+                "Unknown",
+                "Kubelet stopped posting node status.",
+                Some("nothing is heard of the kubelet"),
+            ),
+            ("False", "PLEG is not healthy", Some("the kubelet of node `n` says")),
+            ("False", "container runtime network not ready: NetworkReady=false", None),
+            ("True", "kubelet is posting ready status", None),
+        ];
+        for (status, message, expected) in table {
+            let ready = json!({"type": "Ready", "status": status, "message": message});
+            facts.nodes[0]["status"] = json!({"conditions": [ready]});
+            let found = silent(&facts).map(|found| found.words);
+            let starts = |words: &String| expected.is_some_and(|start| words.starts_with(start));
+            assert_eq!(found.as_ref().map(starts), expected.map(|_| true), "{message}: {found:?}");
+        }
     }
 }

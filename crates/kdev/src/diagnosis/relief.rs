@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::cure::{self, patch};
+use super::cure;
 use crate::cmd::quoted;
 use crate::facts::{Facts, list, text};
 use crate::placement::Expression;
@@ -11,6 +11,11 @@ use crate::taken;
 
 /// Less than this is not worth a request: of cpu and of bytes.
 const LEAST: [(&str, i128); 2] = [("cpu", 10), ("memory", 1000 << 22)];
+
+/// A change of the pods' specification.
+fn patch(facts: &Facts, spec: &Value) -> Option<String> {
+    cure::patch(facts, &json!({"spec": spec}))
+}
 
 /// Gives a field of the pod's spec another value.
 pub(super) fn set_in_pod(facts: &Facts, field: &str, old: &str, new: &str) -> String {
@@ -154,6 +159,9 @@ pub(super) fn stand_alone(facts: &Facts, node: &str, words: &str, nodes: usize) 
     }
     if let Some(aside) = step_aside(facts) {
         return aside;
+    }
+    if words.contains("existing pods") {
+        return write(facts, "take the labels that other pods' `podAntiAffinity` names out of");
     }
     let is_apart = words.contains("anti-affinity");
     let keeper = facts.keeper_id();

@@ -47,7 +47,7 @@ fn rejected(facts: &Facts, node: &str) -> Option<Diagnosis> {
             "the pod was put onto node `{node}` past the scheduler, and the node's kubelet does not take it"
         ),
         evidence: vec![format!("{reason}: {message}")],
-        help: cure::by_hand(facts, "take `nodeName`, so that the scheduler chooses a node, out of"),
+        help: cure::by_hand(facts, "take `nodeName` out of"),
     })
 }
 
@@ -197,4 +197,47 @@ fn where_images_are(facts: &Facts, images: &[String]) -> Option<String> {
     }
     let names: Vec<&str> = facts.containers().iter().map(Container::image).collect();
     Some(format!("only {} has the image {}", words::list(images), words::list(&names)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn node(name: &str, taint: &str) -> Value {
+        json!({"metadata": {"name": name}, "spec": {"taints": [{"key": taint, "effect": "NoSchedule"}]}})
+    }
+
+    #[test]
+    fn a_daemons_pod_is_kept_off_its_own_node_only() {
+        let mine = json!({"key": "metadata.name", "operator": "In", "values": ["n2"]});
+        let affinity = json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
+            {"nodeSelectorTerms": [{"matchFields": [mine]}]}}});
+        let message = "0/2 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 1 node(s) had untolerated taint(s). preemption: x";
+        let facts = Facts {
+            kubectl: "kubectl".into(),
+            pod: json!({"metadata": {"name": "p"}, "spec": {"affinity": affinity},
+                "status": {"conditions": [{"type": "PodScheduled", "status": "False",
+                    "reason": "Unschedulable", "message": message}]}}),
+            nodes: vec![node("n1", "other"), node("n2", "team")],
+            ..Facts::default()
+        };
+        let found = diagnose(&facts);
+        assert_eq!(found.len(), 1);
+        assert_eq!(
+            found[0].words,
+            "no node takes the pod; `n2`: it has the taint `team:NoSchedule`"
+        );
+        assert_eq!(found[0].help, "run `kubectl taint nodes n2 team:NoSchedule-`");
+    }
+
+    #[test]
+    fn a_scheduler_is_given_a_moment() {
+        let pod = |scheduler: &str| json!({"metadata": {"name": "p"}, "spec": {"schedulerName": scheduler}});
+        let table = [(DEFAULT, 1, false), (DEFAULT, 60, true), ("mine", 1, true)];
+        for (scheduler, age, expected) in table {
+            let facts = Facts { pod: pod(scheduler), age_seconds: Some(age), ..Facts::default() };
+            assert_eq!(!diagnose(&facts).is_empty(), expected, "{scheduler} {age}");
+        }
+    }
 }
