@@ -29,13 +29,20 @@ struct Watches {
 }
 
 impl Bell {
-    /// Watches the rollout of a workload, if kubectl can, and rings at its end,
-    /// whatever that is: only a look tells.
+    /// Whether the workload's rollout will be watched, if kubectl can: from now on,
+    /// so that nobody looks just because the watch has yet to begin.
+    pub(crate) fn hang(&self, object: &Object) -> bool {
+        let is_watched = KINDS.contains(&object.kind.as_str());
+        self.watches(|watches| watches.under_way += usize::from(is_watched));
+        is_watched
+    }
+
+    /// Watches a rollout, and rings at its end, whatever that is: only a look tells.
     pub(crate) fn watch(&self, cx: &Cx, cluster: &Cluster, object: &Object) {
-        let (true, Ok(sh)) = (KINDS.contains(&object.kind.as_str()), cx.shell()) else { return };
-        self.watches(|watches| watches.under_way += 1);
-        let cmd = cluster.cmd(&sh, object.namespace.as_deref());
-        let _ = Task::new(cmd.args(["rollout", "status", &object.id()])).output(cx);
+        if let Ok(sh) = cx.shell() {
+            let cmd = cluster.cmd(&sh, object.namespace.as_deref());
+            let _ = Task::new(cmd.args(["rollout", "status", &object.id()])).output(cx);
+        }
         self.watches(|watches| {
             watches.under_way -= 1;
             watches.rung = true;

@@ -58,7 +58,7 @@ impl Rollout<'_> {
         let watching = self.cx.clone().interrupted_by(over.clone());
         let bell = Bell::default();
         thread::scope(|scope| {
-            for object in waits.iter().map(|wait| wait.object) {
+            for object in waits.iter().map(|wait| wait.object).filter(|o| bell.hang(o)) {
                 let (bell, watching) = (&bell, &watching);
                 scope.spawn(move || bell.watch(watching, self.cluster, object));
             }
