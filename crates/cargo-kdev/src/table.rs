@@ -1,11 +1,10 @@
 //! Draws a status: one table, as wide as there is room for.
 
 use std::fmt::Write as _;
-
 use std::io::{self, Write};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anstyle::{AnsiColor, Style};
+use jiff::{SignedDuration, Timestamp};
 use kdev::{Freshness, Reference, Row, Status};
 
 const HEAD: Style = Style::new().bold();
@@ -56,7 +55,7 @@ impl Screen {
     pub(crate) fn redraw(self, status: &Status, is_first: bool) {
         let choice = anstream::AutoStream::choice(&io::stdout());
         let mut coloured = anstream::AutoStream::new(Vec::new(), choice);
-        let _ = write!(coloured, "{}", self.page(status, now()));
+        let _ = write!(coloured, "{}", self.page(status, Timestamp::now()));
         let coloured = String::from_utf8_lossy(&coloured.into_inner()).into_owned();
         let begin = if is_first { "\x1b[2J\x1b[H" } else { "\x1b[H" };
         let drawn = format!("{begin}{}\x1b[J", coloured.replace('\n', "\x1b[K\n"));
@@ -66,7 +65,7 @@ impl Screen {
     }
 
     /// Table and notes, as far as there is room; the last line is the cursor's.
-    fn page(self, status: &Status, now: u64) -> String {
+    fn page(self, status: &Status, now: Timestamp) -> String {
         let notes = notes(status);
         let wrapped: usize = notes.iter().map(|note| chars(note).div_ceil(self.width)).sum();
         let room = self.height.saturating_sub(1 + wrapped).max(2);
@@ -81,13 +80,8 @@ impl Screen {
     }
 }
 
-/// Seconds since 1970.
-pub(crate) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
 /// The table; nothing if nothing has been applied.
-pub(crate) fn text(status: &Status, now: u64, width: Option<usize>) -> String {
+pub(crate) fn text(status: &Status, now: Timestamp, width: Option<usize>) -> String {
     if is_nothing_applied(status) {
         return String::new();
     }
@@ -139,7 +133,7 @@ fn is_nothing_applied(status: &Status) -> bool {
     status.rows.iter().all(|row| row.pod.is_none() && row.created.is_none())
 }
 
-fn columns(rows: &[Row], now: u64) -> Vec<Column> {
+fn columns(rows: &[Row], now: Timestamp) -> Vec<Column> {
     let column = |name, cell: &dyn Fn(&Row) -> String| Column {
         name,
         cells: rows.iter().map(cell).collect(),
@@ -163,8 +157,8 @@ fn columns(rows: &[Row], now: u64) -> Vec<Column> {
             None => "-".to_owned(),
         }),
         column("AGE", &|row| {
-            let created = row.created.as_deref().and_then(seconds);
-            created.map_or_else(|| "-".to_owned(), |created| age(now.saturating_sub(created)))
+            let created = row.created.as_ref().and_then(|time| time.parse::<Timestamp>().ok());
+            created.map_or_else(|| "-".to_owned(), |time| age(now.duration_since(time)))
         }),
     ];
     if rows.iter().all(|row| row.namespace == rows[0].namespace) {
@@ -258,7 +252,8 @@ fn line(columns: &[Column], cells: &[(String, Style)]) -> String {
 }
 
 /// How long ago, as kubectl writes it: the older, the coarser.
-fn age(seconds: u64) -> String {
+fn age(time: SignedDuration) -> String {
+    let seconds = u64::try_from(time.as_secs()).unwrap_or_default();
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
     let two = |big: u64, unit: char, small: u64, part: char| match small {
         0 => format!("{big}{unit}"),
@@ -273,17 +268,6 @@ fn age(seconds: u64) -> String {
         172_800..691_200 => two(days, 'd', hours % 24, 'h'),
         _ => format!("{days}d"),
     }
-}
-
-/// Seconds since 1970 of a time as the API writes it, `2026-11-25T02:42:00Z`.
-fn seconds(time: &str) -> Option<u64> {
-    let part = |from: usize, to: usize| time.get(from..to)?.parse::<u64>().ok();
-    let (year, month, day) = (part(0, 4)?, part(5, 7)?, part(8, 10)?);
-    // Years that begin in March have their odd day at the end.
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let leap_days = year / 4 - year / 100 + year / 400;
-    let days = (365 * year + leap_days + (153 * month + 2) / 5 + day).checked_sub(719_469)?;
-    Some(days * 86400 + part(11, 13)? * 3600 + part(14, 16)? * 60 + part(17, 19)?)
 }
 
 #[cfg(test)]

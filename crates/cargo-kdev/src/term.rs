@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
+use jiff::Timestamp;
 use kdev::{
     BuildOutput, Checkup, Error, Event, Finding, Interrupt, PodState, Rendering, Row, Status,
     Verdict,
@@ -213,7 +214,7 @@ impl Term {
             (true, Some(screen)) => screen.redraw(status, last.is_none()),
             _ if is_new => {
                 let between = if last.is_some() { "\n" } else { "" };
-                let text = table::text(status, table::now(), screen.map(|screen| screen.width));
+                let text = table::text(status, Timestamp::now(), screen.map(|screen| screen.width));
                 let _ = write!(anstream::stdout(), "{between}{text}");
                 if !self.quiet {
                     for note in table::notes(status) {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::image::Reference;
+use crate::moment;
 use crate::stock::Stock;
 
 /// The facts about one pod, or about a workload that has none.
@@ -205,16 +206,29 @@ impl Facts {
         self.pod_events().filter(move |e| e.container.is_empty() || e.container == name)
     }
 
-    /// Whether a container that runs now has ended again and again: the kubelet has
-    /// waited before it started this run.
-    pub(crate) fn restarts_often(&self, container: Container) -> bool {
-        let Some(ended) = container.ended().filter(|_| container.is_running()) else {
-            return false;
-        };
+    /// Whether a container that runs now may well end as its last run did: it has not
+    /// outlived that one for long. The kubelet waits before it starts what has ended
+    /// several times, and then more time must pass.
+    pub(crate) fn may_end_again(&self, container: Container) -> bool {
+        const GRACE: i64 = 10;
+        const GRACE_OF_MANY: i64 = 60;
+        let (true, Some(ended)) = (container.is_running(), container.ended()) else { return false };
+        let at = |path| moment::seconds(text(ended, path)).unwrap_or_default();
+        // What could not be started has ended, but never began.
+        let lasted = Some(at("/startedAt")).filter(|began| *began > 0);
+        let lasted = lasted.map_or(0, |began| at("/finishedAt") - began);
         let is_held_back = |event: &ApiEvent| {
             event.reason == "BackOff" && event.is_since(text(ended, "/finishedAt"))
         };
-        container.restarts() > 1 && self.container_events(container).any(is_held_back)
+        let is_one_of_many = self.container_events(container).any(is_held_back);
+        let grace = if is_one_of_many { GRACE_OF_MANY } else { GRACE };
+        self.runs_for(container).is_none_or(|seconds| seconds < 2 * lasted + grace)
+    }
+
+    /// For how many seconds a container has run.
+    pub(crate) fn runs_for(&self, container: Container) -> Option<i64> {
+        let age = i64::try_from(self.age_seconds?).ok()?;
+        Some(moment::created(&self.pod)? + age - moment::seconds(container.started())?)
     }
 
     /// Whether the pod's volumes are mounted, as far as its state tells.
@@ -396,17 +410,28 @@ mod tests {
     }
 
     #[test]
-    fn a_container_restarts_often_if_the_kubelet_has_waited_since_its_last_end() {
-        let running = json!({"running": {}});
+    fn a_container_may_end_again_until_it_has_outlived_its_last_run() {
+        let running = json!({"running": {"startedAt": "2026-01-01T00:01:30Z"}});
         let mut facts = facts(&running, "True");
+        facts.pod["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z".into();
+        let (none, early, late) = ("", "2026-01-01T00:00:59Z", "2026-01-01T00:01:00.5Z");
+        let (never, began) = ("1970-01-01T00:00:00Z", "2026-01-01T00:00:40Z");
         let table = [
-            ("2026-01-01T00:00:59Z", "c", false),
-            ("2026-01-01T00:01:00.5Z", "c", true),
-            ("2026-01-01T00:02:00Z", "", true),
-            ("2026-01-01T00:02:00Z", "other", false),
+            (began, none, "c", 90 + 49, true),
+            (began, none, "c", 90 + 50, false),
+            (began, early, "c", 90 + 50, false),
+            (began, late, "c", 90 + 99, true),
+            (began, late, "", 90 + 99, true),
+            (began, late, "other", 90 + 99, false),
+            (began, late, "c", 90 + 100, false),
+            (never, none, "c", 90 + 9, true),
+            (never, none, "c", 90 + 10, false),
         ];
-        for (time, container, expected) in table {
+        for (began, time, container, age, expected) in table {
             let text = |text: &str| text.to_owned();
+            facts.pod["status"]["containerStatuses"][0]["lastState"]["terminated"]["startedAt"] =
+                began.into();
+            facts.age_seconds = Some(age);
             facts.events = vec![ApiEvent {
                 about: text("Pod/p"),
                 reason: text("BackOff"),
@@ -414,7 +439,8 @@ mod tests {
                 time: text(time),
                 ..ApiEvent::default()
             }];
-            assert_eq!(facts.restarts_often(facts.containers()[0]), expected, "{time} {container}");
+            let found = facts.may_end_again(facts.containers()[0]);
+            assert_eq!(found, expected, "{began} {time} {container} {age}");
         }
     }
 

@@ -14,7 +14,7 @@ fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
     let code = container.exit_code()?;
     // What runs may be about to end again, or well by now.
     let is_over = !container.is_running()
-        || facts.restarts_often(container)
+        || facts.may_end_again(container)
         || !container.is_ready() && probe::failing(facts, container).is_none();
     let is_done = code == 0 && (container.is_init() || container.restarts() == 0);
     if !is_over || is_done || start::failed(facts, container) || probe::restarts(facts, container) {
@@ -26,6 +26,9 @@ fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
         "container `{name}` ended with exit code {code}, {reason}; restarts so far: {}",
         container.restarts()
     )];
+    evidence.extend(container.is_running().then(|| facts.runs_for(container)).flatten().map(
+        |seconds| format!("it has been started again, and has run for {seconds} s since"),
+    ));
     let log = facts.logs.get(name).map(String::as_str).unwrap_or_default();
     if !log.is_empty() {
         evidence.push(format!("its log ends with\n{log}"));

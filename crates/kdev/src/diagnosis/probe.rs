@@ -69,7 +69,7 @@ fn last_failure<'a>(
 
 fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
     let is_killed = restarts(facts, container);
-    let is_well = container.is_ready() && !(is_killed && facts.restarts_often(container));
+    let is_well = container.is_ready() && !(is_killed && facts.may_end_again(container));
     if is_well || !(container.is_running() || is_killed) {
         return None;
     }

@@ -71,7 +71,7 @@ fn program(words: &str) -> Option<&str> {
 }
 
 fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
-    if container.is_running() {
+    if container.is_running() && !facts.may_end_again(container) {
         return None;
     }
     let said = words(facts, container)?;
@@ -81,7 +81,7 @@ fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
     let said_so = format!("container `{name}`: {said}");
     let diagnosis = |cause, words, help| Diagnosis {
         cause,
-        confidence: Confidence::Certain,
+        confidence: confidence(container),
         words,
         evidence: vec![said_so.clone()],
         help,
@@ -116,6 +116,11 @@ fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
     })
 }
 
+/// Of what the runtime has said: what has been started since may do better.
+fn confidence(container: Container) -> Confidence {
+    if container.is_running() { Confidence::Likely } else { Confidence::Certain }
+}
+
 /// The kernel knows no way to run it.
 fn wrong_format(facts: &Facts, container: Container, program: &str, said: String) -> Diagnosis {
     let image = container.image();
@@ -133,7 +138,7 @@ fn wrong_format(facts: &Facts, container: Container, program: &str, said: String
     if let Some(others) = others {
         let seen = format!("the node has `{image}` for {others}, and is {platform}");
         diagnosis.evidence.push(seen);
-        diagnosis.confidence = Confidence::Certain;
+        diagnosis.confidence = confidence(container);
         diagnosis.words = format!("`{image}` is built for {others}, and the node is {platform}");
     } else if is_script(program) {
         diagnosis.cause = Cause::NoInterpreter;
@@ -241,6 +246,7 @@ fn rebuild(facts: &Facts, container: Container, platform: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn a_start_fails_in_many_words() {
@@ -284,5 +290,24 @@ mod tests {
             let found = meaning(words).map(|cause| (cause, program(words).unwrap_or_default()));
             assert_eq!(found, expected, "{words}");
         }
+    }
+
+    #[test]
+    fn a_start_that_failed_is_told_until_the_next_one_holds() {
+        let mut facts = Facts {
+            pod: json!({"metadata": {"name": "p", "creationTimestamp": "2026-01-01T00:00:00Z"},
+                "spec": {"containers": [{"name": "c", "image": "a"}]},
+                "status": {"containerStatuses": [{"name": "c",
+                    "state": {"running": {"startedAt": "2026-01-01T00:00:20Z"}},
+                    "lastState": {"terminated": {"exitCode": 255}}}]}}),
+            logs: [("c".to_owned(), "exec /app: no such file or directory".to_owned())].into(),
+            ..Facts::default()
+        };
+        for (age, expected) in [(21, Some(Confidence::Likely)), (31, None)] {
+            facts.age_seconds = Some(age);
+            assert_eq!(diagnose(&facts).first().map(|one| one.confidence), expected, "{age}");
+        }
+        facts.pod["status"]["containerStatuses"][0]["state"] = json!({"waiting": {}});
+        assert_eq!(diagnose(&facts)[0].confidence, Confidence::Certain);
     }
 }
