@@ -32,4 +32,5 @@ mod status;
 mod story;
 mod thin;
 mod turn;
+mod webhook;
 mod why;

@@ -127,6 +127,29 @@ fn why_a_program_that_runs_just_now_will_end_again() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_program_that_has_recovered_is_not_blamed() {
+    let scene = Scene::new("recovered");
+    // A volume outlives the first run.
+    let script = "test -e /data/tried && exec /busybox sleep 9999; >/data/tried; exit 4";
+    scene.runs_script(script);
+    let pod = scene.pod_manifest(
+        "node-1",
+        "recovered:dev",
+        &format!("{NEVER}\nvolumeMounts: [{{name: data, mountPath: /data}}]"),
+    );
+    scene.apply(&format!("{pod}  volumes: [{{name: data, emptyDir: {{}}}}]\n"));
+    eventually("a second run", || {
+        let pods = get(scene.name, &["pods"]);
+        let status = &pods["items"][0]["status"]["containerStatuses"][0];
+        (status["ready"] == true && status["restartCount"] == 1).then_some(())
+    });
+    let found = scene.is_judged(&["crashes"]);
+    assert_eq!(found.confidence(0), "likely");
+    eventually("an end of the doubt", || scene.is_well().is_empty().then_some(()));
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_job_has_failed() {
     let scene = Scene::new("failed-job");
     scene.runs_script("echo 'no input'; exit 7");

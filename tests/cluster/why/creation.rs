@@ -3,6 +3,7 @@
 use super::Scene;
 use super::scheduling::Undo;
 use crate::lab::{eventually, kubectl, run};
+use crate::webhook;
 
 const NEVER: &str = "imagePullPolicy: Never";
 
@@ -98,39 +99,67 @@ fn why_a_service_account_that_is_missing_makes_no_pod() {
     scene.runs();
 }
 
+/// A configuration that asks a webhook about each pod of a scene's.
+fn asks(scene: &Scene, client_config: &str) {
+    let name = scene.name;
+    scene.apply(&format!(
+        "apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingWebhookConfiguration
+metadata: {{name: {name}}}
+webhooks:
+- name: check.example.com
+  admissionReviewVersions: [v1]
+  sideEffects: None
+  clientConfig: {client_config}
+  namespaceSelector: {{matchLabels: {{kubernetes.io/metadata.name: {name}}}}}
+  rules: [{{apiGroups: [\"\"], apiVersions: [v1], operations: [CREATE], resources: [pods]}}]
+"
+    ));
+    // The API server takes a moment to know of it.
+    eventually("the webhook", || {
+        let pod = ["run", "probe", "--image=probe", "--dry-run=server"];
+        (!scene.kubectl(&pod).output().ok()?.status.success()).then_some(())
+    });
+}
+
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_webhook_that_does_not_answer_lets_no_pod_through() {
     let scene = Scene::new("deaf-webhook");
     let delete = ["delete", "validatingwebhookconfiguration", "deaf-webhook"];
     let undo = Undo::by(&[&delete]);
-    scene.apply(
-        "apiVersion: admissionregistration.k8s.io/v1
-kind: ValidatingWebhookConfiguration
-metadata: {name: deaf-webhook}
-webhooks:
-- name: check.example.com
-  admissionReviewVersions: [v1]
-  sideEffects: None
-  clientConfig: {url: \"https://127.0.0.1:9/check\"}
-  namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: deaf-webhook}}
-  rules: [{apiGroups: [\"\"], apiVersions: [v1], operations: [CREATE], resources: [pods]}]
-",
-    );
-    // The API server takes a moment to know of it.
     let image = "deaf-webhook:dev";
     scene.build(image);
     scene.import("node-1", "k8s.io", image);
-    eventually("the webhook", || {
-        let pod = ["run", "probe", "--image=probe", "--dry-run=server"];
-        (!scene.kubectl(&pod).output().ok()?.status.success()).then_some(())
-    });
+    asks(&scene, "{url: \"https://127.0.0.1:9/check\"}");
     scene.makes_instead("");
     scene.reports("failed calling webhook");
     let found = scene.is_judged(&["webhook"]);
     assert!(found.help(0).contains("or delete the configuration"), "{}", found.help(0));
     drop(undo);
     run(&mut scene.kubectl(&["rollout", "restart", "deployment/web"]));
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_webhook_refuses_a_pod() {
+    let scene = Scene::new("strict-webhook");
+    let _undo = Undo::by(&[&["delete", "validatingwebhookconfiguration", "strict-webhook"]]);
+    asks(
+        &scene,
+        &webhook::serve(|pod| {
+            pod.pointer("/metadata/labels/team").is_none().then_some("a pod needs a label `team`")
+        }),
+    );
+    scene.makes("");
+    scene.reports("denied the request");
+    let found = scene.is_judged(&["webhook"]);
+    assert!(found.words(0).ends_with("refuses the pod: a pod needs a label `team`"));
+    assert!(found.help(0).starts_with("change what the webhook names in"), "{}", found.help(0));
+    // As the help says.
+    let patch = r#"{"spec":{"template":{"metadata":{"labels":{"team":"a"}}}}}"#;
+    run(&mut scene.kubectl(&["patch", "deployment/web", "--patch", patch]));
     scene.runs();
 }
 

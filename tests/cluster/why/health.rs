@@ -13,6 +13,27 @@ impl Scene {
         self.import("node-2", "k8s.io", &image);
         image
     }
+
+    /// A node that finds that it has not enough of something, until it has again;
+    /// what helps.
+    fn lacks(&self, threshold: &str, condition: &str) -> String {
+        let image = self.is_on_node_2();
+        let keys = format!("evictionHard: {{{threshold}}}");
+        let kubelet = Changed::start(&self.turn, &self.path(""), "node-2", &keys);
+        eventually("the pressure", || says("node-2", condition, "True"));
+        self.pod("node-2", &image, NEVER);
+        eventually("the refusal", || {
+            (get(self.name, &["pod", "web"])["status"]["reason"] == "Evicted").then_some(())
+        });
+        let help = self.is_judged(&["node-pressure"]).help(0).to_owned();
+        // As if there were enough again.
+        drop(kubelet);
+        eventually("the relief", || says("node-2", condition, "False"));
+        run(&mut self.kubectl(&["delete", "pod", "web", "--now"]));
+        self.pod("node-2", &image, NEVER);
+        self.runs();
+        help
+    }
 }
 
 /// Whether a node says this of itself.
@@ -44,22 +65,24 @@ fn why_a_node_without_a_kubelet_starts_no_pod() {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_node_whose_disk_is_full_keeps_no_pod() {
     let scene = Scene::alone("full-node");
-    let image = scene.is_on_node_2();
-    let keys = "evictionHard: {nodefs.available: 99%}";
-    let kubelet = Changed::start(&scene.turn, &scene.path(""), "node-2", keys);
-    eventually("the pressure", || says("node-2", "DiskPressure", "True"));
-    scene.pod("node-2", &image, NEVER);
-    eventually("the eviction", || {
-        (get(scene.name, &["pod", "web"])["status"]["reason"] == "Evicted").then_some(())
-    });
-    let found = scene.is_judged(&["node-pressure"]);
-    assert!(found.help(0).starts_with("make room on the disk of node `node-2`"));
-    // As if there were room again.
-    drop(kubelet);
-    eventually("the relief", || says("node-2", "DiskPressure", "False"));
-    run(&mut scene.kubectl(&["delete", "pod", "web", "--now"]));
-    scene.pod("node-2", &image, NEVER);
-    scene.runs();
+    let help = scene.lacks("nodefs.available: 99%", "DiskPressure");
+    assert!(help.starts_with("make room on the disk of node `node-2`"), "{help}");
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_node_without_memory_takes_no_pod() {
+    let scene = Scene::alone("no-memory");
+    let help = scene.lacks("memory.available: 99%", "MemoryPressure");
+    assert!(help.starts_with("free memory on node `node-2`"), "{help}");
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_node_with_too_many_processes_takes_no_pod() {
+    let scene = Scene::alone("no-processes");
+    let help = scene.lacks("pid.available: \"99999999\"", "PIDPressure");
+    assert!(help.starts_with("end processes on node `node-2`"), "{help}");
 }
 
 #[test]

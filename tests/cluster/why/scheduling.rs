@@ -188,6 +188,27 @@ fn why_an_affinity_to_no_node_finds_none() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_daemon_set_for_no_node_wants_no_pod() {
+    let scene = Scene::new("no-place");
+    let image = "no-place:dev";
+    scene.build(image);
+    scene.import("node-1", "k8s.io", image);
+    let _undo = Undo::on_nodes("label", &["no-place-"]);
+    scene.apply(&format!(
+        "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {{name: web}}\nspec:\n  selector: {{matchLabels: {{app: web}}}}\n  template:\n    metadata: {{labels: {{app: web}}}}\n    spec:\n      nodeSelector: {{no-place: here}}\n      terminationGracePeriodSeconds: 0\n      containers: [{{name: web, image: {image:?}, imagePullPolicy: Never}}]\n"
+    ));
+    eventually("the controller's word", || {
+        let status = &get(scene.name, &["daemonset", "web"])["status"];
+        (status["observedGeneration"] == 1).then_some(())
+    });
+    // Whoever has not asked about it has likely meant it.
+    assert_eq!(scene.is_well(), "");
+    scene.is_judged(&["not-wanted"]).follow(0);
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_taint_and_a_missing_label_keep_a_pod_off_at_once() {
     let scene = Scene::alone("twice-kept");
     scene.is_everywhere();

@@ -26,9 +26,13 @@ fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
         "container `{name}` ended with exit code {code}, {reason}; restarts so far: {}",
         container.restarts()
     )];
-    evidence.extend(container.is_running().then(|| facts.runs_for(container)).flatten().map(
-        |seconds| format!("it has been started again, and has run for {seconds} s since"),
-    ));
+    evidence.extend(
+        container
+            .is_running()
+            .then(|| facts.runs_for(container))
+            .flatten()
+            .map(|seconds| format!("it has been started again, and has run for {seconds} s since")),
+    );
     let log = facts.logs.get(name).map(String::as_str).unwrap_or_default();
     if !log.is_empty() {
         evidence.push(format!("its log ends with\n{log}"));
@@ -163,7 +167,8 @@ fn crashes(facts: &Facts, container: Container, code: i64) -> (Cause, String, St
         143 => ", by a signal: it was told to end",
         _ => "",
     };
-    let ends = if container.restarts() == 0 { "has ended" } else { "ends again and again," };
+    let is_one_of_many = container.restarts() > u64::from(container.is_running());
+    let ends = if is_one_of_many { "ends again and again," } else { "has ended" };
     let words = format!("the program of container `{name}` {ends} with exit code {code}{how}");
     // Without a present run, the last one is what is shown.
     let previous = if container.is_running() { " --previous" } else { "" };

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{Cause, cure, node_health, relief};
 use crate::cluster::{self, Taint};
@@ -33,6 +34,18 @@ pub(super) enum Hindrance {
 pub(super) struct Judged {
     pub(super) name: String,
     pub(super) hindrances: Vec<Hindrance>,
+}
+
+/// What keeps the pods of a `DaemonSet` off each node; none where a node is right.
+pub(super) fn judge_daemon(facts: &Facts, spec: &Value) -> Vec<Judged> {
+    let spec = PodSpec::deserialize(spec).unwrap_or_default();
+    let judged = facts.nodes.iter().filter_map(cluster::node).map(|node| {
+        let obstacles = placement::obstacles("DaemonSet", &spec, &node);
+        let hindrances = obstacles.into_iter().map(Hindrance::Placement).collect();
+        Judged { name: node.name, hindrances }
+    });
+    let judged: Vec<Judged> = judged.collect();
+    if judged.iter().all(Judged::is_known) { judged } else { Vec::new() }
 }
 
 /// What keeps a pod off each node, by what the scheduler said of all.

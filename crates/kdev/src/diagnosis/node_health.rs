@@ -8,7 +8,7 @@ use crate::facts::{Facts, Shelf, condition, list, text};
 
 /// The conditions of a node that runs out of something, and of what.
 const PRESSURES: [(&str, &str); 3] =
-    [("DiskPressure", "disk"), ("MemoryPressure", "memory"), ("PIDPressure", "process ids")];
+    [("DiskPressure", "disk"), ("MemoryPressure", "memory"), ("PIDPressure", "process IDs")];
 
 pub(super) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
     if !facts.is_in_trouble() {
@@ -97,7 +97,7 @@ fn shortage(facts: &Facts, name: &str, message: &str) -> &'static str {
     let words = PRESSURES.iter().find(|(kind, _)| is_under(kind)).map(|(_, words)| *words);
     let of_resource = || match message {
         _ if message.contains("memory") => "memory",
-        _ if message.contains("pids") => "process ids",
+        _ if message.contains("pids") => "process IDs",
         _ => "disk",
     };
     words.unwrap_or_else(of_resource)
@@ -190,7 +190,7 @@ mod tests {
             ),
             (
                 "The node was low on resource: pids. Threshold quantity: 10, available: 3. ",
-                "process ids",
+                "process IDs",
             ),
         ];
         for (message, expected) in table {

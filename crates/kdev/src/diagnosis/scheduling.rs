@@ -20,7 +20,7 @@ const REJECTED: [(&str, Cause); 3] = [
 
 pub(super) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
     if !facts.is_pod() {
-        return Vec::new();
+        return unplaced(facts).into_iter().collect();
     }
     if let Some(node) = facts.node_name() {
         return rejected(facts, node).or_else(|| missing(facts, node)).into_iter().collect();
@@ -136,11 +136,7 @@ fn excluded(facts: &Facts, message: &str) -> Vec<Diagnosis> {
         return Vec::new();
     }
     let images = whereabouts::nodes_with_images(facts);
-    let nearest = judged
-        .iter()
-        .filter(|one| one.is_known())
-        .min_by_key(|one| (one.effort(facts), !images.contains(&one.name), &one.name));
-    let Some(nearest) = nearest else { return Vec::new() };
+    let Some(nearest) = nearest(facts, &judged, &images) else { return Vec::new() };
     let mut found: Vec<Diagnosis> = Vec::new();
     let mut hindrances: Vec<_> = nearest.hindrances.iter().collect();
     hindrances.sort_by_key(|hindrance| hindrance.cause());
@@ -167,6 +163,37 @@ fn excluded(facts: &Facts, message: &str) -> Vec<Diagnosis> {
         first.evidence.extend(where_images_are(facts, &images));
     }
     found
+}
+
+/// The node on which it would take the least to let the pod run.
+fn nearest<'a>(facts: &Facts, judged: &'a [Judged], images: &[String]) -> Option<&'a Judged> {
+    judged
+        .iter()
+        .filter(|one| one.is_known())
+        .min_by_key(|one| (one.effort(facts), !images.contains(&one.name), &one.name))
+}
+
+/// A `DaemonSet` wants a pod for each node that is right, and none is. Many are
+/// meant for nodes that a cluster does not have.
+fn unplaced(facts: &Facts) -> Option<Diagnosis> {
+    let maker = facts.owners.first().filter(|maker| maker["kind"] == "DaemonSet")?;
+    let status = &maker["status"];
+    let is_told = status["observedGeneration"] == maker["metadata"]["generation"];
+    if !is_told || status["desiredNumberScheduled"] != 0 {
+        return None;
+    }
+    let judged = hindrance::judge_daemon(facts, maker.pointer("/spec/template/spec")?);
+    let nearest = nearest(facts, &judged, &[])?;
+    let hindrance = nearest.hindrances.iter().min_by_key(|one| one.cause())?;
+    let mut evidence = vec!["`status.desiredNumberScheduled` is 0".to_owned()];
+    evidence.extend(hindrance.evidence(facts, &nearest.name));
+    Some(Diagnosis {
+        cause: Cause::NotWanted,
+        confidence: Confidence::Certain,
+        words: overview(&judged),
+        evidence,
+        help: hindrance.cure(facts, nearest),
+    })
 }
 
 /// Each node with what keeps the pod off it; what is alike is told once.
