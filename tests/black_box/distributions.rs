@@ -82,6 +82,27 @@ fn a_cluster_of_mixed_architectures_is_loaded_where_the_image_can_run() {
 }
 
 #[test]
+fn a_node_that_cannot_run_the_image_need_not_be_reached() {
+    let project = Project::new();
+    project.nodes(&[("n1", "10.0.0.1", "amd64"), ("n2", "10.0.0.2", "arm64")]);
+    let refused = |at: &str| format!("ssh: connect to host {at} port 22: Connection refused\n");
+    project.write("fake/ssh-10.0.0.2", &refused("10.0.0.2"));
+    project.run(&["load", "tool:1"]).code(0).stderr(
+        "    Skipping n2: it runs linux/arm64, and the image is built for linux/amd64
+     Loading n1 (4.00 KiB)
+      Loaded n1: sent [..] in [TIME]
+    Finished tool:1 in [TIME]\n",
+    );
+    // Whoever names it, means it; and what can run it must be reached.
+    let named =
+        project.run(&["load", "tool:1", "--node", "n1", "--node", "n2"]).code(93).err().to_owned();
+    assert!(named.starts_with("error: node `n2` at 10.0.0.2 is not reachable: "), "{named}");
+    project.write("fake/ssh-10.0.0.1", &refused("10.0.0.1")).remove("fake/ssh-10.0.0.2");
+    let needed = project.run(&["load", "tool:1"]).code(93).err().to_owned();
+    assert!(needed.starts_with("error: node `n1` at 10.0.0.1 is not reachable: "), "{needed}");
+}
+
+#[test]
 fn the_kubeadm_of_docker_desktop_is_refused_with_a_way_out() {
     let project = Project::new();
     project.nodes(&[("docker-desktop", "192.168.65.3", "amd64")]);

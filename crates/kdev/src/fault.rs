@@ -109,16 +109,17 @@ impl NodeError {
                 "check it with `{by_hand}`; if it is reached elsewhere, set `nodes.{node}.ssh` in `[package.metadata.kdev]`"
             ),
             Fault::HostKeyUnknown(words) => {
-                format!(
-                    "run `{}` once, compare the key, and accept it",
-                    asking(by_hand, words)
-                )
+                let is_strict = words.contains("requested strict checking");
+                let by_hand = if is_strict { &asking(by_hand) } else { by_hand };
+                format!("run `{by_hand}` once, compare the key, and accept it")
             }
             Fault::HostKeyChanged(words) => {
                 let remove =
                     removal(words).unwrap_or_else(|| format!("ssh-keygen -R '{}'", self.known_as));
+                // What ssh says here is the same whether it would ask or not.
+                let accept = asking(by_hand);
                 format!(
-                    "if the node was reinstalled, run `{remove}`, then `{by_hand}`; if not, somebody else answers"
+                    "if the node was reinstalled, run `{remove}`, then `{accept}`; if not, somebody else answers"
                 )
             }
             Fault::Denied(_) => format!(
@@ -186,12 +187,8 @@ impl Fault {
 }
 
 /// An ssh that asks about an unknown key, even if its configuration is strict.
-fn asking(by_hand: &str, words: &str) -> String {
-    if words.contains("requested strict checking") {
-        by_hand.replacen("ssh ", "ssh -o StrictHostKeyChecking=ask ", 1)
-    } else {
-        by_hand.to_owned()
-    }
+fn asking(by_hand: &str) -> String {
+    by_hand.replacen("ssh ", "ssh -o StrictHostKeyChecking=ask ", 1)
 }
 
 /// The command that ssh itself recommends to remove a changed key.

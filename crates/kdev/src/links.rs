@@ -82,8 +82,8 @@ pub(crate) fn on_nodes<'s, T: Send>(
     let build_cx = cx.clone().interrupted_by(building.clone());
     let done = thread::scope(|scope| {
         let opening = scope.spawn(|| {
-            let links = open_all(cx, to.transports, to.config, to.nodes);
-            links.inspect_err(|_| building.raise())
+            let opened = open_all(cx, to.transports, to.config, to.nodes);
+            opened.inspect_err(|_| building.raise())
         });
         let supply = match build(&build_cx) {
             Ok(supply) => supply,
@@ -97,7 +97,7 @@ pub(crate) fn on_nodes<'s, T: Send>(
         thread::scope(|scope| {
             scope.spawn(|| source.begin(&build_cx));
             let meanwhile = scope.spawn(|| meanwhile(&build_cx, image));
-            let ready = joined(opening).and_then(|links| fitting(cx, image, links, to.asked));
+            let ready = joined(opening).and_then(|opened| opened.fitting(cx, image, to.asked));
             let links = ready.inspect_err(|_| building.raise())?;
             work(&source, &links, joined(meanwhile))
         })?;
@@ -107,12 +107,18 @@ pub(crate) fn on_nodes<'s, T: Send>(
     done
 }
 
+/// The nodes that were reached, and those that were not.
+struct Opened<'a> {
+    links: Vec<Link<'a>>,
+    failures: Vec<(NodeError, &'a Node)>,
+}
+
 fn open_all<'a>(
     cx: &Cx,
     transports: &'a Transports,
     config: &Config,
     nodes: &[&'a Node],
-) -> Result<Vec<Link<'a>>> {
+) -> Result<Opened<'a>> {
     let nobody = NodeSettings::default();
     let results = each(nodes, |node: &&'a Node| {
         let settings = config.nodes.get(&node.name).unwrap_or(&nobody);
@@ -121,49 +127,68 @@ fn open_all<'a>(
     if cx.interrupt().is_raised() {
         return Err(Error::Interrupted);
     }
-    let (mut links, mut failures) = (Vec::new(), Vec::new());
+    let mut opened = Opened { links: Vec::new(), failures: Vec::new() };
     for (result, node) in results.into_iter().zip(nodes) {
         match result {
-            Ok(link) => links.push(link),
-            Err(error) => failures.push((error, placement::is_silent(node))),
+            Ok(link) => opened.links.push(link),
+            Err(error) => opened.failures.push((error, *node)),
         }
     }
-    // A node that the cluster does not hear of either holds up nobody.
-    if links.is_empty() || failures.iter().any(|(_, silent)| !silent) {
-        let failures: Vec<NodeError> = failures.into_iter().map(|(error, _)| error).collect();
-        return if failures.is_empty() { Ok(links) } else { Err(Error::Nodes(failures)) };
-    }
-    for (error, _) in failures {
-        let why = format!("the cluster does not hear of it, and {error}");
-        cx.emit(Event::NodeSkipped { node: error.node, why });
-    }
-    Ok(links)
+    let is_alike = |node: &&Node| node.info.platform() == nodes[0].info.platform();
+    // Of several platforms, only the build tells which are needed.
+    if nodes.iter().all(is_alike) { opened.without(cx, |_| None) } else { Ok(opened) }
 }
 
-/// Before anything is sent: the nodes on which the image can run. One that was
-/// asked for must be among them.
-fn fitting<'a>(
-    cx: &Cx,
-    image: &BuiltImage,
-    links: Vec<Link<'a>>,
-    asked: &[String],
-) -> Result<Vec<Link<'a>>> {
-    let is_fit =
-        |link: &Link| image.platform.is_empty() || link.node.info.platform() == image.platform;
-    let (fit, unfit): (Vec<_>, Vec<_>) = links.into_iter().partition(is_fit);
-    let must = unfit.iter().find(|link| fit.is_empty() || asked.contains(&link.node.name));
-    if let Some(Link { node, .. }) = must {
-        return Err(Error::WrongPlatform {
-            image: image.reference.familiar(),
-            image_platform: image.platform.clone(),
-            node: node.name.clone(),
-            node_platform: node.info.platform(),
-        });
+/// Why a node is left out on which the image cannot run.
+fn unfit(image: &BuiltImage, node: &Node) -> Option<String> {
+    let (theirs, ours) = (node.info.platform(), &image.platform);
+    let is_fit = ours.is_empty() || theirs == *ours;
+    (!is_fit).then(|| format!("it runs {theirs}, and the image is built for {ours}"))
+}
+
+impl<'a> Opened<'a> {
+    /// Leaves out what was not reached and is not needed, which is an error of all
+    /// others.
+    fn without(mut self, cx: &Cx, is_needless: impl Fn(&Node) -> Option<String>) -> Result<Self> {
+        let why = |(error, node): &(NodeError, &Node)| {
+            // A node that the cluster does not hear of either holds up nobody.
+            let is_silent = placement::is_silent(node);
+            let silent = || format!("the cluster does not hear of it, and {error}");
+            let why = is_needless(node).or_else(|| is_silent.then(silent));
+            why.filter(|_| !self.links.is_empty())
+        };
+        let reasons: Vec<Option<String>> = self.failures.iter().map(why).collect();
+        if reasons.iter().any(Option::is_none) {
+            let failures = self.failures.into_iter().zip(reasons);
+            let needed = failures.filter_map(|((error, _), why)| why.is_none().then_some(error));
+            return Err(Error::Nodes(needed.collect()));
+        }
+        for ((_, node), why) in self.failures.drain(..).zip(reasons.into_iter().flatten()) {
+            cx.emit(Event::NodeSkipped { node: node.name.clone(), why });
+        }
+        Ok(self)
     }
-    for Link { node, .. } in unfit {
-        let (theirs, ours) = (node.info.platform(), &image.platform);
-        let why = format!("it runs {theirs}, and the image is built for {ours}");
-        cx.emit(Event::NodeSkipped { node: node.name.clone(), why });
+
+    /// Before anything is sent: the nodes on which the image can run. One that was
+    /// asked for must be among them.
+    fn fitting(self, cx: &Cx, image: &BuiltImage, asked: &[String]) -> Result<Vec<Link<'a>>> {
+        let is_needless = |node: &Node| unfit(image, node).filter(|_| !asked.contains(&node.name));
+        let links = self.without(cx, is_needless)?.links;
+        let (unfit, fit): (Vec<_>, Vec<_>) =
+            links.into_iter().partition(|link| unfit(image, link.node).is_some());
+        let must = unfit.iter().find(|link| fit.is_empty() || asked.contains(&link.node.name));
+        if let Some(Link { node, .. }) = must {
+            return Err(Error::WrongPlatform {
+                image: image.reference.familiar(),
+                image_platform: image.platform.clone(),
+                node: node.name.clone(),
+                node_platform: node.info.platform(),
+            });
+        }
+        for Link { node, .. } in unfit {
+            let why = self::unfit(image, node).unwrap_or_default();
+            cx.emit(Event::NodeSkipped { node: node.name.clone(), why });
+        }
+        Ok(fit)
     }
-    Ok(fit)
 }

@@ -52,7 +52,7 @@ fn its_host_key_is_unknown() {
 fn its_host_key_has_changed() {
     let words = "@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\n  ssh-keygen -f \"/home/u/.ssh/known_hosts\" -R \"10.0.0.1\"\nHost key verification failed.\n";
     ssh_says(words, "error: the host key of node `n1` at 10.0.0.1 has changed
-  help: if the node was reinstalled, run `ssh-keygen -f \"/home/u/.ssh/known_hosts\" -R \"10.0.0.1\"`, then `ssh 10.0.0.1`; if not, somebody else answers\n");
+  help: if the node was reinstalled, run `ssh-keygen -f \"/home/u/.ssh/known_hosts\" -R \"10.0.0.1\"`, then `ssh -o StrictHostKeyChecking=ask 10.0.0.1`; if not, somebody else answers\n");
 }
 
 #[test]
