@@ -5,7 +5,9 @@ mod cases;
 mod cost;
 mod images;
 mod report;
+mod tries;
 mod ways;
+mod why;
 
 use crate::lab::{self, Lab};
 use crate::term;
@@ -22,12 +24,14 @@ pub(crate) enum Command {
     /// Bringing an image to the nodes: half an hour and 35 GB for all cases
     Load(Args),
     /// From the manifests to ready pods, and with nothing changed: a minute
-    Apply(ApplyArgs),
+    Apply(Rounds),
+    /// What `why`, `status` and `doctor` take to answer: a minute
+    Why(Rounds),
 }
 
-/// How the apply is measured.
+/// How often it is measured.
 #[derive(clap::Args)]
-pub(crate) struct ApplyArgs {
+pub(crate) struct Rounds {
     /// How often each way is tried; the median counts
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -64,14 +68,21 @@ pub(crate) enum Case {
 pub(crate) fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Load(args) => load(&args),
-        Command::Apply(args) => {
-            let bench = start(args.rounds, lab::running)?;
-            let mut report = Report::of("apply");
-            apply::run(&bench, &mut report)?;
-            report.write(&bench)?;
-            Ok(verdict(&report))
-        }
+        Command::Apply(args) => short("apply", &args, apply::run),
+        Command::Why(args) => short("why", &args, why::run),
     }
+}
+
+fn short(
+    name: &'static str,
+    args: &Rounds,
+    measure: impl Fn(&Bench, &mut Report) -> Result<()>,
+) -> Result<ExitCode> {
+    let bench = start(args.rounds, lab::running)?;
+    let mut report = Report::of(name);
+    measure(&bench, &mut report)?;
+    report.write(&bench)?;
+    Ok(verdict(&report))
 }
 
 fn load(args: &Args) -> Result<ExitCode> {

@@ -1,15 +1,13 @@
 //! From the manifests to ready pods: kdev beside `kubectl apply` and `kubectl
 //! rollout status`, and how often either starts kubectl.
 
-use super::cost::median;
 use super::report::{Goal, Report};
+use super::tries::{Counter, Taken, Tries};
 use super::ways::{Bench, PREFIX};
-use crate::term;
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -19,25 +17,12 @@ const UNCHANGED: &str = "nothing changed";
 const CHANGED: &str = "template changed, apply to ready";
 const DOCKERFILE: &str = "FROM scratch\nCOPY busybox /busybox\nENTRYPOINT [\"/busybox\", \"sh\", \"-c\", \"trap 'exit 0' TERM; /busybox httpd -p 8080 -h /; while :; do /busybox sleep 1 & wait $!; done\"]\n";
 
-/// What one way took, and how often it started kubectl.
-#[derive(Clone, Copy, Default)]
-struct Taken {
-    seconds: f64,
-    starts: usize,
-}
-
-/// All rounds of one way.
-struct Tries {
-    case: &'static str,
-    way: &'static str,
-    taken: Vec<Taken>,
-}
-
 /// The project that is brought up, and a Deployment like it that kubectl alone
 /// changes.
 struct Service<'a> {
     bench: &'a Bench,
     folder: PathBuf,
+    counter: Counter,
     image: String,
 }
 
@@ -49,10 +34,9 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<()> {
 }
 
 fn measure(service: &mut Service, rounds: usize, report: &mut Report) -> Result<()> {
-    let tries = |case, way| Tries { case, way, taken: Vec::new() };
-    let mut unchanged = tries(UNCHANGED, "`cargo kdev up`, over the build");
-    let mut kdev = tries(CHANGED, "`cargo kdev up`, after the load");
-    let mut hand = tries(CHANGED, "`kubectl apply` and `rollout status`");
+    let mut unchanged = Tries::of(UNCHANGED, "`cargo kdev up`, over the build");
+    let mut kdev = Tries::of(CHANGED, "`cargo kdev up`, after the load");
+    let mut hand = Tries::of(CHANGED, "`kubectl apply` and `rollout status`");
     service.change(0)?;
     service.up()?;
     service.by_hand()?;
@@ -70,36 +54,10 @@ fn measure(service: &mut Service, rounds: usize, report: &mut Report) -> Result<
     Ok(())
 }
 
-impl Tries {
-    fn add(&mut self, taken: Taken) {
-        let Taken { seconds, starts } = taken;
-        let what = format!("{}: {}: {seconds:.2} s, {starts} kubectls", self.case, self.way);
-        term::status("Measured", what);
-        self.taken.push(taken);
-    }
-
-    /// Hands the numbers over, and gives the median of each.
-    fn end(self, report: &mut Report) -> Taken {
-        let seconds = median(self.taken.iter().map(|taken| taken.seconds).collect());
-        let starts = median(self.taken.iter().map(|taken| taken.starts).collect());
-        let row = format!("| {} | {} | {seconds:.2} s | {starts} |", self.case, self.way);
-        let values: Vec<Value> = self.taken.iter().map(Taken::json).collect();
-        let json = json!({"case": self.case, "way": self.way, "values": values});
-        report.row(row, json);
-        Taken { seconds, starts }
-    }
-}
-
-impl Taken {
-    fn json(&self) -> Value {
-        json!({"seconds": self.seconds, "kubectl_starts": self.starts})
-    }
-}
-
 impl<'a> Service<'a> {
     fn new(bench: &'a Bench) -> Result<Self> {
         let folder = bench.folder.join("apply");
-        for sub in ["src", "k8s", "bin"] {
+        for sub in ["src", "k8s"] {
             fs::create_dir_all(folder.join(sub))?;
         }
         let name = format!("{PREFIX}-apply");
@@ -108,26 +66,13 @@ impl<'a> Service<'a> {
         fs::write(folder.join("src/main.rs"), "fn main() {}\n")?;
         fs::write(folder.join("Dockerfile"), DOCKERFILE)?;
         fs::copy("/bin/busybox", folder.join("busybox"))?;
-        let service = Self { bench, folder, image: String::new() };
-        service.count_starts()?;
+        let counter = Counter::new(&bench.sh, &folder)?;
+        let service = Self { bench, folder, counter, image: String::new() };
         service.clean()?;
         for namespace in ["kdev", "hand"].map(|way| format!("{PREFIX}-{way}")) {
             cmd!(bench.sh, "kubectl create namespace {namespace}").quiet().ignore_stdout().run()?;
         }
         Ok(service)
-    }
-
-    /// A kubectl first on PATH that notes each start.
-    fn count_starts(&self) -> Result<()> {
-        let real = cmd!(self.bench.sh, "sh -c 'command -v kubectl'").quiet().read()?;
-        let (wrapper, log) = (self.folder.join("bin/kubectl"), self.folder.join("starts"));
-        let text = format!("#!/bin/sh\necho \"$*\" >>{}\nexec {real} \"$@\"\n", log.display());
-        fs::write(&wrapper, text)?;
-        Ok(fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755))?)
-    }
-
-    fn starts(&self) -> usize {
-        fs::read_to_string(self.folder.join("starts")).map_or(0, |text| text.lines().count())
     }
 
     /// The same Deployment with another annotation in its template.
@@ -137,7 +82,7 @@ impl<'a> Service<'a> {
 
     /// What `up` took beside the build, and what it took from the load on.
     fn up(&mut self) -> Result<(Taken, Taken)> {
-        let _ = fs::remove_file(self.folder.join("starts"));
+        self.counter.reset();
         let mut command = self.command();
         let begun = Instant::now();
         let mut child = command.stdout(Stdio::piped()).spawn()?;
@@ -158,17 +103,15 @@ impl<'a> Service<'a> {
         }
         let all = begun.elapsed().as_secs_f64();
         ensure!(child.wait()?.success(), "kdev has failed");
-        let starts = self.starts();
+        let starts = self.counter.starts();
         Ok((Taken { seconds: all - build, starts }, Taken { seconds: ready - loaded, starts }))
     }
 
     fn command(&self) -> Command {
         let (kdev, namespace) = (self.bench.kdev_program(), format!("{PREFIX}-kdev"));
-        let path = std::env::var("PATH").unwrap_or_default();
-        let path = format!("{}:{path}", self.folder.join("bin").display());
         let up = cmd!(self.bench.sh, "{kdev} kdev up --namespace {namespace}");
         let mut command = Command::from(up.arg("--message-format").arg("json"));
-        command.env("PATH", path).env("XDG_CACHE_HOME", self.folder.join("cache"));
+        command.env("PATH", self.counter.path()).env("XDG_CACHE_HOME", self.folder.join("cache"));
         command.current_dir(&self.folder);
         command
     }
