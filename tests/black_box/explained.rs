@@ -78,6 +78,7 @@ fn each_scene_that_is_explained_is_made_in_the_lab() {
     let made: Vec<&str> = sources
         .iter()
         .flat_map(|text| text.split("Scene::").skip(1))
+        .filter(|call| !call.starts_with("of_nothing_wrong"))
         .filter_map(|call| call.split_once('(')?.1.split('"').nth(1))
         .collect();
     let listed: Vec<String> = scenes().into_iter().map(|(name, _)| name).collect();

@@ -43,6 +43,11 @@ impl Scene {
         Self::with(name, Turn::shared())
     }
 
+    /// For what is well in the end, so that there is nothing to record.
+    pub(crate) fn of_nothing_wrong(name: &'static str) -> Self {
+        Self::new(name)
+    }
+
     /// For what harms a node: no other test uses the lab meanwhile.
     pub(crate) fn alone(name: &'static str) -> Self {
         Self::with(name, Turn::alone())

@@ -5,15 +5,18 @@
 //! facts.
 
 mod absent;
+mod answer;
 mod bounds;
 mod container_config;
 mod crash;
 mod creation;
 mod cure;
 mod hindrance;
+mod leaving;
 mod node_health;
 mod present;
 mod probe;
+mod program;
 mod pull;
 mod relief;
 mod sandbox;
@@ -109,6 +112,10 @@ pub enum Cause {
     /// The node is short of disk, memory or processes, and evicts or refuses pods.
     NodePressure,
 
+    // It is to go.
+    /// The pod is being deleted.
+    Leaving,
+
     // It cannot be prepared.
     /// A claim waits for a volume, or does not exist.
     ClaimPending,
@@ -190,6 +197,8 @@ pub enum Cause {
     // It does not go on.
     /// It uses more memory than it may.
     OutOfMemory,
+    /// It has run longer than it may.
+    DeadlineExceeded,
     /// It writes to a file system that is read-only.
     ReadOnlyFileSystem,
     /// It may not do what it tries.
@@ -239,6 +248,11 @@ pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
     if facts.was_turned_away() {
         // What befell its containers then has no meaning any more.
         found.retain(|diagnosis| diagnosis.cause <= Cause::NodePressure);
+    }
+    if let Some(leaving) = leaving::diagnose(facts) {
+        // Only a node that does not answer keeps it from going.
+        found.retain(|diagnosis| diagnosis.cause == Cause::NodeSilent);
+        found.push(leaving);
     }
     found.sort_by_key(|diagnosis| diagnosis.cause);
     // Containers may share a cause, and its cure.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::image::Reference;
+use crate::container::Container;
 use crate::moment;
 use crate::stock::Stock;
 
@@ -89,14 +89,6 @@ pub(crate) enum Shelf {
     Seen(Stock),
     /// It could not be asked, for this reason.
     Unseen(String),
-}
-
-/// A container of the pod, or of the template where there is no pod.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Container<'a> {
-    spec: &'a Value,
-    status: &'a Value,
-    is_init: bool,
 }
 
 impl Facts {
@@ -181,14 +173,22 @@ impl Facts {
             for spec in list(&self.pod["spec"][specs]) {
                 let status = list(statuses).find(|status| status["name"] == spec["name"]);
                 let is_init = specs == "initContainers";
-                containers.push(Container {
-                    spec,
-                    status: status.unwrap_or(&Value::Null),
-                    is_init,
-                });
+                containers.push(Container::new(spec, status.unwrap_or(&Value::Null), is_init));
             }
         }
         containers
+    }
+
+    /// When a container is started again that has ended.
+    pub(crate) fn restart_policy<'a>(&'a self, container: Container<'a>) -> &'a str {
+        let own = container.spec("/restartPolicy").and_then(Value::as_str);
+        own.unwrap_or_else(|| text(&self.pod, "/spec/restartPolicy"))
+    }
+
+    /// Who runs a container's program, where the pod says so.
+    pub(crate) fn user(&self, container: Container) -> Option<u64> {
+        let own = container.spec("/securityContext/runAsUser");
+        own.or_else(|| self.pod.pointer("/spec/securityContext/runAsUser"))?.as_u64()
     }
 
     /// Events about the pod itself, oldest first.
@@ -212,23 +212,43 @@ impl Facts {
     pub(crate) fn may_end_again(&self, container: Container) -> bool {
         const GRACE: i64 = 10;
         const GRACE_OF_MANY: i64 = 60;
+        /// A run of this length was no failed start.
+        const LONG: i64 = 60;
+        /// How far two machines' clocks may be apart.
+        const SKEW: i64 = 5;
         let (true, Some(ended)) = (container.is_running(), container.ended()) else { return false };
+        // What ends with its node has done nothing wrong.
+        if ["Unknown", "ContainerStatusUnknown"].contains(&text(ended, "/reason")) {
+            return false;
+        }
         let at = |path| moment::seconds(text(ended, path)).unwrap_or_default();
         // What could not be started has ended, but never began.
         let lasted = Some(at("/startedAt")).filter(|began| *began > 0);
-        let lasted = lasted.map_or(0, |began| at("/finishedAt") - began);
+        let lasted = lasted.map_or(0, |began| at("/finishedAt") - began).min(LONG);
         let is_held_back = |event: &ApiEvent| {
             event.reason == "BackOff" && event.is_since(text(ended, "/finishedAt"))
         };
         let is_one_of_many = self.container_events(container).any(is_held_back);
         let grace = if is_one_of_many { GRACE_OF_MANY } else { GRACE };
-        self.runs_for(container).is_none_or(|seconds| seconds < 2 * lasted + grace)
+        let doubtful = -SKEW..2 * lasted + grace;
+        self.runs_for(container).is_none_or(|seconds| doubtful.contains(&seconds))
     }
 
     /// For how many seconds a container has run.
     pub(crate) fn runs_for(&self, container: Container) -> Option<i64> {
+        self.since(container.started())
+    }
+
+    /// For how many seconds a pod that is deleted should have been gone; less than
+    /// none while its containers may still end by themselves.
+    pub(crate) fn overdue(&self) -> Option<i64> {
+        self.since(text(&self.pod, "/metadata/deletionTimestamp"))
+    }
+
+    /// The seconds from a time of the API's to the moment of these facts.
+    fn since(&self, time: &str) -> Option<i64> {
         let age = i64::try_from(self.age_seconds?).ok()?;
-        Some(moment::created(&self.pod)? + age - moment::seconds(container.started())?)
+        Some(moment::created(&self.pod)? + age - moment::seconds(time)?)
     }
 
     /// Whether the pod's volumes are mounted, as far as its state tells.
@@ -290,86 +310,6 @@ impl ApiEvent {
     pub(crate) fn sandbox_image(&self) -> Option<&str> {
         let (_, rest) = self.message.split_once("failed to get sandbox image \"")?;
         rest.split('"').next()
-    }
-}
-
-impl<'a> Container<'a> {
-    pub(crate) fn name(&self) -> &'a str {
-        text(self.spec, "/name")
-    }
-
-    /// As it is written.
-    pub(crate) fn image(&self) -> &'a str {
-        text(self.spec, "/image")
-    }
-
-    pub(crate) fn reference(&self) -> Option<Reference> {
-        Reference::parse(self.image()).ok()
-    }
-
-    pub(crate) fn policy(&self) -> &'a str {
-        text(self.spec, "/imagePullPolicy")
-    }
-
-    /// What the runtime calls the image that it runs.
-    pub(crate) fn image_id(&self) -> &'a str {
-        text(self.status, "/imageID")
-    }
-
-    pub(crate) fn restarts(&self) -> u64 {
-        self.status["restartCount"].as_u64().unwrap_or_default()
-    }
-
-    pub(crate) fn is_ready(&self) -> bool {
-        self.status["ready"].as_bool().unwrap_or_default()
-    }
-
-    /// Whether it shall end before the others start, unless it is a sidecar.
-    pub(crate) fn is_init(&self) -> bool {
-        self.is_init
-    }
-
-    pub(crate) fn is_running(&self) -> bool {
-        self.status.pointer("/state/running").is_some()
-    }
-
-    /// When its present run began, or else its last one.
-    pub(crate) fn started(&self) -> &'a str {
-        let paths = ["/state/running", "/state/terminated", "/lastState/terminated"];
-        let run = paths.iter().find_map(|path| self.status.pointer(path));
-        run.map(|run| text(run, "/startedAt")).unwrap_or_default()
-    }
-
-    /// Whether its startup probe has succeeded, if it has one.
-    pub(crate) fn has_started(&self) -> bool {
-        self.status["started"].as_bool().unwrap_or_default()
-    }
-
-    /// Whether it waits for its image.
-    pub(crate) fn waits_for_image(&self) -> bool {
-        const REASONS: [&str; 3] = ["ErrImageNeverPull", "ErrImagePull", "ImagePullBackOff"];
-        self.waiting().is_some_and(|(reason, _)| REASONS.contains(&reason))
-    }
-
-    /// Why it waits: reason and message.
-    pub(crate) fn waiting(&self) -> Option<(&'a str, &'a str)> {
-        let waiting = self.status.pointer("/state/waiting")?;
-        Some((text(waiting, "/reason"), text(waiting, "/message")))
-    }
-
-    /// How it last ended, if it has.
-    pub(crate) fn ended(&self) -> Option<&'a Value> {
-        let paths = ["/state/terminated", "/lastState/terminated"];
-        paths.iter().find_map(|path| self.status.pointer(path))
-    }
-
-    pub(crate) fn exit_code(&self) -> Option<i64> {
-        self.ended()?["exitCode"].as_i64()
-    }
-
-    /// A part of its specification.
-    pub(crate) fn spec(&self, path: &str) -> Option<&'a Value> {
-        self.spec.pointer(path)
     }
 }
 
@@ -441,6 +381,31 @@ mod tests {
             }];
             let found = facts.may_end_again(facts.containers()[0]);
             assert_eq!(found, expected, "{began} {time} {container} {age}");
+        }
+    }
+
+    #[test]
+    fn what_a_node_has_ended_and_what_ran_for_long_is_not_doubted_for_long() {
+        let running = json!({"running": {"startedAt": "2026-01-08T00:01:30Z"}});
+        let mut facts = facts(&running, "True");
+        facts.pod["metadata"]["creationTimestamp"] = "2026-01-08T00:00:00Z".into();
+        let week =
+            json!({"startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-08T00:00:00Z"});
+        let mut reboot = week.clone();
+        reboot["reason"] = "Unknown".into();
+        // A clock that is behind tells nothing.
+        let table = [
+            (&week, 90 + 129, true),
+            (&week, 90 + 130, false),
+            (&week, 90 - 5, true),
+            (&week, 90 - 6, false),
+            (&reboot, 90 + 1, false),
+        ];
+        for (ended, age, expected) in table {
+            facts.pod["status"]["containerStatuses"][0]["lastState"]["terminated"] = ended.clone();
+            facts.age_seconds = Some(age);
+            let found = facts.may_end_again(facts.containers()[0]);
+            assert_eq!(found, expected, "{ended} {age}");
         }
     }
 

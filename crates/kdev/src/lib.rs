@@ -29,6 +29,7 @@ mod child;
 mod cluster;
 mod cmd;
 mod config;
+mod container;
 mod cx;
 mod diagnosis;
 mod digest;

@@ -188,6 +188,9 @@ impl Pod {
 
     /// One word for its state, as `kubectl get pods` has it.
     pub(crate) fn state(&self) -> String {
+        if self.is_leaving() {
+            return "Terminating".to_owned();
+        }
         let waiting = self.containers().filter_map(|c| c.state.waiting.as_ref());
         let reason = waiting.map(|w| w.reason.clone()).find(|reason| !reason.is_empty());
         let is = |kind: &str, status: &str| {

@@ -91,6 +91,12 @@ fn of(items: &[Value], item: &Value) -> Subject {
     }
     let maker = newest_maker(items, item);
     let mut pods: Vec<&Value> = children(items, maker).filter(|i| i["kind"] == "Pod").collect();
+    // What has failed for good is history once another has come in its place, unless
+    // its Job has failed with it.
+    let has_failed = condition(maker, "Failed").is_some_and(|one| one["status"] == "True");
+    if !has_failed && pods.iter().any(|pod| !is_over(pod)) {
+        pods.retain(|pod| !is_over(pod));
+    }
     // The worst first, then the newest.
     pods.sort_by_key(|pod| {
         (is_leaving(pod), is_well(pod), !is_stuck(pod), std::cmp::Reverse(created(pod)))
@@ -149,6 +155,11 @@ fn owners(items: &[Value], of: &Value) -> Vec<Value> {
 
 fn is_leaving(pod: &Value) -> bool {
     pod.pointer("/metadata/deletionTimestamp").is_some()
+}
+
+/// Whether it has failed, and nothing starts it again.
+fn is_over(pod: &Value) -> bool {
+    text(pod, "/status/phase") == "Failed"
 }
 
 /// Whether more is wrong with it than that it is not ready yet.
@@ -233,6 +244,28 @@ mod tests {
         items.extend([pod("starting", "2026-01-01T00:00:01Z", "True")]);
         let found = find(&items, &Asked::parse("app").unwrap());
         assert_eq!(found.unwrap().id(), "pod/stuck");
+    }
+
+    #[test]
+    fn a_pod_that_has_failed_counts_as_long_as_none_has_come_in_its_place() {
+        let pod = |name: &str, phase: &str| {
+            let mut pod = item("Pod", name, "Job/job", 0, "False");
+            pod["status"]["phase"] = phase.into();
+            pod
+        };
+        let table = [
+            (vec![pod("a", "Failed")], "", "pod/a"),
+            (vec![pod("a", "Failed"), pod("b", "Running")], "", "pod/b"),
+            (vec![pod("a", "Failed"), pod("b", "Succeeded")], "", "pod/b"),
+            (vec![pod("a", "Failed"), pod("b", "Succeeded")], "Failed", "pod/a"),
+        ];
+        for (pods, failed, expected) in table {
+            let mut job = item("Job", "job", "", 0, "");
+            job["status"]["conditions"] = json!([{"type": failed, "status": "True"}]);
+            let items = [vec![job], pods].concat();
+            let found = find(&items, &Asked::parse("job").unwrap()).unwrap();
+            assert_eq!(found.id(), expected);
+        }
     }
 
     #[test]

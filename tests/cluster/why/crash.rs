@@ -1,7 +1,7 @@
 //! Programs that run, and end again.
 
 use super::Scene;
-use crate::lab::{eventually, get, run};
+use crate::lab::{command, eventually, get, run, state};
 
 const NEVER: &str = "imagePullPolicy: Never";
 
@@ -157,4 +157,37 @@ fn why_a_job_has_failed() {
     run(&mut scene.kubectl(&["wait", "job/web", "--for=condition=Failed", "--timeout=60s"]));
     // There is no earlier run whose log could be asked for.
     scene.is_judged(&["crashes"]).follow(0);
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_job_that_needed_a_second_try_is_well() {
+    let scene = Scene::of_nothing_wrong("second-try");
+    scene.runs_script("test -e /data/tried && exit 0; >/data/tried; exit 7");
+    scene.apply("apiVersion: batch/v1\nkind: Job\nmetadata: {name: web}\nspec:\n  template:\n    spec:\n      restartPolicy: OnFailure\n      nodeName: node-1\n      volumes: [{name: data, emptyDir: {}}]\n      containers: [{name: web, image: 'second-try:dev', imagePullPolicy: Never, volumeMounts: [{name: data, mountPath: /data}]}]\n");
+    run(&mut scene.kubectl(&["wait", "job/web", "--for=condition=Complete", "--timeout=60s"]));
+    assert_eq!(scene.is_well(), "");
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_pod_that_was_deleted_is_still_there() {
+    let scene = Scene::new("held");
+    scene.build("held:dev");
+    scene.import("node-1", "k8s.io", "held:dev");
+    let pod = scene.pod_manifest("node-1", "held:dev", NEVER);
+    let name = "metadata: {name: web}";
+    scene.apply(&pod.replace(name, "metadata: {name: web, finalizers: [example.com/hold]}"));
+    scene.runs();
+    run(&mut scene.kubectl(&["delete", "pod", "web", "--wait=false"]));
+    eventually("an end of its container", || {
+        let pod = get(scene.name, &["pod", "web"]);
+        pod.pointer("/status/containerStatuses/0/state/terminated").map(|_| ())
+    });
+    let found = scene.is_judged(&["leaving"]);
+    assert!(found.help(0).contains("see that the controller runs"), "{}", found.help(0));
+    // Here is none.
+    let advised = found.help(0).rsplit('`').nth(1).unwrap().to_owned();
+    run(command("sh").args(["-ec", &advised]).env("KUBECONFIG", state("kubeconfig")));
+    run(&mut scene.kubectl(&["wait", "--for=delete", "pod/web", "--timeout=30s"]));
 }

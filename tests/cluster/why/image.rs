@@ -44,6 +44,21 @@ fn why_an_image_that_only_docker_has_is_always_pulled() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_stateful_pod_is_always_pulled() {
+    // Its controller leaves a pod alone that was never ready, whatever its template.
+    let scene = Scene::new("stateful-always");
+    let image = "stateful-always:dev";
+    scene.build(image);
+    scene.import("node-1", "k8s.io", image);
+    let deployment = scene.deployment_manifest("node-1", image, "imagePullPolicy: Always");
+    scene.apply(&deployment.replace("kind: Deployment", "kind: StatefulSet"));
+    scene.waits(&["ErrImagePull", "ImagePullBackOff"]);
+    scene.is_judged(&["policy-always"]).follow(0);
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
 fn why_an_image_without_a_tag_is_pulled() {
     let scene = Scene::new("no-tag");
     scene.build("no-tag");

@@ -156,6 +156,53 @@ fn why_an_image_without_its_user_does_not_start() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
+fn why_an_image_that_does_not_list_its_user_does_not_start() {
+    let scene = Scene::new("unlisted-user");
+    scene.file("passwd", b"root:x:0:0:root:/:/bin/sh\n", 0o644);
+    scene.starts_in_vain(&format!("COPY passwd /etc/passwd\nUSER app\n{SLEEPS}"));
+    let help = scene.is_judged(&["user-missing"]).help(0).to_owned();
+    assert!(help.contains("`USER 1000`"), "{help}");
+    scene.is_rebuilt(&format!("USER 1000\n{SLEEPS}"));
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_folder_does_not_start() {
+    let scene = Scene::new("folder-program");
+    // The name is a folder's, since a file was copied into it.
+    scene.starts_in_vain("COPY busybox /app/busybox\nENTRYPOINT [\"/app\"]\n");
+    let help = scene.is_judged(&["program-not-executable"]).help(0).to_owned();
+    assert!(help.ends_with("if it is a folder, correct what `COPY` puts there"), "{help}");
+    scene.is_rebuilt(SLEEPS);
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_program_that_a_volume_hides_does_not_start() {
+    let scene = Scene::new("hidden-program");
+    let image = "hidden-program:dev";
+    scene.build_with(
+        image,
+        "COPY busybox /app/busybox\nENTRYPOINT [\"/app/busybox\", \"sleep\", \"9999\"]\n",
+    );
+    scene.import("node-1", "k8s.io", image);
+    let pod = |folder: &str| {
+        let lines = format!("{NEVER}\nvolumeMounts: [{{name: data, mountPath: {folder}}}]");
+        let pod = scene.pod_manifest("node-1", image, &lines);
+        scene.apply(&format!("{pod}  volumes: [{{name: data, emptyDir: {{}}}}]\n"));
+    };
+    pod("/app");
+    scene.waits(&["CrashLoopBackOff", "RunContainerError", "CreateContainerError"]);
+    let help = scene.is_judged(&["program-missing"]).help(0).to_owned();
+    assert!(help.starts_with("mount volume `data` at another folder in"), "{help}");
+    // As the help says.
+    run(&mut scene.kubectl(&["delete", "pod", "web", "--now"]));
+    pod("/data");
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_script_that_does_not_say_what_runs_it_does_not_start() {
     let scene = Scene::new("no-shebang");
     scene.file("run.sh", b"/busybox sleep 9999\n", 0o755);

@@ -2,7 +2,8 @@
 
 use super::whereabouts::Whereabouts;
 use super::{Cause, Confidence, Diagnosis, cure, pull};
-use crate::facts::{Container, Facts};
+use crate::container::Container;
+use crate::facts::Facts;
 use crate::image::Reference;
 use crate::stock::CRI_NAMESPACE;
 

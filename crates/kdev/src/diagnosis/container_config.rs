@@ -2,7 +2,8 @@
 
 use super::{Cause, Confidence, Diagnosis, cure};
 use crate::cmd::quoted;
-use crate::facts::{Container, Facts, list, text};
+use crate::container::Container;
+use crate::facts::{Facts, list, text};
 use serde_json::{Value, json};
 
 pub(super) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::cmd::quoted;
-use crate::facts::{Container, Facts, text};
+use crate::container::Container;
+use crate::facts::{Facts, text};
 use crate::image::Reference;
 
 /// Kinds of which `kubectl set image` can change the template.
@@ -50,9 +51,7 @@ pub(super) fn renew(facts: &Facts, container: Container, old: &Reference, newest
         Some("deployment" | "statefulset" | "daemonset") => {
             format!("run `{load} && {kubectl} rollout restart {keeper}`")
         }
-        Some("pod") => format!(
-            "run `{load} && {kubectl} get {keeper} --output json | {kubectl} replace --force --filename -`"
-        ),
+        Some("pod") => format!("run `{load} && {}", replace(facts, None)),
         _ => format!("run `{load} && {kubectl} delete pod/{}`", facts.pod_name()),
     }
 }
@@ -72,7 +71,34 @@ pub(super) fn set_image(facts: &Facts, container: Container, image: &str) -> Str
         );
     }
     let change = quoted(&format!("{name}={image}"));
-    format!("run `{} set image {keeper} {change}`", facts.kubectl)
+    let set = format!("{} set image {keeper} {change}", facts.kubectl);
+    format!("run `{}`", renewed(facts, &set))
+}
+
+/// Kinds that leave a pod that is not ready as it is when their template changes: of
+/// a `StatefulSet` that is documented as forced rollback, and the others never look.
+const LEAVES_PODS: [&str; 3] = ["statefulset", "replicaset", "replicationcontroller"];
+
+/// A command that changes the keeper's template, and what makes that count.
+fn renewed(facts: &Facts, command: &str) -> String {
+    let keeper = facts.keeper_id();
+    let kind = keeper.split('/').next().unwrap_or_default();
+    if facts.is_pod() && LEAVES_PODS.contains(&kind) {
+        let (kubectl, pod) = (&facts.kubectl, facts.pod_name());
+        return format!("{command} && {kubectl} delete pod/{pod}");
+    }
+    command.to_owned()
+}
+
+/// A patch of one container in the keeper's template.
+pub(super) fn patch_container(
+    facts: &Facts,
+    container: Container,
+    change: &Value,
+) -> Option<String> {
+    let mut one = json!({"name": container.name()});
+    one.as_object_mut()?.extend(change.as_object()?.clone());
+    patch(facts, &json!({"spec": {container.list(): [one]}}))
 }
 
 /// A patch of the keeper's template; `None` for what has none that can be changed.
@@ -86,14 +112,24 @@ pub(super) fn patch(facts: &Facts, pod: &Value) -> Option<String> {
         _ => return None,
     };
     let (kubectl, keeper) = (&facts.kubectl, facts.keeper_id());
-    Some(format!("{kubectl} patch {keeper} --patch {}", quoted(&patch.to_string())))
+    let command = format!("{kubectl} patch {keeper} --patch {}", quoted(&patch.to_string()));
+    Some(renewed(facts, &command))
+}
+
+/// A new pod in the place of a bare one, whose text is changed by `sed`.
+pub(super) fn replace(facts: &Facts, change: Option<&str>) -> String {
+    let (kubectl, pod) = (&facts.kubectl, facts.keeper_id());
+    let sed = change.map(|change| format!(" | sed {}", quoted(change))).unwrap_or_default();
+    format!(
+        "{kubectl} get {pod} --output json{sed} | {kubectl} replace --force --filename -`, which deletes the pod and makes it anew"
+    )
 }
 
 /// Lets a container use more memory.
 pub(super) fn set_memory(facts: &Facts, container: Container, limit: &str) -> String {
     let (keeper, name) = (facts.keeper_id(), container.name());
-    let limits = json!({"name": name, "resources": {"limits": {"memory": limit}}});
-    match patch(facts, &json!({"spec": {"containers": [limits]}})) {
+    let limits = json!({"resources": {"limits": {"memory": limit}}});
+    match patch_container(facts, container, &limits) {
         Some(patch) => format!("run `{patch}`"),
         None => format!(
             "give container `{name}` a limit of {limit} in the manifest of {keeper}, and make that anew"
@@ -110,17 +146,14 @@ pub(super) fn add_pull_secret(facts: &Facts, secret: &str) -> Option<String> {
 /// pod's own policy is fixed, by a new pod.
 pub(super) fn set_policy(facts: &Facts, container: Container, policy: &str) -> String {
     let (keeper, name) = (facts.keeper_id(), container.name());
-    let pod = json!({"spec": {"containers": [{"name": name, "imagePullPolicy": policy}]}});
-    if let Some(patch) = patch(facts, &pod) {
+    let change = json!({"imagePullPolicy": policy});
+    if let Some(patch) = patch_container(facts, container, &change) {
         return format!("run `{patch}`");
     }
     if keeper.starts_with("pod/") && facts.containers().len() == 1 {
-        let (kubectl, old) = (&facts.kubectl, container.policy());
+        let old = container.policy();
         let change = format!("s/\"imagePullPolicy\": \"{old}\"/\"imagePullPolicy\": \"{policy}\"/");
-        let change = quoted(&change);
-        return format!(
-            "run `{kubectl} get {keeper} --output json | sed {change} | {kubectl} replace --force --filename -`"
-        );
+        return format!("run `{}", replace(facts, Some(&change)));
     }
     format!(
         "write `imagePullPolicy: {policy}` for container `{name}` into the manifest of {keeper}, and make that anew"

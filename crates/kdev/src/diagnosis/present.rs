@@ -3,7 +3,8 @@
 use super::absent::waits;
 use super::whereabouts::Whereabouts;
 use super::{Cause, Confidence, Diagnosis, cure};
-use crate::facts::{Container, Facts, list, text};
+use crate::container::Container;
+use crate::facts::{Facts, list, text};
 use crate::stock::{CRI_NAMESPACE, Stored};
 use crate::verification;
 

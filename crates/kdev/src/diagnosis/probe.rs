@@ -1,13 +1,19 @@
 //! A probe fails: the container is restarted, or gets no traffic. Pure.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{Cause, Confidence, Diagnosis, cure};
-use crate::facts::{ApiEvent, Container, Facts, list, text};
+use super::{Cause, Confidence, Diagnosis, answer};
+use crate::container::Container;
+use crate::facts::{ApiEvent, Facts, list, text};
 
 /// The probes that end a container, as the kubelet names them, and as a manifest does.
 const KILLERS: [(&str, &str); 2] = [("Startup", "startupProbe"), ("Liveness", "livenessProbe")];
 const READINESS: (&str, &str) = ("Readiness", "readinessProbe");
+
+/// How many events alike the kubelet reports before it leaves some out.
+const BURST: u64 = 25;
+/// What has run for less than this may only be starting, in seconds.
+const YOUNG: i64 = 30;
 
 /// A probe's name, what it does, and the kubelet's words on its failure.
 type Failure<'a> = (&'static str, &'a Value, &'a ApiEvent);
@@ -28,9 +34,14 @@ pub(super) fn restarts(facts: &Facts, container: Container) -> bool {
             && signs.iter().any(|sign| event.message.contains(sign))
             && event.is_since(text(ended, "/startedAt"))
     };
-    let is_killed = matches!(container.exit_code(), Some(137 | 143));
-    facts.container_events(container).any(is_told)
-        || is_killed && last_failure(facts, container, &KILLERS).is_some()
+    let is_killed =
+        matches!(container.exit_code(), Some(137 | 143)) && text(ended, "/reason") != "OOMKilled";
+    let failure = last_failure(facts, container, &KILLERS);
+    let fails = |(_, _, event): Failure| {
+        // Of more than these the kubelet leaves most out.
+        event.is_since(text(ended, "/startedAt")) || event.count >= BURST
+    };
+    facts.container_events(container).any(is_told) || is_killed && failure.is_some_and(fails)
 }
 
 /// The probe that fails, and the kubelet's last words on it.
@@ -77,17 +88,29 @@ fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
     let name = container.name();
     let answer = event.message.split_once(": ").map_or("", |(_, answer)| answer);
     let cause = if kind == "readinessProbe" { Cause::NotReady } else { Cause::ProbeRestarts };
+    let threshold = probe["failureThreshold"].as_u64().unwrap_or(3);
     let follows = match cause {
-        Cause::NotReady => "so the pod gets no traffic",
-        _ => "so it is killed and started again",
+        Cause::NotReady => "so the pod gets no traffic".to_owned(),
+        _ if is_killed => "so it is killed and started again".to_owned(),
+        _ => format!("and after {threshold} failures it is killed and started again"),
     };
-    let (why, help) = judged(facts, container, kind, probe, answer);
+    let (why, help) = answer::judged(facts, container, kind, probe, answer);
+    let runs = facts.runs_for(container).filter(|_| !is_killed && container.is_running());
+    let young = runs.filter(|seconds| *seconds < YOUNG);
     // Some answers of this run may have been left out, as too many.
     let is_of_this_run = event.is_since(container.started());
+    let is_told = is_killed || cause == Cause::NotReady || event.count >= threshold;
+    let is_sure = is_of_this_run && young.is_none() && is_told;
+    let help = match young {
+        Some(seconds) => {
+            format!("wait, for it has run for {seconds} s only; if it stays so, {help}")
+        }
+        None => help,
+    };
     let answer = if answer.is_empty() { "nothing" } else { answer };
     Some(Diagnosis {
         cause,
-        confidence: if is_of_this_run { Confidence::Certain } else { Confidence::Likely },
+        confidence: if is_sure { Confidence::Certain } else { Confidence::Likely },
         words: format!("the {kind} of container `{name}` fails, {follows}: {why}"),
         evidence: vec![
             format!("the probe: {}", action(probe)),
@@ -108,140 +131,6 @@ fn action(probe: &Value) -> String {
     format!("{kind} {}", probe[kind])
 }
 
-/// What the answer means, and what helps.
-fn judged(
-    facts: &Facts,
-    container: Container,
-    kind: &str,
-    probe: &Value,
-    answer: &str,
-) -> (String, String) {
-    let (name, keeper) = (container.name(), facts.keeper_id());
-    let correct = |what: &str| {
-        format!("correct {what} in `{kind}` of container `{name}` in the manifest of {keeper}")
-    };
-    let says = |sign: &str| answer.contains(sign);
-    let seconds = probe["timeoutSeconds"].as_u64().unwrap_or(1);
-    let right_port = |otherwise: String| {
-        let other = other_port(container, &port(probe));
-        let set = other.and_then(|other| set_port(facts, container, kind, probe, other));
-        set.unwrap_or(otherwise)
-    };
-    if says("executable file not found") || says("exec: ") && says("no such file") {
-        return ("the image has no such program".to_owned(), correct("the command"));
-    }
-    if let Some(code) = answer.split("statuscode: ").nth(1) {
-        let path = text(probe, "/httpGet/path");
-        let why = format!("it answers {code} to `GET {path}`");
-        return (
-            why,
-            if code.starts_with('5') { log(facts, container) } else { correct("the path") },
-        );
-    }
-    if says("strconv.Atoi: parsing") {
-        let port = port(probe);
-        return (
-            format!("the container has no port that is called `{port}`"),
-            right_port(correct("the port")),
-        );
-    }
-    if says("server gave HTTP response to HTTPS client") {
-        let help = set(facts, container, kind, &json!({"httpGet": {"scheme": "HTTP"}}));
-        let help = help.map(|patch| format!("run `{patch}`"));
-        let why = "it speaks HTTP, and is asked by HTTPS".to_owned();
-        return (why, help.unwrap_or_else(|| correct("`scheme`")));
-    }
-    if says("connection refused") {
-        let port = port(probe);
-        let why = format!("nothing listens on port {port} of the pod's address");
-        let longer = match kind {
-            "readinessProbe" => "",
-            _ => ", or raise its `failureThreshold` if the start takes long",
-        };
-        let otherwise = format!(
-            "let the program listen on `0.0.0.0:{port}`, or {}{longer}",
-            correct("the port")
-        );
-        return (why, right_port(otherwise));
-    }
-    if probe.get("grpc").is_some() {
-        return grpc(
-            facts,
-            container,
-            answer,
-            &port(probe),
-            right_port(correct("the port, or `timeoutSeconds`,")),
-        );
-    }
-    if says("timed out") || says("deadline exceeded") || says("timeout") {
-        let what = if probe.get("exec").is_some() { "the command" } else { "the port" };
-        let why = format!("it does not answer within {seconds} s");
-        return (why, correct(&format!("{what}, or `timeoutSeconds`,")));
-    }
-    if probe.get("exec").is_some() {
-        return ("its command fails".to_owned(), correct("the command"));
-    }
-    ("it gets no answer that counts".to_owned(), correct("the address"))
-}
-
-fn log(facts: &Facts, container: Container) -> String {
-    let (kubectl, pod, name) = (&facts.kubectl, facts.pod_name(), container.name());
-    format!(
-        "read its log with `{kubectl} logs {pod} --container {name}`, and cure what it complains of"
-    )
-}
-
-/// What an answer to gRPC's health check means.
-fn grpc(
-    facts: &Facts,
-    container: Container,
-    answer: &str,
-    port: &str,
-    right_port: String,
-) -> (String, String) {
-    if answer.contains("does not implement the grpc health protocol") {
-        let why = "it speaks gRPC, but not the protocol for health checks".to_owned();
-        let help =
-            "let the program serve `grpc.health.v1.Health`, or probe its port with `tcpSocket`";
-        return (why, help.to_owned());
-    }
-    if answer.contains("service unhealthy") {
-        return ("it answers that it does not serve".to_owned(), log(facts, container));
-    }
-    (format!("no gRPC server answers on port {port}"), right_port)
-}
-
-fn port(probe: &Value) -> String {
-    let port = ["httpGet", "tcpSocket", "grpc"].iter().find_map(|kind| probe[kind].get("port"));
-    port.map(|port| port.to_string().trim_matches('"').to_owned()).unwrap_or_default()
-}
-
-/// The only port that the container names, if it is another one.
-fn other_port(container: Container, port: &str) -> Option<u64> {
-    let mut ports = list(container.spec("/ports")?).filter_map(|one| one["containerPort"].as_u64());
-    let only = ports.next().filter(|_| ports.next().is_none())?;
-    (only.to_string() != port).then_some(only)
-}
-
-fn set_port(
-    facts: &Facts,
-    container: Container,
-    kind: &str,
-    probe: &Value,
-    port: u64,
-) -> Option<String> {
-    let action =
-        ["httpGet", "tcpSocket", "grpc"].into_iter().find(|one| probe.get(one).is_some())?;
-    let patch = set(facts, container, kind, &json!({action: {"port": port}}))?;
-    Some(format!("if it listens on the port {port} that it names, run `{patch}`"))
-}
-
-/// Changes a part of a probe.
-fn set(facts: &Facts, container: Container, kind: &str, part: &Value) -> Option<String> {
-    let probe = json!({kind: part, "name": container.name()});
-    cure::patch(facts, &json!({"spec": {"containers": [probe]}}))
-}
-
 /// A readiness gate that nobody has opened yet.
 fn gate(facts: &Facts) -> Option<Diagnosis> {
     let is_open = |gate: &str| facts.condition(gate).is_some_and(|one| one["status"] == "True");
@@ -259,6 +148,7 @@ fn gate(facts: &Facts) -> Option<Diagnosis> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     const SINCE: &str = "2026-01-01T00:01:00Z";
 
@@ -274,6 +164,7 @@ mod tests {
             reason: (*reason).to_owned(),
             message: (*message).to_owned(),
             time: (*time).to_owned(),
+            count: 3,
             ..ApiEvent::default()
         };
         Facts {
@@ -281,6 +172,7 @@ mod tests {
                 "status": {"containerStatuses": [status]}}),
             owners: vec![json!({"kind": "Deployment", "metadata": {"name": "d"}})],
             events: events.iter().map(event).collect(),
+            kubectl: "kubectl".to_owned(),
             ..Facts::default()
         }
     }
@@ -320,7 +212,21 @@ mod tests {
                 "no such program",
                 "the command",
             ),
-            (&exec, "not yet", "its command fails", "the command"),
+            (&exec, "not yet", "its command fails", "`kubectl exec p --container c -- a`"),
+            (
+                &http,
+                "HTTP probe failed with statuscode: 400",
+                "answers 400",
+                "if it speaks HTTPS, run `kubectl patch deployment/d",
+            ),
+            (&http, "HTTP probe failed with statuscode: 403", "answers 403", "`httpHeaders`"),
+            (
+                &http,
+                "malformed HTTP response \"\\x15\\x03\"",
+                "not by HTTP",
+                "\"scheme\":\"HTTPS\"",
+            ),
+            (&http, "Get \"http://1.2.3.4:81/a\": EOF", "without an answer", "read its log"),
             (
                 &grpc,
                 "timeout: failed to connect service \"1.2.3.4:81\" within 1s",
@@ -404,6 +310,50 @@ mod tests {
             assert_eq!(found.len(), usize::from(kind.is_some()), "{state} {events:?}: {words}");
             assert!(words.starts_with(&start.unwrap_or_default()), "{state} {events:?}: {words}");
             assert!(found.iter().all(|one| one.confidence == confidence), "{state} {events:?}");
+        }
+    }
+
+    #[test]
+    fn a_program_that_starts_is_given_time() {
+        let probes = json!({"startupProbe": {"tcpSocket": {"port": 81}, "failureThreshold": 30}});
+        let failed = [("Unhealthy", "Startup probe failed: connection refused", SINCE)];
+        let mut facts = facts(&probes, &running(), &failed);
+        facts.pod["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z".into();
+        let table = [
+            (63, 1, Confidence::Likely, "wait, for it has run for 3 s only; if it stays so, if"),
+            (120, 29, Confidence::Likely, "if it listens on the port 80"),
+            (120, 30, Confidence::Certain, "if it listens on the port 80"),
+        ];
+        for (age, count, confidence, help) in table {
+            facts.age_seconds = Some(age);
+            facts.events[0].count = count;
+            let one = diagnose(&facts).remove(0);
+            assert_eq!(one.confidence, confidence, "{age} {count}");
+            assert!(one.help.starts_with(help), "{}", one.help);
+            assert!(one.words.contains("and after 30 failures it is killed"), "{}", one.words);
+        }
+    }
+
+    #[test]
+    fn a_probe_is_not_blamed_for_what_memory_has_ended() {
+        let probes = json!({"livenessProbe": {"tcpSocket": {"port": 81}}});
+        let early = "2026-01-01T00:00:30Z";
+        let ended = |reason: &str| {
+            json!({"restartCount": 1, "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+                "lastState": {"terminated": {"exitCode": 137, "reason": reason, "startedAt": SINCE}}})
+        };
+        let table = [
+            ("Error", SINCE, 3, true),
+            ("Error", early, 3, false),
+            ("Error", early, BURST, true),
+            ("OOMKilled", SINCE, 3, false),
+        ];
+        for (reason, time, count, expected) in table {
+            let failed = [("Unhealthy", "Liveness probe failed: timeout", time)];
+            let mut facts = facts(&probes, &ended(reason), &failed);
+            facts.events[0].count = count;
+            let found = restarts(&facts, facts.containers()[0]);
+            assert_eq!(found, expected, "{reason} {time} {count}");
         }
     }
 

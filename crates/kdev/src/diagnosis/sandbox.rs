@@ -3,7 +3,8 @@
 
 use super::whereabouts::Whereabouts;
 use super::{Cause, Confidence, Diagnosis, absent, cure};
-use crate::facts::{ApiEvent, Container, Facts, condition, text};
+use crate::container::Container;
+use crate::facts::{ApiEvent, Facts, condition, text};
 use crate::image::Reference;
 use crate::stock::CRI_NAMESPACE;
 

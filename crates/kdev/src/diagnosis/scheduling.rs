@@ -2,7 +2,8 @@
 
 use super::hindrance::{self, Judged};
 use super::{Cause, Confidence, Diagnosis, cure, relief, whereabouts};
-use crate::facts::{Container, Facts, list, text};
+use crate::container::Container;
+use crate::facts::{Facts, list, text};
 use crate::words;
 
 /// The scheduler of pods that name none.

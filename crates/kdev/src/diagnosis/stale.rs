@@ -2,7 +2,8 @@
 
 use super::whereabouts::Whereabouts;
 use super::{Cause, Confidence, Diagnosis, cure};
-use crate::facts::{Container, Facts};
+use crate::container::Container;
+use crate::facts::Facts;
 
 /// The tags that `cargo kdev up` gives, one for each content.
 const CONTENT_TAG: &str = "kdev-";

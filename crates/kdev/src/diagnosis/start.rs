@@ -2,15 +2,29 @@
 
 use serde_json::Value;
 
-use super::{Cause, Confidence, Diagnosis, cure};
-use crate::facts::{Container, Facts, list, text};
+use super::{Cause, Confidence, Diagnosis, crash, cure, program};
+use crate::container::Container;
+use crate::facts::{Facts, list, text};
 
 /// How a runtime's words begin when a container cannot be made for its program.
 const RUNTIME: &str = "unable to start container process: ";
 /// Where a program looks for what it is linked with, in the loader's words.
-const NO_LIBRARY: &str = "error while loading shared libraries: ";
-/// What helps a program that was linked for a system that its image has not.
-const STATIC: &str = "link it statically, with `cargo build --target x86_64-unknown-linux-musl` for one, or use a base image that has what it needs, such as `debian:stable-slim`";
+pub(super) const NO_LIBRARY: &str = "error while loading shared libraries: ";
+/// The same in musl's words.
+pub(super) const NO_LIBRARY_OF_MUSL: &str = "Error loading shared library ";
+/// What a runtime says of a program that is not there.
+const NO_PROGRAM: [&str; 3] =
+    ["no such file or directory", "executable file not found", "is a directory"];
+/// In containerd's words, where the image has a list of users and where it has none,
+/// and in those of others.
+const NO_USER: [&str; 4] = [
+    "no users found",
+    "no groups found",
+    "etc/passwd: no such file",
+    "no matching entries in passwd file",
+];
+/// How many lines at a log's end may tell of it.
+const LAST: usize = 5;
 
 pub(super) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
     facts.containers().into_iter().filter_map(|container| of_container(facts, container)).collect()
@@ -21,8 +35,8 @@ pub(super) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
 fn words<'a>(facts: &'a Facts, container: Container<'a>) -> Option<&'a str> {
     let ended = container.ended().map(|ended| text(ended, "/message"));
     let waiting = container.waiting().map(|(_, message)| message);
-    let log = facts.logs.get(container.name()).and_then(|log| log.lines().last());
-    let all = ended.into_iter().chain(waiting).chain(log);
+    let log = facts.logs.get(container.name()).map(|log| log.lines().rev().take(LAST));
+    let all = ended.into_iter().chain(waiting).chain(log.into_iter().flatten());
     all.into_iter().find(|words| meaning(words).is_some())
 }
 
@@ -34,20 +48,23 @@ pub(super) fn failed(facts: &Facts, container: Container) -> bool {
 fn meaning(words: &str) -> Option<Cause> {
     let says = |sign: &str| words.contains(sign);
     let starts = says("unable to start container process: exec") || words.starts_with("exec ");
+    let is_older = says(": version `") && says(" not found (required by ");
+    let lacks_library = says(NO_LIBRARY) || words.starts_with(NO_LIBRARY_OF_MUSL) || is_older;
     if says("exec format error") {
         Some(Cause::WrongArchitecture)
-    } else if says(NO_LIBRARY) || words.starts_with("exec ") && says(": no such file or directory")
-    {
+    } else if lacks_library || words.starts_with("exec ") && says(": no such file or directory") {
         Some(Cause::LibraryMissing)
-    } else if starts && (says("no such file or directory") || says("executable file not found")) {
+    } else if says("container init was OOM-killed") {
+        Some(Cause::OutOfMemory)
+    } else if starts && NO_PROGRAM.iter().any(|sign| says(sign)) {
         Some(Cause::ProgramMissing)
     } else if starts && says("permission denied") {
         Some(Cause::ProgramNotExecutable)
     } else if says("no command specified") {
         Some(Cause::ProgramMissing)
-    } else if says("error mounting ") && says("to rootfs at ") {
+    } else if says("error mounting ") && says("to rootfs at ") && says("a directory") {
         Some(Cause::VolumeUnmountable)
-    } else if says("etc/passwd: no such file") || says("no matching entries in passwd file") {
+    } else if NO_USER.iter().any(|sign| says(sign)) {
         Some(Cause::UserMissing)
     } else if says(RUNTIME) && !says("exec failed") {
         Some(Cause::NotStarted)
@@ -89,19 +106,25 @@ fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
     Some(match cause {
         Cause::WrongArchitecture => wrong_format(facts, container, program, said_so),
         Cause::LibraryMissing => {
-            diagnosis(cause, library_missing(image, program, said), STATIC.to_owned())
-        }
-        Cause::ProgramMissing => {
-            let (words, help) = program_missing(facts, container, program, said);
+            let (words, help) = program::lacks_library(facts, image, program, said);
             diagnosis(cause, words, help)
         }
+        Cause::OutOfMemory => crash::out_of_memory(facts, container, vec![said_so]),
+        Cause::ProgramMissing => {
+            let (words, help) = program::is_missing(facts, container, program, said);
+            diagnosis(cause, words, help)
+        }
+        // Many runtimes say the same of a folder.
         Cause::ProgramNotExecutable => diagnosis(
             cause,
-            format!("`{program}` in `{image}` may not be executed"),
-            format!("write `COPY --chmod=755 …` or `RUN chmod 755 {program}` into the Dockerfile"),
+            format!("`{program}` in `{image}` may not be executed, or is a folder"),
+            format!(
+                "write `COPY --chmod=755 …` or `RUN chmod 755 {program}` into the Dockerfile; if it is a folder, correct what `COPY` puts there"
+            ),
         ),
         Cause::VolumeUnmountable => {
-            let (words, help) = unlike(facts, container, said);
+            let (words, help) =
+                unlike(facts, container, said).unwrap_or_else(|| refused(facts, container, said));
             diagnosis(cause, words, help)
         }
         Cause::UserMissing => diagnosis(
@@ -151,65 +174,31 @@ fn wrong_format(facts: &Facts, container: Container, program: &str, said: String
     diagnosis
 }
 
-fn library_missing(image: &str, program: &str, said: &str) -> String {
-    let library = said.split(NO_LIBRARY).nth(1).and_then(|rest| rest.split(':').next());
-    match library {
-        Some(library) => {
-            format!("`{image}` has no shared library `{library}`, which its program is linked with")
-        }
-        None => format!(
-            "`{image}` has `{program}`, but not what runs it: the loader of a dynamically linked program, or the interpreter of a script"
-        ),
-    }
-}
-
-fn program_missing(
-    facts: &Facts,
-    container: Container,
-    program: &str,
-    said: &str,
-) -> (String, String) {
-    let (name, image) = (container.name(), container.image());
-    if said.contains("no command specified") {
-        return (
-            format!("`{image}` names no program to start, nor does container `{name}`"),
-            "write `ENTRYPOINT [\"/PROGRAM\"]` into the Dockerfile".to_owned(),
-        );
-    }
-    let place = match container.spec("/command") {
-        Some(_) => {
-            format!("`command` of container `{name}` in the manifest of {}", facts.keeper_id())
-        }
-        None => "`ENTRYPOINT` or `CMD` in the Dockerfile".to_owned(),
-    };
-    (
-        format!("`{image}` has no program `{program}`"),
-        format!("correct {place}, or copy the program to where it is looked for"),
-    )
-}
-
 /// A file is to be mounted over a folder, or a folder over a file.
-fn unlike(facts: &Facts, container: Container, said: &str) -> (String, String) {
-    let path = said.split("to rootfs at \"").nth(1).and_then(|rest| rest.split('"').next());
-    let path = path.unwrap_or("?");
+fn unlike(facts: &Facts, container: Container, said: &str) -> Option<(String, String)> {
+    let path = said.split("to rootfs at \"").nth(1)?.split('"').next()?;
+    // The runtime follows the link that `/var/run` is in many images.
+    let plain = |path: &str| path.strip_prefix("/var/run/").map(|rest| format!("/run/{rest}"));
+    let is_there = |mount: &&Value| {
+        let wanted = text(mount, "/mountPath");
+        wanted == path || plain(wanted).is_some_and(|plain| plain == path)
+    };
+    let mount = container.spec("/volumeMounts").into_iter().flat_map(list).find(is_there)?;
+    let (volume, part) = (text(mount, "/name"), text(mount, "/subPath"));
     let image = container.image();
     let keeper = facts.keeper_id();
-    let mut mounts = container.spec("/volumeMounts").into_iter().flat_map(list);
-    let mount = mounts.find(|mount| mount["mountPath"] == path);
-    let (volume, part) =
-        mount.map(|mount| (text(mount, "/name"), text(mount, "/subPath"))).unwrap_or_default();
     let help = match part {
         "" => format!("mount volume `{volume}` at a folder, in the manifest of {keeper}"),
         part => format!(
             "correct `subPath: {part}` of volume `{volume}` in the manifest of {keeper}: without such a file there, it is taken for a folder"
         ),
     };
-    (
+    Some((
         format!(
             "volume `{volume}` cannot be mounted at `{path}` of `{image}`: one of them is a folder, and the other a file"
         ),
         help,
-    )
+    ))
 }
 
 /// The runtime's own words, where no others are known.
@@ -271,6 +260,23 @@ mod tests {
                 Some((Cause::UserMissing, "")),
             ),
             ("openat etc/passwd: no such file or directory", Some((Cause::UserMissing, ""))),
+            ("failed to generate spec: no users found", Some((Cause::UserMissing, ""))),
+            (
+                "/app: /lib/x86_64-linux-gnu/libc.so.6: version `GLIBC_2.38' not found (required by /app)",
+                Some((Cause::LibraryMissing, "")),
+            ),
+            (
+                "Error loading shared library libpq.so.5: No such file or directory (needed by /app)",
+                Some((Cause::LibraryMissing, "")),
+            ),
+            (
+                &*format!("{runc}\"/app\": is a directory: unknown"),
+                Some((Cause::ProgramMissing, "/app")),
+            ),
+            (
+                "container init was OOM-killed (memory limit too low?)",
+                Some((Cause::OutOfMemory, "")),
+            ),
             ("cannot open config.toml: no such file or directory", None),
             ("touch: /data: Permission denied", None),
             (

@@ -1,7 +1,8 @@
 //! Nothing is wrong yet: it is on its way. Pure.
 
 use super::{Cause, Confidence, Diagnosis};
-use crate::facts::{Container, Facts};
+use crate::container::Container;
+use crate::facts::Facts;
 
 /// What takes longer than this is no longer certain to come, in seconds.
 const SOON: u64 = 60;
