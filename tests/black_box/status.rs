@@ -107,6 +107,18 @@ fn where_nothing_is_applied_the_way_is_told() {
 }
 
 #[test]
+fn a_namespace_that_does_not_exist_is_told() {
+    let project = project();
+    project.write("fake/deployment.json", "{}").write("fake/pods.json", "");
+    let said = "error: context `kind-test` has no namespace `shopp`
+  help: use one of `default` and `shop`\n";
+    project.run(&["status", "--namespace", "shopp"]).code(92).stderr(said);
+    project.run(&["why", "--namespace", "shopp"]).code(92).stderr(said);
+    let empty = "namespace `shop` of context `kind-test` has no pods, and nothing that makes any\n";
+    project.run(&["why", "--namespace", "shop"]).code(0).stdout(empty).stderr("");
+}
+
+#[test]
 fn without_docker_the_rest_is_shown() {
     let project = project();
     project.write("fake/docker-down", "Cannot connect to the Docker daemon\n");

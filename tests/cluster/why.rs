@@ -190,7 +190,8 @@ impl Scene {
     #[track_caller]
     pub(crate) fn is_well(&self) -> String {
         let said = run(&mut self.command(&[]));
-        if said == "nothing is wrong in this namespace\n" { String::new() } else { said }
+        let well = format!("nothing is wrong in namespace `{}`\n", self.name);
+        said.strip_prefix(&well).map(str::to_owned).unwrap_or(said)
     }
 
     /// Asks about `web`, and is told of these causes, in this order. Where records

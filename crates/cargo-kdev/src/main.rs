@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         Command::Up(up) => kdev::up(&cx, &up.into()),
         Command::Down(down) => kdev::down(&cx, &down.into()),
         Command::Load(load) => kdev::load(&cx, &load.into()),
-        Command::Why(why) => kdev::why(&cx, &why.into()).map(|verdicts| term.verdicts(&verdicts)),
+        Command::Why(why) => kdev::why(&cx, &why.into()).map(|answer| term.answer(&answer)),
         Command::Status(status) => {
             let watch = status.watch;
             let shown = kdev::status(&cx, &status.into(), |status| term.status(status, watch));

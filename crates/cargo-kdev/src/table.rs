@@ -130,7 +130,7 @@ pub(crate) fn notes(status: &Status) -> Vec<String> {
 }
 
 fn is_nothing_applied(status: &Status) -> bool {
-    status.rows.iter().all(|row| row.pod.is_none() && row.created.is_none())
+    status.rows.iter().all(Row::is_absent)
 }
 
 fn columns(rows: &[Row], now: Timestamp) -> Vec<Column> {

@@ -12,8 +12,8 @@ use anstyle::{AnsiColor, Style};
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use kdev::{
-    BuildOutput, Checkup, Error, Event, Finding, Interrupt, PodState, Rendering, Row, Status,
-    Verdict,
+    Answer, BuildOutput, Checkup, Error, Event, Finding, Interrupt, PodState, Rendering, Row,
+    Status, Verdict,
 };
 use serde::Serialize;
 
@@ -191,13 +191,13 @@ impl Term {
     }
 
     /// Prints what is wrong with pods.
-    pub(crate) fn verdicts(&self, verdicts: &[Verdict]) {
+    pub(crate) fn answer(&self, answer: &Answer) {
         if self.json {
-            for verdict in verdicts {
+            for verdict in &answer.verdicts {
                 json_line(&Judged { version: kdev::VERSION, reason: "verdict", verdict });
             }
         } else {
-            let _ = write!(anstream::stdout(), "{}", diagnoses::text(verdicts));
+            let _ = write!(anstream::stdout(), "{}", diagnoses::text(answer));
         }
     }
 

@@ -183,6 +183,28 @@ impl Cluster {
         Ok(list.items.into_iter().map(Node::from).collect())
     }
 
+    /// An error where the namespace does not exist; whoever may not list namespaces
+    /// is not told.
+    pub(crate) fn require_namespace(&self, cx: &Cx) -> Result<()> {
+        let sh = cx.shell()?;
+        let cmd = self.cmd(&sh, None).args(["get", "namespaces", "--output=name"]);
+        let output = match Task::new(cmd).limit(PATIENCE).read(cx) {
+            Ok(output) => output,
+            Err(failure) => match self.failed(failure, "list its namespaces") {
+                Error::Refused { .. } => return Ok(()),
+                error => return Err(error),
+            },
+        };
+        let text = output.text();
+        let names = text.lines().filter_map(|line| line.strip_prefix("namespace/"));
+        let known: Vec<String> = names.map(str::to_owned).collect();
+        if known.contains(&self.namespace) {
+            return Ok(());
+        }
+        let (context, namespace) = (self.context.clone(), self.namespace.clone());
+        Err(Error::NoNamespace { context, namespace, known })
+    }
+
     /// kubectl with context, namespace and kubeconfig; the verb follows.
     pub(crate) fn cmd<'a>(&self, sh: &'a Shell, namespace: Option<&str>) -> Cmd<'a> {
         let (context, namespace) = (&self.context, namespace.unwrap_or(&self.namespace));

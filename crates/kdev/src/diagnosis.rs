@@ -257,6 +257,9 @@ pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
     found.sort_by_key(|diagnosis| diagnosis.cause);
     // Containers may share a cause, and its cure.
     found.dedup_by(|b, a| a.cause == b.cause && a.help == b.help);
+    for diagnosis in &mut found {
+        cure::keep(facts, &mut diagnosis.help);
+    }
     if found.is_empty() && (facts.is_in_trouble() || facts.lacks_pods()) {
         found.push(starting::diagnose(facts).unwrap_or_else(|| unknown(facts)));
     }

@@ -49,6 +49,8 @@ pub(crate) struct Facts {
     pub(crate) stocks: BTreeMap<String, Shelf>,
     /// What pods request of the nodes, by resource; only where a pod lacks some.
     pub(crate) taken: BTreeMap<String, BTreeMap<String, String>>,
+    /// How many other pods of its maker are not ready either.
+    pub(crate) unready_siblings: u64,
     /// How long the pod, or the workload without one, has been there.
     pub(crate) age_seconds: Option<u64>,
 }

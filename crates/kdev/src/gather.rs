@@ -48,6 +48,9 @@ pub(crate) fn gather(
     asked: Option<&str>,
 ) -> Result<Vec<Facts>> {
     let items = look(cx, cluster)?;
+    if subject::names(&items).is_empty() {
+        cluster.require_namespace(cx)?;
+    }
     let subjects = match asked {
         Some(text) => vec![asked_about(&items, cluster, text)?],
         None => subject::all(&items),
@@ -140,6 +143,7 @@ fn of_cluster(cluster: &Cluster, items: &[Value], subject: Subject) -> Facts {
         kubectl: cluster.by_hand(None),
         flags: cluster.flags_by_hand(),
         age_seconds: subject.pod.as_ref().or(subject.owners.first()).and_then(moment::age),
+        unready_siblings: subject.unready_siblings,
         owners: subject.owners.into_iter().map(without_noise).collect(),
         applied_policies: applied_policies(&pod),
         pod: without_noise(pod),

@@ -46,7 +46,9 @@ impl Error {
             Self::UnknownContext { known, .. } if known.is_empty() => {
                 "name the file that has it with `--kubeconfig FILE`".into()
             }
-            Self::UnknownContext { known, .. } | Self::UnknownNode { known, .. } => {
+            Self::UnknownContext { known, .. }
+            | Self::NoNamespace { known, .. }
+            | Self::UnknownNode { known, .. } => {
                 format!("use one of {}", list(known))
             }
             Self::UnknownWorkload { known, .. } if known.is_empty() => {
@@ -169,6 +171,8 @@ fn refused_help(kubectl: &str, stderr: &str) -> String {
 fn conflicts_help(conflicts: &[Conflict]) -> &'static str {
     if conflicts.iter().all(|conflict| conflict.field == ".spec.replicas") {
         "whoever scales it shall go on to do so: take `replicas` out of the manifest; or take it over with `--force-conflicts`"
+    } else if conflicts.iter().all(|conflict| conflict.manager.starts_with("kubectl")) {
+        "write into the manifest what kubectl has changed in the cluster, or put the manifest's back with `--force-conflicts`"
     } else {
         "if these fields shall be kdev's, take them over with `--force-conflicts`"
     }

@@ -129,5 +129,5 @@ pub use server_side::Consent;
 pub use status::{Status, StatusRequest, status};
 pub use up::{Request, up};
 pub use wanted::Change;
-pub use why::{Explained, Verdict, WhyRequest, why};
+pub use why::{Answer, Explained, Verdict, WhyRequest, why};
 pub use workload::Cure;

@@ -46,6 +46,13 @@ pub struct Row {
     pub created: Option<String>,
 }
 
+impl Row {
+    /// Whether the workload has not been applied.
+    pub fn is_absent(&self) -> bool {
+        self.pod.is_none() && self.created.is_none()
+    }
+}
+
 /// The lines of one workload.
 pub(crate) fn rows(
     wanted: &Wanted,

@@ -74,7 +74,11 @@ pub fn status(cx: &Cx, request: &StatusRequest, show: impl Fn(&Status)) -> Resul
     let cluster = Cluster::look_at(kubeconfig?, &request.target, config.namespace.clone())?;
     let flags = flags(request);
     let view = View { cx, config: &config, cluster: &cluster, flags, wanted: &wanted, docker };
-    show(&view.look()?);
+    let first = view.look()?;
+    if first.rows.iter().all(Row::is_absent) {
+        cluster.require_namespace(cx)?;
+    }
+    show(&first);
     while request.watch && view.pause() {
         match view.look() {
             Ok(status) => show(&status),

@@ -25,6 +25,8 @@ pub(crate) struct Subject {
     pub(crate) pod: Option<Value>,
     /// The nearest first; the last one is kept by nobody.
     pub(crate) owners: Vec<Value>,
+    /// How many other pods of the nearest are not ready either.
+    pub(crate) unready_siblings: u64,
 }
 
 impl Subject {
@@ -87,7 +89,8 @@ pub(crate) fn names(items: &[Value]) -> Vec<String> {
 
 fn of(items: &[Value], item: &Value) -> Subject {
     if item["kind"] == "Pod" {
-        return Subject { owners: owners(items, item), pod: Some(item.clone()) };
+        let (pod, owners) = (Some(item.clone()), owners(items, item));
+        return Subject { pod, owners, unready_siblings: 0 };
     }
     let maker = newest_maker(items, item);
     let mut pods: Vec<&Value> = children(items, maker).filter(|i| i["kind"] == "Pod").collect();
@@ -101,15 +104,13 @@ fn of(items: &[Value], item: &Value) -> Subject {
     pods.sort_by_key(|pod| {
         (is_leaving(pod), is_well(pod), !is_stuck(pod), std::cmp::Reverse(created(pod)))
     });
-    match pods.first() {
-        Some(pod) => of(items, pod),
-        None if maker["metadata"]["uid"] == item["metadata"]["uid"] => {
-            let mut chain = vec![item.clone()];
-            chain.extend(owners(items, item));
-            Subject { pod: None, owners: chain }
-        }
-        None => Subject { pod: None, owners: [vec![maker.clone()], owners(items, maker)].concat() },
+    let unready_siblings = pods.iter().skip(1).filter(|pod| !is_well(pod) && !is_leaving(pod));
+    let unready_siblings = unready_siblings.count() as u64;
+    if let Some(pod) = pods.first() {
+        return Subject { unready_siblings, ..of(items, pod) };
     }
+    let owners = [vec![maker.clone()], owners(items, maker)].concat();
+    Subject { pod: None, owners, unready_siblings }
 }
 
 /// Who makes the newest pods: of a Deployment the newest `ReplicaSet`, of a
@@ -204,6 +205,15 @@ mod tests {
             item("StatefulSet", "db", "", 0, ""),
             item("ConfigMap", "app", "", 0, ""),
         ]
+    }
+
+    #[test]
+    fn pods_that_are_no_better_are_counted() {
+        let mut items = namespace();
+        items.push(item("Pod", "app-2-c", "ReplicaSet/app-2", 0, "False"));
+        let unready =
+            |asked: &str| find(&items, &Asked::parse(asked).unwrap()).unwrap().unready_siblings;
+        assert_eq!((unready("app"), unready("rs/app-1"), unready("pod/app-2-b")), (1, 0, 0));
     }
 
     fn ask(text: &str) -> Option<String> {

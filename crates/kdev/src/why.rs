@@ -35,6 +35,22 @@ pub struct WhyRequest {
     pub flags: Layer,
 }
 
+/// What there is to say.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Answer {
+    /// Where it was looked; empty for recorded facts.
+    pub context: String,
+    /// Where it was looked; empty for recorded facts.
+    pub namespace: String,
+    /// Of whatever was asked about; without a question, of what is wrong.
+    pub verdicts: Vec<Verdict>,
+    /// How many workloads, and pods of their own, were looked at.
+    pub looked_at: usize,
+    /// Of these, what no pod is wanted of: paused, or scaled to zero.
+    pub not_wanted: Vec<String>,
+}
+
 /// What is wrong with one pod, or with a workload that has none.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
@@ -47,6 +63,8 @@ pub struct Verdict {
     pub node: Option<String>,
     /// One word for its state, as kubectl has it.
     pub state: String,
+    /// How many other pods of the same workload are not ready either.
+    pub unready_siblings: u64,
     /// What is wrong, what must be cured first coming first; empty if nothing is.
     pub diagnoses: Vec<Diagnosis>,
 }
@@ -96,23 +114,29 @@ pub(crate) fn explain(
 
 /// Finds out why a pod does not run as it should, from what the cluster, docker
 /// here and the nodes' containerd say. Only looks: no context needs consent.
-pub fn why(cx: &Cx, request: &WhyRequest) -> Result<Vec<Verdict>> {
+pub fn why(cx: &Cx, request: &WhyRequest) -> Result<Answer> {
+    let mut answer = Answer::default();
     let facts = match &request.replay {
         Some(path) => replay(path)?,
-        None => ask(cx, request)?,
+        None => ask(cx, request, &mut answer)?,
     };
     if let Some(path) = &request.record {
         record(&facts, path)?;
     }
-    let verdicts = facts.iter().map(judge);
+    answer.looked_at = facts.len();
     // Without a question, only what is wrong is of interest.
     let all = request.asked.is_some() || request.replay.is_some();
-    Ok(verdicts
-        .filter(|verdict| all || verdict.diagnoses.iter().any(Diagnosis::is_fault))
-        .collect())
+    for verdict in facts.iter().map(judge) {
+        if all || verdict.diagnoses.iter().any(Diagnosis::is_fault) {
+            answer.verdicts.push(verdict);
+        } else if !verdict.diagnoses.is_empty() {
+            answer.not_wanted.push(verdict.owner.unwrap_or(verdict.subject));
+        }
+    }
+    Ok(answer)
 }
 
-fn ask(cx: &Cx, request: &WhyRequest) -> Result<Vec<Facts>> {
+fn ask(cx: &Cx, request: &WhyRequest, answer: &mut Answer) -> Result<Vec<Facts>> {
     let project = Project::read_if_any(cx, &request.selection)?;
     let nobody = Project::none();
     let config = Config::without_build(project.as_ref().unwrap_or(&nobody), request.flags.clone())?;
@@ -122,6 +146,7 @@ fn ask(cx: &Cx, request: &WhyRequest) -> Result<Vec<Facts>> {
     if project.is_some() {
         of_project(&mut facts, &config);
     }
+    (answer.context, answer.namespace) = (cluster.context, cluster.namespace);
     Ok(facts)
 }
 
@@ -139,6 +164,7 @@ fn judge(facts: &Facts) -> Verdict {
         owner: facts.keeper().map(crate::facts::id).filter(|id| *id != facts.subject),
         node: facts.node_name().map(str::to_owned),
         state: facts.state(),
+        unready_siblings: facts.unready_siblings,
         diagnoses: diagnosis::diagnose(facts),
     }
 }

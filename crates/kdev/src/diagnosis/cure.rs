@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::applyset::PART_OF;
 use crate::cmd::quoted;
 use crate::container::Container;
 use crate::facts::{Facts, text};
@@ -88,6 +89,21 @@ fn renewed(facts: &Facts, command: &str) -> String {
         return format!("{command} && {kubectl} delete pod/{pod}");
     }
     command.to_owned()
+}
+
+/// Says that a change must be made in the manifest, too, of what `up` has applied: the
+/// next one finds it changed by somebody else. Image and policy are kdev's own.
+pub(super) fn keep(facts: &Facts, help: &mut String) {
+    let labels = facts.keeper().map(|keeper| &keeper["metadata"]["labels"]);
+    let is_ours = labels.is_some_and(|labels| labels.get(PART_OF).is_some());
+    let keeper = facts.keeper_id();
+    let changes = ["patch", "set resources", "scale"].map(|verb| format!(" {verb} {keeper} "));
+    let is_change = changes.iter().any(|change| help.contains(change));
+    if is_ours && is_change && !help.contains("imagePullPolicy") {
+        help.push_str(
+            ", and write the same into the manifest, or `cargo kdev up` finds a conflict",
+        );
+    }
 }
 
 /// A patch of one container in the keeper's template.
