@@ -140,7 +140,7 @@ fn why_a_program_whose_library_is_missing_does_not_start() {
     scene.file("loader", &fs::read(Path::new(LOADER)).unwrap(), 0o755);
     scene.starts_in_vain(&format!("COPY app /app\nCOPY loader {LOADER}\nENTRYPOINT [\"/app\"]\n"));
     let help = scene.is_judged(&["library-missing"]).help(0).to_owned();
-    assert!(help.starts_with("link it statically"), "{help}");
+    assert!(help.starts_with("install the package that has `"), "{help}");
     scene.is_rebuilt(SLEEPS);
 }
 

@@ -22,7 +22,7 @@ pub(super) fn judged(
     let says = |sign: &str| answer.contains(sign);
     let seconds = probe["timeoutSeconds"].as_u64().unwrap_or(1);
     let right_port = |otherwise: String| {
-        let other = other_port(container, &port(probe));
+        let other = other_port(container, &number(container, &port(probe)));
         let set = other.and_then(|other| set_port(facts, container, kind, probe, other));
         set.unwrap_or(otherwise)
     };
@@ -69,14 +69,14 @@ pub(super) fn judged(
         return ("it speaks HTTP, and is asked by HTTPS".to_owned(), scheme("HTTP"));
     }
     if says("connection refused") {
-        let port = port(probe);
+        let port = number(container, &port(probe));
         let why = format!("nothing listens on port {port} of the pod's address");
         let longer = match kind {
             "readinessProbe" => "",
             _ => ", or raise its `failureThreshold` if the start takes long",
         };
         let otherwise = format!(
-            "let the program listen on `0.0.0.0:{port}`, or {}{longer}",
+            "let the program listen on `0.0.0.0:{port}`, since `127.0.0.1` is for itself alone; or {}{longer}",
             correct("the port")
         );
         return (why, right_port(otherwise));
@@ -137,6 +137,13 @@ fn grpc(
 fn port(probe: &Value) -> String {
     let port = ["httpGet", "tcpSocket", "grpc"].iter().find_map(|kind| probe[kind].get("port"));
     port.map(|port| port.to_string().trim_matches('"').to_owned()).unwrap_or_default()
+}
+
+/// The number of a port that is told by its name.
+fn number(container: Container, port: &str) -> String {
+    let mut ports = container.spec("/ports").into_iter().flat_map(list);
+    let named = ports.find(|one| text(one, "/name") == port);
+    named.map_or_else(|| port.to_owned(), |one| one["containerPort"].to_string())
 }
 
 /// The only port that the container names, if it is another one.

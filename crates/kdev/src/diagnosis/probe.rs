@@ -154,7 +154,7 @@ mod tests {
 
     /// A pod `p` of a Deployment whose container `c` has these probes and this state.
     fn facts(probes: &Value, state: &Value, events: &[(&str, &str, &str)]) -> Facts {
-        let mut spec = json!({"name": "c", "ports": [{"containerPort": 80}]});
+        let mut spec = json!({"name": "c", "ports": [{"name": "http", "containerPort": 80}]});
         spec.as_object_mut().unwrap().extend(probes.as_object().unwrap().clone());
         let mut status = json!({"name": "c", "ready": false});
         status.as_object_mut().unwrap().extend(state.as_object().unwrap().clone());
@@ -191,6 +191,12 @@ mod tests {
             (&http, "HTTP probe failed with statuscode: 404", "answers 404", "the path"),
             (&http, "HTTP probe failed with statuscode: 503", "answers 503", "read its log"),
             (&http, "connect: connection refused", "nothing listens on port 81", "\"port\":80"),
+            (
+                &json!({"httpGet": {"port": "http"}}),
+                "connect: connection refused",
+                "nothing listens on port 80",
+                "let the program listen on `0.0.0.0:80`",
+            ),
             (
                 &http,
                 "http: server gave HTTP response to HTTPS client",

@@ -14,7 +14,10 @@ pub(super) fn lacks_library(
     program: &str,
     said: &str,
 ) -> (String, String) {
-    let link = format!("link it statically, with `cargo build --target {}`", musl(facts));
+    let target = musl(facts);
+    let link = format!(
+        "link it statically: `rustup target add {target} && cargo build --release --target {target}`, which puts it into `target/{target}/release`"
+    );
     let after = |sign: &str| said.split(sign).nth(1).and_then(|rest| rest.split(':').next());
     let library = after(NO_LIBRARY).or_else(|| after(NO_LIBRARY_OF_MUSL));
     if let Some((_, version)) = said.split_once(": version `") {
