@@ -26,6 +26,7 @@ mod whereabouts;
 
 use serde::Serialize;
 
+pub(crate) use self::stale::rival;
 use crate::facts::{Facts, list, text};
 
 /// A cause, as far as the facts tell it.

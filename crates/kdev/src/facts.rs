@@ -79,6 +79,10 @@ pub(crate) struct Local {
     pub(crate) id: String,
     /// As docker says it: `3 minutes ago`.
     pub(crate) age: String,
+    /// When it was made, as the API writes it; empty where docker does not tell.
+    pub(crate) made: String,
+    /// As `linux/amd64`; empty where docker was not asked.
+    pub(crate) platform: String,
 }
 
 /// What is known of what a node has.
@@ -303,8 +307,9 @@ impl<'a> Container<'a> {
         text(self.spec, "/image")
     }
 
+    /// Its image as the CRI keeps it.
     pub(crate) fn reference(&self) -> Option<Reference> {
-        Reference::parse(self.image()).ok()
+        Reference::parse(self.image()).ok().map(Reference::into_kept)
     }
 
     pub(crate) fn policy(&self) -> &'a str {
