@@ -6,10 +6,13 @@
 
 mod absent;
 mod bounds;
+mod certificate;
 mod container_config;
 mod crash;
 mod creation;
+mod credentials;
 mod cure;
+mod delivery;
 mod hindrance;
 mod node_health;
 mod present;
@@ -137,7 +140,8 @@ pub enum Cause {
     ImageUnderOtherName,
     /// docker here has the image, under another name.
     ImageHasOtherName,
-    /// The image is neither on a node nor in docker here, and may not be pulled.
+    /// The image is neither on a node nor in docker here, and cannot or may not be
+    /// pulled.
     ImageNowhere,
     /// The image is on the node, but parts of it are missing.
     ImageIncomplete,
