@@ -126,7 +126,7 @@ mod tests {
         let local = |(name, id): &(&str, &str)| Local {
             name: (*name).into(),
             id: (*id).into(),
-            age: String::new(),
+            ..Local::default()
         };
         let image = Reference::parse("app").unwrap();
         Builds::of(&image, rows.iter().map(local).collect(), are_configs)

@@ -28,8 +28,9 @@ impl<'a> Container<'a> {
         text(self.spec, "/image")
     }
 
+    /// Its image as the CRI keeps it.
     pub(crate) fn reference(&self) -> Option<Reference> {
-        Reference::parse(self.image()).ok()
+        Reference::parse(self.image()).ok().map(Reference::into_kept)
     }
 
     pub(crate) fn policy(&self) -> &'a str {

@@ -7,10 +7,13 @@
 mod absent;
 mod answer;
 mod bounds;
+mod certificate;
 mod container_config;
 mod crash;
 mod creation;
+mod credentials;
 mod cure;
+mod delivery;
 mod hindrance;
 mod leaving;
 mod node_health;
@@ -29,6 +32,7 @@ mod whereabouts;
 
 use serde::Serialize;
 
+pub(crate) use self::stale::rival;
 use crate::facts::{Facts, list, text};
 
 /// A cause, as far as the facts tell it.
@@ -143,7 +147,8 @@ pub enum Cause {
     ImageUnderOtherName,
     /// docker here has the image, under another name.
     ImageHasOtherName,
-    /// The image is neither on a node nor in docker here, and may not be pulled.
+    /// The image is neither on a node nor in docker here, and cannot or may not be
+    /// pulled.
     ImageNowhere,
     /// The image is on the node, but parts of it are missing.
     ImageIncomplete,

@@ -1,5 +1,6 @@
 //! Docker: its daemon, its images, its archives.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -14,6 +15,7 @@ use crate::event::Event;
 use crate::exit_code::ExitCode;
 use crate::facts::Local;
 use crate::image::Reference;
+use crate::moment;
 use crate::tool::{self, PATIENCE, major_minor};
 
 /// How many builds keep their tag, beside the current one.
@@ -145,6 +147,21 @@ impl Docker {
         Ok(rows.filter_map(Row::named).collect())
     }
 
+    /// The platforms of images, by ID.
+    pub(crate) fn platforms(&self, cx: &Cx, ids: &[&str]) -> Result<BTreeMap<String, String>> {
+        if ids.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let sh = cx.shell()?;
+        let task = Task::new(self.cmd(&sh).args(["image", "inspect", "--"]).args(ids));
+        let output = task.limit(PATIENCE).read(cx);
+        let output = output.map_err(|f| failed(f, "inspect the images".to_owned()))?;
+        let images: Vec<Inspected> = serde_json::from_slice(&output.stdout).map_err(answer)?;
+        let platform =
+            |image: Inspected| (image.id, format!("{}/{}", image.os, image.architecture));
+        Ok(images.into_iter().map(platform).collect())
+    }
+
     /// Whether an image's ID is the digest of its configuration, by which every
     /// runtime knows it: that is so in the classic store alone.
     pub(crate) fn names_images_by_config(&self) -> bool {
@@ -246,6 +263,8 @@ struct Row {
     #[serde(rename = "ID")]
     id: String,
     created_since: String,
+    #[serde(default)]
+    created_at: String,
 }
 
 impl Row {
@@ -253,7 +272,8 @@ impl Row {
         let name = Reference::parse(&format!("{}:{}", self.repository, self.tag)).ok()?;
         // As in `Less than a second ago`.
         let age = self.created_since.to_lowercase();
-        Some(Local { name: name.to_string(), id: self.id, age })
+        let made = moment::of_docker(&self.created_at).unwrap_or_default();
+        Some(Local { name: name.to_string(), id: self.id, age, made, ..Local::default() })
     }
 }
 

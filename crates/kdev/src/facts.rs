@@ -81,6 +81,10 @@ pub(crate) struct Local {
     pub(crate) id: String,
     /// As docker says it: `3 minutes ago`.
     pub(crate) age: String,
+    /// When it was made, as the API writes it; empty where docker does not tell.
+    pub(crate) made: String,
+    /// As `linux/amd64`; empty where docker was not asked.
+    pub(crate) platform: String,
 }
 
 /// What is known of what a node has.

@@ -11,6 +11,7 @@ use crate::cluster::{self, Cluster, Node};
 use crate::config::{Config, NodeSettings};
 use crate::container::Container;
 use crate::cx::{Cx, both, each};
+use crate::diagnosis::rival;
 use crate::docker::Docker;
 use crate::error::{Error, Result};
 use crate::facts::{ApiEvent, Facts, Local, Shelf, list, text};
@@ -71,8 +72,7 @@ pub(crate) fn gather(
     for (facts, (logs, verification)) in facts.iter_mut().zip(of_kubelets) {
         let bases = self::bases(std::slice::from_ref(facts));
         let is_alike = |name: &str| bases.contains(&base(name));
-        if let Some((images, are_configs)) = &local {
-            facts.local_ids_are_configs = *are_configs;
+        if let Some((_, images)) = &local {
             let images = images.iter().filter(|image| is_alike(&image.name));
             facts.local = Some(images.cloned().collect());
         }
@@ -84,6 +84,9 @@ pub(crate) fn gather(
         }
         (facts.logs, facts.verification) = (logs, verification);
         facts.taken = taken.clone();
+    }
+    if let Some((docker, _)) = &local {
+        of_rivals(cx, docker, &mut facts);
     }
     Ok(facts)
 }
@@ -252,11 +255,28 @@ pub(crate) fn base(image: &str) -> String {
     base.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).collect()
 }
 
-/// docker's images, and whether their IDs are digests of configurations; `None`
-/// where it does not answer.
-fn local(cx: &Cx) -> Option<(Vec<Local>, bool)> {
+/// docker and its images; `None` where it does not answer.
+fn local(cx: &Cx) -> Option<(Docker, Vec<Local>)> {
     let docker = Docker::find(cx).ok()?;
-    Some((docker.images(cx).ok()?, docker.names_images_by_config()))
+    let images = docker.images(cx).ok()?;
+    Some((docker, images))
+}
+
+/// What of docker's images matters to pods that run.
+fn of_rivals(cx: &Cx, docker: &Docker, facts: &mut [Facts]) {
+    for facts in &mut *facts {
+        facts.local_ids_are_configs = docker.names_images_by_config();
+    }
+    let rivals = facts.iter().flat_map(|facts| {
+        facts.containers().into_iter().filter_map(|container| rival(facts, container))
+    });
+    let mut ids: Vec<&str> = rivals.map(|image| image.id.as_str()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let platforms = docker.platforms(cx, &ids).unwrap_or_default();
+    for image in facts.iter_mut().filter_map(|facts| facts.local.as_mut()).flatten() {
+        image.platform = platforms.get(&image.id).cloned().unwrap_or_default();
+    }
 }
 
 /// Logs of what has crashed, by container.

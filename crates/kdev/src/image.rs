@@ -106,6 +106,13 @@ impl Reference {
         Self { name: self.name.clone(), tag: Some(content_tag(config_digest)), digest: None }
     }
 
+    /// The same image as the CRI keeps it: where there is a digest, it drops the tag.
+    #[must_use]
+    pub(crate) fn into_kept(self) -> Self {
+        let tag = self.tag.filter(|_| self.digest.is_none());
+        Self { tag, ..self }
+    }
+
     /// As people write it: without the parts that are the default.
     pub fn familiar(&self) -> String {
         self.rest(&self.name.familiar())

@@ -209,13 +209,13 @@ fn why_a_certificate_of_ones_own_is_not_trusted() {
     scene.pod("node-1", &image, PULLED);
     scene.waits(&FAILS);
     let help = scene.is_judged(&["registry-untrusted"]).help(0).to_owned();
-    assert!(
-        help.contains(&format!("/etc/containerd/certs.d/{}/hosts.toml", registry.name)),
-        "{help}"
-    );
-    // As the help says: containerd is told of the certificate.
-    let (name, ca) = (&registry.name, pki("ca.crt"));
-    let _hosts = Hosts::at(name, &format!("https://{name}"), &format!("ca = {ca:?}\n"));
+    let name = &registry.name;
+    let start = format!("write `[host.\"https://{name}\"]` and below it `ca = \"/PATH/ca.crt\"`");
+    let file = format!("`/etc/containerd/certs.d/{name}/hosts.toml`");
+    assert!(help.starts_with(&start) && help.contains(&file), "{help}");
+    // As the help says, and nothing else.
+    let ca = pki("ca.crt");
+    let _hosts = Hosts::tell(name, &format!("[host.\"https://{name}\"]\nca = {ca:?}\n"));
     scene.runs();
 }
 
@@ -229,11 +229,13 @@ fn why_a_registry_without_tls_is_not_understood() {
     scene.pod("node-2", &image, PULLED);
     scene.waits(&FAILS);
     let help = scene.is_judged(&["registry-untrusted"]).help(0).to_owned();
-    assert!(
-        help.contains(&format!("/etc/containerd/certs.d/{}/hosts.toml", registry.name)),
-        "{help}"
-    );
-    let _hosts = Hosts::plain(&registry.name);
+    let name = &registry.name;
+    let lines = [format!("server = \"http://{name}\""), format!("[host.\"http://{name}\"]")];
+    let file = format!("`/etc/containerd/certs.d/{name}/hosts.toml`");
+    assert!(help.starts_with(&format!("write `{}` and `{}`", lines[0], lines[1])), "{help}");
+    assert!(help.contains(&file), "{help}");
+    // As the help says, and nothing else.
+    let _hosts = Hosts::tell(name, &lines.join("\n"));
     scene.runs();
 }
 

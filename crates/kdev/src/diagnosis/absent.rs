@@ -1,10 +1,10 @@
 //! The image is not where the kubelet looks for it. Pure.
 
 use super::whereabouts::Whereabouts;
-use super::{Cause, Confidence, Diagnosis, cure, pull};
+use super::{Cause, Confidence, Diagnosis, cure, delivery, pull};
 use crate::container::Container;
 use crate::facts::Facts;
-use crate::image::Reference;
+use crate::image::{Reference, split_tag};
 use crate::stock::CRI_NAMESPACE;
 
 pub(super) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
@@ -40,19 +40,23 @@ pub(super) fn waits(container: Container) -> String {
     format!("container `{}` waits: {reason}; its pull policy is `{policy}`", container.name())
 }
 
-fn node(facts: &Facts) -> String {
+/// The pod's node, in words.
+pub(super) fn node(facts: &Facts) -> String {
     facts.node_name().map_or_else(|| "no node".to_owned(), |name| format!("node `{name}`"))
 }
 
 /// What the pod's node said of the image.
 fn lacks(facts: &Facts, seen: &Whereabouts) -> String {
+    let there = node(facts);
     match seen.unseen {
-        Some(why) => format!("whether the node has it is not known: {why}"),
-        None => format!(
-            "containerd on {} has no `{}` in its namespace `{CRI_NAMESPACE}`",
-            node(facts),
-            seen.wanted
-        ),
+        Some(why) => format!("whether {there} has it is not known: {why}"),
+        None if seen.is_missed(facts) => {
+            format!(
+                "containerd on {there} has no `{}` in its namespace `{CRI_NAMESPACE}`",
+                seen.wanted
+            )
+        }
+        None => format!("whether {there} has it is not known"),
     }
 }
 
@@ -158,36 +162,49 @@ fn not_loaded(facts: &Facts, container: Container, seen: &Whereabouts) -> Option
 
 /// Something that is called alike is on the node, or in docker.
 fn alike(facts: &Facts, container: Container, seen: &Whereabouts) -> Option<Diagnosis> {
-    let familiar = |name: &str| {
-        Reference::parse(name).map_or_else(|_| name.to_owned(), |reference| reference.familiar())
-    };
+    if !may_rename(container, seen) {
+        return None;
+    }
+    let has_tag = |name: &str| split_tag(name).1 == seen.wanted.tag();
     let (name, there) = (seen.name(), node(facts));
-    if let Some(image) = seen.alike.first().filter(|_| may_rename(container, seen)) {
+    let on_node = seen.alike.first();
+    let in_docker = seen.local_alike.first().filter(|image| {
+        on_node.is_none_or(|on_node| has_tag(&image.name) && !has_tag(&on_node.name))
+    });
+    if let Some(image) = in_docker {
         let other = familiar(&image.name);
+        let nobody = if seen.is_missed(facts) {
+            format!("neither {there} nor docker here has `{name}`")
+        } else {
+            format!("docker here has no `{name}`")
+        };
         return Some(Diagnosis {
-            cause: Cause::ImageUnderOtherName,
+            cause: Cause::ImageHasOtherName,
             confidence: Confidence::Likely,
-            words: format!("{there} has no `{name}`, but has `{other}`"),
-            evidence: vec![lacks(facts, seen), format!("it has `{}`", image.name)],
-            help: cure::set_image(facts, container, &other),
+            words: format!("{nobody}, but docker has `{other}`"),
+            evidence: vec![
+                lacks(facts, seen),
+                format!("docker here has `{other}`, made {}", image.age),
+            ],
+            help: format!(
+                "run `docker tag {other} {name} && {}`",
+                cure::load_command(facts, &seen.wanted)
+            ),
         });
     }
-    let image = seen.local_alike.first().filter(|_| may_rename(container, seen))?;
-    let other = familiar(&image.name);
-    let wanted = seen.wanted.familiar();
+    let other = familiar(&on_node?.name);
     Some(Diagnosis {
-        cause: Cause::ImageHasOtherName,
+        cause: Cause::ImageUnderOtherName,
         confidence: Confidence::Likely,
-        words: format!("neither {there} nor docker here has `{name}`, but docker has `{other}`"),
-        evidence: vec![
-            lacks(facts, seen),
-            format!("docker here has `{other}`, made {}", image.age),
-        ],
-        help: format!(
-            "run `docker tag {other} {wanted} && {}`",
-            cure::load_command(facts, &seen.wanted)
-        ),
+        words: format!("{there} has no `{name}`, but has `{other}`"),
+        evidence: vec![lacks(facts, seen), format!("it has `{}`", on_node?.name)],
+        help: cure::set_image(facts, container, &other),
     })
+}
+
+/// A name as people write it.
+pub(super) fn familiar(name: &str) -> String {
+    Reference::parse(name).map_or_else(|_| name.to_owned(), |reference| reference.familiar())
 }
 
 /// Whether the image is likely to be one of ours that is only called otherwise,
@@ -197,33 +214,47 @@ fn may_rename(container: Container, seen: &Whereabouts) -> bool {
 }
 
 fn nowhere(facts: &Facts, container: Container, seen: &Whereabouts) -> Option<Diagnosis> {
-    if container.policy() != "Never" {
+    let is_forbidden = container.policy() == "Never";
+    if !is_forbidden && !pull::is_of_nobody(facts, container, seen) {
         return None;
     }
-    let name = seen.name();
+    let (name, there) = (seen.name(), node(facts));
     let docker = match facts.local {
         Some(_) => format!("docker here has no `{name}` either"),
         None => "docker here does not answer".to_owned(),
     };
+    let (confidence, words) = if is_forbidden {
+        let is_sure = seen.is_missed(facts);
+        let confidence = if is_sure { Confidence::Certain } else { Confidence::Likely };
+        (confidence, format!("`{name}` is not on {there}, and its pull policy forbids to pull it"))
+    } else {
+        let near = match (seen.is_missed(facts), facts.local.is_some()) {
+            (true, true) => format!("`{name}` is neither on {there} nor in docker here, and "),
+            (true, false) => format!("`{name}` is not on {there}, and "),
+            (false, true) => format!("`{name}` is not in docker here, and "),
+            (false, false) => String::new(),
+        };
+        let registry = match seen.wanted.name().to_string() {
+            name if name.starts_with("localhost/") => "no registry has it: `localhost` is none",
+            _ if near.is_empty() => &format!("`docker.io` has no `{name}` that everybody may pull"),
+            _ => "`docker.io` has none that everybody may pull",
+        };
+        (Confidence::Likely, format!("{near}{registry}"))
+    };
+    let said = pull::said(facts, container).filter(|_| !is_forbidden).map(str::to_owned);
     Some(Diagnosis {
         cause: Cause::ImageNowhere,
-        confidence: if seen.is_missed(facts) { Confidence::Certain } else { Confidence::Likely },
-        words: format!(
-            "`{name}` is not on {}, and its pull policy forbids to pull it",
-            node(facts)
-        ),
-        evidence: vec![lacks(facts, seen), docker],
-        help: format!(
-            "build it and load it: `docker build --tag {name} . && {}`",
-            cure::load_command(facts, &seen.wanted)
-        ),
+        confidence,
+        words,
+        evidence: [lacks(facts, seen), docker].into_iter().chain(said).collect(),
+        help: delivery::build(facts, container, seen),
     })
 }
 
 fn invalid_name(facts: &Facts, container: Container, message: &str) -> Diagnosis {
     let image = container.image();
     let rule = Reference::parse(image).err().map(|error| error.to_string());
-    let valid = image.to_lowercase();
+    let valid = in_lower_case(image);
     let help = match Reference::parse(&valid) {
         Ok(_) => cure::set_image(facts, container, &valid),
         Err(_) => format!(
@@ -240,3 +271,14 @@ fn invalid_name(facts: &Facts, container: Container, message: &str) -> Diagnosis
         help,
     }
 }
+
+/// An image with its name in lower case; capitals mean something in a tag.
+fn in_lower_case(image: &str) -> String {
+    let before_digest = image.split('@').next().unwrap_or_default();
+    let (name, _) = split_tag(before_digest);
+    format!("{}{}", name.to_lowercase(), &image[name.len()..])
+}
+
+#[cfg(test)]
+#[path = "absent_tests.rs"]
+mod tests;

@@ -1,15 +1,31 @@
 //! The registry does not hand out the image. Pure.
 
-use super::absent::waits;
-use super::whereabouts::Whereabouts;
-use super::{Cause, Confidence, Diagnosis, cure};
-use crate::container::Container;
-use crate::facts::{Facts, list, text};
+use serde_json::json;
 
-/// What runtimes say when a pull fails, and what it means. The first that fits
-/// counts.
-const SIGNS: [(&str, Cause); 23] = [
+use super::absent::{node, waits};
+use super::whereabouts::Whereabouts;
+use super::{Cause, Confidence, Diagnosis, certificate, credentials, cure, delivery, node_health};
+use crate::container::Container;
+use crate::facts::Facts;
+
+/// What a proxy that fails is told by, whatever else is said.
+const PROXY: &str = "proxyconnect tcp: ";
+/// Answers of a registry that is in trouble itself.
+const TROUBLES: [&str; 4] = [
+    "500 Internal Server Error",
+    "502 Bad Gateway",
+    "503 Service Unavailable",
+    "504 Gateway Timeout",
+];
+
+/// What runtimes and kubelets say when a pull fails, and what it means. The first
+/// that fits counts.
+const SIGNS: [(&str, Cause); 32] = [
+    ("no space left on device", Cause::NodePressure),
+    ("pull QPS exceeded", Cause::Starting),
+    (PROXY, Cause::RegistryUnreachable),
     ("no match for platform in manifest", Cause::NotForPlatform),
+    ("no matching manifest for ", Cause::NotForPlatform),
     ("x509:", Cause::RegistryUntrusted),
     ("tls: ", Cause::RegistryUntrusted),
     ("server gave HTTP response to HTTPS client", Cause::RegistryUntrusted),
@@ -25,7 +41,12 @@ const SIGNS: [(&str, Cause); 23] = [
     ("network is unreachable", Cause::RegistryUnreachable),
     ("i/o timeout", Cause::RegistryUnreachable),
     ("context deadline exceeded", Cause::RegistryUnreachable),
+    (TROUBLES[0], Cause::RegistryUnreachable),
+    (TROUBLES[1], Cause::RegistryUnreachable),
+    (TROUBLES[2], Cause::RegistryUnreachable),
+    (TROUBLES[3], Cause::RegistryUnreachable),
     ("401 Unauthorized", Cause::PullDenied),
+    ("401 UNAUTHORIZED", Cause::PullDenied),
     ("403 Forbidden", Cause::PullDenied),
     ("no basic auth credentials", Cause::PullDenied),
     ("authorization failed", Cause::PullDenied),
@@ -35,60 +56,63 @@ const SIGNS: [(&str, Cause); 23] = [
     ("not found", Cause::NotInRegistry),
 ];
 
+/// A pull that has failed.
+struct Failure<'a> {
+    facts: &'a Facts,
+    container: Container<'a>,
+    seen: Whereabouts<'a>,
+    registry: String,
+    said: &'a str,
+}
+
 pub(super) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
     facts.containers().into_iter().filter_map(|container| of_container(facts, container)).collect()
 }
 
 fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
     let seen = Whereabouts::of(facts, container.reference()?);
-    let is_digest = seen.wanted.digest().is_some();
-    // An image of our own has better explanations.
-    if seen.here.is_some()
-        || (seen.is_homely() && seen.local.is_some())
-        || !seen.others.is_empty()
-        || (seen.is_homely() && (!seen.alike.is_empty() || !seen.local_alike.is_empty()))
-        || (is_digest && !seen.alike.is_empty())
-    {
-        return None;
-    }
-    let said = last_words(facts, container)?;
+    let said = self::said(facts, container)?;
     let cause = meaning(said)?;
-    // What was built here, and is in no registry, was only never loaded.
-    if cause == Cause::NotInRegistry && seen.local.is_some() {
+    if cause != Cause::NodePressure && is_explained(facts, container, &seen, cause) {
         return None;
     }
-    let name = seen.name();
     let registry = seen.wanted.name().to_string();
-    let registry = registry.split('/').next().unwrap_or_default();
-    let words = match cause {
-        Cause::NotForPlatform => {
-            let platform = facts.platform();
-            format!("`{registry}` has `{name}`, but not for {platform}, which the node is")
-        }
-        Cause::RegistryUntrusted if said.contains("HTTP response") => {
-            format!("the registry `{registry}` speaks HTTP, and containerd on the node HTTPS")
-        }
-        Cause::RegistryUntrusted => {
-            format!("containerd on the node does not trust the certificate of `{registry}`")
-        }
-        Cause::RateLimited => format!("the registry `{registry}` has had too many requests"),
-        Cause::RegistryUnknown => {
-            format!("the node finds no address for the registry `{registry}`")
-        }
-        Cause::RegistryUnreachable => {
-            format!("the registry `{registry}` does not answer the node")
-        }
-        Cause::PullDenied => denied(facts, registry),
-        _ => format!("the registry `{registry}` has no `{name}`"),
-    };
-    let help = help(facts, container, cause, registry, &seen);
+    let registry = registry.split('/').next().unwrap_or_default().to_owned();
+    let failure = Failure { facts, container, seen, registry, said };
+    let (confidence, words, help) = failure.judge(cause);
     let evidence = vec![waits(container), said.to_owned()];
-    Some(Diagnosis { cause, confidence: Confidence::Certain, words, evidence, help })
+    Some(Diagnosis { cause, confidence, words, evidence, help })
+}
+
+/// Whether where the image is tells more than what the registry has said.
+fn is_explained(facts: &Facts, container: Container, seen: &Whereabouts, cause: Cause) -> bool {
+    if seen.wanted.digest().is_some() {
+        return seen.here.is_some() || seen.twin().is_some();
+    }
+    // What the node has of a registry's may be an old copy.
+    let is_had = seen.here.is_some() && (seen.is_homely() || container.policy() != "Always");
+    is_had
+        || !seen.others.is_empty()
+        || (seen.is_homely() && seen.is_near())
+        // What was built here, and is in no registry, was only never loaded.
+        || (cause == Cause::NotInRegistry && seen.local.is_some())
+        || is_of_nobody(facts, container, seen)
+}
+
+/// Whether no registry has it, as far as its name and the answer tell.
+pub(super) fn is_of_nobody(facts: &Facts, container: Container, seen: &Whereabouts) -> bool {
+    let Some(said) = self::said(facts, container).filter(|_| seen.is_homely() && !seen.is_near())
+    else {
+        return false;
+    };
+    let is_of_podman = seen.wanted.name().to_string().starts_with("localhost/");
+    credentials::is_evasive(said)
+        || (is_of_podman && meaning(said) == Some(Cause::RegistryUnreachable))
 }
 
 /// Why the registry does not hand out a container's image, if it has told.
 pub(super) fn refusal(facts: &Facts, container: Container) -> Option<Cause> {
-    meaning(last_words(facts, container)?)
+    meaning(said(facts, container)?)
 }
 
 fn meaning(words: &str) -> Option<Cause> {
@@ -96,75 +120,128 @@ fn meaning(words: &str) -> Option<Cause> {
 }
 
 /// What the runtime said of the last pull that was tried.
-fn last_words<'a>(facts: &'a Facts, container: Container<'a>) -> Option<&'a str> {
+pub(super) fn said<'a>(facts: &'a Facts, container: Container<'a>) -> Option<&'a str> {
     let (reason, message) = container.waiting()?;
     if !matches!(reason, "ErrImagePull" | "ImagePullBackOff" | "RegistryUnavailable") {
         return None;
     }
     let start = format!("Failed to pull image \"{}\"", container.image());
     let event = facts.pod_events().rev().find(|event| event.message.starts_with(&start));
-    let message = Some(message).filter(|message| message.contains("rpc error"));
+    let message = Some(message).filter(|message| meaning(message).is_some());
     event.map(|event| event.message.as_str()).or(message)
 }
 
-fn secrets(facts: &Facts) -> Vec<&str> {
-    list(&facts.pod["spec"]["imagePullSecrets"]).map(|secret| text(secret, "/name")).collect()
+/// The proxy that was asked, as far as the words tell.
+fn proxy(said: &str) -> Option<&str> {
+    let (_, rest) = said.split_once(PROXY)?.1.split_once("dial tcp")?;
+    let rest = rest.trim_start_matches([' ', ':']).trim_start_matches("lookup ");
+    let end = rest.find(": ").into_iter().chain(rest.find(' ')).min();
+    Some(&rest[..end.unwrap_or(rest.len())])
 }
 
-fn denied(facts: &Facts, registry: &str) -> String {
-    let secrets: Vec<String> = secrets(facts).iter().map(|name| format!("`{name}`")).collect();
-    let missing = facts.last_event(&["FailedToRetrieveImagePullSecret"]).is_some();
-    match secrets.as_slice() {
-        [] => format!(
-            "the registry `{registry}` wants credentials, and the pod names no imagePullSecret"
-        ),
-        secrets if missing => {
-            format!("the pod's imagePullSecret {} does not exist", secrets.join(", "))
-        }
-        secrets => format!(
-            "the registry `{registry}` does not take the credentials of the pod's imagePullSecret {}",
-            secrets.join(", ")
-        ),
-    }
-}
-
-fn help(
-    facts: &Facts,
-    container: Container,
-    cause: Cause,
-    registry: &str,
-    seen: &Whereabouts,
-) -> String {
-    // Whoever has it need not ask for it.
-    if seen.local.is_some() && container.policy() != "Always" {
-        return cure::load(facts, &seen.wanted);
-    }
-    let name = seen.name();
-    let kubectl = &facts.kubectl;
-    let instead = format!("docker pull {name} && {}", cure::load_command(facts, &seen.wanted));
-    match cause {
-        Cause::PullDenied => {
-            let secret = secrets(facts).first().copied().unwrap_or("registry").to_owned();
-            let create = format!(
-                "{kubectl} create secret docker-registry {secret} --docker-server={registry} --docker-username=USER --docker-password=PASSWORD --dry-run=client --output=yaml | {kubectl} apply --filename -"
-            );
-            match cure::add_pull_secret(facts, &secret).filter(|_| secrets(facts).is_empty()) {
-                Some(patch) => format!("run `{create} && {patch}`"),
-                None if secrets(facts).is_empty() => {
-                    format!("run `{create}`, and name it in the pod's `imagePullSecrets`")
-                }
-                None => format!("run `{create}`"),
+impl Failure<'_> {
+    fn judge(&self, cause: Cause) -> (Confidence, String, String) {
+        let (facts, registry, name) = (self.facts, &self.registry, self.seen.name());
+        let there = node(facts);
+        let certain = |words: String| (Confidence::Certain, words, self.help(cause));
+        match cause {
+            Cause::NodePressure => {
+                let help = node_health::relieve(facts, facts.node_name().unwrap_or_default());
+                let words = format!("the disk of {there} has no room for `{name}`");
+                (Confidence::Certain, words, help)
             }
+            Cause::Starting => {
+                let words = format!(
+                    "nothing is wrong yet: the kubelet of {there} has many images to pull, and will try this one again"
+                );
+                let wait = format!("wait: `{} get {} --watch`", facts.kubectl, facts.subject);
+                (Confidence::Likely, words, wait)
+            }
+            Cause::NotForPlatform => {
+                let platform = facts.platform();
+                let words =
+                    format!("`{registry}` has `{name}`, but not for {platform}, which the node is");
+                (Confidence::Certain, words, self.fit())
+            }
+            Cause::RegistryUntrusted => {
+                let instead = delivery::pull(facts, self.container, &self.seen);
+                let (words, help) = certificate::judge(facts, registry, self.said, &instead);
+                (Confidence::Certain, words, self.load().unwrap_or(help))
+            }
+            Cause::RateLimited => {
+                certain(format!("the registry `{registry}` has had too many requests"))
+            }
+            Cause::RegistryUnknown => {
+                certain(format!("the node finds no address for the registry `{registry}`"))
+            }
+            Cause::RegistryUnreachable => certain(self.unreachable()),
+            Cause::PullDenied => {
+                let (confidence, words) = credentials::denied(facts, registry, &name, self.said);
+                (confidence, words, self.help(cause))
+            }
+            _ => certain(format!("the registry `{registry}` has no `{name}`")),
         }
-        Cause::NotInRegistry => format!(
-            "build it and load it: `docker build --tag {name} . && {}`; or correct its name in the manifest of {}",
-            cure::load_command(facts, &seen.wanted),
-            facts.keeper_id()
-        ),
-        Cause::NotForPlatform => format!("build it for {} and load it", facts.platform()),
-        Cause::RegistryUntrusted => format!(
-            "tell containerd on the node of it in `/etc/containerd/certs.d/{registry}/hosts.toml`, or do without the registry: `{instead}`"
-        ),
-        _ => format!("do without the registry: `{instead}`"),
+    }
+
+    fn unreachable(&self) -> String {
+        let (registry, there) = (&self.registry, node(self.facts));
+        if self.said.contains(PROXY) {
+            let proxy = proxy(self.said).map(|proxy| format!(" `{proxy}`")).unwrap_or_default();
+            return format!(
+                "containerd on {there} asks for `{registry}` through the proxy{proxy}, which does not let it through"
+            );
+        }
+        match TROUBLES.iter().find(|trouble| self.said.contains(*trouble)) {
+            Some(trouble) => {
+                format!("the registry `{registry}` is in trouble: it answers `{trouble}`")
+            }
+            None => format!("the registry `{registry}` does not answer the node"),
+        }
+    }
+
+    /// Whoever has it need not ask for it.
+    fn load(&self) -> Option<String> {
+        self.seen.local?;
+        Some(delivery::load(self.facts, self.container, &self.seen))
+    }
+
+    fn help(&self, cause: Cause) -> String {
+        let (facts, container, registry) = (self.facts, self.container, &self.registry);
+        if let Some(load) = self.load() {
+            return load;
+        }
+        let instead = delivery::pull(facts, container, &self.seen);
+        let correct = format!("correct its name in the manifest of {}", facts.keeper_id());
+        match cause {
+            Cause::PullDenied if credentials::is_evasive(self.said) => {
+                format!("{}, or {correct}", credentials::give(facts, registry))
+            }
+            Cause::PullDenied => credentials::give(facts, registry),
+            Cause::NotInRegistry => {
+                format!("{}, or {correct}", delivery::build(facts, container, &self.seen))
+            }
+            Cause::RegistryUnreachable if self.said.contains(PROXY) => format!(
+                "correct `HTTPS_PROXY` or `NO_PROXY` in the environment of containerd on {} and restart that, or do without the registry: {instead}",
+                node(facts)
+            ),
+            _ => format!("do without the registry: {instead}"),
+        }
+    }
+
+    /// Brings image and node together.
+    fn fit(&self) -> String {
+        let (facts, platform) = (self.facts, self.facts.platform());
+        if !platform.starts_with("windows/") {
+            return self.load().unwrap_or_else(|| format!("build it for {platform} and load it"));
+        }
+        let linux = json!({"kubernetes.io/os": "linux"});
+        match cure::patch(facts, &json!({"spec": {"nodeSelector": linux}})) {
+            Some(patch) => format!("run `{patch}`"),
+            None => cure::by_hand(facts, "write `nodeSelector: {kubernetes.io/os: linux}` into"),
+        }
     }
 }
+
+#[cfg(test)]
+#[path = "pull_tests.rs"]
+mod tests;

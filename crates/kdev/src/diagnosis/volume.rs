@@ -24,7 +24,7 @@ fn mount(facts: &Facts) -> Option<Diagnosis> {
     let event = facts.pod_events().rev().find(|event| event.reason == "FailedMount")?;
     let evidence = vec![format!("{}: {}", event.reason, event.message)];
     if let Some((kind, name)) = container_config::missing(&event.message) {
-        return Some(container_config::absent(facts, kind, &name, None, evidence));
+        return Some(container_config::absent(facts, kind, &name, evidence));
     }
     let volume =
         event.message.split("for volume \"").nth(1).and_then(|rest| rest.split('"').next());

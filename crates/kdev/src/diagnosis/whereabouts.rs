@@ -2,7 +2,7 @@
 
 use crate::facts::{Facts, Local, Shelf};
 use crate::gather::base;
-use crate::image::Reference;
+use crate::image::{Reference, split_tag};
 use crate::stock::{CRI_NAMESPACE, Stored};
 
 /// Where the image that a container wants was seen.
@@ -12,13 +12,13 @@ pub(super) struct Whereabouts<'a> {
     pub(super) here: Option<&'a Stored>,
     /// Under its name, in another of that containerd's namespaces.
     pub(super) misplaced: Option<&'a Stored>,
-    /// On the pod's node, under a name that is alike.
+    /// On the pod's node, under names that are alike; those with its tag come first.
     pub(super) alike: Vec<&'a Stored>,
     /// Under its name on these other nodes.
     pub(super) others: Vec<&'a str>,
     /// In docker here, under its name.
     pub(super) local: Option<&'a Local>,
-    /// In docker here, under a name that is alike.
+    /// In docker here, under names that are alike; those with its tag come first.
     pub(super) local_alike: Vec<&'a Local>,
     /// Why the pod's node could not be asked.
     pub(super) unseen: Option<&'a str>,
@@ -36,10 +36,17 @@ impl<'a> Whereabouts<'a> {
         let has = |name: &&String| {
             facts.stock_of(name).is_some_and(|stock| stock.of_cri(&full).is_some())
         };
+        let unlike_tag = |name: &str| split_tag(name).1 != wanted.tag();
+        let mut alike: Vec<&Stored> =
+            on_node.iter().filter(of_cri).filter(|image| is_alike(&image.name)).collect();
+        alike.sort_by_key(|image| unlike_tag(&image.name));
+        let mut local_alike: Vec<&Local> =
+            locals.iter().filter(|image| is_alike(&image.name)).collect();
+        local_alike.sort_by_key(|image| unlike_tag(&image.name));
         Self {
             here: on_node.iter().filter(of_cri).find(|image| is_it(&image.name)),
             misplaced: on_node.iter().find(|image| !of_cri(image) && is_it(&image.name)),
-            alike: on_node.iter().filter(of_cri).filter(|i| is_alike(&i.name)).collect(),
+            alike,
             others: facts
                 .stocks
                 .keys()
@@ -48,7 +55,7 @@ impl<'a> Whereabouts<'a> {
                 .map(String::as_str)
                 .collect(),
             local: locals.iter().find(|image| is_it(&image.name)),
-            local_alike: locals.iter().filter(|image| is_alike(&image.name)).collect(),
+            local_alike,
             unseen: match facts.stocks.get(node) {
                 Some(Shelf::Unseen(why)) => Some(why),
                 _ => None,
@@ -65,6 +72,19 @@ impl<'a> Whereabouts<'a> {
     /// Whether the pod's node has told that it has no such image.
     pub(super) fn is_missed(&self, facts: &Facts) -> bool {
         self.here.is_none() && facts.stock().is_some()
+    }
+
+    /// The very image whose digest is wanted, under another name on the pod's node.
+    pub(super) fn twin(&self) -> Option<&'a Stored> {
+        let digest = self.wanted.digest()?;
+        self.alike.iter().copied().find(|one| one.digest == digest || one.config == digest)
+    }
+
+    /// Whether anything that may be meant is on a node or in docker here.
+    pub(super) fn is_near(&self) -> bool {
+        self.here.is_some()
+            || self.local.is_some()
+            || !(self.alike.is_empty() && self.local_alike.is_empty() && self.others.is_empty())
     }
 
     /// Whether the name tells that it was never meant to be pulled: no registry
