@@ -1,5 +1,7 @@
 //! The image is on the node, and still the container does not get it. Pure.
 
+use serde_json::Value;
+
 use super::absent::{familiar, node, waits};
 use super::whereabouts::Whereabouts;
 use super::{Cause, Confidence, Diagnosis, cure, node_health, pull};
@@ -231,10 +233,27 @@ fn policy_of_template<'a>(facts: &'a Facts, container: &str) -> Option<&'a str> 
     let Some(owner) = facts.owners.first() else {
         return facts.applied_policies.get(container).map(String::as_str);
     };
+    if !is_of_template(facts, owner) {
+        return None;
+    }
     let spec = owner.pointer("/spec/template/spec")?;
     let containers = list(&spec["initContainers"]).chain(list(&spec["containers"]));
     let policies = containers.filter(|one| one["name"] == container);
     policies.map(|one| text(one, "/imagePullPolicy")).find(|policy| !policy.is_empty())
+}
+
+/// Whether the pod was made from what its owner's template says now, as far as that
+/// is told.
+fn is_of_template(facts: &Facts, owner: &Value) -> bool {
+    match text(owner, "/kind") {
+        "StatefulSet" => {
+            let made = text(&facts.pod, "/metadata/labels/controller-revision-hash");
+            made == text(owner, "/status/updateRevision")
+        }
+        // One without a keeper leaves its pods as they are when it is changed.
+        "ReplicaSet" | "ReplicationController" => facts.owners.len() > 1,
+        _ => true,
+    }
 }
 
 #[cfg(test)]
@@ -335,6 +354,29 @@ mod tests {
             let found = diagnose(&facts).remove(0);
             assert_eq!(found.cause, cause, "{why}");
             assert!(found.words.ends_with(words), "{}", found.words);
+        }
+    }
+
+    #[test]
+    fn a_pod_from_before_its_owner_was_changed_tells_nothing_of_admission() {
+        let owner = |kind: &str| {
+            json!({"kind": kind, "metadata": {"name": "w"}, "status": {"updateRevision": "w-2"},
+                "spec": {"template": {"spec": {"containers": [
+                    {"name": "c", "imagePullPolicy": "Never"}]}}}})
+        };
+        let keeper = || owner("Deployment");
+        let table = [
+            (vec![owner("StatefulSet")], "w-2", Some("Never")),
+            (vec![owner("StatefulSet")], "w-1", None),
+            (vec![owner("ReplicaSet"), keeper()], "", Some("Never")),
+            (vec![owner("ReplicaSet")], "", None),
+            (vec![owner("DaemonSet")], "w-1", Some("Never")),
+        ];
+        for (owners, made, expected) in table {
+            let labels = json!({"controller-revision-hash": made});
+            let pod = json!({"metadata": {"name": "p", "labels": labels}});
+            let facts = Facts { pod, owners, ..Facts::default() };
+            assert_eq!(policy_of_template(&facts, "c"), expected, "{:?} {made}", facts.owners);
         }
     }
 }

@@ -78,9 +78,14 @@ fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
     }
     let registry = seen.wanted.name().to_string();
     let registry = registry.split('/').next().unwrap_or_default().to_owned();
+    let mut evidence = vec![waits(container), said.to_owned()];
+    let is_unseen = facts.local.is_none() && seen.is_homely();
     let failure = Failure { facts, container, seen, registry, said };
-    let (confidence, words, help) = failure.judge(cause);
-    let evidence = vec![waits(container), said.to_owned()];
+    let (mut confidence, words, help) = failure.judge(cause);
+    if is_unseen && matches!(cause, Cause::NotInRegistry | Cause::PullDenied) {
+        confidence = Confidence::Likely;
+        evidence.push("docker here does not answer: whether it has the image is not known".into());
+    }
     Some(Diagnosis { cause, confidence, words, evidence, help })
 }
 

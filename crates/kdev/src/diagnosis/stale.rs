@@ -28,12 +28,33 @@ pub(crate) fn rival<'a>(facts: &'a Facts, container: Container) -> Option<&'a Lo
     }
 }
 
-/// The tag tells the content, and docker has another one.
+/// The tag tells the content, and docker's newest build is another one: the one that
+/// bears the image's own tag, too, as each build gives it, or else the last that was
+/// made. Which comes last is not told by its making where docker had it already.
 fn newer_content<'a>(facts: &'a Facts, wanted: &Reference, tag: &str) -> Option<&'a Local> {
-    let prefix = format!("{}:{CONTENT_TAG}", wanted.name());
-    let images = facts.local.as_deref().unwrap_or_default();
-    // docker lists the newest first.
-    let newest = images.iter().find(|image| image.name.starts_with(&prefix))?;
+    let images = || {
+        let all = facts.local.iter().flatten();
+        all.filter_map(|image| Some((image, Reference::parse(&image.name).ok()?)))
+            .filter(|(_, name)| name.name() == wanted.name())
+    };
+    let is_content = |name: &Reference| name.tag().is_some_and(|tag| tag.starts_with(CONTENT_TAG));
+    let plain = || images().filter(|(_, name)| !is_content(name));
+    let named = plain().find(|(_, name)| name.tag() == Some("latest"));
+    let named = named.or_else(|| plain().next().filter(|_| plain().count() == 1));
+    let mut contents = images().filter(|(_, name)| is_content(name));
+    let newest = match named {
+        // docker lists the newest first.
+        None => contents.next()?.0,
+        Some((named, _)) => {
+            let twin = contents.filter(|(image, _)| image.id == named.id).map(|(image, _)| image);
+            let twins: Vec<&Local> = twin.collect();
+            let is_it = |image: &&Local| image.name.ends_with(&format!(":{tag}"));
+            if twins.iter().any(is_it) {
+                return None;
+            }
+            twins.first().copied().unwrap_or(named)
+        }
+    };
     // What is for another platform was built for another cluster.
     let is_rival = !newest.name.ends_with(&format!(":{tag}")) && fits(facts, newest);
     is_rival.then_some(newest)
@@ -171,6 +192,32 @@ mod tests {
             };
             let found = diagnose(&facts("app:kdev-1", local));
             assert_eq!(found.first().map(|one| one.confidence), expected, "{made} {platform}");
+        }
+    }
+
+    #[test]
+    fn the_newest_build_is_what_bears_the_images_own_tag() {
+        let local = |name: &str, id: &str| Local {
+            name: format!("docker.io/library/app:{name}"),
+            id: id.to_owned(),
+            ..Local::default()
+        };
+        let (one, two) = (local("kdev-1", "1"), local("kdev-2", "2"));
+        let table = [
+            (vec![two.clone(), one.clone()], Some("kdev-2")),
+            // Built once more, from docker's cache.
+            (vec![two.clone(), one.clone(), local("latest", "1")], None),
+            (vec![two.clone(), one.clone(), local("latest", "2")], Some("kdev-2")),
+            (vec![two.clone(), one.clone(), local("latest", "3")], Some("latest")),
+            (vec![two.clone(), one.clone(), local("dev", "1")], None),
+            (vec![two, one, local("v1", "1"), local("v2", "2")], Some("kdev-2")),
+        ];
+        for (images, expected) in table {
+            let mut facts = facts("app:kdev-1", Local::default());
+            facts.local = Some(images);
+            let found = rival(&facts, facts.containers()[0]);
+            let name = found.map(|local| local.name.rsplit(':').next().unwrap());
+            assert_eq!(name, expected, "{:?}", facts.local);
         }
     }
 }
