@@ -88,6 +88,8 @@ pub enum Cause {
     PodRefused,
     /// The workload is paused, suspended or scaled to zero.
     NotWanted,
+    /// The Job has failed, and its pods are gone.
+    JobFailed,
     /// No node has the resources that the pod requests.
     ResourcesShort,
     /// Nodes have taints that the pod does not tolerate, or are cordoned.
