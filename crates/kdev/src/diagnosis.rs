@@ -6,6 +6,7 @@
 
 mod absent;
 mod bounds;
+mod claim;
 mod container_config;
 mod crash;
 mod creation;
@@ -13,11 +14,14 @@ mod cure;
 mod hindrance;
 mod node_health;
 mod passing;
+mod placed;
 mod present;
 mod probe;
 mod pull;
 mod relief;
+mod room;
 mod sandbox;
+mod scheduler;
 mod scheduling;
 mod stale;
 mod start;
@@ -101,7 +105,9 @@ pub enum Cause {
     PodAffinity,
     /// A port of the node that the pod asks for is taken.
     PortTaken,
-    /// The node that the pod names does not exist.
+    /// The pod's volume is on no node that takes the pod.
+    VolumeElsewhere,
+    /// The pod's node does not exist.
     NodeMissing,
     /// Nothing schedules the pod.
     Unscheduled,

@@ -144,7 +144,10 @@ fn why_tainted_nodes_take_no_pod_and_which_has_the_image() {
     scene.reports("untolerated taint");
     let found = scene.is_judged(&["nodes-tainted"]);
     assert!(found.evidence(0).contains("only `node-2` has the image"), "{}", found.evidence(0));
+    assert!(found.words(0).contains("`team=data:NoSchedule`"), "{}", found.words(0));
     found.follow(0);
+    // It may go to either node now.
+    scene.import("node-1", "k8s.io", &scene.image());
     scene.settles();
 }
 
@@ -337,6 +340,8 @@ fn why_a_scheduler_that_nobody_runs_places_no_pod() {
     let scene = Scene::new("own-scheduler");
     scene.is_everywhere();
     scene.wants_pod("schedulerName: mine", "");
+    // Until then one might just be about to come.
+    std::thread::sleep(std::time::Duration::from_secs(6));
     scene.is_judged(&["unscheduled"]).follow(0);
     scene.runs();
 }
