@@ -11,6 +11,7 @@ mod container_config;
 mod crash;
 mod creation;
 mod cure;
+mod entrance;
 mod hindrance;
 mod node_health;
 mod passing;
