@@ -275,7 +275,7 @@ fn a_node_that_takes_no_pod_is_left_out() {
     assert_eq!(crate::lab::images_on("node-2", "/choosy:"), [""; 0]);
 
     run(&mut kubectl("default", &["taint", "node", "node-2", "kdev.test/choosy=yes:NoSchedule"]));
-    let tainted = left_out("it has the taint `kdev.test/choosy:NoSchedule`");
+    let tainted = left_out("it has the taint `kdev.test/choosy=yes:NoSchedule`");
     run(&mut kubectl("default", &["taint", "node", "node-2", "kdev.test/choosy-"]));
     tainted.unwrap();
 

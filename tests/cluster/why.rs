@@ -252,14 +252,27 @@ impl Found {
             assert!(advised.contains(blank), "{advised} has no {blank}");
             advised = advised.replace(blank, value);
         }
+        self.does(&advised);
+    }
+
+    /// Does what stands last in the advice on one of the causes, and tells what
+    /// came of it.
+    #[track_caller]
+    pub(crate) fn follow_last(&self, place: usize) -> String {
+        self.does(self.help(place).rsplit('`').nth(1).unwrap())
+    }
+
+    #[expect(clippy::unused_self, reason = "it reads like its sisters")]
+    #[track_caller]
+    fn does(&self, advised: &str) -> String {
         // As in a shell where `cargo kdev` is installed.
         let program = Path::new(env!("CARGO_BIN_EXE_cargo-kdev"));
         let path = std::env::var("PATH").unwrap();
         let path = format!("{}:{path}", program.parent().unwrap().display());
         let mut shell = command("sh");
-        shell.args(["-ec", &advised]).env("PATH", path).env("KUBECONFIG", state("kubeconfig"));
+        shell.args(["-ec", advised]).env("PATH", path).env("KUBECONFIG", state("kubeconfig"));
         shell.env("KDEV_SSH_CONFIG", state("ssh/config")).current_dir(state(""));
-        run(&mut shell);
+        run(&mut shell)
     }
 }
 

@@ -5,6 +5,7 @@
 //! call, so that a `kubectl config use-context` in another window changes
 //! nothing here.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -102,6 +103,14 @@ pub(crate) struct Taint {
     #[serde(default)]
     pub(crate) value: String,
     pub(crate) effect: String,
+}
+
+/// As kubectl takes it.
+impl fmt::Display for Taint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let equals = if self.value.is_empty() { "" } else { "=" };
+        write!(f, "{}{equals}{}:{}", self.key, self.value, self.effect)
+    }
 }
 
 impl NodeInfo {

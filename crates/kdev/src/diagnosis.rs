@@ -8,21 +8,27 @@ mod absent;
 mod answer;
 mod bounds;
 mod certificate;
+mod claim;
 mod container_config;
 mod crash;
 mod creation;
 mod credentials;
 mod cure;
 mod delivery;
+mod entrance;
 mod hindrance;
 mod leaving;
 mod node_health;
+mod passing;
+mod placed;
 mod present;
 mod probe;
 mod program;
 mod pull;
 mod relief;
+mod room;
 mod sandbox;
+mod scheduler;
 mod scheduling;
 mod stale;
 mod start;
@@ -95,6 +101,8 @@ pub enum Cause {
     PodRefused,
     /// The workload is paused, suspended or scaled to zero.
     NotWanted,
+    /// The Job has failed, and its pods are gone.
+    JobFailed,
     /// No node has the resources that the pod requests.
     ResourcesShort,
     /// Nodes have taints that the pod does not tolerate, or are cordoned.
@@ -105,7 +113,9 @@ pub enum Cause {
     PodAffinity,
     /// A port of the node that the pod asks for is taken.
     PortTaken,
-    /// The node that the pod names does not exist.
+    /// The pod's volume is on no node that takes the pod.
+    VolumeElsewhere,
+    /// The pod's node does not exist.
     NodeMissing,
     /// Nothing schedules the pod.
     Unscheduled,
@@ -273,15 +283,11 @@ pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
 
 /// The facts, where no rule knows what they mean.
 fn unknown(facts: &Facts) -> Diagnosis {
-    let mut evidence: Vec<String> = facts
-        .containers()
-        .iter()
-        .filter_map(|container| {
-            let (reason, message) = container.waiting()?;
-            let separator = if message.is_empty() { "" } else { ": " };
-            Some(format!("container `{}` waits: {reason}{separator}{message}", container.name()))
-        })
-        .collect();
+    let mut evidence: Vec<String> = of_pod(facts);
+    evidence.extend(facts.containers().iter().filter_map(|container| {
+        let (reason, message) = container.waiting()?;
+        Some(format!("container `{}` waits: {}", container.name(), told(reason, message)))
+    }));
     if let (false, Some(maker)) = (facts.is_pod(), facts.owners.first()) {
         evidence.extend(list(&maker["status"]["conditions"]).map(|one| {
             let word = |path| text(one, path);
@@ -297,5 +303,53 @@ fn unknown(facts: &Facts) -> Diagnosis {
         words: "none that kdev knows of".to_owned(),
         evidence,
         help: format!("see `{} describe {}`", facts.kubectl, facts.subject),
+    }
+}
+
+/// What the pod says of itself: why it has ended, and why it has no node.
+fn of_pod(facts: &Facts) -> Vec<String> {
+    let reason = text(&facts.pod, "/status/reason");
+    let ended = told(reason, text(&facts.pod, "/status/message"));
+    let scheduled = facts.condition("PodScheduled").filter(|one| one["status"] == "False");
+    let placed = scheduled.map(|one| {
+        format!("PodScheduled is False: {}", told(text(one, "/reason"), text(one, "/message")))
+    });
+    Some(ended).filter(|ended| !ended.is_empty()).into_iter().chain(placed).collect()
+}
+
+/// A reason with its message, where there is one.
+fn told(reason: &str, message: &str) -> String {
+    let separator = if reason.is_empty() || message.is_empty() { "" } else { ": " };
+    format!("{reason}{separator}{message}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_no_rule_knows_is_shown() {
+        let table = [
+            (
+                json!({"phase": "Failed", "reason": "Terminated",
+                    "message": "Pod was terminated in response to imminent node shutdown."}),
+                "Terminated: Pod was terminated in response to imminent node shutdown.",
+            ),
+            (
+                json!({"phase": "Pending", "conditions": [{"type": "PodScheduled",
+                    "status": "False", "reason": "SchedulerError", "message": "no such plugin"}]}),
+                "PodScheduled is False: SchedulerError: no such plugin",
+            ),
+            (json!({"phase": "Failed", "reason": "Odd"}), "Odd"),
+        ];
+        for (status, expected) in table {
+            let pod = json!({"kind": "Pod", "metadata": {"name": "p"}, "status": status});
+            let found = diagnose(&Facts { pod, ..Facts::default() });
+            assert_eq!(
+                (found[0].cause, found[0].evidence.as_slice()),
+                (Cause::Unknown, &[expected.to_owned()][..])
+            );
+        }
     }
 }

@@ -122,7 +122,7 @@ fn of_cluster(cluster: &Cluster, items: &[Value], subject: Subject) -> Facts {
     let of_kind = |kind: &'static str| items.iter().filter(move |item| item["kind"] == kind);
     let pod = subject.pod.clone().unwrap_or_default();
     let claims: Vec<Value> = list(&pod["spec"]["volumes"])
-        .map(|volume| text(volume, "/persistentVolumeClaim/claimName").to_owned())
+        .filter_map(|volume| claim_name(&pod, volume))
         .filter_map(|name| {
             of_kind("PersistentVolumeClaim").find(|c| c["metadata"]["name"] == name).cloned()
         })
@@ -156,6 +156,17 @@ fn of_cluster(cluster: &Cluster, items: &[Value], subject: Subject) -> Facts {
         storage_classes: of_kind("StorageClass").map(name).collect(),
         ..Facts::default()
     }
+}
+
+/// The name of the claim behind a volume of the pod's, if there is one. That of an
+/// ephemeral volume is made with the pod.
+pub(crate) fn claim_name(pod: &Value, volume: &Value) -> Option<String> {
+    if volume.get("ephemeral").is_some() {
+        let name = |object| text(object, "/name");
+        return Some(format!("{}-{}", name(&pod["metadata"]), name(volume)));
+    }
+    let name = volume.pointer("/persistentVolumeClaim/claimName")?;
+    name.as_str().map(str::to_owned)
 }
 
 /// The pull policies in what `kubectl apply` has noted down.

@@ -103,7 +103,7 @@ impl fmt::Display for Obstacle {
             Self::Label(key, value) => write!(f, "it lacks the label `{key}={value}`"),
             Self::Affinity(_) => f.write_str("the pods' node affinity excludes it"),
             Self::Taint(taint) if taint.key == CORDONED => f.write_str(IS_CORDONED),
-            Self::Taint(taint) => write!(f, "it has the taint `{}:{}`", taint.key, taint.effect),
+            Self::Taint(taint) => write!(f, "it has the taint `{taint}`"),
         }
     }
 }

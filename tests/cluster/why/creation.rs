@@ -78,7 +78,16 @@ fn why_pod_security_forbids_a_pod() {
     let scene = Scene::new("pod-security");
     let label = "pod-security.kubernetes.io/enforce=restricted";
     run(&mut kubectl("default", &["label", "namespace", "pod-security", label]));
-    scene.makes("");
+    // A container that starts before the others is held to the same.
+    let image = "pod-security:dev";
+    scene.build_with(image, "USER 1000\nENTRYPOINT [\"/busybox\", \"sleep\", \"100000\"]\n");
+    scene.import("node-1", "k8s.io", image);
+    let text = scene.deployment_manifest("node-1", image, NEVER);
+    let before = "      containers:";
+    let init = format!(
+        "      initContainers: [{{name: early, image: {image:?}, {NEVER}, command: [/busybox, \"true\"]}}]\n"
+    );
+    scene.apply(&text.replace(before, &format!("{init}{before}")));
     scene.reports("violates PodSecurity");
     scene.is_judged(&["pod-security"]).follow(0);
     scene.runs();
@@ -136,6 +145,9 @@ fn why_a_webhook_that_does_not_answer_lets_no_pod_through() {
     scene.reports("failed calling webhook");
     let found = scene.is_judged(&["webhook"]);
     assert!(found.help(0).contains("or delete the configuration"), "{}", found.help(0));
+    let listed = found.follow_last(0);
+    let line = listed.lines().find(|line| line.ends_with("check.example.com"));
+    assert!(line.is_some_and(|line| line.contains(" deaf-webhook ")), "{listed}");
     drop(undo);
     run(&mut scene.kubectl(&["rollout", "restart", "deployment/web"]));
     scene.runs();
@@ -233,5 +245,26 @@ fn why_a_suspended_job_makes_no_pod() {
         "apiVersion: batch/v1\nkind: Job\nmetadata: {{name: web}}\nspec:\n  suspend: true\n  template:\n    spec:\n      nodeSelector: {{kubernetes.io/hostname: node-1}}\n      restartPolicy: Never\n      terminationGracePeriodSeconds: 0\n      containers: [{{name: web, image: {image:?}, {NEVER}}}]\n"
     ));
     scene.is_judged(&["not-wanted"]).follow(0);
+    scene.runs();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_job_whose_pods_are_gone_has_failed() {
+    let scene = Scene::new("pods-gone");
+    let image = "pods-gone:dev";
+    scene.build(image);
+    scene.import("node-1", "k8s.io", image);
+    let job = |program: &str| {
+        format!(
+            "apiVersion: batch/v1\nkind: Job\nmetadata: {{name: web}}\nspec:\n  backoffLimit: 0\n  template:\n    spec:\n      nodeSelector: {{kubernetes.io/hostname: node-1}}\n      restartPolicy: Never\n      terminationGracePeriodSeconds: 0\n      containers: [{{name: web, image: {image:?}, {NEVER}, command: [/busybox, {program}]}}]\n"
+        )
+    };
+    scene.apply(&job("\"false\""));
+    run(&mut scene.kubectl(&["wait", "job/web", "--for=condition=Failed", "--timeout=60s"]));
+    run(&mut scene.kubectl(&["delete", "pods", "--all"]));
+    scene.is_judged(&["job-failed"]).follow(0);
+    // As the help says.
+    scene.apply(&job("sleep, \"100000\""));
     scene.runs();
 }

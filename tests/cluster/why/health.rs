@@ -26,6 +26,7 @@ impl Scene {
             (get(self.name, &["pod", "web"])["status"]["reason"] == "Evicted").then_some(())
         });
         let help = self.is_judged(&["node-pressure"]).help(0).to_owned();
+        assert!(help.ends_with("; make pod/web anew then"), "{help}");
         // As if there were enough again.
         drop(kubelet);
         eventually("the relief", || says("node-2", condition, "False"));

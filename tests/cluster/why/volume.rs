@@ -1,7 +1,7 @@
 //! Volumes that cannot be mounted.
 
 use super::Scene;
-use crate::lab::{apply, kubectl, run};
+use crate::lab::{apply, eventually, get, kubectl, run};
 
 impl Scene {
     /// A Deployment that sleeps, and mounts this volume.
@@ -23,9 +23,22 @@ impl Scene {
 
     /// Volumes belong to no namespace, and outlive it.
     fn forgets_volume(&self) {
-        let delete =
-            ["delete", "persistentvolume", self.name, "--ignore-not-found", "--wait=false"];
-        run(&mut kubectl("default", &delete));
+        // Those of the tests themselves, and those of the advice.
+        for name in [self.name, &format!("{0}-{0}", self.name)] {
+            let delete = ["delete", "persistentvolume", name, "--ignore-not-found", "--wait=false"];
+            run(&mut kubectl("default", &delete));
+        }
+    }
+
+    /// Waits until the scheduler has looked at a claim that is bound.
+    fn becomes_bound(&self) {
+        eventually("the scheduler's word on the volume", || {
+            let pods = get(self.name, &["pods"]).to_string();
+            ["volume node affinity conflict", "PersistentVolume's node affinity"]
+                .iter()
+                .any(|sign| pods.contains(sign))
+                .then_some(())
+        });
     }
 
     fn mounting(&self, volume: &str) {
@@ -188,6 +201,30 @@ fn why_a_claim_of_a_class_that_makes_no_volumes_waits() {
     scene.reports("didn't find available persistent volumes to bind");
     scene.is_judged(&["claim-pending"]).follow(0);
     scene.runs();
+    scene.forgets_volume();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_volume_of_another_node_keeps_a_pod_from_its_own() {
+    let scene = Scene::new("volume-elsewhere");
+    scene.claims("storageClassName: \"\", volumeName: volume-elsewhere,");
+    scene.apply("apiVersion: v1\nkind: PersistentVolume\nmetadata: {name: volume-elsewhere}\nspec: {accessModes: [ReadWriteOnce], capacity: {storage: 1Mi}, hostPath: {path: /var/lib/volumes/volume-elsewhere, type: DirectoryOrCreate}, nodeAffinity: {required: {nodeSelectorTerms: [{matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: [node-2]}]}]}}}\n");
+    scene.mounts("persistentVolumeClaim: {claimName: volume-elsewhere}");
+    scene.becomes_bound();
+    let found = scene.is_judged(&["volume-elsewhere"]);
+    assert!(
+        found.help(0).starts_with("let a node take the pod that `kubectl"),
+        "{}",
+        found.help(0)
+    );
+    // As the help says.
+    let image = "volume-elsewhere:dev";
+    scene.import("node-2", "k8s.io", image);
+    let patch =
+        r#"{"spec":{"template":{"spec":{"nodeSelector":{"kubernetes.io/hostname":"node-2"}}}}}"#;
+    run(&mut scene.kubectl(&["patch", "deployment/web", "--patch", patch]));
+    run(&mut scene.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]));
     scene.forgets_volume();
 }
 

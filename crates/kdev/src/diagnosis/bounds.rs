@@ -42,13 +42,14 @@ fn used_up(facts: &Facts, rest: &str) -> Option<(String, String)> {
     let (requested, rest) = rest.split_once(", used: ")?;
     let (used, limited) = rest.split_once(", limited: ")?;
     let (wanted, used, limited) = (amounts(requested), amounts(used), amounts(limited));
+    let missing = missing_pods(facts);
     let mut told = Vec::new();
     let mut hard = BTreeMap::new();
     for (resource, wants) in wanted {
         let has = used.get(resource).copied().unwrap_or("0");
         let may = limited.get(resource).copied().unwrap_or("0");
         told.push(format!("{resource}: {wants} requested, {has} used, {may} allowed"));
-        let sum = quantity::parse(wants)? + quantity::parse(has)?;
+        let sum = quantity::parse(wants)? * i128::from(missing) + quantity::parse(has)?;
         let kind = resource.rsplit('.').next().unwrap_or_default();
         hard.insert(resource, quantity::write_up(kind, sum));
     }
@@ -56,7 +57,20 @@ fn used_up(facts: &Facts, rest: &str) -> Option<(String, String)> {
     let raise = format!("{} patch resourcequota {quota} --patch {}", facts.kubectl, quoted(&patch));
     let words =
         format!("the namespace's quota `{quota}` does not allow the pod: {}", told.join(", "));
-    Some((words, creation::again(facts, &raise)))
+    let help = creation::again(facts, &raise);
+    Some((words, format!("{help}, which lets the whole namespace use more")))
+}
+
+/// How many pods are still to be made, one at least.
+fn missing_pods(facts: &Facts) -> u64 {
+    let Some(maker) = facts.owners.first() else { return 1 };
+    let (wanted, there) = match text(maker, "/kind") {
+        "DaemonSet" => ("/status/desiredNumberScheduled", "/status/currentNumberScheduled"),
+        "Job" => ("/spec/parallelism", "/status/active"),
+        _ => ("/spec/replicas", "/status/replicas"),
+    };
+    let number = |path| maker.pointer(path).and_then(Value::as_u64).unwrap_or_default();
+    number(wanted).saturating_sub(number(there)).max(1)
 }
 
 fn amounts(list: &str) -> BTreeMap<&str, &str> {
@@ -166,7 +180,7 @@ mod tests {
         let table = [
             (
                 "exceeded quota: q, requested: cpu=2,pods=1, used: cpu=500m,pods=3, limited: cpu=1,pods=3",
-                "run `kubectl patch resourcequota q --patch '{\"spec\":{\"hard\":{\"cpu\":\"2500m\",\"pods\":\"4\"}}}' && kubectl rollout restart deployment/web`",
+                "run `kubectl patch resourcequota q --patch '{\"spec\":{\"hard\":{\"cpu\":\"2500m\",\"pods\":\"4\"}}}' && kubectl rollout restart deployment/web`, which lets the whole namespace use more",
             ),
             (
                 "failed quota: q: must specify cpu for: web; limits.memory for: web",
@@ -186,5 +200,31 @@ mod tests {
             assert_eq!(said, help, "{reason}");
         }
         assert_eq!(explain(&facts, "violates PodSecurity, but not this"), None);
+    }
+
+    #[test]
+    fn a_quota_is_raised_for_all_pods_that_are_missing() {
+        let set = |replicas: u64, there: u64| {
+            json!({"kind": "StatefulSet", "metadata": {"name": "db"},
+                "spec": {"replicas": replicas}, "status": {"replicas": there}})
+        };
+        let daemon = json!({"kind": "DaemonSet", "metadata": {"name": "db"},
+            "status": {"desiredNumberScheduled": 3, "currentNumberScheduled": 1}});
+        let job = json!({"kind": "Job", "metadata": {"name": "db"}, "spec": {"parallelism": 4}});
+        let table = [
+            (set(1, 0), 1, "200m"),
+            (set(5, 2), 3, "400m"),
+            (set(1, 1), 1, "200m"),
+            (daemon, 2, "300m"),
+            (job, 4, "500m"),
+        ];
+        for (owner, missing, cpu) in table {
+            let facts = Facts { owners: vec![owner], ..Facts::default() };
+            let reason =
+                "exceeded quota: q, requested: cpu=100m, used: cpu=100m, limited: cpu=150m";
+            let (_, help) = explain(&facts, reason).unwrap();
+            assert_eq!(missing_pods(&facts), missing);
+            assert!(help.contains(&format!("\"cpu\":\"{cpu}\"")), "{help}");
+        }
     }
 }

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::{Cause, Confidence, Diagnosis, bounds, cure};
-use crate::facts::{ApiEvent, Facts, condition, list, text};
+use crate::facts::{ApiEvent, Facts, condition, id, list, text};
 
 /// What stands before the API server's own words in events.
 const NOISE: [&str; 2] = ["(combined from similar events): ", "Error creating: "];
@@ -16,11 +16,36 @@ const RESTRICTED: [(&str, &str); 4] = [
     ("seccompProfile", r#"{"seccompProfile":{"type":"RuntimeDefault"}}"#),
 ];
 
+/// All webhooks, with where they are configured.
+const CONFIGURATIONS: &str = "validatingwebhookconfigurations,mutatingwebhookconfigurations --output 'custom-columns=KIND:.kind,NAME:.metadata.name,WEBHOOKS:.webhooks[*].name'";
+
 pub(super) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
     if let Some(words) = refusal(facts) {
         return vec![refused(facts, &words)];
     }
-    unwanted(facts).into_iter().collect()
+    failed(facts).or_else(|| unwanted(facts)).into_iter().collect()
+}
+
+/// The Job that would make pods has failed, and those that it made are gone.
+fn failed(facts: &Facts) -> Option<Diagnosis> {
+    let job = facts.owners.first().filter(|maker| maker["kind"] == "Job" && !facts.is_pod())?;
+    let failed = condition(job, "Failed").filter(|one| one["status"] == "True")?;
+    let (kubectl, id) = (&facts.kubectl, id(job));
+    let (reason, message) = (text(failed, "/reason"), text(failed, "/message"));
+    let again = match facts.keeper().filter(|keeper| keeper["kind"] == "CronJob") {
+        Some(keeper) => {
+            let name = text(keeper, "/metadata/name");
+            format!("`{kubectl} create job {name}-now --from=cronjob/{name}`")
+        }
+        None => format!("`{kubectl} delete {id}`, and apply its manifest"),
+    };
+    Some(Diagnosis {
+        cause: Cause::JobFailed,
+        confidence: Confidence::Certain,
+        words: format!("{id} has failed, and its pods are gone: {message}"),
+        evidence: vec![format!("its condition `Failed` is True: {reason}")],
+        help: format!("run it again, and ask while its pod is there: {again}"),
+    })
 }
 
 /// What the API server last said against a new pod, if no pod has come since.
@@ -111,11 +136,17 @@ fn secure(facts: &Facts, reason: &str) -> String {
     }
     let all = reason.matches(" (").count();
     let patched = template(facts).and_then(|spec| {
-        let names = list(&spec["containers"]).map(|one| text(one, "/name"));
-        let told = names.filter(|name| reason.contains(&format!("\"{name}\"")));
-        let containers: Vec<Value> =
-            told.map(|name| json!({"name": name, "securityContext": context})).collect();
-        cure::patch(facts, &json!({"spec": {"containers": containers}}))
+        let mut patch = json!({});
+        for kind in ["initContainers", "containers"] {
+            let names = list(&spec[kind]).map(|one| text(one, "/name"));
+            let told = names.filter(|name| reason.contains(&format!("\"{name}\"")));
+            let containers: Vec<Value> =
+                told.map(|name| json!({"name": name, "securityContext": context})).collect();
+            if !containers.is_empty() {
+                patch[kind] = containers.into();
+            }
+        }
+        cure::patch(facts, &json!({"spec": patch}))
     });
     match patched.filter(|_| violations == all) {
         Some(patch) => format!("run `{patch}`"),
@@ -142,7 +173,7 @@ fn webhook(facts: &Facts, reason: &str) -> Option<(String, String)> {
                 "let the webhook's service answer: see `{kubectl} get service,endpointslices,pods --namespace {namespace}` for `{service}`"
             ),
             _ => format!(
-                "let `https://{}` answer, or delete the configuration that names it: `{kubectl} get validatingwebhookconfigurations,mutatingwebhookconfigurations`",
+                "let `https://{}` answer, or delete the configuration that names `{name}`, which is one for the whole cluster: `{kubectl} get {CONFIGURATIONS}`",
                 url.split(['?', '"']).next().unwrap_or_default()
             ),
         };
@@ -190,14 +221,16 @@ fn unwanted(facts: &Facts) -> Option<Diagnosis> {
         "Job" | "CronJob" if spec["suspend"] == true && !facts.is_pod() => {
             (format!("{id} is suspended: no pod is wanted"), "`spec.suspend` is true", resume(&id))
         }
-        "CronJob" if !facts.is_pod() && facts.owners.len() == 1 => (
-            format!("{id} has not been due yet"),
-            "it has made no job",
-            format!(
-                "run `{kubectl} create job {}-now --from={id}`",
-                text(keeper, "/metadata/name")
-            ),
-        ),
+        "CronJob" if !facts.is_pod() && facts.owners.len() == 1 => {
+            let last = text(keeper, "/status/lastScheduleTime");
+            let (words, evidence) = if last.is_empty() {
+                (format!("{id} has not been due yet"), "it has made no job")
+            } else {
+                (format!("{id} was due at {last}, and the job of that is gone"), "it has no job")
+            };
+            let name = text(keeper, "/metadata/name");
+            (words, evidence, format!("run `{kubectl} create job {name}-now --from={id}`"))
+        }
         _ => return None,
     };
     Some(Diagnosis {
@@ -225,7 +258,8 @@ mod tests {
     #[test]
     fn each_refusal_is_told() {
         let owner = json!({"kind": "Deployment", "metadata": {"name": "web"}, "spec": {"template":
-            {"spec": {"containers": [{"name": "web", "resources": {"requests": {"cpu": "2"}}}]}}}});
+            {"spec": {"initContainers": [{"name": "init"}],
+                "containers": [{"name": "web", "resources": {"requests": {"cpu": "2"}}}]}}}});
         let facts = Facts { kubectl: "kubectl".into(), owners: vec![owner], ..Facts::default() };
         let table = [
             (
@@ -237,6 +271,11 @@ mod tests {
                 "pods \"w\" is forbidden: violates PodSecurity \"restricted:latest\": runAsNonRoot != true (pod or container \"web\" must set securityContext.runAsNonRoot=true)",
                 Cause::PodSecurity,
                 "run `kubectl patch deployment/web --patch '{\"spec\":{\"template\":{\"spec\":{\"containers\":[{\"name\":\"web\",\"securityContext\":{\"runAsNonRoot\":true}}]}}}}'`",
+            ),
+            (
+                "pods \"w\" is forbidden: violates PodSecurity \"restricted:latest\": unrestricted capabilities (containers \"init\", \"web\" must set securityContext.capabilities.drop=[\"ALL\"])",
+                Cause::PodSecurity,
+                "run `kubectl patch deployment/web --patch '{\"spec\":{\"template\":{\"spec\":{\"containers\":[{\"name\":\"web\",\"securityContext\":{\"capabilities\":{\"drop\":[\"ALL\"]}}}],\"initContainers\":[{\"name\":\"init\",\"securityContext\":{\"capabilities\":{\"drop\":[\"ALL\"]}}}]}}}}'`",
             ),
             (
                 "pods \"w\" is forbidden: violates PodSecurity \"baseline:latest\": privileged (container \"web\" must not set securityContext.privileged=true)",
@@ -251,7 +290,7 @@ mod tests {
             (
                 "Internal error occurred: failed calling webhook \"w.x\": failed to call webhook: Post \"https://127.0.0.1:9/check?timeout=10s\": dial tcp 127.0.0.1:9: connect: connection refused",
                 Cause::Webhook,
-                "let `https://127.0.0.1:9/check` answer, or delete the configuration that names it: `kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations`",
+                "let `https://127.0.0.1:9/check` answer, or delete the configuration that names `w.x`, which is one for the whole cluster: `kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations --output 'custom-columns=KIND:.kind,NAME:.metadata.name,WEBHOOKS:.webhooks[*].name'`",
             ),
             (
                 "admission webhook \"w.x\" denied the request: no team label",
@@ -267,6 +306,46 @@ mod tests {
         for (message, cause, help) in table {
             let found = refused(&facts, message);
             assert_eq!((found.cause, found.help.as_str()), (cause, help), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_job_without_pods_is_told() {
+        let job = json!({"kind": "Job", "metadata": {"name": "j"}, "status": {"conditions": [
+            {"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded",
+                "message": "Job has reached the specified backoff limit"}]}});
+        let cron = |last: Value| {
+            json!({"kind": "CronJob", "metadata": {"name": "c"},
+            "status": {"lastScheduleTime": last}})
+        };
+        let failed =
+            "job/j has failed, and its pods are gone: Job has reached the specified backoff limit";
+        let table = [
+            (
+                vec![job.clone()],
+                failed,
+                "run it again, and ask while its pod is there: `kubectl delete job/j`, and apply its manifest",
+            ),
+            (
+                vec![job, cron(Value::Null)],
+                failed,
+                "run it again, and ask while its pod is there: `kubectl create job c-now --from=cronjob/c`",
+            ),
+            (
+                vec![cron(Value::Null)],
+                "cronjob/c has not been due yet",
+                "run `kubectl create job c-now --from=cronjob/c`",
+            ),
+            (
+                vec![cron("2026-01-01T00:00:00Z".into())],
+                "cronjob/c was due at 2026-01-01T00:00:00Z, and the job of that is gone",
+                "run `kubectl create job c-now --from=cronjob/c`",
+            ),
+        ];
+        for (owners, words, help) in table {
+            let facts = Facts { kubectl: "kubectl".into(), owners, ..Facts::default() };
+            let found = diagnose(&facts);
+            assert_eq!((found[0].words.as_str(), found[0].help.as_str()), (words, help));
         }
     }
 

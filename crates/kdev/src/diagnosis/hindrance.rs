@@ -6,7 +6,8 @@ use std::fmt;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Cause, cure, node_health, relief};
+use super::scheduler::{is_of_placement, plainly, reasons};
+use super::{Cause, cure, node_health, relief, room};
 use crate::cluster::{self, Taint};
 use crate::facts::{Facts, text};
 use crate::placement::{self, CORDONED, Obstacle, PodSpec};
@@ -60,7 +61,7 @@ pub(super) fn judge(facts: &Facts, message: &str) -> Vec<Judged> {
         if hindrances.is_empty() {
             hindrances = said.iter().map(|reason| Hindrance::said(reason)).collect();
             let can_be_short = |one: &Hindrance| match one {
-                Hindrance::Short(resource) => is_short(facts, &node.name, resource),
+                Hindrance::Short(resource) => room::is_short(facts, &node.name, resource),
                 _ => true,
             };
             if hindrances.iter().any(can_be_short) {
@@ -77,42 +78,23 @@ pub(super) fn judge(facts: &Facts, message: &str) -> Vec<Judged> {
     judged
 }
 
-/// The scheduler's message without what it says of preemption.
-pub(super) fn essence(message: &str) -> &str {
-    let ends = [". no new claims to deallocate", ". preemption:", ", preemption:"];
-    let end = ends.iter().filter_map(|end| message.find(end)).min();
-    &message[..end.unwrap_or(message.len())]
+/// What the scheduler says of whichever nodes, told apart.
+pub(super) fn said(message: &str) -> impl Iterator<Item = Hindrance> {
+    reasons(message).into_iter().map(Hindrance::said)
 }
 
-/// The reasons in the scheduler's message, without the numbers of nodes.
-fn reasons(message: &str) -> Vec<&str> {
-    let message = essence(message);
-    let list = message.split_once(" available: ").map_or(message, |(_, list)| list);
-    let mut reasons: Vec<&str> = Vec::new();
-    let mut start = 0;
-    for (at, separator) in list.match_indices(", ") {
-        let next = at + separator.len();
-        // Within a taint there are commas, too, but no numbers after them.
-        if list[next..].starts_with(|c: char| c.is_ascii_digit()) {
-            reasons.push(&list[start..at]);
-            start = next;
+/// What keeps the pod off, by the first that the scheduler says.
+pub(super) fn cause_of(message: &str) -> Cause {
+    let reasons = reasons(message);
+    let first = reasons.first().copied().unwrap_or_default();
+    match Hindrance::said(first).cause() {
+        Cause::Unknown if is_of_placement(first) && first.contains("affinity/selector") => {
+            Cause::NodeSelector
         }
+        Cause::Unknown if is_of_placement(first) => Cause::NodesTainted,
+        Cause::Unknown => Cause::Unscheduled,
+        known => known,
     }
-    reasons.push(&list[start..]);
-    let without_number =
-        |reason: &&str| reason.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    reasons.iter().map(|reason| reason[reason.len() - without_number(reason)..].trim()).collect()
-}
-
-/// Whether it says what the node itself shows.
-fn is_of_placement(reason: &str) -> bool {
-    const SIGNS: [&str; 4] = [
-        "untolerated taint",
-        "were unschedulable",
-        "node affinity/selector",
-        "requested node name",
-    ];
-    SIGNS.iter().any(|sign| reason.contains(sign))
 }
 
 impl Judged {
@@ -132,6 +114,17 @@ impl Judged {
         !self.hindrances.is_empty() && !self.hindrances.iter().any(is_other)
     }
 
+    /// The taints that are meant for pods.
+    fn taints(&self) -> Vec<&Taint> {
+        let taints = self.hindrances.iter().filter_map(|one| match one {
+            Hindrance::Placement(Obstacle::Taint(taint)) => Some(taint),
+            _ => None,
+        });
+        let is_meant =
+            |taint: &&Taint| taint.key != CORDONED && !is_of_health(taint) && !is_of_agent(taint);
+        taints.filter(is_meant).collect()
+    }
+
     /// Whether it is not the node that keeps the pod off it.
     pub(super) fn is_right(&self) -> bool {
         let is_other = |one: &Hindrance| matches!(one, Hindrance::Other(_));
@@ -142,7 +135,7 @@ impl Judged {
     pub(super) fn effort(&self, facts: &Facts) -> (usize, usize, i128) {
         let hardest = self.hindrances.iter().map(Hindrance::effort).max().unwrap_or_default();
         let short = self.hindrances.iter().map(|one| match one {
-            Hindrance::Short(resource) => -room(facts, &self.name, resource).unwrap_or(0),
+            Hindrance::Short(resource) => -room::left(facts, &self.name, resource).unwrap_or(0),
             _ => 0,
         });
         (hardest, self.hindrances.len(), short.max().unwrap_or_default())
@@ -171,7 +164,11 @@ impl Hindrance {
             Self::Short(resource) if !resource.contains('/') => 1,
             Self::Port | Self::Pods(_) => 1,
             Self::Placement(Obstacle::Label(..) | Obstacle::Affinity(_)) => 2,
-            Self::Placement(Obstacle::Taint(taint)) if is_of_health(taint) => 4,
+            Self::Placement(Obstacle::Taint(taint))
+                if is_of_health(taint) || is_of_agent(taint) =>
+            {
+                4
+            }
             Self::Placement(Obstacle::Taint(_)) | Self::Short(_) => 3,
             Self::Other(_) => 5,
         }
@@ -197,7 +194,7 @@ impl Hindrance {
         match self {
             Self::Short(resource) => {
                 let wants = taken::requests(&facts.pod["spec"]).get(resource).copied()?;
-                let has = allocatable(facts, node, resource).unwrap_or_default();
+                let has = room::allocatable(facts, node, resource).unwrap_or_default();
                 let write = |amount| quantity::write(resource, amount);
                 let taken = facts.taken.get(node).map(|taken| {
                     let taken = taken.get(resource).map_or("none", String::as_str);
@@ -232,7 +229,7 @@ impl Hindrance {
         let (kubectl, node) = (&facts.kubectl, &on.name);
         match self {
             Self::Placement(Obstacle::Taint(taint)) if taint.key == CORDONED => {
-                format!("run `{kubectl} uncordon {node}`")
+                format!("run `{kubectl} uncordon {node}`, which lets every pod onto it")
             }
             Self::Placement(Obstacle::Taint(taint)) if placement::is_of_silence(taint) => {
                 node_health::wake(facts, node)
@@ -240,9 +237,11 @@ impl Hindrance {
             Self::Placement(Obstacle::Taint(taint)) if is_of_health(taint) => {
                 node_health::relieve(facts, node)
             }
-            Self::Placement(Obstacle::Taint(taint)) => {
-                format!("run `{kubectl} taint nodes {node} {}:{}-`", taint.key, taint.effect)
-            }
+            Self::Placement(Obstacle::Taint(taint)) if is_of_agent(taint) => format!(
+                "let what sets `{}` on node `{node}` become ready, which takes it away: see `{kubectl} get pods --all-namespaces --field-selector spec.nodeName={node}`",
+                taint.key
+            ),
+            Self::Placement(Obstacle::Taint(_)) => relief::tolerate(facts, node, &on.taints()),
             Self::Placement(Obstacle::Label(key, value)) => relief::label(facts, node, key, value),
             Self::Placement(Obstacle::Affinity(missed)) => relief::affinity(facts, node, missed),
             Self::Short(_) => relief::request_less(facts, node, &short_amounts(facts, on)),
@@ -262,6 +261,9 @@ impl fmt::Display for Hindrance {
                 write!(f, "the pod's node affinity asks for {}", missed.join(" and "))
             }
             Self::Placement(obstacle) => obstacle.fmt(f),
+            Self::Short(resource) if resource == "pods" => {
+                f.write_str("it runs as many pods as it may")
+            }
             Self::Short(resource) => {
                 write!(f, "too little {resource} is left for what it requests")
             }
@@ -272,31 +274,20 @@ impl fmt::Display for Hindrance {
     }
 }
 
-/// What the scheduler says of other pods, in plain words.
-fn plainly(words: &str) -> &str {
-    const WORDS: [(&str, &str); 5] = [
-        ("existing pods anti-affinity", "a pod runs there that must not be near this one"),
-        ("anti-affinity", "a pod runs there that this one must not be near"),
-        ("affinity", "no pod runs there that this one must be near"),
-        ("missing required label", "it has no label for the spread that the pod asks for"),
-        ("topology spread", "one more pod there would break the spread that the pod asks for"),
-    ];
-    WORDS.iter().find(|(sign, _)| words.contains(sign)).map_or(words, |(_, plain)| plain)
-}
-
 /// Whether a node controller has set it, and takes it away when the node is well.
 fn is_of_health(taint: &Taint) -> bool {
     taint.key.starts_with("node.kubernetes.io/") && taint.key != CORDONED
 }
 
-fn escaped(key: &str) -> String {
-    key.replace('~', "~0").replace('/', "~1")
+/// Whether a program sets it until it has made the node ready.
+fn is_of_agent(taint: &Taint) -> bool {
+    const OF: [&str; 3] =
+        ["node.cilium.io/", "node.cloudprovider.kubernetes.io/", "node.cluster.x-k8s.io/"];
+    OF.iter().any(|start| taint.key.starts_with(start)) || taint.key.ends_with("/agent-not-ready")
 }
 
-/// What the node has for pods.
-fn allocatable(facts: &Facts, node: &str, resource: &str) -> Option<i128> {
-    let node = facts.nodes.iter().find(|one| text(one, "/metadata/name") == node)?;
-    taken::amounts(&node["status"]["allocatable"]).get(resource).copied()
+fn escaped(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
 }
 
 /// How many nodes are right for the pod.
@@ -306,27 +297,11 @@ fn fitting(facts: &Facts) -> usize {
     nodes.filter(|node| placement::obstacles("Pod", &spec, node).is_empty()).count()
 }
 
-/// What is left of it.
-fn room(facts: &Facts, node: &str, resource: &str) -> Option<i128> {
-    let taken = facts.taken.get(node).and_then(|taken| taken.get(resource));
-    let taken = taken.and_then(|taken| quantity::parse(taken)).unwrap_or_default();
-    Some(allocatable(facts, node, resource)? - taken)
-}
-
-/// Whether the numbers say so; yes where they are not known.
-fn is_short(facts: &Facts, node: &str, resource: &str) -> bool {
-    let wants = taken::requests(&facts.pod["spec"]).get(resource).copied();
-    match (room(facts, node, resource), wants) {
-        (Some(room), Some(wants)) => room < wants || !facts.taken.contains_key(node),
-        _ => true,
-    }
-}
-
 /// What the node lacks: each resource with what is left of it.
 fn short_amounts(facts: &Facts, on: &Judged) -> Vec<(String, i128)> {
     let short = on.hindrances.iter().filter_map(|one| match one {
         Hindrance::Short(resource) => {
-            Some((resource.clone(), room(facts, &on.name, resource).unwrap_or_default()))
+            Some((resource.clone(), room::left(facts, &on.name, resource).unwrap_or_default()))
         }
         _ => None,
     });
@@ -336,30 +311,89 @@ fn short_amounts(facts: &Facts, on: &Judged) -> Vec<(String, i128)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    /// A node with these taints.
+    fn on(facts: &mut Facts, taints: &[(&str, &str)]) -> Judged {
+        let taint = |(key, value): &(&str, &str)| json!({"key": key, "value": value, "effect": "NoSchedule"});
+        let taints: Vec<Value> = taints.iter().map(taint).collect();
+        facts.nodes = vec![json!({"metadata": {"name": "n"}, "spec": {"taints": taints}})];
+        judge(facts, "").remove(0)
+    }
 
     #[test]
-    fn the_schedulers_reasons_are_told_apart() {
-        let table: [(&str, &[&str]); 5] = [
+    fn a_taint_is_tolerated_before_it_is_removed() {
+        let kept = json!({"key": "gpu", "operator": "Exists"});
+        let web = json!({"kind": "Deployment", "metadata": {"name": "web"},
+            "spec": {"template": {"spec": {"tolerations": [kept]}}}});
+        let job = json!({"kind": "Job", "metadata": {"name": "job"}});
+        let mut facts = Facts {
+            kubectl: "kubectl".into(),
+            pod: json!({"kind": "Pod", "metadata": {"name": "p"}, "spec": {"tolerations": [kept]}}),
+            ..Facts::default()
+        };
+        let table = [
             (
-                "0/2 nodes are available: 2 Insufficient example.com/gpu, 2 Insufficient memory. no new claims to deallocate, preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling.",
-                &["Insufficient example.com/gpu", "Insufficient memory"],
+                Some(&web),
+                &[("team", "red"), ("only", "")][..],
+                "run `kubectl patch deployment/web --patch '{\"spec\":{\"template\":{\"spec\":{\"tolerations\":[{\"key\":\"gpu\",\"operator\":\"Exists\"},{\"effect\":\"NoSchedule\",\"key\":\"team\",\"operator\":\"Equal\",\"value\":\"red\"},{\"effect\":\"NoSchedule\",\"key\":\"only\",\"operator\":\"Exists\"}]}}}}'`",
             ),
             (
-                "0/2 nodes are available: 1 node(s) had untolerated taint {a: b, c: d}, 1 Too many pods. preemption: 0/2 nodes",
-                &["node(s) had untolerated taint {a: b, c: d}", "Too many pods"],
+                Some(&job),
+                &[("team", "red")],
+                "run `kubectl patch pod/p --type json --patch '[{\"op\":\"add\",\"path\":\"/spec/tolerations/-\",\"value\":{\"effect\":\"NoSchedule\",\"key\":\"team\",\"operator\":\"Equal\",\"value\":\"red\"}}]'`",
             ),
             (
-                "0/2 nodes are available: 2 node(s) didn't match pod topology spread constraints (missing required label). no new claims to deallocate, preemption: x",
-                &["node(s) didn't match pod topology spread constraints (missing required label)"],
+                Some(&web),
+                &[("node.cilium.io/agent-not-ready", "")],
+                "let what sets `node.cilium.io/agent-not-ready` on node `n` become ready, which takes it away: see `kubectl get pods --all-namespaces --field-selector spec.nodeName=n`",
             ),
-            (
-                "0/2 nodes are available: persistentvolumeclaim \"nope\" not found. not found",
-                &["persistentvolumeclaim \"nope\" not found. not found"],
-            ),
-            ("no nodes available to schedule pods", &["no nodes available to schedule pods"]),
+            (None, &[(CORDONED, "")], "run `kubectl uncordon n`, which lets every pod onto it"),
         ];
-        for (message, expected) in table {
-            assert_eq!(reasons(message), expected, "{message}");
+        for (owner, taints, expected) in table {
+            facts.owners = owner.into_iter().cloned().collect();
+            let on = on(&mut facts, taints);
+            assert_eq!(on.hindrances[0].cure(&facts, &on), expected);
+        }
+        let on = on(&mut facts, &[("team", "red")]);
+        assert_eq!(on.hindrances[0].to_string(), "it has the taint `team=red:NoSchedule`");
+    }
+
+    #[test]
+    fn what_a_node_has_too_little_of_is_told_as_it_is() {
+        let gpu = "nvidia.com/gpu";
+        let room = "make room on node `n`: delete or scale down what is not needed of `kubectl get pods --all-namespaces --field-selector spec.nodeName=n`";
+        let lacks = format!("too little {gpu} is left for what it requests");
+        let table = [
+            (
+                "1 Insufficient nvidia.com/gpu",
+                "",
+                lacks.as_str(),
+                "take `nvidia.com/gpu`, which no node has, out of the manifest of pod/p, and make that anew",
+            ),
+            (
+                "1 Insufficient nvidia.com/gpu",
+                "1",
+                &lacks,
+                "request no more `nvidia.com/gpu` than 1, the most that a node has, in the manifest of pod/p, and make that anew",
+            ),
+            ("1 Insufficient nvidia.com/gpu", "2", &lacks, room),
+            ("1 Too many pods", "2", "it runs as many pods as it may", room),
+        ];
+        for (message, has, words, help) in table {
+            let container = json!({"name": "c", "resources": {"requests": {gpu: "2"}}});
+            let facts = Facts {
+                kubectl: "kubectl".into(),
+                pod: json!({"kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [container]}}),
+                nodes: vec![
+                    json!({"metadata": {"name": "n"}, "status": {"allocatable": {gpu: has}}}),
+                ],
+                ..Facts::default()
+            };
+            let judged = judge(&facts, &format!("0/1 nodes are available: {message}."));
+            let on = &judged[0];
+            assert_eq!(on.hindrances[0].to_string(), words);
+            assert_eq!(on.hindrances[0].cure(&facts, on), help);
         }
     }
 }

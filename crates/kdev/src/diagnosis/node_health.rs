@@ -3,7 +3,8 @@
 
 use serde_json::Value;
 
-use super::{Cause, Confidence, Diagnosis, cure, sandbox};
+use super::entrance::Entrance;
+use super::{Cause, Confidence, Diagnosis, cure, relief, sandbox};
 use crate::facts::{Facts, Shelf, condition, list, text};
 
 /// The conditions of a node that runs out of something, and of what.
@@ -39,10 +40,10 @@ fn silent(facts: &Facts) -> Option<Diagnosis> {
     })
 }
 
-/// Whether the machine itself lives, as far as ssh tells.
+/// Whether the machine itself lives.
 fn reached(facts: &Facts, name: &str) -> Option<String> {
     Some(match facts.stocks.get(name)? {
-        Shelf::Seen(_) => format!("node `{name}` itself answers over ssh"),
+        Shelf::Seen(_) => format!("node `{name}` itself {}", Entrance::to(facts, name).means()),
         Shelf::Unseen(why) => why.clone(),
     })
 }
@@ -66,12 +67,12 @@ fn evicted(facts: &Facts) -> Option<Diagnosis> {
             ),
         )
     } else {
+        let what = shortage(facts, name, message);
+        let runs = if is_short(facts, name, what) == Some(true) { "runs" } else { "ran" };
+        let keeps = if runs == "runs" { "does" } else { "did" };
         (
-            format!(
-                "node `{name}` runs out of {}, and does not keep the pod",
-                shortage(facts, name, message)
-            ),
-            relieve(facts, name),
+            format!("node `{name}` {runs} out of {what}, and {keeps} not keep the pod"),
+            after_eviction(facts, name, what),
         )
     };
     let evidence = [Some(format!("Evicted: {message}")), complaint(facts, name)];
@@ -126,38 +127,61 @@ pub(super) fn wake(facts: &Facts, name: &str) -> String {
     if sandbox::is_of_network(message) {
         return sandbox::network_help(facts, name, message);
     }
+    let entrance = Entrance::to(facts, name);
     if let Some(Shelf::Unseen(_)) = facts.stocks.get(name) {
-        return format!(
-            "start node `{name}`, or see why it cannot be reached: `ping {}`",
-            address(facts, name)
-        );
+        return entrance.start();
     }
-    format!(
-        "start the kubelet of node `{name}`: `ssh {} sudo systemctl restart kubelet`",
-        address(facts, name)
-    )
+    format!("start the kubelet of node `{name}`: `{}`", entrance.restart_kubelet())
 }
 
-/// Where people reach it.
-fn address(facts: &Facts, name: &str) -> String {
-    let addresses = node(facts, name).map(|node| list(&node["status"]["addresses"]));
-    let internal = addresses.into_iter().flatten().find(|one| one["type"] == "InternalIP");
-    internal.map_or_else(|| name.to_owned(), |one| text(one, "/address").to_owned())
+/// Whether the node says that it has too little of it now.
+fn is_short(facts: &Facts, name: &str, what: &str) -> Option<bool> {
+    let (kind, _) = PRESSURES.iter().find(|(_, words)| *words == what)?;
+    condition(node(facts, name)?, kind).map(is_true)
+}
+
+/// Nobody makes a bare pod anew, and a set makes another one at once.
+fn after_eviction(facts: &Facts, name: &str, what: &str) -> String {
+    let pod = format!("pod/{}", facts.pod_name());
+    let is_well_again = is_short(facts, name, what) == Some(false);
+    if is_replaced(facts) {
+        return format!(
+            "nothing is to be done: another pod runs in its place, and `{} delete {pod}` takes this one away",
+            facts.kubectl
+        );
+    }
+    match (relief::is_bare(facts), is_well_again) {
+        (true, true) => format!("make {pod} anew"),
+        (true, false) => format!("{}; make {pod} anew then", relieve(facts, name)),
+        (false, _) => relieve(facts, name),
+    }
+}
+
+/// Whether as many other pods are ready as there should be.
+fn is_replaced(facts: &Facts) -> bool {
+    let Some(maker) = facts.owners.first() else { return false };
+    let number = |path| maker.pointer(path).and_then(Value::as_u64);
+    match (number("/spec/replicas"), number("/status/readyReplicas")) {
+        (Some(wanted), Some(ready)) => ready >= wanted,
+        _ => false,
+    }
 }
 
 /// Gives a node some of what it has too little of.
 pub(super) fn relieve(facts: &Facts, name: &str) -> String {
-    let what = shortage(facts, name, text(&facts.pod, "/status/message"));
-    let address = address(facts, name);
-    match what {
+    let entrance = Entrance::to(facts, name);
+    match shortage(facts, name, text(&facts.pod, "/status/message")) {
         "disk" => format!(
-            "make room on the disk of node `{name}`, for instance by deleting images that no container uses: `ssh {address} sudo crictl rmi --prune`"
+            "make room on the disk of node `{name}`: `{} | sort -h | tail` shows what fills it, and to prune images would also delete loaded ones that no pod uses",
+            entrance.run("sudo du -xh -d2 /var")
         ),
         "memory" => format!(
             "free memory on node `{name}`: end what uses most of it, by `{} top pods --all-namespaces --sort-by memory`",
             facts.kubectl
         ),
-        _ => format!("end processes on node `{name}`: `ssh {address} ps -eLf` shows them"),
+        _ => {
+            format!("end processes on node `{name}`: `{}` shows them", entrance.run("ps -eLf"))
+        }
     }
 }
 
@@ -195,8 +219,41 @@ mod tests {
         ];
         for (message, expected) in table {
             let found = diagnose(&pod(message));
-            let words = format!("node `n` runs out of {expected}, and does not keep the pod");
+            let words = format!("node `n` ran out of {expected}, and did not keep the pod");
             assert_eq!((found[0].cause, &found[0].words), (Cause::NodePressure, &words));
+        }
+    }
+
+    #[test]
+    fn an_evicted_pod_is_made_anew_by_somebody() {
+        let room = "make room on the disk of node `n`: `ssh n sudo du -xh -d2 /var | sort -h | tail` shows what fills it, and to prune images would also delete loaded ones that no pod uses";
+        let set = |ready: u64| {
+            json!({"kind": "ReplicaSet", "metadata": {"name": "w"},
+            "spec": {"replicas": 2}, "status": {"readyReplicas": ready}})
+        };
+        let (runs, ran) =
+            ("node `n` runs out of disk, and does not", "node `n` ran out of disk, and did not");
+        let table = [
+            ("True", None, runs, format!("{room}; make pod/p anew then")),
+            ("False", None, ran, "make pod/p anew".to_owned()),
+            ("True", Some(set(1)), runs, room.to_owned()),
+            (
+                "False",
+                Some(set(2)),
+                ran,
+                "nothing is to be done: another pod runs in its place, and `kubectl delete pod/p` takes this one away"
+                    .to_owned(),
+            ),
+        ];
+        for (status, owner, words, help) in table {
+            let mut facts = pod("Pod was rejected: The node had condition: [DiskPressure]. ");
+            facts.kubectl = "kubectl".into();
+            facts.owners.extend(owner);
+            facts.nodes[0]["status"]["conditions"] =
+                json!([{"type": "DiskPressure", "status": status}]);
+            let found = diagnose(&facts);
+            assert!(found[0].words.starts_with(words), "{}", found[0].words);
+            assert_eq!(found[0].help, help);
         }
     }
 

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::cure;
+use super::{cure, room};
+use crate::cluster::Taint;
 use crate::cmd::quoted;
 use crate::facts::{Facts, list, text};
 use crate::placement::Expression;
@@ -26,6 +27,11 @@ pub(super) fn set_in_pod(facts: &Facts, field: &str, old: &str, new: &str) -> St
         .unwrap_or_else(|| write(facts, &format!("write `{field}: {new}` into")))
 }
 
+/// Whether nobody would make the pod anew, not even who is not known here.
+pub(super) fn is_bare(facts: &Facts) -> bool {
+    facts.owners.is_empty() && list(&facts.pod["metadata"]["ownerReferences"]).next().is_none()
+}
+
 /// Makes a bare pod anew, with another value of a field.
 fn replaced(facts: &Facts, field: &str, old: &str, new: &str) -> Option<String> {
     let kubectl = &facts.kubectl;
@@ -39,6 +45,43 @@ fn replaced(facts: &Facts, field: &str, old: &str, new: &str) -> Option<String> 
 
 fn write(facts: &Facts, what: &str) -> String {
     cure::by_hand(facts, what)
+}
+
+/// Lets the pod onto a node in spite of its taints. A patch replaces the whole list of
+/// tolerations, so those of the template are kept.
+pub(super) fn tolerate(facts: &Facts, node: &str, taints: &[&Taint]) -> String {
+    let kubectl = &facts.kubectl;
+    let new: Vec<Value> = taints.iter().map(|taint| toleration(taint)).collect();
+    let specs = ["/spec/template/spec", "/spec/jobTemplate/spec/template/spec"];
+    let spec = facts.keeper().and_then(|keeper| specs.iter().find_map(|path| keeper.pointer(path)));
+    let kept = spec.map(|spec| list(&spec["tolerations"]).cloned()).into_iter().flatten();
+    let all: Vec<Value> = kept.chain(new.iter().cloned()).collect();
+    if let Some(patch) = patch(facts, &json!({"tolerations": all})) {
+        return format!("run `{patch}`");
+    }
+    if facts.is_pod() {
+        let add = |path: &str, value: Value| json!({"op": "add", "path": path, "value": value});
+        let changes: Vec<Value> = if facts.pod.pointer("/spec/tolerations").is_some() {
+            new.into_iter().map(|one| add("/spec/tolerations/-", one)).collect()
+        } else {
+            vec![add("/spec/tolerations", new.into())]
+        };
+        let changes = quoted(&Value::from(changes).to_string());
+        let pod = facts.pod_name();
+        return format!("run `{kubectl} patch pod/{pod} --type json --patch {changes}`");
+    }
+    let gone: Vec<String> =
+        taints.iter().map(|taint| format!("{}:{}-", taint.key, taint.effect)).collect();
+    let gone = gone.join(" ");
+    format!("run `{kubectl} taint nodes {node} {gone}`, which lets every pod onto it")
+}
+
+fn toleration(taint: &Taint) -> Value {
+    let (key, effect) = (&taint.key, &taint.effect);
+    if taint.value.is_empty() {
+        return json!({"key": key, "operator": "Exists", "effect": effect});
+    }
+    json!({"key": key, "operator": "Equal", "value": taint.value, "effect": effect})
 }
 
 /// Lets the pod's node selector find a node: the label is set where no node has
@@ -84,8 +127,8 @@ fn assign(key: &str, value: &str) -> String {
 
 /// Lets the pod request no more than what is left on a node.
 pub(super) fn request_less(facts: &Facts, node: &str, short: &[(String, i128)]) -> String {
-    if let Some((special, _)) = short.iter().find(|(resource, _)| resource.contains('/')) {
-        return write(facts, &format!("take `{special}`, which no node has, out of"));
+    if let Some(help) = short.iter().find_map(|(resource, _)| request_special(facts, resource)) {
+        return help;
     }
     if let Some(aside) = step_aside(facts) {
         return aside;
@@ -98,6 +141,26 @@ pub(super) fn request_less(facts: &Facts, node: &str, short: &[(String, i128)]) 
             facts.kubectl
         ),
     }
+}
+
+/// Lets the pod request no more of a special resource than a node has; `None` if one
+/// has enough, or it is an ordinary one.
+fn request_special(facts: &Facts, resource: &str) -> Option<String> {
+    let wants = *taken::requests(&facts.pod["spec"]).get(resource)?;
+    let most = room::most(facts, resource);
+    if !resource.contains('/') || most >= wants {
+        return None;
+    }
+    let most = (most > 0).then(|| quantity::write(resource, most));
+    Some(write(
+        facts,
+        &match most {
+            Some(most) => {
+                format!("request no more `{resource}` than {most}, the most that a node has, in")
+            }
+            None => format!("take `{resource}`, which no node has, out of"),
+        },
+    ))
 }
 
 /// Lowers the request of the greediest container; `None` if that does not do.
@@ -179,7 +242,7 @@ pub(super) fn stand_alone(facts: &Facts, node: &str, words: &str, nodes: usize) 
     };
     match patch(facts, &change) {
         Some(patch) if field == "podAffinity" => {
-            format!("start the pods that it must be near, or let it run without them: `{patch}`")
+            format!("run `{patch}`, or start the pods that it must be near")
         }
         Some(patch) => format!("run `{patch}`"),
         None => write(facts, &format!("take `{field}` out of")),

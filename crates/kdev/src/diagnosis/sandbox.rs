@@ -2,7 +2,7 @@
 //! be set up. Pure.
 
 use super::whereabouts::Whereabouts;
-use super::{Cause, Confidence, Diagnosis, absent, cure};
+use super::{Cause, Confidence, Diagnosis, absent, cure, passing};
 use crate::container::Container;
 use crate::facts::{ApiEvent, Facts, condition, text};
 use crate::image::Reference;
@@ -15,8 +15,10 @@ pub(super) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
     if !facts.is_in_trouble() || facts.containers().iter().any(has_begun) {
         return Vec::new();
     }
-    let event = facts.pod_events().rev().find(|event| REASONS.contains(&event.reason.as_str()));
-    let Some(event) = event else { return Vec::new() };
+    let is_stuck = |event: &&ApiEvent| {
+        REASONS.contains(&event.reason.as_str()) && !passing::is_over(facts, event)
+    };
+    let Some(event) = facts.pod_events().rfind(is_stuck) else { return Vec::new() };
     let Some(node) = facts.node_name() else { return Vec::new() };
     let found = image(facts, event, node)
         .or_else(|| network(facts, event, node))
@@ -58,7 +60,7 @@ fn image(facts: &Facts, event: &ApiEvent, node: &str) -> Option<Diagnosis> {
         cause: Cause::SandboxImage,
         confidence: Confidence::Certain,
         words: format!(
-            "node `{node}` lacks the image `{name}` of pods' sandboxes, without which no pod starts there, and cannot pull it"
+            "node `{node}` lacks the pause image `{name}`, without which no pod starts there, and cannot pull it"
         ),
         evidence: [Some(said(event)), lacks].into_iter().flatten().collect(),
         help,
@@ -92,7 +94,7 @@ fn network(facts: &Facts, event: &ApiEvent, node: &str) -> Option<Diagnosis> {
                 "node `{node}` cannot give the pod a network: the CNI plugin `{plugin}` is not installed there"
             ),
             None if is_of_network(message) => format!(
-                "node `{node}` cannot give the pod a network: no CNI configuration is there"
+                "node `{node}` cannot give the pod a network: no usable CNI configuration is there"
             ),
             None => format!("the network plugin of node `{node}` cannot give the pod a network"),
         },
@@ -137,10 +139,45 @@ fn other(facts: &Facts, event: &ApiEvent, node: &str) -> Diagnosis {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn a_missing_plugin_is_named_with_its_folder() {
         let words = "plugin type=\"bridge\" failed (add): failed to find plugin \"bridge\" in path [/usr/lib/cni]";
         assert_eq!(plugin(words), Some(("bridge", "/usr/lib/cni")));
+    }
+
+    #[test]
+    fn what_has_passed_is_not_told() {
+        let message = "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network for sandbox \"a\": cni plugin not initialized";
+        let event = |reason: &str, message: &str, time: &str| ApiEvent {
+            about: "Pod/p".into(),
+            reason: reason.into(),
+            message: message.into(),
+            time: time.into(),
+            ..ApiEvent::default()
+        };
+        let (early, late) = ("2026-01-01T00:00:01Z", "2026-01-01T00:00:03Z");
+        let usable = "node `n` cannot give the pod a network: no usable CNI configuration is there";
+        let table = [
+            ("Pulling", early, "False", Some(usable)),
+            ("Pulling", late, "False", None),
+            ("Scheduled", early, "True", None),
+        ];
+        for (reason, time, sandbox, expected) in table {
+            let facts = Facts {
+                pod: json!({"metadata": {"name": "p"}, "spec": {"nodeName": "n",
+                    "containers": [{"name": "c"}]}, "status": {"conditions": [
+                    {"type": "PodReadyToStartContainers", "status": sandbox}]}}),
+                events: vec![
+                    event("FailedCreatePodSandBox", message, "2026-01-01T00:00:02Z"),
+                    event(reason, "", time),
+                ],
+                ..Facts::default()
+            };
+            let found = diagnose(&facts);
+            let words = found.first().map(|one| one.words.as_str());
+            assert_eq!(words, expected, "{reason} {time} {sandbox}");
+        }
     }
 }

@@ -1,30 +1,26 @@
-//! No node takes the pod, or the one that it names does not exist. Pure.
+//! No node takes the pod. Pure.
 
-use super::hindrance::{self, Judged};
-use super::{Cause, Confidence, Diagnosis, cure, relief, whereabouts};
+use super::hindrance::{self, Hindrance, Judged};
+use super::{Cause, Confidence, Diagnosis, claim, cure, placed, relief, scheduler, whereabouts};
 use crate::container::Container;
 use crate::facts::{Facts, list, text};
 use crate::words;
 
 /// The scheduler of pods that name none.
 const DEFAULT: &str = "default-scheduler";
-/// How long a scheduler may take for its first word, in seconds.
+/// How long a scheduler may take for its first word, in seconds; one that may well
+/// not exist, and the cluster's own.
+const LITTLE_PATIENCE: u64 = 5;
 const PATIENCE: u64 = 20;
 /// How many nodes are named at most.
 const NODES: usize = 6;
-/// What a kubelet says of a pod that it does not take, and what it means.
-const REJECTED: [(&str, Cause); 3] = [
-    ("OutOf", Cause::ResourcesShort),
-    ("NodeAffinity", Cause::NodeSelector),
-    ("NodePorts", Cause::PortTaken),
-];
 
 pub(super) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
     if !facts.is_pod() {
         return unplaced(facts).into_iter().collect();
     }
     if let Some(node) = facts.node_name() {
-        return rejected(facts, node).or_else(|| missing(facts, node)).into_iter().collect();
+        return placed::diagnose(facts, node).into_iter().collect();
     }
     let Some(scheduled) = facts.condition("PodScheduled") else {
         return unserved(facts).into_iter().collect();
@@ -34,42 +30,6 @@ pub(super) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
         "Unschedulable" => excluded(facts, text(scheduled, "/message")),
         _ => Vec::new(),
     }
-}
-
-/// The node's kubelet has not taken the pod, which names that node itself.
-fn rejected(facts: &Facts, node: &str) -> Option<Diagnosis> {
-    let reason = text(&facts.pod, "/status/reason");
-    let (_, cause) = REJECTED.into_iter().find(|(start, _)| reason.starts_with(start))?;
-    let message = text(&facts.pod, "/status/message");
-    Some(Diagnosis {
-        cause,
-        confidence: Confidence::Certain,
-        words: format!(
-            "the pod was put onto node `{node}` past the scheduler, and the node's kubelet does not take it"
-        ),
-        evidence: vec![format!("{reason}: {message}")],
-        help: cure::by_hand(facts, "take `nodeName` out of"),
-    })
-}
-
-/// The node that the pod names does not exist.
-fn missing(facts: &Facts, name: &str) -> Option<Diagnosis> {
-    if facts.nodes.is_empty() || facts.node().is_some() {
-        return None;
-    }
-    let nodes: Vec<&str> =
-        facts.nodes.iter().map(|node| text(node, "/metadata/name")).take(NODES).collect();
-    let nearest = nodes.iter().min_by_key(|node| strsim::levenshtein(node, name));
-    let instead = nearest.copied().unwrap_or_default();
-    Some(Diagnosis {
-        cause: Cause::NodeMissing,
-        confidence: Confidence::Certain,
-        words: format!(
-            "the pod names node `{name}` in `nodeName`, and the cluster has no such node"
-        ),
-        evidence: vec![format!("the cluster has {}", words::list(&nodes))],
-        help: relief::set_in_pod(facts, "nodeName", name, instead),
-    })
 }
 
 /// Nobody has said a word about the pod.
@@ -83,7 +43,7 @@ fn unserved(facts: &Facts) -> Option<Diagnosis> {
         "the pod has neither a node nor a word from the scheduler `{name}` after {waits} s"
     )];
     let is_own = !name.is_empty() && name != DEFAULT;
-    if !is_own && waits < PATIENCE {
+    if waits < if is_own { LITTLE_PATIENCE } else { PATIENCE } {
         return None;
     }
     let (words, help) = if is_own {
@@ -132,12 +92,13 @@ fn gated(facts: &Facts, message: &str) -> Diagnosis {
 /// No node may take it: what keeps it off the one that is the nearest to it.
 fn excluded(facts: &Facts, message: &str) -> Vec<Diagnosis> {
     let judged = hindrance::judge(facts, message);
-    // A node that is right for the pod waits for a volume only.
-    if judged.iter().any(Judged::is_right) {
-        return Vec::new();
-    }
     let images = whereabouts::nodes_with_images(facts);
-    let Some(nearest) = nearest(facts, &judged, &images) else { return Vec::new() };
+    // A node that is right for the pod waits for something else, a volume mostly.
+    let is_right = judged.iter().any(Judged::is_right);
+    let Some(nearest) = nearest(facts, &judged, &images).filter(|_| !is_right) else {
+        let is_of_claim = !claim::diagnose(facts).is_empty();
+        return if is_of_claim { Vec::new() } else { vec![unexplained(facts, message)] };
+    };
     let mut found: Vec<Diagnosis> = Vec::new();
     let mut hindrances: Vec<_> = nearest.hindrances.iter().collect();
     hindrances.sort_by_key(|hindrance| hindrance.cause());
@@ -150,7 +111,7 @@ fn excluded(facts: &Facts, message: &str) -> Vec<Diagnosis> {
         } else {
             format!("node `{}` does not take the pod: {hindrance}", nearest.name)
         };
-        let mut evidence = vec![format!("the scheduler: {}", hindrance::essence(message))];
+        let mut evidence = vec![format!("the scheduler: {}", scheduler::essence(message))];
         evidence.extend(hindrance.evidence(facts, &nearest.name));
         found.push(Diagnosis {
             cause: hindrance.cause(),
@@ -164,6 +125,24 @@ fn excluded(facts: &Facts, message: &str) -> Vec<Diagnosis> {
         first.evidence.extend(where_images_are(facts, &images));
     }
     found
+}
+
+/// Nothing more is known than what the scheduler says.
+fn unexplained(facts: &Facts, message: &str) -> Diagnosis {
+    let first = hindrance::said(message).next();
+    let help = match &first {
+        Some(Hindrance::Short(resource)) => {
+            cure::by_hand(facts, &format!("request less {resource} in"))
+        }
+        _ => format!("see `{} describe {}`", facts.kubectl, facts.subject),
+    };
+    Diagnosis {
+        cause: hindrance::cause_of(message),
+        confidence: Confidence::Certain,
+        words: format!("no node takes the pod: {}", scheduler::essence(message)),
+        evidence: vec!["PodScheduled is False: Unschedulable".to_owned()],
+        help,
+    }
 }
 
 /// The node on which it would take the least to let the pod run.
@@ -256,16 +235,95 @@ mod tests {
             found[0].words,
             "no node takes the pod; `n2`: it has the taint `team:NoSchedule`"
         );
-        assert_eq!(found[0].help, "run `kubectl taint nodes n2 team:NoSchedule-`");
+        assert_eq!(
+            found[0].help,
+            "run `kubectl patch pod/p --type json --patch '[{\"op\":\"add\",\"path\":\"/spec/tolerations\",\"value\":[{\"effect\":\"NoSchedule\",\"key\":\"team\",\"operator\":\"Exists\"}]}]'`"
+        );
     }
 
     #[test]
     fn a_scheduler_is_given_a_moment() {
         let pod = |scheduler: &str| json!({"metadata": {"name": "p"}, "spec": {"schedulerName": scheduler}});
-        let table = [(DEFAULT, 1, false), (DEFAULT, 60, true), ("mine", 1, true)];
+        let table =
+            [(DEFAULT, 1, false), (DEFAULT, 60, true), ("mine", 1, false), ("mine", 10, true)];
         for (scheduler, age, expected) in table {
             let facts = Facts { pod: pod(scheduler), age_seconds: Some(age), ..Facts::default() };
             assert_eq!(!diagnose(&facts).is_empty(), expected, "{scheduler} {age}");
+        }
+    }
+
+    #[test]
+    fn a_claim_is_told_before_what_the_scheduler_says() {
+        let conflict = "0/1 nodes are available: 1 node(s) had volume node affinity conflict. x";
+        let count = "0/1 nodes are available: 1 node(s) exceed max volume count. preemption: x";
+        let volume = json!({"name": "data", "persistentVolumeClaim": {"claimName": "files"}});
+        let table = [
+            (conflict, None),
+            (
+                count,
+                Some(
+                    "no node takes the pod: 0/1 nodes are available: 1 node(s) exceed max volume count",
+                ),
+            ),
+        ];
+        for (message, expected) in table {
+            let facts = Facts {
+                pod: json!({"metadata": {"name": "p"}, "spec": {"volumes": [volume]},
+                    "status": {"conditions": [{"type": "PodScheduled", "status": "False",
+                        "reason": "Unschedulable", "message": message}]}}),
+                claims: vec![json!({"metadata": {"name": "files"},
+                    "spec": {"volumeName": "pvc-1"}, "status": {"phase": "Bound"}})],
+                nodes: vec![json!({"metadata": {"name": "n1"}})],
+                ..Facts::default()
+            };
+            let found = diagnose(&facts);
+            assert_eq!(found.first().map(|one| one.words.as_str()), expected);
+        }
+    }
+
+    #[test]
+    fn without_the_nodes_the_scheduler_is_believed() {
+        let describe = "see `kubectl describe pod/p`";
+        let table = [
+            (
+                "0/3 nodes are available: 3 Insufficient cpu. preemption: x",
+                Cause::ResourcesShort,
+                "no node takes the pod: 0/3 nodes are available: 3 Insufficient cpu",
+                "request less cpu in the manifest of pod/p, and make that anew",
+            ),
+            (
+                "0/3 nodes are available: 3 node(s) had untolerated taint {team: red}. preemption: x",
+                Cause::NodesTainted,
+                "no node takes the pod: 0/3 nodes are available: 3 node(s) had untolerated taint {team: red}",
+                describe,
+            ),
+            (
+                "0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector.",
+                Cause::NodeSelector,
+                "no node takes the pod: 0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector",
+                describe,
+            ),
+            (
+                "no nodes available to schedule pods",
+                Cause::Unscheduled,
+                "no node takes the pod: no nodes available to schedule pods",
+                describe,
+            ),
+        ];
+        for (message, cause, words, help) in table {
+            let status = json!({"conditions": [{"type": "PodScheduled", "status": "False",
+                "reason": "Unschedulable", "message": message}]});
+            let facts = Facts {
+                subject: "pod/p".into(),
+                kubectl: "kubectl".into(),
+                pod: json!({"kind": "Pod", "metadata": {"name": "p"}, "status": status}),
+                ..Facts::default()
+            };
+            let found = diagnose(&facts);
+            assert_eq!(
+                (found[0].cause, found[0].words.as_str(), found[0].help.as_str()),
+                (cause, words, help)
+            );
         }
     }
 }
