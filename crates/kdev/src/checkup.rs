@@ -235,7 +235,7 @@ fn disk(facts: &NodeFacts) -> Finding {
         return Finding::skipped(Group::Node, "disk", "its free space is not known");
     };
     let words = format!("{} of {} are free at {root}", size(*free), size(*all));
-    let help = format!("free some with `{}`", facts.cleanup);
+    let help = format!("free some: `{}` shows what fills it", facts.cleanup);
     if *free < ROOM {
         Finding::error(Group::Node, "disk", words, help)
     } else if (all - free.min(all)) * 100 >= all * COLLECTED_AT {

@@ -252,7 +252,7 @@ impl Facts {
     }
 
     /// The seconds from a time of the API's to the moment of these facts.
-    fn since(&self, time: &str) -> Option<i64> {
+    pub(crate) fn since(&self, time: &str) -> Option<i64> {
         let age = i64::try_from(self.age_seconds?).ok()?;
         Some(moment::created(&self.pod)? + age - moment::seconds(time)?)
     }

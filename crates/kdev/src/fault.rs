@@ -157,7 +157,7 @@ impl NodeError {
                 "use nodes with containerd, or leave it out with `--node`".to_owned()
             }
             Fault::DiskFull(_) => {
-                format!("free space on node `{node}`, with `crictl rmi --prune` for one")
+                format!("free space on node `{node}`: `sudo du -xh -d2 /var | sort -h | tail` shows there what fills it")
             }
             Fault::ConnectionLost(_) => {
                 "run it again; a load that was cut leaves nothing behind".to_owned()

@@ -18,7 +18,7 @@ fn the_disk_is_full() {
     project.write("fake/ctr-import-fails", "ctr: failed to ingest \"blobs/sha256/1\": failed to copy: write /x: no space left on device\n");
     fails(&project, 94, &format!("{BUILT}     Loading n1 (4.00 KiB)
 error: the disk of node `n1` at 10.0.0.1 is full: ctr: failed to ingest \"blobs/sha256/1\": failed to copy: write /x: no space left on device
-  help: free space on node `n1`, with `crictl rmi --prune` for one\n"));
+  help: free space on node `n1`: `sudo du -xh -d2 /var | sort -h | tail` shows there what fills it\n"));
 }
 
 #[test]
@@ -32,7 +32,7 @@ fn the_disk_has_no_room_for_it() {
         94,
         &format!(
             "{BUILT}error: the disk of node `n1` at 10.0.0.1 is full: the layers take 4096 bytes, and 3072 are free
-  help: free space on node `n1`, with `crictl rmi --prune` for one\n"
+  help: free space on node `n1`: `sudo du -xh -d2 /var | sort -h | tail` shows there what fills it\n"
         ),
     );
     // Who follows the advice succeeds.

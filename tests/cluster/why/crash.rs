@@ -65,6 +65,18 @@ fn why_a_program_that_needs_much_memory_is_killed() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
+fn why_a_pod_with_next_to_no_memory_does_not_start() {
+    let scene = Scene::new("tiny-limit");
+    scene.runs_script("exec /busybox sleep 9999");
+    let lines = format!("{NEVER}\nresources: {{limits: {{memory: 2Mi}}}}");
+    scene.deployment("node-1", "tiny-limit:dev", &lines);
+    scene.reports("Failed to create pod sandbox");
+    scene.is_judged(&["out-of-memory"]).follow(0);
+    run(&mut scene.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]));
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_program_cannot_write_where_nobody_may() {
     let scene = Scene::new("read-only");
     let script = "/busybox touch /data/file || exit 1; exec /busybox sleep 9999";

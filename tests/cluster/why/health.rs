@@ -53,6 +53,11 @@ fn why_a_node_without_a_kubelet_starts_no_pod() {
     scene.pod("node-2", &image, NEVER);
     // It is missed for nearly a minute before that is said.
     std::thread::sleep(std::time::Duration::from_secs(30));
+    let said = run(&mut scene.command(&["web"]));
+    assert!(
+        said.contains("the kubelet of node `node-2` does not take notice of the pod"),
+        "{said}"
+    );
     eventually("the node's silence", || says("node-2", "Ready", "Unknown"));
     let found = scene.is_judged(&["node-silent"]);
     assert!(found.help(0).contains("start the kubelet of node `node-2`"), "{}", found.help(0));

@@ -15,7 +15,7 @@ pub(super) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
     if !facts.is_in_trouble() {
         return Vec::new();
     }
-    silent(facts).or_else(|| evicted(facts)).into_iter().collect()
+    silent(facts).or_else(|| unheard(facts)).or_else(|| evicted(facts)).into_iter().collect()
 }
 
 /// Its kubelet is not heard of, or says itself that it is not ready.
@@ -36,6 +36,29 @@ fn silent(facts: &Facts) -> Option<Diagnosis> {
         confidence: Confidence::Certain,
         words,
         evidence: complaint(facts, name).into_iter().chain(reached(facts, name)).collect(),
+        help: wake(facts, name),
+    })
+}
+
+/// Its kubelet has not taken notice of the pod, which comes before the cluster misses
+/// the kubelet itself.
+fn unheard(facts: &Facts) -> Option<Diagnosis> {
+    /// How long a kubelet may take to notice a pod, in seconds.
+    const PATIENCE: i64 = 10;
+    let name = facts.node_name().filter(|_| facts.node().is_some())?;
+    let status = &facts.pod["status"];
+    if text(status, "/phase") != "Pending" || !status["startTime"].is_null() {
+        return None;
+    }
+    let given = facts.condition("PodScheduled").map(|one| text(one, "/lastTransitionTime"));
+    let created = text(&facts.pod, "/metadata/creationTimestamp");
+    let waits = facts.since(given.unwrap_or(created)).filter(|waits| *waits > PATIENCE)?;
+    let seen = format!("the pod has been given to it {waits} s ago, and has no `status.startTime`");
+    Some(Diagnosis {
+        cause: Cause::NodeSilent,
+        confidence: Confidence::Likely,
+        words: format!("the kubelet of node `{name}` does not take notice of the pod"),
+        evidence: std::iter::once(seen).chain(reached(facts, name)).collect(),
         help: wake(facts, name),
     })
 }
@@ -289,6 +312,31 @@ mod tests {
             let found = silent(&facts).map(|found| found.words);
             let starts = |words: &String| expected.is_some_and(|start| words.starts_with(start));
             assert_eq!(found.as_ref().map(starts), expected.map(|_| true), "{message}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_kubelet_is_given_a_moment_to_notice_a_pod() {
+        let facts = |status: Value, age: u64| Facts {
+            pod: json!({"metadata": {"name": "p", "creationTimestamp": "2026-01-01T00:00:00Z"},
+                "spec": {"nodeName": "n"}, "status": status}),
+            nodes: vec![json!({"metadata": {"name": "n"}})],
+            age_seconds: Some(age),
+            ..Facts::default()
+        };
+        let scheduled =
+            json!([{"type": "PodScheduled", "lastTransitionTime": "2026-01-01T00:01:00Z"}]);
+        let noticed = json!({"phase": "Pending", "startTime": "2026-01-01T00:00:01Z"});
+        let table = [
+            (json!({"phase": "Pending"}), 10, false),
+            (json!({"phase": "Pending"}), 11, true),
+            (json!({"phase": "Pending", "conditions": scheduled}), 70, false),
+            (json!({"phase": "Pending", "conditions": scheduled}), 71, true),
+            (noticed, 99, false),
+        ];
+        for (status, age, expected) in table {
+            let found = diagnose(&facts(status.clone(), age));
+            assert_eq!(!found.is_empty(), expected, "{status} {age}");
         }
     }
 }

@@ -6,7 +6,9 @@ use super::{Cause, Confidence, Diagnosis, absent, cure, passing};
 use crate::container::Container;
 use crate::facts::{ApiEvent, Facts, condition, text};
 use crate::image::Reference;
+use crate::quantity;
 use crate::stock::CRI_NAMESPACE;
+use crate::taken;
 
 /// Events of a pod that has no sandbox.
 const REASONS: [&str; 2] = ["FailedCreatePodSandBox", "NetworkNotReady"];
@@ -21,6 +23,7 @@ pub(super) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
     let Some(event) = facts.pod_events().rfind(is_stuck) else { return Vec::new() };
     let Some(node) = facts.node_name() else { return Vec::new() };
     let found = image(facts, event, node)
+        .or_else(|| memory(facts, event))
         .or_else(|| network(facts, event, node))
         .unwrap_or_else(|| other(facts, event, node));
     vec![found]
@@ -64,6 +67,35 @@ fn image(facts: &Facts, event: &ApiEvent, node: &str) -> Option<Diagnosis> {
         ),
         evidence: [Some(said(event)), lacks].into_iter().flatten().collect(),
         help,
+    })
+}
+
+/// What starts a container needs some memory, too, and has it from the pod's limit.
+fn memory(facts: &Facts, event: &ApiEvent) -> Option<Diagnosis> {
+    /// With more than this a sandbox starts: 16 MiB, in thousandths of a byte.
+    const ENOUGH: i128 = 1000 << 24;
+    // One without a limit leaves the pod without any.
+    let limits = facts.containers().into_iter().map(|container| {
+        let limits = taken::amounts(container.spec("/resources/limits")?);
+        Some((limits.get("memory").copied()?, container))
+    });
+    let limits: Vec<_> = limits.collect::<Option<_>>()?;
+    let total: i128 = limits.iter().map(|(limit, _)| limit).sum();
+    let (_, container) = limits.into_iter().min_by_key(|(limit, _)| *limit)?;
+    let is_told = event.message.contains("container init was OOM-killed");
+    let is_likely = event.message.contains("cannot start a stopped process") && total < ENOUGH;
+    if !is_told && !is_likely {
+        return None;
+    }
+    Some(Diagnosis {
+        cause: Cause::OutOfMemory,
+        confidence: if is_told { Confidence::Certain } else { Confidence::Likely },
+        words: format!(
+            "the memory limit of the pod's containers, {} in all, is too small even to start one",
+            quantity::write("memory", total)
+        ),
+        evidence: vec![said(event)],
+        help: cure::set_memory(facts, container, "32Mi"),
     })
 }
 
@@ -178,6 +210,32 @@ mod tests {
             let found = diagnose(&facts);
             let words = found.first().map(|one| one.words.as_str());
             assert_eq!(words, expected, "{reason} {time} {sandbox}");
+        }
+    }
+
+    #[test]
+    fn a_limit_that_is_too_small_for_a_sandbox_is_told() {
+        let (killed, stopped) = (
+            "container init was OOM-killed (memory limit too low?)",
+            "cannot start a stopped process",
+        );
+        let limit = |limit: &str| json!({"name": "c", "resources": {"limits": {"memory": limit}}});
+        let table = [
+            (killed, vec![limit("2Mi")], Some(Confidence::Certain)),
+            (stopped, vec![limit("2Mi")], Some(Confidence::Likely)),
+            (stopped, vec![limit("2Mi"), limit("3Mi")], Some(Confidence::Likely)),
+            (stopped, vec![limit("64Mi")], None),
+            (stopped, vec![limit("2Mi"), json!({"name": "d"})], None),
+            ("no such file", vec![limit("2Mi")], None),
+        ];
+        for (message, containers, expected) in table {
+            let facts = Facts {
+                pod: json!({"metadata": {"name": "p"}, "spec": {"containers": containers}}),
+                ..Facts::default()
+            };
+            let event = ApiEvent { message: message.to_owned(), ..ApiEvent::default() };
+            let found = memory(&facts, &event);
+            assert_eq!(found.map(|one| one.confidence), expected, "{message} {}", facts.pod);
         }
     }
 }
