@@ -42,10 +42,17 @@ fn notes_hang_below_their_verb() {
     let project = Project::new();
     project.write("fake/deployment.json", "{}").write("fake/pods.json", "");
     assert_eq!(
-        shown(&project, 60, &["status"]),
-        "        Note nothing of `app` is applied to namespace
-             `default` of context `kind-test`:
-             `cargo kdev up` does that
+        shown(&project, 64, &["status"]),
+        "        Note nothing of `app` is applied to namespace `default`
+             of context `kind-test`: `cargo kdev up` does that
+"
+    );
+    assert_eq!(
+        shown(&project, 40, &["status"]),
+        "        Note nothing of `app` is applied
+    to namespace `default` of context
+    `kind-test`: `cargo kdev up` does
+    that
 "
     );
 }
@@ -102,7 +109,7 @@ fn an_interrupt_leaves_a_question() {
     project.write("fake/contexts.json", &contexts);
     let said = project.type_on_a_terminal(60, &PLAIN, &["up"], "[y/N] ", "\x03");
     let asked = "      Asking change the context `prod` (server\r
-             https://10.0.0.9:6443)? [y/N] ^C\r
+    https://10.0.0.9:6443)? [y/N] ^C\r
 \r\x1b[Kerror: interrupted\r
 ";
     assert!(said.ends_with(asked), "{said:?}");

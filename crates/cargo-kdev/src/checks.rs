@@ -5,7 +5,7 @@ use std::fmt::Write;
 use anstyle::{AnsiColor, Style};
 use kdev::{Checkup, Finding, Group, State};
 
-use crate::prose::broken;
+use crate::prose::{broken, is_narrow};
 
 const TITLE: Style = Style::new().bold();
 const OK: Style = AnsiColor::Green.on_default();
@@ -17,8 +17,6 @@ const HELP: Style = AnsiColor::Cyan.on_default().bold();
 
 /// Where the words of a finding begin, if there is room for columns.
 const WORDS: usize = 27;
-/// A screen that is narrower has none.
-const NARROW: usize = 64;
 
 /// All findings, in colours that the stream may strip; `quiet` leaves out what is
 /// as it should be, or need not be. On a screen of this width lines are broken.
@@ -56,9 +54,8 @@ fn write_finding(lines: &mut String, finding: &Finding, width: Option<usize>) {
         State::Warning => (WARNING, "warning"),
         _ => (ERROR, "error"),
     };
-    let is_narrow = width.is_some_and(|width| width < NARROW);
     let check = finding.check;
-    let (column, head) = if is_narrow {
+    let (column, head) = if is_narrow(width) {
         (4, format!("  {mark:<7}  {check}: "))
     } else {
         (WORDS, format!("  {mark:<7}  {check:<14}  "))

@@ -3,6 +3,9 @@
 
 use console::Term;
 
+/// A screen that is narrower has no room for columns.
+const NARROW: usize = 64;
+
 /// How wide stdout's screen is, if it has one.
 pub(crate) fn stdout_width() -> Option<usize> {
     width(&Term::stdout())
@@ -16,6 +19,10 @@ pub(crate) fn stderr_width() -> Option<usize> {
 fn width(term: &Term) -> Option<usize> {
     let (_, width) = term.size_checked()?;
     (width > 0).then_some(width.into())
+}
+
+pub(crate) fn is_narrow(width: Option<usize>) -> bool {
+    width.is_some_and(|width| width < NARROW)
 }
 
 /// Words that begin at this place in their line; what does not fit goes on in lines

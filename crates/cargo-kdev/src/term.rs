@@ -20,7 +20,7 @@ use crate::args::{Color, MessageFormat, Output};
 use crate::bars::{self, Bars};
 use crate::checks;
 use crate::diagnoses;
-use crate::prose::{broken, stderr_width, stdout_width};
+use crate::prose::{broken, is_narrow, stderr_width, stdout_width};
 use crate::rendering;
 use crate::report::{self, Report};
 use crate::table;
@@ -31,6 +31,8 @@ const NOTE: Style = AnsiColor::Cyan.on_default().bold();
 const WARN: Style = AnsiColor::Yellow.on_default().bold();
 /// Where the words of a line begin.
 const WORDS: usize = 13;
+/// Where they go on on a narrow screen.
+const NARROW: usize = 4;
 /// How many lines of a build a quiet run keeps, to show them if it fails.
 const QUIET_LINES: usize = 200;
 
@@ -134,7 +136,7 @@ impl Term {
     pub(crate) fn ask(&self, question: &str, interrupt: &Interrupt) -> bool {
         self.bars.suspend(|| {
             let mut stderr = anstream::stderr();
-            let words = broken(&format!("{question} [y/N]"), WORDS, WORDS, stderr_width());
+            let words = hanging(&format!("{question} [y/N]"));
             let _ = write!(stderr, "{WARN}{:>12}{WARN:#} {words} ", "Asking");
             let _ = stderr.flush();
             // A read cannot be interrupted, so it waits in a thread of its own.
@@ -370,7 +372,7 @@ impl Term {
     }
 
     fn line(&self, style: Style, verb: &str, text: &str) {
-        self.line_as_is(style, verb, &broken(text, WORDS, WORDS, stderr_width()));
+        self.line_as_is(style, verb, &hanging(text));
     }
 
     fn line_as_is(&self, style: Style, verb: &str, text: &str) {
@@ -385,6 +387,12 @@ impl Term {
         }
         self.bars.load(node, bytes);
     }
+}
+
+/// The words of a line, the further ones below its verb.
+fn hanging(words: &str) -> String {
+    let width = stderr_width();
+    broken(words, WORDS, if is_narrow(width) { NARROW } else { WORDS }, width)
 }
 
 /// A line for each pod that is not as it was, or has gone.
