@@ -15,5 +15,6 @@ mod precedence;
 mod project;
 mod render;
 mod status;
+mod terminal;
 mod tidy;
 mod up;

@@ -38,9 +38,9 @@ const CONTEXTS: &str = r#"{"current-context":"kind-test","contexts":[
   "clusters":[{"name":"c","cluster":{"server":"https://10.0.0.9:6443"}},{"name":"here","cluster":{"server":"https://127.0.0.1:6443"}}]}"#;
 
 /// What the tools that the fakes and the node's script need are called.
-const REAL_TOOLS: [&str; 22] = [
+const REAL_TOOLS: [&str; 23] = [
     "sh", "cat", "awk", "tr", "sed", "sleep", "grep", "mv", "cmp", "cut", "head", "touch", "mkdir",
-    "rm", "printf", "diff", "kill", "env", "flock", "gzip", "tail", "date",
+    "rm", "printf", "diff", "kill", "env", "flock", "gzip", "tail", "date", "stty",
 ];
 
 /// A pod of the deployment, as the API has it.
@@ -161,24 +161,39 @@ impl Project {
     }
 
     /// On a terminal of its own, on which each question is answered so.
-    #[expect(clippy::disallowed_methods, reason = "a test runs a program itself")]
     pub(crate) fn run_on_a_terminal(&self, args: &[&str], answer: &str) -> String {
+        let answer = format!("{answer}\n");
+        self.type_on_a_terminal(80, &[], args, "[y/N] ", &answer)
+    }
+
+    /// On a terminal this wide, on which something is typed whenever its screen ends so.
+    #[expect(clippy::disallowed_methods, reason = "a test runs a program itself")]
+    pub(crate) fn type_on_a_terminal(
+        &self,
+        columns: usize,
+        env: &[(&str, &str)],
+        args: &[&str],
+        seen: &str,
+        typed: &str,
+    ) -> String {
         let plain = self.command(args);
         let words = [plain.get_program()].into_iter().chain(plain.get_args());
         let words: Vec<&str> = words.map(|word| word.to_str().unwrap()).collect();
+        let command = format!("stty cols {columns} rows 30; exec {}", words.join(" "));
         let mut terminal = Command::new("/usr/bin/script");
-        terminal.args(["-qec", &words.join(" "), "/dev/null"]).current_dir(self.root.path());
+        terminal.args(["-qec", &command, "/dev/null"]).current_dir(self.root.path());
         terminal
             .env_clear()
-            .envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+            .envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))))
+            .envs(env.iter().copied());
         let mut child = terminal.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut keyboard = child.stdin.take().unwrap();
         let mut screen = child.stdout.take().unwrap();
         let (mut said, mut byte) = (Vec::new(), [0]);
         while screen.read(&mut byte).unwrap() > 0 {
             said.push(byte[0]);
-            if said.ends_with(b"[y/N] ") {
-                writeln!(keyboard, "{answer}").unwrap();
+            if said.ends_with(seen.as_bytes()) {
+                keyboard.write_all(typed.as_bytes()).unwrap();
             }
         }
         child.wait().unwrap();

@@ -61,7 +61,7 @@ deployment/app  2/2    app-2  n1    Ready              mirror/app:1       other 
 deployment/app  2/2    app-3  n2    ErrImageNeverPull  kdev-0123456789ab  not on the node  Never   0         -
 ",
     );
-    ran.stderr("        Note `cargo kdev why` tells why a pod has no image, or another\n");
+    ran.stderr("        Note `cargo kdev why` tells why\n");
     newest(&project, OTHER);
     let ran = project.run(&["status", "-n", "dev"]);
     assert!(ran.code(0).out().contains(" old build "), "{}", ran.out());
@@ -101,7 +101,7 @@ fn where_nothing_is_applied_the_way_is_told() {
         "        Note nothing of `app` is applied to namespace `default` of context `kind-test`: `cargo kdev up` does that\n",
     );
     let ran = project.run(&["status", "--message-format", "json"]);
-    let line = r#"{"version":1,"reason":"status","newest":"kdev-0123456789ab","workload":"deployment/app","namespace":"default","ready":null,"wanted":null,"pod":null,"node":null,"state":"not applied","image":null,"build":null,"pull_policy":null,"restarts":0,"created":null}
+    let line = r#"{"version":1,"reason":"status","newest":"kdev-0123456789ab","workload":"deployment/app","namespace":"default","ready":null,"wanted":null,"pod":null,"node":null,"state":"not applied","image":null,"build":null,"applied":null,"pull_policy":null,"restarts":0,"created":null}
 "#;
     ran.code(0).stdout(line).stderr("");
 }

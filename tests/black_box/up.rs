@@ -303,6 +303,9 @@ fn a_failed_rollout_is_taken_back_if_told() {
     let ran = project.run(&["up", "--rollback"]);
     let end = " Rolled back deployment.apps/app to the revision before\nerror: deployment/app cannot become ready: ";
     assert!(ran.code(95).err().contains(end), "{}", ran.err());
+    project.remove("fake/applied");
+    let ran = project.run(&["up", "--rollback", "--quiet"]);
+    assert!(ran.code(95).err().starts_with(end), "a warning is never kept back");
     let calls = project.calls();
     assert!(
         calls.contains(

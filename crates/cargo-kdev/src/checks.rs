@@ -5,6 +5,8 @@ use std::fmt::Write;
 use anstyle::{AnsiColor, Style};
 use kdev::{Checkup, Finding, Group, State};
 
+use crate::prose::{broken, is_narrow};
+
 const TITLE: Style = Style::new().bold();
 const OK: Style = AnsiColor::Green.on_default();
 const SKIPPED: Style = AnsiColor::BrightBlack.on_default();
@@ -15,12 +17,9 @@ const HELP: Style = AnsiColor::Cyan.on_default().bold();
 
 /// Where the words of a finding begin, if there is room for columns.
 const WORDS: usize = 27;
-/// A screen that is narrower has none.
-const NARROW: usize = 64;
 
 /// All findings, in colours that the stream may strip; `quiet` leaves out what is
-/// as it should be, or need not be. On a screen of this width lines are broken, but
-/// for advice: that is to be copied.
+/// as it should be, or need not be. On a screen of this width lines are broken.
 pub(crate) fn text(checkup: &Checkup, quiet: bool, width: Option<usize>) -> String {
     let is_shown = |finding: &&Finding| !quiet || finding.state >= State::Warning;
     let (mut lines, mut last) = (String::new(), String::new());
@@ -55,9 +54,8 @@ fn write_finding(lines: &mut String, finding: &Finding, width: Option<usize>) {
         State::Warning => (WARNING, "warning"),
         _ => (ERROR, "error"),
     };
-    let is_narrow = width.is_some_and(|width| width < NARROW);
     let check = finding.check;
-    let (column, head) = if is_narrow {
+    let (column, head) = if is_narrow(width) {
         (4, format!("  {mark:<7}  {check}: "))
     } else {
         (WORDS, format!("  {mark:<7}  {check:<14}  "))
@@ -69,37 +67,9 @@ fn write_finding(lines: &mut String, finding: &Finding, width: Option<usize>) {
         let _ = writeln!(lines, "    {CAUSE}caused by:{CAUSE:#} {words}");
     }
     if let Some(help) = &finding.help {
-        let _ = writeln!(lines, "    {HELP}help:{HELP:#} {}", broken(help, 0, 6, None));
+        let words = broken(help, "    help: ".len(), 6, width);
+        let _ = writeln!(lines, "    {HELP}help:{HELP:#} {words}");
     }
-}
-
-/// Words that begin at this place in their line; what does not fit goes on in lines
-/// of its own, from `column` on.
-fn broken(words: &str, begin: usize, column: usize, width: Option<usize>) -> String {
-    let (mut text, mut place) = (String::new(), begin);
-    for (number, line) in words.trim().lines().enumerate() {
-        if number > 0 {
-            place = new_line(&mut text, column);
-        }
-        for (number, word) in line.split(' ').enumerate() {
-            let length = word.chars().count();
-            let space = usize::from(number > 0);
-            if width.is_some_and(|width| place + space + length > width) && place > column {
-                place = new_line(&mut text, column);
-            } else if space > 0 {
-                text.push(' ');
-                place += 1;
-            }
-            text.push_str(word);
-            place += length;
-        }
-    }
-    text
-}
-
-fn new_line(text: &mut String, column: usize) -> usize {
-    let _ = write!(text, "\n{:column$}", "");
-    column
 }
 
 /// As `1 error and 2 warnings`.
@@ -123,15 +93,5 @@ mod tests {
     fn nothing_wrong_is_said_and_passed_over_in_silence() {
         assert_eq!(text(&Checkup::default(), false, None), "all is well\n");
         assert_eq!(text(&Checkup::default(), true, None), "");
-    }
-
-    #[test]
-    fn lines_are_broken_where_the_screen_ends() {
-        let words = "one two three\nfour";
-        assert_eq!(broken(words, 4, 2, None), "one two three\n  four");
-        assert_eq!(broken(words, 4, 2, Some(11)), "one two\n  three\n  four");
-        // A word that is longer than a line is the terminal's to break.
-        assert_eq!(broken("one sha256:0123456789", 4, 2, Some(11)), "one\n  sha256:0123456789");
-        assert_eq!(broken("sha256:0123456789", 4, 4, Some(11)), "sha256:0123456789");
     }
 }

@@ -5,41 +5,45 @@ use std::fmt::Write;
 use anstyle::{AnsiColor, Style};
 use kdev::{Answer, Confidence, Diagnosis, Verdict};
 
+use crate::prose::broken;
+
 const TITLE: Style = Style::new().bold();
 const CAUSE: Style = AnsiColor::Red.on_default().bold();
 const DOUBT: Style = AnsiColor::Yellow.on_default().bold();
 const SEEN: Style = AnsiColor::BrightBlack.on_default();
 const HELP: Style = AnsiColor::Cyan.on_default().bold();
 
-/// All verdicts, in colours that the stream may strip.
-pub(crate) fn text(answer: &Answer) -> String {
+/// All verdicts, in colours that the stream may strip; on a screen of this width
+/// lines are broken.
+pub(crate) fn text(answer: &Answer, width: Option<usize>) -> String {
     let mut lines = String::new();
     for verdict in &answer.verdicts {
         if !lines.is_empty() {
             lines.push('\n');
         }
-        let _ = writeln!(lines, "{TITLE}{}{TITLE:#}", title(verdict));
+        let _ = writeln!(lines, "{TITLE}{}{TITLE:#}", broken(&title(verdict), 0, 4, width));
         if verdict.diagnoses.is_empty() {
             let _ = writeln!(lines, "  nothing is wrong with it");
         }
-        verdict.diagnoses.iter().for_each(|one| diagnosis(&mut lines, one));
+        verdict.diagnoses.iter().for_each(|one| diagnosis(&mut lines, one, width));
     }
-    if lines.is_empty() { nothing(answer) } else { lines }
+    if lines.is_empty() { nothing(answer, width) } else { lines }
 }
 
 /// What there is to say where nothing is wrong.
-fn nothing(answer: &Answer) -> String {
+fn nothing(answer: &Answer, width: Option<usize>) -> String {
     let Answer { context, namespace, looked_at, not_wanted, .. } = answer;
+    let mut lines = Vec::new();
     if *looked_at == 0 {
-        return format!(
-            "namespace `{namespace}` of context `{context}` has no pods, and nothing that makes any\n"
-        );
+        lines.push(format!(
+            "namespace `{namespace}` of context `{context}` has no pods, and nothing that makes any"
+        ));
+    } else {
+        lines.push(format!("nothing is wrong in namespace `{namespace}`"));
+        let tells = |one| format!("no pod of {one} is wanted: `cargo kdev why {one}` tells more");
+        lines.extend(not_wanted.iter().map(tells));
     }
-    let mut text = format!("nothing is wrong in namespace `{namespace}`\n");
-    for one in not_wanted {
-        let _ = writeln!(text, "no pod of {one} is wanted: `cargo kdev why {one}` tells more");
-    }
-    text
+    lines.into_iter().map(|line| broken(&line, 0, 2, width) + "\n").collect()
 }
 
 /// As `pod/hello-5c9 of deployment/hello on node-1: Ready`.
@@ -53,14 +57,14 @@ fn title(verdict: &Verdict) -> String {
     format!("{}{of}{on}: {}{alike}", verdict.subject, verdict.state)
 }
 
-fn diagnosis(lines: &mut String, diagnosis: &Diagnosis) {
+fn diagnosis(lines: &mut String, diagnosis: &Diagnosis, width: Option<usize>) {
     let (style, label) = match diagnosis.confidence {
         Confidence::Likely => (DOUBT, "likely cause"),
         Confidence::Possible => (DOUBT, "possible cause"),
         _ => (CAUSE, "cause"),
     };
     let mut line = |style: Style, label: &str, words: &str| {
-        let words = words.trim().replace('\n', "\n        ");
+        let words = broken(words, "  : ".len() + label.len(), 8, width);
         let _ = writeln!(lines, "  {style}{label}:{style:#} {words}");
     };
     line(style, label, &diagnosis.words);
@@ -78,11 +82,11 @@ mod tests {
         answer.context = "c".to_owned();
         answer.namespace = "n".to_owned();
         let empty = "namespace `n` of context `c` has no pods, and nothing that makes any\n";
-        assert_eq!(text(&answer), empty);
+        assert_eq!(text(&answer, None), empty);
         answer.looked_at = 2;
-        assert_eq!(text(&answer), "nothing is wrong in namespace `n`\n");
+        assert_eq!(text(&answer, None), "nothing is wrong in namespace `n`\n");
         answer.not_wanted = vec!["deployment/d".to_owned()];
         let more = "no pod of deployment/d is wanted: `cargo kdev why deployment/d` tells more\n";
-        assert_eq!(text(&answer), format!("nothing is wrong in namespace `n`\n{more}"));
+        assert_eq!(text(&answer, None), format!("nothing is wrong in namespace `n`\n{more}"));
     }
 }

@@ -2,12 +2,15 @@
 //! library's.
 
 mod args;
+mod bars;
 mod checks;
 mod diagnoses;
+mod prose;
 mod rendering;
 mod report;
 mod table;
 mod term;
+mod waiting;
 
 use std::process::ExitCode;
 

@@ -2,18 +2,19 @@
 //! helps.
 
 use std::error::Error as StdError;
-use std::fmt;
+use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
 use kdev::{Error, NodeError};
 use serde::Serialize;
 
+use crate::prose::broken;
+
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const CAUSE: Style = Style::new().bold();
 const HELP: Style = AnsiColor::Cyan.on_default().bold();
 
-/// One thing that failed. Its `Display` is for people, with colours that the
-/// stream may strip.
+/// One thing that failed.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     message: String,
@@ -44,16 +45,18 @@ impl Report {
         let causes = std::iter::successors(error.source(), |cause| (*cause).source());
         Self { message: error.to_string(), causes: causes.map(ToString::to_string).collect(), help }
     }
-}
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// For people, in colours that the stream may strip; on a screen of this width lines
+    /// are broken.
+    pub(crate) fn text(&self, width: Option<usize>) -> String {
+        let mut text = String::new();
         let mut line = |style: Style, label: &str, words: &str| {
-            let words = words.trim().replace('\n', "\n    ");
-            writeln!(f, "{style}{label}:{style:#} {words}")
+            let words = broken(words, ": ".len() + label.len(), 4, width);
+            let _ = writeln!(text, "{style}{label}:{style:#} {words}");
         };
-        line(ERROR, "error", &self.message)?;
-        self.causes.iter().try_for_each(|cause| line(CAUSE, "  caused by", cause))?;
-        self.help.iter().try_for_each(|help| line(HELP, "  help", help))
+        line(ERROR, "error", &self.message);
+        self.causes.iter().for_each(|cause| line(CAUSE, "  caused by", cause));
+        self.help.iter().for_each(|help| line(HELP, "  help", help));
+        text
     }
 }

@@ -7,6 +7,10 @@ use anstyle::{AnsiColor, Style};
 use jiff::{SignedDuration, Timestamp};
 use kdev::{Freshness, Reference, Row, Status};
 
+use crate::bars::{coloured, is_dumb};
+use crate::prose::broken;
+use crate::waiting::shortened;
+
 const HEAD: Style = Style::new().bold();
 const GOOD: Style = AnsiColor::Green.on_default();
 const STALE: Style = AnsiColor::Yellow.on_default().bold();
@@ -14,8 +18,10 @@ const BAD: Style = AnsiColor::Red.on_default().bold();
 const PLAIN: Style = Style::new();
 /// Between two columns.
 const GAP: usize = 2;
-/// What is left of a pod's name where there is no room for it.
-const SHORTEST: usize = 9;
+/// What becomes shorter where there is no room, and what is left of it: of a name the
+/// end, of all else the beginning.
+const SHORTEST: [(&str, usize); 5] =
+    [("POD", 9), ("WORKLOAD", 9), ("NAMESPACE", 9), ("STATUS", 11), ("BUILD", 9)];
 
 /// What a column is called, and what it says of a row.
 struct Column {
@@ -35,10 +41,21 @@ const DISPENSABLE: [(&str, Option<&str>); 7] = [
     ("NODE", None),
 ];
 
+/// States of pods that need not be explained.
+const HARMLESS: [&str; 7] = [
+    "Ready",
+    "Running",
+    "Completed",
+    "Pending",
+    "ContainerCreating",
+    "Initializing",
+    "Terminating",
+];
+
 /// A terminal that can be drawn on.
 #[derive(Clone, Copy)]
 pub(crate) struct Screen {
-    pub(crate) width: usize,
+    width: usize,
     height: usize,
 }
 
@@ -46,17 +63,13 @@ impl Screen {
     /// That of stdout, if it is one.
     pub(crate) fn here() -> Option<Self> {
         let (height, width) = console::Term::stdout().size_checked()?;
-        let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-        (width > 0 && height > 1 && !is_dumb)
+        (width > 0 && height > 1 && !is_dumb())
             .then_some(Self { width: width.into(), height: height.into() })
     }
 
     /// Draws over what was drawn before, in one go, so that nothing flickers.
     pub(crate) fn redraw(self, status: &Status, is_first: bool) {
-        let choice = anstream::AutoStream::choice(&io::stdout());
-        let mut coloured = anstream::AutoStream::new(Vec::new(), choice);
-        let _ = write!(coloured, "{}", self.page(status, Timestamp::now()));
-        let coloured = String::from_utf8_lossy(&coloured.into_inner()).into_owned();
+        let coloured = coloured(&self.page(status, Timestamp::now()), &io::stdout());
         let begin = if is_first { "\x1b[2J\x1b[H" } else { "\x1b[H" };
         let drawn = format!("{begin}{}\x1b[J", coloured.replace('\n', "\x1b[K\n"));
         let mut stdout = io::stdout().lock();
@@ -67,8 +80,12 @@ impl Screen {
     /// Table and notes, as far as there is room; the last line is the cursor's.
     fn page(self, status: &Status, now: Timestamp) -> String {
         let notes = notes(status);
-        let wrapped: usize = notes.iter().map(|note| chars(note).div_ceil(self.width)).sum();
-        let room = self.height.saturating_sub(1 + wrapped).max(2);
+        let notes: Vec<String> =
+            notes.iter().map(|note| broken(note, 0, 2, Some(self.width))).collect();
+        let rows = |note: &String| {
+            note.lines().map(|line| chars(line).div_ceil(self.width)).sum::<usize>()
+        };
+        let room = self.height.saturating_sub(1 + notes.iter().map(rows).sum::<usize>()).max(2);
         let text = text(status, now, Some(self.width));
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
         if lines.len() > room {
@@ -111,7 +128,8 @@ pub(crate) fn notes(status: &Status) -> Vec<String> {
             "nothing of `{package}` is applied to namespace `{namespace}` of context `{context}`: `cargo kdev up{flags}` does that"
         )];
     }
-    let is = |build: Freshness| status.rows.iter().any(|row| row.build == Some(build));
+    let is_outdated =
+        |row: &Row| row.build == Some(Freshness::Old) && row.applied != Some(Freshness::Newest);
     let mut notes = Vec::new();
     if let Some(why) = &status.no_docker {
         notes.push(format!("which build is the newest is not known: {why}"));
@@ -120,13 +138,24 @@ pub(crate) fn notes(status: &Status) -> Vec<String> {
             "docker here has no build of it, so that nobody knows which is the newest".into(),
         );
     }
-    if is(Freshness::Old) {
+    if status.rows.iter().any(is_outdated) {
         notes.push(format!("docker here has a newer build: `cargo kdev up{flags}` runs it"));
     }
-    if is(Freshness::Missing) || is(Freshness::Other) {
-        notes.push(format!("`cargo kdev why{flags}` tells why a pod has no image, or another"));
+    if status.rows.iter().any(is_amiss) {
+        notes.push(format!("`cargo kdev why{flags}` tells why"));
     }
     notes
+}
+
+/// Whether it is not as it should be in the end.
+fn is_amiss(row: &Row) -> bool {
+    let is_job = row.workload.starts_with("job/") || row.workload.starts_with("cronjob/");
+    let is_replaced_late =
+        row.build == Some(Freshness::Old) && row.applied == Some(Freshness::Newest);
+    matches!(row.build, Some(Freshness::Missing | Freshness::Other))
+        || is_replaced_late
+        || (!is_job && row.ready < row.wanted)
+        || (row.pod.is_some() && !HARMLESS.contains(&row.state.as_str()))
 }
 
 fn is_nothing_applied(status: &Status) -> bool {
@@ -202,6 +231,12 @@ impl Column {
         self.cells.iter().map(String::as_str).chain([self.name]).map(chars).max().unwrap_or(0)
     }
 
+    /// Its width once it is as short as it may be.
+    fn least(&self) -> usize {
+        let least = SHORTEST.iter().find(|(name, _)| *name == self.name);
+        least.map_or(self.width(), |(_, least)| self.width().min(*least))
+    }
+
     fn says_only(&self, word: &str) -> bool {
         self.cells.iter().all(|cell| cell == word || cell == "-")
     }
@@ -223,20 +258,39 @@ fn fit(columns: &mut Vec<Column>, width: usize) {
             columns.retain(|one| one.name != name || word.is_some_and(|word| !one.says_only(word)));
         }
     }
-    for name in ["POD", "WORKLOAD", "NAMESPACE"] {
+    for name in [less_telling(columns), "NAMESPACE"] {
+        let least: usize = columns.iter().map(|column| column.least() + GAP).sum();
+        if least.saturating_sub(GAP) > width {
+            columns.retain(|one| one.name != name);
+        }
+    }
+    for (name, least) in SHORTEST {
         let excess = total(columns).saturating_sub(width);
         if let Some(column) = columns.iter_mut().find(|column| column.name == name) {
-            let room = column.width().saturating_sub(excess).max(SHORTEST);
-            column.cells.iter_mut().for_each(|cell| shorten(cell, room));
+            let room = column.width().saturating_sub(excess).max(least);
+            column.cells.iter_mut().for_each(|cell| *cell = cut(name, cell, room));
         }
     }
 }
 
-/// The end of a name tells more than its beginning.
-fn shorten(name: &mut String, room: usize) {
-    let length = chars(name);
-    if length > room {
-        *name = format!("…{}", name.chars().skip(length - room + 1).collect::<String>());
+/// A pod is called like its workload, and tells more where there is but one.
+fn less_telling(columns: &[Column]) -> &'static str {
+    let cells = |name: &str| {
+        let column = columns.iter().find(|column| column.name == name);
+        column.map(|column| column.cells.as_slice()).unwrap_or_default()
+    };
+    let workloads = cells("WORKLOAD");
+    let is_one = workloads.iter().all(|workload| *workload == workloads[0]);
+    let are_pods = cells("POD").iter().all(|pod| pod != "-");
+    if is_one && are_pods { "WORKLOAD" } else { "POD" }
+}
+
+fn cut(column: &str, cell: &str, room: usize) -> String {
+    match column {
+        "STATUS" | "BUILD" if chars(cell) > room => {
+            format!("{}…", cell.chars().take(room - 1).collect::<String>())
+        }
+        _ => shortened(cell, room),
     }
 }
 

@@ -77,10 +77,22 @@ fn a_narrow_terminal_gets_what_matters() {
         (70, "WORKLOAD READY POD NODE STATUS BUILD AGE"),
         (60, "WORKLOAD READY POD NODE STATUS BUILD"),
         (48, "WORKLOAD READY POD STATUS BUILD"),
+        (40, "READY POD STATUS BUILD"),
     ];
     for (width, expected) in table {
         assert_eq!(heads(&plain, width), expected, "{width}");
     }
+    let long = [
+        row(&json!({"workload": "deployment/hello-world", "state": "CreateContainerConfigError",
+            "build": "missing"})),
+        row(&json!({"namespace": "other", "pod": null})),
+    ];
+    assert_eq!(heads(&long[..1], 51), "WORKLOAD READY POD STATUS BUILD");
+    assert_eq!(heads(&long[..1], 40), "READY POD STATUS BUILD");
+    assert_eq!(heads(&long, 51), "NAMESPACE WORKLOAD READY STATUS BUILD");
+    assert_eq!(heads(&long, 40), "WORKLOAD READY STATUS BUILD");
+    let short = drawn(&long, Some(40));
+    assert!(short.contains("…lo-world  1/2    CreateCont…  not on t…\n"), "{short}");
     // What is not as usual stays longer.
     let restarted = [row(&json!({"restarts": 3}))];
     assert!(heads(&restarted, 90).contains("RESTARTS"));
@@ -97,11 +109,25 @@ fn namespaces_are_named_where_there_are_several() {
 #[test]
 fn what_helps_is_said_with_the_same_flags() {
     let said = |more: Value| notes(&status(&[row(&more)]));
-    assert_eq!(said(json!({})), Vec::<String>::new());
-    let words = "docker here has a newer build: `cargo kdev up --context c` runs it";
-    assert_eq!(said(json!({"build": "old"})), [words]);
-    let words = "`cargo kdev why --context c` tells why a pod has no image, or another";
-    assert_eq!(said(json!({"build": "missing"})), [words]);
+    assert_eq!(said(json!({"ready": 2})), Vec::<String>::new());
+    let up = ["docker here has a newer build: `cargo kdev up --context c` runs it"];
+    assert_eq!(said(json!({"ready": 2, "build": "old", "applied": "old"})), up);
+    let why = ["`cargo kdev why --context c` tells why"];
+    let table = [
+        json!({"ready": 2, "build": "missing"}),
+        json!({"state": "Running"}),
+        json!({"ready": 2, "state": "CrashLoopBackOff"}),
+        json!({"pod": null, "state": "no pod yet"}),
+        // It is applied, and the old pod is still there.
+        json!({"ready": 2, "build": "old", "applied": "newest"}),
+    ];
+    for more in table {
+        assert_eq!(said(more.clone()), why, "{more}");
+    }
+    let job = json!({"workload": "job/app", "ready": 0, "wanted": 1, "state": "Running"});
+    assert_eq!(said(job), Vec::<String>::new());
+    let job = json!({"workload": "job/app", "ready": 0, "wanted": 1, "state": "Error"});
+    assert_eq!(said(job), why);
     let absent = json!({"created": null, "pod": null, "state": "not applied", "build": null});
     let words = "nothing of `app` is applied to namespace `n` of context `c`: `cargo kdev up --context c` does that";
     assert_eq!(said(absent.clone()), [words]);
@@ -144,11 +170,11 @@ fn ages_are_as_kubectl_writes_them() {
 
 #[test]
 fn a_low_terminal_shows_as_much_as_it_can() {
-    let rows: Vec<Value> = (0..10).map(|_| row(&json!({"build": "old"}))).collect();
+    let rows: Vec<Value> = (0..10).map(|_| row(&json!({"ready": 2, "build": "old"}))).collect();
     let page = |height| Screen { width: 40, height }.page(&status(&rows), now());
     // The note takes two lines of this width.
-    assert_eq!(page(20).lines().count(), 12);
+    assert_eq!(page(20).lines().count(), 13);
     let low = page(8);
-    assert_eq!(low.lines().count(), 6, "{low}");
+    assert_eq!(low.lines().count(), 7, "{low}");
     assert!(low.contains("\n… 7 more\ndocker here has"), "{low}");
 }

@@ -1,7 +1,7 @@
 //! The only place that draws: events become lines as cargo prints them, and
 //! bars where there is a terminal, or JSON.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, PoisonError};
@@ -9,24 +9,30 @@ use std::thread;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
-use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::HumanBytes;
 use jiff::Timestamp;
 use kdev::{
-    Answer, BuildOutput, Checkup, Error, Event, Finding, Interrupt, PodState, Rendering, Row,
-    Status, Verdict,
+    Answer, BuildOutput, Checkup, Error, Event, Finding, Interrupt, Rendering, Row, Status, Verdict,
 };
 use serde::Serialize;
 
 use crate::args::{Color, MessageFormat, Output};
+use crate::bars::{self, Bars};
 use crate::checks;
 use crate::diagnoses;
+use crate::prose::{broken, is_narrow, stderr_width, stdout_width};
 use crate::rendering;
 use crate::report::{self, Report};
 use crate::table;
+use crate::waiting::{self, count};
 
 const DONE: Style = AnsiColor::Green.on_default().bold();
 const NOTE: Style = AnsiColor::Cyan.on_default().bold();
 const WARN: Style = AnsiColor::Yellow.on_default().bold();
+/// Where the words of a line begin.
+const WORDS: usize = 13;
+/// Where they go on on a narrow screen.
+const NARROW: usize = 4;
 /// How many lines of a build a quiet run keeps, to show them if it fails.
 const QUIET_LINES: usize = 200;
 
@@ -35,15 +41,13 @@ pub(crate) struct Term {
     json: bool,
     quiet: bool,
     verbose: bool,
-    bars: MultiProgress,
+    bars: Bars,
     state: Mutex<State>,
 }
 
 /// What is on the screen.
 #[derive(Default)]
 struct State {
-    /// By node, or by workload.
-    bars: BTreeMap<String, ProgressBar>,
     /// The last lines of a build that is not shown.
     hidden: VecDeque<String>,
     /// The status that was shown last.
@@ -114,10 +118,7 @@ impl Term {
             Color::Never => anstream::ColorChoice::Never.write_global(),
         }
         let json = output.message_format == MessageFormat::Json;
-        let bars = MultiProgress::new();
-        if json || output.quiet {
-            bars.set_draw_target(indicatif::ProgressDrawTarget::hidden());
-        }
+        let bars = Bars::new(!json && !output.quiet);
         Self { json, quiet: output.quiet, verbose: output.verbose, bars, state: Mutex::default() }
     }
 
@@ -135,7 +136,8 @@ impl Term {
     pub(crate) fn ask(&self, question: &str, interrupt: &Interrupt) -> bool {
         self.bars.suspend(|| {
             let mut stderr = anstream::stderr();
-            let _ = write!(stderr, "{WARN}{:>12}{WARN:#} {question} [y/N] ", "Asking");
+            let words = hanging(&format!("{question} [y/N]"));
+            let _ = write!(stderr, "{WARN}{:>12}{WARN:#} {words} ", "Asking");
             let _ = stderr.flush();
             // A read cannot be interrupted, so it waits in a thread of its own.
             let (send, answer) = mpsc::channel();
@@ -148,7 +150,11 @@ impl Term {
                 match answer.recv_timeout(Duration::from_millis(50)) {
                     Ok(line) => return matches!(line.trim(), "y" | "Y" | "yes"),
                     Err(RecvTimeoutError::Timeout) if !interrupt.is_raised() => {}
-                    Err(_) => return false,
+                    Err(_) => {
+                        // What was asked shall stay on the screen.
+                        let _ = writeln!(stderr);
+                        return false;
+                    }
                 }
             }
         })
@@ -163,7 +169,7 @@ impl Term {
                 let _ = writeln!(anstream::stdout(), "{command}");
             });
         } else if self.quiet {
-            self.keep(event);
+            self.quiet(event);
         } else {
             self.human(event);
         }
@@ -197,7 +203,7 @@ impl Term {
                 json_line(&Judged { version: kdev::VERSION, reason: "verdict", verdict });
             }
         } else {
-            let _ = write!(anstream::stdout(), "{}", diagnoses::text(answer));
+            let _ = write!(anstream::stdout(), "{}", diagnoses::text(answer, stdout_width()));
         }
     }
 
@@ -214,7 +220,7 @@ impl Term {
             (true, Some(screen)) => screen.redraw(status, last.is_none()),
             _ if is_new => {
                 let between = if last.is_some() { "\n" } else { "" };
-                let text = table::text(status, Timestamp::now(), screen.map(|screen| screen.width));
+                let text = table::text(status, Timestamp::now(), stdout_width());
                 let _ = write!(anstream::stdout(), "{between}{text}");
                 if !self.quiet {
                     for note in table::notes(status) {
@@ -229,9 +235,8 @@ impl Term {
     /// Shows that something is under way that tells all at its end.
     pub(crate) fn checking(&self) {
         if !self.bars.is_hidden() {
-            let style = "{prefix:>12.cyan.bold} {wide_msg} {elapsed}";
-            let bar = self.bar("checkup", ProgressBar::new_spinner(), style, "Checking");
-            bar.set_message("tools, docker, project, cluster and nodes");
+            let words = "tools, docker, project, cluster and nodes";
+            self.bars.wait("checkup", "Checking", words.to_owned());
         }
     }
 
@@ -243,8 +248,8 @@ impl Term {
                 json_line(&Found { version: kdev::VERSION, reason: "finding", finding });
             }
         } else {
-            let width = table::Screen::here().map(|screen| screen.width);
-            let _ = write!(anstream::stdout(), "{}", checks::text(checkup, self.quiet, width));
+            let text = checks::text(checkup, self.quiet, stdout_width());
+            let _ = write!(anstream::stdout(), "{text}");
         }
         checkup.exit_code()
     }
@@ -258,9 +263,7 @@ impl Term {
 
     /// Takes all bars away.
     pub(crate) fn finish(&self) {
-        for bar in std::mem::take(&mut self.state().bars).into_values() {
-            bar.finish_and_clear();
-        }
+        self.bars.finish();
     }
 
     pub(crate) fn fail(&self, error: &Error) {
@@ -271,15 +274,16 @@ impl Term {
             }
         }
         if matches!(error, Error::Interrupted) && !self.json && io::stderr().is_terminal() {
-            // The terminal has shown the ^C, and no line end.
-            let _ = writeln!(stderr);
+            // The terminal has shown the ^C, perhaps in a line that a build has not ended.
+            let clean = if bars::is_dumb() { "\n" } else { "\r\x1b[K" };
+            let _ = write!(io::stderr(), "{clean}");
         }
         let code = error.exit_code();
         for report in report::reports(error) {
             if self.json {
                 json_line(&Failure { version: kdev::VERSION, reason: "error", code, report });
             } else {
-                let _ = write!(stderr, "{report}");
+                let _ = write!(stderr, "{}", report.text(stderr_width()));
             }
         }
     }
@@ -288,22 +292,27 @@ impl Term {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn keep(&self, event: Event) {
-        if let Event::ToolOutput { line, .. } = event {
-            let hidden = &mut self.state().hidden;
-            hidden.push_back(line);
-            if hidden.len() > QUIET_LINES {
-                hidden.pop_front();
+    /// Warnings and errors are never kept back.
+    fn quiet(&self, event: Event) {
+        match event {
+            Event::ToolOutput { line, .. } => {
+                let hidden = &mut self.state().hidden;
+                hidden.push_back(line);
+                if hidden.len() > QUIET_LINES {
+                    hidden.pop_front();
+                }
             }
+            Event::RolledBack { .. } => self.human(event),
+            _ => {}
         }
     }
 
     fn human(&self, event: Event) {
         match event {
-            Event::Building { what, command } => {
-                let what = if self.verbose { command } else { what };
-                self.line(DONE, "Building", &what);
+            Event::Building { command, .. } if self.verbose => {
+                self.line_as_is(DONE, "Building", &command);
             }
+            Event::Building { what, .. } => self.line(DONE, "Building", &what),
             Event::Built { image, took, .. } => {
                 self.line(DONE, "Built", &format!("{image} in {}", seconds(took)));
             }
@@ -311,9 +320,9 @@ impl Term {
                 self.line(NOTE, "Skipping", &format!("{node}: {why}"));
             }
             Event::Loading { node, bytes, .. } => self.loading(&node, bytes),
-            Event::Sent { node, bytes } => self.sent(&node, bytes),
+            Event::Sent { node, bytes } => self.bars.advance(&node, bytes),
             Event::Loaded { node, bytes, reused, took } => {
-                self.clear(&node);
+                self.bars.clear(&node);
                 let sent = HumanBytes(bytes);
                 let there = match reused {
                     0 => String::new(),
@@ -325,7 +334,7 @@ impl Term {
             Event::Present { node, .. } => {
                 self.line(DONE, "Present", &format!("{node}: nothing to send"));
             }
-            Event::LoadFailed { node } => self.clear(&node),
+            Event::LoadFailed { node } => self.bars.clear(&node),
             Event::Applied { objects, context } => {
                 self.line(DONE, "Applied", &format!("{} to {context}", objects.join(", ")));
             }
@@ -336,11 +345,18 @@ impl Term {
                 self.line(DONE, "Unchanged", &format!("{context} has it all; nothing to apply"));
             }
             Event::Waiting { workload, ready, wanted, pods } => {
-                let ready = format!("{workload}: {ready} of {} ready", count(wanted, "pod"));
-                self.waiting(&workload, format!("{ready}{}", by_node(&pods)));
+                let words = waiting::in_full(&workload, ready, wanted, &pods);
+                match stderr_width().map(bars::room) {
+                    _ if self.bars.is_hidden() => self.line(NOTE, "Waiting", &words),
+                    Some(room) if words.chars().count() > room => {
+                        let words = waiting::in_short(&workload, (ready, wanted), &pods, room);
+                        self.bars.wait(&workload, "Waiting", words);
+                    }
+                    _ => self.bars.wait(&workload, "Waiting", words),
+                }
             }
             Event::Ready { workload, pods, took } => {
-                self.clear(&workload);
+                self.bars.clear(&workload);
                 let pods = count(pods, "pod");
                 self.line(DONE, "Ready", &format!("{workload}: {pods} in {}", seconds(took)));
             }
@@ -356,6 +372,10 @@ impl Term {
     }
 
     fn line(&self, style: Style, verb: &str, text: &str) {
+        self.line_as_is(style, verb, &hanging(text));
+    }
+
+    fn line_as_is(&self, style: Style, verb: &str, text: &str) {
         self.bars.suspend(|| {
             let _ = writeln!(anstream::stderr(), "{style}{verb:>12}{style:#} {text}");
         });
@@ -365,67 +385,14 @@ impl Term {
         if self.bars.is_hidden() {
             self.line(NOTE, "Loading", &format!("{node} ({})", HumanBytes(bytes)));
         }
-        let style =
-            "{prefix:>12.cyan.bold} {msg} [{wide_bar}] {bytes}/{total_bytes} {bytes_per_sec}";
-        self.bar(node, ProgressBar::new(bytes), style, "Loading").set_message(node.to_owned());
-    }
-
-    fn sent(&self, node: &str, bytes: u64) {
-        if let Some(bar) = self.state().bars.get(node) {
-            // docker tells an image's size only roughly.
-            if bar.length().is_some_and(|length| length < bytes) {
-                bar.set_length(bytes);
-            }
-            bar.set_position(bytes);
-        }
-    }
-
-    fn waiting(&self, workload: &str, text: String) {
-        if self.bars.is_hidden() {
-            return self.line(NOTE, "Waiting", &text);
-        }
-        let known = self.state().bars.get(workload).cloned();
-        let bar = known.unwrap_or_else(|| {
-            self.bar(
-                workload,
-                ProgressBar::new_spinner(),
-                "{prefix:>12.cyan.bold} {wide_msg} {elapsed}",
-                "Waiting",
-            )
-        });
-        bar.set_message(text);
-    }
-
-    fn bar(&self, key: &str, bar: ProgressBar, template: &str, verb: &'static str) -> ProgressBar {
-        let bar = self.bars.add(bar).with_prefix(verb);
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style.progress_chars("=> "));
-        }
-        bar.enable_steady_tick(Duration::from_millis(200));
-        self.state().bars.insert(key.to_owned(), bar.clone());
-        bar
-    }
-
-    fn clear(&self, key: &str) {
-        if let Some(bar) = self.state().bars.remove(key) {
-            bar.finish_and_clear();
-        }
+        self.bars.load(node, bytes);
     }
 }
 
-/// How many pods are in which state on which node.
-fn by_node(pods: &[PodState]) -> String {
-    let mut states: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-    for pod in pods {
-        let node = pod.node.as_deref().unwrap_or("no node yet");
-        *states.entry((node, &pod.state)).or_default() += 1;
-    }
-    let words = states.into_iter().map(|((node, state), count)| match count {
-        1 => format!("{node}: {state}"),
-        _ => format!("{node}: {count} {state}"),
-    });
-    let words: Vec<String> = words.collect();
-    if words.is_empty() { String::new() } else { format!(" ({})", words.join(", ")) }
+/// The words of a line, the further ones below its verb.
+fn hanging(words: &str) -> String {
+    let width = stderr_width();
+    broken(words, WORDS, if is_narrow(width) { NARROW } else { WORDS }, width)
 }
 
 /// A line for each pod that is not as it was, or has gone.
@@ -455,8 +422,4 @@ fn json_line(line: &impl Serialize) {
 
 fn seconds(duration: Duration) -> String {
     format!("{:.1}s", duration.as_secs_f64())
-}
-
-fn count(number: u64, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }

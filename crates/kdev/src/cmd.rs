@@ -318,14 +318,42 @@ impl Failure {
         let outcome = Outcome::NotStarted(error.to_string());
         Self { command: command.to_owned(), outcome, stderr: String::new() }
     }
+
+    /// What it said, each line once, and of kubectl what it says to people: while it
+    /// tries again it writes a log of client-go's, too.
+    pub(crate) fn words(&self) -> String {
+        let told = |line: &&str| !is_log(line) && !line.trim().is_empty();
+        let is_told = self.stderr.lines().any(|line| told(&line));
+        let mut words: Vec<&str> = Vec::new();
+        for line in self.stderr.lines().filter(|line| !(is_told && is_log(line))) {
+            // Frames and braces may well stand there twice.
+            let is_word = line.contains(char::is_alphanumeric);
+            if !(is_word && words.contains(&line)) {
+                words.push(line);
+            }
+        }
+        words.join("\n").trim().to_owned()
+    }
+}
+
+/// As `E1125 07:15:01.123456    4711 memcache.go:265] …`.
+fn is_log(line: &str) -> bool {
+    let Some((head, _)) = line.split_once("] ") else { return false };
+    let mut parts = head.split_ascii_whitespace();
+    let is_date = |day: &str| {
+        day.len() == 5
+            && day.starts_with(['I', 'W', 'E', 'F'])
+            && day.bytes().skip(1).all(|byte| byte.is_ascii_digit())
+    };
+    parts.next().is_some_and(is_date) && parts.any(|place| place.contains(".go:"))
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "`{}` {}", self.command, self.outcome)?;
-        match self.stderr.trim() {
+        match self.words().as_str() {
             "" => Ok(()),
-            stderr => write!(f, ": {stderr}"),
+            words => write!(f, ": {words}"),
         }
     }
 }

@@ -100,3 +100,20 @@ fn commands_are_shown_as_a_shell_would_take_them() {
         "docker tag 'a;touch x' b"
     );
 }
+
+#[test]
+fn a_log_and_what_is_said_twice_are_no_words() {
+    let words = |stderr: &str| {
+        let outcome = Outcome::Code(1);
+        Failure { command: "kubectl".into(), outcome, stderr: stderr.into() }.words()
+    };
+    let log =
+        "E1125 07:15:01.123456    4711 memcache.go:265] \"Unhandled Error\" err=\"refused\"\n";
+    let said = "The connection to the server 10.0.0.9:6443 was refused\n";
+    assert_eq!(words(&format!("{log}{log}{said}")), said.trim());
+    assert_eq!(words(&format!("{said}I0101 00:00:00.000000 1 a.go:1] b\n{said}")), said.trim());
+    // A log is better than nothing.
+    assert_eq!(words(&format!("{log}\n")), log.trim());
+    let frame = "error: no key\n  |\n1 | a\n  |\n[E1125 is no log] but a text";
+    assert_eq!(words(frame), frame);
+}

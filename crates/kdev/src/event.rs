@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// The version of the JSON form; it grows when a field changes its meaning.
 pub const VERSION: u32 = 1;
@@ -153,7 +153,7 @@ pub enum Event {
 }
 
 /// Where a pod is, and how it is there.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PodState {
     /// The pod's name.

@@ -39,7 +39,8 @@ pub(crate) fn undo(cx: &Cx, cluster: &Cluster, applied: &[Member]) -> Result<()>
         cx.emit(match Task::new(cmd).limit(PATIENCE).read(cx) {
             Ok(_) => Event::RolledBack { workload },
             Err(failure) => {
-                let words = failure.stderr.trim().trim_start_matches("error: ").to_owned();
+                let words = failure.words();
+                let words = words.trim_start_matches("error: ");
                 Event::Note { text: format!("{workload} stays as it is: {words}") }
             }
         });

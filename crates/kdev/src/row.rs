@@ -38,6 +38,8 @@ pub struct Row {
     pub image: Option<String>,
     /// Whether it is the newest build.
     pub build: Option<Freshness>,
+    /// Whether the newest build is applied: what the workload makes its pods of.
+    pub applied: Option<Freshness>,
     /// The container's pull policy.
     pub pull_policy: Option<String>,
     /// How often the pod's containers were restarted.
@@ -75,6 +77,7 @@ pub(crate) fn rows(
         state: "not applied".to_owned(),
         image: None,
         build: None,
+        applied: None,
         pull_policy: None,
         restarts: 0,
         created: None,
@@ -89,15 +92,14 @@ pub(crate) fn rows(
     };
     let Some(live) = items.iter().find(is_it) else { return vec![nothing] };
     let (ready, total) = counts(&wanted.kind, live);
-    let workload = Row { ready, wanted: total, created: created(live), ..nothing };
-    let mut pods = pods(&wanted.kind, live, items);
+    let template = judge(&judged(&image, wanted, live, false));
+    let applied = template.as_ref().map(|(build, ..)| *build);
+    let workload = Row { ready, wanted: total, applied, created: created(live), ..nothing };
+    let mut pods = workload::counted(&wanted.kind, pods(&wanted.kind, live, items));
     pods.sort_by_key(|pod| (created(pod), text(pod, "/metadata/name")));
     if pods.is_empty() {
-        let judged = judge(&judged(&image, wanted, live, false));
-        return vec![with(
-            Row { state: why_no_pod(&wanted.kind, live, total), ..workload },
-            judged,
-        )];
+        let state = why_no_pod(&wanted.kind, live, total);
+        return vec![with(Row { state, ..workload }, template)];
     }
     let row = |pod: &&Value| {
         let row = Row {

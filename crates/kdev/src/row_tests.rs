@@ -176,3 +176,27 @@ fn another_namespace_is_another_workload() {
     let rows = rows(&wanted("Job"), "m", &items, None);
     assert_eq!(rows[0].state, "not applied");
 }
+
+#[test]
+fn what_is_over_and_replaced_is_no_line_and_what_is_applied_is_known() {
+    let spec = json!({"spec": {"replicas": 1, "template": template()}});
+    let over = |name: &str, phase: &str| {
+        let mut pod = pod(name, "r1", "app:kdev-bbbbbbbbbbbb", json!({"imageID": OLD}));
+        pod["status"]["phase"] = phase.into();
+        pod
+    };
+    let mut items = vec![
+        object("Deployment", "x", "", &spec),
+        object("ReplicaSet", "r1", "x", &json!({})),
+        object("ReplicaSet", "r2", "x", &json!({})),
+        over("p1", "Succeeded"),
+        over("p2", "Failed"),
+    ];
+    let left = [line("p1", "Completed", Freshness::Old), line("p2", "Failed", Freshness::Old)];
+    assert_eq!(lines("Deployment", &items), left);
+    items.push(pod("p3", "r2", TAG, json!({"imageID": NEW})));
+    assert_eq!(lines("Deployment", &items), [line("p3", "Running", Freshness::Newest)]);
+    items[5] = pod("p4", "r1", "app:kdev-bbbbbbbbbbbb", json!({"imageID": OLD}));
+    let rows = rows(&wanted("Deployment"), "n", &items, Some(&builds()));
+    assert_eq!((rows[0].build, rows[0].applied), (Some(Freshness::Old), Some(Freshness::Newest)));
+}

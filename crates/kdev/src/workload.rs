@@ -90,7 +90,19 @@ pub(crate) fn new_pods(kind: &str, live: &Value, items: &[Value]) -> Vec<Pod> {
                 value.is_some() && pod["metadata"]["labels"][label].as_str() == value.as_deref()
             })
     };
-    pods(items.iter().filter(is_new))
+    pods(counted(kind, items.iter().filter(is_new).collect()))
+}
+
+/// Without those that are over and were replaced: evicted ones, say, which are kept
+/// until somebody deletes them. What a Job has is meant to be over.
+pub(crate) fn counted<'a>(kind: &str, mut pods: Vec<&'a Value>) -> Vec<&'a Value> {
+    let is_over =
+        |pod: &Value| ["Succeeded", "Failed"].iter().any(|&phase| is(pod, "/status/phase", phase));
+    let is_meant_to_last = !["Job", "CronJob", "Pod"].contains(&kind);
+    if is_meant_to_last && pods.iter().any(|pod| !is_over(pod)) {
+        pods.retain(|pod| !is_over(pod));
+    }
+    pods
 }
 
 fn newest_replica_set<'a>(live: &Value, items: &'a [Value]) -> Option<&'a Value> {

@@ -145,6 +145,17 @@ fn new_pods_are_known_by_owner_and_revision() {
     live["metadata"]["generation"] = json!(2);
     assert_eq!(names("Deployment", &live, &items), [""; 0], "the controller has not seen it");
 
+    let with_phase = |mut pod: Value, phase: &str| {
+        pod["status"] = json!({"phase": phase});
+        pod
+    };
+    live["metadata"]["generation"] = json!(1);
+    live["status"] = json!({"observedGeneration": 1});
+    let evicted = with_phase(pod("d", "new", none), "Failed");
+    let items = [set("2", "new", "u"), evicted, with_phase(pod("e", "new", none), "Running")];
+    assert_eq!(names("Deployment", &live, &items), ["e"], "it is over, and was replaced");
+    assert_eq!(names("Deployment", &live, &items[..2]), ["d"], "there is no other");
+
     let hash = "controller-revision-hash";
     let live = json!({"metadata": {"uid": "u"}, "status": {"updateRevision": "r2"}});
     let items =

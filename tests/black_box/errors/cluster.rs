@@ -73,7 +73,9 @@ fn the_name_of_a_context_proves_nothing() {
 #[test]
 fn the_cluster_does_not_answer() {
     let project = Project::new();
-    project.write("fake/kubectl-get-fails", "The connection to the server 10.0.0.9:6443 was refused - did you specify the right host or port?\n");
+    let log = r#"E1125 07:15:01.123456    4711 memcache.go:265] "Unhandled Error" err="couldn't get current server API group list""#;
+    let said = "The connection to the server 10.0.0.9:6443 was refused - did you specify the right host or port?";
+    project.write("fake/kubectl-get-fails", &format!("{log}\n{log}\n{said}\n"));
     fails(&project, 92, "error: the cluster of context `kind-test` does not answer
   caused by: `kubectl --context kind-test --namespace default '--request-timeout=15s' get nodes '--output=json'` exited with code 1: The connection to the server 10.0.0.9:6443 was refused - did you specify the right host or port?
   help: check it with `kubectl --context kind-test --namespace default get nodes`\n");

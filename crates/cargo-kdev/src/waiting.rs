@@ -1,0 +1,93 @@
+//! How far a workload is, in words: in full, or as there is room for.
+
+use std::collections::BTreeMap;
+
+use kdev::PodState;
+
+/// What is left of a workload's name at least.
+const SHORTEST: usize = 5;
+
+/// As `deployment/hello: 1 of 2 pods ready (node-1: Ready, node-2: Pending)`.
+pub(crate) fn in_full(workload: &str, ready: u64, wanted: u64, pods: &[PodState]) -> String {
+    let states = counted(pods, |pod| {
+        let node = pod.node.as_deref().unwrap_or("no node yet");
+        (node, pod.state.as_str())
+    });
+    let words = states.into_iter().map(|((node, state), count)| match count {
+        1 => format!("{node}: {state}"),
+        _ => format!("{node}: {count} {state}"),
+    });
+    let words: Vec<String> = words.collect();
+    let words = if words.is_empty() { String::new() } else { format!(" ({})", words.join(", ")) };
+    format!("{workload}: {ready} of {} ready{words}", count(wanted, "pod"))
+}
+
+/// As `hello: 1/2 Pending, Ready`: what is not well comes first, and a long name
+/// leaves it room.
+pub(crate) fn in_short(
+    workload: &str,
+    (ready, wanted): (u64, u64),
+    pods: &[PodState],
+    room: usize,
+) -> String {
+    let states = counted(pods, |pod| (pod.state == "Ready", pod.state.as_str()));
+    let words = states.into_iter().map(|((_, state), count)| match count {
+        1 => state.to_owned(),
+        _ => format!("{count} {state}"),
+    });
+    let words: Vec<String> = words.collect();
+    let words = format!(": {ready}/{wanted} {}", words.join(", "));
+    let name = workload.rsplit('/').next().unwrap_or(workload);
+    let left = room.saturating_sub(words.chars().count()).max(SHORTEST);
+    format!("{}{words}", shortened(name, left)).trim_end().to_owned()
+}
+
+/// The end of a name tells more than its beginning.
+pub(crate) fn shortened(name: &str, room: usize) -> String {
+    let length = name.chars().count();
+    if length <= room {
+        return name.to_owned();
+    }
+    format!("…{}", name.chars().skip(length + 1 - room).collect::<String>())
+}
+
+pub(crate) fn count(number: u64, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+fn counted<'a, K: Ord>(
+    pods: &'a [PodState],
+    key: impl Fn(&'a PodState) -> K,
+) -> BTreeMap<K, usize> {
+    let mut counts = BTreeMap::new();
+    for pod in pods {
+        *counts.entry(key(pod)).or_default() += 1;
+    }
+    counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pods(states: &[(&str, &str)]) -> Vec<PodState> {
+        let pod = |(node, state): &(&str, &str)| {
+            serde_json::from_value(serde_json::json!({"pod": "p", "node": node, "state": state}))
+        };
+        states.iter().map(|state| pod(state).unwrap()).collect()
+    }
+
+    #[test]
+    fn the_state_has_room_before_the_name() {
+        let pods = pods(&[("n1", "CrashLoopBackOff"), ("n1", "CrashLoopBackOff"), ("n2", "Ready")]);
+        assert_eq!(
+            in_full("deployment/hello", 1, 3, &pods),
+            "deployment/hello: 1 of 3 pods ready (n1: 2 CrashLoopBackOff, n2: Ready)"
+        );
+        let short = |room| in_short("deployment/hello", (1, 3), &pods, room);
+        assert_eq!(short(50), "hello: 1/3 2 CrashLoopBackOff, Ready");
+        let long = in_short("deployment/a-service-of-ours", (0, 1), &pods[..1], 34);
+        assert_eq!(long, "…ice-of-ours: 0/1 CrashLoopBackOff");
+        assert_eq!(in_short("job/x", (0, 1), &[], 3), "x: 0/1");
+    }
+}
