@@ -204,3 +204,24 @@ fn the_service_answers_and_pods_can_be_looked_into() {
         forward.wait().unwrap();
     }
 }
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_program_that_cargo_has_linked_twice_is_not_taken_for_unchanged() {
+    let service = Service::new("twice-linked");
+    let first = "COPY target/release/page /www/index.html\nENTRYPOINT";
+    let dockerfile = fs::read_to_string(service.path("Dockerfile")).unwrap();
+    service.write("Dockerfile", &dockerfile.replace("ENTRYPOINT", first));
+    fs::create_dir_all(service.path("target/release/deps")).unwrap();
+    // As cargo does it: the program has a second name, which comes first.
+    for content in ["one", "two"] {
+        service.write("target/release/deps/page-1", &format!("{content}\n"));
+        let _ = fs::remove_file(service.path("target/release/page"));
+        let (from, to) = ("target/release/deps/page-1", "target/release/page");
+        fs::hard_link(service.path(from), service.path(to)).unwrap();
+        service.up_ok();
+        for (node, page) in service.pages() {
+            assert_eq!(page.trim(), content, "{node}");
+        }
+    }
+}

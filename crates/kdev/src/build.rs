@@ -13,6 +13,7 @@ use crate::docker::Docker;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::exit_code::ExitCode;
+use crate::hard_link;
 use crate::image::Reference;
 use crate::layers::Layers;
 use crate::registry::{self, Wanted};
@@ -54,6 +55,7 @@ pub(crate) fn build(cx: &Cx, docker: &Docker, config: &Config) -> Result<BuiltIm
     if cx.is_dry_run() {
         return Ok(unbuilt(cx, config, command));
     }
+    part_hard_links(config)?;
     cx.emit(Event::Building { what: image.clone(), command: command.clone() });
     live(cx, task, "docker", image, command)?;
     let id = fs::read_to_string(iid.path()).map_err(|source| Error::File {
@@ -158,6 +160,15 @@ fn cargo_build(cx: &Cx, config: &Config) -> Result<()> {
     }
     cx.emit(Event::Building { what: package.clone(), command: command.clone() });
     live(cx, task, "cargo", package.clone(), command)
+}
+
+fn part_hard_links(config: &Config) -> Result<()> {
+    let fail = |what| {
+        let path = config.dockerfile.clone();
+        move |source| Error::File { what, path, source }
+    };
+    let dockerfile = fs::read_to_string(&config.dockerfile).map_err(fail("read"))?;
+    hard_link::part(&config.context, &dockerfile).map_err(fail("copy what is named in"))
 }
 
 fn docker_build<'a>(sh: &'a Shell, docker: &Docker, config: &Config) -> Cmd<'a> {

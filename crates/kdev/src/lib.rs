@@ -47,6 +47,7 @@ mod finding;
 mod fix;
 mod gather;
 mod generator;
+mod hard_link;
 mod help;
 mod host_key;
 mod image;
