@@ -108,7 +108,7 @@ fn an_interrupt_leaves_a_question() {
         contexts.replace("\"current-context\":\"kind-test\"", "\"current-context\":\"prod\"");
     project.write("fake/contexts.json", &contexts);
     let said = project.type_on_a_terminal(60, &PLAIN, &["up"], "[y/N] ", "\x03");
-    let asked = "      Asking change the context `prod` (server\r
+    let asked = "    Question Change the cluster of context `prod` (server\r
     https://10.0.0.9:6443)? [y/N] ^C\r
 \r\x1b[Kerror: interrupted\r
 ";

@@ -12,7 +12,7 @@ fn up_builds_loads_applies_and_waits() {
         "    Building app:latest\nStep 1/1 : FROM scratch\n       Built {IMAGE} in [TIME]
      Loading [..] (4.00 KiB)
 ...
-     Applied deployment.apps/app to kind-test
+     Applied deployment.apps/app to kind-test, namespace default
        Ready deployment/app: 2 pods in [TIME]
     Finished {IMAGE} in [TIME]\n"
     ));
@@ -29,6 +29,18 @@ fn only_the_image_and_its_policy_change_in_what_is_applied() {
         .replace("image: app\n", &format!("image: {IMAGE}\n        imagePullPolicy: Never\n"));
     assert_eq!(project.applied().unwrap(), format!("---\n{expected}"));
     assert_eq!(std::fs::read_to_string(project.path("k8s/app.yaml")).unwrap(), source);
+}
+
+#[test]
+fn nothing_runs_of_what_is_scaled_to_zero() {
+    let project = Project::new();
+    let text = std::fs::read_to_string(project.path("fake/deployment.json")).unwrap();
+    let none = text.replace("eplicas\":2", "eplicas\":0").replace("availableR", "r");
+    project.write("fake/deployment.json", &none).write("fake/pods.json", "");
+    let ran = project.run(&["up"]);
+    let said = ran.code(0).err();
+    let told = "       Ready deployment/app: 0 pods in [TIME]\n        Note deployment/app has `replicas: 0`: nothing runs\n";
+    assert!(said.contains(told), "{said}");
 }
 
 #[test]
@@ -109,7 +121,7 @@ fn nodes_that_may_not_run_the_pods_are_left_out() {
     Building app:latest\nStep 1/1 : FROM scratch\n       Built {IMAGE} in [TIME]
      Loading n2 (4.00 KiB)
       Loaded n2: sent [..] in [TIME]
-     Applied deployment.apps/app to kind-test
+     Applied deployment.apps/app to kind-test, namespace default
        Ready deployment/app: 2 pods in [TIME]
     Finished {IMAGE} in [TIME]\n"
     ));
@@ -126,7 +138,7 @@ fn json_is_one_object_a_line() {
 {{"version":1,"reason":"built","image":"{IMAGE}","config_digest":"{CONFIG}","took":[..]}}
 {{"version":1,"reason":"loading","node":"n1","bytes":4096,"reused":0}}
 {{"version":1,"reason":"loaded","node":"n1","bytes":[..],"reused":0,"took":[..]}}
-{{"version":1,"reason":"applied","objects":["deployment.apps/app"],"context":"kind-test"}}
+{{"version":1,"reason":"applied","objects":["deployment.apps/app"],"context":"kind-test","namespaces":["default"]}}
 {{"version":1,"reason":"ready","workload":"deployment/app","pods":2,"took":[..]}}
 {{"version":1,"reason":"finished","image":"{IMAGE}","took":[..]}}
 "#

@@ -137,7 +137,7 @@ impl Term {
         self.bars.suspend(|| {
             let mut stderr = anstream::stderr();
             let words = hanging(&format!("{question} [y/N]"));
-            let _ = write!(stderr, "{WARN}{:>12}{WARN:#} {words} ", "Asking");
+            let _ = write!(stderr, "{WARN}{:>12}{WARN:#} {words} ", "Question");
             let _ = stderr.flush();
             // A read cannot be interrupted, so it waits in a thread of its own.
             let (send, answer) = mpsc::channel();
@@ -335,8 +335,14 @@ impl Term {
                 self.line(DONE, "Present", &format!("{node}: nothing to send"));
             }
             Event::LoadFailed { node } => self.bars.clear(&node),
-            Event::Applied { objects, context } => {
-                self.line(DONE, "Applied", &format!("{} to {context}", objects.join(", ")));
+            Event::Applied { objects, context, namespaces } => {
+                let namespaces = match namespaces.as_slice() {
+                    [] => String::new(),
+                    [one] => format!(", namespace {one}"),
+                    many => format!(", namespaces {}", many.join(", ")),
+                };
+                let text = format!("{} to {context}{namespaces}", objects.join(", "));
+                self.line(DONE, "Applied", &text);
             }
             Event::Deleted { objects, context } => {
                 self.line(DONE, "Deleted", &format!("{} from {context}", objects.join(", ")));

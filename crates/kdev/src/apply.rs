@@ -1,6 +1,8 @@
 //! Applies the rendered manifests, only what differs, and keeps account of it, so
 //! that it can be taken away again.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use crate::applyset::{self, Member, Parent, Set};
@@ -136,7 +138,11 @@ fn tell(cx: &Cx, cluster: &Cluster, applied: &[Value], wanted: &[Wanted]) {
     cx.emit(if applied.is_empty() {
         Event::Unchanged { context }
     } else {
-        Event::Applied { objects: applied.iter().map(applyset::id).collect(), context }
+        let namespace =
+            |object: &Value| object["metadata"]["namespace"].as_str().map(str::to_owned);
+        let namespaces: BTreeSet<String> = applied.iter().filter_map(namespace).collect();
+        let namespaces = namespaces.into_iter().collect();
+        Event::Applied { objects: applied.iter().map(applyset::id).collect(), context, namespaces }
     });
     for live in applied {
         let changes = wanted::of(wanted, live).map(|wanted| wanted.changes(live));

@@ -92,6 +92,8 @@ pub enum Event {
         objects: Vec<String>,
         /// The context that was changed.
         context: String,
+        /// The namespaces that they are in.
+        namespaces: Vec<String>,
     },
     /// Objects were deleted.
     Deleted {

@@ -159,7 +159,7 @@ impl<'a> Wait<'a> {
         self.heed_admission(look, live, &pods)?;
         let (ready, wanted, doubt) = match workload::state(kind, live) {
             State::Ready(count) if self.is_proven(count, &pods)? => {
-                self.end(count);
+                self.end(count, live);
                 return Ok(());
             }
             State::Ready(wanted) => (0, wanted, None),
@@ -176,9 +176,13 @@ impl<'a> Wait<'a> {
         self.endure(doubt)
     }
 
-    fn end(&mut self, pods: u64) {
+    fn end(&mut self, pods: u64, live: &Value) {
         let (workload, took) = (self.object.id(), self.begun.elapsed());
         self.rollout.cx.emit(Event::Ready { workload, pods, took });
+        if live["spec"]["replicas"] == 0 {
+            let text = format!("{} has `replicas: 0`: nothing runs", self.object.id());
+            self.rollout.cx.emit(Event::Note { text });
+        }
         self.is_over = true;
     }
 

@@ -6,7 +6,7 @@ use crate::project::{CONFIG, pod};
 /// The beginning of a rollout onto one node.
 const APPLIED: &str = "     Loading n1 (4.00 KiB)
       Loaded n1: sent [..] in [TIME]
-     Applied deployment.apps/app to kind-test\n";
+     Applied deployment.apps/app to kind-test, namespace default\n";
 
 /// One that is not done yet.
 const WAITING: &str = r#"{"kind":"Deployment","metadata":{"name":"app","generation":1,"uid":"u","annotations":{"deployment.kubernetes.io/revision":"1"}},
