@@ -111,7 +111,10 @@ impl NodeError {
             Fault::HostKeyUnknown(words) => {
                 let is_strict = words.contains("requested strict checking");
                 let by_hand = if is_strict { &asking(by_hand) } else { by_hand };
-                format!("run `{by_hand}` once, compare the key, and accept it")
+                let file = format!("/etc/ssh/ssh_host_{}_key.pub", kind_of_key(words));
+                format!(
+                    "run `{by_hand}` once, and accept the key if it is what `ssh-keygen -lf {file}` prints on the node itself"
+                )
             }
             Fault::HostKeyChanged(words) => {
                 let remove =
@@ -184,6 +187,13 @@ impl Fault {
             _ => false,
         }
     }
+}
+
+/// Of `No ED25519 host key is known for …`; without it, the kind that is usual.
+fn kind_of_key(words: &str) -> String {
+    let kind = words.split("No ").nth(1).and_then(|rest| rest.split(" host key is known").next());
+    let kind = kind.filter(|kind| !kind.contains(' ')).unwrap_or("ed25519");
+    kind.to_lowercase()
 }
 
 /// An ssh that asks about an unknown key, even if its configuration is strict.

@@ -25,7 +25,12 @@ pub(crate) enum Purpose {
 const PURPOSES: [(Purpose, &str, &str, bool); 6] = [
     (Purpose::Nodes, "rights-nodes", "to find the nodes", true),
     (Purpose::Apply, "rights-apply", "to apply the manifests", true),
-    (Purpose::Account, "rights-account", "to keep account of what was applied", true),
+    (
+        Purpose::Account,
+        "rights-notes",
+        "to note down what was applied, for `down` and `--prune`",
+        true,
+    ),
     (Purpose::Wait, "rights-wait", "to wait for the new pods", true),
     (Purpose::Remove, "rights-remove", "for `--prune`, `--recreate` and `cargo kdev down`", false),
     (Purpose::Explain, "rights-explain", "to tell why a pod does not run", false),

@@ -40,11 +40,11 @@ fn its_host_key_is_unknown() {
     let words = "No ED25519 host key is known for 10.0.0.1 and you have requested strict checking.\nHost key verification failed.\n";
     ssh_says(words, "error: the host key of node `n1` at 10.0.0.1 is not known: No ED25519 host key is known for 10.0.0.1 and you have requested strict checking.
     Host key verification failed.
-  help: run `ssh -o StrictHostKeyChecking=ask 10.0.0.1` once, compare the key, and accept it\n");
+  help: run `ssh -o StrictHostKeyChecking=ask 10.0.0.1` once, and accept the key if it is what `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` prints on the node itself\n");
     ssh_says(
         "Host key verification failed.\n",
         "error: the host key of node `n1` at 10.0.0.1 is not known: Host key verification failed.
-  help: run `ssh 10.0.0.1` once, compare the key, and accept it\n",
+  help: run `ssh 10.0.0.1` once, and accept the key if it is what `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` prints on the node itself\n",
     );
 }
 

@@ -163,9 +163,9 @@ fn snapshotter(facts: &NodeFacts) -> Finding {
         "" => Finding::skipped(
             Group::Node,
             "snapshotter",
-            "no container tells which one the kubelet's images use; `ctr`'s own is taken",
+            "no container tells what unpacks the kubelet's images; what `ctr` takes by itself is used",
         ),
-        name => Finding::ok(Group::Node, "snapshotter", name),
+        name => Finding::ok(Group::Node, "snapshotter", format!("{name} unpacks the images")),
     }
 }
 

@@ -166,7 +166,7 @@ fn without_class(facts: &Facts, claim: &Value) -> &'static str {
 
 fn provide(facts: &Facts, claim: &Value) -> String {
     format!(
-        "run `{}`, which gives it a folder of the pod's node, for trials, or install what provisions volumes",
+        "run `{}`, which gives it a folder of the pod's node, for trials, or install a provisioner, which makes volumes for claims",
         create(facts, &volume_for(claim))
     )
 }
