@@ -41,6 +41,9 @@ Exit codes:
   130  interrupted
 A failed build ends with the builder's own exit code.";
 
+/// For those who change nothing.
+const ASKED_CONTEXT: &str = "Kube context to ask [default: the current one]";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Build, load onto every node that may run it, apply, and wait until the
@@ -55,12 +58,15 @@ pub(crate) enum Command {
     Load(Load),
     /// Tell why a pod does not run: the root cause, what it was seen by, and
     /// what helps; changes nothing
+    #[command(mut_arg("context", |arg| arg.help(ASKED_CONTEXT)))]
     Why(Why),
     /// Show what runs of the project, and whether it is the newest build; ends
     /// with 0 whatever it has seen
+    #[command(mut_arg("context", |arg| arg.help(ASKED_CONTEXT)))]
     Status(Status),
     /// Check all that `up` needs, here, in the cluster and on each node, and tell
     /// what helps; ends with the code of the first error
+    #[command(mut_arg("context", |arg| arg.help(ASKED_CONTEXT)))]
     Doctor(Doctor),
 }
 
@@ -88,10 +94,13 @@ pub(crate) struct Load {
 
 #[derive(Debug, Args)]
 pub(crate) struct Why {
-    /// Pod or workload [default: whatever in the namespace does not run as it
-    /// should]
+    /// Pod, or what makes pods (a Deployment, a Job, …) [default: whatever in
+    /// the namespace does not run as it should]
     #[arg(value_name = "POD|KIND/NAME")]
     asked: Option<String>,
+    /// As kubectl takes it: kind and name, each a word
+    #[arg(hide = true)]
+    name: Option<String>,
     #[command(flatten)]
     project: Project,
     #[command(flatten)]
@@ -145,7 +154,7 @@ pub(crate) struct Doctor {
     #[arg(long, env = "KDEV_SSH_CONFIG", hide_env_values = true, value_name = "PATH")]
     ssh_config: Option<PathBuf>,
     /// Ask whether to do what is safe: start docker, list the context in
-    /// kdev.local.toml
+    /// kdev.local.toml, add a node's host key to ssh's list
     #[arg(long)]
     fix: bool,
 }
@@ -234,7 +243,8 @@ struct Project {
 /// Which cluster.
 #[derive(Debug, Args)]
 struct Cluster {
-    /// Kube context to change; naming it is consent [default: the current one]
+    /// Kube context whose cluster is to be changed; to name it is to allow it
+    /// [default: the current one]
     #[arg(long, env = "KDEV_CONTEXT", hide_env_values = true, value_name = "NAME")]
     context: Option<String>,
     /// Kubeconfig to use
@@ -390,7 +400,10 @@ impl From<Doctor> for DoctorRequest {
 impl From<Why> for WhyRequest {
     fn from(why: Why) -> Self {
         Self {
-            asked: why.asked,
+            asked: match (why.asked, why.name) {
+                (Some(kind), Some(name)) => Some(format!("{kind}/{name}")),
+                (asked, _) => asked,
+            },
             selection: why.project.into(),
             target: why.cluster.into(),
             record: why.record,
