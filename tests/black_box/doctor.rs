@@ -62,12 +62,12 @@ project
   ok       manifests       1 object; the image is run by `deployment/app`
 cluster
   ok       context         `kind-test` at https://127.0.0.1:6443
-  ok       consent         may be changed: a local product has made it
+  ok       permission      may be changed: a local product has made it
   ok       api-server      it answers, and lists 1 node
   ok       namespace       `default` exists
   ok       rights-nodes    list `nodes`
   ok       rights-apply    create/get/patch `deployments.apps` in `default`
-  ok       rights-account  create/get/patch `configmaps` in `default`
+  ok       rights-notes    create/get/patch `configmaps` in `default`
   ok       rights-wait     list/watch `deployments.apps`, list `pods` and `replicasets.apps` in `default`
   ok       rights-remove   delete/list `deployments.apps` in `default`
   ok       rights-explain  list `events`, get `pods/log` in `default`
@@ -81,7 +81,7 @@ node n1
   ok       ctr             1.6.20, as its containerd
   ok       cri             its plugin runs
   ok       namespace       k8s.io
-  skipped  snapshotter     no container tells which one the kubelet's images use; `ctr`'s own is taken
+  skipped  snapshotter     no container tells what unpacks the kubelet's images; what `ctr` takes by itself is used
   ok       disk            50.0 GiB of 100.0 GiB are free at /var/lib/containerd
   ok       clock           as this machine's
   ok       compression     zstd, and patches
@@ -94,12 +94,14 @@ all is well
 fn nothing_is_changed_and_a_quiet_run_says_nothing() {
     let project = project();
     tells(&project, 0, "");
+    project.run(&["doctor", "--fix", "-q"]).code(0).stdout("");
+    project.run(&["doctor", "--fix"]).code(0).stderr("        Note nothing to fix\n");
     assert_eq!(project.applied(), None);
     let calls = project.calls();
     let changes = ["apply", "import", "docker build ", "docker tag", " rm "];
     assert!(!changes.iter().any(|change| calls.contains(change)), "{calls}");
-    // All rights are asked for in one start.
-    assert_eq!(calls.matches(" create ").count(), 1, "{calls}");
+    // All rights are asked for in one start of each run.
+    assert_eq!(calls.matches(" create ").count(), 3, "{calls}");
 }
 
 #[test]
@@ -111,6 +113,15 @@ fn outside_of_a_project_the_rest_is_checked() {
     // The IDs that the cluster knows are not this machine's.
     let fault = "  error    identity        10.0.0.1 is not the node `n1` of this cluster: ";
     assert!(said.contains(fault), "{said}");
+}
+
+#[test]
+fn where_all_is_well_without_a_project_that_is_said() {
+    let project = project();
+    project.remove("Cargo.toml");
+    let said = project.run(&["doctor"]).code(0).out().to_owned();
+    let end = "\nall is well, but no project was checked: run it in its folder\n";
+    assert!(said.ends_with(end), "{said}");
 }
 
 #[test]
@@ -126,8 +137,8 @@ fn a_docker_that_is_down_does_not_hide_the_rest() {
 cluster
   error    rights-apply    you may not patch `deployments.apps` in `default`, to apply the manifests
     help: let an administrator of the cluster run `kubectl --namespace default create role kdev-apply --verb=create,get,patch --resource=deployments.apps && kubectl --namespace default create rolebinding kdev-apply --role=kdev-apply --user=jane`
-  error    rights-account  you may not patch `configmaps` in `default`, to keep account of what was applied
-    help: let an administrator of the cluster run `kubectl --namespace default create role kdev-account --verb=create,get,patch --resource=configmaps && kubectl --namespace default create rolebinding kdev-account --role=kdev-account --user=jane`
+  error    rights-notes    you may not patch `configmaps` in `default`, to note down what was applied, for `down` and `--prune`
+    help: let an administrator of the cluster run `kubectl --namespace default create role kdev-notes --verb=create,get,patch --resource=configmaps && kubectl --namespace default create rolebinding kdev-notes --role=kdev-notes --user=jane`
   warning  rights-remove   you may not delete `deployments.apps` in `default`, for `--prune`, `--recreate` and `cargo kdev down`
     help: let an administrator of the cluster run `kubectl --namespace default create role kdev-remove --verb=delete,list --resource=deployments.apps && kubectl --namespace default create rolebinding kdev-remove --role=kdev-remove --user=jane`
 "));
@@ -193,10 +204,14 @@ fn a_context_that_is_nobodys_leave_is_a_warning_and_a_namespace_must_exist() {
     project.write("fake/contexts.json", &contexts);
     project.write("fake/no-namespace", "");
     tells(&project, 92, "cluster
-  warning  consent         kdev asks each time before it changes this context, and refuses where nobody can be asked
+  warning  permission      kdev asks each time before it changes this cluster, and refuses where nobody can be asked
     help: if it is meant, name it with `--context team`, or for good with `contexts = [\"team\"]` in `[package.metadata.kdev]`
   error    namespace       `default` does not exist
-    help: create it with `kubectl --context team --namespace default create namespace default`\n");
+    help: create it with `kubectl --context team create namespace default`\n");
+    // What can be cured from here is offered, with the flags that were given.
+    let said = project.run(&["doctor", "--node", "n1"]).code(92).out().to_owned();
+    let end = "\n1 error and 1 warning\n1 of these `cargo kdev doctor --node n1 --fix` can cure, and asks first\n";
+    assert!(said.ends_with(end), "{said}");
     // Without a terminal nobody is asked, and nothing is written.
     let said = project.run(&["doctor", "--fix"]).code(92).err().to_owned();
     let note = "        Note not done, for nobody can be asked: write `contexts = [\"team\"]` to ";
@@ -226,7 +241,7 @@ fn a_node_that_takes_no_pods_is_told_and_not_asked() {
     );
     tells(&project, 92, "cluster
   error    placement       no node may run the pods
-    help: change the pods' node selector, affinity or tolerations, or name a node with `--node`
+    help: let pods go there again with `kubectl --context kind-test uncordon n1`
 node n1
   warning  placement       no pod goes there: it is cordoned
     help: let pods go there again with `kubectl --context kind-test --namespace default uncordon n1`\n");
@@ -363,7 +378,7 @@ fn docker_is_started_once_that_is_allowed() {
         "echo \"systemctl $*\" >>\"$FAKE/log\"\n[ \"$*\" = 'start docker' ] && rm \"$FAKE/docker-down\"",
     );
     let said = project.run_on_a_terminal(&["doctor", "-q", "--fix"], "n");
-    assert!(said.contains("run `sudo -n systemctl start docker`? [y/N] "), "{said}");
+    assert!(said.contains("Run `sudo -n systemctl start docker`? [y/N] "), "{said}");
     assert!(!project.calls().contains("systemctl"), "{}", project.calls());
     let said = project.run_on_a_terminal(&["doctor", "--color", "never", "--fix"], "y");
     assert!(said.contains("  error    daemon ") && said.contains("  ok       daemon "), "{said}");

@@ -144,6 +144,6 @@ fn a_folder_of_neither_kind_holds_no_manifest() {
     assert!(folder.is_dir());
     project.run(&["render"]).code(90).stderr(
         "error: no Kubernetes manifest matches `[ROOT]/k8s`
-  help: write one, or set `manifests = [\"path/*.yaml\"]` in `[package.metadata.kdev]`\n",
+  help: write one, or correct `manifests = [\"path/*.yaml\"]` in `[package.metadata.kdev]`\n",
     );
 }

@@ -46,6 +46,16 @@ fn outside_of_a_project_an_image_must_be_named() {
 }
 
 #[test]
+fn a_project_that_was_never_built_is_built_by_up() {
+    let project = Project::new();
+    project.config("image = \"nosuch\"");
+    project.run(&["load", "--package", "app"]).code(90).stderr(
+        "error: docker has no image `nosuch:latest`, and so no build of this project
+  help: run `cargo kdev up --package app`, which builds it\n",
+    );
+}
+
+#[test]
 fn what_has_no_name_is_not_loaded() {
     let project = Project::new();
     let help = "  help: name one that `docker image ls` lists, as `NAME:TAG`\n";

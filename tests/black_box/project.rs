@@ -160,6 +160,17 @@ impl Project {
         Ran { output: self.redacted(&output), code: output.status.code() }
     }
 
+    /// Runs a line that was advised, as its user's shell would.
+    #[expect(clippy::disallowed_methods, reason = "a test follows advice itself")]
+    pub(crate) fn sh(&self, line: &str) -> &Self {
+        let plain = self.command(&["--version"]);
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-ec", line]).current_dir(self.root.path()).env_clear();
+        shell.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        assert!(shell.status().unwrap().success(), "{line}");
+        self
+    }
+
     /// On a terminal of its own, on which each question is answered so.
     pub(crate) fn run_on_a_terminal(&self, args: &[&str], answer: &str) -> String {
         let answer = format!("{answer}\n");

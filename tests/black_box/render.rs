@@ -130,8 +130,8 @@ fn there_is_no_build_yet() {
         "kind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c, image: nosuch}]}\n",
     );
     project.run(&["render"]).code(90).stdout("").stderr(
-        "error: docker has no image `nosuch:latest`, and so there is no build to name
-  help: build it with `docker build --tag nosuch:latest [ROOT]`\n",
+        "error: docker has no image `nosuch:latest`, and so no build of this project
+  help: run `cargo kdev up`, which builds it\n",
     );
 }
 

@@ -207,7 +207,10 @@ fn a_foreign_context_is_never_written_to() {
         let output = up(args);
         let said = stderr(&output);
         assert_eq!(output.status.code(), Some(92), "{said}");
-        assert!(said.contains("kdev may not change the context `production`"), "{said}");
+        assert!(
+            said.contains("kdev does not change the cluster of context `production`"),
+            "{said}"
+        );
         assert_eq!(all(), before);
     }
     let output = up(&["--context", "production"]);

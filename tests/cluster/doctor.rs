@@ -79,7 +79,9 @@ fn an_unknown_host_key_is_found_and_the_advice_helps() {
     let args = ["--node", "node-1", "--ssh-config", path.to_str().unwrap()];
     let found = findings(&mut doctor(&service, &args), 93);
     assert_eq!(errors(&found), ["node-1 reached"]);
-    let ssh = advice(&found, "reached");
+    let help =
+        found.iter().find(|one| one["check"] == "reached").unwrap()["help"].as_str().unwrap();
+    let ssh = help.split('`').nth(1).unwrap();
     on_a_terminal(&format!("{ssh} true"), &command("sh"), "? ", "yes");
     findings(&mut doctor(&service, &args), 0);
 }
@@ -91,8 +93,8 @@ fn a_docker_that_does_not_answer_is_found_and_hides_nothing() {
     let mut down = doctor(&service, &[]);
     let found = findings(down.env("DOCKER_HOST", "unix:///nonexistent.sock"), 91);
     assert_eq!(errors(&found), ["daemon"]);
-    let help = found.iter().find(|one| one["check"] == "daemon").unwrap()["help"].to_string();
-    assert!(help.contains("or set DOCKER_HOST to one that runs"), "{help}");
+    let help = &found.iter().find(|one| one["check"] == "daemon").unwrap()["help"];
+    assert_eq!(help, "DOCKER_HOST is `unix:///nonexistent.sock`: unset or correct it");
     // The advice is the lab's own docker.
     findings(&mut doctor(&service, &[]), 0);
 }
@@ -133,7 +135,7 @@ fn lacking_rights_are_found_and_the_advice_grants_them() {
     };
     clean();
     let found = findings(&mut ask(), 92);
-    let needed = ["rights-nodes", "rights-apply", "rights-account", "rights-wait"];
+    let needed = ["rights-nodes", "rights-apply", "rights-notes", "rights-wait"];
     assert_eq!(errors(&found), needed);
     for check in needed.into_iter().chain(["rights-remove", "rights-explain"]) {
         let mut grant = command("sh");
@@ -229,7 +231,7 @@ fn a_context_is_listed_once_that_is_allowed() {
     setting.env_remove("KDEV_CONTEXT");
     let line = format!("{PROGRAM} kdev doctor --fix --color never --namespace {}", service.name);
     let said = on_a_terminal(&line, &setting, "[y/N] ", "y");
-    assert!(said.contains("write `contexts = [\"kdev-lab\"]` to `"), "{said}");
+    assert!(said.contains("Write `contexts = [\"kdev-lab\"]` to `"), "{said}");
     assert!(said.contains("may be changed: the configuration lists it"), "{said}");
     let file = fs::read_to_string(service.path("kdev.local.toml")).unwrap();
     assert_eq!(file, "contexts = [\"kdev-lab\"]\n");
@@ -257,7 +259,7 @@ fn a_host_key_is_added_once_it_was_compared() {
     };
     let said = fix("n");
     for node in ["node-1", "node-2"] {
-        let question = format!("add the host key `{}` of node `{node}` at ", shown(node));
+        let question = format!("Add the host key `{}` of node `{node}` at ", shown(node));
         assert!(said.contains(&question), "{question}: {said}");
     }
     assert!(!known.exists(), "{said}");

@@ -33,6 +33,10 @@ pub(crate) fn text(checkup: &Checkup, quiet: bool, width: Option<usize>) -> Stri
     }
     if !quiet {
         let _ = writeln!(lines, "{}", summary(checkup));
+        if let Some(command) = &checkup.fix_by {
+            let fixable = checkup.fixable();
+            let _ = writeln!(lines, "{fixable} of these `{command}` can cure, and asks first");
+        }
     }
     lines
 }
@@ -82,7 +86,11 @@ fn summary(checkup: &Checkup) -> String {
     };
     let counts = [words(count(State::Error), "error"), words(count(State::Warning), "warning")];
     let counts: Vec<String> = counts.into_iter().flatten().collect();
-    if counts.is_empty() { "all is well".to_owned() } else { counts.join(" and ") }
+    match counts.as_slice() {
+        [] if checkup.has_project() => "all is well".to_owned(),
+        [] => "all is well, but no project was checked: run it in its folder".to_owned(),
+        counts => counts.join(" and "),
+    }
 }
 
 #[cfg(test)]

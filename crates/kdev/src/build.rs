@@ -2,6 +2,7 @@
 //! build`, both with their output shown while they run.
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use xshell::{Cmd, Shell, cmd};
@@ -16,6 +17,7 @@ use crate::exit_code::ExitCode;
 use crate::hard_link;
 use crate::image::Reference;
 use crate::layers::Layers;
+use crate::project::Selection;
 use crate::registry::{self, Wanted};
 use crate::tool::CARGO;
 
@@ -39,6 +41,14 @@ pub(crate) struct BuiltImage {
 /// Builds, identifies and tags the image. A dry run only shows how.
 pub(crate) fn build(cx: &Cx, docker: &Docker, config: &Config) -> Result<BuiltImage> {
     let begun = Instant::now();
+    let elsewhere = elsewhere(config);
+    if let Some(target) = &elsewhere {
+        let target = target.display();
+        let text = format!(
+            "the Dockerfile copies from `target/`, and cargo builds into `{target}`, which docker does not see"
+        );
+        cx.emit(Event::Note { text });
+    }
     cargo_build(cx, config)?;
     let iid = tempfile::NamedTempFile::new().map_err(|source| Error::File {
         what: "write",
@@ -57,7 +67,10 @@ pub(crate) fn build(cx: &Cx, docker: &Docker, config: &Config) -> Result<BuiltIm
     }
     part_hard_links(config)?;
     cx.emit(Event::Building { what: image.clone(), command: command.clone() });
-    live(cx, task, "docker", image, command)?;
+    live(cx, task, "docker", image, command).map_err(|error| match error {
+        Error::Build { what, source, .. } => Error::Build { what, source, elsewhere },
+        error => error,
+    })?;
     let id = fs::read_to_string(iid.path()).map_err(|source| Error::File {
         what: "read",
         path: iid.path().into(),
@@ -91,13 +104,26 @@ pub(crate) fn identify(
 }
 
 /// The reference of the last build, which docker must have; nothing is tagged.
-pub(crate) fn last(cx: &Cx, docker: &Docker, config: &Config) -> Result<Reference> {
-    let image = config.image.familiar();
-    let found = find(cx, docker, &image, &config.image).map_err(|error| match error {
-        Error::NoImage { image } => Error::NotBuilt { image, dir: config.dir.clone() },
-        error => error,
-    })?;
+pub(crate) fn last(
+    cx: &Cx,
+    docker: &Docker,
+    config: &Config,
+    selection: &Selection,
+) -> Result<Reference> {
+    let found = find(cx, docker, &config.image.familiar(), &config.image);
+    let found = found.map_err(|error| not_built(error, selection))?;
     Ok(config.image.with_content_tag(&found.config_digest))
+}
+
+/// The error where docker has no build of the project.
+pub(crate) fn not_built(error: Error, selection: &Selection) -> Error {
+    match error {
+        Error::NoImage { image } => {
+            let by = format!("cargo kdev up{}", selection.flags_by_hand());
+            Error::NotBuilt { image, by }
+        }
+        error => error,
+    }
 }
 
 /// What docker has under a name or ID, under the name that it has.
@@ -191,7 +217,49 @@ fn live(cx: &Cx, task: Task, tool: &'static str, what: String, command: String) 
             Outcome::NotStarted(_) => {
                 Error::Tool { what: format!("run `{tool}`"), source, code: ExitCode::Tool }
             }
-            _ => Error::Build { what, source },
+            _ => Error::Build { what, source, elsewhere: None },
         })
     })
+}
+
+/// Where cargo puts what the Dockerfile looks for in `target/`, if docker does not see
+/// that: the variable or a setting of cargo's has moved it, or it is the workspace's.
+fn elsewhere(config: &Config) -> Option<PathBuf> {
+    let text = fs::read_to_string(&config.dockerfile).ok()?;
+    let context = config.context.canonicalize().ok()?;
+    let target = &config.target_dir;
+    let is_seen = target.starts_with(&config.context) || target.starts_with(context);
+    (!is_seen && copies_from_target(&text)).then(|| target.clone())
+}
+
+/// Whether a Dockerfile takes a file of `target/` out of the build context.
+fn copies_from_target(dockerfile: &str) -> bool {
+    dockerfile.lines().any(|line| {
+        let mut words = line.split_whitespace();
+        let verb = words.next().unwrap_or_default().to_uppercase();
+        let words: Vec<&str> = words.map(|word| word.trim_matches(['[', '"', ','])).collect();
+        let is_of_stage = words.iter().any(|word| word.starts_with("--from="));
+        let is_target = |word: &&str| word.trim_start_matches("./").starts_with("target/");
+        ["COPY", "ADD"].contains(&verb.as_str()) && !is_of_stage && words.iter().any(is_target)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_out_of_the_target_folder_is_seen() {
+        let table = [
+            ("FROM scratch\nCOPY target/*/release/hello /hello\n", true),
+            ("FROM a\nadd ./target/release/x /x\n", true),
+            ("FROM a\nCOPY [\"target/x\", \"/x\"]\n", true),
+            ("FROM a\nCOPY --chmod=755 target/x /x\n", true),
+            ("FROM a\nCOPY --from=build target/x /x\n", false),
+            ("FROM a\nCOPY . /src\nRUN cp target/x /x\n# COPY target/x\n", false),
+        ];
+        for (text, expected) in table {
+            assert_eq!(copies_from_target(text), expected, "{text}");
+        }
+    }
 }

@@ -163,10 +163,12 @@ impl Cluster {
         namespace: Option<String>,
     ) -> Result<(Self, String)> {
         let Kubeconfig { kubectl, path, view } = kubeconfig;
-        let context = target.named().or(view.current()).ok_or(Error::NoContext)?;
+        let known: Vec<String> = view.contexts().into_iter().map(|c| c.name).collect();
+        let missing = || if known.is_empty() { target.missing() } else { Vec::new() };
+        let named = target.named().or(view.current());
+        let context = named.ok_or_else(|| Error::NoContext { missing: missing() })?;
         let Some(entry) = view.contexts().into_iter().find(|c| c.name == context) else {
-            let known = view.contexts().into_iter().map(|c| c.name).collect();
-            return Err(Error::UnknownContext { context, known });
+            return Err(Error::UnknownContext { context, missing: missing(), known });
         };
         let server = view.server(&entry.context.cluster);
         let namespace = namespace
@@ -284,7 +286,7 @@ pub(crate) fn consent(context: &str, target: &Target, config: &Config) -> Option
 }
 
 fn ask(cx: &Cx, context: &str, server: &str) -> Result<()> {
-    let question = format!("change the context `{context}` (server {server})?");
+    let question = format!("Change the cluster of context `{context}` (server {server})?");
     match cx.ask(&question) {
         _ if cx.interrupt().is_raised() => Err(Error::Interrupted),
         Some(true) => Ok(()),

@@ -284,6 +284,12 @@ pub(crate) fn quoted(word: &str) -> String {
     shlex::try_quote(word).map_or_else(|_| word.replace('\0', ""), std::borrow::Cow::into_owned)
 }
 
+/// Flags that have a value, as a shell would take them, each after a blank.
+pub(crate) fn flags<'a>(given: impl IntoIterator<Item = (&'a str, Option<String>)>) -> String {
+    let given = given.into_iter().filter_map(|(flag, value)| Some((flag, value?)));
+    given.map(|(flag, value)| format!(" {flag} {}", quoted(&value))).collect::<Vec<_>>().concat()
+}
+
 impl Outcome {
     fn of(status: ExitStatus) -> Self {
         match (status.code(), status.signal()) {

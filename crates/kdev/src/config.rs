@@ -109,6 +109,8 @@ pub(crate) struct Config {
     pub(crate) package: String,
     /// The package's Cargo.toml's folder.
     pub(crate) dir: PathBuf,
+    /// Where cargo puts what it builds.
+    pub(crate) target_dir: PathBuf,
     /// The image; its tag is `latest`, for docker's own list only.
     pub(crate) image: Reference,
     /// The Dockerfile, which exists.
@@ -171,6 +173,7 @@ impl Config {
         Ok(Self {
             package: project.package.clone(),
             dir: project.dir.clone(),
+            target_dir: project.target_dir.clone(),
             image,
             context,
             dockerfile,
@@ -186,6 +189,13 @@ impl Config {
             ssh_config: layer.ssh_config,
             timeout: layer.timeout.map_or(TIMEOUT, Duration::from_secs),
         })
+    }
+}
+
+impl Config {
+    /// Whether nobody has said where the manifests are.
+    pub(crate) fn takes_default_manifests(&self) -> bool {
+        self.manifests == default_manifests(&self.dir)
     }
 }
 

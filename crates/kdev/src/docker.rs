@@ -10,7 +10,7 @@ use crate::archive;
 use crate::build::BuiltImage;
 use crate::cmd::{Failure, Task};
 use crate::cx::Cx;
-use crate::error::{Error, Reason, Result};
+use crate::error::{DockerHost, Error, Reason, Result};
 use crate::event::Event;
 use crate::exit_code::ExitCode;
 use crate::facts::Local;
@@ -73,13 +73,13 @@ impl Docker {
         let format = "{{json .}}";
         let task = Task::new(cmd!(sh, "{path} version --format {format}")).limit(PATIENCE);
         let shown = task.to_string();
-        let output = task.output(cx).map_err(|f| Error::from_failure(f, Error::DockerDown))?;
+        let output = task.output(cx).map_err(|f| down(cx, &path, f))?;
         let version: Version = serde_json::from_slice(&output.stdout).unwrap_or_default();
         if let Some(client) = &version.client {
             tool::DOCKER.check(&client.version)?;
         }
         let Some(server) = version.server else {
-            return Err(Error::DockerDown(Failure::of(shown, output)));
+            return Err(down(cx, &path, Failure::of(shown, output)));
         };
         tool::DOCKER.check(&server.version)?;
         // The containerd store came with 24; the flag with client 28 and API 1.48.
@@ -300,8 +300,24 @@ fn uses_containerd(cx: &Cx, docker: &Path) -> Result<bool> {
     let sh = cx.shell()?;
     let format = "{{json .DriverStatus}}";
     let task = Task::new(cmd!(sh, "{docker} info --format {format}")).limit(PATIENCE);
-    let output = task.read(cx).map_err(|f| Error::from_failure(f, Error::DockerDown))?;
+    let output = task.read(cx).map_err(|f| down(cx, docker, f))?;
     Ok(output.text().contains("io.containerd.snapshotter"))
+}
+
+fn down(cx: &Cx, docker: &Path, failure: Failure) -> Error {
+    let down = |source| Error::DockerDown { source, asked: asked(cx, docker) };
+    Error::from_failure(failure, down)
+}
+
+/// Which daemon docker talks to; `None` where that is this machine's own.
+fn asked(cx: &Cx, docker: &Path) -> Option<DockerHost> {
+    let sh = cx.shell().ok()?;
+    let format = "{{.Name}} {{.Endpoints.docker.Host}}";
+    let task = Task::new(cmd!(sh, "{docker} context inspect --format {format}")).limit(PATIENCE);
+    let said = task.read(cx).ok()?.text();
+    let (context, address) = said.trim().split_once(' ')?;
+    let is_chosen = !tool::DOCKER_SOCKETS.contains(&address);
+    is_chosen.then(|| DockerHost { context: context.to_owned(), address: address.to_owned() })
 }
 
 fn failed(failure: Failure, what: String) -> Error {

@@ -2,6 +2,7 @@
 //! but what `--fix` asks about.
 
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
@@ -9,7 +10,7 @@ use serde_json::Value;
 
 use crate::checkup::{self, Seen, Visit};
 use crate::cluster::{self, Cluster, Node, PATIENCE};
-use crate::cmd::Task;
+use crate::cmd::{self, Task};
 use crate::config::{LOCAL_FILE, Layer, NodeSettings};
 use crate::cx::{Cx, both, each};
 use crate::engine::Engine;
@@ -17,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::fault::NodeError;
 use crate::finding::{Checkup, Finding, Group, State};
 use crate::fix::{self, Fix};
+use crate::help::no_node_help;
 use crate::kubeconfig::{Kubeconfig, Target};
 use crate::node::Link;
 use crate::placement;
@@ -42,6 +44,22 @@ pub struct DoctorRequest {
     pub platform: Option<String>,
     /// Settings from flags and variables.
     pub flags: Layer,
+}
+
+impl DoctorRequest {
+    /// The command that asks whether to do what is safe, as a person would type it.
+    fn by_hand(&self) -> String {
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|p| p.display().to_string());
+        let flags = [
+            ("--context", self.target.named()),
+            ("--kubeconfig", path(&self.target.kubeconfig)),
+            ("--namespace", self.flags.namespace.clone()),
+            ("--ssh-config", path(&self.flags.ssh_config)),
+        ];
+        let nodes = self.nodes.iter().map(|node| ("--node", Some(node.clone())));
+        let flags = cmd::flags(flags.into_iter().chain(nodes));
+        format!("cargo kdev doctor{}{flags} --fix", self.selection.flags_by_hand())
+    }
 }
 
 /// Checks all that `up` needs, as much as possible at once. What is wrong is a
@@ -78,7 +96,9 @@ fn examine(cx: &Cx, request: &DoctorRequest) -> Result<Checkup> {
     findings.extend(seen.findings);
     let platform = request.platform.clone().or(docker.platform);
     findings.extend(of_nodes(seen.nodes, platform.as_deref()));
-    Ok(Checkup { findings })
+    let mut checkup = Checkup { findings, fix_by: None };
+    checkup.fix_by = (checkup.fixable() > 0 && !request.fix).then(|| request.by_hand());
+    Ok(checkup)
 }
 
 /// A node that the cluster does not hear of either holds up nobody, as long as
@@ -235,15 +255,15 @@ fn consent(
 ) -> Finding {
     let local = is_local.then_some("a local product has made it");
     if let Some(why) = cluster::consent(context, &request.target, &plan.config).or(local) {
-        return Finding::ok(Group::Cluster, "consent", format!("may be changed: {why}"));
+        return Finding::ok(Group::Cluster, "permission", format!("may be changed: {why}"));
     }
     let refused = Error::ContextNotAllowed { context: context.to_owned(), server };
     let file = plan.project.as_ref().map(|project| project.dir.join(LOCAL_FILE));
     let fix = file.and_then(|file| Fix::allow(file, &plan.config.contexts, context));
     let words =
-        "kdev asks each time before it changes this context, and refuses where nobody can be asked";
+        "kdev asks each time before it changes this cluster, and refuses where nobody can be asked";
     let help = refused.help().unwrap_or_default();
-    Finding::warning(Group::Cluster, "consent", words, help).fixed_by(fix)
+    Finding::warning(Group::Cluster, "permission", words, help).fixed_by(fix)
 }
 
 impl Cluster {
@@ -359,8 +379,11 @@ fn ask_nodes(
         .collect();
     if chosen.is_empty() && !plan.is_guess && request.nodes.is_empty() {
         let words = "no node may run the pods";
-        let help =
-            "change the pods' node selector, affinity or tolerations, or name a node with `--node`";
+        let reason = |(node, _): &(Node, Value)| Some((node.name.clone(), plan.why_not(node)?));
+        let help = no_node_help(
+            &cluster.by_hand(None),
+            &nodes.iter().filter_map(reason).collect::<Vec<_>>(),
+        );
         findings.push(Finding::error(Group::Cluster, "placement", words, help));
     }
     let mut answers = match Transports::find(cx, &plan.config, &chosen) {
@@ -386,7 +409,12 @@ fn ask_nodes(
 /// Whoever has written the taint or the selector meant it, but for a node that was
 /// cordoned.
 fn kept_off(cluster: &Cluster, node: &Node, why: &str) -> Finding {
-    let words = format!("no pod goes there: {why}");
+    let meaning = if why.contains(" taint `") {
+        ", which keeps off pods that do not tolerate it"
+    } else {
+        ""
+    };
+    let words = format!("no pod goes there: {why}{meaning}");
     let name = &node.name;
     let kubectl = cluster.by_hand(None);
     if why == placement::IS_CORDONED {

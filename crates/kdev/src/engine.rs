@@ -31,7 +31,7 @@ impl Engine {
             }
             Err(error) => {
                 let fix = match &error {
-                    Error::DockerDown(failure) => Fix::of_docker(&failure.stderr),
+                    Error::DockerDown { source, .. } => Fix::of_docker(&source.stderr),
                     _ => None,
                 };
                 Self::failed(Finding::failed(Group::Docker, "daemon", &error).fixed_by(fix))

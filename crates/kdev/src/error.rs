@@ -102,12 +102,12 @@ pub enum Error {
         image: String,
     },
     /// docker has no build of this project.
-    #[error("docker has no image `{image}`, and so there is no build to name")]
+    #[error("docker has no image `{image}`, and so no build of this project")]
     NotBuilt {
         /// The image's name.
         image: String,
-        /// The package's folder.
-        dir: PathBuf,
+        /// The command that builds it.
+        by: String,
     },
     /// There is no Dockerfile.
     #[error("no Dockerfile at `{}`", path.display())]
@@ -120,6 +120,8 @@ pub enum Error {
     NoManifest {
         /// What was looked for.
         patterns: Vec<String>,
+        /// The command that writes a first one, where there is none to be corrected.
+        by: Option<String>,
     },
     /// The manifests name other images only.
     #[error("no container in {} runs the image `{image}`", list(files))]
@@ -130,6 +132,8 @@ pub enum Error {
         files: Vec<String>,
         /// The images that they name.
         found: Vec<String>,
+        /// The one that looks most like it: file, line and image.
+        nearest: Option<(PathBuf, usize, String)>,
     },
     /// A manifest that cannot be edited with certainty.
     #[error("cannot edit {}, line {line}, column {column}", text_of(path, made_by.as_deref()))]
@@ -179,7 +183,13 @@ pub enum Error {
     },
     /// The docker daemon does not answer.
     #[error("the docker daemon does not answer")]
-    DockerDown(#[source] Failure),
+    DockerDown {
+        /// docker's own words.
+        #[source]
+        source: Failure,
+        /// Which one was asked, where that is not this machine's own.
+        asked: Option<DockerHost>,
+    },
     /// A program ran, and failed.
     #[error("cannot {what}")]
     Tool {
@@ -212,11 +222,16 @@ pub enum Error {
         /// How it ended.
         #[source]
         source: Failure,
+        /// Where cargo puts what the Dockerfile looks for in `target/`.
+        elsewhere: Option<PathBuf>,
     },
 
     /// No context was named, and none is current.
     #[error("no kube context is selected")]
-    NoContext,
+    NoContext {
+        /// Kubeconfigs that were named, and do not exist.
+        missing: Vec<PathBuf>,
+    },
     /// The context does not exist.
     #[error("no kube context is named `{context}`")]
     UnknownContext {
@@ -224,9 +239,11 @@ pub enum Error {
         context: String,
         /// Those that exist.
         known: Vec<String>,
+        /// Kubeconfigs that were named, and do not exist.
+        missing: Vec<PathBuf>,
     },
     /// The context may not be changed.
-    #[error("kdev may not change the context `{context}` (server {server})")]
+    #[error("kdev does not change the cluster of context `{context}` (server {server}) unasked")]
     ContextNotAllowed {
         /// The name.
         context: String,
@@ -286,7 +303,11 @@ pub enum Error {
     NoNode {
         /// The context.
         context: String,
+        /// kubectl with the context that was used.
+        kubectl: String,
         /// Each node with what keeps the pods away.
+        reasons: Vec<(String, String)>,
+        /// The same in words.
         #[source]
         reason: Reason,
     },
@@ -424,6 +445,15 @@ pub enum Error {
     /// One of these, of which the root cause was found.
     #[error(transparent)]
     Explained(Box<Explained>),
+}
+
+/// A docker daemon that somebody has chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DockerHost {
+    /// docker's context.
+    pub context: String,
+    /// As a URL.
+    pub address: String,
 }
 
 /// A cause that is no error of another library: just words.

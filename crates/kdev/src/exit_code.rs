@@ -53,9 +53,9 @@ impl Error {
             Self::Tool { code, .. } => *code,
             Self::ToolMissing { .. }
             | Self::ToolOld { .. }
-            | Self::DockerDown(_)
+            | Self::DockerDown { .. }
             | Self::Answer { .. } => ExitCode::Tool,
-            Self::NoContext
+            Self::NoContext { .. }
             | Self::UnknownContext { .. }
             | Self::ContextNotAllowed { .. }
             | Self::ClusterUnreachable { .. }
@@ -86,7 +86,11 @@ mod tests {
     fn a_failed_build_keeps_its_exit_code() {
         let failure =
             |outcome| Failure { command: "docker build .".into(), outcome, stderr: String::new() };
-        let error = |outcome| Error::Build { what: "app".into(), source: failure(outcome) };
+        let error = |outcome| Error::Build {
+            what: "app".into(),
+            source: failure(outcome),
+            elsewhere: None,
+        };
         assert_eq!(error(Outcome::Code(7)).exit_code(), 7);
         assert_eq!(error(Outcome::Signal(9)).exit_code(), 1);
     }

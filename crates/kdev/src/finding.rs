@@ -71,9 +71,23 @@ pub enum State {
 pub struct Checkup {
     /// What must be cured first comes first.
     pub findings: Vec<Finding>,
+    /// The command that asks whether to cure some of it; `None` where there is nothing
+    /// that it could do, or where it was just given.
+    pub fix_by: Option<String>,
 }
 
 impl Checkup {
+    /// How many of the findings can be cured from here.
+    pub fn fixable(&self) -> usize {
+        self.findings.iter().filter(|finding| finding.fix.is_some()).count()
+    }
+
+    /// Whether there was a project to look at.
+    pub fn has_project(&self) -> bool {
+        let of_project = |one: &&Finding| one.group == Group::Project && one.check == "project";
+        self.findings.iter().find(of_project).is_none_or(|one| one.state != State::Skipped)
+    }
+
     /// That of the first error; warnings are no failure.
     pub fn exit_code(&self) -> u8 {
         let error = self.findings.iter().find(|finding| finding.state == State::Error);
@@ -169,7 +183,8 @@ mod tests {
 
     #[test]
     fn the_first_error_decides_and_a_warning_does_not() {
-        let code = |findings: &[Finding]| Checkup { findings: findings.to_vec() }.exit_code();
+        let checkup = |findings: &[Finding]| Checkup { findings: findings.to_vec(), fix_by: None };
+        let code = |findings: &[Finding]| checkup(findings).exit_code();
         let warning = Finding::warning(Group::Docker, "a", "", "");
         let cluster = Finding::error(Group::Cluster, "b", "", "");
         let node = Finding::error(Group::Node, "c", "", "");

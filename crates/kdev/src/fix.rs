@@ -12,13 +12,11 @@ use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::exit_code::ExitCode;
 use crate::fault::{Fault, NodeError};
-use crate::finding::Finding;
+use crate::finding::{Finding, State};
 use crate::host_key::HostKey;
 use crate::ssh::Door;
-use crate::tool::PATIENCE;
-
-/// Where the daemon listens that systemd starts.
-const SOCKETS: [&str; 2] = ["unix:///var/run/docker.sock", "unix:///run/docker.sock"];
+use crate::tool::{DOCKER_SOCKETS, PATIENCE};
+use crate::words::capitalised;
 
 /// A cure that harms nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +36,7 @@ impl Fix {
     /// that of this machine's own service.
     pub(crate) fn of_docker(words: &str) -> Option<Self> {
         let is_down = words.contains("Is the docker daemon running")
-            && SOCKETS.iter().any(|socket| words.contains(socket));
+            && DOCKER_SOCKETS.iter().any(|socket| words.contains(socket));
         let ours = is_down && which::which("systemctl").is_ok() && which::which("sudo").is_ok();
         ours.then_some(Self::StartDocker)
     }
@@ -81,7 +79,7 @@ impl Fix {
     }
 
     fn question(&self) -> String {
-        let words = self.in_words();
+        let words = capitalised(&self.in_words());
         match self {
             Self::KeepHostKey { key, .. } => format!(
                 "{words}? Compare it first, on the node itself, with what `ssh-keygen -lf {}` prints there.",
@@ -127,7 +125,13 @@ pub(crate) fn apply_all(cx: &Cx, findings: &[Finding]) -> Result<bool> {
     let fixes = findings.iter().filter_map(|finding| finding.fix.as_ref());
     let fixes: Vec<Fix> = fixes.filter_map(|fix| fix.prepared(cx)).collect();
     if fixes.is_empty() {
-        cx.emit(Event::Note { text: "there is nothing that is safe to do by itself".to_owned() });
+        let is_fault = |finding: &Finding| finding.state >= State::Warning;
+        let text = if findings.iter().any(is_fault) {
+            "none of this can be fixed from here"
+        } else {
+            "nothing to fix"
+        };
+        cx.emit(Event::Note { text: text.to_owned() });
     }
     for fix in fixes {
         match cx.ask(&fix.question()) {

@@ -2,10 +2,14 @@
 //!
 //! The words fit after `help: `.
 
+use std::cmp::Ordering;
+
 use crate::cmd::{Failure, Outcome, quoted};
-use crate::error::Error;
+use crate::error::{DockerHost, Error};
 use crate::fault::NodeError;
+use crate::placement;
 use crate::refusal::{Conflict, Immutable};
+use crate::subject::Asked;
 use crate::syntax::TEMPLATE;
 use crate::wanted::Change;
 use crate::words::list;
@@ -15,9 +19,7 @@ impl Error {
     /// One action that helps, to copy where that is possible.
     pub fn help(&self) -> Option<String> {
         let text = match self {
-            Self::Metadata(_) => {
-                "run it in a folder with a Cargo.toml, or name one with `--manifest-path`".into()
-            }
+            Self::Metadata(failure) => metadata_help(&failure.stderr),
             Self::WhichPackage { .. } => "name one with `--package NAME`".into(),
             Self::UnknownKey { key, nearest: Some(nearest), .. } => {
                 let table =
@@ -29,18 +31,36 @@ impl Error {
                 "set another one: `image = \"name\"` in `[package.metadata.kdev]`".into()
             }
             Self::NoDockerfile { .. } => {
-                "write one there, or set `dockerfile = \"path\"` in `[package.metadata.kdev]`"
+                "write one there, as the README shows, or set `dockerfile = \"path\"` in `[package.metadata.kdev]`"
                     .into()
+            }
+            Self::NoManifest { by: Some(command), .. } => {
+                format!("write a first one with `{command}`")
             }
             Self::NoManifest { .. } => {
-                "write one, or set `manifests = [\"path/*.yaml\"]` in `[package.metadata.kdev]`"
+                "write one, or correct `manifests = [\"path/*.yaml\"]` in `[package.metadata.kdev]`"
                     .into()
             }
-            Self::ImageUnused { found, .. } => unused_help(found),
+            Self::ImageUnused { image, nearest: Some((path, line, found)), .. } => format!(
+                "write `image: {image}` in line {line} of `{}`, or set `image = \"{}\"` in `[package.metadata.kdev]`",
+                path.display(),
+                without_tag(found)
+            ),
+            Self::ImageUnused { image, found, .. } => unused_help(image, found),
             Self::ToolMissing { cure, .. } | Self::ToolOld { cure, .. } => (*cure).into(),
-            Self::DockerDown(failure) => docker_help(&failure.stderr).into(),
+            Self::DockerDown { source, asked } => docker_help(&source.stderr, asked.as_ref()),
             Self::Generator(folder, failure) => generator_help(&folder.to_string_lossy(), failure),
-            Self::NoContext => {
+            Self::NoContext { missing } | Self::UnknownContext { missing, .. }
+                if !missing.is_empty() =>
+            {
+                let missing: Vec<_> = missing.iter().map(|path| path.to_string_lossy()).collect();
+                let verb = if missing.len() == 1 { "does" } else { "do" };
+                format!(
+                    "{} {verb} not exist: name the file that has it in KUBECONFIG, or with `--kubeconfig FILE`",
+                    list(&missing)
+                )
+            }
+            Self::NoContext { .. } => {
                 "name one with `--context NAME`; `kubectl config get-contexts` lists them".into()
             }
             Self::UnknownContext { known, .. } if known.is_empty() => {
@@ -54,9 +74,7 @@ impl Error {
             Self::UnknownWorkload { known, .. } if known.is_empty() => {
                 "name another namespace with `--namespace NAME`".into()
             }
-            Self::UnknownWorkload { known, .. } => {
-                format!("use one of {}, or another `--namespace NAME`", list(known))
-            }
+            Self::UnknownWorkload { asked, known, .. } => workload_help(asked, known),
             Self::Record { .. } => "make it anew with `cargo kdev why --record FILE`".into(),
             Self::ContextNotAllowed { context, .. } => format!(
                 "if it is meant, name it with `--context {context}`, or for good with `contexts = [\"{context}\"]` in `[package.metadata.kdev]`"
@@ -70,13 +88,11 @@ impl Error {
             Self::LoadName { .. } | Self::NoImage { .. } => {
                 "name one that `docker image ls` lists, as `NAME:TAG`".into()
             }
-            Self::NotBuilt { image, dir } => {
-                format!("build it with `docker build --tag {image} {}`", dir.display())
-            }
+            Self::NotBuilt { by, .. } => format!("run `{by}`, which builds it"),
             Self::Archive { .. } => {
                 "write one with `docker save --output FILE.tar NAME:TAG`".into()
             }
-            Self::BadValue { .. } => "the README lists what each key takes".into(),
+            Self::BadValue { place, reason, .. } => value_help(place, &reason.0),
             Self::Manifest { made_by: Some(command), line, .. } => {
                 format!("see line {line} of it with `{command}`")
             }
@@ -89,9 +105,7 @@ impl Error {
             Self::WrongPlatform { node_platform, .. } => {
                 format!("build for the node: set DOCKER_DEFAULT_PLATFORM={node_platform}")
             }
-            Self::NoNode { .. } => {
-                "change the pods' node selector, affinity or tolerations, or name a node with `--node`".into()
-            }
+            Self::NoNode { kubectl, reasons, .. } => no_node_help(kubectl, reasons),
             Self::Nodes(failures) => return failures.first().and_then(NodeError::help),
             Self::Explained(explained) => return explained.diagnoses.first().map(|d| d.help.clone()),
             Self::RolloutFailed { pod: Some(pod), kubectl, .. } => {
@@ -111,6 +125,10 @@ impl Error {
                     "see `{kubectl} describe {workload}`; if it only needs longer, give `--timeout SECONDS`"
                 )
             }
+            Self::Build { elsewhere: Some(target), .. } => format!(
+                "the Dockerfile copies from `target/`, and cargo builds into `{}`, which docker does not see: unset CARGO_TARGET_DIR, or set `context` in `[package.metadata.kdev]`",
+                target.display()
+            ),
             Self::Build { source, .. } if matches!(source.outcome, Outcome::Code(_)) => {
                 "see the build's own output above".into()
             }
@@ -120,9 +138,36 @@ impl Error {
     }
 }
 
-fn unused_help(found: &[String]) -> String {
+/// cargo names the file that is wrong, and as a rule the line.
+fn metadata_help(stderr: &str) -> String {
+    let place = stderr.lines().find_map(|line| line.trim().strip_prefix("--> "));
+    let mut parts = place.unwrap_or_default().rsplitn(3, ':');
+    if let (Some(_), Some(line), Some(path)) = (parts.next(), parts.next(), parts.next()) {
+        return format!("correct line {line} of `{path}`");
+    }
+    let named = stderr.split("parse manifest at `").nth(1).and_then(|rest| rest.split('`').next());
+    match named {
+        Some(path) => format!("correct `{path}`"),
+        None if stderr.contains("could not find `Cargo.toml`") => {
+            "run it in a folder with a Cargo.toml, or name one with `--manifest-path`".to_owned()
+        }
+        None => "see `cargo metadata --no-deps`".to_owned(),
+    }
+}
+
+fn value_help(place: &str, reason: &str) -> String {
+    let line = reason.strip_prefix("TOML parse error at line ").and_then(|r| r.split(',').next());
+    match line {
+        Some(line) => format!("correct line {line} of {place}"),
+        None => "the README lists what each key takes".to_owned(),
+    }
+}
+
+fn unused_help(image: &str, found: &[String]) -> String {
     match found {
-        [] => "give a workload a container with this image".to_owned(),
+        [] => format!(
+            "write `image: {image}` into a container of what makes the pods: a Deployment, a StatefulSet, …"
+        ),
         [one] => format!(
             "name it in the manifest, or set `image = \"{}\"` in `[package.metadata.kdev]`",
             without_tag(one)
@@ -140,6 +185,7 @@ fn refused_help(kubectl: &str, stderr: &str) -> String {
     let after = |sign: &str| stderr.split(sign).nth(1).and_then(|rest| rest.split('"').next());
     match after("namespaces \"") {
         Some(name) if says("not found") => {
+            let kubectl = without_namespace(kubectl);
             return format!("create it with `{kubectl} create namespace {name}`");
         }
         _ => {}
@@ -165,6 +211,50 @@ fn refused_help(kubectl: &str, stderr: &str) -> String {
         return "correct this field in the manifest".to_owned();
     }
     format!("try it with `{kubectl} apply --server-side --dry-run=server -f FILE`")
+}
+
+/// kubectl for what lives in no namespace.
+fn without_namespace(kubectl: &str) -> &str {
+    kubectl.rsplit_once(" --namespace ").map_or(kubectl, |(rest, _)| rest)
+}
+
+/// What lets a node take the pods, where that is the cluster's to change.
+pub(crate) fn no_node_help(kubectl: &str, reasons: &[(String, String)]) -> String {
+    let kubectl = without_namespace(kubectl);
+    let of_label = |(node, why): &(String, String)| {
+        let label = why.strip_prefix(placement::LACKS_LABEL)?.trim_matches('`');
+        Some(format!("give a node the label with `{kubectl} label node {node} {}`", quoted(label)))
+    };
+    let cordoned = |(node, why): &(String, String)| {
+        let help = format!("let pods go there again with `{kubectl} uncordon {node}`");
+        (why == placement::IS_CORDONED).then_some(help)
+    };
+    let found = reasons.iter().find_map(cordoned).or_else(|| reasons.iter().find_map(of_label));
+    found.unwrap_or_else(|| {
+        "change the pods' node selector, affinity or tolerations in the manifest".to_owned()
+    })
+}
+
+/// With the one first that looks most like what was asked for.
+fn workload_help(asked: &str, known: &[String]) -> String {
+    let name = |id: &str| id.rsplit('/').next().unwrap_or_default().to_owned();
+    let likeness = |id: &str| strsim::jaro_winkler(&name(asked), &name(id));
+    let nearest = known.iter().filter(|id| likeness(id) > 0.8);
+    // Of a Deployment and its pods the Deployment.
+    let nearest = nearest.max_by(|a, b| {
+        let key = |id: &str| (likeness(id), !id.starts_with("pod/"));
+        key(a).partial_cmp(&key(b)).unwrap_or(Ordering::Equal)
+    });
+    let is_known = Asked::parse(asked).is_some();
+    let about = if is_known { "" } else { "it can be asked about pods and what makes them: " };
+    let Some(nearest) = nearest else {
+        return format!("{about}use one of {}, or another `--namespace NAME`", list(known));
+    };
+    let others: Vec<&String> = known.iter().filter(|id| *id != nearest).collect();
+    match others.as_slice() {
+        [] => format!("{about}did you mean `{nearest}`?"),
+        others => format!("{about}did you mean `{nearest}`? If not, use one of {}", list(others)),
+    }
 }
 
 /// What an autoscaler sets is taken from it only to be set again.
@@ -226,10 +316,19 @@ fn without_tag(image: &str) -> &str {
     crate::image::split_tag(image).0
 }
 
-fn docker_help(stderr: &str) -> &'static str {
+fn docker_help(stderr: &str, asked: Option<&DockerHost>) -> String {
     if stderr.contains("permission denied") {
-        "add yourself to its group with `sudo usermod -aG docker $USER`, and log in again"
-    } else {
-        "start it with `sudo systemctl start docker`, or set DOCKER_HOST to one that runs"
+        return "add yourself to its group with `sudo usermod -aG docker $USER`, and log in again"
+            .to_owned();
+    }
+    match asked {
+        Some(DockerHost { context, address }) if context == "default" => {
+            format!("DOCKER_HOST is `{address}`: unset or correct it")
+        }
+        Some(DockerHost { context, address }) => format!(
+            "docker's context `{context}` is at `{address}`: start the daemon there, or take this machine's with `docker context use default`"
+        ),
+        None => "start it with `sudo systemctl start docker`, or set DOCKER_HOST to one that runs"
+            .to_owned(),
     }
 }

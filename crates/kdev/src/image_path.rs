@@ -88,6 +88,23 @@ impl<'a> Type<'a> {
             .map(|(_, _, path)| *path)
     }
 
+    /// The workload that it is meant to be, if a letter or two of it are wrong.
+    pub(crate) fn nearest_workload(self) -> Option<&'static str> {
+        let group = self.version.map(|version| version.rsplit_once('/').map_or("", |(g, _)| g));
+        if self.item_kind().is_some() || WORKLOADS.iter().any(|(kind, ..)| *kind == self.kind) {
+            return None;
+        }
+        let likeness =
+            |kind: &str| strsim::jaro_winkler(&kind.to_lowercase(), &self.kind.to_lowercase());
+        WORKLOADS
+            .iter()
+            .filter(|(_, groups, _)| group.is_none_or(|group| groups.contains(&group)))
+            .map(|(kind, ..)| (likeness(kind), *kind))
+            .filter(|(likeness, _)| *likeness > 0.9)
+            .max_by(|(a, _), (b, _)| a.total_cmp(b))
+            .map(|(_, kind)| kind)
+    }
+
     /// Every place where it may name an image.
     pub(crate) fn routes(self, paths: &[ImagePath]) -> Vec<Route> {
         let mut routes = Vec::new();
@@ -241,6 +258,27 @@ mod tests {
         ];
         for (kind, version, length) in table {
             assert_eq!(spec(kind, version), length, "{kind} {version:?}");
+        }
+    }
+
+    #[test]
+    fn a_slip_in_a_kind_is_told_from_another_kind() {
+        let table = [
+            ("Deploymnt", Some("apps/v1"), Some("Deployment")),
+            ("deployment", Some("apps/v1"), Some("Deployment")),
+            ("StatefullSet", Some("apps/v1"), Some("StatefulSet")),
+            ("DeamonSet", None, Some("DaemonSet")),
+            ("Cronjob", Some("batch/v1"), Some("CronJob")),
+            ("Pods", Some("v1"), Some("Pod")),
+            ("Deployment", Some("apps/v1"), None),
+            ("DeploymentList", Some("apps/v1"), None),
+            ("Deploymnt", Some("example.com/v1"), None),
+            ("Node", Some("v1"), None),
+            ("PodMonitor", None, None),
+            ("ControllerRevision", Some("apps/v1"), None),
+        ];
+        for (kind, version, expected) in table {
+            assert_eq!(Type { kind, version }.nearest_workload(), expected, "{kind}");
         }
     }
 

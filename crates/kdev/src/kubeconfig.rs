@@ -32,6 +32,12 @@ impl Target {
     pub(crate) fn named(&self) -> Option<String> {
         self.context.clone().filter(|name| !name.is_empty())
     }
+
+    /// The kubeconfigs that would be read, if they existed.
+    pub(crate) fn missing(&self) -> Vec<PathBuf> {
+        let named = self.kubeconfig.as_ref().map_or(self.usual.as_slice(), std::slice::from_ref);
+        named.iter().filter(|path| !path.exists()).cloned().collect()
+    }
 }
 
 /// kubectl, and what it knows of clusters.

@@ -113,7 +113,7 @@ pub use cx::{BuildOutput, Cx, Interrupt};
 pub use diagnosis::{Cause, Confidence, Diagnosis};
 pub use doctor::{DoctorRequest, doctor};
 pub use down::{DownRequest, down};
-pub use error::{Error, Reason, Result};
+pub use error::{DockerHost, Error, Reason, Result};
 pub use event::{Event, PodState, VERSION};
 pub use exit_code::ExitCode;
 pub use fault::{Fault, NodeError, SudoRule};

@@ -50,7 +50,8 @@ pub(crate) fn choose<'a>(
             reasons.iter().map(|(node, why)| format!("`{node}`: {why}")).collect();
         let words =
             if all.is_empty() { "the cluster lists no node".to_owned() } else { words.join("; ") };
-        return Err(Error::NoNode { context: cluster.context.clone(), reason: Reason(words) });
+        let (context, kubectl) = (cluster.context.clone(), cluster.by_hand(None));
+        return Err(Error::NoNode { context, kubectl, reasons, reason: Reason(words) });
     }
     for (node, why) in reasons {
         cx.emit(Event::NodeSkipped { node, why });

@@ -43,7 +43,7 @@ pub fn load(cx: &Cx, request: &LoadRequest) -> Result<()> {
     let begun = Instant::now();
     let given = request.image.as_deref().map(Given::read).transpose()?;
     let project = match given {
-        Some(_) => Project::read_if_any(cx, &request.selection)?.unwrap_or_else(Project::none),
+        Some(_) => Project::read_if_clear(cx, &request.selection)?.unwrap_or_else(Project::none),
         None => Project::read(cx, &request.selection)?,
     };
     let config = Config::without_build(&project, request.flags.clone())?;
@@ -70,6 +70,7 @@ pub fn load(cx: &Cx, request: &LoadRequest) -> Result<()> {
         }
         Asked::Docker(docker, None) => {
             let found = build::identify(cx, docker, &config.image.familiar(), &config.image);
+            let found = found.map_err(|error| build::not_built(error, &request.selection));
             found.map(|found| Supply::Docker(docker, found))
         }
     };

@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 
 use serde_yaml::Value;
 
+use crate::cmd::quoted;
 use crate::config::{Config, PullPolicy};
 use crate::cx::Cx;
 use crate::edit::Plan;
 use crate::error::{Error, Reason, Result};
 use crate::event::Event;
 use crate::generator::Generator;
-use crate::image::{Name, Reference};
+use crate::image::{Name, Reference, split_tag};
 use crate::image_path::{self, ImagePath};
 use crate::kubeconfig::Target;
 use crate::place::{Fate, PINNED, Place, Untouched};
@@ -73,7 +74,8 @@ impl Manifest {
         }
         if manifests.is_empty() {
             let patterns = config.manifests.iter().map(|p| p.display().to_string()).collect();
-            return Err(Error::NoManifest { patterns });
+            let by = config.takes_default_manifests().then(|| first_manifest(cx, config));
+            return Err(Error::NoManifest { patterns, by: by.transpose()? });
         }
         Ok(manifests)
     }
@@ -110,6 +112,21 @@ impl Manifest {
         let (path, made_by) = (self.path.clone(), self.made_by.clone());
         Error::Manifest { path, made_by, line, column, reason: Reason(reason) }
     }
+}
+
+/// The command that writes a manifest to begin with.
+fn first_manifest(cx: &Cx, config: &Config) -> Result<String> {
+    let image = config.image.name().familiar();
+    let name = image.rsplit('/').next().unwrap_or_default().replace(['_', '.'], "-");
+    // A folder's whole path need not be shown to whoever is in it.
+    let is_here = cx.shell()?.current_dir() == config.dir;
+    let folder = if is_here { PathBuf::from("k8s") } else { config.dir.join("k8s") };
+    let (folder, file) = (folder.to_string_lossy(), folder.join(format!("{name}.yaml")));
+    Ok(format!(
+        "mkdir -p {} && kubectl create deployment {name} --image {image} --dry-run=client --output yaml > {}",
+        quoted(&folder),
+        quoted(&file.to_string_lossy())
+    ))
 }
 
 fn matches(pattern: &Path) -> Result<Vec<PathBuf>> {
@@ -156,14 +173,53 @@ pub(crate) fn objects_using(manifests: &[Manifest], config: &Config) -> Result<V
     if let Some(error) = pinned_alone(manifests, &Want::of(config, "latest")) {
         return Err(error);
     }
+    if let Some(error) = mistyped_kind(manifests) {
+        return Err(error);
+    }
     let mut found: Vec<String> = objects.into_iter().flat_map(|object| object.images).collect();
     found.sort();
     found.dedup();
+    let nearest = mistyped_image(manifests, &Want::of(config, "latest"));
     Err(Error::ImageUnused {
         image: image.name().familiar(),
         files: manifests.iter().map(|m| m.path.display().to_string()).collect(),
         found,
+        nearest,
     })
+}
+
+/// An object that is no workload only since a letter of its kind is wrong.
+fn mistyped_kind(manifests: &[Manifest]) -> Option<Error> {
+    manifests.iter().find_map(|manifest| {
+        let text = manifest.text.strip_prefix('\u{feff}').unwrap_or(&manifest.text);
+        let mut fault = None;
+        for document in yaml::documents(text).ok()? {
+            image_path::each_node(&document, &mut |kind, object| {
+                let Some((meant, node)) = kind.nearest_workload().zip(object.get("kind")) else {
+                    return;
+                };
+                let words = format!(
+                    "kind `{}` is none that Kubernetes brings; did you mean `{meant}`?",
+                    kind.kind
+                );
+                fault.get_or_insert_with(|| node.fault(words));
+            });
+        }
+        fault.map(|fault| manifest.error(fault))
+    })
+}
+
+/// Where an image is named that looks most like ours: file, line and image.
+fn mistyped_image(manifests: &[Manifest], want: &Want) -> Option<(PathBuf, usize, String)> {
+    let name = want.name.familiar();
+    let places = manifests.iter().filter_map(|manifest| {
+        let places = manifest.render(want).ok()?.places.into_iter();
+        let containers = places.filter(|place| place.field.rsplit('.').next() == Some("image"));
+        Some(containers.map(|place| (manifest.path.clone(), place.line, place.image)))
+    });
+    let likeness = |image: &str| strsim::jaro_winkler(split_tag(image).0, &name);
+    let alike = places.flatten().filter(|(_, _, image)| likeness(image) > 0.8);
+    alike.max_by(|(_, _, a), (_, _, b)| likeness(a).total_cmp(&likeness(b)))
 }
 
 /// Where the image is pinned, if it is nowhere named by a tag.

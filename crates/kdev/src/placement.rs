@@ -77,6 +77,9 @@ pub(crate) const CORDONED: &str = "node.kubernetes.io/unschedulable";
 /// What that is called.
 pub(crate) const IS_CORDONED: &str = "it is cordoned";
 
+/// What a label is called that a node does not have.
+pub(crate) const LACKS_LABEL: &str = "it lacks the label ";
+
 /// Taints of a node whose kubelet is silent, for a moment or for good: when it is
 /// back, so are its pods.
 const SILENT: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
@@ -100,7 +103,7 @@ pub(crate) enum Obstacle {
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Label(key, value) => write!(f, "it lacks the label `{key}={value}`"),
+            Self::Label(key, value) => write!(f, "{LACKS_LABEL}`{key}={value}`"),
             Self::Affinity(_) => f.write_str("the pods' node affinity excludes it"),
             Self::Taint(taint) if taint.key == CORDONED => f.write_str(IS_CORDONED),
             Self::Taint(taint) => write!(f, "it has the taint `{taint}`"),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use cargo_metadata::{Metadata, MetadataCommand, Package};
 use serde_json::Value;
 
-use crate::cmd::Task;
+use crate::cmd::{self, Task};
 use crate::cx::Cx;
 use crate::error::{Error, Reason, Result};
 use crate::words::list;
@@ -20,6 +20,19 @@ pub struct Selection {
     pub package: Option<String>,
 }
 
+impl Selection {
+    /// Whether nobody has said which package it is.
+    pub(crate) fn is_open(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The flags by which `cargo kdev` finds the same package, each after a blank.
+    pub(crate) fn flags_by_hand(&self) -> String {
+        let path = self.manifest_path.as_ref().map(|path| path.display().to_string());
+        cmd::flags([("--package", self.package.clone()), ("--manifest-path", path)])
+    }
+}
+
 /// A package, and what its Cargo.toml and its workspace's say of kdev.
 #[derive(Clone, Debug)]
 pub(crate) struct Project {
@@ -29,6 +42,8 @@ pub(crate) struct Project {
     pub(crate) dir: PathBuf,
     /// The workspace's folder; the package's own where there is no workspace.
     pub(crate) workspace_root: PathBuf,
+    /// Where cargo puts what it builds.
+    pub(crate) target_dir: PathBuf,
     /// `[package.metadata.kdev]`.
     pub(crate) package_table: Value,
     /// `[workspace.metadata.kdev]`.
@@ -42,17 +57,26 @@ impl Project {
             package: "none".to_owned(),
             dir: PathBuf::from("."),
             workspace_root: PathBuf::from("."),
+            target_dir: PathBuf::from("target"),
             package_table: Value::Null,
             workspace_table: Value::Null,
         }
     }
 
-    /// The same for those who need none: `None` where the current folder is no
-    /// package's, and nobody has said that it is.
+    /// The same for those who need none: `None` where the current folder belongs to no
+    /// project, and nobody has said that it does.
     pub(crate) fn read_if_any(cx: &Cx, selection: &Selection) -> Result<Option<Self>> {
         match Self::read(cx, selection) {
-            Err(error) if is_elsewhere(&error, selection) => Ok(None),
+            Err(error) if selection.is_open() && is_elsewhere(&error) => Ok(None),
             project => project.map(Some),
+        }
+    }
+
+    /// The same, `None` also where several packages could be meant.
+    pub(crate) fn read_if_clear(cx: &Cx, selection: &Selection) -> Result<Option<Self>> {
+        match Self::read_if_any(cx, selection) {
+            Err(Error::WhichPackage { .. }) if selection.is_open() => Ok(None),
+            project => project,
         }
     }
 
@@ -73,6 +97,7 @@ impl Project {
             package: package.name.to_string(),
             dir: manifest.parent().unwrap_or(Path::new("/")).to_owned(),
             workspace_root: metadata.workspace_root.clone().into_std_path_buf(),
+            target_dir: metadata.target_directory.clone().into_std_path_buf(),
             package_table: kdev_table(&package.metadata),
             workspace_table: kdev_table(&metadata.workspace_metadata),
         })
@@ -106,13 +131,7 @@ fn kdev_table(metadata: &Value) -> Value {
     metadata.get("kdev").cloned().unwrap_or_default()
 }
 
-/// Whether the only fault is that this is no package's folder, and that nobody
-/// has said that it is one.
-fn is_elsewhere(error: &Error, selection: &Selection) -> bool {
-    let no_package = match error {
-        Error::Metadata(failure) => failure.stderr.contains("could not find `Cargo.toml`"),
-        Error::WhichPackage { .. } => true,
-        _ => false,
-    };
-    no_package && *selection == Selection::default()
+/// Whether the only fault is that the folder belongs to no project.
+fn is_elsewhere(error: &Error) -> bool {
+    matches!(error, Error::Metadata(failure) if failure.stderr.contains("could not find `Cargo.toml`"))
 }

@@ -49,7 +49,7 @@ pub fn render(cx: &Cx, request: &RenderRequest) -> Result<Vec<Rendering>> {
     let manifests = Manifest::read_all(cx, &config, &Target::default())?;
     manifest::objects_using(&manifests, &config)?;
     manifest::check(cx, &manifests, &config)?;
-    let build = build::last(cx, &Docker::find(cx)?, &config)?;
+    let build = build::last(cx, &Docker::find(cx)?, &config, &request.selection)?;
     let want = Want::of(&config, build.tag().unwrap_or_default());
     manifests.into_iter().map(|manifest| rendering(manifest, &want)).collect()
 }

@@ -136,7 +136,7 @@ impl Stream<'_> {
 
     fn ask(&self, ids: &[String]) -> bool {
         let list = words::list(ids);
-        let question = format!("delete {list} and create anew, since it cannot be changed?");
+        let question = format!("Delete {list} and create anew, since it cannot be changed?");
         self.cx.ask(&question).unwrap_or(false)
     }
 

@@ -30,6 +30,9 @@ pub(crate) const DOCKER: Tool = Tool {
     needed: "20.10",
     cure: "install it with `sudo apt-get install docker.io`, or as https://docs.docker.com/engine/install says",
 };
+/// Where the daemon listens that systemd starts.
+pub(crate) const DOCKER_SOCKETS: [&str; 2] =
+    ["unix:///var/run/docker.sock", "unix:///run/docker.sock"];
 /// By its name: rustup then picks the toolchain of the folder.
 pub(crate) const CARGO: Tool =
     Tool { name: "cargo", needed: "1.0", cure: "install it as https://rustup.rs says" };

@@ -11,6 +11,7 @@ use crate::config::{Config, Layer};
 use crate::cx::Cx;
 use crate::diagnosis::{self, Diagnosis};
 use crate::error::{Error, Reason, Result};
+use crate::event::Event;
 use crate::facts::Facts;
 use crate::gather;
 use crate::kubeconfig::{Kubeconfig, Target};
@@ -137,17 +138,38 @@ pub fn why(cx: &Cx, request: &WhyRequest) -> Result<Answer> {
 }
 
 fn ask(cx: &Cx, request: &WhyRequest, answer: &mut Answer) -> Result<Vec<Facts>> {
-    let project = Project::read_if_any(cx, &request.selection)?;
-    let nobody = Project::none();
-    let config = Config::without_build(project.as_ref().unwrap_or(&nobody), request.flags.clone())?;
+    let (has_project, config) = settings(cx, request)?;
     let kubeconfig = Kubeconfig::read(cx, &request.target)?;
     let cluster = Cluster::look_at(kubeconfig, &request.target, config.namespace.clone())?;
     let mut facts = gather::gather(cx, &cluster, &config, request.asked.as_deref())?;
-    if project.is_some() {
+    if has_project {
         of_project(&mut facts, &config);
     }
     (answer.context, answer.namespace) = (cluster.context, cluster.namespace);
     Ok(facts)
+}
+
+/// Whether there is a project, and what is to be heeded. A project that cannot be read
+/// is left out, unless it was asked for.
+fn settings(cx: &Cx, request: &WhyRequest) -> Result<(bool, Config)> {
+    let read = || {
+        let project = Project::read_if_clear(cx, &request.selection)?;
+        let (is_any, project) = (project.is_some(), project.unwrap_or_else(Project::none));
+        Ok((is_any, Config::without_build(&project, request.flags.clone())?))
+    };
+    match read() {
+        Err(error) if !request.selection.is_open() || matches!(error, Error::Interrupted) => {
+            Err(error)
+        }
+        Err(error) => {
+            let config = Config::of_flags(request.flags.clone())?;
+            let help = error.help().map(|help| format!("; {help}")).unwrap_or_default();
+            let text = format!("the project is left out: {error}{help}");
+            cx.emit(Event::Note { text });
+            Ok((false, config))
+        }
+        found => found,
+    }
 }
 
 /// Notes which image the project builds.

@@ -45,6 +45,12 @@ pub(crate) fn pod_words(pod: Option<&str>, node: Option<&str>) -> String {
     }
 }
 
+/// With a capital at its beginning, as a question has one.
+pub(crate) fn capitalised(words: &str) -> String {
+    let (first, rest) = words.split_at(words.chars().next().map_or(0, char::len_utf8));
+    format!("{}{rest}", first.to_uppercase())
+}
+
 /// `a`, `b` and `c`, each in backticks.
 pub(crate) fn list<S: AsRef<str>>(items: &[S]) -> String {
     let mut quoted: Vec<String> = items.iter().map(|i| format!("`{}`", i.as_ref())).collect();

@@ -32,6 +32,24 @@ error: cannot build `app:latest`
 }
 
 #[test]
+fn what_the_build_copies_is_elsewhere() {
+    let project = Project::new();
+    project.write("Dockerfile", "FROM scratch\nCOPY target/release/app /app\n");
+    project.run(&["up", "--dry-run"]).code(0).stderr("");
+    project.write("fake/build-fails", "");
+    let said = project.run_with(&[("CARGO_TARGET_DIR", "/elsewhere")], &["up"]);
+    said.code(7).stderr(
+        "        Note the Dockerfile copies from `target/`, and cargo builds into `/elsewhere`, which docker does not see
+    Building app:latest
+Step 1/1 : FROM scratch
+The command '/bin/sh -c exit 7' returned a non-zero code: 7
+error: cannot build `app:latest`
+  caused by: `docker build --tag app:latest --file [ROOT]/Dockerfile [..]` exited with code 7
+  help: the Dockerfile copies from `target/`, and cargo builds into `/elsewhere`, which docker does not see: unset CARGO_TARGET_DIR, or set `context` in `[package.metadata.kdev]`\n",
+    );
+}
+
+#[test]
 fn the_image_is_for_another_architecture() {
     let project = Project::new();
     project.write("fake/image-arch", "arm64");

@@ -11,6 +11,13 @@ fn no_context_is_current() {
         &project,
         92,
         "error: no kube context is selected
+  help: `[ROOT]/.kube/config` does not exist: name the file that has it in KUBECONFIG, or with `--kubeconfig FILE`\n",
+    );
+    let kubeconfig = project.path("some");
+    project.write("some", "contexts: []\n");
+    let set = [("KUBECONFIG", kubeconfig.to_str().unwrap())];
+    project.run_with(&set, &["up"]).code(92).stderr(
+        "error: no kube context is selected
   help: name one with `--context NAME`; `kubectl config get-contexts` lists them\n",
     );
 }
@@ -23,6 +30,13 @@ fn the_context_is_unknown() {
         "error: no kube context is named `prd`\n  help: use one of `kind-test` and `prod`\n",
     );
     untouched(&project);
+    project.write("fake/contexts.json", r#"{"contexts":null,"clusters":null}"#);
+    let absent = project.path("absent");
+    let set = [("KUBECONFIG", absent.to_str().unwrap())];
+    project.run_with(&set, &["up", "--context", "prd"]).code(92).stderr(
+        "error: no kube context is named `prd`
+  help: `[ROOT]/absent` does not exist: name the file that has it in KUBECONFIG, or with `--kubeconfig FILE`\n",
+    );
 }
 
 #[test]
@@ -33,7 +47,7 @@ fn the_context_is_not_allowed() {
         "fake/contexts.json",
         &contexts.replace("\"current-context\":\"kind-test\"", "\"current-context\":\"prod\""),
     );
-    fails(&project, 92, "error: kdev may not change the context `prod` (server https://10.0.0.9:6443)
+    fails(&project, 92, "error: kdev does not change the cluster of context `prod` (server https://10.0.0.9:6443) unasked
   help: if it is meant, name it with `--context prod`, or for good with `contexts = [\"prod\"]` in `[package.metadata.kdev]`\n");
     assert!(!project.calls().contains("get nodes"), "the cluster was asked");
     // Who follows the advice succeeds.
@@ -51,8 +65,7 @@ fn the_name_of_a_context_proves_nothing() {
     let project = Project::new();
     far(&project);
     let help = "help: if it is meant, name it with `--context kind-test`, or for good with `contexts = [\"kind-test\"]` in `[package.metadata.kdev]`\n";
-    let words =
-        "error: kdev may not change the context `kind-test` (server https://prod.example.com)";
+    let words = "error: kdev does not change the cluster of context `kind-test` (server https://prod.example.com) unasked";
     fails(&project, 92, &format!("{words}\n  {help}"));
     assert!(!project.calls().contains(" get "), "{}", project.calls());
     project.run(&["down"]).code(92).stderr(&format!("{words}\n  {help}"));
@@ -60,8 +73,7 @@ fn the_name_of_a_context_proves_nothing() {
     // One that listens here may be the end of a tunnel: its nodes tell.
     let project = Project::new();
     project.nodes_are("kind://docker/test/", "aws:///eu-west-1a/i-");
-    let words =
-        "error: kdev may not change the context `kind-test` (server https://127.0.0.1:6443)";
+    let words = "error: kdev does not change the cluster of context `kind-test` (server https://127.0.0.1:6443) unasked";
     fails(&project, 92, &format!("{words}\n  {help}"));
     // And whatever the name, kind is kind.
     let project = Project::new();
@@ -163,7 +175,7 @@ fn each_refusal_has_its_cure() {
     let table = [
         (
             "Error from server (NotFound): namespaces \"dev\" not found",
-            format!("create it with `{kubectl} create namespace dev`"),
+            "create it with `kubectl --context kind-test create namespace dev`".into(),
         ),
         (
             "Error from server: admission webhook \"policy.example.com\" denied the request: no",
@@ -222,9 +234,15 @@ fn no_node_may_run_the_pods() {
     ran.code(92).stderr(
         "error: no node of context `kind-test` may run the pods
   caused by: `n1`: it lacks the label `gpu=yes`; `n2`: it lacks the label `gpu=yes`
-  help: change the pods' node selector, affinity or tolerations, or name a node with `--node`\n",
+  help: give a node the label with `kubectl --context kind-test label node n1 'gpu=yes'`\n",
     );
     untouched(&project);
+    // Where there is no one label that would do, the manifest tells.
+    let affinity = "affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: a, operator: Exists}]}]}}}";
+    project.write("k8s/app.yaml", &manifest.replace("nodeSelector: {gpu: \"yes\"}", affinity));
+    let said = project.run(&["up"]).code(92).err().to_owned();
+    let help = "  help: change the pods' node selector, affinity or tolerations in the manifest\n";
+    assert!(said.ends_with(help), "{said}");
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn there_is_no_dockerfile() {
         &project,
         90,
         "error: no Dockerfile at `[ROOT]/Dockerfile`
-  help: write one there, or set `dockerfile = \"path\"` in `[package.metadata.kdev]`\n",
+  help: write one there, as the README shows, or set `dockerfile = \"path\"` in `[package.metadata.kdev]`\n",
     );
 }
 
@@ -27,8 +27,30 @@ fn there_is_no_dockerfile() {
 fn there_is_no_manifest() {
     let project = Project::new();
     project.remove("k8s/app.yaml");
-    fails(&project, 90, "error: no Kubernetes manifest matches `[ROOT]/k8s/*.yaml`, `[ROOT]/k8s/*.yml` and `[ROOT]/k8s/*.json`
-  help: write one, or set `manifests = [\"path/*.yaml\"]` in `[package.metadata.kdev]`\n");
+    let command = "mkdir -p k8s && kubectl create deployment app --image app --dry-run=client --output yaml > k8s/app.yaml";
+    fails(&project, 90, &format!("error: no Kubernetes manifest matches `[ROOT]/k8s/*.yaml`, `[ROOT]/k8s/*.yml` and `[ROOT]/k8s/*.json`
+  help: write a first one with `{command}`\n"));
+    // Who follows the advice succeeds.
+    project.sh(command).run(&["up"]).code(0);
+    assert!(project.applied().unwrap().contains("      - image: app:kdev-0123456789ab\n"));
+    // Who has said where they are has made a slip there.
+    let project = Project::new();
+    project.config("manifests = [\"deploy/*.yaml\"]");
+    fails(
+        &project,
+        90,
+        "error: no Kubernetes manifest matches `[ROOT]/deploy/*.yaml`
+  help: write one, or correct `manifests = [\"path/*.yaml\"]` in `[package.metadata.kdev]`\n",
+    );
+}
+
+#[test]
+fn a_first_manifest_has_a_name_that_kubernetes_takes() {
+    let project = Project::new();
+    project.remove("k8s/app.yaml").config("image = \"example.com/team/my_app\"");
+    let help = "create deployment my-app --image example.com/team/my_app --dry-run=client --output yaml > k8s/my-app.yaml`\n";
+    let said = project.run(&["up"]).code(90).err().to_owned();
+    assert!(said.ends_with(help), "{said}");
 }
 
 #[test]
@@ -42,10 +64,53 @@ fn no_manifest_uses_the_image() {
         &project,
         90,
         "error: no container in `[ROOT]/k8s/app.yaml` runs the image `app`
-  help: name it in the manifest, or set `image = \"apq\"` in `[package.metadata.kdev]`\n",
+  help: write `image: app` in line 3 of `[ROOT]/k8s/app.yaml`, or set `image = \"apq\"` in `[package.metadata.kdev]`\n",
     );
     // Who follows the advice succeeds.
     project.config("image = \"apq\"").run(&["up", "--dry-run"]).code(0);
+    // What looks like nothing of ours is no slip.
+    let project = Project::new();
+    let manifest = |image: &str| {
+        format!("kind: Pod\nmetadata: {{name: p}}\nspec: {{containers: [{{name: c{image}}}]}}\n")
+    };
+    project.write("k8s/app.yaml", &manifest(", image: redis"));
+    let said = project.run(&["up"]).code(90).err().to_owned();
+    let help = "name it in the manifest, or set `image = \"redis\"` in `[package.metadata.kdev]`\n";
+    assert!(said.ends_with(help), "{said}");
+    project.write("k8s/app.yaml", &manifest(""));
+    let said = project.run(&["up"]).code(90).err().to_owned();
+    let help = "write `image: app` into a container of what makes the pods: a Deployment, a StatefulSet, …\n";
+    assert!(said.ends_with(help), "{said}");
+}
+
+#[test]
+fn a_kind_has_a_slip() {
+    let project = Project::new();
+    let manifest = std::fs::read_to_string(project.path("k8s/app.yaml")).unwrap();
+    project.write("k8s/app.yaml", &manifest.replace("kind: Deployment", "kind: Deploymnt"));
+    fails(
+        &project,
+        90,
+        "error: cannot edit `[ROOT]/k8s/app.yaml`, line 1, column 7
+  caused by: kind `Deploymnt` is none that Kubernetes brings; did you mean `Deployment`?
+  help: change line 1 of `[ROOT]/k8s/app.yaml`\n",
+    );
+}
+
+#[test]
+fn the_projects_own_file_is_broken() {
+    let project = Project::new();
+    project.write("Cargo.toml", "[package]\nname = \"app\"\n[workspace\n");
+    let said = project.run(&["up"]).code(90).err().to_owned();
+    assert!(said.ends_with("\n  help: correct line 3 of `Cargo.toml`\n"), "{said}");
+    project.write("Cargo.toml", "[package]\nname = \"app\"\nedition = \"2999\"\n");
+    let said =
+        project.run(&["up"]).code(90).err().replace(&*project.path("").to_string_lossy(), "");
+    assert!(said.ends_with("\n  help: correct `[ROOT]/Cargo.toml`\n"), "{said}");
+    let project = Project::new();
+    project.write("kdev.local.toml", "timeout = 3\nimage = x\n");
+    let said = project.run(&["up"]).code(90).err().to_owned();
+    assert!(said.ends_with("\n  help: correct line 2 of `[ROOT]/kdev.local.toml`\n"), "{said}");
 }
 
 #[test]

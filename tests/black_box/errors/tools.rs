@@ -76,6 +76,26 @@ fn dockers_daemon_is_down() {
 }
 
 #[test]
+fn docker_is_asked_where_it_does_not_run() {
+    let words =
+        "Cannot connect to the Docker daemon at tcp://127.0.0.1:9. Is the docker daemon running?";
+    let table = [
+        ("default", "DOCKER_HOST is `tcp://127.0.0.1:9`: unset or correct it"),
+        (
+            "far",
+            "docker's context `far` is at `tcp://127.0.0.1:9`: start the daemon there, or take this machine's with `docker context use default`",
+        ),
+    ];
+    for (context, help) in table {
+        let project = Project::new();
+        project.write("fake/docker-down", words);
+        project.write("fake/docker-context", &format!("{context} tcp://127.0.0.1:9\n"));
+        let said = project.run(&["up"]).code(91).err().to_owned();
+        assert!(said.ends_with(&format!("  help: {help}\n")), "{said}");
+    }
+}
+
+#[test]
 fn dockers_socket_is_not_ours() {
     let project = Project::new();
     project.write(

@@ -1,0 +1,63 @@
+//! What is said to somebody who begins: in the root of several packages, in the
+//! help of each command, and before a cluster is changed.
+
+use std::fs;
+
+use crate::project::Project;
+
+#[test]
+fn doctor_fails_where_up_cannot_tell_the_package() {
+    let project = Project::new();
+    project.write("Cargo.toml", "[workspace]\nmembers = [\"a\", \"b\"]\nresolver = \"3\"\n");
+    for name in ["a", "b"] {
+        fs::create_dir_all(project.path(name).join("src")).unwrap();
+        project.write(&format!("{name}/src/main.rs"), "fn main() {}\n");
+        let package = format!("[package]\nname = \"{name}\"\nedition = \"2024\"\n");
+        project.write(&format!("{name}/Cargo.toml"), &package);
+    }
+    project.run(&["doctor", "-q"]).code(90).stdout(
+        "project
+  error    project         cannot tell which package is meant: the workspace has `a` and `b`
+    help: name one with `--package NAME`\n",
+    );
+    // Who follows the advice is told of the package.
+    let said = project.run(&["doctor", "--package", "a"]).code(90).out().to_owned();
+    assert!(said.contains("  ok       project         package `a` in [ROOT]/a\n"), "{said}");
+    // An image needs no package.
+    project.run(&["load", "tool:1"]).code(0);
+}
+
+#[test]
+fn a_context_is_asked_by_those_who_only_look() {
+    let project = Project::new();
+    let help = |command: &str| {
+        let help = project.run(&[command, "--help"]).code(0).out().to_owned();
+        help.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    for command in ["why", "status", "doctor"] {
+        let help = help(command);
+        assert!(help.contains("Kube context to ask [default: the current one]"), "{help}");
+    }
+    for command in ["up", "down", "load"] {
+        let help = help(command);
+        let words = "Kube context whose cluster is to be changed; to name it is to allow it";
+        assert!(help.contains(words), "{help}");
+    }
+}
+
+#[test]
+fn a_question_is_a_sentence() {
+    let project = Project::new();
+    let contexts = fs::read_to_string(project.path("fake/contexts.json")).unwrap();
+    let other =
+        contexts.replace("\"current-context\":\"kind-test\"", "\"current-context\":\"prod\"");
+    project.write("fake/contexts.json", &other);
+    let said = project.run_on_a_terminal(&["up", "--color", "never"], "n");
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    let question =
+        "Question Change the cluster of context `prod` (server https://10.0.0.9:6443)? [y/N] n ";
+    assert!(said.starts_with(question), "{said}");
+    assert_eq!(project.applied(), None);
+    project.run_on_a_terminal(&["up", "--color", "never"], "y");
+    assert!(project.applied().is_some());
+}
