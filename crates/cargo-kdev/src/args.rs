@@ -277,7 +277,7 @@ pub(crate) struct Output {
     /// Show the commands that build
     #[arg(short, long, global = true, conflicts_with = "quiet")]
     pub(crate) verbose: bool,
-    /// Show errors only
+    /// Show warnings and errors only
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
     /// Colours
