@@ -181,7 +181,11 @@ fn policy(facts: &Facts, container: Container) -> Option<Diagnosis> {
             "the pull policy is `Always`: the kubelet asks a registry for `{name}`, whatever the node has"
         ),
     };
-    let set = cure::set_policy(facts, container, "Never");
+    let set = if facts.project_image.as_deref() == Some(&reference.name().to_string()) {
+        format!("{}, which sets the policy, too", cure::load(facts, &reference))
+    } else {
+        cure::set_policy(facts, container, "Never")
+    };
     let (confidence, help) = if may_be_old {
         (Confidence::Likely, format!("if what the node has is the build that you want, {set}"))
     } else {
@@ -378,5 +382,28 @@ mod tests {
             let facts = Facts { pod, owners, ..Facts::default() };
             assert_eq!(policy_of_template(&facts, "c"), expected, "{:?} {made}", facts.owners);
         }
+    }
+
+    #[test]
+    fn the_project_that_builds_the_image_sets_its_policy() {
+        let status = json!({"name": "c", "state": {"waiting": {"reason": "ErrImagePull"}}});
+        let container = json!({"name": "c", "image": "app", "imagePullPolicy": "Always"});
+        let mut facts = Facts {
+            flags: "--context c".into(),
+            kubectl: "kubectl".into(),
+            pod: json!({"kind": "Pod", "metadata": {"name": "p"},
+                "spec": {"nodeName": "n", "containers": [container]},
+                "status": {"phase": "Pending", "containerStatuses": [status]}}),
+            owners: vec![json!({"kind": "Deployment", "metadata": {"name": "web"}})],
+            local: Some(vec![Local {
+                name: "docker.io/library/app:latest".into(),
+                ..Local::default()
+            }]),
+            ..Facts::default()
+        };
+        let help = |facts: &Facts| diagnose(facts).remove(0).help;
+        assert!(help(&facts).starts_with("run `kubectl patch deployment/web "), "{}", help(&facts));
+        facts.project_image = Some("docker.io/library/app".into());
+        assert_eq!(help(&facts), "run `cargo kdev up --context c`, which sets the policy, too");
     }
 }
