@@ -11,6 +11,7 @@ use crate::cmd::{Failure, Outcome, Task};
 use crate::config::Config;
 use crate::cx::Cx;
 use crate::docker::Docker;
+use crate::dockerfile;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::exit_code::ExitCode;
@@ -41,14 +42,6 @@ pub(crate) struct BuiltImage {
 /// Builds, identifies and tags the image. A dry run only shows how.
 pub(crate) fn build(cx: &Cx, docker: &Docker, config: &Config) -> Result<BuiltImage> {
     let begun = Instant::now();
-    let elsewhere = elsewhere(config);
-    if let Some(target) = &elsewhere {
-        let target = target.display();
-        let text = format!(
-            "the Dockerfile copies from `target/`, and cargo builds into `{target}`, which docker does not see"
-        );
-        cx.emit(Event::Note { text });
-    }
     cargo_build(cx, config)?;
     let iid = tempfile::NamedTempFile::new().map_err(|source| Error::File {
         what: "write",
@@ -65,12 +58,25 @@ pub(crate) fn build(cx: &Cx, docker: &Docker, config: &Config) -> Result<BuiltIm
     if cx.is_dry_run() {
         return Ok(unbuilt(cx, config, command));
     }
-    part_hard_links(config)?;
+    let dockerfile = fs::read(&config.dockerfile).unwrap_or_default();
+    let dockerfile = String::from_utf8_lossy(&dockerfile);
+    // Whatever hinders it, the build itself may well do without.
+    let _ = hard_link::part(&config.target_dir, &config.context, &dockerfile);
+    let elsewhere = elsewhere(config, &dockerfile);
     cx.emit(Event::Building { what: image.clone(), command: command.clone() });
     live(cx, task, "docker", image, command).map_err(|error| match error {
-        Error::Build { what, source, .. } => Error::Build { what, source, elsewhere },
+        Error::Build { what, source, .. } => {
+            Error::Build { what, source, elsewhere: elsewhere.clone() }
+        }
         error => error,
     })?;
+    if let Some(target) = elsewhere {
+        let target = target.display();
+        let text = format!(
+            "the Dockerfile copies from `target/`, and cargo builds into `{target}`, which docker does not see"
+        );
+        cx.emit(Event::Note { text });
+    }
     let id = fs::read_to_string(iid.path()).map_err(|source| Error::File {
         what: "read",
         path: iid.path().into(),
@@ -188,15 +194,6 @@ fn cargo_build(cx: &Cx, config: &Config) -> Result<()> {
     live(cx, task, "cargo", package.clone(), command)
 }
 
-fn part_hard_links(config: &Config) -> Result<()> {
-    let fail = |what| {
-        let path = config.dockerfile.clone();
-        move |source| Error::File { what, path, source }
-    };
-    let dockerfile = fs::read_to_string(&config.dockerfile).map_err(fail("read"))?;
-    hard_link::part(&config.context, &dockerfile).map_err(fail("copy what is named in"))
-}
-
 fn docker_build<'a>(sh: &'a Shell, docker: &Docker, config: &Config) -> Cmd<'a> {
     // With attestations an image becomes an index, and each build a new one.
     let mut cmd = docker.cmd(sh).env("BUILDX_NO_DEFAULT_ATTESTATIONS", "1");
@@ -224,24 +221,19 @@ fn live(cx: &Cx, task: Task, tool: &'static str, what: String, command: String) 
 
 /// Where cargo puts what the Dockerfile looks for in `target/`, if docker does not see
 /// that: the variable or a setting of cargo's has moved it, or it is the workspace's.
-fn elsewhere(config: &Config) -> Option<PathBuf> {
-    let text = fs::read_to_string(&config.dockerfile).ok()?;
+fn elsewhere(config: &Config, dockerfile: &str) -> Option<PathBuf> {
     let context = config.context.canonicalize().ok()?;
     let target = &config.target_dir;
     let is_seen = target.starts_with(&config.context) || target.starts_with(context);
-    (!is_seen && copies_from_target(&text)).then(|| target.clone())
+    let mut args = config.cargo_build.iter().flatten();
+    let is_moved_back = args.any(|arg| arg.starts_with("--target-dir"));
+    (!is_seen && !is_moved_back && copies_from_target(dockerfile)).then(|| target.clone())
 }
 
 /// Whether a Dockerfile takes a file of `target/` out of the build context.
 fn copies_from_target(dockerfile: &str) -> bool {
-    dockerfile.lines().any(|line| {
-        let mut words = line.split_whitespace();
-        let verb = words.next().unwrap_or_default().to_uppercase();
-        let words: Vec<&str> = words.map(|word| word.trim_matches(['[', '"', ','])).collect();
-        let is_of_stage = words.iter().any(|word| word.starts_with("--from="));
-        let is_target = |word: &&str| word.trim_start_matches("./").starts_with("target/");
-        ["COPY", "ADD"].contains(&verb.as_str()) && !is_of_stage && words.iter().any(is_target)
-    })
+    let sources = dockerfile::sources(dockerfile);
+    sources.iter().any(|source| source.trim_start_matches("./").starts_with("target/"))
 }
 
 #[cfg(test)]
@@ -255,7 +247,9 @@ mod tests {
             ("FROM a\nadd ./target/release/x /x\n", true),
             ("FROM a\nCOPY [\"target/x\", \"/x\"]\n", true),
             ("FROM a\nCOPY --chmod=755 target/x /x\n", true),
+            ("FROM a\nCOPY app \\\n  target/x /x\n", true),
             ("FROM a\nCOPY --from=build target/x /x\n", false),
+            ("FROM a\nCOPY app target/app\n", false),
             ("FROM a\nCOPY . /src\nRUN cp target/x /x\n# COPY target/x\n", false),
         ];
         for (text, expected) in table {

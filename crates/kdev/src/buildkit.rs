@@ -1,5 +1,7 @@
 //! What of a Dockerfile `BuildKit` alone understands. Pure.
 
+use crate::dockerfile::{Instruction, instructions};
+
 /// Flags of instructions that docker's old builder refuses.
 const FLAGS: [(&str, &[&str]); 3] = [
     ("RUN", &["--mount", "--network", "--security", "--device"]),
@@ -10,31 +12,18 @@ const FLAGS: [(&str, &[&str]); 3] = [
 /// The first instruction that the old builder refuses: its line, from 1, and what is
 /// the matter with it, as `RUN --mount`.
 pub(crate) fn needed_by(dockerfile: &str) -> Option<(usize, String)> {
-    let mut goes_on = false;
-    for (number, line) in dockerfile.lines().enumerate() {
-        let line = line.trim();
-        // Within an instruction, comments and empty lines are passed over.
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        if let Some(what) = new_in(line).filter(|_| !goes_on) {
-            return Some((number + 1, what));
-        }
-        goes_on = line.ends_with('\\');
-    }
-    None
+    let mut instructions = instructions(dockerfile).into_iter();
+    instructions.find_map(|instruction| Some((instruction.line, new_in(&instruction)?)))
 }
 
-fn new_in(instruction: &str) -> Option<String> {
-    let mut words = instruction.split_whitespace();
-    let name = words.next()?.to_uppercase();
-    let (_, known) = FLAGS.iter().find(|(instruction, _)| *instruction == name)?;
-    let rest: Vec<&str> = words.collect();
-    let mut flags = rest.iter().take_while(|word| word.starts_with("--"));
+fn new_in(instruction: &Instruction) -> Option<String> {
+    let Instruction { name, words, .. } = instruction;
+    let (_, known) = FLAGS.iter().find(|(instruction, _)| instruction == name)?;
+    let mut flags = words.iter().take_while(|word| word.starts_with("--"));
     let flag = flags.find_map(|flag| known.iter().find(|one| flag.split('=').next() == Some(one)));
     match flag {
         Some(flag) => Some(format!("{name} {flag}")),
-        None => rest.iter().any(|word| is_here_document(word)).then(|| format!("{name} <<")),
+        None => words.iter().any(|word| is_here_document(word)).then(|| format!("{name} <<")),
     }
 }
 

@@ -7,20 +7,28 @@
 use std::fs::{self, FileTimes};
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Component, Path};
 
 use tempfile::NamedTempFile;
 
-/// Lets each file that the Dockerfile copies from the context be a file of its own.
-/// Content, mode and times stay; cargo links it anew when it builds.
-pub(crate) fn part(context: &Path, dockerfile: &str) -> io::Result<()> {
-    let context = glob::Pattern::escape(&context.to_string_lossy());
-    for source in sources(dockerfile) {
-        let pattern = format!("{context}/{}", source.trim_start_matches('/'));
+use crate::dockerfile;
+
+/// Lets each file that the Dockerfile copies from cargo's target folder be a file of
+/// its own, which cargo links anew when it builds. Content, mode and times stay.
+pub(crate) fn part(target: &Path, context: &Path, dockerfile: &str) -> io::Result<()> {
+    let (target, context) = (target.canonicalize()?, context.canonicalize()?);
+    let escaped = glob::Pattern::escape(&context.to_string_lossy());
+    for source in dockerfile::sources(dockerfile) {
+        if Path::new(&source).components().any(|part| part == Component::ParentDir) {
+            continue;
+        }
+        let pattern = format!("{escaped}/{}", source.trim_start_matches('/'));
         for path in glob::glob(&pattern).into_iter().flatten().flatten() {
             let data = path.symlink_metadata()?;
-            if data.is_file() && data.nlink() > 1 {
-                copy_over(&path, &data)?;
+            // A folder on the way may be a link.
+            let real = path.canonicalize()?;
+            if real.starts_with(&target) && data.is_file() && data.nlink() > 1 {
+                copy_over(&real, &data)?;
             }
         }
     }
@@ -37,32 +45,6 @@ fn copy_over(path: &Path, data: &fs::Metadata) -> io::Result<()> {
     Ok(())
 }
 
-/// What the instructions of a Dockerfile copy from the context; patterns stay patterns.
-fn sources(dockerfile: &str) -> Vec<String> {
-    let whole = dockerfile.replace("\\\r\n", " ").replace("\\\n", " ");
-    let mut sources = Vec::new();
-    for line in whole.lines() {
-        let mut words = line.split_whitespace();
-        let name = words.next().unwrap_or_default().to_uppercase();
-        if !["COPY", "ADD"].contains(&name.as_str()) {
-            continue;
-        }
-        let words: Vec<&str> = words.collect();
-        if words.iter().any(|word| word.starts_with("--from")) {
-            continue;
-        }
-        let plain: Vec<&str> = words.into_iter().filter(|word| !word.starts_with("--")).collect();
-        // As a list, in JSON, or as words.
-        let list = serde_json::from_str(&plain.join(" ")).ok();
-        let words = || plain.iter().map(|word| (*word).to_owned()).collect();
-        let mut names: Vec<String> = list.unwrap_or_else(words);
-        // The last one is where to.
-        names.pop();
-        sources.append(&mut names);
-    }
-    sources
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,43 +52,44 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     #[test]
-    fn what_is_copied_from_the_context_is_found() {
-        let table: [(&str, &[&str]); 8] = [
-            ("FROM a\nCOPY target/release/app /app\n", &["target/release/app"]),
-            ("copy --chown=1:1 a b /c/\n", &["a", "b"]),
-            ("COPY [\"a\", \"b\", \"/c/\"]\n", &["a", "b"]),
-            ("COPY [\"a\",\"/c\"]", &["a"]),
-            ("COPY --from=build /app /app\n", &[]),
-            ("ADD a \\\n  b \\\n  /c/\n", &["a", "b"]),
-            ("COPY target/*/app /\n", &["target/*/app"]),
-            ("RUN cp a b\n# COPY a b\n", &[]),
-        ];
-        for (text, expected) in table {
-            assert_eq!(sources(text), expected, "{text:?}");
-        }
-    }
-
-    #[test]
     fn a_second_name_becomes_a_file_of_its_own() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
-        fs::create_dir_all(path("target/release/deps")).unwrap();
-        fs::write(path("target/release/deps/app-1"), "one").unwrap();
-        fs::set_permissions(path("target/release/deps/app-1"), fs::Permissions::from_mode(0o751))
-            .unwrap();
-        fs::hard_link(path("target/release/deps/app-1"), path("target/release/app")).unwrap();
+        fs::create_dir_all(path("context/target/release/deps")).unwrap();
+        fs::write(path("context/target/release/deps/app-1"), "one").unwrap();
+        fs::set_permissions(
+            path("context/target/release/deps/app-1"),
+            fs::Permissions::from_mode(0o751),
+        )
+        .unwrap();
+        fs::hard_link(
+            path("context/target/release/deps/app-1"),
+            path("context/target/release/app"),
+        )
+        .unwrap();
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-        let file = fs::File::options().write(true).open(path("target/release/app")).unwrap();
+        let file =
+            fs::File::options().write(true).open(path("context/target/release/app")).unwrap();
         file.set_times(FileTimes::new().set_modified(time)).unwrap();
-        fs::write(path("alone"), "two").unwrap();
+        let linked = ["source", "../outside"];
+        for name in linked {
+            fs::write(path(&format!("context/{name}")), "two").unwrap();
+            fs::hard_link(
+                path(&format!("context/{name}")),
+                path(&format!("{}-2", name.trim_start_matches("../"))),
+            )
+            .unwrap();
+        }
         let inode = |name: &str| fs::metadata(path(name)).unwrap().ino();
-        let alone = inode("alone");
-        part(folder.path(), "COPY target/*/app alone absent /\nCOPY target /\n").unwrap();
-        let own = fs::metadata(path("target/release/app")).unwrap();
+        let before = linked.map(|name| inode(&format!("context/{name}")));
+        let text = "ARG BIN\nCOPY target/*/$BIN source ../outside absent /\n";
+        part(&path("context/target"), &path("context"), text).unwrap();
+        let own = fs::metadata(path("context/target/release/app")).unwrap();
         assert_eq!((own.nlink(), own.mode() & 0o777), (1, 0o751));
         assert_eq!(own.modified().unwrap(), time);
-        assert_eq!(fs::read_to_string(path("target/release/app")).unwrap(), "one");
-        assert_eq!(inode("alone"), alone);
-        assert_ne!(own.ino(), inode("target/release/deps/app-1"));
+        assert_eq!(fs::read_to_string(path("context/target/release/app")).unwrap(), "one");
+        assert_ne!(own.ino(), inode("context/target/release/deps/app-1"));
+        // Only cargo links what is parted anew.
+        assert_eq!(linked.map(|name| inode(&format!("context/{name}"))), before);
     }
 }

@@ -34,6 +34,7 @@ mod cx;
 mod diagnosis;
 mod digest;
 mod docker;
+mod dockerfile;
 mod doctor;
 mod down;
 mod edit;

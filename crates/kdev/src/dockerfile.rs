@@ -1,0 +1,108 @@
+//! The instructions of a Dockerfile, as far as they matter before a build. Pure.
+
+/// An instruction, which may go on over several lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Instruction {
+    /// Its first line, from 1.
+    pub(crate) line: usize,
+    /// In capitals.
+    pub(crate) name: String,
+    /// All that follows, word by word.
+    pub(crate) words: Vec<String>,
+}
+
+/// All of them. Comments and empty lines are passed over, within one too.
+pub(crate) fn instructions(text: &str) -> Vec<Instruction> {
+    let mut found: Vec<Instruction> = Vec::new();
+    let mut goes_on = false;
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let (line, continued) = match line.strip_suffix('\\') {
+            Some(line) => (line, true),
+            None => (line, false),
+        };
+        let mut words = line.split_whitespace().map(str::to_owned);
+        match found.last_mut().filter(|_| goes_on) {
+            Some(instruction) => instruction.words.extend(words),
+            None => found.push(Instruction {
+                line: number + 1,
+                name: words.next().unwrap_or_default().to_uppercase(),
+                words: words.collect(),
+            }),
+        }
+        goes_on = continued;
+    }
+    found
+}
+
+/// What is copied from the build's context, as patterns of paths: a variable may stand
+/// for anything.
+pub(crate) fn sources(text: &str) -> Vec<String> {
+    let copies = instructions(text).into_iter().filter(|one| ["COPY", "ADD"].contains(&&*one.name));
+    let of_context = copies.filter(|one| !one.words.iter().any(|word| word.starts_with("--from")));
+    of_context.flat_map(|one| copied(&one.words)).collect()
+}
+
+fn copied(words: &[String]) -> Vec<String> {
+    let plain: Vec<String> = words.iter().filter(|word| !word.starts_with("--")).cloned().collect();
+    // As a list, in JSON, or as words.
+    let mut names: Vec<String> = serde_json::from_str(&plain.join(" ")).unwrap_or(plain);
+    // The last one is where to.
+    names.pop();
+    names.iter().map(|name| without_variables(name)).collect()
+}
+
+/// `a/${B}/c` and `a/$B/c` become `a/*/c`.
+fn without_variables(name: &str) -> String {
+    let mut parts = name.split('$');
+    let mut pattern = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let rest = match part.strip_prefix('{') {
+            Some(part) => part.split_once('}').map_or("", |(_, rest)| rest),
+            None => part.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_'),
+        };
+        pattern.push('*');
+        pattern.push_str(rest);
+    }
+    pattern
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instruction_may_go_on() {
+        let text = "# syntax=x\nFROM a\nrun one \\\n  # no\n\n  two\nCOPY a b\n";
+        let expected =
+            [(2, "FROM", vec!["a"]), (3, "RUN", vec!["one", "two"]), (7, "COPY", vec!["a", "b"])];
+        let expected = expected.map(|(line, name, words)| Instruction {
+            line,
+            name: name.to_owned(),
+            words: words.into_iter().map(str::to_owned).collect(),
+        });
+        assert_eq!(instructions(text), expected);
+    }
+
+    #[test]
+    fn what_is_copied_from_the_context_is_found() {
+        let table: [(&str, &[&str]); 10] = [
+            ("FROM a\nCOPY target/release/app /app\n", &["target/release/app"]),
+            ("copy --chown=1:1 a b /c/\n", &["a", "b"]),
+            ("COPY [\"a\", \"b\", \"/c/\"]\n", &["a", "b"]),
+            ("COPY [\"a\",\"/c\"]", &["a"]),
+            ("COPY --from=build /app /app\n", &[]),
+            ("ADD a \\\n  b \\\n  /c/\n", &["a", "b"]),
+            ("COPY target/*/app /\n", &["target/*/app"]),
+            ("COPY target/${PROFILE:-release}/$BIN.d /\n", &["target/*/*.d"]),
+            ("COPY app target/app\n", &["app"]),
+            ("RUN cp a b\n# COPY a b\n", &[]),
+        ];
+        for (text, expected) in table {
+            assert_eq!(sources(text), expected, "{text:?}");
+        }
+    }
+}
