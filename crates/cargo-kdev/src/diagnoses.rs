@@ -40,8 +40,7 @@ fn nothing(answer: &Answer, width: Option<usize>) -> String {
         ));
     } else {
         lines.push(format!("nothing is wrong in namespace `{namespace}`"));
-        let tells = |one| format!("no pod of {one} is wanted: `cargo kdev why {one}` tells more");
-        lines.extend(not_wanted.iter().map(tells));
+        lines.extend(not_wanted.iter().cloned());
     }
     lines.into_iter().map(|line| broken(&line, 0, 2, width) + "\n").collect()
 }
@@ -85,8 +84,8 @@ mod tests {
         assert_eq!(text(&answer, None), empty);
         answer.looked_at = 2;
         assert_eq!(text(&answer, None), "nothing is wrong in namespace `n`\n");
-        answer.not_wanted = vec!["deployment/d".to_owned()];
-        let more = "no pod of deployment/d is wanted: `cargo kdev why deployment/d` tells more\n";
+        answer.not_wanted = vec!["deployment/d is paused".to_owned()];
+        let more = "deployment/d is paused\n";
         assert_eq!(text(&answer, None), format!("nothing is wrong in namespace `n`\n{more}"));
     }
 }

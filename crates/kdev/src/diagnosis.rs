@@ -271,7 +271,12 @@ pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
     }
     found.sort_by_key(|diagnosis| diagnosis.cause);
     // Containers may share a cause, and its cure.
-    found.dedup_by(|b, a| a.cause == b.cause && a.help == b.help);
+    let mut told: Vec<(Cause, String)> = Vec::new();
+    found.retain(|one| {
+        let is_new = !told.iter().any(|(cause, help)| *cause == one.cause && *help == one.help);
+        told.push((one.cause, one.help.clone()));
+        is_new
+    });
     for diagnosis in &mut found {
         cure::keep(facts, &mut diagnosis.help);
     }

@@ -23,6 +23,8 @@ pub(crate) struct Facts {
     pub(crate) flags: String,
     /// The image that the project in the current folder builds, without tag.
     pub(crate) project_image: Option<String>,
+    /// The flags that lead `cargo kdev` to the same project, each after a blank.
+    pub(crate) project_flags: String,
     /// The pod as the API has it; null where there is none.
     pub(crate) pod: Value,
     /// Who has made it: its `ReplicaSet`, then its `Deployment`.

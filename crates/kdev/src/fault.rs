@@ -5,6 +5,9 @@ use std::fmt;
 use crate::cmd::Failure;
 use crate::exit_code::ExitCode;
 
+/// Shows on a node what fills its disk.
+pub(crate) const FILLERS: &str = "sudo du -xh -d2 /var | sort -h | tail";
+
 /// A node that failed, and why.
 #[derive(Debug)]
 pub struct NodeError {
@@ -160,7 +163,7 @@ impl NodeError {
                 "use nodes with containerd, or leave it out with `--node`".to_owned()
             }
             Fault::DiskFull(_) => {
-                format!("free space on node `{node}`: `sudo du -xh -d2 /var | sort -h | tail` shows there what fills it")
+                format!("free space on node `{node}`: `{FILLERS}` shows there what fills it")
             }
             Fault::ConnectionLost(_) => {
                 "run it again; a load that was cut leaves nothing behind".to_owned()

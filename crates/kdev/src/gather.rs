@@ -30,8 +30,8 @@ const RESOURCES: &str = "pods,replicasets.apps,deployments.apps,statefulsets.app
 const OF_CLUSTER: &str = "nodes,storageclasses.storage.k8s.io";
 /// How many nodes are asked at most.
 const NODES: usize = 16;
-/// Reasons for which a container waits for its image.
-const WAITS_FOR_IMAGE: [&str; 6] = [
+/// Reasons of a container whose image may be missing, or hurt.
+const MAY_LACK_IMAGE: [&str; 6] = [
     "ErrImageNeverPull",
     "ErrImagePull",
     "ImagePullBackOff",
@@ -324,7 +324,7 @@ fn stocks(cx: &Cx, config: &Config, facts: &[Facts], bases: &[String]) -> BTreeM
         facts.node_name().is_none()
             || facts.events.iter().any(|event| event.sandbox_image().is_some())
             || facts.containers().iter().any(|container| {
-                container.waiting().is_some_and(|(reason, _)| WAITS_FOR_IMAGE.contains(&reason))
+                container.waiting().is_some_and(|(reason, _)| MAY_LACK_IMAGE.contains(&reason))
             })
     });
     let matters = |node: &Node| {

@@ -70,8 +70,9 @@ pub(crate) struct Destination<'a> {
 
 /// Builds, and lets docker hand out what is new, while the nodes are being
 /// reached; does meanwhile what needs the build alone, then the work that needs
-/// both, and closes the connections whatever happens. A node that cannot be used
-/// ends the build: its result would be of no use.
+/// both, and closes the connections whatever happens. A node that is needed and cannot
+/// be used ends the build, whose result would be of no use; where the build has to
+/// tell which nodes are needed, that waits for it.
 pub(crate) fn on_nodes<'s, T: Send>(
     cx: &Cx,
     to: &Destination,
@@ -83,7 +84,7 @@ pub(crate) fn on_nodes<'s, T: Send>(
     let build_cx = cx.clone().interrupted_by(building.clone());
     let done = thread::scope(|scope| {
         let opening = scope.spawn(|| {
-            let opened = open_all(cx, to.transports, to.config, to.nodes);
+            let opened = open_all(cx, to.transports, to.config, to.nodes, to.asked);
             opened.inspect_err(|_| building.raise())
         });
         let supply = match build(&build_cx) {
@@ -119,6 +120,7 @@ fn open_all<'a>(
     transports: &'a Transports,
     config: &Config,
     nodes: &[&'a Node],
+    asked: &[String],
 ) -> Result<Opened<'a>> {
     let nobody = NodeSettings::default();
     let results = each(nodes, |node: &&'a Node| {
@@ -136,8 +138,13 @@ fn open_all<'a>(
         }
     }
     let is_alike = |node: &&Node| node.info.platform() == nodes[0].info.platform();
+    let is_asked = |(_, node): &(NodeError, &Node)| asked.contains(&node.name);
+    let is_certain = opened.links.is_empty() || opened.failures.iter().any(is_asked);
     // Of several platforms, only the build tells which are needed.
-    if nodes.iter().all(is_alike) { opened.without(cx, |_| None) } else { Ok(opened) }
+    if is_certain || nodes.iter().all(is_alike) {
+        return opened.without(cx, |_| None);
+    }
+    Ok(opened)
 }
 
 /// Why a node is left out on which the image cannot run.

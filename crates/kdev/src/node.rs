@@ -15,7 +15,7 @@ use crate::cx::Cx;
 use crate::digest::chain_ids;
 use crate::error::Result;
 use crate::event::Event;
-use crate::fault::{Fault, NodeError, SudoRule, access_fault, import_fault};
+use crate::fault::{FILLERS, Fault, NodeError, SudoRule, access_fault, import_fault};
 use crate::inventory::Inventory;
 use crate::placement::is_silent;
 use crate::runtime::Runtime;
@@ -202,7 +202,7 @@ impl<'a> Link<'a> {
         let mut facts = NodeFacts::read(lines);
         facts.at = link.host();
         facts.shell = link.by_hand();
-        facts.cleanup = link.transport.fed_by_hand("sudo du -xh -d2 /var | sort -h | tail");
+        facts.cleanup = link.transport.piped_by_hand(FILLERS);
         let fault = if let Some(program) = answer.get("no-ctr") {
             Some(Fault::NoCtr(program.to_owned()))
         } else if let Some(words) = answer.get("no-access") {

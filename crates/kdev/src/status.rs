@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::builds::Builds;
 use crate::cluster::Cluster;
-use crate::cmd::quoted;
+use crate::cmd;
 use crate::config::{Config, Layer};
 use crate::cx::{Cx, both};
 use crate::docker::Docker;
@@ -95,10 +95,13 @@ pub fn status(cx: &Cx, request: &StatusRequest, show: impl Fn(&Status)) -> Resul
 
 /// As a person gives them again.
 fn flags(request: &StatusRequest) -> String {
-    let context = request.target.named().map(|name| format!(" --context {}", quoted(&name)));
-    let namespace = request.flags.namespace.as_ref();
-    let namespace = namespace.map(|name| format!(" --namespace {}", quoted(name)));
-    [context, namespace].into_iter().flatten().collect()
+    let kubeconfig = request.target.kubeconfig.as_ref().map(|path| path.display().to_string());
+    let flags = cmd::flags([
+        ("--kubeconfig", kubeconfig),
+        ("--context", request.target.named()),
+        ("--namespace", request.flags.namespace.clone()),
+    ]);
+    flags + &request.selection.flags_by_hand()
 }
 
 /// What is looked at.

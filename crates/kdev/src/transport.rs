@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use xshell::{Cmd, Shell, cmd};
 
 use crate::cluster::{Node, NodeInfo};
-use crate::cmd::Task;
+use crate::cmd::{Task, quoted};
 use crate::config::{Config, NodeSettings};
 use crate::cx::Cx;
 use crate::error::Result;
@@ -142,6 +142,22 @@ impl Transport<'_> {
             Way::Container(name) => format!("docker exec -it {name} sh"),
             Way::Ssh(target) => self.all.ssh.by_hand(target),
             Way::Here => "sh".to_owned(),
+        }
+    }
+
+    /// Several commands there, one behind the other, as a person would type them.
+    pub(crate) fn piped_by_hand(&self, commands: &str) -> String {
+        match self.way {
+            Way::Container(name) => {
+                let commands = quoted(commands.trim_start_matches("sudo "));
+                format!("docker exec {name} sh -c {commands}")
+            }
+            // sudo may ask for a password.
+            Way::Ssh(target) => {
+                let ssh = self.all.ssh.by_hand(target).replacen("ssh ", "ssh -t ", 1);
+                format!("{ssh} {}", quoted(commands))
+            }
+            Way::Here => commands.to_owned(),
         }
     }
 

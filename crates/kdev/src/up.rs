@@ -91,7 +91,7 @@ pub fn up(cx: &Cx, request: &Request) -> Result<()> {
     if let Err(error) = rollout.wait(&objects, applied.is_empty()) {
         let is_curable = rollback::helps_against(&error);
         // While the pods are there that tell.
-        let error = why::explain(cx, &cluster, &config, &objects, error);
+        let error = why::explain(cx, &cluster, &config, &request.selection, &objects, error);
         if request.rollback && is_curable {
             rollback::undo(cx, &cluster, &applied)?;
         }

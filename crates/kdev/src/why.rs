@@ -48,7 +48,7 @@ pub struct Answer {
     pub verdicts: Vec<Verdict>,
     /// How many workloads, and pods of their own, were looked at.
     pub looked_at: usize,
-    /// Of these, what no pod is wanted of: paused, or scaled to zero.
+    /// Why some of these have no pods, or no new ones, though nothing is wrong.
     pub not_wanted: Vec<String>,
 }
 
@@ -97,6 +97,7 @@ pub(crate) fn explain(
     cx: &Cx,
     cluster: &Cluster,
     config: &Config,
+    selection: &Selection,
     objects: &[Object],
     error: Error,
 ) -> Error {
@@ -104,7 +105,7 @@ pub(crate) fn explain(
     let object = objects.iter().find(|object| object.id() == workload);
     let cluster = cluster.in_namespace(object.and_then(|object| object.namespace.as_deref()));
     let Ok(mut facts) = gather::gather(cx, &cluster, config, Some(workload)) else { return error };
-    of_project(&mut facts, config);
+    of_project(&mut facts, config, selection);
     let diagnoses: Vec<Diagnosis> =
         facts.iter().flat_map(diagnosis::diagnose).filter(Diagnosis::is_known).collect();
     if diagnoses.is_empty() {
@@ -130,8 +131,8 @@ pub fn why(cx: &Cx, request: &WhyRequest) -> Result<Answer> {
     for verdict in facts.iter().map(judge) {
         if all || verdict.diagnoses.iter().any(Diagnosis::is_fault) {
             answer.verdicts.push(verdict);
-        } else if !verdict.diagnoses.is_empty() {
-            answer.not_wanted.push(verdict.owner.unwrap_or(verdict.subject));
+        } else {
+            answer.not_wanted.extend(verdict.diagnoses.into_iter().map(|one| one.words));
         }
     }
     Ok(answer)
@@ -143,7 +144,7 @@ fn ask(cx: &Cx, request: &WhyRequest, answer: &mut Answer) -> Result<Vec<Facts>>
     let cluster = Cluster::look_at(kubeconfig, &request.target, config.namespace.clone())?;
     let mut facts = gather::gather(cx, &cluster, &config, request.asked.as_deref())?;
     if has_project {
-        of_project(&mut facts, &config);
+        of_project(&mut facts, &config, &request.selection);
     }
     (answer.context, answer.namespace) = (cluster.context, cluster.namespace);
     Ok(facts)
@@ -172,11 +173,12 @@ fn settings(cx: &Cx, request: &WhyRequest) -> Result<(bool, Config)> {
     }
 }
 
-/// Notes which image the project builds.
-fn of_project(facts: &mut [Facts], config: &Config) {
+/// Notes which image the project builds, and how it is named.
+fn of_project(facts: &mut [Facts], config: &Config, selection: &Selection) {
     let image = config.image.name().to_string();
     for facts in facts {
         facts.project_image = Some(image.clone());
+        facts.project_flags = selection.flags_by_hand();
     }
 }
 

@@ -39,14 +39,18 @@ fn what_the_build_copies_is_elsewhere() {
     project.write("fake/build-fails", "");
     let said = project.run_with(&[("CARGO_TARGET_DIR", "/elsewhere")], &["up"]);
     said.code(7).stderr(
-        "        Note the Dockerfile copies from `target/`, and cargo builds into `/elsewhere`, which docker does not see
-    Building app:latest
+        "    Building app:latest
 Step 1/1 : FROM scratch
 The command '/bin/sh -c exit 7' returned a non-zero code: 7
 error: cannot build `app:latest`
   caused by: `docker build --tag app:latest --file [ROOT]/Dockerfile [..]` exited with code 7
   help: the Dockerfile copies from `target/`, and cargo builds into `/elsewhere`, which docker does not see: unset CARGO_TARGET_DIR, or set `context` in `[package.metadata.kdev]`\n",
     );
+    // It may have found what an earlier build has left there.
+    project.remove("fake/build-fails");
+    let said = project.run_with(&[("CARGO_TARGET_DIR", "/elsewhere")], &["up"]);
+    let note = "        Note the Dockerfile copies from `target/`, and cargo builds into `/elsewhere`, which docker does not see\n";
+    assert!(said.code(0).err().contains(note), "{}", said.err());
 }
 
 #[test]

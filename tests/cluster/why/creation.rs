@@ -216,7 +216,7 @@ fn why_a_workload_that_is_scaled_to_zero_has_no_pod() {
     scene.makes("");
     run(&mut scene.kubectl(&["scale", "deployment/web", "--replicas=0"]));
     run(&mut scene.kubectl(&["wait", "--for=delete", "pod", "--all", "--timeout=60s"]));
-    assert!(scene.is_well().starts_with("no pod of deployment/web is wanted: "));
+    assert!(scene.is_well().starts_with("deployment/web is scaled to zero: "));
     scene.is_judged(&["not-wanted"]).follow(0);
     scene.runs();
 }

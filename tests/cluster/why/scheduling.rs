@@ -205,7 +205,7 @@ fn why_a_daemon_set_for_no_node_wants_no_pod() {
         (status["observedGeneration"] == 1).then_some(())
     });
     // Whoever has not asked about it has likely meant it.
-    assert!(scene.is_well().starts_with("no pod of daemonset/web is wanted: "));
+    assert!(scene.is_well().starts_with("daemonset/web has no pods: no node takes the pod; "));
     scene.is_judged(&["not-wanted"]).follow(0);
     scene.runs();
 }

@@ -197,6 +197,9 @@ fn elsewhere(facts: &Facts) -> Option<Diagnosis> {
         .map(|claim| (text(claim, "/metadata/name"), text(claim, "/spec/volumeName")))
         .filter(|(_, volume)| !volume.is_empty())
         .collect();
+    if bound.is_empty() {
+        return None;
+    }
     let claims: Vec<&str> = bound.iter().map(|(claim, _)| *claim).collect();
     let volumes: Vec<String> = bound.iter().map(|(_, volume)| quoted(volume)).collect();
     Some(Diagnosis {

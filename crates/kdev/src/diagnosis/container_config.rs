@@ -4,7 +4,7 @@ use super::{Cause, Confidence, Diagnosis, cure};
 use crate::cmd::quoted;
 use crate::container::Container;
 use crate::facts::{Facts, list, text};
-use serde_json::{Value, json};
+use serde_json::json;
 
 pub(super) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
     facts.containers().into_iter().filter_map(|container| of_container(facts, container)).collect()
@@ -89,9 +89,7 @@ fn unprepared(
         Some(_) if is_written_by_kubelet => {
             format!("make the pod anew: run `{kubectl} delete pod/{pod}`")
         }
-        None if is_written_by_kubelet => format!(
-            "make the pod anew: run `{kubectl} get pod/{pod} --output json | {kubectl} replace --force --filename -`"
-        ),
+        None if is_written_by_kubelet => format!("run `{}", cure::replace(facts, None)),
         _ => cure::by_hand(facts, &format!("correct `subPath` of volume `{volume}` in")),
     };
     Diagnosis {
@@ -214,10 +212,8 @@ fn as_root(
     } else {
         return None;
     };
-    let user: Value = json!({"name": name, "securityContext": {"runAsUser": 1000}});
-    let kind = if container.is_init() { "initContainers" } else { "containers" };
-    let user = json!({"spec": {kind: [user]}});
-    let help = match cure::patch(facts, &user) {
+    let user = json!({"securityContext": {"runAsUser": 1000}});
+    let help = match cure::patch_container(facts, container, &user) {
         Some(patch) => format!("run `{patch}`"),
         None => format!(
             "write `securityContext: {{runAsUser: 1000}}` for container `{name}` into the manifest of {}, or `USER 1000` into the Dockerfile",
@@ -278,7 +274,7 @@ mod tests {
                 config,
                 "failed to prepare subPath for volumeMount \"v\" of container \"c\"",
                 Cause::VolumeUnmountable,
-                "make the pod anew: run `kubectl get pod/p --output json | kubectl replace --force --filename -`",
+                "run `kubectl get pod/p --output json | kubectl replace --force --filename -`, which deletes the pod and makes it anew",
             ),
             (
                 config,

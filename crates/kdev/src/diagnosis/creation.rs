@@ -146,7 +146,8 @@ fn secure(facts: &Facts, reason: &str) -> String {
                 patch[kind] = containers.into();
             }
         }
-        cure::patch(facts, &json!({"spec": patch}))
+        let is_none = patch.as_object().is_none_or(serde_json::Map::is_empty);
+        cure::patch(facts, &json!({"spec": patch})).filter(|_| !is_none)
     });
     match patched.filter(|_| violations == all) {
         Some(patch) => format!("run `{patch}`"),

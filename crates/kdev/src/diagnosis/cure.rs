@@ -23,7 +23,7 @@ const SETTABLE: [&str; 7] = [
 /// that is at hand.
 pub(super) fn load(facts: &Facts, image: &Reference) -> String {
     if facts.project_image.as_deref() == Some(&image.name().to_string()) {
-        return format!("run `cargo kdev up {}`", facts.flags);
+        return format!("run `cargo kdev up {}{}`", facts.flags, facts.project_flags);
     }
     format!("run `{}`", load_command(facts, image))
 }

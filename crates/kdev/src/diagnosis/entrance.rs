@@ -52,7 +52,25 @@ impl Entrance {
             Way::Container(name) => {
                 format!("docker exec {name} {}", command.trim_start_matches("sudo "))
             }
+            // sudo may ask for a password.
+            Way::Ssh(ssh) if command.starts_with("sudo ") => {
+                format!("{} {command}", ssh.replacen("ssh ", "ssh -t ", 1))
+            }
             Way::Ssh(ssh) => format!("{ssh} {command}"),
+        }
+    }
+
+    /// Several commands there, one behind the other.
+    pub(super) fn pipe(&self, commands: &str) -> String {
+        match &self.way {
+            Way::Here => commands.to_owned(),
+            Way::Container(name) => {
+                let commands = quoted(commands.trim_start_matches("sudo "));
+                format!("docker exec {name} sh -c {commands}")
+            }
+            Way::Ssh(ssh) => {
+                format!("{} {}", ssh.replacen("ssh ", "ssh -t ", 1), quoted(commands))
+            }
         }
     }
 
@@ -170,33 +188,39 @@ mod tests {
         let (ssh, kind) = (Some("ssh 10.0.0.1 ctr"), "kind://docker/kind/kind-worker");
         let k3d = Some("docker exec -i k3d-a-agent-0 ctr");
         let table = [
-            ("", "v1.34.0", &none, ssh, "ssh 10.0.0.1 sudo systemctl restart kubelet"),
+            ("", "v1.34.0", &none, ssh, "ssh -t 10.0.0.1 sudo systemctl restart kubelet"),
             (
                 "",
                 "v1.34.0",
                 &none,
                 Some("ssh -F '/my config' -p 2222 me@n sudo -n ctr"),
-                "ssh -F '/my config' -p 2222 me@n sudo systemctl restart kubelet",
+                "ssh -t -F '/my config' -p 2222 me@n sudo systemctl restart kubelet",
             ),
             (
                 "",
                 "v1.34.0",
                 &none,
                 None,
-                "ssh -F '/my config' 10.0.0.1 sudo systemctl restart kubelet",
+                "ssh -t -F '/my config' 10.0.0.1 sudo systemctl restart kubelet",
             ),
             ("", "v1.34.0", &none, Some("sudo -n ctr"), "sudo systemctl restart kubelet"),
-            ("", "v1.30.2+k3s1", &none, ssh, "ssh 10.0.0.1 sudo systemctl restart k3s-agent"),
-            ("", "v1.30.2+k3s1", &server, ssh, "ssh 10.0.0.1 sudo systemctl restart k3s"),
-            ("", "v1.30.2+rke2r1", &none, ssh, "ssh 10.0.0.1 sudo systemctl restart rke2-agent"),
-            ("", "v1.30.2+rke2r1", &server, ssh, "ssh 10.0.0.1 sudo systemctl restart rke2-server"),
-            ("", "v1.30.2+k0s", &none, ssh, "ssh 10.0.0.1 sudo systemctl restart k0sworker"),
+            ("", "v1.30.2+k3s1", &none, ssh, "ssh -t 10.0.0.1 sudo systemctl restart k3s-agent"),
+            ("", "v1.30.2+k3s1", &server, ssh, "ssh -t 10.0.0.1 sudo systemctl restart k3s"),
+            ("", "v1.30.2+rke2r1", &none, ssh, "ssh -t 10.0.0.1 sudo systemctl restart rke2-agent"),
+            (
+                "",
+                "v1.30.2+rke2r1",
+                &server,
+                ssh,
+                "ssh -t 10.0.0.1 sudo systemctl restart rke2-server",
+            ),
+            ("", "v1.30.2+k0s", &none, ssh, "ssh -t 10.0.0.1 sudo systemctl restart k0sworker"),
             (
                 "",
                 "v1.30.2",
                 &microk8s,
                 ssh,
-                "ssh 10.0.0.1 sudo systemctl restart snap.microk8s.daemon-kubelite",
+                "ssh -t 10.0.0.1 sudo systemctl restart snap.microk8s.daemon-kubelite",
             ),
             (kind, "v1.34.0", &none, None, "docker exec kind-worker systemctl restart kubelet"),
             ("k3s://k3d-a-agent-0", "v1.30.2+k3s1", &none, k3d, "docker restart k3d-a-agent-0"),

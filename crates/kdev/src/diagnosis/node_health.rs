@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::entrance::Entrance;
 use super::{Cause, Confidence, Diagnosis, cure, relief, sandbox};
 use crate::facts::{Facts, Shelf, condition, list, text};
+use crate::fault::FILLERS;
 
 /// The conditions of a node that runs out of something, and of what.
 const PRESSURES: [(&str, &str); 3] =
@@ -43,8 +44,9 @@ fn silent(facts: &Facts) -> Option<Diagnosis> {
 /// Its kubelet has not taken notice of the pod, which comes before the cluster misses
 /// the kubelet itself.
 fn unheard(facts: &Facts) -> Option<Diagnosis> {
-    /// How long a kubelet may take to notice a pod, in seconds.
-    const PATIENCE: i64 = 10;
+    /// How long a kubelet may take to notice a pod, in seconds; two machines' clocks
+    /// may differ by some.
+    const PATIENCE: i64 = 20;
     let name = facts.node_name().filter(|_| facts.node().is_some())?;
     let status = &facts.pod["status"];
     if text(status, "/phase") != "Pending" || !status["startTime"].is_null() {
@@ -195,8 +197,8 @@ pub(super) fn relieve(facts: &Facts, name: &str) -> String {
     let entrance = Entrance::to(facts, name);
     match shortage(facts, name, text(&facts.pod, "/status/message")) {
         "disk" => format!(
-            "make room on the disk of node `{name}`: `{} | sort -h | tail` shows what fills it, and to prune images would also delete loaded ones that no pod uses",
-            entrance.run("sudo du -xh -d2 /var")
+            "make room on the disk of node `{name}`: `{}` shows what fills it; to prune images would also delete loaded ones that no pod uses",
+            entrance.pipe(FILLERS)
         ),
         "memory" => format!(
             "free memory on node `{name}`: end what uses most of it, by `{} top pods --all-namespaces --sort-by memory`",
@@ -249,7 +251,7 @@ mod tests {
 
     #[test]
     fn an_evicted_pod_is_made_anew_by_somebody() {
-        let room = "make room on the disk of node `n`: `ssh n sudo du -xh -d2 /var | sort -h | tail` shows what fills it, and to prune images would also delete loaded ones that no pod uses";
+        let room = "make room on the disk of node `n`: `ssh -t n 'sudo du -xh -d2 /var | sort -h | tail'` shows what fills it; to prune images would also delete loaded ones that no pod uses";
         let set = |ready: u64| {
             json!({"kind": "ReplicaSet", "metadata": {"name": "w"},
             "spec": {"replicas": 2}, "status": {"readyReplicas": ready}})
@@ -328,10 +330,10 @@ mod tests {
             json!([{"type": "PodScheduled", "lastTransitionTime": "2026-01-01T00:01:00Z"}]);
         let noticed = json!({"phase": "Pending", "startTime": "2026-01-01T00:00:01Z"});
         let table = [
-            (json!({"phase": "Pending"}), 10, false),
-            (json!({"phase": "Pending"}), 11, true),
-            (json!({"phase": "Pending", "conditions": scheduled}), 70, false),
-            (json!({"phase": "Pending", "conditions": scheduled}), 71, true),
+            (json!({"phase": "Pending"}), 20, false),
+            (json!({"phase": "Pending"}), 21, true),
+            (json!({"phase": "Pending", "conditions": scheduled}), 80, false),
+            (json!({"phase": "Pending", "conditions": scheduled}), 81, true),
             (noticed, 99, false),
         ];
         for (status, age, expected) in table {

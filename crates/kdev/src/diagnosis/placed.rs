@@ -49,8 +49,8 @@ fn missing(facts: &Facts, name: &str) -> Option<Diagnosis> {
     if facts.nodes.is_empty() || facts.node().is_some() {
         return None;
     }
-    let nodes: Vec<&str> =
-        facts.nodes.iter().map(|node| text(node, "/metadata/name")).take(NODES).collect();
+    let mut nodes: Vec<&str> =
+        facts.nodes.iter().map(|node| text(node, "/metadata/name")).collect();
     let (words, help) = if names_node(facts) {
         let nearest = nodes.iter().min_by_key(|node| strsim::levenshtein(node, name));
         let instead = nearest.copied().unwrap_or_default();
@@ -68,9 +68,19 @@ fn missing(facts: &Facts, name: &str) -> Option<Diagnosis> {
         cause: Cause::NodeMissing,
         confidence: Confidence::Certain,
         words,
-        evidence: vec![format!("the cluster has {}", words::list(&nodes))],
+        evidence: vec![has(&mut nodes)],
         help,
     })
+}
+
+/// Which nodes there are, as far as they can be listed.
+fn has(nodes: &mut Vec<&str>) -> String {
+    let more = nodes.len().saturating_sub(NODES);
+    nodes.truncate(NODES);
+    match more {
+        0 => format!("the cluster has {}", words::list(nodes)),
+        _ => format!("the cluster has {more} nodes besides {}", words::list(nodes)),
+    }
 }
 
 /// Whether the pod was told its node by whoever made it, and not by the scheduler.
@@ -147,7 +157,7 @@ mod tests {
                 &never,
                 None,
                 named,
-                "run `kubectl get pod/p --output json | sed 's|\"nodeName\": \"n2\"|\"nodeName\": \"n1\"|' | kubectl replace --force --filename -`",
+                "run `kubectl get pod/p --output json | sed 's|\"nodeName\": \"n2\"|\"nodeName\": \"n1\"|' | kubectl replace --force --filename -`, which deletes the pod and makes it anew",
             ),
             (&was, None, gone, bare),
         ];
@@ -191,5 +201,14 @@ mod tests {
             assert_eq!((found.words.as_str(), found.help.as_str()), (words, help));
             assert_eq!(found.cause, Cause::ResourcesShort);
         }
+    }
+
+    #[test]
+    fn of_many_nodes_the_first_are_named_and_the_others_counted() {
+        let mut few = vec!["a", "b"];
+        assert_eq!(has(&mut few), "the cluster has `a` and `b`");
+        let mut many = vec!["a", "b", "c", "d", "e", "f", "g", "h"];
+        let expected = "the cluster has 2 nodes besides `a`, `b`, `c`, `d`, `e` and `f`";
+        assert_eq!(has(&mut many), expected);
     }
 }

@@ -102,7 +102,7 @@ fn each_failure_has_its_cure() {
         ("Always", "linux", ABSENT.into(), has_no, format!("build it and load it: `{build} && {never}`, {correct}")),
         (pulled, "linux", platform.clone(), not_for("linux/amd64"), "build it for linux/amd64 and load it".into()),
         (pulled, "windows", platform, not_for("windows/amd64"), linux.into()),
-        (pulled, "linux", full.0, full.1.into(), "make room on the disk of node `n`: `ssh n sudo du -xh -d2 /var | sort -h | tail` shows what fills it, and to prune images would also delete loaded ones that no pod uses".into()),
+        (pulled, "linux", full.0, full.1.into(), "make room on the disk of node `n`: `ssh -t n 'sudo du -xh -d2 /var | sort -h | tail'` shows what fills it; to prune images would also delete loaded ones that no pod uses".into()),
         (pulled, "linux", "pull QPS exceeded".into(), throttled.into(), "wait: `kubectl get pod/p --watch`".into()),
     ];
     for (policy, os, why, words, help) in table {

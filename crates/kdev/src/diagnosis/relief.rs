@@ -34,13 +34,9 @@ pub(super) fn is_bare(facts: &Facts) -> bool {
 
 /// Makes a bare pod anew, with another value of a field.
 fn replaced(facts: &Facts, field: &str, old: &str, new: &str) -> Option<String> {
-    let kubectl = &facts.kubectl;
-    let pod = Some(facts.keeper_id()).filter(|keeper| keeper.starts_with("pod/"))?;
     let change = format!("s|\"{field}\": \"{old}\"|\"{field}\": \"{new}\"|");
-    Some(format!(
-        "run `{kubectl} get {pod} --output json | sed {} | {kubectl} replace --force --filename -`",
-        quoted(&change)
-    ))
+    let is_pod = facts.keeper_id().starts_with("pod/");
+    is_pod.then(|| format!("run `{}", cure::replace(facts, Some(&change))))
 }
 
 fn write(facts: &Facts, what: &str) -> String {

@@ -170,7 +170,7 @@ fn unplaced(facts: &Facts) -> Option<Diagnosis> {
     Some(Diagnosis {
         cause: Cause::NotWanted,
         confidence: Confidence::Certain,
-        words: overview(&judged),
+        words: format!("{} has no pods: {}", facts.keeper_id(), overview(&judged)),
         evidence,
         help: hindrance.cure(facts, nearest),
     })

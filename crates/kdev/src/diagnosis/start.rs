@@ -36,8 +36,19 @@ fn words<'a>(facts: &'a Facts, container: Container<'a>) -> Option<&'a str> {
     let ended = container.ended().map(|ended| text(ended, "/message"));
     let waiting = container.waiting().map(|(_, message)| message);
     let log = facts.logs.get(container.name()).map(|log| log.lines().rev().take(LAST));
-    let all = ended.into_iter().chain(waiting).chain(log.into_iter().flatten());
+    // A log may hold anything: only what no program says of itself counts there.
+    let log = log.into_iter().flatten().filter(|line| is_of_start(line));
+    let all = ended.into_iter().chain(waiting).chain(log);
     all.into_iter().find(|words| meaning(words).is_some())
+}
+
+fn is_of_start(line: &str) -> bool {
+    line.starts_with("exec ") || line.contains(RUNTIME) || lacks_library(line)
+}
+
+fn lacks_library(words: &str) -> bool {
+    let is_older = words.contains(": version `") && words.contains(" not found (required by ");
+    words.contains(NO_LIBRARY) || words.starts_with(NO_LIBRARY_OF_MUSL) || is_older
 }
 
 /// Whether the start of a container failed.
@@ -48,11 +59,11 @@ pub(super) fn failed(facts: &Facts, container: Container) -> bool {
 fn meaning(words: &str) -> Option<Cause> {
     let says = |sign: &str| words.contains(sign);
     let starts = says("unable to start container process: exec") || words.starts_with("exec ");
-    let is_older = says(": version `") && says(" not found (required by ");
-    let lacks_library = says(NO_LIBRARY) || words.starts_with(NO_LIBRARY_OF_MUSL) || is_older;
     if says("exec format error") {
         Some(Cause::WrongArchitecture)
-    } else if lacks_library || words.starts_with("exec ") && says(": no such file or directory") {
+    } else if lacks_library(words)
+        || words.starts_with("exec ") && says(": no such file or directory")
+    {
         Some(Cause::LibraryMissing)
     } else if says("container init was OOM-killed") {
         Some(Cause::OutOfMemory)
@@ -315,5 +326,19 @@ mod tests {
         }
         facts.pod["status"]["containerStatuses"][0]["state"] = json!({"waiting": {}});
         assert_eq!(diagnose(&facts)[0].confidence, Confidence::Certain);
+    }
+
+    #[test]
+    fn what_a_program_logs_is_not_taken_for_the_runtimes_words() {
+        let table = [
+            ("exec /app: exec format error", true),
+            ("/app: error while loading shared libraries: libx.so: cannot open", true),
+            ("no users found", false),
+            ("error: no command specified", false),
+            ("fork/exec /bin/tool: exec format error", false),
+        ];
+        for (line, expected) in table {
+            assert_eq!(is_of_start(line), expected, "{line}");
+        }
     }
 }
