@@ -210,7 +210,7 @@ fn a_context_that_is_nobodys_leave_is_a_warning_and_a_namespace_must_exist() {
     help: create it with `kubectl --context team create namespace default`\n");
     // What can be cured from here is offered, with the flags that were given.
     let said = project.run(&["doctor", "--node", "n1"]).code(92).out().to_owned();
-    let end = "\n1 error and 1 warning\n1 of these `cargo kdev doctor --node n1 --fix` can cure, and asks first\n";
+    let end = "\n1 error and 1 warning\n`cargo kdev doctor --node n1 --fix` can cure 1 of these, and asks first\n";
     assert!(said.ends_with(end), "{said}");
     // Without a terminal nobody is asked, and nothing is written.
     let said = project.run(&["doctor", "--fix"]).code(92).err().to_owned();

@@ -35,7 +35,7 @@ pub(crate) fn text(checkup: &Checkup, quiet: bool, width: Option<usize>) -> Stri
         let _ = writeln!(lines, "{}", summary(checkup));
         if let Some(command) = &checkup.fix_by {
             let fixable = checkup.fixable();
-            let _ = writeln!(lines, "{fixable} of these `{command}` can cure, and asks first");
+            let _ = writeln!(lines, "`{command}` can cure {fixable} of these, and asks first");
         }
     }
     lines

@@ -1,4 +1,4 @@
-//! The only place that draws: events become lines as cargo prints them, and
+//! The only place that decides what is drawn: events become lines as cargo prints them, and
 //! bars where there is a terminal, or JSON.
 
 use std::collections::VecDeque;
@@ -421,7 +421,7 @@ fn status_lines(status: &Status, last: Option<&Status>) {
 }
 
 fn json_line(line: &impl Serialize) {
-    // Both kinds of line are made of texts and numbers: they always fit JSON.
+    // All kinds of line are made of texts and numbers: they always fit JSON.
     let json = serde_json::to_string(line).unwrap_or_default();
     let _ = writeln!(io::stdout(), "{json}");
 }

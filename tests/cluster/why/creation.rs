@@ -229,6 +229,7 @@ fn why_a_paused_workload_keeps_its_old_pods() {
     scene.runs();
     run(&mut scene.kubectl(&["rollout", "pause", "deployment/web"]));
     scene.makes_instead("workingDir: /");
+    assert!(scene.is_well().starts_with("deployment/web is paused: "));
     scene.is_judged(&["not-wanted"]).follow(0);
     run(&mut scene.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]));
     scene.runs();

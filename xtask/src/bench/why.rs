@@ -74,12 +74,17 @@ impl<'a> Scene<'a> {
         let namespace = &*self.namespace;
         let list = cmd!(self.bench.sh, "kubectl --namespace {namespace} get pods --output name");
         let pod = list.quiet().read()?.lines().next().context("there is no pod")?.to_owned();
+        let of_namespace = ["--namespace", namespace];
         let kubectl = |args: &[&str]| self.command("kubectl".as_ref(), args);
         let kdev = |args: &[&str]| {
             let mut kdev = self.command(self.bench.kdev_program(), &["kdev"]);
             kdev.args(args);
             kdev
         };
+        let found = kdev(&["why"]).args(of_namespace).stdout(Stdio::piped()).output()?;
+        let found = String::from_utf8_lossy(&found.stdout).into_owned();
+        let other = format!("{} more of its pods are not ready", PODS - 1);
+        ensure!(found.contains(&other), "`why` does not see what it is measured on:\n{found}");
         let mut all = Tries::of(MANY, "`cargo kdev why`");
         let mut described = Tries::of(MANY, "`kubectl describe pods`");
         let mut one = Tries::of(ONE, "`cargo kdev why POD`");
@@ -87,7 +92,6 @@ impl<'a> Scene<'a> {
         let mut status = Tries::of(MANY, "`cargo kdev status`");
         let mut listed = Tries::of(MANY, "`kubectl get pods --output wide`");
         let mut doctor = Tries::of(ALL, "`cargo kdev doctor`");
-        let of_namespace = ["--namespace", namespace];
         for _ in 0..self.bench.rounds {
             all.add(self.take(kdev(&["why"]).args(of_namespace))?);
             described.add(self.take(kubectl(&["describe", "pods"]).args(of_namespace))?);

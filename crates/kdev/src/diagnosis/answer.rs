@@ -7,6 +7,14 @@ use crate::cmd::quoted;
 use crate::container::Container;
 use crate::facts::{Facts, list, text};
 
+/// A probe of a container, by the name that the manifest has for its kind.
+struct Probe<'a> {
+    facts: &'a Facts,
+    container: Container<'a>,
+    kind: &'a str,
+    probe: &'a Value,
+}
+
 /// What the answer means, and what helps.
 pub(super) fn judged(
     facts: &Facts,
@@ -15,96 +23,139 @@ pub(super) fn judged(
     probe: &Value,
     answer: &str,
 ) -> (String, String) {
-    let (name, keeper) = (container.name(), facts.keeper_id());
-    let correct = |what: &str| {
+    let probe = Probe { facts, container, kind, probe };
+    probe
+        .command(answer)
+        .or_else(|| probe.http(answer))
+        .or_else(|| probe.connection(answer))
+        .unwrap_or_else(|| probe.nothing(answer))
+}
+
+impl Probe<'_> {
+    fn correct(&self, what: &str) -> String {
+        let (name, keeper) = (self.container.name(), self.facts.keeper_id());
+        let kind = self.kind;
         format!("correct {what} in `{kind}` of container `{name}` in the manifest of {keeper}")
-    };
-    let says = |sign: &str| answer.contains(sign);
-    let seconds = probe["timeoutSeconds"].as_u64().unwrap_or(1);
-    let right_port = |otherwise: String| {
-        let other = other_port(container, &number(container, &port(probe)));
-        let set = other.and_then(|other| set_port(facts, container, kind, probe, other));
-        set.unwrap_or(otherwise)
-    };
-    if says("executable file not found") || says("exec: ") && says("no such file") {
-        return ("the image has no such program".to_owned(), correct("the command"));
     }
-    let scheme = |scheme: &str| {
-        let patch = set(facts, container, kind, &json!({"httpGet": {"scheme": scheme}}));
-        patch.map_or_else(|| correct("`scheme`"), |patch| format!("run `{patch}`"))
-    };
-    if let Some(code) = answer.split("statuscode: ").nth(1) {
-        let path = text(probe, "/httpGet/path");
-        let why = format!("it answers {code} to `GET {path}`");
-        let help = match code.trim() {
-            "400" => {
-                format!("if it speaks HTTPS, {}; if not, {}", scheme("HTTPS"), correct("the path"))
-            }
-            "401" | "403" => correct("`httpHeaders`, which must let the kubelet in, or the path"),
-            code if code.starts_with('5') => log(facts, container),
-            _ => correct("the path"),
+
+    fn scheme(&self, scheme: &str) -> String {
+        let patch = self.set(&json!({"httpGet": {"scheme": scheme}}));
+        patch.map_or_else(|| self.correct("`scheme`"), |patch| format!("run `{patch}`"))
+    }
+
+    fn log(&self) -> String {
+        log(self.facts, self.container)
+    }
+
+    /// By the only port that the container names, or else as told.
+    fn right_port(&self, otherwise: String) -> String {
+        let other = other_port(self.container, &number(self.container, &port(self.probe)));
+        other.and_then(|other| self.set_port(other)).unwrap_or(otherwise)
+    }
+
+    /// Its command was run, or should have been.
+    fn command(&self, answer: &str) -> Option<(String, String)> {
+        let says = |sign: &str| answer.contains(sign);
+        if says("executable file not found") || says("exec: ") && says("no such file") {
+            let why = "the image has no such program".to_owned();
+            return Some((why, self.correct("the command")));
+        }
+        let command = self.probe.pointer("/exec/command").filter(|_| !is_late(answer))?;
+        let help = if self.container.is_running() {
+            let words: Vec<String> = list(command).filter_map(Value::as_str).map(quoted).collect();
+            let (kubectl, pod) = (&self.facts.kubectl, self.facts.pod_name());
+            let (name, words) = (self.container.name(), words.join(" "));
+            format!("see why with `{kubectl} exec {pod} --container {name} -- {words}`")
+        } else {
+            self.log()
         };
-        return (why, help);
+        Some(("its command fails".to_owned(), help))
     }
-    if says("malformed HTTP response") {
-        return (
-            "it answers, but not by HTTP".to_owned(),
-            format!("if it speaks HTTPS, {}", scheme("HTTPS")),
-        );
+
+    /// Something has answered, or speaks another language.
+    fn http(&self, answer: &str) -> Option<(String, String)> {
+        let says = |sign: &str| answer.contains(sign);
+        if let Some(code) = answer.split("statuscode: ").nth(1) {
+            let path = text(self.probe, "/httpGet/path");
+            let help = match code.trim() {
+                "400" => {
+                    let (https, path) = (self.scheme("HTTPS"), self.correct("the path"));
+                    format!("if it speaks HTTPS, {https}; if not, {path}")
+                }
+                "401" | "403" => {
+                    self.correct("`httpHeaders`, which must let the kubelet in, or the path")
+                }
+                code if code.starts_with('5') => self.log(),
+                _ => self.correct("the path"),
+            };
+            return Some((format!("it answers {code} to `GET {path}`"), help));
+        }
+        if says("malformed HTTP response") {
+            let help = format!("if it speaks HTTPS, {}", self.scheme("HTTPS"));
+            return Some(("it answers, but not by HTTP".to_owned(), help));
+        }
+        if says("server gave HTTP response to HTTPS client") {
+            let why = "it speaks HTTP, and is asked by HTTPS".to_owned();
+            return Some((why, self.scheme("HTTP")));
+        }
+        let why = "it takes the connection, and ends it without an answer".to_owned();
+        (says("EOF") || says("connection reset")).then(|| (why, self.log()))
     }
-    if says("EOF") || says("connection reset") {
-        return (
-            "it takes the connection, and ends it without an answer".to_owned(),
-            log(facts, container),
-        );
-    }
-    if says("strconv.Atoi: parsing") {
-        let port = port(probe);
-        return (
-            format!("the container has no port that is called `{port}`"),
-            right_port(correct("the port")),
-        );
-    }
-    if says("server gave HTTP response to HTTPS client") {
-        return ("it speaks HTTP, and is asked by HTTPS".to_owned(), scheme("HTTP"));
-    }
-    if says("connection refused") {
-        let port = number(container, &port(probe));
-        let why = format!("nothing listens on port {port} of the pod's address");
-        let longer = match kind {
+
+    /// Nothing has taken the connection.
+    fn connection(&self, answer: &str) -> Option<(String, String)> {
+        let port = port(self.probe);
+        if answer.contains("strconv.Atoi: parsing") {
+            let why = format!("the container has no port that is called `{port}`");
+            return Some((why, self.right_port(self.correct("the port"))));
+        }
+        if !answer.contains("connection refused") {
+            return None;
+        }
+        let port = number(self.container, &port);
+        let longer = match self.kind {
             "readinessProbe" => "",
             _ => ", or raise its `failureThreshold` if the start takes long",
         };
         let otherwise = format!(
             "let the program listen on `0.0.0.0:{port}`, since `127.0.0.1` is for itself alone; or {}{longer}",
-            correct("the port")
+            self.correct("the port")
         );
-        return (why, right_port(otherwise));
+        let why = format!("nothing listens on port {port} of the pod's address");
+        Some((why, self.right_port(otherwise)))
     }
-    if probe.get("grpc").is_some() {
-        return grpc(
-            facts,
-            container,
-            answer,
-            &port(probe),
-            right_port(correct("the port, or `timeoutSeconds`,")),
-        );
+
+    fn nothing(&self, answer: &str) -> (String, String) {
+        if self.probe.get("grpc").is_some() {
+            let otherwise = self.correct("the port, or `timeoutSeconds`,");
+            let right_port = self.right_port(otherwise);
+            return grpc(self.facts, self.container, answer, &port(self.probe), right_port);
+        }
+        if is_late(answer) {
+            let is_command = self.probe.get("exec").is_some();
+            let what = if is_command { "the command" } else { "the port" };
+            let seconds = self.probe["timeoutSeconds"].as_u64().unwrap_or(1);
+            let why = format!("it does not answer within {seconds} s");
+            return (why, self.correct(&format!("{what}, or `timeoutSeconds`,")));
+        }
+        ("it gets no answer that counts".to_owned(), self.correct("the address"))
     }
-    if says("timed out") || says("deadline exceeded") || says("timeout") {
-        let what = if probe.get("exec").is_some() { "the command" } else { "the port" };
-        let why = format!("it does not answer within {seconds} s");
-        return (why, correct(&format!("{what}, or `timeoutSeconds`,")));
+
+    fn set_port(&self, port: u64) -> Option<String> {
+        let actions = ["httpGet", "tcpSocket", "grpc"];
+        let action = actions.into_iter().find(|one| self.probe.get(one).is_some())?;
+        let patch = self.set(&json!({action: {"port": port}}))?;
+        Some(format!("if it listens on the port {port} that it names, run `{patch}`"))
     }
-    if let Some(command) = probe.pointer("/exec/command").filter(|_| container.is_running()) {
-        let words: Vec<String> = list(command).filter_map(Value::as_str).map(quoted).collect();
-        let (kubectl, pod) = (&facts.kubectl, facts.pod_name());
-        let run = format!("{kubectl} exec {pod} --container {name} -- {}", words.join(" "));
-        return ("its command fails".to_owned(), format!("see why with `{run}`"));
+
+    /// Changes a part of it.
+    fn set(&self, part: &Value) -> Option<String> {
+        cure::patch_container(self.facts, self.container, &json!({self.kind: part}))
     }
-    if probe.get("exec").is_some() {
-        return ("its command fails".to_owned(), log(facts, container));
-    }
-    ("it gets no answer that counts".to_owned(), correct("the address"))
+}
+
+fn is_late(answer: &str) -> bool {
+    ["timed out", "deadline exceeded", "timeout"].iter().any(|sign| answer.contains(sign))
 }
 
 fn log(facts: &Facts, container: Container) -> String {
@@ -151,22 +202,4 @@ fn other_port(container: Container, port: &str) -> Option<u64> {
     let mut ports = list(container.spec("/ports")?).filter_map(|one| one["containerPort"].as_u64());
     let only = ports.next().filter(|_| ports.next().is_none())?;
     (only.to_string() != port).then_some(only)
-}
-
-fn set_port(
-    facts: &Facts,
-    container: Container,
-    kind: &str,
-    probe: &Value,
-    port: u64,
-) -> Option<String> {
-    let action =
-        ["httpGet", "tcpSocket", "grpc"].into_iter().find(|one| probe.get(one).is_some())?;
-    let patch = set(facts, container, kind, &json!({action: {"port": port}}))?;
-    Some(format!("if it listens on the port {port} that it names, run `{patch}`"))
-}
-
-/// Changes a part of a probe.
-fn set(facts: &Facts, container: Container, kind: &str, part: &Value) -> Option<String> {
-    cure::patch_container(facts, container, &json!({kind: part}))
 }

@@ -101,7 +101,7 @@ pub(super) fn keep(facts: &Facts, help: &mut String) {
     let is_change = changes.iter().any(|change| help.contains(change));
     if is_ours && is_change && !help.contains("imagePullPolicy") {
         help.push_str(
-            ", and write the same into the manifest, or `cargo kdev up` finds a conflict",
+            "; write what that changes into the manifest, too, or `cargo kdev up` finds a conflict",
         );
     }
 }
