@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
-use kdev::{Answer, Confidence, Diagnosis, Verdict};
+use kdev::{Answer, Cause, Confidence, Diagnosis, Verdict};
 
 use crate::prose::broken;
 
@@ -57,9 +57,10 @@ fn title(verdict: &Verdict) -> String {
 }
 
 fn diagnosis(lines: &mut String, diagnosis: &Diagnosis, width: Option<usize>) {
-    let (style, label) = match diagnosis.confidence {
-        Confidence::Likely => (DOUBT, "likely cause"),
-        Confidence::Possible => (DOUBT, "possible cause"),
+    let (style, label) = match (diagnosis.cause, diagnosis.confidence) {
+        (Cause::Starting, _) => (SEEN, "so far"),
+        (_, Confidence::Likely) => (DOUBT, "likely cause"),
+        (_, Confidence::Possible) => (DOUBT, "possible cause"),
         _ => (CAUSE, "cause"),
     };
     let mut line = |style: Style, label: &str, words: &str| {

@@ -13,7 +13,7 @@ const LATE: u64 = 600;
 
 /// For a pod, or a workload, of which no rule knows that anything is wrong.
 pub(super) fn diagnose(facts: &Facts) -> Option<Diagnosis> {
-    let age = facts.age_seconds.filter(|age| *age <= LATE)?;
+    let age = facts.age_seconds.filter(|age| *age <= LATE || preparing(facts).is_some())?;
     if has_failed(facts) || is_turned_down(facts) {
         return None;
     }
@@ -74,6 +74,13 @@ fn stage(facts: &Facts) -> String {
     if facts.node_name().is_none() {
         return "the scheduler is about to choose a node".to_owned();
     }
+    if let Some(preparing) = preparing(facts) {
+        let runs = facts.runs_for(preparing).unwrap_or_default();
+        return format!(
+            "init container `{}` has run for {runs} s, and the others start when it ends",
+            preparing.name()
+        );
+    }
     let containers = facts.containers();
     if let Some(running) = containers.iter().find(|one| one.is_running() && !one.is_ready()) {
         return format!("container `{}` runs, and is not ready yet", running.name());
@@ -82,6 +89,11 @@ fn stage(facts: &Facts) -> String {
         Some(event) if event.reason == "Pulling" => "its image is being pulled".to_owned(),
         _ => "its containers are being made".to_owned(),
     }
+}
+
+/// The init container that runs; it may take as long as it likes.
+fn preparing(facts: &Facts) -> Option<Container<'_>> {
+    facts.containers().into_iter().find(|one| one.is_init() && one.is_running())
 }
 
 #[cfg(test)]
@@ -156,5 +168,19 @@ mod tests {
             };
             assert_eq!(said(&facts).is_some(), expected, "{why}");
         }
+    }
+
+    #[test]
+    fn an_init_container_may_take_its_time() {
+        let run = json!({"startedAt": "2026-01-01T00:00:10Z"});
+        let facts = Facts {
+            pod: json!({"metadata": {"name": "p", "creationTimestamp": "2026-01-01T00:00:00Z"},
+                "spec": {"nodeName": "n", "initContainers": [{"name": "db"}]},
+                "status": {"initContainerStatuses": [{"name": "db", "state": {"running": run}}]}}),
+            age_seconds: Some(1010),
+            ..Facts::default()
+        };
+        let expected = "init container `db` has run for 1000 s, and the others start when it ends";
+        assert_eq!(said(&facts).as_deref(), Some(expected));
     }
 }
