@@ -98,6 +98,7 @@ impl Service {
         kdev.env("KDEV_SSH_CONFIG", state("ssh/config"));
         // No test finds what another one has cached.
         kdev.env("XDG_CACHE_HOME", self.path("cache"));
+        kdev.env_remove("CARGO_TARGET_DIR");
         kdev.envs(self.docker_host.iter().map(|host| ("DOCKER_HOST", host)));
         kdev
     }
