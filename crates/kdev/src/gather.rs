@@ -319,7 +319,11 @@ fn verification(cx: &Cx, cluster: &Cluster, facts: &Facts) -> Value {
 /// an image is missed.
 fn stocks(cx: &Cx, config: &Config, facts: &[Facts], bases: &[String]) -> BTreeMap<String, Shelf> {
     let Some(any) = facts.first() else { return BTreeMap::new() };
-    let troubled: Vec<&Facts> = facts.iter().filter(|facts| facts.is_in_trouble()).collect();
+    // One that has just been started again may be in trouble in a moment.
+    let is_troubled = |facts: &&Facts| {
+        facts.is_in_trouble() || facts.containers().iter().any(|one| facts.may_end_again(*one))
+    };
+    let troubled: Vec<&Facts> = facts.iter().filter(is_troubled).collect();
     let misses_image = troubled.iter().any(|facts| {
         facts.node_name().is_none()
             || facts.events.iter().any(|event| event.sandbox_image().is_some())

@@ -15,6 +15,22 @@ struct Probe<'a> {
     probe: &'a Value,
 }
 
+/// Answers that no time changes.
+const DEFINITE: [&str; 7] = [
+    "statuscode: 4",
+    "executable file not found",
+    "no such file",
+    "strconv.Atoi: parsing",
+    "server gave HTTP response",
+    "malformed HTTP response",
+    "does not implement the grpc health protocol",
+];
+
+/// Whether a program that is still starting will not answer otherwise later.
+pub(super) fn is_definite(answer: &str) -> bool {
+    DEFINITE.iter().any(|sign| answer.contains(sign))
+}
+
 /// What the answer means, and what helps.
 pub(super) fn judged(
     facts: &Facts,

@@ -96,14 +96,14 @@ fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
     };
     let (why, help) = answer::judged(facts, container, kind, probe, answer);
     let runs = facts.runs_for(container).filter(|_| !is_killed && container.is_running());
-    let young = runs.filter(|seconds| *seconds < YOUNG);
+    let young = runs.filter(|seconds| *seconds < YOUNG && !answer::is_definite(answer));
     // Some answers of this run may have been left out, as too many.
     let is_of_this_run = event.is_since(container.started());
     let is_told = is_killed || cause == Cause::NotReady || event.count >= threshold;
     let is_sure = is_of_this_run && young.is_none() && is_told;
     let help = match young {
         Some(seconds) => {
-            format!("wait, for it has run for {seconds} s only; if it stays so, {help}")
+            format!("wait a moment, for it has run for {seconds} s only; after that, {help}")
         }
         None => help,
     };
@@ -326,7 +326,12 @@ mod tests {
         let mut facts = facts(&probes, &running(), &failed);
         facts.pod["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z".into();
         let table = [
-            (63, 1, Confidence::Likely, "wait, for it has run for 3 s only; if it stays so, if"),
+            (
+                63,
+                1,
+                Confidence::Likely,
+                "wait a moment, for it has run for 3 s only; after that, if",
+            ),
             (120, 29, Confidence::Likely, "if it listens on the port 80"),
             (120, 30, Confidence::Certain, "if it listens on the port 80"),
         ];
@@ -338,6 +343,10 @@ mod tests {
             assert!(one.help.starts_with(help), "{}", one.help);
             assert!(one.words.contains("and after 30 failures it is killed"), "{}", one.words);
         }
+        facts.age_seconds = Some(63);
+        facts.events[0].message =
+            "Startup probe failed: HTTP probe failed with statuscode: 404".into();
+        assert!(!diagnose(&facts)[0].help.starts_with("wait"));
     }
 
     #[test]
