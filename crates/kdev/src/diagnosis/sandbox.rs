@@ -72,6 +72,9 @@ fn image(facts: &Facts, event: &ApiEvent, node: &str) -> Option<Diagnosis> {
 
 /// What starts a container needs some memory, too, and has it from the pod's limit.
 fn memory(facts: &Facts, event: &ApiEvent) -> Option<Diagnosis> {
+    /// What runtimes say of a process that has died before its start.
+    const DEAD: [&str; 2] =
+        ["cannot start a stopped process", "cannot start a container that has stopped"];
     /// With more than this a sandbox starts: 16 MiB, in thousandths of a byte.
     const ENOUGH: i128 = 1000 << 24;
     // One without a limit leaves the pod without any.
@@ -83,7 +86,8 @@ fn memory(facts: &Facts, event: &ApiEvent) -> Option<Diagnosis> {
     let total: i128 = limits.iter().map(|(limit, _)| limit).sum();
     let (_, container) = limits.into_iter().min_by_key(|(limit, _)| *limit)?;
     let is_told = event.message.contains("container init was OOM-killed");
-    let is_likely = event.message.contains("cannot start a stopped process") && total < ENOUGH;
+    let has_died = DEAD.iter().any(|sign| event.message.contains(sign));
+    let is_likely = has_died && total < ENOUGH;
     if !is_told && !is_likely {
         return None;
     }
@@ -224,6 +228,11 @@ mod tests {
             (killed, vec![limit("2Mi")], Some(Confidence::Certain)),
             (stopped, vec![limit("2Mi")], Some(Confidence::Likely)),
             (stopped, vec![limit("2Mi"), limit("3Mi")], Some(Confidence::Likely)),
+            (
+                "OCI runtime start failed: cannot start a container that has stopped",
+                vec![limit("2Mi")],
+                Some(Confidence::Likely),
+            ),
             (stopped, vec![limit("64Mi")], None),
             (stopped, vec![limit("2Mi"), json!({"name": "d"})], None),
             ("no such file", vec![limit("2Mi")], None),
