@@ -58,10 +58,7 @@ fn in_the_load() {
 #[test]
 fn in_the_rollout() {
     let project = Project::new();
-    project.write(
-        "fake/deployment.json",
-        r#"{"kind":"Deployment","metadata":{"name":"app","generation":1},"spec":{"replicas":1},"status":{}}"#,
-    );
+    project.has_no_pods();
     let child = project.start(&["up"]);
     let stderr = interrupt_when(&project, child, Signal::SIGINT, "get deployments.apps,");
     assert!(stderr.ends_with("error: interrupted\n"), "{stderr}");

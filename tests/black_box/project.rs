@@ -123,6 +123,12 @@ impl Project {
         self.write("fake/nodes.json", &nodes.replace(before, after))
     }
 
+    /// The workload's controller has not begun.
+    pub(crate) fn has_no_pods(&self) -> &Self {
+        let live = r#"{"kind":"Deployment","metadata":{"name":"app","generation":1},"spec":{"replicas":1},"status":{}}"#;
+        self.write("fake/deployment.json", live)
+    }
+
     /// A script of this name on PATH.
     pub(crate) fn script(&self, name: &str, text: &str) -> &Self {
         let path = self.path("bin").join(name);

@@ -87,10 +87,7 @@ deployment/app  0/2    app-5b8c9d7f6-abcde  n1    CreateContainerConfigError  kd
 #[test]
 fn an_interrupt_takes_the_bar_away() {
     let project = Project::new();
-    project.write(
-        "fake/deployment.json",
-        r#"{"kind":"Deployment","metadata":{"name":"app","generation":1},"spec":{"replicas":1},"status":{}}"#,
-    );
+    project.has_no_pods();
     let bar = "     Waiting deployment/app: 0 of 1 pod ready";
     let said = project.type_on_a_terminal(80, &PLAIN, &["up", "--timeout", "20"], bar, "\x03");
     let said = &said[said.rfind(bar).unwrap()..];

@@ -6,6 +6,7 @@ use anstyle::{AnsiColor, Style};
 use kdev::{Checkup, Finding, Group, State};
 
 use crate::prose::{broken, is_narrow};
+use crate::waiting::count;
 
 const TITLE: Style = Style::new().bold();
 const OK: Style = AnsiColor::Green.on_default();
@@ -78,14 +79,11 @@ fn write_finding(lines: &mut String, finding: &Finding, width: Option<usize>) {
 
 /// As `1 error and 2 warnings`.
 fn summary(checkup: &Checkup) -> String {
-    let count = |state: State| checkup.findings.iter().filter(|one| one.state == state).count();
-    let words = |count: usize, noun: &str| match count {
-        0 => None,
-        1 => Some(format!("1 {noun}")),
-        _ => Some(format!("{count} {noun}s")),
-    };
-    let counts = [words(count(State::Error), "error"), words(count(State::Warning), "warning")];
-    let counts: Vec<String> = counts.into_iter().flatten().collect();
+    let of = |state: State| checkup.findings.iter().filter(|one| one.state == state).count() as u64;
+    let counts = [(State::Error, "error"), (State::Warning, "warning")];
+    let counts = counts.map(|(state, noun)| (of(state), noun)).into_iter();
+    let counts = counts.filter(|(number, _)| *number > 0);
+    let counts: Vec<String> = counts.map(|(number, noun)| count(number, noun)).collect();
     match counts.as_slice() {
         [] if checkup.has_project() => "all is well".to_owned(),
         [] => "all is well, but no project was checked: run it in its folder".to_owned(),

@@ -148,15 +148,8 @@ impl Transport<'_> {
     /// Several commands there, one behind the other, as a person would type them.
     pub(crate) fn piped_by_hand(&self, commands: &str) -> String {
         match self.way {
-            Way::Container(name) => {
-                let commands = quoted(commands.trim_start_matches("sudo "));
-                format!("docker exec {name} sh -c {commands}")
-            }
-            // sudo may ask for a password.
-            Way::Ssh(target) => {
-                let ssh = self.all.ssh.by_hand(target).replacen("ssh ", "ssh -t ", 1);
-                format!("{ssh} {}", quoted(commands))
-            }
+            Way::Container(name) => piped_in(name, commands),
+            Way::Ssh(target) => piped_over(&self.all.ssh.by_hand(target), commands),
             Way::Here => commands.to_owned(),
         }
     }
@@ -225,6 +218,22 @@ fn is_this_machine(info: &NodeInfo) -> bool {
         && !info.boot_id.is_empty()
         && here("/etc/machine-id") == info.machine_id
         && here("/proc/sys/kernel/random/boot_id") == info.boot_id
+}
+
+/// Several commands within a container, where everybody is root.
+pub(crate) fn piped_in(container: &str, commands: &str) -> String {
+    let commands = quoted(commands.trim_start_matches("sudo "));
+    format!("docker exec {container} sh -c {commands}")
+}
+
+/// Several commands behind an ssh.
+pub(crate) fn piped_over(ssh: &str, commands: &str) -> String {
+    format!("{} {}", with_terminal(ssh), quoted(commands))
+}
+
+/// An ssh that gives what it runs a terminal: sudo may ask for a password there.
+pub(crate) fn with_terminal(ssh: &str) -> String {
+    ssh.replacen("ssh ", "ssh -t ", 1)
 }
 
 #[cfg(test)]

@@ -132,12 +132,15 @@ pub(super) fn patch(facts: &Facts, pod: &Value) -> Option<String> {
     Some(renewed(facts, &command))
 }
 
+/// What is to be said of such a command.
+pub(super) const ANEW: &str = ", which deletes the pod and makes it anew";
+
 /// A new pod in the place of a bare one, whose text is changed by `sed`.
 pub(super) fn replace(facts: &Facts, change: Option<&str>) -> String {
     let (kubectl, pod) = (&facts.kubectl, facts.keeper_id());
     let sed = change.map(|change| format!(" | sed {}", quoted(change))).unwrap_or_default();
     format!(
-        "{kubectl} get {pod} --output json{sed} | {kubectl} replace --force --filename -`, which deletes the pod and makes it anew"
+        "{kubectl} get {pod} --output json{sed} | {kubectl} replace --force --filename -`{ANEW}"
     )
 }
 

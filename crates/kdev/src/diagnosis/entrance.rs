@@ -3,6 +3,7 @@
 use crate::cluster::{self, Node};
 use crate::cmd::quoted;
 use crate::facts::{Facts, text};
+use crate::transport::{piped_in, piped_over, with_terminal};
 
 /// Labels of nodes that run a control plane.
 const SERVERS: [&str; 2] =
@@ -52,9 +53,8 @@ impl Entrance {
             Way::Container(name) => {
                 format!("docker exec {name} {}", command.trim_start_matches("sudo "))
             }
-            // sudo may ask for a password.
             Way::Ssh(ssh) if command.starts_with("sudo ") => {
-                format!("{} {command}", ssh.replacen("ssh ", "ssh -t ", 1))
+                format!("{} {command}", with_terminal(ssh))
             }
             Way::Ssh(ssh) => format!("{ssh} {command}"),
         }
@@ -64,13 +64,8 @@ impl Entrance {
     pub(super) fn pipe(&self, commands: &str) -> String {
         match &self.way {
             Way::Here => commands.to_owned(),
-            Way::Container(name) => {
-                let commands = quoted(commands.trim_start_matches("sudo "));
-                format!("docker exec {name} sh -c {commands}")
-            }
-            Way::Ssh(ssh) => {
-                format!("{} {}", ssh.replacen("ssh ", "ssh -t ", 1), quoted(commands))
-            }
+            Way::Container(name) => piped_in(name, commands),
+            Way::Ssh(ssh) => piped_over(ssh, commands),
         }
     }
 

@@ -131,7 +131,10 @@ pub(super) fn request_less(facts: &Facts, node: &str, short: &[(String, i128)]) 
     }
     let commands: Option<Vec<String>> = short.iter().map(|one| less(facts, one)).collect();
     match commands {
-        Some(commands) => format!("run `{}`", commands.join(" && ")),
+        Some(commands) => {
+            let anew = if facts.keeper_id().starts_with("pod/") { cure::ANEW } else { "" };
+            format!("run `{}`{anew}", commands.join(" && "))
+        }
         None => format!(
             "make room on node `{node}`: delete or scale down what is not needed of `{} get pods --all-namespaces --field-selector spec.nodeName={node}`",
             facts.kubectl
