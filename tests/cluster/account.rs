@@ -31,7 +31,8 @@ fn what_left_the_manifests_is_pruned_and_all_is_taken_down() {
     let parent = get("account", &["configmap", "kdev-account"]);
     assert_eq!(parent["metadata"]["labels"]["applyset.kubernetes.io/id"], part);
     // The label is nobody's business but the set's.
-    assert!(service.up_ok().contains("Unchanged"));
+    let said = service.up_ok();
+    assert!(said.contains("Unchanged"), "{said}");
     assert_eq!(get("account", &["deployment", "account"])["metadata"]["labels"][label], part);
 
     service.write("k8s/all.yaml", &manifest);

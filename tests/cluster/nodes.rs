@@ -27,7 +27,12 @@ fn this_very_machine_is_loaded_without_ssh() {
     inside.arg(format!("DOCKER_HOST={docker_host}"));
     // An ssh that cannot work proves that none is used.
     for (name, value) in up.get_envs().filter(|(name, _)| *name != "KDEV_SSH_CONFIG") {
-        inside.arg(format!("{}={}", name.to_str().unwrap(), value.unwrap().to_str().unwrap()));
+        match value {
+            Some(value) => {
+                inside.arg(format!("{}={}", name.to_str().unwrap(), value.to_str().unwrap()))
+            }
+            None => inside.env_remove(name),
+        };
     }
     // A node does not see the host's home folders, where these two may lie.
     let (cargo, kdev) = (service.path("cargo"), service.path("cargo-kdev"));

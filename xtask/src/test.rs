@@ -7,7 +7,8 @@ use anyhow::{Context, Result, bail};
 use std::env;
 use std::fmt;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
+use std::ops::Add;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -30,17 +31,21 @@ pub(crate) struct Args {
 /// A stage that has ended.
 struct Stage {
     name: &'static str,
-    passed: usize,
-    failed: usize,
-    ignored: usize,
+    outcome: Outcome,
     took: Duration,
 }
 
-type Work = fn(&Shell) -> Result<Count>;
+type Work = fn(&Shell) -> Result<Outcome>;
 
-/// Tests passed, failed and ignored.
-#[derive(Clone, Copy, Default)]
-struct Count(usize, usize, usize);
+/// What the tests of a stage came to.
+#[derive(Default)]
+struct Outcome {
+    passed: usize,
+    failed: usize,
+    ignored: usize,
+    /// What the failed ones said.
+    words: Vec<String>,
+}
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let sh = Shell::new()?;
@@ -85,21 +90,24 @@ fn wants_cluster(args: &Args) -> bool {
 fn stage(sh: &Shell, name: &'static str, work: Work) -> Stage {
     term::status("Testing", name);
     let begun = Instant::now();
-    let Count(passed, failed, ignored) = work(sh).unwrap_or_else(|error| {
-        term::report(&error);
-        Count(0, 1, 0)
-    });
-    Stage { name, passed, failed, ignored, took: begun.elapsed() }
+    let outcome = work(sh).unwrap_or_else(Outcome::failed);
+    Stage { name, outcome, took: begun.elapsed() }
 }
 
-/// The last line is for machines, too: so many passed, so many failed.
+/// What failed is told once more, for a later stage has long since pushed it out
+/// of sight. The last line is for machines, too: so many passed, so many failed.
 fn summary(stages: &[Stage], skipped: usize) -> ExitCode {
+    for line in stages.iter().flat_map(|stage| &stage.outcome.words) {
+        term::print(line);
+    }
     for stage in stages {
         term::print(&stage.to_string());
     }
-    let sum = |number: fn(&Stage) -> usize| stages.iter().map(number).sum::<usize>();
-    let failed = sum(|stage| stage.failed);
-    let passed = sum(|stage| stage.passed);
+    let sum = |number: fn(&Outcome) -> usize| {
+        stages.iter().map(|stage| number(&stage.outcome)).sum::<usize>()
+    };
+    let failed = sum(|outcome| outcome.failed);
+    let passed = sum(|outcome| outcome.passed);
     let skipped = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
     term::print(&format!("{passed} passed, {failed} failed{skipped}"));
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -107,7 +115,7 @@ fn summary(stages: &[Stage], skipped: usize) -> ExitCode {
 
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, passed, failed, ignored, took } = self;
+        let Self { name, outcome: Outcome { passed, failed, ignored, .. }, took } = self;
         let verdict = if *failed == 0 { "ok" } else { "FAILED" };
         let seconds = took.as_secs_f64();
         write!(
@@ -118,7 +126,7 @@ impl fmt::Display for Stage {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "every stage has this form")]
-fn fmt(sh: &Shell) -> Result<Count> {
+fn fmt(sh: &Shell) -> Result<Outcome> {
     Ok(checks([
         cmd!(sh, "cargo fmt --all --check"),
         cmd!(sh, "cargo fmt --manifest-path templates/service/Cargo.toml --check"),
@@ -126,7 +134,7 @@ fn fmt(sh: &Shell) -> Result<Count> {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "every stage has this form")]
-fn clippy(sh: &Shell) -> Result<Count> {
+fn clippy(sh: &Shell) -> Result<Outcome> {
     Ok(checks([
         cmd!(sh, "cargo clippy --quiet --workspace --all-targets --locked -- --deny warnings"),
         cmd!(
@@ -136,7 +144,7 @@ fn clippy(sh: &Shell) -> Result<Count> {
     ]))
 }
 
-fn deny(sh: &Shell) -> Result<Count> {
+fn deny(sh: &Shell) -> Result<Outcome> {
     let deny = cargo_deny(sh)?;
     Ok(checks([cmd!(
         sh,
@@ -145,18 +153,18 @@ fn deny(sh: &Shell) -> Result<Count> {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "every stage has this form")]
-fn doc(sh: &Shell) -> Result<Count> {
+fn doc(sh: &Shell) -> Result<Outcome> {
     Ok(checks([cmd!(sh, "cargo doc --quiet --workspace --no-deps --locked")
         .env("RUSTDOCFLAGS", "--deny warnings")]))
 }
 
-fn unit(sh: &Shell) -> Result<Count> {
+fn unit(sh: &Shell) -> Result<Outcome> {
     let code = counted(cmd!(sh, "cargo test --workspace --lib --bins --examples --locked"))?;
     let docs = counted(cmd!(sh, "cargo test --workspace --doc --locked"))?;
     Ok(code + docs)
 }
 
-fn corpus(sh: &Shell) -> Result<Count> {
+fn corpus(sh: &Shell) -> Result<Outcome> {
     let ignored = needing_kubectl(sh);
     counted(cmd!(sh, "cargo test --package kdev --test corpus --locked -- {ignored...}"))
 }
@@ -173,12 +181,12 @@ fn needing_kubectl(sh: &Shell) -> &'static [&'static str] {
     }
 }
 
-fn black_box(sh: &Shell) -> Result<Count> {
+fn black_box(sh: &Shell) -> Result<Outcome> {
     let ignored = needing_kubectl(sh);
     counted(cmd!(sh, "cargo test --package cargo-kdev --test black_box --locked -- {ignored...}"))
 }
 
-fn cluster(sh: &Shell) -> Result<Count> {
+fn cluster(sh: &Shell) -> Result<Outcome> {
     let lab = lab::up(sh)?;
     cmd!(sh, "cargo build --quiet --package kdev --example team_xtask --locked").quiet().run()?;
     counted(
@@ -188,71 +196,102 @@ fn cluster(sh: &Shell) -> Result<Count> {
 }
 
 /// What the lab promises of itself; nothing else may use it meanwhile.
-fn the_lab(sh: &Shell) -> Result<Count> {
+fn the_lab(sh: &Shell) -> Result<Outcome> {
     lab::check(sh)?;
-    Ok(Count(1, 0, 0))
+    Ok(Outcome::passed())
 }
 
-fn the_demo(_: &Shell) -> Result<Count> {
+fn the_demo(_: &Shell) -> Result<Outcome> {
     demo::run()?;
-    Ok(Count(1, 0, 0))
+    Ok(Outcome::passed())
 }
 
 /// Each command counts as one test.
-fn checks<const N: usize>(commands: [Cmd; N]) -> Count {
-    let mut count = Count::default();
-    for command in commands {
-        match command.quiet().run() {
-            Ok(()) => count.0 += 1,
-            Err(error) => {
-                term::report(&error.into());
-                count.1 += 1;
-            }
-        }
-    }
-    count
+fn checks<const N: usize>(commands: [Cmd; N]) -> Outcome {
+    let run = |command: Cmd| command.quiet().run().map_err(anyhow::Error::from);
+    let outcome = |command| run(command).map_or_else(Outcome::failed, |()| Outcome::passed());
+    commands.into_iter().map(outcome).fold(Outcome::default(), Outcome::add)
 }
 
 /// Runs a `cargo test`, shows what it prints, and adds up its results.
-fn counted(command: Cmd) -> Result<Count> {
+fn counted(command: Cmd) -> Result<Outcome> {
     let mut command = Command::from(command);
     let mut child = command.stdout(Stdio::piped()).spawn()?;
     let stdout = child.stdout.take().context("no stdout")?;
-    let mut count = Count::default();
-    for line in BufReader::new(stdout).lines() {
-        let line = line?;
-        if let Some(result) = line.strip_prefix("test result: ") {
-            count = count + Count::of(result);
+    let lines = BufReader::new(stdout).lines().inspect(|line| {
+        if let Ok(line) = line {
+            term::print(line);
         }
-        term::print(&line);
-    }
+    });
+    let outcome = Outcome::of(&lines.collect::<io::Result<Vec<_>>>()?);
     let status = child.wait()?;
-    if !status.success() && count.1 == 0 {
+    if !status.success() && outcome.failed == 0 {
         bail!("cargo test ended with {status}, before any test");
     }
-    Ok(count)
+    Ok(outcome)
 }
 
-impl Count {
+impl Outcome {
+    fn passed() -> Self {
+        Self { passed: 1, ..Self::default() }
+    }
+
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "it stands where an error is turned into this"
+    )]
+    fn failed(error: anyhow::Error) -> Self {
+        term::report(&error);
+        Self { failed: 1, words: vec![format!("{error:#}")], ..Self::default() }
+    }
+
+    /// Of what a `cargo test` prints.
+    fn of(lines: &[String]) -> Self {
+        let results = lines.iter().filter_map(|line| line.strip_prefix("test result: "));
+        let sum = results.map(Self::of_result).fold(Self::default(), Self::add);
+        Self { words: words_of_the_failed(lines), ..sum }
+    }
+
     /// `ok. 3 passed; 0 failed; 1 ignored; …`
-    fn of(result: &str) -> Self {
+    fn of_result(result: &str) -> Self {
         let number = |word: &str| {
             let before = result.split(word).next()?.trim_end();
             before.rsplit(' ').next()?.parse().ok()
         };
-        Self(
-            number(" passed").unwrap_or(0),
-            number(" failed").unwrap_or(0),
-            number(" ignored").unwrap_or(0),
-        )
+        Self {
+            passed: number(" passed").unwrap_or(0),
+            failed: number(" failed").unwrap_or(0),
+            ignored: number(" ignored").unwrap_or(0),
+            words: Vec::new(),
+        }
     }
 }
 
-impl std::ops::Add for Count {
+/// The first lines that each failed test has printed.
+fn words_of_the_failed(lines: &[String]) -> Vec<String> {
+    let mut left = 0;
+    let wanted = |line: &&String| {
+        if line.starts_with("---- ") && line.ends_with(" stdout ----") {
+            left = 26;
+        } else if *line == "failures:" {
+            left = 0;
+        }
+        left -= usize::from(left > 0);
+        left > 0
+    };
+    lines.iter().filter(wanted).cloned().collect()
+}
+
+impl Add for Outcome {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
-        Self(self.0 + other.0, self.1 + other.1, self.2 + other.2)
+        Self {
+            passed: self.passed + other.passed,
+            failed: self.failed + other.failed,
+            ignored: self.ignored + other.ignored,
+            words: [self.words, other.words].concat(),
+        }
     }
 }
 
@@ -276,10 +315,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_result_is_read_as_cargo_prints_it() {
-        let Count(passed, failed, ignored) = Count::of(
-            "FAILED. 10 passed; 2 failed; 15 ignored; 0 measured; 0 filtered out; finished in 1.5s",
-        );
-        assert_eq!((passed, failed, ignored), (10, 2, 15));
+    fn results_are_read_as_cargo_prints_them() {
+        let printed = "\
+running 12 tests
+test well ... ok
+test ill ... FAILED
+
+failures:
+
+---- ill stdout ----
+thread 'ill' panicked at lib.rs:1:1:
+no luck
+
+failures:
+    ill
+
+test result: FAILED. 10 passed; 2 failed; 15 ignored; 0 measured; 0 filtered out; finished in 1.5s
+test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.1s";
+        let lines: Vec<String> = printed.lines().map(str::to_owned).collect();
+        let Outcome { passed, failed, ignored, words } = Outcome::of(&lines);
+        assert_eq!((passed, failed, ignored), (11, 2, 15));
+        let said = ["---- ill stdout ----", "thread 'ill' panicked at lib.rs:1:1:", "no luck", ""];
+        assert_eq!(words, said);
     }
 }
