@@ -98,16 +98,16 @@ impl Whole {
 
     fn lead(&self, cx: &Cx, save: &impl Fn() -> Option<Task>) {
         let begun = Instant::now();
-        let mut seats = Vec::new();
+        let mut taken = None;
         let share = |mut archive| {
             // docker may need seconds before its first byte.
             let mut first = next(&mut archive);
             while !self.is_complete() && begun.elapsed() < GATHER {
                 thread::sleep(PAUSE);
             }
-            seats = self.close();
+            let seats = taken.insert(self.close());
             while let Some(chunk) = first.take().or_else(|| next(&mut archive)) {
-                give(&mut seats, &Piece::Bytes(chunk));
+                give(seats, &Piece::Bytes(chunk));
                 if seats.is_empty() {
                     break;
                 }
@@ -116,8 +116,8 @@ impl Whole {
         // Only where there is no folder to be in, there is no command.
         let Some(task) = save() else { return drop(self.close()) };
         let end = task.read_with(cx, share);
-        seats.extend(self.close());
-        end_all(seats, &Piece::End(end));
+        // Once they were taken, who is there waits for another read.
+        end_all(taken.unwrap_or_else(|| self.close()), &Piece::End(end));
     }
 }
 
@@ -332,6 +332,30 @@ mod tests {
         let mut nodes = [Node { limit: 1 << 20, ..Node::new(0) }];
         let (results, runs) = copy(&mut nodes, &counting());
         assert!(matches!(results[0], Err(Cut::Node)) && runs == 1);
+    }
+
+    #[test]
+    fn a_node_that_comes_again_is_not_ended_with_the_read_that_it_left() {
+        let events = |_| ();
+        let (cx, whole, runs) = (Cx::new(&events), Whole::default(), AtomicUsize::new(0));
+        whole.expect(2);
+        let save = || {
+            // The second read has not begun when the first one ends.
+            let pause = ["0.2", "2"][runs.fetch_add(1, Ordering::SeqCst).min(1)];
+            let (sh, command) = (Shell::new().ok()?, format!("sleep {pause}; {}", counting()));
+            Some(Task::new(cmd!(sh, "sh -c {command}")))
+        };
+        let (mut stays, mut again) = (Node::new(1), Node::new(0));
+        thread::scope(|scope| {
+            scope.spawn(|| whole.copy(&cx, save, &mut stays));
+            while runs.load(Ordering::SeqCst) == 0 {
+                thread::sleep(PAUSE);
+            }
+            let mut goes = Node { limit: 1 << 20, ..Node::new(0) };
+            assert!(matches!(whole.copy(&cx, save, &mut goes), Err(Cut::Node)));
+            assert!(whole.copy(&cx, save, &mut again).is_ok());
+        });
+        assert!(again.got.len() == SIZE && again.got == stays.got);
     }
 
     #[test]
