@@ -17,6 +17,9 @@ use xshell::{Cmd, Shell, cmd};
 /// Checks licences, sources and forbidden crates.
 const DENY: &str = "0.20.2";
 
+/// How many lines of a failed test are told once more.
+const WORDS: usize = 25;
+
 /// What `cargo xtask test` can be told.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -90,7 +93,7 @@ fn wants_cluster(args: &Args) -> bool {
 fn stage(sh: &Shell, name: &'static str, work: Work) -> Stage {
     term::status("Testing", name);
     let begun = Instant::now();
-    let outcome = work(sh).unwrap_or_else(Outcome::failed);
+    let outcome = work(sh).unwrap_or_else(|error| Outcome::failed(&error));
     Stage { name, outcome, took: begun.elapsed() }
 }
 
@@ -208,8 +211,10 @@ fn the_demo(_: &Shell) -> Result<Outcome> {
 
 /// Each command counts as one test.
 fn checks<const N: usize>(commands: [Cmd; N]) -> Outcome {
-    let run = |command: Cmd| command.quiet().run().map_err(anyhow::Error::from);
-    let outcome = |command| run(command).map_or_else(Outcome::failed, |()| Outcome::passed());
+    let outcome = |command: Cmd| match command.quiet().run() {
+        Ok(()) => Outcome::passed(),
+        Err(error) => Outcome::failed(&error.into()),
+    };
     commands.into_iter().map(outcome).fold(Outcome::default(), Outcome::add)
 }
 
@@ -236,12 +241,8 @@ impl Outcome {
         Self { passed: 1, ..Self::default() }
     }
 
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "it stands where an error is turned into this"
-    )]
-    fn failed(error: anyhow::Error) -> Self {
-        term::report(&error);
+    fn failed(error: &anyhow::Error) -> Self {
+        term::report(error);
         Self { failed: 1, words: vec![format!("{error:#}")], ..Self::default() }
     }
 
@@ -267,16 +268,16 @@ impl Outcome {
     }
 }
 
-/// The first lines that each failed test has printed.
+/// The first lines that each failed test has printed, without backtraces.
 fn words_of_the_failed(lines: &[String]) -> Vec<String> {
+    let is_head = |line: &str| line.starts_with("---- ") && line.ends_with(" stdout ----");
     let mut left = 0;
     let wanted = |line: &&String| {
-        if line.starts_with("---- ") && line.ends_with(" stdout ----") {
-            left = 26;
-        } else if *line == "failures:" {
-            left = 0;
-        }
-        left -= usize::from(left > 0);
+        left = match line.as_str() {
+            head if is_head(head) => WORDS,
+            "failures:" | "stack backtrace:" => 0,
+            _ => usize::saturating_sub(left, 1),
+        };
         left > 0
     };
     lines.iter().filter(wanted).cloned().collect()
@@ -326,16 +327,23 @@ failures:
 ---- ill stdout ----
 thread 'ill' panicked at lib.rs:1:1:
 no luck
+stack backtrace:
+   0: ill::ill
+
+---- worse stdout ----
+error: worse
 
 failures:
     ill
+    worse
 
 test result: FAILED. 10 passed; 2 failed; 15 ignored; 0 measured; 0 filtered out; finished in 1.5s
 test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.1s";
         let lines: Vec<String> = printed.lines().map(str::to_owned).collect();
         let Outcome { passed, failed, ignored, words } = Outcome::of(&lines);
         assert_eq!((passed, failed, ignored), (11, 2, 15));
-        let said = ["---- ill stdout ----", "thread 'ill' panicked at lib.rs:1:1:", "no luck", ""];
-        assert_eq!(words, said);
+        let ill = ["---- ill stdout ----", "thread 'ill' panicked at lib.rs:1:1:", "no luck"];
+        let worse = ["---- worse stdout ----", "error: worse", ""];
+        assert_eq!(words, [ill, worse].concat());
     }
 }

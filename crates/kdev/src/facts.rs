@@ -171,6 +171,11 @@ impl Facts {
         id(self.keeper().unwrap_or(&self.pod))
     }
 
+    /// Whether it is a pod that nothing known here keeps.
+    pub(crate) fn keeps_itself(&self) -> bool {
+        self.is_pod() && self.keeper().is_none()
+    }
+
     /// Init containers first, as they run.
     pub(crate) fn containers(&self) -> Vec<Container<'_>> {
         let kinds =

@@ -132,7 +132,7 @@ pub(super) fn patch(facts: &Facts, pod: &Value) -> Option<String> {
     Some(renewed(facts, &command))
 }
 
-/// What is to be said of such a command.
+/// What is to be said of a command that replaces a pod.
 pub(super) const ANEW: &str = ", which deletes the pod and makes it anew";
 
 /// A new pod in the place of a bare one, whose text is changed by `sed`.
@@ -169,7 +169,7 @@ pub(super) fn set_policy(facts: &Facts, container: Container, policy: &str) -> S
     if let Some(patch) = patch_container(facts, container, &change) {
         return format!("run `{patch}`");
     }
-    if keeper.starts_with("pod/") && facts.containers().len() == 1 {
+    if facts.keeps_itself() && facts.containers().len() == 1 {
         let old = container.policy();
         let change = format!("s/\"imagePullPolicy\": \"{old}\"/\"imagePullPolicy\": \"{policy}\"/");
         return format!("run `{}", replace(facts, Some(&change)));

@@ -35,8 +35,7 @@ pub(super) fn is_bare(facts: &Facts) -> bool {
 /// Makes a bare pod anew, with another value of a field.
 fn replaced(facts: &Facts, field: &str, old: &str, new: &str) -> Option<String> {
     let change = format!("s|\"{field}\": \"{old}\"|\"{field}\": \"{new}\"|");
-    let is_pod = facts.keeper_id().starts_with("pod/");
-    is_pod.then(|| format!("run `{}", cure::replace(facts, Some(&change))))
+    facts.keeps_itself().then(|| format!("run `{}", cure::replace(facts, Some(&change))))
 }
 
 fn write(facts: &Facts, what: &str) -> String {
@@ -132,7 +131,7 @@ pub(super) fn request_less(facts: &Facts, node: &str, short: &[(String, i128)]) 
     let commands: Option<Vec<String>> = short.iter().map(|one| less(facts, one)).collect();
     match commands {
         Some(commands) => {
-            let anew = if facts.keeper_id().starts_with("pod/") { cure::ANEW } else { "" };
+            let anew = if facts.keeps_itself() { cure::ANEW } else { "" };
             format!("run `{}`{anew}", commands.join(" && "))
         }
         None => format!(
