@@ -277,6 +277,13 @@ impl Found {
 }
 
 impl Scene {
+    /// Whether an image is the scene's, whatever its tag: that may be a name of
+    /// another scene's, such as `latest`.
+    fn is_of(&self, image: &str) -> bool {
+        let name = image.rsplit('/').next().unwrap();
+        name.split([':', '@']).next().unwrap().contains(self.name)
+    }
+
     fn clean(&self) {
         let delete = ["delete", "namespace", self.name, "--ignore-not-found", "--timeout=90s"];
         let _ = kubectl("default", &delete).output();
@@ -284,14 +291,14 @@ impl Scene {
             for namespace in ["k8s.io", "default"] {
                 let list = in_node(node, &["ctr", "-n", namespace, "images", "ls", "-q"]).output();
                 let names = String::from_utf8(list.unwrap().stdout).unwrap();
-                for name in names.lines().filter(|name| name.contains(self.name)) {
+                for name in names.lines().filter(|name| self.is_of(name)) {
                     run(&mut in_node(node, &["ctr", "-n", namespace, "images", "rm", name]));
                 }
             }
         }
         let format = "{{.Repository}}:{{.Tag}}";
         let tags = run(&mut docker(&["image", "ls", "--format", format]));
-        for tag in tags.lines().filter(|tag| tag.contains(self.name)) {
+        for tag in tags.lines().filter(|tag| self.is_of(tag)) {
             let _ = docker(&["image", "rm", tag]).output();
         }
     }
