@@ -313,9 +313,13 @@ pub(crate) fn import_fault(words: &str) -> Fault {
 
 /// Whether nobody answers `ctr` any more, by what gRPC prints then.
 fn is_gone(words: &str) -> bool {
-    const SIGNS: [&str; 5] = [
+    const SIGNS: [&str; 8] = [
         "transport is closing",
         "error reading from server",
+        "error reading server preface",
+        // The stream had ended when the next part of a layer was sent.
+        "failed to send write: EOF",
+        "sock: write: broken pipe",
         "connect: connection refused",
         "failed to dial",
         "cannot access socket",
@@ -346,12 +350,17 @@ mod tests {
             Fault::DiskFull(_)
         ));
         assert!(matches!(import_fault("1 ctr: unexpected EOF"), Fault::ConnectionLost(_)));
-        assert!(matches!(
-            import_fault(
-                "1 ctr: failed to send write: error reading from server: EOF: unavailable"
-            ),
-            Fault::RuntimeGone(_)
-        ));
+        for words in [
+            "failed to send write: error reading from server: EOF: unavailable",
+            "failed to ingest \"a/layer.tar\": failed to copy: failed to send write: EOF: unknown zstd: error 70 : Write error : cannot write block : Broken pipe",
+            "write unix @->/run/containerd/containerd.sock: write: broken pipe: unavailable",
+        ] {
+            let fault = import_fault(&format!("1 ctr: {words}"));
+            assert!(matches!(fault, Fault::RuntimeGone(_)), "{fault:?}");
+        }
+        let other =
+            "1 ctr: no such layer zstd: error 70 : Write error : cannot write block : Broken pipe";
+        assert!(matches!(import_fault(other), Fault::Import(_)));
         assert!(matches!(import_fault("0 "), Fault::Import(_)));
     }
 }
