@@ -39,7 +39,7 @@ pub(crate) use link::Link;
 pub(crate) use moby::Moby;
 pub(crate) use node::{NODES, Node};
 pub(crate) use state::check_host;
-pub(crate) use up::up;
+pub(crate) use up::{spare, up};
 pub(crate) use wait::for_port as wait_for_port;
 
 use anyhow::Result;
@@ -59,7 +59,7 @@ pub(crate) enum Command {
     Down,
     /// Open a shell in a node, or run one command there
     Shell {
-        /// `node-1` or `node-2`
+        /// `node-1`, `node-2` or `spare`
         node: String,
         /// The command and its arguments, after `--`
         #[arg(last = true)]

@@ -1,6 +1,6 @@
 //! The bridge between the host and its nodes, and what guards it.
 
-use super::node::{NODES, Node};
+use super::node::{self, NODES, Node};
 use super::paths::{HOST, SERVICES, state};
 use super::wait;
 use anyhow::Result;
@@ -86,7 +86,7 @@ pub(crate) fn connect(sh: &Shell, node: &Node) -> Result<()> {
 
 /// Takes back all that was changed on the host.
 pub(crate) fn remove(sh: &Shell) -> Result<()> {
-    for link in NODES.iter().map(veth).chain([BRIDGE.into(), DOCKER_BRIDGE.into()]) {
+    for link in node::machines().map(veth).chain([BRIDGE.into(), DOCKER_BRIDGE.into()]) {
         // A cable goes by itself, some time after its namespace.
         if link_exists(&link) {
             let delete = cmd!(sh, "ip link delete {link}").quiet();

@@ -40,6 +40,21 @@ pub(crate) const NODES: [Node; 2] = [
     },
 ];
 
+/// A machine that is not in the cluster, for tests that break one: as long as one of the
+/// cluster's nodes is broken, no other test can use it.
+pub(crate) const SPARE: Node = Node {
+    name: "spare",
+    number: 3,
+    user: "root",
+    programs: &[],
+    containerd_config: include_str!("files/containerd-1.toml"),
+};
+
+/// The nodes and the spare machine.
+pub(crate) fn machines() -> impl Iterator<Item = &'static Node> {
+    NODES.iter().chain([&SPARE])
+}
+
 const INIT: &str = include_str!("files/node-init.sh");
 const USER_ID: u32 = 4242;
 
@@ -169,6 +184,16 @@ impl Node {
         containerd::start(&sh, self)
     }
 
+    /// Whether it was started at all.
+    pub(crate) fn was_opened(&self) -> bool {
+        self.ready().exists()
+    }
+
+    /// What the process within it writes when the namespaces are ready.
+    fn ready(&self) -> PathBuf {
+        self.folder().join("ready")
+    }
+
     /// Whether its namespaces are open and connected.
     pub(crate) fn is_open(&self) -> bool {
         let marked = fs::read_to_string(self.folder().join("pid")).unwrap_or_default();
@@ -191,7 +216,7 @@ impl Node {
              sh {init} {state} {name} {programs...}"
         );
         Daemon::new(name, holder).group(self.group()).ensure()?;
-        let ready = dir.join("ready");
+        let ready = self.ready();
         daemon::answers(name, 10, || ready.exists())?;
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! `lab shell`: a root shell within a node, or one command there.
 
-use super::{cgroup, node::NODES};
+use super::{cgroup, node};
 use crate::term::Advised;
 use anyhow::Result;
 use std::os::unix::process::CommandExt;
@@ -13,8 +13,9 @@ const JOIN: &str = r#"echo $$ > "$0"; exec "$@""#;
 const HOME: &str = r#"cd /root; exec "$@""#;
 
 pub(crate) fn enter(sh: &Shell, name: &str, command: &[String]) -> Result<ExitCode> {
-    let Some(node) = NODES.iter().find(|node| node.name == name) else {
-        let names = NODES.map(|node| format!("`{}`", node.name)).join(" and ");
+    let Some(node) = node::machines().find(|node| node.name == name) else {
+        let names: Vec<_> = node::machines().map(|node| format!("`{}`", node.name)).collect();
+        let names = names.join(", ");
         return Err(Advised::error(
             format!("there is no node `{name}`"),
             format!("the nodes are {names}"),

@@ -1,7 +1,7 @@
 //! The way into the nodes: one key, a server in each, a client's configuration.
 
 use super::daemon::{self, Daemon};
-use super::node::{NODES, Node};
+use super::node::{self, Node};
 use super::paths::{self, fill, state};
 use super::wait;
 use anyhow::Result;
@@ -20,7 +20,7 @@ pub(crate) fn create(sh: &Shell) -> Result<()> {
     fs::set_permissions(&authorized, fs::Permissions::from_mode(0o644))?;
 
     let (mut known, mut config) = (String::new(), String::new());
-    for node in &NODES {
+    for node in node::machines() {
         let host_key = node.folder().join("ssh_host_key");
         make_key(sh, &host_key)?;
         let public = fs::read_to_string(host_key.with_extension("pub"))?;

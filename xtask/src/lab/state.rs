@@ -2,7 +2,7 @@
 //! while it changes.
 
 use super::cache::{self, Tools};
-use super::node::{NODES, Node};
+use super::node::{self, NODES, Node};
 use super::paths::{self, program, state};
 use super::{Lab, certs, docker, kubeconfig, network, ssh};
 use crate::term::Advised;
@@ -50,7 +50,7 @@ pub(crate) fn create(sh: &Shell, tools: &Tools) -> Result<()> {
         link_or_copy(&file, &program(&file.file_name().unwrap_or_default().to_string_lossy()))?;
     }
     own_kubectl()?;
-    for node in &NODES {
+    for node in node::machines() {
         node.create()?;
     }
     certs::create()?;

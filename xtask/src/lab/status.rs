@@ -1,6 +1,6 @@
 //! `lab status`: a line for each program and each node.
 
-use super::node::{NODES, Node};
+use super::node::{NODES, Node, SPARE};
 use super::{control_plane, daemon, docker};
 use anyhow::Result;
 use std::io::{self, Write};
@@ -13,13 +13,14 @@ const IN_NODES: [&str; 4] = ["sshd", "containerd", "kubelet", "kube-proxy"];
 
 /// Every program that a whole lab has.
 fn expected() -> Vec<String> {
-    let docker =
-        daemon::recorded().into_iter().map(|(name, _)| name).filter(|name| name == "dockerd");
+    // These are there only if they were needed.
+    let is_optional = |name: &String| name == "dockerd" || name.ends_with(SPARE.name);
+    let optional = daemon::recorded().into_iter().map(|(name, _)| name).filter(is_optional);
     let nodes = NODES.iter().flat_map(|node| {
         let own = IN_NODES.iter().map(|program| format!("{program}-{}", node.name));
         std::iter::once(node.name.to_owned()).chain(own)
     });
-    HOST.map(str::to_owned).into_iter().chain(docker).chain(nodes).collect()
+    HOST.map(str::to_owned).into_iter().chain(optional).chain(nodes).collect()
 }
 
 /// Whether all is well, found out quickly.

@@ -1,6 +1,6 @@
 //! `lab up`: from whatever there is to a whole lab.
 
-use super::node::NODES;
+use super::node::{NODES, SPARE};
 use super::{Lab, cache, cgroup, control_plane, docker, down, kubelet, network};
 use super::{packages, registry, state, status};
 use crate::term;
@@ -25,13 +25,20 @@ pub(crate) fn up(sh: &Shell) -> Result<Lab> {
     Ok(state::lab())
 }
 
+/// Starts the spare machine of a lab that runs.
+pub(crate) fn spare() -> Result<()> {
+    let _lock = state::lock()?;
+    SPARE.start()
+}
+
 /// Parts that do not need each other start at the same time.
 fn start(sh: &Shell) -> Result<()> {
     cgroup::create("host")?;
     network::create(sh)?;
     thread::scope(|scope| {
         let mut parts = vec![scope.spawn(control_plane::start), scope.spawn(beside)];
-        parts.extend(NODES.iter().map(|node| scope.spawn(|| node.start())));
+        let spare = Some(&SPARE).filter(|spare| spare.was_opened());
+        parts.extend(NODES.iter().chain(spare).map(|node| scope.spawn(|| node.start())));
         join(parts)
     })?;
     thread::scope(|scope| {
