@@ -1,28 +1,30 @@
 //! `cargo xtask test`: everything that a change must pass, each with its count.
 
+mod outcome;
+mod times;
+
 use crate::demo;
 use crate::lab;
-use crate::term::{self, Slow};
-use anyhow::{Context, Result, bail};
+use crate::term::{self, Advised, Slow};
+use anyhow::Result;
+use outcome::{Outcome, checks, counted};
 use std::env;
 use std::fmt;
 use std::fs;
-use std::io::{self, BufRead, BufReader};
-use std::ops::Add;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use xshell::{Cmd, Shell, cmd};
+use xshell::{Shell, cmd};
 
 /// Checks licences, sources and forbidden crates.
 const DENY: &str = "0.20.2";
 
-/// How many lines of a failed test are told once more.
-const WORDS: usize = 25;
-
 /// What `cargo xtask test` can be told.
 #[derive(clap::Args)]
 pub(crate) struct Args {
+    /// Run only tests whose names contain one of these words, and no checks
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
     /// Leave out the tests that need the lab
     #[arg(long)]
     no_cluster: bool,
@@ -38,70 +40,76 @@ struct Stage {
     took: Duration,
 }
 
-type Work = fn(&Shell) -> Result<Outcome>;
+type Check = fn(&Shell) -> Result<Outcome>;
+/// Takes words of the names of the tests that are wanted; none means all.
+type Tests = fn(&Shell, &[String]) -> Result<Outcome>;
 
-/// What the tests of a stage came to.
-#[derive(Default)]
-struct Outcome {
-    passed: usize,
-    failed: usize,
-    ignored: usize,
-    /// What the failed ones said.
-    words: Vec<String>,
-}
+const CHECKS: [(&str, Check); 4] = [("fmt", fmt), ("clippy", clippy), ("deny", deny), ("doc", doc)];
+const TESTS: [(&str, Tests); 3] = [("unit", unit), ("corpus", corpus), ("black-box", black_box)];
+/// The stages that need the lab, besides the cluster tests.
+const LAB: [(&str, Check); 2] = [("lab", the_lab), ("demo", the_demo)];
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let sh = Shell::new()?;
     sh.change_dir(crate::root());
-    let mut stages: Vec<(&str, Work)> = vec![
-        ("fmt", fmt),
-        ("clippy", clippy),
-        ("deny", deny),
-        ("doc", doc),
-        ("unit", unit),
-        ("corpus", corpus),
-        ("black-box", black_box),
-    ];
+    let (names, is_all) = (&args.names, args.names.is_empty());
+    let mut ended = Vec::new();
+    if is_all {
+        ended.extend(CHECKS.map(|(name, work)| stage(name, || work(&sh))));
+    }
+    ended.extend(TESTS.map(|(name, work)| stage(name, || work(&sh, names))));
     let was_up = lab::is_up();
-    let cluster = wants_cluster(args);
-    if cluster {
-        stages.extend(CLUSTER);
+    let is_wanted = is_all || has_cluster_test(&sh, names)?;
+    let can_run = is_wanted && wants_cluster(args);
+    if can_run {
+        ended.push(stage("cluster", || cluster(&sh, names)));
+        if is_all {
+            ended.extend(LAB.map(|(name, work)| stage(name, || work(&sh))));
+        }
+        if args.down || !was_up {
+            lab::down(&sh)?;
+        }
     }
-    let ended: Vec<Stage> = stages.into_iter().map(|(name, work)| stage(&sh, name, work)).collect();
-    if cluster && (args.down || !was_up) {
-        lab::down(&sh)?;
+    if !is_all && ended.iter().all(|stage| stage.outcome.is_empty()) {
+        let help = "list the names with `cargo test --workspace -- --list`";
+        return Err(Advised::error(format!("no test matches `{}`", names.join(" ")), help));
     }
-    Ok(summary(&ended, if cluster { 0 } else { CLUSTER.len() }))
+    Ok(summary(&ended, if is_wanted && !can_run { 1 + LAB.len() } else { 0 }))
 }
 
-/// The stages that need the lab.
-const CLUSTER: [(&str, Work); 3] = [("cluster", cluster), ("lab", the_lab), ("demo", the_demo)];
+fn has_cluster_test(sh: &Shell, names: &[String]) -> Result<bool> {
+    let list =
+        cmd!(sh, "cargo test --quiet --package cargo-kdev --test cluster --locked -- --list");
+    Ok(list.args(names).quiet().read()?.lines().any(|line| line.ends_with(": test")))
+}
 
-/// Where the lab cannot run they are skipped aloud; but not in CI, where they
-/// fail.
+/// Where the lab cannot run its tests are skipped, which is printed; in CI they fail.
 fn wants_cluster(args: &Args) -> bool {
     let reason = match lab::check_host() {
         _ if args.no_cluster => "asked for by `--no-cluster`".to_owned(),
         Err(error) if env::var_os("CI").is_none() => error.to_string(),
         _ => return true,
     };
-    let names = CLUSTER.map(|(name, _)| name).join(", ");
-    term::status("Skipping", format!("{names}: {reason}"));
+    let names = LAB.map(|(name, _)| name).join(", ");
+    term::status("Skipping", format!("cluster, {names}: {reason}"));
     false
 }
 
-fn stage(sh: &Shell, name: &'static str, work: Work) -> Stage {
+fn stage(name: &'static str, work: impl FnOnce() -> Result<Outcome>) -> Stage {
     term::status("Testing", name);
     let begun = Instant::now();
-    let outcome = work(sh).unwrap_or_else(|error| Outcome::failed(&error));
+    let outcome = work().unwrap_or_else(|error| Outcome::failed(&error));
     Stage { name, outcome, took: begun.elapsed() }
 }
 
-/// What failed is told once more, for a later stage has long since pushed it out
-/// of sight. The last line is for machines, too: so many passed, so many failed.
+/// Shows failures again, because the later stages have pushed them out of sight. The
+/// last line is for machines: how many passed, and how many failed.
 fn summary(stages: &[Stage], skipped: usize) -> ExitCode {
     for line in stages.iter().flat_map(|stage| &stage.outcome.words) {
         term::print(line);
+    }
+    if stages.iter().any(|stage| stage.name == "cluster") {
+        times::show_slowest();
     }
     for stage in stages {
         term::print(&stage.to_string());
@@ -161,15 +169,16 @@ fn doc(sh: &Shell) -> Result<Outcome> {
         .env("RUSTDOCFLAGS", "--deny warnings")]))
 }
 
-fn unit(sh: &Shell) -> Result<Outcome> {
-    let code = counted(cmd!(sh, "cargo test --workspace --lib --bins --examples --locked"))?;
-    let docs = counted(cmd!(sh, "cargo test --workspace --doc --locked"))?;
-    Ok(code + docs)
+fn unit(sh: &Shell, names: &[String]) -> Result<Outcome> {
+    let test = |what: &[&str]| {
+        counted(cmd!(sh, "cargo test --workspace {what...} --locked -- {names...}"))
+    };
+    Ok(test(&["--lib", "--bins", "--examples"])? + test(&["--doc"])?)
 }
 
-fn corpus(sh: &Shell) -> Result<Outcome> {
+fn corpus(sh: &Shell, names: &[String]) -> Result<Outcome> {
     let ignored = needing_kubectl(sh);
-    counted(cmd!(sh, "cargo test --package kdev --test corpus --locked -- {ignored...}"))
+    counted(cmd!(sh, "cargo test --package kdev --test corpus --locked -- {ignored...} {names...}"))
 }
 
 /// Without kubectl what needs it is skipped aloud; but not in CI, where it fails.
@@ -184,18 +193,21 @@ fn needing_kubectl(sh: &Shell) -> &'static [&'static str] {
     }
 }
 
-fn black_box(sh: &Shell) -> Result<Outcome> {
+fn black_box(sh: &Shell, names: &[String]) -> Result<Outcome> {
     let ignored = needing_kubectl(sh);
-    counted(cmd!(sh, "cargo test --package cargo-kdev --test black_box --locked -- {ignored...}"))
+    let test = cmd!(sh, "cargo test --package cargo-kdev --test black_box --locked --");
+    counted(test.args(ignored).args(names))
 }
 
-fn cluster(sh: &Shell) -> Result<Outcome> {
+/// All tests start at once, and then wait for each other: which of them may use the lab
+/// at the same time, they know themselves (`tests/cluster/exclusive.rs`).
+fn cluster(sh: &Shell, names: &[String]) -> Result<Outcome> {
     let lab = lab::up(sh)?;
+    lab::spare()?;
     cmd!(sh, "cargo build --quiet --package kdev --example team_xtask --locked").quiet().run()?;
-    counted(
-        cmd!(sh, "cargo test --package cargo-kdev --test cluster --locked -- --ignored")
-            .envs(lab.env()),
-    )
+    let test = cmd!(sh, "cargo test --package cargo-kdev --test cluster --locked --");
+    let test = test.args(["--include-ignored", "--test-threads=1000"]).args(names);
+    counted(test.envs(lab.env()).env(times::VARIABLE, times::create()?))
 }
 
 /// What the lab promises of itself; nothing else may use it meanwhile.
@@ -207,93 +219,6 @@ fn the_lab(sh: &Shell) -> Result<Outcome> {
 fn the_demo(_: &Shell) -> Result<Outcome> {
     demo::run()?;
     Ok(Outcome::passed())
-}
-
-/// Each command counts as one test.
-fn checks<const N: usize>(commands: [Cmd; N]) -> Outcome {
-    let outcome = |command: Cmd| match command.quiet().run() {
-        Ok(()) => Outcome::passed(),
-        Err(error) => Outcome::failed(&error.into()),
-    };
-    commands.into_iter().map(outcome).fold(Outcome::default(), Outcome::add)
-}
-
-/// Runs a `cargo test`, shows what it prints, and adds up its results.
-fn counted(command: Cmd) -> Result<Outcome> {
-    let mut command = Command::from(command);
-    let mut child = command.stdout(Stdio::piped()).spawn()?;
-    let stdout = child.stdout.take().context("no stdout")?;
-    let lines = BufReader::new(stdout).lines().inspect(|line| {
-        if let Ok(line) = line {
-            term::print(line);
-        }
-    });
-    let outcome = Outcome::of(&lines.collect::<io::Result<Vec<_>>>()?);
-    let status = child.wait()?;
-    if !status.success() && outcome.failed == 0 {
-        bail!("cargo test ended with {status}, before any test");
-    }
-    Ok(outcome)
-}
-
-impl Outcome {
-    fn passed() -> Self {
-        Self { passed: 1, ..Self::default() }
-    }
-
-    fn failed(error: &anyhow::Error) -> Self {
-        term::report(error);
-        Self { failed: 1, words: vec![format!("{error:#}")], ..Self::default() }
-    }
-
-    /// Of what a `cargo test` prints.
-    fn of(lines: &[String]) -> Self {
-        let results = lines.iter().filter_map(|line| line.strip_prefix("test result: "));
-        let sum = results.map(Self::of_result).fold(Self::default(), Self::add);
-        Self { words: words_of_the_failed(lines), ..sum }
-    }
-
-    /// `ok. 3 passed; 0 failed; 1 ignored; …`
-    fn of_result(result: &str) -> Self {
-        let number = |word: &str| {
-            let before = result.split(word).next()?.trim_end();
-            before.rsplit(' ').next()?.parse().ok()
-        };
-        Self {
-            passed: number(" passed").unwrap_or(0),
-            failed: number(" failed").unwrap_or(0),
-            ignored: number(" ignored").unwrap_or(0),
-            words: Vec::new(),
-        }
-    }
-}
-
-/// The first lines that each failed test has printed, without backtraces.
-fn words_of_the_failed(lines: &[String]) -> Vec<String> {
-    let is_head = |line: &str| line.starts_with("---- ") && line.ends_with(" stdout ----");
-    let mut left = 0;
-    let wanted = |line: &&String| {
-        left = match line.as_str() {
-            head if is_head(head) => WORDS,
-            "failures:" | "stack backtrace:" => 0,
-            _ => usize::saturating_sub(left, 1),
-        };
-        left > 0
-    };
-    lines.iter().filter(wanted).cloned().collect()
-}
-
-impl Add for Outcome {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self {
-            passed: self.passed + other.passed,
-            failed: self.failed + other.failed,
-            ignored: self.ignored + other.ignored,
-            words: [self.words, other.words].concat(),
-        }
-    }
 }
 
 /// The cargo-deny of the wanted version: from the cache, or built into it.
@@ -309,41 +234,4 @@ fn cargo_deny(sh: &Shell) -> Result<PathBuf> {
         .quiet()
         .run()?;
     Ok(program)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn results_are_read_as_cargo_prints_them() {
-        let printed = "\
-running 12 tests
-test well ... ok
-test ill ... FAILED
-
-failures:
-
----- ill stdout ----
-thread 'ill' panicked at lib.rs:1:1:
-no luck
-stack backtrace:
-   0: ill::ill
-
----- worse stdout ----
-error: worse
-
-failures:
-    ill
-    worse
-
-test result: FAILED. 10 passed; 2 failed; 15 ignored; 0 measured; 0 filtered out; finished in 1.5s
-test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.1s";
-        let lines: Vec<String> = printed.lines().map(str::to_owned).collect();
-        let Outcome { passed, failed, ignored, words } = Outcome::of(&lines);
-        assert_eq!((passed, failed, ignored), (11, 2, 15));
-        let ill = ["---- ill stdout ----", "thread 'ill' panicked at lib.rs:1:1:", "no luck"];
-        let worse = ["---- worse stdout ----", "error: worse", ""];
-        assert_eq!(words, [ill, worse].concat());
-    }
 }

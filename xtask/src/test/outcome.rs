@@ -1,0 +1,157 @@
+//! What the checks and tests of a stage came to.
+
+use crate::term;
+use anyhow::{Context, Result, bail};
+use std::io::{self, BufRead, BufReader};
+use std::ops::Add;
+use std::process::{Command, Stdio};
+use xshell::Cmd;
+
+/// How many lines of a failed test are shown again at the end.
+const WORDS: usize = 25;
+
+/// The results of a stage.
+#[derive(Default)]
+pub(super) struct Outcome {
+    pub(super) passed: usize,
+    pub(super) failed: usize,
+    pub(super) ignored: usize,
+    /// What the failed ones said.
+    pub(super) words: Vec<String>,
+}
+
+/// Each command counts as one test.
+pub(super) fn checks<const N: usize>(commands: [Cmd; N]) -> Outcome {
+    let outcome = |command: Cmd| match command.quiet().run() {
+        Ok(()) => Outcome::passed(),
+        Err(error) => Outcome::failed(&error.into()),
+    };
+    commands.into_iter().map(outcome).fold(Outcome::default(), Outcome::add)
+}
+
+/// Runs a `cargo test`, shows what it prints, and adds up its results.
+pub(super) fn counted(command: Cmd) -> Result<Outcome> {
+    let mut command = Command::from(command);
+    let mut child = command.stdout(Stdio::piped()).spawn()?;
+    let stdout = child.stdout.take().context("no stdout")?;
+    let lines = BufReader::new(stdout).lines().inspect(|line| {
+        if let Ok(line) = line
+            && !is_noise(line)
+        {
+            term::print(line);
+        }
+    });
+    let outcome = Outcome::of(&lines.collect::<io::Result<Vec<_>>>()?);
+    let status = child.wait()?;
+    if !status.success() && outcome.failed == 0 {
+        bail!("cargo test ended with {status}, before any test");
+    }
+    Ok(outcome)
+}
+
+/// A test that waits for the lab is not slow, and `test-times.tsv` has the times.
+fn is_noise(line: &str) -> bool {
+    line.starts_with("test ") && line.ends_with(" has been running for over 60 seconds")
+}
+
+impl Outcome {
+    /// Whether no test was run.
+    pub(super) fn is_empty(&self) -> bool {
+        self.passed + self.failed == 0
+    }
+
+    pub(super) fn passed() -> Self {
+        Self { passed: 1, ..Self::default() }
+    }
+
+    pub(super) fn failed(error: &anyhow::Error) -> Self {
+        term::report(error);
+        Self { failed: 1, words: vec![format!("{error:#}")], ..Self::default() }
+    }
+
+    /// Of what a `cargo test` prints.
+    fn of(lines: &[String]) -> Self {
+        let results = lines.iter().filter_map(|line| line.strip_prefix("test result: "));
+        let sum = results.map(Self::of_result).fold(Self::default(), Self::add);
+        Self { words: words_of_the_failed(lines), ..sum }
+    }
+
+    /// `ok. 3 passed; 0 failed; 1 ignored; …`
+    fn of_result(result: &str) -> Self {
+        let number = |word: &str| {
+            let before = result.split(word).next()?.trim_end();
+            before.rsplit(' ').next()?.parse().ok()
+        };
+        Self {
+            passed: number(" passed").unwrap_or(0),
+            failed: number(" failed").unwrap_or(0),
+            ignored: number(" ignored").unwrap_or(0),
+            words: Vec::new(),
+        }
+    }
+}
+
+/// The first lines that each failed test has printed, without backtraces.
+fn words_of_the_failed(lines: &[String]) -> Vec<String> {
+    let is_head = |line: &str| line.starts_with("---- ") && line.ends_with(" stdout ----");
+    let mut left = 0;
+    let wanted = |line: &&String| {
+        left = match line.as_str() {
+            head if is_head(head) => WORDS,
+            "failures:" | "stack backtrace:" => 0,
+            _ => usize::saturating_sub(left, 1),
+        };
+        left > 0
+    };
+    lines.iter().filter(wanted).cloned().collect()
+}
+
+impl Add for Outcome {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            passed: self.passed + other.passed,
+            failed: self.failed + other.failed,
+            ignored: self.ignored + other.ignored,
+            words: [self.words, other.words].concat(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_read_as_cargo_prints_them() {
+        let printed = "\
+running 12 tests
+test well ... ok
+test ill ... FAILED
+
+failures:
+
+---- ill stdout ----
+thread 'ill' panicked at lib.rs:1:1:
+no luck
+stack backtrace:
+   0: ill::ill
+
+---- worse stdout ----
+error: worse
+
+failures:
+    ill
+    worse
+
+test result: FAILED. 10 passed; 2 failed; 15 ignored; 0 measured; 0 filtered out; finished in 1.5s
+test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.1s";
+        let lines: Vec<String> = printed.lines().map(str::to_owned).collect();
+        let Outcome { passed, failed, ignored, words } = Outcome::of(&lines);
+        assert_eq!((passed, failed, ignored), (11, 2, 15));
+        let ill = ["---- ill stdout ----", "thread 'ill' panicked at lib.rs:1:1:", "no luck"];
+        let worse = ["---- worse stdout ----", "error: worse", ""];
+        assert_eq!(words, [ill, worse].concat());
+    }
+}
