@@ -3,38 +3,35 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::exclusive::{Claim, Part, Permit};
 use crate::killed::recorded;
 use crate::lab::{command, eventually, get, run, state, stderr};
 use crate::service::Service;
 
 /// Where the second API server listens: beside the lab's own.
 const PORT: &str = "6444";
-/// There is one port for them.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// A second API server of the same cluster that has `AlwaysPullImages` on, until
 /// it is dropped.
 pub(crate) struct Strict {
-    _turn: MutexGuard<'static, ()>,
     child: Child,
     pub(crate) kubeconfig: PathBuf,
 }
 
 impl Strict {
-    /// Its files lie in this folder.
-    pub(crate) fn start(folder: &Path) -> Self {
-        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Keeps its files in this folder.
+    pub(crate) fn start(permit: &Permit, folder: &Path) -> Self {
+        permit.may_break(Part::SecondApiServer);
         let lab = fs::read_to_string(state("kubeconfig")).unwrap();
         let kubeconfig = folder.join("strict.kubeconfig");
         fs::write(&kubeconfig, lab.replace(":6443", &format!(":{PORT}"))).unwrap();
         let log = fs::File::create(folder.join("apiserver.log")).unwrap();
         let child = apiserver(&lab).stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        let strict = Self { _turn: turn, child, kubeconfig };
+        let strict = Self { child, kubeconfig };
         eventually("the second API server", || {
             let mut ready = command("kubectl");
             ready.arg("--kubeconfig").arg(&strict.kubeconfig).args(["get", "--raw", "/readyz"]);
@@ -62,7 +59,7 @@ impl Controllers {
     /// Of Deployments, which is all that the tests need. They take the user of the
     /// kubeconfig, since they have no accounts of their own.
     fn start(service: &Service, strict: &Strict) -> Self {
-        assert!(service.turn.is_alone(), "nobody else's pods may be made strictly");
+        service.permit.may_break(Part::Controllers);
         let mut manager = command(state("lib/kubernetes").to_str().unwrap());
         manager.args(["kube-controller-manager", "--leader-elect=false", "--secure-port=0"]);
         manager.arg("--controllers=deployment-controller,replicaset-controller");
@@ -108,10 +105,10 @@ fn apiserver(kubeconfig: &str) -> Command {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn a_plugin_that_always_pulls_is_named_and_ends_the_wait() {
-    let service = Service::new("strict");
+    let service = Service::claiming("strict", Claim::both_nodes().breaks(Part::SecondApiServer));
     let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: strict}\nspec:\n  containers:\n  - {name: web, image: strict}\n";
     service.write("k8s/all.yaml", pod);
-    let strict = Strict::start(service.dir());
+    let strict = Strict::start(&service.permit, service.dir());
     let up = service.up(&["--timeout", "60"]).env("KUBECONFIG", &strict.kubeconfig).output();
     let output = up.unwrap();
     let said = stderr(&output);
@@ -138,9 +135,10 @@ fn a_plugin_that_always_pulls_is_named_and_ends_the_wait() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn a_plugin_that_always_pulls_is_named_where_only_the_pods_of_a_deployment_show_it() {
-    let service = Service::alone("strict-pods");
+    let claim = Claim::node("node-1").breaks(Part::SecondApiServer).breaks(Part::Controllers);
+    let service = Service::claiming("strict-pods", claim);
     service.pin_to("node-1");
-    let strict = Strict::start(service.dir());
+    let strict = Strict::start(&service.permit, service.dir());
     let controllers = Controllers::start(&service, &strict);
     let up = service.up(&["--timeout", "60"]).env("KUBECONFIG", &strict.kubeconfig).output();
     let output = up.unwrap();

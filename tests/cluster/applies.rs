@@ -4,7 +4,8 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::lab::{apply, follow, get, kubectl, run, state, stderr, takes_pods};
+use crate::lab::{apply, follow, get, kubectl, run, state, stderr};
+use crate::namespace::takes_pods;
 use crate::service::{Service, deployment};
 
 fn config_map(data: &str) -> String {
@@ -101,20 +102,20 @@ fn what_cannot_be_changed_is_made_anew_if_told() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn a_namespace_that_does_not_exist_is_created_as_advised() {
-    let service = Service::new("nowhere");
-    run(&mut kubectl("default", &["delete", "namespace", "nowhere", "--timeout=90s"]));
+    let service = Service::new("no-namespace");
+    run(&mut kubectl("default", &["delete", "namespace", "no-namespace", "--timeout=90s"]));
     let said = service.up_fails(&[], 92);
-    assert!(said.contains("namespaces \"nowhere\" not found"), "{said}");
+    assert!(said.contains("namespaces \"no-namespace\" not found"), "{said}");
     follow(&said);
-    takes_pods("nowhere");
+    takes_pods("no-namespace");
     service.up_ok();
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn quotas_rules_and_faults_are_told_with_a_cure_each() {
-    let service = Service::new("refused");
-    let invalid = "---\napiVersion: v1\nkind: Service\nmetadata: {name: refused}\nspec: {ports: [{port: 99999}]}\n";
+    let service = Service::new("quota-refused");
+    let invalid = "---\napiVersion: v1\nkind: Service\nmetadata: {name: quota-refused}\nspec: {ports: [{port: 99999}]}\n";
     with(&service, invalid);
     let said = service.up_fails(&[], 92);
     assert!(said.contains("Invalid value: 99999"), "{said}");
@@ -126,22 +127,22 @@ fn quotas_rules_and_faults_are_told_with_a_cure_each() {
     assert!(said.contains("help: install what brings the kind"), "{said}");
 
     let quota = "apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: none}\nspec: {hard: {configmaps: \"1\"}}\n";
-    apply("refused", quota);
+    apply("quota-refused", quota);
     crate::lab::eventually("the quota's count", || {
-        let quota = get("refused", &["resourcequota", "none"]);
+        let quota = get("quota-refused", &["resourcequota", "none"]);
         quota.pointer("/status/used/configmaps").is_some().then_some(())
     });
     with(&service, &config_map("a: x"));
     let said = service.up_fails(&[], 92);
     assert!(said.contains("exceeded quota: none"), "{said}");
     follow(&said);
-    run(&mut kubectl("refused", &["delete", "resourcequota", "none"]));
+    run(&mut kubectl("quota-refused", &["delete", "resourcequota", "none"]));
 
     // A webhook that cannot be reached, for this namespace alone.
-    let webhook = "apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingWebhookConfiguration\nmetadata: {name: refused}\nwebhooks:\n- name: rule.example.com\n  admissionReviewVersions: [v1]\n  sideEffects: None\n  clientConfig: {url: \"https://127.0.0.1:9/\"}\n  namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: refused}}\n  rules: [{apiGroups: [\"\"], apiVersions: [v1], resources: [configmaps], operations: [\"*\"]}]\n";
+    let webhook = "apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingWebhookConfiguration\nmetadata: {name: quota-refused}\nwebhooks:\n- name: rule.example.com\n  admissionReviewVersions: [v1]\n  sideEffects: None\n  clientConfig: {url: \"https://127.0.0.1:9/\"}\n  namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: quota-refused}}\n  rules: [{apiGroups: [\"\"], apiVersions: [v1], resources: [configmaps], operations: [\"*\"]}]\n";
     apply("default", webhook);
     let said = service.up_fails(&[], 92);
-    run(&mut kubectl("default", &["delete", "validatingwebhookconfiguration", "refused"]));
+    run(&mut kubectl("default", &["delete", "validatingwebhookconfiguration", "quota-refused"]));
     assert!(said.contains("failed calling webhook \"rule.example.com\""), "{said}");
     assert!(said.contains("help: meet the rule of `rule.example.com`"), "{said}");
     service.up_ok();

@@ -11,21 +11,27 @@ use nix::unistd::Pid;
 
 use serde_json::Value;
 
-use crate::faults::{children, cut, fatten, pid};
+use crate::distributions::{Listed, SPARE, TOLERATES_LISTED};
+use crate::exclusive::{Claim, Part};
+use crate::faults::{FAT, children, cut, fatten, pid};
 use crate::lab::{eventually, images_on, in_node, run, stderr};
-use crate::service::{NODES, Service};
+use crate::service::{NODES, Service, deployment};
 
 const PLACES: u64 = 10;
 
-/// A service that runs, and its next build, 200 MB of it new. What docker has
+/// A service that runs, and its next build, most of it new. What docker has
 /// pushed of it is kept, so that the later tries need not wait for docker.
 fn with_a_large_next_build(name: &'static str) -> Service {
-    let service = Service::alone(name);
+    let service = Service::new(name);
+    make_the_next_build_large(&service);
+    service
+}
+
+fn make_the_next_build_large(service: &Service) {
     service.page("before");
     service.up_ok();
     service.page("after");
-    fatten(&service);
-    service
+    fatten(service);
 }
 
 /// kdev, and each ssh of it.
@@ -38,12 +44,18 @@ fn signal_all(child: &Child, signal: Signal) {
 
 /// Starts `up`, and gives it back once so many bytes have gone to a node.
 fn sent(service: &Service, bytes: u64) -> Option<Child> {
+    sent_to(service, "", bytes)
+}
+
+/// The same for the nodes whose names hold this.
+fn sent_to(service: &Service, node: &str, bytes: u64) -> Option<Child> {
     let mut child = service.start(&["--message-format", "json"]);
     let stdout = BufReader::new(child.stdout.take().unwrap());
     let mut lines = stdout.lines().map_while(Result::ok);
     let there = |line: String| {
         let event: Value = serde_json::from_str(&line).unwrap();
-        event["reason"] == "sent" && event["bytes"].as_u64() >= Some(bytes)
+        let is_to = event["node"].as_str().is_some_and(|name| name.contains(node));
+        event["reason"] == "sent" && is_to && event["bytes"].as_u64() >= Some(bytes)
     };
     let met = lines.any(there);
     // It must not wait for a reader, nor fail for want of one.
@@ -63,7 +75,7 @@ fn only_the_first_build_is_there(service: &Service) {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn a_connection_cut_at_ten_places_leaves_nothing() {
     let service = with_a_large_next_build("ten-places");
-    let whole = 200 << 20;
+    let whole = u64::from(FAT);
     for place in 0..PLACES {
         let mut child = sent(&service, place * whole / PLACES).expect("it was met too late");
         // What is lost once is sent again, so it must be lost for good.
@@ -81,24 +93,35 @@ fn a_connection_cut_at_ten_places_leaves_nothing() {
     eventually("the page", pages);
 }
 
-/// The host's end of node-1's cable.
+/// A service that is loaded onto the spare machine, too, which the cluster lists.
+fn with_a_spare_node(name: &'static str, node: &'static str) -> (Service, Listed) {
+    let claim = Claim::both_nodes().breaks(Part::Spare).breaks(Part::NodeList);
+    let service = Service::claiming(name, claim);
+    let listed = Listed::spare(node);
+    let spec = format!("    spec:\n      {TOLERATES_LISTED}\n");
+    service.write("k8s/all.yaml", &deployment(name, "").replace("    spec:\n", &spec));
+    make_the_next_build_large(&service);
+    (service, listed)
+}
+
+/// The host's end of the spare machine's cable.
 fn cable(state: &str) {
-    run(crate::lab::command("ip").args(["link", "set", "kdevlab-n1", state]));
+    run(crate::lab::command("ip").args(["link", "set", "kdevlab-n3", state]));
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn a_cable_that_is_pulled_is_noticed_and_holds_up_nobody() {
-    let service = with_a_large_next_build("cable");
-    let child = sent(&service, 10 << 20).expect("it was met too late");
+    let (service, _node) = with_a_spare_node("cable", "own-cable");
+    let child = sent_to(&service, "own-cable", 10 << 20).expect("it was met too late");
     cable("down");
     let output = child.wait_with_output();
     cable("up");
     let output = output.unwrap();
     let said = stderr(&output);
     assert!(matches!(output.status.code(), Some(93 | 94)), "{said}");
-    // The other node has got the image, and no pod has.
-    assert_eq!(images_on("node-2", "/cable:").len(), 2);
+    // The other nodes have got the image, and no pod has.
+    assert_eq!(NODES.map(|node| images_on(node, "/cable:").len()), [2, 2]);
     // The node learns that nobody sends any more, and lets the next one in.
     service.up_ok();
     let pages = || service.pages().iter().all(|(_, page)| page == "after").then_some(());
@@ -127,12 +150,12 @@ fn of_two_at_once_one_build_runs_and_each_is_told() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn a_node_whose_sender_has_gone_for_good_lets_others_in() {
-    let service = with_a_large_next_build("gone");
+    let (service, _node) = with_a_spare_node("gone", "own-gone");
     // How long the kernel believes in a connection: 15 minutes, by default.
     let retries = |number: &str| {
-        run(&mut in_node("node-1", &["sysctl", "-qw", &format!("net.ipv4.tcp_retries2={number}")]));
+        run(&mut in_node(SPARE, &["sysctl", "-qw", &format!("net.ipv4.tcp_retries2={number}")]));
     };
-    let mut child = sent(&service, 10 << 20).expect("it was met too late");
+    let mut child = sent_to(&service, "own-gone", 10 << 20).expect("it was met too late");
     retries("3");
     // A laptop whose lid is closed: nothing is under way when it goes.
     signal_all(&child, Signal::SIGSTOP);
@@ -141,7 +164,7 @@ fn a_node_whose_sender_has_gone_for_good_lets_others_in() {
     signal_all(&child, Signal::SIGKILL);
     child.wait().unwrap();
     let is_free = || {
-        let lock = in_node("node-1", &["flock", "-n", "/etc/machine-id", "true"]).output().unwrap();
+        let lock = in_node(SPARE, &["flock", "-n", "/etc/machine-id", "true"]).output().unwrap();
         lock.status.success().then_some(())
     };
     let freed = std::panic::catch_unwind(|| eventually("the end of the load", is_free));
@@ -149,4 +172,5 @@ fn a_node_whose_sender_has_gone_for_good_lets_others_in() {
     retries("15");
     freed.unwrap();
     only_the_first_build_is_there(&service);
+    assert_eq!(images_on(SPARE, "/gone:").len(), 1);
 }

@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::json;
 
+use crate::exclusive::{Claim, Part};
 use crate::lab::{apply, docker, eventually, in_node, kubectl, run, state};
 use crate::service::Service;
 
@@ -21,18 +22,36 @@ const TOOLS: [&str; 11] =
 pub(crate) const OLD: &str = "/usr/bin/containerd";
 pub(crate) const NEW: &str = "/var/lib/kdev-lab/lib/containerd";
 
-/// A node that the cluster lists, and whose kubelet there is none.
+/// The taint that keeps other tests off.
+const LISTED: &str = "kdev.test/listed";
+
+/// A line of a pod that is let onto such a node, though none is started there.
+pub(crate) const TOLERATES_LISTED: &str = "tolerations: [{key: kdev.test/listed}]";
+
+/// The lab's machine that is not in the cluster.
+pub(crate) const SPARE: &str = "spare";
+
+/// A node that the cluster lists, but without a kubelet.
 pub(crate) struct Listed(pub(crate) &'static str);
 
 impl Listed {
     pub(crate) fn new(name: &'static str, labels: &str, provider: &str, runtime: &str) -> Self {
-        let address = fs::read_to_string(state("nodes/node-1/address")).unwrap();
+        Self::at("node-1", name, labels, provider, runtime)
+    }
+
+    /// The spare machine, which only the service meets whose pods tolerate the taint.
+    pub(crate) fn spare(name: &'static str) -> Self {
+        Self::at(SPARE, name, "{}", "", "containerd://1.6.20")
+    }
+
+    fn at(machine: &str, name: &'static str, labels: &str, provider: &str, runtime: &str) -> Self {
+        let address = fs::read_to_string(state(&format!("nodes/{machine}/address"))).unwrap();
         let listed = Self(name);
         listed.remove();
         let node = json!({
             "apiVersion": "v1", "kind": "Node",
             "metadata": {"name": name, "labels": serde_json::from_str::<serde_json::Value>(labels).unwrap()},
-            "spec": {"providerID": provider},
+            "spec": {"providerID": provider, "taints": [{"key": LISTED, "effect": "NoSchedule"}]},
             "status": {
                 "addresses": [{"type": "InternalIP", "address": address.trim()}],
                 "nodeInfo": {
@@ -47,6 +66,11 @@ impl Listed {
         let patch = ["patch", "node", name, "--subresource=status", "--type=merge", "--patch"];
         run(kubectl("default", &patch).arg(status));
         listed
+    }
+
+    /// Lets it have pods, also those of other tests.
+    fn takes_pods(&self) {
+        run(&mut kubectl("default", &["taint", "node", self.0, &format!("{LISTED}-")]));
     }
 
     /// What its kubelet tells of itself.
@@ -180,7 +204,7 @@ fn its_own_containerd_is_loaded(
     labels: &str,
     runtime: &str,
 ) {
-    let service = Service::alone(program);
+    let service = Service::claiming(program, Claim::second_containerd());
     let second = Second::start(&service, OLD, socket, program);
     let node = Listed::new("own-distribution", labels, "", runtime);
     if program == "k0s" {
@@ -211,7 +235,7 @@ fn the_containerd_of_microk8s_is_loaded() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn the_containerd_of_rke2_is_loaded() {
-    let service = Service::alone("rke2");
+    let service = Service::claiming("rke2", Claim::second_containerd());
     let second = Second::start(&service, OLD, "/run/k3s/containerd/containerd.sock", "rke2");
     // It has no k3s, and its ctr where nobody looks for programs.
     let bin = "/var/lib/rancher/rke2/bin";
@@ -239,9 +263,10 @@ fn the_containerd_of_k0s_is_loaded() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn a_node_of_another_architecture_is_left_out() {
-    let service = Service::alone("mixed");
+    let service = Service::claiming("mixed", Claim::both_nodes().breaks(Part::NodeList));
     let node = Listed::new("own-arm", "{}", "", "containerd://2.2.3");
     node.tells(r#"{"architecture": "arm64"}"#);
+    node.takes_pods();
     let said = service.up_ok();
     let words = "Skipping own-arm: it runs linux/arm64, and the image is built for linux/amd64";
     assert!(said.contains(words), "{said}");
@@ -253,7 +278,8 @@ fn a_node_of_another_architecture_is_left_out() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn a_node_that_takes_no_pod_is_left_out() {
-    let service = Service::alone("choosy");
+    let claim = Claim::both_nodes().breaks(Part::NodeList).breaks(Part::Pods("node-2"));
+    let service = Service::claiming("choosy", claim);
     let spread =
         crate::service::deployment("choosy", "").replace("DoNotSchedule", "ScheduleAnyway");
     service.write("k8s/all.yaml", &spread);
@@ -287,7 +313,7 @@ fn a_node_that_takes_no_pod_is_left_out() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn a_node_that_unpacks_elsewhere_is_loaded_there() {
-    let service = Service::alone("elsewhere");
+    let service = Service::claiming("elsewhere", Claim::second_containerd());
     let socket = "/run/k3s/containerd/containerd.sock";
     let second = Second::start(&service, OLD, socket, "k3s");
     let node = Listed::new("own-native", "{}", "", "containerd://1.6.20-k3s1");
@@ -359,7 +385,7 @@ impl Drop for Container {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn a_node_that_is_a_container_is_loaded_through_docker() {
-    let service = Service::alone("contained");
+    let service = Service::claiming("contained", Claim::access().breaks(Part::NodeList));
     let container = Container::start(&service, "own-kind-worker");
     let node = Listed::new(
         "own-kind-worker",

@@ -2,10 +2,11 @@
 //! store, as Docker 29 does, and one that does not share our loopback.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::faults::pid;
@@ -39,7 +40,6 @@ pub(crate) fn docker_29(service: &mut Service) -> Daemon {
     let at = |name: &str| service.path(name).display().to_string();
     let host = format!("unix://{}", at("docker.sock"));
     fs::write(service.path("daemon.json"), "{}").unwrap();
-    fs::write(service.path(".dockerignore"), "docker\n").unwrap();
     let path = format!("{}:{}", state("lib").display(), std::env::var("PATH").unwrap());
     let mut moby = command("moby");
     moby.args(["--host", &host, "--config-file", &at("daemon.json"), "--pidfile", &at("pid")])
@@ -51,6 +51,66 @@ pub(crate) fn docker_29(service: &mut Service) -> Daemon {
     eventually("docker's answer", is_up);
     service.docker_host = Some(host);
     daemon
+}
+
+/// docker and its containerd leave sockets in `/run`, whatever they are told.
+const OWN_RUN: &str = r#"mount -n -t tmpfs tmpfs /run; exec "$0" "$@""#;
+
+/// Debian's docker, with the classic image store, for one service alone: it can be
+/// killed without harm to other tests.
+pub(crate) struct ClassicDocker {
+    folder: PathBuf,
+    daemon: Daemon,
+}
+
+impl ClassicDocker {
+    pub(crate) fn start(service: &mut Service) -> Self {
+        let folder = service.path("docker");
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("daemon.json"), "{}").unwrap();
+        let docker = Self { daemon: Self::spawn(&folder), folder };
+        docker.answers();
+        service.docker_host = Some(docker.host());
+        docker
+    }
+
+    fn host(&self) -> String {
+        format!("unix://{}/docker.sock", self.folder.display())
+    }
+
+    fn spawn(folder: &Path) -> Daemon {
+        let at = |name: &str| folder.join(name).display().to_string();
+        let mut dockerd = command("unshare");
+        dockerd
+            .args(["--mount", "--propagation", "slave", "sh", "-c", OWN_RUN, "dockerd"])
+            .args(["--host", &format!("unix://{}", at("docker.sock"))])
+            .args(["--config-file", &at("daemon.json"), "--pidfile", &at("pid")])
+            .args(["--data-root", &at("root"), "--exec-root", &at("exec"), "--bridge=none"])
+            .args(["--iptables=false", "--ip6tables=false", "--ip-forward=false"]);
+        Daemon::start(&mut dockerd, folder.join("log"))
+    }
+
+    fn answers(&self) {
+        let host = self.host();
+        let is_up = || asks(&host, &["info"]).output().unwrap().status.success().then_some(());
+        eventually("docker's answer", is_up);
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.daemon.0.kill().unwrap();
+        self.daemon.0.wait().unwrap();
+    }
+
+    /// As systemd would: it also ends what the killed one has left.
+    pub(crate) fn start_again(&mut self) {
+        let left = self.folder.join("exec/containerd/containerd.pid");
+        let containerd = fs::read_to_string(&left).unwrap().trim().parse().unwrap();
+        let _ = kill(Pid::from_raw(containerd), Signal::SIGKILL);
+        fs::remove_file(left).unwrap();
+        let _ = fs::remove_file(self.folder.join("pid"));
+        self.daemon = Self::spawn(&self.folder);
+        self.answers();
+    }
 }
 
 fn asks(host: &str, args: &[&str]) -> Command {

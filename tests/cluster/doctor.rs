@@ -8,10 +8,16 @@ use serde_json::Value;
 
 use crate::distributions::{Listed, NEW, Second};
 use crate::dockers::docker_29;
+use crate::exclusive::{Claim, Part};
 use crate::lab::{command, in_node, kubectl, on_a_terminal, run, state, stderr};
 use crate::service::Service;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_cargo-kdev");
+
+/// All nodes that the cluster lists, because `doctor` checks each.
+fn every_node() -> Claim {
+    Claim::both_nodes().uses(Part::NodeList)
+}
 
 /// `doctor` in the project, with these arguments.
 fn doctor(service: &Service, args: &[&str]) -> Command {
@@ -49,7 +55,7 @@ fn advice(findings: &[Value], check: &str) -> String {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn a_healthy_lab_has_no_error() {
-    let service = Service::new("doctor-well");
+    let service = Service::claiming("doctor-well", every_node());
     let found = findings(&mut doctor(&service, &[]), 0);
     let state = |node: &str, check: &str| {
         let mut all = found.iter();
@@ -69,7 +75,7 @@ fn a_healthy_lab_has_no_error() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn an_unknown_host_key_is_found_and_the_advice_helps() {
-    let service = Service::new("doctor-key");
+    let service = Service::claiming("doctor-key", every_node());
     let known = service.path("known_hosts");
     fs::write(&known, "").unwrap();
     let config = fs::read_to_string(state("ssh/config")).unwrap();
@@ -89,7 +95,7 @@ fn an_unknown_host_key_is_found_and_the_advice_helps() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn a_docker_that_does_not_answer_is_found_and_hides_nothing() {
-    let service = Service::new("doctor-docker");
+    let service = Service::claiming("doctor-docker", every_node());
     let mut down = doctor(&service, &[]);
     let found = findings(down.env("DOCKER_HOST", "unix:///nonexistent.sock"), 91);
     assert_eq!(errors(&found), ["daemon"]);
@@ -102,7 +108,7 @@ fn a_docker_that_does_not_answer_is_found_and_hides_nothing() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn a_docker_that_keeps_images_in_containerds_store_is_told_from_the_classic_one() {
-    let mut service = Service::new("doctor-store");
+    let mut service = Service::claiming("doctor-store", every_node());
     let store = |service: &Service| {
         let found = findings(&mut doctor(service, &[]), 0);
         found.iter().find(|one| one["check"] == "image-store").unwrap()["evidence"].clone()
@@ -115,7 +121,7 @@ fn a_docker_that_keeps_images_in_containerds_store_is_told_from_the_classic_one(
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn lacking_rights_are_found_and_the_advice_grants_them() {
-    let service = Service::new("doctor-rights");
+    let service = Service::claiming("doctor-rights", every_node());
     let path = service.path("kubeconfig");
     let view = kubectl("default", &["config", "view", "--raw", "--output=json"]).output().unwrap();
     let mut config: Value = serde_json::from_slice(&view.stdout).unwrap();
@@ -155,7 +161,7 @@ fn lacking_rights_are_found_and_the_advice_grants_them() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn another_machine_at_the_nodes_address_is_found_and_the_advice_helps() {
-    let service = Service::new("doctor-other");
+    let service = Service::claiming("doctor-other", every_node());
     let address = |node: &str| fs::read_to_string(state(&format!("nodes/{node}/address"))).unwrap();
     let (other, right) = (address("node-1"), address("node-2"));
     let tell = |target: String| {
@@ -174,7 +180,8 @@ fn another_machine_at_the_nodes_address_is_found_and_the_advice_helps() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn a_user_without_a_rule_for_sudo_is_found_and_the_advised_rule_is_enough() {
-    let service = Service::alone("doctor-sudo");
+    let claim = every_node().breaks(Part::Access("node-2"));
+    let service = Service::claiming("doctor-sudo", claim);
     let rule = "/etc/sudoers.d/dev";
     let write = |text: &str| {
         let script = "printf '%s\\n' \"$1\" >\"$0\" && chmod 440 \"$0\"";
@@ -201,7 +208,8 @@ fn a_user_without_a_rule_for_sudo_is_found_and_the_advised_rule_is_enough() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn a_containerd_that_nobody_can_talk_to_is_found() {
-    let service = Service::alone("doctor-socket");
+    let claim = every_node().breaks_node("node-1");
+    let service = Service::claiming("doctor-socket", claim);
     let socket = "/run/containerd/containerd.sock";
     let away = format!("{socket}.away");
     run(&mut in_node("node-1", &["mv", socket, &away]));
@@ -226,7 +234,7 @@ fn a_containerd_that_nobody_can_talk_to_is_found() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn a_context_is_listed_once_that_is_allowed() {
-    let service = Service::new("doctor-fix");
+    let service = Service::claiming("doctor-fix", every_node());
     let mut setting = service.kdev(&[]);
     setting.env_remove("KDEV_CONTEXT");
     let line = format!("{PROGRAM} kdev doctor --fix --color never --namespace {}", service.name);
@@ -240,7 +248,7 @@ fn a_context_is_listed_once_that_is_allowed() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn a_host_key_is_added_once_it_was_compared() {
-    let service = Service::new("doctor-known");
+    let service = Service::claiming("doctor-known", every_node());
     let known = service.path("ssh/known_hosts");
     let config = fs::read_to_string(state("ssh/config")).unwrap();
     let config = format!("Host *\n  UserKnownHostsFile {}\n\n{config}", known.display());
@@ -274,7 +282,7 @@ fn a_host_key_is_added_once_it_was_compared() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn a_containerd_that_is_not_the_kubelets_is_found_and_the_advice_leads_to_the_right_one() {
-    let service = Service::alone("doctor-second");
+    let service = Service::claiming("doctor-second", Claim::second_containerd());
     let socket = "/run/k3s/containerd/containerd.sock";
     let _second = Second::start(&service, NEW, socket, "second");
     // As if the kubelet of this node asked the second one.

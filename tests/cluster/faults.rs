@@ -11,15 +11,19 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::exclusive::{Claim, Part};
 use crate::lab::{docker, eventually, images_on, in_node, run, which};
 use crate::service::{NODES, Service};
 
 /// What kdev itself may take, however big the image.
 const MEMORY_LIMIT_KIB: u64 = 64 * 1024;
 
-/// Makes the image so big that a load can be met in its middle.
+/// So many bytes that a load can be met in its middle.
+pub(crate) const FAT: u32 = 80 << 20;
+
+/// Makes the image so big.
 pub(crate) fn fatten(service: &Service) {
-    let mut noise = vec![0; 200 << 20];
+    let mut noise = vec![0; FAT as usize];
     fs::File::open("/dev/urandom").unwrap().read_exact(&mut noise).unwrap();
     fs::write(service.path("www/noise"), noise).unwrap();
 }
@@ -99,7 +103,7 @@ pub(crate) fn cut(child: &Child) {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn a_full_disk_is_named_and_leaves_nothing() {
-    let service = Service::alone("full-disk");
+    let service = Service::claiming("full-disk", Claim::access().breaks_node("node-1"));
     fatten(&service);
     service.pin_to("node-1");
     // Where containerd keeps what comes in: for a while it is a small one.
@@ -140,7 +144,7 @@ fn an_image_for_another_architecture_is_not_sent_and_the_advice_helps() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn a_damaged_layer_leaves_no_name() {
-    let service = Service::new("damaged");
+    let service = Service::new("damaged-layer");
     service.page("an untouched page");
     // So big that docker is asked for its archive.
     fatten(&service);
@@ -152,7 +156,7 @@ fn a_damaged_layer_leaves_no_name() {
     assert_eq!(said.matches("did not take the image: ").count(), 2, "{said}");
     no_name_is_left(&service);
     // The CRI knows an image by its configuration, too.
-    let id = run(&mut docker(&["image", "inspect", "--format", "{{.Id}}", "damaged"]));
+    let id = run(&mut docker(&["image", "inspect", "--format", "{{.Id}}", "damaged-layer"]));
     for node in NODES {
         assert_eq!(images_on(node, id.trim()), [""; 0]);
     }
@@ -196,7 +200,8 @@ fn a_name_that_stood_for_a_good_image_still_does_after_a_failed_load() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn a_node_without_ctr_is_named() {
-    let service = Service::alone("no-ctr");
+    let claim = Claim::node("node-1").breaks(Part::Access("node-1"));
+    let service = Service::claiming("no-ctr", claim);
     service.pin_to("node-1");
     run(&mut in_node("node-1", &["mount", "--bind", "/dev/null", "/usr/bin/ctr"]));
     let said = std::panic::catch_unwind(|| service.up_fails(&[], 93));

@@ -4,7 +4,6 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -13,8 +12,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::distributions::{Listed, NEW, OLD, Second};
+use crate::dockers::ClassicDocker;
+use crate::exclusive::Claim;
 use crate::faults::{fatten, in_the_middle, pid};
-use crate::lab::{command, docker, eventually, images_on, run, state};
+use crate::lab::{docker, eventually, images_on, run, state};
 use crate::service::{NODES, Service};
 
 /// The lab's own record of what it started.
@@ -23,27 +24,12 @@ pub(crate) fn recorded(name: &str) -> Option<Pid> {
     Some(Pid::from_raw(text.lines().next()?.parse().ok()?))
 }
 
-/// Starts again what is missing, as a person would.
-fn heal() {
-    let xtask = Path::new(env!("CARGO_BIN_EXE_cargo-kdev")).with_file_name("xtask");
-    run(command(xtask.to_str().unwrap()).args(["lab", "up"]));
-}
-
-/// Aloud on a laptop; in CI nothing is skipped.
-#[expect(clippy::print_stderr, reason = "nobody shall take it for a success")]
-fn skip(why: &str) {
-    assert!(std::env::var_os("CI").is_none(), "{why}");
-    eprintln!("skipped: {why}, and may not be killed");
-}
-
 /// A service that runs, and its next build, too big to be loaded at once.
-fn with_a_next_build(name: &'static str) -> Service {
-    let service = Service::alone(name);
+fn with_a_next_build(service: &Service) {
     service.page("before");
     service.up_ok();
     service.page("after");
-    fatten(&service);
-    service
+    fatten(service);
 }
 
 #[track_caller]
@@ -64,7 +50,8 @@ fn only_the_first_build_is_there(service: &Service) {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn kdev_itself_in_a_load() {
-    let service = with_a_next_build("kdev-killed");
+    let service = Service::new("kdev-killed");
+    with_a_next_build(&service);
     let mut child = in_the_middle(&service);
     kill(pid(&child), Signal::SIGKILL).unwrap();
     child.wait().unwrap();
@@ -74,39 +61,45 @@ fn kdev_itself_in_a_load() {
     runs(&service, "after");
 }
 
-/// What docker has been given to push.
-fn pushed() -> Option<String> {
-    let tags = run(&mut docker(&["image", "ls", "--format", "{{.Repository}}:{{.Tag}}"]));
-    let ours = |tag: &&str| tag.starts_with("127.0.0.1:") && tag.contains("/kdev:");
-    tags.lines().find(ours).map(str::to_owned)
+/// The name under which docker pushes the service's newest build.
+fn pushed(service: &Service) -> Option<String> {
+    let id = ["image", "inspect", "--format", "{{.Id}}", service.name];
+    let id = run(&mut docker(&id));
+    let list = ["image", "ls", "--no-trunc", "--format", "{{.ID}} {{.Repository}}:{{.Tag}}"];
+    let list = run(&mut docker(&list));
+    let mut tags = list.lines().filter_map(|line| line.strip_prefix(id.trim()));
+    let is_pushed = |tag: &&str| tag.starts_with(" 127.0.0.1:") && tag.contains("/kdev:");
+    tags.find(is_pushed).map(str::to_owned)
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn kdev_itself_while_docker_pushes() {
-    let service = with_a_next_build("push-killed");
+    let service = Service::new("push-killed");
+    with_a_next_build(&service);
     let mut child = service.start(&[]);
-    eventually("a push", pushed);
+    eventually("a push", || pushed(&service));
     kill(pid(&child), Signal::SIGKILL).unwrap();
     child.wait().unwrap();
-    assert!(pushed().is_some(), "killed too late");
+    assert!(pushed(&service).is_some(), "killed too late");
     service.up_ok();
     runs(&service, "after");
-    assert_eq!(pushed(), None);
+    assert_eq!(pushed(&service), None);
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn docker_in_a_save() {
-    let service = with_a_next_build("docker-killed");
-    let Some(dockerd) = recorded("dockerd") else { return skip("docker is not the lab's own") };
+    let mut service = Service::new("docker-killed");
+    let mut docker = ClassicDocker::start(&mut service);
+    with_a_next_build(&service);
     // Of an image that is all new docker is asked for the archive.
     let program = fs::read(service.path("busybox")).unwrap();
     fs::write(service.path("busybox"), [&program[..], b"new"].concat()).unwrap();
     let child = in_the_middle(&service);
-    kill(dockerd, Signal::SIGKILL).unwrap();
+    docker.kill();
     let output = child.wait_with_output().unwrap();
-    heal();
+    docker.start_again();
     let said = crate::lab::stderr(&output);
     assert_eq!(output.status.code(), Some(94), "{said}");
     only_the_first_build_is_there(&service);
@@ -125,7 +118,7 @@ struct Victim {
 impl Victim {
     /// With an image, whose name then stands for a bigger one that is not there.
     fn new(name: &'static str, containerd: &'static str) -> Self {
-        let service = Service::alone(name);
+        let service = Service::claiming(name, Claim::second_containerd());
         let socket = "/run/k3s/containerd/containerd.sock";
         let second = Second::start(&service, containerd, socket, "k3s");
         let node = Listed::new("own-killed", "{}", "", "containerd://1.6.20-k3s1");

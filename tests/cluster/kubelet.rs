@@ -9,9 +9,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use crate::exclusive::{Claim, Part, Permit};
 use crate::lab::{command, eventually, images_on, in_node, kubectl, run, state};
 use crate::service::Service;
-use crate::turn::Turn;
 
 /// Enters the node's group before anything else, as the lab's own daemons do.
 const START: &str = r#"echo $$ > "$0" && exec "$@""#;
@@ -19,7 +19,8 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 /// A node's kubelet with a changed `KubeletConfiguration`, until it is dropped:
 /// then the kubelet that was there before runs again. Keep it no longer than
-/// the folder that holds its configuration, and the turn, which must be alone.
+/// the folder that holds its configuration, and the permit, which must claim to break
+/// the node's pods.
 pub(crate) struct Changed {
     node: &'static str,
     /// How the lab has started it.
@@ -29,8 +30,8 @@ pub(crate) struct Changed {
 impl Changed {
     /// `keys` are top-level keys in YAML, with all that stands below them; they
     /// are added to the node's configuration, or take the place of its own.
-    pub(crate) fn start(turn: &Turn, folder: &Path, node: &'static str, keys: &str) -> Self {
-        assert!(turn.is_alone(), "a changed kubelet would harm other tests");
+    pub(crate) fn start(permit: &Permit, folder: &Path, node: &'static str, keys: &str) -> Self {
+        permit.may_break(Part::Pods(node));
         let argv = argv(node);
         let at = argv.iter().position(|word| word == "--config").unwrap() + 1;
         let config = folder.join(format!("kubelet-{node}.yaml"));
@@ -85,12 +86,12 @@ impl Drop for Changed {
 }
 
 /// A node without a kubelet, until it is dropped. Keep it no longer than the
-/// turn, which must be alone.
+/// permit, which must claim to break the node's pods.
 pub(crate) struct Stopped(#[expect(dead_code, reason = "dropped, never read")] Changed);
 
 impl Stopped {
-    pub(crate) fn stop(turn: &Turn, node: &'static str) -> Self {
-        assert!(turn.is_alone(), "a node without a kubelet would harm other tests");
+    pub(crate) fn stop(permit: &Permit, node: &'static str) -> Self {
+        permit.may_break(Part::Pods(node));
         let stopped = Self(Changed { node, argv: argv(node) });
         let process = recorded(node).0;
         let _ = kill(process, Signal::SIGTERM);
@@ -160,10 +161,11 @@ pub(crate) const GATE: &str = "featureGates: {KubeletEnsureSecretPulledImages: t
 pub(crate) const ALWAYS_VERIFY: &str = "imagePullCredentialsVerificationPolicy: AlwaysVerify";
 
 fn refused(name: &'static str, policy: &str) {
-    let service = Service::alone(name);
+    let claim = Claim::access().breaks(Part::Pods("node-1"));
+    let service = Service::claiming(name, claim);
     service.pin_to("node-1");
     let keys = format!("{GATE}\n{ALWAYS_VERIFY}");
-    let kubelet = Changed::start(&service.turn, service.dir(), "node-1", &keys);
+    let kubelet = Changed::start(&service.permit, service.dir(), "node-1", &keys);
     let key = "imagePullCredentialsVerificationPolicy";
     assert_eq!(kubelet.configuration()[key], "AlwaysVerify");
     let said = service.up_fails(&["--pull-policy", policy], 95);
@@ -178,7 +180,7 @@ fn refused(name: &'static str, policy: &str) {
     // As the help says.
     drop(kubelet);
     let keys = format!("{GATE}\n{key}: NeverVerifyPreloadedImages");
-    let kubelet = Changed::start(&service.turn, service.dir(), "node-1", &keys);
+    let kubelet = Changed::start(&service.permit, service.dir(), "node-1", &keys);
     assert_eq!(kubelet.configuration()[key], "NeverVerifyPreloadedImages");
     let output = service.up(&["--pull-policy", policy]).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", crate::lab::stderr(&output));
@@ -199,8 +201,7 @@ fn a_kubelet_that_verifies_each_image_and_pulls_is_named() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn an_image_that_a_pod_has_missed_is_found_once_it_is_loaded() {
-    let service = Service::new("missed");
-    service.pin_to("node-1");
+    let service = Service::on("node-1", "missed");
     service.up_ok();
     let image = &images_on("node-1", "/missed:")[0];
     run(&mut in_node("node-1", &["ctr", "-n", "k8s.io", "images", "rm", "--sync", image]));

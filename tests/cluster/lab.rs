@@ -7,7 +7,8 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+pub(crate) use crate::api::get;
+use crate::times::waited;
 
 /// How long anything in the cluster may take.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -56,12 +57,6 @@ pub(crate) fn apply(namespace: &str, manifest: &str) {
     run(kubectl(namespace, &["apply", "--filename"]).arg(file.path()));
 }
 
-#[track_caller]
-pub(crate) fn get(namespace: &str, args: &[&str]) -> Value {
-    let json = run(kubectl(namespace, &["get", "--output=json"]).args(args));
-    serde_json::from_str(&json).unwrap()
-}
-
 pub(crate) fn docker(args: &[&str]) -> Command {
     let mut docker = command("docker");
     docker.args(args);
@@ -101,6 +96,7 @@ pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T
     let begun = Instant::now();
     loop {
         if let Some(answer) = ask() {
+            waited(what, begun.elapsed());
             return answer;
         }
         assert!(begun.elapsed() < PATIENCE, "{what} did not happen within {PATIENCE:?}");
@@ -140,15 +136,6 @@ pub(crate) fn on_a_terminal(line: &str, setting: &Command, end: &str, answer: &s
     }
     child.wait().unwrap();
     String::from_utf8_lossy(&said).replace('\r', "")
-}
-
-/// Without its service account a namespace takes no pods.
-#[track_caller]
-pub(crate) fn takes_pods(namespace: &str) {
-    eventually("the service account", || {
-        let asked = kubectl(namespace, &["get", "serviceaccount", "default"]).output().ok()?;
-        asked.status.success().then_some(())
-    });
 }
 
 /// Where a program of this machine lies.

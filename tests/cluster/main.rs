@@ -6,6 +6,7 @@
 
 mod account;
 mod admission;
+mod api;
 mod applies;
 mod archives;
 mod charts;
@@ -13,6 +14,7 @@ mod cuts;
 mod distributions;
 mod dockers;
 mod doctor;
+mod exclusive;
 mod faults;
 #[path = "../corpus/forms.rs"]
 #[expect(dead_code, reason = "the corpus has tests of its own")]
@@ -23,6 +25,7 @@ mod killed;
 mod kinds;
 mod kubelet;
 mod lab;
+mod namespace;
 mod nodes;
 mod rendered;
 mod rollouts;
@@ -31,6 +34,6 @@ mod service;
 mod status;
 mod story;
 mod thin;
-mod turn;
+mod times;
 mod webhook;
 mod why;

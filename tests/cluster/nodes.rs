@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use crate::exclusive::{Claim, Permit};
 use crate::lab::{command, images_on, in_node, on_a_terminal, run, state};
 use crate::service::{NODES, Service};
 
@@ -17,8 +18,7 @@ fn ssh_config(service: &Service, line: &str) -> PathBuf {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn this_very_machine_is_loaded_without_ssh() {
-    let service = Service::new("myself");
-    service.pin_to("node-1");
+    let service = Service::on("node-1", "myself");
     let up = service.up(&[]);
     let mut inside = in_node("node-1", &["env"]);
     // The host's own socket is seen from a node through the first process.
@@ -52,6 +52,7 @@ fn this_very_machine_is_loaded_without_ssh() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn both_lines_of_containerd_and_both_kinds_of_user_are_there() {
+    let _permit = Permit::wait("both-lines", Claim::access());
     let version = |node| run(&mut in_node(node, &["ctr", "version"]));
     assert!(version("node-1").contains("Version:  1.6."));
     assert!(version("node-2").contains("Version:  2."));
@@ -76,8 +77,7 @@ fn both_lines_of_containerd_and_both_kinds_of_user_are_there() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn an_unknown_host_key_stops_it_and_the_advice_helps() {
-    let service = Service::new("unknown-key");
-    service.pin_to("node-1");
+    let service = Service::on("node-1", "unknown-key");
     let known = service.path("known_hosts");
     fs::write(&known, "").unwrap();
     let config = ssh_config(&service, &format!("UserKnownHostsFile {}", known.display()));
@@ -95,8 +95,7 @@ fn an_unknown_host_key_stops_it_and_the_advice_helps() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn a_changed_host_key_stops_it_and_the_advice_helps() {
-    let service = Service::new("changed-key");
-    service.pin_to("node-1");
+    let service = Service::on("node-1", "changed-key");
     let known = service.path("known_hosts");
     let key = service.path("other");
     run(command("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key));

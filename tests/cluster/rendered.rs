@@ -4,9 +4,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::exclusive::{Claim, Part, Permit};
 use crate::judge;
 use crate::lab::{kubectl, run};
-use crate::turn::Turn;
 
 /// Every object of a folder, as kubectl would create it. Not what the schema knows
 /// is judged, but what is read: the corpus has fields that no kind has.
@@ -19,6 +19,6 @@ fn read(folder: &Path) -> Vec<Value> {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn kubectl_would_create_a_difference_in_image_and_policy_only() {
-    let _turn = Turn::shared();
+    let _permit = Permit::wait("rendered", Claim::default().uses(Part::Controllers));
     judge::judge(read);
 }

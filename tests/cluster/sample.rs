@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use crate::lab::{command, eventually, get, kubectl, run, state};
+use crate::exclusive::{Claim, Permit};
+use crate::lab::{command, eventually, get, run, state};
+use crate::namespace;
 use crate::service::{Service, fetch};
 
 const NAME: &str = "sample";
@@ -26,10 +28,13 @@ fn copy(from: &Path, to: &Path) {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn the_sample_runs_on_both_nodes_and_a_changed_line_shows() {
+    let _permit = Permit::wait(NAME, Claim::both_nodes());
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(NAME);
     let template = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../templates/service");
     copy(&template, &dir);
-    let _ = kubectl("default", &["create", "namespace", NAME]).output();
+    namespace::delete(NAME);
+    namespace::is_gone(NAME);
+    namespace::create(NAME);
     let up = || {
         let mut up = command(env!("CARGO_BIN_EXE_cargo-kdev"));
         up.args(["kdev", "up", "--namespace", NAME, "--context", "kdev-lab"]).current_dir(&dir);
@@ -58,7 +63,7 @@ fn the_sample_runs_on_both_nodes_and_a_changed_line_shows() {
     fs::write(dir.join("src/main.rs"), source.replace(GREETING, CHANGED)).unwrap();
     up();
     eventually("the changed page", || page(CHANGED));
-    run(&mut kubectl("default", &["delete", "namespace", NAME, "--timeout=90s"]));
+    namespace::delete(NAME);
 }
 
 #[test]

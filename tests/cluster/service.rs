@@ -2,14 +2,18 @@
 //! in a namespace of its own, both gone at the end.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::lab::{command, docker, get, kubectl, run, state, takes_pods};
-use crate::turn::Turn;
+use crate::distributions::SPARE;
+use crate::exclusive::{Claim, Permit};
+use crate::lab::{command, docker, get, run, state};
+use crate::namespace;
 
 /// Comes after `FROM`.
 const DOCKERFILE: &str = r#"COPY busybox /busybox
@@ -24,24 +28,28 @@ pub(crate) struct Service {
     dir: TempDir,
     /// The docker to build with, where that is not the lab's.
     pub(crate) docker_host: Option<String>,
-    pub(crate) turn: Turn,
+    pub(crate) permit: Permit,
 }
 
 impl Service {
     /// A crate whose image, workload and namespace all have this name.
     pub(crate) fn new(name: &'static str) -> Self {
-        Self::with(name, Turn::shared())
+        Self::claiming(name, Claim::both_nodes())
     }
 
-    /// The same, while no other test uses the lab.
-    pub(crate) fn alone(name: &'static str) -> Self {
-        Self::with(name, Turn::alone())
+    /// The same with pods on one node only.
+    pub(crate) fn on(node: &'static str, name: &'static str) -> Self {
+        let service = Self::claiming(name, Claim::node(node));
+        service.pin_to(node);
+        service
     }
 
-    fn with(name: &'static str, turn: Turn) -> Self {
+    /// The same for a test that uses or breaks other parts of the lab.
+    pub(crate) fn claiming(name: &'static str, claim: Claim) -> Self {
+        let permit = Permit::wait(name, claim);
         // The nodes see the lab's own folder, wherever the checkout lies.
         let dir = TempDir::new_in(state("")).unwrap();
-        let service = Self { name, dir, docker_host: None, turn };
+        let service = Self { name, dir, docker_host: None, permit };
         for dir in ["src", "k8s", "www"] {
             fs::create_dir(service.path(dir)).unwrap();
         }
@@ -51,15 +59,19 @@ impl Service {
         // Of equal steps docker's old builder goes on from the newest: without a
         // first step of its own a test would lose its place in the cache to another.
         service.write("Dockerfile", &format!("FROM scratch\nLABEL test={name}\n{DOCKERFILE}"));
+        // What kdev and a docker of the test's keep here is not for the builder.
+        service.write(".dockerignore", "cache\ndocker\n");
         service.page("first");
         // No two tests share a content: an image's ID is its content's.
         service.write("www/name", name);
         fs::copy("/bin/busybox", service.path("busybox")).unwrap();
         service.write("k8s/all.yaml", &deployment(name, "imagePullPolicy: Always"));
-        // What an earlier run that was cut off has left.
-        service.clean();
-        run(&mut kubectl("default", &["create", "namespace", name]));
-        takes_pods(name);
+        if namespace::exists(name) {
+            // An earlier run was interrupted.
+            service.clean();
+            namespace::is_gone(name);
+        }
+        namespace::create(name);
         service
     }
 
@@ -122,6 +134,23 @@ impl Service {
         stderr[stderr.find("error:").unwrap_or(0)..].to_owned()
     }
 
+    /// The same, with the time from the apply to the end: what comes before depends
+    /// on how busy the lab is.
+    #[track_caller]
+    pub(crate) fn wait_fails(&self, args: &[&str], code: i32) -> (String, Duration) {
+        let mut child = self.up(args).stderr(Stdio::piped()).spawn().unwrap();
+        let (mut said, mut applied) = (String::new(), None);
+        for line in BufReader::new(child.stderr.take().unwrap()).lines() {
+            let line = line.unwrap();
+            if line.trim_start().starts_with("Applied ") {
+                applied = Some(Instant::now());
+            }
+            said += &format!("{line}\n");
+        }
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{said}");
+        (said, applied.expect("nothing was applied").elapsed())
+    }
+
     pub(crate) fn start(&self, args: &[&str]) -> Child {
         self.up(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
@@ -145,13 +174,9 @@ impl Service {
         pages
     }
 
+    /// Removes the images, and then the namespace, which shows that there was something.
     fn clean(&self) {
-        let _ = kubectl(
-            "default",
-            &["delete", "namespace", self.name, "--ignore-not-found", "--timeout=90s"],
-        )
-        .output();
-        for node in NODES {
+        for node in machines() {
             for image in crate::lab::images_on(node, &format!("/{}:", self.name)) {
                 run(&mut crate::lab::in_node(
                     node,
@@ -164,6 +189,7 @@ impl Service {
         for tag in tags.lines() {
             let _ = docker(&["image", "rm", tag]).output();
         }
+        namespace::delete(self.name);
     }
 }
 
@@ -173,6 +199,12 @@ impl Drop for Service {
             self.clean();
         }
     }
+}
+
+/// The machines of the lab that run.
+fn machines() -> impl Iterator<Item = &'static str> {
+    let is_open = |machine: &&str| state(&format!("nodes/{machine}/pid")).exists();
+    NODES.into_iter().chain([SPARE]).filter(is_open)
 }
 
 /// A deployment of two pods, one a node, as its author wrote it: `:latest`,

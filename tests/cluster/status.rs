@@ -6,7 +6,8 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::lab::{docker, eventually, in_node, kubectl, run, takes_pods};
+use crate::lab::{docker, eventually, in_node, kubectl, run};
+use crate::namespace::takes_pods;
 use crate::service::{NODES, Service};
 
 /// What `status` says, a line each.
@@ -81,8 +82,7 @@ fn foreign_and_missing_images_are_told() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn what_the_tag_says_counts_less_than_what_runs() {
-    let service = Service::new("masked");
-    service.pin_to("node-1");
+    let service = Service::on("node-1", "masked");
     service.up_ok();
     assert_eq!(field(&rows(&service), "build"), ["newest", "newest"]);
     // Something else gets the name on the node, and the pods start anew.

@@ -21,45 +21,45 @@ use std::process::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::lab::{
-    self, command, docker, eventually, get, in_node, kubectl, run, state, takes_pods,
-};
+use crate::exclusive::{Claim, Permit};
+use crate::lab::{self, command, docker, eventually, get, in_node, kubectl, run, state};
+use crate::namespace;
 use crate::service::NODES;
-use crate::turn::Turn;
 
 /// A namespace of its own, of the scene's name, in which something goes wrong.
 pub(crate) struct Scene {
     /// The name of its record, of its namespace and of its images.
     pub(crate) name: &'static str,
     dir: TempDir,
-    pub(crate) turn: Turn,
+    pub(crate) permit: Permit,
 }
 
 /// What `why` has found, in its JSON form.
 pub(crate) struct Found(Value);
 
 impl Scene {
-    pub(crate) fn new(name: &'static str) -> Self {
-        Self::with(name, Turn::shared())
+    /// A scene whose pods run on this node only.
+    pub(crate) fn on(node: &'static str, name: &'static str) -> Self {
+        Self::claiming(name, Claim::node(node))
     }
 
-    /// For what is well in the end, so that there is nothing to record.
-    pub(crate) fn of_nothing_wrong(name: &'static str) -> Self {
-        Self::new(name)
+    /// A scene without a record, because nothing is wrong in the end.
+    pub(crate) fn of_nothing_wrong(node: &'static str, name: &'static str) -> Self {
+        Self::on(node, name)
     }
 
-    /// For what harms a node: no other test uses the lab meanwhile.
-    pub(crate) fn alone(name: &'static str) -> Self {
-        Self::with(name, Turn::alone())
-    }
-
-    fn with(name: &'static str, turn: Turn) -> Self {
+    /// A scene that uses or breaks other parts of the lab.
+    pub(crate) fn claiming(name: &'static str, claim: Claim) -> Self {
+        let permit = Permit::wait(name, claim);
         // The nodes see the lab's own folder, wherever the checkout lies.
         let dir = TempDir::new_in(state("")).unwrap();
-        let scene = Self { name, dir, turn };
-        scene.clean();
-        run(&mut kubectl("default", &["create", "namespace", name]));
-        takes_pods(name);
+        let scene = Self { name, dir, permit };
+        if namespace::exists(name) {
+            // An earlier run was interrupted.
+            scene.clean();
+            namespace::is_gone(name);
+        }
+        namespace::create(name);
         scene
     }
 
@@ -281,12 +281,12 @@ impl Scene {
     /// another scene's, such as `latest`.
     fn is_of(&self, image: &str) -> bool {
         let name = image.rsplit('/').next().unwrap();
-        name.split([':', '@']).next().unwrap().contains(self.name)
+        let name = name.split([':', '@']).next().unwrap();
+        name.strip_prefix("unused-").unwrap_or(name) == self.name
     }
 
+    /// Removes the images, and then the namespace, which shows that there was something.
     fn clean(&self) {
-        let delete = ["delete", "namespace", self.name, "--ignore-not-found", "--timeout=90s"];
-        let _ = kubectl("default", &delete).output();
         for node in NODES {
             for namespace in ["k8s.io", "default"] {
                 let list = in_node(node, &["ctr", "-n", namespace, "images", "ls", "-q"]).output();
@@ -301,6 +301,7 @@ impl Scene {
         for tag in tags.lines().filter(|tag| self.is_of(tag)) {
             let _ = docker(&["image", "rm", tag]).output();
         }
+        namespace::delete(self.name);
     }
 }
 

@@ -21,7 +21,7 @@ impl Scene {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_config_map_that_is_missing_keeps_a_container_from_starting() {
-    let scene = Scene::new("map-missing");
+    let scene = Scene::on("node-2", "map-missing");
     scene.sleeps("envFrom: [{configMapRef: {name: settings}}]");
     scene.waits(&WAITS);
     let found = scene.is_judged(&["config-missing"]);
@@ -32,7 +32,7 @@ fn why_a_config_map_that_is_missing_keeps_a_container_from_starting() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_secret_that_is_missing_keeps_a_container_from_starting() {
-    let scene = Scene::new("secret-missing");
+    let scene = Scene::on("node-2", "secret-missing");
     scene.sleeps("env: [{name: TOKEN, valueFrom: {secretKeyRef: {name: api, key: token}}}]");
     scene.waits(&WAITS);
     scene.is_judged(&["config-missing"]).follow_with(0, &[("VALUE", "abc")]);
@@ -42,7 +42,7 @@ fn why_a_secret_that_is_missing_keeps_a_container_from_starting() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_key_that_is_missing_keeps_a_container_from_starting() {
-    let scene = Scene::new("key-missing");
+    let scene = Scene::on("node-2", "key-missing");
     run(&mut scene.kubectl(&["create", "secret", "generic", "api", "--from-literal=user=me"]));
     scene.sleeps("env: [{name: TOKEN, valueFrom: {secretKeyRef: {name: api, key: token}}}]");
     scene.waits(&WAITS);
@@ -53,7 +53,7 @@ fn why_a_key_that_is_missing_keeps_a_container_from_starting() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_an_image_of_roots_may_not_run_as_somebody_else() {
-    let scene = Scene::new("must-not-be-root");
+    let scene = Scene::on("node-2", "must-not-be-root");
     scene.sleeps("securityContext: {runAsNonRoot: true}");
     scene.waits(&WAITS);
     scene.is_judged(&["runs-as-root"]).follow(0);
@@ -63,7 +63,7 @@ fn why_an_image_of_roots_may_not_run_as_somebody_else() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_key_that_a_config_map_lacks_keeps_a_container_from_starting() {
-    let scene = Scene::new("map-lacks-key");
+    let scene = Scene::on("node-2", "map-lacks-key");
     run(&mut scene.kubectl(&["create", "configmap", "settings", "--from-literal=size=1"]));
     scene
         .sleeps("env: [{name: COLOR, valueFrom: {configMapKeyRef: {name: settings, key: color}}}]");
@@ -75,7 +75,7 @@ fn why_a_key_that_a_config_map_lacks_keeps_a_container_from_starting() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_user_without_a_number_may_be_root() {
-    let scene = Scene::new("user-by-name");
+    let scene = Scene::on("node-2", "user-by-name");
     fs::write(scene.path("passwd"), "app:x:1000:1000::/:/bin/sh\n").unwrap();
     let lines =
         "COPY passwd /etc/passwd\nUSER app\nENTRYPOINT [\"/busybox\", \"sleep\", \"9999\"]\n";

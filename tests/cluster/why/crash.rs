@@ -29,7 +29,7 @@ impl Scene {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_program_that_fails_is_started_again_and_again() {
-    let scene = Scene::new("crash-loop");
+    let scene = Scene::on("node-1", "crash-loop");
     scene.ends(
         "test -n \"$PORT\" || { echo 'PORT is not set' >&2; exit 3; }; exec /busybox sleep 9999",
         "",
@@ -44,7 +44,7 @@ fn why_a_program_that_fails_is_started_again_and_again() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_program_that_ends_well_is_started_again_and_again() {
-    let scene = Scene::new("ends-at-once");
+    let scene = Scene::on("node-1", "ends-at-once");
     scene.ends("echo done", "");
     let help = scene.is_judged(&["ends"]).help(0).to_owned();
     assert!(help.starts_with("let it stay in the foreground"), "{help}");
@@ -56,7 +56,7 @@ fn why_a_program_that_ends_well_is_started_again_and_again() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_program_that_needs_much_memory_is_killed() {
-    let scene = Scene::new("out-of-memory");
+    let scene = Scene::on("node-1", "out-of-memory");
     let script = "/busybox dd if=/dev/zero of=/dev/null bs=30M count=1 && exec /busybox sleep 9999";
     scene.ends(script, "resources: {limits: {memory: 20Mi}}");
     scene.is_judged(&["out-of-memory"]).follow(0);
@@ -66,7 +66,7 @@ fn why_a_program_that_needs_much_memory_is_killed() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_pod_with_next_to_no_memory_does_not_start() {
-    let scene = Scene::new("tiny-limit");
+    let scene = Scene::on("node-1", "tiny-limit");
     scene.runs_script("exec /busybox sleep 9999");
     let lines = format!("{NEVER}\nresources: {{limits: {{memory: 2Mi}}}}");
     scene.deployment("node-1", "tiny-limit:dev", &lines);
@@ -78,7 +78,7 @@ fn why_a_pod_with_next_to_no_memory_does_not_start() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_program_cannot_write_where_nobody_may() {
-    let scene = Scene::new("read-only");
+    let scene = Scene::on("node-1", "read-only");
     let script = "/busybox touch /data/file || exit 1; exec /busybox sleep 9999";
     scene.ends(script, "securityContext: {readOnlyRootFilesystem: true}");
     let help = scene.is_judged(&["read-only-file-system"]).help(0).to_owned();
@@ -91,7 +91,7 @@ fn why_a_program_cannot_write_where_nobody_may() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_program_cannot_write_where_only_root_may() {
-    let scene = Scene::new("not-root");
+    let scene = Scene::on("node-1", "not-root");
     let script = "/busybox touch /name || exit 1; exec /busybox sleep 9999";
     scene.ends(script, "securityContext: {runAsUser: 1000}");
     let help = scene.is_judged(&["permission-denied"]).help(0).to_owned();
@@ -108,7 +108,7 @@ fn why_a_program_cannot_write_where_only_root_may() {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_program_may_not_listen_on_a_low_port() {
     // By default containerd 1.x leaves ports below 1024 to root, and 2.x does not.
-    let scene = Scene::new("low-port");
+    let scene = Scene::on("node-1", "low-port");
     let script = "exec /busybox httpd -f -p 80";
     scene.ends(script, "securityContext: {runAsUser: 1000}");
     scene.is_judged(&["permission-denied"]).follow(0);
@@ -118,8 +118,8 @@ fn why_a_program_may_not_listen_on_a_low_port() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_program_that_runs_just_now_will_end_again() {
-    let scene = Scene::new("between-crashes");
-    let script = "/busybox sleep 3; test -e /cache || { echo 'lost /cache'; exit 4; }; exec /busybox sleep 9999";
+    let scene = Scene::on("node-1", "between-crashes");
+    let script = "/busybox sleep 8; test -e /cache || { echo 'lost /cache'; exit 4; }; exec /busybox sleep 9999";
     scene.ends(script, "");
     // It has waited, and runs once more.
     eventually("another run", || {
@@ -140,7 +140,7 @@ fn why_a_program_that_runs_just_now_will_end_again() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_program_that_has_recovered_is_not_blamed() {
-    let scene = Scene::new("recovered");
+    let scene = Scene::on("node-1", "recovered");
     // A volume outlives the first run.
     let script = "test -e /data/tried && exec /busybox sleep 9999; >/data/tried; exit 4";
     scene.runs_script(script);
@@ -163,7 +163,7 @@ fn why_a_program_that_has_recovered_is_not_blamed() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_job_has_failed() {
-    let scene = Scene::new("failed-job");
+    let scene = Scene::on("node-1", "failed-job");
     scene.runs_script("echo 'no input'; exit 7");
     scene.apply("apiVersion: batch/v1\nkind: Job\nmetadata: {name: web}\nspec:\n  backoffLimit: 0\n  template:\n    spec:\n      restartPolicy: Never\n      nodeName: node-1\n      containers: [{name: web, image: 'failed-job:dev', imagePullPolicy: Never}]\n");
     run(&mut scene.kubectl(&["wait", "job/web", "--for=condition=Failed", "--timeout=60s"]));
@@ -174,7 +174,7 @@ fn why_a_job_has_failed() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_job_that_needed_a_second_try_is_well() {
-    let scene = Scene::of_nothing_wrong("second-try");
+    let scene = Scene::of_nothing_wrong("node-1", "second-try");
     scene.runs_script("test -e /data/tried && exit 0; >/data/tried; exit 7");
     scene.apply("apiVersion: batch/v1\nkind: Job\nmetadata: {name: web}\nspec:\n  template:\n    spec:\n      restartPolicy: OnFailure\n      nodeName: node-1\n      volumes: [{name: data, emptyDir: {}}]\n      containers: [{name: web, image: 'second-try:dev', imagePullPolicy: Never, volumeMounts: [{name: data, mountPath: /data}]}]\n");
     run(&mut scene.kubectl(&["wait", "job/web", "--for=condition=Complete", "--timeout=60s"]));
@@ -184,7 +184,7 @@ fn why_a_job_that_needed_a_second_try_is_well() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_pod_that_was_deleted_is_still_there() {
-    let scene = Scene::new("held");
+    let scene = Scene::on("node-1", "held");
     scene.build("held:dev");
     scene.import("node-1", "k8s.io", "held:dev");
     let pod = scene.pod_manifest("node-1", "held:dev", NEVER);

@@ -2,10 +2,16 @@
 
 use super::Scene;
 use super::scheduling::Undo;
+use crate::exclusive::{Claim, Part};
 use crate::lab::{eventually, kubectl, run};
 use crate::webhook;
 
 const NEVER: &str = "imagePullPolicy: Never";
+
+/// Pods that request CPU or memory.
+fn requests() -> Claim {
+    Claim::node("node-1").uses(Part::Capacity)
+}
 
 impl Scene {
     /// A Deployment that sleeps, with more lines for its container.
@@ -26,7 +32,7 @@ impl Scene {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_quota_that_is_used_up_allows_no_pod() {
-    let scene = Scene::new("used-up");
+    let scene = Scene::claiming("used-up", requests());
     run(&mut scene.kubectl(&["create", "quota", "small", "--hard=cpu=100m"]));
     scene.makes("resources: {requests: {cpu: 150m}}");
     scene.reports("exceeded quota");
@@ -37,7 +43,7 @@ fn why_a_quota_that_is_used_up_allows_no_pod() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_quota_allows_no_pod_of_a_set() {
-    let scene = Scene::new("stateful-quota");
+    let scene = Scene::on("node-1", "stateful-quota");
     let image = "stateful-quota:dev";
     scene.build(image);
     scene.import("node-1", "k8s.io", image);
@@ -52,7 +58,7 @@ fn why_a_quota_allows_no_pod_of_a_set() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_quota_wants_resources_to_be_stated() {
-    let scene = Scene::new("unstated");
+    let scene = Scene::claiming("unstated", requests());
     let quota = ["create", "quota", "strict", "--hard=requests.cpu=1,limits.memory=1Gi"];
     run(&mut scene.kubectl(&quota));
     scene.makes("");
@@ -64,7 +70,7 @@ fn why_a_quota_wants_resources_to_be_stated() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_limit_range_bounds_a_container() {
-    let scene = Scene::new("out-of-bounds");
+    let scene = Scene::claiming("out-of-bounds", requests());
     scene.apply("apiVersion: v1\nkind: LimitRange\nmetadata: {name: bounds}\nspec: {limits: [{type: Container, max: {memory: 100Mi}, min: {cpu: 20m}}]}\n");
     scene.makes("resources: {requests: {cpu: 10m, memory: 200Mi}, limits: {memory: 200Mi}}");
     scene.reports("per Container is");
@@ -75,7 +81,7 @@ fn why_a_limit_range_bounds_a_container() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_pod_security_forbids_a_pod() {
-    let scene = Scene::new("pod-security");
+    let scene = Scene::on("node-1", "pod-security");
     let label = "pod-security.kubernetes.io/enforce=restricted";
     run(&mut kubectl("default", &["label", "namespace", "pod-security", label]));
     // A container that starts before the others is held to the same.
@@ -96,7 +102,7 @@ fn why_pod_security_forbids_a_pod() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_service_account_that_is_missing_makes_no_pod() {
-    let scene = Scene::new("builder-missing");
+    let scene = Scene::on("node-1", "builder-missing");
     let image = "builder-missing:dev";
     scene.build(image);
     scene.import("node-1", "k8s.io", image);
@@ -134,7 +140,7 @@ webhooks:
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_webhook_that_does_not_answer_lets_no_pod_through() {
-    let scene = Scene::new("deaf-webhook");
+    let scene = Scene::on("node-1", "deaf-webhook");
     let delete = ["delete", "validatingwebhookconfiguration", "deaf-webhook"];
     let undo = Undo::by(&[&delete]);
     let image = "deaf-webhook:dev";
@@ -156,7 +162,7 @@ fn why_a_webhook_that_does_not_answer_lets_no_pod_through() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_webhook_refuses_a_pod() {
-    let scene = Scene::new("strict-webhook");
+    let scene = Scene::on("node-1", "strict-webhook");
     let _undo = Undo::by(&[&["delete", "validatingwebhookconfiguration", "strict-webhook"]]);
     asks(
         &scene,
@@ -178,7 +184,7 @@ fn why_a_webhook_refuses_a_pod() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_policy_of_the_clusters_refuses_a_pod() {
-    let scene = Scene::new("house-rule");
+    let scene = Scene::on("node-1", "house-rule");
     let _undo = Undo::by(&[
         &["delete", "validatingadmissionpolicybinding", "house-rule"],
         &["delete", "validatingadmissionpolicy", "house-rule"],
@@ -212,7 +218,7 @@ spec: {policyName: house-rule, validationActions: [Deny], matchResources: {names
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_workload_that_is_scaled_to_zero_has_no_pod() {
-    let scene = Scene::new("to-zero");
+    let scene = Scene::on("node-1", "to-zero");
     scene.makes("");
     run(&mut scene.kubectl(&["scale", "deployment/web", "--replicas=0"]));
     run(&mut scene.kubectl(&["wait", "--for=delete", "pod", "--all", "--timeout=60s"]));
@@ -224,7 +230,7 @@ fn why_a_workload_that_is_scaled_to_zero_has_no_pod() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_paused_workload_keeps_its_old_pods() {
-    let scene = Scene::new("paused-update");
+    let scene = Scene::on("node-1", "paused-update");
     scene.makes("");
     scene.runs();
     run(&mut scene.kubectl(&["rollout", "pause", "deployment/web"]));
@@ -238,7 +244,7 @@ fn why_a_paused_workload_keeps_its_old_pods() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_suspended_job_makes_no_pod() {
-    let scene = Scene::new("suspended");
+    let scene = Scene::on("node-1", "suspended");
     let image = "suspended:dev";
     scene.build(image);
     scene.import("node-1", "k8s.io", image);
@@ -252,7 +258,7 @@ fn why_a_suspended_job_makes_no_pod() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_job_whose_pods_are_gone_has_failed() {
-    let scene = Scene::new("pods-gone");
+    let scene = Scene::on("node-1", "pods-gone");
     let image = "pods-gone:dev";
     scene.build(image);
     scene.import("node-1", "k8s.io", image);

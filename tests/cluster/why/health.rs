@@ -1,10 +1,16 @@
 //! Nodes that are ill.
 
 use super::Scene;
+use crate::exclusive::{Claim, Part};
 use crate::kubelet::{Changed, Stopped};
 use crate::lab::{eventually, get, run};
 
 const NEVER: &str = "imagePullPolicy: Never";
+
+/// `node-2` takes no pods for a while.
+fn node_2_broken() -> Claim {
+    Claim::access().breaks(Part::Pods("node-2"))
+}
 
 impl Scene {
     fn is_on_node_2(&self) -> String {
@@ -19,7 +25,7 @@ impl Scene {
     fn lacks(&self, threshold: &str, condition: &str) -> String {
         let image = self.is_on_node_2();
         let keys = format!("evictionHard: {{{threshold}}}");
-        let kubelet = Changed::start(&self.turn, &self.path(""), "node-2", &keys);
+        let kubelet = Changed::start(&self.permit, &self.path(""), "node-2", &keys);
         eventually("the pressure", || says("node-2", condition, "True"));
         self.pod("node-2", &image, NEVER);
         eventually("the refusal", || {
@@ -47,9 +53,9 @@ fn says(node: &str, kind: &str, status: &str) -> Option<()> {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_node_without_a_kubelet_starts_no_pod() {
-    let scene = Scene::alone("no-kubelet");
+    let scene = Scene::claiming("no-kubelet", node_2_broken());
     let image = scene.is_on_node_2();
-    let stopped = Stopped::stop(&scene.turn, "node-2");
+    let stopped = Stopped::stop(&scene.permit, "node-2");
     scene.pod("node-2", &image, NEVER);
     // It is missed for nearly a minute before that is said.
     std::thread::sleep(std::time::Duration::from_secs(30));
@@ -70,7 +76,7 @@ fn why_a_node_without_a_kubelet_starts_no_pod() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_node_whose_disk_is_full_keeps_no_pod() {
-    let scene = Scene::alone("full-node");
+    let scene = Scene::claiming("full-node", node_2_broken());
     let help = scene.lacks("nodefs.available: 99%", "DiskPressure");
     assert!(help.starts_with("make room on the disk of node `node-2`"), "{help}");
 }
@@ -78,7 +84,7 @@ fn why_a_node_whose_disk_is_full_keeps_no_pod() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_node_without_memory_takes_no_pod() {
-    let scene = Scene::alone("no-memory");
+    let scene = Scene::claiming("no-memory", node_2_broken());
     let help = scene.lacks("memory.available: 99%", "MemoryPressure");
     assert!(help.starts_with("free memory on node `node-2`"), "{help}");
 }
@@ -86,7 +92,7 @@ fn why_a_node_without_memory_takes_no_pod() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_node_with_too_many_processes_takes_no_pod() {
-    let scene = Scene::alone("no-processes");
+    let scene = Scene::claiming("no-processes", node_2_broken());
     let help = scene.lacks("pid.available: \"99999999\"", "PIDPressure");
     assert!(help.starts_with("end processes on node `node-2`"), "{help}");
 }
@@ -94,7 +100,7 @@ fn why_a_node_with_too_many_processes_takes_no_pod() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_pod_that_fills_more_of_the_disk_than_it_may_is_evicted() {
-    let scene = Scene::new("overfull");
+    let scene = Scene::on("node-2", "overfull");
     let image = scene.is_on_node_2();
     let writes = |limit: &str| {
         format!(

@@ -2,6 +2,7 @@
 
 use super::Scene;
 use crate::admission::Strict;
+use crate::exclusive::{Claim, Part};
 use crate::kubelet::{ALWAYS_VERIFY, Changed, GATE};
 use crate::lab::{command, docker, eventually, images_on, in_node, run};
 
@@ -10,7 +11,7 @@ const NEVER: &str = "imagePullPolicy: Never";
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_an_image_that_only_docker_has_is_never_pulled() {
-    let scene = Scene::new("docker-never");
+    let scene = Scene::on("node-1", "docker-never");
     scene.build("docker-never:dev");
     scene.pod("node-1", "docker-never:dev", NEVER);
     scene.waits(&["ErrImageNeverPull"]);
@@ -21,7 +22,7 @@ fn why_an_image_that_only_docker_has_is_never_pulled() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_an_image_that_only_docker_has_is_looked_for_in_a_registry() {
-    let scene = Scene::new("docker-pulled");
+    let scene = Scene::on("node-2", "docker-pulled");
     scene.build("docker-pulled:dev");
     scene.pod("node-2", "docker-pulled:dev", "imagePullPolicy: IfNotPresent");
     scene.waits(&["ErrImagePull", "ImagePullBackOff"]);
@@ -32,7 +33,7 @@ fn why_an_image_that_only_docker_has_is_looked_for_in_a_registry() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_an_image_that_only_docker_has_is_always_pulled() {
-    let scene = Scene::new("docker-always");
+    let scene = Scene::on("node-1", "docker-always");
     scene.build("docker-always:dev");
     scene.deployment("node-1", "docker-always:dev", "imagePullPolicy: Always");
     scene.waits(&["ErrImagePull", "ImagePullBackOff"]);
@@ -46,7 +47,7 @@ fn why_an_image_that_only_docker_has_is_always_pulled() {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_stateful_pod_is_always_pulled() {
     // Its controller leaves a pod alone that was never ready, whatever its template.
-    let scene = Scene::new("stateful-always");
+    let scene = Scene::on("node-1", "stateful-always");
     let image = "stateful-always:dev";
     scene.build(image);
     scene.import("node-1", "k8s.io", image);
@@ -60,7 +61,7 @@ fn why_a_stateful_pod_is_always_pulled() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_an_image_without_a_tag_is_pulled() {
-    let scene = Scene::new("no-tag");
+    let scene = Scene::on("node-1", "no-tag");
     scene.build("no-tag");
     scene.pod("node-1", "no-tag", "");
     scene.waits(&["ErrImagePull", "ImagePullBackOff"]);
@@ -73,7 +74,7 @@ fn why_an_image_without_a_tag_is_pulled() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_the_latest_tag_is_pulled_though_the_image_is_there() {
-    let scene = Scene::new("latest");
+    let scene = Scene::on("node-1", "latest");
     scene.build("latest:latest");
     scene.import("node-1", "k8s.io", "latest:latest");
     scene.deployment("node-1", "latest:latest", "");
@@ -85,7 +86,7 @@ fn why_the_latest_tag_is_pulled_though_the_image_is_there() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_an_image_on_another_node_is_missed() {
-    let scene = Scene::new("other-node");
+    let scene = Scene::claiming("other-node", Claim::both_nodes());
     scene.build("other-node:dev");
     scene.import("node-1", "k8s.io", "other-node:dev");
     run(&mut docker(&["image", "rm", "other-node:dev"]));
@@ -98,7 +99,7 @@ fn why_an_image_on_another_node_is_missed() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_an_image_in_another_namespace_is_missed() {
-    let scene = Scene::new("other-namespace");
+    let scene = Scene::on("node-1", "other-namespace");
     scene.build("other-namespace:dev");
     scene.import("node-1", "default", "other-namespace:dev");
     run(&mut docker(&["image", "rm", "other-namespace:dev"]));
@@ -111,7 +112,7 @@ fn why_an_image_in_another_namespace_is_missed() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_an_image_in_dockers_own_namespace_is_missed() {
-    let scene = Scene::new("moby-namespace");
+    let scene = Scene::on("node-2", "moby-namespace");
     scene.build("moby-namespace:dev");
     scene.import("node-2", "moby", "moby-namespace:dev");
     scene.pod("node-2", "moby-namespace:dev", NEVER);
@@ -123,7 +124,7 @@ fn why_an_image_in_dockers_own_namespace_is_missed() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_an_image_of_podmans_is_missed() {
-    let scene = Scene::new("localhost-prefix");
+    let scene = Scene::on("node-1", "localhost-prefix");
     scene.build("localhost/localhost-prefix:dev");
     scene.import("node-1", "k8s.io", "localhost/localhost-prefix:dev");
     scene.pod("node-1", "localhost-prefix:dev", NEVER);
@@ -135,7 +136,7 @@ fn why_an_image_of_podmans_is_missed() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_an_image_under_a_registrys_name_is_missed() {
-    let scene = Scene::new("registry-prefix");
+    let scene = Scene::on("node-2", "registry-prefix");
     scene.build("registry.example/team/registry-prefix:dev");
     scene.import("node-2", "k8s.io", "registry.example/team/registry-prefix:dev");
     scene.deployment("node-2", "registry-prefix:dev", NEVER);
@@ -147,7 +148,7 @@ fn why_an_image_under_a_registrys_name_is_missed() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_an_image_with_another_tag_is_missed() {
-    let scene = Scene::new("other-tag");
+    let scene = Scene::on("node-1", "other-tag");
     scene.build("other-tag:v2");
     scene.pod("node-1", "other-tag:v3", NEVER);
     scene.waits(&["ErrImageNeverPull"]);
@@ -158,7 +159,7 @@ fn why_an_image_with_another_tag_is_missed() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_name_with_upper_case_is_refused() {
-    let scene = Scene::new("upper-case");
+    let scene = Scene::on("node-1", "upper-case");
     scene.build("upper-case:dev");
     scene.import("node-1", "k8s.io", "upper-case:dev");
     scene.deployment("node-1", "Upper-Case:dev", NEVER);
@@ -170,7 +171,7 @@ fn why_a_name_with_upper_case_is_refused() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_digest_is_not_found_though_its_image_is_there() {
-    let scene = Scene::new("pinned");
+    let scene = Scene::on("node-1", "pinned");
     scene.build("pinned:dev");
     scene.import("node-1", "k8s.io", "pinned:dev");
     let list =
@@ -185,7 +186,7 @@ fn why_a_digest_is_not_found_though_its_image_is_there() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_an_image_that_nobody_has_is_missed() {
-    let scene = Scene::new("nowhere");
+    let scene = Scene::claiming("nowhere", Claim::both_nodes());
     scene.pod("node-1", "nowhere:dev", NEVER);
     scene.waits(&["ErrImageNeverPull"]);
     let found = scene.is_judged(&["image-nowhere"]);
@@ -207,7 +208,7 @@ fn import_packed(scene: &Scene, node: &str, archive: &str) {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_an_image_that_lacks_a_layer_does_not_start() {
-    let scene = Scene::new("incomplete");
+    let scene = Scene::on("node-1", "incomplete");
     scene.build("incomplete:dev");
     scene.save("incomplete:dev");
     import_packed(&scene, "node-1", "image.tar");
@@ -228,7 +229,7 @@ fn why_an_image_that_lacks_a_layer_does_not_start() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_an_image_with_a_damaged_layer_does_not_start() {
-    let scene = Scene::new("damaged");
+    let scene = Scene::on("node-2", "damaged");
     scene.build("damaged:dev");
     scene.save("damaged:dev");
     // One byte of the image's own file, which makes no tar header wrong.
@@ -248,7 +249,7 @@ fn why_an_image_with_a_damaged_layer_does_not_start() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_pod_answers_as_before_though_the_image_was_built_again() {
-    let scene = Scene::new("rebuilt");
+    let scene = Scene::on("node-2", "rebuilt");
     scene.build("rebuilt:dev");
     scene.import("node-2", "k8s.io", "rebuilt:dev");
     scene.deployment("node-2", "rebuilt:dev", NEVER);
@@ -263,7 +264,7 @@ fn why_a_pod_answers_as_before_though_the_image_was_built_again() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_pod_runs_another_build_than_the_newest() {
-    let scene = Scene::new("newer-build");
+    let scene = Scene::on("node-1", "newer-build");
     scene.build("newer-build:kdev-000000000001");
     scene.import("node-1", "k8s.io", "newer-build:kdev-000000000001");
     scene.deployment("node-1", "newer-build:kdev-000000000001", NEVER);
@@ -277,11 +278,12 @@ fn why_a_pod_runs_another_build_than_the_newest() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_an_image_is_pulled_though_the_manifest_forbids_it() {
-    let scene = Scene::new("admission");
+    let claim = Claim::node("node-1").breaks(Part::SecondApiServer);
+    let scene = Scene::claiming("admission", claim);
     scene.build("admission:dev");
     scene.import("node-1", "k8s.io", "admission:dev");
     let pod = scene.pod_manifest("node-1", "admission:dev", NEVER);
-    let strict = Strict::start(&scene.path(""));
+    let strict = Strict::start(&scene.permit, &scene.path(""));
     std::fs::write(scene.path("pod.yaml"), &pod).unwrap();
     let mut apply = command("kubectl");
     apply.arg("--kubeconfig").arg(&strict.kubeconfig).args(["--namespace", scene.name, "apply"]);
@@ -299,11 +301,12 @@ fn why_an_image_is_pulled_though_the_manifest_forbids_it() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_kubelet_does_not_let_a_pod_have_what_was_loaded() {
-    let scene = Scene::alone("verified-image");
+    let claim = Claim::access().breaks(Part::Pods("node-1"));
+    let scene = Scene::claiming("verified-image", claim);
     scene.build("verified-image:dev");
     scene.import("node-1", "k8s.io", "verified-image:dev");
     let keys = format!("{GATE}\n{ALWAYS_VERIFY}");
-    let kubelet = Changed::start(&scene.turn, &scene.path(""), "node-1", &keys);
+    let kubelet = Changed::start(&scene.permit, &scene.path(""), "node-1", &keys);
     scene.pod("node-1", "verified-image:dev", NEVER);
     scene.waits(&["ErrImageNeverPull"]);
     let help = scene.is_judged(&["credentials-verified"]).help(0).to_owned();
@@ -317,7 +320,8 @@ fn why_a_kubelet_does_not_let_a_pod_have_what_was_loaded() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_the_kubelet_itself_has_deleted_an_image() {
-    let scene = Scene::alone("garbage");
+    // The kubelet collects images of other tests, too.
+    let scene = Scene::claiming("garbage", Claim::access().breaks_node("node-2"));
     scene.build("garbage:dev");
     scene.import("node-2", "k8s.io", "garbage:dev");
     scene.deployment("node-2", "garbage:dev", NEVER);
@@ -326,7 +330,7 @@ fn why_the_kubelet_itself_has_deleted_an_image() {
     run(&mut scene.kubectl(&["wait", "pods", "--all", "--for=delete", "--timeout=60s"]));
     // As if the disk were full.
     let keys = "imageMinimumGCAge: 1s\nevictionHard: {imagefs.available: \"99%\", nodefs.available: \"99%\"}";
-    let kubelet = Changed::start(&scene.turn, &scene.path(""), "node-2", keys);
+    let kubelet = Changed::start(&scene.permit, &scene.path(""), "node-2", keys);
     eventually("the image's end", || images_on("node-2", "garbage:dev").is_empty().then_some(()));
     drop(kubelet);
     let taints = ["get", "node", "node-2", "--output=jsonpath={.spec.taints}"];

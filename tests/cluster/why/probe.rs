@@ -30,7 +30,7 @@ impl Scene {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_probe_of_the_wrong_port_is_refused() {
-    let scene = Scene::new("wrong-port");
+    let scene = Scene::on("node-1", "wrong-port");
     scene.serves("readinessProbe: {httpGet: {path: /name, port: 8081}, periodSeconds: 1}");
     scene.is_judged(&["not-ready"]).follow(0);
     scene.rolls_out();
@@ -39,7 +39,7 @@ fn why_a_probe_of_the_wrong_port_is_refused() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_probe_of_the_wrong_path_finds_nothing() {
-    let scene = Scene::new("wrong-path");
+    let scene = Scene::on("node-1", "wrong-path");
     scene.serves("readinessProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 1}");
     let help = scene.is_judged(&["not-ready"]).help(0).to_owned();
     assert!(help.starts_with("correct the path in `readinessProbe`"), "{help}");
@@ -50,7 +50,7 @@ fn why_a_probe_of_the_wrong_path_finds_nothing() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_pod_is_killed_again_and_again_though_it_serves() {
-    let scene = Scene::new("liveness");
+    let scene = Scene::on("node-1", "liveness");
     scene.serves("livenessProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 1, failureThreshold: 1}");
     scene.waits(&["CrashLoopBackOff"]);
     let help = scene.is_judged(&["probe-restarts"]).help(0).to_owned();
@@ -62,7 +62,7 @@ fn why_a_pod_is_killed_again_and_again_though_it_serves() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_slow_start_is_killed() {
-    let scene = Scene::new("startup");
+    let scene = Scene::on("node-1", "startup");
     scene.serves("startupProbe: {tcpSocket: {port: 9090}, periodSeconds: 1, failureThreshold: 2}");
     scene.waits(&["CrashLoopBackOff"]);
     scene.is_judged(&["probe-restarts"]).follow(0);
@@ -72,7 +72,7 @@ fn why_a_slow_start_is_killed() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_probe_fails_whose_program_is_not_in_the_image() {
-    let scene = Scene::new("probe-program");
+    let scene = Scene::on("node-1", "probe-program");
     scene.serves("readinessProbe: {exec: {command: [curl, localhost:8080]}, periodSeconds: 1}");
     let help = scene.is_judged(&["not-ready"]).help(0).to_owned();
     assert!(help.starts_with("correct the command in `readinessProbe`"), "{help}");
@@ -83,7 +83,7 @@ fn why_a_probe_fails_whose_program_is_not_in_the_image() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_gate_that_nobody_opens_keeps_a_pod_from_traffic() {
-    let scene = Scene::new("closed-gate");
+    let scene = Scene::on("node-1", "closed-gate");
     scene.build("closed-gate:dev");
     scene.import("node-1", "k8s.io", "closed-gate:dev");
     let pod = scene.pod_manifest("node-1", "closed-gate:dev", "imagePullPolicy: Never");
@@ -106,7 +106,7 @@ fn why_a_gate_that_nobody_opens_keeps_a_pod_from_traffic() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_program_that_ends_when_told_is_told_to_end() {
-    let scene = Scene::new("gentle-end");
+    let scene = Scene::on("node-1", "gentle-end");
     let gentle = "ENTRYPOINT [\"/busybox\", \"sh\", \"-c\", \"trap 'exit 0' TERM; /busybox httpd -p 127.0.0.1:8080 -h /; while :; do /busybox sleep 1 & wait $!; done\"]\n";
     scene.build_with("gentle-end:dev", gentle);
     scene.import("node-1", "k8s.io", "gentle-end:dev");
@@ -123,7 +123,7 @@ fn why_a_program_that_ends_when_told_is_told_to_end() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_probe_by_https_of_a_program_that_speaks_http_fails() {
-    let scene = Scene::new("https-probe");
+    let scene = Scene::on("node-1", "https-probe");
     scene.serves(
         "readinessProbe: {httpGet: {path: /name, port: 8080, scheme: HTTPS}, periodSeconds: 1}",
     );
@@ -134,7 +134,7 @@ fn why_a_probe_by_https_of_a_program_that_speaks_http_fails() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_probe_of_a_port_that_is_called_otherwise_fails() {
-    let scene = Scene::new("port-name");
+    let scene = Scene::on("node-1", "port-name");
     scene.serves("readinessProbe: {httpGet: {path: /name, port: http}, periodSeconds: 1}");
     scene.is_judged(&["not-ready"]).follow(0);
     scene.rolls_out();
@@ -143,7 +143,7 @@ fn why_a_probe_of_a_port_that_is_called_otherwise_fails() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_probe_whose_command_takes_too_long_fails() {
-    let scene = Scene::new("slow-command");
+    let scene = Scene::on("node-1", "slow-command");
     let command = "[/busybox, sleep, '2']";
     scene.serves(&format!("readinessProbe: {{exec: {{command: {command}}}, periodSeconds: 1}}"));
     let help = scene.is_judged(&["not-ready"]).help(0).to_owned();
@@ -157,7 +157,7 @@ fn why_a_probe_whose_command_takes_too_long_fails() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_probe_by_grpc_of_a_program_that_speaks_http_fails() {
-    let scene = Scene::new("grpc-probe");
+    let scene = Scene::on("node-1", "grpc-probe");
     scene.serves("readinessProbe: {grpc: {port: 8080}, periodSeconds: 1}");
     let found = scene.is_judged(&["not-ready"]);
     assert!(found.help(0).contains("correct the port, or"), "{}", found.help(0));

@@ -121,7 +121,7 @@ impl Drop for Hosts {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_private_registry_denies_a_pod_without_credentials() {
-    let scene = Scene::new("private");
+    let scene = Scene::on("node-1", "private");
     let registry = Registry::private(&scene, 5061);
     let _hosts = Hosts::plain(&registry.name);
     let image = registry.push(&scene);
@@ -135,7 +135,7 @@ fn why_a_private_registry_denies_a_pod_without_credentials() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_private_registry_denies_wrong_credentials() {
-    let scene = Scene::new("wrong-password");
+    let scene = Scene::on("node-2", "wrong-password");
     let registry = Registry::private(&scene, 5062);
     let _hosts = Hosts::plain(&registry.name);
     let image = registry.push(&scene);
@@ -155,7 +155,7 @@ fn why_a_private_registry_denies_wrong_credentials() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_credentials_that_do_not_exist_do_not_help() {
-    let scene = Scene::new("no-secret");
+    let scene = Scene::on("node-1", "no-secret");
     let registry = Registry::private(&scene, 5063);
     let _hosts = Hosts::plain(&registry.name);
     let image = registry.push(&scene);
@@ -171,7 +171,7 @@ fn why_credentials_that_do_not_exist_do_not_help() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_registry_that_is_not_there_does_not_answer() {
-    let scene = Scene::new("refused");
+    let scene = Scene::on("node-1", "refused");
     let name = format!("{}:5064", host());
     let _hosts = Hosts::tls(&name);
     let image = format!("{name}/refused:dev");
@@ -185,7 +185,7 @@ fn why_a_registry_that_is_not_there_does_not_answer() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_registry_whose_name_is_wrong_has_no_address() {
-    let scene = Scene::new("no-address");
+    let scene = Scene::on("node-2", "no-address");
     let name = "registry.invalid";
     let _hosts = Hosts::tls(name);
     let image = format!("{name}/no-address:dev");
@@ -199,7 +199,7 @@ fn why_a_registry_whose_name_is_wrong_has_no_address() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_certificate_of_ones_own_is_not_trusted() {
-    let scene = Scene::new("own-certificate");
+    let scene = Scene::on("node-1", "own-certificate");
     let pki = |file: &str| state("pki").join(file);
     let (certificate, key) = (pki("apiserver.crt"), pki("apiserver.key"));
     let tls = format!("  tls: {{certificate: {certificate:?}, key: {key:?}}}\n");
@@ -222,7 +222,7 @@ fn why_a_certificate_of_ones_own_is_not_trusted() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_registry_without_tls_is_not_understood() {
-    let scene = Scene::new("plain-http");
+    let scene = Scene::on("node-2", "plain-http");
     let registry = Registry::start(&scene, 5066, "");
     let _hosts = Hosts::tls(&registry.name);
     let image = registry.push(&scene);
@@ -242,7 +242,7 @@ fn why_a_registry_without_tls_is_not_understood() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_registry_that_was_asked_too_often_refuses() {
-    let scene = Scene::new("rate-limit");
+    let scene = Scene::on("node-1", "rate-limit");
     let name = format!("{}:5067", host());
     let listener = TcpListener::bind(&name).unwrap();
     thread::spawn(move || {
@@ -266,7 +266,7 @@ fn why_a_registry_that_was_asked_too_often_refuses() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_tag_that_was_never_pushed_is_not_found() {
-    let scene = Scene::new("no-such-tag");
+    let scene = Scene::on("node-2", "no-such-tag");
     let registry = Registry::start(&scene, 5068, "");
     let _hosts = Hosts::plain(&registry.name);
     let image = registry.push(&scene);

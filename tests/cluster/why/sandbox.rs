@@ -1,6 +1,7 @@
 //! Nodes that cannot make the sandbox of a pod.
 
 use super::Scene;
+use crate::exclusive::{Claim, Part};
 use crate::lab::{eventually, get, in_node, run};
 
 const NEVER: &str = "imagePullPolicy: Never";
@@ -32,6 +33,11 @@ impl Drop for Back {
     }
 }
 
+/// No pod starts on `node-2` for a while.
+fn node_2_broken() -> Claim {
+    Claim::access().breaks(Part::Pods("node-2"))
+}
+
 impl Scene {
     fn pod_on_node_2(&self) {
         let image = format!("{}:dev", self.name);
@@ -44,7 +50,7 @@ impl Scene {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_node_without_a_network_plugin_starts_no_pod() {
-    let scene = Scene::alone("no-cni-config");
+    let scene = Scene::claiming("no-cni-config", node_2_broken());
     let back = Back::by(&["mv", AWAY, CONFIG]);
     run(&mut in_node("node-2", &["mv", CONFIG, AWAY]));
     scene.pod_on_node_2();
@@ -59,7 +65,7 @@ fn why_a_node_without_a_network_plugin_starts_no_pod() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_cni_plugin_that_is_missing_starts_no_pod() {
-    let scene = Scene::alone("no-plugin");
+    let scene = Scene::claiming("no-plugin", node_2_broken());
     let back = Back::by(&["umount", PLUGIN]);
     run(&mut in_node("node-2", &["mount", "--bind", "/dev/null", PLUGIN]));
     scene.pod_on_node_2();
@@ -92,7 +98,7 @@ fn without_pause() -> Back {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_node_without_the_image_of_sandboxes_starts_no_pod() {
-    let scene = Scene::alone("no-pause");
+    let scene = Scene::claiming("no-pause", node_2_broken());
     let _back = without_pause();
     scene.pod_on_node_2();
     scene.reports("failed to get sandbox image");

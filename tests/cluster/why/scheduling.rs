@@ -1,12 +1,25 @@
 //! Pods that no node takes.
 
 use super::Scene;
+use crate::exclusive::{Claim, Part};
 use crate::lab::{eventually, get, kubectl, run};
 use crate::service::NODES;
 
 const REQUESTS: &str = "resources: {requests: {cpu: AMOUNT}}";
 const APART: &str = "affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: kubernetes.io/hostname, labelSelector: {matchLabels: {app: web}}}]}}";
 const NEAR: &str = "affinity: {podAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: kubernetes.io/hostname, labelSelector: {matchLabels: {app: db}}}]}}";
+
+/// Both nodes, and no others that the scheduler could name.
+fn all_nodes() -> Claim {
+    Claim::both_nodes().uses(Part::NodeList)
+}
+
+/// No pod of another test is scheduled for a while.
+fn tainted_nodes() -> Claim {
+    NODES
+        .into_iter()
+        .fold(all_nodes().breaks(Part::NodeList), |claim, node| claim.breaks(Part::Pods(node)))
+}
 
 /// Takes a change of the nodes back when it is dropped.
 pub(super) struct Undo(Vec<Vec<String>>);
@@ -81,7 +94,7 @@ impl Scene {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_more_processors_than_a_node_has_are_not_given() {
-    let scene = Scene::alone("greedy");
+    let scene = Scene::claiming("greedy", all_nodes().breaks(Part::Capacity));
     scene.is_everywhere();
     scene.wants(1, "", &REQUESTS.replace("AMOUNT", "\"3\""));
     scene.reports("Insufficient cpu");
@@ -92,7 +105,7 @@ fn why_more_processors_than_a_node_has_are_not_given() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_more_memory_than_a_node_has_is_not_given() {
-    let scene = Scene::alone("hungry");
+    let scene = Scene::claiming("hungry", all_nodes().breaks(Part::Capacity));
     scene.is_everywhere();
     scene.wants_pod("", "resources: {requests: {memory: 500Gi}}");
     scene.reports("Insufficient memory");
@@ -103,7 +116,11 @@ fn why_more_memory_than_a_node_has_is_not_given() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_what_others_have_taken_is_not_given() {
-    let scene = Scene::alone("crowded");
+    let scene = Scene::claiming("crowded", all_nodes().breaks(Part::Capacity));
+    // Pods of tests that have ended may still be there.
+    let requests = "jsonpath={..containers[*].resources.requests}";
+    let all = ["get", "pods", "--all-namespaces", "--output", requests];
+    eventually("nodes without requests", || run(&mut scene.kubectl(&all)).is_empty().then_some(()));
     scene.is_everywhere();
     scene.wants(2, APART, &REQUESTS.replace("AMOUNT", "1500m"));
     scene.settles();
@@ -120,7 +137,10 @@ fn why_what_others_have_taken_is_not_given() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_cordoned_node_takes_no_pod() {
-    let scene = Scene::alone("cordoned");
+    let scene = Scene::claiming(
+        "cordoned",
+        all_nodes().breaks(Part::NodeList).breaks(Part::Pods("node-1")),
+    );
     scene.is_everywhere();
     let _undo = Undo::by(&[&["uncordon", "node-1"]]);
     run(&mut kubectl("default", &["cordon", "node-1"]));
@@ -133,7 +153,7 @@ fn why_a_cordoned_node_takes_no_pod() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_tainted_nodes_take_no_pod_and_which_has_the_image() {
-    let scene = Scene::alone("dedicated");
+    let scene = Scene::claiming("dedicated", tainted_nodes());
     scene.build(&scene.image());
     scene.import("node-2", "k8s.io", &scene.image());
     let _undo = Undo::on_nodes("taint", &["team-"]);
@@ -154,7 +174,7 @@ fn why_tainted_nodes_take_no_pod_and_which_has_the_image() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_label_that_no_node_has_finds_none() {
-    let scene = Scene::new("unlabelled");
+    let scene = Scene::claiming("unlabelled", all_nodes().breaks(Part::NodeList));
     scene.is_everywhere();
     let _undo = Undo::on_nodes("label", &["unlabelled-"]);
     scene.wants(1, "nodeSelector: {unlabelled: ssd}", "");
@@ -166,7 +186,7 @@ fn why_a_label_that_no_node_has_finds_none() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_the_name_of_a_node_with_a_slip_finds_none() {
-    let scene = Scene::new("mistyped");
+    let scene = Scene::claiming("mistyped", all_nodes());
     scene.is_everywhere();
     scene.wants(1, "nodeSelector: {kubernetes.io/hostname: node2}", "");
     scene.reports("affinity/selector");
@@ -177,7 +197,7 @@ fn why_the_name_of_a_node_with_a_slip_finds_none() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_an_affinity_to_no_node_finds_none() {
-    let scene = Scene::new("unlike-nodes");
+    let scene = Scene::claiming("unlike-nodes", all_nodes().breaks(Part::NodeList));
     scene.is_everywhere();
     let _undo = Undo::on_nodes("label", &["disk-speed-"]);
     scene.wants_pod(
@@ -192,7 +212,7 @@ fn why_an_affinity_to_no_node_finds_none() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_daemon_set_for_no_node_wants_no_pod() {
-    let scene = Scene::new("no-place");
+    let scene = Scene::claiming("no-place", all_nodes().breaks(Part::NodeList));
     let image = "no-place:dev";
     scene.build(image);
     scene.import("node-1", "k8s.io", image);
@@ -213,7 +233,7 @@ fn why_a_daemon_set_for_no_node_wants_no_pod() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_taint_and_a_missing_label_keep_a_pod_off_at_once() {
-    let scene = Scene::alone("twice-kept");
+    let scene = Scene::claiming("twice-kept", tainted_nodes());
     scene.is_everywhere();
     let _undo = (Undo::on_nodes("taint", &["team-"]), Undo::on_nodes("label", &["twice-kept-"]));
     for node in NODES {
@@ -231,7 +251,7 @@ fn why_a_taint_and_a_missing_label_keep_a_pod_off_at_once() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_more_pods_than_nodes_cannot_be_apart() {
-    let scene = Scene::new("too-many-apart");
+    let scene = Scene::claiming("too-many-apart", all_nodes());
     scene.is_everywhere();
     scene.wants(3, APART, "");
     scene.reports("anti-affinity rules");
@@ -242,7 +262,7 @@ fn why_more_pods_than_nodes_cannot_be_apart() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_an_update_of_pods_that_are_apart_is_stuck() {
-    let scene = Scene::new("stuck-apart");
+    let scene = Scene::claiming("stuck-apart", all_nodes());
     scene.is_everywhere();
     scene.wants(2, APART, "");
     scene.settles();
@@ -255,7 +275,7 @@ fn why_an_update_of_pods_that_are_apart_is_stuck() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_pod_that_must_be_near_others_waits_for_them() {
-    let scene = Scene::new("lonely");
+    let scene = Scene::claiming("lonely", all_nodes());
     scene.is_everywhere();
     scene.wants(1, NEAR, "");
     scene.reports("pod affinity rules");
@@ -266,7 +286,7 @@ fn why_a_pod_that_must_be_near_others_waits_for_them() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_pods_are_not_spread_over_zones_that_do_not_exist() {
-    let scene = Scene::new("zoneless");
+    let scene = Scene::claiming("zoneless", all_nodes().breaks(Part::NodeList));
     scene.is_everywhere();
     let _undo = Undo::on_nodes("label", &["zoneless-"]);
     scene.wants(
@@ -282,7 +302,7 @@ fn why_pods_are_not_spread_over_zones_that_do_not_exist() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_an_update_of_a_pod_with_a_host_port_is_stuck() {
-    let scene = Scene::new("port-taken");
+    let scene = Scene::claiming("port-taken", all_nodes());
     scene.is_everywhere();
     let port = |color: &str| {
         format!(
@@ -301,7 +321,7 @@ fn why_an_update_of_a_pod_with_a_host_port_is_stuck() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_node_that_does_not_exist_runs_no_pod() {
-    let scene = Scene::new("no-such-node");
+    let scene = Scene::claiming("no-such-node", all_nodes());
     scene.is_everywhere();
     scene.wants(1, "nodeName: node-22", "");
     eventually("a pod", || {
@@ -321,7 +341,7 @@ fn why_a_node_that_does_not_exist_runs_no_pod() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_node_that_a_pod_names_itself_does_not_take_it() {
-    let scene = Scene::new("past-the-scheduler");
+    let scene = Scene::claiming("past-the-scheduler", all_nodes());
     scene.is_everywhere();
     let spec = "nodeName: node-1\n  nodeSelector: {kubernetes.io/hostname: node-2}";
     scene.wants_pod(spec, "");
@@ -338,7 +358,7 @@ fn why_a_node_that_a_pod_names_itself_does_not_take_it() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_scheduler_that_nobody_runs_places_no_pod() {
-    let scene = Scene::new("own-scheduler");
+    let scene = Scene::claiming("own-scheduler", all_nodes());
     scene.is_everywhere();
     scene.wants_pod("schedulerName: mine", "");
     // Until then one might just be about to come.
@@ -350,7 +370,7 @@ fn why_a_scheduler_that_nobody_runs_places_no_pod() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_gate_keeps_a_pod_from_being_scheduled() {
-    let scene = Scene::new("sched-gate");
+    let scene = Scene::claiming("sched-gate", all_nodes());
     scene.is_everywhere();
     scene.wants_pod("schedulingGates: [{name: example.com/quota}]", "");
     scene.is_judged(&["unscheduled"]).follow(0);
@@ -360,7 +380,7 @@ fn why_a_gate_keeps_a_pod_from_being_scheduled() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_nothing_is_wrong_with_a_pod_that_is_on_its_way() {
-    let scene = Scene::new("on-its-way");
+    let scene = Scene::claiming("on-its-way", all_nodes());
     scene.is_everywhere();
     scene.pod("node-1", &scene.image(), "imagePullPolicy: Never\nreadinessProbe: {initialDelaySeconds: 600, exec: {command: [\"/busybox\", \"true\"]}}");
     eventually("a container", || {

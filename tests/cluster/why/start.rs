@@ -44,7 +44,7 @@ const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_program_for_another_machine_does_not_start() {
-    let scene = Scene::new("foreign-program");
+    let scene = Scene::on("node-1", "foreign-program");
     scene.file("app", ARM, 0o755);
     scene.starts_in_vain("COPY app /app\nENTRYPOINT [\"/app\"]\n");
     let found = scene.is_judged(&["wrong-architecture"]);
@@ -58,7 +58,7 @@ fn why_a_program_for_another_machine_does_not_start() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_an_image_for_another_machine_does_not_start() {
-    let scene = Scene::new("foreign-image");
+    let scene = Scene::on("node-1", "foreign-image");
     scene.file("app", ARM, 0o755);
     fs::write(scene.path("Dockerfile"), "FROM scratch\nCOPY app /\nENTRYPOINT [\"/app\"]\n")
         .unwrap();
@@ -81,7 +81,7 @@ fn why_an_image_for_another_machine_does_not_start() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_program_that_is_not_in_the_image_does_not_start() {
-    let scene = Scene::new("no-program");
+    let scene = Scene::on("node-1", "no-program");
     scene.starts_in_vain("ENTRYPOINT [\"/server\"]\n");
     let help = scene.is_judged(&["program-missing"]).help(0).to_owned();
     assert!(help.starts_with("correct `ENTRYPOINT` or `CMD` in the Dockerfile"), "{help}");
@@ -91,7 +91,7 @@ fn why_a_program_that_is_not_in_the_image_does_not_start() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_command_that_is_not_in_the_image_does_not_start() {
-    let scene = Scene::new("no-command");
+    let scene = Scene::on("node-2", "no-command");
     scene.build("no-command:dev");
     scene.import("node-2", "k8s.io", "no-command:dev");
     scene.deployment("node-2", "no-command:dev", &format!("{NEVER}\ncommand: [bash, -c, server]"));
@@ -110,7 +110,7 @@ fn why_a_command_that_is_not_in_the_image_does_not_start() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_file_that_may_not_be_executed_does_not_start() {
-    let scene = Scene::new("no-x-bit");
+    let scene = Scene::on("node-1", "no-x-bit");
     scene.file("app", b"#!/busybox sh\n/busybox sleep 9999\n", 0o644);
     scene.starts_in_vain("COPY app /app\nENTRYPOINT [\"/app\"]\n");
     let help = scene.is_judged(&["program-not-executable"]).help(0).to_owned();
@@ -123,7 +123,7 @@ fn why_a_file_that_may_not_be_executed_does_not_start() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_linked_program_does_not_start_in_an_empty_image() {
-    let scene = Scene::new("no-loader");
+    let scene = Scene::on("node-1", "no-loader");
     scene.file("app", &fs::read("/bin/ls").unwrap(), 0o755);
     scene.starts_in_vain("COPY app /app\nENTRYPOINT [\"/app\"]\n");
     let help = scene.is_judged(&["library-missing"]).help(0).to_owned();
@@ -135,7 +135,7 @@ fn why_a_linked_program_does_not_start_in_an_empty_image() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_program_whose_library_is_missing_does_not_start() {
-    let scene = Scene::new("no-library");
+    let scene = Scene::on("node-1", "no-library");
     scene.file("app", &fs::read("/bin/ls").unwrap(), 0o755);
     scene.file("loader", &fs::read(Path::new(LOADER)).unwrap(), 0o755);
     scene.starts_in_vain(&format!("COPY app /app\nCOPY loader {LOADER}\nENTRYPOINT [\"/app\"]\n"));
@@ -147,7 +147,7 @@ fn why_a_program_whose_library_is_missing_does_not_start() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_an_image_without_its_user_does_not_start() {
-    let scene = Scene::new("no-user");
+    let scene = Scene::on("node-1", "no-user");
     scene.starts_in_vain(&format!("USER app\n{SLEEPS}"));
     let help = scene.is_judged(&["user-missing"]).help(0).to_owned();
     assert!(help.contains("`USER 1000`"), "{help}");
@@ -157,7 +157,7 @@ fn why_an_image_without_its_user_does_not_start() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_an_image_that_does_not_list_its_user_does_not_start() {
-    let scene = Scene::new("unlisted-user");
+    let scene = Scene::on("node-1", "unlisted-user");
     scene.file("passwd", b"root:x:0:0:root:/:/bin/sh\n", 0o644);
     scene.starts_in_vain(&format!("COPY passwd /etc/passwd\nUSER app\n{SLEEPS}"));
     let help = scene.is_judged(&["user-missing"]).help(0).to_owned();
@@ -168,7 +168,7 @@ fn why_an_image_that_does_not_list_its_user_does_not_start() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_folder_does_not_start() {
-    let scene = Scene::new("folder-program");
+    let scene = Scene::on("node-1", "folder-program");
     // The name is a folder's, since a file was copied into it.
     scene.starts_in_vain("COPY busybox /app/busybox\nENTRYPOINT [\"/app\"]\n");
     let help = scene.is_judged(&["program-not-executable"]).help(0).to_owned();
@@ -179,7 +179,7 @@ fn why_a_folder_does_not_start() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_program_that_a_volume_hides_does_not_start() {
-    let scene = Scene::new("hidden-program");
+    let scene = Scene::on("node-1", "hidden-program");
     let image = "hidden-program:dev";
     scene.build_with(
         image,
@@ -204,7 +204,7 @@ fn why_a_program_that_a_volume_hides_does_not_start() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_script_that_does_not_say_what_runs_it_does_not_start() {
-    let scene = Scene::new("no-shebang");
+    let scene = Scene::on("node-1", "no-shebang");
     scene.file("run.sh", b"/busybox sleep 9999\n", 0o755);
     let lines = "COPY run.sh /run.sh\nENTRYPOINT [\"/run.sh\"]\n";
     scene.starts_in_vain(lines);
@@ -218,7 +218,7 @@ fn why_a_script_that_does_not_say_what_runs_it_does_not_start() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_an_image_that_names_no_program_does_not_start() {
-    let scene = Scene::new("no-entrypoint");
+    let scene = Scene::on("node-1", "no-entrypoint");
     scene.starts_in_vain("");
     let help = scene.is_judged(&["program-missing"]).help(0).to_owned();
     assert_eq!(help, "write `ENTRYPOINT [\"/PROGRAM\"]` into the Dockerfile");
@@ -228,7 +228,7 @@ fn why_an_image_that_names_no_program_does_not_start() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_container_does_not_start_in_a_folder_that_is_none() {
-    let scene = Scene::new("work-in-file");
+    let scene = Scene::on("node-2", "work-in-file");
     scene.build("work-in-file:dev");
     scene.import("node-2", "k8s.io", "work-in-file:dev");
     scene.deployment("node-2", "work-in-file:dev", &format!("{NEVER}\nworkingDir: /name"));

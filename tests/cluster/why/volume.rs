@@ -1,7 +1,13 @@
 //! Volumes that cannot be mounted.
 
 use super::Scene;
+use crate::exclusive::{Claim, Part};
 use crate::lab::{apply, eventually, get, kubectl, run};
+
+/// Volumes and classes that no other test sees, nor binds.
+fn volumes() -> Claim {
+    Claim::both_nodes().uses(Part::NodeList).breaks(Part::Volumes)
+}
 
 impl Scene {
     /// A Deployment that sleeps, and mounts this volume.
@@ -52,7 +58,7 @@ impl Scene {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_volume_of_a_missing_config_map_is_not_mounted() {
-    let scene = Scene::new("volume-of-map");
+    let scene = Scene::on("node-1", "volume-of-map");
     scene.mounts("configMap: {name: settings}");
     scene.reports("MountVolume.SetUp failed");
     let found = scene.is_judged(&["config-missing"]);
@@ -63,7 +69,7 @@ fn why_a_volume_of_a_missing_config_map_is_not_mounted() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_file_is_not_mounted_as_a_folder() {
-    let scene = Scene::new("file-as-folder");
+    let scene = Scene::on("node-1", "file-as-folder");
     scene.mounts("hostPath: {path: /etc/hostname, type: Directory}");
     scene.reports("MountVolume.SetUp failed");
     let help = scene.is_judged(&["volume-unmountable"]).help(0).to_owned();
@@ -75,7 +81,7 @@ fn why_a_file_is_not_mounted_as_a_folder() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_claim_that_is_missing_keeps_a_pod_from_a_node() {
-    let scene = Scene::new("claim-missing");
+    let scene = Scene::claiming("claim-missing", volumes());
     scene.mounts("persistentVolumeClaim: {claimName: claim-missing}");
     scene.reports("not found");
     let found = scene.is_judged(&["claim-pending"]);
@@ -88,7 +94,7 @@ fn why_a_claim_that_is_missing_keeps_a_pod_from_a_node() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_claim_without_a_volume_keeps_a_pod_from_a_node() {
-    let scene = Scene::new("claim-pending");
+    let scene = Scene::claiming("claim-pending", volumes());
     scene.claims("");
     scene.mounts("persistentVolumeClaim: {claimName: claim-pending}");
     scene.reports("unbound immediate PersistentVolumeClaims");
@@ -100,7 +106,7 @@ fn why_a_claim_without_a_volume_keeps_a_pod_from_a_node() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_volume_of_a_key_that_a_secret_lacks_is_not_mounted() {
-    let scene = Scene::new("volume-of-key");
+    let scene = Scene::on("node-1", "volume-of-key");
     run(&mut scene.kubectl(&["create", "secret", "generic", "tls", "--from-literal=crt=1"]));
     scene.mounts("secret: {secretName: tls, items: [{key: pem, path: pem}]}");
     scene.reports("references non-existent secret key");
@@ -111,7 +117,7 @@ fn why_a_volume_of_a_key_that_a_secret_lacks_is_not_mounted() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_volume_that_has_come_late_is_not_blamed() {
-    let scene = Scene::new("late-map");
+    let scene = Scene::on("node-1", "late-map");
     scene.mounts("configMap: {name: settings}");
     scene.reports("MountVolume.SetUp failed");
     run(&mut scene.kubectl(&["create", "configmap", "settings", "--from-literal=color=blue"]));
@@ -130,7 +136,7 @@ fn why_a_volume_that_has_come_late_is_not_blamed() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_folder_is_not_mounted_over_a_file() {
-    let scene = Scene::new("folder-over-file");
+    let scene = Scene::on("node-1", "folder-over-file");
     scene.build("folder-over-file:dev");
     scene.import("node-1", "k8s.io", "folder-over-file:dev");
     run(&mut scene.kubectl(&["create", "configmap", "settings", "--from-literal=name=web"]));
@@ -154,7 +160,7 @@ fn why_a_folder_is_not_mounted_over_a_file() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_claim_of_an_unknown_storage_class_waits() {
-    let scene = Scene::new("unknown-class");
+    let scene = Scene::claiming("unknown-class", volumes());
     scene.claims("storageClassName: unknown-class,");
     scene.mounts("persistentVolumeClaim: {claimName: unknown-class}");
     scene.reports("storageclass.storage.k8s.io \"unknown-class\" not found");
@@ -169,8 +175,7 @@ fn why_a_claim_of_an_unknown_storage_class_waits() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_claim_waits_for_a_node_that_nobody_chooses() {
-    // Its storage class is one of the whole cluster, of which others would be told.
-    let scene = Scene::alone("late-binding");
+    let scene = Scene::claiming("late-binding", volumes());
     let _class = Class::new(scene.name);
     scene.claims("storageClassName: late-binding,");
     scene.apply("apiVersion: v1\nkind: PersistentVolume\nmetadata: {name: late-binding}\nspec: {storageClassName: late-binding, accessModes: [ReadWriteOnce], capacity: {storage: 1Mi}, hostPath: {path: /var/lib/volumes/late-binding, type: DirectoryOrCreate}}\n");
@@ -194,7 +199,7 @@ fn why_a_claim_waits_for_a_node_that_nobody_chooses() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_claim_of_a_class_that_makes_no_volumes_waits() {
-    let scene = Scene::alone("no-free-volume");
+    let scene = Scene::claiming("no-free-volume", volumes());
     let _class = Class::new(scene.name);
     scene.claims("storageClassName: no-free-volume,");
     scene.mounts("persistentVolumeClaim: {claimName: no-free-volume}");
@@ -207,7 +212,7 @@ fn why_a_claim_of_a_class_that_makes_no_volumes_waits() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_a_volume_of_another_node_keeps_a_pod_from_its_own() {
-    let scene = Scene::new("volume-elsewhere");
+    let scene = Scene::claiming("volume-elsewhere", volumes());
     scene.claims("storageClassName: \"\", volumeName: volume-elsewhere,");
     scene.apply("apiVersion: v1\nkind: PersistentVolume\nmetadata: {name: volume-elsewhere}\nspec: {accessModes: [ReadWriteOnce], capacity: {storage: 1Mi}, hostPath: {path: /var/lib/volumes/volume-elsewhere, type: DirectoryOrCreate}, nodeAffinity: {required: {nodeSelectorTerms: [{matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: [node-2]}]}]}}}\n");
     scene.mounts("persistentVolumeClaim: {claimName: volume-elsewhere}");

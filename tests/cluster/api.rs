@@ -1,0 +1,100 @@
+//! Reads objects from the API server in this process: a start of `kubectl` for each
+//! look of each wait would use up the processors.
+
+use std::fs;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use serde_json::Value;
+use ureq::Agent;
+use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
+
+use crate::lab::state;
+
+/// Longer than the API server takes for anything.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Where the API has the kinds that the tests look at.
+const GROUPS: [(&str, &[&str]); 3] = [
+    (
+        "/api/v1",
+        &[
+            "configmap",
+            "event",
+            "namespace",
+            "node",
+            "pod",
+            "resourcequota",
+            "service",
+            "serviceaccount",
+        ],
+    ),
+    ("/apis/apps/v1", &["daemonset", "deployment", "statefulset"]),
+    ("/apis/batch/v1", &["cronjob", "job"]),
+];
+
+static AGENT: LazyLock<Agent> = LazyLock::new(agent);
+static SERVER: LazyLock<String> = LazyLock::new(server);
+
+/// Gives an object, such as `["pod", "web"]` or `["job/work"]`, or a list of all
+/// objects of a kind, such as `["pods"]`.
+#[track_caller]
+pub(crate) fn get(namespace: &str, words: &[&str]) -> Value {
+    find(namespace, words).unwrap_or_else(|| panic!("{words:?} not found in `{namespace}`"))
+}
+
+/// The same where it may not exist.
+#[track_caller]
+pub(crate) fn find(namespace: &str, words: &[&str]) -> Option<Value> {
+    raw(&path(namespace, words))
+}
+
+/// What the API server answers for a path, if it exists.
+#[track_caller]
+pub(crate) fn raw(path: &str) -> Option<Value> {
+    let mut answer = AGENT.get(format!("{}{path}", *SERVER)).call().unwrap();
+    let text = answer.body_mut().read_to_string().unwrap();
+    match answer.status().as_u16() {
+        200 => Some(serde_json::from_str(&text).unwrap()),
+        404 => None,
+        status => panic!("{path}: {status} {text}"),
+    }
+}
+
+#[track_caller]
+fn path(namespace: &str, words: &[&str]) -> String {
+    let mut words = words.iter().flat_map(|word| word.split('/'));
+    let kind = words.next().unwrap();
+    let kind = kind.strip_suffix('s').unwrap_or(kind);
+    let group = GROUPS.iter().find(|(_, kinds)| kinds.contains(&kind));
+    let (group, _) = group.unwrap_or_else(|| panic!("`{kind}` is in no group that is known"));
+    let name = words.next().map(|name| format!("/{name}")).unwrap_or_default();
+    match kind {
+        "namespace" | "node" => format!("{group}/{kind}s{name}"),
+        _ => format!("{group}/namespaces/{namespace}/{kind}s{name}"),
+    }
+}
+
+/// As the administrator of the lab's cluster, and of no other.
+fn agent() -> Agent {
+    let pem = |name: &str| fs::read(state("pki").join(name)).unwrap();
+    let certificate = |name: &str| Certificate::from_pem(&pem(name)).unwrap().to_owned();
+    let key = PrivateKey::from_pem(&pem("admin.key")).unwrap().to_owned();
+    let tls = TlsConfig::builder()
+        .client_cert(Some(ClientCert::new_with_certs(&[certificate("admin.crt")], key)))
+        .root_certs(RootCerts::new_with_certs(&[certificate("ca.crt")]))
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    Agent::config_builder()
+        .tls_config(tls.build())
+        .http_status_as_error(false)
+        .timeout_global(Some(TIMEOUT))
+        .proxy(None)
+        .build()
+        .into()
+}
+
+fn server() -> String {
+    let config = fs::read_to_string(state("kubeconfig")).unwrap();
+    let server = config.lines().find_map(|line| line.trim().strip_prefix("server: "));
+    server.unwrap().to_owned()
+}

@@ -1,0 +1,33 @@
+//! The namespaces of the tests.
+
+use crate::api;
+use crate::lab::{eventually, kubectl, run};
+
+pub(crate) fn exists(name: &str) -> bool {
+    api::find("", &["namespace", name]).is_some()
+}
+
+/// Creates a namespace in which pods can be created at once.
+#[track_caller]
+pub(crate) fn create(name: &str) {
+    run(&mut kubectl("default", &["create", "namespace", name]));
+    takes_pods(name);
+}
+
+/// Waits for the service account, without which a namespace takes no pods.
+#[track_caller]
+pub(crate) fn takes_pods(name: &str) {
+    eventually("the service account", || api::find(name, &["serviceaccount", "default"]));
+}
+
+/// Deletes a namespace without waiting for the end of its pods.
+pub(crate) fn delete(name: &str) {
+    let delete = ["delete", "namespace", name, "--ignore-not-found", "--wait=false"];
+    let _ = kubectl("default", &delete).output();
+}
+
+/// Waits until a deleted namespace is gone.
+#[track_caller]
+pub(crate) fn is_gone(name: &str) {
+    eventually("the end of the namespace", || (!exists(name)).then_some(()));
+}

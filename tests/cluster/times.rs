@@ -1,0 +1,51 @@
+//! Measures how long a test runs, and what it waits for.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::Write;
+use std::thread;
+use std::time::{Duration, Instant};
+
+thread_local! {
+    /// The waits of this thread's test: what for, and how long.
+    static WAITS: RefCell<Vec<(String, Duration)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Notes that the test of this thread has waited.
+pub(crate) fn waited(what: &str, time: Duration) {
+    WAITS.with_borrow_mut(|waits| waits.push((what.to_owned(), time)));
+}
+
+/// The times of one use of the lab.
+pub(crate) struct Times {
+    queued: Duration,
+    begun: Instant,
+    breaks: String,
+}
+
+impl Times {
+    pub(crate) fn start(queued: Duration, breaks: String) -> Self {
+        WAITS.take();
+        Self { queued, begun: Instant::now(), breaks }
+    }
+
+    /// Adds a row to the file that `cargo xtask test` names, if it does.
+    pub(crate) fn end(&self) {
+        let Some(path) = std::env::var_os("KDEV_TEST_TIMES") else { return };
+        let row = self.row(thread::current().name().unwrap_or_default());
+        let file = File::options().append(true).open(path);
+        // One write a row, so that rows of other tests do not come between.
+        file.and_then(|mut file| file.write_all(row.as_bytes())).unwrap();
+    }
+
+    /// The columns are those of `xtask/src/test/times.rs`; all times are seconds.
+    fn row(&self, test: &str) -> String {
+        let waits = WAITS.take();
+        let sum: Duration = waits.iter().map(|(_, time)| time).sum();
+        let longest = waits.into_iter().max_by_key(|(_, time)| *time);
+        let (what, longest) = longest.unwrap_or_default();
+        let times = [self.begun.elapsed(), self.queued, sum, longest];
+        let times = times.map(|time| format!("{:.1}", time.as_secs_f64())).join("\t");
+        format!("{test}\t{times}\t{what}\t{}\n", self.breaks)
+    }
+}
