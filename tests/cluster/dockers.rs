@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::faults::pid;
 use crate::lab::{command, docker, eventually, images_on, run, state, stderr};
 use crate::service::{NODES, Service};
-use crate::thin::{is_little, on_a_base, sent, sent_for};
+use crate::thin::{BASE, is_little, on_a_base, sent, sent_for};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -145,7 +145,7 @@ fn docker_29_sends_only_what_is_new() {
     let store = run(&mut asks(&host, &["info", "--format", "{{json .DriverStatus}}"]));
     assert!(store.contains("io.containerd.snapshotter"), "{store}");
     let first = sent_for(&service, "one");
-    assert!(first.iter().all(|bytes| *bytes > 70 << 20), "sent {first:?}");
+    assert!(first.iter().all(|bytes| *bytes > BASE as u64), "sent {first:?}");
     is_little(&sent_for(&service, "two"));
     is_little(&sent_for(&service, "three"));
     // An unchanged build has the same name.

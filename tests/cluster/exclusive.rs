@@ -69,6 +69,11 @@ impl Claim {
         self
     }
 
+    /// One node only, which the test breaks as a whole; the other one is not asked.
+    pub(crate) fn broken_node(node: &'static str) -> Self {
+        Self::default().uses(Part::Controllers).breaks_node(node)
+    }
+
     /// Breaks a node as a whole.
     pub(crate) fn breaks_node(self, node: &'static str) -> Self {
         self.breaks(Part::Access(node)).breaks(Part::Pods(node))

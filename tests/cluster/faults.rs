@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::exclusive::{Claim, Part};
+use crate::exclusive::Claim;
 use crate::lab::{docker, eventually, images_on, in_node, run, which};
 use crate::service::{NODES, Service};
 
@@ -19,7 +19,7 @@ use crate::service::{NODES, Service};
 const MEMORY_LIMIT_KIB: u64 = 64 * 1024;
 
 /// So many bytes that a load can be met in its middle.
-pub(crate) const FAT: u32 = 80 << 20;
+pub(crate) const FAT: u32 = 48 << 20;
 
 /// Makes the image so big.
 pub(crate) fn fatten(service: &Service) {
@@ -103,7 +103,7 @@ pub(crate) fn cut(child: &Child) {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn a_full_disk_is_named_and_leaves_nothing() {
-    let service = Service::claiming("full-disk", Claim::access().breaks_node("node-1"));
+    let service = Service::claiming("full-disk", Claim::broken_node("node-1"));
     fatten(&service);
     service.pin_to("node-1");
     // Where containerd keeps what comes in: for a while it is a small one.
@@ -200,8 +200,7 @@ fn a_name_that_stood_for_a_good_image_still_does_after_a_failed_load() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn a_node_without_ctr_is_named() {
-    let claim = Claim::node("node-1").breaks(Part::Access("node-1"));
-    let service = Service::claiming("no-ctr", claim);
+    let service = Service::claiming("no-ctr", Claim::broken_node("node-1"));
     service.pin_to("node-1");
     run(&mut in_node("node-1", &["mount", "--bind", "/dev/null", "/usr/bin/ctr"]));
     let said = std::panic::catch_unwind(|| service.up_fails(&[], 93));

@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use crate::distributions::{Listed, NEW, OLD, Second};
 use crate::dockers::ClassicDocker;
 use crate::exclusive::Claim;
-use crate::faults::{fatten, in_the_middle, pid};
+use crate::faults::{FAT, fatten, in_the_middle, pid};
 use crate::lab::{docker, eventually, images_on, run, state};
 use crate::service::{NODES, Service};
 
@@ -156,7 +156,7 @@ impl Victim {
         // docker has long begun, and so has the import.
         let far = |line: &String| {
             let event: serde_json::Value = serde_json::from_str(line).unwrap();
-            event["reason"] == "sent" && event["bytes"].as_u64() > Some(20 << 20)
+            event["reason"] == "sent" && event["bytes"].as_u64() > Some(u64::from(FAT) / 4)
         };
         assert!(lines.any(|line| far(&line)), "nothing was sent");
         self.second.kill();

@@ -11,11 +11,14 @@ use crate::service::{NODES, Service, deployment};
 /// More than the changed page's layer, and far less than the rest.
 const LITTLE: u64 = 64 << 10;
 
+/// What no load sends unnoticed.
+pub(crate) const BASE: usize = 24 << 20;
+
 /// A service on a base of its own, which is too big to be sent unnoticed.
 pub(crate) fn on_a_base(name: &'static str) -> Service {
     let service = Service::new(name);
     fs::create_dir(service.path("base")).unwrap();
-    noise(&service, "base/noise", 70 << 20);
+    noise(&service, "base/noise", BASE);
     let dockerfile = fs::read_to_string(service.path("Dockerfile")).unwrap();
     service.write("Dockerfile", &dockerfile.replace("COPY www", "COPY base /base\nCOPY www"));
     service
@@ -57,7 +60,7 @@ pub(crate) fn is_little(sent: &[u64]) {
 fn a_second_build_sends_its_changed_layer_alone() {
     let service = on_a_base("thin");
     let first = sent_for(&service, "one");
-    assert!(first.iter().all(|bytes| *bytes > 70 << 20), "sent {first:?}");
+    assert!(first.iter().all(|bytes| *bytes > BASE as u64), "sent {first:?}");
     is_little(&sent_for(&service, "two"));
     is_little(&sent_for(&service, "three"));
 }
@@ -151,7 +154,7 @@ fn a_cache_without_room_is_done_without() {
     run(command("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs", &cache]));
     let both = std::panic::catch_unwind(|| [sent_for(&service, "one"), sent_for(&service, "two")]);
     run(command("umount").args([&cache]));
-    assert!(both.unwrap()[1].iter().all(|bytes| *bytes > 70 << 20));
+    assert!(both.unwrap()[1].iter().all(|bytes| *bytes > BASE as u64));
 }
 
 #[test]

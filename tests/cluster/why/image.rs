@@ -321,7 +321,7 @@ fn why_a_kubelet_does_not_let_a_pod_have_what_was_loaded() {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn why_the_kubelet_itself_has_deleted_an_image() {
     // The kubelet collects images of other tests, too.
-    let scene = Scene::claiming("garbage", Claim::access().breaks_node("node-2"));
+    let scene = Scene::claiming("garbage", Claim::broken_node("node-2"));
     scene.build("garbage:dev");
     scene.import("node-2", "k8s.io", "garbage:dev");
     scene.deployment("node-2", "garbage:dev", NEVER);
