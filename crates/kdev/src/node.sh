@@ -206,7 +206,12 @@ load)
 	# another one is about to prove. Any file that all users can read will do.
 	if command -v flock >/dev/null && [ -r /etc/machine-id ]; then
 		exec 9</etc/machine-id
-		flock -n 9 || { say waiting; flock 9; }
+		flock -n 9 || {
+			# What is there already needs no import, and does not wait for one.
+			if proven; then say present; exit 0; fi
+			say waiting
+			flock 9
+		}
 	fi
 	if proven; then say present; exit 0; fi
 	was=$old was_config=$before
