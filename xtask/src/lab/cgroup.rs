@@ -9,6 +9,9 @@ const ROOT: &str = "/sys/fs/cgroup";
 /// The top of the lab's tree in every hierarchy.
 pub(crate) const LAB: &str = "kdev-lab";
 
+/// The weight of the lab's pods; a process has 1024.
+const SHARES: &str = "16384";
+
 /// The file through which a process enters a group of the lab's.
 pub(crate) fn procs(group: &str) -> PathBuf {
     Path::new(ROOT).join("pids").join(LAB).join(group).join("cgroup.procs")
@@ -17,13 +20,24 @@ pub(crate) fn procs(group: &str) -> PathBuf {
 /// Makes a group in every hierarchy of version 1.
 pub(crate) fn create(group: &str) -> Result<()> {
     for hierarchy in hierarchies()? {
-        let mut folder = hierarchy;
+        let mut folder = hierarchy.clone();
         for part in &Path::new(LAB).join(group) {
             folder.push(part);
             fs::create_dir_all(&folder)
                 .with_context(|| format!("cannot make the control group `{}`", folder.display()))?;
             inherit_cpuset(&folder)?;
         }
+        weigh(&hierarchy.join(LAB))?;
+    }
+    Ok(())
+}
+
+/// All pods of the lab are in this one group. With the weight of a single process they
+/// would hardly run while tests use the processors.
+fn weigh(folder: &Path) -> Result<()> {
+    let shares = folder.join("cpu.shares");
+    if shares.exists() {
+        fs::write(shares, SHARES)?;
     }
     Ok(())
 }

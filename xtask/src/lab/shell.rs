@@ -24,7 +24,7 @@ pub(crate) fn enter(sh: &Shell, name: &str, command: &[String]) -> Result<ExitCo
     if node.holder().is_none() {
         return Err(Advised::error(
             format!("{name} does not run"),
-            "start it with `cargo xtask lab up`",
+            "start it with `cargo xtask lab up`; a cluster test starts `spare`",
         ));
     }
     let (enter, procs) = (node.enter()?, cgroup::procs(&node.group()));
