@@ -191,6 +191,7 @@ fn black_box(sh: &Shell) -> Result<Outcome> {
 
 fn cluster(sh: &Shell) -> Result<Outcome> {
     let lab = lab::up(sh)?;
+    lab::ensure_test_tools(sh)?;
     cmd!(sh, "cargo build --quiet --package kdev --example team_xtask --locked").quiet().run()?;
     counted(
         cmd!(sh, "cargo test --package cargo-kdev --test cluster --locked -- --ignored")
@@ -297,7 +298,7 @@ impl Add for Outcome {
 }
 
 /// The cargo-deny of the wanted version: from the cache, or built into it.
-fn cargo_deny(sh: &Shell) -> Result<PathBuf> {
+pub(crate) fn cargo_deny(sh: &Shell) -> Result<PathBuf> {
     let root = lab::tool_cache()?.join(format!("cargo-deny-{DENY}"));
     let program = root.join("bin/cargo-deny");
     if program.exists() {

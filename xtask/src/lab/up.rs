@@ -1,6 +1,7 @@
 //! `lab up`: from whatever there is to a whole lab.
 
 use super::node::NODES;
+use super::tools::Part;
 use super::{Lab, cache, cgroup, control_plane, docker, down, kubelet, network};
 use super::{packages, registry, state, status};
 use crate::term;
@@ -13,7 +14,7 @@ pub(crate) fn up(sh: &Shell) -> Result<Lab> {
     state::check_host()?;
     packages::ensure(sh)?;
     let _lock = state::lock()?;
-    let tools = cache::ensure(sh)?;
+    let tools = cache::ensure(sh, Part::Cluster)?;
     if !(state::is_usable(&tools) && status::is_healthy(sh)) {
         if !state::is_usable(&tools) {
             down::sweep(sh)?;
@@ -21,6 +22,8 @@ pub(crate) fn up(sh: &Shell) -> Result<Lab> {
         }
         start(sh)?;
     }
+    // Tests may also run without `cargo xtask test`.
+    state::link_programs(&cache::find(sh, Part::Tests)?)?;
     term::status("Ready", "kdev-lab: 2 nodes; for its variables: eval \"$(cargo xtask lab env)\"");
     Ok(state::lab())
 }
