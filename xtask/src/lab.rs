@@ -14,6 +14,7 @@ mod counters;
 mod daemon;
 mod docker;
 mod down;
+mod go;
 mod image;
 mod kubeconfig;
 mod kubelet;
@@ -42,7 +43,7 @@ pub(crate) use moby::Moby;
 pub(crate) use node::{NODES, Node};
 pub(crate) use prepare::ensure_test_tools;
 pub(crate) use state::check_host;
-pub(crate) use up::up;
+pub(crate) use up::{up, up_beside};
 pub(crate) use wait::for_port as wait_for_port;
 
 use anyhow::Result;

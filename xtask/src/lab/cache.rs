@@ -3,14 +3,17 @@
 //! Each tool has a folder named after a hash of everything that it was built from.
 //! The folder appears complete or not at all.
 
-use super::image;
 use super::tools::{Part, TOOLS, Tool};
-use crate::term::{Advised, Slow};
-use anyhow::{Context, Result, bail};
+use super::{go, image};
+use crate::jobs::{Jobs, Step};
+use crate::term;
+use anyhow::{Context, Result};
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use xshell::{Shell, cmd};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+use xshell::Shell;
 
 /// Folders with built programs.
 pub(crate) struct Built {
@@ -49,15 +52,18 @@ pub(crate) fn tool_cache() -> Result<PathBuf> {
 
 /// Builds the tools of one part that the cache does not have. The caller holds the
 /// lab's lock.
-pub(crate) fn ensure(sh: &Shell, part: Part) -> Result<Built> {
-    let go = go_version(sh)?;
-    let folders = tools(part).map(|tool| ensure_tool(sh, tool, &go)).collect::<Result<_>>()?;
-    Ok(Built { folders })
+pub(crate) fn ensure(jobs: &Jobs, part: Part) -> Result<()> {
+    let go = go::version(&Shell::new()?)?;
+    // One build uses all processors; the next tool's modules are downloaded beside it.
+    let turn = Mutex::new(());
+    let (go, turn) = (&*go, &turn);
+    let step = |tool| -> Step<'_> { Box::new(move |jobs| ensure_tool(jobs, tool, go, turn)) };
+    jobs.together(tools(part).map(step).collect())
 }
 
 /// Returns the tools of one part that the cache has.
 pub(crate) fn find(sh: &Shell, part: Part) -> Result<Built> {
-    let (go, cache) = (go_version(sh)?, tool_cache()?);
+    let (go, cache) = (go::version(sh)?, tool_cache()?);
     let folders = tools(part).map(|tool| Ok(cache.join(tool.folder(&go)?)));
     let mut folders = folders.collect::<Result<Vec<_>>>()?;
     folders.retain(|folder| folder.exists());
@@ -68,59 +74,37 @@ fn tools(part: Part) -> impl Iterator<Item = &'static Tool> {
     TOOLS.iter().filter(move |tool| tool.part == part)
 }
 
-fn ensure_tool(sh: &Shell, tool: &Tool, go: &str) -> Result<PathBuf> {
+fn ensure_tool(jobs: &Jobs, tool: &Tool, go: &str, turn: &Mutex<()>) -> Result<()> {
     let cache = tool_cache()?;
     let folder = cache.join(tool.folder(go)?);
     if folder.exists() {
-        return Ok(folder);
+        return Ok(());
     }
     // The lock makes this folder the caller's own: an older one is left from an
     // interrupted build.
     let unfinished = cache.join(format!("{}.unfinished", tool.name));
     let _ = fs::remove_dir_all(&unfinished);
-    fs::create_dir_all(&unfinished)?;
-    build(sh, tool, &unfinished)
-        .and_then(|()| Ok(fs::rename(&unfinished, &folder)?))
-        .inspect_err(|_| drop(fs::remove_dir_all(&unfinished)))
-        .with_context(|| format!("cannot build {}", tool.name))?;
-    Ok(folder)
+    let built = build(jobs, tool, &unfinished, turn)
+        .and_then(|()| Ok(fs::rename(unfinished.join("bin"), &folder)?))
+        .with_context(|| format!("failed to build {}", tool.title));
+    let _ = fs::remove_dir_all(&unfinished);
+    built
 }
 
-fn build(sh: &Shell, tool: &Tool, out: &Path) -> Result<()> {
-    let _slow = Slow::start("Building", &format!("{} ({})", tool.name, tool.minutes));
-    let (packages, ldflags) = (tool.packages, tool.ldflags);
-    let sh = sh.clone();
+fn build(jobs: &Jobs, tool: &Tool, unfinished: &Path, turn: &Mutex<()>) -> Result<()> {
+    let (out, work) = (unfinished.join("bin"), unfinished.join("tmp"));
+    fs::create_dir_all(&out)?;
+    fs::create_dir_all(&work)?;
+    let sh = Shell::new()?;
     sh.change_dir(tool.source());
-    let binaries = format!("{}/", out.display());
-    let built = cmd!(
-        sh,
-        "go build -trimpath -buildvcs=false -ldflags {ldflags} -o {binaries} {packages...}"
-    )
-    .env("CGO_ENABLED", "0")
-    .quiet()
-    .ignore_status()
-    .output()?;
-    if !built.status.success() {
-        bail!("go build: {}", String::from_utf8_lossy(&built.stderr).trim_end());
-    }
+    sh.set_var("GOTMPDIR", work);
+    let plan = go::plan(&sh, jobs, tool)?;
+    let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+    let begun = Instant::now();
+    go::build(&sh, jobs, tool, plan, &out)?;
     if tool.name == "pause" {
-        image::pause(&sh, out)?;
+        image::pause(&sh, &out)?;
     }
+    term::status("Built", format!("{} in {}", tool.title, term::time(begun.elapsed())));
     Ok(())
-}
-
-/// Returns the compiler's version, or an error if it is too old.
-fn go_version(sh: &Shell) -> Result<String> {
-    let help = "install Go 1.24 or later from https://go.dev/dl and put it on PATH";
-    let version = cmd!(sh, "go env GOVERSION").quiet().ignore_stderr().read();
-    let version = version.map_err(|_| {
-        Advised::error("`go` not found on PATH; the lab builds Kubernetes from source", help)
-    })?;
-    let minor = version.strip_prefix("go1.").and_then(|rest| rest.split(['.', 'r', 'b']).next());
-    match minor.and_then(|minor| minor.parse::<u32>().ok()) {
-        Some(minor) if minor < 24 => {
-            Err(Advised::error(format!("`go` is {version}, but the lab needs Go 1.24"), help))
-        }
-        _ => Ok(version),
-    }
 }

@@ -16,12 +16,12 @@ pub(crate) enum Part {
     Tests,
 }
 
-/// Every program; a new one is one more entry.
+/// All tools; a new one is one more entry.
 pub(crate) const TOOLS: [Tool; 5] = [
     Tool {
         name: "containerd",
+        title: "containerd",
         part: Part::Cluster,
-        minutes: "1 to 8 minutes, once",
         ldflags: "-s -w -X github.com/containerd/containerd/v2/version.Version=2.2.3",
         packages: &[
             "github.com/containerd/containerd/v2/cmd/containerd",
@@ -31,8 +31,8 @@ pub(crate) const TOOLS: [Tool; 5] = [
     },
     Tool {
         name: "kubernetes",
+        title: "Kubernetes",
         part: Part::Cluster,
-        minutes: "4 to 9 minutes, once",
         ldflags: "-s -w \
             -X k8s.io/component-base/version.gitVersion=v1.34.4 \
             -X k8s.io/component-base/version.gitMajor=1 \
@@ -41,17 +41,11 @@ pub(crate) const TOOLS: [Tool; 5] = [
             -X k8s.io/component-base/version.gitTreeState=clean",
         packages: &["."],
     },
-    Tool {
-        name: "pause",
-        part: Part::Cluster,
-        minutes: "seconds",
-        ldflags: "-s -w",
-        packages: &["."],
-    },
+    Tool { name: "pause", title: "pause", part: Part::Cluster, ldflags: "-s -w", packages: &["."] },
     Tool {
         name: "helm",
+        title: "Helm",
         part: Part::Tests,
-        minutes: "1 to 3 minutes, once",
         ldflags: "-s -w \
             -X helm.sh/helm/v3/internal/version.version=v3.19.5 \
             -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 \
@@ -60,8 +54,8 @@ pub(crate) const TOOLS: [Tool; 5] = [
     },
     Tool {
         name: "moby",
+        title: "Docker 29",
         part: Part::Tests,
-        minutes: "2 to 6 minutes, once",
         ldflags: "-s -w -X github.com/moby/moby/v2/dockerversion.Version=29.0.0-beta.1",
         packages: &["."],
     },
@@ -70,9 +64,9 @@ pub(crate) const TOOLS: [Tool; 5] = [
 /// A Go module below `xtask/lab`, and the programs that are built from it.
 pub(crate) struct Tool {
     pub(crate) name: &'static str,
+    /// Its name in the live line
+    pub(crate) title: &'static str,
     pub(crate) part: Part,
-    /// An estimate, for the progress line.
-    pub(crate) minutes: &'static str,
     pub(crate) ldflags: &'static str,
     pub(crate) packages: &'static [&'static str],
 }
