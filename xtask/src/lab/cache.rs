@@ -102,7 +102,7 @@ fn build(jobs: &Jobs, tool: &Tool, unfinished: &Path, turn: &Mutex<()>) -> Resul
     let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
     let begun = Instant::now();
     go::build(&sh, jobs, tool, plan, &out)?;
-    if tool.name == "pause" {
+    if out.join("pause").exists() {
         image::pause(&sh, &out)?;
     }
     term::status("Built", format!("{} in {}", tool.title, term::time(begun.elapsed())));

@@ -1,6 +1,6 @@
 //! Builds Go programs and shows how far the build is.
 
-use super::tools::Tool;
+use super::tools::{COMPILE, Tool};
 use crate::jobs::{Failed, Jobs};
 use crate::term::{Advised, Progress, Slow};
 use anyhow::{Error, Result};
@@ -12,8 +12,8 @@ use xshell::{Cmd, Shell, cmd};
 /// One line for each package: whether it must be compiled, its name, and its files.
 const FORMAT: &str =
     "{{.Stale}}\t{{.Name}}\t{{.ImportPath}}\t{{.Dir}}{{range .GoFiles}}\t{{.}}{{end}}";
-/// A link takes as long as this part of the compilation of all packages.
-const LINK: u64 = 15;
+/// The links take as long as this part of the compilation of all packages.
+const LINK: u64 = 20;
 /// How `go` reports that it cannot reach the module proxy.
 const OFFLINE: [&str; 6] = [
     "dial tcp",
@@ -35,7 +35,7 @@ impl Plan {
     /// Reads what `go list` printed.
     fn parse(listed: &str, size: impl Fn(&Path) -> u64) -> Self {
         let mut plan = Self::default();
-        let (mut all, mut links) = (0, 0);
+        let (mut all, mut links) = (0, false);
         for line in listed.lines() {
             let mut fields = line.split('\t');
             let mut next = || fields.next().unwrap_or_default();
@@ -43,12 +43,13 @@ impl Plan {
             let weight: u64 = fields.map(|file| size(&Path::new(folder).join(file))).sum();
             all += weight;
             if is_stale {
-                links += u64::from(name == "main");
+                links |= name == "main";
                 plan.weights.insert(package.to_owned(), weight);
             }
         }
         plan.progress.total = plan.weights.len();
-        plan.progress.weight_total = plan.weights.values().sum::<u64>() + links * all / LINK;
+        let links = if links { all / LINK } else { 0 };
+        plan.progress.weight_total = plan.weights.values().sum::<u64>() + links;
         plan
     }
 
@@ -100,9 +101,7 @@ pub(crate) fn build(
 }
 
 fn with_flags<'a>(go: Cmd<'a>, tool: &Tool) -> Cmd<'a> {
-    go.args(["-trimpath", "-buildvcs=false", "-ldflags", tool.ldflags])
-        .args(tool.packages)
-        .env("CGO_ENABLED", "0")
+    go.args(COMPILE).args(["-ldflags", tool.ldflags]).args(tool.packages).env("CGO_ENABLED", "0")
 }
 
 fn advise(error: Error) -> Error {

@@ -7,6 +7,10 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// Flags of the compiler. All tools have the same, because Go's build cache keeps a
+/// package for one set of flags.
+pub(crate) const COMPILE: [&str; 2] = ["-trimpath", "-buildvcs=false"];
+
 /// The step that needs a program.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
@@ -17,35 +21,32 @@ pub(crate) enum Part {
 }
 
 /// All tools; a new one is one more entry.
-pub(crate) const TOOLS: [Tool; 5] = [
+pub(crate) const TOOLS: [Tool; 3] = [
     Tool {
-        name: "containerd",
-        title: "containerd",
+        name: "cluster",
+        title: "Kubernetes and containerd",
         part: Part::Cluster,
-        ldflags: "-s -w -X github.com/containerd/containerd/v2/version.Version=2.2.3",
+        module: "cluster",
+        ldflags: "-s -w \
+            -X k8s.io/component-base/version.gitVersion=v1.34.4 \
+            -X k8s.io/component-base/version.gitMajor=1 \
+            -X k8s.io/component-base/version.gitMinor=34 \
+            -X k8s.io/client-go/pkg/version.gitVersion=v1.34.4 \
+            -X k8s.io/component-base/version.gitTreeState=clean \
+            -X github.com/containerd/containerd/v2/version.Version=2.2.3",
         packages: &[
+            "./kubernetes",
+            "./pause",
             "github.com/containerd/containerd/v2/cmd/containerd",
             "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
             "github.com/containerd/containerd/v2/cmd/ctr",
         ],
     },
     Tool {
-        name: "kubernetes",
-        title: "Kubernetes",
-        part: Part::Cluster,
-        ldflags: "-s -w \
-            -X k8s.io/component-base/version.gitVersion=v1.34.4 \
-            -X k8s.io/component-base/version.gitMajor=1 \
-            -X k8s.io/component-base/version.gitMinor=34 \
-            -X k8s.io/client-go/pkg/version.gitVersion=v1.34.4 \
-            -X k8s.io/component-base/version.gitTreeState=clean",
-        packages: &["."],
-    },
-    Tool { name: "pause", title: "pause", part: Part::Cluster, ldflags: "-s -w", packages: &["."] },
-    Tool {
         name: "helm",
         title: "Helm",
         part: Part::Tests,
+        module: "cluster",
         ldflags: "-s -w \
             -X helm.sh/helm/v3/internal/version.version=v3.19.5 \
             -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 \
@@ -56,17 +57,20 @@ pub(crate) const TOOLS: [Tool; 5] = [
         name: "moby",
         title: "Docker 29",
         part: Part::Tests,
+        module: "moby",
         ldflags: "-s -w -X github.com/moby/moby/v2/dockerversion.Version=29.0.0-beta.1",
         packages: &["."],
     },
 ];
 
-/// A Go module below `xtask/lab`, and the programs that are built from it.
+/// Programs that are built together from one Go module below `xtask/lab`.
 pub(crate) struct Tool {
     pub(crate) name: &'static str,
     /// Its name in the live line
     pub(crate) title: &'static str,
     pub(crate) part: Part,
+    /// Tools of one module share their dependencies in Go's build cache.
+    pub(crate) module: &'static str,
     pub(crate) ldflags: &'static str,
     pub(crate) packages: &'static [&'static str],
 }
@@ -76,12 +80,15 @@ impl Tool {
     /// and the compiler's version.
     pub(crate) fn folder(&self, go: &str) -> Result<String> {
         let mut hash = Sha256::new();
-        for file in ["go.mod", "go.sum", "main.go"] {
-            let text = fs::read(self.source().join(file)).unwrap_or_default();
-            hash.update(format!("{file} {}\n", text.len()));
+        let source = self.source();
+        for file in files(&source)? {
+            let text = fs::read(&file)?;
+            let name = file.strip_prefix(&source)?.display();
+            hash.update(format!("{name} {}\n", text.len()));
             hash.update(text);
         }
-        hash.update(format!("{} {} {go} {}", self.ldflags, self.packages.join(" "), image::PAUSE));
+        let flags = [COMPILE.join(" "), self.ldflags.to_owned(), self.packages.join(" ")];
+        hash.update(format!("{} {go} {}", flags.join(" "), image::PAUSE));
         let mut folder = format!("{}-", self.name);
         for byte in hash.finalize().iter().take(8) {
             write!(folder, "{byte:02x}")?;
@@ -90,6 +97,21 @@ impl Tool {
     }
 
     pub(crate) fn source(&self) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("lab").join(self.name)
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("lab").join(self.module)
     }
+}
+
+/// Returns the files of a folder and of the folders in it, always in the same order.
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            files.append(&mut self::files(&path)?);
+        } else {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
 }
