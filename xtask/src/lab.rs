@@ -14,6 +14,7 @@ mod counters;
 mod daemon;
 mod docker;
 mod down;
+mod go;
 mod image;
 mod kubeconfig;
 mod kubelet;
@@ -23,11 +24,13 @@ mod network;
 mod node;
 mod packages;
 mod paths;
+mod prepare;
 mod registry;
 mod shell;
 mod ssh;
 mod state;
 mod status;
+mod tools;
 mod up;
 mod wait;
 
@@ -38,8 +41,9 @@ pub(crate) use down::down;
 pub(crate) use link::Link;
 pub(crate) use moby::Moby;
 pub(crate) use node::{NODES, Node};
+pub(crate) use prepare::ensure_test_tools;
 pub(crate) use state::check_host;
-pub(crate) use up::{spare, up};
+pub(crate) use up::{spare, up, up_beside};
 pub(crate) use wait::for_port as wait_for_port;
 
 use anyhow::Result;
@@ -53,6 +57,8 @@ use xshell::Shell;
 pub(crate) enum Command {
     /// Start the lab, or heal it
     Up,
+    /// Install, build and download everything that the demo and the tests need
+    Prepare,
     /// Show what runs; fails where the lab is not healthy
     Status,
     /// Stop the lab and remove all that it made
@@ -109,6 +115,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
     state::check_host()?;
     match command {
         Command::Up => up(&sh).map(|_| ExitCode::SUCCESS),
+        Command::Prepare => prepare::prepare(&sh).map(|()| ExitCode::SUCCESS),
         Command::Status => status::show(&sh),
         Command::Down => down::down(&sh).map(|()| ExitCode::SUCCESS),
         Command::Shell { node, command } => shell::enter(&sh, &node, &command),

@@ -3,6 +3,7 @@
 mod bench;
 mod demo;
 mod fuzz;
+mod jobs;
 mod lab;
 mod record;
 mod term;

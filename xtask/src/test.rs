@@ -204,6 +204,7 @@ fn black_box(sh: &Shell, names: &[String]) -> Result<Outcome> {
 fn cluster(sh: &Shell, names: &[String]) -> Result<Outcome> {
     let lab = lab::up(sh)?;
     lab::spare()?;
+    lab::ensure_test_tools(sh)?;
     cmd!(sh, "cargo build --quiet --package kdev --example team_xtask --locked").quiet().run()?;
     let test = cmd!(sh, "cargo test --package cargo-kdev --test cluster --locked --");
     let test = test.args(["--include-ignored", "--test-threads=1000"]).args(names);
@@ -222,7 +223,7 @@ fn the_demo(_: &Shell) -> Result<Outcome> {
 }
 
 /// The cargo-deny of the wanted version: from the cache, or built into it.
-fn cargo_deny(sh: &Shell) -> Result<PathBuf> {
+pub(crate) fn cargo_deny(sh: &Shell) -> Result<PathBuf> {
     let root = lab::tool_cache()?.join(format!("cargo-deny-{DENY}"));
     let program = root.join("bin/cargo-deny");
     if program.exists() {

@@ -1,6 +1,6 @@
 //! The Debian packages that the lab stands on.
 
-use crate::term::{Advised, Slow};
+use crate::term::{self, Advised, Slow};
 use anyhow::{Context, Result, bail};
 use std::collections::HashSet;
 use xshell::{Shell, cmd};
@@ -43,18 +43,27 @@ pub(crate) fn ensure(sh: &Shell) -> Result<()> {
             "run the lab on Debian 12 (there is no `apt-get` here)",
         ));
     }
-    let _slow = Slow::start("Installing", &format!("{} (half a minute)", missing.join(" ")));
-    if install(sh, &missing).is_ok() {
+    install_with_lists(sh, &missing).map_err(|error| {
+        let help = "run `apt-get update`, and fix the error that it reports";
+        Advised::because(error, "failed to install Debian packages", help)
+    })?;
+    term::status("Installed", missing.join(" "));
+    Ok(())
+}
+
+fn install_with_lists(sh: &Shell, packages: &[&str]) -> Result<()> {
+    let _slow = Slow::start("Installing", &format!("{} Debian packages", packages.len()));
+    if install(sh, packages).is_ok() {
         return Ok(());
     }
-    // The package lists of a new machine are empty or old.
+    // The package lists of a new machine are empty or outdated.
     cmd!(sh, "apt-get update")
         .quiet()
         .ignore_stdout()
         .ignore_stderr()
         .run()
-        .context("cannot fetch the package lists")?;
-    install(sh, &missing).context("cannot install the packages")
+        .context("failed to download the package lists")?;
+    install(sh, packages)
 }
 
 fn missing(sh: &Shell) -> Result<Vec<&'static str>> {
@@ -71,8 +80,7 @@ fn missing(sh: &Shell) -> Result<Vec<&'static str>> {
     Ok(PACKAGES.into_iter().filter(|package| !installed.contains(package)).collect())
 }
 
-/// Nothing that a package brings is started as a service: the lab starts its
-/// own, and runlevel 1 is how a Debian package is told so.
+/// Runlevel 1 keeps Debian packages from starting services: the lab starts its own.
 fn install(sh: &Shell, packages: &[&str]) -> Result<()> {
     let install = cmd!(sh, "apt-get install --yes --no-install-recommends {packages...}")
         .env("DEBIAN_FRONTEND", "noninteractive")
