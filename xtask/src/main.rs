@@ -7,6 +7,7 @@ mod lab;
 mod record;
 mod term;
 mod test;
+mod watched;
 
 use clap::{Parser, Subcommand};
 use std::path::{Path, PathBuf};

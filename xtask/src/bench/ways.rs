@@ -2,14 +2,12 @@
 
 use super::cost::{self, Cost};
 use crate::lab::{self, NODES, Node};
+use crate::watched;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::Duration;
 use xshell::{Shell, cmd};
 
 /// What all images of the bench are called, so that they are found again.
@@ -131,8 +129,10 @@ impl Bench {
         let command = cmd!(self.sh, "{kdev} kdev load {image} --message-format json")
             .args(asked)
             .env("XDG_CACHE_HOME", cache);
-        let ((output, memory), mut cost) = cost::of(nodes, || watched(command.into()))?;
-        cost.memory = memory;
+        let (watched, mut cost) = cost::of(nodes, || watched::run(command.into()))?;
+        let (output, status) = (watched.output, watched.status);
+        ensure!(status.success(), "kdev has failed with {status}");
+        cost.memory = watched.memory;
         let took = |line: &str| {
             let event: Value = serde_json::from_str(line).ok()?;
             let ends = ["loaded", "present"].iter().any(|reason| event["reason"] == *reason);
@@ -181,29 +181,6 @@ impl Bench {
 
 fn ctr(node: &Node) -> &'static str {
     if node.user == "root" { "ctr -n k8s.io" } else { "sudo -n ctr -n k8s.io" }
-}
-
-/// Runs a command for its output, and for the most memory that it ever had.
-fn watched(mut command: Command) -> Result<(String, u64)> {
-    let mut child = command.stdout(Stdio::piped()).spawn()?;
-    let mut stdout = child.stdout.take().context("no stdout")?;
-    let status = format!("/proc/{}/status", child.id());
-    let reading = thread::spawn(move || {
-        let mut output = String::new();
-        stdout.read_to_string(&mut output).map(|_| output)
-    });
-    let mut memory = 0;
-    while !reading.is_finished() {
-        let text = fs::read_to_string(&status).unwrap_or_default();
-        let peak = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let peak = peak.and_then(|kib| kib.trim().trim_end_matches(" kB").parse::<u64>().ok());
-        memory = peak.map_or(memory, |kib| kib * 1024);
-        thread::sleep(Duration::from_millis(5));
-    }
-    let output = reading.join().ok().context("a thread has panicked")??;
-    let ended = child.wait()?;
-    ensure!(ended.success(), "kdev has failed with {ended}");
-    Ok((output, memory))
 }
 
 /// Debian's registry, in a node; it ends with its owner.
