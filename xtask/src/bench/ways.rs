@@ -14,14 +14,6 @@ use xshell::{Shell, cmd};
 pub(crate) const PREFIX: &str = "kdev-bench";
 /// A registry's port on each node.
 const PORT: u16 = 5055;
-/// Removes the bench's images from a node, under all their names.
-const REMOVE: &str = r#"
-ctr -n k8s.io images ls 2>/dev/null | awk -v prefix="$1" '
-    index($1, prefix) { ours[$3] = 1 }
-    { digest[$1] = $3 }
-    END { for (name in digest) if (digest[name] in ours) print name }
-' | xargs -r ctr -n k8s.io images rm --sync >/dev/null 2>&1
-"#;
 
 /// A way to bring an image that docker has to a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,24 +74,13 @@ impl Bench {
     pub(crate) fn clean(&self) -> Result<()> {
         lab::Link::restore_all(&self.sh);
         NODES.iter().try_for_each(|node| self.clean_node(node))?;
-        let filter = format!("reference={PREFIX}-*");
-        let images = cmd!(self.sh, "docker image ls --quiet --no-trunc --filter {filter}");
-        let mut images: Vec<String> = images.quiet().read()?.lines().map(str::to_owned).collect();
-        images.sort_unstable();
-        images.dedup();
-        if !images.is_empty() {
-            let remove = cmd!(self.sh, "docker image rm --force {images...}").quiet();
-            // One that another one is built on goes with that one.
-            remove.ignore_stdout().ignore_stderr().ignore_status().run()?;
-        }
+        lab::remove_from_docker(&self.sh, &format!("{PREFIX}-*"))?;
         self.forget()
     }
 
     /// Takes the bench's images off a node.
     pub(crate) fn clean_node(&self, node: &Node) -> Result<()> {
-        let enter = node.enter()?;
-        cmd!(self.sh, "nsenter {enter...} sh -c {REMOVE} sh {PREFIX}").quiet().run()?;
-        Ok(())
+        lab::remove_from_node(&self.sh, node, PREFIX)
     }
 
     /// Takes away what kdev keeps between its runs.
