@@ -36,13 +36,14 @@ pub(crate) use cache::tool_cache;
 pub(crate) use check::check;
 pub(crate) use counters::{Counters, counters, docker_cpu};
 pub(crate) use down::down;
-pub(crate) use images::{remove_from_docker, remove_from_node};
+pub(crate) use images::{ids_in_docker, images_on_node, remove_from_docker, remove_from_node};
 pub(crate) use link::Link;
 pub(crate) use moby::Moby;
 pub(crate) use node::{NODES, Node};
+pub(crate) use paths::state as state_path;
 pub(crate) use state::check_host;
 pub(crate) use up::{spare, up};
-pub(crate) use wait::for_port as wait_for_port;
+pub(crate) use wait::{for_port as wait_for_port, until as wait_until};
 
 use anyhow::Result;
 use clap::Subcommand;

@@ -1,7 +1,7 @@
 //! The images that a task has made: found and removed, on the nodes and in docker.
 
 use super::node::Node;
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use xshell::{Shell, cmd};
 
 /// Removes the images whose name contains a word, under all their names.
@@ -12,6 +12,27 @@ ctr -n k8s.io images ls 2>/dev/null | awk -v word="$1" '
     END { for (name in digest) if (digest[name] in ours) print name }
 ' | xargs -r ctr -n k8s.io images rm --sync >/dev/null 2>&1
 "#;
+
+/// An image's name on a node.
+pub(crate) struct Named {
+    pub(crate) name: String,
+    /// Whether containers can be created from it.
+    pub(crate) is_unpacked: bool,
+}
+
+/// The names of a node's images (`ctr images check`).
+pub(crate) fn images_on_node(sh: &Shell, node: &Node) -> Result<Vec<Named>> {
+    let enter = node.enter()?;
+    let check = cmd!(sh, "nsenter {enter...} ctr -n k8s.io images check");
+    // It fails where one of the images cannot be checked.
+    let list = check.quiet().ignore_stderr().ignore_status().read()?;
+    ensure!(list.starts_with("REF"), "`ctr images check` has failed on {}", node.name);
+    let named = |line: &str| {
+        let name = line.split_whitespace().next()?.to_owned();
+        Some(Named { name, is_unpacked: line.trim_end().ends_with(" true") })
+    };
+    Ok(list.lines().skip(1).filter_map(named).collect())
+}
 
 /// Removes from a node the images whose name contains this word.
 pub(crate) fn remove_from_node(sh: &Shell, node: &Node, word: &str) -> Result<()> {
@@ -31,7 +52,7 @@ pub(crate) fn remove_from_docker(sh: &Shell, pattern: &str) -> Result<()> {
 }
 
 /// The images of the repositories that match this pattern.
-fn ids_in_docker(sh: &Shell, pattern: &str) -> Result<Vec<String>> {
+pub(crate) fn ids_in_docker(sh: &Shell, pattern: &str) -> Result<Vec<String>> {
     let filter = format!("reference={pattern}");
     let list = cmd!(sh, "docker image ls --quiet --no-trunc --filter {filter}").quiet().read()?;
     let mut images: Vec<String> = list.lines().map(str::to_owned).collect();
