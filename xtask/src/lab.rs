@@ -37,6 +37,7 @@ pub(crate) use check::check;
 pub(crate) use counters::{Counters, counters, docker_cpu};
 pub(crate) use down::down;
 pub(crate) use images::{ids_in_docker, images_on_node, remove_from_docker, remove_from_node};
+pub(crate) use kubelet::ChangedKubelet;
 pub(crate) use link::Link;
 pub(crate) use moby::Moby;
 pub(crate) use node::{NODES, Node};

@@ -1,5 +1,6 @@
 //! `cargo xtask soak`: checks that take long by nature; `docs/soak.md` has the results.
 
+mod collection;
 mod cycles;
 mod growth;
 mod leftovers;
@@ -31,6 +32,8 @@ pub(crate) struct Args {
 enum Case {
     /// Change a page, deploy it, and fetch it from both nodes, again and again
     Cycles,
+    /// Let the kubelet remove unused images, and deploy one of them again: 10 minutes
+    Collection,
 }
 
 /// Runs the cases one after the other. A failed check does not stop the others.
@@ -51,6 +54,7 @@ impl Case {
     fn name(self) -> &'static str {
         match self {
             Self::Cycles => "cycles",
+            Self::Collection => "collection",
         }
     }
 
@@ -58,6 +62,7 @@ impl Case {
         let rounds = |default| rounds.map_or(default, NonZeroUsize::get);
         match self {
             Self::Cycles => cycles::run(sh, rounds(200), section),
+            Self::Collection => collection::run(sh, section),
         }
     }
 
