@@ -6,6 +6,7 @@ mod growth;
 mod leftovers;
 mod project;
 mod report;
+mod tests;
 
 use crate::lab;
 use crate::term;
@@ -22,7 +23,7 @@ pub(crate) struct Args {
     /// Cases to run [default: all]
     #[arg(value_name = "CASE")]
     cases: Vec<Case>,
-    /// Rounds of `cycles` [default: 200]
+    /// Rounds of `cycles` and `tests` [default: 200 and 5]
     #[arg(long, value_name = "N")]
     rounds: Option<NonZeroUsize>,
 }
@@ -34,6 +35,8 @@ enum Case {
     Cycles,
     /// Let the kubelet remove unused images, and deploy one of them again: 10 minutes
     Collection,
+    /// Run the cluster tests several times in a row
+    Tests,
 }
 
 /// Runs the cases one after the other. A failed check does not stop the others.
@@ -55,6 +58,7 @@ impl Case {
         match self {
             Self::Cycles => "cycles",
             Self::Collection => "collection",
+            Self::Tests => "tests",
         }
     }
 
@@ -63,6 +67,7 @@ impl Case {
         match self {
             Self::Cycles => cycles::run(sh, rounds(200), section),
             Self::Collection => collection::run(sh, section),
+            Self::Tests => tests::run(sh, rounds(5), section),
         }
     }
 
