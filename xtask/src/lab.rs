@@ -33,7 +33,7 @@ mod up;
 mod wait;
 
 pub(crate) use cache::tool_cache;
-pub(crate) use check::check;
+pub(crate) use check::{Host, check};
 pub(crate) use counters::{Counters, counters, docker_cpu};
 pub(crate) use down::down;
 pub(crate) use images::{ids_in_docker, images_on_node, remove_from_docker, remove_from_node};
@@ -41,8 +41,9 @@ pub(crate) use kubelet::ChangedKubelet;
 pub(crate) use link::Link;
 pub(crate) use moby::Moby;
 pub(crate) use node::{NODES, Node};
+pub(crate) use packages::ensure_all as ensure_packages;
 pub(crate) use paths::state as state_path;
-pub(crate) use state::check_host;
+pub(crate) use state::{check_host, lock};
 pub(crate) use up::{spare, up};
 pub(crate) use wait::{for_port as wait_for_port, until as wait_until};
 

@@ -2,6 +2,7 @@
 
 mod collection;
 mod cycles;
+mod debian;
 mod growth;
 mod leftovers;
 mod project;
@@ -37,6 +38,8 @@ enum Case {
     Collection,
     /// Run the cluster tests several times in a row
     Tests,
+    /// Run README's first command on a new Debian 12, with empty caches; stops the lab
+    Debian,
 }
 
 /// Runs the cases one after the other. A failed check does not stop the others.
@@ -59,6 +62,7 @@ impl Case {
             Self::Cycles => "cycles",
             Self::Collection => "collection",
             Self::Tests => "tests",
+            Self::Debian => "debian",
         }
     }
 
@@ -68,6 +72,7 @@ impl Case {
             Self::Cycles => cycles::run(sh, rounds(200), section),
             Self::Collection => collection::run(sh, section),
             Self::Tests => tests::run(sh, rounds(5), section),
+            Self::Debian => debian::run(sh, section),
         }
     }
 
