@@ -7,7 +7,8 @@ use crate::demo;
 use crate::lab;
 use crate::term::{self, Advised, Slow};
 use anyhow::Result;
-use outcome::{Outcome, checks, counted};
+pub(crate) use outcome::Outcome;
+use outcome::{checks, counted};
 use std::env;
 use std::fmt;
 use std::fs;
@@ -201,7 +202,7 @@ fn black_box(sh: &Shell, names: &[String]) -> Result<Outcome> {
 
 /// All tests start at once, and then wait for each other: which of them may use the lab
 /// at the same time, they know themselves (`tests/cluster/exclusive.rs`).
-fn cluster(sh: &Shell, names: &[String]) -> Result<Outcome> {
+pub(crate) fn cluster(sh: &Shell, names: &[String]) -> Result<Outcome> {
     let lab = lab::up(sh)?;
     lab::spare()?;
     lab::ensure_test_tools(sh)?;

@@ -30,14 +30,19 @@ const PACKAGES: [&str; 22] = [
     "zstd",
 ];
 
-/// Installs what is missing; asks nobody where nothing is.
+/// Installs what the lab needs.
 pub(crate) fn ensure(sh: &Shell) -> Result<()> {
-    let missing = missing(sh)?;
+    ensure_all(sh, &PACKAGES)
+}
+
+/// Installs what is missing; asks nobody where nothing is.
+pub(crate) fn ensure_all(sh: &Shell, packages: &[&'static str]) -> Result<()> {
+    let missing = missing(sh, packages)?;
     if missing.is_empty() {
         return Ok(());
     }
     if which::which("apt-get").is_err() {
-        let message = format!("the lab needs the Debian packages {}", missing.join(" "));
+        let message = format!("the Debian packages {} are missing", missing.join(" "));
         return Err(Advised::error(
             message,
             "run the lab on Debian 12 (there is no `apt-get` here)",
@@ -66,10 +71,10 @@ fn install_with_lists(sh: &Shell, packages: &[&str]) -> Result<()> {
     install(sh, packages)
 }
 
-fn missing(sh: &Shell) -> Result<Vec<&'static str>> {
+fn missing(sh: &Shell, packages: &[&'static str]) -> Result<Vec<&'static str>> {
     let format = "${Package} ${db:Status-Status}\n";
     let listed = cmd!(sh, "dpkg-query --show --showformat {format}")
-        .args(PACKAGES)
+        .args(packages)
         .quiet()
         .ignore_stderr()
         .ignore_status()
@@ -77,7 +82,7 @@ fn missing(sh: &Shell) -> Result<Vec<&'static str>> {
         .map_err(|_| Advised::error("there is no `dpkg-query` here", "run the lab on Debian 12"))?;
     let installed: HashSet<_> =
         listed.lines().filter_map(|line| line.strip_suffix(" installed")).collect();
-    Ok(PACKAGES.into_iter().filter(|package| !installed.contains(package)).collect())
+    Ok(packages.iter().copied().filter(|package| !installed.contains(package)).collect())
 }
 
 /// Runlevel 1 keeps Debian packages from starting services: the lab starts its own.
