@@ -9,6 +9,8 @@ mod tries;
 mod ways;
 mod why;
 
+pub(crate) use cost::median;
+
 use crate::lab::{self, Lab};
 use crate::term;
 use anyhow::{Result, ensure};

@@ -1,13 +1,14 @@
 //! `cargo xtask demo`: the main job, from nothing, on the sample service.
 
-use crate::lab;
-use crate::term::{self, Advised};
+use crate::jobs::{Jobs, Step};
+use crate::lab::{self, Lab};
+use crate::term::{self, Advised, Slow};
 use anyhow::{Context, Result, ensure};
 use std::env;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
-use xshell::{Shell, cmd};
+use xshell::{Cmd, Shell, cmd};
 
 /// Where the service is, in the cluster.
 const NAMESPACE: &str = "default";
@@ -16,11 +17,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) fn run() -> Result<()> {
     let sh = Shell::new()?;
-    let lab = lab::up(&sh)?;
+    let (lab, kdev) = prepare()?;
     for (name, value) in lab.env() {
         sh.set_var(name, value);
     }
-    let kdev = build(&sh)?;
     up(&sh, &kdev)?;
     show_pods(&sh)?;
     show_page(&sh)?;
@@ -28,19 +28,63 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// The program of this checkout.
-pub(crate) fn build(sh: &Shell) -> Result<PathBuf> {
-    cmd!(sh, "cargo build --quiet --package cargo-kdev").quiet().run()?;
-    // cargo puts it beside this very program.
+/// The lab and the two cargo builds do not need each other.
+fn prepare() -> Result<(Lab, PathBuf)> {
+    let (mut lab, mut kdev) = (None, None);
+    let start: Step<'_> = Box::new(|jobs| {
+        lab = Some(lab::up_beside(&Shell::new()?, jobs)?);
+        Ok(())
+    });
+    let build: Step<'_> = Box::new(|jobs| {
+        kdev = Some(build(jobs)?);
+        // `cargo kdev up` reports a failure of this build, with its fix.
+        let _ = build_sample(jobs);
+        Ok(())
+    });
+    Jobs::default().together(vec![start, build])?;
+    lab.zip(kdev).context("a step has not ended")
+}
+
+/// Builds the program of this checkout and returns its path.
+fn build(jobs: &Jobs) -> Result<PathBuf> {
+    let sh = Shell::new()?;
+    sh.change_dir(crate::root());
+    let build =
+        cmd!(sh, "setpriv --pdeathsig TERM nice -n 19 cargo build --locked --package cargo-kdev");
+    cargo(jobs, "cargo kdev", build)?;
+    // cargo puts it beside this program.
     let folder = env::current_exe()?.parent().context("no target folder")?.to_owned();
     Ok(folder.join("cargo-kdev"))
 }
 
+/// Builds the sample service for the first time, as `cargo kdev up` does.
+fn build_sample(jobs: &Jobs) -> Result<()> {
+    if sample().join("target").exists() {
+        return Ok(());
+    }
+    let sh = Shell::new()?;
+    sh.change_dir(sample());
+    let build = cmd!(
+        sh,
+        "setpriv --pdeathsig TERM nice -n 19 cargo build --locked --package hello --release"
+    );
+    cargo(jobs, "the sample service", build.env_remove("CARGO_TARGET_DIR"))
+}
+
+fn cargo(jobs: &Jobs, name: &str, build: Cmd<'_>) -> Result<()> {
+    let _slow = Slow::start("Building", name);
+    let is_progress = |line: &str| line.starts_with("   Compiling ");
+    jobs.run("cargo build", build, is_progress).map(drop)
+}
+
+fn sample() -> PathBuf {
+    crate::root().join("templates/service")
+}
+
 fn up(sh: &Shell, kdev: &Path) -> Result<()> {
-    let sample = crate::root().join("templates/service");
     term::status("Running", "`cargo kdev up` in templates/service");
     let sh = sh.clone();
-    sh.change_dir(sample);
+    sh.change_dir(sample());
     // The sample's own target folder is what its Dockerfile copies from.
     let up = cmd!(sh, "{kdev} kdev up --namespace {NAMESPACE}").env_remove("CARGO_TARGET_DIR");
     up.quiet().run().map_err(|_| Advised::error("the demo has failed", "see the error above"))

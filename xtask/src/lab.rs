@@ -14,7 +14,9 @@ mod counters;
 mod daemon;
 mod docker;
 mod down;
+mod go;
 mod image;
+mod images;
 mod kubeconfig;
 mod kubelet;
 mod link;
@@ -23,24 +25,31 @@ mod network;
 mod node;
 mod packages;
 mod paths;
+mod prepare;
 mod registry;
 mod shell;
 mod ssh;
 mod state;
 mod status;
+mod tools;
 mod up;
 mod wait;
 
 pub(crate) use cache::tool_cache;
-pub(crate) use check::check;
+pub(crate) use check::{Host, check};
 pub(crate) use counters::{Counters, counters, docker_cpu};
 pub(crate) use down::down;
+pub(crate) use images::{ids_in_docker, images_on_node, remove_from_docker, remove_from_node};
+pub(crate) use kubelet::ChangedKubelet;
 pub(crate) use link::Link;
 pub(crate) use moby::Moby;
 pub(crate) use node::{NODES, Node};
-pub(crate) use state::check_host;
-pub(crate) use up::{spare, up};
-pub(crate) use wait::for_port as wait_for_port;
+pub(crate) use packages::ensure_all as ensure_packages;
+pub(crate) use paths::state as state_path;
+pub(crate) use prepare::ensure_test_tools;
+pub(crate) use state::{check_host, lock};
+pub(crate) use up::{spare, up, up_beside};
+pub(crate) use wait::{for_port as wait_for_port, until as wait_until};
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -53,6 +62,8 @@ use xshell::Shell;
 pub(crate) enum Command {
     /// Start the lab, or heal it
     Up,
+    /// Install, build and download everything that the demo and the tests need
+    Prepare,
     /// Show what runs; fails where the lab is not healthy
     Status,
     /// Stop the lab and remove all that it made
@@ -109,6 +120,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
     state::check_host()?;
     match command {
         Command::Up => up(&sh).map(|_| ExitCode::SUCCESS),
+        Command::Prepare => prepare::prepare(&sh).map(|()| ExitCode::SUCCESS),
         Command::Status => status::show(&sh),
         Command::Down => down::down(&sh).map(|()| ExitCode::SUCCESS),
         Command::Shell { node, command } => shell::enter(&sh, &node, &command),

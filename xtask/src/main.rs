@@ -3,10 +3,13 @@
 mod bench;
 mod demo;
 mod fuzz;
+mod jobs;
 mod lab;
 mod record;
+mod soak;
 mod term;
 mod test;
+mod watched;
 
 use clap::{Parser, Subcommand};
 use std::path::{Path, PathBuf};
@@ -33,6 +36,8 @@ enum Task {
     /// Measure kdev against the other ways, in the lab
     #[command(subcommand)]
     Bench(bench::Command),
+    /// Run checks that take long, and write the results to docs/soak.md
+    Soak(soak::Args),
     /// A real Kubernetes cluster of two nodes on this machine
     #[command(subcommand)]
     Lab(lab::Command),
@@ -44,6 +49,7 @@ fn main() -> ExitCode {
         Task::Fuzz(args) => fuzz::run(&args).map(|()| ExitCode::SUCCESS),
         Task::Record(args) => record::run(&args).map(|()| ExitCode::SUCCESS),
         Task::Bench(command) => bench::run(command),
+        Task::Soak(args) => soak::run(&args),
         Task::Test(args) => test::run(&args),
         Task::Lab(command) => lab::run(command),
     };

@@ -7,7 +7,8 @@ use crate::demo;
 use crate::lab;
 use crate::term::{self, Advised, Slow};
 use anyhow::Result;
-use outcome::{Outcome, checks, counted};
+pub(crate) use outcome::Outcome;
+use outcome::{checks, counted};
 use std::env;
 use std::fmt;
 use std::fs;
@@ -201,9 +202,10 @@ fn black_box(sh: &Shell, names: &[String]) -> Result<Outcome> {
 
 /// All tests start at once, and then wait for each other: which of them may use the lab
 /// at the same time, they know themselves (`tests/cluster/exclusive.rs`).
-fn cluster(sh: &Shell, names: &[String]) -> Result<Outcome> {
+pub(crate) fn cluster(sh: &Shell, names: &[String]) -> Result<Outcome> {
     let lab = lab::up(sh)?;
     lab::spare()?;
+    lab::ensure_test_tools(sh)?;
     cmd!(sh, "cargo build --quiet --package kdev --example team_xtask --locked").quiet().run()?;
     let test = cmd!(sh, "cargo test --package cargo-kdev --test cluster --locked --");
     let test = test.args(["--include-ignored", "--test-threads=1000"]).args(names);
@@ -222,7 +224,7 @@ fn the_demo(_: &Shell) -> Result<Outcome> {
 }
 
 /// The cargo-deny of the wanted version: from the cache, or built into it.
-fn cargo_deny(sh: &Shell) -> Result<PathBuf> {
+pub(crate) fn cargo_deny(sh: &Shell) -> Result<PathBuf> {
     let root = lab::tool_cache()?.join(format!("cargo-deny-{DENY}"));
     let program = root.join("bin/cargo-deny");
     if program.exists() {

@@ -2,28 +2,18 @@
 
 use super::cost::{self, Cost};
 use crate::lab::{self, NODES, Node};
+use crate::watched;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::Duration;
 use xshell::{Shell, cmd};
 
 /// What all images of the bench are called, so that they are found again.
 pub(crate) const PREFIX: &str = "kdev-bench";
 /// A registry's port on each node.
 const PORT: u16 = 5055;
-/// Removes the bench's images from a node, under all their names.
-const REMOVE: &str = r#"
-ctr -n k8s.io images ls 2>/dev/null | awk -v prefix="$1" '
-    index($1, prefix) { ours[$3] = 1 }
-    { digest[$1] = $3 }
-    END { for (name in digest) if (digest[name] in ours) print name }
-' | xargs -r ctr -n k8s.io images rm --sync >/dev/null 2>&1
-"#;
 
 /// A way to bring an image that docker has to a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,24 +74,13 @@ impl Bench {
     pub(crate) fn clean(&self) -> Result<()> {
         lab::Link::restore_all(&self.sh);
         NODES.iter().try_for_each(|node| self.clean_node(node))?;
-        let filter = format!("reference={PREFIX}-*");
-        let images = cmd!(self.sh, "docker image ls --quiet --no-trunc --filter {filter}");
-        let mut images: Vec<String> = images.quiet().read()?.lines().map(str::to_owned).collect();
-        images.sort_unstable();
-        images.dedup();
-        if !images.is_empty() {
-            let remove = cmd!(self.sh, "docker image rm --force {images...}").quiet();
-            // One that another one is built on goes with that one.
-            remove.ignore_stdout().ignore_stderr().ignore_status().run()?;
-        }
+        lab::remove_from_docker(&self.sh, &format!("{PREFIX}-*"))?;
         self.forget()
     }
 
     /// Takes the bench's images off a node.
     pub(crate) fn clean_node(&self, node: &Node) -> Result<()> {
-        let enter = node.enter()?;
-        cmd!(self.sh, "nsenter {enter...} sh -c {REMOVE} sh {PREFIX}").quiet().run()?;
-        Ok(())
+        lab::remove_from_node(&self.sh, node, PREFIX)
     }
 
     /// Takes away what kdev keeps between its runs.
@@ -131,8 +110,10 @@ impl Bench {
         let command = cmd!(self.sh, "{kdev} kdev load {image} --message-format json")
             .args(asked)
             .env("XDG_CACHE_HOME", cache);
-        let ((output, memory), mut cost) = cost::of(nodes, || watched(command.into()))?;
-        cost.memory = memory;
+        let (watched, mut cost) = cost::of(nodes, || watched::run(command.into()))?;
+        let (output, status) = (watched.output, watched.status);
+        ensure!(status.success(), "kdev has failed with {status}");
+        cost.memory = watched.memory;
         let took = |line: &str| {
             let event: Value = serde_json::from_str(line).ok()?;
             let ends = ["loaded", "present"].iter().any(|reason| event["reason"] == *reason);
@@ -181,29 +162,6 @@ impl Bench {
 
 fn ctr(node: &Node) -> &'static str {
     if node.user == "root" { "ctr -n k8s.io" } else { "sudo -n ctr -n k8s.io" }
-}
-
-/// Runs a command for its output, and for the most memory that it ever had.
-fn watched(mut command: Command) -> Result<(String, u64)> {
-    let mut child = command.stdout(Stdio::piped()).spawn()?;
-    let mut stdout = child.stdout.take().context("no stdout")?;
-    let status = format!("/proc/{}/status", child.id());
-    let reading = thread::spawn(move || {
-        let mut output = String::new();
-        stdout.read_to_string(&mut output).map(|_| output)
-    });
-    let mut memory = 0;
-    while !reading.is_finished() {
-        let text = fs::read_to_string(&status).unwrap_or_default();
-        let peak = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let peak = peak.and_then(|kib| kib.trim().trim_end_matches(" kB").parse::<u64>().ok());
-        memory = peak.map_or(memory, |kib| kib * 1024);
-        thread::sleep(Duration::from_millis(5));
-    }
-    let output = reading.join().ok().context("a thread has panicked")??;
-    let ended = child.wait()?;
-    ensure!(ended.success(), "kdev has failed with {ended}");
-    Ok((output, memory))
 }
 
 /// Debian's registry, in a node; it ends with its owner.

@@ -57,10 +57,10 @@ fn heals(sh: &Shell, victim: &str) -> Result<()> {
 
 /// What the lab might leave on a host.
 #[derive(PartialEq, Eq)]
-struct Host(BTreeSet<String>);
+pub(crate) struct Host(BTreeSet<String>);
 
 impl Host {
-    fn look(sh: &Shell) -> Result<Self> {
+    pub(crate) fn look(sh: &Shell) -> Result<Self> {
         let mut found = BTreeSet::new();
         let mut add = |kind: &str, text: &str| {
             found.extend(text.lines().map(|line| format!("{kind} {line}")));
@@ -75,7 +75,8 @@ impl Host {
         Ok(Self(found))
     }
 
-    fn beyond(&self, other: &Self) -> String {
+    /// What differs between the two.
+    pub(crate) fn beyond(&self, other: &Self) -> String {
         self.0.symmetric_difference(&other.0).cloned().collect::<Vec<_>>().join("\n")
     }
 }

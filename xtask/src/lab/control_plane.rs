@@ -112,3 +112,11 @@ pub(crate) fn takes_pods(node: &Value) -> bool {
         .any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
     ready && node["spec"]["taints"].as_array().is_none_or(Vec::is_empty)
 }
+
+/// Whether its kubelet has reported since a time, which is written as the API server
+/// writes times.
+pub(crate) fn has_reported_since(node: &Value, time: &str) -> bool {
+    let conditions = node["status"]["conditions"].as_array().into_iter().flatten();
+    let mut ready = conditions.filter(|condition| condition["type"] == "Ready");
+    ready.any(|ready| ready["lastHeartbeatTime"].as_str().is_some_and(|at| at >= time))
+}

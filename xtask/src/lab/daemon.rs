@@ -6,6 +6,8 @@ use super::paths::state;
 use super::{cgroup, wait};
 use crate::term;
 use anyhow::{Context, Result};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -127,6 +129,15 @@ pub(crate) fn forget(name: &str) {
 
 pub(crate) fn running(name: &str) -> bool {
     pid(name).is_some()
+}
+
+/// Ends a daemon, and waits until it has ended.
+pub(crate) fn stop(name: &str) -> Result<()> {
+    if let Some(pid) = pid(name) {
+        // It may have ended by itself just now.
+        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+    }
+    wait::until(&format!("the end of {name}"), 20, || !running(name))
 }
 
 /// Waits for a daemon to answer, and gives up early where it has died.

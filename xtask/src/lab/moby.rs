@@ -3,7 +3,7 @@
 
 use super::daemon::{self, Daemon};
 use super::paths::{program, state};
-use super::{cgroup, wait};
+use super::{cgroup, prepare, wait};
 use anyhow::Result;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -19,6 +19,7 @@ pub(crate) struct Moby {
 
 impl Moby {
     pub(crate) fn start(sh: &Shell) -> Result<Self> {
+        prepare::ensure_test_tools(sh)?;
         let folder = state(NAME);
         fs::create_dir_all(&folder)?;
         cgroup::create(NAME)?;

@@ -4,6 +4,7 @@ use super::paths::{self, fill, state};
 use super::{cgroup, containerd, daemon, kubelet, network, ssh};
 use crate::lab::daemon::Daemon;
 use anyhow::{Context, Result};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -90,6 +91,14 @@ impl Node {
         let holder = self.holder().with_context(|| format!("{} does not run", self.name))?;
         let words = ["--target", &holder.to_string(), "--net", "--mount", "--uts"];
         Ok(words.map(OsString::from).to_vec())
+    }
+
+    /// The names of the node's programs that run, without those in pods.
+    pub(crate) fn programs(&self) -> BTreeSet<String> {
+        let processes = cgroup::processes(&self.group()).into_iter();
+        let names =
+            processes.filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).ok());
+        names.map(|name| name.trim().to_owned()).collect()
     }
 
     /// What a new node finds on its disk.

@@ -1,6 +1,6 @@
 //! The Debian packages that the lab stands on.
 
-use crate::term::{Advised, Slow};
+use crate::term::{self, Advised, Slow};
 use anyhow::{Context, Result, bail};
 use std::collections::HashSet;
 use xshell::{Shell, cmd};
@@ -30,37 +30,51 @@ const PACKAGES: [&str; 22] = [
     "zstd",
 ];
 
-/// Installs what is missing; asks nobody where nothing is.
+/// Installs what the lab needs.
 pub(crate) fn ensure(sh: &Shell) -> Result<()> {
-    let missing = missing(sh)?;
+    ensure_all(sh, &PACKAGES)
+}
+
+/// Installs what is missing; asks nobody where nothing is.
+pub(crate) fn ensure_all(sh: &Shell, packages: &[&'static str]) -> Result<()> {
+    let missing = missing(sh, packages)?;
     if missing.is_empty() {
         return Ok(());
     }
     if which::which("apt-get").is_err() {
-        let message = format!("the lab needs the Debian packages {}", missing.join(" "));
+        let message = format!("the Debian packages {} are missing", missing.join(" "));
         return Err(Advised::error(
             message,
             "run the lab on Debian 12 (there is no `apt-get` here)",
         ));
     }
-    let _slow = Slow::start("Installing", &format!("{} (half a minute)", missing.join(" ")));
-    if install(sh, &missing).is_ok() {
+    install_with_lists(sh, &missing).map_err(|error| {
+        let help = "run `apt-get update`, and fix the error that it reports";
+        Advised::because(error, "failed to install Debian packages", help)
+    })?;
+    term::status("Installed", missing.join(" "));
+    Ok(())
+}
+
+fn install_with_lists(sh: &Shell, packages: &[&str]) -> Result<()> {
+    let _slow = Slow::start("Installing", &format!("{} Debian packages", packages.len()));
+    if install(sh, packages).is_ok() {
         return Ok(());
     }
-    // The package lists of a new machine are empty or old.
+    // The package lists of a new machine are empty or outdated.
     cmd!(sh, "apt-get update")
         .quiet()
         .ignore_stdout()
         .ignore_stderr()
         .run()
-        .context("cannot fetch the package lists")?;
-    install(sh, &missing).context("cannot install the packages")
+        .context("failed to download the package lists")?;
+    install(sh, packages)
 }
 
-fn missing(sh: &Shell) -> Result<Vec<&'static str>> {
+fn missing(sh: &Shell, packages: &[&'static str]) -> Result<Vec<&'static str>> {
     let format = "${Package} ${db:Status-Status}\n";
     let listed = cmd!(sh, "dpkg-query --show --showformat {format}")
-        .args(PACKAGES)
+        .args(packages)
         .quiet()
         .ignore_stderr()
         .ignore_status()
@@ -68,11 +82,10 @@ fn missing(sh: &Shell) -> Result<Vec<&'static str>> {
         .map_err(|_| Advised::error("there is no `dpkg-query` here", "run the lab on Debian 12"))?;
     let installed: HashSet<_> =
         listed.lines().filter_map(|line| line.strip_suffix(" installed")).collect();
-    Ok(PACKAGES.into_iter().filter(|package| !installed.contains(package)).collect())
+    Ok(packages.iter().copied().filter(|package| !installed.contains(package)).collect())
 }
 
-/// Nothing that a package brings is started as a service: the lab starts its
-/// own, and runlevel 1 is how a Debian package is told so.
+/// Runlevel 1 keeps Debian packages from starting services: the lab starts its own.
 fn install(sh: &Shell, packages: &[&str]) -> Result<()> {
     let install = cmd!(sh, "apt-get install --yes --no-install-recommends {packages...}")
         .env("DEBIAN_FRONTEND", "noninteractive")

@@ -1,7 +1,7 @@
 //! The state folder: made whole, recognised when it is fit for use, and locked
 //! while it changes.
 
-use super::cache::{self, Tools};
+use super::cache::{self, Built};
 use super::node::{self, NODES, Node};
 use super::paths::{self, program, state};
 use super::{Lab, certs, docker, kubeconfig, network, ssh};
@@ -9,6 +9,7 @@ use crate::term::Advised;
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use xshell::Shell;
 
@@ -34,21 +35,19 @@ pub(crate) fn lock() -> Result<Flock<File>> {
 }
 
 /// Whether what is there can be completed, rather than begun anew.
-pub(crate) fn is_usable(tools: &Tools) -> bool {
+pub(crate) fn is_usable(tools: &Built) -> bool {
     fs::read_to_string(state("stamp")).is_ok_and(|stamp| stamp == tools.stamp())
         && network::exists()
         && NODES.iter().all(Node::is_open)
 }
 
 /// Makes all files of a new lab; the stamp comes last and vouches for them.
-pub(crate) fn create(sh: &Shell, tools: &Tools) -> Result<()> {
+pub(crate) fn create(sh: &Shell, tools: &Built) -> Result<()> {
     for folder in ["bin", "lib", "log", "pki", "run", "ssh", "etcd"] {
         fs::create_dir_all(state(folder))
             .with_context(|| format!("cannot make `{}`", paths::STATE))?;
     }
-    for file in tools.files()? {
-        link_or_copy(&file, &program(&file.file_name().unwrap_or_default().to_string_lossy()))?;
-    }
+    link_programs(tools)?;
     own_kubectl()?;
     for node in node::machines() {
         node.create()?;
@@ -60,12 +59,31 @@ pub(crate) fn create(sh: &Shell, tools: &Tools) -> Result<()> {
     Ok(())
 }
 
-/// The nodes hide the host's home folders, so the programs lie in the state.
-fn link_or_copy(from: &Path, to: &Path) -> Result<()> {
-    if fs::hard_link(from, to).is_err() {
-        fs::copy(from, to).with_context(|| format!("cannot copy `{}`", from.display()))?;
+/// Puts programs into the state folder, because the nodes hide the host's home
+/// folders. A running program keeps the file that it was started from.
+pub(crate) fn link_programs(tools: &Built) -> Result<()> {
+    for file in tools.files()? {
+        let to = program(&file.file_name().unwrap_or_default().to_string_lossy());
+        if !is_same_file(&file, &to) {
+            link_or_copy(&file, &to)?;
+        }
     }
     Ok(())
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let number = |path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+    number(one).is_some_and(|one| number(other) == Some(one))
+}
+
+/// Replaces the file in one step: to write into it would change the cache, too.
+fn link_or_copy(from: &Path, to: &Path) -> Result<()> {
+    let new = to.with_extension("new");
+    let _ = fs::remove_file(&new);
+    if fs::hard_link(from, &new).is_err() {
+        fs::copy(from, &new).with_context(|| format!("cannot copy `{}`", from.display()))?;
+    }
+    Ok(fs::rename(new, to)?)
 }
 
 /// A kubectl for machines that have none: the first word picks it.

@@ -1,8 +1,10 @@
 //! `lab up`: from whatever there is to a whole lab.
 
 use super::node::{NODES, SPARE};
+use super::tools::Part;
 use super::{Lab, cache, cgroup, control_plane, docker, down, kubelet, network};
-use super::{packages, registry, state, status};
+use super::{prepare, registry, state, status};
+use crate::jobs::Jobs;
 use crate::term;
 use anyhow::{Result, anyhow};
 use std::thread::{self, ScopedJoinHandle};
@@ -10,10 +12,15 @@ use xshell::Shell;
 
 /// Starts what does not run, and returns when a pod would.
 pub(crate) fn up(sh: &Shell) -> Result<Lab> {
+    up_beside(sh, &Jobs::default())
+}
+
+/// The same, while other jobs run.
+pub(crate) fn up_beside(sh: &Shell, jobs: &Jobs) -> Result<Lab> {
     state::check_host()?;
-    packages::ensure(sh)?;
     let _lock = state::lock()?;
-    let tools = cache::ensure(sh)?;
+    prepare::ensure(sh, jobs, &[Part::Cluster])?;
+    let tools = cache::find(sh, Part::Cluster)?;
     if !(state::is_usable(&tools) && status::is_healthy(sh)) {
         if !state::is_usable(&tools) {
             down::sweep(sh)?;
@@ -21,6 +28,8 @@ pub(crate) fn up(sh: &Shell) -> Result<Lab> {
         }
         start(sh)?;
     }
+    // Tests may also run without `cargo xtask test`.
+    state::link_programs(&cache::find(sh, Part::Tests)?)?;
     term::status("Ready", "kdev-lab: 2 nodes; for its variables: eval \"$(cargo xtask lab env)\"");
     Ok(state::lab())
 }

@@ -12,12 +12,12 @@ const WORDS: usize = 25;
 
 /// The results of a stage.
 #[derive(Default)]
-pub(super) struct Outcome {
-    pub(super) passed: usize,
-    pub(super) failed: usize,
+pub(crate) struct Outcome {
+    pub(crate) passed: usize,
+    pub(crate) failed: usize,
     pub(super) ignored: usize,
     /// What the failed ones said.
-    pub(super) words: Vec<String>,
+    pub(crate) words: Vec<String>,
 }
 
 /// Each command counts as one test.

@@ -1,3 +1,0 @@
-module kdev/lab/pause
-
-go 1.24.0

@@ -1,0 +1,187 @@
+//! The results of the cases: a file with one section per case.
+
+use crate::term;
+use anyhow::{Context, Result};
+use std::fmt::{Display, Write};
+use std::fs;
+use xshell::{Shell, cmd};
+
+const FILE: &str = "docs/soak.md";
+const INTRO: &str = "\
+# Soak results
+
+`cargo xtask soak` runs checks that take long by nature, and writes this file. Each run
+of a case replaces the section of that case.";
+const HEADING: &str = "## ";
+
+/// The result of a case.
+pub(super) struct Section {
+    name: &'static str,
+    facts: Vec<(String, String)>,
+    checks: Vec<Check>,
+}
+
+/// What was checked.
+struct Check {
+    what: String,
+    result: String,
+    passed: bool,
+}
+
+impl Section {
+    /// A section with the date and the commit.
+    pub(super) fn new(sh: &Shell, name: &'static str) -> Result<Self> {
+        let mut section = Self { name, facts: Vec::new(), checks: Vec::new() };
+        section.fact("date", cmd!(sh, "date --utc +%Y-%m-%d").quiet().read()?);
+        section.fact("commit", commit(sh)?);
+        Ok(section)
+    }
+
+    /// Adds what was done, or a figure.
+    pub(super) fn fact(&mut self, name: impl Into<String>, value: impl Display) {
+        self.facts.push((name.into(), value.to_string()));
+    }
+
+    /// Adds a check.
+    pub(super) fn check(&mut self, what: impl Into<String>, result: impl Display, passed: bool) {
+        self.checks.push(Check { what: what.into(), result: result.to_string(), passed });
+    }
+
+    /// Adds whether a case has removed something that it created. A failure is shown
+    /// at once, because an error of the case itself would hide it.
+    pub(super) fn check_removal(&mut self, what: &str, removed: &Result<()>) {
+        if let Err(error) = removed {
+            term::status("Failed", format!("to remove {what}: {error:#}"));
+        }
+        let result = removed.as_ref().map_or_else(|error| format!("{error:#}"), |()| "yes".into());
+        self.check(format!("{what} is removed"), result, removed.is_ok());
+    }
+
+    /// The failed checks, in words.
+    pub(super) fn failures(&self) -> Vec<String> {
+        let failed = self.checks.iter().filter(|check| !check.passed);
+        failed.map(|check| format!("{}: {}: {}", self.name, check.what, check.result)).collect()
+    }
+
+    /// The section as Markdown.
+    pub(super) fn markdown(&self) -> String {
+        let mut text = format!("{HEADING}{}\n\n| fact | value |\n|---|---|\n", self.name);
+        for (name, value) in &self.facts {
+            let _ = writeln!(text, "| {} | {} |", cell(name), cell(value));
+        }
+        text += "\n| check | result | passed |\n|---|---|---|\n";
+        for Check { what, result, passed } in &self.checks {
+            let passed = if *passed { "yes" } else { "**no**" };
+            let _ = writeln!(text, "| {} | {} | {passed} |", cell(what), cell(result));
+        }
+        text
+    }
+
+    /// Puts the section into the file.
+    pub(super) fn write(&self) -> Result<()> {
+        let path = crate::root().join(FILE);
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let text = with_section(&text, self.name, &self.markdown());
+        fs::write(&path, text).with_context(|| format!("failed to write `{FILE}`"))
+    }
+}
+
+/// The commit of the checkout, and whether files differ from it.
+fn commit(sh: &Shell) -> Result<String> {
+    let commit = cmd!(sh, "git rev-parse --short=12 HEAD").quiet().read()?;
+    // The file itself changes with each case.
+    let others = format!(":(exclude){FILE}");
+    let changed = cmd!(sh, "git status --porcelain -- . {others}").quiet().read()?;
+    let suffix = if changed.is_empty() { "" } else { ", with uncommitted changes" };
+    Ok(format!("{commit}{suffix}"))
+}
+
+fn cell(text: &str) -> String {
+    text.trim().replace('|', "\\|").replace('\n', "<br>")
+}
+
+/// The file with this section in the place of the one with the same name, or at
+/// the end.
+fn with_section(file: &str, name: &str, section: &str) -> String {
+    let mut parts = split(file);
+    let heading = format!("{HEADING}{name}\n");
+    let section = section.trim_end().to_owned();
+    match parts.iter_mut().find(|part| format!("{part}\n").starts_with(&heading)) {
+        Some(part) => *part = section,
+        None => parts.push(section),
+    }
+    parts.join("\n\n") + "\n"
+}
+
+/// The text before the first section, and each section.
+fn split(file: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    for line in file.lines() {
+        if line.starts_with(HEADING) {
+            parts.push(String::new());
+        }
+        if let Some(part) = parts.last_mut() {
+            part.push_str(line);
+            part.push('\n');
+        }
+    }
+    for part in &mut parts {
+        part.truncate(part.trim_end().len());
+    }
+    if parts[0].is_empty() {
+        INTRO.clone_into(&mut parts[0]);
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn section_replaces_its_predecessor_only() {
+        let cases = [
+            ("", "## one\n", format!("{INTRO}\n\n## one\n")),
+            ("# Own\n", "## one\nnew\n", "# Own\n\n## one\nnew\n".to_owned()),
+            (
+                "# Own\n\n## one\n\nold\n\n## one more\nstays\n",
+                "## one\n\nnew\n\n",
+                "# Own\n\n## one\n\nnew\n\n## one more\nstays\n".to_owned(),
+            ),
+            (
+                "# Own\n\n## two\nstays\n\n## one\nold",
+                "## one\nnew\n",
+                "# Own\n\n## two\nstays\n\n## one\nnew\n".to_owned(),
+            ),
+        ];
+        for (file, section, expected) in cases {
+            assert_eq!(with_section(file, "one", section), expected);
+            // A second write of the same section changes nothing.
+            assert_eq!(with_section(&expected, "one", section), expected);
+        }
+    }
+
+    #[test]
+    fn section_shows_facts_checks_and_failures() {
+        let mut section = Section { name: "one", facts: Vec::new(), checks: Vec::new() };
+        section.fact("date", "2026-01-02");
+        section.fact("work", "a | b");
+        section.check("nothing is left", "nothing", true);
+        section.check("time", "1 s\n2 s", false);
+        let expected = "\
+## one
+
+| fact | value |
+|---|---|
+| date | 2026-01-02 |
+| work | a \\| b |
+
+| check | result | passed |
+|---|---|---|
+| nothing is left | nothing | yes |
+| time | 1 s<br>2 s | **no** |
+";
+        assert_eq!(section.markdown(), expected);
+        assert_eq!(section.failures(), ["one: time: 1 s\n2 s"]);
+    }
+}

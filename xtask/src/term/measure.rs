@@ -1,0 +1,191 @@
+//! The text of the live line: what runs, how far it is, and how long it still takes.
+
+use std::time::Duration;
+
+/// How much of a build must be done before the rest can be estimated.
+const ENOUGH: f64 = 0.03;
+const LONG_ENOUGH: Duration = Duration::from_secs(5);
+
+/// How far a task is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// Packages that are compiled, or files that are downloaded
+    pub(crate) done: usize,
+    /// 0 if it is unknown
+    pub(crate) total: usize,
+    /// The size of the source code of `done`: packages differ by a factor of 10 000
+    pub(crate) weight_done: u64,
+    pub(crate) weight_total: u64,
+}
+
+impl Progress {
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            done: self.done + other.done,
+            total: self.total + other.total,
+            weight_done: self.weight_done + other.weight_done,
+            weight_total: self.weight_total + other.weight_total,
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    fn share(self) -> f64 {
+        self.weight_done as f64 / self.weight_total.max(1) as f64
+    }
+}
+
+/// A task as the live line shows it.
+#[derive(Clone, Debug)]
+pub(crate) struct Shown {
+    pub(crate) verb: String,
+    pub(crate) name: String,
+    pub(crate) progress: Progress,
+    pub(crate) elapsed: Duration,
+}
+
+impl Shown {
+    fn is_measured(&self) -> bool {
+        self.progress.total > 0
+    }
+}
+
+/// Returns the verb and the text for all tasks; the text has at most `room` characters.
+/// A measured task comes first, because it takes the longest.
+pub(crate) fn line(tasks: &[Shown], room: usize) -> (String, String) {
+    let Some(first) = tasks.iter().find(|task| task.is_measured()).or(tasks.first()) else {
+        return Default::default();
+    };
+    let (same, other): (Vec<_>, Vec<_>) = tasks
+        .iter()
+        .partition(|task| task.verb == first.verb && task.is_measured() == first.is_measured());
+    let names = same.iter().map(|task| &*task.name).collect::<Vec<_>>().join(", ");
+    let also = also(&other);
+    let forms = if first.is_measured() { measured(&names, &same) } else { timed(&names, first) };
+    let long = forms.first().map(|form| format!("{form}{also}"));
+    (first.verb.clone(), longest(long.into_iter().chain(forms), room))
+}
+
+/// `; also installing Debian packages`
+fn also(tasks: &[&Shown]) -> String {
+    let texts = tasks.iter().map(|task| format!("{} {}", task.verb.to_lowercase(), task.name));
+    let texts = texts.collect::<Vec<_>>().join(", ");
+    if texts.is_empty() { texts } else { format!("; also {texts}") }
+}
+
+/// The longest form comes first.
+fn measured(names: &str, tasks: &[&Shown]) -> Vec<String> {
+    let sum = tasks.iter().map(|task| task.progress).fold(Progress::default(), Progress::plus);
+    let elapsed = tasks.iter().map(|task| task.elapsed).max().unwrap_or_default();
+    let Progress { done, total, .. } = sum;
+    let left = time_left(sum.share(), elapsed).map(words);
+    let rest = left.map(|left| format!(", {left} left")).unwrap_or_default();
+    let count = format!("{done} of {total}");
+    vec![
+        format!("{names}: {count} packages{rest}"),
+        format!("{count} packages{rest}"),
+        format!("{count}{rest}"),
+        format!("{count}{}", rest.replace("about ", "")),
+        count,
+    ]
+}
+
+fn timed(names: &str, task: &Shown) -> Vec<String> {
+    let seconds = task.elapsed.as_secs();
+    let count = match task.progress.done {
+        0 => String::new(),
+        done => format!(" ({done})"),
+    };
+    vec![format!("{names}{count}, {seconds} s so far"), format!("{names}{count}"), names.to_owned()]
+}
+
+fn longest(forms: impl Iterator<Item = String>, room: usize) -> String {
+    let mut last = String::new();
+    for form in forms {
+        if form.chars().count() <= room {
+            return form;
+        }
+        last = form;
+    }
+    last.chars().take(room).collect()
+}
+
+/// Estimates the rest from the share that is done.
+fn time_left(share: f64, elapsed: Duration) -> Option<Duration> {
+    let is_known = share >= ENOUGH && elapsed >= LONG_ENOUGH;
+    is_known.then(|| elapsed.mul_f64(((1.0 - share) / share).max(0.0)))
+}
+
+/// No more precise than the estimate.
+fn words(time: Duration) -> String {
+    match time.as_secs() {
+        0..=10 => "a few seconds".to_owned(),
+        seconds @ 11..=50 => format!("about {} s", seconds.div_ceil(10) * 10),
+        seconds => format!("about {} min", (seconds + 30) / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(verb: &str, name: &str, counts: (usize, usize), elapsed: u64) -> Shown {
+        let (done, total) = counts;
+        let (weight_done, weight_total) = (done as u64, total as u64);
+        let progress = Progress { done, total, weight_done, weight_total };
+        let (verb, name) = (verb.to_owned(), name.to_owned());
+        Shown { verb, name, progress, elapsed: Duration::from_secs(elapsed) }
+    }
+
+    #[test]
+    fn line_fits_its_room() {
+        let apt = task("Installing", "16 Debian packages", (0, 0), 12);
+        let modules = task("Downloading", "Go modules", (61, 0), 12);
+        let go = task("Building", "Kubernetes", (855, 1710), 120);
+        let helm = task("Building", "Helm", (0, 90), 0);
+        let table = [
+            (vec![], 80, "", ""),
+            (vec![&apt], 65, "Installing", "16 Debian packages, 12 s so far"),
+            (vec![&modules], 65, "Downloading", "Go modules (61), 12 s so far"),
+            (
+                vec![&apt, &modules],
+                65,
+                "Installing",
+                "16 Debian packages, 12 s so far; also downloading Go modules",
+            ),
+            (vec![&apt, &modules], 25, "Installing", "16 Debian packages"),
+            (vec![&go], 65, "Building", "Kubernetes: 855 of 1710 packages, about 2 min left"),
+            (vec![&apt, &go], 65, "Building", "Kubernetes: 855 of 1710 packages, about 2 min left"),
+            (
+                vec![&go, &helm],
+                65,
+                "Building",
+                "Kubernetes, Helm: 855 of 1800 packages, about 2 min left",
+            ),
+            (vec![&go], 40, "Building", "855 of 1710 packages, about 2 min left"),
+            (vec![&go], 25, "Building", "855 of 1710, 2 min left"),
+            (vec![&go], 8, "Building", "855 of 1"),
+        ];
+        for (tasks, room, verb, text) in table {
+            let tasks: Vec<Shown> = tasks.into_iter().cloned().collect();
+            assert_eq!(line(&tasks, room), (verb.to_owned(), text.to_owned()));
+        }
+    }
+
+    #[test]
+    fn time_left_follows_the_share() {
+        let table = [
+            (0.0, 60, None),
+            (0.02, 60, None),
+            (0.5, 4, None),
+            (0.1, 30, Some("about 5 min")),
+            (0.5, 90, Some("about 2 min")),
+            (0.75, 90, Some("about 30 s")),
+            (0.99, 300, Some("a few seconds")),
+            (1.0, 300, Some("a few seconds")),
+        ];
+        for (share, elapsed, expected) in table {
+            let left = time_left(share, Duration::from_secs(elapsed)).map(words);
+            assert_eq!(left.as_deref(), expected, "{share} in {elapsed} s");
+        }
+    }
+}
