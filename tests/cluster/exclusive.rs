@@ -22,7 +22,7 @@ pub(crate) enum Part {
     NodeList,
     /// CPU and memory that the nodes have left for requests.
     Capacity,
-    /// PersistentVolumes and StorageClasses, which belong to no namespace.
+    /// `PersistentVolume` and `StorageClass` objects, which belong to no namespace.
     Volumes,
     /// The controllers of the cluster.
     Controllers,

@@ -145,7 +145,8 @@ impl Service {
             if line.trim_start().starts_with("Applied ") {
                 applied = Some(Instant::now());
             }
-            said += &format!("{line}\n");
+            said += &line;
+            said.push('\n');
         }
         assert_eq!(child.wait().unwrap().code(), Some(code), "{said}");
         (said, applied.expect("nothing was applied").elapsed())

@@ -46,7 +46,7 @@ fn prepare() -> Result<(Lab, PathBuf)> {
 }
 
 /// Builds the program of this checkout and returns its path.
-fn build(jobs: &Jobs) -> Result<PathBuf> {
+pub(crate) fn build(jobs: &Jobs) -> Result<PathBuf> {
     let sh = Shell::new()?;
     sh.change_dir(crate::root());
     let build =

@@ -2,6 +2,7 @@
 //! workload and namespace have the same name.
 
 use crate::demo;
+use crate::jobs::Jobs;
 use crate::lab::{self, NODES, Node};
 use crate::watched::{self, Watched};
 use anyhow::{Context, Result, ensure};
@@ -48,7 +49,8 @@ impl Project {
     /// Writes the project, and creates its namespace.
     pub(super) fn create(sh: &Shell, name: &'static str, pods: Pods) -> Result<Self> {
         let folder = lab::state_path("soak").join(name);
-        let project = Self { name, pods, sh: sh.clone(), folder, kdev: demo::build(sh)? };
+        let project =
+            Self { name, pods, sh: sh.clone(), folder, kdev: demo::build(&Jobs::default())? };
         // An interrupted run leaves everything behind.
         project.clean()?;
         project.prepare().inspect_err(|_| drop(project.clean()))?;
