@@ -79,7 +79,10 @@ fn each_scene_that_is_explained_is_made_in_the_lab() {
         .iter()
         .flat_map(|text| text.split("Scene::").skip(1))
         .filter(|call| !call.starts_with("of_nothing_wrong"))
-        .filter_map(|call| call.split_once('(')?.1.split('"').nth(1))
+        // The node may come before the name.
+        .filter_map(|call| {
+            call.split('"').skip(1).step_by(2).find(|word| !word.starts_with("node-"))
+        })
         .collect();
     let listed: Vec<String> = scenes().into_iter().map(|(name, _)| name).collect();
     for name in &listed {
