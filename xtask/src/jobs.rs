@@ -91,6 +91,7 @@ impl Jobs {
             let lines = BufReader::new(stderr).lines().map_while(Result::ok);
             words.extend(lines.filter(|line| !is_progress(line)));
         });
+        words.dedup();
         let status = self.wait(&mut child)?;
         match status.success() {
             true => Ok(printed?),
