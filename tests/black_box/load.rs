@@ -28,6 +28,17 @@ fn a_node_that_is_being_loaded_is_waited_for() {
 }
 
 #[test]
+fn present_image_does_not_wait_for_another_load() {
+    let project = Project::new();
+    project.run(&["load", "tool:1", "--node", "n2"]).code(0);
+    project.write("fake/node-is-busy", "");
+    project.run(&["load", "tool:1", "--node", "n2"]).code(0).stderr(
+        "     Present n2: nothing to send
+    Finished tool:1 in [TIME]\n",
+    );
+}
+
+#[test]
 fn without_an_image_the_last_build_is_loaded() {
     let project = Project::new();
     project.run(&["load"]).code(0);

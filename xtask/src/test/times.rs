@@ -10,7 +10,7 @@ pub(super) const VARIABLE: &str = "KDEV_TEST_TIMES";
 
 /// Times are seconds. `queued` is what a test has waited until it could use the lab,
 /// `waits` what it has waited for the cluster, `longest` one of these waits and `for`
-/// what that was, `breaks` the parts of the lab that no other test used meanwhile.
+/// what that was, `breaks` the parts of the lab that no other test used at that time.
 const HEADER: &str = "test\trun\tqueued\twaits\tlongest\tfor\tbreaks\n";
 
 const SHOWN: usize = 10;
