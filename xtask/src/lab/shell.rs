@@ -22,10 +22,10 @@ pub(crate) fn enter(sh: &Shell, name: &str, command: &[String]) -> Result<ExitCo
         ));
     };
     if node.holder().is_none() {
-        return Err(Advised::error(
-            format!("{name} does not run"),
-            "start it with `cargo xtask lab up`; a cluster test starts `spare`",
-        ));
+        // `lab up` starts only the nodes of the cluster.
+        let is_spare = name == node::SPARE.name;
+        let start = if is_spare { "cargo xtask test both_lines" } else { "cargo xtask lab up" };
+        return Err(Advised::error(format!("{name} does not run"), format!("run `{start}`")));
     }
     let (enter, procs) = (node.enter()?, cgroup::procs(&node.group()));
     let shell = ["bash".to_owned(), "-l".to_owned()];
