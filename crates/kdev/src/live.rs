@@ -17,6 +17,9 @@ use crate::workload;
 
 /// How many lines of a log an error shows.
 const LOG_LINES: usize = 10;
+/// What a kubelet answers, as if it were the log, when the runtime has just removed the
+/// container (`kubernetes/pkg/kubelet/kuberuntime/kuberuntime_container.go`).
+const NO_LOG: &str = "unable to retrieve container logs for ";
 /// How long a log may take to come.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -74,8 +77,11 @@ impl Look {
     }
 }
 
-/// The end of a container's log: of its present run, or else of its last one; with
-/// `previous`, of the run before the present one.
+/// The end of the log of a container that has crashed: with `previous`, of the run
+/// before the present one; else of its present run, or of its last one.
+///
+/// The container may be started again between the look that showed the crash and this
+/// one: the present run has no log yet then, and the run that crashed is the one before.
 pub(crate) fn log(
     cx: &Cx,
     cluster: &Cluster,
@@ -84,11 +90,14 @@ pub(crate) fn log(
     container: &str,
     previous: bool,
 ) -> Option<String> {
-    let sh = cx.shell().ok()?;
-    let tail = format!("--tail={LOG_LINES}");
-    let cmd = cluster.cmd(&sh, namespace).args(["logs", pod, "--container", container, &tail]);
-    let cmd = if previous { cmd.arg("--previous") } else { cmd };
-    let output = Task::new(cmd).limit(PATIENCE).read(cx).ok()?;
-    let log = crate::child::printable(output.text().trim());
-    (!log.is_empty()).then_some(log)
+    let of = |previous: &[&str]| {
+        let sh = cx.shell().ok()?;
+        let tail = format!("--tail={LOG_LINES}");
+        let cmd = cluster.cmd(&sh, namespace).args(["logs", pod, "--container", container, &tail]);
+        let output = Task::new(cmd.args(previous)).limit(PATIENCE).read(cx).ok()?;
+        let log = crate::child::printable(output.text().trim());
+        (!log.is_empty() && !log.starts_with(NO_LOG)).then_some(log)
+    };
+    let before = ["--previous"];
+    of(if previous { &before } else { &[] }).or_else(|| of(&before))
 }

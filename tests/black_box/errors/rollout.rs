@@ -57,6 +57,37 @@ fn what_crashes_is_shown_with_its_last_words() {
     );
 }
 
+/// The container may be started again between the look at its pod and that at its log.
+#[test]
+fn a_crash_is_shown_with_the_log_of_the_run_that_crashed() {
+    let table = [
+        ("", "panicked: no database\n", "; its log ends with\n    panicked: no database"),
+        (
+            "unable to retrieve container logs for containerd://3f",
+            "panicked: no database\n",
+            "; its log ends with\n    panicked: no database",
+        ),
+        ("", "unable to retrieve container logs for containerd://3f", ""),
+        ("second run\n", "first run\n", "; its log ends with\n    second run"),
+    ];
+    for (present, previous, shown) in table {
+        let project = with(
+            r#"{"name":"app","restartCount":3,"state":{"waiting":{"reason":"CrashLoopBackOff"}},"lastState":{"terminated":{"exitCode":101,"reason":"Error"}}}"#,
+        );
+        project.write("fake/pod-log", present);
+        project.write("fake/pod-log-previous", previous);
+        ends(
+            &project,
+            95,
+            &format!(
+                "error: deployment/app cannot become ready: pod `app-1` on node `n1` does not start
+  caused by: container `app`: CrashLoopBackOff (last exit code 101, Error){shown}
+  help: see `kubectl --context kind-test --namespace default describe pod app-1`\n"
+            ),
+        );
+    }
+}
+
 #[test]
 fn a_program_of_another_machine_ends_the_wait_at_its_first_crash() {
     let project = with(
