@@ -106,11 +106,11 @@ fn stage(name: &'static str, work: impl FnOnce() -> Result<Outcome>) -> Stage {
 /// Shows failures again, because the later stages have pushed them out of sight. The
 /// last line is for machines: how many passed, and how many failed.
 fn summary(stages: &[Stage], skipped: usize) -> ExitCode {
-    for line in stages.iter().flat_map(|stage| &stage.outcome.words) {
-        term::print(line);
-    }
     if stages.iter().any(|stage| stage.name == "cluster") {
         times::show_slowest();
+    }
+    for line in stages.iter().flat_map(|stage| &stage.outcome.words) {
+        term::print(line);
     }
     for stage in stages {
         term::print(&stage.to_string());

@@ -7,8 +7,8 @@ use std::ops::Add;
 use std::process::{Command, Stdio};
 use xshell::Cmd;
 
-/// How many lines of a failed test are shown again at the end.
-const WORDS: usize = 25;
+/// How many of the first and of the last lines of a failed test are shown again.
+const SHOWN: (usize, usize) = (8, 6);
 
 /// The results of a stage.
 #[derive(Default)]
@@ -91,19 +91,27 @@ impl Outcome {
     }
 }
 
-/// The first lines that each failed test has printed, without backtraces.
+/// The first and the last lines that each failed test has printed, without backtraces.
 fn words_of_the_failed(lines: &[String]) -> Vec<String> {
     let is_head = |line: &str| line.starts_with("---- ") && line.ends_with(" stdout ----");
-    let mut left = 0;
-    let wanted = |line: &&String| {
-        left = match line.as_str() {
-            head if is_head(head) => WORDS,
-            "failures:" | "stack backtrace:" => 0,
-            _ => usize::saturating_sub(left, 1),
-        };
-        left > 0
+    let is_end = |line: &str| is_head(line) || ["failures:", "stack backtrace:"].contains(&line);
+    let heads = lines.iter().enumerate().filter(|(_, line)| is_head(line));
+    let output = |(head, _): (usize, _)| {
+        let rest = &lines[head + 1..];
+        let end = rest.iter().position(|line| is_end(line)).unwrap_or(rest.len());
+        std::iter::once(lines[head].clone()).chain(shortened(&rest[..end]))
     };
-    lines.iter().filter(wanted).cloned().collect()
+    heads.flat_map(output).collect()
+}
+
+/// A long text without its middle: a failed assertion gives its values at its end.
+fn shortened(lines: &[String]) -> Vec<String> {
+    let (first, last) = SHOWN;
+    if lines.len() <= first + last {
+        return lines.to_vec();
+    }
+    let (head, tail) = (&lines[..first], &lines[lines.len() - last..]);
+    [head, &["[…]".to_owned()], tail].concat()
 }
 
 impl Add for Outcome {
@@ -153,5 +161,13 @@ test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
         let ill = ["---- ill stdout ----", "thread 'ill' panicked at lib.rs:1:1:", "no luck"];
         let worse = ["---- worse stdout ----", "error: worse", ""];
         assert_eq!(words, [ill, worse].concat());
+    }
+
+    #[test]
+    fn a_long_failure_keeps_its_first_and_last_lines() {
+        let lines: Vec<String> = (1..=20).map(|number| number.to_string()).collect();
+        let kept = "1 2 3 4 5 6 7 8 […] 15 16 17 18 19 20";
+        assert_eq!(shortened(&lines).join(" "), kept);
+        assert_eq!(shortened(&lines[..14]), lines[..14]);
     }
 }
