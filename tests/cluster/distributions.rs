@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::json;
 
 use crate::exclusive::{Claim, Part};
+use crate::images;
 use crate::lab::{apply, docker, eventually, in_node, kubectl, run, state};
 use crate::service::Service;
 
@@ -372,7 +373,7 @@ impl Container {
 
     fn remove(&self) {
         let _ = docker(&["rm", "--force", "--volumes", self.0]).output();
-        let _ = docker(&["image", "rm", self.0]).output();
+        images::remove_later([self.0]);
     }
 }
 

@@ -4,10 +4,14 @@
 //! running test conflicts with the claim. A test that breaks a part starts before
 //! the tests that only use it, so that it does not run alone at the end.
 
+use std::panic;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::api;
+use crate::images;
+use crate::lab::eventually;
 use crate::service::NODES;
 use crate::times::Times;
 
@@ -170,10 +174,44 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        lock().running.retain(|test| test.id != self.id);
+        let broken = lock().running.iter().find(|test| test.id == self.id).map(Test::broken_nodes);
+        broken.into_iter().flatten().for_each(wait_for_node);
+        let mut tests = lock();
+        tests.running.retain(|test| test.id != self.id);
+        let is_last = tests.running.is_empty() && tests.waiting.is_empty();
+        drop(tests);
         CHANGED.notify_all();
+        if is_last {
+            images::remove();
+        }
         self.times.end();
     }
+}
+
+impl Test {
+    fn broken_nodes(&self) -> Vec<&'static str> {
+        let node = |part: &Part| match part {
+            Part::Pods(node) => Some(*node),
+            _ => None,
+        };
+        self.claim.breaks.iter().filter_map(node).collect()
+    }
+}
+
+/// Waits until the scheduler puts pods on a node again: the taints go some time after
+/// the node has recovered. A test that has failed may leave the node broken, and must
+/// not panic once more.
+fn wait_for_node(node: &'static str) {
+    let recovered = || eventually("the node's recovery", || takes_pods(node));
+    let _ = panic::catch_unwind(recovered);
+}
+
+fn takes_pods(node: &str) -> Option<()> {
+    let node = api::get("", &["node", node]);
+    let conditions = node["status"]["conditions"].as_array()?;
+    let is_ready = conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
+    let spec = &node["spec"];
+    (is_ready && spec["taints"].is_null() && spec["unschedulable"].is_null()).then_some(())
 }
 
 fn lock() -> MutexGuard<'static, Tests> {

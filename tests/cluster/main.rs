@@ -19,6 +19,7 @@ mod faults;
 #[path = "../corpus/forms.rs"]
 #[expect(dead_code, reason = "the corpus has tests of its own")]
 mod forms;
+mod images;
 #[path = "../corpus/judge.rs"]
 mod judge;
 mod killed;

@@ -26,6 +26,15 @@ pub(crate) fn delete(name: &str) {
     let _ = kubectl("default", &delete).output();
 }
 
+/// A namespace that is deleted when this is dropped, however the test ends.
+pub(crate) struct Deleted(pub(crate) &'static str);
+
+impl Drop for Deleted {
+    fn drop(&mut self) {
+        delete(self.0);
+    }
+}
+
 /// Waits until a deleted namespace is gone.
 #[track_caller]
 pub(crate) fn is_gone(name: &str) {

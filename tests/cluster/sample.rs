@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::exclusive::{Claim, Permit};
 use crate::lab::{command, eventually, get, run, state};
-use crate::namespace;
+use crate::namespace::{self, Deleted};
 use crate::service::{Service, fetch};
 
 const NAME: &str = "sample";
@@ -35,6 +35,7 @@ fn the_sample_runs_on_both_nodes_and_a_changed_line_shows() {
     namespace::delete(NAME);
     namespace::is_gone(NAME);
     namespace::create(NAME);
+    let _deleted = Deleted(NAME);
     let up = || {
         let mut up = command(env!("CARGO_BIN_EXE_cargo-kdev"));
         up.args(["kdev", "up", "--namespace", NAME, "--context", "kdev-lab"]).current_dir(&dir);
@@ -63,7 +64,6 @@ fn the_sample_runs_on_both_nodes_and_a_changed_line_shows() {
     fs::write(dir.join("src/main.rs"), source.replace(GREETING, CHANGED)).unwrap();
     up();
     eventually("the changed page", || page(CHANGED));
-    namespace::delete(NAME);
 }
 
 #[test]

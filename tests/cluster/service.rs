@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::distributions::SPARE;
 use crate::exclusive::{Claim, Permit};
+use crate::images;
 use crate::lab::{command, docker, get, run, state};
 use crate::namespace;
 
@@ -187,9 +188,7 @@ impl Service {
         }
         let format = "{{.Repository}}:{{.Tag}}";
         let tags = run(&mut docker(&["image", "ls", "--format", format, self.name]));
-        for tag in tags.lines() {
-            let _ = docker(&["image", "rm", tag]).output();
-        }
+        images::remove_later(tags.lines());
         namespace::delete(self.name);
     }
 }

@@ -22,6 +22,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::exclusive::{Claim, Permit};
+use crate::images;
 use crate::lab::{self, command, docker, eventually, get, in_node, kubectl, run, state};
 use crate::namespace;
 use crate::service::NODES;
@@ -301,9 +302,7 @@ impl Scene {
         }
         let format = "{{.Repository}}:{{.Tag}}";
         let tags = run(&mut docker(&["image", "ls", "--format", format]));
-        for tag in tags.lines().filter(|tag| self.is_of(tag)) {
-            let _ = docker(&["image", "rm", tag]).output();
-        }
+        images::remove_later(tags.lines().filter(|tag| self.is_of(tag)));
         namespace::delete(self.name);
     }
 }

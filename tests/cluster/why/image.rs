@@ -89,7 +89,7 @@ fn why_an_image_on_another_node_is_missed() {
     let scene = Scene::claiming("other-node", Claim::both_nodes());
     scene.build("other-node:dev");
     scene.import("node-1", "k8s.io", "other-node:dev");
-    run(&mut docker(&["image", "rm", "other-node:dev"]));
+    run(&mut docker(&["image", "rm", "--no-prune", "other-node:dev"]));
     scene.pod("node-2", "other-node:dev", NEVER);
     scene.waits(&["ErrImageNeverPull"]);
     scene.is_judged(&["image-on-other-node"]).follow(0);
@@ -102,7 +102,7 @@ fn why_an_image_in_another_namespace_is_missed() {
     let scene = Scene::on("node-1", "other-namespace");
     scene.build("other-namespace:dev");
     scene.import("node-1", "default", "other-namespace:dev");
-    run(&mut docker(&["image", "rm", "other-namespace:dev"]));
+    run(&mut docker(&["image", "rm", "--no-prune", "other-namespace:dev"]));
     scene.pod("node-1", "other-namespace:dev", NEVER);
     scene.waits(&["ErrImageNeverPull"]);
     scene.is_judged(&["image-in-other-namespace"]).follow(0);
