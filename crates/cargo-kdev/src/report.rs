@@ -5,7 +5,7 @@ use std::error::Error as StdError;
 use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
-use kdev::{Error, NodeError};
+use kdev::{Error, LoadError, NodeError};
 use serde::Serialize;
 
 use crate::prose::broken;
@@ -26,10 +26,11 @@ pub(crate) struct Report {
 /// a cure of its own.
 pub(crate) fn reports(error: &Error) -> Vec<Report> {
     match error {
-        Error::Nodes(failures) => failures.iter().map(node).collect(),
-        Error::Explained(explained) => {
+        _ if error.is_interrupt() => vec![Report::interrupted()],
+        Error::Load(LoadError::Nodes(failures)) => failures.iter().map(node).collect(),
+        Error::Diagnosed(diagnosed) => {
             let mut report = Report::new(error, error.help());
-            report.causes.extend(explained.diagnoses.iter().map(|one| one.words.clone()));
+            report.causes.extend(diagnosed.diagnoses.iter().map(|one| one.words.clone()));
             vec![report]
         }
         _ => vec![Report::new(error, error.help())],
@@ -44,6 +45,11 @@ impl Report {
     fn new(error: &dyn StdError, help: Option<String>) -> Self {
         let causes = std::iter::successors(error.source(), |cause| (*cause).source());
         Self { message: error.to_string(), causes: causes.map(ToString::to_string).collect(), help }
+    }
+
+    /// Who stopped it knows why, so that no stage and no command is named.
+    fn interrupted() -> Self {
+        Self { message: "interrupted".to_owned(), causes: Vec::new(), help: None }
     }
 
     /// For people, in colours that the stream may strip; on a screen of this width lines

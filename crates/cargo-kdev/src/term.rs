@@ -12,7 +12,8 @@ use anstyle::{AnsiColor, Style};
 use indicatif::HumanBytes;
 use jiff::Timestamp;
 use kdev::{
-    Answer, BuildOutput, Checkup, Error, Event, Finding, Interrupt, Rendering, Row, Status, Verdict,
+    Answer, BuildError, BuildOutput, Checkup, Error, Event, Finding, Interrupt, Rendering, Row,
+    Status, Verdict,
 };
 use serde::Serialize;
 
@@ -268,12 +269,12 @@ impl Term {
 
     pub(crate) fn fail(&self, error: &Error) {
         let mut stderr = anstream::stderr();
-        if self.quiet && matches!(error, Error::Build { .. }) {
+        if self.quiet && matches!(error, Error::Build(BuildError::Failed { .. })) {
             for line in &self.state().hidden {
                 let _ = writeln!(stderr, "{line}");
             }
         }
-        if matches!(error, Error::Interrupted) && !self.json && io::stderr().is_terminal() {
+        if error.is_interrupt() && !self.json && io::stderr().is_terminal() {
             // The terminal has shown the ^C, perhaps in a line that a build has not ended.
             let clean = if bars::is_dumb() { "\n" } else { "\r\x1b[K" };
             let _ = write!(io::stderr(), "{clean}");

@@ -5,9 +5,9 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::cluster::Cluster;
-use crate::cmd::Task;
 use crate::cx::Cx;
 use crate::manifest::Object;
+use crate::process::Task;
 
 /// Kinds whose rollout kubectl can watch.
 const KINDS: [&str; 3] = ["Deployment", "StatefulSet", "DaemonSet"];

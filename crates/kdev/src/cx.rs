@@ -6,9 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, ScopedJoinHandle};
 
-use xshell::Shell;
-
-use crate::error::{Error, Result};
 use crate::event::Event;
 
 /// How many nodes are talked to at a time.
@@ -108,13 +105,6 @@ impl<'a> Cx<'a> {
     /// The answer to a yes-or-no question; `None` where nobody can be asked.
     pub(crate) fn ask(&self, question: &str) -> Option<bool> {
         self.ask.map(|ask| ask(question))
-    }
-
-    /// A shell to compose commands with. It holds cells, so each thread takes
-    /// its own.
-    #[expect(clippy::unused_self, reason = "nobody takes a shell outside a run")]
-    pub(crate) fn shell(&self) -> Result<Shell> {
-        Shell::new().map_err(|e| Error::CurrentDir { reason: e.to_string() })
     }
 }
 

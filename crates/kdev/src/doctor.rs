@@ -10,7 +10,6 @@ use serde_json::Value;
 
 use crate::checkup::{self, Seen, Visit};
 use crate::cluster::{self, Cluster, Node, PATIENCE};
-use crate::cmd::{self, Task};
 use crate::config::{LOCAL_FILE, Layer, NodeSettings};
 use crate::cx::{Cx, both, each};
 use crate::engine::Engine;
@@ -18,14 +17,14 @@ use crate::error::{Error, Result};
 use crate::fault::NodeError;
 use crate::finding::{Checkup, Finding, Group, State};
 use crate::fix::{self, Fix};
-use crate::help::no_node_help;
 use crate::kubeconfig::{Kubeconfig, Target};
 use crate::node::Link;
 use crate::placement;
 use crate::plan::Plan;
+use crate::process::{self, Task};
 use crate::project::Selection;
 use crate::rights;
-use crate::tool::{DOCKER, HELM, KUBECTL, SSH};
+use crate::tools::{self, DOCKER, HELM, KUBECTL, SSH};
 use crate::transport::{Transport, Transports};
 use crate::words::list;
 
@@ -57,7 +56,7 @@ impl DoctorRequest {
             ("--ssh-config", path(&self.flags.ssh_config)),
         ];
         let nodes = self.nodes.iter().map(|node| ("--node", Some(node.clone())));
-        let flags = cmd::flags(flags.into_iter().chain(nodes));
+        let flags = process::flags(flags.into_iter().chain(nodes));
         format!("cargo kdev doctor{}{flags} --fix", self.selection.flags_by_hand())
     }
 }
@@ -75,7 +74,7 @@ pub fn doctor(cx: &Cx, request: &DoctorRequest, mut tell: impl FnMut(&Checkup)) 
 }
 
 fn examine(cx: &Cx, request: &DoctorRequest) -> Result<Checkup> {
-    let here = || both(|| tools(cx), || Engine::find(cx));
+    let here = || both(|| installed(cx), || Engine::find(cx));
     let there = || {
         let plan = Plan::read(cx, &request.selection, &request.flags, &request.target)?;
         let seen = ask_cluster(cx, request, &plan);
@@ -83,9 +82,7 @@ fn examine(cx: &Cx, request: &DoctorRequest) -> Result<Checkup> {
     };
     let ((tools, mut docker), there) = both(here, there);
     let (plan, seen) = there?;
-    if cx.interrupt().is_raised() {
-        return Err(Error::Interrupted);
-    }
+    cx.check_interrupt()?;
     docker.judge(plan.needs_buildkit.as_ref());
     // A client that is too old is one fault, whoever asks it.
     let is_told = |found: &Finding| tools.iter().any(|tool| tool.evidence == found.evidence);
@@ -121,11 +118,11 @@ fn of_nodes(nodes: Vec<Asked>, docker: Option<&str>) -> Vec<Finding> {
 
 /// docker itself is needed, and so is kubectl; ssh and helm only if something of
 /// theirs is used, which then says so.
-fn tools(cx: &Cx) -> Vec<Finding> {
+fn installed(cx: &Cx) -> Vec<Finding> {
     let tools = [(DOCKER, true), (KUBECTL, true), (SSH, false), (HELM, false)];
     each(&tools, |(tool, is_needed)| match tool.seen(cx) {
         Ok(words) => Finding::ok(Group::Tools, tool.name, words),
-        Err(Error::ToolMissing { .. }) if !is_needed => {
+        Err(tools::Error::NotFound { .. }) if !is_needed => {
             let words = "not installed, and needed only for nodes that ssh reaches";
             let words = if tool.name == "helm" {
                 "not installed, and needed only for charts"
@@ -135,7 +132,7 @@ fn tools(cx: &Cx) -> Vec<Finding> {
             Finding::skipped(Group::Tools, tool.name, words)
         }
         Err(error) => {
-            let found = Finding::failed(Group::Tools, tool.name, &error);
+            let found = Finding::failed(Group::Tools, tool.name, error);
             if *is_needed { found } else { found.lessened() }
         }
     })
@@ -199,12 +196,14 @@ fn ask_cluster(cx: &Cx, request: &DoctorRequest, plan: &Plan) -> Answers {
             answers.nodes = ask_nodes(cx, request, plan, &cluster, items, &mut answers.findings);
         }
         // The rights say so already, with a better cure.
-        Err(Error::Refused { .. }) if rights.iter().any(|found| found.check == "rights-nodes") => {
+        Err(cluster::Error::Rejected { .. })
+            if rights.iter().any(|found| found.check == "rights-nodes") =>
+        {
             let words = "it answers, and does not let you list the nodes";
             answers.findings.push(Finding::ok(Group::Cluster, "api-server", words));
         }
         Err(error) => {
-            answers.findings.push(Finding::failed(Group::Cluster, "api-server", &error));
+            answers.findings.push(Finding::failed(Group::Cluster, "api-server", error));
             return answers;
         }
     }
@@ -228,13 +227,13 @@ fn find(
         .and_then(|kubeconfig| Cluster::find(kubeconfig, &request.target, namespace));
     let (mut cluster, server) = match found {
         Ok(found) => found,
-        Err(Error::ToolMissing { .. } | Error::ToolOld { .. }) => {
+        Err(cluster::Error::Tool(tools::Error::NotFound { .. } | tools::Error::TooOld { .. })) => {
             let words = "`kubectl` cannot be used";
             findings.push(Finding::skipped(Group::Cluster, "context", words));
             return None;
         }
         Err(error) => {
-            findings.push(Finding::failed(Group::Cluster, "context", &error));
+            findings.push(Finding::failed(Group::Cluster, "context", error));
             return None;
         }
     };
@@ -257,7 +256,7 @@ fn consent(
     if let Some(why) = cluster::consent(context, &request.target, &plan.config).or(local) {
         return Finding::ok(Group::Cluster, "permission", format!("may be changed: {why}"));
     }
-    let refused = Error::ContextNotAllowed { context: context.to_owned(), server };
+    let refused = cluster::Error::ContextNotAllowed { context: context.to_owned(), server };
     let file = plan.project.as_ref().map(|project| project.dir.join(LOCAL_FILE));
     let fix = file.and_then(|file| Fix::allow(file, &plan.config.contexts, context));
     let words =
@@ -268,7 +267,7 @@ fn consent(
 
 impl Cluster {
     /// All nodes, with what is said of their state.
-    fn items(&self, cx: &Cx) -> Result<Vec<Value>> {
+    fn items(&self, cx: &Cx) -> cluster::Result<Vec<Value>> {
         #[derive(Deserialize)]
         struct List {
             items: Vec<Value>,
@@ -281,7 +280,7 @@ impl Cluster {
 
 fn namespace(cx: &Cx, cluster: &Cluster) -> Finding {
     let name = &cluster.namespace;
-    let asked = cx.shell().and_then(|sh| {
+    let asked = cx.shell().map_err(cluster::Error::from).and_then(|sh| {
         let cmd = cluster.cmd(&sh, None).args(["get", "namespace", name, "--output=name"]);
         let task = Task::new(cmd).limit(PATIENCE);
         task.read(cx).map_err(|failure| cluster.failed(failure, "show the namespace"))
@@ -292,7 +291,7 @@ fn namespace(cx: &Cx, cluster: &Cluster) -> Finding {
             let (words, help) = (format!("`{name}` does not exist"), error.help());
             Finding::error(Group::Cluster, "namespace", words, help.unwrap_or_default())
         }
-        Err(Error::Refused { .. }) => {
+        Err(cluster::Error::Rejected { .. }) => {
             let words = format!("whether `{name}` exists is not told to you");
             Finding::skipped(Group::Cluster, "namespace", words)
         }
@@ -300,15 +299,15 @@ fn namespace(cx: &Cx, cluster: &Cluster) -> Finding {
     }
 }
 
-fn says_not_found(error: &Error) -> bool {
-    matches!(error, Error::Refused { source, .. } if source.stderr.contains("(NotFound)"))
+fn says_not_found(error: &cluster::Error) -> bool {
+    matches!(error, cluster::Error::Rejected { source, .. } if source.stderr.contains("(NotFound)"))
 }
 
 /// What the user may do, asked in one go.
 fn rights(cx: &Cx, cluster: &Cluster, plan: &Plan) -> Vec<Finding> {
     let objects = plan.objects.as_deref().unwrap_or_default();
     let needed = rights::needed(objects, &cluster.namespace);
-    let asked = cx.shell().and_then(|sh| {
+    let asked = cx.shell().map_err(cluster::Error::from).and_then(|sh| {
         let cmd = cluster.cmd(&sh, None);
         let cmd = cmd.args(["create", "--validate=false", "--filename=-", "--output=json"]);
         let task = Task::new(cmd).stdin(rights::reviews(&needed)).limit(PATIENCE);
@@ -355,8 +354,8 @@ fn ask_nodes(
     let known = || nodes.iter().map(|(node, _)| node.name.clone()).collect();
     let is_known = |name: &&String| nodes.iter().any(|(node, _)| node.name == **name);
     for name in request.nodes.iter().filter(|name| !is_known(name)) {
-        let error = Error::UnknownNode { node: name.clone(), known: known() };
-        findings.push(Finding::failed(Group::Cluster, "node", &error));
+        let error = cluster::Error::NodeNotFound { node: name.clone(), known: known() };
+        findings.push(Finding::failed(Group::Cluster, "node", error));
     }
     let why_not = |node: &Node| {
         if plan.is_guess {
@@ -380,7 +379,7 @@ fn ask_nodes(
     if chosen.is_empty() && !plan.is_guess && request.nodes.is_empty() {
         let words = "no node may run the pods";
         let reason = |(node, _): &(Node, Value)| Some((node.name.clone(), plan.why_not(node)?));
-        let help = no_node_help(
+        let help = cluster::no_node_help(
             &cluster.by_hand(None),
             &nodes.iter().filter_map(reason).collect::<Vec<_>>(),
         );
@@ -393,7 +392,7 @@ fn ask_nodes(
             answers
         }
         Err(error) => {
-            let found = Finding::failed(Group::Node, "reached", &error);
+            let found = Finding::failed(Group::Node, "reached", error);
             chosen.iter().map(|_| Answer::Nobody(found.clone())).collect()
         }
     }

@@ -40,5 +40,6 @@ pub fn down(cx: &Cx, request: &DownRequest) -> Result<()> {
     let all = remains::all(cx, &cluster, &set)?;
     remains::delete(cx, &cluster, &all)?;
     let account = BTreeSet::from([(parent.namespace.clone(), parent.object())]);
-    remains::delete(cx, &cluster, &account)
+    remains::delete(cx, &cluster, &account)?;
+    Ok(())
 }

@@ -1,11 +1,11 @@
 //! docker's daemon with its image store and its builder, as findings.
 
 use crate::cx::{Cx, both};
-use crate::docker::Docker;
-use crate::error::Error;
+use crate::docker::{self, Docker};
 use crate::finding::{Finding, Group};
 use crate::fix::Fix;
-use crate::tool::major_minor;
+use crate::process;
+use crate::tools::{self, major_minor};
 
 /// From this client on only buildx speaks to `BuildKit`.
 const NEEDS_BUILDX: (u32, u32) = (23, 0);
@@ -25,16 +25,18 @@ impl Engine {
     pub(crate) fn find(cx: &Cx) -> Self {
         match Docker::find(cx) {
             Ok(docker) => Self::of(cx, docker),
-            Err(Error::ToolMissing { .. } | Error::Interrupted) => {
+            Err(error) if process::is_interrupt(&error) || is_missing(&error) => {
                 let words = "there is no `docker`";
                 Self::failed(Finding::skipped(Group::Docker, "daemon", words))
             }
             Err(error) => {
                 let fix = match &error {
-                    Error::DockerDown { source, .. } => Fix::of_docker(&source.stderr),
+                    docker::Error::DaemonUnreachable { source, .. } => {
+                        Fix::of_docker(&source.stderr)
+                    }
                     _ => None,
                 };
-                Self::failed(Finding::failed(Group::Docker, "daemon", &error).fixed_by(fix))
+                Self::failed(Finding::failed(Group::Docker, "daemon", error).fixed_by(fix))
             }
         }
     }
@@ -49,7 +51,7 @@ impl Engine {
         let daemon = Finding::ok(Group::Docker, "daemon", words);
         let store = match store {
             Ok(words) => Finding::ok(Group::Docker, "image-store", words),
-            Err(error) => Finding::failed(Group::Docker, "image-store", &error),
+            Err(error) => Finding::failed(Group::Docker, "image-store", error),
         };
         let builder = match &buildx {
             Some(version) => format!("BuildKit, by buildx {version}"),
@@ -78,4 +80,8 @@ impl Engine {
             *found = judged.clone();
         }
     }
+}
+
+fn is_missing(error: &docker::Error) -> bool {
+    matches!(error, docker::Error::Tool(tools::Error::NotFound { .. }))
 }

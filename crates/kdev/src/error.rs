@@ -1,479 +1,228 @@
-//! All that may fail: data and words, each with an exit code.
+//! All that may fail: one variant for each stage, and the table of exit codes.
 //!
-//! `Display` says what failed; `source` leads on to the cause. The words fit
-//! after `error: ` and `caused by: `; `help.rs` has what helps.
+//! What failed, its words and what helps stand in the `error.rs` of the stage. The
+//! words fit after `error: ` and `caused by: `, those of `help` after `help: `.
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::fmt;
 
-use crate::cmd::Failure;
+use crate::diagnosis::Diagnosis;
 use crate::exit_code::ExitCode;
 use crate::fault::NodeError;
-use crate::image::ReferenceError;
-use crate::refusal::{Conflict, Immutable};
-use crate::wanted::Change;
-use crate::why::Explained;
-use crate::words::{ids, list, nodes_failed, pod_words, text_of};
-use crate::workload::Cure;
+use crate::{
+    apply, build, cluster, config, docker, gather, layers, load, manifests, process, project,
+    rollout, tools,
+};
 
-/// The result of a stage.
+/// The result of a command.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Ctrl-C, SIGTERM or SIGHUP.
-    #[error("interrupted")]
-    Interrupted,
-    /// The current folder has gone or may not be read.
-    #[error("cannot use the current folder: {reason}")]
-    CurrentDir {
-        /// The operating system's words.
-        reason: String,
-    },
-    /// A file could not be read or written.
-    #[error("cannot {what} `{}`", path.display())]
-    File {
-        /// A verb: read, write.
-        what: &'static str,
-        /// Which file or folder.
-        path: PathBuf,
-        /// The operating system's words.
-        #[source]
-        source: std::io::Error,
-    },
-
-    /// `cargo metadata` failed.
-    #[error("cannot read the cargo project")]
-    Metadata(#[source] Failure),
-    /// No package, or several, could be meant.
-    #[error("cannot tell which package is meant: {reason}")]
-    WhichPackage {
-        /// What was found.
-        reason: String,
-    },
-    /// A key that kdev does not know.
-    #[error("unknown key `{key}` in {place}")]
-    UnknownKey {
-        /// The key, with the tables around it.
-        key: String,
-        /// The file and table.
-        place: String,
-        /// The known key that looks most like it.
-        nearest: Option<String>,
-    },
-    /// A value that cannot be used.
-    #[error("invalid value for `{key}` in {place}")]
-    BadValue {
-        /// The key, with the tables around it.
-        key: String,
-        /// The file and table, the variable or the flag.
-        place: String,
-        /// What is wrong with it.
-        #[source]
-        reason: Reason,
-    },
-    /// The image's name breaks the grammar of references.
-    #[error("cannot use the image's name")]
-    ImageName(#[source] ReferenceError),
-    /// What shall be loaded has no name that a node could know it by.
-    #[error("cannot load `{image}`")]
-    LoadName {
-        /// As it was given.
-        image: String,
-        /// What is wrong with it.
-        #[source]
-        reason: Reason,
-    },
-    /// An archive that holds no image to load, or more than one.
-    #[error("cannot load the archive `{archive}`")]
-    Archive {
-        /// Its path, or `-`.
-        archive: String,
-        /// What is wrong with it.
-        #[source]
-        reason: Reason,
-    },
-    /// docker has no such image.
-    #[error("docker has no image `{image}`")]
-    NoImage {
-        /// Its name or ID.
-        image: String,
-    },
-    /// docker has no build of this project.
-    #[error("docker has no image `{image}`, and so no build of this project")]
-    NotBuilt {
-        /// The image's name.
-        image: String,
-        /// The command that builds it.
-        by: String,
-    },
-    /// There is no Dockerfile.
-    #[error("no Dockerfile at `{}`", path.display())]
-    NoDockerfile {
-        /// Where it was looked for.
-        path: PathBuf,
-    },
-    /// No file matches the configured manifests.
-    #[error("no Kubernetes manifest matches {}", list(patterns))]
-    NoManifest {
-        /// What was looked for.
-        patterns: Vec<String>,
-        /// The command that writes a first one, where there is none to be corrected.
-        by: Option<String>,
-    },
-    /// The manifests name other images only.
-    #[error("no container in {} runs the image `{image}`", list(files))]
-    ImageUnused {
-        /// The image of this project.
-        image: String,
-        /// The manifests that were read.
-        files: Vec<String>,
-        /// The images that they name.
-        found: Vec<String>,
-        /// The one that looks most like it: file, line and image.
-        nearest: Option<(PathBuf, usize, String)>,
-    },
-    /// A manifest that cannot be edited with certainty.
-    #[error("cannot edit {}, line {line}, column {column}", text_of(path, made_by.as_deref()))]
-    Manifest {
-        /// Which file or folder.
-        path: PathBuf,
-        /// The command that has made the text of a folder.
-        made_by: Option<String>,
-        /// Line, from 1.
-        line: usize,
-        /// Column, from 1.
-        column: usize,
-        /// What is wrong there.
-        #[source]
-        reason: Reason,
-    },
-
-    /// A record of facts that is none.
-    #[error("cannot read the facts in `{}`", path.display())]
-    Record {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong with it.
-        #[source]
-        reason: Reason,
-    },
-
-    /// A program is not on PATH.
-    #[error("`{tool}` is not installed, or not on PATH")]
-    ToolMissing {
-        /// Which program.
-        tool: &'static str,
-        /// How to get it.
-        cure: &'static str,
-    },
-    /// A program is too old.
-    #[error("`{tool}` {found} is too old: kdev needs {needed} or newer")]
-    ToolOld {
-        /// Which program.
-        tool: &'static str,
-        /// The version that was found.
-        found: String,
-        /// The oldest version that will do.
-        needed: &'static str,
-        /// How to get a newer one.
-        cure: &'static str,
-    },
-    /// The docker daemon does not answer.
-    #[error("the docker daemon does not answer")]
-    DockerDown {
-        /// docker's own words.
-        #[source]
-        source: Failure,
-        /// Which one was asked, where that is not this machine's own.
-        asked: Option<DockerHost>,
-    },
-    /// A program ran, and failed.
-    #[error("cannot {what}")]
-    Tool {
-        /// A verb phrase.
-        what: String,
-        /// Its own words.
-        #[source]
-        source: Failure,
-        /// Which stage it belongs to.
-        code: ExitCode,
-    },
-    /// kubectl or helm could make no manifests of this folder.
-    #[error("cannot make manifests of `{}`", .0.display())]
-    Generator(PathBuf, #[source] Failure),
-    /// A program's answer is not what it documents.
-    #[error("cannot understand what `{tool}` answered")]
-    Answer {
-        /// Which program.
-        tool: &'static str,
-        /// What is wrong with it.
-        #[source]
-        reason: Reason,
-    },
-
-    /// `cargo build` or `docker build` failed; its words were shown.
-    #[error("cannot build `{what}`")]
-    Build {
-        /// The image or the package.
-        what: String,
-        /// How it ended.
-        #[source]
-        source: Failure,
-        /// Where cargo puts what the Dockerfile looks for in `target/`.
-        elsewhere: Option<PathBuf>,
-    },
-
-    /// No context was named, and none is current.
-    #[error("no kube context is selected")]
-    NoContext {
-        /// Kubeconfigs that were named, and do not exist.
-        missing: Vec<PathBuf>,
-    },
-    /// The context does not exist.
-    #[error("no kube context is named `{context}`")]
-    UnknownContext {
-        /// The name.
-        context: String,
-        /// Those that exist.
-        known: Vec<String>,
-        /// Kubeconfigs that were named, and do not exist.
-        missing: Vec<PathBuf>,
-    },
-    /// The context may not be changed.
-    #[error("kdev does not change the cluster of context `{context}` (server {server}) unasked")]
-    ContextNotAllowed {
-        /// The name.
-        context: String,
-        /// The API server's address.
-        server: String,
-    },
-    /// The cluster does not answer.
-    #[error("the cluster of context `{context}` does not answer")]
-    ClusterUnreachable {
-        /// The context.
-        context: String,
-        /// kubectl with the context and namespace that were used.
-        kubectl: String,
-        /// kubectl's words.
-        #[source]
-        source: Failure,
-    },
-    /// The API refused what kubectl asked.
-    #[error("the cluster of context `{context}` refused to {what}")]
-    Refused {
-        /// The context.
-        context: String,
-        /// A verb phrase.
-        what: String,
-        /// kubectl with the context and namespace that were used.
-        kubectl: String,
-        /// kubectl's words.
-        #[source]
-        source: Failure,
-    },
-    /// Other managers own fields that the manifests set.
-    #[error("fields of the manifests are owned by others in context `{context}`")]
-    Conflicts {
-        /// The context.
-        context: String,
-        /// Each field with its owner.
-        conflicts: Vec<Conflict>,
-        /// The same in words.
-        #[source]
-        reason: Reason,
-    },
-    /// Fields that the API lets nobody change.
-    #[error("the cluster of context `{context}` cannot change {}", ids(immutables))]
-    Immutable {
-        /// The context.
-        context: String,
-        /// Each object with the field.
-        immutables: Vec<Immutable>,
-        /// kubectl with the context and namespace that were used.
-        kubectl: String,
-        /// The same in words.
-        #[source]
-        reason: Reason,
-    },
-    /// No node may run the pods.
-    #[error("no node of context `{context}` may run the pods")]
-    NoNode {
-        /// The context.
-        context: String,
-        /// kubectl with the context that was used.
-        kubectl: String,
-        /// Each node with what keeps the pods away.
-        reasons: Vec<(String, String)>,
-        /// The same in words.
-        #[source]
-        reason: Reason,
-    },
-    /// A node that was asked for does not exist.
-    #[error("the cluster has no node `{node}`")]
-    UnknownNode {
-        /// The name.
-        node: String,
-        /// Those that exist.
-        known: Vec<String>,
-    },
-
-    /// The namespace does not exist.
-    #[error("context `{context}` has no namespace `{namespace}`")]
-    NoNamespace {
-        /// The context.
-        context: String,
-        /// The name.
-        namespace: String,
-        /// Those that exist.
-        known: Vec<String>,
-    },
-    /// Nothing that makes pods has this name.
-    #[error("no pod or workload `{asked}` is in namespace `{namespace}`")]
-    UnknownWorkload {
-        /// As it was asked for.
-        asked: String,
-        /// Where it was looked for.
-        namespace: String,
-        /// Those that exist.
-        known: Vec<String>,
-    },
-
-    /// The image cannot run on a node.
-    #[error(
-        "image `{image}` is built for {image_platform}, but node `{node}` runs {node_platform}"
-    )]
-    WrongPlatform {
-        /// The image.
-        image: String,
-        /// Its operating system and architecture.
-        image_platform: String,
-        /// The node.
-        node: String,
-        /// Its operating system and architecture.
-        node_platform: String,
-    },
-    /// Some nodes failed.
-    #[error("{}", nodes_failed(.0))]
-    Nodes(Vec<NodeError>),
-
-    /// The new pods cannot become ready.
-    #[error("{workload} cannot become ready: {}", pod_words(pod.as_deref(), node.as_deref()))]
-    RolloutFailed {
-        /// Kind and name.
-        workload: String,
-        /// The pod that shows it.
-        pod: Option<String>,
-        /// Where it is.
-        node: Option<String>,
-        /// kubectl with the context and namespace that were used.
-        kubectl: String,
-        /// What Kubernetes says of it, and the end of the log of what crashed.
-        #[source]
-        reason: Reason,
-    },
-    /// The workload waits for somebody to do something.
-    #[error("{workload} does not replace its pods")]
-    RolloutHeld {
-        /// Kind and name.
-        workload: String,
-        /// What would make it go on.
-        cure: Cure,
-        /// kubectl with the context and namespace that were used.
-        kubectl: String,
-        /// What holds it.
-        #[source]
-        reason: Reason,
-    },
-    /// Another build of the image was applied meanwhile.
-    #[error("{workload} runs another build: `{theirs}` has taken the place of `{ours}`")]
-    Superseded {
-        /// Kind and name.
-        workload: String,
-        /// The image that was applied here.
-        ours: String,
-        /// The image that it has now.
-        theirs: String,
-    },
-    /// The pods are not what was applied, and so cannot run.
-    #[error("admission has changed {} of {workload}", pod.as_ref().map_or_else(|| "the template".to_owned(), |pod| format!("pod `{pod}`")))]
-    Altered {
-        /// Kind and name.
-        workload: String,
-        /// The pod, or the workload itself.
-        pod: Option<String>,
-        /// Which fields.
-        changes: Vec<Change>,
-        /// kubectl with the context and namespace that were used.
-        kubectl: String,
-        /// Which fields, and who is likely to have changed them.
-        #[source]
-        reason: Reason,
-    },
-    /// A kubelet lets no pod have an image that it has not pulled itself.
-    #[error(
-        "{workload} cannot become ready: the kubelet of node `{node}` verifies the credentials that each image was pulled with"
-    )]
-    Unverified {
-        /// Kind and name.
-        workload: String,
-        /// Where the pod is.
-        node: String,
-        /// The policy, and what the kubelet says.
-        #[source]
-        reason: Reason,
-    },
-    /// The new pods did not become ready in time.
-    #[error("{workload} was not ready within {} s: {ready} of {wanted} new pods are", limit.as_secs())]
-    RolloutTimedOut {
-        /// Kind and name.
-        workload: String,
-        /// Ready new pods.
-        ready: u64,
-        /// Wanted pods.
-        wanted: u64,
-        /// The limit that was set.
-        limit: Duration,
-        /// kubectl with the context and namespace that were used.
-        kubectl: String,
-        /// What Kubernetes says of the others.
-        #[source]
-        reason: Reason,
-    },
+    /// It was interrupted, or a file or folder could not be used.
+    #[error(transparent)]
+    Process(process::Error),
+    /// The cargo project is wrong.
+    #[error(transparent)]
+    Project(project::Error),
+    /// The settings are wrong.
+    #[error(transparent)]
+    Config(config::Error),
+    /// A program is missing or too old, or cannot be understood.
+    #[error(transparent)]
+    Tool(tools::Error),
+    /// docker cannot be used, or lacks an image.
+    #[error(transparent)]
+    Docker(docker::Error),
+    /// An archive is wrong.
+    #[error(transparent)]
+    Layers(layers::Error),
+    /// The image is not built.
+    #[error(transparent)]
+    Build(build::Error),
+    /// The manifests are wrong.
+    #[error(transparent)]
+    Manifests(manifests::Error),
+    /// The cluster cannot be used, or refuses.
+    #[error(transparent)]
+    Cluster(cluster::Error),
+    /// The image is not on the nodes.
+    #[error(transparent)]
+    Load(load::Error),
+    /// The manifests are not applied.
+    #[error(transparent)]
+    Apply(apply::Error),
+    /// The new pods are not ready.
+    #[error(transparent)]
+    Rollout(rollout::Error),
+    /// There is nothing to judge.
+    #[error(transparent)]
+    Facts(gather::Error),
     /// One of these, of which the root cause was found.
     #[error(transparent)]
-    Explained(Box<Explained>),
+    Diagnosed(Box<Diagnosed>),
 }
 
-/// A docker daemon that somebody has chosen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DockerHost {
-    /// docker's context.
-    pub context: String,
-    /// As a URL.
-    pub address: String,
+/// An error of which the root cause was found.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Diagnosed {
+    /// What failed.
+    pub error: Error,
+    /// Why; never empty.
+    pub diagnoses: Vec<Diagnosis>,
 }
 
-/// A cause that is no error of another library: just words.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Reason(pub String);
+impl fmt::Display for Diagnosed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for Diagnosed {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
+    }
+}
+
+impl From<Diagnosed> for Error {
+    fn from(diagnosed: Diagnosed) -> Self {
+        Self::Diagnosed(Box::new(diagnosed))
+    }
+}
+
+/// An error of a stage. What a stage only passes on keeps the variant of the stage in
+/// which it arose.
+macro_rules! from_stage {
+    ($stage:ident => $variant:ident: $($lower:ident),*) => {
+        impl From<$stage::Error> for Error {
+            fn from(error: $stage::Error) -> Self {
+                match error {
+                    $($stage::Error::$lower(lower) => lower.into(),)*
+                    error => Self::$variant(error),
+                }
+            }
+        }
+    };
+}
+
+impl From<process::Error> for Error {
+    fn from(error: process::Error) -> Self {
+        Self::Process(error)
+    }
+}
+
+from_stage!(tools => Tool: Process);
+from_stage!(project => Project: Tool, Process);
+from_stage!(config => Config: Process);
+from_stage!(docker => Docker: Tool, Process);
+from_stage!(layers => Layers: Process);
+from_stage!(build => Build: Docker, Tool, Process);
+from_stage!(manifests => Manifests: Config, Tool, Process);
+from_stage!(cluster => Cluster: Tool, Process);
+from_stage!(load => Load: Cluster, Tool, Process);
+from_stage!(apply => Apply: Cluster, Process);
+from_stage!(rollout => Rollout: Cluster, Process);
+from_stage!(gather => Facts: Cluster, Process);
 
 impl Error {
-    /// Wraps a child's failure, unless it was an interrupt.
-    pub(crate) fn from_failure(failure: Failure, wrap: impl FnOnce(Failure) -> Self) -> Self {
-        if failure.is_interrupt() { Self::Interrupted } else { wrap(failure) }
+    /// Whether it is Ctrl-C or a signal, wherever that was noticed.
+    pub fn is_interrupt(&self) -> bool {
+        process::is_interrupt(self)
     }
 
-    /// The workload whose pods do not become ready, as `deployment/hello`.
-    pub(crate) fn stuck_workload(&self) -> Option<&str> {
+    /// One action that helps, to copy where that is possible.
+    pub fn help(&self) -> Option<String> {
         match self {
-            Self::RolloutFailed { workload, .. } | Self::RolloutTimedOut { workload, .. } => {
-                Some(workload)
-            }
-            _ => None,
+            Self::Process(_) => None,
+            Self::Project(error) => error.help(),
+            Self::Config(error) => error.help(),
+            Self::Tool(error) => error.help(),
+            Self::Docker(error) => error.help(),
+            Self::Layers(error) => error.help(),
+            Self::Build(error) => error.help(),
+            Self::Manifests(error) => error.help(),
+            Self::Cluster(error) => error.help(),
+            Self::Load(error) => error.help(),
+            Self::Apply(error) => error.help(),
+            Self::Rollout(error) => error.help(),
+            Self::Facts(error) => error.help(),
+            Self::Diagnosed(diagnosed) => diagnosed.diagnoses.first().map(|one| one.help.clone()),
         }
+    }
+
+    /// The exit code that a program should end with: that of a failed build is the
+    /// builder's own.
+    pub fn exit_code(&self) -> u8 {
+        if self.is_interrupt() {
+            return ExitCode::Interrupted as u8;
+        }
+        let code = match self {
+            Self::Build(build::Error::Failed { source, .. }) => {
+                return build::Error::builder_code(source);
+            }
+            Self::Diagnosed(diagnosed) => return diagnosed.error.exit_code(),
+            Self::Process(_)
+            | Self::Project(_)
+            | Self::Config(_)
+            | Self::Layers(_)
+            | Self::Manifests(_)
+            | Self::Build(_)
+            | Self::Docker(docker::Error::ImageNotFound { .. })
+            | Self::Load(load::Error::InvalidReference { .. })
+            | Self::Facts(gather::Error::InvalidRecord { .. }) => ExitCode::Project,
+            Self::Tool(_) | Self::Docker(_) => ExitCode::Tool,
+            Self::Cluster(_) | Self::Apply(_) | Self::Facts(_) => ExitCode::Cluster,
+            Self::Load(load::Error::Nodes(failures)) => {
+                failures.first().map_or(ExitCode::Node, NodeError::exit_code)
+            }
+            Self::Load(_) => ExitCode::Load,
+            Self::Rollout(rollout::Error::TimedOut { .. }) => ExitCode::Timeout,
+            Self::Rollout(_) => ExitCode::Rollout,
+        };
+        code as u8
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::{Failure, Outcome};
+
+    fn failure(outcome: Outcome) -> Failure {
+        Failure { command: "docker build .".into(), outcome, stderr: String::new() }
+    }
+
+    #[test]
+    fn a_failed_build_keeps_its_exit_code() {
+        let code = |outcome| {
+            let (what, source) = ("app".to_owned(), failure(outcome));
+            Error::Build(build::Error::Failed { what, source, elsewhere: None }).exit_code()
+        };
+        assert_eq!(code(Outcome::Code(7)), 7);
+        assert_eq!(code(Outcome::Signal(9)), 1);
+    }
+
+    #[test]
+    fn an_interrupt_is_one_wherever_it_was_noticed() {
+        let source = failure(Outcome::Interrupted);
+        let errors: [Error; 4] = [
+            process::Error::Interrupted(process::Interrupted).into(),
+            load::Error::Process(process::Interrupted.into()).into(),
+            docker::Error::Command { action: "tag".into(), source: source.clone() }.into(),
+            build::Error::Failed { what: "app".into(), source, elsewhere: None }.into(),
+        ];
+        for error in errors {
+            assert_eq!((error.is_interrupt(), error.exit_code()), (true, 130), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_stage_passes_on_keeps_its_code() {
+        let missing = || tools::Error::NotFound { tool: "docker", install: "it" };
+        let error = Error::from(build::Error::Docker(docker::Error::Tool(missing())));
+        assert!(matches!(error, Error::Tool(_)), "{error:?}");
+        assert_eq!(Error::from(load::Error::Cluster(missing().into())).exit_code(), 91);
     }
 }

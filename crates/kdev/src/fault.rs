@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crate::cmd::Failure;
 use crate::exit_code::ExitCode;
+use crate::process::{Failure, Interrupted};
 
 /// Shows on a node what fills its disk.
 pub(crate) const FILLERS: &str = "sudo du -xh -d2 /var | sort -h | tail";
@@ -214,6 +214,7 @@ impl std::error::Error for NodeError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.fault {
             Fault::Source(failure) => Some(failure),
+            Fault::Interrupted => Some(&Interrupted),
             _ => None,
         }
     }

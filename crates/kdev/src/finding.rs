@@ -145,9 +145,10 @@ impl Finding {
     }
 
     /// What `up` would fail with.
-    pub(crate) fn failed(group: Group, check: &'static str, error: &Error) -> Self {
+    pub(crate) fn failed(group: Group, check: &'static str, error: impl Into<Error>) -> Self {
+        let error = error.into();
         let found = Self::new(group, check, State::Error, error.to_string());
-        Self { causes: causes(error), help: error.help(), code: error.exit_code(), ..found }
+        Self { causes: causes(&error), help: error.help(), code: error.exit_code(), ..found }
     }
 
     /// What `up` would fail with on this node.

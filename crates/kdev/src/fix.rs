@@ -6,16 +6,15 @@ use std::path::PathBuf;
 
 use xshell::cmd;
 
-use crate::cmd::Task;
 use crate::cx::Cx;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::event::Event;
-use crate::exit_code::ExitCode;
 use crate::fault::{Fault, NodeError};
 use crate::finding::{Finding, State};
 use crate::host_key::HostKey;
+use crate::process::{self, Task};
 use crate::ssh::Door;
-use crate::tool::{DOCKER_SOCKETS, PATIENCE};
+use crate::tools::{self, DOCKER_SOCKETS, PATIENCE};
 use crate::words::capitalised;
 
 /// A cure that harms nothing.
@@ -94,28 +93,22 @@ impl Fix {
             Self::StartDocker => {
                 let sh = cx.shell()?;
                 let task = Task::new(cmd!(sh, "sudo -n systemctl start docker")).limit(PATIENCE);
-                let what = "start docker".to_owned();
-                let fail = |source| Error::Tool { what, source, code: ExitCode::Tool };
-                task.read(cx).map_err(|f| Error::from_failure(f, fail)).map(|_| ())
+                let action = "start docker".to_owned();
+                task.read(cx).map_err(|source| tools::Error::Command { action, source })?;
             }
             Self::AllowContexts { file, contexts } => {
-                let fail = |what| {
-                    let path = file.clone();
-                    move |source| Error::File { what, path, source }
-                };
-                let before = text(file).map_err(fail("read"))?;
-                match with_contexts(&before, contexts) {
-                    Some(after) => fs::write(file, after).map_err(fail("write")),
-                    None => Ok(()),
+                let before = text(file).map_err(process::Error::read(file))?;
+                if let Some(after) = with_contexts(&before, contexts) {
+                    fs::write(file, after).map_err(process::Error::write(file))?;
                 }
             }
             // Whoever looks once more is no further.
-            Self::SeeHostKey { .. } => Ok(()),
-            Self::KeepHostKey { key, .. } => key.keep().map_err(|source| {
-                let path = key.file.clone();
-                Error::File { what: "write", path, source }
-            }),
+            Self::SeeHostKey { .. } => {}
+            Self::KeepHostKey { key, .. } => {
+                key.keep().map_err(process::Error::write(&key.file))?;
+            }
         }
+        Ok(())
     }
 }
 
@@ -134,8 +127,9 @@ pub(crate) fn apply_all(cx: &Cx, findings: &[Finding]) -> Result<bool> {
         cx.emit(Event::Note { text: text.to_owned() });
     }
     for fix in fixes {
-        match cx.ask(&fix.question()) {
-            _ if cx.interrupt().is_raised() => return Err(Error::Interrupted),
+        let answer = cx.ask(&fix.question());
+        cx.check_interrupt()?;
+        match answer {
             Some(true) => {
                 fix.apply(cx)?;
                 done = true;

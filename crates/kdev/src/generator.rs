@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use xshell::{Cmd, cmd};
 
-use crate::cmd::Task;
 use crate::config::Config;
 use crate::cx::Cx;
-use crate::error::{Error, Reason, Result};
 use crate::kubeconfig::Target;
 use crate::manifest::Manifest;
-use crate::tool::{HELM, KUBECTL, Tool};
+use crate::manifests::{Error, Result};
+use crate::process::Task;
+use crate::tools::{self, HELM, KUBECTL, Tool};
 
 /// The files that make a folder a kustomization.
 const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
@@ -47,13 +47,10 @@ impl Generator {
     ) -> Result<Manifest> {
         let task = self.task(cx, folder, config, target)?.limit(PATIENCE);
         let shown = task.to_string();
-        let output = task.read(cx).map_err(|failure| {
-            Error::from_failure(failure, |failure| Error::Generator(folder.to_owned(), failure))
-        })?;
-        let text = String::from_utf8(output.stdout).map_err(|error| Error::Answer {
-            tool: self.tool().name,
-            reason: Reason(error.to_string()),
-        })?;
+        let failed = |failure| Error::Render(folder.to_owned(), failure);
+        let output = task.read(cx).map_err(failed)?;
+        let text = String::from_utf8(output.stdout)
+            .map_err(|error| tools::Error::unexpected(self.tool().name, error))?;
         Ok(Manifest { path: folder.to_owned(), text, made_by: Some(shown) })
     }
 

@@ -6,10 +6,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::cmd::Task;
 use crate::cx::Cx;
+use crate::process::Task;
 use crate::ssh::Door;
-use crate::tool::PATIENCE;
+use crate::tools::PATIENCE;
 
 /// What a host has shown of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,12 +8,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::cluster::{self, PATIENCE};
-use crate::cmd::Task;
+use crate::cluster::{self, Error, PATIENCE, Result};
 use crate::cx::{Cx, both};
-use crate::error::{Error, Result};
-use crate::exit_code::ExitCode;
-use crate::tool;
+use crate::process::Task;
+use crate::tools;
 
 /// Which context the user named, if any.
 #[derive(Clone, Debug, Default)]
@@ -51,13 +49,13 @@ impl Kubeconfig {
     /// Makes sure of kubectl's version, and finds what it is told to use: the
     /// cluster is not asked.
     pub(crate) fn read(cx: &Cx, target: &Target) -> Result<Self> {
-        let kubectl = tool::KUBECTL.find()?;
+        let kubectl = tools::KUBECTL.find()?;
         let path = target.kubeconfig.as_ref();
         let view = || match files(&kubectl, target) {
             Some(view) => Ok(view),
             None => view(cx, &kubectl, path),
         };
-        let (version, view) = both(|| tool::check_kubectl(cx, &kubectl), view);
+        let (version, view) = both(|| tools::check_kubectl(cx, &kubectl), view);
         version?;
         Ok(Self { view: view?, path: path.cloned(), kubectl })
     }
@@ -84,11 +82,8 @@ fn files(kubectl: &Path, target: &Target) -> Option<View> {
 fn view(cx: &Cx, kubectl: &Path, kubeconfig: Option<&PathBuf>) -> Result<View> {
     let sh = cx.shell()?;
     let cmd = cluster::bare(&sh, kubectl, kubeconfig).args(["config", "view", "--output=json"]);
-    let output = Task::new(cmd).limit(PATIENCE).read(cx).map_err(|failure| {
-        let what = "read the kubeconfig".to_owned();
-        let code = ExitCode::Cluster;
-        Error::from_failure(failure, |source| Error::Tool { what, source, code })
-    })?;
+    let failed = |source| Error::Command { action: "read the kubeconfig", source };
+    let output = Task::new(cmd).limit(PATIENCE).read(cx).map_err(failed)?;
     cluster::answer(&output.stdout)
 }
 

@@ -3,15 +3,17 @@
 use std::thread;
 
 use crate::build::BuiltImage;
-use crate::cluster::{Cluster, Node};
+use crate::cluster::{self, Cluster, Node};
 use crate::config::{Config, NodeSettings};
 use crate::cx::{Cx, each, joined};
-use crate::error::{Error, Reason, Result};
+use crate::details::Reason;
 use crate::event::Event;
 use crate::fault::NodeError;
+use crate::layers::{Source, Supply};
+use crate::load::{Error, Result};
 use crate::node::Link;
 use crate::placement;
-use crate::source::{Source, Supply};
+use crate::process;
 use crate::transport::Transports;
 
 /// The nodes that were asked for, else those that nothing keeps a pod with the
@@ -27,7 +29,7 @@ pub(crate) fn choose<'a>(
     let known = || all.iter().map(|node| node.name.clone()).collect();
     let is_known = |name: &&String| all.iter().any(|node| node.name == **name);
     if let Some(name) = asked.iter().find(|name| !is_known(name)) {
-        return Err(Error::UnknownNode { node: name.clone(), known: known() });
+        return Err(cluster::Error::NodeNotFound { node: name.clone(), known: known() }.into());
     }
     // The configuration may tell of another cluster's nodes, too.
     if let Some(name) = config.nodes.keys().find(|name| !is_known(name)) {
@@ -51,7 +53,13 @@ pub(crate) fn choose<'a>(
         let words =
             if all.is_empty() { "the cluster lists no node".to_owned() } else { words.join("; ") };
         let (context, kubectl) = (cluster.context.clone(), cluster.by_hand(None));
-        return Err(Error::NoNode { context, kubectl, reasons, reason: Reason(words) });
+        return Err(cluster::Error::NoEligibleNode {
+            context,
+            kubectl,
+            reasons,
+            reason: Reason(words),
+        }
+        .into());
     }
     for (node, why) in reasons {
         cx.emit(Event::NodeSkipped { node, why });
@@ -73,13 +81,13 @@ pub(crate) struct Destination<'a> {
 /// both, and closes the connections whatever happens. A node that is needed and cannot
 /// be used ends the build, whose result would be of no use; where the build has to
 /// tell which nodes are needed, that waits for it.
-pub(crate) fn on_nodes<'s, T: Send>(
+pub(crate) fn on_nodes<'s, T: Send, E: From<Error> + std::error::Error + 'static>(
     cx: &Cx,
     to: &Destination,
-    build: impl FnOnce(&Cx) -> Result<Supply<'s>>,
+    build: impl FnOnce(&Cx) -> Result<Supply<'s>, E>,
     meanwhile: impl FnOnce(&Cx, &BuiltImage) -> T + Send,
-    work: impl FnOnce(&Source, &[Link], T) -> Result<()>,
-) -> Result<BuiltImage> {
+    work: impl FnOnce(&Source, &[Link], T) -> Result<(), E>,
+) -> Result<BuiltImage, E> {
     let building = cx.interrupt().part();
     let build_cx = cx.clone().interrupted_by(building.clone());
     let done = thread::scope(|scope| {
@@ -90,9 +98,9 @@ pub(crate) fn on_nodes<'s, T: Send>(
         let supply = match build(&build_cx) {
             Ok(supply) => supply,
             // The build may have failed only since it was ended.
-            Err(error) => match (joined(opening), error) {
-                (Err(cause), Error::Interrupted) => return Err(cause),
-                (_, error) => return Err(error),
+            Err(error) => match joined(opening) {
+                Err(cause) if process::is_interrupt(&error) => return Err(cause.into()),
+                _ => return Err(error),
             },
         };
         let (source, image) = (Source::new(cx, &supply), supply.image());
@@ -127,9 +135,7 @@ fn open_all<'a>(
         let settings = config.nodes.get(&node.name).unwrap_or(&nobody);
         Link::open(cx, transports.to(node)?, node, settings)
     });
-    if cx.interrupt().is_raised() {
-        return Err(Error::Interrupted);
-    }
+    cx.check_interrupt()?;
     let mut opened = Opened { links: Vec::new(), failures: Vec::new() };
     for (result, node) in results.into_iter().zip(nodes) {
         match result {
@@ -186,7 +192,7 @@ impl<'a> Opened<'a> {
             links.into_iter().partition(|link| unfit(image, link.node).is_some());
         let must = unfit.iter().find(|link| fit.is_empty() || asked.contains(&link.node.name));
         if let Some(Link { node, .. }) = must {
-            return Err(Error::WrongPlatform {
+            return Err(Error::PlatformMismatch {
                 image: image.reference.familiar(),
                 image_platform: image.platform.clone(),
                 node: node.name.clone(),

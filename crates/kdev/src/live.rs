@@ -9,10 +9,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::cluster::Cluster;
-use crate::cmd::Task;
+use crate::cluster::Result;
 use crate::cx::Cx;
-use crate::error::Result;
 use crate::pod::Pod;
+use crate::process::Task;
 use crate::workload;
 
 /// How many lines of a log an error shows.
@@ -95,7 +95,7 @@ pub(crate) fn log(
         let tail = format!("--tail={LOG_LINES}");
         let cmd = cluster.cmd(&sh, namespace).args(["logs", pod, "--container", container, &tail]);
         let output = Task::new(cmd.args(previous)).limit(PATIENCE).read(cx).ok()?;
-        let log = crate::child::printable(output.text().trim());
+        let log = crate::process::child::printable(output.text().trim());
         (!log.is_empty() && !log.starts_with(NO_LOG)).then_some(log)
     };
     let before = ["--previous"];

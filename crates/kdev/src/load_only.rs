@@ -6,19 +6,20 @@ use crate::build;
 use crate::cluster::{Cluster, Node};
 use crate::config::{Config, Layer};
 use crate::cx::{Cx, both};
+use crate::details::Reason;
 use crate::docker::Docker;
-use crate::error::{Error, Reason, Result};
+use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::image::Reference;
 use crate::kubeconfig::{Kubeconfig, Target};
+use crate::layers::archive::Archive;
+use crate::layers::{Source, Supply};
 use crate::links::{self, Destination};
 use crate::load as stage;
 use crate::node::Link;
 use crate::placement::{self, PodSpec};
 use crate::project::{Project, Selection};
-use crate::source::{Source, Supply};
 use crate::transport::Transports;
-use crate::unpack::Archive;
 
 /// What a user may say about one load.
 #[derive(Clone, Debug, Default)]
@@ -62,21 +63,25 @@ pub fn load(cx: &Cx, request: &LoadRequest) -> Result<()> {
     let why_not = |node: &Node| placement::may_run("Pod", &anywhere, node).err();
     let nodes = links::choose(cx, &cluster, &all, &config, &request.nodes, why_not)?;
     let transports = Transports::find(cx, &config, &nodes)?;
-    let find = |cx: &Cx| match &asked {
-        Asked::Archive(archive) => archive.unpack(cx).map(Supply::Archive),
-        Asked::Docker(docker, Some(image)) => {
-            let found = build::find(cx, docker, &image.familiar(), image);
-            found.map(|found| Supply::Docker(docker, found))
-        }
-        Asked::Docker(docker, None) => {
-            let found = build::identify(cx, docker, &config.image.familiar(), &config.image);
-            let found = found.map_err(|error| build::not_built(error, &request.selection));
-            found.map(|found| Supply::Docker(docker, found))
-        }
+    let find = |cx: &Cx| {
+        Ok::<_, Error>(match &asked {
+            Asked::Archive(archive) => Supply::Archive(archive.unpack(cx)?),
+            Asked::Docker(docker, Some(image)) => {
+                Supply::Docker(docker, build::find(cx, docker, &image.familiar(), image)?)
+            }
+            Asked::Docker(docker, None) => {
+                let found = build::identify(cx, docker, &config.image.familiar(), &config.image);
+                let found = found.map_err(|error| build::not_built(error, &request.selection))?;
+                Supply::Docker(docker, found)
+            }
+        })
     };
     let (transports, config) = (&transports, &config);
     let to = Destination { transports, config, nodes: &nodes, asked: &request.nodes };
-    let load = |source: &Source, links: &[Link], ()| stage::load(cx, source, links).map(|_| ());
+    let load = |source: &Source, links: &[Link], ()| {
+        stage::load(cx, source, links)?;
+        Ok(())
+    };
     let image = links::on_nodes(cx, &to, find, |_, _| (), load)?;
     if !cx.is_dry_run() {
         cx.emit(Event::Finished { image: image.reference.familiar(), took: begun.elapsed() });
@@ -100,14 +105,17 @@ impl Given {
     fn read(text: &str) -> Result<Self> {
         match Archive::meant_by(text) {
             Some(archive) => Ok(Self::Archive(archive)),
-            None => reference(text).map(Self::Image),
+            None => Ok(Self::Image(reference(text)?)),
         }
     }
 }
 
 /// A name that an image can be loaded under.
-fn reference(text: &str) -> Result<Reference> {
-    let fail = |reason: String| Error::LoadName { image: text.to_owned(), reason: Reason(reason) };
+fn reference(text: &str) -> stage::Result<Reference> {
+    let fail = |reason: String| stage::Error::InvalidReference {
+        image: text.to_owned(),
+        reason: Reason(reason),
+    };
     let reference = Reference::parse(text).map_err(|error| fail(error.to_string()))?;
     match reference.digest() {
         None => Ok(reference),

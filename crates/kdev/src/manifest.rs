@@ -9,18 +9,19 @@ use std::path::{Path, PathBuf};
 
 use serde_yaml::Value;
 
-use crate::cmd::quoted;
-use crate::config::{Config, PullPolicy};
+use crate::config::{self, Config, PullPolicy};
 use crate::cx::Cx;
+use crate::details::Reason;
 use crate::edit::Plan;
-use crate::error::{Error, Reason, Result};
 use crate::event::Event;
 use crate::generator::Generator;
 use crate::image::{Name, Reference, split_tag};
 use crate::image_path::{self, ImagePath};
 use crate::kubeconfig::Target;
+use crate::manifests::{Error, Result};
 use crate::place::{Fate, PINNED, Place, Untouched};
 use crate::placement::PodSpec;
+use crate::process::{self, quoted};
 use crate::proof;
 use crate::syntax;
 use crate::untouched;
@@ -75,7 +76,7 @@ impl Manifest {
         if manifests.is_empty() {
             let patterns = config.manifests.iter().map(|p| p.display().to_string()).collect();
             let by = config.takes_default_manifests().then(|| first_manifest(cx, config));
-            return Err(Error::NoManifest { patterns, by: by.transpose()? });
+            return Err(Error::NotFound { patterns, by: by.transpose()? });
         }
         Ok(manifests)
     }
@@ -89,11 +90,7 @@ impl Manifest {
     }
 
     fn read(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path).map_err(|source| Error::File {
-            what: "read",
-            path: path.to_owned(),
-            source,
-        })?;
+        let text = fs::read_to_string(path).map_err(process::Error::read(path))?;
         Ok(Self { path: path.to_owned(), text, made_by: None })
     }
 
@@ -110,7 +107,7 @@ impl Manifest {
     fn error(&self, fault: Fault) -> Error {
         let Fault { line, column, reason } = fault;
         let (path, made_by) = (self.path.clone(), self.made_by.clone());
-        Error::Manifest { path, made_by, line, column, reason: Reason(reason) }
+        Error::Edit { path, made_by, line, column, reason: Reason(reason) }
     }
 }
 
@@ -130,10 +127,9 @@ fn first_manifest(cx: &Cx, config: &Config) -> Result<String> {
 }
 
 fn matches(pattern: &Path) -> Result<Vec<PathBuf>> {
-    let paths = glob::glob(&pattern.to_string_lossy()).map_err(|e| Error::BadValue {
-        key: "manifests".into(),
-        place: "the settings".into(),
-        reason: Reason(format!("`{}`: {e}", pattern.display())),
+    let paths = glob::glob(&pattern.to_string_lossy()).map_err(|error| {
+        let reason = format!("`{}`: {error}", pattern.display());
+        config::Error::invalid("manifests", "the settings", reason)
     })?;
     Ok(paths.filter_map(std::result::Result::ok).collect())
 }
@@ -180,7 +176,7 @@ pub(crate) fn objects_using(manifests: &[Manifest], config: &Config) -> Result<V
     found.sort();
     found.dedup();
     let nearest = mistyped_image(manifests, &Want::of(config, "latest"));
-    Err(Error::ImageUnused {
+    Err(Error::ImageNotUsed {
         image: image.name().familiar(),
         files: manifests.iter().map(|m| m.path.display().to_string()).collect(),
         found,

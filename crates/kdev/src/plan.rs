@@ -45,7 +45,7 @@ impl Plan {
         };
         match Project::read_if_any(cx, selection) {
             Ok(None) => plan.of_nobody(flags),
-            Err(error) => plan.fail("project", &error),
+            Err(error) => plan.fail("project", error),
             Ok(Some(project)) => plan.of(cx, project, flags, target),
         }
         Ok(plan)
@@ -57,7 +57,7 @@ impl Plan {
         self.findings.push(Finding::skipped(Group::Project, "project", words));
         match Config::without_build(&Project::none(), flags.clone()) {
             Ok(config) => self.config = config,
-            Err(error) => self.fail("configuration", &error),
+            Err(error) => self.fail("configuration", error),
         }
     }
 
@@ -65,7 +65,7 @@ impl Plan {
         self.ok("project", format!("package `{}` in {}", project.package, project.dir.display()));
         match Config::without_build(&project, flags.clone()) {
             Ok(config) => self.config = config,
-            Err(error) => return self.fail("configuration", &error),
+            Err(error) => return self.fail("configuration", error),
         }
         match Config::resolve(&project, flags.clone()) {
             Ok(config) => {
@@ -73,7 +73,7 @@ impl Plan {
                 self.needs_buildkit = buildkit::needed_by(&text);
                 self.ok("dockerfile", config.dockerfile.display().to_string());
             }
-            Err(error) => self.findings.push(Finding::failed(Group::Project, "dockerfile", &error)),
+            Err(error) => self.findings.push(Finding::failed(Group::Project, "dockerfile", error)),
         }
         self.project = Some(project);
         match objects(cx, &self.config, target) {
@@ -85,7 +85,7 @@ impl Plan {
                 self.ok("manifests", words);
                 self.objects = Some(objects);
             }
-            Err(error) => self.findings.push(Finding::failed(Group::Project, "manifests", &error)),
+            Err(error) => self.findings.push(Finding::failed(Group::Project, "manifests", error)),
         }
     }
 
@@ -94,7 +94,7 @@ impl Plan {
     }
 
     /// Without a configuration the nodes cannot be reached as it says.
-    fn fail(&mut self, check: &'static str, error: &Error) {
+    fn fail(&mut self, check: &'static str, error: impl Into<Error>) {
         self.is_guess = true;
         self.findings.push(Finding::failed(Group::Project, check, error));
     }

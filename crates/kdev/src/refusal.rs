@@ -1,7 +1,7 @@
 //! What the API server's refusals say, by its words as kubectl prints them.
 //! Pure.
 
-use crate::cmd::Failure;
+use crate::process::Failure;
 
 /// The manager of fields that a plain `kubectl apply` has set.
 const CLIENT_SIDE: &str = "kubectl-client-side-apply";
@@ -110,7 +110,7 @@ pub(crate) fn is_yet_to_come(failure: &Failure) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cmd::Outcome;
+    use crate::process::Outcome;
 
     fn failure(stderr: &str) -> Failure {
         Failure {

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::apply::Result;
 use crate::applyset::{self, Member, PART_OF, Parent, Set};
 use crate::cluster::Cluster;
-use crate::cmd::Task;
 use crate::cx::Cx;
-use crate::error::Result;
 use crate::event::Event;
+use crate::process::Task;
 use crate::words::list;
 
 /// Labels are another manager's than the manifests' fields, so that an apply

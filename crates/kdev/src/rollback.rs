@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use crate::applyset::Member;
 use crate::cluster::Cluster;
-use crate::cmd::Task;
 use crate::cx::Cx;
-use crate::error::{Error, Result};
 use crate::event::Event;
+use crate::process::Task;
+use crate::rollout::{Error, Result};
 
 /// Kinds that keep their revisions, as kubectl names their objects.
 const KINDS: [&str; 3] = ["deployment.apps/", "statefulset.apps/", "daemonset.apps/"];
@@ -19,10 +19,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) fn helps_against(error: &Error) -> bool {
     matches!(
         error,
-        Error::RolloutFailed { .. }
-            | Error::RolloutTimedOut { .. }
-            | Error::Altered { .. }
-            | Error::Unverified { .. }
+        Error::Failed { .. }
+            | Error::TimedOut { .. }
+            | Error::Mutated { .. }
+            | Error::ImageRejected { .. }
     )
 }
 

@@ -6,14 +6,14 @@ use std::time::Duration;
 use serde_json::Value;
 use xshell::Shell;
 
+use crate::apply::{Error, Result};
 use crate::cluster::Cluster;
-use crate::cmd::{Failure, Task};
 use crate::cx::Cx;
-use crate::error::{Error, Result};
 use crate::event::Event;
+use crate::process::{Failure, Task};
 use crate::refusal::{self, Immutable};
 use crate::wanted;
-use crate::words;
+use crate::words::list;
 
 /// The name under which the API server keeps our fields apart from others'.
 const FIELD_MANAGER: &str = "--field-manager=kdev";
@@ -135,7 +135,7 @@ impl Stream<'_> {
     }
 
     fn ask(&self, ids: &[String]) -> bool {
-        let list = words::list(ids);
+        let list = list(ids);
         let question = format!("Delete {list} and create anew, since it cannot be changed?");
         self.cx.ask(&question).unwrap_or(false)
     }
@@ -146,13 +146,11 @@ impl Stream<'_> {
         let kubectl = self.cluster.by_hand(self.namespace);
         let (conflicts, immutables) = (refusal::conflicts(&failure), refusal::immutables(&failure));
         if !immutables.is_empty() {
-            let reason = words::immutables_in_words(&immutables);
-            Error::Immutable { context, immutables, kubectl, reason }
+            Error::immutable(context, immutables, kubectl)
         } else if !conflicts.is_empty() {
-            let reason = words::conflicts_in_words(&conflicts);
-            Error::Conflicts { context, conflicts, reason }
+            Error::conflicts(context, conflicts)
         } else {
-            self.cluster.failed(failure, "apply the manifests")
+            self.cluster.failed(failure, "apply the manifests").into()
         }
     }
 

@@ -8,9 +8,9 @@ use std::time::Duration;
 use tempfile::TempDir;
 use xshell::{Cmd, Shell, cmd};
 
-use crate::cmd::{Failure, Task, quoted};
 use crate::cx::Cx;
 use crate::fault::Fault;
+use crate::process::{Failure, Task, quoted};
 
 /// ssh's own code for a failure of its own, as opposed to the remote command's.
 pub(crate) const TRANSPORT_FAILED: i32 = 255;
@@ -244,7 +244,7 @@ pub(crate) fn fault(failure: &Failure) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cmd::Outcome;
+    use crate::process::Outcome;
 
     #[test]
     fn targets_are_read_in_every_form() {

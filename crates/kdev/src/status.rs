@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::builds::Builds;
-use crate::cluster::Cluster;
-use crate::cmd;
+use crate::cluster::{self, Cluster};
 use crate::config::{Config, Layer};
 use crate::cx::{Cx, both};
-use crate::docker::Docker;
+use crate::docker::{self, Docker};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::kubeconfig::{Kubeconfig, Target};
 use crate::live::Look;
 use crate::manifest::{self, Manifest};
+use crate::process;
 use crate::project::{Project, Selection};
 use crate::row::{self, Row};
 use crate::wanted::{self, Wanted};
@@ -83,10 +83,10 @@ pub fn status(cx: &Cx, request: &StatusRequest, show: impl Fn(&Status)) -> Resul
         match view.look() {
             Ok(status) => show(&status),
             // What was seen last still stands.
-            Err(error @ Error::ClusterUnreachable { .. }) => {
+            Err(error @ Error::Cluster(cluster::Error::Unreachable { .. })) => {
                 cx.emit(Event::Note { text: format!("{error}; looking again") });
             }
-            Err(Error::Interrupted) => break,
+            Err(error) if error.is_interrupt() => break,
             Err(error) => return Err(error),
         }
     }
@@ -96,7 +96,7 @@ pub fn status(cx: &Cx, request: &StatusRequest, show: impl Fn(&Status)) -> Resul
 /// As a person gives them again.
 fn flags(request: &StatusRequest) -> String {
     let kubeconfig = request.target.kubeconfig.as_ref().map(|path| path.display().to_string());
-    let flags = cmd::flags([
+    let flags = process::flags([
         ("--kubeconfig", kubeconfig),
         ("--context", request.target.named()),
         ("--namespace", request.flags.namespace.clone()),
@@ -111,7 +111,7 @@ struct View<'a> {
     cluster: &'a Cluster,
     flags: String,
     wanted: &'a [Wanted],
-    docker: Result<Docker>,
+    docker: docker::Result<Docker>,
 }
 
 impl View<'_> {
@@ -137,7 +137,9 @@ impl View<'_> {
     fn builds(&self) -> Result<std::result::Result<Builds, String>> {
         let docker = match &self.docker {
             Ok(docker) => docker,
-            Err(Error::Interrupted) => return Err(Error::Interrupted),
+            Err(error) if process::is_interrupt(error) => {
+                return Err(process::Error::from(process::Interrupted).into());
+            }
             Err(error) => return Ok(Err(error.to_string())),
         };
         match docker.images(self.cx) {
@@ -145,7 +147,7 @@ impl View<'_> {
                 let are_configs = docker.names_images_by_config();
                 Ok(Ok(Builds::of(&self.config.image, images, are_configs)))
             }
-            Err(Error::Interrupted) => Err(Error::Interrupted),
+            Err(error) if process::is_interrupt(&error) => Err(error.into()),
             Err(error) => Ok(Err(error.to_string())),
         }
     }

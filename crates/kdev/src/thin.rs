@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::digest;
 use crate::inventory::Named;
-use crate::layers::Layer;
+use crate::layers::cache::Layer;
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -102,7 +102,7 @@ fn blob(digest: &str) -> String {
 mod tests {
     use super::*;
     use crate::inventory::Inventory;
-    use crate::layers::{Blob, Layers};
+    use crate::layers::cache::{Blob, Layers};
 
     #[test]
     fn it_holds_what_is_missing_and_names_the_rest() {

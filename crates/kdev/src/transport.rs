@@ -9,13 +9,13 @@ use std::path::PathBuf;
 use xshell::{Cmd, Shell, cmd};
 
 use crate::cluster::{Node, NodeInfo};
-use crate::cmd::{Task, quoted};
 use crate::config::{Config, NodeSettings};
 use crate::cx::Cx;
-use crate::error::Result;
 use crate::fault::{Fault, NodeError};
+use crate::process::{Task, quoted};
 use crate::ssh::{Door, Ssh, Target};
-use crate::tool::{self, PATIENCE};
+use crate::tools::Result;
+use crate::tools::{self, PATIENCE};
 
 /// The ways to all nodes of one run.
 pub(crate) struct Transports {
@@ -58,9 +58,10 @@ impl Transports {
         let way = |node: &&Node| (node.name.clone(), Way::to(node, settings(node), &running));
         let ways: BTreeMap<_, _> = nodes.iter().map(way).collect();
         let any = |is: fn(&Way) -> bool| ways.values().flatten().any(is);
-        let ssh = if any(|way| matches!(way, Way::Ssh(_))) { tool::ssh(cx)? } else { "ssh".into() };
+        let ssh =
+            if any(|way| matches!(way, Way::Ssh(_))) { tools::ssh(cx)? } else { "ssh".into() };
         let in_docker = any(|way| matches!(way, Way::Container(_)));
-        let docker = if in_docker { tool::DOCKER.find()? } else { "docker".into() };
+        let docker = if in_docker { tools::DOCKER.find()? } else { "docker".into() };
         Ok(Self { ssh: Ssh::new(ssh, config.ssh_config.clone()), docker, ways })
     }
 
@@ -194,7 +195,7 @@ impl fmt::Display for Transport<'_> {
 /// no docker that answers. Docker Desktop leaves its own out of a list.
 fn running(cx: &Cx, names: &[&str]) -> Vec<String> {
     let names: Vec<&str> = names.iter().copied().filter(|name| is_container_name(name)).collect();
-    let (Ok(docker), Ok(sh), false) = (tool::DOCKER.find(), cx.shell(), names.is_empty()) else {
+    let (Ok(docker), Ok(sh), false) = (tools::DOCKER.find(), cx.shell(), names.is_empty()) else {
         return Vec::new();
     };
     let format = "{{if .State.Running}}{{.Name}}{{end}}";

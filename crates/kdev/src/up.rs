@@ -8,9 +8,10 @@ use crate::cluster::{Cluster, Node};
 use crate::config::{Config, Layer};
 use crate::cx::{Cx, both};
 use crate::docker::Docker;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::kubeconfig::{Kubeconfig, Target};
+use crate::layers::{Source, Supply};
 use crate::links::{self, Destination};
 use crate::load;
 use crate::manifest::{self, Manifest, Object, Want};
@@ -20,7 +21,6 @@ use crate::project::{Project, Selection};
 use crate::rollback;
 use crate::rollout::Rollout;
 use crate::server_side::Consent;
-use crate::source::{Source, Supply};
 use crate::transport::Transports;
 use crate::wanted::{self, Wanted};
 use crate::why;
@@ -64,7 +64,8 @@ pub fn up(cx: &Cx, request: &Request) -> Result<()> {
     let nodes = links::choose(cx, &cluster, &all, &config, &request.nodes, why_not)?;
     let transports = Transports::find(cx, &config, &nodes)?;
 
-    let build = |cx: &Cx| Ok(Supply::Docker(&docker, build::build(cx, &docker, &config)?));
+    let build =
+        |cx: &Cx| Ok::<_, Error>(Supply::Docker(&docker, build::build(cx, &docker, &config)?));
     let compare = |cx: &Cx, image: &BuiltImage| {
         let texts = render(&manifests, &config, image.reference.tag().unwrap_or_default())?;
         let wanted = wanted::all(&texts, config.image.name());

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
-use crate::cmd::Task;
 use crate::cx::Cx;
+use crate::process::Task;
 
 /// How long a kubelet may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);

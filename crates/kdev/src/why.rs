@@ -1,6 +1,5 @@
 //! `cargo kdev why`: the root cause of what does not run.
 
-use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,14 +8,17 @@ use serde::Serialize;
 use crate::cluster::Cluster;
 use crate::config::{Config, Layer};
 use crate::cx::Cx;
+use crate::details::Reason;
 use crate::diagnosis::{self, Diagnosis};
-use crate::error::{Error, Reason, Result};
+use crate::error::{Diagnosed, Error, Result};
 use crate::event::Event;
 use crate::facts::Facts;
 use crate::gather;
 use crate::kubeconfig::{Kubeconfig, Target};
 use crate::manifest::Object;
+use crate::process;
 use crate::project::{Project, Selection};
+use crate::rollout;
 
 /// What a user may ask.
 #[derive(Clone, Debug, Default)]
@@ -70,28 +72,6 @@ pub struct Verdict {
     pub diagnoses: Vec<Diagnosis>,
 }
 
-/// An error of which the root cause was found.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Explained {
-    /// What failed.
-    pub error: Error,
-    /// Why; never empty.
-    pub diagnoses: Vec<Diagnosis>,
-}
-
-impl fmt::Display for Explained {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(f)
-    }
-}
-
-impl std::error::Error for Explained {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.error.source()
-    }
-}
-
 /// An error of a rollout, with its root cause if that can be found.
 pub(crate) fn explain(
     cx: &Cx,
@@ -99,19 +79,21 @@ pub(crate) fn explain(
     config: &Config,
     selection: &Selection,
     objects: &[Object],
-    error: Error,
+    error: rollout::Error,
 ) -> Error {
-    let Some(workload) = error.stuck_workload() else { return error };
+    let Some(workload) = error.stuck_workload() else { return error.into() };
     let object = objects.iter().find(|object| object.id() == workload);
     let cluster = cluster.in_namespace(object.and_then(|object| object.namespace.as_deref()));
-    let Ok(mut facts) = gather::gather(cx, &cluster, config, Some(workload)) else { return error };
+    let Ok(mut facts) = gather::gather(cx, &cluster, config, Some(workload)) else {
+        return error.into();
+    };
     of_project(&mut facts, config, selection);
     let diagnoses: Vec<Diagnosis> =
         facts.iter().flat_map(diagnosis::diagnose).filter(Diagnosis::is_known).collect();
     if diagnoses.is_empty() {
-        return error;
+        return error.into();
     }
-    Error::Explained(Box::new(Explained { error, diagnoses }))
+    Diagnosed { error: error.into(), diagnoses }.into()
 }
 
 /// Finds out why a pod does not run as it should, from what the cluster, docker
@@ -156,12 +138,10 @@ fn settings(cx: &Cx, request: &WhyRequest) -> Result<(bool, Config)> {
     let read = || {
         let project = Project::read_if_clear(cx, &request.selection)?;
         let (is_any, project) = (project.is_some(), project.unwrap_or_else(Project::none));
-        Ok((is_any, Config::without_build(&project, request.flags.clone())?))
+        Ok::<_, Error>((is_any, Config::without_build(&project, request.flags.clone())?))
     };
     match read() {
-        Err(error) if !request.selection.is_open() || matches!(error, Error::Interrupted) => {
-            Err(error)
-        }
+        Err(error) if !request.selection.is_open() || error.is_interrupt() => Err(error),
         Err(error) => {
             let config = Config::of_flags(request.flags.clone())?;
             let help = error.help().map(|help| format!("; {help}")).unwrap_or_default();
@@ -193,16 +173,18 @@ fn judge(facts: &Facts) -> Verdict {
     }
 }
 
-fn record(facts: &[Facts], path: &Path) -> Result<()> {
+fn record(facts: &[Facts], path: &Path) -> gather::Result<()> {
     let mut text = serde_json::to_string_pretty(facts).unwrap_or_default();
     text.push('\n');
-    let fail = |source| Error::File { what: "write", path: path.to_owned(), source };
-    fs::write(path, text).map_err(fail)
+    fs::write(path, text).map_err(process::Error::write(path))?;
+    Ok(())
 }
 
-fn replay(path: &Path) -> Result<Vec<Facts>> {
-    let fail = |source| Error::File { what: "read", path: path.to_owned(), source };
-    let text = fs::read_to_string(path).map_err(fail)?;
-    serde_json::from_str(&text)
-        .map_err(|error| Error::Record { path: path.to_owned(), reason: Reason(error.to_string()) })
+fn replay(path: &Path) -> gather::Result<Vec<Facts>> {
+    let text = fs::read_to_string(path).map_err(process::Error::read(path))?;
+    let invalid = |error: serde_json::Error| gather::Error::InvalidRecord {
+        path: path.to_owned(),
+        reason: Reason(error.to_string()),
+    };
+    serde_json::from_str(&text).map_err(invalid)
 }

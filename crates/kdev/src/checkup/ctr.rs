@@ -5,7 +5,7 @@ use crate::cluster::Node;
 use crate::fault::NodeError;
 use crate::finding::{Finding, Group};
 use crate::product;
-use crate::tool::major_minor;
+use crate::tools::major_minor;
 use crate::words::list;
 
 /// The oldest containerd that has been tried.

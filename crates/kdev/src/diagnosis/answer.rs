@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::cure;
-use crate::cmd::quoted;
 use crate::container::Container;
 use crate::facts::{Facts, list, text};
+use crate::process::quoted;
 
 /// A probe of a container, by the name that the manifest has for its kind.
 struct Probe<'a> {

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{creation, cure};
-use crate::cmd::quoted;
 use crate::facts::{Facts, list, text};
+use crate::process::quoted;
 use crate::quantity;
 
 /// What a container is given where it must have something.

@@ -4,9 +4,9 @@
 use serde_json::{Value, json};
 
 use super::{Cause, Confidence, Diagnosis, scheduler};
-use crate::cmd::quoted;
 use crate::facts::{ApiEvent, Facts, list, text};
 use crate::gather::claim_name;
+use crate::process::quoted;
 use crate::words;
 
 /// What the volume controller says of a claim that waits for the scheduler.

@@ -1,9 +1,9 @@
 //! A container cannot be made from what its specification names. Pure.
 
 use super::{Cause, Confidence, Diagnosis, cure};
-use crate::cmd::quoted;
 use crate::container::Container;
 use crate::facts::{Facts, list, text};
+use crate::process::quoted;
 use serde_json::json;
 
 pub(super) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {

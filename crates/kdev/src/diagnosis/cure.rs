@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::applyset::PART_OF;
-use crate::cmd::quoted;
 use crate::container::Container;
 use crate::facts::{Facts, text};
 use crate::image::Reference;
+use crate::process::quoted;
 
 /// Kinds of which `kubectl set image` can change the template.
 const SETTABLE: [&str; 7] = [

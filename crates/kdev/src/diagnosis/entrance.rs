@@ -1,8 +1,8 @@
 //! How a person enters a node, and does something there. Pure.
 
 use crate::cluster::{self, Node};
-use crate::cmd::quoted;
 use crate::facts::{Facts, text};
+use crate::process::quoted;
 use crate::transport::{piped_in, piped_over, with_terminal};
 
 /// Labels of nodes that run a control plane.

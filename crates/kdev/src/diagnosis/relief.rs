@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::{cure, room};
 use crate::cluster::Taint;
-use crate::cmd::quoted;
 use crate::facts::{Facts, list, text};
 use crate::placement::Expression;
+use crate::process::quoted;
 use crate::quantity;
 use crate::taken;
 

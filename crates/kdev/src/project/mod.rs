@@ -1,15 +1,20 @@
 //! The cargo project: which package is meant, where it lies, and its kdev
 //! tables.
 
+mod error;
+
 use std::path::{Path, PathBuf};
 
 use cargo_metadata::{Metadata, MetadataCommand, Package};
 use serde_json::Value;
 
-use crate::cmd::{self, Task};
 use crate::cx::Cx;
-use crate::error::{Error, Reason, Result};
+use crate::process::{self, Task};
+use crate::tools;
 use crate::words::list;
+
+pub use error::Error;
+pub(crate) use error::Result;
 
 /// Which package is meant; by default that of the current folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,7 +34,7 @@ impl Selection {
     /// The flags by which `cargo kdev` finds the same package, each after a blank.
     pub(crate) fn flags_by_hand(&self) -> String {
         let path = self.manifest_path.as_ref().map(|path| path.display().to_string());
-        cmd::flags([("--package", self.package.clone()), ("--manifest-path", path)])
+        process::flags([("--package", self.package.clone()), ("--manifest-path", path)])
     }
 }
 
@@ -75,7 +80,7 @@ impl Project {
     /// The same, `None` also where several packages could be meant.
     pub(crate) fn read_if_clear(cx: &Cx, selection: &Selection) -> Result<Option<Self>> {
         match Self::read_if_any(cx, selection) {
-            Err(Error::WhichPackage { .. }) if selection.is_open() => Ok(None),
+            Err(Error::AmbiguousPackage { .. }) if selection.is_open() => Ok(None),
             project => project,
         }
     }
@@ -88,9 +93,9 @@ impl Project {
             command.manifest_path(path);
         }
         let answer = Task::from(command.cargo_command()).read(cx);
-        let answer = answer.map_err(|f| Error::from_failure(f, Error::Metadata))?;
+        let answer = answer.map_err(Error::Metadata)?;
         let metadata = MetadataCommand::parse(answer.text())
-            .map_err(|e| Error::Answer { tool: "cargo", reason: Reason(e.to_string()) })?;
+            .map_err(|error| tools::Error::unexpected("cargo", error))?;
         let package = choose(&metadata, selection)?;
         let manifest = package.manifest_path.as_std_path();
         Ok(Self {
@@ -111,7 +116,7 @@ fn choose<'a>(metadata: &'a Metadata, selection: &Selection) -> Result<&'a Packa
     let names: Vec<&str> = packages.iter().map(|p| p.name.as_str()).collect();
     if let Some(name) = &selection.package {
         let found = packages.iter().find(|p| p.name.as_str() == name);
-        return found.copied().ok_or_else(|| Error::WhichPackage {
+        return found.copied().ok_or_else(|| Error::AmbiguousPackage {
             reason: format!("the workspace has no package `{name}`, but {}", list(&names)),
         });
     }
@@ -123,7 +128,7 @@ fn choose<'a>(metadata: &'a Metadata, selection: &Selection) -> Result<&'a Packa
     match (packages.as_slice(), configured.as_slice()) {
         ([one], _) => Ok(one),
         (_, [one]) => Ok(one),
-        _ => Err(Error::WhichPackage { reason: format!("the workspace has {}", list(&names)) }),
+        _ => Err(Error::AmbiguousPackage { reason: format!("the workspace has {}", list(&names)) }),
     }
 }
 

@@ -1,28 +1,32 @@
 //! Gathers the facts for a diagnosis: of the cluster in one look, of docker
 //! here, and of what the nodes really have. Nothing is changed anywhere.
 
+mod error;
+
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::child::printable;
 use crate::cluster::{self, Cluster, Node};
 use crate::config::{Config, NodeSettings};
 use crate::container::Container;
 use crate::cx::{Cx, both, each};
 use crate::diagnosis::rival;
 use crate::docker::Docker;
-use crate::error::{Error, Result};
 use crate::facts::{ApiEvent, Facts, Local, Shelf, list, text};
 use crate::image::split_tag;
 use crate::live;
 use crate::moment;
 use crate::node::Link;
+use crate::process::child::printable;
 use crate::subject::{self, Asked, Subject};
 use crate::taken;
 use crate::transport::Transports;
 use crate::verification;
+
+pub use error::Error;
+pub(crate) use error::Result;
 
 /// All that a diagnosis may need of a namespace, in one look.
 const RESOURCES: &str = "pods,replicasets.apps,deployments.apps,statefulsets.apps,daemonsets.apps,replicationcontrollers,jobs.batch,cronjobs.batch,persistentvolumeclaims,events";
@@ -93,7 +97,7 @@ pub(crate) fn gather(
 
 fn asked_about(items: &[Value], cluster: &Cluster, text: &str) -> Result<Subject> {
     let found = Asked::parse(text).and_then(|asked| subject::find(items, &asked));
-    found.ok_or_else(|| Error::UnknownWorkload {
+    found.ok_or_else(|| Error::WorkloadNotFound {
         asked: text.to_owned(),
         namespace: cluster.namespace.clone(),
         known: subject::names(items),
@@ -112,7 +116,7 @@ fn look(cx: &Cx, cluster: &Cluster) -> Result<Vec<Value>> {
         cluster.json::<List>(cx, cmd, "show the workloads and their pods")
     };
     let list = match get(&format!("{RESOURCES},{OF_CLUSTER}")) {
-        Err(Error::Refused { .. }) => get(RESOURCES)?,
+        Err(cluster::Error::Rejected { .. }) => get(RESOURCES)?,
         list => list?,
     };
     Ok(list.items)

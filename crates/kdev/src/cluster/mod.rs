@@ -5,6 +5,8 @@
 //! call, so that a `kubectl config use-context` in another window changes
 //! nothing here.
 
+mod error;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,12 +15,15 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use xshell::{Cmd, Shell, cmd};
 
-use crate::cmd::{Failure, Outcome, Task, quoted};
 use crate::config::Config;
 use crate::cx::Cx;
-use crate::error::{Error, Reason, Result};
 use crate::kubeconfig::{Kubeconfig, Target};
 use crate::local;
+use crate::process::{Failure, Outcome, Task, quoted};
+use crate::tools;
+
+pub use error::Error;
+pub(crate) use error::{Result, no_node_help};
 
 /// How long one request to the API may take.
 const REQUEST: &str = "--request-timeout=15s";
@@ -140,7 +145,7 @@ impl Cluster {
         if local::listens_here(server) {
             // To list nodes is only to look, and may be refused all the same.
             self.listed = match self.nodes(cx) {
-                Err(Error::Refused { .. }) => None,
+                Err(Error::Rejected { .. }) => None,
                 nodes => Some(nodes?),
             };
         }
@@ -166,9 +171,9 @@ impl Cluster {
         let known: Vec<String> = view.contexts().into_iter().map(|c| c.name).collect();
         let missing = || if known.is_empty() { target.missing() } else { Vec::new() };
         let named = target.named().or(view.current());
-        let context = named.ok_or_else(|| Error::NoContext { missing: missing() })?;
+        let context = named.ok_or_else(|| Error::NoCurrentContext { missing: missing() })?;
         let Some(entry) = view.contexts().into_iter().find(|c| c.name == context) else {
-            return Err(Error::UnknownContext { context, missing: missing(), known });
+            return Err(Error::ContextNotFound { context, missing: missing(), known });
         };
         let server = view.server(&entry.context.cluster);
         let namespace = namespace
@@ -202,7 +207,7 @@ impl Cluster {
         let output = match Task::new(cmd).limit(PATIENCE).read(cx) {
             Ok(output) => output,
             Err(failure) => match self.failed(failure, "list its namespaces") {
-                Error::Refused { .. } => return Ok(()),
+                Error::Rejected { .. } => return Ok(()),
                 error => return Err(error),
             },
         };
@@ -213,7 +218,7 @@ impl Cluster {
             return Ok(());
         }
         let (context, namespace) = (self.context.clone(), self.namespace.clone());
-        Err(Error::NoNamespace { context, namespace, known })
+        Err(Error::NamespaceNotFound { context, namespace, known })
     }
 
     /// kubectl with context, namespace and kubeconfig; the verb follows.
@@ -248,15 +253,13 @@ impl Cluster {
     }
 
     /// The error for a kubectl that failed: unreachable, or refused.
-    pub(crate) fn failed(&self, failure: Failure, what: &str) -> Error {
-        let (context, kubectl) = (self.context.clone(), self.by_hand(None));
-        Error::from_failure(failure, |source| {
-            if is_unreachable(&source) {
-                Error::ClusterUnreachable { context, kubectl, source }
-            } else {
-                Error::Refused { context, what: what.to_owned(), kubectl, source }
-            }
-        })
+    pub(crate) fn failed(&self, failure: Failure, action: &str) -> Error {
+        let (context, kubectl, source) = (self.context.clone(), self.by_hand(None), failure);
+        if is_unreachable(&source) {
+            Error::Unreachable { context, kubectl, source }
+        } else {
+            Error::Rejected { context, action: action.to_owned(), kubectl, source }
+        }
     }
 }
 
@@ -270,8 +273,7 @@ pub(crate) fn bare<'a>(sh: &'a Shell, kubectl: &Path, kubeconfig: Option<&PathBu
 
 /// kubectl's JSON.
 pub(crate) fn answer<T: DeserializeOwned>(json: &[u8]) -> Result<T> {
-    serde_json::from_slice(json)
-        .map_err(|e| Error::Answer { tool: "kubectl", reason: Reason(e.to_string()) })
+    serde_json::from_slice(json).map_err(|error| tools::Error::unexpected("kubectl", error).into())
 }
 
 /// Why a context may be changed unasked, as far as the user has said so.
@@ -287,8 +289,9 @@ pub(crate) fn consent(context: &str, target: &Target, config: &Config) -> Option
 
 fn ask(cx: &Cx, context: &str, server: &str) -> Result<()> {
     let question = format!("Change the cluster of context `{context}` (server {server})?");
-    match cx.ask(&question) {
-        _ if cx.interrupt().is_raised() => Err(Error::Interrupted),
+    let answer = cx.ask(&question);
+    cx.check_interrupt()?;
+    match answer {
         Some(true) => Ok(()),
         _ => {
             Err(Error::ContextNotAllowed { context: context.to_owned(), server: server.to_owned() })

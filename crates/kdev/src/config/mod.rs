@@ -5,6 +5,8 @@
 //! `kdev.local.toml`, the package's table, the workspace's table, and last
 //! what can be discovered.
 
+mod error;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,11 +16,14 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::error::{Error, Reason, Result};
 use crate::generator::Generator;
 use crate::image::Reference;
 use crate::image_path::ImagePath;
+use crate::process;
 use crate::project::Project;
+
+pub use error::Error;
+pub(crate) use error::Result;
 
 /// The personal file, beside a Cargo.toml.
 pub(crate) const LOCAL_FILE: &str = "kdev.local.toml";
@@ -161,7 +166,7 @@ impl Config {
 
     fn assemble(project: &Project, layer: Layer, dockerfile: PathBuf) -> Result<Self> {
         let image = layer.image.unwrap_or_else(|| project.package.to_lowercase());
-        let image = Reference::parse(&image).map_err(Error::ImageName)?;
+        let image = Reference::parse(&image).map_err(Error::InvalidImageName)?;
         if image.digest().is_some() {
             return Err(bad_value(
                 "image",
@@ -334,7 +339,7 @@ fn unknown(path: &str, key: &str, place: &str, known: &[&str]) -> Error {
 }
 
 fn bad_value(key: &str, place: &str, reason: impl Into<String>) -> Error {
-    Error::BadValue { key: key.to_owned(), place: place.to_owned(), reason: Reason(reason.into()) }
+    Error::invalid(key, place, reason)
 }
 
 /// The upper entries win, key by key.
@@ -393,9 +398,7 @@ fn local_layer(dir: &Path) -> Result<Layer> {
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Layer::default()),
-        Err(source) => {
-            return Err(Error::File { what: "read", path, source });
-        }
+        Err(error) => return Err(process::Error::read(path)(error).into()),
     };
     let place = format!("`{}`", path.display());
     let table = toml::from_str(&text).map_err(|e| bad_value("kdev", &place, e.to_string()))?;
@@ -410,7 +413,7 @@ fn dockerfile(project: &Project, configured: Option<PathBuf>) -> Result<PathBuf>
         None => vec![own, project.workspace_root.join("Dockerfile")],
     };
     let found = candidates.iter().find(|path| path.is_file()).cloned();
-    found.ok_or_else(|| Error::NoDockerfile { path: candidates[0].clone() })
+    found.ok_or_else(|| Error::DockerfileNotFound { path: candidates[0].clone() })
 }
 
 fn default_manifests(dir: &Path) -> Vec<PathBuf> {

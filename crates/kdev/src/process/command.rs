@@ -13,9 +13,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use crate::child::{Collected, PATIENCE, send_lines, spawn, supervise};
 use crate::cx::{BuildOutput, Cx, Interrupt, joined};
 use crate::event::Event;
+use crate::process::child::{Collected, PATIENCE, send_lines, spawn, supervise};
 
 /// A command that is yet to run; its `Display` is what messages show.
 pub(crate) struct Task {
@@ -367,5 +367,5 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 #[cfg(test)]
-#[path = "cmd_tests.rs"]
+#[path = "command_tests.rs"]
 mod tests;

@@ -5,26 +5,30 @@
 //! image under its name with the expected configuration. One that fails takes
 //! the name away again.
 
+mod error;
+
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::process::ChildStdin;
 use std::time::{Duration, Instant};
 
 use crate::build::BuiltImage;
-use crate::cmd::{Failure, Lines, Outcome, quoted};
 use crate::cx::{Cx, each};
 use crate::docker::Docker;
-use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::fault::{Fault, NodeError};
 use crate::inventory::{Inventory, Named};
-use crate::layers::{self, Layer};
+use crate::layers::cache::{self, Layer};
+use crate::layers::push::WORTH;
+use crate::layers::save::Cut;
+use crate::layers::{Parts, Source, Supply};
 use crate::node::Link;
-use crate::registry::WORTH;
-use crate::source::{Parts, Source, Supply};
+use crate::process::{Failure, Lines, Outcome, quoted};
 use crate::thin::Thin;
-use crate::whole::Cut;
 use crate::wire::{self, Codec, Wire};
+
+pub use error::Error;
+pub(crate) use error::Result;
 
 /// What ends a program that writes to a reader that has gone (POSIX).
 const SIGPIPE: i32 = 13;
@@ -48,9 +52,7 @@ impl Loaded {
 pub(crate) fn load(cx: &Cx, source: &Source, links: &[Link]) -> Result<Loaded> {
     source.whole.expect(links.len());
     let results = each(links, |link| Load { cx, source, image: source.image, link }.run());
-    if cx.interrupt().is_raised() {
-        return Err(Error::Interrupted);
-    }
+    cx.check_interrupt()?;
     if !cx.is_dry_run() && results.iter().any(Result::is_ok) {
         source.done();
     }
@@ -263,7 +265,7 @@ impl Load<'_> {
 /// The largest layer of the newest build of which the node can read one.
 fn dictionary<'a>(inventory: &Inventory, builds: &'a [Vec<Layer>]) -> Option<&'a Layer> {
     let fits = |old: &&Layer| {
-        inventory.zstd && old.size <= layers::LARGEST / 2 && inventory.can_read(&old.diff_id)
+        inventory.zstd && old.size <= cache::LARGEST / 2 && inventory.can_read(&old.diff_id)
     };
     builds.iter().find_map(|build| build.iter().filter(fits).max_by_key(|old| old.size))
 }

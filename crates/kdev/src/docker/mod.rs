@@ -1,5 +1,7 @@
 //! Docker: its daemon, its images, its archives.
 
+mod error;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -8,15 +10,16 @@ use xshell::{Cmd, Shell, cmd};
 
 use crate::archive;
 use crate::build::BuiltImage;
-use crate::cmd::{Failure, Task};
 use crate::cx::Cx;
-use crate::error::{DockerHost, Error, Reason, Result};
 use crate::event::Event;
-use crate::exit_code::ExitCode;
 use crate::facts::Local;
 use crate::image::Reference;
 use crate::moment;
-use crate::tool::{self, PATIENCE, major_minor};
+use crate::process::{Failure, Task};
+use crate::tools::{self, PATIENCE, major_minor};
+
+pub(crate) use error::Result;
+pub use error::{DockerHost, Error};
 
 /// How many builds keep their tag, beside the current one.
 const TAGS_KEPT: usize = 2;
@@ -68,7 +71,7 @@ impl Inspected {
 impl Docker {
     /// Finds the client, and asks its daemon.
     pub(crate) fn find(cx: &Cx) -> Result<Self> {
-        let path = tool::DOCKER.find()?;
+        let path = tools::DOCKER.find()?;
         let sh = cx.shell()?;
         let format = "{{json .}}";
         let task = Task::new(cmd!(sh, "{path} version --format {format}")).limit(PATIENCE);
@@ -76,12 +79,12 @@ impl Docker {
         let output = task.output(cx).map_err(|f| down(cx, &path, f))?;
         let version: Version = serde_json::from_slice(&output.stdout).unwrap_or_default();
         if let Some(client) = &version.client {
-            tool::DOCKER.check(&client.version)?;
+            tools::DOCKER.check(&client.version)?;
         }
         let Some(server) = version.server else {
             return Err(down(cx, &path, Failure::of(shown, output)));
         };
-        tool::DOCKER.check(&server.version)?;
+        tools::DOCKER.check(&server.version)?;
         // The containerd store came with 24; the flag with client 28 and API 1.48.
         let containerd_store =
             major_minor(&server.version) >= (24, 0) && uses_containerd(cx, &path)?;
@@ -129,7 +132,9 @@ impl Docker {
         let sh = cx.shell()?;
         let task = Task::new(self.cmd(&sh).args(["image", "inspect", "--", image])).limit(PATIENCE);
         let output = task.read(cx).map_err(|failure| match failure.stderr.to_lowercase() {
-            words if words.contains("no such image") => Error::NoImage { image: image.to_owned() },
+            words if words.contains("no such image") => {
+                Error::ImageNotFound { image: image.to_owned() }
+            }
             _ => failed(failure, format!("inspect the image `{image}`")),
         })?;
         let images: Vec<Inspected> = serde_json::from_slice(&output.stdout).map_err(answer)?;
@@ -305,8 +310,8 @@ fn uses_containerd(cx: &Cx, docker: &Path) -> Result<bool> {
 }
 
 fn down(cx: &Cx, docker: &Path, failure: Failure) -> Error {
-    let down = |source| Error::DockerDown { source, asked: asked(cx, docker) };
-    Error::from_failure(failure, down)
+    let asked = if failure.is_interrupt() { None } else { asked(cx, docker) };
+    Error::DaemonUnreachable { source: failure, asked }
 }
 
 /// Which daemon docker talks to; `None` where that is this machine's own.
@@ -316,14 +321,14 @@ fn asked(cx: &Cx, docker: &Path) -> Option<DockerHost> {
     let task = Task::new(cmd!(sh, "{docker} context inspect --format {format}")).limit(PATIENCE);
     let said = task.read(cx).ok()?.text();
     let (context, address) = said.trim().split_once(' ')?;
-    let is_chosen = !tool::DOCKER_SOCKETS.contains(&address);
+    let is_chosen = !tools::DOCKER_SOCKETS.contains(&address);
     is_chosen.then(|| DockerHost { context: context.to_owned(), address: address.to_owned() })
 }
 
-fn failed(failure: Failure, what: String) -> Error {
-    Error::from_failure(failure, |source| Error::Tool { what, source, code: ExitCode::Tool })
+fn failed(source: Failure, action: String) -> Error {
+    Error::Command { action, source }
 }
 
 fn answer(reason: impl std::fmt::Display) -> Error {
-    Error::Answer { tool: "docker", reason: Reason(reason.to_string()) }
+    tools::Error::unexpected("docker", reason).into()
 }

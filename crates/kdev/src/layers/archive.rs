@@ -15,9 +15,11 @@ use tempfile::TempDir;
 use crate::archive::{Files, Image};
 use crate::build::BuiltImage;
 use crate::cx::Cx;
-use crate::error::{Error, Reason, Result};
+use crate::details::Reason;
 use crate::image::Reference;
-use crate::layers::{Blob, Layer, Layers};
+use crate::layers::cache::{Blob, Layer, Layers};
+use crate::layers::{Error, Result};
+use crate::process;
 
 /// How the files are called that are taken for archives.
 const ENDINGS: [&str; 4] = [".tar", ".tar.gz", ".tgz", ".tar.zst"];
@@ -64,11 +66,7 @@ impl Archive {
     /// Takes it apart. The folder lies in the cache folder, where layers have
     /// room, or among the temporary ones.
     pub(crate) fn unpack(&self, cx: &Cx) -> Result<Unpacked> {
-        let folder = folder(cx.cache_dir()).map_err(|source| Error::File {
-            what: "write",
-            path: "a temporary folder".into(),
-            source,
-        })?;
+        let folder = folder(cx.cache_dir()).map_err(process::Error::write("a temporary folder"))?;
         let layers = Layers::at(folder.path()).map_err(|e| self.error(e.to_string()))?;
         let image = match self {
             Self::File(path) => {
@@ -78,15 +76,13 @@ impl Archive {
             Self::Stdin if io::stdin().is_terminal() => Err("it is a terminal".to_owned()),
             Self::Stdin => image(cx, io::stdin().lock(), &layers),
         };
-        if cx.interrupt().is_raised() {
-            return Err(Error::Interrupted);
-        }
+        cx.check_interrupt()?;
         let image = image.map_err(|reason| self.error(reason))?;
         Ok(Unpacked { image, layers, _folder: folder })
     }
 
     fn error(&self, reason: String) -> Error {
-        Error::Archive { archive: self.name(), reason: Reason(reason) }
+        Error::InvalidArchive { archive: self.name(), reason: Reason(reason) }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::*;
-use crate::child::GRACE;
+use crate::process::child::GRACE;
 use xshell::{Shell, cmd};
 
 fn quiet() -> impl Fn(Event) + Sync {

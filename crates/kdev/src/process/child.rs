@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use crate::cmd::{Failure, Outcome};
 use crate::cx::Interrupt;
+use crate::process::{Failure, Outcome};
 
 /// How much of a child's stderr an error keeps.
 const TAIL: usize = 16 * 1024;

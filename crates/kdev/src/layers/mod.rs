@@ -1,6 +1,12 @@
 //! Where layers come from: the cache, else docker, which pushes what is
 //! lacking to an endpoint of ours; or all from an archive.
 
+pub(crate) mod archive;
+pub(crate) mod cache;
+mod error;
+pub(crate) mod push;
+pub(crate) mod save;
+
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::sync::{Mutex, PoisonError};
@@ -9,10 +15,13 @@ use crate::archive::Files;
 use crate::build::BuiltImage;
 use crate::cx::Cx;
 use crate::docker::Docker;
-use crate::layers::{Layer, Layers};
-use crate::registry::{self, Wanted};
-use crate::unpack::Unpacked;
-use crate::whole::Whole;
+use crate::layers::archive::Unpacked;
+use crate::layers::cache::{Layer, Layers};
+use crate::layers::push::Wanted;
+use crate::layers::save::Whole;
+
+pub use error::Error;
+pub(crate) use error::Result;
 
 /// What shall be loaded, with whoever has it.
 pub(crate) enum Supply<'a> {
@@ -166,7 +175,7 @@ impl<'a> Source<'a> {
         };
         let mut has_pushed = false;
         let push = |endpoint: &str| has_pushed = docker.push(cx, self.image, endpoint).is_ok();
-        let _ = registry::serve(layers, wanted, self.image, push);
+        let _ = push::serve(layers, wanted, self.image, push);
         has_pushed
     }
 

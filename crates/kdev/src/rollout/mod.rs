@@ -1,6 +1,8 @@
 //! Waits until the new pods are ready and run this very build, and fails at
 //! once where they cannot become so.
 
+mod error;
+
 use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,7 +13,7 @@ use crate::bell::Bell;
 use crate::build::BuiltImage;
 use crate::cluster::Cluster;
 use crate::cx::Cx;
-use crate::error::{Error, Reason, Result};
+use crate::details::Reason;
 use crate::event::{Event, PodState};
 use crate::live::{self, Look};
 use crate::load::Loaded;
@@ -20,6 +22,9 @@ use crate::pod::{self, Pod, Runs};
 use crate::verification;
 use crate::wanted::{self, Wanted};
 use crate::workload::{self, State};
+
+pub use error::Error;
+pub(crate) use error::Result;
 
 /// How long a trouble that may pass must last to end the wait.
 const LASTING: Duration = Duration::from_secs(10);
@@ -260,7 +265,7 @@ impl<'a> Wait<'a> {
             Value::Null
         };
         if let Some(policy) = verification::refuses(&told, &image.reference.familiar()) {
-            return Err(Error::Unverified {
+            return Err(Error::ImageRejected {
                 workload: self.object.id(),
                 node: node.clone(),
                 reason: Reason(format!(
@@ -303,7 +308,7 @@ impl<'a> Wait<'a> {
             }
             let reason = wanted::in_words(&changes, is_of_pod);
             if pod.pulls_in_vain() {
-                return Err(Error::Altered {
+                return Err(Error::Mutated {
                     workload: self.object.id(),
                     pod: Some(name.clone()),
                     changes,
@@ -371,7 +376,7 @@ impl<'a> Wait<'a> {
     }
 
     fn failed(&self, pod: Option<&Pod>, reason: String) -> Error {
-        Error::RolloutFailed {
+        Error::Failed {
             workload: self.object.id(),
             pod: pod.map(|pod| pod.metadata.name.clone()),
             node: pod.and_then(|pod| pod.spec.node_name.clone()),
@@ -382,12 +387,12 @@ impl<'a> Wait<'a> {
 
     fn held(&self, reason: String, cure: workload::Cure) -> Error {
         let (workload, kubectl) = (self.object.id(), self.kubectl());
-        Error::RolloutHeld { workload, cure, kubectl, reason: Reason(reason) }
+        Error::Blocked { workload, cure, kubectl, reason: Reason(reason) }
     }
 
     fn timed_out(&self) -> Error {
         let (ready, wanted, pods) = &self.seen;
-        Error::RolloutTimedOut {
+        Error::TimedOut {
             workload: self.object.id(),
             ready: *ready,
             wanted: *wanted,

@@ -1,26 +1,29 @@
 //! Builds the image: `cargo build` where that is asked for, then `docker
 //! build`, both with their output shown while they run.
 
+mod error;
+
 use std::fs;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use xshell::{Cmd, Shell, cmd};
 
-use crate::cmd::{Failure, Outcome, Task};
 use crate::config::Config;
 use crate::cx::Cx;
-use crate::docker::Docker;
+use crate::docker::{self, Docker};
 use crate::dockerfile;
-use crate::error::{Error, Result};
 use crate::event::Event;
-use crate::exit_code::ExitCode;
 use crate::hard_link;
 use crate::image::Reference;
-use crate::layers::Layers;
+use crate::layers::cache::Layers;
+use crate::layers::push::{self, Wanted};
+use crate::process::{self, Failure, Outcome, Task};
 use crate::project::Selection;
-use crate::registry::{self, Wanted};
-use crate::tool::CARGO;
+use crate::tools::{self, CARGO};
+
+pub use error::Error;
+pub(crate) use error::Result;
 
 /// An image that docker has, known by its content.
 #[derive(Clone, Debug)]
@@ -43,11 +46,7 @@ pub(crate) struct BuiltImage {
 pub(crate) fn build(cx: &Cx, docker: &Docker, config: &Config) -> Result<BuiltImage> {
     let begun = Instant::now();
     cargo_build(cx, config)?;
-    let iid = tempfile::NamedTempFile::new().map_err(|source| Error::File {
-        what: "write",
-        path: "a temporary file".into(),
-        source,
-    })?;
+    let iid = tempfile::NamedTempFile::new().map_err(process::Error::write("a temporary file"))?;
     let sh = cx.shell()?;
     let image = config.image.familiar();
     let task = Task::new(
@@ -65,8 +64,8 @@ pub(crate) fn build(cx: &Cx, docker: &Docker, config: &Config) -> Result<BuiltIm
     let elsewhere = elsewhere(config, &dockerfile);
     cx.emit(Event::Building { what: image.clone(), command: command.clone() });
     live(cx, task, "docker", image, command).map_err(|error| match error {
-        Error::Build { what, source, .. } => {
-            Error::Build { what, source, elsewhere: elsewhere.clone() }
+        Error::Failed { what, source, .. } => {
+            Error::Failed { what, source, elsewhere: elsewhere.clone() }
         }
         error => error,
     })?;
@@ -77,11 +76,7 @@ pub(crate) fn build(cx: &Cx, docker: &Docker, config: &Config) -> Result<BuiltIm
         );
         cx.emit(Event::Note { text });
     }
-    let id = fs::read_to_string(iid.path()).map_err(|source| Error::File {
-        what: "read",
-        path: iid.path().into(),
-        source,
-    })?;
+    let id = fs::read_to_string(iid.path()).map_err(process::Error::read(iid.path()))?;
     let built = identify(cx, docker, id.trim(), &config.image)?;
     cx.emit(Event::Built {
         image: built.reference.familiar(),
@@ -124,7 +119,7 @@ pub(crate) fn last(
 /// The error where docker has no build of the project.
 pub(crate) fn not_built(error: Error, selection: &Selection) -> Error {
     match error {
-        Error::NoImage { image } => {
+        Error::Docker(docker::Error::ImageNotFound { image }) => {
             let by = format!("cargo kdev up{}", selection.flags_by_hand());
             Error::NotBuilt { image, by }
         }
@@ -155,9 +150,9 @@ fn config_digest(cx: &Cx, docker: &Docker, image: &BuiltImage) -> Result<String>
     let cache = cx.cache_dir().filter(|_| !cx.is_dry_run());
     let pushed = cache.and_then(|dir| {
         let push = |endpoint: &str| docker.push(cx, image, endpoint);
-        registry::serve(&Layers::at(dir).ok()?, &Wanted::New, image, push).ok()?
+        push::serve(&Layers::at(dir).ok()?, &Wanted::New, image, push).ok()?
     });
-    pushed.map_or_else(|| docker.config_digest(cx, image), Ok)
+    Ok(pushed.map_or_else(|| docker.config_digest(cx, image), Ok)?)
 }
 
 /// The image as a dry run speaks of it: its content is not known.
@@ -210,12 +205,11 @@ fn docker_build<'a>(sh: &'a Shell, docker: &Docker, config: &Config) -> Cmd<'a> 
 /// Runs a build; its error shows the command as a person would give it.
 fn live(cx: &Cx, task: Task, tool: &'static str, what: String, command: String) -> Result<()> {
     task.live(cx, tool).map_err(|failure| {
-        Error::from_failure(Failure { command, ..failure }, |source| match &source.outcome {
-            Outcome::NotStarted(_) => {
-                Error::Tool { what: format!("run `{tool}`"), source, code: ExitCode::Tool }
-            }
-            _ => Error::Build { what, source, elsewhere: None },
-        })
+        let source = Failure { command, ..failure };
+        if matches!(source.outcome, Outcome::NotStarted(_)) {
+            return tools::Error::Command { action: format!("run `{tool}`"), source }.into();
+        }
+        Error::Failed { what, source, elsewhere: None }
     })
 }
 

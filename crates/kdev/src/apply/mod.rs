@@ -1,21 +1,25 @@
 //! Applies the rendered manifests, only what differs, and keeps account of it, so
 //! that it can be taken away again.
 
+mod error;
+
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
 use crate::applyset::{self, Member, Parent, Set};
 use crate::cluster::Cluster;
-use crate::cmd::Failure;
 use crate::cx::Cx;
-use crate::error::Result;
 use crate::event::Event;
 use crate::load::Loaded;
 use crate::manifest;
+use crate::process::Failure;
 use crate::remains::{self, Remains};
 use crate::server_side::{Consent, Stream};
 use crate::wanted::{self, Wanted};
+
+pub use error::Error;
+pub(crate) use error::Result;
 
 /// Rendered manifests: for each namespace its documents, in the order in which
 /// they are met.

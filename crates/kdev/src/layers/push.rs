@@ -35,7 +35,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::archive;
 use crate::build::BuiltImage;
-use crate::layers::{Blob, Layers};
+use crate::layers::cache::{Blob, Layers};
 
 /// docker's memory is one of host and port, so an image keeps to one of these
 /// as long as no other run is using it.

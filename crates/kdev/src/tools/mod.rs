@@ -1,5 +1,7 @@
 //! Finds docker, ssh, kubectl and helm, and makes sure that they are new enough.
 
+mod error;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,10 +9,11 @@ use std::time::Duration;
 use serde::Deserialize;
 use xshell::cmd;
 
-use crate::cmd::Task;
 use crate::cx::Cx;
-use crate::error::{Error, Reason, Result};
-use crate::exit_code::ExitCode;
+use crate::process::{Failure, Task};
+
+pub use error::Error;
+pub(crate) use error::Result;
 
 /// How long a tool may take to tell its version.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -21,39 +24,39 @@ pub(crate) struct Tool {
     pub(crate) name: &'static str,
     /// The oldest version that will do, and why no older one does.
     needed: &'static str,
-    cure: &'static str,
+    install: &'static str,
 }
 
 /// 20.10 is the oldest docker whose archives have been tried.
 pub(crate) const DOCKER: Tool = Tool {
     name: "docker",
     needed: "20.10",
-    cure: "install it with `sudo apt-get install docker.io`, or as https://docs.docker.com/engine/install says",
+    install: "install it with `sudo apt-get install docker.io`, or as https://docs.docker.com/engine/install says",
 };
 /// Where the daemon listens that systemd starts.
 pub(crate) const DOCKER_SOCKETS: [&str; 2] =
     ["unix:///var/run/docker.sock", "unix:///run/docker.sock"];
 /// By its name: rustup then picks the toolchain of the folder.
 pub(crate) const CARGO: Tool =
-    Tool { name: "cargo", needed: "1.0", cure: "install it as https://rustup.rs says" };
+    Tool { name: "cargo", needed: "1.0", install: "install it as https://rustup.rs says" };
 /// 6.7 brought `%C`, without which a control socket's path grows too long.
 pub(crate) const SSH: Tool = Tool {
     name: "ssh",
     needed: "6.7",
-    cure: "install it with `sudo apt-get install openssh-client`",
+    install: "install it with `sudo apt-get install openssh-client`",
 };
 /// 1.22 made server-side apply stable.
 pub(crate) const KUBECTL: Tool = Tool {
     name: "kubectl",
     needed: "1.22",
-    cure: "install it as https://kubernetes.io/docs/tasks/tools says",
+    install: "install it as https://kubernetes.io/docs/tasks/tools says",
 };
 
 /// 3.5 brought `--skip-tests`.
 pub(crate) const HELM: Tool = Tool {
     name: "helm",
     needed: "3.5",
-    cure: "install it as https://helm.sh/docs/intro/install says",
+    install: "install it as https://helm.sh/docs/intro/install says",
 };
 
 /// Makes sure that kubectl is new enough. It is asked once: as long as it is the
@@ -86,7 +89,7 @@ fn kubectl_version(cx: &Cx, path: &Path) -> Result<String> {
     let task = Task::new(cmd!(sh, "{path} version --client --output=json")).limit(PATIENCE);
     let output = task.read(cx).map_err(|f| KUBECTL.broken(f))?;
     let version: KubectlVersion = serde_json::from_slice(&output.stdout)
-        .map_err(|e| Error::Answer { tool: KUBECTL.name, reason: Reason(e.to_string()) })?;
+        .map_err(|error| Error::unexpected(KUBECTL.name, error))?;
     Ok(version.client_version.git_version)
 }
 
@@ -121,7 +124,8 @@ struct KubectlClient {
 
 impl Tool {
     pub(crate) fn find(self) -> Result<PathBuf> {
-        which::which(self.name).map_err(|_| Error::ToolMissing { tool: self.name, cure: self.cure })
+        which::which(self.name)
+            .map_err(|_| Error::NotFound { tool: self.name, install: self.install })
     }
 
     /// Where it is, and its version, which must be new enough.
@@ -156,17 +160,16 @@ impl Tool {
         if major_minor(found) >= major_minor(self.needed) {
             return Ok(());
         }
-        Err(Error::ToolOld {
+        Err(Error::TooOld {
             tool: self.name,
             found: found.to_owned(),
             needed: self.needed,
-            cure: self.cure,
+            install: self.install,
         })
     }
 
-    fn broken(self, failure: crate::cmd::Failure) -> Error {
-        let what = format!("tell the version of `{}`", self.name);
-        Error::from_failure(failure, |source| Error::Tool { what, source, code: ExitCode::Tool })
+    fn broken(self, source: Failure) -> Error {
+        Error::Command { action: format!("tell the version of `{}`", self.name), source }
     }
 }
 

@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::cmd::{Failure, Task};
 use crate::cx::Cx;
+use crate::process::{Failure, Task};
 
 /// What is read at once, and how much of that may wait for a node.
 const CHUNK: usize = 256 << 10;

@@ -1,0 +1,28 @@
+//! Child processes: composed, run, watched and ended. Nothing else spawns.
+
+pub(crate) mod child;
+mod command;
+mod error;
+
+use xshell::Shell;
+
+use crate::cx::Cx;
+
+pub use command::{Failure, Outcome};
+pub(crate) use command::{Lines, Output, Task, flags, quoted};
+pub use error::{Error, FileError, Interrupted};
+pub(crate) use error::{Result, is_interrupt};
+
+impl Cx<'_> {
+    /// A shell to compose commands with. It holds cells, so each thread takes
+    /// its own.
+    #[expect(clippy::unused_self, reason = "nobody takes a shell outside a run")]
+    pub(crate) fn shell(&self) -> Result<Shell> {
+        Shell::new().map_err(|e| Error::CurrentDir { reason: e.to_string() })
+    }
+
+    /// An error once the work should stop.
+    pub(crate) fn check_interrupt(&self) -> Result<()> {
+        if self.interrupt().is_raised() { Err(Interrupted.into()) } else { Ok(()) }
+    }
+}
