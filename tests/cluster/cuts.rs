@@ -94,26 +94,48 @@ fn a_connection_cut_at_ten_places_leaves_nothing() {
     eventually("the page", pages);
 }
 
-/// A service that is loaded onto the spare machine, too, which the cluster lists.
-fn with_a_spare_node(name: &'static str, node: &'static str) -> (Service, Listed) {
+/// The host's end of the spare machine's cable.
+const CABLE: &str = "kdevlab-n3";
+
+/// A cable that lets through 100 Mbit/s (tc-tbf(8)), until it is dropped: without it a
+/// load may end before its first report.
+struct Slow;
+
+impl Slow {
+    fn start() -> Self {
+        let limit = ["tbf", "rate", "100mbit", "burst", "128kb", "latency", "100ms"];
+        let replace = ["qdisc", "replace", "dev", CABLE, "root"];
+        run(crate::lab::command("tc").args(replace).args(limit));
+        Self
+    }
+}
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        let _ = crate::lab::command("tc").args(["qdisc", "del", "dev", CABLE, "root"]).output();
+    }
+}
+
+/// A service that is loaded onto the spare machine, too, which the cluster lists and
+/// which is reached slowly.
+fn with_a_spare_node(name: &'static str, node: &'static str) -> (Service, Listed, Slow) {
     let claim = Claim::both_nodes().breaks(Part::Spare).breaks(Part::NodeList);
     let service = Service::claiming(name, claim);
     let listed = Listed::spare(node);
     let spec = format!("    spec:\n      {TOLERATES_LISTED}\n");
     service.write("k8s/all.yaml", &deployment(name, "").replace("    spec:\n", &spec));
     make_the_next_build_large(&service);
-    (service, listed)
+    (service, listed, Slow::start())
 }
 
-/// The host's end of the spare machine's cable.
 fn cable(state: &str) {
-    run(crate::lab::command("ip").args(["link", "set", "kdevlab-n3", state]));
+    run(crate::lab::command("ip").args(["link", "set", CABLE, state]));
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn a_cable_that_is_pulled_is_noticed_and_holds_up_nobody() {
-    let (service, _node) = with_a_spare_node("cable", "own-cable");
+    let (service, _node, _slow) = with_a_spare_node("cable", "own-cable");
     let child = sent_to(&service, "own-cable", 4 << 20).expect("it was met too late");
     cable("down");
     let output = child.wait_with_output();
@@ -151,7 +173,7 @@ fn of_two_at_once_one_build_runs_and_each_is_told() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn a_node_whose_sender_has_gone_for_good_lets_others_in() {
-    let (service, _node) = with_a_spare_node("gone", "own-gone");
+    let (service, _node, _slow) = with_a_spare_node("gone", "own-gone");
     // How long the kernel believes in a connection: 15 minutes, by default.
     let retries = |number: &str| {
         run(&mut in_node(SPARE, &["sysctl", "-qw", &format!("net.ipv4.tcp_retries2={number}")]));

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::exclusive::{Claim, Permit};
+use crate::exclusive::{Claim, Part, Permit};
 use crate::lab::{command, images_on, in_node, on_a_terminal, run, state};
 use crate::service::{NODES, Service};
 
@@ -117,7 +117,7 @@ fn a_changed_host_key_stops_it_and_the_advice_helps() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn a_key_that_the_node_does_not_know_is_denied() {
-    let service = Service::new("denied");
+    let service = Service::claiming("denied", Claim::both_nodes().uses(Part::NodeList));
     let key = service.path("other");
     run(command("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key));
     let config = fs::read_to_string(state("ssh/config")).unwrap();

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::exclusive::{Claim, Permit};
+use crate::exclusive::{Claim, Part, Permit};
 use crate::lab::{command, eventually, get, run, state};
 use crate::namespace::{self, Deleted};
 use crate::service::{Service, fetch};
@@ -28,7 +28,7 @@ fn copy(from: &Path, to: &Path) {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn the_sample_runs_on_both_nodes_and_a_changed_line_shows() {
-    let _permit = Permit::wait(NAME, Claim::both_nodes());
+    let _permit = Permit::wait(NAME, Claim::both_nodes().uses(Part::Capacity));
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(NAME);
     let template = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../templates/service");
     copy(&template, &dir);

@@ -7,7 +7,6 @@ use std::process::{Child, Stdio};
 use std::thread;
 
 use super::Scene;
-use crate::images;
 use crate::lab::{command, docker, eventually, in_node, registry, run, state};
 use crate::service::NODES;
 
@@ -60,7 +59,7 @@ impl Registry {
         scene.build(&image);
         let config = scene.path("docker").display().to_string();
         run(&mut docker(&["--config", &config, "push", "--quiet", &image]));
-        images::remove_later([image.as_str()]);
+        run(&mut docker(&["image", "rm", "--no-prune", &image]));
         image
     }
 }
