@@ -2,8 +2,9 @@
 
 #![no_main]
 
+use kdev_core::image::archive;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let _ = kdev::inside::reads_archive(bytes);
+    let _ = archive::config_digest(bytes, "linux/amd64");
 });

@@ -3,12 +3,16 @@
 
 #![no_main]
 
-use kdev::Reference;
+use kdev_core::image::reference::Reference;
+use kdev_manifest::pull_policy::PullPolicy;
+use kdev_manifest::update::Want;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
     let image = Reference::parse("app").expect("it is one");
-    let Ok(rendered) = kdev::inside::render(text, &image, "kdev-1") else { return };
-    let again = kdev::inside::render(&rendered, &image, "kdev-1");
-    assert_eq!(again.as_ref(), Ok(&rendered));
+    let policy = PullPolicy::Never;
+    let want = Want { name: image.name(), tag: "kdev-1", policy, paths: &[] };
+    let Ok(rendered) = kdev_manifest::render(text, &want) else { return };
+    let again = kdev_manifest::render(&rendered.text, &want);
+    assert_eq!(again.map(|again| again.text).as_ref(), Ok(&rendered.text));
 });

@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use kdev::Reference;
+use kdev_core::image::reference::Reference;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

@@ -3,13 +3,21 @@
 use std::fs;
 use std::path::Path;
 
-use kdev::Reference;
+use kdev_core::image::reference::Reference;
+use kdev_manifest::image_fields::ImagePath;
+use kdev_manifest::pull_policy::PullPolicy;
+use kdev_manifest::update::Want;
 use serde_json::Value;
 
 use crate::forms::{self, Form, TAG};
 
+/// The text with the tag set, and `Never`; else `LINE:COLUMN: why not`.
 pub(crate) fn rendered(source: &str) -> Result<String, String> {
-    kdev::inside::render(source, &Reference::parse("app").unwrap(), TAG)
+    let (image, paths) = (Reference::parse("app").unwrap(), [ImagePath::parse("Mine:spec.image")?]);
+    let want = Want { name: image.name(), tag: TAG, policy: PullPolicy::Never, paths: &paths };
+    kdev_manifest::render(source, &want)
+        .map(|rendered| rendered.text)
+        .map_err(|fault| format!("{}:{}: {}", fault.line, fault.column, fault.reason))
 }
 
 /// Four hundred of all forms. The step is prime, so that each kind, layout and

@@ -179,7 +179,10 @@ fn unit(sh: &Shell, names: &[String]) -> Result<Outcome> {
 
 fn corpus(sh: &Shell, names: &[String]) -> Result<Outcome> {
     let ignored = needing_kubectl(sh);
-    counted(cmd!(sh, "cargo test --package kdev --test corpus --locked -- {ignored...} {names...}"))
+    counted(cmd!(
+        sh,
+        "cargo test --package kdev-manifest --test corpus --locked -- {ignored...} {names...}"
+    ))
 }
 
 /// Without kubectl what needs it is skipped aloud; but not in CI, where it fails.

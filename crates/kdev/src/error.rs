@@ -5,11 +5,12 @@
 
 use std::fmt;
 
-use crate::diagnosis::Diagnosis;
+use kdev_diagnosis::diagnosis::Diagnosis;
+
 use crate::exit_code::ExitCode;
-use crate::fault::NodeError;
+use crate::node::error::NodeError;
 use crate::{
-    apply, build, cluster, config, docker, gather, layers, load, manifests, process, project,
+    apply, build, cluster, config, docker, facts, layers, load, manifests, process, project,
     rollout, tools,
 };
 
@@ -58,7 +59,7 @@ pub enum Error {
     Rollout(rollout::Error),
     /// There is nothing to judge.
     #[error(transparent)]
-    Facts(gather::Error),
+    Facts(facts::Error),
     /// One of these, of which the root cause was found.
     #[error(transparent)]
     Diagnosed(Box<Diagnosed>),
@@ -124,7 +125,7 @@ from_stage!(cluster => Cluster: Tool, Process);
 from_stage!(load => Load: Cluster, Tool, Process);
 from_stage!(apply => Apply: Cluster, Process);
 from_stage!(rollout => Rollout: Cluster, Process);
-from_stage!(gather => Facts: Cluster, Process);
+from_stage!(facts => Facts: Cluster, Process);
 
 impl Error {
     /// Whether it is Ctrl-C or a signal, wherever that was noticed.
@@ -171,7 +172,7 @@ impl Error {
             | Self::Build(_)
             | Self::Docker(docker::Error::ImageNotFound { .. })
             | Self::Load(load::Error::InvalidReference { .. })
-            | Self::Facts(gather::Error::InvalidRecord { .. }) => ExitCode::Project,
+            | Self::Facts(facts::Error::InvalidRecord { .. }) => ExitCode::Project,
             Self::Tool(_) | Self::Docker(_) => ExitCode::Tool,
             Self::Cluster(_) | Self::Apply(_) | Self::Facts(_) => ExitCode::Cluster,
             Self::Load(load::Error::Nodes(failures)) => {

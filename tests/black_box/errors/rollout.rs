@@ -67,7 +67,6 @@ fn a_crash_is_shown_with_the_log_of_the_run_that_crashed() {
             "panicked: no database\n",
             "; its log ends with\n    panicked: no database",
         ),
-        ("", "unable to retrieve container logs for containerd://3f", ""),
         ("second run\n", "first run\n", "; its log ends with\n    second run"),
     ];
     for (present, previous, shown) in table {

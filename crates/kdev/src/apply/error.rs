@@ -1,10 +1,10 @@
 //! Why manifests are not applied.
 
-use crate::cluster;
+use kdev_core::kube::api_error::{Conflict, Immutable};
+use kdev_core::text::list;
+
 use crate::details::Reason;
-use crate::process;
-use crate::refusal::{Conflict, Immutable};
-use crate::words::list;
+use crate::{cluster, process};
 
 /// The result of an apply.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;

@@ -2,21 +2,23 @@
 //! that it can be taken away again.
 
 mod error;
+pub(crate) mod prune;
+pub(crate) mod server_side;
 
 use std::collections::BTreeSet;
 
+use kdev_core::kube::applyset::{self, Member, Parent, Set};
+use kdev_manifest::expected::{self, Wanted};
+use kdev_manifest::{documents, objects};
 use serde_json::Value;
 
-use crate::applyset::{self, Member, Parent, Set};
+use crate::apply::prune::Remains;
+use crate::apply::server_side::{Consent, Stream};
 use crate::cluster::Cluster;
 use crate::cx::Cx;
 use crate::event::Event;
 use crate::load::Loaded;
-use crate::manifest;
 use crate::process::Failure;
-use crate::remains::{self, Remains};
-use crate::server_side::{Consent, Stream};
-use crate::wanted::{self, Wanted};
 
 pub use error::Error;
 pub(crate) use error::Result;
@@ -31,8 +33,8 @@ impl Rendered {
     /// with, so each namespace has a call of its own.
     pub(crate) fn new(texts: &[String]) -> Self {
         let mut rendered = Self::default();
-        for document in texts.iter().flat_map(|text| manifest::split(text)) {
-            let documents = rendered.documents(manifest::namespace(document));
+        for document in texts.iter().flat_map(|text| documents::split(text)) {
+            let documents = rendered.documents(objects::namespace(document));
             documents.push(document.to_owned());
         }
         rendered
@@ -71,7 +73,8 @@ impl Compared {
         mut rendered: Rendered,
     ) -> Result<Self> {
         let parent = Parent::of(package, &cluster.namespace);
-        let set = Set::of(parent, rendered.0.iter().flat_map(|(_, documents)| documents));
+        let documents = rendered.0.iter().flat_map(|(_, documents)| documents);
+        let set = Set::of(parent, documents.flat_map(|document| expected::objects_in(document)));
         if !cx.is_dry_run() {
             // Whether the set differs is asked with the rest; it is written at the end.
             rendered.documents(None).push(set.document());
@@ -130,7 +133,7 @@ impl Compared {
         } else {
             // One that was made anew.
             let lost = applied.iter().filter(|object| applyset::is_unlabelled(object));
-            remains::label(cx, cluster, &set.parent, lost.map(applyset::member(&set.parent)))?;
+            prune::label(cx, cluster, &set.parent, lost.map(applyset::member(&set.parent)))?;
         }
         Ok(members)
     }
@@ -149,9 +152,9 @@ fn tell(cx: &Cx, cluster: &Cluster, applied: &[Value], wanted: &[Wanted]) {
         Event::Applied { objects: applied.iter().map(applyset::id).collect(), context, namespaces }
     });
     for live in applied {
-        let changes = wanted::of(wanted, live).map(|wanted| wanted.changes(live));
+        let changes = expected::of(wanted, live).map(|wanted| wanted.changes(live));
         if let Some(changes) = changes.filter(|changes| !changes.is_empty()) {
-            let reason = wanted::in_words(&changes, live["kind"] == "Pod");
+            let reason = expected::in_words(&changes, live["kind"] == "Pod");
             let text = format!("{} is not as it was applied: {reason}", applyset::id(live));
             cx.emit(Event::Note { text });
         }
@@ -161,7 +164,7 @@ fn tell(cx: &Cx, cluster: &Cluster, applied: &[Value], wanted: &[Wanted]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server_side::stream;
+    use crate::apply::server_side::stream;
 
     #[test]
     fn files_of_any_kind_become_one_stream_for_each_namespace() {

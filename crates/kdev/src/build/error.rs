@@ -2,9 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::docker;
 use crate::process::{self, Failure, Outcome};
-use crate::tools;
+use crate::{docker, tools};
 
 /// The result of a build.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,21 +1,23 @@
 //! Builds the image: `cargo build` where that is asked for, then `docker
 //! build`, both with their output shown while they run.
 
+pub(crate) mod buildkit;
+mod dockerfile;
 mod error;
+mod hard_links;
 
 use std::fs;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use kdev_core::image::built::BuiltImage;
+use kdev_core::image::reference::Reference;
 use xshell::{Cmd, Shell, cmd};
 
 use crate::config::Config;
 use crate::cx::Cx;
 use crate::docker::{self, Docker};
-use crate::dockerfile;
 use crate::event::Event;
-use crate::hard_link;
-use crate::image::Reference;
 use crate::layers::cache::Layers;
 use crate::layers::push::{self, Wanted};
 use crate::process::{self, Failure, Outcome, Task};
@@ -24,23 +26,6 @@ use crate::tools::{self, CARGO};
 
 pub use error::Error;
 pub(crate) use error::Result;
-
-/// An image that docker has, known by its content.
-#[derive(Clone, Debug)]
-pub(crate) struct BuiltImage {
-    /// Its name with the tag that stands for its content.
-    pub(crate) reference: Reference,
-    /// Digest of its configuration.
-    pub(crate) config_digest: String,
-    /// Operating system and architecture, as `linux/amd64`.
-    pub(crate) platform: String,
-    /// Bytes, uncompressed.
-    pub(crate) size: u64,
-    /// What docker calls it.
-    pub(crate) id: String,
-    /// Its layers by diffID, from the lowest up.
-    pub(crate) layers: Vec<String>,
-}
 
 /// Builds, identifies and tags the image. A dry run only shows how.
 pub(crate) fn build(cx: &Cx, docker: &Docker, config: &Config) -> Result<BuiltImage> {
@@ -60,7 +45,7 @@ pub(crate) fn build(cx: &Cx, docker: &Docker, config: &Config) -> Result<BuiltIm
     let dockerfile = fs::read(&config.dockerfile).unwrap_or_default();
     let dockerfile = String::from_utf8_lossy(&dockerfile);
     // Whatever hinders it, the build itself may well do without.
-    let _ = hard_link::part(&config.target_dir, &config.context, &dockerfile);
+    let _ = hard_links::part(&config.target_dir, &config.context, &dockerfile);
     let elsewhere = elsewhere(config, &dockerfile);
     cx.emit(Event::Building { what: image.clone(), command: command.clone() });
     live(cx, task, "docker", image, command).map_err(|error| match error {

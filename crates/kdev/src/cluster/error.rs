@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
+use kdev_core::kube::placement;
+use kdev_core::shell::quoted;
+use kdev_core::text::list;
+
 use crate::details::Reason;
-use crate::placement;
-use crate::process::{self, Failure, quoted};
+use crate::process::{self, Failure};
 use crate::tools;
-use crate::words::list;
 
 /// The result of asking a cluster.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;

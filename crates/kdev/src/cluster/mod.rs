@@ -6,30 +6,30 @@
 //! nothing here.
 
 mod error;
+pub(crate) mod kubeconfig;
+pub(crate) mod kubectl;
+pub(crate) mod kubelet_config;
+mod local;
+pub(crate) mod snapshot;
 
-use std::fmt;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
-use serde::Deserialize;
+use kdev_core::kube::node::{Node, NodeList};
+use kdev_core::shell::quoted;
 use serde::de::DeserializeOwned;
-use xshell::{Cmd, Shell, cmd};
+use xshell::{Cmd, Shell};
 
+use crate::cluster::kubeconfig::{Kubeconfig, Target};
 use crate::config::Config;
 use crate::cx::Cx;
-use crate::kubeconfig::{Kubeconfig, Target};
-use crate::local;
-use crate::process::{Failure, Outcome, Task, quoted};
-use crate::tools;
+use crate::process::{Failure, Outcome, Task};
 
 pub use error::Error;
 pub(crate) use error::{Result, no_node_help};
+pub(crate) use kubectl::PATIENCE;
 
 /// How long one request to the API may take.
 const REQUEST: &str = "--request-timeout=15s";
-/// How long one kubectl may take, retries and all.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-
 /// A cluster that may be changed.
 #[derive(Clone, Debug)]
 pub(crate) struct Cluster {
@@ -41,88 +41,6 @@ pub(crate) struct Cluster {
     pub(crate) namespace: String,
     /// Its nodes, where they were listed already.
     listed: Option<Vec<Node>>,
-}
-
-/// A node as the cluster lists it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Node {
-    pub(crate) name: String,
-    pub(crate) labels: std::collections::BTreeMap<String, String>,
-    pub(crate) address: Option<String>,
-    /// What whoever made it calls it, as a URL: `kind://docker/CLUSTER/NODE`.
-    pub(crate) provider: String,
-    pub(crate) taints: Vec<Taint>,
-    pub(crate) info: NodeInfo,
-}
-
-impl Node {
-    /// The container of docker's that it might be, by what the cluster says of
-    /// it: kind names docker and the container; k3d and minikube name the
-    /// container as the node, and minikube has nodes that are none.
-    pub(crate) fn container(&self) -> Option<&str> {
-        if let Some(kind) = self.provider.strip_prefix("kind://docker/") {
-            return kind.split('/').nth(1);
-        }
-        let k3d = self.provider.strip_prefix("k3s://").is_some_and(|name| name.starts_with("k3d-"));
-        let minikube = self.labels.contains_key("minikube.k8s.io/name");
-        (k3d || minikube).then_some(self.name.as_str())
-    }
-
-    /// Whether it is the one node of Docker Desktop's kubeadm, in its own virtual
-    /// machine; those of its kind are containers.
-    pub(crate) fn is_docker_desktop(&self) -> bool {
-        self.name == "docker-desktop" && self.provider.is_empty()
-    }
-
-    #[cfg(test)]
-    pub(crate) fn named(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            labels: std::collections::BTreeMap::new(),
-            address: None,
-            provider: String::new(),
-            taints: Vec::new(),
-            info: NodeInfo::default(),
-        }
-    }
-}
-
-/// `status.nodeInfo` of a node.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(crate) struct NodeInfo {
-    #[serde(rename = "machineID")]
-    pub(crate) machine_id: String,
-    #[serde(rename = "bootID")]
-    pub(crate) boot_id: String,
-    pub(crate) operating_system: String,
-    pub(crate) architecture: String,
-    pub(crate) container_runtime_version: String,
-    pub(crate) kubelet_version: String,
-}
-
-/// A taint of a node.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub(crate) struct Taint {
-    pub(crate) key: String,
-    #[serde(default)]
-    pub(crate) value: String,
-    pub(crate) effect: String,
-}
-
-/// As kubectl takes it.
-impl fmt::Display for Taint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let equals = if self.value.is_empty() { "" } else { "=" };
-        write!(f, "{}{equals}{}:{}", self.key, self.value, self.effect)
-    }
-}
-
-impl NodeInfo {
-    /// As an image's platform is written.
-    pub(crate) fn platform(&self) -> String {
-        format!("{}/{}", self.operating_system, self.architecture)
-    }
 }
 
 impl Cluster {
@@ -196,7 +114,7 @@ impl Cluster {
         let sh = cx.shell()?;
         let cmd = self.cmd(&sh, None).args(["get", "nodes", "--output=json"]);
         let list: NodeList = self.json(cx, cmd, "list its nodes")?;
-        Ok(list.items.into_iter().map(Node::from).collect())
+        Ok(list.into())
     }
 
     /// An error where the namespace does not exist; whoever may not list namespaces
@@ -224,7 +142,7 @@ impl Cluster {
     /// kubectl with context, namespace and kubeconfig; the verb follows.
     pub(crate) fn cmd<'a>(&self, sh: &'a Shell, namespace: Option<&str>) -> Cmd<'a> {
         let (context, namespace) = (&self.context, namespace.unwrap_or(&self.namespace));
-        bare(sh, &self.kubectl, self.kubeconfig.as_ref()).args([
+        kubectl::bare(sh, &self.kubectl, self.kubeconfig.as_ref()).args([
             "--context",
             context,
             "--namespace",
@@ -249,7 +167,7 @@ impl Cluster {
     /// Runs a kubectl that answers in JSON.
     pub(crate) fn json<T: DeserializeOwned>(&self, cx: &Cx, cmd: Cmd, what: &str) -> Result<T> {
         let output = Task::new(cmd).limit(PATIENCE).read(cx).map_err(|f| self.failed(f, what))?;
-        answer(&output.stdout)
+        kubectl::answer(&output.stdout)
     }
 
     /// The error for a kubectl that failed: unreachable, or refused.
@@ -261,19 +179,6 @@ impl Cluster {
             Error::Rejected { context, action: action.to_owned(), kubectl, source }
         }
     }
-}
-
-pub(crate) fn bare<'a>(sh: &'a Shell, kubectl: &Path, kubeconfig: Option<&PathBuf>) -> Cmd<'a> {
-    let cmd = cmd!(sh, "{kubectl}");
-    match kubeconfig {
-        Some(path) => cmd.arg("--kubeconfig").arg(path),
-        None => cmd,
-    }
-}
-
-/// kubectl's JSON.
-pub(crate) fn answer<T: DeserializeOwned>(json: &[u8]) -> Result<T> {
-    serde_json::from_slice(json).map_err(|error| tools::Error::unexpected("kubectl", error).into())
 }
 
 /// Why a context may be changed unasked, as far as the user has said so.
@@ -318,73 +223,6 @@ fn is_unreachable(failure: &Failure) -> bool {
     (unreached && !answered) || matches!(failure.outcome, Outcome::TimedOut(_))
 }
 
-/// A node as the API has it; `None` where it has no name.
-pub(crate) fn node(item: &serde_json::Value) -> Option<Node> {
-    NodeItem::deserialize(item).ok().map(Node::from)
-}
-
-#[derive(Deserialize)]
-struct NodeList {
-    items: Vec<NodeItem>,
-}
-
-#[derive(Deserialize)]
-struct NodeItem {
-    metadata: NodeMetadata,
-    #[serde(default)]
-    spec: NodeSpec,
-    #[serde(default)]
-    status: NodeStatus,
-}
-
-#[derive(Deserialize)]
-struct NodeMetadata {
-    name: String,
-    #[serde(default)]
-    labels: std::collections::BTreeMap<String, String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct NodeSpec {
-    taints: Vec<Taint>,
-    #[serde(rename = "providerID")]
-    provider_id: String,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct NodeStatus {
-    addresses: Vec<Address>,
-    node_info: NodeInfo,
-}
-
-#[derive(Deserialize)]
-struct Address {
-    #[serde(rename = "type")]
-    kind: String,
-    address: String,
-}
-
-impl From<NodeItem> for Node {
-    fn from(item: NodeItem) -> Self {
-        let of_kind = |kind: &str| {
-            let found = item.status.addresses.iter().find(|a| a.kind == kind);
-            found.map(|a| a.address.clone())
-        };
-        Self {
-            address: of_kind("InternalIP")
-                .or_else(|| of_kind("ExternalIP"))
-                .or_else(|| of_kind("Hostname")),
-            name: item.metadata.name,
-            labels: item.metadata.labels,
-            provider: item.spec.provider_id,
-            taints: item.spec.taints,
-            info: item.status.node_info,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -400,20 +238,5 @@ mod tests {
         assert!(!is_unreachable(&failure(
             "Error from server (InternalError): failed calling webhook: connection refused"
         )));
-    }
-
-    #[test]
-    fn a_node_is_read_as_the_api_writes_it() {
-        let json = r#"{"items":[{"metadata":{"name":"n","labels":{"a":"b"}},
-            "spec":{"providerID":"kind://docker/a/a-worker","taints":[{"key":"k","effect":"NoSchedule"}]},
-            "status":{"addresses":[{"type":"Hostname","address":"h"},{"type":"InternalIP","address":"10.0.0.1"}],
-            "nodeInfo":{"machineID":"m","bootID":"b","operatingSystem":"linux","architecture":"arm64",
-            "containerRuntimeVersion":"containerd://1.6.20"}}}]}"#;
-        let list: NodeList = serde_json::from_str(json).unwrap();
-        let node = Node::from(list.items.into_iter().next().unwrap());
-        assert_eq!(node.address.as_deref(), Some("10.0.0.1"));
-        assert_eq!(node.info.platform(), "linux/arm64");
-        assert_eq!((node.info.machine_id.as_str(), node.info.boot_id.as_str()), ("m", "b"));
-        assert_eq!((node.taints.len(), node.container()), (1, Some("a-worker")));
     }
 }

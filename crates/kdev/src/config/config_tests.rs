@@ -1,7 +1,8 @@
 //! Layers, paths and mistakes.
 
-use super::*;
 use serde_json::json;
+
+use super::*;
 
 fn layer(table: Value) -> Result<Layer> {
     Layer::from_table(table, Path::new("/p"), "`[package.metadata.kdev]`")

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use kdev_core::image::reference::ReferenceError;
+
 use crate::details::Reason;
-use crate::image::ReferenceError;
 use crate::process;
 
 /// The result of reading settings.

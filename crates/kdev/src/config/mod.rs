@@ -12,13 +12,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use kdev_core::image::reference::Reference;
+use kdev_manifest::image_fields::ImagePath;
+use kdev_manifest::pull_policy::PullPolicy;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::generator::Generator;
-use crate::image::Reference;
-use crate::image_path::ImagePath;
 use crate::process;
 use crate::project::Project;
 
@@ -65,26 +65,6 @@ pub struct Layer {
     pub timeout: Option<u64>,
 }
 
-/// What a container of ours does if its node lacks the image.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-pub enum PullPolicy {
-    /// It fails: nobody else's image of the same name is ever run.
-    #[default]
-    Never,
-    /// The kubelet asks the registry of the image's name.
-    IfNotPresent,
-}
-
-impl PullPolicy {
-    /// As the manifest spells it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Never => "Never",
-            Self::IfNotPresent => "IfNotPresent",
-        }
-    }
-}
-
 /// How to reach one node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -128,8 +108,8 @@ pub(crate) struct Config {
     pub(crate) build_args: BTreeMap<String, String>,
     /// Arguments of `cargo build`, if that shall run first.
     pub(crate) cargo_build: Option<Vec<String>>,
-    /// Files and globs of the manifests.
-    pub(crate) manifests: Vec<PathBuf>,
+    /// Files and globs of the manifests, if they are set.
+    pub(crate) manifests: Option<Vec<PathBuf>>,
     /// Fields that name an image, beside those of the built-in workloads.
     pub(crate) image_paths: Vec<ImagePath>,
     /// The kube contexts that may be changed.
@@ -185,7 +165,7 @@ impl Config {
             target: layer.target,
             build_args: layer.build_args,
             cargo_build: layer.cargo_build,
-            manifests: layer.manifests.unwrap_or_else(|| default_manifests(&project.dir)),
+            manifests: layer.manifests,
             image_paths: image_paths(&layer.image_paths.unwrap_or_default())?,
             contexts: layer.contexts.unwrap_or_default(),
             namespace: layer.namespace,
@@ -194,13 +174,6 @@ impl Config {
             ssh_config: layer.ssh_config,
             timeout: layer.timeout.map_or(TIMEOUT, Duration::from_secs),
         })
-    }
-}
-
-impl Config {
-    /// Whether nobody has said where the manifests are.
-    pub(crate) fn takes_default_manifests(&self) -> bool {
-        self.manifests == default_manifests(&self.dir)
     }
 }
 
@@ -416,15 +389,8 @@ fn dockerfile(project: &Project, configured: Option<PathBuf>) -> Result<PathBuf>
     found.ok_or_else(|| Error::DockerfileNotFound { path: candidates[0].clone() })
 }
 
-fn default_manifests(dir: &Path) -> Vec<PathBuf> {
-    if Generator::of(&dir.join("k8s")).is_some() {
-        return vec![escaped(dir).join("k8s")];
-    }
-    ["k8s/*.yaml", "k8s/*.yml", "k8s/*.json"].iter().map(|glob| escaped(dir).join(glob)).collect()
-}
-
 /// A folder within a glob: what looks like one in its own name is none.
-fn escaped(dir: &Path) -> PathBuf {
+pub(crate) fn escaped(dir: &Path) -> PathBuf {
     glob::Pattern::escape(&dir.to_string_lossy()).into()
 }
 

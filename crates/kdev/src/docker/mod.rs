@@ -5,16 +5,15 @@ mod error;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use kdev_core::image::archive;
+use kdev_core::image::built::BuiltImage;
+use kdev_core::image::local::Local;
+use kdev_core::image::reference::Reference;
 use serde::Deserialize;
 use xshell::{Cmd, Shell, cmd};
 
-use crate::archive;
-use crate::build::BuiltImage;
 use crate::cx::Cx;
 use crate::event::Event;
-use crate::facts::Local;
-use crate::image::Reference;
-use crate::moment;
 use crate::process::{Failure, Task};
 use crate::tools::{self, PATIENCE, major_minor};
 
@@ -277,7 +276,7 @@ impl Row {
         let name = Reference::parse(&format!("{}:{}", self.repository, self.tag)).ok()?;
         // As in `Less than a second ago`.
         let age = self.created_since.to_lowercase();
-        let made = moment::of_docker(&self.created_at).unwrap_or_default();
+        let made = of_docker(&self.created_at).unwrap_or_default();
         Some(Local { name: name.to_string(), id: self.id, age, made, ..Local::default() })
     }
 }
@@ -331,4 +330,28 @@ fn failed(source: Failure, action: String) -> Error {
 
 fn answer(reason: impl std::fmt::Display) -> Error {
     tools::Error::unexpected("docker", reason).into()
+}
+
+/// From docker's way, such as `2026-01-31 13:00:00 +0100 CET`, to the API's.
+fn of_docker(time: &str) -> Option<String> {
+    let zone = time.match_indices(' ').nth(2).map_or(time.len(), |(at, _)| at);
+    let time = jiff::fmt::strtime::parse("%Y-%m-%d %H:%M:%S %z", &time[..zone]).ok()?;
+    Some(time.to_timestamp().ok()?.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn dockers_times_are_read() {
+        let table = [
+            ("2026-01-31 13:00:00 +0100 CET", Some("2026-01-31T12:00:00Z")),
+            ("2026-01-31 12:00:00 +0000 UTC", Some("2026-01-31T12:00:00Z")),
+            ("0001-01-01 00:00:00 +0000 UTC", Some("0001-01-01T00:00:00Z")),
+            ("N/A", None),
+            ("", None),
+        ];
+        for (time, expected) in table {
+            assert_eq!(super::of_docker(time).as_deref(), expected, "{time}");
+        }
+    }
 }

@@ -7,18 +7,18 @@ use std::io::{self, BufReader, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
+use kdev_core::image::archive::{Files, Image};
+use kdev_core::image::built::BuiltImage;
+use kdev_core::image::reference::Reference;
 use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use crate::archive::{Files, Image};
-use crate::build::BuiltImage;
 use crate::cx::Cx;
 use crate::details::Reason;
-use crate::image::Reference;
 use crate::layers::cache::{Blob, Layer, Layers};
-use crate::layers::{Error, Result};
+use crate::layers::error::{Error, Result};
 use crate::process;
 
 /// How the files are called that are taken for archives.

@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use flate2::read::GzDecoder;
+use kdev_core::image::digest::Hasher;
+use kdev_core::image::partial_archive::SentLayer;
 use tempfile::NamedTempFile;
-
-use crate::digest::Hasher;
 
 /// A layer that is larger is passed on, but not kept for the next build.
 pub(crate) const LARGEST: u64 = 256 << 20;
@@ -58,8 +58,18 @@ impl Layer {
     pub(crate) fn read(&self) -> io::Result<Vec<u8>> {
         fs::read(&self.path)
     }
+}
 
-    pub(crate) fn open(&self) -> io::Result<File> {
+impl SentLayer for Layer {
+    fn diff_id(&self) -> &str {
+        &self.diff_id
+    }
+
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn open(&self) -> io::Result<impl Read> {
         File::open(&self.path)
     }
 }
@@ -81,7 +91,7 @@ impl Layers {
     /// A configuration, if the folder has it, undamaged.
     pub(crate) fn config(&self, digest: &str) -> Option<Vec<u8>> {
         let bytes = fs::read(self.path(digest, "json")).ok()?;
-        (crate::digest::of(&bytes) == digest).then_some(bytes)
+        (kdev_core::image::digest::of(&bytes) == digest).then_some(bytes)
     }
 
     /// Takes a layer away, if it is there.
@@ -122,7 +132,7 @@ impl Layers {
         body.take(CONFIG_LIMIT).read_to_end(&mut bytes)?;
         let mut file = NamedTempFile::new_in(&self.dir)?;
         file.write_all(&bytes)?;
-        file.persist(self.path(&crate::digest::of(&bytes), "json"))?;
+        file.persist(self.path(&kdev_core::image::digest::of(&bytes), "json"))?;
         Ok(Blob::Config)
     }
 
@@ -165,7 +175,7 @@ impl Layers {
 
     /// The layers of the last builds of an image, the newest build first.
     pub(crate) fn history(&self, image: &str) -> Vec<Vec<String>> {
-        read_json(&self.path(&crate::digest::of(image.as_bytes()), "builds"))
+        read_json(&self.path(&kdev_core::image::digest::of(image.as_bytes()), "builds"))
     }
 
     /// Notes that this build of an image has been loaded.
@@ -174,7 +184,10 @@ impl Layers {
         history.retain(|build| build != layers);
         history.insert(0, layers.to_vec());
         history.truncate(3);
-        self.write_json(&self.path(&crate::digest::of(image.as_bytes()), "builds"), &history);
+        self.write_json(
+            &self.path(&kdev_core::image::digest::of(image.as_bytes()), "builds"),
+            &history,
+        );
     }
 
     /// Under which digests docker remembers layers at this endpoint.
@@ -193,11 +206,11 @@ impl Layers {
 
     /// How many bytes a second last went to a host.
     pub(crate) fn rate(&self, host: &str) -> Option<f64> {
-        read_json(&self.path(&crate::digest::of(host.as_bytes()), "rate"))
+        read_json(&self.path(&kdev_core::image::digest::of(host.as_bytes()), "rate"))
     }
 
     pub(crate) fn note_rate(&self, host: &str, rate: f64) {
-        self.write_json(&self.path(&crate::digest::of(host.as_bytes()), "rate"), &rate);
+        self.write_json(&self.path(&kdev_core::image::digest::of(host.as_bytes()), "rate"), &rate);
     }
 
     fn write_json(&self, path: &Path, value: &impl serde::Serialize) {

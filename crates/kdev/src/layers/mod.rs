@@ -11,8 +11,9 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::sync::{Mutex, PoisonError};
 
-use crate::archive::Files;
-use crate::build::BuiltImage;
+use kdev_core::image::archive::Files;
+use kdev_core::image::built::BuiltImage;
+
 use crate::cx::Cx;
 use crate::docker::Docker;
 use crate::layers::archive::Unpacked;
@@ -21,7 +22,6 @@ use crate::layers::push::Wanted;
 use crate::layers::save::Whole;
 
 pub use error::Error;
-pub(crate) use error::Result;
 
 /// What shall be loaded, with whoever has it.
 pub(crate) enum Supply<'a> {

@@ -30,11 +30,11 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use kdev_core::image::archive;
+use kdev_core::image::built::BuiltImage;
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::archive;
-use crate::build::BuiltImage;
 use crate::layers::cache::{Blob, Layers};
 
 /// docker's memory is one of host and port, so an image keeps to one of these
@@ -323,7 +323,7 @@ impl Desk {
             taken.learned = digests.zip(self.diff_ids.iter().cloned()).collect();
             taken.config_digest = Some(config.digest);
         }
-        created(&crate::digest::of(&bytes))
+        created(&kdev_core::image::digest::of(&bytes))
     }
 
     fn note(&self) {

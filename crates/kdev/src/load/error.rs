@@ -1,11 +1,10 @@
 //! Why an image is not on the nodes.
 
-use crate::cluster;
+use kdev_core::text::list;
+
 use crate::details::Reason;
-use crate::fault::NodeError;
-use crate::process;
-use crate::tools;
-use crate::words::list;
+use crate::node::error::NodeError;
+use crate::{cluster, process, tools};
 
 /// The result of a load.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;

@@ -6,26 +6,32 @@
 //! the name away again.
 
 mod error;
+mod session;
+mod stream;
+pub(crate) mod targets;
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::process::ChildStdin;
 use std::time::{Duration, Instant};
 
-use crate::build::BuiltImage;
-use crate::cx::{Cx, each};
+use kdev_core::image::built::BuiltImage;
+use kdev_core::image::node_layers::{Inventory, Named};
+use kdev_core::image::partial_archive::Thin;
+use kdev_core::shell::quoted;
+
+use crate::cx::Cx;
 use crate::docker::Docker;
 use crate::event::Event;
-use crate::fault::{Fault, NodeError};
-use crate::inventory::{Inventory, Named};
 use crate::layers::cache::{self, Layer};
 use crate::layers::push::WORTH;
 use crate::layers::save::Cut;
 use crate::layers::{Parts, Source, Supply};
-use crate::node::Link;
-use crate::process::{Failure, Lines, Outcome, quoted};
-use crate::thin::Thin;
-use crate::wire::{self, Codec, Wire};
+use crate::load::stream::{Codec, Wire};
+use crate::node::connection::Link;
+use crate::node::error::{Fault, NodeError};
+use crate::parallel::each;
+use crate::process::{Failure, Lines, Outcome};
 
 pub use error::Error;
 pub(crate) use error::Result;
@@ -205,7 +211,7 @@ impl Load<'_> {
 
     /// Whether a patch against an old layer would be done sooner.
     fn is_worth_it(&self, old: &Layer) -> bool {
-        wire::patch_pays(self.source.rate(&self.link.host()), old.size)
+        stream::patch_pays(self.source.rate(&self.link.host()), old.size)
     }
 
     fn send_thin(
@@ -223,7 +229,7 @@ impl Load<'_> {
         let written = match dictionary.map(Layer::read).transpose() {
             Ok(Some(old)) => {
                 let write = |to: &mut dyn Write| thin.write_to(self.shown(to));
-                wire::patch(wire.into_inner(), &old, thin.size(), write)
+                stream::patch(wire.into_inner(), &old, thin.size(), write)
             }
             Ok(None) => thin.write_to(self.shown(&mut wire)).and_then(|()| wire.finish()),
             Err(error) => Err(error),
@@ -244,7 +250,7 @@ impl Load<'_> {
         }
     }
 
-    fn sent(&self, wire::Sent { bytes, rate }: wire::Sent, reused: u64) -> Sent {
+    fn sent(&self, stream::Sent { bytes, rate }: stream::Sent, reused: u64) -> Sent {
         if let Some(rate) = rate {
             self.source.note_rate(&self.link.host(), rate);
         }

@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config;
+use kdev_core::shell::quoted;
+use kdev_core::text::list;
+use kdev_manifest::parse_error::TEMPLATE;
+
 use crate::details::Reason;
-use crate::process::{self, Failure, quoted};
-use crate::syntax::TEMPLATE;
-use crate::tools;
-use crate::words::list;
+use crate::process::{self, Failure};
+use crate::{config, tools};
 
 /// The result of reading manifests.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
@@ -130,5 +131,5 @@ fn render_help(folder: &str, Failure { command, stderr, .. }: &Failure) -> Strin
 }
 
 fn without_tag(image: &str) -> &str {
-    crate::image::split_tag(image).0
+    kdev_core::image::reference::split_tag(image).0
 }

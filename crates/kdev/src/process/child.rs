@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use kdev_core::text::printable;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
@@ -145,12 +146,4 @@ pub(crate) fn send_lines(pipe: Option<impl Read + Send + 'static>, to: &Sender<S
             }
         }
     });
-}
-
-/// Without control characters, which could steer the terminal.
-pub(crate) fn printable(text: &str) -> String {
-    text.replace("\r\n", "\n")
-        .chars()
-        .filter(|c| *c == '\n' || *c == '\t' || !c.is_control())
-        .collect()
 }

@@ -4,17 +4,19 @@
 //! xshell's own runner will not do: an image must be streamed, an interrupt must
 //! reach every child, and an error must carry the child's own words.
 
-use std::fmt;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
-use std::thread;
 use std::time::Duration;
+use std::{fmt, thread};
 
-use crate::cx::{BuildOutput, Cx, Interrupt, joined};
+use kdev_core::shell::quoted;
+
+use crate::cx::{BuildOutput, Cx, Interrupt};
 use crate::event::Event;
+use crate::parallel::joined;
 use crate::process::child::{Collected, PATIENCE, send_lines, spawn, supervise};
 
 /// A command that is yet to run; its `Display` is what messages show.
@@ -276,18 +278,6 @@ impl fmt::Display for Task {
         }
         Ok(())
     }
-}
-
-/// One word as a POSIX shell would take it.
-pub(crate) fn quoted(word: &str) -> String {
-    // Only a NUL cannot be quoted, and no argument of ours has one.
-    shlex::try_quote(word).map_or_else(|_| word.replace('\0', ""), std::borrow::Cow::into_owned)
-}
-
-/// Flags that have a value, as a shell would take them, each after a blank.
-pub(crate) fn flags<'a>(given: impl IntoIterator<Item = (&'a str, Option<String>)>) -> String {
-    let given = given.into_iter().filter_map(|(flag, value)| Some((flag, value?)));
-    given.map(|(flag, value)| format!(" {flag} {}", quoted(&value))).collect::<Vec<_>>().concat()
 }
 
 impl Outcome {

@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
+use xshell::{Shell, cmd};
+
 use super::*;
 use crate::process::child::GRACE;
-use xshell::{Shell, cmd};
 
 fn quiet() -> impl Fn(Event) + Sync {
     |_| ()

@@ -1,8 +1,7 @@
 //! What fails before a child runs, or beside it.
 
-use std::io;
-use std::iter;
 use std::path::PathBuf;
+use std::{io, iter};
 
 use super::Failure;
 

@@ -9,7 +9,7 @@ use xshell::Shell;
 use crate::cx::Cx;
 
 pub use command::{Failure, Outcome};
-pub(crate) use command::{Lines, Output, Task, flags, quoted};
+pub(crate) use command::{Lines, Output, Task};
 pub use error::{Error, FileError, Interrupted};
 pub(crate) use error::{Result, is_interrupt};
 

@@ -6,12 +6,13 @@ mod error;
 use std::path::{Path, PathBuf};
 
 use cargo_metadata::{Metadata, MetadataCommand, Package};
+use kdev_core::shell;
+use kdev_core::text::list;
 use serde_json::Value;
 
 use crate::cx::Cx;
-use crate::process::{self, Task};
+use crate::process::Task;
 use crate::tools;
-use crate::words::list;
 
 pub use error::Error;
 pub(crate) use error::Result;
@@ -34,7 +35,7 @@ impl Selection {
     /// The flags by which `cargo kdev` finds the same package, each after a blank.
     pub(crate) fn flags_by_hand(&self) -> String {
         let path = self.manifest_path.as_ref().map(|path| path.display().to_string());
-        process::flags([("--package", self.package.clone()), ("--manifest-path", path)])
+        shell::flags([("--package", self.package.clone()), ("--manifest-path", path)])
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::cluster;
+use kdev_core::kube::workload::Cure;
+use kdev_manifest::expected::Change;
+
 use crate::details::Reason;
-use crate::process;
-use crate::wanted::Change;
-use crate::workload::Cure;
+use crate::{cluster, process};
 
 /// The result of a rollout.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;

@@ -2,26 +2,28 @@
 //! once where they cannot become so.
 
 mod error;
+pub(crate) mod rollback;
+mod watch;
 
 use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use kdev_core::image::built::BuiltImage;
+use kdev_core::kube::kubelet_policy;
+use kdev_core::kube::pod::{self, Pod, Runs};
+use kdev_core::kube::workload::{self, State};
+use kdev_manifest::expected::{self, Wanted};
+use kdev_manifest::objects::Object;
 use serde_json::Value;
 
-use crate::bell::Bell;
-use crate::build::BuiltImage;
-use crate::cluster::Cluster;
+use crate::cluster::snapshot::{self, Look};
+use crate::cluster::{Cluster, kubelet_config};
 use crate::cx::Cx;
 use crate::details::Reason;
 use crate::event::{Event, PodState};
-use crate::live::{self, Look};
 use crate::load::Loaded;
-use crate::manifest::Object;
-use crate::pod::{self, Pod, Runs};
-use crate::verification;
-use crate::wanted::{self, Wanted};
-use crate::workload::{self, State};
+use crate::rollout::watch::Bell;
 
 pub use error::Error;
 pub(crate) use error::Result;
@@ -260,11 +262,11 @@ impl<'a> Wait<'a> {
         let Some(node) = pod.spec.node_name.as_ref().filter(loaded) else { return Ok(None) };
         let Rollout { cx, cluster, image, .. } = self.rollout;
         let told = if self.asked.insert(node.clone()) {
-            verification::ask(cx, cluster, node)
+            kubelet_config::ask(cx, cluster, node)
         } else {
             Value::Null
         };
-        if let Some(policy) = verification::refuses(&told, &image.reference.familiar()) {
+        if let Some(policy) = kubelet_policy::refuses(&told, &image.reference.familiar()) {
             return Err(Error::ImageRejected {
                 workload: self.object.id(),
                 node: node.clone(),
@@ -306,7 +308,7 @@ impl<'a> Wait<'a> {
             if changes.is_empty() {
                 continue;
             }
-            let reason = wanted::in_words(&changes, is_of_pod);
+            let reason = expected::in_words(&changes, is_of_pod);
             if pod.pulls_in_vain() {
                 return Err(Error::Mutated {
                     workload: self.object.id(),
@@ -354,7 +356,7 @@ impl<'a> Wait<'a> {
 
     fn log(&self, pod: &Pod, container: &str) -> Option<String> {
         let Rollout { cx, cluster, .. } = self.rollout;
-        live::log(cx, cluster, self.namespace(), &pod.metadata.name, container, false)
+        snapshot::log(cx, cluster, self.namespace(), &pod.metadata.name, container, false)
     }
 
     fn namespace(&self) -> Option<&str> {

@@ -1,0 +1,367 @@
+//! Archives of images: which images one holds, and where their parts lie in it.
+//!
+//! Pure but for the reader. Two forms are in use: Docker's own, whose
+//! `manifest.json` names the files, and the OCI image layout (OCI image spec,
+//! "Image Layout"), whose `index.json` leads over manifests, and perhaps
+//! further indexes, to blobs. Docker 25 and newer write both in one; podman,
+//! buildah and skopeo write either.
+
+use std::collections::HashMap;
+use std::io::{self, Read};
+
+use serde::Deserialize;
+
+use crate::image::digest::of as digest;
+
+/// The largest JSON file that is read: containerd's own limit is of this size.
+const JSON_LIMIT: u64 = 8 << 20;
+/// How deep indexes may nest.
+const INDEX_DEPTH: usize = 4;
+/// The whole name, as buildx and containerd note it.
+const IMAGE_NAME: &str = "io.containerd.image.name";
+/// The name, or just its tag (OCI image spec, "Pre-Defined Annotation Keys").
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+/// Reads an archive to its end and gives the digest of the configuration of
+/// the image for this platform (`os/architecture`).
+pub fn config_digest(archive: impl Read, platform: &str) -> Result<String, String> {
+    let files = Files::read(archive, |_, _| Ok(())).map_err(|e| format!("no archive: {e}"))?;
+    let images = files.images()?;
+    let fitting = images.iter().find(|image| image.is_for(platform));
+    let image = fitting.ok_or_else(|| format!("it has no image for {platform}"))?;
+    Ok(image.config_digest.clone())
+}
+
+/// The layers that a configuration names (OCI image spec, "Image Configuration").
+pub fn diff_ids(config: &[u8]) -> Option<Vec<String>> {
+    parse::<Config>(config).map(|config| config.rootfs.diff_ids)
+}
+
+/// An image of an archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// What it is called, if it has a name.
+    pub name: Option<String>,
+    pub config: Vec<u8>,
+    pub config_digest: String,
+    /// The files of its layers, from the lowest up.
+    pub layers: Vec<String>,
+    /// Their diffIDs.
+    pub diff_ids: Vec<String>,
+    /// Operating system and architecture, where the configuration tells.
+    pub platform: Option<String>,
+}
+
+/// What of an archive is small enough to be held.
+#[derive(Default)]
+pub struct Files {
+    json: HashMap<String, Vec<u8>>,
+    links: HashMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DockerManifest {
+    config: String,
+    #[serde(default)]
+    repo_tags: Option<Vec<String>>,
+    #[serde(default)]
+    layers: Vec<String>,
+}
+
+/// An OCI index or manifest: the fields of both that lead to an image.
+#[derive(Deserialize)]
+struct Document {
+    #[serde(default)]
+    manifests: Vec<Descriptor>,
+    config: Option<Descriptor>,
+    #[serde(default)]
+    layers: Vec<Descriptor>,
+}
+
+#[derive(Deserialize)]
+struct Descriptor {
+    digest: String,
+    #[serde(default)]
+    annotations: HashMap<String, String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Config {
+    os: String,
+    architecture: String,
+    rootfs: RootFs,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RootFs {
+    diff_ids: Vec<String>,
+}
+
+impl Image {
+    fn new(config: &[u8], layers: Vec<String>, name: Option<String>) -> Option<Self> {
+        let Config { os, architecture, rootfs } = parse(config)?;
+        let known = !os.is_empty() && !architecture.is_empty();
+        Some(Self {
+            name,
+            config_digest: digest(config),
+            config: config.to_vec(),
+            layers,
+            diff_ids: rootfs.diff_ids,
+            platform: known.then(|| format!("{os}/{architecture}")),
+        })
+    }
+
+    /// One that does not tell is for any.
+    pub fn is_for(&self, platform: &str) -> bool {
+        self.platform.as_ref().is_none_or(|own| own == platform)
+    }
+}
+
+impl Files {
+    /// Reads an archive to its end. `other` gets what cannot be JSON: layers.
+    pub fn read(
+        archive: impl Read,
+        mut other: impl FnMut(&str, &mut dyn Read) -> io::Result<()>,
+    ) -> io::Result<Self> {
+        let mut files = Self::default();
+        let mut archive = tar::Archive::new(archive);
+        for entry in archive.entries()? {
+            let mut entry = entry?;
+            let path = normal(&entry.path()?.to_string_lossy());
+            if let Some(target) = entry.link_name()? {
+                let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+                let target = normal(&format!("{folder}/{}", target.to_string_lossy()));
+                files.links.insert(path, target);
+                continue;
+            }
+            let mut first = [0; 1];
+            if entry.read(&mut first)? == 0 {
+                continue;
+            }
+            if entry.size() > JSON_LIMIT || !matches!(first[0], b'{' | b'[') {
+                other(&path, &mut first.as_slice().chain(entry))?;
+                continue;
+            }
+            let mut bytes = first.to_vec();
+            entry.read_to_end(&mut bytes)?;
+            files.json.insert(path, bytes);
+        }
+        Ok(files)
+    }
+
+    /// Where a file really lies. Docker up to 24 writes a layer that it has
+    /// written before as a link.
+    pub fn resolved<'a>(&'a self, path: &'a str) -> &'a str {
+        self.links.get(path).map_or(path, String::as_str)
+    }
+
+    /// All images that are there with their configuration.
+    pub fn images(&self) -> Result<Vec<Image>, String> {
+        let manifest = self.json.get("manifest.json");
+        let entries: Option<Vec<DockerManifest>> =
+            manifest.map(|json| parse(json).ok_or("its manifest is malformed")).transpose()?;
+        let Some(index) = self.json.get("index.json") else {
+            let entries = entries.ok_or("it has no manifest")?;
+            let image = |entry: &DockerManifest| {
+                let config = self.json.get(&normal(&entry.config))?;
+                let layers = entry.layers.iter().map(|path| normal(path)).collect();
+                Image::new(config, layers, entry.name())
+            };
+            let images: Option<Vec<Image>> = entries.iter().map(image).collect();
+            return images.ok_or_else(|| "it has no configuration".to_owned());
+        };
+        let mut images = Vec::new();
+        self.collect(index, None, 0, &mut images);
+        // What wrote both forms notes the name only in one of them.
+        for entry in entries.iter().flatten() {
+            let config = self.json.get(&normal(&entry.config)).map(|json| digest(json));
+            let same = |image: &&mut Image| Some(&image.config_digest) == config.as_ref();
+            images.iter_mut().filter(same).for_each(|image| {
+                image.name = entry.name().or(image.name.take());
+            });
+        }
+        Ok(images)
+    }
+
+    /// The images below an index or a manifest. An index may name what the
+    /// archive does not hold, and attestations, which have no platform.
+    fn collect(&self, json: &[u8], name: Option<&str>, depth: usize, images: &mut Vec<Image>) {
+        let Some(document) = parse::<Document>(json) else { return };
+        if let Some(config) = document.config.and_then(|config| self.blob(&config.digest)) {
+            let layers = document.layers.iter().map(|layer| blob(&layer.digest)).collect();
+            let image = Image::new(config, layers, name.map(str::to_owned));
+            images.extend(image.filter(|image| !image.is_for("unknown/unknown")));
+        }
+        for descriptor in document.manifests.iter().filter(|_| depth <= INDEX_DEPTH) {
+            if let Some(json) = self.blob(&descriptor.digest) {
+                self.collect(json, descriptor.name().or(name), depth + 1, images);
+            }
+        }
+    }
+
+    fn blob(&self, digest: &str) -> Option<&[u8]> {
+        self.json.get(&blob(digest)).map(Vec::as_slice)
+    }
+}
+
+impl DockerManifest {
+    fn name(&self) -> Option<String> {
+        self.repo_tags.iter().flatten().next().cloned()
+    }
+}
+
+impl Descriptor {
+    /// A bare tag is no name.
+    fn name(&self) -> Option<&str> {
+        let named = |key| self.annotations.get(key).map(String::as_str);
+        named(IMAGE_NAME).or(named(REF_NAME).filter(|name| name.contains([':', '/'])))
+    }
+}
+
+fn blob(digest: &str) -> String {
+    format!("blobs/{}", digest.replace(':', "/"))
+}
+
+/// A path as the manifests write it: no `.`, and no `..` but by way of a name.
+fn normal(path: &str) -> String {
+    let mut parts = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
+    serde_json::from_slice(json).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        for (path, bytes) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            header.set_cksum();
+            builder.append_data(&mut header, path, *bytes).unwrap();
+        }
+        builder.into_inner().unwrap()
+    }
+
+    fn put(files: &mut Vec<(String, Vec<u8>)>, json: &str) -> String {
+        let name = digest(json.as_bytes());
+        files.push((format!("blobs/{}", name.replace(':', "/")), json.as_bytes().to_vec()));
+        name
+    }
+
+    fn read(files: &[(String, Vec<u8>)], platform: &str) -> Result<String, String> {
+        let files: Vec<(&str, &[u8])> =
+            files.iter().map(|(p, b)| (p.as_str(), b.as_slice())).collect();
+        config_digest(archive(&files).as_slice(), platform)
+    }
+
+    #[test]
+    fn dockers_own_form_names_the_file() {
+        let config = br#"{"os":"linux"}"#;
+        let bytes = archive(&[
+            ("x/layer.tar", b"\0\0\0"),
+            ("abc.json", config),
+            ("manifest.json", br#"[{"Config":"abc.json","RepoTags":["a:b"]}]"#),
+        ]);
+        assert_eq!(config_digest(bytes.as_slice(), "linux/amd64").unwrap(), digest(config));
+    }
+
+    #[test]
+    fn nested_indexes_lead_to_the_platforms_configuration() {
+        let mut files = Vec::new();
+        let amd = put(&mut files, r#"{"os":"linux","architecture":"amd64"}"#);
+        let arm = put(&mut files, r#"{"os":"linux","architecture":"arm64"}"#);
+        let manifest =
+            |config: &str| format!(r#"{{"config":{{"digest":"{config}"}},"layers":[]}}"#);
+        let amd_manifest = put(&mut files, &manifest(&amd));
+        let arm_manifest = put(&mut files, &manifest(&arm));
+        let nested = format!(
+            r#"{{"manifests":[{{"digest":"{arm_manifest}","platform":{{"os":"linux","architecture":"arm64"}}}},
+            {{"digest":"sha256:absent","platform":{{"os":"unknown","architecture":"unknown"}}}},
+            {{"digest":"{amd_manifest}","platform":{{"os":"linux","architecture":"amd64"}}}}]}}"#
+        );
+        let nested = put(&mut files, &nested);
+        let index = format!(r#"{{"manifests":[{{"digest":"{nested}"}}]}}"#);
+        files.push(("index.json".into(), index.into_bytes()));
+        assert_eq!(read(&files, "linux/amd64").unwrap(), amd);
+        assert_eq!(read(&files, "linux/arm64").unwrap(), arm);
+        assert!(read(&files, "linux/s390x").is_err());
+    }
+
+    fn images(bytes: &[u8]) -> Vec<Image> {
+        Files::read(bytes, |_, _| Ok(())).unwrap().images().unwrap()
+    }
+
+    #[test]
+    fn a_layer_that_was_written_before_is_a_link() {
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Symlink);
+        header.set_size(0);
+        builder.append_link(&mut header, "b/layer.tar", "../a/layer.tar").unwrap();
+        let bytes = builder.into_inner().unwrap();
+        let files = Files::read(bytes.as_slice(), |_, _| Ok(())).unwrap();
+        assert_eq!(files.resolved("b/layer.tar"), "a/layer.tar");
+        assert_eq!(files.resolved("a/layer.tar"), "a/layer.tar");
+    }
+
+    #[test]
+    fn each_form_has_its_place_for_the_name() {
+        let config = br#"{"os":"linux","architecture":"amd64","rootfs":{"diff_ids":["sha256:1"]}}"#;
+        let docker = br#"[{"Config":"./c.json","RepoTags":["a:1"],"Layers":["x/layer.tar"]}]"#;
+        let bytes = archive(&[("c.json", config), ("manifest.json", docker)]);
+        let found = images(&bytes);
+        assert_eq!(found[0].name.as_deref(), Some("a:1"));
+        assert_eq!(found[0].layers, ["x/layer.tar"]);
+        assert_eq!(found[0].diff_ids, ["sha256:1"]);
+        for (annotation, name) in [
+            (r#""org.opencontainers.image.ref.name":"localhost/a:1""#, Some("localhost/a:1")),
+            (r#""org.opencontainers.image.ref.name":"1""#, None),
+            (
+                r#""org.opencontainers.image.ref.name":"1","io.containerd.image.name":"x/a:1""#,
+                Some("x/a:1"),
+            ),
+        ] {
+            let mut files = Vec::new();
+            let config = put(&mut files, std::str::from_utf8(config).unwrap());
+            let manifest = format!(
+                r#"{{"config":{{"digest":"{config}"}},"layers":[{{"digest":"sha256:9"}}]}}"#
+            );
+            let manifest = put(&mut files, &manifest);
+            let index = format!(
+                r#"{{"manifests":[{{"digest":"{manifest}","annotations":{{{annotation}}}}}]}}"#
+            );
+            files.push(("index.json".into(), index.into_bytes()));
+            let files: Vec<(&str, &[u8])> =
+                files.iter().map(|(p, b)| (p.as_str(), b.as_slice())).collect();
+            let found = images(&archive(&files));
+            assert_eq!(found[0].name.as_deref(), name);
+            assert_eq!(found[0].layers, ["blobs/sha256/9"]);
+        }
+    }
+
+    #[test]
+    fn paths_are_as_the_manifests_write_them() {
+        assert_eq!(normal("./a//b/../c.json"), "a/c.json");
+    }
+
+    #[test]
+    fn what_is_no_archive_is_an_error() {
+        assert!(config_digest(&b"garbage, and not a short one"[..], "linux/amd64").is_err());
+        assert!(config_digest(&b""[..], "linux/amd64").is_err());
+    }
+}

@@ -1,0 +1,75 @@
+//! Digests: of bytes, of what passes, and of chains of layers. Pure.
+
+use std::io::{self, Read};
+
+use sha2::{Digest, Sha256};
+
+/// The digest of some bytes, as `sha256:…`.
+pub fn of(bytes: &[u8]) -> String {
+    text(&Sha256::digest(bytes))
+}
+
+fn text(hash: &[u8]) -> String {
+    hash.iter().fold("sha256:".to_owned(), |text, byte| text + &format!("{byte:02x}"))
+}
+
+/// The names of an image's unpacked layers, from the lowest up
+/// (OCI image spec, "Layer `ChainID`").
+pub fn chain_ids(diff_ids: &[String]) -> Vec<String> {
+    let mut chain: Vec<String> = Vec::new();
+    for diff_id in diff_ids {
+        let id = match chain.last() {
+            None => diff_id.clone(),
+            Some(below) => of(format!("{below} {diff_id}").as_bytes()),
+        };
+        chain.push(id);
+    }
+    chain
+}
+
+/// Hashes what is read through it.
+pub struct Hasher<R> {
+    reader: R,
+    hash: Sha256,
+}
+
+impl<R: Read> Hasher<R> {
+    pub fn reading(reader: R) -> Self {
+        Self { reader, hash: Sha256::new() }
+    }
+
+    pub fn digest(self) -> String {
+        text(&self.hash.finalize())
+    }
+}
+
+impl<R: Read> Read for Hasher<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        self.hash.update(&buffer[..count]);
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_is_named_by_all_that_is_below() {
+        let chain = chain_ids(&["sha256:a".to_owned(), "sha256:b".to_owned()]);
+        assert_eq!(chain[0], "sha256:a");
+        assert_eq!(chain[1], of(b"sha256:a sha256:b"));
+        assert!(chain_ids(&[]).is_empty());
+    }
+
+    #[test]
+    fn what_passes_is_hashed() {
+        let mut hasher = Hasher::reading(&b"abc"[..]);
+        io::copy(&mut hasher, &mut io::sink()).unwrap();
+        assert_eq!(
+            hasher.digest(),
+            "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+    }
+}

@@ -1,0 +1,280 @@
+//! The name of an image: one normaliser for build, load, verify and manifest.
+//!
+//! The grammar is that of the distribution project's `reference` package:
+//! `[domain/]path[:tag][@digest]`, where a first component is a domain only if
+//! it holds a `.` or a `:` or is `localhost`.
+
+use std::fmt;
+
+/// What a reference without a domain means to docker and to the kubelet.
+const DEFAULT_DOMAIN: &str = "docker.io";
+/// What a path without a folder means on [`DEFAULT_DOMAIN`].
+const DEFAULT_FOLDER: &str = "library";
+/// The longest name that a reference may have, counted with its domain, as docker
+/// 20.10 and containerd 1.6 count; what is newer counts the path alone.
+const NAME_LIMIT: usize = 255;
+/// The longest tag that a reference may have.
+const TAG_LIMIT: usize = 128;
+/// How many hex digits docker's ID of an image has.
+const ID_DIGITS: usize = 64;
+/// The algorithms of digests, and how many hex digits each has.
+const DIGESTS: [(&str, usize); 3] = [("sha256", 64), ("sha384", 96), ("sha512", 128)];
+/// How many hex digits of the config digest go into a content tag.
+const TAG_DIGITS: usize = 12;
+
+/// A normalised image reference: `app` and `docker.io/library/app:latest` are
+/// the same one.
+///
+/// Its `Display` is the full form that containerd and the CRI use.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Reference {
+    name: Name,
+    tag: Option<String>,
+    digest: Option<String>,
+}
+
+/// The domain and path of a reference: which image, without which version.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name {
+    domain: String,
+    path: String,
+}
+
+/// Why a text is no image reference.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is no image reference: {reason}")]
+pub struct ReferenceError {
+    /// The text as it was given.
+    pub text: String,
+    /// The rule that it breaks.
+    pub reason: &'static str,
+}
+
+impl Reference {
+    /// Reads a reference in any of its forms and fills in the defaults.
+    pub fn parse(text: &str) -> Result<Self, ReferenceError> {
+        let fail = |reason| ReferenceError { text: text.to_owned(), reason };
+        let (rest, digest) =
+            match text.split_once('@') {
+                Some((rest, digest)) => (
+                    rest,
+                    Some(checked_digest(digest).ok_or_else(|| {
+                        fail("a digest is `sha256:` and 64 lower-case hex digits, or the same of sha384 or sha512")
+                    })?),
+                ),
+                None => (text, None),
+            };
+        let (name, tag) = split_tag(rest);
+        if text.len() == ID_DIGITS && text.chars().all(is_hex) {
+            return Err(fail("64 hex digits are an image's ID, and no name"));
+        }
+        if let Some(tag) = tag
+            && !is_tag(tag)
+        {
+            return Err(fail(
+                "a tag is at most 128 letters, digits, `_`, `.` and `-`, and starts with none of the last two",
+            ));
+        }
+        let name = Name::parse(name).map_err(fail)?;
+        let tag = match (tag, &digest) {
+            (Some(tag), _) => Some(tag.to_owned()),
+            (None, Some(_)) => None,
+            (None, None) => Some("latest".to_owned()),
+        };
+        Ok(Self { name, tag, digest })
+    }
+
+    /// Which image it is, whatever its version.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The digest, if it is pinned by one.
+    pub fn digest(&self) -> Option<&str> {
+        self.digest.as_deref()
+    }
+
+    /// The tag; `latest` where none was written.
+    pub fn tag(&self) -> Option<&str> {
+        self.tag.as_deref()
+    }
+
+    /// The same image under the tag that stands for one content:
+    /// `kdev-` and the first 12 hex digits of the config digest.
+    #[must_use]
+    pub fn with_content_tag(&self, config_digest: &str) -> Self {
+        Self { name: self.name.clone(), tag: Some(content_tag(config_digest)), digest: None }
+    }
+
+    /// The same image as the CRI keeps it: where there is a digest, it drops the tag.
+    #[must_use]
+    pub fn into_kept(self) -> Self {
+        let tag = self.tag.filter(|_| self.digest.is_none());
+        Self { tag, ..self }
+    }
+
+    /// As people write it: without the parts that are the default.
+    pub fn familiar(&self) -> String {
+        self.rest(&self.name.familiar())
+    }
+
+    fn rest(&self, name: &str) -> String {
+        let mut text = name.to_owned();
+        if let Some(tag) = &self.tag {
+            text = format!("{text}:{tag}");
+        }
+        if let Some(digest) = &self.digest {
+            text = format!("{text}@{digest}");
+        }
+        text
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.rest(&self.name.to_string()))
+    }
+}
+
+impl Name {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        let (domain, path) = match text.split_once('/') {
+            Some((first, rest)) if is_domain(first) => (first, rest.to_owned()),
+            _ => (DEFAULT_DOMAIN, text.to_owned()),
+        };
+        let domain = if domain == "index.docker.io" { DEFAULT_DOMAIN } else { domain };
+        let path = if domain == DEFAULT_DOMAIN && !path.contains('/') {
+            format!("{DEFAULT_FOLDER}/{path}")
+        } else {
+            path
+        };
+        if !valid_domain(domain) {
+            return Err("its registry is no host name");
+        }
+        if path.chars().any(|c| c.is_ascii_uppercase()) {
+            return Err("the name of an image is lower case");
+        }
+        if !path.split('/').all(is_component) {
+            return Err(
+                "a name is made of lower-case letters and digits, joined by `.`, `_`, `__`, `-` or `/`",
+            );
+        }
+        if domain.len() + 1 + path.len() > NAME_LIMIT {
+            return Err("a name has at most 255 characters");
+        }
+        Ok(Self { domain: domain.to_owned(), path })
+    }
+
+    /// As people write it: without the parts that are the default.
+    pub fn familiar(&self) -> String {
+        match self.path.split_once('/') {
+            _ if self.domain != DEFAULT_DOMAIN => self.to_string(),
+            Some((DEFAULT_FOLDER, name)) if !name.contains('/') => name.to_owned(),
+            // Without its domain the path would be read as one.
+            Some((folder, _)) if is_domain(folder) => self.to_string(),
+            _ => self.path.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.domain, self.path)
+    }
+}
+
+/// The tag of an image with this config digest.
+pub fn content_tag(config_digest: &str) -> String {
+    let hex = config_digest.trim_start_matches("sha256:");
+    format!("kdev-{}", &hex[..hex.len().min(TAG_DIGITS)])
+}
+
+/// Splits a reference without digest into name and tag, as written: a colon
+/// belongs to a registry's port as long as a `/` follows.
+pub fn split_tag(text: &str) -> (&str, Option<&str>) {
+    match text.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => (name, Some(tag)),
+        _ => (text, None),
+    }
+}
+
+fn is_tag(tag: &str) -> bool {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    tag.len() <= TAG_LIMIT
+        && tag.starts_with(word)
+        && tag.chars().all(|c| word(c) || c == '.' || c == '-')
+}
+
+fn checked_digest(digest: &str) -> Option<String> {
+    let (algorithm, hex) = digest.split_once(':')?;
+    let (_, digits) = DIGESTS.iter().find(|(name, _)| *name == algorithm)?;
+    (hex.len() == *digits && hex.chars().all(is_hex)).then(|| digest.to_owned())
+}
+
+fn is_hex(c: char) -> bool {
+    c.is_ascii_digit() || ('a'..='f').contains(&c)
+}
+
+fn is_domain(first: &str) -> bool {
+    first == "localhost"
+        || first.contains('.')
+        || first.contains(':')
+        || first.chars().any(|c| c.is_ascii_uppercase())
+}
+
+fn valid_domain(domain: &str) -> bool {
+    let (host, port) = match domain.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, rest)) => {
+            let hex = |c: char| c.is_ascii_hexdigit() || c == ':';
+            if address.is_empty() || !address.chars().all(hex) {
+                return false;
+            }
+            ("v6", rest.strip_prefix(':').or(rest.is_empty().then_some("0")))
+        }
+        None => match domain.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (domain, Some("0")),
+        },
+    };
+    let label = |label: &str| {
+        !label.is_empty()
+            && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    host.split('.').all(label)
+        && port.is_some_and(|p| !p.is_empty() && p.chars().all(|c| c.is_ascii_digit()))
+}
+
+/// `[a-z0-9]+` runs, joined by one `.`, one or two `_`, or any number of `-`.
+fn is_component(component: &str) -> bool {
+    let alnum = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    if !component.starts_with(alnum) || !component.ends_with(alnum) {
+        return false;
+    }
+    component
+        .split(alnum)
+        .all(|sep| matches!(sep, "" | "." | "_" | "__") || sep.chars().all(|c| c == '-'))
+}
+
+/// Whether a text names this image, whatever the version.
+pub fn is_ours(image: &str, name: &Name) -> bool {
+    Reference::parse(image).is_ok_and(|reference| reference.name() == name)
+}
+
+/// Whether a reference names one content, whatever its tag.
+pub fn pinned(image: &str) -> bool {
+    image.contains('@')
+}
+
+/// The last part of a name, in lower case, without tag and digest.
+pub fn base(image: &str) -> String {
+    let image = image.split('@').next().unwrap_or_default();
+    let (name, _) = split_tag(image);
+    let base = name.rsplit('/').next().unwrap_or_default().to_lowercase();
+    base.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).collect()
+}
+
+#[cfg(test)]
+#[path = "reference_tests.rs"]
+mod tests;

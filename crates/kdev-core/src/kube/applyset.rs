@@ -1,0 +1,246 @@
+//! What a project has applied, kept as an `ApplySet` (KEP-3659): each object
+//! bears a label that names its set, and the set's parent, a `ConfigMap`, says
+//! in which kinds and namespaces to look for them. Pure.
+
+use std::collections::BTreeSet;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+/// On each object of a set: the set's identity.
+pub const PART_OF: &str = "applyset.kubernetes.io/part-of";
+const ID: &str = "applyset.kubernetes.io/id";
+const TOOLING: &str = "applyset.kubernetes.io/tooling";
+const KINDS: &str = "applyset.kubernetes.io/contains-group-kinds";
+const NAMESPACES: &str = "applyset.kubernetes.io/additional-namespaces";
+
+/// An object's namespace, and what kubectl calls it: `deployment.apps/hello`.
+pub type Member = (String, String);
+
+/// Which set: by its parent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parent {
+    pub name: String,
+    pub namespace: String,
+}
+
+/// A set, and what it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Set {
+    pub parent: Parent,
+    /// As `Deployment.apps`.
+    pub kinds: BTreeSet<String>,
+    /// Those beside the parent's own.
+    pub namespaces: BTreeSet<String>,
+    /// As `NAMESPACE deployment.apps/hello`.
+    pub members: BTreeSet<String>,
+}
+
+impl Parent {
+    /// The parent of what this package has applied to this namespace.
+    pub fn of(package: &str, namespace: &str) -> Self {
+        let name = format!("kdev-{}", package.to_lowercase().replace('_', "-"));
+        Self { name, namespace: namespace.to_owned() }
+    }
+
+    /// The set's identity, as the specification makes it.
+    pub fn id(&self) -> String {
+        let text = format!("{}.{}.ConfigMap.", self.name, self.namespace);
+        let hash = URL_SAFE_NO_PAD.encode(Sha256::digest(text.as_bytes()));
+        format!("applyset-{hash}-v1")
+    }
+
+    /// What selects the set's objects.
+    pub fn selector(&self) -> String {
+        format!("{PART_OF}={}", self.id())
+    }
+
+    /// As kubectl names it.
+    pub fn object(&self) -> String {
+        format!("configmap/{}", self.name)
+    }
+}
+
+impl Set {
+    /// The set of these objects.
+    pub fn of(parent: Parent, objects: impl IntoIterator<Item = Value>) -> Self {
+        let (mut kinds, mut namespaces, mut members) =
+            (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        for object in objects {
+            kinds.insert(group_kind(&object));
+            let (namespace, id) = member(&parent)(&object);
+            members.insert(format!("{namespace} {id}"));
+            if namespace != parent.namespace {
+                namespaces.insert(namespace);
+            }
+        }
+        Self { parent, kinds, namespaces, members }
+    }
+
+    /// A set as its parent in the cluster tells it.
+    pub fn read(parent: Parent, live: &Value) -> Self {
+        let list = |value: &Value, by: char| -> BTreeSet<String> {
+            let text = value.as_str().unwrap_or_default();
+            text.split(by).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+        };
+        let annotations = &live["metadata"]["annotations"];
+        Self {
+            parent,
+            kinds: list(&annotations[KINDS], ','),
+            namespaces: list(&annotations[NAMESPACES], ','),
+            members: list(&live["data"]["members"], '\n'),
+        }
+    }
+
+    /// Its parent, to be applied.
+    pub fn document(&self) -> String {
+        let join = |items: &BTreeSet<String>, by: &str| {
+            items.iter().map(String::as_str).collect::<Vec<_>>().join(by)
+        };
+        let mut annotations = json!({TOOLING: "kdev/v1", KINDS: join(&self.kinds, ",")});
+        if !self.namespaces.is_empty() {
+            annotations[NAMESPACES] = json!(join(&self.namespaces, ","));
+        }
+        let metadata = json!({"name": self.parent.name, "labels": {ID: self.parent.id()},
+            "annotations": annotations});
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata,
+            "data": {"members": join(&self.members, "\n")}})
+        .to_string()
+    }
+
+    /// With what another one holds, so that it is found again.
+    #[must_use]
+    pub fn with(mut self, other: Self) -> Self {
+        self.kinds.extend(other.kinds);
+        self.namespaces.extend(other.namespaces);
+        self.members.extend(other.members);
+        self
+    }
+
+    /// Each member's namespace and id.
+    pub fn members(&self) -> impl Iterator<Item = Member> {
+        let members = self.members.iter().filter_map(|member| member.split_once(' '));
+        members.map(|(namespace, id)| (namespace.to_owned(), id.to_owned()))
+    }
+
+    /// All namespaces in which it has objects.
+    pub fn all_namespaces(&self) -> impl Iterator<Item = &str> {
+        let others = self.namespaces.iter().map(String::as_str);
+        std::iter::once(self.parent.namespace.as_str()).chain(others)
+    }
+
+    /// Its kinds, as kubectl takes them.
+    pub fn resources(&self) -> String {
+        self.kinds.iter().map(String::as_str).collect::<Vec<_>>().join(",")
+    }
+
+    pub fn has(&self, namespace: &str, object: &str) -> bool {
+        self.members.contains(&format!("{namespace} {object}"))
+            // Objects of no namespace are listed from each.
+            || self.members.iter().any(|member| {
+                member.split_once(' ').is_some_and(|(_, known)| known == object)
+                    && !is_namespaced(object)
+            })
+    }
+}
+
+/// Of built-in kinds only: others are taken for namespaced ones, which almost
+/// all are.
+pub fn is_namespaced(object: &str) -> bool {
+    const CLUSTERS: [&str; 10] = [
+        "namespace",
+        "clusterrole.rbac.authorization.k8s.io",
+        "clusterrolebinding.rbac.authorization.k8s.io",
+        "persistentvolume",
+        "storageclass.storage.k8s.io",
+        "priorityclass.scheduling.k8s.io",
+        "ingressclass.networking.k8s.io",
+        "customresourcedefinition.apiextensions.k8s.io",
+        "validatingwebhookconfiguration.admissionregistration.k8s.io",
+        "mutatingwebhookconfiguration.admissionregistration.k8s.io",
+    ];
+    let kind = object.split('/').next().unwrap_or_default();
+    !CLUSTERS.contains(&kind)
+}
+
+fn group_kind(object: &Value) -> String {
+    let kind = object["kind"].as_str().unwrap_or_default();
+    match object["apiVersion"].as_str().unwrap_or_default().split_once('/') {
+        Some((group, _)) => format!("{kind}.{group}"),
+        None => kind.to_owned(),
+    }
+}
+
+/// As kubectl names an object: `deployment.apps/hello`.
+pub fn id(object: &Value) -> String {
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    format!("{}/{name}", group_kind(object).to_lowercase())
+}
+
+/// An object's namespace, that of the set unless it names one, and its id.
+pub fn member(parent: &Parent) -> impl Fn(&Value) -> Member {
+    |object| {
+        let named = object["metadata"]["namespace"].as_str();
+        (named.unwrap_or(&parent.namespace).to_owned(), id(object))
+    }
+}
+
+/// Whether no set claims an object.
+pub fn is_unlabelled(object: &Value) -> bool {
+    object["metadata"]["labels"][PART_OF].is_null()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(objects: &[&str]) -> Set {
+        let objects = objects.iter().map(|text| serde_json::from_str(text).unwrap());
+        Set::of(Parent::of("My_App", "n"), objects)
+    }
+
+    const DEPLOYMENT: &str =
+        r#"{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}}"#;
+    const MAP: &str = r#"{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": "other"}}"#;
+    const NAMESPACE: &str =
+        r#"{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "other"}}"#;
+
+    #[test]
+    fn the_identity_is_as_the_specification_makes_it() {
+        let parent = Parent::of("My_App", "n");
+        // printf kdev-my-app.n.ConfigMap. | sha256sum | xxd -r -p | base64
+        assert_eq!(parent.name, "kdev-my-app");
+        assert_eq!(parent.id(), "applyset-I8VPSMD6XuX2H49KafrJRanm-4n3aHy7zNrerP5_3IQ-v1");
+    }
+
+    #[test]
+    fn a_set_is_read_as_it_was_written() {
+        let written = set(&[DEPLOYMENT, MAP]);
+        assert_eq!(written.resources(), "ConfigMap,Deployment.apps");
+        assert_eq!(written.all_namespaces().collect::<Vec<_>>(), ["n", "other"]);
+        let live: Value = serde_json::from_str(&written.document()).unwrap();
+        assert_eq!(Set::read(written.parent.clone(), &live), written);
+    }
+
+    #[test]
+    fn what_has_left_is_no_member() {
+        let now = set(&[DEPLOYMENT, NAMESPACE]);
+        assert!(now.has("n", "deployment.apps/d"));
+        assert!(!now.has("other", "deployment.apps/d"));
+        assert!(!now.has("other", "configmap/c"));
+        assert!(now.has("other", "namespace/other"));
+        let both = now.with(set(&[MAP]));
+        assert!(both.has("other", "configmap/c") && both.has("n", "deployment.apps/d"));
+    }
+
+    #[test]
+    fn objects_are_named_as_kubectl_names_them() {
+        let object = |version: &str, kind: &str| {
+            id(&json!({"apiVersion": version, "kind": kind, "metadata": {"name": "x"}}))
+        };
+        assert_eq!(object("apps/v1", "Deployment"), "deployment.apps/x");
+        assert_eq!(object("v1", "Service"), "service/x");
+    }
+}

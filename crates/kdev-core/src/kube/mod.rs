@@ -1,0 +1,16 @@
+//! Objects of the Kubernetes API, and what the API server says of them.
+
+pub mod api_error;
+pub mod applyset;
+pub mod container;
+pub mod distribution;
+pub mod kubelet_policy;
+pub mod node;
+pub mod object;
+pub mod placement;
+pub mod pod;
+pub mod quantity;
+pub mod resources;
+pub mod time;
+pub mod volume;
+pub mod workload;

@@ -1,0 +1,307 @@
+//! Which nodes may run a pod: pure, from what the manifest and the node say.
+//!
+//! The rules are the scheduler's hard ones (kubernetes.io, "Assigning Pods to
+//! Nodes" and "Taints and Tolerations"). Resources and pod affinity are left
+//! out: they change by the minute, and a node too many only costs a load.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Deserialize;
+
+use crate::kube::node::{Node, Taint};
+
+/// The parts of a pod's spec that choose its node.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodSpec {
+    node_name: Option<String>,
+    node_selector: BTreeMap<String, String>,
+    tolerations: Vec<Toleration>,
+    affinity: Affinity,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Toleration {
+    key: Option<String>,
+    operator: Option<String>,
+    value: Option<String>,
+    effect: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Affinity {
+    node_affinity: NodeAffinity,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct NodeAffinity {
+    required_during_scheduling_ignored_during_execution: Option<NodeSelector>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct NodeSelector {
+    node_selector_terms: Vec<Term>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Term {
+    match_expressions: Vec<Expression>,
+    match_fields: Vec<Expression>,
+}
+
+/// What an affinity asks of a label.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Expression {
+    pub key: String,
+    operator: String,
+    #[serde(default)]
+    pub values: Vec<String>,
+}
+
+/// Taints that the `DaemonSet` controller's own pods tolerate.
+const DAEMON_TOLERATES: [&str; 4] = [
+    "node.kubernetes.io/disk-pressure",
+    "node.kubernetes.io/memory-pressure",
+    "node.kubernetes.io/pid-pressure",
+    CORDONED,
+];
+
+/// What `kubectl cordon` sets.
+pub const CORDONED: &str = "node.kubernetes.io/unschedulable";
+/// What that is called.
+pub const IS_CORDONED: &str = "it is cordoned";
+
+/// What a label is called that a node does not have.
+pub const LACKS_LABEL: &str = "it lacks the label ";
+
+/// Taints of a node whose kubelet is silent, for a moment or for good: when it is
+/// back, so are its pods.
+const SILENT: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
+
+/// Whether the cluster has not heard of the node for a while.
+pub fn is_silent(node: &Node) -> bool {
+    node.taints.iter().any(is_of_silence)
+}
+
+/// What keeps a pod off a node.
+#[derive(Clone, Debug)]
+pub enum Obstacle {
+    /// The pod asks for a label that the node does not have.
+    Label(String, String),
+    /// The pod's node affinity excludes it: the alternative that lacks least.
+    Affinity(Vec<Expression>),
+    /// The node has a taint that the pod does not tolerate.
+    Taint(Taint),
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Label(key, value) => write!(f, "{LACKS_LABEL}`{key}={value}`"),
+            Self::Affinity(_) => f.write_str("the pods' node affinity excludes it"),
+            Self::Taint(taint) if taint.key == CORDONED => f.write_str(IS_CORDONED),
+            Self::Taint(taint) => write!(f, "it has the taint `{taint}`"),
+        }
+    }
+}
+
+/// Whether the pods of a workload of this kind may run on the node, once its
+/// kubelet is heard of; if not, what keeps them away.
+pub fn may_run(kind: &str, pod: &PodSpec, node: &Node) -> Result<(), String> {
+    if let Some(name) = &pod.node_name {
+        // Such a pod never meets the scheduler, nor its taints.
+        return if *name == node.name {
+            Ok(())
+        } else {
+            Err(format!("its pods name node `{name}`"))
+        };
+    }
+    let is_for_a_while =
+        |obstacle: &Obstacle| matches!(obstacle, Obstacle::Taint(taint) if is_of_silence(taint));
+    match obstacles(kind, pod, node).into_iter().find(|obstacle| !is_for_a_while(obstacle)) {
+        Some(obstacle) => Err(obstacle.to_string()),
+        None => Ok(()),
+    }
+}
+
+/// All that keeps a pod which names no node off this one now.
+pub fn obstacles(kind: &str, pod: &PodSpec, node: &Node) -> Vec<Obstacle> {
+    let lacks = |(key, value): &(&String, &String)| node.labels.get(*key) != Some(*value);
+    let labels = pod.node_selector.iter().filter(lacks);
+    let mut found: Vec<Obstacle> =
+        labels.map(|(key, value)| Obstacle::Label(key.clone(), value.clone())).collect();
+    if let Some(required) =
+        &pod.affinity.node_affinity.required_during_scheduling_ignored_during_execution
+        && !required.node_selector_terms.iter().any(|term| term.matches(node))
+    {
+        let missed = required.node_selector_terms.iter().map(|term| term.missed(node));
+        let least = missed.min_by_key(Vec::len).unwrap_or_default();
+        found.push(Obstacle::Affinity(least));
+    }
+    let taints = node.taints.iter().filter(|taint| !tolerated(kind, pod, taint));
+    found.extend(taints.cloned().map(Obstacle::Taint));
+    found
+}
+
+/// Whether the node has it only because its kubelet is not heard of.
+pub fn is_of_silence(taint: &Taint) -> bool {
+    SILENT.contains(&taint.key.as_str())
+}
+
+fn tolerated(kind: &str, pod: &PodSpec, taint: &Taint) -> bool {
+    taint.effect == "PreferNoSchedule"
+        || (kind == "DaemonSet"
+            && (is_of_silence(taint) || DAEMON_TOLERATES.contains(&taint.key.as_str())))
+        || pod.tolerations.iter().any(|toleration| toleration.covers(taint))
+}
+
+impl Toleration {
+    fn covers(&self, taint: &Taint) -> bool {
+        let given = |field: &Option<String>| field.clone().filter(|text| !text.is_empty());
+        let effect = given(&self.effect).is_none_or(|effect| effect == taint.effect);
+        let exists = self.operator.as_deref() == Some("Exists");
+        let key = match given(&self.key) {
+            Some(key) => key == taint.key,
+            None => exists,
+        };
+        effect && key && (exists || self.value.clone().unwrap_or_default() == taint.value)
+    }
+}
+
+impl Term {
+    /// An empty term matches nothing, as the API documents it.
+    fn matches(&self, node: &Node) -> bool {
+        let some = !self.match_expressions.is_empty() || !self.match_fields.is_empty();
+        let labels = self.match_expressions.iter().all(|e| e.matches(node.labels.get(&e.key)));
+        let fields = self.match_fields.iter().all(|e| e.matches(Some(&node.name)));
+        some && labels && fields
+    }
+
+    /// What the node does not meet.
+    fn missed(&self, node: &Node) -> Vec<Expression> {
+        let labels = self.match_expressions.iter().filter(|e| !e.matches(node.labels.get(&e.key)));
+        let fields = self.match_fields.iter().filter(|e| !e.matches(Some(&node.name)));
+        labels.chain(fields).cloned().collect()
+    }
+}
+
+impl fmt::Display for Expression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.key, self.operator)?;
+        match self.values.as_slice() {
+            [] => Ok(()),
+            values => write!(f, " {}", values.join(", ")),
+        }
+    }
+}
+
+impl Expression {
+    /// A label that would meet it, if one can be told.
+    pub fn label(&self) -> Option<(&str, &str)> {
+        match self.operator.as_str() {
+            "In" => Some((&self.key, self.values.first()?)),
+            "Exists" => Some((&self.key, "true")),
+            _ => None,
+        }
+    }
+
+    fn matches(&self, value: Option<&String>) -> bool {
+        let among = value.is_some_and(|value| self.values.contains(value));
+        let number = |text: Option<&String>| text.and_then(|text| text.parse::<i64>().ok());
+        let compared = number(value).zip(number(self.values.first()));
+        match self.operator.as_str() {
+            "In" => among,
+            "NotIn" => !among,
+            "Exists" => value.is_some(),
+            "DoesNotExist" => value.is_none(),
+            "Gt" => compared.is_some_and(|(have, want)| have > want),
+            "Lt" => compared.is_some_and(|(have, want)| have < want),
+            // An operator of a later Kubernetes: better a load too many.
+            _ => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn node(taints: &[(&str, &str, &str)]) -> Node {
+        let taint = |(key, value, effect): &(&str, &str, &str)| Taint {
+            key: (*key).into(),
+            value: (*value).into(),
+            effect: (*effect).into(),
+        };
+        Node {
+            labels: [("disk", "ssd"), ("cores", "4")].map(|(k, v)| (k.into(), v.into())).into(),
+            taints: taints.iter().map(taint).collect(),
+            ..Node::named("n1")
+        }
+    }
+
+    #[test]
+    fn hard_rules_keep_pods_away() {
+        let affinity = |expression| {
+            json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
+                {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}}}})
+        };
+        let table = [
+            (json!({}), &[][..], true),
+            (json!({"nodeName": "n1"}), &[("a", "", "NoSchedule")], true),
+            (json!({"nodeName": "n2"}), &[], false),
+            (json!({"nodeSelector": {"disk": "ssd"}}), &[], true),
+            (json!({"nodeSelector": {"disk": "hdd"}}), &[], false),
+            (json!({}), &[("a", "", "NoSchedule")], false),
+            (json!({}), &[("a", "", "NoExecute")], false),
+            (json!({}), &[("a", "", "PreferNoSchedule")], true),
+            (json!({}), &[("node.kubernetes.io/unreachable", "", "NoExecute")], true),
+            (json!({}), &[("node.kubernetes.io/disk-pressure", "", "NoSchedule")], false),
+            (json!({"tolerations": [{"operator": "Exists"}]}), &[("a", "b", "NoSchedule")], true),
+            (
+                json!({"tolerations": [{"key": "a", "value": "b"}]}),
+                &[("a", "b", "NoSchedule")],
+                true,
+            ),
+            (
+                json!({"tolerations": [{"key": "a", "value": "c"}]}),
+                &[("a", "b", "NoSchedule")],
+                false,
+            ),
+            (
+                json!({"tolerations": [{"key": "a", "operator": "Exists", "effect": "NoExecute"}]}),
+                &[("a", "b", "NoSchedule")],
+                false,
+            ),
+            (
+                affinity(json!({"key": "disk", "operator": "In", "values": ["ssd", "nvme"]})),
+                &[],
+                true,
+            ),
+            (affinity(json!({"key": "disk", "operator": "NotIn", "values": ["ssd"]})), &[], false),
+            (affinity(json!({"key": "gpu", "operator": "Exists"})), &[], false),
+            (affinity(json!({"key": "gpu", "operator": "DoesNotExist"})), &[], true),
+            (affinity(json!({"key": "cores", "operator": "Gt", "values": ["2"]})), &[], true),
+            (affinity(json!({"key": "cores", "operator": "Lt", "values": ["4"]})), &[], false),
+        ];
+        for (pod, taints, expected) in table {
+            let spec: PodSpec = serde_json::from_value(pod.clone()).unwrap();
+            let answer = may_run("Deployment", &spec, &node(taints));
+            assert_eq!(answer.is_ok(), expected, "{pod} with {taints:?}: {answer:?}");
+        }
+    }
+
+    #[test]
+    fn daemons_run_on_cordoned_nodes() {
+        let cordoned = node(&[("node.kubernetes.io/unschedulable", "", "NoSchedule")]);
+        assert!(may_run("DaemonSet", &PodSpec::default(), &cordoned).is_ok());
+        let why = may_run("Deployment", &PodSpec::default(), &cordoned).unwrap_err();
+        assert_eq!(why, "it is cordoned");
+    }
+}

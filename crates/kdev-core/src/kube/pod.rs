@@ -1,0 +1,377 @@
+//! Pods as the API shows them, and what their state says. Pure.
+
+use serde::Deserialize;
+
+/// Reasons of a waiting container that no time will cure.
+const HOPELESS: [&str; 3] = [NEVER_PULLED, "InvalidImageName", "CreateContainerConfigError"];
+/// The reason of one whose image is not there, and may not be pulled.
+const NEVER_PULLED: &str = "ErrImageNeverPull";
+/// Reasons that the kubelet retries, often with success.
+const RETRIED: [&str; 2] = ["CreateContainerError", "RunContainerError"];
+/// Reasons of a container whose image does not come.
+const PULLS: [&str; 2] = ["ErrImagePull", "ImagePullBackOff"];
+/// How often a container may crash before the wait ends: what it waits for,
+/// a database say, may just be starting.
+const CRASHES: u64 = 3;
+
+/// A pod.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Pod {
+    pub metadata: Metadata,
+    pub spec: Spec,
+    status: Status,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Metadata {
+    pub name: String,
+    deletion_timestamp: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Spec {
+    pub node_name: Option<String>,
+    readiness_gates: Vec<Gate>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Gate {
+    condition_type: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Status {
+    phase: String,
+    conditions: Vec<Condition>,
+    container_statuses: Vec<Container>,
+    init_container_statuses: Vec<Container>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Condition {
+    #[serde(rename = "type")]
+    kind: String,
+    status: String,
+    reason: String,
+    message: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Container {
+    name: String,
+    #[serde(rename = "imageID")]
+    image_id: String,
+    restart_count: u64,
+    state: State,
+    last_state: State,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct State {
+    waiting: Option<Waiting>,
+    terminated: Option<Terminated>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Waiting {
+    reason: String,
+    message: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Terminated {
+    exit_code: i64,
+    reason: String,
+    message: String,
+}
+
+/// Why a pod will not be ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// The container that shows it.
+    pub container: String,
+    pub words: String,
+    /// Whether no time will cure it.
+    pub is_certain: bool,
+}
+
+/// Which image a pod's containers run, where that is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Runs {
+    Ours,
+    NotYet,
+    /// Another one, in words.
+    Other(String),
+}
+
+impl Pod {
+    /// A pod as the API has it.
+    pub fn read(pod: &serde_json::Value) -> Option<Self> {
+        Self::deserialize(pod).ok()
+    }
+
+    pub fn is_leaving(&self) -> bool {
+        self.metadata.deletion_timestamp.is_some()
+    }
+
+    fn containers(&self) -> impl Iterator<Item = &Container> {
+        self.status.init_container_statuses.iter().chain(&self.status.container_statuses)
+    }
+
+    /// Why this pod will not be ready; what is certain first.
+    pub fn trouble(&self) -> Option<Trouble> {
+        let mut troubles: Vec<Trouble> = self.containers().filter_map(Container::trouble).collect();
+        troubles.sort_by_key(|trouble| !trouble.is_certain);
+        troubles.into_iter().next()
+    }
+
+    /// Whether the containers of these names run the image with this
+    /// configuration: the CRI's image ID is the configuration's digest. An image
+    /// that also came from a registry has an ID that is the registry's, and
+    /// tells nothing.
+    pub fn runs(&self, names: &[&str], config_digest: &str) -> Runs {
+        let mut runs = Runs::Ours;
+        for name in names {
+            let Some(container) = self.containers().find(|c| c.name == *name) else {
+                return Runs::NotYet;
+            };
+            match container.image_id.as_str() {
+                "" if self.is_main(name) => runs = Runs::NotYet,
+                id if id.is_empty() || id.contains('@') || id.ends_with(config_digest) => {}
+                id => return Runs::Other(format!("container `{name}` runs `{id}`")),
+            }
+        }
+        runs
+    }
+
+    fn is_main(&self, name: &str) -> bool {
+        self.status.container_statuses.iter().any(|container| container.name == name)
+    }
+
+    /// The container that has crashed, and how often it was restarted: as long
+    /// as these stay the same, its log does, too.
+    pub fn crashed(&self) -> Option<(&str, u64)> {
+        let crashed = self.containers().find(|container| {
+            let ended = [&container.state.terminated, &container.last_state.terminated];
+            ended.into_iter().flatten().any(|ended| ended.exit_code != 0)
+        })?;
+        Some((&crashed.name, crashed.restart_count))
+    }
+
+    /// Whether its image is being pulled in vain.
+    pub fn pulls_in_vain(&self) -> bool {
+        let reasons = self.containers().filter_map(|c| c.state.waiting.as_ref());
+        reasons.into_iter().any(|waiting| PULLS.contains(&waiting.reason.as_str()))
+    }
+
+    /// What the first of these containers says whose image the kubelet does not
+    /// see on its node.
+    pub fn misses_image(&self, names: &[&str]) -> Option<String> {
+        let misses = |container: &&Container| {
+            let waiting = container.state.waiting.as_ref();
+            let reason = waiting.map_or("", |waiting| waiting.reason.as_str());
+            names.contains(&container.name.as_str())
+                && (reason == NEVER_PULLED || PULLS.contains(&reason))
+        };
+        self.containers().find(misses)?.in_words()
+    }
+
+    /// One word for its state, as `kubectl get pods` has it.
+    pub fn state(&self) -> String {
+        if self.is_leaving() {
+            return "Terminating".to_owned();
+        }
+        let waiting = self.containers().filter_map(|c| c.state.waiting.as_ref());
+        let reason = waiting.map(|w| w.reason.clone()).find(|reason| !reason.is_empty());
+        let is = |kind: &str, status: &str| {
+            self.status.conditions.iter().any(|c| c.kind == kind && c.status == status)
+        };
+        match reason {
+            Some(reason) if reason == "PodInitializing" => "Initializing".to_owned(),
+            Some(reason) => reason,
+            None if is("PodScheduled", "False") => "Unschedulable".to_owned(),
+            None if is("Ready", "True") => "Ready".to_owned(),
+            None => self.status.phase.clone(),
+        }
+    }
+
+    /// What it waits for.
+    pub fn in_words(&self) -> String {
+        let unscheduled =
+            self.status.conditions.iter().find(|c| c.kind == "PodScheduled" && c.status == "False");
+        let words = unscheduled.map(|c| format!("{}: {}", c.reason, c.message));
+        let words = words.or_else(|| self.complaint());
+        let words = words.or_else(|| self.closed_gate());
+        let words = words.unwrap_or_else(|| format!("{}, not ready", self.status.phase));
+        format!("pod `{}`: {words}", self.metadata.name)
+    }
+
+    /// What its first container that does not run says.
+    pub fn complaint(&self) -> Option<String> {
+        self.containers().find_map(Container::in_words)
+    }
+
+    /// A readiness gate that nobody has opened yet.
+    fn closed_gate(&self) -> Option<String> {
+        let is_open = |gate: &&Gate| {
+            self.status
+                .conditions
+                .iter()
+                .any(|c| c.kind == gate.condition_type && c.status == "True")
+        };
+        let gate = self.spec.readiness_gates.iter().find(|gate| !is_open(gate))?;
+        let gate = &gate.condition_type;
+        Some(format!("its readiness gate `{gate}` is closed: some controller must open it"))
+    }
+}
+
+impl Container {
+    fn trouble(&self) -> Option<Trouble> {
+        let reason = self.state.waiting.as_ref().map(|waiting| waiting.reason.as_str());
+        let crashes = reason == Some("CrashLoopBackOff") && self.restart_count >= CRASHES;
+        let is_certain = crashes
+            || reason.is_some_and(|reason| HOPELESS.contains(&reason))
+            || self.cannot_be_executed();
+        let is_doubtful = reason.is_some_and(|reason| RETRIED.contains(&reason));
+        (is_certain || is_doubtful).then(|| Trouble {
+            container: self.name.clone(),
+            words: self.in_words().unwrap_or_default(),
+            is_certain,
+        })
+    }
+
+    /// The kernel or the runtime refuses its program, as it will each time.
+    fn cannot_be_executed(&self) -> bool {
+        let ended = [&self.state.terminated, &self.last_state.terminated];
+        let ended = ended.into_iter().flatten().map(|ended| ended.message.as_str());
+        let waiting = self.state.waiting.iter().map(|waiting| waiting.message.as_str());
+        ended.chain(waiting).any(is_no_program)
+    }
+
+    fn in_words(&self) -> Option<String> {
+        let ended = self.state.terminated.as_ref().filter(|ended| ended.exit_code != 0);
+        let mut words = match (&self.state.waiting, ended) {
+            (Some(waiting), _) if waiting.message.is_empty() => waiting.reason.clone(),
+            (Some(waiting), _) => format!("{}: {}", waiting.reason, waiting.message),
+            (None, Some(ended)) => format!("{}, exit code {}", ended.reason, ended.exit_code),
+            (None, None) => return None,
+        };
+        words = format!("container `{}`: {words}", self.name);
+        if let Some(ended) = &self.last_state.terminated {
+            words = format!("{words} (last exit code {}, {})", ended.exit_code, ended.reason);
+        }
+        let ended = ended.or(self.last_state.terminated.as_ref());
+        match ended.map(|ended| ended.message.trim()).filter(|message| !message.is_empty()) {
+            Some(message) => Some(format!("{words}: {message}")),
+            None => Some(words),
+        }
+    }
+}
+
+/// What a runtime, or the kernel by way of it, says of a program that can never
+/// be started.
+pub fn is_no_program(words: &str) -> bool {
+    const SIGNS: [&str; 3] = [
+        "exec format error",
+        "executable file not found",
+        "unable to start container process: exec",
+    ];
+    SIGNS.iter().any(|sign| words.contains(sign))
+}
+
+/// What several pods wait for.
+pub fn in_words(pods: &[Pod]) -> String {
+    match pods {
+        [] => "there is no pod yet".to_owned(),
+        pods => pods.iter().map(Pod::in_words).collect::<Vec<_>>().join("; "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn pod(reason: &str, restarts: u64) -> Pod {
+        with(&json!({"name": "c", "restartCount": restarts,
+            "state": {"waiting": {"reason": reason, "message": "m"}}}))
+    }
+
+    fn with(container: &Value) -> Pod {
+        serde_json::from_value(json!({"metadata": {"name": "p"},
+            "status": {"phase": "Pending", "containerStatuses": [container]}}))
+        .unwrap()
+    }
+
+    #[test]
+    fn only_certain_failures_are_certain() {
+        let is_certain = |reason, restarts| pod(reason, restarts).trouble().map(|t| t.is_certain);
+        for reason in HOPELESS {
+            assert_eq!(is_certain(reason, 0), Some(true), "{reason}");
+        }
+        assert_eq!(is_certain("CrashLoopBackOff", 3), Some(true));
+        assert_eq!(is_certain("CrashLoopBackOff", 2), None);
+        assert_eq!(is_certain("RunContainerError", 0), Some(false));
+        assert_eq!(is_certain("ContainerCreating", 0), None);
+        assert_eq!(is_certain("ImagePullBackOff", 0), None);
+        assert!(pod("ImagePullBackOff", 0).pulls_in_vain());
+        let words = "pod `p`: container `c`: ImagePullBackOff: m";
+        assert_eq!(pod("ImagePullBackOff", 0).in_words(), words);
+    }
+
+    #[test]
+    fn a_program_that_cannot_be_executed_is_certain_at_its_first_start() {
+        let ended = json!({"exitCode": 128, "reason": "StartError",
+            "message": "exec: \"/absent\": stat /absent: no such file or directory: unable to start container process: exec"});
+        let trouble = with(&json!({"name": "c", "state": {"terminated": ended}})).trouble();
+        assert!(trouble.unwrap().is_certain);
+        let failed = json!({"exitCode": 1, "reason": "Error"});
+        let pod = with(&json!({"name": "c", "state": {"terminated": failed}}));
+        assert_eq!((pod.trouble(), pod.crashed()), (None, Some(("c", 0))));
+    }
+
+    #[test]
+    fn the_image_is_known_by_its_configuration() {
+        let runs = |id: &str| with(&json!({"name": "c", "imageID": id})).runs(&["c"], "sha256:ab");
+        assert_eq!(runs("sha256:ab"), Runs::Ours);
+        assert_eq!(runs(""), Runs::NotYet);
+        assert_eq!(runs("registry/app@sha256:ff"), Runs::Ours);
+        assert_eq!(runs("sha256:cd"), Runs::Other("container `c` runs `sha256:cd`".into()));
+        assert_eq!(pod("x", 0).runs(&["absent"], "sha256:ab"), Runs::NotYet);
+    }
+
+    #[test]
+    fn init_containers_and_sidecars_count_as_containers_do() {
+        let sidecar = json!({"name": "s", "imageID": "sha256:old", "restartCount": 3,
+            "state": {"waiting": {"reason": "CrashLoopBackOff"}}});
+        let pod: Pod = serde_json::from_value(
+            json!({"status": {"initContainerStatuses": [{"name": "i", "imageID": ""}, sidecar],
+                "containerStatuses": [{"name": "c", "imageID": "sha256:ab"}]}}),
+        )
+        .unwrap();
+        assert_eq!(pod.runs(&["i", "c"], "sha256:ab"), Runs::Ours);
+        assert!(matches!(pod.runs(&["s", "c"], "sha256:ab"), Runs::Other(_)));
+        assert_eq!(pod.trouble().unwrap().container, "s");
+    }
+
+    #[test]
+    fn a_closed_readiness_gate_is_named() {
+        let pod: Pod = serde_json::from_value(
+            json!({"metadata": {"name": "p"}, "spec": {"readinessGates": [{"conditionType": "lb"}]},
+                "status": {"phase": "Running", "containerStatuses": [{"name": "c"}]}}),
+        )
+        .unwrap();
+        let words = "pod `p`: its readiness gate `lb` is closed: some controller must open it";
+        assert_eq!((pod.in_words().as_str(), pod.state().as_str()), (words, "Running"));
+    }
+}

@@ -1,0 +1,16 @@
+//! The volumes of a pod.
+
+use serde_json::Value;
+
+use super::object::text;
+
+/// The name of the claim behind a volume of the pod's, if there is one. That of an
+/// ephemeral volume is made with the pod.
+pub fn claim_name(pod: &Value, volume: &Value) -> Option<String> {
+    if volume.get("ephemeral").is_some() {
+        let name = |object| text(object, "/name");
+        return Some(format!("{}-{}", name(&pod["metadata"]), name(volume)));
+    }
+    let name = volume.pointer("/persistentVolumeClaim/claimName")?;
+    name.as_str().map(str::to_owned)
+}

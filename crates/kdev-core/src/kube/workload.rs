@@ -1,0 +1,277 @@
+//! Workloads as the API shows them: how far each is, and which pods are of its
+//! newest template. Pure.
+//!
+//! What counts as done is what `kubectl rollout status` counts: the controller
+//! has seen this generation, and every pod is of it and available.
+
+use serde_json::Value;
+
+use crate::kube::pod::Pod;
+
+/// Kinds that keep pods running or run them to their end, and can so be
+/// awaited, with what kubectl calls many of them.
+const KINDS: [(&str, &str); 7] = [
+    ("Deployment", "deployments.apps,replicasets.apps"),
+    ("StatefulSet", "statefulsets.apps"),
+    ("DaemonSet", "daemonsets.apps"),
+    ("ReplicaSet", "replicasets.apps"),
+    ("ReplicationController", "replicationcontrollers"),
+    ("Job", "jobs.batch"),
+    ("Pod", "pods"),
+];
+/// The revision of a Deployment's pods, on itself and on its `ReplicaSet`s.
+const REVISION: &str = "/metadata/annotations/deployment.kubernetes.io~1revision";
+
+/// How far a workload is.
+#[derive(Debug, PartialEq, Eq)]
+pub enum State {
+    Ready(u64),
+    Waiting {
+        ready: u64,
+        wanted: u64,
+    },
+    Failed(String),
+    /// It waits for somebody to do this; more time would not help.
+    Held {
+        reason: String,
+        cure: Cure,
+    },
+    /// Failed, if it stays so for a while.
+    Doubtful {
+        reason: String,
+        wanted: u64,
+    },
+}
+
+/// What makes a held workload go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cure {
+    /// `kubectl rollout resume`.
+    Resume,
+    /// Deleting its pods.
+    DeletePods,
+    /// Taking `suspend` away.
+    Unsuspend,
+}
+
+/// What kubectl calls the objects that tell how far this kind is; `None` for
+/// kinds that cannot be awaited.
+pub fn resources(kind: &str) -> Option<&'static str> {
+    KINDS.iter().find(|(known, _)| *known == kind).map(|(_, resources)| *resources)
+}
+
+/// The pods among `items` that are made from the workload's present template,
+/// by owner, and by the label by which each controller knows its newest revision.
+pub fn new_pods(kind: &str, live: &Value, items: &[Value]) -> Vec<Pod> {
+    if kind == "Pod" {
+        return pods([live]);
+    }
+    // Until the controller has seen the new template, all pods are old.
+    if !is_observed(live) {
+        return Vec::new();
+    }
+    let (owner, label) = match kind {
+        "Deployment" => (newest_replica_set(live, items), None),
+        "StatefulSet" => {
+            let revision = text(live, "/status/updateRevision");
+            (Some(live), Some(("controller-revision-hash", revision)))
+        }
+        "DaemonSet" => {
+            let path = "/metadata/annotations/deprecated.daemonset.template.generation";
+            (Some(live), Some(("pod-template-generation", text(live, path))))
+        }
+        _ => (Some(live), None),
+    };
+    let Some(owner) = owner else { return Vec::new() };
+    let is_new = |pod: &&Value| {
+        pod["kind"] == "Pod"
+            && owns(owner, pod)
+            && label.as_ref().is_none_or(|(label, value)| {
+                value.is_some() && pod["metadata"]["labels"][label].as_str() == value.as_deref()
+            })
+    };
+    pods(counted(kind, items.iter().filter(is_new).collect()))
+}
+
+/// Without those that are over and were replaced: evicted ones, say, which are kept
+/// until somebody deletes them. What a Job has is meant to be over.
+pub fn counted<'a>(kind: &str, mut pods: Vec<&'a Value>) -> Vec<&'a Value> {
+    let is_over =
+        |pod: &Value| ["Succeeded", "Failed"].iter().any(|&phase| is(pod, "/status/phase", phase));
+    let is_meant_to_last = !["Job", "CronJob", "Pod"].contains(&kind);
+    if is_meant_to_last && pods.iter().any(|pod| !is_over(pod)) {
+        pods.retain(|pod| !is_over(pod));
+    }
+    pods
+}
+
+fn newest_replica_set<'a>(live: &Value, items: &'a [Value]) -> Option<&'a Value> {
+    let revision = text(live, REVISION);
+    items.iter().find(|item| {
+        item["kind"] == "ReplicaSet" && owns(live, item) && text(item, REVISION) == revision
+    })
+}
+
+pub fn owns(owner: &Value, item: &Value) -> bool {
+    let uid = &owner["metadata"]["uid"];
+    let owners = item.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    uid.is_string() && owners.into_iter().flatten().any(|reference| reference["uid"] == *uid)
+}
+
+fn pods<'a>(items: impl IntoIterator<Item = &'a Value>) -> Vec<Pod> {
+    let read = |item: &Value| serde_json::from_value::<Pod>(item.clone()).ok();
+    items.into_iter().filter_map(read).filter(|pod| !pod.is_leaving()).collect()
+}
+
+fn text(value: &Value, path: &str) -> Option<String> {
+    Some(value.pointer(path)?.as_str()?.to_owned())
+}
+
+fn number(live: &Value, path: &str) -> u64 {
+    live.pointer(path).and_then(Value::as_u64).unwrap_or(0)
+}
+
+fn is(live: &Value, path: &str, value: &str) -> bool {
+    live.pointer(path).and_then(Value::as_str) == Some(value)
+}
+
+fn is_set(live: &Value, path: &str) -> bool {
+    live.pointer(path).and_then(Value::as_bool).unwrap_or(false)
+}
+
+/// Whether the controller has seen the newest template. Jobs have no
+/// generation to compare: their template never changes.
+fn is_observed(live: &Value) -> bool {
+    live["kind"] == "Job"
+        || number(live, "/status/observedGeneration") >= number(live, "/metadata/generation")
+}
+
+/// How far a workload is, by its own status.
+pub fn state(kind: &str, live: &Value) -> State {
+    match kind {
+        "Pod" => pod_state(live),
+        "Job" => job_state(live),
+        _ => controller_state(kind, live),
+    }
+}
+
+/// Pods as a controller counts them.
+struct Counts {
+    wanted: u64,
+    updated: u64,
+    available: u64,
+    all: u64,
+}
+
+impl Counts {
+    fn of(kind: &str, live: &Value) -> Self {
+        let number = |path| number(live, path);
+        if kind == "DaemonSet" {
+            return Self {
+                wanted: number("/status/desiredNumberScheduled"),
+                updated: number("/status/updatedNumberScheduled"),
+                available: number("/status/numberAvailable"),
+                all: number("/status/currentNumberScheduled"),
+            };
+        }
+        let all = number("/status/replicas");
+        // These have no revisions: whether their pods are new, nobody counts.
+        let uncounted = ["ReplicaSet", "ReplicationController"].contains(&kind);
+        Self {
+            // Whoever owns the number, an autoscaler perhaps: the live one counts.
+            wanted: live.pointer("/spec/replicas").and_then(Value::as_u64).unwrap_or(1),
+            updated: if uncounted { all } else { number("/status/updatedReplicas") },
+            available: number("/status/availableReplicas"),
+            all,
+        }
+    }
+}
+
+fn controller_state(kind: &str, live: &Value) -> State {
+    let counts = Counts::of(kind, live);
+    let Counts { wanted, updated, available, all } = counts;
+    if !is_observed(live) {
+        return State::Waiting { ready: 0, wanted };
+    }
+    if let Some(reason) = condition(live, "Progressing", "ProgressDeadlineExceeded") {
+        return State::Failed(reason);
+    }
+    if let Some(reason) = condition(live, "ReplicaFailure", "FailedCreate") {
+        return State::Doubtful { reason, wanted };
+    }
+    let kept_old = number(live, "/spec/updateStrategy/rollingUpdate/partition");
+    let new = wanted.saturating_sub(kept_old);
+    if let Some(held) = held(live, &counts, new) {
+        return held;
+    }
+    if updated >= new && available >= wanted && all <= wanted {
+        return State::Ready(wanted);
+    }
+    // Old pods that are still there may be among the available ones.
+    let ready = updated.min(available).min(wanted.saturating_sub(1));
+    State::Waiting { ready, wanted }
+}
+
+/// What keeps the controller from replacing pods on its own.
+fn held(live: &Value, counts: &Counts, new: u64) -> Option<State> {
+    let old = new.checked_sub(counts.updated).filter(|old| *old > 0)?;
+    let (reason, cure) = if is_set(live, "/spec/paused") {
+        let reason = "it is paused, and pods are not of its newest template";
+        (format!("{reason}: {old} of {new}"), Cure::Resume)
+    } else if is(live, "/spec/updateStrategy/type", "OnDelete") && counts.all >= new {
+        let reason = "it replaces a pod only once that is deleted, and";
+        (format!("{reason} {old} of {new} are old"), Cure::DeletePods)
+    } else {
+        return None;
+    };
+    Some(State::Held { reason, cure })
+}
+
+fn job_state(live: &Value) -> State {
+    let succeeded = number(live, "/status/succeeded");
+    if has(live, "Complete").is_some() {
+        return State::Ready(succeeded);
+    }
+    if let Some(condition) = has(live, "Failed") {
+        return State::Failed(words(condition));
+    }
+    if is_set(live, "/spec/suspend") {
+        let reason = "it is suspended, and runs no pod".to_owned();
+        return State::Held { reason, cure: Cure::Unsuspend };
+    }
+    let wanted = live.pointer("/spec/completions").or(live.pointer("/spec/parallelism"));
+    State::Waiting { ready: succeeded, wanted: wanted.and_then(Value::as_u64).unwrap_or(1) }
+}
+
+/// How far a bare pod is.
+fn pod_state(live: &Value) -> State {
+    match live.pointer("/status/phase").and_then(Value::as_str).unwrap_or_default() {
+        "Succeeded" => State::Ready(1),
+        "Failed" => State::Failed("its containers ended with an error".to_owned()),
+        _ if has(live, "Ready").is_some() => State::Ready(1),
+        _ => State::Waiting { ready: 0, wanted: 1 },
+    }
+}
+
+fn conditions(live: &Value) -> impl Iterator<Item = &Value> {
+    live.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten()
+}
+
+/// A condition that is true.
+fn has<'a>(live: &'a Value, kind: &str) -> Option<&'a Value> {
+    conditions(live).find(|condition| condition["type"] == kind && condition["status"] == "True")
+}
+
+fn condition(live: &Value, kind: &str, reason: &str) -> Option<String> {
+    let found = conditions(live).find(|c| c["type"] == kind && c["reason"] == reason)?;
+    Some(words(found))
+}
+
+fn words(condition: &Value) -> String {
+    let text = |key: &str| condition[key].as_str().unwrap_or_default().to_owned();
+    format!("{}: {}", text("reason"), text("message"))
+}
+
+#[cfg(test)]
+#[path = "workload_tests.rs"]
+mod tests;

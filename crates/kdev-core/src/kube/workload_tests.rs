@@ -1,0 +1,174 @@
+//! Workloads as the API shows them, and how far they are.
+
+use serde_json::json;
+
+use super::*;
+
+fn deployment(generation: u64, status: &Value) -> Value {
+    json!({"metadata": {"generation": generation}, "spec": {"replicas": 2}, "status": status})
+}
+
+#[test]
+fn a_deployment_is_ready_when_all_pods_are_new_and_available() {
+    let status = |observed: u64, all: u64, updated: u64, available: u64| {
+        json!({"observedGeneration": observed, "replicas": all,
+            "updatedReplicas": updated, "availableReplicas": available})
+    };
+    let waiting = |ready| State::Waiting { ready, wanted: 2 };
+    let table = [
+        (status(2, 2, 2, 2), State::Ready(2)),
+        (status(1, 2, 2, 2), waiting(0)),
+        (status(2, 3, 2, 3), waiting(1)),
+        (status(2, 3, 1, 2), waiting(1)),
+        (json!({}), waiting(0)),
+    ];
+    for (status, expected) in table {
+        assert_eq!(state("Deployment", &deployment(2, &status)), expected, "{status}");
+    }
+}
+
+#[test]
+fn controllers_that_give_up_are_heard_but_not_their_past() {
+    let condition = |kind, reason| json!([{"type": kind, "reason": reason, "message": "m"}]);
+    let status = |observed: u64, conditions| json!({"observedGeneration": observed, "conditions": conditions});
+    let deadline = condition("Progressing", "ProgressDeadlineExceeded");
+    let failed = State::Failed("ProgressDeadlineExceeded: m".into());
+    assert_eq!(state("Deployment", &deployment(2, &status(2, deadline.clone()))), failed);
+    let past = State::Waiting { ready: 0, wanted: 2 };
+    assert_eq!(state("Deployment", &deployment(2, &status(1, deadline))), past);
+    let quota = condition("ReplicaFailure", "FailedCreate");
+    let doubtful = State::Doubtful { reason: "FailedCreate: m".into(), wanted: 2 };
+    assert_eq!(state("Deployment", &deployment(1, &status(1, quota))), doubtful);
+}
+
+#[test]
+fn zero_pods_are_ready_pods() {
+    let metadata = json!({"generation": 1});
+    let status = json!({"observedGeneration": 1});
+    let set = json!({"metadata": metadata, "spec": {"replicas": 0}, "status": status});
+    assert_eq!(state("StatefulSet", &set), State::Ready(0));
+    let daemon = json!({"metadata": metadata, "status": status});
+    assert_eq!(state("DaemonSet", &daemon), State::Ready(0));
+}
+
+#[test]
+fn a_partition_keeps_old_pods() {
+    let set = json!({"metadata": {"generation": 1},
+        "spec": {"replicas": 3, "updateStrategy": {"rollingUpdate": {"partition": 2}}},
+        "status": {"observedGeneration": 1, "replicas": 3, "updatedReplicas": 1, "availableReplicas": 3}});
+    assert_eq!(state("StatefulSet", &set), State::Ready(3));
+}
+
+#[test]
+fn pods_that_are_replaced_by_hand_only_are_said() {
+    let daemon = json!({"metadata": {"generation": 1}, "spec": {"updateStrategy": {"type": "OnDelete"}},
+        "status": {"observedGeneration": 1, "desiredNumberScheduled": 2, "currentNumberScheduled": 2,
+            "updatedNumberScheduled": 0, "numberAvailable": 2}});
+    let reason = "it replaces a pod only once that is deleted, and 2 of 2 are old".to_owned();
+    assert_eq!(state("DaemonSet", &daemon), State::Held { reason, cure: Cure::DeletePods });
+}
+
+#[test]
+fn a_paused_deployment_is_said_and_one_that_is_done_is_ready() {
+    let paused = |updated: u64| {
+        json!({"metadata": {"generation": 2}, "spec": {"replicas": 2, "paused": true},
+            "status": {"observedGeneration": 2, "replicas": 2, "updatedReplicas": updated, "availableReplicas": 2}})
+    };
+    let reason = "it is paused, and pods are not of its newest template: 2 of 2".to_owned();
+    assert_eq!(state("Deployment", &paused(0)), State::Held { reason, cure: Cure::Resume });
+    assert_eq!(state("Deployment", &paused(2)), State::Ready(2));
+}
+
+#[test]
+fn an_autoscalers_number_counts() {
+    let live = json!({"metadata": {"generation": 1}, "spec": {"replicas": 5},
+        "status": {"observedGeneration": 1, "replicas": 5, "updatedReplicas": 5, "availableReplicas": 4}});
+    assert_eq!(state("Deployment", &live), State::Waiting { ready: 4, wanted: 5 });
+}
+
+#[test]
+fn a_job_is_awaited_to_its_end() {
+    let job = |spec: Value, status: Value| {
+        state("Job", &json!({"kind": "Job", "spec": spec, "status": status}))
+    };
+    let ended = |kind: &str| json!({"succeeded": 1, "conditions": [{"type": kind, "status": "True", "reason": "r", "message": "m"}]});
+    assert_eq!(job(json!({}), ended("Complete")), State::Ready(1));
+    assert_eq!(job(json!({}), ended("Failed")), State::Failed("r: m".into()));
+    let waiting = State::Waiting { ready: 1, wanted: 3 };
+    assert_eq!(job(json!({"completions": 3}), json!({"succeeded": 1})), waiting);
+    let held = job(json!({"suspend": true}), json!({}));
+    assert!(matches!(held, State::Held { cure: Cure::Unsuspend, .. }));
+}
+
+#[test]
+fn a_bare_pod_is_ready_or_ended() {
+    let pod = |phase: &str, ready: &str| {
+        state(
+            "Pod",
+            &json!({"status": {"phase": phase, "conditions": [{"type": "Ready", "status": ready}]}}),
+        )
+    };
+    assert_eq!(pod("Running", "True"), State::Ready(1));
+    assert_eq!(pod("Running", "False"), State::Waiting { ready: 0, wanted: 1 });
+    assert_eq!(pod("Succeeded", "False"), State::Ready(1));
+    assert!(matches!(pod("Failed", "False"), State::Failed(_)));
+}
+
+fn owned(kind: &str, name: &str, owner: &str, label: (&str, &str)) -> Value {
+    json!({"kind": kind, "metadata": {"name": name, "uid": name,
+        "ownerReferences": [{"uid": owner}], "labels": {label.0: label.1}}})
+}
+
+#[test]
+fn new_pods_are_known_by_owner_and_revision() {
+    let set = |revision: &str, name: &str, owner: &str| {
+        let mut set = owned("ReplicaSet", name, owner, ("a", "b"));
+        set["metadata"]["annotations"] = json!({"deployment.kubernetes.io/revision": revision});
+        set
+    };
+    let pod = |name: &str, owner: &str, label| owned("Pod", name, owner, label);
+    let names = |kind, live: &Value, items: &[Value]| {
+        let pods = new_pods(kind, live, items);
+        pods.into_iter().map(|pod| pod.metadata.name).collect::<Vec<_>>()
+    };
+    let none = ("a", "b");
+    let items = [
+        set("1", "old", "u"),
+        set("2", "foreign", "v"),
+        set("2", "new", "u"),
+        pod("a", "old", none),
+        pod("b", "new", none),
+        pod("c", "foreign", none),
+    ];
+    let mut live = json!({"metadata": {"uid": "u", "annotations": {"deployment.kubernetes.io/revision": "2"}}});
+    assert_eq!(names("Deployment", &live, &items), ["b"]);
+    assert_eq!(names("Deployment", &live, &items[..1]), [""; 0]);
+    live["metadata"]["generation"] = json!(2);
+    assert_eq!(names("Deployment", &live, &items), [""; 0], "the controller has not seen it");
+
+    let with_phase = |mut pod: Value, phase: &str| {
+        pod["status"] = json!({"phase": phase});
+        pod
+    };
+    live["metadata"]["generation"] = json!(1);
+    live["status"] = json!({"observedGeneration": 1});
+    let evicted = with_phase(pod("d", "new", none), "Failed");
+    let items = [set("2", "new", "u"), evicted, with_phase(pod("e", "new", none), "Running")];
+    assert_eq!(names("Deployment", &live, &items), ["e"], "it is over, and was replaced");
+    assert_eq!(names("Deployment", &live, &items[..2]), ["d"], "there is no other");
+
+    let hash = "controller-revision-hash";
+    let live = json!({"metadata": {"uid": "u"}, "status": {"updateRevision": "r2"}});
+    let items =
+        [pod("a", "u", (hash, "r1")), pod("b", "u", (hash, "r2")), pod("c", "v", (hash, "r2"))];
+    assert_eq!(names("StatefulSet", &live, &items), ["b"]);
+
+    let label = "pod-template-generation";
+    let live = json!({"metadata": {"uid": "u",
+        "annotations": {"deprecated.daemonset.template.generation": "3"}}});
+    let items = [pod("a", "u", (label, "2")), pod("b", "u", (label, "3"))];
+    assert_eq!(names("DaemonSet", &live, &items), ["b"]);
+
+    let job = json!({"kind": "Job", "metadata": {"uid": "u", "generation": 1}});
+    assert_eq!(names("Job", &job, &items), ["a", "b"]);
+}

@@ -1,0 +1,326 @@
+//! A container cannot be made from what its specification names. Pure.
+
+use kdev_core::kube::container::Container;
+use kdev_core::kube::object::{list, text};
+use kdev_core::shell::quoted;
+use serde_json::json;
+
+use crate::cause::Cause;
+use crate::diagnosis::{Confidence, Diagnosis};
+use crate::facts::Facts;
+use crate::fixes;
+
+pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
+    facts.containers().into_iter().filter_map(|container| of_container(facts, container)).collect()
+}
+
+fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
+    let (reason, message) = container.waiting()?;
+    let evidence = vec![format!("container `{}` waits: {reason}: {message}", container.name())];
+    if let Some(why) = passes(facts, reason, message) {
+        return Some(Diagnosis {
+            cause: Cause::Starting,
+            confidence: Confidence::Likely,
+            words: format!("nothing is wrong yet: {why}, and the kubelet will try again"),
+            evidence,
+            help: format!("wait: `{} get {} --watch`", facts.kubectl, facts.subject),
+        });
+    }
+    if reason != "CreateContainerConfigError" {
+        return None;
+    }
+    if let Some((kind, name)) = missing(message) {
+        return Some(absent(facts, kind, &name, evidence));
+    }
+    if let Some((key, kind, name)) = missing_key(message) {
+        return Some(without_key(facts, kind, &name, &key, evidence));
+    }
+    if let Some(volume) = sub_path(message) {
+        return Some(unprepared(facts, container, volume, evidence));
+    }
+    as_root(facts, container, message, evidence)
+}
+
+/// What is over by itself.
+fn passes(facts: &Facts, reason: &str, message: &str) -> Option<String> {
+    let node = facts.node_name()?;
+    match reason {
+        "CreateContainerConfigError"
+            if message.contains("failed to sync ") && message.contains(" cache: ") =>
+        {
+            Some(format!("node `{node}` does not have the pod's ConfigMaps and Secrets yet"))
+        }
+        "CreateContainerError" if message.contains("\" is reserved for \"") => {
+            Some(format!("node `{node}` is slow, and still makes this very container"))
+        }
+        _ => None,
+    }
+}
+
+/// `failed to prepare subPath for volumeMount "VOLUME" of container "NAME"`.
+fn sub_path(message: &str) -> Option<&str> {
+    const STARTS: [&str; 2] = [
+        "failed to prepare subPath for volumeMount \"",
+        "failed to create subPath directory for volumeMount \"",
+    ];
+    let rest = STARTS.iter().find_map(|start| message.split_once(start))?.1;
+    rest.split('"').next()
+}
+
+/// A part of a volume that cannot be mounted.
+fn unprepared(
+    facts: &Facts,
+    container: Container,
+    volume: &str,
+    evidence: Vec<String>,
+) -> Diagnosis {
+    let mounts = container.spec("/volumeMounts").into_iter().flat_map(list);
+    let parts = mounts.filter(|mount| mount["name"] == volume);
+    let parts: Vec<&str> = parts
+        .flat_map(|mount| [text(mount, "/subPath"), text(mount, "/subPathExpr")])
+        .filter(|part| !part.is_empty())
+        .collect();
+    let part = kdev_core::text::list(&parts);
+    let made = list(&facts.pod["spec"]["volumes"]).find(|one| one["name"] == volume);
+    let is_written_by_kubelet = made.is_some_and(|volume| {
+        ["configMap", "secret", "projected", "downwardAPI"]
+            .iter()
+            .any(|kind| volume[kind].is_object())
+    });
+    let (kubectl, pod) = (&facts.kubectl, facts.pod_name());
+    let help = match facts.keeper() {
+        // Its files have been exchanged since the pod was made.
+        Some(_) if is_written_by_kubelet => {
+            format!("make the pod anew: run `{kubectl} delete pod/{pod}`")
+        }
+        None if is_written_by_kubelet => format!("run `{}", fixes::replace(facts, None)),
+        _ => fixes::by_hand(facts, &format!("correct `subPath` of volume `{volume}` in")),
+    };
+    Diagnosis {
+        cause: Cause::VolumeUnmountable,
+        confidence: Confidence::Certain,
+        words: format!(
+            "container `{}` cannot have {part} of volume `{volume}`: what is on that path is no file or folder of the volume, or may not be made there",
+            container.name()
+        ),
+        evidence,
+        help,
+    }
+}
+
+/// `configmap "NAME" not found`, as kind and name.
+pub(crate) fn missing(message: &str) -> Option<(&'static str, String)> {
+    for kind in ["configmap", "secret"] {
+        let Some((_, rest)) = message.split_once(&format!("{kind} \"")) else { continue };
+        let (name, rest) = rest.split_once('"')?;
+        if rest.starts_with(" not found") {
+            return Some((kind, name.to_owned()));
+        }
+    }
+    None
+}
+
+/// `couldn't find key KEY in ConfigMap NAMESPACE/NAME`.
+fn missing_key(message: &str) -> Option<(String, &'static str, String)> {
+    let (key, rest) = message.strip_prefix("couldn't find key ")?.split_once(" in ")?;
+    let (kind, name) = rest.split_once(' ')?;
+    let kind = if kind == "Secret" { "secret" } else { "configmap" };
+    let name = name.rsplit('/').next().unwrap_or(name);
+    Some((key.to_owned(), kind, name.to_owned()))
+}
+
+/// As people write the kind.
+fn proper(kind: &str) -> &'static str {
+    if kind == "secret" { "Secret" } else { "ConfigMap" }
+}
+
+/// The keys of it that the pod's containers and volumes ask for.
+fn keys<'a>(facts: &'a Facts, kind: &str, name: &str) -> Vec<&'a str> {
+    let is_secret = kind == "secret";
+    let reference = if is_secret { "secretKeyRef" } else { "configMapKeyRef" };
+    let source = if is_secret { "/secret/secretName" } else { "/configMap/name" };
+    let items = if is_secret { "/secret/items" } else { "/configMap/items" };
+    let containers = facts.containers();
+    let variables = containers.iter().filter_map(|one| one.spec("/env")).flat_map(list);
+    let asked = variables.map(|variable| &variable["valueFrom"][reference]);
+    let of_variables = asked.filter(|one| one["name"] == name && one["optional"] != true);
+    let volumes = list(&facts.pod["spec"]["volumes"]);
+    let volumes = volumes.filter(|volume| text(volume, source) == name);
+    let of_volumes = volumes.filter_map(|volume| volume.pointer(items)).flat_map(list);
+    let mut keys: Vec<&str> = of_variables.chain(of_volumes).map(|one| text(one, "/key")).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
+
+/// What exists nowhere in the namespace.
+pub(crate) fn absent(facts: &Facts, kind: &str, name: &str, evidence: Vec<String>) -> Diagnosis {
+    let generic = if kind == "secret" { " generic" } else { "" };
+    let keys = keys(facts, kind, name);
+    let (keys, own) =
+        if keys.is_empty() { (vec!["KEY"], "KEY and VALUE") } else { (keys, "VALUE") };
+    let literals: Vec<String> =
+        keys.iter().map(|key| format!(" --from-literal={key}=VALUE")).collect();
+    let own = if literals.len() == 1 { own } else { "VALUE for each key" };
+    Diagnosis {
+        cause: Cause::ConfigMissing,
+        confidence: Confidence::Certain,
+        words: format!("the {} `{name}` does not exist in the pod's namespace", proper(kind)),
+        evidence,
+        help: format!(
+            "apply the manifest that has it, or, with your own {own}, run `{} create {kind}{generic} {name}{}`",
+            facts.kubectl,
+            literals.concat()
+        ),
+    }
+}
+
+/// What exists, but not all of it.
+pub(crate) fn without_key(
+    facts: &Facts,
+    kind: &str,
+    name: &str,
+    key: &str,
+    evidence: Vec<String>,
+) -> Diagnosis {
+    let data = if kind == "secret" { "stringData" } else { "data" };
+    let patch = quoted(&json!({data: {key: "VALUE"}}).to_string());
+    Diagnosis {
+        cause: Cause::ConfigMissing,
+        confidence: Confidence::Certain,
+        words: format!("the {} `{name}` has no key `{key}`", proper(kind)),
+        evidence,
+        help: format!(
+            "apply the manifest that has it, or, with your own VALUE, run `{} patch {kind} {name} --patch {patch}`",
+            facts.kubectl
+        ),
+    }
+}
+
+/// The pod must not run as root, and nothing proves that it does not.
+fn as_root(
+    facts: &Facts,
+    container: Container,
+    message: &str,
+    evidence: Vec<String>,
+) -> Option<Diagnosis> {
+    let name = container.name();
+    let words = if message.contains("image will run as root") {
+        format!("container `{name}` may not run as root, and its image does")
+    } else if message.contains("has non-numeric user") {
+        format!(
+            "container `{name}` may not run as root, and its image names a user without a number, which may be root"
+        )
+    } else if message.contains("runAsUser breaks non-root policy") {
+        format!("container `{name}` may not run as root, and its `runAsUser` is root's")
+    } else {
+        return None;
+    };
+    let user = json!({"securityContext": {"runAsUser": 1000}});
+    let help = match fixes::patch_container(facts, container, &user) {
+        Some(patch) => format!("run `{patch}`"),
+        None => format!(
+            "write `securityContext: {{runAsUser: 1000}}` for container `{name}` into the manifest of {}, or `USER 1000` into the Dockerfile",
+            facts.keeper_id()
+        ),
+    };
+    let (cause, confidence) = (Cause::RunsAsRoot, Confidence::Certain);
+    Some(Diagnosis { cause, confidence, words, evidence, help })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_read_from_the_kubelets_words() {
+        let found = |kind, name: &str| Some((kind, name.to_owned()));
+        assert_eq!(missing("configmap \"app\" not found"), found("configmap", "app"));
+        let mount = "MountVolume.SetUp failed for volume \"v\" : secret \"tls\" not found";
+        assert_eq!(missing(mount), found("secret", "tls"));
+        assert_eq!(missing("secret \"tls\" is being used"), None);
+        let key = missing_key("couldn't find key a.b in Secret shop/tls");
+        assert_eq!(key, Some(("a.b".into(), "secret", "tls".into())));
+    }
+
+    fn pod(reason: &str, message: &str) -> Facts {
+        let env = json!([
+            {"name": "A", "valueFrom": {"secretKeyRef": {"name": "api", "key": "token"}}},
+            {"name": "B", "valueFrom": {"secretKeyRef": {"name": "api", "key": "user"}}},
+            {"name": "C", "valueFrom": {"secretKeyRef": {"name": "api", "key": "more", "optional": true}}},
+        ]);
+        let mounts = json!([{"name": "v", "mountPath": "/a", "subPath": "a.toml"}]);
+        let container = json!({"name": "c", "image": "app", "env": env, "volumeMounts": mounts});
+        let state = json!({"waiting": {"reason": reason, "message": message}});
+        Facts {
+            subject: "pod/p".into(),
+            kubectl: "kubectl".into(),
+            pod: json!({"kind": "Pod", "metadata": {"name": "p"},
+                "spec": {"nodeName": "n", "containers": [container],
+                    "volumes": [{"name": "v", "configMap": {"name": "m", "items": [{"key": "a.toml"}]}}]},
+                "status": {"containerStatuses": [{"name": "c", "state": state}]}}),
+            ..Facts::default()
+        }
+    }
+
+    #[test]
+    fn each_reason_has_its_cause_and_its_cure() {
+        let wait = "wait: `kubectl get pod/p --watch`";
+        let config = "CreateContainerConfigError";
+        let table = [
+            (
+                config,
+                "container's runAsUser breaks non-root policy (pod: \"p_n(1)\", container: c)",
+                Cause::RunsAsRoot,
+                "write `securityContext: {runAsUser: 1000}` for container `c`",
+            ),
+            (
+                config,
+                "failed to prepare subPath for volumeMount \"v\" of container \"c\"",
+                Cause::VolumeUnmountable,
+                "run `kubectl get pod/p --output json | kubectl replace --force --filename -`, which deletes the pod and makes it anew",
+            ),
+            (
+                config,
+                "failed to sync configmap cache: timed out waiting for the condition",
+                Cause::Starting,
+                wait,
+            ),
+            (
+                "CreateContainerError",
+                "failed to reserve container name \"c_p_n_1_0\": name \"c_p_n_1_0\" is reserved for \"0a1b\"",
+                Cause::Starting,
+                wait,
+            ),
+            (
+                config,
+                "secret \"api\" not found",
+                Cause::ConfigMissing,
+                "apply the manifest that has it, or, with your own VALUE for each key, run `kubectl create secret generic api --from-literal=token=VALUE --from-literal=user=VALUE`",
+            ),
+            (
+                config,
+                "configmap \"m\" not found",
+                Cause::ConfigMissing,
+                "apply the manifest that has it, or, with your own VALUE, run `kubectl create configmap m --from-literal=a.toml=VALUE`",
+            ),
+            (
+                config,
+                "configmap \"other\" not found",
+                Cause::ConfigMissing,
+                "apply the manifest that has it, or, with your own KEY and VALUE, run `kubectl create configmap other --from-literal=KEY=VALUE`",
+            ),
+            (
+                config,
+                "couldn't find key more in Secret shop/api",
+                Cause::ConfigMissing,
+                "apply the manifest that has it, or, with your own VALUE, run `kubectl patch secret api --patch",
+            ),
+        ];
+        for (reason, message, cause, help) in table {
+            let found = diagnose(&pod(reason, message)).remove(0);
+            assert_eq!(found.cause, cause, "{message}");
+            assert!(found.help.starts_with(help), "{message}: {}", found.help);
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! What a probe's answer means, and what helps. Pure.
+
+use kdev_core::kube::container::Container;
+use kdev_core::kube::object::{list, text};
+use kdev_core::shell::quoted;
+use serde_json::{Value, json};
+
+use crate::facts::Facts;
+use crate::fixes;
+
+/// A probe of a container, by the name that the manifest has for its kind.
+struct Probe<'a> {
+    facts: &'a Facts,
+    container: Container<'a>,
+    kind: &'a str,
+    probe: &'a Value,
+}
+
+/// Answers that no time changes.
+const DEFINITE: [&str; 7] = [
+    "statuscode: 4",
+    "executable file not found",
+    "no such file",
+    "strconv.Atoi: parsing",
+    "server gave HTTP response",
+    "malformed HTTP response",
+    "does not implement the grpc health protocol",
+];
+
+/// Whether a program that is still starting will not answer otherwise later.
+pub(crate) fn is_definite(answer: &str) -> bool {
+    DEFINITE.iter().any(|sign| answer.contains(sign))
+}
+
+/// What the answer means, and what helps.
+pub(crate) fn judged(
+    facts: &Facts,
+    container: Container,
+    kind: &str,
+    probe: &Value,
+    answer: &str,
+) -> (String, String) {
+    let probe = Probe { facts, container, kind, probe };
+    probe
+        .command(answer)
+        .or_else(|| probe.http(answer))
+        .or_else(|| probe.connection(answer))
+        .unwrap_or_else(|| probe.nothing(answer))
+}
+
+impl Probe<'_> {
+    fn correct(&self, what: &str) -> String {
+        let (name, keeper) = (self.container.name(), self.facts.keeper_id());
+        let kind = self.kind;
+        format!("correct {what} in `{kind}` of container `{name}` in the manifest of {keeper}")
+    }
+
+    fn scheme(&self, scheme: &str) -> String {
+        let patch = self.set(&json!({"httpGet": {"scheme": scheme}}));
+        patch.map_or_else(|| self.correct("`scheme`"), |patch| format!("run `{patch}`"))
+    }
+
+    fn log(&self) -> String {
+        log(self.facts, self.container)
+    }
+
+    /// By the only port that the container names, or else as told.
+    fn right_port(&self, otherwise: String) -> String {
+        let other = other_port(self.container, &number(self.container, &port(self.probe)));
+        other.and_then(|other| self.set_port(other)).unwrap_or(otherwise)
+    }
+
+    /// Its command was run, or should have been.
+    fn command(&self, answer: &str) -> Option<(String, String)> {
+        let says = |sign: &str| answer.contains(sign);
+        if says("executable file not found") || says("exec: ") && says("no such file") {
+            let why = "the image has no such program".to_owned();
+            return Some((why, self.correct("the command")));
+        }
+        let command = self.probe.pointer("/exec/command").filter(|_| !is_late(answer))?;
+        let help = if self.container.is_running() {
+            let words: Vec<String> = list(command).filter_map(Value::as_str).map(quoted).collect();
+            let (kubectl, pod) = (&self.facts.kubectl, self.facts.pod_name());
+            let (name, words) = (self.container.name(), words.join(" "));
+            format!("see why with `{kubectl} exec {pod} --container {name} -- {words}`")
+        } else {
+            self.log()
+        };
+        Some(("its command fails".to_owned(), help))
+    }
+
+    /// Something has answered, or speaks another language.
+    fn http(&self, answer: &str) -> Option<(String, String)> {
+        let says = |sign: &str| answer.contains(sign);
+        if let Some(code) = answer.split("statuscode: ").nth(1) {
+            let path = text(self.probe, "/httpGet/path");
+            let help = match code.trim() {
+                "400" => {
+                    let (https, path) = (self.scheme("HTTPS"), self.correct("the path"));
+                    format!("if it speaks HTTPS, {https}; if not, {path}")
+                }
+                "401" | "403" => {
+                    self.correct("`httpHeaders`, which must let the kubelet in, or the path")
+                }
+                code if code.starts_with('5') => self.log(),
+                _ => self.correct("the path"),
+            };
+            return Some((format!("it answers {code} to `GET {path}`"), help));
+        }
+        if says("malformed HTTP response") {
+            let help = format!("if it speaks HTTPS, {}", self.scheme("HTTPS"));
+            return Some(("it answers, but not by HTTP".to_owned(), help));
+        }
+        if says("server gave HTTP response to HTTPS client") {
+            let why = "it speaks HTTP, and is asked by HTTPS".to_owned();
+            return Some((why, self.scheme("HTTP")));
+        }
+        let why = "it takes the connection, and ends it without an answer".to_owned();
+        (says("EOF") || says("connection reset")).then(|| (why, self.log()))
+    }
+
+    /// Nothing has taken the connection.
+    fn connection(&self, answer: &str) -> Option<(String, String)> {
+        let port = port(self.probe);
+        if answer.contains("strconv.Atoi: parsing") {
+            let why = format!("the container has no port that is called `{port}`");
+            return Some((why, self.right_port(self.correct("the port"))));
+        }
+        if !answer.contains("connection refused") {
+            return None;
+        }
+        let port = number(self.container, &port);
+        let longer = match self.kind {
+            "readinessProbe" => "",
+            _ => ", or raise its `failureThreshold` if the start takes long",
+        };
+        let otherwise = format!(
+            "let the program listen on `0.0.0.0:{port}`, since `127.0.0.1` is for itself alone; or {}{longer}",
+            self.correct("the port")
+        );
+        let why = format!("nothing listens on port {port} of the pod's address");
+        Some((why, self.right_port(otherwise)))
+    }
+
+    fn nothing(&self, answer: &str) -> (String, String) {
+        if self.probe.get("grpc").is_some() {
+            let otherwise = self.correct("the port, or `timeoutSeconds`,");
+            let right_port = self.right_port(otherwise);
+            return grpc(self.facts, self.container, answer, &port(self.probe), right_port);
+        }
+        if is_late(answer) {
+            let is_command = self.probe.get("exec").is_some();
+            let what = if is_command { "the command" } else { "the port" };
+            let seconds = self.probe["timeoutSeconds"].as_u64().unwrap_or(1);
+            let why = format!("it does not answer within {seconds} s");
+            return (why, self.correct(&format!("{what}, or `timeoutSeconds`,")));
+        }
+        ("it gets no answer that counts".to_owned(), self.correct("the address"))
+    }
+
+    fn set_port(&self, port: u64) -> Option<String> {
+        let actions = ["httpGet", "tcpSocket", "grpc"];
+        let action = actions.into_iter().find(|one| self.probe.get(one).is_some())?;
+        let patch = self.set(&json!({action: {"port": port}}))?;
+        Some(format!("if it listens on the port {port} that it names, run `{patch}`"))
+    }
+
+    /// Changes a part of it.
+    fn set(&self, part: &Value) -> Option<String> {
+        fixes::patch_container(self.facts, self.container, &json!({self.kind: part}))
+    }
+}
+
+fn is_late(answer: &str) -> bool {
+    ["timed out", "deadline exceeded", "timeout"].iter().any(|sign| answer.contains(sign))
+}
+
+fn log(facts: &Facts, container: Container) -> String {
+    let (kubectl, pod, name) = (&facts.kubectl, facts.pod_name(), container.name());
+    format!(
+        "read its log with `{kubectl} logs {pod} --container {name}`, and cure what it complains of"
+    )
+}
+
+/// What an answer to gRPC's health check means.
+fn grpc(
+    facts: &Facts,
+    container: Container,
+    answer: &str,
+    port: &str,
+    right_port: String,
+) -> (String, String) {
+    if answer.contains("does not implement the grpc health protocol") {
+        let why = "it speaks gRPC, but not the protocol for health checks".to_owned();
+        let help =
+            "let the program serve `grpc.health.v1.Health`, or probe its port with `tcpSocket`";
+        return (why, help.to_owned());
+    }
+    if answer.contains("service unhealthy") {
+        return ("it answers that it does not serve".to_owned(), log(facts, container));
+    }
+    (format!("no gRPC server answers on port {port}"), right_port)
+}
+
+fn port(probe: &Value) -> String {
+    let port = ["httpGet", "tcpSocket", "grpc"].iter().find_map(|kind| probe[kind].get("port"));
+    port.map(|port| port.to_string().trim_matches('"').to_owned()).unwrap_or_default()
+}
+
+/// The number of a port that is told by its name.
+fn number(container: Container, port: &str) -> String {
+    let mut ports = container.spec("/ports").into_iter().flat_map(list);
+    let named = ports.find(|one| text(one, "/name") == port);
+    named.map_or_else(|| port.to_owned(), |one| one["containerPort"].to_string())
+}
+
+/// The only port that the container names, if it is another one.
+fn other_port(container: Container, port: &str) -> Option<u64> {
+    let mut ports = list(container.spec("/ports")?).filter_map(|one| one["containerPort"].as_u64());
+    let only = ports.next().filter(|_| ports.next().is_none())?;
+    (only.to_string() != port).then_some(only)
+}

@@ -1,0 +1,137 @@
+//! Images that are not where the kubelet looks.
+
+use kdev_core::image::local::Local;
+use kdev_core::image::node_images::{Stock, Stored};
+use serde_json::json;
+
+use super::*;
+use crate::facts::Shelf;
+
+/// Names of images that are somewhere.
+type Names<'a> = &'a [&'a str];
+
+fn pod(image: &str, policy: &str, on_node: Option<Names>, local: Option<Names>) -> Facts {
+    let state = json!({"waiting": {"reason": "ErrImageNeverPull", "message": ""}});
+    let container = json!({"name": "c", "image": image, "imagePullPolicy": policy});
+    let stored = |name: &&str| Stored {
+        namespace: CRI_NAMESPACE.into(),
+        name: (*name).into(),
+        ..Stored::default()
+    };
+    let stock = |names: Names| {
+        let images = names.iter().map(stored).collect();
+        ("n".to_owned(), Shelf::Seen(Stock { images, ..Stock::default() }))
+    };
+    let locals = |names: Names| {
+        names.iter().map(|name| Local { name: (*name).into(), ..Local::default() }).collect()
+    };
+    Facts {
+        kubectl: "kubectl".into(),
+        flags: "--context c".into(),
+        pod: json!({"kind": "Pod", "metadata": {"name": "p"},
+            "spec": {"nodeName": "n", "containers": [container]},
+            "status": {"containerStatuses": [{"name": "c", "state": state}]}}),
+        stocks: on_node.map(stock).into_iter().collect(),
+        local: local.map(locals),
+        ..Facts::default()
+    }
+}
+
+#[test]
+fn what_has_the_same_tag_is_more_alike() {
+    let (other, theirs, elsewhere) =
+        ("docker.io/library/app:2019", "localhost/app:dev", "r.example/app:dev");
+    let on_node = |image| {
+        (Cause::ImageUnderOtherName, format!("node `n` has no `app:dev`, but has `{image}`"))
+    };
+    let in_docker = |image| {
+        let words =
+            format!("neither node `n` nor docker here has `app:dev`, but docker has `{image}`");
+        (Cause::ImageHasOtherName, words)
+    };
+    let table: [(Names, Names, _); 5] = [
+        (&[other, theirs], &[], on_node(theirs)),
+        (&[other], &[], on_node("app:2019")),
+        (&[], &[other, theirs], in_docker(theirs)),
+        (&[other], &[elsewhere], in_docker(elsewhere)),
+        (&[theirs], &[elsewhere], on_node(theirs)),
+    ];
+    for (stocked, local, expected) in table {
+        let found = diagnose(&pod("app:dev", "Never", Some(stocked), Some(local))).remove(0);
+        assert_eq!((found.cause, found.words), expected, "{stocked:?} {local:?}");
+    }
+}
+
+#[test]
+fn a_node_that_was_not_asked_lacks_nothing_for_certain() {
+    let unknown = "whether node `n` has it is not known";
+    let lacks =
+        "containerd on node `n` has no `docker.io/library/app:dev` in its namespace `k8s.io`";
+    let table: [(Option<Names>, Names, Confidence, &str, &str); 3] = [
+        (None, &[], Confidence::Likely, "`app:dev` is not on node `n`, and", unknown),
+        (Some(&[]), &[], Confidence::Certain, "`app:dev` is not on node `n`, and", lacks),
+        (
+            None,
+            &["r.example/app:dev"],
+            Confidence::Likely,
+            "docker here has no `app:dev`, but",
+            unknown,
+        ),
+    ];
+    for (on_node, local, confidence, words, evidence) in table {
+        let found = diagnose(&pod("app:dev", "Never", on_node, Some(local))).remove(0);
+        assert_eq!(found.confidence, confidence, "{on_node:?} {local:?}");
+        assert!(found.words.starts_with(words), "{}", found.words);
+        assert_eq!(found.evidence[1], evidence);
+    }
+}
+
+#[test]
+fn what_nobody_has_is_not_said_to_be_missed_where_nobody_was_asked() {
+    let said = "pull access denied, repository does not exist or may require authorization: server message: insufficient_scope: authorization failed";
+    let everybody = "that everybody may pull";
+    let table: [(Option<Names>, Option<Names>, String); 4] = [
+        (
+            Some(&[]),
+            Some(&[]),
+            format!(
+                "`app:dev` is neither on node `n` nor in docker here, and `docker.io` has none {everybody}"
+            ),
+        ),
+        (
+            Some(&[]),
+            None,
+            format!("`app:dev` is not on node `n`, and `docker.io` has none {everybody}"),
+        ),
+        (
+            None,
+            Some(&[]),
+            format!("`app:dev` is not in docker here, and `docker.io` has none {everybody}"),
+        ),
+        (None, None, format!("`docker.io` has no `app:dev` {everybody}")),
+    ];
+    for (on_node, local, words) in table {
+        let mut facts = pod("app:dev", "IfNotPresent", on_node, local);
+        let waiting = json!({"reason": "ErrImagePull", "message": said});
+        facts.pod["status"]["containerStatuses"][0]["state"]["waiting"] = waiting;
+        let found = diagnose(&facts).remove(0);
+        assert_eq!((found.cause, found.words), (Cause::ImageNowhere, words));
+        let help = "build it and load it: `docker build --tag app:dev . && cargo kdev load app:dev --context c`";
+        assert_eq!(found.help, help);
+    }
+}
+
+#[test]
+fn only_the_name_is_lowered() {
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let pinned = format!("App:V1@{digest}");
+    let table = [
+        ("App:V1", "app:V1".to_owned()),
+        ("R.example:5000/Team/App:RC", "r.example:5000/team/app:RC".to_owned()),
+        ("App", "app".to_owned()),
+        (&pinned, format!("app:V1@{digest}")),
+    ];
+    for (image, expected) in table {
+        assert_eq!(in_lower_case(image), expected);
+    }
+}

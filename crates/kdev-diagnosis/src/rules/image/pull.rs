@@ -1,0 +1,254 @@
+//! The registry does not hand out the image. Pure.
+
+use kdev_core::kube::container::Container;
+use serde_json::json;
+
+use crate::cause::Cause;
+use crate::diagnosis::{Confidence, Diagnosis};
+use crate::facts::Facts;
+use crate::fixes::{self, image};
+use crate::location::{Whereabouts, node, waits};
+use crate::rules::image::{registry_auth, registry_tls};
+
+/// What a proxy that fails is told by, whatever else is said.
+const PROXY: &str = "proxyconnect tcp: ";
+/// Answers of a registry that is in trouble itself.
+const TROUBLES: [&str; 4] = [
+    "500 Internal Server Error",
+    "502 Bad Gateway",
+    "503 Service Unavailable",
+    "504 Gateway Timeout",
+];
+
+/// What runtimes and kubelets say when a pull fails, and what it means. The first
+/// that fits counts.
+const SIGNS: [(&str, Cause); 32] = [
+    ("no space left on device", Cause::NodePressure),
+    ("pull QPS exceeded", Cause::Starting),
+    (PROXY, Cause::RegistryUnreachable),
+    ("no match for platform in manifest", Cause::NotForPlatform),
+    ("no matching manifest for ", Cause::NotForPlatform),
+    ("x509:", Cause::RegistryUntrusted),
+    ("tls: ", Cause::RegistryUntrusted),
+    ("server gave HTTP response to HTTPS client", Cause::RegistryUntrusted),
+    ("429 Too Many Requests", Cause::RateLimited),
+    ("toomanyrequests", Cause::RateLimited),
+    ("no such host", Cause::RegistryUnknown),
+    // A resolver that fails, for whatever reason: no address was found.
+    ("dial tcp: lookup ", Cause::RegistryUnknown),
+    ("server misbehaving", Cause::RegistryUnknown),
+    ("Temporary failure in name resolution", Cause::RegistryUnknown),
+    ("connection refused", Cause::RegistryUnreachable),
+    ("no route to host", Cause::RegistryUnreachable),
+    ("network is unreachable", Cause::RegistryUnreachable),
+    ("i/o timeout", Cause::RegistryUnreachable),
+    ("context deadline exceeded", Cause::RegistryUnreachable),
+    (TROUBLES[0], Cause::RegistryUnreachable),
+    (TROUBLES[1], Cause::RegistryUnreachable),
+    (TROUBLES[2], Cause::RegistryUnreachable),
+    (TROUBLES[3], Cause::RegistryUnreachable),
+    ("401 Unauthorized", Cause::PullDenied),
+    ("401 UNAUTHORIZED", Cause::PullDenied),
+    ("403 Forbidden", Cause::PullDenied),
+    ("no basic auth credentials", Cause::PullDenied),
+    ("authorization failed", Cause::PullDenied),
+    ("pull access denied", Cause::PullDenied),
+    ("insufficient_scope", Cause::PullDenied),
+    ("manifest unknown", Cause::NotInRegistry),
+    ("not found", Cause::NotInRegistry),
+];
+
+/// A pull that has failed.
+struct Failure<'a> {
+    facts: &'a Facts,
+    container: Container<'a>,
+    seen: Whereabouts<'a>,
+    registry: String,
+    said: &'a str,
+}
+
+pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
+    facts.containers().into_iter().filter_map(|container| of_container(facts, container)).collect()
+}
+
+fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
+    let seen = Whereabouts::of(facts, container.reference()?);
+    let said = self::said(facts, container)?;
+    let cause = meaning(said)?;
+    if cause != Cause::NodePressure && is_explained(facts, container, &seen, cause) {
+        return None;
+    }
+    let registry = seen.wanted.name().to_string();
+    let registry = registry.split('/').next().unwrap_or_default().to_owned();
+    let mut evidence = vec![waits(container), said.to_owned()];
+    let is_unseen = facts.local.is_none() && seen.is_homely();
+    let failure = Failure { facts, container, seen, registry, said };
+    let (mut confidence, words, help) = failure.judge(cause);
+    if is_unseen && matches!(cause, Cause::NotInRegistry | Cause::PullDenied) {
+        confidence = Confidence::Likely;
+        evidence.push("docker here does not answer: whether it has the image is not known".into());
+    }
+    Some(Diagnosis { cause, confidence, words, evidence, help })
+}
+
+/// Whether where the image is tells more than what the registry has said.
+fn is_explained(facts: &Facts, container: Container, seen: &Whereabouts, cause: Cause) -> bool {
+    if seen.wanted.digest().is_some() {
+        return seen.here.is_some() || seen.twin().is_some();
+    }
+    // What the node has of a registry's may be an old copy.
+    let is_had = seen.here.is_some() && (seen.is_homely() || container.policy() != "Always");
+    is_had
+        || !seen.others.is_empty()
+        || (seen.is_homely() && seen.is_near())
+        // What was built here, and is in no registry, was only never loaded.
+        || (cause == Cause::NotInRegistry && seen.local.is_some())
+        || is_of_nobody(facts, container, seen)
+}
+
+/// Whether no registry has it, as far as its name and the answer tell.
+pub(crate) fn is_of_nobody(facts: &Facts, container: Container, seen: &Whereabouts) -> bool {
+    let Some(said) = self::said(facts, container).filter(|_| seen.is_homely() && !seen.is_near())
+    else {
+        return false;
+    };
+    let is_of_podman = seen.wanted.name().to_string().starts_with("localhost/");
+    registry_auth::is_evasive(said)
+        || (is_of_podman && meaning(said) == Some(Cause::RegistryUnreachable))
+}
+
+/// Why the registry does not hand out a container's image, if it has told.
+pub(crate) fn refusal(facts: &Facts, container: Container) -> Option<Cause> {
+    meaning(said(facts, container)?)
+}
+
+fn meaning(words: &str) -> Option<Cause> {
+    SIGNS.into_iter().find(|(sign, _)| words.contains(sign)).map(|(_, cause)| cause)
+}
+
+/// What the runtime said of the last pull that was tried.
+pub(crate) fn said<'a>(facts: &'a Facts, container: Container<'a>) -> Option<&'a str> {
+    let (reason, message) = container.waiting()?;
+    if !matches!(reason, "ErrImagePull" | "ImagePullBackOff" | "RegistryUnavailable") {
+        return None;
+    }
+    let start = format!("Failed to pull image \"{}\"", container.image());
+    let event = facts.pod_events().rev().find(|event| event.message.starts_with(&start));
+    let message = Some(message).filter(|message| meaning(message).is_some());
+    event.map(|event| event.message.as_str()).or(message)
+}
+
+/// The proxy that was asked, as far as the words tell.
+fn proxy(said: &str) -> Option<&str> {
+    let (_, rest) = said.split_once(PROXY)?.1.split_once("dial tcp")?;
+    let rest = rest.trim_start_matches([' ', ':']).trim_start_matches("lookup ");
+    let end = rest.find(": ").into_iter().chain(rest.find(' ')).min();
+    Some(&rest[..end.unwrap_or(rest.len())])
+}
+
+impl Failure<'_> {
+    fn judge(&self, cause: Cause) -> (Confidence, String, String) {
+        let (facts, registry, name) = (self.facts, &self.registry, self.seen.name());
+        let there = node(facts);
+        let certain = |words: String| (Confidence::Certain, words, self.help(cause));
+        match cause {
+            Cause::NodePressure => {
+                let help = fixes::node::relieve(facts, facts.node_name().unwrap_or_default());
+                let words = format!("the disk of {there} has no room for `{name}`");
+                (Confidence::Certain, words, help)
+            }
+            Cause::Starting => {
+                let words = format!(
+                    "nothing is wrong yet: the kubelet of {there} has many images to pull, and will try this one again"
+                );
+                let wait = format!("wait: `{} get {} --watch`", facts.kubectl, facts.subject);
+                (Confidence::Likely, words, wait)
+            }
+            Cause::NotForPlatform => {
+                let platform = facts.platform();
+                let words =
+                    format!("`{registry}` has `{name}`, but not for {platform}, which the node is");
+                (Confidence::Certain, words, self.fit())
+            }
+            Cause::RegistryUntrusted => {
+                let instead = image::pull(facts, self.container, &self.seen);
+                let (words, help) = registry_tls::judge(facts, registry, self.said, &instead);
+                (Confidence::Certain, words, self.load().unwrap_or(help))
+            }
+            Cause::RateLimited => {
+                certain(format!("the registry `{registry}` has had too many requests"))
+            }
+            Cause::RegistryUnknown => {
+                certain(format!("the node finds no address for the registry `{registry}`"))
+            }
+            Cause::RegistryUnreachable => certain(self.unreachable()),
+            Cause::PullDenied => {
+                let (confidence, words) = registry_auth::denied(facts, registry, &name, self.said);
+                (confidence, words, self.help(cause))
+            }
+            _ => certain(format!("the registry `{registry}` has no `{name}`")),
+        }
+    }
+
+    fn unreachable(&self) -> String {
+        let (registry, there) = (&self.registry, node(self.facts));
+        if self.said.contains(PROXY) {
+            let proxy = proxy(self.said).map(|proxy| format!(" `{proxy}`")).unwrap_or_default();
+            return format!(
+                "containerd on {there} asks for `{registry}` through the proxy{proxy}, which does not let it through"
+            );
+        }
+        match TROUBLES.iter().find(|trouble| self.said.contains(*trouble)) {
+            Some(trouble) => {
+                format!("the registry `{registry}` is in trouble: it answers `{trouble}`")
+            }
+            None => format!("the registry `{registry}` does not answer the node"),
+        }
+    }
+
+    /// Whoever has it need not ask for it.
+    fn load(&self) -> Option<String> {
+        self.seen.local?;
+        Some(image::load(self.facts, self.container, &self.seen))
+    }
+
+    fn help(&self, cause: Cause) -> String {
+        let (facts, container, registry) = (self.facts, self.container, &self.registry);
+        if let Some(load) = self.load() {
+            return load;
+        }
+        let instead = image::pull(facts, container, &self.seen);
+        let correct = format!("correct its name in the manifest of {}", facts.keeper_id());
+        match cause {
+            Cause::PullDenied if registry_auth::is_evasive(self.said) => {
+                format!("{}, or {correct}", registry_auth::give(facts, registry))
+            }
+            Cause::PullDenied => registry_auth::give(facts, registry),
+            Cause::NotInRegistry => {
+                format!("{}, or {correct}", image::build(facts, container, &self.seen))
+            }
+            Cause::RegistryUnreachable if self.said.contains(PROXY) => format!(
+                "correct `HTTPS_PROXY` or `NO_PROXY` in the environment of containerd on {} and restart that, or do without the registry: {instead}",
+                node(facts)
+            ),
+            _ => format!("do without the registry: {instead}"),
+        }
+    }
+
+    /// Brings image and node together.
+    fn fit(&self) -> String {
+        let (facts, platform) = (self.facts, self.facts.platform());
+        if !platform.starts_with("windows/") {
+            return self.load().unwrap_or_else(|| format!("build it for {platform} and load it"));
+        }
+        let linux = json!({"kubernetes.io/os": "linux"});
+        match fixes::patch(facts, &json!({"spec": {"nodeSelector": linux}})) {
+            Some(patch) => format!("run `{patch}`"),
+            None => fixes::by_hand(facts, "write `nodeSelector: {kubernetes.io/os: linux}` into"),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "pull_tests.rs"]
+mod tests;

@@ -1,0 +1,224 @@
+//! The registry wants credentials, or others. Pure.
+
+use kdev_core::kube::object::{list, text};
+use kdev_core::text::list as in_words;
+
+use crate::diagnosis::Confidence;
+use crate::facts::Facts;
+use crate::fixes;
+
+/// What registries say that conceal from strangers what they have.
+const EVASIONS: [&str; 3] =
+    ["does not exist or may require", "insufficient_scope", "failed to fetch anonymous token"];
+/// How a kubelet begins to tell which of a pod's secrets it does not find.
+const NOT_FOUND: &str = "Unable to retrieve some image pull secrets (";
+
+/// Whether the registry has left open whether it has the image.
+pub(crate) fn is_evasive(said: &str) -> bool {
+    EVASIONS.iter().any(|evasion| said.contains(evasion))
+}
+
+/// The secrets that the pod names, and those of them that do not exist.
+fn secrets(facts: &Facts) -> (Vec<&str>, Vec<&str>) {
+    let named: Vec<&str> =
+        list(&facts.pod["spec"]["imagePullSecrets"]).map(|secret| text(secret, "/name")).collect();
+    let event = facts.last_event(&["FailedToRetrieveImagePullSecret"]);
+    let told = event.and_then(|event| event.message.split_once(NOT_FOUND)?.1.split(')').next());
+    let told: Vec<&str> = told.unwrap_or_default().split(", ").collect();
+    let missing = named.iter().copied().filter(|name| told.contains(name)).collect();
+    (named, missing)
+}
+
+fn quoted(names: &[&str]) -> String {
+    let kind = if names.len() == 1 { "imagePullSecret" } else { "imagePullSecrets" };
+    format!("{kind} {}", in_words(names))
+}
+
+/// Why the registry denies the image, in words.
+pub(crate) fn denied(
+    facts: &Facts,
+    registry: &str,
+    name: &str,
+    said: &str,
+) -> (Confidence, String) {
+    let (named, missing) = secrets(facts);
+    let same = "it answers the same to both";
+    if !missing.is_empty() {
+        let verb = if missing.len() == 1 { "does" } else { "do" };
+        let is_all = missing.len() == named.len();
+        let confidence = if is_all { Confidence::Certain } else { Confidence::Likely };
+        return (confidence, format!("the pod's {} {verb} not exist", quoted(&missing)));
+    }
+    match (named.as_slice(), is_evasive(said)) {
+        ([], true) => (
+            Confidence::Likely,
+            format!("the registry `{registry}` has no `{name}`, or wants credentials: {same}"),
+        ),
+        ([], false) => (
+            Confidence::Certain,
+            format!(
+                "the registry `{registry}` wants credentials, and the pod names no imagePullSecret"
+            ),
+        ),
+        (named, true) => (
+            Confidence::Likely,
+            format!(
+                "the registry `{registry}` has no `{name}`, or does not take the credentials of the pod's {}: {same}",
+                quoted(named)
+            ),
+        ),
+        (named, false) => (
+            Confidence::Certain,
+            format!(
+                "the registry `{registry}` does not take the credentials of the pod's {}",
+                quoted(named)
+            ),
+        ),
+    }
+}
+
+/// Gives the pod credentials, and takes away none that may be good.
+pub(crate) fn give(facts: &Facts, registry: &str) -> String {
+    let (named, missing) = secrets(facts);
+    let kubectl = &facts.kubectl;
+    let create = |secret: &str| {
+        format!(
+            "{kubectl} create secret docker-registry {secret} --docker-server={registry} --docker-username=USER --docker-password=PASSWORD"
+        )
+    };
+    if let Some(first) = missing.first() {
+        return format!("run `{}`", create(first));
+    }
+    if let [only] = named.as_slice() {
+        return format!(
+            "run `{} --dry-run=client --output=yaml | {kubectl} apply --filename -`, which replaces all that `{only}` holds",
+            create(only)
+        );
+    }
+    let new = if named.contains(&"registry") { "registry-2" } else { "registry" };
+    match fixes::add_pull_secret(facts, new) {
+        Some(patch) => format!("run `{} && {patch}`", create(new)),
+        None => format!(
+            "run `{}`, and name it in the `imagePullSecrets` of {}",
+            create(new),
+            facts.keeper_id()
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::ApiEvent;
+    use serde_json::json;
+
+    const HUB: &str = "failed to resolve reference \"docker.io/me/app:1\": pull access denied, repository does not exist or may require authorization: server message: insufficient_scope: authorization failed";
+    const GHCR: &str = "failed to authorize: failed to fetch anonymous token: unexpected status from GET request to https://ghcr.io/token?scope=repository%3Ame%2Fapp%3Apull&service=ghcr.io: 403 Forbidden";
+    const PLAIN: &str =
+        "pulling from host r failed with status code [manifests 1]: 401 Unauthorized";
+
+    fn pod(secrets: &[&str], missing: &str) -> Facts {
+        let named: Vec<_> = secrets.iter().map(|name| json!({"name": name})).collect();
+        let message =
+            format!("{NOT_FOUND}{missing}); attempting to pull the image may not succeed.");
+        let event = ApiEvent {
+            about: "Pod/p".into(),
+            reason: "FailedToRetrieveImagePullSecret".into(),
+            message,
+            ..ApiEvent::default()
+        };
+        Facts {
+            kubectl: "kubectl".into(),
+            pod: json!({"kind": "Pod", "metadata": {"name": "p"}, "spec": {"imagePullSecrets": named}}),
+            events: if missing.is_empty() { Vec::new() } else { vec![event] },
+            owners: vec![json!({"kind": "Deployment", "metadata": {"name": "web"}})],
+            ..Facts::default()
+        }
+    }
+
+    #[test]
+    fn what_is_denied_may_also_not_exist() {
+        let (certain, likely) = (Confidence::Certain, Confidence::Likely);
+        let table: [(&[&str], &str, &str, Confidence, &str); 8] = [
+            (
+                &[],
+                "",
+                HUB,
+                likely,
+                "the registry `r` has no `a`, or wants credentials: it answers the same to both",
+            ),
+            (
+                &[],
+                "",
+                GHCR,
+                likely,
+                "the registry `r` has no `a`, or wants credentials: it answers the same to both",
+            ),
+            (
+                &[],
+                "",
+                PLAIN,
+                certain,
+                "the registry `r` wants credentials, and the pod names no imagePullSecret",
+            ),
+            (
+                &["mine"],
+                "",
+                HUB,
+                likely,
+                "the registry `r` has no `a`, or does not take the credentials of the pod's imagePullSecret `mine`: it answers the same to both",
+            ),
+            (
+                &["mine", "ours"],
+                "",
+                PLAIN,
+                certain,
+                "the registry `r` does not take the credentials of the pod's imagePullSecrets `mine` and `ours`",
+            ),
+            (&["mine"], "mine", PLAIN, certain, "the pod's imagePullSecret `mine` does not exist"),
+            (
+                &["mine", "absent"],
+                "absent",
+                PLAIN,
+                likely,
+                "the pod's imagePullSecret `absent` does not exist",
+            ),
+            (
+                &["a", "b"],
+                "a, b",
+                HUB,
+                certain,
+                "the pod's imagePullSecrets `a` and `b` do not exist",
+            ),
+        ];
+        for (secrets, missing, said, confidence, words) in table {
+            let found = denied(&pod(secrets, missing), "r", "a", said);
+            assert_eq!(found, (confidence, words.to_owned()), "{secrets:?} {said}");
+        }
+    }
+
+    #[test]
+    fn good_credentials_are_not_overwritten() {
+        let create = |name: &str| {
+            format!(
+                "run `kubectl create secret docker-registry {name} --docker-server=r --docker-username=USER --docker-password=PASSWORD"
+            )
+        };
+        let add = |name: &str| {
+            format!(
+                " && kubectl patch deployment/web --patch '{{\"spec\":{{\"template\":{{\"spec\":{{\"imagePullSecrets\":[{{\"name\":\"{name}\"}}]}}}}}}}}'`"
+            )
+        };
+        let replace = " --dry-run=client --output=yaml | kubectl apply --filename -`, which replaces all that `mine` holds";
+        let table: [(&[&str], &str, String); 5] = [
+            (&[], "", create("registry") + &add("registry")),
+            (&["mine"], "", create("mine") + replace),
+            (&["mine", "absent"], "absent", create("absent") + "`"),
+            (&["mine", "ours"], "", create("registry") + &add("registry")),
+            (&["mine", "registry"], "", create("registry-2") + &add("registry-2")),
+        ];
+        for (secrets, missing, expected) in table {
+            assert_eq!(give(&pod(secrets, missing), "r"), expected, "{secrets:?} {missing}");
+        }
+    }
+}

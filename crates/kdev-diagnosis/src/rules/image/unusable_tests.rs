@@ -1,0 +1,147 @@
+//! Images that are there, and whose containers do not get them.
+
+use kdev_core::image::local::Local;
+use kdev_core::image::node_images::Stock;
+use serde_json::json;
+
+use super::*;
+use crate::facts::Shelf;
+
+#[test]
+fn a_pin_is_given_up_only_where_the_content_stays_the_same() {
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let set = |image: &str| format!("run `kubectl set image deployment/web 'c={image}'`");
+    let pull = "let the kubelet pull it: run `kubectl patch deployment/web --patch '{\"spec\":{\"template\":{\"spec\":{\"containers\":[{\"imagePullPolicy\":\"IfNotPresent\",\"name\":\"c\"}]}}}}'`, or, if";
+    let load =
+        "run `cargo kdev load app:v2 --context c && kubectl set image deployment/web 'c=app:v2'`";
+    let (other, name) = ("sha256:1", "docker.io/library/app");
+    let table = [
+        ("app", name, digest.as_str(), other, Confidence::Certain, set("app:dev")),
+        ("app", name, other, digest.as_str(), Confidence::Likely, load.to_owned()),
+        (
+            "app",
+            name,
+            other,
+            other,
+            Confidence::Likely,
+            format!("if `app:dev` will do, {}", set("app:dev")),
+        ),
+        ("r.example/app", "r.example/app", other, other, Confidence::Likely, pull.to_owned()),
+    ];
+    for (image, full, on_node, in_docker, confidence, help) in table {
+        let image = format!("{image}:v1@{digest}");
+        let container = json!({"name": "c", "image": image, "imagePullPolicy": "Never"});
+        let state = json!({"waiting": {"reason": "ErrImageNeverPull", "message": ""}});
+        let stored = Stored {
+            namespace: CRI_NAMESPACE.into(),
+            name: format!("{full}:dev"),
+            digest: on_node.into(),
+            ..Stored::default()
+        };
+        let stock = Stock { images: vec![stored], ..Stock::default() };
+        let local = Local { name: format!("{name}:v2"), id: in_docker.into(), ..Local::default() };
+        let facts = Facts {
+            kubectl: "kubectl".into(),
+            flags: "--context c".into(),
+            pod: json!({"kind": "Pod", "metadata": {"name": "p"},
+                "spec": {"nodeName": "n", "containers": [container]},
+                "status": {"containerStatuses": [{"name": "c", "state": state}]}}),
+            owners: vec![json!({"kind": "Deployment", "metadata": {"name": "web"}})],
+            stocks: [("n".to_owned(), Shelf::Seen(stock))].into(),
+            local: Some(vec![local]),
+            ..Facts::default()
+        };
+        let found = diagnose(&facts).remove(0);
+        assert_eq!((found.cause, found.confidence), (Cause::PinnedByDigest, confidence));
+        assert!(found.help.starts_with(&help), "{}", found.help);
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_from_a_damaged_layer() {
+    let start = "failed to create containerd container: error unpacking image: ";
+    let table = [
+        (
+            "wrong diff id \"sha256:1\" calculated on extraction \"sha256:2\"",
+            Cause::ImageNotUnpacked,
+            "a layer of it is damaged",
+        ),
+        (
+            "archive/tar: invalid tar header",
+            Cause::ImageNotUnpacked,
+            "a layer of it may be damaged",
+        ),
+        (
+            "failed to extract layer sha256:1: write /a: no space left on device",
+            Cause::NodePressure,
+            "the disk is full",
+        ),
+    ];
+    for (why, cause, words) in table {
+        let waiting = json!({"reason": "CreateContainerError", "message": format!("{start}{why}")});
+        let stored = Stored {
+            namespace: CRI_NAMESPACE.into(),
+            name: "docker.io/library/app:dev".into(),
+            complete: Some(true),
+            unpacked: Some(false),
+            ..Stored::default()
+        };
+        let stock = Stock { images: vec![stored], ..Stock::default() };
+        let facts = Facts {
+            pod: json!({"kind": "Pod", "metadata": {"name": "p"},
+                "spec": {"nodeName": "n", "containers": [{"name": "c", "image": "app:dev"}]},
+                "status": {"containerStatuses": [{"name": "c", "state": {"waiting": waiting}}]}}),
+            stocks: [("n".to_owned(), Shelf::Seen(stock))].into(),
+            ..Facts::default()
+        };
+        let found = diagnose(&facts).remove(0);
+        assert_eq!(found.cause, cause, "{why}");
+        assert!(found.words.ends_with(words), "{}", found.words);
+    }
+}
+
+#[test]
+fn a_pod_from_before_its_owner_was_changed_tells_nothing_of_admission() {
+    let owner = |kind: &str| {
+        json!({"kind": kind, "metadata": {"name": "w"}, "status": {"updateRevision": "w-2"},
+            "spec": {"template": {"spec": {"containers": [
+                {"name": "c", "imagePullPolicy": "Never"}]}}}})
+    };
+    let keeper = || owner("Deployment");
+    let table = [
+        (vec![owner("StatefulSet")], "w-2", Some("Never")),
+        (vec![owner("StatefulSet")], "w-1", None),
+        (vec![owner("ReplicaSet"), keeper()], "", Some("Never")),
+        (vec![owner("ReplicaSet")], "", None),
+        (vec![owner("DaemonSet")], "w-1", Some("Never")),
+    ];
+    for (owners, made, expected) in table {
+        let labels = json!({"controller-revision-hash": made});
+        let pod = json!({"metadata": {"name": "p", "labels": labels}});
+        let facts = Facts { pod, owners, ..Facts::default() };
+        assert_eq!(policy_of_template(&facts, "c"), expected, "{:?} {made}", facts.owners);
+    }
+}
+
+#[test]
+fn the_project_that_builds_the_image_sets_its_policy() {
+    let status = json!({"name": "c", "state": {"waiting": {"reason": "ErrImagePull"}}});
+    let container = json!({"name": "c", "image": "app", "imagePullPolicy": "Always"});
+    let mut facts = Facts {
+        flags: "--context c".into(),
+        kubectl: "kubectl".into(),
+        pod: json!({"kind": "Pod", "metadata": {"name": "p"},
+            "spec": {"nodeName": "n", "containers": [container]},
+            "status": {"phase": "Pending", "containerStatuses": [status]}}),
+        owners: vec![json!({"kind": "Deployment", "metadata": {"name": "web"}})],
+        local: Some(vec![Local {
+            name: "docker.io/library/app:latest".into(),
+            ..Local::default()
+        }]),
+        ..Facts::default()
+    };
+    let help = |facts: &Facts| diagnose(facts).remove(0).help;
+    assert!(help(&facts).starts_with("run `kubectl patch deployment/web "), "{}", help(&facts));
+    facts.project_image = Some("docker.io/library/app".into());
+    assert_eq!(help(&facts), "run `cargo kdev up --context c`, which sets the policy, too");
+}

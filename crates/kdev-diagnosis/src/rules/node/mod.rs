@@ -1,0 +1,4 @@
+//! The node of a pod.
+
+pub(crate) mod health;
+pub(crate) mod sandbox;

@@ -1,0 +1,259 @@
+//! A volume of the pod's cannot be attached or mounted. Pure.
+
+pub(crate) mod claims;
+
+use kdev_core::kube::object::{list, text};
+use kdev_core::text;
+
+use crate::cause::Cause;
+use crate::diagnosis::{Confidence, Diagnosis};
+use crate::facts::{ApiEvent, Facts};
+use crate::fixes::placement;
+use crate::rules::container::config;
+use crate::transient;
+
+pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
+    // What is mounted now may have been missing before.
+    if facts.is_mounted() {
+        return Vec::new();
+    }
+    let found = claims::diagnose(facts);
+    if !found.is_empty() {
+        return found;
+    }
+    attach(facts).or_else(|| mount(facts)).into_iter().collect()
+}
+
+/// What is still wrong by events of this reason, the newest first.
+fn failures<'a>(facts: &'a Facts, reason: &'static str) -> impl Iterator<Item = &'a ApiEvent> {
+    facts.pod_events().rev().filter(move |event| {
+        event.reason == reason
+            && !transient::is_over(facts, event)
+            && !transient::is_transient(event)
+    })
+}
+
+fn certain(words: String, event: &ApiEvent, help: String) -> Diagnosis {
+    Diagnosis {
+        cause: Cause::VolumeUnmountable,
+        confidence: Confidence::Certain,
+        words,
+        evidence: vec![format!("{}: {}", event.reason, event.message)],
+        help,
+    }
+}
+
+/// The node does not get the disk that a volume is.
+fn attach(facts: &Facts) -> Option<Diagnosis> {
+    let event = failures(facts, "FailedAttachVolume").next()?;
+    let message = &event.message;
+    let volume = between(message, "for volume \"", "\"")?;
+    let claim = claims::bound_to(facts, volume);
+    let what = match claim {
+        Some(claim) => format!("the volume of claim `{claim}`"),
+        None => format!("volume `{volume}`"),
+    };
+    if !message.starts_with("Multi-Attach error") {
+        let why = why(message);
+        let help = format!("see `{} describe {}`", facts.kubectl, facts.subject);
+        return Some(certain(format!("{what} cannot be attached to the node: {why}"), event, help));
+    }
+    let holder = message.split_once("used by pod(s) ");
+    let holder = holder.and_then(|(_, rest)| rest.split([',', ' ']).next());
+    let by = holder.map(|pod| format!(", where pod `{pod}` uses it")).unwrap_or_default();
+    let words = format!("{what} can be on one node only, and is on another one{by}");
+    Some(certain(words, event, let_go(facts, holder, claim)))
+}
+
+/// Frees a volume that another node has.
+fn let_go(facts: &Facts, holder: Option<&str>, claim: Option<&str>) -> String {
+    let kubectl = &facts.kubectl;
+    if let Some(aside) = placement::step_aside(facts) {
+        return aside;
+    }
+    let replicas = facts.keeper().and_then(|keeper| keeper["spec"]["replicas"].as_u64());
+    match (holder, claim) {
+        _ if replicas.is_some_and(|replicas| replicas > 1) => format!(
+            "run `{kubectl} scale {} --replicas=1`, or let the claim be `ReadWriteMany`",
+            facts.keeper_id()
+        ),
+        (Some(pod), _) => format!("end the pod that has it: `{kubectl} delete pod/{pod}`"),
+        (None, Some(claim)) => {
+            format!("end the pod that has it, which `{kubectl} describe pvc {claim}` names")
+        }
+        (None, None) => format!("see `{kubectl} describe {}`", facts.subject),
+    }
+}
+
+/// What the kubelet could not mount last.
+fn mount(facts: &Facts) -> Option<Diagnosis> {
+    const OF_ONE: &str = "for volume \"";
+    // After a while it also tells that it has waited, and no more of why.
+    let of_one = failures(facts, "FailedMount").find(|event| event.message.contains(OF_ONE));
+    let event = of_one.or_else(|| failures(facts, "FailedMount").next())?;
+    let message = &event.message;
+    if let Some((kind, name)) = config::missing(message) {
+        let evidence = vec![format!("{}: {message}", event.reason)];
+        return Some(config::absent(facts, kind, &name, evidence));
+    }
+    let volumes: Vec<&str> = match between(message, OF_ONE, "\"") {
+        Some(volume) => vec![volume],
+        None => between(message, "unmounted volumes=[", "]")
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect(),
+    };
+    let why = why(message);
+    let [volume] = volumes.as_slice() else {
+        let words = match volumes.as_slice() {
+            [] => format!("the pod's volumes cannot be mounted: {why}"),
+            _ => format!("volumes {} cannot be mounted: {why}", text::list(&volumes)),
+        };
+        let help = format!("see `{} describe {}`", facts.kubectl, facts.subject);
+        return Some(certain(words, event, help));
+    };
+    if let Some((kind, name, key)) = missing_key(facts, volume, message) {
+        let evidence = vec![format!("{}: {message}", event.reason)];
+        return Some(config::without_key(facts, kind, name, key, evidence));
+    }
+    let help = format!("correct volume `{volume}` in the manifest of {}", facts.keeper_id());
+    Some(certain(format!("volume `{volume}` cannot be mounted: {why}"), event, help))
+}
+
+fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(start)?;
+    rest.split(end).next()
+}
+
+/// What stands at the end of such a message.
+fn why(message: &str) -> &str {
+    let lists = message.split_once("unmounted volumes=[").and_then(|_| message.split_once("]: "));
+    message.split_once("\" : ").or(lists).map_or(message, |(_, why)| why)
+}
+
+/// `references non-existent config key: KEY`, or `secret key`: kind and name of what
+/// the volume is made of, and the key.
+fn missing_key<'a>(
+    facts: &'a Facts,
+    volume: &str,
+    said: &'a str,
+) -> Option<(&'static str, &'a str, &'a str)> {
+    let (_, rest) = said.split_once("references non-existent ")?;
+    let (_, key) = rest.split_once(" key: ")?;
+    let volume = list(&facts.pod["spec"]["volumes"]).find(|one| one["name"] == volume)?;
+    let kinds = [("configmap", "/configMap/name"), ("secret", "/secret/secretName")];
+    let named = kinds.into_iter().map(|(kind, path)| (kind, text(volume, path)));
+    let (kind, name) = named.into_iter().find(|(_, name)| !name.is_empty())?;
+    Some((kind, name, key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn facts(owner: Value, messages: &[(&str, &str, &str)]) -> Facts {
+        let event = |(reason, time, message): &(&str, &str, &str)| ApiEvent {
+            about: "Pod/web-2".into(),
+            reason: (*reason).into(),
+            message: (*message).into(),
+            time: format!("2026-01-01T00:{time}Z"),
+            warning: true,
+            ..ApiEvent::default()
+        };
+        let claimed = json!({"name": "data", "persistentVolumeClaim": {"claimName": "files"}});
+        Facts {
+            subject: "pod/web-2".into(),
+            kubectl: "kubectl".into(),
+            pod: json!({"kind": "Pod", "metadata": {"name": "web-2"}, "spec": {"nodeName": "n", "volumes": [claimed],
+                "containers": [{"name": "c"}]}}),
+            owners: vec![owner],
+            claims: vec![
+                json!({"metadata": {"name": "files"}, "spec": {"volumeName": "pvc-1"}, "status": {"phase": "Bound"}}),
+            ],
+            events: messages.iter().map(event).collect(),
+            ..Facts::default()
+        }
+    }
+
+    fn deployment(replicas: u64) -> Value {
+        json!({"kind": "Deployment", "metadata": {"name": "web"}, "spec": {"replicas": replicas}})
+    }
+
+    const MISSING: &str =
+        "MountVolume.SetUp failed for volume \"data\" : configmap \"settings\" not found";
+    const LATER: &str = "Unable to attach or mount volumes: unmounted volumes=[data], unattached volumes=[data kube-api-access-x], failed to process volumes=[]: timed out waiting for the condition";
+
+    #[test]
+    fn the_volume_that_is_not_mounted_is_named() {
+        let both = "Unable to attach or mount volumes: unmounted volumes=[a b], unattached volumes=[], failed to process volumes=[]: context deadline exceeded";
+        let unsynced = "MountVolume.SetUp failed for volume \"kube-api-access-x\" : failed to sync configmap cache: timed out waiting for the condition";
+        let absent = "the ConfigMap `settings` does not exist in the pod's namespace";
+        let table = [
+            (&[("FailedMount", "01:00", MISSING)][..], Some(absent)),
+            (&[("FailedMount", "01:00", MISSING), ("FailedMount", "02:00", LATER)], Some(absent)),
+            (
+                &[("FailedMount", "02:00", LATER)],
+                Some("volume `data` cannot be mounted: timed out waiting for the condition"),
+            ),
+            (
+                &[("FailedMount", "02:00", both)],
+                Some("volumes `a` and `b` cannot be mounted: context deadline exceeded"),
+            ),
+            (
+                &[("FailedMount", "02:00", "no words of ours")],
+                Some("the pod's volumes cannot be mounted: no words of ours"),
+            ),
+            (&[("FailedMount", "01:00", unsynced)], None),
+            (&[("FailedMount", "01:00", unsynced), ("Pulling", "01:01", "")], None),
+            (&[("FailedMount", "01:00", MISSING), ("Pulling", "01:01", "")], None),
+        ];
+        for (events, expected) in table {
+            let found = diagnose(&facts(deployment(1), events));
+            let words = found.first().map(|one| one.words.as_str());
+            assert_eq!(words, expected, "{events:?}");
+        }
+    }
+
+    #[test]
+    fn a_volume_of_one_node_is_let_go_by_another() {
+        let multi = "Multi-Attach error for volume \"pvc-1\" Volume is already ";
+        let by = format!("{multi}used by pod(s) web-1");
+        let exclusive =
+            format!("{multi}exclusively attached to one node and can't be attached to another");
+        let rolling = json!({"kind": "Deployment", "metadata": {"name": "web"},
+            "spec": {"replicas": 1, "strategy": {"type": "RollingUpdate"}},
+            "status": {"replicas": 2, "updatedReplicas": 1}});
+        let words = "the volume of claim `files` can be on one node only, and is on another one";
+        let used = format!("{words}, where pod `web-1` uses it");
+        let table = [
+            (
+                &by,
+                rolling,
+                used.as_str(),
+                "let an old pod end before its successor starts: run `kubectl patch deployment/web --patch '{\"spec\":{\"strategy\":{\"rollingUpdate\":{\"maxSurge\":0,\"maxUnavailable\":1}}}}'`",
+            ),
+            (
+                &by,
+                deployment(2),
+                &used,
+                "run `kubectl scale deployment/web --replicas=1`, or let the claim be `ReadWriteMany`",
+            ),
+            (&by, deployment(1), &used, "end the pod that has it: `kubectl delete pod/web-1`"),
+            (
+                &exclusive,
+                deployment(1),
+                words,
+                "end the pod that has it, which `kubectl describe pvc files` names",
+            ),
+        ];
+        for (message, owner, words, help) in table {
+            let events = [
+                ("FailedAttachVolume", "01:00", message.as_str()),
+                ("FailedMount", "03:00", LATER),
+            ];
+            let found = diagnose(&facts(owner, &events));
+            assert_eq!((found[0].words.as_str(), found[0].help.as_str()), (words, help));
+        }
+    }
+}

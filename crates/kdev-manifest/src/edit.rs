@@ -1,0 +1,261 @@
+//! Edits of a manifest's text: the image and the pull policy of what runs our
+//! image, in the form in which they are written. Pure.
+
+use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
+use std::rc::Rc;
+
+use kdev_core::image::reference::{self, is_ours, pinned};
+use saphyr_parser::ScalarStyle;
+
+use crate::error::Fault;
+use crate::image_fields::{self, Route, Type};
+use crate::parse_error;
+use crate::report::{Fate, Place, PolicyFate};
+use crate::update::Want;
+use crate::yaml::{Kind, MERGE_KEY, Node};
+
+/// What is to be done to a text.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Each place that names an image, in the order of the text.
+    pub places: Vec<Place>,
+    /// Where these images stand.
+    pub values: HashSet<usize>,
+    /// By where they begin; two ways to one node edit it once.
+    edits: BTreeMap<(usize, usize), String>,
+}
+
+/// A mapping that names an image.
+struct Holder<'a> {
+    object: String,
+    route: Rc<Route>,
+    node: &'a Node,
+}
+
+impl Plan {
+    pub fn of(text: &str, documents: &[Rc<Node>], want: &Want) -> Result<Self, Fault> {
+        let mut holders = Vec::new();
+        for document in documents {
+            image_fields::each_node(document, &mut |kind, object| {
+                find_holders(kind, object, want, &mut holders);
+            });
+        }
+        let own: HashSet<usize> = holders.iter().filter_map(Holder::image_of_its_own).collect();
+        let mut plan = Self::default();
+        for holder in &holders {
+            plan.add(text, holder, &own, want)?;
+        }
+        Ok(plan)
+    }
+
+    /// The text with all edits made.
+    pub fn apply(&self, text: &str) -> String {
+        let mut edited = text.to_owned();
+        for ((start, end), new) in self.edits.iter().rev() {
+            edited.replace_range(*start..*end, new);
+        }
+        edited
+    }
+
+    fn add(
+        &mut self,
+        text: &str,
+        holder: &Holder,
+        own: &HashSet<usize>,
+        want: &Want,
+    ) -> Result<(), Fault> {
+        let Some((within, value)) = holder.node.effective(&holder.route.image) else {
+            return Ok(());
+        };
+        let Some(image) = value.text() else { return Ok(()) };
+        if image.contains("{{") {
+            return Err(value.fault(parse_error::TEMPLATE));
+        }
+        self.values.insert(value.bytes.start);
+        let fate = if !is_ours(image, want.name) {
+            Fate::Other
+        } else if pinned(image) {
+            Fate::Pinned
+        } else {
+            let new = format!("{}:{}", reference::split_tag(image).0, want.tag);
+            // What merges a container of ours in has its image, too.
+            let carried = within.bytes.start != holder.node.target().bytes.start
+                && own.contains(&within.bytes.start);
+            self.edit(text, holder, &new, carried, want)?
+        };
+        self.places.push(holder.place(value, image, fate));
+        Ok(())
+    }
+
+    fn edit(
+        &mut self,
+        text: &str,
+        holder: &Holder,
+        new: &str,
+        carried: bool,
+        want: &Want,
+    ) -> Result<Fate, Fault> {
+        let (node, wanted) = (holder.node, want.policy.as_str());
+        let policy = holder.route.policy.map(|key| PolicyFate::of(node.get(key), want.policy));
+        let missing = holder.route.policy.filter(|key| {
+            let effective = if carried { Some(wanted) } else { node.get(key).and_then(Node::text) };
+            node.entry(key).is_none() && effective != Some(wanted)
+        });
+        let mut lines: Vec<(&str, &str)> = missing.map(|key| (key, wanted)).into_iter().collect();
+        if let Some((key, policy)) = holder.route.policy.and_then(|key| node.entry(key)) {
+            self.replace(text, key, policy, wanted)?;
+        }
+        match (node.entry(&holder.route.image), node.entry(MERGE_KEY)) {
+            (Some((key, value)), _) => {
+                self.replace(text, key, value, new)?;
+                self.insert_behind(text, node, (key, value), &lines);
+            }
+            (None, Some((merge, _))) if !carried => {
+                lines.insert(0, (&holder.route.image, new));
+                self.insert_before(text, node, merge, &lines);
+            }
+            _ => {}
+        }
+        Ok(Fate::Ours { image: new.to_owned(), policy })
+    }
+
+    fn put(&mut self, bytes: Range<usize>, new: String) {
+        self.edits.insert((bytes.start, bytes.end), new);
+    }
+
+    /// A new text for a scalar, in the quotes that it has.
+    fn replace(&mut self, text: &str, key: &Node, value: &Node, new: &str) -> Result<(), Fault> {
+        let quoted = match &value.kind {
+            Kind::Scalar { text, .. } if text == new => return Ok(()),
+            // Nothing stands there, so it goes right behind the colon.
+            Kind::Scalar { style: ScalarStyle::Plain, .. } if value.bytes.is_empty() => {
+                let at = colon(text, key).ok_or_else(|| value.fault(ONE_LINE))?;
+                self.put(at..at, format!(" {new}"));
+                return Ok(());
+            }
+            Kind::Scalar { style: ScalarStyle::SingleQuoted, .. } => format!("'{new}'"),
+            Kind::Scalar { style: ScalarStyle::DoubleQuoted, .. } => format!("\"{new}\""),
+            Kind::Scalar { style: ScalarStyle::Plain, .. } | Kind::Alias(_) => plain(new),
+            _ => return Err(value.fault(ONE_LINE)),
+        };
+        if text[value.bytes.clone()].contains('\n') {
+            return Err(value.fault(ONE_LINE));
+        }
+        self.put(value.bytes.clone(), quoted);
+        Ok(())
+    }
+
+    /// Entries behind another one: on lines of their own, or, in a flow
+    /// mapping, behind commas, quoted as that one's key is.
+    fn insert_behind(
+        &mut self,
+        text: &str,
+        mapping: &Node,
+        (key, value): (&Node, &Node),
+        entries: &[(&str, &str)],
+    ) {
+        if entries.is_empty() {
+            return;
+        }
+        let end = value.bytes.end;
+        if is_flow(text, mapping) {
+            let new = entries
+                .iter()
+                .map(|entry| format!(", {}", flow_entry(key, entry)))
+                .collect::<Vec<_>>()
+                .concat();
+            return self.put(end..end, new);
+        }
+        let line_end = text[end..].find('\n').map_or(text.len(), |at| end + at);
+        let at = text[..line_end].strip_suffix('\r').map_or(line_end, str::len);
+        let start = format!("{}{}", newline(text, end), " ".repeat(key.column));
+        let new = entries
+            .iter()
+            .map(|(key, value)| format!("{start}{key}: {value}"))
+            .collect::<Vec<_>>()
+            .concat();
+        self.put(at..at, new);
+    }
+
+    /// Entries before another one.
+    fn insert_before(&mut self, text: &str, mapping: &Node, key: &Node, entries: &[(&str, &str)]) {
+        let at = key.bytes.start;
+        let new = if is_flow(text, mapping) {
+            entries
+                .iter()
+                .map(|entry| format!("{}, ", flow_entry(key, entry)))
+                .collect::<Vec<_>>()
+                .concat()
+        } else {
+            let end = format!("{}{}", newline(text, at), " ".repeat(key.column));
+            entries
+                .iter()
+                .map(|(key, value)| format!("{key}: {}{end}", plain(value)))
+                .collect::<Vec<_>>()
+                .concat()
+        };
+        self.put(at..at, new);
+    }
+}
+
+const ONE_LINE: &str = "an image or a pull policy must stand on one line";
+
+fn find_holders<'a>(kind: Type, object: &'a Node, want: &Want, holders: &mut Vec<Holder<'a>>) {
+    let name = object.get("metadata").and_then(|metadata| metadata.get("name"));
+    let name = name.and_then(Node::text).unwrap_or_default();
+    for route in kind.routes(want.paths).into_iter().map(Rc::new) {
+        route.nodes(object, &mut |node| {
+            let object = format!("{}/{name}", kind.kind.to_lowercase());
+            holders.push(Holder { object, route: Rc::clone(&route), node });
+        });
+    }
+}
+
+impl Holder<'_> {
+    /// Where the mapping begins, if the image stands in itself.
+    fn image_of_its_own(&self) -> Option<usize> {
+        self.node.entry(&self.route.image).map(|_| self.node.target().bytes.start)
+    }
+
+    fn place(&self, value: &Node, image: &str, fate: Fate) -> Place {
+        let name = self.node.get("name").and_then(Node::text).map(str::to_owned);
+        let field = self.route.to_string();
+        let object = self.object.clone();
+        let (line, column) = (value.line, value.column + 1);
+        Place { line, column, object, field, name, image: image.to_owned(), fate }
+    }
+}
+
+/// A text that would mean something else without quotes: an IPv6 registry.
+fn plain(text: &str) -> String {
+    if text.starts_with('[') { format!("\"{text}\"") } else { text.to_owned() }
+}
+
+fn flow_entry(like: &Node, (key, value): &(&str, &str)) -> String {
+    match &like.kind {
+        Kind::Scalar { style: ScalarStyle::DoubleQuoted, .. } => format!("\"{key}\": \"{value}\""),
+        _ => format!("{key}: {}", plain(value)),
+    }
+}
+
+fn is_flow(text: &str, mapping: &Node) -> bool {
+    text[mapping.target().bytes.start..].starts_with('{')
+}
+
+/// Behind the colon of a key.
+fn colon(text: &str, key: &Node) -> Option<usize> {
+    let rest = &text[key.bytes.end..];
+    let blank = rest.len() - rest.trim_start().len();
+    rest[blank..].starts_with(':').then_some(key.bytes.end + blank + 1)
+}
+
+/// How the line ends in which a byte stands; as the first line does, if it is
+/// the last one.
+fn newline(text: &str, at: usize) -> &'static str {
+    let end = text[at..].find('\n').map(|end| at + end).or_else(|| text.find('\n'));
+    match end {
+        Some(end) if text[..end].ends_with('\r') => "\r\n",
+        _ => "\n",
+    }
+}

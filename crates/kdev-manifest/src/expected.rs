@@ -1,0 +1,218 @@
+//! What the containers of this project's image were given, and what admission
+//! has made of it. Pure.
+
+use kdev_core::image::reference::{Name, Reference};
+use serde_json::Value;
+
+use crate::documents;
+
+/// Where each kind keeps its pods' spec; all others are tried at the first.
+const TEMPLATES: [&str; 5] = [
+    "/spec/template/spec",
+    "/spec/jobTemplate/spec/template/spec",
+    "/template/spec",
+    "/spec/template/spec/template/spec",
+    "/spec",
+];
+const LISTS: [&str; 2] = ["initContainers", "containers"];
+
+/// A workload of the rendered manifests that runs this project's image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    pub kind: String,
+    pub name: String,
+    pub namespace: Option<String>,
+    pub containers: Vec<Container>,
+}
+
+/// A container that runs this project's image, as it was applied.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Container {
+    pub name: String,
+    pub image: String,
+    pub policy: String,
+}
+
+/// A field of a container that is not what was applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The container.
+    pub container: String,
+    /// `image` or `imagePullPolicy`.
+    pub field: &'static str,
+    /// What was applied.
+    pub applied: String,
+    /// What the API has.
+    pub live: String,
+}
+
+/// Every workload in these rendered texts that has a container of the image.
+pub fn all(texts: &[String], image: &Name) -> Vec<Wanted> {
+    let documents = texts.iter().flat_map(|text| documents::split(text));
+    let values = documents.filter_map(read);
+    values
+        .flat_map(|value| objects(&value))
+        .filter_map(|object| wanted_of(&object, image))
+        .collect()
+}
+
+/// What is wanted of this live object.
+pub fn of<'a>(wanted: &'a [Wanted], live: &Value) -> Option<&'a Wanted> {
+    let is = |value: &Value, text: &str| value.as_str() == Some(text);
+    wanted.iter().find(|wanted| {
+        let namespace = wanted.namespace.as_deref();
+        is(&live["kind"], &wanted.kind)
+            && is(&live["metadata"]["name"], &wanted.name)
+            && namespace.is_none_or(|namespace| is(&live["metadata"]["namespace"], namespace))
+    })
+}
+
+/// The objects in a document.
+pub fn objects_in(document: &str) -> Vec<Value> {
+    read(document).iter().flat_map(objects).collect()
+}
+
+/// What cannot be read has been refused before.
+fn read(text: &str) -> Option<Value> {
+    let mut value: serde_yaml::Value = serde_yaml::from_str(text).ok()?;
+    value.apply_merge().ok()?;
+    serde_json::to_value(value).ok()
+}
+
+/// The object itself, or those of a list.
+fn objects(value: &Value) -> Vec<Value> {
+    match value["items"].as_array() {
+        Some(items) => items.iter().flat_map(objects).collect(),
+        None => vec![value.clone()],
+    }
+}
+
+fn wanted_of(object: &Value, image: &Name) -> Option<Wanted> {
+    let text = |path: &str| object.pointer(path).and_then(Value::as_str).map(str::to_owned);
+    let is_ours = |container: &Container| {
+        Reference::parse(&container.image).is_ok_and(|reference| reference.name() == image)
+    };
+    let containers: Vec<_> = containers(object).into_iter().filter(is_ours).collect();
+    (!containers.is_empty()).then_some(Wanted {
+        kind: text("/kind")?,
+        name: text("/metadata/name")?,
+        namespace: text("/metadata/namespace"),
+        containers,
+    })
+}
+
+/// The containers of an object's pods.
+pub fn containers(object: &Value) -> Vec<Container> {
+    let has_containers = |spec: &&Value| spec["containers"].is_array();
+    let Some(spec) = TEMPLATES.iter().filter_map(|path| object.pointer(path)).find(has_containers)
+    else {
+        return Vec::new();
+    };
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let lists = LISTS.iter().filter_map(|list| spec[list].as_array()).flatten();
+    let container = |value: &Value| Container {
+        name: text(&value["name"]),
+        image: text(&value["image"]),
+        policy: text(&value["imagePullPolicy"]),
+    };
+    lists.map(container).collect()
+}
+
+impl Wanted {
+    /// Where a live object, the workload itself or one of its pods, is not what
+    /// was applied.
+    pub fn changes(&self, live: &Value) -> Vec<Change> {
+        let live = containers(live);
+        let mut changes = Vec::new();
+        for applied in &self.containers {
+            let Some(found) = live.iter().find(|found| found.name == applied.name) else {
+                continue;
+            };
+            let fields = [
+                ("image", &applied.image, &found.image),
+                ("imagePullPolicy", &applied.policy, &found.policy),
+            ];
+            // What was not applied was left to a default.
+            for (field, applied, live) in fields {
+                if !applied.is_empty() && applied != live {
+                    changes.push(Change {
+                        container: found.name.clone(),
+                        field,
+                        applied: applied.clone(),
+                        live: live.clone(),
+                    });
+                }
+            }
+        }
+        changes
+    }
+
+    /// The change that another build of the same image has made to a live object.
+    pub fn superseded(&self, live: &Value) -> Option<Change> {
+        let name = |image: &str| Reference::parse(image).ok().map(|image| image.name().clone());
+        let is_build = |change: &Change| {
+            change.field == "image" && name(&change.applied) == name(&change.live)
+        };
+        self.changes(live).into_iter().find(is_build)
+    }
+}
+
+impl std::fmt::Display for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { container, field, applied, live } = self;
+        write!(f, "`{field}` of container `{container}` became `{live}`, and was `{applied}`")
+    }
+}
+
+/// Which fields became what, and by whom.
+pub fn in_words(changes: &[Change], is_pod: bool) -> String {
+    let list: Vec<String> = changes.iter().map(ToString::to_string).collect();
+    format!("{}; {}", list.join(", "), suspect(changes, is_pod))
+}
+
+/// Who is likely to have done it. The plugin changes pods only, and only so.
+fn suspect(changes: &[Change], is_pod: bool) -> &'static str {
+    let pulls = |change: &Change| change.field == "imagePullPolicy" && change.live == "Always";
+    if is_pod && changes.iter().all(pulls) {
+        "the API server's admission plugin `AlwaysPullImages` does that"
+    } else {
+        "a mutating admission webhook or policy does that"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const TEXT: &str = "kind: Deployment\nmetadata: {name: d}\nspec:\n  template:\n    spec:\n      initContainers:\n      - {name: i, image: 'app:kdev-1', imagePullPolicy: Never}\n      containers:\n      - {name: c, image: 'app:kdev-1', imagePullPolicy: Never}\n      - {name: other, image: redis}\n---\nkind: List\nitems:\n- kind: CronJob\n  metadata: {name: j, namespace: n}\n  spec: {jobTemplate: {spec: {template: {spec: {containers: [{name: c, image: 'app:kdev-1'}]}}}}}\n---\nkind: Service\nmetadata: {name: s}\nspec: {}\n";
+
+    fn wanted() -> Vec<Wanted> {
+        let image = Reference::parse("app").unwrap();
+        all(&[TEXT.to_owned()], image.name())
+    }
+
+    #[test]
+    fn containers_are_found_wherever_a_kind_keeps_them() {
+        let found: Vec<_> = wanted().into_iter().map(|w| (w.kind, w.containers.len())).collect();
+        assert_eq!(found, [("Deployment".to_owned(), 2), ("CronJob".to_owned(), 1)]);
+    }
+
+    #[test]
+    fn what_admission_has_changed_is_found_and_named() {
+        let pod = |image: &str, policy: &str| {
+            json!({"spec": {"containers": [{"name": "injected", "image": "x", "imagePullPolicy": "Always"},
+                {"name": "c", "image": image, "imagePullPolicy": policy}]}})
+        };
+        let wanted = &wanted()[0];
+        assert_eq!(wanted.changes(&pod("app:kdev-1", "Never")), []);
+        let pulls = wanted.changes(&pod("app:kdev-1", "Always"));
+        let words = "`imagePullPolicy` of container `c` became `Always`, and was `Never`";
+        assert_eq!(pulls.iter().map(ToString::to_string).collect::<Vec<_>>(), [words]);
+        assert!(suspect(&pulls, true).contains("AlwaysPullImages"));
+        assert!(suspect(&pulls, false).contains("webhook"));
+        let moved = wanted.changes(&pod("mirror/app:kdev-1", "Always"));
+        assert_eq!(moved.len(), 2);
+        assert!(suspect(&moved, true).contains("webhook"));
+    }
+}

@@ -1,0 +1,301 @@
+//! Where Kubernetes' API names a container image: in every workload kind that
+//! is built in, and where the configuration says so. Pure.
+
+use std::fmt;
+
+use serde_yaml::{Mapping, Value};
+
+use crate::yaml::Node;
+
+/// The fields of a pod's spec that hold containers.
+const CONTAINER_LISTS: [&str; 3] = ["containers", "initContainers", "ephemeralContainers"];
+/// A container's image, and its pull policy.
+const CONTAINER: (&str, Option<&str>) = ("image", Some("imagePullPolicy"));
+/// The same of a volume that is an image.
+const VOLUME: (&str, Option<&str>) = ("reference", Some("pullPolicy"));
+/// The workload kinds of Kubernetes 1.34, the groups of the API that have had
+/// them, and the way to the pod's spec.
+const WORKLOADS: [(&str, &[&str], &[&str]); 9] = [
+    ("Pod", &[""], &["spec"]),
+    ("PodTemplate", &[""], &["template", "spec"]),
+    ("ReplicationController", &[""], TEMPLATE),
+    ("Deployment", &["apps", "extensions"], TEMPLATE),
+    ("DaemonSet", &["apps", "extensions"], TEMPLATE),
+    ("ReplicaSet", &["apps", "extensions"], TEMPLATE),
+    ("StatefulSet", &["apps"], TEMPLATE),
+    ("Job", &["batch"], TEMPLATE),
+    ("CronJob", &["batch"], &["spec", "jobTemplate", "spec", "template", "spec"]),
+];
+const TEMPLATE: &[&str] = &["spec", "template", "spec"];
+
+/// A place that the configuration names: `Rollout:spec.template.spec.image`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImagePath {
+    kind: String,
+    path: Vec<String>,
+}
+
+/// The way to mappings that name an image each, lists on it gone through item
+/// by item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    path: Vec<String>,
+    /// The key of the image.
+    pub image: String,
+    /// The key of its pull policy, where there is one.
+    pub policy: Option<&'static str>,
+}
+
+/// What an object is.
+#[derive(Clone, Copy, Debug)]
+pub struct Type<'a> {
+    pub kind: &'a str,
+    /// Its `apiVersion`; one that has none is taken for Kubernetes' own.
+    pub version: Option<&'a str>,
+}
+
+impl ImagePath {
+    /// Reads `KIND:FIELD.FIELD`; `\.` is a dot within a field's name.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let fail = || format!("`{text}` is no `KIND:FIELD.FIELD`, as in `MyKind:spec.image`");
+        let (kind, path) = text.split_once(':').ok_or_else(fail)?;
+        let path: Vec<String> =
+            path.replace("\\.", "\0").split('.').map(|field| field.replace('\0', ".")).collect();
+        if kind.is_empty() || path.iter().any(String::is_empty) {
+            return Err(fail());
+        }
+        Ok(Self { kind: kind.to_owned(), path })
+    }
+
+    fn route(&self) -> Option<Route> {
+        let (image, path) = self.path.split_last()?;
+        let in_container = image == CONTAINER.0
+            && path.last().is_some_and(|field| CONTAINER_LISTS.contains(&field.as_str()));
+        let policy = CONTAINER.1.filter(|_| in_container);
+        Some(Route { path: path.to_vec(), image: image.clone(), policy })
+    }
+}
+
+impl<'a> Type<'a> {
+    /// Where its pods' spec stands, if it is a workload.
+    pub fn pod_spec(self) -> Option<&'static [&'static str]> {
+        let group = self.version.map(|version| version.rsplit_once('/').map_or("", |(g, _)| g));
+        WORKLOADS
+            .iter()
+            .find(|(kind, groups, _)| {
+                *kind == self.kind && group.is_none_or(|group| groups.contains(&group))
+            })
+            .map(|(_, _, path)| *path)
+    }
+
+    /// The workload that it is meant to be, if a letter or two of it are wrong.
+    pub fn nearest_workload(self) -> Option<&'static str> {
+        let group = self.version.map(|version| version.rsplit_once('/').map_or("", |(g, _)| g));
+        if self.item_kind().is_some() || WORKLOADS.iter().any(|(kind, ..)| *kind == self.kind) {
+            return None;
+        }
+        let likeness =
+            |kind: &str| strsim::jaro_winkler(&kind.to_lowercase(), &self.kind.to_lowercase());
+        WORKLOADS
+            .iter()
+            .filter(|(_, groups, _)| group.is_none_or(|group| groups.contains(&group)))
+            .map(|(kind, ..)| (likeness(kind), *kind))
+            .filter(|(likeness, _)| *likeness > 0.9)
+            .max_by(|(a, _), (b, _)| a.total_cmp(b))
+            .map(|(_, kind)| kind)
+    }
+
+    /// Every place where it may name an image.
+    pub fn routes(self, paths: &[ImagePath]) -> Vec<Route> {
+        let mut routes = Vec::new();
+        if let Some(spec) = self.pod_spec() {
+            let mut add = |rest: &[&str], (image, policy): (&str, Option<&'static str>)| {
+                let path = spec.iter().chain(rest).map(|field| (*field).to_owned()).collect();
+                routes.push(Route { path, image: image.to_owned(), policy });
+            };
+            for list in CONTAINER_LISTS {
+                add(&[list], CONTAINER);
+            }
+            add(&["volumes", "image"], VOLUME);
+        }
+        let configured = paths.iter().filter(|path| path.kind == self.kind);
+        routes.extend(configured.filter_map(ImagePath::route));
+        routes
+    }
+
+    /// What the items of a list are that do not say so themselves; `None` if
+    /// this is no list.
+    fn item_kind(self) -> Option<&'a str> {
+        self.kind.strip_suffix("List")
+    }
+
+    /// What an item of this list is: what it says itself, else what the list
+    /// says of all.
+    fn item(self, kind: Option<&'a str>, version: Option<&'a str>) -> Option<Self> {
+        let implied = self.item_kind().filter(|kind| !kind.is_empty());
+        Some(Self { kind: kind.or(implied)?, version: version.or(self.version) })
+    }
+}
+
+impl Route {
+    /// Visits the mappings at its end.
+    pub fn nodes<'a>(&self, object: &'a Node, visit: &mut dyn FnMut(&'a Node)) {
+        nodes_at(object, &self.path, visit);
+    }
+
+    /// The same among values.
+    pub fn values(&self, object: &mut Value, visit: &mut dyn FnMut(&mut Mapping)) {
+        values_at(object, &self.path, visit);
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path.iter().try_for_each(|field| write!(f, "{field}."))?;
+        f.write_str(&self.image)
+    }
+}
+
+fn nodes_at<'a>(node: &'a Node, path: &[String], visit: &mut dyn FnMut(&'a Node)) {
+    if let Some(items) = node.items() {
+        return items.iter().for_each(|item| nodes_at(item, path, visit));
+    }
+    match path.split_first() {
+        Some((field, rest)) => {
+            if let Some(value) = node.get(field) {
+                nodes_at(value, rest, visit);
+            }
+        }
+        None => visit(node),
+    }
+}
+
+fn values_at(value: &mut Value, path: &[String], visit: &mut dyn FnMut(&mut Mapping)) {
+    match (value, path.split_first()) {
+        (Value::Sequence(items), _) => {
+            for item in items {
+                values_at(item, path, visit);
+            }
+        }
+        (Value::Mapping(map), None) => visit(map),
+        (Value::Mapping(map), Some((field, rest))) => {
+            if let Some(value) = map.get_mut(field.as_str()) {
+                values_at(value, rest, visit);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Visits the objects of a document, those of a list one by one.
+pub fn each_node<'a>(document: &'a Node, visit: &mut dyn FnMut(Type<'a>, &'a Node)) {
+    each_node_in(LIST, document, visit);
+}
+
+/// The same among values.
+pub fn each_value(document: &mut Value, visit: &mut dyn FnMut(Type, &mut Value)) {
+    each_value_in(LIST, document, visit);
+}
+
+/// What a document may be taken for: an item of a list that says nothing.
+const LIST: Type<'static> = Type { kind: "List", version: None };
+
+fn each_node_in<'a>(list: Type<'a>, node: &'a Node, visit: &mut dyn FnMut(Type<'a>, &'a Node)) {
+    let text = |key| node.get(key).and_then(Node::text);
+    let Some(object) = list.item(text("kind"), text("apiVersion")) else { return };
+    match node.get("items").and_then(Node::items) {
+        Some(items) if object.item_kind().is_some() => {
+            for item in items {
+                each_node_in(object, item, visit);
+            }
+        }
+        _ => visit(object, node),
+    }
+}
+
+fn each_value_in(list: Type, value: &mut Value, visit: &mut dyn FnMut(Type, &mut Value)) {
+    let text = |key| value.get(key).and_then(Value::as_str).map(str::to_owned);
+    let (kind, version) = (text("kind"), text("apiVersion"));
+    let Some(object) = list.item(kind.as_deref(), version.as_deref()) else { return };
+    let is_list =
+        object.item_kind().is_some() && matches!(value.get("items"), Some(Value::Sequence(_)));
+    match value.get_mut("items") {
+        Some(Value::Sequence(items)) if is_list => {
+            for item in items {
+                each_value_in(object, item, visit);
+            }
+        }
+        _ => visit(object, value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(kind: &str, version: Option<&str>) -> Option<usize> {
+        Type { kind, version }.pod_spec().map(<[_]>::len)
+    }
+
+    #[test]
+    fn only_kubernetes_own_workloads_are_known() {
+        let table = [
+            ("Pod", Some("v1"), Some(1)),
+            ("PodTemplate", Some("v1"), Some(2)),
+            ("ReplicationController", Some("v1"), Some(3)),
+            ("Deployment", Some("apps/v1"), Some(3)),
+            ("Deployment", Some("extensions/v1beta1"), Some(3)),
+            ("DaemonSet", Some("apps/v1"), Some(3)),
+            ("ReplicaSet", Some("apps/v1"), Some(3)),
+            ("StatefulSet", Some("apps/v1"), Some(3)),
+            ("Job", Some("batch/v1"), Some(3)),
+            ("CronJob", Some("batch/v1"), Some(5)),
+            ("Deployment", None, Some(3)),
+            ("Deployment", Some("example.com/v1"), None),
+            ("Job", Some("batch.volcano.sh/v1alpha1"), None),
+            ("Rollout", Some("argoproj.io/v1alpha1"), None),
+            ("ConfigMap", Some("v1"), None),
+        ];
+        for (kind, version, length) in table {
+            assert_eq!(spec(kind, version), length, "{kind} {version:?}");
+        }
+    }
+
+    #[test]
+    fn a_slip_in_a_kind_is_told_from_another_kind() {
+        let table = [
+            ("Deploymnt", Some("apps/v1"), Some("Deployment")),
+            ("deployment", Some("apps/v1"), Some("Deployment")),
+            ("StatefullSet", Some("apps/v1"), Some("StatefulSet")),
+            ("DeamonSet", None, Some("DaemonSet")),
+            ("Cronjob", Some("batch/v1"), Some("CronJob")),
+            ("Pods", Some("v1"), Some("Pod")),
+            ("Deployment", Some("apps/v1"), None),
+            ("DeploymentList", Some("apps/v1"), None),
+            ("Deploymnt", Some("example.com/v1"), None),
+            ("Node", Some("v1"), None),
+            ("PodMonitor", None, None),
+            ("ControllerRevision", Some("apps/v1"), None),
+        ];
+        for (kind, version, expected) in table {
+            assert_eq!(Type { kind, version }.nearest_workload(), expected, "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_configured_path_leads_to_an_image() {
+        let route = |text: &str| ImagePath::parse(text).unwrap().route().unwrap();
+        let custom = route("MyKind:spec.image");
+        assert_eq!(
+            (custom.path.as_slice(), custom.image.as_str()),
+            (&["spec".to_owned()][..], "image")
+        );
+        assert_eq!(custom.policy, None);
+        // What is a container all the same has a pull policy.
+        assert_eq!(route("Rollout:spec.template.spec.containers.image").policy, CONTAINER.1);
+        assert_eq!(route(r"K:a.b\.c/d").image, "b.c/d");
+        for text in ["spec.image", ":spec.image", "K:", "K:a..b"] {
+            assert!(ImagePath::parse(text).is_err(), "{text}");
+        }
+    }
+}

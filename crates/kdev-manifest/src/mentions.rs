@@ -1,0 +1,108 @@
+//! Where our image's name stands, and stays: in custom resources, variables,
+//! arguments, annotations. Pure.
+
+use std::collections::HashSet;
+use std::rc::Rc;
+
+use kdev_core::image::reference::{self, Name, is_ours};
+
+use crate::image_fields::{self, Type};
+use crate::report::Untouched;
+use crate::yaml::{Kind, Node};
+
+/// What holds the name, but for the values that an edit has dealt with.
+pub(crate) fn find(
+    documents: &[Rc<Node>],
+    dealt_with: &HashSet<usize>,
+    name: &Name,
+) -> Vec<Untouched> {
+    let mut search =
+        Search { dealt_with, name, found: Vec::new(), object: String::new(), is_workload: false };
+    for document in documents {
+        image_fields::each_node(document, &mut |kind, object| search.object(kind, object));
+    }
+    search.found
+}
+
+struct Search<'a> {
+    dealt_with: &'a HashSet<usize>,
+    name: &'a Name,
+    found: Vec<Untouched>,
+    object: String,
+    is_workload: bool,
+}
+
+impl Search<'_> {
+    fn object(&mut self, kind: Type, object: &Node) {
+        let name = object.get("metadata").and_then(|metadata| metadata.get("name"));
+        let name = name.and_then(Node::text).unwrap_or_default();
+        self.object = format!("{}/{name}", kind.kind.to_lowercase());
+        self.is_workload = kind.pod_spec().is_some();
+        self.node(object, &mut Vec::new(), false);
+    }
+
+    /// `about_images` is what the names around a value say of it.
+    fn node(&mut self, node: &Node, path: &mut Vec<String>, about_images: bool) {
+        match &node.kind {
+            Kind::Scalar { text, .. } => self.scalar(node, text, path, about_images),
+            Kind::Sequence(items) => {
+                for item in items {
+                    self.node(item, path, about_images);
+                }
+            }
+            Kind::Mapping(entries) => {
+                let variable = node.entry("name").and_then(|(_, name)| name.text());
+                for (key, value) in entries {
+                    let key = key.text().unwrap_or_default();
+                    let variable = variable.filter(|_| key == "value").is_some_and(is_about_images);
+                    path.push(key.to_owned());
+                    self.node(value, path, variable || is_about_images(key));
+                    path.pop();
+                }
+            }
+            // What it names is looked at where it stands.
+            Kind::Alias(_) => {}
+        }
+    }
+
+    fn scalar(&mut self, node: &Node, text: &str, path: &[String], about_images: bool) {
+        // `--image=app:1` holds the name, too.
+        let image = text.rsplit_once('=').map_or(text, |(_, image)| image);
+        let is_clear = about_images || is_about_images(text) || is_clearly_an_image(image);
+        if self.dealt_with.contains(&node.bytes.start) || !is_clear || !is_ours(image, self.name) {
+            return;
+        }
+        self.found.push(Untouched {
+            line: node.line,
+            column: node.column + 1,
+            object: self.object.clone(),
+            field: path.join("."),
+            text: text.to_owned(),
+            why: self.why(path),
+        });
+    }
+
+    fn why(&self, path: &[String]) -> &'static str {
+        let has = |field: &str| path.iter().any(|known| known == field);
+        if has("annotations") || has("labels") {
+            "an annotation or a label may mean anything; if it is an image, name it in `image-paths`"
+        } else if !self.is_workload {
+            "its kind is no built-in workload; if it is an image, name it in `image-paths`"
+        } else if has("env") {
+            "a variable may mean anything; if it is an image, name it in `image-paths`"
+        } else {
+            "the API names no image there; if it is one, name it in `image-paths`"
+        }
+    }
+}
+
+fn is_about_images(name: &str) -> bool {
+    name.to_ascii_lowercase().contains("image")
+}
+
+/// A name alone may be anybody's, and `app:8080` is a host and a port.
+fn is_clearly_an_image(text: &str) -> bool {
+    let (name, tag) = reference::split_tag(text.split('@').next().unwrap_or(text));
+    let is_port = |tag: &str| tag.chars().all(|c| c.is_ascii_digit());
+    text.contains('@') || name.contains('/') || tag.is_some_and(|tag| !is_port(tag))
+}

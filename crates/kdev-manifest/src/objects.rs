@@ -1,0 +1,80 @@
+//! The Kubernetes objects that a text declares.
+
+use kdev_core::image::reference::{Name, is_ours, pinned};
+use kdev_core::kube::placement::PodSpec;
+use serde_yaml::Value;
+
+use crate::error::Fault;
+use crate::image_fields::{self, ImagePath};
+use crate::values::values;
+use crate::yaml;
+
+/// A Kubernetes object of a manifest.
+#[derive(Clone, Debug)]
+pub struct Object {
+    pub kind: String,
+    pub name: String,
+    pub namespace: Option<String>,
+    /// The pods that it makes, if it makes any.
+    pub pod: Option<PodSpec>,
+    /// The images of its containers, as written.
+    pub images: Vec<String>,
+}
+
+impl Object {
+    /// Whether it runs the newest build of this image.
+    pub fn uses(&self, name: &Name) -> bool {
+        self.images.iter().any(|image| is_ours(image, name) && !pinned(image))
+    }
+
+    /// Kind and name, as kubectl takes them.
+    pub fn id(&self) -> String {
+        format!("{}/{}", self.kind.to_lowercase(), self.name)
+    }
+}
+
+/// The objects of a text, those of a `List` one by one.
+pub fn objects(text: &str, paths: &[ImagePath]) -> Result<Vec<Object>, Fault> {
+    // It refuses what the other parser would choke on.
+    yaml::documents(text.strip_prefix('\u{feff}').unwrap_or(text))?;
+    let mut objects = Vec::new();
+    for mut document in values(text)? {
+        collect_objects(&mut document, paths, &mut objects);
+    }
+    Ok(objects)
+}
+
+/// The namespace that the first object of a document names.
+pub fn namespace(document: &str) -> Option<String> {
+    let mut objects = Vec::new();
+    for mut value in values(document).ok()? {
+        collect_objects(&mut value, &[], &mut objects);
+    }
+    objects.into_iter().next()?.namespace
+}
+
+/// The objects of a document, those of a `List` one by one.
+fn collect_objects(document: &mut Value, paths: &[ImagePath], objects: &mut Vec<Object>) {
+    image_fields::each_value(document, &mut |kind, object| {
+        let mut images = Vec::new();
+        for route in kind.routes(paths) {
+            route.values(object, &mut |holder| {
+                let image = holder.get(route.image.as_str()).and_then(Value::as_str);
+                images.extend(image.map(str::to_owned));
+            });
+        }
+        let text = |path: &[&str]| at(object, path).and_then(Value::as_str).map(str::to_owned);
+        let pod = kind.pod_spec().and_then(|path| at(object, path));
+        objects.push(Object {
+            kind: kind.kind.to_owned(),
+            name: text(&["metadata", "name"]).unwrap_or_default(),
+            namespace: text(&["metadata", "namespace"]),
+            pod: pod.and_then(|spec| serde_yaml::from_value(spec.clone()).ok()),
+            images,
+        });
+    });
+}
+
+fn at<'a>(value: &'a Value, path: &[&str]) -> Option<&'a Value> {
+    path.iter().try_fold(value, |value, key| value.get(*key))
+}

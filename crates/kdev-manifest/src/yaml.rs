@@ -1,0 +1,315 @@
+//! Where things stand in a YAML text: a tree whose nodes know their bytes.
+//!
+//! Values are read with `serde_yaml`; this tree exists only so that a text
+//! can be edited in place. YAML 1.2 takes JSON in, so it reads that, too.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::rc::Rc;
+
+use saphyr_parser::{Event, Parser, ScalarStyle, Span};
+
+use crate::error::Fault;
+use crate::parse_error;
+
+/// How deep a document may nest; Kubernetes' own objects stay under 30.
+const DEPTH_LIMIT: usize = 100;
+/// How many nodes a text may have once each alias stands for what it names.
+const NODE_LIMIT: usize = 1_000_000;
+/// How many of them aliases may bring in: a few hundred bytes could be billions.
+const ALIASED_LIMIT: usize = 100_000;
+/// The key that takes the entries of other mappings in.
+pub const MERGE_KEY: &str = "<<";
+
+/// A node of the tree.
+#[derive(Debug)]
+pub struct Node {
+    /// Its bytes: of a collection, only where it begins.
+    pub bytes: Range<usize>,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 0.
+    pub column: usize,
+    pub kind: Kind,
+    /// How many nodes it is, aliases counted as what they name.
+    weight: usize,
+}
+
+/// A key and its value.
+pub type Entry = (Rc<Node>, Rc<Node>);
+
+/// What a node is.
+#[derive(Debug)]
+pub enum Kind {
+    Scalar {
+        text: String,
+        style: ScalarStyle,
+    },
+    Mapping(Vec<Entry>),
+    Sequence(Vec<Rc<Node>>),
+    /// `*name`, with the node that it names.
+    Alias(Rc<Node>),
+}
+
+impl Node {
+    /// The node itself, or the one that it is an alias of.
+    pub fn target(&self) -> &Self {
+        match &self.kind {
+            Kind::Alias(node) => node.target(),
+            _ => self,
+        }
+    }
+
+    /// The text of a scalar or of an alias to one.
+    pub fn text(&self) -> Option<&str> {
+        match &self.target().kind {
+            Kind::Scalar { text, .. } => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The entries of a mapping or of an alias to one, as they are written.
+    pub fn entries(&self) -> &[Entry] {
+        match &self.target().kind {
+            Kind::Mapping(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    /// The items of a sequence or of an alias to one.
+    pub fn items(&self) -> Option<&[Rc<Self>]> {
+        match &self.target().kind {
+            Kind::Sequence(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    /// The entry with this key that stands in the mapping itself.
+    pub fn entry(&self, key: &str) -> Option<&Entry> {
+        self.entries().iter().find(|(k, _)| k.text() == Some(key))
+    }
+
+    /// The value of this key, and the mapping in which it stands: this one, or
+    /// one that a merge key brings in.
+    pub fn effective(&self, key: &str) -> Option<(&Self, &Self)> {
+        if let Some((_, value)) = self.entry(key) {
+            return Some((self.target(), value));
+        }
+        let (_, merged) = self.entry(MERGE_KEY)?;
+        match merged.items() {
+            Some(items) => items.iter().find_map(|item| item.effective(key)),
+            None => merged.effective(key),
+        }
+    }
+
+    /// The value of this key, wherever it stands.
+    pub fn get(&self, key: &str) -> Option<&Self> {
+        self.effective(key).map(|(_, value)| value)
+    }
+
+    pub fn fault(&self, reason: impl Into<String>) -> Fault {
+        Fault { line: self.line, column: self.column + 1, reason: reason.into() }
+    }
+}
+
+/// Reads all documents of a text.
+pub fn documents(text: &str) -> Result<Vec<Rc<Node>>, Fault> {
+    parse_error::check_size(text)?;
+    read(text).map_err(|fault| parse_error::explain(text, fault))
+}
+
+fn read(text: &str) -> Result<Vec<Rc<Node>>, Fault> {
+    let mut reader = Reader {
+        text,
+        parser: Parser::new_from_str(text),
+        offsets: Offsets::of(text),
+        anchors: HashMap::new(),
+        nodes: 0,
+        aliased: 0,
+    };
+    let mut documents = Vec::new();
+    loop {
+        match reader.next()? {
+            (Event::StreamEnd, _) => return Ok(documents),
+            (Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd, _) => {}
+            (event, span) => documents.push(reader.node(event, span, 0)?),
+        }
+    }
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    parser: Parser<'a, saphyr_parser::StrInput<'a>>,
+    offsets: Offsets,
+    anchors: HashMap<usize, Rc<Node>>,
+    nodes: usize,
+    aliased: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn next(&mut self) -> Result<(Event<'a>, Span), Fault> {
+        match self.parser.next_event() {
+            Some(Ok(event)) => Ok(event),
+            Some(Err(error)) => Err(Fault {
+                line: error.marker().line(),
+                column: error.marker().col() + 1,
+                reason: error.info().to_owned(),
+            }),
+            None => Ok((Event::StreamEnd, Span::default())),
+        }
+    }
+
+    fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Rc<Node>, Fault> {
+        let bytes = self.offsets.byte(span.start.index())..self.offsets.byte(span.end.index());
+        let (line, column) = (span.start.line(), span.start.col());
+        let fault = |reason: &str| Fault { line, column: column + 1, reason: reason.to_owned() };
+        if depth > DEPTH_LIMIT {
+            return Err(fault(&format!("it nests deeper than {DEPTH_LIMIT} levels")));
+        }
+        let (mut anchor, mut own) = (0, bytes.clone());
+        let kind = match event {
+            Event::Scalar(text, style, id, _) => {
+                anchor = id;
+                own = scalar_bytes(self.text, &bytes, style);
+                Kind::Scalar { text: text.into_owned(), style }
+            }
+            Event::SequenceStart(id, _) => {
+                anchor = id;
+                Kind::Sequence(self.items(depth)?)
+            }
+            Event::MappingStart(id, _) => {
+                anchor = id;
+                own.start = own_start(self.text, bytes.start);
+                Kind::Mapping(self.entries(depth)?)
+            }
+            Event::Alias(id) => {
+                let named = self.anchors.get(&id).cloned();
+                Kind::Alias(named.ok_or_else(|| fault("an alias names what it is part of"))?)
+            }
+            _ => return Err(fault("a value is missing")),
+        };
+        let weight = weight(&kind);
+        let node = Rc::new(Node { bytes: own, line, column, kind, weight });
+        self.count(&node)?;
+        if anchor > 0 {
+            self.anchors.insert(anchor, Rc::clone(&node));
+        }
+        Ok(node)
+    }
+
+    fn count(&mut self, node: &Node) -> Result<(), Fault> {
+        self.nodes += 1;
+        if matches!(node.kind, Kind::Alias(_)) {
+            self.aliased = self.aliased.saturating_add(node.weight);
+        }
+        if self.aliased > ALIASED_LIMIT {
+            return Err(
+                node.fault(format!("its aliases stand for more than {ALIASED_LIMIT} values"))
+            );
+        }
+        if self.nodes > NODE_LIMIT {
+            return Err(node.fault(format!("it holds more than {NODE_LIMIT} values")));
+        }
+        Ok(())
+    }
+
+    fn items(&mut self, depth: usize) -> Result<Vec<Rc<Node>>, Fault> {
+        let mut items = Vec::new();
+        loop {
+            match self.next()? {
+                (Event::SequenceEnd, _) => return Ok(items),
+                (event, span) => items.push(self.node(event, span, depth + 1)?),
+            }
+        }
+    }
+
+    fn entries(&mut self, depth: usize) -> Result<Vec<Entry>, Fault> {
+        let (mut entries, mut keys) = (Vec::new(), HashSet::new());
+        loop {
+            let key = match self.next()? {
+                (Event::MappingEnd, _) => return Ok(entries),
+                (event, span) => self.node(event, span, depth + 1)?,
+            };
+            let Some(text) = key.text() else {
+                return Err(key.fault("a key must be a text"));
+            };
+            if !keys.insert(text.to_owned()) {
+                return Err(key.fault(format!("the key `{text}` is there twice")));
+            }
+            let (event, span) = self.next()?;
+            entries.push((key, self.node(event, span, depth + 1)?));
+        }
+    }
+}
+
+fn weight(kind: &Kind) -> usize {
+    match kind {
+        Kind::Scalar { .. } => 1,
+        Kind::Alias(node) => node.weight,
+        Kind::Sequence(items) => items.iter().fold(1, |sum, item| item.weight.saturating_add(sum)),
+        Kind::Mapping(entries) => entries.iter().fold(1, |sum, (key, value)| {
+            sum.saturating_add(key.weight).saturating_add(value.weight)
+        }),
+    }
+}
+
+/// A scalar's own text, without what stands around it.
+fn scalar_bytes(text: &str, bytes: &Range<usize>, style: ScalarStyle) -> Range<usize> {
+    let start = own_start(&text[..bytes.end], bytes.start);
+    start..scalar_end(text, &(start..bytes.end), style)
+}
+
+/// Where a node's own text begins: behind its anchor and its tag.
+fn own_start(text: &str, start: usize) -> usize {
+    let mut rest = &text[start..];
+    while rest.starts_with(['&', '!']) {
+        let property = rest.find(char::is_whitespace).unwrap_or(rest.len());
+        rest = rest[property..].trim_start();
+    }
+    text.len() - rest.len()
+}
+
+/// Where a scalar really ends: behind a quoted one the parser's span also
+/// takes in white space and a comment.
+fn scalar_end(text: &str, bytes: &Range<usize>, style: ScalarStyle) -> usize {
+    let escape = match style {
+        ScalarStyle::SingleQuoted => "''",
+        ScalarStyle::DoubleQuoted => "\\",
+        _ => return bytes.end,
+    };
+    let quote = if style == ScalarStyle::SingleQuoted { '\'' } else { '"' };
+    let mut at = bytes.start + quote.len_utf8();
+    while let Some(next) = text[at..].chars().next() {
+        if text[at..].starts_with(escape) {
+            at += 1 + text[at + 1..].chars().next().map_or(0, char::len_utf8);
+        } else if next == quote {
+            return at + 1;
+        } else {
+            at += next.len_utf8();
+        }
+    }
+    bytes.end
+}
+
+/// From the parser's character indices to byte indices.
+enum Offsets {
+    Ascii,
+    Table(Vec<usize>),
+}
+
+impl Offsets {
+    fn of(text: &str) -> Self {
+        if text.is_ascii() {
+            return Self::Ascii;
+        }
+        let ends = std::iter::once(text.len());
+        Self::Table(text.char_indices().map(|(byte, _)| byte).chain(ends).collect())
+    }
+
+    fn byte(&self, index: usize) -> usize {
+        match self {
+            Self::Ascii => index,
+            Self::Table(table) => table.get(index).or(table.last()).copied().unwrap_or(index),
+        }
+    }
+}

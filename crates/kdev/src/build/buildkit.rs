@@ -1,0 +1,60 @@
+//! What of a Dockerfile `BuildKit` alone understands. Pure.
+
+use crate::build::dockerfile::{Instruction, instructions};
+
+/// Flags of instructions that docker's old builder refuses.
+const FLAGS: [(&str, &[&str]); 3] = [
+    ("RUN", &["--mount", "--network", "--security", "--device"]),
+    ("COPY", &["--chmod", "--link", "--parents", "--exclude"]),
+    ("ADD", &["--chmod", "--link", "--checksum", "--keep-git-dir", "--unpack", "--exclude"]),
+];
+
+/// The first instruction that the old builder refuses: its line, from 1, and what is
+/// the matter with it, as `RUN --mount`.
+pub(crate) fn needed_by(dockerfile: &str) -> Option<(usize, String)> {
+    let mut instructions = instructions(dockerfile).into_iter();
+    instructions.find_map(|instruction| Some((instruction.line, new_in(&instruction)?)))
+}
+
+fn new_in(instruction: &Instruction) -> Option<String> {
+    let Instruction { name, words, .. } = instruction;
+    let (_, known) = FLAGS.iter().find(|(instruction, _)| instruction == name)?;
+    let mut flags = words.iter().take_while(|word| word.starts_with("--"));
+    let flag = flags.find_map(|flag| known.iter().find(|one| flag.split('=').next() == Some(one)));
+    match flag {
+        Some(flag) => Some(format!("{name} {flag}")),
+        None => words.iter().any(|word| is_here_document(word)).then(|| format!("{name} <<")),
+    }
+}
+
+/// `<<EOF`, `<<-EOF`, `<<"EOF"`; no number is shifted in a Dockerfile's first line.
+fn is_here_document(word: &str) -> bool {
+    let word = word.strip_prefix("<<").map(|word| word.trim_start_matches(['-', '"', '\'']));
+    word.is_some_and(|word| word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_old_builder_refuses_is_found() {
+        let table = [
+            ("FROM a\nRUN --mount=type=cache,target=/c cargo build\n", Some((2, "RUN --mount"))),
+            ("FROM a\n# RUN --mount\nrun --network=none true\n", Some((3, "RUN --network"))),
+            ("FROM a\nCOPY --from=b --chmod=755 x /x\n", Some((2, "COPY --chmod"))),
+            ("FROM a\nADD --checksum=sha256:1 http://x /x\n", Some((2, "ADD --checksum"))),
+            ("FROM a\nRUN <<EOF\ntrue\nEOF\n", Some((2, "RUN <<"))),
+            ("FROM a\nCOPY <<-\"END\" /x\n", Some((2, "COPY <<"))),
+            ("FROM a\nCOPY --from=b --chown=1:1 x /x\nRUN true\n", None),
+            ("FROM a\nRUN cargo build --mount\n", None),
+            ("FROM a\nRUN true && \\\n  # more\n\n  RUN --mount=x\n", None),
+            ("FROM a\nRUN echo $((1 << 2)) <<<x\n", None),
+            ("", None),
+        ];
+        for (text, expected) in table {
+            let expected = expected.map(|(line, what)| (line, what.to_owned()));
+            assert_eq!(needed_by(text), expected, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Files with two names in docker's context, as cargo gives them to programs:
+//! `target/release/NAME` and one below `deps`. docker's old builder compares what a
+//! `COPY` names by its entry in the archive of the context, which for the second name
+//! of a file is a mere reference: a program that has changed is taken for unchanged,
+//! and an old one is built in.
+
+use std::fs::{self, FileTimes};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path};
+
+use tempfile::NamedTempFile;
+
+use crate::build::dockerfile;
+
+/// Lets each file that the Dockerfile copies from cargo's target folder be a file of
+/// its own, which cargo links anew when it builds. Content, mode and times stay.
+pub(crate) fn part(target: &Path, context: &Path, dockerfile: &str) -> io::Result<()> {
+    let (target, context) = (target.canonicalize()?, context.canonicalize()?);
+    let escaped = glob::Pattern::escape(&context.to_string_lossy());
+    for source in dockerfile::sources(dockerfile) {
+        if Path::new(&source).components().any(|part| part == Component::ParentDir) {
+            continue;
+        }
+        let pattern = format!("{escaped}/{}", source.trim_start_matches('/'));
+        for path in glob::glob(&pattern).into_iter().flatten().flatten() {
+            let data = path.symlink_metadata()?;
+            // A folder on the way may be a link.
+            let real = path.canonicalize()?;
+            if real.starts_with(&target) && data.is_file() && data.nlink() > 1 {
+                copy_over(&real, &data)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn copy_over(path: &Path, data: &fs::Metadata) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let own = NamedTempFile::new_in(folder)?;
+    fs::copy(path, own.path())?;
+    let times = FileTimes::new().set_accessed(data.accessed()?).set_modified(data.modified()?);
+    own.as_file().set_times(times)?;
+    own.persist(path)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+    use std::time::{Duration, SystemTime};
+
+    #[test]
+    fn a_second_name_becomes_a_file_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir_all(path("context/target/release/deps")).unwrap();
+        fs::write(path("context/target/release/deps/app-1"), "one").unwrap();
+        fs::set_permissions(
+            path("context/target/release/deps/app-1"),
+            fs::Permissions::from_mode(0o751),
+        )
+        .unwrap();
+        fs::hard_link(
+            path("context/target/release/deps/app-1"),
+            path("context/target/release/app"),
+        )
+        .unwrap();
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let file =
+            fs::File::options().write(true).open(path("context/target/release/app")).unwrap();
+        file.set_times(FileTimes::new().set_modified(time)).unwrap();
+        let linked = ["source", "../outside"];
+        for name in linked {
+            fs::write(path(&format!("context/{name}")), "two").unwrap();
+            fs::hard_link(
+                path(&format!("context/{name}")),
+                path(&format!("{}-2", name.trim_start_matches("../"))),
+            )
+            .unwrap();
+        }
+        let inode = |name: &str| fs::metadata(path(name)).unwrap().ino();
+        let before = linked.map(|name| inode(&format!("context/{name}")));
+        let text = "ARG BIN\nCOPY target/*/$BIN source ../outside absent /\n";
+        part(&path("context/target"), &path("context"), text).unwrap();
+        let own = fs::metadata(path("context/target/release/app")).unwrap();
+        assert_eq!((own.nlink(), own.mode() & 0o777), (1, 0o751));
+        assert_eq!(own.modified().unwrap(), time);
+        assert_eq!(fs::read_to_string(path("context/target/release/app")).unwrap(), "one");
+        assert_ne!(own.ino(), inode("context/target/release/deps/app-1"));
+        // Only cargo links what is parted anew.
+        assert_eq!(linked.map(|name| inode(&format!("context/{name}"))), before);
+    }
+}

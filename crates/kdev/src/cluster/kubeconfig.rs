@@ -1,0 +1,168 @@
+//! What the kubeconfigs say: contexts, and the servers behind them.
+//!
+//! The files are read here where they are plain to find, since asking kubectl
+//! costs a start of it; wherever anything is unusual, kubectl is asked.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::cluster::error::{Error, Result};
+use crate::cluster::kubectl::{self, PATIENCE};
+use crate::cx::Cx;
+use crate::parallel::both;
+use crate::process::Task;
+use crate::tools;
+
+/// Which context the user named, if any.
+#[derive(Clone, Debug, Default)]
+pub struct Target {
+    /// Name of a context. Naming it is consent to change it.
+    pub context: Option<String>,
+    /// The kubeconfig to use instead of kubectl's own choice.
+    pub kubeconfig: Option<PathBuf>,
+    /// The files that kubectl reads by itself, as `KUBECONFIG` or a home tell;
+    /// without them kubectl is asked what is in them.
+    pub usual: Vec<PathBuf>,
+}
+
+impl Target {
+    /// The context that was named.
+    pub(crate) fn named(&self) -> Option<String> {
+        self.context.clone().filter(|name| !name.is_empty())
+    }
+
+    /// The kubeconfigs that would be read, if they existed.
+    pub(crate) fn missing(&self) -> Vec<PathBuf> {
+        let named = self.kubeconfig.as_ref().map_or(self.usual.as_slice(), std::slice::from_ref);
+        named.iter().filter(|path| !path.exists()).cloned().collect()
+    }
+}
+
+/// kubectl, and what it knows of clusters.
+pub(crate) struct Kubeconfig {
+    pub(crate) kubectl: PathBuf,
+    pub(crate) path: Option<PathBuf>,
+    pub(crate) view: View,
+}
+
+impl Kubeconfig {
+    /// Makes sure of kubectl's version, and finds what it is told to use: the
+    /// cluster is not asked.
+    pub(crate) fn read(cx: &Cx, target: &Target) -> Result<Self> {
+        let kubectl = tools::KUBECTL.find()?;
+        let path = target.kubeconfig.as_ref();
+        let view = || match files(&kubectl, target) {
+            Some(view) => Ok(view),
+            None => view(cx, &kubectl, path),
+        };
+        let (version, view) = both(|| tools::check_kubectl(cx, &kubectl), view);
+        version?;
+        Ok(Self { view: view?, path: path.cloned(), kubectl })
+    }
+}
+
+/// What the files say; `None` where kubectl might read others, or read them
+/// differently.
+fn files(kubectl: &Path, target: &Target) -> Option<View> {
+    // That of k3s or MicroK8s has files of its own.
+    let program = kubectl.canonicalize().ok()?;
+    if !program.file_name()?.to_string_lossy().starts_with("kubectl") {
+        return None;
+    }
+    let usual = target.kubeconfig.as_ref().map_or(target.usual.as_slice(), std::slice::from_ref);
+    let read = |path: &PathBuf| serde_yaml::from_str::<View>(&fs::read_to_string(path).ok()?).ok();
+    let mut views = Vec::new();
+    for path in usual.iter().filter(|path| path.exists()) {
+        views.push(read(path)?);
+    }
+    let view = views.into_iter().reduce(View::over)?;
+    (!view.contexts().is_empty()).then_some(view)
+}
+
+fn view(cx: &Cx, kubectl: &Path, kubeconfig: Option<&PathBuf>) -> Result<View> {
+    let sh = cx.shell()?;
+    let cmd = kubectl::bare(&sh, kubectl, kubeconfig).args(["config", "view", "--output=json"]);
+    let failed = |source| Error::Command { action: "read the kubeconfig", source };
+    let output = Task::new(cmd).limit(PATIENCE).read(cx).map_err(failed)?;
+    kubectl::answer(&output.stdout)
+}
+
+/// What kubeconfigs say, or `kubectl config view`; lists are null where they
+/// are empty.
+#[derive(Default, Deserialize)]
+pub(crate) struct View {
+    contexts: Option<Vec<ContextEntry>>,
+    clusters: Option<Vec<ClusterEntry>>,
+    #[serde(rename = "current-context", default)]
+    current_context: Option<String>,
+}
+
+#[derive(Clone, Deserialize)]
+pub(crate) struct ContextEntry {
+    pub(crate) name: String,
+    pub(crate) context: ContextBody,
+}
+
+#[derive(Clone, Deserialize)]
+pub(crate) struct ContextBody {
+    pub(crate) cluster: String,
+    pub(crate) namespace: Option<String>,
+}
+
+#[derive(Clone, Deserialize)]
+pub(crate) struct ClusterEntry {
+    name: String,
+    cluster: ClusterBody,
+}
+
+#[derive(Clone, Deserialize)]
+pub(crate) struct ClusterBody {
+    #[serde(default)]
+    server: String,
+}
+
+impl View {
+    pub(crate) fn current(&self) -> Option<String> {
+        self.current_context.clone().filter(|name| !name.is_empty())
+    }
+
+    pub(crate) fn contexts(&self) -> Vec<ContextEntry> {
+        self.contexts.clone().unwrap_or_default()
+    }
+
+    pub(crate) fn server(&self, cluster: &str) -> String {
+        let found = self.clusters.iter().flatten().find(|c| c.name == cluster);
+        found.map_or_else(|| "unknown".to_owned(), |c| c.cluster.server.clone())
+    }
+
+    /// As kubectl merges its files: the first one to say something is right.
+    fn over(mut self, next: Self) -> Self {
+        self.current_context = self.current().or(next.current_context);
+        self.contexts.get_or_insert_default().extend(next.contexts.into_iter().flatten());
+        self.clusters.get_or_insert_default().extend(next.clusters.into_iter().flatten());
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(text: &str) -> View {
+        serde_yaml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn the_first_file_to_say_something_is_right() {
+        let one = "contexts: [{name: a, context: {cluster: x, namespace: n}}]\nclusters: null\n";
+        let other = "current-context: b\ncontexts:\n- {name: a, context: {cluster: y}}\n- {name: b, context: {cluster: y}}\nclusters: [{name: y, cluster: {server: 's'}}]\n";
+        let merged = view(one).over(view(other));
+        assert_eq!(merged.current().as_deref(), Some("b"));
+        let a = merged.contexts().into_iter().find(|c| c.name == "a").unwrap();
+        assert_eq!((a.context.cluster.as_str(), a.context.namespace.as_deref()), ("x", Some("n")));
+        assert_eq!((merged.server("y").as_str(), merged.server("x").as_str()), ("s", "unknown"));
+        assert_eq!(view(other).over(view("current-context: a\n")).current().as_deref(), Some("b"));
+    }
+}

@@ -1,0 +1,26 @@
+//! kubectl without a context.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use xshell::{Cmd, Shell, cmd};
+
+use crate::cluster::error::Result;
+use crate::tools;
+
+pub(crate) fn bare<'a>(sh: &'a Shell, kubectl: &Path, kubeconfig: Option<&PathBuf>) -> Cmd<'a> {
+    let cmd = cmd!(sh, "{kubectl}");
+    match kubeconfig {
+        Some(path) => cmd.arg("--kubeconfig").arg(path),
+        None => cmd,
+    }
+}
+
+/// kubectl's JSON.
+pub(crate) fn answer<T: DeserializeOwned>(json: &[u8]) -> Result<T> {
+    serde_json::from_slice(json).map_err(|error| tools::Error::unexpected("kubectl", error).into())
+}
+
+/// How long one kubectl may take, retries and all.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,0 +1,162 @@
+//! What `doctor --fix` may do by itself, once it has been allowed to.
+
+use std::path::PathBuf;
+use std::{fs, io};
+
+use kdev_core::text::capitalised;
+use xshell::cmd;
+
+use crate::cx::Cx;
+use crate::error::Result;
+use crate::node::error::{Fault, NodeError};
+use crate::node::host_key::HostKey;
+use crate::node::ssh::Door;
+use crate::process::{self, Task};
+use crate::tools::{self, DOCKER_SOCKETS, PATIENCE};
+
+/// A cure that harms nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fix {
+    /// Start docker's daemon of this machine.
+    StartDocker,
+    /// Put the contexts that may be changed into the personal file.
+    AllowContexts { file: PathBuf, contexts: Vec<String> },
+    /// Ask a node for its host key.
+    SeeHostKey { node: String, at: String, door: Door },
+    /// Put that key into ssh's list.
+    KeepHostKey { node: String, at: String, key: HostKey },
+}
+
+impl Fix {
+    /// What helps against a daemon that does not answer; `None` where it is not
+    /// that of this machine's own service.
+    pub(crate) fn of_docker(words: &str) -> Option<Self> {
+        let is_down = words.contains("Is the docker daemon running")
+            && DOCKER_SOCKETS.iter().any(|socket| words.contains(socket));
+        let ours = is_down && which::which("systemctl").is_ok() && which::which("sudo").is_ok();
+        ours.then_some(Self::StartDocker)
+    }
+
+    /// Lets a context be changed; `None` where the file says something of contexts
+    /// already, or cannot be read.
+    pub(crate) fn allow(file: PathBuf, known: &[String], context: &str) -> Option<Self> {
+        let contexts: Vec<String> = known.iter().cloned().chain([context.to_owned()]).collect();
+        with_contexts(&text(&file).ok()?, &contexts)?;
+        Some(Self::AllowContexts { file, contexts })
+    }
+
+    /// Lets a host be known; `None` where that is not what is wrong.
+    pub(crate) fn of_host(error: &NodeError, door: Option<Door>) -> Option<Self> {
+        let (node, at) = (error.node.clone(), error.at.clone());
+        let is_unknown = matches!(error.fault, Fault::HostKeyUnknown(_));
+        door.filter(|_| is_unknown).map(|door| Self::SeeHostKey { node, at, door })
+    }
+
+    /// What there is to be asked about, once all is known that must be shown.
+    pub(super) fn prepared(&self, cx: &Cx) -> Option<Self> {
+        let Self::SeeHostKey { node, at, door } = self else { return Some(self.clone()) };
+        let key = HostKey::seen(cx, door)?;
+        Some(Self::KeepHostKey { node: node.clone(), at: at.clone(), key })
+    }
+
+    pub(super) fn in_words(&self) -> String {
+        match self {
+            Self::StartDocker => "run `sudo -n systemctl start docker`".to_owned(),
+            Self::AllowContexts { file, contexts } => {
+                format!("write `{}` to `{}`", line(contexts), file.display())
+            }
+            Self::SeeHostKey { node, .. } => format!("ask node `{node}` for its host key"),
+            Self::KeepHostKey { node, at, key } => format!(
+                "add the host key `{}` of node `{node}` at {at} to `{}`",
+                key.fingerprint,
+                key.file.display()
+            ),
+        }
+    }
+
+    pub(super) fn question(&self) -> String {
+        let words = capitalised(&self.in_words());
+        match self {
+            Self::KeepHostKey { key, .. } => format!(
+                "{words}? Compare it first, on the node itself, with what `ssh-keygen -lf {}` prints there.",
+                key.path_there()
+            ),
+            _ => format!("{words}?"),
+        }
+    }
+
+    pub(super) fn apply(&self, cx: &Cx) -> Result<()> {
+        match self {
+            Self::StartDocker => {
+                let sh = cx.shell()?;
+                let task = Task::new(cmd!(sh, "sudo -n systemctl start docker")).limit(PATIENCE);
+                let action = "start docker".to_owned();
+                task.read(cx).map_err(|source| tools::Error::Command { action, source })?;
+            }
+            Self::AllowContexts { file, contexts } => {
+                let before = text(file).map_err(process::Error::read(file))?;
+                if let Some(after) = with_contexts(&before, contexts) {
+                    fs::write(file, after).map_err(process::Error::write(file))?;
+                }
+            }
+            // Whoever looks once more is no further.
+            Self::SeeHostKey { .. } => {}
+            Self::KeepHostKey { key, .. } => {
+                key.keep().map_err(process::Error::write(&key.file))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A file that does not exist is an empty one.
+fn text(file: &PathBuf) -> io::Result<String> {
+    match fs::read_to_string(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        text => text,
+    }
+}
+
+fn line(contexts: &[String]) -> String {
+    // JSON's strings are TOML's, too.
+    format!("contexts = {}", serde_json::to_string(&contexts).unwrap_or_default())
+}
+
+/// The text with one line more, at the top, where no table has begun yet. `None`
+/// where the key is there already, or the text would then say something else.
+fn with_contexts(text: &str, contexts: &[String]) -> Option<String> {
+    let mut expected: toml::Table = toml::from_str(text).ok()?;
+    let list = contexts.iter().cloned().map(toml::Value::String).collect();
+    if expected.insert("contexts".to_owned(), toml::Value::Array(list)).is_some() {
+        return None;
+    }
+    let after = format!("{}\n{text}", line(contexts));
+    (toml::from_str::<toml::Table>(&after).ok()? == expected).then_some(after)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_added_and_nothing_else_changes() {
+        let contexts = ["a \"b\"".to_owned(), "c".to_owned()];
+        let expected = "contexts = [\"a \\\"b\\\"\",\"c\"]\n";
+        assert_eq!(with_contexts("", &contexts).as_deref(), Some(expected));
+        let text = "# mine\nnodes.n.ssh = \"h\"\n[build-args]\nA = \"1\"\n";
+        assert_eq!(with_contexts(text, &contexts), Some(format!("{expected}{text}")));
+        assert_eq!(with_contexts("contexts = []\n", &contexts), None);
+        assert_eq!(with_contexts("contexts = [\n", &contexts), None);
+    }
+
+    #[test]
+    fn only_this_machines_own_docker_is_started() {
+        let words = |socket: &str| {
+            format!(
+                "Cannot connect to the Docker daemon at {socket}. Is the docker daemon running?"
+            )
+        };
+        assert_eq!(Fix::of_docker(&words("tcp://10.0.0.1:2375")), None);
+        assert_eq!(Fix::of_docker("permission denied"), None);
+    }
+}

@@ -1,0 +1,299 @@
+//! Which rights `up` needs in the cluster, and which of them the user has. Pure.
+
+use std::collections::BTreeSet;
+
+use kdev_core::text::list;
+use kdev_manifest::objects::Object;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::commands::doctor::finding::{Finding, Group};
+
+/// What a right is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Purpose {
+    Nodes,
+    Apply,
+    Account,
+    Wait,
+    Remove,
+    Explain,
+}
+
+/// Each purpose: what is checked, what it is good for, and whether `up` fails
+/// without it.
+const PURPOSES: [(Purpose, &str, &str, bool); 6] = [
+    (Purpose::Nodes, "rights-nodes", "to find the nodes", true),
+    (Purpose::Apply, "rights-apply", "to apply the manifests", true),
+    (
+        Purpose::Account,
+        "rights-notes",
+        "to note down what was applied, for `down` and `--prune`",
+        true,
+    ),
+    (Purpose::Wait, "rights-wait", "to wait for the new pods", true),
+    (Purpose::Remove, "rights-remove", "for `--prune`, `--recreate` and `cargo kdev down`", false),
+    (Purpose::Explain, "rights-explain", "to tell why a pod does not run", false),
+];
+
+/// The kinds of Kubernetes' own that live in a namespace, as kubectl asks for them.
+const KINDS: [(&str, &str); 19] = [
+    ("ConfigMap", "configmaps"),
+    ("CronJob", "cronjobs.batch"),
+    ("DaemonSet", "daemonsets.apps"),
+    ("Deployment", "deployments.apps"),
+    ("HorizontalPodAutoscaler", "horizontalpodautoscalers.autoscaling"),
+    ("Ingress", "ingresses.networking.k8s.io"),
+    ("Job", "jobs.batch"),
+    ("NetworkPolicy", "networkpolicies.networking.k8s.io"),
+    ("PersistentVolumeClaim", "persistentvolumeclaims"),
+    ("Pod", "pods"),
+    ("PodDisruptionBudget", "poddisruptionbudgets.policy"),
+    ("ReplicaSet", "replicasets.apps"),
+    ("ReplicationController", "replicationcontrollers"),
+    ("Role", "roles.rbac.authorization.k8s.io"),
+    ("RoleBinding", "rolebindings.rbac.authorization.k8s.io"),
+    ("Secret", "secrets"),
+    ("Service", "services"),
+    ("ServiceAccount", "serviceaccounts"),
+    ("StatefulSet", "statefulsets.apps"),
+];
+/// The kinds that are awaited.
+const AWAITED: [&str; 7] = [
+    "daemonsets.apps",
+    "deployments.apps",
+    "jobs.batch",
+    "pods",
+    "replicasets.apps",
+    "replicationcontrollers",
+    "statefulsets.apps",
+];
+
+/// One thing that must be allowed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Right {
+    purpose: Purpose,
+    /// `None` for what belongs to no namespace.
+    namespace: Option<String>,
+    verb: &'static str,
+    /// As in `deployments.apps` or `pods/log`.
+    resource: &'static str,
+}
+
+/// What `up` asks for with these objects; without any, with a Deployment.
+pub(crate) fn needed(objects: &[Object], namespace: &str) -> Vec<Right> {
+    let mut rights = BTreeSet::new();
+    let mut add = |purpose, namespace: Option<&str>, resource, verbs: &[&'static str]| {
+        let namespace = namespace.map(str::to_owned);
+        let right = |verb| Right { purpose, namespace: namespace.clone(), verb, resource };
+        rights.extend(verbs.iter().copied().map(right));
+    };
+    let mut applied: BTreeSet<(&str, &'static str)> = objects
+        .iter()
+        .filter_map(|one| {
+            Some((one.namespace.as_deref().unwrap_or(namespace), resource(&one.kind)?))
+        })
+        .collect();
+    if objects.is_empty() {
+        applied.insert((namespace, "deployments.apps"));
+    }
+    add(Purpose::Nodes, None, "nodes", &["list"]);
+    add(Purpose::Account, Some(namespace), "configmaps", &["get", "create", "patch"]);
+    for (namespace, resource) in applied {
+        // A server-side apply is a patch that may create; the diff reads first.
+        add(Purpose::Apply, Some(namespace), resource, &["get", "create", "patch"]);
+        add(Purpose::Remove, Some(namespace), resource, &["list", "delete"]);
+        if AWAITED.contains(&resource) {
+            add(Purpose::Wait, Some(namespace), resource, &["list", "watch"]);
+            add(Purpose::Wait, Some(namespace), "pods", &["list"]);
+            add(Purpose::Explain, Some(namespace), "events", &["list"]);
+            add(Purpose::Explain, Some(namespace), "pods/log", &["get"]);
+        }
+        if resource == "deployments.apps" {
+            add(Purpose::Wait, Some(namespace), "replicasets.apps", &["list"]);
+        }
+    }
+    rights.into_iter().collect()
+}
+
+/// The kinds that nobody here knows the resource of.
+pub(crate) fn unknown(objects: &[Object]) -> Vec<&str> {
+    let kinds = objects.iter().map(|object| object.kind.as_str());
+    kinds.filter(|kind| resource(kind).is_none()).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+fn resource(kind: &str) -> Option<&'static str> {
+    KINDS.iter().find(|(known, _)| *known == kind).map(|(_, resource)| *resource)
+}
+
+/// The questions, for one `kubectl create`: nothing is kept of them.
+pub(crate) fn reviews(rights: &[Right]) -> String {
+    let review = |right: &Right| {
+        let (whole, subresource) = right.resource.split_once('/').unwrap_or((right.resource, ""));
+        let (resource, group) = whole.split_once('.').unwrap_or((whole, ""));
+        json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": {"verb": right.verb, "group": group,
+                "resource": resource, "subresource": subresource,
+                "namespace": right.namespace.as_deref().unwrap_or_default()}}})
+    };
+    let items: Vec<Value> = rights.iter().map(review).collect();
+    json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string()
+}
+
+/// The answers: one document each, in the order of the questions. `None` where
+/// some are lacking.
+pub(crate) fn answers(json: &[u8], rights: &[Right]) -> Option<Vec<bool>> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Review {
+        status: Status,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Status {
+        allowed: bool,
+    }
+    let reviews = serde_json::Deserializer::from_slice(json).into_iter::<Review>();
+    let allowed: Vec<bool> =
+        reviews.map(|review| Some(review.ok()?.status.allowed)).collect::<Option<_>>()?;
+    (allowed.len() == rights.len()).then_some(allowed)
+}
+
+/// One finding for each purpose and namespace. `user` is whom the rights are to be
+/// given.
+pub(crate) fn findings(rights: &[Right], allowed: &[bool], user: Option<&str>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (purpose, check, words, is_needed) in PURPOSES {
+        let of_purpose = |right: &&Right| right.purpose == purpose;
+        let namespaces: BTreeSet<&Option<String>> =
+            rights.iter().filter(of_purpose).map(|right| &right.namespace).collect();
+        for namespace in namespaces {
+            let both = rights.iter().zip(allowed);
+            let of_one: Vec<(&Right, &bool)> = both
+                .filter(|(right, _)| of_purpose(right) && right.namespace == *namespace)
+                .collect();
+            let lacking: Vec<&Right> =
+                of_one.iter().filter(|(_, allowed)| !**allowed).map(|(right, _)| *right).collect();
+            let all: Vec<&Right> = of_one.iter().map(|(right, _)| *right).collect();
+            let place = namespace.as_ref().map(|name| format!(" in `{name}`")).unwrap_or_default();
+            findings.push(if lacking.is_empty() {
+                Finding::ok(Group::Cluster, check, format!("{}{place}", in_words(&all)))
+            } else {
+                let evidence = format!("you may not {}{place}, {words}", in_words(&lacking));
+                let help = grant(check, namespace.as_deref(), &all, user.unwrap_or("USER"));
+                let found = Finding::error(Group::Cluster, check, evidence, help);
+                if is_needed { found } else { found.lessened() }
+            });
+        }
+    }
+    findings
+}
+
+/// As `list and watch deployments.apps, and list pods`.
+fn in_words(rights: &[&Right]) -> String {
+    let resources: BTreeSet<&str> = rights.iter().map(|right| right.resource).collect();
+    let mut words: Vec<(Vec<&str>, Vec<&str>)> = Vec::new();
+    for resource in resources {
+        let verbs: Vec<&str> =
+            rights.iter().filter(|r| r.resource == resource).map(|r| r.verb).collect();
+        match words.iter_mut().find(|(known, _)| *known == verbs) {
+            Some((_, resources)) => resources.push(resource),
+            None => words.push((verbs, vec![resource])),
+        }
+    }
+    let words =
+        words.iter().map(|(verbs, resources)| format!("{} {}", verbs.join("/"), list(resources)));
+    words.collect::<Vec<_>>().join(", ")
+}
+
+/// What whoever may do so would run.
+fn grant(name: &str, namespace: Option<&str>, rights: &[&Right], user: &str) -> String {
+    let name = name.replace("rights", "kdev");
+    let unique = |field: fn(&Right) -> &'static str| {
+        let all: BTreeSet<&str> = rights.iter().map(|right| field(right)).collect();
+        all.into_iter().collect::<Vec<_>>().join(",")
+    };
+    let (verbs, resources) = (unique(|right| right.verb), unique(|right| right.resource));
+    let (kubectl, role, binding) = match namespace {
+        Some(name) => (format!("kubectl --namespace {name}"), "role", "rolebinding"),
+        None => ("kubectl".to_owned(), "clusterrole", "clusterrolebinding"),
+    };
+    let user = kdev_core::shell::quoted(user);
+    format!(
+        "let an administrator of the cluster run `{kubectl} create {role} {name} --verb={verbs} --resource={resources} && {kubectl} create {binding} {name} --{role}={name} --user={user}`"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(kind: &str, namespace: Option<&str>) -> Object {
+        Object {
+            kind: kind.into(),
+            name: "a".into(),
+            namespace: namespace.map(str::to_owned),
+            pod: None,
+            images: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_applied_decides_what_is_needed() {
+        let has = |objects: &[Object], verb, resource, namespace: Option<&str>| {
+            needed(objects, "n").iter().any(|right| {
+                (right.verb, right.resource) == (verb, resource)
+                    && right.namespace.as_deref() == namespace
+            })
+        };
+        assert!(has(&[], "patch", "deployments.apps", Some("n")));
+        assert!(has(&[], "list", "nodes", None));
+        let service = [object("Service", Some("m")), object("StatefulSet", None)];
+        assert!(has(&service, "create", "services", Some("m")));
+        assert!(has(&service, "watch", "statefulsets.apps", Some("n")));
+        assert!(!has(&service, "patch", "deployments.apps", Some("n")));
+        assert_eq!(unknown(&[object("Widget", None), object("Pod", None)]), ["Widget"]);
+    }
+
+    #[test]
+    fn a_review_names_group_and_subresource() {
+        let rights = needed(&[], "n");
+        let asked: Value = serde_json::from_str(&reviews(&rights)).unwrap();
+        let items = asked["items"].as_array().unwrap();
+        let attributes = |resource: &str, key: &str| {
+            let mut all = items.iter().map(|item| &item["spec"]["resourceAttributes"]);
+            all.find(|one| one["resource"] == resource && one["verb"] == "get").unwrap()[key]
+                .clone()
+        };
+        assert_eq!(items.len(), rights.len());
+        assert_eq!(attributes("deployments", "group"), "apps");
+        assert_eq!(attributes("pods", "subresource"), "log");
+    }
+
+    #[test]
+    fn a_lacking_right_is_told_with_what_grants_it() {
+        let rights = needed(&[], "n");
+        let answer = |right: &Right| {
+            let allowed = right.verb != "delete" && right.verb != "patch";
+            json!({"status": {"allowed": allowed}}).to_string()
+        };
+        let json: Vec<String> = rights.iter().map(answer).collect();
+        let allowed = answers(json.join("\n").as_bytes(), &rights).unwrap();
+        let found = findings(&rights, &allowed, Some("jane"));
+        let of = |check: &str| found.iter().find(|finding| finding.check == check).unwrap();
+        let apply = of("rights-apply");
+        assert_eq!(
+            apply.evidence,
+            "you may not patch `deployments.apps` in `n`, to apply the manifests"
+        );
+        assert_eq!(
+            apply.help.as_deref(),
+            Some(
+                "let an administrator of the cluster run `kubectl --namespace n create role kdev-apply --verb=create,get,patch --resource=deployments.apps && kubectl --namespace n create rolebinding kdev-apply --role=kdev-apply --user=jane`"
+            )
+        );
+        assert_eq!(of("rights-remove").state, crate::commands::doctor::finding::State::Warning);
+        assert_eq!(of("rights-nodes").state, crate::commands::doctor::finding::State::Ok);
+        assert_eq!(answers(b"{}", &rights), None);
+    }
+}

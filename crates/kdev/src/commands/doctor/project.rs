@@ -1,0 +1,124 @@
+//! What `up` would do, as far as project, configuration and manifests tell.
+
+use std::fs;
+
+use kdev_core::kube::node::Node;
+use kdev_core::kube::placement::{self, PodSpec};
+use kdev_core::text::list;
+use kdev_manifest::objects::Object;
+
+use crate::build::buildkit;
+use crate::cluster::kubeconfig::Target;
+use crate::commands::doctor::finding::{Finding, Group};
+use crate::commands::up;
+use crate::config::{Config, Layer};
+use crate::cx::Cx;
+use crate::error::{Error, Result};
+use crate::manifests::{self, Manifest};
+use crate::project::{Project, Selection};
+
+/// What shall be done in the cluster, as far as the project tells.
+pub(crate) struct Plan {
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) config: Config,
+    /// Whether the configuration is a guess, since the real one cannot be read.
+    pub(crate) is_guess: bool,
+    pub(crate) project: Option<Project>,
+    /// The first line of the Dockerfile that the old builder refuses.
+    pub(crate) needs_buildkit: Option<(usize, String)>,
+    /// What the manifests declare; `None` where there are none to read.
+    pub(crate) objects: Option<Vec<Object>>,
+}
+
+impl Plan {
+    pub(crate) fn read(
+        cx: &Cx,
+        selection: &Selection,
+        flags: &Layer,
+        target: &Target,
+    ) -> Result<Self> {
+        let mut plan = Self {
+            findings: Vec::new(),
+            config: Config::of_flags(flags.clone())?,
+            is_guess: false,
+            project: None,
+            needs_buildkit: None,
+            objects: None,
+        };
+        match Project::read_if_any(cx, selection) {
+            Ok(None) => plan.of_nobody(flags),
+            Err(error) => plan.fail("project", error),
+            Ok(Some(project)) => plan.of(cx, project, flags, target),
+        }
+        Ok(plan)
+    }
+
+    /// Even without a package there may be a personal file.
+    fn of_nobody(&mut self, flags: &Layer) {
+        let words = "no package is in this folder";
+        self.findings.push(Finding::skipped(Group::Project, "project", words));
+        match Config::without_build(&Project::none(), flags.clone()) {
+            Ok(config) => self.config = config,
+            Err(error) => self.fail("configuration", error),
+        }
+    }
+
+    fn of(&mut self, cx: &Cx, project: Project, flags: &Layer, target: &Target) {
+        self.ok("project", format!("package `{}` in {}", project.package, project.dir.display()));
+        match Config::without_build(&project, flags.clone()) {
+            Ok(config) => self.config = config,
+            Err(error) => return self.fail("configuration", error),
+        }
+        match Config::resolve(&project, flags.clone()) {
+            Ok(config) => {
+                let text = fs::read_to_string(&config.dockerfile).unwrap_or_default();
+                self.needs_buildkit = buildkit::needed_by(&text);
+                self.ok("dockerfile", config.dockerfile.display().to_string());
+            }
+            Err(error) => self.findings.push(Finding::failed(Group::Project, "dockerfile", error)),
+        }
+        self.project = Some(project);
+        match objects(cx, &self.config, target) {
+            Ok(objects) => {
+                let image = &self.config.image;
+                let ours = objects.iter().filter(|object| object.uses(image.name()));
+                let ours: Vec<String> = ours.map(Object::id).collect();
+                let words = format!("{}; the image is run by {}", count(&objects), list(&ours));
+                self.ok("manifests", words);
+                self.objects = Some(objects);
+            }
+            Err(error) => self.findings.push(Finding::failed(Group::Project, "manifests", error)),
+        }
+    }
+
+    fn ok(&mut self, check: &'static str, words: String) {
+        self.findings.push(Finding::ok(Group::Project, check, words));
+    }
+
+    /// Without a configuration the nodes cannot be reached as it says.
+    fn fail(&mut self, check: &'static str, error: impl Into<Error>) {
+        self.is_guess = true;
+        self.findings.push(Finding::failed(Group::Project, check, error));
+    }
+
+    /// What keeps the pods off a node.
+    pub(crate) fn why_not(&self, node: &Node) -> Option<String> {
+        match &self.objects {
+            Some(objects) => up::why_not(objects, &self.config, node),
+            None => placement::may_run("Pod", &PodSpec::default(), node).err(),
+        }
+    }
+}
+
+fn count(objects: &[Object]) -> String {
+    if objects.len() == 1 { "1 object".to_owned() } else { format!("{} objects", objects.len()) }
+}
+
+/// All objects, once it is sure that they can be rendered.
+fn objects(cx: &Cx, config: &Config, target: &Target) -> Result<Vec<Object>> {
+    let manifests = Manifest::read_all(cx, config, target)?;
+    let objects = manifests::objects_using(&manifests, config)?;
+    let want = manifests::want(config, "kdev-000000000000");
+    manifests.iter().try_for_each(|manifest| manifest.render(&want).map(|_| ()))?;
+    Ok(objects)
+}

@@ -1,0 +1,126 @@
+//! Only the load: an image that docker or an archive has, onto the nodes.
+
+use std::time::Instant;
+
+use kdev_core::image::reference::Reference;
+use kdev_core::kube::node::Node;
+use kdev_core::kube::placement::{self, PodSpec};
+
+use crate::cluster::Cluster;
+use crate::cluster::kubeconfig::{Kubeconfig, Target};
+use crate::config::{Config, Layer};
+use crate::cx::Cx;
+use crate::details::Reason;
+use crate::docker::Docker;
+use crate::error::{Error, Result};
+use crate::event::Event;
+use crate::layers::archive::Archive;
+use crate::layers::{Source, Supply};
+use crate::load::targets::{self, Destination};
+use crate::node::connection::Link;
+use crate::node::transport::Transports;
+use crate::parallel::both;
+use crate::project::{Project, Selection};
+use crate::{build, load as stage};
+
+/// What a user may say about one load.
+#[derive(Clone, Debug, Default)]
+pub struct LoadRequest {
+    /// A local image, loaded under its own name, an archive of one (`-` for
+    /// stdin); the project's last build, under the name of its content, if
+    /// none is given.
+    pub image: Option<String>,
+    /// Which package; there need be none if an image is given.
+    pub selection: Selection,
+    /// Which cluster.
+    pub target: Target,
+    /// Load onto these nodes; onto all that take pods if empty.
+    pub nodes: Vec<String>,
+    /// Settings from flags and variables.
+    pub flags: Layer,
+}
+
+/// Loads an image that docker or an archive has onto nodes, and proves that it is there.
+/// Nothing is built, and nothing is applied.
+pub fn load(cx: &Cx, request: &LoadRequest) -> Result<()> {
+    let begun = Instant::now();
+    let given = request.image.as_deref().map(Given::read).transpose()?;
+    let project = match given {
+        Some(_) => Project::read_if_clear(cx, &request.selection)?.unwrap_or_else(Project::none),
+        None => Project::read(cx, &request.selection)?,
+    };
+    let config = Config::without_build(&project, request.flags.clone())?;
+    let asked = || match given {
+        Some(Given::Archive(archive)) => Ok(Asked::Archive(archive)),
+        Some(Given::Image(image)) => {
+            Docker::find(cx).map(|docker| Asked::Docker(docker, Some(image)))
+        }
+        None => Docker::find(cx).map(|docker| Asked::Docker(docker, None)),
+    };
+    let (asked, kubeconfig) = both(asked, || Kubeconfig::read(cx, &request.target));
+    let asked = asked?;
+    let cluster = Cluster::select(cx, kubeconfig?, &request.target, &config)?;
+    let all = cluster.nodes(cx)?;
+    let anywhere = PodSpec::default();
+    let why_not = |node: &Node| placement::may_run("Pod", &anywhere, node).err();
+    let nodes = targets::choose(cx, &cluster, &all, &config, &request.nodes, why_not)?;
+    let transports = Transports::find(cx, &config, &nodes)?;
+    let find = |cx: &Cx| {
+        Ok::<_, Error>(match &asked {
+            Asked::Archive(archive) => Supply::Archive(archive.unpack(cx)?),
+            Asked::Docker(docker, Some(image)) => {
+                Supply::Docker(docker, build::find(cx, docker, &image.familiar(), image)?)
+            }
+            Asked::Docker(docker, None) => {
+                let found = build::identify(cx, docker, &config.image.familiar(), &config.image);
+                let found = found.map_err(|error| build::not_built(error, &request.selection))?;
+                Supply::Docker(docker, found)
+            }
+        })
+    };
+    let (transports, config) = (&transports, &config);
+    let to = Destination { transports, config, nodes: &nodes, asked: &request.nodes };
+    let load = |source: &Source, links: &[Link], ()| {
+        stage::load(cx, source, links)?;
+        Ok(())
+    };
+    let image = targets::on_nodes(cx, &to, find, |_, _| (), load)?;
+    if !cx.is_dry_run() {
+        cx.emit(Event::Finished { image: image.reference.familiar(), took: begun.elapsed() });
+    }
+    Ok(())
+}
+
+/// What was given to be loaded.
+enum Given {
+    Image(Reference),
+    Archive(Archive),
+}
+
+/// Who is asked for it: docker for an image, or for the project's last build.
+enum Asked {
+    Archive(Archive),
+    Docker(Docker, Option<Reference>),
+}
+
+impl Given {
+    fn read(text: &str) -> Result<Self> {
+        match Archive::meant_by(text) {
+            Some(archive) => Ok(Self::Archive(archive)),
+            None => Ok(Self::Image(reference(text)?)),
+        }
+    }
+}
+
+/// A name that an image can be loaded under.
+fn reference(text: &str) -> stage::Result<Reference> {
+    let fail = |reason: String| stage::Error::InvalidReference {
+        image: text.to_owned(),
+        reason: Reason(reason),
+    };
+    let reference = Reference::parse(text).map_err(|error| fail(error.to_string()))?;
+    match reference.digest() {
+        None => Ok(reference),
+        Some(_) => Err(fail("a digest is no name that a manifest could use".to_owned())),
+    }
+}

@@ -1,0 +1,9 @@
+//! The commands. Only here are several stages known at once.
+
+pub(crate) mod doctor;
+pub(crate) mod down;
+pub(crate) mod load;
+pub(crate) mod render;
+pub(crate) mod status;
+pub(crate) mod up;
+pub(crate) mod why;

@@ -1,0 +1,62 @@
+//! `cargo kdev render`: the manifests as `up` would apply them. Nothing is built,
+//! nothing is applied, and no cluster is asked.
+
+use std::path::PathBuf;
+
+use kdev_manifest::report::{Place, Untouched};
+use kdev_manifest::update::Want;
+use serde::Serialize;
+
+use crate::build;
+use crate::cluster::kubeconfig::Target;
+use crate::config::{Config, Layer};
+use crate::cx::Cx;
+use crate::docker::Docker;
+use crate::error::Result;
+use crate::manifests::{self, Manifest};
+use crate::project::{Project, Selection};
+
+/// What a user may say about one rendering.
+#[derive(Clone, Debug, Default)]
+pub struct RenderRequest {
+    /// Which package.
+    pub selection: Selection,
+    /// Settings from flags and variables.
+    pub flags: Layer,
+}
+
+/// A manifest, before and after.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Rendering {
+    /// Where its text comes from.
+    pub path: PathBuf,
+    /// The text as it was written.
+    #[serde(skip)]
+    pub source: String,
+    /// The text as it is applied.
+    pub text: String,
+    /// Each field that names an image, and what becomes of it.
+    pub places: Vec<Place>,
+    /// What else holds our image's name, and stays.
+    pub untouched: Vec<Untouched>,
+}
+
+/// Renders the manifests for the last build. What holds the image's name and
+/// stays as it is, comes as a note.
+pub fn render(cx: &Cx, request: &RenderRequest) -> Result<Vec<Rendering>> {
+    let project = Project::read(cx, &request.selection)?;
+    let config = Config::without_build(&project, request.flags.clone())?;
+    // No cluster is named: a chart is made for the namespace of the current context.
+    let manifests = Manifest::read_all(cx, &config, &Target::default())?;
+    manifests::objects_using(&manifests, &config)?;
+    manifests::check(cx, &manifests, &config)?;
+    let build = build::last(cx, &Docker::find(cx)?, &config, &request.selection)?;
+    let want = manifests::want(&config, build.tag().unwrap_or_default());
+    manifests.into_iter().map(|manifest| rendering(manifest, &want)).collect()
+}
+
+fn rendering(manifest: Manifest, want: &Want) -> Result<Rendering> {
+    let kdev_manifest::Rendered { text, places, untouched } = manifest.render(want)?;
+    let Manifest { path, text: source, .. } = manifest;
+    Ok(Rendering { path, source, text, places, untouched })
+}

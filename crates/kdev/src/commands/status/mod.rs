@@ -1,0 +1,193 @@
+//! `cargo kdev status`: what runs of this project, and whether it is the newest
+//! build.
+
+pub(crate) mod builds;
+pub(crate) mod rows;
+
+use std::collections::BTreeSet;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use kdev_core::kube::workload;
+use kdev_core::shell;
+use kdev_manifest::expected::{self, Wanted};
+use serde::{Deserialize, Serialize};
+
+use crate::cluster::kubeconfig::{Kubeconfig, Target};
+use crate::cluster::snapshot::Look;
+use crate::cluster::{self, Cluster};
+use crate::commands::status::builds::Builds;
+use crate::commands::status::rows::Row;
+use crate::config::{Config, Layer};
+use crate::cx::Cx;
+use crate::docker::{self, Docker};
+use crate::error::{Error, Result};
+use crate::event::Event;
+use crate::manifests::{self, Manifest};
+use crate::parallel::both;
+use crate::process;
+use crate::project::{Project, Selection};
+
+/// The pause between two looks of a watch.
+const PAUSE: Duration = Duration::from_secs(2);
+/// How soon an interrupt ends a pause.
+const TICK: Duration = Duration::from_millis(50);
+
+/// What a user may ask.
+#[derive(Clone, Debug, Default)]
+pub struct StatusRequest {
+    /// Which package.
+    pub selection: Selection,
+    /// Which cluster.
+    pub target: Target,
+    /// Look again and again, until it is interrupted.
+    pub watch: bool,
+    /// Settings from flags and variables.
+    pub flags: Layer,
+}
+
+/// What runs of a project at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Status {
+    /// The package.
+    pub package: String,
+    /// The context that was looked at.
+    pub context: String,
+    /// The namespace of what names none.
+    pub namespace: String,
+    /// The flags by which `cargo kdev` was told of both.
+    pub flags: String,
+    /// The tag of the newest build that docker here has.
+    pub newest: Option<String>,
+    /// Why nobody knows what docker has.
+    pub no_docker: Option<String>,
+    /// A line for each pod, and for each workload that has none.
+    pub rows: Vec<Row>,
+}
+
+/// Shows what runs of a project; with `watch` again and again, until it is
+/// interrupted, which is no failure then. Only looks: no context needs consent.
+pub fn status(cx: &Cx, request: &StatusRequest, show: impl Fn(&Status)) -> Result<()> {
+    let project = Project::read(cx, &request.selection)?;
+    let config = Config::without_build(&project, request.flags.clone())?;
+    let manifests = Manifest::read_all(cx, &config, &request.target)?;
+    manifests::objects_using(&manifests, &config)?;
+    let texts: Vec<String> = manifests.into_iter().map(|manifest| manifest.text).collect();
+    let wanted = expected::all(&texts, config.image.name());
+    let (docker, kubeconfig) = both(|| Docker::find(cx), || Kubeconfig::read(cx, &request.target));
+    let cluster = Cluster::look_at(kubeconfig?, &request.target, config.namespace.clone())?;
+    let flags = flags(request);
+    let view = View { cx, config: &config, cluster: &cluster, flags, wanted: &wanted, docker };
+    let first = view.look()?;
+    if first.rows.iter().all(Row::is_absent) {
+        cluster.require_namespace(cx)?;
+    }
+    show(&first);
+    while request.watch && view.pause() {
+        match view.look() {
+            Ok(status) => show(&status),
+            // What was seen last still stands.
+            Err(error @ Error::Cluster(cluster::Error::Unreachable { .. })) => {
+                cx.emit(Event::Note { text: format!("{error}; looking again") });
+            }
+            Err(error) if error.is_interrupt() => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// As a person gives them again.
+fn flags(request: &StatusRequest) -> String {
+    let kubeconfig = request.target.kubeconfig.as_ref().map(|path| path.display().to_string());
+    let flags = shell::flags([
+        ("--kubeconfig", kubeconfig),
+        ("--context", request.target.named()),
+        ("--namespace", request.flags.namespace.clone()),
+    ]);
+    flags + &request.selection.flags_by_hand()
+}
+
+/// What is looked at.
+struct View<'a> {
+    cx: &'a Cx<'a>,
+    config: &'a Config,
+    cluster: &'a Cluster,
+    flags: String,
+    wanted: &'a [Wanted],
+    docker: docker::Result<Docker>,
+}
+
+impl View<'_> {
+    fn look(&self) -> Result<Status> {
+        let (builds, rows) = both(|| self.builds(), || self.items());
+        let (items, builds) = (rows?, builds?);
+        let rows = self.wanted.iter().flat_map(|wanted| {
+            let namespace = wanted.namespace.as_deref().unwrap_or(&self.cluster.namespace);
+            rows::rows(wanted, namespace, &items, builds.as_ref().ok())
+        });
+        Ok(Status {
+            package: self.config.package.clone(),
+            context: self.cluster.context.clone(),
+            namespace: self.cluster.namespace.clone(),
+            flags: self.flags.clone(),
+            newest: builds.as_ref().ok().and_then(Builds::newest_name),
+            no_docker: builds.as_ref().err().cloned(),
+            rows: rows.collect(),
+        })
+    }
+
+    /// What docker here has; in words why that is not known.
+    fn builds(&self) -> Result<std::result::Result<Builds, String>> {
+        let docker = match &self.docker {
+            Ok(docker) => docker,
+            Err(error) if process::is_interrupt(error) => {
+                return Err(process::Error::from(process::Interrupted).into());
+            }
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        match docker.images(self.cx) {
+            Ok(images) => {
+                let are_configs = docker.names_images_by_config();
+                Ok(Ok(Builds::of(&self.config.image, images, are_configs)))
+            }
+            Err(error) if process::is_interrupt(&error) => Err(error.into()),
+            Err(error) => Ok(Err(error.to_string())),
+        }
+    }
+
+    /// What the API has, in one look at each namespace.
+    fn items(&self) -> Result<Vec<serde_json::Value>> {
+        let namespaces: BTreeSet<Option<&str>> =
+            self.wanted.iter().map(|wanted| wanted.namespace.as_deref()).collect();
+        let mut items = Vec::new();
+        for namespace in namespaces {
+            let of_it = self.wanted.iter().filter(|w| w.namespace.as_deref() == namespace);
+            let mut resources: BTreeSet<&str> =
+                of_it.flat_map(|wanted| resources(&wanted.kind)).collect();
+            resources.insert("pods");
+            let look = Look::at(self.cx, self.cluster, namespace, &resources)?;
+            items.extend_from_slice(look.items());
+        }
+        Ok(items)
+    }
+
+    /// Waits; says whether it is to go on.
+    fn pause(&self) -> bool {
+        let begun = Instant::now();
+        while begun.elapsed() < PAUSE && !self.cx.interrupt().is_raised() {
+            thread::sleep(TICK);
+        }
+        !self.cx.interrupt().is_raised()
+    }
+}
+
+/// What kubectl calls all objects between a workload of this kind and its pods.
+fn resources(kind: &str) -> impl Iterator<Item = &'static str> {
+    let all = match kind {
+        "CronJob" => "cronjobs.batch,jobs.batch",
+        _ => workload::resources(kind).unwrap_or("pods"),
+    };
+    all.split(',')
+}

@@ -1,0 +1,203 @@
+//! Each kind of workload, with its pods and without.
+
+use kdev_core::image::local::Local;
+use serde_json::json;
+
+use super::*;
+
+const NEW: &str = "sha256:aaaaaaaaaaaa0000";
+const OLD: &str = "sha256:bbbbbbbbbbbb0000";
+const TAG: &str = "app:kdev-aaaaaaaaaaaa";
+
+fn wanted(kind: &str) -> Wanted {
+    let container =
+        expected::Container { name: "c".into(), image: "app".into(), ..Default::default() };
+    Wanted { kind: kind.into(), name: "x".into(), namespace: None, containers: vec![container] }
+}
+
+fn builds() -> Builds {
+    let local =
+        Local { name: "docker.io/library/app:latest".into(), id: NEW.into(), ..Local::default() };
+    Builds::of(&Reference::parse("app").unwrap(), vec![local], true)
+}
+
+fn object(kind: &str, name: &str, owner: &str, more: &Value) -> Value {
+    let mut object = json!({"kind": kind, "metadata": {"name": name, "uid": name, "namespace": "n",
+        "creationTimestamp": "2026-01-01T00:00:00Z", "ownerReferences": [{"uid": owner}]}});
+    object.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    object
+}
+
+/// A pod whose container has this image and this status.
+fn pod(name: &str, owner: &str, image: &str, mut status: Value) -> Value {
+    status["name"] = "c".into();
+    let spec = json!({"nodeName": "n1", "containers": [
+        {"name": "c", "image": image, "imagePullPolicy": "Never"}, {"name": "other", "image": "redis:7"}]});
+    object(
+        "Pod",
+        name,
+        owner,
+        &json!({"spec": spec,
+        "status": {"phase": "Running", "containerStatuses": [status]}}),
+    )
+}
+
+fn template() -> Value {
+    json!({"spec": {"containers": [{"name": "c", "image": TAG}]}})
+}
+
+/// Pod, state and verdict of each line.
+fn lines(kind: &str, items: &[Value]) -> Vec<(String, String, Option<Freshness>)> {
+    let rows = rows(&wanted(kind), "n", items, Some(&builds()));
+    rows.into_iter().map(|row| (row.pod.unwrap_or_default(), row.state, row.build)).collect()
+}
+
+fn line(pod: &str, state: &str, build: Freshness) -> (String, String, Option<Freshness>) {
+    (pod.to_owned(), state.to_owned(), Some(build))
+}
+
+#[test]
+fn pods_of_older_templates_are_there_until_they_have_gone() {
+    let deployment = object(
+        "Deployment",
+        "x",
+        "",
+        &json!({"spec": {"replicas": 3},
+        "status": {"readyReplicas": 2}}),
+    );
+    let mut leaving = pod("p1", "r1", "app:kdev-bbbbbbbbbbbb", json!({"imageID": OLD}));
+    leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+    let waiting = json!({"imageID": "", "state": {"waiting": {"reason": "ErrImageNeverPull"}}});
+    let items = [
+        deployment,
+        object("ReplicaSet", "r1", "x", &json!({})),
+        object("ReplicaSet", "r2", "x", &json!({})),
+        leaving,
+        pod("p2", "r2", TAG, json!({"imageID": NEW, "restartCount": 3})),
+        pod(
+            "p3",
+            "r2",
+            TAG,
+            json!({"imageID": "", "state": {"waiting": {"reason": "ContainerCreating"}}}),
+        ),
+        pod("p4", "r2", TAG, waiting),
+        pod("p5", "elsewhere", TAG, json!({"imageID": NEW})),
+    ];
+    assert_eq!(
+        lines("Deployment", &items),
+        [
+            line("p1", "Terminating", Freshness::Old),
+            line("p2", "Running", Freshness::Newest),
+            line("p3", "ContainerCreating", Freshness::NotStarted),
+            line("p4", "ErrImageNeverPull", Freshness::Missing),
+        ]
+    );
+    let rows = rows(&wanted("Deployment"), "n", &items, Some(&builds()));
+    let row = &rows[1];
+    assert_eq!((row.ready, row.wanted, row.restarts), (Some(2), Some(3), 3));
+    assert_eq!(row.pull_policy.as_deref(), Some("Never"));
+    assert_eq!((row.node.as_deref(), row.image.as_deref()), (Some("n1"), Some(TAG)));
+}
+
+#[test]
+fn a_workload_without_pods_says_why_and_what_it_would_run() {
+    let spec = |more: Value| {
+        let mut spec =
+            json!({"template": template(), "jobTemplate": {"spec": {"template": template()}}});
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({"spec": spec})
+    };
+    let table = [
+        ("Deployment", json!({"replicas": 0}), "scaled to zero"),
+        ("Deployment", json!({"replicas": 1}), "no pod yet"),
+        ("StatefulSet", json!({}), "no pod yet"),
+        ("DaemonSet", json!({}), "no node takes it"),
+        ("CronJob", json!({}), "no run yet"),
+        ("CronJob", json!({"suspend": true}), "suspended"),
+        ("Job", json!({"suspend": true}), "suspended"),
+        ("Job", json!({}), "no pod yet"),
+    ];
+    for (kind, more, words) in table {
+        let items = [object(kind, "x", "", &spec(more))];
+        assert_eq!(lines(kind, &items), [line("", words, Freshness::Newest)], "{kind}");
+    }
+    let done =
+        [object("Job", "x", "", &json!({"status": {"completionTime": "t", "succeeded": 1}}))];
+    assert_eq!(lines("Job", &done), [(String::new(), "its pods have gone".to_owned(), None)]);
+    assert_eq!(lines("Job", &[]), [(String::new(), "not applied".to_owned(), None)]);
+    let unknown = (String::new(), "of a kind that is not followed".to_owned(), None);
+    assert_eq!(lines("Rollout", &[]), [unknown]);
+}
+
+#[test]
+fn of_a_cron_job_the_last_run_is_shown() {
+    let mut later = object("Job", "later", "x", &json!({}));
+    later["metadata"]["creationTimestamp"] = "2026-01-02T00:00:00Z".into();
+    let mut done = pod("p2", "later", TAG, json!({"imageID": NEW}));
+    done["status"]["phase"] = "Succeeded".into();
+    let items = [
+        object("CronJob", "x", "", &json!({})),
+        later,
+        object("Job", "early", "x", &json!({})),
+        pod("p1", "early", TAG, json!({"imageID": OLD})),
+        done,
+    ];
+    assert_eq!(lines("CronJob", &items), [line("p2", "Completed", Freshness::Newest)]);
+}
+
+#[test]
+fn a_bare_pod_is_a_workload_and_its_pod() {
+    let killed = json!({"imageID": NEW, "state": {"terminated": {"reason": "OOMKilled"}}});
+    let items = [pod("x", "", TAG, killed)];
+    assert_eq!(lines("Pod", &items), [line("x", "OOMKilled", Freshness::Newest)]);
+    let items = [pod("x", "", "mirror/app:1", json!({"imageID": "sha256:ffffffffffff"}))];
+    assert_eq!(lines("Pod", &items), [line("x", "Running", Freshness::Other)]);
+}
+
+#[test]
+fn of_several_containers_the_worst_counts() {
+    let mut two = wanted("Pod");
+    two.containers.push(expected::Container {
+        name: "first".into(),
+        image: "app".into(),
+        ..Default::default()
+    });
+    let mut pod = pod("x", "", TAG, json!({"imageID": NEW, "restartCount": 1}));
+    pod["spec"]["initContainers"] = json!([{"name": "first", "image": "app:kdev-bbbbbbbbbbbb"}]);
+    pod["status"]["initContainerStatuses"] =
+        json!([{"name": "first", "imageID": OLD, "restartCount": 2}]);
+    let rows = rows(&two, "n", &[pod], Some(&builds()));
+    assert_eq!((rows[0].build, rows[0].restarts), (Some(Freshness::Old), 3));
+    assert_eq!(rows[0].image.as_deref(), Some("app:kdev-bbbbbbbbbbbb"));
+}
+
+#[test]
+fn another_namespace_is_another_workload() {
+    let items = [object("Job", "x", "", &json!({}))];
+    let rows = rows(&wanted("Job"), "m", &items, None);
+    assert_eq!(rows[0].state, "not applied");
+}
+
+#[test]
+fn what_is_over_and_replaced_is_no_line_and_what_is_applied_is_known() {
+    let spec = json!({"spec": {"replicas": 1, "template": template()}});
+    let over = |name: &str, phase: &str| {
+        let mut pod = pod(name, "r1", "app:kdev-bbbbbbbbbbbb", json!({"imageID": OLD}));
+        pod["status"]["phase"] = phase.into();
+        pod
+    };
+    let mut items = vec![
+        object("Deployment", "x", "", &spec),
+        object("ReplicaSet", "r1", "x", &json!({})),
+        object("ReplicaSet", "r2", "x", &json!({})),
+        over("p1", "Succeeded"),
+        over("p2", "Failed"),
+    ];
+    let left = [line("p1", "Completed", Freshness::Old), line("p2", "Failed", Freshness::Old)];
+    assert_eq!(lines("Deployment", &items), left);
+    items.push(pod("p3", "r2", TAG, json!({"imageID": NEW})));
+    assert_eq!(lines("Deployment", &items), [line("p3", "Running", Freshness::Newest)]);
+    items[5] = pod("p4", "r1", "app:kdev-bbbbbbbbbbbb", json!({"imageID": OLD}));
+    let rows = rows(&wanted("Deployment"), "n", &items, Some(&builds()));
+    assert_eq!((rows[0].build, rows[0].applied), (Some(Freshness::Old), Some(Freshness::Newest)));
+}

@@ -1,0 +1,112 @@
+//! Folders of which kubectl or helm makes manifests: kustomizations and charts.
+
+use std::path::Path;
+use std::time::Duration;
+
+use xshell::{Cmd, cmd};
+
+use crate::cluster::kubeconfig::Target;
+use crate::config::Config;
+use crate::cx::Cx;
+use crate::manifests::error::{Error, Result};
+use crate::manifests::source::Manifest;
+use crate::process::Task;
+use crate::tools::{self, HELM, KUBECTL, Tool};
+
+/// The files that make a folder a kustomization.
+const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
+/// The file that makes a folder a chart.
+const CHART: &str = "Chart.yaml";
+/// How long it may take: bases and dependencies may be far away.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What makes manifests of a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Generator {
+    Kustomize,
+    Helm,
+}
+
+impl Generator {
+    /// The one for this folder; `None` if it is plain.
+    pub(crate) fn of(folder: &Path) -> Option<Self> {
+        let has = |name: &str| folder.join(name).is_file();
+        if KUSTOMIZATIONS.iter().any(|name| has(name)) {
+            return Some(Self::Kustomize);
+        }
+        has(CHART).then_some(Self::Helm)
+    }
+
+    /// What it makes of the folder: this text is then edited.
+    pub(crate) fn run(
+        self,
+        cx: &Cx,
+        folder: &Path,
+        config: &Config,
+        target: &Target,
+    ) -> Result<Manifest> {
+        let task = self.task(cx, folder, config, target)?.limit(PATIENCE);
+        let shown = task.to_string();
+        let failed = |failure| Error::Render(folder.to_owned(), failure);
+        let output = task.read(cx).map_err(failed)?;
+        let text = String::from_utf8(output.stdout)
+            .map_err(|error| tools::Error::unexpected(self.tool().name, error))?;
+        Ok(Manifest { path: folder.to_owned(), text, made_by: Some(shown) })
+    }
+
+    fn task(self, cx: &Cx, folder: &Path, config: &Config, target: &Target) -> Result<Task> {
+        let (sh, program) = (cx.shell()?, self.tool().find()?);
+        Ok(Task::new(match self {
+            Self::Kustomize => cmd!(sh, "{program} kustomize {folder}"),
+            Self::Helm => {
+                let release = release(&config.package);
+                // Tests are run by helm, and only when it is told to.
+                let cmd = cmd!(sh, "{program} template {release} {folder} --skip-tests");
+                match &config.namespace {
+                    Some(namespace) => cmd.arg("--namespace").arg(namespace),
+                    None => namespace_of(cmd, target),
+                }
+            }
+        }))
+    }
+
+    fn tool(self) -> Tool {
+        match self {
+            Self::Kustomize => KUBECTL,
+            Self::Helm => HELM,
+        }
+    }
+}
+
+/// helm takes the context's namespace, as kdev does, but must know which context.
+fn namespace_of<'a>(mut cmd: Cmd<'a>, target: &Target) -> Cmd<'a> {
+    if let Some(kubeconfig) = &target.kubeconfig {
+        cmd = cmd.arg("--kubeconfig").arg(kubeconfig);
+    }
+    match target.named() {
+        Some(context) => cmd.arg("--kube-context").arg(context),
+        None => cmd,
+    }
+}
+
+/// The package's name as helm takes it for a release: at most 53 small letters,
+/// digits and hyphens, no hyphen at either end.
+fn release(package: &str) -> String {
+    let small = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+    let name: String = package.chars().map(small).skip_while(|c| *c == '-').take(53).collect();
+    name.trim_end_matches('-').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::release;
+
+    #[test]
+    fn any_package_is_a_release() {
+        assert_eq!(release("My_App"), "my-app");
+        assert_eq!(release("_app_"), "app");
+        assert_eq!(release(&"a-".repeat(40)).len(), 53);
+        assert_eq!(release(&format!("b{}", "a-".repeat(40))).len(), 52);
+        assert_eq!(release("größe"), "gr--e");
+    }
+}

@@ -1,0 +1,39 @@
+//! A file or folder of manifests, with its text.
+
+use std::path::PathBuf;
+
+use kdev_manifest::Rendered;
+use kdev_manifest::error::Fault;
+use kdev_manifest::image_fields::ImagePath;
+use kdev_manifest::objects::{self, Object};
+use kdev_manifest::update::Want;
+
+use crate::details::Reason;
+use crate::manifests::error::{Error, Result};
+
+/// A file of Kubernetes objects, as its author wrote it.
+#[derive(Clone, Debug)]
+pub(crate) struct Manifest {
+    pub(crate) path: PathBuf,
+    pub(crate) text: String,
+    /// The command that has made the text of a folder.
+    pub(crate) made_by: Option<String>,
+}
+
+impl Manifest {
+    /// The objects that it declares.
+    pub(crate) fn objects(&self, paths: &[ImagePath]) -> Result<Vec<Object>> {
+        objects::objects(&self.text, paths).map_err(|fault| self.error(fault))
+    }
+
+    /// The text as it will be applied, and why.
+    pub(crate) fn render(&self, want: &Want) -> Result<Rendered> {
+        kdev_manifest::render(&self.text, want).map_err(|fault| self.error(fault))
+    }
+
+    pub(super) fn error(&self, fault: Fault) -> Error {
+        let Fault { line, column, reason } = fault;
+        let (path, made_by) = (self.path.clone(), self.made_by.clone());
+        Error::Edit { path, made_by, line, column, reason: Reason(reason) }
+    }
+}

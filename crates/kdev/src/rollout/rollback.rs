@@ -1,0 +1,50 @@
+//! Puts the revision before back where a rollout has failed.
+
+use std::time::Duration;
+
+use kdev_core::kube::applyset::Member;
+
+use crate::cluster::Cluster;
+use crate::cx::Cx;
+use crate::event::Event;
+use crate::process::Task;
+use crate::rollout::error::{Error, Result};
+
+/// Kinds that keep their revisions, as kubectl names their objects.
+const KINDS: [&str; 3] = ["deployment.apps/", "statefulset.apps/", "daemonset.apps/"];
+/// How long kubectl may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Whether this error is a rollout's, so that the revision before would do
+/// better.
+pub(crate) fn helps_against(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Failed { .. }
+            | Error::TimedOut { .. }
+            | Error::Mutated { .. }
+            | Error::ImageRejected { .. }
+    )
+}
+
+/// Undoes what was applied, where its kind keeps what was before. What cannot
+/// be undone is said: the rollout's own error is the one that counts.
+pub(crate) fn undo(cx: &Cx, cluster: &Cluster, applied: &[Member]) -> Result<()> {
+    for (namespace, workload) in applied {
+        if !KINDS.iter().any(|kind| workload.starts_with(kind)) {
+            continue;
+        }
+        let sh = cx.shell()?;
+        let cmd = cluster.cmd(&sh, Some(namespace)).args(["rollout", "undo", workload]);
+        let workload = workload.clone();
+        cx.emit(match Task::new(cmd).limit(PATIENCE).read(cx) {
+            Ok(_) => Event::RolledBack { workload },
+            Err(failure) => {
+                let words = failure.words();
+                let words = words.trim_start_matches("error: ");
+                Event::Note { text: format!("{workload} stays as it is: {words}") }
+            }
+        });
+    }
+    Ok(())
+}
