@@ -10,6 +10,7 @@ mod errors;
 mod explained;
 mod first_steps;
 mod generator;
+mod imports;
 mod interrupt;
 mod load;
 mod precedence;

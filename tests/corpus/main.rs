@@ -3,6 +3,7 @@
 //! more. The forms are generated, so that each is known before and after.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "kubectl is asked")]
 
 mod forms;
 mod judge;

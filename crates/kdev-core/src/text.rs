@@ -1,4 +1,4 @@
-//! Words that messages are made of. Pure.
+//! Words that messages are made of.
 
 /// With a capital at its beginning, as a question has one.
 pub fn capitalised(words: &str) -> String {

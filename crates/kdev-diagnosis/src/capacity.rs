@@ -1,4 +1,4 @@
-//! What nodes have of resources, and what is left of it for a pod. Pure.
+//! What nodes have of resources, and what is left of it for a pod.
 
 use kdev_core::kube::object::text;
 use kdev_core::kube::{quantity, resources};

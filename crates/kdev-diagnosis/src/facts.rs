@@ -1,6 +1,6 @@
 //! What is known of a workload that does not run as it should, at one moment.
 //! A diagnosis is made from this alone, so that a record of it can be judged
-//! again, and elsewhere. Pure.
+//! again, and elsewhere.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
-//! What is wrong, why, and what helps: a judgement of facts. Pure.
+//! Takes facts about a pod or workload and gives the causes why it does not run, with
+//! evidence and a fix. Internal to `cargo kdev`: nothing here is promised to stay.
 //!
-//! Each rule in `diagnosis/` looks at the facts for one family of causes. What
-//! must be cured first comes first; where no rule knows, that is said, with the
-//! facts.
+//! Each rule in `rules/` looks at the facts for one group of causes. The cause that must
+//! be fixed first comes first; if no rule applies, the facts are shown.
 
 mod capacity;
 pub mod cause;

@@ -1,4 +1,4 @@
-//! Where an image is, and where one is that is called alike. Pure.
+//! Where an image is, and where one is that is called alike.
 
 use kdev_core::image::local::Local;
 use kdev_core::image::node_images::{CRI_NAMESPACE, Stored};

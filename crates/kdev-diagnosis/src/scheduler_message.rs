@@ -1,4 +1,4 @@
-//! What the scheduler says of a pod that it finds no node for. Pure.
+//! What the scheduler says of a pod that it finds no node for.
 
 /// The scheduler's message without what it says of preemption.
 pub(crate) fn essence(message: &str) -> &str {

@@ -1,5 +1,5 @@
 //! What a diagnosis is about: a pod with its owners, or a workload that has no
-//! pod, chosen from what a namespace holds. Pure.
+//! pod, chosen from what a namespace holds.
 
 use kdev_core::kube::object::{condition, id, list, text};
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! Troubles of a pod's preparation that pass by themselves, or have passed. Pure.
+//! Troubles of a pod's preparation that pass by themselves, or have passed.
 
 use crate::facts::{ApiEvent, Facts};
 

@@ -1,5 +1,5 @@
 //! Edits of a manifest's text: the image and the pull policy of what runs our
-//! image, in the form in which they are written. Pure.
+//! image, in the form in which they are written.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;

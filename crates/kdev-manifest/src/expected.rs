@@ -1,5 +1,5 @@
 //! What the containers of this project's image were given, and what admission
-//! has made of it. Pure.
+//! has made of it.
 
 use kdev_core::image::reference::{Name, Reference};
 use serde_json::Value;

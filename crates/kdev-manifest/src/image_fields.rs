@@ -1,5 +1,5 @@
 //! Where Kubernetes' API names a container image: in every workload kind that
-//! is built in, and where the configuration says so. Pure.
+//! is built in, and where the configuration says so.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
 //! Where our image's name stands, and stays: in custom resources, variables,
-//! arguments, annotations. Pure.
+//! arguments, annotations.
 
 use std::collections::HashSet;
 use std::rc::Rc;

@@ -1,5 +1,5 @@
 //! Why a text is no manifest that can be edited with certainty: what a parser
-//! calls a syntax error is most often a template, or a tab. Pure.
+//! calls a syntax error is most often a template, or a tab.
 
 use crate::documents;
 use crate::error::Fault;

@@ -1,6 +1,5 @@
 //! Documents as `serde_yaml` reads them, aliases and merge keys resolved, with
 //! numbers of any size: its own values end at 64 bits, and Kubernetes' do not.
-//! Pure.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
 //! Proves an edit: another parser reads source and result, and they must
-//! differ in just the wanted fields. Pure.
+//! differ in just the wanted fields.
 
 use std::rc::Rc;
 

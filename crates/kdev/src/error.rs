@@ -8,7 +8,7 @@ use std::fmt;
 use kdev_diagnosis::diagnosis::Diagnosis;
 
 use crate::exit_code::ExitCode;
-use crate::node::error::NodeError;
+use crate::node::error::{Fault, NodeError};
 use crate::{
     apply, build, cluster, config, docker, facts, layers, load, manifests, process, project,
     rollout, tools,
@@ -183,6 +183,36 @@ impl Error {
             Self::Rollout(_) => ExitCode::Rollout,
         };
         code as u8
+    }
+}
+
+impl NodeError {
+    /// Whether the node, or the load onto it, failed.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self.fault {
+            Fault::Source(_)
+            | Fault::DiskFull(_)
+            | Fault::ConnectionLost(_)
+            | Fault::RuntimeGone(_)
+            | Fault::Import(_) => ExitCode::Load,
+            Fault::Interrupted => ExitCode::Interrupted,
+            Fault::NoAddress
+            | Fault::BadTarget(_)
+            | Fault::BadContainer(_)
+            | Fault::OtherMachine
+            | Fault::Unreachable(_)
+            | Fault::HostKeyUnknown(_)
+            | Fault::HostKeyChanged(_)
+            | Fault::Denied(_)
+            | Fault::NoShell(_)
+            | Fault::NoCtr(_)
+            | Fault::SudoPassword(_)
+            | Fault::SudoTerminal
+            | Fault::SudoMissing
+            | Fault::SudoRefused(..)
+            | Fault::NoAccess { .. }
+            | Fault::Runtime(_) => ExitCode::Node,
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Digests: of bytes, of what passes, and of chains of layers. Pure.
+//! Digests: of bytes, of what passes, and of chains of layers.
 
 use std::io::{self, Read};
 

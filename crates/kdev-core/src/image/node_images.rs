@@ -1,5 +1,5 @@
 //! What a node's containerd has of images that are called like the wanted ones,
-//! in all of its namespaces. Pure.
+//! in all of its namespaces.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! What a node has of an image, and what it therefore lacks. Pure.
+//! What a node has of an image, and what it therefore lacks.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,4 @@
 //! What the API server's refusals say, by its words as kubectl prints them.
-//! Pure.
 
 /// The manager of fields that a plain `kubectl apply` has set.
 const CLIENT_SIDE: &str = "kubectl-client-side-apply";

@@ -1,6 +1,6 @@
 //! What a project has applied, kept as an `ApplySet` (KEP-3659): each object
 //! bears a label that names its set, and the set's parent, a `ConfigMap`, says
-//! in which kinds and namespaces to look for them. Pure.
+//! in which kinds and namespaces to look for them.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! A container of a pod: what is asked for, and what has become of it. Pure.
+//! A container of a pod: what is asked for, and what has become of it.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! What has made a node, by what the cluster says of it. Pure.
+//! What has made a node, by what the cluster says of it.
 
 use serde_json::Value;
 

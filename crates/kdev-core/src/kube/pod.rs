@@ -1,4 +1,4 @@
-//! Pods as the API shows them, and what their state says. Pure.
+//! Pods as the API shows them, and what their state says.
 
 use serde::Deserialize;
 

@@ -1,4 +1,4 @@
-//! Amounts as Kubernetes writes them: `500m`, `2`, `1.5Gi`. Pure.
+//! Amounts as Kubernetes writes them: `500m`, `2`, `1.5Gi`.
 
 /// What stands behind a number, and how many thousandths it makes of a one.
 const SUFFIXES: [(&str, i128); 16] = [

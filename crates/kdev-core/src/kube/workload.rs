@@ -1,5 +1,5 @@
 //! Workloads as the API shows them: how far each is, and which pods are of its
-//! newest template. Pure.
+//! newest template.
 //!
 //! What counts as done is what `kubectl rollout status` counts: the controller
 //! has seen this generation, and every pod is of it and available.

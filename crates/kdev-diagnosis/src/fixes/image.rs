@@ -1,4 +1,4 @@
-//! Commands that bring an image to a node without a registry. Pure.
+//! Commands that bring an image to a node without a registry.
 
 use kdev_core::image::node_images::CRI_NAMESPACE;
 use kdev_core::kube::container::Container;

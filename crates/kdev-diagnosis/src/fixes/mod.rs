@@ -1,4 +1,9 @@
-//! Commands that cure, as a person types them. Pure.
+//! Commands that fix a cause, as a person types them.
+//!
+//! - `image.rs`: bring an image to a node
+//! - `node.rs`: bring a node back into order
+//! - `node_shell.rs`: open a shell on a node
+//! - `placement.rs`: let a node take a pod
 
 pub(crate) mod image;
 pub(crate) mod node;

@@ -1,4 +1,4 @@
-//! How a person enters a node, and does something there. Pure.
+//! How a person enters a node, and does something there.
 
 use kdev_core::kube::node::{self, Node};
 use kdev_core::kube::object::text;

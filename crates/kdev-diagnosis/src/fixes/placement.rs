@@ -1,4 +1,4 @@
-//! Commands that let a node take a pod. Pure.
+//! Commands that let a node take a pod.
 
 use kdev_core::kube::node::Taint;
 use kdev_core::kube::object::{list, text};

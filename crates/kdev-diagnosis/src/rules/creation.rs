@@ -1,5 +1,5 @@
 //! There is no pod, or not as many as there should be: the API server refuses
-//! them, or they are not wanted. Pure.
+//! them, or they are not wanted.
 
 use kdev_core::kube::object::{condition, id, list, text};
 use serde_json::{Value, json};

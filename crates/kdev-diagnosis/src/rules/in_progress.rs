@@ -1,4 +1,4 @@
-//! Nothing is wrong yet: it is on its way. Pure.
+//! Nothing is wrong yet: it is on its way.
 
 use kdev_core::kube::container::Container;
 use kdev_core::kube::object::{condition, text};

@@ -1,5 +1,5 @@
 //! A pod is beyond the bounds of its namespace: a `ResourceQuota` or a
-//! `LimitRange`. Pure.
+//! `LimitRange`.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! The pod is being deleted: it takes its time, or something holds it. Pure.
+//! The pod is being deleted: it takes its time, or something holds it.
 
 use kdev_core::kube::container::Container;
 use kdev_core::kube::object::list;

@@ -1,5 +1,8 @@
-//! Applies the rendered manifests, only what differs, and keeps account of it, so
-//! that it can be taken away again.
+//! Takes the rendered manifests and the proof that every node has the image, and gives
+//! the objects that were applied.
+//!
+//! - `prune.rs`: finds and deletes objects that are no longer in the manifests
+//! - `server_side.rs`: one server-side apply, with its conflicts
 
 mod error;
 pub(crate) mod prune;

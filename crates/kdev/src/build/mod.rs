@@ -1,5 +1,9 @@
-//! Builds the image: `cargo build` where that is asked for, then `docker
-//! build`, both with their output shown while they run.
+//! Takes the settings and gives an image that docker has, tagged with its content: runs
+//! `cargo build` if that is configured, then `docker build`, both with their output shown.
+//!
+//! - `buildkit.rs`: what of a Dockerfile the old builder refuses
+//! - `dockerfile.rs`: the instructions of a Dockerfile
+//! - `hard_links.rs`: files with two names, which the old builder takes for unchanged
 
 pub(crate) mod buildkit;
 mod dockerfile;

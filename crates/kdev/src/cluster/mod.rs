@@ -1,9 +1,14 @@
-//! The cluster, through kubectl: which context, may it be changed, which
-//! nodes it has.
+//! Takes the kubeconfig and the settings and gives the cluster: its context, whether it may
+//! be changed, and its nodes.
 //!
-//! Context, kubeconfig and namespace are resolved once and stand on every
-//! call, so that a `kubectl config use-context` in another window changes
-//! nothing here.
+//! Context, kubeconfig and namespace are resolved once and passed to every call, so that
+//! `kubectl config use-context` in another window changes nothing here.
+//!
+//! - `kubeconfig.rs`: contexts and servers
+//! - `kubectl.rs`: kubectl without a context
+//! - `kubelet_config.rs`: the configuration of a kubelet
+//! - `local.rs`: whether the cluster runs on this machine
+//! - `snapshot.rs`: a namespace at one moment, and logs
 
 mod error;
 pub(crate) mod kubeconfig;

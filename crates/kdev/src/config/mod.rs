@@ -1,5 +1,5 @@
-//! What the user wants: layers of settings, the first one that knows a key
-//! decides it.
+//! Takes the project and gives the settings: layers, of which the first one that knows a
+//! key decides it.
 //!
 //! Flags and `KDEV_*` variables come first (a program reads those), then
 //! `kdev.local.toml`, the package's table, the workspace's table, and last

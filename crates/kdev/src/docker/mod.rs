@@ -1,4 +1,4 @@
-//! Docker: its daemon, its images, its archives.
+//! Runs the docker client: its daemon, its images, its archives.
 
 mod error;
 

@@ -1,5 +1,7 @@
-//! Gathers the facts for a diagnosis: of the cluster in one look, of docker
-//! here, and of what the nodes really have. Nothing is changed anywhere.
+//! Takes a cluster and a question and gives the facts for a diagnosis: from the cluster in
+//! one look, from docker, and from the nodes. Nothing is changed anywhere.
+//!
+//! - `node_requests.rs`: what pods request of the nodes
 
 mod error;
 mod node_requests;

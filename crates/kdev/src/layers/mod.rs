@@ -1,5 +1,10 @@
-//! Where layers come from: the cache, else docker, which pushes what is
-//! lacking to an endpoint of ours; or all from an archive.
+//! Takes an image and gives its layers: from the cache, else from docker, which pushes what
+//! is missing to an endpoint of ours; or all from an archive.
+//!
+//! - `archive.rs`: an archive that the user brings
+//! - `cache.rs`: the layers that builds have changed
+//! - `push.rs`: the endpoint that docker pushes to
+//! - `save.rs`: one `docker save` for all nodes that need the whole image
 
 pub(crate) mod archive;
 pub(crate) mod cache;

@@ -1,9 +1,13 @@
-//! Loads an image onto nodes: each node is asked what it has, and sent the
-//! rest, straight into its `ctr -n k8s.io image import`.
+//! Takes an image and connections to nodes, and gives the proof that every node has it:
+//! each node is asked what it has, and sent the rest, into its
+//! `ctr -n k8s.io image import`.
 //!
-//! A load counts only once the node's runtime, asked afterwards, has the
-//! image under its name with the expected configuration. One that fails takes
-//! the name away again.
+//! A load counts only after the node's runtime, asked again, has the image under its name
+//! with the expected configuration. A load that fails takes the name away again.
+//!
+//! - `session.rs`: one load in one run of the script on the node
+//! - `stream.rs`: compresses what is sent
+//! - `targets.rs`: chooses the nodes and reaches them
 
 mod error;
 mod session;

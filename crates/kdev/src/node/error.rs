@@ -4,7 +4,6 @@ use std::fmt;
 
 use kdev_core::shell::FILLERS;
 
-use crate::exit_code::ExitCode;
 use crate::process::{Failure, Interrupted};
 
 /// A node that failed, and why.
@@ -87,19 +86,6 @@ pub struct SudoRule {
 }
 
 impl NodeError {
-    /// The exit code: whether the node, or the load, failed.
-    pub fn exit_code(&self) -> ExitCode {
-        match self.fault {
-            Fault::Source(_)
-            | Fault::DiskFull(_)
-            | Fault::ConnectionLost(_)
-            | Fault::RuntimeGone(_)
-            | Fault::Import(_) => ExitCode::Load,
-            Fault::Interrupted => ExitCode::Interrupted,
-            _ => ExitCode::Node,
-        }
-    }
-
     /// One action that helps.
     pub fn help(&self) -> Option<String> {
         let (node, by_hand) = (&self.node, &self.by_hand);

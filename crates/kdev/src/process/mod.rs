@@ -1,4 +1,7 @@
-//! Child processes: composed, run, watched and ended. Nothing else spawns.
+//! Composes, runs, watches and ends child processes. Nothing else starts one.
+//!
+//! - `child.rs`: one child: started, watched, ended
+//! - `command.rs`: commands, and what they print
 
 pub(crate) mod child;
 mod command;

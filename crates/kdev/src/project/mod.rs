@@ -1,5 +1,4 @@
-//! The cargo project: which package is meant, where it lies, and its kdev
-//! tables.
+//! Takes what the user selected and gives the package, its workspace and their kdev tables.
 
 mod error;
 

@@ -1,5 +1,8 @@
-//! Waits until the new pods are ready and run this very build, and fails at
-//! once where they cannot become so.
+//! Takes the applied workloads and waits until the new pods are ready and run this build;
+//! fails as soon as they cannot.
+//!
+//! - `rollback.rs`: puts the previous revision back
+//! - `watch.rs`: wakes the wait when `kubectl rollout status` returns
 
 mod error;
 pub(crate) mod rollback;

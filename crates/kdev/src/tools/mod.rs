@@ -1,4 +1,4 @@
-//! Finds docker, ssh, kubectl and helm, and makes sure that they are new enough.
+//! Finds cargo, docker, ssh, kubectl and helm on PATH, and checks that they are new enough.
 
 mod error;
 

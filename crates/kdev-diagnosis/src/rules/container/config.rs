@@ -1,4 +1,4 @@
-//! A container cannot be made from what its specification names. Pure.
+//! A container cannot be made from what its specification names.
 
 use kdev_core::kube::container::Container;
 use kdev_core::kube::object::{list, text};

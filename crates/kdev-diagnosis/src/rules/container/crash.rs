@@ -1,4 +1,4 @@
-//! A container's program runs, and ends again. Pure.
+//! A container's program runs, and ends again.
 
 use kdev_core::kube::container::Container;
 use kdev_core::kube::object::{list, text};

@@ -1,4 +1,4 @@
-//! What an image lacks to run its program. Pure.
+//! What an image lacks to run its program.
 
 use kdev_core::kube::container::Container;
 use kdev_core::kube::object::{list, text};

@@ -1,4 +1,4 @@
-//! A probe fails: the container is restarted, or gets no traffic. Pure.
+//! A probe fails: the container is restarted, or gets no traffic.
 
 use kdev_core::kube::container::Container;
 use kdev_core::kube::object::{list, text};

@@ -1,4 +1,4 @@
-//! What a probe's answer means, and what helps. Pure.
+//! What a probe's answer means, and what helps.
 
 use kdev_core::kube::container::Container;
 use kdev_core::kube::object::{list, text};

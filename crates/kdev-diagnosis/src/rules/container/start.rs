@@ -1,4 +1,4 @@
-//! A container's program cannot be started. Pure.
+//! A container's program cannot be started.
 
 use kdev_core::kube::container::Container;
 use kdev_core::kube::object::{list, text};

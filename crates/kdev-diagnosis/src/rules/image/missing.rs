@@ -1,4 +1,4 @@
-//! The image is not where the kubelet looks for it. Pure.
+//! The image is not where the kubelet looks for it.
 
 use kdev_core::image::node_images::CRI_NAMESPACE;
 use kdev_core::image::reference::{Reference, split_tag};

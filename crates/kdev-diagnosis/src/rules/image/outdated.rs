@@ -1,4 +1,4 @@
-//! It runs, but not the newest build. Pure.
+//! It runs, but not the newest build.
 
 use kdev_core::image::local::Local;
 use kdev_core::image::reference::Reference;

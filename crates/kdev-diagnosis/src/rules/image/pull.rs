@@ -1,4 +1,4 @@
-//! The registry does not hand out the image. Pure.
+//! The registry does not hand out the image.
 
 use kdev_core::kube::container::Container;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! The registry wants credentials, or others. Pure.
+//! The registry wants credentials, or others.
 
 use kdev_core::kube::object::{list, text};
 use kdev_core::text::list as in_words;

@@ -1,4 +1,4 @@
-//! There is no TLS between a node and the registry, or it is not trusted. Pure.
+//! There is no TLS between a node and the registry, or it is not trusted.
 
 use crate::facts::Facts;
 use crate::location::node;

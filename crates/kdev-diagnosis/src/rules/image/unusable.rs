@@ -1,4 +1,4 @@
-//! The image is on the node, and still the container does not get it. Pure.
+//! The image is on the node, and still the container does not get it.
 
 use kdev_core::image::node_images::{CRI_NAMESPACE, Stored};
 use kdev_core::image::reference::Reference;

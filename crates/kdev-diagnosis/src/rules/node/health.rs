@@ -1,5 +1,5 @@
 //! The pod's node is ill: its kubelet is silent or not ready, or it runs out of
-//! something. Pure.
+//! something.
 
 use kdev_core::kube::object::{condition, text};
 use serde_json::Value;

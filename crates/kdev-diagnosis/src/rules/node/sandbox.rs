@@ -1,5 +1,5 @@
 //! The pod's sandbox cannot be made: its image is missing, or its network cannot
-//! be set up. Pure.
+//! be set up.
 
 use kdev_core::image::node_images::CRI_NAMESPACE;
 use kdev_core::image::reference::Reference;

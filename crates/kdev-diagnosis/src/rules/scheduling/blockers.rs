@@ -1,5 +1,5 @@
 //! What keeps a pod off a node: by what the node is, or by what the scheduler
-//! has said of some of them. Pure.
+//! has said of some of them.
 
 use std::fmt;
 

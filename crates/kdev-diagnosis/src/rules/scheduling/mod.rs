@@ -1,4 +1,7 @@
-//! No node takes the pod. Pure.
+//! No node takes the pod.
+//!
+//! - `blockers.rs`: what keeps a pod off a node
+//! - `rejected.rs`: the kubelet rejected the pod, or its node is gone
 
 pub(crate) mod blockers;
 pub(crate) mod rejected;

@@ -1,4 +1,4 @@
-//! The pod has its node, but that does not take it, or is not there. Pure.
+//! The pod has its node, but that does not take it, or is not there.
 
 use kdev_core::kube::object::text;
 use kdev_core::text;

@@ -1,5 +1,5 @@
 //! A volume claim of the pod's is not there, has no volume, or one that is out of
-//! reach. Pure.
+//! reach.
 
 use kdev_core::kube::object::{list, text};
 use kdev_core::kube::volume::claim_name;

@@ -1,4 +1,6 @@
-//! A volume of the pod's cannot be attached or mounted. Pure.
+//! A volume cannot be attached or mounted.
+//!
+//! - `claims.rs`: volume claims that are missing, or wait
 
 pub(crate) mod claims;
 

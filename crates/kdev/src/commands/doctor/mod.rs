@@ -1,5 +1,14 @@
-//! `cargo kdev doctor`: how it stands with all that `up` needs. Nothing is changed
-//! but what `--fix` asks about.
+//! `cargo kdev doctor`: checks all that `up` needs. Only `--fix` changes anything, and asks
+//! first.
+//!
+//! - `containerd.rs`: containerd and `ctr` on a node
+//! - `docker.rs`: docker's daemon, image store and builder
+//! - `finding.rs`: what a check has found
+//! - `fix.rs`: what `--fix` can do
+//! - `node.rs`: whether a node can be loaded
+//! - `observation.rs`: what is known of a node
+//! - `permissions.rs`: which permissions are needed in the cluster
+//! - `project.rs`: the project and its manifests
 
 mod containerd;
 mod docker;

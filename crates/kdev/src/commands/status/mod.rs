@@ -1,5 +1,8 @@
-//! `cargo kdev status`: what runs of this project, and whether it is the newest
+//! `cargo kdev status`: which pods of this project run, and whether they run the latest
 //! build.
+//!
+//! - `builds.rs`: the builds that docker has
+//! - `rows.rs`: a line per pod
 
 pub(crate) mod builds;
 pub(crate) mod rows;
