@@ -1,28 +1,21 @@
 //! `cargo kdev`: arguments in, words and an exit code out. All work is the
 //! library's.
 
-mod args;
-mod bars;
-mod checks;
-mod diagnoses;
-mod prose;
-mod rendering;
-mod report;
-mod table;
-mod term;
-mod waiting;
+mod cli;
+mod commands;
+mod flags;
+mod ui;
 
 use std::process::ExitCode;
 
 use clap::Parser;
+use cli::{Cargo, Command, Kdev};
 use etcetera::BaseStrategy;
 use kdev::{Cx, Interrupt};
-
-use args::{Cargo, Command, Kdev};
-use term::Term;
+use ui::Term;
 
 fn main() -> ExitCode {
-    let Cargo::Kdev(Kdev { command, output }) = Cargo::parse_from(args::of_cargo());
+    let Cargo::Kdev(Kdev { command, output }) = Cargo::parse_from(cli::of_cargo());
     let term = Term::new(&output);
     let draw = |event| term.draw(event);
     let interrupt = Interrupt::on_signals();

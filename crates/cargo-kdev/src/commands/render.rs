@@ -1,10 +1,80 @@
-//! Prints rendered manifests: as they are, or as a diff; and why they are so.
+//! `cargo kdev render`: flags, and the rendered manifests as a stream, a diff or
+//! explanations.
 
 use std::fmt::Write;
+use std::io::{self, Write as _};
 
 use anstyle::{AnsiColor, Style};
-use kdev::{Fate, Rendering};
+use clap::Args;
+use kdev::{Fate, Layer, RenderRequest, Rendering};
+use serde::Serialize;
 use similar::{ChangeTag, TextDiff};
+
+use crate::flags::{Policy, Project};
+use crate::ui::{NOTE, Term, json_line};
+
+#[derive(Debug, Args)]
+pub(crate) struct RenderArgs {
+    #[command(flatten)]
+    project: Project,
+    /// Name of the image, without tag [default: the package's name]
+    #[arg(long, env = "KDEV_IMAGE", hide_env_values = true, value_name = "NAME")]
+    image: Option<String>,
+    /// Pull policy of the containers that run the image [default: Never]
+    #[arg(long, env = "KDEV_PULL_POLICY", hide_env_values = true, value_name = "POLICY")]
+    pull_policy: Option<Policy>,
+    /// Print what differs from the sources instead
+    #[arg(long)]
+    pub(crate) diff: bool,
+    /// Say of each container what becomes of it, and why
+    #[arg(long)]
+    pub(crate) explain: bool,
+}
+
+impl From<RenderArgs> for RenderRequest {
+    fn from(render: RenderArgs) -> Self {
+        Self {
+            selection: render.project.into(),
+            flags: Layer {
+                image: render.image,
+                pull_policy: render.pull_policy.map(Policy::into),
+                ..Layer::default()
+            },
+        }
+    }
+}
+
+/// A rendered manifest in the JSON form.
+#[derive(Serialize)]
+struct Rendered<'a> {
+    version: u32,
+    reason: &'static str,
+    #[serde(flatten)]
+    rendering: &'a Rendering,
+}
+
+impl Term {
+    /// Prints what was rendered; the explanations are talk, and so on stderr.
+    pub(crate) fn rendered(&self, renderings: &[Rendering], diff: bool, explain: bool) {
+        if self.json {
+            for rendering in renderings {
+                json_line(&Rendered { version: kdev::VERSION, reason: "rendered", rendering });
+            }
+            return;
+        }
+        if explain {
+            for (verb, text) in explanations(renderings) {
+                self.line(NOTE, verb, &text);
+            }
+        }
+        // What is to be applied must not lose a byte to the stripping of colours.
+        let _ = if diff {
+            write!(anstream::stdout(), "{}", self::diff(renderings))
+        } else {
+            write!(io::stdout(), "{}", stream(renderings))
+        };
+    }
+}
 
 const TITLE: Style = Style::new().bold();
 const PLACE: Style = AnsiColor::Cyan.on_default();

@@ -1,5 +1,15 @@
-//! The only place that decides what is drawn: events become lines as cargo prints them, and
-//! bars where there is a terminal, or JSON.
+//! The only place that decides what is printed: events become lines as cargo prints them,
+//! bars on a terminal, or JSON.
+//!
+//! - `error.rs`: errors as text
+//! - `progress.rs`: bars, the last lines of the screen
+//! - `rollout.rs`: the progress of a workload
+//! - `wrap.rs`: breaks lines at the width of the screen
+
+pub(crate) mod error;
+pub(crate) mod progress;
+pub(crate) mod rollout;
+pub(crate) mod wrap;
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -10,25 +20,17 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use indicatif::HumanBytes;
-use jiff::Timestamp;
-use kdev::{
-    Answer, BuildError, BuildOutput, Checkup, Error, Event, Finding, Interrupt, Rendering, Row,
-    Status, Verdict,
-};
+use kdev::{BuildError, BuildOutput, Error, Event, Interrupt, Status};
 use serde::Serialize;
 
-use crate::args::{Color, MessageFormat, Output};
-use crate::bars::{self, Bars};
-use crate::checks;
-use crate::diagnoses;
-use crate::prose::{broken, is_narrow, stderr_width, stdout_width};
-use crate::rendering;
-use crate::report::{self, Report};
-use crate::table;
-use crate::waiting::{self, count};
+use crate::flags::{Color, MessageFormat, Output};
+use crate::ui::error::Report;
+use crate::ui::progress::Bars;
+use crate::ui::rollout::count;
+use crate::ui::wrap::{broken, is_narrow, stderr_width};
 
 const DONE: Style = AnsiColor::Green.on_default().bold();
-const NOTE: Style = AnsiColor::Cyan.on_default().bold();
+pub(crate) const NOTE: Style = AnsiColor::Cyan.on_default().bold();
 const WARN: Style = AnsiColor::Yellow.on_default().bold();
 /// Where the words of a line begin.
 const WORDS: usize = 13;
@@ -39,20 +41,20 @@ const QUIET_LINES: usize = 200;
 
 /// Where and how to talk.
 pub(crate) struct Term {
-    json: bool,
-    quiet: bool,
+    pub(crate) json: bool,
+    pub(crate) quiet: bool,
     verbose: bool,
-    bars: Bars,
+    pub(crate) bars: Bars,
     state: Mutex<State>,
 }
 
 /// What is on the screen.
 #[derive(Default)]
-struct State {
+pub(crate) struct State {
     /// The last lines of a build that is not shown.
     hidden: VecDeque<String>,
     /// The status that was shown last.
-    status: Option<Status>,
+    pub(crate) status: Option<Status>,
 }
 
 /// One line of the JSON form.
@@ -61,44 +63,6 @@ struct Line<'a> {
     version: u32,
     #[serde(flatten)]
     event: &'a Event,
-}
-
-/// A rendered manifest in the JSON form.
-#[derive(Serialize)]
-struct Rendered<'a> {
-    version: u32,
-    reason: &'static str,
-    #[serde(flatten)]
-    rendering: &'a Rendering,
-}
-
-/// What is wrong with a pod, in the JSON form.
-#[derive(Serialize)]
-struct Judged<'a> {
-    version: u32,
-    reason: &'static str,
-    #[serde(flatten)]
-    verdict: &'a Verdict,
-}
-
-/// A line of a status in the JSON form.
-#[derive(Serialize)]
-struct StatusLine<'a> {
-    version: u32,
-    /// `status`, or `gone` for what a watch has seen before.
-    reason: &'static str,
-    newest: Option<&'a str>,
-    #[serde(flatten)]
-    row: &'a Row,
-}
-
-/// One thing that was checked, in the JSON form.
-#[derive(Serialize)]
-struct Found<'a> {
-    version: u32,
-    reason: &'static str,
-    #[serde(flatten)]
-    finding: &'a Finding,
 }
 
 /// The last line of the JSON form, where it went wrong.
@@ -176,92 +140,6 @@ impl Term {
         }
     }
 
-    /// Prints what was rendered; the explanations are talk, and so on stderr.
-    pub(crate) fn rendered(&self, renderings: &[Rendering], diff: bool, explain: bool) {
-        if self.json {
-            for rendering in renderings {
-                json_line(&Rendered { version: kdev::VERSION, reason: "rendered", rendering });
-            }
-            return;
-        }
-        if explain {
-            for (verb, text) in rendering::explanations(renderings) {
-                self.line(NOTE, verb, &text);
-            }
-        }
-        // What is to be applied must not lose a byte to the stripping of colours.
-        let _ = if diff {
-            write!(anstream::stdout(), "{}", rendering::diff(renderings))
-        } else {
-            write!(io::stdout(), "{}", rendering::stream(renderings))
-        };
-    }
-
-    /// Prints what is wrong with pods.
-    pub(crate) fn answer(&self, answer: &Answer) {
-        if self.json {
-            for verdict in &answer.verdicts {
-                json_line(&Judged { version: kdev::VERSION, reason: "verdict", verdict });
-            }
-        } else {
-            let _ = write!(anstream::stdout(), "{}", diagnoses::text(answer, stdout_width()));
-        }
-    }
-
-    /// Shows a status: of a watch on a terminal in the place of the one before,
-    /// elsewhere only if it differs from that.
-    pub(crate) fn status(&self, status: &Status, watch: bool) {
-        let last = self.state().status.replace(status.clone());
-        if self.json {
-            return status_lines(status, last.as_ref());
-        }
-        let is_new = last.as_ref() != Some(status);
-        let screen = table::Screen::here();
-        match (watch, screen) {
-            (true, Some(screen)) => screen.redraw(status, last.is_none()),
-            _ if is_new => {
-                let between = if last.is_some() { "\n" } else { "" };
-                let text = table::text(status, Timestamp::now(), stdout_width());
-                let _ = write!(anstream::stdout(), "{between}{text}");
-                if !self.quiet {
-                    for note in table::notes(status) {
-                        self.line(NOTE, "Note", &note);
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// Shows that something is under way that tells all at its end.
-    pub(crate) fn checking(&self) {
-        if !self.bars.is_hidden() {
-            let words = "tools, docker, project, cluster and nodes";
-            self.bars.wait("checkup", "Checking", words.to_owned());
-        }
-    }
-
-    /// Prints what was checked; gives the exit code for it.
-    pub(crate) fn checkup(&self, checkup: &Checkup) -> u8 {
-        self.finish();
-        if self.json {
-            for finding in &checkup.findings {
-                json_line(&Found { version: kdev::VERSION, reason: "finding", finding });
-            }
-        } else {
-            let text = checks::text(checkup, self.quiet, stdout_width());
-            let _ = write!(anstream::stdout(), "{text}");
-        }
-        checkup.exit_code()
-    }
-
-    /// Ends the line on which the terminal has shown the ^C.
-    pub(crate) fn end_watch(&self, watch: bool) {
-        if watch && !self.json && io::stderr().is_terminal() {
-            let _ = writeln!(io::stderr());
-        }
-    }
-
     /// Takes all bars away.
     pub(crate) fn finish(&self) {
         self.bars.finish();
@@ -276,11 +154,11 @@ impl Term {
         }
         if error.is_interrupt() && !self.json && io::stderr().is_terminal() {
             // The terminal has shown the ^C, perhaps in a line that a build has not ended.
-            let clean = if bars::is_dumb() { "\n" } else { "\r\x1b[K" };
+            let clean = if progress::is_dumb() { "\n" } else { "\r\x1b[K" };
             let _ = write!(io::stderr(), "{clean}");
         }
         let code = error.exit_code();
-        for report in report::reports(error) {
+        for report in error::reports(error) {
             if self.json {
                 json_line(&Failure { version: kdev::VERSION, reason: "error", code, report });
             } else {
@@ -289,7 +167,7 @@ impl Term {
         }
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -352,11 +230,11 @@ impl Term {
                 self.line(DONE, "Unchanged", &format!("{context} has it all; nothing to apply"));
             }
             Event::Waiting { workload, ready, wanted, pods } => {
-                let words = waiting::in_full(&workload, ready, wanted, &pods);
-                match stderr_width().map(bars::room) {
+                let words = rollout::in_full(&workload, ready, wanted, &pods);
+                match stderr_width().map(progress::room) {
                     _ if self.bars.is_hidden() => self.line(NOTE, "Waiting", &words),
                     Some(room) if words.chars().count() > room => {
-                        let words = waiting::in_short(&workload, (ready, wanted), &pods, room);
+                        let words = rollout::in_short(&workload, (ready, wanted), &pods, room);
                         self.bars.wait(&workload, "Waiting", words);
                     }
                     _ => self.bars.wait(&workload, "Waiting", words),
@@ -378,7 +256,7 @@ impl Term {
         }
     }
 
-    fn line(&self, style: Style, verb: &str, text: &str) {
+    pub(crate) fn line(&self, style: Style, verb: &str, text: &str) {
         self.line_as_is(style, verb, &hanging(text));
     }
 
@@ -402,26 +280,7 @@ fn hanging(words: &str) -> String {
     broken(words, WORDS, if is_narrow(width) { NARROW } else { WORDS }, width)
 }
 
-/// A line for each pod that is not as it was, or has gone.
-fn status_lines(status: &Status, last: Option<&Status>) {
-    let line = |reason, row| {
-        let newest = status.newest.as_deref();
-        json_line(&StatusLine { version: kdev::VERSION, reason, newest, row });
-    };
-    let before = last.map(|last| last.rows.as_slice()).unwrap_or_default();
-    let is_old = last.is_some_and(|last| last.newest == status.newest);
-    status
-        .rows
-        .iter()
-        .filter(|row| !is_old || !before.contains(row))
-        .for_each(|row| line("status", row));
-    let is_here = |old: &&Row| {
-        status.rows.iter().any(|row| (&row.workload, &row.pod) == (&old.workload, &old.pod))
-    };
-    before.iter().filter(|old| !is_here(old)).for_each(|row| line("gone", row));
-}
-
-fn json_line(line: &impl Serialize) {
+pub(crate) fn json_line(line: &impl Serialize) {
     // All kinds of line are made of texts and numbers: they always fit JSON.
     let json = serde_json::to_string(line).unwrap_or_default();
     let _ = writeln!(io::stdout(), "{json}");

@@ -1,11 +1,87 @@
-//! Prints what is wrong with pods: cause, what it was seen by, and what helps.
+//! `cargo kdev why`: flags, and what is wrong with pods.
 
 use std::fmt::Write;
+use std::io::Write as _;
+use std::path::PathBuf;
 
 use anstyle::{AnsiColor, Style};
-use kdev::{Answer, Cause, Confidence, Diagnosis, Verdict};
+use clap::Args;
+use kdev::{Answer, Cause, Confidence, Diagnosis, Layer, Verdict, WhyRequest};
+use serde::Serialize;
 
-use crate::prose::broken;
+use crate::flags::{Cluster, Project};
+use crate::ui::wrap::{broken, stdout_width};
+use crate::ui::{Term, json_line};
+
+#[derive(Debug, Args)]
+pub(crate) struct WhyArgs {
+    /// Pod, or what makes pods (a Deployment, a Job, …) [default: whatever in
+    /// the namespace does not run as it should]
+    #[arg(value_name = "POD|KIND/NAME")]
+    asked: Option<String>,
+    /// As kubectl takes it: kind and name, each a word
+    #[arg(hide = true)]
+    name: Option<String>,
+    #[command(flatten)]
+    project: Project,
+    #[command(flatten)]
+    cluster: Cluster,
+    /// Namespace to look into [default: the context's]
+    #[arg(short, long, env = "KDEV_NAMESPACE", hide_env_values = true, value_name = "NAME")]
+    namespace: Option<String>,
+    /// ssh configuration to use instead of your own
+    #[arg(long, env = "KDEV_SSH_CONFIG", hide_env_values = true, value_name = "PATH")]
+    ssh_config: Option<PathBuf>,
+    /// Keep the facts in a file, for somebody else to look at; values of
+    /// variables are left out
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// Judge the facts in such a file, and ask no cluster
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["asked", "record"])]
+    replay: Option<PathBuf>,
+}
+
+impl From<WhyArgs> for WhyRequest {
+    fn from(why: WhyArgs) -> Self {
+        Self {
+            asked: match (why.asked, why.name) {
+                (Some(kind), Some(name)) => Some(format!("{kind}/{name}")),
+                (asked, _) => asked,
+            },
+            selection: why.project.into(),
+            target: why.cluster.into(),
+            record: why.record,
+            replay: why.replay,
+            flags: Layer {
+                namespace: why.namespace,
+                ssh_config: why.ssh_config,
+                ..Layer::default()
+            },
+        }
+    }
+}
+
+/// What is wrong with a pod, in the JSON form.
+#[derive(Serialize)]
+struct Judged<'a> {
+    version: u32,
+    reason: &'static str,
+    #[serde(flatten)]
+    verdict: &'a Verdict,
+}
+
+impl Term {
+    /// Prints what is wrong with pods.
+    pub(crate) fn answer(&self, answer: &Answer) {
+        if self.json {
+            for verdict in &answer.verdicts {
+                json_line(&Judged { version: kdev::VERSION, reason: "verdict", verdict });
+            }
+        } else {
+            let _ = write!(anstream::stdout(), "{}", text(answer, stdout_width()));
+        }
+    }
+}
 
 const TITLE: Style = Style::new().bold();
 const CAUSE: Style = AnsiColor::Red.on_default().bold();

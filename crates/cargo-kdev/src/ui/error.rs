@@ -8,7 +8,7 @@ use anstyle::{AnsiColor, Style};
 use kdev::{Error, LoadError, NodeError};
 use serde::Serialize;
 
-use crate::prose::broken;
+use crate::ui::wrap::broken;
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const CAUSE: Style = Style::new().bold();

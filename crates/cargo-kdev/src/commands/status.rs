@@ -1,15 +1,112 @@
-//! Draws a status: one table, as wide as there is room for.
+//! `cargo kdev status`: flags, and the status as a table, on paper or on the screen.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use anstyle::{AnsiColor, Style};
+use clap::Args;
 use jiff::{SignedDuration, Timestamp};
-use kdev::{Freshness, Reference, Row, Status};
+use kdev::{Freshness, Layer, Reference, Row, Status, StatusRequest};
+use serde::Serialize;
 
-use crate::bars::{coloured, is_dumb};
-use crate::prose::broken;
-use crate::waiting::shortened;
+use crate::flags::{Cluster, Project};
+use crate::ui::progress::{coloured, is_dumb};
+use crate::ui::rollout::shortened;
+use crate::ui::wrap::{broken, stdout_width};
+use crate::ui::{NOTE, Term, json_line};
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    project: Project,
+    #[command(flatten)]
+    cluster: Cluster,
+    /// Name of the image, without tag [default: the package's name]
+    #[arg(long, env = "KDEV_IMAGE", hide_env_values = true, value_name = "NAME")]
+    image: Option<String>,
+    /// Namespace to look into [default: the context's]
+    #[arg(short, long, env = "KDEV_NAMESPACE", hide_env_values = true, value_name = "NAME")]
+    namespace: Option<String>,
+    /// Look every two seconds, until Ctrl-C; where stdout is no terminal, print
+    /// only what has changed
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+}
+
+impl From<StatusArgs> for StatusRequest {
+    fn from(status: StatusArgs) -> Self {
+        Self {
+            selection: status.project.into(),
+            target: status.cluster.into(),
+            watch: status.watch,
+            flags: Layer { image: status.image, namespace: status.namespace, ..Layer::default() },
+        }
+    }
+}
+
+/// A line of a status in the JSON form.
+#[derive(Serialize)]
+struct StatusLine<'a> {
+    version: u32,
+    /// `status`, or `gone` for what a watch has seen before.
+    reason: &'static str,
+    newest: Option<&'a str>,
+    #[serde(flatten)]
+    row: &'a Row,
+}
+
+/// A line for each pod that is not as it was, or has gone.
+fn status_lines(status: &Status, last: Option<&Status>) {
+    let line = |reason, row| {
+        let newest = status.newest.as_deref();
+        json_line(&StatusLine { version: kdev::VERSION, reason, newest, row });
+    };
+    let before = last.map(|last| last.rows.as_slice()).unwrap_or_default();
+    let is_old = last.is_some_and(|last| last.newest == status.newest);
+    status
+        .rows
+        .iter()
+        .filter(|row| !is_old || !before.contains(row))
+        .for_each(|row| line("status", row));
+    let is_here = |old: &&Row| {
+        status.rows.iter().any(|row| (&row.workload, &row.pod) == (&old.workload, &old.pod))
+    };
+    before.iter().filter(|old| !is_here(old)).for_each(|row| line("gone", row));
+}
+
+impl Term {
+    /// Shows a status: of a watch on a terminal in the place of the one before,
+    /// elsewhere only if it differs from that.
+    pub(crate) fn status(&self, status: &Status, watch: bool) {
+        let last = self.state().status.replace(status.clone());
+        if self.json {
+            return status_lines(status, last.as_ref());
+        }
+        let is_new = last.as_ref() != Some(status);
+        let screen = Screen::here();
+        match (watch, screen) {
+            (true, Some(screen)) => screen.redraw(status, last.is_none()),
+            _ if is_new => {
+                let between = if last.is_some() { "\n" } else { "" };
+                let text = text(status, Timestamp::now(), stdout_width());
+                let _ = write!(anstream::stdout(), "{between}{text}");
+                if !self.quiet {
+                    for note in notes(status) {
+                        self.line(NOTE, "Note", &note);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Ends the line on which the terminal has shown the ^C.
+    pub(crate) fn end_watch(&self, watch: bool) {
+        if watch && !self.json && io::stderr().is_terminal() {
+            let _ = writeln!(io::stderr());
+        }
+    }
+}
 
 const HEAD: Style = Style::new().bold();
 const GOOD: Style = AnsiColor::Green.on_default();
@@ -325,5 +422,5 @@ fn age(time: SignedDuration) -> String {
 }
 
 #[cfg(test)]
-#[path = "table_tests.rs"]
+#[path = "status_tests.rs"]
 mod tests;

@@ -1,12 +1,89 @@
-//! Prints what `doctor` has found: a line each, by group, and what helps.
+//! `cargo kdev doctor`: flags, and what was checked.
 
 use std::fmt::Write;
+use std::io::Write as _;
+use std::path::PathBuf;
 
 use anstyle::{AnsiColor, Style};
-use kdev::{Checkup, Finding, Group, State};
+use clap::Args;
+use kdev::{Checkup, DoctorRequest, Finding, Group, Layer, State};
+use serde::Serialize;
 
-use crate::prose::{broken, is_narrow};
-use crate::waiting::count;
+use crate::flags::{Cluster, Project};
+use crate::ui::rollout::count;
+use crate::ui::wrap::{broken, is_narrow, stdout_width};
+use crate::ui::{Term, json_line};
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    project: Project,
+    #[command(flatten)]
+    cluster: Cluster,
+    /// Namespace that would be applied to [default: the context's]
+    #[arg(short, long, env = "KDEV_NAMESPACE", hide_env_values = true, value_name = "NAME")]
+    namespace: Option<String>,
+    /// Node to check, instead of all that may run the pods (repeatable)
+    #[arg(long = "node", value_name = "NAME")]
+    nodes: Vec<String>,
+    /// ssh configuration to use instead of your own
+    #[arg(long, env = "KDEV_SSH_CONFIG", hide_env_values = true, value_name = "PATH")]
+    ssh_config: Option<PathBuf>,
+    /// Ask whether to do what is safe: start docker, list the context in
+    /// kdev.local.toml, add a node's host key to ssh's list
+    #[arg(long)]
+    fix: bool,
+}
+
+impl From<DoctorArgs> for DoctorRequest {
+    fn from(doctor: DoctorArgs) -> Self {
+        Self {
+            selection: doctor.project.into(),
+            target: doctor.cluster.into(),
+            nodes: doctor.nodes,
+            fix: doctor.fix,
+            platform: std::env::var("DOCKER_DEFAULT_PLATFORM").ok().filter(|one| !one.is_empty()),
+            flags: Layer {
+                namespace: doctor.namespace,
+                ssh_config: doctor.ssh_config,
+                ..Layer::default()
+            },
+        }
+    }
+}
+
+/// One thing that was checked, in the JSON form.
+#[derive(Serialize)]
+struct Found<'a> {
+    version: u32,
+    reason: &'static str,
+    #[serde(flatten)]
+    finding: &'a Finding,
+}
+
+impl Term {
+    /// Shows that something is under way that tells all at its end.
+    pub(crate) fn checking(&self) {
+        if !self.bars.is_hidden() {
+            let words = "tools, docker, project, cluster and nodes";
+            self.bars.wait("checkup", "Checking", words.to_owned());
+        }
+    }
+
+    /// Prints what was checked; gives the exit code for it.
+    pub(crate) fn checkup(&self, checkup: &Checkup) -> u8 {
+        self.finish();
+        if self.json {
+            for finding in &checkup.findings {
+                json_line(&Found { version: kdev::VERSION, reason: "finding", finding });
+            }
+        } else {
+            let text = text(checkup, self.quiet, stdout_width());
+            let _ = write!(anstream::stdout(), "{text}");
+        }
+        checkup.exit_code()
+    }
+}
 
 const TITLE: Style = Style::new().bold();
 const OK: Style = AnsiColor::Green.on_default();

@@ -1,7 +1,8 @@
 //! What the table says, and what of it stays where there is no room.
 
-use super::*;
 use serde_json::{Value, json};
+
+use super::*;
 
 fn now() -> Timestamp {
     "2026-11-25T02:42:30Z".parse().unwrap()

@@ -1,0 +1,30 @@
+//! `cargo kdev down`.
+
+use clap::Args;
+use kdev::{DownRequest, Layer};
+
+use crate::flags::{Cluster, Project};
+
+#[derive(Debug, Args)]
+pub(crate) struct DownArgs {
+    #[command(flatten)]
+    project: Project,
+    #[command(flatten)]
+    cluster: Cluster,
+    /// Namespace that was applied to [default: the context's]
+    #[arg(short, long, env = "KDEV_NAMESPACE", hide_env_values = true, value_name = "NAME")]
+    namespace: Option<String>,
+    /// Show each command that would change something, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+impl From<DownArgs> for DownRequest {
+    fn from(down: DownArgs) -> Self {
+        Self {
+            selection: down.project.into(),
+            target: down.cluster.into(),
+            flags: Layer { namespace: down.namespace, ..Layer::default() },
+        }
+    }
+}

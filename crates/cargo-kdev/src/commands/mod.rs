@@ -1,0 +1,10 @@
+//! The commands: the flags of each, the request that it makes of the library, and how its
+//! result is printed.
+
+pub(crate) mod doctor;
+pub(crate) mod down;
+pub(crate) mod load;
+pub(crate) mod render;
+pub(crate) mod status;
+pub(crate) mod up;
+pub(crate) mod why;
