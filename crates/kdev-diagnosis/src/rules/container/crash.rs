@@ -52,6 +52,7 @@ fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
         return Some(out_of_time(facts, evidence));
     }
     let (cause, words, help) = hook(facts, container, &mut evidence)
+        .or_else(|| memory::probably_out_of_memory(facts, container, code))
         .or_else(|| writes_in_vain(facts, container, log))
         .or_else(|| denied(facts, container, log).filter(|_| code != 126))
         .unwrap_or_else(|| crashes(facts, container, code));
@@ -276,6 +277,16 @@ mod tests {
             let one = diagnose(&facts(pod, &container, &killed, "")).remove(0);
             assert_eq!(one.cause, Cause::OutOfMemory);
             assert!(one.words.contains(words), "{}", one.words);
+        }
+        let unreported = json!({"exitCode": 137, "reason": "Error"});
+        let one = diagnose(&facts(&none, &limit("20Mi"), &unreported, "")).remove(0);
+        assert_eq!((one.cause, one.confidence), (Cause::OutOfMemory, Confidence::Likely));
+        assert!(one.words.ends_with("more memory than its limit of 20Mi"), "{}", one.words);
+        let others = [(none.clone(), 137), (limit("20Mi"), 143), (limit("20Mi"), 1)];
+        for (container, code) in others {
+            let ended = json!({"exitCode": code, "reason": "Error"});
+            let one = diagnose(&facts(&none, &container, &ended, "")).remove(0);
+            assert_eq!(one.cause, Cause::Crashes, "{container} {code}");
         }
         let ended = json!({"exitCode": 143, "reason": "Error"});
         let mut facts = facts(&json!({"activeDeadlineSeconds": 5}), &none, &ended, "");

@@ -1,5 +1,7 @@
 //! A container that uses more memory than it may.
 
+use std::fmt;
+
 use kdev_core::kube::container::Container;
 use serde_json::Value;
 
@@ -8,34 +10,74 @@ use crate::diagnosis::{Confidence, Diagnosis};
 use crate::facts::Facts;
 use crate::fixes;
 
+/// The exit code of a program that SIGKILL ends, as the kernel's OOM killer does.
+const KILLED: i64 = 137;
+
+/// A container whose status says that the OOM killer ended it.
 pub(crate) fn out_of_memory(
     facts: &Facts,
     container: Container,
     evidence: Vec<String>,
 ) -> Diagnosis {
     let name = container.name();
-    let limit = |limits: Option<&Value>| limits?.pointer("/memory")?.as_str().map(str::to_owned);
-    let own = limit(container.spec("/resources/limits"));
-    let (words, help) = if let Some(limit) = own {
-        (
-            format!("container `{name}` uses more memory than its limit of {limit}"),
-            fixes::set_memory(facts, container, &doubled(&limit)),
-        )
-    } else if let Some(limit) = limit(facts.pod.pointer("/spec/resources/limits")) {
-        (
-            format!(
-                "container `{name}` uses more memory than the pod's limit of {limit} leaves it"
-            ),
-            fixes::by_hand(facts, "raise `resources.limits.memory` of the pod in"),
-        )
-    } else {
-        (
+    let (words, help) = match Limit::of(facts, container) {
+        Some(limit) => (
+            format!("container `{name}` uses more memory than {limit}"),
+            limit.raise(facts, container),
+        ),
+        None => (
             format!("the node has no memory left for container `{name}`"),
             format!("see what uses it with `{} top pods --all-namespaces`", facts.kubectl),
-        )
+        ),
     };
     let (cause, confidence) = (Cause::OutOfMemory, Confidence::Certain);
     Diagnosis { cause, confidence, words, evidence, help }
+}
+
+/// A container with a memory limit that SIGKILL ended, although its status does not
+/// say `OOMKilled`: containerd reports so only if it hears of the OOM event before
+/// the exit, which it often does not on a busy node.
+pub(crate) fn probably_out_of_memory(
+    facts: &Facts,
+    container: Container,
+    code: i64,
+) -> Option<(Cause, String, String)> {
+    let limit = Limit::of(facts, container).filter(|_| code == KILLED)?;
+    let words = format!(
+        "container `{}` was killed, probably because it uses more memory than {limit}",
+        container.name()
+    );
+    Some((Cause::OutOfMemory, words, limit.raise(facts, container)))
+}
+
+/// The memory limit that bounds a container.
+enum Limit {
+    Container(String),
+    Pod(String),
+}
+
+impl Limit {
+    fn of(facts: &Facts, container: Container) -> Option<Self> {
+        let memory = |limits: &Value| limits.pointer("/memory")?.as_str().map(str::to_owned);
+        let own = container.spec("/resources/limits").and_then(memory).map(Self::Container);
+        own.or_else(|| facts.pod.pointer("/spec/resources/limits").and_then(memory).map(Self::Pod))
+    }
+
+    fn raise(&self, facts: &Facts, container: Container) -> String {
+        match self {
+            Self::Container(limit) => fixes::set_memory(facts, container, &doubled(limit)),
+            Self::Pod(_) => fixes::by_hand(facts, "raise `resources.limits.memory` of the pod in"),
+        }
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Container(limit) => write!(f, "its limit of {limit}"),
+            Self::Pod(limit) => write!(f, "the pod's limit of {limit} leaves it"),
+        }
+    }
 }
 
 /// Twice a quantity: its number counts, whatever the unit.
