@@ -7,9 +7,15 @@ const OF_PREPARATION: [&str; 4] =
     ["FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox", "NetworkNotReady"];
 /// Events of a pod that has its volumes and its sandbox.
 const AFTERWARDS: [&str; 4] = ["Pulling", "Pulled", "Created", "Started"];
-/// What a kubelet says until it has heard of what it has to mount.
-const TRANSIENT: [&str; 3] =
-    ["failed to sync configmap cache", "failed to sync secret cache", "not registered"];
+/// Errors of a kubelet whose caches have not seen the pod's ConfigMaps and Secrets
+/// yet, and of an API server that has not seen the pod's node yet
+/// (<https://kubernetes.io/docs/reference/access-authn-authz/node/>).
+const TRANSIENT: [&str; 4] = [
+    "failed to sync configmap cache",
+    "failed to sync secret cache",
+    "not registered",
+    "no relationship found between node",
+];
 
 /// Whether an event is of the pod's preparation, and that is over now.
 pub(crate) fn is_over(facts: &Facts, event: &ApiEvent) -> bool {

@@ -60,7 +60,7 @@ impl Scene {
 fn why_a_volume_of_a_missing_config_map_is_not_mounted() {
     let scene = Scene::on("node-1", "volume-of-map");
     scene.mounts("configMap: {name: settings}");
-    scene.reports("MountVolume.SetUp failed");
+    scene.reports("MountVolume.SetUp failed for volume \"data\"");
     let found = scene.is_judged(&["config-missing"]);
     found.follow_with(0, &[("KEY", "color"), ("VALUE", "blue")]);
     scene.runs();
@@ -71,7 +71,7 @@ fn why_a_volume_of_a_missing_config_map_is_not_mounted() {
 fn why_a_file_is_not_mounted_as_a_folder() {
     let scene = Scene::on("node-1", "file-as-folder");
     scene.mounts("hostPath: {path: /etc/hostname, type: Directory}");
-    scene.reports("MountVolume.SetUp failed");
+    scene.reports("MountVolume.SetUp failed for volume \"data\"");
     let help = scene.is_judged(&["volume-unmountable"]).help(0).to_owned();
     assert_eq!(help, "correct volume `data` in the manifest of deployment/web");
     scene.mounting("hostPath: {path: /etc, type: Directory}");
@@ -119,7 +119,7 @@ fn why_a_volume_of_a_key_that_a_secret_lacks_is_not_mounted() {
 fn why_a_volume_that_has_come_late_is_not_blamed() {
     let scene = Scene::on("node-1", "late-map");
     scene.mounts("configMap: {name: settings}");
-    scene.reports("MountVolume.SetUp failed");
+    scene.reports("MountVolume.SetUp failed for volume \"data\"");
     run(&mut scene.kubectl(&["create", "configmap", "settings", "--from-literal=color=blue"]));
     scene.runs();
     let fails = r#"{"spec":{"template":{"spec":{"containers":[{"name":"web","command":["/busybox","sh","-c","exit 5"]}]}}}}"#;

@@ -14,6 +14,10 @@ use crate::fixes::placement;
 use crate::rules::container::config;
 use crate::transient;
 
+/// How the name of the volume begins that the API server adds to each pod: it holds
+/// the token of the service account, and no manifest declares it.
+const INJECTED: &str = "kube-api-access-";
+
 pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
     // What is mounted now may have been missing before.
     if facts.is_mounted() {
@@ -91,8 +95,11 @@ fn let_go(facts: &Facts, holder: Option<&str>, claim: Option<&str>) -> String {
 fn mount(facts: &Facts) -> Option<Diagnosis> {
     const OF_ONE: &str = "for volume \"";
     // After a while it also tells that it has waited, and no more of why.
-    let of_one = failures(facts, "FailedMount").find(|event| event.message.contains(OF_ONE));
-    let event = of_one.or_else(|| failures(facts, "FailedMount").next())?;
+    let of_one = || failures(facts, "FailedMount").filter(|event| event.message.contains(OF_ONE));
+    let of_manifest = of_one().find(|event| !event.message.contains(INJECTED));
+    let event = of_manifest
+        .or_else(|| of_one().next())
+        .or_else(|| failures(facts, "FailedMount").next())?;
     let message = &event.message;
     if let Some((kind, name)) = config::missing(message) {
         let evidence = vec![format!("{}: {message}", event.reason)];
@@ -118,8 +125,16 @@ fn mount(facts: &Facts) -> Option<Diagnosis> {
         let evidence = vec![format!("{}: {message}", event.reason)];
         return Some(config::without_key(facts, kind, name, key, evidence));
     }
+    let words = format!("volume `{volume}` cannot be mounted: {why}");
+    if volume.starts_with(INJECTED) {
+        let help = format!(
+            "wait until the kubelet tries again; if the error stays, see `{} describe {}`",
+            facts.kubectl, facts.subject
+        );
+        return Some(Diagnosis { confidence: Confidence::Likely, ..certain(words, event, help) });
+    }
     let help = format!("correct volume `{volume}` in the manifest of {}", facts.keeper_id());
-    Some(certain(format!("volume `{volume}` cannot be mounted: {why}"), event, help))
+    Some(certain(words, event, help))
 }
 
 fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
@@ -190,6 +205,9 @@ mod tests {
     fn the_volume_that_is_not_mounted_is_named() {
         let both = "Unable to attach or mount volumes: unmounted volumes=[a b], unattached volumes=[], failed to process volumes=[]: context deadline exceeded";
         let unsynced = "MountVolume.SetUp failed for volume \"kube-api-access-x\" : failed to sync configmap cache: timed out waiting for the condition";
+        let token = "MountVolume.SetUp failed for volume \"kube-api-access-x\" : failed to fetch token: connection refused";
+        let refused = "volume `kube-api-access-x` cannot be mounted: failed to fetch token: connection refused";
+        let unrelated = "MountVolume.SetUp failed for volume \"kube-api-access-x\" : [failed to fetch token: serviceaccounts \"default\" is forbidden: User \"system:node:n\" cannot create resource \"serviceaccounts/token\" in API group \"\" in the namespace \"a\": no relationship found between node 'n' and this object, object \"a\"/\"kube-root-ca.crt\" not registered]";
         let absent = "the ConfigMap `settings` does not exist in the pod's namespace";
         let table = [
             (&[("FailedMount", "01:00", MISSING)][..], Some(absent)),
@@ -206,6 +224,9 @@ mod tests {
                 &[("FailedMount", "02:00", "no words of ours")],
                 Some("the pod's volumes cannot be mounted: no words of ours"),
             ),
+            (&[("FailedMount", "01:00", token)], Some(refused)),
+            (&[("FailedMount", "01:00", MISSING), ("FailedMount", "01:01", token)], Some(absent)),
+            (&[("FailedMount", "01:00", unrelated)], None),
             (&[("FailedMount", "01:00", unsynced)], None),
             (&[("FailedMount", "01:00", unsynced), ("Pulling", "01:01", "")], None),
             (&[("FailedMount", "01:00", MISSING), ("Pulling", "01:01", "")], None),
@@ -215,6 +236,9 @@ mod tests {
             let words = found.first().map(|one| one.words.as_str());
             assert_eq!(words, expected, "{events:?}");
         }
+        let found = diagnose(&facts(deployment(1), &[("FailedMount", "01:00", token)]));
+        assert_eq!(found[0].confidence, Confidence::Likely);
+        assert!(!found[0].help.contains("manifest"), "{}", found[0].help);
     }
 
     #[test]
