@@ -1,5 +1,5 @@
 //! `cargo xtask record`: makes what `cargo kdev why` explains in the lab, keeps
-//! the facts of each scene, and writes `docs/why.md` anew from them.
+//! the facts of each scene, and writes `docs/diagnoses.md` anew from them.
 
 use crate::lab;
 use crate::term;
@@ -19,14 +19,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     sh.change_dir(crate::root());
     let lab = lab::up(&sh)?;
     let words = if args.words.is_empty() { vec!["why".to_owned()] } else { args.words.clone() };
-    let records = crate::root().join("tests/why");
+    let records = crate::root().join("crates/kdev-diagnosis/tests/scenarios");
     term::status("Recording", "what goes wrong in the lab");
-    cmd!(sh, "cargo test --package cargo-kdev --test cluster --locked -- --ignored {words...}")
+    cmd!(sh, "cargo test --package cargo-kdev --test e2e --locked -- --ignored {words...}")
         .envs(lab.env())
         .env("KDEV_RECORD", records)
         .run()?;
-    term::status("Writing", "docs/why.md");
-    cmd!(sh, "cargo test --quiet --package cargo-kdev --test black_box --locked -- explained")
+    term::status("Writing", "docs/diagnoses.md");
+    cmd!(sh, "cargo test --quiet --package cargo-kdev --test cli --locked -- why_docs")
         .env("SNAPSHOTS", "overwrite")
         .run()?;
     Ok(())

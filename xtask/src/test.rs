@@ -46,7 +46,7 @@ type Check = fn(&Shell) -> Result<Outcome>;
 type Tests = fn(&Shell, &[String]) -> Result<Outcome>;
 
 const CHECKS: [(&str, Check); 4] = [("fmt", fmt), ("clippy", clippy), ("deny", deny), ("doc", doc)];
-const TESTS: [(&str, Tests); 3] = [("unit", unit), ("corpus", corpus), ("black-box", black_box)];
+const TESTS: [(&str, Tests); 3] = [("unit", unit), ("corpus", corpus), ("cli", cli)];
 /// The stages that need the lab, besides the cluster tests.
 const LAB: [(&str, Check); 2] = [("lab", the_lab), ("demo", the_demo)];
 
@@ -60,10 +60,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     ended.extend(TESTS.map(|(name, work)| stage(name, || work(&sh, names))));
     let was_up = lab::is_up();
-    let is_wanted = is_all || has_cluster_test(&sh, names)?;
-    let can_run = is_wanted && wants_cluster(args);
+    let is_wanted = is_all || has_e2e_test(&sh, names)?;
+    let can_run = is_wanted && wants_e2e(args);
     if can_run {
-        ended.push(stage("cluster", || cluster(&sh, names)));
+        ended.push(stage("e2e", || e2e(&sh, names)));
         if is_all {
             ended.extend(LAB.map(|(name, work)| stage(name, || work(&sh))));
         }
@@ -78,21 +78,20 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(summary(&ended, if is_wanted && !can_run { 1 + LAB.len() } else { 0 }))
 }
 
-fn has_cluster_test(sh: &Shell, names: &[String]) -> Result<bool> {
-    let list =
-        cmd!(sh, "cargo test --quiet --package cargo-kdev --test cluster --locked -- --list");
+fn has_e2e_test(sh: &Shell, names: &[String]) -> Result<bool> {
+    let list = cmd!(sh, "cargo test --quiet --package cargo-kdev --test e2e --locked -- --list");
     Ok(list.args(names).quiet().read()?.lines().any(|line| line.ends_with(": test")))
 }
 
 /// Where the lab cannot run its tests are skipped, which is printed; in CI they fail.
-fn wants_cluster(args: &Args) -> bool {
+fn wants_e2e(args: &Args) -> bool {
     let reason = match lab::check_host() {
         _ if args.no_cluster => "asked for by `--no-cluster`".to_owned(),
         Err(error) if env::var_os("CI").is_none() => error.to_string(),
         _ => return true,
     };
     let names = LAB.map(|(name, _)| name).join(", ");
-    term::status("Skipping", format!("cluster, {names}: {reason}"));
+    term::status("Skipping", format!("e2e, {names}: {reason}"));
     false
 }
 
@@ -106,7 +105,7 @@ fn stage(name: &'static str, work: impl FnOnce() -> Result<Outcome>) -> Stage {
 /// Shows failures again, because the later stages have pushed them out of sight. The
 /// last line is for machines: how many passed, and how many failed.
 fn summary(stages: &[Stage], skipped: usize) -> ExitCode {
-    if stages.iter().any(|stage| stage.name == "cluster") {
+    if stages.iter().any(|stage| stage.name == "e2e") {
         times::show_slowest();
     }
     for line in stages.iter().flat_map(|stage| &stage.outcome.words) {
@@ -197,20 +196,20 @@ fn needing_kubectl(sh: &Shell) -> &'static [&'static str] {
     }
 }
 
-fn black_box(sh: &Shell, names: &[String]) -> Result<Outcome> {
+fn cli(sh: &Shell, names: &[String]) -> Result<Outcome> {
     let ignored = needing_kubectl(sh);
-    let test = cmd!(sh, "cargo test --package cargo-kdev --test black_box --locked --");
+    let test = cmd!(sh, "cargo test --package cargo-kdev --test cli --locked --");
     counted(test.args(ignored).args(names))
 }
 
 /// All tests start at once, and then wait for each other: which of them may use the lab
-/// at the same time, they know themselves (`tests/cluster/exclusive.rs`).
-pub(crate) fn cluster(sh: &Shell, names: &[String]) -> Result<Outcome> {
+/// at the same time, they know themselves (`tests/e2e/exclusive.rs`).
+pub(crate) fn e2e(sh: &Shell, names: &[String]) -> Result<Outcome> {
     let lab = lab::up(sh)?;
     lab::spare()?;
     lab::ensure_test_tools(sh)?;
     cmd!(sh, "cargo build --quiet --package kdev --example team_xtask --locked").quiet().run()?;
-    let test = cmd!(sh, "cargo test --package cargo-kdev --test cluster --locked --");
+    let test = cmd!(sh, "cargo test --package cargo-kdev --test e2e --locked --");
     let test = test.args(["--include-ignored", "--test-threads=1000"]).args(names);
     counted(test.envs(lab.env()).env(times::VARIABLE, times::create()?))
 }

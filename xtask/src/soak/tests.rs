@@ -32,7 +32,7 @@ pub(super) fn run(sh: &Shell, rounds: usize, section: &mut Section) -> Result<()
 fn round(sh: &Shell, number: usize) -> Round {
     term::status("Testing", format!("round {number}"));
     let begun = Instant::now();
-    let outcome = crate::test::cluster(sh, &[]);
+    let outcome = crate::test::e2e(sh, &[]);
     let seconds = begun.elapsed().as_secs();
     match outcome {
         Ok(outcome) => {

@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use std::fs;
 use std::path::PathBuf;
 
-/// Names the file to the tests, which add a row each (`tests/cluster/times.rs`).
+/// Names the file to the tests, which add a row each (`tests/e2e/times.rs`).
 pub(super) const VARIABLE: &str = "KDEV_TEST_TIMES";
 
 /// Times are seconds. `queued` is what a test has waited until it could use the lab,

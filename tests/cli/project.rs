@@ -1,0 +1,323 @@
+//! A small project with fakes on PATH, and what a run of `cargo kdev` in it
+//! must look like: exit code, whole stdout, whole stderr, and no stray call.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+/// The configuration's digest of the one image that the fake docker has.
+pub(crate) const CONFIG: &str =
+    "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+/// The image with its content tag.
+pub(crate) const IMAGE: &str = "app:kdev-0123456789ab";
+
+const MANIFEST: &str = "\
+kind: Deployment
+apiVersion: apps/v1
+metadata: {name: app}
+spec:
+  template:
+    spec:
+      containers:
+      - name: app
+        image: app
+      - name: other
+        image: redis:7
+";
+const DEPLOYMENT: &str = r#"{"kind":"Deployment","metadata":{"name":"app","uid":"u","generation":1,"annotations":{"deployment.kubernetes.io/revision":"1"}},
+  "spec":{"replicas":2},"status":{"observedGeneration":1,"replicas":2,"updatedReplicas":2,"availableReplicas":2}}"#;
+/// The deployment's newest `ReplicaSet`.
+pub(crate) const REPLICA_SET: &str = r#"{"kind":"ReplicaSet","metadata":{"uid":"r","ownerReferences":[{"uid":"u"}],"annotations":{"deployment.kubernetes.io/revision":"1"}}}"#;
+const CONTEXTS: &str = r#"{"current-context":"kind-test","contexts":[
+  {"name":"kind-test","context":{"cluster":"here"}},{"name":"prod","context":{"cluster":"c"}}],
+  "clusters":[{"name":"c","cluster":{"server":"https://10.0.0.9:6443"}},{"name":"here","cluster":{"server":"https://127.0.0.1:6443"}}]}"#;
+
+/// What the tools that the fakes and the node's script need are called.
+const REAL_TOOLS: [&str; 23] = [
+    "sh", "cat", "awk", "tr", "sed", "sleep", "grep", "mv", "cmp", "cut", "head", "touch", "mkdir",
+    "rm", "printf", "diff", "kill", "env", "flock", "gzip", "tail", "date", "stty",
+];
+
+/// A pod of the deployment, as the API has it.
+pub(crate) fn pod(name: &str, node: &str, container: &str, image: &str, status: &str) -> String {
+    format!(
+        r#"{{"kind":"Pod","metadata":{{"name":"{name}","ownerReferences":[{{"uid":"r"}}]}},
+        "spec":{{"nodeName":"{node}","containers":[{{"name":"{container}","image":"{image}","imagePullPolicy":"Never"}}]}},
+        "status":{{"phase":"Running","conditions":[{{"type":"Ready","status":"True"}}],"containerStatuses":[{status}]}}}}"#
+    )
+}
+
+pub(crate) struct Project {
+    root: TempDir,
+}
+
+impl Project {
+    /// A crate `app` with a Dockerfile and a manifest, two nodes, and fakes
+    /// with which `up` succeeds.
+    pub(crate) fn new() -> Self {
+        let root = tempfile::Builder::new().prefix("kdev-test-").tempdir().unwrap();
+        let project = Self { root };
+        for dir in ["src", "k8s", "fake", "bin", "tools"] {
+            fs::create_dir(project.path(dir)).unwrap();
+        }
+        project.write("Cargo.toml", "[package]\nname = \"app\"\nedition = \"2024\"\n[workspace]\n");
+        project.write("src/main.rs", "fn main() {}\n");
+        project.write("Dockerfile", "FROM scratch\n");
+        project.write("k8s/app.yaml", MANIFEST);
+        project.write("fake/id", CONFIG);
+        project.write("fake/contexts.json", CONTEXTS);
+        project.write("fake/deployment.json", DEPLOYMENT);
+        project.pods(&["n1", "n2"].map(|node| {
+            let container = format!(r#"{{"name":"app","imageID":"{CONFIG}"}}"#);
+            pod(&format!("app-{node}"), node, "app", IMAGE, &container)
+        }));
+        project.nodes(&[("n1", "10.0.0.1", "amd64"), ("n2", "10.0.0.2", "amd64")]);
+        project.link_tools();
+        project
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    /// Writes a file of the project; `fake/NAME` steers a fake.
+    pub(crate) fn write(&self, name: &str, text: &str) -> &Self {
+        fs::write(self.path(name), text).unwrap();
+        self
+    }
+
+    pub(crate) fn remove(&self, name: &str) -> &Self {
+        fs::remove_file(self.path(name)).unwrap();
+        self
+    }
+
+    /// Adds lines to `[package.metadata.kdev]`.
+    pub(crate) fn config(&self, lines: &str) -> &Self {
+        let cargo = fs::read_to_string(self.path("Cargo.toml")).unwrap();
+        self.write("Cargo.toml", &format!("{cargo}\n[package.metadata.kdev]\n{lines}\n"))
+    }
+
+    /// The nodes of the cluster: name, address, architecture.
+    pub(crate) fn nodes(&self, nodes: &[(&str, &str, &str)]) -> &Self {
+        let items: Vec<String> = nodes.iter().map(|(name, address, arch)| format!(
+            r#"{{"metadata":{{"name":"{name}"}},"spec":{{"providerID":"kind://docker/test/{name}"}},"status":{{"addresses":[{{"type":"InternalIP","address":"{address}"}}],
+            "nodeInfo":{{"machineID":"{name}","bootID":"b","operatingSystem":"linux","architecture":"{arch}","containerRuntimeVersion":"containerd://1.6.20"}}}}}}"#
+        )).collect();
+        self.write("fake/nodes.json", &format!(r#"{{"items":[{}]}}"#, items.join(",")))
+    }
+
+    /// The new pods of the deployment.
+    pub(crate) fn pods(&self, pods: &[String]) -> &Self {
+        self.write("fake/pods.json", &format!("{REPLICA_SET},{}", pods.join(",")))
+    }
+
+    /// Changes what the cluster says of its nodes.
+    pub(crate) fn nodes_are(&self, before: &str, after: &str) -> &Self {
+        let nodes = fs::read_to_string(self.path("fake/nodes.json")).unwrap();
+        assert!(nodes.contains(before), "{nodes}");
+        self.write("fake/nodes.json", &nodes.replace(before, after))
+    }
+
+    /// The workload's controller has not begun.
+    pub(crate) fn has_no_pods(&self) -> &Self {
+        let live = r#"{"kind":"Deployment","metadata":{"name":"app","generation":1},"spec":{"replicas":1},"status":{}}"#;
+        self.write("fake/deployment.json", live)
+    }
+
+    /// A script of this name on PATH.
+    pub(crate) fn script(&self, name: &str, text: &str) -> &Self {
+        let path = self.path("bin").join(name);
+        fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        self
+    }
+
+    /// Everything that the fakes were called with, a line each.
+    pub(crate) fn calls(&self) -> String {
+        fs::read_to_string(self.path("fake/log")).unwrap_or_default()
+    }
+
+    /// The images of a node, sorted.
+    pub(crate) fn images_on(&self, address: &str) -> Vec<String> {
+        let file = self.path(&format!("fake/node-{address}/images"));
+        let text = fs::read_to_string(file).unwrap_or_default();
+        let mut names: Vec<String> =
+            text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect();
+        names.sort();
+        names
+    }
+
+    pub(crate) fn applied(&self) -> Option<String> {
+        fs::read_to_string(self.path("fake/applied")).ok()
+    }
+
+    pub(crate) fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Ran {
+        self.run_with(&[], args)
+    }
+
+    /// With these variables, too.
+    pub(crate) fn run_with<S: AsRef<OsStr>>(&self, env: &[(&str, &str)], args: &[S]) -> Ran {
+        let output = self.command(args).envs(env.iter().copied()).output().unwrap();
+        Ran { output: self.redacted(&output), code: output.status.code() }
+    }
+
+    /// Runs a line that was advised, as its user's shell would.
+    #[expect(clippy::disallowed_methods, reason = "a test follows advice itself")]
+    pub(crate) fn sh(&self, line: &str) -> &Self {
+        let plain = self.command(&["--version"]);
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-ec", line]).current_dir(self.root.path()).env_clear();
+        shell.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        assert!(shell.status().unwrap().success(), "{line}");
+        self
+    }
+
+    /// On a terminal of its own, on which each question is answered so.
+    pub(crate) fn run_on_a_terminal(&self, args: &[&str], answer: &str) -> String {
+        let answer = format!("{answer}\n");
+        self.type_on_a_terminal(80, &[], args, "[y/N] ", &answer)
+    }
+
+    /// On a terminal this wide, on which something is typed whenever its screen ends so.
+    #[expect(clippy::disallowed_methods, reason = "a test runs a program itself")]
+    pub(crate) fn type_on_a_terminal(
+        &self,
+        columns: usize,
+        env: &[(&str, &str)],
+        args: &[&str],
+        seen: &str,
+        typed: &str,
+    ) -> String {
+        let plain = self.command(args);
+        let words = [plain.get_program()].into_iter().chain(plain.get_args());
+        let words: Vec<&str> = words.map(|word| word.to_str().unwrap()).collect();
+        let command = format!("stty cols {columns} rows 30; exec {}", words.join(" "));
+        let mut terminal = Command::new("/usr/bin/script");
+        terminal.args(["-qec", &command, "/dev/null"]).current_dir(self.root.path());
+        terminal
+            .env_clear()
+            .envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))))
+            .envs(env.iter().copied());
+        let mut child = terminal.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut keyboard = child.stdin.take().unwrap();
+        let mut screen = child.stdout.take().unwrap();
+        let (mut said, mut byte) = (Vec::new(), [0]);
+        while screen.read(&mut byte).unwrap() > 0 {
+            said.push(byte[0]);
+            if said.ends_with(seen.as_bytes()) {
+                keyboard.write_all(typed.as_bytes()).unwrap();
+            }
+        }
+        child.wait().unwrap();
+        String::from_utf8(said).unwrap()
+    }
+
+    pub(crate) fn start<S: AsRef<OsStr>>(&self, args: &[S]) -> Child {
+        self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a test runs the program itself")]
+    fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-kdev"));
+        let cargo = Path::new(env!("CARGO"));
+        let path = [self.path("bin"), self.path("tools"), cargo.parent().unwrap().to_owned()];
+        command
+            .arg("kdev")
+            .args(args)
+            .current_dir(self.root.path())
+            .env_clear()
+            .env("PATH", std::env::join_paths(path).unwrap())
+            .env("CARGO", cargo)
+            .env("HOME", self.root.path())
+            .env("FAKE", self.path("fake"))
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn redacted(&self, output: &Output) -> [String; 2] {
+        let root = self.root.path().to_str().unwrap();
+        [&output.stdout, &output.stderr].map(|bytes| {
+            let text = String::from_utf8(bytes.clone()).unwrap().replace(root, "[ROOT]");
+            text.lines().map(|line| without_seconds(line) + "\n").collect()
+        })
+    }
+
+    fn link_tools(&self) {
+        let fakes = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/cli/fakes");
+        for fake in fs::read_dir(fakes).unwrap() {
+            let fake = fake.unwrap().path().canonicalize().unwrap();
+            symlink(&fake, self.path("bin").join(fake.file_name().unwrap())).unwrap();
+        }
+        for tool in REAL_TOOLS {
+            let found = ["/usr/bin", "/bin"].map(|dir| Path::new(dir).join(tool));
+            let found = found.into_iter().find(|path| path.exists()).unwrap();
+            symlink(found, self.path("tools").join(tool)).unwrap();
+        }
+    }
+}
+
+/// `in 1.3s` differs from run to run.
+fn without_seconds(line: &str) -> String {
+    match line.rsplit_once(" in ") {
+        Some((rest, time))
+            if time.ends_with('s') && time.starts_with(|c: char| c.is_ascii_digit()) =>
+        {
+            format!("{rest} in [TIME]")
+        }
+        _ => line.to_owned(),
+    }
+}
+
+/// A run that has ended. Each check is on the whole text: a stray line fails.
+pub(crate) struct Ran {
+    output: [String; 2],
+    code: Option<i32>,
+}
+
+impl Ran {
+    #[track_caller]
+    pub(crate) fn code(&self, code: i32) -> &Self {
+        assert_eq!(self.code, Some(code), "stderr was:\n{}", self.output[1]);
+        self
+    }
+
+    /// `[..]` stands for anything within a line.
+    #[track_caller]
+    pub(crate) fn stderr(&self, expected: &str) -> &Self {
+        matches(&self.output[1], expected);
+        self
+    }
+
+    pub(crate) fn out(&self) -> &str {
+        &self.output[0]
+    }
+
+    pub(crate) fn err(&self) -> &str {
+        &self.output[1]
+    }
+
+    /// What stderr ends with, from the first error on: before it stands a
+    /// build, as far as it came.
+    #[track_caller]
+    pub(crate) fn error(&self, expected: &str) -> &Self {
+        let stderr = &self.output[1];
+        matches(&stderr[stderr.find("error: ").unwrap_or(0)..], expected);
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn stdout(&self, expected: &str) -> &Self {
+        matches(&self.output[0], expected);
+        self
+    }
+}
+
+#[track_caller]
+fn matches(actual: &str, expected: &str) {
+    snapbox::assert_data_eq!(actual, snapbox::Data::text(expected));
+}

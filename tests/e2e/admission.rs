@@ -1,0 +1,158 @@
+//! What admission makes of pods: the API server's own plugin, really on.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::exclusive::{Claim, Part, Permit};
+use crate::lab::{command, eventually, get, run, state, stderr};
+use crate::process_kill::recorded;
+use crate::test_service::Service;
+
+/// Where the second API server listens: beside the lab's own.
+const PORT: &str = "6444";
+
+/// A second API server of the same cluster that has `AlwaysPullImages` on, until
+/// it is dropped.
+pub(crate) struct Strict {
+    child: Child,
+    pub(crate) kubeconfig: PathBuf,
+}
+
+impl Strict {
+    /// Keeps its files in this folder.
+    pub(crate) fn start(permit: &Permit, folder: &Path) -> Self {
+        permit.may_break(Part::SecondApiServer);
+        let lab = fs::read_to_string(state("kubeconfig")).unwrap();
+        let kubeconfig = folder.join("strict.kubeconfig");
+        fs::write(&kubeconfig, lab.replace(":6443", &format!(":{PORT}"))).unwrap();
+        let log = fs::File::create(folder.join("apiserver.log")).unwrap();
+        let child = apiserver(&lab).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let strict = Self { child, kubeconfig };
+        eventually("the second API server", || {
+            let mut ready = command("kubectl");
+            ready.arg("--kubeconfig").arg(&strict.kubeconfig).args(["get", "--raw", "/readyz"]);
+            ready.output().ok()?.status.success().then_some(())
+        });
+        strict
+    }
+}
+
+impl Drop for Strict {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Controllers that make pods by way of the strict API server; the lab's own stand
+/// still, until it is dropped.
+struct Controllers {
+    standing: Pid,
+    child: Child,
+}
+
+impl Controllers {
+    /// Of Deployments, which is all that the tests need. They take the user of the
+    /// kubeconfig, since they have no accounts of their own.
+    fn start(service: &Service, strict: &Strict) -> Self {
+        service.permit.may_break(Part::Controllers);
+        let mut manager = command(state("lib/kubernetes").to_str().unwrap());
+        manager.args(["kube-controller-manager", "--leader-elect=false", "--secure-port=0"]);
+        manager.arg("--controllers=deployment-controller,replicaset-controller");
+        manager.arg("--kubeconfig").arg(&strict.kubeconfig);
+        let log = fs::File::create(service.path("controllers.log")).unwrap();
+        let standing = recorded("kube-controller-manager").unwrap();
+        kill(standing, Signal::SIGSTOP).unwrap();
+        let child = manager.stdout(Stdio::null()).stderr(log).spawn();
+        let child = child.inspect_err(|_| kill(standing, Signal::SIGCONT).unwrap()).unwrap();
+        Self { standing, child }
+    }
+}
+
+impl Drop for Controllers {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = kill(self.standing, Signal::SIGCONT);
+    }
+}
+
+/// As the lab's own, but for its port, the plugin, and that it tells nobody
+/// that it is there.
+fn apiserver(kubeconfig: &str) -> Command {
+    let host = kubeconfig.split("https://").nth(1).unwrap().split(':').next().unwrap();
+    let pki = |file: &str| state("pki").join(file).display().to_string();
+    let mut apiserver = command(state("lib/kubernetes").to_str().unwrap());
+    apiserver.args(["kube-apiserver", "--etcd-servers", "http://127.0.0.1:12379"]);
+    apiserver.args(["--bind-address", host, "--advertise-address", host, "--secure-port", PORT]);
+    apiserver.args(["--endpoint-reconciler-type", "none"]);
+    apiserver.args(["--authorization-mode", "Node,RBAC"]);
+    apiserver.args(["--enable-admission-plugins", "NodeRestriction,AlwaysPullImages"]);
+    apiserver.args(["--client-ca-file", &pki("ca.crt")]);
+    apiserver.args(["--tls-cert-file", &pki("apiserver.crt")]);
+    apiserver.args(["--tls-private-key-file", &pki("apiserver.key")]);
+    apiserver.args(["--service-cluster-ip-range", "10.96.0.0/16"]);
+    apiserver.args(["--service-account-issuer", "https://kubernetes.default.svc"]);
+    apiserver.args(["--service-account-key-file", &pki("service-account.pub")]);
+    apiserver.args(["--service-account-signing-key-file", &pki("service-account.key")]);
+    apiserver
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_plugin_that_always_pulls_is_named_and_ends_the_wait() {
+    let service = Service::claiming("strict", Claim::both_nodes().breaks(Part::SecondApiServer));
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: strict}\nspec:\n  containers:\n  - {name: web, image: strict}\n";
+    service.write("k8s/all.yaml", pod);
+    let strict = Strict::start(&service.permit, service.dir());
+    let up = service.up(&["--timeout", "60"]).env("KUBECONFIG", &strict.kubeconfig).output();
+    let output = up.unwrap();
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(95), "{said}");
+    let became = "`imagePullPolicy` of container `web` became `Always`, and was `Never`; the API server's admission plugin `AlwaysPullImages` does that";
+    // Once when it was applied, and then as the reason that it cannot run.
+    assert!(
+        said.contains(&format!("Note pod/strict is not as it was applied: {became}")),
+        "{said}"
+    );
+    let error = "error: admission has changed pod `strict` of pod/strict\n  caused by: ";
+    assert!(said.contains(&format!("{error}{became}\n")), "{said}");
+
+    // Without it, as the help says, the same pod runs.
+    drop(strict);
+    run(&mut crate::lab::kubectl("strict", &["delete", "pod", "strict", "--now"]));
+    service.up_ok();
+    assert_eq!(
+        get("strict", &["pod", "strict"])["spec"]["containers"][0]["imagePullPolicy"],
+        "Never"
+    );
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_plugin_that_always_pulls_is_named_where_only_the_pods_of_a_deployment_show_it() {
+    let claim = Claim::node("node-1").breaks(Part::SecondApiServer).breaks(Part::Controllers);
+    let service = Service::claiming("strict-pods", claim);
+    service.pin_to("node-1");
+    let strict = Strict::start(&service.permit, service.dir());
+    let controllers = Controllers::start(&service, &strict);
+    let up = service.up(&["--timeout", "60"]).env("KUBECONFIG", &strict.kubeconfig).output();
+    let output = up.unwrap();
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(95), "{said}");
+    let of_it = "of deployment/strict-pods\n  caused by: `imagePullPolicy` of container `web` became `Always`, and was `Never`; the API server's admission plugin `AlwaysPullImages` does that\n";
+    assert!(said.contains("error: admission has changed pod `strict-pods-"), "{said}");
+    assert!(said.contains(of_it), "{said}");
+    // The template is what was applied.
+    assert!(!said.contains("Note deployment"), "{said}");
+
+    // Without it, as the help says.
+    drop(controllers);
+    drop(strict);
+    run(&mut crate::lab::kubectl("strict-pods", &["delete", "pods", "--all", "--now"]));
+    service.up_ok();
+}

@@ -1,0 +1,220 @@
+//! What the API server refuses, in its real words, and what helps against it.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::lab::{apply, follow, get, kubectl, run, state, stderr};
+use crate::namespace::takes_pods;
+use crate::test_service::{Service, deployment};
+
+fn config_map(data: &str) -> String {
+    format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: beside}}\ndata: {{{data}}}\n")
+}
+
+/// Writes the deployment and something beside it.
+fn with(service: &Service, beside: &str) {
+    service.write("k8s/all.yaml", &format!("{}{beside}", deployment(service.name, "")));
+}
+
+fn uid(namespace: &str, object: &str) -> Value {
+    get(namespace, &[object])["metadata"]["uid"].clone()
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn fields_of_others_are_shown_one_by_one_and_taken_over_if_told() {
+    let service = Service::new("shared");
+    with(&service, &config_map("a: x, b: x, c: x"));
+    service.up_ok();
+    for (manager, field) in [("helm", "a"), ("ed", "b")] {
+        let patch = format!("{{\"data\":{{\"{field}\":\"theirs\"}}}}");
+        let manager = format!("--field-manager={manager}");
+        run(&mut kubectl(
+            "shared",
+            &["patch", "configmap", "beside", &manager, "--type=merge", "-p", &patch],
+        ));
+    }
+    let said = service.up_fails(&[], 92);
+    let expected = "error: fields of the manifests are owned by others in context `kdev-lab`
+  caused by: `.data.b` is owned by `ed`, `.data.a` is owned by `helm`
+  help: if these fields shall be kdev's, take them over with `--force-conflicts`\n";
+    assert_eq!(said, expected);
+    assert_eq!(get("shared", &["configmap", "beside"])["data"]["a"], "theirs");
+    let output = service.up(&["--force-conflicts"]).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(get("shared", &["configmap", "beside"])["data"]["a"], "x");
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn only_what_changed_is_applied() {
+    let service = Service::new("partly");
+    with(&service, &config_map("a: x"));
+    service.up_ok();
+    let version = || get("partly", &["deployment", "partly"])["metadata"]["generation"].clone();
+    let before = version();
+    with(&service, &config_map("a: z"));
+    let said = service.up_ok();
+    assert!(said.contains("Applied configmap/beside to kdev-lab"), "{said}");
+    assert_eq!(version(), before);
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn what_cannot_be_changed_is_made_anew_if_told() {
+    let service = Service::new("anew");
+    let job = "---\napiVersion: batch/v1\nkind: Job\nmetadata: {name: migrate}\nspec:\n  template:\n    spec:\n      restartPolicy: Never\n      containers:\n      - {name: work, image: anew, command: [/busybox, cat, /www/index.html]}\n";
+    with(&service, job);
+    service.up_ok();
+    let (old_job, deployment_uid) = (uid("anew", "job/migrate"), uid("anew", "deployment/anew"));
+    service.page("second");
+    let said = service.up_fails(&[], 92);
+    let expected = "error: the cluster of context `kdev-lab` cannot change `job/migrate`
+  caused by: `spec.template` of job/migrate is fixed once it is created
+  help: delete it with its pods and create it anew with `--recreate`\n";
+    assert_eq!(said, expected);
+    assert_eq!(uid("anew", "job/migrate"), old_job);
+
+    let output = service.up(&["--recreate"]).output().unwrap();
+    let said = stderr(&output);
+    assert!(
+        output.status.success() && said.contains("Deleted job/migrate from kdev-lab"),
+        "{said}"
+    );
+    assert!(said.contains("Ready job/migrate: 1 pod in "), "{said}");
+    assert_ne!(uid("anew", "job/migrate"), old_job);
+    assert_eq!(run(&mut kubectl("anew", &["logs", "job/migrate"])), "second\n");
+    // What can be changed was only changed.
+    assert_eq!(uid("anew", "deployment/anew"), deployment_uid);
+
+    let other = deployment("anew", "").replace("app: anew", "app: other");
+    service.write("k8s/all.yaml", &other);
+    let said = service.up_fails(&[], 92);
+    assert!(
+        said.contains("`spec.selector` of deployment/anew is fixed once it is created"),
+        "{said}"
+    );
+    assert!(service.up(&["--recreate"]).output().unwrap().status.success());
+    assert_ne!(uid("anew", "deployment/anew"), deployment_uid);
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_namespace_that_does_not_exist_is_created_as_advised() {
+    let service = Service::new("no-namespace");
+    run(&mut kubectl("default", &["delete", "namespace", "no-namespace", "--timeout=90s"]));
+    let said = service.up_fails(&[], 92);
+    assert!(said.contains("namespaces \"no-namespace\" not found"), "{said}");
+    follow(&said);
+    takes_pods("no-namespace");
+    service.up_ok();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn quotas_rules_and_faults_are_told_with_a_cure_each() {
+    let service = Service::new("quota-refused");
+    let invalid = "---\napiVersion: v1\nkind: Service\nmetadata: {name: quota-refused}\nspec: {ports: [{port: 99999}]}\n";
+    with(&service, invalid);
+    let said = service.up_fails(&[], 92);
+    assert!(said.contains("Invalid value: 99999"), "{said}");
+    assert!(said.ends_with("help: correct this field in the manifest\n"), "{said}");
+
+    with(&service, "---\napiVersion: example.com/v1\nkind: Gadget\nmetadata: {name: g}\n");
+    let said = service.up_fails(&[], 92);
+    assert!(said.contains("no matches for kind \"Gadget\""), "{said}");
+    assert!(said.contains("help: install what brings the kind"), "{said}");
+
+    let quota = "apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: none}\nspec: {hard: {configmaps: \"1\"}}\n";
+    apply("quota-refused", quota);
+    crate::lab::eventually("the quota's count", || {
+        let quota = get("quota-refused", &["resourcequota", "none"]);
+        quota.pointer("/status/used/configmaps").is_some().then_some(())
+    });
+    with(&service, &config_map("a: x"));
+    let said = service.up_fails(&[], 92);
+    assert!(said.contains("exceeded quota: none"), "{said}");
+    follow(&said);
+    run(&mut kubectl("quota-refused", &["delete", "resourcequota", "none"]));
+
+    // A webhook that cannot be reached, for this namespace alone.
+    let webhook = "apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingWebhookConfiguration\nmetadata: {name: quota-refused}\nwebhooks:\n- name: rule.example.com\n  admissionReviewVersions: [v1]\n  sideEffects: None\n  clientConfig: {url: \"https://127.0.0.1:9/\"}\n  namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: quota-refused}}\n  rules: [{apiGroups: [\"\"], apiVersions: [v1], resources: [configmaps], operations: [\"*\"]}]\n";
+    apply("default", webhook);
+    let said = service.up_fails(&[], 92);
+    run(&mut kubectl("default", &["delete", "validatingwebhookconfiguration", "quota-refused"]));
+    assert!(said.contains("failed calling webhook \"rule.example.com\""), "{said}");
+    assert!(said.contains("help: meet the rule of `rule.example.com`"), "{said}");
+    service.up_ok();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn rights_that_are_missing_are_named() {
+    let service = Service::new("guest");
+    run(&mut kubectl("guest", &["create", "serviceaccount", "guest"]));
+    let role = [
+        "create",
+        "clusterrolebinding",
+        "kdev-test-guest",
+        "--clusterrole=view",
+        "--serviceaccount=guest:guest",
+    ];
+    let _ =
+        kubectl("default", &["delete", "clusterrolebinding", "kdev-test-guest", "kdev-test-nodes"])
+            .output();
+    run(&mut kubectl("default", &role));
+    let nodes = [
+        "create",
+        "clusterrolebinding",
+        "kdev-test-nodes",
+        "--clusterrole=system:node",
+        "--serviceaccount=guest:guest",
+    ];
+    run(&mut kubectl("default", &nodes));
+    let token = run(&mut kubectl("guest", &["create", "token", "guest"]));
+    let lab = fs::read_to_string(state("kubeconfig")).unwrap();
+    let user = lab.find("\nusers:").unwrap();
+    let name = lab[user..].split("name: ").nth(1).unwrap().split_whitespace().next().unwrap();
+    let guest =
+        format!("{}\nusers:\n- name: {name}\n  user:\n    token: {}\n", &lab[..user], token.trim());
+    service.write("guest.kubeconfig", &guest);
+    let config = service.path("guest.kubeconfig");
+    let output = service.up(&[]).env("KUBECONFIG", &config).output().unwrap();
+    let said = stderr(&output);
+    run(&mut kubectl(
+        "default",
+        &["delete", "clusterrolebinding", "kdev-test-guest", "kdev-test-nodes"],
+    ));
+    assert_eq!(output.status.code(), Some(92), "{said}");
+    assert!(said.contains("cannot patch resource \"deployments\""), "{said}");
+    assert!(said.contains(" auth can-i --list`"), "{said}");
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_foreign_context_is_never_written_to() {
+    let service = Service::new("foreign");
+    let lab = fs::read_to_string(state("kubeconfig")).unwrap();
+    service.write("foreign.kubeconfig", &lab.replace(": kdev-lab", ": production"));
+    let config = service.path("foreign.kubeconfig");
+    let all = || run(&mut kubectl("foreign", &["get", "all,configmaps,secrets", "--output=name"]));
+    let before = all();
+    let up = |args: &[&str]| {
+        let mut up = service.up(args);
+        up.env("KUBECONFIG", &config).env_remove("KDEV_CONTEXT").output().unwrap()
+    };
+    for args in [&[][..], &["--force-conflicts", "--recreate"]] {
+        let output = up(args);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(92), "{said}");
+        assert!(
+            said.contains("kdev does not change the cluster of context `production`"),
+            "{said}"
+        );
+        assert_eq!(all(), before);
+    }
+    let output = up(&["--context", "production"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_ne!(all(), before);
+}

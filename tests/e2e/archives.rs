@@ -1,0 +1,93 @@
+//! Archives that others have written are loaded, and no more than is lacking.
+
+use std::fs::File;
+use std::process::Stdio;
+
+use crate::lab::{docker, images_on, in_node, run};
+use crate::partial_load::sent;
+use crate::test_service::{NODES, Service};
+
+/// Builds the service's image under this tag.
+fn build(service: &Service, tag: &str) -> String {
+    let image = format!("{}:{tag}", service.name);
+    run(docker(&["build", "--tag", &image, "."]).current_dir(service.dir()));
+    image
+}
+
+#[track_caller]
+fn load(service: &Service, archive: &str, stdin: Stdio) -> Vec<u64> {
+    let mut load = service.kdev(&["load", archive, "--message-format", "json"]);
+    let output = load.stdin(stdin).output().unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{stdout}");
+    sent(&stdout)
+}
+
+#[track_caller]
+fn is_there(image: &str) {
+    for node in NODES {
+        assert_eq!(images_on(node, image), [format!("docker.io/library/{image}")]);
+    }
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn what_docker_saves_is_loaded_from_a_file_and_from_a_pipe() {
+    let service = Service::new("saved");
+    let image = build(&service, "1");
+    run(docker(&["save", "--output", "saved.tar", &image]).current_dir(service.dir()));
+    load(&service, "saved.tar", Stdio::null());
+    is_there(&image);
+
+    service.page("second");
+    let image = build(&service, "2");
+    let mut save = docker(&["save", &image]).stdout(Stdio::piped()).spawn().unwrap();
+    let sent = load(&service, "-", save.stdout.take().unwrap().into());
+    assert!(save.wait().unwrap().success());
+    is_there(&image);
+    // The program below is there already.
+    assert!(sent.len() == NODES.len() && sent.iter().all(|bytes| *bytes < 64 << 10), "{sent:?}");
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn what_containerd_exports_is_loaded_compressed_or_not() {
+    let service = Service::new("exported");
+    let image = build(&service, "1");
+    run(&mut service.kdev(&["load", &image, "--node", "node-1"]));
+    let name = format!("docker.io/library/{image}");
+    let export = ["ctr", "-n", "k8s.io", "images", "export", "-", &name];
+    let archive = service.path("exported.tar");
+    let file = File::create(&archive).unwrap();
+    assert!(in_node("node-1", &export).stdout(file).status().unwrap().success());
+    run(crate::lab::command("gzip").arg(&archive));
+    for node in NODES {
+        run(&mut in_node(node, &["ctr", "-n", "k8s.io", "images", "rm", &name]));
+    }
+    load(&service, "./exported.tar.gz", Stdio::null());
+    is_there(&image);
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn what_skopeo_writes_is_loaded_in_both_forms() {
+    let service = Service::new("copied");
+    let image = build(&service, "1");
+    let (saved, name) = (service.path("saved.tar"), service.name);
+    run(docker(&["save", "--output"]).arg(&saved).arg(image));
+    // buildah and podman write with the same library.
+    for form in ["docker-archive", "oci-archive"] {
+        let from = format!("docker-archive:{}", saved.display());
+        let archive = service.path(&format!("{form}.tar")).display().to_string();
+        let to = format!("{form}:{archive}:{name}:{form}");
+        run(crate::lab::command("skopeo").args([
+            "--insecure-policy",
+            "copy",
+            "--quiet",
+            &from,
+            &to,
+        ]));
+        load(&service, &archive, Stdio::null());
+        is_there(&format!("{name}:{form}"));
+    }
+}

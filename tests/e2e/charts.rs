@@ -1,0 +1,108 @@
+//! Charts, as the real helm makes manifests of them.
+
+use std::fs;
+use std::process::Command;
+
+use crate::lab::{get, run, state, stderr};
+use crate::test_service::{Service, deployment};
+
+const CHART: &str = "apiVersion: v2\nname: chart\nversion: 0.1.0\n";
+
+/// A service whose manifest is a chart, and helm is on PATH.
+fn with_chart(name: &'static str) -> Service {
+    let service = Service::new(name);
+    let cargo = fs::read_to_string(service.path("Cargo.toml")).unwrap();
+    let kdev = "[package.metadata.kdev]\nmanifests = [\"chart\"]\n";
+    service.write("Cargo.toml", &format!("{cargo}{kdev}"));
+    fs::create_dir_all(service.path("chart/templates")).unwrap();
+    service.write("chart/Chart.yaml", CHART);
+    let image = format!("image: {name}:latest");
+    let template = deployment(name, "imagePullPolicy: Always")
+        .replace(&image, r#"image: "{{ .Values.image }}:{{ .Chart.Version }}""#);
+    service.write("chart/templates/all.yaml", &template);
+    service.write("chart/values.yaml", &format!("image: {name}\n"));
+    fs::create_dir(service.path("bin")).unwrap();
+    std::os::unix::fs::symlink(state("lib/helm"), service.path("bin/helm")).unwrap();
+    service
+}
+
+fn up(service: &Service, args: &[&str]) -> Command {
+    with_helm(service, service.up(args))
+}
+
+fn with_helm(service: &Service, mut command: Command) -> Command {
+    let path = std::env::var("PATH").unwrap();
+    command.env("PATH", format!("{}:{path}", service.path("bin").display()));
+    command
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_chart_is_brought_up_and_its_tests_are_left_out() {
+    let service = with_chart("charted");
+    service.write(
+        "chart/templates/test.yaml",
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: test, annotations: {helm.sh/hook: test}}\nspec: {containers: [{name: c, image: absent}]}\n",
+    );
+    let output = up(&service, &[]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(service.pages().iter().all(|(_, page)| page == "first"), "{:?}", service.pages());
+    assert_eq!(service.pods().len(), 2);
+    let again = up(&service, &[]).output().unwrap();
+    assert!(stderr(&again).contains("Unchanged"), "{}", stderr(&again));
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_chart_is_made_for_the_namespace_of_the_context() {
+    let service = with_chart("charted-for");
+    service.write(
+        "chart/templates/map.yaml",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: made-for}\ndata: {namespace: \"{{ .Release.Namespace }}\"}\n",
+    );
+    // The context that is named is not the current one.
+    let kubeconfig = service.path("kubeconfig");
+    fs::copy(state("kubeconfig"), &kubeconfig).unwrap();
+    let config = |args: &[&str]| {
+        run(crate::lab::command("kubectl").arg("--kubeconfig").arg(&kubeconfig).args(args));
+    };
+    config(&["config", "set-context", "kdev-lab", "--namespace", service.name]);
+    config(&["config", "set-context", "other", "--namespace", "elsewhere"]);
+    config(&["config", "use-context", "other"]);
+    let mut up = with_helm(&service, service.kdev(&["up", "--context", "kdev-lab"]));
+    let output = up.env("KUBECONFIG", &kubeconfig).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let map = get(service.name, &["configmap", "made-for"]);
+    assert_eq!(map["data"]["namespace"], service.name);
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn what_is_wrong_with_a_chart_is_told_in_helms_words() {
+    let service = with_chart("charted-wrongly");
+    let fails = || {
+        let output = up(&service, &[]).output().unwrap();
+        assert_eq!(output.status.code(), Some(90), "{}", stderr(&output));
+        stderr(&output)
+    };
+    service.write("chart/templates/no.yaml", "a: {{ required \"set `size`\" .Values.size }}\n");
+    let said = fails();
+    assert!(said.contains("no.yaml:1:6): set `size`"), "{said}");
+    assert!(said.contains("\n  help: mend the folder, and try it with `helm template "), "{said}");
+
+    let needs = "dependencies:\n- {name: part, version: 0.1.0, repository: \"file://../part\"}\n";
+    service.write("chart/Chart.yaml", &format!("{CHART}{needs}"));
+    fs::remove_file(service.path("chart/templates/no.yaml")).unwrap();
+    fs::create_dir(service.path("part")).unwrap();
+    service.write("part/Chart.yaml", &CHART.replace("name: chart", "name: part"));
+    let said = fails();
+    let advised = said.split("  help: ").nth(1).unwrap().split('`').nth(1).unwrap();
+    assert!(advised.starts_with("helm dependency build "), "{said}");
+    run(&mut with_helm(&service, {
+        let mut sh = crate::lab::command("sh");
+        sh.args(["-c", advised]);
+        sh
+    }));
+    let output = up(&service, &[]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+}

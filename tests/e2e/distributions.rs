@@ -1,0 +1,404 @@
+//! Nodes whose containerd is part of something else: real ones, under the name
+//! and at the address that the distribution gives them.
+//!
+//! The cluster gets a node object for each, so that nothing has to be told.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::json;
+
+use crate::exclusive::{Claim, Part};
+use crate::images;
+use crate::lab::{apply, docker, eventually, in_node, kubectl, run, state};
+use crate::test_service::{NODES, Service};
+
+/// What kdev's script needs on a node.
+const TOOLS: [&str; 11] =
+    ["sh", "awk", "cat", "flock", "gzip", "id", "mktemp", "rm", "sha256sum", "sleep", "tr"];
+
+/// containerd of both lines, each with its ctr beside it.
+pub(crate) const OLD: &str = "/usr/bin/containerd";
+pub(crate) const NEW: &str = "/var/lib/kdev-lab/lib/containerd";
+
+/// The taint that keeps other tests off.
+const LISTED: &str = "kdev.test/listed";
+
+/// A line of a pod that is let onto such a node, though none is started there.
+pub(crate) const TOLERATES_LISTED: &str = "tolerations: [{key: kdev.test/listed}]";
+
+/// The lab's machine that is not in the cluster.
+pub(crate) const SPARE: &str = "spare";
+
+/// A node that the cluster lists, but without a kubelet.
+pub(crate) struct Listed(pub(crate) &'static str);
+
+impl Listed {
+    pub(crate) fn new(name: &'static str, labels: &str, provider: &str, runtime: &str) -> Self {
+        Self::at("node-1", name, labels, provider, runtime)
+    }
+
+    /// The spare machine, which only the service meets whose pods tolerate the taint.
+    pub(crate) fn spare(name: &'static str) -> Self {
+        Self::at(SPARE, name, "{}", "", "containerd://1.6.20")
+    }
+
+    fn at(machine: &str, name: &'static str, labels: &str, provider: &str, runtime: &str) -> Self {
+        let address = fs::read_to_string(state(&format!("nodes/{machine}/address"))).unwrap();
+        let listed = Self(name);
+        listed.remove();
+        let node = json!({
+            "apiVersion": "v1", "kind": "Node",
+            "metadata": {"name": name, "labels": serde_json::from_str::<serde_json::Value>(labels).unwrap()},
+            "spec": {"providerID": provider, "taints": [{"key": LISTED, "effect": "NoSchedule"}]},
+            "status": {
+                "addresses": [{"type": "InternalIP", "address": address.trim()}],
+                "nodeInfo": {
+                    "architecture": "amd64", "operatingSystem": "linux", "containerRuntimeVersion": runtime,
+                    "bootID": "", "machineID": "", "systemUUID": "", "kernelVersion": "", "osImage": "",
+                    "kubeletVersion": "", "kubeProxyVersion": "",
+                },
+            },
+        });
+        apply("default", &node.to_string());
+        let status = json!({"status": node["status"]}).to_string();
+        let patch = ["patch", "node", name, "--subresource=status", "--type=merge", "--patch"];
+        run(kubectl("default", &patch).arg(status));
+        listed
+    }
+
+    /// Lets it have pods, also those of other tests.
+    fn takes_pods(&self) {
+        run(&mut kubectl("default", &["taint", "node", self.0, &format!("{LISTED}-")]));
+    }
+
+    /// What its kubelet tells of itself.
+    fn tells(&self, info: &str) {
+        let status = format!(r#"{{"status":{{"nodeInfo":{info}}}}}"#);
+        let patch = ["patch", "node", self.0, "--subresource=status", "--type=merge", "--patch"];
+        run(kubectl("default", &patch).arg(status));
+    }
+
+    fn remove(&self) {
+        run(&mut kubectl("default", &["delete", "node", self.0, "--ignore-not-found"]));
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+/// A second containerd on node-1, and a program in front of its ctr.
+pub(crate) struct Second {
+    child: Child,
+    containerd: &'static str,
+    socket: &'static str,
+    folder: PathBuf,
+}
+
+impl Second {
+    /// `containerd` and the `ctr` beside it, at this socket.
+    pub(crate) fn start(
+        service: &Service,
+        containerd: &'static str,
+        socket: &'static str,
+        program: &str,
+    ) -> Self {
+        let folder = service.path(program);
+        fs::create_dir(&folder).unwrap();
+        let at = |name: &str| folder.join(name).display().to_string();
+        let config = format!(
+            "version = 2\nroot = \"{}\"\nstate = \"{}\"\n[grpc]\naddress = \"{socket}\"\n",
+            at("root"),
+            at("state")
+        );
+        fs::write(at("config.toml"), config).unwrap();
+        let bin = folder.join("bin");
+        fs::create_dir(&bin).unwrap();
+        let ctr = Path::new(containerd).with_file_name("ctr");
+        let script = format!(
+            "#!/bin/sh\n[ \"$1\" = ctr ] && shift && exec {} --address {socket} \"$@\"\n",
+            ctr.display()
+        );
+        fs::write(bin.join(program), script).unwrap();
+        fs::set_permissions(bin.join(program), fs::Permissions::from_mode(0o755)).unwrap();
+        // On the login shell's PATH, and seen in this node alone.
+        run(in_node("node-1", &["mount", "--bind"]).arg(&bin).arg("/usr/local/sbin"));
+        let child = spawn(containerd, &folder);
+        let second = Self { child, containerd, socket, folder };
+        second.answers();
+        second
+    }
+
+    pub(crate) fn ctr(&self, args: &[&str]) -> Command {
+        let ctr = Path::new(self.containerd).with_file_name("ctr");
+        let mut command = in_node("node-1", &[]);
+        command.arg(ctr).args(["--address", self.socket, "-n", "k8s.io"]).args(args);
+        command
+    }
+
+    /// As if the kernel had run out of memory.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// As systemd would, after a while.
+    pub(crate) fn start_again(&mut self) {
+        self.child = spawn(self.containerd, &self.folder);
+        self.answers();
+    }
+
+    fn answers(&self) {
+        eventually("the second containerd", || {
+            self.ctr(&["version"]).output().unwrap().status.success().then_some(())
+        });
+    }
+}
+
+fn spawn(containerd: &str, folder: &Path) -> Child {
+    let log = fs::File::create(folder.join("log")).unwrap();
+    let mut command = in_node("node-1", &[containerd, "--config"]);
+    command.arg(folder.join("config.toml")).stdout(Stdio::null()).stderr(log);
+    command.spawn().unwrap()
+}
+
+impl Drop for Second {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = in_node("node-1", &["umount", "/usr/local/sbin"]).output();
+        let ttrpc = format!("{}.ttrpc", self.socket);
+        let _ = in_node("node-1", &["rm", "-f", self.socket, &ttrpc]).output();
+        // Its folders, as far as nothing else is in them.
+        let folder = self.socket.rsplit_once('/').unwrap().0;
+        let rmdir = ["rmdir", "--ignore-fail-on-non-empty", "--parents", folder];
+        let _ = in_node("node-1", &rmdir).output();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Builds, loads and changes the service's image on one node.
+#[track_caller]
+fn is_loaded_and_then_only_what_changed(service: &Service, node: &str) {
+    let image = format!("{}:1", service.name);
+    for content in ["first", "second"] {
+        service.page(content);
+        run(docker(&["build", "--tag", &image, "."]).current_dir(service.dir()));
+        let output = service.kdev(&["load", &image, "--node", node]).output().unwrap();
+        let said = crate::lab::stderr(&output);
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        let thin = said.contains(" were there");
+        assert_eq!(thin, content == "second", "{said}");
+    }
+}
+
+/// Loads onto a second containerd, which is found by what the node reports.
+#[track_caller]
+fn its_own_containerd_is_loaded(
+    program: &'static str,
+    socket: &'static str,
+    labels: &str,
+    runtime: &str,
+) {
+    let service = Service::claiming(program, Claim::second_containerd());
+    let second = Second::start(&service, OLD, socket, program);
+    let node = Listed::new("own-distribution", labels, "", runtime);
+    if program == "k0s" {
+        node.tells(r#"{"kubeletVersion": "v1.34.1+k0s"}"#);
+    }
+    is_loaded_and_then_only_what_changed(&service, node.0);
+    let listed = run(&mut second.ctr(&["images", "ls", "-q"]));
+    assert!(listed.contains(&format!("docker.io/library/{program}:1")), "{listed}");
+    // The machine's other containerd has got nothing.
+    assert_eq!(crate::lab::images_on("node-1", &format!("/{program}:")), [""; 0]);
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn the_containerd_of_k3s_is_loaded() {
+    let socket = "/run/k3s/containerd/containerd.sock";
+    its_own_containerd_is_loaded("k3s", socket, "{}", "containerd://1.6.20-k3s1");
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn the_containerd_of_microk8s_is_loaded() {
+    let socket = "/var/snap/microk8s/common/run/containerd.sock";
+    let labels = r#"{"microk8s.io/cluster": "true"}"#;
+    its_own_containerd_is_loaded("microk8s", socket, labels, "containerd://1.6.20");
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn the_containerd_of_rke2_is_loaded() {
+    let service = Service::claiming("rke2", Claim::second_containerd());
+    let second = Second::start(&service, OLD, "/run/k3s/containerd/containerd.sock", "rke2");
+    // It has no k3s, and its ctr where nobody looks for programs.
+    let bin = "/var/lib/rancher/rke2/bin";
+    run(&mut in_node("node-1", &["mkdir", "-p", bin]));
+    run(&mut in_node("node-1", &["ln", "-sf", "/usr/bin/ctr", &format!("{bin}/ctr")]));
+    let node = Listed::new("own-rke2", "{}", "", "containerd://1.6.20-k3s1");
+    let image = "rke2:1";
+    run(docker(&["build", "--tag", image, "."]).current_dir(service.dir()));
+    let output = service.kdev(&["load", image, "--node", node.0]).output().unwrap();
+    run(&mut in_node("node-1", &["rm", &format!("{bin}/ctr")]));
+    let rmdir = ["rmdir", "--ignore-fail-on-non-empty", "--parents", bin];
+    let _ = in_node("node-1", &rmdir).output();
+    assert_eq!(output.status.code(), Some(0), "{}", crate::lab::stderr(&output));
+    let listed = run(&mut second.ctr(&["images", "ls", "-q"]));
+    assert!(listed.contains("docker.io/library/rke2:1"), "{listed}");
+    assert_eq!(crate::lab::images_on("node-1", "/rke2:"), [""; 0]);
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn the_containerd_of_k0s_is_loaded() {
+    its_own_containerd_is_loaded("k0s", "/run/k0s/containerd.sock", "{}", "containerd://1.6.20");
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_node_of_another_architecture_is_left_out() {
+    // The images of all other tests would go to this node, too.
+    let claim =
+        NODES.into_iter().fold(Claim::access(), |claim, node| claim.breaks(Part::Pods(node)));
+    let service = Service::claiming("mixed", claim.breaks(Part::NodeList));
+    let node = Listed::new("own-arm", "{}", "", "containerd://2.2.3");
+    node.tells(r#"{"architecture": "arm64"}"#);
+    node.takes_pods();
+    let said = service.up_ok();
+    let words = "Skipping own-arm: it runs linux/arm64, and the image is built for linux/amd64";
+    assert!(said.contains(words), "{said}");
+    assert!(said.contains("Ready deployment/mixed: 2 pods"), "{said}");
+    let said = service.up_fails(&["--node", "own-arm"], 94);
+    assert!(said.contains("but node `own-arm` runs linux/arm64"), "{said}");
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_node_that_takes_no_pod_is_left_out() {
+    let claim = Claim::both_nodes().breaks(Part::NodeList).breaks(Part::Pods("node-2"));
+    let service = Service::claiming("choosy", claim);
+    let spread =
+        crate::test_service::deployment("choosy", "").replace("DoNotSchedule", "ScheduleAnyway");
+    service.write("k8s/all.yaml", &spread);
+    let on = |verb: &str| {
+        run(&mut kubectl("default", &[verb, "node-2"]));
+    };
+    let left_out = |why: &str| {
+        let said = service.up(&["--dry-run"]).output().unwrap();
+        let said = crate::lab::stderr(&said);
+        let line = format!("    Skipping node-2: {why}\n");
+        said.contains(&line).then_some(()).ok_or(said)
+    };
+    on("cordon");
+    let cordoned = left_out("it is cordoned");
+    let loaded = service.up(&[]).output().unwrap();
+    on("uncordon");
+    cordoned.unwrap();
+    assert_eq!(loaded.status.code(), Some(0), "{}", crate::lab::stderr(&loaded));
+    assert_eq!(crate::lab::images_on("node-2", "/choosy:"), [""; 0]);
+
+    run(&mut kubectl("default", &["taint", "node", "node-2", "kdev.test/choosy=yes:NoSchedule"]));
+    let tainted = left_out("it has the taint `kdev.test/choosy=yes:NoSchedule`");
+    run(&mut kubectl("default", &["taint", "node", "node-2", "kdev.test/choosy-"]));
+    tainted.unwrap();
+
+    service.pin_to("node-1");
+    left_out("it lacks the label `kubernetes.io/hostname=node-1`").unwrap();
+    assert_eq!(crate::lab::images_on("node-2", "/choosy:"), [""; 0]);
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_node_that_unpacks_elsewhere_is_loaded_there() {
+    let service = Service::claiming("elsewhere", Claim::second_containerd());
+    let socket = "/run/k3s/containerd/containerd.sock";
+    let second = Second::start(&service, OLD, socket, "k3s");
+    let node = Listed::new("own-native", "{}", "", "containerd://1.6.20-k3s1");
+    // What a pod of this node would have: a container with another snapshotter.
+    let native = "--snapshotter=native";
+    let pause = state("lib/pause.tar").display().to_string();
+    run(&mut second.ctr(&["images", "import", native, &pause]));
+    let image = run(&mut second.ctr(&["images", "ls", "-q"]));
+    let image = image.lines().next().unwrap();
+    run(&mut second.ctr(&["containers", "create", native, image, "sandbox"]));
+    is_loaded_and_then_only_what_changed(&service, node.0);
+    let name = "name==docker.io/library/elsewhere:1";
+    let check = run(&mut second.ctr(&["images", "check", native, name]));
+    assert!(check.lines().last().unwrap().ends_with("true"), "{check}");
+    assert_eq!(
+        run(&mut second.ctr(&["snapshots", "ls"])).lines().count(),
+        1,
+        "it was unpacked twice"
+    );
+}
+
+/// A container with containerd in it.
+struct Container(&'static str);
+
+impl Container {
+    fn start(service: &Service, name: &'static str) -> Self {
+        let bin = service.path("node");
+        fs::create_dir(&bin).unwrap();
+        fs::copy("/bin/busybox", bin.join("busybox")).unwrap();
+        for tool in TOOLS {
+            symlink("busybox", bin.join(tool)).unwrap();
+        }
+        for program in ["containerd", "ctr"] {
+            fs::copy(state("lib").join(program), bin.join(program)).unwrap();
+        }
+        let dockerfile = "FROM scratch\nCOPY . /bin/\nENTRYPOINT [\"/bin/containerd\"]\n";
+        fs::write(bin.join("Dockerfile"), dockerfile).unwrap();
+        let container = Self(name);
+        container.remove();
+        run(docker(&["build", "--tag", name, "."]).current_dir(&bin));
+        // As much of `--privileged` as this needs: to mount what it unpacks.
+        let rights = [
+            "--cap-add=SYS_ADMIN",
+            "--security-opt=seccomp=unconfined",
+            "--security-opt=apparmor=unconfined",
+        ];
+        run(docker(&["run", "--detach", "--volume=/var/lib/containerd", "--name", name])
+            .args(rights)
+            .arg(name));
+        eventually("containerd in the container", || {
+            let version = docker(&["exec", name, "ctr", "version"]).output().unwrap();
+            version.status.success().then_some(())
+        });
+        container
+    }
+
+    fn remove(&self) {
+        let _ = docker(&["rm", "--force", "--volumes", self.0]).output();
+        images::remove_later([self.0]);
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_node_that_is_a_container_is_loaded_through_docker() {
+    let service = Service::claiming("contained", Claim::access().breaks(Part::NodeList));
+    let container = Container::start(&service, "own-kind-worker");
+    let node = Listed::new(
+        "own-kind-worker",
+        "{}",
+        "kind://docker/own-kind/own-kind-worker",
+        "containerd://2.2.3",
+    );
+    is_loaded_and_then_only_what_changed(&service, node.0);
+    let listed =
+        run(&mut docker(&["exec", container.0, "ctr", "-n", "k8s.io", "images", "ls", "-q"]));
+    assert!(listed.contains("docker.io/library/contained:1"), "{listed}");
+}

@@ -1,0 +1,222 @@
+//! Other dockers than the lab's own: one that keeps images in containerd's image
+//! store, as Docker 29 does, and one that does not share our loopback.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+
+use crate::fault_injection::pid;
+use crate::lab::{command, docker, eventually, images_on, run, state, stderr};
+use crate::partial_load::{BASE, is_little, on_a_base, sent, sent_for};
+use crate::test_service::{NODES, Service};
+
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// A program that ends with the test.
+pub(crate) struct Daemon(Child);
+
+impl Daemon {
+    fn start(command: &mut Command, log: PathBuf) -> Self {
+        let log = fs::File::create(log).unwrap();
+        command.stdout(log.try_clone().unwrap()).stderr(log);
+        Self(command.spawn().unwrap())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = kill(pid(&self.0), Signal::SIGTERM);
+        let _ = self.0.wait();
+    }
+}
+
+/// Docker 29, with its own containerd, for this service alone.
+pub(crate) fn docker_29(service: &mut Service) -> Daemon {
+    let at = |name: &str| service.path(name).display().to_string();
+    let host = format!("unix://{}", at("docker.sock"));
+    fs::write(service.path("daemon.json"), "{}").unwrap();
+    let path = format!("{}:{}", state("lib").display(), std::env::var("PATH").unwrap());
+    let mut moby = command("moby");
+    moby.args(["--host", &host, "--config-file", &at("daemon.json"), "--pidfile", &at("pid")])
+        .args(["--data-root", &at("docker/root"), "--exec-root", &at("docker/exec")])
+        .args(["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false"])
+        .env("PATH", path);
+    let daemon = Daemon::start(&mut moby, service.path("moby.log"));
+    let is_up = || asks(&host, &["info"]).output().unwrap().status.success().then_some(());
+    eventually("docker's answer", is_up);
+    service.docker_host = Some(host);
+    daemon
+}
+
+/// docker and its containerd leave sockets in `/run`, whatever they are told.
+const OWN_RUN: &str = r#"mount -n -t tmpfs tmpfs /run; exec "$0" "$@""#;
+
+/// Debian's docker, with the classic image store, for one service alone: it can be
+/// killed without harm to other tests.
+pub(crate) struct ClassicDocker {
+    folder: PathBuf,
+    daemon: Daemon,
+}
+
+impl ClassicDocker {
+    pub(crate) fn start(service: &mut Service) -> Self {
+        let folder = service.path("docker");
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("daemon.json"), "{}").unwrap();
+        let docker = Self { daemon: Self::spawn(&folder), folder };
+        docker.answers();
+        service.docker_host = Some(docker.host());
+        docker
+    }
+
+    fn host(&self) -> String {
+        format!("unix://{}/docker.sock", self.folder.display())
+    }
+
+    fn spawn(folder: &Path) -> Daemon {
+        let at = |name: &str| folder.join(name).display().to_string();
+        let mut dockerd = command("unshare");
+        dockerd
+            .args(["--mount", "--propagation", "slave", "sh", "-c", OWN_RUN, "dockerd"])
+            .args(["--host", &format!("unix://{}", at("docker.sock"))])
+            .args(["--config-file", &at("daemon.json"), "--pidfile", &at("pid")])
+            .args(["--data-root", &at("root"), "--exec-root", &at("exec"), "--bridge=none"])
+            .args(["--iptables=false", "--ip6tables=false", "--ip-forward=false"]);
+        Daemon::start(&mut dockerd, folder.join("log"))
+    }
+
+    fn answers(&self) {
+        let host = self.host();
+        let is_up = || asks(&host, &["info"]).output().unwrap().status.success().then_some(());
+        eventually("docker's answer", is_up);
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.daemon.0.kill().unwrap();
+        self.daemon.0.wait().unwrap();
+    }
+
+    /// As systemd would: it also ends what the killed one has left.
+    pub(crate) fn start_again(&mut self) {
+        let left = self.folder.join("exec/containerd/containerd.pid");
+        let containerd = fs::read_to_string(&left).unwrap().trim().parse().unwrap();
+        let _ = kill(Pid::from_raw(containerd), Signal::SIGKILL);
+        fs::remove_file(left).unwrap();
+        let _ = fs::remove_file(self.folder.join("pid"));
+        self.daemon = Self::spawn(&self.folder);
+        self.answers();
+    }
+}
+
+fn asks(host: &str, args: &[&str]) -> Command {
+    let mut docker = docker(args);
+    docker.env("DOCKER_HOST", host);
+    docker
+}
+
+/// The lab's docker, at an address from which it cannot be told that it is here.
+fn far_docker(service: &mut Service, port: u16) -> Daemon {
+    let host = format!("tcp://127.0.0.1:{port}");
+    let format = "{{.Endpoints.docker.Host}}";
+    let near = run(&mut docker(&["context", "inspect", "--format", format]));
+    let socket = near.trim().strip_prefix("unix://").unwrap();
+    let mut socat = command("socat");
+    socat
+        .arg(format!("TCP-LISTEN:{port},bind=127.0.0.1,fork,reuseaddr"))
+        .arg(format!("UNIX-CONNECT:{socket}"));
+    let daemon = Daemon::start(socat.stdin(Stdio::null()), service.path("socat.log"));
+    let is_up = || asks(&host, &["info"]).output().unwrap().status.success().then_some(());
+    eventually("docker's answer", is_up);
+    service.docker_host = Some(host);
+    daemon
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn docker_29_sends_only_what_is_new() {
+    let mut service = on_a_base("docker-29");
+    let _daemon = docker_29(&mut service);
+    let host = service.docker_host.clone().unwrap();
+    let store = run(&mut asks(&host, &["info", "--format", "{{json .DriverStatus}}"]));
+    assert!(store.contains("io.containerd.snapshotter"), "{store}");
+    let first = sent_for(&service, "one");
+    assert!(first.iter().all(|bytes| *bytes > BASE as u64), "sent {first:?}");
+    is_little(&sent_for(&service, "two"));
+    is_little(&sent_for(&service, "three"));
+    // An unchanged build has the same name.
+    let said = service.up_ok();
+    assert!(said.contains("nothing to send"), "{said}");
+    // What was pushed to the endpoint has left no name.
+    let images = run(&mut asks(&host, &["image", "ls", "--format", "{{.Repository}}"]));
+    assert!(!images.contains("127.0.0.1"), "{images}");
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_docker_that_is_far_away_costs_the_nodes_no_more() {
+    let mut service = on_a_base("far-docker");
+    let _daemon = far_docker(&mut service, 47_590);
+    sent_for(&service, "one");
+    is_little(&sent_for(&service, "two"));
+}
+
+/// Makes an index of the image: for another platform, which is not here, for this
+/// one, and an attestation. So do builders that build for several platforms.
+fn into_index(service: &Service, host: &str, image: &str, index: &str) {
+    let layout = service.path("layout");
+    fs::create_dir(&layout).unwrap();
+    let saved = service.path("saved.tar");
+    run(asks(host, &["save", "--output"]).arg(&saved).arg(image));
+    run(command("tar").arg("-xf").arg(&saved).arg("-C").arg(&layout));
+    fs::remove_file(layout.join("manifest.json")).unwrap();
+    let read = |name: &str| serde_json::from_slice(&fs::read(layout.join(name)).unwrap()).unwrap();
+    let top: Value = read("index.json");
+    let mut own = top["manifests"][0].clone();
+    own["annotations"] = json!({});
+    own["platform"] = json!({"os": "linux", "architecture": "amd64"});
+    let absent = |digit: &str, os: &str, architecture: &str| {
+        let digest = format!("sha256:{}", digit.repeat(64));
+        let platform = json!({"os": os, "architecture": architecture});
+        json!({"mediaType": MANIFEST, "digest": digest, "size": 500, "platform": platform})
+    };
+    let manifests = [absent("a", "linux", "arm64"), own, absent("b", "unknown", "unknown")];
+    let inner = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}).to_string();
+    fs::write(layout.join("inner"), &inner).unwrap();
+    let sum = run(command("sha256sum").arg(layout.join("inner")));
+    let digest = sum.split(' ').next().unwrap();
+    fs::rename(layout.join("inner"), layout.join("blobs/sha256").join(digest)).unwrap();
+    let annotations = json!({"io.containerd.image.name": format!("docker.io/library/{index}")});
+    let entry = json!({"mediaType": INDEX, "digest": format!("sha256:{digest}"), "size": inner.len(), "annotations": annotations});
+    let top = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]});
+    fs::write(layout.join("index.json"), top.to_string()).unwrap();
+    run(command("tar").arg("-cf").arg(&saved).arg("-C").arg(&layout).arg("."));
+    run(asks(host, &["load", "--input"]).arg(&saved));
+    fs::remove_dir_all(layout).unwrap();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn an_index_of_docker_29_is_loaded_for_the_nodes_platform() {
+    let mut service = on_a_base("indexed");
+    let _daemon = docker_29(&mut service);
+    let host = service.docker_host.clone().unwrap();
+    let loads = |image: &str| {
+        let output = service.kdev(&["load", image, "--message-format", "json"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    run(asks(&host, &["build", "--tag", "indexed:plain", "."]).current_dir(service.dir()));
+    loads("indexed:plain");
+    service.page("another");
+    run(asks(&host, &["build", "--tag", "indexed:next", "."]).current_dir(service.dir()));
+    into_index(&service, &host, "indexed:next", "indexed:index");
+    is_little(&sent(&loads("indexed:index")));
+    for node in NODES {
+        assert_eq!(images_on(node, "indexed:index"), ["docker.io/library/indexed:index"]);
+    }
+}

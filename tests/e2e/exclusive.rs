@@ -1,0 +1,280 @@
+//! Decides which tests use the lab at the same time.
+//!
+//! A test claims the parts of the lab that it uses or breaks, and waits until no
+//! running test conflicts with the claim. A test that breaks a part starts before
+//! the tests that only use it, so that it does not run alone at the end.
+
+use std::panic;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::api;
+use crate::images;
+use crate::lab::eventually;
+use crate::test_service::NODES;
+use crate::times::Times;
+
+/// A part of the lab that a test can break for the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// The pods of a node: its kubelet, containerd, images and network.
+    Pods(&'static str),
+    /// The way to a node: SSH, sudo, `ctr` and the answers of its containerd.
+    Access(&'static str),
+    /// The nodes that the cluster lists, with their labels and taints.
+    NodeList,
+    /// CPU and memory that the nodes have left for requests.
+    Capacity,
+    /// `PersistentVolume` and `StorageClass` objects, which belong to no namespace.
+    Volumes,
+    /// The controllers of the cluster.
+    Controllers,
+    /// The port of the second API server.
+    SecondApiServer,
+    /// The machine that is not in the cluster.
+    Spare,
+    /// The places on `node-1` where a second containerd is installed.
+    SecondContainerd,
+}
+
+/// The parts of the lab that a test uses, and those that it breaks for a while.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Claim {
+    uses: Vec<Part>,
+    breaks: Vec<Part>,
+}
+
+impl Claim {
+    /// Pods on both nodes.
+    pub(crate) fn both_nodes() -> Self {
+        NODES.into_iter().fold(Self::access(), |claim, node| claim.uses(Part::Pods(node)))
+    }
+
+    /// Pods on one node only.
+    pub(crate) fn node(node: &'static str) -> Self {
+        Self::access().uses(Part::Pods(node))
+    }
+
+    /// No pods that run; both nodes can be asked.
+    pub(crate) fn access() -> Self {
+        let uses = NODES.map(Part::Access).into_iter().chain([Part::Controllers]).collect();
+        Self { uses, breaks: Vec::new() }
+    }
+
+    pub(crate) fn uses(mut self, part: Part) -> Self {
+        self.uses.push(part);
+        self
+    }
+
+    pub(crate) fn breaks(mut self, part: Part) -> Self {
+        self.uses.retain(|used| *used != part);
+        self.breaks.push(part);
+        self
+    }
+
+    /// One node only, which the test breaks as a whole; the other one is not asked.
+    pub(crate) fn broken_node(node: &'static str) -> Self {
+        Self::default().uses(Part::Controllers).breaks_node(node)
+    }
+
+    /// Breaks a node as a whole.
+    pub(crate) fn breaks_node(self, node: &'static str) -> Self {
+        self.breaks(Part::Access(node)).breaks(Part::Pods(node))
+    }
+
+    /// A second containerd on `node-1`, of a node that the cluster lists.
+    pub(crate) fn second_containerd() -> Self {
+        Self::access().breaks(Part::SecondContainerd).breaks(Part::NodeList)
+    }
+
+    /// The order in which tests start: what keeps most of the others waiting first.
+    fn rank(&self) -> u8 {
+        let rank = |part: &Part| match part {
+            Part::Access(_) | Part::Controllers => 0,
+            Part::Pods(_) => 1,
+            _ => 2,
+        };
+        self.breaks.iter().map(rank).min().unwrap_or(3)
+    }
+
+    fn conflicts(&self, other: &Self) -> bool {
+        let breaks = |one: &Self, two: &Self| {
+            one.breaks.iter().any(|part| two.uses.contains(part) || two.breaks.contains(part))
+        };
+        breaks(self, other) || breaks(other, self)
+    }
+}
+
+/// The right to use the lab as claimed, until it is dropped.
+pub(crate) struct Permit {
+    id: u64,
+    times: Times,
+}
+
+/// A test that waits, or runs.
+struct Test {
+    id: u64,
+    /// The name of its namespace and images, which is unique.
+    name: &'static str,
+    claim: Claim,
+}
+
+struct Tests {
+    waiting: Vec<Test>,
+    running: Vec<Test>,
+    next_id: u64,
+    first: Option<Instant>,
+}
+
+static TESTS: Mutex<Tests> =
+    Mutex::new(Tests { waiting: Vec::new(), running: Vec::new(), next_id: 0, first: None });
+static CHANGED: Condvar = Condvar::new();
+
+/// How long the first tests wait for those that break something.
+const ARRIVAL: Duration = Duration::from_millis(300);
+
+/// How many tests run at the same time: most of them wait for the cluster.
+fn slots() -> usize {
+    let set = std::env::var("KDEV_TEST_SLOTS").ok().and_then(|slots| slots.parse().ok());
+    set.unwrap_or(8)
+}
+
+impl Permit {
+    /// Waits until the claim conflicts with no other test's.
+    pub(crate) fn wait(name: &'static str, claim: Claim) -> Self {
+        let begun = Instant::now();
+        let breaks = claim.breaks.iter().map(|part| format!("{part:?}")).collect::<Vec<_>>();
+        let mut tests = lock();
+        let first = *tests.first.get_or_insert(begun);
+        let id = tests.next_id;
+        tests.next_id += 1;
+        tests.waiting.push(Test { id, name, claim });
+        // Now the others may be behind this one.
+        tests.waiting.sort_by_key(|test| (test.claim.rank(), test.id));
+        drop(tests);
+        thread::sleep(ARRIVAL.saturating_sub(first.elapsed()));
+        let mut tests = lock();
+        while !tests.start(id) {
+            tests = CHANGED.wait(tests).unwrap_or_else(PoisonError::into_inner);
+        }
+        drop(tests);
+        CHANGED.notify_all();
+        Self { id, times: Times::start(begun.elapsed(), breaks.join(" ")) }
+    }
+
+    /// Fails a test that breaks a part without a claim to do so.
+    #[track_caller]
+    pub(crate) fn may_break(&self, part: Part) {
+        let tests = lock();
+        let own = tests.running.iter().find(|test| test.id == self.id).unwrap();
+        assert!(own.claim.breaks.contains(&part), "the test does not claim to break {part:?}");
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let broken = lock().running.iter().find(|test| test.id == self.id).map(Test::broken_nodes);
+        broken.into_iter().flatten().for_each(wait_for_node);
+        let mut tests = lock();
+        tests.running.retain(|test| test.id != self.id);
+        let is_last = tests.running.is_empty() && tests.waiting.is_empty();
+        drop(tests);
+        CHANGED.notify_all();
+        if is_last {
+            images::remove();
+        }
+        self.times.end();
+    }
+}
+
+impl Test {
+    fn broken_nodes(&self) -> Vec<&'static str> {
+        let node = |part: &Part| match part {
+            Part::Pods(node) => Some(*node),
+            _ => None,
+        };
+        self.claim.breaks.iter().filter_map(node).collect()
+    }
+}
+
+/// Waits until the scheduler puts pods on a node again: the taints go some time after
+/// the node has recovered. A test that has failed may leave the node broken, and must
+/// not panic once more.
+fn wait_for_node(node: &'static str) {
+    let recovered = || eventually("the node's recovery", || takes_pods(node));
+    let _ = panic::catch_unwind(recovered);
+}
+
+fn takes_pods(node: &str) -> Option<()> {
+    let node = api::get("", &["node", node]);
+    let conditions = node["status"]["conditions"].as_array()?;
+    let is_ready = conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
+    let spec = &node["spec"];
+    (is_ready && spec["taints"].is_null() && spec["unschedulable"].is_null()).then_some(())
+}
+
+fn lock() -> MutexGuard<'static, Tests> {
+    TESTS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Tests {
+    /// Moves a test to those that run, if it may.
+    fn start(&mut self, id: u64) -> bool {
+        let startable = startable(&self.running, &self.waiting, slots());
+        if !startable.contains(&id) {
+            return false;
+        }
+        let at = self.waiting.iter().position(|test| test.id == id).unwrap();
+        let test = self.waiting.remove(at);
+        let is_named = |other: &Test| other.name == test.name;
+        assert!(!self.running.iter().any(is_named), "two tests are called `{}`", test.name);
+        self.running.push(test);
+        true
+    }
+}
+
+/// The tests that may start: each conflicts with no other one that runs. The first
+/// waiting test that breaks a part holds back the later tests that it conflicts with,
+/// because else there would always be one of them that runs.
+fn startable(running: &[Test], waiting: &[Test], slots: usize) -> Vec<u64> {
+    let mut started: Vec<&Test> = Vec::new();
+    let mut held: Option<&Test> = None;
+    for test in waiting {
+        let conflicts = |other: &&Test| other.claim.conflicts(&test.claim);
+        if running.iter().chain(started.iter().copied()).any(|other| conflicts(&other)) {
+            held = held.or(Some(test).filter(|test| !test.claim.breaks.is_empty()));
+        } else if running.len() + started.len() < slots && !held.iter().any(conflicts) {
+            started.push(test);
+        }
+    }
+    started.iter().map(|test| test.id).collect()
+}
+
+#[test]
+fn startable_tests_do_not_conflict() {
+    let (one, two) = (|| Claim::node("node-1"), || Claim::node("node-2"));
+    let both = Claim::both_nodes;
+    let breaks = |node| Claim::access().breaks(Part::Pods(node));
+    let table = [
+        ("tests that only use the lab", vec![], vec![both(), one(), both()], 3, vec![0, 1, 2]),
+        ("no more than there are slots", vec![both()], vec![both(), one()], 2, vec![0]),
+        ("a broken node", vec![breaks("node-2")], vec![both(), one()], 8, vec![1]),
+        ("the first to break", vec![both()], vec![breaks("node-2"), both(), one()], 8, vec![2]),
+        ("a later one", vec![one()], vec![breaks("node-1"), breaks("node-2"), two()], 8, vec![1]),
+        (
+            "both nodes",
+            vec![breaks("node-1")],
+            vec![breaks("node-2"), breaks("node-1")],
+            8,
+            vec![0],
+        ),
+    ];
+    for (what, running, waiting, slots, expected) in table {
+        let tests = |claims: Vec<Claim>| -> Vec<Test> {
+            let test = |(id, claim)| Test { id, name: "", claim };
+            (0..).zip(claims).map(test).collect()
+        };
+        assert_eq!(startable(&tests(running), &tests(waiting), slots), expected, "{what}");
+    }
+}

@@ -1,0 +1,248 @@
+//! Things go wrong in the middle: what ran before still runs, no name is left
+//! that a kubelet could take for the image, and the next `up` succeeds.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::process::Child;
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::exclusive::Claim;
+use crate::lab::{docker, eventually, images_on, in_node, run, which};
+use crate::test_service::{NODES, Service};
+
+/// What kdev itself may take, however big the image.
+const MEMORY_LIMIT_KIB: u64 = 64 * 1024;
+
+/// So many bytes that a load can be met in its middle.
+pub(crate) const FAT: u32 = 48 << 20;
+
+/// Makes the image so big.
+pub(crate) fn fatten(service: &Service) {
+    let mut noise = vec![0; FAT as usize];
+    fs::File::open("/dev/urandom").unwrap().read_exact(&mut noise).unwrap();
+    fs::write(service.path("www/noise"), noise).unwrap();
+}
+
+/// Starts `up` and gives it back in the middle of a load.
+#[expect(clippy::print_stderr, reason = "a test that fails shall tell what was said")]
+pub(crate) fn in_the_middle(service: &Service) -> Child {
+    let mut child = service.start(&["--message-format", "json"]);
+    let stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut lines = stdout.lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains("\"reason\":\"sent\"")), "no load began");
+    // What is still to come is shown if the test fails.
+    std::thread::spawn(move || lines.for_each(|line| eprintln!("{line}")));
+    child
+}
+
+fn no_name_is_left(service: &Service) {
+    for node in NODES {
+        let text = format!("/{}:", service.name);
+        eventually("the name's removal", || images_on(node, &text).is_empty().then_some(()));
+    }
+    assert!(service.pods().is_empty(), "something was applied");
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn an_interrupt_in_the_load_leaves_nothing() {
+    let service = Service::new("interrupted");
+    fatten(&service);
+    let child = in_the_middle(&service);
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(peak < MEMORY_LIMIT_KIB, "peak memory was {peak} KiB");
+    kill(pid(&child), Signal::SIGINT).unwrap();
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(130));
+    no_name_is_left(&service);
+    service.up_ok();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_connection_lost_in_the_load_leaves_nothing() {
+    let service = Service::new("cut");
+    fatten(&service);
+    let mut child = in_the_middle(&service);
+    // What is lost once is sent again, so it must be lost for good.
+    while child.try_wait().unwrap().is_none() {
+        cut(&child);
+        thread::sleep(Duration::from_millis(20));
+    }
+    let output = child.wait_with_output().unwrap();
+    assert!(matches!(output.status.code(), Some(93 | 94)), "{:?}", output.status);
+    no_name_is_left(&service);
+    service.up_ok();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_connection_lost_once_is_made_again() {
+    let service = Service::new("cut-once");
+    fatten(&service);
+    let child = in_the_middle(&service);
+    cut(&child);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", crate::lab::stderr(&output));
+    assert_eq!(service.pages().len(), NODES.len());
+}
+
+/// Ends each ssh of a running `up`.
+pub(crate) fn cut(child: &Child) {
+    for ssh in children(child).into_iter().filter(|(_, name)| name == "ssh") {
+        let _ = kill(Pid::from_raw(ssh.0), Signal::SIGKILL);
+    }
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_full_disk_is_named_and_leaves_nothing() {
+    let service = Service::claiming("full-disk", Claim::broken_node("node-1"));
+    fatten(&service);
+    service.pin_to("node-1");
+    // Where containerd keeps what comes in: for a while it is a small one.
+    let small = r#"cd /var/lib/containerd && mount -t tmpfs -o size=16m tmpfs "$0" && mkdir -p "$0/ingest" "$0/blobs/sha256""#;
+    let content = "io.containerd.content.v1.content";
+    run(&mut in_node("node-1", &["sh", "-c", small, content]));
+    let said = std::panic::catch_unwind(|| service.up_fails(&[], 94));
+    // containerd may not have closed the last file yet, which keeps nothing mounted so.
+    let mounted = format!("/var/lib/containerd/{content}");
+    run(&mut in_node("node-1", &["umount", "--lazy", &mounted]));
+    let said = said.unwrap();
+    assert!(said.starts_with("error: the disk of node `node-1` at "), "{said}");
+    assert!(said.contains("no space left on device"), "{said}");
+    no_name_is_left(&service);
+    service.up_ok();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn an_image_for_another_architecture_is_not_sent_and_the_advice_helps() {
+    let service = Service::new("other-arch");
+    // Docker's old builder knows the platform in a first step only.
+    let dockerfile = fs::read_to_string(service.path("Dockerfile")).unwrap();
+    service.write("Dockerfile", "FROM scratch\nCOPY www /www\n");
+    let arm = service.up(&[]).env("DOCKER_DEFAULT_PLATFORM", "linux/arm64").output().unwrap();
+    let said = crate::lab::stderr(&arm);
+    assert_eq!(arm.status.code(), Some(94), "{said}");
+    assert!(
+        said.contains("is built for linux/arm64, but node `node-1` runs linux/amd64"),
+        "{said}"
+    );
+    no_name_is_left(&service);
+    let advised = said.split("help: build for the node: set ").nth(1).unwrap().trim();
+    let (name, value) = advised.split_once('=').unwrap();
+    service.write("Dockerfile", &dockerfile);
+    let again = service.up(&[]).env(name, value).output().unwrap();
+    assert_eq!(again.status.code(), Some(0), "{}", crate::lab::stderr(&again));
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_damaged_layer_leaves_no_name() {
+    let service = Service::new("damaged-layer");
+    service.page("an untouched page");
+    // So big that docker is asked for its archive.
+    fatten(&service);
+    let path = damaging_docker(&service);
+
+    let output = service.up(&[]).env("PATH", path).output().unwrap();
+    let said = crate::lab::stderr(&output);
+    assert_eq!(output.status.code(), Some(94), "{said}");
+    assert_eq!(said.matches("did not take the image: ").count(), 2, "{said}");
+    no_name_is_left(&service);
+    // The CRI knows an image by its configuration, too.
+    let id = run(&mut docker(&["image", "inspect", "--format", "{{.Id}}", "damaged-layer"]));
+    for node in NODES {
+        assert_eq!(images_on(node, id.trim()), [""; 0]);
+    }
+    service.up_ok();
+}
+
+/// A PATH with a docker whose archives have one other word in a layer.
+fn damaging_docker(service: &Service) -> String {
+    let real = which("docker");
+    let wrapper = format!(
+        "#!/bin/sh\n[ \"$1\" = save ] || exec {real} \"$@\"\n{real} \"$@\" | LC_ALL=C sed s/untouched/tempered_/\n"
+    );
+    fs::create_dir(service.path("bin")).unwrap();
+    service.write("bin/docker", &wrapper);
+    fs::set_permissions(service.path("bin/docker"), fs::Permissions::from_mode(0o755)).unwrap();
+    format!("{}:{}", service.path("bin").display(), std::env::var("PATH").unwrap())
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_name_that_stood_for_a_good_image_still_does_after_a_failed_load() {
+    let service = Service::new("kept-name");
+    let image = "kept-name:fixed";
+    let build = || run(docker(&["build", "--tag", image, "."]).current_dir(service.dir()));
+    // What the name stands for, as a line with the manifest's digest.
+    let target = ["ctr", "-n", "k8s.io", "images", "ls", "name==docker.io/library/kept-name:fixed"];
+    let targets = || NODES.map(|node| run(&mut in_node(node, &target)));
+    build();
+    run(&mut service.kdev(&["load", image]));
+    let before = targets();
+    assert!(before.iter().all(|line| line.contains("@sha256:") || line.contains(" sha256:")));
+    service.page("an untouched page");
+    fatten(&service);
+    build();
+    let path = damaging_docker(&service);
+    let output = service.kdev(&["load", image]).env("PATH", path).output().unwrap();
+    assert_eq!(output.status.code(), Some(94), "{}", crate::lab::stderr(&output));
+    assert_eq!(targets(), before);
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_node_without_ctr_is_named() {
+    let service = Service::claiming("no-ctr", Claim::broken_node("node-1"));
+    service.pin_to("node-1");
+    run(&mut in_node("node-1", &["mount", "--bind", "/dev/null", "/usr/bin/ctr"]));
+    let said = std::panic::catch_unwind(|| service.up_fails(&[], 93));
+    run(&mut in_node("node-1", &["umount", "/usr/bin/ctr"]));
+    let said = said.unwrap();
+    assert!(
+        said.starts_with("error: node `node-1` at ") && said.contains(" has no `ctr`\n"),
+        "{said}"
+    );
+    assert!(
+        said.contains("  help: install it on node `node-1`, or set `nodes.node-1.ctr` "),
+        "{said}"
+    );
+    service.up_ok();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_build_that_fails_keeps_its_words_and_its_code() {
+    let service = Service::new("broken-build");
+    service.write("Dockerfile", "FROM scratch\nCOPY absent /\n");
+    let output = service.up(&[]).output().unwrap();
+    let said = crate::lab::stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("absent"), "{said}");
+    assert!(service.pods().is_empty());
+}
+
+pub(crate) fn pid(child: &Child) -> Pid {
+    Pid::from_raw(i32::try_from(child.id()).unwrap())
+}
+
+/// The direct children of a process: their ids and names.
+pub(crate) fn children(of: &Child) -> Vec<(i32, String)> {
+    let parent = format!("PPid:\t{}", of.id());
+    let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let id: i32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
+        let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+        let name = status.lines().next()?.strip_prefix("Name:\t")?.to_owned();
+        status.lines().any(|line| line == parent).then_some((id, name))
+    });
+    processes.collect()
+}

@@ -1,0 +1,228 @@
+//! The story that the project exists for, on real pods.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::lab::{
+    self, apply, docker, eventually, get, images_on, in_node, registry_requests, run,
+};
+use crate::test_service::{NODES, Service, deployment, fetch};
+
+/// Why a pod's container waits.
+fn waiting(namespace: &str, pod: &str) -> Option<String> {
+    let pod = get(namespace, &["pod", pod]);
+    pod.pointer("/status/containerStatuses/0/state/waiting/reason")?.as_str().map(str::to_owned)
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn an_image_that_only_docker_has_does_not_run() {
+    let service = Service::new("only-docker");
+    run(docker(&["build", "--tag", "only-docker:latest", "."]).current_dir(service.dir()));
+    let before = registry_requests("/library/only-docker/");
+    let table = [
+        ("always", ":latest", "imagePullPolicy: Always", true),
+        ("latest", ":latest", "", true),
+        ("untagged", "", "", true),
+        ("if-not-present", ":latest", "imagePullPolicy: IfNotPresent", true),
+        ("never", ":latest", "imagePullPolicy: Never", false),
+    ];
+    for (name, tag, policy, _) in table {
+        apply(
+            service.name,
+            &format!(
+                "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  containers:\n  - name: c\n    image: only-docker{tag}\n    {policy}\n"
+            ),
+        );
+    }
+    for (name, _, _, is_pulled) in table {
+        let expected: &[&str] =
+            if is_pulled { &["ErrImagePull", "ImagePullBackOff"] } else { &["ErrImageNeverPull"] };
+        let reason = eventually(name, || {
+            waiting(service.name, name).filter(|reason| reason != "ContainerCreating")
+        });
+        assert!(expected.contains(&reason.as_str()), "{name}: {reason}");
+    }
+    assert!(registry_requests("/library/only-docker/") > before, "no pull reached the registry");
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn after_up_the_same_manifest_runs_on_both_nodes_without_a_pull() {
+    let service = Service::new("story");
+    // By hand first: it cannot work, and the fields are kubectl's.
+    run(docker(&["build", "--tag", "story:latest", "."]).current_dir(service.dir()));
+    apply(service.name, &deployment("story", "imagePullPolicy: Always"));
+    eventually("the failing pull", || {
+        let failing = |pod: &Value| {
+            let reason = pod.pointer("/status/containerStatuses/0/state/waiting/reason");
+            reason.is_some_and(|r| r == "ErrImagePull" || r == "ImagePullBackOff")
+        };
+        service.pods().iter().all(failing).then_some(())
+    });
+    lab::run(&mut lab::kubectl(service.name, &["delete", "events", "--all"]));
+    let source = fs::read(service.path("k8s/all.yaml")).unwrap();
+    // The pods from before still ask for `latest` now and then.
+    let asked = || registry_requests("/library/story/manifests/kdev-");
+
+    let first = service.up_ok();
+    assert!(first.contains("Loaded node-1") && first.contains("Loaded node-2"), "{first}");
+    assert_eq!(service.pages(), NODES.map(|node| (node.to_owned(), "first".to_owned())));
+    assert_eq!(asked(), 0, "the registry was asked");
+    let new_pods: Vec<String> =
+        service.pods().iter().map(|p| p["metadata"]["name"].as_str().unwrap().to_owned()).collect();
+    let events = get(service.name, &["events"]);
+    for event in events["items"].as_array().unwrap() {
+        let of_new = new_pods.iter().any(|pod| event["involvedObject"]["name"] == **pod);
+        assert!(!(of_new && event["reason"] == "Pulling"), "{event}");
+    }
+    assert_eq!(
+        fs::read(service.path("k8s/all.yaml")).unwrap(),
+        source,
+        "the user's file was written"
+    );
+
+    a_second_up_changes_nothing(&service);
+    a_changed_source_rolls_out(&service);
+    assert_eq!(asked(), 0, "the registry was asked");
+}
+
+fn a_second_up_changes_nothing(service: &Service) {
+    let version = || {
+        let live = get(service.name, &["deployment", service.name]);
+        (live["metadata"]["resourceVersion"].clone(), live["metadata"]["generation"].clone())
+    };
+    let uids =
+        || service.pods().iter().map(|pod| pod["metadata"]["uid"].clone()).collect::<Vec<_>>();
+    // The status still settles for a moment after the pods are ready.
+    let before = eventually("a settled deployment", || {
+        let first = version();
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        (version() == first).then_some(first)
+    });
+    let (pods, names) = (uids(), NODES.map(|node| images_on(node, service.name)));
+    let second = service.up_ok();
+    assert!(second.contains("Unchanged") && !second.contains("Loaded"), "{second}");
+    assert_eq!((version(), uids()), (before, pods));
+    assert_eq!(NODES.map(|node| images_on(node, service.name)), names);
+}
+
+fn a_changed_source_rolls_out(service: &Service) {
+    let image = || {
+        get(service.name, &["deployment", service.name])["spec"]["template"]["spec"]["containers"]
+            [0]
+        .clone()
+    };
+    let old = image();
+    assert_eq!(old["imagePullPolicy"], "Never");
+    service.page("second");
+    service.up_ok();
+    assert_ne!(image()["image"], old["image"]);
+    assert_eq!(service.pages(), NODES.map(|node| (node.to_owned(), "second".to_owned())));
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn an_impostor_of_the_same_name_is_never_run() {
+    let service = Service::new("impostor");
+    // The content tag of what will be built, and another content under it.
+    run(docker(&["build", "--tag", "impostor:mine", "."]).current_dir(service.dir()));
+    let id = run(&mut docker(&["image", "inspect", "--format", "{{.Id}}", "impostor:mine"]));
+    let tag = format!("kdev-{}", &id.trim().trim_start_matches("sha256:")[..12]);
+    service.page("an impostor");
+    run(docker(&["build", "--tag", "impostor:latest", "."]).current_dir(service.dir()));
+    for tag in ["latest", tag.as_str()] {
+        publish("impostor:latest", tag);
+    }
+    // It is a real danger: a plain apply runs it.
+    apply(service.name, &deployment("impostor", "imagePullPolicy: Always"));
+    eventually("the impostor", || {
+        let pages = service.pages();
+        let all = pages.iter().all(|(_, page)| page == "an impostor");
+        (pages.len() == NODES.len() && all).then_some(())
+    });
+    let requests = registry_requests("/library/impostor/");
+
+    service.page("first");
+    let said = service.up_ok();
+    assert!(said.contains(&tag), "{said}");
+    assert_eq!(service.pages(), NODES.map(|node| (node.to_owned(), "first".to_owned())));
+    assert_eq!(registry_requests("/library/impostor/"), requests, "the registry was asked");
+}
+
+/// Puts docker's image into the lab's registry, by way of a containerd
+/// namespace that no kubelet looks into.
+fn publish(image: &str, tag: &str) {
+    let archive = tempfile::NamedTempFile::new_in(lab::state("")).unwrap();
+    run(docker(&["save", "--output"]).arg(archive.path()).arg(image));
+    let path = archive.path().to_str().unwrap();
+    let ctr = ["ctr", "-n", "elsewhere"];
+    run(&mut in_node("node-1", &[&ctr[..], &["image", "import", path]].concat()));
+    let target = format!("{}/library/impostor:{tag}", lab::registry());
+    let from = format!("docker.io/library/{image}");
+    run(&mut in_node(
+        "node-1",
+        &[&ctr[..], &["image", "push", "--plain-http", &target, &from]].concat(),
+    ));
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn the_service_answers_and_pods_can_be_looked_into() {
+    let service = Service::new("look");
+    let manifest = deployment("look", "");
+    let service_yaml = "---\napiVersion: v1\nkind: Service\nmetadata: {name: look}\nspec: {selector: {app: look}, ports: [{port: 80, targetPort: 8080}]}\n";
+    service.write("k8s/all.yaml", &format!("{manifest}{service_yaml}"));
+    service.up_ok();
+    let address =
+        get(service.name, &["service", "look"])["spec"]["clusterIP"].as_str().unwrap().to_owned();
+    eventually("an answer of the service", || {
+        (fetch(&format!("http://{address}/")) == "first").then_some(())
+    });
+    for node in NODES {
+        // Each node's proxy learns of it by itself.
+        eventually(&format!("an answer of the service on {node}"), || {
+            let url = format!("http://{address}/");
+            let output = in_node(node, &["curl", "--silent", "--max-time", "5", &url]).output();
+            (output.ok()?.stdout == b"first\n").then_some(())
+        });
+    }
+    for pod in service.pods() {
+        let name = pod["metadata"]["name"].as_str().unwrap();
+        run(&mut lab::kubectl(service.name, &["logs", name]));
+        let said = run(&mut lab::kubectl(
+            service.name,
+            &["exec", name, "--", "/busybox", "cat", "/www/index.html"],
+        ));
+        assert_eq!(said, "first\n");
+        let mut forward =
+            lab::kubectl(service.name, &["port-forward", name, "18080:8080"]).spawn().unwrap();
+        eventually("a forwarded page", || {
+            (fetch("http://127.0.0.1:18080/") == "first").then_some(())
+        });
+        forward.kill().unwrap();
+        forward.wait().unwrap();
+    }
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_program_that_cargo_has_linked_twice_is_not_taken_for_unchanged() {
+    let service = Service::new("twice-linked");
+    let first = "COPY target/release/page /www/index.html\nENTRYPOINT";
+    let dockerfile = fs::read_to_string(service.path("Dockerfile")).unwrap();
+    service.write("Dockerfile", &dockerfile.replace("ENTRYPOINT", first));
+    fs::create_dir_all(service.path("target/release/deps")).unwrap();
+    // As cargo does it: the program has a second name, which comes first.
+    for content in ["one", "two"] {
+        service.write("target/release/deps/page-1", &format!("{content}\n"));
+        let _ = fs::remove_file(service.path("target/release/page"));
+        let (from, to) = ("target/release/deps/page-1", "target/release/page");
+        fs::hard_link(service.path(from), service.path(to)).unwrap();
+        service.up_ok();
+        for (node, page) in service.pages() {
+            assert_eq!(page.trim(), content, "{node}");
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! The truth: real docker, ssh, containerd 1.x and 2.x and Kubernetes, in the
+//! lab. `cargo xtask test` starts the lab and runs these; without it they are
+//! ignored, and say so.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+
+mod admission;
+mod api;
+mod apply_errors;
+mod archives;
+mod charts;
+mod connection_loss;
+mod distributions;
+mod docker_variants;
+mod doctor;
+mod exclusive;
+mod fault_injection;
+mod images;
+mod inner_loop;
+#[path = "../../crates/kdev-manifest/tests/corpus/kubectl.rs"]
+mod kubectl;
+mod kubelet;
+mod lab;
+mod namespace;
+mod nodes;
+mod partial_load;
+mod process_kill;
+mod prune;
+mod rendered;
+mod rollout;
+mod sample;
+mod status;
+mod test_service;
+mod times;
+#[path = "../../crates/kdev-manifest/tests/corpus/variants.rs"]
+#[expect(dead_code, reason = "the corpus has tests of its own")]
+mod variants;
+mod webhook;
+mod why;
+mod workload_kinds;

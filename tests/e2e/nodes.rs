@@ -1,0 +1,152 @@
+//! Nodes as they really are: this very machine, root, sudo, host keys.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::exclusive::{Claim, Part, Permit};
+use crate::lab::{command, images_on, in_node, on_a_terminal, run, state};
+use crate::test_service::{NODES, Service};
+
+/// The lab's ssh configuration with a line more before it.
+fn ssh_config(service: &Service, line: &str) -> PathBuf {
+    let config = fs::read_to_string(state("ssh/config")).unwrap();
+    let path = service.path("ssh_config");
+    fs::write(&path, format!("Host *\n  {line}\n\n{config}")).unwrap();
+    path
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn this_very_machine_is_loaded_without_ssh() {
+    let service = Service::on("node-1", "myself");
+    let up = service.up(&[]);
+    let mut inside = in_node("node-1", &["env"]);
+    // The host's own socket is seen from a node through the first process.
+    let docker_host = std::env::var("DOCKER_HOST");
+    let docker_host = docker_host.unwrap_or("unix:///proc/1/root/run/docker.sock".into());
+    inside.arg(format!("DOCKER_HOST={docker_host}"));
+    // An ssh that cannot work proves that none is used.
+    for (name, value) in up.get_envs().filter(|(name, _)| *name != "KDEV_SSH_CONFIG") {
+        match value {
+            Some(value) => {
+                inside.arg(format!("{}={}", name.to_str().unwrap(), value.to_str().unwrap()))
+            }
+            None => inside.env_remove(name),
+        };
+    }
+    // A node does not see the host's home folders, where these two may lie.
+    let (cargo, kdev) = (service.path("cargo"), service.path("cargo-kdev"));
+    fs::copy(env!("CARGO"), &cargo).unwrap();
+    fs::copy(up.get_program(), &kdev).unwrap();
+    inside.arg("KDEV_SSH_CONFIG=/nonexistent").arg(format!("CARGO={}", cargo.display()));
+    let dir = service.dir().to_str().unwrap();
+    inside.args(["sh", "-c", r#"cd "$0" && exec "$@""#, dir]).arg(&kdev).args(up.get_args());
+    let output = inside.output().unwrap();
+    let stderr = crate::lab::stderr(&output);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(stderr.contains("Loaded node-1"), "{stderr}");
+    assert_eq!(images_on("node-1", "/myself:").len(), 1);
+    assert_eq!(images_on("node-2", "/myself:").len(), 0);
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn both_lines_of_containerd_and_both_kinds_of_user_are_there() {
+    let _permit = Permit::wait("both-lines", Claim::access());
+    let version = |node| run(&mut in_node(node, &["ctr", "version"]));
+    assert!(version("node-1").contains("Version:  1.6."));
+    assert!(version("node-2").contains("Version:  2."));
+    let ids = NODES.map(|node| {
+        let user = run(command("ssh").arg("-F").arg(state("ssh/config")).args([node, "id -u"]));
+        let files = ["cat", "/etc/machine-id", "/proc/sys/kernel/random/boot_id", "/etc/hostname"];
+        (user.trim().to_owned(), run(&mut in_node(node, &files)))
+    });
+    assert_eq!(ids[0].0, "0");
+    assert_ne!(ids[1].0, "0");
+    assert_ne!(ids[0].1, ids[1].1);
+    assert_ne!(
+        ids[0].1,
+        run(command("cat").args([
+            "/etc/machine-id",
+            "/proc/sys/kernel/random/boot_id",
+            "/etc/hostname"
+        ]))
+    );
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn an_unknown_host_key_stops_it_and_the_advice_helps() {
+    let service = Service::on("node-1", "unknown-key");
+    let known = service.path("known_hosts");
+    fs::write(&known, "").unwrap();
+    let config = ssh_config(&service, &format!("UserKnownHostsFile {}", known.display()));
+    let args = ["--ssh-config", config.to_str().unwrap()];
+    let said = service.up_fails(&args, 93);
+    assert!(said.starts_with("error: the host key of node `node-1` at "), "{said}");
+    assert!(said.contains("is not known"), "{said}");
+    assert!(images_on("node-1", "/unknown-key:").is_empty());
+    // The advice is to run the same ssh once and to accept the key.
+    let advised = said.split("help: run `").nth(1).unwrap().split('`').next().unwrap();
+    on_a_terminal(&format!("{advised} true"), &command("sh"), "? ", "yes");
+    assert_eq!(service.up(&args).output().unwrap().status.code(), Some(0));
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_changed_host_key_stops_it_and_the_advice_helps() {
+    let service = Service::on("node-1", "changed-key");
+    let known = service.path("known_hosts");
+    let key = service.path("other");
+    run(command("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key));
+    let public = fs::read_to_string(key.with_extension("pub")).unwrap();
+    let address = fs::read_to_string(state("nodes/node-1/address")).unwrap();
+    fs::write(&known, format!("{},node-1 {public}", address.trim())).unwrap();
+    let config = ssh_config(&service, &format!("UserKnownHostsFile {}", known.display()));
+    let args = ["--ssh-config", config.to_str().unwrap()];
+    let said = service.up_fails(&args, 93);
+    assert!(said.starts_with("error: the host key of node `node-1` at "), "{said}");
+    assert!(said.contains("has changed"), "{said}");
+    let mut advised = said.split("run `").nth(1).unwrap().split('`');
+    run(command("sh").args(["-c", advised.next().unwrap()]));
+    let accept = format!("{} true", advised.nth(1).unwrap());
+    on_a_terminal(&accept, &command("sh"), "? ", "yes");
+    assert_eq!(service.up(&args).output().unwrap().status.code(), Some(0));
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_key_that_the_node_does_not_know_is_denied() {
+    let service = Service::claiming("denied", Claim::both_nodes().uses(Part::NodeList));
+    let key = service.path("other");
+    run(command("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key));
+    let config = fs::read_to_string(state("ssh/config")).unwrap();
+    let lines = config.lines().map(|line| {
+        if line.trim().starts_with("IdentityFile") {
+            format!("  IdentityFile {}\n", key.display())
+        } else {
+            format!("{line}\n")
+        }
+    });
+    service.write("ssh_config", &lines.collect::<String>());
+    let path = service.path("ssh_config");
+    let said = service.up_fails(&["--ssh-config", path.to_str().unwrap()], 93);
+    assert!(
+        said.contains("error: node `node-1` at ") && said.contains("error: node `node-2` at "),
+        "{said}"
+    );
+    assert_eq!(said.matches("denies the login").count(), 2, "{said}");
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_node_that_does_not_answer_is_named() {
+    let service = Service::new("silent");
+    // Port 1 of the node itself: nobody listens there.
+    let address = fs::read_to_string(state("nodes/node-2/address")).unwrap();
+    service.write("kdev.local.toml", &format!("nodes.node-2.ssh = \"dev@{}:1\"\n", address.trim()));
+    let said = service.up_fails(&[], 93);
+    assert!(said.starts_with("error: node `node-2` at "), "{said}");
+    assert!(said.contains("Connection refused"), "{said}");
+    assert!(images_on("node-1", "/silent:").is_empty(), "something was sent to the other node");
+}

@@ -1,0 +1,24 @@
+//! Rendered manifests, as a cluster would be asked to create them.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::exclusive::{Claim, Part, Permit};
+use crate::kubectl as reference;
+use crate::lab::{kubectl, run};
+
+/// Every object of a folder, as kubectl would create it. Not what the schema knows
+/// is judged, but what is read: the corpus has fields that no kind has.
+fn read(folder: &Path) -> Vec<Value> {
+    let create = ["create", "--dry-run=client", "--validate=false", "--output=json"];
+    let list = run(kubectl("default", &create).arg("--filename").arg(folder));
+    reference::objects(list.as_bytes())
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn kubectl_would_create_a_difference_in_image_and_policy_only() {
+    let _permit = Permit::wait("rendered", Claim::default().uses(Part::Controllers));
+    reference::judge(read);
+}

@@ -1,0 +1,84 @@
+//! Rollouts as controllers really do them: what is new, what is old, and what
+//! an earlier failure must not spoil.
+
+use crate::lab::{eventually, get, kubectl, run};
+use crate::test_service::{Service, deployment};
+
+const NEEDS_A_MAP: &str = "env: [{name: A, valueFrom: {configMapKeyRef: {name: absent, key: a}}}]";
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_pod_that_cannot_start_ends_the_wait_and_its_cure_is_not_blamed_for_it() {
+    let service = Service::new("hopeless");
+    service.write("k8s/all.yaml", &deployment("hopeless", NEEDS_A_MAP));
+    let said = service.up_fails(&["--timeout", "60"], 95);
+    let start = "error: deployment/hopeless cannot become ready: pod `hopeless-";
+    assert!(said.starts_with(start), "{said}");
+    assert!(said.contains("CreateContainerConfigError: configmap \"absent\" not found"), "{said}");
+    let advised = said.split("  help: ").nth(1).unwrap_or_else(|| panic!("{said}"));
+    assert!(advised.contains(" create configmap absent --from-literal="), "{said}");
+
+    // The same image, another manifest: the failing pods are still there.
+    service.write("k8s/all.yaml", &deployment("hopeless", ""));
+    service.up_ok();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn pods_that_never_get_ready_run_out_of_time() {
+    let service = Service::new("unready");
+    let manifest = deployment("unready", "").replace("path: /,", "path: /absent,");
+    service.write("k8s/all.yaml", &manifest);
+    let said = service.up_fails(&["--timeout", "5"], 96);
+    let start = "error: deployment/unready was not ready within 5 s: 0 of 2 new pods are";
+    assert!(said.starts_with(start), "{said}");
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_bare_pod_is_ready_only_once_it_runs_the_new_image() {
+    let service = Service::new("bare");
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: bare}\nspec:\n  containers:\n  - name: web\n    image: bare\n";
+    service.write("k8s/all.yaml", pod);
+    service.up_ok();
+    service.page("second");
+    service.up_ok();
+    let pages = service.pages();
+    assert_eq!(pages[0].1, "second", "{pages:?}");
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_daemon_set_that_waits_for_deletion_is_not_called_ready() {
+    let service = Service::new("on-delete");
+    let set = "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: on-delete}\nspec:\n  updateStrategy: {type: OnDelete}\n  selector: {matchLabels: {app: on-delete}}\n  template:\n    metadata: {labels: {app: on-delete}}\n    spec:\n      containers:\n      - {name: web, image: on-delete}\n";
+    service.write("k8s/all.yaml", set);
+    service.up_ok();
+    service.page("second");
+    let said = service.up_fails(&[], 95);
+    assert!(said.contains("only once that is deleted, and 2 of 2 are old"), "{said}");
+    run(&mut kubectl(service.name, &["delete", "pods", "--all"]));
+    service.up_ok();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_manifest_may_make_its_own_namespaces() {
+    let service = Service::new("outer");
+    let _ = kubectl("default", &["delete", "namespace", "inner", "--ignore-not-found"]).output();
+    let inner =
+        deployment("outer", "").replace("  name: outer\n", "  name: outer\n  namespace: inner\n");
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: inner}\n---\n";
+    let config = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: beside}\n";
+    service.write("k8s/all.yaml", &format!("{namespace}{inner}{config}"));
+    service.up_ok();
+    assert_eq!(get("inner", &["deployment", "outer"])["status"]["readyReplicas"], 2);
+    get("outer", &["configmap", "beside"]);
+    let second = service.up_ok();
+    assert!(second.contains("Unchanged"), "{second}");
+    run(&mut kubectl("default", &["delete", "namespace", "inner", "--timeout=90s"]));
+    eventually("the namespace's end", || {
+        let output = kubectl("default", &["get", "namespace", "inner"]).output().ok()?;
+        (!output.status.success()).then_some(())
+    });
+}

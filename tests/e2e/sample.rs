@@ -1,0 +1,83 @@
+//! The sample service of `templates`, from its real files.
+
+use std::fs;
+use std::path::Path;
+
+use crate::exclusive::{Claim, Part, Permit};
+use crate::lab::{command, eventually, get, run, state};
+use crate::namespace::{self, Deleted};
+use crate::test_service::{Service, fetch};
+
+const NAME: &str = "sample";
+const GREETING: &str = "hello, cluster";
+const CHANGED: &str = "hello again, cluster";
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let from = entry.unwrap().path();
+        let to = to.join(from.file_name().unwrap());
+        match from.is_dir() {
+            true if from.ends_with("target") => {}
+            true => copy(&from, &to),
+            false => drop(fs::copy(&from, &to).unwrap()),
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn the_sample_runs_on_both_nodes_and_a_changed_line_shows() {
+    let _permit = Permit::wait(NAME, Claim::both_nodes().uses(Part::Capacity));
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(NAME);
+    let template = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../templates/service");
+    copy(&template, &dir);
+    namespace::delete(NAME);
+    namespace::is_gone(NAME);
+    namespace::create(NAME);
+    let _deleted = Deleted(NAME);
+    let up = || {
+        let mut up = command(env!("CARGO_BIN_EXE_cargo-kdev"));
+        up.args(["kdev", "up", "--namespace", NAME, "--context", "kdev-lab"]).current_dir(&dir);
+        up.arg("--kubeconfig")
+            .arg(state("kubeconfig"))
+            .arg("--ssh-config")
+            .arg(state("ssh/config"));
+        run(up.env_remove("CARGO_TARGET_DIR"));
+    };
+    up();
+    let nodes = get(NAME, &["pods"])["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|pod| pod["spec"]["nodeName"].to_string())
+        .collect::<std::collections::BTreeSet<_>>();
+    assert_eq!(nodes.len(), 2, "{nodes:?}");
+    let address =
+        get(NAME, &["service", "hello"])["spec"]["clusterIP"].as_str().unwrap().to_owned();
+    let page =
+        |greeting: &str| fetch(&format!("http://{address}/")).starts_with(greeting).then_some(());
+    eventually("the page", || page(GREETING));
+
+    let source = fs::read_to_string(dir.join("src/main.rs")).unwrap();
+    assert!(source.contains(GREETING));
+    fs::write(dir.join("src/main.rs"), source.replace(GREETING, CHANGED)).unwrap();
+    up();
+    eventually("the changed page", || page(CHANGED));
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_teams_own_task_does_the_same_through_the_library() {
+    let service = Service::new("team");
+    let program = Path::new(env!("CARGO_BIN_EXE_cargo-kdev")).with_file_name("examples/team_xtask");
+    let mut task = command(program.to_str().unwrap());
+    task.arg("team").current_dir(service.dir()).env("KUBECONFIG", state("kubeconfig"));
+    // The library reads no variables of its own: ssh's configuration is a setting.
+    let config = format!("namespace = \"team\"\nssh-config = {:?}\n", state("ssh/config"));
+    service.write("kdev.local.toml", &config);
+    let said = run(&mut task);
+    assert!(said.starts_with("built team:kdev-"), "{said}");
+    assert!(said.contains("node-1 got ") && said.contains("node-2 got "), "{said}");
+    assert!(said.ends_with("deployment/team runs with 2 pods\n"), "{said}");
+}

@@ -1,0 +1,173 @@
+//! What runs, seen where it really does.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use crate::lab::{docker, eventually, in_node, kubectl, run};
+use crate::namespace::takes_pods;
+use crate::test_service::{NODES, Service};
+
+/// What `status` says, a line each.
+#[track_caller]
+fn rows(service: &Service) -> Vec<Value> {
+    let args = ["status", "--namespace", service.name, "--message-format", "json"];
+    let text = run(&mut service.kdev(&args));
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn field(rows: &[Value], name: &str) -> Vec<String> {
+    rows.iter().map(|row| row[name].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_build_is_new_until_there_is_a_newer_one() {
+    let service = Service::new("seen");
+    let args = ["status", "--namespace", "seen"];
+    let output = service.kdev(&args).output().unwrap();
+    let said = crate::lab::stderr(&output);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 0));
+    assert!(said.contains("nothing of `seen` is applied to namespace `seen`"), "{said}");
+    // As advised.
+    let advised = said.split('`').rev().nth(1).unwrap();
+    let words: Vec<&str> = advised.strip_prefix("cargo kdev ").unwrap().split(' ').collect();
+    run(&mut service.kdev(&words));
+
+    let seen = rows(&service);
+    assert_eq!(field(&seen, "build"), ["newest", "newest"]);
+    let mut nodes = field(&seen, "node");
+    nodes.sort();
+    assert_eq!(nodes, NODES);
+    assert!(seen.iter().all(|row| row["ready"] == 2 && row["pull_policy"] == "Never"), "{seen:?}");
+
+    service.page("second");
+    run(docker(&["build", "--tag", "seen", "."]).current_dir(service.dir()));
+    assert_eq!(field(&rows(&service), "build"), ["old", "old"]);
+    service.up_ok();
+    // The old pods may still be on their way out, and are told apart.
+    let seen = eventually("the end of the old pods", || {
+        Some(rows(&service)).filter(|rows| rows.len() == 2)
+    });
+    assert_eq!(field(&seen, "build"), ["newest", "newest"]);
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn foreign_and_missing_images_are_told() {
+    let service = Service::new("strange");
+    service.up_ok();
+    let set = |image: &str| {
+        let image = format!("web={image}");
+        run(&mut kubectl("strange", &["set", "image", "deployment/strange", &image]));
+    };
+    // Another image that the nodes have.
+    let images = run(&mut in_node("node-1", &["ctr", "-n", "k8s.io", "images", "ls", "-q"]));
+    set(images.lines().find(|name| name.contains("/pause:")).unwrap());
+    eventually("foreign pods", || {
+        let build = field(&rows(&service), "build");
+        build.contains(&"other".to_owned()).then_some(())
+    });
+    set("strange:nowhere");
+    eventually("pods without an image", || {
+        let seen = rows(&service);
+        let missing = seen.iter().find(|row| row["build"] == "missing")?;
+        assert_eq!(missing["state"], "ErrImageNeverPull");
+        Some(())
+    });
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn what_the_tag_says_counts_less_than_what_runs() {
+    let service = Service::on("node-1", "masked");
+    service.up_ok();
+    assert_eq!(field(&rows(&service), "build"), ["newest", "newest"]);
+    // Something else gets the name on the node, and the pods start anew.
+    let tag = crate::lab::images_on("node-1", "/masked:").remove(0);
+    let ctr = |args: &[&str]| {
+        run(&mut in_node("node-1", &[&["ctr", "-n", "k8s.io", "images"], args].concat()))
+    };
+    let images = ctr(&["ls", "-q"]);
+    let pause = images.lines().find(|name| name.contains("/pause:")).unwrap();
+    ctr(&["tag", "--force", pause, &tag]);
+    run(&mut kubectl("masked", &["delete", "pods", "--all", "--wait=false"]));
+    eventually("pods of the other image", || {
+        field(&rows(&service), "build").contains(&"other".to_owned()).then_some(())
+    });
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn restarts_jobs_and_what_has_no_pods_read_well() {
+    let service = Service::new("varied");
+    let pod = |script: &str| json!({"restartPolicy": "Never", "containers": [{"name": "work", "image": "varied", "command": ["/busybox", "sh", "-c", script]}]});
+    let template = |script: &str| json!({"template": {"spec": pod(script)}});
+    let labelled = json!({"metadata": {"labels": {"app": "none"}}, "spec": {"containers": [{"name": "web", "image": "varied"}]}});
+    let mut bare = pod("/busybox sleep 2; exit 3");
+    bare["restartPolicy"] = "OnFailure".into();
+    let objects = json!({"apiVersion": "v1", "kind": "List", "items": [
+        {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "once"}, "spec": template("exit 0")},
+        {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "nightly"},
+            "spec": {"schedule": "0 3 * * *", "jobTemplate": {"spec": template("exit 0")}}},
+        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "none"},
+            "spec": {"replicas": 0, "selector": {"matchLabels": {"app": "none"}}, "template": labelled}},
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "bare"}, "spec": bare},
+    ]});
+    fs::write(service.path("k8s/all.yaml"), objects.to_string()).unwrap();
+    service.up_ok();
+    // The bare pod fails again and again.
+    let restarts = |rows: &[Value]| {
+        let bare = rows.iter().find(|row| row["workload"] == "pod/bare").unwrap();
+        bare["restarts"].as_u64().unwrap()
+    };
+    let seen = eventually("restarts", || Some(rows(&service)).filter(|rows| restarts(rows) > 1));
+    let of = |name: &str| seen.iter().find(|row| row["workload"] == *name).unwrap();
+    let job = of("job/once");
+    assert_eq!((job["state"].as_str(), job["build"].as_str()), (Some("Completed"), Some("newest")));
+    for (name, words) in [("cronjob/nightly", "no run yet"), ("deployment/none", "scaled to zero")]
+    {
+        assert_eq!((of(name)["state"].as_str(), of(name)["pod"].is_null()), (Some(words), true));
+        assert_eq!(of(name)["build"], "newest");
+    }
+    run(&mut kubectl("varied", &["create", "job", "now", "--from=cronjob/nightly"]));
+    eventually("the cron job's run", || {
+        let seen = rows(&service);
+        let run = seen.iter().find(|row| row["workload"] == "cronjob/nightly")?;
+        (run["state"] == "Completed" && run["build"] == "newest").then_some(())
+    });
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn two_namespaces_and_a_watch() {
+    let service = Service::new("spread");
+    let second = crate::test_service::deployment("spread", "")
+        .replace("  name: spread\n", "  name: spread\n  namespace: spread-two\n");
+    let both = format!("{}---\n{second}", crate::test_service::deployment("spread", ""));
+    service.write("k8s/all.yaml", &both);
+    let remove = ["delete", "namespace", "spread-two", "--ignore-not-found"];
+    run(&mut kubectl("default", &remove));
+    run(&mut kubectl("default", &["create", "namespace", "spread-two"]));
+    takes_pods("spread-two");
+    service.up_ok();
+    let table = run(&mut service.kdev(&["status", "--namespace", "spread"]));
+    assert!(table.starts_with("NAMESPACE   WORKLOAD           READY  POD "), "{table}");
+    assert_eq!(table.matches("spread-two").count(), 2, "{table}");
+
+    let watch = ["status", "--watch", "--namespace", "spread"];
+    let mut watch = service.kdev(&watch).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+    // The first table: a head and four pods.
+    let first: Vec<String> = lines.by_ref().take(5).map(Result::unwrap).collect();
+    run(&mut kubectl("spread", &["scale", "deployment/spread", "--replicas=0"]));
+    let changed =
+        lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("scaled to zero")));
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    run(&mut kubectl("default", &[&remove[..], &["--wait=false"]].concat()));
+    assert!(first[1].contains(" newest "), "{first:?}");
+    assert!(changed.unwrap().unwrap().contains(" 0/0 "));
+}

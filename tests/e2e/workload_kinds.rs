@@ -1,0 +1,185 @@
+//! Each kind of workload, and what its controller does and does not do.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use crate::lab::{follow, get, kubectl, run};
+use crate::test_service::{Service, deployment};
+
+/// Far less than the time that new pods have, and more than a busy lab needs.
+const LITTLE: Duration = Duration::from_secs(40);
+
+/// A workload of this kind with this spec around its pods' template.
+fn workload(kind: &str, version: &str, name: &str, spec: &str, pod: &str) -> String {
+    format!(
+        "apiVersion: {version}\nkind: {kind}\nmetadata: {{name: {name}}}\nspec:\n{spec}  template:\n    metadata: {{labels: {{app: {name}}}}}\n    spec:\n{pod}"
+    )
+}
+
+/// A pod that runs this script, once.
+fn job(name: &str, script: &str) -> String {
+    let pod = format!(
+        "      restartPolicy: Never\n      containers:\n      - name: work\n        image: {name}\n        command: [/busybox, sh, -c, {script:?}]\n"
+    );
+    workload("Job", "batch/v1", name, "  backoffLimit: 0\n", &pod)
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_job_is_awaited_to_its_end_and_its_last_words_are_shown() {
+    let service = Service::new("work");
+    service.write("k8s/all.yaml", &job("work", "/busybox sleep 2"));
+    let said = service.up_ok();
+    assert!(said.contains("Ready job/work: 1 pod in "), "{said}");
+    assert_eq!(get("work", &["job", "work"])["status"]["succeeded"], 1);
+
+    run(&mut kubectl("work", &["delete", "job", "work"]));
+    service.write("k8s/all.yaml", &job("work", "echo no database; exit 3"));
+    let said = service.up_fails(&[], 95);
+    let start = "error: job/work cannot become ready: pod `work-";
+    assert!(said.starts_with(start), "{said}");
+    assert!(said.contains("BackoffLimitExceeded: "), "{said}");
+    assert!(said.contains("its log ends with\n    no database\n"), "{said}");
+
+    run(&mut kubectl("work", &["delete", "job", "work"]));
+    let suspended =
+        job("work", "exit 0").replace("spec:\n  backoff", "spec:\n  suspend: true\n  backoff");
+    service.write("k8s/all.yaml", &suspended);
+    let said = service.up_fails(&[], 95);
+    assert!(said.contains("caused by: it is suspended, and runs no pod"), "{said}");
+    follow(&said);
+    service.write("k8s/all.yaml", &job("work", "exit 0"));
+    service.up_ok();
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_cron_job_uses_the_build_in_its_next_run() {
+    let service = Service::new("nightly");
+    let job = "  schedule: \"0 3 * * *\"\n  jobTemplate:\n    spec:\n      template:\n        spec:\n          restartPolicy: Never\n          containers:\n          - {name: work, image: nightly, command: [/busybox, \"true\"]}\n";
+    let cron =
+        format!("apiVersion: batch/v1\nkind: CronJob\nmetadata: {{name: nightly}}\nspec:\n{job}");
+    service.write("k8s/all.yaml", &cron);
+    let said = service.up_ok();
+    assert!(
+        said.contains("Note cronjob/nightly is applied; its next run uses this build"),
+        "{said}"
+    );
+    run(&mut kubectl("nightly", &["create", "job", "now", "--from=cronjob/nightly"]));
+    run(&mut kubectl("nightly", &["wait", "--for=condition=complete", "job/now", "--timeout=30s"]));
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_paused_deployment_is_said_and_goes_on_as_advised() {
+    let service = Service::new("paused");
+    service.up_ok();
+    service.write(
+        "k8s/all.yaml",
+        &deployment("paused", "").replace("spec:\n  replicas", "spec:\n  paused: true\n  replicas"),
+    );
+    // Paused, but with nothing to do.
+    service.up_ok();
+    service.page("second");
+    let (said, waited) = service.wait_fails(&[], 95);
+    assert!(
+        said.contains("it is paused, and pods are not of its newest template: 2 of 2"),
+        "{said}"
+    );
+    assert!(waited < LITTLE, "it has waited {waited:?}");
+    follow(&said);
+    run(&mut kubectl("paused", &["rollout", "status", "deployment/paused", "--timeout=60s"]));
+    assert!(service.pages().iter().all(|(_, page)| page == "second"), "{:?}", service.pages());
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn no_replicas_are_no_hindrance() {
+    let service = Service::new("none");
+    service.write("k8s/all.yaml", &deployment("none", "").replace("replicas: 2", "replicas: 0"));
+    let said = service.up_ok();
+    assert!(said.contains("Ready deployment/none: 0 pods in "), "{said}");
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn whoever_owns_the_number_of_replicas_the_live_one_is_awaited() {
+    let service = Service::new("scaled");
+    let manifest = deployment("scaled", "").replace("  replicas: 2\n", "");
+    service.write("k8s/all.yaml", &manifest.replace("DoNotSchedule", "ScheduleAnyway"));
+    service.up_ok();
+    // As an autoscaler does, through the scale subresource.
+    run(&mut kubectl("scaled", &["scale", "deployment/scaled", "--replicas=3"]));
+    service.page("second");
+    let said = service.up_ok();
+    assert!(said.contains("Ready deployment/scaled: 3 pods in "), "{said}");
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn no_pod_may_be_missing_while_they_are_replaced() {
+    let service = Service::new("steady");
+    let strategy =
+        "spec:\n  strategy: {rollingUpdate: {maxUnavailable: 0, maxSurge: 1}}\n  replicas";
+    let manifest = deployment("steady", "").replace("spec:\n  replicas", strategy);
+    service.write("k8s/all.yaml", &manifest);
+    service.up_ok();
+    service.page("second");
+    service.up_ok();
+    assert!(service.pages().iter().all(|(_, page)| page == "second"), "{:?}", service.pages());
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn init_containers_and_sidecars_run_the_build_or_end_the_wait() {
+    let service = Service::new("helpers");
+    let pod = |sidecar: &str| {
+        format!(
+            "      initContainers:\n      - {{name: first, image: helpers, command: [/busybox, \"true\"]}}\n      - name: beside\n        image: helpers\n        restartPolicy: Always\n        command: [/busybox, sh, -c, {sidecar:?}]\n      containers:\n      - {{name: web, image: helpers}}\n"
+        )
+    };
+    let spec = "  serviceName: helpers\n  selector: {matchLabels: {app: helpers}}\n";
+    let set = |sidecar: &str| workload("StatefulSet", "apps/v1", "helpers", spec, &pod(sidecar));
+    service.write("k8s/all.yaml", &set("trap 'exit 0' TERM; /busybox sleep 3600 & wait"));
+    let said = service.up_ok();
+    assert!(said.contains("Ready statefulset/helpers: 1 pod in "), "{said}");
+    service.write("k8s/all.yaml", &set("echo no peer; exit 7"));
+    let said = service.up_fails(&["--timeout", "90"], 95);
+    assert!(said.contains("container `beside`: CrashLoopBackOff"), "{said}");
+    assert!(said.contains("its log ends with\n    no peer\n"), "{said}");
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn a_readiness_gate_that_nobody_opens_is_named() {
+    let service = Service::new("gated");
+    let gates = "    spec:\n      readinessGates: [{conditionType: example.com/lb}]\n";
+    service.write("k8s/all.yaml", &deployment("gated", "").replace("    spec:\n", gates));
+    let said = service.up_fails(&["--timeout", "8"], 96);
+    assert!(said.contains("its readiness gate `example.com/lb` is closed"), "{said}");
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn what_no_machine_can_execute_ends_the_wait_at_once() {
+    for node in crate::test_service::NODES {
+        let service = Service::on(node, "alien");
+        // What another architecture's program is to this one.
+        service.write("busybox-alien", "\u{7f}ELF, but of no machine");
+        let mode = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(service.path("busybox-alien"), mode).unwrap();
+        service.write(
+            "Dockerfile",
+            "FROM scratch\nCOPY busybox-alien /alien\nENTRYPOINT [\"/alien\"]\n",
+        );
+        let (said, waited) = service.wait_fails(&[], 95);
+        assert!(said.contains("exec format error"), "{node}: {said}");
+        assert!(waited < LITTLE, "{node}: it has waited {waited:?}: {said}");
+        // And what is not in the image.
+        service.write("Dockerfile", "FROM scratch\nCOPY www /www\nENTRYPOINT [\"/absent\"]\n");
+        let (said, waited) = service.wait_fails(&[], 95);
+        assert!(said.contains("/absent"), "{node}: {said}");
+        assert!(waited < LITTLE, "{node}: it has waited {waited:?}: {said}");
+    }
+}
