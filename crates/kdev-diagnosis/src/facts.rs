@@ -157,7 +157,7 @@ impl Facts {
     }
 
     /// Whether it is a pod that nothing known here keeps.
-    pub fn keeps_itself(&self) -> bool {
+    pub fn is_bare_pod(&self) -> bool {
         self.is_pod() && self.keeper().is_none()
     }
 

@@ -180,7 +180,7 @@ pub(crate) fn set_policy(facts: &Facts, container: Container, policy: &str) -> S
     if let Some(patch) = patch_container(facts, container, &change) {
         return format!("run `{patch}`");
     }
-    if facts.keeps_itself() && facts.containers().len() == 1 {
+    if facts.is_bare_pod() && facts.containers().len() == 1 {
         let old = container.policy();
         let change = format!("s/\"imagePullPolicy\": \"{old}\"/\"imagePullPolicy\": \"{policy}\"/");
         return format!("run `{}", replace(facts, Some(&change)));

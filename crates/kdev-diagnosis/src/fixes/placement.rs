@@ -35,7 +35,7 @@ pub(crate) fn is_bare(facts: &Facts) -> bool {
 /// Makes a bare pod anew, with another value of a field.
 fn replaced(facts: &Facts, field: &str, old: &str, new: &str) -> Option<String> {
     let change = format!("s|\"{field}\": \"{old}\"|\"{field}\": \"{new}\"|");
-    facts.keeps_itself().then(|| format!("run `{}", fixes::replace(facts, Some(&change))))
+    facts.is_bare_pod().then(|| format!("run `{}", fixes::replace(facts, Some(&change))))
 }
 
 fn write(facts: &Facts, what: &str) -> String {
@@ -131,7 +131,7 @@ pub(crate) fn request_less(facts: &Facts, node: &str, short: &[(String, i128)]) 
     let commands: Option<Vec<String>> = short.iter().map(|one| less(facts, one)).collect();
     match commands {
         Some(commands) => {
-            let anew = if facts.keeps_itself() { fixes::ANEW } else { "" };
+            let anew = if facts.is_bare_pod() { fixes::ANEW } else { "" };
             format!("run `{}`{anew}", commands.join(" && "))
         }
         None => format!(
