@@ -1,7 +1,7 @@
 //! Words that messages are made of.
 
 /// With a capital at its beginning, as a question has one.
-pub fn capitalised(words: &str) -> String {
+pub fn capitalized(words: &str) -> String {
     let (first, rest) = words.split_at(words.chars().next().map_or(0, char::len_utf8));
     format!("{}{rest}", first.to_uppercase())
 }

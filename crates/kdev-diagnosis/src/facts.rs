@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use kdev_core::image::local::Local;
-use kdev_core::image::node_images::Stock;
+use kdev_core::image::node_images::NodeImages;
 use kdev_core::kube::container::Container;
 use kdev_core::kube::object::{condition, id, list, text};
 use kdev_core::kube::time;
@@ -79,7 +79,7 @@ pub struct ApiEvent {
 #[serde(rename_all = "kebab-case")]
 pub enum Shelf {
     /// The node has told.
-    Seen(Stock),
+    Seen(NodeImages),
     /// It could not be asked, for this reason.
     Unseen(String),
 }
@@ -135,11 +135,11 @@ impl Facts {
     }
 
     /// What the pod's node has.
-    pub fn stock(&self) -> Option<&Stock> {
+    pub fn stock(&self) -> Option<&NodeImages> {
         self.stock_of(self.node_name()?)
     }
 
-    pub fn stock_of(&self, node: &str) -> Option<&Stock> {
+    pub fn stock_of(&self, node: &str) -> Option<&NodeImages> {
         match self.stocks.get(node)? {
             Shelf::Seen(stock) => Some(stock),
             Shelf::Unseen(_) => None,
@@ -234,7 +234,7 @@ impl Facts {
 
     /// For how many seconds a container has run.
     pub fn runs_for(&self, container: Container) -> Option<i64> {
-        self.since(container.started())
+        self.since(container.started_at())
     }
 
     /// For how many seconds a pod that is deleted should have been gone; less than

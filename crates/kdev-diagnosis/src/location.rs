@@ -1,7 +1,7 @@
 //! Where an image is, and where one is that is called alike.
 
 use kdev_core::image::local::Local;
-use kdev_core::image::node_images::{CRI_NAMESPACE, Stored};
+use kdev_core::image::node_images::{CRI_NAMESPACE, StoredImage};
 use kdev_core::image::reference::{Reference, base, split_tag};
 use kdev_core::kube::container::Container;
 
@@ -11,11 +11,11 @@ use crate::facts::{Facts, Shelf};
 pub(crate) struct Whereabouts<'a> {
     pub(crate) wanted: Reference,
     /// Under its name, where the kubelet of the pod's node looks.
-    pub(crate) here: Option<&'a Stored>,
+    pub(crate) here: Option<&'a StoredImage>,
     /// Under its name, in another of that containerd's namespaces.
-    pub(crate) misplaced: Option<&'a Stored>,
+    pub(crate) misplaced: Option<&'a StoredImage>,
     /// On the pod's node, under names that are alike; those with its tag come first.
-    pub(crate) alike: Vec<&'a Stored>,
+    pub(crate) alike: Vec<&'a StoredImage>,
     /// Under its name on these other nodes.
     pub(crate) others: Vec<&'a str>,
     /// In docker here, under its name.
@@ -32,14 +32,14 @@ impl<'a> Whereabouts<'a> {
         let is_it = |name: &str| name == full;
         let is_alike = |name: &str| name != full && base(name) == base(&full);
         let on_node = facts.stock().map(|stock| stock.images.as_slice()).unwrap_or_default();
-        let of_cri = |image: &&Stored| image.namespace == CRI_NAMESPACE;
+        let of_cri = |image: &&StoredImage| image.namespace == CRI_NAMESPACE;
         let locals = facts.local.as_deref().unwrap_or_default();
         let node = facts.node_name().unwrap_or_default();
         let has = |name: &&String| {
-            facts.stock_of(name).is_some_and(|stock| stock.of_cri(&full).is_some())
+            facts.stock_of(name).is_some_and(|stock| stock.in_cri_namespace(&full).is_some())
         };
         let unlike_tag = |name: &str| split_tag(name).1 != wanted.tag();
-        let mut alike: Vec<&Stored> =
+        let mut alike: Vec<&StoredImage> =
             on_node.iter().filter(of_cri).filter(|image| is_alike(&image.name)).collect();
         alike.sort_by_key(|image| unlike_tag(&image.name));
         let mut local_alike: Vec<&Local> =
@@ -77,7 +77,7 @@ impl<'a> Whereabouts<'a> {
     }
 
     /// The very image whose digest is wanted, under another name on the pod's node.
-    pub(crate) fn twin(&self) -> Option<&'a Stored> {
+    pub(crate) fn twin(&self) -> Option<&'a StoredImage> {
         let digest = self.wanted.digest()?;
         self.alike.iter().copied().find(|one| one.digest == digest || one.config == digest)
     }
@@ -107,7 +107,7 @@ pub(crate) fn nodes_with_images(facts: &Facts) -> Vec<String> {
         .collect();
     let has_all = |node: &&String| {
         let stock = facts.stock_of(node);
-        stock.is_some_and(|stock| wanted.iter().all(|name| stock.of_cri(name).is_some()))
+        stock.is_some_and(|stock| wanted.iter().all(|name| stock.in_cri_namespace(name).is_some()))
     };
     facts.stocks.keys().filter(has_all).cloned().collect()
 }

@@ -5,21 +5,21 @@ use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::rc::Rc;
 
-use kdev_core::image::reference::{self, is_ours, pinned};
+use kdev_core::image::reference::{self, has_digest, matches_name};
 use saphyr_parser::ScalarStyle;
 
-use crate::error::Fault;
-use crate::image_fields::{self, Route, Type};
+use crate::error::Error;
+use crate::image_fields::{self, FieldPath, ObjectType};
 use crate::parse_error;
-use crate::report::{Fate, Place, PolicyFate};
-use crate::update::Want;
+use crate::report::{FieldOutcome, ImageField, PullPolicyOutcome};
+use crate::update::ImageUpdate;
 use crate::yaml::{Kind, MERGE_KEY, Node};
 
 /// What is to be done to a text.
 #[derive(Debug, Default)]
-pub struct Plan {
+pub struct EditPlan {
     /// Each place that names an image, in the order of the text.
-    pub places: Vec<Place>,
+    pub places: Vec<ImageField>,
     /// Where these images stand.
     pub values: HashSet<usize>,
     /// By where they begin; two ways to one node edit it once.
@@ -27,21 +27,21 @@ pub struct Plan {
 }
 
 /// A mapping that names an image.
-struct Holder<'a> {
+struct ImageHolder<'a> {
     object: String,
-    route: Rc<Route>,
+    route: Rc<FieldPath>,
     node: &'a Node,
 }
 
-impl Plan {
-    pub fn of(text: &str, documents: &[Rc<Node>], want: &Want) -> Result<Self, Fault> {
+impl EditPlan {
+    pub fn of(text: &str, documents: &[Rc<Node>], want: &ImageUpdate) -> Result<Self, Error> {
         let mut holders = Vec::new();
         for document in documents {
             image_fields::each_node(document, &mut |kind, object| {
-                find_holders(kind, object, want, &mut holders);
+                find_image_holders(kind, object, want, &mut holders);
             });
         }
-        let own: HashSet<usize> = holders.iter().filter_map(Holder::image_of_its_own).collect();
+        let own: HashSet<usize> = holders.iter().filter_map(ImageHolder::own_image_key).collect();
         let mut plan = Self::default();
         for holder in &holders {
             plan.add(text, holder, &own, want)?;
@@ -61,22 +61,22 @@ impl Plan {
     fn add(
         &mut self,
         text: &str,
-        holder: &Holder,
+        holder: &ImageHolder,
         own: &HashSet<usize>,
-        want: &Want,
-    ) -> Result<(), Fault> {
+        want: &ImageUpdate,
+    ) -> Result<(), Error> {
         let Some((within, value)) = holder.node.effective(&holder.route.image) else {
             return Ok(());
         };
         let Some(image) = value.text() else { return Ok(()) };
         if image.contains("{{") {
-            return Err(value.fault(parse_error::TEMPLATE));
+            return Err(value.error(parse_error::CONTAINS_TEMPLATES));
         }
         self.values.insert(value.bytes.start);
-        let fate = if !is_ours(image, want.name) {
-            Fate::Other
-        } else if pinned(image) {
-            Fate::Pinned
+        let fate = if !matches_name(image, want.name) {
+            FieldOutcome::Other
+        } else if has_digest(image) {
+            FieldOutcome::Pinned
         } else {
             let new = format!("{}:{}", reference::split_tag(image).0, want.tag);
             // What merges a container of ours in has its image, too.
@@ -84,20 +84,21 @@ impl Plan {
                 && own.contains(&within.bytes.start);
             self.edit(text, holder, &new, carried, want)?
         };
-        self.places.push(holder.place(value, image, fate));
+        self.places.push(holder.image_field(value, image, fate));
         Ok(())
     }
 
     fn edit(
         &mut self,
         text: &str,
-        holder: &Holder,
+        holder: &ImageHolder,
         new: &str,
         carried: bool,
-        want: &Want,
-    ) -> Result<Fate, Fault> {
+        want: &ImageUpdate,
+    ) -> Result<FieldOutcome, Error> {
         let (node, wanted) = (holder.node, want.policy.as_str());
-        let policy = holder.route.policy.map(|key| PolicyFate::of(node.get(key), want.policy));
+        let policy =
+            holder.route.policy.map(|key| PullPolicyOutcome::of(node.get(key), want.policy));
         let missing = holder.route.policy.filter(|key| {
             let effective = if carried { Some(wanted) } else { node.get(key).and_then(Node::text) };
             node.entry(key).is_none() && effective != Some(wanted)
@@ -109,7 +110,7 @@ impl Plan {
         match (node.entry(&holder.route.image), node.entry(MERGE_KEY)) {
             (Some((key, value)), _) => {
                 self.replace(text, key, value, new)?;
-                self.insert_behind(text, node, (key, value), &lines);
+                self.insert_after(text, node, (key, value), &lines);
             }
             (None, Some((merge, _))) if !carried => {
                 lines.insert(0, (&holder.route.image, new));
@@ -117,38 +118,38 @@ impl Plan {
             }
             _ => {}
         }
-        Ok(Fate::Ours { image: new.to_owned(), policy })
+        Ok(FieldOutcome::Ours { image: new.to_owned(), policy })
     }
 
-    fn put(&mut self, bytes: Range<usize>, new: String) {
+    fn push_edit(&mut self, bytes: Range<usize>, new: String) {
         self.edits.insert((bytes.start, bytes.end), new);
     }
 
     /// A new text for a scalar, in the quotes that it has.
-    fn replace(&mut self, text: &str, key: &Node, value: &Node, new: &str) -> Result<(), Fault> {
+    fn replace(&mut self, text: &str, key: &Node, value: &Node, new: &str) -> Result<(), Error> {
         let quoted = match &value.kind {
             Kind::Scalar { text, .. } if text == new => return Ok(()),
             // Nothing stands there, so it goes right behind the colon.
             Kind::Scalar { style: ScalarStyle::Plain, .. } if value.bytes.is_empty() => {
-                let at = colon(text, key).ok_or_else(|| value.fault(ONE_LINE))?;
-                self.put(at..at, format!(" {new}"));
+                let at = colon(text, key).ok_or_else(|| value.error(ONE_LINE))?;
+                self.push_edit(at..at, format!(" {new}"));
                 return Ok(());
             }
             Kind::Scalar { style: ScalarStyle::SingleQuoted, .. } => format!("'{new}'"),
             Kind::Scalar { style: ScalarStyle::DoubleQuoted, .. } => format!("\"{new}\""),
             Kind::Scalar { style: ScalarStyle::Plain, .. } | Kind::Alias(_) => plain(new),
-            _ => return Err(value.fault(ONE_LINE)),
+            _ => return Err(value.error(ONE_LINE)),
         };
         if text[value.bytes.clone()].contains('\n') {
-            return Err(value.fault(ONE_LINE));
+            return Err(value.error(ONE_LINE));
         }
-        self.put(value.bytes.clone(), quoted);
+        self.push_edit(value.bytes.clone(), quoted);
         Ok(())
     }
 
     /// Entries behind another one: on lines of their own, or, in a flow
     /// mapping, behind commas, quoted as that one's key is.
-    fn insert_behind(
+    fn insert_after(
         &mut self,
         text: &str,
         mapping: &Node,
@@ -165,7 +166,7 @@ impl Plan {
                 .map(|entry| format!(", {}", flow_entry(key, entry)))
                 .collect::<Vec<_>>()
                 .concat();
-            return self.put(end..end, new);
+            return self.push_edit(end..end, new);
         }
         let line_end = text[end..].find('\n').map_or(text.len(), |at| end + at);
         let at = text[..line_end].strip_suffix('\r').map_or(line_end, str::len);
@@ -175,7 +176,7 @@ impl Plan {
             .map(|(key, value)| format!("{start}{key}: {value}"))
             .collect::<Vec<_>>()
             .concat();
-        self.put(at..at, new);
+        self.push_edit(at..at, new);
     }
 
     /// Entries before another one.
@@ -195,35 +196,40 @@ impl Plan {
                 .collect::<Vec<_>>()
                 .concat()
         };
-        self.put(at..at, new);
+        self.push_edit(at..at, new);
     }
 }
 
 const ONE_LINE: &str = "an image or a pull policy must stand on one line";
 
-fn find_holders<'a>(kind: Type, object: &'a Node, want: &Want, holders: &mut Vec<Holder<'a>>) {
+fn find_image_holders<'a>(
+    kind: ObjectType,
+    object: &'a Node,
+    want: &ImageUpdate,
+    holders: &mut Vec<ImageHolder<'a>>,
+) {
     let name = object.get("metadata").and_then(|metadata| metadata.get("name"));
     let name = name.and_then(Node::text).unwrap_or_default();
-    for route in kind.routes(want.paths).into_iter().map(Rc::new) {
+    for route in kind.field_paths(want.paths).into_iter().map(Rc::new) {
         route.nodes(object, &mut |node| {
             let object = format!("{}/{name}", kind.kind.to_lowercase());
-            holders.push(Holder { object, route: Rc::clone(&route), node });
+            holders.push(ImageHolder { object, route: Rc::clone(&route), node });
         });
     }
 }
 
-impl Holder<'_> {
+impl ImageHolder<'_> {
     /// Where the mapping begins, if the image stands in itself.
-    fn image_of_its_own(&self) -> Option<usize> {
+    fn own_image_key(&self) -> Option<usize> {
         self.node.entry(&self.route.image).map(|_| self.node.target().bytes.start)
     }
 
-    fn place(&self, value: &Node, image: &str, fate: Fate) -> Place {
+    fn image_field(&self, value: &Node, image: &str, fate: FieldOutcome) -> ImageField {
         let name = self.node.get("name").and_then(Node::text).map(str::to_owned);
         let field = self.route.to_string();
         let object = self.object.clone();
         let (line, column) = (value.line, value.column + 1);
-        Place { line, column, object, field, name, image: image.to_owned(), fate }
+        ImageField { line, column, object, field, name, image: image.to_owned(), fate }
     }
 }
 

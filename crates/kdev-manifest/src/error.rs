@@ -2,7 +2,7 @@
 
 /// Why and where a text cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct Error {
     /// Line, from 1.
     pub line: usize,
     /// Column in characters, from 1.

@@ -18,7 +18,7 @@ const LISTS: [&str; 2] = ["initContainers", "containers"];
 
 /// A workload of the rendered manifests that runs this project's image.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub struct ExpectedWorkload {
     pub kind: String,
     pub name: String,
     pub namespace: Option<String>,
@@ -35,7 +35,7 @@ pub struct Container {
 
 /// A field of a container that is not what was applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct FieldDrift {
     /// The container.
     pub container: String,
     /// `image` or `imagePullPolicy`.
@@ -47,17 +47,17 @@ pub struct Change {
 }
 
 /// Every workload in these rendered texts that has a container of the image.
-pub fn all(texts: &[String], image: &Name) -> Vec<Wanted> {
+pub fn all(texts: &[String], image: &Name) -> Vec<ExpectedWorkload> {
     let documents = texts.iter().flat_map(|text| documents::split(text));
     let values = documents.filter_map(read);
     values
         .flat_map(|value| objects(&value))
-        .filter_map(|object| wanted_of(&object, image))
+        .filter_map(|object| expected_from(&object, image))
         .collect()
 }
 
 /// What is wanted of this live object.
-pub fn of<'a>(wanted: &'a [Wanted], live: &Value) -> Option<&'a Wanted> {
+pub fn find<'a>(wanted: &'a [ExpectedWorkload], live: &Value) -> Option<&'a ExpectedWorkload> {
     let is = |value: &Value, text: &str| value.as_str() == Some(text);
     wanted.iter().find(|wanted| {
         let namespace = wanted.namespace.as_deref();
@@ -87,13 +87,13 @@ fn objects(value: &Value) -> Vec<Value> {
     }
 }
 
-fn wanted_of(object: &Value, image: &Name) -> Option<Wanted> {
+fn expected_from(object: &Value, image: &Name) -> Option<ExpectedWorkload> {
     let text = |path: &str| object.pointer(path).and_then(Value::as_str).map(str::to_owned);
     let is_ours = |container: &Container| {
         Reference::parse(&container.image).is_ok_and(|reference| reference.name() == image)
     };
     let containers: Vec<_> = containers(object).into_iter().filter(is_ours).collect();
-    (!containers.is_empty()).then_some(Wanted {
+    (!containers.is_empty()).then_some(ExpectedWorkload {
         kind: text("/kind")?,
         name: text("/metadata/name")?,
         namespace: text("/metadata/namespace"),
@@ -118,10 +118,10 @@ pub fn containers(object: &Value) -> Vec<Container> {
     lists.map(container).collect()
 }
 
-impl Wanted {
+impl ExpectedWorkload {
     /// Where a live object, the workload itself or one of its pods, is not what
     /// was applied.
-    pub fn changes(&self, live: &Value) -> Vec<Change> {
+    pub fn drift(&self, live: &Value) -> Vec<FieldDrift> {
         let live = containers(live);
         let mut changes = Vec::new();
         for applied in &self.containers {
@@ -135,7 +135,7 @@ impl Wanted {
             // What was not applied was left to a default.
             for (field, applied, live) in fields {
                 if !applied.is_empty() && applied != live {
-                    changes.push(Change {
+                    changes.push(FieldDrift {
                         container: found.name.clone(),
                         field,
                         applied: applied.clone(),
@@ -148,16 +148,16 @@ impl Wanted {
     }
 
     /// The change that another build of the same image has made to a live object.
-    pub fn superseded(&self, live: &Value) -> Option<Change> {
+    pub fn superseded(&self, live: &Value) -> Option<FieldDrift> {
         let name = |image: &str| Reference::parse(image).ok().map(|image| image.name().clone());
-        let is_build = |change: &Change| {
+        let is_build = |change: &FieldDrift| {
             change.field == "image" && name(&change.applied) == name(&change.live)
         };
-        self.changes(live).into_iter().find(is_build)
+        self.drift(live).into_iter().find(is_build)
     }
 }
 
-impl std::fmt::Display for Change {
+impl std::fmt::Display for FieldDrift {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { container, field, applied, live } = self;
         write!(f, "`{field}` of container `{container}` became `{live}`, and was `{applied}`")
@@ -165,14 +165,14 @@ impl std::fmt::Display for Change {
 }
 
 /// Which fields became what, and by whom.
-pub fn in_words(changes: &[Change], is_pod: bool) -> String {
+pub fn describe(changes: &[FieldDrift], is_pod: bool) -> String {
     let list: Vec<String> = changes.iter().map(ToString::to_string).collect();
-    format!("{}; {}", list.join(", "), suspect(changes, is_pod))
+    format!("{}; {}", list.join(", "), likely_cause(changes, is_pod))
 }
 
 /// Who is likely to have done it. The plugin changes pods only, and only so.
-fn suspect(changes: &[Change], is_pod: bool) -> &'static str {
-    let pulls = |change: &Change| change.field == "imagePullPolicy" && change.live == "Always";
+fn likely_cause(changes: &[FieldDrift], is_pod: bool) -> &'static str {
+    let pulls = |change: &FieldDrift| change.field == "imagePullPolicy" && change.live == "Always";
     if is_pod && changes.iter().all(pulls) {
         "the API server's admission plugin `AlwaysPullImages` does that"
     } else {
@@ -187,7 +187,7 @@ mod tests {
 
     const TEXT: &str = "kind: Deployment\nmetadata: {name: d}\nspec:\n  template:\n    spec:\n      initContainers:\n      - {name: i, image: 'app:kdev-1', imagePullPolicy: Never}\n      containers:\n      - {name: c, image: 'app:kdev-1', imagePullPolicy: Never}\n      - {name: other, image: redis}\n---\nkind: List\nitems:\n- kind: CronJob\n  metadata: {name: j, namespace: n}\n  spec: {jobTemplate: {spec: {template: {spec: {containers: [{name: c, image: 'app:kdev-1'}]}}}}}\n---\nkind: Service\nmetadata: {name: s}\nspec: {}\n";
 
-    fn wanted() -> Vec<Wanted> {
+    fn wanted() -> Vec<ExpectedWorkload> {
         let image = Reference::parse("app").unwrap();
         all(&[TEXT.to_owned()], image.name())
     }
@@ -205,14 +205,14 @@ mod tests {
                 {"name": "c", "image": image, "imagePullPolicy": policy}]}})
         };
         let wanted = &wanted()[0];
-        assert_eq!(wanted.changes(&pod("app:kdev-1", "Never")), []);
-        let pulls = wanted.changes(&pod("app:kdev-1", "Always"));
+        assert_eq!(wanted.drift(&pod("app:kdev-1", "Never")), []);
+        let pulls = wanted.drift(&pod("app:kdev-1", "Always"));
         let words = "`imagePullPolicy` of container `c` became `Always`, and was `Never`";
         assert_eq!(pulls.iter().map(ToString::to_string).collect::<Vec<_>>(), [words]);
-        assert!(suspect(&pulls, true).contains("AlwaysPullImages"));
-        assert!(suspect(&pulls, false).contains("webhook"));
-        let moved = wanted.changes(&pod("mirror/app:kdev-1", "Always"));
+        assert!(likely_cause(&pulls, true).contains("AlwaysPullImages"));
+        assert!(likely_cause(&pulls, false).contains("webhook"));
+        let moved = wanted.drift(&pod("mirror/app:kdev-1", "Always"));
         assert_eq!(moved.len(), 2);
-        assert!(suspect(&moved, true).contains("webhook"));
+        assert!(likely_cause(&moved, true).contains("webhook"));
     }
 }

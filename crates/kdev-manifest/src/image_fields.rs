@@ -38,7 +38,7 @@ pub struct ImagePath {
 /// The way to mappings that name an image each, lists on it gone through item
 /// by item.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Route {
+pub struct FieldPath {
     path: Vec<String>,
     /// The key of the image.
     pub image: String,
@@ -48,7 +48,7 @@ pub struct Route {
 
 /// What an object is.
 #[derive(Clone, Copy, Debug)]
-pub struct Type<'a> {
+pub struct ObjectType<'a> {
     pub kind: &'a str,
     /// Its `apiVersion`; one that has none is taken for Kubernetes' own.
     pub version: Option<&'a str>,
@@ -67,16 +67,16 @@ impl ImagePath {
         Ok(Self { kind: kind.to_owned(), path })
     }
 
-    fn route(&self) -> Option<Route> {
+    fn field_path(&self) -> Option<FieldPath> {
         let (image, path) = self.path.split_last()?;
         let in_container = image == CONTAINER.0
             && path.last().is_some_and(|field| CONTAINER_LISTS.contains(&field.as_str()));
         let policy = CONTAINER.1.filter(|_| in_container);
-        Some(Route { path: path.to_vec(), image: image.clone(), policy })
+        Some(FieldPath { path: path.to_vec(), image: image.clone(), policy })
     }
 }
 
-impl<'a> Type<'a> {
+impl<'a> ObjectType<'a> {
     /// Where its pods' spec stands, if it is a workload.
     pub fn pod_spec(self) -> Option<&'static [&'static str]> {
         let group = self.version.map(|version| version.rsplit_once('/').map_or("", |(g, _)| g));
@@ -106,12 +106,12 @@ impl<'a> Type<'a> {
     }
 
     /// Every place where it may name an image.
-    pub fn routes(self, paths: &[ImagePath]) -> Vec<Route> {
+    pub fn field_paths(self, paths: &[ImagePath]) -> Vec<FieldPath> {
         let mut routes = Vec::new();
         if let Some(spec) = self.pod_spec() {
             let mut add = |rest: &[&str], (image, policy): (&str, Option<&'static str>)| {
                 let path = spec.iter().chain(rest).map(|field| (*field).to_owned()).collect();
-                routes.push(Route { path, image: image.to_owned(), policy });
+                routes.push(FieldPath { path, image: image.to_owned(), policy });
             };
             for list in CONTAINER_LISTS {
                 add(&[list], CONTAINER);
@@ -119,7 +119,7 @@ impl<'a> Type<'a> {
             add(&["volumes", "image"], VOLUME);
         }
         let configured = paths.iter().filter(|path| path.kind == self.kind);
-        routes.extend(configured.filter_map(ImagePath::route));
+        routes.extend(configured.filter_map(ImagePath::field_path));
         routes
     }
 
@@ -137,7 +137,7 @@ impl<'a> Type<'a> {
     }
 }
 
-impl Route {
+impl FieldPath {
     /// Visits the mappings at its end.
     pub fn nodes<'a>(&self, object: &'a Node, visit: &mut dyn FnMut(&'a Node)) {
         nodes_at(object, &self.path, visit);
@@ -149,7 +149,7 @@ impl Route {
     }
 }
 
-impl fmt::Display for Route {
+impl fmt::Display for FieldPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.path.iter().try_for_each(|field| write!(f, "{field}."))?;
         f.write_str(&self.image)
@@ -188,19 +188,23 @@ fn values_at(value: &mut Value, path: &[String], visit: &mut dyn FnMut(&mut Mapp
 }
 
 /// Visits the objects of a document, those of a list one by one.
-pub fn each_node<'a>(document: &'a Node, visit: &mut dyn FnMut(Type<'a>, &'a Node)) {
+pub fn each_node<'a>(document: &'a Node, visit: &mut dyn FnMut(ObjectType<'a>, &'a Node)) {
     each_node_in(LIST, document, visit);
 }
 
 /// The same among values.
-pub fn each_value(document: &mut Value, visit: &mut dyn FnMut(Type, &mut Value)) {
+pub fn each_value(document: &mut Value, visit: &mut dyn FnMut(ObjectType, &mut Value)) {
     each_value_in(LIST, document, visit);
 }
 
 /// What a document may be taken for: an item of a list that says nothing.
-const LIST: Type<'static> = Type { kind: "List", version: None };
+const LIST: ObjectType<'static> = ObjectType { kind: "List", version: None };
 
-fn each_node_in<'a>(list: Type<'a>, node: &'a Node, visit: &mut dyn FnMut(Type<'a>, &'a Node)) {
+fn each_node_in<'a>(
+    list: ObjectType<'a>,
+    node: &'a Node,
+    visit: &mut dyn FnMut(ObjectType<'a>, &'a Node),
+) {
     let text = |key| node.get(key).and_then(Node::text);
     let Some(object) = list.item(text("kind"), text("apiVersion")) else { return };
     match node.get("items").and_then(Node::items) {
@@ -213,7 +217,11 @@ fn each_node_in<'a>(list: Type<'a>, node: &'a Node, visit: &mut dyn FnMut(Type<'
     }
 }
 
-fn each_value_in(list: Type, value: &mut Value, visit: &mut dyn FnMut(Type, &mut Value)) {
+fn each_value_in(
+    list: ObjectType,
+    value: &mut Value,
+    visit: &mut dyn FnMut(ObjectType, &mut Value),
+) {
     let text = |key| value.get(key).and_then(Value::as_str).map(str::to_owned);
     let (kind, version) = (text("kind"), text("apiVersion"));
     let Some(object) = list.item(kind.as_deref(), version.as_deref()) else { return };
@@ -234,7 +242,7 @@ mod tests {
     use super::*;
 
     fn spec(kind: &str, version: Option<&str>) -> Option<usize> {
-        Type { kind, version }.pod_spec().map(<[_]>::len)
+        ObjectType { kind, version }.pod_spec().map(<[_]>::len)
     }
 
     #[test]
@@ -278,13 +286,13 @@ mod tests {
             ("ControllerRevision", Some("apps/v1"), None),
         ];
         for (kind, version, expected) in table {
-            assert_eq!(Type { kind, version }.nearest_workload(), expected, "{kind}");
+            assert_eq!(ObjectType { kind, version }.nearest_workload(), expected, "{kind}");
         }
     }
 
     #[test]
     fn a_configured_path_leads_to_an_image() {
-        let route = |text: &str| ImagePath::parse(text).unwrap().route().unwrap();
+        let route = |text: &str| ImagePath::parse(text).unwrap().field_path().unwrap();
         let custom = route("MyKind:spec.image");
         assert_eq!(
             (custom.path.as_slice(), custom.image.as_str()),

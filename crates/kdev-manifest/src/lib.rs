@@ -5,10 +5,10 @@
 //! Every edit is proven: source and result are read with `serde_yaml`, and must differ
 //! in just these fields.
 
-use crate::edit::Plan;
-use crate::error::Fault;
-use crate::report::{Place, Untouched};
-use crate::update::Want;
+use crate::edit::EditPlan;
+use crate::error::Error;
+use crate::report::{ImageField, Mention};
+use crate::update::ImageUpdate;
 
 pub mod documents;
 pub mod edit;
@@ -29,18 +29,18 @@ pub mod yaml;
 #[derive(Debug)]
 pub struct Rendered {
     pub text: String,
-    pub places: Vec<Place>,
-    pub untouched: Vec<Untouched>,
+    pub places: Vec<ImageField>,
+    pub untouched: Vec<Mention>,
 }
 
 /// Edits a text, and proves the edit.
-pub fn render(text: &str, want: &Want) -> Result<Rendered, Fault> {
+pub fn render(text: &str, want: &ImageUpdate) -> Result<Rendered, Error> {
     let body = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mark = &text[..text.len() - body.len()];
     let documents = yaml::documents(body)?;
-    let plan = Plan::of(body, &documents, want)?;
+    let plan = EditPlan::of(body, &documents, want)?;
     let rendered = plan.apply(body);
-    verify::prove(body, &rendered, &documents, &plan.places, want)?;
+    verify::verify(body, &rendered, &documents, &plan.places, want)?;
     let untouched = mentions::find(&documents, &plan.values, want.name);
     Ok(Rendered { text: format!("{mark}{rendered}"), places: plan.places, untouched })
 }

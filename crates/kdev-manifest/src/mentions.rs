@@ -4,10 +4,10 @@
 use std::collections::HashSet;
 use std::rc::Rc;
 
-use kdev_core::image::reference::{self, Name, is_ours};
+use kdev_core::image::reference::{self, Name, matches_name};
 
-use crate::image_fields::{self, Type};
-use crate::report::Untouched;
+use crate::image_fields::{self, ObjectType};
+use crate::report::Mention;
 use crate::yaml::{Kind, Node};
 
 /// What holds the name, but for the values that an edit has dealt with.
@@ -15,7 +15,7 @@ pub(crate) fn find(
     documents: &[Rc<Node>],
     dealt_with: &HashSet<usize>,
     name: &Name,
-) -> Vec<Untouched> {
+) -> Vec<Mention> {
     let mut search =
         Search { dealt_with, name, found: Vec::new(), object: String::new(), is_workload: false };
     for document in documents {
@@ -27,13 +27,13 @@ pub(crate) fn find(
 struct Search<'a> {
     dealt_with: &'a HashSet<usize>,
     name: &'a Name,
-    found: Vec<Untouched>,
+    found: Vec<Mention>,
     object: String,
     is_workload: bool,
 }
 
 impl Search<'_> {
-    fn object(&mut self, kind: Type, object: &Node) {
+    fn object(&mut self, kind: ObjectType, object: &Node) {
         let name = object.get("metadata").and_then(|metadata| metadata.get("name"));
         let name = name.and_then(Node::text).unwrap_or_default();
         self.object = format!("{}/{name}", kind.kind.to_lowercase());
@@ -69,10 +69,13 @@ impl Search<'_> {
         // `--image=app:1` holds the name, too.
         let image = text.rsplit_once('=').map_or(text, |(_, image)| image);
         let is_clear = about_images || is_about_images(text) || is_clearly_an_image(image);
-        if self.dealt_with.contains(&node.bytes.start) || !is_clear || !is_ours(image, self.name) {
+        if self.dealt_with.contains(&node.bytes.start)
+            || !is_clear
+            || !matches_name(image, self.name)
+        {
             return;
         }
-        self.found.push(Untouched {
+        self.found.push(Mention {
             line: node.line,
             column: node.column + 1,
             object: self.object.clone(),

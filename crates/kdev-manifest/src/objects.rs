@@ -1,10 +1,10 @@
 //! The Kubernetes objects that a text declares.
 
-use kdev_core::image::reference::{Name, is_ours, pinned};
+use kdev_core::image::reference::{Name, has_digest, matches_name};
 use kdev_core::kube::placement::PodSpec;
 use serde_yaml::Value;
 
-use crate::error::Fault;
+use crate::error::Error;
 use crate::image_fields::{self, ImagePath};
 use crate::values::values;
 use crate::yaml;
@@ -24,7 +24,7 @@ pub struct Object {
 impl Object {
     /// Whether it runs the newest build of this image.
     pub fn uses(&self, name: &Name) -> bool {
-        self.images.iter().any(|image| is_ours(image, name) && !pinned(image))
+        self.images.iter().any(|image| matches_name(image, name) && !has_digest(image))
     }
 
     /// Kind and name, as kubectl takes them.
@@ -34,7 +34,7 @@ impl Object {
 }
 
 /// The objects of a text, those of a `List` one by one.
-pub fn objects(text: &str, paths: &[ImagePath]) -> Result<Vec<Object>, Fault> {
+pub fn objects(text: &str, paths: &[ImagePath]) -> Result<Vec<Object>, Error> {
     // It refuses what the other parser would choke on.
     yaml::documents(text.strip_prefix('\u{feff}').unwrap_or(text))?;
     let mut objects = Vec::new();
@@ -57,7 +57,7 @@ pub fn namespace(document: &str) -> Option<String> {
 fn collect_objects(document: &mut Value, paths: &[ImagePath], objects: &mut Vec<Object>) {
     image_fields::each_value(document, &mut |kind, object| {
         let mut images = Vec::new();
-        for route in kind.routes(paths) {
+        for route in kind.field_paths(paths) {
             route.values(object, &mut |holder| {
                 let image = holder.get(route.image.as_str()).and_then(Value::as_str);
                 images.extend(image.map(str::to_owned));

@@ -6,12 +6,13 @@ use kdev_core::image::reference::Reference;
 
 use crate::pull_policy::PullPolicy;
 use crate::render;
-use crate::update::Want;
+use crate::update::ImageUpdate;
 
 #[track_caller]
 fn refused(text: &str, line: usize, column: usize, reason: &str) {
     let image = Reference::parse("app").unwrap();
-    let want = Want { name: image.name(), tag: "kdev-1", policy: PullPolicy::Never, paths: &[] };
+    let want =
+        ImageUpdate { name: image.name(), tag: "kdev-1", policy: PullPolicy::Never, paths: &[] };
     let fault = render(text, &want).unwrap_err();
     assert_eq!((fault.line, fault.column), (line, column), "{fault:?} of\n{text}");
     assert!(fault.reason.contains(reason), "{fault:?}");

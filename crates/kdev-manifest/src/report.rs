@@ -10,7 +10,7 @@ use crate::yaml::Node;
 
 /// A field of the API's that names an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Place {
+pub struct ImageField {
     /// Line of the image, from 1.
     pub line: usize,
     /// Column of the image, from 1.
@@ -24,20 +24,20 @@ pub struct Place {
     /// The image, as it was written.
     pub image: String,
     /// What becomes of it.
-    pub fate: Fate,
+    pub fate: FieldOutcome,
 }
 
 /// What becomes of a place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
-pub enum Fate {
+pub enum FieldOutcome {
     /// It names our image, and will name the build.
     Ours {
         /// The build.
         image: String,
         /// Its pull policy; `None` where the API has none.
-        policy: Option<PolicyFate>,
+        policy: Option<PullPolicyOutcome>,
     },
     /// It names our image by digest, and so not the build.
     Pinned,
@@ -47,7 +47,7 @@ pub enum Fate {
 
 /// What becomes of a pull policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct PolicyFate {
+pub struct PullPolicyOutcome {
     /// As it was written, if it was.
     pub was: Option<String>,
     /// As it will be.
@@ -57,7 +57,7 @@ pub struct PolicyFate {
 
 /// Our image's name where no field names an image, or none that kdev edits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Untouched {
+pub struct Mention {
     /// Line, from 1.
     pub line: usize,
     /// Column, from 1.
@@ -72,14 +72,14 @@ pub struct Untouched {
     pub why: &'static str,
 }
 
-impl PolicyFate {
+impl PullPolicyOutcome {
     pub fn of(node: Option<&Node>, becomes: PullPolicy) -> Self {
         let was = node.and_then(Node::text).filter(|text| !text.is_empty());
         Self { was: was.map(str::to_owned), becomes }
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ImageField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { object, field, image, .. } = self;
         match &self.name {
@@ -87,14 +87,14 @@ impl fmt::Display for Place {
             None => write!(f, "{object}, {field}: `{image}` ")?,
         }
         match &self.fate {
-            Fate::Ours { image, policy } if *image == self.image => {
+            FieldOutcome::Ours { image, policy } if *image == self.image => {
                 write!(f, "stays, {}", Policy(policy.as_ref()))
             }
-            Fate::Ours { image, policy } => {
+            FieldOutcome::Ours { image, policy } => {
                 write!(f, "becomes `{image}`, {}", Policy(policy.as_ref()))
             }
-            Fate::Pinned => write!(f, "stays: {PINNED}"),
-            Fate::Other => write!(f, "stays: it is another image"),
+            FieldOutcome::Pinned => write!(f, "stays: {PINNED}"),
+            FieldOutcome::Other => write!(f, "stays: it is another image"),
         }
     }
 }
@@ -102,11 +102,11 @@ impl fmt::Display for Place {
 /// Why a digest is left alone.
 pub const PINNED: &str = "it is pinned by digest, and a loaded image has none of a registry; name it by tag to run the build";
 
-struct Policy<'a>(Option<&'a PolicyFate>);
+struct Policy<'a>(Option<&'a PullPolicyOutcome>);
 
 impl fmt::Display for Policy<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(PolicyFate { was, becomes }) = self.0 else {
+        let Some(PullPolicyOutcome { was, becomes }) = self.0 else {
             return write!(f, "its pull policy is left to the kind");
         };
         let policy = becomes.as_str();
@@ -126,7 +126,7 @@ impl fmt::Display for Policy<'_> {
     }
 }
 
-impl fmt::Display for Untouched {
+impl fmt::Display for Mention {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { object, field, text, why, .. } = self;
         write!(f, "{object}, {field}: `{text}` stays: {why}")

@@ -7,10 +7,11 @@ use crate::objects::{self, Object};
 use crate::pull_policy::PullPolicy;
 use kdev_core::image::reference::Reference;
 
-fn rendered(text: &str) -> std::result::Result<String, Fault> {
+fn rendered(text: &str) -> std::result::Result<String, Error> {
     let image = Reference::parse("app").unwrap();
     let paths = [ImagePath::parse("Mine:spec.image").unwrap()];
-    let want = Want { name: image.name(), tag: "kdev-1", policy: PullPolicy::Never, paths: &paths };
+    let want =
+        ImageUpdate { name: image.name(), tag: "kdev-1", policy: PullPolicy::Never, paths: &paths };
     render(text, &want).map(|rendered| rendered.text)
 }
 
@@ -285,7 +286,8 @@ spec: {image: app, image2: 'app:3'}
 ";
     let image = Reference::parse("app").unwrap();
     let paths = [ImagePath::parse("Mine:spec.image").unwrap()];
-    let want = Want { name: image.name(), tag: "kdev-1", policy: PullPolicy::Never, paths: &paths };
+    let want =
+        ImageUpdate { name: image.name(), tag: "kdev-1", policy: PullPolicy::Never, paths: &paths };
     let untouched = render(text, &want).unwrap().untouched;
     let found: Vec<_> = untouched
         .iter()

@@ -7,7 +7,7 @@ use crate::pull_policy::PullPolicy;
 
 /// What the containers that run an image get.
 #[derive(Clone, Debug)]
-pub struct Want<'a> {
+pub struct ImageUpdate<'a> {
     /// Which containers: those whose image has this name, whatever its tag.
     pub name: &'a Name,
     /// The tag that their image gets.

@@ -9,18 +9,18 @@ use serde::de::{
 use serde_yaml::value::{Tag, TaggedValue};
 use serde_yaml::{Mapping, Value};
 
-use crate::error::Fault;
+use crate::error::Error;
 use crate::parse_error;
 
 /// Every document of a text, aliases and merge keys resolved.
-pub fn values(text: &str) -> Result<Vec<Value>, Fault> {
+pub fn values(text: &str) -> Result<Vec<Value>, Error> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    read_all(text).map_err(|error| fault(text, &error))
+    read_all(text).map_err(|error| to_error(text, &error))
 }
 
-fn fault(text: &str, error: &serde_yaml::Error) -> Fault {
+fn to_error(text: &str, error: &serde_yaml::Error) -> Error {
     let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
-    parse_error::explain(text, Fault { line, column, reason: error.to_string() })
+    parse_error::explain(text, Error { line, column, reason: error.to_string() })
 }
 
 /// Every document of a text.

@@ -3,13 +3,13 @@
 
 use std::rc::Rc;
 
-use kdev_core::image::reference::{self, is_ours, pinned};
+use kdev_core::image::reference::{self, has_digest, matches_name};
 use serde_yaml::{Mapping, Value};
 
-use crate::error::Fault;
+use crate::error::Error;
 use crate::image_fields;
-use crate::report::{Fate, Place};
-use crate::update::Want;
+use crate::report::{FieldOutcome, ImageField};
+use crate::update::ImageUpdate;
 use crate::values::values;
 use crate::yaml::{Kind, MERGE_KEY, Node};
 
@@ -17,19 +17,19 @@ const SHARED: &str = "an alias or a merge key shares this between a container of
 const FORM: &str = "kdev cannot edit it in the form in which it is written; give the image and the pull policy a line each";
 
 /// Makes sure that the texts mean the same but for what is wanted.
-pub fn prove(
+pub fn verify(
     source: &str,
     rendered: &str,
     documents: &[Rc<Node>],
-    places: &[Place],
-    want: &Want,
-) -> Result<(), Fault> {
-    let edited = places.iter().find(|place| matches!(place.fate, Fate::Ours { .. }));
+    places: &[ImageField],
+    want: &ImageUpdate,
+) -> Result<(), Error> {
+    let edited = places.iter().find(|place| matches!(place.fate, FieldOutcome::Ours { .. }));
     let (line, column) = edited.map_or((1, 1), |place| (place.line, place.column));
-    let form = Fault { line, column, reason: FORM.to_owned() };
+    let form = Error { line, column, reason: FORM.to_owned() };
     let mut expected = values(source)?;
     for document in &mut expected {
-        want_in(document, want);
+        update_document(document, want);
     }
     let Ok(found) = values(rendered) else {
         return Err(form);
@@ -44,25 +44,25 @@ pub fn prove(
     }
     // Both parsers count the same documents, but for a text that is none.
     match documents.get(at) {
-        Some(document) => Err(blame(document, &path)),
+        Some(document) => Err(locate_cause(document, &path)),
         None => Err(form),
     }
 }
 
 /// Sets the wanted fields in a value, as the edits set them in the text.
-fn want_in(document: &mut Value, want: &Want) {
+fn update_document(document: &mut Value, want: &ImageUpdate) {
     image_fields::each_value(document, &mut |kind, object| {
-        for route in kind.routes(want.paths) {
+        for route in kind.field_paths(want.paths) {
             route.values(object, &mut |holder| {
-                want_in_holder(holder, &route.image, route.policy, want);
+                update_holder(holder, &route.image, route.policy, want);
             });
         }
     });
 }
 
-fn want_in_holder(holder: &mut Mapping, key: &str, policy: Option<&str>, want: &Want) {
+fn update_holder(holder: &mut Mapping, key: &str, policy: Option<&str>, want: &ImageUpdate) {
     let image = holder.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    if !is_ours(&image, want.name) || pinned(&image) {
+    if !matches_name(&image, want.name) || has_digest(&image) {
         return;
     }
     let new = format!("{}:{}", reference::split_tag(&image).0, want.tag);
@@ -73,19 +73,19 @@ fn want_in_holder(holder: &mut Mapping, key: &str, policy: Option<&str>, want: &
 }
 
 /// A step from a value into it.
-enum Step {
+enum PathStep {
     Key(String),
     Index(usize),
 }
 
-fn first_difference(one: &Value, other: &Value, path: &mut Vec<Step>) {
+fn first_difference(one: &Value, other: &Value, path: &mut Vec<PathStep>) {
     match (one, other) {
         (Value::Mapping(one), Value::Mapping(other)) => {
             let keys = one.keys().chain(other.keys());
             let Some(key) = keys.into_iter().find(|key| one.get(*key) != other.get(*key)) else {
                 return;
             };
-            path.push(Step::Key(key.as_str().unwrap_or_default().to_owned()));
+            path.push(PathStep::Key(key.as_str().unwrap_or_default().to_owned()));
             if let (Some(one), Some(other)) = (one.get(key), other.get(key)) {
                 first_difference(one, other, path);
             }
@@ -95,7 +95,7 @@ fn first_difference(one: &Value, other: &Value, path: &mut Vec<Step>) {
             if let Some((at, (one, other))) =
                 pairs.enumerate().find(|(_, (one, other))| one != other)
             {
-                path.push(Step::Index(at));
+                path.push(PathStep::Index(at));
                 first_difference(one, other, path);
             }
         }
@@ -104,12 +104,14 @@ fn first_difference(one: &Value, other: &Value, path: &mut Vec<Step>) {
 }
 
 /// The last alias or merge key on the way to a difference, else where it is.
-fn blame(document: &Node, path: &[Step]) -> Fault {
+fn locate_cause(document: &Node, path: &[PathStep]) -> Error {
     let (mut node, mut shared) = (document, None);
     for step in path {
         let next = match step {
-            Step::Index(at) => node.items().and_then(|items| items.get(*at)).map(|item| &**item),
-            Step::Key(key) => {
+            PathStep::Index(at) => {
+                node.items().and_then(|items| items.get(*at)).map(|item| &**item)
+            }
+            PathStep::Key(key) => {
                 let merge = node.entry(MERGE_KEY).filter(|_| node.entry(key).is_none());
                 shared = merge.map(|(merge, _)| &**merge).or(shared);
                 node.get(key)
@@ -122,8 +124,8 @@ fn blame(document: &Node, path: &[Step]) -> Fault {
         }
     }
     match shared {
-        Some(shared) => shared.fault(SHARED),
-        None => node.fault(if has_alias(document) { SHARED } else { FORM }),
+        Some(shared) => shared.error(SHARED),
+        None => node.error(if has_alias(document) { SHARED } else { FORM }),
     }
 }
 

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
-use crate::error::Fault;
+use crate::error::Error;
 use crate::parse_error;
 
 /// How deep a document may nest; Kubernetes' own objects stay under 30.
@@ -107,18 +107,18 @@ impl Node {
         self.effective(key).map(|(_, value)| value)
     }
 
-    pub fn fault(&self, reason: impl Into<String>) -> Fault {
-        Fault { line: self.line, column: self.column + 1, reason: reason.into() }
+    pub fn error(&self, reason: impl Into<String>) -> Error {
+        Error { line: self.line, column: self.column + 1, reason: reason.into() }
     }
 }
 
 /// Reads all documents of a text.
-pub fn documents(text: &str) -> Result<Vec<Rc<Node>>, Fault> {
+pub fn documents(text: &str) -> Result<Vec<Rc<Node>>, Error> {
     parse_error::check_size(text)?;
     read(text).map_err(|fault| parse_error::explain(text, fault))
 }
 
-fn read(text: &str) -> Result<Vec<Rc<Node>>, Fault> {
+fn read(text: &str) -> Result<Vec<Rc<Node>>, Error> {
     let mut reader = Reader {
         text,
         parser: Parser::new_from_str(text),
@@ -147,10 +147,10 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn next(&mut self) -> Result<(Event<'a>, Span), Fault> {
+    fn next(&mut self) -> Result<(Event<'a>, Span), Error> {
         match self.parser.next_event() {
             Some(Ok(event)) => Ok(event),
-            Some(Err(error)) => Err(Fault {
+            Some(Err(error)) => Err(Error {
                 line: error.marker().line(),
                 column: error.marker().col() + 1,
                 reason: error.info().to_owned(),
@@ -159,10 +159,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Rc<Node>, Fault> {
+    fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Rc<Node>, Error> {
         let bytes = self.offsets.byte(span.start.index())..self.offsets.byte(span.end.index());
         let (line, column) = (span.start.line(), span.start.col());
-        let fault = |reason: &str| Fault { line, column: column + 1, reason: reason.to_owned() };
+        let fault = |reason: &str| Error { line, column: column + 1, reason: reason.to_owned() };
         if depth > DEPTH_LIMIT {
             return Err(fault(&format!("it nests deeper than {DEPTH_LIMIT} levels")));
         }
@@ -197,23 +197,23 @@ impl<'a> Reader<'a> {
         Ok(node)
     }
 
-    fn count(&mut self, node: &Node) -> Result<(), Fault> {
+    fn count(&mut self, node: &Node) -> Result<(), Error> {
         self.nodes += 1;
         if matches!(node.kind, Kind::Alias(_)) {
             self.aliased = self.aliased.saturating_add(node.weight);
         }
         if self.aliased > ALIASED_LIMIT {
             return Err(
-                node.fault(format!("its aliases stand for more than {ALIASED_LIMIT} values"))
+                node.error(format!("its aliases stand for more than {ALIASED_LIMIT} values"))
             );
         }
         if self.nodes > NODE_LIMIT {
-            return Err(node.fault(format!("it holds more than {NODE_LIMIT} values")));
+            return Err(node.error(format!("it holds more than {NODE_LIMIT} values")));
         }
         Ok(())
     }
 
-    fn items(&mut self, depth: usize) -> Result<Vec<Rc<Node>>, Fault> {
+    fn items(&mut self, depth: usize) -> Result<Vec<Rc<Node>>, Error> {
         let mut items = Vec::new();
         loop {
             match self.next()? {
@@ -223,7 +223,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn entries(&mut self, depth: usize) -> Result<Vec<Entry>, Fault> {
+    fn entries(&mut self, depth: usize) -> Result<Vec<Entry>, Error> {
         let (mut entries, mut keys) = (Vec::new(), HashSet::new());
         loop {
             let key = match self.next()? {
@@ -231,10 +231,10 @@ impl<'a> Reader<'a> {
                 (event, span) => self.node(event, span, depth + 1)?,
             };
             let Some(text) = key.text() else {
-                return Err(key.fault("a key must be a text"));
+                return Err(key.error("a key must be a text"));
             };
             if !keys.insert(text.to_owned()) {
-                return Err(key.fault(format!("the key `{text}` is there twice")));
+                return Err(key.error(format!("the key `{text}` is there twice")));
             }
             let (event, span) = self.next()?;
             entries.push((key, self.node(event, span, depth + 1)?));

@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 
 use anstyle::{AnsiColor, Style};
 use clap::Args;
-use kdev::{Fate, Layer, RenderRequest, Rendering};
+use kdev::{FieldOutcome, Layer, RenderRequest, Rendering};
 use serde::Serialize;
 use similar::{ChangeTag, TextDiff};
 
@@ -138,8 +138,8 @@ fn file(lines: &mut String, Rendering { path, source, text, .. }: &Rendering) {
 pub(crate) fn explanations(renderings: &[Rendering]) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
     for Rendering { path, places, .. } in renderings {
-        for place in places.iter().filter(|place| place.fate != Fate::Pinned) {
-            let verb = if place.fate == Fate::Other { "Kept" } else { "Rendered" };
+        for place in places.iter().filter(|place| place.fate != FieldOutcome::Pinned) {
+            let verb = if place.fate == FieldOutcome::Other { "Kept" } else { "Rendered" };
             lines.push((verb, format!("{}:{}: {place}", path.display(), place.line)));
         }
     }

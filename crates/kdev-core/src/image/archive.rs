@@ -11,7 +11,7 @@ use std::io::{self, Read};
 
 use serde::Deserialize;
 
-use crate::image::digest::of as digest;
+use crate::image::digest::sha256 as digest;
 
 /// The largest JSON file that is read: containerd's own limit is of this size.
 const JSON_LIMIT: u64 = 8 << 20;
@@ -130,10 +130,10 @@ impl Files {
         let mut archive = tar::Archive::new(archive);
         for entry in archive.entries()? {
             let mut entry = entry?;
-            let path = normal(&entry.path()?.to_string_lossy());
+            let path = normalized(&entry.path()?.to_string_lossy());
             if let Some(target) = entry.link_name()? {
                 let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-                let target = normal(&format!("{folder}/{}", target.to_string_lossy()));
+                let target = normalized(&format!("{folder}/{}", target.to_string_lossy()));
                 files.links.insert(path, target);
                 continue;
             }
@@ -154,7 +154,7 @@ impl Files {
 
     /// Where a file really lies. Docker up to 24 writes a layer that it has
     /// written before as a link.
-    pub fn resolved<'a>(&'a self, path: &'a str) -> &'a str {
+    pub fn resolve_link<'a>(&'a self, path: &'a str) -> &'a str {
         self.links.get(path).map_or(path, String::as_str)
     }
 
@@ -166,8 +166,8 @@ impl Files {
         let Some(index) = self.json.get("index.json") else {
             let entries = entries.ok_or("it has no manifest")?;
             let image = |entry: &DockerManifest| {
-                let config = self.json.get(&normal(&entry.config))?;
-                let layers = entry.layers.iter().map(|path| normal(path)).collect();
+                let config = self.json.get(&normalized(&entry.config))?;
+                let layers = entry.layers.iter().map(|path| normalized(path)).collect();
                 Image::new(config, layers, entry.name())
             };
             let images: Option<Vec<Image>> = entries.iter().map(image).collect();
@@ -177,7 +177,7 @@ impl Files {
         self.collect(index, None, 0, &mut images);
         // What wrote both forms notes the name only in one of them.
         for entry in entries.iter().flatten() {
-            let config = self.json.get(&normal(&entry.config)).map(|json| digest(json));
+            let config = self.json.get(&normalized(&entry.config)).map(|json| digest(json));
             let same = |image: &&mut Image| Some(&image.config_digest) == config.as_ref();
             images.iter_mut().filter(same).for_each(|image| {
                 image.name = entry.name().or(image.name.take());
@@ -226,7 +226,7 @@ fn blob(digest: &str) -> String {
 }
 
 /// A path as the manifests write it: no `.`, and no `..` but by way of a name.
-fn normal(path: &str) -> String {
+fn normalized(path: &str) -> String {
     let mut parts = Vec::new();
     for part in path.split('/') {
         match part {
@@ -315,8 +315,8 @@ mod tests {
         builder.append_link(&mut header, "b/layer.tar", "../a/layer.tar").unwrap();
         let bytes = builder.into_inner().unwrap();
         let files = Files::read(bytes.as_slice(), |_, _| Ok(())).unwrap();
-        assert_eq!(files.resolved("b/layer.tar"), "a/layer.tar");
-        assert_eq!(files.resolved("a/layer.tar"), "a/layer.tar");
+        assert_eq!(files.resolve_link("b/layer.tar"), "a/layer.tar");
+        assert_eq!(files.resolve_link("a/layer.tar"), "a/layer.tar");
     }
 
     #[test]
@@ -356,7 +356,7 @@ mod tests {
 
     #[test]
     fn paths_are_as_the_manifests_write_them() {
-        assert_eq!(normal("./a//b/../c.json"), "a/c.json");
+        assert_eq!(normalized("./a//b/../c.json"), "a/c.json");
     }
 
     #[test]

@@ -5,11 +5,11 @@ use std::io::{self, Read};
 use sha2::{Digest, Sha256};
 
 /// The digest of some bytes, as `sha256:…`.
-pub fn of(bytes: &[u8]) -> String {
-    text(&Sha256::digest(bytes))
+pub fn sha256(bytes: &[u8]) -> String {
+    digest_text(&Sha256::digest(bytes))
 }
 
-fn text(hash: &[u8]) -> String {
+fn digest_text(hash: &[u8]) -> String {
     hash.iter().fold("sha256:".to_owned(), |text, byte| text + &format!("{byte:02x}"))
 }
 
@@ -20,7 +20,7 @@ pub fn chain_ids(diff_ids: &[String]) -> Vec<String> {
     for diff_id in diff_ids {
         let id = match chain.last() {
             None => diff_id.clone(),
-            Some(below) => of(format!("{below} {diff_id}").as_bytes()),
+            Some(below) => sha256(format!("{below} {diff_id}").as_bytes()),
         };
         chain.push(id);
     }
@@ -34,12 +34,12 @@ pub struct Hasher<R> {
 }
 
 impl<R: Read> Hasher<R> {
-    pub fn reading(reader: R) -> Self {
+    pub fn new(reader: R) -> Self {
         Self { reader, hash: Sha256::new() }
     }
 
     pub fn digest(self) -> String {
-        text(&self.hash.finalize())
+        digest_text(&self.hash.finalize())
     }
 }
 
@@ -59,13 +59,13 @@ mod tests {
     fn a_chain_is_named_by_all_that_is_below() {
         let chain = chain_ids(&["sha256:a".to_owned(), "sha256:b".to_owned()]);
         assert_eq!(chain[0], "sha256:a");
-        assert_eq!(chain[1], of(b"sha256:a sha256:b"));
+        assert_eq!(chain[1], sha256(b"sha256:a sha256:b"));
         assert!(chain_ids(&[]).is_empty());
     }
 
     #[test]
     fn what_passes_is_hashed() {
-        let mut hasher = Hasher::reading(&b"abc"[..]);
+        let mut hasher = Hasher::new(&b"abc"[..]);
         io::copy(&mut hasher, &mut io::sink()).unwrap();
         assert_eq!(
             hasher.digest(),

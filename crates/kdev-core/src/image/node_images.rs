@@ -9,17 +9,17 @@ pub const CRI_NAMESPACE: &str = "k8s.io";
 /// The images of a node whose names end like the wanted ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Stock {
+pub struct NodeImages {
     /// How `ctr` is called there, as a person types it here; the namespace and
     /// the verb follow.
     pub ctr: String,
-    pub images: Vec<Stored>,
+    pub images: Vec<StoredImage>,
 }
 
 /// A name in a containerd's store, and what it stands for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Stored {
+pub struct StoredImage {
     /// containerd's namespace, not Kubernetes'.
     pub namespace: String,
     pub name: String,
@@ -37,7 +37,7 @@ pub struct Stored {
     pub unpacked: Option<bool>,
 }
 
-impl Stock {
+impl NodeImages {
     /// Reads the lines `found NAMESPACE NAME DIGEST PLATFORMS` and `checked NAME
     /// STATUS UNPACKED` of the script on the node.
     pub fn read<'a>(lines: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> Self {
@@ -49,12 +49,12 @@ impl Stock {
                 ("found", [CRI_NAMESPACE, name, digest, _]) if name.starts_with("sha256:") => {
                     configs.push(((*digest).to_owned(), (*name).to_owned()));
                 }
-                ("found", [namespace, name, digest, platforms]) => images.push(Stored {
+                ("found", [namespace, name, digest, platforms]) => images.push(StoredImage {
                     namespace: (*namespace).to_owned(),
                     name: (*name).to_owned(),
                     digest: (*digest).to_owned(),
                     platforms: platforms.split(',').map(str::to_owned).collect(),
-                    ..Stored::default()
+                    ..StoredImage::default()
                 }),
                 _ => {}
             }
@@ -76,12 +76,12 @@ impl Stock {
     }
 
     /// What the CRI finds under a name.
-    pub fn of_cri(&self, name: &str) -> Option<&Stored> {
+    pub fn in_cri_namespace(&self, name: &str) -> Option<&StoredImage> {
         self.images.iter().find(|image| image.is_for(name))
     }
 }
 
-impl Stored {
+impl StoredImage {
     fn is_for(&self, name: &str) -> bool {
         self.namespace == CRI_NAMESPACE && self.name == name
     }
@@ -100,13 +100,13 @@ mod tests {
             ("checked", "docker.io/library/app:1 complete true"),
             ("noise", ""),
         ];
-        let stock = Stock::read(lines.into_iter());
-        let app = stock.of_cri("docker.io/library/app:1").unwrap();
+        let stock = NodeImages::read(lines.into_iter());
+        let app = stock.in_cri_namespace("docker.io/library/app:1").unwrap();
         assert_eq!((app.config.as_str(), app.complete), ("sha256:c", Some(true)));
         assert_eq!(stock.images.len(), 2);
         assert_eq!(stock.images[1].platforms, ["linux/amd64", "linux/arm64"]);
         assert_eq!(
-            (stock.images[1].unpacked, stock.of_cri("docker.io/library/app:2")),
+            (stock.images[1].unpacked, stock.in_cri_namespace("docker.io/library/app:2")),
             (None, None)
         );
     }

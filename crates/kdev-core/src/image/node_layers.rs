@@ -12,7 +12,7 @@ const TAR_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
 /// What a node said that it has of what it was asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Inventory {
+pub struct NodeLayers {
     /// The very image, under its name, proven.
     pub present: bool,
     /// Chain IDs of unpacked layers.
@@ -29,7 +29,7 @@ pub struct Inventory {
 
 /// A layer as a manifest names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Named {
+pub struct PlannedLayer {
     pub diff_id: String,
     pub digest: String,
     pub media_type: &'static str,
@@ -38,7 +38,7 @@ pub struct Named {
     pub missing: bool,
 }
 
-impl Inventory {
+impl NodeLayers {
     /// Reads a node's answer: a key each, and its value.
     pub fn read<'a>(lines: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
         let mut inventory = Self::default();
@@ -78,14 +78,14 @@ impl Inventory {
     /// Each layer of an image as this node shall know it. What lies there is
     /// named as it lies there. Where only the unpacked files are left, the
     /// blob's name does not matter: containerd looks at the chain ID first.
-    pub fn plan(&self, diff_ids: &[String]) -> Vec<Named> {
+    pub fn plan(&self, diff_ids: &[String]) -> Vec<PlannedLayer> {
         let chain = chain_ids(diff_ids);
         let named = diff_ids.iter().zip(&chain).map(|(diff_id, chain_id)| {
             let blob = self.blobs.get(diff_id);
             let (digest, size) = blob.cloned().unwrap_or((diff_id.clone(), 0));
             let media_type = if digest == *diff_id { TAR } else { TAR_GZIP };
             let missing = blob.is_none() && !self.snapshots.contains(chain_id);
-            Named { diff_id: diff_id.clone(), digest, media_type, size, missing }
+            PlannedLayer { diff_id: diff_id.clone(), digest, media_type, size, missing }
         });
         named.collect()
     }
@@ -110,11 +110,11 @@ fn bytes(human: &str) -> u64 {
 mod tests {
     use super::*;
 
-    fn inventory(lines: &[(&str, &str)]) -> Inventory {
-        Inventory::read(lines.iter().copied())
+    fn inventory(lines: &[(&str, &str)]) -> NodeLayers {
+        NodeLayers::read(lines.iter().copied())
     }
 
-    fn missing(inventory: &Inventory, diff_ids: &[&str]) -> Vec<String> {
+    fn missing(inventory: &NodeLayers, diff_ids: &[&str]) -> Vec<String> {
         let diff_ids: Vec<String> = diff_ids.iter().map(|id| (*id).to_owned()).collect();
         let plan = inventory.plan(&diff_ids).into_iter();
         plan.filter(|layer| layer.missing).map(|layer| layer.diff_id).collect()

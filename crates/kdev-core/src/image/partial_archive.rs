@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use serde_json::json;
 
 use crate::image::digest;
-use crate::image::node_layers::Named;
+use crate::image::node_layers::PlannedLayer;
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -29,27 +29,27 @@ pub trait SentLayer {
 
 /// An archive that is yet to be written.
 #[derive(Debug)]
-pub struct Thin<L> {
+pub struct PartialArchive<L> {
     files: Vec<(String, Vec<u8>)>,
     layers: Vec<L>,
 }
 
-impl<L: SentLayer> Thin<L> {
+impl<L: SentLayer> PartialArchive<L> {
     /// The archive of the image `name`, whose layers the manifest names as
     /// `plan` says, and which holds those in `layers`.
-    pub fn new(name: &str, config: Vec<u8>, plan: &[Named], layers: Vec<L>) -> Self {
-        let size = |named: &Named| {
+    pub fn new(name: &str, config: Vec<u8>, plan: &[PlannedLayer], layers: Vec<L>) -> Self {
+        let size = |named: &PlannedLayer| {
             let sent = layers.iter().find(|layer| layer.diff_id() == named.diff_id);
             sent.filter(|_| named.missing).map_or(named.size, SentLayer::size)
         };
-        let describe = |named: &Named| {
-            let Named { media_type, digest, .. } = named;
+        let describe = |named: &PlannedLayer| {
+            let PlannedLayer { media_type, digest, .. } = named;
             json!({"mediaType": media_type, "digest": digest, "size": size(named)})
         };
         let manifest = json!({
             "schemaVersion": 2,
             "mediaType": MANIFEST,
-            "config": {"mediaType": CONFIG, "digest": digest::of(&config), "size": config.len()},
+            "config": {"mediaType": CONFIG, "digest": digest::sha256(&config), "size": config.len()},
             "layers": plan.iter().map(describe).collect::<Vec<_>>(),
         });
         let manifest = manifest.to_string().into_bytes();
@@ -58,7 +58,7 @@ impl<L: SentLayer> Thin<L> {
             "mediaType": INDEX,
             "manifests": [{
                 "mediaType": MANIFEST,
-                "digest": digest::of(&manifest),
+                "digest": digest::sha256(&manifest),
                 "size": manifest.len(),
                 "annotations": {IMAGE_NAME: name},
             }],
@@ -66,8 +66,8 @@ impl<L: SentLayer> Thin<L> {
         let files = vec![
             ("oci-layout".to_owned(), json!({"imageLayoutVersion": "1.0.0"}).to_string().into()),
             ("index.json".to_owned(), index.to_string().into_bytes()),
-            (blob(&digest::of(&manifest)), manifest),
-            (blob(&digest::of(&config)), config),
+            (blob(&digest::sha256(&manifest)), manifest),
+            (blob(&digest::sha256(&config)), config),
         ];
         Self { files, layers }
     }
@@ -110,7 +110,7 @@ fn blob(digest: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::node_layers::Inventory;
+    use crate::image::node_layers::NodeLayers;
 
     struct Bytes(&'static [u8], String);
 
@@ -130,10 +130,10 @@ mod tests {
 
     #[test]
     fn it_holds_what_is_missing_and_names_the_rest() {
-        let layer = Bytes(b"a layer", digest::of(b"a layer"));
+        let layer = Bytes(b"a layer", digest::sha256(b"a layer"));
         let diff_ids = ["sha256:base".to_owned(), layer.1.clone()];
-        let plan = Inventory::read([("snapshot", "sha256:base")].into_iter()).plan(&diff_ids);
-        let thin = Thin::new("docker.io/library/a:b", b"{}".to_vec(), &plan, vec![layer]);
+        let plan = NodeLayers::read([("snapshot", "sha256:base")].into_iter()).plan(&diff_ids);
+        let thin = PartialArchive::new("docker.io/library/a:b", b"{}".to_vec(), &plan, vec![layer]);
         let mut bytes = Vec::new();
         thin.write_to(&mut bytes).unwrap();
         assert_eq!(bytes.len() as u64, thin.size());

@@ -108,7 +108,7 @@ impl Reference {
 
     /// The same image as the CRI keeps it: where there is a digest, it drops the tag.
     #[must_use]
-    pub fn into_kept(self) -> Self {
+    pub fn into_familiar_tag(self) -> Self {
         let tag = self.tag.filter(|_| self.digest.is_none());
         Self { tag, ..self }
     }
@@ -258,12 +258,12 @@ fn is_component(component: &str) -> bool {
 }
 
 /// Whether a text names this image, whatever the version.
-pub fn is_ours(image: &str, name: &Name) -> bool {
+pub fn matches_name(image: &str, name: &Name) -> bool {
     Reference::parse(image).is_ok_and(|reference| reference.name() == name)
 }
 
 /// Whether a reference names one content, whatever its tag.
-pub fn pinned(image: &str) -> bool {
+pub fn has_digest(image: &str) -> bool {
     image.contains('@')
 }
 

@@ -4,9 +4,9 @@
 const CLIENT_SIDE: &str = "kubectl-client-side-apply";
 /// The manager of a template that `kubectl rollout undo` has put back, and of
 /// what `kubectl scale` has set.
-const UNDO: &str = "kubectl";
+const ROLLOUT_UNDO: &str = "kubectl";
 /// Kinds that hold nothing but their pods, and so may be made anew.
-const REMAKABLE: [&str; 7] =
+const RECREATABLE: [&str; 7] =
     ["Job", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Pod"];
 /// What the server says of a field that it lets nobody change.
 const IMMUTABLE: [&str; 4] = [
@@ -43,17 +43,17 @@ impl Immutable {
     }
 
     /// Whether nothing but pods is lost if it is deleted.
-    pub fn is_remakable(&self) -> bool {
-        REMAKABLE.contains(&self.kind.as_str())
+    pub fn is_recreatable(&self) -> bool {
+        RECREATABLE.contains(&self.kind.as_str())
     }
 }
 
 impl Conflict {
     /// Whether it is of the same manifest, applied by hand before, or of an
     /// earlier build that was put back.
-    pub fn is_ours(&self) -> bool {
+    pub fn is_earlier_apply(&self) -> bool {
         self.manager == CLIENT_SIDE
-            || self.manager == UNDO && self.field.starts_with(".spec.template.")
+            || self.manager == ROLLOUT_UNDO && self.field.starts_with(".spec.template.")
     }
 }
 
@@ -99,7 +99,7 @@ fn immutable(before: &str, after: &str) -> Option<Immutable> {
 
 /// Whether what is missing is a namespace or a kind that the same stream may be
 /// about to create.
-pub fn is_yet_to_come(stderr: &str) -> bool {
+pub fn is_not_created_yet(stderr: &str) -> bool {
     let says = |sign: &str| stderr.contains(sign);
     says("(NotFound)") || says("no matches for kind")
 }
@@ -125,12 +125,13 @@ mod tests {
 
     #[test]
     fn only_what_a_person_has_set_by_other_means_is_anothers() {
-        assert!(conflict(CLIENT_SIDE, ".spec.replicas").is_ours());
+        assert!(conflict(CLIENT_SIDE, ".spec.replicas").is_earlier_apply());
         assert!(
-            conflict("kubectl", ".spec.template.spec.containers[name=\"web\"].image").is_ours()
+            conflict("kubectl", ".spec.template.spec.containers[name=\"web\"].image")
+                .is_earlier_apply()
         );
-        assert!(!conflict("kubectl", ".spec.replicas").is_ours());
-        assert!(!conflict("kubectl-edit", ".spec.template.x").is_ours());
+        assert!(!conflict("kubectl", ".spec.replicas").is_earlier_apply());
+        assert!(!conflict("kubectl-edit", ".spec.template.x").is_earlier_apply());
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub struct Set {
 
 impl Parent {
     /// The parent of what this package has applied to this namespace.
-    pub fn of(package: &str, namespace: &str) -> Self {
+    pub fn for_package(package: &str, namespace: &str) -> Self {
         let name = format!("kdev-{}", package.to_lowercase().replace('_', "-"));
         Self { name, namespace: namespace.to_owned() }
     }
@@ -188,7 +188,7 @@ pub fn member(parent: &Parent) -> impl Fn(&Value) -> Member {
 }
 
 /// Whether no set claims an object.
-pub fn is_unlabelled(object: &Value) -> bool {
+pub fn is_unlabeled(object: &Value) -> bool {
     object["metadata"]["labels"][PART_OF].is_null()
 }
 
@@ -198,7 +198,7 @@ mod tests {
 
     fn set(objects: &[&str]) -> Set {
         let objects = objects.iter().map(|text| serde_json::from_str(text).unwrap());
-        Set::of(Parent::of("My_App", "n"), objects)
+        Set::of(Parent::for_package("My_App", "n"), objects)
     }
 
     const DEPLOYMENT: &str =
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn the_identity_is_as_the_specification_makes_it() {
-        let parent = Parent::of("My_App", "n");
+        let parent = Parent::for_package("My_App", "n");
         // printf kdev-my-app.n.ConfigMap. | sha256sum | xxd -r -p | base64
         assert_eq!(parent.name, "kdev-my-app");
         assert_eq!(parent.id(), "applyset-I8VPSMD6XuX2H49KafrJRanm-4n3aHy7zNrerP5_3IQ-v1");

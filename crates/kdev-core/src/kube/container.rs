@@ -30,7 +30,7 @@ impl<'a> Container<'a> {
 
     /// Its image as the CRI keeps it.
     pub fn reference(&self) -> Option<Reference> {
-        Reference::parse(self.image()).ok().map(Reference::into_kept)
+        Reference::parse(self.image()).ok().map(Reference::into_familiar_tag)
     }
 
     pub fn policy(&self) -> &'a str {
@@ -66,7 +66,7 @@ impl<'a> Container<'a> {
     }
 
     /// When its present run began, or else its last one.
-    pub fn started(&self) -> &'a str {
+    pub fn started_at(&self) -> &'a str {
         let paths = ["/state/running", "/state/terminated", "/lastState/terminated"];
         let run = paths.iter().find_map(|path| self.status.pointer(path));
         run.map(|run| text(run, "/startedAt")).unwrap_or_default()

@@ -10,7 +10,7 @@ const KUBEADM: &str = "kubeadm.alpha.kubernetes.io/cri-socket";
 const BUILDS: [(&str, &str); 3] = [("+k3s", "k3s"), ("+rke2", "RKE2"), ("+k0s", "k0s")];
 
 /// Its name; `None` for what leaves no mark.
-pub fn of(node: &Node, item: &Value) -> Option<&'static str> {
+pub fn detect(node: &Node, item: &Value) -> Option<&'static str> {
     let has = |label: &str| node.labels.contains_key(label);
     let built = || BUILDS.iter().find(|(mark, _)| node.info.kubelet_version.contains(mark));
     if node.provider.starts_with("kind://") {
@@ -26,12 +26,12 @@ pub fn of(node: &Node, item: &Value) -> Option<&'static str> {
     } else if let Some((_, name)) = built() {
         Some(name)
     } else {
-        socket(item).map(|_| "kubeadm")
+        cri_socket(item).map(|_| "kubeadm")
     }
 }
 
 /// Where the kubelet's runtime listens, if that was noted.
-pub fn socket(item: &Value) -> Option<&str> {
+pub fn cri_socket(item: &Value) -> Option<&str> {
     let noted = item["metadata"]["annotations"][KUBEADM].as_str()?;
     Some(noted.strip_prefix("unix://").unwrap_or(noted))
 }
@@ -60,9 +60,9 @@ mod tests {
             node.info.kubelet_version = version.into();
             node.labels.insert(label.into(), "true".into());
             let item = json!({"metadata": {"annotations": annotations}});
-            assert_eq!(of(&node, &item), expected, "{provider} {label} {version}");
+            assert_eq!(detect(&node, &item), expected, "{provider} {label} {version}");
         }
         let noted = json!({"metadata": {"annotations": {KUBEADM: "unix:///run/c.sock"}}});
-        assert_eq!(socket(&noted), Some("/run/c.sock"));
+        assert_eq!(cri_socket(&noted), Some("/run/c.sock"));
     }
 }

@@ -7,13 +7,13 @@ const POLICY: &str = "imagePullCredentialsVerificationPolicy";
 const ALLOWED: &str = "preloadedImagesVerificationAllowlist";
 
 /// What of a kubelet's configuration counts here.
-pub fn of(config: &Value) -> Value {
+pub fn from_kubelet_config(config: &Value) -> Value {
     json!({POLICY: config[POLICY], ALLOWED: config[ALLOWED]})
 }
 
 /// The policy, where it is one that keeps pods from an image of this name that
 /// others have loaded.
-pub fn refuses<'a>(config: &'a Value, image: &str) -> Option<&'a str> {
+pub fn rejecting_policy<'a>(config: &'a Value, image: &str) -> Option<&'a str> {
     let policy = config[POLICY].as_str()?;
     let listed = config[ALLOWED].as_array();
     let mut listed = listed.into_iter().flatten().filter_map(Value::as_str);
@@ -37,13 +37,13 @@ mod tests {
             let listed = ["registry.example/team/*"];
             let config = json!({"imagePullCredentialsVerificationPolicy": policy,
                 "preloadedImagesVerificationAllowlist": listed});
-            super::refuses(&config, image).is_some()
+            super::rejecting_policy(&config, image).is_some()
         };
         assert!(refuses("AlwaysVerify", "registry.example/team/app:1"));
         assert!(refuses("NeverVerifyAllowlistedImages", "app:1"));
         assert!(!refuses("NeverVerifyAllowlistedImages", "registry.example/team/app:1"));
         assert!(!refuses("NeverVerifyPreloadedImages", "app:1"));
         assert!(!refuses("NeverVerify", "app:1"));
-        assert_eq!(super::refuses(&json!({}), "app:1"), None);
+        assert_eq!(super::rejecting_policy(&json!({}), "app:1"), None);
     }
 }

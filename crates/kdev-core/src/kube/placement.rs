@@ -78,15 +78,16 @@ pub const CORDONED: &str = "node.kubernetes.io/unschedulable";
 pub const IS_CORDONED: &str = "it is cordoned";
 
 /// What a label is called that a node does not have.
-pub const LACKS_LABEL: &str = "it lacks the label ";
+pub const MISSING_LABEL: &str = "it lacks the label ";
 
 /// Taints of a node whose kubelet is silent, for a moment or for good: when it is
 /// back, so are its pods.
-const SILENT: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
+const NOT_RESPONDING: [&str; 2] =
+    ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
 
 /// Whether the cluster has not heard of the node for a while.
-pub fn is_silent(node: &Node) -> bool {
-    node.taints.iter().any(is_of_silence)
+pub fn is_not_responding(node: &Node) -> bool {
+    node.taints.iter().any(is_not_responding_taint)
 }
 
 /// What keeps a pod off a node.
@@ -103,7 +104,7 @@ pub enum Obstacle {
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Label(key, value) => write!(f, "{LACKS_LABEL}`{key}={value}`"),
+            Self::Label(key, value) => write!(f, "{MISSING_LABEL}`{key}={value}`"),
             Self::Affinity(_) => f.write_str("the pods' node affinity excludes it"),
             Self::Taint(taint) if taint.key == CORDONED => f.write_str(IS_CORDONED),
             Self::Taint(taint) => write!(f, "it has the taint `{taint}`"),
@@ -122,8 +123,7 @@ pub fn may_run(kind: &str, pod: &PodSpec, node: &Node) -> Result<(), String> {
             Err(format!("its pods name node `{name}`"))
         };
     }
-    let is_for_a_while =
-        |obstacle: &Obstacle| matches!(obstacle, Obstacle::Taint(taint) if is_of_silence(taint));
+    let is_for_a_while = |obstacle: &Obstacle| matches!(obstacle, Obstacle::Taint(taint) if is_not_responding_taint(taint));
     match obstacles(kind, pod, node).into_iter().find(|obstacle| !is_for_a_while(obstacle)) {
         Some(obstacle) => Err(obstacle.to_string()),
         None => Ok(()),
@@ -140,24 +140,24 @@ pub fn obstacles(kind: &str, pod: &PodSpec, node: &Node) -> Vec<Obstacle> {
         &pod.affinity.node_affinity.required_during_scheduling_ignored_during_execution
         && !required.node_selector_terms.iter().any(|term| term.matches(node))
     {
-        let missed = required.node_selector_terms.iter().map(|term| term.missed(node));
+        let missed = required.node_selector_terms.iter().map(|term| term.unmatched(node));
         let least = missed.min_by_key(Vec::len).unwrap_or_default();
         found.push(Obstacle::Affinity(least));
     }
-    let taints = node.taints.iter().filter(|taint| !tolerated(kind, pod, taint));
+    let taints = node.taints.iter().filter(|taint| !is_tolerated(kind, pod, taint));
     found.extend(taints.cloned().map(Obstacle::Taint));
     found
 }
 
 /// Whether the node has it only because its kubelet is not heard of.
-pub fn is_of_silence(taint: &Taint) -> bool {
-    SILENT.contains(&taint.key.as_str())
+pub fn is_not_responding_taint(taint: &Taint) -> bool {
+    NOT_RESPONDING.contains(&taint.key.as_str())
 }
 
-fn tolerated(kind: &str, pod: &PodSpec, taint: &Taint) -> bool {
+fn is_tolerated(kind: &str, pod: &PodSpec, taint: &Taint) -> bool {
     taint.effect == "PreferNoSchedule"
         || (kind == "DaemonSet"
-            && (is_of_silence(taint) || DAEMON_TOLERATES.contains(&taint.key.as_str())))
+            && (is_not_responding_taint(taint) || DAEMON_TOLERATES.contains(&taint.key.as_str())))
         || pod.tolerations.iter().any(|toleration| toleration.covers(taint))
 }
 
@@ -184,7 +184,7 @@ impl Term {
     }
 
     /// What the node does not meet.
-    fn missed(&self, node: &Node) -> Vec<Expression> {
+    fn unmatched(&self, node: &Node) -> Vec<Expression> {
         let labels = self.match_expressions.iter().filter(|e| !e.matches(node.labels.get(&e.key)));
         let fields = self.match_fields.iter().filter(|e| !e.matches(Some(&node.name)));
         labels.chain(fields).cloned().collect()

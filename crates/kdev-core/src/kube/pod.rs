@@ -3,16 +3,16 @@
 use serde::Deserialize;
 
 /// Reasons of a waiting container that no time will cure.
-const HOPELESS: [&str; 3] = [NEVER_PULLED, "InvalidImageName", "CreateContainerConfigError"];
+const FINAL_REASONS: [&str; 3] = [NEVER_PULLED, "InvalidImageName", "CreateContainerConfigError"];
 /// The reason of one whose image is not there, and may not be pulled.
 const NEVER_PULLED: &str = "ErrImageNeverPull";
 /// Reasons that the kubelet retries, often with success.
-const RETRIED: [&str; 2] = ["CreateContainerError", "RunContainerError"];
+const RETRIED_REASONS: [&str; 2] = ["CreateContainerError", "RunContainerError"];
 /// Reasons of a container whose image does not come.
-const PULLS: [&str; 2] = ["ErrImagePull", "ImagePullBackOff"];
+const PULL_REASONS: [&str; 2] = ["ErrImagePull", "ImagePullBackOff"];
 /// How often a container may crash before the wait ends: what it waits for,
 /// a database say, may just be starting.
-const CRASHES: u64 = 3;
+const CRASH_LIMIT: u64 = 3;
 
 /// A pod.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -97,7 +97,7 @@ struct Terminated {
 
 /// Why a pod will not be ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
+pub struct PodProblem {
     /// The container that shows it.
     pub container: String,
     pub words: String,
@@ -120,7 +120,7 @@ impl Pod {
         Self::deserialize(pod).ok()
     }
 
-    pub fn is_leaving(&self) -> bool {
+    pub fn is_terminating(&self) -> bool {
         self.metadata.deletion_timestamp.is_some()
     }
 
@@ -129,8 +129,9 @@ impl Pod {
     }
 
     /// Why this pod will not be ready; what is certain first.
-    pub fn trouble(&self) -> Option<Trouble> {
-        let mut troubles: Vec<Trouble> = self.containers().filter_map(Container::trouble).collect();
+    pub fn problem(&self) -> Option<PodProblem> {
+        let mut troubles: Vec<PodProblem> =
+            self.containers().filter_map(Container::problem).collect();
         troubles.sort_by_key(|trouble| !trouble.is_certain);
         troubles.into_iter().next()
     }
@@ -169,26 +170,26 @@ impl Pod {
     }
 
     /// Whether its image is being pulled in vain.
-    pub fn pulls_in_vain(&self) -> bool {
+    pub fn is_failing_to_pull(&self) -> bool {
         let reasons = self.containers().filter_map(|c| c.state.waiting.as_ref());
-        reasons.into_iter().any(|waiting| PULLS.contains(&waiting.reason.as_str()))
+        reasons.into_iter().any(|waiting| PULL_REASONS.contains(&waiting.reason.as_str()))
     }
 
     /// What the first of these containers says whose image the kubelet does not
     /// see on its node.
-    pub fn misses_image(&self, names: &[&str]) -> Option<String> {
+    pub fn missing_image(&self, names: &[&str]) -> Option<String> {
         let misses = |container: &&Container| {
             let waiting = container.state.waiting.as_ref();
             let reason = waiting.map_or("", |waiting| waiting.reason.as_str());
             names.contains(&container.name.as_str())
-                && (reason == NEVER_PULLED || PULLS.contains(&reason))
+                && (reason == NEVER_PULLED || PULL_REASONS.contains(&reason))
         };
-        self.containers().find(misses)?.in_words()
+        self.containers().find(misses)?.describe()
     }
 
     /// One word for its state, as `kubectl get pods` has it.
     pub fn state(&self) -> String {
-        if self.is_leaving() {
+        if self.is_terminating() {
             return "Terminating".to_owned();
         }
         let waiting = self.containers().filter_map(|c| c.state.waiting.as_ref());
@@ -206,19 +207,19 @@ impl Pod {
     }
 
     /// What it waits for.
-    pub fn in_words(&self) -> String {
+    pub fn describe(&self) -> String {
         let unscheduled =
             self.status.conditions.iter().find(|c| c.kind == "PodScheduled" && c.status == "False");
         let words = unscheduled.map(|c| format!("{}: {}", c.reason, c.message));
-        let words = words.or_else(|| self.complaint());
+        let words = words.or_else(|| self.problem_message());
         let words = words.or_else(|| self.closed_gate());
         let words = words.unwrap_or_else(|| format!("{}, not ready", self.status.phase));
         format!("pod `{}`: {words}", self.metadata.name)
     }
 
     /// What its first container that does not run says.
-    pub fn complaint(&self) -> Option<String> {
-        self.containers().find_map(Container::in_words)
+    pub fn problem_message(&self) -> Option<String> {
+        self.containers().find_map(Container::describe)
     }
 
     /// A readiness gate that nobody has opened yet.
@@ -236,16 +237,16 @@ impl Pod {
 }
 
 impl Container {
-    fn trouble(&self) -> Option<Trouble> {
+    fn problem(&self) -> Option<PodProblem> {
         let reason = self.state.waiting.as_ref().map(|waiting| waiting.reason.as_str());
-        let crashes = reason == Some("CrashLoopBackOff") && self.restart_count >= CRASHES;
+        let crashes = reason == Some("CrashLoopBackOff") && self.restart_count >= CRASH_LIMIT;
         let is_certain = crashes
-            || reason.is_some_and(|reason| HOPELESS.contains(&reason))
+            || reason.is_some_and(|reason| FINAL_REASONS.contains(&reason))
             || self.cannot_be_executed();
-        let is_doubtful = reason.is_some_and(|reason| RETRIED.contains(&reason));
-        (is_certain || is_doubtful).then(|| Trouble {
+        let is_doubtful = reason.is_some_and(|reason| RETRIED_REASONS.contains(&reason));
+        (is_certain || is_doubtful).then(|| PodProblem {
             container: self.name.clone(),
-            words: self.in_words().unwrap_or_default(),
+            words: self.describe().unwrap_or_default(),
             is_certain,
         })
     }
@@ -255,10 +256,10 @@ impl Container {
         let ended = [&self.state.terminated, &self.last_state.terminated];
         let ended = ended.into_iter().flatten().map(|ended| ended.message.as_str());
         let waiting = self.state.waiting.iter().map(|waiting| waiting.message.as_str());
-        ended.chain(waiting).any(is_no_program)
+        ended.chain(waiting).any(is_missing_entrypoint)
     }
 
-    fn in_words(&self) -> Option<String> {
+    fn describe(&self) -> Option<String> {
         let ended = self.state.terminated.as_ref().filter(|ended| ended.exit_code != 0);
         let mut words = match (&self.state.waiting, ended) {
             (Some(waiting), _) if waiting.message.is_empty() => waiting.reason.clone(),
@@ -280,7 +281,7 @@ impl Container {
 
 /// What a runtime, or the kernel by way of it, says of a program that can never
 /// be started.
-pub fn is_no_program(words: &str) -> bool {
+pub fn is_missing_entrypoint(words: &str) -> bool {
     const SIGNS: [&str; 3] = [
         "exec format error",
         "executable file not found",
@@ -290,10 +291,10 @@ pub fn is_no_program(words: &str) -> bool {
 }
 
 /// What several pods wait for.
-pub fn in_words(pods: &[Pod]) -> String {
+pub fn describe_all(pods: &[Pod]) -> String {
     match pods {
         [] => "there is no pod yet".to_owned(),
-        pods => pods.iter().map(Pod::in_words).collect::<Vec<_>>().join("; "),
+        pods => pods.iter().map(Pod::describe).collect::<Vec<_>>().join("; "),
     }
 }
 
@@ -315,8 +316,8 @@ mod tests {
 
     #[test]
     fn only_certain_failures_are_certain() {
-        let is_certain = |reason, restarts| pod(reason, restarts).trouble().map(|t| t.is_certain);
-        for reason in HOPELESS {
+        let is_certain = |reason, restarts| pod(reason, restarts).problem().map(|t| t.is_certain);
+        for reason in FINAL_REASONS {
             assert_eq!(is_certain(reason, 0), Some(true), "{reason}");
         }
         assert_eq!(is_certain("CrashLoopBackOff", 3), Some(true));
@@ -324,20 +325,20 @@ mod tests {
         assert_eq!(is_certain("RunContainerError", 0), Some(false));
         assert_eq!(is_certain("ContainerCreating", 0), None);
         assert_eq!(is_certain("ImagePullBackOff", 0), None);
-        assert!(pod("ImagePullBackOff", 0).pulls_in_vain());
+        assert!(pod("ImagePullBackOff", 0).is_failing_to_pull());
         let words = "pod `p`: container `c`: ImagePullBackOff: m";
-        assert_eq!(pod("ImagePullBackOff", 0).in_words(), words);
+        assert_eq!(pod("ImagePullBackOff", 0).describe(), words);
     }
 
     #[test]
     fn a_program_that_cannot_be_executed_is_certain_at_its_first_start() {
         let ended = json!({"exitCode": 128, "reason": "StartError",
             "message": "exec: \"/absent\": stat /absent: no such file or directory: unable to start container process: exec"});
-        let trouble = with(&json!({"name": "c", "state": {"terminated": ended}})).trouble();
+        let trouble = with(&json!({"name": "c", "state": {"terminated": ended}})).problem();
         assert!(trouble.unwrap().is_certain);
         let failed = json!({"exitCode": 1, "reason": "Error"});
         let pod = with(&json!({"name": "c", "state": {"terminated": failed}}));
-        assert_eq!((pod.trouble(), pod.crashed()), (None, Some(("c", 0))));
+        assert_eq!((pod.problem(), pod.crashed()), (None, Some(("c", 0))));
     }
 
     #[test]
@@ -361,7 +362,7 @@ mod tests {
         .unwrap();
         assert_eq!(pod.runs(&["i", "c"], "sha256:ab"), Runs::Ours);
         assert!(matches!(pod.runs(&["s", "c"], "sha256:ab"), Runs::Other(_)));
-        assert_eq!(pod.trouble().unwrap().container, "s");
+        assert_eq!(pod.problem().unwrap().container, "s");
     }
 
     #[test]
@@ -372,6 +373,6 @@ mod tests {
         )
         .unwrap();
         let words = "pod `p`: its readiness gate `lb` is closed: some controller must open it";
-        assert_eq!((pod.in_words().as_str(), pod.state().as_str()), (words, "Running"));
+        assert_eq!((pod.describe().as_str(), pod.state().as_str()), (words, "Running"));
     }
 }

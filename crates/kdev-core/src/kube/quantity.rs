@@ -32,7 +32,7 @@ pub fn parse(text: &str) -> Option<i128> {
 }
 
 /// An amount of this resource as a person writes it, and no more than it is.
-pub fn write(resource: &str, thousandths: i128) -> String {
+pub fn format(resource: &str, thousandths: i128) -> String {
     let whole = thousandths / 1000;
     if resource == "cpu" {
         return match thousandths % 1000 {
@@ -53,8 +53,8 @@ pub fn write(resource: &str, thousandths: i128) -> String {
 }
 
 /// The same in a form that is no less than it is.
-pub fn write_up(resource: &str, thousandths: i128) -> String {
-    let written = write(resource, thousandths);
+pub fn format_rounded_up(resource: &str, thousandths: i128) -> String {
+    let written = format(resource, thousandths);
     if parse(&written) == Some(thousandths) {
         return written;
     }
@@ -82,10 +82,10 @@ mod tests {
             ("example.com/gpu", "1", "1"),
         ];
         for (resource, text, expected) in table {
-            assert_eq!(write(resource, parse(text).unwrap()), expected, "{text}");
+            assert_eq!(format(resource, parse(text).unwrap()), expected, "{text}");
         }
-        assert_eq!(write_up("memory", parse("1G").unwrap()), "1000000000");
-        assert_eq!(write_up("memory", parse("1Gi").unwrap()), "1Gi");
+        assert_eq!(format_rounded_up("memory", parse("1G").unwrap()), "1000000000");
+        assert_eq!(format_rounded_up("memory", parse("1Gi").unwrap()), "1Gi");
         for text in ["x", "1x", "1.2.3", "-"] {
             assert_eq!(parse(text), None, "{text}");
         }

@@ -21,7 +21,7 @@ pub fn sum(pods: &[Value]) -> BTreeMap<String, BTreeMap<String, String>> {
         }
     }
     let written = |(resource, amount): (String, i128)| {
-        let text = quantity::write(&resource, amount);
+        let text = quantity::format(&resource, amount);
         (resource, text)
     };
     nodes.into_iter().map(|(node, sums)| (node, sums.into_iter().map(written).collect())).collect()

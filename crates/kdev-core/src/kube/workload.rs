@@ -32,12 +32,12 @@ pub enum State {
     },
     Failed(String),
     /// It waits for somebody to do this; more time would not help.
-    Held {
+    Blocked {
         reason: String,
-        cure: Cure,
+        cure: UnblockAction,
     },
     /// Failed, if it stays so for a while.
-    Doubtful {
+    Degraded {
         reason: String,
         wanted: u64,
     },
@@ -45,7 +45,7 @@ pub enum State {
 
 /// What makes a held workload go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cure {
+pub enum UnblockAction {
     /// `kubectl rollout resume`.
     Resume,
     /// Deleting its pods.
@@ -120,7 +120,7 @@ pub fn owns(owner: &Value, item: &Value) -> bool {
 
 fn pods<'a>(items: impl IntoIterator<Item = &'a Value>) -> Vec<Pod> {
     let read = |item: &Value| serde_json::from_value::<Pod>(item.clone()).ok();
-    items.into_iter().filter_map(read).filter(|pod| !pod.is_leaving()).collect()
+    items.into_iter().filter_map(read).filter(|pod| !pod.is_terminating()).collect()
 }
 
 fn text(value: &Value, path: &str) -> Option<String> {
@@ -164,7 +164,7 @@ struct Counts {
 }
 
 impl Counts {
-    fn of(kind: &str, live: &Value) -> Self {
+    fn new(kind: &str, live: &Value) -> Self {
         let number = |path| number(live, path);
         if kind == "DaemonSet" {
             return Self {
@@ -188,7 +188,7 @@ impl Counts {
 }
 
 fn controller_state(kind: &str, live: &Value) -> State {
-    let counts = Counts::of(kind, live);
+    let counts = Counts::new(kind, live);
     let Counts { wanted, updated, available, all } = counts;
     if !is_observed(live) {
         return State::Waiting { ready: 0, wanted };
@@ -197,11 +197,11 @@ fn controller_state(kind: &str, live: &Value) -> State {
         return State::Failed(reason);
     }
     if let Some(reason) = condition(live, "ReplicaFailure", "FailedCreate") {
-        return State::Doubtful { reason, wanted };
+        return State::Degraded { reason, wanted };
     }
     let kept_old = number(live, "/spec/updateStrategy/rollingUpdate/partition");
     let new = wanted.saturating_sub(kept_old);
-    if let Some(held) = held(live, &counts, new) {
+    if let Some(held) = blocked(live, &counts, new) {
         return held;
     }
     if updated >= new && available >= wanted && all <= wanted {
@@ -213,31 +213,31 @@ fn controller_state(kind: &str, live: &Value) -> State {
 }
 
 /// What keeps the controller from replacing pods on its own.
-fn held(live: &Value, counts: &Counts, new: u64) -> Option<State> {
+fn blocked(live: &Value, counts: &Counts, new: u64) -> Option<State> {
     let old = new.checked_sub(counts.updated).filter(|old| *old > 0)?;
     let (reason, cure) = if is_set(live, "/spec/paused") {
         let reason = "it is paused, and pods are not of its newest template";
-        (format!("{reason}: {old} of {new}"), Cure::Resume)
+        (format!("{reason}: {old} of {new}"), UnblockAction::Resume)
     } else if is(live, "/spec/updateStrategy/type", "OnDelete") && counts.all >= new {
         let reason = "it replaces a pod only once that is deleted, and";
-        (format!("{reason} {old} of {new} are old"), Cure::DeletePods)
+        (format!("{reason} {old} of {new} are old"), UnblockAction::DeletePods)
     } else {
         return None;
     };
-    Some(State::Held { reason, cure })
+    Some(State::Blocked { reason, cure })
 }
 
 fn job_state(live: &Value) -> State {
     let succeeded = number(live, "/status/succeeded");
-    if has(live, "Complete").is_some() {
+    if true_condition(live, "Complete").is_some() {
         return State::Ready(succeeded);
     }
-    if let Some(condition) = has(live, "Failed") {
-        return State::Failed(words(condition));
+    if let Some(condition) = true_condition(live, "Failed") {
+        return State::Failed(condition_message(condition));
     }
     if is_set(live, "/spec/suspend") {
         let reason = "it is suspended, and runs no pod".to_owned();
-        return State::Held { reason, cure: Cure::Unsuspend };
+        return State::Blocked { reason, cure: UnblockAction::Unsuspend };
     }
     let wanted = live.pointer("/spec/completions").or(live.pointer("/spec/parallelism"));
     State::Waiting { ready: succeeded, wanted: wanted.and_then(Value::as_u64).unwrap_or(1) }
@@ -248,7 +248,7 @@ fn pod_state(live: &Value) -> State {
     match live.pointer("/status/phase").and_then(Value::as_str).unwrap_or_default() {
         "Succeeded" => State::Ready(1),
         "Failed" => State::Failed("its containers ended with an error".to_owned()),
-        _ if has(live, "Ready").is_some() => State::Ready(1),
+        _ if true_condition(live, "Ready").is_some() => State::Ready(1),
         _ => State::Waiting { ready: 0, wanted: 1 },
     }
 }
@@ -258,16 +258,16 @@ fn conditions(live: &Value) -> impl Iterator<Item = &Value> {
 }
 
 /// A condition that is true.
-fn has<'a>(live: &'a Value, kind: &str) -> Option<&'a Value> {
+fn true_condition<'a>(live: &'a Value, kind: &str) -> Option<&'a Value> {
     conditions(live).find(|condition| condition["type"] == kind && condition["status"] == "True")
 }
 
 fn condition(live: &Value, kind: &str, reason: &str) -> Option<String> {
     let found = conditions(live).find(|c| c["type"] == kind && c["reason"] == reason)?;
-    Some(words(found))
+    Some(condition_message(found))
 }
 
-fn words(condition: &Value) -> String {
+fn condition_message(condition: &Value) -> String {
     let text = |key: &str| condition[key].as_str().unwrap_or_default().to_owned();
     format!("{}: {}", text("reason"), text("message"))
 }

@@ -37,7 +37,7 @@ fn controllers_that_give_up_are_heard_but_not_their_past() {
     let past = State::Waiting { ready: 0, wanted: 2 };
     assert_eq!(state("Deployment", &deployment(2, &status(1, deadline))), past);
     let quota = condition("ReplicaFailure", "FailedCreate");
-    let doubtful = State::Doubtful { reason: "FailedCreate: m".into(), wanted: 2 };
+    let doubtful = State::Degraded { reason: "FailedCreate: m".into(), wanted: 2 };
     assert_eq!(state("Deployment", &deployment(1, &status(1, quota))), doubtful);
 }
 
@@ -65,7 +65,10 @@ fn pods_that_are_replaced_by_hand_only_are_said() {
         "status": {"observedGeneration": 1, "desiredNumberScheduled": 2, "currentNumberScheduled": 2,
             "updatedNumberScheduled": 0, "numberAvailable": 2}});
     let reason = "it replaces a pod only once that is deleted, and 2 of 2 are old".to_owned();
-    assert_eq!(state("DaemonSet", &daemon), State::Held { reason, cure: Cure::DeletePods });
+    assert_eq!(
+        state("DaemonSet", &daemon),
+        State::Blocked { reason, cure: UnblockAction::DeletePods }
+    );
 }
 
 #[test]
@@ -75,7 +78,10 @@ fn a_paused_deployment_is_said_and_one_that_is_done_is_ready() {
             "status": {"observedGeneration": 2, "replicas": 2, "updatedReplicas": updated, "availableReplicas": 2}})
     };
     let reason = "it is paused, and pods are not of its newest template: 2 of 2".to_owned();
-    assert_eq!(state("Deployment", &paused(0)), State::Held { reason, cure: Cure::Resume });
+    assert_eq!(
+        state("Deployment", &paused(0)),
+        State::Blocked { reason, cure: UnblockAction::Resume }
+    );
     assert_eq!(state("Deployment", &paused(2)), State::Ready(2));
 }
 
@@ -97,7 +103,7 @@ fn a_job_is_awaited_to_its_end() {
     let waiting = State::Waiting { ready: 1, wanted: 3 };
     assert_eq!(job(json!({"completions": 3}), json!({"succeeded": 1})), waiting);
     let held = job(json!({"suspend": true}), json!({}));
-    assert!(matches!(held, State::Held { cure: Cure::Unsuspend, .. }));
+    assert!(matches!(held, State::Blocked { cure: UnblockAction::Unsuspend, .. }));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use kdev_core::image::reference::Reference;
 use kdev_core::kube::applyset::PART_OF;
 use kdev_core::kube::container::Container;
 use kdev_core::kube::object::text;
-use kdev_core::shell::quoted;
+use kdev_core::shell::quote;
 use serde_json::{Value, json};
 
 use crate::facts::Facts;
@@ -41,10 +41,10 @@ pub(crate) fn load(facts: &Facts, image: &Reference) -> String {
 
 pub(crate) fn load_command(facts: &Facts, image: &Reference) -> String {
     let node = facts.node_name().filter(|_| facts.node().is_some_and(is_left_out));
-    let node = node.map(|name| format!(" --node {}", quoted(name))).unwrap_or_default();
+    let node = node.map(|name| format!(" --node {}", quote(name))).unwrap_or_default();
     // `load` knows no namespace.
     let flags = facts.flags.split(" --namespace").next().unwrap_or_default();
-    format!("cargo kdev load {} {flags}{node}", quoted(&image.familiar()))
+    format!("cargo kdev load {} {flags}{node}", quote(&image.familiar()))
 }
 
 /// Puts the newest build in the place of an older one.
@@ -82,7 +82,7 @@ pub(crate) fn set_image(facts: &Facts, container: Container, image: &str) -> Str
             "write `image: {image}` for container `{name}` into the manifest of {keeper}, and make that anew"
         );
     }
-    let change = quoted(&format!("{name}={image}"));
+    let change = quote(&format!("{name}={image}"));
     let set = format!("{} set image {keeper} {change}", facts.kubectl);
     format!("run `{}`", renewed(facts, &set))
 }
@@ -139,7 +139,7 @@ pub(crate) fn patch(facts: &Facts, pod: &Value) -> Option<String> {
         _ => return None,
     };
     let (kubectl, keeper) = (&facts.kubectl, facts.keeper_id());
-    let command = format!("{kubectl} patch {keeper} --patch {}", quoted(&patch.to_string()));
+    let command = format!("{kubectl} patch {keeper} --patch {}", quote(&patch.to_string()));
     Some(renewed(facts, &command))
 }
 
@@ -149,7 +149,7 @@ pub(crate) const ANEW: &str = ", which deletes the pod and makes it anew";
 /// A new pod in the place of a bare one, whose text is changed by `sed`.
 pub(crate) fn replace(facts: &Facts, change: Option<&str>) -> String {
     let (kubectl, pod) = (&facts.kubectl, facts.keeper_id());
-    let sed = change.map(|change| format!(" | sed {}", quoted(change))).unwrap_or_default();
+    let sed = change.map(|change| format!(" | sed {}", quote(change))).unwrap_or_default();
     format!(
         "{kubectl} get {pod} --output json{sed} | {kubectl} replace --force --filename -`{ANEW}"
     )

@@ -1,7 +1,7 @@
 //! Commands that bring a node back into order.
 
 use kdev_core::kube::object::{condition, list, text};
-use kdev_core::shell::FILLERS;
+use kdev_core::shell::DISK_USAGE_COMMAND;
 use serde_json::Value;
 
 use crate::facts::{Facts, Shelf};
@@ -72,7 +72,7 @@ pub(crate) fn relieve(facts: &Facts, name: &str) -> String {
     match shortage(facts, name, text(&facts.pod, "/status/message")) {
         "disk" => format!(
             "make room on the disk of node `{name}`: `{}` shows what fills it; to prune images would also delete loaded ones that no pod uses",
-            entrance.pipe(FILLERS)
+            entrance.pipe(DISK_USAGE_COMMAND)
         ),
         "memory" => format!(
             "free memory on node `{name}`: end what uses most of it, by `{} top pods --all-namespaces --sort-by memory`",

@@ -2,7 +2,7 @@
 
 use kdev_core::kube::node::{self, Node};
 use kdev_core::kube::object::text;
-use kdev_core::shell::{piped_in, piped_over, quoted, with_terminal};
+use kdev_core::shell::{in_container, over_ssh, quote, with_terminal};
 
 use crate::facts::Facts;
 
@@ -65,8 +65,8 @@ impl Entrance {
     pub(crate) fn pipe(&self, commands: &str) -> String {
         match &self.way {
             Way::Here => commands.to_owned(),
-            Way::Container(name) => piped_in(name, commands),
-            Way::Ssh(ssh) => piped_over(ssh, commands),
+            Way::Container(name) => in_container(name, commands),
+            Way::Ssh(ssh) => over_ssh(ssh, commands),
         }
     }
 
@@ -107,7 +107,7 @@ impl Entrance {
         let name = &self.name;
         match (minikube, &self.way) {
             (Some(profile), _) => {
-                format!("start node `{name}`: `minikube start --profile {}`", quoted(profile))
+                format!("start node `{name}`: `minikube start --profile {}`", quote(profile))
             }
             (None, Way::Container(container)) => {
                 format!("start node `{name}`: `docker start {container}`")
@@ -130,7 +130,7 @@ impl Way {
             "ssh" => {
                 let target = 1 + flags(&words);
                 let ssh: Vec<String> =
-                    words.get(..=target)?.iter().map(|word| quoted(word)).collect();
+                    words.get(..=target)?.iter().map(|word| quote(word)).collect();
                 Some(Self::Ssh(ssh.join(" ")))
             }
             _ => Some(Self::Here),
@@ -149,18 +149,18 @@ fn config(facts: &Facts) -> String {
     let file = used
         .filter(|words| words.first().is_some_and(|word| word == "ssh"))
         .find_map(|words| (words.get(1)? == "-F").then(|| words.get(2).cloned())?);
-    file.map(|file| format!("-F {} ", quoted(&file))).unwrap_or_default()
+    file.map(|file| format!("-F {} ", quote(&file))).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::facts::Shelf;
-    use kdev_core::image::node_images::Stock;
+    use kdev_core::image::node_images::NodeImages;
     use serde_json::{Value, json};
 
     fn facts(provider: &str, version: &str, labels: &Value, ctr: Option<&str>) -> Facts {
-        let seen = |ctr: &str| Shelf::Seen(Stock { ctr: ctr.into(), ..Stock::default() });
+        let seen = |ctr: &str| Shelf::Seen(NodeImages { ctr: ctr.into(), ..NodeImages::default() });
         let shelf = ctr.map_or(Shelf::Unseen("no".into()), seen);
         let stocks = [
             ("n".to_owned(), shelf),

@@ -4,7 +4,7 @@ use kdev_core::kube::node::Taint;
 use kdev_core::kube::object::{list, text};
 use kdev_core::kube::placement::Expression;
 use kdev_core::kube::{quantity, resources};
-use kdev_core::shell::quoted;
+use kdev_core::shell::quote;
 use serde_json::{Value, json};
 
 use crate::facts::Facts;
@@ -61,7 +61,7 @@ pub(crate) fn tolerate(facts: &Facts, node: &str, taints: &[&Taint]) -> String {
         } else {
             vec![add("/spec/tolerations", new.into())]
         };
-        let changes = quoted(&Value::from(changes).to_string());
+        let changes = quote(&Value::from(changes).to_string());
         let pod = facts.pod_name();
         return format!("run `{kubectl} patch pod/{pod} --type json --patch {changes}`");
     }
@@ -117,7 +117,7 @@ fn values<'a>(facts: &'a Facts, key: &str) -> Vec<&'a str> {
 }
 
 fn assign(key: &str, value: &str) -> String {
-    quoted(&format!("{key}={value}"))
+    quote(&format!("{key}={value}"))
 }
 
 /// Lets the pod request no more than what is left on a node.
@@ -149,7 +149,7 @@ fn request_special(facts: &Facts, resource: &str) -> Option<String> {
     if !resource.contains('/') || most >= wants {
         return None;
     }
-    let most = (most > 0).then(|| quantity::write(resource, most));
+    let most = (most > 0).then(|| quantity::format(resource, most));
     Some(write(
         facts,
         &match most {
@@ -175,10 +175,10 @@ fn less(facts: &Facts, (resource, room): &(String, i128)) -> Option<String> {
         return None;
     }
     let (kubectl, keeper) = (&facts.kubectl, facts.keeper_id());
-    let rest = quantity::write(resource, rest);
+    let rest = quantity::format(resource, rest);
     let set = format!(
         "{kubectl} set resources {keeper} --containers={} --requests={resource}={rest}",
-        quoted(container)
+        quote(container)
     );
     match keeper.split('/').next()? {
         "job" => None,
@@ -204,7 +204,7 @@ pub(crate) fn step_aside(facts: &Facts) -> Option<String> {
         "let an old pod end before its successor starts: run `{} patch {} --patch {}`",
         facts.kubectl,
         facts.keeper_id(),
-        quoted(&change.to_string())
+        quote(&change.to_string())
     ))
 }
 

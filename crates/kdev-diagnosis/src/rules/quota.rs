@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use kdev_core::kube::object::{list, text};
 use kdev_core::kube::quantity;
-use kdev_core::shell::quoted;
+use kdev_core::shell::quote;
 use serde_json::{Value, json};
 
 use crate::facts::Facts;
@@ -52,10 +52,10 @@ fn used_up(facts: &Facts, rest: &str) -> Option<(String, String)> {
         told.push(format!("{resource}: {wants} requested, {has} used, {may} allowed"));
         let sum = quantity::parse(wants)? * i128::from(missing) + quantity::parse(has)?;
         let kind = resource.rsplit('.').next().unwrap_or_default();
-        hard.insert(resource, quantity::write_up(kind, sum));
+        hard.insert(resource, quantity::format_rounded_up(kind, sum));
     }
     let patch = json!({"spec": {"hard": hard}}).to_string();
-    let raise = format!("{} patch resourcequota {quota} --patch {}", facts.kubectl, quoted(&patch));
+    let raise = format!("{} patch resourcequota {quota} --patch {}", facts.kubectl, quote(&patch));
     let words =
         format!("the namespace's quota `{quota}` does not allow the pod: {}", told.join(", "));
     let help = fixes::again(facts, &raise);

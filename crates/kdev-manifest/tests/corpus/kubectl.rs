@@ -6,7 +6,7 @@ use std::path::Path;
 use kdev_core::image::reference::Reference;
 use kdev_manifest::image_fields::ImagePath;
 use kdev_manifest::pull_policy::PullPolicy;
-use kdev_manifest::update::Want;
+use kdev_manifest::update::ImageUpdate;
 use serde_json::Value;
 
 use crate::variants::{self, Form, TAG};
@@ -14,7 +14,8 @@ use crate::variants::{self, Form, TAG};
 /// The text with the tag set, and `Never`; else `LINE:COLUMN: why not`.
 pub(crate) fn rendered(source: &str) -> Result<String, String> {
     let (image, paths) = (Reference::parse("app").unwrap(), [ImagePath::parse("Mine:spec.image")?]);
-    let want = Want { name: image.name(), tag: TAG, policy: PullPolicy::Never, paths: &paths };
+    let want =
+        ImageUpdate { name: image.name(), tag: TAG, policy: PullPolicy::Never, paths: &paths };
     kdev_manifest::render(source, &want)
         .map(|rendered| rendered.text)
         .map_err(|fault| format!("{}:{}: {}", fault.line, fault.column, fault.reason))

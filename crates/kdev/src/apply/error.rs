@@ -90,7 +90,7 @@ fn conflicts_help(conflicts: &[Conflict]) -> &'static str {
 }
 
 fn immutable_help(kubectl: &str, immutables: &[Immutable]) -> String {
-    if immutables.iter().all(Immutable::is_remakable) {
+    if immutables.iter().all(Immutable::is_recreatable) {
         "delete it with its pods and create it anew with `--recreate`".to_owned()
     } else {
         format!(

@@ -11,7 +11,7 @@ pub(crate) mod server_side;
 use std::collections::BTreeSet;
 
 use kdev_core::kube::applyset::{self, Member, Parent, Set};
-use kdev_manifest::expected::{self, Wanted};
+use kdev_manifest::expected::{self, ExpectedWorkload};
 use kdev_manifest::{documents, objects};
 use serde_json::Value;
 
@@ -75,7 +75,7 @@ impl Compared {
         package: &str,
         mut rendered: Rendered,
     ) -> Result<Self> {
-        let parent = Parent::of(package, &cluster.namespace);
+        let parent = Parent::for_package(package, &cluster.namespace);
         let documents = rendered.0.iter().flat_map(|(_, documents)| documents);
         let set = Set::of(parent, documents.flat_map(|document| expected::objects_in(document)));
         if !cx.is_dry_run() {
@@ -101,7 +101,7 @@ impl Compared {
         self,
         cx: &Cx,
         cluster: &Cluster,
-        wanted: &[Wanted],
+        wanted: &[ExpectedWorkload],
         consent: Consent,
         _loaded: &Loaded,
     ) -> Result<Vec<Member>> {
@@ -135,7 +135,7 @@ impl Compared {
             Remains::of(cx, cluster, &set)?.settle(set, consent.prune)?;
         } else {
             // One that was made anew.
-            let lost = applied.iter().filter(|object| applyset::is_unlabelled(object));
+            let lost = applied.iter().filter(|object| applyset::is_unlabeled(object));
             prune::label(cx, cluster, &set.parent, lost.map(applyset::member(&set.parent)))?;
         }
         Ok(members)
@@ -143,7 +143,7 @@ impl Compared {
 }
 
 /// Says what was applied, and what the API server has made of it.
-fn tell(cx: &Cx, cluster: &Cluster, applied: &[Value], wanted: &[Wanted]) {
+fn tell(cx: &Cx, cluster: &Cluster, applied: &[Value], wanted: &[ExpectedWorkload]) {
     let context = cluster.context.clone();
     cx.emit(if applied.is_empty() {
         Event::Unchanged { context }
@@ -155,9 +155,9 @@ fn tell(cx: &Cx, cluster: &Cluster, applied: &[Value], wanted: &[Wanted]) {
         Event::Applied { objects: applied.iter().map(applyset::id).collect(), context, namespaces }
     });
     for live in applied {
-        let changes = expected::of(wanted, live).map(|wanted| wanted.changes(live));
+        let changes = expected::find(wanted, live).map(|wanted| wanted.drift(live));
         if let Some(changes) = changes.filter(|changes| !changes.is_empty()) {
-            let reason = expected::in_words(&changes, live["kind"] == "Pod");
+            let reason = expected::describe(&changes, live["kind"] == "Pod");
             let text = format!("{} is not as it was applied: {reason}", applyset::id(live));
             cx.emit(Event::Note { text });
         }

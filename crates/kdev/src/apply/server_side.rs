@@ -105,7 +105,7 @@ impl Stream<'_> {
             _ => {
                 let failure = Failure::of(self.task("diff", &[FORCE], "").to_string(), output);
                 // A namespace or a kind that the same stream is about to create.
-                if api_error::is_yet_to_come(&failure.stderr) {
+                if api_error::is_not_created_yet(&failure.stderr) {
                     Ok(self.documents.to_vec())
                 } else {
                     Err(failure)
@@ -118,7 +118,7 @@ impl Stream<'_> {
     fn make_room(&self, failure: Failure) -> Result<()> {
         let immutables = api_error::immutables(&failure.stderr);
         let ids: Vec<String> = immutables.iter().map(Immutable::id).collect();
-        let may_be = immutables.iter().all(Immutable::is_remakable) && !immutables.is_empty();
+        let may_be = immutables.iter().all(Immutable::is_recreatable) && !immutables.is_empty();
         if !may_be || !(self.consent.recreate || self.ask(&ids)) {
             return Err(self.refused(failure));
         }
@@ -188,7 +188,7 @@ fn which(documents: &[String], diff: &str) -> Vec<String> {
 
 fn conflicts_with_ourselves(failure: &Failure) -> bool {
     let conflicts = api_error::conflicts(&failure.stderr);
-    !conflicts.is_empty() && conflicts.iter().all(api_error::Conflict::is_ours)
+    !conflicts.is_empty() && conflicts.iter().all(api_error::Conflict::is_earlier_apply)
 }
 
 /// The object that `--output=json` prints, or those of a list.

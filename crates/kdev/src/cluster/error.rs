@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use kdev_core::kube::placement;
-use kdev_core::shell::quoted;
+use kdev_core::shell::quote;
 use kdev_core::text::list;
 
 use crate::details::Reason;
@@ -196,8 +196,8 @@ fn without_namespace(kubectl: &str) -> &str {
 pub(crate) fn no_node_help(kubectl: &str, reasons: &[(String, String)]) -> String {
     let kubectl = without_namespace(kubectl);
     let of_label = |(node, why): &(String, String)| {
-        let label = why.strip_prefix(placement::LACKS_LABEL)?.trim_matches('`');
-        Some(format!("give a node the label with `{kubectl} label node {node} {}`", quoted(label)))
+        let label = why.strip_prefix(placement::MISSING_LABEL)?.trim_matches('`');
+        Some(format!("give a node the label with `{kubectl} label node {node} {}`", quote(label)))
     };
     let cordoned = |(node, why): &(String, String)| {
         let help = format!("let pods go there again with `{kubectl} uncordon {node}`");

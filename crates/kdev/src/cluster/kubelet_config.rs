@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// those who may not ask it. A kubelet conceals from pods and their events what it
 /// refuses for this.
 pub(crate) fn ask(cx: &Cx, cluster: &Cluster, node: &str) -> Value {
-    configuration(cx, cluster, node).map(|config| kubelet_policy::of(&config)).unwrap_or_default()
+    configuration(cx, cluster, node).map(|config| kubelet_policy::from_kubelet_config(&config)).unwrap_or_default()
 }
 
 fn configuration(cx: &Cx, cluster: &Cluster, node: &str) -> Option<Value> {

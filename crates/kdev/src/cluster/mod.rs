@@ -20,7 +20,7 @@ pub(crate) mod snapshot;
 use std::path::PathBuf;
 
 use kdev_core::kube::node::{Node, NodeList};
-use kdev_core::shell::quoted;
+use kdev_core::shell::quote;
 use serde::de::DeserializeOwned;
 use xshell::{Cmd, Shell};
 
@@ -158,10 +158,10 @@ impl Cluster {
 
     /// kubectl for this cluster as a person would type it.
     pub(crate) fn by_hand(&self, namespace: Option<&str>) -> String {
-        let namespace = quoted(namespace.unwrap_or(&self.namespace));
-        let flag = |path: &PathBuf| format!(" --kubeconfig {}", quoted(&path.to_string_lossy()));
+        let namespace = quote(namespace.unwrap_or(&self.namespace));
+        let flag = |path: &PathBuf| format!(" --kubeconfig {}", quote(&path.to_string_lossy()));
         let config = self.kubeconfig.as_ref().map(flag).unwrap_or_default();
-        format!("kubectl{config} --context {} --namespace {namespace}", quoted(&self.context))
+        format!("kubectl{config} --context {} --namespace {namespace}", quote(&self.context))
     }
 
     /// The flags by which `cargo kdev` finds the same cluster and namespace.

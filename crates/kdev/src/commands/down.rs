@@ -31,7 +31,7 @@ pub fn down(cx: &Cx, request: &DownRequest) -> Result<()> {
     let config = Config::without_build(&project, request.flags.clone())?;
     let kubeconfig = Kubeconfig::read(cx, &request.target)?;
     let cluster = Cluster::select(cx, kubeconfig, &request.target, &config)?;
-    let parent = Parent::of(&config.package, &cluster.namespace);
+    let parent = Parent::for_package(&config.package, &cluster.namespace);
     let Some(set) = prune::find(cx, &cluster, &parent)? else {
         let (package, namespace) = (&config.package, &cluster.namespace);
         let text = format!("`up` has applied nothing of `{package}` to namespace `{namespace}`");

@@ -3,8 +3,8 @@
 
 use std::path::PathBuf;
 
-use kdev_manifest::report::{Place, Untouched};
-use kdev_manifest::update::Want;
+use kdev_manifest::report::{ImageField, Mention};
+use kdev_manifest::update::ImageUpdate;
 use serde::Serialize;
 
 use crate::build;
@@ -36,9 +36,9 @@ pub struct Rendering {
     /// The text as it is applied.
     pub text: String,
     /// Each field that names an image, and what becomes of it.
-    pub places: Vec<Place>,
+    pub places: Vec<ImageField>,
     /// What else holds our image's name, and stays.
-    pub untouched: Vec<Untouched>,
+    pub untouched: Vec<Mention>,
 }
 
 /// Renders the manifests for the last build. What holds the image's name and
@@ -55,7 +55,7 @@ pub fn render(cx: &Cx, request: &RenderRequest) -> Result<Vec<Rendering>> {
     manifests.into_iter().map(|manifest| rendering(manifest, &want)).collect()
 }
 
-fn rendering(manifest: Manifest, want: &Want) -> Result<Rendering> {
+fn rendering(manifest: Manifest, want: &ImageUpdate) -> Result<Rendering> {
     let kdev_manifest::Rendered { text, places, untouched } = manifest.render(want)?;
     let Manifest { path, text: source, .. } = manifest;
     Ok(Rendering { path, source, text, places, untouched })

@@ -5,7 +5,7 @@ use std::time::Instant;
 use kdev_core::image::built::BuiltImage;
 use kdev_core::kube::node::Node;
 use kdev_core::kube::placement;
-use kdev_manifest::expected::{self, Wanted};
+use kdev_manifest::expected::{self, ExpectedWorkload};
 use kdev_manifest::objects::Object;
 
 use crate::apply::server_side::Consent;
@@ -77,7 +77,7 @@ pub fn up(cx: &Cx, request: &Request) -> Result<()> {
         Ok((wanted, compared))
     };
     let mut done = None;
-    let work = |source: &Source, links: &[Link], compared: Result<(Vec<Wanted>, Compared)>| {
+    let work = |source: &Source, links: &[Link], compared: Result<(Vec<ExpectedWorkload>, Compared)>| {
         let loaded = load::load(cx, source, links)?;
         let (wanted, compared) = compared?;
         let applied = compared.apply(cx, &cluster, &wanted, request.consent, &loaded)?;

@@ -125,7 +125,7 @@ fn image(cx: &Cx, archive: impl Read, into: &Layers) -> Result<BuiltImage, Strin
     let layers: Vec<&Layer> = image
         .layers
         .iter()
-        .map(|path| found.get(files.resolved(path)).ok_or_else(|| format!("it lacks `{path}`")))
+        .map(|path| found.get(files.resolve_link(path)).ok_or_else(|| format!("it lacks `{path}`")))
         .collect::<Result<_, _>>()?;
     let is_sound = layers.iter().map(|layer| &layer.diff_id).eq(&image.diff_ids);
     if !is_sound {

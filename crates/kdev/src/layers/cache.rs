@@ -91,7 +91,7 @@ impl Layers {
     /// A configuration, if the folder has it, undamaged.
     pub(crate) fn config(&self, digest: &str) -> Option<Vec<u8>> {
         let bytes = fs::read(self.path(digest, "json")).ok()?;
-        (kdev_core::image::digest::of(&bytes) == digest).then_some(bytes)
+        (kdev_core::image::digest::sha256(&bytes) == digest).then_some(bytes)
     }
 
     /// Takes a layer away, if it is there.
@@ -111,7 +111,7 @@ impl Layers {
         blob: impl Read,
         wants: impl Fn(&str) -> bool,
     ) -> io::Result<(String, Blob)> {
-        let mut hashed = Hasher::reading(blob);
+        let mut hashed = Hasher::new(blob);
         let mut first = [0; 4];
         let count = read_some(&mut hashed, &mut first)?;
         let first = &first[..count];
@@ -132,13 +132,13 @@ impl Layers {
         body.take(CONFIG_LIMIT).read_to_end(&mut bytes)?;
         let mut file = NamedTempFile::new_in(&self.dir)?;
         file.write_all(&bytes)?;
-        file.persist(self.path(&kdev_core::image::digest::of(&bytes), "json"))?;
+        file.persist(self.path(&kdev_core::image::digest::sha256(&bytes), "json"))?;
         Ok(Blob::Config)
     }
 
     fn keep_layer(&self, tar: impl Read, wants: impl Fn(&str) -> bool) -> io::Result<Blob> {
         let mut file = NamedTempFile::new_in(&self.dir)?;
-        let mut tar = Hasher::reading(tar);
+        let mut tar = Hasher::new(tar);
         let size = io::copy(&mut tar, &mut file)?;
         let diff_id = tar.digest();
         if !wants(&diff_id) {
@@ -175,7 +175,7 @@ impl Layers {
 
     /// The layers of the last builds of an image, the newest build first.
     pub(crate) fn history(&self, image: &str) -> Vec<Vec<String>> {
-        read_json(&self.path(&kdev_core::image::digest::of(image.as_bytes()), "builds"))
+        read_json(&self.path(&kdev_core::image::digest::sha256(image.as_bytes()), "builds"))
     }
 
     /// Notes that this build of an image has been loaded.
@@ -185,7 +185,7 @@ impl Layers {
         history.insert(0, layers.to_vec());
         history.truncate(3);
         self.write_json(
-            &self.path(&kdev_core::image::digest::of(image.as_bytes()), "builds"),
+            &self.path(&kdev_core::image::digest::sha256(image.as_bytes()), "builds"),
             &history,
         );
     }
@@ -206,11 +206,11 @@ impl Layers {
 
     /// How many bytes a second last went to a host.
     pub(crate) fn rate(&self, host: &str) -> Option<f64> {
-        read_json(&self.path(&kdev_core::image::digest::of(host.as_bytes()), "rate"))
+        read_json(&self.path(&kdev_core::image::digest::sha256(host.as_bytes()), "rate"))
     }
 
     pub(crate) fn note_rate(&self, host: &str, rate: f64) {
-        self.write_json(&self.path(&kdev_core::image::digest::of(host.as_bytes()), "rate"), &rate);
+        self.write_json(&self.path(&kdev_core::image::digest::sha256(host.as_bytes()), "rate"), &rate);
     }
 
     fn write_json(&self, path: &Path, value: &impl serde::Serialize) {

@@ -323,7 +323,7 @@ impl Desk {
             taken.learned = digests.zip(self.diff_ids.iter().cloned()).collect();
             taken.config_digest = Some(config.digest);
         }
-        created(&kdev_core::image::digest::of(&bytes))
+        created(&kdev_core::image::digest::sha256(&bytes))
     }
 
     fn note(&self) {

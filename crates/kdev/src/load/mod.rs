@@ -20,9 +20,9 @@ use std::process::ChildStdin;
 use std::time::{Duration, Instant};
 
 use kdev_core::image::built::BuiltImage;
-use kdev_core::image::node_layers::{Inventory, Named};
-use kdev_core::image::partial_archive::Thin;
-use kdev_core::shell::quoted;
+use kdev_core::image::node_layers::{NodeLayers, PlannedLayer};
+use kdev_core::image::partial_archive::PartialArchive;
+use kdev_core::shell::quote;
 
 use crate::cx::Cx;
 use crate::docker::Docker;
@@ -103,7 +103,7 @@ impl Load<'_> {
     fn run(&self) -> Result<(), NodeError> {
         let (cx, node, begun) = (self.cx, self.link.node.name.clone(), Instant::now());
         if cx.is_dry_run() {
-            let save = format!("docker save {}", quoted(&self.image.reference.familiar()));
+            let save = format!("docker save {}", quote(&self.image.reference.familiar()));
             let import = self.link.import_by_hand();
             let command =
                 if self.source.is_archive() { import } else { format!("{save} | {import}") };
@@ -168,7 +168,7 @@ impl Load<'_> {
     /// Only what is missing, where that can be had.
     fn send(
         &self,
-        inventory: &Inventory,
+        inventory: &NodeLayers,
         mut stdin: ChildStdin,
         lines: &mut Lines,
     ) -> Result<Sent, Unsent> {
@@ -221,13 +221,13 @@ impl Load<'_> {
     fn send_thin(
         &self,
         parts: Parts,
-        plan: &[Named],
+        plan: &[PlannedLayer],
         dictionary: Option<&Layer>,
         mut wire: Wire<ChildStdin>,
     ) -> Result<Sent, Unsent> {
         let name = self.image.reference.to_string();
         let missing = parts.size();
-        let thin = Thin::new(&name, parts.config, plan, parts.layers);
+        let thin = PartialArchive::new(&name, parts.config, plan, parts.layers);
         let reused = self.image.size.saturating_sub(missing);
         self.begin(thin.size(), reused);
         let written = match dictionary.map(Layer::read).transpose() {
@@ -273,7 +273,7 @@ impl Load<'_> {
 }
 
 /// The largest layer of the newest build of which the node can read one.
-fn dictionary<'a>(inventory: &Inventory, builds: &'a [Vec<Layer>]) -> Option<&'a Layer> {
+fn dictionary<'a>(inventory: &NodeLayers, builds: &'a [Vec<Layer>]) -> Option<&'a Layer> {
     let fits = |old: &&Layer| {
         inventory.zstd && old.size <= cache::LARGEST / 2 && inventory.can_read(&old.diff_id)
     };

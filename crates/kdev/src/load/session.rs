@@ -3,7 +3,7 @@
 
 use kdev_core::image::built::BuiltImage;
 use kdev_core::image::digest::chain_ids;
-use kdev_core::image::node_layers::Inventory;
+use kdev_core::image::node_layers::NodeLayers;
 
 use crate::cx::Cx;
 use crate::event::Event;
@@ -35,7 +35,7 @@ impl Link<'_> {
 
     /// What the node says that it has. `None` if it goes away before it has
     /// said all.
-    pub(crate) fn inventory(&self, cx: &Cx, lines: &mut Lines) -> Option<Inventory> {
+    pub(crate) fn inventory(&self, cx: &Cx, lines: &mut Lines) -> Option<NodeLayers> {
         let mut said = Vec::new();
         loop {
             let Some(mut answer) = Answer::read(&lines.next()?, &self.nonce) else { continue };
@@ -49,13 +49,13 @@ impl Link<'_> {
             said.append(&mut answer.0);
             if ends {
                 let said = said.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-                return Some(Inventory::read(said));
+                return Some(NodeLayers::read(said));
             }
         }
     }
 
     /// What the stream to this node may be compressed with.
-    pub(crate) fn codec(&self, inventory: &Inventory) -> Codec {
+    pub(crate) fn codec(&self, inventory: &NodeLayers) -> Codec {
         match self.transport.is_remote() {
             true if inventory.zstd => Codec::Zstd,
             true if inventory.gzip => Codec::Gzip,

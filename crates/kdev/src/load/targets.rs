@@ -169,7 +169,7 @@ impl<'a> Opened<'a> {
     fn without(mut self, cx: &Cx, is_needless: impl Fn(&Node) -> Option<String>) -> Result<Self> {
         let why = |(error, node): &(NodeError, &Node)| {
             // A node that the cluster does not hear of either holds up nobody.
-            let is_silent = placement::is_silent(node);
+            let is_silent = placement::is_not_responding(node);
             let silent = || format!("the cluster does not hear of it, and {error}");
             let why = is_needless(node).or_else(|| is_silent.then(silent));
             why.filter(|_| !self.links.is_empty())

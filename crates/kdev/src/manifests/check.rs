@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use kdev_core::image::reference::split_tag;
-use kdev_manifest::error::Fault;
+use kdev_manifest::error::Error as ManifestError;
 use kdev_manifest::objects::Object;
-use kdev_manifest::report::{Fate, PINNED};
-use kdev_manifest::update::Want;
+use kdev_manifest::report::{FieldOutcome, PINNED};
+use kdev_manifest::update::ImageUpdate;
 use kdev_manifest::{Rendered, image_fields, yaml};
 
 use crate::config::Config;
@@ -26,7 +26,7 @@ pub(crate) fn check(cx: &Cx, manifests: &[Manifest], config: &Config) -> Result<
 
 /// Says what holds the image's name and stays as it is, each with its place.
 pub(crate) fn tell_untouched(cx: &Cx, manifest: &Manifest, rendered: &Rendered) {
-    let pinned = rendered.places.iter().filter(|place| place.fate == Fate::Pinned);
+    let pinned = rendered.places.iter().filter(|place| place.fate == FieldOutcome::Pinned);
     let pinned = pinned.map(|place| (place.line, place.to_string()));
     let others = rendered.untouched.iter().map(|other| (other.line, other.to_string()));
     let mut notes: Vec<(usize, String)> = pinned.chain(others).collect();
@@ -79,7 +79,7 @@ fn mistyped_kind(manifests: &[Manifest]) -> Option<Error> {
                     "kind `{}` is none that Kubernetes brings; did you mean `{meant}`?",
                     kind.kind
                 );
-                fault.get_or_insert_with(|| node.fault(words));
+                fault.get_or_insert_with(|| node.error(words));
             });
         }
         fault.map(|fault| manifest.error(fault))
@@ -87,7 +87,7 @@ fn mistyped_kind(manifests: &[Manifest]) -> Option<Error> {
 }
 
 /// Where an image is named that looks most like ours: file, line and image.
-fn mistyped_image(manifests: &[Manifest], want: &Want) -> Option<(PathBuf, usize, String)> {
+fn mistyped_image(manifests: &[Manifest], want: &ImageUpdate) -> Option<(PathBuf, usize, String)> {
     let name = want.name.familiar();
     let places = manifests.iter().filter_map(|manifest| {
         let places = manifest.render(want).ok()?.places.into_iter();
@@ -100,17 +100,17 @@ fn mistyped_image(manifests: &[Manifest], want: &Want) -> Option<(PathBuf, usize
 }
 
 /// Where the image is pinned, if it is nowhere named by a tag.
-fn pinned_alone(manifests: &[Manifest], want: &Want) -> Option<Error> {
+fn pinned_alone(manifests: &[Manifest], want: &ImageUpdate) -> Option<Error> {
     manifests.iter().find_map(|manifest| {
         let places = manifest.render(want).ok()?.places;
-        let place = places.into_iter().find(|place| place.fate == Fate::Pinned)?;
+        let place = places.into_iter().find(|place| place.fate == FieldOutcome::Pinned)?;
         let (line, column) = (place.line, place.column);
-        Some(manifest.error(Fault { line, column, reason: format!("`{}`: {PINNED}", place.image) }))
+        Some(manifest.error(ManifestError { line, column, reason: format!("`{}`: {PINNED}", place.image) }))
     })
 }
 
 /// What the settings want for a build with this tag.
-pub(crate) fn want<'a>(config: &'a Config, tag: &'a str) -> Want<'a> {
+pub(crate) fn want<'a>(config: &'a Config, tag: &'a str) -> ImageUpdate<'a> {
     let name = config.image.name();
-    Want { name, tag, policy: config.pull_policy, paths: &config.image_paths }
+    ImageUpdate { name, tag, policy: config.pull_policy, paths: &config.image_paths }
 }

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use kdev_core::shell::quoted;
+use kdev_core::shell::quote;
 use kdev_core::text::list;
-use kdev_manifest::parse_error::TEMPLATE;
+use kdev_manifest::parse_error::CONTAINS_TEMPLATES;
 
 use crate::details::Reason;
 use crate::process::{self, Failure};
@@ -93,7 +93,7 @@ impl Error {
             Self::Edit { made_by: Some(command), line, .. } => {
                 format!("see line {line} of it with `{command}`")
             }
-            Self::Edit { reason, .. } if reason.0 == TEMPLATE => {
+            Self::Edit { reason, .. } if reason.0 == CONTAINS_TEMPLATES => {
                 "name the folder of its chart in `manifests`, or a file that `helm template` has written".to_owned()
             }
             Self::Edit { path, line, .. } => format!("change line {line} of `{}`", path.display()),
@@ -123,7 +123,7 @@ fn unused_help(image: &str, found: &[String]) -> String {
 
 fn render_help(folder: &str, Failure { command, stderr, .. }: &Failure) -> String {
     if stderr.contains("helm dependency build") {
-        return format!("fetch what it depends on with `helm dependency build {}`", quoted(folder));
+        return format!("fetch what it depends on with `helm dependency build {}`", quote(folder));
     }
     // With it helm shows what it has made, even where that is no YAML.
     let debug = if command.starts_with("helm ") { " --debug" } else { "" };

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use kdev_core::shell::quoted;
+use kdev_core::shell::quote;
 
 use crate::cluster::kubeconfig::Target;
 use crate::config::{self, Config, escaped};
@@ -58,8 +58,8 @@ fn first_manifest(cx: &Cx, config: &Config) -> Result<String> {
     let (folder, file) = (folder.to_string_lossy(), folder.join(format!("{name}.yaml")));
     Ok(format!(
         "mkdir -p {} && kubectl create deployment {name} --image {image} --dry-run=client --output yaml > {}",
-        quoted(&folder),
-        quoted(&file.to_string_lossy())
+        quote(&folder),
+        quote(&file.to_string_lossy())
     ))
 }
 

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use kdev_manifest::Rendered;
-use kdev_manifest::error::Fault;
+use kdev_manifest::error::Error as ManifestError;
 use kdev_manifest::image_fields::ImagePath;
 use kdev_manifest::objects::{self, Object};
-use kdev_manifest::update::Want;
+use kdev_manifest::update::ImageUpdate;
 
 use crate::details::Reason;
 use crate::manifests::error::{Error, Result};
@@ -23,16 +23,16 @@ pub(crate) struct Manifest {
 impl Manifest {
     /// The objects that it declares.
     pub(crate) fn objects(&self, paths: &[ImagePath]) -> Result<Vec<Object>> {
-        objects::objects(&self.text, paths).map_err(|fault| self.error(fault))
+        objects::objects(&self.text, paths).map_err(|error| self.error(error))
     }
 
     /// The text as it will be applied, and why.
-    pub(crate) fn render(&self, want: &Want) -> Result<Rendered> {
-        kdev_manifest::render(&self.text, want).map_err(|fault| self.error(fault))
+    pub(crate) fn render(&self, want: &ImageUpdate) -> Result<Rendered> {
+        kdev_manifest::render(&self.text, want).map_err(|error| self.error(error))
     }
 
-    pub(super) fn error(&self, fault: Fault) -> Error {
-        let Fault { line, column, reason } = fault;
+    pub(super) fn error(&self, error: ManifestError) -> Error {
+        let ManifestError { line, column, reason } = error;
         let (path, made_by) = (self.path.clone(), self.made_by.clone());
         Error::Edit { path, made_by, line, column, reason: Reason(reason) }
     }

@@ -3,10 +3,10 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use kdev_core::image::node_images::Stock;
+use kdev_core::image::node_images::NodeImages;
 use kdev_core::kube::node::Node;
-use kdev_core::kube::placement::is_silent;
-use kdev_core::shell::FILLERS;
+use kdev_core::kube::placement::is_not_responding;
+use kdev_core::shell::DISK_USAGE_COMMAND;
 use kdev_core::text::printable;
 use xshell::{Cmd, Shell};
 
@@ -109,14 +109,14 @@ impl<'a> Link<'a> {
 
     /// What the node has of images that are called like one of these; nothing is
     /// changed there.
-    pub(crate) fn stock(&self, cx: &Cx, bases: &[String]) -> Result<Stock, NodeError> {
+    pub(crate) fn stock(&self, cx: &Cx, bases: &[String]) -> Result<NodeImages, NodeError> {
         let args: Vec<&str> =
             std::iter::once(&self.snapshotter).chain(bases).map(String::as_str).collect();
         let answer = self.ask(cx, "stock", &args)?;
         let lines = answer.0.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let sudo = if matches!(self.sudo, Sudo::Yes) { "sudo -n " } else { "" };
         let ctr = self.transport.fed_by_hand(&format!("{sudo}{}", self.ctr));
-        Ok(Stock { ctr, ..Stock::read(lines) })
+        Ok(NodeImages { ctr, ..NodeImages::read(lines) })
     }
 
     /// Asks how it is with the machine and its containerd, all at once; nothing is
@@ -133,7 +133,7 @@ impl<'a> Link<'a> {
         let mut facts = NodeFacts::read(lines);
         facts.at = link.host();
         facts.shell = link.by_hand();
-        facts.cleanup = link.transport.piped_by_hand(FILLERS);
+        facts.cleanup = link.transport.piped_by_hand(DISK_USAGE_COMMAND);
         let fault = if let Some(program) = answer.get("no-ctr") {
             Some(Fault::NoCtr(program.to_owned()))
         } else if let Some(words) = answer.get("no-access") {
@@ -181,7 +181,7 @@ impl<'a> Link<'a> {
 
     fn hear(&self, cx: &Cx, verb: &str, args: &[&str]) -> Result<Answer, NodeError> {
         let sh = self.shell(cx)?;
-        let patience = if is_silent(self.node) { LITTLE_PATIENCE } else { PATIENCE };
+        let patience = if is_not_responding(self.node) { LITTLE_PATIENCE } else { PATIENCE };
         let task = Task::new(self.cmd(&sh, verb, args)).limit(patience);
         let shown = task.to_string();
         let output = task.output(cx).map_err(|failure| match failure {

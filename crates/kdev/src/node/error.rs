@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use kdev_core::shell::FILLERS;
+use kdev_core::shell::DISK_USAGE_COMMAND;
 
 use crate::process::{Failure, Interrupted};
 
@@ -148,7 +148,7 @@ impl NodeError {
                 "use nodes with containerd, or leave it out with `--node`".to_owned()
             }
             Fault::DiskFull(_) => {
-                format!("free space on node `{node}`: `{FILLERS}` shows there what fills it")
+                format!("free space on node `{node}`: `{DISK_USAGE_COMMAND}` shows there what fills it")
             }
             Fault::ConnectionLost(_) => {
                 "run it again; a load that was cut leaves nothing behind".to_owned()

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use kdev_core::shell::quoted;
+use kdev_core::shell::quote;
 use tempfile::TempDir;
 use xshell::{Cmd, Shell, cmd};
 
@@ -150,7 +150,7 @@ impl Ssh {
         let user = target.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
         let port = target.port.iter().flat_map(|port| ["-p".to_owned(), port.to_string()]);
         let host = [format!("{user}{}", target.host)];
-        let words: Vec<String> = config.chain(port).chain(host).map(|word| quoted(&word)).collect();
+        let words: Vec<String> = config.chain(port).chain(host).map(|word| quote(&word)).collect();
         format!("ssh {}", words.join(" "))
     }
 
@@ -161,7 +161,7 @@ impl Ssh {
         {
             opened.push(target.clone());
         }
-        let remote: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+        let remote: Vec<String> = words.iter().map(|word| quote(word)).collect();
         self.base(sh)
             .args(options())
             .args(target_args(target))

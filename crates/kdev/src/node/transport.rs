@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::{fmt, fs};
 
 use kdev_core::kube::node::{Node, NodeInfo};
-use kdev_core::shell::{piped_in, piped_over};
+use kdev_core::shell::{in_container, over_ssh};
 use xshell::{Cmd, Shell, cmd};
 
 use crate::config::{Config, NodeSettings};
@@ -148,8 +148,8 @@ impl Transport<'_> {
     /// Several commands there, one behind the other, as a person would type them.
     pub(crate) fn piped_by_hand(&self, commands: &str) -> String {
         match self.way {
-            Way::Container(name) => piped_in(name, commands),
-            Way::Ssh(target) => piped_over(&self.all.ssh.by_hand(target), commands),
+            Way::Container(name) => in_container(name, commands),
+            Way::Ssh(target) => over_ssh(&self.all.ssh.by_hand(target), commands),
             Way::Here => commands.to_owned(),
         }
     }

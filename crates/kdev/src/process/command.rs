@@ -12,7 +12,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 use std::{fmt, thread};
 
-use kdev_core::shell::quoted;
+use kdev_core::shell::quote;
 
 use crate::cx::{BuildOutput, Cx, Interrupt};
 use crate::event::Event;
@@ -270,11 +270,11 @@ impl fmt::Display for Task {
         let program = std::path::Path::new(self.command.get_program());
         let name = program.file_name().unwrap_or(program.as_os_str());
         if let (true, Some(dir)) = (self.dir_matters, self.command.get_current_dir()) {
-            write!(f, "cd {} && ", quoted(&dir.to_string_lossy()))?;
+            write!(f, "cd {} && ", quote(&dir.to_string_lossy()))?;
         }
-        f.write_str(&quoted(&name.to_string_lossy()))?;
+        f.write_str(&quote(&name.to_string_lossy()))?;
         for arg in self.command.get_args() {
-            write!(f, " {}", quoted(&arg.to_string_lossy()))?;
+            write!(f, " {}", quote(&arg.to_string_lossy()))?;
         }
         Ok(())
     }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use kdev_core::kube::workload::Cure;
-use kdev_manifest::expected::Change;
+use kdev_core::kube::workload::UnblockAction;
+use kdev_manifest::expected::FieldDrift;
 
 use crate::details::Reason;
 use crate::{cluster, process};
@@ -36,7 +36,7 @@ pub enum Error {
         /// Kind and name.
         workload: String,
         /// What would make it go on.
-        cure: Cure,
+        cure: UnblockAction,
         /// kubectl with the context and namespace that were used.
         kubectl: String,
         /// What holds it.
@@ -61,7 +61,7 @@ pub enum Error {
         /// The pod, or the workload itself.
         pod: Option<String>,
         /// Which fields.
-        changes: Vec<Change>,
+        changes: Vec<FieldDrift>,
         /// kubectl with the context and namespace that were used.
         kubectl: String,
         /// Which fields, and who is likely to have changed them.
@@ -152,14 +152,14 @@ impl Error {
     }
 }
 
-fn blocked_help(kubectl: &str, workload: &str, cure: Cure) -> String {
+fn blocked_help(kubectl: &str, workload: &str, cure: UnblockAction) -> String {
     match cure {
-        Cure::Resume => format!("let it go on with `{kubectl} rollout resume {workload}`"),
-        Cure::Unsuspend => {
+        UnblockAction::Resume => format!("let it go on with `{kubectl} rollout resume {workload}`"),
+        UnblockAction::Unsuspend => {
             let patch = r#"--patch '{"spec":{"suspend":false}}'"#;
             format!("let it run with `{kubectl} patch {workload} {patch}`")
         }
-        Cure::DeletePods => {
+        UnblockAction::DeletePods => {
             format!(
                 "see its pods with `{kubectl} get pods`, delete the old ones, and run this again"
             )
@@ -167,7 +167,7 @@ fn blocked_help(kubectl: &str, workload: &str, cure: Cure) -> String {
     }
 }
 
-fn mutated_help(kubectl: &str, changes: &[Change]) -> String {
+fn mutated_help(kubectl: &str, changes: &[FieldDrift]) -> String {
     if changes.iter().all(|change| change.field == "imagePullPolicy" && change.live == "Always") {
         return "nothing that is not in a registry runs there: start the API server without it, with `--disable-admission-plugins=AlwaysPullImages`".to_owned();
     }

@@ -16,7 +16,7 @@ use kdev_core::image::built::BuiltImage;
 use kdev_core::kube::kubelet_policy;
 use kdev_core::kube::pod::{self, Pod, Runs};
 use kdev_core::kube::workload::{self, State};
-use kdev_manifest::expected::{self, Wanted};
+use kdev_manifest::expected::{self, ExpectedWorkload};
 use kdev_manifest::objects::Object;
 use serde_json::Value;
 
@@ -45,7 +45,7 @@ pub(crate) struct Rollout<'a> {
     /// Where the image is.
     pub(crate) loaded: Loaded,
     /// What the containers of the image were given.
-    pub(crate) wanted: &'a [Wanted],
+    pub(crate) wanted: &'a [ExpectedWorkload],
     pub(crate) limit: Duration,
 }
 
@@ -118,7 +118,7 @@ impl Rollout<'_> {
 struct Wait<'a> {
     rollout: &'a Rollout<'a>,
     object: &'a Object,
-    wanted: Option<&'a Wanted>,
+    wanted: Option<&'a ExpectedWorkload>,
     begun: Instant,
     doubtful_since: Option<Instant>,
     /// What was seen last: how many are ready, of how many, and the new pods.
@@ -137,8 +137,8 @@ type Doubt = (Error, Duration);
 
 impl<'a> Wait<'a> {
     fn new(rollout: &'a Rollout<'a>, object: &'a Object, begun: Instant) -> Self {
-        let is_it = |wanted: &&Wanted| {
-            let Wanted { kind, name, namespace, .. } = wanted;
+        let is_it = |wanted: &&ExpectedWorkload| {
+            let ExpectedWorkload { kind, name, namespace, .. } = wanted;
             (kind, name, namespace) == (&object.kind, &object.name, &object.namespace)
         };
         Self {
@@ -174,10 +174,10 @@ impl<'a> Wait<'a> {
             }
             State::Ready(wanted) => (0, wanted, None),
             State::Waiting { ready, wanted } => (ready, wanted, None),
-            State::Doubtful { reason, wanted } => {
+            State::Degraded { reason, wanted } => {
                 (0, wanted, Some((self.failed(None, reason), LASTING)))
             }
-            State::Held { reason, cure } => return Err(self.held(reason, cure)),
+            State::Blocked { reason, cure } => return Err(self.held(reason, cure)),
             State::Failed(reason) => return Err(self.failed(newest_crash(&pods), reason)),
         };
         let doubt = self.trouble(&pods)?.or(doubt);
@@ -243,7 +243,7 @@ impl<'a> Wait<'a> {
                 doubt = Some((self.failed(Some(pod), words), UNSEEN));
                 continue;
             }
-            match pod.trouble() {
+            match pod.problem() {
                 Some(trouble) if trouble.is_certain => {
                     return Err(self.failed(Some(pod), trouble.words));
                 }
@@ -260,7 +260,7 @@ impl<'a> Wait<'a> {
     /// looked for before it came, or the kubelet does not let the pod have it.
     fn unseen(&mut self, pod: &Pod) -> Result<Option<String>> {
         let names: Vec<&str> = self.names();
-        let Some(words) = pod.misses_image(&names) else { return Ok(None) };
+        let Some(words) = pod.missing_image(&names) else { return Ok(None) };
         let loaded = |node: &&String| self.rollout.loaded.is_on(node);
         let Some(node) = pod.spec.node_name.as_ref().filter(loaded) else { return Ok(None) };
         let Rollout { cx, cluster, image, .. } = self.rollout;
@@ -269,7 +269,7 @@ impl<'a> Wait<'a> {
         } else {
             Value::Null
         };
-        if let Some(policy) = kubelet_policy::refuses(&told, &image.reference.familiar()) {
+        if let Some(policy) = kubelet_policy::rejecting_policy(&told, &image.reference.familiar()) {
             return Err(Error::ImageRejected {
                 workload: self.object.id(),
                 node: node.clone(),
@@ -296,7 +296,7 @@ impl<'a> Wait<'a> {
             return None;
         }
         let log = self.log(pod, container)?;
-        if pod::is_no_program(&log) { pod.complaint() } else { None }
+        if pod::is_missing_entrypoint(&log) { pod.problem_message() } else { None }
     }
 
     /// Says once what admission has made of a pod; fails where the pod waits
@@ -304,15 +304,15 @@ impl<'a> Wait<'a> {
     fn heed_admission(&mut self, look: &Look, live: &Value, pods: &[Pod]) -> Result<()> {
         let Some(wanted) = self.wanted else { return Ok(()) };
         // What the template says, too, was said when it was applied.
-        let is_of_pod = self.object.kind == "Pod" || wanted.changes(live).is_empty();
+        let is_of_pod = self.object.kind == "Pod" || wanted.drift(live).is_empty();
         for pod in pods {
             let name = &pod.metadata.name;
-            let changes = look.pod(name).map(|live| wanted.changes(live)).unwrap_or_default();
+            let changes = look.pod(name).map(|live| wanted.drift(live)).unwrap_or_default();
             if changes.is_empty() {
                 continue;
             }
-            let reason = expected::in_words(&changes, is_of_pod);
-            if pod.pulls_in_vain() {
+            let reason = expected::describe(&changes, is_of_pod);
+            if pod.is_failing_to_pull() {
                 return Err(Error::Mutated {
                     workload: self.object.id(),
                     pod: Some(name.clone()),
@@ -390,7 +390,7 @@ impl<'a> Wait<'a> {
         }
     }
 
-    fn held(&self, reason: String, cure: workload::Cure) -> Error {
+    fn held(&self, reason: String, cure: workload::UnblockAction) -> Error {
         let (workload, kubectl) = (self.object.id(), self.kubectl());
         Error::Blocked { workload, cure, kubectl, reason: Reason(reason) }
     }
@@ -403,7 +403,7 @@ impl<'a> Wait<'a> {
             wanted: *wanted,
             limit: self.rollout.limit,
             kubectl: self.kubectl(),
-            reason: self.with_log(pod::in_words(pods), newest_crash(pods)),
+            reason: self.with_log(pod::describe_all(pods), newest_crash(pods)),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use kdev_core::kube::container::Container;
 use kdev_core::kube::object::{list, text};
-use kdev_core::shell::quoted;
+use kdev_core::shell::quote;
 use serde_json::json;
 
 use crate::cause::Cause;
@@ -184,7 +184,7 @@ pub(crate) fn without_key(
     evidence: Vec<String>,
 ) -> Diagnosis {
     let data = if kind == "secret" { "stringData" } else { "data" };
-    let patch = quoted(&json!({data: {key: "VALUE"}}).to_string());
+    let patch = quote(&json!({data: {key: "VALUE"}}).to_string());
     Diagnosis {
         cause: Cause::ConfigMissing,
         confidence: Confidence::Certain,

@@ -101,7 +101,7 @@ fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
     let runs = facts.runs_for(container).filter(|_| !is_killed && container.is_running());
     let young = runs.filter(|seconds| *seconds < YOUNG && !probe_response::is_definite(answer));
     // Some answers of this run may have been left out, as too many.
-    let is_of_this_run = event.is_since(container.started());
+    let is_of_this_run = event.is_since(container.started_at());
     let is_told = is_killed || cause == Cause::NotReady || event.count >= threshold;
     let is_sure = is_of_this_run && young.is_none() && is_told;
     let help = match young {

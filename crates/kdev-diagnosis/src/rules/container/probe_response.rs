@@ -2,7 +2,7 @@
 
 use kdev_core::kube::container::Container;
 use kdev_core::kube::object::{list, text};
-use kdev_core::shell::quoted;
+use kdev_core::shell::quote;
 use serde_json::{Value, json};
 
 use crate::facts::Facts;
@@ -79,7 +79,7 @@ impl Probe<'_> {
         }
         let command = self.probe.pointer("/exec/command").filter(|_| !is_late(answer))?;
         let help = if self.container.is_running() {
-            let words: Vec<String> = list(command).filter_map(Value::as_str).map(quoted).collect();
+            let words: Vec<String> = list(command).filter_map(Value::as_str).map(quote).collect();
             let (kubectl, pod) = (&self.facts.kubectl, self.facts.pod_name());
             let (name, words) = (self.container.name(), words.join(" "));
             format!("see why with `{kubectl} exec {pod} --container {name} -- {words}`")

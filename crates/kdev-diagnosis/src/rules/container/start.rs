@@ -232,7 +232,7 @@ fn platforms(facts: &Facts, container: Container) -> (String, Option<String>) {
     let node = facts.platform();
     let stored = container
         .reference()
-        .and_then(|reference| facts.stock()?.of_cri(&reference.to_string()))
+        .and_then(|reference| facts.stock()?.in_cri_namespace(&reference.to_string()))
         .filter(|image| !image.platforms.iter().any(|one| *one == node || one == "-"));
     (node, stored.map(|image| image.platforms.join(", ")))
 }

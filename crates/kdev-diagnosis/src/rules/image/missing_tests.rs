@@ -1,7 +1,7 @@
 //! Images that are not where the kubelet looks.
 
 use kdev_core::image::local::Local;
-use kdev_core::image::node_images::{Stock, Stored};
+use kdev_core::image::node_images::{NodeImages, StoredImage};
 use serde_json::json;
 
 use super::*;
@@ -13,14 +13,14 @@ type Names<'a> = &'a [&'a str];
 fn pod(image: &str, policy: &str, on_node: Option<Names>, local: Option<Names>) -> Facts {
     let state = json!({"waiting": {"reason": "ErrImageNeverPull", "message": ""}});
     let container = json!({"name": "c", "image": image, "imagePullPolicy": policy});
-    let stored = |name: &&str| Stored {
+    let stored = |name: &&str| StoredImage {
         namespace: CRI_NAMESPACE.into(),
         name: (*name).into(),
-        ..Stored::default()
+        ..StoredImage::default()
     };
     let stock = |names: Names| {
         let images = names.iter().map(stored).collect();
-        ("n".to_owned(), Shelf::Seen(Stock { images, ..Stock::default() }))
+        ("n".to_owned(), Shelf::Seen(NodeImages { images, ..NodeImages::default() }))
     };
     let locals = |names: Names| {
         names.iter().map(|name| Local { name: (*name).into(), ..Local::default() }).collect()

@@ -80,7 +80,7 @@ fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
     let rival = rival(facts, container)?;
     let wanted = container.reference()?;
     let name = wanted.name().familiar();
-    let started = time::seconds(container.started());
+    let started = time::seconds(container.started_at());
     let is_newer =
         time::seconds(&rival.made).zip(started).is_some_and(|(made, started)| made > started);
     let is_of_project = facts.project_image.as_deref() == Some(&wanted.name().to_string());

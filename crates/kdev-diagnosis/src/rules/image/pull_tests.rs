@@ -1,7 +1,7 @@
 //! What registries and kubelets say of pulls that fail.
 
 use kdev_core::image::local::Local;
-use kdev_core::image::node_images::{CRI_NAMESPACE, Stock, Stored};
+use kdev_core::image::node_images::{CRI_NAMESPACE, NodeImages, StoredImage};
 
 use super::*;
 use crate::facts::Shelf;
@@ -29,19 +29,19 @@ fn pod(image: &str, policy: &str, why: &str, os: &str) -> Facts {
             "spec": {"template": {"spec": {"containers": [container]}}}})],
         nodes: vec![json!({"metadata": {"name": "n"}, "status": {"nodeInfo": info}})],
         local: Some(Vec::new()),
-        stocks: [("n".to_owned(), Shelf::Seen(Stock::default()))].into(),
+        stocks: [("n".to_owned(), Shelf::Seen(NodeImages::default()))].into(),
         ..Facts::default()
     }
 }
 
 fn stored(name: &str) -> Shelf {
-    let image = Stored {
+    let image = StoredImage {
         namespace: CRI_NAMESPACE.into(),
         name: name.into(),
         complete: Some(true),
-        ..Stored::default()
+        ..StoredImage::default()
     };
-    Shelf::Seen(Stock { images: vec![image], ..Stock::default() })
+    Shelf::Seen(NodeImages { images: vec![image], ..NodeImages::default() })
 }
 
 fn causes(facts: &Facts) -> Vec<(Cause, Confidence)> {

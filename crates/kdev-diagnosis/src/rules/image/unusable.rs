@@ -1,6 +1,6 @@
 //! The image is on the node, and still the container does not get it.
 
-use kdev_core::image::node_images::{CRI_NAMESPACE, Stored};
+use kdev_core::image::node_images::{CRI_NAMESPACE, StoredImage};
 use kdev_core::image::reference::Reference;
 use kdev_core::kube::container::Container;
 use kdev_core::kube::kubelet_policy;
@@ -35,7 +35,7 @@ fn pinned(facts: &Facts, container: Container) -> Option<Diagnosis> {
     let seen = Whereabouts::of(facts, container.reference()?);
     let digest = seen.wanted.digest().filter(|_| seen.here.is_none())?;
     let (name, there) = (seen.name(), node(facts));
-    let diagnosis = |confidence, words, image: &Stored, help| Diagnosis {
+    let diagnosis = |confidence, words, image: &StoredImage, help| Diagnosis {
         cause: Cause::PinnedByDigest,
         confidence,
         words,
@@ -209,7 +209,7 @@ fn unseen(facts: &Facts, container: Container) -> Option<Diagnosis> {
         waits(container),
         format!("node `{node}` has `{}` where the kubelet looks", seen.wanted),
     ];
-    if let Some(policy) = kubelet_policy::refuses(&facts.verification, &name) {
+    if let Some(policy) = kubelet_policy::rejecting_policy(&facts.verification, &name) {
         evidence
             .push(format!("`imagePullCredentialsVerificationPolicy` of its kubelet is `{policy}`"));
         return Some(Diagnosis {

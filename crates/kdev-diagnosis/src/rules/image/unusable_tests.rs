@@ -1,7 +1,7 @@
 //! Images that are there, and whose containers do not get them.
 
 use kdev_core::image::local::Local;
-use kdev_core::image::node_images::Stock;
+use kdev_core::image::node_images::NodeImages;
 use serde_json::json;
 
 use super::*;
@@ -32,13 +32,13 @@ fn a_pin_is_given_up_only_where_the_content_stays_the_same() {
         let image = format!("{image}:v1@{digest}");
         let container = json!({"name": "c", "image": image, "imagePullPolicy": "Never"});
         let state = json!({"waiting": {"reason": "ErrImageNeverPull", "message": ""}});
-        let stored = Stored {
+        let stored = StoredImage {
             namespace: CRI_NAMESPACE.into(),
             name: format!("{full}:dev"),
             digest: on_node.into(),
-            ..Stored::default()
+            ..StoredImage::default()
         };
-        let stock = Stock { images: vec![stored], ..Stock::default() };
+        let stock = NodeImages { images: vec![stored], ..NodeImages::default() };
         let local = Local { name: format!("{name}:v2"), id: in_docker.into(), ..Local::default() };
         let facts = Facts {
             kubectl: "kubectl".into(),
@@ -79,14 +79,14 @@ fn a_full_disk_is_told_from_a_damaged_layer() {
     ];
     for (why, cause, words) in table {
         let waiting = json!({"reason": "CreateContainerError", "message": format!("{start}{why}")});
-        let stored = Stored {
+        let stored = StoredImage {
             namespace: CRI_NAMESPACE.into(),
             name: "docker.io/library/app:dev".into(),
             complete: Some(true),
             unpacked: Some(false),
-            ..Stored::default()
+            ..StoredImage::default()
         };
-        let stock = Stock { images: vec![stored], ..Stock::default() };
+        let stock = NodeImages { images: vec![stored], ..NodeImages::default() };
         let facts = Facts {
             pod: json!({"kind": "Pod", "metadata": {"name": "p"},
                 "spec": {"nodeName": "n", "containers": [{"name": "c", "image": "app:dev"}]},

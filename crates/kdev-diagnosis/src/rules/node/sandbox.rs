@@ -99,7 +99,7 @@ fn memory(facts: &Facts, event: &ApiEvent) -> Option<Diagnosis> {
         confidence: if is_told { Confidence::Certain } else { Confidence::Likely },
         words: format!(
             "the memory limit of the pod's containers, {} in all, is too small even to start one",
-            quantity::write("memory", total)
+            quantity::format("memory", total)
         ),
         evidence: vec![said(event)],
         help: fixes::set_memory(facts, container, "32Mi"),

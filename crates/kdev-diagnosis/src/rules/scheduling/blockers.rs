@@ -177,7 +177,7 @@ impl Hindrance {
 
     pub(crate) fn cause(&self) -> Cause {
         match self {
-            Self::Placement(Obstacle::Taint(taint)) if placement::is_of_silence(taint) => {
+            Self::Placement(Obstacle::Taint(taint)) if placement::is_not_responding_taint(taint) => {
                 Cause::NodeSilent
             }
             Self::Placement(Obstacle::Taint(taint)) if is_of_health(taint) => Cause::NodePressure,
@@ -196,7 +196,7 @@ impl Hindrance {
             Self::Short(resource) => {
                 let wants = resources::requests(&facts.pod["spec"]).get(resource).copied()?;
                 let has = capacity::allocatable(facts, node, resource).unwrap_or_default();
-                let write = |amount| quantity::write(resource, amount);
+                let write = |amount| quantity::format(resource, amount);
                 let taken = facts.taken.get(node).map(|taken| {
                     let taken = taken.get(resource).map_or("none", String::as_str);
                     format!(", and its pods request {taken} of them")
@@ -232,7 +232,7 @@ impl Hindrance {
             Self::Placement(Obstacle::Taint(taint)) if taint.key == CORDONED => {
                 format!("run `{kubectl} uncordon {node}`, which lets every pod onto it")
             }
-            Self::Placement(Obstacle::Taint(taint)) if placement::is_of_silence(taint) => {
+            Self::Placement(Obstacle::Taint(taint)) if placement::is_not_responding_taint(taint) => {
                 fixes::node::wake(facts, node)
             }
             Self::Placement(Obstacle::Taint(taint)) if is_of_health(taint) => {

@@ -3,7 +3,7 @@
 
 use kdev_core::kube::object::{list, text};
 use kdev_core::kube::volume::claim_name;
-use kdev_core::shell::quoted;
+use kdev_core::shell::quote;
 use kdev_core::text;
 use serde_json::{Value, json};
 
@@ -73,7 +73,7 @@ fn of_volume(facts: &Facts, volume: &Value) -> Option<Diagnosis> {
 }
 
 fn create(facts: &Facts, object: &Value) -> String {
-    format!("echo {} | {} create --filename -", quoted(&object.to_string()), facts.kubectl)
+    format!("echo {} | {} create --filename -", quote(&object.to_string()), facts.kubectl)
 }
 
 fn claim_called(name: &str) -> Value {
@@ -204,7 +204,7 @@ fn elsewhere(facts: &Facts) -> Option<Diagnosis> {
         return None;
     }
     let claims: Vec<&str> = bound.iter().map(|(claim, _)| *claim).collect();
-    let volumes: Vec<String> = bound.iter().map(|(_, volume)| quoted(volume)).collect();
+    let volumes: Vec<String> = bound.iter().map(|(_, volume)| quote(volume)).collect();
     Some(Diagnosis {
         cause: Cause::VolumeElsewhere,
         confidence: Confidence::Certain,

@@ -21,7 +21,7 @@ pub(super) fn open(seen: &Seen, facts: &NodeFacts) -> Vec<Finding> {
     let words = if facts.sudo { "as root, by sudo" } else { "without sudo" };
     vec![
         Finding::ok(Group::Node, "access", format!("{words}, with `{}`", facts.ctr)),
-        runtime(node, distribution::socket(seen.item), facts),
+        runtime(node, distribution::cri_socket(seen.item), facts),
         skew(node, facts),
         cri(node, facts),
         namespace(facts),

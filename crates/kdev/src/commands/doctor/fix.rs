@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::{fs, io};
 
-use kdev_core::text::capitalised;
+use kdev_core::text::capitalized;
 use xshell::cmd;
 
 use crate::cx::Cx;
@@ -75,7 +75,7 @@ impl Fix {
     }
 
     pub(super) fn question(&self) -> String {
-        let words = capitalised(&self.in_words());
+        let words = capitalized(&self.in_words());
         match self {
             Self::KeepHostKey { key, .. } => format!(
                 "{words}? Compare it first, on the node itself, with what `ssh-keygen -lf {}` prints there.",

@@ -155,7 +155,7 @@ fn examine(cx: &Cx, request: &DoctorRequest) -> Result<Checkup> {
 /// A node that the cluster does not hear of either holds up nobody, as long as
 /// another one can be loaded.
 fn of_nodes(nodes: Vec<Asked>, docker: Option<&str>) -> Vec<Finding> {
-    let judged = |asked: Asked| (placement::is_silent(&asked.node), asked.judged(docker));
+    let judged = |asked: Asked| (placement::is_not_responding(&asked.node), asked.judged(docker));
     let nodes: Vec<(bool, Vec<Finding>)> = nodes.into_iter().map(judged).collect();
     let fails = |found: &Finding| found.state == State::Error;
     let can_be_loaded = |found: &[Finding]| {

@@ -56,7 +56,7 @@ fn ready(seen: &Seen) -> Finding {
         None => Finding::skipped(Group::Node, "ready", "the cluster does not say"),
         Some(ready) if ready["status"] == "True" => {
             let version = &seen.node.info.kubelet_version;
-            let made_by = distribution::of(seen.node, seen.item);
+            let made_by = distribution::detect(seen.node, seen.item);
             let made_by = made_by.map(|product| format!(", made by {product}")).unwrap_or_default();
             Finding::ok(Group::Node, "ready", format!("kubelet {version}{made_by}"))
         }

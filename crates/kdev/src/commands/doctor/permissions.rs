@@ -218,7 +218,7 @@ fn grant(name: &str, namespace: Option<&str>, rights: &[&Right], user: &str) -> 
         Some(name) => (format!("kubectl --namespace {name}"), "role", "rolebinding"),
         None => ("kubectl".to_owned(), "clusterrole", "clusterrolebinding"),
     };
-    let user = kdev_core::shell::quoted(user);
+    let user = kdev_core::shell::quote(user);
     format!(
         "let an administrator of the cluster run `{kubectl} create {role} {name} --verb={verbs} --resource={resources} && {kubectl} create {binding} {name} --{role}={name} --user={user}`"
     )

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use kdev_core::kube::workload;
 use kdev_core::shell;
-use kdev_manifest::expected::{self, Wanted};
+use kdev_manifest::expected::{self, ExpectedWorkload};
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::kubeconfig::{Kubeconfig, Target};
@@ -118,7 +118,7 @@ struct View<'a> {
     config: &'a Config,
     cluster: &'a Cluster,
     flags: String,
-    wanted: &'a [Wanted],
+    wanted: &'a [ExpectedWorkload],
     docker: docker::Result<Docker>,
 }
 

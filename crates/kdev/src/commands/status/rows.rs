@@ -5,7 +5,7 @@ use kdev_core::image::reference::Reference;
 use kdev_core::kube::object::{list, text};
 use kdev_core::kube::pod::Pod;
 use kdev_core::kube::workload;
-use kdev_manifest::expected::{self, Wanted};
+use kdev_manifest::expected::{self, ExpectedWorkload};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -57,7 +57,7 @@ impl Row {
 
 /// The lines of one workload.
 pub(crate) fn rows(
-    wanted: &Wanted,
+    wanted: &ExpectedWorkload,
     namespace: &str,
     items: &[Value],
     builds: Option<&Builds>,
@@ -131,7 +131,7 @@ struct Judged<'a> {
 
 fn judged<'a>(
     image: &'a Reference,
-    wanted: &Wanted,
+    wanted: &ExpectedWorkload,
     object: &Value,
     is_pod: bool,
 ) -> Vec<Judged<'a>> {

@@ -9,10 +9,10 @@ const NEW: &str = "sha256:aaaaaaaaaaaa0000";
 const OLD: &str = "sha256:bbbbbbbbbbbb0000";
 const TAG: &str = "app:kdev-aaaaaaaaaaaa";
 
-fn wanted(kind: &str) -> Wanted {
+fn wanted(kind: &str) -> ExpectedWorkload {
     let container =
         expected::Container { name: "c".into(), image: "app".into(), ..Default::default() };
-    Wanted { kind: kind.into(), name: "x".into(), namespace: None, containers: vec![container] }
+    ExpectedWorkload { kind: kind.into(), name: "x".into(), namespace: None, containers: vec![container] }
 }
 
 fn builds() -> Builds {
