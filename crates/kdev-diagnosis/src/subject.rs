@@ -1,20 +1,10 @@
 //! What a diagnosis is about: a pod with its owners, or a workload that has no
 //! pod, chosen from what a namespace holds.
 
+use kdev_core::kube::kinds;
 use kdev_core::kube::object::{condition, id, list, text};
 use serde_json::Value;
 
-/// Kinds that make pods, with all the names by which kubectl knows them.
-const KINDS: [(&str, &[&str]); 8] = [
-    ("Pod", &["pod", "pods", "po"]),
-    ("Deployment", &["deployment", "deployments", "deploy"]),
-    ("StatefulSet", &["statefulset", "statefulsets", "sts"]),
-    ("DaemonSet", &["daemonset", "daemonsets", "ds"]),
-    ("ReplicaSet", &["replicaset", "replicasets", "rs"]),
-    ("ReplicationController", &["replicationcontroller", "replicationcontrollers", "rc"]),
-    ("Job", &["job", "jobs"]),
-    ("CronJob", &["cronjob", "cronjobs", "cj"]),
-];
 /// What a Deployment's `ReplicaSet`s are numbered by.
 const REVISION: &str = "/metadata/annotations/deployment.kubernetes.io~1revision";
 
@@ -51,7 +41,7 @@ impl Asked {
         };
         // As in `deployments.apps/hello`.
         let kind = kind.split('.').next().unwrap_or_default().to_lowercase();
-        let (kind, _) = KINDS.iter().find(|(_, names)| names.contains(&kind.as_str()))?;
+        let kind = kinds::BUILT_IN.by_alias(&kind)?.kind;
         Some(Self { kind: Some(kind), name: name.to_owned() })
     }
 
@@ -59,7 +49,7 @@ impl Asked {
         let kind = text(item, "/kind");
         let is_kind = match self.kind {
             Some(wanted) => kind == wanted,
-            None => KINDS.iter().any(|(known, _)| *known == kind),
+            None => runs_pods(kind),
         };
         is_kind && text(item, "/metadata/name") == self.name
     }
@@ -76,13 +66,13 @@ pub fn find(items: &[Value], asked: &Asked) -> Option<Subject> {
 /// One for each workload and bare pod; the worst pod of each.
 pub fn all(items: &[Value]) -> Vec<Subject> {
     let is_kept = |item: &&Value| owner(items, item).is_some();
-    let makes_pods = |item: &&Value| KINDS.iter().any(|(kind, _)| item["kind"] == *kind);
+    let makes_pods = |item: &&Value| runs_pods(text(item, "/kind"));
     items.iter().filter(makes_pods).filter(|i| !is_kept(i)).map(|item| of(items, item)).collect()
 }
 
 /// The names of all that can be asked about.
 pub fn names(items: &[Value]) -> Vec<String> {
-    let known = |item: &&Value| KINDS.iter().any(|(kind, _)| item["kind"] == *kind);
+    let known = |item: &&Value| runs_pods(text(item, "/kind"));
     items.iter().filter(known).filter(|item| item["kind"] != "ReplicaSet").map(id).collect()
 }
 
@@ -177,6 +167,10 @@ fn is_stuck(pod: &Value) -> bool {
 fn is_well(pod: &Value) -> bool {
     let is_ready = condition(pod, "Ready").is_some_and(|ready| ready["status"] == "True");
     is_ready || text(pod, "/status/phase") == "Succeeded"
+}
+
+fn runs_pods(kind: &str) -> bool {
+    kinds::BUILT_IN.find(kind).is_some_and(|kind| kind.runs_pods)
 }
 
 #[cfg(test)]

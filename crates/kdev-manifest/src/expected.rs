@@ -2,18 +2,14 @@
 //! has made of it.
 
 use kdev_core::image::reference::{Name, Reference};
+use kdev_core::kube::kinds;
 use serde_json::Value;
 
 use crate::documents;
 
-/// Where each kind keeps its pods' spec; all others are tried at the first.
-const TEMPLATES: [&str; 5] = [
-    "/spec/template/spec",
-    "/spec/jobTemplate/spec/template/spec",
-    "/template/spec",
-    "/spec/template/spec/template/spec",
-    "/spec",
-];
+/// Where custom resources usually keep the pod spec.
+const CUSTOM_POD_SPECS: [&[&str]; 3] =
+    [&["spec", "template", "spec"], &["spec", "template", "spec", "template", "spec"], &["spec"]];
 const LISTS: [&str; 2] = ["initContainers", "containers"];
 
 /// A workload of the rendered manifests that runs this project's image.
@@ -103,13 +99,18 @@ fn expected_from(object: &Value, image: &Name) -> Option<ExpectedWorkload> {
 
 /// The containers of an object's pods.
 pub fn containers(object: &Value) -> Vec<Container> {
+    let at = |path: &&[&str]| path.iter().try_fold(object, |value, key| value.get(*key));
     let has_containers = |spec: &&Value| spec["containers"].is_array();
-    let Some(spec) = TEMPLATES.iter().filter_map(|path| object.pointer(path)).find(has_containers)
-    else {
-        return Vec::new();
+    let specs: Vec<&Value> = match kinds::BUILT_IN.find(object["kind"].as_str().unwrap_or_default())
+    {
+        Some(kind) => kind.pod_specs.iter().filter_map(at).filter(has_containers).collect(),
+        None => CUSTOM_POD_SPECS.iter().filter_map(at).find(has_containers).into_iter().collect(),
     };
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let lists = LISTS.iter().filter_map(|list| spec[list].as_array()).flatten();
+    let lists = specs
+        .iter()
+        .flat_map(|spec| LISTS.iter().filter_map(|list| spec[list].as_array()))
+        .flatten();
     let container = |value: &Value| Container {
         name: text(&value["name"]),
         image: text(&value["image"]),

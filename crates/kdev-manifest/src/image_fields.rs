@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use kdev_core::kube::kinds;
 use serde_yaml::{Mapping, Value};
 
 use crate::yaml::Node;
@@ -13,20 +14,6 @@ const CONTAINER_LISTS: [&str; 3] = ["containers", "initContainers", "ephemeralCo
 const CONTAINER: (&str, Option<&str>) = ("image", Some("imagePullPolicy"));
 /// The same of a volume that is an image.
 const VOLUME: (&str, Option<&str>) = ("reference", Some("pullPolicy"));
-/// The workload kinds of Kubernetes 1.34, the groups of the API that have had
-/// them, and the way to the pod's spec.
-const WORKLOADS: [(&str, &[&str], &[&str]); 9] = [
-    ("Pod", &[""], &["spec"]),
-    ("PodTemplate", &[""], &["template", "spec"]),
-    ("ReplicationController", &[""], TEMPLATE),
-    ("Deployment", &["apps", "extensions"], TEMPLATE),
-    ("DaemonSet", &["apps", "extensions"], TEMPLATE),
-    ("ReplicaSet", &["apps", "extensions"], TEMPLATE),
-    ("StatefulSet", &["apps"], TEMPLATE),
-    ("Job", &["batch"], TEMPLATE),
-    ("CronJob", &["batch"], &["spec", "jobTemplate", "spec", "template", "spec"]),
-];
-const TEMPLATE: &[&str] = &["spec", "template", "spec"];
 
 /// A place that the configuration names: `Rollout:spec.template.spec.image`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,38 +64,27 @@ impl ImagePath {
 }
 
 impl<'a> ObjectType<'a> {
-    /// Where its pods' spec stands, if it is a workload.
-    pub fn pod_spec(self) -> Option<&'static [&'static str]> {
-        let group = self.version.map(|version| version.rsplit_once('/').map_or("", |(g, _)| g));
-        WORKLOADS
-            .iter()
-            .find(|(kind, groups, _)| {
-                *kind == self.kind && group.is_none_or(|group| groups.contains(&group))
-            })
-            .map(|(_, _, path)| *path)
+    fn group(self) -> Option<&'a str> {
+        self.version.map(|version| version.rsplit_once('/').map_or("", |(group, _)| group))
     }
 
-    /// The workload that it is meant to be, if a letter or two of it are wrong.
+    /// Returns the paths of its pod specs, if it is a workload.
+    pub fn pod_specs(self) -> &'static [&'static [&'static str]] {
+        kinds::BUILT_IN.in_group(self.kind, self.group()).map_or(&[], |kind| kind.pod_specs)
+    }
+
+    /// Returns the workload kind that is probably meant by a misspelled one.
     pub fn nearest_workload(self) -> Option<&'static str> {
-        let group = self.version.map(|version| version.rsplit_once('/').map_or("", |(g, _)| g));
-        if self.item_kind().is_some() || WORKLOADS.iter().any(|(kind, ..)| *kind == self.kind) {
+        if self.item_kind().is_some() || kinds::BUILT_IN.find(self.kind).is_some() {
             return None;
         }
-        let likeness =
-            |kind: &str| strsim::jaro_winkler(&kind.to_lowercase(), &self.kind.to_lowercase());
-        WORKLOADS
-            .iter()
-            .filter(|(_, groups, _)| group.is_none_or(|group| groups.contains(&group)))
-            .map(|(kind, ..)| (likeness(kind), *kind))
-            .filter(|(likeness, _)| *likeness > 0.9)
-            .max_by(|(a, _), (b, _)| a.total_cmp(b))
-            .map(|(_, kind)| kind)
+        kinds::BUILT_IN.nearest(self.kind, self.group()).map(|kind| kind.kind)
     }
 
     /// Every place where it may name an image.
     pub fn field_paths(self, paths: &[ImagePath]) -> Vec<FieldPath> {
         let mut routes = Vec::new();
-        if let Some(spec) = self.pod_spec() {
+        for spec in self.pod_specs() {
             let mut add = |rest: &[&str], (image, policy): (&str, Option<&'static str>)| {
                 let path = spec.iter().chain(rest).map(|field| (*field).to_owned()).collect();
                 routes.push(FieldPath { path, image: image.to_owned(), policy });
@@ -242,7 +218,7 @@ mod tests {
     use super::*;
 
     fn spec(kind: &str, version: Option<&str>) -> Option<usize> {
-        ObjectType { kind, version }.pod_spec().map(<[_]>::len)
+        ObjectType { kind, version }.pod_specs().first().map(|path| path.len())
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl Search<'_> {
         let name = object.get("metadata").and_then(|metadata| metadata.get("name"));
         let name = name.and_then(Node::text).unwrap_or_default();
         self.object = format!("{}/{name}", kind.kind.to_lowercase());
-        self.is_workload = kind.pod_spec().is_some();
+        self.is_workload = !kind.pod_specs().is_empty();
         self.node(object, &mut Vec::new(), false);
     }
 

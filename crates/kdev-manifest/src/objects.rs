@@ -64,7 +64,7 @@ fn collect_objects(document: &mut Value, paths: &[ImagePath], objects: &mut Vec<
             });
         }
         let text = |path: &[&str]| at(object, path).and_then(Value::as_str).map(str::to_owned);
-        let pod = kind.pod_spec().and_then(|path| at(object, path));
+        let pod = kind.pod_specs().iter().find_map(|path| at(object, path));
         objects.push(Object {
             kind: kind.kind.to_owned(),
             name: text(&["metadata", "name"]).unwrap_or_default(),

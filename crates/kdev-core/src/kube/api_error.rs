@@ -1,13 +1,12 @@
 //! What the API server's refusals say, by its words as kubectl prints them.
 
+use crate::kube::kinds;
+
 /// The manager of fields that a plain `kubectl apply` has set.
 const CLIENT_SIDE: &str = "kubectl-client-side-apply";
 /// The manager of a template that `kubectl rollout undo` has put back, and of
 /// what `kubectl scale` has set.
 const ROLLOUT_UNDO: &str = "kubectl";
-/// Kinds that hold nothing but their pods, and so may be made anew.
-const RECREATABLE: [&str; 7] =
-    ["Job", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Pod"];
 /// What the server says of a field that it lets nobody change.
 const IMMUTABLE: [&str; 4] = [
     "field is immutable",
@@ -44,7 +43,7 @@ impl Immutable {
 
     /// Whether nothing but pods is lost if it is deleted.
     pub fn is_recreatable(&self) -> bool {
-        RECREATABLE.contains(&self.kind.as_str())
+        kinds::BUILT_IN.find(&self.kind).is_some_and(|kind| kind.is_recreatable)
     }
 }
 

@@ -4,6 +4,7 @@ pub mod api_error;
 pub mod applyset;
 pub mod container;
 pub mod distribution;
+pub mod kinds;
 pub mod kubelet_policy;
 pub mod node;
 pub mod object;

@@ -8,17 +8,6 @@ use serde_json::Value;
 
 use crate::kube::pod::Pod;
 
-/// Kinds that keep pods running or run them to their end, and can so be
-/// awaited, with what kubectl calls many of them.
-const KINDS: [(&str, &str); 7] = [
-    ("Deployment", "deployments.apps,replicasets.apps"),
-    ("StatefulSet", "statefulsets.apps"),
-    ("DaemonSet", "daemonsets.apps"),
-    ("ReplicaSet", "replicasets.apps"),
-    ("ReplicationController", "replicationcontrollers"),
-    ("Job", "jobs.batch"),
-    ("Pod", "pods"),
-];
 /// The revision of a Deployment's pods, on itself and on its `ReplicaSet`s.
 const REVISION: &str = "/metadata/annotations/deployment.kubernetes.io~1revision";
 
@@ -52,12 +41,6 @@ pub enum UnblockAction {
     DeletePods,
     /// Taking `suspend` away.
     Unsuspend,
-}
-
-/// What kubectl calls the objects that tell how far this kind is; `None` for
-/// kinds that cannot be awaited.
-pub fn resources(kind: &str) -> Option<&'static str> {
-    KINDS.iter().find(|(known, _)| *known == kind).map(|(_, resources)| *resources)
 }
 
 /// The pods among `items` that are made from the workload's present template,

@@ -13,22 +13,12 @@ pub(crate) mod placement;
 use kdev_core::image::reference::Reference;
 use kdev_core::kube::applyset::PART_OF;
 use kdev_core::kube::container::Container;
+use kdev_core::kube::kinds;
 use kdev_core::kube::object::text;
 use kdev_core::shell::quote;
 use serde_json::{Value, json};
 
 use crate::facts::Facts;
-
-/// Kinds of which `kubectl set image` can change the template.
-const SETTABLE: [&str; 7] = [
-    "pod",
-    "deployment",
-    "statefulset",
-    "daemonset",
-    "replicaset",
-    "replicationcontroller",
-    "cronjob",
-];
 
 /// Brings an image of docker's to the nodes: by the project that builds it, where
 /// that is at hand.
@@ -77,7 +67,7 @@ fn is_left_out(node: &Value) -> bool {
 pub(crate) fn set_image(facts: &Facts, container: Container, image: &str) -> String {
     let keeper = facts.keeper_id();
     let name = container.name();
-    if !SETTABLE.iter().any(|kind| keeper.starts_with(&format!("{kind}/"))) {
+    if !kinds::BUILT_IN.of_id(&keeper).is_some_and(|kind| kind.has_set_image) {
         return format!(
             "write `image: {image}` for container `{name}` into the manifest of {keeper}, and make that anew"
         );

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::Duration;
 
+use kdev_core::kube::kinds::{WorkloadKind, awaited};
 use kdev_core::kube::pod::Pod;
 use kdev_core::kube::workload;
 use kdev_core::text::printable;
@@ -44,7 +45,7 @@ impl Look {
         kinds: impl IntoIterator<Item = &'a str>,
     ) -> Result<Self> {
         let mut resources: BTreeSet<&str> =
-            kinds.into_iter().filter_map(workload::resources).flat_map(|r| r.split(',')).collect();
+            kinds.into_iter().filter_map(awaited).flat_map(WorkloadKind::resources).collect();
         resources.insert("pods");
         Self::at(cx, cluster, namespace, &resources)
     }

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use kdev_core::image::local::Local;
 use kdev_core::image::reference::base;
 use kdev_core::kube::container::Container;
+use kdev_core::kube::kinds;
 use kdev_core::kube::node::{self, Node};
 use kdev_core::kube::object::{list, text};
 use kdev_core::kube::time;
@@ -34,8 +35,8 @@ use crate::parallel::{both, each};
 pub use error::Error;
 pub(crate) use error::Result;
 
-/// All that a diagnosis may need of a namespace, in one look.
-const RESOURCES: &str = "pods,replicasets.apps,deployments.apps,statefulsets.apps,daemonsets.apps,replicationcontrollers,jobs.batch,cronjobs.batch,persistentvolumeclaims,events";
+/// What a diagnosis needs of a namespace besides its workloads.
+const OTHER_RESOURCES: &str = "persistentvolumeclaims,events";
 /// What belongs to no namespace; not every user may see it.
 const OF_CLUSTER: &str = "nodes,storageclasses.storage.k8s.io";
 /// How many nodes are asked at most.
@@ -124,8 +125,9 @@ fn look(cx: &Cx, cluster: &Cluster) -> Result<Vec<Value>> {
         let cmd = cluster.cmd(&sh, None).args(["get", resources, "--output=json"]);
         cluster.json::<List>(cx, cmd, "show the workloads and their pods")
     };
-    let list = match get(&format!("{RESOURCES},{OF_CLUSTER}")) {
-        Err(cluster::Error::Rejected { .. }) => get(RESOURCES)?,
+    let resources = format!("{},{OTHER_RESOURCES}", kinds::BUILT_IN.resources());
+    let list = match get(&format!("{resources},{OF_CLUSTER}")) {
+        Err(cluster::Error::Rejected { .. }) => get(&resources)?,
         list => list?,
     };
     Ok(list.items)

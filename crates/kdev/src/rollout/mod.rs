@@ -13,6 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use kdev_core::image::built::BuiltImage;
+use kdev_core::kube::kinds;
 use kdev_core::kube::kubelet_policy;
 use kdev_core::kube::pod::{self, Pod, Runs};
 use kdev_core::kube::workload::{self, State};
@@ -56,7 +57,7 @@ impl Rollout<'_> {
         let begun = Instant::now();
         let mut waits: Vec<Wait> = Vec::new();
         for object in objects {
-            match workload::resources(&object.kind) {
+            match kinds::awaited(&object.kind) {
                 Some(_) => waits.push(Wait::new(self, object, begun)),
                 None => self.note(object),
             }

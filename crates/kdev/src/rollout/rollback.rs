@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kdev_core::kube::applyset::Member;
+use kdev_core::kube::kinds;
 
 use crate::cluster::Cluster;
 use crate::cx::Cx;
@@ -10,8 +11,6 @@ use crate::event::Event;
 use crate::process::Task;
 use crate::rollout::error::{Error, Result};
 
-/// Kinds that keep their revisions, as kubectl names their objects.
-const KINDS: [&str; 3] = ["deployment.apps/", "statefulset.apps/", "daemonset.apps/"];
 /// How long kubectl may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -27,11 +26,17 @@ pub(crate) fn helps_against(error: &Error) -> bool {
     )
 }
 
+/// Whether `kubectl rollout` supports an object with this id.
+fn has_rollout(id: &str) -> bool {
+    let mut kinds = kinds::BUILT_IN.iter().filter(|kind| kind.has_rollout);
+    kinds.any(|kind| id.starts_with(&kind.id_prefix()))
+}
+
 /// Undoes what was applied, where its kind keeps what was before. What cannot
 /// be undone is said: the rollout's own error is the one that counts.
 pub(crate) fn undo(cx: &Cx, cluster: &Cluster, applied: &[Member]) -> Result<()> {
     for (namespace, workload) in applied {
-        if !KINDS.iter().any(|kind| workload.starts_with(kind)) {
+        if !has_rollout(workload) {
             continue;
         }
         let sh = cx.shell()?;

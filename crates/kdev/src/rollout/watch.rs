@@ -4,14 +4,13 @@
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use kdev_core::kube::kinds;
 use kdev_manifest::objects::Object;
 
 use crate::cluster::Cluster;
 use crate::cx::Cx;
 use crate::process::Task;
 
-/// Kinds whose rollout kubectl can watch.
-const KINDS: [&str; 3] = ["Deployment", "StatefulSet", "DaemonSet"];
 /// The pause between two looks, with a watch beside them and without.
 const WATCHED: Duration = Duration::from_secs(1);
 const UNWATCHED: Duration = Duration::from_millis(100);
@@ -33,7 +32,7 @@ impl Bell {
     /// Whether the workload's rollout will be watched, if kubectl can: from now on,
     /// so that nobody looks just because the watch has yet to begin.
     pub(crate) fn hang(&self, object: &Object) -> bool {
-        let is_watched = KINDS.contains(&object.kind.as_str());
+        let is_watched = kinds::BUILT_IN.find(&object.kind).is_some_and(|kind| kind.has_rollout);
         self.watches(|watches| watches.under_way += usize::from(is_watched));
         is_watched
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use kdev_core::kube::kinds;
 use kdev_core::text::list;
 use kdev_manifest::objects::Object;
 use serde::Deserialize;
@@ -36,37 +37,19 @@ const PURPOSES: [(Purpose, &str, &str, bool); 6] = [
     (Purpose::Explain, "rights-explain", "to tell why a pod does not run", false),
 ];
 
-/// The kinds of Kubernetes' own that live in a namespace, as kubectl asks for them.
-const KINDS: [(&str, &str); 19] = [
+/// The other kinds of Kubernetes that live in a namespace, with their resources.
+const OTHER_KINDS: [(&str, &str); 11] = [
     ("ConfigMap", "configmaps"),
-    ("CronJob", "cronjobs.batch"),
-    ("DaemonSet", "daemonsets.apps"),
-    ("Deployment", "deployments.apps"),
     ("HorizontalPodAutoscaler", "horizontalpodautoscalers.autoscaling"),
     ("Ingress", "ingresses.networking.k8s.io"),
-    ("Job", "jobs.batch"),
     ("NetworkPolicy", "networkpolicies.networking.k8s.io"),
     ("PersistentVolumeClaim", "persistentvolumeclaims"),
-    ("Pod", "pods"),
     ("PodDisruptionBudget", "poddisruptionbudgets.policy"),
-    ("ReplicaSet", "replicasets.apps"),
-    ("ReplicationController", "replicationcontrollers"),
     ("Role", "roles.rbac.authorization.k8s.io"),
     ("RoleBinding", "rolebindings.rbac.authorization.k8s.io"),
     ("Secret", "secrets"),
     ("Service", "services"),
     ("ServiceAccount", "serviceaccounts"),
-    ("StatefulSet", "statefulsets.apps"),
-];
-/// The kinds that are awaited.
-const AWAITED: [&str; 7] = [
-    "daemonsets.apps",
-    "deployments.apps",
-    "jobs.batch",
-    "pods",
-    "replicasets.apps",
-    "replicationcontrollers",
-    "statefulsets.apps",
 ];
 
 /// One thing that must be allowed.
@@ -103,14 +86,15 @@ pub(crate) fn needed(objects: &[Object], namespace: &str) -> Vec<Right> {
         // A server-side apply is a patch that may create; the diff reads first.
         add(Purpose::Apply, Some(namespace), resource, &["get", "create", "patch"]);
         add(Purpose::Remove, Some(namespace), resource, &["list", "delete"]);
-        if AWAITED.contains(&resource) {
+        let workload = kinds::BUILT_IN.iter().find(|kind| kind.resource == resource);
+        if workload.is_some_and(|kind| kind.is_awaited) {
             add(Purpose::Wait, Some(namespace), resource, &["list", "watch"]);
             add(Purpose::Wait, Some(namespace), "pods", &["list"]);
+            for intermediate in workload.into_iter().flat_map(|kind| kind.intermediate) {
+                add(Purpose::Wait, Some(namespace), intermediate, &["list"]);
+            }
             add(Purpose::Explain, Some(namespace), "events", &["list"]);
             add(Purpose::Explain, Some(namespace), "pods/log", &["get"]);
-        }
-        if resource == "deployments.apps" {
-            add(Purpose::Wait, Some(namespace), "replicasets.apps", &["list"]);
         }
     }
     rights.into_iter().collect()
@@ -123,7 +107,9 @@ pub(crate) fn unknown(objects: &[Object]) -> Vec<&str> {
 }
 
 fn resource(kind: &str) -> Option<&'static str> {
-    KINDS.iter().find(|(known, _)| *known == kind).map(|(_, resource)| *resource)
+    let other = || OTHER_KINDS.iter().find(|(known, _)| *known == kind);
+    let workload = kinds::BUILT_IN.find(kind).map(|kind| kind.resource);
+    workload.or_else(|| other().map(|(_, resource)| *resource))
 }
 
 /// The questions, for one `kubectl create`: nothing is kept of them.

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kdev_core::kube::workload;
+use kdev_core::kube::kinds::{self, WorkloadKind};
 use kdev_core::shell;
 use kdev_manifest::expected::{self, ExpectedWorkload};
 use serde::{Deserialize, Serialize};
@@ -186,11 +186,8 @@ impl View<'_> {
     }
 }
 
-/// What kubectl calls all objects between a workload of this kind and its pods.
+/// Returns the resources of a workload, of its pods, and of all objects between them.
 fn resources(kind: &str) -> impl Iterator<Item = &'static str> {
-    let all = match kind {
-        "CronJob" => "cronjobs.batch,jobs.batch",
-        _ => workload::resources(kind).unwrap_or("pods"),
-    };
-    all.split(',')
+    let kind = kinds::BUILT_IN.find(kind).filter(|kind| kind.runs_pods);
+    kind.into_iter().flat_map(WorkloadKind::resources).chain(["pods"])
 }

@@ -4,7 +4,7 @@
 use kdev_core::image::reference::Reference;
 use kdev_core::kube::object::{list, text};
 use kdev_core::kube::pod::Pod;
-use kdev_core::kube::workload;
+use kdev_core::kube::{kinds, workload};
 use kdev_manifest::expected::{self, ExpectedWorkload};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -117,7 +117,7 @@ pub(crate) fn rows(
 
 /// Kinds whose pods can be told by their owners.
 fn is_known(kind: &str) -> bool {
-    kind == "CronJob" || workload::resources(kind).is_some()
+    kinds::BUILT_IN.find(kind).is_some_and(|kind| kind.runs_pods)
 }
 
 /// A container of the project's image, as it really is.

@@ -12,7 +12,12 @@ const TAG: &str = "app:kdev-aaaaaaaaaaaa";
 fn wanted(kind: &str) -> ExpectedWorkload {
     let container =
         expected::Container { name: "c".into(), image: "app".into(), ..Default::default() };
-    ExpectedWorkload { kind: kind.into(), name: "x".into(), namespace: None, containers: vec![container] }
+    ExpectedWorkload {
+        kind: kind.into(),
+        name: "x".into(),
+        namespace: None,
+        containers: vec![container],
+    }
 }
 
 fn builds() -> Builds {
