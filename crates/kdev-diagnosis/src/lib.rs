@@ -24,7 +24,7 @@ use crate::rules::{
     container, creation, image, in_progress, node, scheduling, terminating, volume,
 };
 
-pub use rules::image::outdated::rival;
+pub use rules::image::outdated::newer_local_image;
 
 /// One family of causes.
 type Rule = fn(&Facts) -> Vec<Diagnosis>;

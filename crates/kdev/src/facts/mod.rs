@@ -19,7 +19,7 @@ use kdev_core::kube::time;
 use kdev_core::kube::volume::claim_name;
 use kdev_core::text::printable;
 use kdev_diagnosis::facts::{ApiEvent, Facts, Shelf};
-use kdev_diagnosis::rival;
+use kdev_diagnosis::newer_local_image;
 use kdev_diagnosis::subject::{self, Asked, Subject};
 use serde::Deserialize;
 use serde_json::Value;
@@ -280,7 +280,7 @@ fn of_rivals(cx: &Cx, docker: &Docker, facts: &mut [Facts]) {
         facts.local_ids_are_configs = docker.names_images_by_config();
     }
     let rivals = facts.iter().flat_map(|facts| {
-        facts.containers().into_iter().filter_map(|container| rival(facts, container))
+        facts.containers().into_iter().filter_map(|container| newer_local_image(facts, container))
     });
     let mut ids: Vec<&str> = rivals.map(|image| image.id.as_str()).collect();
     ids.sort_unstable();

@@ -11,13 +11,17 @@ use crate::facts::Facts;
 use crate::fixes;
 
 pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
-    facts.containers().into_iter().filter_map(|container| of_container(facts, container)).collect()
+    facts
+        .containers()
+        .into_iter()
+        .filter_map(|container| diagnose_container(facts, container))
+        .collect()
 }
 
-fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
+fn diagnose_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
     let (reason, message) = container.waiting()?;
     let evidence = vec![format!("container `{}` waits: {reason}: {message}", container.name())];
-    if let Some(why) = passes(facts, reason, message) {
+    if let Some(why) = transient_reason(facts, reason, message) {
         return Some(Diagnosis {
             cause: Cause::Starting,
             confidence: Confidence::Likely,
@@ -29,20 +33,20 @@ fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
     if reason != "CreateContainerConfigError" {
         return None;
     }
-    if let Some((kind, name)) = missing(message) {
-        return Some(absent(facts, kind, &name, evidence));
+    if let Some((kind, name)) = parse_missing_object(message) {
+        return Some(object_not_found(facts, kind, &name, evidence));
     }
-    if let Some((key, kind, name)) = missing_key(message) {
-        return Some(without_key(facts, kind, &name, &key, evidence));
+    if let Some((key, kind, name)) = parse_missing_key(message) {
+        return Some(key_not_found(facts, kind, &name, &key, evidence));
     }
-    if let Some(volume) = sub_path(message) {
-        return Some(unprepared(facts, container, volume, evidence));
+    if let Some(volume) = parse_sub_path_volume(message) {
+        return Some(sub_path_failed(facts, container, volume, evidence));
     }
-    as_root(facts, container, message, evidence)
+    run_as_non_root(facts, container, message, evidence)
 }
 
 /// What is over by itself.
-fn passes(facts: &Facts, reason: &str, message: &str) -> Option<String> {
+fn transient_reason(facts: &Facts, reason: &str, message: &str) -> Option<String> {
     let node = facts.node_name()?;
     match reason {
         "CreateContainerConfigError"
@@ -58,7 +62,7 @@ fn passes(facts: &Facts, reason: &str, message: &str) -> Option<String> {
 }
 
 /// `failed to prepare subPath for volumeMount "VOLUME" of container "NAME"`.
-fn sub_path(message: &str) -> Option<&str> {
+fn parse_sub_path_volume(message: &str) -> Option<&str> {
     const STARTS: [&str; 2] = [
         "failed to prepare subPath for volumeMount \"",
         "failed to create subPath directory for volumeMount \"",
@@ -68,7 +72,7 @@ fn sub_path(message: &str) -> Option<&str> {
 }
 
 /// A part of a volume that cannot be mounted.
-fn unprepared(
+fn sub_path_failed(
     facts: &Facts,
     container: Container,
     volume: &str,
@@ -109,7 +113,7 @@ fn unprepared(
 }
 
 /// `configmap "NAME" not found`, as kind and name.
-pub(crate) fn missing(message: &str) -> Option<(&'static str, String)> {
+pub(crate) fn parse_missing_object(message: &str) -> Option<(&'static str, String)> {
     for kind in ["configmap", "secret"] {
         let Some((_, rest)) = message.split_once(&format!("{kind} \"")) else { continue };
         let (name, rest) = rest.split_once('"')?;
@@ -121,7 +125,7 @@ pub(crate) fn missing(message: &str) -> Option<(&'static str, String)> {
 }
 
 /// `couldn't find key KEY in ConfigMap NAMESPACE/NAME`.
-fn missing_key(message: &str) -> Option<(String, &'static str, String)> {
+fn parse_missing_key(message: &str) -> Option<(String, &'static str, String)> {
     let (key, rest) = message.strip_prefix("couldn't find key ")?.split_once(" in ")?;
     let (kind, name) = rest.split_once(' ')?;
     let kind = if kind == "Secret" { "secret" } else { "configmap" };
@@ -130,12 +134,12 @@ fn missing_key(message: &str) -> Option<(String, &'static str, String)> {
 }
 
 /// As people write the kind.
-fn proper(kind: &str) -> &'static str {
+fn display_kind(kind: &str) -> &'static str {
     if kind == "secret" { "Secret" } else { "ConfigMap" }
 }
 
 /// The keys of it that the pod's containers and volumes ask for.
-fn keys<'a>(facts: &'a Facts, kind: &str, name: &str) -> Vec<&'a str> {
+fn referenced_keys<'a>(facts: &'a Facts, kind: &str, name: &str) -> Vec<&'a str> {
     let is_secret = kind == "secret";
     let reference = if is_secret { "secretKeyRef" } else { "configMapKeyRef" };
     let source = if is_secret { "/secret/secretName" } else { "/configMap/name" };
@@ -154,9 +158,14 @@ fn keys<'a>(facts: &'a Facts, kind: &str, name: &str) -> Vec<&'a str> {
 }
 
 /// What exists nowhere in the namespace.
-pub(crate) fn absent(facts: &Facts, kind: &str, name: &str, evidence: Vec<String>) -> Diagnosis {
+pub(crate) fn object_not_found(
+    facts: &Facts,
+    kind: &str,
+    name: &str,
+    evidence: Vec<String>,
+) -> Diagnosis {
     let generic = if kind == "secret" { " generic" } else { "" };
-    let keys = keys(facts, kind, name);
+    let keys = referenced_keys(facts, kind, name);
     let (keys, own) =
         if keys.is_empty() { (vec!["KEY"], "KEY and VALUE") } else { (keys, "VALUE") };
     let literals: Vec<String> =
@@ -165,7 +174,7 @@ pub(crate) fn absent(facts: &Facts, kind: &str, name: &str, evidence: Vec<String
     Diagnosis {
         cause: Cause::ConfigMissing,
         confidence: Confidence::Certain,
-        words: format!("the {} `{name}` does not exist in the pod's namespace", proper(kind)),
+        words: format!("the {} `{name}` does not exist in the pod's namespace", display_kind(kind)),
         evidence,
         help: format!(
             "apply the manifest that has it, or, with your own {own}, run `{} create {kind}{generic} {name}{}`",
@@ -176,7 +185,7 @@ pub(crate) fn absent(facts: &Facts, kind: &str, name: &str, evidence: Vec<String
 }
 
 /// What exists, but not all of it.
-pub(crate) fn without_key(
+pub(crate) fn key_not_found(
     facts: &Facts,
     kind: &str,
     name: &str,
@@ -188,7 +197,7 @@ pub(crate) fn without_key(
     Diagnosis {
         cause: Cause::ConfigMissing,
         confidence: Confidence::Certain,
-        words: format!("the {} `{name}` has no key `{key}`", proper(kind)),
+        words: format!("the {} `{name}` has no key `{key}`", display_kind(kind)),
         evidence,
         help: format!(
             "apply the manifest that has it, or, with your own VALUE, run `{} patch {kind} {name} --patch {patch}`",
@@ -198,7 +207,7 @@ pub(crate) fn without_key(
 }
 
 /// The pod must not run as root, and nothing proves that it does not.
-fn as_root(
+fn run_as_non_root(
     facts: &Facts,
     container: Container,
     message: &str,
@@ -235,11 +244,11 @@ mod tests {
     #[test]
     fn what_is_missing_is_read_from_the_kubelets_words() {
         let found = |kind, name: &str| Some((kind, name.to_owned()));
-        assert_eq!(missing("configmap \"app\" not found"), found("configmap", "app"));
+        assert_eq!(parse_missing_object("configmap \"app\" not found"), found("configmap", "app"));
         let mount = "MountVolume.SetUp failed for volume \"v\" : secret \"tls\" not found";
-        assert_eq!(missing(mount), found("secret", "tls"));
-        assert_eq!(missing("secret \"tls\" is being used"), None);
-        let key = missing_key("couldn't find key a.b in Secret shop/tls");
+        assert_eq!(parse_missing_object(mount), found("secret", "tls"));
+        assert_eq!(parse_missing_object("secret \"tls\" is being used"), None);
+        let key = parse_missing_key("couldn't find key a.b in Secret shop/tls");
         assert_eq!(key, Some(("a.b".into(), "secret", "tls".into())));
     }
 

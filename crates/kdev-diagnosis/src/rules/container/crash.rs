@@ -11,21 +11,29 @@ use crate::fixes;
 use crate::rules::container::{memory, probe, start};
 
 pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
-    facts.containers().into_iter().filter_map(|container| of_container(facts, container)).collect()
+    facts
+        .containers()
+        .into_iter()
+        .filter_map(|container| diagnose_container(facts, container))
+        .collect()
 }
 
-fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
+fn diagnose_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
     let ended = container.ended()?;
     let code = container.exit_code()?;
     // What runs may be about to end again, or well by now.
     let is_over = !container.is_running()
         || facts.may_end_again(container)
-        || !container.is_ready() && probe::failing(facts, container).is_none();
+        || !container.is_ready() && probe::failing_probe(facts, container).is_none();
     let shall_go_on = !container.is_init()
         && text(&facts.pod, "/status/phase") != "Succeeded"
         && !["Never", "OnFailure"].contains(&facts.restart_policy(container));
     let is_done = code == 0 && !(shall_go_on && container.restarts() > 0);
-    if !is_over || is_done || start::failed(facts, container) || probe::restarts(facts, container) {
+    if !is_over
+        || is_done
+        || start::has_start_error(facts, container)
+        || probe::is_restarted_by_probe(facts, container)
+    {
         return None;
     }
     let reason = text(ended, "/reason");
@@ -49,20 +57,20 @@ fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
         return Some(memory::out_of_memory(facts, container, evidence));
     }
     if text(&facts.pod, "/status/reason") == "DeadlineExceeded" {
-        return Some(out_of_time(facts, evidence));
+        return Some(deadline_exceeded(facts, evidence));
     }
-    let (cause, words, help) = hook(facts, container, &mut evidence)
+    let (cause, words, help) = post_start_hook_failed(facts, container, &mut evidence)
         .or_else(|| memory::probably_out_of_memory(facts, container, code))
-        .or_else(|| writes_in_vain(facts, container, log))
-        .or_else(|| denied(facts, container, log).filter(|_| code != 126))
-        .unwrap_or_else(|| crashes(facts, container, code));
+        .or_else(|| read_only_file_system(facts, container, log))
+        .or_else(|| permission_denied(facts, container, log).filter(|_| code != 126))
+        .unwrap_or_else(|| describe_exit(facts, container, code));
     let is_sure = [Cause::Crashes, Cause::Ends].contains(&cause) && !container.is_running();
     let confidence = if is_sure { Confidence::Certain } else { Confidence::Likely };
     Some(Diagnosis { cause, confidence, words, evidence, help })
 }
 
 /// The pod may run for so many seconds only.
-fn out_of_time(facts: &Facts, evidence: Vec<String>) -> Diagnosis {
+fn deadline_exceeded(facts: &Facts, evidence: Vec<String>) -> Diagnosis {
     let seconds = &facts.pod["spec"]["activeDeadlineSeconds"];
     Diagnosis {
         cause: Cause::DeadlineExceeded,
@@ -74,12 +82,12 @@ fn out_of_time(facts: &Facts, evidence: Vec<String>) -> Diagnosis {
 }
 
 /// The line of a log that holds these words, whatever their case.
-fn line<'a>(log: &'a str, words: &str) -> Option<&'a str> {
+fn find_line<'a>(log: &'a str, words: &str) -> Option<&'a str> {
     log.lines().rev().find(|line| line.to_lowercase().contains(words))
 }
 
 /// What runs just behind the start fails, and takes the program with it.
-fn hook(
+fn post_start_hook_failed(
     facts: &Facts,
     container: Container,
     evidence: &mut Vec<String>,
@@ -100,12 +108,12 @@ fn hook(
     Some((Cause::Crashes, words, help))
 }
 
-fn writes_in_vain(
+fn read_only_file_system(
     facts: &Facts,
     container: Container,
     log: &str,
 ) -> Option<(Cause, String, String)> {
-    line(log, "read-only file system")?;
+    find_line(log, "read-only file system")?;
     let name = container.name();
     let words = format!("container `{name}` writes to a file system that is read-only");
     let help = format!(
@@ -116,8 +124,13 @@ fn writes_in_vain(
 }
 
 /// The system refuses something to a user other than root.
-fn denied(facts: &Facts, container: Container, log: &str) -> Option<(Cause, String, String)> {
-    let line = line(log, "permission denied").or_else(|| line(log, "permissiondenied"))?;
+fn permission_denied(
+    facts: &Facts,
+    container: Container,
+    log: &str,
+) -> Option<(Cause, String, String)> {
+    let line =
+        find_line(log, "permission denied").or_else(|| find_line(log, "permissiondenied"))?;
     let user = facts.user(container);
     // A database, or another machine, has denied something: no matter of users here.
     let is_elsewhere = ["denied for", "(publickey"].iter().any(|sign| line.contains(sign));
@@ -130,14 +143,14 @@ fn denied(facts: &Facts, container: Container, log: &str) -> Option<(Cause, Stri
     let give = format!(
         "give the files to that user, with `COPY --chown={own}` in the Dockerfile, or with `fsGroup` for a volume"
     );
-    let (what, help) = match low_port(container) {
+    let (what, help) = match privileged_port(container) {
         _ if line.to_lowercase().contains("bind") => (
             "listen where it wants to: ports below 1024 are root's".to_owned(),
-            allow_low_ports(facts),
+            privileged_port_help(facts),
         ),
         Some(port) => (
             format!("do what it tries: to listen on port {port}, or to use a file of root's"),
-            format!("{}; if it is a file, {give}", allow_low_ports(facts)),
+            format!("{}; if it is a file, {give}", privileged_port_help(facts)),
         ),
         None => ("do what it tries, and what root may".to_owned(), give),
     };
@@ -146,13 +159,13 @@ fn denied(facts: &Facts, container: Container, log: &str) -> Option<(Cause, Stri
 }
 
 /// A port that only root may listen on, in most containers.
-fn low_port(container: Container) -> Option<u64> {
+fn privileged_port(container: Container) -> Option<u64> {
     let ports = list(container.spec("/ports")?);
     ports.filter_map(|one| one["containerPort"].as_u64()).find(|port| *port < 1024)
 }
 
 /// Ports are a matter of the pod's own network, where it has one.
-fn allow_low_ports(facts: &Facts) -> String {
+fn privileged_port_help(facts: &Facts) -> String {
     let allowed = json!({"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"});
     let patch = json!({"spec": {"securityContext": {"sysctls": [allowed]}}});
     let spec = &facts.pod["spec"];
@@ -165,7 +178,7 @@ fn allow_low_ports(facts: &Facts) -> String {
     }
 }
 
-fn crashes(facts: &Facts, container: Container, code: i64) -> (Cause, String, String) {
+fn describe_exit(facts: &Facts, container: Container, code: i64) -> (Cause, String, String) {
     let (name, kubectl, pod) = (container.name(), &facts.kubectl, facts.pod_name());
     if code == 0 {
         let words = format!(

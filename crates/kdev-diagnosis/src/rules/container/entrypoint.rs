@@ -8,24 +8,24 @@ use crate::facts::Facts;
 use crate::fixes;
 
 /// Where a program looks for what it is linked with, in the loader's words.
-pub(crate) const NO_LIBRARY: &str = "error while loading shared libraries: ";
+pub(crate) const GLIBC_LIBRARY_NOT_FOUND: &str = "error while loading shared libraries: ";
 
 /// The same in musl's words.
-pub(crate) const NO_LIBRARY_OF_MUSL: &str = "Error loading shared library ";
+pub(crate) const MUSL_LIBRARY_NOT_FOUND: &str = "Error loading shared library ";
 
 /// What the program is linked with is not there, or is older.
-pub(crate) fn lacks_library(
+pub(crate) fn library_not_found(
     facts: &Facts,
     image: &str,
     program: &str,
     said: &str,
 ) -> (String, String) {
-    let target = musl(facts);
+    let target = musl_target(facts);
     let link = format!(
         "link it statically: `rustup target add {target} && cargo build --release --target {target}`, which puts it into `target/{target}/release`"
     );
     let after = |sign: &str| said.split(sign).nth(1).and_then(|rest| rest.split(':').next());
-    let library = after(NO_LIBRARY).or_else(|| after(NO_LIBRARY_OF_MUSL));
+    let library = after(GLIBC_LIBRARY_NOT_FOUND).or_else(|| after(MUSL_LIBRARY_NOT_FOUND));
     if let Some((_, version)) = said.split_once(": version `") {
         let version = version.split('\'').next().unwrap_or_default();
         return (
@@ -54,7 +54,7 @@ pub(crate) fn lacks_library(
 }
 
 /// What cargo builds static programs for, to run on the pod's node.
-fn musl(facts: &Facts) -> &'static str {
+fn musl_target(facts: &Facts) -> &'static str {
     if facts.platform().ends_with("/arm64") {
         "aarch64-unknown-linux-musl"
     } else {
@@ -63,7 +63,7 @@ fn musl(facts: &Facts) -> &'static str {
 }
 
 /// The program itself is not where it is looked for.
-pub(crate) fn is_missing(
+pub(crate) fn entrypoint_not_found(
     facts: &Facts,
     container: Container,
     program: &str,
@@ -105,7 +105,7 @@ pub(crate) fn is_missing(
                 format!("`{image}` has no program that is called `{program}`, with blanks"),
                 format!(
                     "write `command` {manifest} as a list, a word each: `{}`",
-                    list_of(program)
+                    split_command(program)
                 ),
             );
         }
@@ -122,7 +122,7 @@ pub(crate) fn is_missing(
 }
 
 /// The words of a command as a manifest lists them.
-fn list_of(command: &str) -> String {
+fn split_command(command: &str) -> String {
     json!(command.split_whitespace().collect::<Vec<_>>()).to_string()
 }
 
@@ -164,12 +164,13 @@ mod tests {
         ];
         for (container, program, expected) in table {
             let facts = facts(&container);
-            let (_, help) = is_missing(&facts, facts.containers()[0], program, "no such file");
+            let (_, help) =
+                entrypoint_not_found(&facts, facts.containers()[0], program, "no such file");
             assert!(help.starts_with(expected), "{container}: {help}");
         }
         let facts = facts(&json!({}));
         let said = "exec: \"/app\": is a directory: unknown";
-        let (words, _) = is_missing(&facts, facts.containers()[0], "/app", said);
+        let (words, _) = entrypoint_not_found(&facts, facts.containers()[0], "/app", said);
         assert_eq!(words, "`/app` in `a:1` is a folder, and no program");
     }
 
@@ -188,7 +189,7 @@ mod tests {
             ("exec /app: no such file or directory".to_owned(), "`a:1` has `/app`, but not"),
         ];
         for (said, expected) in table {
-            let (words, help) = lacks_library(&facts, "a:1", "/app", &said);
+            let (words, help) = library_not_found(&facts, "a:1", "/app", &said);
             assert!(words.contains(expected), "{said}: {words}");
             assert!(help.contains("--target x86_64-unknown-linux-musl"), "{help}");
         }
@@ -196,6 +197,6 @@ mod tests {
             {"operatingSystem": "linux", "architecture": "arm64"}}});
         facts.nodes = vec![node];
         facts.pod["spec"]["nodeName"] = "n".into();
-        assert_eq!(musl(&facts), "aarch64-unknown-linux-musl");
+        assert_eq!(musl_target(&facts), "aarch64-unknown-linux-musl");
     }
 }

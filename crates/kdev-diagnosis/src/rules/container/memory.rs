@@ -11,7 +11,7 @@ use crate::facts::Facts;
 use crate::fixes;
 
 /// The exit code of a program that SIGKILL ends, as the kernel's OOM killer does.
-const KILLED: i64 = 137;
+const SIGKILL_EXIT_CODE: i64 = 137;
 
 /// A container whose status says that the OOM killer ended it.
 pub(crate) fn out_of_memory(
@@ -20,10 +20,10 @@ pub(crate) fn out_of_memory(
     evidence: Vec<String>,
 ) -> Diagnosis {
     let name = container.name();
-    let (words, help) = match Limit::of(facts, container) {
+    let (words, help) = match Limit::for_container(facts, container) {
         Some(limit) => (
             format!("container `{name}` uses more memory than {limit}"),
-            limit.raise(facts, container),
+            limit.raise_help(facts, container),
         ),
         None => (
             format!("the node has no memory left for container `{name}`"),
@@ -42,12 +42,12 @@ pub(crate) fn probably_out_of_memory(
     container: Container,
     code: i64,
 ) -> Option<(Cause, String, String)> {
-    let limit = Limit::of(facts, container).filter(|_| code == KILLED)?;
+    let limit = Limit::for_container(facts, container).filter(|_| code == SIGKILL_EXIT_CODE)?;
     let words = format!(
         "container `{}` was killed, probably because it uses more memory than {limit}",
         container.name()
     );
-    Some((Cause::OutOfMemory, words, limit.raise(facts, container)))
+    Some((Cause::OutOfMemory, words, limit.raise_help(facts, container)))
 }
 
 /// The memory limit that bounds a container.
@@ -57,15 +57,15 @@ enum Limit {
 }
 
 impl Limit {
-    fn of(facts: &Facts, container: Container) -> Option<Self> {
+    fn for_container(facts: &Facts, container: Container) -> Option<Self> {
         let memory = |limits: &Value| limits.pointer("/memory")?.as_str().map(str::to_owned);
         let own = container.spec("/resources/limits").and_then(memory).map(Self::Container);
         own.or_else(|| facts.pod.pointer("/spec/resources/limits").and_then(memory).map(Self::Pod))
     }
 
-    fn raise(&self, facts: &Facts, container: Container) -> String {
+    fn raise_help(&self, facts: &Facts, container: Container) -> String {
         match self {
-            Self::Container(limit) => fixes::set_memory(facts, container, &doubled(limit)),
+            Self::Container(limit) => fixes::set_memory(facts, container, &double(limit)),
             Self::Pod(_) => fixes::by_hand(facts, "raise `resources.limits.memory` of the pod in"),
         }
     }
@@ -81,7 +81,7 @@ impl fmt::Display for Limit {
 }
 
 /// Twice a quantity: its number counts, whatever the unit.
-fn doubled(quantity: &str) -> String {
+fn double(quantity: &str) -> String {
     let end = quantity.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(quantity.len());
     let (number, unit) = quantity.split_at(end);
     number.parse::<f64>().map_or_else(|_| "SIZE".to_owned(), |n| format!("{}{unit}", 2.0 * n))
@@ -96,7 +96,7 @@ mod tests {
         let table =
             [("20Mi", "40Mi"), ("1Gi", "2Gi"), ("500", "1000"), ("1.5Gi", "3Gi"), ("", "SIZE")];
         for (limit, twice) in table {
-            assert_eq!(doubled(limit), twice, "{limit}");
+            assert_eq!(double(limit), twice, "{limit}");
         }
     }
 }

@@ -10,25 +10,26 @@ use crate::facts::{ApiEvent, Facts};
 use crate::rules::container::probe_response;
 
 /// The probes that end a container, as the kubelet names them, and as a manifest does.
-const KILLERS: [(&str, &str); 2] = [("Startup", "startupProbe"), ("Liveness", "livenessProbe")];
+const RESTARTING_PROBES: [(&str, &str); 2] =
+    [("Startup", "startupProbe"), ("Liveness", "livenessProbe")];
 const READINESS: (&str, &str) = ("Readiness", "readinessProbe");
 
 /// How many events alike the kubelet reports before it leaves some out.
-const BURST: u64 = 25;
+const EVENT_BURST: u64 = 25;
 /// What has run for less than this may only be starting, in seconds.
-const YOUNG: i64 = 30;
+const STARTUP_SECONDS: i64 = 30;
 
 /// A probe's name, what it does, and the kubelet's words on its failure.
-type Failure<'a> = (&'static str, &'a Value, &'a ApiEvent);
+type ProbeFailure<'a> = (&'static str, &'a Value, &'a ApiEvent);
 
 pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
     let failing =
-        facts.containers().into_iter().filter_map(|container| of_container(facts, container));
-    failing.chain(gate(facts)).collect()
+        facts.containers().into_iter().filter_map(|container| diagnose_container(facts, container));
+    failing.chain(readiness_gate(facts)).collect()
 }
 
 /// Whether it is a probe that ends a container again and again.
-pub(crate) fn restarts(facts: &Facts, container: Container) -> bool {
+pub(crate) fn is_restarted_by_probe(facts: &Facts, container: Container) -> bool {
     let Some(ended) = container.ended() else { return false };
     // A program that is told to end may do so with any exit code.
     let is_told = |event: &ApiEvent| {
@@ -39,20 +40,23 @@ pub(crate) fn restarts(facts: &Facts, container: Container) -> bool {
     };
     let is_killed =
         matches!(container.exit_code(), Some(137 | 143)) && text(ended, "/reason") != "OOMKilled";
-    let failure = last_failure(facts, container, &KILLERS);
-    let fails = |(_, _, event): Failure| {
+    let failure = last_failure(facts, container, &RESTARTING_PROBES);
+    let fails = |(_, _, event): ProbeFailure| {
         // Of more than these the kubelet leaves most out.
-        event.is_since(text(ended, "/startedAt")) || event.count >= BURST
+        event.is_since(text(ended, "/startedAt")) || event.count >= EVENT_BURST
     };
     facts.container_events(container).any(is_told) || is_killed && failure.is_some_and(fails)
 }
 
 /// The probe that fails, and the kubelet's last words on it.
-pub(crate) fn failing<'a>(facts: &'a Facts, container: Container<'a>) -> Option<Failure<'a>> {
-    if restarts(facts, container) {
-        return last_failure(facts, container, &KILLERS);
+pub(crate) fn failing_probe<'a>(
+    facts: &'a Facts,
+    container: Container<'a>,
+) -> Option<ProbeFailure<'a>> {
+    if is_restarted_by_probe(facts, container) {
+        return last_failure(facts, container, &RESTARTING_PROBES);
     }
-    let [startup, liveness] = KILLERS;
+    let [startup, liveness] = RESTARTING_PROBES;
     last_failure(facts, container, &[startup, liveness, READINESS])
 }
 
@@ -61,8 +65,8 @@ fn last_failure<'a>(
     facts: &'a Facts,
     container: Container<'a>,
     probes: &[(&str, &'static str)],
-) -> Option<Failure<'a>> {
-    let mut found: Option<Failure> = None;
+) -> Option<ProbeFailure<'a>> {
+    let mut found: Option<ProbeFailure> = None;
     for (said, kind) in probes {
         let Some(probe) = container.spec(&format!("/{kind}")) else { continue };
         // Once it has succeeded, it is not asked again.
@@ -81,13 +85,13 @@ fn last_failure<'a>(
     found
 }
 
-fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
-    let is_killed = restarts(facts, container);
+fn diagnose_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
+    let is_killed = is_restarted_by_probe(facts, container);
     let is_well = container.is_ready() && !(is_killed && facts.may_end_again(container));
     if is_well || !(container.is_running() || is_killed) {
         return None;
     }
-    let (kind, probe, event) = failing(facts, container)?;
+    let (kind, probe, event) = failing_probe(facts, container)?;
     let name = container.name();
     let answer = event.message.split_once(": ").map_or("", |(_, answer)| answer);
     let cause = if kind == "readinessProbe" { Cause::NotReady } else { Cause::ProbeRestarts };
@@ -97,9 +101,10 @@ fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
         _ if is_killed => "so it is killed and started again".to_owned(),
         _ => format!("and after {threshold} failures it is killed and started again"),
     };
-    let (why, help) = probe_response::judged(facts, container, kind, probe, answer);
+    let (why, help) = probe_response::explain(facts, container, kind, probe, answer);
     let runs = facts.runs_for(container).filter(|_| !is_killed && container.is_running());
-    let young = runs.filter(|seconds| *seconds < YOUNG && !probe_response::is_definite(answer));
+    let young =
+        runs.filter(|seconds| *seconds < STARTUP_SECONDS && !probe_response::is_permanent(answer));
     // Some answers of this run may have been left out, as too many.
     let is_of_this_run = event.is_since(container.started_at());
     let is_told = is_killed || cause == Cause::NotReady || event.count >= threshold;
@@ -116,26 +121,26 @@ fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
         confidence: if is_sure { Confidence::Certain } else { Confidence::Likely },
         words: format!("the {kind} of container `{name}` fails, {follows}: {why}"),
         evidence: vec![
-            format!("the probe: {}", action(probe)),
-            format!("its last answer, {} so far: {answer}", times(event.count)),
+            format!("the probe: {}", describe_action(probe)),
+            format!("its last answer, {} so far: {answer}", describe_count(event.count)),
         ],
         help,
     })
 }
 
-fn times(count: u64) -> String {
+fn describe_count(count: u64) -> String {
     if count == 1 { "one".to_owned() } else { format!("{count} like it") }
 }
 
 /// What the probe does, as it is written.
-fn action(probe: &Value) -> String {
+fn describe_action(probe: &Value) -> String {
     let kinds = ["httpGet", "tcpSocket", "grpc", "exec"];
     let kind = kinds.into_iter().find(|kind| probe.get(kind).is_some()).unwrap_or("none");
     format!("{kind} {}", probe[kind])
 }
 
 /// A readiness gate that nobody has opened yet.
-fn gate(facts: &Facts) -> Option<Diagnosis> {
+fn readiness_gate(facts: &Facts) -> Option<Diagnosis> {
     let is_open = |gate: &str| facts.condition(gate).is_some_and(|one| one["status"] == "True");
     let gates = list(&facts.pod["spec"]["readinessGates"]);
     let closed = gates.map(|gate| text(gate, "/conditionType")).find(|gate| !is_open(gate))?;
@@ -363,14 +368,14 @@ mod tests {
         let table = [
             ("Error", SINCE, 3, true),
             ("Error", early, 3, false),
-            ("Error", early, BURST, true),
+            ("Error", early, EVENT_BURST, true),
             ("OOMKilled", SINCE, 3, false),
         ];
         for (reason, time, count, expected) in table {
             let failed = [("Unhealthy", "Liveness probe failed: timeout", time)];
             let mut facts = facts(&probes, &ended(reason), &failed);
             facts.events[0].count = count;
-            let found = restarts(&facts, facts.containers()[0]);
+            let found = is_restarted_by_probe(&facts, facts.containers()[0]);
             assert_eq!(found, expected, "{reason} {time} {count}");
         }
     }

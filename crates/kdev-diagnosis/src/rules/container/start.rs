@@ -8,67 +8,71 @@ use crate::cause::Cause;
 use crate::diagnosis::{Confidence, Diagnosis};
 use crate::facts::Facts;
 use crate::fixes;
-use crate::rules::container::entrypoint::{self, NO_LIBRARY, NO_LIBRARY_OF_MUSL};
+use crate::rules::container::entrypoint::{self, GLIBC_LIBRARY_NOT_FOUND, MUSL_LIBRARY_NOT_FOUND};
 use crate::rules::container::memory;
 
 /// How a runtime's words begin when a container cannot be made for its program.
-const RUNTIME: &str = "unable to start container process: ";
+const START_ERROR: &str = "unable to start container process: ";
 /// What a runtime says of a program that is not there.
-const NO_PROGRAM: [&str; 3] =
+const ENTRYPOINT_NOT_FOUND: [&str; 3] =
     ["no such file or directory", "executable file not found", "is a directory"];
 /// In containerd's words, where the image has a list of users and where it has none,
 /// and in those of others.
-const NO_USER: [&str; 4] = [
+const USER_NOT_FOUND: [&str; 4] = [
     "no users found",
     "no groups found",
     "etc/passwd: no such file",
     "no matching entries in passwd file",
 ];
 /// How many lines at a log's end may tell of it.
-const LAST: usize = 5;
+const MAX_LOG_LINES: usize = 5;
 
 pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
-    facts.containers().into_iter().filter_map(|container| of_container(facts, container)).collect()
+    facts
+        .containers()
+        .into_iter()
+        .filter_map(|container| diagnose_container(facts, container))
+        .collect()
 }
 
 /// What the kernel, the runtime or the loader said of the start. Some runtimes tell
 /// it in the container's log.
-fn words<'a>(facts: &'a Facts, container: Container<'a>) -> Option<&'a str> {
+fn start_error<'a>(facts: &'a Facts, container: Container<'a>) -> Option<&'a str> {
     let ended = container.ended().map(|ended| text(ended, "/message"));
     let waiting = container.waiting().map(|(_, message)| message);
-    let log = facts.logs.get(container.name()).map(|log| log.lines().rev().take(LAST));
+    let log = facts.logs.get(container.name()).map(|log| log.lines().rev().take(MAX_LOG_LINES));
     // A log may hold anything: only what no program says of itself counts there.
-    let log = log.into_iter().flatten().filter(|line| is_of_start(line));
+    let log = log.into_iter().flatten().filter(|line| is_start_error(line));
     let all = ended.into_iter().chain(waiting).chain(log);
-    all.into_iter().find(|words| meaning(words).is_some())
+    all.into_iter().find(|words| classify(words).is_some())
 }
 
-fn is_of_start(line: &str) -> bool {
-    line.starts_with("exec ") || line.contains(RUNTIME) || lacks_library(line)
+fn is_start_error(line: &str) -> bool {
+    line.starts_with("exec ") || line.contains(START_ERROR) || is_library_error(line)
 }
 
-fn lacks_library(words: &str) -> bool {
+fn is_library_error(words: &str) -> bool {
     let is_older = words.contains(": version `") && words.contains(" not found (required by ");
-    words.contains(NO_LIBRARY) || words.starts_with(NO_LIBRARY_OF_MUSL) || is_older
+    words.contains(GLIBC_LIBRARY_NOT_FOUND) || words.starts_with(MUSL_LIBRARY_NOT_FOUND) || is_older
 }
 
 /// Whether the start of a container failed.
-pub(crate) fn failed(facts: &Facts, container: Container) -> bool {
-    words(facts, container).is_some()
+pub(crate) fn has_start_error(facts: &Facts, container: Container) -> bool {
+    start_error(facts, container).is_some()
 }
 
-fn meaning(words: &str) -> Option<Cause> {
+fn classify(words: &str) -> Option<Cause> {
     let says = |sign: &str| words.contains(sign);
     let starts = says("unable to start container process: exec") || words.starts_with("exec ");
     if says("exec format error") {
         Some(Cause::WrongArchitecture)
-    } else if lacks_library(words)
+    } else if is_library_error(words)
         || words.starts_with("exec ") && says(": no such file or directory")
     {
         Some(Cause::LibraryMissing)
     } else if says("container init was OOM-killed") {
         Some(Cause::OutOfMemory)
-    } else if starts && NO_PROGRAM.iter().any(|sign| says(sign)) {
+    } else if starts && ENTRYPOINT_NOT_FOUND.iter().any(|sign| says(sign)) {
         Some(Cause::ProgramMissing)
     } else if starts && says("permission denied") {
         Some(Cause::ProgramNotExecutable)
@@ -76,9 +80,9 @@ fn meaning(words: &str) -> Option<Cause> {
         Some(Cause::ProgramMissing)
     } else if says("error mounting ") && says("to rootfs at ") && says("a directory") {
         Some(Cause::VolumeUnmountable)
-    } else if NO_USER.iter().any(|sign| says(sign)) {
+    } else if USER_NOT_FOUND.iter().any(|sign| says(sign)) {
         Some(Cause::UserMissing)
-    } else if says(RUNTIME) && !says("exec failed") {
+    } else if says(START_ERROR) && !says("exec failed") {
         Some(Cause::NotStarted)
     } else {
         None
@@ -86,27 +90,27 @@ fn meaning(words: &str) -> Option<Cause> {
 }
 
 /// Whether its name tells that it is a script.
-fn is_script(program: &str) -> bool {
+fn has_script_extension(program: &str) -> bool {
     let (_, end) = program.rsplit_once('.').unwrap_or_default();
     ["sh", "bash", "py", "rb", "pl", "js"].contains(&end)
 }
 
 /// The program that is spoken of: in quotes behind `exec: `, or bare behind `exec `.
-fn program(words: &str) -> Option<&str> {
+fn parse_program(words: &str) -> Option<&str> {
     if let Some((_, rest)) = words.split_once("exec: \"") {
         return rest.split('"').next();
     }
     words.strip_prefix("exec ")?.split(':').next()
 }
 
-fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
+fn diagnose_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
     if container.is_running() && !facts.may_end_again(container) {
         return None;
     }
-    let said = words(facts, container)?;
-    let cause = meaning(said)?;
+    let said = start_error(facts, container)?;
+    let cause = classify(said)?;
     let (name, image) = (container.name(), container.image());
-    let program = program(said).unwrap_or("its program");
+    let program = parse_program(said).unwrap_or("its program");
     let said_so = format!("container `{name}`: {said}");
     let diagnosis = |cause, words, help| Diagnosis {
         cause,
@@ -116,14 +120,14 @@ fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
         help,
     };
     Some(match cause {
-        Cause::WrongArchitecture => wrong_format(facts, container, program, said_so),
+        Cause::WrongArchitecture => exec_format_error(facts, container, program, said_so),
         Cause::LibraryMissing => {
-            let (words, help) = entrypoint::lacks_library(facts, image, program, said);
+            let (words, help) = entrypoint::library_not_found(facts, image, program, said);
             diagnosis(cause, words, help)
         }
         Cause::OutOfMemory => memory::out_of_memory(facts, container, vec![said_so]),
         Cause::ProgramMissing => {
-            let (words, help) = entrypoint::is_missing(facts, container, program, said);
+            let (words, help) = entrypoint::entrypoint_not_found(facts, container, program, said);
             diagnosis(cause, words, help)
         }
         // Many runtimes say the same of a folder.
@@ -135,8 +139,8 @@ fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
             ),
         ),
         Cause::VolumeUnmountable => {
-            let (words, help) =
-                unlike(facts, container, said).unwrap_or_else(|| refused(facts, container, said));
+            let (words, help) = mount_type_mismatch(facts, container, said)
+                .unwrap_or_else(|| start_failed(facts, container, said));
             diagnosis(cause, words, help)
         }
         Cause::UserMissing => diagnosis(
@@ -145,7 +149,7 @@ fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
             "write `USER 1000`, a number, into the Dockerfile".to_owned(),
         ),
         _ => {
-            let (words, help) = refused(facts, container, said);
+            let (words, help) = start_failed(facts, container, said);
             diagnosis(cause, words, help)
         }
     })
@@ -157,10 +161,15 @@ fn confidence(container: Container) -> Confidence {
 }
 
 /// The kernel knows no way to run it.
-fn wrong_format(facts: &Facts, container: Container, program: &str, said: String) -> Diagnosis {
+fn exec_format_error(
+    facts: &Facts,
+    container: Container,
+    program: &str,
+    said: String,
+) -> Diagnosis {
     let image = container.image();
-    let (platform, others) = platforms(facts, container);
-    let rebuild = rebuild(facts, container, &platform);
+    let (platform, others) = node_and_image_platforms(facts, container);
+    let rebuild = rebuild_command(facts, container, &platform);
     let mut diagnosis = Diagnosis {
         cause: Cause::WrongArchitecture,
         confidence: Confidence::Likely,
@@ -175,7 +184,7 @@ fn wrong_format(facts: &Facts, container: Container, program: &str, said: String
         diagnosis.evidence.push(seen);
         diagnosis.confidence = confidence(container);
         diagnosis.words = format!("`{image}` is built for {others}, and the node is {platform}");
-    } else if is_script(program) {
+    } else if has_script_extension(program) {
         diagnosis.cause = Cause::NoInterpreter;
         diagnosis.words = format!(
             "the script `{program}` does not say in its first line what runs it, as `#!/bin/sh` does"
@@ -187,7 +196,11 @@ fn wrong_format(facts: &Facts, container: Container, program: &str, said: String
 }
 
 /// A file is to be mounted over a folder, or a folder over a file.
-fn unlike(facts: &Facts, container: Container, said: &str) -> Option<(String, String)> {
+fn mount_type_mismatch(
+    facts: &Facts,
+    container: Container,
+    said: &str,
+) -> Option<(String, String)> {
     let path = said.split("to rootfs at \"").nth(1)?.split('"').next()?;
     // The runtime follows the link that `/var/run` is in many images.
     let plain = |path: &str| path.strip_prefix("/var/run/").map(|rest| format!("/run/{rest}"));
@@ -214,9 +227,9 @@ fn unlike(facts: &Facts, container: Container, said: &str) -> Option<(String, St
 }
 
 /// The runtime's own words, where no others are known.
-fn refused(facts: &Facts, container: Container, said: &str) -> (String, String) {
+fn start_failed(facts: &Facts, container: Container, said: &str) -> (String, String) {
     let (name, keeper) = (container.name(), facts.keeper_id());
-    let why = said.split(RUNTIME).nth(1).unwrap_or(said);
+    let why = said.split(START_ERROR).nth(1).unwrap_or(said);
     let why = why.trim_start_matches("error during container init: ").trim_end_matches(": unknown");
     let folder = container.spec("/workingDir").and_then(Value::as_str).unwrap_or_default();
     let help = if !folder.is_empty() && why.contains(folder) {
@@ -228,7 +241,7 @@ fn refused(facts: &Facts, container: Container, said: &str) -> (String, String) 
 }
 
 /// The node's platform, and those of its image where they are others.
-fn platforms(facts: &Facts, container: Container) -> (String, Option<String>) {
+fn node_and_image_platforms(facts: &Facts, container: Container) -> (String, Option<String>) {
     let node = facts.platform();
     let stored = container
         .reference()
@@ -237,7 +250,7 @@ fn platforms(facts: &Facts, container: Container) -> (String, Option<String>) {
     (node, stored.map(|image| image.platforms.join(", ")))
 }
 
-fn rebuild(facts: &Facts, container: Container, platform: &str) -> String {
+fn rebuild_command(facts: &Facts, container: Container, platform: &str) -> String {
     let image = container.image();
     let load = container.reference().map(|reference| fixes::load_command(facts, &reference));
     let load = load.unwrap_or_default();
@@ -305,7 +318,8 @@ mod tests {
             ),
         ];
         for (words, expected) in table {
-            let found = meaning(words).map(|cause| (cause, program(words).unwrap_or_default()));
+            let found =
+                classify(words).map(|cause| (cause, parse_program(words).unwrap_or_default()));
             assert_eq!(found, expected, "{words}");
         }
     }
@@ -339,7 +353,7 @@ mod tests {
             ("fork/exec /bin/tool: exec format error", false),
         ];
         for (line, expected) in table {
-            assert_eq!(is_of_start(line), expected, "{line}");
+            assert_eq!(is_start_error(line), expected, "{line}");
         }
     }
 }

@@ -12,10 +12,14 @@ use crate::location::{Whereabouts, familiar, node, waits};
 use crate::rules::image::pull;
 
 pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
-    facts.containers().into_iter().filter_map(|container| of_container(facts, container)).collect()
+    facts
+        .containers()
+        .into_iter()
+        .filter_map(|container| diagnose_container(facts, container))
+        .collect()
 }
 
-fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
+fn diagnose_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
     let (reason, message) = container.waiting()?;
     if reason == "InvalidImageName" {
         return Some(invalid_name(facts, container, message));
@@ -27,18 +31,18 @@ fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
     if seen.here.is_some() || seen.wanted.digest().is_some() {
         return None;
     }
-    let mut diagnosis = misplaced(facts, &seen)
-        .or_else(|| collected(facts, container, &seen))
-        .or_else(|| other_node(facts, &seen))
+    let mut diagnosis = in_other_namespace(facts, &seen)
+        .or_else(|| garbage_collected(facts, container, &seen))
+        .or_else(|| on_other_node(facts, &seen))
         .or_else(|| not_loaded(facts, container, &seen))
-        .or_else(|| alike(facts, container, &seen))
-        .or_else(|| nowhere(facts, container, &seen))?;
+        .or_else(|| similar_name(facts, container, &seen))
+        .or_else(|| not_found(facts, container, &seen))?;
     diagnosis.evidence.insert(0, waits(container));
     Some(diagnosis)
 }
 
 /// What the pod's node said of the image.
-fn lacks(facts: &Facts, seen: &Whereabouts) -> String {
+fn node_evidence(facts: &Facts, seen: &Whereabouts) -> String {
     let there = node(facts);
     match seen.unseen {
         Some(why) => format!("whether {there} has it is not known: {why}"),
@@ -52,11 +56,11 @@ fn lacks(facts: &Facts, seen: &Whereabouts) -> String {
     }
 }
 
-fn in_docker(seen: &Whereabouts) -> Option<String> {
+fn docker_evidence(seen: &Whereabouts) -> Option<String> {
     seen.local.map(|local| format!("docker here has `{}`, made {}", seen.name(), local.age))
 }
 
-fn misplaced(facts: &Facts, seen: &Whereabouts) -> Option<Diagnosis> {
+fn in_other_namespace(facts: &Facts, seen: &Whereabouts) -> Option<Diagnosis> {
     let other = &seen.misplaced?.namespace;
     let ctr = &facts.stock()?.ctr;
     let (name, there) = (seen.name(), node(facts));
@@ -67,12 +71,15 @@ fn misplaced(facts: &Facts, seen: &Whereabouts) -> Option<Diagnosis> {
         words: format!(
             "`{name}` is on {there} in containerd's namespace `{other}`, and the kubelet looks into `{CRI_NAMESPACE}` only"
         ),
-        evidence: [Some(lacks(facts, seen)), in_docker(seen)].into_iter().flatten().collect(),
+        evidence: [Some(node_evidence(facts, seen)), docker_evidence(seen)]
+            .into_iter()
+            .flatten()
+            .collect(),
         help,
     })
 }
 
-fn other_node(facts: &Facts, seen: &Whereabouts) -> Option<Diagnosis> {
+fn on_other_node(facts: &Facts, seen: &Whereabouts) -> Option<Diagnosis> {
     let others: Vec<String> = seen.others.iter().map(|name| format!("`{name}`")).collect();
     let first = seen.others.first()?;
     if !seen.is_missed(facts) {
@@ -85,13 +92,16 @@ fn other_node(facts: &Facts, seen: &Whereabouts) -> Option<Diagnosis> {
         cause: Cause::ImageOnOtherNode,
         confidence: Confidence::Certain,
         words: format!("`{name}` is on node {}, but the pod is on {there}", others.join(", ")),
-        evidence: [Some(lacks(facts, seen)), in_docker(seen)].into_iter().flatten().collect(),
+        evidence: [Some(node_evidence(facts, seen)), docker_evidence(seen)]
+            .into_iter()
+            .flatten()
+            .collect(),
         help,
     })
 }
 
 /// The kubelet has run it before on this very node.
-fn collected(facts: &Facts, container: Container, seen: &Whereabouts) -> Option<Diagnosis> {
+fn garbage_collected(facts: &Facts, container: Container, seen: &Whereabouts) -> Option<Diagnosis> {
     let ran = container.restarts() > 0 || container.ended().is_some();
     let had = format!("Container image \"{}\" already present", container.image());
     let event = facts.events.iter().find(|event| event.message.starts_with(&had));
@@ -116,7 +126,7 @@ fn collected(facts: &Facts, container: Container, seen: &Whereabouts) -> Option<
             seen.name(),
             node(facts)
         ),
-        evidence: [Some(was), Some(lacks(facts, seen)), in_docker(seen)]
+        evidence: [Some(was), Some(node_evidence(facts, seen)), docker_evidence(seen)]
             .into_iter()
             .flatten()
             .collect(),
@@ -125,10 +135,11 @@ fn collected(facts: &Facts, container: Container, seen: &Whereabouts) -> Option<
 }
 
 fn not_loaded(facts: &Facts, container: Container, seen: &Whereabouts) -> Option<Diagnosis> {
-    let docker = in_docker(seen)?;
+    let docker = docker_evidence(seen)?;
     // A registry that does not answer is a better explanation of why something
     // did not come that has a registry's name.
-    let refusal = pull::refusal(facts, container).filter(|cause| *cause != Cause::NotInRegistry);
+    let refusal =
+        pull::pull_error_cause(facts, container).filter(|cause| *cause != Cause::NotInRegistry);
     if refusal.is_some() && !seen.is_homely() {
         return None;
     }
@@ -138,14 +149,14 @@ fn not_loaded(facts: &Facts, container: Container, seen: &Whereabouts) -> Option
         cause: Cause::ImageNotLoaded,
         confidence: if is_sure { Confidence::Certain } else { Confidence::Likely },
         words: format!("`{}` is in docker here, but not on {}", seen.name(), node(facts)),
-        evidence: vec![lacks(facts, seen), docker],
+        evidence: vec![node_evidence(facts, seen), docker],
         help: fixes::load(facts, &seen.wanted),
     })
 }
 
 /// Something that is called alike is on the node, or in docker.
-fn alike(facts: &Facts, container: Container, seen: &Whereabouts) -> Option<Diagnosis> {
-    if !may_rename(container, seen) {
+fn similar_name(facts: &Facts, container: Container, seen: &Whereabouts) -> Option<Diagnosis> {
+    if !is_probably_local(container, seen) {
         return None;
     }
     let has_tag = |name: &str| split_tag(name).1 == seen.wanted.tag();
@@ -166,7 +177,7 @@ fn alike(facts: &Facts, container: Container, seen: &Whereabouts) -> Option<Diag
             confidence: Confidence::Likely,
             words: format!("{nobody}, but docker has `{other}`"),
             evidence: vec![
-                lacks(facts, seen),
+                node_evidence(facts, seen),
                 format!("docker here has `{other}`, made {}", image.age),
             ],
             help: format!(
@@ -180,20 +191,20 @@ fn alike(facts: &Facts, container: Container, seen: &Whereabouts) -> Option<Diag
         cause: Cause::ImageUnderOtherName,
         confidence: Confidence::Likely,
         words: format!("{there} has no `{name}`, but has `{other}`"),
-        evidence: vec![lacks(facts, seen), format!("it has `{}`", on_node?.name)],
+        evidence: vec![node_evidence(facts, seen), format!("it has `{}`", on_node?.name)],
         help: fixes::set_image(facts, container, &other),
     })
 }
 
 /// Whether the image is likely to be one of ours that is only called otherwise,
 /// and not one that some registry has.
-fn may_rename(container: Container, seen: &Whereabouts) -> bool {
+fn is_probably_local(container: Container, seen: &Whereabouts) -> bool {
     container.policy() == "Never" || seen.is_homely()
 }
 
-fn nowhere(facts: &Facts, container: Container, seen: &Whereabouts) -> Option<Diagnosis> {
+fn not_found(facts: &Facts, container: Container, seen: &Whereabouts) -> Option<Diagnosis> {
     let is_forbidden = container.policy() == "Never";
-    if !is_forbidden && !pull::is_of_nobody(facts, container, seen) {
+    if !is_forbidden && !pull::is_in_no_registry(facts, container, seen) {
         return None;
     }
     let (name, there) = (seen.name(), node(facts));
@@ -219,12 +230,12 @@ fn nowhere(facts: &Facts, container: Container, seen: &Whereabouts) -> Option<Di
         };
         (Confidence::Likely, format!("{near}{registry}"))
     };
-    let said = pull::said(facts, container).filter(|_| !is_forbidden).map(str::to_owned);
+    let said = pull::pull_error(facts, container).filter(|_| !is_forbidden).map(str::to_owned);
     Some(Diagnosis {
         cause: Cause::ImageNowhere,
         confidence,
         words,
-        evidence: [lacks(facts, seen), docker].into_iter().chain(said).collect(),
+        evidence: [node_evidence(facts, seen), docker].into_iter().chain(said).collect(),
         help: image::build(facts, container, seen),
     })
 }
@@ -232,7 +243,7 @@ fn nowhere(facts: &Facts, container: Container, seen: &Whereabouts) -> Option<Di
 fn invalid_name(facts: &Facts, container: Container, message: &str) -> Diagnosis {
     let image = container.image();
     let rule = Reference::parse(image).err().map(|error| error.to_string());
-    let valid = in_lower_case(image);
+    let valid = with_lowercase_name(image);
     let help = match Reference::parse(&valid) {
         Ok(_) => fixes::set_image(facts, container, &valid),
         Err(_) => format!(
@@ -251,7 +262,7 @@ fn invalid_name(facts: &Facts, container: Container, message: &str) -> Diagnosis
 }
 
 /// An image with its name in lower case; capitals mean something in a tag.
-fn in_lower_case(image: &str) -> String {
+fn with_lowercase_name(image: &str) -> String {
     let before_digest = image.split('@').next().unwrap_or_default();
     let (name, _) = split_tag(before_digest);
     format!("{}{}", name.to_lowercase(), &image[name.len()..])

@@ -132,6 +132,6 @@ fn only_the_name_is_lowered() {
         (&pinned, format!("app:V1@{digest}")),
     ];
     for (image, expected) in table {
-        assert_eq!(in_lower_case(image), expected);
+        assert_eq!(with_lowercase_name(image), expected);
     }
 }

@@ -12,36 +12,41 @@ use crate::fixes;
 use crate::location::Whereabouts;
 
 /// The tags that `cargo kdev up` gives, one for each content.
-const CONTENT_TAG: &str = "kdev-";
+const CONTENT_TAG_PREFIX: &str = "kdev-";
 
 pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
-    facts.containers().into_iter().filter_map(|container| of_container(facts, container)).collect()
+    facts
+        .containers()
+        .into_iter()
+        .filter_map(|container| diagnose_container(facts, container))
+        .collect()
 }
 
 /// The image of docker's that a container might run instead of what it runs.
-pub fn rival<'a>(facts: &'a Facts, container: Container) -> Option<&'a Local> {
+pub fn newer_local_image<'a>(facts: &'a Facts, container: Container) -> Option<&'a Local> {
     let runs = container.image_id();
     // An ID with an `@` is a registry's, and tells nothing of the content.
     if !container.is_running() || runs.is_empty() || runs.contains('@') {
         return None;
     }
     let wanted = container.reference()?;
-    match wanted.tag().filter(|tag| tag.starts_with(CONTENT_TAG)) {
-        Some(tag) => newer_content(facts, &wanted, tag),
-        None => rebuilt(facts, wanted, runs),
+    match wanted.tag().filter(|tag| tag.starts_with(CONTENT_TAG_PREFIX)) {
+        Some(tag) => newer_content_tag(facts, &wanted, tag),
+        None => rebuilt_image(facts, wanted, runs),
     }
 }
 
 /// The tag tells the content, and docker's newest build is another one: the one that
 /// bears the image's own tag, too, as each build gives it, or else the last that was
 /// made. Which comes last is not told by its making where docker had it already.
-fn newer_content<'a>(facts: &'a Facts, wanted: &Reference, tag: &str) -> Option<&'a Local> {
+fn newer_content_tag<'a>(facts: &'a Facts, wanted: &Reference, tag: &str) -> Option<&'a Local> {
     let images = || {
         let all = facts.local.iter().flatten();
         all.filter_map(|image| Some((image, Reference::parse(&image.name).ok()?)))
             .filter(|(_, name)| name.name() == wanted.name())
     };
-    let is_content = |name: &Reference| name.tag().is_some_and(|tag| tag.starts_with(CONTENT_TAG));
+    let is_content =
+        |name: &Reference| name.tag().is_some_and(|tag| tag.starts_with(CONTENT_TAG_PREFIX));
     let plain = || images().filter(|(_, name)| !is_content(name));
     let named = plain().find(|(_, name)| name.tag() == Some("latest"));
     let named = named.or_else(|| plain().next().filter(|_| plain().count() == 1));
@@ -60,24 +65,24 @@ fn newer_content<'a>(facts: &'a Facts, wanted: &Reference, tag: &str) -> Option<
         }
     };
     // What is for another platform was built for another cluster.
-    let is_rival = !newest.name.ends_with(&format!(":{tag}")) && fits(facts, newest);
+    let is_rival = !newest.name.ends_with(&format!(":{tag}")) && matches_platform(facts, newest);
     is_rival.then_some(newest)
 }
 
 /// The same name stands for something else in docker now. In docker's containerd
 /// store an ID says nothing of the content, so that nothing is certain there.
-fn rebuilt<'a>(facts: &'a Facts, wanted: Reference, runs: &str) -> Option<&'a Local> {
+fn rebuilt_image<'a>(facts: &'a Facts, wanted: Reference, runs: &str) -> Option<&'a Local> {
     let local = Whereabouts::of(facts, wanted).local.filter(|local| local.id != runs)?;
     facts.local_ids_are_configs.then_some(local)
 }
 
 /// Whether a node of the pod's platform can run it, as far as docker tells.
-fn fits(facts: &Facts, local: &Local) -> bool {
+fn matches_platform(facts: &Facts, local: &Local) -> bool {
     local.platform.is_empty() || local.platform == facts.platform()
 }
 
-fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
-    let rival = rival(facts, container)?;
+fn diagnose_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
+    let rival = newer_local_image(facts, container)?;
     let wanted = container.reference()?;
     let name = wanted.name().familiar();
     let started = time::seconds(container.started_at());
@@ -86,7 +91,7 @@ fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
     let is_of_project = facts.project_image.as_deref() == Some(&wanted.name().to_string());
     let renew = fixes::renew(facts, container, &wanted, &rival.name);
     let platform = facts.platform();
-    let help = match (is_of_project, fits(facts, rival), renew.strip_prefix("run `")) {
+    let help = match (is_of_project, matches_platform(facts, rival), renew.strip_prefix("run `")) {
         (false, false, Some(renew)) => format!(
             "build it for {platform}, and run it: `docker build --platform {platform} --tag {} . && {renew}",
             wanted.familiar()
@@ -96,7 +101,7 @@ fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
         }
         _ => renew,
     };
-    let (confidence, words) = if is_newer && fits(facts, rival) {
+    let (confidence, words) = if is_newer && matches_platform(facts, rival) {
         (Confidence::Certain, "an older build")
     } else {
         (Confidence::Likely, "another build")
@@ -105,7 +110,7 @@ fn of_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
         format!("container `{}` runs {}", container.name(), container.image_id()),
         format!("docker here has `{}`, made {}", rival.name, rival.age),
     ];
-    if !fits(facts, rival) {
+    if !matches_platform(facts, rival) {
         evidence.push(format!("that is for {}, and the node is {platform}", rival.platform));
     }
     Some(Diagnosis {
@@ -219,7 +224,7 @@ mod tests {
         for (images, expected) in table {
             let mut facts = facts("app:kdev-1", Local::default());
             facts.local = Some(images);
-            let found = rival(&facts, facts.containers()[0]);
+            let found = newer_local_image(&facts, facts.containers()[0]);
             let name = found.map(|local| local.name.rsplit(':').next().unwrap());
             assert_eq!(name, expected, "{:?}", facts.local);
         }

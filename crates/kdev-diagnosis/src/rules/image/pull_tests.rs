@@ -181,6 +181,6 @@ fn a_back_off_tells_of_the_pull_before_it() {
     {
         let waiting = json!({"reason": "ImagePullBackOff", "message": message});
         facts.pod["status"]["containerStatuses"][0]["state"]["waiting"] = waiting;
-        assert_eq!(super::said(&facts, facts.containers()[0]).is_some(), expected);
+        assert_eq!(super::pull_error(&facts, facts.containers()[0]).is_some(), expected);
     }
 }

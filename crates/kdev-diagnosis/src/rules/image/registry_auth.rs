@@ -8,48 +8,49 @@ use crate::facts::Facts;
 use crate::fixes;
 
 /// What registries say that conceal from strangers what they have.
-const EVASIONS: [&str; 3] =
+const AMBIGUOUS_DENIALS: [&str; 3] =
     ["does not exist or may require", "insufficient_scope", "failed to fetch anonymous token"];
 /// How a kubelet begins to tell which of a pod's secrets it does not find.
-const NOT_FOUND: &str = "Unable to retrieve some image pull secrets (";
+const SECRETS_NOT_FOUND: &str = "Unable to retrieve some image pull secrets (";
 
 /// Whether the registry has left open whether it has the image.
-pub(crate) fn is_evasive(said: &str) -> bool {
-    EVASIONS.iter().any(|evasion| said.contains(evasion))
+pub(crate) fn is_ambiguous(said: &str) -> bool {
+    AMBIGUOUS_DENIALS.iter().any(|evasion| said.contains(evasion))
 }
 
 /// The secrets that the pod names, and those of them that do not exist.
-fn secrets(facts: &Facts) -> (Vec<&str>, Vec<&str>) {
+fn pull_secrets(facts: &Facts) -> (Vec<&str>, Vec<&str>) {
     let named: Vec<&str> =
         list(&facts.pod["spec"]["imagePullSecrets"]).map(|secret| text(secret, "/name")).collect();
     let event = facts.last_event(&["FailedToRetrieveImagePullSecret"]);
-    let told = event.and_then(|event| event.message.split_once(NOT_FOUND)?.1.split(')').next());
+    let told =
+        event.and_then(|event| event.message.split_once(SECRETS_NOT_FOUND)?.1.split(')').next());
     let told: Vec<&str> = told.unwrap_or_default().split(", ").collect();
     let missing = named.iter().copied().filter(|name| told.contains(name)).collect();
     (named, missing)
 }
 
-fn quoted(names: &[&str]) -> String {
+fn list_secrets(names: &[&str]) -> String {
     let kind = if names.len() == 1 { "imagePullSecret" } else { "imagePullSecrets" };
     format!("{kind} {}", in_words(names))
 }
 
 /// Why the registry denies the image, in words.
-pub(crate) fn denied(
+pub(crate) fn explain_denial(
     facts: &Facts,
     registry: &str,
     name: &str,
     said: &str,
 ) -> (Confidence, String) {
-    let (named, missing) = secrets(facts);
+    let (named, missing) = pull_secrets(facts);
     let same = "it answers the same to both";
     if !missing.is_empty() {
         let verb = if missing.len() == 1 { "does" } else { "do" };
         let is_all = missing.len() == named.len();
         let confidence = if is_all { Confidence::Certain } else { Confidence::Likely };
-        return (confidence, format!("the pod's {} {verb} not exist", quoted(&missing)));
+        return (confidence, format!("the pod's {} {verb} not exist", list_secrets(&missing)));
     }
-    match (named.as_slice(), is_evasive(said)) {
+    match (named.as_slice(), is_ambiguous(said)) {
         ([], true) => (
             Confidence::Likely,
             format!("the registry `{registry}` has no `{name}`, or wants credentials: {same}"),
@@ -64,22 +65,22 @@ pub(crate) fn denied(
             Confidence::Likely,
             format!(
                 "the registry `{registry}` has no `{name}`, or does not take the credentials of the pod's {}: {same}",
-                quoted(named)
+                list_secrets(named)
             ),
         ),
         (named, false) => (
             Confidence::Certain,
             format!(
                 "the registry `{registry}` does not take the credentials of the pod's {}",
-                quoted(named)
+                list_secrets(named)
             ),
         ),
     }
 }
 
 /// Gives the pod credentials, and takes away none that may be good.
-pub(crate) fn give(facts: &Facts, registry: &str) -> String {
-    let (named, missing) = secrets(facts);
+pub(crate) fn credentials_help(facts: &Facts, registry: &str) -> String {
+    let (named, missing) = pull_secrets(facts);
     let kubectl = &facts.kubectl;
     let create = |secret: &str| {
         format!(
@@ -120,7 +121,7 @@ mod tests {
     fn pod(secrets: &[&str], missing: &str) -> Facts {
         let named: Vec<_> = secrets.iter().map(|name| json!({"name": name})).collect();
         let message =
-            format!("{NOT_FOUND}{missing}); attempting to pull the image may not succeed.");
+            format!("{SECRETS_NOT_FOUND}{missing}); attempting to pull the image may not succeed.");
         let event = ApiEvent {
             about: "Pod/p".into(),
             reason: "FailedToRetrieveImagePullSecret".into(),
@@ -192,7 +193,7 @@ mod tests {
             ),
         ];
         for (secrets, missing, said, confidence, words) in table {
-            let found = denied(&pod(secrets, missing), "r", "a", said);
+            let found = explain_denial(&pod(secrets, missing), "r", "a", said);
             assert_eq!(found, (confidence, words.to_owned()), "{secrets:?} {said}");
         }
     }
@@ -218,7 +219,11 @@ mod tests {
             (&["mine", "registry"], "", create("registry-2") + &add("registry-2")),
         ];
         for (secrets, missing, expected) in table {
-            assert_eq!(give(&pod(secrets, missing), "r"), expected, "{secrets:?} {missing}");
+            assert_eq!(
+                credentials_help(&pod(secrets, missing), "r"),
+                expected,
+                "{secrets:?} {missing}"
+            );
         }
     }
 }

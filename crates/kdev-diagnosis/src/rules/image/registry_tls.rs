@@ -4,7 +4,7 @@ use crate::facts::Facts;
 use crate::location::node;
 
 /// What Go's TLS says of a certificate that bears other names.
-const OTHER_NAME: [&str; 4] = [
+const NAME_MISMATCH: [&str; 4] = [
     "x509: certificate is valid for ",
     "x509: certificate is not valid for any names",
     "doesn't contain any IP SANs",
@@ -12,7 +12,12 @@ const OTHER_NAME: [&str; 4] = [
 ];
 
 /// What is wrong, and what helps; `instead` does without the registry.
-pub(crate) fn judge(facts: &Facts, registry: &str, said: &str, instead: &str) -> (String, String) {
+pub(crate) fn explain(
+    facts: &Facts,
+    registry: &str,
+    said: &str,
+    instead: &str,
+) -> (String, String) {
     let there = node(facts);
     let tell = |lines: &str| {
         format!(
@@ -38,7 +43,7 @@ pub(crate) fn judge(facts: &Facts, registry: &str, said: &str, instead: &str) ->
             format!("renew the certificate of `{registry}`, or {clock}"),
         );
     }
-    if OTHER_NAME.iter().any(|sign| said.contains(sign)) {
+    if NAME_MISMATCH.iter().any(|sign| said.contains(sign)) {
         return (
             format!("the certificate of `{registry}` is not for that name"),
             format!(
@@ -97,7 +102,7 @@ mod tests {
             ),
         ];
         for (said, words, help) in table {
-            let found = judge(&facts, "r:5", said, "`docker pull`");
+            let found = explain(&facts, "r:5", said, "`docker pull`");
             assert!(found.0.starts_with(words), "{said}: {}", found.0);
             assert!(found.1.starts_with(help), "{said}: {}", found.1);
         }

@@ -17,10 +17,10 @@ use crate::rules::image::pull;
 pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
     let of_container = |container| {
         [
-            pinned(facts, container),
-            broken(facts, container),
-            policy(facts, container),
-            unseen(facts, container),
+            pinned_by_digest(facts, container),
+            incomplete_or_damaged(facts, container),
+            pull_policy_always(facts, container),
+            ignored_by_kubelet(facts, container),
         ]
     };
     facts.containers().into_iter().flat_map(of_container).flatten().collect()
@@ -28,7 +28,7 @@ pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
 
 /// Digests are found only of what was pulled: an import keeps the name that the
 /// archive gives.
-fn pinned(facts: &Facts, container: Container) -> Option<Diagnosis> {
+fn pinned_by_digest(facts: &Facts, container: Container) -> Option<Diagnosis> {
     if !container.waits_for_image() {
         return None;
     }
@@ -54,7 +54,7 @@ fn pinned(facts: &Facts, container: Container) -> Option<Diagnosis> {
         return Some(diagnosis(Confidence::Certain, words, image, help));
     }
     // A registry that was asked has the better explanation.
-    if pull::refusal(facts, container).is_some() {
+    if pull::pull_error_cause(facts, container).is_some() {
         return None;
     }
     let of_name = format!("{}:", seen.wanted.name());
@@ -87,7 +87,7 @@ fn pinned(facts: &Facts, container: Container) -> Option<Diagnosis> {
 }
 
 /// What is there cannot be used.
-fn broken(facts: &Facts, container: Container) -> Option<Diagnosis> {
+fn incomplete_or_damaged(facts: &Facts, container: Container) -> Option<Diagnosis> {
     let (reason, message) = container.waiting()?;
     let seen = Whereabouts::of(facts, container.reference()?);
     let image = seen.here?;
@@ -122,15 +122,15 @@ fn broken(facts: &Facts, container: Container) -> Option<Diagnosis> {
             format!("container `{}` waits: {reason}: {message}", container.name()),
             format!(
                 "`ctr -n {CRI_NAMESPACE} images check` there: complete: {}, unpacked: {}",
-                yes(image.complete),
-                yes(image.unpacked)
+                describe_check(image.complete),
+                describe_check(image.unpacked)
             ),
         ],
         help,
     })
 }
 
-fn yes(is: Option<bool>) -> &'static str {
+fn describe_check(is: Option<bool>) -> &'static str {
     match is {
         Some(true) => "yes",
         Some(false) => "no",
@@ -139,13 +139,13 @@ fn yes(is: Option<bool>) -> &'static str {
 }
 
 /// The kubelet pulls, whatever is there, or there to be loaded.
-fn policy(facts: &Facts, container: Container) -> Option<Diagnosis> {
+fn pull_policy_always(facts: &Facts, container: Container) -> Option<Diagnosis> {
     if container.policy() != "Always" || !container.waits_for_image() {
         return None;
     }
     let seen = Whereabouts::of(facts, container.reference()?);
     let is_on_node = seen.here.is_some();
-    let refusal = pull::refusal(facts, container);
+    let refusal = pull::pull_error_cause(facts, container);
     let is_only_here = seen.local.is_some() && refusal == Some(Cause::NotInRegistry);
     // What is nowhere near was meant to be pulled.
     let is_ours = is_on_node || is_only_here || (seen.is_near() && seen.is_homely());
@@ -163,7 +163,7 @@ fn policy(facts: &Facts, container: Container) -> Option<Diagnosis> {
             seen.wanted
         ));
     }
-    if let Some(wanted) = policy_of_template(facts, container.name()).filter(|p| *p != "Always") {
+    if let Some(wanted) = template_policy(facts, container.name()).filter(|p| *p != "Always") {
         evidence.push(format!("its manifest says `{wanted}`, and the pod has `Always`"));
         return Some(Diagnosis {
             cause: Cause::AlwaysPullImages,
@@ -198,7 +198,7 @@ fn policy(facts: &Facts, container: Container) -> Option<Diagnosis> {
 }
 
 /// The image is there, unhurt, and need not be pulled.
-fn unseen(facts: &Facts, container: Container) -> Option<Diagnosis> {
+fn ignored_by_kubelet(facts: &Facts, container: Container) -> Option<Diagnosis> {
     if container.policy() == "Always" || !container.waits_for_image() {
         return None;
     }
@@ -236,11 +236,11 @@ fn unseen(facts: &Facts, container: Container) -> Option<Diagnosis> {
 }
 
 /// The policy that whoever made the pod wanted.
-fn policy_of_template<'a>(facts: &'a Facts, container: &str) -> Option<&'a str> {
+fn template_policy<'a>(facts: &'a Facts, container: &str) -> Option<&'a str> {
     let Some(owner) = facts.owners.first() else {
         return facts.applied_policies.get(container).map(String::as_str);
     };
-    if !is_of_template(facts, owner) {
+    if !is_from_current_template(facts, owner) {
         return None;
     }
     let spec = owner.pointer("/spec/template/spec")?;
@@ -251,7 +251,7 @@ fn policy_of_template<'a>(facts: &'a Facts, container: &str) -> Option<&'a str> 
 
 /// Whether the pod was made from what its owner's template says now, as far as that
 /// is told.
-fn is_of_template(facts: &Facts, owner: &Value) -> bool {
+fn is_from_current_template(facts: &Facts, owner: &Value) -> bool {
     match text(owner, "/kind") {
         "StatefulSet" => {
             let made = text(&facts.pod, "/metadata/labels/controller-revision-hash");

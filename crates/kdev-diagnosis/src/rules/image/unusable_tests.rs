@@ -119,7 +119,7 @@ fn a_pod_from_before_its_owner_was_changed_tells_nothing_of_admission() {
         let labels = json!({"controller-revision-hash": made});
         let pod = json!({"metadata": {"name": "p", "labels": labels}});
         let facts = Facts { pod, owners, ..Facts::default() };
-        assert_eq!(policy_of_template(&facts, "c"), expected, "{:?} {made}", facts.owners);
+        assert_eq!(template_policy(&facts, "c"), expected, "{:?} {made}", facts.owners);
     }
 }
 

@@ -13,29 +13,30 @@ use crate::facts::{ApiEvent, Facts};
 use crate::scheduler_message;
 
 /// What the volume controller says of a claim that waits for the scheduler.
-const WAITS: [&str; 2] = ["WaitForFirstConsumer", "WaitForPodScheduled"];
+const WAITING_REASONS: [&str; 2] = ["WaitForFirstConsumer", "WaitForPodScheduled"];
 /// Whatever it says of claims.
-const REASONS: [&str; 7] = [
+const CLAIM_REASONS: [&str; 7] = [
     "FailedBinding",
     "ProvisioningFailed",
     "Provisioning",
     "ExternalProvisioning",
     "ClaimLost",
-    WAITS[0],
-    WAITS[1],
+    WAITING_REASONS[0],
+    WAITING_REASONS[1],
 ];
 /// What the scheduler says where a volume is on other nodes.
-const ELSEWHERE: [&str; 2] =
+const NODE_CONFLICT: [&str; 2] =
     ["volume node affinity conflict", "didn't match PersistentVolume's node affinity"];
 
 pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
     let volumes = list(&facts.pod["spec"]["volumes"]);
-    let found: Vec<Diagnosis> = volumes.filter_map(|volume| of_volume(facts, volume)).collect();
-    if found.is_empty() { elsewhere(facts).into_iter().collect() } else { found }
+    let found: Vec<Diagnosis> =
+        volumes.filter_map(|volume| diagnose_volume(facts, volume)).collect();
+    if found.is_empty() { volume_node_conflict(facts).into_iter().collect() } else { found }
 }
 
 /// The claims that the pod uses and that are there.
-fn used(facts: &Facts) -> impl Iterator<Item = &Value> {
+fn used_claims(facts: &Facts) -> impl Iterator<Item = &Value> {
     let names: Vec<String> = list(&facts.pod["spec"]["volumes"])
         .filter_map(|volume| claim_name(&facts.pod, volume))
         .collect();
@@ -46,43 +47,43 @@ fn used(facts: &Facts) -> impl Iterator<Item = &Value> {
 }
 
 /// The name of the claim that has this volume of the cluster's.
-pub(crate) fn bound_to<'a>(facts: &'a Facts, volume: &str) -> Option<&'a str> {
-    let claim = used(facts).find(|claim| claim["spec"]["volumeName"] == volume)?;
+pub(crate) fn claim_bound_to<'a>(facts: &'a Facts, volume: &str) -> Option<&'a str> {
+    let claim = used_claims(facts).find(|claim| claim["spec"]["volumeName"] == volume)?;
     Some(text(claim, "/metadata/name"))
 }
 
-fn of_volume(facts: &Facts, volume: &Value) -> Option<Diagnosis> {
+fn diagnose_volume(facts: &Facts, volume: &Value) -> Option<Diagnosis> {
     let name = claim_name(&facts.pod, volume)?;
     let claim = facts.claims.iter().find(|claim| text(claim, "/metadata/name") == name);
     let (words, help) = match claim {
-        Some(claim) => trouble(facts, claim, &name)?,
+        Some(claim) => claim_problem(facts, claim, &name)?,
         // A controller makes this one as soon as it can.
         None if volume.get("ephemeral").is_some() => return None,
         None => {
             let words = format!("the pod's volume claim `{name}` does not exist");
-            (words, format!("run `{}`", create(facts, &claim_called(&name))))
+            (words, format!("run `{}`", create_command(facts, &claim_template(&name))))
         }
     };
     Some(Diagnosis {
         cause: Cause::ClaimPending,
         confidence: Confidence::Certain,
         words,
-        evidence: said(facts, &name),
+        evidence: provisioner_messages(facts, &name),
         help,
     })
 }
 
-fn create(facts: &Facts, object: &Value) -> String {
+fn create_command(facts: &Facts, object: &Value) -> String {
     format!("echo {} | {} create --filename -", quote(&object.to_string()), facts.kubectl)
 }
 
-fn claim_called(name: &str) -> Value {
+fn claim_template(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name},
         "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}})
 }
 
 /// What is wrong with a claim, and what helps.
-fn trouble(facts: &Facts, claim: &Value, name: &str) -> Option<(String, String)> {
+fn claim_problem(facts: &Facts, claim: &Value, name: &str) -> Option<(String, String)> {
     let kubectl = &facts.kubectl;
     if claim.pointer("/metadata/deletionTimestamp").is_some() {
         return Some((
@@ -103,19 +104,19 @@ fn trouble(facts: &Facts, claim: &Value, name: &str) -> Option<(String, String)>
                 "make the claim anew, with an empty volume: `{kubectl} delete pvc {name}`, and apply its manifest again"
             ),
         )),
-        _ => waits(facts, claim, name),
+        _ => pending_reason(facts, claim, name),
     }
 }
 
 /// What a claim waits for, and what helps; `None` where that is a consequence only.
-fn waits(facts: &Facts, claim: &Value, name: &str) -> Option<(String, String)> {
+fn pending_reason(facts: &Facts, claim: &Value, name: &str) -> Option<(String, String)> {
     let kubectl = &facts.kubectl;
     let class = text(claim, "/spec/storageClassName");
-    let says = |sign: &str| events(facts, name).any(|event| event.message.contains(sign));
+    let says = |sign: &str| claim_events(facts, name).any(|event| event.message.contains(sign));
     if class.is_empty() {
-        let why = without_class(facts, claim);
+        let why = missing_class_reason(facts, claim);
         let words = format!("the volume claim `{name}` waits for a volume: {why}");
-        return Some((words, provide(facts, claim)));
+        return Some((words, create_volume_help(facts, claim)));
     }
     let is_there = facts.storage_classes.iter().any(|known| known == class);
     if !is_there && says(&format!("storageclass.storage.k8s.io \"{class}\" not found")) {
@@ -123,7 +124,7 @@ fn waits(facts: &Facts, claim: &Value, name: &str) -> Option<(String, String)> {
             "the volume claim `{name}` wants the storage class `{class}`, which the cluster does not have"
         );
         let help = match facts.storage_classes.as_slice() {
-            [] => provide(facts, claim),
+            [] => create_volume_help(facts, claim),
             known => format!(
                 "use one of {} in the claim, which must be made anew for it",
                 text::list(known)
@@ -135,10 +136,11 @@ fn waits(facts: &Facts, claim: &Value, name: &str) -> Option<(String, String)> {
         let words = format!(
             "the volume claim `{name}` waits for a volume of the storage class `{class}`, of which none is free on a node for the pod"
         );
-        return Some((words, provide(facts, claim)));
+        return Some((words, create_volume_help(facts, claim)));
     }
-    let last = events(facts, name).rfind(|event| REASONS.contains(&event.reason.as_str()));
-    let waits_for_node = last.is_some_and(|event| WAITS.contains(&event.reason.as_str()));
+    let last =
+        claim_events(facts, name).rfind(|event| CLAIM_REASONS.contains(&event.reason.as_str()));
+    let waits_for_node = last.is_some_and(|event| WAITING_REASONS.contains(&event.reason.as_str()));
     if waits_for_node {
         let node = facts.node_name()?;
         let words = format!(
@@ -157,7 +159,7 @@ fn waits(facts: &Facts, claim: &Value, name: &str) -> Option<(String, String)> {
 
 /// Why a claim without a storage class has no volume. Whoever may not list nodes
 /// may not list classes either.
-fn without_class(facts: &Facts, claim: &Value) -> &'static str {
+fn missing_class_reason(facts: &Facts, claim: &Value) -> &'static str {
     let names_none = claim.pointer("/spec/storageClassName").is_some();
     match facts.storage_classes.as_slice() {
         _ if names_none => "it asks for one without a storage class, and none is free",
@@ -167,15 +169,15 @@ fn without_class(facts: &Facts, claim: &Value) -> &'static str {
     }
 }
 
-fn provide(facts: &Facts, claim: &Value) -> String {
+fn create_volume_help(facts: &Facts, claim: &Value) -> String {
     format!(
         "run `{}`, which gives it a folder of the pod's node, for trials, or install a provisioner, which makes volumes for claims",
-        create(facts, &volume_for(claim))
+        create_command(facts, &host_path_volume(claim))
     )
 }
 
 /// A folder of a node that will do for a claim. Volumes belong to no namespace.
-fn volume_for(claim: &Value) -> Value {
+fn host_path_volume(claim: &Value) -> Value {
     let (namespace, claim_name) = (&claim["metadata"]["namespace"], text(claim, "/metadata/name"));
     let name = format!("{}-{claim_name}", namespace.as_str().unwrap_or_default());
     let mut spec = json!({"capacity": {"storage": claim.pointer("/spec/resources/requests/storage")},
@@ -190,13 +192,13 @@ fn volume_for(claim: &Value) -> Value {
 }
 
 /// The volumes are there, but on nodes that do not take the pod.
-fn elsewhere(facts: &Facts) -> Option<Diagnosis> {
+fn volume_node_conflict(facts: &Facts) -> Option<Diagnosis> {
     let scheduled = facts.condition("PodScheduled")?;
     let message = text(scheduled, "/message");
-    if facts.node_name().is_some() || !ELSEWHERE.iter().any(|sign| message.contains(sign)) {
+    if facts.node_name().is_some() || !NODE_CONFLICT.iter().any(|sign| message.contains(sign)) {
         return None;
     }
-    let bound: Vec<(&str, &str)> = used(facts)
+    let bound: Vec<(&str, &str)> = used_claims(facts)
         .map(|claim| (text(claim, "/metadata/name"), text(claim, "/spec/volumeName")))
         .filter(|(_, volume)| !volume.is_empty())
         .collect();
@@ -222,15 +224,18 @@ fn elsewhere(facts: &Facts) -> Option<Diagnosis> {
 }
 
 /// Events of the pod's and of a claim's, oldest first.
-fn events<'a>(facts: &'a Facts, claim: &str) -> impl DoubleEndedIterator<Item = &'a ApiEvent> {
+fn claim_events<'a>(
+    facts: &'a Facts,
+    claim: &str,
+) -> impl DoubleEndedIterator<Item = &'a ApiEvent> {
     let about = [format!("Pod/{}", facts.pod_name()), format!("PersistentVolumeClaim/{claim}")];
     facts.events.iter().filter(move |event| about.contains(&event.about))
 }
 
 /// The last words of the scheduler's and of the volume controller's.
-fn said(facts: &Facts, claim: &str) -> Vec<String> {
-    let of = |reason: &str| events(facts, claim).rfind(|event| event.reason == reason);
-    let last = std::iter::once("FailedScheduling").chain(REASONS).filter_map(of);
+fn provisioner_messages(facts: &Facts, claim: &str) -> Vec<String> {
+    let of = |reason: &str| claim_events(facts, claim).rfind(|event| event.reason == reason);
+    let last = std::iter::once("FailedScheduling").chain(CLAIM_REASONS).filter_map(of);
     last.map(|event| format!("{}: {}", event.about, event.message)).collect()
 }
 
@@ -272,7 +277,8 @@ mod tests {
     #[test]
     fn each_state_of_a_claim_is_told() {
         let about = "PersistentVolumeClaim/files";
-        let first = (about, WAITS[0], "waiting for first consumer to be created before binding");
+        let first =
+            (about, WAITING_REASONS[0], "waiting for first consumer to be created before binding");
         let made = (about, "ExternalProvisioning", "Waiting for a volume to be created");
         let none_free = (
             "Pod/p",
@@ -372,7 +378,7 @@ mod tests {
 
     #[test]
     fn a_volume_for_trials_is_one_of_its_namespace() {
-        let volume = volume_for(&claim(&json!("fast"), "Pending"));
+        let volume = host_path_volume(&claim(&json!("fast"), "Pending"));
         let text = |path: &str| text(&volume, path).to_owned();
         assert_eq!(text("/metadata/name"), "a-files");
         assert_eq!(text("/spec/hostPath/path"), "/var/lib/volumes/a-files");

@@ -16,7 +16,7 @@ use crate::transient;
 
 /// How the name of the volume begins that the API server adds to each pod: it holds
 /// the token of the service account, and no manifest declares it.
-const INJECTED: &str = "kube-api-access-";
+const TOKEN_VOLUME_PREFIX: &str = "kube-api-access-";
 
 pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
     // What is mounted now may have been missing before.
@@ -27,11 +27,14 @@ pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
     if !found.is_empty() {
         return found;
     }
-    attach(facts).or_else(|| mount(facts)).into_iter().collect()
+    attach_failure(facts).or_else(|| mount_failure(facts)).into_iter().collect()
 }
 
 /// What is still wrong by events of this reason, the newest first.
-fn failures<'a>(facts: &'a Facts, reason: &'static str) -> impl Iterator<Item = &'a ApiEvent> {
+fn unresolved_failures<'a>(
+    facts: &'a Facts,
+    reason: &'static str,
+) -> impl Iterator<Item = &'a ApiEvent> {
     facts.pod_events().rev().filter(move |event| {
         event.reason == reason
             && !transient::is_over(facts, event)
@@ -39,7 +42,7 @@ fn failures<'a>(facts: &'a Facts, reason: &'static str) -> impl Iterator<Item = 
     })
 }
 
-fn certain(words: String, event: &ApiEvent, help: String) -> Diagnosis {
+fn mount_failed(words: String, event: &ApiEvent, help: String) -> Diagnosis {
     Diagnosis {
         cause: Cause::VolumeUnmountable,
         confidence: Confidence::Certain,
@@ -50,29 +53,33 @@ fn certain(words: String, event: &ApiEvent, help: String) -> Diagnosis {
 }
 
 /// The node does not get the disk that a volume is.
-fn attach(facts: &Facts) -> Option<Diagnosis> {
-    let event = failures(facts, "FailedAttachVolume").next()?;
+fn attach_failure(facts: &Facts) -> Option<Diagnosis> {
+    let event = unresolved_failures(facts, "FailedAttachVolume").next()?;
     let message = &event.message;
-    let volume = between(message, "for volume \"", "\"")?;
-    let claim = claims::bound_to(facts, volume);
+    let volume = text_between(message, "for volume \"", "\"")?;
+    let claim = claims::claim_bound_to(facts, volume);
     let what = match claim {
         Some(claim) => format!("the volume of claim `{claim}`"),
         None => format!("volume `{volume}`"),
     };
     if !message.starts_with("Multi-Attach error") {
-        let why = why(message);
+        let why = error_text(message);
         let help = format!("see `{} describe {}`", facts.kubectl, facts.subject);
-        return Some(certain(format!("{what} cannot be attached to the node: {why}"), event, help));
+        return Some(mount_failed(
+            format!("{what} cannot be attached to the node: {why}"),
+            event,
+            help,
+        ));
     }
     let holder = message.split_once("used by pod(s) ");
     let holder = holder.and_then(|(_, rest)| rest.split([',', ' ']).next());
     let by = holder.map(|pod| format!(", where pod `{pod}` uses it")).unwrap_or_default();
     let words = format!("{what} can be on one node only, and is on another one{by}");
-    Some(certain(words, event, let_go(facts, holder, claim)))
+    Some(mount_failed(words, event, detach_help(facts, holder, claim)))
 }
 
 /// Frees a volume that another node has.
-fn let_go(facts: &Facts, holder: Option<&str>, claim: Option<&str>) -> String {
+fn detach_help(facts: &Facts, holder: Option<&str>, claim: Option<&str>) -> String {
     let kubectl = &facts.kubectl;
     if let Some(aside) = placement::step_aside(facts) {
         return aside;
@@ -92,65 +99,69 @@ fn let_go(facts: &Facts, holder: Option<&str>, claim: Option<&str>) -> String {
 }
 
 /// What the kubelet could not mount last.
-fn mount(facts: &Facts) -> Option<Diagnosis> {
+fn mount_failure(facts: &Facts) -> Option<Diagnosis> {
     const OF_ONE: &str = "for volume \"";
     // After a while it also tells that it has waited, and no more of why.
-    let of_one = || failures(facts, "FailedMount").filter(|event| event.message.contains(OF_ONE));
-    let of_manifest = of_one().find(|event| !event.message.contains(INJECTED));
+    let of_one =
+        || unresolved_failures(facts, "FailedMount").filter(|event| event.message.contains(OF_ONE));
+    let of_manifest = of_one().find(|event| !event.message.contains(TOKEN_VOLUME_PREFIX));
     let event = of_manifest
         .or_else(|| of_one().next())
-        .or_else(|| failures(facts, "FailedMount").next())?;
+        .or_else(|| unresolved_failures(facts, "FailedMount").next())?;
     let message = &event.message;
-    if let Some((kind, name)) = config::missing(message) {
+    if let Some((kind, name)) = config::parse_missing_object(message) {
         let evidence = vec![format!("{}: {message}", event.reason)];
-        return Some(config::absent(facts, kind, &name, evidence));
+        return Some(config::object_not_found(facts, kind, &name, evidence));
     }
-    let volumes: Vec<&str> = match between(message, OF_ONE, "\"") {
+    let volumes: Vec<&str> = match text_between(message, OF_ONE, "\"") {
         Some(volume) => vec![volume],
-        None => between(message, "unmounted volumes=[", "]")
+        None => text_between(message, "unmounted volumes=[", "]")
             .unwrap_or_default()
             .split_whitespace()
             .collect(),
     };
-    let why = why(message);
+    let why = error_text(message);
     let [volume] = volumes.as_slice() else {
         let words = match volumes.as_slice() {
             [] => format!("the pod's volumes cannot be mounted: {why}"),
             _ => format!("volumes {} cannot be mounted: {why}", text::list(&volumes)),
         };
         let help = format!("see `{} describe {}`", facts.kubectl, facts.subject);
-        return Some(certain(words, event, help));
+        return Some(mount_failed(words, event, help));
     };
-    if let Some((kind, name, key)) = missing_key(facts, volume, message) {
+    if let Some((kind, name, key)) = parse_missing_key(facts, volume, message) {
         let evidence = vec![format!("{}: {message}", event.reason)];
-        return Some(config::without_key(facts, kind, name, key, evidence));
+        return Some(config::key_not_found(facts, kind, name, key, evidence));
     }
     let words = format!("volume `{volume}` cannot be mounted: {why}");
-    if volume.starts_with(INJECTED) {
+    if volume.starts_with(TOKEN_VOLUME_PREFIX) {
         let help = format!(
             "wait until the kubelet tries again; if the error stays, see `{} describe {}`",
             facts.kubectl, facts.subject
         );
-        return Some(Diagnosis { confidence: Confidence::Likely, ..certain(words, event, help) });
+        return Some(Diagnosis {
+            confidence: Confidence::Likely,
+            ..mount_failed(words, event, help)
+        });
     }
     let help = format!("correct volume `{volume}` in the manifest of {}", facts.keeper_id());
-    Some(certain(words, event, help))
+    Some(mount_failed(words, event, help))
 }
 
-fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
+fn text_between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
     let (_, rest) = text.split_once(start)?;
     rest.split(end).next()
 }
 
 /// What stands at the end of such a message.
-fn why(message: &str) -> &str {
+fn error_text(message: &str) -> &str {
     let lists = message.split_once("unmounted volumes=[").and_then(|_| message.split_once("]: "));
     message.split_once("\" : ").or(lists).map_or(message, |(_, why)| why)
 }
 
 /// `references non-existent config key: KEY`, or `secret key`: kind and name of what
 /// the volume is made of, and the key.
-fn missing_key<'a>(
+fn parse_missing_key<'a>(
     facts: &'a Facts,
     volume: &str,
     said: &'a str,
