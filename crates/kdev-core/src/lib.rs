@@ -1,5 +1,5 @@
-//! Images, Kubernetes objects and shell words, as far as no I/O is needed. Internal to
-//! `cargo kdev`: nothing here is promised to stay.
+//! Types and functions for images, Kubernetes objects and shell commands that need no I/O.
+//! Internal to `cargo kdev`, without a promise of stability.
 
 pub mod image;
 pub mod kube;

@@ -1,12 +1,12 @@
-//! Words that messages are made of.
+//! Helpers for the text of messages.
 
-/// With a capital at its beginning, as a question has one.
+/// Capitalizes the first letter.
 pub fn capitalized(words: &str) -> String {
     let (first, rest) = words.split_at(words.chars().next().map_or(0, char::len_utf8));
     format!("{}{rest}", first.to_uppercase())
 }
 
-/// `a`, `b` and `c`, each in backticks.
+/// Joins items as `a`, `b` and `c`, each in backticks.
 pub fn list<S: AsRef<str>>(items: &[S]) -> String {
     let mut quoted: Vec<String> = items.iter().map(|i| format!("`{}`", i.as_ref())).collect();
     match quoted.pop() {
@@ -16,7 +16,7 @@ pub fn list<S: AsRef<str>>(items: &[S]) -> String {
     }
 }
 
-/// Without control characters, which could steer the terminal.
+/// Removes control characters, which could control the terminal.
 pub fn printable(text: &str) -> String {
     text.replace("\r\n", "\n")
         .chars()
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_read_as_sentences() {
+    fn lists_are_joined_with_and() {
         assert_eq!(list::<&str>(&[]), "nothing");
         assert_eq!(list(&["a"]), "`a`");
         assert_eq!(list(&["a", "b", "c"]), "`a`, `b` and `c`");

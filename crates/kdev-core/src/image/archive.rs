@@ -1,10 +1,9 @@
-//! Archives of images: which images one holds, and where their parts lie in it.
+//! Image archives: the images that an archive holds, and the files they consist of.
 //!
-//! Pure but for the reader. Two forms are in use: Docker's own, whose
-//! `manifest.json` names the files, and the OCI image layout (OCI image spec,
-//! "Image Layout"), whose `index.json` leads over manifests, and perhaps
-//! further indexes, to blobs. Docker 25 and newer write both in one; podman,
-//! buildah and skopeo write either.
+//! Two formats are in use: Docker's own, whose `manifest.json` names the files, and the OCI
+//! image layout (OCI image spec, "Image Layout"), whose `index.json` refers to manifests,
+//! and possibly to further indexes, and these to blobs. Docker 25 and later write both into
+//! one archive; Podman, Buildah and Skopeo write one of them.
 
 use std::collections::HashMap;
 use std::io::{self, Read};
@@ -13,17 +12,18 @@ use serde::Deserialize;
 
 use crate::image::digest::sha256 as digest;
 
-/// The largest JSON file that is read: containerd's own limit is of this size.
+/// Largest JSON file that is read; containerd has the same limit.
 const JSON_LIMIT: u64 = 8 << 20;
-/// How deep indexes may nest.
+/// Maximum depth of nested indexes.
 const INDEX_DEPTH: usize = 4;
-/// The whole name, as buildx and containerd note it.
+/// Annotation with the full image name, as buildx and containerd write it.
 const IMAGE_NAME: &str = "io.containerd.image.name";
-/// The name, or just its tag (OCI image spec, "Pre-Defined Annotation Keys").
+/// Annotation with the full name or only the tag (OCI image spec, "Pre-Defined Annotation
+/// Keys").
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
-/// Reads an archive to its end and gives the digest of the configuration of
-/// the image for this platform (`os/architecture`).
+/// Reads an archive to its end and returns the config digest of the image for this platform
+/// (`os/architecture`).
 pub fn config_digest(archive: impl Read, platform: &str) -> Result<String, String> {
     let files = Files::read(archive, |_, _| Ok(())).map_err(|e| format!("no archive: {e}"))?;
     let images = files.images()?;
@@ -32,27 +32,28 @@ pub fn config_digest(archive: impl Read, platform: &str) -> Result<String, Strin
     Ok(image.config_digest.clone())
 }
 
-/// The layers that a configuration names (OCI image spec, "Image Configuration").
+/// Returns the diff IDs that an image configuration lists (OCI image spec, "Image
+/// Configuration").
 pub fn diff_ids(config: &[u8]) -> Option<Vec<String>> {
     parse::<Config>(config).map(|config| config.rootfs.diff_ids)
 }
 
-/// An image of an archive.
+/// An image in an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
-    /// What it is called, if it has a name.
+    /// Its name, if it has one.
     pub name: Option<String>,
     pub config: Vec<u8>,
     pub config_digest: String,
-    /// The files of its layers, from the lowest up.
+    /// The files of its layers, bottom layer first.
     pub layers: Vec<String>,
-    /// Their diffIDs.
+    /// The diff IDs of its layers, in the same order.
     pub diff_ids: Vec<String>,
-    /// Operating system and architecture, where the configuration tells.
+    /// `os/architecture`, if the configuration sets it.
     pub platform: Option<String>,
 }
 
-/// What of an archive is small enough to be held.
+/// The files of an archive that are small enough to be kept in memory.
 #[derive(Default)]
 pub struct Files {
     json: HashMap<String, Vec<u8>>,
@@ -69,7 +70,7 @@ struct DockerManifest {
     layers: Vec<String>,
 }
 
-/// An OCI index or manifest: the fields of both that lead to an image.
+/// An OCI index or manifest, reduced to the fields that lead to an image.
 #[derive(Deserialize)]
 struct Document {
     #[serde(default)]
@@ -114,14 +115,15 @@ impl Image {
         })
     }
 
-    /// One that does not tell is for any.
+    /// An image without a platform matches any platform.
     pub fn is_for(&self, platform: &str) -> bool {
         self.platform.as_ref().is_none_or(|own| own == platform)
     }
 }
 
 impl Files {
-    /// Reads an archive to its end. `other` gets what cannot be JSON: layers.
+    /// Reads an archive to its end. Calls `other` for each file that cannot be JSON, such
+    /// as a layer.
     pub fn read(
         archive: impl Read,
         mut other: impl FnMut(&str, &mut dyn Read) -> io::Result<()>,
@@ -152,13 +154,13 @@ impl Files {
         Ok(files)
     }
 
-    /// Where a file really lies. Docker up to 24 writes a layer that it has
-    /// written before as a link.
+    /// Returns the path of the file that `path` links to, or `path` itself. Docker up to
+    /// version 24 writes a link for a layer that is already in the archive.
     pub fn resolve_link<'a>(&'a self, path: &'a str) -> &'a str {
         self.links.get(path).map_or(path, String::as_str)
     }
 
-    /// All images that are there with their configuration.
+    /// Returns all images whose configuration is in the archive.
     pub fn images(&self) -> Result<Vec<Image>, String> {
         let manifest = self.json.get("manifest.json");
         let entries: Option<Vec<DockerManifest>> =
@@ -175,7 +177,7 @@ impl Files {
         };
         let mut images = Vec::new();
         self.collect(index, None, 0, &mut images);
-        // What wrote both forms notes the name only in one of them.
+        // An archive in both formats has the name in only one of them.
         for entry in entries.iter().flatten() {
             let config = self.json.get(&normalized(&entry.config)).map(|json| digest(json));
             let same = |image: &&mut Image| Some(&image.config_digest) == config.as_ref();
@@ -186,8 +188,8 @@ impl Files {
         Ok(images)
     }
 
-    /// The images below an index or a manifest. An index may name what the
-    /// archive does not hold, and attestations, which have no platform.
+    /// Collects the images below an index or a manifest. An index may list manifests that
+    /// the archive does not contain, and attestations, which have no platform.
     fn collect(&self, json: &[u8], name: Option<&str>, depth: usize, images: &mut Vec<Image>) {
         let Some(document) = parse::<Document>(json) else { return };
         if let Some(config) = document.config.and_then(|config| self.blob(&config.digest)) {
@@ -214,7 +216,7 @@ impl DockerManifest {
 }
 
 impl Descriptor {
-    /// A bare tag is no name.
+    /// A tag alone is not a name.
     fn name(&self) -> Option<&str> {
         let named = |key| self.annotations.get(key).map(String::as_str);
         named(IMAGE_NAME).or(named(REF_NAME).filter(|name| name.contains([':', '/'])))
@@ -225,7 +227,7 @@ fn blob(digest: &str) -> String {
     format!("blobs/{}", digest.replace(':', "/"))
 }
 
-/// A path as the manifests write it: no `.`, and no `..` but by way of a name.
+/// Returns a path without `.` and `..` components, as manifests write it.
 fn normalized(path: &str) -> String {
     let mut parts = Vec::new();
     for part in path.split('/') {
@@ -270,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn dockers_own_form_names_the_file() {
+    fn docker_archive_lists_config_file() {
         let config = br#"{"os":"linux"}"#;
         let bytes = archive(&[
             ("x/layer.tar", b"\0\0\0"),
@@ -281,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn nested_indexes_lead_to_the_platforms_configuration() {
+    fn nested_index_leads_to_platform_config() {
         let mut files = Vec::new();
         let amd = put(&mut files, r#"{"os":"linux","architecture":"amd64"}"#);
         let arm = put(&mut files, r#"{"os":"linux","architecture":"arm64"}"#);
@@ -307,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_layer_that_was_written_before_is_a_link() {
+    fn repeated_layer_is_a_link() {
         let mut builder = tar::Builder::new(Vec::new());
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(tar::EntryType::Symlink);
@@ -320,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn each_form_has_its_place_for_the_name() {
+    fn each_format_has_a_field_for_the_name() {
         let config = br#"{"os":"linux","architecture":"amd64","rootfs":{"diff_ids":["sha256:1"]}}"#;
         let docker = br#"[{"Config":"./c.json","RepoTags":["a:1"],"Layers":["x/layer.tar"]}]"#;
         let bytes = archive(&[("c.json", config), ("manifest.json", docker)]);
@@ -355,12 +357,12 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_as_the_manifests_write_them() {
+    fn paths_are_normalized() {
         assert_eq!(normalized("./a//b/../c.json"), "a/c.json");
     }
 
     #[test]
-    fn what_is_no_archive_is_an_error() {
+    fn invalid_archive_is_an_error() {
         assert!(config_digest(&b"garbage, and not a short one"[..], "linux/amd64").is_err());
         assert!(config_digest(&b""[..], "linux/amd64").is_err());
     }

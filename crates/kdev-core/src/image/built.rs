@@ -1,20 +1,20 @@
-//! An image that docker has, or an archive.
+//! An image that was built, or read from an archive.
 
 use super::reference::Reference;
 
-/// An image that docker has, known by its content.
+/// An image and its content digest.
 #[derive(Clone, Debug)]
 pub struct BuiltImage {
-    /// Its name with the tag that stands for its content.
+    /// Its name with the content tag.
     pub reference: Reference,
     /// Digest of its configuration.
     pub config_digest: String,
-    /// Operating system and architecture, as `linux/amd64`.
+    /// Platform, such as `linux/amd64`.
     pub platform: String,
-    /// Bytes, uncompressed.
+    /// Uncompressed size in bytes.
     pub size: u64,
-    /// What docker calls it.
+    /// Docker's ID of the image.
     pub id: String,
-    /// Its layers by diffID, from the lowest up.
+    /// The diff IDs of its layers, bottom layer first.
     pub layers: Vec<String>,
 }

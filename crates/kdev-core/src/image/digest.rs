@@ -1,10 +1,10 @@
-//! Digests: of bytes, of what passes, and of chains of layers.
+//! SHA-256 digests of bytes and streams, and chain IDs.
 
 use std::io::{self, Read};
 
 use sha2::{Digest, Sha256};
 
-/// The digest of some bytes, as `sha256:…`.
+/// Returns the digest of `bytes`, as `sha256:…`.
 pub fn sha256(bytes: &[u8]) -> String {
     digest_text(&Sha256::digest(bytes))
 }
@@ -13,8 +13,8 @@ fn digest_text(hash: &[u8]) -> String {
     hash.iter().fold("sha256:".to_owned(), |text, byte| text + &format!("{byte:02x}"))
 }
 
-/// The names of an image's unpacked layers, from the lowest up
-/// (OCI image spec, "Layer `ChainID`").
+/// Returns the chain ID of each layer, bottom layer first (OCI image spec, "Layer
+/// `ChainID`").
 pub fn chain_ids(diff_ids: &[String]) -> Vec<String> {
     let mut chain: Vec<String> = Vec::new();
     for diff_id in diff_ids {
@@ -27,7 +27,7 @@ pub fn chain_ids(diff_ids: &[String]) -> Vec<String> {
     chain
 }
 
-/// Hashes what is read through it.
+/// A reader that hashes everything read through it.
 pub struct Hasher<R> {
     reader: R,
     hash: Sha256,
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_chain_is_named_by_all_that_is_below() {
+    fn chain_id_depends_on_all_lower_layers() {
         let chain = chain_ids(&["sha256:a".to_owned(), "sha256:b".to_owned()]);
         assert_eq!(chain[0], "sha256:a");
         assert_eq!(chain[1], sha256(b"sha256:a sha256:b"));
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_is_hashed() {
+    fn hasher_hashes_bytes_read() {
         let mut hasher = Hasher::new(&b"abc"[..]);
         io::copy(&mut hasher, &mut io::sink()).unwrap();
         assert_eq!(

@@ -1,19 +1,19 @@
-//! An image of docker here.
+//! An image in Docker on this machine.
 
 use serde::{Deserialize, Serialize};
 
-/// An image of docker here, under one of its names.
+/// An image in Docker, under one of its names.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Local {
-    /// In its full form.
+pub struct LocalImage {
+    /// The full reference.
     pub name: String,
-    /// As docker has it: of the configuration in the classic store.
+    /// Docker's image ID: the config digest in the classic image store.
     pub id: String,
-    /// As docker says it: `3 minutes ago`.
+    /// Age as Docker prints it, such as `3 minutes ago`.
     pub age: String,
-    /// When it was made, as the API writes it; empty where docker does not tell.
-    pub made: String,
-    /// As `linux/amd64`; empty where docker was not asked.
+    /// Time of its creation in the API's format; empty if Docker does not report it.
+    pub created_at: String,
+    /// Platform, such as `linux/amd64`; empty if Docker was not asked for it.
     pub platform: String,
 }

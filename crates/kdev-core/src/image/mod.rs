@@ -1,4 +1,4 @@
-//! Images: how they are named, and what their archives and nodes hold of them.
+//! Image references, digests and archives, and the images and layers on a node.
 
 pub mod archive;
 pub mod built;

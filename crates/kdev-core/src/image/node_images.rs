@@ -1,45 +1,45 @@
-//! What a node's containerd has of images that are called like the wanted ones,
-//! in all of its namespaces.
+//! Images in a node's containerd whose names resemble the requested ones, in all containerd
+//! namespaces.
 
 use serde::{Deserialize, Serialize};
 
-/// The namespace that the CRI, and so the kubelet, looks into.
+/// The containerd namespace that the CRI plugin, and so the kubelet, uses.
 pub const CRI_NAMESPACE: &str = "k8s.io";
 
-/// The images of a node whose names end like the wanted ones.
+/// Images on a node with the same last name component as the requested ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NodeImages {
-    /// How `ctr` is called there, as a person types it here; the namespace and
-    /// the verb follow.
+    /// The `ctr` command on the node, as a user would type it on this machine, without
+    /// namespace and subcommand.
     pub ctr: String,
     pub images: Vec<StoredImage>,
 }
 
-/// A name in a containerd's store, and what it stands for.
+/// An image name in containerd and the image it refers to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StoredImage {
-    /// containerd's namespace, not Kubernetes'.
+    /// The containerd namespace, which is unrelated to Kubernetes namespaces.
     pub namespace: String,
     pub name: String,
-    /// Of the manifest or index.
+    /// Digest of the manifest or index.
     pub digest: String,
-    /// As `linux/amd64`, more than one for an index.
+    /// Platforms, such as `linux/amd64`; an index can have several.
     pub platforms: Vec<String>,
-    /// Of the configuration, which the CRI calls the image's ID; empty where the
-    /// CRI has not seen the image.
+    /// Digest of the configuration, which the CRI uses as the image ID; empty if the CRI
+    /// does not know the image.
     pub config: String,
-    /// Whether all its blobs are there; not known outside the CRI's namespace.
+    /// Whether all blobs are present; unknown outside the CRI's namespace.
     pub complete: Option<bool>,
-    /// Whether its layers are unpacked for the CRI's snapshotter; not known
-    /// outside the CRI's namespace.
+    /// Whether the layers are unpacked for the CRI's snapshotter; unknown outside the CRI's
+    /// namespace.
     pub unpacked: Option<bool>,
 }
 
 impl NodeImages {
-    /// Reads the lines `found NAMESPACE NAME DIGEST PLATFORMS` and `checked NAME
-    /// STATUS UNPACKED` of the script on the node.
+    /// Parses the lines `found NAMESPACE NAME DIGEST PLATFORMS` and `checked NAME STATUS
+    /// UNPACKED` that the node script prints.
     pub fn read<'a>(lines: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> Self {
         let words = |line: &'a str| line.split_whitespace().collect::<Vec<_>>();
         let mut images = Vec::new();
@@ -75,7 +75,7 @@ impl NodeImages {
         Self { ctr: String::new(), images }
     }
 
-    /// What the CRI finds under a name.
+    /// Returns the image that the CRI finds by this name.
     pub fn in_cri_namespace(&self, name: &str) -> Option<&StoredImage> {
         self.images.iter().find(|image| image.is_for(name))
     }
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_image_is_put_together_from_its_names() {
+    fn image_is_merged_from_its_names() {
         let lines = [
             ("found", "k8s.io docker.io/library/app:1 sha256:m linux/amd64"),
             ("found", "k8s.io sha256:c sha256:m linux/amd64"),

@@ -1,45 +1,44 @@
-//! What a node has of an image, and what it therefore lacks.
+//! The layers of an image that a node has, and the plan of the layers to send.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::image::digest::chain_ids;
 
-/// A layer that is neither compressed nor encrypted (OCI image spec, "Media
-/// types").
+/// Media type of an uncompressed layer (OCI image spec, "Media types").
 pub const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
-/// One that is compressed; containerd looks for itself in which way.
+/// Media type of a compressed layer; containerd detects the compression itself.
 const TAR_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
-/// What a node said that it has of what it was asked for.
+/// A node's answer to the query for an image and its layers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeLayers {
-    /// The very image, under its name, proven.
+    /// The image itself, under its name and verified.
     pub present: bool,
     /// Chain IDs of unpacked layers.
     snapshots: BTreeSet<String>,
-    /// Blobs by diffID: digest, and about how many bytes.
+    /// Blobs by diff ID: the digest and the approximate size in bytes.
     blobs: BTreeMap<String, (String, u64)>,
-    /// Whether `zstd` is there.
+    /// Whether `zstd` is installed.
     pub zstd: bool,
-    /// Whether `gzip` is there.
+    /// Whether `gzip` is installed.
     pub gzip: bool,
-    /// Bytes that are free where containerd keeps images, if that is known.
+    /// Free bytes on containerd's file system, if known.
     pub room: Option<u64>,
 }
 
-/// A layer as a manifest names it.
+/// A layer as the manifest lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedLayer {
     pub diff_id: String,
     pub digest: String,
     pub media_type: &'static str,
     pub size: u64,
-    /// Whether it must be sent.
+    /// Whether the layer must be sent.
     pub missing: bool,
 }
 
 impl NodeLayers {
-    /// Reads a node's answer: a key each, and its value.
+    /// Parses a node's answer, which consists of keys and values.
     pub fn read<'a>(lines: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
         let mut inventory = Self::default();
         for (key, value) in lines {
@@ -60,8 +59,8 @@ impl NodeLayers {
         inventory
     }
 
-    /// Of two blobs for one layer the uncompressed one is worth more: it can be
-    /// a dictionary.
+    /// Prefers the uncompressed one of two blobs of a layer, because it can serve as a
+    /// compression dictionary.
     fn add(&mut self, digest: &str, size: &str, diff_id: &str) {
         let blob = (digest.to_owned(), bytes(size));
         let known = self.blobs.entry(diff_id.to_owned()).or_insert_with(|| blob.clone());
@@ -70,14 +69,14 @@ impl NodeLayers {
         }
     }
 
-    /// Whether a layer lies there as it was sent, and can be read.
+    /// Whether the node has the layer as a readable blob.
     pub fn can_read(&self, diff_id: &str) -> bool {
         self.blobs.get(diff_id).is_some_and(|(digest, _)| digest == diff_id)
     }
 
-    /// Each layer of an image as this node shall know it. What lies there is
-    /// named as it lies there. Where only the unpacked files are left, the
-    /// blob's name does not matter: containerd looks at the chain ID first.
+    /// Plans how the manifest lists each layer for this node. A blob that the node has
+    /// keeps its digest. If only the unpacked files are left, the digest of the blob is
+    /// irrelevant, because containerd looks up the chain ID first.
     pub fn plan(&self, diff_ids: &[String]) -> Vec<PlannedLayer> {
         let chain = chain_ids(diff_ids);
         let named = diff_ids.iter().zip(&chain).map(|(diff_id, chain_id)| {
@@ -91,7 +90,8 @@ impl NodeLayers {
     }
 }
 
-/// `1.434MB`, as `ctr` prints it, in units of 1000 (go-units, `HumanSize`).
+/// Parses a size such as `1.434MB` as `ctr` prints it, in units of 1000 (go-units,
+/// `HumanSize`).
 fn bytes(human: &str) -> u64 {
     let digits = human.trim_end_matches(|c: char| !c.is_ascii_digit());
     let factor = match &human[digits.len()..] {
@@ -121,12 +121,12 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_node_lacks_all() {
+    fn empty_node_needs_all_layers() {
         assert_eq!(missing(&inventory(&[]), &["sha256:a", "sha256:b"]), ["sha256:a", "sha256:b"]);
     }
 
     #[test]
-    fn an_unpacked_layer_is_there_without_its_blob() {
+    fn unpacked_layer_needs_no_blob() {
         let node = inventory(&[("snapshot", "sha256:a")]);
         assert_eq!(missing(&node, &["sha256:a", "sha256:b"]), ["sha256:b"]);
         // The same layer on another base is another snapshot.
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pulled_layer_keeps_the_registrys_name() {
+    fn pulled_layer_keeps_registry_digest() {
         let node = inventory(&[("blob", "sha256:zip 1.5MB sha256:a")]);
         let plan = node.plan(&["sha256:a".to_owned()]);
         assert_eq!(plan[0].digest, "sha256:zip");
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn an_uncompressed_blob_comes_before_a_compressed_one() {
+    fn uncompressed_blob_is_preferred() {
         for lines in [
             ["sha256:zip 1MB sha256:a", "sha256:a 2MB sha256:a"],
             ["sha256:a 2MB sha256:a", "sha256:zip 1MB sha256:a"],
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_read_roughly() {
+    fn human_sizes_are_parsed() {
         assert_eq!(
             [bytes("400B"), bytes("1.434MB"), bytes("2GB"), bytes("?")],
             [400, 1_434_000, 2_000_000_000, 0]

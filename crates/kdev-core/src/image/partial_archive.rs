@@ -1,6 +1,6 @@
-//! The archive that a node is sent: an OCI image layout (OCI image spec,
-//! "Image Layout") with the configuration, a manifest, and only the layers that
-//! the node lacks. That blobs are missing is within the specification.
+//! The archive that is sent to a node: an OCI image layout (OCI image spec, "Image Layout")
+//! with the configuration, a manifest and only those layers that the node does not have.
+//! The specification permits missing blobs.
 
 use std::io::{self, Read, Write};
 
@@ -12,22 +12,22 @@ use crate::image::node_layers::PlannedLayer;
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-/// By this annotation containerd names the image, whatever its flags.
+/// The annotation from which containerd takes the image name, regardless of its flags.
 const IMAGE_NAME: &str = "io.containerd.image.name";
-/// tar pads each file to whole blocks, and ends with two empty ones.
+/// tar pads each file to full blocks and ends with two empty ones.
 const BLOCK: u64 = 512;
 
-/// A layer that is sent.
+/// A layer to be sent.
 pub trait SentLayer {
     /// Digest of the uncompressed tar (OCI image spec, "Layer `DiffID`").
     fn diff_id(&self) -> &str;
-    /// Bytes of the uncompressed tar.
+    /// Size of the uncompressed tar in bytes.
     fn size(&self) -> u64;
-    /// Its uncompressed tar.
+    /// Opens the uncompressed tar.
     fn open(&self) -> io::Result<impl Read>;
 }
 
-/// An archive that is yet to be written.
+/// An archive that has not been written yet.
 #[derive(Debug)]
 pub struct PartialArchive<L> {
     files: Vec<(String, Vec<u8>)>,
@@ -35,8 +35,8 @@ pub struct PartialArchive<L> {
 }
 
 impl<L: SentLayer> PartialArchive<L> {
-    /// The archive of the image `name`, whose layers the manifest names as
-    /// `plan` says, and which holds those in `layers`.
+    /// Creates the archive of the image `name`. The manifest lists the layers of `plan`;
+    /// the archive contains `layers`.
     pub fn new(name: &str, config: Vec<u8>, plan: &[PlannedLayer], layers: Vec<L>) -> Self {
         let size = |named: &PlannedLayer| {
             let sent = layers.iter().find(|layer| layer.diff_id() == named.diff_id);
@@ -72,7 +72,7 @@ impl<L: SentLayer> PartialArchive<L> {
         Self { files, layers }
     }
 
-    /// Bytes of the archive.
+    /// Returns the size of the archive in bytes.
     pub fn size(&self) -> u64 {
         let sizes = self.files.iter().map(|(_, bytes)| bytes.len() as u64);
         let sizes = sizes.chain(self.layers.iter().map(SentLayer::size));
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn it_holds_what_is_missing_and_names_the_rest() {
+    fn archive_contains_missing_layers_only() {
         let layer = Bytes(b"a layer", digest::sha256(b"a layer"));
         let diff_ids = ["sha256:base".to_owned(), layer.1.clone()];
         let plan = NodeLayers::read([("snapshot", "sha256:base")].into_iter()).plan(&diff_ids);

@@ -1,29 +1,28 @@
-//! The name of an image: one normaliser for build, load, verify and manifest.
+//! Image references: one normalization for build, load, verification and manifests.
 //!
 //! The grammar is that of the distribution project's `reference` package:
-//! `[domain/]path[:tag][@digest]`, where a first component is a domain only if
-//! it holds a `.` or a `:` or is `localhost`.
+//! `[domain/]path[:tag][@digest]`, where the first component is a domain only if it
+//! contains a `.` or a `:`, or is `localhost`.
 
 use std::fmt;
 
-/// What a reference without a domain means to docker and to the kubelet.
+/// The domain of a reference without a domain, for Docker and for the kubelet.
 const DEFAULT_DOMAIN: &str = "docker.io";
-/// What a path without a folder means on [`DEFAULT_DOMAIN`].
+/// The folder of a path without a folder on [`DEFAULT_DOMAIN`].
 const DEFAULT_FOLDER: &str = "library";
-/// The longest name that a reference may have, counted with its domain, as docker
-/// 20.10 and containerd 1.6 count; what is newer counts the path alone.
+/// Maximum length of a name including its domain, as Docker 20.10 and containerd 1.6 count
+/// it; later versions count the path alone.
 const NAME_LIMIT: usize = 255;
-/// The longest tag that a reference may have.
+/// Maximum length of a tag.
 const TAG_LIMIT: usize = 128;
-/// How many hex digits docker's ID of an image has.
+/// Number of hex digits of a Docker image ID.
 const ID_DIGITS: usize = 64;
-/// The algorithms of digests, and how many hex digits each has.
+/// Digest algorithms with their number of hex digits.
 const DIGESTS: [(&str, usize); 3] = [("sha256", 64), ("sha384", 96), ("sha512", 128)];
-/// How many hex digits of the config digest go into a content tag.
+/// Number of hex digits of the config digest in a content tag.
 const TAG_DIGITS: usize = 12;
 
-/// A normalised image reference: `app` and `docker.io/library/app:latest` are
-/// the same one.
+/// A normalized image reference: `app` and `docker.io/library/app:latest` are equal.
 ///
 /// Its `Display` is the full form that containerd and the CRI use.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,25 +32,25 @@ pub struct Reference {
     digest: Option<String>,
 }
 
-/// The domain and path of a reference: which image, without which version.
+/// The domain and path of a reference, without tag and digest.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name {
     domain: String,
     path: String,
 }
 
-/// Why a text is no image reference.
+/// The reason why a text is not a valid image reference.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is no image reference: {reason}")]
 pub struct ReferenceError {
-    /// The text as it was given.
+    /// The text as given.
     pub text: String,
-    /// The rule that it breaks.
+    /// The violated rule.
     pub reason: &'static str,
 }
 
 impl Reference {
-    /// Reads a reference in any of its forms and fills in the defaults.
+    /// Parses a reference in any form and fills in the defaults.
     pub fn parse(text: &str) -> Result<Self, ReferenceError> {
         let fail = |reason| ReferenceError { text: text.to_owned(), reason };
         let (rest, digest) =
@@ -84,36 +83,36 @@ impl Reference {
         Ok(Self { name, tag, digest })
     }
 
-    /// Which image it is, whatever its version.
+    /// Returns the name without tag and digest.
     pub fn name(&self) -> &Name {
         &self.name
     }
 
-    /// The digest, if it is pinned by one.
+    /// Returns the digest, if there is one.
     pub fn digest(&self) -> Option<&str> {
         self.digest.as_deref()
     }
 
-    /// The tag; `latest` where none was written.
+    /// Returns the tag; `latest` if none was written.
     pub fn tag(&self) -> Option<&str> {
         self.tag.as_deref()
     }
 
-    /// The same image under the tag that stands for one content:
-    /// `kdev-` and the first 12 hex digits of the config digest.
+    /// Returns the reference with the content tag: `kdev-` and the first 12 hex digits of
+    /// the config digest.
     #[must_use]
     pub fn with_content_tag(&self, config_digest: &str) -> Self {
         Self { name: self.name.clone(), tag: Some(content_tag(config_digest)), digest: None }
     }
 
-    /// The same image as the CRI keeps it: where there is a digest, it drops the tag.
+    /// Returns the reference as the CRI stores it: without the tag if there is a digest.
     #[must_use]
     pub fn into_familiar_tag(self) -> Self {
         let tag = self.tag.filter(|_| self.digest.is_none());
         Self { tag, ..self }
     }
 
-    /// As people write it: without the parts that are the default.
+    /// Returns the short form without the default parts.
     pub fn familiar(&self) -> String {
         self.rest(&self.name.familiar())
     }
@@ -170,7 +169,7 @@ impl Name {
         match self.path.split_once('/') {
             _ if self.domain != DEFAULT_DOMAIN => self.to_string(),
             Some((DEFAULT_FOLDER, name)) if !name.contains('/') => name.to_owned(),
-            // Without its domain the path would be read as one.
+            // Without the domain, the path would be parsed as one.
             Some((folder, _)) if is_domain(folder) => self.to_string(),
             _ => self.path.clone(),
         }
@@ -183,14 +182,14 @@ impl fmt::Display for Name {
     }
 }
 
-/// The tag of an image with this config digest.
+/// Returns the content tag of an image with this config digest.
 pub fn content_tag(config_digest: &str) -> String {
     let hex = config_digest.trim_start_matches("sha256:");
     format!("kdev-{}", &hex[..hex.len().min(TAG_DIGITS)])
 }
 
-/// Splits a reference without digest into name and tag, as written: a colon
-/// belongs to a registry's port as long as a `/` follows.
+/// Splits a reference without a digest into name and tag, as written. A colon belongs to
+/// the registry's port if a `/` follows.
 pub fn split_tag(text: &str) -> (&str, Option<&str>) {
     match text.rsplit_once(':') {
         Some((name, tag)) if !tag.contains('/') => (name, Some(tag)),
@@ -257,17 +256,17 @@ fn is_component(component: &str) -> bool {
         .all(|sep| matches!(sep, "" | "." | "_" | "__") || sep.chars().all(|c| c == '-'))
 }
 
-/// Whether a text names this image, whatever the version.
+/// Whether a reference has this name, regardless of tag and digest.
 pub fn matches_name(image: &str, name: &Name) -> bool {
     Reference::parse(image).is_ok_and(|reference| reference.name() == name)
 }
 
-/// Whether a reference names one content, whatever its tag.
+/// Whether a reference has a digest.
 pub fn has_digest(image: &str) -> bool {
     image.contains('@')
 }
 
-/// The last part of a name, in lower case, without tag and digest.
+/// Returns the last component of a name in lower case, without tag and digest.
 pub fn base(image: &str) -> String {
     let image = image.split('@').next().unwrap_or_default();
     let (name, _) = split_tag(image);

@@ -1,9 +1,9 @@
-//! Tables of references, taken and refused.
+//! Tables of valid and invalid references.
 
 use super::*;
 
 #[test]
-fn every_form_has_one_normal_form() {
+fn every_form_is_normalized() {
     let digest = format!("sha256:{}", "a".repeat(64));
     let table = [
         ("app", "docker.io/library/app:latest".to_owned(), "app:latest".to_owned()),
@@ -38,7 +38,7 @@ fn every_form_has_one_normal_form() {
 }
 
 #[test]
-fn what_docker_would_misread_is_refused() {
+fn invalid_reference_is_rejected() {
     let long_tag = format!("app:{}", "t".repeat(129));
     let long_name = "n".repeat(256);
     let table = [
@@ -72,7 +72,7 @@ fn what_docker_would_misread_is_refused() {
 }
 
 #[test]
-fn no_form_means_another_image() {
+fn normalized_form_parses_to_same_image() {
     let table = [
         ("docker.io/other.io/library/app", "docker.io/other.io/library/app:latest"),
         ("docker.io/localhost/app", "docker.io/localhost/app:latest"),
@@ -86,9 +86,9 @@ fn no_form_means_another_image() {
     }
 }
 
-/// What the distribution project's own parser makes of each, recorded.
+/// Results of the distribution project's own parser, recorded.
 #[test]
-fn the_grammar_is_that_of_the_distribution_project() {
+fn grammar_matches_distribution_project() {
     let (tag, digest) = ("t".repeat(128), "a".repeat(64));
     let text =
         include_str!("reference_tests.tsv").replace("TAG128", &tag).replace("HEX64", &digest);
@@ -104,7 +104,7 @@ fn the_grammar_is_that_of_the_distribution_project() {
     assert!(count > 60, "{count}");
 }
 
-/// As the kubelet has it: where there is a digest, a tag says nothing.
+/// The kubelet ignores the tag if there is a digest.
 fn canonical(reference: &Reference) -> String {
     match reference.digest() {
         Some(digest) => format!("{}@{digest}", reference.name()),
@@ -113,21 +113,21 @@ fn canonical(reference: &Reference) -> String {
 }
 
 #[test]
-fn limits_are_inclusive() {
+fn length_limits_are_inclusive() {
     assert!(Reference::parse(&format!("app:{}", "t".repeat(128))).is_ok());
     // `docker.io/library/` counts.
     assert!(Reference::parse(&"n".repeat(255 - 18)).is_ok());
 }
 
 #[test]
-fn a_content_tag_replaces_tag_and_digest() {
+fn content_tag_replaces_tag_and_digest() {
     let digest = format!("sha256:0123456789abcdef{}", "0".repeat(48));
     let tagged = Reference::parse("app:dev").unwrap().with_content_tag(&digest);
     assert_eq!(tagged.familiar(), "app:kdev-0123456789ab");
 }
 
 #[test]
-fn the_image_is_the_same_whatever_its_version() {
+fn name_matches_any_tag() {
     let name = |text| Reference::parse(text).unwrap().name().clone();
     assert_eq!(name("app:dev"), name("docker.io/library/app"));
     assert_ne!(name("app"), name("team/app"));
@@ -135,7 +135,7 @@ fn the_image_is_the_same_whatever_its_version() {
 }
 
 #[test]
-fn images_are_called_alike_by_their_last_part() {
+fn base_name_is_last_component() {
     let table = [
         ("app", "app"),
         ("registry:5000/team/App:1.2", "app"),

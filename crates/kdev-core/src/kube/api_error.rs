@@ -1,13 +1,12 @@
-//! What the API server's refusals say, by its words as kubectl prints them.
+//! Parses the API server's errors as kubectl prints them.
 
 use crate::kube::kinds;
 
-/// The manager of fields that a plain `kubectl apply` has set.
+/// The field manager of a client-side `kubectl apply`.
 const CLIENT_SIDE: &str = "kubectl-client-side-apply";
-/// The manager of a template that `kubectl rollout undo` has put back, and of
-/// what `kubectl scale` has set.
+/// The field manager of `kubectl rollout undo` and `kubectl scale`.
 const ROLLOUT_UNDO: &str = "kubectl";
-/// What the server says of a field that it lets nobody change.
+/// Messages of the API server about an immutable field.
 const IMMUTABLE: [&str; 4] = [
     "field is immutable",
     "updates to statefulset spec for fields other than",
@@ -15,49 +14,49 @@ const IMMUTABLE: [&str; 4] = [
     "may not change once set",
 ];
 
-/// A field that another manager owns.
+/// A field that another field manager owns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conflict {
-    /// Who owns it.
+    /// The field manager that owns it.
     pub manager: String,
-    /// Its path, as `.spec.replicas`.
+    /// The path of the field, such as `.spec.replicas`.
     pub field: String,
 }
 
-/// An object with a field that may not be changed.
+/// An object with an immutable field that was changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Immutable {
-    /// As `Job`.
+    /// The kind, such as `Job`.
     pub kind: String,
     /// Its name.
     pub name: String,
-    /// The field's path, as `spec.template`.
+    /// The path of the field, such as `spec.template`.
     pub field: String,
 }
 
 impl Immutable {
-    /// Kind and name, as kubectl takes them.
+    /// Returns kind and name as kubectl accepts them.
     pub fn id(&self) -> String {
         format!("{}/{}", self.kind.to_lowercase(), self.name)
     }
 
-    /// Whether nothing but pods is lost if it is deleted.
+    /// Whether deleting it loses nothing but pods.
     pub fn is_recreatable(&self) -> bool {
         kinds::BUILT_IN.find(&self.kind).is_some_and(|kind| kind.is_recreatable)
     }
 }
 
 impl Conflict {
-    /// Whether it is of the same manifest, applied by hand before, or of an
-    /// earlier build that was put back.
+    /// Whether the field was set by an earlier `kubectl apply` of the same manifest, or by
+    /// a rollback to an earlier build.
     pub fn is_earlier_apply(&self) -> bool {
         self.manager == CLIENT_SIDE
             || self.manager == ROLLOUT_UNDO && self.field.starts_with(".spec.template.")
     }
 }
 
-/// `conflict with "NAME" using …: FIELD`, or `conflicts with "NAME" …:` and a
-/// list of fields, each with a dash.
+/// Parses `conflict with "NAME" using …: FIELD`, or `conflicts with "NAME" …:` and a list
+/// of fields with a dash each.
 pub fn conflicts(stderr: &str) -> Vec<Conflict> {
     let mut conflicts = Vec::new();
     let mut manager = None;
@@ -78,17 +77,17 @@ pub fn conflicts(stderr: &str) -> Vec<Conflict> {
     conflicts
 }
 
-/// `KIND "NAME" is invalid: FIELD: …: field is immutable`, of each object.
+/// Parses `KIND "NAME" is invalid: FIELD: …: field is immutable` for each object.
 pub fn immutables(stderr: &str) -> Vec<Immutable> {
     let pieces: Vec<&str> = stderr.split("\" is invalid: ").collect();
     pieces.windows(2).filter_map(|pair| immutable(pair[0], pair[1])).collect()
 }
 
-/// From the text before and after the words ` is invalid: `.
+/// Parses the texts before and after ` is invalid: `.
 fn immutable(before: &str, after: &str) -> Option<Immutable> {
     let (before, name) = before.rsplit_once(" \"")?;
     let kind = before.rsplit([' ', '\n']).next()?.split('.').next()?;
-    // Several reasons come as a list; what follows is the next object's.
+    // Several reasons are printed as a list, followed by the next object.
     let reasons = after.split("Error from server").next()?;
     let reason =
         reasons.split("\n* ").find(|reason| IMMUTABLE.iter().any(|sign| reason.contains(sign)))?;
@@ -96,8 +95,8 @@ fn immutable(before: &str, after: &str) -> Option<Immutable> {
     Some(Immutable { kind: kind.to_owned(), name: name.to_owned(), field: field.to_owned() })
 }
 
-/// Whether what is missing is a namespace or a kind that the same stream may be
-/// about to create.
+/// Whether the error is a missing namespace or kind, which the same stream may be about to
+/// create.
 pub fn is_not_created_yet(stderr: &str) -> bool {
     let says = |sign: &str| stderr.contains(sign);
     says("(NotFound)") || says("no matches for kind")
@@ -112,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn conflicts_are_read_field_by_field() {
+    fn conflicts_are_parsed_per_field() {
         let one = "error: Apply failed with 1 conflict: conflict with \"kubectl-client-side-apply\" using apps/v1: .spec.x\nPlease review the fields above--they currently have other managers. Here\n* If you intend";
         assert_eq!(conflicts(one), [conflict(CLIENT_SIDE, ".spec.x")]);
         let many = "error: Apply failed with 3 conflicts: conflicts with \"ed\" using v1:\n- .data.b\n- .data.c\nconflicts with \"helm\" using v1:\n- .data.a\nPlease review";
@@ -123,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_a_person_has_set_by_other_means_is_anothers() {
+    fn earlier_apply_is_not_a_foreign_manager() {
         assert!(conflict(CLIENT_SIDE, ".spec.replicas").is_earlier_apply());
         assert!(
             conflict("kubectl", ".spec.template.spec.containers[name=\"web\"].image")
@@ -134,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn immutable_fields_are_read_in_each_form_that_kubectl_prints() {
+    fn immutable_fields_are_parsed_in_each_format() {
         let found = |text: &str| {
             let found = immutables(text);
             found.iter().map(|i| format!("{} {}", i.id(), i.field)).collect::<Vec<_>>()

@@ -1,6 +1,6 @@
-//! What a project has applied, kept as an `ApplySet` (KEP-3659): each object
-//! bears a label that names its set, and the set's parent, a `ConfigMap`, says
-//! in which kinds and namespaces to look for them.
+//! The objects that a project has applied, as an `ApplySet` (KEP-3659): each object has a
+//! label with the ID of its set, and the parent of the set, a ConfigMap, lists the kinds
+//! and namespaces of its members.
 
 use std::collections::BTreeSet;
 
@@ -9,62 +9,62 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-/// On each object of a set: the set's identity.
+/// Label on each member: the ID of its set.
 pub const PART_OF: &str = "applyset.kubernetes.io/part-of";
 const ID: &str = "applyset.kubernetes.io/id";
 const TOOLING: &str = "applyset.kubernetes.io/tooling";
 const KINDS: &str = "applyset.kubernetes.io/contains-group-kinds";
 const NAMESPACES: &str = "applyset.kubernetes.io/additional-namespaces";
 
-/// An object's namespace, and what kubectl calls it: `deployment.apps/hello`.
+/// Namespace and id of an object, such as `deployment.apps/hello`.
 pub type Member = (String, String);
 
-/// Which set: by its parent.
+/// The parent object of a set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parent {
     pub name: String,
     pub namespace: String,
 }
 
-/// A set, and what it holds.
+/// An apply set and its members.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Set {
     pub parent: Parent,
-    /// As `Deployment.apps`.
+    /// Kinds with their groups, such as `Deployment.apps`.
     pub kinds: BTreeSet<String>,
-    /// Those beside the parent's own.
+    /// Namespaces other than the parent's.
     pub namespaces: BTreeSet<String>,
-    /// As `NAMESPACE deployment.apps/hello`.
+    /// Members as `NAMESPACE deployment.apps/hello`.
     pub members: BTreeSet<String>,
 }
 
 impl Parent {
-    /// The parent of what this package has applied to this namespace.
+    /// Returns the parent of the set that this package applies to this namespace.
     pub fn for_package(package: &str, namespace: &str) -> Self {
         let name = format!("kdev-{}", package.to_lowercase().replace('_', "-"));
         Self { name, namespace: namespace.to_owned() }
     }
 
-    /// The set's identity, as the specification makes it.
+    /// Returns the ID of the set, as the specification defines it.
     pub fn id(&self) -> String {
         let text = format!("{}.{}.ConfigMap.", self.name, self.namespace);
         let hash = URL_SAFE_NO_PAD.encode(Sha256::digest(text.as_bytes()));
         format!("applyset-{hash}-v1")
     }
 
-    /// What selects the set's objects.
+    /// Returns the label selector of the set's members.
     pub fn selector(&self) -> String {
         format!("{PART_OF}={}", self.id())
     }
 
-    /// As kubectl names it.
+    /// Returns the parent's id for kubectl.
     pub fn object(&self) -> String {
         format!("configmap/{}", self.name)
     }
 }
 
 impl Set {
-    /// The set of these objects.
+    /// Creates the set of these objects.
     pub fn of(parent: Parent, objects: impl IntoIterator<Item = Value>) -> Self {
         let (mut kinds, mut namespaces, mut members) =
             (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
@@ -79,7 +79,7 @@ impl Set {
         Self { parent, kinds, namespaces, members }
     }
 
-    /// A set as its parent in the cluster tells it.
+    /// Parses the set from its parent in the cluster.
     pub fn read(parent: Parent, live: &Value) -> Self {
         let list = |value: &Value, by: char| -> BTreeSet<String> {
             let text = value.as_str().unwrap_or_default();
@@ -94,7 +94,7 @@ impl Set {
         }
     }
 
-    /// Its parent, to be applied.
+    /// Returns the manifest of the parent.
     pub fn document(&self) -> String {
         let join = |items: &BTreeSet<String>, by: &str| {
             items.iter().map(String::as_str).collect::<Vec<_>>().join(by)
@@ -110,7 +110,7 @@ impl Set {
         .to_string()
     }
 
-    /// With what another one holds, so that it is found again.
+    /// Adds the members of another set, so that they are found again.
     #[must_use]
     pub fn with(mut self, other: Self) -> Self {
         self.kinds.extend(other.kinds);
@@ -119,26 +119,26 @@ impl Set {
         self
     }
 
-    /// Each member's namespace and id.
+    /// Returns the namespace and id of each member.
     pub fn members(&self) -> impl Iterator<Item = Member> {
         let members = self.members.iter().filter_map(|member| member.split_once(' '));
         members.map(|(namespace, id)| (namespace.to_owned(), id.to_owned()))
     }
 
-    /// All namespaces in which it has objects.
+    /// Returns all namespaces with members.
     pub fn all_namespaces(&self) -> impl Iterator<Item = &str> {
         let others = self.namespaces.iter().map(String::as_str);
         std::iter::once(self.parent.namespace.as_str()).chain(others)
     }
 
-    /// Its kinds, as kubectl takes them.
+    /// Returns its resources as kubectl accepts them.
     pub fn resources(&self) -> String {
         self.kinds.iter().map(String::as_str).collect::<Vec<_>>().join(",")
     }
 
     pub fn has(&self, namespace: &str, object: &str) -> bool {
         self.members.contains(&format!("{namespace} {object}"))
-            // Objects of no namespace are listed from each.
+            // Cluster-scoped objects are listed once per namespace.
             || self.members.iter().any(|member| {
                 member.split_once(' ').is_some_and(|(_, known)| known == object)
                     && !is_namespaced(object)
@@ -146,8 +146,7 @@ impl Set {
     }
 }
 
-/// Of built-in kinds only: others are taken for namespaced ones, which almost
-/// all are.
+/// Knows built-in kinds only. Other kinds are assumed to be namespaced, as almost all are.
 pub fn is_namespaced(object: &str) -> bool {
     const CLUSTERS: [&str; 10] = [
         "namespace",
@@ -173,13 +172,13 @@ fn group_kind(object: &Value) -> String {
     }
 }
 
-/// As kubectl names an object: `deployment.apps/hello`.
+/// Returns the id of an object as kubectl prints it, such as `deployment.apps/hello`.
 pub fn id(object: &Value) -> String {
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     format!("{}/{name}", group_kind(object).to_lowercase())
 }
 
-/// An object's namespace, that of the set unless it names one, and its id.
+/// Returns the namespace of an object, by default the set's, and its id.
 pub fn member(parent: &Parent) -> impl Fn(&Value) -> Member {
     |object| {
         let named = object["metadata"]["namespace"].as_str();
@@ -187,7 +186,7 @@ pub fn member(parent: &Parent) -> impl Fn(&Value) -> Member {
     }
 }
 
-/// Whether no set claims an object.
+/// Whether an object belongs to no set.
 pub fn is_unlabeled(object: &Value) -> bool {
     object["metadata"]["labels"][PART_OF].is_null()
 }
@@ -208,7 +207,7 @@ mod tests {
         r#"{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "other"}}"#;
 
     #[test]
-    fn the_identity_is_as_the_specification_makes_it() {
+    fn id_matches_specification() {
         let parent = Parent::for_package("My_App", "n");
         // printf kdev-my-app.n.ConfigMap. | sha256sum | xxd -r -p | base64
         assert_eq!(parent.name, "kdev-my-app");
@@ -216,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_is_read_as_it_was_written() {
+    fn set_round_trips_through_parent() {
         let written = set(&[DEPLOYMENT, MAP]);
         assert_eq!(written.resources(), "ConfigMap,Deployment.apps");
         assert_eq!(written.all_namespaces().collect::<Vec<_>>(), ["n", "other"]);
@@ -225,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_left_is_no_member() {
+    fn removed_object_is_not_a_member() {
         let now = set(&[DEPLOYMENT, NAMESPACE]);
         assert!(now.has("n", "deployment.apps/d"));
         assert!(!now.has("other", "deployment.apps/d"));
@@ -236,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn objects_are_named_as_kubectl_names_them() {
+    fn ids_match_kubectl() {
         let object = |version: &str, kind: &str| {
             id(&json!({"apiVersion": version, "kind": kind, "metadata": {"name": "x"}}))
         };

@@ -1,15 +1,15 @@
-//! A container of a pod: what is asked for, and what has become of it.
+//! A container of a pod: its specification and its status.
 
 use serde_json::Value;
 
 use crate::image::reference::Reference;
 use crate::kube::object::text;
 
-/// A container of the pod, or of the template where there is no pod.
+/// A container of a pod, or of a pod template if there is no pod.
 #[derive(Clone, Copy, Debug)]
 pub struct Container<'a> {
     spec: &'a Value,
-    /// Null before the kubelet has told of it.
+    /// Null until the kubelet reports a status.
     status: &'a Value,
     is_init: bool,
 }
@@ -23,12 +23,12 @@ impl<'a> Container<'a> {
         text(self.spec, "/name")
     }
 
-    /// As it is written.
+    /// Returns the image as written in the specification.
     pub fn image(&self) -> &'a str {
         text(self.spec, "/image")
     }
 
-    /// Its image as the CRI keeps it.
+    /// Returns the image reference as the CRI stores it.
     pub fn reference(&self) -> Option<Reference> {
         Reference::parse(self.image()).ok().map(Reference::into_familiar_tag)
     }
@@ -37,7 +37,7 @@ impl<'a> Container<'a> {
         text(self.spec, "/imagePullPolicy")
     }
 
-    /// What the runtime calls the image that it runs.
+    /// Returns the runtime's ID of the image that it runs.
     pub fn image_id(&self) -> &'a str {
         text(self.status, "/imageID")
     }
@@ -50,13 +50,13 @@ impl<'a> Container<'a> {
         self.status["ready"].as_bool().unwrap_or_default()
     }
 
-    /// Whether it shall end before the others start, as an init container does that
-    /// is no sidecar.
+    /// Whether it must exit before the other containers start: an init container that is
+    /// not a sidecar.
     pub fn is_init(&self) -> bool {
         self.is_init && self.spec["restartPolicy"] != "Always"
     }
 
-    /// Where the pod's specification lists it.
+    /// Returns the field of the pod spec that lists it.
     pub fn list(&self) -> &'static str {
         if self.is_init { "initContainers" } else { "containers" }
     }
@@ -65,7 +65,7 @@ impl<'a> Container<'a> {
         self.status.pointer("/state/running").is_some()
     }
 
-    /// When its present run began, or else its last one.
+    /// Returns the start time of its current run, or of its last one.
     pub fn started_at(&self) -> &'a str {
         let paths = ["/state/running", "/state/terminated", "/lastState/terminated"];
         let run = paths.iter().find_map(|path| self.status.pointer(path));
@@ -83,13 +83,13 @@ impl<'a> Container<'a> {
         self.waiting().is_some_and(|(reason, _)| REASONS.contains(&reason))
     }
 
-    /// Why it waits: reason and message.
+    /// Returns the reason and message of its waiting state.
     pub fn waiting(&self) -> Option<(&'a str, &'a str)> {
         let waiting = self.status.pointer("/state/waiting")?;
         Some((text(waiting, "/reason"), text(waiting, "/message")))
     }
 
-    /// How it last ended, if it has.
+    /// Returns its last termination, if any.
     pub fn ended(&self) -> Option<&'a Value> {
         let paths = ["/state/terminated", "/lastState/terminated"];
         paths.iter().find_map(|path| self.status.pointer(path))
@@ -99,7 +99,7 @@ impl<'a> Container<'a> {
         self.ended()?["exitCode"].as_i64()
     }
 
-    /// A part of its specification.
+    /// Returns the field of its specification at this path.
     pub fn spec(&self, path: &str) -> Option<&'a Value> {
         self.spec.pointer(path)
     }

@@ -1,15 +1,15 @@
-//! What has made a node, by what the cluster says of it.
+//! Detects the distribution of a node from its API object.
 
 use serde_json::Value;
 
 use crate::kube::node::Node;
 
-/// Where kubeadm notes the socket of the runtime that it has set up.
+/// Annotation in which kubeadm stores the runtime's socket.
 const KUBEADM: &str = "kubeadm.alpha.kubernetes.io/cri-socket";
-/// Marks of what builds a kubelet of its own, in its version.
+/// Suffixes of the kubelet's version in distributions that build their own kubelet.
 const BUILDS: [(&str, &str); 3] = [("+k3s", "k3s"), ("+rke2", "RKE2"), ("+k0s", "k0s")];
 
-/// Its name; `None` for what leaves no mark.
+/// Returns the name of the distribution; `None` if the node shows none.
 pub fn detect(node: &Node, item: &Value) -> Option<&'static str> {
     let has = |label: &str| node.labels.contains_key(label);
     let built = || BUILDS.iter().find(|(mark, _)| node.info.kubelet_version.contains(mark));
@@ -30,7 +30,7 @@ pub fn detect(node: &Node, item: &Value) -> Option<&'static str> {
     }
 }
 
-/// Where the kubelet's runtime listens, if that was noted.
+/// Returns the socket of the kubelet's runtime, if kubeadm stored it.
 pub fn cri_socket(item: &Value) -> Option<&str> {
     let noted = item["metadata"]["annotations"][KUBEADM].as_str()?;
     Some(noted.strip_prefix("unix://").unwrap_or(noted))
@@ -42,7 +42,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_product_is_told_by_its_marks() {
+    fn distribution_is_detected() {
         let table = [
             ("kind://docker/a/a-worker", "", "v1.31.0", json!({}), Some("kind")),
             ("k3s://k3d-a-server-0", "", "v1.31.5+k3s1", json!({}), Some("k3d")),

@@ -1,18 +1,17 @@
-//! Whether a kubelet lets pods have images that it has not pulled itself.
+//! Whether a kubelet allows pods to use images that it has not pulled itself.
 
 use serde_json::{Value, json};
 
-/// The keys of a kubelet's configuration that count here.
+/// Keys of the kubelet's configuration.
 const POLICY: &str = "imagePullCredentialsVerificationPolicy";
 const ALLOWED: &str = "preloadedImagesVerificationAllowlist";
 
-/// What of a kubelet's configuration counts here.
+/// Returns the relevant part of a kubelet's configuration.
 pub fn from_kubelet_config(config: &Value) -> Value {
     json!({POLICY: config[POLICY], ALLOWED: config[ALLOWED]})
 }
 
-/// The policy, where it is one that keeps pods from an image of this name that
-/// others have loaded.
+/// Returns the policy if it prevents pods from using a loaded image with this name.
 pub fn rejecting_policy<'a>(config: &'a Value, image: &str) -> Option<&'a str> {
     let policy = config[POLICY].as_str()?;
     let listed = config[ALLOWED].as_array();
@@ -32,7 +31,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn only_policies_that_keep_pods_from_loaded_images_count() {
+    fn only_policies_rejecting_loaded_images_count() {
         let refuses = |policy, image| {
             let listed = ["registry.example/team/*"];
             let config = json!({"imagePullCredentialsVerificationPolicy": policy,

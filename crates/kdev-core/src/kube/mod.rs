@@ -1,4 +1,4 @@
-//! Objects of the Kubernetes API, and what the API server says of them.
+//! Objects and errors of the Kubernetes API.
 
 pub mod api_error;
 pub mod applyset;

@@ -1,4 +1,4 @@
-//! A node as the cluster lists it.
+//! A node of the cluster.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,16 +12,16 @@ pub struct Node {
     pub name: String,
     pub labels: BTreeMap<String, String>,
     pub address: Option<String>,
-    /// What whoever made it calls it, as a URL: `kind://docker/CLUSTER/NODE`.
+    /// The provider ID, such as `kind://docker/CLUSTER/NODE`.
     pub provider: String,
     pub taints: Vec<Taint>,
     pub info: NodeInfo,
 }
 
 impl Node {
-    /// The container of docker's that it might be, by what the cluster says of
-    /// it: kind names docker and the container; k3d and minikube name the
-    /// container as the node, and minikube has nodes that are none.
+    /// Returns the Docker container that the node may be. kind names Docker and the
+    /// container in the provider ID; k3d and minikube name the container after the node,
+    /// but not every minikube node is a container.
     pub fn container(&self) -> Option<&str> {
         if let Some(kind) = self.provider.strip_prefix("kind://docker/") {
             return kind.split('/').nth(1);
@@ -31,13 +31,13 @@ impl Node {
         (k3d || minikube).then_some(self.name.as_str())
     }
 
-    /// Whether it is the one node of Docker Desktop's kubeadm, in its own virtual
-    /// machine; those of its kind are containers.
+    /// Whether it is the node of Docker Desktop's kubeadm cluster, which runs in Docker
+    /// Desktop's virtual machine. The nodes of its kind cluster are containers.
     pub fn is_docker_desktop(&self) -> bool {
         self.name == "docker-desktop" && self.provider.is_empty()
     }
 
-    /// A node of which only the name is known, for tests.
+    /// Returns a node with a name only, for tests.
     pub fn named(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -73,7 +73,7 @@ pub struct Taint {
     pub effect: String,
 }
 
-/// As kubectl takes it.
+/// Formats the taint as kubectl accepts it.
 impl fmt::Display for Taint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let equals = if self.value.is_empty() { "" } else { "=" };
@@ -82,18 +82,18 @@ impl fmt::Display for Taint {
 }
 
 impl NodeInfo {
-    /// As an image's platform is written.
+    /// Returns the platform in the format of image platforms.
     pub fn platform(&self) -> String {
         format!("{}/{}", self.operating_system, self.architecture)
     }
 }
 
-/// A node as the API has it; `None` where it has no name.
+/// Parses a node from the API; `None` if it has no name.
 pub fn node(item: &Value) -> Option<Node> {
     NodeItem::deserialize(item).ok().map(Node::from)
 }
 
-/// All nodes, as the API lists them.
+/// The nodes in a list of the API.
 #[derive(Deserialize)]
 pub struct NodeList {
     items: Vec<NodeItem>,
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_node_is_read_as_the_api_writes_it() {
+    fn node_list_is_parsed() {
         let json = r#"{"items":[{"metadata":{"name":"n","labels":{"a":"b"}},
             "spec":{"providerID":"kind://docker/a/a-worker","taints":[{"key":"k","effect":"NoSchedule"}]},
             "status":{"addresses":[{"type":"Hostname","address":"h"},{"type":"InternalIP","address":"10.0.0.1"}],

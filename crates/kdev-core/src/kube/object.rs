@@ -1,23 +1,23 @@
-//! Reads objects as the API writes them.
+//! Accessors for objects of the API.
 
 use serde_json::Value;
 
-/// The text at a path; empty where there is none.
+/// Returns the string at a path; empty if there is none.
 pub fn text<'a>(value: &'a Value, path: &str) -> &'a str {
     value.pointer(path).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// The items of a list; none where it is no list.
+/// Returns the items of a list; none if it is not a list.
 pub fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-/// Kind and name, as kubectl takes them.
+/// Returns kind and name as kubectl accepts them.
 pub fn id(object: &Value) -> String {
     format!("{}/{}", text(object, "/kind").to_lowercase(), text(object, "/metadata/name"))
 }
 
-/// A condition of an object, whatever its status.
+/// Returns a condition of an object, regardless of its status.
 pub fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
     let conditions = object.pointer("/status/conditions")?.as_array()?;
     conditions.iter().find(|condition| condition["type"] == kind)

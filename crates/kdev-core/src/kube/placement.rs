@@ -1,8 +1,8 @@
-//! Which nodes may run a pod: pure, from what the manifest and the node say.
+//! Which nodes can run a pod, from the pod spec and the node object.
 //!
-//! The rules are the scheduler's hard ones (kubernetes.io, "Assigning Pods to
-//! Nodes" and "Taints and Tolerations"). Resources and pod affinity are left
-//! out: they change by the minute, and a node too many only costs a load.
+//! The rules are the scheduler's hard constraints (kubernetes.io, "Assigning Pods to Nodes"
+//! and "Taints and Tolerations"). Resources and pod affinity are left out: they change from
+//! minute to minute, and loading onto an unnecessary node only costs time.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::kube::node::{Node, Taint};
 
-/// The parts of a pod's spec that choose its node.
+/// The fields of a pod spec that select nodes.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodSpec {
@@ -55,7 +55,7 @@ struct Term {
     match_fields: Vec<Expression>,
 }
 
-/// What an affinity asks of a label.
+/// A label requirement of a node affinity.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Expression {
     pub key: String,
@@ -64,7 +64,7 @@ pub struct Expression {
     pub values: Vec<String>,
 }
 
-/// Taints that the `DaemonSet` controller's own pods tolerate.
+/// Taints that the DaemonSet controller's pods tolerate.
 const DAEMON_TOLERATES: [&str; 4] = [
     "node.kubernetes.io/disk-pressure",
     "node.kubernetes.io/memory-pressure",
@@ -72,30 +72,31 @@ const DAEMON_TOLERATES: [&str; 4] = [
     CORDONED,
 ];
 
-/// What `kubectl cordon` sets.
+/// The taint that `kubectl cordon` sets.
 pub const CORDONED: &str = "node.kubernetes.io/unschedulable";
-/// What that is called.
+/// The description of that taint.
 pub const IS_CORDONED: &str = "it is cordoned";
 
-/// What a label is called that a node does not have.
+/// The start of the description of a missing label.
 pub const MISSING_LABEL: &str = "it lacks the label ";
 
-/// Taints of a node whose kubelet is silent, for a moment or for good: when it is
-/// back, so are its pods.
+/// Taints of a node whose kubelet does not report, temporarily or permanently. When the
+/// kubelet recovers, so do its pods.
 const NOT_RESPONDING: [&str; 2] =
     ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
 
-/// Whether the cluster has not heard of the node for a while.
+/// Whether the node's kubelet has stopped reporting.
 pub fn is_not_responding(node: &Node) -> bool {
     node.taints.iter().any(is_not_responding_taint)
 }
 
-/// What keeps a pod off a node.
+/// A reason why a node cannot run a pod.
 #[derive(Clone, Debug)]
 pub enum Obstacle {
-    /// The pod asks for a label that the node does not have.
+    /// The pod's node selector requires a label that the node does not have.
     Label(String, String),
-    /// The pod's node affinity excludes it: the alternative that lacks least.
+    /// The pod's node affinity excludes the node: the term with the fewest unmatched
+    /// requirements.
     Affinity(Vec<Expression>),
     /// The node has a taint that the pod does not tolerate.
     Taint(Taint),
@@ -112,11 +113,11 @@ impl fmt::Display for Obstacle {
     }
 }
 
-/// Whether the pods of a workload of this kind may run on the node, once its
-/// kubelet is heard of; if not, what keeps them away.
+/// Checks whether pods of a workload of this kind can run on the node once its kubelet
+/// reports again; returns the reason if not.
 pub fn may_run(kind: &str, pod: &PodSpec, node: &Node) -> Result<(), String> {
     if let Some(name) = &pod.node_name {
-        // Such a pod never meets the scheduler, nor its taints.
+        // Such a pod bypasses the scheduler, so `NoSchedule` taints do not apply.
         return if *name == node.name {
             Ok(())
         } else {
@@ -130,7 +131,7 @@ pub fn may_run(kind: &str, pod: &PodSpec, node: &Node) -> Result<(), String> {
     }
 }
 
-/// All that keeps a pod which names no node off this one now.
+/// Returns all reasons why a pod without `nodeName` cannot run on this node now.
 pub fn obstacles(kind: &str, pod: &PodSpec, node: &Node) -> Vec<Obstacle> {
     let lacks = |(key, value): &(&String, &String)| node.labels.get(*key) != Some(*value);
     let labels = pod.node_selector.iter().filter(lacks);
@@ -149,7 +150,7 @@ pub fn obstacles(kind: &str, pod: &PodSpec, node: &Node) -> Vec<Obstacle> {
     found
 }
 
-/// Whether the node has it only because its kubelet is not heard of.
+/// Whether the node has this taint only because its kubelet does not report.
 pub fn is_not_responding_taint(taint: &Taint) -> bool {
     NOT_RESPONDING.contains(&taint.key.as_str())
 }
@@ -175,7 +176,7 @@ impl Toleration {
 }
 
 impl Term {
-    /// An empty term matches nothing, as the API documents it.
+    /// An empty term matches nothing, as the API documents.
     fn matches(&self, node: &Node) -> bool {
         let some = !self.match_expressions.is_empty() || !self.match_fields.is_empty();
         let labels = self.match_expressions.iter().all(|e| e.matches(node.labels.get(&e.key)));
@@ -183,7 +184,7 @@ impl Term {
         some && labels && fields
     }
 
-    /// What the node does not meet.
+    /// Returns the requirements that the node does not match.
     fn unmatched(&self, node: &Node) -> Vec<Expression> {
         let labels = self.match_expressions.iter().filter(|e| !e.matches(node.labels.get(&e.key)));
         let fields = self.match_fields.iter().filter(|e| !e.matches(Some(&node.name)));
@@ -202,7 +203,7 @@ impl fmt::Display for Expression {
 }
 
 impl Expression {
-    /// A label that would meet it, if one can be told.
+    /// Returns a label that would match the requirement, if there is a unique one.
     pub fn label(&self) -> Option<(&str, &str)> {
         match self.operator.as_str() {
             "In" => Some((&self.key, self.values.first()?)),
@@ -222,7 +223,8 @@ impl Expression {
             "DoesNotExist" => value.is_none(),
             "Gt" => compared.is_some_and(|(have, want)| have > want),
             "Lt" => compared.is_some_and(|(have, want)| have < want),
-            // An operator of a later Kubernetes: better a load too many.
+            // An operator of a later Kubernetes version: assume a match, since an
+            // unnecessary load is harmless.
             _ => true,
         }
     }
@@ -247,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn hard_rules_keep_pods_away() {
+    fn hard_constraints_exclude_nodes() {
         let affinity = |expression| {
             json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
                 {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}}}})
@@ -298,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn daemons_run_on_cordoned_nodes() {
+    fn daemon_pods_run_on_cordoned_nodes() {
         let cordoned = node(&[("node.kubernetes.io/unschedulable", "", "NoSchedule")]);
         assert!(may_run("DaemonSet", &PodSpec::default(), &cordoned).is_ok());
         let why = may_run("Deployment", &PodSpec::default(), &cordoned).unwrap_err();

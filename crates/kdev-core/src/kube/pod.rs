@@ -1,17 +1,17 @@
-//! Pods as the API shows them, and what their state says.
+//! Pods of the API and the problems that their status shows.
 
 use serde::Deserialize;
 
-/// Reasons of a waiting container that no time will cure.
+/// Waiting reasons that do not resolve over time.
 const FINAL_REASONS: [&str; 3] = [NEVER_PULLED, "InvalidImageName", "CreateContainerConfigError"];
-/// The reason of one whose image is not there, and may not be pulled.
+/// Waiting reason of a container whose image is missing and must not be pulled.
 const NEVER_PULLED: &str = "ErrImageNeverPull";
-/// Reasons that the kubelet retries, often with success.
+/// Waiting reasons that the kubelet retries, often successfully.
 const RETRIED_REASONS: [&str; 2] = ["CreateContainerError", "RunContainerError"];
-/// Reasons of a container whose image does not come.
+/// Waiting reasons of a container whose image cannot be pulled.
 const PULL_REASONS: [&str; 2] = ["ErrImagePull", "ImagePullBackOff"];
-/// How often a container may crash before the wait ends: what it waits for,
-/// a database say, may just be starting.
+/// Number of crashes after which the wait ends. A dependency, such as a database, may still
+/// be starting.
 const CRASH_LIMIT: u64 = 3;
 
 /// A pod.
@@ -95,27 +95,27 @@ struct Terminated {
     message: String,
 }
 
-/// Why a pod will not be ready.
+/// A problem that keeps a pod from becoming ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodProblem {
-    /// The container that shows it.
+    /// The container with the problem.
     pub container: String,
     pub words: String,
-    /// Whether no time will cure it.
+    /// Whether the problem does not resolve over time.
     pub is_certain: bool,
 }
 
-/// Which image a pod's containers run, where that is known.
+/// The image that a pod's containers run, as far as it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Runs {
     Ours,
     NotYet,
-    /// Another one, in words.
+    /// Another image; the text describes it.
     Other(String),
 }
 
 impl Pod {
-    /// A pod as the API has it.
+    /// Parses a pod of the API.
     pub fn read(pod: &serde_json::Value) -> Option<Self> {
         Self::deserialize(pod).ok()
     }
@@ -128,7 +128,8 @@ impl Pod {
         self.status.init_container_statuses.iter().chain(&self.status.container_statuses)
     }
 
-    /// Why this pod will not be ready; what is certain first.
+    /// Returns the problem that keeps the pod from becoming ready; certain problems come
+    /// first.
     pub fn problem(&self) -> Option<PodProblem> {
         let mut troubles: Vec<PodProblem> =
             self.containers().filter_map(Container::problem).collect();
@@ -136,10 +137,9 @@ impl Pod {
         troubles.into_iter().next()
     }
 
-    /// Whether the containers of these names run the image with this
-    /// configuration: the CRI's image ID is the configuration's digest. An image
-    /// that also came from a registry has an ID that is the registry's, and
-    /// tells nothing.
+    /// Checks whether the containers with these names run the image with this
+    /// configuration. The CRI's image ID is the config digest, but an image that also came
+    /// from a registry has the registry's digest as its ID, which shows nothing.
     pub fn runs(&self, names: &[&str], config_digest: &str) -> Runs {
         let mut runs = Runs::Ours;
         for name in names {
@@ -159,8 +159,8 @@ impl Pod {
         self.status.container_statuses.iter().any(|container| container.name == name)
     }
 
-    /// The container that has crashed, and how often it was restarted: as long
-    /// as these stay the same, its log does, too.
+    /// Returns the container that has crashed and its number of restarts. The log is
+    /// unchanged while both stay the same.
     pub fn crashed(&self) -> Option<(&str, u64)> {
         let crashed = self.containers().find(|container| {
             let ended = [&container.state.terminated, &container.last_state.terminated];
@@ -169,14 +169,14 @@ impl Pod {
         Some((&crashed.name, crashed.restart_count))
     }
 
-    /// Whether its image is being pulled in vain.
+    /// Whether pulling its image fails.
     pub fn is_failing_to_pull(&self) -> bool {
         let reasons = self.containers().filter_map(|c| c.state.waiting.as_ref());
         reasons.into_iter().any(|waiting| PULL_REASONS.contains(&waiting.reason.as_str()))
     }
 
-    /// What the first of these containers says whose image the kubelet does not
-    /// see on its node.
+    /// Returns the message of the first of these containers whose image the kubelet does
+    /// not find on its node.
     pub fn missing_image(&self, names: &[&str]) -> Option<String> {
         let misses = |container: &&Container| {
             let waiting = container.state.waiting.as_ref();
@@ -187,7 +187,7 @@ impl Pod {
         self.containers().find(misses)?.describe()
     }
 
-    /// One word for its state, as `kubectl get pods` has it.
+    /// Returns one word for its state, as `kubectl get pods` prints it.
     pub fn state(&self) -> String {
         if self.is_terminating() {
             return "Terminating".to_owned();
@@ -206,7 +206,7 @@ impl Pod {
         }
     }
 
-    /// What it waits for.
+    /// Describes what the pod waits for.
     pub fn describe(&self) -> String {
         let unscheduled =
             self.status.conditions.iter().find(|c| c.kind == "PodScheduled" && c.status == "False");
@@ -217,12 +217,12 @@ impl Pod {
         format!("pod `{}`: {words}", self.metadata.name)
     }
 
-    /// What its first container that does not run says.
+    /// Returns the message of its first container that does not run.
     pub fn problem_message(&self) -> Option<String> {
         self.containers().find_map(Container::describe)
     }
 
-    /// A readiness gate that nobody has opened yet.
+    /// Returns a readiness gate whose condition is not true.
     fn closed_gate(&self) -> Option<String> {
         let is_open = |gate: &&Gate| {
             self.status
@@ -251,7 +251,8 @@ impl Container {
         })
     }
 
-    /// The kernel or the runtime refuses its program, as it will each time.
+    /// Whether the kernel or the runtime cannot execute the program, so that every start
+    /// fails.
     fn cannot_be_executed(&self) -> bool {
         let ended = [&self.state.terminated, &self.last_state.terminated];
         let ended = ended.into_iter().flatten().map(|ended| ended.message.as_str());
@@ -279,8 +280,7 @@ impl Container {
     }
 }
 
-/// What a runtime, or the kernel by way of it, says of a program that can never
-/// be started.
+/// Whether the message of a runtime says that a program can never be started.
 pub fn is_missing_entrypoint(words: &str) -> bool {
     const SIGNS: [&str; 3] = [
         "exec format error",
@@ -290,7 +290,7 @@ pub fn is_missing_entrypoint(words: &str) -> bool {
     SIGNS.iter().any(|sign| words.contains(sign))
 }
 
-/// What several pods wait for.
+/// Describes what several pods wait for.
 pub fn describe_all(pods: &[Pod]) -> String {
     match pods {
         [] => "there is no pod yet".to_owned(),
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn only_certain_failures_are_certain() {
+    fn only_final_reasons_are_certain() {
         let is_certain = |reason, restarts| pod(reason, restarts).problem().map(|t| t.is_certain);
         for reason in FINAL_REASONS {
             assert_eq!(is_certain(reason, 0), Some(true), "{reason}");
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_cannot_be_executed_is_certain_at_its_first_start() {
+    fn exec_failure_is_certain_at_first_start() {
         let ended = json!({"exitCode": 128, "reason": "StartError",
             "message": "exec: \"/absent\": stat /absent: no such file or directory: unable to start container process: exec"});
         let trouble = with(&json!({"name": "c", "state": {"terminated": ended}})).problem();
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn the_image_is_known_by_its_configuration() {
+    fn image_is_matched_by_config_digest() {
         let runs = |id: &str| with(&json!({"name": "c", "imageID": id})).runs(&["c"], "sha256:ab");
         assert_eq!(runs("sha256:ab"), Runs::Ours);
         assert_eq!(runs(""), Runs::NotYet);
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn init_containers_and_sidecars_count_as_containers_do() {
+    fn init_containers_and_sidecars_are_checked() {
         let sidecar = json!({"name": "s", "imageID": "sha256:old", "restartCount": 3,
             "state": {"waiting": {"reason": "CrashLoopBackOff"}}});
         let pod: Pod = serde_json::from_value(
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_readiness_gate_is_named() {
+    fn closed_readiness_gate_is_reported() {
         let pod: Pod = serde_json::from_value(
             json!({"metadata": {"name": "p"}, "spec": {"readinessGates": [{"conditionType": "lb"}]},
                 "status": {"phase": "Running", "containerStatuses": [{"name": "c"}]}}),

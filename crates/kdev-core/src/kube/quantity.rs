@@ -1,6 +1,6 @@
-//! Amounts as Kubernetes writes them: `500m`, `2`, `1.5Gi`.
+//! Kubernetes quantities: `500m`, `2`, `1.5Gi`.
 
-/// What stands behind a number, and how many thousandths it makes of a one.
+/// Suffixes of a quantity, with their factors in thousandths.
 const SUFFIXES: [(&str, i128); 16] = [
     ("Ki", 1000 << 10),
     ("Mi", 1000 << 20),
@@ -20,7 +20,7 @@ const SUFFIXES: [(&str, i128); 16] = [
     ("", 1000),
 ];
 
-/// An amount of a resource, in thousandths; `None` for one that is no amount.
+/// Parses a quantity into thousandths; `None` if it is invalid.
 pub fn parse(text: &str) -> Option<i128> {
     let (digits, one) =
         SUFFIXES.iter().find_map(|(suffix, one)| Some((text.strip_suffix(suffix)?, *one)))?;
@@ -31,7 +31,7 @@ pub fn parse(text: &str) -> Option<i128> {
     Some(whole.checked_mul(one)? + part.checked_mul(one)? / 10_i128.pow(places))
 }
 
-/// An amount of this resource as a person writes it, and no more than it is.
+/// Formats an amount of a resource for a person, rounded down.
 pub fn format(resource: &str, thousandths: i128) -> String {
     let whole = thousandths / 1000;
     if resource == "cpu" {
@@ -52,7 +52,7 @@ pub fn format(resource: &str, thousandths: i128) -> String {
     }
 }
 
-/// The same in a form that is no less than it is.
+/// Formats an amount of a resource, rounded up.
 pub fn format_rounded_up(resource: &str, thousandths: i128) -> String {
     let written = format(resource, thousandths);
     if parse(&written) == Some(thousandths) {
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn amounts_are_read_and_written() {
+    fn quantities_round_trip() {
         let table = [
             ("cpu", "500m", "500m"),
             ("cpu", "1.5", "1500m"),

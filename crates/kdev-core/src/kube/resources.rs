@@ -1,5 +1,4 @@
-//! What is left of the nodes' resources: what pods request, and a node's pods
-//! have taken. The counting is pure.
+//! Resource requests of pods, summed up per node.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +10,7 @@ use crate::kube::quantity;
 /// Amounts by resource, in thousandths.
 pub type Amounts = BTreeMap<String, i128>;
 
-/// What these pods request of each node.
+/// Sums up the requests of these pods per node.
 pub fn sum(pods: &[Value]) -> BTreeMap<String, BTreeMap<String, String>> {
     let mut nodes: BTreeMap<String, Amounts> = BTreeMap::new();
     for pod in pods {
@@ -27,8 +26,8 @@ pub fn sum(pods: &[Value]) -> BTreeMap<String, BTreeMap<String, String>> {
     nodes.into_iter().map(|(node, sums)| (node, sums.into_iter().map(written).collect())).collect()
 }
 
-/// What a pod requests, as the scheduler counts it: its containers and sidecars
-/// together, or the greediest of its init containers.
+/// Returns the requests of a pod as the scheduler counts them: the sum of its containers
+/// and sidecars, or the largest init container if that is more.
 pub fn requests(spec: &Value) -> Amounts {
     let mut sums = Amounts::from([("pods".to_owned(), 1000)]);
     let (sidecars, inits): (Vec<&Value>, Vec<&Value>) =
@@ -48,7 +47,7 @@ pub fn requests(spec: &Value) -> Amounts {
     sums
 }
 
-/// The amounts of a resource list.
+/// Parses the amounts of a resource list.
 pub fn amounts(list: &Value) -> Amounts {
     let amount = |(resource, amount): (&String, &Value)| {
         let amount = amount.as_str().map_or_else(|| amount.to_string(), str::to_owned);
@@ -63,7 +62,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn requests_are_counted_as_the_scheduler_does() {
+    fn requests_are_counted_like_scheduler() {
         let cpu = |amount: &str| json!({"resources": {"requests": {"cpu": amount}}});
         let mut sidecar = cpu("100m");
         sidecar["restartPolicy"] = json!("Always");

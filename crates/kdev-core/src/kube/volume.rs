@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::object::text;
 
-/// The name of the claim behind a volume of the pod's, if there is one. That of an
-/// ephemeral volume is made with the pod.
+/// Returns the name of the PersistentVolumeClaim of a volume, if it has one. The claim of
+/// an ephemeral volume is created with the pod.
 pub fn claim_name(pod: &Value, volume: &Value) -> Option<String> {
     if volume.get("ephemeral").is_some() {
         let name = |object| text(object, "/name");

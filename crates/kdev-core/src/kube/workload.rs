@@ -1,17 +1,16 @@
-//! Workloads as the API shows them: how far each is, and which pods are of its
-//! newest template.
+//! The rollout state of workloads, and the pods of their current template.
 //!
-//! What counts as done is what `kubectl rollout status` counts: the controller
-//! has seen this generation, and every pod is of it and available.
+//! A rollout is complete under the same conditions as for `kubectl rollout status`: the
+//! controller has observed the current generation, and every pod is updated and available.
 
 use serde_json::Value;
 
 use crate::kube::pod::Pod;
 
-/// The revision of a Deployment's pods, on itself and on its `ReplicaSet`s.
+/// The revision, on a Deployment and on its ReplicaSets.
 const REVISION: &str = "/metadata/annotations/deployment.kubernetes.io~1revision";
 
-/// How far a workload is.
+/// The rollout state of a workload.
 #[derive(Debug, PartialEq, Eq)]
 pub enum State {
     Ready(u64),
@@ -20,36 +19,36 @@ pub enum State {
         wanted: u64,
     },
     Failed(String),
-    /// It waits for somebody to do this; more time would not help.
+    /// It needs an action by the user; waiting longer does not help.
     Blocked {
         reason: String,
         cure: UnblockAction,
     },
-    /// Failed, if it stays so for a while.
+    /// Failed if the state persists.
     Degraded {
         reason: String,
         wanted: u64,
     },
 }
 
-/// What makes a held workload go on.
+/// The action that continues a blocked rollout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnblockAction {
     /// `kubectl rollout resume`.
     Resume,
-    /// Deleting its pods.
+    /// Delete its pods.
     DeletePods,
-    /// Taking `suspend` away.
+    /// Remove `suspend`.
     Unsuspend,
 }
 
-/// The pods among `items` that are made from the workload's present template,
-/// by owner, and by the label by which each controller knows its newest revision.
+/// Returns the pods among `items` that belong to the workload's current template: by owner,
+/// and by the label with which each controller marks its current revision.
 pub fn new_pods(kind: &str, live: &Value, items: &[Value]) -> Vec<Pod> {
     if kind == "Pod" {
         return pods([live]);
     }
-    // Until the controller has seen the new template, all pods are old.
+    // Until the controller has observed the new template, all pods are old.
     if !is_observed(live) {
         return Vec::new();
     }
@@ -76,8 +75,8 @@ pub fn new_pods(kind: &str, live: &Value, items: &[Value]) -> Vec<Pod> {
     pods(counted(kind, items.iter().filter(is_new).collect()))
 }
 
-/// Without those that are over and were replaced: evicted ones, say, which are kept
-/// until somebody deletes them. What a Job has is meant to be over.
+/// Removes pods that have ended and were replaced, such as evicted pods, which stay until
+/// they are deleted. The pods of a Job are expected to end.
 pub fn counted<'a>(kind: &str, mut pods: Vec<&'a Value>) -> Vec<&'a Value> {
     let is_over =
         |pod: &Value| ["Succeeded", "Failed"].iter().any(|&phase| is(pod, "/status/phase", phase));
@@ -122,14 +121,14 @@ fn is_set(live: &Value, path: &str) -> bool {
     live.pointer(path).and_then(Value::as_bool).unwrap_or(false)
 }
 
-/// Whether the controller has seen the newest template. Jobs have no
-/// generation to compare: their template never changes.
+/// Whether the controller has observed the current template. Jobs have no generation to
+/// compare, because their template is immutable.
 fn is_observed(live: &Value) -> bool {
     live["kind"] == "Job"
         || number(live, "/status/observedGeneration") >= number(live, "/metadata/generation")
 }
 
-/// How far a workload is, by its own status.
+/// Returns the rollout state from the workload's own status.
 pub fn state(kind: &str, live: &Value) -> State {
     match kind {
         "Pod" => pod_state(live),
@@ -138,7 +137,7 @@ pub fn state(kind: &str, live: &Value) -> State {
     }
 }
 
-/// Pods as a controller counts them.
+/// Pod counts of a controller.
 struct Counts {
     wanted: u64,
     updated: u64,
@@ -158,10 +157,10 @@ impl Counts {
             };
         }
         let all = number("/status/replicas");
-        // These have no revisions: whether their pods are new, nobody counts.
+        // These kinds have no revisions, so the status does not count new pods.
         let uncounted = ["ReplicaSet", "ReplicationController"].contains(&kind);
         Self {
-            // Whoever owns the number, an autoscaler perhaps: the live one counts.
+            // An autoscaler may own the replica count, so the live one counts.
             wanted: live.pointer("/spec/replicas").and_then(Value::as_u64).unwrap_or(1),
             updated: if uncounted { all } else { number("/status/updatedReplicas") },
             available: number("/status/availableReplicas"),
@@ -190,12 +189,12 @@ fn controller_state(kind: &str, live: &Value) -> State {
     if updated >= new && available >= wanted && all <= wanted {
         return State::Ready(wanted);
     }
-    // Old pods that are still there may be among the available ones.
+    // Old pods that still exist may be among the available ones.
     let ready = updated.min(available).min(wanted.saturating_sub(1));
     State::Waiting { ready, wanted }
 }
 
-/// What keeps the controller from replacing pods on its own.
+/// Returns why the controller does not replace pods by itself.
 fn blocked(live: &Value, counts: &Counts, new: u64) -> Option<State> {
     let old = new.checked_sub(counts.updated).filter(|old| *old > 0)?;
     let (reason, cure) = if is_set(live, "/spec/paused") {
@@ -226,7 +225,7 @@ fn job_state(live: &Value) -> State {
     State::Waiting { ready: succeeded, wanted: wanted.and_then(Value::as_u64).unwrap_or(1) }
 }
 
-/// How far a bare pod is.
+/// Returns the state of a pod without a controller.
 fn pod_state(live: &Value) -> State {
     match live.pointer("/status/phase").and_then(Value::as_str).unwrap_or_default() {
         "Succeeded" => State::Ready(1),
@@ -240,7 +239,7 @@ fn conditions(live: &Value) -> impl Iterator<Item = &Value> {
     live.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten()
 }
 
-/// A condition that is true.
+/// Returns a condition whose status is `True`.
 fn true_condition<'a>(live: &'a Value, kind: &str) -> Option<&'a Value> {
     conditions(live).find(|condition| condition["type"] == kind && condition["status"] == "True")
 }

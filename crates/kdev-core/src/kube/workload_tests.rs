@@ -1,4 +1,4 @@
-//! Workloads as the API shows them, and how far they are.
+//! Tables of workload states.
 
 use serde_json::json;
 
@@ -9,7 +9,7 @@ fn deployment(generation: u64, status: &Value) -> Value {
 }
 
 #[test]
-fn a_deployment_is_ready_when_all_pods_are_new_and_available() {
+fn deployment_is_ready_when_pods_are_updated_and_available() {
     let status = |observed: u64, all: u64, updated: u64, available: u64| {
         json!({"observedGeneration": observed, "replicas": all,
             "updatedReplicas": updated, "availableReplicas": available})
@@ -28,7 +28,7 @@ fn a_deployment_is_ready_when_all_pods_are_new_and_available() {
 }
 
 #[test]
-fn controllers_that_give_up_are_heard_but_not_their_past() {
+fn current_failure_condition_counts() {
     let condition = |kind, reason| json!([{"type": kind, "reason": reason, "message": "m"}]);
     let status = |observed: u64, conditions| json!({"observedGeneration": observed, "conditions": conditions});
     let deadline = condition("Progressing", "ProgressDeadlineExceeded");
@@ -42,7 +42,7 @@ fn controllers_that_give_up_are_heard_but_not_their_past() {
 }
 
 #[test]
-fn zero_pods_are_ready_pods() {
+fn zero_replicas_are_ready() {
     let metadata = json!({"generation": 1});
     let status = json!({"observedGeneration": 1});
     let set = json!({"metadata": metadata, "spec": {"replicas": 0}, "status": status});
@@ -52,7 +52,7 @@ fn zero_pods_are_ready_pods() {
 }
 
 #[test]
-fn a_partition_keeps_old_pods() {
+fn partition_keeps_old_pods() {
     let set = json!({"metadata": {"generation": 1},
         "spec": {"replicas": 3, "updateStrategy": {"rollingUpdate": {"partition": 2}}},
         "status": {"observedGeneration": 1, "replicas": 3, "updatedReplicas": 1, "availableReplicas": 3}});
@@ -60,7 +60,7 @@ fn a_partition_keeps_old_pods() {
 }
 
 #[test]
-fn pods_that_are_replaced_by_hand_only_are_said() {
+fn on_delete_strategy_is_blocked() {
     let daemon = json!({"metadata": {"generation": 1}, "spec": {"updateStrategy": {"type": "OnDelete"}},
         "status": {"observedGeneration": 1, "desiredNumberScheduled": 2, "currentNumberScheduled": 2,
             "updatedNumberScheduled": 0, "numberAvailable": 2}});
@@ -72,7 +72,7 @@ fn pods_that_are_replaced_by_hand_only_are_said() {
 }
 
 #[test]
-fn a_paused_deployment_is_said_and_one_that_is_done_is_ready() {
+fn paused_deployment_is_blocked_unless_complete() {
     let paused = |updated: u64| {
         json!({"metadata": {"generation": 2}, "spec": {"replicas": 2, "paused": true},
             "status": {"observedGeneration": 2, "replicas": 2, "updatedReplicas": updated, "availableReplicas": 2}})
@@ -86,14 +86,14 @@ fn a_paused_deployment_is_said_and_one_that_is_done_is_ready() {
 }
 
 #[test]
-fn an_autoscalers_number_counts() {
+fn live_replica_count_is_used() {
     let live = json!({"metadata": {"generation": 1}, "spec": {"replicas": 5},
         "status": {"observedGeneration": 1, "replicas": 5, "updatedReplicas": 5, "availableReplicas": 4}});
     assert_eq!(state("Deployment", &live), State::Waiting { ready: 4, wanted: 5 });
 }
 
 #[test]
-fn a_job_is_awaited_to_its_end() {
+fn job_is_ready_when_complete() {
     let job = |spec: Value, status: Value| {
         state("Job", &json!({"kind": "Job", "spec": spec, "status": status}))
     };
@@ -107,7 +107,7 @@ fn a_job_is_awaited_to_its_end() {
 }
 
 #[test]
-fn a_bare_pod_is_ready_or_ended() {
+fn bare_pod_is_ready_or_succeeded() {
     let pod = |phase: &str, ready: &str| {
         state(
             "Pod",
@@ -126,7 +126,7 @@ fn owned(kind: &str, name: &str, owner: &str, label: (&str, &str)) -> Value {
 }
 
 #[test]
-fn new_pods_are_known_by_owner_and_revision() {
+fn new_pods_match_owner_and_revision() {
     let set = |revision: &str, name: &str, owner: &str| {
         let mut set = owned("ReplicaSet", name, owner, ("a", "b"));
         set["metadata"]["annotations"] = json!({"deployment.kubernetes.io/revision": revision});
