@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use kdev::{PullPolicy, Selection, Target};
+use kdev::{PullPolicy, PackageSelection, ClusterTarget};
 
 /// Which package.
 #[derive(Debug, Args)]
@@ -94,13 +94,13 @@ impl From<Policy> for PullPolicy {
     }
 }
 
-impl From<Project> for Selection {
+impl From<Project> for PackageSelection {
     fn from(Project { package, manifest_path }: Project) -> Self {
         Self { manifest_path, package }
     }
 }
 
-impl From<Cluster> for Target {
+impl From<Cluster> for ClusterTarget {
     /// With where kubectl would look by itself.
     fn from(Cluster { context, kubeconfig }: Cluster) -> Self {
         let named = std::env::var_os("KUBECONFIG").filter(|files| !files.is_empty());
@@ -111,6 +111,6 @@ impl From<Cluster> for Target {
             }
             None => home().into_iter().collect(),
         };
-        Self { context, kubeconfig, usual }
+        Self { context, kubeconfig, default_paths: usual }
     }
 }

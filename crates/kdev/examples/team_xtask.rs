@@ -5,7 +5,7 @@
 
 use std::process::ExitCode;
 
-use kdev::{Cx, Event, Interrupt, Request, Selection, Target};
+use kdev::{Cx, Event, Interrupt, UpRequest, PackageSelection, ClusterTarget};
 
 fn main() -> ExitCode {
     let interrupt = Interrupt::on_signals();
@@ -29,12 +29,12 @@ fn bring_up(package: &str, interrupt: &Interrupt) -> Result<(), kdev::Error> {
         _ => {}
     };
     // With a cache, only the layers that changed are sent.
-    let cx = Cx::new(&tell).interrupted_by(interrupt.clone()).caching_in("target/kdev");
-    let request = Request {
-        selection: Selection { package: Some(package.to_owned()), ..Selection::default() },
+    let cx = Cx::new(&tell).with_interrupt(interrupt.clone()).with_cache_dir("target/kdev");
+    let request = UpRequest {
+        selection: PackageSelection { package: Some(package.to_owned()), ..PackageSelection::default() },
         // Naming a context is consent to change it.
-        target: Target { context: Some("kdev-lab".to_owned()), ..Target::default() },
-        ..Request::default()
+        target: ClusterTarget { context: Some("kdev-lab".to_owned()), ..ClusterTarget::default() },
+        ..UpRequest::default()
     };
     kdev::up(&cx, &request)
 }

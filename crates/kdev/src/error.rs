@@ -8,7 +8,7 @@ use std::fmt;
 use kdev_diagnosis::diagnosis::Diagnosis;
 
 use crate::exit_code::ExitCode;
-use crate::node::error::{Fault, NodeError};
+use crate::node::error::{NodeErrorKind, NodeError};
 use crate::{
     apply, build, cluster, config, docker, facts, layers, load, manifests, process, project,
     rollout, tools,
@@ -161,7 +161,7 @@ impl Error {
         }
         let code = match self {
             Self::Build(build::Error::Failed { source, .. }) => {
-                return build::Error::builder_code(source);
+                return build::Error::builder_exit_code(source);
             }
             Self::Diagnosed(diagnosed) => return diagnosed.error.exit_code(),
             Self::Process(_)
@@ -189,29 +189,29 @@ impl Error {
 impl NodeError {
     /// Whether the node, or the load onto it, failed.
     pub(crate) fn exit_code(&self) -> ExitCode {
-        match self.fault {
-            Fault::Source(_)
-            | Fault::DiskFull(_)
-            | Fault::ConnectionLost(_)
-            | Fault::RuntimeGone(_)
-            | Fault::Import(_) => ExitCode::Load,
-            Fault::Interrupted => ExitCode::Interrupted,
-            Fault::NoAddress
-            | Fault::BadTarget(_)
-            | Fault::BadContainer(_)
-            | Fault::OtherMachine
-            | Fault::Unreachable(_)
-            | Fault::HostKeyUnknown(_)
-            | Fault::HostKeyChanged(_)
-            | Fault::Denied(_)
-            | Fault::NoShell(_)
-            | Fault::NoCtr(_)
-            | Fault::SudoPassword(_)
-            | Fault::SudoTerminal
-            | Fault::SudoMissing
-            | Fault::SudoRefused(..)
-            | Fault::NoAccess { .. }
-            | Fault::Runtime(_) => ExitCode::Node,
+        match self.kind {
+            NodeErrorKind::Export(_)
+            | NodeErrorKind::DiskFull(_)
+            | NodeErrorKind::ConnectionLost(_)
+            | NodeErrorKind::ContainerdStopped(_)
+            | NodeErrorKind::Import(_) => ExitCode::Load,
+            NodeErrorKind::Interrupted => ExitCode::Interrupted,
+            NodeErrorKind::NoAddress
+            | NodeErrorKind::InvalidSshTarget(_)
+            | NodeErrorKind::InvalidContainerName(_)
+            | NodeErrorKind::WrongMachine
+            | NodeErrorKind::Unreachable(_)
+            | NodeErrorKind::HostKeyUnknown(_)
+            | NodeErrorKind::HostKeyChanged(_)
+            | NodeErrorKind::LoginDenied(_)
+            | NodeErrorKind::NoShell(_)
+            | NodeErrorKind::CtrNotFound(_)
+            | NodeErrorKind::SudoPassword(_)
+            | NodeErrorKind::SudoTerminal
+            | NodeErrorKind::SudoNotFound
+            | NodeErrorKind::SudoNotAllowed(..)
+            | NodeErrorKind::ContainerdUnreachable { .. }
+            | NodeErrorKind::UnsupportedRuntime(_) => ExitCode::Node,
         }
     }
 }
@@ -229,7 +229,7 @@ mod tests {
     fn a_failed_build_keeps_its_exit_code() {
         let code = |outcome| {
             let (what, source) = ("app".to_owned(), failure(outcome));
-            Error::Build(build::Error::Failed { what, source, elsewhere: None }).exit_code()
+            Error::Build(build::Error::Failed { name: what, source, target_outside_context: None }).exit_code()
         };
         assert_eq!(code(Outcome::Code(7)), 7);
         assert_eq!(code(Outcome::Signal(9)), 1);
@@ -242,7 +242,7 @@ mod tests {
             process::Error::Interrupted(process::Interrupted).into(),
             load::Error::Process(process::Interrupted.into()).into(),
             docker::Error::Command { action: "tag".into(), source: source.clone() }.into(),
-            build::Error::Failed { what: "app".into(), source, elsewhere: None }.into(),
+            build::Error::Failed { name: "app".into(), source, target_outside_context: None }.into(),
         ];
         for error in errors {
             assert_eq!((error.is_interrupt(), error.exit_code()), (true, 130), "{error:?}");
@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn what_a_stage_passes_on_keeps_its_code() {
-        let missing = || tools::Error::NotFound { tool: "docker", install: "it" };
+        let missing = || tools::Error::NotFound { tool: "docker", install_help: "it" };
         let error = Error::from(build::Error::Docker(docker::Error::Tool(missing())));
         assert!(matches!(error, Error::Tool(_)), "{error:?}");
         assert_eq!(Error::from(load::Error::Cluster(missing().into())).exit_code(), 91);

@@ -1,7 +1,7 @@
 //! `cargo kdev up`.
 
 use clap::Args;
-use kdev::{Consent, Layer, Request};
+use kdev::{ApplyOptions, ConfigLayer, UpRequest};
 
 use crate::flags::{Place, Policy};
 
@@ -43,7 +43,7 @@ struct Allowed {
     prune: bool,
 }
 
-impl From<UpArgs> for Request {
+impl From<UpArgs> for UpRequest {
     fn from(up: UpArgs) -> Self {
         let place = up.place;
         Self {
@@ -52,19 +52,19 @@ impl From<UpArgs> for Request {
             nodes: place.nodes,
             consent: up.allowed.into(),
             rollback: up.rollback,
-            flags: Layer {
+            flags: ConfigLayer {
                 image: up.image,
                 pull_policy: up.pull_policy.map(Policy::into),
                 namespace: up.namespace,
                 ssh_config: place.ssh_config,
                 timeout: up.timeout,
-                ..Layer::default()
+                ..ConfigLayer::default()
             },
         }
     }
 }
 
-impl From<Allowed> for Consent {
+impl From<Allowed> for ApplyOptions {
     fn from(Allowed { force_conflicts, recreate, prune }: Allowed) -> Self {
         Self { force_conflicts, recreate, prune }
     }

@@ -3,7 +3,7 @@
 use kdev_core::kube::api_error::{Conflict, Immutable};
 use kdev_core::text::list;
 
-use crate::details::Reason;
+use crate::details::Details;
 use crate::{cluster, process};
 
 /// The result of an apply.
@@ -22,7 +22,7 @@ pub enum Error {
         conflicts: Vec<Conflict>,
         /// The same in words.
         #[source]
-        reason: Reason,
+        reason: Details,
     },
     /// Fields that the API lets nobody change.
     #[error("the cluster of context `{context}` cannot change {}", ids(immutables))]
@@ -35,7 +35,7 @@ pub enum Error {
         kubectl: String,
         /// The same in words.
         #[source]
-        reason: Reason,
+        reason: Details,
     },
     /// The cluster cannot be used, or refuses.
     #[error(transparent)]
@@ -49,7 +49,7 @@ impl Error {
     /// Of each field with its owner.
     pub(crate) fn conflicts(context: String, conflicts: Vec<Conflict>) -> Self {
         let words = |c: &Conflict| format!("`{}` is owned by `{}`", c.field, c.manager);
-        let reason = Reason(conflicts.iter().map(words).collect::<Vec<_>>().join(", "));
+        let reason = Details(conflicts.iter().map(words).collect::<Vec<_>>().join(", "));
         Self::Conflicts { context, conflicts, reason }
     }
 
@@ -57,7 +57,7 @@ impl Error {
     pub(crate) fn immutable(context: String, immutables: Vec<Immutable>, kubectl: String) -> Self {
         let words =
             |i: &Immutable| format!("`{}` of {} is fixed once it is created", i.field, i.id());
-        let reason = Reason(immutables.iter().map(words).collect::<Vec<_>>().join(", "));
+        let reason = Details(immutables.iter().map(words).collect::<Vec<_>>().join(", "));
         Self::Immutable { context, immutables, kubectl, reason }
     }
 

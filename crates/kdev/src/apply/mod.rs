@@ -15,8 +15,8 @@ use kdev_manifest::expected::{self, ExpectedWorkload};
 use kdev_manifest::{documents, objects};
 use serde_json::Value;
 
-use crate::apply::prune::Remains;
-use crate::apply::server_side::{Consent, Stream};
+use crate::apply::prune::PrunePlan;
+use crate::apply::server_side::{ApplyOptions, NamespaceApply};
 use crate::cluster::Cluster;
 use crate::cx::Cx;
 use crate::event::Event;
@@ -54,22 +54,22 @@ impl Rendered {
 }
 
 /// What the API server says of rendered manifests, which are yet to be applied.
-pub(crate) struct Compared {
+pub(crate) struct DiffResult {
     set: Set,
-    streams: Vec<OfNamespace>,
+    namespaces: Vec<NamespaceDocuments>,
 }
 
 /// The documents of one namespace, and which of them differ.
-struct OfNamespace {
+struct NamespaceDocuments {
     namespace: Option<String>,
     documents: Vec<String>,
     changed: Result<Vec<String>, Failure>,
 }
 
-impl Compared {
+impl DiffResult {
     /// Asks which documents differ from the cluster. That needs the image's name, but
     /// not the image.
-    pub(crate) fn ask(
+    pub(crate) fn fetch(
         cx: &Cx,
         cluster: &Cluster,
         package: &str,
@@ -84,15 +84,15 @@ impl Compared {
         }
         let mut streams = Vec::new();
         for (namespace, documents) in rendered.0 {
-            let consent = Consent::default();
+            let consent = ApplyOptions::default();
             let shell = cx.shell()?;
             let of_it = namespace.as_deref();
             let stream =
-                Stream { cx, cluster, namespace: of_it, documents: &documents, consent, shell };
-            let changed = if cx.is_dry_run() { Ok(Vec::new()) } else { stream.compared() };
-            streams.push(OfNamespace { namespace, documents, changed });
+                NamespaceApply { cx, cluster, namespace: of_it, documents: &documents, options: consent, shell };
+            let changed = if cx.is_dry_run() { Ok(Vec::new()) } else { stream.diff() };
+            streams.push(NamespaceDocuments { namespace, documents, changed });
         }
-        Ok(Self { set, streams })
+        Ok(Self { set, namespaces: streams })
     }
 
     /// Applies what differs, and gives what was applied. That the image is on every node
@@ -102,21 +102,21 @@ impl Compared {
         cx: &Cx,
         cluster: &Cluster,
         wanted: &[ExpectedWorkload],
-        consent: Consent,
+        consent: ApplyOptions,
         _loaded: &Loaded,
     ) -> Result<Vec<Member>> {
-        let Self { set, streams } = self;
+        let Self { set, namespaces: streams } = self;
         let account = set.document();
         let mut changes = Vec::new();
-        for OfNamespace { namespace, documents, changed } in &streams {
+        for NamespaceDocuments { namespace, documents, changed } in &streams {
             let namespace = namespace.as_deref();
             let shell = cx.shell()?;
-            let stream = Stream { cx, cluster, namespace, documents, consent, shell };
+            let stream = NamespaceApply { cx, cluster, namespace, documents, options: consent, shell };
             if cx.is_dry_run() {
                 stream.show();
                 continue;
             }
-            changes.push((stream.changed(changed.clone())?, stream));
+            changes.push((stream.changed_documents(changed.clone())?, stream));
         }
         let is_account = |document: &String| *document == account;
         let set_differs = changes.iter().any(|(changed, _)| changed.iter().any(is_account));
@@ -126,24 +126,24 @@ impl Compared {
             applied.extend(stream.apply(changed)?);
         }
         if cx.is_dry_run() {
-            Remains::of(cx, cluster, &set)?.show(set, consent.prune)?;
+            PrunePlan::new(cx, cluster, &set)?.show_changes(set, consent.prune)?;
             return Ok(Vec::new());
         }
-        tell(cx, cluster, &applied, wanted);
+        report_applied(cx, cluster, &applied, wanted);
         let members: Vec<Member> = applied.iter().map(applyset::member(&set.parent)).collect();
         if set_differs {
-            Remains::of(cx, cluster, &set)?.settle(set, consent.prune)?;
+            PrunePlan::new(cx, cluster, &set)?.prune_and_record(set, consent.prune)?;
         } else {
             // One that was made anew.
             let lost = applied.iter().filter(|object| applyset::is_unlabeled(object));
-            prune::label(cx, cluster, &set.parent, lost.map(applyset::member(&set.parent)))?;
+            prune::add_label(cx, cluster, &set.parent, lost.map(applyset::member(&set.parent)))?;
         }
         Ok(members)
     }
 }
 
 /// Says what was applied, and what the API server has made of it.
-fn tell(cx: &Cx, cluster: &Cluster, applied: &[Value], wanted: &[ExpectedWorkload]) {
+fn report_applied(cx: &Cx, cluster: &Cluster, applied: &[Value], wanted: &[ExpectedWorkload]) {
     let context = cluster.context.clone();
     cx.emit(if applied.is_empty() {
         Event::Unchanged { context }
@@ -167,7 +167,7 @@ fn tell(cx: &Cx, cluster: &Cluster, applied: &[Value], wanted: &[ExpectedWorkloa
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::apply::server_side::stream;
+    use crate::apply::server_side::yaml_stream;
 
     #[test]
     fn files_of_any_kind_become_one_stream_for_each_namespace() {
@@ -181,7 +181,7 @@ mod tests {
             (Some("n".to_owned()), "---\nkind: A\nmetadata: {namespace: n}\n---\n{\"kind\": \"B\", \"metadata\": {\"namespace\": \"n\"}}\n".into()),
         ];
         let streams: Vec<_> =
-            Rendered::new(&texts).0.into_iter().map(|(n, d)| (n, stream(&d))).collect();
+            Rendered::new(&texts).0.into_iter().map(|(n, d)| (n, yaml_stream(&d))).collect();
         assert_eq!(streams, expected);
     }
 }

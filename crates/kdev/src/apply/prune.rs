@@ -12,94 +12,94 @@ use crate::apply::error::Result;
 use crate::cluster::Cluster;
 use crate::cx::Cx;
 use crate::event::Event;
-use crate::process::Task;
+use crate::process::Command;
 
 /// Labels are another manager's than the manifests' fields, so that an apply
 /// neither removes nor fights them.
 const FIELD_MANAGER: &str = "--field-manager=kdev-applyset";
 /// How long kubectl may take, to delete what has pods included.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PRUNE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What a set held before, and what has left it.
-pub(crate) struct Remains<'a> {
+pub(crate) struct PrunePlan<'a> {
     cx: &'a Cx<'a>,
     cluster: &'a Cluster,
     before: Option<Set>,
     /// Namespace and object.
-    left: BTreeSet<Member>,
+    stale: BTreeSet<Member>,
 }
 
-impl<'a> Remains<'a> {
+impl<'a> PrunePlan<'a> {
     /// Looks for what is in the cluster, but no longer in the set.
-    pub(crate) fn of(cx: &'a Cx<'a>, cluster: &'a Cluster, now: &Set) -> Result<Self> {
-        let before = find(cx, cluster, &now.parent)?;
+    pub(crate) fn new(cx: &'a Cx<'a>, cluster: &'a Cluster, now: &Set) -> Result<Self> {
+        let before = recorded_set(cx, cluster, &now.parent)?;
         let has_left = |set: &Set| set.members().any(|(namespace, id)| !now.has(&namespace, &id));
         let left = match &before {
             Some(set) if has_left(set) => {
-                let mut all = objects(cx, cluster, set)?;
+                let mut all = labeled_objects(cx, cluster, set)?;
                 all.retain(|(namespace, id)| !now.has(namespace, id));
                 all
             }
             _ => BTreeSet::new(),
         };
-        Ok(Self { cx, cluster, before, left })
+        Ok(Self { cx, cluster, before, stale: left })
     }
 
     /// What a dry run shows of that: nothing where the account stays as it is.
-    pub(crate) fn show(self, now: Set, prune: bool) -> Result<()> {
+    pub(crate) fn show_changes(self, now: Set, prune: bool) -> Result<()> {
         if self.before.as_ref() == Some(&now) {
             return Ok(());
         }
-        self.settle(now, prune)
+        self.prune_and_record(now, prune)
     }
 
     /// Labels what is in the set, deletes what has left it or says that it
     /// could be, and writes the set down. In this order: whatever is cut off is
     /// done again next time, since the set still differs.
-    pub(crate) fn settle(self, now: Set, prune: bool) -> Result<()> {
-        label(self.cx, self.cluster, &now.parent, now.members())?;
+    pub(crate) fn prune_and_record(self, now: Set, prune: bool) -> Result<()> {
+        add_label(self.cx, self.cluster, &now.parent, now.members())?;
         let mut set = now;
         if prune {
-            delete(self.cx, self.cluster, &self.left)?;
-        } else if let Some(before) = self.before.filter(|_| !self.left.is_empty()) {
-            let ids: Vec<&String> = self.left.iter().map(|(_, id)| id).collect();
+            delete(self.cx, self.cluster, &self.stale)?;
+        } else if let Some(before) = self.before.filter(|_| !self.stale.is_empty()) {
+            let ids: Vec<&String> = self.stale.iter().map(|(_, id)| id).collect();
             let text = format!("{} left the manifests; `--prune` deletes such", list(&ids));
             self.cx.emit(Event::Note { text });
             // It stays in the account, to be found again.
-            let members = self.left.iter().map(|(namespace, id)| format!("{namespace} {id}"));
+            let members = self.stale.iter().map(|(namespace, id)| format!("{namespace} {id}"));
             set = set.with(Set { members: members.collect(), ..before });
         }
-        write(self.cx, self.cluster, &set)
+        record(self.cx, self.cluster, &set)
     }
 }
 
 /// The set as its parent tells it, if there is one.
-pub(crate) fn find(cx: &Cx, cluster: &Cluster, parent: &Parent) -> Result<Option<Set>> {
+pub(crate) fn recorded_set(cx: &Cx, cluster: &Cluster, parent: &Parent) -> Result<Option<Set>> {
     let sh = cx.shell()?;
     let cmd = cluster.cmd(&sh, Some(&parent.namespace)).arg("get").arg(parent.object());
-    let task = Task::new(cmd.args(["--ignore-not-found", "--output=json"])).limit(PATIENCE);
-    let output = task.read(cx).map_err(|f| cluster.failed(f, "show what was applied"))?;
+    let task = Command::new(cmd.args(["--ignore-not-found", "--output=json"])).timeout(PRUNE_TIMEOUT);
+    let output = task.read(cx).map_err(|f| cluster.request_error(f, "show what was applied"))?;
     let live = serde_json::from_slice::<Value>(&output.stdout).ok();
     Ok(live.map(|live| Set::read(parent.clone(), &live)))
 }
 
 /// Namespace and id of each object that bears the set's label.
-fn objects(cx: &Cx, cluster: &Cluster, set: &Set) -> Result<BTreeSet<Member>> {
+fn labeled_objects(cx: &Cx, cluster: &Cluster, set: &Set) -> Result<BTreeSet<Member>> {
     let mut found = BTreeSet::new();
     for namespace in set.all_namespaces() {
         let sh = cx.shell()?;
         let (resources, selector) = (set.resources(), set.parent.selector());
         let cmd = cluster.cmd(&sh, Some(namespace)).args(["get", &resources]);
         let cmd = cmd.args(["--selector", &selector, "--output=name"]);
-        let output = Task::new(cmd).limit(PATIENCE).read(cx);
-        let output = output.map_err(|f| cluster.failed(f, "list what was applied"))?;
+        let output = Command::new(cmd).timeout(PRUNE_TIMEOUT).read(cx);
+        let output = output.map_err(|f| cluster.request_error(f, "list what was applied"))?;
         found.extend(output.text().lines().map(|id| (namespace.to_owned(), id.to_owned())));
     }
     Ok(found)
 }
 
 /// Puts the set's label on objects.
-pub(crate) fn label(
+pub(crate) fn add_label(
     cx: &Cx,
     cluster: &Cluster,
     parent: &Parent,
@@ -109,12 +109,12 @@ pub(crate) fn label(
     for (namespace, ids) in by_namespace(members) {
         let sh = cx.shell()?;
         let cmd = cluster.cmd(&sh, Some(&namespace)).arg("label").args(&ids);
-        let task = Task::new(cmd.args([&label, FIELD_MANAGER])).limit(PATIENCE);
+        let task = Command::new(cmd.args([&label, FIELD_MANAGER])).timeout(PRUNE_TIMEOUT);
         if cx.is_dry_run() {
             cx.emit(Event::WouldRun { command: task.to_string() });
             continue;
         }
-        task.read(cx).map_err(|f| cluster.failed(f, "label what was applied"))?;
+        task.read(cx).map_err(|f| cluster.request_error(f, "label what was applied"))?;
     }
     Ok(())
 }
@@ -124,33 +124,33 @@ pub(crate) fn delete(cx: &Cx, cluster: &Cluster, objects: &BTreeSet<Member>) -> 
     for (namespace, ids) in by_namespace(objects.iter().cloned()) {
         let sh = cx.shell()?;
         let cmd = cluster.cmd(&sh, Some(&namespace)).arg("delete").args(&ids);
-        let task = Task::new(cmd.args(["--ignore-not-found", "--timeout=90s"])).limit(PATIENCE);
+        let task = Command::new(cmd.args(["--ignore-not-found", "--timeout=90s"])).timeout(PRUNE_TIMEOUT);
         if cx.is_dry_run() {
             cx.emit(Event::WouldRun { command: task.to_string() });
             continue;
         }
-        task.read(cx).map_err(|f| cluster.failed(f, "delete what was applied"))?;
+        task.read(cx).map_err(|f| cluster.request_error(f, "delete what was applied"))?;
         cx.emit(Event::Deleted { objects: ids, context: cluster.context.clone() });
     }
     Ok(())
 }
 
-fn write(cx: &Cx, cluster: &Cluster, set: &Set) -> Result<()> {
+fn record(cx: &Cx, cluster: &Cluster, set: &Set) -> Result<()> {
     let sh = cx.shell()?;
     let cmd = cluster.cmd(&sh, Some(&set.parent.namespace));
     let cmd = cmd.args(["apply", "--server-side", "--field-manager=kdev", "--force-conflicts"]);
-    let task = Task::new(cmd.args(["--filename", "-"])).stdin(set.document()).limit(PATIENCE);
+    let task = Command::new(cmd.args(["--filename", "-"])).stdin(set.document()).timeout(PRUNE_TIMEOUT);
     if cx.is_dry_run() {
         cx.emit(Event::WouldRun { command: task.to_string() });
         return Ok(());
     }
-    task.read(cx).map_err(|f| cluster.failed(f, "keep account of what was applied"))?;
+    task.read(cx).map_err(|f| cluster.request_error(f, "keep account of what was applied"))?;
     Ok(())
 }
 
 /// All objects of a set that are there.
-pub(crate) fn all(cx: &Cx, cluster: &Cluster, set: &Set) -> Result<BTreeSet<Member>> {
-    let mut all = objects(cx, cluster, set)?;
+pub(crate) fn all_objects(cx: &Cx, cluster: &Cluster, set: &Set) -> Result<BTreeSet<Member>> {
+    let mut all = labeled_objects(cx, cluster, set)?;
     // A namespace takes all that is in it along.
     let is_namespace = |(_, id): &Member| id.starts_with("namespace/");
     let gone: BTreeSet<String> = all

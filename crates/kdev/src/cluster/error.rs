@@ -6,7 +6,7 @@ use kdev_core::kube::placement;
 use kdev_core::shell::quote;
 use kdev_core::text::list;
 
-use crate::details::Reason;
+use crate::details::Details;
 use crate::process::{self, Failure};
 use crate::tools;
 
@@ -76,7 +76,7 @@ pub enum Error {
         reasons: Vec<(String, String)>,
         /// The same in words.
         #[source]
-        reason: Reason,
+        reason: Details,
     },
     /// A node that was asked for does not exist.
     #[error("the cluster has no node `{node}`")]
@@ -120,7 +120,7 @@ impl Error {
             Self::NoCurrentContext { missing } | Self::ContextNotFound { missing, .. }
                 if !missing.is_empty() =>
             {
-                missing_help(missing)
+                missing_kubeconfig_help(missing)
             }
             Self::NoCurrentContext { .. } => {
                 "name one with `--context NAME`; `kubectl config get-contexts` lists them"
@@ -144,7 +144,7 @@ impl Error {
     }
 }
 
-fn missing_help(missing: &[PathBuf]) -> String {
+fn missing_kubeconfig_help(missing: &[PathBuf]) -> String {
     let missing: Vec<_> = missing.iter().map(|path| path.to_string_lossy()).collect();
     let verb = if missing.len() == 1 { "does" } else { "do" };
     format!(

@@ -9,33 +9,33 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::cluster::error::{Error, Result};
-use crate::cluster::kubectl::{self, PATIENCE};
+use crate::cluster::kubectl::{self, KUBECTL_TIMEOUT};
 use crate::cx::Cx;
-use crate::parallel::both;
-use crate::process::Task;
+use crate::parallel::run_both;
+use crate::process::Command;
 use crate::tools;
 
 /// Which context the user named, if any.
 #[derive(Clone, Debug, Default)]
-pub struct Target {
+pub struct ClusterTarget {
     /// Name of a context. Naming it is consent to change it.
     pub context: Option<String>,
     /// The kubeconfig to use instead of kubectl's own choice.
     pub kubeconfig: Option<PathBuf>,
     /// The files that kubectl reads by itself, as `KUBECONFIG` or a home tell;
     /// without them kubectl is asked what is in them.
-    pub usual: Vec<PathBuf>,
+    pub default_paths: Vec<PathBuf>,
 }
 
-impl Target {
+impl ClusterTarget {
     /// The context that was named.
-    pub(crate) fn named(&self) -> Option<String> {
+    pub(crate) fn explicit_context(&self) -> Option<String> {
         self.context.clone().filter(|name| !name.is_empty())
     }
 
     /// The kubeconfigs that would be read, if they existed.
-    pub(crate) fn missing(&self) -> Vec<PathBuf> {
-        let named = self.kubeconfig.as_ref().map_or(self.usual.as_slice(), std::slice::from_ref);
+    pub(crate) fn missing_files(&self) -> Vec<PathBuf> {
+        let named = self.kubeconfig.as_ref().map_or(self.default_paths.as_slice(), std::slice::from_ref);
         named.iter().filter(|path| !path.exists()).cloned().collect()
     }
 }
@@ -44,20 +44,20 @@ impl Target {
 pub(crate) struct Kubeconfig {
     pub(crate) kubectl: PathBuf,
     pub(crate) path: Option<PathBuf>,
-    pub(crate) view: View,
+    pub(crate) view: KubeconfigView,
 }
 
 impl Kubeconfig {
     /// Makes sure of kubectl's version, and finds what it is told to use: the
     /// cluster is not asked.
-    pub(crate) fn read(cx: &Cx, target: &Target) -> Result<Self> {
+    pub(crate) fn read(cx: &Cx, target: &ClusterTarget) -> Result<Self> {
         let kubectl = tools::KUBECTL.find()?;
         let path = target.kubeconfig.as_ref();
-        let view = || match files(&kubectl, target) {
+        let view = || match read_files(&kubectl, target) {
             Some(view) => Ok(view),
-            None => view(cx, &kubectl, path),
+            None => view_with_kubectl(cx, &kubectl, path),
         };
-        let (version, view) = both(|| tools::check_kubectl(cx, &kubectl), view);
+        let (version, view) = run_both(|| tools::check_kubectl(cx, &kubectl), view);
         version?;
         Ok(Self { view: view?, path: path.cloned(), kubectl })
     }
@@ -65,34 +65,34 @@ impl Kubeconfig {
 
 /// What the files say; `None` where kubectl might read others, or read them
 /// differently.
-fn files(kubectl: &Path, target: &Target) -> Option<View> {
+fn read_files(kubectl: &Path, target: &ClusterTarget) -> Option<KubeconfigView> {
     // That of k3s or MicroK8s has files of its own.
     let program = kubectl.canonicalize().ok()?;
     if !program.file_name()?.to_string_lossy().starts_with("kubectl") {
         return None;
     }
-    let usual = target.kubeconfig.as_ref().map_or(target.usual.as_slice(), std::slice::from_ref);
-    let read = |path: &PathBuf| serde_yaml::from_str::<View>(&fs::read_to_string(path).ok()?).ok();
+    let usual = target.kubeconfig.as_ref().map_or(target.default_paths.as_slice(), std::slice::from_ref);
+    let read = |path: &PathBuf| serde_yaml::from_str::<KubeconfigView>(&fs::read_to_string(path).ok()?).ok();
     let mut views = Vec::new();
     for path in usual.iter().filter(|path| path.exists()) {
         views.push(read(path)?);
     }
-    let view = views.into_iter().reduce(View::over)?;
+    let view = views.into_iter().reduce(KubeconfigView::merge)?;
     (!view.contexts().is_empty()).then_some(view)
 }
 
-fn view(cx: &Cx, kubectl: &Path, kubeconfig: Option<&PathBuf>) -> Result<View> {
+fn view_with_kubectl(cx: &Cx, kubectl: &Path, kubeconfig: Option<&PathBuf>) -> Result<KubeconfigView> {
     let sh = cx.shell()?;
-    let cmd = kubectl::bare(&sh, kubectl, kubeconfig).args(["config", "view", "--output=json"]);
+    let cmd = kubectl::kubectl_command(&sh, kubectl, kubeconfig).args(["config", "view", "--output=json"]);
     let failed = |source| Error::Command { action: "read the kubeconfig", source };
-    let output = Task::new(cmd).limit(PATIENCE).read(cx).map_err(failed)?;
-    kubectl::answer(&output.stdout)
+    let output = Command::new(cmd).timeout(KUBECTL_TIMEOUT).read(cx).map_err(failed)?;
+    kubectl::parse_json(&output.stdout)
 }
 
 /// What kubeconfigs say, or `kubectl config view`; lists are null where they
 /// are empty.
 #[derive(Default, Deserialize)]
-pub(crate) struct View {
+pub(crate) struct KubeconfigView {
     contexts: Option<Vec<ContextEntry>>,
     clusters: Option<Vec<ClusterEntry>>,
     #[serde(rename = "current-context", default)]
@@ -123,8 +123,8 @@ pub(crate) struct ClusterBody {
     server: String,
 }
 
-impl View {
-    pub(crate) fn current(&self) -> Option<String> {
+impl KubeconfigView {
+    pub(crate) fn current_context(&self) -> Option<String> {
         self.current_context.clone().filter(|name| !name.is_empty())
     }
 
@@ -138,8 +138,8 @@ impl View {
     }
 
     /// As kubectl merges its files: the first one to say something is right.
-    fn over(mut self, next: Self) -> Self {
-        self.current_context = self.current().or(next.current_context);
+    fn merge(mut self, next: Self) -> Self {
+        self.current_context = self.current_context().or(next.current_context);
         self.contexts.get_or_insert_default().extend(next.contexts.into_iter().flatten());
         self.clusters.get_or_insert_default().extend(next.clusters.into_iter().flatten());
         self
@@ -150,7 +150,7 @@ impl View {
 mod tests {
     use super::*;
 
-    fn view(text: &str) -> View {
+    fn view(text: &str) -> KubeconfigView {
         serde_yaml::from_str(text).unwrap()
     }
 
@@ -158,11 +158,11 @@ mod tests {
     fn the_first_file_to_say_something_is_right() {
         let one = "contexts: [{name: a, context: {cluster: x, namespace: n}}]\nclusters: null\n";
         let other = "current-context: b\ncontexts:\n- {name: a, context: {cluster: y}}\n- {name: b, context: {cluster: y}}\nclusters: [{name: y, cluster: {server: 's'}}]\n";
-        let merged = view(one).over(view(other));
-        assert_eq!(merged.current().as_deref(), Some("b"));
+        let merged = view(one).merge(view(other));
+        assert_eq!(merged.current_context().as_deref(), Some("b"));
         let a = merged.contexts().into_iter().find(|c| c.name == "a").unwrap();
         assert_eq!((a.context.cluster.as_str(), a.context.namespace.as_deref()), ("x", Some("n")));
         assert_eq!((merged.server("y").as_str(), merged.server("x").as_str()), ("s", "unknown"));
-        assert_eq!(view(other).over(view("current-context: a\n")).current().as_deref(), Some("b"));
+        assert_eq!(view(other).merge(view("current-context: a\n")).current_context().as_deref(), Some("b"));
     }
 }

@@ -9,7 +9,7 @@ use xshell::{Cmd, Shell, cmd};
 use crate::cluster::error::Result;
 use crate::tools;
 
-pub(crate) fn bare<'a>(sh: &'a Shell, kubectl: &Path, kubeconfig: Option<&PathBuf>) -> Cmd<'a> {
+pub(crate) fn kubectl_command<'a>(sh: &'a Shell, kubectl: &Path, kubeconfig: Option<&PathBuf>) -> Cmd<'a> {
     let cmd = cmd!(sh, "{kubectl}");
     match kubeconfig {
         Some(path) => cmd.arg("--kubeconfig").arg(path),
@@ -18,9 +18,9 @@ pub(crate) fn bare<'a>(sh: &'a Shell, kubectl: &Path, kubeconfig: Option<&PathBu
 }
 
 /// kubectl's JSON.
-pub(crate) fn answer<T: DeserializeOwned>(json: &[u8]) -> Result<T> {
+pub(crate) fn parse_json<T: DeserializeOwned>(json: &[u8]) -> Result<T> {
     serde_json::from_slice(json).map_err(|error| tools::Error::unexpected("kubectl", error).into())
 }
 
 /// How long one kubectl may take, retries and all.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const KUBECTL_TIMEOUT: Duration = Duration::from_secs(60);

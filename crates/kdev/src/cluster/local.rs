@@ -9,28 +9,28 @@ use std::path::Path;
 use kdev_core::kube::node::Node;
 
 /// Names that stand for this machine; the last two are Docker Desktop's.
-const NAMES: [&str; 3] = ["localhost", "kubernetes.docker.internal", "host.docker.internal"];
+const LOCAL_HOST_NAMES: [&str; 3] = ["localhost", "kubernetes.docker.internal", "host.docker.internal"];
 
 /// Whether an API server at this URL listens on this machine, or in a container or
 /// virtual machine on it.
-pub(crate) fn listens_here(server: &str) -> bool {
-    let host = host(server);
+pub(crate) fn is_local_server(server: &str) -> bool {
+    let host = url_host(server);
     match host.parse() {
         Ok(IpAddr::V4(address)) => {
             address.is_loopback() || address.is_unspecified() || is_behind_bridge(address)
         }
         Ok(IpAddr::V6(address)) => address.is_loopback() || address.is_unspecified(),
-        Err(_) => NAMES.contains(&host),
+        Err(_) => LOCAL_HOST_NAMES.contains(&host),
     }
 }
 
 /// Whether kind, k3d, minikube or Docker Desktop has made one of the nodes.
-pub(crate) fn is_of_product(nodes: &[Node]) -> bool {
+pub(crate) fn is_local_distribution(nodes: &[Node]) -> bool {
     nodes.iter().any(|node| node.container().is_some() || node.is_docker_desktop())
 }
 
 /// The host of a URL.
-fn host(server: &str) -> &str {
+fn url_host(server: &str) -> &str {
     let rest = server.split_once("://").map_or(server, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     // What stands before an `@` is a user.
@@ -45,10 +45,10 @@ fn host(server: &str) -> &str {
 /// docker's: behind a bridge without a wire.
 fn is_behind_bridge(address: Ipv4Addr) -> bool {
     let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
-    interface(&routes, address).is_some_and(is_bridge_without_wire)
+    direct_interface(&routes, address).is_some_and(is_internal_bridge)
 }
 
-fn is_bridge_without_wire(interface: &str) -> bool {
+fn is_internal_bridge(interface: &str) -> bool {
     let net = Path::new("/sys/class/net");
     let ports = fs::read_dir(net.join(interface).join("brif"));
     ports.is_ok_and(|mut ports| {
@@ -59,7 +59,7 @@ fn is_bridge_without_wire(interface: &str) -> bool {
 
 /// The interface to which the address is directly attached, by the kernel's table
 /// of routes, which has its numbers in the order of a little-endian machine.
-fn interface(routes: &str, address: Ipv4Addr) -> Option<&str> {
+fn direct_interface(routes: &str, address: Ipv4Addr) -> Option<&str> {
     let address = u32::from_le_bytes(address.octets());
     let route = |line: &str| {
         let mut fields = line.split_whitespace().skip(1);
@@ -89,7 +89,7 @@ mod tests {
             "https://prod.example.com@127.0.0.1",
         ];
         for server in here {
-            assert!(listens_here(server), "{server}");
+            assert!(is_local_server(server), "{server}");
         }
         let elsewhere = [
             "https://10.9.8.7:6443",
@@ -102,7 +102,7 @@ mod tests {
             "",
         ];
         for server in elsewhere {
-            assert!(!listens_here(server), "{server}");
+            assert!(!is_local_server(server), "{server}");
         }
     }
 
@@ -121,9 +121,9 @@ mod tests {
             ("192.168.49.3", Some("eth0")),
         ];
         for (address, expected) in table {
-            assert_eq!(interface(routes, address.parse().unwrap()), expected, "{address}");
+            assert_eq!(direct_interface(routes, address.parse().unwrap()), expected, "{address}");
         }
-        assert_eq!(interface("", "10.0.0.1".parse().unwrap()), None);
+        assert_eq!(direct_interface("", "10.0.0.1".parse().unwrap()), None);
     }
 
     #[test]
@@ -141,14 +141,14 @@ mod tests {
             node("docker-desktop", "", None),
         ];
         for node in ours {
-            assert!(is_of_product(std::slice::from_ref(&node)), "{node:?}");
+            assert!(is_local_distribution(std::slice::from_ref(&node)), "{node:?}");
         }
         let others = [
             node("kind-worker", "aws:///eu-west-1a/i-0", None),
             node("k3d-a", "k3s://server-1", None),
             node("node-1", "", None),
         ];
-        assert!(!is_of_product(&others));
-        assert!(!is_of_product(&[]));
+        assert!(!is_local_distribution(&others));
+        assert!(!is_local_distribution(&[]));
     }
 }

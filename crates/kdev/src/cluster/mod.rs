@@ -24,17 +24,17 @@ use kdev_core::shell::quote;
 use serde::de::DeserializeOwned;
 use xshell::{Cmd, Shell};
 
-use crate::cluster::kubeconfig::{Kubeconfig, Target};
+use crate::cluster::kubeconfig::{Kubeconfig, ClusterTarget};
 use crate::config::Config;
 use crate::cx::Cx;
-use crate::process::{Failure, Outcome, Task};
+use crate::process::{Failure, Outcome, Command};
 
 pub use error::Error;
 pub(crate) use error::{Result, no_node_help};
-pub(crate) use kubectl::PATIENCE;
+pub(crate) use kubectl::KUBECTL_TIMEOUT;
 
 /// How long one request to the API may take.
-const REQUEST: &str = "--request-timeout=15s";
+const REQUEST_TIMEOUT_FLAG: &str = "--request-timeout=15s";
 /// A cluster that may be changed.
 #[derive(Clone, Debug)]
 pub(crate) struct Cluster {
@@ -45,7 +45,7 @@ pub(crate) struct Cluster {
     /// The namespace of everything that is not told otherwise.
     pub(crate) namespace: String,
     /// Its nodes, where they were listed already.
-    listed: Option<Vec<Node>>,
+    listed_nodes: Option<Vec<Node>>,
 }
 
 impl Cluster {
@@ -53,47 +53,47 @@ impl Cluster {
     pub(crate) fn select(
         cx: &Cx,
         kubeconfig: Kubeconfig,
-        target: &Target,
+        target: &ClusterTarget,
         config: &Config,
     ) -> Result<Self> {
-        let (mut cluster, server) = Self::find(kubeconfig, target, config.namespace.clone())?;
-        if consent(&cluster.context, target, config).is_none() && !cluster.is_local(cx, &server)? {
-            ask(cx, &cluster.context, &server)?;
+        let (mut cluster, server) = Self::resolve(kubeconfig, target, config.namespace.clone())?;
+        if permission_reason(&cluster.context, target, config).is_none() && !cluster.is_local(cx, &server)? {
+            confirm_context(cx, &cluster.context, &server)?;
         }
         Ok(cluster)
     }
 
     /// Whether a product on this machine has made it.
     pub(crate) fn is_local(&mut self, cx: &Cx, server: &str) -> Result<bool> {
-        if local::listens_here(server) {
+        if local::is_local_server(server) {
             // To list nodes is only to look, and may be refused all the same.
-            self.listed = match self.nodes(cx) {
+            self.listed_nodes = match self.nodes(cx) {
                 Err(Error::Rejected { .. }) => None,
                 nodes => Some(nodes?),
             };
         }
-        Ok(self.listed.as_deref().is_some_and(local::is_of_product))
+        Ok(self.listed_nodes.as_deref().is_some_and(local::is_local_distribution))
     }
 
     /// Finds the context; for those who only look, so nobody is asked.
-    pub(crate) fn look_at(
+    pub(crate) fn connect_read_only(
         kubeconfig: Kubeconfig,
-        target: &Target,
+        target: &ClusterTarget,
         namespace: Option<String>,
     ) -> Result<Self> {
-        Self::find(kubeconfig, target, namespace).map(|(cluster, _)| cluster)
+        Self::resolve(kubeconfig, target, namespace).map(|(cluster, _)| cluster)
     }
 
     /// With its API server's address.
-    pub(crate) fn find(
+    pub(crate) fn resolve(
         kubeconfig: Kubeconfig,
-        target: &Target,
+        target: &ClusterTarget,
         namespace: Option<String>,
     ) -> Result<(Self, String)> {
         let Kubeconfig { kubectl, path, view } = kubeconfig;
         let known: Vec<String> = view.contexts().into_iter().map(|c| c.name).collect();
-        let missing = || if known.is_empty() { target.missing() } else { Vec::new() };
-        let named = target.named().or(view.current());
+        let missing = || if known.is_empty() { target.missing_files() } else { Vec::new() };
+        let named = target.explicit_context().or(view.current_context());
         let context = named.ok_or_else(|| Error::NoCurrentContext { missing: missing() })?;
         let Some(entry) = view.contexts().into_iter().find(|c| c.name == context) else {
             return Err(Error::ContextNotFound { context, missing: missing(), known });
@@ -102,23 +102,23 @@ impl Cluster {
         let namespace = namespace
             .or(entry.context.namespace.filter(|n| !n.is_empty()))
             .unwrap_or_else(|| "default".to_owned());
-        Ok((Self { kubectl, kubeconfig: path, context, namespace, listed: None }, server))
+        Ok((Self { kubectl, kubeconfig: path, context, namespace, listed_nodes: None }, server))
     }
 
     /// The same one, with another namespace where one is given.
-    pub(crate) fn in_namespace(&self, namespace: Option<&str>) -> Self {
+    pub(crate) fn with_namespace(&self, namespace: Option<&str>) -> Self {
         let namespace = namespace.unwrap_or(&self.namespace).to_owned();
         Self { namespace, ..self.clone() }
     }
 
     /// All nodes, as the API lists them.
     pub(crate) fn nodes(&self, cx: &Cx) -> Result<Vec<Node>> {
-        if let Some(nodes) = &self.listed {
+        if let Some(nodes) = &self.listed_nodes {
             return Ok(nodes.clone());
         }
         let sh = cx.shell()?;
         let cmd = self.cmd(&sh, None).args(["get", "nodes", "--output=json"]);
-        let list: NodeList = self.json(cx, cmd, "list its nodes")?;
+        let list: NodeList = self.get_json(cx, cmd, "list its nodes")?;
         Ok(list.into())
     }
 
@@ -127,9 +127,9 @@ impl Cluster {
     pub(crate) fn require_namespace(&self, cx: &Cx) -> Result<()> {
         let sh = cx.shell()?;
         let cmd = self.cmd(&sh, None).args(["get", "namespaces", "--output=name"]);
-        let output = match Task::new(cmd).limit(PATIENCE).read(cx) {
+        let output = match Command::new(cmd).timeout(KUBECTL_TIMEOUT).read(cx) {
             Ok(output) => output,
-            Err(failure) => match self.failed(failure, "list its namespaces") {
+            Err(failure) => match self.request_error(failure, "list its namespaces") {
                 Error::Rejected { .. } => return Ok(()),
                 error => return Err(error),
             },
@@ -147,17 +147,17 @@ impl Cluster {
     /// kubectl with context, namespace and kubeconfig; the verb follows.
     pub(crate) fn cmd<'a>(&self, sh: &'a Shell, namespace: Option<&str>) -> Cmd<'a> {
         let (context, namespace) = (&self.context, namespace.unwrap_or(&self.namespace));
-        kubectl::bare(sh, &self.kubectl, self.kubeconfig.as_ref()).args([
+        kubectl::kubectl_command(sh, &self.kubectl, self.kubeconfig.as_ref()).args([
             "--context",
             context,
             "--namespace",
             namespace,
-            REQUEST,
+            REQUEST_TIMEOUT_FLAG,
         ])
     }
 
     /// kubectl for this cluster as a person would type it.
-    pub(crate) fn by_hand(&self, namespace: Option<&str>) -> String {
+    pub(crate) fn display_command(&self, namespace: Option<&str>) -> String {
         let namespace = quote(namespace.unwrap_or(&self.namespace));
         let flag = |path: &PathBuf| format!(" --kubeconfig {}", quote(&path.to_string_lossy()));
         let config = self.kubeconfig.as_ref().map(flag).unwrap_or_default();
@@ -165,19 +165,19 @@ impl Cluster {
     }
 
     /// The flags by which `cargo kdev` finds the same cluster and namespace.
-    pub(crate) fn flags_by_hand(&self) -> String {
-        self.by_hand(None).trim_start_matches("kubectl").trim().to_owned()
+    pub(crate) fn display_flags(&self) -> String {
+        self.display_command(None).trim_start_matches("kubectl").trim().to_owned()
     }
 
     /// Runs a kubectl that answers in JSON.
-    pub(crate) fn json<T: DeserializeOwned>(&self, cx: &Cx, cmd: Cmd, what: &str) -> Result<T> {
-        let output = Task::new(cmd).limit(PATIENCE).read(cx).map_err(|f| self.failed(f, what))?;
-        kubectl::answer(&output.stdout)
+    pub(crate) fn get_json<T: DeserializeOwned>(&self, cx: &Cx, cmd: Cmd, what: &str) -> Result<T> {
+        let output = Command::new(cmd).timeout(KUBECTL_TIMEOUT).read(cx).map_err(|f| self.request_error(f, what))?;
+        kubectl::parse_json(&output.stdout)
     }
 
     /// The error for a kubectl that failed: unreachable, or refused.
-    pub(crate) fn failed(&self, failure: Failure, action: &str) -> Error {
-        let (context, kubectl, source) = (self.context.clone(), self.by_hand(None), failure);
+    pub(crate) fn request_error(&self, failure: Failure, action: &str) -> Error {
+        let (context, kubectl, source) = (self.context.clone(), self.display_command(None), failure);
         if is_unreachable(&source) {
             Error::Unreachable { context, kubectl, source }
         } else {
@@ -187,8 +187,8 @@ impl Cluster {
 }
 
 /// Why a context may be changed unasked, as far as the user has said so.
-pub(crate) fn consent(context: &str, target: &Target, config: &Config) -> Option<&'static str> {
-    if target.named().is_some() {
+pub(crate) fn permission_reason(context: &str, target: &ClusterTarget, config: &Config) -> Option<&'static str> {
+    if target.explicit_context().is_some() {
         Some("it was named")
     } else if config.contexts.iter().any(|known| known == context) {
         Some("the configuration lists it")
@@ -197,9 +197,9 @@ pub(crate) fn consent(context: &str, target: &Target, config: &Config) -> Option
     }
 }
 
-fn ask(cx: &Cx, context: &str, server: &str) -> Result<()> {
+fn confirm_context(cx: &Cx, context: &str, server: &str) -> Result<()> {
     let question = format!("Change the cluster of context `{context}` (server {server})?");
-    let answer = cx.ask(&question);
+    let answer = cx.confirm(&question);
     cx.check_interrupt()?;
     match answer {
         Some(true) => Ok(()),

@@ -16,29 +16,29 @@ use serde_json::Value;
 use crate::cluster::Cluster;
 use crate::cluster::error::Result;
 use crate::cx::Cx;
-use crate::process::Task;
+use crate::process::Command;
 
 /// How many lines of a log an error shows.
 const LOG_LINES: usize = 10;
 /// What a kubelet answers, as if it were the log, when the runtime has just removed the
 /// container (`kubernetes/pkg/kubelet/kuberuntime/kuberuntime_container.go`).
-const NO_LOG: &str = "unable to retrieve container logs for ";
+const LOG_UNAVAILABLE: &str = "unable to retrieve container logs for ";
 /// How often a kubelet looks at its containers (`genericPlegRelistPeriod`), and after
 /// how many looks it has taken notice of an end.
-const RELIST: Duration = Duration::from_secs(1);
-const NOTICED_AFTER: usize = 3;
+const PLEG_RELIST_PERIOD: Duration = Duration::from_secs(1);
+const MAX_LOG_RETRIES: usize = 3;
 /// How long a log may take to come.
-const PATIENCE: Duration = Duration::from_secs(10);
+const LOG_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a namespace held at one moment.
 #[derive(Deserialize)]
-pub(crate) struct Look {
+pub(crate) struct Snapshot {
     items: Vec<Value>,
 }
 
-impl Look {
+impl Snapshot {
     /// Everything that tells how far workloads of these kinds are.
-    pub(crate) fn take<'a>(
+    pub(crate) fn fetch<'a>(
         cx: &Cx,
         cluster: &Cluster,
         namespace: Option<&str>,
@@ -47,11 +47,11 @@ impl Look {
         let mut resources: BTreeSet<&str> =
             kinds.into_iter().filter_map(awaited).flat_map(WorkloadKind::resources).collect();
         resources.insert("pods");
-        Self::at(cx, cluster, namespace, &resources)
+        Self::fetch_resources(cx, cluster, namespace, &resources)
     }
 
     /// All that kubectl calls so.
-    pub(crate) fn at(
+    pub(crate) fn fetch_resources(
         cx: &Cx,
         cluster: &Cluster,
         namespace: Option<&str>,
@@ -60,7 +60,7 @@ impl Look {
         let resources = resources.iter().copied().collect::<Vec<_>>().join(",");
         let sh = cx.shell()?;
         let cmd = cluster.cmd(&sh, namespace).args(["get", &resources, "--output=json"]);
-        cluster.json(cx, cmd, "show the workloads and their pods")
+        cluster.get_json(cx, cmd, "show the workloads and their pods")
     }
 
     /// All of it.
@@ -91,7 +91,7 @@ impl Look {
 /// one: the present run has no log yet then, and the run that crashed is the one before.
 /// It may also have ended once more: the kubelet then looks for a run that the runtime
 /// has removed, until it has taken notice of the end.
-pub(crate) fn log(
+pub(crate) fn fetch_log(
     cx: &Cx,
     cluster: &Cluster,
     namespace: Option<&str>,
@@ -103,18 +103,18 @@ pub(crate) fn log(
         let sh = cx.shell().ok()?;
         let tail = format!("--tail={LOG_LINES}");
         let cmd = cluster.cmd(&sh, namespace).args(["logs", pod, "--container", container, &tail]);
-        let output = Task::new(cmd.args(previous)).limit(PATIENCE).read(cx).ok()?;
+        let output = Command::new(cmd.args(previous)).timeout(LOG_TIMEOUT).read(cx).ok()?;
         let log = printable(output.text().trim());
         (!log.is_empty()).then_some(log)
     };
-    let is_removed = |log: &String| log.starts_with(NO_LOG);
+    let is_removed = |log: &String| log.starts_with(LOG_UNAVAILABLE);
     let before = &["--previous"][..];
     let mut log = read(if previous { before } else { &[] }).or_else(|| read(before));
-    for _ in 0..NOTICED_AFTER {
+    for _ in 0..MAX_LOG_RETRIES {
         if !log.as_ref().is_some_and(is_removed) || cx.interrupt().is_raised() {
             break;
         }
-        thread::sleep(RELIST);
+        thread::sleep(PLEG_RELIST_PERIOD);
         log = read(before);
     }
     log.filter(|log| !is_removed(log))

@@ -7,20 +7,20 @@ use kdev_core::kube::node::Node;
 use kdev_core::kube::placement::{self, PodSpec};
 
 use crate::cluster::Cluster;
-use crate::cluster::kubeconfig::{Kubeconfig, Target};
-use crate::config::{Config, Layer};
+use crate::cluster::kubeconfig::{Kubeconfig, ClusterTarget};
+use crate::config::{Config, ConfigLayer};
 use crate::cx::Cx;
-use crate::details::Reason;
+use crate::details::Details;
 use crate::docker::Docker;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::layers::archive::Archive;
-use crate::layers::{Source, Supply};
-use crate::load::targets::{self, Destination};
-use crate::node::connection::Link;
+use crate::layers::{LayerProvider, ImageSource};
+use crate::load::targets::{self, Targets};
+use crate::node::connection::NodeConnection;
 use crate::node::transport::Transports;
-use crate::parallel::both;
-use crate::project::{Project, Selection};
+use crate::parallel::run_both;
+use crate::project::{Project, PackageSelection};
 use crate::{build, load as stage};
 
 /// What a user may say about one load.
@@ -31,13 +31,13 @@ pub struct LoadRequest {
     /// none is given.
     pub image: Option<String>,
     /// Which package; there need be none if an image is given.
-    pub selection: Selection,
+    pub selection: PackageSelection,
     /// Which cluster.
-    pub target: Target,
+    pub target: ClusterTarget,
     /// Load onto these nodes; onto all that take pods if empty.
     pub nodes: Vec<String>,
     /// Settings from flags and variables.
-    pub flags: Layer,
+    pub flags: ConfigLayer,
 }
 
 /// Loads an image that docker or an archive has onto nodes, and proves that it is there.
@@ -46,18 +46,18 @@ pub fn load(cx: &Cx, request: &LoadRequest) -> Result<()> {
     let begun = Instant::now();
     let given = request.image.as_deref().map(Given::read).transpose()?;
     let project = match given {
-        Some(_) => Project::read_if_clear(cx, &request.selection)?.unwrap_or_else(Project::none),
+        Some(_) => Project::read_if_unambiguous(cx, &request.selection)?.unwrap_or_else(Project::placeholder),
         None => Project::read(cx, &request.selection)?,
     };
-    let config = Config::without_build(&project, request.flags.clone())?;
+    let config = Config::resolve_without_build(&project, request.flags.clone())?;
     let asked = || match given {
         Some(Given::Archive(archive)) => Ok(Asked::Archive(archive)),
         Some(Given::Image(image)) => {
-            Docker::find(cx).map(|docker| Asked::Docker(docker, Some(image)))
+            Docker::connect(cx).map(|docker| Asked::Docker(docker, Some(image)))
         }
-        None => Docker::find(cx).map(|docker| Asked::Docker(docker, None)),
+        None => Docker::connect(cx).map(|docker| Asked::Docker(docker, None)),
     };
-    let (asked, kubeconfig) = both(asked, || Kubeconfig::read(cx, &request.target));
+    let (asked, kubeconfig) = run_both(asked, || Kubeconfig::read(cx, &request.target));
     let asked = asked?;
     let cluster = Cluster::select(cx, kubeconfig?, &request.target, &config)?;
     let all = cluster.nodes(cx)?;
@@ -67,26 +67,26 @@ pub fn load(cx: &Cx, request: &LoadRequest) -> Result<()> {
     let transports = Transports::find(cx, &config, &nodes)?;
     let find = |cx: &Cx| {
         Ok::<_, Error>(match &asked {
-            Asked::Archive(archive) => Supply::Archive(archive.unpack(cx)?),
+            Asked::Archive(archive) => ImageSource::Archive(archive.unpack(cx)?),
             Asked::Docker(docker, Some(image)) => {
-                Supply::Docker(docker, build::find(cx, docker, &image.familiar(), image)?)
+                ImageSource::Docker(docker, build::find_image(cx, docker, &image.familiar(), image)?)
             }
             Asked::Docker(docker, None) => {
                 let found = build::identify(cx, docker, &config.image.familiar(), &config.image);
-                let found = found.map_err(|error| build::not_built(error, &request.selection))?;
-                Supply::Docker(docker, found)
+                let found = found.map_err(|error| build::into_not_built(error, &request.selection))?;
+                ImageSource::Docker(docker, found)
             }
         })
     };
     let (transports, config) = (&transports, &config);
-    let to = Destination { transports, config, nodes: &nodes, asked: &request.nodes };
-    let load = |source: &Source, links: &[Link], ()| {
+    let to = Targets { transports, config, nodes: &nodes, requested: &request.nodes };
+    let load = |source: &LayerProvider, links: &[NodeConnection], ()| {
         stage::load(cx, source, links)?;
         Ok(())
     };
-    let image = targets::on_nodes(cx, &to, find, |_, _| (), load)?;
+    let image = targets::build_and_load(cx, &to, find, |_, _| (), load)?;
     if !cx.is_dry_run() {
-        cx.emit(Event::Finished { image: image.reference.familiar(), took: begun.elapsed() });
+        cx.emit(Event::Finished { image: image.reference.familiar(), duration: begun.elapsed() });
     }
     Ok(())
 }
@@ -105,7 +105,7 @@ enum Asked {
 
 impl Given {
     fn read(text: &str) -> Result<Self> {
-        match Archive::meant_by(text) {
+        match Archive::from_arg(text) {
             Some(archive) => Ok(Self::Archive(archive)),
             None => Ok(Self::Image(reference(text)?)),
         }
@@ -116,7 +116,7 @@ impl Given {
 fn reference(text: &str) -> stage::Result<Reference> {
     let fail = |reason: String| stage::Error::InvalidReference {
         image: text.to_owned(),
-        reason: Reason(reason),
+        reason: Details(reason),
     };
     let reference = Reference::parse(text).map_err(|error| fail(error.to_string()))?;
     match reference.digest() {

@@ -5,17 +5,18 @@ use std::path::{Path, PathBuf};
 
 use kdev_diagnosis::diagnosis::Diagnosis;
 use kdev_diagnosis::facts::Facts;
+use kdev_diagnosis::record;
 use kdev_manifest::objects::Object;
 use serde::Serialize;
 
 use crate::cluster::Cluster;
-use crate::cluster::kubeconfig::{Kubeconfig, Target};
-use crate::config::{Config, Layer};
+use crate::cluster::kubeconfig::{ClusterTarget, Kubeconfig};
+use crate::config::{Config, ConfigLayer};
 use crate::cx::Cx;
-use crate::details::Reason;
+use crate::details::Details;
 use crate::error::{Diagnosed, Error, Result};
 use crate::event::Event;
-use crate::project::{Project, Selection};
+use crate::project::{Project, PackageSelection};
 use crate::{facts, process, rollout};
 
 /// What a user may ask.
@@ -23,39 +24,39 @@ use crate::{facts, process, rollout};
 pub struct WhyRequest {
     /// `NAME` of a pod or workload, or `KIND/NAME`; everything in the namespace
     /// that does not run as it should if none is given.
-    pub asked: Option<String>,
+    pub query: Option<String>,
     /// Which package; there need be none.
-    pub selection: Selection,
+    pub selection: PackageSelection,
     /// Which cluster.
-    pub target: Target,
+    pub target: ClusterTarget,
     /// A file that is to keep the facts.
     pub record: Option<PathBuf>,
     /// A file with recorded facts, to be judged instead of a cluster.
     pub replay: Option<PathBuf>,
     /// Settings from flags and variables.
-    pub flags: Layer,
+    pub flags: ConfigLayer,
 }
 
 /// What there is to say.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
-pub struct Answer {
+pub struct WhyReport {
     /// Where it was looked; empty for recorded facts.
     pub context: String,
     /// Where it was looked; empty for recorded facts.
     pub namespace: String,
     /// Of whatever was asked about; without a question, of what is wrong.
-    pub verdicts: Vec<Verdict>,
+    pub workloads: Vec<WorkloadReport>,
     /// How many workloads, and pods of their own, were looked at.
-    pub looked_at: usize,
+    pub examined: usize,
     /// Why some of these have no pods, or no new ones, though nothing is wrong.
-    pub not_wanted: Vec<String>,
+    pub inactive: Vec<String>,
 }
 
 /// What is wrong with one pod, or with a workload that has none.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
-pub struct Verdict {
+pub struct WorkloadReport {
     /// Kind and name, as `pod/hello`.
     pub subject: String,
     /// Whose pod it is, as `deployment/hello`.
@@ -75,14 +76,14 @@ pub(crate) fn explain(
     cx: &Cx,
     cluster: &Cluster,
     config: &Config,
-    selection: &Selection,
+    selection: &PackageSelection,
     objects: &[Object],
     error: rollout::Error,
 ) -> Error {
     let Some(workload) = error.stuck_workload() else { return error.into() };
     let object = objects.iter().find(|object| object.id() == workload);
-    let cluster = cluster.in_namespace(object.and_then(|object| object.namespace.as_deref()));
-    let Ok(mut facts) = facts::gather(cx, &cluster, config, Some(workload)) else {
+    let cluster = cluster.with_namespace(object.and_then(|object| object.namespace.as_deref()));
+    let Ok(mut facts) = facts::collect(cx, &cluster, config, Some(workload)) else {
         return error.into();
     };
     of_project(&mut facts, config, selection);
@@ -96,33 +97,34 @@ pub(crate) fn explain(
 
 /// Finds out why a pod does not run as it should, from what the cluster, docker
 /// here and the nodes' containerd say. Only looks: no context needs consent.
-pub fn why(cx: &Cx, request: &WhyRequest) -> Result<Answer> {
-    let mut answer = Answer::default();
+pub fn why(cx: &Cx, request: &WhyRequest) -> Result<WhyReport> {
+    let mut answer = WhyReport::default();
     let facts = match &request.replay {
         Some(path) => replay(path)?,
         None => ask(cx, request, &mut answer)?,
     };
     if let Some(path) = &request.record {
-        record(&facts, path)?;
+        save(&facts, path)?;
     }
-    answer.looked_at = facts.len();
+    answer.examined = facts.len();
     // Without a question, only what is wrong is of interest.
-    let all = request.asked.is_some() || request.replay.is_some();
+    let all = request.query.is_some() || request.replay.is_some();
     for verdict in facts.iter().map(judge) {
         if all || verdict.diagnoses.iter().any(Diagnosis::is_fault) {
-            answer.verdicts.push(verdict);
+            answer.workloads.push(verdict);
         } else {
-            answer.not_wanted.extend(verdict.diagnoses.into_iter().map(|one| one.words));
+            answer.inactive.extend(verdict.diagnoses.into_iter().map(|one| one.message));
         }
     }
     Ok(answer)
 }
 
-fn ask(cx: &Cx, request: &WhyRequest, answer: &mut Answer) -> Result<Vec<Facts>> {
+fn ask(cx: &Cx, request: &WhyRequest, answer: &mut WhyReport) -> Result<Vec<Facts>> {
     let (has_project, config) = settings(cx, request)?;
     let kubeconfig = Kubeconfig::read(cx, &request.target)?;
-    let cluster = Cluster::look_at(kubeconfig, &request.target, config.namespace.clone())?;
-    let mut facts = facts::gather(cx, &cluster, &config, request.asked.as_deref())?;
+    let cluster =
+        Cluster::connect_read_only(kubeconfig, &request.target, config.namespace.clone())?;
+    let mut facts = facts::collect(cx, &cluster, &config, request.query.as_deref())?;
     if has_project {
         of_project(&mut facts, &config, &request.selection);
     }
@@ -134,14 +136,14 @@ fn ask(cx: &Cx, request: &WhyRequest, answer: &mut Answer) -> Result<Vec<Facts>>
 /// is left out, unless it was asked for.
 fn settings(cx: &Cx, request: &WhyRequest) -> Result<(bool, Config)> {
     let read = || {
-        let project = Project::read_if_clear(cx, &request.selection)?;
-        let (is_any, project) = (project.is_some(), project.unwrap_or_else(Project::none));
-        Ok::<_, Error>((is_any, Config::without_build(&project, request.flags.clone())?))
+        let project = Project::read_if_unambiguous(cx, &request.selection)?;
+        let (is_any, project) = (project.is_some(), project.unwrap_or_else(Project::placeholder));
+        Ok::<_, Error>((is_any, Config::resolve_without_build(&project, request.flags.clone())?))
     };
     match read() {
-        Err(error) if !request.selection.is_open() || error.is_interrupt() => Err(error),
+        Err(error) if !request.selection.is_unset() || error.is_interrupt() => Err(error),
         Err(error) => {
-            let config = Config::of_flags(request.flags.clone())?;
+            let config = Config::from_flags(request.flags.clone())?;
             let help = error.help().map(|help| format!("; {help}")).unwrap_or_default();
             let text = format!("the project is left out: {error}{help}");
             cx.emit(Event::Note { text });
@@ -152,16 +154,16 @@ fn settings(cx: &Cx, request: &WhyRequest) -> Result<(bool, Config)> {
 }
 
 /// Notes which image the project builds, and how it is named.
-fn of_project(facts: &mut [Facts], config: &Config, selection: &Selection) {
+fn of_project(facts: &mut [Facts], config: &Config, selection: &PackageSelection) {
     let image = config.image.name().to_string();
     for facts in facts {
         facts.project_image = Some(image.clone());
-        facts.project_flags = selection.flags_by_hand();
+        facts.project_flags = selection.to_flags();
     }
 }
 
-fn judge(facts: &Facts) -> Verdict {
-    Verdict {
+fn judge(facts: &Facts) -> WorkloadReport {
+    WorkloadReport {
         subject: facts.subject.clone(),
         owner: facts.keeper().map(kdev_core::kube::object::id).filter(|id| *id != facts.subject),
         node: facts.node_name().map(str::to_owned),
@@ -171,18 +173,16 @@ fn judge(facts: &Facts) -> Verdict {
     }
 }
 
-fn record(facts: &[Facts], path: &Path) -> facts::Result<()> {
-    let mut text = serde_json::to_string_pretty(facts).unwrap_or_default();
-    text.push('\n');
-    fs::write(path, text).map_err(process::Error::write(path))?;
+fn save(facts: &[Facts], path: &Path) -> facts::Result<()> {
+    fs::write(path, record::to_json(facts)).map_err(process::Error::write(path))?;
     Ok(())
 }
 
 fn replay(path: &Path) -> facts::Result<Vec<Facts>> {
     let text = fs::read_to_string(path).map_err(process::Error::read(path))?;
-    let invalid = |error: serde_json::Error| facts::Error::InvalidRecord {
+    let invalid = |error: record::Error| facts::Error::InvalidRecord {
         path: path.to_owned(),
-        reason: Reason(error.to_string()),
+        reason: Details(error.to_string()),
     };
-    serde_json::from_str(&text).map_err(invalid)
+    record::parse(&text).map_err(invalid)
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use kdev_core::text::list;
 use kdev_diagnosis::subject::Asked;
 
-use crate::details::Reason;
+use crate::details::Details;
 use crate::{cluster, process};
 
 /// The result of collecting facts.
@@ -17,23 +17,23 @@ pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// Nothing that makes pods has this name.
-    #[error("no pod or workload `{asked}` is in namespace `{namespace}`")]
+    #[error("no pod or workload `{query}` is in namespace `{namespace}`")]
     WorkloadNotFound {
         /// As it was asked for.
-        asked: String,
+        query: String,
         /// Where it was looked for.
         namespace: String,
         /// Those that exist.
         known: Vec<String>,
     },
-    /// A record of facts that is none.
+    /// The file is not a record of facts, or one of another version.
     #[error("cannot read the facts in `{}`", path.display())]
     InvalidRecord {
         /// Which file.
         path: PathBuf,
         /// What is wrong with it.
         #[source]
-        reason: Reason,
+        reason: Details,
     },
     /// The cluster cannot be used, or refuses.
     #[error(transparent)]
@@ -50,9 +50,9 @@ impl Error {
             Self::WorkloadNotFound { known, .. } if known.is_empty() => {
                 Some("name another namespace with `--namespace NAME`".to_owned())
             }
-            Self::WorkloadNotFound { asked, known, .. } => Some(workload_help(asked, known)),
+            Self::WorkloadNotFound { query: asked, known, .. } => Some(workload_help(asked, known)),
             Self::InvalidRecord { .. } => {
-                Some("make it anew with `cargo kdev why --record FILE`".to_owned())
+                Some("record the facts again with `cargo kdev why --record FILE`".to_owned())
             }
             Self::Cluster(error) => error.help(),
             Self::Process(_) => None,

@@ -9,7 +9,7 @@ mod node_requests;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use kdev_core::image::local::Local;
+use kdev_core::image::local::LocalImage;
 use kdev_core::image::reference::base;
 use kdev_core::kube::container::Container;
 use kdev_core::kube::kinds;
@@ -18,7 +18,7 @@ use kdev_core::kube::object::{list, text};
 use kdev_core::kube::time;
 use kdev_core::kube::volume::claim_name;
 use kdev_core::text::printable;
-use kdev_diagnosis::facts::{ApiEvent, Facts, Shelf};
+use kdev_diagnosis::facts::{ApiEvent, Facts, NodeObservation};
 use kdev_diagnosis::newer_local_image;
 use kdev_diagnosis::subject::{self, Asked, Subject};
 use serde::Deserialize;
@@ -28,9 +28,9 @@ use crate::cluster::{self, Cluster, kubelet_config, snapshot};
 use crate::config::{Config, NodeSettings};
 use crate::cx::Cx;
 use crate::docker::Docker;
-use crate::node::connection::Link;
+use crate::node::connection::NodeConnection;
 use crate::node::transport::Transports;
-use crate::parallel::{both, each};
+use crate::parallel::{map_all, run_both};
 
 pub use error::Error;
 pub(crate) use error::Result;
@@ -38,11 +38,11 @@ pub(crate) use error::Result;
 /// What a diagnosis needs of a namespace besides its workloads.
 const OTHER_RESOURCES: &str = "persistentvolumeclaims,events";
 /// What belongs to no namespace; not every user may see it.
-const OF_CLUSTER: &str = "nodes,storageclasses.storage.k8s.io";
+const CLUSTER_RESOURCES: &str = "nodes,storageclasses.storage.k8s.io";
 /// How many nodes are asked at most.
-const NODES: usize = 16;
+const MAX_NODES: usize = 16;
 /// Reasons of a container whose image may be missing, or hurt.
-const MAY_LACK_IMAGE: [&str; 6] = [
+const IMAGE_FAILURE_REASONS: [&str; 6] = [
     "ErrImageNeverPull",
     "ErrImagePull",
     "ImagePullBackOff",
@@ -53,69 +53,69 @@ const MAY_LACK_IMAGE: [&str; 6] = [
 
 /// The facts about what is asked about; without a question, about each workload
 /// of the namespace.
-pub(crate) fn gather(
+pub(crate) fn collect(
     cx: &Cx,
     cluster: &Cluster,
     config: &Config,
     asked: Option<&str>,
 ) -> Result<Vec<Facts>> {
-    let items = look(cx, cluster)?;
+    let items = fetch_objects(cx, cluster)?;
     if subject::names(&items).is_empty() {
         cluster.require_namespace(cx)?;
     }
     let subjects = match asked {
-        Some(text) => vec![asked_about(&items, cluster, text)?],
+        Some(text) => vec![find_subject(&items, cluster, text)?],
         None => subject::all(&items),
     };
     let mut facts: Vec<Facts> =
-        subjects.into_iter().map(|subject| of_cluster(cluster, &items, subject)).collect();
-    let bases = bases(&facts);
-    let (stocks, local) = both(
-        || stocks(cx, config, &facts, &bases),
+        subjects.into_iter().map(|subject| collect_from_cluster(cluster, &items, subject)).collect();
+    let bases = image_base_names(&facts);
+    let (stocks, local) = run_both(
+        || list_node_images(cx, config, &facts, &bases),
         || {
             let of_pods = || {
-                both(
-                    || of_kubelets(cx, cluster, &facts),
-                    || node_requests::of_nodes(cx, cluster, &facts),
+                run_both(
+                    || collect_from_kubelets(cx, cluster, &facts),
+                    || node_requests::sum_per_node(cx, cluster, &facts),
                 )
             };
-            both(|| local(cx), of_pods)
+            run_both(|| local_images(cx), of_pods)
         },
     );
     let (local, (of_kubelets, taken)) = local;
     for (facts, (logs, verification)) in facts.iter_mut().zip(of_kubelets) {
-        let bases = self::bases(std::slice::from_ref(facts));
+        let bases = self::image_base_names(std::slice::from_ref(facts));
         let is_alike = |name: &str| bases.contains(&base(name));
         if let Some((_, images)) = &local {
             let images = images.iter().filter(|image| is_alike(&image.name));
-            facts.local = Some(images.cloned().collect());
+            facts.local_images = Some(images.cloned().collect());
         }
-        facts.stocks = stocks.clone();
-        for shelf in facts.stocks.values_mut() {
-            if let Shelf::Seen(stock) = shelf {
+        facts.node_images = stocks.clone();
+        for shelf in facts.node_images.values_mut() {
+            if let NodeObservation::Known(stock) = shelf {
                 stock.images.retain(|image| is_alike(&image.name));
             }
         }
-        (facts.logs, facts.verification) = (logs, verification);
-        facts.taken = taken.clone();
+        (facts.logs, facts.kubelet_image_policy) = (logs, verification);
+        facts.requests = taken.clone();
     }
     if let Some((docker, _)) = &local {
-        of_rivals(cx, docker, &mut facts);
+        add_docker_details(cx, docker, &mut facts);
     }
     Ok(facts)
 }
 
-fn asked_about(items: &[Value], cluster: &Cluster, text: &str) -> Result<Subject> {
+fn find_subject(items: &[Value], cluster: &Cluster, text: &str) -> Result<Subject> {
     let found = Asked::parse(text).and_then(|asked| subject::find(items, &asked));
     found.ok_or_else(|| Error::WorkloadNotFound {
-        asked: text.to_owned(),
+        query: text.to_owned(),
         namespace: cluster.namespace.clone(),
         known: subject::names(items),
     })
 }
 
 /// What the API has of the namespace, and of the cluster if the user may see it.
-fn look(cx: &Cx, cluster: &Cluster) -> Result<Vec<Value>> {
+fn fetch_objects(cx: &Cx, cluster: &Cluster) -> Result<Vec<Value>> {
     #[derive(Deserialize)]
     struct List {
         items: Vec<Value>,
@@ -123,17 +123,17 @@ fn look(cx: &Cx, cluster: &Cluster) -> Result<Vec<Value>> {
     let get = |resources: &str| {
         let sh = cx.shell()?;
         let cmd = cluster.cmd(&sh, None).args(["get", resources, "--output=json"]);
-        cluster.json::<List>(cx, cmd, "show the workloads and their pods")
+        cluster.get_json::<List>(cx, cmd, "show the workloads and their pods")
     };
     let resources = format!("{},{OTHER_RESOURCES}", kinds::BUILT_IN.resources());
-    let list = match get(&format!("{resources},{OF_CLUSTER}")) {
+    let list = match get(&format!("{resources},{CLUSTER_RESOURCES}")) {
         Err(cluster::Error::Rejected { .. }) => get(&resources)?,
         list => list?,
     };
     Ok(list.items)
 }
 
-fn of_cluster(cluster: &Cluster, items: &[Value], subject: Subject) -> Facts {
+fn collect_from_cluster(cluster: &Cluster, items: &[Value], subject: Subject) -> Facts {
     let of_kind = |kind: &'static str| items.iter().filter(move |item| item["kind"] == kind);
     let pod = subject.pod.clone().unwrap_or_default();
     let claims: Vec<Value> = list(&pod["spec"]["volumes"])
@@ -149,30 +149,30 @@ fn of_cluster(cluster: &Cluster, items: &[Value], subject: Subject) -> Facts {
         .chain(&claims)
         .map(|o| &o["metadata"]["uid"])
         .collect();
-    let had = had_image(&pod);
+    let had = image_present_filters(&pod);
     let is_about = |event: &&Value| {
         about.contains(&&event["involvedObject"]["uid"]) || had.iter().any(|had| had(event))
     };
-    let mut events: Vec<ApiEvent> = of_kind("Event").filter(is_about).map(event).collect();
+    let mut events: Vec<ApiEvent> = of_kind("Event").filter(is_about).map(api_event).collect();
     events.sort_by(|a, b| a.time.cmp(&b.time));
     let name = |item: &Value| text(item, "/metadata/name").to_owned();
     let now = Timestamp::now().as_second();
     Facts {
         subject: subject.id(),
-        kubectl: cluster.by_hand(None),
-        flags: cluster.flags_by_hand(),
+        kubectl: cluster.display_command(None),
+        flags: cluster.display_flags(),
         age_seconds: subject
             .pod
             .as_ref()
             .or(subject.owners.first())
             .and_then(|one| time::age(one, now)),
         unready_siblings: subject.unready_siblings,
-        owners: subject.owners.into_iter().map(without_noise).collect(),
+        owners: subject.owners.into_iter().map(redact).collect(),
         applied_policies: applied_policies(&pod),
-        pod: without_noise(pod),
+        pod: redact(pod),
         events,
-        nodes: of_kind("Node").cloned().map(without_noise).collect(),
-        claims: claims.into_iter().map(without_noise).collect(),
+        nodes: of_kind("Node").cloned().map(redact).collect(),
+        claims: claims.into_iter().map(redact).collect(),
         storage_classes: of_kind("StorageClass").map(name).collect(),
         ..Facts::default()
     }
@@ -190,7 +190,7 @@ fn applied_policies(pod: &Value) -> BTreeMap<String, String> {
 
 /// Tells events of the pod's node, about whichever pod, that say that an image of
 /// the pod's was there.
-fn had_image(pod: &Value) -> Vec<impl Fn(&Value) -> bool + use<>> {
+fn image_present_filters(pod: &Value) -> Vec<impl Fn(&Value) -> bool + use<>> {
     let node = text(pod, "/spec/nodeName").to_owned();
     list(&pod["spec"]["containers"])
         .map(|one| format!("Container image \"{}\" already present", text(one, "/image")))
@@ -203,7 +203,7 @@ fn had_image(pod: &Value) -> Vec<impl Fn(&Value) -> bool + use<>> {
         .collect()
 }
 
-fn event(event: &Value) -> ApiEvent {
+fn api_event(event: &Value) -> ApiEvent {
     let about = &event["involvedObject"];
     let times = ["/series/lastObservedTime", "/lastTimestamp", "/eventTime", "/firstTimestamp"];
     let time = times.iter().map(|path| text(event, path)).find(|time| !time.is_empty());
@@ -212,7 +212,7 @@ fn event(event: &Value) -> ApiEvent {
         text(about, "/fieldPath").split_once('{').map(|(_, name)| name.trim_end_matches('}'));
     let count = event["count"].as_u64().or_else(|| event.pointer("/series/count")?.as_u64());
     ApiEvent {
-        about: format!("{}/{}", text(about, "/kind"), text(about, "/name")),
+        regarding: format!("{}/{}", text(about, "/kind"), text(about, "/name")),
         container: container.unwrap_or_default().to_owned(),
         reason: text(event, "/reason").to_owned(),
         message: printable(text(event, "/message").trim()),
@@ -223,7 +223,7 @@ fn event(event: &Value) -> ApiEvent {
 }
 
 /// Without what tells nothing of a cause, or may be secret: values of variables.
-fn without_noise(mut object: Value) -> Value {
+fn redact(mut object: Value) -> Value {
     // An index would make an object of nothing.
     if object.is_null() {
         return object;
@@ -252,7 +252,7 @@ fn without_noise(mut object: Value) -> Value {
 }
 
 /// The last parts of the images' names, in lower case.
-fn bases(facts: &[Facts]) -> Vec<String> {
+fn image_base_names(facts: &[Facts]) -> Vec<String> {
     let images = facts.iter().flat_map(|facts| {
         facts.containers().iter().map(|container| base(container.image())).collect::<Vec<_>>()
     });
@@ -268,16 +268,16 @@ fn bases(facts: &[Facts]) -> Vec<String> {
 }
 
 /// docker and its images; `None` where it does not answer.
-fn local(cx: &Cx) -> Option<(Docker, Vec<Local>)> {
-    let docker = Docker::find(cx).ok()?;
+fn local_images(cx: &Cx) -> Option<(Docker, Vec<LocalImage>)> {
+    let docker = Docker::connect(cx).ok()?;
     let images = docker.images(cx).ok()?;
     Some((docker, images))
 }
 
 /// What of docker's images matters to pods that run.
-fn of_rivals(cx: &Cx, docker: &Docker, facts: &mut [Facts]) {
+fn add_docker_details(cx: &Cx, docker: &Docker, facts: &mut [Facts]) {
     for facts in &mut *facts {
-        facts.local_ids_are_configs = docker.names_images_by_config();
+        facts.local_ids_are_configs = docker.uses_config_digest_as_id();
     }
     let rivals = facts.iter().flat_map(|facts| {
         facts.containers().into_iter().filter_map(|container| newer_local_image(facts, container))
@@ -286,7 +286,7 @@ fn of_rivals(cx: &Cx, docker: &Docker, facts: &mut [Facts]) {
     ids.sort_unstable();
     ids.dedup();
     let platforms = docker.platforms(cx, &ids).unwrap_or_default();
-    for image in facts.iter_mut().filter_map(|facts| facts.local.as_mut()).flatten() {
+    for image in facts.iter_mut().filter_map(|facts| facts.local_images.as_mut()).flatten() {
         image.platform = platforms.get(&image.id).cloned().unwrap_or_default();
     }
 }
@@ -296,29 +296,36 @@ type Logs = BTreeMap<String, String>;
 
 /// What only kubelets know: the end of each log of a container that has crashed, and
 /// what they do with images that they have not pulled.
-fn of_kubelets(cx: &Cx, cluster: &Cluster, facts: &[Facts]) -> Vec<(Logs, Value)> {
-    each(facts, |facts| both(|| logs(cx, cluster, facts), || verification(cx, cluster, facts)))
+fn collect_from_kubelets(cx: &Cx, cluster: &Cluster, facts: &[Facts]) -> Vec<(Logs, Value)> {
+    map_all(facts, |facts| {
+        run_both(|| crash_logs(cx, cluster, facts), || kubelet_image_policy(cx, cluster, facts))
+    })
 }
 
-fn logs(cx: &Cx, cluster: &Cluster, facts: &Facts) -> Logs {
+fn crash_logs(cx: &Cx, cluster: &Cluster, facts: &Facts) -> Logs {
     let is_crashed = |one: &Container| one.exit_code().is_some_and(|code| code != 0);
     let crashed: Vec<Container> = facts.containers().into_iter().filter(is_crashed).collect();
     let log = |one: &Container| {
-        snapshot::log(cx, cluster, None, facts.pod_name(), one.name(), one.is_running())
+        snapshot::fetch_log(cx, cluster, None, facts.pod_name(), one.name(), one.is_running())
     };
-    let logs = each(&crashed, log);
+    let logs = map_all(&crashed, log);
     crashed.iter().zip(logs).filter_map(|(one, log)| Some((one.name().to_owned(), log?))).collect()
 }
 
-fn verification(cx: &Cx, cluster: &Cluster, facts: &Facts) -> Value {
+fn kubelet_image_policy(cx: &Cx, cluster: &Cluster, facts: &Facts) -> Value {
     let waits = facts.containers().iter().any(Container::waits_for_image);
     let node = facts.node_name().filter(|_| waits);
-    node.map(|node| kubelet_config::ask(cx, cluster, node)).unwrap_or_default()
+    node.map(|node| kubelet_config::fetch_image_policy(cx, cluster, node)).unwrap_or_default()
 }
 
 /// What the nodes have that matter: those of pods in trouble, and all others if
 /// an image is missed.
-fn stocks(cx: &Cx, config: &Config, facts: &[Facts], bases: &[String]) -> BTreeMap<String, Shelf> {
+fn list_node_images(
+    cx: &Cx,
+    config: &Config,
+    facts: &[Facts],
+    bases: &[String],
+) -> BTreeMap<String, NodeObservation> {
     let Some(any) = facts.first() else { return BTreeMap::new() };
     // One that has just been started again may be in trouble in a moment.
     let is_troubled = |facts: &&Facts| {
@@ -329,7 +336,7 @@ fn stocks(cx: &Cx, config: &Config, facts: &[Facts], bases: &[String]) -> BTreeM
         facts.node_name().is_none()
             || facts.events.iter().any(|event| event.sandbox_image().is_some())
             || facts.containers().iter().any(|container| {
-                container.waiting().is_some_and(|(reason, _)| MAY_LACK_IMAGE.contains(&reason))
+                container.waiting().is_some_and(|(reason, _)| IMAGE_FAILURE_REASONS.contains(&reason))
             })
     });
     let matters = |node: &Node| {
@@ -338,12 +345,12 @@ fn stocks(cx: &Cx, config: &Config, facts: &[Facts], bases: &[String]) -> BTreeM
     let mut nodes: Vec<Node> = any.nodes.iter().filter_map(node::node).filter(matters).collect();
     // Those of the pods first, should there be too many.
     nodes.sort_by_key(|node| !troubled.iter().any(|facts| facts.node_name() == Some(&node.name)));
-    nodes.truncate(NODES);
+    nodes.truncate(MAX_NODES);
     let nodes: Vec<&Node> = nodes.iter().collect();
     let transports = match Transports::find(cx, config, &nodes) {
         Ok(transports) => transports,
         Err(error) => {
-            let shelf = Shelf::Unseen(error.to_string());
+            let shelf = NodeObservation::Unknown(error.to_string());
             return nodes.iter().map(|node| (node.name.clone(), shelf.clone())).collect();
         }
     };
@@ -351,13 +358,16 @@ fn stocks(cx: &Cx, config: &Config, facts: &[Facts], bases: &[String]) -> BTreeM
     let stock = |node: &&Node| {
         let settings = config.nodes.get(&node.name).unwrap_or(&nobody);
         let stock = transports
-            .to(node)
-            .and_then(|transport| Link::open(cx, transport, node, settings))
-            .and_then(|link| link.stock(cx, bases));
-        stock.map_or_else(|error| Shelf::Unseen(error.to_string()), Shelf::Seen)
+            .get(node)
+            .and_then(|transport| NodeConnection::open(cx, transport, node, settings))
+            .and_then(|link| link.list_images(cx, bases));
+        stock.map_or_else(
+            |error| NodeObservation::Unknown(error.to_string()),
+            NodeObservation::Known,
+        )
     };
     let names = nodes.iter().map(|node| node.name.clone());
-    let stocks = names.zip(each(&nodes, stock)).collect();
+    let stocks = names.zip(map_all(&nodes, stock)).collect();
     transports.close(cx);
     stocks
 }
@@ -374,7 +384,7 @@ mod tests {
             "spec": {"containers": [container], "initContainers": [container]}});
         let owner = json!({"spec": {"template": {"spec": {"containers": [container]}}}});
         for object in [pod, owner] {
-            let kept = without_noise(object).to_string();
+            let kept = redact(object).to_string();
             assert!(kept.contains("TOKEN") && !kept.contains("secret"), "{kept}");
         }
     }

@@ -2,7 +2,7 @@
 
 use kdev_core::text::list;
 
-use crate::details::Reason;
+use crate::details::Details;
 use crate::node::error::NodeError;
 use crate::{cluster, process, tools};
 
@@ -20,7 +20,7 @@ pub enum Error {
         image: String,
         /// What is wrong with it.
         #[source]
-        reason: Reason,
+        reason: Details,
     },
     /// The image cannot run on a node.
     #[error(

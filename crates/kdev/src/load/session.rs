@@ -8,11 +8,11 @@ use kdev_core::image::node_layers::NodeLayers;
 use crate::cx::Cx;
 use crate::event::Event;
 use crate::load::stream::Codec;
-use crate::node::connection::{Answer, Link, Sudo};
-use crate::node::error::{Fault, NodeError, import_fault};
-use crate::process::{Failure, Lines, Output, Task};
+use crate::node::connection::{ScriptOutput, NodeConnection, Sudo};
+use crate::node::error::{NodeErrorKind, NodeError, import_error};
+use crate::process::{Failure, Lines, Output, Command};
 
-impl Link<'_> {
+impl NodeConnection<'_> {
     /// The command that tells what the node has of an image, and which of the
     /// other layers in `asked` it has, and then imports its stdin: one round
     /// trip.
@@ -21,7 +21,7 @@ impl Link<'_> {
         cx: &Cx,
         image: &BuiltImage,
         asked: &[&str],
-    ) -> Result<Task, NodeError> {
+    ) -> Result<Command, NodeError> {
         let (name, platform) = (image.reference.to_string(), self.node.info.platform());
         let local = if self.needs_local_import { "yes" } else { "no" };
         let mut args =
@@ -30,15 +30,15 @@ impl Link<'_> {
         args.extend(image.layers.iter().chain(&chain).map(String::as_str));
         args.extend(asked);
         let sh = self.shell(cx)?;
-        Ok(Task::new(self.cmd(&sh, "load", &args)))
+        Ok(Command::new(self.script_command(&sh, "load", &args)))
     }
 
     /// What the node says that it has. `None` if it goes away before it has
     /// said all.
-    pub(crate) fn inventory(&self, cx: &Cx, lines: &mut Lines) -> Option<NodeLayers> {
+    pub(crate) fn read_node_layers(&self, cx: &Cx, lines: &mut Lines) -> Option<NodeLayers> {
         let mut said = Vec::new();
         loop {
-            let Some(mut answer) = Answer::read(&lines.next()?, &self.nonce) else { continue };
+            let Some(mut answer) = ScriptOutput::parse(&lines.next()?, &self.nonce) else { continue };
             let says = |key| answer.get(key).is_some();
             if says("waiting") {
                 let name = &self.node.name;
@@ -65,10 +65,10 @@ impl Link<'_> {
 
     /// Whether the node could read and prove the dictionary. A node that has
     /// gone away takes none.
-    pub(crate) fn takes_patch(&self, lines: &mut Lines) -> bool {
+    pub(crate) fn accepts_patch(&self, lines: &mut Lines) -> bool {
         let mut patch = false;
         while let Some(line) = lines.next() {
-            let Some(answer) = Answer::read(&line, &self.nonce) else { continue };
+            let Some(answer) = ScriptOutput::parse(&line, &self.nonce) else { continue };
             patch |= answer.get("patch").is_some();
             if answer.get("ready").is_some() {
                 return patch;
@@ -78,11 +78,11 @@ impl Link<'_> {
     }
 
     /// As the import looks to a person who does it by hand.
-    pub(crate) fn import_by_hand(&self) -> String {
+    pub(crate) fn display_import(&self) -> String {
         let sudo = if matches!(self.sudo, Sudo::Yes) { "sudo -n " } else { "" };
         let flags = self.import_flags().join(" ");
         let import = format!("{sudo}{} -n k8s.io image import {flags} -", self.ctr);
-        self.transport.fed_by_hand(&import)
+        self.transport.command_with_stdin(&import)
     }
 
     /// The platform is always named: else `ctr` also asks for related ones.
@@ -98,28 +98,28 @@ impl Link<'_> {
     }
 
     /// What the node said of a load in the end, if the connection held.
-    pub(crate) fn loaded(&self, sink: Result<Output, Failure>) -> Result<(), NodeError> {
+    pub(crate) fn read_result(&self, sink: Result<Output, Failure>) -> Result<(), NodeError> {
         let output = sink.map_err(|failure| match failure {
-            failure if failure.is_interrupt() => self.error(Fault::Interrupted),
-            failure => self.error(Fault::ConnectionLost(self.in_short(&failure))),
+            failure if failure.is_interrupt() => self.error(NodeErrorKind::Interrupted),
+            failure => self.error(NodeErrorKind::ConnectionLost(self.describe_failure(&failure))),
         })?;
-        let answer = Answer::read(&output.text(), &self.nonce);
+        let answer = ScriptOutput::parse(&output.text(), &self.nonce);
         let get = |key| answer.as_ref().and_then(|answer| answer.get(key));
         match (get("loaded").or(get("present")), get("failed")) {
             (Some(_), _) => Ok(()),
-            (None, Some(words)) => Err(self.error(import_fault(words))),
+            (None, Some(words)) => Err(self.error(import_error(words))),
             // The script always ends with one of these.
-            (None, None) => Err(self.cut(output)),
+            (None, None) => Err(self.connection_lost(output)),
         }
     }
 
     /// The transport ended before the script did: its own words, or how.
-    fn cut(&self, output: Output) -> NodeError {
-        let failure = Failure::of(self.by_hand(), output);
+    fn connection_lost(&self, output: Output) -> NodeError {
+        let failure = Failure::from_output(self.display_command(), output);
         let words = match failure.stderr.trim() {
             "" => failure.to_string(),
             words => words.to_owned(),
         };
-        self.error(Fault::ConnectionLost(words))
+        self.error(NodeErrorKind::ConnectionLost(words))
     }
 }

@@ -13,15 +13,15 @@ use flate2::write::GzEncoder;
 use zstd::stream::write::Encoder;
 
 /// What is compressed at once.
-const CHUNK: usize = 1 << 20;
+const CHUNK_SIZE: usize = 1 << 20;
 /// Bytes a second, above which compression only costs time: what one core
 /// compresses, with what the other end needs for it.
-const FAST: f64 = 120e6;
+const FAST_LINK_RATE: f64 = 120e6;
 /// zstd's and gzip's cheapest level. More is never worth it on its way.
 const LEVEL: i32 = 1;
 /// So much may lie in the buffers between here and the node, and says nothing
 /// of the link.
-const BUFFERED: u64 = 2 << 20;
+const BUFFER_ESTIMATE: u64 = 2 << 20;
 /// A dictionary and what is like it must fit in: the node is told the same.
 const WINDOW_LOG: u32 = 27;
 
@@ -49,31 +49,31 @@ impl Codec {
 }
 
 /// Counts what passes, and how long that takes.
-struct Meter<W> {
+struct ByteCounter<W> {
     to: W,
     bytes: u64,
     waited: Duration,
 }
 
-impl<W: Write> Meter<W> {
+impl<W: Write> ByteCounter<W> {
     fn new(to: W) -> Self {
         Self { to, bytes: 0, waited: Duration::ZERO }
     }
 
     /// Whether the link takes data faster than it can be compressed.
     fn is_fast(&self) -> bool {
-        self.sent().rate.is_some_and(|rate| rate > FAST)
+        self.transfer().rate.is_some_and(|rate| rate > FAST_LINK_RATE)
     }
 
-    fn sent(&self) -> Sent {
+    fn transfer(&self) -> Transfer {
         #[expect(clippy::cast_precision_loss, reason = "a rate")]
         let rate = |bytes: u64| bytes as f64 / self.waited.as_secs_f64().max(1e-6);
-        let enough = self.bytes >= 2 * BUFFERED;
-        Sent { bytes: self.bytes, rate: enough.then(|| rate(self.bytes - BUFFERED)) }
+        let enough = self.bytes >= 2 * BUFFER_ESTIMATE;
+        Transfer { bytes: self.bytes, rate: enough.then(|| rate(self.bytes - BUFFER_ESTIMATE)) }
     }
 }
 
-impl<W: Write> Write for Meter<W> {
+impl<W: Write> Write for ByteCounter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let begun = Instant::now();
         let count = self.to.write(bytes)?;
@@ -88,54 +88,54 @@ impl<W: Write> Write for Meter<W> {
 }
 
 /// What went over a link.
-pub(crate) struct Sent {
+pub(crate) struct Transfer {
     pub(crate) bytes: u64,
     /// Bytes a second, if that was enough to tell.
     pub(crate) rate: Option<f64>,
 }
 
 /// A stream of chunks.
-pub(crate) struct Wire<W> {
-    meter: Meter<W>,
+pub(crate) struct CompressedStream<W> {
+    counter: ByteCounter<W>,
     codec: Codec,
     chunk: Vec<u8>,
 }
 
-impl<W: Write> Wire<W> {
+impl<W: Write> CompressedStream<W> {
     pub(crate) fn new(to: W, codec: Codec) -> Self {
-        Self { meter: Meter::new(to), codec, chunk: Vec::new() }
+        Self { counter: ByteCounter::new(to), codec, chunk: Vec::new() }
     }
 
     /// Where it goes; what was not sent yet is lost.
     pub(crate) fn into_inner(self) -> W {
-        self.meter.to
+        self.counter.to
     }
 
     /// Sends the rest.
-    pub(crate) fn finish(mut self) -> io::Result<Sent> {
+    pub(crate) fn finish(mut self) -> io::Result<Transfer> {
         self.send()?;
-        self.meter.flush()?;
-        Ok(self.meter.sent())
+        self.counter.flush()?;
+        Ok(self.counter.transfer())
     }
 
     fn send(&mut self) -> io::Result<()> {
         if self.chunk.is_empty() {
             return Ok(());
         }
-        let packed = pack(&self.chunk, self.codec, self.meter.is_fast())?;
+        let packed = compress(&self.chunk, self.codec, self.counter.is_fast())?;
         self.chunk.clear();
-        self.meter.write_all(&packed)
+        self.counter.write_all(&packed)
     }
 }
 
-impl<W: Write> Write for Wire<W> {
+impl<W: Write> Write for CompressedStream<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.codec == Codec::Plain {
-            return self.meter.write(bytes);
+            return self.counter.write(bytes);
         }
-        let count = bytes.len().min(CHUNK - self.chunk.len());
+        let count = bytes.len().min(CHUNK_SIZE - self.chunk.len());
         self.chunk.extend_from_slice(&bytes[..count]);
-        if self.chunk.len() == CHUNK {
+        if self.chunk.len() == CHUNK_SIZE {
             self.send()?;
         }
         Ok(count)
@@ -146,7 +146,7 @@ impl<W: Write> Write for Wire<W> {
     }
 }
 
-fn pack(chunk: &[u8], codec: Codec, stores: bool) -> io::Result<Vec<u8>> {
+fn compress(chunk: &[u8], codec: Codec, stores: bool) -> io::Result<Vec<u8>> {
     match codec {
         Codec::Plain => Ok(chunk.to_vec()),
         Codec::Zstd => {
@@ -169,26 +169,26 @@ fn pack(chunk: &[u8], codec: Codec, stores: bool) -> io::Result<Vec<u8>> {
 /// the dictionary, and here the search for what is alike. A link whose rate
 /// nobody knows yet is taken for a slow one.
 #[expect(clippy::cast_precision_loss, reason = "a rough time")]
-pub(crate) fn patch_pays(rate: Option<f64>, dictionary: u64) -> bool {
+pub(crate) fn patch_is_faster(rate: Option<f64>, dictionary: u64) -> bool {
     let size = dictionary as f64;
     rate.is_none_or(|rate| size / 2.0 / rate > 0.1 + size / 60e6)
 }
 
 /// Sends what `write` writes as one patch against a dictionary.
-pub(crate) fn patch(
+pub(crate) fn send_patch(
     to: impl Write,
     dictionary: &[u8],
     size: u64,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> io::Result<Sent> {
-    let mut meter = Meter::new(to);
+) -> io::Result<Transfer> {
+    let mut meter = ByteCounter::new(to);
     let mut encoder = Encoder::with_ref_prefix(&mut meter, LEVEL, dictionary)?;
     encoder.long_distance_matching(true)?;
     encoder.window_log(WINDOW_LOG)?;
     encoder.set_pledged_src_size(Some(size))?;
     write(&mut encoder)?;
     encoder.finish()?.flush()?;
-    Ok(meter.sent())
+    Ok(meter.transfer())
 }
 
 #[cfg(test)]
@@ -208,7 +208,7 @@ mod tests {
 
     fn through(codec: Codec, bytes: &[u8]) -> Vec<u8> {
         let mut sent = Vec::new();
-        let mut wire = Wire::new(&mut sent, codec);
+        let mut wire = CompressedStream::new(&mut sent, codec);
         wire.write_all(bytes).unwrap();
         let count = wire.finish().unwrap().bytes;
         assert_eq!(count, sent.len() as u64);
@@ -242,7 +242,7 @@ mod tests {
         }
         let text = b"the same words again and again, ".repeat(1 << 17);
         let mut slow = Slow(Vec::new());
-        let mut wire = Wire::new(&mut slow, Codec::Zstd);
+        let mut wire = CompressedStream::new(&mut slow, Codec::Zstd);
         wire.write_all(&noise(2 << 20)).unwrap();
         wire.write_all(&text).unwrap();
         wire.finish().unwrap();
@@ -252,20 +252,20 @@ mod tests {
     #[test]
     fn a_patch_pays_on_a_slow_link() {
         let mbit = |rate: f64| Some(rate * 1e6 / 8.0);
-        assert!(patch_pays(mbit(50.0), 22_000_000));
-        assert!(patch_pays(mbit(50.0), 5_000_000));
-        assert!(!patch_pays(mbit(1000.0), 22_000_000));
-        assert!(!patch_pays(mbit(50.0), 100_000));
-        assert!(patch_pays(None, 5_000_000));
+        assert!(patch_is_faster(mbit(50.0), 22_000_000));
+        assert!(patch_is_faster(mbit(50.0), 5_000_000));
+        assert!(!patch_is_faster(mbit(1000.0), 22_000_000));
+        assert!(!patch_is_faster(mbit(50.0), 100_000));
+        assert!(patch_is_faster(None, 5_000_000));
     }
 
     #[test]
     fn a_rate_needs_more_than_what_buffers_hold() {
-        let mut meter = Meter::new(io::sink());
+        let mut meter = ByteCounter::new(io::sink());
         meter.write_all(&vec![0; 3 << 20]).unwrap();
-        assert!(meter.sent().rate.is_none());
+        assert!(meter.transfer().rate.is_none());
         meter.write_all(&vec![0; 3 << 20]).unwrap();
-        assert!(meter.sent().rate.is_some());
+        assert!(meter.transfer().rate.is_some());
     }
 
     #[test]
@@ -275,7 +275,7 @@ mod tests {
         new[500_000] ^= 1;
         let mut sent = Vec::new();
         let write = |to: &mut dyn Write| to.write_all(&new);
-        let count = patch(&mut sent, &old, new.len() as u64, write).unwrap().bytes;
+        let count = send_patch(&mut sent, &old, new.len() as u64, write).unwrap().bytes;
         assert!(count < 2000, "{count}");
         let mut decoder =
             zstd::stream::read::Decoder::with_ref_prefix(sent.as_slice(), &old).unwrap();

@@ -9,14 +9,14 @@ use kdev_core::kube::placement;
 use crate::cluster::{self, Cluster};
 use crate::config::{Config, NodeSettings};
 use crate::cx::Cx;
-use crate::details::Reason;
+use crate::details::Details;
 use crate::event::Event;
-use crate::layers::{Source, Supply};
+use crate::layers::{LayerProvider, ImageSource};
 use crate::load::error::{Error, Result};
-use crate::node::connection::Link;
+use crate::node::connection::NodeConnection;
 use crate::node::error::NodeError;
 use crate::node::transport::Transports;
-use crate::parallel::{each, joined};
+use crate::parallel::{map_all, join_thread};
 use crate::process;
 
 /// The nodes that were asked for, else those that nothing keeps a pod with the
@@ -55,28 +55,28 @@ pub(crate) fn choose<'a>(
             reasons.iter().map(|(node, why)| format!("`{node}`: {why}")).collect();
         let words =
             if all.is_empty() { "the cluster lists no node".to_owned() } else { words.join("; ") };
-        let (context, kubectl) = (cluster.context.clone(), cluster.by_hand(None));
+        let (context, kubectl) = (cluster.context.clone(), cluster.display_command(None));
         return Err(cluster::Error::NoEligibleNode {
             context,
             kubectl,
             reasons,
-            reason: Reason(words),
+            reason: Details(words),
         }
         .into());
     }
     for (node, why) in reasons {
-        cx.emit(Event::NodeSkipped { node, why });
+        cx.emit(Event::NodeSkipped { node, cause: why });
     }
     Ok(chosen)
 }
 
 /// Where an image is brought.
-pub(crate) struct Destination<'a> {
+pub(crate) struct Targets<'a> {
     pub(crate) transports: &'a Transports,
     pub(crate) config: &'a Config,
     pub(crate) nodes: &'a [&'a Node],
     /// The nodes that were asked for by name.
-    pub(crate) asked: &'a [String],
+    pub(crate) requested: &'a [String],
 }
 
 /// Builds, and lets docker hand out what is new, while the nodes are being
@@ -84,35 +84,35 @@ pub(crate) struct Destination<'a> {
 /// both, and closes the connections whatever happens. A node that is needed and cannot
 /// be used ends the build, whose result would be of no use; where the build has to
 /// tell which nodes are needed, that waits for it.
-pub(crate) fn on_nodes<'s, T: Send, E: From<Error> + std::error::Error + 'static>(
+pub(crate) fn build_and_load<'s, T: Send, E: From<Error> + std::error::Error + 'static>(
     cx: &Cx,
-    to: &Destination,
-    build: impl FnOnce(&Cx) -> Result<Supply<'s>, E>,
+    to: &Targets,
+    build: impl FnOnce(&Cx) -> Result<ImageSource<'s>, E>,
     meanwhile: impl FnOnce(&Cx, &BuiltImage) -> T + Send,
-    work: impl FnOnce(&Source, &[Link], T) -> Result<(), E>,
+    work: impl FnOnce(&LayerProvider, &[NodeConnection], T) -> Result<(), E>,
 ) -> Result<BuiltImage, E> {
-    let building = cx.interrupt().part();
-    let build_cx = cx.clone().interrupted_by(building.clone());
+    let building = cx.interrupt().child();
+    let build_cx = cx.clone().with_interrupt(building.clone());
     let done = thread::scope(|scope| {
         let opening = scope.spawn(|| {
-            let opened = open_all(cx, to.transports, to.config, to.nodes, to.asked);
+            let opened = connect_all(cx, to.transports, to.config, to.nodes, to.requested);
             opened.inspect_err(|_| building.raise())
         });
         let supply = match build(&build_cx) {
             Ok(supply) => supply,
             // The build may have failed only since it was ended.
-            Err(error) => match joined(opening) {
+            Err(error) => match join_thread(opening) {
                 Err(cause) if process::is_interrupt(&error) => return Err(cause.into()),
                 _ => return Err(error),
             },
         };
-        let (source, image) = (Source::new(cx, &supply), supply.image());
+        let (source, image) = (LayerProvider::new(cx, &supply), supply.image());
         thread::scope(|scope| {
-            scope.spawn(|| source.begin(&build_cx));
+            scope.spawn(|| source.prefetch(&build_cx));
             let meanwhile = scope.spawn(|| meanwhile(&build_cx, image));
-            let ready = joined(opening).and_then(|opened| opened.fitting(cx, image, to.asked));
+            let ready = join_thread(opening).and_then(|opened| opened.matching_platform(cx, image, to.requested));
             let links = ready.inspect_err(|_| building.raise())?;
-            work(&source, &links, joined(meanwhile))
+            work(&source, &links, join_thread(meanwhile))
         })?;
         Ok(image.clone())
     });
@@ -121,58 +121,58 @@ pub(crate) fn on_nodes<'s, T: Send, E: From<Error> + std::error::Error + 'static
 }
 
 /// The nodes that were reached, and those that were not.
-struct Opened<'a> {
-    links: Vec<Link<'a>>,
+struct ConnectedNodes<'a> {
+    connections: Vec<NodeConnection<'a>>,
     failures: Vec<(NodeError, &'a Node)>,
 }
 
-fn open_all<'a>(
+fn connect_all<'a>(
     cx: &Cx,
     transports: &'a Transports,
     config: &Config,
     nodes: &[&'a Node],
     asked: &[String],
-) -> Result<Opened<'a>> {
+) -> Result<ConnectedNodes<'a>> {
     let nobody = NodeSettings::default();
-    let results = each(nodes, |node: &&'a Node| {
+    let results = map_all(nodes, |node: &&'a Node| {
         let settings = config.nodes.get(&node.name).unwrap_or(&nobody);
-        Link::open(cx, transports.to(node)?, node, settings)
+        NodeConnection::open(cx, transports.get(node)?, node, settings)
     });
     cx.check_interrupt()?;
-    let mut opened = Opened { links: Vec::new(), failures: Vec::new() };
+    let mut opened = ConnectedNodes { connections: Vec::new(), failures: Vec::new() };
     for (result, node) in results.into_iter().zip(nodes) {
         match result {
-            Ok(link) => opened.links.push(link),
+            Ok(link) => opened.connections.push(link),
             Err(error) => opened.failures.push((error, *node)),
         }
     }
     let is_alike = |node: &&Node| node.info.platform() == nodes[0].info.platform();
     let is_asked = |(_, node): &(NodeError, &Node)| asked.contains(&node.name);
-    let is_certain = opened.links.is_empty() || opened.failures.iter().any(is_asked);
+    let is_certain = opened.connections.is_empty() || opened.failures.iter().any(is_asked);
     // Of several platforms, only the build tells which are needed.
     if is_certain || nodes.iter().all(is_alike) {
-        return opened.without(cx, |_| None);
+        return opened.drop_unneeded(cx, |_| None);
     }
     Ok(opened)
 }
 
 /// Why a node is left out on which the image cannot run.
-fn unfit(image: &BuiltImage, node: &Node) -> Option<String> {
+fn platform_mismatch(image: &BuiltImage, node: &Node) -> Option<String> {
     let (theirs, ours) = (node.info.platform(), &image.platform);
     let is_fit = ours.is_empty() || theirs == *ours;
     (!is_fit).then(|| format!("it runs {theirs}, and the image is built for {ours}"))
 }
 
-impl<'a> Opened<'a> {
+impl<'a> ConnectedNodes<'a> {
     /// Leaves out what was not reached and is not needed, which is an error of all
     /// others.
-    fn without(mut self, cx: &Cx, is_needless: impl Fn(&Node) -> Option<String>) -> Result<Self> {
+    fn drop_unneeded(mut self, cx: &Cx, is_needless: impl Fn(&Node) -> Option<String>) -> Result<Self> {
         let why = |(error, node): &(NodeError, &Node)| {
             // A node that the cluster does not hear of either holds up nobody.
             let is_silent = placement::is_not_responding(node);
             let silent = || format!("the cluster does not hear of it, and {error}");
             let why = is_needless(node).or_else(|| is_silent.then(silent));
-            why.filter(|_| !self.links.is_empty())
+            why.filter(|_| !self.connections.is_empty())
         };
         let reasons: Vec<Option<String>> = self.failures.iter().map(why).collect();
         if reasons.iter().any(Option::is_none) {
@@ -181,20 +181,20 @@ impl<'a> Opened<'a> {
             return Err(Error::Nodes(needed.collect()));
         }
         for ((_, node), why) in self.failures.drain(..).zip(reasons.into_iter().flatten()) {
-            cx.emit(Event::NodeSkipped { node: node.name.clone(), why });
+            cx.emit(Event::NodeSkipped { node: node.name.clone(), cause: why });
         }
         Ok(self)
     }
 
     /// Before anything is sent: the nodes on which the image can run. One that was
     /// asked for must be among them.
-    fn fitting(self, cx: &Cx, image: &BuiltImage, asked: &[String]) -> Result<Vec<Link<'a>>> {
-        let is_needless = |node: &Node| unfit(image, node).filter(|_| !asked.contains(&node.name));
-        let links = self.without(cx, is_needless)?.links;
+    fn matching_platform(self, cx: &Cx, image: &BuiltImage, asked: &[String]) -> Result<Vec<NodeConnection<'a>>> {
+        let is_needless = |node: &Node| platform_mismatch(image, node).filter(|_| !asked.contains(&node.name));
+        let links = self.drop_unneeded(cx, is_needless)?.connections;
         let (unfit, fit): (Vec<_>, Vec<_>) =
-            links.into_iter().partition(|link| unfit(image, link.node).is_some());
+            links.into_iter().partition(|link| platform_mismatch(image, link.node).is_some());
         let must = unfit.iter().find(|link| fit.is_empty() || asked.contains(&link.node.name));
-        if let Some(Link { node, .. }) = must {
+        if let Some(NodeConnection { node, .. }) = must {
             return Err(Error::PlatformMismatch {
                 image: image.reference.familiar(),
                 image_platform: image.platform.clone(),
@@ -202,9 +202,9 @@ impl<'a> Opened<'a> {
                 node_platform: node.info.platform(),
             });
         }
-        for Link { node, .. } in unfit {
-            let why = self::unfit(image, node).unwrap_or_default();
-            cx.emit(Event::NodeSkipped { node: node.name.clone(), why });
+        for NodeConnection { node, .. } in unfit {
+            let why = self::platform_mismatch(image, node).unwrap_or_default();
+            cx.emit(Event::NodeSkipped { node: node.name.clone(), cause: why });
         }
         Ok(fit)
     }

@@ -17,15 +17,15 @@ use crate::manifests::source::Manifest;
 
 /// Makes sure that all can be rendered, and says what will stay as it is.
 pub(crate) fn check(cx: &Cx, manifests: &[Manifest], config: &Config) -> Result<()> {
-    let want = want(config, "kdev-000000000000");
+    let want = image_update(config, "kdev-000000000000");
     for manifest in manifests {
-        tell_untouched(cx, manifest, &manifest.render(&want)?);
+        report_mentions(cx, manifest, &manifest.render(&want)?);
     }
     Ok(())
 }
 
 /// Says what holds the image's name and stays as it is, each with its place.
-pub(crate) fn tell_untouched(cx: &Cx, manifest: &Manifest, rendered: &Rendered) {
+pub(crate) fn report_mentions(cx: &Cx, manifest: &Manifest, rendered: &Rendered) {
     let pinned = rendered.places.iter().filter(|place| place.fate == FieldOutcome::Pinned);
     let pinned = pinned.map(|place| (place.line, place.to_string()));
     let others = rendered.untouched.iter().map(|other| (other.line, other.to_string()));
@@ -38,7 +38,7 @@ pub(crate) fn tell_untouched(cx: &Cx, manifest: &Manifest, rendered: &Rendered) 
 }
 
 /// Makes sure that a container runs the image, and gives all objects.
-pub(crate) fn objects_using(manifests: &[Manifest], config: &Config) -> Result<Vec<Object>> {
+pub(crate) fn collect_objects(manifests: &[Manifest], config: &Config) -> Result<Vec<Object>> {
     let image = &config.image;
     let mut objects = Vec::new();
     for manifest in manifests {
@@ -47,16 +47,16 @@ pub(crate) fn objects_using(manifests: &[Manifest], config: &Config) -> Result<V
     if objects.iter().any(|object| object.uses(image.name())) {
         return Ok(objects);
     }
-    if let Some(error) = pinned_alone(manifests, &want(config, "latest")) {
+    if let Some(error) = find_pinned_image(manifests, &image_update(config, "latest")) {
         return Err(error);
     }
-    if let Some(error) = mistyped_kind(manifests) {
+    if let Some(error) = find_mistyped_kind(manifests) {
         return Err(error);
     }
     let mut found: Vec<String> = objects.into_iter().flat_map(|object| object.images).collect();
     found.sort();
     found.dedup();
-    let nearest = mistyped_image(manifests, &want(config, "latest"));
+    let nearest = find_similar_image(manifests, &image_update(config, "latest"));
     Err(Error::ImageNotUsed {
         image: image.name().familiar(),
         files: manifests.iter().map(|m| m.path.display().to_string()).collect(),
@@ -66,7 +66,7 @@ pub(crate) fn objects_using(manifests: &[Manifest], config: &Config) -> Result<V
 }
 
 /// An object that is no workload only since a letter of its kind is wrong.
-fn mistyped_kind(manifests: &[Manifest]) -> Option<Error> {
+fn find_mistyped_kind(manifests: &[Manifest]) -> Option<Error> {
     manifests.iter().find_map(|manifest| {
         let text = manifest.text.strip_prefix('\u{feff}').unwrap_or(&manifest.text);
         let mut fault = None;
@@ -87,7 +87,7 @@ fn mistyped_kind(manifests: &[Manifest]) -> Option<Error> {
 }
 
 /// Where an image is named that looks most like ours: file, line and image.
-fn mistyped_image(manifests: &[Manifest], want: &ImageUpdate) -> Option<(PathBuf, usize, String)> {
+fn find_similar_image(manifests: &[Manifest], want: &ImageUpdate) -> Option<(PathBuf, usize, String)> {
     let name = want.name.familiar();
     let places = manifests.iter().filter_map(|manifest| {
         let places = manifest.render(want).ok()?.places.into_iter();
@@ -100,7 +100,7 @@ fn mistyped_image(manifests: &[Manifest], want: &ImageUpdate) -> Option<(PathBuf
 }
 
 /// Where the image is pinned, if it is nowhere named by a tag.
-fn pinned_alone(manifests: &[Manifest], want: &ImageUpdate) -> Option<Error> {
+fn find_pinned_image(manifests: &[Manifest], want: &ImageUpdate) -> Option<Error> {
     manifests.iter().find_map(|manifest| {
         let places = manifest.render(want).ok()?.places;
         let place = places.into_iter().find(|place| place.fate == FieldOutcome::Pinned)?;
@@ -110,7 +110,7 @@ fn pinned_alone(manifests: &[Manifest], want: &ImageUpdate) -> Option<Error> {
 }
 
 /// What the settings want for a build with this tag.
-pub(crate) fn want<'a>(config: &'a Config, tag: &'a str) -> ImageUpdate<'a> {
+pub(crate) fn image_update<'a>(config: &'a Config, tag: &'a str) -> ImageUpdate<'a> {
     let name = config.image.name();
     ImageUpdate { name, tag, policy: config.pull_policy, paths: &config.image_paths }
 }

@@ -6,7 +6,7 @@ use kdev_core::shell::quote;
 use kdev_core::text::list;
 use kdev_manifest::parse_error::CONTAINS_TEMPLATES;
 
-use crate::details::Reason;
+use crate::details::Details;
 use crate::process::{self, Failure};
 use crate::{config, tools};
 
@@ -23,7 +23,7 @@ pub enum Error {
         /// What was looked for.
         patterns: Vec<String>,
         /// The command that writes a first one, where there is none to be corrected.
-        by: Option<String>,
+        create_command: Option<String>,
     },
     /// The manifests name other images only.
     #[error("no container in {} runs the image `{image}`", list(files))]
@@ -38,19 +38,19 @@ pub enum Error {
         nearest: Option<(PathBuf, usize, String)>,
     },
     /// A manifest that cannot be edited with certainty.
-    #[error("cannot edit {}, line {line}, column {column}", text_of(path, made_by.as_deref()))]
+    #[error("cannot edit {}, line {line}, column {column}", describe_source(path, generated_by.as_deref()))]
     Edit {
         /// Which file or folder.
         path: PathBuf,
         /// The command that has made the text of a folder.
-        made_by: Option<String>,
+        generated_by: Option<String>,
         /// Line, from 1.
         line: usize,
         /// Column, from 1.
         column: usize,
         /// What is wrong there.
         #[source]
-        reason: Reason,
+        reason: Details,
     },
     /// kubectl or helm could make no manifests of this folder.
     #[error("cannot make manifests of `{}`", .0.display())]
@@ -66,7 +66,7 @@ pub enum Error {
     Process(#[from] process::Error),
 }
 
-fn text_of(path: &Path, made_by: Option<&str>) -> String {
+fn describe_source(path: &Path, made_by: Option<&str>) -> String {
     match made_by {
         Some(command) => format!("what `{command}` makes"),
         None => format!("`{}`", path.display()),
@@ -77,7 +77,7 @@ impl Error {
     /// One action that helps.
     pub fn help(&self) -> Option<String> {
         Some(match self {
-            Self::NotFound { by: Some(command), .. } => {
+            Self::NotFound { create_command: Some(command), .. } => {
                 format!("write a first one with `{command}`")
             }
             Self::NotFound { .. } => {
@@ -89,8 +89,8 @@ impl Error {
                 path.display(),
                 without_tag(found)
             ),
-            Self::ImageNotUsed { image, found, .. } => unused_help(image, found),
-            Self::Edit { made_by: Some(command), line, .. } => {
+            Self::ImageNotUsed { image, found, .. } => image_not_used_help(image, found),
+            Self::Edit { generated_by: Some(command), line, .. } => {
                 format!("see line {line} of it with `{command}`")
             }
             Self::Edit { reason, .. } if reason.0 == CONTAINS_TEMPLATES => {
@@ -105,7 +105,7 @@ impl Error {
     }
 }
 
-fn unused_help(image: &str, found: &[String]) -> String {
+fn image_not_used_help(image: &str, found: &[String]) -> String {
     match found {
         [] => format!(
             "write `image: {image}` into a container of what makes the pods: a Deployment, a StatefulSet, …"

@@ -5,20 +5,20 @@ use std::time::Duration;
 
 use xshell::{Cmd, cmd};
 
-use crate::cluster::kubeconfig::Target;
+use crate::cluster::kubeconfig::ClusterTarget;
 use crate::config::Config;
 use crate::cx::Cx;
 use crate::manifests::error::{Error, Result};
 use crate::manifests::source::Manifest;
-use crate::process::Task;
+use crate::process::Command;
 use crate::tools::{self, HELM, KUBECTL, Tool};
 
 /// The files that make a folder a kustomization.
-const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
+const KUSTOMIZATION_FILES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
 /// The file that makes a folder a chart.
-const CHART: &str = "Chart.yaml";
+const CHART_FILE: &str = "Chart.yaml";
 /// How long it may take: bases and dependencies may be far away.
-const PATIENCE: Duration = Duration::from_secs(120);
+const RENDER_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What makes manifests of a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,12 +29,12 @@ pub(crate) enum Generator {
 
 impl Generator {
     /// The one for this folder; `None` if it is plain.
-    pub(crate) fn of(folder: &Path) -> Option<Self> {
+    pub(crate) fn detect(folder: &Path) -> Option<Self> {
         let has = |name: &str| folder.join(name).is_file();
-        if KUSTOMIZATIONS.iter().any(|name| has(name)) {
+        if KUSTOMIZATION_FILES.iter().any(|name| has(name)) {
             return Some(Self::Kustomize);
         }
-        has(CHART).then_some(Self::Helm)
+        has(CHART_FILE).then_some(Self::Helm)
     }
 
     /// What it makes of the folder: this text is then edited.
@@ -43,28 +43,28 @@ impl Generator {
         cx: &Cx,
         folder: &Path,
         config: &Config,
-        target: &Target,
+        target: &ClusterTarget,
     ) -> Result<Manifest> {
-        let task = self.task(cx, folder, config, target)?.limit(PATIENCE);
+        let task = self.task(cx, folder, config, target)?.timeout(RENDER_TIMEOUT);
         let shown = task.to_string();
         let failed = |failure| Error::Render(folder.to_owned(), failure);
         let output = task.read(cx).map_err(failed)?;
         let text = String::from_utf8(output.stdout)
             .map_err(|error| tools::Error::unexpected(self.tool().name, error))?;
-        Ok(Manifest { path: folder.to_owned(), text, made_by: Some(shown) })
+        Ok(Manifest { path: folder.to_owned(), text, generated_by: Some(shown) })
     }
 
-    fn task(self, cx: &Cx, folder: &Path, config: &Config, target: &Target) -> Result<Task> {
+    fn task(self, cx: &Cx, folder: &Path, config: &Config, target: &ClusterTarget) -> Result<Command> {
         let (sh, program) = (cx.shell()?, self.tool().find()?);
-        Ok(Task::new(match self {
+        Ok(Command::new(match self {
             Self::Kustomize => cmd!(sh, "{program} kustomize {folder}"),
             Self::Helm => {
-                let release = release(&config.package);
+                let release = release_name(&config.package);
                 // Tests are run by helm, and only when it is told to.
                 let cmd = cmd!(sh, "{program} template {release} {folder} --skip-tests");
                 match &config.namespace {
                     Some(namespace) => cmd.arg("--namespace").arg(namespace),
-                    None => namespace_of(cmd, target),
+                    None => with_context(cmd, target),
                 }
             }
         }))
@@ -79,11 +79,11 @@ impl Generator {
 }
 
 /// helm takes the context's namespace, as kdev does, but must know which context.
-fn namespace_of<'a>(mut cmd: Cmd<'a>, target: &Target) -> Cmd<'a> {
+fn with_context<'a>(mut cmd: Cmd<'a>, target: &ClusterTarget) -> Cmd<'a> {
     if let Some(kubeconfig) = &target.kubeconfig {
         cmd = cmd.arg("--kubeconfig").arg(kubeconfig);
     }
-    match target.named() {
+    match target.explicit_context() {
         Some(context) => cmd.arg("--kube-context").arg(context),
         None => cmd,
     }
@@ -91,7 +91,7 @@ fn namespace_of<'a>(mut cmd: Cmd<'a>, target: &Target) -> Cmd<'a> {
 
 /// The package's name as helm takes it for a release: at most 53 small letters,
 /// digits and hyphens, no hyphen at either end.
-fn release(package: &str) -> String {
+fn release_name(package: &str) -> String {
     let small = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
     let name: String = package.chars().map(small).skip_while(|c| *c == '-').take(53).collect();
     name.trim_end_matches('-').to_owned()
@@ -99,14 +99,14 @@ fn release(package: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::release;
+    use super::release_name;
 
     #[test]
     fn any_package_is_a_release() {
-        assert_eq!(release("My_App"), "my-app");
-        assert_eq!(release("_app_"), "app");
-        assert_eq!(release(&"a-".repeat(40)).len(), 53);
-        assert_eq!(release(&format!("b{}", "a-".repeat(40))).len(), 52);
-        assert_eq!(release("größe"), "gr--e");
+        assert_eq!(release_name("My_App"), "my-app");
+        assert_eq!(release_name("_app_"), "app");
+        assert_eq!(release_name(&"a-".repeat(40)).len(), 53);
+        assert_eq!(release_name(&format!("b{}", "a-".repeat(40))).len(), 52);
+        assert_eq!(release_name("größe"), "gr--e");
     }
 }

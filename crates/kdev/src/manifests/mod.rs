@@ -12,6 +12,6 @@ mod generator;
 mod read;
 mod source;
 
-pub(crate) use check::{check, objects_using, want};
+pub(crate) use check::{check, collect_objects, image_update};
 pub use error::Error;
 pub(crate) use source::Manifest;

@@ -8,7 +8,7 @@ use kdev_manifest::image_fields::ImagePath;
 use kdev_manifest::objects::{self, Object};
 use kdev_manifest::update::ImageUpdate;
 
-use crate::details::Reason;
+use crate::details::Details;
 use crate::manifests::error::{Error, Result};
 
 /// A file of Kubernetes objects, as its author wrote it.
@@ -17,7 +17,7 @@ pub(crate) struct Manifest {
     pub(crate) path: PathBuf,
     pub(crate) text: String,
     /// The command that has made the text of a folder.
-    pub(crate) made_by: Option<String>,
+    pub(crate) generated_by: Option<String>,
 }
 
 impl Manifest {
@@ -33,7 +33,7 @@ impl Manifest {
 
     pub(super) fn error(&self, error: ManifestError) -> Error {
         let ManifestError { line, column, reason } = error;
-        let (path, made_by) = (self.path.clone(), self.made_by.clone());
-        Error::Edit { path, made_by, line, column, reason: Reason(reason) }
+        let (path, made_by) = (self.path.clone(), self.generated_by.clone());
+        Error::Edit { path, generated_by: made_by, line, column, reason: Details(reason) }
     }
 }

@@ -12,22 +12,22 @@ use xshell::{Cmd, Shell};
 
 use crate::config::NodeSettings;
 use crate::cx::Cx;
-use crate::node::error::{Fault, NodeError, SudoRule, access_fault};
-use crate::node::report::{NodeFacts, Visit};
+use crate::node::error::{NodeErrorKind, NodeError, SudoRule, containerd_access_error};
+use crate::node::report::{NodeReport, NodeProbe};
 use crate::node::runtime::Runtime;
-use crate::node::ssh::{self, TRANSPORT_FAILED};
+use crate::node::ssh::{self, SSH_FAILED};
 use crate::node::transport::Transport;
-use crate::process::{Failure, Output, Task};
+use crate::process::{Failure, Output, Command};
 
 /// What runs on the node, for every node the same text.
 const SCRIPT: &str = include_str!("script.sh");
 /// How long a question to a node may take, and to one that the cluster does not
 /// hear of either.
-const PATIENCE: Duration = Duration::from_secs(60);
-const LITTLE_PATIENCE: Duration = Duration::from_secs(3);
+const SCRIPT_TIMEOUT: Duration = Duration::from_secs(60);
+const NOT_RESPONDING_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// An open way to a node, and what is known of it.
-pub(crate) struct Link<'a> {
+pub(crate) struct NodeConnection<'a> {
     pub(crate) node: &'a Node,
     pub(crate) transport: Transport<'a>,
     runtime: Runtime,
@@ -48,7 +48,7 @@ pub(crate) enum Sudo {
     No,
 }
 
-impl<'a> Link<'a> {
+impl<'a> NodeConnection<'a> {
     /// Nobody has been asked yet.
     fn new(
         transport: Transport<'a>,
@@ -56,7 +56,7 @@ impl<'a> Link<'a> {
         settings: &NodeSettings,
     ) -> Result<Self, NodeError> {
         let sudo = settings.sudo.map_or(Sudo::Auto, |yes| if yes { Sudo::Yes } else { Sudo::No });
-        let runtime = Runtime::of(node, settings);
+        let runtime = Runtime::detect(node, settings);
         let link = Self {
             node,
             transport,
@@ -69,7 +69,7 @@ impl<'a> Link<'a> {
         };
         if runtime.is_none() {
             let other = node.info.container_runtime_version.clone();
-            return Err(link.error(Fault::Runtime(other)));
+            return Err(link.error(NodeErrorKind::UnsupportedRuntime(other)));
         }
         Ok(link)
     }
@@ -82,14 +82,14 @@ impl<'a> Link<'a> {
         settings: &NodeSettings,
     ) -> Result<Self, NodeError> {
         let mut link = Self::new(transport, node, settings)?;
-        let answer = link.ask(cx, "probe", &[])?;
+        let answer = link.run_script_with_ctr(cx, "probe", &[])?;
         let said = |key| answer.get(key).unwrap_or_default().to_owned();
         link.ctr = said("ctr");
-        if link.is_somebody_else(&said("machine")) {
-            return Err(link.error(Fault::OtherMachine));
+        if link.is_wrong_machine(&said("machine")) {
+            return Err(link.error(NodeErrorKind::WrongMachine));
         }
         if let Some(words) = answer.get("no-access") {
-            return Err(link.error(access_fault(words, &said("user"), &link.ctr)));
+            return Err(link.error(containerd_access_error(words, &said("user"), &link.ctr)));
         }
         link.sudo = if answer.get("sudo") == Some("yes") { Sudo::Yes } else { Sudo::No };
         link.snapshotter = said("snapshotter");
@@ -99,7 +99,7 @@ impl<'a> Link<'a> {
 
     /// A container is found by its name, and on another machine the same name
     /// may be another node's.
-    fn is_somebody_else(&self, machine_id: &str) -> bool {
+    fn is_wrong_machine(&self, machine_id: &str) -> bool {
         let known = &self.node.info.machine_id;
         self.transport.is_container()
             && !machine_id.is_empty()
@@ -109,94 +109,94 @@ impl<'a> Link<'a> {
 
     /// What the node has of images that are called like one of these; nothing is
     /// changed there.
-    pub(crate) fn stock(&self, cx: &Cx, bases: &[String]) -> Result<NodeImages, NodeError> {
+    pub(crate) fn list_images(&self, cx: &Cx, bases: &[String]) -> Result<NodeImages, NodeError> {
         let args: Vec<&str> =
             std::iter::once(&self.snapshotter).chain(bases).map(String::as_str).collect();
-        let answer = self.ask(cx, "stock", &args)?;
+        let answer = self.run_script_with_ctr(cx, "images", &args)?;
         let lines = answer.0.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let sudo = if matches!(self.sudo, Sudo::Yes) { "sudo -n " } else { "" };
-        let ctr = self.transport.fed_by_hand(&format!("{sudo}{}", self.ctr));
+        let ctr = self.transport.command_with_stdin(&format!("{sudo}{}", self.ctr));
         Ok(NodeImages { ctr, ..NodeImages::read(lines) })
     }
 
     /// Asks how it is with the machine and its containerd, all at once; nothing is
     /// changed there. What keeps a load from it takes nothing from the rest.
-    pub(crate) fn visit(
+    pub(crate) fn inspect(
         cx: &Cx,
         transport: Transport<'a>,
         node: &'a Node,
         settings: &NodeSettings,
-    ) -> Result<Visit, NodeError> {
+    ) -> Result<NodeProbe, NodeError> {
         let link = Self::new(transport, node, settings)?;
-        let answer = link.hear(cx, "checkup", &[])?;
+        let answer = link.run_script(cx, "report", &[])?;
         let lines = answer.0.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-        let mut facts = NodeFacts::read(lines);
-        facts.at = link.host();
-        facts.shell = link.by_hand();
-        facts.cleanup = link.transport.piped_by_hand(DISK_USAGE_COMMAND);
+        let mut facts = NodeReport::parse(lines);
+        facts.location = link.location();
+        facts.shell_command = link.display_command();
+        facts.disk_usage_command = link.transport.shell_pipeline(DISK_USAGE_COMMAND);
         let fault = if let Some(program) = answer.get("no-ctr") {
-            Some(Fault::NoCtr(program.to_owned()))
+            Some(NodeErrorKind::CtrNotFound(program.to_owned()))
         } else if let Some(words) = answer.get("no-access") {
-            Some(access_fault(words, &facts.user, &facts.ctr))
+            Some(containerd_access_error(words, &facts.user, &facts.ctr))
         } else if let Some(words) = answer.get("no-import") {
             let rule = SudoRule { user: facts.user.clone(), ctr: facts.ctr.clone() };
-            Some(Fault::SudoRefused(rule, words.to_owned()))
+            Some(NodeErrorKind::SudoNotAllowed(rule, words.to_owned()))
         } else {
             None
         };
-        Ok(Visit { facts, fault: fault.map(|fault| link.error(fault)) })
+        Ok(NodeProbe { report: facts, error: fault.map(|fault| link.error(fault)) })
     }
 
-    pub(crate) fn error(&self, fault: Fault) -> NodeError {
+    pub(crate) fn error(&self, fault: NodeErrorKind) -> NodeError {
         NodeError {
             node: self.node.name.clone(),
-            at: self.transport.to_string(),
-            fault,
-            by_hand: self.by_hand(),
-            known_as: self.transport.known_as(),
+            location: self.transport.to_string(),
+            kind: fault,
+            connect_command: self.display_command(),
+            known_hosts_name: self.transport.known_hosts_name(),
         }
     }
 
     /// Where it is, as it is shown.
-    pub(crate) fn host(&self) -> String {
+    pub(crate) fn location(&self) -> String {
         self.transport.to_string()
     }
 
-    pub(crate) fn by_hand(&self) -> String {
-        self.transport.by_hand()
+    pub(crate) fn display_command(&self) -> String {
+        self.transport.display_command()
     }
 
-    pub(crate) fn in_short(&self, failure: &Failure) -> String {
-        short(failure, &self.by_hand()).to_string()
+    pub(crate) fn describe_failure(&self, failure: &Failure) -> String {
+        without_script(failure, &self.display_command()).to_string()
     }
 
     /// An answer that a `ctr` must be there for.
-    fn ask(&self, cx: &Cx, verb: &str, args: &[&str]) -> Result<Answer, NodeError> {
-        let answer = self.hear(cx, verb, args)?;
+    fn run_script_with_ctr(&self, cx: &Cx, verb: &str, args: &[&str]) -> Result<ScriptOutput, NodeError> {
+        let answer = self.run_script(cx, verb, args)?;
         match answer.get("no-ctr") {
-            Some(program) => Err(self.error(Fault::NoCtr(program.to_owned()))),
+            Some(program) => Err(self.error(NodeErrorKind::CtrNotFound(program.to_owned()))),
             None => Ok(answer),
         }
     }
 
-    fn hear(&self, cx: &Cx, verb: &str, args: &[&str]) -> Result<Answer, NodeError> {
+    fn run_script(&self, cx: &Cx, verb: &str, args: &[&str]) -> Result<ScriptOutput, NodeError> {
         let sh = self.shell(cx)?;
-        let patience = if is_not_responding(self.node) { LITTLE_PATIENCE } else { PATIENCE };
-        let task = Task::new(self.cmd(&sh, verb, args)).limit(patience);
+        let patience = if is_not_responding(self.node) { NOT_RESPONDING_TIMEOUT } else { SCRIPT_TIMEOUT };
+        let task = Command::new(self.script_command(&sh, verb, args)).timeout(patience);
         let shown = task.to_string();
         let output = task.output(cx).map_err(|failure| match failure {
-            failure if failure.is_interrupt() => self.error(Fault::Interrupted),
-            failure => self.error(Fault::Unreachable(self.in_short(&failure))),
+            failure if failure.is_interrupt() => self.error(NodeErrorKind::Interrupted),
+            failure => self.error(NodeErrorKind::Unreachable(self.describe_failure(&failure))),
         })?;
-        Answer::read(&output.text(), &self.nonce)
-            .ok_or_else(|| self.error(silence(shown, output, &self.by_hand())))
+        ScriptOutput::parse(&output.text(), &self.nonce)
+            .ok_or_else(|| self.error(no_response(shown, output, &self.display_command())))
     }
 
     pub(crate) fn shell(&self, cx: &Cx) -> Result<Shell, NodeError> {
-        cx.shell().map_err(|error| self.error(Fault::Unreachable(error.to_string())))
+        cx.shell().map_err(|error| self.error(NodeErrorKind::Unreachable(error.to_string())))
     }
 
-    pub(crate) fn cmd<'s>(&self, sh: &'s Shell, verb: &str, args: &[&str]) -> Cmd<'s> {
+    pub(crate) fn script_command<'s>(&self, sh: &'s Shell, verb: &str, args: &[&str]) -> Cmd<'s> {
         let sudo = match self.sudo {
             Sudo::Auto => "auto",
             Sudo::Yes => "yes",
@@ -205,17 +205,17 @@ impl<'a> Link<'a> {
         let runtime = self.runtime.as_str();
         let mut words = vec!["sh", "-c", SCRIPT, "kdev", &self.nonce, verb, sudo, runtime];
         words.extend(args);
-        self.transport.cmd(sh, &words)
+        self.transport.command(sh, &words)
     }
 }
 
 /// The lines of a node's answer that are ours: a key each, and its value.
-pub(crate) struct Answer(pub(crate) Vec<(String, String)>);
+pub(crate) struct ScriptOutput(pub(crate) Vec<(String, String)>);
 
-impl Answer {
+impl ScriptOutput {
     /// `None` where the script never began: then the transport, or the login
     /// shell, has failed.
-    pub(crate) fn read(text: &str, nonce: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str, nonce: &str) -> Option<Self> {
         let ours = text.lines().filter_map(|line| {
             // A prompt without a line end may stand before the first one.
             let line = &line[line.find(nonce)? + nonce.len()..];
@@ -239,15 +239,15 @@ fn nonce() -> String {
 }
 
 /// The transport failed, or the login shell runs no commands.
-fn silence(command: String, output: Output, by_hand: &str) -> Fault {
-    if output.status.code() != Some(TRANSPORT_FAILED) && !output.stdout.is_empty() {
-        return Fault::NoShell(printable(output.text().trim()));
+fn no_response(command: String, output: Output, by_hand: &str) -> NodeErrorKind {
+    if output.status.code() != Some(SSH_FAILED) && !output.stdout.is_empty() {
+        return NodeErrorKind::NoShell(printable(output.text().trim()));
     }
-    ssh::fault(&short(&Failure::of(command, output), by_hand))
+    ssh::connection_error(&without_script(&Failure::from_output(command, output), by_hand))
 }
 
 /// A failure without the script, which would fill the screen.
-fn short(failure: &Failure, by_hand: &str) -> Failure {
+fn without_script(failure: &Failure, by_hand: &str) -> Failure {
     Failure {
         command: by_hand.to_owned(),
         outcome: failure.outcome.clone(),
@@ -273,10 +273,10 @@ mod tests {
     #[test]
     fn noise_around_an_answer_does_no_harm() {
         let text = "Welcome!\nkdev-1-a hello\nmotd$ kdev-1-a sudo yes\nkdev-1-b sudo no\nbye\n";
-        let answer = Answer::read(text, "kdev-1-a").unwrap();
+        let answer = ScriptOutput::parse(text, "kdev-1-a").unwrap();
         assert_eq!(answer.get("sudo"), Some("yes"));
         assert!(answer.get("hello").is_some());
-        assert!(Answer::read("This account is currently not available.\n", "kdev-1-a").is_none());
+        assert!(ScriptOutput::parse("This account is currently not available.\n", "kdev-1-a").is_none());
     }
 
     #[test]

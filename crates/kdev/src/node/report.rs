@@ -4,21 +4,21 @@ use crate::node::error::NodeError;
 
 /// What a node says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct NodeFacts {
+pub(crate) struct NodeReport {
     /// Where it was reached.
-    pub(crate) at: String,
+    pub(crate) location: String,
     /// A shell there, as a person would open it.
-    pub(crate) shell: String,
+    pub(crate) shell_command: String,
     /// What frees space there, as a person would type it here.
-    pub(crate) cleanup: String,
+    pub(crate) disk_usage_command: String,
     /// How containerd is called there.
     pub(crate) ctr: String,
     pub(crate) sudo: bool,
     /// Where the CRI unpacks images; empty where no container tells.
     pub(crate) snapshotter: String,
     pub(crate) user: String,
-    pub(crate) machine: String,
-    pub(crate) boot: String,
+    pub(crate) machine_id: String,
+    pub(crate) boot_id: String,
     /// Seconds since 1970.
     pub(crate) time: Option<i64>,
     /// Empty where the configuration tells how containerd is called.
@@ -36,20 +36,20 @@ pub(crate) struct NodeFacts {
 }
 
 /// What a node has said, and what keeps a load from it.
-pub(crate) struct Visit {
-    pub(crate) facts: NodeFacts,
-    pub(crate) fault: Option<NodeError>,
+pub(crate) struct NodeProbe {
+    pub(crate) report: NodeReport,
+    pub(crate) error: Option<NodeError>,
 }
 
-impl NodeFacts {
+impl NodeReport {
     /// Reads a node's answer: a key each, and its value.
-    pub(crate) fn read<'a>(lines: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+    pub(crate) fn parse<'a>(lines: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
         let mut facts = Self::default();
         for (key, value) in lines {
             let words: Vec<&str> = value.split_whitespace().collect();
             match (key, words.as_slice()) {
-                ("machine", [id]) => (*id).clone_into(&mut facts.machine),
-                ("boot", [id]) => (*id).clone_into(&mut facts.boot),
+                ("machine", [id]) => (*id).clone_into(&mut facts.machine_id),
+                ("boot", [id]) => (*id).clone_into(&mut facts.boot_id),
                 ("user", [name]) => (*name).clone_into(&mut facts.user),
                 ("time", [time]) => facts.time = time.parse().ok(),
                 ("socket", [path]) => (*path).clone_into(&mut facts.socket),
@@ -64,7 +64,7 @@ impl NodeFacts {
                 ("snapshotter", [name]) => (*name).clone_into(&mut facts.snapshotter),
                 ("sudo", [answer]) => facts.sudo = *answer == "yes",
                 ("ctr", _) => value.clone_into(&mut facts.ctr),
-                ("versions", _) => facts.versions = versions(value),
+                ("versions", _) => facts.versions = parse_versions(value),
                 _ => {}
             }
         }
@@ -73,7 +73,7 @@ impl NodeFacts {
 }
 
 /// Of `ctr version`: the client's, then the server's.
-fn versions(said: &str) -> (String, String) {
+fn parse_versions(said: &str) -> (String, String) {
     let version = |place| {
         let rest: Option<&str> = said.split("Version:").nth(place);
         let word = rest.and_then(|rest| rest.split_whitespace().next()).unwrap_or_default();

@@ -18,15 +18,15 @@ pub(crate) enum Runtime {
     /// The one within k0s.
     K0s,
     /// Whichever this command, told by the configuration, talks to.
-    Told(String),
+    Custom(String),
 }
 
 impl Runtime {
     /// What the configuration tells, else what the node reports; `None` if that
     /// is no containerd at all.
-    pub(crate) fn of(node: &Node, settings: &NodeSettings) -> Option<Self> {
+    pub(crate) fn detect(node: &Node, settings: &NodeSettings) -> Option<Self> {
         if let Some(ctr) = &settings.ctr {
-            return Some(Self::Told(ctr.clone()));
+            return Some(Self::Custom(ctr.clone()));
         }
         let version = node.info.container_runtime_version.strip_prefix("containerd://")?;
         // All are set by the distributions themselves: in how they build their
@@ -49,7 +49,7 @@ impl Runtime {
             Self::K3s => "k3s",
             Self::Microk8s => "microk8s",
             Self::K0s => "k0s",
-            Self::Told(ctr) => ctr,
+            Self::Custom(ctr) => ctr,
         }
     }
 }
@@ -68,17 +68,17 @@ mod tests {
             ("containerd://1.7.28", Some("true"), &nobody, Some(Runtime::Microk8s)),
             ("containerd://1.7.28", Some("false"), &nobody, Some(Runtime::Containerd)),
             ("cri-o://1.30.0", None, &nobody, None),
-            ("containerd://1.7.28", None, &told, Some(Runtime::Told("k0s ctr".into()))),
+            ("containerd://1.7.28", None, &told, Some(Runtime::Custom("k0s ctr".into()))),
         ];
         for (version, label, settings, expected) in table {
             let mut node = Node::named("n");
             node.info.container_runtime_version = version.into();
             node.labels.extend(label.map(|yes| ("microk8s.io/cluster".into(), yes.into())));
-            assert_eq!(Runtime::of(&node, settings), expected, "{version} {label:?}");
+            assert_eq!(Runtime::detect(&node, settings), expected, "{version} {label:?}");
         }
         let mut node = Node::named("n");
         node.info.container_runtime_version = "containerd://1.7.28".into();
         node.info.kubelet_version = "v1.34.1+k0s".into();
-        assert_eq!(Runtime::of(&node, &nobody), Some(Runtime::K0s));
+        assert_eq!(Runtime::detect(&node, &nobody), Some(Runtime::K0s));
     }
 }

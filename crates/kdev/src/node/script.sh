@@ -1,29 +1,30 @@
-# What kdev does on a node, as POSIX sh. The caller passes
+# The script that kdev runs on a node, in POSIX sh. The caller passes
 #   NONCE VERB SUDO RUNTIME [ARGUMENTS]
-# and reads only lines that begin with the nonce, so that whatever else a
-# login shell prints does no harm. Verbs:
-#   probe                          who is this, who am I, and may I talk to
-#                                  containerd?
-#   checkup                        how is it with this machine, its containerd, and
-#                                  what a load needs?
-#   stock BASE...                  which images are called like these, in each of
-#                                  containerd's namespaces?
+# and reads only lines that begin with the nonce, so that other output of the
+# login shell is ignored. Verbs:
+#   probe                          prints the machine, the user and whether
+#                                  containerd is accessible
+#   report                         prints the state of the machine and its
+#                                  containerd, and whether a load can work
+#   images SNAPSHOTTER BASE...     lists the images with these base names in
+#                                  each of containerd's namespaces
 #   load NAME CONFIG PLATFORM LOCAL SNAPSHOTTER DIGEST...
-#                                  is this image here, and the CRI sees it? If
-#                                  not: which of these layers are? Then, as
-#                                  stdin's first line says, import the rest of
-#                                  it, and prove that, or undo it
+#                                  checks whether the image is present for the
+#                                  CRI. If not: lists which of these layers are
+#                                  present, reads a line with the encoding of
+#                                  the stream, imports the rest of stdin, and
+#                                  verifies the image or restores the old state
 nonce=$1 verb=$2 sudo=$3 runtime=$4
 shift 4
-# Words are split here and there, and never meant as patterns.
+# Some variables are split into words on purpose, but are never glob patterns.
 set -f
-say() { printf '%s %s\n' "$nonce" "$*"; }
-# A lost connection or an interrupt must not keep an import from being undone.
+emit() { printf '%s %s\n' "$nonce" "$*"; }
+# After a lost connection or an interrupt, a failed import must still be undone.
 trap '' HUP PIPE
 trap : TERM INT
-say hello
+emit hello
 
-# Where a program lies, even if the login shell's PATH does not reach it.
+# Prints the path of a program, even if it is not on the login shell's PATH.
 find_program() {
 	command -v "$1" && return
 	for folder in /usr/local/bin /usr/bin /usr/sbin /opt/bin /snap/bin; do
@@ -31,10 +32,10 @@ find_program() {
 	done
 	return 1
 }
-# The containerd of the kubelet: a machine may have others. $words belong to
-# the call, between program and options.
+# Selects the containerd that the kubelet uses; a machine may have others. $words
+# are arguments between the program and the options.
 program=ctr words= snapshotter=
-# Where runtimes listen, for a checkup.
+# The sockets of known runtimes, for a report.
 sockets='/run/containerd/containerd.sock /run/k3s/containerd/containerd.sock
 	/var/snap/microk8s/common/run/containerd.sock /run/k0s/containerd.sock
 	/run/crio/crio.sock /run/cri-dockerd.sock'
@@ -43,7 +44,7 @@ containerd) socket=/run/containerd/containerd.sock root=/var/lib/containerd ;;
 k3s)
 	socket=/run/k3s/containerd/containerd.sock root=/var/lib/rancher/k3s/agent/containerd
 	program=k3s words=ctr
-	# RKE2 has the same runtime, and no k3s.
+	# RKE2 has the same runtime version suffix, but no k3s program.
 	find_program k3s >/dev/null || {
 		program=/var/lib/rancher/rke2/bin/ctr words="--address $socket"
 		root=/var/lib/rancher/rke2/agent/containerd
@@ -65,19 +66,19 @@ k0s)
 	;;
 esac
 one_line() { printf '%s' "$1" | tr '\n\t\r' '   '; }
-# What tells something even where there is no containerd to talk to.
-if [ "$verb" = checkup ]; then
-	say machine "$(cat /etc/machine-id 2>/dev/null)"
-	say boot "$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)"
-	say time "$(date +%s)"
-	say user "$(id -un)"
-	say socket "$socket"
-	for other in $sockets; do [ -S "$other" ] && say listens "$other"; done
-	say disk "$root" "$(df -Pk "$root" 2>/dev/null | awk 'NR == 2 { print $2, $4 }')"
-	for tool in zstd gzip flock; do command -v "$tool" >/dev/null && say tool "$tool"; done
+# These facts are also available without containerd.
+if [ "$verb" = report ]; then
+	emit machine "$(cat /etc/machine-id 2>/dev/null)"
+	emit boot "$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)"
+	emit time "$(date +%s)"
+	emit user "$(id -un)"
+	emit socket "$socket"
+	for other in $sockets; do [ -S "$other" ] && emit listens "$other"; done
+	emit disk "$root" "$(df -Pk "$root" 2>/dev/null | awk 'NR == 2 { print $2, $4 }')"
+	for tool in zstd gzip flock; do command -v "$tool" >/dev/null && emit tool "$tool"; done
 fi
-ctr=$(find_program "$program") || { say no-ctr "$program"; exit 0; }
-say ctr $ctr $words
+ctr=$(find_program "$program") || { emit no-ctr "$program"; exit 0; }
+emit ctr $ctr $words
 if [ "$sudo" = auto ]; then
 	sudo=yes
 	{ [ "$(id -u)" = 0 ] || [ -w "$socket" ]; } && sudo=no
@@ -88,28 +89,28 @@ ct_in() {
 	if [ "$sudo" = yes ]; then sudo -n "$ctr" $words -n "$namespace" "$@"; else "$ctr" $words -n "$namespace" "$@"; fi
 }
 ct_stdin() { ct_in k8s.io "$@"; }
-# stdin is for the import: a sudo that uses a terminal of its own would read it.
+# stdin is reserved for the import: a sudo with a separate terminal would read it.
 ct() { ct_stdin "$@" </dev/null; }
-# Of the containerd, or why there is none to be had.
-introduce() {
+# Reports how containerd is called and its version, or why it is inaccessible.
+report_containerd() {
 	if answer=$(ct version 2>&1); then
-		say sudo "$sudo"
-		say versions "$(one_line "$answer")"
-		# The CRI may unpack elsewhere than `ctr` does: its containers tell.
+		emit sudo "$sudo"
+		emit versions "$(one_line "$answer")"
+		# The CRI may use another snapshotter than `ctr`: its containers show which.
 		set -- $(ct containers ls -q 2>/dev/null)
-		[ $# = 0 ] || say snapshotter "$(ct containers info "$1" 2>/dev/null |
+		[ $# = 0 ] || emit snapshotter "$(ct containers info "$1" 2>/dev/null |
 			sed -n 's/.*"Snapshotter": *"\([a-z0-9.-]*\)".*/\1/p')"
 	else
-		# Without the versions that it has printed before it failed.
+		# Removes the versions that it printed before it failed.
 		case $answer in *'ctr: '*) answer="ctr: ${answer#*ctr: }" ;; esac
-		say no-access "$(one_line "$answer")"
+		emit no-access "$(one_line "$answer")"
 		return 1
 	fi
 }
-# The CRI keeps a second name, the config digest itself. Where both stand for
-# the same manifest, which is unpacked, the name has the wanted configuration
-# and the CRI has seen it.
-look() {
+# The CRI records a second name for each image: the config digest. If both names
+# refer to the same manifest and it is unpacked, the name has the expected
+# configuration and the CRI knows the image.
+check_image() {
 	set -- $(ct images check $snapshotter "name==\"$name\"" "name==\"$config\"" 2>/dev/null | awk -v name="$name" -v config="$config" '
 		BEGIN { old = before = unpacked = "-" }
 		$1 == name { old = $3; unpacked = $NF }
@@ -117,12 +118,12 @@ look() {
 		END { print old, before, unpacked }')
 	old=${1#-} before=${2#-} unpacked=$3
 }
-proven() {
-	look
+is_verified() {
+	check_image
 	[ -n "$old" ] && [ "$old" = "$before" ] && [ "$unpacked" = true ]
 }
-# A containerd that has died is started again soon, and what the import has left
-# there must go then.
+# A containerd that has crashed is usually restarted soon. What the import left
+# behind can only be removed after that.
 wait_for_containerd() {
 	tries=0
 	until ct version >/dev/null 2>&1 || [ "$tries" -ge 30 ]; do
@@ -130,8 +131,8 @@ wait_for_containerd() {
 		sleep 1
 	done
 }
-# Leaves no name behind that stands for what was not proven. What the name
-# stood for before, $1, it stands for again; $2 is the same for the CRI's name.
+# Removes names that refer to an unverified image. $1 is the manifest that the
+# image's name referred to before, to which it is reset; $2 that of the CRI's name.
 restore() {
 	other=
 	[ -n "$1" ] && other=$(ct images ls "target.digest==$1" 2>/dev/null | awk 'NR == 2 { print $1 }')
@@ -143,17 +144,17 @@ restore() {
 	[ -n "$2" ] || ct images rm "$config" >/dev/null 2>&1
 }
 
-# The images of a namespace that are called like one of the rest: the last part
-# of their path is the same, but for its case.
-called_like() {
+# Lists the images of namespace $1 with one of the base names in $2: the last part
+# of their path is the same, ignoring case.
+similar_names() {
 	ct_in "$1" images ls -q </dev/null 2>/dev/null | awk -v bases=" $2 " '{
 		base = tolower($0)
 		sub(/@.*/, "", base); sub(/.*\//, "", base); sub(/:.*/, "", base)
 		if (index(bases, " " base " ")) print
 	}'
 }
-# Lists the images that match these filters.
-found() {
+# Lists the images of a namespace that match these filters.
+list_images() {
 	namespace=$1
 	shift
 	[ $# = 0 ] || ct_in "$namespace" images ls "$@" </dev/null 2>/dev/null | awk -v nonce="$nonce" -v namespace="$namespace" '
@@ -165,59 +166,59 @@ found() {
 }
 
 case $verb in
-stock)
+images)
 	[ -z "$1" ] || snapshotter="--snapshotter $1"
 	shift
 	for space in $(ct namespaces ls -q 2>/dev/null); do
-		names=$(called_like "$space" "$*")
-		[ "$space" = k8s.io ] && ours=$names
+		names=$(similar_names "$space" "$*")
+		[ "$space" = k8s.io ] && cri_names=$names
 		filters=
 		for name in $names; do filters="$filters name==\"$name\""; done
-		found "$space" $filters
+		list_images "$space" $filters
 	done
 	filters=
-	for name in $ours; do filters="$filters name==\"$name\""; done
+	for name in $cri_names; do filters="$filters name==\"$name\""; done
 	[ -z "$filters" ] || ct images check $snapshotter $filters 2>/dev/null | awk -v nonce="$nonce" '
 		NR > 1 { print nonce, "checked", $1, $4, $NF }'
-	# The names that the CRI gives: digests of configurations.
-	[ -z "$filters" ] || found k8s.io $(ct images ls $filters 2>/dev/null | awk '
+	# The CRI's names: digests of configurations.
+	[ -z "$filters" ] || list_images k8s.io $(ct images ls $filters 2>/dev/null | awk '
 		NR > 1 { for (i = 2; i <= NF; i++) if ($i ~ /^sha256:/) { print "name~=^sha256:,target.digest==" $i; break } }')
 	;;
 probe)
-	say machine "$(cat /etc/machine-id 2>/dev/null)"
-	say user "$(id -un)"
-	introduce
+	emit machine "$(cat /etc/machine-id 2>/dev/null)"
+	emit user "$(id -un)"
+	report_containerd
 	;;
-checkup)
-	introduce || exit 0
-	for space in $(ct namespaces ls -q 2>/dev/null); do say namespace "$space"; done
-	say cri "$(ct plugins ls 2>/dev/null | awk '$1 == "io.containerd.grpc.v1" && $2 == "cri" { print $NF }')"
-	# The rule may allow other verbs, and not the import: sudo only looks it up.
+report)
+	report_containerd || exit 0
+	for space in $(ct namespaces ls -q 2>/dev/null); do emit namespace "$space"; done
+	emit cri "$(ct plugins ls 2>/dev/null | awk '$1 == "io.containerd.grpc.v1" && $2 == "cri" { print $NF }')"
+	# The sudoers rule may allow other verbs but not the import. `-l` only checks.
 	if [ "$sudo" = yes ]; then
-		said=$(sudo -n -l "$ctr" $words -n k8s.io image import --platform linux/amd64 - 2>&1 </dev/null) ||
-			say no-import "$(one_line "$said")"
+		output=$(sudo -n -l "$ctr" $words -n k8s.io image import --platform linux/amd64 - 2>&1 </dev/null) ||
+			emit no-import "$(one_line "$output")"
 	fi
 	;;
 load)
 	name=$1 config=$2 platform=$3 local=$4
 	[ -z "$5" ] || snapshotter="--snapshotter $5"
 	shift 5
-	# One at a time: an import that fails must not take away a name that
-	# another one is about to prove. Any file that all users can read will do.
+	# One load at a time: a failed import must not remove a name that another
+	# load is about to verify. Any file that all users can read can be the lock.
 	if command -v flock >/dev/null && [ -r /etc/machine-id ]; then
 		exec 9</etc/machine-id
 		flock -n 9 || {
-			# What is there already needs no import, and does not wait for one.
-			if proven; then say present; exit 0; fi
-			say waiting
+			# An image that is already present does not have to wait for another load.
+			if is_verified; then emit present; exit 0; fi
+			emit waiting
 			flock 9
 		}
 	fi
-	if proven; then say present; exit 0; fi
-	was=$old was_config=$before
-	say room "$(df -Pk "$root" 2>/dev/null | awk 'NR == 2 { print $4 }')"
-	for tool in zstd gzip; do command -v "$tool" >/dev/null && say "$tool"; done
-	# Of what is asked for, what is here: unpacked, or as a blob.
+	if is_verified; then emit present; exit 0; fi
+	old_target=$old old_config_target=$before
+	emit room "$(df -Pk "$root" 2>/dev/null | awk 'NR == 2 { print $4 }')"
+	for tool in zstd gzip; do command -v "$tool" >/dev/null && emit "$tool"; done
+	# Which of the given layers are present, unpacked or as a blob.
 	ct snapshots $snapshotter ls 2>/dev/null | awk -v nonce="$nonce" -v asked=" $* " '
 		$NF == "Committed" && index(asked, " " $1 " ") { print nonce, "snapshot", $1 }'
 	ct content ls 2>/dev/null | awk -v nonce="$nonce" -v asked=" $* " '
@@ -225,49 +226,48 @@ load)
 			diff_id = substr($0, RSTART + 27, RLENGTH - 27)
 			if (index(asked, " " diff_id " ")) print nonce, "blob", $1, $2, diff_id
 		}'
-	say asked
-	# The answer: how the stream is compressed, and perhaps the blob that it is
-	# a patch against, if that can be read.
-	read -r codec dictionary || exit 0
+	emit asked
+	# The reply: the codec of the stream and, for a patch, the digest of its base.
+	read -r codec patch_base || exit 0
 	case $codec in
 	zstd) decode='zstd -dcq' ;;
 	gzip) decode='gzip -dc' ;;
 	*) decode=cat ;;
 	esac
-	if [ -n "$dictionary" ]; then
+	if [ -n "$patch_base" ]; then
 		umask 077
-		# In memory where that is possible.
+		# In memory if possible.
 		scratch=$(mktemp -p /dev/shm kdev.XXXXXX 2>/dev/null || mktemp)
 		trap 'rm -f "$scratch"' EXIT
-		ct content get "$dictionary" >"$scratch" 2>/dev/null
+		ct content get "$patch_base" >"$scratch" 2>/dev/null
 		case sha256:$(sha256sum <"$scratch") in
-		"$dictionary "*) say patch; decode="zstd -dcq --long=27 --patch-from=$scratch" ;;
+		"$patch_base "*) emit patch; decode="zstd -dcq --long=27 --patch-from=$scratch" ;;
 		esac
 	fi
-	say ready
-	# While nothing else is said: else this end would not learn for hours that
-	# the other one has gone, and would keep the lock.
-	while sleep 10 >/dev/null 2>&1 9>&- && say alive; do :; done &
-	heart=$!
+	emit ready
+	# Without regular output, this end could take hours to notice that the other
+	# end is gone, and would keep the lock.
+	while sleep 10 >/dev/null 2>&1 9>&- && emit alive; do :; done &
+	heartbeat=$!
 	set -- $snapshotter --platform "$platform"
 	[ "$local" = yes ] && set -- "$@" --local
-	said=$({ $decode | ct_stdin image import "$@" - >/dev/null; } 2>&1) && code=0 || code=$?
-	kill "$heart" 2>/dev/null
-	# A name that moves keeps the CRI's label, and the CRI of 1.x looks only at
-	# names without it.
-	[ "$code" = 0 ] && [ -n "$was" ] && ct images label "$name" io.cri-containerd.image= >/dev/null 2>&1
+	output=$({ $decode | ct_stdin image import "$@" - >/dev/null; } 2>&1) && code=0 || code=$?
+	kill "$heartbeat" 2>/dev/null
+	# A name that is moved keeps the CRI's label, and the CRI of 1.x ignores names
+	# that already have it.
+	[ "$code" = 0 ] && [ -n "$old_target" ] && ct images label "$name" io.cri-containerd.image= >/dev/null 2>&1
 	[ "$code" = 0 ] || wait_for_containerd
 	tries=0
-	while ! proven; do
-		# The CRI hears of an image by an event, a moment later.
+	while ! is_verified; do
+		# The CRI learns of an image from an event, slightly later.
 		[ "$code" = 0 ] && [ "$tries" -lt 200 ] || {
-			restore "$was" "$was_config"
-			say failed "$code" "$(one_line "$said")"
+			restore "$old_target" "$old_config_target"
+			emit failed "$code" "$(one_line "$output")"
 			exit 0
 		}
 		tries=$((tries + 1))
 		sleep 0.05 2>/dev/null || sleep 1
 	done
-	say loaded
+	emit loaded
 	;;
 esac

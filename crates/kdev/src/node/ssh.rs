@@ -10,11 +10,11 @@ use tempfile::TempDir;
 use xshell::{Cmd, Shell, cmd};
 
 use crate::cx::Cx;
-use crate::node::error::Fault;
-use crate::process::{Failure, Task};
+use crate::node::error::NodeErrorKind;
+use crate::process::{Failure, Command};
 
 /// ssh's own code for a failure of its own, as opposed to the remote command's.
-pub(crate) const TRANSPORT_FAILED: i32 = 255;
+pub(crate) const SSH_FAILED: i32 = 255;
 /// `%C` is 40 hex digits, ssh adds 17 characters for a temporary name, and a
 /// socket's path ends at 104 bytes on the strictest system.
 const CONTROL_DIR_LIMIT: usize = 104 - 17 - 40 - 2;
@@ -22,7 +22,7 @@ const CONTROL_DIR_LIMIT: usize = 104 - 17 - 40 - 2;
 /// Where a node is reached. Only [`Target::parse`] makes one, so that no part
 /// of it can be taken for an option or a shell's metacharacter.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Target {
+pub(crate) struct SshTarget {
     user: Option<String>,
     host: String,
     port: Option<u16>,
@@ -34,26 +34,26 @@ pub(crate) struct Ssh {
     config: Option<PathBuf>,
     /// Private folder of the control sockets; none where its path is too long.
     control: Option<TempDir>,
-    opened: Mutex<Vec<Target>>,
+    connected: Mutex<Vec<SshTarget>>,
 }
 
 /// A way to one host, for questions that need no connection that is shared.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Door {
+pub(crate) struct SshEndpoint {
     path: PathBuf,
     config: Option<PathBuf>,
-    target: Target,
+    target: SshTarget,
 }
 
-impl Door {
+impl SshEndpoint {
     /// How ssh would go there, by its configuration.
-    pub(crate) fn settings<'a>(&self, sh: &'a Shell) -> Cmd<'a> {
+    pub(crate) fn show_config<'a>(&self, sh: &'a Shell) -> Cmd<'a> {
         self.to(self.base(sh).arg("-G"))
     }
 
     /// Writes the key that the host shows to `seen`, and is then refused: it offers
     /// nothing to log in with.
-    pub(crate) fn look<'a>(&self, sh: &'a Shell, seen: &Path) -> Cmd<'a> {
+    pub(crate) fn fetch_host_key<'a>(&self, sh: &'a Shell, seen: &Path) -> Cmd<'a> {
         let list = format!("UserKnownHostsFile={}", seen.display());
         let more = [
             "ControlPath=none",
@@ -65,7 +65,7 @@ impl Door {
             &list,
         ];
         let more = more.into_iter().flat_map(|option| ["-o", option]);
-        self.to(self.base(sh).args(options()).args(more)).arg("true")
+        self.to(self.base(sh).args(common_options()).args(more)).arg("true")
     }
 
     fn base<'a>(&self, sh: &'a Shell) -> Cmd<'a> {
@@ -79,7 +79,7 @@ impl Door {
     }
 }
 
-impl Target {
+impl SshTarget {
     /// Reads `host`, `user@host`, `user@host:port`, `[v6]:port`, a bare IPv6
     /// address, or any of these behind `ssh://`.
     pub(crate) fn parse(text: &str) -> Option<Self> {
@@ -110,9 +110,9 @@ impl Target {
     }
 }
 
-impl Target {
+impl SshTarget {
     /// As `known_hosts` has it.
-    pub(crate) fn known_as(&self) -> String {
+    pub(crate) fn known_hosts_name(&self) -> String {
         match self.port {
             Some(port) if port != 22 => format!("[{}]:{port}", self.host),
             _ => self.host.clone(),
@@ -120,7 +120,7 @@ impl Target {
     }
 }
 
-impl std::fmt::Display for Target {
+impl std::fmt::Display for SshTarget {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if let Some(user) = &self.user {
             write!(f, "{user}@")?;
@@ -136,15 +136,15 @@ impl std::fmt::Display for Target {
 impl Ssh {
     pub(crate) fn new(path: PathBuf, config: Option<PathBuf>) -> Self {
         let (path, control) = (path, control_dir());
-        Self { path, config, control, opened: Mutex::default() }
+        Self { path, config, control, connected: Mutex::default() }
     }
 
-    pub(crate) fn door(&self, target: &Target) -> Door {
-        Door { path: self.path.clone(), config: self.config.clone(), target: target.clone() }
+    pub(crate) fn endpoint(&self, target: &SshTarget) -> SshEndpoint {
+        SshEndpoint { path: self.path.clone(), config: self.config.clone(), target: target.clone() }
     }
 
     /// The same connection as a person would type it.
-    pub(crate) fn by_hand(&self, target: &Target) -> String {
+    pub(crate) fn display_command(&self, target: &SshTarget) -> String {
         let config = self.config.iter();
         let config = config.flat_map(|file| ["-F".to_owned(), file.display().to_string()]);
         let user = target.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
@@ -155,15 +155,15 @@ impl Ssh {
     }
 
     /// The command that runs these words on the target, each of them quoted.
-    pub(crate) fn cmd<'a>(&self, sh: &'a Shell, target: &Target, words: &[&str]) -> Cmd<'a> {
-        if let Ok(mut opened) = self.opened.lock()
+    pub(crate) fn command<'a>(&self, sh: &'a Shell, target: &SshTarget, words: &[&str]) -> Cmd<'a> {
+        if let Ok(mut opened) = self.connected.lock()
             && !opened.contains(target)
         {
             opened.push(target.clone());
         }
         let remote: Vec<String> = words.iter().map(|word| quote(word)).collect();
         self.base(sh)
-            .args(options())
+            .args(common_options())
             .args(target_args(target))
             .args(["--", &target.host])
             .arg(remote.join(" "))
@@ -186,19 +186,19 @@ impl Ssh {
 
     /// Ends the shared connections.
     pub(crate) fn close(&self, cx: &Cx) {
-        let (Ok(sh), Ok(opened)) = (cx.shell(), self.opened.lock()) else {
+        let (Ok(sh), Ok(opened)) = (cx.shell(), self.connected.lock()) else {
             return;
         };
         for target in opened.iter().filter(|_| self.control.is_some()) {
             let cmd = self.base(&sh).args(["-O", "exit"]).args(target_args(target));
-            let task = Task::new(cmd.args(["--", &target.host])).even_if_interrupted();
+            let task = Command::new(cmd.args(["--", &target.host])).ignore_interrupt();
             // Where there is none any more, there is nothing to end.
-            let _ = task.limit(Duration::from_secs(5)).output(cx);
+            let _ = task.timeout(Duration::from_secs(5)).output(cx);
         }
     }
 }
 
-fn options() -> Vec<&'static str> {
+fn common_options() -> Vec<&'static str> {
     [
         "BatchMode=yes",
         "ConnectTimeout=10",
@@ -212,7 +212,7 @@ fn options() -> Vec<&'static str> {
     .collect()
 }
 
-fn target_args(target: &Target) -> Vec<String> {
+fn target_args(target: &SshTarget) -> Vec<String> {
     let user = target.user.iter().flat_map(|user| ["-l".to_owned(), user.clone()]);
     let port = target.port.iter().flat_map(|port| ["-p".to_owned(), port.to_string()]);
     user.chain(port).collect()
@@ -228,17 +228,17 @@ fn control_dir() -> Option<TempDir> {
 }
 
 /// Why the transport failed, by what OpenSSH prints.
-pub(crate) fn fault(failure: &Failure) -> Fault {
+pub(crate) fn connection_error(failure: &Failure) -> NodeErrorKind {
     let words = failure.stderr.trim();
     let says = |sign: &str| words.contains(sign);
     if says("REMOTE HOST IDENTIFICATION HAS CHANGED") {
-        Fault::HostKeyChanged(words.to_owned())
+        NodeErrorKind::HostKeyChanged(words.to_owned())
     } else if says("Host key verification failed") || says("No matching host key") {
-        Fault::HostKeyUnknown(words.to_owned())
+        NodeErrorKind::HostKeyUnknown(words.to_owned())
     } else if says("Permission denied (") || says("Too many authentication failures") {
-        Fault::Denied(words.to_owned())
+        NodeErrorKind::LoginDenied(words.to_owned())
     } else {
-        Fault::Unreachable(failure.to_string())
+        NodeErrorKind::Unreachable(failure.to_string())
     }
 }
 
@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn targets_are_read_in_every_form() {
         let target = |user: Option<&str>, host: &str, port| {
-            Some(Target { user: user.map(str::to_owned), host: host.to_owned(), port })
+            Some(SshTarget { user: user.map(str::to_owned), host: host.to_owned(), port })
         };
         let table = [
             ("node", target(None, "node", None)),
@@ -270,7 +270,7 @@ mod tests {
             ("a b", None),
         ];
         for (text, expected) in table {
-            assert_eq!(Target::parse(text), expected, "{text:?}");
+            assert_eq!(SshTarget::parse(text), expected, "{text:?}");
         }
     }
 
@@ -281,10 +281,10 @@ mod tests {
             path: "/usr/bin/ssh".into(),
             config: None,
             control: None,
-            opened: Mutex::default(),
+            connected: Mutex::default(),
         };
-        let target = Target::parse("u@h:2").unwrap();
-        let shown = Task::new(ssh.cmd(&sh, &target, &["sh", "-c", "echo 'x'", "a;b"])).to_string();
+        let target = SshTarget::parse("u@h:2").unwrap();
+        let shown = Command::new(ssh.command(&sh, &target, &["sh", "-c", "echo 'x'", "a;b"])).to_string();
         assert!(shown.contains("-l u -p 2 -- h "), "{shown}");
         assert!(shown.ends_with(r#"h "sh -c \"echo 'x'\" 'a;b'""#), "{shown}");
     }
@@ -295,30 +295,30 @@ mod tests {
             path: "/usr/bin/ssh".into(),
             config: config.map(PathBuf::from),
             control: None,
-            opened: Mutex::default(),
+            connected: Mutex::default(),
         };
-        let target = Target::parse("dev@h:2222").unwrap();
-        assert_eq!(ssh(None).by_hand(&target), "ssh -p 2222 dev@h");
-        assert_eq!(ssh(Some("/a b/c")).by_hand(&target), "ssh -F '/a b/c' -p 2222 dev@h");
+        let target = SshTarget::parse("dev@h:2222").unwrap();
+        assert_eq!(ssh(None).display_command(&target), "ssh -p 2222 dev@h");
+        assert_eq!(ssh(Some("/a b/c")).display_command(&target), "ssh -F '/a b/c' -p 2222 dev@h");
     }
 
     #[test]
     fn faults_are_told_by_opensshs_words() {
         let fault = |stderr: &str| {
             let stderr = stderr.to_owned();
-            super::fault(&Failure { command: "ssh h".into(), outcome: Outcome::Code(255), stderr })
+            super::connection_error(&Failure { command: "ssh h".into(), outcome: Outcome::Code(255), stderr })
         };
-        assert!(matches!(fault("Host key verification failed.\n"), Fault::HostKeyUnknown(_)));
+        assert!(matches!(fault("Host key verification failed.\n"), NodeErrorKind::HostKeyUnknown(_)));
         assert!(matches!(
             fault(
                 "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed."
             ),
-            Fault::HostKeyChanged(_)
+            NodeErrorKind::HostKeyChanged(_)
         ));
-        assert!(matches!(fault("u@h: Permission denied (publickey)."), Fault::Denied(_)));
+        assert!(matches!(fault("u@h: Permission denied (publickey)."), NodeErrorKind::LoginDenied(_)));
         assert!(matches!(
             fault("ssh: connect to host h port 22: Connection refused"),
-            Fault::Unreachable(_)
+            NodeErrorKind::Unreachable(_)
         ));
     }
 }

@@ -11,38 +11,38 @@ use xshell::{Cmd, Shell, cmd};
 
 use crate::config::{Config, NodeSettings};
 use crate::cx::Cx;
-use crate::node::error::{Fault, NodeError};
-use crate::node::ssh::{Door, Ssh, Target};
-use crate::process::Task;
-use crate::tools::{self, PATIENCE, Result};
+use crate::node::error::{NodeErrorKind, NodeError};
+use crate::node::ssh::{SshEndpoint, Ssh, SshTarget};
+use crate::process::Command;
+use crate::tools::{self, TOOL_TIMEOUT, Result};
 
 /// The ways to all nodes of one run.
 pub(crate) struct Transports {
     ssh: Ssh,
     docker: PathBuf,
-    ways: BTreeMap<String, Result<Way, Lost>>,
+    kinds: BTreeMap<String, Result<TransportKind, TransportError>>,
 }
 
 /// Where a node is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Way {
-    Here,
+enum TransportKind {
+    Local,
     Container(String),
-    Ssh(Target),
+    Ssh(SshTarget),
 }
 
 /// Why there is no way to a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Lost {
+enum TransportError {
     NoAddress,
-    BadTarget(String),
-    BadContainer(String),
+    InvalidSshTarget(String),
+    InvalidContainerName(String),
 }
 
 /// An open way to one node.
 pub(crate) struct Transport<'a> {
     all: &'a Transports,
-    way: &'a Way,
+    kind: &'a TransportKind,
 }
 
 impl Transports {
@@ -51,35 +51,35 @@ impl Transports {
     pub(crate) fn find(cx: &Cx, config: &Config, nodes: &[&Node]) -> Result<Self> {
         let nobody = NodeSettings::default();
         let settings = |node: &Node| config.nodes.get(&node.name).unwrap_or(&nobody);
-        let open = nodes.iter().filter(|node| settings(node).is_open());
+        let open = nodes.iter().filter(|node| settings(node).is_unset());
         let guessed: Vec<&str> = open.filter_map(|node| node.container()).collect();
-        let running = running(cx, &guessed);
-        let way = |node: &&Node| (node.name.clone(), Way::to(node, settings(node), &running));
+        let running = running_containers(cx, &guessed);
+        let way = |node: &&Node| (node.name.clone(), TransportKind::choose(node, settings(node), &running));
         let ways: BTreeMap<_, _> = nodes.iter().map(way).collect();
-        let any = |is: fn(&Way) -> bool| ways.values().flatten().any(is);
+        let any = |is: fn(&TransportKind) -> bool| ways.values().flatten().any(is);
         let ssh =
-            if any(|way| matches!(way, Way::Ssh(_))) { tools::ssh(cx)? } else { "ssh".into() };
-        let in_docker = any(|way| matches!(way, Way::Container(_)));
+            if any(|way| matches!(way, TransportKind::Ssh(_))) { tools::find_ssh(cx)? } else { "ssh".into() };
+        let in_docker = any(|way| matches!(way, TransportKind::Container(_)));
         let docker = if in_docker { tools::DOCKER.find()? } else { "docker".into() };
-        Ok(Self { ssh: Ssh::new(ssh, config.ssh_config.clone()), docker, ways })
+        Ok(Self { ssh: Ssh::new(ssh, config.ssh_config.clone()), docker, kinds: ways })
     }
 
     /// The way to one of the nodes that it was made for.
-    pub(crate) fn to(&self, node: &Node) -> Result<Transport<'_>, NodeError> {
-        let (at, fault) = match self.ways.get(&node.name) {
-            Some(Ok(way)) => return Ok(Transport { all: self, way }),
-            None | Some(Err(Lost::NoAddress)) => (String::new(), Fault::NoAddress),
-            Some(Err(Lost::BadTarget(text))) => (text.clone(), Fault::BadTarget(text.clone())),
-            Some(Err(Lost::BadContainer(name))) => {
-                (name.clone(), Fault::BadContainer(name.clone()))
+    pub(crate) fn get(&self, node: &Node) -> Result<Transport<'_>, NodeError> {
+        let (at, fault) = match self.kinds.get(&node.name) {
+            Some(Ok(way)) => return Ok(Transport { all: self, kind: way }),
+            None | Some(Err(TransportError::NoAddress)) => (String::new(), NodeErrorKind::NoAddress),
+            Some(Err(TransportError::InvalidSshTarget(text))) => (text.clone(), NodeErrorKind::InvalidSshTarget(text.clone())),
+            Some(Err(TransportError::InvalidContainerName(name))) => {
+                (name.clone(), NodeErrorKind::InvalidContainerName(name.clone()))
             }
         };
         Err(NodeError {
             node: node.name.clone(),
-            fault,
-            by_hand: format!("ssh {at}"),
-            known_as: at.clone(),
-            at,
+            kind: fault,
+            connect_command: format!("ssh {at}"),
+            known_hosts_name: at.clone(),
+            location: at,
         })
     }
 
@@ -89,37 +89,37 @@ impl Transports {
     }
 }
 
-impl Way {
+impl TransportKind {
     /// What the configuration says; else this machine itself where its IDs are
     /// the node's; else the container that the node is; else the node's address
     /// in the cluster.
-    fn to(node: &Node, settings: &NodeSettings, running: &[String]) -> Result<Self, Lost> {
+    fn choose(node: &Node, settings: &NodeSettings, running: &[String]) -> Result<Self, TransportError> {
         if let Some(name) = &settings.docker {
-            let bad = || Lost::BadContainer(name.clone());
+            let bad = || TransportError::InvalidContainerName(name.clone());
             return is_container_name(name).then(|| Self::Container(name.clone())).ok_or_else(bad);
         }
-        if settings.is_open() && is_this_machine(&node.info) {
-            return Ok(Self::Here);
+        if settings.is_unset() && is_this_machine(&node.info) {
+            return Ok(Self::Local);
         }
         let container = node.container().filter(|name| running.iter().any(|one| one == name));
-        if let Some(name) = container.filter(|_| settings.is_open()) {
+        if let Some(name) = container.filter(|_| settings.is_unset()) {
             return Ok(Self::Container(name.to_owned()));
         }
-        let text = settings.ssh.as_ref().or(node.address.as_ref()).ok_or(Lost::NoAddress)?;
-        Target::parse(text).map(Self::Ssh).ok_or_else(|| Lost::BadTarget(text.clone()))
+        let text = settings.ssh.as_ref().or(node.address.as_ref()).ok_or(TransportError::NoAddress)?;
+        SshTarget::parse(text).map(Self::Ssh).ok_or_else(|| TransportError::InvalidSshTarget(text.clone()))
     }
 }
 
 impl Transport<'_> {
     /// The command that runs these words on the node.
-    pub(crate) fn cmd<'s>(&self, sh: &'s Shell, words: &[&str]) -> Cmd<'s> {
-        match self.way {
-            Way::Container(name) => {
+    pub(crate) fn command<'s>(&self, sh: &'s Shell, words: &[&str]) -> Cmd<'s> {
+        match self.kind {
+            TransportKind::Container(name) => {
                 let docker = &self.all.docker;
                 cmd!(sh, "{docker} exec --interactive {name} {words...}")
             }
-            Way::Ssh(target) => self.all.ssh.cmd(sh, target, words),
-            Way::Here => {
+            TransportKind::Ssh(target) => self.all.ssh.command(sh, target, words),
+            TransportKind::Local => {
                 let (program, args) = (words[0], &words[1..]);
                 cmd!(sh, "{program} {args...}")
             }
@@ -128,53 +128,53 @@ impl Transport<'_> {
 
     /// Whether bytes to it pass a network.
     pub(crate) fn is_remote(&self) -> bool {
-        matches!(self.way, Way::Ssh(_))
+        matches!(self.kind, TransportKind::Ssh(_))
     }
 
     /// Whether a name alone has led there.
     pub(crate) fn is_container(&self) -> bool {
-        matches!(self.way, Way::Container(_))
+        matches!(self.kind, TransportKind::Container(_))
     }
 
     /// A shell there, as a person would open it.
-    pub(crate) fn by_hand(&self) -> String {
-        match self.way {
-            Way::Container(name) => format!("docker exec -it {name} sh"),
-            Way::Ssh(target) => self.all.ssh.by_hand(target),
-            Way::Here => "sh".to_owned(),
+    pub(crate) fn display_command(&self) -> String {
+        match self.kind {
+            TransportKind::Container(name) => format!("docker exec -it {name} sh"),
+            TransportKind::Ssh(target) => self.all.ssh.display_command(target),
+            TransportKind::Local => "sh".to_owned(),
         }
     }
 
     /// Several commands there, one behind the other, as a person would type them.
-    pub(crate) fn piped_by_hand(&self, commands: &str) -> String {
-        match self.way {
-            Way::Container(name) => in_container(name, commands),
-            Way::Ssh(target) => over_ssh(&self.all.ssh.by_hand(target), commands),
-            Way::Here => commands.to_owned(),
+    pub(crate) fn shell_pipeline(&self, commands: &str) -> String {
+        match self.kind {
+            TransportKind::Container(name) => in_container(name, commands),
+            TransportKind::Ssh(target) => over_ssh(&self.all.ssh.display_command(target), commands),
+            TransportKind::Local => commands.to_owned(),
         }
     }
 
     /// A command there that reads stdin, as a person would type it.
-    pub(crate) fn fed_by_hand(&self, command: &str) -> String {
-        match self.way {
-            Way::Container(name) => format!("docker exec -i {name} {command}"),
-            Way::Ssh(target) => format!("{} {command}", self.all.ssh.by_hand(target)),
-            Way::Here => command.to_owned(),
+    pub(crate) fn command_with_stdin(&self, command: &str) -> String {
+        match self.kind {
+            TransportKind::Container(name) => format!("docker exec -i {name} {command}"),
+            TransportKind::Ssh(target) => format!("{} {command}", self.all.ssh.display_command(target)),
+            TransportKind::Local => command.to_owned(),
         }
     }
 
     /// Where it is reached by ssh.
-    pub(crate) fn door(&self) -> Option<Door> {
-        match self.way {
-            Way::Ssh(target) => Some(self.all.ssh.door(target)),
+    pub(crate) fn ssh_endpoint(&self) -> Option<SshEndpoint> {
+        match self.kind {
+            TransportKind::Ssh(target) => Some(self.all.ssh.endpoint(target)),
             _ => None,
         }
     }
 
     /// As `known_hosts` has it.
-    pub(crate) fn known_as(&self) -> String {
-        match self.way {
-            Way::Ssh(target) => target.known_as(),
+    pub(crate) fn known_hosts_name(&self) -> String {
+        match self.kind {
+            TransportKind::Ssh(target) => target.known_hosts_name(),
             _ => String::new(),
         }
     }
@@ -182,25 +182,25 @@ impl Transport<'_> {
 
 impl fmt::Display for Transport<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.way {
-            Way::Container(name) => write!(f, "container `{name}`"),
-            Way::Ssh(target) => write!(f, "{target}"),
-            Way::Here => f.write_str("this machine"),
+        match self.kind {
+            TransportKind::Container(name) => write!(f, "container `{name}`"),
+            TransportKind::Ssh(target) => write!(f, "{target}"),
+            TransportKind::Local => f.write_str("this machine"),
         }
     }
 }
 
 /// Those of these containers that run on this machine's docker; none where there is
 /// no docker that answers. Docker Desktop leaves its own out of a list.
-fn running(cx: &Cx, names: &[&str]) -> Vec<String> {
+fn running_containers(cx: &Cx, names: &[&str]) -> Vec<String> {
     let names: Vec<&str> = names.iter().copied().filter(|name| is_container_name(name)).collect();
     let (Ok(docker), Ok(sh), false) = (tools::DOCKER.find(), cx.shell(), names.is_empty()) else {
         return Vec::new();
     };
     let format = "{{if .State.Running}}{{.Name}}{{end}}";
-    let task = Task::new(cmd!(sh, "{docker} container inspect --format {format} {names...}"));
+    let task = Command::new(cmd!(sh, "{docker} container inspect --format {format} {names...}"));
     // It fails where one of them is not there, and tells of the others.
-    let told = task.limit(PATIENCE).output(cx).map(|output| output.text()).unwrap_or_default();
+    let told = task.timeout(TOOL_TIMEOUT).output(cx).map(|output| output.text()).unwrap_or_default();
     told.lines().map(|name| name.trim_start_matches('/').to_owned()).collect()
 }
 
@@ -232,16 +232,16 @@ mod tests {
         node
     }
 
-    fn is_ssh(way: &Result<Way, Lost>) -> bool {
-        matches!(way, Ok(Way::Ssh(_)))
+    fn is_ssh(way: &Result<TransportKind, TransportError>) -> bool {
+        matches!(way, Ok(TransportKind::Ssh(_)))
     }
 
     #[test]
     fn a_node_that_is_a_container_is_reached_through_docker() {
         let running = ["k3d-a-server-0".to_owned(), "a-worker".to_owned()];
         let open = NodeSettings::default();
-        let way = |provider, minikube| Way::to(&node(provider, minikube), &open, &running);
-        let container = |name: &str| Ok(Way::Container(name.to_owned()));
+        let way = |provider, minikube| TransportKind::choose(&node(provider, minikube), &open, &running);
+        let container = |name: &str| Ok(TransportKind::Container(name.to_owned()));
         assert_eq!(way("kind://docker/a/a-worker", false), container("a-worker"));
         assert_eq!(way("k3s://k3d-a-server-0", false), container("k3d-a-server-0"));
         assert_eq!(way("", true), container("k3d-a-server-0"));
@@ -256,13 +256,13 @@ mod tests {
         let running = ["k3d-a-server-0".to_owned()];
         let node = node("k3s://k3d-a-server-0", false);
         let ssh = NodeSettings { ssh: Some("u@h".into()), ..NodeSettings::default() };
-        assert!(is_ssh(&Way::to(&node, &ssh, &running)));
+        assert!(is_ssh(&TransportKind::choose(&node, &ssh, &running)));
         let docker =
             |name: &str| NodeSettings { docker: Some(name.into()), ..NodeSettings::default() };
-        assert_eq!(Way::to(&node, &docker("mine"), &[]), Ok(Way::Container("mine".into())));
+        assert_eq!(TransportKind::choose(&node, &docker("mine"), &[]), Ok(TransportKind::Container("mine".into())));
         for name in ["--privileged", "a b", "", "a;b"] {
-            let bad = Err(Lost::BadContainer(name.into()));
-            assert_eq!(Way::to(&node, &docker(name), &[]), bad, "{name:?}");
+            let bad = Err(TransportError::InvalidContainerName(name.into()));
+            assert_eq!(TransportKind::choose(&node, &docker(name), &[]), bad, "{name:?}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use kdev_core::kube::workload::UnblockAction;
 use kdev_manifest::expected::FieldDrift;
 
-use crate::details::Reason;
+use crate::details::Details;
 use crate::{cluster, process};
 
 /// The result of a rollout.
@@ -16,7 +16,7 @@ pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// The new pods cannot become ready.
-    #[error("{workload} cannot become ready: {}", pod_words(pod.as_deref(), node.as_deref()))]
+    #[error("{workload} cannot become ready: {}", describe_pod(pod.as_deref(), node.as_deref()))]
     Failed {
         /// Kind and name.
         workload: String,
@@ -28,7 +28,7 @@ pub enum Error {
         kubectl: String,
         /// What Kubernetes says of it, and the end of the log of what crashed.
         #[source]
-        reason: Reason,
+        reason: Details,
     },
     /// The workload waits for somebody to do something.
     #[error("{workload} does not replace its pods")]
@@ -36,22 +36,22 @@ pub enum Error {
         /// Kind and name.
         workload: String,
         /// What would make it go on.
-        cure: UnblockAction,
+        action: UnblockAction,
         /// kubectl with the context and namespace that were used.
         kubectl: String,
         /// What holds it.
         #[source]
-        reason: Reason,
+        reason: Details,
     },
     /// Another build of the image was applied meanwhile.
-    #[error("{workload} runs another build: `{theirs}` has taken the place of `{ours}`")]
+    #[error("{workload} runs another build: `{live}` has taken the place of `{applied}`")]
     Superseded {
         /// Kind and name.
         workload: String,
         /// The image that was applied here.
-        ours: String,
+        applied: String,
         /// The image that it has now.
-        theirs: String,
+        live: String,
     },
     /// The pods are not what was applied, and so cannot run.
     #[error("admission has changed {} of {workload}", pod.as_ref().map_or_else(|| "the template".to_owned(), |pod| format!("pod `{pod}`")))]
@@ -66,7 +66,7 @@ pub enum Error {
         kubectl: String,
         /// Which fields, and who is likely to have changed them.
         #[source]
-        reason: Reason,
+        reason: Details,
     },
     /// A kubelet lets no pod have an image that it has not pulled itself.
     #[error(
@@ -79,24 +79,24 @@ pub enum Error {
         node: String,
         /// The policy, and what the kubelet says.
         #[source]
-        reason: Reason,
+        reason: Details,
     },
     /// The new pods did not become ready in time.
-    #[error("{workload} was not ready within {} s: {ready} of {wanted} new pods are", limit.as_secs())]
+    #[error("{workload} was not ready within {} s: {ready} of {desired} new pods are", limit.as_secs())]
     TimedOut {
         /// Kind and name.
         workload: String,
         /// Ready new pods.
         ready: u64,
         /// Wanted pods.
-        wanted: u64,
+        desired: u64,
         /// The limit that was set.
         limit: Duration,
         /// kubectl with the context and namespace that were used.
         kubectl: String,
         /// What Kubernetes says of the others.
         #[source]
-        reason: Reason,
+        reason: Details,
     },
     /// The cluster cannot be used, or refuses.
     #[error(transparent)]
@@ -106,7 +106,7 @@ pub enum Error {
     Process(#[from] process::Error),
 }
 
-fn pod_words(pod: Option<&str>, node: Option<&str>) -> String {
+fn describe_pod(pod: Option<&str>, node: Option<&str>) -> String {
     match (pod, node) {
         (Some(pod), Some(node)) => format!("pod `{pod}` on node `{node}` does not start"),
         (Some(pod), None) => format!("pod `{pod}` does not start"),
@@ -137,7 +137,7 @@ impl Error {
             Self::Failed { workload, kubectl, .. } => {
                 format!("see `{kubectl} describe {workload}`")
             }
-            Self::Blocked { workload, cure, kubectl, .. } => blocked_help(kubectl, workload, *cure),
+            Self::Blocked { workload, action: cure, kubectl, .. } => blocked_help(kubectl, workload, *cure),
             Self::Superseded { .. } => "if this build shall run, run this again".to_owned(),
             Self::Mutated { changes, kubectl, .. } => mutated_help(kubectl, changes),
             Self::ImageRejected { node, .. } => format!(

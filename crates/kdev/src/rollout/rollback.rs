@@ -8,15 +8,15 @@ use kdev_core::kube::kinds;
 use crate::cluster::Cluster;
 use crate::cx::Cx;
 use crate::event::Event;
-use crate::process::Task;
+use crate::process::Command;
 use crate::rollout::error::{Error, Result};
 
 /// How long kubectl may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const UNDO_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Whether this error is a rollout's, so that the revision before would do
 /// better.
-pub(crate) fn helps_against(error: &Error) -> bool {
+pub(crate) fn is_recoverable_by_rollback(error: &Error) -> bool {
     matches!(
         error,
         Error::Failed { .. }
@@ -42,10 +42,10 @@ pub(crate) fn undo(cx: &Cx, cluster: &Cluster, applied: &[Member]) -> Result<()>
         let sh = cx.shell()?;
         let cmd = cluster.cmd(&sh, Some(namespace)).args(["rollout", "undo", workload]);
         let workload = workload.clone();
-        cx.emit(match Task::new(cmd).limit(PATIENCE).read(cx) {
+        cx.emit(match Command::new(cmd).timeout(UNDO_TIMEOUT).read(cx) {
             Ok(_) => Event::RolledBack { workload },
             Err(failure) => {
-                let words = failure.words();
+                let words = failure.message();
                 let words = words.trim_start_matches("error: ");
                 Event::Note { text: format!("{workload} stays as it is: {words}") }
             }

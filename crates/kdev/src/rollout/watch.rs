@@ -9,31 +9,31 @@ use kdev_manifest::objects::Object;
 
 use crate::cluster::Cluster;
 use crate::cx::Cx;
-use crate::process::Task;
+use crate::process::Command;
 
 /// The pause between two looks, with a watch beside them and without.
-const WATCHED: Duration = Duration::from_secs(1);
-const UNWATCHED: Duration = Duration::from_millis(100);
+const POLL_WITH_WATCH: Duration = Duration::from_secs(1);
+const POLL_WITHOUT_WATCH: Duration = Duration::from_millis(100);
 
 /// Hung up while something is waited for.
 #[derive(Default)]
-pub(crate) struct Bell {
+pub(crate) struct RolloutWatcher {
     watches: Mutex<Watches>,
-    rung: Condvar,
+    finished: Condvar,
 }
 
 #[derive(Default)]
 struct Watches {
-    under_way: usize,
-    rung: bool,
+    active: usize,
+    has_finished: bool,
 }
 
-impl Bell {
+impl RolloutWatcher {
     /// Whether the workload's rollout will be watched, if kubectl can: from now on,
     /// so that nobody looks just because the watch has yet to begin.
-    pub(crate) fn hang(&self, object: &Object) -> bool {
+    pub(crate) fn register(&self, object: &Object) -> bool {
         let is_watched = kinds::BUILT_IN.find(&object.kind).is_some_and(|kind| kind.has_rollout);
-        self.watches(|watches| watches.under_way += usize::from(is_watched));
+        self.update(|watches| watches.active += usize::from(is_watched));
         is_watched
     }
 
@@ -41,25 +41,25 @@ impl Bell {
     pub(crate) fn watch(&self, cx: &Cx, cluster: &Cluster, object: &Object) {
         if let Ok(sh) = cx.shell() {
             let cmd = cluster.cmd(&sh, object.namespace.as_deref());
-            let _ = Task::new(cmd.args(["rollout", "status", &object.id()])).output(cx);
+            let _ = Command::new(cmd.args(["rollout", "status", &object.id()])).output(cx);
         }
-        self.watches(|watches| {
-            watches.under_way -= 1;
-            watches.rung = true;
+        self.update(|watches| {
+            watches.active -= 1;
+            watches.has_finished = true;
         });
-        self.rung.notify_all();
+        self.finished.notify_all();
     }
 
     /// Waits until it rings, or it is time for a look all the same.
     pub(crate) fn wait(&self) {
         let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
-        let pause = if watches.under_way > 0 { WATCHED } else { UNWATCHED };
-        let waited = self.rung.wait_timeout_while(watches, pause, |watches| !watches.rung);
+        let pause = if watches.active > 0 { POLL_WITH_WATCH } else { POLL_WITHOUT_WATCH };
+        let waited = self.finished.wait_timeout_while(watches, pause, |watches| !watches.has_finished);
         let (mut watches, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        watches.rung = false;
+        watches.has_finished = false;
     }
 
-    fn watches(&self, change: impl FnOnce(&mut Watches)) {
+    fn update(&self, change: impl FnOnce(&mut Watches)) {
         change(&mut self.watches.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }

@@ -4,10 +4,10 @@ use kdev_core::kube::distribution;
 use kdev_core::kube::node::Node;
 use kdev_core::text::list;
 
-use crate::commands::doctor::finding::{Finding, Group};
+use crate::commands::doctor::finding::{CheckResult, CheckGroup};
 use crate::commands::doctor::observation::Seen;
 use crate::node::error::NodeError;
-use crate::node::report::NodeFacts;
+use crate::node::report::NodeReport;
 use crate::tools::major_minor;
 
 /// The oldest containerd that has been tried.
@@ -16,11 +16,11 @@ const OLDEST: (u32, u32) = (1, 6);
 const NAMESPACE: &str = "k8s.io";
 
 /// What is found of a containerd that lets us in.
-pub(super) fn open(seen: &Seen, facts: &NodeFacts) -> Vec<Finding> {
+pub(super) fn open(seen: &Seen, facts: &NodeReport) -> Vec<CheckResult> {
     let node = seen.node;
     let words = if facts.sudo { "as root, by sudo" } else { "without sudo" };
     vec![
-        Finding::ok(Group::Node, "access", format!("{words}, with `{}`", facts.ctr)),
+        CheckResult::ok(CheckGroup::Node, "access", format!("{words}, with `{}`", facts.ctr)),
         runtime(node, distribution::cri_socket(seen.item), facts),
         skew(node, facts),
         cri(node, facts),
@@ -30,16 +30,16 @@ pub(super) fn open(seen: &Seen, facts: &NodeFacts) -> Vec<Finding> {
 }
 
 /// The same, of one that does not.
-pub(super) fn closed(error: &NodeError) -> Vec<Finding> {
+pub(super) fn closed(error: &NodeError) -> Vec<CheckResult> {
     let words = "containerd cannot be asked";
     let unknown = ["runtime", "ctr", "cri", "namespace", "snapshotter"];
-    let unknown = unknown.map(|check| Finding::skipped(Group::Node, check, words));
-    [Finding::node_failed("access", error)].into_iter().chain(unknown).collect()
+    let unknown = unknown.map(|check| CheckResult::skipped(CheckGroup::Node, check, words));
+    [CheckResult::node_failed("access", error)].into_iter().chain(unknown).collect()
 }
 
 /// Whether `ctr` talks to the containerd that the kubelet asks, of which the socket
 /// may have been noted.
-pub(super) fn runtime(node: &Node, noted: Option<&str>, facts: &NodeFacts) -> Finding {
+pub(super) fn runtime(node: &Node, noted: Option<&str>, facts: &NodeReport) -> CheckResult {
     let server = &facts.versions.1;
     let known = node.info.container_runtime_version.trim_start_matches("containerd://");
     let at = match facts.socket.as_str() {
@@ -48,34 +48,34 @@ pub(super) fn runtime(node: &Node, noted: Option<&str>, facts: &NodeFacts) -> Fi
     };
     if server.is_empty() {
         let words = "`ctr` does not tell its version";
-        return Finding::skipped(Group::Node, "runtime", words);
+        return CheckResult::skipped(CheckGroup::Node, "runtime", words);
     }
     if let Some(noted) = noted.filter(|path| !facts.socket.is_empty() && *path != facts.socket) {
         let words = format!("`{}` talks to containerd{at}, and the kubelet to {noted}", facts.ctr);
-        return Finding::warning(Group::Node, "runtime", words, through(node, noted));
+        return CheckResult::warning(CheckGroup::Node, "runtime", words, through(node, noted));
     }
     if numbers(server) != numbers(known) {
         let words =
             format!("`{}` talks to containerd {server}{at}, and the kubelet to {known}", facts.ctr);
         let words = format!("{words}{}", others(facts));
-        return Finding::warning(Group::Node, "runtime", words, elsewhere(node, facts));
+        return CheckResult::warning(CheckGroup::Node, "runtime", words, elsewhere(node, facts));
     }
     if major_minor(server) < OLDEST {
-        return Finding::warning(
-            Group::Node,
+        return CheckResult::warning(
+            CheckGroup::Node,
             "runtime",
             format!("containerd {server}{at} is older than any that has been tried"),
             "update the node's containerd to 1.6 or newer",
         );
     }
-    Finding::ok(Group::Node, "runtime", format!("containerd {server}{at}"))
+    CheckResult::ok(CheckGroup::Node, "runtime", format!("containerd {server}{at}"))
 }
 
 /// Whether a kubelet can ask this containerd. docker's packages bring one in which
 /// the CRI is switched off.
-fn cri(node: &Node, facts: &NodeFacts) -> Finding {
+fn cri(node: &Node, facts: &NodeReport) -> CheckResult {
     let state = match facts.cri.as_str() {
-        "ok" => return Finding::ok(Group::Node, "cri", "its plugin runs"),
+        "ok" => return CheckResult::ok(CheckGroup::Node, "cri", "its plugin runs"),
         "" => "is switched off",
         _ => "has failed",
     };
@@ -88,12 +88,12 @@ fn cri(node: &Node, facts: &NodeFacts) -> Finding {
             node.name
         )
     };
-    Finding::error(Group::Node, "cri", format!("{words}{}", others(facts)), help)
+    CheckResult::error(CheckGroup::Node, "cri", format!("{words}{}", others(facts)), help)
 }
 
 /// Where runtimes listen beside the one that `ctr` talks to, as far as that one is
 /// known.
-pub(super) fn other_sockets(facts: &NodeFacts) -> impl Iterator<Item = &str> {
+pub(super) fn other_sockets(facts: &NodeReport) -> impl Iterator<Item = &str> {
     let is_known = !facts.socket.is_empty() || facts.ctr.contains("--address");
     let is_other = move |path: &&str| {
         is_known && *path != facts.socket && !facts.ctr.split(' ').any(|word| word == *path)
@@ -101,13 +101,13 @@ pub(super) fn other_sockets(facts: &NodeFacts) -> impl Iterator<Item = &str> {
     facts.sockets.iter().map(String::as_str).filter(is_other)
 }
 
-fn others(facts: &NodeFacts) -> String {
+fn others(facts: &NodeReport) -> String {
     let others: Vec<&str> = other_sockets(facts).collect();
     if others.is_empty() { String::new() } else { format!("; others listen at {}", list(&others)) }
 }
 
 /// How to get to the kubelet's containerd instead.
-fn elsewhere(node: &Node, facts: &NodeFacts) -> String {
+fn elsewhere(node: &Node, facts: &NodeReport) -> String {
     let name = &node.name;
     match other_sockets(facts).find(|path| path.contains("containerd")) {
         Some(socket) => format!("if that is the kubelet's, {}", through(node, socket)),
@@ -125,14 +125,14 @@ fn through(node: &Node, socket: &str) -> String {
 }
 
 /// Between `ctr` and its containerd.
-fn skew(node: &Node, facts: &NodeFacts) -> Finding {
+fn skew(node: &Node, facts: &NodeReport) -> CheckResult {
     let (client, server) = &facts.versions;
     if client.is_empty() || server.is_empty() {
-        return Finding::skipped(Group::Node, "ctr", "it does not tell its version");
+        return CheckResult::skipped(CheckGroup::Node, "ctr", "it does not tell its version");
     }
     if major_minor(client).0 != major_minor(server).0 {
-        return Finding::warning(
-            Group::Node,
+        return CheckResult::warning(
+            CheckGroup::Node,
             "ctr",
             format!("`{}` is {client}, and its containerd {server}", facts.ctr),
             format!(
@@ -141,16 +141,16 @@ fn skew(node: &Node, facts: &NodeFacts) -> Finding {
             ),
         );
     }
-    Finding::ok(Group::Node, "ctr", format!("{client}, as its containerd"))
+    CheckResult::ok(CheckGroup::Node, "ctr", format!("{client}, as its containerd"))
 }
 
-fn namespace(facts: &NodeFacts) -> Finding {
+fn namespace(facts: &NodeReport) -> CheckResult {
     if facts.namespaces.iter().any(|name| name == NAMESPACE) {
-        return Finding::ok(Group::Node, "namespace", NAMESPACE);
+        return CheckResult::ok(CheckGroup::Node, "namespace", NAMESPACE);
     }
     let known: Vec<&str> = facts.namespaces.iter().map(String::as_str).collect();
-    Finding::warning(
-        Group::Node,
+    CheckResult::warning(
+        CheckGroup::Node,
         "namespace",
         format!(
             "no kubelet has used this containerd yet: it has no namespace `{NAMESPACE}`, but {}",
@@ -160,14 +160,14 @@ fn namespace(facts: &NodeFacts) -> Finding {
     )
 }
 
-fn snapshotter(facts: &NodeFacts) -> Finding {
+fn snapshotter(facts: &NodeReport) -> CheckResult {
     match facts.snapshotter.as_str() {
-        "" => Finding::skipped(
-            Group::Node,
+        "" => CheckResult::skipped(
+            CheckGroup::Node,
             "snapshotter",
             "no container tells what unpacks the kubelet's images; what `ctr` takes by itself is used",
         ),
-        name => Finding::ok(Group::Node, "snapshotter", format!("{name} unpacks the images")),
+        name => CheckResult::ok(CheckGroup::Node, "snapshotter", format!("{name} unpacks the images")),
     }
 }
 

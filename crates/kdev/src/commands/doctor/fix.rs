@@ -8,11 +8,11 @@ use xshell::cmd;
 
 use crate::cx::Cx;
 use crate::error::Result;
-use crate::node::error::{Fault, NodeError};
+use crate::node::error::{NodeErrorKind, NodeError};
 use crate::node::host_key::HostKey;
-use crate::node::ssh::Door;
-use crate::process::{self, Task};
-use crate::tools::{self, DOCKER_SOCKETS, PATIENCE};
+use crate::node::ssh::SshEndpoint;
+use crate::process::{self, Command};
+use crate::tools::{self, DOCKER_SOCKETS, TOOL_TIMEOUT};
 
 /// A cure that harms nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub(crate) enum Fix {
     /// Put the contexts that may be changed into the personal file.
     AllowContexts { file: PathBuf, contexts: Vec<String> },
     /// Ask a node for its host key.
-    SeeHostKey { node: String, at: String, door: Door },
+    SeeHostKey { node: String, at: String, door: SshEndpoint },
     /// Put that key into ssh's list.
     KeepHostKey { node: String, at: String, key: HostKey },
 }
@@ -46,16 +46,16 @@ impl Fix {
     }
 
     /// Lets a host be known; `None` where that is not what is wrong.
-    pub(crate) fn of_host(error: &NodeError, door: Option<Door>) -> Option<Self> {
-        let (node, at) = (error.node.clone(), error.at.clone());
-        let is_unknown = matches!(error.fault, Fault::HostKeyUnknown(_));
+    pub(crate) fn of_host(error: &NodeError, door: Option<SshEndpoint>) -> Option<Self> {
+        let (node, at) = (error.node.clone(), error.location.clone());
+        let is_unknown = matches!(error.kind, NodeErrorKind::HostKeyUnknown(_));
         door.filter(|_| is_unknown).map(|door| Self::SeeHostKey { node, at, door })
     }
 
     /// What there is to be asked about, once all is known that must be shown.
     pub(super) fn prepared(&self, cx: &Cx) -> Option<Self> {
         let Self::SeeHostKey { node, at, door } = self else { return Some(self.clone()) };
-        let key = HostKey::seen(cx, door)?;
+        let key = HostKey::fetch(cx, door)?;
         Some(Self::KeepHostKey { node: node.clone(), at: at.clone(), key })
     }
 
@@ -79,7 +79,7 @@ impl Fix {
         match self {
             Self::KeepHostKey { key, .. } => format!(
                 "{words}? Compare it first, on the node itself, with what `ssh-keygen -lf {}` prints there.",
-                key.path_there()
+                key.remote_path()
             ),
             _ => format!("{words}?"),
         }
@@ -89,7 +89,7 @@ impl Fix {
         match self {
             Self::StartDocker => {
                 let sh = cx.shell()?;
-                let task = Task::new(cmd!(sh, "sudo -n systemctl start docker")).limit(PATIENCE);
+                let task = Command::new(cmd!(sh, "sudo -n systemctl start docker")).timeout(TOOL_TIMEOUT);
                 let action = "start docker".to_owned();
                 task.read(cx).map_err(|source| tools::Error::Command { action, source })?;
             }
@@ -102,7 +102,7 @@ impl Fix {
             // Whoever looks once more is no further.
             Self::SeeHostKey { .. } => {}
             Self::KeepHostKey { key, .. } => {
-                key.keep().map_err(process::Error::write(&key.file))?;
+                key.add_to_known_hosts().map_err(process::Error::write(&key.file))?;
             }
         }
         Ok(())

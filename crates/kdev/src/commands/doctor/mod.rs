@@ -30,33 +30,33 @@ use kdev_core::text::list;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::cluster::kubeconfig::{Kubeconfig, Target};
-use crate::cluster::{self, Cluster, PATIENCE};
+use crate::cluster::kubeconfig::{Kubeconfig, ClusterTarget};
+use crate::cluster::{self, Cluster, KUBECTL_TIMEOUT};
 use crate::commands::doctor::docker::Engine;
-use crate::commands::doctor::finding::{Checkup, Finding, Group, State};
+use crate::commands::doctor::finding::{DoctorReport, CheckResult, CheckGroup, CheckState};
 use crate::commands::doctor::fix::Fix;
 use crate::commands::doctor::observation::Seen;
 use crate::commands::doctor::project::Plan;
-use crate::config::{LOCAL_FILE, Layer, NodeSettings};
+use crate::config::{LOCAL_FILE, ConfigLayer, NodeSettings};
 use crate::cx::Cx;
 use crate::error::{Error, Result};
 use crate::event::Event;
-use crate::node::connection::Link;
+use crate::node::connection::NodeConnection;
 use crate::node::error::NodeError;
-use crate::node::report::Visit;
+use crate::node::report::NodeProbe;
 use crate::node::transport::{Transport, Transports};
-use crate::parallel::{both, each};
-use crate::process::Task;
-use crate::project::Selection;
+use crate::parallel::{run_both, map_all};
+use crate::process::Command;
+use crate::project::PackageSelection;
 use crate::tools::{self, DOCKER, HELM, KUBECTL, SSH};
 
 /// What a user may ask.
 #[derive(Clone, Debug, Default)]
 pub struct DoctorRequest {
     /// Which package; there need be none.
-    pub selection: Selection,
+    pub selection: PackageSelection,
     /// Which cluster.
-    pub target: Target,
+    pub target: ClusterTarget,
     /// Look at these nodes; at all that may run the pods if empty.
     pub nodes: Vec<String>,
     /// Ask whether to do what is safe.
@@ -64,7 +64,7 @@ pub struct DoctorRequest {
     /// What docker is told to build for, as `DOCKER_DEFAULT_PLATFORM` is.
     pub platform: Option<String>,
     /// Settings from flags and variables.
-    pub flags: Layer,
+    pub flags: ConfigLayer,
 }
 
 impl DoctorRequest {
@@ -72,36 +72,36 @@ impl DoctorRequest {
     fn by_hand(&self) -> String {
         let path = |path: &Option<PathBuf>| path.as_ref().map(|p| p.display().to_string());
         let flags = [
-            ("--context", self.target.named()),
+            ("--context", self.target.explicit_context()),
             ("--kubeconfig", path(&self.target.kubeconfig)),
             ("--namespace", self.flags.namespace.clone()),
             ("--ssh-config", path(&self.flags.ssh_config)),
         ];
         let nodes = self.nodes.iter().map(|node| ("--node", Some(node.clone())));
         let flags = shell::flags(flags.into_iter().chain(nodes));
-        format!("cargo kdev doctor{}{flags} --fix", self.selection.flags_by_hand())
+        format!("cargo kdev doctor{}{flags} --fix", self.selection.to_flags())
     }
 }
 
 /// Checks all that `up` needs, as much as possible at once. What is wrong is a
 /// finding, and no error. `tell` gets what was found: before anything is asked, and
 /// once more if something was done.
-pub fn doctor(cx: &Cx, request: &DoctorRequest, mut tell: impl FnMut(&Checkup)) -> Result<()> {
+pub fn doctor(cx: &Cx, request: &DoctorRequest, mut tell: impl FnMut(&DoctorReport)) -> Result<()> {
     let checkup = examine(cx, request)?;
     tell(&checkup);
-    if request.fix && apply_fixes(cx, &checkup.findings)? {
+    if request.fix && apply_fixes(cx, &checkup.checks)? {
         tell(&examine(cx, request)?);
     }
     Ok(())
 }
 
 /// Asks about each cure, and does what is allowed; whether anything was done.
-fn apply_fixes(cx: &Cx, findings: &[Finding]) -> Result<bool> {
+fn apply_fixes(cx: &Cx, findings: &[CheckResult]) -> Result<bool> {
     let mut done = false;
     let fixes = findings.iter().filter_map(|finding| finding.fix.as_ref());
     let fixes: Vec<Fix> = fixes.filter_map(|fix| fix.prepared(cx)).collect();
     if fixes.is_empty() {
-        let is_fault = |finding: &Finding| finding.state >= State::Warning;
+        let is_fault = |finding: &CheckResult| finding.state >= CheckState::Warning;
         let text = if findings.iter().any(is_fault) {
             "none of this can be fixed from here"
         } else {
@@ -110,7 +110,7 @@ fn apply_fixes(cx: &Cx, findings: &[Finding]) -> Result<bool> {
         cx.emit(Event::Note { text: text.to_owned() });
     }
     for fix in fixes {
-        let answer = cx.ask(&fix.question());
+        let answer = cx.confirm(&fix.question());
         cx.check_interrupt()?;
         match answer {
             Some(true) => {
@@ -127,19 +127,19 @@ fn apply_fixes(cx: &Cx, findings: &[Finding]) -> Result<bool> {
     Ok(done)
 }
 
-fn examine(cx: &Cx, request: &DoctorRequest) -> Result<Checkup> {
-    let here = || both(|| installed(cx), || Engine::find(cx));
+fn examine(cx: &Cx, request: &DoctorRequest) -> Result<DoctorReport> {
+    let here = || run_both(|| installed(cx), || Engine::find(cx));
     let there = || {
         let plan = Plan::read(cx, &request.selection, &request.flags, &request.target)?;
         let seen = ask_cluster(cx, request, &plan);
         Ok::<_, Error>((plan, seen))
     };
-    let ((tools, mut docker), there) = both(here, there);
+    let ((tools, mut docker), there) = run_both(here, there);
     let (plan, seen) = there?;
     cx.check_interrupt()?;
     docker.judge(plan.needs_buildkit.as_ref());
     // A client that is too old is one fault, whoever asks it.
-    let is_told = |found: &Finding| tools.iter().any(|tool| tool.evidence == found.evidence);
+    let is_told = |found: &CheckResult| tools.iter().any(|tool| tool.evidence == found.evidence);
     docker.findings.retain(|found| !is_told(found));
     let mut findings = tools;
     findings.extend(docker.findings);
@@ -147,24 +147,24 @@ fn examine(cx: &Cx, request: &DoctorRequest) -> Result<Checkup> {
     findings.extend(seen.findings);
     let platform = request.platform.clone().or(docker.platform);
     findings.extend(of_nodes(seen.nodes, platform.as_deref()));
-    let mut checkup = Checkup { findings, fix_by: None };
-    checkup.fix_by = (checkup.fixable() > 0 && !request.fix).then(|| request.by_hand());
+    let mut checkup = DoctorReport { checks: findings, fix_command: None };
+    checkup.fix_command = (checkup.fixable() > 0 && !request.fix).then(|| request.by_hand());
     Ok(checkup)
 }
 
 /// A node that the cluster does not hear of either holds up nobody, as long as
 /// another one can be loaded.
-fn of_nodes(nodes: Vec<Asked>, docker: Option<&str>) -> Vec<Finding> {
+fn of_nodes(nodes: Vec<Asked>, docker: Option<&str>) -> Vec<CheckResult> {
     let judged = |asked: Asked| (placement::is_not_responding(&asked.node), asked.judged(docker));
-    let nodes: Vec<(bool, Vec<Finding>)> = nodes.into_iter().map(judged).collect();
-    let fails = |found: &Finding| found.state == State::Error;
-    let can_be_loaded = |found: &[Finding]| {
+    let nodes: Vec<(bool, Vec<CheckResult>)> = nodes.into_iter().map(judged).collect();
+    let fails = |found: &CheckResult| found.state == CheckState::Error;
+    let can_be_loaded = |found: &[CheckResult]| {
         found.iter().any(|one| one.check == "access") && !found.iter().any(fails)
     };
     let is_needed = !nodes.iter().any(|(_, found)| can_be_loaded(found));
     let findings = nodes.into_iter().flat_map(|(is_silent, found)| {
         let lessen = is_silent && !is_needed;
-        let one = move |one: Finding| if lessen && fails(&one) { one.lessened() } else { one };
+        let one = move |one: CheckResult| if lessen && fails(&one) { one.lessened() } else { one };
         found.into_iter().map(one)
     });
     findings.collect()
@@ -172,10 +172,10 @@ fn of_nodes(nodes: Vec<Asked>, docker: Option<&str>) -> Vec<Finding> {
 
 /// docker itself is needed, and so is kubectl; ssh and helm only if something of
 /// theirs is used, which then says so.
-fn installed(cx: &Cx) -> Vec<Finding> {
+fn installed(cx: &Cx) -> Vec<CheckResult> {
     let tools = [(DOCKER, true), (KUBECTL, true), (SSH, false), (HELM, false)];
-    each(&tools, |(tool, is_needed)| match tool.seen(cx) {
-        Ok(words) => Finding::ok(Group::Tools, tool.name, words),
+    map_all(&tools, |(tool, is_needed)| match tool.check_version(cx) {
+        Ok(words) => CheckResult::ok(CheckGroup::Tools, tool.name, words),
         Err(tools::Error::NotFound { .. }) if !is_needed => {
             let words = "not installed, and needed only for nodes that ssh reaches";
             let words = if tool.name == "helm" {
@@ -183,10 +183,10 @@ fn installed(cx: &Cx) -> Vec<Finding> {
             } else {
                 words
             };
-            Finding::skipped(Group::Tools, tool.name, words)
+            CheckResult::skipped(CheckGroup::Tools, tool.name, words)
         }
         Err(error) => {
-            let found = Finding::failed(Group::Tools, tool.name, error);
+            let found = CheckResult::failed(CheckGroup::Tools, tool.name, error);
             if *is_needed { found } else { found.lessened() }
         }
     })
@@ -195,7 +195,7 @@ fn installed(cx: &Cx) -> Vec<Finding> {
 /// What the cluster and its nodes say.
 #[derive(Default)]
 struct Answers {
-    findings: Vec<Finding>,
+    findings: Vec<CheckResult>,
     nodes: Vec<Asked>,
 }
 
@@ -209,13 +209,13 @@ struct Asked {
 
 enum Answer {
     /// Why nobody asked it.
-    Nobody(Finding),
+    Nobody(CheckResult),
     /// What it has said, when, and what would help where it has said nothing.
-    Said(Box<Result<Visit, NodeError>>, RangeInclusive<i64>, Option<Fix>),
+    Said(Box<Result<NodeProbe, NodeError>>, RangeInclusive<i64>, Option<Fix>),
 }
 
 impl Asked {
-    fn judged(self, docker: Option<&str>) -> Vec<Finding> {
+    fn judged(self, docker: Option<&str>) -> Vec<CheckResult> {
         match self.answer {
             Answer::Nobody(finding) => vec![finding.on(&self.node.name)],
             Answer::Said(visit, asked, fix) => {
@@ -227,8 +227,8 @@ impl Asked {
                     asked,
                     docker,
                 });
-                let fixed = |found: Finding| match found.check {
-                    "reached" => found.fixed_by(fix.clone()),
+                let fixed = |found: CheckResult| match found.check {
+                    "connection" => found.fixed_by(fix.clone()),
                     _ => found,
                 };
                 found.into_iter().map(fixed).collect()
@@ -242,22 +242,22 @@ fn ask_cluster(cx: &Cx, request: &DoctorRequest, plan: &Plan) -> Answers {
     let Some(cluster) = find(cx, request, plan, &mut answers.findings) else { return answers };
     let list = || cluster.items(cx);
     let (items, (namespace, rights)) =
-        both(list, || both(|| namespace(cx, &cluster), || rights(cx, &cluster, plan)));
+        run_both(list, || run_both(|| namespace(cx, &cluster), || rights(cx, &cluster, plan)));
     match items {
         Ok(items) => {
             let words = format!("it answers, and lists {}", nodes_in_words(items.len()));
-            answers.findings.push(Finding::ok(Group::Cluster, "api-server", words));
+            answers.findings.push(CheckResult::ok(CheckGroup::Cluster, "api-server", words));
             answers.nodes = ask_nodes(cx, request, plan, &cluster, items, &mut answers.findings);
         }
         // The rights say so already, with a better cure.
         Err(cluster::Error::Rejected { .. })
-            if rights.iter().any(|found| found.check == "rights-nodes") =>
+            if rights.iter().any(|found| found.check == "permissions-nodes") =>
         {
             let words = "it answers, and does not let you list the nodes";
-            answers.findings.push(Finding::ok(Group::Cluster, "api-server", words));
+            answers.findings.push(CheckResult::ok(CheckGroup::Cluster, "api-server", words));
         }
         Err(error) => {
-            answers.findings.push(Finding::failed(Group::Cluster, "api-server", error));
+            answers.findings.push(CheckResult::failed(CheckGroup::Cluster, "api-server", error));
             return answers;
         }
     }
@@ -274,25 +274,25 @@ fn find(
     cx: &Cx,
     request: &DoctorRequest,
     plan: &Plan,
-    findings: &mut Vec<Finding>,
+    findings: &mut Vec<CheckResult>,
 ) -> Option<Cluster> {
     let namespace = plan.config.namespace.clone();
     let found = Kubeconfig::read(cx, &request.target)
-        .and_then(|kubeconfig| Cluster::find(kubeconfig, &request.target, namespace));
+        .and_then(|kubeconfig| Cluster::resolve(kubeconfig, &request.target, namespace));
     let (mut cluster, server) = match found {
         Ok(found) => found,
         Err(cluster::Error::Tool(tools::Error::NotFound { .. } | tools::Error::TooOld { .. })) => {
             let words = "`kubectl` cannot be used";
-            findings.push(Finding::skipped(Group::Cluster, "context", words));
+            findings.push(CheckResult::skipped(CheckGroup::Cluster, "context", words));
             return None;
         }
         Err(error) => {
-            findings.push(Finding::failed(Group::Cluster, "context", error));
+            findings.push(CheckResult::failed(CheckGroup::Cluster, "context", error));
             return None;
         }
     };
     let context = cluster.context.clone();
-    findings.push(Finding::ok(Group::Cluster, "context", format!("`{context}` at {server}")));
+    findings.push(CheckResult::ok(CheckGroup::Cluster, "context", format!("`{context}` at {server}")));
     let is_local = cluster.is_local(cx, &server).unwrap_or_default();
     findings.push(consent(request, plan, &context, server, is_local));
     Some(cluster)
@@ -305,10 +305,10 @@ fn consent(
     context: &str,
     server: String,
     is_local: bool,
-) -> Finding {
+) -> CheckResult {
     let local = is_local.then_some("a local product has made it");
-    if let Some(why) = cluster::consent(context, &request.target, &plan.config).or(local) {
-        return Finding::ok(Group::Cluster, "permission", format!("may be changed: {why}"));
+    if let Some(why) = cluster::permission_reason(context, &request.target, &plan.config).or(local) {
+        return CheckResult::ok(CheckGroup::Cluster, "context-allowed", format!("may be changed: {why}"));
     }
     let refused = cluster::Error::ContextNotAllowed { context: context.to_owned(), server };
     let file = plan.project.as_ref().map(|project| project.dir.join(LOCAL_FILE));
@@ -316,7 +316,7 @@ fn consent(
     let words =
         "kdev asks each time before it changes this cluster, and refuses where nobody can be asked";
     let help = refused.help().unwrap_or_default();
-    Finding::warning(Group::Cluster, "permission", words, help).fixed_by(fix)
+    CheckResult::warning(CheckGroup::Cluster, "context-allowed", words, help).fixed_by(fix)
 }
 
 impl Cluster {
@@ -328,28 +328,28 @@ impl Cluster {
         }
         let sh = cx.shell()?;
         let cmd = self.cmd(&sh, None).args(["get", "nodes", "--output=json"]);
-        self.json::<List>(cx, cmd, "list its nodes").map(|list| list.items)
+        self.get_json::<List>(cx, cmd, "list its nodes").map(|list| list.items)
     }
 }
 
-fn namespace(cx: &Cx, cluster: &Cluster) -> Finding {
+fn namespace(cx: &Cx, cluster: &Cluster) -> CheckResult {
     let name = &cluster.namespace;
     let asked = cx.shell().map_err(cluster::Error::from).and_then(|sh| {
         let cmd = cluster.cmd(&sh, None).args(["get", "namespace", name, "--output=name"]);
-        let task = Task::new(cmd).limit(PATIENCE);
-        task.read(cx).map_err(|failure| cluster.failed(failure, "show the namespace"))
+        let task = Command::new(cmd).timeout(KUBECTL_TIMEOUT);
+        task.read(cx).map_err(|failure| cluster.request_error(failure, "show the namespace"))
     });
     match asked {
-        Ok(_) => Finding::ok(Group::Cluster, "namespace", format!("`{name}` exists")),
+        Ok(_) => CheckResult::ok(CheckGroup::Cluster, "namespace", format!("`{name}` exists")),
         Err(error) if says_not_found(&error) => {
             let (words, help) = (format!("`{name}` does not exist"), error.help());
-            Finding::error(Group::Cluster, "namespace", words, help.unwrap_or_default())
+            CheckResult::error(CheckGroup::Cluster, "namespace", words, help.unwrap_or_default())
         }
         Err(cluster::Error::Rejected { .. }) => {
             let words = format!("whether `{name}` exists is not told to you");
-            Finding::skipped(Group::Cluster, "namespace", words)
+            CheckResult::skipped(CheckGroup::Cluster, "namespace", words)
         }
-        Err(error) => Finding::skipped(Group::Cluster, "namespace", error.to_string()),
+        Err(error) => CheckResult::skipped(CheckGroup::Cluster, "namespace", error.to_string()),
     }
 }
 
@@ -358,23 +358,23 @@ fn says_not_found(error: &cluster::Error) -> bool {
 }
 
 /// What the user may do, asked in one go.
-fn rights(cx: &Cx, cluster: &Cluster, plan: &Plan) -> Vec<Finding> {
+fn rights(cx: &Cx, cluster: &Cluster, plan: &Plan) -> Vec<CheckResult> {
     let objects = plan.objects.as_deref().unwrap_or_default();
     let needed = permissions::needed(objects, &cluster.namespace);
     let asked = cx.shell().map_err(cluster::Error::from).and_then(|sh| {
         let cmd = cluster.cmd(&sh, None);
         let cmd = cmd.args(["create", "--validate=false", "--filename=-", "--output=json"]);
-        let task = Task::new(cmd).stdin(permissions::reviews(&needed)).limit(PATIENCE);
-        task.read(cx).map_err(|failure| cluster.failed(failure, "tell your rights"))
+        let task = Command::new(cmd).stdin(permissions::reviews(&needed)).timeout(KUBECTL_TIMEOUT);
+        task.read(cx).map_err(|failure| cluster.request_error(failure, "tell your rights"))
     });
     let allowed = match asked.map(|output| permissions::answers(&output.stdout, &needed)) {
         Ok(Some(allowed)) => allowed,
         Ok(None) => {
             let words = "the cluster does not tell them";
-            return vec![Finding::skipped(Group::Cluster, "rights", words)];
+            return vec![CheckResult::skipped(CheckGroup::Cluster, "permissions", words)];
         }
         Err(error) => {
-            return vec![Finding::skipped(Group::Cluster, "rights", error.to_string())];
+            return vec![CheckResult::skipped(CheckGroup::Cluster, "permissions", error.to_string())];
         }
     };
     let user = if allowed.contains(&false) { user(cx, cluster) } else { None };
@@ -382,7 +382,7 @@ fn rights(cx: &Cx, cluster: &Cluster, plan: &Plan) -> Vec<Finding> {
     let unknown = permissions::unknown(objects);
     if !unknown.is_empty() {
         let words = format!("not asked for {}: kdev does not know these kinds", list(&unknown));
-        found.push(Finding::skipped(Group::Cluster, "rights", words));
+        found.push(CheckResult::skipped(CheckGroup::Cluster, "permissions", words));
     }
     found
 }
@@ -391,7 +391,7 @@ fn rights(cx: &Cx, cluster: &Cluster, plan: &Plan) -> Vec<Finding> {
 fn user(cx: &Cx, cluster: &Cluster) -> Option<String> {
     let sh = cx.shell().ok()?;
     let cmd = cluster.cmd(&sh, None).args(["auth", "whoami", "--output=json"]);
-    let answer: Value = cluster.json(cx, cmd, "tell who you are").ok()?;
+    let answer: Value = cluster.get_json(cx, cmd, "tell who you are").ok()?;
     answer.pointer("/status/userInfo/username")?.as_str().map(str::to_owned)
 }
 
@@ -401,7 +401,7 @@ fn ask_nodes(
     plan: &Plan,
     cluster: &Cluster,
     items: Vec<Value>,
-    findings: &mut Vec<Finding>,
+    findings: &mut Vec<CheckResult>,
 ) -> Vec<Asked> {
     let nodes: Vec<(Node, Value)> =
         items.into_iter().filter_map(|item| Some((read_node(&item)?, item))).collect();
@@ -409,21 +409,21 @@ fn ask_nodes(
     let is_known = |name: &&String| nodes.iter().any(|(node, _)| node.name == **name);
     for name in request.nodes.iter().filter(|name| !is_known(name)) {
         let error = cluster::Error::NodeNotFound { node: name.clone(), known: known() };
-        findings.push(Finding::failed(Group::Cluster, "node", error));
+        findings.push(CheckResult::failed(CheckGroup::Cluster, "node", error));
     }
     let why_not = |node: &Node| {
         if plan.is_guess {
             let words = "how it is reached is not known without the configuration";
-            Some(Finding::skipped(Group::Node, "reached", words))
+            Some(CheckResult::skipped(CheckGroup::Node, "connection", words))
         } else if request.nodes.is_empty() {
             plan.why_not(node).map(|why| kept_off(cluster, node, &why))
         } else {
             let words = "it was not asked for";
             let is_asked = request.nodes.contains(&node.name);
-            (!is_asked).then(|| Finding::skipped(Group::Node, "placement", words))
+            (!is_asked).then(|| CheckResult::skipped(CheckGroup::Node, "placement", words))
         }
     };
-    let why: Vec<Option<Finding>> = nodes.iter().map(|(node, _)| why_not(node)).collect();
+    let why: Vec<Option<CheckResult>> = nodes.iter().map(|(node, _)| why_not(node)).collect();
     let chosen: Vec<&Node> = nodes
         .iter()
         .zip(&why)
@@ -434,24 +434,24 @@ fn ask_nodes(
         let words = "no node may run the pods";
         let reason = |(node, _): &(Node, Value)| Some((node.name.clone(), plan.why_not(node)?));
         let help = cluster::no_node_help(
-            &cluster.by_hand(None),
+            &cluster.display_command(None),
             &nodes.iter().filter_map(reason).collect::<Vec<_>>(),
         );
-        findings.push(Finding::error(Group::Cluster, "placement", words, help));
+        findings.push(CheckResult::error(CheckGroup::Cluster, "placement", words, help));
     }
     let mut answers = match Transports::find(cx, &plan.config, &chosen) {
         Ok(transports) => {
-            let answers = each(&chosen, |node| ask_node(cx, plan, &transports, node));
+            let answers = map_all(&chosen, |node| ask_node(cx, plan, &transports, node));
             transports.close(cx);
             answers
         }
         Err(error) => {
-            let found = Finding::failed(Group::Node, "reached", error);
+            let found = CheckResult::failed(CheckGroup::Node, "connection", error);
             chosen.iter().map(|_| Answer::Nobody(found.clone())).collect()
         }
     }
     .into_iter();
-    let kubectl = cluster.by_hand(None);
+    let kubectl = cluster.display_command(None);
     let asked = nodes.into_iter().zip(why).filter_map(|((node, item), why)| {
         let answer = why.map(Answer::Nobody).or_else(|| answers.next())?;
         Some(Asked { node, item, kubectl: kubectl.clone(), answer })
@@ -461,7 +461,7 @@ fn ask_nodes(
 
 /// Whoever has written the taint or the selector meant it, but for a node that was
 /// cordoned.
-fn kept_off(cluster: &Cluster, node: &Node, why: &str) -> Finding {
+fn kept_off(cluster: &Cluster, node: &Node, why: &str) -> CheckResult {
     let meaning = if why.contains(" taint `") {
         ", which keeps off pods that do not tolerate it"
     } else {
@@ -469,25 +469,25 @@ fn kept_off(cluster: &Cluster, node: &Node, why: &str) -> Finding {
     };
     let words = format!("no pod goes there: {why}{meaning}");
     let name = &node.name;
-    let kubectl = cluster.by_hand(None);
+    let kubectl = cluster.display_command(None);
     if why == placement::IS_CORDONED {
         let help = format!("let pods go there again with `{kubectl} uncordon {name}`");
-        return Finding::warning(Group::Node, "placement", words, help);
+        return CheckResult::warning(CheckGroup::Node, "placement", words, help);
     }
     if why.contains("`node.kubernetes.io/") {
         let help = format!("see `{kubectl} describe node {name}`");
-        return Finding::warning(Group::Node, "placement", words, help);
+        return CheckResult::warning(CheckGroup::Node, "placement", words, help);
     }
-    Finding::skipped(Group::Node, "placement", words)
+    CheckResult::skipped(CheckGroup::Node, "placement", words)
 }
 
 fn ask_node(cx: &Cx, plan: &Plan, transports: &Transports, node: &Node) -> Answer {
     let nobody = NodeSettings::default();
     let settings = plan.config.nodes.get(&node.name).unwrap_or(&nobody);
     let begun = now();
-    let way = transports.to(node);
-    let door = way.as_ref().ok().and_then(Transport::door);
-    let visit = way.and_then(|way| Link::visit(cx, way, node, settings));
+    let way = transports.get(node);
+    let door = way.as_ref().ok().and_then(Transport::ssh_endpoint);
+    let visit = way.and_then(|way| NodeConnection::inspect(cx, way, node, settings));
     let fix = visit.as_ref().err().and_then(|error| Fix::of_host(error, door));
     Answer::Said(Box::new(visit), begun..=now(), fix)
 }

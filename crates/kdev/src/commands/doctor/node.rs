@@ -8,9 +8,9 @@ use kdev_core::kube::node::Node;
 use kdev_core::kube::object::{condition, text};
 
 use crate::commands::doctor::containerd;
-use crate::commands::doctor::finding::{Finding, Group};
+use crate::commands::doctor::finding::{CheckResult, CheckGroup};
 use crate::commands::doctor::observation::Seen;
-use crate::node::report::{NodeFacts, Visit};
+use crate::node::report::{NodeReport, NodeProbe};
 
 /// From this share of the disk on the kubelet collects images, unless told
 /// otherwise (`imageGCHighThresholdPercent`).
@@ -24,13 +24,13 @@ const PRESSURES: [&str; 4] =
     ["DiskPressure", "MemoryPressure", "PIDPressure", "NetworkUnavailable"];
 
 /// What is found of one node, in the order in which it must be cured.
-pub(crate) fn findings(seen: &Seen) -> Vec<Finding> {
+pub(crate) fn findings(seen: &Seen) -> Vec<CheckResult> {
     let mut found = vec![ready(seen), platform(seen)];
     found.extend(pressures(seen));
     match &seen.visit {
-        Err(error) => found.push(Finding::node_failed("reached", error)),
-        Ok(Visit { facts, fault }) => {
-            found.push(Finding::ok(Group::Node, "reached", way(facts)));
+        Err(error) => found.push(CheckResult::node_failed("connection", error)),
+        Ok(NodeProbe { report: facts, error: fault }) => {
+            found.push(CheckResult::ok(CheckGroup::Node, "connection", way(facts)));
             found.push(identity(seen.node, facts));
             match fault {
                 Some(error) => found.extend(containerd::closed(error)),
@@ -45,34 +45,34 @@ pub(crate) fn findings(seen: &Seen) -> Vec<Finding> {
 }
 
 /// How it was reached, and what that proves.
-fn way(facts: &NodeFacts) -> String {
-    let by_ssh = facts.shell.starts_with("ssh ");
+fn way(facts: &NodeReport) -> String {
+    let by_ssh = facts.shell_command.starts_with("ssh ");
     let how = if by_ssh { " by ssh, which knows its host key" } else { "" };
-    format!("{}{how}, as `{}`", facts.at, facts.user)
+    format!("{}{how}, as `{}`", facts.location, facts.user)
 }
 
-fn ready(seen: &Seen) -> Finding {
+fn ready(seen: &Seen) -> CheckResult {
     match condition(seen.item, "Ready") {
-        None => Finding::skipped(Group::Node, "ready", "the cluster does not say"),
+        None => CheckResult::skipped(CheckGroup::Node, "ready", "the cluster does not say"),
         Some(ready) if ready["status"] == "True" => {
             let version = &seen.node.info.kubelet_version;
             let made_by = distribution::detect(seen.node, seen.item);
             let made_by = made_by.map(|product| format!(", made by {product}")).unwrap_or_default();
-            Finding::ok(Group::Node, "ready", format!("kubelet {version}{made_by}"))
+            CheckResult::ok(CheckGroup::Node, "ready", format!("kubelet {version}{made_by}"))
         }
         Some(ready) => {
             let words = format!("it is not ready: {}", text(ready, "/message"));
-            Finding::error(Group::Node, "ready", words, describe(seen))
+            CheckResult::error(CheckGroup::Node, "ready", words, describe(seen))
         }
     }
 }
 
-fn pressures(seen: &Seen) -> Vec<Finding> {
+fn pressures(seen: &Seen) -> Vec<CheckResult> {
     let is_so = |kind: &&str| condition(seen.item, kind).is_some_and(|one| one["status"] == "True");
     let found = PRESSURES.into_iter().filter(is_so).map(|kind| {
         let message = condition(seen.item, kind).map_or("", |one| text(one, "/message"));
         let words = format!("{kind}: {message}");
-        Finding::warning(Group::Node, "pressure", words, describe(seen))
+        CheckResult::warning(CheckGroup::Node, "pressure", words, describe(seen))
     });
     found.collect()
 }
@@ -82,12 +82,12 @@ fn describe(seen: &Seen) -> String {
 }
 
 /// A variant, as in `linux/arm64/v8`, is nothing that a node tells.
-fn platform(seen: &Seen) -> Finding {
+fn platform(seen: &Seen) -> CheckResult {
     let platform = seen.node.info.platform();
     match seen.docker {
         Some(docker) if *docker != platform && !docker.starts_with(&format!("{platform}/")) => {
-            Finding::warning(
-                Group::Node,
+            CheckResult::warning(
+                CheckGroup::Node,
                 "platform",
                 format!(
                     "it runs {platform}, and docker builds for {docker}, unless the Dockerfile tells otherwise"
@@ -95,75 +95,75 @@ fn platform(seen: &Seen) -> Finding {
                 format!("build for the node: set DOCKER_DEFAULT_PLATFORM={platform}"),
             )
         }
-        Some(_) => Finding::ok(Group::Node, "platform", format!("{platform}, as docker builds")),
-        None => Finding::ok(Group::Node, "platform", platform),
+        Some(_) => CheckResult::ok(CheckGroup::Node, "platform", format!("{platform}, as docker builds")),
+        None => CheckResult::ok(CheckGroup::Node, "platform", platform),
     }
 }
 
 /// Whether the machine that was reached is the cluster's node. The first ID is the
 /// machine's; clones share it. The second one is new with each boot.
-fn identity(node: &Node, facts: &NodeFacts) -> Finding {
+fn identity(node: &Node, facts: &NodeReport) -> CheckResult {
     let (known, name) = (&node.info, &node.name);
     if known.machine_id.is_empty() {
-        return Finding::skipped(
-            Group::Node,
+        return CheckResult::skipped(
+            CheckGroup::Node,
             "identity",
             "the cluster does not tell its machine-id",
         );
     }
-    if facts.machine.is_empty() {
-        return Finding::skipped(
-            Group::Node,
+    if facts.machine_id.is_empty() {
+        return CheckResult::skipped(
+            CheckGroup::Node,
             "identity",
             "the machine does not tell its machine-id",
         );
     }
-    if facts.machine != known.machine_id {
-        return Finding::error(
-            Group::Node,
+    if facts.machine_id != known.machine_id {
+        return CheckResult::error(
+            CheckGroup::Node,
             "identity",
             format!(
                 "{} is not the node `{name}` of this cluster: its machine-id is `{}`, and the node's is `{}`",
-                facts.at, facts.machine, known.machine_id
+                facts.location, facts.machine_id, known.machine_id
             ),
             format!(
                 "set `nodes.{name}.ssh = \"user@host\"`, or `nodes.{name}.docker` for a container, in `[package.metadata.kdev]` to where it is"
             ),
         );
     }
-    if !facts.boot.is_empty() && !known.boot_id.is_empty() && facts.boot != known.boot_id {
-        return Finding::warning(
-            Group::Node,
+    if !facts.boot_id.is_empty() && !known.boot_id.is_empty() && facts.boot_id != known.boot_id {
+        return CheckResult::warning(
+            CheckGroup::Node,
             "identity",
             "its boot-id is not the one that the cluster knows: it is a clone of the node, or the kubelet has not run since it was booted",
             format!(
                 "see there with `{}` whether its kubelet runs: `systemctl status kubelet`",
-                facts.shell
+                facts.shell_command
             ),
         );
     }
-    Finding::ok(Group::Node, "identity", "its machine-id and boot-id are the node's")
+    CheckResult::ok(CheckGroup::Node, "identity", "its machine-id and boot-id are the node's")
 }
 
-fn disk(facts: &NodeFacts) -> Finding {
+fn disk(facts: &NodeReport) -> CheckResult {
     let Some((root, all, free)) = &facts.disk else {
-        return Finding::skipped(Group::Node, "disk", "its free space is not known");
+        return CheckResult::skipped(CheckGroup::Node, "disk", "its free space is not known");
     };
     let words = format!("{} of {} are free at {root}", size(*free), size(*all));
-    let help = format!("free some: `{}` shows what fills it", facts.cleanup);
+    let help = format!("free some: `{}` shows what fills it", facts.disk_usage_command);
     if *free < ROOM {
-        Finding::error(Group::Node, "disk", words, help)
+        CheckResult::error(CheckGroup::Node, "disk", words, help)
     } else if (all - free.min(all)) * 100 >= all * COLLECTED_AT {
         let words = format!("{words}: its kubelet deletes unused images from {COLLECTED_AT} % on");
-        Finding::warning(Group::Node, "disk", words, help)
+        CheckResult::warning(CheckGroup::Node, "disk", words, help)
     } else {
-        Finding::ok(Group::Node, "disk", words)
+        CheckResult::ok(CheckGroup::Node, "disk", words)
     }
 }
 
-fn clock(facts: &NodeFacts, asked: &RangeInclusive<i64>) -> Finding {
+fn clock(facts: &NodeReport, asked: &RangeInclusive<i64>) -> CheckResult {
     let Some(time) = facts.time else {
-        return Finding::skipped(Group::Node, "clock", "it does not tell the time");
+        return CheckResult::skipped(CheckGroup::Node, "clock", "it does not tell the time");
     };
     let off = if time < *asked.start() {
         time - asked.start()
@@ -173,28 +173,28 @@ fn clock(facts: &NodeFacts, asked: &RangeInclusive<i64>) -> Finding {
         0
     };
     if off.abs() <= SKEW {
-        return Finding::ok(Group::Node, "clock", "as this machine's");
+        return CheckResult::ok(CheckGroup::Node, "clock", "as this machine's");
     }
     let way = if off < 0 { "behind" } else { "before" };
-    Finding::warning(
-        Group::Node,
+    CheckResult::warning(
+        CheckGroup::Node,
         "clock",
         format!("its clock is {} s {way} this machine's", off.abs()),
         "set both by the network: `sudo timedatectl set-ntp true`",
     )
 }
 
-fn tools(facts: &NodeFacts) -> Finding {
+fn tools(facts: &NodeReport) -> CheckResult {
     if facts.tools.iter().any(|tool| tool == "zstd") {
-        return Finding::ok(Group::Node, "compression", "zstd, and patches");
+        return CheckResult::ok(CheckGroup::Node, "compression", "zstd, and patches");
     }
     let words = if facts.tools.iter().any(|tool| tool == "gzip") {
         "gzip only: a changed layer is sent whole"
     } else {
         "none: layers are sent as they are"
     };
-    Finding::warning(
-        Group::Node,
+    CheckResult::warning(
+        CheckGroup::Node,
         "compression",
         words,
         "install zstd there, with `sudo apt-get install zstd` for one",

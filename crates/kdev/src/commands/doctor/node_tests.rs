@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::*;
 use crate::commands::doctor::containerd::{other_sockets, runtime};
-use crate::commands::doctor::finding::State;
-use crate::node::error::Fault;
+use crate::commands::doctor::finding::CheckState;
+use crate::node::error::NodeErrorKind;
 
 const VERSIONS: &str = "Client:   Version:  1.6.20~ds1   Revision: r   Go version: go1.19  Server:   Version:  1.6.20~ds1   Revision: r";
 const ANSWER: [(&str, &str); 15] = [
@@ -40,32 +40,32 @@ fn node() -> Node {
 }
 
 /// The answer with one of its lines replaced, or taken away.
-fn facts(key: &str, value: Option<&str>) -> NodeFacts {
+fn facts(key: &str, value: Option<&str>) -> NodeReport {
     let lines = ANSWER.into_iter().filter_map(|(k, v)| match value {
         Some(value) if k == key => Some((k, value)),
         None if k == key => None,
         _ => Some((k, v)),
     });
-    NodeFacts::read(lines)
+    NodeReport::parse(lines)
 }
 
-type Judged = Vec<(&'static str, State, String)>;
+type Judged = Vec<(&'static str, CheckState, String)>;
 
-fn judged(facts: NodeFacts, item: &Value, docker: &str) -> Judged {
+fn judged(facts: NodeReport, item: &Value, docker: &str) -> Judged {
     judged_with(facts, None, item, docker)
 }
 
 /// With what keeps a load from it.
-fn judged_with(facts: NodeFacts, fault: Option<NodeError>, item: &Value, docker: &str) -> Judged {
+fn judged_with(facts: NodeReport, fault: Option<NodeError>, item: &Value, docker: &str) -> Judged {
     let seen = Seen {
         node: &node(),
         item,
         kubectl: "kubectl",
-        visit: Ok(Visit { facts, fault }),
+        visit: Ok(NodeProbe { report: facts, error: fault }),
         asked: 990..=1010,
         docker: Some(docker),
     };
-    let not_ok = findings(&seen).into_iter().filter(|one| one.state != State::Ok);
+    let not_ok = findings(&seen).into_iter().filter(|one| one.state != CheckState::Ok);
     not_ok.map(|one| (one.check, one.state, one.evidence)).collect()
 }
 
@@ -87,23 +87,23 @@ fn each_fault_is_found_and_no_other() {
     let full = "/var/lib/containerd 104857600 1024";
     let nearly = "/var/lib/containerd 104857600 10485760";
     let table = [
-        ("machine", Some("x"), "identity", State::Error, "is not the node `n`"),
-        ("machine", None, "identity", State::Skipped, "does not tell its machine-id"),
-        ("boot", Some("x"), "identity", State::Warning, "a clone of the node"),
-        ("time", Some("900"), "clock", State::Warning, "90 s behind"),
-        ("time", Some("1016"), "clock", State::Warning, "6 s before"),
-        ("time", Some("1100"), "clock", State::Warning, "90 s before"),
-        ("disk", Some(full), "disk", State::Error, "0.0 GiB of 100.0 GiB are free"),
-        ("disk", Some(nearly), "disk", State::Warning, "10.0 GiB of 100.0 GiB are free"),
-        ("disk", Some("/var/lib/containerd"), "disk", State::Skipped, "not known"),
-        ("tool", None, "compression", State::Warning, "none"),
-        ("tool", Some("gzip"), "compression", State::Warning, "gzip only"),
-        ("namespace", Some("moby"), "namespace", State::Warning, "but `moby` and `moby`"),
-        ("cri", None, "cri", State::Error, "is switched off"),
-        ("cri", Some("error"), "cri", State::Error, "has failed"),
-        ("snapshotter", None, "snapshotter", State::Skipped, "no container tells"),
-        ("versions", Some(mixed.as_str()), "ctr", State::Warning, "is 2.2.1"),
-        ("versions", Some(others.as_str()), "runtime", State::Warning, "talks to containerd 1.7.2"),
+        ("machine", Some("x"), "identity", CheckState::Error, "is not the node `n`"),
+        ("machine", None, "identity", CheckState::Skipped, "does not tell its machine-id"),
+        ("boot", Some("x"), "identity", CheckState::Warning, "a clone of the node"),
+        ("time", Some("900"), "clock", CheckState::Warning, "90 s behind"),
+        ("time", Some("1016"), "clock", CheckState::Warning, "6 s before"),
+        ("time", Some("1100"), "clock", CheckState::Warning, "90 s before"),
+        ("disk", Some(full), "disk", CheckState::Error, "0.0 GiB of 100.0 GiB are free"),
+        ("disk", Some(nearly), "disk", CheckState::Warning, "10.0 GiB of 100.0 GiB are free"),
+        ("disk", Some("/var/lib/containerd"), "disk", CheckState::Skipped, "not known"),
+        ("tool", None, "compression", CheckState::Warning, "none"),
+        ("tool", Some("gzip"), "compression", CheckState::Warning, "gzip only"),
+        ("namespace", Some("moby"), "namespace", CheckState::Warning, "but `moby` and `moby`"),
+        ("cri", None, "cri", CheckState::Error, "is switched off"),
+        ("cri", Some("error"), "cri", CheckState::Error, "has failed"),
+        ("snapshotter", None, "snapshotter", CheckState::Skipped, "no container tells"),
+        ("versions", Some(mixed.as_str()), "ctr", CheckState::Warning, "is 2.2.1"),
+        ("versions", Some(others.as_str()), "runtime", CheckState::Warning, "talks to containerd 1.7.2"),
     ];
     for (key, value, check, state, words) in table {
         let found = judged(facts(key, value), &well(), "linux/amd64");
@@ -134,7 +134,7 @@ fn the_containerd_at_another_socket_may_be_the_kubelets() {
 fn the_socket_that_kubeadm_has_noted_is_the_kubelets() {
     let facts = facts("none", None);
     let told = |path| runtime(&node(), Some(path), &facts);
-    assert_eq!(told("/run/containerd/containerd.sock").state, State::Ok);
+    assert_eq!(told("/run/containerd/containerd.sock").state, CheckState::Ok);
     let found = told("/run/other.sock");
     assert_eq!(
         found.help.as_deref(),
@@ -146,17 +146,17 @@ fn the_socket_that_kubeadm_has_noted_is_the_kubelets() {
 fn a_containerd_that_lets_nobody_in_hides_nothing_else() {
     let fault = NodeError {
         node: "n".into(),
-        at: "h".into(),
-        fault: Fault::SudoTerminal,
-        by_hand: "ssh h".into(),
-        known_as: "h".into(),
+        location: "h".into(),
+        kind: NodeErrorKind::SudoTerminal,
+        connect_command: "ssh h".into(),
+        known_hosts_name: "h".into(),
     };
     let facts = facts("machine", Some("x"));
     let found = judged_with(facts, Some(fault), &well(), "linux/amd64");
     let states: Vec<_> = found.iter().map(|(check, state, _)| (*check, *state)).collect();
     let unknown = ["runtime", "ctr", "cri", "namespace", "snapshotter"];
-    let expected = [("identity", State::Error), ("access", State::Error)];
-    let skipped = unknown.map(|check| (check, State::Skipped));
+    let expected = [("identity", CheckState::Error), ("access", CheckState::Error)];
+    let skipped = unknown.map(|check| (check, CheckState::Skipped));
     assert_eq!(states, [&expected[..], &skipped].concat());
 }
 
@@ -171,7 +171,7 @@ fn the_cluster_has_its_say() {
         {"type": "DiskPressure", "status": "True", "message": "kubelet has disk pressure"}]}});
     let found = judged(facts("none", None), &ill, "linux/amd64");
     let states: Vec<_> = found.iter().map(|(check, state, _)| (*check, *state)).collect();
-    assert_eq!(states, [("ready", State::Error), ("pressure", State::Warning)]);
+    assert_eq!(states, [("ready", CheckState::Error), ("pressure", CheckState::Warning)]);
     assert_eq!(found[0].2, "it is not ready: kubelet stopped posting node status");
 }
 
@@ -181,6 +181,6 @@ fn a_containerd_that_nobody_has_tried_is_told() {
     seen.info.container_runtime_version = "containerd://1.4.13".into();
     let old = facts("versions", Some("Client: Version: 1.4.13 Server: Version: 1.4.13"));
     let found = runtime(&seen, None, &old);
-    assert_eq!(found.state, State::Warning);
+    assert_eq!(found.state, CheckState::Warning);
     assert!(found.evidence.contains("older than any that has been tried"), "{}", found.evidence);
 }

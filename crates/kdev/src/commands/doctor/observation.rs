@@ -6,7 +6,7 @@ use kdev_core::kube::node::Node;
 use serde_json::Value;
 
 use crate::node::error::NodeError;
-use crate::node::report::Visit;
+use crate::node::report::NodeProbe;
 
 /// All that is known of a node.
 pub(crate) struct Seen<'a> {
@@ -15,7 +15,7 @@ pub(crate) struct Seen<'a> {
     pub(crate) item: &'a Value,
     /// kubectl, as a person would type it.
     pub(crate) kubectl: &'a str,
-    pub(crate) visit: Result<Visit, NodeError>,
+    pub(crate) visit: Result<NodeProbe, NodeError>,
     /// The time here while it was asked, in seconds since 1970.
     pub(crate) asked: RangeInclusive<i64>,
     /// What docker builds for.

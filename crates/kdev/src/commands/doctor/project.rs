@@ -8,18 +8,18 @@ use kdev_core::text::list;
 use kdev_manifest::objects::Object;
 
 use crate::build::buildkit;
-use crate::cluster::kubeconfig::Target;
-use crate::commands::doctor::finding::{Finding, Group};
+use crate::cluster::kubeconfig::ClusterTarget;
+use crate::commands::doctor::finding::{CheckResult, CheckGroup};
 use crate::commands::up;
-use crate::config::{Config, Layer};
+use crate::config::{Config, ConfigLayer};
 use crate::cx::Cx;
 use crate::error::{Error, Result};
 use crate::manifests::{self, Manifest};
-use crate::project::{Project, Selection};
+use crate::project::{Project, PackageSelection};
 
 /// What shall be done in the cluster, as far as the project tells.
 pub(crate) struct Plan {
-    pub(crate) findings: Vec<Finding>,
+    pub(crate) findings: Vec<CheckResult>,
     pub(crate) config: Config,
     /// Whether the configuration is a guess, since the real one cannot be read.
     pub(crate) is_guess: bool,
@@ -33,19 +33,19 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn read(
         cx: &Cx,
-        selection: &Selection,
-        flags: &Layer,
-        target: &Target,
+        selection: &PackageSelection,
+        flags: &ConfigLayer,
+        target: &ClusterTarget,
     ) -> Result<Self> {
         let mut plan = Self {
             findings: Vec::new(),
-            config: Config::of_flags(flags.clone())?,
+            config: Config::from_flags(flags.clone())?,
             is_guess: false,
             project: None,
             needs_buildkit: None,
             objects: None,
         };
-        match Project::read_if_any(cx, selection) {
+        match Project::read_if_present(cx, selection) {
             Ok(None) => plan.of_nobody(flags),
             Err(error) => plan.fail("project", error),
             Ok(Some(project)) => plan.of(cx, project, flags, target),
@@ -54,28 +54,28 @@ impl Plan {
     }
 
     /// Even without a package there may be a personal file.
-    fn of_nobody(&mut self, flags: &Layer) {
+    fn of_nobody(&mut self, flags: &ConfigLayer) {
         let words = "no package is in this folder";
-        self.findings.push(Finding::skipped(Group::Project, "project", words));
-        match Config::without_build(&Project::none(), flags.clone()) {
+        self.findings.push(CheckResult::skipped(CheckGroup::Project, "project", words));
+        match Config::resolve_without_build(&Project::placeholder(), flags.clone()) {
             Ok(config) => self.config = config,
             Err(error) => self.fail("configuration", error),
         }
     }
 
-    fn of(&mut self, cx: &Cx, project: Project, flags: &Layer, target: &Target) {
+    fn of(&mut self, cx: &Cx, project: Project, flags: &ConfigLayer, target: &ClusterTarget) {
         self.ok("project", format!("package `{}` in {}", project.package, project.dir.display()));
-        match Config::without_build(&project, flags.clone()) {
+        match Config::resolve_without_build(&project, flags.clone()) {
             Ok(config) => self.config = config,
             Err(error) => return self.fail("configuration", error),
         }
         match Config::resolve(&project, flags.clone()) {
             Ok(config) => {
                 let text = fs::read_to_string(&config.dockerfile).unwrap_or_default();
-                self.needs_buildkit = buildkit::needed_by(&text);
+                self.needs_buildkit = buildkit::find_buildkit_feature(&text);
                 self.ok("dockerfile", config.dockerfile.display().to_string());
             }
-            Err(error) => self.findings.push(Finding::failed(Group::Project, "dockerfile", error)),
+            Err(error) => self.findings.push(CheckResult::failed(CheckGroup::Project, "dockerfile", error)),
         }
         self.project = Some(project);
         match objects(cx, &self.config, target) {
@@ -87,18 +87,18 @@ impl Plan {
                 self.ok("manifests", words);
                 self.objects = Some(objects);
             }
-            Err(error) => self.findings.push(Finding::failed(Group::Project, "manifests", error)),
+            Err(error) => self.findings.push(CheckResult::failed(CheckGroup::Project, "manifests", error)),
         }
     }
 
     fn ok(&mut self, check: &'static str, words: String) {
-        self.findings.push(Finding::ok(Group::Project, check, words));
+        self.findings.push(CheckResult::ok(CheckGroup::Project, check, words));
     }
 
     /// Without a configuration the nodes cannot be reached as it says.
     fn fail(&mut self, check: &'static str, error: impl Into<Error>) {
         self.is_guess = true;
-        self.findings.push(Finding::failed(Group::Project, check, error));
+        self.findings.push(CheckResult::failed(CheckGroup::Project, check, error));
     }
 
     /// What keeps the pods off a node.
@@ -115,10 +115,10 @@ fn count(objects: &[Object]) -> String {
 }
 
 /// All objects, once it is sure that they can be rendered.
-fn objects(cx: &Cx, config: &Config, target: &Target) -> Result<Vec<Object>> {
+fn objects(cx: &Cx, config: &Config, target: &ClusterTarget) -> Result<Vec<Object>> {
     let manifests = Manifest::read_all(cx, config, target)?;
-    let objects = manifests::objects_using(&manifests, config)?;
-    let want = manifests::want(config, "kdev-000000000000");
+    let objects = manifests::collect_objects(&manifests, config)?;
+    let want = manifests::image_update(config, "kdev-000000000000");
     manifests.iter().try_for_each(|manifest| manifest.render(&want).map(|_| ()))?;
     Ok(objects)
 }

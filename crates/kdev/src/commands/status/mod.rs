@@ -16,20 +16,20 @@ use kdev_core::shell;
 use kdev_manifest::expected::{self, ExpectedWorkload};
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::kubeconfig::{Kubeconfig, Target};
-use crate::cluster::snapshot::Look;
+use crate::cluster::kubeconfig::{ClusterTarget, Kubeconfig};
+use crate::cluster::snapshot::Snapshot;
 use crate::cluster::{self, Cluster};
 use crate::commands::status::builds::Builds;
-use crate::commands::status::rows::Row;
-use crate::config::{Config, Layer};
+use crate::commands::status::rows::StatusRow;
+use crate::config::{Config, ConfigLayer};
 use crate::cx::Cx;
 use crate::docker::{self, Docker};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::manifests::{self, Manifest};
-use crate::parallel::both;
+use crate::parallel::run_both;
 use crate::process;
-use crate::project::{Project, Selection};
+use crate::project::{Project, PackageSelection};
 
 /// The pause between two looks of a watch.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -40,13 +40,13 @@ const TICK: Duration = Duration::from_millis(50);
 #[derive(Clone, Debug, Default)]
 pub struct StatusRequest {
     /// Which package.
-    pub selection: Selection,
+    pub selection: PackageSelection,
     /// Which cluster.
-    pub target: Target,
+    pub target: ClusterTarget,
     /// Look again and again, until it is interrupted.
     pub watch: bool,
     /// Settings from flags and variables.
-    pub flags: Layer,
+    pub flags: ConfigLayer,
 }
 
 /// What runs of a project at one moment.
@@ -62,28 +62,30 @@ pub struct Status {
     /// The flags by which `cargo kdev` was told of both.
     pub flags: String,
     /// The tag of the newest build that docker here has.
-    pub newest: Option<String>,
+    pub latest: Option<String>,
     /// Why nobody knows what docker has.
-    pub no_docker: Option<String>,
+    pub docker_error: Option<String>,
     /// A line for each pod, and for each workload that has none.
-    pub rows: Vec<Row>,
+    pub rows: Vec<StatusRow>,
 }
 
 /// Shows what runs of a project; with `watch` again and again, until it is
 /// interrupted, which is no failure then. Only looks: no context needs consent.
 pub fn status(cx: &Cx, request: &StatusRequest, show: impl Fn(&Status)) -> Result<()> {
     let project = Project::read(cx, &request.selection)?;
-    let config = Config::without_build(&project, request.flags.clone())?;
+    let config = Config::resolve_without_build(&project, request.flags.clone())?;
     let manifests = Manifest::read_all(cx, &config, &request.target)?;
-    manifests::objects_using(&manifests, &config)?;
+    manifests::collect_objects(&manifests, &config)?;
     let texts: Vec<String> = manifests.into_iter().map(|manifest| manifest.text).collect();
     let wanted = expected::all(&texts, config.image.name());
-    let (docker, kubeconfig) = both(|| Docker::find(cx), || Kubeconfig::read(cx, &request.target));
-    let cluster = Cluster::look_at(kubeconfig?, &request.target, config.namespace.clone())?;
+    let (docker, kubeconfig) =
+        run_both(|| Docker::connect(cx), || Kubeconfig::read(cx, &request.target));
+    let cluster =
+        Cluster::connect_read_only(kubeconfig?, &request.target, config.namespace.clone())?;
     let flags = flags(request);
     let view = View { cx, config: &config, cluster: &cluster, flags, wanted: &wanted, docker };
     let first = view.look()?;
-    if first.rows.iter().all(Row::is_absent) {
+    if first.rows.iter().all(StatusRow::is_absent) {
         cluster.require_namespace(cx)?;
     }
     show(&first);
@@ -106,10 +108,10 @@ fn flags(request: &StatusRequest) -> String {
     let kubeconfig = request.target.kubeconfig.as_ref().map(|path| path.display().to_string());
     let flags = shell::flags([
         ("--kubeconfig", kubeconfig),
-        ("--context", request.target.named()),
+        ("--context", request.target.explicit_context()),
         ("--namespace", request.flags.namespace.clone()),
     ]);
-    flags + &request.selection.flags_by_hand()
+    flags + &request.selection.to_flags()
 }
 
 /// What is looked at.
@@ -124,7 +126,7 @@ struct View<'a> {
 
 impl View<'_> {
     fn look(&self) -> Result<Status> {
-        let (builds, rows) = both(|| self.builds(), || self.items());
+        let (builds, rows) = run_both(|| self.builds(), || self.items());
         let (items, builds) = (rows?, builds?);
         let rows = self.wanted.iter().flat_map(|wanted| {
             let namespace = wanted.namespace.as_deref().unwrap_or(&self.cluster.namespace);
@@ -135,8 +137,8 @@ impl View<'_> {
             context: self.cluster.context.clone(),
             namespace: self.cluster.namespace.clone(),
             flags: self.flags.clone(),
-            newest: builds.as_ref().ok().and_then(Builds::newest_name),
-            no_docker: builds.as_ref().err().cloned(),
+            latest: builds.as_ref().ok().and_then(Builds::newest_name),
+            docker_error: builds.as_ref().err().cloned(),
             rows: rows.collect(),
         })
     }
@@ -152,7 +154,7 @@ impl View<'_> {
         };
         match docker.images(self.cx) {
             Ok(images) => {
-                let are_configs = docker.names_images_by_config();
+                let are_configs = docker.uses_config_digest_as_id();
                 Ok(Ok(Builds::of(&self.config.image, images, are_configs)))
             }
             Err(error) if process::is_interrupt(&error) => Err(error.into()),
@@ -170,7 +172,7 @@ impl View<'_> {
             let mut resources: BTreeSet<&str> =
                 of_it.flat_map(|wanted| resources(&wanted.kind)).collect();
             resources.insert("pods");
-            let look = Look::at(self.cx, self.cluster, namespace, &resources)?;
+            let look = Snapshot::fetch_resources(self.cx, self.cluster, namespace, &resources)?;
             items.extend_from_slice(look.items());
         }
         Ok(items)
