@@ -48,43 +48,43 @@ fn tells(project: &Project, code: i32, expected: &str) {
 fn all_is_well() {
     project().run(&["doctor"]).code(0).stderr("").stdout(
         "tools
-  ok       docker          20.10.24 at [ROOT]/bin/docker
-  ok       kubectl         1.32.0 at [ROOT]/bin/kubectl
-  ok       ssh             9.2p1 at [ROOT]/bin/ssh
-  skipped  helm            not installed, and needed only for charts
+  ok       docker                20.10.24 at [ROOT]/bin/docker
+  ok       kubectl               1.32.0 at [ROOT]/bin/kubectl
+  ok       ssh                   9.2p1 at [ROOT]/bin/ssh
+  skipped  helm                  not installed, and needed only for charts
 docker
-  ok       daemon          20.10.24 for linux/amd64
-  ok       image-store     the classic one, with overlay2
-  ok       builder         BuildKit, by buildx v0.12.1
+  ok       daemon                20.10.24 for linux/amd64
+  ok       image-store           the classic one, with overlay2
+  ok       builder               BuildKit, by buildx v0.12.1
 project
-  ok       project         package `app` in [ROOT]
-  ok       dockerfile      [ROOT]/Dockerfile
-  ok       manifests       1 object; the image is run by `deployment/app`
+  ok       project               package `app` in [ROOT]
+  ok       dockerfile            [ROOT]/Dockerfile
+  ok       manifests             1 object; the image is run by `deployment/app`
 cluster
-  ok       context         `kind-test` at https://127.0.0.1:6443
-  ok       permission      may be changed: a local product has made it
-  ok       api-server      it answers, and lists 1 node
-  ok       namespace       `default` exists
-  ok       rights-nodes    list `nodes`
-  ok       rights-apply    create/get/patch `deployments.apps` in `default`
-  ok       rights-notes    create/get/patch `configmaps` in `default`
-  ok       rights-wait     list/watch `deployments.apps`, list `pods` and `replicasets.apps` in `default`
-  ok       rights-remove   delete/list `deployments.apps` in `default`
-  ok       rights-explain  list `events`, get `pods/log` in `default`
+  ok       context               `kind-test` at https://127.0.0.1:6443
+  ok       context-allowed       may be changed: a local product has made it
+  ok       api-server            it answers, and lists 1 node
+  ok       namespace             `default` exists
+  ok       permissions-nodes     list `nodes`
+  ok       permissions-apply     create/get/patch `deployments.apps` in `default`
+  ok       permissions-applyset  create/get/patch `configmaps` in `default`
+  ok       permissions-wait      list/watch `deployments.apps`, list `pods` and `replicasets.apps` in `default`
+  ok       permissions-delete    delete/list `deployments.apps` in `default`
+  ok       permissions-explain   list `events`, get `pods/log` in `default`
 node n1
-  ok       ready           kubelet v1.34.4, made by kind
-  ok       platform        linux/amd64, as docker builds
-  ok       reached         10.0.0.1 by ssh, which knows its host key, as `dev`
-  [..]  identity        [..]
-  ok       access          without sudo, with `[ROOT]/bin/ctr`
-  ok       runtime         containerd 1.6.20 at /run/containerd/containerd.sock
-  ok       ctr             1.6.20, as its containerd
-  ok       cri             its plugin runs
-  ok       namespace       k8s.io
-  skipped  snapshotter     no container tells what unpacks the kubelet's images; what `ctr` takes by itself is used
-  ok       disk            50.0 GiB of 100.0 GiB are free at /var/lib/containerd
-  ok       clock           as this machine's
-  ok       compression     zstd, and patches
+  ok       ready                 kubelet v1.34.4, made by kind
+  ok       platform              linux/amd64, as docker builds
+  ok       connection            10.0.0.1 by ssh, which knows its host key, as `dev`
+  [..]  identity              [..]
+  ok       access                without sudo, with `[ROOT]/bin/ctr`
+  ok       runtime               containerd 1.6.20 at /run/containerd/containerd.sock
+  ok       ctr                   1.6.20, as its containerd
+  ok       cri                   its plugin runs
+  ok       namespace             k8s.io
+  skipped  snapshotter           no container tells what unpacks the kubelet's images; what `ctr` takes by itself is used
+  ok       disk                  50.0 GiB of 100.0 GiB are free at /var/lib/containerd
+  ok       clock                 as this machine's
+  ok       compression           zstd, and patches
 all is well
 ",
     );
@@ -109,9 +109,9 @@ fn outside_of_a_project_the_rest_is_checked() {
     let project = project();
     project.remove("Cargo.toml").nodes(&[("n1", "10.0.0.1", "amd64")]);
     let said = project.run(&["doctor"]).code(93).out().to_owned();
-    assert!(said.contains("  skipped  project         no package is in this folder\n"), "{said}");
+    assert!(said.contains("  skipped  project               no package is in this folder\n"), "{said}");
     // The IDs that the cluster knows are not this machine's.
-    let fault = "  error    identity        10.0.0.1 is not the node `n1` of this cluster: ";
+    let fault = "  error    identity              10.0.0.1 is not the node `n1` of this cluster: ";
     assert!(said.contains(fault), "{said}");
 }
 
@@ -131,16 +131,16 @@ fn a_docker_that_is_down_does_not_hide_the_rest() {
         "Cannot connect to the Docker daemon at tcp://10.0.0.3:2375. Is the docker daemon running?";
     project.write("fake/docker-down", down).write("fake/denied", "patch\ndelete\n");
     tells(&project, 91, &format!("docker
-  error    daemon          the docker daemon does not answer
+  error    daemon                the docker daemon does not answer
     caused by: `docker version --format '{{{{json .}}}}'` exited with code 1: {down}
     help: start it with `sudo systemctl start docker`, or set DOCKER_HOST to one that runs
 cluster
-  error    rights-apply    you may not patch `deployments.apps` in `default`, to apply the manifests
+  error    permissions-apply     you may not patch `deployments.apps` in `default`, to apply the manifests
     help: let an administrator of the cluster run `kubectl --namespace default create role kdev-apply --verb=create,get,patch --resource=deployments.apps && kubectl --namespace default create rolebinding kdev-apply --role=kdev-apply --user=jane`
-  error    rights-notes    you may not patch `configmaps` in `default`, to note down what was applied, for `down` and `--prune`
-    help: let an administrator of the cluster run `kubectl --namespace default create role kdev-notes --verb=create,get,patch --resource=configmaps && kubectl --namespace default create rolebinding kdev-notes --role=kdev-notes --user=jane`
-  warning  rights-remove   you may not delete `deployments.apps` in `default`, for `--prune`, `--recreate` and `cargo kdev down`
-    help: let an administrator of the cluster run `kubectl --namespace default create role kdev-remove --verb=delete,list --resource=deployments.apps && kubectl --namespace default create rolebinding kdev-remove --role=kdev-remove --user=jane`
+  error    permissions-applyset  you may not patch `configmaps` in `default`, to note down what was applied, for `down` and `--prune`
+    help: let an administrator of the cluster run `kubectl --namespace default create role kdev-applyset --verb=create,get,patch --resource=configmaps && kubectl --namespace default create rolebinding kdev-applyset --role=kdev-applyset --user=jane`
+  warning  permissions-delete    you may not delete `deployments.apps` in `default`, for `--prune`, `--recreate` and `cargo kdev down`
+    help: let an administrator of the cluster run `kubectl --namespace default create role kdev-delete --verb=delete,list --resource=deployments.apps && kubectl --namespace default create rolebinding kdev-delete --role=kdev-delete --user=jane`
 "));
 }
 
@@ -152,7 +152,7 @@ fn a_tool_that_is_missing_is_told_once() {
         &project,
         91,
         "tools
-  error    kubectl         `kubectl` is not installed, or not on PATH
+  error    kubectl               `kubectl` is not installed, or not on PATH
     help: install it as https://kubernetes.io/docs/tasks/tools says\n",
     );
 }
@@ -165,7 +165,7 @@ fn ssh_is_needed_only_where_a_node_is_reached_by_it() {
         &project,
         91,
         "node n1
-  error    reached         `ssh` is not installed, or not on PATH
+  error    connection            `ssh` is not installed, or not on PATH
     help: install it with `sudo apt-get install openssh-client`\n",
     );
 }
@@ -178,7 +178,7 @@ fn a_docker_that_is_too_old_is_told_once() {
         &project,
         91,
         "tools
-  error    docker          `docker` 19.03.15 is too old: kdev needs 20.10 or newer
+  error    docker                `docker` 19.03.15 is too old: kdev needs 20.10 or newer
     help: install it with `sudo apt-get install docker.io`, or as https://docs.docker.com/engine/install says\n",
     );
 }
@@ -191,7 +191,7 @@ fn a_broken_configuration_leaves_the_cluster_to_be_checked() {
         &project,
         90,
         "project
-  error    configuration   unknown key `dockerfil` in `[ROOT]/kdev.local.toml`
+  error    configuration         unknown key `dockerfil` in `[ROOT]/kdev.local.toml`
     help: did you mean `dockerfile`?\n",
     );
 }
@@ -204,9 +204,9 @@ fn a_context_that_is_nobodys_leave_is_a_warning_and_a_namespace_must_exist() {
     project.write("fake/contexts.json", &contexts);
     project.write("fake/no-namespace", "");
     tells(&project, 92, "cluster
-  warning  permission      kdev asks each time before it changes this cluster, and refuses where nobody can be asked
+  warning  context-allowed       kdev asks each time before it changes this cluster, and refuses where nobody can be asked
     help: if it is meant, name it with `--context team`, or for good with `contexts = [\"team\"]` in `[package.metadata.kdev]`
-  error    namespace       `default` does not exist
+  error    namespace             `default` does not exist
     help: create it with `kubectl --context team create namespace default`\n");
     // What can be cured from here is offered, with the flags that were given.
     let said = project.run(&["doctor", "--node", "n1"]).code(92).out().to_owned();
@@ -228,7 +228,7 @@ fn a_sudo_rule_without_the_import_is_found() {
         "Sorry, user dev is not allowed to execute it as root\n",
     );
     tells(&project, 93, "node n1
-  error    access          sudo on node `n1` at 10.0.0.1 does not allow it: Sorry, user dev is not allowed to execute it as root
+  error    access                sudo on node `n1` at 10.0.0.1 does not allow it: Sorry, user dev is not allowed to execute it as root
     help: allow it on node `n1` with `visudo`: `dev ALL=(root) NOPASSWD: [ROOT]/bin/ctr -n k8s.io *`\n");
 }
 
@@ -240,10 +240,10 @@ fn a_node_that_takes_no_pods_is_told_and_not_asked() {
         "\"spec\":{\"taints\":[{\"key\":\"node.kubernetes.io/unschedulable\",\"effect\":\"NoSchedule\"}],",
     );
     tells(&project, 92, "cluster
-  error    placement       no node may run the pods
+  error    placement             no node may run the pods
     help: let pods go there again with `kubectl --context kind-test uncordon n1`
 node n1
-  warning  placement       no pod goes there: it is cordoned
+  warning  placement             no pod goes there: it is cordoned
     help: let pods go there again with `kubectl --context kind-test --namespace default uncordon n1`\n");
     assert!(!project.calls().contains("kdev-"), "{}", project.calls());
 }
@@ -257,12 +257,12 @@ fn scripts_get_a_line_for_each_check() {
     let lines: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(
         lines.len() > 15
-            && lines.iter().all(|line| line["reason"] == "finding" && line["version"] == 1)
+            && lines.iter().all(|line| line["reason"] == "check-result" && line["version"] == 1)
     );
     let fault = lines.iter().find(|line| line["state"] == "error").unwrap();
     assert_eq!(
         (&fault["group"], &fault["node"], &fault["check"]),
-        (&"node".into(), &"n1".into(), &"reached".into())
+        (&"node".into(), &"n1".into(), &"connection".into())
     );
     assert!(fault["help"].as_str().unwrap().starts_with("check it with `ssh"), "{fault}");
 }
@@ -271,7 +271,7 @@ fn scripts_get_a_line_for_each_check() {
 fn a_node_of_another_platform_is_told_until_docker_builds_for_it() {
     let project = project_of(&[("n1", "10.0.0.1", "arm64")]);
     tells(&project, 0, "node n1
-  warning  platform        it runs linux/arm64, and docker builds for linux/amd64, unless the Dockerfile tells otherwise
+  warning  platform              it runs linux/arm64, and docker builds for linux/amd64, unless the Dockerfile tells otherwise
     help: build for the node: set DOCKER_DEFAULT_PLATFORM=linux/arm64\n");
     let told = [("DOCKER_DEFAULT_PLATFORM", "linux/arm64")];
     project.run_with(&told, &["doctor", "-q"]).code(0).stdout("");
@@ -293,9 +293,9 @@ fn a_node_that_the_cluster_does_not_hear_of_holds_up_nobody_but_alone() {
     let told = |state: &str| {
         format!(
             "node n2
-  {state:<7}  ready           it is not ready: gone
+  {state:<7}  ready                 it is not ready: gone
     help: see `kubectl --context kind-test --namespace default describe node n2`
-  {state:<7}  reached         node `n2` at 10.0.0.2 is not reachable: [..]
+  {state:<7}  connection            node `n2` at 10.0.0.2 is not reachable: [..]
     help: check it with `ssh 10.0.0.2`; [..]\n"
         )
     };
@@ -312,7 +312,7 @@ fn a_containerd_without_the_cri_is_found() {
         &project,
         93,
         "node n1
-  error    cri             no kubelet can ask this containerd: its CRI plugin is switched off[..]
+  error    cri                   no kubelet can ask this containerd: its CRI plugin is switched off[..]
     help: [..]\n",
     );
 }
@@ -330,7 +330,7 @@ fn a_node_without_ctr_hides_nothing_else() {
         .filter(|(state, _)| *state != "all")
         .collect();
     for (state, check) in [
-        ("ok", "reached"),
+        ("ok", "connection"),
         ("error", "access"),
         ("skipped", "runtime"),
         ("skipped", "cri"),
@@ -353,7 +353,7 @@ fn a_dockerfile_that_is_for_buildkit_needs_it() {
         0,
         &format!(
             "docker
-  warning  builder         {words}
+  warning  builder               {words}
     help: set DOCKER_BUILDKIT=1\n"
         ),
     );
@@ -363,7 +363,7 @@ fn a_dockerfile_that_is_for_buildkit_needs_it() {
         91,
         &format!(
             "docker
-  error    builder         {words}
+  error    builder               {words}
     help: install buildx as https://github.com/docker/buildx says\n"
         ),
     );

@@ -85,10 +85,10 @@ fn each_container_is_explained_in_a_line() {
         "apiVersion: example.com/v1\nkind: Mine\nmetadata: {name: m}\nspec:\n  image: app\n",
     );
     project.run(&["render", "--diff", "--explain"]).code(0).stderr(&format!(
-"        Note [ROOT]/k8s/app.yaml:14: deployment/app, `old` (spec.template.spec.initContainers.image): `app@sha256:{digest}` stays: it is pinned by digest, and a loaded image has none of a registry; name it by tag to run the build
-        Note [ROOT]/k8s/b.yaml:5: mine/m, spec.image: `app` stays: its kind is no built-in workload; if it is an image, name it in `image-paths`
-    Rendered [ROOT]/k8s/app.yaml:9: deployment/app, `app` (spec.template.spec.containers.image): `app` becomes `{IMAGE}`, pull policy `Never` is added: the nodes are loaded, and no registry shall be asked for this name
-        Kept [ROOT]/k8s/app.yaml:11: deployment/app, `other` (spec.template.spec.containers.image): `redis:7` stays: it is another image
+"        Note [ROOT]/k8s/app.yaml:14: deployment/app, `old` (spec.template.spec.initContainers.image): `app@sha256:{digest}` is unchanged: it has a registry's digest, which a loaded image does not have; use a tag to run the build
+        Note [ROOT]/k8s/b.yaml:5: mine/m, spec.image: `app` is unchanged: the kind is not a built-in workload; if it is an image, add the field to `image-paths`
+    Rendered [ROOT]/k8s/app.yaml:9: deployment/app, `app` (spec.template.spec.containers.image): `app` changes to `{IMAGE}`, pull policy `Never` is added: the image is loaded onto the nodes and must not be pulled from a registry
+        Kept [ROOT]/k8s/app.yaml:11: deployment/app, `other` (spec.template.spec.containers.image): `redis:7` is unchanged: it is another image
 "));
     // Who follows the advice has it edited.
     project.config("image-paths = [\"Mine:spec.image\"]");
@@ -96,7 +96,7 @@ fn each_container_is_explained_in_a_line() {
     assert!(ran.code(0).out().ends_with(&format!("spec:\n  image: {IMAGE}\n")));
     let ran = project.run(&["render", "--explain", "--pull-policy", "IfNotPresent"]);
     assert!(ran.code(0).err().contains("`IfNotPresent` is added: as the settings ask"));
-    assert!(ran.err().contains("its pull policy is left to the kind"));
+    assert!(ran.err().contains("the kind has no pull policy field"));
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn up_tells_what_it_leaves_alone() {
             .replace("  - name: other\n", "  - name: other\n        args: [--with, 'app:dev']\n"),
     );
     let ran = project.run(&["up", "--dry-run"]);
-    ran.code(0).stderr("        Note [ROOT]/k8s/app.yaml:11: deployment/app, spec.template.spec.containers.args: `app:dev` stays: the API names no image there; if it is one, name it in `image-paths`\n");
+    ran.code(0).stderr("        Note [ROOT]/k8s/app.yaml:11: deployment/app, spec.template.spec.containers.args: `app:dev` is unchanged: the API has no image field there; if it is an image, add the field to `image-paths`\n");
 }
 
 #[test]
@@ -118,8 +118,8 @@ fn json_says_the_same() {
     let json: serde_json::Value = serde_json::from_str(ran.code(0).stderr("").out()).unwrap();
     assert_eq!(json["reason"], "rendered");
     assert!(json["text"].as_str().unwrap().contains(IMAGE), "{json}");
-    assert_eq!(json["places"][0]["fate"]["ours"]["policy"]["becomes"], "Never", "{json}");
-    assert_eq!(json["places"][1]["fate"], "other", "{json}");
+    assert_eq!(json["fields"][0]["fate"]["ours"]["policy"]["becomes"], "Never", "{json}");
+    assert_eq!(json["fields"][1]["fate"], "other", "{json}");
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn an_image_that_is_only_pinned_cannot_run_the_build() {
     project.write("k8s/app.yaml", &pod);
     project.run(&["render"]).code(90).stdout("").stderr(&format!(
         "error: cannot edit `[ROOT]/k8s/app.yaml`, line 6, column 12
-  caused by: `app@sha256:{digest}`: it is pinned by digest, and a loaded image has none of a registry; name it by tag to run the build
+  caused by: `app@sha256:{digest}`: it has a registry's digest, which a loaded image does not have; use a tag to run the build
   help: [..]\n",
     ));
 }
@@ -156,7 +156,7 @@ fn a_path_of_the_configuration_is_none() {
     project.config("image-paths = [\"spec.image\"]");
     project.run(&["render"]).code(90).stdout("").stderr(
         "error: invalid value for `image-paths` in the settings
-  caused by: `spec.image` is no `KIND:FIELD.FIELD`, as in `MyKind:spec.image`
+  caused by: `spec.image` is not of the form `KIND:FIELD.FIELD`, such as `MyKind:spec.image`
   help: the README lists what each key takes\n",
     );
 }
@@ -173,7 +173,7 @@ fn what_cannot_be_edited_is_refused_at_its_place() {
     refused(
         "  containers:\n  - image: {{ .Values.image }}\n",
         "line 4, column 12",
-        "it holds templates (`{{ }}`)",
+        "it contains templates (`{{ }}`)",
         "name the folder of its chart in `manifests`, or a file that `helm template` has written",
     );
     refused(
@@ -185,7 +185,7 @@ fn what_cannot_be_edited_is_refused_at_its_place() {
     refused(
         "  containers:\n  - &c\n    image: app\n  - <<: *c\n    image: redis\n",
         "line 6, column 5",
-        "an alias or a merge key shares this between a container of ours and what must stay as it is; write it out in both",
+        "an alias or merge key shares this with a field that must not change; write it out in both places",
         "change line 6 of `[ROOT]/k8s/app.yaml`",
     );
 }

@@ -56,7 +56,7 @@ fn each_pod_is_a_line_with_its_verdict() {
     ran.code(0).stdout(
         "\
 WORKLOAD        READY  POD    NODE  STATUS             TAG                BUILD            POLICY  RESTARTS  AGE
-deployment/app  2/2    app-1  n1    Ready              kdev-0123456789ab  newest           Never   2         -
+deployment/app  2/2    app-1  n1    Ready              kdev-0123456789ab  latest           Never   2         -
 deployment/app  2/2    app-2  n1    Ready              mirror/app:1       other image      Never   2         -
 deployment/app  2/2    app-3  n2    ErrImageNeverPull  kdev-0123456789ab  not on the node  Never   0         -
 ",
@@ -64,7 +64,7 @@ deployment/app  2/2    app-3  n2    ErrImageNeverPull  kdev-0123456789ab  not on
     ran.stderr("        Note `cargo kdev why` tells why\n");
     newest(&project, OTHER);
     let ran = project.run(&["status", "-n", "dev"]);
-    assert!(ran.code(0).out().contains(" old build "), "{}", ran.out());
+    assert!(ran.code(0).out().contains(" outdated "), "{}", ran.out());
     let note = "docker here has a newer build: `cargo kdev up --namespace dev` runs it";
     assert!(ran.err().contains(note), "{}", ran.err());
     project.run(&["status", "--quiet"]).code(0).stderr("");
@@ -101,7 +101,7 @@ fn where_nothing_is_applied_the_way_is_told() {
         "        Note nothing of `app` is applied to namespace `default` of context `kind-test`: `cargo kdev up` does that\n",
     );
     let ran = project.run(&["status", "--message-format", "json"]);
-    let line = r#"{"version":1,"reason":"status","newest":"kdev-0123456789ab","workload":"deployment/app","namespace":"default","ready":null,"wanted":null,"pod":null,"node":null,"state":"not applied","image":null,"build":null,"applied":null,"pull_policy":null,"restarts":0,"created":null}
+    let line = r#"{"version":1,"reason":"status","latest":"kdev-0123456789ab","workload":"deployment/app","namespace":"default","ready":null,"desired":null,"pod":null,"node":null,"state":"not applied","image":null,"build":null,"applied":null,"pull_policy":null,"restarts":0,"created":null}
 "#;
     ran.code(0).stdout(line).stderr("");
 }
@@ -168,12 +168,12 @@ fn a_watch_prints_what_changes_and_ends_well() {
         .map(|line| [field(line, "reason"), field(line, "pod"), field(line, "build")].join(" "))
         .collect();
     let expected = [
-        "status app-1 newest",
+        "status app-1 latest",
         "status app-2 other",
         "status app-3 not-started",
         "status app-3 missing",
-        "status app-4 newest",
-        "gone app-1 newest",
+        "status app-4 latest",
+        "gone app-1 latest",
     ];
     assert_eq!(lines, expected, "{stdout}");
 }

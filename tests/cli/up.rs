@@ -133,14 +133,14 @@ fn json_is_one_object_a_line() {
     let project = Project::new();
     let ran = project.run(&["up", "--message-format", "json", "--node", "n1"]);
     ran.code(0).stderr("").stdout(&format!(
-        r#"{{"version":1,"reason":"building","what":"app:latest","command":"docker build[..]"}}
+        r#"{{"version":1,"reason":"building","target":"app:latest","command":"docker build[..]"}}
 {{"version":1,"reason":"tool-output","tool":"docker","line":"Step 1/1 : FROM scratch"}}
-{{"version":1,"reason":"built","image":"{IMAGE}","config_digest":"{CONFIG}","took":[..]}}
+{{"version":1,"reason":"built","image":"{IMAGE}","config_digest":"{CONFIG}","seconds":[..]}}
 {{"version":1,"reason":"loading","node":"n1","bytes":4096,"reused":0}}
-{{"version":1,"reason":"loaded","node":"n1","bytes":[..],"reused":0,"took":[..]}}
+{{"version":1,"reason":"loaded","node":"n1","bytes":[..],"reused":0,"seconds":[..]}}
 {{"version":1,"reason":"applied","objects":["deployment.apps/app"],"context":"kind-test","namespaces":["default"]}}
-{{"version":1,"reason":"ready","workload":"deployment/app","pods":2,"took":[..]}}
-{{"version":1,"reason":"finished","image":"{IMAGE}","took":[..]}}
+{{"version":1,"reason":"ready","workload":"deployment/app","pods":2,"seconds":[..]}}
+{{"version":1,"reason":"finished","image":"{IMAGE}","seconds":[..]}}
 "#
     ));
 }
@@ -227,7 +227,7 @@ fn what_admission_has_made_of_what_was_applied_is_said() {
     project.write("fake/live.json", &live);
     let ran = project.run(&["up"]);
     let note = format!(
-        "        Note deployment.apps/app is not as it was applied: `image` of container `app` became `mirror/app:1`, and was `{IMAGE}`; a mutating admission webhook or policy does that\n"
+        "        Note deployment.apps/app is not as it was applied: `image` of container `app` became `mirror/app:1`, and was `{IMAGE}`; a mutating admission webhook or policy does this\n"
     );
     assert!(ran.code(0).err().contains(&note));
 }

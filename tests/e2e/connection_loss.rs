@@ -55,7 +55,7 @@ fn sent_to(service: &Service, node: &str, bytes: u64) -> Option<Child> {
     let there = |line: String| {
         let event: Value = serde_json::from_str(&line).unwrap();
         let is_to = event["node"].as_str().is_some_and(|name| name.contains(node));
-        event["reason"] == "sent" && is_to && event["bytes"].as_u64() >= Some(bytes)
+        event["reason"] == "progress" && is_to && event["bytes"].as_u64() >= Some(bytes)
     };
     let met = lines.any(there);
     // It must not wait for a reader, nor fail for want of one.

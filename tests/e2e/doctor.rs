@@ -68,7 +68,7 @@ fn a_healthy_lab_has_no_error() {
     };
     for node in ["node-1", "node-2"] {
         for check in
-            ["ready", "platform", "reached", "identity", "runtime", "ctr", "namespace", "clock"]
+            ["ready", "platform", "connection", "identity", "runtime", "ctr", "namespace", "clock"]
         {
             assert_eq!(state(node, check), "ok", "{check} of {node}");
         }
@@ -88,9 +88,9 @@ fn an_unknown_host_key_is_found_and_the_advice_helps() {
     let path = service.path("ssh_config");
     let args = ["--node", "node-1", "--ssh-config", path.to_str().unwrap()];
     let found = findings(&mut doctor(&service, &args), 93);
-    assert_eq!(errors(&found), ["node-1 reached"]);
+    assert_eq!(errors(&found), ["node-1 connection"]);
     let help =
-        found.iter().find(|one| one["check"] == "reached").unwrap()["help"].as_str().unwrap();
+        found.iter().find(|one| one["check"] == "connection").unwrap()["help"].as_str().unwrap();
     let ssh = help.split('`').nth(1).unwrap();
     on_a_terminal(&format!("{ssh} true"), &command("sh"), "? ", "yes");
     findings(&mut doctor(&service, &args), 0);
@@ -145,15 +145,15 @@ fn lacking_rights_are_found_and_the_advice_grants_them() {
     };
     clean();
     let found = findings(&mut ask(), 92);
-    let needed = ["rights-nodes", "rights-apply", "rights-notes", "rights-wait"];
+    let needed = ["permissions-nodes", "permissions-apply", "permissions-applyset", "permissions-wait"];
     assert_eq!(errors(&found), needed);
-    for check in needed.into_iter().chain(["rights-remove", "rights-explain"]) {
+    for check in needed.into_iter().chain(["permissions-delete", "permissions-explain"]) {
         let mut grant = command("sh");
         grant.args(["-ec", &advice(&found, check)]).env("KUBECONFIG", state("kubeconfig"));
         run(&mut grant);
     }
     let found = findings(&mut ask(), 0);
-    let rights = found.iter().filter(|one| one["check"].as_str().unwrap().starts_with("rights"));
+    let rights = found.iter().filter(|one| one["check"].as_str().unwrap().starts_with("permissions"));
     let rights: Vec<&Value> = rights.collect();
     assert!(rights.len() >= 6 && rights.iter().all(|one| one["state"] == "ok"), "{rights:?}");
     // And these are all that it takes.

@@ -156,7 +156,7 @@ impl Victim {
         // docker has long begun, and so has the import.
         let far = |line: &String| {
             let event: serde_json::Value = serde_json::from_str(line).unwrap();
-            event["reason"] == "sent" && event["bytes"].as_u64() > Some(u64::from(FAT) / 4)
+            event["reason"] == "progress" && event["bytes"].as_u64() > Some(u64::from(FAT) / 4)
         };
         assert!(lines.any(|line| far(&line)), "nothing was sent");
         self.second.kill();

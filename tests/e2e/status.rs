@@ -37,7 +37,7 @@ fn a_build_is_new_until_there_is_a_newer_one() {
     run(&mut service.kdev(&words));
 
     let seen = rows(&service);
-    assert_eq!(field(&seen, "build"), ["newest", "newest"]);
+    assert_eq!(field(&seen, "build"), ["latest", "latest"]);
     let mut nodes = field(&seen, "node");
     nodes.sort();
     assert_eq!(nodes, NODES);
@@ -45,13 +45,13 @@ fn a_build_is_new_until_there_is_a_newer_one() {
 
     service.page("second");
     run(docker(&["build", "--tag", "seen", "."]).current_dir(service.dir()));
-    assert_eq!(field(&rows(&service), "build"), ["old", "old"]);
+    assert_eq!(field(&rows(&service), "build"), ["outdated", "outdated"]);
     service.up_ok();
     // The old pods may still be on their way out, and are told apart.
     let seen = eventually("the end of the old pods", || {
         Some(rows(&service)).filter(|rows| rows.len() == 2)
     });
-    assert_eq!(field(&seen, "build"), ["newest", "newest"]);
+    assert_eq!(field(&seen, "build"), ["latest", "latest"]);
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn foreign_and_missing_images_are_told() {
     set(images.lines().find(|name| name.contains("/pause:")).unwrap());
     eventually("foreign pods", || {
         let build = field(&rows(&service), "build");
-        build.contains(&"other".to_owned()).then_some(())
+        build.contains(&"not-this-project".to_owned()).then_some(())
     });
     set("strange:nowhere");
     eventually("pods without an image", || {
@@ -84,7 +84,7 @@ fn foreign_and_missing_images_are_told() {
 fn what_the_tag_says_counts_less_than_what_runs() {
     let service = Service::on("node-1", "masked");
     service.up_ok();
-    assert_eq!(field(&rows(&service), "build"), ["newest", "newest"]);
+    assert_eq!(field(&rows(&service), "build"), ["latest", "latest"]);
     // Something else gets the name on the node, and the pods start anew.
     let tag = crate::lab::images_on("node-1", "/masked:").remove(0);
     let ctr = |args: &[&str]| {
@@ -95,7 +95,7 @@ fn what_the_tag_says_counts_less_than_what_runs() {
     ctr(&["tag", "--force", pause, &tag]);
     run(&mut kubectl("masked", &["delete", "pods", "--all", "--wait=false"]));
     eventually("pods of the other image", || {
-        field(&rows(&service), "build").contains(&"other".to_owned()).then_some(())
+        field(&rows(&service), "build").contains(&"not-this-project".to_owned()).then_some(())
     });
 }
 
@@ -126,17 +126,17 @@ fn restarts_jobs_and_what_has_no_pods_read_well() {
     let seen = eventually("restarts", || Some(rows(&service)).filter(|rows| restarts(rows) > 1));
     let of = |name: &str| seen.iter().find(|row| row["workload"] == *name).unwrap();
     let job = of("job/once");
-    assert_eq!((job["state"].as_str(), job["build"].as_str()), (Some("Completed"), Some("newest")));
+    assert_eq!((job["state"].as_str(), job["build"].as_str()), (Some("Completed"), Some("latest")));
     for (name, words) in [("cronjob/nightly", "no run yet"), ("deployment/none", "scaled to zero")]
     {
         assert_eq!((of(name)["state"].as_str(), of(name)["pod"].is_null()), (Some(words), true));
-        assert_eq!(of(name)["build"], "newest");
+        assert_eq!(of(name)["build"], "latest");
     }
     run(&mut kubectl("varied", &["create", "job", "now", "--from=cronjob/nightly"]));
     eventually("the cron job's run", || {
         let seen = rows(&service);
         let run = seen.iter().find(|row| row["workload"] == "cronjob/nightly")?;
-        (run["state"] == "Completed" && run["build"] == "newest").then_some(())
+        (run["state"] == "Completed" && run["build"] == "latest").then_some(())
     });
 }
 
@@ -168,6 +168,6 @@ fn two_namespaces_and_a_watch() {
     watch.kill().unwrap();
     watch.wait().unwrap();
     run(&mut kubectl("default", &[&remove[..], &["--wait=false"]].concat()));
-    assert!(first[1].contains(" newest "), "{first:?}");
+    assert!(first[1].contains(" latest "), "{first:?}");
     assert!(changed.unwrap().unwrap().contains(" 0/0 "));
 }

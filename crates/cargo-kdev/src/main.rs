@@ -21,14 +21,14 @@ fn main() -> ExitCode {
     let interrupt = Interrupt::on_signals();
     let ask = |question: &str| term.ask(question, &interrupt);
     let mut cx = Cx::new(&draw)
-        .interrupted_by(interrupt.clone())
-        .build_output(term.build_output())
-        .dry_run(command.is_dry_run());
+        .with_interrupt(interrupt.clone())
+        .with_build_output(term.build_output())
+        .with_dry_run(command.is_dry_run());
     if let Ok(base) = etcetera::choose_base_strategy() {
-        cx = cx.caching_in(base.cache_dir().join("kdev"));
+        cx = cx.with_cache_dir(base.cache_dir().join("kdev"));
     }
     if term.can_ask() {
-        cx = cx.asking(&ask);
+        cx = cx.with_confirmation(&ask);
     }
     let mut code = 0;
     let result = match command {

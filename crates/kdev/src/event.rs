@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize, Serializer};
 
 /// The version of the JSON form; it grows when a field changes its meaning.
-pub const VERSION: u32 = 1;
+pub const JSON_VERSION: u32 = 1;
 
 /// Something that happened. In JSON the field `reason` names it, in
 /// kebab-case, as in cargo's own messages.
@@ -17,7 +17,7 @@ pub enum Event {
     /// A build begins: `cargo build`, or `docker build`.
     Building {
         /// The package or the image.
-        what: String,
+        target: String,
         /// The command, for those who want to repeat it by hand.
         command: String,
     },
@@ -35,15 +35,15 @@ pub enum Event {
         /// Digest of the image's configuration, its identity.
         config_digest: String,
         /// The build's duration, in seconds.
-        #[serde(serialize_with = "seconds")]
-        took: Duration,
+        #[serde(rename = "seconds", serialize_with = "as_seconds")]
+        duration: Duration,
     },
     /// A node is left out, since no pod of this project may run there.
     NodeSkipped {
         /// The node's name in the cluster.
         node: String,
         /// Which rule keeps the pods away.
-        why: String,
+        cause: String,
     },
     /// An image begins to travel to a node.
     Loading {
@@ -55,7 +55,7 @@ pub enum Event {
         reused: u64,
     },
     /// So many bytes have passed.
-    Sent {
+    Progress {
         /// The node's name in the cluster.
         node: String,
         /// Bytes since the load began, before compression.
@@ -70,16 +70,16 @@ pub enum Event {
         /// About how many bytes of the image were there already.
         reused: u64,
         /// From the question what is there to the proof, in seconds.
-        #[serde(serialize_with = "seconds")]
-        took: Duration,
+        #[serde(rename = "seconds", serialize_with = "as_seconds")]
+        duration: Duration,
     },
     /// The node has this very image already; nothing was sent.
-    Present {
+    AlreadyPresent {
         /// The node's name in the cluster.
         node: String,
         /// The time that the proof took, in seconds.
-        #[serde(serialize_with = "seconds")]
-        took: Duration,
+        #[serde(rename = "seconds", serialize_with = "as_seconds")]
+        duration: Duration,
     },
     /// A load failed; the error at the end says why.
     LoadFailed {
@@ -115,7 +115,7 @@ pub enum Event {
         /// How many new pods are ready.
         ready: u64,
         /// How many there shall be.
-        wanted: u64,
+        desired: u64,
         /// The new pods that there are.
         pods: Vec<PodState>,
     },
@@ -126,8 +126,8 @@ pub enum Event {
         /// How many pods.
         pods: u64,
         /// Since the wait began, in seconds.
-        #[serde(serialize_with = "seconds")]
-        took: Duration,
+        #[serde(rename = "seconds", serialize_with = "as_seconds")]
+        duration: Duration,
     },
     /// A rollout has failed, and its workload has the revision before again.
     RolledBack {
@@ -149,8 +149,8 @@ pub enum Event {
         /// The reference that runs.
         image: String,
         /// All together, in seconds.
-        #[serde(serialize_with = "seconds")]
-        took: Duration,
+        #[serde(rename = "seconds", serialize_with = "as_seconds")]
+        duration: Duration,
     },
 }
 
@@ -166,7 +166,7 @@ pub struct PodState {
     pub state: String,
 }
 
-fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+fn as_seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64((duration.as_secs_f64() * 1000.0).round() / 1000.0)
 }
 
@@ -180,9 +180,9 @@ mod tests {
             node: "n".into(),
             bytes: 3,
             reused: 4,
-            took: Duration::from_millis(1500),
+            duration: Duration::from_millis(1500),
         };
         let json = serde_json::to_string(&event).unwrap();
-        assert_eq!(json, r#"{"reason":"loaded","node":"n","bytes":3,"reused":4,"took":1.5}"#);
+        assert_eq!(json, r#"{"reason":"loaded","node":"n","bytes":3,"reused":4,"seconds":1.5}"#);
     }
 }

@@ -92,10 +92,10 @@ impl<'a> Service<'a> {
             let (event, now) = (serde_json::from_str::<Value>(&line?)?, begun.elapsed());
             match event["reason"].as_str() {
                 Some("built") => {
-                    build = event["took"].as_f64().unwrap_or_default();
+                    build = event["seconds"].as_f64().unwrap_or_default();
                     event["image"].as_str().unwrap_or_default().clone_into(&mut self.image);
                 }
-                Some("loaded" | "present") => loaded = now.as_secs_f64(),
+                Some("loaded" | "already-present") => loaded = now.as_secs_f64(),
                 Some("ready") => ready = now.as_secs_f64(),
                 Some("error") => bail!("kdev has failed: {event}"),
                 _ => {}

@@ -116,8 +116,8 @@ impl Bench {
         cost.memory = watched.memory;
         let took = |line: &str| {
             let event: Value = serde_json::from_str(line).ok()?;
-            let ends = ["loaded", "present"].iter().any(|reason| event["reason"] == *reason);
-            event["took"].as_f64().filter(|_| ends)
+            let ends = ["loaded", "already-present"].iter().any(|reason| event["reason"] == *reason);
+            event["seconds"].as_f64().filter(|_| ends)
         };
         let took: Vec<f64> = output.lines().filter_map(took).collect();
         ensure!(took.len() == nodes.len(), "kdev has loaded {} nodes: {output}", took.len());

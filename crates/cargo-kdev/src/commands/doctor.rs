@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anstyle::{AnsiColor, Style};
 use clap::Args;
-use kdev::{Checkup, DoctorRequest, Finding, Group, Layer, State};
+use kdev::{DoctorReport, DoctorRequest, CheckResult, CheckGroup, ConfigLayer, CheckState};
 use serde::Serialize;
 
 use crate::flags::{Cluster, Project};
@@ -43,10 +43,10 @@ impl From<DoctorArgs> for DoctorRequest {
             nodes: doctor.nodes,
             fix: doctor.fix,
             platform: std::env::var("DOCKER_DEFAULT_PLATFORM").ok().filter(|one| !one.is_empty()),
-            flags: Layer {
+            flags: ConfigLayer {
                 namespace: doctor.namespace,
                 ssh_config: doctor.ssh_config,
-                ..Layer::default()
+                ..ConfigLayer::default()
             },
         }
     }
@@ -58,7 +58,7 @@ struct Found<'a> {
     version: u32,
     reason: &'static str,
     #[serde(flatten)]
-    finding: &'a Finding,
+    finding: &'a CheckResult,
 }
 
 impl Term {
@@ -71,11 +71,11 @@ impl Term {
     }
 
     /// Prints what was checked; gives the exit code for it.
-    pub(crate) fn checkup(&self, checkup: &Checkup) -> u8 {
+    pub(crate) fn checkup(&self, checkup: &DoctorReport) -> u8 {
         self.finish();
         if self.json {
-            for finding in &checkup.findings {
-                json_line(&Found { version: kdev::VERSION, reason: "finding", finding });
+            for finding in &checkup.checks {
+                json_line(&Found { version: kdev::JSON_VERSION, reason: "check-result", finding });
             }
         } else {
             let text = text(checkup, self.quiet, stdout_width());
@@ -94,14 +94,14 @@ const CAUSE: Style = Style::new().bold();
 const HELP: Style = AnsiColor::Cyan.on_default().bold();
 
 /// Where the words of a finding begin, if there is room for columns.
-const WORDS: usize = 27;
+const WORDS: usize = 33;
 
 /// All findings, in colours that the stream may strip; `quiet` leaves out what is
 /// as it should be, or need not be. On a screen of this width lines are broken.
-pub(crate) fn text(checkup: &Checkup, quiet: bool, width: Option<usize>) -> String {
-    let is_shown = |finding: &&Finding| !quiet || finding.state >= State::Warning;
+pub(crate) fn text(checkup: &DoctorReport, quiet: bool, width: Option<usize>) -> String {
+    let is_shown = |finding: &&CheckResult| !quiet || finding.state >= CheckState::Warning;
     let (mut lines, mut last) = (String::new(), String::new());
-    for finding in checkup.findings.iter().filter(is_shown) {
+    for finding in checkup.checks.iter().filter(is_shown) {
         let title = title(finding);
         if title != last {
             let _ = writeln!(lines, "{TITLE}{title}{TITLE:#}");
@@ -111,7 +111,7 @@ pub(crate) fn text(checkup: &Checkup, quiet: bool, width: Option<usize>) -> Stri
     }
     if !quiet {
         let _ = writeln!(lines, "{}", summary(checkup));
-        if let Some(command) = &checkup.fix_by {
+        if let Some(command) = &checkup.fix_command {
             let fixable = checkup.fixable();
             let _ = writeln!(lines, "`{command}` can cure {fixable} of these, and asks first");
         }
@@ -119,28 +119,28 @@ pub(crate) fn text(checkup: &Checkup, quiet: bool, width: Option<usize>) -> Stri
     lines
 }
 
-fn title(finding: &Finding) -> String {
+fn title(finding: &CheckResult) -> String {
     match (&finding.node, finding.group) {
         (Some(node), _) => format!("node {node}"),
-        (None, Group::Tools) => "tools".to_owned(),
-        (None, Group::Docker) => "docker".to_owned(),
-        (None, Group::Project) => "project".to_owned(),
+        (None, CheckGroup::Tools) => "tools".to_owned(),
+        (None, CheckGroup::Docker) => "docker".to_owned(),
+        (None, CheckGroup::Project) => "project".to_owned(),
         _ => "cluster".to_owned(),
     }
 }
 
-fn write_finding(lines: &mut String, finding: &Finding, width: Option<usize>) {
+fn write_finding(lines: &mut String, finding: &CheckResult, width: Option<usize>) {
     let (style, mark) = match finding.state {
-        State::Ok => (OK, "ok"),
-        State::Skipped => (SKIPPED, "skipped"),
-        State::Warning => (WARNING, "warning"),
+        CheckState::Ok => (OK, "ok"),
+        CheckState::Skipped => (SKIPPED, "skipped"),
+        CheckState::Warning => (WARNING, "warning"),
         _ => (ERROR, "error"),
     };
     let check = finding.check;
     let (column, head) = if is_narrow(width) {
         (4, format!("  {mark:<7}  {check}: "))
     } else {
-        (WORDS, format!("  {mark:<7}  {check:<14}  "))
+        (WORDS, format!("  {mark:<7}  {check:<20}  "))
     };
     let words = broken(&finding.evidence, head.chars().count(), column, width);
     let _ = writeln!(lines, "  {style}{}{style:#}{}{words}", &head[2..9], &head[9..]);
@@ -155,9 +155,9 @@ fn write_finding(lines: &mut String, finding: &Finding, width: Option<usize>) {
 }
 
 /// As `1 error and 2 warnings`.
-fn summary(checkup: &Checkup) -> String {
-    let of = |state: State| checkup.findings.iter().filter(|one| one.state == state).count() as u64;
-    let counts = [(State::Error, "error"), (State::Warning, "warning")];
+fn summary(checkup: &DoctorReport) -> String {
+    let of = |state: CheckState| checkup.checks.iter().filter(|one| one.state == state).count() as u64;
+    let counts = [(CheckState::Error, "error"), (CheckState::Warning, "warning")];
     let counts = counts.map(|(state, noun)| (of(state), noun)).into_iter();
     let counts = counts.filter(|(number, _)| *number > 0);
     let counts: Vec<String> = counts.map(|(number, noun)| count(number, noun)).collect();
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn nothing_wrong_is_said_and_passed_over_in_silence() {
-        assert_eq!(text(&Checkup::default(), false, None), "all is well\n");
-        assert_eq!(text(&Checkup::default(), true, None), "");
+        assert_eq!(text(&DoctorReport::default(), false, None), "all is well\n");
+        assert_eq!(text(&DoctorReport::default(), true, None), "");
     }
 }

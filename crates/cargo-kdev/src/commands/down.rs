@@ -1,7 +1,7 @@
 //! `cargo kdev down`.
 
 use clap::Args;
-use kdev::{DownRequest, Layer};
+use kdev::{DownRequest, ConfigLayer};
 
 use crate::flags::{Cluster, Project};
 
@@ -24,7 +24,7 @@ impl From<DownArgs> for DownRequest {
         Self {
             selection: down.project.into(),
             target: down.cluster.into(),
-            flags: Layer { namespace: down.namespace, ..Layer::default() },
+            flags: ConfigLayer { namespace: down.namespace, ..ConfigLayer::default() },
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `cargo kdev load`.
 
 use clap::Args;
-use kdev::{Layer, LoadRequest};
+use kdev::{ConfigLayer, LoadRequest};
 
 use crate::flags::Place;
 
@@ -23,7 +23,7 @@ impl From<LoadArgs> for LoadRequest {
             selection: place.project.into(),
             target: place.cluster.into(),
             nodes: place.nodes,
-            flags: Layer { ssh_config: place.ssh_config, ..Layer::default() },
+            flags: ConfigLayer { ssh_config: place.ssh_config, ..ConfigLayer::default() },
         }
     }
 }

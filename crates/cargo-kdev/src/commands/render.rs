@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 
 use anstyle::{AnsiColor, Style};
 use clap::Args;
-use kdev::{FieldOutcome, Layer, RenderRequest, Rendering};
+use kdev::{FieldOutcome, ConfigLayer, RenderRequest, Rendering};
 use serde::Serialize;
 use similar::{ChangeTag, TextDiff};
 
@@ -35,10 +35,10 @@ impl From<RenderArgs> for RenderRequest {
     fn from(render: RenderArgs) -> Self {
         Self {
             selection: render.project.into(),
-            flags: Layer {
+            flags: ConfigLayer {
                 image: render.image,
                 pull_policy: render.pull_policy.map(Policy::into),
-                ..Layer::default()
+                ..ConfigLayer::default()
             },
         }
     }
@@ -58,7 +58,7 @@ impl Term {
     pub(crate) fn rendered(&self, renderings: &[Rendering], diff: bool, explain: bool) {
         if self.json {
             for rendering in renderings {
-                json_line(&Rendered { version: kdev::VERSION, reason: "rendered", rendering });
+                json_line(&Rendered { version: kdev::JSON_VERSION, reason: "rendered", rendering });
             }
             return;
         }
@@ -137,7 +137,7 @@ fn file(lines: &mut String, Rendering { path, source, text, .. }: &Rendering) {
 /// A pinned one has its note already.
 pub(crate) fn explanations(renderings: &[Rendering]) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
-    for Rendering { path, places, .. } in renderings {
+    for Rendering { path, fields: places, .. } in renderings {
         for place in places.iter().filter(|place| place.fate != FieldOutcome::Pinned) {
             let verb = if place.fate == FieldOutcome::Other { "Kept" } else { "Rendered" };
             lines.push((verb, format!("{}:{}: {place}", path.display(), place.line)));

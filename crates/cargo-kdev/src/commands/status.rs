@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use anstyle::{AnsiColor, Style};
 use clap::Args;
 use jiff::{SignedDuration, Timestamp};
-use kdev::{Freshness, Layer, Reference, Row, Status, StatusRequest};
+use kdev::{BuildStatus, ConfigLayer, Reference, Status, StatusRequest, StatusRow};
 use serde::Serialize;
 
 use crate::flags::{Cluster, Project};
@@ -39,7 +39,11 @@ impl From<StatusArgs> for StatusRequest {
             selection: status.project.into(),
             target: status.cluster.into(),
             watch: status.watch,
-            flags: Layer { image: status.image, namespace: status.namespace, ..Layer::default() },
+            flags: ConfigLayer {
+                image: status.image,
+                namespace: status.namespace,
+                ..ConfigLayer::default()
+            },
         }
     }
 }
@@ -52,23 +56,23 @@ struct StatusLine<'a> {
     reason: &'static str,
     newest: Option<&'a str>,
     #[serde(flatten)]
-    row: &'a Row,
+    row: &'a StatusRow,
 }
 
 /// A line for each pod that is not as it was, or has gone.
 fn status_lines(status: &Status, last: Option<&Status>) {
     let line = |reason, row| {
-        let newest = status.newest.as_deref();
-        json_line(&StatusLine { version: kdev::VERSION, reason, newest, row });
+        let newest = status.latest.as_deref();
+        json_line(&StatusLine { version: kdev::JSON_VERSION, reason, newest, row });
     };
     let before = last.map(|last| last.rows.as_slice()).unwrap_or_default();
-    let is_old = last.is_some_and(|last| last.newest == status.newest);
+    let is_old = last.is_some_and(|last| last.latest == status.latest);
     status
         .rows
         .iter()
         .filter(|row| !is_old || !before.contains(row))
         .for_each(|row| line("status", row));
-    let is_here = |old: &&Row| {
+    let is_here = |old: &&StatusRow| {
         status.rows.iter().any(|row| (&row.workload, &row.pod) == (&old.workload, &old.pod))
     };
     before.iter().filter(|old| !is_here(old)).for_each(|row| line("gone", row));
@@ -225,12 +229,13 @@ pub(crate) fn notes(status: &Status) -> Vec<String> {
             "nothing of `{package}` is applied to namespace `{namespace}` of context `{context}`: `cargo kdev up{flags}` does that"
         )];
     }
-    let is_outdated =
-        |row: &Row| row.build == Some(Freshness::Old) && row.applied != Some(Freshness::Newest);
+    let is_outdated = |row: &StatusRow| {
+        row.build == Some(BuildStatus::Outdated) && row.applied != Some(BuildStatus::Latest)
+    };
     let mut notes = Vec::new();
-    if let Some(why) = &status.no_docker {
+    if let Some(why) = &status.docker_error {
         notes.push(format!("which build is the newest is not known: {why}"));
-    } else if status.newest.is_none() {
+    } else if status.latest.is_none() {
         notes.push(
             "docker here has no build of it, so that nobody knows which is the newest".into(),
         );
@@ -245,22 +250,22 @@ pub(crate) fn notes(status: &Status) -> Vec<String> {
 }
 
 /// Whether it is not as it should be in the end.
-fn is_amiss(row: &Row) -> bool {
+fn is_amiss(row: &StatusRow) -> bool {
     let is_job = row.workload.starts_with("job/") || row.workload.starts_with("cronjob/");
     let is_replaced_late =
-        row.build == Some(Freshness::Old) && row.applied == Some(Freshness::Newest);
-    matches!(row.build, Some(Freshness::Missing | Freshness::Other))
+        row.build == Some(BuildStatus::Outdated) && row.applied == Some(BuildStatus::Latest);
+    matches!(row.build, Some(BuildStatus::Missing | BuildStatus::NotThisProject))
         || is_replaced_late
-        || (!is_job && row.ready < row.wanted)
+        || (!is_job && row.ready < row.desired)
         || (row.pod.is_some() && !HARMLESS.contains(&row.state.as_str()))
 }
 
 fn is_nothing_applied(status: &Status) -> bool {
-    status.rows.iter().all(Row::is_absent)
+    status.rows.iter().all(StatusRow::is_absent)
 }
 
-fn columns(rows: &[Row], now: Timestamp) -> Vec<Column> {
-    let column = |name, cell: &dyn Fn(&Row) -> String| Column {
+fn columns(rows: &[StatusRow], now: Timestamp) -> Vec<Column> {
+    let column = |name, cell: &dyn Fn(&StatusRow) -> String| Column {
         name,
         cells: rows.iter().map(cell).collect(),
     };
@@ -268,7 +273,7 @@ fn columns(rows: &[Row], now: Timestamp) -> Vec<Column> {
     let mut columns = vec![
         column("NAMESPACE", &|row| row.namespace.clone()),
         column("WORKLOAD", &|row| row.workload.clone()),
-        column("READY", &|row| match (row.ready, row.wanted) {
+        column("READY", &|row| match (row.ready, row.desired) {
             (Some(ready), Some(wanted)) => format!("{ready}/{wanted}"),
             _ => "-".to_owned(),
         }),
@@ -294,31 +299,31 @@ fn columns(rows: &[Row], now: Timestamp) -> Vec<Column> {
 }
 
 /// The tag; of an image that is not the project's, all of its name.
-fn tag(row: &Row) -> String {
+fn tag(row: &StatusRow) -> String {
     let Some(image) = &row.image else { return "-".to_owned() };
     match Reference::parse(image) {
-        Ok(reference) if row.build == Some(Freshness::Other) => reference.familiar(),
+        Ok(reference) if row.build == Some(BuildStatus::NotThisProject) => reference.familiar(),
         Ok(reference) => reference.tag().unwrap_or(image).to_owned(),
         Err(_) => image.clone(),
     }
 }
 
-fn word(build: Freshness) -> &'static str {
+fn word(build: BuildStatus) -> &'static str {
     match build {
-        Freshness::Newest => "newest",
-        Freshness::NotStarted => "not started",
-        Freshness::Old => "old build",
-        Freshness::Other => "other image",
-        Freshness::Missing => "not on the node",
+        BuildStatus::Latest => "latest",
+        BuildStatus::NotStarted => "not started",
+        BuildStatus::Outdated => "outdated",
+        BuildStatus::NotThisProject => "other image",
+        BuildStatus::Missing => "not on the node",
         _ => "unknown",
     }
 }
 
-fn style(build: Option<Freshness>) -> Style {
+fn style(build: Option<BuildStatus>) -> Style {
     match build {
-        Some(Freshness::Newest) => GOOD,
-        Some(Freshness::Old) => STALE,
-        Some(Freshness::Other | Freshness::Missing) => BAD,
+        Some(BuildStatus::Latest) => GOOD,
+        Some(BuildStatus::Outdated) => STALE,
+        Some(BuildStatus::NotThisProject | BuildStatus::Missing) => BAD,
         _ => PLAIN,
     }
 }

@@ -11,14 +11,14 @@ fn now() -> Timestamp {
 /// As a library's user reads it from JSON.
 fn status(rows: &[Value]) -> Status {
     serde_json::from_value(json!({"package": "app", "context": "c", "namespace": "n",
-        "flags": " --context c", "newest": "kdev-1", "no_docker": null, "rows": rows}))
+        "flags": " --context c", "latest": "kdev-1", "docker_error": null, "rows": rows}))
     .unwrap()
 }
 
 fn row(more: &Value) -> Value {
-    let mut row = json!({"workload": "deployment/app", "namespace": "n", "ready": 1, "wanted": 2,
+    let mut row = json!({"workload": "deployment/app", "namespace": "n", "ready": 1, "desired": 2,
         "pod": "app-5c9-abcde", "node": "node-1", "state": "Ready",
-        "image": "app:kdev-0123456789ab", "build": "newest", "pull_policy": "Never", "restarts": 0,
+        "image": "app:kdev-0123456789ab", "build": "latest", "pull_policy": "Never", "restarts": 0,
         "created": "2026-11-25T02:42:00Z"});
     row.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     row
@@ -38,19 +38,19 @@ fn a_line_says_all_that_is_known() {
             &json!({"pod": "app-1", "build": "missing", "state": "ErrImageNeverPull", "restarts": 12}),
         ),
         row(
-            &json!({"build": "other", "image": "docker.io/library/redis:7", "pull_policy": "Always"}),
+            &json!({"build": "not-this-project", "image": "docker.io/library/redis:7", "pull_policy": "Always"}),
         ),
-        row(&json!({"workload": "cronjob/x", "ready": null, "wanted": null, "pod": null,
-            "node": null, "state": "no run yet", "build": "old", "pull_policy": null})),
+        row(&json!({"workload": "cronjob/x", "ready": null, "desired": null, "pod": null,
+            "node": null, "state": "no run yet", "build": "outdated", "pull_policy": null})),
     ];
     assert_eq!(
         drawn(&rows, None),
         "\
 WORKLOAD        READY  POD            NODE    STATUS             TAG                BUILD            POLICY  RESTARTS  AGE
-deployment/app  1/2    app-5c9-abcde  node-1  Ready              kdev-0123456789ab  newest           Never   0         30s
+deployment/app  1/2    app-5c9-abcde  node-1  Ready              kdev-0123456789ab  latest           Never   0         30s
 deployment/app  1/2    app-1          node-1  ErrImageNeverPull  kdev-0123456789ab  not on the node  Never   12        30s
 deployment/app  1/2    app-5c9-abcde  node-1  Ready              redis:7            other image      Always  0         30s
-cronjob/x       -      -              -       no run yet         kdev-0123456789ab  old build        -       -         30s
+cronjob/x       -      -              -       no run yet         kdev-0123456789ab  outdated         -       -         30s
 "
     );
 }
@@ -112,7 +112,7 @@ fn what_helps_is_said_with_the_same_flags() {
     let said = |more: Value| notes(&status(&[row(&more)]));
     assert_eq!(said(json!({"ready": 2})), Vec::<String>::new());
     let up = ["docker here has a newer build: `cargo kdev up --context c` runs it"];
-    assert_eq!(said(json!({"ready": 2, "build": "old", "applied": "old"})), up);
+    assert_eq!(said(json!({"ready": 2, "build": "outdated", "applied": "outdated"})), up);
     let why = ["`cargo kdev why --context c` tells why"];
     let table = [
         json!({"ready": 2, "build": "missing"}),
@@ -120,31 +120,31 @@ fn what_helps_is_said_with_the_same_flags() {
         json!({"ready": 2, "state": "CrashLoopBackOff"}),
         json!({"pod": null, "state": "no pod yet"}),
         // It is applied, and the old pod is still there.
-        json!({"ready": 2, "build": "old", "applied": "newest"}),
+        json!({"ready": 2, "build": "outdated", "applied": "latest"}),
     ];
     for more in table {
         assert_eq!(said(more.clone()), why, "{more}");
     }
-    let job = json!({"workload": "job/app", "ready": 0, "wanted": 1, "state": "Running"});
+    let job = json!({"workload": "job/app", "ready": 0, "desired": 1, "state": "Running"});
     assert_eq!(said(job), Vec::<String>::new());
-    let job = json!({"workload": "job/app", "ready": 0, "wanted": 1, "state": "Error"});
+    let job = json!({"workload": "job/app", "ready": 0, "desired": 1, "state": "Error"});
     assert_eq!(said(job), why);
     let absent = json!({"created": null, "pod": null, "state": "not applied", "build": null});
     let words = "nothing of `app` is applied to namespace `n` of context `c`: `cargo kdev up --context c` does that";
     assert_eq!(said(absent.clone()), [words]);
     assert_eq!(drawn(&[row(&absent)], None), "");
     let mut status = status(&[row(&json!({}))]);
-    status.newest = None;
+    status.latest = None;
     assert!(notes(&status)[0].starts_with("docker here has no build of it"));
-    status.no_docker = Some("`docker` is not installed".into());
+    status.docker_error = Some("`docker` is not installed".into());
     assert!(notes(&status)[0].ends_with("not known: `docker` is not installed"));
 }
 
 #[test]
 fn only_the_verdict_has_a_colour() {
-    let text = text(&status(&[row(&json!({"build": "old"}))]), now(), None);
-    assert_eq!(text.matches("old build").count(), 1);
-    assert!(text.contains(&format!("{STALE}old build{STALE:#}")), "{text:?}");
+    let text = text(&status(&[row(&json!({"build": "outdated"}))]), now(), None);
+    assert_eq!(text.matches("outdated").count(), 1);
+    assert!(text.contains(&format!("{STALE}outdated{STALE:#}")), "{text:?}");
 }
 
 #[test]
@@ -171,7 +171,8 @@ fn ages_are_as_kubectl_writes_them() {
 
 #[test]
 fn a_low_terminal_shows_as_much_as_it_can() {
-    let rows: Vec<Value> = (0..10).map(|_| row(&json!({"ready": 2, "build": "old"}))).collect();
+    let rows: Vec<Value> =
+        (0..10).map(|_| row(&json!({"ready": 2, "build": "outdated"}))).collect();
     let page = |height| Screen { width: 40, height }.page(&status(&rows), now());
     // The note takes two lines of this width.
     assert_eq!(page(20).lines().count(), 13);

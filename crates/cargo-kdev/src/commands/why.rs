@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anstyle::{AnsiColor, Style};
 use clap::Args;
-use kdev::{Answer, Cause, Confidence, Diagnosis, Layer, Verdict, WhyRequest};
+use kdev::{Cause, Confidence, ConfigLayer, Diagnosis, WhyReport, WhyRequest, WorkloadReport};
 use serde::Serialize;
 
 use crate::flags::{Cluster, Project};
@@ -44,7 +44,7 @@ pub(crate) struct WhyArgs {
 impl From<WhyArgs> for WhyRequest {
     fn from(why: WhyArgs) -> Self {
         Self {
-            asked: match (why.asked, why.name) {
+            query: match (why.asked, why.name) {
                 (Some(kind), Some(name)) => Some(format!("{kind}/{name}")),
                 (asked, _) => asked,
             },
@@ -52,10 +52,10 @@ impl From<WhyArgs> for WhyRequest {
             target: why.cluster.into(),
             record: why.record,
             replay: why.replay,
-            flags: Layer {
+            flags: ConfigLayer {
                 namespace: why.namespace,
                 ssh_config: why.ssh_config,
-                ..Layer::default()
+                ..ConfigLayer::default()
             },
         }
     }
@@ -67,15 +67,15 @@ struct Judged<'a> {
     version: u32,
     reason: &'static str,
     #[serde(flatten)]
-    verdict: &'a Verdict,
+    verdict: &'a WorkloadReport,
 }
 
 impl Term {
     /// Prints what is wrong with pods.
-    pub(crate) fn answer(&self, answer: &Answer) {
+    pub(crate) fn answer(&self, answer: &WhyReport) {
         if self.json {
-            for verdict in &answer.verdicts {
-                json_line(&Judged { version: kdev::VERSION, reason: "verdict", verdict });
+            for verdict in &answer.workloads {
+                json_line(&Judged { version: kdev::JSON_VERSION, reason: "diagnosis", verdict });
             }
         } else {
             let _ = write!(anstream::stdout(), "{}", text(answer, stdout_width()));
@@ -91,9 +91,9 @@ const HELP: Style = AnsiColor::Cyan.on_default().bold();
 
 /// All verdicts, in colours that the stream may strip; on a screen of this width
 /// lines are broken.
-pub(crate) fn text(answer: &Answer, width: Option<usize>) -> String {
+pub(crate) fn text(answer: &WhyReport, width: Option<usize>) -> String {
     let mut lines = String::new();
-    for verdict in &answer.verdicts {
+    for verdict in &answer.workloads {
         if !lines.is_empty() {
             lines.push('\n');
         }
@@ -107,8 +107,8 @@ pub(crate) fn text(answer: &Answer, width: Option<usize>) -> String {
 }
 
 /// What there is to say where nothing is wrong.
-fn nothing(answer: &Answer, width: Option<usize>) -> String {
-    let Answer { context, namespace, looked_at, not_wanted, .. } = answer;
+fn nothing(answer: &WhyReport, width: Option<usize>) -> String {
+    let WhyReport { context, namespace, examined: looked_at, inactive: not_wanted, .. } = answer;
     let mut lines = Vec::new();
     if *looked_at == 0 {
         lines.push(format!(
@@ -122,7 +122,7 @@ fn nothing(answer: &Answer, width: Option<usize>) -> String {
 }
 
 /// As `pod/hello-5c9 of deployment/hello on node-1: Ready`.
-fn title(verdict: &Verdict) -> String {
+fn title(verdict: &WorkloadReport) -> String {
     let of = verdict.owner.as_ref().map(|owner| format!(" of {owner}")).unwrap_or_default();
     let on = verdict.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
     let alike = match verdict.unready_siblings {
@@ -134,7 +134,7 @@ fn title(verdict: &Verdict) -> String {
 
 fn diagnosis(lines: &mut String, diagnosis: &Diagnosis, width: Option<usize>) {
     let (style, label) = match (diagnosis.cause, diagnosis.confidence) {
-        (Cause::Starting, _) => (SEEN, "so far"),
+        (Cause::InProgress, _) => (SEEN, "so far"),
         (_, Confidence::Likely) => (DOUBT, "likely cause"),
         (_, Confidence::Possible) => (DOUBT, "possible cause"),
         _ => (CAUSE, "cause"),
@@ -143,7 +143,7 @@ fn diagnosis(lines: &mut String, diagnosis: &Diagnosis, width: Option<usize>) {
         let words = broken(words, "  : ".len() + label.len(), 8, width);
         let _ = writeln!(lines, "  {style}{label}:{style:#} {words}");
     };
-    line(style, label, &diagnosis.words);
+    line(style, label, &diagnosis.message);
     diagnosis.evidence.iter().for_each(|evidence| line(SEEN, "seen", evidence));
     line(HELP, "help", &diagnosis.help);
 }
@@ -154,14 +154,14 @@ mod tests {
 
     #[test]
     fn a_namespace_without_a_fault_says_so() {
-        let mut answer = Answer::default();
+        let mut answer = WhyReport::default();
         answer.context = "c".to_owned();
         answer.namespace = "n".to_owned();
         let empty = "namespace `n` of context `c` has no pods, and nothing that makes any\n";
         assert_eq!(text(&answer, None), empty);
-        answer.looked_at = 2;
+        answer.examined = 2;
         assert_eq!(text(&answer, None), "nothing is wrong in namespace `n`\n");
-        answer.not_wanted = vec!["deployment/d is paused".to_owned()];
+        answer.inactive = vec!["deployment/d is paused".to_owned()];
         let more = "deployment/d is paused\n";
         assert_eq!(text(&answer, None), format!("nothing is wrong in namespace `n`\n{more}"));
     }

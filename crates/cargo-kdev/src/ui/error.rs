@@ -30,7 +30,7 @@ pub(crate) fn reports(error: &Error) -> Vec<Report> {
         Error::Load(LoadError::Nodes(failures)) => failures.iter().map(node).collect(),
         Error::Diagnosed(diagnosed) => {
             let mut report = Report::new(error, error.help());
-            report.causes.extend(diagnosed.diagnoses.iter().map(|one| one.words.clone()));
+            report.causes.extend(diagnosed.diagnoses.iter().map(|one| one.message.clone()));
             vec![report]
         }
         _ => vec![Report::new(error, error.help())],

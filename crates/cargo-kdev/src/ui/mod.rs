@@ -127,7 +127,7 @@ impl Term {
 
     pub(crate) fn draw(&self, event: Event) {
         if self.json {
-            json_line(&Line { version: kdev::VERSION, event: &event });
+            json_line(&Line { version: kdev::JSON_VERSION, event: &event });
         } else if let Event::WouldRun { command } = &event {
             // The result of a dry run, and so for stdout.
             self.bars.suspend(|| {
@@ -160,7 +160,7 @@ impl Term {
         let code = error.exit_code();
         for report in error::reports(error) {
             if self.json {
-                json_line(&Failure { version: kdev::VERSION, reason: "error", code, report });
+                json_line(&Failure { version: kdev::JSON_VERSION, reason: "error", code, report });
             } else {
                 let _ = write!(stderr, "{}", report.text(stderr_width()));
             }
@@ -191,16 +191,16 @@ impl Term {
             Event::Building { command, .. } if self.verbose => {
                 self.line_as_is(DONE, "Building", &command);
             }
-            Event::Building { what, .. } => self.line(DONE, "Building", &what),
-            Event::Built { image, took, .. } => {
+            Event::Building { target: what, .. } => self.line(DONE, "Building", &what),
+            Event::Built { image, duration: took, .. } => {
                 self.line(DONE, "Built", &format!("{image} in {}", seconds(took)));
             }
-            Event::NodeSkipped { node, why } => {
+            Event::NodeSkipped { node, cause: why } => {
                 self.line(NOTE, "Skipping", &format!("{node}: {why}"));
             }
             Event::Loading { node, bytes, .. } => self.loading(&node, bytes),
-            Event::Sent { node, bytes } => self.bars.advance(&node, bytes),
-            Event::Loaded { node, bytes, reused, took } => {
+            Event::Progress { node, bytes } => self.bars.advance(&node, bytes),
+            Event::Loaded { node, bytes, reused, duration: took } => {
                 self.bars.clear(&node);
                 let sent = HumanBytes(bytes);
                 let there = match reused {
@@ -210,7 +210,7 @@ impl Term {
                 let took = seconds(took);
                 self.line(DONE, "Loaded", &format!("{node}: sent {sent} in {took}{there}"));
             }
-            Event::Present { node, .. } => {
+            Event::AlreadyPresent { node, .. } => {
                 self.line(DONE, "Present", &format!("{node}: nothing to send"));
             }
             Event::LoadFailed { node } => self.bars.clear(&node),
@@ -229,7 +229,7 @@ impl Term {
             Event::Unchanged { context } => {
                 self.line(DONE, "Unchanged", &format!("{context} has it all; nothing to apply"));
             }
-            Event::Waiting { workload, ready, wanted, pods } => {
+            Event::Waiting { workload, ready, desired: wanted, pods } => {
                 let words = rollout::in_full(&workload, ready, wanted, &pods);
                 match stderr_width().map(progress::room) {
                     _ if self.bars.is_hidden() => self.line(NOTE, "Waiting", &words),
@@ -240,7 +240,7 @@ impl Term {
                     _ => self.bars.wait(&workload, "Waiting", words),
                 }
             }
-            Event::Ready { workload, pods, took } => {
+            Event::Ready { workload, pods, duration: took } => {
                 self.bars.clear(&workload);
                 let pods = count(pods, "pod");
                 self.line(DONE, "Ready", &format!("{workload}: {pods} in {}", seconds(took)));
@@ -249,7 +249,7 @@ impl Term {
                 self.line(WARN, "Rolled back", &format!("{workload} to the revision before"));
             }
             Event::Note { text } => self.line(NOTE, "Note", &text),
-            Event::Finished { image, took } => {
+            Event::Finished { image, duration: took } => {
                 self.line(DONE, "Finished", &format!("{image} in {}", seconds(took)));
             }
             _ => {}

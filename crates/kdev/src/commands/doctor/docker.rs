@@ -1,10 +1,10 @@
 //! docker's daemon with its image store and its builder, as findings.
 
-use crate::commands::doctor::finding::{Finding, Group};
+use crate::commands::doctor::finding::{CheckResult, CheckGroup};
 use crate::commands::doctor::fix::Fix;
 use crate::cx::Cx;
 use crate::docker::{self, Docker};
-use crate::parallel::both;
+use crate::parallel::run_both;
 use crate::process;
 use crate::tools::{self, major_minor};
 
@@ -14,7 +14,7 @@ const NEEDS_BUILDX: (u32, u32) = (23, 0);
 /// What is found of docker.
 #[derive(Default)]
 pub(crate) struct Engine {
-    pub(crate) findings: Vec<Finding>,
+    pub(crate) findings: Vec<CheckResult>,
     /// What it builds for, unless it is told otherwise.
     pub(crate) platform: Option<String>,
     /// The client's version, where the old builder builds.
@@ -24,11 +24,11 @@ pub(crate) struct Engine {
 impl Engine {
     /// Asks docker; its client is a tool, and looked at as one.
     pub(crate) fn find(cx: &Cx) -> Self {
-        match Docker::find(cx) {
+        match Docker::connect(cx) {
             Ok(docker) => Self::of(cx, docker),
             Err(error) if process::is_interrupt(&error) || is_missing(&error) => {
                 let words = "there is no `docker`";
-                Self::failed(Finding::skipped(Group::Docker, "daemon", words))
+                Self::failed(CheckResult::skipped(CheckGroup::Docker, "daemon", words))
             }
             Err(error) => {
                 let fix = match &error {
@@ -37,29 +37,29 @@ impl Engine {
                     }
                     _ => None,
                 };
-                Self::failed(Finding::failed(Group::Docker, "daemon", error).fixed_by(fix))
+                Self::failed(CheckResult::failed(CheckGroup::Docker, "daemon", error).fixed_by(fix))
             }
         }
     }
 
-    fn failed(finding: Finding) -> Self {
+    fn failed(finding: CheckResult) -> Self {
         Self { findings: vec![finding], ..Self::default() }
     }
 
     fn of(cx: &Cx, docker: Docker) -> Self {
-        let (store, buildx) = both(|| docker.store(cx), || docker.buildx(cx));
+        let (store, buildx) = run_both(|| docker.describe_store(cx), || docker.buildx_version(cx));
         let words = format!("{} for {}", docker.version, docker.platform);
-        let daemon = Finding::ok(Group::Docker, "daemon", words);
+        let daemon = CheckResult::ok(CheckGroup::Docker, "daemon", words);
         let store = match store {
-            Ok(words) => Finding::ok(Group::Docker, "image-store", words),
-            Err(error) => Finding::failed(Group::Docker, "image-store", error),
+            Ok(words) => CheckResult::ok(CheckGroup::Docker, "image-store", words),
+            Err(error) => CheckResult::failed(CheckGroup::Docker, "image-store", error),
         };
         let builder = match &buildx {
             Some(version) => format!("BuildKit, by buildx {version}"),
             None => "the old one, for there is no buildx".to_owned(),
         };
         Self {
-            findings: vec![daemon, store, Finding::ok(Group::Docker, "builder", builder)],
+            findings: vec![daemon, store, CheckResult::ok(CheckGroup::Docker, "builder", builder)],
             platform: Some(docker.platform),
             old_builder: buildx.is_none().then_some(docker.client),
         }
@@ -72,10 +72,10 @@ impl Engine {
             "line {line} of the Dockerfile is for BuildKit, and docker has no buildx: `{what}`"
         );
         let judged = if major_minor(client) < NEEDS_BUILDX {
-            Finding::warning(Group::Docker, "builder", words, "set DOCKER_BUILDKIT=1")
+            CheckResult::warning(CheckGroup::Docker, "builder", words, "set DOCKER_BUILDKIT=1")
         } else {
             let help = "install buildx as https://github.com/docker/buildx says";
-            Finding::error(Group::Docker, "builder", words, help)
+            CheckResult::error(CheckGroup::Docker, "builder", words, help)
         };
         for found in self.findings.iter_mut().filter(|found| found.check == "builder") {
             *found = judged.clone();

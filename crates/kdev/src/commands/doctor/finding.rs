@@ -12,15 +12,15 @@ use crate::node::error::NodeError;
 /// How it stands with one thing that `up` needs.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
-pub struct Finding {
+pub struct CheckResult {
     /// What it belongs to.
-    pub group: Group,
+    pub group: CheckGroup,
     /// The node that it is about.
     pub node: Option<String>,
     /// What was checked, for scripts, too.
     pub check: &'static str,
     /// How it stands.
-    pub state: State,
+    pub state: CheckState,
     /// What that was seen by, or what is wrong.
     pub evidence: String,
     /// What it was caused by.
@@ -37,7 +37,7 @@ pub struct Finding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
-pub enum Group {
+pub enum CheckGroup {
     /// Programs on this machine.
     Tools,
     /// docker's daemon.
@@ -54,7 +54,7 @@ pub enum Group {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
-pub enum State {
+pub enum CheckState {
     /// As it should be.
     Ok,
     /// It was not checked, and need not be.
@@ -68,40 +68,40 @@ pub enum State {
 /// All that was found.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
-pub struct Checkup {
+pub struct DoctorReport {
     /// What must be cured first comes first.
-    pub findings: Vec<Finding>,
+    pub checks: Vec<CheckResult>,
     /// The command that asks whether to cure some of it; `None` where there is nothing
     /// that it could do, or where it was just given.
-    pub fix_by: Option<String>,
+    pub fix_command: Option<String>,
 }
 
-impl Checkup {
+impl DoctorReport {
     /// How many of the findings can be cured from here.
     pub fn fixable(&self) -> usize {
-        self.findings.iter().filter(|finding| finding.fix.is_some()).count()
+        self.checks.iter().filter(|finding| finding.fix.is_some()).count()
     }
 
     /// Whether there was a project to look at.
     pub fn has_project(&self) -> bool {
-        let of_project = |one: &&Finding| one.group == Group::Project && one.check == "project";
-        self.findings.iter().find(of_project).is_none_or(|one| one.state != State::Skipped)
+        let of_project = |one: &&CheckResult| one.group == CheckGroup::Project && one.check == "project";
+        self.checks.iter().find(of_project).is_none_or(|one| one.state != CheckState::Skipped)
     }
 
     /// That of the first error; warnings are no failure.
     pub fn exit_code(&self) -> u8 {
-        let error = self.findings.iter().find(|finding| finding.state == State::Error);
+        let error = self.checks.iter().find(|finding| finding.state == CheckState::Error);
         error.map_or(ExitCode::Success as u8, |finding| finding.code)
     }
 }
 
-impl Finding {
-    fn new(group: Group, check: &'static str, state: State, evidence: impl Into<String>) -> Self {
+impl CheckResult {
+    fn new(group: CheckGroup, check: &'static str, state: CheckState, evidence: impl Into<String>) -> Self {
         let code = match group {
-            Group::Tools | Group::Docker => ExitCode::Tool,
-            Group::Project => ExitCode::Project,
-            Group::Cluster => ExitCode::Cluster,
-            Group::Node => ExitCode::Node,
+            CheckGroup::Tools | CheckGroup::Docker => ExitCode::Tool,
+            CheckGroup::Project => ExitCode::Project,
+            CheckGroup::Cluster => ExitCode::Cluster,
+            CheckGroup::Node => ExitCode::Node,
         };
         Self {
             group,
@@ -116,44 +116,44 @@ impl Finding {
         }
     }
 
-    pub(crate) fn ok(group: Group, check: &'static str, evidence: impl Into<String>) -> Self {
-        Self::new(group, check, State::Ok, evidence)
+    pub(crate) fn ok(group: CheckGroup, check: &'static str, evidence: impl Into<String>) -> Self {
+        Self::new(group, check, CheckState::Ok, evidence)
     }
 
-    pub(crate) fn skipped(group: Group, check: &'static str, why: impl Into<String>) -> Self {
-        Self::new(group, check, State::Skipped, why)
+    pub(crate) fn skipped(group: CheckGroup, check: &'static str, why: impl Into<String>) -> Self {
+        Self::new(group, check, CheckState::Skipped, why)
     }
 
     pub(crate) fn warning(
-        group: Group,
+        group: CheckGroup,
         check: &'static str,
         evidence: impl Into<String>,
         help: impl Into<String>,
     ) -> Self {
         let help = Some(help.into());
-        Self { help, ..Self::new(group, check, State::Warning, evidence) }
+        Self { help, ..Self::new(group, check, CheckState::Warning, evidence) }
     }
 
     pub(crate) fn error(
-        group: Group,
+        group: CheckGroup,
         check: &'static str,
         evidence: impl Into<String>,
         help: impl Into<String>,
     ) -> Self {
         let help = Some(help.into());
-        Self { help, ..Self::new(group, check, State::Error, evidence) }
+        Self { help, ..Self::new(group, check, CheckState::Error, evidence) }
     }
 
     /// What `up` would fail with.
-    pub(crate) fn failed(group: Group, check: &'static str, error: impl Into<Error>) -> Self {
+    pub(crate) fn failed(group: CheckGroup, check: &'static str, error: impl Into<Error>) -> Self {
         let error = error.into();
-        let found = Self::new(group, check, State::Error, error.to_string());
+        let found = Self::new(group, check, CheckState::Error, error.to_string());
         Self { causes: causes(&error), help: error.help(), code: error.exit_code(), ..found }
     }
 
     /// What `up` would fail with on this node.
     pub(crate) fn node_failed(check: &'static str, error: &NodeError) -> Self {
-        let found = Self::new(Group::Node, check, State::Error, error.to_string());
+        let found = Self::new(CheckGroup::Node, check, CheckState::Error, error.to_string());
         let code = error.exit_code() as u8;
         Self { causes: causes(error), help: error.help(), code, ..found }
     }
@@ -165,7 +165,7 @@ impl Finding {
 
     /// The same, but `up` works all the same.
     pub(crate) fn lessened(self) -> Self {
-        Self { state: State::Warning, ..self }
+        Self { state: CheckState::Warning, ..self }
     }
 
     pub(crate) fn fixed_by(self, fix: Option<Fix>) -> Self {
@@ -184,11 +184,11 @@ mod tests {
 
     #[test]
     fn the_first_error_decides_and_a_warning_does_not() {
-        let checkup = |findings: &[Finding]| Checkup { findings: findings.to_vec(), fix_by: None };
-        let code = |findings: &[Finding]| checkup(findings).exit_code();
-        let warning = Finding::warning(Group::Docker, "a", "", "");
-        let cluster = Finding::error(Group::Cluster, "b", "", "");
-        let node = Finding::error(Group::Node, "c", "", "");
+        let checkup = |findings: &[CheckResult]| DoctorReport { checks: findings.to_vec(), fix_command: None };
+        let code = |findings: &[CheckResult]| checkup(findings).exit_code();
+        let warning = CheckResult::warning(CheckGroup::Docker, "a", "", "");
+        let cluster = CheckResult::error(CheckGroup::Cluster, "b", "", "");
+        let node = CheckResult::error(CheckGroup::Node, "c", "", "");
         assert_eq!(code(&[]), 0);
         assert_eq!(code(std::slice::from_ref(&warning)), 0);
         assert_eq!(code(&[warning, cluster, node.clone()]), 92);

@@ -8,7 +8,7 @@ use kdev_manifest::objects::Object;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::commands::doctor::finding::{Finding, Group};
+use crate::commands::doctor::finding::{CheckResult, CheckGroup};
 
 /// What a right is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,17 +24,17 @@ pub(crate) enum Purpose {
 /// Each purpose: what is checked, what it is good for, and whether `up` fails
 /// without it.
 const PURPOSES: [(Purpose, &str, &str, bool); 6] = [
-    (Purpose::Nodes, "rights-nodes", "to find the nodes", true),
-    (Purpose::Apply, "rights-apply", "to apply the manifests", true),
+    (Purpose::Nodes, "permissions-nodes", "to find the nodes", true),
+    (Purpose::Apply, "permissions-apply", "to apply the manifests", true),
     (
         Purpose::Account,
-        "rights-notes",
+        "permissions-applyset",
         "to note down what was applied, for `down` and `--prune`",
         true,
     ),
-    (Purpose::Wait, "rights-wait", "to wait for the new pods", true),
-    (Purpose::Remove, "rights-remove", "for `--prune`, `--recreate` and `cargo kdev down`", false),
-    (Purpose::Explain, "rights-explain", "to tell why a pod does not run", false),
+    (Purpose::Wait, "permissions-wait", "to wait for the new pods", true),
+    (Purpose::Remove, "permissions-delete", "for `--prune`, `--recreate` and `cargo kdev down`", false),
+    (Purpose::Explain, "permissions-explain", "to tell why a pod does not run", false),
 ];
 
 /// The other kinds of Kubernetes that live in a namespace, with their resources.
@@ -147,7 +147,7 @@ pub(crate) fn answers(json: &[u8], rights: &[Right]) -> Option<Vec<bool>> {
 
 /// One finding for each purpose and namespace. `user` is whom the rights are to be
 /// given.
-pub(crate) fn findings(rights: &[Right], allowed: &[bool], user: Option<&str>) -> Vec<Finding> {
+pub(crate) fn findings(rights: &[Right], allowed: &[bool], user: Option<&str>) -> Vec<CheckResult> {
     let mut findings = Vec::new();
     for (purpose, check, words, is_needed) in PURPOSES {
         let of_purpose = |right: &&Right| right.purpose == purpose;
@@ -163,11 +163,11 @@ pub(crate) fn findings(rights: &[Right], allowed: &[bool], user: Option<&str>) -
             let all: Vec<&Right> = of_one.iter().map(|(right, _)| *right).collect();
             let place = namespace.as_ref().map(|name| format!(" in `{name}`")).unwrap_or_default();
             findings.push(if lacking.is_empty() {
-                Finding::ok(Group::Cluster, check, format!("{}{place}", in_words(&all)))
+                CheckResult::ok(CheckGroup::Cluster, check, format!("{}{place}", in_words(&all)))
             } else {
                 let evidence = format!("you may not {}{place}, {words}", in_words(&lacking));
                 let help = grant(check, namespace.as_deref(), &all, user.unwrap_or("USER"));
-                let found = Finding::error(Group::Cluster, check, evidence, help);
+                let found = CheckResult::error(CheckGroup::Cluster, check, evidence, help);
                 if is_needed { found } else { found.lessened() }
             });
         }
@@ -194,7 +194,7 @@ fn in_words(rights: &[&Right]) -> String {
 
 /// What whoever may do so would run.
 fn grant(name: &str, namespace: Option<&str>, rights: &[&Right], user: &str) -> String {
-    let name = name.replace("rights", "kdev");
+    let name = name.replace("permissions", "kdev");
     let unique = |field: fn(&Right) -> &'static str| {
         let all: BTreeSet<&str> = rights.iter().map(|right| field(right)).collect();
         all.into_iter().collect::<Vec<_>>().join(",")
@@ -267,7 +267,7 @@ mod tests {
         let allowed = answers(json.join("\n").as_bytes(), &rights).unwrap();
         let found = findings(&rights, &allowed, Some("jane"));
         let of = |check: &str| found.iter().find(|finding| finding.check == check).unwrap();
-        let apply = of("rights-apply");
+        let apply = of("permissions-apply");
         assert_eq!(
             apply.evidence,
             "you may not patch `deployments.apps` in `n`, to apply the manifests"
@@ -278,8 +278,8 @@ mod tests {
                 "let an administrator of the cluster run `kubectl --namespace n create role kdev-apply --verb=create,get,patch --resource=deployments.apps && kubectl --namespace n create rolebinding kdev-apply --role=kdev-apply --user=jane`"
             )
         );
-        assert_eq!(of("rights-remove").state, crate::commands::doctor::finding::State::Warning);
-        assert_eq!(of("rights-nodes").state, crate::commands::doctor::finding::State::Ok);
+        assert_eq!(of("permissions-delete").state, crate::commands::doctor::finding::CheckState::Warning);
+        assert_eq!(of("permissions-nodes").state, crate::commands::doctor::finding::CheckState::Ok);
         assert_eq!(answers(b"{}", &rights), None);
     }
 }

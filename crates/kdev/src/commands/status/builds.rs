@@ -1,7 +1,7 @@
 //! The builds of a project's image that docker here has, and what a running
 //! container's image is among them. Pure.
 
-use kdev_core::image::local::Local;
+use kdev_core::image::local::LocalImage;
 use kdev_core::image::reference::{Reference, content_tag};
 use serde::{Deserialize, Serialize};
 
@@ -12,17 +12,17 @@ const CONTENT: &str = "kdev-";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
-pub enum Freshness {
+pub enum BuildStatus {
     /// It runs the newest build.
-    Newest,
+    Latest,
     /// It has not started yet.
     NotStarted,
     /// Nobody knows: docker here has no build, or does not answer.
     Unknown,
     /// A build of this project, but not the newest.
-    Old,
+    Outdated,
     /// Something else than a build of this project.
-    Other,
+    NotThisProject,
     /// The image is not on the node.
     Missing,
 }
@@ -40,8 +40,8 @@ pub(crate) struct Builds {
 impl Builds {
     /// The newest build is what bears the image's own tag, as each build gives it;
     /// else what docker made last.
-    pub(crate) fn of(image: &Reference, images: Vec<Local>, are_configs: bool) -> Self {
-        let named = |local: Local| {
+    pub(crate) fn of(image: &Reference, images: Vec<LocalImage>, are_configs: bool) -> Self {
+        let named = |local: LocalImage| {
             let reference = Reference::parse(&local.name).ok()?;
             let is_it = reference.name() == image.name();
             is_it.then(|| Some((reference.tag()?.to_owned(), local.id)))?
@@ -94,23 +94,23 @@ pub(crate) fn judge(
     named: &str,
     id: &str,
     builds: Option<&Builds>,
-) -> Freshness {
+) -> BuildStatus {
     let named = Reference::parse(named).ok();
     let ours = named.filter(|named| named.name() == image.name() && named.digest().is_none());
     let tag = ours.as_ref().and_then(|ours| ours.tag()).filter(|tag| tag.starts_with(CONTENT));
     // An ID of a registry tells nothing of the content; then the tag must.
     let config = id.rsplit('/').next().filter(|id| id.starts_with("sha256:") && !id.contains('@'));
     let Some(content) = config.map(content_tag).or(tag.map(str::to_owned)) else {
-        return Freshness::Other;
+        return BuildStatus::NotThisProject;
     };
     let is_build = tag == Some(&content) || builds.is_some_and(|builds| builds.has(&content));
     match builds.and_then(|builds| builds.is_newest(&content)) {
-        Some(true) => Freshness::Newest,
-        Some(false) if is_build => Freshness::Old,
+        Some(true) => BuildStatus::Latest,
+        Some(false) if is_build => BuildStatus::Outdated,
         None if is_build || builds.is_none_or(|builds| builds.newest.is_none()) => {
-            Freshness::Unknown
+            BuildStatus::Unknown
         }
-        _ => Freshness::Other,
+        _ => BuildStatus::NotThisProject,
     }
 }
 
@@ -122,16 +122,16 @@ mod tests {
     const OLD: &str = "sha256:bbbbbbbbbbbb0000";
 
     fn builds(rows: &[(&str, &str)], are_configs: bool) -> Builds {
-        let local = |(name, id): &(&str, &str)| Local {
+        let local = |(name, id): &(&str, &str)| LocalImage {
             name: (*name).into(),
             id: (*id).into(),
-            ..Local::default()
+            ..LocalImage::default()
         };
         let image = Reference::parse("app").unwrap();
         Builds::of(&image, rows.iter().map(local).collect(), are_configs)
     }
 
-    fn is(named: &str, id: &str, builds: Option<&Builds>) -> Freshness {
+    fn is(named: &str, id: &str, builds: Option<&Builds>) -> BuildStatus {
         judge(&Reference::parse("app").unwrap(), named, id, builds)
     }
 
@@ -148,20 +148,20 @@ mod tests {
         );
         let foreign = "sha256:cccccccccccc0000";
         let table = [
-            ("app:kdev-aaaaaaaaaaaa", NEW, Freshness::Newest),
-            ("app:kdev-bbbbbbbbbbbb", OLD, Freshness::Old),
+            ("app:kdev-aaaaaaaaaaaa", NEW, BuildStatus::Latest),
+            ("app:kdev-bbbbbbbbbbbb", OLD, BuildStatus::Outdated),
             // One whose tag docker has lost, or that another machine has built.
-            ("app:kdev-cccccccccccc", foreign, Freshness::Old),
-            ("app:latest", NEW, Freshness::Newest),
-            ("app:latest", OLD, Freshness::Old),
-            ("app:latest", foreign, Freshness::Other),
+            ("app:kdev-cccccccccccc", foreign, BuildStatus::Outdated),
+            ("app:latest", NEW, BuildStatus::Latest),
+            ("app:latest", OLD, BuildStatus::Outdated),
+            ("app:latest", foreign, BuildStatus::NotThisProject),
             // The tag says one thing, the content another.
-            ("app:kdev-aaaaaaaaaaaa", foreign, Freshness::Other),
-            ("app:kdev-aaaaaaaaaaaa", OLD, Freshness::Old),
-            ("redis:7", foreign, Freshness::Other),
-            ("mirror.io/app:1", NEW, Freshness::Newest),
-            ("app:kdev-aaaaaaaaaaaa", "docker.io/library/app@sha256:dd", Freshness::Newest),
-            ("app:1", "docker.io/library/app@sha256:dd", Freshness::Other),
+            ("app:kdev-aaaaaaaaaaaa", foreign, BuildStatus::NotThisProject),
+            ("app:kdev-aaaaaaaaaaaa", OLD, BuildStatus::Outdated),
+            ("redis:7", foreign, BuildStatus::NotThisProject),
+            ("mirror.io/app:1", NEW, BuildStatus::Latest),
+            ("app:kdev-aaaaaaaaaaaa", "docker.io/library/app@sha256:dd", BuildStatus::Latest),
+            ("app:1", "docker.io/library/app@sha256:dd", BuildStatus::NotThisProject),
         ];
         for (named, id, expected) in table {
             assert_eq!(is(named, id, Some(&known)), expected, "{named} {id}");
@@ -171,8 +171,8 @@ mod tests {
     #[test]
     fn without_a_local_build_nobody_knows() {
         for builds in [None, Some(&builds(&[("other:1", NEW)], true))] {
-            assert_eq!(is("app:kdev-aaaaaaaaaaaa", NEW, builds), Freshness::Unknown);
-            assert_eq!(is("redis:7", "redis@sha256:dd", builds), Freshness::Other);
+            assert_eq!(is("app:kdev-aaaaaaaaaaaa", NEW, builds), BuildStatus::Unknown);
+            assert_eq!(is("redis:7", "redis@sha256:dd", builds), BuildStatus::NotThisProject);
         }
     }
 
@@ -185,15 +185,15 @@ mod tests {
         ];
         let known = builds(&manifests, false);
         assert_eq!(known.newest_name().as_deref(), Some("kdev-aaaaaaaaaaaa"));
-        assert_eq!(is("app:kdev-aaaaaaaaaaaa", NEW, Some(&known)), Freshness::Newest);
-        assert_eq!(is("app:kdev-bbbbbbbbbbbb", OLD, Some(&known)), Freshness::Old);
+        assert_eq!(is("app:kdev-aaaaaaaaaaaa", NEW, Some(&known)), BuildStatus::Latest);
+        assert_eq!(is("app:kdev-bbbbbbbbbbbb", OLD, Some(&known)), BuildStatus::Outdated);
         // Built without kdev: what runs is known to be older only if docker has it.
         let unnamed = builds(&[&[("app:latest", "sha256:m2")], &manifests[1..]].concat(), false);
         assert_eq!(unnamed.newest_name().as_deref(), Some("latest"));
-        assert_eq!(is("app:kdev-aaaaaaaaaaaa", NEW, Some(&unnamed)), Freshness::Old);
+        assert_eq!(is("app:kdev-aaaaaaaaaaaa", NEW, Some(&unnamed)), BuildStatus::Outdated);
         assert_eq!(
             is("app:kdev-cccccccccccc", "sha256:cccccccccccc", Some(&unnamed)),
-            Freshness::Unknown
+            BuildStatus::Unknown
         );
     }
 }

@@ -9,7 +9,7 @@ use kdev_manifest::expected::{self, ExpectedWorkload};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::commands::status::builds::{Builds, Freshness, judge};
+use crate::commands::status::builds::{BuildStatus, Builds, judge};
 
 /// Reasons of a container that waits for an image that its node has not.
 const NO_IMAGE: [&str; 4] =
@@ -18,7 +18,7 @@ const NO_IMAGE: [&str; 4] =
 /// A pod of a workload, or a workload that has none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Row {
+pub struct StatusRow {
     /// Kind and name, as `deployment/hello`.
     pub workload: String,
     /// Where it is.
@@ -26,7 +26,7 @@ pub struct Row {
     /// How many pods of the workload are ready; `None` where that is not counted.
     pub ready: Option<u64>,
     /// How many there should be.
-    pub wanted: Option<u64>,
+    pub desired: Option<u64>,
     /// The pod's name.
     pub pod: Option<String>,
     /// The pod's node, once it has one.
@@ -37,9 +37,9 @@ pub struct Row {
     /// one that is judged worst.
     pub image: Option<String>,
     /// Whether it is the newest build.
-    pub build: Option<Freshness>,
+    pub build: Option<BuildStatus>,
     /// Whether the newest build is applied: what the workload makes its pods of.
-    pub applied: Option<Freshness>,
+    pub applied: Option<BuildStatus>,
     /// The container's pull policy.
     pub pull_policy: Option<String>,
     /// How often the pod's containers were restarted.
@@ -48,7 +48,7 @@ pub struct Row {
     pub created: Option<String>,
 }
 
-impl Row {
+impl StatusRow {
     /// Whether the workload has not been applied.
     pub fn is_absent(&self) -> bool {
         self.pod.is_none() && self.created.is_none()
@@ -61,17 +61,17 @@ pub(crate) fn rows(
     namespace: &str,
     items: &[Value],
     builds: Option<&Builds>,
-) -> Vec<Row> {
+) -> Vec<StatusRow> {
     let judge = |containers: &[Judged]| worst(containers, builds);
     let Some(image) = wanted.containers.first().and_then(|c| Reference::parse(&c.image).ok())
     else {
         return Vec::new();
     };
-    let nothing = Row {
+    let nothing = StatusRow {
         workload: format!("{}/{}", wanted.kind.to_lowercase(), wanted.name),
         namespace: namespace.to_owned(),
         ready: None,
-        wanted: None,
+        desired: None,
         pod: None,
         node: None,
         state: "not applied".to_owned(),
@@ -83,7 +83,7 @@ pub(crate) fn rows(
         created: None,
     };
     if !is_known(&wanted.kind) {
-        return vec![Row { state: "of a kind that is not followed".to_owned(), ..nothing }];
+        return vec![StatusRow { state: "<unsupported kind>".to_owned(), ..nothing }];
     }
     let is_it = |item: &&Value| {
         item["kind"] == *wanted.kind
@@ -94,15 +94,15 @@ pub(crate) fn rows(
     let (ready, total) = counts(&wanted.kind, live);
     let template = judge(&judged(&image, wanted, live, false));
     let applied = template.as_ref().map(|(build, ..)| *build);
-    let workload = Row { ready, wanted: total, applied, created: created(live), ..nothing };
+    let workload = StatusRow { ready, desired: total, applied, created: created(live), ..nothing };
     let mut pods = workload::counted(&wanted.kind, pods(&wanted.kind, live, items));
     pods.sort_by_key(|pod| (created(pod), text(pod, "/metadata/name")));
     if pods.is_empty() {
         let state = why_no_pod(&wanted.kind, live, total);
-        return vec![with(Row { state, ..workload }, template)];
+        return vec![with(StatusRow { state, ..workload }, template)];
     }
     let row = |pod: &&Value| {
-        let row = Row {
+        let row = StatusRow {
             pod: Some(text(pod, "/metadata/name").to_owned()),
             node: pod.pointer("/spec/nodeName").and_then(Value::as_str).map(str::to_owned),
             state: state(pod),
@@ -148,18 +148,18 @@ fn judged<'a>(
 }
 
 /// The container that is judged worst.
-fn worst(containers: &[Judged], builds: Option<&Builds>) -> Option<(Freshness, String, String)> {
+fn worst(containers: &[Judged], builds: Option<&Builds>) -> Option<(BuildStatus, String, String)> {
     let all = containers.iter().map(|one| (one.freshness(builds), one));
     let (worst, one) = all.max_by_key(|(freshness, _)| *freshness)?;
     Some((worst, one.named.clone(), one.policy.clone()))
 }
 
 impl Judged<'_> {
-    fn freshness(&self, builds: Option<&Builds>) -> Freshness {
+    fn freshness(&self, builds: Option<&Builds>) -> BuildStatus {
         match &self.status {
-            Some((_, reason)) if NO_IMAGE.contains(&reason.as_str()) => Freshness::Missing,
+            Some((_, reason)) if NO_IMAGE.contains(&reason.as_str()) => BuildStatus::Missing,
             Some((id, _)) if id.is_empty() => match judge(self.image, &self.named, "", builds) {
-                Freshness::Newest => Freshness::NotStarted,
+                BuildStatus::Latest => BuildStatus::NotStarted,
                 other => other,
             },
             Some((id, _)) => judge(self.image, &self.named, id, builds),
@@ -168,10 +168,10 @@ impl Judged<'_> {
     }
 }
 
-fn with(row: Row, judged: Option<(Freshness, String, String)>) -> Row {
+fn with(row: StatusRow, judged: Option<(BuildStatus, String, String)>) -> StatusRow {
     let Some((build, image, policy)) = judged else { return row };
     let pull_policy = (!policy.is_empty()).then_some(policy);
-    Row { build: Some(build), image: Some(image), pull_policy, ..row }
+    StatusRow { build: Some(build), image: Some(image), pull_policy, ..row }
 }
 
 fn statuses(pod: &Value) -> impl Iterator<Item = &Value> {

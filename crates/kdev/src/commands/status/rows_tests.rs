@@ -1,6 +1,6 @@
 //! Each kind of workload, with its pods and without.
 
-use kdev_core::image::local::Local;
+use kdev_core::image::local::LocalImage;
 use serde_json::json;
 
 use super::*;
@@ -21,8 +21,11 @@ fn wanted(kind: &str) -> ExpectedWorkload {
 }
 
 fn builds() -> Builds {
-    let local =
-        Local { name: "docker.io/library/app:latest".into(), id: NEW.into(), ..Local::default() };
+    let local = LocalImage {
+        name: "docker.io/library/app:latest".into(),
+        id: NEW.into(),
+        ..LocalImage::default()
+    };
     Builds::of(&Reference::parse("app").unwrap(), vec![local], true)
 }
 
@@ -52,12 +55,12 @@ fn template() -> Value {
 }
 
 /// Pod, state and verdict of each line.
-fn lines(kind: &str, items: &[Value]) -> Vec<(String, String, Option<Freshness>)> {
+fn lines(kind: &str, items: &[Value]) -> Vec<(String, String, Option<BuildStatus>)> {
     let rows = rows(&wanted(kind), "n", items, Some(&builds()));
     rows.into_iter().map(|row| (row.pod.unwrap_or_default(), row.state, row.build)).collect()
 }
 
-fn line(pod: &str, state: &str, build: Freshness) -> (String, String, Option<Freshness>) {
+fn line(pod: &str, state: &str, build: BuildStatus) -> (String, String, Option<BuildStatus>) {
     (pod.to_owned(), state.to_owned(), Some(build))
 }
 
@@ -91,15 +94,15 @@ fn pods_of_older_templates_are_there_until_they_have_gone() {
     assert_eq!(
         lines("Deployment", &items),
         [
-            line("p1", "Terminating", Freshness::Old),
-            line("p2", "Running", Freshness::Newest),
-            line("p3", "ContainerCreating", Freshness::NotStarted),
-            line("p4", "ErrImageNeverPull", Freshness::Missing),
+            line("p1", "Terminating", BuildStatus::Outdated),
+            line("p2", "Running", BuildStatus::Latest),
+            line("p3", "ContainerCreating", BuildStatus::NotStarted),
+            line("p4", "ErrImageNeverPull", BuildStatus::Missing),
         ]
     );
     let rows = rows(&wanted("Deployment"), "n", &items, Some(&builds()));
     let row = &rows[1];
-    assert_eq!((row.ready, row.wanted, row.restarts), (Some(2), Some(3), 3));
+    assert_eq!((row.ready, row.desired, row.restarts), (Some(2), Some(3), 3));
     assert_eq!(row.pull_policy.as_deref(), Some("Never"));
     assert_eq!((row.node.as_deref(), row.image.as_deref()), (Some("n1"), Some(TAG)));
 }
@@ -124,13 +127,13 @@ fn a_workload_without_pods_says_why_and_what_it_would_run() {
     ];
     for (kind, more, words) in table {
         let items = [object(kind, "x", "", &spec(more))];
-        assert_eq!(lines(kind, &items), [line("", words, Freshness::Newest)], "{kind}");
+        assert_eq!(lines(kind, &items), [line("", words, BuildStatus::Latest)], "{kind}");
     }
     let done =
         [object("Job", "x", "", &json!({"status": {"completionTime": "t", "succeeded": 1}}))];
     assert_eq!(lines("Job", &done), [(String::new(), "its pods have gone".to_owned(), None)]);
     assert_eq!(lines("Job", &[]), [(String::new(), "not applied".to_owned(), None)]);
-    let unknown = (String::new(), "of a kind that is not followed".to_owned(), None);
+    let unknown = (String::new(), "<unsupported kind>".to_owned(), None);
     assert_eq!(lines("Rollout", &[]), [unknown]);
 }
 
@@ -147,16 +150,16 @@ fn of_a_cron_job_the_last_run_is_shown() {
         pod("p1", "early", TAG, json!({"imageID": OLD})),
         done,
     ];
-    assert_eq!(lines("CronJob", &items), [line("p2", "Completed", Freshness::Newest)]);
+    assert_eq!(lines("CronJob", &items), [line("p2", "Completed", BuildStatus::Latest)]);
 }
 
 #[test]
 fn a_bare_pod_is_a_workload_and_its_pod() {
     let killed = json!({"imageID": NEW, "state": {"terminated": {"reason": "OOMKilled"}}});
     let items = [pod("x", "", TAG, killed)];
-    assert_eq!(lines("Pod", &items), [line("x", "OOMKilled", Freshness::Newest)]);
+    assert_eq!(lines("Pod", &items), [line("x", "OOMKilled", BuildStatus::Latest)]);
     let items = [pod("x", "", "mirror/app:1", json!({"imageID": "sha256:ffffffffffff"}))];
-    assert_eq!(lines("Pod", &items), [line("x", "Running", Freshness::Other)]);
+    assert_eq!(lines("Pod", &items), [line("x", "Running", BuildStatus::NotThisProject)]);
 }
 
 #[test]
@@ -172,7 +175,7 @@ fn of_several_containers_the_worst_counts() {
     pod["status"]["initContainerStatuses"] =
         json!([{"name": "first", "imageID": OLD, "restartCount": 2}]);
     let rows = rows(&two, "n", &[pod], Some(&builds()));
-    assert_eq!((rows[0].build, rows[0].restarts), (Some(Freshness::Old), 3));
+    assert_eq!((rows[0].build, rows[0].restarts), (Some(BuildStatus::Outdated), 3));
     assert_eq!(rows[0].image.as_deref(), Some("app:kdev-bbbbbbbbbbbb"));
 }
 
@@ -198,11 +201,17 @@ fn what_is_over_and_replaced_is_no_line_and_what_is_applied_is_known() {
         over("p1", "Succeeded"),
         over("p2", "Failed"),
     ];
-    let left = [line("p1", "Completed", Freshness::Old), line("p2", "Failed", Freshness::Old)];
+    let left = [
+        line("p1", "Completed", BuildStatus::Outdated),
+        line("p2", "Failed", BuildStatus::Outdated),
+    ];
     assert_eq!(lines("Deployment", &items), left);
     items.push(pod("p3", "r2", TAG, json!({"imageID": NEW})));
-    assert_eq!(lines("Deployment", &items), [line("p3", "Running", Freshness::Newest)]);
+    assert_eq!(lines("Deployment", &items), [line("p3", "Running", BuildStatus::Latest)]);
     items[5] = pod("p4", "r1", "app:kdev-bbbbbbbbbbbb", json!({"imageID": OLD}));
     let rows = rows(&wanted("Deployment"), "n", &items, Some(&builds()));
-    assert_eq!((rows[0].build, rows[0].applied), (Some(Freshness::Old), Some(Freshness::Newest)));
+    assert_eq!(
+        (rows[0].build, rows[0].applied),
+        (Some(BuildStatus::Outdated), Some(BuildStatus::Latest))
+    );
 }
