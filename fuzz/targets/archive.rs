@@ -1,4 +1,4 @@
-//! Whatever bytes an archive is: it is read or refused.
+//! Any bytes are parsed as an archive or rejected.
 
 #![no_main]
 

@@ -1,5 +1,4 @@
-//! Whatever text a manifest is: it is edited or refused, and what is edited
-//! needs no further edit.
+//! Any text is edited as a manifest or rejected, and an edited text needs no further edit.
 
 #![no_main]
 

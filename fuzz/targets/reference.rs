@@ -1,5 +1,5 @@
-//! Whatever text a reference is: its full and its familiar form are the same
-//! reference.
+//! Any text is parsed as a reference or rejected, and its full and familiar forms are the
+//! same reference.
 
 #![no_main]
 

@@ -76,7 +76,7 @@ fn what_has_no_name_is_not_loaded() {
     ));
     project.run(&["load", "Tool:1"]).code(90).stderr(&format!(
         "error: cannot load `Tool:1`
-  caused by: `Tool:1` is no image reference: the name of an image is lower case\n{help}"
+  caused by: `Tool:1` is not a valid image reference: an image name must be lower case\n{help}"
     ));
     project
         .run(&["load", "nosuch:1"])

@@ -99,12 +99,28 @@ fn each_scene_that_is_explained_is_made_in_the_lab() {
 }
 
 #[test]
-fn a_record_that_is_none_is_refused() {
+fn invalid_record_is_rejected() {
     let project = Project::new();
-    project.write("record.json", "{}");
-    let said = project.run(&["why", "--replay", "record.json"]).code(90).err().to_owned();
-    let start = "error: cannot read the facts in `record.json`\n  caused by: invalid type: map";
-    assert!(said.starts_with(start), "{said}");
+    let table = [
+        ("[]", "the record has no `version`"),
+        ("{}", "the record has no `version`"),
+        (
+            r#"{"version": 2, "facts": []}"#,
+            "the record has version 2, but this version of kdev reads only version 1",
+        ),
+        (
+            r#"{"version": 1, "facts": {}}"#,
+            "invalid type: map, expected a sequence at line 1 column 24",
+        ),
+    ];
+    for (record, cause) in table {
+        project.write("record.json", record);
+        let said = project.run(&["why", "--replay", "record.json"]).code(90).err().to_owned();
+        let expected = format!(
+            "error: cannot read the facts in `record.json`\n  caused by: {cause}\n  help: record the facts again with `cargo kdev why --record FILE`\n"
+        );
+        assert_eq!(said, expected);
+    }
     let said = project.run(&["why", "--replay", "absent.json"]).code(90).err().to_owned();
     assert!(said.starts_with("error: cannot read `absent.json`\n"), "{said}");
 }

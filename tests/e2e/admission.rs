@@ -113,7 +113,7 @@ fn a_plugin_that_always_pulls_is_named_and_ends_the_wait() {
     let output = up.unwrap();
     let said = stderr(&output);
     assert_eq!(output.status.code(), Some(95), "{said}");
-    let became = "`imagePullPolicy` of container `web` became `Always`, and was `Never`; the API server's admission plugin `AlwaysPullImages` does that";
+    let became = "`imagePullPolicy` of container `web` became `Always`, and was `Never`; the API server's admission plugin `AlwaysPullImages` does this";
     // Once when it was applied, and then as the reason that it cannot run.
     assert!(
         said.contains(&format!("Note pod/strict is not as it was applied: {became}")),
@@ -144,7 +144,7 @@ fn a_plugin_that_always_pulls_is_named_where_only_the_pods_of_a_deployment_show_
     let output = up.unwrap();
     let said = stderr(&output);
     assert_eq!(output.status.code(), Some(95), "{said}");
-    let of_it = "of deployment/strict-pods\n  caused by: `imagePullPolicy` of container `web` became `Always`, and was `Never`; the API server's admission plugin `AlwaysPullImages` does that\n";
+    let of_it = "of deployment/strict-pods\n  caused by: `imagePullPolicy` of container `web` became `Always`, and was `Never`; the API server's admission plugin `AlwaysPullImages` does this\n";
     assert!(said.contains("error: admission has changed pod `strict-pods-"), "{said}");
     assert!(said.contains(of_it), "{said}");
     // The template is what was applied.

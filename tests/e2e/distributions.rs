@@ -310,7 +310,7 @@ fn a_node_that_takes_no_pod_is_left_out() {
     tainted.unwrap();
 
     service.pin_to("node-1");
-    left_out("it lacks the label `kubernetes.io/hostname=node-1`").unwrap();
+    left_out("it does not have the label `kubernetes.io/hostname=node-1`").unwrap();
     assert_eq!(crate::lab::images_on("node-2", "/choosy:"), [""; 0]);
 }
 

@@ -56,7 +56,7 @@ fn a_daemon_set_that_waits_for_deletion_is_not_called_ready() {
     service.up_ok();
     service.page("second");
     let said = service.up_fails(&[], 95);
-    assert!(said.contains("only once that is deleted, and 2 of 2 are old"), "{said}");
+    assert!(said.contains("only after they are deleted, and 2 of 2 are outdated"), "{said}");
     run(&mut kubectl(service.name, &["delete", "pods", "--all"]));
     service.up_ok();
 }

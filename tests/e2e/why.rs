@@ -229,7 +229,7 @@ impl Found {
 
     /// What is said of one of the causes, by its place.
     pub(crate) fn words(&self, place: usize) -> &str {
-        self.diagnoses()[place]["words"].as_str().unwrap()
+        self.diagnoses()[place]["message"].as_str().unwrap()
     }
 
     pub(crate) fn confidence(&self, place: usize) -> &str {

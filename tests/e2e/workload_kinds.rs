@@ -47,7 +47,7 @@ fn a_job_is_awaited_to_its_end_and_its_last_words_are_shown() {
         job("work", "exit 0").replace("spec:\n  backoff", "spec:\n  suspend: true\n  backoff");
     service.write("k8s/all.yaml", &suspended);
     let said = service.up_fails(&[], 95);
-    assert!(said.contains("caused by: it is suspended, and runs no pod"), "{said}");
+    assert!(said.contains("caused by: it is suspended and runs no pods"), "{said}");
     follow(&said);
     service.write("k8s/all.yaml", &job("work", "exit 0"));
     service.up_ok();
@@ -84,7 +84,7 @@ fn a_paused_deployment_is_said_and_goes_on_as_advised() {
     service.page("second");
     let (said, waited) = service.wait_fails(&[], 95);
     assert!(
-        said.contains("it is paused, and pods are not of its newest template: 2 of 2"),
+        said.contains("it is paused, and some pods do not use its current template: 2 of 2"),
         "{said}"
     );
     assert!(waited < LITTLE, "it has waited {waited:?}");

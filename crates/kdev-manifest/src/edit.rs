@@ -1,5 +1,5 @@
-//! Edits of a manifest's text: the image and the pull policy of what runs our
-//! image, in the form in which they are written.
+//! Edits of a manifest's text: the image and the pull policy of containers that use the
+//! project's image, in the style in which they are written.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
@@ -15,18 +15,18 @@ use crate::report::{FieldOutcome, ImageField, PullPolicyOutcome};
 use crate::update::ImageUpdate;
 use crate::yaml::{Kind, MERGE_KEY, Node};
 
-/// What is to be done to a text.
+/// The edits to make in a text.
 #[derive(Debug, Default)]
 pub struct EditPlan {
-    /// Each place that names an image, in the order of the text.
+    /// Each field that names an image, in the order of the text.
     pub places: Vec<ImageField>,
-    /// Where these images stand.
+    /// The byte positions of these images.
     pub values: HashSet<usize>,
-    /// By where they begin; two ways to one node edit it once.
+    /// Keyed by start position, so that a node with two paths is edited once.
     edits: BTreeMap<(usize, usize), String>,
 }
 
-/// A mapping that names an image.
+/// A mapping with an image field.
 struct ImageHolder<'a> {
     object: String,
     route: Rc<FieldPath>,
@@ -49,7 +49,7 @@ impl EditPlan {
         Ok(plan)
     }
 
-    /// The text with all edits made.
+    /// Returns the text with all edits applied.
     pub fn apply(&self, text: &str) -> String {
         let mut edited = text.to_owned();
         for ((start, end), new) in self.edits.iter().rev() {
@@ -79,7 +79,7 @@ impl EditPlan {
             FieldOutcome::Pinned
         } else {
             let new = format!("{}:{}", reference::split_tag(image).0, want.tag);
-            // What merges a container of ours in has its image, too.
+            // A container that merges this one has its image, too.
             let carried = within.bytes.start != holder.node.target().bytes.start
                 && own.contains(&within.bytes.start);
             self.edit(text, holder, &new, carried, want)?
@@ -125,11 +125,11 @@ impl EditPlan {
         self.edits.insert((bytes.start, bytes.end), new);
     }
 
-    /// A new text for a scalar, in the quotes that it has.
+    /// Replaces a scalar and keeps its quotes.
     fn replace(&mut self, text: &str, key: &Node, value: &Node, new: &str) -> Result<(), Error> {
         let quoted = match &value.kind {
             Kind::Scalar { text, .. } if text == new => return Ok(()),
-            // Nothing stands there, so it goes right behind the colon.
+            // The value is empty, so the new one goes directly after the colon.
             Kind::Scalar { style: ScalarStyle::Plain, .. } if value.bytes.is_empty() => {
                 let at = colon(text, key).ok_or_else(|| value.error(ONE_LINE))?;
                 self.push_edit(at..at, format!(" {new}"));
@@ -147,8 +147,8 @@ impl EditPlan {
         Ok(())
     }
 
-    /// Entries behind another one: on lines of their own, or, in a flow
-    /// mapping, behind commas, quoted as that one's key is.
+    /// Inserts entries after another one: on separate lines, or, in a flow mapping, after
+    /// commas and quoted like that entry's key.
     fn insert_after(
         &mut self,
         text: &str,
@@ -179,7 +179,7 @@ impl EditPlan {
         self.push_edit(at..at, new);
     }
 
-    /// Entries before another one.
+    /// Inserts entries before another one.
     fn insert_before(&mut self, text: &str, mapping: &Node, key: &Node, entries: &[(&str, &str)]) {
         let at = key.bytes.start;
         let new = if is_flow(text, mapping) {
@@ -200,7 +200,7 @@ impl EditPlan {
     }
 }
 
-const ONE_LINE: &str = "an image or a pull policy must stand on one line";
+const ONE_LINE: &str = "an image or pull policy must be on one line";
 
 fn find_image_holders<'a>(
     kind: ObjectType,
@@ -219,7 +219,7 @@ fn find_image_holders<'a>(
 }
 
 impl ImageHolder<'_> {
-    /// Where the mapping begins, if the image stands in itself.
+    /// Returns the start of the mapping, if the image is in the mapping itself.
     fn own_image_key(&self) -> Option<usize> {
         self.node.entry(&self.route.image).map(|_| self.node.target().bytes.start)
     }
@@ -233,7 +233,7 @@ impl ImageHolder<'_> {
     }
 }
 
-/// A text that would mean something else without quotes: an IPv6 registry.
+/// Whether a text would have another meaning without quotes, such as an IPv6 registry.
 fn plain(text: &str) -> String {
     if text.starts_with('[') { format!("\"{text}\"") } else { text.to_owned() }
 }
@@ -249,15 +249,15 @@ fn is_flow(text: &str, mapping: &Node) -> bool {
     text[mapping.target().bytes.start..].starts_with('{')
 }
 
-/// Behind the colon of a key.
+/// Returns the position after the colon of a key.
 fn colon(text: &str, key: &Node) -> Option<usize> {
     let rest = &text[key.bytes.end..];
     let blank = rest.len() - rest.trim_start().len();
     rest[blank..].starts_with(':').then_some(key.bytes.end + blank + 1)
 }
 
-/// How the line ends in which a byte stands; as the first line does, if it is
-/// the last one.
+/// Returns the line ending of the line with a byte; for the last line, that of the first
+/// one.
 fn newline(text: &str, at: usize) -> &'static str {
     let end = text[at..].find('\n').map(|end| at + end).or_else(|| text.find('\n'));
     match end {

@@ -1,6 +1,6 @@
-//! Where and why a text cannot be read or edited.
+//! The error of this crate.
 
-/// Why and where a text cannot be read.
+/// A text that cannot be read or edited, with the position and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     /// Line, from 1.

@@ -1,5 +1,5 @@
-//! What the containers of this project's image were given, and what admission
-//! has made of it.
+//! The images and pull policies that were applied, and their difference from the live
+//! objects, which admission may have changed.
 
 use kdev_core::image::reference::{Name, Reference};
 use kdev_core::kube::kinds;
@@ -7,12 +7,12 @@ use serde_json::Value;
 
 use crate::documents;
 
-/// Where custom resources usually keep the pod spec.
+/// Usual paths of the pod spec in custom resources.
 const CUSTOM_POD_SPECS: [&[&str]; 3] =
     [&["spec", "template", "spec"], &["spec", "template", "spec", "template", "spec"], &["spec"]];
 const LISTS: [&str; 2] = ["initContainers", "containers"];
 
-/// A workload of the rendered manifests that runs this project's image.
+/// A workload in the rendered manifests that uses the project's image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExpectedWorkload {
     pub kind: String,
@@ -21,7 +21,7 @@ pub struct ExpectedWorkload {
     pub containers: Vec<Container>,
 }
 
-/// A container that runs this project's image, as it was applied.
+/// A container with the project's image, as applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Container {
     pub name: String,
@@ -29,20 +29,20 @@ pub struct Container {
     pub policy: String,
 }
 
-/// A field of a container that is not what was applied.
+/// A field of a container that differs from what was applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldDrift {
-    /// The container.
+    /// The container's name.
     pub container: String,
     /// `image` or `imagePullPolicy`.
     pub field: &'static str,
-    /// What was applied.
+    /// The applied value.
     pub applied: String,
-    /// What the API has.
+    /// The live value.
     pub live: String,
 }
 
-/// Every workload in these rendered texts that has a container of the image.
+/// Returns every workload in the rendered texts with a container that uses the image.
 pub fn all(texts: &[String], image: &Name) -> Vec<ExpectedWorkload> {
     let documents = texts.iter().flat_map(|text| documents::split(text));
     let values = documents.filter_map(read);
@@ -52,7 +52,7 @@ pub fn all(texts: &[String], image: &Name) -> Vec<ExpectedWorkload> {
         .collect()
 }
 
-/// What is wanted of this live object.
+/// Finds the workload that a live object was applied from.
 pub fn find<'a>(wanted: &'a [ExpectedWorkload], live: &Value) -> Option<&'a ExpectedWorkload> {
     let is = |value: &Value, text: &str| value.as_str() == Some(text);
     wanted.iter().find(|wanted| {
@@ -63,19 +63,19 @@ pub fn find<'a>(wanted: &'a [ExpectedWorkload], live: &Value) -> Option<&'a Expe
     })
 }
 
-/// The objects in a document.
+/// Returns the objects of a document.
 pub fn objects_in(document: &str) -> Vec<Value> {
     read(document).iter().flat_map(objects).collect()
 }
 
-/// What cannot be read has been refused before.
+/// A document that cannot be read was rejected before.
 fn read(text: &str) -> Option<Value> {
     let mut value: serde_yaml::Value = serde_yaml::from_str(text).ok()?;
     value.apply_merge().ok()?;
     serde_json::to_value(value).ok()
 }
 
-/// The object itself, or those of a list.
+/// Returns the object itself, or the items of a list.
 fn objects(value: &Value) -> Vec<Value> {
     match value["items"].as_array() {
         Some(items) => items.iter().flat_map(objects).collect(),
@@ -97,7 +97,7 @@ fn expected_from(object: &Value, image: &Name) -> Option<ExpectedWorkload> {
     })
 }
 
-/// The containers of an object's pods.
+/// Returns the containers of an object's pods.
 pub fn containers(object: &Value) -> Vec<Container> {
     let at = |path: &&[&str]| path.iter().try_fold(object, |value, key| value.get(*key));
     let has_containers = |spec: &&Value| spec["containers"].is_array();
@@ -120,8 +120,8 @@ pub fn containers(object: &Value) -> Vec<Container> {
 }
 
 impl ExpectedWorkload {
-    /// Where a live object, the workload itself or one of its pods, is not what
-    /// was applied.
+    /// Returns the fields of a live object, either the workload or one of its pods, that
+    /// differ from what was applied.
     pub fn drift(&self, live: &Value) -> Vec<FieldDrift> {
         let live = containers(live);
         let mut changes = Vec::new();
@@ -133,7 +133,7 @@ impl ExpectedWorkload {
                 ("image", &applied.image, &found.image),
                 ("imagePullPolicy", &applied.policy, &found.policy),
             ];
-            // What was not applied was left to a default.
+            // A field that was not applied has a default value.
             for (field, applied, live) in fields {
                 if !applied.is_empty() && applied != live {
                     changes.push(FieldDrift {
@@ -148,7 +148,8 @@ impl ExpectedWorkload {
         changes
     }
 
-    /// The change that another build of the same image has made to a live object.
+    /// Returns the change of the image if another build of the same image has replaced this
+    /// one.
     pub fn superseded(&self, live: &Value) -> Option<FieldDrift> {
         let name = |image: &str| Reference::parse(image).ok().map(|image| image.name().clone());
         let is_build = |change: &FieldDrift| {
@@ -161,23 +162,24 @@ impl ExpectedWorkload {
 impl std::fmt::Display for FieldDrift {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { container, field, applied, live } = self;
-        write!(f, "`{field}` of container `{container}` became `{live}`, and was `{applied}`")
+        write!(f, "`{field}` of container `{container}` was changed from `{applied}` to `{live}`")
     }
 }
 
-/// Which fields became what, and by whom.
+/// Describes the changed fields and the likely cause.
 pub fn describe(changes: &[FieldDrift], is_pod: bool) -> String {
     let list: Vec<String> = changes.iter().map(ToString::to_string).collect();
     format!("{}; {}", list.join(", "), likely_cause(changes, is_pod))
 }
 
-/// Who is likely to have done it. The plugin changes pods only, and only so.
+/// Returns what probably changed the fields. The plugin `AlwaysPullImages` changes only
+/// pods, and only in this way.
 fn likely_cause(changes: &[FieldDrift], is_pod: bool) -> &'static str {
     let pulls = |change: &FieldDrift| change.field == "imagePullPolicy" && change.live == "Always";
     if is_pod && changes.iter().all(pulls) {
-        "the API server's admission plugin `AlwaysPullImages` does that"
+        "the API server's admission plugin `AlwaysPullImages` does this"
     } else {
-        "a mutating admission webhook or policy does that"
+        "a mutating admission webhook or policy does this"
     }
 }
 
@@ -194,13 +196,13 @@ mod tests {
     }
 
     #[test]
-    fn containers_are_found_wherever_a_kind_keeps_them() {
+    fn containers_are_found_in_every_kind() {
         let found: Vec<_> = wanted().into_iter().map(|w| (w.kind, w.containers.len())).collect();
         assert_eq!(found, [("Deployment".to_owned(), 2), ("CronJob".to_owned(), 1)]);
     }
 
     #[test]
-    fn what_admission_has_changed_is_found_and_named() {
+    fn changes_by_admission_are_reported() {
         let pod = |image: &str, policy: &str| {
             json!({"spec": {"containers": [{"name": "injected", "image": "x", "imagePullPolicy": "Always"},
                 {"name": "c", "image": image, "imagePullPolicy": policy}]}})
@@ -208,7 +210,7 @@ mod tests {
         let wanted = &wanted()[0];
         assert_eq!(wanted.drift(&pod("app:kdev-1", "Never")), []);
         let pulls = wanted.drift(&pod("app:kdev-1", "Always"));
-        let words = "`imagePullPolicy` of container `c` became `Always`, and was `Never`";
+        let words = "`imagePullPolicy` of container `c` was changed from `Never` to `Always`";
         assert_eq!(pulls.iter().map(ToString::to_string).collect::<Vec<_>>(), [words]);
         assert!(likely_cause(&pulls, true).contains("AlwaysPullImages"));
         assert!(likely_cause(&pulls, false).contains("webhook"));

@@ -1,5 +1,5 @@
-//! Where Kubernetes' API names a container image: in every workload kind that
-//! is built in, and where the configuration says so.
+//! The fields that hold a container image: in every built-in workload kind, and those that
+//! the configuration adds.
 
 use std::fmt;
 
@@ -8,43 +8,45 @@ use serde_yaml::{Mapping, Value};
 
 use crate::yaml::Node;
 
-/// The fields of a pod's spec that hold containers.
+/// The fields of a pod spec that list containers.
 const CONTAINER_LISTS: [&str; 3] = ["containers", "initContainers", "ephemeralContainers"];
-/// A container's image, and its pull policy.
+/// The image and pull policy fields of a container.
 const CONTAINER: (&str, Option<&str>) = ("image", Some("imagePullPolicy"));
-/// The same of a volume that is an image.
+/// The image and pull policy fields of an image volume.
 const VOLUME: (&str, Option<&str>) = ("reference", Some("pullPolicy"));
 
-/// A place that the configuration names: `Rollout:spec.template.spec.image`.
+/// A field from the configuration, such as `Rollout:spec.template.spec.image`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImagePath {
     kind: String,
     path: Vec<String>,
 }
 
-/// The way to mappings that name an image each, lists on it gone through item
-/// by item.
+/// The path to mappings that have an image field. Lists on the path are expanded to their
+/// items.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldPath {
     path: Vec<String>,
     /// The key of the image.
     pub image: String,
-    /// The key of its pull policy, where there is one.
+    /// The key of the pull policy, if there is one.
     pub policy: Option<&'static str>,
 }
 
-/// What an object is.
+/// The kind and API version of an object.
 #[derive(Clone, Copy, Debug)]
 pub struct ObjectType<'a> {
     pub kind: &'a str,
-    /// Its `apiVersion`; one that has none is taken for Kubernetes' own.
+    /// Its `apiVersion`; without one, a built-in kind is assumed.
     pub version: Option<&'a str>,
 }
 
 impl ImagePath {
-    /// Reads `KIND:FIELD.FIELD`; `\.` is a dot within a field's name.
+    /// Parses `KIND:FIELD.FIELD`; `\.` is a dot within a field's name.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let fail = || format!("`{text}` is no `KIND:FIELD.FIELD`, as in `MyKind:spec.image`");
+        let fail = || {
+            format!("`{text}` is not of the form `KIND:FIELD.FIELD`, such as `MyKind:spec.image`")
+        };
         let (kind, path) = text.split_once(':').ok_or_else(fail)?;
         let path: Vec<String> =
             path.replace("\\.", "\0").split('.').map(|field| field.replace('\0', ".")).collect();
@@ -81,7 +83,7 @@ impl<'a> ObjectType<'a> {
         kinds::BUILT_IN.nearest(self.kind, self.group()).map(|kind| kind.kind)
     }
 
-    /// Every place where it may name an image.
+    /// Returns every field that may hold an image.
     pub fn field_paths(self, paths: &[ImagePath]) -> Vec<FieldPath> {
         let mut routes = Vec::new();
         for spec in self.pod_specs() {
@@ -99,14 +101,14 @@ impl<'a> ObjectType<'a> {
         routes
     }
 
-    /// What the items of a list are that do not say so themselves; `None` if
-    /// this is no list.
+    /// Returns the kind of list items that do not set their own; `None` if this is not a
+    /// list.
     fn item_kind(self) -> Option<&'a str> {
         self.kind.strip_suffix("List")
     }
 
-    /// What an item of this list is: what it says itself, else what the list
-    /// says of all.
+    /// Returns the type of an item of this list: its own kind and version, or those of the
+    /// list.
     fn item(self, kind: Option<&'a str>, version: Option<&'a str>) -> Option<Self> {
         let implied = self.item_kind().filter(|kind| !kind.is_empty());
         Some(Self { kind: kind.or(implied)?, version: version.or(self.version) })
@@ -114,12 +116,12 @@ impl<'a> ObjectType<'a> {
 }
 
 impl FieldPath {
-    /// Visits the mappings at its end.
+    /// Visits the mappings at the end of the path.
     pub fn nodes<'a>(&self, object: &'a Node, visit: &mut dyn FnMut(&'a Node)) {
         nodes_at(object, &self.path, visit);
     }
 
-    /// The same among values.
+    /// Visits the mappings at the end of the path, in a tree of values.
     pub fn values(&self, object: &mut Value, visit: &mut dyn FnMut(&mut Mapping)) {
         values_at(object, &self.path, visit);
     }
@@ -163,7 +165,7 @@ fn values_at(value: &mut Value, path: &[String], visit: &mut dyn FnMut(&mut Mapp
     }
 }
 
-/// Visits the objects of a document, those of a list one by one.
+/// Visits the objects of a document, and the items of a list one by one.
 pub fn each_node<'a>(document: &'a Node, visit: &mut dyn FnMut(ObjectType<'a>, &'a Node)) {
     each_node_in(LIST, document, visit);
 }
@@ -173,7 +175,7 @@ pub fn each_value(document: &mut Value, visit: &mut dyn FnMut(ObjectType, &mut V
     each_value_in(LIST, document, visit);
 }
 
-/// What a document may be taken for: an item of a list that says nothing.
+/// The default type of a document: an item of a list without a kind.
 const LIST: ObjectType<'static> = ObjectType { kind: "List", version: None };
 
 fn each_node_in<'a>(
@@ -222,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn only_kubernetes_own_workloads_are_known() {
+    fn only_built_in_workloads_are_known() {
         let table = [
             ("Pod", Some("v1"), Some(1)),
             ("PodTemplate", Some("v1"), Some(2)),
@@ -246,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slip_in_a_kind_is_told_from_another_kind() {
+    fn misspelled_kind_is_recognized() {
         let table = [
             ("Deploymnt", Some("apps/v1"), Some("Deployment")),
             ("deployment", Some("apps/v1"), Some("Deployment")),
@@ -267,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configured_path_leads_to_an_image() {
+    fn configured_path_leads_to_image() {
         let route = |text: &str| ImagePath::parse(text).unwrap().field_path().unwrap();
         let custom = route("MyKind:spec.image");
         assert_eq!(
@@ -275,7 +277,7 @@ mod tests {
             (&["spec".to_owned()][..], "image")
         );
         assert_eq!(custom.policy, None);
-        // What is a container all the same has a pull policy.
+        // A path into a container list has a pull policy, too.
         assert_eq!(route("Rollout:spec.template.spec.containers.image").policy, CONTAINER.1);
         assert_eq!(route(r"K:a.b\.c/d").image, "b.c/d");
         for text in ["spec.image", ":spec.image", "K:", "K:a..b"] {

@@ -1,9 +1,9 @@
-//! Manifests as text: the image and the pull policy of containers that run our image
-//! are edited, and no byte around them is. Internal to `cargo kdev`: nothing here is
-//! promised to stay.
+//! Edits manifests as text: changes the image and the pull policy of containers that use
+//! the project's image, and no other byte. Internal to `cargo kdev`, without a promise of
+//! stability.
 //!
-//! Every edit is proven: source and result are read with `serde_yaml`, and must differ
-//! in just these fields.
+//! Every edit is verified: source and result are parsed with `serde_yaml` and may differ in
+//! these fields only.
 
 use crate::edit::EditPlan;
 use crate::error::Error;
@@ -25,7 +25,7 @@ pub mod values;
 pub mod verify;
 pub mod yaml;
 
-/// A text, and what has been made of it.
+/// An edited text and a report of the edits.
 #[derive(Debug)]
 pub struct Rendered {
     pub text: String,
@@ -33,7 +33,7 @@ pub struct Rendered {
     pub untouched: Vec<Mention>,
 }
 
-/// Edits a text, and proves the edit.
+/// Edits a text and verifies the edit.
 pub fn render(text: &str, want: &ImageUpdate) -> Result<Rendered, Error> {
     let body = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mark = &text[..text.len() - body.len()];

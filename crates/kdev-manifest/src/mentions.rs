@@ -1,5 +1,5 @@
-//! Where our image's name stands, and stays: in custom resources, variables,
-//! arguments, annotations.
+//! Mentions of the project's image that are not edited: in custom resources, variables,
+//! arguments and annotations.
 
 use std::collections::HashSet;
 use std::rc::Rc;
@@ -10,7 +10,7 @@ use crate::image_fields::{self, ObjectType};
 use crate::report::Mention;
 use crate::yaml::{Kind, Node};
 
-/// What holds the name, but for the values that an edit has dealt with.
+/// Finds the values that contain the name, except for those that were edited.
 pub(crate) fn find(
     documents: &[Rc<Node>],
     dealt_with: &HashSet<usize>,
@@ -41,7 +41,7 @@ impl Search<'_> {
         self.node(object, &mut Vec::new(), false);
     }
 
-    /// `about_images` is what the names around a value say of it.
+    /// `about_images` says whether the names of the enclosing fields indicate an image.
     fn node(&mut self, node: &Node, path: &mut Vec<String>, about_images: bool) {
         match &node.kind {
             Kind::Scalar { text, .. } => self.scalar(node, text, path, about_images),
@@ -60,13 +60,13 @@ impl Search<'_> {
                     path.pop();
                 }
             }
-            // What it names is looked at where it stands.
+            // The target of an alias is checked at its own position.
             Kind::Alias(_) => {}
         }
     }
 
     fn scalar(&mut self, node: &Node, text: &str, path: &[String], about_images: bool) {
-        // `--image=app:1` holds the name, too.
+        // `--image=app:1` contains the name, too.
         let image = text.rsplit_once('=').map_or(text, |(_, image)| image);
         let is_clear = about_images || is_about_images(text) || is_clearly_an_image(image);
         if self.dealt_with.contains(&node.bytes.start)
@@ -88,13 +88,13 @@ impl Search<'_> {
     fn why(&self, path: &[String]) -> &'static str {
         let has = |field: &str| path.iter().any(|known| known == field);
         if has("annotations") || has("labels") {
-            "an annotation or a label may mean anything; if it is an image, name it in `image-paths`"
+            "annotations and labels are not edited; if it is an image, add the field to `image-paths`"
         } else if !self.is_workload {
-            "its kind is no built-in workload; if it is an image, name it in `image-paths`"
+            "the kind is not a built-in workload; if it is an image, add the field to `image-paths`"
         } else if has("env") {
-            "a variable may mean anything; if it is an image, name it in `image-paths`"
+            "environment variables are not edited; if it is an image, add the field to `image-paths`"
         } else {
-            "the API names no image there; if it is one, name it in `image-paths`"
+            "the API has no image field there; if it is an image, add the field to `image-paths`"
         }
     }
 }
@@ -103,7 +103,7 @@ fn is_about_images(name: &str) -> bool {
     name.to_ascii_lowercase().contains("image")
 }
 
-/// A name alone may be anybody's, and `app:8080` is a host and a port.
+/// A bare name is ambiguous, and `app:8080` can be a host and port.
 fn is_clearly_an_image(text: &str) -> bool {
     let (name, tag) = reference::split_tag(text.split('@').next().unwrap_or(text));
     let is_port = |tag: &str| tag.chars().all(|c| c.is_ascii_digit());

@@ -1,4 +1,4 @@
-//! The Kubernetes objects that a text declares.
+//! The Kubernetes objects in a text.
 
 use kdev_core::image::reference::{Name, has_digest, matches_name};
 use kdev_core::kube::placement::PodSpec;
@@ -9,33 +9,33 @@ use crate::image_fields::{self, ImagePath};
 use crate::values::values;
 use crate::yaml;
 
-/// A Kubernetes object of a manifest.
+/// A Kubernetes object in a manifest.
 #[derive(Clone, Debug)]
 pub struct Object {
     pub kind: String,
     pub name: String,
     pub namespace: Option<String>,
-    /// The pods that it makes, if it makes any.
+    /// The spec of its pods, if it runs any.
     pub pod: Option<PodSpec>,
     /// The images of its containers, as written.
     pub images: Vec<String>,
 }
 
 impl Object {
-    /// Whether it runs the newest build of this image.
+    /// Whether it uses the project's image.
     pub fn uses(&self, name: &Name) -> bool {
         self.images.iter().any(|image| matches_name(image, name) && !has_digest(image))
     }
 
-    /// Kind and name, as kubectl takes them.
+    /// Returns kind and name as kubectl accepts them.
     pub fn id(&self) -> String {
         format!("{}/{}", self.kind.to_lowercase(), self.name)
     }
 }
 
-/// The objects of a text, those of a `List` one by one.
+/// Returns the objects of a text, and the items of a `List` one by one.
 pub fn objects(text: &str, paths: &[ImagePath]) -> Result<Vec<Object>, Error> {
-    // It refuses what the other parser would choke on.
+    // This parser rejects texts on which the other one would fail.
     yaml::documents(text.strip_prefix('\u{feff}').unwrap_or(text))?;
     let mut objects = Vec::new();
     for mut document in values(text)? {
@@ -44,7 +44,7 @@ pub fn objects(text: &str, paths: &[ImagePath]) -> Result<Vec<Object>, Error> {
     Ok(objects)
 }
 
-/// The namespace that the first object of a document names.
+/// Returns the namespace of the first object of a document.
 pub fn namespace(document: &str) -> Option<String> {
     let mut objects = Vec::new();
     for mut value in values(document).ok()? {
@@ -53,7 +53,7 @@ pub fn namespace(document: &str) -> Option<String> {
     objects.into_iter().next()?.namespace
 }
 
-/// The objects of a document, those of a `List` one by one.
+/// Collects the objects of a document, and the items of a `List` one by one.
 fn collect_objects(document: &mut Value, paths: &[ImagePath], objects: &mut Vec<Object>) {
     image_fields::each_value(document, &mut |kind, object| {
         let mut images = Vec::new();

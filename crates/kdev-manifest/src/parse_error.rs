@@ -1,13 +1,12 @@
-//! Why a text is no manifest that can be edited with certainty: what a parser
-//! calls a syntax error is most often a template, or a tab.
+//! Explains syntax errors: most of them are caused by a template or a tab.
 
 use crate::documents;
 use crate::error::Error;
 
-/// The largest request that the API takes; no object can be larger.
+/// The maximum size of an API request, and so of an object.
 const DOCUMENT_LIMIT: usize = 3 * 1024 * 1024;
 
-/// Refuses what is too large to be one object.
+/// Rejects a document that is too large to be one object.
 pub fn check_size(text: &str) -> Result<(), Error> {
     let documents = documents::split(text);
     let Some(large) = documents.iter().find(|document| document.len() > DOCUMENT_LIMIT) else {
@@ -18,17 +17,17 @@ pub fn check_size(text: &str) -> Result<(), Error> {
     Err(Error {
         line: text[..begun].matches('\n').count() + 1,
         column: 1,
-        reason: format!("a document of {size} KiB is larger than the API takes: {limit} KiB"),
+        reason: format!("the document has {size} KiB, more than the API's limit of {limit} KiB"),
     })
 }
 
-/// The fault as its author would call it.
+/// Replaces a syntax error by its likely cause.
 pub fn explain(text: &str, fault: Error) -> Error {
     find_template(text).or_else(|| find_tab(text, fault.line)).unwrap_or(fault)
 }
 
-/// The first template that is no comment: `{{` may stand in a text that is
-/// YAML all the same, so this is asked only of one that is not.
+/// Finds the first template outside of a comment. Valid YAML can contain `{{`, so this is
+/// for texts that are not valid.
 fn find_template(text: &str) -> Option<Error> {
     lines(text).find_map(|(line, words)| {
         let before = &words[..words.find("{{")?];
@@ -38,11 +37,11 @@ fn find_template(text: &str) -> Option<Error> {
     })
 }
 
-/// What is said of a template.
-pub const CONTAINS_TEMPLATES: &str = "it holds templates (`{{ }}`)";
+/// The reason for a text with templates.
+pub const CONTAINS_TEMPLATES: &str = "it contains templates (`{{ }}`)";
 
-/// A tab before the text of the faulty line, or of the one above it: the
-/// parser may notice only then.
+/// Finds a tab in the indentation of the faulty line or the one above, where the parser may
+/// notice it late.
 fn find_tab(text: &str, faulty: usize) -> Option<Error> {
     let near = |number: usize| number == faulty || number + 1 == faulty;
     lines(text).filter(|(number, _)| near(*number)).find_map(|(number, line)| {
@@ -51,7 +50,7 @@ fn find_tab(text: &str, faulty: usize) -> Option<Error> {
         Some(Error {
             line: number,
             column: at + 1,
-            reason: "a tab indents this line; YAML takes spaces only".to_owned(),
+            reason: "the line is indented with a tab; YAML allows spaces only".to_owned(),
         })
     })
 }

@@ -1,4 +1,4 @@
-//! What is refused, each with its place and its cause.
+//! Rejected texts with position and reason.
 
 use std::fmt::Write;
 
@@ -32,8 +32,8 @@ fn templates() {
 
 #[test]
 fn duplicate_keys() {
-    refused("a: 1\nb: 2\na: 3\n", 3, 1, "`a` is there twice");
-    refused("{\"a\": {\"x\": 1, \"y\": 2, \"x\": 3}}", 1, 24, "`x` is there twice");
+    refused("a: 1\nb: 2\na: 3\n", 3, 1, "duplicate key `a`");
+    refused("{\"a\": {\"x\": 1, \"y\": 2, \"x\": 3}}", 1, 24, "duplicate key `x`");
 }
 
 #[test]
@@ -43,41 +43,41 @@ fn tabs() {
 }
 
 #[test]
-fn what_an_alias_shares_with_others() {
-    // The anchor is ours, and a variable has it, too.
+fn alias_shared_with_other_fields() {
+    // The anchor is on the project's image, and a variable uses it.
     refused(
         &pod("  containers:\n  - image: &i app:1\n    env: [{name: X, value: *i}]\n"),
         5,
         28,
         "shares",
     );
-    // Another container would get our pull policy.
+    // Another container would get the pull policy.
     refused(
         &pod("  containers:\n  - &c\n    image: app\n  - <<: *c\n    image: redis\n"),
         6,
         5,
         "shares",
     );
-    // What is no container would be edited.
+    // A value outside of a container would be edited.
     refused(&pod("  base: &b {image: app}\n  containers:\n  - *b\n"), 3, 20, "shares");
 }
 
 #[test]
-fn forms_that_no_edit_fits() {
+fn unsupported_styles() {
     refused(&pod("  containers:\n  - image: >-\n      app\n"), 5, 7, "one line");
-    refused(&pod("  containers: [image: app]\n"), 3, 23, "a line each");
+    refused(&pod("  containers: [image: app]\n"), 3, 23, "on separate lines");
 }
 
 #[test]
-fn what_would_eat_the_machine() {
+fn resource_exhaustion() {
     let mut bomb = "a: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
     for level in 1..10 {
         let items = vec![format!("*a{}", level - 1); 10].join(",");
         let _ = writeln!(bomb, "b{level}: &a{level} [{items}]");
     }
-    refused(&bomb, 5, 38, "aliases stand for more than");
-    refused("a: &a [*a]\n", 1, 8, "part of");
-    refused(&"[".repeat(200), 1, 102, "nests deeper");
+    refused(&bomb, 5, 38, "aliases expand to more than");
+    refused("a: &a [*a]\n", 1, 8, "contains it");
+    refused(&"[".repeat(200), 1, 102, "nested deeper");
     let large = format!("a: 1\n---\nb: {}\n", "x".repeat(3 * 1024 * 1024));
-    refused(&large, 3, 1, "larger than the API takes");
+    refused(&large, 3, 1, "more than the API's limit");
 }

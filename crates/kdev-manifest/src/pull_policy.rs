@@ -1,19 +1,19 @@
-//! The pull policy of containers that run the image.
+//! The pull policy of containers that use the project's image.
 
 use serde::Deserialize;
 
-/// What a container of ours does if its node lacks the image.
+/// What happens if the node does not have the image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub enum PullPolicy {
-    /// It fails: nobody else's image of the same name is ever run.
+    /// The container fails to start, and no foreign image of the same name is run.
     #[default]
     Never,
-    /// The kubelet asks the registry of the image's name.
+    /// The kubelet pulls the image from the registry of its name.
     IfNotPresent,
 }
 
 impl PullPolicy {
-    /// As the manifest spells it.
+    /// Returns the value for the manifest.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Never => "Never",

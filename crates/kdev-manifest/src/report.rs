@@ -1,5 +1,5 @@
-//! A place in a manifest that names an image, or holds our image's name, and
-//! what becomes of it, in words.
+//! Image fields and mentions of the project's image in a manifest, with a description of
+//! the edit.
 
 use std::fmt;
 
@@ -8,67 +8,67 @@ use serde::Serialize;
 use crate::pull_policy::PullPolicy;
 use crate::yaml::Node;
 
-/// A field of the API's that names an image.
+/// A field of the API that holds an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ImageField {
     /// Line of the image, from 1.
     pub line: usize,
     /// Column of the image, from 1.
     pub column: usize,
-    /// Kind and name of the object, as `deployment/app`.
+    /// Kind and name of the object, such as `deployment/app`.
     pub object: String,
-    /// The field, as `spec.containers.image`.
+    /// The field, such as `spec.containers.image`.
     pub field: String,
-    /// The name of the container or of the volume, where there is one.
+    /// The name of the container or volume, if it has one.
     pub name: Option<String>,
-    /// The image, as it was written.
+    /// The image as written.
     pub image: String,
-    /// What becomes of it.
+    /// The edit.
     pub fate: FieldOutcome,
 }
 
-/// What becomes of a place.
+/// The edit of an image field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum FieldOutcome {
-    /// It names our image, and will name the build.
+    /// The field names the project's image and is set to the build.
     Ours {
-        /// The build.
+        /// The new image.
         image: String,
-        /// Its pull policy; `None` where the API has none.
+        /// The edit of its pull policy; `None` if the API has none.
         policy: Option<PullPolicyOutcome>,
     },
-    /// It names our image by digest, and so not the build.
+    /// The field names the project's image by digest and stays.
     Pinned,
-    /// It names another image.
+    /// The field names another image and stays.
     Other,
 }
 
-/// What becomes of a pull policy.
+/// The edit of a pull policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PullPolicyOutcome {
-    /// As it was written, if it was.
+    /// The value as written, if any.
     pub was: Option<String>,
-    /// As it will be.
+    /// The new value.
     #[serde(serialize_with = "as_written")]
     pub becomes: PullPolicy,
 }
 
-/// Our image's name where no field names an image, or none that kdev edits.
+/// The project's image in a value that is not an image field that kdev edits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Mention {
     /// Line, from 1.
     pub line: usize,
     /// Column, from 1.
     pub column: usize,
-    /// Kind and name of the object, as `deployment/app`.
+    /// Kind and name of the object, such as `deployment/app`.
     pub object: String,
-    /// The field, as `spec.containers.env.value`.
+    /// The field, such as `spec.containers.env.value`.
     pub field: String,
-    /// The text that holds the name.
+    /// The text that contains the name.
     pub text: String,
-    /// Why it stays.
+    /// The reason why it is not edited.
     pub why: &'static str,
 }
 
@@ -88,39 +88,40 @@ impl fmt::Display for ImageField {
         }
         match &self.fate {
             FieldOutcome::Ours { image, policy } if *image == self.image => {
-                write!(f, "stays, {}", Policy(policy.as_ref()))
+                write!(f, "is unchanged, {}", Policy(policy.as_ref()))
             }
             FieldOutcome::Ours { image, policy } => {
-                write!(f, "becomes `{image}`, {}", Policy(policy.as_ref()))
+                write!(f, "changes to `{image}`, {}", Policy(policy.as_ref()))
             }
-            FieldOutcome::Pinned => write!(f, "stays: {PINNED}"),
-            FieldOutcome::Other => write!(f, "stays: it is another image"),
+            FieldOutcome::Pinned => write!(f, "is unchanged: {PINNED}"),
+            FieldOutcome::Other => write!(f, "is unchanged: it is another image"),
         }
     }
 }
 
-/// Why a digest is left alone.
-pub const PINNED: &str = "it is pinned by digest, and a loaded image has none of a registry; name it by tag to run the build";
+/// The reason why an image with a digest is not edited.
+pub const PINNED: &str =
+    "it has a registry's digest, which a loaded image does not have; use a tag to run the build";
 
 struct Policy<'a>(Option<&'a PullPolicyOutcome>);
 
 impl fmt::Display for Policy<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(PullPolicyOutcome { was, becomes }) = self.0 else {
-            return write!(f, "its pull policy is left to the kind");
+            return write!(f, "the kind has no pull policy field");
         };
         let policy = becomes.as_str();
         match was {
-            Some(was) if was == policy => write!(f, "pull policy `{policy}` stays: ")?,
-            Some(was) => write!(f, "pull policy `{was}` becomes `{policy}`: ")?,
+            Some(was) if was == policy => write!(f, "pull policy `{policy}` is unchanged: ")?,
+            Some(was) => write!(f, "pull policy `{was}` changes to `{policy}`: ")?,
             None => write!(f, "pull policy `{policy}` is added: ")?,
         }
         f.write_str(match becomes {
             PullPolicy::Never => {
-                "the nodes are loaded, and no registry shall be asked for this name"
+                "the image is loaded onto the nodes and must not be pulled from a registry"
             }
             PullPolicy::IfNotPresent => {
-                "as the settings ask; a node without it asks the registry of its name"
+                "as configured; a node without the image pulls it from the registry"
             }
         })
     }
@@ -129,7 +130,7 @@ impl fmt::Display for Policy<'_> {
 impl fmt::Display for Mention {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { object, field, text, why, .. } = self;
-        write!(f, "{object}, {field}: `{text}` stays: {why}")
+        write!(f, "{object}, {field}: `{text}` is unchanged: {why}")
     }
 }
 

@@ -1,4 +1,4 @@
-//! Tables of manifests, before and after.
+//! Tables of manifests, before and after an edit.
 
 use super::*;
 use crate::documents::split;
@@ -15,13 +15,13 @@ fn rendered(text: &str) -> std::result::Result<String, Error> {
     render(text, &want).map(|rendered| rendered.text)
 }
 
-/// A pod with these lines in its spec.
+/// Returns a pod with these lines in its spec.
 fn pod(spec: &str) -> String {
     let lines = spec.split_inclusive('\n').map(|line| ["  ", line].concat());
     "kind: Pod\nspec:\n".to_owned() + &lines.collect::<String>()
 }
 
-/// The same of both texts of a table.
+/// Does the same for both texts of a table.
 #[track_caller]
 fn check_spec(source: &str, expected: &str) {
     check(&pod(source), &pod(expected));
@@ -30,7 +30,7 @@ fn check_spec(source: &str, expected: &str) {
 #[track_caller]
 fn check(source: &str, expected: &str) {
     assert_eq!(rendered(source).unwrap(), expected);
-    // What is rendered needs no further edit.
+    // A rendered text needs no further edit.
     assert_eq!(rendered(expected).unwrap(), expected);
 }
 
@@ -40,7 +40,7 @@ fn unchanged(source: &str) {
 }
 
 #[test]
-fn a_missing_policy_goes_on_a_line_below_the_image() {
+fn missing_policy_is_inserted_below_image() {
     check(
         "kind: Pod\nspec:\n  containers:\n  - name: a\n    image: app # ours\n    ports: []\n",
         "kind: Pod\nspec:\n  containers:\n  - name: a\n    image: app:kdev-1 # ours\n    imagePullPolicy: Never\n    ports: []\n",
@@ -52,7 +52,7 @@ fn a_missing_policy_goes_on_a_line_below_the_image() {
 }
 
 #[test]
-fn an_existing_policy_is_replaced_in_its_quotes() {
+fn existing_policy_keeps_quotes() {
     check_spec(
         "containers:\n- image: \"app:1\"\n  imagePullPolicy: 'Always'   # why\n",
         "containers:\n- image: \"app:kdev-1\"\n  imagePullPolicy: 'Never'   # why\n",
@@ -64,7 +64,7 @@ fn an_existing_policy_is_replaced_in_its_quotes() {
 }
 
 #[test]
-fn the_name_stays_as_it_was_written() {
+fn image_name_is_kept_as_written() {
     check_spec(
         "containers:\n- image: docker.io/library/app:dev\n  imagePullPolicy: Never\n",
         "containers:\n- image: docker.io/library/app:kdev-1\n  imagePullPolicy: Never\n",
@@ -72,7 +72,7 @@ fn the_name_stays_as_it_was_written() {
 }
 
 #[test]
-fn flow_style_and_json_stay_what_they_are() {
+fn flow_style_and_json_are_kept() {
     check_spec(
         "containers: [{name: a, image: app}, {image: redis}]",
         "containers: [{name: a, image: app:kdev-1, imagePullPolicy: Never}, {image: redis}]",
@@ -84,7 +84,7 @@ fn flow_style_and_json_stay_what_they_are() {
 }
 
 #[test]
-fn line_ends_and_a_byte_order_mark_are_kept() {
+fn line_endings_and_byte_order_mark_are_kept() {
     check(
         "\u{feff}kind: Pod\r\nspec:\r\n  containers:\r\n  - image: app\r\n    name: a\r\n",
         "\u{feff}kind: Pod\r\nspec:\r\n  containers:\r\n  - image: app:kdev-1\r\n    imagePullPolicy: Never\r\n    name: a\r\n",
@@ -96,7 +96,7 @@ fn line_ends_and_a_byte_order_mark_are_kept() {
 }
 
 #[test]
-fn characters_of_many_bytes_do_not_shift_the_edit() {
+fn multibyte_characters_do_not_shift_edit() {
     check_spec(
         "# übergrößé 🦀\nname: \"日本\"\ncontainers:\n- name: ü\n  image: app\n",
         "# übergrößé 🦀\nname: \"日本\"\ncontainers:\n- name: ü\n  image: app:kdev-1\n  imagePullPolicy: Never\n",
@@ -104,7 +104,7 @@ fn characters_of_many_bytes_do_not_shift_the_edit() {
 }
 
 #[test]
-fn others_images_and_everything_else_stay() {
+fn other_images_are_unchanged() {
     unchanged(&pod(
         "containers:\n- image: redis:7\n- image: team/app\n- image: localhost/app\n- image: not a reference\n",
     ));
@@ -116,7 +116,7 @@ fn others_images_and_everything_else_stay() {
 }
 
 #[test]
-fn each_document_and_each_item_of_a_list_is_edited() {
+fn all_documents_and_list_items_are_edited() {
     check(
         "a: 1\n--- # two\nkind: Job\nspec: {template: {spec: {containers: [{image: app}]}}}\n---\nkind: List\nitems:\n- kind: Pod\n  spec: {containers: [{image: app, imagePullPolicy: Never}]}\n",
         "a: 1\n--- # two\nkind: Job\nspec: {template: {spec: {containers: [{image: app:kdev-1, imagePullPolicy: Never}]}}}\n---\nkind: List\nitems:\n- kind: Pod\n  spec: {containers: [{image: app:kdev-1, imagePullPolicy: Never}]}\n",
@@ -124,7 +124,7 @@ fn each_document_and_each_item_of_a_list_is_edited() {
 }
 
 #[test]
-fn anchors_tags_and_comments_around_a_value_stay() {
+fn anchors_tags_and_comments_are_kept() {
     check_spec(
         "containers:\n- image: &img app:1\n- image: !!str \"app\" # it's \"ours\"\n  imagePullPolicy: &p 'Always' # why 'not'\n",
         "containers:\n- image: &img app:kdev-1\n  imagePullPolicy: Never\n- image: !!str \"app:kdev-1\" # it's \"ours\"\n  imagePullPolicy: &p 'Never' # why 'not'\n",
@@ -132,7 +132,7 @@ fn anchors_tags_and_comments_around_a_value_stay() {
 }
 
 #[test]
-fn a_mapping_with_an_anchor_or_a_tag_keeps_its_style() {
+fn mapping_with_anchor_or_tag_keeps_style() {
     check_spec(
         "containers:\n- &c {image: app}\n- !!map {image: app}\n",
         "containers:\n- &c {image: app:kdev-1, imagePullPolicy: Never}\n- !!map {image: app:kdev-1, imagePullPolicy: Never}\n",
@@ -140,7 +140,7 @@ fn a_mapping_with_an_anchor_or_a_tag_keeps_its_style() {
 }
 
 #[test]
-fn an_aliased_image_is_written_out() {
+fn aliased_image_is_expanded() {
     check_spec(
         "x: &img app:1\ncontainers:\n- image: *img\n- image: redis\n",
         "x: &img app:1\ncontainers:\n- image: app:kdev-1\n  imagePullPolicy: Never\n- image: redis\n",
@@ -148,7 +148,7 @@ fn an_aliased_image_is_written_out() {
 }
 
 #[test]
-fn objects_are_found_with_their_pods() {
+fn objects_are_found_with_pod_specs() {
     let text = "kind: Deployment\nmetadata: {name: d, namespace: n}\nspec: {template: {spec: {nodeName: x, containers: [{image: app}]}}}\n---\nkind: CronJob\nmetadata: {name: c}\nspec: {jobTemplate: {spec: {template: {spec: {containers: [{image: redis}]}}}}}\n---\nkind: List\nitems: [{kind: Service, metadata: {name: s}}]\n";
     let objects = objects::objects(text, &[]).unwrap();
     let ids: Vec<String> = objects.iter().map(Object::id).collect();
@@ -160,7 +160,7 @@ fn objects_are_found_with_their_pods() {
 }
 
 #[test]
-fn a_text_is_split_where_kubectl_splits_it() {
+fn documents_are_split_like_kubectl() {
     let table = [
         ("a: 1\n---\nb: 2\n", &["a: 1\n", "b: 2\n"][..]),
         ("---\na: 1\n--- # two\nb: 2", &["a: 1\n", "b: 2"]),
@@ -177,7 +177,7 @@ fn a_text_is_split_where_kubectl_splits_it() {
 }
 
 #[test]
-fn every_workload_and_every_place_in_it_is_edited() {
+fn all_workload_kinds_and_fields_are_edited() {
     let spec = "{containers: [{image: app}], initContainers: [{image: app}], ephemeralContainers: [{image: app}], volumes: [{name: v, image: {reference: app}}, {name: e, emptyDir: {}}]}";
     let edited = spec
         .replace("image: app", "image: app:kdev-1, imagePullPolicy: Never")
@@ -199,7 +199,7 @@ fn every_workload_and_every_place_in_it_is_edited() {
             format!("{{apiVersion: {version}, kind: {kind}, {}}}", form.replace("SPEC", spec))
         };
         check(&one(spec), &one(&edited));
-        // In a list of its own kind an item need not say what it is.
+        // In a list of a specific kind an item can omit its kind.
         let list = |spec| {
             format!(
                 "apiVersion: {version}\nkind: {kind}List\nitems: [{{{}}}]\n",
@@ -213,7 +213,7 @@ fn every_workload_and_every_place_in_it_is_edited() {
 }
 
 #[test]
-fn a_configured_path_is_edited_in_its_kind_only() {
+fn configured_path_applies_to_its_kind_only() {
     let text = |kind: &str, image: &str| {
         format!("apiVersion: example.com/v1\nkind: {kind}\nspec: {{image: {image}, other: app}}\n")
     };
@@ -222,12 +222,12 @@ fn a_configured_path_is_edited_in_its_kind_only() {
 }
 
 #[test]
-fn a_merge_key_is_overridden_not_followed() {
+fn merge_key_is_overridden() {
     check_spec(
         "base: &b {image: app, imagePullPolicy: Always}\ncontainers:\n- <<: *b\n  name: a\n- {<<: *b, name: c}\n",
         "base: &b {image: app, imagePullPolicy: Always}\ncontainers:\n- image: app:kdev-1\n  imagePullPolicy: Never\n  <<: *b\n  name: a\n- {image: app:kdev-1, imagePullPolicy: Never, <<: *b, name: c}\n",
     );
-    // What a container of ours shares with another one of ours is edited once.
+    // A value shared by two containers with the project's image is edited once.
     check_spec(
         "containers:\n- &c\n  image: app\n- <<: *c\n  name: b\n- *c\n",
         "containers:\n- &c\n  image: app:kdev-1\n  imagePullPolicy: Never\n- <<: *c\n  name: b\n- *c\n",
@@ -239,7 +239,7 @@ fn a_merge_key_is_overridden_not_followed() {
 }
 
 #[test]
-fn a_digest_is_left_alone() {
+fn image_with_digest_is_unchanged() {
     let digest = "a".repeat(64);
     let source = format!("containers:\n- image: app:1@sha256:{digest}\n- image: app\n");
     let expected = source.replace("image: app\n", "image: app:kdev-1\n  imagePullPolicy: Never\n");
@@ -247,7 +247,7 @@ fn a_digest_is_left_alone() {
 }
 
 #[test]
-fn an_empty_pull_policy_is_filled() {
+fn empty_pull_policy_is_set() {
     for empty in
         ["imagePullPolicy:", "imagePullPolicy: # none", "imagePullPolicy: ~", "imagePullPolicy: ''"]
     {
@@ -266,7 +266,7 @@ fn an_empty_pull_policy_is_filled() {
 }
 
 #[test]
-fn what_holds_our_name_and_stays_is_told_with_its_place() {
+fn unedited_mentions_are_reported_with_position() {
     let text = "\
 kind: Pod
 metadata:

@@ -1,4 +1,4 @@
-//! What the containers that run an image get.
+//! The requested edit of image fields.
 
 use kdev_core::image::reference::Name;
 
@@ -8,12 +8,12 @@ use crate::pull_policy::PullPolicy;
 /// What the containers that run an image get.
 #[derive(Clone, Debug)]
 pub struct ImageUpdate<'a> {
-    /// Which containers: those whose image has this name, whatever its tag.
+    /// The name of the image whose containers are edited, regardless of the tag.
     pub name: &'a Name,
-    /// The tag that their image gets.
+    /// The new tag.
     pub tag: &'a str,
-    /// The pull policy that they get.
+    /// The new pull policy.
     pub policy: PullPolicy,
-    /// Where else an image is named.
+    /// Further image fields from the configuration.
     pub paths: &'a [ImagePath],
 }

@@ -1,5 +1,6 @@
-//! Documents as `serde_yaml` reads them, aliases and merge keys resolved, with
-//! numbers of any size: its own values end at 64 bits, and Kubernetes' do not.
+//! Documents as `serde_yaml` parses them, with aliases and merge keys resolved, and with
+//! numbers of any size: `serde_yaml`'s own values are limited to 64 bits, unlike those of
+//! Kubernetes.
 
 use std::fmt;
 
@@ -12,7 +13,7 @@ use serde_yaml::{Mapping, Value};
 use crate::error::Error;
 use crate::parse_error;
 
-/// Every document of a text, aliases and merge keys resolved.
+/// Returns every document of a text, with aliases and merge keys resolved.
 pub fn values(text: &str) -> Result<Vec<Value>, Error> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     read_all(text).map_err(|error| to_error(text, &error))
@@ -23,7 +24,7 @@ fn to_error(text: &str, error: &serde_yaml::Error) -> Error {
     parse_error::explain(text, Error { line, column, reason: error.to_string() })
 }
 
-/// Every document of a text.
+/// Returns every document of a text.
 fn read_all(text: &str) -> Result<Vec<Value>, serde_yaml::Error> {
     serde_yaml::Deserializer::from_str(text)
         .map(|document| {
@@ -34,7 +35,7 @@ fn read_all(text: &str) -> Result<Vec<Value>, serde_yaml::Error> {
         .collect()
 }
 
-/// A value that is yet to be taken out.
+/// Deserializes a value.
 struct Document(Value);
 
 impl<'de> Deserialize<'de> for Document {

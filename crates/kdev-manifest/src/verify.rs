@@ -1,5 +1,5 @@
-//! Proves an edit: another parser reads source and result, and they must
-//! differ in just the wanted fields.
+//! Verifies an edit: a second parser reads source and result, which may differ in the
+//! edited fields only.
 
 use std::rc::Rc;
 
@@ -13,10 +13,11 @@ use crate::update::ImageUpdate;
 use crate::values::values;
 use crate::yaml::{Kind, MERGE_KEY, Node};
 
-const SHARED: &str = "an alias or a merge key shares this between a container of ours and what must stay as it is; write it out in both";
-const FORM: &str = "kdev cannot edit it in the form in which it is written; give the image and the pull policy a line each";
+const SHARED: &str = "an alias or merge key shares this with a field that must not change; write it out in both places";
+const FORM: &str =
+    "kdev cannot edit this YAML style; put the image and the pull policy on separate lines";
 
-/// Makes sure that the texts mean the same but for what is wanted.
+/// Checks that the texts have the same meaning except for the edited fields.
 pub fn verify(
     source: &str,
     rendered: &str,
@@ -42,14 +43,14 @@ pub fn verify(
     if let (Some(expected), Some(found)) = (expected.get(at), found.get(at)) {
         first_difference(expected, found, &mut path);
     }
-    // Both parsers count the same documents, but for a text that is none.
+    // Both parsers find the same documents, except in an empty text.
     match documents.get(at) {
         Some(document) => Err(locate_cause(document, &path)),
         None => Err(form),
     }
 }
 
-/// Sets the wanted fields in a value, as the edits set them in the text.
+/// Makes the edits in a value that were made in the text.
 fn update_document(document: &mut Value, want: &ImageUpdate) {
     image_fields::each_value(document, &mut |kind, object| {
         for route in kind.field_paths(want.paths) {
@@ -72,7 +73,7 @@ fn update_holder(holder: &mut Mapping, key: &str, policy: Option<&str>, want: &I
     }
 }
 
-/// A step from a value into it.
+/// A component of the path to a value.
 enum PathStep {
     Key(String),
     Index(usize),
@@ -103,7 +104,8 @@ fn first_difference(one: &Value, other: &Value, path: &mut Vec<PathStep>) {
     }
 }
 
-/// The last alias or merge key on the way to a difference, else where it is.
+/// Returns an error at the last alias or merge key on the path to a difference, or at the
+/// difference itself.
 fn locate_cause(document: &Node, path: &[PathStep]) -> Error {
     let (mut node, mut shared) = (document, None);
     for step in path {

@@ -1,7 +1,7 @@
-//! Where things stand in a YAML text: a tree whose nodes know their bytes.
+//! A syntax tree of a YAML text, whose nodes have byte positions.
 //!
-//! Values are read with `serde_yaml`; this tree exists only so that a text
-//! can be edited in place. YAML 1.2 takes JSON in, so it reads that, too.
+//! Values are read with `serde_yaml`; this tree exists for edits in place. JSON is a subset
+//! of YAML 1.2 and is supported, too.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -12,33 +12,33 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 use crate::error::Error;
 use crate::parse_error;
 
-/// How deep a document may nest; Kubernetes' own objects stay under 30.
+/// Maximum nesting depth; Kubernetes' own objects stay below 30.
 const DEPTH_LIMIT: usize = 100;
-/// How many nodes a text may have once each alias stands for what it names.
+/// Maximum number of nodes, with aliases counted as their targets.
 const NODE_LIMIT: usize = 1_000_000;
-/// How many of them aliases may bring in: a few hundred bytes could be billions.
+/// Maximum number of nodes behind aliases: a few hundred bytes could expand to billions.
 const ALIASED_LIMIT: usize = 100_000;
-/// The key that takes the entries of other mappings in.
+/// The key that merges the entries of other mappings.
 pub const MERGE_KEY: &str = "<<";
 
 /// A node of the tree.
 #[derive(Debug)]
 pub struct Node {
-    /// Its bytes: of a collection, only where it begins.
+    /// Its byte range; for a collection, only the start.
     pub bytes: Range<usize>,
     /// Line, from 1.
     pub line: usize,
     /// Column in characters, from 0.
     pub column: usize,
     pub kind: Kind,
-    /// How many nodes it is, aliases counted as what they name.
+    /// Its number of nodes, with aliases counted as their targets.
     weight: usize,
 }
 
 /// A key and its value.
 pub type Entry = (Rc<Node>, Rc<Node>);
 
-/// What a node is.
+/// The type of a node.
 #[derive(Debug)]
 pub enum Kind {
     Scalar {
@@ -47,12 +47,12 @@ pub enum Kind {
     },
     Mapping(Vec<Entry>),
     Sequence(Vec<Rc<Node>>),
-    /// `*name`, with the node that it names.
+    /// An alias `*name` with its target.
     Alias(Rc<Node>),
 }
 
 impl Node {
-    /// The node itself, or the one that it is an alias of.
+    /// Returns the node itself, or the target of an alias.
     pub fn target(&self) -> &Self {
         match &self.kind {
             Kind::Alias(node) => node.target(),
@@ -60,7 +60,7 @@ impl Node {
         }
     }
 
-    /// The text of a scalar or of an alias to one.
+    /// Returns the text of a scalar or of an alias to one.
     pub fn text(&self) -> Option<&str> {
         match &self.target().kind {
             Kind::Scalar { text, .. } => Some(text),
@@ -68,7 +68,7 @@ impl Node {
         }
     }
 
-    /// The entries of a mapping or of an alias to one, as they are written.
+    /// Returns the entries of a mapping, or of an alias to one, as written.
     pub fn entries(&self) -> &[Entry] {
         match &self.target().kind {
             Kind::Mapping(entries) => entries,
@@ -76,7 +76,7 @@ impl Node {
         }
     }
 
-    /// The items of a sequence or of an alias to one.
+    /// Returns the items of a sequence or of an alias to one.
     pub fn items(&self) -> Option<&[Rc<Self>]> {
         match &self.target().kind {
             Kind::Sequence(items) => Some(items),
@@ -84,13 +84,13 @@ impl Node {
         }
     }
 
-    /// The entry with this key that stands in the mapping itself.
+    /// Returns the entry with this key in the mapping itself.
     pub fn entry(&self, key: &str) -> Option<&Entry> {
         self.entries().iter().find(|(k, _)| k.text() == Some(key))
     }
 
-    /// The value of this key, and the mapping in which it stands: this one, or
-    /// one that a merge key brings in.
+    /// Returns the value of this key and the mapping that contains it: this one, or one
+    /// that a merge key includes.
     pub fn effective(&self, key: &str) -> Option<(&Self, &Self)> {
         if let Some((_, value)) = self.entry(key) {
             return Some((self.target(), value));
@@ -102,7 +102,7 @@ impl Node {
         }
     }
 
-    /// The value of this key, wherever it stands.
+    /// Returns the value of this key, from the mapping itself or a merged one.
     pub fn get(&self, key: &str) -> Option<&Self> {
         self.effective(key).map(|(_, value)| value)
     }
@@ -112,7 +112,7 @@ impl Node {
     }
 }
 
-/// Reads all documents of a text.
+/// Parses all documents of a text.
 pub fn documents(text: &str) -> Result<Vec<Rc<Node>>, Error> {
     parse_error::check_size(text)?;
     read(text).map_err(|fault| parse_error::explain(text, fault))
@@ -164,7 +164,7 @@ impl<'a> Reader<'a> {
         let (line, column) = (span.start.line(), span.start.col());
         let fault = |reason: &str| Error { line, column: column + 1, reason: reason.to_owned() };
         if depth > DEPTH_LIMIT {
-            return Err(fault(&format!("it nests deeper than {DEPTH_LIMIT} levels")));
+            return Err(fault(&format!("it is nested deeper than {DEPTH_LIMIT} levels")));
         }
         let (mut anchor, mut own) = (0, bytes.clone());
         let kind = match event {
@@ -184,7 +184,9 @@ impl<'a> Reader<'a> {
             }
             Event::Alias(id) => {
                 let named = self.anchors.get(&id).cloned();
-                Kind::Alias(named.ok_or_else(|| fault("an alias names what it is part of"))?)
+                Kind::Alias(
+                    named.ok_or_else(|| fault("an alias refers to a node that contains it"))?,
+                )
             }
             _ => return Err(fault("a value is missing")),
         };
@@ -204,11 +206,11 @@ impl<'a> Reader<'a> {
         }
         if self.aliased > ALIASED_LIMIT {
             return Err(
-                node.error(format!("its aliases stand for more than {ALIASED_LIMIT} values"))
+                node.error(format!("its aliases expand to more than {ALIASED_LIMIT} values"))
             );
         }
         if self.nodes > NODE_LIMIT {
-            return Err(node.error(format!("it holds more than {NODE_LIMIT} values")));
+            return Err(node.error(format!("it has more than {NODE_LIMIT} values")));
         }
         Ok(())
     }
@@ -231,10 +233,10 @@ impl<'a> Reader<'a> {
                 (event, span) => self.node(event, span, depth + 1)?,
             };
             let Some(text) = key.text() else {
-                return Err(key.error("a key must be a text"));
+                return Err(key.error("a key must be a string"));
             };
             if !keys.insert(text.to_owned()) {
-                return Err(key.error(format!("the key `{text}` is there twice")));
+                return Err(key.error(format!("duplicate key `{text}`")));
             }
             let (event, span) = self.next()?;
             entries.push((key, self.node(event, span, depth + 1)?));
@@ -253,13 +255,13 @@ fn weight(kind: &Kind) -> usize {
     }
 }
 
-/// A scalar's own text, without what stands around it.
+/// Returns the byte range of a scalar's text without anchor, tag, space and comment.
 fn scalar_bytes(text: &str, bytes: &Range<usize>, style: ScalarStyle) -> Range<usize> {
     let start = own_start(&text[..bytes.end], bytes.start);
     start..scalar_end(text, &(start..bytes.end), style)
 }
 
-/// Where a node's own text begins: behind its anchor and its tag.
+/// Returns the start of a node's own text, after its anchor and tag.
 fn own_start(text: &str, start: usize) -> usize {
     let mut rest = &text[start..];
     while rest.starts_with(['&', '!']) {
@@ -269,8 +271,8 @@ fn own_start(text: &str, start: usize) -> usize {
     text.len() - rest.len()
 }
 
-/// Where a scalar really ends: behind a quoted one the parser's span also
-/// takes in white space and a comment.
+/// Returns the end of a scalar. The parser's span of a quoted scalar includes trailing
+/// white space and a comment.
 fn scalar_end(text: &str, bytes: &Range<usize>, style: ScalarStyle) -> usize {
     let escape = match style {
         ScalarStyle::SingleQuoted => "''",
@@ -291,7 +293,7 @@ fn scalar_end(text: &str, bytes: &Range<usize>, style: ScalarStyle) -> usize {
     bytes.end
 }
 
-/// From the parser's character indices to byte indices.
+/// Converts the parser's character indices to byte indices.
 enum Offsets {
     Ascii,
     Table(Vec<usize>),

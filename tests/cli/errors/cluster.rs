@@ -233,7 +233,7 @@ fn no_node_may_run_the_pods() {
     let ran = project.run(&["up"]);
     ran.code(92).stderr(
         "error: no node of context `kind-test` may run the pods
-  caused by: `n1`: it lacks the label `gpu=yes`; `n2`: it lacks the label `gpu=yes`
+  caused by: `n1`: it does not have the label `gpu=yes`; `n2`: it does not have the label `gpu=yes`
   help: give a node the label with `kubectl --context kind-test label node n1 'gpu=yes'`\n",
     );
     untouched(&project);

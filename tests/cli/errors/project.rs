@@ -154,7 +154,7 @@ fn the_images_name_is_none() {
     let project = Project::new();
     project.config("image = \"-o/tmp/x\"");
     fails(&project, 90, "error: cannot use the image's name
-  caused by: `-o/tmp/x` is no image reference: a name is made of lower-case letters and digits, joined by `.`, `_`, `__`, `-` or `/`
+  caused by: `-o/tmp/x` is not a valid image reference: a name consists of lower-case letters and digits, separated by `.`, `_`, `__`, `-` or `/`
   help: set another one: `image = \"name\"` in `[package.metadata.kdev]`\n");
 }
 

@@ -139,14 +139,14 @@ fn what_admission_has_made_of_a_pod_is_said() {
     let always = |status| pod("app-1", "n1", "app", IMAGE, status).replace("Never", "Always");
     project.pods(&[always(waiting)]);
     ends(&project, 95, "error: admission has changed pod `app-1` of deployment/app
-  caused by: `imagePullPolicy` of container `app` became `Always`, and was `Never`; the API server's admission plugin `AlwaysPullImages` does that
+  caused by: `imagePullPolicy` of container `app` became `Always`, and was `Never`; the API server's admission plugin `AlwaysPullImages` does this
   help: nothing that is not in a registry runs there: start the API server without it, with `--disable-admission-plugins=AlwaysPullImages`\n");
 
     // Where it does no harm it is worth a line.
     let project = Project::new();
     project.pods(&[always(&format!(r#"{{"name":"app","imageID":"{CONFIG}"}}"#))]);
     let ran = project.run(&["up", "--node", "n1"]);
-    ran.code(0).stderr(&format!("{BUILT}{APPLIED}        Note pod `app-1` is not as it was applied: `imagePullPolicy` of container `app` became `Always`, and was `Never`; the API server's admission plugin `AlwaysPullImages` does that
+    ran.code(0).stderr(&format!("{BUILT}{APPLIED}        Note pod `app-1` is not as it was applied: `imagePullPolicy` of container `app` became `Always`, and was `Never`; the API server's admission plugin `AlwaysPullImages` does this
        Ready deployment/app: 2 pods in [TIME]
     Finished {IMAGE} in [TIME]\n"));
 }
@@ -158,7 +158,7 @@ fn a_paused_deployment_is_not_waited_for() {
     let paused = paused.replace("\"updatedReplicas\":1", "\"updatedReplicas\":0");
     project.write("fake/deployment.json", &paused);
     ends(&project, 95, "error: deployment/app does not replace its pods
-  caused by: it is paused, and pods are not of its newest template: 1 of 1
+  caused by: it is paused, and some pods do not use its current template: 1 of 1
   help: let it go on with `kubectl --context kind-test --namespace default rollout resume deployment/app`\n");
 }
 
@@ -175,6 +175,6 @@ error: deployment/app was not ready within 1 s: 0 of 1 new pods are
     project.write("fake/pods.json", "");
     let ran = project.run(&["up", "--node", "n1", "--timeout", "1"]);
     ran.code(96).error("error: deployment/app was not ready within 1 s: 0 of 1 new pods are
-  caused by: there is no pod yet
+  caused by: no pod exists yet
   help: see `kubectl --context kind-test --namespace default describe deployment/app`; if it only needs longer, give `--timeout SECONDS`\n");
 }

@@ -24,7 +24,7 @@ fn why_a_config_map_that_is_missing_keeps_a_container_from_starting() {
     let scene = Scene::on("node-2", "map-missing");
     scene.sleeps("envFrom: [{configMapRef: {name: settings}}]");
     scene.waits(&WAITS);
-    let found = scene.is_judged(&["config-missing"]);
+    let found = scene.is_judged(&["config-not-found"]);
     found.follow_with(0, &[("KEY", "COLOR"), ("VALUE", "blue")]);
     scene.runs();
 }
@@ -35,7 +35,7 @@ fn why_a_secret_that_is_missing_keeps_a_container_from_starting() {
     let scene = Scene::on("node-2", "secret-missing");
     scene.sleeps("env: [{name: TOKEN, valueFrom: {secretKeyRef: {name: api, key: token}}}]");
     scene.waits(&WAITS);
-    scene.is_judged(&["config-missing"]).follow_with(0, &[("VALUE", "abc")]);
+    scene.is_judged(&["config-not-found"]).follow_with(0, &[("VALUE", "abc")]);
     scene.runs();
 }
 
@@ -46,7 +46,7 @@ fn why_a_key_that_is_missing_keeps_a_container_from_starting() {
     run(&mut scene.kubectl(&["create", "secret", "generic", "api", "--from-literal=user=me"]));
     scene.sleeps("env: [{name: TOKEN, valueFrom: {secretKeyRef: {name: api, key: token}}}]");
     scene.waits(&WAITS);
-    scene.is_judged(&["config-missing"]).follow_with(0, &[("VALUE", "abc")]);
+    scene.is_judged(&["config-not-found"]).follow_with(0, &[("VALUE", "abc")]);
     scene.runs();
 }
 
@@ -56,7 +56,7 @@ fn why_an_image_of_roots_may_not_run_as_somebody_else() {
     let scene = Scene::on("node-2", "must-not-be-root");
     scene.sleeps("securityContext: {runAsNonRoot: true}");
     scene.waits(&WAITS);
-    scene.is_judged(&["runs-as-root"]).follow(0);
+    scene.is_judged(&["run-as-non-root"]).follow(0);
     run(&mut scene.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]));
 }
 
@@ -68,7 +68,7 @@ fn why_a_key_that_a_config_map_lacks_keeps_a_container_from_starting() {
     scene
         .sleeps("env: [{name: COLOR, valueFrom: {configMapKeyRef: {name: settings, key: color}}}]");
     scene.waits(&WAITS);
-    scene.is_judged(&["config-missing"]).follow_with(0, &[("VALUE", "blue")]);
+    scene.is_judged(&["config-not-found"]).follow_with(0, &[("VALUE", "blue")]);
     scene.runs();
 }
 
@@ -84,6 +84,6 @@ fn why_a_user_without_a_number_may_be_root() {
     let lines = format!("{NEVER}\nsecurityContext: {{runAsNonRoot: true}}");
     scene.deployment("node-2", "user-by-name:dev", &lines);
     scene.waits(&WAITS);
-    scene.is_judged(&["runs-as-root"]).follow(0);
+    scene.is_judged(&["run-as-non-root"]).follow(0);
     run(&mut scene.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]));
 }

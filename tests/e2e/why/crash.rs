@@ -34,7 +34,7 @@ fn why_a_program_that_fails_is_started_again_and_again() {
         "test -n \"$PORT\" || { echo 'PORT is not set' >&2; exit 3; }; exec /busybox sleep 9999",
         "",
     );
-    let found = scene.is_judged(&["crashes"]);
+    let found = scene.is_judged(&["crash-loop"]);
     found.follow(0);
     // As its log says.
     run(&mut scene.kubectl(&["set", "env", "deployment/web", "PORT=8080"]));
@@ -46,7 +46,7 @@ fn why_a_program_that_fails_is_started_again_and_again() {
 fn why_a_program_that_ends_well_is_started_again_and_again() {
     let scene = Scene::on("node-1", "ends-at-once");
     scene.ends("echo done", "");
-    let help = scene.is_judged(&["ends"]).help(0).to_owned();
+    let help = scene.is_judged(&["exits-without-error"]).help(0).to_owned();
     assert!(help.starts_with("let it stay in the foreground"), "{help}");
     scene.runs_script("echo done; exec /busybox sleep 9999");
     run(&mut scene.kubectl(&["rollout", "restart", "deployment/web"]));
@@ -128,7 +128,7 @@ fn why_a_program_that_runs_just_now_will_end_again() {
         let runs = status.pointer("/state/running").is_some();
         (runs && status["restartCount"].as_u64() > Some(1)).then_some(())
     });
-    let found = scene.is_judged(&["crashes"]);
+    let found = scene.is_judged(&["crash-loop"]);
     assert_eq!(found.confidence(0), "likely");
     found.follow(0);
     // As its log says.
@@ -155,7 +155,7 @@ fn why_a_program_that_has_recovered_is_not_blamed() {
         let status = &pods["items"][0]["status"]["containerStatuses"][0];
         (status["ready"] == true && status["restartCount"] == 1).then_some(())
     });
-    let found = scene.is_judged(&["crashes"]);
+    let found = scene.is_judged(&["crash-loop"]);
     assert_eq!(found.confidence(0), "likely");
     eventually("an end of the doubt", || scene.is_well().is_empty().then_some(()));
 }
@@ -168,7 +168,7 @@ fn why_a_job_has_failed() {
     scene.apply("apiVersion: batch/v1\nkind: Job\nmetadata: {name: web}\nspec:\n  backoffLimit: 0\n  template:\n    spec:\n      restartPolicy: Never\n      nodeName: node-1\n      containers: [{name: web, image: 'failed-job:dev', imagePullPolicy: Never}]\n");
     run(&mut scene.kubectl(&["wait", "job/web", "--for=condition=Failed", "--timeout=60s"]));
     // There is no earlier run whose log could be asked for.
-    scene.is_judged(&["crashes"]).follow(0);
+    scene.is_judged(&["crash-loop"]).follow(0);
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn why_a_pod_that_was_deleted_is_still_there() {
         let pod = get(scene.name, &["pod", "web"]);
         pod.pointer("/status/containerStatuses/0/state/terminated").map(|_| ())
     });
-    let found = scene.is_judged(&["leaving"]);
+    let found = scene.is_judged(&["terminating"]);
     assert!(found.help(0).contains("see that the controller runs"), "{}", found.help(0));
     // Here is none.
     let advised = found.help(0).rsplit('`').nth(1).unwrap().to_owned();

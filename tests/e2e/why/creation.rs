@@ -110,7 +110,7 @@ fn why_a_service_account_that_is_missing_makes_no_pod() {
     let spec = "      terminationGracePeriodSeconds";
     scene.apply(&manifest.replace(spec, &format!("      serviceAccountName: builder\n{spec}")));
     scene.reports("error looking up service account");
-    scene.is_judged(&["service-account-missing"]).follow(0);
+    scene.is_judged(&["service-account-not-found"]).follow(0);
     scene.runs();
 }
 
@@ -208,7 +208,7 @@ spec: {policyName: house-rule, validationActions: [Deny], matchResources: {names
     });
     scene.makes("");
     scene.reports("each container must name its workingDir");
-    let found = scene.is_judged(&["pod-refused"]);
+    let found = scene.is_judged(&["pod-rejected"]);
     assert!(found.help(0).starts_with("change what the policy names"), "{}", found.help(0));
     // As the API server says.
     scene.makes_instead("workingDir: /");
@@ -223,7 +223,7 @@ fn why_a_workload_that_is_scaled_to_zero_has_no_pod() {
     run(&mut scene.kubectl(&["scale", "deployment/web", "--replicas=0"]));
     run(&mut scene.kubectl(&["wait", "--for=delete", "pod", "--all", "--timeout=60s"]));
     assert!(scene.is_well().starts_with("deployment/web is scaled to zero: "));
-    scene.is_judged(&["not-wanted"]).follow(0);
+    scene.is_judged(&["inactive"]).follow(0);
     scene.runs();
 }
 
@@ -236,7 +236,7 @@ fn why_a_paused_workload_keeps_its_old_pods() {
     run(&mut scene.kubectl(&["rollout", "pause", "deployment/web"]));
     scene.makes_instead("workingDir: /");
     assert!(scene.is_well().starts_with("deployment/web is paused: "));
-    scene.is_judged(&["not-wanted"]).follow(0);
+    scene.is_judged(&["inactive"]).follow(0);
     run(&mut scene.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]));
     scene.runs();
 }
@@ -251,7 +251,7 @@ fn why_a_suspended_job_makes_no_pod() {
     scene.apply(&format!(
         "apiVersion: batch/v1\nkind: Job\nmetadata: {{name: web}}\nspec:\n  suspend: true\n  template:\n    spec:\n      nodeSelector: {{kubernetes.io/hostname: node-1}}\n      restartPolicy: Never\n      terminationGracePeriodSeconds: 0\n      containers: [{{name: web, image: {image:?}, {NEVER}}}]\n"
     ));
-    scene.is_judged(&["not-wanted"]).follow(0);
+    scene.is_judged(&["inactive"]).follow(0);
     scene.runs();
 }
 

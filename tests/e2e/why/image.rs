@@ -37,7 +37,7 @@ fn why_an_image_that_only_docker_has_is_always_pulled() {
     scene.build("docker-always:dev");
     scene.deployment("node-1", "docker-always:dev", "imagePullPolicy: Always");
     scene.waits(&["ErrImagePull", "ImagePullBackOff"]);
-    let found = scene.is_judged(&["image-not-loaded", "policy-always"]);
+    let found = scene.is_judged(&["image-not-loaded", "pull-policy-always"]);
     found.follow(0);
     found.follow(1);
     scene.runs();
@@ -54,7 +54,7 @@ fn why_a_stateful_pod_is_always_pulled() {
     let deployment = scene.deployment_manifest("node-1", image, "imagePullPolicy: Always");
     scene.apply(&deployment.replace("kind: Deployment", "kind: StatefulSet"));
     scene.waits(&["ErrImagePull", "ImagePullBackOff"]);
-    scene.is_judged(&["policy-always"]).follow(0);
+    scene.is_judged(&["pull-policy-always"]).follow(0);
     scene.runs();
 }
 
@@ -65,7 +65,7 @@ fn why_an_image_without_a_tag_is_pulled() {
     scene.build("no-tag");
     scene.pod("node-1", "no-tag", "");
     scene.waits(&["ErrImagePull", "ImagePullBackOff"]);
-    let found = scene.is_judged(&["image-not-loaded", "policy-always"]);
+    let found = scene.is_judged(&["image-not-loaded", "pull-policy-always"]);
     found.follow(0);
     found.follow(1);
     scene.runs();
@@ -79,7 +79,7 @@ fn why_the_latest_tag_is_pulled_though_the_image_is_there() {
     scene.import("node-1", "k8s.io", "latest:latest");
     scene.deployment("node-1", "latest:latest", "");
     scene.waits(&["ErrImagePull", "ImagePullBackOff"]);
-    scene.is_judged(&["policy-always"]).follow(0);
+    scene.is_judged(&["pull-policy-always"]).follow(0);
     scene.runs();
 }
 
@@ -152,7 +152,7 @@ fn why_an_image_with_another_tag_is_missed() {
     scene.build("other-tag:v2");
     scene.pod("node-1", "other-tag:v3", NEVER);
     scene.waits(&["ErrImageNeverPull"]);
-    scene.is_judged(&["image-has-other-name"]).follow(0);
+    scene.is_judged(&["local-image-under-other-name"]).follow(0);
     scene.runs();
 }
 
@@ -189,7 +189,7 @@ fn why_an_image_that_nobody_has_is_missed() {
     let scene = Scene::claiming("nowhere", Claim::both_nodes());
     scene.pod("node-1", "nowhere:dev", NEVER);
     scene.waits(&["ErrImageNeverPull"]);
-    let found = scene.is_judged(&["image-nowhere"]);
+    let found = scene.is_judged(&["image-not-found"]);
     // Its Dockerfile is in the scene's folder.
     scene.build("unused-nowhere:dev");
     let folder = scene.path("").display().to_string();
@@ -256,7 +256,7 @@ fn why_a_pod_answers_as_before_though_the_image_was_built_again() {
     scene.runs();
     assert_eq!(scene.is_well(), "");
     scene.build_with("rebuilt:dev", "ENTRYPOINT [\"/busybox\", \"sleep\", \"200000\"]\n");
-    scene.is_judged(&["old-build"]).follow(0);
+    scene.is_judged(&["outdated-build"]).follow(0);
     run(&mut scene.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]));
     assert_eq!(scene.is_well(), "");
 }
@@ -270,7 +270,7 @@ fn why_a_pod_runs_another_build_than_the_newest() {
     scene.deployment("node-1", "newer-build:kdev-000000000001", NEVER);
     scene.runs();
     scene.build("newer-build:kdev-000000000002");
-    scene.is_judged(&["old-build"]).follow(0);
+    scene.is_judged(&["outdated-build"]).follow(0);
     run(&mut scene.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]));
     assert_eq!(scene.is_well(), "");
 }
@@ -309,7 +309,7 @@ fn why_a_kubelet_does_not_let_a_pod_have_what_was_loaded() {
     let kubelet = Changed::start(&scene.permit, &scene.path(""), "node-1", &keys);
     scene.pod("node-1", "verified-image:dev", NEVER);
     scene.waits(&["ErrImageNeverPull"]);
-    let help = scene.is_judged(&["credentials-verified"]).help(0).to_owned();
+    let help = scene.is_judged(&["image-credentials-unverified"]).help(0).to_owned();
     let key = "`imagePullCredentialsVerificationPolicy: NeverVerifyPreloadedImages`";
     assert!(help.starts_with(&format!("set {key}")), "{help}");
     // As the help says; it is the lab's own setting.
@@ -337,6 +337,6 @@ fn why_the_kubelet_itself_has_deleted_an_image() {
     eventually("room", || run(&mut scene.kubectl(&taints)).is_empty().then_some(()));
     run(&mut scene.kubectl(&["scale", "deployment/web", "--replicas=1"]));
     scene.waits(&["ErrImageNeverPull"]);
-    scene.is_judged(&["image-collected"]).follow(0);
+    scene.is_judged(&["image-garbage-collected"]).follow(0);
     scene.runs();
 }

@@ -65,7 +65,7 @@ fn why_a_node_without_a_kubelet_starts_no_pod() {
         "{said}"
     );
     eventually("the node's silence", || says("node-2", "Ready", "Unknown"));
-    let found = scene.is_judged(&["node-silent"]);
+    let found = scene.is_judged(&["node-not-ready"]);
     assert!(found.help(0).contains("start the kubelet of node `node-2`"), "{}", found.help(0));
     // As the help says; the lab's nodes have no systemd.
     drop(stopped);

@@ -32,7 +32,7 @@ impl Scene {
 fn why_a_probe_of_the_wrong_port_is_refused() {
     let scene = Scene::on("node-1", "wrong-port");
     scene.serves("readinessProbe: {httpGet: {path: /name, port: 8081}, periodSeconds: 1}");
-    scene.is_judged(&["not-ready"]).follow(0);
+    scene.is_judged(&["readiness-probe"]).follow(0);
     scene.rolls_out();
 }
 
@@ -41,7 +41,7 @@ fn why_a_probe_of_the_wrong_port_is_refused() {
 fn why_a_probe_of_the_wrong_path_finds_nothing() {
     let scene = Scene::on("node-1", "wrong-path");
     scene.serves("readinessProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 1}");
-    let help = scene.is_judged(&["not-ready"]).help(0).to_owned();
+    let help = scene.is_judged(&["readiness-probe"]).help(0).to_owned();
     assert!(help.starts_with("correct the path in `readinessProbe`"), "{help}");
     scene.probed("readinessProbe: {httpGet: {path: /name, port: 8080}, periodSeconds: 1}");
     scene.rolls_out();
@@ -53,7 +53,7 @@ fn why_a_pod_is_killed_again_and_again_though_it_serves() {
     let scene = Scene::on("node-1", "liveness");
     scene.serves("livenessProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 1, failureThreshold: 1}");
     scene.waits(&["CrashLoopBackOff"]);
-    let help = scene.is_judged(&["probe-restarts"]).help(0).to_owned();
+    let help = scene.is_judged(&["liveness-probe"]).help(0).to_owned();
     assert!(help.starts_with("correct the path in `livenessProbe`"), "{help}");
     scene.probed("livenessProbe: {httpGet: {path: /name, port: 8080}, periodSeconds: 1}");
     scene.rolls_out();
@@ -65,7 +65,7 @@ fn why_a_slow_start_is_killed() {
     let scene = Scene::on("node-1", "startup");
     scene.serves("startupProbe: {tcpSocket: {port: 9090}, periodSeconds: 1, failureThreshold: 2}");
     scene.waits(&["CrashLoopBackOff"]);
-    scene.is_judged(&["probe-restarts"]).follow(0);
+    scene.is_judged(&["liveness-probe"]).follow(0);
     scene.rolls_out();
 }
 
@@ -74,7 +74,7 @@ fn why_a_slow_start_is_killed() {
 fn why_a_probe_fails_whose_program_is_not_in_the_image() {
     let scene = Scene::on("node-1", "probe-program");
     scene.serves("readinessProbe: {exec: {command: [curl, localhost:8080]}, periodSeconds: 1}");
-    let help = scene.is_judged(&["not-ready"]).help(0).to_owned();
+    let help = scene.is_judged(&["readiness-probe"]).help(0).to_owned();
     assert!(help.starts_with("correct the command in `readinessProbe`"), "{help}");
     scene.probed("readinessProbe: {exec: {command: [/busybox, wget, -qO-, localhost:8080/name]}, periodSeconds: 1}");
     scene.rolls_out();
@@ -95,7 +95,7 @@ fn why_a_gate_that_nobody_opens_keeps_a_pod_from_traffic() {
         "--for=condition=ContainersReady",
         "--timeout=60s",
     ]));
-    let help = scene.is_judged(&["gate-closed"]).help(0).to_owned();
+    let help = scene.is_judged(&["readiness-gate"]).help(0).to_owned();
     assert!(help.contains("the controller runs that sets `example.com/ready`"), "{help}");
     // As that controller would.
     let open = r#"{"status":{"conditions":[{"type":"example.com/ready","status":"True"}]}}"#;
@@ -113,7 +113,7 @@ fn why_a_program_that_ends_when_told_is_told_to_end() {
     scene.probed("livenessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1, failureThreshold: 1}");
     scene.waits(&["CrashLoopBackOff"]);
     // Its exit code is 0.
-    let help = scene.is_judged(&["probe-restarts"]).help(0).to_owned();
+    let help = scene.is_judged(&["liveness-probe"]).help(0).to_owned();
     assert!(help.starts_with("let the program listen on `0.0.0.0:8080`"), "{help}");
     scene.build_with("gentle-end:dev", &gentle.replace("127.0.0.1:", "0.0.0.0:"));
     scene.load("gentle-end:dev");
@@ -127,7 +127,7 @@ fn why_a_probe_by_https_of_a_program_that_speaks_http_fails() {
     scene.serves(
         "readinessProbe: {httpGet: {path: /name, port: 8080, scheme: HTTPS}, periodSeconds: 1}",
     );
-    scene.is_judged(&["not-ready"]).follow(0);
+    scene.is_judged(&["readiness-probe"]).follow(0);
     scene.rolls_out();
 }
 
@@ -136,7 +136,7 @@ fn why_a_probe_by_https_of_a_program_that_speaks_http_fails() {
 fn why_a_probe_of_a_port_that_is_called_otherwise_fails() {
     let scene = Scene::on("node-1", "port-name");
     scene.serves("readinessProbe: {httpGet: {path: /name, port: http}, periodSeconds: 1}");
-    scene.is_judged(&["not-ready"]).follow(0);
+    scene.is_judged(&["readiness-probe"]).follow(0);
     scene.rolls_out();
 }
 
@@ -146,7 +146,7 @@ fn why_a_probe_whose_command_takes_too_long_fails() {
     let scene = Scene::on("node-1", "slow-command");
     let command = "[/busybox, sleep, '2']";
     scene.serves(&format!("readinessProbe: {{exec: {{command: {command}}}, periodSeconds: 1}}"));
-    let help = scene.is_judged(&["not-ready"]).help(0).to_owned();
+    let help = scene.is_judged(&["readiness-probe"]).help(0).to_owned();
     assert!(help.contains("correct the command, or `timeoutSeconds`, in"), "{help}");
     scene.probed(&format!(
         "readinessProbe: {{exec: {{command: {command}}}, timeoutSeconds: 10, periodSeconds: 1}}"
@@ -159,7 +159,7 @@ fn why_a_probe_whose_command_takes_too_long_fails() {
 fn why_a_probe_by_grpc_of_a_program_that_speaks_http_fails() {
     let scene = Scene::on("node-1", "grpc-probe");
     scene.serves("readinessProbe: {grpc: {port: 8080}, periodSeconds: 1}");
-    let found = scene.is_judged(&["not-ready"]);
+    let found = scene.is_judged(&["readiness-probe"]);
     assert!(found.help(0).contains("correct the port, or"), "{}", found.help(0));
     assert!(found.words(0).ends_with("no gRPC server answers on port 8080"), "{}", found.words(0));
     scene.probed("readinessProbe: {grpc: null, tcpSocket: {port: 8080}, periodSeconds: 1}");

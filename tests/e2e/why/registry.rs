@@ -192,7 +192,7 @@ fn why_a_registry_whose_name_is_wrong_has_no_address() {
     scene.build(&image);
     scene.pod("node-2", &image, PULLED);
     scene.waits(&FAILS);
-    scene.is_judged(&["registry-unknown"]).follow(0);
+    scene.is_judged(&["registry-not-resolved"]).follow(0);
     scene.runs();
 }
 
@@ -272,7 +272,7 @@ fn why_a_tag_that_was_never_pushed_is_not_found() {
     let image = registry.push(&scene);
     scene.deployment("node-2", &image.replace(":dev", ":prod"), PULLED);
     scene.waits(&FAILS);
-    let found = scene.is_judged(&["not-in-registry"]);
+    let found = scene.is_judged(&["tag-not-found"]);
     // Any folder with a Dockerfile will do.
     let folder = scene.path("").display().to_string();
     found.follow_with(0, &[(" . ", &format!(" {folder} "))]);

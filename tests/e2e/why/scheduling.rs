@@ -101,7 +101,7 @@ fn why_more_processors_than_a_node_has_are_not_given() {
     scene.is_everywhere();
     scene.wants(1, "", &REQUESTS.replace("AMOUNT", "\"3\""));
     scene.reports("Insufficient cpu");
-    scene.is_judged(&["resources-short"]).follow(0);
+    scene.is_judged(&["insufficient-resources"]).follow(0);
     scene.settles();
 }
 
@@ -112,7 +112,7 @@ fn why_more_memory_than_a_node_has_is_not_given() {
     scene.is_everywhere();
     scene.wants_pod("", "resources: {requests: {memory: 500Gi}}");
     scene.reports("Insufficient memory");
-    scene.is_judged(&["resources-short"]).follow(0);
+    scene.is_judged(&["insufficient-resources"]).follow(0);
     scene.runs();
 }
 
@@ -152,7 +152,7 @@ fn why_what_others_have_taken_is_not_given() {
     // A pod and a Deployment may bear the same name.
     scene.wants_pod("", &REQUESTS.replace("AMOUNT", "\"1\""));
     scene.reports("Insufficient cpu");
-    let found = scene.is_judged(&["resources-short"]);
+    let found = scene.is_judged(&["insufficient-resources"]);
     let seen = taken.map(|taken| format!("its pods request {}m of them", 1500 + taken));
     assert!(seen.iter().any(|seen| found.evidence(0).contains(seen)), "{}", found.evidence(0));
     let left = taken.map(|taken| format!("--requests=cpu={}m", 500 - taken));
@@ -173,7 +173,7 @@ fn why_a_cordoned_node_takes_no_pod() {
     run(&mut kubectl("default", &["cordon", "node-1"]));
     scene.wants(1, "nodeSelector: {kubernetes.io/hostname: node-1}", "");
     scene.reports("were unschedulable");
-    scene.is_judged(&["nodes-tainted"]).follow(0);
+    scene.is_judged(&["untolerated-taints"]).follow(0);
     scene.settles();
 }
 
@@ -189,7 +189,7 @@ fn why_tainted_nodes_take_no_pod_and_which_has_the_image() {
     }
     scene.wants(1, "", "");
     scene.reports("untolerated taint");
-    let found = scene.is_judged(&["nodes-tainted"]);
+    let found = scene.is_judged(&["untolerated-taints"]);
     assert!(found.evidence(0).contains("only `node-2` has the image"), "{}", found.evidence(0));
     assert!(found.words(0).contains("`team=data:NoSchedule`"), "{}", found.words(0));
     found.follow(0);
@@ -253,7 +253,7 @@ fn why_a_daemon_set_for_no_node_wants_no_pod() {
     });
     // Whoever has not asked about it has likely meant it.
     assert!(scene.is_well().starts_with("daemonset/web has no pods: no node takes the pod; "));
-    scene.is_judged(&["not-wanted"]).follow(0);
+    scene.is_judged(&["inactive"]).follow(0);
     scene.runs();
 }
 
@@ -269,7 +269,7 @@ fn why_a_taint_and_a_missing_label_keep_a_pod_off_at_once() {
     // A pod alone may be given more tolerations, but nothing else.
     scene.wants_pod("nodeSelector: {twice-kept: ssd}", "");
     scene.reports("0/2 nodes are available");
-    let found = scene.is_judged(&["nodes-tainted", "node-selector"]);
+    let found = scene.is_judged(&["untolerated-taints", "node-selector"]);
     found.follow(0);
     found.follow(1);
     scene.runs();
@@ -341,7 +341,7 @@ fn why_an_update_of_a_pod_with_a_host_port_is_stuck() {
     scene.settles();
     scene.wants(1, selector, &port("blue"));
     scene.reports("free ports");
-    scene.is_judged(&["port-taken"]).follow(0);
+    scene.is_judged(&["host-port-in-use"]).follow(0);
     scene.settles();
 }
 
@@ -355,7 +355,7 @@ fn why_a_node_that_does_not_exist_runs_no_pod() {
         let pods = get(scene.name, &["pods"]);
         pods["items"].as_array().is_some_and(|pods| !pods.is_empty()).then_some(())
     });
-    scene.is_judged(&["node-missing"]).follow(0);
+    scene.is_judged(&["node-not-found"]).follow(0);
     run(&mut scene.kubectl(&[
         "delete",
         "pods",
@@ -390,7 +390,7 @@ fn why_a_scheduler_that_nobody_runs_places_no_pod() {
     scene.wants_pod("schedulerName: mine", "");
     // Until then one might just be about to come.
     std::thread::sleep(std::time::Duration::from_secs(6));
-    scene.is_judged(&["unscheduled"]).follow(0);
+    scene.is_judged(&["not-scheduled"]).follow(0);
     scene.runs();
 }
 
@@ -400,7 +400,7 @@ fn why_a_gate_keeps_a_pod_from_being_scheduled() {
     let scene = Scene::claiming("sched-gate", all_nodes());
     scene.is_everywhere();
     scene.wants_pod("schedulingGates: [{name: example.com/quota}]", "");
-    scene.is_judged(&["unscheduled"]).follow(0);
+    scene.is_judged(&["not-scheduled"]).follow(0);
     scene.runs();
 }
 
@@ -414,6 +414,6 @@ fn why_nothing_is_wrong_with_a_pod_that_is_on_its_way() {
         let pod = get(scene.name, &["pod", "web"]);
         pod.pointer("/status/containerStatuses/0/state/running").is_some().then_some(())
     });
-    let found = scene.is_judged(&["starting"]);
+    let found = scene.is_judged(&["in-progress"]);
     assert!(found.help(0).starts_with("wait: `kubectl "), "{}", found.help(0));
 }

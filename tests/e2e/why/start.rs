@@ -83,7 +83,7 @@ fn why_an_image_for_another_machine_does_not_start() {
 fn why_a_program_that_is_not_in_the_image_does_not_start() {
     let scene = Scene::on("node-1", "no-program");
     scene.starts_in_vain("ENTRYPOINT [\"/server\"]\n");
-    let help = scene.is_judged(&["program-missing"]).help(0).to_owned();
+    let help = scene.is_judged(&["entrypoint-not-found"]).help(0).to_owned();
     assert!(help.starts_with("correct `ENTRYPOINT` or `CMD` in the Dockerfile"), "{help}");
     scene.is_rebuilt(SLEEPS);
 }
@@ -96,7 +96,7 @@ fn why_a_command_that_is_not_in_the_image_does_not_start() {
     scene.import("node-2", "k8s.io", "no-command:dev");
     scene.deployment("node-2", "no-command:dev", &format!("{NEVER}\ncommand: [bash, -c, server]"));
     scene.waits(&["CrashLoopBackOff", "RunContainerError"]);
-    let help = scene.is_judged(&["program-missing"]).help(0).to_owned();
+    let help = scene.is_judged(&["entrypoint-not-found"]).help(0).to_owned();
     let manifest = "correct `command` of container `web` in the manifest of deployment/web";
     assert!(help.starts_with(manifest), "{help}");
     scene.deployment(
@@ -113,7 +113,7 @@ fn why_a_file_that_may_not_be_executed_does_not_start() {
     let scene = Scene::on("node-1", "no-x-bit");
     scene.file("app", b"#!/busybox sh\n/busybox sleep 9999\n", 0o644);
     scene.starts_in_vain("COPY app /app\nENTRYPOINT [\"/app\"]\n");
-    let help = scene.is_judged(&["program-not-executable"]).help(0).to_owned();
+    let help = scene.is_judged(&["entrypoint-not-executable"]).help(0).to_owned();
     assert!(help.contains("`RUN chmod 755 /app`"), "{help}");
     let lines =
         "COPY app /app\nRUN [\"/busybox\", \"chmod\", \"755\", \"/app\"]\nENTRYPOINT [\"/app\"]\n";
@@ -126,7 +126,7 @@ fn why_a_linked_program_does_not_start_in_an_empty_image() {
     let scene = Scene::on("node-1", "no-loader");
     scene.file("app", &fs::read("/bin/ls").unwrap(), 0o755);
     scene.starts_in_vain("COPY app /app\nENTRYPOINT [\"/app\"]\n");
-    let help = scene.is_judged(&["library-missing"]).help(0).to_owned();
+    let help = scene.is_judged(&["library-not-found"]).help(0).to_owned();
     assert!(help.starts_with("link it statically"), "{help}");
     // As busybox is.
     scene.is_rebuilt(SLEEPS);
@@ -139,7 +139,7 @@ fn why_a_program_whose_library_is_missing_does_not_start() {
     scene.file("app", &fs::read("/bin/ls").unwrap(), 0o755);
     scene.file("loader", &fs::read(Path::new(LOADER)).unwrap(), 0o755);
     scene.starts_in_vain(&format!("COPY app /app\nCOPY loader {LOADER}\nENTRYPOINT [\"/app\"]\n"));
-    let help = scene.is_judged(&["library-missing"]).help(0).to_owned();
+    let help = scene.is_judged(&["library-not-found"]).help(0).to_owned();
     assert!(help.starts_with("install the package that has `"), "{help}");
     scene.is_rebuilt(SLEEPS);
 }
@@ -149,7 +149,7 @@ fn why_a_program_whose_library_is_missing_does_not_start() {
 fn why_an_image_without_its_user_does_not_start() {
     let scene = Scene::on("node-1", "no-user");
     scene.starts_in_vain(&format!("USER app\n{SLEEPS}"));
-    let help = scene.is_judged(&["user-missing"]).help(0).to_owned();
+    let help = scene.is_judged(&["user-not-found"]).help(0).to_owned();
     assert!(help.contains("`USER 1000`"), "{help}");
     scene.is_rebuilt(&format!("USER 1000\n{SLEEPS}"));
 }
@@ -160,7 +160,7 @@ fn why_an_image_that_does_not_list_its_user_does_not_start() {
     let scene = Scene::on("node-1", "unlisted-user");
     scene.file("passwd", b"root:x:0:0:root:/:/bin/sh\n", 0o644);
     scene.starts_in_vain(&format!("COPY passwd /etc/passwd\nUSER app\n{SLEEPS}"));
-    let help = scene.is_judged(&["user-missing"]).help(0).to_owned();
+    let help = scene.is_judged(&["user-not-found"]).help(0).to_owned();
     assert!(help.contains("`USER 1000`"), "{help}");
     scene.is_rebuilt(&format!("USER 1000\n{SLEEPS}"));
 }
@@ -171,7 +171,7 @@ fn why_a_folder_does_not_start() {
     let scene = Scene::on("node-1", "folder-program");
     // The name is a folder's, since a file was copied into it.
     scene.starts_in_vain("COPY busybox /app/busybox\nENTRYPOINT [\"/app\"]\n");
-    let help = scene.is_judged(&["program-not-executable"]).help(0).to_owned();
+    let help = scene.is_judged(&["entrypoint-not-executable"]).help(0).to_owned();
     assert!(help.ends_with("if it is a folder, correct what `COPY` puts there"), "{help}");
     scene.is_rebuilt(SLEEPS);
 }
@@ -193,7 +193,7 @@ fn why_a_program_that_a_volume_hides_does_not_start() {
     };
     pod("/app");
     scene.waits(&["CrashLoopBackOff", "RunContainerError", "CreateContainerError"]);
-    let help = scene.is_judged(&["program-missing"]).help(0).to_owned();
+    let help = scene.is_judged(&["entrypoint-not-found"]).help(0).to_owned();
     assert!(help.starts_with("mount volume `data` at another folder in"), "{help}");
     // As the help says.
     run(&mut scene.kubectl(&["delete", "pod", "web", "--now"]));
@@ -220,7 +220,7 @@ fn why_a_script_that_does_not_say_what_runs_it_does_not_start() {
 fn why_an_image_that_names_no_program_does_not_start() {
     let scene = Scene::on("node-1", "no-entrypoint");
     scene.starts_in_vain("");
-    let help = scene.is_judged(&["program-missing"]).help(0).to_owned();
+    let help = scene.is_judged(&["entrypoint-not-found"]).help(0).to_owned();
     assert_eq!(help, "write `ENTRYPOINT [\"/PROGRAM\"]` into the Dockerfile");
     scene.is_rebuilt(SLEEPS);
 }
@@ -233,7 +233,7 @@ fn why_a_container_does_not_start_in_a_folder_that_is_none() {
     scene.import("node-2", "k8s.io", "work-in-file:dev");
     scene.deployment("node-2", "work-in-file:dev", &format!("{NEVER}\nworkingDir: /name"));
     scene.waits(&["CrashLoopBackOff", "RunContainerError"]);
-    let help = scene.is_judged(&["not-started"]).help(0).to_owned();
+    let help = scene.is_judged(&["start-failed"]).help(0).to_owned();
     assert_eq!(help, "correct `workingDir` of container `web` in the manifest of deployment/web");
     scene.deployment("node-2", "work-in-file:dev", &format!("{NEVER}\nworkingDir: /"));
     scene.runs();

@@ -61,7 +61,7 @@ fn why_a_volume_of_a_missing_config_map_is_not_mounted() {
     let scene = Scene::on("node-1", "volume-of-map");
     scene.mounts("configMap: {name: settings}");
     scene.reports("MountVolume.SetUp failed for volume \"data\"");
-    let found = scene.is_judged(&["config-missing"]);
+    let found = scene.is_judged(&["config-not-found"]);
     found.follow_with(0, &[("KEY", "color"), ("VALUE", "blue")]);
     scene.runs();
 }
@@ -72,7 +72,7 @@ fn why_a_file_is_not_mounted_as_a_folder() {
     let scene = Scene::on("node-1", "file-as-folder");
     scene.mounts("hostPath: {path: /etc/hostname, type: Directory}");
     scene.reports("MountVolume.SetUp failed for volume \"data\"");
-    let help = scene.is_judged(&["volume-unmountable"]).help(0).to_owned();
+    let help = scene.is_judged(&["mount-failed"]).help(0).to_owned();
     assert_eq!(help, "correct volume `data` in the manifest of deployment/web");
     scene.mounting("hostPath: {path: /etc, type: Directory}");
     run(&mut scene.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]));
@@ -110,7 +110,7 @@ fn why_a_volume_of_a_key_that_a_secret_lacks_is_not_mounted() {
     run(&mut scene.kubectl(&["create", "secret", "generic", "tls", "--from-literal=crt=1"]));
     scene.mounts("secret: {secretName: tls, items: [{key: pem, path: pem}]}");
     scene.reports("references non-existent secret key");
-    scene.is_judged(&["config-missing"]).follow_with(0, &[("VALUE", "abc")]);
+    scene.is_judged(&["config-not-found"]).follow_with(0, &[("VALUE", "abc")]);
     scene.runs();
 }
 
@@ -128,7 +128,7 @@ fn why_a_volume_that_has_come_late_is_not_blamed() {
     scene.reports("configmap \"settings\" not found");
     run(&mut scene.kubectl(&["create", "configmap", "settings", "--from-literal=color=blue"]));
     scene.waits(&["CrashLoopBackOff"]);
-    scene.is_judged(&["crashes"]).follow(0);
+    scene.is_judged(&["crash-loop"]).follow(0);
     run(&mut scene.kubectl(&["rollout", "undo", "deployment/web"]));
     run(&mut scene.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]));
 }
@@ -151,7 +151,7 @@ fn why_a_folder_is_not_mounted_over_a_file() {
     };
     mounts("nam");
     scene.waits(&["RunContainerError", "CrashLoopBackOff"]);
-    let help = scene.is_judged(&["volume-unmountable"]).help(0).to_owned();
+    let help = scene.is_judged(&["mount-failed"]).help(0).to_owned();
     assert!(help.starts_with("correct `subPath: nam` of volume `data`"), "{help}");
     mounts("name");
     scene.runs();
@@ -217,7 +217,7 @@ fn why_a_volume_of_another_node_keeps_a_pod_from_its_own() {
     scene.apply("apiVersion: v1\nkind: PersistentVolume\nmetadata: {name: volume-elsewhere}\nspec: {accessModes: [ReadWriteOnce], capacity: {storage: 1Mi}, hostPath: {path: /var/lib/volumes/volume-elsewhere, type: DirectoryOrCreate}, nodeAffinity: {required: {nodeSelectorTerms: [{matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: [node-2]}]}]}}}\n");
     scene.mounts("persistentVolumeClaim: {claimName: volume-elsewhere}");
     scene.becomes_bound();
-    let found = scene.is_judged(&["volume-elsewhere"]);
+    let found = scene.is_judged(&["volume-node-conflict"]);
     assert!(
         found.help(0).starts_with("let a node take the pod that `kubectl"),
         "{}",

@@ -25,7 +25,7 @@ const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// Reads an archive to its end and returns the config digest of the image for this platform
 /// (`os/architecture`).
 pub fn config_digest(archive: impl Read, platform: &str) -> Result<String, String> {
-    let files = Files::read(archive, |_, _| Ok(())).map_err(|e| format!("no archive: {e}"))?;
+    let files = Files::read(archive, |_, _| Ok(())).map_err(|e| format!("invalid archive: {e}"))?;
     let images = files.images()?;
     let fitting = images.iter().find(|image| image.is_for(platform));
     let image = fitting.ok_or_else(|| format!("it has no image for {platform}"))?;

@@ -41,7 +41,7 @@ pub struct Name {
 
 /// The reason why a text is not a valid image reference.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is no image reference: {reason}")]
+#[error("`{text}` is not a valid image reference: {reason}")]
 pub struct ReferenceError {
     /// The text as given.
     pub text: String,
@@ -58,20 +58,20 @@ impl Reference {
                 Some((rest, digest)) => (
                     rest,
                     Some(checked_digest(digest).ok_or_else(|| {
-                        fail("a digest is `sha256:` and 64 lower-case hex digits, or the same of sha384 or sha512")
+                        fail("a digest must be `sha256:` and 64 lower-case hex digits, or the equivalent for sha384 or sha512")
                     })?),
                 ),
                 None => (text, None),
             };
         let (name, tag) = split_tag(rest);
         if text.len() == ID_DIGITS && text.chars().all(is_hex) {
-            return Err(fail("64 hex digits are an image's ID, and no name"));
+            return Err(fail("64 hex digits are an image ID, not a name"));
         }
         if let Some(tag) = tag
             && !is_tag(tag)
         {
             return Err(fail(
-                "a tag is at most 128 letters, digits, `_`, `.` and `-`, and starts with none of the last two",
+                "a tag has at most 128 letters, digits, `_`, `.` and `-`, and does not start with `.` or `-`",
             ));
         }
         let name = Name::parse(name).map_err(fail)?;
@@ -148,14 +148,14 @@ impl Name {
             path
         };
         if !valid_domain(domain) {
-            return Err("its registry is no host name");
+            return Err("the registry is not a valid host name");
         }
         if path.chars().any(|c| c.is_ascii_uppercase()) {
-            return Err("the name of an image is lower case");
+            return Err("an image name must be lower case");
         }
         if !path.split('/').all(is_component) {
             return Err(
-                "a name is made of lower-case letters and digits, joined by `.`, `_`, `__`, `-` or `/`",
+                "a name consists of lower-case letters and digits, separated by `.`, `_`, `__`, `-` or `/`",
             );
         }
         if domain.len() + 1 + path.len() > NAME_LIMIT {

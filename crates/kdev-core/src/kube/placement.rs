@@ -78,7 +78,7 @@ pub const CORDONED: &str = "node.kubernetes.io/unschedulable";
 pub const IS_CORDONED: &str = "it is cordoned";
 
 /// The start of the description of a missing label.
-pub const MISSING_LABEL: &str = "it lacks the label ";
+pub const MISSING_LABEL: &str = "it does not have the label ";
 
 /// Taints of a node whose kubelet does not report, temporarily or permanently. When the
 /// kubelet recovers, so do its pods.

@@ -232,7 +232,7 @@ impl Pod {
         };
         let gate = self.spec.readiness_gates.iter().find(|gate| !is_open(gate))?;
         let gate = &gate.condition_type;
-        Some(format!("its readiness gate `{gate}` is closed: some controller must open it"))
+        Some(format!("its readiness gate `{gate}` is not true; a controller must set it"))
     }
 }
 
@@ -293,7 +293,7 @@ pub fn is_missing_entrypoint(words: &str) -> bool {
 /// Describes what several pods wait for.
 pub fn describe_all(pods: &[Pod]) -> String {
     match pods {
-        [] => "there is no pod yet".to_owned(),
+        [] => "no pod exists yet".to_owned(),
         pods => pods.iter().map(Pod::describe).collect::<Vec<_>>().join("; "),
     }
 }
@@ -372,7 +372,7 @@ mod tests {
                 "status": {"phase": "Running", "containerStatuses": [{"name": "c"}]}}),
         )
         .unwrap();
-        let words = "pod `p`: its readiness gate `lb` is closed: some controller must open it";
+        let words = "pod `p`: its readiness gate `lb` is not true; a controller must set it";
         assert_eq!((pod.describe().as_str(), pod.state().as_str()), (words, "Running"));
     }
 }

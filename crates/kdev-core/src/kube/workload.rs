@@ -16,18 +16,18 @@ pub enum State {
     Ready(u64),
     Waiting {
         ready: u64,
-        wanted: u64,
+        desired: u64,
     },
     Failed(String),
     /// It needs an action by the user; waiting longer does not help.
     Blocked {
         reason: String,
-        cure: UnblockAction,
+        action: UnblockAction,
     },
     /// Failed if the state persists.
     Degraded {
         reason: String,
-        wanted: u64,
+        desired: u64,
     },
 }
 
@@ -139,7 +139,7 @@ pub fn state(kind: &str, live: &Value) -> State {
 
 /// Pod counts of a controller.
 struct Counts {
-    wanted: u64,
+    desired: u64,
     updated: u64,
     available: u64,
     all: u64,
@@ -150,7 +150,7 @@ impl Counts {
         let number = |path| number(live, path);
         if kind == "DaemonSet" {
             return Self {
-                wanted: number("/status/desiredNumberScheduled"),
+                desired: number("/status/desiredNumberScheduled"),
                 updated: number("/status/updatedNumberScheduled"),
                 available: number("/status/numberAvailable"),
                 all: number("/status/currentNumberScheduled"),
@@ -161,7 +161,7 @@ impl Counts {
         let uncounted = ["ReplicaSet", "ReplicationController"].contains(&kind);
         Self {
             // An autoscaler may own the replica count, so the live one counts.
-            wanted: live.pointer("/spec/replicas").and_then(Value::as_u64).unwrap_or(1),
+            desired: live.pointer("/spec/replicas").and_then(Value::as_u64).unwrap_or(1),
             updated: if uncounted { all } else { number("/status/updatedReplicas") },
             available: number("/status/availableReplicas"),
             all,
@@ -171,42 +171,42 @@ impl Counts {
 
 fn controller_state(kind: &str, live: &Value) -> State {
     let counts = Counts::new(kind, live);
-    let Counts { wanted, updated, available, all } = counts;
+    let Counts { desired, updated, available, all } = counts;
     if !is_observed(live) {
-        return State::Waiting { ready: 0, wanted };
+        return State::Waiting { ready: 0, desired };
     }
     if let Some(reason) = condition(live, "Progressing", "ProgressDeadlineExceeded") {
         return State::Failed(reason);
     }
     if let Some(reason) = condition(live, "ReplicaFailure", "FailedCreate") {
-        return State::Degraded { reason, wanted };
+        return State::Degraded { reason, desired };
     }
     let kept_old = number(live, "/spec/updateStrategy/rollingUpdate/partition");
-    let new = wanted.saturating_sub(kept_old);
+    let new = desired.saturating_sub(kept_old);
     if let Some(held) = blocked(live, &counts, new) {
         return held;
     }
-    if updated >= new && available >= wanted && all <= wanted {
-        return State::Ready(wanted);
+    if updated >= new && available >= desired && all <= desired {
+        return State::Ready(desired);
     }
     // Old pods that still exist may be among the available ones.
-    let ready = updated.min(available).min(wanted.saturating_sub(1));
-    State::Waiting { ready, wanted }
+    let ready = updated.min(available).min(desired.saturating_sub(1));
+    State::Waiting { ready, desired }
 }
 
 /// Returns why the controller does not replace pods by itself.
 fn blocked(live: &Value, counts: &Counts, new: u64) -> Option<State> {
     let old = new.checked_sub(counts.updated).filter(|old| *old > 0)?;
-    let (reason, cure) = if is_set(live, "/spec/paused") {
-        let reason = "it is paused, and pods are not of its newest template";
+    let (reason, action) = if is_set(live, "/spec/paused") {
+        let reason = "it is paused, and some pods do not use its current template";
         (format!("{reason}: {old} of {new}"), UnblockAction::Resume)
     } else if is(live, "/spec/updateStrategy/type", "OnDelete") && counts.all >= new {
-        let reason = "it replaces a pod only once that is deleted, and";
-        (format!("{reason} {old} of {new} are old"), UnblockAction::DeletePods)
+        let reason = "its strategy `OnDelete` replaces pods only after they are deleted, and";
+        (format!("{reason} {old} of {new} are outdated"), UnblockAction::DeletePods)
     } else {
         return None;
     };
-    Some(State::Blocked { reason, cure })
+    Some(State::Blocked { reason, action })
 }
 
 fn job_state(live: &Value) -> State {
@@ -218,20 +218,20 @@ fn job_state(live: &Value) -> State {
         return State::Failed(condition_message(condition));
     }
     if is_set(live, "/spec/suspend") {
-        let reason = "it is suspended, and runs no pod".to_owned();
-        return State::Blocked { reason, cure: UnblockAction::Unsuspend };
+        let reason = "it is suspended and runs no pods".to_owned();
+        return State::Blocked { reason, action: UnblockAction::Unsuspend };
     }
-    let wanted = live.pointer("/spec/completions").or(live.pointer("/spec/parallelism"));
-    State::Waiting { ready: succeeded, wanted: wanted.and_then(Value::as_u64).unwrap_or(1) }
+    let desired = live.pointer("/spec/completions").or(live.pointer("/spec/parallelism"));
+    State::Waiting { ready: succeeded, desired: desired.and_then(Value::as_u64).unwrap_or(1) }
 }
 
 /// Returns the state of a pod without a controller.
 fn pod_state(live: &Value) -> State {
     match live.pointer("/status/phase").and_then(Value::as_str).unwrap_or_default() {
         "Succeeded" => State::Ready(1),
-        "Failed" => State::Failed("its containers ended with an error".to_owned()),
+        "Failed" => State::Failed("its containers failed".to_owned()),
         _ if true_condition(live, "Ready").is_some() => State::Ready(1),
-        _ => State::Waiting { ready: 0, wanted: 1 },
+        _ => State::Waiting { ready: 0, desired: 1 },
     }
 }
 

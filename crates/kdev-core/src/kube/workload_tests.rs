@@ -14,7 +14,7 @@ fn deployment_is_ready_when_pods_are_updated_and_available() {
         json!({"observedGeneration": observed, "replicas": all,
             "updatedReplicas": updated, "availableReplicas": available})
     };
-    let waiting = |ready| State::Waiting { ready, wanted: 2 };
+    let waiting = |ready| State::Waiting { ready, desired: 2 };
     let table = [
         (status(2, 2, 2, 2), State::Ready(2)),
         (status(1, 2, 2, 2), waiting(0)),
@@ -34,10 +34,10 @@ fn current_failure_condition_counts() {
     let deadline = condition("Progressing", "ProgressDeadlineExceeded");
     let failed = State::Failed("ProgressDeadlineExceeded: m".into());
     assert_eq!(state("Deployment", &deployment(2, &status(2, deadline.clone()))), failed);
-    let past = State::Waiting { ready: 0, wanted: 2 };
+    let past = State::Waiting { ready: 0, desired: 2 };
     assert_eq!(state("Deployment", &deployment(2, &status(1, deadline))), past);
     let quota = condition("ReplicaFailure", "FailedCreate");
-    let doubtful = State::Degraded { reason: "FailedCreate: m".into(), wanted: 2 };
+    let doubtful = State::Degraded { reason: "FailedCreate: m".into(), desired: 2 };
     assert_eq!(state("Deployment", &deployment(1, &status(1, quota))), doubtful);
 }
 
@@ -64,10 +64,10 @@ fn on_delete_strategy_is_blocked() {
     let daemon = json!({"metadata": {"generation": 1}, "spec": {"updateStrategy": {"type": "OnDelete"}},
         "status": {"observedGeneration": 1, "desiredNumberScheduled": 2, "currentNumberScheduled": 2,
             "updatedNumberScheduled": 0, "numberAvailable": 2}});
-    let reason = "it replaces a pod only once that is deleted, and 2 of 2 are old".to_owned();
+    let reason = "its strategy `OnDelete` replaces pods only after they are deleted, and 2 of 2 are outdated".to_owned();
     assert_eq!(
         state("DaemonSet", &daemon),
-        State::Blocked { reason, cure: UnblockAction::DeletePods }
+        State::Blocked { reason, action: UnblockAction::DeletePods }
     );
 }
 
@@ -77,10 +77,10 @@ fn paused_deployment_is_blocked_unless_complete() {
         json!({"metadata": {"generation": 2}, "spec": {"replicas": 2, "paused": true},
             "status": {"observedGeneration": 2, "replicas": 2, "updatedReplicas": updated, "availableReplicas": 2}})
     };
-    let reason = "it is paused, and pods are not of its newest template: 2 of 2".to_owned();
+    let reason = "it is paused, and some pods do not use its current template: 2 of 2".to_owned();
     assert_eq!(
         state("Deployment", &paused(0)),
-        State::Blocked { reason, cure: UnblockAction::Resume }
+        State::Blocked { reason, action: UnblockAction::Resume }
     );
     assert_eq!(state("Deployment", &paused(2)), State::Ready(2));
 }
@@ -89,7 +89,7 @@ fn paused_deployment_is_blocked_unless_complete() {
 fn live_replica_count_is_used() {
     let live = json!({"metadata": {"generation": 1}, "spec": {"replicas": 5},
         "status": {"observedGeneration": 1, "replicas": 5, "updatedReplicas": 5, "availableReplicas": 4}});
-    assert_eq!(state("Deployment", &live), State::Waiting { ready: 4, wanted: 5 });
+    assert_eq!(state("Deployment", &live), State::Waiting { ready: 4, desired: 5 });
 }
 
 #[test]
@@ -100,10 +100,10 @@ fn job_is_ready_when_complete() {
     let ended = |kind: &str| json!({"succeeded": 1, "conditions": [{"type": kind, "status": "True", "reason": "r", "message": "m"}]});
     assert_eq!(job(json!({}), ended("Complete")), State::Ready(1));
     assert_eq!(job(json!({}), ended("Failed")), State::Failed("r: m".into()));
-    let waiting = State::Waiting { ready: 1, wanted: 3 };
+    let waiting = State::Waiting { ready: 1, desired: 3 };
     assert_eq!(job(json!({"completions": 3}), json!({"succeeded": 1})), waiting);
     let held = job(json!({"suspend": true}), json!({}));
-    assert!(matches!(held, State::Blocked { cure: UnblockAction::Unsuspend, .. }));
+    assert!(matches!(held, State::Blocked { action: UnblockAction::Unsuspend, .. }));
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn bare_pod_is_ready_or_succeeded() {
         )
     };
     assert_eq!(pod("Running", "True"), State::Ready(1));
-    assert_eq!(pod("Running", "False"), State::Waiting { ready: 0, wanted: 1 });
+    assert_eq!(pod("Running", "False"), State::Waiting { ready: 0, desired: 1 });
     assert_eq!(pod("Succeeded", "False"), State::Ready(1));
     assert!(matches!(pod("Failed", "False"), State::Failed(_)));
 }

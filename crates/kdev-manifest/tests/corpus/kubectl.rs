@@ -1,4 +1,5 @@
-//! kubectl is the judge: what it reads differs in images and pull policies only.
+//! Compares results with kubectl: source and result may differ in images and pull policies
+//! only.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +12,8 @@ use serde_json::Value;
 
 use crate::variants::{self, Form, TAG};
 
-/// The text with the tag set, and `Never`; else `LINE:COLUMN: why not`.
+/// Returns the text with the new tag and pull policy `Never`, or an error as `LINE:COLUMN:
+/// REASON`.
 pub(crate) fn rendered(source: &str) -> Result<String, String> {
     let (image, paths) = (Reference::parse("app").unwrap(), [ImagePath::parse("Mine:spec.image")?]);
     let want =
@@ -21,14 +23,14 @@ pub(crate) fn rendered(source: &str) -> Result<String, String> {
         .map_err(|fault| format!("{}:{}: {}", fault.line, fault.column, fault.reason))
 }
 
-/// Four hundred of all forms. The step is prime, so that each kind, layout and
-/// spice meets all others.
+/// Returns four hundred of all variants. The step is prime, so that each kind, layout and
+/// extra field is combined with all others.
 pub(crate) fn corpus() -> Vec<Form> {
     variants::all().into_iter().step_by(271).collect()
 }
 
-/// Judges the corpus by what `read` makes of a folder: all its objects, in the order
-/// of their files.
+/// Checks the corpus with `read`, which returns all objects of a folder in the order of the
+/// files.
 pub(crate) fn judge(read: impl Fn(&Path) -> Vec<Value>) {
     let (before, after) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let corpus = corpus();
@@ -50,7 +52,7 @@ pub(crate) fn judge(read: impl Fn(&Path) -> Vec<Value>) {
     }
 }
 
-/// The objects that kubectl prints one after the other.
+/// Parses the objects that kubectl prints one after the other.
 pub(crate) fn objects(json: &[u8]) -> Vec<Value> {
     serde_json::Deserializer::from_slice(json).into_iter().map(Result::unwrap).collect()
 }

@@ -1,6 +1,6 @@
-//! Manifests in all the forms that people write them in: what is edited is the
-//! image and the pull policy of containers that run our image, and not a byte
-//! more. The forms are generated, so that each is known before and after.
+//! Manifests in all variants that people write: kdev edits the image and the pull policy of
+//! containers with the project's image, and no other byte. The variants are generated with
+//! their expected results.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "kubectl is asked")]
@@ -18,7 +18,7 @@ use serde_json::Value;
 use variants::{Ends, Form, IMAGES, KINDS, Layout, POLICIES, Quote, SPICES};
 
 #[test]
-fn the_corpus_is_edited_to_the_byte() {
+fn corpus_is_edited_byte_exactly() {
     let corpus = corpus();
     assert!(corpus.len() >= 400, "{}", corpus.len());
     for (layout, spice) in
@@ -30,17 +30,17 @@ fn the_corpus_is_edited_to_the_byte() {
         let (source, expected) = (form.source(), form.rendered());
         assert_ne!(source, expected, "{form:?}");
         assert_eq!(rendered(&source).as_ref(), Ok(&expected), "{form:?} of\n{source}");
-        // What is rendered needs no further edit.
+        // A rendered text needs no further edit.
         assert_eq!(rendered(&expected).as_ref(), Ok(&expected), "{form:?} of\n{expected}");
     }
 }
 
-/// Every object of a folder, as kubectl reads it. `--local` is the one form of it
-/// that asks no cluster which kinds there are.
+/// Returns every object of a folder as kubectl parses it. `--local` is kubectl's only mode
+/// that does not ask a cluster for the known kinds.
 #[expect(clippy::disallowed_methods, reason = "a test runs kubectl itself")]
 fn read(folder: &Path) -> Vec<Value> {
     let mut kubectl = Command::new("kubectl");
-    // No configuration, and so no cluster.
+    // Without a configuration there is no cluster.
     kubectl.args(["--kubeconfig", "/dev/null", "label", "--local", "--output=json", "kdev=read"]);
     let output = kubectl.arg("--filename").arg(folder).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -50,7 +50,7 @@ fn read(folder: &Path) -> Vec<Value> {
 
 #[test]
 #[ignore = "needs kubectl"]
-fn kubectl_reads_a_difference_in_image_and_policy_only() {
+fn kubectl_sees_only_image_and_policy_changes() {
     kubectl::judge(read);
 }
 
@@ -73,7 +73,7 @@ proptest! {
 
     #[test]
     fn several_documents_are_edited_each(forms in prop::collection::vec(any_form(), 1..4)) {
-        // JSON and a byte order mark stand alone.
+        // JSON and a byte order mark cannot be combined with other documents.
         let forms: Vec<&Form> = forms.iter().filter(|form| form.joins()).collect();
         let join = |text: fn(&Form) -> String| {
             forms.iter().map(|form| text(form)).collect::<Vec<_>>().join("\n--- # next\n")

@@ -1,9 +1,9 @@
-//! The forms: a kind, a layout, quotes, a pull policy, line ends, a spelling of
-//! the image, and a spice: something that a less careful tool would spoil.
+//! The variants: a kind, a layout, quotes, a pull policy, line endings, a spelling of the
+//! image, and an extra field that a careless tool would damage.
 
-/// The tag that is set.
+/// The new tag.
 pub(crate) const TAG: &str = "kdev-0123456789ab";
-/// Each kind, its version, and the way to its pods' spec.
+/// Each kind with its version and the path of its pod spec.
 pub(crate) const KINDS: [(&str, &str, &[&str]); 9] = [
     ("Pod", "v1", &["spec"]),
     ("PodTemplate", "v1", &["template", "spec"]),
@@ -15,16 +15,16 @@ pub(crate) const KINDS: [(&str, &str, &[&str]); 9] = [
     ("Job", "batch/v1", &["spec", "template", "spec"]),
     ("CronJob", "batch/v1", &["spec", "jobTemplate", "spec", "template", "spec"]),
 ];
-/// Spellings of our image, without and with a tag.
+/// Spellings of the project's image, without and with a tag.
 pub(crate) const IMAGES: [(&str, &str); 4] = [
     ("app", "app"),
     ("app", "app:latest"),
     ("docker.io/library/app", "docker.io/library/app:1.10"),
     ("index.docker.io/app", "index.docker.io/app"),
 ];
-/// Pull policies: none, one to be changed, the wanted one.
+/// Pull policies: none, one to be changed, and the requested one.
 pub(crate) const POLICIES: [Option<&str>; 3] = [None, Some("Always"), Some("Never")];
-/// What stands in the metadata's annotations, in YAML's block style.
+/// Annotations in YAML's block style.
 pub(crate) const SPICES: [&str; 12] = [
     "a: \"yes\"   # a text, not a truth",
     "a: \"1_000\"\nb: '0644'\nc: \"1.10\"",
@@ -39,10 +39,10 @@ pub(crate) const SPICES: [&str; 12] = [
     "a: !!str 123\nb: !!str \"yes\"",
     "{\"a\": \"b\", 'c': d}",
 ];
-/// Numbers that parsers disagree on, in a field that takes any.
+/// Numbers that parsers treat differently, in a field of any type.
 const NUMBERS: &str = "{name: c, defaultMode: 0644, n: 1_000, big: 123456789012345678901234567890, truth: yes, version: 1.10}";
 
-/// How a document is laid out.
+/// The layout of a document.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Layout {
     /// Block style, lists at their key's column.
@@ -51,7 +51,7 @@ pub(crate) enum Layout {
     Indented,
     /// The containers in flow style.
     Flow,
-    /// One container merged into another one of ours.
+    /// One container merged into another one with the project's image.
     Merged,
     /// JSON on one line.
     Json,
@@ -69,7 +69,7 @@ pub(crate) enum Quote {
     Double,
 }
 
-/// How lines and the text end, and how it begins.
+/// Line endings, end of the text and start of the text.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Ends {
     Lf,
@@ -117,7 +117,7 @@ pub(crate) struct Form {
     pub(crate) spice: usize,
 }
 
-/// Every form that there is.
+/// Returns every variant.
 pub(crate) fn all() -> Vec<Form> {
     let mut forms = Vec::new();
     for kind in 0..KINDS.len() {
@@ -145,21 +145,20 @@ pub(crate) fn all() -> Vec<Form> {
     forms
 }
 
-/// The image and the pull policy of a container.
+/// Writes the image and the pull policy of a container.
 struct Values {
     image: String,
     policy: Option<String>,
 }
 
 impl Form {
-    /// As its author wrote it.
+    /// Returns the source text.
     pub(crate) fn source(&self) -> String {
         let policy = POLICIES[self.policy].map(|policy| self.quoted(policy));
         self.text(&Values { image: self.quoted(IMAGES[self.image].1), policy })
     }
 
-    /// As it must be rendered. A policy that was not there is not quoted, but
-    /// in JSON.
+    /// Returns the expected text. An inserted policy is not quoted, except in JSON.
     pub(crate) fn rendered(&self) -> String {
         let image = self.quoted(&format!("{}:{TAG}", IMAGES[self.image].0));
         let policy = match POLICIES[self.policy] {
@@ -169,7 +168,7 @@ impl Form {
         self.text(&Values { image, policy: Some(policy) })
     }
 
-    /// Whether other documents may stand beside it.
+    /// Whether it can be combined with other documents.
     pub(crate) fn joins(&self) -> bool {
         self.ends != Ends::Bom && !self.is_json()
     }
@@ -224,7 +223,7 @@ impl Form {
     fn block(&self, values: &Values) -> String {
         let (kind, version, path) = KINDS[self.kind];
         let mut text = format!(
-            "# {kind}, as somebody wrote it\napiVersion: {version}\nkind: {kind}\nmetadata:\n  name: x\n  annotations:\n{}",
+            "# {kind}, as a person wrote it\napiVersion: {version}\nkind: {kind}\nmetadata:\n  name: x\n  annotations:\n{}",
             indented(SPICES[self.spice], 4)
         );
         for (depth, field) in path.iter().enumerate() {
@@ -261,7 +260,7 @@ impl Form {
     }
 }
 
-/// The lines as an item of a list.
+/// Indents the lines as an item of a list.
 fn item(text: &str) -> String {
     indented(text, 2).replacen("  #", "-\n  #", 1)
 }
