@@ -1,8 +1,8 @@
 //! Helpers for the text of messages.
 
 /// Capitalizes the first letter.
-pub fn capitalized(words: &str) -> String {
-    let (first, rest) = words.split_at(words.chars().next().map_or(0, char::len_utf8));
+pub fn capitalized(text: &str) -> String {
+    let (first, rest) = text.split_at(text.chars().next().map_or(0, char::len_utf8));
     format!("{}{rest}", first.to_uppercase())
 }
 

@@ -34,17 +34,17 @@ struct ImageHolder<'a> {
 }
 
 impl EditPlan {
-    pub fn of(text: &str, documents: &[Rc<Node>], want: &ImageUpdate) -> Result<Self, Error> {
+    pub fn new(text: &str, documents: &[Rc<Node>], update: &ImageUpdate) -> Result<Self, Error> {
         let mut holders = Vec::new();
         for document in documents {
             image_fields::each_node(document, &mut |kind, object| {
-                find_image_holders(kind, object, want, &mut holders);
+                find_image_holders(kind, object, update, &mut holders);
             });
         }
         let own: HashSet<usize> = holders.iter().filter_map(ImageHolder::own_image_key).collect();
         let mut plan = Self::default();
         for holder in &holders {
-            plan.add(text, holder, &own, want)?;
+            plan.add(text, holder, &own, update)?;
         }
         Ok(plan)
     }
@@ -63,7 +63,7 @@ impl EditPlan {
         text: &str,
         holder: &ImageHolder,
         own: &HashSet<usize>,
-        want: &ImageUpdate,
+        update: &ImageUpdate,
     ) -> Result<(), Error> {
         let Some((within, value)) = holder.node.effective(&holder.route.image) else {
             return Ok(());
@@ -73,16 +73,16 @@ impl EditPlan {
             return Err(value.error(parse_error::CONTAINS_TEMPLATES));
         }
         self.values.insert(value.bytes.start);
-        let fate = if !matches_name(image, want.name) {
+        let fate = if !matches_name(image, update.name) {
             FieldOutcome::Other
         } else if has_digest(image) {
             FieldOutcome::Pinned
         } else {
-            let new = format!("{}:{}", reference::split_tag(image).0, want.tag);
+            let new = format!("{}:{}", reference::split_tag(image).0, update.tag);
             // A container that merges this one has its image, too.
             let carried = within.bytes.start != holder.node.target().bytes.start
                 && own.contains(&within.bytes.start);
-            self.edit(text, holder, &new, carried, want)?
+            self.edit(text, holder, &new, carried, update)?
         };
         self.places.push(holder.image_field(value, image, fate));
         Ok(())
@@ -94,18 +94,20 @@ impl EditPlan {
         holder: &ImageHolder,
         new: &str,
         carried: bool,
-        want: &ImageUpdate,
+        update: &ImageUpdate,
     ) -> Result<FieldOutcome, Error> {
-        let (node, wanted) = (holder.node, want.policy.as_str());
+        let (node, new_policy) = (holder.node, update.policy.as_str());
         let policy =
-            holder.route.policy.map(|key| PullPolicyOutcome::of(node.get(key), want.policy));
+            holder.route.policy.map(|key| PullPolicyOutcome::new(node.get(key), update.policy));
         let missing = holder.route.policy.filter(|key| {
-            let effective = if carried { Some(wanted) } else { node.get(key).and_then(Node::text) };
-            node.entry(key).is_none() && effective != Some(wanted)
+            let effective =
+                if carried { Some(new_policy) } else { node.get(key).and_then(Node::text) };
+            node.entry(key).is_none() && effective != Some(new_policy)
         });
-        let mut lines: Vec<(&str, &str)> = missing.map(|key| (key, wanted)).into_iter().collect();
+        let mut lines: Vec<(&str, &str)> =
+            missing.map(|key| (key, new_policy)).into_iter().collect();
         if let Some((key, policy)) = holder.route.policy.and_then(|key| node.entry(key)) {
-            self.replace(text, key, policy, wanted)?;
+            self.replace(text, key, policy, new_policy)?;
         }
         match (node.entry(&holder.route.image), node.entry(MERGE_KEY)) {
             (Some((key, value)), _) => {
@@ -205,12 +207,12 @@ const ONE_LINE: &str = "an image or pull policy must be on one line";
 fn find_image_holders<'a>(
     kind: ObjectType,
     object: &'a Node,
-    want: &ImageUpdate,
+    update: &ImageUpdate,
     holders: &mut Vec<ImageHolder<'a>>,
 ) {
     let name = object.get("metadata").and_then(|metadata| metadata.get("name"));
     let name = name.and_then(Node::text).unwrap_or_default();
-    for route in kind.field_paths(want.paths).into_iter().map(Rc::new) {
+    for route in kind.field_paths(update.paths).into_iter().map(Rc::new) {
         route.nodes(object, &mut |node| {
             let object = format!("{}/{name}", kind.kind.to_lowercase());
             holders.push(ImageHolder { object, route: Rc::clone(&route), node });

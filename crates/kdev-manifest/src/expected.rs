@@ -53,12 +53,12 @@ pub fn all(texts: &[String], image: &Name) -> Vec<ExpectedWorkload> {
 }
 
 /// Finds the workload that a live object was applied from.
-pub fn find<'a>(wanted: &'a [ExpectedWorkload], live: &Value) -> Option<&'a ExpectedWorkload> {
+pub fn find<'a>(expected: &'a [ExpectedWorkload], live: &Value) -> Option<&'a ExpectedWorkload> {
     let is = |value: &Value, text: &str| value.as_str() == Some(text);
-    wanted.iter().find(|wanted| {
-        let namespace = wanted.namespace.as_deref();
-        is(&live["kind"], &wanted.kind)
-            && is(&live["metadata"]["name"], &wanted.name)
+    expected.iter().find(|expected| {
+        let namespace = expected.namespace.as_deref();
+        is(&live["kind"], &expected.kind)
+            && is(&live["metadata"]["name"], &expected.name)
             && namespace.is_none_or(|namespace| is(&live["metadata"]["namespace"], namespace))
     })
 }
@@ -190,14 +190,14 @@ mod tests {
 
     const TEXT: &str = "kind: Deployment\nmetadata: {name: d}\nspec:\n  template:\n    spec:\n      initContainers:\n      - {name: i, image: 'app:kdev-1', imagePullPolicy: Never}\n      containers:\n      - {name: c, image: 'app:kdev-1', imagePullPolicy: Never}\n      - {name: other, image: redis}\n---\nkind: List\nitems:\n- kind: CronJob\n  metadata: {name: j, namespace: n}\n  spec: {jobTemplate: {spec: {template: {spec: {containers: [{name: c, image: 'app:kdev-1'}]}}}}}\n---\nkind: Service\nmetadata: {name: s}\nspec: {}\n";
 
-    fn wanted() -> Vec<ExpectedWorkload> {
+    fn expected() -> Vec<ExpectedWorkload> {
         let image = Reference::parse("app").unwrap();
         all(&[TEXT.to_owned()], image.name())
     }
 
     #[test]
     fn containers_are_found_in_every_kind() {
-        let found: Vec<_> = wanted().into_iter().map(|w| (w.kind, w.containers.len())).collect();
+        let found: Vec<_> = expected().into_iter().map(|w| (w.kind, w.containers.len())).collect();
         assert_eq!(found, [("Deployment".to_owned(), 2), ("CronJob".to_owned(), 1)]);
     }
 
@@ -207,14 +207,14 @@ mod tests {
             json!({"spec": {"containers": [{"name": "injected", "image": "x", "imagePullPolicy": "Always"},
                 {"name": "c", "image": image, "imagePullPolicy": policy}]}})
         };
-        let wanted = &wanted()[0];
-        assert_eq!(wanted.drift(&pod("app:kdev-1", "Never")), []);
-        let pulls = wanted.drift(&pod("app:kdev-1", "Always"));
-        let words = "`imagePullPolicy` of container `c` was changed from `Never` to `Always`";
-        assert_eq!(pulls.iter().map(ToString::to_string).collect::<Vec<_>>(), [words]);
+        let expected = &expected()[0];
+        assert_eq!(expected.drift(&pod("app:kdev-1", "Never")), []);
+        let pulls = expected.drift(&pod("app:kdev-1", "Always"));
+        let message = "`imagePullPolicy` of container `c` was changed from `Never` to `Always`";
+        assert_eq!(pulls.iter().map(ToString::to_string).collect::<Vec<_>>(), [message]);
         assert!(likely_cause(&pulls, true).contains("AlwaysPullImages"));
         assert!(likely_cause(&pulls, false).contains("webhook"));
-        let moved = wanted.drift(&pod("mirror/app:kdev-1", "Always"));
+        let moved = expected.drift(&pod("mirror/app:kdev-1", "Always"));
         assert_eq!(moved.len(), 2);
         assert!(likely_cause(&moved, true).contains("webhook"));
     }

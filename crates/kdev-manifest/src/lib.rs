@@ -34,14 +34,14 @@ pub struct Rendered {
 }
 
 /// Edits a text and verifies the edit.
-pub fn render(text: &str, want: &ImageUpdate) -> Result<Rendered, Error> {
+pub fn render(text: &str, update: &ImageUpdate) -> Result<Rendered, Error> {
     let body = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mark = &text[..text.len() - body.len()];
     let documents = yaml::documents(body)?;
-    let plan = EditPlan::of(body, &documents, want)?;
+    let plan = EditPlan::new(body, &documents, update)?;
     let rendered = plan.apply(body);
-    verify::verify(body, &rendered, &documents, &plan.places, want)?;
-    let untouched = mentions::find(&documents, &plan.values, want.name);
+    verify::verify(body, &rendered, &documents, &plan.places, update)?;
+    let untouched = mentions::find(&documents, &plan.values, update.name);
     Ok(Rendered { text: format!("{mark}{rendered}"), places: plan.places, untouched })
 }
 

@@ -29,8 +29,8 @@ pub fn explain(text: &str, fault: Error) -> Error {
 /// Finds the first template outside of a comment. Valid YAML can contain `{{`, so this is
 /// for texts that are not valid.
 fn find_template(text: &str) -> Option<Error> {
-    lines(text).find_map(|(line, words)| {
-        let before = &words[..words.find("{{")?];
+    lines(text).find_map(|(line, line_text)| {
+        let before = &line_text[..line_text.find("{{")?];
         let column = before.chars().count() + 1;
         let is_comment = before.trim_start().starts_with('#');
         (!is_comment).then(|| Error { line, column, reason: CONTAINS_TEMPLATES.to_owned() })

@@ -11,9 +11,9 @@ use crate::update::ImageUpdate;
 #[track_caller]
 fn refused(text: &str, line: usize, column: usize, reason: &str) {
     let image = Reference::parse("app").unwrap();
-    let want =
+    let update =
         ImageUpdate { name: image.name(), tag: "kdev-1", policy: PullPolicy::Never, paths: &[] };
-    let fault = render(text, &want).unwrap_err();
+    let fault = render(text, &update).unwrap_err();
     assert_eq!((fault.line, fault.column), (line, column), "{fault:?} of\n{text}");
     assert!(fault.reason.contains(reason), "{fault:?}");
 }

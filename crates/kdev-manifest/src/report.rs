@@ -73,7 +73,7 @@ pub struct Mention {
 }
 
 impl PullPolicyOutcome {
-    pub fn of(node: Option<&Node>, becomes: PullPolicy) -> Self {
+    pub fn new(node: Option<&Node>, becomes: PullPolicy) -> Self {
         let was = node.and_then(Node::text).filter(|text| !text.is_empty());
         Self { was: was.map(str::to_owned), becomes }
     }

@@ -10,9 +10,9 @@ use kdev_core::image::reference::Reference;
 fn rendered(text: &str) -> std::result::Result<String, Error> {
     let image = Reference::parse("app").unwrap();
     let paths = [ImagePath::parse("Mine:spec.image").unwrap()];
-    let want =
+    let update =
         ImageUpdate { name: image.name(), tag: "kdev-1", policy: PullPolicy::Never, paths: &paths };
-    render(text, &want).map(|rendered| rendered.text)
+    render(text, &update).map(|rendered| rendered.text)
 }
 
 /// Returns a pod with these lines in its spec.
@@ -286,9 +286,9 @@ spec: {image: app, image2: 'app:3'}
 ";
     let image = Reference::parse("app").unwrap();
     let paths = [ImagePath::parse("Mine:spec.image").unwrap()];
-    let want =
+    let update =
         ImageUpdate { name: image.name(), tag: "kdev-1", policy: PullPolicy::Never, paths: &paths };
-    let untouched = render(text, &want).unwrap().untouched;
+    let untouched = render(text, &update).unwrap().untouched;
     let found: Vec<_> = untouched
         .iter()
         .map(|u| (u.line, u.column, u.object.as_str(), u.field.as_str(), u.text.as_str()))

@@ -23,14 +23,14 @@ pub fn verify(
     rendered: &str,
     documents: &[Rc<Node>],
     places: &[ImageField],
-    want: &ImageUpdate,
+    update: &ImageUpdate,
 ) -> Result<(), Error> {
     let edited = places.iter().find(|place| matches!(place.fate, FieldOutcome::Ours { .. }));
     let (line, column) = edited.map_or((1, 1), |place| (place.line, place.column));
     let form = Error { line, column, reason: FORM.to_owned() };
     let mut expected = values(source)?;
     for document in &mut expected {
-        update_document(document, want);
+        update_document(document, update);
     }
     let Ok(found) = values(rendered) else {
         return Err(form);
@@ -51,25 +51,25 @@ pub fn verify(
 }
 
 /// Makes the edits in a value that were made in the text.
-fn update_document(document: &mut Value, want: &ImageUpdate) {
+fn update_document(document: &mut Value, update: &ImageUpdate) {
     image_fields::each_value(document, &mut |kind, object| {
-        for route in kind.field_paths(want.paths) {
+        for route in kind.field_paths(update.paths) {
             route.values(object, &mut |holder| {
-                update_holder(holder, &route.image, route.policy, want);
+                update_holder(holder, &route.image, route.policy, update);
             });
         }
     });
 }
 
-fn update_holder(holder: &mut Mapping, key: &str, policy: Option<&str>, want: &ImageUpdate) {
+fn update_holder(holder: &mut Mapping, key: &str, policy: Option<&str>, update: &ImageUpdate) {
     let image = holder.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    if !matches_name(&image, want.name) || has_digest(&image) {
+    if !matches_name(&image, update.name) || has_digest(&image) {
         return;
     }
-    let new = format!("{}:{}", reference::split_tag(&image).0, want.tag);
+    let new = format!("{}:{}", reference::split_tag(&image).0, update.tag);
     holder.insert(key.into(), new.into());
     if let Some(policy) = policy {
-        holder.insert(policy.into(), want.policy.as_str().into());
+        holder.insert(policy.into(), update.policy.as_str().into());
     }
 }
 

@@ -122,7 +122,7 @@ fn read(text: &str) -> Result<Vec<Rc<Node>>, Error> {
     let mut reader = Reader {
         text,
         parser: Parser::new_from_str(text),
-        offsets: Offsets::of(text),
+        offsets: Offsets::new(text),
         anchors: HashMap::new(),
         nodes: 0,
         aliased: 0,
@@ -300,7 +300,7 @@ enum Offsets {
 }
 
 impl Offsets {
-    fn of(text: &str) -> Self {
+    fn new(text: &str) -> Self {
         if text.is_ascii() {
             return Self::Ascii;
         }

@@ -65,7 +65,7 @@ impl Parent {
 
 impl Set {
     /// Creates the set of these objects.
-    pub fn of(parent: Parent, objects: impl IntoIterator<Item = Value>) -> Self {
+    pub fn from_objects(parent: Parent, objects: impl IntoIterator<Item = Value>) -> Self {
         let (mut kinds, mut namespaces, mut members) =
             (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for object in objects {
@@ -197,7 +197,7 @@ mod tests {
 
     fn set(objects: &[&str]) -> Set {
         let objects = objects.iter().map(|text| serde_json::from_str(text).unwrap());
-        Set::of(Parent::for_package("My_App", "n"), objects)
+        Set::from_objects(Parent::for_package("My_App", "n"), objects)
     }
 
     const DEPLOYMENT: &str =

@@ -100,7 +100,7 @@ struct Terminated {
 pub struct PodProblem {
     /// The container with the problem.
     pub container: String,
-    pub words: String,
+    pub message: String,
     /// Whether the problem does not resolve over time.
     pub is_certain: bool,
 }
@@ -210,11 +210,11 @@ impl Pod {
     pub fn describe(&self) -> String {
         let unscheduled =
             self.status.conditions.iter().find(|c| c.kind == "PodScheduled" && c.status == "False");
-        let words = unscheduled.map(|c| format!("{}: {}", c.reason, c.message));
-        let words = words.or_else(|| self.problem_message());
-        let words = words.or_else(|| self.closed_gate());
-        let words = words.unwrap_or_else(|| format!("{}, not ready", self.status.phase));
-        format!("pod `{}`: {words}", self.metadata.name)
+        let message = unscheduled.map(|c| format!("{}: {}", c.reason, c.message));
+        let message = message.or_else(|| self.problem_message());
+        let message = message.or_else(|| self.closed_gate());
+        let message = message.unwrap_or_else(|| format!("{}, not ready", self.status.phase));
+        format!("pod `{}`: {message}", self.metadata.name)
     }
 
     /// Returns the message of its first container that does not run.
@@ -246,7 +246,7 @@ impl Container {
         let is_doubtful = reason.is_some_and(|reason| RETRIED_REASONS.contains(&reason));
         (is_certain || is_doubtful).then(|| PodProblem {
             container: self.name.clone(),
-            words: self.describe().unwrap_or_default(),
+            message: self.describe().unwrap_or_default(),
             is_certain,
         })
     }
@@ -262,32 +262,32 @@ impl Container {
 
     fn describe(&self) -> Option<String> {
         let ended = self.state.terminated.as_ref().filter(|ended| ended.exit_code != 0);
-        let mut words = match (&self.state.waiting, ended) {
+        let mut message = match (&self.state.waiting, ended) {
             (Some(waiting), _) if waiting.message.is_empty() => waiting.reason.clone(),
             (Some(waiting), _) => format!("{}: {}", waiting.reason, waiting.message),
             (None, Some(ended)) => format!("{}, exit code {}", ended.reason, ended.exit_code),
             (None, None) => return None,
         };
-        words = format!("container `{}`: {words}", self.name);
+        message = format!("container `{}`: {message}", self.name);
         if let Some(ended) = &self.last_state.terminated {
-            words = format!("{words} (last exit code {}, {})", ended.exit_code, ended.reason);
+            message = format!("{message} (last exit code {}, {})", ended.exit_code, ended.reason);
         }
         let ended = ended.or(self.last_state.terminated.as_ref());
         match ended.map(|ended| ended.message.trim()).filter(|message| !message.is_empty()) {
-            Some(message) => Some(format!("{words}: {message}")),
-            None => Some(words),
+            Some(message) => Some(format!("{message}: {message}")),
+            None => Some(message),
         }
     }
 }
 
 /// Whether the message of a runtime says that a program can never be started.
-pub fn is_missing_entrypoint(words: &str) -> bool {
+pub fn is_missing_entrypoint(message: &str) -> bool {
     const SIGNS: [&str; 3] = [
         "exec format error",
         "executable file not found",
         "unable to start container process: exec",
     ];
-    SIGNS.iter().any(|sign| words.contains(sign))
+    SIGNS.iter().any(|sign| message.contains(sign))
 }
 
 /// Describes what several pods wait for.
@@ -326,8 +326,8 @@ mod tests {
         assert_eq!(is_certain("ContainerCreating", 0), None);
         assert_eq!(is_certain("ImagePullBackOff", 0), None);
         assert!(pod("ImagePullBackOff", 0).is_failing_to_pull());
-        let words = "pod `p`: container `c`: ImagePullBackOff: m";
-        assert_eq!(pod("ImagePullBackOff", 0).describe(), words);
+        let message = "pod `p`: container `c`: ImagePullBackOff: m";
+        assert_eq!(pod("ImagePullBackOff", 0).describe(), message);
     }
 
     #[test]
@@ -372,7 +372,7 @@ mod tests {
                 "status": {"phase": "Running", "containerStatuses": [{"name": "c"}]}}),
         )
         .unwrap();
-        let words = "pod `p`: its readiness gate `lb` is not true; a controller must set it";
-        assert_eq!((pod.describe().as_str(), pod.state().as_str()), (words, "Running"));
+        let message = "pod `p`: its readiness gate `lb` is not true; a controller must set it";
+        assert_eq!((pod.describe().as_str(), pod.state().as_str()), (message, "Running"));
     }
 }
