@@ -19,7 +19,7 @@ pub(crate) fn most(facts: &Facts, resource: &str) -> i128 {
 
 /// What is left of it.
 pub(crate) fn left(facts: &Facts, node: &str, resource: &str) -> Option<i128> {
-    let taken = facts.taken.get(node).and_then(|taken| taken.get(resource));
+    let taken = facts.requests.get(node).and_then(|taken| taken.get(resource));
     let taken = taken.and_then(|taken| quantity::parse(taken)).unwrap_or_default();
     Some(allocatable(facts, node, resource)? - taken)
 }
@@ -28,7 +28,7 @@ pub(crate) fn left(facts: &Facts, node: &str, resource: &str) -> Option<i128> {
 pub(crate) fn is_short(facts: &Facts, node: &str, resource: &str) -> bool {
     let wants = resources::requests(&facts.pod["spec"]).get(resource).copied();
     match (left(facts, node, resource), wants) {
-        (Some(room), Some(wants)) => room < wants || !facts.taken.contains_key(node),
+        (Some(room), Some(wants)) => room < wants || !facts.requests.contains_key(node),
         _ => true,
     }
 }

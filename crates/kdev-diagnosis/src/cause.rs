@@ -1,159 +1,158 @@
-//! The causes that are known, in the order in which they must be fixed.
+//! The known causes, in the order in which they must be fixed.
 
 use serde::Serialize;
 
-/// The causes that are known; in JSON they are written in kebab-case. They stand
-/// in the order in which they must be cured.
+/// Why a pod does not run as it should; kebab-case in JSON. The variants are in the
+/// order in which the causes must be fixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Cause {
-    // There is no pod, or it has no node.
-    /// A `ResourceQuota` or `LimitRange` forbids the pod.
+    // The pod does not exist, or has no node.
+    /// A `ResourceQuota` or `LimitRange` rejects the pod.
     Quota,
-    /// The namespace's Pod Security level forbids the pod.
+    /// The Pod Security level of the namespace rejects the pod.
     PodSecurity,
-    /// An admission webhook refuses the pod, or does not answer.
+    /// An admission webhook rejects the pod, or cannot be called.
     Webhook,
-    /// The pod's service account does not exist.
-    ServiceAccountMissing,
-    /// The API server refuses the pod for another reason.
-    PodRefused,
-    /// The workload is paused, suspended or scaled to zero.
-    NotWanted,
-    /// The Job has failed, and its pods are gone.
+    /// The service account of the pod does not exist.
+    ServiceAccountNotFound,
+    /// The API server rejects the pod for another reason.
+    PodRejected,
+    /// The workload is paused, suspended, scaled to zero or not due yet.
+    Inactive,
+    /// The Job has failed, and its pods no longer exist.
     JobFailed,
-    /// No node has the resources that the pod requests.
-    ResourcesShort,
-    /// Nodes have taints that the pod does not tolerate, or are cordoned.
-    NodesTainted,
-    /// No node has the labels that the pod asks for.
+    /// No node has enough free resources for the pod's requests.
+    InsufficientResources,
+    /// Nodes are cordoned or have taints that the pod does not tolerate.
+    UntoleratedTaints,
+    /// No node matches the pod's node selector or node affinity.
     NodeSelector,
-    /// The pod's affinity to other pods, or spread, leaves no node.
+    /// No node satisfies the pod's pod affinity, anti-affinity or topology spread.
     PodAffinity,
-    /// A port of the node that the pod asks for is taken.
-    PortTaken,
-    /// The pod's volume is on no node that takes the pod.
-    VolumeElsewhere,
-    /// The pod's node does not exist.
-    NodeMissing,
-    /// Nothing schedules the pod.
-    Unscheduled,
+    /// The host port of the pod is already in use on the nodes.
+    HostPortInUse,
+    /// The volume of the pod is bound to nodes on which the pod cannot run.
+    VolumeNodeConflict,
+    /// The node of the pod does not exist.
+    NodeNotFound,
+    /// No scheduler has processed the pod, or a scheduling gate holds it.
+    NotScheduled,
 
-    // Its node is ill.
-    /// The node's kubelet does not report.
-    NodeSilent,
-    /// The node is short of disk, memory or processes, and evicts or refuses pods.
+    // The node is unhealthy.
+    /// The kubelet of the node is not ready or has stopped reporting.
+    NodeNotReady,
+    /// The node is under disk, memory or PID pressure, and evicts or rejects pods.
     NodePressure,
 
-    // It is to go.
+    // The pod is being deleted.
     /// The pod is being deleted.
-    Leaving,
+    Terminating,
 
-    // It cannot be prepared.
-    /// A claim waits for a volume, or does not exist.
+    // The pod cannot be prepared.
+    /// A `PersistentVolumeClaim` is pending or does not exist.
     ClaimPending,
     /// A volume cannot be mounted.
-    VolumeUnmountable,
-    /// The image of the pod's sandbox is not on the node.
+    MountFailed,
+    /// The pause image is missing from the node.
     SandboxImage,
-    /// The pod's network cannot be set up.
+    /// The network of the pod's sandbox cannot be set up.
     SandboxNetwork,
-    /// The pod's sandbox cannot be made for another reason.
+    /// The pod's sandbox cannot be created for another reason.
     Sandbox,
 
-    // Its image is not there.
-    /// The image's name breaks the grammar.
+    // The image is missing or cannot be used.
+    /// The image name is invalid.
     InvalidImageName,
-    /// The image was there, and the kubelet has collected it.
-    ImageCollected,
-    /// The image is in docker here, but not on the node.
+    /// The kubelet's image garbage collection removed the image from the node.
+    ImageGarbageCollected,
+    /// The image is in Docker, but not on the node.
     ImageNotLoaded,
-    /// The image is on other nodes, but not on the pod's.
+    /// The image is on other nodes, but not on the pod's node.
     ImageOnOtherNode,
-    /// The image is on the node, but not where the kubelet looks.
+    /// The image is on the node, but in another containerd namespace.
     ImageInOtherNamespace,
-    /// The image is on the node, under another name.
+    /// The image is on the node under another name.
     ImageUnderOtherName,
-    /// docker here has the image, under another name.
-    ImageHasOtherName,
-    /// The image is neither on a node nor in docker here, and cannot or may not be
-    /// pulled.
-    ImageNowhere,
+    /// The image is in Docker under another name.
+    LocalImageUnderOtherName,
+    /// The image is neither on a node nor in Docker, and cannot be pulled.
+    ImageNotFound,
     /// The image is on the node, but parts of it are missing.
     ImageIncomplete,
-    /// The image is on the node, but the runtime cannot use it yet.
+    /// The image is on the node, but is not unpacked.
     ImageNotUnpacked,
-    /// The pod asks for a digest, which an image that was not pulled does not have.
+    /// The pod names the image by a digest that a loaded image does not have.
     PinnedByDigest,
-    /// The kubelet does not let the pod use an image that it has not pulled itself.
-    CredentialsVerified,
-    /// The registry wants other credentials, or any.
+    /// The kubelet requires pull credentials for an image that it did not pull itself.
+    ImageCredentialsUnverified,
+    /// The registry rejects the pull credentials, or requires some.
     PullDenied,
-    /// The registry's name has no address.
-    RegistryUnknown,
-    /// The registry does not answer.
+    /// The host name of the registry cannot be resolved.
+    RegistryNotResolved,
+    /// The registry does not respond.
     RegistryUnreachable,
-    /// The registry's certificate is not trusted, or it speaks no TLS.
+    /// The certificate of the registry is not trusted, or the registry does not use TLS.
     RegistryUntrusted,
-    /// The registry has had too many requests.
+    /// The registry has limited the rate of pulls.
     RateLimited,
-    /// The registry has no such image or tag.
-    NotInRegistry,
+    /// The registry does not have the image, or not this tag.
+    TagNotFound,
     /// The registry has the image, but not for the node's platform.
-    NotForPlatform,
-    /// An admission plugin makes the kubelet pull each image.
+    NoMatchingPlatform,
+    /// The admission plugin `AlwaysPullImages` forces the kubelet to pull.
     AlwaysPullImages,
-    /// The kubelet is told to pull, though the image is there.
-    PolicyAlways,
-    /// The image came onto the node a moment ago.
-    ImageJustCame,
+    /// The pull policy makes the kubelet pull, although the image is on the node.
+    PullPolicyAlways,
+    /// The image has just arrived on the node.
+    ImageJustArrived,
 
-    // It cannot start.
-    /// A `ConfigMap` or `Secret`, or a key in it, does not exist.
-    ConfigMissing,
-    /// The image is for another architecture.
+    // The container cannot start.
+    /// A `ConfigMap`, a Secret or a key in one of them does not exist.
+    ConfigNotFound,
+    /// The image is for another CPU architecture.
     WrongArchitecture,
-    /// The program is not in the image.
-    ProgramMissing,
-    /// The program, or what interprets it, may not be executed.
-    ProgramNotExecutable,
-    /// The program is a script that does not say what runs it.
+    /// The entrypoint does not exist in the container.
+    EntrypointNotFound,
+    /// The entrypoint or its interpreter is not executable.
+    EntrypointNotExecutable,
+    /// The entrypoint is a script without a shebang.
     NoInterpreter,
-    /// A shared library, the loader or an interpreter is not in the image.
-    LibraryMissing,
-    /// The image's user is not in its list of users.
-    UserMissing,
-    /// The pod must not run as root, and the image does, or names no number.
-    RunsAsRoot,
-    /// The runtime cannot start it for another reason.
-    NotStarted,
+    /// A shared library, the dynamic loader or an interpreter is missing from the image.
+    LibraryNotFound,
+    /// The user of the image is missing from the image's `/etc/passwd`.
+    UserNotFound,
+    /// `runAsNonRoot` is set, but the image runs as root or as a user without a number.
+    RunAsNonRoot,
+    /// The container runtime cannot start the container for another reason.
+    StartFailed,
 
-    // It does not go on.
-    /// It uses more memory than it may.
+    // The container does not keep running or is not ready.
+    /// The container exceeds its memory limit.
     OutOfMemory,
-    /// It has run longer than it may.
+    /// The pod or the Job has exceeded its deadline.
     DeadlineExceeded,
-    /// It writes to a file system that is read-only.
+    /// The container writes to a read-only file system.
     ReadOnlyFileSystem,
-    /// It may not do what it tries.
+    /// The container lacks a permission.
     PermissionDenied,
-    /// A liveness or startup probe fails, and so it is restarted.
-    ProbeRestarts,
-    /// Its program ends again and again.
-    Crashes,
-    /// Its program ends without an error, where one is expected that goes on.
-    Ends,
+    /// A liveness or startup probe fails, so the kubelet restarts the container.
+    LivenessProbe,
+    /// The container exits with an error.
+    CrashLoop,
+    /// The container exits without an error, but must keep running.
+    ExitsWithoutError,
     /// A readiness probe fails.
-    NotReady,
-    /// A readiness gate is closed.
-    GateClosed,
+    ReadinessProbe,
+    /// A readiness gate is not satisfied.
+    ReadinessGate,
 
-    // It runs.
-    /// It runs an older build than the newest.
-    OldBuild,
-    /// It is on its way.
-    Starting,
-    /// None that is known.
+    // The pod runs.
+    /// The pod runs an outdated build of the image.
+    OutdatedBuild,
+    /// The pod is still starting.
+    InProgress,
+    /// No rule matches.
     Unknown,
 }

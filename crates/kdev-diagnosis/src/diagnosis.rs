@@ -13,7 +13,7 @@ pub struct Diagnosis {
     /// How sure that is.
     pub confidence: Confidence,
     /// The cause in words.
-    pub words: String,
+    pub message: String,
     /// What it was seen by, a line each.
     pub evidence: Vec<String>,
     /// One action that helps, to copy where that is possible.
@@ -23,12 +23,12 @@ pub struct Diagnosis {
 impl Diagnosis {
     /// Whether it is of interest to whoever has not asked about the workload.
     pub fn is_fault(&self) -> bool {
-        self.cause != Cause::NotWanted
+        self.cause != Cause::Inactive
     }
 
     /// Whether it tells more than that something is wrong.
     pub fn is_known(&self) -> bool {
-        !matches!(self.cause, Cause::Unknown | Cause::Starting)
+        !matches!(self.cause, Cause::Unknown | Cause::InProgress)
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use kdev_core::image::local::Local;
+use kdev_core::image::local::LocalImage;
 use kdev_core::image::node_images::NodeImages;
 use kdev_core::kube::container::Container;
 use kdev_core::kube::object::{condition, id, list, text};
@@ -41,17 +41,17 @@ pub struct Facts {
     pub logs: BTreeMap<String, String>,
     /// The images of docker here that are called alike; `None` where docker does
     /// not answer.
-    pub local: Option<Vec<Local>>,
+    pub local_images: Option<Vec<LocalImage>>,
     /// Whether docker's IDs are digests of configurations, as the nodes' are.
     pub local_ids_are_configs: bool,
     /// The pull policies that were applied, by container, where the pod tells.
     pub applied_policies: BTreeMap<String, String>,
     /// What the kubelet of the pod's node is told of images that it has not pulled.
-    pub verification: Value,
+    pub kubelet_image_policy: Value,
     /// What the nodes have of images that are called alike.
-    pub stocks: BTreeMap<String, Shelf>,
+    pub node_images: BTreeMap<String, NodeObservation>,
     /// What pods request of the nodes, by resource; only where a pod lacks some.
-    pub taken: BTreeMap<String, BTreeMap<String, String>>,
+    pub requests: BTreeMap<String, BTreeMap<String, String>>,
     /// How many other pods of its maker are not ready either.
     pub unready_siblings: u64,
     /// How long the pod, or the workload without one, has been there.
@@ -63,7 +63,7 @@ pub struct Facts {
 #[serde(default, deny_unknown_fields)]
 pub struct ApiEvent {
     /// Kind and name, as `Pod/hello`.
-    pub about: String,
+    pub regarding: String,
     /// Which of a pod's containers; empty where it does not tell.
     pub container: String,
     pub reason: String,
@@ -77,11 +77,11 @@ pub struct ApiEvent {
 /// What is known of what a node has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Shelf {
+pub enum NodeObservation {
     /// The node has told.
-    Seen(NodeImages),
+    Known(NodeImages),
     /// It could not be asked, for this reason.
-    Unseen(String),
+    Unknown(String),
 }
 
 impl Facts {
@@ -140,9 +140,9 @@ impl Facts {
     }
 
     pub fn stock_of(&self, node: &str) -> Option<&NodeImages> {
-        match self.stocks.get(node)? {
-            Shelf::Seen(stock) => Some(stock),
-            Shelf::Unseen(_) => None,
+        match self.node_images.get(node)? {
+            NodeObservation::Known(stock) => Some(stock),
+            NodeObservation::Unknown(_) => None,
         }
     }
 
@@ -192,7 +192,7 @@ impl Facts {
     /// Events about the pod itself, oldest first.
     pub fn pod_events(&self) -> impl DoubleEndedIterator<Item = &ApiEvent> {
         let about = format!("Pod/{}", self.pod_name());
-        self.events.iter().filter(move |event| event.about == about)
+        self.events.iter().filter(move |event| event.regarding == about)
     }
 
     /// Events about a container of the pod, oldest first.
@@ -350,7 +350,7 @@ mod tests {
                 began.into();
             facts.age_seconds = Some(age);
             facts.events = vec![ApiEvent {
-                about: text("Pod/p"),
+                regarding: text("Pod/p"),
                 reason: text("BackOff"),
                 container: text(container),
                 time: text(time),

@@ -10,6 +10,7 @@ pub mod diagnosis;
 pub mod facts;
 mod fixes;
 mod location;
+pub mod record;
 mod rules;
 mod scheduler_message;
 pub mod subject;
@@ -54,7 +55,7 @@ pub fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
     }
     if let Some(leaving) = terminating::diagnose(facts) {
         // Only a node that does not answer keeps it from going.
-        found.retain(|diagnosis| diagnosis.cause == Cause::NodeSilent);
+        found.retain(|diagnosis| diagnosis.cause == Cause::NodeNotReady);
         found.push(leaving);
     }
     found.sort_by_key(|diagnosis| diagnosis.cause);
@@ -93,7 +94,7 @@ fn unknown(facts: &Facts) -> Diagnosis {
     Diagnosis {
         cause: Cause::Unknown,
         confidence: Confidence::Possible,
-        words: "none that kdev knows of".to_owned(),
+        message: "none that kdev knows of".to_owned(),
         evidence,
         help: format!("see `{} describe {}`", facts.kubectl, facts.subject),
     }

@@ -1,11 +1,11 @@
 //! Where an image is, and where one is that is called alike.
 
-use kdev_core::image::local::Local;
+use kdev_core::image::local::LocalImage;
 use kdev_core::image::node_images::{CRI_NAMESPACE, StoredImage};
 use kdev_core::image::reference::{Reference, base, split_tag};
 use kdev_core::kube::container::Container;
 
-use crate::facts::{Facts, Shelf};
+use crate::facts::{Facts, NodeObservation};
 
 /// Where the image that a container wants was seen.
 pub(crate) struct Whereabouts<'a> {
@@ -19,9 +19,9 @@ pub(crate) struct Whereabouts<'a> {
     /// Under its name on these other nodes.
     pub(crate) others: Vec<&'a str>,
     /// In docker here, under its name.
-    pub(crate) local: Option<&'a Local>,
+    pub(crate) local: Option<&'a LocalImage>,
     /// In docker here, under names that are alike; those with its tag come first.
-    pub(crate) local_alike: Vec<&'a Local>,
+    pub(crate) local_alike: Vec<&'a LocalImage>,
     /// Why the pod's node could not be asked.
     pub(crate) unseen: Option<&'a str>,
 }
@@ -33,7 +33,7 @@ impl<'a> Whereabouts<'a> {
         let is_alike = |name: &str| name != full && base(name) == base(&full);
         let on_node = facts.stock().map(|stock| stock.images.as_slice()).unwrap_or_default();
         let of_cri = |image: &&StoredImage| image.namespace == CRI_NAMESPACE;
-        let locals = facts.local.as_deref().unwrap_or_default();
+        let locals = facts.local_images.as_deref().unwrap_or_default();
         let node = facts.node_name().unwrap_or_default();
         let has = |name: &&String| {
             facts.stock_of(name).is_some_and(|stock| stock.in_cri_namespace(&full).is_some())
@@ -42,7 +42,7 @@ impl<'a> Whereabouts<'a> {
         let mut alike: Vec<&StoredImage> =
             on_node.iter().filter(of_cri).filter(|image| is_alike(&image.name)).collect();
         alike.sort_by_key(|image| unlike_tag(&image.name));
-        let mut local_alike: Vec<&Local> =
+        let mut local_alike: Vec<&LocalImage> =
             locals.iter().filter(|image| is_alike(&image.name)).collect();
         local_alike.sort_by_key(|image| unlike_tag(&image.name));
         Self {
@@ -50,7 +50,7 @@ impl<'a> Whereabouts<'a> {
             misplaced: on_node.iter().find(|image| !of_cri(image) && is_it(&image.name)),
             alike,
             others: facts
-                .stocks
+                .node_images
                 .keys()
                 .filter(|name| *name != node)
                 .filter(has)
@@ -58,8 +58,8 @@ impl<'a> Whereabouts<'a> {
                 .collect(),
             local: locals.iter().find(|image| is_it(&image.name)),
             local_alike,
-            unseen: match facts.stocks.get(node) {
-                Some(Shelf::Unseen(why)) => Some(why),
+            unseen: match facts.node_images.get(node) {
+                Some(NodeObservation::Unknown(why)) => Some(why),
                 _ => None,
             },
             wanted,
@@ -109,7 +109,7 @@ pub(crate) fn nodes_with_images(facts: &Facts) -> Vec<String> {
         let stock = facts.stock_of(node);
         stock.is_some_and(|stock| wanted.iter().all(|name| stock.in_cri_namespace(name).is_some()))
     };
-    facts.stocks.keys().filter(has_all).cloned().collect()
+    facts.node_images.keys().filter(has_all).cloned().collect()
 }
 
 /// The pod's node, in words.

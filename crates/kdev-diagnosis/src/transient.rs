@@ -44,7 +44,7 @@ mod tests {
 
     fn event(reason: &str, message: &str, time: &str) -> ApiEvent {
         ApiEvent {
-            about: "Pod/p".into(),
+            regarding: "Pod/p".into(),
             reason: reason.into(),
             message: message.into(),
             time: time.into(),

@@ -19,7 +19,7 @@ const IDLE: &str = "kdev-soak-idle";
 const SETTINGS: &str = "imageMinimumGCAge: 30s\nimageMaximumGCAge: 1m";
 const LIMIT: Duration = Duration::from_secs(7 * 60);
 const INTERVAL: Duration = Duration::from_secs(3);
-const CAUSE: &str = "image-collected";
+const CAUSE: &str = "image-garbage-collected";
 
 pub(super) fn run(sh: &Shell, section: &mut Section) -> Result<()> {
     let sh = &super::lab_shell(sh)?;

@@ -9,9 +9,9 @@ use clap::Args;
 use kdev::{Cause, Confidence, ConfigLayer, Diagnosis, WhyReport, WhyRequest, WorkloadReport};
 use serde::Serialize;
 
-use crate::flags::{Cluster, Project};
-use crate::ui::wrap::{broken, stdout_width};
-use crate::ui::{Term, json_line};
+use crate::flags::{ClusterArgs, ProjectArgs};
+use crate::ui::wrap::{wrap_text, stdout_width};
+use crate::ui::{Ui, print_json};
 
 #[derive(Debug, Args)]
 pub(crate) struct WhyArgs {
@@ -23,9 +23,9 @@ pub(crate) struct WhyArgs {
     #[arg(hide = true)]
     name: Option<String>,
     #[command(flatten)]
-    project: Project,
+    project: ProjectArgs,
     #[command(flatten)]
-    cluster: Cluster,
+    cluster: ClusterArgs,
     /// Namespace to look into [default: the context's]
     #[arg(short, long, env = "KDEV_NAMESPACE", hide_env_values = true, value_name = "NAME")]
     namespace: Option<String>,
@@ -63,51 +63,51 @@ impl From<WhyArgs> for WhyRequest {
 
 /// What is wrong with a pod, in the JSON form.
 #[derive(Serialize)]
-struct Judged<'a> {
+struct DiagnosisLine<'a> {
     version: u32,
     reason: &'static str,
     #[serde(flatten)]
-    verdict: &'a WorkloadReport,
+    report: &'a WorkloadReport,
 }
 
-impl Term {
+impl Ui {
     /// Prints what is wrong with pods.
-    pub(crate) fn answer(&self, answer: &WhyReport) {
+    pub(crate) fn print_why_report(&self, answer: &WhyReport) {
         if self.json {
             for verdict in &answer.workloads {
-                json_line(&Judged { version: kdev::JSON_VERSION, reason: "diagnosis", verdict });
+                print_json(&DiagnosisLine { version: kdev::JSON_VERSION, reason: "diagnosis", report: verdict });
             }
         } else {
-            let _ = write!(anstream::stdout(), "{}", text(answer, stdout_width()));
+            let _ = write!(anstream::stdout(), "{}", format_report(answer, stdout_width()));
         }
     }
 }
 
 const TITLE: Style = Style::new().bold();
 const CAUSE: Style = AnsiColor::Red.on_default().bold();
-const DOUBT: Style = AnsiColor::Yellow.on_default().bold();
-const SEEN: Style = AnsiColor::BrightBlack.on_default();
+const UNCERTAIN: Style = AnsiColor::Yellow.on_default().bold();
+const EVIDENCE: Style = AnsiColor::BrightBlack.on_default();
 const HELP: Style = AnsiColor::Cyan.on_default().bold();
 
 /// All verdicts, in colours that the stream may strip; on a screen of this width
 /// lines are broken.
-pub(crate) fn text(answer: &WhyReport, width: Option<usize>) -> String {
+pub(crate) fn format_report(answer: &WhyReport, width: Option<usize>) -> String {
     let mut lines = String::new();
     for verdict in &answer.workloads {
         if !lines.is_empty() {
             lines.push('\n');
         }
-        let _ = writeln!(lines, "{TITLE}{}{TITLE:#}", broken(&title(verdict), 0, 4, width));
+        let _ = writeln!(lines, "{TITLE}{}{TITLE:#}", wrap_text(&format_title(verdict), 0, 4, width));
         if verdict.diagnoses.is_empty() {
             let _ = writeln!(lines, "  nothing is wrong with it");
         }
-        verdict.diagnoses.iter().for_each(|one| diagnosis(&mut lines, one, width));
+        verdict.diagnoses.iter().for_each(|one| write_diagnosis(&mut lines, one, width));
     }
-    if lines.is_empty() { nothing(answer, width) } else { lines }
+    if lines.is_empty() { format_no_problems(answer, width) } else { lines }
 }
 
 /// What there is to say where nothing is wrong.
-fn nothing(answer: &WhyReport, width: Option<usize>) -> String {
+fn format_no_problems(answer: &WhyReport, width: Option<usize>) -> String {
     let WhyReport { context, namespace, examined: looked_at, inactive: not_wanted, .. } = answer;
     let mut lines = Vec::new();
     if *looked_at == 0 {
@@ -118,11 +118,11 @@ fn nothing(answer: &WhyReport, width: Option<usize>) -> String {
         lines.push(format!("nothing is wrong in namespace `{namespace}`"));
         lines.extend(not_wanted.iter().cloned());
     }
-    lines.into_iter().map(|line| broken(&line, 0, 2, width) + "\n").collect()
+    lines.into_iter().map(|line| wrap_text(&line, 0, 2, width) + "\n").collect()
 }
 
 /// As `pod/hello-5c9 of deployment/hello on node-1: Ready`.
-fn title(verdict: &WorkloadReport) -> String {
+fn format_title(verdict: &WorkloadReport) -> String {
     let of = verdict.owner.as_ref().map(|owner| format!(" of {owner}")).unwrap_or_default();
     let on = verdict.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
     let alike = match verdict.unready_siblings {
@@ -132,19 +132,19 @@ fn title(verdict: &WorkloadReport) -> String {
     format!("{}{of}{on}: {}{alike}", verdict.subject, verdict.state)
 }
 
-fn diagnosis(lines: &mut String, diagnosis: &Diagnosis, width: Option<usize>) {
+fn write_diagnosis(lines: &mut String, diagnosis: &Diagnosis, width: Option<usize>) {
     let (style, label) = match (diagnosis.cause, diagnosis.confidence) {
-        (Cause::InProgress, _) => (SEEN, "so far"),
-        (_, Confidence::Likely) => (DOUBT, "likely cause"),
-        (_, Confidence::Possible) => (DOUBT, "possible cause"),
+        (Cause::InProgress, _) => (EVIDENCE, "so far"),
+        (_, Confidence::Likely) => (UNCERTAIN, "likely cause"),
+        (_, Confidence::Possible) => (UNCERTAIN, "possible cause"),
         _ => (CAUSE, "cause"),
     };
     let mut line = |style: Style, label: &str, words: &str| {
-        let words = broken(words, "  : ".len() + label.len(), 8, width);
+        let words = wrap_text(words, "  : ".len() + label.len(), 8, width);
         let _ = writeln!(lines, "  {style}{label}:{style:#} {words}");
     };
     line(style, label, &diagnosis.message);
-    diagnosis.evidence.iter().for_each(|evidence| line(SEEN, "seen", evidence));
+    diagnosis.evidence.iter().for_each(|evidence| line(EVIDENCE, "seen", evidence));
     line(HELP, "help", &diagnosis.help);
 }
 
@@ -158,11 +158,11 @@ mod tests {
         answer.context = "c".to_owned();
         answer.namespace = "n".to_owned();
         let empty = "namespace `n` of context `c` has no pods, and nothing that makes any\n";
-        assert_eq!(text(&answer, None), empty);
+        assert_eq!(format_report(&answer, None), empty);
         answer.examined = 2;
-        assert_eq!(text(&answer, None), "nothing is wrong in namespace `n`\n");
+        assert_eq!(format_report(&answer, None), "nothing is wrong in namespace `n`\n");
         answer.inactive = vec!["deployment/d is paused".to_owned()];
         let more = "deployment/d is paused\n";
-        assert_eq!(text(&answer, None), format!("nothing is wrong in namespace `n`\n{more}"));
+        assert_eq!(format_report(&answer, None), format!("nothing is wrong in namespace `n`\n{more}"));
     }
 }

@@ -4,7 +4,7 @@ use kdev_core::kube::object::{condition, list, text};
 use kdev_core::shell::DISK_USAGE_COMMAND;
 use serde_json::Value;
 
-use crate::facts::{Facts, Shelf};
+use crate::facts::{Facts, NodeObservation};
 use crate::fixes::node_shell::Entrance;
 
 /// The conditions of a node that runs out of something, and of what.
@@ -54,7 +54,7 @@ pub(crate) fn wake(facts: &Facts, name: &str) -> String {
         return network_help(facts, name, message);
     }
     let entrance = Entrance::to(facts, name);
-    if let Some(Shelf::Unseen(_)) = facts.stocks.get(name) {
+    if let Some(NodeObservation::Unknown(_)) = facts.node_images.get(name) {
         return entrance.start();
     }
     format!("start the kubelet of node `{name}`: `{}`", entrance.restart_kubelet())

@@ -145,7 +145,7 @@ fn flags(words: &[String]) -> usize {
 
 /// The configuration of ssh that other nodes are reached with.
 fn config(facts: &Facts) -> String {
-    let used = facts.stocks.keys().filter_map(|name| shlex::split(&facts.stock_of(name)?.ctr));
+    let used = facts.node_images.keys().filter_map(|name| shlex::split(&facts.stock_of(name)?.ctr));
     let file = used
         .filter(|words| words.first().is_some_and(|word| word == "ssh"))
         .find_map(|words| (words.get(1)? == "-F").then(|| words.get(2).cloned())?);
@@ -155,13 +155,15 @@ fn config(facts: &Facts) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::Shelf;
+    use crate::facts::NodeObservation;
     use kdev_core::image::node_images::NodeImages;
     use serde_json::{Value, json};
 
     fn facts(provider: &str, version: &str, labels: &Value, ctr: Option<&str>) -> Facts {
-        let seen = |ctr: &str| Shelf::Seen(NodeImages { ctr: ctr.into(), ..NodeImages::default() });
-        let shelf = ctr.map_or(Shelf::Unseen("no".into()), seen);
+        let seen = |ctr: &str| {
+            NodeObservation::Known(NodeImages { ctr: ctr.into(), ..NodeImages::default() })
+        };
+        let shelf = ctr.map_or(NodeObservation::Unknown("no".into()), seen);
         let stocks = [
             ("n".to_owned(), shelf),
             ("other".to_owned(), seen("ssh -F '/my config' -p 22 me@10.0.0.2 ctr")),
@@ -171,7 +173,7 @@ mod tests {
                 "spec": {"providerID": provider},
                 "status": {"addresses": [{"type": "InternalIP", "address": "10.0.0.1"}],
                     "nodeInfo": {"kubeletVersion": version}}})],
-            stocks: stocks.into(),
+            node_images: stocks.into(),
             ..Facts::default()
         }
     }

@@ -46,7 +46,7 @@ fn failed(facts: &Facts) -> Option<Diagnosis> {
     Some(Diagnosis {
         cause: Cause::JobFailed,
         confidence: Confidence::Certain,
-        words: format!("{id} has failed, and its pods are gone: {message}"),
+        message: format!("{id} has failed, and its pods are gone: {message}"),
         evidence: vec![format!("its condition `Failed` is True: {reason}")],
         help: format!("run it again, and ask while its pod is there: {again}"),
     })
@@ -61,7 +61,8 @@ fn refusal(facts: &Facts) -> Option<String> {
     }
     let about = format!("{}/{}", text(maker, "/kind"), text(maker, "/metadata/name"));
     let is_told = |event: &&ApiEvent| {
-        event.about == about && matches!(event.reason.as_str(), "FailedCreate" | "SuccessfulCreate")
+        event.regarding == about
+            && matches!(event.reason.as_str(), "FailedCreate" | "SuccessfulCreate")
     };
     // Of a ReplicaSet the condition tells what is still so.
     let keeps_condition = matches!(text(maker, "/kind"), "ReplicaSet" | "ReplicationController");
@@ -79,7 +80,7 @@ fn refused(facts: &Facts, message: &str) -> Diagnosis {
     let of = |cause, words: String, help: String| Diagnosis {
         cause,
         confidence: Confidence::Certain,
-        words,
+        message: words,
         evidence: vec![format!("the API server: {message}")],
         help,
     };
@@ -99,7 +100,7 @@ fn refused(facts: &Facts, message: &str) -> Diagnosis {
     {
         let create = format!("{} create serviceaccount {account}", facts.kubectl);
         let words = format!("the pod's service account `{account}` does not exist");
-        return of(Cause::ServiceAccountMissing, words, fixes::again(facts, &create));
+        return of(Cause::ServiceAccountNotFound, words, fixes::again(facts, &create));
     }
     if let Some((words, help)) = webhook(facts, reason) {
         return of(Cause::Webhook, words, help);
@@ -110,7 +111,7 @@ fn refused(facts: &Facts, message: &str) -> Diagnosis {
         }
         None => ("the API server refuses the pod".to_owned(), "API server"),
     };
-    of(Cause::PodRefused, words, fixes::by_hand(facts, &format!("change what the {who} names in")))
+    of(Cause::PodRejected, words, fixes::by_hand(facts, &format!("change what the {who} names in")))
 }
 
 /// Lets the containers that Pod Security names be as restricted as it asks, where
@@ -222,9 +223,9 @@ fn unwanted(facts: &Facts) -> Option<Diagnosis> {
         _ => return None,
     };
     Some(Diagnosis {
-        cause: Cause::NotWanted,
+        cause: Cause::Inactive,
         confidence: Confidence::Certain,
-        words,
+        message: words,
         evidence: vec![evidence.to_owned()],
         help,
     })
@@ -252,7 +253,7 @@ mod tests {
         let table = [
             (
                 "pods \"w\" is forbidden: error looking up service account n/builder: serviceaccount \"builder\" not found",
-                Cause::ServiceAccountMissing,
+                Cause::ServiceAccountNotFound,
                 "run `kubectl create serviceaccount builder && kubectl rollout restart deployment/web`",
             ),
             (
@@ -287,7 +288,7 @@ mod tests {
             ),
             (
                 "pods \"w\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'p' denied request: no",
-                Cause::PodRefused,
+                Cause::PodRejected,
                 "change what the policy names in the manifest of deployment/web, and apply it",
             ),
         ];
@@ -333,7 +334,7 @@ mod tests {
         for (owners, words, help) in table {
             let facts = Facts { kubectl: "kubectl".into(), owners, ..Facts::default() };
             let found = diagnose(&facts);
-            assert_eq!((found[0].words.as_str(), found[0].help.as_str()), (words, help));
+            assert_eq!((found[0].message.as_str(), found[0].help.as_str()), (words, help));
         }
     }
 

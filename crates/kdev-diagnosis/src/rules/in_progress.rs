@@ -37,9 +37,9 @@ pub(crate) fn diagnose(facts: &Facts) -> Option<Diagnosis> {
     let last = facts.pod_events().next_back();
     let last = last.map(|event| format!("{}: {}", event.reason, event.message));
     Some(Diagnosis {
-        cause: Cause::Starting,
+        cause: Cause::InProgress,
         confidence: if age < SOON { Confidence::Certain } else { Confidence::Likely },
-        words: format!("nothing is wrong yet: {words}"),
+        message: format!("nothing is wrong yet: {words}"),
         evidence: std::iter::once(format!("it was created {age} s ago")).chain(last).collect(),
         help: format!("wait: `{} get {} --watch`", facts.kubectl, facts.subject),
     })
@@ -106,7 +106,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn said(facts: &Facts) -> Option<String> {
-        diagnose(facts)?.words.strip_prefix("nothing is wrong yet: ").map(str::to_owned)
+        diagnose(facts)?.message.strip_prefix("nothing is wrong yet: ").map(str::to_owned)
     }
 
     #[test]
@@ -158,7 +158,7 @@ mod tests {
         ];
         for (why, expected) in table {
             let event = ApiEvent {
-                about: "Pod/p".into(),
+                regarding: "Pod/p".into(),
                 reason: "FailedMount".into(),
                 message: format!("MountVolume.SetUp failed for volume \"data\" : {why}"),
                 warning: true,

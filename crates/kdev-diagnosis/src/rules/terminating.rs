@@ -43,7 +43,7 @@ pub(crate) fn diagnose(facts: &Facts) -> Option<Diagnosis> {
         )
     };
     let evidence = vec!["the pod has a `deletionTimestamp`".to_owned()];
-    Some(Diagnosis { cause: Cause::Leaving, confidence, words, evidence, help })
+    Some(Diagnosis { cause: Cause::Terminating, confidence, message: words, evidence, help })
 }
 
 #[cfg(test)]
@@ -68,7 +68,7 @@ mod tests {
             (facts(&[], "running", 90), "its node should have ended it 30 s ago"),
         ];
         for (facts, words) in table {
-            assert!(diagnose(&facts).unwrap().words.ends_with(words), "{words}");
+            assert!(diagnose(&facts).unwrap().message.ends_with(words), "{words}");
         }
         assert_eq!(diagnose(&Facts::default()), None);
     }

@@ -86,7 +86,7 @@ pub(crate) fn explain(
     let Ok(mut facts) = facts::collect(cx, &cluster, config, Some(workload)) else {
         return error.into();
     };
-    of_project(&mut facts, config, selection);
+    add_project(&mut facts, config, selection);
     let diagnoses: Vec<Diagnosis> =
         facts.iter().flat_map(kdev_diagnosis::diagnose).filter(Diagnosis::is_known).collect();
     if diagnoses.is_empty() {
@@ -109,7 +109,7 @@ pub fn why(cx: &Cx, request: &WhyRequest) -> Result<WhyReport> {
     answer.examined = facts.len();
     // Without a question, only what is wrong is of interest.
     let all = request.query.is_some() || request.replay.is_some();
-    for verdict in facts.iter().map(judge) {
+    for verdict in facts.iter().map(report_on) {
         if all || verdict.diagnoses.iter().any(Diagnosis::is_fault) {
             answer.workloads.push(verdict);
         } else {
@@ -120,13 +120,13 @@ pub fn why(cx: &Cx, request: &WhyRequest) -> Result<WhyReport> {
 }
 
 fn ask(cx: &Cx, request: &WhyRequest, answer: &mut WhyReport) -> Result<Vec<Facts>> {
-    let (has_project, config) = settings(cx, request)?;
+    let (has_project, config) = read_config(cx, request)?;
     let kubeconfig = Kubeconfig::read(cx, &request.target)?;
     let cluster =
         Cluster::connect_read_only(kubeconfig, &request.target, config.namespace.clone())?;
     let mut facts = facts::collect(cx, &cluster, &config, request.query.as_deref())?;
     if has_project {
-        of_project(&mut facts, &config, &request.selection);
+        add_project(&mut facts, &config, &request.selection);
     }
     (answer.context, answer.namespace) = (cluster.context, cluster.namespace);
     Ok(facts)
@@ -134,7 +134,7 @@ fn ask(cx: &Cx, request: &WhyRequest, answer: &mut WhyReport) -> Result<Vec<Fact
 
 /// Whether there is a project, and what is to be heeded. A project that cannot be read
 /// is left out, unless it was asked for.
-fn settings(cx: &Cx, request: &WhyRequest) -> Result<(bool, Config)> {
+fn read_config(cx: &Cx, request: &WhyRequest) -> Result<(bool, Config)> {
     let read = || {
         let project = Project::read_if_unambiguous(cx, &request.selection)?;
         let (is_any, project) = (project.is_some(), project.unwrap_or_else(Project::placeholder));
@@ -154,7 +154,7 @@ fn settings(cx: &Cx, request: &WhyRequest) -> Result<(bool, Config)> {
 }
 
 /// Notes which image the project builds, and how it is named.
-fn of_project(facts: &mut [Facts], config: &Config, selection: &PackageSelection) {
+fn add_project(facts: &mut [Facts], config: &Config, selection: &PackageSelection) {
     let image = config.image.name().to_string();
     for facts in facts {
         facts.project_image = Some(image.clone());
@@ -162,7 +162,7 @@ fn of_project(facts: &mut [Facts], config: &Config, selection: &PackageSelection
     }
 }
 
-fn judge(facts: &Facts) -> WorkloadReport {
+fn report_on(facts: &Facts) -> WorkloadReport {
     WorkloadReport {
         subject: facts.subject.clone(),
         owner: facts.keeper().map(kdev_core::kube::object::id).filter(|id| *id != facts.subject),

@@ -7,21 +7,21 @@ use std::path::{Path, PathBuf};
 
 use kdev_core::image::archive;
 use kdev_core::image::built::BuiltImage;
-use kdev_core::image::local::Local;
+use kdev_core::image::local::LocalImage;
 use kdev_core::image::reference::Reference;
 use serde::Deserialize;
 use xshell::{Cmd, Shell, cmd};
 
 use crate::cx::Cx;
 use crate::event::Event;
-use crate::process::{Failure, Task};
-use crate::tools::{self, PATIENCE, major_minor};
+use crate::process::{Failure, Command};
+use crate::tools::{self, TOOL_TIMEOUT, major_minor};
 
 pub(crate) use error::Result;
 pub use error::{DockerHost, Error};
 
 /// How many builds keep their tag, beside the current one.
-const TAGS_KEPT: usize = 2;
+const KEPT_TAGS: usize = 2;
 
 /// The docker that was found.
 #[derive(Clone, Debug)]
@@ -37,13 +37,13 @@ pub(crate) struct Docker {
     /// store, and not of configurations.
     containerd_store: bool,
     /// Whether `docker save` knows `--platform`.
-    saves_platform: bool,
+    supports_save_platform: bool,
 }
 
 /// What docker says of an image.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(crate) struct Inspected {
+pub(crate) struct InspectedImage {
     pub(crate) id: String,
     pub(crate) os: String,
     pub(crate) architecture: String,
@@ -60,7 +60,7 @@ struct RootFs {
     layers: Vec<String>,
 }
 
-impl Inspected {
+impl InspectedImage {
     /// The image's layers by diffID, from the lowest up.
     pub(crate) fn layers(&self) -> Vec<String> {
         self.root_fs.layers.clone()
@@ -69,24 +69,24 @@ impl Inspected {
 
 impl Docker {
     /// Finds the client, and asks its daemon.
-    pub(crate) fn find(cx: &Cx) -> Result<Self> {
+    pub(crate) fn connect(cx: &Cx) -> Result<Self> {
         let path = tools::DOCKER.find()?;
         let sh = cx.shell()?;
         let format = "{{json .}}";
-        let task = Task::new(cmd!(sh, "{path} version --format {format}")).limit(PATIENCE);
+        let task = Command::new(cmd!(sh, "{path} version --format {format}")).timeout(TOOL_TIMEOUT);
         let shown = task.to_string();
-        let output = task.output(cx).map_err(|f| down(cx, &path, f))?;
-        let version: Version = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let output = task.output(cx).map_err(|f| daemon_unreachable(cx, &path, f))?;
+        let version: VersionOutput = serde_json::from_slice(&output.stdout).unwrap_or_default();
         if let Some(client) = &version.client {
-            tools::DOCKER.check(&client.version)?;
+            tools::DOCKER.check_min_version(&client.version)?;
         }
         let Some(server) = version.server else {
-            return Err(down(cx, &path, Failure::of(shown, output)));
+            return Err(daemon_unreachable(cx, &path, Failure::from_output(shown, output)));
         };
-        tools::DOCKER.check(&server.version)?;
+        tools::DOCKER.check_min_version(&server.version)?;
         // The containerd store came with 24; the flag with client 28 and API 1.48.
         let containerd_store =
-            major_minor(&server.version) >= (24, 0) && uses_containerd(cx, &path)?;
+            major_minor(&server.version) >= (24, 0) && uses_containerd_store(cx, &path)?;
         let saves_platform = major_minor(&server.api_version) >= (1, 48)
             && version.client.as_ref().is_some_and(|c| major_minor(&c.version) >= (28, 0));
         let client = version.client.map(|client| client.version).unwrap_or_default();
@@ -97,24 +97,25 @@ impl Docker {
             version: server.version,
             platform,
             containerd_store,
-            saves_platform,
+            supports_save_platform: saves_platform,
         })
     }
 
     /// Where images are kept, in words.
-    pub(crate) fn store(&self, cx: &Cx) -> Result<String> {
+    pub(crate) fn describe_store(&self, cx: &Cx) -> Result<String> {
         let sh = cx.shell()?;
         let format = "{{.Driver}}";
-        let task = Task::new(self.cmd(&sh).args(["info", "--format", format])).limit(PATIENCE);
-        let driver = task.read(cx).map_err(|f| failed(f, "ask docker for its store".to_owned()))?;
+        let task = Command::new(self.cmd(&sh).args(["info", "--format", format])).timeout(TOOL_TIMEOUT);
+        let driver =
+            task.read(cx).map_err(|f| command_error(f, "ask docker for its store".to_owned()))?;
         let store = if self.containerd_store { "containerd's" } else { "the classic one" };
         Ok(format!("{store}, with {}", driver.text().trim()))
     }
 
     /// The version of `BuildKit`'s client; `None` where the old builder builds.
-    pub(crate) fn buildx(&self, cx: &Cx) -> Option<String> {
+    pub(crate) fn buildx_version(&self, cx: &Cx) -> Option<String> {
         let sh = cx.shell().ok()?;
-        let task = Task::new(self.cmd(&sh).args(["buildx", "version"])).limit(PATIENCE);
+        let task = Command::new(self.cmd(&sh).args(["buildx", "version"])).timeout(TOOL_TIMEOUT);
         let said = task.read(cx).ok()?.text();
         // `github.com/docker/buildx v0.12.1 30feaa1`
         said.split_whitespace().find(|word| word.starts_with('v')).map(str::to_owned)
@@ -127,28 +128,30 @@ impl Docker {
     }
 
     /// What docker knows of an image.
-    pub(crate) fn inspect(&self, cx: &Cx, image: &str) -> Result<Inspected> {
+    pub(crate) fn inspect(&self, cx: &Cx, image: &str) -> Result<InspectedImage> {
         let sh = cx.shell()?;
-        let task = Task::new(self.cmd(&sh).args(["image", "inspect", "--", image])).limit(PATIENCE);
+        let task = Command::new(self.cmd(&sh).args(["image", "inspect", "--", image])).timeout(TOOL_TIMEOUT);
         let output = task.read(cx).map_err(|failure| match failure.stderr.to_lowercase() {
             words if words.contains("no such image") => {
                 Error::ImageNotFound { image: image.to_owned() }
             }
-            _ => failed(failure, format!("inspect the image `{image}`")),
+            _ => command_error(failure, format!("inspect the image `{image}`")),
         })?;
-        let images: Vec<Inspected> = serde_json::from_slice(&output.stdout).map_err(answer)?;
-        images.into_iter().next().ok_or_else(|| answer("no image"))
+        let images: Vec<InspectedImage> =
+            serde_json::from_slice(&output.stdout).map_err(unexpected_output)?;
+        images.into_iter().next().ok_or_else(|| unexpected_output("no image"))
     }
 
     /// All images that have a name, the newest first.
-    pub(crate) fn images(&self, cx: &Cx) -> Result<Vec<Local>> {
+    pub(crate) fn images(&self, cx: &Cx) -> Result<Vec<LocalImage>> {
         let sh = cx.shell()?;
         let format = "{{json .}}";
         let list = self.cmd(&sh).args(["image", "ls", "--no-trunc", "--format", format]);
-        let listed = Task::new(list).limit(PATIENCE).read(cx);
-        let text = listed.map_err(|f| failed(f, "list the images".to_owned()))?.text();
-        let rows = text.lines().filter_map(|line| serde_json::from_str::<Row>(line).ok());
-        Ok(rows.filter_map(Row::named).collect())
+        let listed = Command::new(list).timeout(TOOL_TIMEOUT).read(cx);
+        let text = listed.map_err(|f| command_error(f, "list the images".to_owned()))?.text();
+        let rows =
+            text.lines().filter_map(|line| serde_json::from_str::<ImageListEntry>(line).ok());
+        Ok(rows.filter_map(ImageListEntry::into_local_image).collect())
     }
 
     /// The platforms of images, by ID.
@@ -157,37 +160,39 @@ impl Docker {
             return Ok(BTreeMap::new());
         }
         let sh = cx.shell()?;
-        let task = Task::new(self.cmd(&sh).args(["image", "inspect", "--"]).args(ids));
+        let task = Command::new(self.cmd(&sh).args(["image", "inspect", "--"]).args(ids));
         // It fails where one has gone meanwhile, and tells of the others all the same.
-        let Ok(output) = task.limit(PATIENCE).output(cx) else { return Ok(BTreeMap::new()) };
-        let images: Vec<Inspected> = serde_json::from_slice(&output.stdout).map_err(answer)?;
+        let Ok(output) = task.timeout(TOOL_TIMEOUT).output(cx) else { return Ok(BTreeMap::new()) };
+        let images: Vec<InspectedImage> =
+            serde_json::from_slice(&output.stdout).map_err(unexpected_output)?;
         let platform =
-            |image: Inspected| (image.id, format!("{}/{}", image.os, image.architecture));
+            |image: InspectedImage| (image.id, format!("{}/{}", image.os, image.architecture));
         Ok(images.into_iter().map(platform).collect())
     }
 
     /// Whether an image's ID is the digest of its configuration, by which every
     /// runtime knows it: that is so in the classic store alone.
-    pub(crate) fn names_images_by_config(&self) -> bool {
+    pub(crate) fn uses_config_digest_as_id(&self) -> bool {
         !self.containerd_store
     }
 
     /// The digest of an image's configuration, as its archive tells.
     pub(crate) fn config_digest(&self, cx: &Cx, image: &BuiltImage) -> Result<String> {
         let sh = cx.shell()?;
-        let task = Task::new(self.save_cmd(&sh, &image.id, &image.platform));
+        let task = Command::new(self.save_args(&sh, &image.id, &image.platform));
         let read = |archive| archive::config_digest(archive, &image.platform);
         let output = task.read_with(cx, read);
-        let found = output.map_err(|f| failed(f, "read the image's configuration".to_owned()))?;
-        found.map_err(answer)
+        let found =
+            output.map_err(|f| command_error(f, "read the image's configuration".to_owned()))?;
+        found.map_err(unexpected_output)
     }
 
     /// Gives the image the name by which it will be saved.
     pub(crate) fn tag(&self, cx: &Cx, id: &str, reference: &Reference) -> Result<()> {
         let sh = cx.shell()?;
         let name = reference.familiar();
-        let task = Task::new(self.cmd(&sh).args(["tag", id, &name])).limit(PATIENCE);
-        task.read(cx).map_err(|f| failed(f, format!("tag the image `{name}`")))?;
+        let task = Command::new(self.cmd(&sh).args(["tag", id, &name])).timeout(TOOL_TIMEOUT);
+        task.read(cx).map_err(|f| command_error(f, format!("tag the image `{name}`")))?;
         Ok(())
     }
 
@@ -196,30 +201,30 @@ impl Docker {
     pub(crate) fn push(&self, cx: &Cx, image: &BuiltImage, registry: &str) -> Result<()> {
         let sh = cx.shell()?;
         let run = |args: &[&str]| {
-            let task = Task::new(self.cmd(&sh).args(args));
-            task.read(cx).map_err(|f| failed(f, "push the layers".to_owned()))
+            let task = Command::new(self.cmd(&sh).args(args));
+            task.read(cx).map_err(|f| command_error(f, "push the layers".to_owned()))
         };
         let format = "{{.Endpoints.docker.Host}}";
         let host = run(&["context", "inspect", "--format", format])?;
         if !host.text().trim().starts_with("unix://") {
-            return Err(answer("the daemon is on another machine"));
+            return Err(unexpected_output("the daemon is on another machine"));
         }
         // As long as the port is taken, nobody else uses this name.
         let name = format!("{registry}/kdev:push");
         run(&["tag", &image.id, &name])?;
         let platform = ["--platform", &image.platform];
         let one_of_many: &[&str] =
-            if self.containerd_store && self.saves_platform { &platform } else { &[] };
+            if self.containerd_store && self.supports_save_platform { &platform } else { &[] };
         let pushed = run(&[&["push", "--quiet"], one_of_many, &[&name]].concat());
-        let untag = Task::new(self.cmd(&sh).args(["image", "rm", "--no-prune", &name]));
-        let _ = untag.even_if_interrupted().limit(PATIENCE).output(cx);
+        let untag = Command::new(self.cmd(&sh).args(["image", "rm", "--no-prune", &name]));
+        let _ = untag.ignore_interrupt().timeout(TOOL_TIMEOUT).output(cx);
         pushed.map(|_| ())
     }
 
     /// The archive of an image, on stdout.
-    pub(crate) fn save(&self, cx: &Cx, image: &BuiltImage) -> Result<Task> {
+    pub(crate) fn save_command(&self, cx: &Cx, image: &BuiltImage) -> Result<Command> {
         let sh = cx.shell()?;
-        Ok(Task::new(self.save_cmd(&sh, &image.reference.familiar(), &image.platform)))
+        Ok(Command::new(self.save_args(&sh, &image.reference.familiar(), &image.platform)))
     }
 
     /// The tags of earlier builds, but for the newest ones: a build that is
@@ -229,31 +234,32 @@ impl Docker {
         let (name, format) = (current.name().familiar(), "{{.Repository}}:{{.Tag}}");
         let list = self.cmd(&sh).args(["image", "ls", "--format", format, &name]);
         // docker lists the newest first.
-        let listed = Task::new(list).limit(PATIENCE).read(cx)?.text();
+        let listed = Command::new(list).timeout(TOOL_TIMEOUT).read(cx)?.text();
         let (ours, current) = (format!("{name}:kdev-"), current.familiar());
         let tags = listed.lines().filter(|tag| tag.starts_with(&ours) && *tag != current);
-        Ok(tags.skip(TAGS_KEPT).map(str::to_owned).collect())
+        Ok(tags.skip(KEPT_TAGS).map(str::to_owned).collect())
     }
 
     /// Takes away the tags of old builds, and with the last one of an image
     /// the image. Parents stay, for docker's build cache. No failure here is
     /// worth stopping for: the next run tries again.
-    pub(crate) fn untag_old(&self, cx: &Cx, current: &Reference) {
+    pub(crate) fn remove_old_tags(&self, cx: &Cx, current: &Reference) {
         let (Ok(sh), Ok(old)) = (cx.shell(), self.old_tags(cx, current)) else { return };
         if old.is_empty() {
             return;
         }
-        let task = Task::new(self.cmd(&sh).args(["image", "rm", "--no-prune"]).args(old));
+        let task = Command::new(self.cmd(&sh).args(["image", "rm", "--no-prune"]).args(old));
         if cx.is_dry_run() {
             cx.emit(Event::WouldRun { command: task.to_string() });
         } else {
-            let _ = task.limit(PATIENCE).output(cx);
+            let _ = task.timeout(TOOL_TIMEOUT).output(cx);
         }
     }
 
-    fn save_cmd<'a>(&self, sh: &'a Shell, image: &str, platform: &str) -> Cmd<'a> {
+    fn save_args<'a>(&self, sh: &'a Shell, image: &str, platform: &str) -> Cmd<'a> {
         let cmd = self.cmd(sh).arg("save");
-        let cmd = if self.saves_platform { cmd.args(["--platform", platform]) } else { cmd };
+        let cmd =
+            if self.supports_save_platform { cmd.args(["--platform", platform]) } else { cmd };
         cmd.arg(image)
     }
 }
@@ -261,7 +267,7 @@ impl Docker {
 /// A line of `docker image ls`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Row {
+struct ImageListEntry {
     repository: String,
     tag: String,
     #[serde(rename = "ID")]
@@ -271,26 +277,32 @@ struct Row {
     created_at: String,
 }
 
-impl Row {
-    fn named(self) -> Option<Local> {
+impl ImageListEntry {
+    fn into_local_image(self) -> Option<LocalImage> {
         let name = Reference::parse(&format!("{}:{}", self.repository, self.tag)).ok()?;
         // As in `Less than a second ago`.
         let age = self.created_since.to_lowercase();
-        let made = of_docker(&self.created_at).unwrap_or_default();
-        Some(Local { name: name.to_string(), id: self.id, age, made, ..Local::default() })
+        let made = parse_created_at(&self.created_at).unwrap_or_default();
+        Some(LocalImage {
+            name: name.to_string(),
+            id: self.id,
+            age,
+            created_at: made,
+            ..LocalImage::default()
+        })
     }
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Version {
-    client: Option<Side>,
-    server: Option<Side>,
+struct VersionOutput {
+    client: Option<ComponentVersion>,
+    server: Option<ComponentVersion>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Side {
+struct ComponentVersion {
     version: String,
     #[serde(default)]
     api_version: String,
@@ -300,40 +312,40 @@ struct Side {
     arch: String,
 }
 
-fn uses_containerd(cx: &Cx, docker: &Path) -> Result<bool> {
+fn uses_containerd_store(cx: &Cx, docker: &Path) -> Result<bool> {
     let sh = cx.shell()?;
     let format = "{{json .DriverStatus}}";
-    let task = Task::new(cmd!(sh, "{docker} info --format {format}")).limit(PATIENCE);
-    let output = task.read(cx).map_err(|f| down(cx, docker, f))?;
+    let task = Command::new(cmd!(sh, "{docker} info --format {format}")).timeout(TOOL_TIMEOUT);
+    let output = task.read(cx).map_err(|f| daemon_unreachable(cx, docker, f))?;
     Ok(output.text().contains("io.containerd.snapshotter"))
 }
 
-fn down(cx: &Cx, docker: &Path, failure: Failure) -> Error {
-    let asked = if failure.is_interrupt() { None } else { asked(cx, docker) };
-    Error::DaemonUnreachable { source: failure, asked }
+fn daemon_unreachable(cx: &Cx, docker: &Path, failure: Failure) -> Error {
+    let asked = if failure.is_interrupt() { None } else { selected_host(cx, docker) };
+    Error::DaemonUnreachable { source: failure, host: asked }
 }
 
 /// Which daemon docker talks to; `None` where that is this machine's own.
-fn asked(cx: &Cx, docker: &Path) -> Option<DockerHost> {
+fn selected_host(cx: &Cx, docker: &Path) -> Option<DockerHost> {
     let sh = cx.shell().ok()?;
     let format = "{{.Name}} {{.Endpoints.docker.Host}}";
-    let task = Task::new(cmd!(sh, "{docker} context inspect --format {format}")).limit(PATIENCE);
+    let task = Command::new(cmd!(sh, "{docker} context inspect --format {format}")).timeout(TOOL_TIMEOUT);
     let said = task.read(cx).ok()?.text();
     let (context, address) = said.trim().split_once(' ')?;
     let is_chosen = !tools::DOCKER_SOCKETS.contains(&address);
     is_chosen.then(|| DockerHost { context: context.to_owned(), address: address.to_owned() })
 }
 
-fn failed(source: Failure, action: String) -> Error {
+fn command_error(source: Failure, action: String) -> Error {
     Error::Command { action, source }
 }
 
-fn answer(reason: impl std::fmt::Display) -> Error {
+fn unexpected_output(reason: impl std::fmt::Display) -> Error {
     tools::Error::unexpected("docker", reason).into()
 }
 
 /// From docker's way, such as `2026-01-31 13:00:00 +0100 CET`, to the API's.
-fn of_docker(time: &str) -> Option<String> {
+fn parse_created_at(time: &str) -> Option<String> {
     let zone = time.match_indices(' ').nth(2).map_or(time.len(), |(at, _)| at);
     let time = jiff::fmt::strtime::parse("%Y-%m-%d %H:%M:%S %z", &time[..zone]).ok()?;
     Some(time.to_timestamp().ok()?.to_string())
@@ -351,7 +363,7 @@ mod tests {
             ("", None),
         ];
         for (time, expected) in table {
-            assert_eq!(super::of_docker(time).as_deref(), expected, "{time}");
+            assert_eq!(super::parse_created_at(time).as_deref(), expected, "{time}");
         }
     }
 }

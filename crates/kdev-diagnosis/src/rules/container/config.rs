@@ -1,4 +1,4 @@
-//! A container cannot be made from what its specification names.
+//! Containers that cannot be created as specified.
 
 use kdev_core::kube::container::Container;
 use kdev_core::kube::object::{list, text};
@@ -20,14 +20,15 @@ pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
 
 fn diagnose_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
     let (reason, message) = container.waiting()?;
-    let evidence = vec![format!("container `{}` waits: {reason}: {message}", container.name())];
+    let evidence =
+        vec![format!("container `{}` is waiting: {reason}: {message}", container.name())];
     if let Some(why) = transient_reason(facts, reason, message) {
         return Some(Diagnosis {
-            cause: Cause::Starting,
+            cause: Cause::InProgress,
             confidence: Confidence::Likely,
-            words: format!("nothing is wrong yet: {why}, and the kubelet will try again"),
+            message: format!("{why}; the kubelet will retry"),
             evidence,
-            help: format!("wait: `{} get {} --watch`", facts.kubectl, facts.subject),
+            help: format!("wait for the retry: `{} get {} --watch`", facts.kubectl, facts.subject),
         });
     }
     if reason != "CreateContainerConfigError" {
@@ -45,23 +46,23 @@ fn diagnose_container(facts: &Facts, container: Container) -> Option<Diagnosis> 
     run_as_non_root(facts, container, message, evidence)
 }
 
-/// What is over by itself.
+/// Describes a failure that the kubelet recovers from without a change.
 fn transient_reason(facts: &Facts, reason: &str, message: &str) -> Option<String> {
     let node = facts.node_name()?;
     match reason {
         "CreateContainerConfigError"
             if message.contains("failed to sync ") && message.contains(" cache: ") =>
         {
-            Some(format!("node `{node}` does not have the pod's ConfigMaps and Secrets yet"))
+            Some(format!("node `{node}` has not received the pod's ConfigMaps and Secrets yet"))
         }
         "CreateContainerError" if message.contains("\" is reserved for \"") => {
-            Some(format!("node `{node}` is slow, and still makes this very container"))
+            Some(format!("node `{node}` is slow and still creating this container"))
         }
         _ => None,
     }
 }
 
-/// `failed to prepare subPath for volumeMount "VOLUME" of container "NAME"`.
+/// Parses `failed to prepare subPath for volumeMount "VOLUME" of container "NAME"`.
 fn parse_sub_path_volume(message: &str) -> Option<&str> {
     const STARTS: [&str; 2] = [
         "failed to prepare subPath for volumeMount \"",
@@ -71,7 +72,7 @@ fn parse_sub_path_volume(message: &str) -> Option<&str> {
     rest.split('"').next()
 }
 
-/// A part of a volume that cannot be mounted.
+/// Diagnoses a `subPath` that cannot be mounted.
 fn sub_path_failed(
     facts: &Facts,
     container: Container,
@@ -79,32 +80,32 @@ fn sub_path_failed(
     evidence: Vec<String>,
 ) -> Diagnosis {
     let mounts = container.spec("/volumeMounts").into_iter().flat_map(list);
-    let parts = mounts.filter(|mount| mount["name"] == volume);
-    let parts: Vec<&str> = parts
+    let paths: Vec<&str> = mounts
+        .filter(|mount| mount["name"] == volume)
         .flat_map(|mount| [text(mount, "/subPath"), text(mount, "/subPathExpr")])
-        .filter(|part| !part.is_empty())
+        .filter(|path| !path.is_empty())
         .collect();
-    let part = kdev_core::text::list(&parts);
-    let made = list(&facts.pod["spec"]["volumes"]).find(|one| one["name"] == volume);
-    let is_written_by_kubelet = made.is_some_and(|volume| {
+    let path = kdev_core::text::list(&paths);
+    let source = list(&facts.pod["spec"]["volumes"]).find(|one| one["name"] == volume);
+    let is_written_by_kubelet = source.is_some_and(|volume| {
         ["configMap", "secret", "projected", "downwardAPI"]
             .iter()
             .any(|kind| volume[kind].is_object())
     });
     let (kubectl, pod) = (&facts.kubectl, facts.pod_name());
     let help = match facts.keeper() {
-        // Its files have been exchanged since the pod was made.
+        // The kubelet has replaced the volume's files since it created the pod.
         Some(_) if is_written_by_kubelet => {
-            format!("make the pod anew: run `{kubectl} delete pod/{pod}`")
+            format!("recreate the pod: `{kubectl} delete pod/{pod}`")
         }
         None if is_written_by_kubelet => format!("run `{}", fixes::replace(facts, None)),
         _ => fixes::by_hand(facts, &format!("correct `subPath` of volume `{volume}` in")),
     };
     Diagnosis {
-        cause: Cause::VolumeUnmountable,
+        cause: Cause::MountFailed,
         confidence: Confidence::Certain,
-        words: format!(
-            "container `{}` cannot have {part} of volume `{volume}`: what is on that path is no file or folder of the volume, or may not be made there",
+        message: format!(
+            "cannot mount {path} of volume `{volume}` into container `{}`: the path is not a file or directory in the volume, or cannot be created",
             container.name()
         ),
         evidence,
@@ -112,7 +113,7 @@ fn sub_path_failed(
     }
 }
 
-/// `configmap "NAME" not found`, as kind and name.
+/// Parses `configmap "NAME" not found` into kind and name.
 pub(crate) fn parse_missing_object(message: &str) -> Option<(&'static str, String)> {
     for kind in ["configmap", "secret"] {
         let Some((_, rest)) = message.split_once(&format!("{kind} \"")) else { continue };
@@ -124,7 +125,7 @@ pub(crate) fn parse_missing_object(message: &str) -> Option<(&'static str, Strin
     None
 }
 
-/// `couldn't find key KEY in ConfigMap NAMESPACE/NAME`.
+/// Parses `couldn't find key KEY in ConfigMap NAMESPACE/NAME` into key, kind, and name.
 fn parse_missing_key(message: &str) -> Option<(String, &'static str, String)> {
     let (key, rest) = message.strip_prefix("couldn't find key ")?.split_once(" in ")?;
     let (kind, name) = rest.split_once(' ')?;
@@ -133,12 +134,12 @@ fn parse_missing_key(message: &str) -> Option<(String, &'static str, String)> {
     Some((key.to_owned(), kind, name.to_owned()))
 }
 
-/// As people write the kind.
+/// Returns the kind as the API spells it.
 fn display_kind(kind: &str) -> &'static str {
     if kind == "secret" { "Secret" } else { "ConfigMap" }
 }
 
-/// The keys of it that the pod's containers and volumes ask for.
+/// Returns the keys of the object that the pod's containers and volumes require.
 fn referenced_keys<'a>(facts: &'a Facts, kind: &str, name: &str) -> Vec<&'a str> {
     let is_secret = kind == "secret";
     let reference = if is_secret { "secretKeyRef" } else { "configMapKeyRef" };
@@ -146,8 +147,8 @@ fn referenced_keys<'a>(facts: &'a Facts, kind: &str, name: &str) -> Vec<&'a str>
     let items = if is_secret { "/secret/items" } else { "/configMap/items" };
     let containers = facts.containers();
     let variables = containers.iter().filter_map(|one| one.spec("/env")).flat_map(list);
-    let asked = variables.map(|variable| &variable["valueFrom"][reference]);
-    let of_variables = asked.filter(|one| one["name"] == name && one["optional"] != true);
+    let references = variables.map(|variable| &variable["valueFrom"][reference]);
+    let of_variables = references.filter(|one| one["name"] == name && one["optional"] != true);
     let volumes = list(&facts.pod["spec"]["volumes"]);
     let volumes = volumes.filter(|volume| text(volume, source) == name);
     let of_volumes = volumes.filter_map(|volume| volume.pointer(items)).flat_map(list);
@@ -157,7 +158,7 @@ fn referenced_keys<'a>(facts: &'a Facts, kind: &str, name: &str) -> Vec<&'a str>
     keys
 }
 
-/// What exists nowhere in the namespace.
+/// Diagnoses a ConfigMap or Secret that does not exist in the namespace.
 pub(crate) fn object_not_found(
     facts: &Facts,
     kind: &str,
@@ -166,25 +167,25 @@ pub(crate) fn object_not_found(
 ) -> Diagnosis {
     let generic = if kind == "secret" { " generic" } else { "" };
     let keys = referenced_keys(facts, kind, name);
-    let (keys, own) =
+    let (keys, placeholders) =
         if keys.is_empty() { (vec!["KEY"], "KEY and VALUE") } else { (keys, "VALUE") };
     let literals: Vec<String> =
         keys.iter().map(|key| format!(" --from-literal={key}=VALUE")).collect();
-    let own = if literals.len() == 1 { own } else { "VALUE for each key" };
+    let placeholders = if literals.len() == 1 { placeholders } else { "VALUE for each key" };
     Diagnosis {
-        cause: Cause::ConfigMissing,
+        cause: Cause::ConfigNotFound,
         confidence: Confidence::Certain,
-        words: format!("the {} `{name}` does not exist in the pod's namespace", display_kind(kind)),
+        message: format!("{} `{name}` not found in the pod's namespace", display_kind(kind)),
         evidence,
         help: format!(
-            "apply the manifest that has it, or, with your own {own}, run `{} create {kind}{generic} {name}{}`",
+            "apply the manifest that defines it, or run `{} create {kind}{generic} {name}{}` with your own {placeholders}",
             facts.kubectl,
             literals.concat()
         ),
     }
 }
 
-/// What exists, but not all of it.
+/// Diagnoses a ConfigMap or Secret that is missing a key.
 pub(crate) fn key_not_found(
     facts: &Facts,
     kind: &str,
@@ -195,18 +196,18 @@ pub(crate) fn key_not_found(
     let data = if kind == "secret" { "stringData" } else { "data" };
     let patch = quote(&json!({data: {key: "VALUE"}}).to_string());
     Diagnosis {
-        cause: Cause::ConfigMissing,
+        cause: Cause::ConfigNotFound,
         confidence: Confidence::Certain,
-        words: format!("the {} `{name}` has no key `{key}`", display_kind(kind)),
+        message: format!("{} `{name}` has no key `{key}`", display_kind(kind)),
         evidence,
         help: format!(
-            "apply the manifest that has it, or, with your own VALUE, run `{} patch {kind} {name} --patch {patch}`",
+            "apply the manifest that defines it, or run `{} patch {kind} {name} --patch {patch}` with your own VALUE",
             facts.kubectl
         ),
     }
 }
 
-/// The pod must not run as root, and nothing proves that it does not.
+/// Diagnoses a container with `runAsNonRoot` whose user is root, or may be.
 fn run_as_non_root(
     facts: &Facts,
     container: Container,
@@ -214,14 +215,12 @@ fn run_as_non_root(
     evidence: Vec<String>,
 ) -> Option<Diagnosis> {
     let name = container.name();
-    let words = if message.contains("image will run as root") {
-        format!("container `{name}` may not run as root, and its image does")
+    let problem = if message.contains("image will run as root") {
+        "its image does"
     } else if message.contains("has non-numeric user") {
-        format!(
-            "container `{name}` may not run as root, and its image names a user without a number, which may be root"
-        )
+        "its image sets a user name instead of a numeric ID, which may be root"
     } else if message.contains("runAsUser breaks non-root policy") {
-        format!("container `{name}` may not run as root, and its `runAsUser` is root's")
+        "its `runAsUser` is 0"
     } else {
         return None;
     };
@@ -229,12 +228,14 @@ fn run_as_non_root(
     let help = match fixes::patch_container(facts, container, &user) {
         Some(patch) => format!("run `{patch}`"),
         None => format!(
-            "write `securityContext: {{runAsUser: 1000}}` for container `{name}` into the manifest of {}, or `USER 1000` into the Dockerfile",
+            "set `securityContext: {{runAsUser: 1000}}` for container `{name}` in the manifest of {}, or add `USER 1000` to the Dockerfile",
             facts.keeper_id()
         ),
     };
-    let (cause, confidence) = (Cause::RunsAsRoot, Confidence::Certain);
-    Some(Diagnosis { cause, confidence, words, evidence, help })
+    let (cause, confidence) = (Cause::RunAsNonRoot, Confidence::Certain);
+    let message =
+        format!("container `{name}` must not run as root (`runAsNonRoot`), but {problem}");
+    Some(Diagnosis { cause, confidence, message, evidence, help })
 }
 
 #[cfg(test)]
@@ -242,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_is_read_from_the_kubelets_words() {
+    fn missing_object_parsed_from_kubelet_message() {
         let found = |kind, name: &str| Some((kind, name.to_owned()));
         assert_eq!(parse_missing_object("configmap \"app\" not found"), found("configmap", "app"));
         let mount = "MountVolume.SetUp failed for volume \"v\" : secret \"tls\" not found";
@@ -273,57 +274,57 @@ mod tests {
     }
 
     #[test]
-    fn each_reason_has_its_cause_and_its_cure() {
-        let wait = "wait: `kubectl get pod/p --watch`";
+    fn waiting_reason_determines_cause_and_help() {
+        let wait = "wait for the retry: `kubectl get pod/p --watch`";
         let config = "CreateContainerConfigError";
         let table = [
             (
                 config,
                 "container's runAsUser breaks non-root policy (pod: \"p_n(1)\", container: c)",
-                Cause::RunsAsRoot,
-                "write `securityContext: {runAsUser: 1000}` for container `c`",
+                Cause::RunAsNonRoot,
+                "set `securityContext: {runAsUser: 1000}` for container `c`",
             ),
             (
                 config,
                 "failed to prepare subPath for volumeMount \"v\" of container \"c\"",
-                Cause::VolumeUnmountable,
+                Cause::MountFailed,
                 "run `kubectl get pod/p --output json | kubectl replace --force --filename -`, which deletes the pod and makes it anew",
             ),
             (
                 config,
                 "failed to sync configmap cache: timed out waiting for the condition",
-                Cause::Starting,
+                Cause::InProgress,
                 wait,
             ),
             (
                 "CreateContainerError",
                 "failed to reserve container name \"c_p_n_1_0\": name \"c_p_n_1_0\" is reserved for \"0a1b\"",
-                Cause::Starting,
+                Cause::InProgress,
                 wait,
             ),
             (
                 config,
                 "secret \"api\" not found",
-                Cause::ConfigMissing,
-                "apply the manifest that has it, or, with your own VALUE for each key, run `kubectl create secret generic api --from-literal=token=VALUE --from-literal=user=VALUE`",
+                Cause::ConfigNotFound,
+                "apply the manifest that defines it, or run `kubectl create secret generic api --from-literal=token=VALUE --from-literal=user=VALUE` with your own VALUE for each key",
             ),
             (
                 config,
                 "configmap \"m\" not found",
-                Cause::ConfigMissing,
-                "apply the manifest that has it, or, with your own VALUE, run `kubectl create configmap m --from-literal=a.toml=VALUE`",
+                Cause::ConfigNotFound,
+                "apply the manifest that defines it, or run `kubectl create configmap m --from-literal=a.toml=VALUE` with your own VALUE",
             ),
             (
                 config,
                 "configmap \"other\" not found",
-                Cause::ConfigMissing,
-                "apply the manifest that has it, or, with your own KEY and VALUE, run `kubectl create configmap other --from-literal=KEY=VALUE`",
+                Cause::ConfigNotFound,
+                "apply the manifest that defines it, or run `kubectl create configmap other --from-literal=KEY=VALUE` with your own KEY and VALUE",
             ),
             (
                 config,
                 "couldn't find key more in Secret shop/api",
-                Cause::ConfigMissing,
-                "apply the manifest that has it, or, with your own VALUE, run `kubectl patch secret api --patch",
+                Cause::ConfigNotFound,
+                "apply the manifest that defines it, or run `kubectl patch secret api --patch",
             ),
         ];
         for (reason, message, cause, help) in table {

@@ -1,4 +1,4 @@
-//! What an image lacks to run its program.
+//! Explanations for an entrypoint that is missing, or whose libraries are missing.
 
 use kdev_core::kube::container::Container;
 use kdev_core::kube::object::{list, text};
@@ -7,53 +7,53 @@ use serde_json::{Value, json};
 use crate::facts::Facts;
 use crate::fixes;
 
-/// Where a program looks for what it is linked with, in the loader's words.
+/// Message of glibc's loader if a shared library is missing.
 pub(crate) const GLIBC_LIBRARY_NOT_FOUND: &str = "error while loading shared libraries: ";
 
-/// The same in musl's words.
+/// Message of musl's loader if a shared library is missing.
 pub(crate) const MUSL_LIBRARY_NOT_FOUND: &str = "Error loading shared library ";
 
-/// What the program is linked with is not there, or is older.
+/// Explains a missing or outdated library, and returns the message and the help.
 pub(crate) fn library_not_found(
     facts: &Facts,
     image: &str,
     program: &str,
-    said: &str,
+    error: &str,
 ) -> (String, String) {
     let target = musl_target(facts);
     let link = format!(
-        "link it statically: `rustup target add {target} && cargo build --release --target {target}`, which puts it into `target/{target}/release`"
+        "link the program statically: `rustup target add {target} && cargo build --release --target {target}` (the output is in `target/{target}/release`)"
     );
-    let after = |sign: &str| said.split(sign).nth(1).and_then(|rest| rest.split(':').next());
+    let after = |pattern: &str| error.split(pattern).nth(1).and_then(|rest| rest.split(':').next());
     let library = after(GLIBC_LIBRARY_NOT_FOUND).or_else(|| after(MUSL_LIBRARY_NOT_FOUND));
-    if let Some((_, version)) = said.split_once(": version `") {
+    if let Some((_, version)) = error.split_once(": version `") {
         let version = version.split('\'').next().unwrap_or_default();
         return (
-            format!("`{image}` is older than where its program was built: it lacks `{version}`"),
-            format!("let both stages of the Dockerfile begin from the same release, or {link}"),
+            format!(
+                "the program of `{image}` requires `{version}`, but the image has an older library"
+            ),
+            format!("base both stages of the Dockerfile on the same release, or {link}"),
         );
     }
     match library {
         Some(library) => (
             format!(
-                "`{image}` has no shared library `{library}`, which its program is linked with"
+                "the program of `{image}` requires the shared library `{library}`, which is not in the image"
             ),
             format!(
-                "install the package that has `{library}` in the Dockerfile's last stage, or {link}"
+                "install the package that provides `{library}` in the last stage of the Dockerfile, or {link}"
             ),
         ),
         None => (
             format!(
-                "`{image}` has `{program}`, but not what runs it: the loader of a dynamically linked program, or the interpreter of a script"
+                "`{image}` contains `{program}`, but not its dynamic loader or script interpreter"
             ),
-            format!(
-                "{link}, or use a base image that has what it needs, such as `debian:stable-slim`"
-            ),
+            format!("{link}, or use a base image that contains it, such as `debian:stable-slim`"),
         ),
     }
 }
 
-/// What cargo builds static programs for, to run on the pod's node.
+/// Returns cargo's target for static programs on the pod's node.
 fn musl_target(facts: &Facts) -> &'static str {
     if facts.platform().ends_with("/arm64") {
         "aarch64-unknown-linux-musl"
@@ -62,24 +62,24 @@ fn musl_target(facts: &Facts) -> &'static str {
     }
 }
 
-/// The program itself is not where it is looked for.
+/// Explains a missing entrypoint, and returns the message and the help.
 pub(crate) fn entrypoint_not_found(
     facts: &Facts,
     container: Container,
     program: &str,
-    said: &str,
+    error: &str,
 ) -> (String, String) {
     let (name, image, keeper) = (container.name(), container.image(), facts.keeper_id());
-    if said.contains("no command specified") {
+    if error.contains("no command specified") {
         return (
-            format!("`{image}` names no program to start, nor does container `{name}`"),
-            "write `ENTRYPOINT [\"/PROGRAM\"]` into the Dockerfile".to_owned(),
+            format!("neither `{image}` nor container `{name}` specifies a command"),
+            "add `ENTRYPOINT [\"/PROGRAM\"]` to the Dockerfile".to_owned(),
         );
     }
-    if said.contains("is a directory") {
+    if error.contains("is a directory") {
         return (
-            format!("`{program}` in `{image}` is a folder, and no program"),
-            "correct the target of `COPY` in the Dockerfile: it puts the program into that folder"
+            format!("`{program}` in `{image}` is a directory, not a program"),
+            "correct the target of `COPY` in the Dockerfile, which copies the program into that directory"
                 .to_owned(),
         );
     }
@@ -92,9 +92,9 @@ pub(crate) fn entrypoint_not_found(
         let (volume, path) = (text(mount, "/name"), text(mount, "/mountPath"));
         return (
             format!(
-                "volume `{volume}` at `{path}` has no `{program}`, and hides what `{image}` has there"
+                "volume `{volume}` at `{path}` does not contain `{program}`, and hides the files of `{image}`"
             ),
-            fixes::by_hand(facts, &format!("mount volume `{volume}` at another folder in")),
+            fixes::by_hand(facts, &format!("mount volume `{volume}` at another path in")),
         );
     }
     let first = |list: &str| container.spec(list).and_then(|words| words[0].as_str());
@@ -102,26 +102,28 @@ pub(crate) fn entrypoint_not_found(
     let place = match (first("/command"), first("/args")) {
         (Some(word), _) if word == program && word.contains(' ') => {
             return (
-                format!("`{image}` has no program that is called `{program}`, with blanks"),
                 format!(
-                    "write `command` {manifest} as a list, a word each: `{}`",
+                    "program `{program}` not found in `{image}`: the command is one string with spaces"
+                ),
+                format!(
+                    "write `command` {manifest} as a list of words: `{}`",
                     split_command(program)
                 ),
             );
         }
         (Some(_), _) => format!("`command` {manifest}"),
         (None, Some(word)) if word == program => {
-            format!("`args` {manifest}, which takes the place of `CMD`, not of `ENTRYPOINT`,")
+            format!("`args` {manifest} (it replaces `CMD`, not `ENTRYPOINT`)")
         }
         _ => "`ENTRYPOINT` or `CMD` in the Dockerfile".to_owned(),
     };
     (
-        format!("`{image}` has no program `{program}`"),
-        format!("correct {place}, or copy the program to where it is looked for"),
+        format!("program `{program}` not found in `{image}`"),
+        format!("correct {place}, or add the program to the image"),
     )
 }
 
-/// The words of a command as a manifest lists them.
+/// Splits a command at spaces into the list for a manifest.
 fn split_command(command: &str) -> String {
     json!(command.split_whitespace().collect::<Vec<_>>()).to_string()
 }
@@ -141,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn why_a_program_is_not_there_is_told_by_what_the_container_says() {
+    fn missing_entrypoint_help_depends_on_container() {
         let mount = json!({"volumeMounts": [{"name": "data", "mountPath": "/app/"}]});
         let beside = json!({"volumeMounts": [{"name": "data", "mountPath": "/ap"}]});
         let table = [
@@ -156,9 +158,9 @@ mod tests {
             (
                 json!({"command": ["/app --port 80"]}),
                 "/app --port 80",
-                "write `command` of container `c` in the manifest of deployment/d as a list, a word each: `[\"/app\",\"--port\",\"80\"]`",
+                "write `command` of container `c` in the manifest of deployment/d as a list of words: `[\"/app\",\"--port\",\"80\"]`",
             ),
-            (mount.clone(), "/app/server", "mount volume `data` at another folder in"),
+            (mount.clone(), "/app/server", "mount volume `data` at another path in"),
             (mount, "/apple", "correct `ENTRYPOINT` or `CMD`"),
             (beside, "/app/server", "correct `ENTRYPOINT` or `CMD`"),
         ];
@@ -169,28 +171,34 @@ mod tests {
             assert!(help.starts_with(expected), "{container}: {help}");
         }
         let facts = facts(&json!({}));
-        let said = "exec: \"/app\": is a directory: unknown";
-        let (words, _) = entrypoint_not_found(&facts, facts.containers()[0], "/app", said);
-        assert_eq!(words, "`/app` in `a:1` is a folder, and no program");
+        let error = "exec: \"/app\": is a directory: unknown";
+        let (message, _) = entrypoint_not_found(&facts, facts.containers()[0], "/app", error);
+        assert_eq!(message, "`/app` in `a:1` is a directory, not a program");
     }
 
     #[test]
-    fn a_library_is_named_in_each_loaders_words() {
+    fn missing_library_is_parsed_from_each_loader() {
         let mut facts = facts(&json!({}));
         let (gnu, musl_) = ("error while loading shared libraries", "Error loading shared library");
         let table = [
-            (format!("/app: {gnu}: libpq.so.5: cannot open"), "no shared library `libpq.so.5`"),
-            (format!("{musl_} libpq.so.5: No such file"), "no shared library `libpq.so.5`"),
+            (
+                format!("/app: {gnu}: libpq.so.5: cannot open"),
+                "requires the shared library `libpq.so.5`",
+            ),
+            (
+                format!("{musl_} libpq.so.5: No such file"),
+                "requires the shared library `libpq.so.5`",
+            ),
             (
                 "/app: /lib/libc.so.6: version `GLIBC_2.38' not found (required by /app)"
                     .to_owned(),
-                "it lacks `GLIBC_2.38`",
+                "requires `GLIBC_2.38`",
             ),
-            ("exec /app: no such file or directory".to_owned(), "`a:1` has `/app`, but not"),
+            ("exec /app: no such file or directory".to_owned(), "`a:1` contains `/app`, but not"),
         ];
-        for (said, expected) in table {
-            let (words, help) = library_not_found(&facts, "a:1", "/app", &said);
-            assert!(words.contains(expected), "{said}: {words}");
+        for (error, expected) in table {
+            let (message, help) = library_not_found(&facts, "a:1", "/app", &error);
+            assert!(message.contains(expected), "{error}: {message}");
             assert!(help.contains("--target x86_64-unknown-linux-musl"), "{help}");
         }
         let node = json!({"metadata": {"name": "n"}, "status": {"nodeInfo":

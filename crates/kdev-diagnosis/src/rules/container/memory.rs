@@ -1,4 +1,4 @@
-//! A container that uses more memory than it may.
+//! Containers that exceed their memory limit.
 
 use std::fmt;
 
@@ -10,47 +10,49 @@ use crate::diagnosis::{Confidence, Diagnosis};
 use crate::facts::Facts;
 use crate::fixes;
 
-/// The exit code of a program that SIGKILL ends, as the kernel's OOM killer does.
+/// Exit code of a program that SIGKILL ends, the signal of the kernel's OOM killer.
 const SIGKILL_EXIT_CODE: i64 = 137;
 
-/// A container whose status says that the OOM killer ended it.
+/// Diagnoses a container that was reported as killed by the OOM killer.
 pub(crate) fn out_of_memory(
     facts: &Facts,
     container: Container,
     evidence: Vec<String>,
 ) -> Diagnosis {
     let name = container.name();
-    let (words, help) = match Limit::for_container(facts, container) {
-        Some(limit) => (
-            format!("container `{name}` uses more memory than {limit}"),
-            limit.raise_help(facts, container),
-        ),
+    let (message, help) = match Limit::for_container(facts, container) {
+        Some(limit) => {
+            (format!("container `{name}` exceeded {limit}"), limit.raise_help(facts, container))
+        }
         None => (
-            format!("the node has no memory left for container `{name}`"),
-            format!("see what uses it with `{} top pods --all-namespaces`", facts.kubectl),
+            format!("the node ran out of memory, and container `{name}` was killed"),
+            format!(
+                "run `{} top pods --all-namespaces` to see the memory usage of all pods",
+                facts.kubectl
+            ),
         ),
     };
     let (cause, confidence) = (Cause::OutOfMemory, Confidence::Certain);
-    Diagnosis { cause, confidence, words, evidence, help }
+    Diagnosis { cause, confidence, message, evidence, help }
 }
 
-/// A container with a memory limit that SIGKILL ended, although its status does not
-/// say `OOMKilled`: containerd reports so only if it hears of the OOM event before
-/// the exit, which it often does not on a busy node.
+/// Explains the end by SIGKILL of a container with a memory limit whose status does not
+/// report `OOMKilled`: containerd reports it only if it receives the OOM event before
+/// the exit event, which is often not the case on a busy node.
 pub(crate) fn probably_out_of_memory(
     facts: &Facts,
     container: Container,
     code: i64,
 ) -> Option<(Cause, String, String)> {
     let limit = Limit::for_container(facts, container).filter(|_| code == SIGKILL_EXIT_CODE)?;
-    let words = format!(
-        "container `{}` was killed, probably because it uses more memory than {limit}",
+    let message = format!(
+        "container `{}` was killed, probably because it exceeded {limit}",
         container.name()
     );
-    Some((Cause::OutOfMemory, words, limit.raise_help(facts, container)))
+    Some((Cause::OutOfMemory, message, limit.raise_help(facts, container)))
 }
 
-/// The memory limit that bounds a container.
+/// Memory limit that applies to a container.
 enum Limit {
     Container(String),
     Pod(String),
@@ -66,7 +68,9 @@ impl Limit {
     fn raise_help(&self, facts: &Facts, container: Container) -> String {
         match self {
             Self::Container(limit) => fixes::set_memory(facts, container, &double(limit)),
-            Self::Pod(_) => fixes::by_hand(facts, "raise `resources.limits.memory` of the pod in"),
+            Self::Pod(_) => {
+                fixes::by_hand(facts, "increase `resources.limits.memory` of the pod in")
+            }
         }
     }
 }
@@ -74,13 +78,13 @@ impl Limit {
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Container(limit) => write!(f, "its limit of {limit}"),
-            Self::Pod(limit) => write!(f, "the pod's limit of {limit} leaves it"),
+            Self::Container(limit) => write!(f, "its memory limit of {limit}"),
+            Self::Pod(limit) => write!(f, "the pod's memory limit of {limit}"),
         }
     }
 }
 
-/// Twice a quantity: its number counts, whatever the unit.
+/// Doubles the number of a quantity and keeps its unit.
 fn double(quantity: &str) -> String {
     let end = quantity.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(quantity.len());
     let (number, unit) = quantity.split_at(end);
@@ -92,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_limit_is_doubled_whatever_its_unit() {
+    fn limit_with_any_unit_is_doubled() {
         let table =
             [("20Mi", "40Mi"), ("1Gi", "2Gi"), ("500", "1000"), ("1.5Gi", "3Gi"), ("", "SIZE")];
         for (limit, twice) in table {

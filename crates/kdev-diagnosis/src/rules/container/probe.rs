@@ -1,4 +1,4 @@
-//! A probe fails: the container is restarted, or gets no traffic.
+//! Failing probes, and readiness gates that are not met.
 
 use kdev_core::kube::container::Container;
 use kdev_core::kube::object::{list, text};
@@ -9,17 +9,17 @@ use crate::diagnosis::{Confidence, Diagnosis};
 use crate::facts::{ApiEvent, Facts};
 use crate::rules::container::probe_response;
 
-/// The probes that end a container, as the kubelet names them, and as a manifest does.
+/// Probes that restart a container: their names in the kubelet's messages and in a manifest.
 const RESTARTING_PROBES: [(&str, &str); 2] =
     [("Startup", "startupProbe"), ("Liveness", "livenessProbe")];
 const READINESS: (&str, &str) = ("Readiness", "readinessProbe");
 
-/// How many events alike the kubelet reports before it leaves some out.
+/// Number of similar events after which the kubelet starts to drop some.
 const EVENT_BURST: u64 = 25;
-/// What has run for less than this may only be starting, in seconds.
+/// Seconds after its start in which a program may fail a probe only because it is starting.
 const STARTUP_SECONDS: i64 = 30;
 
-/// A probe's name, what it does, and the kubelet's words on its failure.
+/// Field name of a probe, its specification, and the kubelet's event about its failure.
 type ProbeFailure<'a> = (&'static str, &'a Value, &'a ApiEvent);
 
 pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
@@ -28,27 +28,27 @@ pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
     failing.chain(readiness_gate(facts)).collect()
 }
 
-/// Whether it is a probe that ends a container again and again.
+/// Returns whether a probe makes the kubelet restart the container.
 pub(crate) fn is_restarted_by_probe(facts: &Facts, container: Container) -> bool {
     let Some(ended) = container.ended() else { return false };
-    // A program that is told to end may do so with any exit code.
-    let is_told = |event: &ApiEvent| {
-        let signs = ["failed liveness probe", "failed startup probe"];
+    // After SIGTERM, a program may exit with any code.
+    let is_kill = |event: &ApiEvent| {
+        let patterns = ["failed liveness probe", "failed startup probe"];
         event.reason == "Killing"
-            && signs.iter().any(|sign| event.message.contains(sign))
+            && patterns.iter().any(|pattern| event.message.contains(pattern))
             && event.is_since(text(ended, "/startedAt"))
     };
     let is_killed =
         matches!(container.exit_code(), Some(137 | 143)) && text(ended, "/reason") != "OOMKilled";
     let failure = last_failure(facts, container, &RESTARTING_PROBES);
     let fails = |(_, _, event): ProbeFailure| {
-        // Of more than these the kubelet leaves most out.
+        // After this many, the kubelet drops most events, so that the last may be old.
         event.is_since(text(ended, "/startedAt")) || event.count >= EVENT_BURST
     };
-    facts.container_events(container).any(is_told) || is_killed && failure.is_some_and(fails)
+    facts.container_events(container).any(is_kill) || is_killed && failure.is_some_and(fails)
 }
 
-/// The probe that fails, and the kubelet's last words on it.
+/// Returns the failing probe with the last event about it.
 pub(crate) fn failing_probe<'a>(
     facts: &'a Facts,
     container: Container<'a>,
@@ -60,22 +60,23 @@ pub(crate) fn failing_probe<'a>(
     last_failure(facts, container, &[startup, liveness, READINESS])
 }
 
-/// Of several probes that which failed last: others may have failed for a while only.
+/// Returns the probe that failed last; failures of other probes may be over.
 fn last_failure<'a>(
     facts: &'a Facts,
     container: Container<'a>,
     probes: &[(&str, &'static str)],
 ) -> Option<ProbeFailure<'a>> {
     let mut found: Option<ProbeFailure> = None;
-    for (said, kind) in probes {
+    for (name, kind) in probes {
         let Some(probe) = container.spec(&format!("/{kind}")) else { continue };
-        // Once it has succeeded, it is not asked again.
+        // A startup probe that has succeeded does not run again.
         if *kind == "startupProbe" && container.is_running() && container.has_started() {
             continue;
         }
-        let starts = [format!("{said} probe failed"), format!("{said} probe errored")];
-        let is_it = |event: &&ApiEvent| starts.iter().any(|start| event.message.contains(start));
-        let event = facts.container_events(container).rev().find(is_it);
+        let starts = [format!("{name} probe failed"), format!("{name} probe errored")];
+        let is_failure =
+            |event: &&ApiEvent| starts.iter().any(|start| event.message.contains(start));
+        let event = facts.container_events(container).rev().find(is_failure);
         if let Some(event) = event
             && found.is_none_or(|(_, _, other)| !other.is_since(&event.time))
         {
@@ -87,69 +88,71 @@ fn last_failure<'a>(
 
 fn diagnose_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
     let is_killed = is_restarted_by_probe(facts, container);
-    let is_well = container.is_ready() && !(is_killed && facts.may_end_again(container));
-    if is_well || !(container.is_running() || is_killed) {
+    let is_healthy = container.is_ready() && !(is_killed && facts.may_end_again(container));
+    if is_healthy || !(container.is_running() || is_killed) {
         return None;
     }
     let (kind, probe, event) = failing_probe(facts, container)?;
     let name = container.name();
-    let answer = event.message.split_once(": ").map_or("", |(_, answer)| answer);
-    let cause = if kind == "readinessProbe" { Cause::NotReady } else { Cause::ProbeRestarts };
+    let response = event.message.split_once(": ").map_or("", |(_, response)| response);
+    let cause = if kind == "readinessProbe" { Cause::ReadinessProbe } else { Cause::LivenessProbe };
     let threshold = probe["failureThreshold"].as_u64().unwrap_or(3);
-    let follows = match cause {
-        Cause::NotReady => "so the pod gets no traffic".to_owned(),
-        _ if is_killed => "so it is killed and started again".to_owned(),
-        _ => format!("and after {threshold} failures it is killed and started again"),
+    let consequence = match cause {
+        Cause::ReadinessProbe => "so the pod receives no traffic".to_owned(),
+        _ if is_killed => "so the kubelet restarts it".to_owned(),
+        _ => format!("and the kubelet restarts it after {threshold} failures"),
     };
-    let (why, help) = probe_response::explain(facts, container, kind, probe, answer);
+    let (why, help) = probe_response::explain(facts, container, kind, probe, response);
     let runs = facts.runs_for(container).filter(|_| !is_killed && container.is_running());
-    let young =
-        runs.filter(|seconds| *seconds < STARTUP_SECONDS && !probe_response::is_permanent(answer));
-    // Some answers of this run may have been left out, as too many.
+    let starting = runs
+        .filter(|seconds| *seconds < STARTUP_SECONDS && !probe_response::is_permanent(response));
+    // The event may be of an earlier run, because the kubelet drops events if there are many.
     let is_of_this_run = event.is_since(container.started_at());
-    let is_told = is_killed || cause == Cause::NotReady || event.count >= threshold;
-    let is_sure = is_of_this_run && young.is_none() && is_told;
-    let help = match young {
+    let has_consequence = is_killed || cause == Cause::ReadinessProbe || event.count >= threshold;
+    let is_sure = is_of_this_run && starting.is_none() && has_consequence;
+    let help = match starting {
         Some(seconds) => {
-            format!("wait a moment, for it has run for {seconds} s only; after that, {help}")
+            format!(
+                "wait, because the container has been running for only {seconds} s; then, {help}"
+            )
         }
         None => help,
     };
-    let answer = if answer.is_empty() { "nothing" } else { answer };
+    let response = if response.is_empty() { "no response" } else { response };
     Some(Diagnosis {
         cause,
         confidence: if is_sure { Confidence::Certain } else { Confidence::Likely },
-        words: format!("the {kind} of container `{name}` fails, {follows}: {why}"),
+        message: format!("the `{kind}` of container `{name}` fails, {consequence}: {why}"),
         evidence: vec![
-            format!("the probe: {}", describe_action(probe)),
-            format!("its last answer, {} so far: {answer}", describe_count(event.count)),
+            format!("probe: {}", describe_action(probe)),
+            format!("last failure, reported {}: {response}", describe_count(event.count)),
         ],
         help,
     })
 }
 
 fn describe_count(count: u64) -> String {
-    if count == 1 { "one".to_owned() } else { format!("{count} like it") }
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
 }
 
-/// What the probe does, as it is written.
+/// Returns the action of the probe as in the manifest.
 fn describe_action(probe: &Value) -> String {
     let kinds = ["httpGet", "tcpSocket", "grpc", "exec"];
     let kind = kinds.into_iter().find(|kind| probe.get(kind).is_some()).unwrap_or("none");
     format!("{kind} {}", probe[kind])
 }
 
-/// A readiness gate that nobody has opened yet.
+/// Diagnoses a readiness gate whose condition no controller has set to true.
 fn readiness_gate(facts: &Facts) -> Option<Diagnosis> {
-    let is_open = |gate: &str| facts.condition(gate).is_some_and(|one| one["status"] == "True");
+    let is_met = |gate: &str| facts.condition(gate).is_some_and(|one| one["status"] == "True");
     let gates = list(&facts.pod["spec"]["readinessGates"]);
-    let closed = gates.map(|gate| text(gate, "/conditionType")).find(|gate| !is_open(gate))?;
+    let unmet = gates.map(|gate| text(gate, "/conditionType")).find(|gate| !is_met(gate))?;
     facts.containers().iter().all(Container::is_ready).then(|| Diagnosis {
-        cause: Cause::GateClosed,
+        cause: Cause::ReadinessGate,
         confidence: Confidence::Certain,
-        words: format!("its readiness gate `{closed}` is closed: some controller must open it"),
-        evidence: vec![format!("the pod has no condition `{closed}` that is true")],
-        help: format!("see that the controller runs that sets `{closed}`, or take the gate out of the manifest of {}", facts.keeper_id()),
+        message: format!("the pod's readiness gate `{unmet}` is not true; a controller must set it"),
+        evidence: vec![format!("the pod has no condition `{unmet}` with status `True`")],
+        help: format!("check the controller that sets `{unmet}`, or remove the readiness gate from the manifest of {}", facts.keeper_id()),
     })
 }
 
@@ -160,14 +163,14 @@ mod tests {
 
     const SINCE: &str = "2026-01-01T00:01:00Z";
 
-    /// A pod `p` of a Deployment whose container `c` has these probes and this state.
+    /// Returns a pod `p` of a Deployment whose container `c` has these probes and this state.
     fn facts(probes: &Value, state: &Value, events: &[(&str, &str, &str)]) -> Facts {
         let mut spec = json!({"name": "c", "ports": [{"name": "http", "containerPort": 80}]});
         spec.as_object_mut().unwrap().extend(probes.as_object().unwrap().clone());
         let mut status = json!({"name": "c", "ready": false});
         status.as_object_mut().unwrap().extend(state.as_object().unwrap().clone());
         let event = |(reason, message, time): &(&str, &str, &str)| ApiEvent {
-            about: "Pod/p".to_owned(),
+            regarding: "Pod/p".to_owned(),
             container: "c".to_owned(),
             reason: (*reason).to_owned(),
             message: (*message).to_owned(),
@@ -190,20 +193,20 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_judged_by_its_words() {
+    fn probe_response_determines_reason_and_help() {
         let http = json!({"httpGet": {"port": 81, "path": "/a"}});
         let grpc = json!({"grpc": {"port": 81}});
         let exec = json!({"exec": {"command": ["a"]}});
         let named = json!({"httpGet": {"port": "web"}});
         let table = [
-            (&http, "HTTP probe failed with statuscode: 404", "answers 404", "the path"),
-            (&http, "HTTP probe failed with statuscode: 503", "answers 503", "read its log"),
+            (&http, "HTTP probe failed with statuscode: 404", "returns 404", "the path"),
+            (&http, "HTTP probe failed with statuscode: 503", "returns 503", "check the log"),
             (&http, "connect: connection refused", "nothing listens on port 81", "\"port\":80"),
             (
                 &json!({"httpGet": {"port": "http"}}),
                 "connect: connection refused",
                 "nothing listens on port 80",
-                "let the program listen on `0.0.0.0:80`",
+                "make the program listen on `0.0.0.0:80`",
             ),
             (
                 &http,
@@ -212,35 +215,30 @@ mod tests {
                 "\"scheme\":\"HTTP\"",
             ),
             (&http, "dial tcp 1.2.3.4:81: i/o timeout", "within 1 s", "`timeoutSeconds`"),
-            (&http, "connect: no route to host", "no answer", "the address"),
-            (
-                &named,
-                "strconv.Atoi: parsing \"web\": invalid syntax",
-                "called `web`",
-                "\"port\":80",
-            ),
-            (&exec, "command timed out: \"a\" timed out after 1s", "within 1 s", "the command, or"),
+            (&http, "connect: no route to host", "no valid response", "the address"),
+            (&named, "strconv.Atoi: parsing \"web\": invalid syntax", "named `web`", "\"port\":80"),
+            (&exec, "command timed out: \"a\" timed out after 1s", "within 1 s", "the command or"),
             (
                 &exec,
                 "exec: \"a\": executable file not found in $PATH",
-                "no such program",
+                "program not found",
                 "the command",
             ),
-            (&exec, "not yet", "its command fails", "`kubectl exec p --container c -- a`"),
+            (&exec, "not yet", "the command fails", "`kubectl exec p --container c -- a`"),
             (
                 &http,
                 "HTTP probe failed with statuscode: 400",
-                "answers 400",
-                "if it speaks HTTPS, run `kubectl patch deployment/d",
+                "returns 400",
+                "if the program uses HTTPS, run `kubectl patch deployment/d",
             ),
-            (&http, "HTTP probe failed with statuscode: 403", "answers 403", "`httpHeaders`"),
+            (&http, "HTTP probe failed with statuscode: 403", "returns 403", "`httpHeaders`"),
             (
                 &http,
                 "malformed HTTP response \"\\x15\\x03\"",
-                "not by HTTP",
+                "is not HTTP",
                 "\"scheme\":\"HTTPS\"",
             ),
-            (&http, "Get \"http://1.2.3.4:81/a\": EOF", "without an answer", "read its log"),
+            (&http, "Get \"http://1.2.3.4:81/a\": EOF", "without a response", "check the log"),
             (
                 &grpc,
                 "timeout: failed to connect service \"1.2.3.4:81\" within 1s",
@@ -250,29 +248,29 @@ mod tests {
             (
                 &grpc,
                 "service unhealthy (responded with \"NOT_SERVING\")",
-                "does not serve",
-                "read its log",
+                "is not serving",
+                "check the log",
             ),
             (
                 &grpc,
                 "error: this server does not implement the grpc health protocol",
-                "not the protocol",
+                "health checking protocol",
                 "tcpSocket",
             ),
         ];
-        for (probe, answer, why, help) in table {
-            let message = format!("Readiness probe failed: {answer}");
+        for (probe, response, why, help) in table {
+            let message = format!("Readiness probe failed: {response}");
             let probes = json!({"readinessProbe": probe});
             let found = diagnose(&facts(&probes, &running(), &[("Unhealthy", &message, SINCE)]));
-            let [one] = found.as_slice() else { panic!("{answer}: {found:?}") };
-            assert_eq!((one.cause, one.confidence), (Cause::NotReady, Confidence::Certain));
-            assert!(one.words.contains(why), "{answer}: {}", one.words);
-            assert!(one.help.contains(help), "{answer}: {}", one.help);
+            let [one] = found.as_slice() else { panic!("{response}: {found:?}") };
+            assert_eq!((one.cause, one.confidence), (Cause::ReadinessProbe, Confidence::Certain));
+            assert!(one.message.contains(why), "{response}: {}", one.message);
+            assert!(one.help.contains(help), "{response}: {}", one.help);
         }
     }
 
     #[test]
-    fn the_probe_that_failed_last_counts() {
+    fn latest_failing_probe_is_reported() {
         let probe = json!({"tcpSocket": {"port": 81}});
         let probes =
             json!({"startupProbe": probe, "livenessProbe": probe, "readinessProbe": probe});
@@ -285,7 +283,7 @@ mod tests {
                 {"terminated": {"exitCode": code, "startedAt": SINCE}}})
         };
         let started = json!({"started": true, "state": running()["state"]});
-        let at = |words: &'static str, time| ("Unhealthy", words, time);
+        let at = |message: &'static str, time| ("Unhealthy", message, time);
         let table = [
             (running(), vec![at(startup, late)], Some("startupProbe"), Confidence::Certain),
             (started.clone(), vec![at(startup, late)], None, Confidence::Certain),
@@ -301,7 +299,7 @@ mod tests {
                 Some("readinessProbe"),
                 Confidence::Certain,
             ),
-            // It ends as it likes when it is told to, and is told by an event.
+            // The kubelet's event shows the cause, regardless of the exit code.
             (
                 run(0),
                 vec![at(liveness, SINCE), at(readiness, late), ("Killing", killing, late)],
@@ -319,16 +317,19 @@ mod tests {
         ];
         for (state, events, kind, confidence) in table {
             let found = diagnose(&facts(&probes, &state, &events));
-            let start = kind.map(|kind| format!("the {kind} of container `c` fails"));
-            let words = found.first().map(|one| one.words.clone()).unwrap_or_default();
-            assert_eq!(found.len(), usize::from(kind.is_some()), "{state} {events:?}: {words}");
-            assert!(words.starts_with(&start.unwrap_or_default()), "{state} {events:?}: {words}");
+            let start = kind.map(|kind| format!("the `{kind}` of container `c` fails"));
+            let message = found.first().map(|one| one.message.clone()).unwrap_or_default();
+            assert_eq!(found.len(), usize::from(kind.is_some()), "{state} {events:?}: {message}");
+            assert!(
+                message.starts_with(&start.unwrap_or_default()),
+                "{state} {events:?}: {message}"
+            );
             assert!(found.iter().all(|one| one.confidence == confidence), "{state} {events:?}");
         }
     }
 
     #[test]
-    fn a_program_that_starts_is_given_time() {
+    fn failure_of_starting_program_is_only_likely() {
         let probes = json!({"startupProbe": {"tcpSocket": {"port": 81}, "failureThreshold": 30}});
         let failed = [("Unhealthy", "Startup probe failed: connection refused", SINCE)];
         let mut facts = facts(&probes, &running(), &failed);
@@ -338,10 +339,10 @@ mod tests {
                 63,
                 1,
                 Confidence::Likely,
-                "wait a moment, for it has run for 3 s only; after that, if",
+                "wait, because the container has been running for only 3 s; then, if",
             ),
-            (120, 29, Confidence::Likely, "if it listens on the port 80"),
-            (120, 30, Confidence::Certain, "if it listens on the port 80"),
+            (120, 29, Confidence::Likely, "if the program listens on port 80"),
+            (120, 30, Confidence::Certain, "if the program listens on port 80"),
         ];
         for (age, count, confidence, help) in table {
             facts.age_seconds = Some(age);
@@ -349,7 +350,11 @@ mod tests {
             let one = diagnose(&facts).remove(0);
             assert_eq!(one.confidence, confidence, "{age} {count}");
             assert!(one.help.starts_with(help), "{}", one.help);
-            assert!(one.words.contains("and after 30 failures it is killed"), "{}", one.words);
+            assert!(
+                one.message.contains("and the kubelet restarts it after 30 failures"),
+                "{}",
+                one.message
+            );
         }
         facts.age_seconds = Some(63);
         facts.events[0].message =
@@ -358,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_is_not_blamed_for_what_memory_has_ended() {
+    fn oom_kill_is_not_attributed_to_probe() {
         let probes = json!({"livenessProbe": {"tcpSocket": {"port": 81}}});
         let early = "2026-01-01T00:00:30Z";
         let ended = |reason: &str| {
@@ -381,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn another_containers_probe_is_not_taken_for_ones_own() {
+    fn probe_event_of_other_container_is_ignored() {
         let probes = json!({"readinessProbe": {"tcpSocket": {"port": 80}}});
         let mut facts =
             facts(&probes, &running(), &[("Unhealthy", "Readiness probe failed: x", SINCE)]);

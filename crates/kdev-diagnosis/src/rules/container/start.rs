@@ -1,4 +1,4 @@
-//! A container's program cannot be started.
+//! Containers whose program cannot be started.
 
 use kdev_core::kube::container::Container;
 use kdev_core::kube::object::{list, text};
@@ -11,20 +11,20 @@ use crate::fixes;
 use crate::rules::container::entrypoint::{self, GLIBC_LIBRARY_NOT_FOUND, MUSL_LIBRARY_NOT_FOUND};
 use crate::rules::container::memory;
 
-/// How a runtime's words begin when a container cannot be made for its program.
+/// Start of a runtime's message if it cannot start a container's program.
 const START_ERROR: &str = "unable to start container process: ";
-/// What a runtime says of a program that is not there.
+/// Messages of runtimes for a program that does not exist.
 const ENTRYPOINT_NOT_FOUND: [&str; 3] =
     ["no such file or directory", "executable file not found", "is a directory"];
-/// In containerd's words, where the image has a list of users and where it has none,
-/// and in those of others.
+/// Messages of containerd, for images with and without a list of users, and of other
+/// runtimes for a user that does not exist.
 const USER_NOT_FOUND: [&str; 4] = [
     "no users found",
     "no groups found",
     "etc/passwd: no such file",
     "no matching entries in passwd file",
 ];
-/// How many lines at a log's end may tell of it.
+/// Number of last lines of a log that are searched for a start error.
 const MAX_LOG_LINES: usize = 5;
 
 pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
@@ -35,137 +35,138 @@ pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
         .collect()
 }
 
-/// What the kernel, the runtime or the loader said of the start. Some runtimes tell
-/// it in the container's log.
+/// Returns the error of the kernel, the runtime, or the loader on start. Some runtimes
+/// write it to the container's log.
 fn start_error<'a>(facts: &'a Facts, container: Container<'a>) -> Option<&'a str> {
     let ended = container.ended().map(|ended| text(ended, "/message"));
     let waiting = container.waiting().map(|(_, message)| message);
     let log = facts.logs.get(container.name()).map(|log| log.lines().rev().take(MAX_LOG_LINES));
-    // A log may hold anything: only what no program says of itself counts there.
+    // A log can contain any text, so only messages count that programs do not write.
     let log = log.into_iter().flatten().filter(|line| is_start_error(line));
     let all = ended.into_iter().chain(waiting).chain(log);
-    all.into_iter().find(|words| classify(words).is_some())
+    all.into_iter().find(|error| classify(error).is_some())
 }
 
 fn is_start_error(line: &str) -> bool {
     line.starts_with("exec ") || line.contains(START_ERROR) || is_library_error(line)
 }
 
-fn is_library_error(words: &str) -> bool {
-    let is_older = words.contains(": version `") && words.contains(" not found (required by ");
-    words.contains(GLIBC_LIBRARY_NOT_FOUND) || words.starts_with(MUSL_LIBRARY_NOT_FOUND) || is_older
+fn is_library_error(error: &str) -> bool {
+    let is_older = error.contains(": version `") && error.contains(" not found (required by ");
+    error.contains(GLIBC_LIBRARY_NOT_FOUND) || error.starts_with(MUSL_LIBRARY_NOT_FOUND) || is_older
 }
 
-/// Whether the start of a container failed.
+/// Returns whether the start of a container failed.
 pub(crate) fn has_start_error(facts: &Facts, container: Container) -> bool {
     start_error(facts, container).is_some()
 }
 
-fn classify(words: &str) -> Option<Cause> {
-    let says = |sign: &str| words.contains(sign);
-    let starts = says("unable to start container process: exec") || words.starts_with("exec ");
-    if says("exec format error") {
+fn classify(error: &str) -> Option<Cause> {
+    let contains = |pattern: &str| error.contains(pattern);
+    let starts = contains("unable to start container process: exec") || error.starts_with("exec ");
+    if contains("exec format error") {
         Some(Cause::WrongArchitecture)
-    } else if is_library_error(words)
-        || words.starts_with("exec ") && says(": no such file or directory")
+    } else if is_library_error(error)
+        || error.starts_with("exec ") && contains(": no such file or directory")
     {
-        Some(Cause::LibraryMissing)
-    } else if says("container init was OOM-killed") {
+        Some(Cause::LibraryNotFound)
+    } else if contains("container init was OOM-killed") {
         Some(Cause::OutOfMemory)
-    } else if starts && ENTRYPOINT_NOT_FOUND.iter().any(|sign| says(sign)) {
-        Some(Cause::ProgramMissing)
-    } else if starts && says("permission denied") {
-        Some(Cause::ProgramNotExecutable)
-    } else if says("no command specified") {
-        Some(Cause::ProgramMissing)
-    } else if says("error mounting ") && says("to rootfs at ") && says("a directory") {
-        Some(Cause::VolumeUnmountable)
-    } else if USER_NOT_FOUND.iter().any(|sign| says(sign)) {
-        Some(Cause::UserMissing)
-    } else if says(START_ERROR) && !says("exec failed") {
-        Some(Cause::NotStarted)
+    } else if starts && ENTRYPOINT_NOT_FOUND.iter().any(|pattern| contains(pattern)) {
+        Some(Cause::EntrypointNotFound)
+    } else if starts && contains("permission denied") {
+        Some(Cause::EntrypointNotExecutable)
+    } else if contains("no command specified") {
+        Some(Cause::EntrypointNotFound)
+    } else if contains("error mounting ") && contains("to rootfs at ") && contains("a directory") {
+        Some(Cause::MountFailed)
+    } else if USER_NOT_FOUND.iter().any(|pattern| contains(pattern)) {
+        Some(Cause::UserNotFound)
+    } else if contains(START_ERROR) && !contains("exec failed") {
+        Some(Cause::StartFailed)
     } else {
         None
     }
 }
 
-/// Whether its name tells that it is a script.
+/// Returns whether the program's name has the extension of a script.
 fn has_script_extension(program: &str) -> bool {
     let (_, end) = program.rsplit_once('.').unwrap_or_default();
     ["sh", "bash", "py", "rb", "pl", "js"].contains(&end)
 }
 
-/// The program that is spoken of: in quotes behind `exec: `, or bare behind `exec `.
-fn parse_program(words: &str) -> Option<&str> {
-    if let Some((_, rest)) = words.split_once("exec: \"") {
+/// Parses the program: in quotes after `exec: `, or without quotes after `exec `.
+fn parse_program(error: &str) -> Option<&str> {
+    if let Some((_, rest)) = error.split_once("exec: \"") {
         return rest.split('"').next();
     }
-    words.strip_prefix("exec ")?.split(':').next()
+    error.strip_prefix("exec ")?.split(':').next()
 }
 
 fn diagnose_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
     if container.is_running() && !facts.may_end_again(container) {
         return None;
     }
-    let said = start_error(facts, container)?;
-    let cause = classify(said)?;
+    let error = start_error(facts, container)?;
+    let cause = classify(error)?;
     let (name, image) = (container.name(), container.image());
-    let program = parse_program(said).unwrap_or("its program");
-    let said_so = format!("container `{name}`: {said}");
-    let diagnosis = |cause, words, help| Diagnosis {
+    let program = parse_program(error).unwrap_or("the program");
+    let reported = format!("container `{name}`: {error}");
+    let diagnosis = |cause, message, help| Diagnosis {
         cause,
         confidence: confidence(container),
-        words,
-        evidence: vec![said_so.clone()],
+        message,
+        evidence: vec![reported.clone()],
         help,
     };
     Some(match cause {
-        Cause::WrongArchitecture => exec_format_error(facts, container, program, said_so),
-        Cause::LibraryMissing => {
-            let (words, help) = entrypoint::library_not_found(facts, image, program, said);
-            diagnosis(cause, words, help)
+        Cause::WrongArchitecture => exec_format_error(facts, container, program, reported),
+        Cause::LibraryNotFound => {
+            let (message, help) = entrypoint::library_not_found(facts, image, program, error);
+            diagnosis(cause, message, help)
         }
-        Cause::OutOfMemory => memory::out_of_memory(facts, container, vec![said_so]),
-        Cause::ProgramMissing => {
-            let (words, help) = entrypoint::entrypoint_not_found(facts, container, program, said);
-            diagnosis(cause, words, help)
+        Cause::OutOfMemory => memory::out_of_memory(facts, container, vec![reported]),
+        Cause::EntrypointNotFound => {
+            let (message, help) =
+                entrypoint::entrypoint_not_found(facts, container, program, error);
+            diagnosis(cause, message, help)
         }
-        // Many runtimes say the same of a folder.
-        Cause::ProgramNotExecutable => diagnosis(
+        // Many runtimes report the same error for a directory.
+        Cause::EntrypointNotExecutable => diagnosis(
             cause,
-            format!("`{program}` in `{image}` may not be executed, or is a folder"),
+            format!("`{program}` in `{image}` is not executable, or is a directory"),
             format!(
-                "write `COPY --chmod=755 …` or `RUN chmod 755 {program}` into the Dockerfile; if it is a folder, correct what `COPY` puts there"
+                "use `COPY --chmod=755 …` or `RUN chmod 755 {program}` in the Dockerfile; if it is a directory, correct the target of `COPY`"
             ),
         ),
-        Cause::VolumeUnmountable => {
-            let (words, help) = mount_type_mismatch(facts, container, said)
-                .unwrap_or_else(|| start_failed(facts, container, said));
-            diagnosis(cause, words, help)
+        Cause::MountFailed => {
+            let (message, help) = mount_type_mismatch(facts, container, error)
+                .unwrap_or_else(|| start_failed(facts, container, error));
+            diagnosis(cause, message, help)
         }
-        Cause::UserMissing => diagnosis(
+        Cause::UserNotFound => diagnosis(
             cause,
-            format!("`{image}` names a user that its `/etc/passwd` does not have"),
-            "write `USER 1000`, a number, into the Dockerfile".to_owned(),
+            format!("the user of `{image}` is not in its `/etc/passwd`"),
+            "set a numeric user in the Dockerfile, such as `USER 1000`".to_owned(),
         ),
         _ => {
-            let (words, help) = start_failed(facts, container, said);
-            diagnosis(cause, words, help)
+            let (message, help) = start_failed(facts, container, error);
+            diagnosis(cause, message, help)
         }
     })
 }
 
-/// Of what the runtime has said: what has been started since may do better.
+/// Returns the confidence in a start error: a later start may have succeeded.
 fn confidence(container: Container) -> Confidence {
     if container.is_running() { Confidence::Likely } else { Confidence::Certain }
 }
 
-/// The kernel knows no way to run it.
+/// Diagnoses a program in a format that the kernel cannot execute.
 fn exec_format_error(
     facts: &Facts,
     container: Container,
     program: &str,
-    said: String,
+    error: String,
 ) -> Diagnosis {
     let image = container.image();
     let (platform, others) = node_and_image_platforms(facts, container);
@@ -173,74 +174,73 @@ fn exec_format_error(
     let mut diagnosis = Diagnosis {
         cause: Cause::WrongArchitecture,
         confidence: Confidence::Likely,
-        words: format!(
-            "`{program}` is no program for {platform}: it is built for another architecture, or a script without a first line like `#!/bin/sh`"
+        message: format!(
+            "`{program}` cannot run on {platform}: it is built for another architecture, or is a script without a shebang line such as `#!/bin/sh`"
         ),
-        evidence: vec![said],
-        help: format!("build it for {platform}, and load it: `{rebuild}`"),
+        evidence: vec![error],
+        help: format!("build the image for {platform} and load it: `{rebuild}`"),
     };
     if let Some(others) = others {
-        let seen = format!("the node has `{image}` for {others}, and is {platform}");
-        diagnosis.evidence.push(seen);
+        let evidence = format!("the image on the node is for {others}; the node is {platform}");
+        diagnosis.evidence.push(evidence);
         diagnosis.confidence = confidence(container);
-        diagnosis.words = format!("`{image}` is built for {others}, and the node is {platform}");
+        diagnosis.message = format!("`{image}` is built for {others}, but the node is {platform}");
     } else if has_script_extension(program) {
         diagnosis.cause = Cause::NoInterpreter;
-        diagnosis.words = format!(
-            "the script `{program}` does not say in its first line what runs it, as `#!/bin/sh` does"
+        diagnosis.message = format!("script `{program}` has no shebang line such as `#!/bin/sh`");
+        diagnosis.help = format!(
+            "run `{rebuild}` after adding a shebang line such as `#!/bin/sh` to `{program}`"
         );
-        diagnosis.help =
-            format!("run `{rebuild}` as soon as `{program}` has a first line like `#!/bin/sh`");
     }
     diagnosis
 }
 
-/// A file is to be mounted over a folder, or a folder over a file.
+/// Explains the mount of a file over a directory, or of a directory over a file.
 fn mount_type_mismatch(
     facts: &Facts,
     container: Container,
-    said: &str,
+    error: &str,
 ) -> Option<(String, String)> {
-    let path = said.split("to rootfs at \"").nth(1)?.split('"').next()?;
-    // The runtime follows the link that `/var/run` is in many images.
-    let plain = |path: &str| path.strip_prefix("/var/run/").map(|rest| format!("/run/{rest}"));
-    let is_there = |mount: &&Value| {
-        let wanted = text(mount, "/mountPath");
-        wanted == path || plain(wanted).is_some_and(|plain| plain == path)
+    let path = error.split("to rootfs at \"").nth(1)?.split('"').next()?;
+    // In many images `/var/run` is a link, which the runtime follows.
+    let resolve = |path: &str| path.strip_prefix("/var/run/").map(|rest| format!("/run/{rest}"));
+    let is_at_path = |mount: &&Value| {
+        let mount_path = text(mount, "/mountPath");
+        mount_path == path || resolve(mount_path).is_some_and(|resolved| resolved == path)
     };
-    let mount = container.spec("/volumeMounts").into_iter().flat_map(list).find(is_there)?;
-    let (volume, part) = (text(mount, "/name"), text(mount, "/subPath"));
+    let mount = container.spec("/volumeMounts").into_iter().flat_map(list).find(is_at_path)?;
+    let (volume, sub_path) = (text(mount, "/name"), text(mount, "/subPath"));
     let image = container.image();
     let keeper = facts.keeper_id();
-    let help = match part {
-        "" => format!("mount volume `{volume}` at a folder, in the manifest of {keeper}"),
-        part => format!(
-            "correct `subPath: {part}` of volume `{volume}` in the manifest of {keeper}: without such a file there, it is taken for a folder"
+    let help = match sub_path {
+        "" => format!("mount volume `{volume}` at a directory, in the manifest of {keeper}"),
+        sub_path => format!(
+            "correct `subPath: {sub_path}` of volume `{volume}` in the manifest of {keeper}: a path that does not exist in the volume is mounted as a directory"
         ),
     };
     Some((
         format!(
-            "volume `{volume}` cannot be mounted at `{path}` of `{image}`: one of them is a folder, and the other a file"
+            "volume `{volume}` cannot be mounted at `{path}` of `{image}`: one of them is a directory, and the other is a file"
         ),
         help,
     ))
 }
 
-/// The runtime's own words, where no others are known.
-fn start_failed(facts: &Facts, container: Container, said: &str) -> (String, String) {
+/// Explains any other start error with the runtime's message.
+fn start_failed(facts: &Facts, container: Container, error: &str) -> (String, String) {
     let (name, keeper) = (container.name(), facts.keeper_id());
-    let why = said.split(START_ERROR).nth(1).unwrap_or(said);
+    let why = error.split(START_ERROR).nth(1).unwrap_or(error);
     let why = why.trim_start_matches("error during container init: ").trim_end_matches(": unknown");
-    let folder = container.spec("/workingDir").and_then(Value::as_str).unwrap_or_default();
-    let help = if !folder.is_empty() && why.contains(folder) {
+    let directory = container.spec("/workingDir").and_then(Value::as_str).unwrap_or_default();
+    let help = if !directory.is_empty() && why.contains(directory) {
         format!("correct `workingDir` of container `{name}` in the manifest of {keeper}")
     } else {
-        format!("see `{} describe {}`", facts.kubectl, facts.subject)
+        format!("run `{} describe {}` for details", facts.kubectl, facts.subject)
     };
     (format!("container `{name}` cannot be started: {why}"), help)
 }
 
-/// The node's platform, and those of its image where they are others.
+/// Returns the node's platform, and the platforms of its image if they are others.
 fn node_and_image_platforms(facts: &Facts, container: Container) -> (String, Option<String>) {
     let node = facts.platform();
     let stored = container
@@ -263,40 +263,40 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_start_fails_in_many_words() {
+    fn start_error_determines_cause() {
         let runc = "failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: exec: ";
         let table = [
             ("exec /arm: exec format error", Some((Cause::WrongArchitecture, "/arm"))),
-            ("exec /app: no such file or directory", Some((Cause::LibraryMissing, "/app"))),
+            ("exec /app: no such file or directory", Some((Cause::LibraryNotFound, "/app"))),
             (
                 &*format!("{runc}\"/server\": stat /server: no such file or directory: unknown"),
-                Some((Cause::ProgramMissing, "/server")),
+                Some((Cause::EntrypointNotFound, "/server")),
             ),
             (
                 &*format!("{runc}\"server\": executable file not found in $PATH"),
-                Some((Cause::ProgramMissing, "server")),
+                Some((Cause::EntrypointNotFound, "server")),
             ),
             (
                 &*format!("{runc}\"/app\": permission denied: unknown"),
-                Some((Cause::ProgramNotExecutable, "/app")),
+                Some((Cause::EntrypointNotExecutable, "/app")),
             ),
             (
                 "open /tmp/containerd-mount1/etc/passwd: no such file or directory",
-                Some((Cause::UserMissing, "")),
+                Some((Cause::UserNotFound, "")),
             ),
-            ("openat etc/passwd: no such file or directory", Some((Cause::UserMissing, ""))),
-            ("failed to generate spec: no users found", Some((Cause::UserMissing, ""))),
+            ("openat etc/passwd: no such file or directory", Some((Cause::UserNotFound, ""))),
+            ("failed to generate spec: no users found", Some((Cause::UserNotFound, ""))),
             (
                 "/app: /lib/x86_64-linux-gnu/libc.so.6: version `GLIBC_2.38' not found (required by /app)",
-                Some((Cause::LibraryMissing, "")),
+                Some((Cause::LibraryNotFound, "")),
             ),
             (
                 "Error loading shared library libpq.so.5: No such file or directory (needed by /app)",
-                Some((Cause::LibraryMissing, "")),
+                Some((Cause::LibraryNotFound, "")),
             ),
             (
                 &*format!("{runc}\"/app\": is a directory: unknown"),
-                Some((Cause::ProgramMissing, "/app")),
+                Some((Cause::EntrypointNotFound, "/app")),
             ),
             (
                 "container init was OOM-killed (memory limit too low?)",
@@ -306,26 +306,26 @@ mod tests {
             ("touch: /data: Permission denied", None),
             (
                 "spec: failed to generate spec: no command specified",
-                Some((Cause::ProgramMissing, "")),
+                Some((Cause::EntrypointNotFound, "")),
             ),
             (
                 "unable to start container process: error during container init: error mounting \"/a\" to rootfs at \"/b\": mount /a:/b: not a directory",
-                Some((Cause::VolumeUnmountable, "")),
+                Some((Cause::MountFailed, "")),
             ),
             (
                 "unable to start container process: error during container init: mkdir /app: not a directory",
-                Some((Cause::NotStarted, "")),
+                Some((Cause::StartFailed, "")),
             ),
         ];
-        for (words, expected) in table {
+        for (error, expected) in table {
             let found =
-                classify(words).map(|cause| (cause, parse_program(words).unwrap_or_default()));
-            assert_eq!(found, expected, "{words}");
+                classify(error).map(|cause| (cause, parse_program(error).unwrap_or_default()));
+            assert_eq!(found, expected, "{error}");
         }
     }
 
     #[test]
-    fn a_start_that_failed_is_told_until_the_next_one_holds() {
+    fn start_error_is_reported_until_restart_succeeds() {
         let mut facts = Facts {
             pod: json!({"metadata": {"name": "p", "creationTimestamp": "2026-01-01T00:00:00Z"},
                 "spec": {"containers": [{"name": "c", "image": "a"}]},
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_program_logs_is_not_taken_for_the_runtimes_words() {
+    fn program_log_is_not_a_start_error() {
         let table = [
             ("exec /app: exec format error", true),
             ("/app: error while loading shared libraries: libx.so: cannot open", true),

@@ -68,7 +68,7 @@ fn in_other_namespace(facts: &Facts, seen: &Whereabouts) -> Option<Diagnosis> {
     Some(Diagnosis {
         cause: Cause::ImageInOtherNamespace,
         confidence: Confidence::Certain,
-        words: format!(
+        message: format!(
             "`{name}` is on {there} in containerd's namespace `{other}`, and the kubelet looks into `{CRI_NAMESPACE}` only"
         ),
         evidence: [Some(node_evidence(facts, seen)), docker_evidence(seen)]
@@ -91,7 +91,7 @@ fn on_other_node(facts: &Facts, seen: &Whereabouts) -> Option<Diagnosis> {
     Some(Diagnosis {
         cause: Cause::ImageOnOtherNode,
         confidence: Confidence::Certain,
-        words: format!("`{name}` is on node {}, but the pod is on {there}", others.join(", ")),
+        message: format!("`{name}` is on node {}, but the pod is on {there}", others.join(", ")),
         evidence: [Some(node_evidence(facts, seen)), docker_evidence(seen)]
             .into_iter()
             .flatten()
@@ -119,9 +119,9 @@ fn garbage_collected(facts: &Facts, container: Container, seen: &Whereabouts) ->
         }
     };
     Some(Diagnosis {
-        cause: Cause::ImageCollected,
+        cause: Cause::ImageGarbageCollected,
         confidence: Confidence::Likely,
-        words: format!(
+        message: format!(
             "`{}` was on {}, and is not any more: the kubelet deletes images when its disk fills",
             seen.name(),
             node(facts)
@@ -139,7 +139,7 @@ fn not_loaded(facts: &Facts, container: Container, seen: &Whereabouts) -> Option
     // A registry that does not answer is a better explanation of why something
     // did not come that has a registry's name.
     let refusal =
-        pull::pull_error_cause(facts, container).filter(|cause| *cause != Cause::NotInRegistry);
+        pull::pull_error_cause(facts, container).filter(|cause| *cause != Cause::TagNotFound);
     if refusal.is_some() && !seen.is_homely() {
         return None;
     }
@@ -148,7 +148,7 @@ fn not_loaded(facts: &Facts, container: Container, seen: &Whereabouts) -> Option
     Some(Diagnosis {
         cause: Cause::ImageNotLoaded,
         confidence: if is_sure { Confidence::Certain } else { Confidence::Likely },
-        words: format!("`{}` is in docker here, but not on {}", seen.name(), node(facts)),
+        message: format!("`{}` is in docker here, but not on {}", seen.name(), node(facts)),
         evidence: vec![node_evidence(facts, seen), docker],
         help: fixes::load(facts, &seen.wanted),
     })
@@ -173,9 +173,9 @@ fn similar_name(facts: &Facts, container: Container, seen: &Whereabouts) -> Opti
             format!("docker here has no `{name}`")
         };
         return Some(Diagnosis {
-            cause: Cause::ImageHasOtherName,
+            cause: Cause::LocalImageUnderOtherName,
             confidence: Confidence::Likely,
-            words: format!("{nobody}, but docker has `{other}`"),
+            message: format!("{nobody}, but docker has `{other}`"),
             evidence: vec![
                 node_evidence(facts, seen),
                 format!("docker here has `{other}`, made {}", image.age),
@@ -190,7 +190,7 @@ fn similar_name(facts: &Facts, container: Container, seen: &Whereabouts) -> Opti
     Some(Diagnosis {
         cause: Cause::ImageUnderOtherName,
         confidence: Confidence::Likely,
-        words: format!("{there} has no `{name}`, but has `{other}`"),
+        message: format!("{there} has no `{name}`, but has `{other}`"),
         evidence: vec![node_evidence(facts, seen), format!("it has `{}`", on_node?.name)],
         help: fixes::set_image(facts, container, &other),
     })
@@ -208,7 +208,7 @@ fn not_found(facts: &Facts, container: Container, seen: &Whereabouts) -> Option<
         return None;
     }
     let (name, there) = (seen.name(), node(facts));
-    let docker = match facts.local {
+    let docker = match facts.local_images {
         Some(_) => format!("docker here has no `{name}` either"),
         None => "docker here does not answer".to_owned(),
     };
@@ -217,7 +217,7 @@ fn not_found(facts: &Facts, container: Container, seen: &Whereabouts) -> Option<
         let confidence = if is_sure { Confidence::Certain } else { Confidence::Likely };
         (confidence, format!("`{name}` is not on {there}, and its pull policy forbids to pull it"))
     } else {
-        let near = match (seen.is_missed(facts), facts.local.is_some()) {
+        let near = match (seen.is_missed(facts), facts.local_images.is_some()) {
             (true, true) => format!("`{name}` is neither on {there} nor in docker here, and "),
             (true, false) => format!("`{name}` is not on {there}, and "),
             (false, true) => format!("`{name}` is not in docker here, and "),
@@ -232,9 +232,9 @@ fn not_found(facts: &Facts, container: Container, seen: &Whereabouts) -> Option<
     };
     let said = pull::pull_error(facts, container).filter(|_| !is_forbidden).map(str::to_owned);
     Some(Diagnosis {
-        cause: Cause::ImageNowhere,
+        cause: Cause::ImageNotFound,
         confidence,
-        words,
+        message: words,
         evidence: [node_evidence(facts, seen), docker].into_iter().chain(said).collect(),
         help: image::build(facts, container, seen),
     })
@@ -255,7 +255,7 @@ fn invalid_name(facts: &Facts, container: Container, message: &str) -> Diagnosis
     Diagnosis {
         cause: Cause::InvalidImageName,
         confidence: Confidence::Certain,
-        words: rule.unwrap_or_else(|| format!("`{image}` is no image reference")),
+        message: rule.unwrap_or_else(|| format!("`{image}` is not a valid image reference")),
         evidence: vec![format!("container `{}` waits: {message}", container.name())],
         help,
     }

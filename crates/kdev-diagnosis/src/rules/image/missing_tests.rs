@@ -1,11 +1,11 @@
 //! Images that are not where the kubelet looks.
 
-use kdev_core::image::local::Local;
+use kdev_core::image::local::LocalImage;
 use kdev_core::image::node_images::{NodeImages, StoredImage};
 use serde_json::json;
 
 use super::*;
-use crate::facts::Shelf;
+use crate::facts::NodeObservation;
 
 /// Names of images that are somewhere.
 type Names<'a> = &'a [&'a str];
@@ -20,10 +20,13 @@ fn pod(image: &str, policy: &str, on_node: Option<Names>, local: Option<Names>) 
     };
     let stock = |names: Names| {
         let images = names.iter().map(stored).collect();
-        ("n".to_owned(), Shelf::Seen(NodeImages { images, ..NodeImages::default() }))
+        ("n".to_owned(), NodeObservation::Known(NodeImages { images, ..NodeImages::default() }))
     };
     let locals = |names: Names| {
-        names.iter().map(|name| Local { name: (*name).into(), ..Local::default() }).collect()
+        names
+            .iter()
+            .map(|name| LocalImage { name: (*name).into(), ..LocalImage::default() })
+            .collect()
     };
     Facts {
         kubectl: "kubectl".into(),
@@ -31,8 +34,8 @@ fn pod(image: &str, policy: &str, on_node: Option<Names>, local: Option<Names>) 
         pod: json!({"kind": "Pod", "metadata": {"name": "p"},
             "spec": {"nodeName": "n", "containers": [container]},
             "status": {"containerStatuses": [{"name": "c", "state": state}]}}),
-        stocks: on_node.map(stock).into_iter().collect(),
-        local: local.map(locals),
+        node_images: on_node.map(stock).into_iter().collect(),
+        local_images: local.map(locals),
         ..Facts::default()
     }
 }
@@ -47,7 +50,7 @@ fn what_has_the_same_tag_is_more_alike() {
     let in_docker = |image| {
         let words =
             format!("neither node `n` nor docker here has `app:dev`, but docker has `{image}`");
-        (Cause::ImageHasOtherName, words)
+        (Cause::LocalImageUnderOtherName, words)
     };
     let table: [(Names, Names, _); 5] = [
         (&[other, theirs], &[], on_node(theirs)),
@@ -58,7 +61,7 @@ fn what_has_the_same_tag_is_more_alike() {
     ];
     for (stocked, local, expected) in table {
         let found = diagnose(&pod("app:dev", "Never", Some(stocked), Some(local))).remove(0);
-        assert_eq!((found.cause, found.words), expected, "{stocked:?} {local:?}");
+        assert_eq!((found.cause, found.message), expected, "{stocked:?} {local:?}");
     }
 }
 
@@ -81,7 +84,7 @@ fn a_node_that_was_not_asked_lacks_nothing_for_certain() {
     for (on_node, local, confidence, words, evidence) in table {
         let found = diagnose(&pod("app:dev", "Never", on_node, Some(local))).remove(0);
         assert_eq!(found.confidence, confidence, "{on_node:?} {local:?}");
-        assert!(found.words.starts_with(words), "{}", found.words);
+        assert!(found.message.starts_with(words), "{}", found.message);
         assert_eq!(found.evidence[1], evidence);
     }
 }
@@ -115,7 +118,7 @@ fn what_nobody_has_is_not_said_to_be_missed_where_nobody_was_asked() {
         let waiting = json!({"reason": "ErrImagePull", "message": said});
         facts.pod["status"]["containerStatuses"][0]["state"]["waiting"] = waiting;
         let found = diagnose(&facts).remove(0);
-        assert_eq!((found.cause, found.words), (Cause::ImageNowhere, words));
+        assert_eq!((found.cause, found.message), (Cause::ImageNotFound, words));
         let help = "build it and load it: `docker build --tag app:dev . && cargo kdev load app:dev --context c`";
         assert_eq!(found.help, help);
     }

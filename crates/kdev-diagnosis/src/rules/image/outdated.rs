@@ -1,6 +1,6 @@
 //! It runs, but not the newest build.
 
-use kdev_core::image::local::Local;
+use kdev_core::image::local::LocalImage;
 use kdev_core::image::reference::Reference;
 use kdev_core::kube::container::Container;
 use kdev_core::kube::time;
@@ -23,7 +23,7 @@ pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
 }
 
 /// The image of docker's that a container might run instead of what it runs.
-pub fn newer_local_image<'a>(facts: &'a Facts, container: Container) -> Option<&'a Local> {
+pub fn newer_local_image<'a>(facts: &'a Facts, container: Container) -> Option<&'a LocalImage> {
     let runs = container.image_id();
     // An ID with an `@` is a registry's, and tells nothing of the content.
     if !container.is_running() || runs.is_empty() || runs.contains('@') {
@@ -39,9 +39,13 @@ pub fn newer_local_image<'a>(facts: &'a Facts, container: Container) -> Option<&
 /// The tag tells the content, and docker's newest build is another one: the one that
 /// bears the image's own tag, too, as each build gives it, or else the last that was
 /// made. Which comes last is not told by its making where docker had it already.
-fn newer_content_tag<'a>(facts: &'a Facts, wanted: &Reference, tag: &str) -> Option<&'a Local> {
+fn newer_content_tag<'a>(
+    facts: &'a Facts,
+    wanted: &Reference,
+    tag: &str,
+) -> Option<&'a LocalImage> {
     let images = || {
-        let all = facts.local.iter().flatten();
+        let all = facts.local_images.iter().flatten();
         all.filter_map(|image| Some((image, Reference::parse(&image.name).ok()?)))
             .filter(|(_, name)| name.name() == wanted.name())
     };
@@ -56,8 +60,8 @@ fn newer_content_tag<'a>(facts: &'a Facts, wanted: &Reference, tag: &str) -> Opt
         None => contents.next()?.0,
         Some((named, _)) => {
             let twin = contents.filter(|(image, _)| image.id == named.id).map(|(image, _)| image);
-            let twins: Vec<&Local> = twin.collect();
-            let is_it = |image: &&Local| image.name.ends_with(&format!(":{tag}"));
+            let twins: Vec<&LocalImage> = twin.collect();
+            let is_it = |image: &&LocalImage| image.name.ends_with(&format!(":{tag}"));
             if twins.iter().any(is_it) {
                 return None;
             }
@@ -71,13 +75,13 @@ fn newer_content_tag<'a>(facts: &'a Facts, wanted: &Reference, tag: &str) -> Opt
 
 /// The same name stands for something else in docker now. In docker's containerd
 /// store an ID says nothing of the content, so that nothing is certain there.
-fn rebuilt_image<'a>(facts: &'a Facts, wanted: Reference, runs: &str) -> Option<&'a Local> {
+fn rebuilt_image<'a>(facts: &'a Facts, wanted: Reference, runs: &str) -> Option<&'a LocalImage> {
     let local = Whereabouts::of(facts, wanted).local.filter(|local| local.id != runs)?;
     facts.local_ids_are_configs.then_some(local)
 }
 
 /// Whether a node of the pod's platform can run it, as far as docker tells.
-fn matches_platform(facts: &Facts, local: &Local) -> bool {
+fn matches_platform(facts: &Facts, local: &LocalImage) -> bool {
     local.platform.is_empty() || local.platform == facts.platform()
 }
 
@@ -87,7 +91,7 @@ fn diagnose_container(facts: &Facts, container: Container) -> Option<Diagnosis> 
     let name = wanted.name().familiar();
     let started = time::seconds(container.started_at());
     let is_newer =
-        time::seconds(&rival.made).zip(started).is_some_and(|(made, started)| made > started);
+        time::seconds(&rival.created_at).zip(started).is_some_and(|(made, started)| made > started);
     let is_of_project = facts.project_image.as_deref() == Some(&wanted.name().to_string());
     let renew = fixes::renew(facts, container, &wanted, &rival.name);
     let platform = facts.platform();
@@ -114,9 +118,9 @@ fn diagnose_container(facts: &Facts, container: Container) -> Option<Diagnosis> 
         evidence.push(format!("that is for {}, and the node is {platform}", rival.platform));
     }
     Some(Diagnosis {
-        cause: Cause::OldBuild,
+        cause: Cause::OutdatedBuild,
         confidence,
-        words: format!("it runs, but {words} of `{name}` than docker here has"),
+        message: format!("it runs, but {words} of `{name}` than docker here has"),
         evidence,
         help,
     })
@@ -130,7 +134,7 @@ mod tests {
     const BEFORE: &str = "2026-01-01T00:00:59Z";
     const AFTER: &str = "2026-01-01T00:01:01Z";
 
-    fn facts(image: &str, local: Local) -> Facts {
+    fn facts(image: &str, local: LocalImage) -> Facts {
         let status = json!({"name": "c", "imageID": "sha256:old",
             "state": {"running": {"startedAt": "2026-01-01T00:01:00Z"}}});
         let info = json!({"operatingSystem": "linux", "architecture": "amd64"});
@@ -142,7 +146,7 @@ mod tests {
                 "status": {"containerStatuses": [status]}}),
             owners: vec![json!({"kind": "Deployment", "metadata": {"name": "web"}})],
             nodes: vec![json!({"metadata": {"name": "n"}, "status": {"nodeInfo": info}})],
-            local: Some(vec![local]),
+            local_images: Some(vec![local]),
             local_ids_are_configs: true,
             ..Facts::default()
         }
@@ -167,17 +171,17 @@ mod tests {
             ("0001-01-01T00:00:00Z", "linux/arm64", Confidence::Likely, other, &build),
         ];
         for (made, platform, confidence, words, help) in table {
-            let local = Local {
+            let local = LocalImage {
                 name: "docker.io/library/app:dev".into(),
                 id: "sha256:new".into(),
-                made: made.into(),
+                created_at: made.into(),
                 platform: platform.into(),
-                ..Local::default()
+                ..LocalImage::default()
             };
             let found = diagnose(&facts("app:dev", local)).remove(0);
             let expected = format!("it runs, but {words} of `app` than docker here has");
             assert_eq!(
-                (found.confidence, found.words),
+                (found.confidence, found.message),
                 (confidence, expected),
                 "{made} {platform}"
             );
@@ -193,11 +197,11 @@ mod tests {
             (AFTER, "linux/arm64", None),
         ];
         for (made, platform, expected) in table {
-            let local = Local {
+            let local = LocalImage {
                 name: "docker.io/library/app:kdev-2".into(),
-                made: made.into(),
+                created_at: made.into(),
                 platform: platform.into(),
-                ..Local::default()
+                ..LocalImage::default()
             };
             let found = diagnose(&facts("app:kdev-1", local));
             assert_eq!(found.first().map(|one| one.confidence), expected, "{made} {platform}");
@@ -206,10 +210,10 @@ mod tests {
 
     #[test]
     fn the_newest_build_is_what_bears_the_images_own_tag() {
-        let local = |name: &str, id: &str| Local {
+        let local = |name: &str, id: &str| LocalImage {
             name: format!("docker.io/library/app:{name}"),
             id: id.to_owned(),
-            ..Local::default()
+            ..LocalImage::default()
         };
         let (one, two) = (local("kdev-1", "1"), local("kdev-2", "2"));
         let table = [
@@ -222,11 +226,11 @@ mod tests {
             (vec![two, one, local("v1", "1"), local("v2", "2")], Some("kdev-2")),
         ];
         for (images, expected) in table {
-            let mut facts = facts("app:kdev-1", Local::default());
-            facts.local = Some(images);
+            let mut facts = facts("app:kdev-1", LocalImage::default());
+            facts.local_images = Some(images);
             let found = newer_local_image(&facts, facts.containers()[0]);
             let name = found.map(|local| local.name.rsplit(':').next().unwrap());
-            assert_eq!(name, expected, "{:?}", facts.local);
+            assert_eq!(name, expected, "{:?}", facts.local_images);
         }
     }
 }

@@ -24,20 +24,20 @@ const SERVER_ERRORS: [&str; 4] = [
 /// that fits counts.
 const PULL_ERRORS: [(&str, Cause); 32] = [
     ("no space left on device", Cause::NodePressure),
-    ("pull QPS exceeded", Cause::Starting),
+    ("pull QPS exceeded", Cause::InProgress),
     (PROXY_ERROR, Cause::RegistryUnreachable),
-    ("no match for platform in manifest", Cause::NotForPlatform),
-    ("no matching manifest for ", Cause::NotForPlatform),
+    ("no match for platform in manifest", Cause::NoMatchingPlatform),
+    ("no matching manifest for ", Cause::NoMatchingPlatform),
     ("x509:", Cause::RegistryUntrusted),
     ("tls: ", Cause::RegistryUntrusted),
     ("server gave HTTP response to HTTPS client", Cause::RegistryUntrusted),
     ("429 Too Many Requests", Cause::RateLimited),
     ("toomanyrequests", Cause::RateLimited),
-    ("no such host", Cause::RegistryUnknown),
+    ("no such host", Cause::RegistryNotResolved),
     // A resolver that fails, for whatever reason: no address was found.
-    ("dial tcp: lookup ", Cause::RegistryUnknown),
-    ("server misbehaving", Cause::RegistryUnknown),
-    ("Temporary failure in name resolution", Cause::RegistryUnknown),
+    ("dial tcp: lookup ", Cause::RegistryNotResolved),
+    ("server misbehaving", Cause::RegistryNotResolved),
+    ("Temporary failure in name resolution", Cause::RegistryNotResolved),
     ("connection refused", Cause::RegistryUnreachable),
     ("no route to host", Cause::RegistryUnreachable),
     ("network is unreachable", Cause::RegistryUnreachable),
@@ -54,8 +54,8 @@ const PULL_ERRORS: [(&str, Cause); 32] = [
     ("authorization failed", Cause::PullDenied),
     ("pull access denied", Cause::PullDenied),
     ("insufficient_scope", Cause::PullDenied),
-    ("manifest unknown", Cause::NotInRegistry),
-    ("not found", Cause::NotInRegistry),
+    ("manifest unknown", Cause::TagNotFound),
+    ("not found", Cause::TagNotFound),
 ];
 
 /// A pull that has failed.
@@ -85,14 +85,14 @@ fn diagnose_container(facts: &Facts, container: Container) -> Option<Diagnosis> 
     let registry = seen.wanted.name().to_string();
     let registry = registry.split('/').next().unwrap_or_default().to_owned();
     let mut evidence = vec![waits(container), said.to_owned()];
-    let is_unseen = facts.local.is_none() && seen.is_homely();
+    let is_unseen = facts.local_images.is_none() && seen.is_homely();
     let failure = PullFailure { facts, container, locations: seen, registry, error: said };
     let (mut confidence, words, help) = failure.explain(cause);
-    if is_unseen && matches!(cause, Cause::NotInRegistry | Cause::PullDenied) {
+    if is_unseen && matches!(cause, Cause::TagNotFound | Cause::PullDenied) {
         confidence = Confidence::Likely;
         evidence.push("docker here does not answer: whether it has the image is not known".into());
     }
-    Some(Diagnosis { cause, confidence, words, evidence, help })
+    Some(Diagnosis { cause, confidence, message: words, evidence, help })
 }
 
 /// Whether where the image is tells more than what the registry has said.
@@ -111,7 +111,7 @@ fn is_explained_by_location(
         || !seen.others.is_empty()
         || (seen.is_homely() && seen.is_near())
         // What was built here, and is in no registry, was only never loaded.
-        || (cause == Cause::NotInRegistry && seen.local.is_some())
+        || (cause == Cause::TagNotFound && seen.local.is_some())
         || is_in_no_registry(facts, container, seen)
 }
 
@@ -133,7 +133,7 @@ pub(crate) fn pull_error_cause(facts: &Facts, container: Container) -> Option<Ca
 }
 
 fn classify(words: &str) -> Option<Cause> {
-    PULL_ERRORS.into_iter().find(|(sign, _)| words.contains(sign)).map(|(_, cause)| cause)
+    PULL_ERRORS.into_iter().find(|(pattern, _)| words.contains(pattern)).map(|(_, cause)| cause)
 }
 
 /// What the runtime said of the last pull that was tried.
@@ -167,14 +167,14 @@ impl PullFailure<'_> {
                 let words = format!("the disk of {there} has no room for `{name}`");
                 (Confidence::Certain, words, help)
             }
-            Cause::Starting => {
+            Cause::InProgress => {
                 let words = format!(
                     "nothing is wrong yet: the kubelet of {there} has many images to pull, and will try this one again"
                 );
                 let wait = format!("wait: `{} get {} --watch`", facts.kubectl, facts.subject);
                 (Confidence::Likely, words, wait)
             }
-            Cause::NotForPlatform => {
+            Cause::NoMatchingPlatform => {
                 let platform = facts.platform();
                 let words =
                     format!("`{registry}` has `{name}`, but not for {platform}, which the node is");
@@ -188,7 +188,7 @@ impl PullFailure<'_> {
             Cause::RateLimited => {
                 certain(format!("the registry `{registry}` has had too many requests"))
             }
-            Cause::RegistryUnknown => {
+            Cause::RegistryNotResolved => {
                 certain(format!("the node finds no address for the registry `{registry}`"))
             }
             Cause::RegistryUnreachable => certain(self.describe_unreachable()),
@@ -236,7 +236,7 @@ impl PullFailure<'_> {
                 format!("{}, or {correct}", registry_auth::credentials_help(facts, registry))
             }
             Cause::PullDenied => registry_auth::credentials_help(facts, registry),
-            Cause::NotInRegistry => {
+            Cause::TagNotFound => {
                 format!("{}, or {correct}", image::build(facts, container, &self.locations))
             }
             Cause::RegistryUnreachable if self.error.contains(PROXY_ERROR) => format!(

@@ -1,10 +1,10 @@
 //! What registries and kubelets say of pulls that fail.
 
-use kdev_core::image::local::Local;
+use kdev_core::image::local::LocalImage;
 use kdev_core::image::node_images::{CRI_NAMESPACE, NodeImages, StoredImage};
 
 use super::*;
-use crate::facts::Shelf;
+use crate::facts::NodeObservation;
 
 const HUB: &str = "failed to resolve reference \"R\": pull access denied, repository does not exist or may require authorization: server message: insufficient_scope: authorization failed";
 const REFUSED: &str =
@@ -28,20 +28,20 @@ fn pod(image: &str, policy: &str, why: &str, os: &str) -> Facts {
         owners: vec![json!({"kind": "Deployment", "metadata": {"name": "web"},
             "spec": {"template": {"spec": {"containers": [container]}}}})],
         nodes: vec![json!({"metadata": {"name": "n"}, "status": {"nodeInfo": info}})],
-        local: Some(Vec::new()),
-        stocks: [("n".to_owned(), Shelf::Seen(NodeImages::default()))].into(),
+        local_images: Some(Vec::new()),
+        node_images: [("n".to_owned(), NodeObservation::Known(NodeImages::default()))].into(),
         ..Facts::default()
     }
 }
 
-fn stored(name: &str) -> Shelf {
+fn stored(name: &str) -> NodeObservation {
     let image = StoredImage {
         namespace: CRI_NAMESPACE.into(),
         name: name.into(),
         complete: Some(true),
         ..StoredImage::default()
     };
-    Shelf::Seen(NodeImages { images: vec![image], ..NodeImages::default() })
+    NodeObservation::Known(NodeImages { images: vec![image], ..NodeImages::default() })
 }
 
 fn causes(facts: &Facts) -> Vec<(Cause, Confidence)> {
@@ -52,11 +52,11 @@ fn causes(facts: &Facts) -> Vec<(Cause, Confidence)> {
 fn what_nobody_has_is_told_from_what_a_registry_keeps_back() {
     let (certain, likely) = (Confidence::Certain, Confidence::Likely);
     let table = [
-        ("nowhere:dev", HUB, Cause::ImageNowhere, likely),
-        ("localhost/nowhere:dev", REFUSED, Cause::ImageNowhere, likely),
+        ("nowhere:dev", HUB, Cause::ImageNotFound, likely),
+        ("localhost/nowhere:dev", REFUSED, Cause::ImageNotFound, likely),
         ("me/nowhere:dev", HUB, Cause::PullDenied, likely),
         ("nowhere:dev", REFUSED, Cause::RegistryUnreachable, certain),
-        ("nowhere:dev", ABSENT, Cause::NotInRegistry, certain),
+        ("nowhere:dev", ABSENT, Cause::TagNotFound, certain),
         ("r.example/app:dev", DENIED, Cause::PullDenied, certain),
     ];
     for (image, why, cause, confidence) in table {
@@ -108,7 +108,7 @@ fn each_failure_has_its_cure() {
     ];
     for (policy, os, why, words, help) in table {
         let found = crate::diagnose(&pod("r.example/app:dev", policy, &why, os));
-        let found: Vec<_> = found.iter().map(|one| (&one.words, &one.help)).collect();
+        let found: Vec<_> = found.iter().map(|one| (&one.message, &one.help)).collect();
         assert_eq!(found, [(&words, &help)], "{policy} {why}");
     }
 }
@@ -116,16 +116,16 @@ fn each_failure_has_its_cure() {
 #[test]
 fn an_old_copy_does_not_hide_what_the_registry_says() {
     let (certain, likely) = (Confidence::Certain, Confidence::Likely);
-    let (denied, always) = (Cause::PullDenied, Cause::PolicyAlways);
+    let (denied, always) = (Cause::PullDenied, Cause::PullPolicyAlways);
     let table = [
         ("r.example/app:dev", "Always", DENIED, vec![(denied, certain), (always, likely)]),
-        ("r.example/app:dev", "IfNotPresent", DENIED, vec![(Cause::ImageJustCame, likely)]),
+        ("r.example/app:dev", "IfNotPresent", DENIED, vec![(Cause::ImageJustArrived, likely)]),
         ("app:dev", "Always", HUB, vec![(always, certain)]),
     ];
     for (image, policy, why, expected) in table {
         let mut facts = pod(image, policy, why, "linux");
         let full = facts.containers()[0].reference().unwrap().to_string();
-        facts.stocks = [("n".to_owned(), stored(&full))].into();
+        facts.node_images = [("n".to_owned(), stored(&full))].into();
         assert_eq!(causes(&facts), expected, "{image} {policy}");
     }
 }
@@ -135,13 +135,17 @@ fn what_docker_has_is_loaded_and_no_longer_pulled() {
     let (certain, likely) = (Confidence::Certain, Confidence::Likely);
     let table = [
         ("Always", DENIED, vec![(Cause::PullDenied, certain)]),
-        ("Always", ABSENT, vec![(Cause::ImageNotLoaded, likely), (Cause::PolicyAlways, certain)]),
+        (
+            "Always",
+            ABSENT,
+            vec![(Cause::ImageNotLoaded, likely), (Cause::PullPolicyAlways, certain)],
+        ),
         ("IfNotPresent", ABSENT, vec![(Cause::ImageNotLoaded, likely)]),
     ];
     for (policy, why, expected) in table {
         let mut facts = pod("r.example/app:dev", policy, why, "linux");
-        let local = Local { name: "r.example/app:dev".into(), ..Local::default() };
-        facts.local = Some(vec![local]);
+        let local = LocalImage { name: "r.example/app:dev".into(), ..LocalImage::default() };
+        facts.local_images = Some(vec![local]);
         assert_eq!(causes(&facts), expected, "{policy} {why}");
         let help = &crate::diagnose(&facts)[0].help;
         assert!(help.starts_with("run `cargo kdev load r.example/app:dev"), "{help}");
@@ -160,16 +164,16 @@ fn a_pin_that_only_a_registry_can_fill_is_told_by_the_registry() {
     for (on_node, why, expected) in table {
         let image = format!("r.example/app:dev@{digest}");
         let mut facts = pod(&image, "IfNotPresent", why, "linux");
-        let Shelf::Seen(mut stock) = stored("r.example/app:dev") else { unreachable!() };
+        let NodeObservation::Known(mut stock) = stored("r.example/app:dev") else { unreachable!() };
         stock.images[0].digest = on_node.into();
-        facts.stocks = [("n".to_owned(), Shelf::Seen(stock))].into();
+        facts.node_images = [("n".to_owned(), NodeObservation::Known(stock))].into();
         let found: Vec<Cause> = causes(&facts).into_iter().map(|(cause, _)| cause).collect();
         assert_eq!(found, expected, "{on_node} {why}");
     }
     // The CRI keeps it without its tag.
     let mut facts = pod(&format!("r.example/app:dev@{digest}"), "IfNotPresent", "", "linux");
-    facts.stocks = [("n".to_owned(), stored(&format!("r.example/app@{digest}")))].into();
-    assert_eq!(causes(&facts), [(Cause::ImageJustCame, Confidence::Likely)]);
+    facts.node_images = [("n".to_owned(), stored(&format!("r.example/app@{digest}")))].into();
+    assert_eq!(causes(&facts), [(Cause::ImageJustArrived, Confidence::Likely)]);
 }
 
 #[test]

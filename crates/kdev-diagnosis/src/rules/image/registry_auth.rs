@@ -123,7 +123,7 @@ mod tests {
         let message =
             format!("{SECRETS_NOT_FOUND}{missing}); attempting to pull the image may not succeed.");
         let event = ApiEvent {
-            about: "Pod/p".into(),
+            regarding: "Pod/p".into(),
             reason: "FailedToRetrieveImagePullSecret".into(),
             message,
             ..ApiEvent::default()

@@ -43,7 +43,7 @@ pub(crate) fn explain(
             format!("renew the certificate of `{registry}`, or {clock}"),
         );
     }
-    if NAME_MISMATCH.iter().any(|sign| said.contains(sign)) {
+    if NAME_MISMATCH.iter().any(|pattern| said.contains(pattern)) {
         return (
             format!("the certificate of `{registry}` is not for that name"),
             format!(

@@ -38,7 +38,7 @@ fn pinned_by_digest(facts: &Facts, container: Container) -> Option<Diagnosis> {
     let diagnosis = |confidence, words, image: &StoredImage, help| Diagnosis {
         cause: Cause::PinnedByDigest,
         confidence,
-        words,
+        message: words,
         evidence: vec![
             waits(container),
             format!("the node has `{}` with digest {}", image.name, image.digest),
@@ -117,7 +117,7 @@ fn incomplete_or_damaged(facts: &Facts, container: Container) -> Option<Diagnosi
     Some(Diagnosis {
         cause,
         confidence: Confidence::Certain,
-        words: format!("`{name}` on node `{}` {words}", facts.node_name().unwrap_or_default()),
+        message: format!("`{name}` on node `{}` {words}", facts.node_name().unwrap_or_default()),
         evidence: vec![
             format!("container `{}` waits: {reason}: {message}", container.name()),
             format!(
@@ -146,7 +146,7 @@ fn pull_policy_always(facts: &Facts, container: Container) -> Option<Diagnosis> 
     let seen = Whereabouts::of(facts, container.reference()?);
     let is_on_node = seen.here.is_some();
     let refusal = pull::pull_error_cause(facts, container);
-    let is_only_here = seen.local.is_some() && refusal == Some(Cause::NotInRegistry);
+    let is_only_here = seen.local.is_some() && refusal == Some(Cause::TagNotFound);
     // What is nowhere near was meant to be pulled.
     let is_ours = is_on_node || is_only_here || (seen.is_near() && seen.is_homely());
     if !is_ours {
@@ -168,7 +168,7 @@ fn pull_policy_always(facts: &Facts, container: Container) -> Option<Diagnosis> 
         return Some(Diagnosis {
             cause: Cause::AlwaysPullImages,
             confidence: Confidence::Certain,
-            words: format!(
+            message: format!(
                 "the API server makes each pod pull its images, so that `{name}` would have to be in a registry"
             ),
             evidence,
@@ -194,7 +194,7 @@ fn pull_policy_always(facts: &Facts, container: Container) -> Option<Diagnosis> 
     } else {
         (Confidence::Certain, set)
     };
-    Some(Diagnosis { cause: Cause::PolicyAlways, confidence, words, evidence, help })
+    Some(Diagnosis { cause: Cause::PullPolicyAlways, confidence, message: words, evidence, help })
 }
 
 /// The image is there, unhurt, and need not be pulled.
@@ -209,13 +209,13 @@ fn ignored_by_kubelet(facts: &Facts, container: Container) -> Option<Diagnosis> 
         waits(container),
         format!("node `{node}` has `{}` where the kubelet looks", seen.wanted),
     ];
-    if let Some(policy) = kubelet_policy::rejecting_policy(&facts.verification, &name) {
+    if let Some(policy) = kubelet_policy::rejecting_policy(&facts.kubelet_image_policy, &name) {
         evidence
             .push(format!("`imagePullCredentialsVerificationPolicy` of its kubelet is `{policy}`"));
         return Some(Diagnosis {
-            cause: Cause::CredentialsVerified,
+            cause: Cause::ImageCredentialsUnverified,
             confidence: Confidence::Certain,
-            words: format!(
+            message: format!(
                 "`{name}` is on node `{node}`, but its kubelet lets pods have only what it has pulled itself"
             ),
             evidence,
@@ -225,9 +225,9 @@ fn ignored_by_kubelet(facts: &Facts, container: Container) -> Option<Diagnosis> 
         });
     }
     Some(Diagnosis {
-        cause: Cause::ImageJustCame,
+        cause: Cause::ImageJustArrived,
         confidence: Confidence::Likely,
-        words: format!(
+        message: format!(
             "`{name}` is on node `{node}` now; the kubelet looks again by itself, the more rarely the longer it has waited"
         ),
         evidence,

@@ -1,11 +1,11 @@
 //! Images that are there, and whose containers do not get them.
 
-use kdev_core::image::local::Local;
+use kdev_core::image::local::LocalImage;
 use kdev_core::image::node_images::NodeImages;
 use serde_json::json;
 
 use super::*;
-use crate::facts::Shelf;
+use crate::facts::NodeObservation;
 
 #[test]
 fn a_pin_is_given_up_only_where_the_content_stays_the_same() {
@@ -39,7 +39,11 @@ fn a_pin_is_given_up_only_where_the_content_stays_the_same() {
             ..StoredImage::default()
         };
         let stock = NodeImages { images: vec![stored], ..NodeImages::default() };
-        let local = Local { name: format!("{name}:v2"), id: in_docker.into(), ..Local::default() };
+        let local = LocalImage {
+            name: format!("{name}:v2"),
+            id: in_docker.into(),
+            ..LocalImage::default()
+        };
         let facts = Facts {
             kubectl: "kubectl".into(),
             flags: "--context c".into(),
@@ -47,8 +51,8 @@ fn a_pin_is_given_up_only_where_the_content_stays_the_same() {
                 "spec": {"nodeName": "n", "containers": [container]},
                 "status": {"containerStatuses": [{"name": "c", "state": state}]}}),
             owners: vec![json!({"kind": "Deployment", "metadata": {"name": "web"}})],
-            stocks: [("n".to_owned(), Shelf::Seen(stock))].into(),
-            local: Some(vec![local]),
+            node_images: [("n".to_owned(), NodeObservation::Known(stock))].into(),
+            local_images: Some(vec![local]),
             ..Facts::default()
         };
         let found = diagnose(&facts).remove(0);
@@ -91,12 +95,12 @@ fn a_full_disk_is_told_from_a_damaged_layer() {
             pod: json!({"kind": "Pod", "metadata": {"name": "p"},
                 "spec": {"nodeName": "n", "containers": [{"name": "c", "image": "app:dev"}]},
                 "status": {"containerStatuses": [{"name": "c", "state": {"waiting": waiting}}]}}),
-            stocks: [("n".to_owned(), Shelf::Seen(stock))].into(),
+            node_images: [("n".to_owned(), NodeObservation::Known(stock))].into(),
             ..Facts::default()
         };
         let found = diagnose(&facts).remove(0);
         assert_eq!(found.cause, cause, "{why}");
-        assert!(found.words.ends_with(words), "{}", found.words);
+        assert!(found.message.ends_with(words), "{}", found.message);
     }
 }
 
@@ -134,9 +138,9 @@ fn the_project_that_builds_the_image_sets_its_policy() {
             "spec": {"nodeName": "n", "containers": [container]},
             "status": {"phase": "Pending", "containerStatuses": [status]}}),
         owners: vec![json!({"kind": "Deployment", "metadata": {"name": "web"}})],
-        local: Some(vec![Local {
+        local_images: Some(vec![LocalImage {
             name: "docker.io/library/app:latest".into(),
-            ..Local::default()
+            ..LocalImage::default()
         }]),
         ..Facts::default()
     };

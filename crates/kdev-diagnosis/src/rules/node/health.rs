@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::cause::Cause;
 use crate::diagnosis::{Confidence, Diagnosis};
-use crate::facts::{Facts, Shelf};
+use crate::facts::{Facts, NodeObservation};
 use crate::fixes::node_shell::Entrance;
 use crate::fixes::{self, placement};
 
@@ -31,9 +31,9 @@ fn silent(facts: &Facts) -> Option<Diagnosis> {
         format!("the kubelet of node `{name}` says that the node is not ready")
     };
     Some(Diagnosis {
-        cause: Cause::NodeSilent,
+        cause: Cause::NodeNotReady,
         confidence: Confidence::Certain,
-        words,
+        message: words,
         evidence: fixes::node::complaint(facts, name)
             .into_iter()
             .chain(reached(facts, name))
@@ -58,9 +58,9 @@ fn unheard(facts: &Facts) -> Option<Diagnosis> {
     let waits = facts.since(given.unwrap_or(created)).filter(|waits| *waits > PATIENCE)?;
     let seen = format!("the pod has been given to it {waits} s ago, and has no `status.startTime`");
     Some(Diagnosis {
-        cause: Cause::NodeSilent,
+        cause: Cause::NodeNotReady,
         confidence: Confidence::Likely,
-        words: format!("the kubelet of node `{name}` does not take notice of the pod"),
+        message: format!("the kubelet of node `{name}` does not take notice of the pod"),
         evidence: std::iter::once(seen).chain(reached(facts, name)).collect(),
         help: fixes::node::wake(facts, name),
     })
@@ -68,9 +68,11 @@ fn unheard(facts: &Facts) -> Option<Diagnosis> {
 
 /// Whether the machine itself lives.
 fn reached(facts: &Facts, name: &str) -> Option<String> {
-    Some(match facts.stocks.get(name)? {
-        Shelf::Seen(_) => format!("node `{name}` itself {}", Entrance::to(facts, name).means()),
-        Shelf::Unseen(why) => why.clone(),
+    Some(match facts.node_images.get(name)? {
+        NodeObservation::Known(_) => {
+            format!("node `{name}` itself {}", Entrance::to(facts, name).means())
+        }
+        NodeObservation::Unknown(why) => why.clone(),
     })
 }
 
@@ -106,7 +108,7 @@ fn evicted(facts: &Facts) -> Option<Diagnosis> {
     Some(Diagnosis {
         cause: Cause::NodePressure,
         confidence: Confidence::Certain,
-        words,
+        message: words,
         evidence: evidence.into_iter().flatten().collect(),
         help,
     })
@@ -174,7 +176,7 @@ mod tests {
         for (message, expected) in table {
             let found = diagnose(&pod(message));
             let words = format!("node `n` ran out of {expected}, and did not keep the pod");
-            assert_eq!((found[0].cause, &found[0].words), (Cause::NodePressure, &words));
+            assert_eq!((found[0].cause, &found[0].message), (Cause::NodePressure, &words));
         }
     }
 
@@ -206,7 +208,7 @@ mod tests {
             facts.nodes[0]["status"]["conditions"] =
                 json!([{"type": "DiskPressure", "status": status}]);
             let found = diagnose(&facts);
-            assert!(found[0].words.starts_with(words), "{}", found[0].words);
+            assert!(found[0].message.starts_with(words), "{}", found[0].message);
             assert_eq!(found[0].help, help);
         }
     }
@@ -240,7 +242,7 @@ mod tests {
         for (status, message, expected) in table {
             let ready = json!({"type": "Ready", "status": status, "message": message});
             facts.nodes[0]["status"] = json!({"conditions": [ready]});
-            let found = silent(&facts).map(|found| found.words);
+            let found = silent(&facts).map(|found| found.message);
             let starts = |words: &String| expected.is_some_and(|start| words.starts_with(start));
             assert_eq!(found.as_ref().map(starts), expected.map(|_| true), "{message}: {found:?}");
         }

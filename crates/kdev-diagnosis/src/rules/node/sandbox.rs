@@ -65,7 +65,7 @@ fn image(facts: &Facts, event: &ApiEvent, node: &str) -> Option<Diagnosis> {
     Some(Diagnosis {
         cause: Cause::SandboxImage,
         confidence: Confidence::Certain,
-        words: format!(
+        message: format!(
             "node `{node}` lacks the pause image `{name}`, without which no pod starts there, and cannot pull it"
         ),
         evidence: [Some(said(event)), lacks].into_iter().flatten().collect(),
@@ -97,7 +97,7 @@ fn memory(facts: &Facts, event: &ApiEvent) -> Option<Diagnosis> {
     Some(Diagnosis {
         cause: Cause::OutOfMemory,
         confidence: if is_told { Confidence::Certain } else { Confidence::Likely },
-        words: format!(
+        message: format!(
             "the memory limit of the pod's containers, {} in all, is too small even to start one",
             quantity::format("memory", total)
         ),
@@ -121,7 +121,7 @@ fn network(facts: &Facts, event: &ApiEvent, node: &str) -> Option<Diagnosis> {
     Some(Diagnosis {
         cause: Cause::SandboxNetwork,
         confidence: Confidence::Certain,
-        words: match fixes::node::plugin(message) {
+        message: match fixes::node::plugin(message) {
             Some((plugin, _)) => format!(
                 "node `{node}` cannot give the pod a network: the CNI plugin `{plugin}` is not installed there"
             ),
@@ -139,7 +139,7 @@ fn other(facts: &Facts, event: &ApiEvent, node: &str) -> Diagnosis {
     Diagnosis {
         cause: Cause::Sandbox,
         confidence: Confidence::Likely,
-        words: format!("node `{node}` cannot make the pod's sandbox, which holds its containers"),
+        message: format!("node `{node}` cannot make the pod's sandbox, which holds its containers"),
         evidence: vec![said(event)],
         help: format!("see `{} describe {}`", facts.kubectl, facts.subject),
     }
@@ -160,7 +160,7 @@ mod tests {
     fn what_has_passed_is_not_told() {
         let message = "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network for sandbox \"a\": cni plugin not initialized";
         let event = |reason: &str, message: &str, time: &str| ApiEvent {
-            about: "Pod/p".into(),
+            regarding: "Pod/p".into(),
             reason: reason.into(),
             message: message.into(),
             time: time.into(),
@@ -185,7 +185,7 @@ mod tests {
                 ..Facts::default()
             };
             let found = diagnose(&facts);
-            let words = found.first().map(|one| one.words.as_str());
+            let words = found.first().map(|one| one.message.as_str());
             assert_eq!(words, expected, "{reason} {time} {sandbox}");
         }
     }

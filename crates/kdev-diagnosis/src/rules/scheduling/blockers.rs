@@ -92,8 +92,8 @@ pub(crate) fn cause_of(message: &str) -> Cause {
         Cause::Unknown if is_of_placement(first) && first.contains("affinity/selector") => {
             Cause::NodeSelector
         }
-        Cause::Unknown if is_of_placement(first) => Cause::NodesTainted,
-        Cause::Unknown => Cause::Unscheduled,
+        Cause::Unknown if is_of_placement(first) => Cause::UntoleratedTaints,
+        Cause::Unknown => Cause::NotScheduled,
         known => known,
     }
 }
@@ -177,14 +177,16 @@ impl Hindrance {
 
     pub(crate) fn cause(&self) -> Cause {
         match self {
-            Self::Placement(Obstacle::Taint(taint)) if placement::is_not_responding_taint(taint) => {
-                Cause::NodeSilent
+            Self::Placement(Obstacle::Taint(taint))
+                if placement::is_not_responding_taint(taint) =>
+            {
+                Cause::NodeNotReady
             }
             Self::Placement(Obstacle::Taint(taint)) if is_of_health(taint) => Cause::NodePressure,
-            Self::Placement(Obstacle::Taint(_)) => Cause::NodesTainted,
+            Self::Placement(Obstacle::Taint(_)) => Cause::UntoleratedTaints,
             Self::Placement(_) => Cause::NodeSelector,
-            Self::Short(_) => Cause::ResourcesShort,
-            Self::Port => Cause::PortTaken,
+            Self::Short(_) => Cause::InsufficientResources,
+            Self::Port => Cause::HostPortInUse,
             Self::Pods(_) => Cause::PodAffinity,
             Self::Other(_) => Cause::Unknown,
         }
@@ -197,7 +199,7 @@ impl Hindrance {
                 let wants = resources::requests(&facts.pod["spec"]).get(resource).copied()?;
                 let has = capacity::allocatable(facts, node, resource).unwrap_or_default();
                 let write = |amount| quantity::format(resource, amount);
-                let taken = facts.taken.get(node).map(|taken| {
+                let taken = facts.requests.get(node).map(|taken| {
                     let taken = taken.get(resource).map_or("none", String::as_str);
                     format!(", and its pods request {taken} of them")
                 });
@@ -232,7 +234,9 @@ impl Hindrance {
             Self::Placement(Obstacle::Taint(taint)) if taint.key == CORDONED => {
                 format!("run `{kubectl} uncordon {node}`, which lets every pod onto it")
             }
-            Self::Placement(Obstacle::Taint(taint)) if placement::is_not_responding_taint(taint) => {
+            Self::Placement(Obstacle::Taint(taint))
+                if placement::is_not_responding_taint(taint) =>
+            {
                 fixes::node::wake(facts, node)
             }
             Self::Placement(Obstacle::Taint(taint)) if is_of_health(taint) => {

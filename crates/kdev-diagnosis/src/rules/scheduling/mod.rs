@@ -75,9 +75,9 @@ fn unserved(facts: &Facts) -> Option<Diagnosis> {
         )
     };
     Some(Diagnosis {
-        cause: Cause::Unscheduled,
+        cause: Cause::NotScheduled,
         confidence: Confidence::Likely,
-        words,
+        message: words,
         evidence,
         help,
     })
@@ -89,9 +89,9 @@ fn gated(facts: &Facts, message: &str) -> Diagnosis {
         list(&facts.pod["spec"]["schedulingGates"]).map(|gate| text(gate, "/name")).collect();
     let gates = text::list(&gates);
     Diagnosis {
-        cause: Cause::Unscheduled,
+        cause: Cause::NotScheduled,
         confidence: Confidence::Certain,
-        words: format!("the pod waits for a controller to open its scheduling gate {gates}"),
+        message: format!("the pod waits for a controller to open its scheduling gate {gates}"),
         evidence: vec![format!("the API server: {message}")],
         help: format!(
             "run `{} patch pod/{} --type json --patch '[{{\"op\":\"remove\",\"path\":\"/spec/schedulingGates\"}}]'`",
@@ -128,7 +128,7 @@ fn excluded(facts: &Facts, message: &str) -> Vec<Diagnosis> {
         found.push(Diagnosis {
             cause: hindrance.cause(),
             confidence: Confidence::Certain,
-            words,
+            message: words,
             evidence,
             help: hindrance.cure(facts, nearest),
         });
@@ -151,7 +151,7 @@ fn unexplained(facts: &Facts, message: &str) -> Diagnosis {
     Diagnosis {
         cause: blockers::cause_of(message),
         confidence: Confidence::Certain,
-        words: format!("no node takes the pod: {}", scheduler_message::essence(message)),
+        message: format!("no node takes the pod: {}", scheduler_message::essence(message)),
         evidence: vec!["PodScheduled is False: Unschedulable".to_owned()],
         help,
     }
@@ -180,9 +180,9 @@ fn unplaced(facts: &Facts) -> Option<Diagnosis> {
     let mut evidence = vec!["`status.desiredNumberScheduled` is 0".to_owned()];
     evidence.extend(hindrance.evidence(facts, &nearest.name));
     Some(Diagnosis {
-        cause: Cause::NotWanted,
+        cause: Cause::Inactive,
         confidence: Confidence::Certain,
-        words: format!("{} has no pods: {}", facts.keeper_id(), overview(&judged)),
+        message: format!("{} has no pods: {}", facts.keeper_id(), overview(&judged)),
         evidence,
         help: hindrance.cure(facts, nearest),
     })
@@ -210,7 +210,7 @@ fn overview(judged: &[Judged]) -> String {
 
 /// Where its images are, if that is not everywhere.
 fn where_images_are(facts: &Facts, images: &[String]) -> Option<String> {
-    let told = facts.stocks.keys().filter(|node| facts.stock_of(node).is_some()).count();
+    let told = facts.node_images.keys().filter(|node| facts.stock_of(node).is_some()).count();
     if images.is_empty() || images.len() == told {
         return None;
     }
@@ -244,7 +244,7 @@ mod tests {
         let found = diagnose(&facts);
         assert_eq!(found.len(), 1);
         assert_eq!(
-            found[0].words,
+            found[0].message,
             "no node takes the pod; `n2`: it has the taint `team:NoSchedule`"
         );
         assert_eq!(
@@ -289,7 +289,7 @@ mod tests {
                 ..Facts::default()
             };
             let found = diagnose(&facts);
-            assert_eq!(found.first().map(|one| one.words.as_str()), expected);
+            assert_eq!(found.first().map(|one| one.message.as_str()), expected);
         }
     }
 
@@ -299,13 +299,13 @@ mod tests {
         let table = [
             (
                 "0/3 nodes are available: 3 Insufficient cpu. preemption: x",
-                Cause::ResourcesShort,
+                Cause::InsufficientResources,
                 "no node takes the pod: 0/3 nodes are available: 3 Insufficient cpu",
                 "request less cpu in the manifest of pod/p, and make that anew",
             ),
             (
                 "0/3 nodes are available: 3 node(s) had untolerated taint {team: red}. preemption: x",
-                Cause::NodesTainted,
+                Cause::UntoleratedTaints,
                 "no node takes the pod: 0/3 nodes are available: 3 node(s) had untolerated taint {team: red}",
                 describe,
             ),
@@ -317,7 +317,7 @@ mod tests {
             ),
             (
                 "no nodes available to schedule pods",
-                Cause::Unscheduled,
+                Cause::NotScheduled,
                 "no node takes the pod: no nodes available to schedule pods",
                 describe,
             ),
@@ -333,7 +333,7 @@ mod tests {
             };
             let found = diagnose(&facts);
             assert_eq!(
-                (found[0].cause, found[0].words.as_str(), found[0].help.as_str()),
+                (found[0].cause, found[0].message.as_str(), found[0].help.as_str()),
                 (cause, words, help)
             );
         }

@@ -14,9 +14,9 @@ const NODES: usize = 6;
 const EVENTS: u64 = 3600;
 /// What a kubelet says of a pod that it does not take, and what it means.
 const REJECTED: [(&str, Cause); 3] = [
-    ("OutOf", Cause::ResourcesShort),
+    ("OutOf", Cause::InsufficientResources),
     ("NodeAffinity", Cause::NodeSelector),
-    ("NodePorts", Cause::PortTaken),
+    ("NodePorts", Cause::HostPortInUse),
 ];
 
 pub(crate) fn diagnose(facts: &Facts, node: &str) -> Option<Diagnosis> {
@@ -42,7 +42,7 @@ fn rejected(facts: &Facts, node: &str) -> Option<Diagnosis> {
     Some(Diagnosis {
         cause,
         confidence: Confidence::Certain,
-        words,
+        message: words,
         evidence: vec![format!("{reason}: {message}")],
         help,
     })
@@ -69,9 +69,9 @@ fn missing(facts: &Facts, name: &str) -> Option<Diagnosis> {
         )
     };
     Some(Diagnosis {
-        cause: Cause::NodeMissing,
+        cause: Cause::NodeNotFound,
         confidence: Confidence::Certain,
-        words,
+        message: words,
         evidence: vec![has(&mut nodes)],
         help,
     })
@@ -169,7 +169,7 @@ mod tests {
             // Events do not matter here.
             let facts = Facts { age_seconds: Some(4000), ..placed(status, owner) };
             let found = diagnose(&facts, "n2").unwrap();
-            assert_eq!((found.words.as_str(), found.help.as_str()), (words, help));
+            assert_eq!((found.message.as_str(), found.help.as_str()), (words, help));
         }
     }
 
@@ -181,8 +181,11 @@ mod tests {
             "message": "Pod was rejected: Node didn't have enough resource: cpu, requested: 1500, used: 600, capacity: 2000"});
         let by_hand = "take `nodeName` out of the manifest of pod/p, and make that anew";
         let bare = "delete the pod with `kubectl delete pod/p`, and make it anew from its manifest";
-        let scheduled =
-            ApiEvent { about: "Pod/p".into(), reason: "Scheduled".into(), ..ApiEvent::default() };
+        let scheduled = ApiEvent {
+            regarding: "Pod/p".into(),
+            reason: "Scheduled".into(),
+            ..ApiEvent::default()
+        };
         let table = [
             (None, None, 5, past, by_hand),
             (None, Some(&scheduled), 5, refused, bare),
@@ -202,8 +205,8 @@ mod tests {
             facts.events.extend(event.cloned());
             facts.age_seconds = Some(age);
             let found = diagnose(&facts, "n2").unwrap();
-            assert_eq!((found.words.as_str(), found.help.as_str()), (words, help));
-            assert_eq!(found.cause, Cause::ResourcesShort);
+            assert_eq!((found.message.as_str(), found.help.as_str()), (words, help));
+            assert_eq!(found.cause, Cause::InsufficientResources);
         }
     }
 

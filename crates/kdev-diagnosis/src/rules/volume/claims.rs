@@ -67,7 +67,7 @@ fn diagnose_volume(facts: &Facts, volume: &Value) -> Option<Diagnosis> {
     Some(Diagnosis {
         cause: Cause::ClaimPending,
         confidence: Confidence::Certain,
-        words,
+        message: words,
         evidence: provisioner_messages(facts, &name),
         help,
     })
@@ -112,14 +112,14 @@ fn claim_problem(facts: &Facts, claim: &Value, name: &str) -> Option<(String, St
 fn pending_reason(facts: &Facts, claim: &Value, name: &str) -> Option<(String, String)> {
     let kubectl = &facts.kubectl;
     let class = text(claim, "/spec/storageClassName");
-    let says = |sign: &str| claim_events(facts, name).any(|event| event.message.contains(sign));
+    let contains = |pattern: &str| claim_events(facts, name).any(|event| event.message.contains(pattern));
     if class.is_empty() {
         let why = missing_class_reason(facts, claim);
         let words = format!("the volume claim `{name}` waits for a volume: {why}");
         return Some((words, create_volume_help(facts, claim)));
     }
     let is_there = facts.storage_classes.iter().any(|known| known == class);
-    if !is_there && says(&format!("storageclass.storage.k8s.io \"{class}\" not found")) {
+    if !is_there && contains(&format!("storageclass.storage.k8s.io \"{class}\" not found")) {
         let words = format!(
             "the volume claim `{name}` wants the storage class `{class}`, which the cluster does not have"
         );
@@ -132,7 +132,7 @@ fn pending_reason(facts: &Facts, claim: &Value, name: &str) -> Option<(String, S
         };
         return Some((words, help));
     }
-    if says("didn't find available persistent volumes to bind") {
+    if contains("didn't find available persistent volumes to bind") {
         let words = format!(
             "the volume claim `{name}` waits for a volume of the storage class `{class}`, of which none is free on a node for the pod"
         );
@@ -195,7 +195,7 @@ fn host_path_volume(claim: &Value) -> Value {
 fn volume_node_conflict(facts: &Facts) -> Option<Diagnosis> {
     let scheduled = facts.condition("PodScheduled")?;
     let message = text(scheduled, "/message");
-    if facts.node_name().is_some() || !NODE_CONFLICT.iter().any(|sign| message.contains(sign)) {
+    if facts.node_name().is_some() || !NODE_CONFLICT.iter().any(|pattern| message.contains(pattern)) {
         return None;
     }
     let bound: Vec<(&str, &str)> = used_claims(facts)
@@ -208,9 +208,9 @@ fn volume_node_conflict(facts: &Facts) -> Option<Diagnosis> {
     let claims: Vec<&str> = bound.iter().map(|(claim, _)| *claim).collect();
     let volumes: Vec<String> = bound.iter().map(|(_, volume)| quote(volume)).collect();
     Some(Diagnosis {
-        cause: Cause::VolumeElsewhere,
+        cause: Cause::VolumeNodeConflict,
         confidence: Confidence::Certain,
-        words: format!(
+        message: format!(
             "no node takes the pod that can have the volume of its claim {}",
             text::list(&claims)
         ),
@@ -229,14 +229,14 @@ fn claim_events<'a>(
     claim: &str,
 ) -> impl DoubleEndedIterator<Item = &'a ApiEvent> {
     let about = [format!("Pod/{}", facts.pod_name()), format!("PersistentVolumeClaim/{claim}")];
-    facts.events.iter().filter(move |event| about.contains(&event.about))
+    facts.events.iter().filter(move |event| about.contains(&event.regarding))
 }
 
 /// The last words of the scheduler's and of the volume controller's.
 fn provisioner_messages(facts: &Facts, claim: &str) -> Vec<String> {
     let of = |reason: &str| claim_events(facts, claim).rfind(|event| event.reason == reason);
     let last = std::iter::once("FailedScheduling").chain(CLAIM_REASONS).filter_map(of);
-    last.map(|event| format!("{}: {}", event.about, event.message)).collect()
+    last.map(|event| format!("{}: {}", event.regarding, event.message)).collect()
 }
 
 #[cfg(test)]
@@ -247,7 +247,7 @@ mod tests {
 
     fn facts(claim: &Value, events: &[(&str, &str, &str)], message: &str) -> Facts {
         let event = |(about, reason, message): &(&str, &str, &str)| ApiEvent {
-            about: (*about).into(),
+            regarding: (*about).into(),
             reason: (*reason).into(),
             message: (*message).into(),
             ..ApiEvent::default()
@@ -333,13 +333,13 @@ mod tests {
         ];
         for (claim, events, expected) in table {
             let found = diagnose(&facts(&claim, events, ""));
-            assert_eq!(found.first().map(|one| one.words.as_str()), expected, "{claim}");
+            assert_eq!(found.first().map(|one| one.message.as_str()), expected, "{claim}");
         }
         // Classes are hidden from whom nodes are hidden from.
         let mut hidden = facts(&claim(&Value::Null, "Pending"), &[], "");
         hidden.nodes.clear();
         let words = "the volume claim `files` waits for a volume: it names no storage class, and was given none";
-        assert_eq!(diagnose(&hidden)[0].words, words);
+        assert_eq!(diagnose(&hidden)[0].message, words);
     }
 
     #[test]
@@ -348,9 +348,9 @@ mod tests {
         let bound = claim(&json!("fast"), "Bound");
         for message in [UNSCHEDULABLE, newer] {
             let found = diagnose(&facts(&bound, &[], message));
-            assert_eq!(found[0].cause, Cause::VolumeElsewhere);
+            assert_eq!(found[0].cause, Cause::VolumeNodeConflict);
             assert_eq!(
-                found[0].words,
+                found[0].message,
                 "no node takes the pod that can have the volume of its claim `files`"
             );
             assert!(
@@ -373,7 +373,7 @@ mod tests {
         // Nobody is to make it by hand.
         assert_eq!(diagnose(&facts), []);
         facts.claims[0]["metadata"]["name"] = "p-data".into();
-        assert!(diagnose(&facts)[0].words.starts_with("the volume claim `p-data` waits"));
+        assert!(diagnose(&facts)[0].message.starts_with("the volume claim `p-data` waits"));
     }
 
     #[test]

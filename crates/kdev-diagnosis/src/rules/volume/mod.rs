@@ -44,9 +44,9 @@ fn unresolved_failures<'a>(
 
 fn mount_failed(words: String, event: &ApiEvent, help: String) -> Diagnosis {
     Diagnosis {
-        cause: Cause::VolumeUnmountable,
+        cause: Cause::MountFailed,
         confidence: Confidence::Certain,
-        words,
+        message: words,
         evidence: vec![format!("{}: {}", event.reason, event.message)],
         help,
     }
@@ -182,7 +182,7 @@ mod tests {
 
     fn facts(owner: Value, messages: &[(&str, &str, &str)]) -> Facts {
         let event = |(reason, time, message): &(&str, &str, &str)| ApiEvent {
-            about: "Pod/web-2".into(),
+            regarding: "Pod/web-2".into(),
             reason: (*reason).into(),
             message: (*message).into(),
             time: format!("2026-01-01T00:{time}Z"),
@@ -244,7 +244,7 @@ mod tests {
         ];
         for (events, expected) in table {
             let found = diagnose(&facts(deployment(1), events));
-            let words = found.first().map(|one| one.words.as_str());
+            let words = found.first().map(|one| one.message.as_str());
             assert_eq!(words, expected, "{events:?}");
         }
         let found = diagnose(&facts(deployment(1), &[("FailedMount", "01:00", token)]));
@@ -290,7 +290,7 @@ mod tests {
                 ("FailedMount", "03:00", LATER),
             ];
             let found = diagnose(&facts(owner, &events));
-            assert_eq!((found[0].words.as_str(), found[0].help.as_str()), (words, help));
+            assert_eq!((found[0].message.as_str(), found[0].help.as_str()), (words, help));
         }
     }
 }

@@ -6,7 +6,7 @@ use kdev_core::image::reference::{Reference, content_tag};
 use serde::{Deserialize, Serialize};
 
 /// The beginning of the tag that stands for one content.
-const CONTENT: &str = "kdev-";
+const CONTENT_TAG_PREFIX: &str = "kdev-";
 
 /// Whether it is the newest build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -33,14 +33,14 @@ pub(crate) struct Builds {
     /// Tag and ID of each.
     all: Vec<(String, String)>,
     /// The ID of the newest.
-    newest: Option<String>,
-    are_configs: bool,
+    latest: Option<String>,
+    ids_are_config_digests: bool,
 }
 
 impl Builds {
     /// The newest build is what bears the image's own tag, as each build gives it;
     /// else what docker made last.
-    pub(crate) fn of(image: &Reference, images: Vec<LocalImage>, are_configs: bool) -> Self {
+    pub(crate) fn from_images(image: &Reference, images: Vec<LocalImage>, are_configs: bool) -> Self {
         let named = |local: LocalImage| {
             let reference = Reference::parse(&local.name).ok()?;
             let is_it = reference.name() == image.name();
@@ -49,29 +49,29 @@ impl Builds {
         let all: Vec<_> = images.into_iter().filter_map(named).collect();
         let tagged = all.iter().find(|(tag, _)| Some(tag.as_str()) == image.tag());
         let newest = tagged.or(all.first()).map(|(_, id)| id.clone());
-        Self { all, newest, are_configs }
+        Self { all, latest: newest, ids_are_config_digests: are_configs }
     }
 
     /// The tag of the newest build's content; another one of its tags where the
     /// content is not known.
-    pub(crate) fn newest_name(&self) -> Option<String> {
-        let newest = self.newest.as_ref()?;
-        if self.are_configs {
+    pub(crate) fn latest_tag(&self) -> Option<String> {
+        let newest = self.latest.as_ref()?;
+        if self.ids_are_config_digests {
             return Some(content_tag(newest));
         }
         let tags = || self.all.iter().filter(|(_, id)| id == newest).map(|(tag, _)| tag);
-        let tag = tags().find(|tag| tag.starts_with(CONTENT)).or_else(|| tags().next());
+        let tag = tags().find(|tag| tag.starts_with(CONTENT_TAG_PREFIX)).or_else(|| tags().next());
         tag.cloned()
     }
 
     /// Whether this content tag is the newest build's; `None` where its content
     /// is not known.
-    fn is_newest(&self, content: &str) -> Option<bool> {
-        let newest = self.newest.as_deref()?;
-        if self.are_configs {
+    fn is_latest(&self, content: &str) -> Option<bool> {
+        let newest = self.latest.as_deref()?;
+        if self.ids_are_config_digests {
             return Some(content_tag(newest) == content);
         }
-        let tags = || self.all.iter().filter(|(tag, _)| tag.starts_with(CONTENT));
+        let tags = || self.all.iter().filter(|(tag, _)| tag.starts_with(CONTENT_TAG_PREFIX));
         if tags().any(|(tag, id)| tag == content && id != newest) {
             return Some(false);
         }
@@ -83,13 +83,13 @@ impl Builds {
     fn has(&self, content: &str) -> bool {
         self.all
             .iter()
-            .any(|(tag, id)| tag == content || (self.are_configs && content_tag(id) == content))
+            .any(|(tag, id)| tag == content || (self.ids_are_config_digests && content_tag(id) == content))
     }
 }
 
 /// What a container runs, by the image that its pod names, and by the ID that
 /// the runtime gives it.
-pub(crate) fn judge(
+pub(crate) fn classify(
     image: &Reference,
     named: &str,
     id: &str,
@@ -97,17 +97,17 @@ pub(crate) fn judge(
 ) -> BuildStatus {
     let named = Reference::parse(named).ok();
     let ours = named.filter(|named| named.name() == image.name() && named.digest().is_none());
-    let tag = ours.as_ref().and_then(|ours| ours.tag()).filter(|tag| tag.starts_with(CONTENT));
+    let tag = ours.as_ref().and_then(|ours| ours.tag()).filter(|tag| tag.starts_with(CONTENT_TAG_PREFIX));
     // An ID of a registry tells nothing of the content; then the tag must.
     let config = id.rsplit('/').next().filter(|id| id.starts_with("sha256:") && !id.contains('@'));
     let Some(content) = config.map(content_tag).or(tag.map(str::to_owned)) else {
         return BuildStatus::NotThisProject;
     };
     let is_build = tag == Some(&content) || builds.is_some_and(|builds| builds.has(&content));
-    match builds.and_then(|builds| builds.is_newest(&content)) {
+    match builds.and_then(|builds| builds.is_latest(&content)) {
         Some(true) => BuildStatus::Latest,
         Some(false) if is_build => BuildStatus::Outdated,
-        None if is_build || builds.is_none_or(|builds| builds.newest.is_none()) => {
+        None if is_build || builds.is_none_or(|builds| builds.latest.is_none()) => {
             BuildStatus::Unknown
         }
         _ => BuildStatus::NotThisProject,
@@ -128,11 +128,11 @@ mod tests {
             ..LocalImage::default()
         };
         let image = Reference::parse("app").unwrap();
-        Builds::of(&image, rows.iter().map(local).collect(), are_configs)
+        Builds::from_images(&image, rows.iter().map(local).collect(), are_configs)
     }
 
     fn is(named: &str, id: &str, builds: Option<&Builds>) -> BuildStatus {
-        judge(&Reference::parse("app").unwrap(), named, id, builds)
+        classify(&Reference::parse("app").unwrap(), named, id, builds)
     }
 
     #[test]
@@ -184,12 +184,12 @@ mod tests {
             ("app:kdev-bbbbbbbbbbbb", "sha256:m0"),
         ];
         let known = builds(&manifests, false);
-        assert_eq!(known.newest_name().as_deref(), Some("kdev-aaaaaaaaaaaa"));
+        assert_eq!(known.latest_tag().as_deref(), Some("kdev-aaaaaaaaaaaa"));
         assert_eq!(is("app:kdev-aaaaaaaaaaaa", NEW, Some(&known)), BuildStatus::Latest);
         assert_eq!(is("app:kdev-bbbbbbbbbbbb", OLD, Some(&known)), BuildStatus::Outdated);
         // Built without kdev: what runs is known to be older only if docker has it.
         let unnamed = builds(&[&[("app:latest", "sha256:m2")], &manifests[1..]].concat(), false);
-        assert_eq!(unnamed.newest_name().as_deref(), Some("latest"));
+        assert_eq!(unnamed.latest_tag().as_deref(), Some("latest"));
         assert_eq!(is("app:kdev-aaaaaaaaaaaa", NEW, Some(&unnamed)), BuildStatus::Outdated);
         assert_eq!(
             is("app:kdev-cccccccccccc", "sha256:cccccccccccc", Some(&unnamed)),

@@ -32,9 +32,9 @@ use crate::process;
 use crate::project::{Project, PackageSelection};
 
 /// The pause between two looks of a watch.
-const PAUSE: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// How soon an interrupt ends a pause.
-const TICK: Duration = Duration::from_millis(50);
+const INTERRUPT_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What a user may ask.
 #[derive(Clone, Debug, Default)]
@@ -83,14 +83,14 @@ pub fn status(cx: &Cx, request: &StatusRequest, show: impl Fn(&Status)) -> Resul
     let cluster =
         Cluster::connect_read_only(kubeconfig?, &request.target, config.namespace.clone())?;
     let flags = flags(request);
-    let view = View { cx, config: &config, cluster: &cluster, flags, wanted: &wanted, docker };
-    let first = view.look()?;
+    let view = StatusReader { cx, config: &config, cluster: &cluster, flags, wanted: &wanted, docker };
+    let first = view.read()?;
     if first.rows.iter().all(StatusRow::is_absent) {
         cluster.require_namespace(cx)?;
     }
     show(&first);
-    while request.watch && view.pause() {
-        match view.look() {
+    while request.watch && view.wait() {
+        match view.read() {
             Ok(status) => show(&status),
             // What was seen last still stands.
             Err(error @ Error::Cluster(cluster::Error::Unreachable { .. })) => {
@@ -115,7 +115,7 @@ fn flags(request: &StatusRequest) -> String {
 }
 
 /// What is looked at.
-struct View<'a> {
+struct StatusReader<'a> {
     cx: &'a Cx<'a>,
     config: &'a Config,
     cluster: &'a Cluster,
@@ -124,27 +124,27 @@ struct View<'a> {
     docker: docker::Result<Docker>,
 }
 
-impl View<'_> {
-    fn look(&self) -> Result<Status> {
-        let (builds, rows) = run_both(|| self.builds(), || self.items());
+impl StatusReader<'_> {
+    fn read(&self) -> Result<Status> {
+        let (builds, rows) = run_both(|| self.read_builds(), || self.read_objects());
         let (items, builds) = (rows?, builds?);
         let rows = self.wanted.iter().flat_map(|wanted| {
             let namespace = wanted.namespace.as_deref().unwrap_or(&self.cluster.namespace);
-            rows::rows(wanted, namespace, &items, builds.as_ref().ok())
+            rows::workload_rows(wanted, namespace, &items, builds.as_ref().ok())
         });
         Ok(Status {
             package: self.config.package.clone(),
             context: self.cluster.context.clone(),
             namespace: self.cluster.namespace.clone(),
             flags: self.flags.clone(),
-            latest: builds.as_ref().ok().and_then(Builds::newest_name),
+            latest: builds.as_ref().ok().and_then(Builds::latest_tag),
             docker_error: builds.as_ref().err().cloned(),
             rows: rows.collect(),
         })
     }
 
     /// What docker here has; in words why that is not known.
-    fn builds(&self) -> Result<std::result::Result<Builds, String>> {
+    fn read_builds(&self) -> Result<std::result::Result<Builds, String>> {
         let docker = match &self.docker {
             Ok(docker) => docker,
             Err(error) if process::is_interrupt(error) => {
@@ -155,7 +155,7 @@ impl View<'_> {
         match docker.images(self.cx) {
             Ok(images) => {
                 let are_configs = docker.uses_config_digest_as_id();
-                Ok(Ok(Builds::of(&self.config.image, images, are_configs)))
+                Ok(Ok(Builds::from_images(&self.config.image, images, are_configs)))
             }
             Err(error) if process::is_interrupt(&error) => Err(error.into()),
             Err(error) => Ok(Err(error.to_string())),
@@ -163,7 +163,7 @@ impl View<'_> {
     }
 
     /// What the API has, in one look at each namespace.
-    fn items(&self) -> Result<Vec<serde_json::Value>> {
+    fn read_objects(&self) -> Result<Vec<serde_json::Value>> {
         let namespaces: BTreeSet<Option<&str>> =
             self.wanted.iter().map(|wanted| wanted.namespace.as_deref()).collect();
         let mut items = Vec::new();
@@ -179,10 +179,10 @@ impl View<'_> {
     }
 
     /// Waits; says whether it is to go on.
-    fn pause(&self) -> bool {
+    fn wait(&self) -> bool {
         let begun = Instant::now();
-        while begun.elapsed() < PAUSE && !self.cx.interrupt().is_raised() {
-            thread::sleep(TICK);
+        while begun.elapsed() < POLL_INTERVAL && !self.cx.interrupt().is_raised() {
+            thread::sleep(INTERRUPT_INTERVAL);
         }
         !self.cx.interrupt().is_raised()
     }

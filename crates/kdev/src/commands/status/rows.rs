@@ -9,10 +9,10 @@ use kdev_manifest::expected::{self, ExpectedWorkload};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::commands::status::builds::{BuildStatus, Builds, judge};
+use crate::commands::status::builds::{BuildStatus, Builds, classify};
 
 /// Reasons of a container that waits for an image that its node has not.
-const NO_IMAGE: [&str; 4] =
+const MISSING_IMAGE_REASONS: [&str; 4] =
     ["ErrImageNeverPull", "ErrImagePull", "ImagePullBackOff", "RegistryUnavailable"];
 
 /// A pod of a workload, or a workload that has none.
@@ -56,13 +56,13 @@ impl StatusRow {
 }
 
 /// The lines of one workload.
-pub(crate) fn rows(
+pub(crate) fn workload_rows(
     wanted: &ExpectedWorkload,
     namespace: &str,
     items: &[Value],
     builds: Option<&Builds>,
 ) -> Vec<StatusRow> {
-    let judge = |containers: &[Judged]| worst(containers, builds);
+    let judge = |containers: &[ContainerImage]| worst_image(containers, builds);
     let Some(image) = wanted.containers.first().and_then(|c| Reference::parse(&c.image).ok())
     else {
         return Vec::new();
@@ -82,7 +82,7 @@ pub(crate) fn rows(
         restarts: 0,
         created: None,
     };
-    if !is_known(&wanted.kind) {
+    if !is_supported(&wanted.kind) {
         return vec![StatusRow { state: "<unsupported kind>".to_owned(), ..nothing }];
     }
     let is_it = |item: &&Value| {
@@ -91,14 +91,14 @@ pub(crate) fn rows(
             && item["metadata"]["namespace"].as_str().is_none_or(|its| its == namespace)
     };
     let Some(live) = items.iter().find(is_it) else { return vec![nothing] };
-    let (ready, total) = counts(&wanted.kind, live);
-    let template = judge(&judged(&image, wanted, live, false));
+    let (ready, total) = pod_counts(&wanted.kind, live);
+    let template = judge(&container_images(&image, wanted, live, false));
     let applied = template.as_ref().map(|(build, ..)| *build);
     let workload = StatusRow { ready, desired: total, applied, created: created(live), ..nothing };
     let mut pods = workload::counted(&wanted.kind, pods(&wanted.kind, live, items));
     pods.sort_by_key(|pod| (created(pod), text(pod, "/metadata/name")));
     if pods.is_empty() {
-        let state = why_no_pod(&wanted.kind, live, total);
+        let state = describe_missing_pods(&wanted.kind, live, total);
         return vec![with(StatusRow { state, ..workload }, template)];
     }
     let row = |pod: &&Value| {
@@ -106,22 +106,22 @@ pub(crate) fn rows(
             pod: Some(text(pod, "/metadata/name").to_owned()),
             node: pod.pointer("/spec/nodeName").and_then(Value::as_str).map(str::to_owned),
             state: state(pod),
-            restarts: statuses(pod).filter_map(|status| status["restartCount"].as_u64()).sum(),
+            restarts: container_statuses(pod).filter_map(|status| status["restartCount"].as_u64()).sum(),
             created: created(pod),
             ..workload.clone()
         };
-        with(row, judge(&judged(&image, wanted, pod, true)))
+        with(row, judge(&container_images(&image, wanted, pod, true)))
     };
     pods.iter().map(row).collect()
 }
 
 /// Kinds whose pods can be told by their owners.
-fn is_known(kind: &str) -> bool {
+fn is_supported(kind: &str) -> bool {
     kinds::BUILT_IN.find(kind).is_some_and(|kind| kind.runs_pods)
 }
 
 /// A container of the project's image, as it really is.
-struct Judged<'a> {
+struct ContainerImage<'a> {
     image: &'a Reference,
     named: String,
     policy: String,
@@ -129,41 +129,41 @@ struct Judged<'a> {
     status: Option<(String, String)>,
 }
 
-fn judged<'a>(
+fn container_images<'a>(
     image: &'a Reference,
     wanted: &ExpectedWorkload,
     object: &Value,
     is_pod: bool,
-) -> Vec<Judged<'a>> {
+) -> Vec<ContainerImage<'a>> {
     let is_ours = |name: &str| wanted.containers.iter().any(|ours| ours.name == name);
     let ours = expected::containers(object).into_iter().filter(|live| is_ours(&live.name));
     ours.map(|live| {
-        let status = statuses(object).find(|status| status["name"] == *live.name);
+        let status = container_statuses(object).find(|status| status["name"] == *live.name);
         let of = |path| status.map_or("", |status| text(status, path)).to_owned();
         let status = (of("/imageID"), of("/state/waiting/reason"));
         let status = is_pod.then_some(status);
-        Judged { image, named: live.image, policy: live.policy, status }
+        ContainerImage { image, named: live.image, policy: live.policy, status }
     })
     .collect()
 }
 
 /// The container that is judged worst.
-fn worst(containers: &[Judged], builds: Option<&Builds>) -> Option<(BuildStatus, String, String)> {
-    let all = containers.iter().map(|one| (one.freshness(builds), one));
+fn worst_image(containers: &[ContainerImage], builds: Option<&Builds>) -> Option<(BuildStatus, String, String)> {
+    let all = containers.iter().map(|one| (one.build_status(builds), one));
     let (worst, one) = all.max_by_key(|(freshness, _)| *freshness)?;
     Some((worst, one.named.clone(), one.policy.clone()))
 }
 
-impl Judged<'_> {
-    fn freshness(&self, builds: Option<&Builds>) -> BuildStatus {
+impl ContainerImage<'_> {
+    fn build_status(&self, builds: Option<&Builds>) -> BuildStatus {
         match &self.status {
-            Some((_, reason)) if NO_IMAGE.contains(&reason.as_str()) => BuildStatus::Missing,
-            Some((id, _)) if id.is_empty() => match judge(self.image, &self.named, "", builds) {
+            Some((_, reason)) if MISSING_IMAGE_REASONS.contains(&reason.as_str()) => BuildStatus::Missing,
+            Some((id, _)) if id.is_empty() => match classify(self.image, &self.named, "", builds) {
                 BuildStatus::Latest => BuildStatus::NotStarted,
                 other => other,
             },
-            Some((id, _)) => judge(self.image, &self.named, id, builds),
-            None => judge(self.image, &self.named, "", builds),
+            Some((id, _)) => classify(self.image, &self.named, id, builds),
+            None => classify(self.image, &self.named, "", builds),
         }
     }
 }
@@ -174,7 +174,7 @@ fn with(row: StatusRow, judged: Option<(BuildStatus, String, String)>) -> Status
     StatusRow { build: Some(build), image: Some(image), pull_policy, ..row }
 }
 
-fn statuses(pod: &Value) -> impl Iterator<Item = &Value> {
+fn container_statuses(pod: &Value) -> impl Iterator<Item = &Value> {
     let lists = ["initContainerStatuses", "containerStatuses"];
     lists.into_iter().flat_map(|name| list(&pod["status"][name]))
 }
@@ -184,7 +184,7 @@ fn created(object: &Value) -> Option<String> {
 }
 
 /// How many of its pods are ready, and how many there should be.
-fn counts(kind: &str, live: &Value) -> (Option<u64>, Option<u64>) {
+fn pod_counts(kind: &str, live: &Value) -> (Option<u64>, Option<u64>) {
     let number = |path: &str| live.pointer(path).and_then(Value::as_u64);
     let of = |ready: &str, wanted: &str, default| {
         (Some(number(ready).unwrap_or(0)), Some(number(wanted).unwrap_or(default)))
@@ -202,7 +202,7 @@ fn is_ready(pod: &Value) -> bool {
     kdev_core::kube::object::condition(pod, "Ready").is_some_and(|ready| ready["status"] == "True")
 }
 
-fn why_no_pod(kind: &str, live: &Value, wanted: Option<u64>) -> String {
+fn describe_missing_pods(kind: &str, live: &Value, wanted: Option<u64>) -> String {
     let is_set = |path: &str| live.pointer(path).and_then(Value::as_bool) == Some(true);
     let words = match kind {
         "CronJob" | "Job" if is_set("/spec/suspend") => "suspended",
@@ -224,7 +224,7 @@ fn state(pod: &Value) -> String {
     if pod["status"]["phase"] == "Succeeded" {
         return "Completed".to_owned();
     }
-    let ended = statuses(pod).map(|status| text(status, "/state/terminated/reason"));
+    let ended = container_statuses(pod).map(|status| text(status, "/state/terminated/reason"));
     let failed = ended.into_iter().find(|reason| !reason.is_empty() && *reason != "Completed");
     match (Pod::read(pod).map(|pod| pod.state()), failed) {
         (Some(state), Some(reason)) if ["Running", "Failed"].contains(&state.as_str()) => {

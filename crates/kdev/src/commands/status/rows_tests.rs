@@ -26,7 +26,7 @@ fn builds() -> Builds {
         id: NEW.into(),
         ..LocalImage::default()
     };
-    Builds::of(&Reference::parse("app").unwrap(), vec![local], true)
+    Builds::from_images(&Reference::parse("app").unwrap(), vec![local], true)
 }
 
 fn object(kind: &str, name: &str, owner: &str, more: &Value) -> Value {
@@ -56,7 +56,7 @@ fn template() -> Value {
 
 /// Pod, state and verdict of each line.
 fn lines(kind: &str, items: &[Value]) -> Vec<(String, String, Option<BuildStatus>)> {
-    let rows = rows(&wanted(kind), "n", items, Some(&builds()));
+    let rows = workload_rows(&wanted(kind), "n", items, Some(&builds()));
     rows.into_iter().map(|row| (row.pod.unwrap_or_default(), row.state, row.build)).collect()
 }
 
@@ -100,7 +100,7 @@ fn pods_of_older_templates_are_there_until_they_have_gone() {
             line("p4", "ErrImageNeverPull", BuildStatus::Missing),
         ]
     );
-    let rows = rows(&wanted("Deployment"), "n", &items, Some(&builds()));
+    let rows = workload_rows(&wanted("Deployment"), "n", &items, Some(&builds()));
     let row = &rows[1];
     assert_eq!((row.ready, row.desired, row.restarts), (Some(2), Some(3), 3));
     assert_eq!(row.pull_policy.as_deref(), Some("Never"));
@@ -174,7 +174,7 @@ fn of_several_containers_the_worst_counts() {
     pod["spec"]["initContainers"] = json!([{"name": "first", "image": "app:kdev-bbbbbbbbbbbb"}]);
     pod["status"]["initContainerStatuses"] =
         json!([{"name": "first", "imageID": OLD, "restartCount": 2}]);
-    let rows = rows(&two, "n", &[pod], Some(&builds()));
+    let rows = workload_rows(&two, "n", &[pod], Some(&builds()));
     assert_eq!((rows[0].build, rows[0].restarts), (Some(BuildStatus::Outdated), 3));
     assert_eq!(rows[0].image.as_deref(), Some("app:kdev-bbbbbbbbbbbb"));
 }
@@ -182,7 +182,7 @@ fn of_several_containers_the_worst_counts() {
 #[test]
 fn another_namespace_is_another_workload() {
     let items = [object("Job", "x", "", &json!({}))];
-    let rows = rows(&wanted("Job"), "m", &items, None);
+    let rows = workload_rows(&wanted("Job"), "m", &items, None);
     assert_eq!(rows[0].state, "not applied");
 }
 
@@ -209,7 +209,7 @@ fn what_is_over_and_replaced_is_no_line_and_what_is_applied_is_known() {
     items.push(pod("p3", "r2", TAG, json!({"imageID": NEW})));
     assert_eq!(lines("Deployment", &items), [line("p3", "Running", BuildStatus::Latest)]);
     items[5] = pod("p4", "r1", "app:kdev-bbbbbbbbbbbb", json!({"imageID": OLD}));
-    let rows = rows(&wanted("Deployment"), "n", &items, Some(&builds()));
+    let rows = workload_rows(&wanted("Deployment"), "n", &items, Some(&builds()));
     assert_eq!(
         (rows[0].build, rows[0].applied),
         (Some(BuildStatus::Outdated), Some(BuildStatus::Latest))
