@@ -119,12 +119,12 @@ fn quotas_rules_and_faults_are_told_with_a_cure_each() {
     with(&service, invalid);
     let said = service.up_fails(&[], 92);
     assert!(said.contains("Invalid value: 99999"), "{said}");
-    assert!(said.ends_with("help: correct this field in the manifest\n"), "{said}");
+    assert!(said.ends_with("help: correct the field in the manifest\n"), "{said}");
 
     with(&service, "---\napiVersion: example.com/v1\nkind: Gadget\nmetadata: {name: g}\n");
     let said = service.up_fails(&[], 92);
     assert!(said.contains("no matches for kind \"Gadget\""), "{said}");
-    assert!(said.contains("help: install what brings the kind"), "{said}");
+    assert!(said.contains("help: install the CRD of the kind"), "{said}");
 
     let quota = "apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: none}\nspec: {hard: {configmaps: \"1\"}}\n";
     apply("quota-refused", quota);
@@ -144,7 +144,7 @@ fn quotas_rules_and_faults_are_told_with_a_cure_each() {
     let said = service.up_fails(&[], 92);
     run(&mut kubectl("default", &["delete", "validatingwebhookconfiguration", "quota-refused"]));
     assert!(said.contains("failed calling webhook \"rule.example.com\""), "{said}");
-    assert!(said.contains("help: meet the rule of `rule.example.com`"), "{said}");
+    assert!(said.contains("help: satisfy the rule of webhook `rule.example.com`"), "{said}");
     service.up_ok();
 }
 
@@ -209,7 +209,7 @@ fn a_foreign_context_is_never_written_to() {
         let said = stderr(&output);
         assert_eq!(output.status.code(), Some(92), "{said}");
         assert!(
-            said.contains("kdev does not change the cluster of context `production`"),
+            said.contains("refusing to modify context `production` "),
             "{said}"
         );
         assert_eq!(all(), before);

@@ -11,7 +11,7 @@ use crate::commands::render::RenderArgs;
 use crate::commands::status::StatusArgs;
 use crate::commands::up::UpArgs;
 use crate::commands::why::WhyArgs;
-use crate::flags::Output;
+use crate::flags::OutputArgs;
 
 /// What cargo passes to a plugin: the plugin's own name comes first.
 #[derive(Debug, Parser)]
@@ -27,7 +27,7 @@ pub(crate) struct Kdev {
     #[command(subcommand)]
     pub(crate) command: Command,
     #[command(flatten)]
-    pub(crate) output: Output,
+    pub(crate) output: OutputArgs,
 }
 
 /// Kept equal to the library's `ExitCode` and the README by a test.
@@ -46,7 +46,7 @@ Exit codes:
 A failed build ends with the builder's own exit code.";
 
 /// For those who change nothing.
-const ASKED_CONTEXT: &str = "Kube context to ask [default: the current one]";
+const READ_ONLY_CONTEXT_HELP: &str = "Kube context to ask [default: the current one]";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -62,15 +62,15 @@ pub(crate) enum Command {
     Load(LoadArgs),
     /// Tell why a pod does not run: the root cause, what it was seen by, and
     /// what helps; changes nothing
-    #[command(mut_arg("context", |arg| arg.help(ASKED_CONTEXT)))]
+    #[command(mut_arg("context", |arg| arg.help(READ_ONLY_CONTEXT_HELP)))]
     Why(WhyArgs),
     /// Show what runs of the project, and whether it is the newest build; ends
     /// with 0 whatever it has seen
-    #[command(mut_arg("context", |arg| arg.help(ASKED_CONTEXT)))]
+    #[command(mut_arg("context", |arg| arg.help(READ_ONLY_CONTEXT_HELP)))]
     Status(StatusArgs),
     /// Check all that `up` needs, here, in the cluster and on each node, and tell
     /// what helps; ends with the code of the first error
-    #[command(mut_arg("context", |arg| arg.help(ASKED_CONTEXT)))]
+    #[command(mut_arg("context", |arg| arg.help(READ_ONLY_CONTEXT_HELP)))]
     Doctor(DoctorArgs),
 }
 
@@ -78,7 +78,7 @@ impl Command {
     /// Whether changes are only shown.
     pub(crate) fn is_dry_run(&self) -> bool {
         match self {
-            Self::Up(UpArgs { place, .. }) | Self::Load(LoadArgs { place, .. }) => place.dry_run,
+            Self::Up(UpArgs { target: place, .. }) | Self::Load(LoadArgs { target: place, .. }) => place.dry_run,
             Self::Down(down) => down.dry_run,
             Self::Render(_) | Self::Why(_) | Self::Status(_) | Self::Doctor(_) => false,
         }
@@ -87,7 +87,7 @@ impl Command {
 
 /// The arguments as cargo would pass them: `cargo-kdev up`, called directly,
 /// means the same as `cargo kdev up`.
-pub(crate) fn of_cargo() -> Vec<OsString> {
+pub(crate) fn cargo_args() -> Vec<OsString> {
     let mut args: Vec<OsString> = std::env::args_os().collect();
     if args.get(1).is_none_or(|first| first != "kdev") {
         args.insert(1.min(args.len()), "kdev".into());

@@ -7,7 +7,7 @@ use kdev::{PullPolicy, PackageSelection, ClusterTarget};
 
 /// Which package.
 #[derive(Debug, Args)]
-pub(crate) struct Project {
+pub(crate) struct ProjectArgs {
     /// Package to work on
     #[arg(short, long, value_name = "NAME")]
     pub(crate) package: Option<String>,
@@ -18,7 +18,7 @@ pub(crate) struct Project {
 
 /// Which cluster.
 #[derive(Debug, Args)]
-pub(crate) struct Cluster {
+pub(crate) struct ClusterArgs {
     /// Kube context whose cluster is to be changed; to name it is to allow it
     /// [default: the current one]
     #[arg(long, env = "KDEV_CONTEXT", hide_env_values = true, value_name = "NAME")]
@@ -30,11 +30,11 @@ pub(crate) struct Cluster {
 
 /// Which project, cluster and nodes.
 #[derive(Debug, Args)]
-pub(crate) struct Place {
+pub(crate) struct TargetArgs {
     #[command(flatten)]
-    pub(crate) project: Project,
+    pub(crate) project: ProjectArgs,
     #[command(flatten)]
-    pub(crate) cluster: Cluster,
+    pub(crate) cluster: ClusterArgs,
     /// Node to load onto, instead of all that may run the pods (repeatable)
     #[arg(long = "node", value_name = "NAME")]
     pub(crate) nodes: Vec<String>,
@@ -49,7 +49,7 @@ pub(crate) struct Place {
 /// How to talk to the user.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
-pub(crate) struct Output {
+pub(crate) struct OutputArgs {
     /// Show the commands that build
     #[arg(short, long, global = true, conflicts_with = "quiet")]
     pub(crate) verbose: bool,
@@ -78,31 +78,31 @@ pub(crate) enum MessageFormat {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Policy {
+pub(crate) enum PullPolicyArg {
     #[value(name = "Never")]
     Never,
     #[value(name = "IfNotPresent")]
     IfNotPresent,
 }
 
-impl From<Policy> for PullPolicy {
-    fn from(policy: Policy) -> Self {
+impl From<PullPolicyArg> for PullPolicy {
+    fn from(policy: PullPolicyArg) -> Self {
         match policy {
-            Policy::Never => Self::Never,
-            Policy::IfNotPresent => Self::IfNotPresent,
+            PullPolicyArg::Never => Self::Never,
+            PullPolicyArg::IfNotPresent => Self::IfNotPresent,
         }
     }
 }
 
-impl From<Project> for PackageSelection {
-    fn from(Project { package, manifest_path }: Project) -> Self {
+impl From<ProjectArgs> for PackageSelection {
+    fn from(ProjectArgs { package, manifest_path }: ProjectArgs) -> Self {
         Self { manifest_path, package }
     }
 }
 
-impl From<Cluster> for ClusterTarget {
+impl From<ClusterArgs> for ClusterTarget {
     /// With where kubectl would look by itself.
-    fn from(Cluster { context, kubeconfig }: Cluster) -> Self {
+    fn from(ClusterArgs { context, kubeconfig }: ClusterArgs) -> Self {
         let named = std::env::var_os("KUBECONFIG").filter(|files| !files.is_empty());
         let home = || etcetera::home_dir().ok().map(|home| home.join(".kube/config"));
         let usual = match named {

@@ -12,12 +12,12 @@ use clap::Parser;
 use cli::{Cargo, Command, Kdev};
 use etcetera::BaseStrategy;
 use kdev::{Cx, Interrupt};
-use ui::Term;
+use ui::Ui;
 
 fn main() -> ExitCode {
-    let Cargo::Kdev(Kdev { command, output }) = Cargo::parse_from(cli::of_cargo());
-    let term = Term::new(&output);
-    let draw = |event| term.draw(event);
+    let Cargo::Kdev(Kdev { command, output }) = Cargo::parse_from(cli::cargo_args());
+    let term = Ui::new(&output);
+    let draw = |event| term.print_event(event);
     let interrupt = Interrupt::on_signals();
     let ask = |question: &str| term.ask(question, &interrupt);
     let mut cx = Cx::new(&draw)
@@ -35,27 +35,27 @@ fn main() -> ExitCode {
         Command::Up(up) => kdev::up(&cx, &up.into()),
         Command::Down(down) => kdev::down(&cx, &down.into()),
         Command::Load(load) => kdev::load(&cx, &load.into()),
-        Command::Why(why) => kdev::why(&cx, &why.into()).map(|answer| term.answer(&answer)),
+        Command::Why(why) => kdev::why(&cx, &why.into()).map(|answer| term.print_why_report(&answer)),
         Command::Status(status) => {
             let watch = status.watch;
-            let shown = kdev::status(&cx, &status.into(), |status| term.status(status, watch));
+            let shown = kdev::status(&cx, &status.into(), |status| term.print_status(status, watch));
             shown.inspect(|()| term.end_watch(watch))
         }
         Command::Doctor(doctor) => {
-            term.checking();
-            kdev::doctor(&cx, &doctor.into(), |checkup| code = term.checkup(checkup))
+            term.start_checks();
+            kdev::doctor(&cx, &doctor.into(), |checkup| code = term.print_doctor_report(checkup))
         }
         Command::Render(render) => {
             let (diff, explain) = (render.diff, render.explain);
             kdev::render(&cx, &render.into())
-                .map(|rendered| term.rendered(&rendered, diff, explain))
+                .map(|rendered| term.print_rendered(&rendered, diff, explain))
         }
     };
-    term.finish();
+    term.clear_bars();
     match result {
         Ok(()) => ExitCode::from(code),
         Err(error) => {
-            term.fail(&error);
+            term.print_error(&error);
             ExitCode::from(error.exit_code())
         }
     }

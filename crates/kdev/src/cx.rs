@@ -13,7 +13,7 @@ use crate::event::Event;
 #[derive(Clone)]
 pub struct Cx<'a> {
     events: &'a (dyn Fn(Event) + Sync),
-    ask: Option<&'a (dyn Fn(&str) -> bool + Sync)>,
+    confirm: Option<&'a (dyn Fn(&str) -> bool + Sync)>,
     interrupt: Interrupt,
     build_output: BuildOutput,
     dry_run: bool,
@@ -34,7 +34,7 @@ impl<'a> Cx<'a> {
     pub fn new(events: &'a (dyn Fn(Event) + Sync)) -> Self {
         Self {
             events,
-            ask: None,
+            confirm: None,
             interrupt: Interrupt::never(),
             build_output: BuildOutput::Events,
             dry_run: false,
@@ -44,28 +44,28 @@ impl<'a> Cx<'a> {
 
     /// Stops all work as soon as `interrupt` is raised.
     #[must_use]
-    pub fn interrupted_by(mut self, interrupt: Interrupt) -> Self {
+    pub fn with_interrupt(mut self, interrupt: Interrupt) -> Self {
         self.interrupt = interrupt;
         self
     }
 
     /// Says who answers a question with yes or no.
     #[must_use]
-    pub fn asking(mut self, ask: &'a (dyn Fn(&str) -> bool + Sync)) -> Self {
-        self.ask = Some(ask);
+    pub fn with_confirmation(mut self, ask: &'a (dyn Fn(&str) -> bool + Sync)) -> Self {
+        self.confirm = Some(ask);
         self
     }
 
     /// Says where the output of builds goes.
     #[must_use]
-    pub fn build_output(mut self, to: BuildOutput) -> Self {
+    pub fn with_build_output(mut self, to: BuildOutput) -> Self {
         self.build_output = to;
         self
     }
 
     /// With true, commands that would change something are only shown.
     #[must_use]
-    pub fn dry_run(mut self, dry_run: bool) -> Self {
+    pub fn with_dry_run(mut self, dry_run: bool) -> Self {
         self.dry_run = dry_run;
         self
     }
@@ -73,7 +73,7 @@ impl<'a> Cx<'a> {
     /// Says where what a build has changed may be kept for the next one.
     /// Without it every image goes whole.
     #[must_use]
-    pub fn caching_in(mut self, dir: impl Into<PathBuf>) -> Self {
+    pub fn with_cache_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.cache_dir = Some(dir.into());
         self
     }
@@ -94,13 +94,13 @@ impl<'a> Cx<'a> {
         self.dry_run
     }
 
-    pub(crate) fn where_builds_print(&self) -> BuildOutput {
+    pub(crate) fn build_output(&self) -> BuildOutput {
         self.build_output
     }
 
     /// The answer to a yes-or-no question; `None` where nobody can be asked.
-    pub(crate) fn ask(&self, question: &str) -> Option<bool> {
-        self.ask.map(|ask| ask(question))
+    pub(crate) fn confirm(&self, question: &str) -> Option<bool> {
+        self.confirm.map(|ask| ask(question))
     }
 }
 
@@ -130,7 +130,7 @@ impl Interrupt {
 
     /// One for a part of the work: it is raised with this one, but this one
     /// not with it.
-    pub(crate) fn part(&self) -> Self {
+    pub(crate) fn child(&self) -> Self {
         Self { parent: Some(Arc::new(self.clone())), ..Self::never() }
     }
 

@@ -3,4 +3,4 @@
 /// Words that say what is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Reason(pub String);
+pub struct Details(pub String);

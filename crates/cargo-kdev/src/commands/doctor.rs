@@ -9,17 +9,17 @@ use clap::Args;
 use kdev::{DoctorReport, DoctorRequest, CheckResult, CheckGroup, ConfigLayer, CheckState};
 use serde::Serialize;
 
-use crate::flags::{Cluster, Project};
-use crate::ui::rollout::count;
-use crate::ui::wrap::{broken, is_narrow, stdout_width};
-use crate::ui::{Term, json_line};
+use crate::flags::{ClusterArgs, ProjectArgs};
+use crate::ui::rollout::pluralize;
+use crate::ui::wrap::{wrap_text, is_narrow, stdout_width};
+use crate::ui::{Ui, print_json};
 
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
     #[command(flatten)]
-    project: Project,
+    project: ProjectArgs,
     #[command(flatten)]
-    cluster: Cluster,
+    cluster: ClusterArgs,
     /// Namespace that would be applied to [default: the context's]
     #[arg(short, long, env = "KDEV_NAMESPACE", hide_env_values = true, value_name = "NAME")]
     namespace: Option<String>,
@@ -54,31 +54,31 @@ impl From<DoctorArgs> for DoctorRequest {
 
 /// One thing that was checked, in the JSON form.
 #[derive(Serialize)]
-struct Found<'a> {
+struct CheckLine<'a> {
     version: u32,
     reason: &'static str,
     #[serde(flatten)]
-    finding: &'a CheckResult,
+    check: &'a CheckResult,
 }
 
-impl Term {
+impl Ui {
     /// Shows that something is under way that tells all at its end.
-    pub(crate) fn checking(&self) {
+    pub(crate) fn start_checks(&self) {
         if !self.bars.is_hidden() {
             let words = "tools, docker, project, cluster and nodes";
-            self.bars.wait("checkup", "Checking", words.to_owned());
+            self.bars.show_spinner("checkup", "Checking", words.to_owned());
         }
     }
 
     /// Prints what was checked; gives the exit code for it.
-    pub(crate) fn checkup(&self, checkup: &DoctorReport) -> u8 {
-        self.finish();
+    pub(crate) fn print_doctor_report(&self, checkup: &DoctorReport) -> u8 {
+        self.clear_bars();
         if self.json {
             for finding in &checkup.checks {
-                json_line(&Found { version: kdev::JSON_VERSION, reason: "check-result", finding });
+                print_json(&CheckLine { version: kdev::JSON_VERSION, reason: "check-result", check: finding });
             }
         } else {
-            let text = text(checkup, self.quiet, stdout_width());
+            let text = format_report(checkup, self.quiet, stdout_width());
             let _ = write!(anstream::stdout(), "{text}");
         }
         checkup.exit_code()
@@ -94,32 +94,32 @@ const CAUSE: Style = Style::new().bold();
 const HELP: Style = AnsiColor::Cyan.on_default().bold();
 
 /// Where the words of a finding begin, if there is room for columns.
-const WORDS: usize = 33;
+const EVIDENCE_COLUMN: usize = 33;
 
 /// All findings, in colours that the stream may strip; `quiet` leaves out what is
 /// as it should be, or need not be. On a screen of this width lines are broken.
-pub(crate) fn text(checkup: &DoctorReport, quiet: bool, width: Option<usize>) -> String {
+pub(crate) fn format_report(checkup: &DoctorReport, quiet: bool, width: Option<usize>) -> String {
     let is_shown = |finding: &&CheckResult| !quiet || finding.state >= CheckState::Warning;
     let (mut lines, mut last) = (String::new(), String::new());
     for finding in checkup.checks.iter().filter(is_shown) {
-        let title = title(finding);
+        let title = section_title(finding);
         if title != last {
             let _ = writeln!(lines, "{TITLE}{title}{TITLE:#}");
             last = title;
         }
-        write_finding(&mut lines, finding, width);
+        write_check(&mut lines, finding, width);
     }
     if !quiet {
-        let _ = writeln!(lines, "{}", summary(checkup));
+        let _ = writeln!(lines, "{}", summarize(checkup));
         if let Some(command) = &checkup.fix_command {
-            let fixable = checkup.fixable();
+            let fixable = checkup.fixable_count();
             let _ = writeln!(lines, "`{command}` can cure {fixable} of these, and asks first");
         }
     }
     lines
 }
 
-fn title(finding: &CheckResult) -> String {
+fn section_title(finding: &CheckResult) -> String {
     match (&finding.node, finding.group) {
         (Some(node), _) => format!("node {node}"),
         (None, CheckGroup::Tools) => "tools".to_owned(),
@@ -129,7 +129,7 @@ fn title(finding: &CheckResult) -> String {
     }
 }
 
-fn write_finding(lines: &mut String, finding: &CheckResult, width: Option<usize>) {
+fn write_check(lines: &mut String, finding: &CheckResult, width: Option<usize>) {
     let (style, mark) = match finding.state {
         CheckState::Ok => (OK, "ok"),
         CheckState::Skipped => (SKIPPED, "skipped"),
@@ -140,27 +140,27 @@ fn write_finding(lines: &mut String, finding: &CheckResult, width: Option<usize>
     let (column, head) = if is_narrow(width) {
         (4, format!("  {mark:<7}  {check}: "))
     } else {
-        (WORDS, format!("  {mark:<7}  {check:<20}  "))
+        (EVIDENCE_COLUMN, format!("  {mark:<7}  {check:<20}  "))
     };
-    let words = broken(&finding.evidence, head.chars().count(), column, width);
+    let words = wrap_text(&finding.evidence, head.chars().count(), column, width);
     let _ = writeln!(lines, "  {style}{}{style:#}{}{words}", &head[2..9], &head[9..]);
     for cause in &finding.causes {
-        let words = broken(cause, "    caused by: ".len(), 6, width);
+        let words = wrap_text(cause, "    caused by: ".len(), 6, width);
         let _ = writeln!(lines, "    {CAUSE}caused by:{CAUSE:#} {words}");
     }
     if let Some(help) = &finding.help {
-        let words = broken(help, "    help: ".len(), 6, width);
+        let words = wrap_text(help, "    help: ".len(), 6, width);
         let _ = writeln!(lines, "    {HELP}help:{HELP:#} {words}");
     }
 }
 
 /// As `1 error and 2 warnings`.
-fn summary(checkup: &DoctorReport) -> String {
+fn summarize(checkup: &DoctorReport) -> String {
     let of = |state: CheckState| checkup.checks.iter().filter(|one| one.state == state).count() as u64;
     let counts = [(CheckState::Error, "error"), (CheckState::Warning, "warning")];
     let counts = counts.map(|(state, noun)| (of(state), noun)).into_iter();
     let counts = counts.filter(|(number, _)| *number > 0);
-    let counts: Vec<String> = counts.map(|(number, noun)| count(number, noun)).collect();
+    let counts: Vec<String> = counts.map(|(number, noun)| pluralize(number, noun)).collect();
     match counts.as_slice() {
         [] if checkup.has_project() => "all is well".to_owned(),
         [] => "all is well, but no project was checked: run it in its folder".to_owned(),
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn nothing_wrong_is_said_and_passed_over_in_silence() {
-        assert_eq!(text(&DoctorReport::default(), false, None), "all is well\n");
-        assert_eq!(text(&DoctorReport::default(), true, None), "");
+        assert_eq!(format_report(&DoctorReport::default(), false, None), "all is well\n");
+        assert_eq!(format_report(&DoctorReport::default(), true, None), "");
     }
 }

@@ -3,14 +3,14 @@
 use clap::Args;
 use kdev::{DownRequest, ConfigLayer};
 
-use crate::flags::{Cluster, Project};
+use crate::flags::{ClusterArgs, ProjectArgs};
 
 #[derive(Debug, Args)]
 pub(crate) struct DownArgs {
     #[command(flatten)]
-    project: Project,
+    project: ProjectArgs,
     #[command(flatten)]
-    cluster: Cluster,
+    cluster: ClusterArgs,
     /// Namespace that was applied to [default: the context's]
     #[arg(short, long, env = "KDEV_NAMESPACE", hide_env_values = true, value_name = "NAME")]
     namespace: Option<String>,

@@ -3,7 +3,7 @@
 use clap::Args;
 use kdev::{ConfigLayer, LoadRequest};
 
-use crate::flags::Place;
+use crate::flags::TargetArgs;
 
 #[derive(Debug, Args)]
 pub(crate) struct LoadArgs {
@@ -13,11 +13,11 @@ pub(crate) struct LoadArgs {
     #[arg(value_name = "IMAGE|FILE")]
     reference: Option<String>,
     #[command(flatten)]
-    pub(crate) place: Place,
+    pub(crate) target: TargetArgs,
 }
 
 impl From<LoadArgs> for LoadRequest {
-    fn from(LoadArgs { reference, place }: LoadArgs) -> Self {
+    fn from(LoadArgs { reference, target: place }: LoadArgs) -> Self {
         Self {
             image: reference,
             selection: place.project.into(),

@@ -10,19 +10,19 @@ use kdev::{FieldOutcome, ConfigLayer, RenderRequest, Rendering};
 use serde::Serialize;
 use similar::{ChangeTag, TextDiff};
 
-use crate::flags::{Policy, Project};
-use crate::ui::{NOTE, Term, json_line};
+use crate::flags::{PullPolicyArg, ProjectArgs};
+use crate::ui::{NOTE, Ui, print_json};
 
 #[derive(Debug, Args)]
 pub(crate) struct RenderArgs {
     #[command(flatten)]
-    project: Project,
+    project: ProjectArgs,
     /// Name of the image, without tag [default: the package's name]
     #[arg(long, env = "KDEV_IMAGE", hide_env_values = true, value_name = "NAME")]
     image: Option<String>,
     /// Pull policy of the containers that run the image [default: Never]
     #[arg(long, env = "KDEV_PULL_POLICY", hide_env_values = true, value_name = "POLICY")]
-    pull_policy: Option<Policy>,
+    pull_policy: Option<PullPolicyArg>,
     /// Print what differs from the sources instead
     #[arg(long)]
     pub(crate) diff: bool,
@@ -37,7 +37,7 @@ impl From<RenderArgs> for RenderRequest {
             selection: render.project.into(),
             flags: ConfigLayer {
                 image: render.image,
-                pull_policy: render.pull_policy.map(Policy::into),
+                pull_policy: render.pull_policy.map(PullPolicyArg::into),
                 ..ConfigLayer::default()
             },
         }
@@ -46,45 +46,45 @@ impl From<RenderArgs> for RenderRequest {
 
 /// A rendered manifest in the JSON form.
 #[derive(Serialize)]
-struct Rendered<'a> {
+struct RenderedLine<'a> {
     version: u32,
     reason: &'static str,
     #[serde(flatten)]
     rendering: &'a Rendering,
 }
 
-impl Term {
+impl Ui {
     /// Prints what was rendered; the explanations are talk, and so on stderr.
-    pub(crate) fn rendered(&self, renderings: &[Rendering], diff: bool, explain: bool) {
+    pub(crate) fn print_rendered(&self, renderings: &[Rendering], diff: bool, explain: bool) {
         if self.json {
             for rendering in renderings {
-                json_line(&Rendered { version: kdev::JSON_VERSION, reason: "rendered", rendering });
+                print_json(&RenderedLine { version: kdev::JSON_VERSION, reason: "rendered", rendering });
             }
             return;
         }
         if explain {
-            for (verb, text) in explanations(renderings) {
-                self.line(NOTE, verb, &text);
+            for (verb, text) in explain_fields(renderings) {
+                self.print_line(NOTE, verb, &text);
             }
         }
         // What is to be applied must not lose a byte to the stripping of colours.
         let _ = if diff {
-            write!(anstream::stdout(), "{}", self::diff(renderings))
+            write!(anstream::stdout(), "{}", self::format_diff(renderings))
         } else {
-            write!(io::stdout(), "{}", stream(renderings))
+            write!(io::stdout(), "{}", join_manifests(renderings))
         };
     }
 }
 
 const TITLE: Style = Style::new().bold();
-const PLACE: Style = AnsiColor::Cyan.on_default();
+const HUNK: Style = AnsiColor::Cyan.on_default();
 const OLD: Style = AnsiColor::Red.on_default();
 const NEW: Style = AnsiColor::Green.on_default();
 /// How many lines around a change a diff shows.
 const CONTEXT: usize = 3;
 
 /// All texts as one stream that kubectl takes; a single one as it is.
-pub(crate) fn stream(renderings: &[Rendering]) -> String {
+pub(crate) fn join_manifests(renderings: &[Rendering]) -> String {
     let mut stream = String::new();
     for Rendering { text, .. } in renderings {
         if !stream.is_empty() {
@@ -100,20 +100,20 @@ pub(crate) fn stream(renderings: &[Rendering]) -> String {
 }
 
 /// What differs from the sources, in colours that the stream may strip.
-pub(crate) fn diff(renderings: &[Rendering]) -> String {
+pub(crate) fn format_diff(renderings: &[Rendering]) -> String {
     let mut lines = String::new();
     for rendering in renderings.iter().filter(|rendering| rendering.source != rendering.text) {
-        file(&mut lines, rendering);
+        write_file_diff(&mut lines, rendering);
     }
     lines
 }
 
-fn file(lines: &mut String, Rendering { path, source, text, .. }: &Rendering) {
+fn write_file_diff(lines: &mut String, Rendering { path, source, text, .. }: &Rendering) {
     let path = path.display();
     let _ = writeln!(lines, "{TITLE}--- {path}{TITLE:#}\n{TITLE}+++ {path} (rendered){TITLE:#}");
     let diff = TextDiff::from_lines(source, text);
     for hunk in diff.unified_diff().context_radius(CONTEXT).iter_hunks() {
-        let _ = writeln!(lines, "{PLACE}{}{PLACE:#}", hunk.header());
+        let _ = writeln!(lines, "{HUNK}{}{HUNK:#}", hunk.header());
         for change in hunk.iter_changes() {
             let (style, sign) = match change.tag() {
                 ChangeTag::Delete => (OLD, '-'),
@@ -135,7 +135,7 @@ fn file(lines: &mut String, Rendering { path, source, text, .. }: &Rendering) {
 
 /// A line for each container and image volume: what becomes of it, and why.
 /// A pinned one has its note already.
-pub(crate) fn explanations(renderings: &[Rendering]) -> Vec<(&'static str, String)> {
+pub(crate) fn explain_fields(renderings: &[Rendering]) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
     for Rendering { path, fields: places, .. } in renderings {
         for place in places.iter().filter(|place| place.fate != FieldOutcome::Pinned) {

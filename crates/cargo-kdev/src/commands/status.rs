@@ -9,18 +9,18 @@ use jiff::{SignedDuration, Timestamp};
 use kdev::{BuildStatus, ConfigLayer, Reference, Status, StatusRequest, StatusRow};
 use serde::Serialize;
 
-use crate::flags::{Cluster, Project};
-use crate::ui::progress::{coloured, is_dumb};
-use crate::ui::rollout::shortened;
-use crate::ui::wrap::{broken, stdout_width};
-use crate::ui::{NOTE, Term, json_line};
+use crate::flags::{ClusterArgs, ProjectArgs};
+use crate::ui::progress::{adapt_colors, is_dumb};
+use crate::ui::rollout::shorten_start;
+use crate::ui::wrap::{wrap_text, stdout_width};
+use crate::ui::{NOTE, Ui, print_json};
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
     #[command(flatten)]
-    project: Project,
+    project: ProjectArgs,
     #[command(flatten)]
-    cluster: Cluster,
+    cluster: ClusterArgs,
     /// Name of the image, without tag [default: the package's name]
     #[arg(long, env = "KDEV_IMAGE", hide_env_values = true, value_name = "NAME")]
     image: Option<String>,
@@ -60,10 +60,10 @@ struct StatusLine<'a> {
 }
 
 /// A line for each pod that is not as it was, or has gone.
-fn status_lines(status: &Status, last: Option<&Status>) {
+fn print_status_lines(status: &Status, last: Option<&Status>) {
     let line = |reason, row| {
         let newest = status.latest.as_deref();
-        json_line(&StatusLine { version: kdev::JSON_VERSION, reason, newest, row });
+        print_json(&StatusLine { version: kdev::JSON_VERSION, reason, newest, row });
     };
     let before = last.map(|last| last.rows.as_slice()).unwrap_or_default();
     let is_old = last.is_some_and(|last| last.latest == status.latest);
@@ -78,25 +78,25 @@ fn status_lines(status: &Status, last: Option<&Status>) {
     before.iter().filter(|old| !is_here(old)).for_each(|row| line("gone", row));
 }
 
-impl Term {
+impl Ui {
     /// Shows a status: of a watch on a terminal in the place of the one before,
     /// elsewhere only if it differs from that.
-    pub(crate) fn status(&self, status: &Status, watch: bool) {
+    pub(crate) fn print_status(&self, status: &Status, watch: bool) {
         let last = self.state().status.replace(status.clone());
         if self.json {
-            return status_lines(status, last.as_ref());
+            return print_status_lines(status, last.as_ref());
         }
         let is_new = last.as_ref() != Some(status);
-        let screen = Screen::here();
+        let screen = Screen::from_stdout();
         match (watch, screen) {
             (true, Some(screen)) => screen.redraw(status, last.is_none()),
             _ if is_new => {
                 let between = if last.is_some() { "\n" } else { "" };
-                let text = text(status, Timestamp::now(), stdout_width());
+                let text = format_table(status, Timestamp::now(), stdout_width());
                 let _ = write!(anstream::stdout(), "{between}{text}");
                 if !self.quiet {
                     for note in notes(status) {
-                        self.line(NOTE, "Note", &note);
+                        self.print_line(NOTE, "Note", &note);
                     }
                 }
             }
@@ -114,14 +114,14 @@ impl Term {
 
 const HEAD: Style = Style::new().bold();
 const GOOD: Style = AnsiColor::Green.on_default();
-const STALE: Style = AnsiColor::Yellow.on_default().bold();
+const OUTDATED: Style = AnsiColor::Yellow.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 const PLAIN: Style = Style::new();
 /// Between two columns.
 const GAP: usize = 2;
 /// What becomes shorter where there is no room, and what is left of it: of a name the
 /// end, of all else the beginning.
-const SHORTEST: [(&str, usize); 5] =
+const MIN_WIDTHS: [(&str, usize); 5] =
     [("POD", 9), ("WORKLOAD", 9), ("NAMESPACE", 9), ("STATUS", 11), ("BUILD", 9)];
 
 /// What a column is called, and what it says of a row.
@@ -132,7 +132,7 @@ struct Column {
 
 /// What goes first where the terminal is narrow; the first two only where they
 /// say what they say in most rows of most projects.
-const DISPENSABLE: [(&str, Option<&str>); 7] = [
+const OPTIONAL_COLUMNS: [(&str, Option<&str>); 7] = [
     ("RESTARTS", Some("0")),
     ("POLICY", Some("Never")),
     ("TAG", None),
@@ -143,7 +143,7 @@ const DISPENSABLE: [(&str, Option<&str>); 7] = [
 ];
 
 /// States of pods that need not be explained.
-const HARMLESS: [&str; 7] = [
+const NORMAL_STATES: [&str; 7] = [
     "Ready",
     "Running",
     "Completed",
@@ -162,7 +162,7 @@ pub(crate) struct Screen {
 
 impl Screen {
     /// That of stdout, if it is one.
-    pub(crate) fn here() -> Option<Self> {
+    pub(crate) fn from_stdout() -> Option<Self> {
         let (height, width) = console::Term::stdout().size_checked()?;
         (width > 0 && height > 1 && !is_dumb())
             .then_some(Self { width: width.into(), height: height.into() })
@@ -170,7 +170,7 @@ impl Screen {
 
     /// Draws over what was drawn before, in one go, so that nothing flickers.
     pub(crate) fn redraw(self, status: &Status, is_first: bool) {
-        let coloured = coloured(&self.page(status, Timestamp::now()), &io::stdout());
+        let coloured = adapt_colors(&self.format_page(status, Timestamp::now()), &io::stdout());
         let begin = if is_first { "\x1b[2J\x1b[H" } else { "\x1b[H" };
         let drawn = format!("{begin}{}\x1b[J", coloured.replace('\n', "\x1b[K\n"));
         let mut stdout = io::stdout().lock();
@@ -179,15 +179,15 @@ impl Screen {
     }
 
     /// Table and notes, as far as there is room; the last line is the cursor's.
-    fn page(self, status: &Status, now: Timestamp) -> String {
+    fn format_page(self, status: &Status, now: Timestamp) -> String {
         let notes = notes(status);
         let notes: Vec<String> =
-            notes.iter().map(|note| broken(note, 0, 2, Some(self.width))).collect();
+            notes.iter().map(|note| wrap_text(note, 0, 2, Some(self.width))).collect();
         let rows = |note: &String| {
-            note.lines().map(|line| chars(line).div_ceil(self.width)).sum::<usize>()
+            note.lines().map(|line| char_count(line).div_ceil(self.width)).sum::<usize>()
         };
         let room = self.height.saturating_sub(1 + notes.iter().map(rows).sum::<usize>()).max(2);
-        let text = text(status, now, Some(self.width));
+        let text = format_table(status, now, Some(self.width));
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
         if lines.len() > room {
             let more = lines.split_off(room - 1).len();
@@ -199,20 +199,20 @@ impl Screen {
 }
 
 /// The table; nothing if nothing has been applied.
-pub(crate) fn text(status: &Status, now: Timestamp, width: Option<usize>) -> String {
+pub(crate) fn format_table(status: &Status, now: Timestamp, width: Option<usize>) -> String {
     if is_nothing_applied(status) {
         return String::new();
     }
-    let mut columns = columns(&status.rows, now);
+    let mut columns = build_columns(&status.rows, now);
     if let Some(width) = width {
-        fit(&mut columns, width);
+        fit_columns(&mut columns, width);
     }
     let head: Vec<(String, Style)> =
         columns.iter().map(|column| (column.name.to_owned(), HEAD)).collect();
     let mut text = line(&columns, &head);
     for (at, row) in status.rows.iter().enumerate() {
         let cell = |column: &Column| {
-            let style = if column.name == "BUILD" { style(row.build) } else { PLAIN };
+            let style = if column.name == "BUILD" { build_style(row.build) } else { PLAIN };
             (column.cells[at].clone(), style)
         };
         let cells: Vec<(String, Style)> = columns.iter().map(cell).collect();
@@ -243,28 +243,28 @@ pub(crate) fn notes(status: &Status) -> Vec<String> {
     if status.rows.iter().any(is_outdated) {
         notes.push(format!("docker here has a newer build: `cargo kdev up{flags}` runs it"));
     }
-    if status.rows.iter().any(is_amiss) {
+    if status.rows.iter().any(needs_attention) {
         notes.push(format!("`cargo kdev why{flags}` tells why"));
     }
     notes
 }
 
 /// Whether it is not as it should be in the end.
-fn is_amiss(row: &StatusRow) -> bool {
+fn needs_attention(row: &StatusRow) -> bool {
     let is_job = row.workload.starts_with("job/") || row.workload.starts_with("cronjob/");
     let is_replaced_late =
         row.build == Some(BuildStatus::Outdated) && row.applied == Some(BuildStatus::Latest);
     matches!(row.build, Some(BuildStatus::Missing | BuildStatus::NotThisProject))
         || is_replaced_late
         || (!is_job && row.ready < row.desired)
-        || (row.pod.is_some() && !HARMLESS.contains(&row.state.as_str()))
+        || (row.pod.is_some() && !NORMAL_STATES.contains(&row.state.as_str()))
 }
 
 fn is_nothing_applied(status: &Status) -> bool {
     status.rows.iter().all(StatusRow::is_absent)
 }
 
-fn columns(rows: &[StatusRow], now: Timestamp) -> Vec<Column> {
+fn build_columns(rows: &[StatusRow], now: Timestamp) -> Vec<Column> {
     let column = |name, cell: &dyn Fn(&StatusRow) -> String| Column {
         name,
         cells: rows.iter().map(cell).collect(),
@@ -280,8 +280,8 @@ fn columns(rows: &[StatusRow], now: Timestamp) -> Vec<Column> {
         column("POD", &|row| text(&row.pod)),
         column("NODE", &|row| text(&row.node)),
         column("STATUS", &|row| row.state.clone()),
-        column("TAG", &tag),
-        column("BUILD", &|row| row.build.map_or("-", word).to_owned()),
+        column("TAG", &image_label),
+        column("BUILD", &|row| row.build.map_or("-", build_label).to_owned()),
         column("POLICY", &|row| text(&row.pull_policy)),
         column("RESTARTS", &|row| match row.pod {
             Some(_) => row.restarts.to_string(),
@@ -289,7 +289,7 @@ fn columns(rows: &[StatusRow], now: Timestamp) -> Vec<Column> {
         }),
         column("AGE", &|row| {
             let created = row.created.as_ref().and_then(|time| time.parse::<Timestamp>().ok());
-            created.map_or_else(|| "-".to_owned(), |time| age(now.duration_since(time)))
+            created.map_or_else(|| "-".to_owned(), |time| format_age(now.duration_since(time)))
         }),
     ];
     if rows.iter().all(|row| row.namespace == rows[0].namespace) {
@@ -299,7 +299,7 @@ fn columns(rows: &[StatusRow], now: Timestamp) -> Vec<Column> {
 }
 
 /// The tag; of an image that is not the project's, all of its name.
-fn tag(row: &StatusRow) -> String {
+fn image_label(row: &StatusRow) -> String {
     let Some(image) = &row.image else { return "-".to_owned() };
     match Reference::parse(image) {
         Ok(reference) if row.build == Some(BuildStatus::NotThisProject) => reference.familiar(),
@@ -308,7 +308,7 @@ fn tag(row: &StatusRow) -> String {
     }
 }
 
-fn word(build: BuildStatus) -> &'static str {
+fn build_label(build: BuildStatus) -> &'static str {
     match build {
         BuildStatus::Latest => "latest",
         BuildStatus::NotStarted => "not started",
@@ -319,10 +319,10 @@ fn word(build: BuildStatus) -> &'static str {
     }
 }
 
-fn style(build: Option<BuildStatus>) -> Style {
+fn build_style(build: Option<BuildStatus>) -> Style {
     match build {
         Some(BuildStatus::Latest) => GOOD,
-        Some(BuildStatus::Outdated) => STALE,
+        Some(BuildStatus::Outdated) => OUTDATED,
         Some(BuildStatus::NotThisProject | BuildStatus::Missing) => BAD,
         _ => PLAIN,
     }
@@ -330,53 +330,53 @@ fn style(build: Option<BuildStatus>) -> Style {
 
 impl Column {
     fn width(&self) -> usize {
-        self.cells.iter().map(String::as_str).chain([self.name]).map(chars).max().unwrap_or(0)
+        self.cells.iter().map(String::as_str).chain([self.name]).map(char_count).max().unwrap_or(0)
     }
 
     /// Its width once it is as short as it may be.
-    fn least(&self) -> usize {
-        let least = SHORTEST.iter().find(|(name, _)| *name == self.name);
+    fn min_width(&self) -> usize {
+        let least = MIN_WIDTHS.iter().find(|(name, _)| *name == self.name);
         least.map_or(self.width(), |(_, least)| self.width().min(*least))
     }
 
-    fn says_only(&self, word: &str) -> bool {
+    fn contains_only(&self, word: &str) -> bool {
         self.cells.iter().all(|cell| cell == word || cell == "-")
     }
 }
 
 /// Kubernetes' names are ASCII.
-fn chars(text: &str) -> usize {
+fn char_count(text: &str) -> usize {
     text.chars().count()
 }
 
-fn total(columns: &[Column]) -> usize {
+fn total_width(columns: &[Column]) -> usize {
     columns.iter().map(|column| column.width() + GAP).sum::<usize>().saturating_sub(GAP)
 }
 
 /// Leaves columns out, then shortens names, until all fits.
-fn fit(columns: &mut Vec<Column>, width: usize) {
-    for (name, word) in DISPENSABLE {
-        if total(columns) > width {
-            columns.retain(|one| one.name != name || word.is_some_and(|word| !one.says_only(word)));
+fn fit_columns(columns: &mut Vec<Column>, width: usize) {
+    for (name, word) in OPTIONAL_COLUMNS {
+        if total_width(columns) > width {
+            columns.retain(|one| one.name != name || word.is_some_and(|word| !one.contains_only(word)));
         }
     }
-    for name in [less_telling(columns), "NAMESPACE"] {
-        let least: usize = columns.iter().map(|column| column.least() + GAP).sum();
+    for name in [less_informative_column(columns), "NAMESPACE"] {
+        let least: usize = columns.iter().map(|column| column.min_width() + GAP).sum();
         if least.saturating_sub(GAP) > width {
             columns.retain(|one| one.name != name);
         }
     }
-    for (name, least) in SHORTEST {
-        let excess = total(columns).saturating_sub(width);
+    for (name, least) in MIN_WIDTHS {
+        let excess = total_width(columns).saturating_sub(width);
         if let Some(column) = columns.iter_mut().find(|column| column.name == name) {
             let room = column.width().saturating_sub(excess).max(least);
-            column.cells.iter_mut().for_each(|cell| *cell = cut(name, cell, room));
+            column.cells.iter_mut().for_each(|cell| *cell = shorten_cell(name, cell, room));
         }
     }
 }
 
 /// A pod is called like its workload, and tells more where there is but one.
-fn less_telling(columns: &[Column]) -> &'static str {
+fn less_informative_column(columns: &[Column]) -> &'static str {
     let cells = |name: &str| {
         let column = columns.iter().find(|column| column.name == name);
         column.map(|column| column.cells.as_slice()).unwrap_or_default()
@@ -387,12 +387,12 @@ fn less_telling(columns: &[Column]) -> &'static str {
     if is_one && are_pods { "WORKLOAD" } else { "POD" }
 }
 
-fn cut(column: &str, cell: &str, room: usize) -> String {
+fn shorten_cell(column: &str, cell: &str, room: usize) -> String {
     match column {
-        "STATUS" | "BUILD" if chars(cell) > room => {
+        "STATUS" | "BUILD" if char_count(cell) > room => {
             format!("{}…", cell.chars().take(room - 1).collect::<String>())
         }
-        _ => shortened(cell, room),
+        _ => shorten_start(cell, room),
     }
 }
 
@@ -400,7 +400,7 @@ fn line(columns: &[Column], cells: &[(String, Style)]) -> String {
     let mut line = String::new();
     for (at, (column, (cell, style))) in columns.iter().zip(cells).enumerate() {
         let is_last = at + 1 == columns.len();
-        let space = if is_last { 0 } else { column.width() + GAP - chars(cell) };
+        let space = if is_last { 0 } else { column.width() + GAP - char_count(cell) };
         let _ = write!(line, "{style}{cell}{style:#}{:space$}", "");
     }
     line.push('\n');
@@ -408,7 +408,7 @@ fn line(columns: &[Column], cells: &[(String, Style)]) -> String {
 }
 
 /// How long ago, as kubectl writes it: the older, the coarser.
-fn age(time: SignedDuration) -> String {
+fn format_age(time: SignedDuration) -> String {
     let seconds = u64::try_from(time.as_secs()).unwrap_or_default();
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
     let two = |big: u64, unit: char, small: u64, part: char| match small {

@@ -26,7 +26,7 @@ fn row(more: &Value) -> Value {
 
 fn drawn(rows: &[Value], width: Option<usize>) -> String {
     let mut stripped = anstream::StripStream::new(Vec::new());
-    write!(stripped, "{}", text(&status(rows), now(), width)).unwrap();
+    write!(stripped, "{}", format_table(&status(rows), now(), width)).unwrap();
     String::from_utf8(stripped.into_inner()).unwrap()
 }
 
@@ -142,9 +142,9 @@ fn what_helps_is_said_with_the_same_flags() {
 
 #[test]
 fn only_the_verdict_has_a_colour() {
-    let text = text(&status(&[row(&json!({"build": "outdated"}))]), now(), None);
+    let text = format_table(&status(&[row(&json!({"build": "outdated"}))]), now(), None);
     assert_eq!(text.matches("outdated").count(), 1);
-    assert!(text.contains(&format!("{STALE}outdated{STALE:#}")), "{text:?}");
+    assert!(text.contains(&format!("{OUTDATED}outdated{OUTDATED:#}")), "{text:?}");
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn ages_are_as_kubectl_writes_them() {
         (700_000, "8d"),
     ];
     for (seconds, expected) in table {
-        assert_eq!(age(SignedDuration::from_secs(seconds)), expected);
+        assert_eq!(format_age(SignedDuration::from_secs(seconds)), expected);
     }
 }
 
@@ -173,7 +173,7 @@ fn ages_are_as_kubectl_writes_them() {
 fn a_low_terminal_shows_as_much_as_it_can() {
     let rows: Vec<Value> =
         (0..10).map(|_| row(&json!({"ready": 2, "build": "outdated"}))).collect();
-    let page = |height| Screen { width: 40, height }.page(&status(&rows), now());
+    let page = |height| Screen { width: 40, height }.format_page(&status(&rows), now());
     // The note takes two lines of this width.
     assert_eq!(page(20).lines().count(), 13);
     let low = page(8);

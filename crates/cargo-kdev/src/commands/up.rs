@@ -3,18 +3,18 @@
 use clap::Args;
 use kdev::{ApplyOptions, ConfigLayer, UpRequest};
 
-use crate::flags::{Place, Policy};
+use crate::flags::{TargetArgs, PullPolicyArg};
 
 #[derive(Debug, Args)]
 pub(crate) struct UpArgs {
     #[command(flatten)]
-    pub(crate) place: Place,
+    pub(crate) target: TargetArgs,
     /// Name of the image, without tag [default: the package's name]
     #[arg(long, env = "KDEV_IMAGE", hide_env_values = true, value_name = "NAME")]
     image: Option<String>,
     /// Pull policy of the containers that run the image [default: Never]
     #[arg(long, env = "KDEV_PULL_POLICY", hide_env_values = true, value_name = "POLICY")]
-    pull_policy: Option<Policy>,
+    pull_policy: Option<PullPolicyArg>,
     /// Namespace to apply to [default: the context's]
     #[arg(short, long, env = "KDEV_NAMESPACE", hide_env_values = true, value_name = "NAME")]
     namespace: Option<String>,
@@ -22,7 +22,7 @@ pub(crate) struct UpArgs {
     #[arg(long, env = "KDEV_TIMEOUT", hide_env_values = true, value_name = "SECONDS")]
     timeout: Option<u64>,
     #[command(flatten)]
-    allowed: Allowed,
+    apply: ApplyArgs,
     /// Put the revision before back if the new pods cannot become ready
     #[arg(long)]
     rollback: bool,
@@ -30,7 +30,7 @@ pub(crate) struct UpArgs {
 
 /// What an apply may do that it does not do by itself.
 #[derive(Debug, Args)]
-struct Allowed {
+struct ApplyArgs {
     /// Take fields over that another field manager owns
     #[arg(long)]
     force_conflicts: bool,
@@ -45,16 +45,16 @@ struct Allowed {
 
 impl From<UpArgs> for UpRequest {
     fn from(up: UpArgs) -> Self {
-        let place = up.place;
+        let place = up.target;
         Self {
             selection: place.project.into(),
             target: place.cluster.into(),
             nodes: place.nodes,
-            consent: up.allowed.into(),
+            consent: up.apply.into(),
             rollback: up.rollback,
             flags: ConfigLayer {
                 image: up.image,
-                pull_policy: up.pull_policy.map(Policy::into),
+                pull_policy: up.pull_policy.map(PullPolicyArg::into),
                 namespace: up.namespace,
                 ssh_config: place.ssh_config,
                 timeout: up.timeout,
@@ -64,8 +64,8 @@ impl From<UpArgs> for UpRequest {
     }
 }
 
-impl From<Allowed> for ApplyOptions {
-    fn from(Allowed { force_conflicts, recreate, prune }: Allowed) -> Self {
+impl From<ApplyArgs> for ApplyOptions {
+    fn from(ApplyArgs { force_conflicts, recreate, prune }: ApplyArgs) -> Self {
         Self { force_conflicts, recreate, prune }
     }
 }

@@ -8,7 +8,7 @@ use anstyle::{AnsiColor, Style};
 use kdev::{Error, LoadError, NodeError};
 use serde::Serialize;
 
-use crate::ui::wrap::broken;
+use crate::ui::wrap::wrap_text;
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const CAUSE: Style = Style::new().bold();
@@ -27,7 +27,7 @@ pub(crate) struct Report {
 pub(crate) fn reports(error: &Error) -> Vec<Report> {
     match error {
         _ if error.is_interrupt() => vec![Report::interrupted()],
-        Error::Load(LoadError::Nodes(failures)) => failures.iter().map(node).collect(),
+        Error::Load(LoadError::Nodes(failures)) => failures.iter().map(node_report).collect(),
         Error::Diagnosed(diagnosed) => {
             let mut report = Report::new(error, error.help());
             report.causes.extend(diagnosed.diagnoses.iter().map(|one| one.message.clone()));
@@ -37,7 +37,7 @@ pub(crate) fn reports(error: &Error) -> Vec<Report> {
     }
 }
 
-fn node(failure: &NodeError) -> Report {
+fn node_report(failure: &NodeError) -> Report {
     Report::new(failure, failure.help())
 }
 
@@ -54,10 +54,10 @@ impl Report {
 
     /// For people, in colours that the stream may strip; on a screen of this width lines
     /// are broken.
-    pub(crate) fn text(&self, width: Option<usize>) -> String {
+    pub(crate) fn format(&self, width: Option<usize>) -> String {
         let mut text = String::new();
         let mut line = |style: Style, label: &str, words: &str| {
-            let words = broken(words, ": ".len() + label.len(), 4, width);
+            let words = wrap_text(words, ": ".len() + label.len(), 4, width);
             let _ = writeln!(text, "{style}{label}:{style:#} {words}");
         };
         line(ERROR, "error", &self.message);

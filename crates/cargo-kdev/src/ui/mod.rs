@@ -23,34 +23,34 @@ use indicatif::HumanBytes;
 use kdev::{BuildError, BuildOutput, Error, Event, Interrupt, Status};
 use serde::Serialize;
 
-use crate::flags::{Color, MessageFormat, Output};
+use crate::flags::{Color, MessageFormat, OutputArgs};
 use crate::ui::error::Report;
 use crate::ui::progress::Bars;
-use crate::ui::rollout::count;
-use crate::ui::wrap::{broken, is_narrow, stderr_width};
+use crate::ui::rollout::pluralize;
+use crate::ui::wrap::{wrap_text, is_narrow, stderr_width};
 
 const DONE: Style = AnsiColor::Green.on_default().bold();
 pub(crate) const NOTE: Style = AnsiColor::Cyan.on_default().bold();
 const WARN: Style = AnsiColor::Yellow.on_default().bold();
 /// Where the words of a line begin.
-const WORDS: usize = 13;
+const MESSAGE_COLUMN: usize = 13;
 /// Where they go on on a narrow screen.
-const NARROW: usize = 4;
+const NARROW_INDENT: usize = 4;
 /// How many lines of a build a quiet run keeps, to show them if it fails.
 const QUIET_LINES: usize = 200;
 
 /// Where and how to talk.
-pub(crate) struct Term {
+pub(crate) struct Ui {
     pub(crate) json: bool,
     pub(crate) quiet: bool,
     verbose: bool,
     pub(crate) bars: Bars,
-    state: Mutex<State>,
+    state: Mutex<UiState>,
 }
 
 /// What is on the screen.
 #[derive(Default)]
-pub(crate) struct State {
+pub(crate) struct UiState {
     /// The last lines of a build that is not shown.
     hidden: VecDeque<String>,
     /// The status that was shown last.
@@ -59,7 +59,7 @@ pub(crate) struct State {
 
 /// One line of the JSON form.
 #[derive(Serialize)]
-struct Line<'a> {
+struct EventLine<'a> {
     version: u32,
     #[serde(flatten)]
     event: &'a Event,
@@ -67,7 +67,7 @@ struct Line<'a> {
 
 /// The last line of the JSON form, where it went wrong.
 #[derive(Serialize)]
-struct Failure {
+struct ErrorLine {
     version: u32,
     reason: &'static str,
     code: u8,
@@ -75,8 +75,8 @@ struct Failure {
     report: Report,
 }
 
-impl Term {
-    pub(crate) fn new(output: &Output) -> Self {
+impl Ui {
+    pub(crate) fn new(output: &OutputArgs) -> Self {
         match output.color {
             Color::Auto => {}
             Color::Always => anstream::ColorChoice::Always.write_global(),
@@ -101,7 +101,7 @@ impl Term {
     pub(crate) fn ask(&self, question: &str, interrupt: &Interrupt) -> bool {
         self.bars.suspend(|| {
             let mut stderr = anstream::stderr();
-            let words = hanging(&format!("{question} [y/N]"));
+            let words = wrap_message(&format!("{question} [y/N]"));
             let _ = write!(stderr, "{WARN}{:>12}{WARN:#} {words} ", "Question");
             let _ = stderr.flush();
             // A read cannot be interrupted, so it waits in a thread of its own.
@@ -125,27 +125,27 @@ impl Term {
         })
     }
 
-    pub(crate) fn draw(&self, event: Event) {
+    pub(crate) fn print_event(&self, event: Event) {
         if self.json {
-            json_line(&Line { version: kdev::JSON_VERSION, event: &event });
+            print_json(&EventLine { version: kdev::JSON_VERSION, event: &event });
         } else if let Event::WouldRun { command } = &event {
             // The result of a dry run, and so for stdout.
             self.bars.suspend(|| {
                 let _ = writeln!(anstream::stdout(), "{command}");
             });
         } else if self.quiet {
-            self.quiet(event);
+            self.print_quiet(event);
         } else {
-            self.human(event);
+            self.print_human(event);
         }
     }
 
     /// Takes all bars away.
-    pub(crate) fn finish(&self) {
+    pub(crate) fn clear_bars(&self) {
         self.bars.finish();
     }
 
-    pub(crate) fn fail(&self, error: &Error) {
+    pub(crate) fn print_error(&self, error: &Error) {
         let mut stderr = anstream::stderr();
         if self.quiet && matches!(error, Error::Build(BuildError::Failed { .. })) {
             for line in &self.state().hidden {
@@ -160,19 +160,19 @@ impl Term {
         let code = error.exit_code();
         for report in error::reports(error) {
             if self.json {
-                json_line(&Failure { version: kdev::JSON_VERSION, reason: "error", code, report });
+                print_json(&ErrorLine { version: kdev::JSON_VERSION, reason: "error", code, report });
             } else {
-                let _ = write!(stderr, "{}", report.text(stderr_width()));
+                let _ = write!(stderr, "{}", report.format(stderr_width()));
             }
         }
     }
 
-    pub(crate) fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> std::sync::MutexGuard<'_, UiState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Warnings and errors are never kept back.
-    fn quiet(&self, event: Event) {
+    fn print_quiet(&self, event: Event) {
         match event {
             Event::ToolOutput { line, .. } => {
                 let hidden = &mut self.state().hidden;
@@ -181,24 +181,24 @@ impl Term {
                     hidden.pop_front();
                 }
             }
-            Event::RolledBack { .. } => self.human(event),
+            Event::RolledBack { .. } => self.print_human(event),
             _ => {}
         }
     }
 
-    fn human(&self, event: Event) {
+    fn print_human(&self, event: Event) {
         match event {
             Event::Building { command, .. } if self.verbose => {
-                self.line_as_is(DONE, "Building", &command);
+                self.print_unwrapped(DONE, "Building", &command);
             }
-            Event::Building { target: what, .. } => self.line(DONE, "Building", &what),
+            Event::Building { target: what, .. } => self.print_line(DONE, "Building", &what),
             Event::Built { image, duration: took, .. } => {
-                self.line(DONE, "Built", &format!("{image} in {}", seconds(took)));
+                self.print_line(DONE, "Built", &format!("{image} in {}", format_seconds(took)));
             }
             Event::NodeSkipped { node, cause: why } => {
-                self.line(NOTE, "Skipping", &format!("{node}: {why}"));
+                self.print_line(NOTE, "Skipping", &format!("{node}: {why}"));
             }
-            Event::Loading { node, bytes, .. } => self.loading(&node, bytes),
+            Event::Loading { node, bytes, .. } => self.start_load(&node, bytes),
             Event::Progress { node, bytes } => self.bars.advance(&node, bytes),
             Event::Loaded { node, bytes, reused, duration: took } => {
                 self.bars.clear(&node);
@@ -207,11 +207,11 @@ impl Term {
                     0 => String::new(),
                     bytes => format!(", {} were there", HumanBytes(bytes)),
                 };
-                let took = seconds(took);
-                self.line(DONE, "Loaded", &format!("{node}: sent {sent} in {took}{there}"));
+                let took = format_seconds(took);
+                self.print_line(DONE, "Loaded", &format!("{node}: sent {sent} in {took}{there}"));
             }
             Event::AlreadyPresent { node, .. } => {
-                self.line(DONE, "Present", &format!("{node}: nothing to send"));
+                self.print_line(DONE, "Present", &format!("{node}: nothing to send"));
             }
             Event::LoadFailed { node } => self.bars.clear(&node),
             Event::Applied { objects, context, namespaces } => {
@@ -221,71 +221,71 @@ impl Term {
                     many => format!(", namespaces {}", many.join(", ")),
                 };
                 let text = format!("{} to {context}{namespaces}", objects.join(", "));
-                self.line(DONE, "Applied", &text);
+                self.print_line(DONE, "Applied", &text);
             }
             Event::Deleted { objects, context } => {
-                self.line(DONE, "Deleted", &format!("{} from {context}", objects.join(", ")));
+                self.print_line(DONE, "Deleted", &format!("{} from {context}", objects.join(", ")));
             }
             Event::Unchanged { context } => {
-                self.line(DONE, "Unchanged", &format!("{context} has it all; nothing to apply"));
+                self.print_line(DONE, "Unchanged", &format!("{context} has it all; nothing to apply"));
             }
             Event::Waiting { workload, ready, desired: wanted, pods } => {
-                let words = rollout::in_full(&workload, ready, wanted, &pods);
-                match stderr_width().map(progress::room) {
-                    _ if self.bars.is_hidden() => self.line(NOTE, "Waiting", &words),
+                let words = rollout::format_full(&workload, ready, wanted, &pods);
+                match stderr_width().map(progress::message_width) {
+                    _ if self.bars.is_hidden() => self.print_line(NOTE, "Waiting", &words),
                     Some(room) if words.chars().count() > room => {
-                        let words = rollout::in_short(&workload, (ready, wanted), &pods, room);
-                        self.bars.wait(&workload, "Waiting", words);
+                        let words = rollout::format_short(&workload, (ready, wanted), &pods, room);
+                        self.bars.show_spinner(&workload, "Waiting", words);
                     }
-                    _ => self.bars.wait(&workload, "Waiting", words),
+                    _ => self.bars.show_spinner(&workload, "Waiting", words),
                 }
             }
             Event::Ready { workload, pods, duration: took } => {
                 self.bars.clear(&workload);
-                let pods = count(pods, "pod");
-                self.line(DONE, "Ready", &format!("{workload}: {pods} in {}", seconds(took)));
+                let pods = pluralize(pods, "pod");
+                self.print_line(DONE, "Ready", &format!("{workload}: {pods} in {}", format_seconds(took)));
             }
             Event::RolledBack { workload } => {
-                self.line(WARN, "Rolled back", &format!("{workload} to the revision before"));
+                self.print_line(WARN, "Rolled back", &format!("{workload} to the revision before"));
             }
-            Event::Note { text } => self.line(NOTE, "Note", &text),
+            Event::Note { text } => self.print_line(NOTE, "Note", &text),
             Event::Finished { image, duration: took } => {
-                self.line(DONE, "Finished", &format!("{image} in {}", seconds(took)));
+                self.print_line(DONE, "Finished", &format!("{image} in {}", format_seconds(took)));
             }
             _ => {}
         }
     }
 
-    pub(crate) fn line(&self, style: Style, verb: &str, text: &str) {
-        self.line_as_is(style, verb, &hanging(text));
+    pub(crate) fn print_line(&self, style: Style, verb: &str, text: &str) {
+        self.print_unwrapped(style, verb, &wrap_message(text));
     }
 
-    fn line_as_is(&self, style: Style, verb: &str, text: &str) {
+    fn print_unwrapped(&self, style: Style, verb: &str, text: &str) {
         self.bars.suspend(|| {
             let _ = writeln!(anstream::stderr(), "{style}{verb:>12}{style:#} {text}");
         });
     }
 
-    fn loading(&self, node: &str, bytes: u64) {
+    fn start_load(&self, node: &str, bytes: u64) {
         if self.bars.is_hidden() {
-            self.line(NOTE, "Loading", &format!("{node} ({})", HumanBytes(bytes)));
+            self.print_line(NOTE, "Loading", &format!("{node} ({})", HumanBytes(bytes)));
         }
-        self.bars.load(node, bytes);
+        self.bars.start_load(node, bytes);
     }
 }
 
 /// The words of a line, the further ones below its verb.
-fn hanging(words: &str) -> String {
+fn wrap_message(words: &str) -> String {
     let width = stderr_width();
-    broken(words, WORDS, if is_narrow(width) { NARROW } else { WORDS }, width)
+    wrap_text(words, MESSAGE_COLUMN, if is_narrow(width) { NARROW_INDENT } else { MESSAGE_COLUMN }, width)
 }
 
-pub(crate) fn json_line(line: &impl Serialize) {
+pub(crate) fn print_json(line: &impl Serialize) {
     // All kinds of line are made of texts and numbers: they always fit JSON.
     let json = serde_json::to_string(line).unwrap_or_default();
     let _ = writeln!(io::stdout(), "{json}");
 }
 
-fn seconds(duration: Duration) -> String {
+fn format_seconds(duration: Duration) -> String {
     format!("{:.1}s", duration.as_secs_f64())
 }

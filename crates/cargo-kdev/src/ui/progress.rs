@@ -12,7 +12,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, T
 
 const VERB: Style = AnsiColor::Cyan.on_default().bold();
 /// How often a second bars are drawn at most.
-const RATE: u8 = 20;
+const REDRAWS_PER_SECOND: u8 = 20;
 /// What stays free at the end of a line: there the terminal shows a ^C, which would
 /// else go to the next one and be missed when the bars are taken away.
 const MARGIN: u16 = 3;
@@ -28,7 +28,7 @@ impl Bars {
         let term = Term::buffered_stderr();
         let target = if are_wanted && term.is_term() && !is_dumb() {
             let region = Region { term, drawn: Mutex::default() };
-            ProgressDrawTarget::term_like_with_hz(Box::new(region), RATE)
+            ProgressDrawTarget::term_like_with_hz(Box::new(region), REDRAWS_PER_SECOND)
         } else {
             ProgressDrawTarget::hidden()
         };
@@ -45,7 +45,7 @@ impl Bars {
     }
 
     /// How far a load is.
-    pub(crate) fn load(&self, node: &str, bytes: u64) {
+    pub(crate) fn start_load(&self, node: &str, bytes: u64) {
         let style = "{prefix} {msg} [{wide_bar}] {bytes}/{total_bytes} {bytes_per_sec}";
         self.add(node, ProgressBar::new(bytes), style, "Loading").set_message(node.to_owned());
     }
@@ -61,7 +61,7 @@ impl Bars {
     }
 
     /// That something is under way whose end nobody knows.
-    pub(crate) fn wait(&self, key: &str, verb: &str, words: String) {
+    pub(crate) fn show_spinner(&self, key: &str, verb: &str, words: String) {
         let known = self.by_key().get(key).cloned();
         let bar = known.unwrap_or_else(|| {
             self.add(key, ProgressBar::new_spinner(), "{prefix} {wide_msg} {elapsed}", verb)
@@ -83,7 +83,7 @@ impl Bars {
     }
 
     fn add(&self, key: &str, bar: ProgressBar, template: &str, verb: &str) -> ProgressBar {
-        let verb = coloured(&format!("{VERB}{verb:>12}{VERB:#}"), &io::stderr());
+        let verb = adapt_colors(&format!("{VERB}{verb:>12}{VERB:#}"), &io::stderr());
         let bar = self.all.add(bar).with_prefix(verb);
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
@@ -99,7 +99,7 @@ impl Bars {
 }
 
 /// The room for the words of `wait`, on a screen of this width.
-pub(crate) fn room(width: usize) -> usize {
+pub(crate) fn message_width(width: usize) -> usize {
     width.saturating_sub("     Waiting  999s".len() + usize::from(MARGIN))
 }
 
@@ -109,7 +109,7 @@ pub(crate) fn is_dumb() -> bool {
 }
 
 /// The text with its colours, or without them where the stream takes none.
-pub(crate) fn coloured(text: &str, stream: &impl anstream::stream::RawStream) -> String {
+pub(crate) fn adapt_colors(text: &str, stream: &impl anstream::stream::RawStream) -> String {
     let choice = anstream::AutoStream::choice(stream);
     let mut coloured = anstream::AutoStream::new(Vec::new(), choice);
     let _ = io::Write::write_all(&mut coloured, text.as_bytes());

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use kdev::PodState;
 
 /// What is left of a workload's name at least.
-const SHORTEST: usize = 5;
+const MIN_NAME_LENGTH: usize = 5;
 
 /// As `deployment/hello: 1 of 2 pods ready (node-1: Ready, node-2: Pending)`.
-pub(crate) fn in_full(workload: &str, ready: u64, wanted: u64, pods: &[PodState]) -> String {
-    let states = counted(pods, |pod| {
+pub(crate) fn format_full(workload: &str, ready: u64, wanted: u64, pods: &[PodState]) -> String {
+    let states = count_by(pods, |pod| {
         let node = pod.node.as_deref().unwrap_or("no node yet");
         (node, pod.state.as_str())
     });
@@ -19,18 +19,18 @@ pub(crate) fn in_full(workload: &str, ready: u64, wanted: u64, pods: &[PodState]
     });
     let words: Vec<String> = words.collect();
     let words = if words.is_empty() { String::new() } else { format!(" ({})", words.join(", ")) };
-    format!("{workload}: {ready} of {} ready{words}", count(wanted, "pod"))
+    format!("{workload}: {ready} of {} ready{words}", pluralize(wanted, "pod"))
 }
 
 /// As `hello: 1/2 Pending, Ready`: what is not well comes first, and a long name
 /// leaves it room.
-pub(crate) fn in_short(
+pub(crate) fn format_short(
     workload: &str,
     (ready, wanted): (u64, u64),
     pods: &[PodState],
     room: usize,
 ) -> String {
-    let states = counted(pods, |pod| (pod.state == "Ready", pod.state.as_str()));
+    let states = count_by(pods, |pod| (pod.state == "Ready", pod.state.as_str()));
     let words = states.into_iter().map(|((_, state), count)| match count {
         1 => state.to_owned(),
         _ => format!("{count} {state}"),
@@ -38,12 +38,12 @@ pub(crate) fn in_short(
     let words: Vec<String> = words.collect();
     let words = format!(": {ready}/{wanted} {}", words.join(", "));
     let name = workload.rsplit('/').next().unwrap_or(workload);
-    let left = room.saturating_sub(words.chars().count()).max(SHORTEST);
-    format!("{}{words}", shortened(name, left)).trim_end().to_owned()
+    let left = room.saturating_sub(words.chars().count()).max(MIN_NAME_LENGTH);
+    format!("{}{words}", shorten_start(name, left)).trim_end().to_owned()
 }
 
 /// The end of a name tells more than its beginning.
-pub(crate) fn shortened(name: &str, room: usize) -> String {
+pub(crate) fn shorten_start(name: &str, room: usize) -> String {
     let length = name.chars().count();
     if length <= room {
         return name.to_owned();
@@ -51,11 +51,11 @@ pub(crate) fn shortened(name: &str, room: usize) -> String {
     format!("…{}", name.chars().skip(length + 1 - room).collect::<String>())
 }
 
-pub(crate) fn count(number: u64, noun: &str) -> String {
+pub(crate) fn pluralize(number: u64, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
-fn counted<'a, K: Ord>(
+fn count_by<'a, K: Ord>(
     pods: &'a [PodState],
     key: impl Fn(&'a PodState) -> K,
 ) -> BTreeMap<K, usize> {
@@ -81,13 +81,13 @@ mod tests {
     fn the_state_has_room_before_the_name() {
         let pods = pods(&[("n1", "CrashLoopBackOff"), ("n1", "CrashLoopBackOff"), ("n2", "Ready")]);
         assert_eq!(
-            in_full("deployment/hello", 1, 3, &pods),
+            format_full("deployment/hello", 1, 3, &pods),
             "deployment/hello: 1 of 3 pods ready (n1: 2 CrashLoopBackOff, n2: Ready)"
         );
-        let short = |room| in_short("deployment/hello", (1, 3), &pods, room);
+        let short = |room| format_short("deployment/hello", (1, 3), &pods, room);
         assert_eq!(short(50), "hello: 1/3 2 CrashLoopBackOff, Ready");
-        let long = in_short("deployment/a-service-of-ours", (0, 1), &pods[..1], 34);
+        let long = format_short("deployment/a-service-of-ours", (0, 1), &pods[..1], 34);
         assert_eq!(long, "…ice-of-ours: 0/1 CrashLoopBackOff");
-        assert_eq!(in_short("job/x", (0, 1), &[], 3), "x: 0/1");
+        assert_eq!(format_short("job/x", (0, 1), &[], 3), "x: 0/1");
     }
 }

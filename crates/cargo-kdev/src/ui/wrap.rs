@@ -4,7 +4,7 @@
 use console::Term;
 
 /// A screen that is narrower has no room for columns.
-const NARROW: usize = 64;
+const NARROW_WIDTH: usize = 64;
 
 /// How wide stdout's screen is, if it has one.
 pub(crate) fn stdout_width() -> Option<usize> {
@@ -22,12 +22,12 @@ fn width(term: &Term) -> Option<usize> {
 }
 
 pub(crate) fn is_narrow(width: Option<usize>) -> bool {
-    width.is_some_and(|width| width < NARROW)
+    width.is_some_and(|width| width < NARROW_WIDTH)
 }
 
 /// Words that begin at this place in their line; what does not fit goes on in lines
 /// of its own, from `column` on. Without a width only the text's own lines do so.
-pub(crate) fn broken(words: &str, begin: usize, column: usize, width: Option<usize>) -> String {
+pub(crate) fn wrap_text(words: &str, begin: usize, column: usize, width: Option<usize>) -> String {
     let indent = " ".repeat(column);
     let (mut text, mut place) = (String::new(), begin);
     for (number, line) in words.trim().lines().enumerate() {
@@ -36,7 +36,7 @@ pub(crate) fn broken(words: &str, begin: usize, column: usize, width: Option<usi
             text.push_str(&indent);
             place = column;
         }
-        for (number, piece) in pieces(line).into_iter().enumerate() {
+        for (number, piece) in split_words(line).into_iter().enumerate() {
             let length = piece.chars().count();
             let space = usize::from(number > 0);
             let has_room = |width: usize| place + space + length <= width;
@@ -58,7 +58,7 @@ pub(crate) fn broken(words: &str, begin: usize, column: usize, width: Option<usi
 }
 
 /// What stands between spaces, where those in backticks are none.
-fn pieces(line: &str) -> Vec<&str> {
+fn split_words(line: &str) -> Vec<&str> {
     let (mut pieces, mut begin, mut is_code) = (Vec::new(), 0, false);
     for (at, c) in line.char_indices() {
         match c {
@@ -82,22 +82,22 @@ mod tests {
     #[test]
     fn lines_are_broken_where_the_screen_ends() {
         let words = "one two three\nfour";
-        assert_eq!(broken(words, 4, 2, None), "one two three\n  four");
-        assert_eq!(broken(words, 4, 2, Some(11)), "one two\n  three\n  four");
+        assert_eq!(wrap_text(words, 4, 2, None), "one two three\n  four");
+        assert_eq!(wrap_text(words, 4, 2, Some(11)), "one two\n  three\n  four");
         // A word that is longer than a line is the terminal's to break.
-        assert_eq!(broken("one sha256:0123456789", 4, 2, Some(11)), "one\n  sha256:0123456789");
-        assert_eq!(broken("sha256:0123456789", 4, 2, Some(11)), "sha256:0123456789");
-        assert_eq!(broken("sha256:01", 4, 2, Some(11)), "\n  sha256:01");
+        assert_eq!(wrap_text("one sha256:0123456789", 4, 2, Some(11)), "one\n  sha256:0123456789");
+        assert_eq!(wrap_text("sha256:0123456789", 4, 2, Some(11)), "sha256:0123456789");
+        assert_eq!(wrap_text("sha256:01", 4, 2, Some(11)), "\n  sha256:01");
     }
 
     #[test]
     fn a_command_is_never_broken() {
         let words = "see `kubectl get pods`, or `a b c d e f g h i j` if not";
         assert_eq!(
-            broken(words, 6, 2, Some(20)),
+            wrap_text(words, 6, 2, Some(20)),
             "see\n  `kubectl get pods`,\n  or\n  `a b c d e f g h i j`\n  if not"
         );
-        assert_eq!(broken("`a b c d e f g` h", 6, 2, Some(10)), "`a b c d e f g`\n  h");
-        assert_eq!(broken("a ` b c", 0, 0, Some(5)), "a ` b\nc");
+        assert_eq!(wrap_text("`a b c d e f g` h", 6, 2, Some(10)), "`a b c d e f g`\n  h");
+        assert_eq!(wrap_text("a ` b c", 0, 0, Some(5)), "a ` b\nc");
     }
 }

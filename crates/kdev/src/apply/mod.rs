@@ -77,7 +77,7 @@ impl DiffResult {
     ) -> Result<Self> {
         let parent = Parent::for_package(package, &cluster.namespace);
         let documents = rendered.0.iter().flat_map(|(_, documents)| documents);
-        let set = Set::of(parent, documents.flat_map(|document| expected::objects_in(document)));
+        let set = Set::from_objects(parent, documents.flat_map(|document| expected::objects_in(document)));
         if !cx.is_dry_run() {
             // Whether the set differs is asked with the rest; it is written at the end.
             rendered.documents(None).push(set.document());

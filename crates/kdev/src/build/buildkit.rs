@@ -11,13 +11,13 @@ const FLAGS: [(&str, &[&str]); 3] = [
 
 /// The first instruction that the old builder refuses: its line, from 1, and what is
 /// the matter with it, as `RUN --mount`.
-pub(crate) fn needed_by(dockerfile: &str) -> Option<(usize, String)> {
+pub(crate) fn find_buildkit_feature(dockerfile: &str) -> Option<(usize, String)> {
     let mut instructions = instructions(dockerfile).into_iter();
-    instructions.find_map(|instruction| Some((instruction.line, new_in(&instruction)?)))
+    instructions.find_map(|instruction| Some((instruction.line, buildkit_feature(&instruction)?)))
 }
 
-fn new_in(instruction: &Instruction) -> Option<String> {
-    let Instruction { name, words, .. } = instruction;
+fn buildkit_feature(instruction: &Instruction) -> Option<String> {
+    let Instruction { name, args: words, .. } = instruction;
     let (_, known) = FLAGS.iter().find(|(instruction, _)| instruction == name)?;
     let mut flags = words.iter().take_while(|word| word.starts_with("--"));
     let flag = flags.find_map(|flag| known.iter().find(|one| flag.split('=').next() == Some(one)));
@@ -54,7 +54,7 @@ mod tests {
         ];
         for (text, expected) in table {
             let expected = expected.map(|(line, what)| (line, what.to_owned()));
-            assert_eq!(needed_by(text), expected, "{text:?}");
+            assert_eq!(find_buildkit_feature(text), expected, "{text:?}");
         }
     }
 }

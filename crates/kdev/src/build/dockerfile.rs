@@ -8,7 +8,7 @@ pub(crate) struct Instruction {
     /// In capitals.
     pub(crate) name: String,
     /// All that follows, word by word.
-    pub(crate) words: Vec<String>,
+    pub(crate) args: Vec<String>,
 }
 
 /// All of them. Comments and empty lines are passed over, within one too.
@@ -26,11 +26,11 @@ pub(crate) fn instructions(text: &str) -> Vec<Instruction> {
         };
         let mut words = line.split_whitespace().map(str::to_owned);
         match found.last_mut().filter(|_| goes_on) {
-            Some(instruction) => instruction.words.extend(words),
+            Some(instruction) => instruction.args.extend(words),
             None => found.push(Instruction {
                 line: number + 1,
                 name: words.next().unwrap_or_default().to_uppercase(),
-                words: words.collect(),
+                args: words.collect(),
             }),
         }
         goes_on = continued;
@@ -40,23 +40,23 @@ pub(crate) fn instructions(text: &str) -> Vec<Instruction> {
 
 /// What is copied from the build's context, as patterns of paths: a variable may stand
 /// for anything.
-pub(crate) fn sources(text: &str) -> Vec<String> {
+pub(crate) fn context_sources(text: &str) -> Vec<String> {
     let copies = instructions(text).into_iter().filter(|one| ["COPY", "ADD"].contains(&&*one.name));
-    let of_context = copies.filter(|one| !one.words.iter().any(|word| word.starts_with("--from")));
-    of_context.flat_map(|one| copied(&one.words)).collect()
+    let of_context = copies.filter(|one| !one.args.iter().any(|word| word.starts_with("--from")));
+    of_context.flat_map(|one| copy_sources(&one.args)).collect()
 }
 
-fn copied(words: &[String]) -> Vec<String> {
+fn copy_sources(words: &[String]) -> Vec<String> {
     let plain: Vec<String> = words.iter().filter(|word| !word.starts_with("--")).cloned().collect();
     // As a list, in JSON, or as words.
     let mut names: Vec<String> = serde_json::from_str(&plain.join(" ")).unwrap_or(plain);
     // The last one is where to.
     names.pop();
-    names.iter().map(|name| without_variables(name)).collect()
+    names.iter().map(|name| replace_variables(name)).collect()
 }
 
 /// `a/${B}/c` and `a/$B/c` become `a/*/c`.
-fn without_variables(name: &str) -> String {
+fn replace_variables(name: &str) -> String {
     let mut parts = name.split('$');
     let mut pattern = parts.next().unwrap_or_default().to_owned();
     for part in parts {
@@ -82,7 +82,7 @@ mod tests {
         let expected = expected.map(|(line, name, words)| Instruction {
             line,
             name: name.to_owned(),
-            words: words.into_iter().map(str::to_owned).collect(),
+            args: words.into_iter().map(str::to_owned).collect(),
         });
         assert_eq!(instructions(text), expected);
     }
@@ -102,7 +102,7 @@ mod tests {
             ("RUN cp a b\n# COPY a b\n", &[]),
         ];
         for (text, expected) in table {
-            assert_eq!(sources(text), expected, "{text:?}");
+            assert_eq!(context_sources(text), expected, "{text:?}");
         }
     }
 }

@@ -13,15 +13,15 @@ pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// `cargo build` or `docker build` failed; its words were shown.
-    #[error("cannot build `{what}`")]
+    #[error("failed to build `{name}`")]
     Failed {
         /// The image or the package.
-        what: String,
+        name: String,
         /// How it ended.
         #[source]
         source: Failure,
         /// Where cargo puts what the Dockerfile looks for in `target/`.
-        elsewhere: Option<PathBuf>,
+        target_outside_context: Option<PathBuf>,
     },
     /// docker has no build of this project.
     #[error("docker has no image `{image}`, and so no build of this project")]
@@ -29,7 +29,7 @@ pub enum Error {
         /// The image's name.
         image: String,
         /// The command that builds it.
-        by: String,
+        build_command: String,
     },
     /// docker failed.
     #[error(transparent)]
@@ -46,13 +46,13 @@ impl Error {
     /// One action that helps.
     pub fn help(&self) -> Option<String> {
         match self {
-            Self::Failed { elsewhere: Some(target), .. } => Some(format!(
+            Self::Failed { target_outside_context: Some(target), .. } => Some(format!(
                 "the Dockerfile copies from `target/`, and cargo builds into `{}`, which docker does not see: unset CARGO_TARGET_DIR, or set `context` in `[package.metadata.kdev]`",
                 target.display()
             )),
             Self::Failed { source, .. } => matches!(source.outcome, Outcome::Code(_))
                 .then(|| "see the build's own output above".to_owned()),
-            Self::NotBuilt { by, .. } => Some(format!("run `{by}`, which builds it")),
+            Self::NotBuilt { build_command: by, .. } => Some(format!("run `{by}`, which builds it")),
             Self::Docker(error) => error.help(),
             Self::Tool(error) => error.help(),
             Self::Process(_) => None,
@@ -60,7 +60,7 @@ impl Error {
     }
 
     /// The exit code of the build itself; 1 where it has none.
-    pub(crate) fn builder_code(source: &Failure) -> u8 {
+    pub(crate) fn builder_exit_code(source: &Failure) -> u8 {
         match source.outcome {
             Outcome::Code(code) => u8::try_from(code).unwrap_or(1),
             Outcome::Signal(_)

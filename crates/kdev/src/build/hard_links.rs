@@ -15,10 +15,10 @@ use crate::build::dockerfile;
 
 /// Lets each file that the Dockerfile copies from cargo's target folder be a file of
 /// its own, which cargo links anew when it builds. Content, mode and times stay.
-pub(crate) fn part(target: &Path, context: &Path, dockerfile: &str) -> io::Result<()> {
+pub(crate) fn break_hard_links(target: &Path, context: &Path, dockerfile: &str) -> io::Result<()> {
     let (target, context) = (target.canonicalize()?, context.canonicalize()?);
     let escaped = glob::Pattern::escape(&context.to_string_lossy());
-    for source in dockerfile::sources(dockerfile) {
+    for source in dockerfile::context_sources(dockerfile) {
         if Path::new(&source).components().any(|part| part == Component::ParentDir) {
             continue;
         }
@@ -28,14 +28,14 @@ pub(crate) fn part(target: &Path, context: &Path, dockerfile: &str) -> io::Resul
             // A folder on the way may be a link.
             let real = path.canonicalize()?;
             if real.starts_with(&target) && data.is_file() && data.nlink() > 1 {
-                copy_over(&real, &data)?;
+                replace_with_copy(&real, &data)?;
             }
         }
     }
     Ok(())
 }
 
-fn copy_over(path: &Path, data: &fs::Metadata) -> io::Result<()> {
+fn replace_with_copy(path: &Path, data: &fs::Metadata) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let own = NamedTempFile::new_in(folder)?;
     fs::copy(path, own.path())?;
@@ -83,7 +83,7 @@ mod tests {
         let inode = |name: &str| fs::metadata(path(name)).unwrap().ino();
         let before = linked.map(|name| inode(&format!("context/{name}")));
         let text = "ARG BIN\nCOPY target/*/$BIN source ../outside absent /\n";
-        part(&path("context/target"), &path("context"), text).unwrap();
+        break_hard_links(&path("context/target"), &path("context"), text).unwrap();
         let own = fs::metadata(path("context/target/release/app")).unwrap();
         assert_eq!((own.nlink(), own.mode() & 0o777), (1, 0o751));
         assert_eq!(own.modified().unwrap(), time);

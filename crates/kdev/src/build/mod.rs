@@ -22,10 +22,10 @@ use crate::config::Config;
 use crate::cx::Cx;
 use crate::docker::{self, Docker};
 use crate::event::Event;
-use crate::layers::cache::Layers;
-use crate::layers::push::{self, Wanted};
-use crate::process::{self, Failure, Outcome, Task};
-use crate::project::Selection;
+use crate::layers::cache::LayerCache;
+use crate::layers::push::{self, LayerRequest};
+use crate::process::{self, Failure, Outcome, Command};
+use crate::project::PackageSelection;
 use crate::tools::{self, CARGO};
 
 pub use error::Error;
@@ -38,23 +38,23 @@ pub(crate) fn build(cx: &Cx, docker: &Docker, config: &Config) -> Result<BuiltIm
     let iid = tempfile::NamedTempFile::new().map_err(process::Error::write("a temporary file"))?;
     let sh = cx.shell()?;
     let image = config.image.familiar();
-    let task = Task::new(
+    let task = Command::new(
         docker_build(&sh, docker, config).arg("--iidfile").arg(iid.path()).arg(&config.context),
     );
     // By hand nobody would ask for the file, so it is not shown.
-    let command = Task::new(docker_build(&sh, docker, config).arg(&config.context)).to_string();
+    let command = Command::new(docker_build(&sh, docker, config).arg(&config.context)).to_string();
     if cx.is_dry_run() {
-        return Ok(unbuilt(cx, config, command));
+        return Ok(dry_run_image(cx, config, command));
     }
     let dockerfile = fs::read(&config.dockerfile).unwrap_or_default();
     let dockerfile = String::from_utf8_lossy(&dockerfile);
     // Whatever hinders it, the build itself may well do without.
-    let _ = hard_links::part(&config.target_dir, &config.context, &dockerfile);
-    let elsewhere = elsewhere(config, &dockerfile);
-    cx.emit(Event::Building { what: image.clone(), command: command.clone() });
-    live(cx, task, "docker", image, command).map_err(|error| match error {
-        Error::Failed { what, source, .. } => {
-            Error::Failed { what, source, elsewhere: elsewhere.clone() }
+    let _ = hard_links::break_hard_links(&config.target_dir, &config.context, &dockerfile);
+    let elsewhere = target_outside_context(config, &dockerfile);
+    cx.emit(Event::Building { target: image.clone(), command: command.clone() });
+    run_build(cx, task, "docker", image, command).map_err(|error| match error {
+        Error::Failed { name: what, source, .. } => {
+            Error::Failed { name: what, source, target_outside_context: elsewhere.clone() }
         }
         error => error,
     })?;
@@ -70,7 +70,7 @@ pub(crate) fn build(cx: &Cx, docker: &Docker, config: &Config) -> Result<BuiltIm
     cx.emit(Event::Built {
         image: built.reference.familiar(),
         config_digest: built.config_digest.clone(),
-        took: begun.elapsed(),
+        duration: begun.elapsed(),
     });
     Ok(built)
 }
@@ -82,7 +82,7 @@ pub(crate) fn identify(
     id: &str,
     image: &Reference,
 ) -> Result<BuiltImage> {
-    let mut built = find(cx, docker, id, image)?;
+    let mut built = find_image(cx, docker, id, image)?;
     built.reference = image.with_content_tag(&built.config_digest);
     if cx.is_dry_run() {
         let command = format!("docker tag {} {}", built.id, built.reference.familiar());
@@ -94,30 +94,30 @@ pub(crate) fn identify(
 }
 
 /// The reference of the last build, which docker must have; nothing is tagged.
-pub(crate) fn last(
+pub(crate) fn last_build(
     cx: &Cx,
     docker: &Docker,
     config: &Config,
-    selection: &Selection,
+    selection: &PackageSelection,
 ) -> Result<Reference> {
-    let found = find(cx, docker, &config.image.familiar(), &config.image);
-    let found = found.map_err(|error| not_built(error, selection))?;
+    let found = find_image(cx, docker, &config.image.familiar(), &config.image);
+    let found = found.map_err(|error| into_not_built(error, selection))?;
     Ok(config.image.with_content_tag(&found.config_digest))
 }
 
 /// The error where docker has no build of the project.
-pub(crate) fn not_built(error: Error, selection: &Selection) -> Error {
+pub(crate) fn into_not_built(error: Error, selection: &PackageSelection) -> Error {
     match error {
         Error::Docker(docker::Error::ImageNotFound { image }) => {
-            let by = format!("cargo kdev up{}", selection.flags_by_hand());
-            Error::NotBuilt { image, by }
+            let by = format!("cargo kdev up{}", selection.to_flags());
+            Error::NotBuilt { image, build_command: by }
         }
         error => error,
     }
 }
 
 /// What docker has under a name or ID, under the name that it has.
-pub(crate) fn find(cx: &Cx, docker: &Docker, id: &str, image: &Reference) -> Result<BuiltImage> {
+pub(crate) fn find_image(cx: &Cx, docker: &Docker, id: &str, image: &Reference) -> Result<BuiltImage> {
     let inspected = docker.inspect(cx, id)?;
     let mut found = BuiltImage {
         reference: image.clone(),
@@ -127,7 +127,7 @@ pub(crate) fn find(cx: &Cx, docker: &Docker, id: &str, image: &Reference) -> Res
         layers: inspected.layers(),
         id: inspected.id,
     };
-    if !docker.names_images_by_config() {
+    if !docker.uses_config_digest_as_id() {
         found.config_digest = config_digest(cx, docker, &found)?;
     }
     Ok(found)
@@ -139,13 +139,13 @@ fn config_digest(cx: &Cx, docker: &Docker, image: &BuiltImage) -> Result<String>
     let cache = cx.cache_dir().filter(|_| !cx.is_dry_run());
     let pushed = cache.and_then(|dir| {
         let push = |endpoint: &str| docker.push(cx, image, endpoint);
-        push::serve(&Layers::at(dir).ok()?, &Wanted::New, image, push).ok()?
+        push::serve(&LayerCache::open_in(dir).ok()?, &LayerRequest::Unpushed, image, push).ok()?
     });
     Ok(pushed.map_or_else(|| docker.config_digest(cx, image), Ok)?)
 }
 
 /// The image as a dry run speaks of it: its content is not known.
-fn unbuilt(cx: &Cx, config: &Config, command: String) -> BuiltImage {
+fn dry_run_image(cx: &Cx, config: &Config, command: String) -> BuiltImage {
     let reference = config.image.with_content_tag("<digest>");
     cx.emit(Event::WouldRun { command });
     let tag = format!("docker tag {} '{}'", config.image.familiar(), reference.familiar());
@@ -168,14 +168,14 @@ fn cargo_build(cx: &Cx, config: &Config) -> Result<()> {
     let sh = cx.shell()?;
     // In the package's folder, so that its `.cargo/config.toml` counts.
     sh.change_dir(&config.dir);
-    let task = Task::new(cmd!(sh, "{cargo} build --package {package} {args...}")).show_dir();
+    let task = Command::new(cmd!(sh, "{cargo} build --package {package} {args...}")).show_dir();
     let command = task.to_string();
     if cx.is_dry_run() {
         cx.emit(Event::WouldRun { command });
         return Ok(());
     }
-    cx.emit(Event::Building { what: package.clone(), command: command.clone() });
-    live(cx, task, "cargo", package.clone(), command)
+    cx.emit(Event::Building { target: package.clone(), command: command.clone() });
+    run_build(cx, task, "cargo", package.clone(), command)
 }
 
 fn docker_build<'a>(sh: &'a Shell, docker: &Docker, config: &Config) -> Cmd<'a> {
@@ -192,19 +192,19 @@ fn docker_build<'a>(sh: &'a Shell, docker: &Docker, config: &Config) -> Cmd<'a> 
 }
 
 /// Runs a build; its error shows the command as a person would give it.
-fn live(cx: &Cx, task: Task, tool: &'static str, what: String, command: String) -> Result<()> {
-    task.live(cx, tool).map_err(|failure| {
+fn run_build(cx: &Cx, task: Command, tool: &'static str, what: String, command: String) -> Result<()> {
+    task.run(cx, tool).map_err(|failure| {
         let source = Failure { command, ..failure };
         if matches!(source.outcome, Outcome::NotStarted(_)) {
             return tools::Error::Command { action: format!("run `{tool}`"), source }.into();
         }
-        Error::Failed { what, source, elsewhere: None }
+        Error::Failed { name: what, source, target_outside_context: None }
     })
 }
 
 /// Where cargo puts what the Dockerfile looks for in `target/`, if docker does not see
 /// that: the variable or a setting of cargo's has moved it, or it is the workspace's.
-fn elsewhere(config: &Config, dockerfile: &str) -> Option<PathBuf> {
+fn target_outside_context(config: &Config, dockerfile: &str) -> Option<PathBuf> {
     let context = config.context.canonicalize().ok()?;
     let target = &config.target_dir;
     let is_seen = target.starts_with(&config.context) || target.starts_with(context);
@@ -215,7 +215,7 @@ fn elsewhere(config: &Config, dockerfile: &str) -> Option<PathBuf> {
 
 /// Whether a Dockerfile takes a file of `target/` out of the build context.
 fn copies_from_target(dockerfile: &str) -> bool {
-    let sources = dockerfile::sources(dockerfile);
+    let sources = dockerfile::context_sources(dockerfile);
     sources.iter().any(|source| source.trim_start_matches("./").starts_with("target/"))
 }
 

@@ -1,4 +1,4 @@
-//! Why a cluster cannot be used, or refuses.
+//! Errors of kubeconfigs, of `kubectl`, and of the API server.
 
 use std::path::PathBuf;
 
@@ -10,111 +10,111 @@ use crate::details::Details;
 use crate::process::{self, Failure};
 use crate::tools;
 
-/// The result of asking a cluster.
+/// The result of an operation on a cluster.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a cluster cannot be used, or refuses.
+/// An error of a kubeconfig, of `kubectl`, or of the API server.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// No context was named, and none is current.
-    #[error("no kube context is selected")]
+    /// No context was given, and the kubeconfig has no current context.
+    #[error("no current context is set")]
     NoCurrentContext {
-        /// Kubeconfigs that were named, and do not exist.
+        /// Kubeconfigs that were given but do not exist.
         missing: Vec<PathBuf>,
     },
-    /// The context does not exist.
-    #[error("no kube context is named `{context}`")]
+    /// The kubeconfig has no such context.
+    #[error("context `{context}` not found in the kubeconfig")]
     ContextNotFound {
-        /// The name.
+        /// The context's name.
         context: String,
-        /// Those that exist.
+        /// The contexts in the kubeconfig.
         known: Vec<String>,
-        /// Kubeconfigs that were named, and do not exist.
+        /// Kubeconfigs that were given but do not exist.
         missing: Vec<PathBuf>,
     },
-    /// The context may not be changed.
-    #[error("kdev does not change the cluster of context `{context}` (server {server}) unasked")]
+    /// The user has not allowed changes to the context.
+    #[error("refusing to modify context `{context}` ({server}) without permission")]
     ContextNotAllowed {
-        /// The name.
+        /// The context's name.
         context: String,
-        /// The API server's address.
+        /// The URL of the API server.
         server: String,
     },
-    /// The cluster does not answer.
-    #[error("the cluster of context `{context}` does not answer")]
+    /// The API server cannot be reached.
+    #[error("cannot connect to the cluster of context `{context}`")]
     Unreachable {
         /// The context.
         context: String,
-        /// kubectl with the context and namespace that were used.
+        /// `kubectl` with the context and namespace that were used.
         kubectl: String,
-        /// kubectl's words.
+        /// The failed `kubectl`.
         #[source]
         source: Failure,
     },
-    /// The API refused what kubectl asked.
-    #[error("the cluster of context `{context}` refused to {action}")]
+    /// The API server rejected a request.
+    #[error("the API server of context `{context}` rejected the request to {action}")]
     Rejected {
         /// The context.
         context: String,
         /// A verb phrase.
         action: String,
-        /// kubectl with the context and namespace that were used.
+        /// `kubectl` with the context and namespace that were used.
         kubectl: String,
-        /// kubectl's words.
+        /// The failed `kubectl`.
         #[source]
         source: Failure,
     },
-    /// No node may run the pods.
-    #[error("no node of context `{context}` may run the pods")]
+    /// No node can run the pods.
+    #[error("no node of context `{context}` can run the pods")]
     NoEligibleNode {
         /// The context.
         context: String,
-        /// kubectl with the context that was used.
+        /// `kubectl` with the context that was used.
         kubectl: String,
-        /// Each node with what keeps the pods away.
+        /// Each node with the reason why the pods cannot run there.
         reasons: Vec<(String, String)>,
-        /// The same in words.
+        /// The reasons as text.
         #[source]
         reason: Details,
     },
-    /// A node that was asked for does not exist.
-    #[error("the cluster has no node `{node}`")]
+    /// The cluster has no node with the requested name.
+    #[error("node `{node}` not found")]
     NodeNotFound {
-        /// The name.
+        /// The requested name.
         node: String,
-        /// Those that exist.
+        /// The nodes of the cluster.
         known: Vec<String>,
     },
     /// The namespace does not exist.
-    #[error("context `{context}` has no namespace `{namespace}`")]
+    #[error("namespace `{namespace}` not found in context `{context}`")]
     NamespaceNotFound {
         /// The context.
         context: String,
-        /// The name.
+        /// The namespace's name.
         namespace: String,
-        /// Those that exist.
+        /// The namespaces of the cluster.
         known: Vec<String>,
     },
-    /// kubectl ran, and failed before it asked a cluster.
-    #[error("cannot {action}")]
+    /// A `kubectl` command failed before it connected to a cluster.
+    #[error("failed to {action}")]
     Command {
         /// A verb phrase.
         action: &'static str,
-        /// kubectl's words.
+        /// The failed `kubectl`.
         #[source]
         source: Failure,
     },
-    /// kubectl is missing or too old, or cannot be understood.
+    /// `kubectl` is missing, too old, or printed unexpected output.
     #[error(transparent)]
     Tool(#[from] tools::Error),
-    /// Nothing could be run.
+    /// A process could not be started, or the run was interrupted.
     #[error(transparent)]
     Process(#[from] process::Error),
 }
 
 impl Error {
-    /// One action that helps.
+    /// Returns the text of the `help:` line, if there is one.
     pub fn help(&self) -> Option<String> {
         Some(match self {
             Self::NoCurrentContext { missing } | Self::ContextNotFound { missing, .. }
@@ -123,19 +123,21 @@ impl Error {
                 missing_kubeconfig_help(missing)
             }
             Self::NoCurrentContext { .. } => {
-                "name one with `--context NAME`; `kubectl config get-contexts` lists them"
+                "pass `--context NAME`; run `kubectl config get-contexts` to list the contexts"
                     .to_owned()
             }
             Self::ContextNotFound { known, .. } if known.is_empty() => {
-                "name the file that has it with `--kubeconfig FILE`".to_owned()
+                "pass `--kubeconfig FILE` to use another kubeconfig".to_owned()
             }
             Self::ContextNotFound { known, .. }
             | Self::NamespaceNotFound { known, .. }
             | Self::NodeNotFound { known, .. } => format!("use one of {}", list(known)),
             Self::ContextNotAllowed { context, .. } => format!(
-                "if it is meant, name it with `--context {context}`, or for good with `contexts = [\"{context}\"]` in `[package.metadata.kdev]`"
+                "pass `--context {context}` to allow it once, or add it to `contexts` in `[package.metadata.kdev]`"
             ),
-            Self::Unreachable { kubectl, .. } => format!("check it with `{kubectl} get nodes`"),
+            Self::Unreachable { kubectl, .. } => {
+                format!("run `{kubectl} get nodes` to check the connection")
+            }
             Self::Rejected { kubectl, source, .. } => rejected_help(kubectl, &source.stderr),
             Self::NoEligibleNode { kubectl, reasons, .. } => no_node_help(kubectl, reasons),
             Self::Tool(error) => return error.help(),
@@ -147,64 +149,69 @@ impl Error {
 fn missing_kubeconfig_help(missing: &[PathBuf]) -> String {
     let missing: Vec<_> = missing.iter().map(|path| path.to_string_lossy()).collect();
     let verb = if missing.len() == 1 { "does" } else { "do" };
-    format!(
-        "{} {verb} not exist: name the file that has it in KUBECONFIG, or with `--kubeconfig FILE`",
-        list(&missing)
-    )
+    format!("{} {verb} not exist; set KUBECONFIG or pass `--kubeconfig FILE`", list(&missing))
 }
 
-/// What helps against what the API server says.
+/// Returns the fix for an error message of the API server.
 fn rejected_help(kubectl: &str, stderr: &str) -> String {
-    let says = |sign: &str| stderr.contains(sign);
-    let after = |sign: &str| stderr.split(sign).nth(1).and_then(|rest| rest.split('"').next());
-    match after("namespaces \"") {
-        Some(name) if says("not found") => {
+    let has = |text: &str| stderr.contains(text);
+    let quoted_after =
+        |text: &str| stderr.split(text).nth(1).and_then(|rest| rest.split('"').next());
+    match quoted_after("namespaces \"") {
+        Some(name) if has("not found") => {
             let kubectl = without_namespace(kubectl);
-            return format!("create it with `{kubectl} create namespace {name}`");
+            return format!("run `{kubectl} create namespace {name}`");
         }
         _ => {}
     }
-    if says("failed calling webhook") || says("denied the request") {
-        let hooks = "validatingwebhookconfigurations,mutatingwebhookconfigurations";
-        let name = after("webhook \"").map(|name| format!(" of `{name}`")).unwrap_or_default();
-        return format!("meet the rule{name}; see `{kubectl} get {hooks}`");
+    let webhooks = "validatingwebhookconfigurations,mutatingwebhookconfigurations";
+    let webhook = quoted_after("webhook \"").map(|name| format!(" `{name}`")).unwrap_or_default();
+    if has("failed calling webhook") {
+        return format!("make webhook{webhook} reachable; see `{kubectl} get {webhooks}`");
     }
-    if says("violates PodSecurity") {
-        return "give the pods a `securityContext` that the namespace's level allows".to_owned();
+    if has("denied the request") {
+        return format!("satisfy the rule of webhook{webhook}; see `{kubectl} get {webhooks}`");
     }
-    if says("no matches for kind") {
-        return format!("install what brings the kind; see `{kubectl} api-resources`");
+    if has("violates PodSecurity") {
+        return "set a `securityContext` that the namespace's Pod Security level allows".to_owned();
     }
-    if says("exceeded quota") {
-        return format!("see `{kubectl} describe quota`");
+    if has("no matches for kind") {
+        return format!(
+            "install the CRD of the kind, or correct `apiVersion`; see `{kubectl} api-resources`"
+        );
     }
-    if says("(Forbidden)") && says("cannot ") {
-        return format!("see what you may do with `{kubectl} auth can-i --list`");
+    if has("exceeded quota") {
+        return format!("run `{kubectl} describe quota` to see the limits");
     }
-    if says("is invalid: ") || says("unknown field") || says("failed to create typed patch") {
-        return "correct this field in the manifest".to_owned();
+    if has("(Forbidden)") && has("cannot ") {
+        return format!("run `{kubectl} auth can-i --list` to see your permissions");
     }
-    format!("try it with `{kubectl} apply --server-side --dry-run=server -f FILE`")
+    if has("is invalid: ") || has("unknown field") || has("failed to create typed patch") {
+        return "correct the field in the manifest".to_owned();
+    }
+    format!("run `{kubectl} apply --server-side --dry-run=server -f FILE` to reproduce the error")
 }
 
-/// kubectl for what lives in no namespace.
+/// Removes the namespace, for resources that are not namespaced.
 fn without_namespace(kubectl: &str) -> &str {
     kubectl.rsplit_once(" --namespace ").map_or(kubectl, |(rest, _)| rest)
 }
 
-/// What lets a node take the pods, where that is the cluster's to change.
+/// Returns the fix for a cluster in which no node can run the pods: a change to a node
+/// if one is enough, else to the manifest.
 pub(crate) fn no_node_help(kubectl: &str, reasons: &[(String, String)]) -> String {
     let kubectl = without_namespace(kubectl);
-    let of_label = |(node, why): &(String, String)| {
-        let label = why.strip_prefix(placement::MISSING_LABEL)?.trim_matches('`');
-        Some(format!("give a node the label with `{kubectl} label node {node} {}`", quote(label)))
+    let add_label = |(node, reason): &(String, String)| {
+        let label = reason.strip_prefix(placement::MISSING_LABEL)?.trim_matches('`');
+        let label = quote(label);
+        Some(format!("run `{kubectl} label node {node} {label}` to add the label to a node"))
     };
-    let cordoned = |(node, why): &(String, String)| {
-        let help = format!("let pods go there again with `{kubectl} uncordon {node}`");
-        (why == placement::IS_CORDONED).then_some(help)
+    let uncordon = |(node, reason): &(String, String)| {
+        let help = format!("run `{kubectl} uncordon {node}` to allow new pods on the node");
+        (reason == placement::IS_CORDONED).then_some(help)
     };
-    let found = reasons.iter().find_map(cordoned).or_else(|| reasons.iter().find_map(of_label));
-    found.unwrap_or_else(|| {
-        "change the pods' node selector, affinity or tolerations in the manifest".to_owned()
+    let fix = reasons.iter().find_map(uncordon).or_else(|| reasons.iter().find_map(add_label));
+    fix.unwrap_or_else(|| {
+        "change the node selector, affinity, or tolerations of the pods in the manifest".to_owned()
     })
 }

@@ -1,7 +1,7 @@
-//! What the kubeconfigs say: contexts, and the servers behind them.
+//! Reads the contexts and servers from the kubeconfigs.
 //!
-//! The files are read here where they are plain to find, since asking kubectl
-//! costs a start of it; wherever anything is unusual, kubectl is asked.
+//! kdev reads the files itself if their paths are known, which saves a start of `kubectl`.
+//! In all other cases it runs `kubectl config view`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,32 +15,33 @@ use crate::parallel::run_both;
 use crate::process::Command;
 use crate::tools;
 
-/// Which context the user named, if any.
+/// The context and the kubeconfig that the user selected.
 #[derive(Clone, Debug, Default)]
 pub struct ClusterTarget {
-    /// Name of a context. Naming it is consent to change it.
+    /// The context to use. Passing a context also allows changes to it.
     pub context: Option<String>,
-    /// The kubeconfig to use instead of kubectl's own choice.
+    /// The kubeconfig to use instead of the default ones.
     pub kubeconfig: Option<PathBuf>,
-    /// The files that kubectl reads by itself, as `KUBECONFIG` or a home tell;
-    /// without them kubectl is asked what is in them.
+    /// The files that `kubectl` reads by default, from `KUBECONFIG` or in the home
+    /// directory. If empty, `kubectl config view` is run instead of reading them.
     pub default_paths: Vec<PathBuf>,
 }
 
 impl ClusterTarget {
-    /// The context that was named.
+    /// Returns the context that the user passed.
     pub(crate) fn explicit_context(&self) -> Option<String> {
         self.context.clone().filter(|name| !name.is_empty())
     }
 
-    /// The kubeconfigs that would be read, if they existed.
+    /// Returns the kubeconfigs that do not exist.
     pub(crate) fn missing_files(&self) -> Vec<PathBuf> {
-        let named = self.kubeconfig.as_ref().map_or(self.default_paths.as_slice(), std::slice::from_ref);
+        let named =
+            self.kubeconfig.as_ref().map_or(self.default_paths.as_slice(), std::slice::from_ref);
         named.iter().filter(|path| !path.exists()).cloned().collect()
     }
 }
 
-/// kubectl, and what it knows of clusters.
+/// The path of `kubectl`, and the content of the kubeconfig.
 pub(crate) struct Kubeconfig {
     pub(crate) kubectl: PathBuf,
     pub(crate) path: Option<PathBuf>,
@@ -48,8 +49,8 @@ pub(crate) struct Kubeconfig {
 }
 
 impl Kubeconfig {
-    /// Makes sure of kubectl's version, and finds what it is told to use: the
-    /// cluster is not asked.
+    /// Checks the version of `kubectl` and reads the kubeconfig, without connecting to a
+    /// cluster.
     pub(crate) fn read(cx: &Cx, target: &ClusterTarget) -> Result<Self> {
         let kubectl = tools::KUBECTL.find()?;
         let path = target.kubeconfig.as_ref();
@@ -63,34 +64,45 @@ impl Kubeconfig {
     }
 }
 
-/// What the files say; `None` where kubectl might read others, or read them
-/// differently.
+/// Reads the files, or returns `None` if `kubectl` might read other files or interpret
+/// them differently.
 fn read_files(kubectl: &Path, target: &ClusterTarget) -> Option<KubeconfigView> {
-    // That of k3s or MicroK8s has files of its own.
+    // The `kubectl` of k3s or MicroK8s uses different default files.
     let program = kubectl.canonicalize().ok()?;
     if !program.file_name()?.to_string_lossy().starts_with("kubectl") {
         return None;
     }
-    let usual = target.kubeconfig.as_ref().map_or(target.default_paths.as_slice(), std::slice::from_ref);
-    let read = |path: &PathBuf| serde_yaml::from_str::<KubeconfigView>(&fs::read_to_string(path).ok()?).ok();
+    let paths =
+        target.kubeconfig.as_ref().map_or(target.default_paths.as_slice(), std::slice::from_ref);
+    let read = |path: &PathBuf| {
+        serde_yaml::from_str::<KubeconfigView>(&fs::read_to_string(path).ok()?).ok()
+    };
     let mut views = Vec::new();
-    for path in usual.iter().filter(|path| path.exists()) {
+    for path in paths.iter().filter(|path| path.exists()) {
         views.push(read(path)?);
     }
     let view = views.into_iter().reduce(KubeconfigView::merge)?;
     (!view.contexts().is_empty()).then_some(view)
 }
 
-fn view_with_kubectl(cx: &Cx, kubectl: &Path, kubeconfig: Option<&PathBuf>) -> Result<KubeconfigView> {
+fn view_with_kubectl(
+    cx: &Cx,
+    kubectl: &Path,
+    kubeconfig: Option<&PathBuf>,
+) -> Result<KubeconfigView> {
     let sh = cx.shell()?;
-    let cmd = kubectl::kubectl_command(&sh, kubectl, kubeconfig).args(["config", "view", "--output=json"]);
+    let cmd = kubectl::kubectl_command(&sh, kubectl, kubeconfig).args([
+        "config",
+        "view",
+        "--output=json",
+    ]);
     let failed = |source| Error::Command { action: "read the kubeconfig", source };
     let output = Command::new(cmd).timeout(KUBECTL_TIMEOUT).read(cx).map_err(failed)?;
     kubectl::parse_json(&output.stdout)
 }
 
-/// What kubeconfigs say, or `kubectl config view`; lists are null where they
-/// are empty.
+/// The content of a kubeconfig, or the output of `kubectl config view`, in which empty
+/// lists are null.
 #[derive(Default, Deserialize)]
 pub(crate) struct KubeconfigView {
     contexts: Option<Vec<ContextEntry>>,
@@ -137,7 +149,7 @@ impl KubeconfigView {
         found.map_or_else(|| "unknown".to_owned(), |c| c.cluster.server.clone())
     }
 
-    /// As kubectl merges its files: the first one to say something is right.
+    /// Merges another file as `kubectl` does: the first file that sets a value wins.
     fn merge(mut self, next: Self) -> Self {
         self.current_context = self.current_context().or(next.current_context);
         self.contexts.get_or_insert_default().extend(next.contexts.into_iter().flatten());
@@ -155,14 +167,17 @@ mod tests {
     }
 
     #[test]
-    fn the_first_file_to_say_something_is_right() {
-        let one = "contexts: [{name: a, context: {cluster: x, namespace: n}}]\nclusters: null\n";
-        let other = "current-context: b\ncontexts:\n- {name: a, context: {cluster: y}}\n- {name: b, context: {cluster: y}}\nclusters: [{name: y, cluster: {server: 's'}}]\n";
-        let merged = view(one).merge(view(other));
+    fn merged_kubeconfigs_prefer_first_file() {
+        let first = "contexts: [{name: a, context: {cluster: x, namespace: n}}]\nclusters: null\n";
+        let second = "current-context: b\ncontexts:\n- {name: a, context: {cluster: y}}\n- {name: b, context: {cluster: y}}\nclusters: [{name: y, cluster: {server: 's'}}]\n";
+        let merged = view(first).merge(view(second));
         assert_eq!(merged.current_context().as_deref(), Some("b"));
         let a = merged.contexts().into_iter().find(|c| c.name == "a").unwrap();
         assert_eq!((a.context.cluster.as_str(), a.context.namespace.as_deref()), ("x", Some("n")));
         assert_eq!((merged.server("y").as_str(), merged.server("x").as_str()), ("s", "unknown"));
-        assert_eq!(view(other).merge(view("current-context: a\n")).current_context().as_deref(), Some("b"));
+        assert_eq!(
+            view(second).merge(view("current-context: a\n")).current_context().as_deref(),
+            Some("b")
+        );
     }
 }

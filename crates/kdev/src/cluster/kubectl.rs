@@ -1,4 +1,4 @@
-//! kubectl without a context.
+//! Runs `kubectl` without a context.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,7 +9,12 @@ use xshell::{Cmd, Shell, cmd};
 use crate::cluster::error::Result;
 use crate::tools;
 
-pub(crate) fn kubectl_command<'a>(sh: &'a Shell, kubectl: &Path, kubeconfig: Option<&PathBuf>) -> Cmd<'a> {
+/// Returns a `kubectl` command with the kubeconfig, if one is given.
+pub(crate) fn kubectl_command<'a>(
+    sh: &'a Shell,
+    kubectl: &Path,
+    kubeconfig: Option<&PathBuf>,
+) -> Cmd<'a> {
     let cmd = cmd!(sh, "{kubectl}");
     match kubeconfig {
         Some(path) => cmd.arg("--kubeconfig").arg(path),
@@ -17,10 +22,10 @@ pub(crate) fn kubectl_command<'a>(sh: &'a Shell, kubectl: &Path, kubeconfig: Opt
     }
 }
 
-/// kubectl's JSON.
+/// Parses the JSON output of `kubectl`.
 pub(crate) fn parse_json<T: DeserializeOwned>(json: &[u8]) -> Result<T> {
     serde_json::from_slice(json).map_err(|error| tools::Error::unexpected("kubectl", error).into())
 }
 
-/// How long one kubectl may take, retries and all.
+/// Limits one run of `kubectl`, with all its retries.
 pub(crate) const KUBECTL_TIMEOUT: Duration = Duration::from_secs(60);

@@ -1,6 +1,7 @@
-//! Whether a cluster is one that a product for developers runs on this very
-//! machine. The name of its context proves nothing: its API server must listen
-//! here, and its nodes must bear the mark of the product.
+//! Detects clusters of local distributions, such as kind or minikube, on this machine.
+//!
+//! A context name alone is not trusted: the API server must listen on this machine, and the
+//! nodes must have the distribution's label or provider ID.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
@@ -8,11 +9,12 @@ use std::path::Path;
 
 use kdev_core::kube::node::Node;
 
-/// Names that stand for this machine; the last two are Docker Desktop's.
-const LOCAL_HOST_NAMES: [&str; 3] = ["localhost", "kubernetes.docker.internal", "host.docker.internal"];
+/// Host names of this machine; the last two are set by Docker Desktop.
+const LOCAL_HOST_NAMES: [&str; 3] =
+    ["localhost", "kubernetes.docker.internal", "host.docker.internal"];
 
-/// Whether an API server at this URL listens on this machine, or in a container or
-/// virtual machine on it.
+/// Returns whether the API server at this URL listens on this machine, or in a container
+/// or virtual machine on it.
 pub(crate) fn is_local_server(server: &str) -> bool {
     let host = url_host(server);
     match host.parse() {
@@ -24,16 +26,16 @@ pub(crate) fn is_local_server(server: &str) -> bool {
     }
 }
 
-/// Whether kind, k3d, minikube or Docker Desktop has made one of the nodes.
+/// Returns whether kind, k3d, minikube, or Docker Desktop created one of the nodes.
 pub(crate) fn is_local_distribution(nodes: &[Node]) -> bool {
     nodes.iter().any(|node| node.container().is_some() || node.is_docker_desktop())
 }
 
-/// The host of a URL.
+/// Returns the host of a URL.
 fn url_host(server: &str) -> &str {
     let rest = server.split_once("://").map_or(server, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    // What stands before an `@` is a user.
+    // The part before an `@` is user information.
     let authority = authority.rsplit('@').next().unwrap_or_default();
     match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, _)) => address,
@@ -41,8 +43,8 @@ fn url_host(server: &str) -> &str {
     }
 }
 
-/// Whether an address is on a network that exists on this machine alone, like
-/// docker's: behind a bridge without a wire.
+/// Returns whether an address is on a network that exists only on this machine, such as
+/// Docker's: behind a bridge that is not connected to a network card.
 fn is_behind_bridge(address: Ipv4Addr) -> bool {
     let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
     direct_interface(&routes, address).is_some_and(is_internal_bridge)
@@ -52,13 +54,13 @@ fn is_internal_bridge(interface: &str) -> bool {
     let net = Path::new("/sys/class/net");
     let ports = fs::read_dir(net.join(interface).join("brif"));
     ports.is_ok_and(|mut ports| {
-        // A port with a device is a card, or what passes for one.
+        // A port with a device is a physical or virtual network card.
         ports.all(|port| port.is_ok_and(|port| !net.join(port.file_name()).join("device").exists()))
     })
 }
 
-/// The interface to which the address is directly attached, by the kernel's table
-/// of routes, which has its numbers in the order of a little-endian machine.
+/// Returns the interface to which the address is directly attached, from the kernel's
+/// routing table, whose numbers are in little-endian byte order.
 fn direct_interface(routes: &str, address: Ipv4Addr) -> Option<&str> {
     let address = u32::from_le_bytes(address.octets());
     let route = |line: &str| {
@@ -78,8 +80,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_machine_has_many_names() {
-        let here = [
+    fn local_server_urls_are_recognized() {
+        let local = [
             "https://127.0.0.1:6443",
             "https://127.0.0.53",
             "https://0.0.0.0:40311",
@@ -88,10 +90,10 @@ mod tests {
             "https://kubernetes.docker.internal:6443",
             "https://prod.example.com@127.0.0.1",
         ];
-        for server in here {
+        for server in local {
             assert!(is_local_server(server), "{server}");
         }
-        let elsewhere = [
+        let remote = [
             "https://10.9.8.7:6443",
             "https://prod.example.com",
             "https://127.0.0.1@prod.example.com:6443",
@@ -101,13 +103,13 @@ mod tests {
             "unknown",
             "",
         ];
-        for server in elsewhere {
+        for server in remote {
             assert!(!is_local_server(server), "{server}");
         }
     }
 
     #[test]
-    fn the_nearest_route_leads_to_an_address() {
+    fn direct_interface_uses_most_specific_route() {
         let routes = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\n\
             eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\n\
             br-1\t0031A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\n\
@@ -115,7 +117,7 @@ mod tests {
             eth0\t0331A8C0\t00000000\t0005\t0\t0\t0\tFFFFFFFF\t0\n";
         let table = [
             ("192.168.49.2", Some("br-1")),
-            // Through a gateway, and so on another machine.
+            // Reached through a gateway, so on another machine.
             ("192.168.50.2", None),
             ("8.8.8.8", None),
             ("192.168.49.3", Some("eth0")),
@@ -127,28 +129,28 @@ mod tests {
     }
 
     #[test]
-    fn a_product_is_told_by_its_nodes() {
+    fn local_distribution_is_detected_by_provider_id_or_label() {
         let node = |name: &str, provider: &str, label: Option<&str>| {
             let mut node = Node::named(name);
             node.provider = provider.to_owned();
             node.labels.extend(label.map(|label| (label.to_owned(), String::new())));
             node
         };
-        let ours = [
+        let local = [
             node("a-worker", "kind://docker/a/a-worker", None),
             node("k3d-a-server-0", "k3s://k3d-a-server-0", None),
             node("minikube", "", Some("minikube.k8s.io/name")),
             node("docker-desktop", "", None),
         ];
-        for node in ours {
+        for node in local {
             assert!(is_local_distribution(std::slice::from_ref(&node)), "{node:?}");
         }
-        let others = [
+        let remote = [
             node("kind-worker", "aws:///eu-west-1a/i-0", None),
             node("k3d-a", "k3s://server-1", None),
             node("node-1", "", None),
         ];
-        assert!(!is_local_distribution(&others));
+        assert!(!is_local_distribution(&remote));
         assert!(!is_local_distribution(&[]));
     }
 }

@@ -1,14 +1,14 @@
-//! Takes the kubeconfig and the settings and gives the cluster: its context, whether it may
-//! be changed, and its nodes.
+//! Selects the cluster: resolves its context, checks that kdev is allowed to modify it, and
+//! lists its nodes.
 //!
-//! Context, kubeconfig and namespace are resolved once and passed to every call, so that
-//! `kubectl config use-context` in another window changes nothing here.
+//! Context, kubeconfig, and namespace are resolved once and passed to every call, so that
+//! `kubectl config use-context` in another terminal does not affect the run.
 //!
 //! - `kubeconfig.rs`: contexts and servers
-//! - `kubectl.rs`: kubectl without a context
+//! - `kubectl.rs`: `kubectl` without a context
 //! - `kubelet_config.rs`: the configuration of a kubelet
 //! - `local.rs`: whether the cluster runs on this machine
-//! - `snapshot.rs`: a namespace at one moment, and logs
+//! - `snapshot.rs`: the objects of a namespace at one moment, and logs
 
 mod error;
 pub(crate) mod kubeconfig;
@@ -24,32 +24,33 @@ use kdev_core::shell::quote;
 use serde::de::DeserializeOwned;
 use xshell::{Cmd, Shell};
 
-use crate::cluster::kubeconfig::{Kubeconfig, ClusterTarget};
+use crate::cluster::kubeconfig::{ClusterTarget, Kubeconfig};
 use crate::config::Config;
 use crate::cx::Cx;
-use crate::process::{Failure, Outcome, Command};
+use crate::process::{Command, Failure, Outcome};
 
 pub use error::Error;
 pub(crate) use error::{Result, no_node_help};
 pub(crate) use kubectl::KUBECTL_TIMEOUT;
 
-/// How long one request to the API may take.
+/// Limits each request of `kubectl` to the API server.
 const REQUEST_TIMEOUT_FLAG: &str = "--request-timeout=15s";
-/// A cluster that may be changed.
+
+/// A context and a namespace, and how `kubectl` connects to them.
 #[derive(Clone, Debug)]
 pub(crate) struct Cluster {
     kubectl: PathBuf,
     kubeconfig: Option<PathBuf>,
     /// The context's name.
     pub(crate) context: String,
-    /// The namespace of everything that is not told otherwise.
+    /// The namespace of objects that do not set one.
     pub(crate) namespace: String,
-    /// Its nodes, where they were listed already.
+    /// The nodes, if they are already listed.
     listed_nodes: Option<Vec<Node>>,
 }
 
 impl Cluster {
-    /// Finds the context and makes sure that it may be changed.
+    /// Resolves the context and checks that kdev is allowed to modify the cluster.
     pub(crate) fn select(
         cx: &Cx,
         kubeconfig: Kubeconfig,
@@ -57,16 +58,18 @@ impl Cluster {
         config: &Config,
     ) -> Result<Self> {
         let (mut cluster, server) = Self::resolve(kubeconfig, target, config.namespace.clone())?;
-        if permission_reason(&cluster.context, target, config).is_none() && !cluster.is_local(cx, &server)? {
+        if permission_reason(&cluster.context, target, config).is_none()
+            && !cluster.is_local(cx, &server)?
+        {
             confirm_context(cx, &cluster.context, &server)?;
         }
         Ok(cluster)
     }
 
-    /// Whether a product on this machine has made it.
+    /// Returns whether a local distribution on this machine created the cluster.
     pub(crate) fn is_local(&mut self, cx: &Cx, server: &str) -> Result<bool> {
         if local::is_local_server(server) {
-            // To list nodes is only to look, and may be refused all the same.
+            // Listing nodes changes nothing, but can be forbidden.
             self.listed_nodes = match self.nodes(cx) {
                 Err(Error::Rejected { .. }) => None,
                 nodes => Some(nodes?),
@@ -75,7 +78,7 @@ impl Cluster {
         Ok(self.listed_nodes.as_deref().is_some_and(local::is_local_distribution))
     }
 
-    /// Finds the context; for those who only look, so nobody is asked.
+    /// Resolves the context for commands that change nothing, so no permission is needed.
     pub(crate) fn connect_read_only(
         kubeconfig: Kubeconfig,
         target: &ClusterTarget,
@@ -84,7 +87,7 @@ impl Cluster {
         Self::resolve(kubeconfig, target, namespace).map(|(cluster, _)| cluster)
     }
 
-    /// With its API server's address.
+    /// Resolves the context, and returns the cluster and the URL of its API server.
     pub(crate) fn resolve(
         kubeconfig: Kubeconfig,
         target: &ClusterTarget,
@@ -105,31 +108,31 @@ impl Cluster {
         Ok((Self { kubectl, kubeconfig: path, context, namespace, listed_nodes: None }, server))
     }
 
-    /// The same one, with another namespace where one is given.
+    /// Returns the same cluster with another namespace, if one is given.
     pub(crate) fn with_namespace(&self, namespace: Option<&str>) -> Self {
         let namespace = namespace.unwrap_or(&self.namespace).to_owned();
         Self { namespace, ..self.clone() }
     }
 
-    /// All nodes, as the API lists them.
+    /// Lists all nodes.
     pub(crate) fn nodes(&self, cx: &Cx) -> Result<Vec<Node>> {
         if let Some(nodes) = &self.listed_nodes {
             return Ok(nodes.clone());
         }
         let sh = cx.shell()?;
         let cmd = self.cmd(&sh, None).args(["get", "nodes", "--output=json"]);
-        let list: NodeList = self.get_json(cx, cmd, "list its nodes")?;
+        let list: NodeList = self.get_json(cx, cmd, "list nodes")?;
         Ok(list.into())
     }
 
-    /// An error where the namespace does not exist; whoever may not list namespaces
-    /// is not told.
+    /// Returns an error if the namespace does not exist. Users who are not allowed to list
+    /// namespaces get no error.
     pub(crate) fn require_namespace(&self, cx: &Cx) -> Result<()> {
         let sh = cx.shell()?;
         let cmd = self.cmd(&sh, None).args(["get", "namespaces", "--output=name"]);
         let output = match Command::new(cmd).timeout(KUBECTL_TIMEOUT).read(cx) {
             Ok(output) => output,
-            Err(failure) => match self.request_error(failure, "list its namespaces") {
+            Err(failure) => match self.request_error(failure, "list namespaces") {
                 Error::Rejected { .. } => return Ok(()),
                 error => return Err(error),
             },
@@ -144,7 +147,7 @@ impl Cluster {
         Err(Error::NamespaceNotFound { context, namespace, known })
     }
 
-    /// kubectl with context, namespace and kubeconfig; the verb follows.
+    /// Returns `kubectl` with context, namespace, and kubeconfig; the caller adds the verb.
     pub(crate) fn cmd<'a>(&self, sh: &'a Shell, namespace: Option<&str>) -> Cmd<'a> {
         let (context, namespace) = (&self.context, namespace.unwrap_or(&self.namespace));
         kubectl::kubectl_command(sh, &self.kubectl, self.kubeconfig.as_ref()).args([
@@ -156,7 +159,7 @@ impl Cluster {
         ])
     }
 
-    /// kubectl for this cluster as a person would type it.
+    /// Returns `kubectl` for this cluster as a command line for the user.
     pub(crate) fn display_command(&self, namespace: Option<&str>) -> String {
         let namespace = quote(namespace.unwrap_or(&self.namespace));
         let flag = |path: &PathBuf| format!(" --kubeconfig {}", quote(&path.to_string_lossy()));
@@ -164,20 +167,29 @@ impl Cluster {
         format!("kubectl{config} --context {} --namespace {namespace}", quote(&self.context))
     }
 
-    /// The flags by which `cargo kdev` finds the same cluster and namespace.
+    /// Returns the flags with which `cargo kdev` selects the same cluster and namespace.
     pub(crate) fn display_flags(&self) -> String {
         self.display_command(None).trim_start_matches("kubectl").trim().to_owned()
     }
 
-    /// Runs a kubectl that answers in JSON.
-    pub(crate) fn get_json<T: DeserializeOwned>(&self, cx: &Cx, cmd: Cmd, what: &str) -> Result<T> {
-        let output = Command::new(cmd).timeout(KUBECTL_TIMEOUT).read(cx).map_err(|f| self.request_error(f, what))?;
+    /// Runs `kubectl` and parses its JSON output.
+    pub(crate) fn get_json<T: DeserializeOwned>(
+        &self,
+        cx: &Cx,
+        cmd: Cmd,
+        action: &str,
+    ) -> Result<T> {
+        let output = Command::new(cmd)
+            .timeout(KUBECTL_TIMEOUT)
+            .read(cx)
+            .map_err(|f| self.request_error(f, action))?;
         kubectl::parse_json(&output.stdout)
     }
 
-    /// The error for a kubectl that failed: unreachable, or refused.
+    /// Returns the error for a failed `kubectl`: unreachable or rejected.
     pub(crate) fn request_error(&self, failure: Failure, action: &str) -> Error {
-        let (context, kubectl, source) = (self.context.clone(), self.display_command(None), failure);
+        let (context, kubectl, source) =
+            (self.context.clone(), self.display_command(None), failure);
         if is_unreachable(&source) {
             Error::Unreachable { context, kubectl, source }
         } else {
@@ -186,8 +198,12 @@ impl Cluster {
     }
 }
 
-/// Why a context may be changed unasked, as far as the user has said so.
-pub(crate) fn permission_reason(context: &str, target: &ClusterTarget, config: &Config) -> Option<&'static str> {
+/// Returns why kdev can modify the context without a prompt, if the user has allowed it.
+pub(crate) fn permission_reason(
+    context: &str,
+    target: &ClusterTarget,
+    config: &Config,
+) -> Option<&'static str> {
     if target.explicit_context().is_some() {
         Some("it was named")
     } else if config.contexts.iter().any(|known| known == context) {
@@ -198,7 +214,7 @@ pub(crate) fn permission_reason(context: &str, target: &ClusterTarget, config: &
 }
 
 fn confirm_context(cx: &Cx, context: &str, server: &str) -> Result<()> {
-    let question = format!("Change the cluster of context `{context}` (server {server})?");
+    let question = format!("Modify the cluster of context `{context}` ({server})?");
     let answer = cx.confirm(&question);
     cx.check_interrupt()?;
     match answer {
@@ -209,10 +225,10 @@ fn confirm_context(cx: &Cx, context: &str, server: &str) -> Result<()> {
     }
 }
 
-/// Whether the API server was never reached, by what client-go prints then. An
-/// error that the server itself has sent may hold the same words.
+/// Returns whether the API server was never reached, based on the messages of client-go.
+/// An error from the server itself can contain the same text.
 fn is_unreachable(failure: &Failure) -> bool {
-    const SIGNS: [&str; 9] = [
+    const MESSAGES: [&str; 9] = [
         "Unable to connect to the server",
         "was refused - did you specify the right host or port",
         "connection refused",
@@ -223,9 +239,9 @@ fn is_unreachable(failure: &Failure) -> bool {
         "no route to host",
         "network is unreachable",
     ];
-    let answered = failure.stderr.contains("Error from server");
-    let unreached = SIGNS.iter().any(|sign| failure.stderr.contains(sign));
-    (unreached && !answered) || matches!(failure.outcome, Outcome::TimedOut(_))
+    let is_from_server = failure.stderr.contains("Error from server");
+    let is_unreached = MESSAGES.iter().any(|message| failure.stderr.contains(message));
+    (is_unreached && !is_from_server) || matches!(failure.outcome, Outcome::TimedOut(_))
 }
 
 #[cfg(test)]
@@ -233,7 +249,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_server_says_is_no_silence() {
+    fn connection_error_in_server_response_is_reachable() {
         let failure = |stderr: &str| Failure {
             command: "kubectl".into(),
             outcome: Outcome::Code(1),

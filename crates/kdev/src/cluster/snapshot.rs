@@ -1,6 +1,7 @@
-//! What the API has of the awaited workloads and their pods: all of a
-//! namespace in one look, so that a look is one kubectl, and what it shows is
-//! of one moment.
+//! Fetches workloads and pods of a namespace, and logs.
+//!
+//! A snapshot takes one `kubectl` for all objects, which is cheaper than several, and
+//! shows them at the same moment.
 
 use std::collections::BTreeSet;
 use std::thread;
@@ -18,26 +19,26 @@ use crate::cluster::error::Result;
 use crate::cx::Cx;
 use crate::process::Command;
 
-/// How many lines of a log an error shows.
+/// The number of log lines that an error shows.
 const LOG_LINES: usize = 10;
-/// What a kubelet answers, as if it were the log, when the runtime has just removed the
+/// The text that a kubelet returns in place of the log if the runtime has just removed the
 /// container (`kubernetes/pkg/kubelet/kuberuntime/kuberuntime_container.go`).
 const LOG_UNAVAILABLE: &str = "unable to retrieve container logs for ";
-/// How often a kubelet looks at its containers (`genericPlegRelistPeriod`), and after
-/// how many looks it has taken notice of an end.
+/// How often a kubelet lists its containers (`genericPlegRelistPeriod`), and after how many
+/// of these it has certainly noticed that a container exited.
 const PLEG_RELIST_PERIOD: Duration = Duration::from_secs(1);
 const MAX_LOG_RETRIES: usize = 3;
-/// How long a log may take to come.
+/// Limits a request for a log.
 const LOG_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a namespace held at one moment.
+/// The objects of a namespace at one moment.
 #[derive(Deserialize)]
 pub(crate) struct Snapshot {
     items: Vec<Value>,
 }
 
 impl Snapshot {
-    /// Everything that tells how far workloads of these kinds are.
+    /// Fetches all objects that show the state of workloads of these kinds.
     pub(crate) fn fetch<'a>(
         cx: &Cx,
         cluster: &Cluster,
@@ -50,7 +51,7 @@ impl Snapshot {
         Self::fetch_resources(cx, cluster, namespace, &resources)
     }
 
-    /// All that kubectl calls so.
+    /// Fetches all objects of these resources.
     pub(crate) fn fetch_resources(
         cx: &Cx,
         cluster: &Cluster,
@@ -60,37 +61,37 @@ impl Snapshot {
         let resources = resources.iter().copied().collect::<Vec<_>>().join(",");
         let sh = cx.shell()?;
         let cmd = cluster.cmd(&sh, namespace).args(["get", &resources, "--output=json"]);
-        cluster.get_json(cx, cmd, "show the workloads and their pods")
+        cluster.get_json(cx, cmd, "list workloads and pods")
     }
 
-    /// All of it.
+    /// Returns all objects.
     pub(crate) fn items(&self) -> &[Value] {
         &self.items
     }
 
-    /// A workload as it is.
+    /// Returns a workload.
     pub(crate) fn workload(&self, kind: &str, name: &str) -> Option<&Value> {
         self.items.iter().find(|item| item["kind"] == kind && item["metadata"]["name"] == name)
     }
 
-    /// The pods that are made from its present template.
+    /// Returns the pods that were created from the workload's current template.
     pub(crate) fn new_pods(&self, kind: &str, live: &Value) -> Vec<Pod> {
         workload::new_pods(kind, live, &self.items)
     }
 
-    /// A pod as the API has it.
+    /// Returns a pod.
     pub(crate) fn pod(&self, name: &str) -> Option<&Value> {
         self.workload("Pod", name)
     }
 }
 
-/// The end of the log of a container that has crashed: with `previous`, of the run
-/// before the present one; else of its present run, or of its last one.
+/// Returns the last log lines of a crashed container: with `previous`, those of the
+/// previous run, else those of the current run or, if that has none, of the previous run.
 ///
-/// The container may be started again between the look that showed the crash and this
-/// one: the present run has no log yet then, and the run that crashed is the one before.
-/// It may also have ended once more: the kubelet then looks for a run that the runtime
-/// has removed, until it has taken notice of the end.
+/// The container may have restarted since the crash was seen. Then the current run has no
+/// log yet, and the crashed run is the previous one. If it has exited again since, the
+/// kubelet may look for a run that the runtime has already removed, until the kubelet
+/// notices the exit.
 pub(crate) fn fetch_log(
     cx: &Cx,
     cluster: &Cluster,
@@ -108,14 +109,14 @@ pub(crate) fn fetch_log(
         (!log.is_empty()).then_some(log)
     };
     let is_removed = |log: &String| log.starts_with(LOG_UNAVAILABLE);
-    let before = &["--previous"][..];
-    let mut log = read(if previous { before } else { &[] }).or_else(|| read(before));
+    let previous_run = &["--previous"][..];
+    let mut log = read(if previous { previous_run } else { &[] }).or_else(|| read(previous_run));
     for _ in 0..MAX_LOG_RETRIES {
         if !log.as_ref().is_some_and(is_removed) || cx.interrupt().is_raised() {
             break;
         }
         thread::sleep(PLEG_RELIST_PERIOD);
-        log = read(before);
+        log = read(previous_run);
     }
     log.filter(|log| !is_removed(log))
 }

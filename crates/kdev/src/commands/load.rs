@@ -44,18 +44,18 @@ pub struct LoadRequest {
 /// Nothing is built, and nothing is applied.
 pub fn load(cx: &Cx, request: &LoadRequest) -> Result<()> {
     let begun = Instant::now();
-    let given = request.image.as_deref().map(Given::read).transpose()?;
+    let given = request.image.as_deref().map(ImageArg::parse).transpose()?;
     let project = match given {
         Some(_) => Project::read_if_unambiguous(cx, &request.selection)?.unwrap_or_else(Project::placeholder),
         None => Project::read(cx, &request.selection)?,
     };
     let config = Config::resolve_without_build(&project, request.flags.clone())?;
     let asked = || match given {
-        Some(Given::Archive(archive)) => Ok(Asked::Archive(archive)),
-        Some(Given::Image(image)) => {
-            Docker::connect(cx).map(|docker| Asked::Docker(docker, Some(image)))
+        Some(ImageArg::Archive(archive)) => Ok(ImageOrigin::Archive(archive)),
+        Some(ImageArg::Image(image)) => {
+            Docker::connect(cx).map(|docker| ImageOrigin::Docker(docker, Some(image)))
         }
-        None => Docker::connect(cx).map(|docker| Asked::Docker(docker, None)),
+        None => Docker::connect(cx).map(|docker| ImageOrigin::Docker(docker, None)),
     };
     let (asked, kubeconfig) = run_both(asked, || Kubeconfig::read(cx, &request.target));
     let asked = asked?;
@@ -67,11 +67,11 @@ pub fn load(cx: &Cx, request: &LoadRequest) -> Result<()> {
     let transports = Transports::find(cx, &config, &nodes)?;
     let find = |cx: &Cx| {
         Ok::<_, Error>(match &asked {
-            Asked::Archive(archive) => ImageSource::Archive(archive.unpack(cx)?),
-            Asked::Docker(docker, Some(image)) => {
+            ImageOrigin::Archive(archive) => ImageSource::Archive(archive.unpack(cx)?),
+            ImageOrigin::Docker(docker, Some(image)) => {
                 ImageSource::Docker(docker, build::find_image(cx, docker, &image.familiar(), image)?)
             }
-            Asked::Docker(docker, None) => {
+            ImageOrigin::Docker(docker, None) => {
                 let found = build::identify(cx, docker, &config.image.familiar(), &config.image);
                 let found = found.map_err(|error| build::into_not_built(error, &request.selection))?;
                 ImageSource::Docker(docker, found)
@@ -92,19 +92,19 @@ pub fn load(cx: &Cx, request: &LoadRequest) -> Result<()> {
 }
 
 /// What was given to be loaded.
-enum Given {
+enum ImageArg {
     Image(Reference),
     Archive(Archive),
 }
 
 /// Who is asked for it: docker for an image, or for the project's last build.
-enum Asked {
+enum ImageOrigin {
     Archive(Archive),
     Docker(Docker, Option<Reference>),
 }
 
-impl Given {
-    fn read(text: &str) -> Result<Self> {
+impl ImageArg {
+    fn parse(text: &str) -> Result<Self> {
         match Archive::from_arg(text) {
             Some(archive) => Ok(Self::Archive(archive)),
             None => Ok(Self::Image(reference(text)?)),

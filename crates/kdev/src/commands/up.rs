@@ -64,7 +64,7 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
     let docker = docker?;
     let cluster = Cluster::select(cx, kubeconfig?, &request.target, &config)?;
     let all = cluster.nodes(cx)?;
-    let why_not = |node: &Node| why_not(&objects, &config, node);
+    let why_not = |node: &Node| exclusion_cause(&objects, &config, node);
     let nodes = targets::choose(cx, &cluster, &all, &config, &request.nodes, why_not)?;
     let transports = Transports::find(cx, &config, &nodes)?;
 
@@ -113,7 +113,7 @@ fn render(manifests: &[Manifest], config: &Config, tag: &str) -> Result<Vec<Stri
 }
 
 /// What keeps every pod with the image off a node; `None` if one may run.
-pub(crate) fn why_not(objects: &[Object], config: &Config, node: &Node) -> Option<String> {
+pub(crate) fn exclusion_cause(objects: &[Object], config: &Config, node: &Node) -> Option<String> {
     let mut why = None;
     for object in objects.iter().filter(|object| object.uses(config.image.name())) {
         // A kind that kdev does not know may put its pods anywhere.

@@ -165,7 +165,7 @@ fn add_project(facts: &mut [Facts], config: &Config, selection: &PackageSelectio
 fn report_on(facts: &Facts) -> WorkloadReport {
     WorkloadReport {
         subject: facts.subject.clone(),
-        owner: facts.keeper().map(kdev_core::kube::object::id).filter(|id| *id != facts.subject),
+        owner: facts.controller().map(kdev_core::kube::object::id).filter(|id| *id != facts.subject),
         node: facts.node_name().map(str::to_owned),
         state: facts.state(),
         unready_siblings: facts.unready_siblings,

@@ -1,15 +1,15 @@
-//! Layers, paths and mistakes.
+//! Layers, paths and errors.
 
 use serde_json::json;
 
 use super::*;
 
-fn layer(table: Value) -> Result<Layer> {
-    Layer::from_table(table, Path::new("/p"), "`[package.metadata.kdev]`")
+fn layer(table: Value) -> Result<ConfigLayer> {
+    ConfigLayer::from_table(table, Path::new("/p"), "`[package.metadata.kdev]`")
 }
 
 #[test]
-fn paths_are_relative_to_the_file_that_names_them() {
+fn relative_path_is_joined_to_directory_of_table() {
     let layer = layer(json!({"dockerfile": "docker/Dockerfile", "manifests": ["/m", "k/*"]}));
     let layer = layer.unwrap();
     assert_eq!(layer.dockerfile.unwrap(), Path::new("/p/docker/Dockerfile"));
@@ -17,34 +17,34 @@ fn paths_are_relative_to_the_file_that_names_them() {
 }
 
 #[test]
-fn the_upper_layer_wins_key_by_key() {
+fn upper_layer_wins_per_key() {
     let upper = layer(json!({"image": "up", "build-args": {"A": "1"}})).unwrap();
     let lower = json!({"image": "low", "namespace": "n", "build-args": {"A": "0", "B": "2"}});
-    let both = upper.over(layer(lower).unwrap());
-    assert_eq!(both.image.as_deref(), Some("up"));
-    assert_eq!(both.namespace.as_deref(), Some("n"));
-    assert_eq!(both.build_args.into_values().collect::<Vec<_>>(), ["1", "2"]);
+    let merged = upper.or(layer(lower).unwrap());
+    assert_eq!(merged.image.as_deref(), Some("up"));
+    assert_eq!(merged.namespace.as_deref(), Some("n"));
+    assert_eq!(merged.build_args.into_values().collect::<Vec<_>>(), ["1", "2"]);
 }
 
 #[test]
-fn a_node_is_merged_setting_by_setting() {
+fn node_settings_merge_per_setting() {
     let upper = layer(json!({"nodes": {"w": {"ssh": "u@h"}}})).unwrap();
     let lower = json!({"nodes": {"w": {"docker": "x", "sudo": true}}});
-    let both = upper.over(layer(lower).unwrap());
+    let merged = upper.or(layer(lower).unwrap());
     let expected =
         NodeSettings { ssh: Some("u@h".into()), sudo: Some(true), ..NodeSettings::default() };
-    assert_eq!(both.nodes["w"], expected);
+    assert_eq!(merged.nodes["w"], expected);
 }
 
 #[test]
-fn a_folder_that_looks_like_a_glob_is_taken_literally() {
+fn directory_with_glob_characters_is_escaped() {
     let table = json!({"manifests": ["k8s/*.yaml"]});
-    let layer = Layer::from_table(table, Path::new("/home/[x]"), "").unwrap();
+    let layer = ConfigLayer::from_table(table, Path::new("/home/[x]"), "").unwrap();
     assert_eq!(layer.manifests.unwrap(), [Path::new("/home/[[]x[]]/k8s/*.yaml")]);
 }
 
 #[test]
-fn mistakes_are_named_with_the_nearest_known_key() {
+fn invalid_table_error_names_key_and_suggestion() {
     let table = [
         (
             json!({"manifest": []}),
@@ -59,22 +59,22 @@ fn mistakes_are_named_with_the_nearest_known_key() {
         (
             json!({"zzz": 1}),
             "unknown key `zzz` in `[package.metadata.kdev]`",
-            Some("remove it; the README lists the known keys"),
+            Some("remove it; `docs/configuration.md` lists the known keys"),
         ),
         (
             json!({"image": 3}),
             "invalid value for `image` in `[package.metadata.kdev]`",
-            Some("the README lists what each key takes"),
+            Some("see `docs/configuration.md` for valid values"),
         ),
         (
             json!({"pull-policy": "Always"}),
             "invalid value for `pull-policy` in `[package.metadata.kdev]`",
-            Some("the README lists what each key takes"),
+            Some("see `docs/configuration.md` for valid values"),
         ),
         (
             json!([1]),
             "invalid value for `kdev` in `[package.metadata.kdev]`",
-            Some("the README lists what each key takes"),
+            Some("see `docs/configuration.md` for valid values"),
         ),
     ];
     for (value, message, help) in table {
@@ -85,15 +85,15 @@ fn mistakes_are_named_with_the_nearest_known_key() {
 }
 
 #[test]
-fn every_key_that_is_read_is_known() {
-    // `take` asserts it; an empty table takes each of them once.
+fn every_read_key_is_known() {
+    // `take` asserts it, and reading an empty table takes each key once.
     assert!(layer(json!({})).is_ok());
 }
 
 #[test]
-fn fields_that_name_an_image_come_from_the_uppermost_layer_that_has_them() {
+fn image_paths_come_from_uppermost_layer() {
     let table = |path: &str| layer(json!({"image-paths": [path]})).unwrap();
-    let both = table("A:b").over(table("C:d"));
-    assert_eq!(both.image_paths.unwrap(), ["A:b"]);
-    assert_eq!(Layer::default().over(table("C:d")).image_paths.unwrap(), ["C:d"]);
+    let merged = table("A:b").or(table("C:d"));
+    assert_eq!(merged.image_paths.unwrap(), ["A:b"]);
+    assert_eq!(ConfigLayer::default().or(table("C:d")).image_paths.unwrap(), ["C:d"]);
 }

@@ -1,47 +1,47 @@
-//! What is wrong with the settings.
+//! Errors of the settings.
 
 use std::path::PathBuf;
 
 use kdev_core::image::reference::ReferenceError;
 
-use crate::details::Reason;
+use crate::details::Details;
 use crate::process;
 
 /// The result of reading settings.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What is wrong with the settings.
+/// The settings could not be read, or are invalid.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A key that kdev does not know.
-    #[error("unknown key `{key}` in {place}")]
+    /// A table has an unknown key.
+    #[error("unknown key `{key}` in {location}")]
     UnknownKey {
-        /// The key, with the tables around it.
+        /// The full path of the key.
         key: String,
         /// The file and table.
-        place: String,
-        /// The known key that looks most like it.
+        location: String,
+        /// The most similar known key.
         nearest: Option<String>,
     },
-    /// A value that cannot be used.
-    #[error("invalid value for `{key}` in {place}")]
+    /// A value is invalid.
+    #[error("invalid value for `{key}` in {location}")]
     InvalidValue {
-        /// The key, with the tables around it.
+        /// The full path of the key.
         key: String,
         /// The file and table, the variable or the flag.
-        place: String,
-        /// What is wrong with it.
+        location: String,
+        /// Why it is invalid.
         #[source]
-        reason: Reason,
+        reason: Details,
     },
-    /// The image's name breaks the grammar of references.
-    #[error("cannot use the image's name")]
+    /// The image name is not a valid reference.
+    #[error("invalid image name")]
     InvalidImageName(#[source] ReferenceError),
-    /// There is no Dockerfile.
-    #[error("no Dockerfile at `{}`", path.display())]
+    /// The Dockerfile does not exist.
+    #[error("Dockerfile not found at `{}`", path.display())]
     DockerfileNotFound {
-        /// Where it was looked for.
+        /// The expected path.
         path: PathBuf,
     },
     /// A file could not be read.
@@ -50,12 +50,12 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn invalid(key: &str, place: &str, reason: impl Into<String>) -> Self {
-        let (key, place, reason) = (key.to_owned(), place.to_owned(), Reason(reason.into()));
-        Self::InvalidValue { key, place, reason }
+    pub(crate) fn invalid(key: &str, location: &str, reason: impl Into<String>) -> Self {
+        let (key, location, reason) = (key.to_owned(), location.to_owned(), Details(reason.into()));
+        Self::InvalidValue { key, location, reason }
     }
 
-    /// One action that helps.
+    /// Returns one action that fixes the error.
     pub fn help(&self) -> Option<String> {
         Some(match self {
             Self::UnknownKey { key, nearest: Some(nearest), .. } => {
@@ -63,24 +63,25 @@ impl Error {
                     key.rsplit_once('.').map_or(String::new(), |(table, _)| format!("{table}."));
                 format!("did you mean `{table}{nearest}`?")
             }
-            Self::UnknownKey { .. } => "remove it; the README lists the known keys".to_owned(),
-            Self::InvalidValue { place, reason, .. } => value_help(place, &reason.0),
+            Self::UnknownKey { .. } => {
+                "remove it; `docs/configuration.md` lists the known keys".to_owned()
+            }
+            Self::InvalidValue { location, reason, .. } => value_help(location, &reason.0),
             Self::InvalidImageName(_) => {
-                "set another one: `image = \"name\"` in `[package.metadata.kdev]`".to_owned()
+                "set `image = \"name\"` in `[package.metadata.kdev]`".to_owned()
             }
             Self::DockerfileNotFound { .. } => {
-                "write one there, as the README shows, or set `dockerfile = \"path\"` in `[package.metadata.kdev]`"
-                    .to_owned()
+                "create it, or set `dockerfile = \"path\"` in `[package.metadata.kdev]`".to_owned()
             }
             Self::Process(_) => return None,
         })
     }
 }
 
-fn value_help(place: &str, reason: &str) -> String {
+fn value_help(location: &str, reason: &str) -> String {
     let line = reason.strip_prefix("TOML parse error at line ").and_then(|r| r.split(',').next());
     match line {
-        Some(line) => format!("correct line {line} of {place}"),
-        None => "the README lists what each key takes".to_owned(),
+        Some(line) => format!("fix line {line} of {location}"),
+        None => "see `docs/configuration.md` for valid values".to_owned(),
     }
 }

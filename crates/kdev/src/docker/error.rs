@@ -23,7 +23,7 @@ pub enum Error {
         #[source]
         source: Failure,
         /// Which one was asked, where that is not this machine's own.
-        asked: Option<DockerHost>,
+        host: Option<DockerHost>,
     },
     /// docker ran, and failed.
     #[error("cannot {action}")]
@@ -58,7 +58,7 @@ impl Error {
             Self::ImageNotFound { .. } => {
                 Some("name one that `docker image ls` lists, as `NAME:TAG`".to_owned())
             }
-            Self::DaemonUnreachable { source, asked } => {
+            Self::DaemonUnreachable { source, host: asked } => {
                 Some(unreachable_help(&source.stderr, asked.as_ref()))
             }
             Self::Tool(error) => error.help(),

@@ -329,7 +329,7 @@ fn list_node_images(
     let Some(any) = facts.first() else { return BTreeMap::new() };
     // One that has just been started again may be in trouble in a moment.
     let is_troubled = |facts: &&Facts| {
-        facts.is_in_trouble() || facts.containers().iter().any(|one| facts.may_end_again(*one))
+        facts.is_unready() || facts.containers().iter().any(|one| facts.may_crash_again(*one))
     };
     let troubled: Vec<&Facts> = facts.iter().filter(is_troubled).collect();
     let misses_image = troubled.iter().any(|facts| {

@@ -16,16 +16,16 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::cx::Cx;
-use crate::details::Reason;
-use crate::layers::cache::{Blob, Layer, Layers};
+use crate::details::Details;
+use crate::layers::cache::{Blob, Layer, LayerCache};
 use crate::layers::error::{Error, Result};
 use crate::process;
 
 /// How the files are called that are taken for archives.
-const ENDINGS: [&str; 4] = [".tar", ".tar.gz", ".tgz", ".tar.zst"];
+const EXTENSIONS: [&str; 4] = [".tar", ".tar.gz", ".tgz", ".tar.zst"];
 
 /// How the folders of archives begin.
-const FOLDER: &str = "archive-";
+const DIR_PREFIX: &str = "archive-";
 
 /// Where an archive comes from.
 #[derive(Clone, Debug)]
@@ -37,17 +37,17 @@ pub(crate) enum Archive {
 }
 
 /// A folder with an archive's layers, which goes when it is dropped.
-pub(crate) struct Unpacked {
+pub(crate) struct UnpackedArchive {
     pub(crate) image: BuiltImage,
-    pub(crate) layers: Layers,
+    pub(crate) layers: LayerCache,
     _folder: TempDir,
 }
 
 impl Archive {
     /// What a user means by an argument that may also be an image's name.
-    pub(crate) fn meant_by(text: &str) -> Option<Self> {
+    pub(crate) fn from_arg(text: &str) -> Option<Self> {
         let is_path = ["/", "./", "../"].iter().any(|start| text.starts_with(start))
-            || ENDINGS.iter().any(|end| text.ends_with(end));
+            || EXTENSIONS.iter().any(|end| text.ends_with(end));
         match text {
             "-" => Some(Self::Stdin),
             _ if is_path => Some(Self::File(text.into())),
@@ -56,7 +56,7 @@ impl Archive {
     }
 
     /// As it is shown.
-    pub(crate) fn name(&self) -> String {
+    pub(crate) fn display_name(&self) -> String {
         match self {
             Self::File(path) => path.display().to_string(),
             Self::Stdin => "-".to_owned(),
@@ -65,43 +65,43 @@ impl Archive {
 
     /// Takes it apart. The folder lies in the cache folder, where layers have
     /// room, or among the temporary ones.
-    pub(crate) fn unpack(&self, cx: &Cx) -> Result<Unpacked> {
-        let folder = folder(cx.cache_dir()).map_err(process::Error::write("a temporary folder"))?;
-        let layers = Layers::at(folder.path()).map_err(|e| self.error(e.to_string()))?;
+    pub(crate) fn unpack(&self, cx: &Cx) -> Result<UnpackedArchive> {
+        let folder = create_dir(cx.cache_dir()).map_err(process::Error::write("a temporary folder"))?;
+        let layers = LayerCache::open_in(folder.path()).map_err(|e| self.error(e.to_string()))?;
         let image = match self {
             Self::File(path) => {
                 let file = File::open(path).map_err(|e| self.error(e.to_string()))?;
-                image(cx, file, &layers)
+                read_image(cx, file, &layers)
             }
             Self::Stdin if io::stdin().is_terminal() => Err("it is a terminal".to_owned()),
-            Self::Stdin => image(cx, io::stdin().lock(), &layers),
+            Self::Stdin => read_image(cx, io::stdin().lock(), &layers),
         };
         cx.check_interrupt()?;
         let image = image.map_err(|reason| self.error(reason))?;
-        Ok(Unpacked { image, layers, _folder: folder })
+        Ok(UnpackedArchive { image, layers, _folder: folder })
     }
 
     fn error(&self, reason: String) -> Error {
-        Error::InvalidArchive { archive: self.name(), reason: Reason(reason) }
+        Error::InvalidArchive { archive: self.display_name(), reason: Details(reason) }
     }
 }
 
 /// The process's id stands in the folder's name, so that one that was killed can
 /// be cleaned up after.
-fn folder(cache: Option<&Path>) -> io::Result<TempDir> {
+fn create_dir(cache: Option<&Path>) -> io::Result<TempDir> {
     let in_cache = cache.and_then(|dir| {
         std::fs::create_dir_all(dir).ok()?;
-        clean(dir);
-        TempDir::with_prefix_in(format!("{FOLDER}{}-", std::process::id()), dir).ok()
+        remove_orphaned_dirs(dir);
+        TempDir::with_prefix_in(format!("{DIR_PREFIX}{}-", std::process::id()), dir).ok()
     });
     in_cache.map_or_else(TempDir::new, Ok)
 }
 
 /// Takes away the folders of processes that are no more.
-fn clean(cache: &Path) {
+fn remove_orphaned_dirs(cache: &Path) {
     for entry in std::fs::read_dir(cache).into_iter().flatten().filter_map(Result::ok) {
         let name = entry.file_name();
-        let owner = name.to_str().and_then(|name| name.strip_prefix(FOLDER)?.split('-').next());
+        let owner = name.to_str().and_then(|name| name.strip_prefix(DIR_PREFIX)?.split('-').next());
         let owner = owner.and_then(|id| id.parse().ok()).map(Pid::from_raw);
         if owner.is_some_and(|id| kill(id, None) == Err(Errno::ESRCH)) {
             let _ = std::fs::remove_dir_all(entry.path());
@@ -109,19 +109,19 @@ fn clean(cache: &Path) {
     }
 }
 
-fn image(cx: &Cx, archive: impl Read, into: &Layers) -> Result<BuiltImage, String> {
+fn read_image(cx: &Cx, archive: impl Read, into: &LayerCache) -> Result<BuiltImage, String> {
     let mut found = HashMap::new();
-    let archive = decompressed(Interruptible { reader: archive, cx });
+    let archive = decompress(Interruptible { reader: archive, cx });
     let files = archive.and_then(|archive| {
         Files::read(archive, |path, body| {
-            if let (_, Blob::Layer(layer)) = into.keep(body)? {
+            if let (_, Blob::Layer(layer)) = into.store(body)? {
                 found.insert(path.to_owned(), layer);
             }
             Ok(())
         })
     });
     let files = files.map_err(|error| format!("it cannot be read: {error}"))?;
-    let image = the_one(files.images()?)?;
+    let image = select_image(files.images()?)?;
     let layers: Vec<&Layer> = image
         .layers
         .iter()
@@ -132,7 +132,7 @@ fn image(cx: &Cx, archive: impl Read, into: &Layers) -> Result<BuiltImage, Strin
         return Err("its layers are not those that its configuration names".to_owned());
     }
     let name = image.name.ok_or("its image has no name")?;
-    into.keep(image.config.as_slice()).map_err(|error| error.to_string())?;
+    into.store(image.config.as_slice()).map_err(|error| error.to_string())?;
     Ok(BuiltImage {
         reference: Reference::parse(&name).map_err(|error| error.to_string())?,
         config_digest: image.config_digest,
@@ -144,7 +144,7 @@ fn image(cx: &Cx, archive: impl Read, into: &Layers) -> Result<BuiltImage, Strin
 }
 
 /// Of one image for several platforms that for this machine's, else the first.
-fn the_one(images: Vec<Image>) -> Result<Image, String> {
+fn select_image(images: Vec<Image>) -> Result<Image, String> {
     let mut platforms: Vec<_> = images.iter().map(|image| &image.platform).collect();
     platforms.sort_unstable();
     if platforms.windows(2).any(|pair| pair[0] == pair[1]) {
@@ -161,7 +161,7 @@ fn the_one(images: Vec<Image>) -> Result<Image, String> {
 }
 
 /// The archive itself may be compressed, too.
-fn decompressed<'a>(archive: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+fn decompress<'a>(archive: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
     let mut archive = BufReader::with_capacity(1 << 20, archive);
     let mut first = [0; 4];
     let mut count = 0;
@@ -212,7 +212,7 @@ mod tests {
             ("localhost:5000/app:1", false),
         ];
         for (text, is_archive) in table {
-            assert_eq!(Archive::meant_by(text).is_some(), is_archive, "{text}");
+            assert_eq!(Archive::from_arg(text).is_some(), is_archive, "{text}");
         }
     }
 
@@ -229,13 +229,13 @@ mod tests {
 
     #[test]
     fn one_image_is_taken_and_several_are_refused() {
-        assert_eq!(the_one(Vec::new()).unwrap_err(), "it holds no image");
+        assert_eq!(select_image(Vec::new()).unwrap_err(), "it holds no image");
         let two = vec![image(Some("linux/amd64")), image(Some("linux/amd64"))];
-        assert_eq!(the_one(two).unwrap_err(), "it holds 2 images");
+        assert_eq!(select_image(two).unwrap_err(), "it holds 2 images");
         let platforms = ["linux/arm64", "linux/amd64"];
         let both = platforms.map(|platform| image(Some(platform))).to_vec();
-        assert!(the_one(both).unwrap().platform.is_some());
-        assert_eq!(the_one(vec![image(None)]).unwrap(), image(None));
+        assert!(select_image(both).unwrap().platform.is_some());
+        assert_eq!(select_image(vec![image(None)]).unwrap(), image(None));
     }
 
     #[test]
@@ -243,12 +243,12 @@ mod tests {
         let cache = tempfile::tempdir().unwrap();
         let path = |name: String| cache.path().join(name);
         // No process has this id: the kernel's are smaller.
-        let (dead, own) = (path(format!("{FOLDER}2000000000-a")), path("layers".into()));
+        let (dead, own) = (path(format!("{DIR_PREFIX}2000000000-a")), path("layers".into()));
         for dir in [&dead, &own] {
             std::fs::create_dir(dir).unwrap();
         }
-        let mine = folder(Some(cache.path())).unwrap();
-        let another = folder(Some(cache.path())).unwrap();
+        let mine = create_dir(Some(cache.path())).unwrap();
+        let another = create_dir(Some(cache.path())).unwrap();
         assert!(!dead.exists() && own.exists());
         assert!(mine.path().exists() && another.path().exists());
     }
@@ -262,11 +262,11 @@ mod tests {
         let zstd = zstd::encode_all(&text[..], 1).unwrap();
         for archive in [text.to_vec(), gzip.finish().unwrap(), zstd] {
             let mut back = Vec::new();
-            decompressed(archive.as_slice()).unwrap().read_to_end(&mut back).unwrap();
+            decompress(archive.as_slice()).unwrap().read_to_end(&mut back).unwrap();
             assert_eq!(back, text);
         }
         let mut short = Vec::new();
-        decompressed(&b"ab"[..]).unwrap().read_to_end(&mut short).unwrap();
+        decompress(&b"ab"[..]).unwrap().read_to_end(&mut short).unwrap();
         assert_eq!(short, b"ab");
     }
 }

@@ -18,18 +18,18 @@ use kdev_core::image::partial_archive::SentLayer;
 use tempfile::NamedTempFile;
 
 /// A layer that is larger is passed on, but not kept for the next build.
-pub(crate) const LARGEST: u64 = 256 << 20;
+pub(crate) const MAX_KEPT_LAYER_BYTES: u64 = 256 << 20;
 /// How much the folder may hold.
-const CAPACITY: u64 = 1 << 30;
+const MAX_CACHE_BYTES: u64 = 1 << 30;
 /// A blob that begins like JSON and is no larger is a configuration.
-const CONFIG_LIMIT: u64 = 8 << 20;
+const MAX_CONFIG_BYTES: u64 = 8 << 20;
 /// How many digests are remembered.
-const MEMORY_LIMIT: usize = 10_000;
+const MAX_KNOWN_DIGESTS: usize = 10_000;
 
 /// The cache folder. Files appear whole or not at all, so that runs may share
 /// it.
 #[derive(Clone, Debug)]
-pub(crate) struct Layers {
+pub(crate) struct LayerCache {
     dir: PathBuf,
 }
 
@@ -41,7 +41,7 @@ pub(crate) enum Blob {
     /// A layer, which the folder now has.
     Layer(Layer),
     /// A layer that was read in vain.
-    Unwanted,
+    Discarded,
 }
 
 /// A layer of the folder.
@@ -74,8 +74,8 @@ impl SentLayer for Layer {
     }
 }
 
-impl Layers {
-    pub(crate) fn at(dir: &Path) -> io::Result<Self> {
+impl LayerCache {
+    pub(crate) fn open_in(dir: &Path) -> io::Result<Self> {
         let dir = dir.join("layers");
         fs::create_dir_all(&dir)?;
         Ok(Self { dir })
@@ -95,54 +95,54 @@ impl Layers {
     }
 
     /// Takes a layer away, if it is there.
-    pub(crate) fn forget(&self, diff_id: &str) {
+    pub(crate) fn evict(&self, diff_id: &str) {
         let _ = fs::remove_file(self.path(diff_id, "tar"));
     }
 
     /// Reads a blob in whatever compression it comes, and keeps it. Gives its
     /// digest as it came, too.
-    pub(crate) fn keep(&self, blob: impl Read) -> io::Result<(String, Blob)> {
-        self.keep_if(blob, |_| true)
+    pub(crate) fn store(&self, blob: impl Read) -> io::Result<(String, Blob)> {
+        self.store_if(blob, |_| true)
     }
 
     /// The same, but of layers only those with a wanted diffID stay.
-    pub(crate) fn keep_if(
+    pub(crate) fn store_if(
         &self,
         blob: impl Read,
         wants: impl Fn(&str) -> bool,
     ) -> io::Result<(String, Blob)> {
         let mut hashed = Hasher::new(blob);
         let mut first = [0; 4];
-        let count = read_some(&mut hashed, &mut first)?;
+        let count = fill(&mut hashed, &mut first)?;
         let first = &first[..count];
         let body = first.chain(&mut hashed);
         let kept = match first {
-            [b'{', ..] => self.keep_config(body)?,
-            [0x1f, 0x8b, ..] => self.keep_layer(GzDecoder::new(BufReader::new(body)), wants)?,
-            [0x28, 0xb5, 0x2f, 0xfd] => self.keep_layer(zstd::Decoder::new(body)?, wants)?,
-            _ => self.keep_layer(body, wants)?,
+            [b'{', ..] => self.store_config(body)?,
+            [0x1f, 0x8b, ..] => self.store_layer(GzDecoder::new(BufReader::new(body)), wants)?,
+            [0x28, 0xb5, 0x2f, 0xfd] => self.store_layer(zstd::Decoder::new(body)?, wants)?,
+            _ => self.store_layer(body, wants)?,
         };
         // A decoder may leave what follows its own end.
         io::copy(&mut hashed, &mut io::sink())?;
         Ok((hashed.digest(), kept))
     }
 
-    fn keep_config(&self, body: impl Read) -> io::Result<Blob> {
+    fn store_config(&self, body: impl Read) -> io::Result<Blob> {
         let mut bytes = Vec::new();
-        body.take(CONFIG_LIMIT).read_to_end(&mut bytes)?;
+        body.take(MAX_CONFIG_BYTES).read_to_end(&mut bytes)?;
         let mut file = NamedTempFile::new_in(&self.dir)?;
         file.write_all(&bytes)?;
         file.persist(self.path(&kdev_core::image::digest::sha256(&bytes), "json"))?;
         Ok(Blob::Config)
     }
 
-    fn keep_layer(&self, tar: impl Read, wants: impl Fn(&str) -> bool) -> io::Result<Blob> {
+    fn store_layer(&self, tar: impl Read, wants: impl Fn(&str) -> bool) -> io::Result<Blob> {
         let mut file = NamedTempFile::new_in(&self.dir)?;
         let mut tar = Hasher::new(tar);
         let size = io::copy(&mut tar, &mut file)?;
         let diff_id = tar.digest();
         if !wants(&diff_id) {
-            return Ok(Blob::Unwanted);
+            return Ok(Blob::Discarded);
         }
         let path = self.path(&diff_id, "tar");
         file.persist(&path)?;
@@ -157,7 +157,7 @@ impl Layers {
         let mut held = 0;
         for (_, size, path) in files {
             held += size;
-            if held > CAPACITY || size > LARGEST {
+            if held > MAX_CACHE_BYTES || size > MAX_KEPT_LAYER_BYTES {
                 held -= size;
                 let _ = fs::remove_file(path);
             }
@@ -174,13 +174,13 @@ impl Layers {
     }
 
     /// The layers of the last builds of an image, the newest build first.
-    pub(crate) fn history(&self, image: &str) -> Vec<Vec<String>> {
+    pub(crate) fn build_history(&self, image: &str) -> Vec<Vec<String>> {
         read_json(&self.path(&kdev_core::image::digest::sha256(image.as_bytes()), "builds"))
     }
 
     /// Notes that this build of an image has been loaded.
-    pub(crate) fn note_build(&self, image: &str, layers: &[String]) {
-        let mut history = self.history(image);
+    pub(crate) fn record_build(&self, image: &str, layers: &[String]) {
+        let mut history = self.build_history(image);
         history.retain(|build| build != layers);
         history.insert(0, layers.to_vec());
         history.truncate(3);
@@ -191,13 +191,13 @@ impl Layers {
     }
 
     /// Under which digests docker remembers layers at this endpoint.
-    pub(crate) fn memory(&self, endpoint: &str) -> BTreeMap<String, String> {
+    pub(crate) fn known_digests(&self, endpoint: &str) -> BTreeMap<String, String> {
         read_json(&self.dir.join(format!("{endpoint}.memory")))
     }
 
-    pub(crate) fn note_memory(&self, endpoint: &str, learned: &BTreeMap<String, String>) {
-        let mut memory = self.memory(endpoint);
-        if memory.len() > MEMORY_LIMIT {
+    pub(crate) fn record_digests(&self, endpoint: &str, learned: &BTreeMap<String, String>) {
+        let mut memory = self.known_digests(endpoint);
+        if memory.len() > MAX_KNOWN_DIGESTS {
             memory.clear();
         }
         memory.extend(learned.clone());
@@ -209,7 +209,7 @@ impl Layers {
         read_json(&self.path(&kdev_core::image::digest::sha256(host.as_bytes()), "rate"))
     }
 
-    pub(crate) fn note_rate(&self, host: &str, rate: f64) {
+    pub(crate) fn record_rate(&self, host: &str, rate: f64) {
         self.write_json(&self.path(&kdev_core::image::digest::sha256(host.as_bytes()), "rate"), &rate);
     }
 
@@ -227,7 +227,7 @@ impl Layers {
 }
 
 /// Fills the buffer as far as the input goes.
-fn read_some(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+fn fill(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut count = 0;
     while count < buffer.len() {
         match input.read(&mut buffer[count..])? {

@@ -1,6 +1,6 @@
 //! What is wrong with an archive that a user brings.
 
-use crate::details::Reason;
+use crate::details::Details;
 use crate::process;
 
 /// The result of reading an archive.
@@ -17,7 +17,7 @@ pub enum Error {
         archive: String,
         /// What is wrong with it.
         #[source]
-        reason: Reason,
+        reason: Details,
     },
     /// A folder could not be written.
     #[error(transparent)]

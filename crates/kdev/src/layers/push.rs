@@ -35,53 +35,53 @@ use kdev_core::image::built::BuiltImage;
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::layers::cache::{Blob, Layers};
+use crate::layers::cache::{Blob, LayerCache};
 
 /// docker's memory is one of host and port, so an image keeps to one of these
 /// as long as no other run is using it.
 const FIRST_PORT: u16 = 47_600;
-const PORTS: u16 = 100;
+const PORT_COUNT: u16 = 100;
 /// How much of an upload is read in a hurry. Two layers must not look alike.
-const GLANCE: u64 = 16 << 10;
+const SNIFF_BYTES: u64 = 16 << 10;
 /// How much compressed data is worth it, whatever the image's size. docker
 /// compresses about 30 MB a second; a whole image goes at about 75.
-pub(crate) const WORTH: u64 = 16 << 20;
+pub(crate) const MAX_PUSH_BYTES: u64 = 16 << 20;
 
 /// Which layers docker shall send.
-pub(crate) enum Wanted {
+pub(crate) enum LayerRequest {
     /// Those that it has never pushed here.
-    New,
+    Unpushed,
     /// These.
     These(BTreeSet<String>),
 }
 
 /// One push: what is wanted of it, and what came.
-struct Desk {
-    layers: Layers,
+struct PushSession {
+    layers: LayerCache,
     endpoint: String,
     /// Digest → diffID, as far as docker's memory is known.
-    memory: BTreeMap<String, String>,
-    wanted: BTreeSet<String>,
+    known_digests: BTreeMap<String, String>,
+    requested: BTreeSet<String>,
     /// The image's layers, from the lowest up.
     diff_ids: Vec<String>,
     /// How much compressed data may come.
-    budget: u64,
-    hurry: AtomicBool,
+    max_bytes: u64,
+    abbreviate_uploads: AtomicBool,
     uploads: AtomicUsize,
-    passed: AtomicU64,
-    taken: Mutex<Taken>,
+    compressed_bytes: AtomicU64,
+    received: Mutex<Received>,
 }
 
 /// What came.
 #[derive(Default)]
-struct Taken {
+struct Received {
     committed: BTreeSet<String>,
-    came: BTreeMap<String, String>,
-    learned: BTreeMap<String, String>,
+    stored: BTreeMap<String, String>,
+    digests: BTreeMap<String, String>,
     config_digest: Option<String>,
     /// Uploads that were confirmed early. Dropped, they would be reset before
     /// docker has read that.
-    parked: Vec<Incoming>,
+    abandoned_uploads: Vec<Incoming>,
 }
 
 /// The image manifest: what of it tells how docker names layers.
@@ -108,15 +108,15 @@ enum Upload {
 /// Takes a port and lets `push` run, if that would bring anything. Gives the
 /// digest of the image's configuration, if docker has told it.
 pub(crate) fn serve<T>(
-    layers: &Layers,
-    wanted: &Wanted,
+    layers: &LayerCache,
+    wanted: &LayerRequest,
     image: &BuiltImage,
     push: impl FnOnce(&str) -> T,
 ) -> io::Result<Option<String>> {
     let listener = listen(&image.reference.name().to_string())?;
     let endpoint = listener.local_addr()?.to_string();
-    let desk = Arc::new(Desk::new(layers.clone(), &endpoint, wanted, image));
-    if desk.has_all(image) {
+    let desk = Arc::new(PushSession::new(layers.clone(), &endpoint, wanted, image));
+    if desk.is_complete(image) {
         return Ok(None);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
@@ -127,16 +127,16 @@ pub(crate) fn serve<T>(
         push(&endpoint);
         drop(stop);
         serving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        desk.note();
-        Ok(desk.taken().config_digest.take())
+        desk.record_digests();
+        Ok(desk.received().config_digest.take())
     })
 }
 
 fn listen(image: &str) -> io::Result<TcpListener> {
     let own = image.bytes().fold(0, |sum: u16, byte| sum.wrapping_mul(31) ^ u16::from(byte));
-    let port = |turn| FIRST_PORT + (own % PORTS + turn) % PORTS;
+    let port = |turn| FIRST_PORT + (own % PORT_COUNT + turn) % PORT_COUNT;
     let bind = |turn| TcpListener::bind((Ipv4Addr::LOCALHOST, port(turn))).ok();
-    let listener = (0..PORTS).find_map(bind).ok_or(io::ErrorKind::AddrInUse)?;
+    let listener = (0..PORT_COUNT).find_map(bind).ok_or(io::ErrorKind::AddrInUse)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }
@@ -144,14 +144,14 @@ fn listen(image: &str) -> io::Result<TcpListener> {
 /// Serves until `stopped` is dropped.
 async fn accept(
     listener: TcpListener,
-    desk: Arc<Desk>,
+    desk: Arc<PushSession>,
     stopped: oneshot::Receiver<()>,
 ) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let desk = Arc::clone(&desk);
-            let service = service_fn(move |request| answer(Arc::clone(&desk), request));
+            let service = service_fn(move |request| handle_request(Arc::clone(&desk), request));
             // Whatever goes wrong with a connection, docker will tell.
             tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
         }
@@ -160,23 +160,23 @@ async fn accept(
     Ok(())
 }
 
-async fn answer(
-    desk: Arc<Desk>,
+async fn handle_request(
+    desk: Arc<PushSession>,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
     let path = head.uri.path();
     let last = path.rsplit('/').next().unwrap_or_default();
     let response = match head.method {
-        Method::HEAD if path.contains("/blobs/") => desk.has(last, is_layer(&head.headers)),
+        Method::HEAD if path.contains("/blobs/") => desk.head_blob(last, is_layer(&head.headers)),
         Method::POST => accepted(path, 0),
-        Method::PATCH => accepted(path, desk.take(body, Upload::Compressed).await),
-        Method::PUT if path.contains("/manifests/") => desk.manifest(body).await,
+        Method::PATCH => accepted(path, desk.receive_upload(body, Upload::Compressed).await),
+        Method::PUT if path.contains("/manifests/") => desk.receive_manifest(body).await,
         Method::PUT => {
             if !body.is_end_stream() {
-                desk.take(body, Upload::Stored).await;
+                desk.receive_upload(body, Upload::Stored).await;
             }
-            desk.commit(head.uri.query().unwrap_or_default())
+            desk.commit_upload(head.uri.query().unwrap_or_default())
         }
         Method::GET if path == "/v2/" => status(StatusCode::OK),
         _ => status(StatusCode::NOT_FOUND),
@@ -209,46 +209,46 @@ fn created(digest: &str) -> Builder {
         .header(LOCATION, format!("/v2/kdev/blobs/{digest}"))
 }
 
-impl Desk {
-    fn new(layers: Layers, endpoint: &str, wanted: &Wanted, image: &BuiltImage) -> Self {
-        let memory = layers.memory(endpoint);
+impl PushSession {
+    fn new(layers: LayerCache, endpoint: &str, wanted: &LayerRequest, image: &BuiltImage) -> Self {
+        let memory = layers.known_digests(endpoint);
         let wanted = match wanted {
-            Wanted::New => new(image, &layers, &memory),
-            Wanted::These(these) => these.clone(),
+            LayerRequest::Unpushed => unpushed_layers(image, &layers, &memory),
+            LayerRequest::These(these) => these.clone(),
         };
         Self {
-            memory,
+            known_digests: memory,
             layers,
             endpoint: endpoint.to_owned(),
-            hurry: AtomicBool::new(wanted.is_empty()),
-            wanted,
+            abbreviate_uploads: AtomicBool::new(wanted.is_empty()),
+            requested: wanted,
             diff_ids: image.layers.clone(),
-            budget: WORTH.max(image.size / 5),
+            max_bytes: MAX_PUSH_BYTES.max(image.size / 5),
             uploads: AtomicUsize::new(0),
-            passed: AtomicU64::new(0),
-            taken: Mutex::default(),
+            compressed_bytes: AtomicU64::new(0),
+            received: Mutex::default(),
         }
     }
 
     /// Whether nothing is wanted, and there is nothing that docker could learn.
-    fn has_all(&self, image: &BuiltImage) -> bool {
-        let learned: BTreeSet<&String> = self.memory.values().collect();
-        self.wanted.is_empty()
+    fn is_complete(&self, image: &BuiltImage) -> bool {
+        let learned: BTreeSet<&String> = self.known_digests.values().collect();
+        self.requested.is_empty()
             && self.layers.config(&image.config_digest).is_some()
             && image.layers.iter().all(|diff_id| learned.contains(diff_id))
     }
 
-    fn taken(&self) -> std::sync::MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    fn received(&self) -> std::sync::MutexGuard<'_, Received> {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn has(&self, digest: &str, is_layer: bool) -> Builder {
-        let unwanted = match self.memory.get(digest) {
-            Some(diff_id) => !self.wanted.contains(diff_id),
+    fn head_blob(&self, digest: &str, is_layer: bool) -> Builder {
+        let unwanted = match self.known_digests.get(digest) {
+            Some(diff_id) => !self.requested.contains(diff_id),
             // It may be any of them.
-            None => is_layer && self.wanted.is_empty(),
+            None => is_layer && self.requested.is_empty(),
         };
-        if unwanted || self.taken().committed.contains(digest) {
+        if unwanted || self.received().committed.contains(digest) {
             // docker reads the length of a layer that it need not send, and
             // puts it into the manifest; nobody else does.
             let found = status(StatusCode::OK).header("Docker-Content-Digest", digest);
@@ -260,11 +260,11 @@ impl Desk {
     /// Takes an upload in, or its first bytes if in a hurry. What cannot be
     /// kept is a reason to hurry, too: docker would repeat a refused upload for
     /// most of a minute.
-    async fn take(&self, mut body: Incoming, upload: Upload) -> u64 {
+    async fn receive_upload(&self, mut body: Incoming, upload: Upload) -> u64 {
         let (send, frames) = mpsc::channel::<Bytes>(16);
         let (done, kept) = oneshot::channel();
         let layers = self.layers.clone();
-        thread::spawn(move || done.send(layers.keep(Frames { frames, rest: Bytes::new() })));
+        thread::spawn(move || done.send(layers.store(UploadReader { frames, rest: Bytes::new() })));
         let (mut bytes, mut is_config) = (0, false);
         while let Some(Ok(frame)) = body.frame().await {
             let Ok(data) = frame.into_data() else { continue };
@@ -272,46 +272,46 @@ impl Desk {
                 is_config = data.first() == Some(&b'{');
             }
             if upload == Upload::Compressed && !is_config {
-                self.count(data.len() as u64, bytes == 0);
+                self.count_upload(data.len() as u64, bytes == 0);
             }
             bytes += data.len() as u64;
             if send.send(data).await.is_err() {
-                self.hurry.store(true, Ordering::SeqCst);
+                self.abbreviate_uploads.store(true, Ordering::SeqCst);
             }
-            let is_enough = upload == Upload::Compressed && bytes >= GLANCE && !is_config;
-            if is_enough && self.hurry.load(Ordering::SeqCst) {
-                self.taken().parked.push(body);
+            let is_enough = upload == Upload::Compressed && bytes >= SNIFF_BYTES && !is_config;
+            if is_enough && self.abbreviate_uploads.load(Ordering::SeqCst) {
+                self.received().abandoned_uploads.push(body);
                 return bytes;
             }
         }
         drop(send);
         if let Ok(Ok((digest, Blob::Layer(layer)))) = kept.await {
-            self.taken().came.insert(digest, layer.diff_id);
+            self.received().stored.insert(digest, layer.diff_id);
         }
         bytes
     }
 
     /// More uploads than wanted layers: docker remembers too little. More bytes
     /// than are worth it: a whole image is there sooner.
-    fn count(&self, bytes: u64, is_new: bool) {
+    fn count_upload(&self, bytes: u64, is_new: bool) {
         let uploads = self.uploads.fetch_add(usize::from(is_new), Ordering::SeqCst);
-        let is_unasked = is_new && uploads >= self.wanted.len();
-        if is_unasked || self.passed.fetch_add(bytes, Ordering::SeqCst) > self.budget {
-            self.hurry.store(true, Ordering::SeqCst);
+        let is_unasked = is_new && uploads >= self.requested.len();
+        if is_unasked || self.compressed_bytes.fetch_add(bytes, Ordering::SeqCst) > self.max_bytes {
+            self.abbreviate_uploads.store(true, Ordering::SeqCst);
         }
     }
 
-    fn commit(&self, query: &str) -> Builder {
+    fn commit_upload(&self, query: &str) -> Builder {
         let digest = query.split('&').find_map(|pair| pair.strip_prefix("digest="));
         let digest = digest.unwrap_or_default().replace("%3A", ":");
-        self.taken().committed.insert(digest.clone());
+        self.received().committed.insert(digest.clone());
         created(&digest)
     }
 
     /// The manifest's layers stand in the order of the image's diffIDs: so it
     /// tells which digest docker has for which layer. Of several manifests, one
     /// for each platform, it is the one whose configuration names these layers.
-    async fn manifest(&self, body: Incoming) -> Builder {
+    async fn receive_manifest(&self, body: Incoming) -> Builder {
         let Ok(body) = body.collect().await else { return status(StatusCode::BAD_REQUEST) };
         let bytes = body.to_bytes();
         if let Ok(Manifest { config, layers }) = serde_json::from_slice(&bytes)
@@ -319,41 +319,41 @@ impl Desk {
                 == Some(&self.diff_ids)
         {
             let digests = layers.into_iter().map(|layer| layer.digest);
-            let mut taken = self.taken();
-            taken.learned = digests.zip(self.diff_ids.iter().cloned()).collect();
+            let mut taken = self.received();
+            taken.digests = digests.zip(self.diff_ids.iter().cloned()).collect();
             taken.config_digest = Some(config.digest);
         }
         created(&kdev_core::image::digest::sha256(&bytes))
     }
 
-    fn note(&self) {
-        let mut taken = self.taken();
-        let came = std::mem::take(&mut taken.came);
-        let learned = taken.learned.iter().map(|(k, v)| (k.clone(), v.clone()));
+    fn record_digests(&self) {
+        let mut taken = self.received();
+        let came = std::mem::take(&mut taken.stored);
+        let learned = taken.digests.iter().map(|(k, v)| (k.clone(), v.clone()));
         let known: BTreeMap<String, String> = came.into_iter().chain(learned).collect();
         if !known.is_empty() {
-            self.layers.note_memory(&self.endpoint, &known);
+            self.layers.record_digests(&self.endpoint, &known);
         }
     }
 }
 
 /// The layers that docker has never pushed here; none if they are too many to
 /// be worth it.
-fn new(image: &BuiltImage, layers: &Layers, memory: &BTreeMap<String, String>) -> BTreeSet<String> {
+fn unpushed_layers(image: &BuiltImage, layers: &LayerCache, memory: &BTreeMap<String, String>) -> BTreeSet<String> {
     let learned: BTreeSet<&String> = memory.values().collect();
     let is_new = |diff_id: &&String| !learned.contains(diff_id) && layers.get(diff_id).is_none();
     let new: BTreeSet<String> = image.layers.iter().filter(is_new).cloned().collect();
     let is_all = image.layers.iter().all(|diff_id| new.contains(diff_id));
-    if is_all && image.size > WORTH { BTreeSet::new() } else { new }
+    if is_all && image.size > MAX_PUSH_BYTES { BTreeSet::new() } else { new }
 }
 
 /// An upload, read by a thread that may block.
-struct Frames {
+struct UploadReader {
     frames: mpsc::Receiver<Bytes>,
     rest: Bytes,
 }
 
-impl Read for Frames {
+impl Read for UploadReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.rest.is_empty() {
             match self.frames.blocking_recv() {

@@ -7,34 +7,34 @@
 
 use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{self, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::cx::Cx;
-use crate::process::{Failure, Task};
+use crate::process::{Failure, Command};
 
 /// What is read at once, and how much of that may wait for a node.
-const CHUNK: usize = 256 << 10;
-const QUEUE: usize = 32;
+const CHUNK_SIZE: usize = 256 << 10;
+const QUEUED_CHUNKS: usize = 32;
 /// How long the first node waits for the others to join.
-const GATHER: Duration = Duration::from_millis(200);
+const JOIN_WINDOW: Duration = Duration::from_millis(200);
 /// How long a node may keep others waiting, all in all.
-const TOLERANCE: Duration = Duration::from_secs(2);
+const MAX_DELAY: Duration = Duration::from_secs(2);
 /// The pause between two tries to put something into a full queue.
-const PAUSE: Duration = Duration::from_millis(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// The read that nodes can still join, if there is one.
 #[derive(Default)]
-pub(crate) struct Whole {
-    open: Mutex<Option<Vec<Seat>>>,
+pub(crate) struct SharedSave {
+    subscribers: Mutex<Option<Vec<Subscriber>>>,
     /// How many nodes may want it.
-    nodes: AtomicUsize,
+    expected_nodes: AtomicUsize,
 }
 
 /// Why a copy is not whole.
-pub(crate) enum Cut {
+pub(crate) enum CopyError {
     /// docker failed.
     Docker(Failure),
     /// The node has gone.
@@ -42,16 +42,16 @@ pub(crate) enum Cut {
 }
 
 #[derive(Clone)]
-enum Piece {
+enum Chunk {
     Bytes(Arc<[u8]>),
     /// There will be no more.
     End(Result<(), Failure>),
 }
 
-impl Whole {
+impl SharedSave {
     /// Says for how many nodes it may be.
-    pub(crate) fn expect(&self, nodes: usize) {
-        self.nodes.store(nodes, Ordering::SeqCst);
+    pub(crate) fn expect_nodes(&self, nodes: usize) {
+        self.expected_nodes.store(nodes, Ordering::SeqCst);
     }
 
     /// Copies the archive that `save` gives to a node. It is read once for all
@@ -59,55 +59,55 @@ impl Whole {
     pub(crate) fn copy(
         &self,
         cx: &Cx,
-        save: impl Fn() -> Option<Task> + Sync,
+        save: impl Fn() -> Option<Command> + Sync,
         to: &mut (impl Write + Send),
-    ) -> Result<(), Cut> {
-        let (seat, place) = seat();
+    ) -> Result<(), CopyError> {
+        let (seat, place) = subscription();
         let leads = self.join(seat);
         thread::scope(|scope| {
             // The reader must not wait for this node once it has gone.
             let mut place = place;
             if leads {
-                scope.spawn(|| self.lead(cx, &save));
+                scope.spawn(|| self.read_and_broadcast(cx, &save));
             }
-            match place.drain(to)? {
-                Some(end) => end.map_err(Cut::Docker),
-                None => alone(cx, &save, place.bytes, to),
+            match place.copy_to(to)? {
+                Some(end) => end.map_err(CopyError::Docker),
+                None => copy_remaining(cx, &save, place.bytes, to),
             }
         })
     }
 
     /// Whether nobody else leads.
-    fn join(&self, seat: Seat) -> bool {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+    fn join(&self, seat: Subscriber) -> bool {
+        let mut open = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
         let leads = open.is_none();
         open.get_or_insert_default().push(seat);
         leads
     }
 
-    fn is_complete(&self) -> bool {
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.as_ref().map_or(0, Vec::len) >= self.nodes.load(Ordering::SeqCst)
+    fn has_all_nodes(&self) -> bool {
+        let open = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
+        open.as_ref().map_or(0, Vec::len) >= self.expected_nodes.load(Ordering::SeqCst)
     }
 
     /// Who comes later leads a read of its own.
-    fn close(&self) -> Vec<Seat> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+    fn close(&self) -> Vec<Subscriber> {
+        let mut open = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
         open.take().unwrap_or_default()
     }
 
-    fn lead(&self, cx: &Cx, save: &impl Fn() -> Option<Task>) {
+    fn read_and_broadcast(&self, cx: &Cx, save: &impl Fn() -> Option<Command>) {
         let begun = Instant::now();
         let mut taken = None;
         let share = |mut archive| {
             // docker may need seconds before its first byte.
-            let mut first = next(&mut archive);
-            while !self.is_complete() && begun.elapsed() < GATHER {
-                thread::sleep(PAUSE);
+            let mut first = read_chunk(&mut archive);
+            while !self.has_all_nodes() && begun.elapsed() < JOIN_WINDOW {
+                thread::sleep(POLL_INTERVAL);
             }
             let seats = taken.insert(self.close());
-            while let Some(chunk) = first.take().or_else(|| next(&mut archive)) {
-                give(seats, &Piece::Bytes(chunk));
+            while let Some(chunk) = first.take().or_else(|| read_chunk(&mut archive)) {
+                broadcast(seats, &Chunk::Bytes(chunk));
                 if seats.is_empty() {
                     break;
                 }
@@ -117,93 +117,93 @@ impl Whole {
         let Some(task) = save() else { return drop(self.close()) };
         let end = task.read_with(cx, share);
         // Once they were taken, who is there waits for another read.
-        end_all(taken.unwrap_or_else(|| self.close()), &Piece::End(end));
+        finish_all(taken.unwrap_or_else(|| self.close()), &Chunk::End(end));
     }
 }
 
-fn next(archive: &mut impl Read) -> Option<Arc<[u8]>> {
-    let mut chunk = Vec::with_capacity(CHUNK);
-    archive.take(CHUNK as u64).read_to_end(&mut chunk).ok()?;
+fn read_chunk(archive: &mut impl Read) -> Option<Arc<[u8]>> {
+    let mut chunk = Vec::with_capacity(CHUNK_SIZE);
+    archive.take(CHUNK_SIZE as u64).read_to_end(&mut chunk).ok()?;
     (!chunk.is_empty()).then(|| chunk.into())
 }
 
 /// The whole archive but for what has been copied already.
-fn alone(
+fn copy_remaining(
     cx: &Cx,
-    save: &impl Fn() -> Option<Task>,
+    save: &impl Fn() -> Option<Command>,
     copied: usize,
     to: &mut (impl Write + Send),
-) -> Result<(), Cut> {
+) -> Result<(), CopyError> {
     let rest = |mut archive| -> io::Result<()> {
         io::copy(&mut Read::take(&mut archive, copied as u64), &mut io::sink())?;
-        while let Some(chunk) = next(&mut archive) {
+        while let Some(chunk) = read_chunk(&mut archive) {
             to.write_all(&chunk)?;
         }
         Ok(())
     };
-    match save().ok_or(Cut::Node)?.read_with(cx, rest) {
-        Ok(written) => written.map_err(|_| Cut::Node),
-        Err(failure) => Err(Cut::Docker(failure)),
+    match save().ok_or(CopyError::Node)?.read_with(cx, rest) {
+        Ok(written) => written.map_err(|_| CopyError::Node),
+        Err(failure) => Err(CopyError::Docker(failure)),
     }
 }
 
 /// A node's queue, as the reader sees it.
-struct Seat {
-    queue: SyncSender<Piece>,
+struct Subscriber {
+    queue: SyncSender<Chunk>,
     /// Pieces that were put in, and that were taken out.
-    given: usize,
-    taken: Arc<AtomicUsize>,
+    sent: usize,
+    received: Arc<AtomicUsize>,
     /// How long others have waited for this one.
-    awaited: Duration,
+    delay: Duration,
 }
 
 /// The same as the node sees it.
-struct Place {
-    queue: Receiver<Piece>,
-    taken: Arc<AtomicUsize>,
+struct Receiver {
+    queue: mpsc::Receiver<Chunk>,
+    received: Arc<AtomicUsize>,
     /// What has been copied.
     bytes: usize,
 }
 
-fn seat() -> (Seat, Place) {
-    let (send, receive) = sync_channel(QUEUE);
+fn subscription() -> (Subscriber, Receiver) {
+    let (send, receive) = sync_channel(QUEUED_CHUNKS);
     let taken = Arc::new(AtomicUsize::new(0));
-    let seat = Seat { queue: send, given: 0, taken: taken.clone(), awaited: Duration::ZERO };
-    (seat, Place { queue: receive, taken, bytes: 0 })
+    let seat = Subscriber { queue: send, sent: 0, received: taken.clone(), delay: Duration::ZERO };
+    (seat, Receiver { queue: receive, received: taken, bytes: 0 })
 }
 
-impl Seat {
+impl Subscriber {
     fn is_empty(&self) -> bool {
-        self.given == self.taken.load(Ordering::SeqCst)
+        self.sent == self.received.load(Ordering::SeqCst)
     }
 
     /// Whether there was room for it. A node that has gone has room for anything.
-    fn offer(&mut self, piece: &Piece) -> bool {
+    fn try_send(&mut self, piece: &Chunk) -> bool {
         match self.queue.try_send(piece.clone()) {
             Err(TrySendError::Full(_)) => return false,
-            Ok(()) => self.given += 1,
+            Ok(()) => self.sent += 1,
             // Never empty: nobody is waited for on its account.
-            Err(TrySendError::Disconnected(_)) => self.given = usize::MAX,
+            Err(TrySendError::Disconnected(_)) => self.sent = usize::MAX,
         }
         true
     }
 
-    fn has_gone(&self) -> bool {
-        self.given == usize::MAX
+    fn is_disconnected(&self) -> bool {
+        self.sent == usize::MAX
     }
 }
 
-impl Place {
+impl Receiver {
     /// Copies until the end, which it gives, or until it is let go.
-    fn drain(&mut self, to: &mut impl Write) -> Result<Option<Result<(), Failure>>, Cut> {
+    fn copy_to(&mut self, to: &mut impl Write) -> Result<Option<Result<(), Failure>>, CopyError> {
         while let Ok(piece) = self.queue.recv() {
-            self.taken.fetch_add(1, Ordering::SeqCst);
+            self.received.fetch_add(1, Ordering::SeqCst);
             match piece {
-                Piece::Bytes(bytes) => {
-                    to.write_all(&bytes).map_err(|_| Cut::Node)?;
+                Chunk::Bytes(bytes) => {
+                    to.write_all(&bytes).map_err(|_| CopyError::Node)?;
                     self.bytes += bytes.len();
                 }
-                Piece::End(end) => return Ok(Some(end)),
+                Chunk::End(end) => return Ok(Some(end)),
             }
         }
         Ok(None)
@@ -212,35 +212,35 @@ impl Place {
 
 /// Puts a piece into each queue. Who has kept others waiting for too long is let
 /// go.
-fn give(seats: &mut Vec<Seat>, piece: &Piece) {
-    let mut owed: Vec<Seat> = std::mem::take(seats);
+fn broadcast(seats: &mut Vec<Subscriber>, piece: &Chunk) {
+    let mut owed: Vec<Subscriber> = std::mem::take(seats);
     loop {
         let (done, full): (Vec<_>, Vec<_>) =
-            owed.into_iter().map(|mut seat| (seat.offer(piece), seat)).partition(|(done, _)| *done);
-        seats.extend(done.into_iter().map(|(_, seat)| seat).filter(|seat| !seat.has_gone()));
+            owed.into_iter().map(|mut seat| (seat.try_send(piece), seat)).partition(|(done, _)| *done);
+        seats.extend(done.into_iter().map(|(_, seat)| seat).filter(|seat| !seat.is_disconnected()));
         owed = full.into_iter().map(|(_, seat)| seat).collect();
         if owed.is_empty() {
             return;
         }
         let begun = Instant::now();
-        thread::sleep(PAUSE);
-        if seats.iter().any(Seat::is_empty) {
+        thread::sleep(POLL_INTERVAL);
+        if seats.iter().any(Subscriber::is_empty) {
             for seat in &mut owed {
-                seat.awaited += begun.elapsed();
+                seat.delay += begun.elapsed();
             }
-            owed.retain(|seat| seat.awaited < TOLERANCE);
+            owed.retain(|seat| seat.delay < MAX_DELAY);
         }
     }
 }
 
 /// Nobody waits for anybody any more.
-fn end_all(mut seats: Vec<Seat>, end: &Piece) {
+fn finish_all(mut seats: Vec<Subscriber>, end: &Chunk) {
     loop {
-        seats.retain_mut(|seat| !seat.offer(end));
+        seats.retain_mut(|seat| !seat.try_send(end));
         if seats.is_empty() {
             return;
         }
-        thread::sleep(PAUSE);
+        thread::sleep(POLL_INTERVAL);
     }
 }
 
@@ -280,14 +280,14 @@ mod tests {
     }
 
     /// Copies what the command prints to each node, and tells how often it ran.
-    fn copy(nodes: &mut [Node], command: &str) -> (Vec<Result<(), Cut>>, usize) {
+    fn copy(nodes: &mut [Node], command: &str) -> (Vec<Result<(), CopyError>>, usize) {
         let events = |_| ();
-        let (cx, whole, runs) = (Cx::new(&events), Whole::default(), AtomicUsize::new(0));
-        whole.expect(nodes.len());
+        let (cx, whole, runs) = (Cx::new(&events), SharedSave::default(), AtomicUsize::new(0));
+        whole.expect_nodes(nodes.len());
         let save = || {
             runs.fetch_add(1, Ordering::SeqCst);
             let sh = Shell::new().ok()?;
-            Some(Task::new(cmd!(sh, "sh -c {command}")))
+            Some(Command::new(cmd!(sh, "sh -c {command}")))
         };
         let results = thread::scope(|scope| {
             let copies: Vec<_> =
@@ -323,7 +323,7 @@ mod tests {
     fn a_node_that_goes_leaves_the_others_alone() {
         let mut nodes = [Node::new(0), Node { limit: 1 << 20, ..Node::new(0) }];
         let (results, runs) = copy(&mut nodes, &counting());
-        assert!(results[0].is_ok() && matches!(results[1], Err(Cut::Node)));
+        assert!(results[0].is_ok() && matches!(results[1], Err(CopyError::Node)));
         assert_eq!((runs, nodes[0].got.len()), (1, SIZE));
     }
 
@@ -331,28 +331,28 @@ mod tests {
     fn a_node_that_goes_ends_what_was_for_it_alone() {
         let mut nodes = [Node { limit: 1 << 20, ..Node::new(0) }];
         let (results, runs) = copy(&mut nodes, &counting());
-        assert!(matches!(results[0], Err(Cut::Node)) && runs == 1);
+        assert!(matches!(results[0], Err(CopyError::Node)) && runs == 1);
     }
 
     #[test]
     fn a_node_that_comes_again_is_not_ended_with_the_read_that_it_left() {
         let events = |_| ();
-        let (cx, whole, runs) = (Cx::new(&events), Whole::default(), AtomicUsize::new(0));
-        whole.expect(2);
+        let (cx, whole, runs) = (Cx::new(&events), SharedSave::default(), AtomicUsize::new(0));
+        whole.expect_nodes(2);
         let save = || {
             // The second read has not begun when the first one ends.
             let pause = ["0.2", "2"][runs.fetch_add(1, Ordering::SeqCst).min(1)];
             let (sh, command) = (Shell::new().ok()?, format!("sleep {pause}; {}", counting()));
-            Some(Task::new(cmd!(sh, "sh -c {command}")))
+            Some(Command::new(cmd!(sh, "sh -c {command}")))
         };
         let (mut stays, mut again) = (Node::new(1), Node::new(0));
         thread::scope(|scope| {
             scope.spawn(|| whole.copy(&cx, save, &mut stays));
             while runs.load(Ordering::SeqCst) == 0 {
-                thread::sleep(PAUSE);
+                thread::sleep(POLL_INTERVAL);
             }
             let mut goes = Node { limit: 1 << 20, ..Node::new(0) };
-            assert!(matches!(whole.copy(&cx, save, &mut goes), Err(Cut::Node)));
+            assert!(matches!(whole.copy(&cx, save, &mut goes), Err(CopyError::Node)));
             assert!(whole.copy(&cx, save, &mut again).is_ok());
         });
         assert!(again.got.len() == SIZE && again.got == stays.got);
@@ -362,7 +362,7 @@ mod tests {
     fn a_docker_that_fails_fails_for_all() {
         let mut nodes = [Node::new(0), Node::new(0)];
         let (results, _) = copy(&mut nodes, "echo some; echo gone >&2; exit 1");
-        let words = |result: &Result<(), Cut>| matches!(result, Err(Cut::Docker(failure)) if failure.stderr.contains("gone"));
+        let words = |result: &Result<(), CopyError>| matches!(result, Err(CopyError::Docker(failure)) if failure.stderr.contains("gone"));
         assert!(results.iter().all(words));
     }
 }

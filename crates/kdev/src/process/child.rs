@@ -1,7 +1,7 @@
-//! One child: spawned, watched, ended. The only place that spawns.
+//! Spawns, supervises and terminates children. Nothing else spawns one.
 //!
-//! Each child leads a process group of its own, so that a Ctrl-C reaches kdev
-//! alone, which then ends its children in order.
+//! Each child leads its own process group, so that Ctrl-C reaches only kdev, which then
+//! terminates its children in order.
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
@@ -18,70 +18,70 @@ use nix::unistd::Pid;
 use crate::cx::Interrupt;
 use crate::process::{Failure, Outcome};
 
-/// How much of a child's stderr an error keeps.
-const TAIL: usize = 16 * 1024;
-/// How long a child may take to end after it was asked to.
-pub(crate) const GRACE: Duration = Duration::from_secs(3);
-/// How long to wait for the rest of a pipe once the child has ended: a
-/// grandchild may hold it open for ever.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
-/// The size of one read in a pipe between two children.
-const CHUNK: usize = 128 * 1024;
+/// How much of a child's stderr is kept for an error.
+const MAX_STDERR_BYTES: usize = 16 * 1024;
+/// How long a child may take to exit after SIGTERM.
+pub(crate) const EXIT_GRACE_PERIOD: Duration = Duration::from_secs(3);
+/// How long to wait for the rest of a pipe after the child has exited: a grandchild may
+/// hold it open forever.
+pub(crate) const PIPE_TIMEOUT: Duration = Duration::from_secs(1);
+/// The size of one read from a pipe.
+const CHUNK_SIZE: usize = 128 * 1024;
 
-pub(crate) fn spawn(command: &mut Command, shown: &str) -> Result<Child, Failure> {
-    command.process_group(0).spawn().map_err(|e| Failure::not_started(shown, &e))
+pub(crate) fn spawn(command: &mut Command, display: &str) -> Result<Child, Failure> {
+    command.process_group(0).spawn().map_err(|e| Failure::not_started(display, &e))
 }
 
-/// Waits until every child has ended; on an interrupt, or when the time is
-/// over, ends them all and says why. Calls `tick` now and then.
+/// Waits until all children have exited. On an interrupt or a timeout, terminates them
+/// and returns the reason. Calls `tick` while it waits.
 pub(crate) fn supervise(
     interrupt: &Interrupt,
     limit: Option<Duration>,
     children: &mut [&mut Child],
     tick: &mut dyn FnMut(),
 ) -> Result<(), Outcome> {
-    let begun = Instant::now();
+    let started = Instant::now();
     loop {
         tick();
-        if all_ended(children) {
+        if have_all_exited(children) {
             return Ok(());
         }
         let outcome = match limit {
             _ if interrupt.is_raised() => Some(Outcome::Interrupted),
-            Some(limit) if begun.elapsed() > limit => Some(Outcome::TimedOut(limit)),
+            Some(limit) if started.elapsed() > limit => Some(Outcome::TimedOut(limit)),
             _ => None,
         };
         if let Some(outcome) = outcome {
-            stop(children);
+            terminate(children);
             return Err(outcome);
         }
-        // Short commands are noticed at once, long ones cost no polling.
-        let pause = begun.elapsed() / 16;
+        // Short commands are noticed immediately; long ones are polled rarely.
+        let pause = started.elapsed() / 16;
         thread::sleep(pause.clamp(Duration::from_micros(500), Duration::from_millis(20)));
     }
 }
 
-fn all_ended(children: &mut [&mut Child]) -> bool {
-    // An error means that there is nothing left to wait for.
+fn have_all_exited(children: &mut [&mut Child]) -> bool {
+    // An error means that there is nothing to wait for.
     children.iter_mut().all(|child| !matches!(child.try_wait(), Ok(None)))
 }
 
-/// Asks the children's groups to end, and ends them if they do not.
-fn stop(children: &mut [&mut Child]) {
-    signal(children, Signal::SIGTERM);
-    let begun = Instant::now();
-    while !all_ended(children) && begun.elapsed() < GRACE {
+/// Sends SIGTERM to the children's process groups, and SIGKILL if they do not exit.
+fn terminate(children: &mut [&mut Child]) {
+    send_signal(children, Signal::SIGTERM);
+    let started = Instant::now();
+    while !have_all_exited(children) && started.elapsed() < EXIT_GRACE_PERIOD {
         thread::sleep(Duration::from_millis(10));
     }
-    signal(children, Signal::SIGKILL);
+    send_signal(children, Signal::SIGKILL);
     for child in children {
         let _ = child.wait();
     }
 }
 
-fn signal(children: &mut [&mut Child], signal: Signal) {
+fn send_signal(children: &mut [&mut Child], signal: Signal) {
     for child in children {
-        // A child that was reaped may have lost its id to another process.
+        // The ID of a reaped child may belong to another process by now.
         if matches!(child.try_wait(), Ok(None))
             && let Ok(id) = i32::try_from(child.id())
         {
@@ -90,53 +90,53 @@ fn signal(children: &mut [&mut Child], signal: Signal) {
     }
 }
 
-/// What a pipe gives, read by a thread of its own.
-pub(crate) struct Collected {
+/// Reads a pipe on a separate thread.
+pub(crate) struct PipeReader {
     bytes: Arc<Mutex<Vec<u8>>>,
     ended: Receiver<()>,
 }
 
-impl Collected {
-    /// All of it.
-    pub(crate) fn all(pipe: impl Read + Send + 'static) -> Self {
-        Self::last(pipe, usize::MAX)
+impl PipeReader {
+    /// Keeps everything.
+    pub(crate) fn read_all(pipe: impl Read + Send + 'static) -> Self {
+        Self::start(pipe, usize::MAX)
     }
 
-    /// The end of it, for an error.
-    pub(crate) fn tail(pipe: impl Read + Send + 'static) -> Self {
-        Self::last(pipe, TAIL)
+    /// Keeps only the end, for an error.
+    pub(crate) fn read_tail(pipe: impl Read + Send + 'static) -> Self {
+        Self::start(pipe, MAX_STDERR_BYTES)
     }
 
-    fn last(mut pipe: impl Read + Send + 'static, limit: usize) -> Self {
+    fn start(mut pipe: impl Read + Send + 'static, limit: usize) -> Self {
         let bytes = Arc::new(Mutex::new(Vec::new()));
         let (end, ended) = mpsc::channel();
         let kept = Arc::clone(&bytes);
         thread::spawn(move || {
-            let mut chunk = vec![0; CHUNK];
+            let mut chunk = vec![0; CHUNK_SIZE];
             while let Ok(count @ 1..) = pipe.read(&mut chunk) {
                 let Ok(mut kept) = kept.lock() else { break };
                 kept.extend(&chunk[..count]);
                 let excess = kept.len().saturating_sub(limit);
                 kept.drain(..excess);
             }
-            // Whoever waited may have lost its patience.
+            // The receiver may have timed out.
             let _ = end.send(());
         });
         Self { bytes, ended }
     }
 
-    /// What came until the child's end, and a little after it.
-    pub(crate) fn bytes(self) -> Vec<u8> {
-        let _ = self.ended.recv_timeout(PATIENCE);
+    /// Returns what the child wrote. Call it after the child has exited.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        let _ = self.ended.recv_timeout(PIPE_TIMEOUT);
         self.bytes.lock().map(|mut bytes| std::mem::take(&mut *bytes)).unwrap_or_default()
     }
 
-    pub(crate) fn text(self) -> String {
-        printable(&String::from_utf8_lossy(&self.bytes()))
+    pub(crate) fn into_text(self) -> String {
+        printable(&String::from_utf8_lossy(&self.into_bytes()))
     }
 }
 
-/// Sends each line of a pipe as it comes.
+/// Sends each line of a pipe as soon as it is complete.
 pub(crate) fn send_lines(pipe: Option<impl Read + Send + 'static>, to: &Sender<String>) {
     let (Some(pipe), to) = (pipe, to.clone()) else { return };
     thread::spawn(move || {

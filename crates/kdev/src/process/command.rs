@@ -1,13 +1,12 @@
-//! Commands: composed with xshell's `cmd!`, run here, and shown as a shell would
-//! take them.
+//! Commands: composed with xshell's `cmd!`, run here, and displayed as in a shell.
 //!
-//! xshell's own runner will not do: an image must be streamed, an interrupt must
-//! reach every child, and an error must carry the child's own words.
+//! xshell's own runner is not enough: images must be streamed, an interrupt must reach
+//! every child, and an error must include the child's stderr.
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{ChildStdin, ChildStdout, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 use std::{fmt, thread};
@@ -16,19 +15,19 @@ use kdev_core::shell::quote;
 
 use crate::cx::{BuildOutput, Cx, Interrupt};
 use crate::event::Event;
-use crate::parallel::joined;
-use crate::process::child::{Collected, PATIENCE, send_lines, spawn, supervise};
+use crate::parallel::join_thread;
+use crate::process::child::{PIPE_TIMEOUT, PipeReader, send_lines, spawn, supervise};
 
-/// A command that is yet to run; its `Display` is what messages show.
-pub(crate) struct Task {
-    command: Command,
+/// A command to run. Messages show its `Display` form.
+pub(crate) struct Command {
+    command: std::process::Command,
     stdin: Vec<u8>,
-    limit: Option<Duration>,
-    dir_matters: bool,
-    heeds_interrupt: bool,
+    timeout: Option<Duration>,
+    shows_dir: bool,
+    ignores_interrupt: bool,
 }
 
-/// What a child that ran to its end left behind.
+/// The output of a child that exited.
 #[derive(Debug)]
 pub(crate) struct Output {
     pub(crate) status: ExitStatus,
@@ -36,240 +35,251 @@ pub(crate) struct Output {
     pub(crate) stderr: String,
 }
 
-/// A child that did not do its work.
+/// A child that failed.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// The command, quoted as a shell would take it.
+    /// The command, quoted for a shell.
     pub command: String,
-    /// How it ended.
+    /// How it failed.
     pub outcome: Outcome,
     /// The end of its standard error, control characters removed.
     pub stderr: String,
 }
 
-/// How a child that did not do its work ended.
+/// How a child ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// With this exit code.
+    /// It exited with this code.
     Code(i32),
-    /// By this signal.
+    /// It was terminated by this signal.
     Signal(i32),
-    /// It was stopped since it ran for longer than this.
+    /// It was terminated because it ran for longer than this.
     TimedOut(Duration),
-    /// It was stopped by an interrupt.
+    /// It was terminated because kdev was interrupted.
     Interrupted,
-    /// It never ran.
+    /// It could not be started, for this reason.
     NotStarted(String),
 }
 
-impl Task {
+impl Command {
     pub(crate) fn new(cmd: xshell::Cmd<'_>) -> Self {
-        Self::from(Command::from(cmd))
+        Self::from(std::process::Command::from(cmd))
     }
 
-    /// What the child reads; nothing unless told.
+    /// Sets what the child reads from stdin; empty by default.
     pub(crate) fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = bytes.into();
         self
     }
 
-    /// How long the child may run; for ever unless told.
-    pub(crate) fn limit(mut self, limit: Duration) -> Self {
-        self.limit = Some(limit);
+    /// Sets how long the child may run; unlimited by default.
+    pub(crate) fn timeout(mut self, limit: Duration) -> Self {
+        self.timeout = Some(limit);
         self
     }
 
-    /// Runs to its end even after an interrupt: for what cleans up.
-    pub(crate) fn even_if_interrupted(mut self) -> Self {
-        self.heeds_interrupt = false;
+    /// Lets the child continue after an interrupt: for commands that clean up.
+    pub(crate) fn ignore_interrupt(mut self) -> Self {
+        self.ignores_interrupt = true;
         self
     }
 
-    /// Shows the folder in which the command runs, too.
+    /// Includes the working directory in the `Display` form.
     pub(crate) fn show_dir(mut self) -> Self {
-        self.dir_matters = true;
+        self.shows_dir = true;
         self
     }
 
-    /// Runs it and hands over what it wrote; an exit code other than 0 fails.
+    /// Runs the command and returns its output; an exit code other than 0 is an error.
     pub(crate) fn read(self, cx: &Cx) -> Result<Output, Failure> {
-        let shown = self.to_string();
+        let display = self.to_string();
         let output = self.output(cx)?;
         if output.status.success() {
             return Ok(output);
         }
-        Err(Failure { command: shown, outcome: Outcome::of(output.status), stderr: output.stderr })
+        Err(Failure {
+            command: display,
+            outcome: Outcome::from_status(output.status),
+            stderr: output.stderr,
+        })
     }
 
-    /// Runs it and hands over what it wrote, whatever its exit code.
+    /// Runs the command and returns its output, regardless of the exit code.
     pub(crate) fn output(mut self, cx: &Cx) -> Result<Output, Failure> {
-        let shown = self.to_string();
+        let display = self.to_string();
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = spawn(&mut self.command, &shown)?;
+        let mut child = spawn(&mut self.command, &display)?;
         let stdin = child.stdin.take();
-        let stdout = child.stdout.take().map(Collected::all);
-        let stderr = child.stderr.take().map(Collected::tail);
+        let stdout = child.stdout.take().map(PipeReader::read_all);
+        let stderr = child.stderr.take().map(PipeReader::read_tail);
         let bytes = std::mem::take(&mut self.stdin);
-        // A child that ends without reading all is judged by its exit code.
+        // If the child exits without reader_thread everything, its exit code decides.
         thread::spawn(move || stdin.map(|mut pipe| pipe.write_all(&bytes)));
         let never = Interrupt::never();
-        let interrupt = if self.heeds_interrupt { cx.interrupt() } else { &never };
-        let ended = supervise(interrupt, self.limit, &mut [&mut child], &mut || ());
-        let stderr = stderr.map(Collected::text).unwrap_or_default();
+        let interrupt = if self.ignores_interrupt { &never } else { cx.interrupt() };
+        let ended = supervise(interrupt, self.timeout, &mut [&mut child], &mut || ());
+        let stderr = stderr.map(PipeReader::into_text).unwrap_or_default();
         match ended {
             Ok(()) => {
-                let stdout = stdout.map(Collected::bytes).unwrap_or_default();
-                let status = child.wait().map_err(|e| Failure::not_started(&shown, &e))?;
+                let stdout = stdout.map(PipeReader::into_bytes).unwrap_or_default();
+                let status = child.wait().map_err(|e| Failure::not_started(&display, &e))?;
                 Ok(Output { status, stdout, stderr })
             }
-            Err(outcome) => Err(Failure { command: shown, outcome, stderr }),
+            Err(outcome) => Err(Failure { command: display, outcome, stderr }),
         }
     }
 
-    /// Runs it and lets `reader` have its stdout as it comes.
+    /// Runs the command and passes its stdout to `reader` while it runs.
     pub(crate) fn read_with<T: Send>(
         mut self,
         cx: &Cx,
         reader: impl FnOnce(ChildStdout) -> T + Send,
     ) -> Result<T, Failure> {
-        let shown = self.to_string();
+        let display = self.to_string();
         self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = spawn(&mut self.command, &shown)?;
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take().map(Collected::tail));
-        let (answer, ended) = thread::scope(|scope| {
-            let reading = scope.spawn(|| stdout.map(reader));
-            let ended = supervise(cx.interrupt(), self.limit, &mut [&mut child], &mut || ());
-            (joined(reading), ended)
+        let mut child = spawn(&mut self.command, &display)?;
+        let (stdout, stderr) =
+            (child.stdout.take(), child.stderr.take().map(PipeReader::read_tail));
+        let (value, ended) = thread::scope(|scope| {
+            let reader_thread = scope.spawn(|| stdout.map(reader));
+            let ended = supervise(cx.interrupt(), self.timeout, &mut [&mut child], &mut || ());
+            (join_thread(reader_thread), ended)
         });
-        let stderr = stderr.map(Collected::text).unwrap_or_default();
-        let status = child.wait().map_err(|e| Failure::not_started(&shown, &e))?;
+        let stderr = stderr.map(PipeReader::into_text).unwrap_or_default();
+        let status = child.wait().map_err(|e| Failure::not_started(&display, &e))?;
         let outcome = match ended {
             Err(outcome) => outcome,
-            // It may have ended since its reader was interrupted.
+            // It may have failed because its reader was interrupted.
             Ok(()) if !status.success() && cx.interrupt().is_raised() => Outcome::Interrupted,
-            Ok(()) => Outcome::of(status),
+            Ok(()) => Outcome::from_status(status),
         };
-        match answer {
-            Some(answer) if outcome == Outcome::Code(0) => Ok(answer),
-            _ => Err(Failure { command: shown, outcome, stderr }),
+        match value {
+            Some(value) if outcome == Outcome::Code(0) => Ok(value),
+            _ => Err(Failure { command: display, outcome, stderr }),
         }
     }
 
-    /// Runs it with its output shown while it runs.
-    pub(crate) fn live(mut self, cx: &Cx, tool: &'static str) -> Result<(), Failure> {
-        let shown = self.to_string();
-        let events = cx.where_builds_print() == BuildOutput::Events;
+    /// Runs the command and shows its output while it runs.
+    pub(crate) fn run(mut self, cx: &Cx, tool: &'static str) -> Result<(), Failure> {
+        let display = self.to_string();
+        let events = cx.build_output() == BuildOutput::Events;
         self.command.stdin(Stdio::null());
         if events {
             self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
         } else {
-            // stdout is for results, and a build's talk is none.
+            // stdout is for results only, and build output is not a result.
             let stderr = io::stderr().as_fd().try_clone_to_owned();
             self.command.stdout(stderr.map_or_else(|_| Stdio::null(), Stdio::from));
         }
-        let mut child = spawn(&mut self.command, &shown)?;
+        let mut child = spawn(&mut self.command, &display)?;
         let (send, lines) = mpsc::channel();
         send_lines(child.stdout.take(), &send);
         send_lines(child.stderr.take(), &send);
         drop(send);
         let emit = |line| cx.emit(Event::ToolOutput { tool, line });
         let mut tick = || lines.try_iter().for_each(emit);
-        let ended = supervise(cx.interrupt(), self.limit, &mut [&mut child], &mut tick);
-        while let Ok(line) = lines.recv_timeout(PATIENCE) {
+        let ended = supervise(cx.interrupt(), self.timeout, &mut [&mut child], &mut tick);
+        while let Ok(line) = lines.recv_timeout(PIPE_TIMEOUT) {
             emit(line);
         }
-        let status = child.wait().map_err(|e| Failure::not_started(&shown, &e))?;
-        let outcome = ended.err().or_else(|| (!status.success()).then(|| Outcome::of(status)));
+        let status = child.wait().map_err(|e| Failure::not_started(&display, &e))?;
+        let outcome =
+            ended.err().or_else(|| (!status.success()).then(|| Outcome::from_status(status)));
         match outcome {
             None => Ok(()),
-            Some(outcome) => Err(Failure { command: shown, outcome, stderr: String::new() }),
+            Some(outcome) => Err(Failure { command: display, outcome, stderr: String::new() }),
         }
     }
 
-    /// Runs it while `writer` writes its stdin. The writer can also wait for
-    /// lines of its stdout, each of which the output has all the same.
+    /// Runs the command while `writer` writes its stdin. The writer can also wait for
+    /// lines of its stdout; the returned output includes them.
     pub(crate) fn feed<T: Send>(
         mut self,
         cx: &Cx,
         writer: impl FnOnce(ChildStdin, &mut Lines) -> T + Send,
     ) -> (Result<Output, Failure>, Option<T>) {
-        let shown = self.to_string();
+        let display = self.to_string();
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = match spawn(&mut self.command, &shown) {
+        let mut child = match spawn(&mut self.command, &display) {
             Ok(child) => child,
             Err(failure) => return (Err(failure), None),
         };
         let (send, lines) = mpsc::channel();
         send_lines(child.stdout.take(), &send);
         drop(send);
-        let (stdin, stderr) = (child.stdin.take(), child.stderr.take().map(Collected::tail));
-        let mut lines = Lines { lines, seen: String::new() };
+        let (stdin, stderr) = (child.stdin.take(), child.stderr.take().map(PipeReader::read_tail));
+        let mut lines = Lines { lines, printed: String::new() };
         let (written, ended) = thread::scope(|scope| {
             let lines = &mut lines;
-            let writing = scope.spawn(move || stdin.map(|stdin| writer(stdin, lines)));
-            let ended = supervise(cx.interrupt(), self.limit, &mut [&mut child], &mut || ());
-            (joined(writing), ended)
+            let writer_thread = scope.spawn(move || stdin.map(|stdin| writer(stdin, lines)));
+            let ended = supervise(cx.interrupt(), self.timeout, &mut [&mut child], &mut || ());
+            (join_thread(writer_thread), ended)
         });
-        let stderr = stderr.map(Collected::text).unwrap_or_default();
-        // What it made of an input that the same interrupt has cut says nothing.
+        let stderr = stderr.map(PipeReader::into_text).unwrap_or_default();
+        // The result means nothing if the interrupt has truncated the input.
         let ended = if cx.interrupt().is_raised() { Err(Outcome::Interrupted) } else { ended };
         let output = match (ended, child.wait()) {
-            (Err(outcome), _) => Err(Failure { command: shown, outcome, stderr }),
-            (Ok(()), Err(error)) => Err(Failure::not_started(&shown, &error)),
-            (Ok(()), Ok(status)) => Ok(Output { status, stdout: lines.rest().into(), stderr }),
+            (Err(outcome), _) => Err(Failure { command: display, outcome, stderr }),
+            (Ok(()), Err(error)) => Err(Failure::not_started(&display, &error)),
+            (Ok(()), Ok(status)) => Ok(Output { status, stdout: lines.finish().into(), stderr }),
         };
         (output, written)
     }
 }
 
-/// The lines that a running child prints.
+/// The lines that a running child prints to stdout.
 pub(crate) struct Lines {
     lines: mpsc::Receiver<String>,
-    seen: String,
+    printed: String,
 }
 
 impl Lines {
-    /// The next line; `None` once there will be no more.
+    /// Returns the next line, or `None` after the last one.
     pub(crate) fn next(&mut self) -> Option<String> {
         let line = self.lines.recv().ok()?;
-        self.note(&line);
+        self.record(&line);
         Some(line)
     }
 
-    /// All that was printed.
-    fn rest(mut self) -> String {
-        while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
-            self.note(&line);
+    /// Returns everything that was printed.
+    fn finish(mut self) -> String {
+        while let Ok(line) = self.lines.recv_timeout(PIPE_TIMEOUT) {
+            self.record(&line);
         }
-        self.seen
+        self.printed
     }
 
-    fn note(&mut self, line: &str) {
-        self.seen.push_str(line);
-        self.seen.push('\n');
+    fn record(&mut self, line: &str) {
+        self.printed.push_str(line);
+        self.printed.push('\n');
     }
 }
 
-impl From<Command> for Task {
-    fn from(command: Command) -> Self {
-        Self { command, stdin: Vec::new(), limit: None, dir_matters: false, heeds_interrupt: true }
+impl From<std::process::Command> for Command {
+    fn from(command: std::process::Command) -> Self {
+        Self {
+            command,
+            stdin: Vec::new(),
+            timeout: None,
+            shows_dir: false,
+            ignores_interrupt: false,
+        }
     }
 }
 
 impl Output {
-    /// stdout as text; what is no UTF-8 is replaced.
+    /// Returns stdout as text, with invalid UTF-8 replaced.
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
 }
 
-impl fmt::Display for Task {
-    /// The program by its name alone, each argument quoted where a shell
-    /// would need it.
+impl fmt::Display for Command {
+    /// Writes the program's file name and the arguments, quoted for a shell.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let program = std::path::Path::new(self.command.get_program());
         let name = program.file_name().unwrap_or(program.as_os_str());
-        if let (true, Some(dir)) = (self.dir_matters, self.command.get_current_dir()) {
+        if let (true, Some(dir)) = (self.shows_dir, self.command.get_current_dir()) {
             write!(f, "cd {} && ", quote(&dir.to_string_lossy()))?;
         }
         f.write_str(&quote(&name.to_string_lossy()))?;
@@ -281,7 +291,7 @@ impl fmt::Display for Task {
 }
 
 impl Outcome {
-    fn of(status: ExitStatus) -> Self {
+    fn from_status(status: ExitStatus) -> Self {
         match (status.code(), status.signal()) {
             (Some(code), _) => Self::Code(code),
             (None, signal) => Self::Signal(signal.unwrap_or_default()),
@@ -293,10 +303,10 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Code(code) => write!(f, "exited with code {code}"),
-            Self::Signal(signal) => write!(f, "was ended by signal {signal}"),
-            Self::TimedOut(limit) => write!(f, "did not end within {} s", limit.as_secs()),
+            Self::Signal(signal) => write!(f, "was terminated by signal {signal}"),
+            Self::TimedOut(limit) => write!(f, "timed out after {} s", limit.as_secs()),
             Self::Interrupted => write!(f, "was interrupted"),
-            Self::NotStarted(reason) => write!(f, "could not be started: {reason}"),
+            Self::NotStarted(reason) => write!(f, "failed to start: {reason}"),
         }
     }
 }
@@ -306,8 +316,8 @@ impl Failure {
         self.outcome == Outcome::Interrupted
     }
 
-    pub(crate) fn of(task: String, output: Output) -> Self {
-        Self { command: task, outcome: Outcome::of(output.status), stderr: output.stderr }
+    pub(crate) fn from_output(command: String, output: Output) -> Self {
+        Self { command, outcome: Outcome::from_status(output.status), stderr: output.stderr }
     }
 
     pub(crate) fn not_started(command: &str, error: &io::Error) -> Self {
@@ -315,25 +325,26 @@ impl Failure {
         Self { command: command.to_owned(), outcome, stderr: String::new() }
     }
 
-    /// What it said, each line once, and of kubectl what it says to people: while it
-    /// tries again it writes a log of client-go's, too.
-    pub(crate) fn words(&self) -> String {
-        let told = |line: &&str| !is_log(line) && !line.trim().is_empty();
-        let is_told = self.stderr.lines().any(|line| told(&line));
-        let mut words: Vec<&str> = Vec::new();
-        for line in self.stderr.lines().filter(|line| !(is_told && is_log(line))) {
-            // Frames and braces may well stand there twice.
-            let is_word = line.contains(char::is_alphanumeric);
-            if !(is_word && words.contains(&line)) {
-                words.push(line);
+    /// Returns its stderr without repeated lines. Lines of client-go's log, which kubectl
+    /// writes while it retries, are only included if there is nothing else.
+    pub(crate) fn message(&self) -> String {
+        let is_message = |line: &str| !is_log_line(line) && !line.trim().is_empty();
+        let has_message = self.stderr.lines().any(is_message);
+        let mut kept: Vec<&str> = Vec::new();
+        for line in self.stderr.lines().filter(|line| !(has_message && is_log_line(line))) {
+            // Lines without text, such as frames and braces, may be repeated.
+            let has_text = line.contains(char::is_alphanumeric);
+            if !(has_text && kept.contains(&line)) {
+                kept.push(line);
             }
         }
-        words.join("\n").trim().to_owned()
+        kept.join("\n").trim().to_owned()
     }
 }
 
-/// As `E1125 07:15:01.123456    4711 memcache.go:265] …`.
-fn is_log(line: &str) -> bool {
+/// Returns whether a line belongs to a klog log, such as
+/// `E1125 07:15:01.123456    4711 memcache.go:265] …`.
+fn is_log_line(line: &str) -> bool {
     let Some((head, _)) = line.split_once("] ") else { return false };
     let mut parts = head.split_ascii_whitespace();
     let is_date = |day: &str| {
@@ -341,15 +352,15 @@ fn is_log(line: &str) -> bool {
             && day.starts_with(['I', 'W', 'E', 'F'])
             && day.bytes().skip(1).all(|byte| byte.is_ascii_digit())
     };
-    parts.next().is_some_and(is_date) && parts.any(|place| place.contains(".go:"))
+    parts.next().is_some_and(is_date) && parts.any(|part| part.contains(".go:"))
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "`{}` {}", self.command, self.outcome)?;
-        match self.words().as_str() {
+        match self.message().as_str() {
             "" => Ok(()),
-            words => write!(f, ": {words}"),
+            message => write!(f, ": {message}"),
         }
     }
 }

@@ -1,43 +1,44 @@
-//! Children that fail, hang, and leave others behind.
+//! Children that fail, hang, or leave grandchildren behind.
 
 use std::time::Instant;
 
 use xshell::{Shell, cmd};
 
 use super::*;
-use crate::process::child::GRACE;
+use crate::process::child::EXIT_GRACE_PERIOD;
 
 fn quiet() -> impl Fn(Event) + Sync {
     |_| ()
 }
 
 #[test]
-fn a_failure_carries_command_code_and_words() {
+fn failure_has_command_code_and_stderr() {
     let (sh, events) = (Shell::new().unwrap(), quiet());
     let cx = Cx::new(&events);
     let script = "echo out; printf 'no \\033[31mway\\n' >&2; exit 7";
-    let failure = Task::new(cmd!(sh, "sh -c {script}")).read(&cx).unwrap_err();
+    let failure = Command::new(cmd!(sh, "sh -c {script}")).read(&cx).unwrap_err();
     assert_eq!(failure.outcome, Outcome::Code(7));
     assert_eq!(failure.stderr, "no [31mway\n");
     assert!(failure.to_string().starts_with("`sh -c "), "{failure}");
 }
 
 #[test]
-fn a_child_that_runs_for_too_long_is_ended_with_its_own_children() {
+fn timeout_terminates_child_and_grandchildren() {
     let (sh, events) = (Shell::new().unwrap(), quiet());
     let cx = Cx::new(&events);
-    let begun = Instant::now();
-    let task = Task::new(cmd!(sh, "sh -c 'sleep 60 & wait'")).limit(Duration::from_millis(100));
-    let failure = task.read(&cx).unwrap_err();
+    let started = Instant::now();
+    let command =
+        Command::new(cmd!(sh, "sh -c 'sleep 60 & wait'")).timeout(Duration::from_millis(100));
+    let failure = command.read(&cx).unwrap_err();
     assert_eq!(failure.outcome, Outcome::TimedOut(Duration::from_millis(100)));
-    assert!(begun.elapsed() < GRACE, "took {:?}", begun.elapsed());
+    assert!(started.elapsed() < EXIT_GRACE_PERIOD, "took {:?}", started.elapsed());
 }
 
 /// Feeds `cat /dev/zero` into a shell script.
 fn zeros_into(cx: &Cx, script: &str) -> (Result<Output, Failure>, Result<(), Failure>) {
     let sh = Shell::new().unwrap();
-    let zeros = Task::new(cmd!(sh, "cat /dev/zero"));
-    let (sink, source) = Task::new(cmd!(sh, "sh -c {script}")).feed(cx, |mut stdin, _| {
+    let zeros = Command::new(cmd!(sh, "cat /dev/zero"));
+    let (sink, source) = Command::new(cmd!(sh, "sh -c {script}")).feed(cx, |mut stdin, _| {
         let copy = |mut stdout| io::copy(&mut stdout, &mut stdin).map_or((), |_| ());
         zeros.read_with(cx, copy)
     });
@@ -45,9 +46,9 @@ fn zeros_into(cx: &Cx, script: &str) -> (Result<Output, Failure>, Result<(), Fai
 }
 
 #[test]
-fn an_interrupt_ends_both_ends_of_a_pipe() {
+fn interrupt_terminates_both_ends_of_pipe() {
     let (events, interrupt) = (quiet(), Interrupt::never());
-    let cx = Cx::new(&events).interrupted_by(interrupt.clone());
+    let cx = Cx::new(&events).with_interrupt(interrupt.clone());
     thread::spawn(move || {
         thread::sleep(Duration::from_millis(200));
         interrupt.raise();
@@ -58,7 +59,7 @@ fn an_interrupt_ends_both_ends_of_a_pipe() {
 }
 
 #[test]
-fn a_sink_that_dies_first_ends_its_source() {
+fn failed_reader_terminates_writer() {
     let events = quiet();
     let (sink, source) = zeros_into(&Cx::new(&events), "echo full >&2; exit 3");
     let sink = sink.unwrap();
@@ -67,11 +68,11 @@ fn a_sink_that_dies_first_ends_its_source() {
 }
 
 #[test]
-fn a_writer_sees_each_line_and_the_output_has_it_too() {
+fn feed_passes_lines_to_writer_and_output() {
     let (sh, events) = (Shell::new().unwrap(), quiet());
     let script = "echo ready; read line; echo got $line";
     let (output, line) =
-        Task::new(cmd!(sh, "sh -c {script}")).feed(&Cx::new(&events), |mut stdin, lines| {
+        Command::new(cmd!(sh, "sh -c {script}")).feed(&Cx::new(&events), |mut stdin, lines| {
             let line = lines.next();
             stdin.write_all(b"it\n").unwrap();
             line
@@ -81,40 +82,43 @@ fn a_writer_sees_each_line_and_the_output_has_it_too() {
 }
 
 #[test]
-fn a_grandchild_that_keeps_stderr_open_does_not_hold_us() {
+fn grandchild_with_open_pipes_does_not_block() {
     let (sh, events) = (Shell::new().unwrap(), quiet());
     let cx = Cx::new(&events);
-    let begun = Instant::now();
-    // The sleeper keeps both of its pipes.
+    let started = Instant::now();
+    // `sleep` keeps both pipes open.
     let script = "sleep 30 & echo done";
-    let output = Task::new(cmd!(sh, "sh -c {script}")).read(&cx).unwrap();
+    let output = Command::new(cmd!(sh, "sh -c {script}")).read(&cx).unwrap();
     assert_eq!(output.text(), "done\n");
-    assert!(begun.elapsed() < Duration::from_secs(5), "took {:?}", begun.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(5), "took {:?}", started.elapsed());
 }
 
 #[test]
-fn commands_are_shown_as_a_shell_would_take_them() {
+fn command_display_is_quoted_for_shell() {
     let sh = Shell::new().unwrap();
     let name = "a;touch x";
     assert_eq!(
-        Task::new(cmd!(sh, "/usr/bin/docker tag {name} b")).to_string(),
+        Command::new(cmd!(sh, "/usr/bin/docker tag {name} b")).to_string(),
         "docker tag 'a;touch x' b"
     );
 }
 
 #[test]
-fn a_log_and_what_is_said_twice_are_no_words() {
-    let words = |stderr: &str| {
+fn message_omits_log_and_repeated_lines() {
+    let message_of = |stderr: &str| {
         let outcome = Outcome::Code(1);
-        Failure { command: "kubectl".into(), outcome, stderr: stderr.into() }.words()
+        Failure { command: "kubectl".into(), outcome, stderr: stderr.into() }.message()
     };
     let log =
         "E1125 07:15:01.123456    4711 memcache.go:265] \"Unhandled Error\" err=\"refused\"\n";
-    let said = "The connection to the server 10.0.0.9:6443 was refused\n";
-    assert_eq!(words(&format!("{log}{log}{said}")), said.trim());
-    assert_eq!(words(&format!("{said}I0101 00:00:00.000000 1 a.go:1] b\n{said}")), said.trim());
-    // A log is better than nothing.
-    assert_eq!(words(&format!("{log}\n")), log.trim());
+    let message = "The connection to the server 10.0.0.9:6443 was refused\n";
+    assert_eq!(message_of(&format!("{log}{log}{message}")), message.trim());
+    assert_eq!(
+        message_of(&format!("{message}I0101 00:00:00.000000 1 a.go:1] b\n{message}")),
+        message.trim()
+    );
+    // The log is kept if there is nothing else.
+    assert_eq!(message_of(&format!("{log}\n")), log.trim());
     let frame = "error: no key\n  |\n1 | a\n  |\n[E1125 is no log] but a text";
-    assert_eq!(words(frame), frame);
+    assert_eq!(message_of(frame), frame);
 }

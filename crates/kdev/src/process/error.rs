@@ -1,24 +1,24 @@
-//! What fails before a child runs, or beside it.
+//! Errors around child processes: interrupts, the current directory, files.
 
 use std::path::PathBuf;
 use std::{io, iter};
 
 use super::Failure;
 
-/// The result of starting something.
+/// The result of an operation around a child process.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What fails before a child runs, or beside it.
+/// An interrupt, or a directory or file that could not be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// Ctrl-C, SIGTERM or SIGHUP.
     #[error("interrupted")]
     Interrupted(#[from] Interrupted),
-    /// The current folder has gone or may not be read.
-    #[error("cannot use the current folder: {reason}")]
+    /// The current directory no longer exists or cannot be read.
+    #[error("failed to determine the current directory: {reason}")]
     CurrentDir {
-        /// The operating system's words.
+        /// The operating system's message.
         reason: String,
     },
     /// A file could not be read or written.
@@ -31,8 +31,7 @@ pub enum Error {
 #[error("interrupted")]
 pub struct Interrupted;
 
-/// Whether an interrupt is what an error comes from: it ended the work itself, or a
-/// child.
+/// Returns whether an error was caused by an interrupt, of kdev itself or of a child.
 pub(crate) fn is_interrupt(error: &(dyn std::error::Error + 'static)) -> bool {
     iter::successors(Some(error), |error| error.source()).any(|error| {
         let failure = error.downcast_ref::<Failure>();
@@ -40,26 +39,26 @@ pub(crate) fn is_interrupt(error: &(dyn std::error::Error + 'static)) -> bool {
     })
 }
 
-/// A file or folder that could not be used.
+/// A file or directory could not be read or written.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {action} `{}`", path.display())]
+#[error("failed to {action} `{}`", path.display())]
 pub struct FileError {
     /// A verb: read, write.
     pub action: &'static str,
-    /// Which file or folder.
+    /// The file or directory.
     pub path: PathBuf,
-    /// The operating system's words.
+    /// The operating system's error.
     #[source]
     pub source: io::Error,
 }
 
 impl Error {
-    /// A file that could not be read.
+    /// Returns a function that wraps the error of reading `path`.
     pub(crate) fn read(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         Self::file("read", path)
     }
 
-    /// A file that could not be written.
+    /// Returns a function that wraps the error of writing `path`.
     pub(crate) fn write(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         Self::file("write", path)
     }

@@ -1,7 +1,7 @@
-//! Composes, runs, watches and ends child processes. Nothing else starts one.
+//! Composes, runs and terminates child processes. All child processes start here.
 //!
-//! - `child.rs`: one child: started, watched, ended
-//! - `command.rs`: commands, and what they print
+//! - `child.rs`: starts, supervises and terminates children
+//! - `command.rs`: commands, their output and their failures
 
 pub(crate) mod child;
 mod command;
@@ -11,20 +11,20 @@ use xshell::Shell;
 
 use crate::cx::Cx;
 
+pub(crate) use command::{Command, Lines, Output};
 pub use command::{Failure, Outcome};
-pub(crate) use command::{Lines, Output, Task};
 pub use error::{Error, FileError, Interrupted};
 pub(crate) use error::{Result, is_interrupt};
 
 impl Cx<'_> {
-    /// A shell to compose commands with. It holds cells, so each thread takes
-    /// its own.
-    #[expect(clippy::unused_self, reason = "nobody takes a shell outside a run")]
+    /// Creates a shell to compose commands with. It is not `Sync`, so each thread needs
+    /// a separate one.
+    #[expect(clippy::unused_self, reason = "a shell is only created during a run")]
     pub(crate) fn shell(&self) -> Result<Shell> {
         Shell::new().map_err(|e| Error::CurrentDir { reason: e.to_string() })
     }
 
-    /// An error once the work should stop.
+    /// Returns an error after the run was interrupted.
     pub(crate) fn check_interrupt(&self) -> Result<()> {
         if self.interrupt().is_raised() { Err(Interrupted.into()) } else { Ok(()) }
     }

@@ -1,57 +1,71 @@
-//! What is wrong with the cargo project.
+//! Errors of reading the Cargo project.
+
+use kdev_core::text::list;
 
 use crate::process::{self, Failure};
 use crate::tools;
 
-/// The result of reading a project.
+/// The result of reading the Cargo project.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What is wrong with the cargo project.
+/// The Cargo project could not be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// `cargo metadata` failed.
-    #[error("cannot read the cargo project")]
+    #[error("failed to read the Cargo project")]
     Metadata(#[source] Failure),
-    /// No package, or several, could be meant.
-    #[error("cannot tell which package is meant: {reason}")]
-    AmbiguousPackage {
-        /// What was found.
-        reason: String,
+    /// The workspace does not contain the selected package.
+    #[error("package `{package}` not found in the workspace")]
+    PackageNotFound {
+        /// The selected package.
+        package: String,
+        /// The packages of the workspace.
+        available: Vec<String>,
     },
-    /// cargo could not be understood.
+    /// No package is selected, and the workspace has several.
+    #[error("the workspace has several packages: {}", list(available))]
+    AmbiguousPackage {
+        /// The packages of the workspace.
+        available: Vec<String>,
+    },
+    /// cargo is missing, or its output is unexpected.
     #[error(transparent)]
     Tool(#[from] tools::Error),
-    /// Nothing could be run.
+    /// cargo could not be started.
     #[error(transparent)]
     Process(#[from] process::Error),
 }
 
 impl Error {
-    /// One action that helps.
+    /// Returns one action that fixes the error.
     pub fn help(&self) -> Option<String> {
         match self {
             Self::Metadata(failure) => Some(metadata_help(&failure.stderr)),
-            Self::AmbiguousPackage { .. } => Some("name one with `--package NAME`".to_owned()),
+            Self::PackageNotFound { available, .. } => {
+                Some(format!("pass one of these to `--package`: {}", list(available)))
+            }
+            Self::AmbiguousPackage { .. } => Some("select one with `--package NAME`".to_owned()),
             Self::Tool(error) => error.help(),
             Self::Process(_) => None,
         }
     }
 }
 
-/// cargo names the file that is wrong, and as a rule the line.
+/// Returns help that names the file, and the line if cargo reports one.
 fn metadata_help(stderr: &str) -> String {
-    let place = stderr.lines().find_map(|line| line.trim().strip_prefix("--> "));
-    let mut parts = place.unwrap_or_default().rsplitn(3, ':');
+    let location = stderr.lines().find_map(|line| line.trim().strip_prefix("--> "));
+    let mut parts = location.unwrap_or_default().rsplitn(3, ':');
     if let (Some(_), Some(line), Some(path)) = (parts.next(), parts.next(), parts.next()) {
-        return format!("correct line {line} of `{path}`");
+        return format!("fix line {line} of `{path}`");
     }
-    let named = stderr.split("parse manifest at `").nth(1).and_then(|rest| rest.split('`').next());
-    match named {
-        Some(path) => format!("correct `{path}`"),
+    let path = stderr.split("parse manifest at `").nth(1).and_then(|rest| rest.split('`').next());
+    match path {
+        Some(path) => format!("fix `{path}`"),
         None if stderr.contains("could not find `Cargo.toml`") => {
-            "run it in a folder with a Cargo.toml, or name one with `--manifest-path`".to_owned()
+            "run the command in a directory with a Cargo.toml, or pass `--manifest-path PATH`"
+                .to_owned()
         }
-        None => "see `cargo metadata --no-deps`".to_owned(),
+        None => "run `cargo metadata --no-deps` to see the full error".to_owned(),
     }
 }

@@ -1,4 +1,4 @@
-//! Takes what the user selected and gives the package, its workspace and their kdev tables.
+//! Reads the selected package, its workspace and their `kdev` tables with `cargo metadata`.
 
 mod error;
 
@@ -6,48 +6,47 @@ use std::path::{Path, PathBuf};
 
 use cargo_metadata::{Metadata, MetadataCommand, Package};
 use kdev_core::shell;
-use kdev_core::text::list;
 use serde_json::Value;
 
 use crate::cx::Cx;
-use crate::process::Task;
+use crate::process::Command;
 use crate::tools;
 
 pub use error::Error;
 pub(crate) use error::Result;
 
-/// Which package is meant; by default that of the current folder.
+/// Selects a package; by default the one in the current directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Selection {
+pub struct PackageSelection {
     /// Path of a Cargo.toml.
     pub manifest_path: Option<PathBuf>,
     /// Name of a package in the workspace.
     pub package: Option<String>,
 }
 
-impl Selection {
-    /// Whether nobody has said which package it is.
-    pub(crate) fn is_open(&self) -> bool {
+impl PackageSelection {
+    /// Returns whether no package is selected.
+    pub(crate) fn is_unset(&self) -> bool {
         *self == Self::default()
     }
 
-    /// The flags by which `cargo kdev` finds the same package, each after a blank.
-    pub(crate) fn flags_by_hand(&self) -> String {
+    /// Returns the flags of `cargo kdev` that select the same package, each after a space.
+    pub(crate) fn to_flags(&self) -> String {
         let path = self.manifest_path.as_ref().map(|path| path.display().to_string());
         shell::flags([("--package", self.package.clone()), ("--manifest-path", path)])
     }
 }
 
-/// A package, and what its Cargo.toml and its workspace's say of kdev.
+/// A package with the `kdev` tables of its Cargo.toml and its workspace's.
 #[derive(Clone, Debug)]
 pub(crate) struct Project {
     /// The package's name.
     pub(crate) package: String,
-    /// The package's folder.
+    /// The package's directory.
     pub(crate) dir: PathBuf,
-    /// The workspace's folder; the package's own where there is no workspace.
+    /// The workspace's directory; equal to `dir` without a workspace.
     pub(crate) workspace_root: PathBuf,
-    /// Where cargo puts what it builds.
+    /// cargo's target directory.
     pub(crate) target_dir: PathBuf,
     /// `[package.metadata.kdev]`.
     pub(crate) package_table: Value,
@@ -56,8 +55,8 @@ pub(crate) struct Project {
 }
 
 impl Project {
-    /// For what can be done outside of a project.
-    pub(crate) fn none() -> Self {
+    /// Returns a stand-in for commands that run outside of a project.
+    pub(crate) fn placeholder() -> Self {
         Self {
             package: "none".to_owned(),
             dir: PathBuf::from("."),
@@ -68,35 +67,38 @@ impl Project {
         }
     }
 
-    /// The same for those who need none: `None` where the current folder belongs to no
-    /// project, and nobody has said that it does.
-    pub(crate) fn read_if_any(cx: &Cx, selection: &Selection) -> Result<Option<Self>> {
+    /// Reads the project if there is one. Returns `None` if no package is selected and the
+    /// current directory does not belong to a project.
+    pub(crate) fn read_if_present(cx: &Cx, selection: &PackageSelection) -> Result<Option<Self>> {
         match Self::read(cx, selection) {
-            Err(error) if selection.is_open() && is_elsewhere(&error) => Ok(None),
+            Err(error) if selection.is_unset() && is_outside_project(&error) => Ok(None),
             project => project.map(Some),
         }
     }
 
-    /// The same, `None` also where several packages could be meant.
-    pub(crate) fn read_if_clear(cx: &Cx, selection: &Selection) -> Result<Option<Self>> {
-        match Self::read_if_any(cx, selection) {
-            Err(Error::AmbiguousPackage { .. }) if selection.is_open() => Ok(None),
+    /// Like [`Self::read_if_present`], but also returns `None` if the workspace has several
+    /// packages and none is selected.
+    pub(crate) fn read_if_unambiguous(
+        cx: &Cx,
+        selection: &PackageSelection,
+    ) -> Result<Option<Self>> {
+        match Self::read_if_present(cx, selection) {
+            Err(Error::AmbiguousPackage { .. }) if selection.is_unset() => Ok(None),
             project => project,
         }
     }
 
-    /// Reads it with `cargo metadata`.
-    pub(crate) fn read(cx: &Cx, selection: &Selection) -> Result<Self> {
+    /// Reads the project with `cargo metadata`.
+    pub(crate) fn read(cx: &Cx, selection: &PackageSelection) -> Result<Self> {
         let mut command = MetadataCommand::new();
         command.no_deps();
         if let Some(path) = &selection.manifest_path {
             command.manifest_path(path);
         }
-        let answer = Task::from(command.cargo_command()).read(cx);
-        let answer = answer.map_err(Error::Metadata)?;
-        let metadata = MetadataCommand::parse(answer.text())
+        let output = Command::from(command.cargo_command()).read(cx).map_err(Error::Metadata)?;
+        let metadata = MetadataCommand::parse(output.text())
             .map_err(|error| tools::Error::unexpected("cargo", error))?;
-        let package = choose(&metadata, selection)?;
+        let package = select_package(&metadata, selection)?;
         let manifest = package.manifest_path.as_std_path();
         Ok(Self {
             package: package.name.to_string(),
@@ -109,15 +111,16 @@ impl Project {
     }
 }
 
-/// The named package, or that of the folder, or the only one that there is,
-/// or the only one that has a kdev table.
-fn choose<'a>(metadata: &'a Metadata, selection: &Selection) -> Result<&'a Package> {
+/// Returns the selected package, or the one in the directory, or the only one, or the only
+/// one with a `kdev` table.
+fn select_package<'a>(metadata: &'a Metadata, selection: &PackageSelection) -> Result<&'a Package> {
     let packages = metadata.workspace_packages();
-    let names: Vec<&str> = packages.iter().map(|p| p.name.as_str()).collect();
+    let available = || packages.iter().map(|p| p.name.to_string()).collect();
     if let Some(name) = &selection.package {
         let found = packages.iter().find(|p| p.name.as_str() == name);
-        return found.copied().ok_or_else(|| Error::AmbiguousPackage {
-            reason: format!("the workspace has no package `{name}`, but {}", list(&names)),
+        return found.copied().ok_or_else(|| Error::PackageNotFound {
+            package: name.clone(),
+            available: available(),
         });
     }
     if let Some(root) = metadata.root_package() {
@@ -128,7 +131,7 @@ fn choose<'a>(metadata: &'a Metadata, selection: &Selection) -> Result<&'a Packa
     match (packages.as_slice(), configured.as_slice()) {
         ([one], _) => Ok(one),
         (_, [one]) => Ok(one),
-        _ => Err(Error::AmbiguousPackage { reason: format!("the workspace has {}", list(&names)) }),
+        _ => Err(Error::AmbiguousPackage { available: available() }),
     }
 }
 
@@ -136,7 +139,7 @@ fn kdev_table(metadata: &Value) -> Value {
     metadata.get("kdev").cloned().unwrap_or_default()
 }
 
-/// Whether the only fault is that the folder belongs to no project.
-fn is_elsewhere(error: &Error) -> bool {
+/// Returns whether the error is only that the directory does not belong to a project.
+fn is_outside_project(error: &Error) -> bool {
     matches!(error, Error::Metadata(failure) if failure.stderr.contains("could not find `Cargo.toml`"))
 }

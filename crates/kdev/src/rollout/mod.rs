@@ -174,11 +174,11 @@ impl<'a> Wait<'a> {
                 return Ok(());
             }
             State::Ready(wanted) => (0, wanted, None),
-            State::Waiting { ready, wanted } => (ready, wanted, None),
-            State::Degraded { reason, wanted } => {
+            State::Waiting { ready, desired: wanted } => (ready, wanted, None),
+            State::Degraded { reason, desired: wanted } => {
                 (0, wanted, Some((self.failed(None, reason), PERSISTENT_FAILURE_AFTER)))
             }
-            State::Blocked { reason, cure } => return Err(self.blocked(reason, cure)),
+            State::Blocked { reason, action: cure } => return Err(self.blocked(reason, cure)),
             State::Failed(reason) => return Err(self.failed(newest_crash(&pods), reason)),
         };
         let doubt = self.pod_failure(&pods)?.or(doubt);
@@ -246,10 +246,10 @@ impl<'a> Wait<'a> {
             }
             match pod.problem() {
                 Some(trouble) if trouble.is_certain => {
-                    return Err(self.failed(Some(pod), trouble.words));
+                    return Err(self.failed(Some(pod), trouble.message));
                 }
                 Some(trouble) => {
-                    doubt = Some((self.failed(Some(pod), trouble.words), PERSISTENT_FAILURE_AFTER));
+                    doubt = Some((self.failed(Some(pod), trouble.message), PERSISTENT_FAILURE_AFTER));
                 }
                 None => {}
             }

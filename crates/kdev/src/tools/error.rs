@@ -1,70 +1,69 @@
-//! What is wrong with a program that kdev calls.
+//! Errors about the programs that kdev runs.
 
-use crate::details::Reason;
+use crate::details::Details;
 use crate::process::{self, Failure};
 
-/// The result of asking a program.
+/// The result of running a program.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What is wrong with a program that kdev calls.
+/// A program that kdev runs is missing, too old or failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A program is not on PATH.
-    #[error("`{tool}` is not installed, or not on PATH")]
+    #[error("`{tool}` not found on PATH")]
     NotFound {
-        /// Which program.
+        /// The program.
         tool: &'static str,
-        /// How to get it.
-        install: &'static str,
+        /// How to install it.
+        install_help: &'static str,
     },
     /// A program is too old.
-    #[error("`{tool}` {found} is too old: kdev needs {needed} or newer")]
+    #[error("`{tool}` {found} is too old; {required} or newer is required")]
     TooOld {
-        /// Which program.
+        /// The program.
         tool: &'static str,
-        /// The version that was found.
+        /// The installed version.
         found: String,
-        /// The oldest version that will do.
-        needed: &'static str,
-        /// How to get a newer one.
-        install: &'static str,
+        /// The oldest supported version.
+        required: &'static str,
+        /// How to install a newer one.
+        install_help: &'static str,
     },
-    /// A program's answer is not what it documents.
-    #[error("cannot understand what `{tool}` answered")]
+    /// The output of a program could not be parsed.
+    #[error("unexpected output from `{tool}`")]
     UnexpectedOutput {
-        /// Which program.
+        /// The program.
         tool: &'static str,
-        /// What is wrong with it.
+        /// Why it could not be parsed.
         #[source]
-        reason: Reason,
+        reason: Details,
     },
-    /// A program ran, and failed.
-    #[error("cannot {action}")]
+    /// A program ran and failed.
+    #[error("failed to {action}")]
     Command {
         /// A verb phrase.
         action: String,
-        /// Its own words.
+        /// How it failed.
         #[source]
         source: Failure,
     },
-    /// Nothing could be run.
+    /// No program could be started.
     #[error(transparent)]
     Process(#[from] process::Error),
 }
 
 impl Error {
-    /// The error for an answer that cannot be read.
+    /// Returns the error for output that could not be parsed.
     pub(crate) fn unexpected(tool: &'static str, reason: impl std::fmt::Display) -> Self {
-        Self::UnexpectedOutput { tool, reason: Reason(reason.to_string()) }
+        Self::UnexpectedOutput { tool, reason: Details(reason.to_string()) }
     }
 
-    /// One action that helps.
+    /// Returns one action that fixes the error.
     pub fn help(&self) -> Option<String> {
         match self {
-            Self::NotFound { install, .. } | Self::TooOld { install, .. } => {
-                Some((*install).to_owned())
-            }
+            Self::NotFound { install_help: install, .. }
+            | Self::TooOld { install_help: install, .. } => Some((*install).to_owned()),
             Self::UnexpectedOutput { .. } | Self::Command { .. } | Self::Process(_) => None,
         }
     }

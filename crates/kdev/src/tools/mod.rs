@@ -1,4 +1,4 @@
-//! Finds cargo, docker, ssh, kubectl and helm on PATH, and checks that they are new enough.
+//! Finds cargo, docker, ssh, kubectl and helm on PATH and checks their versions.
 
 mod error;
 
@@ -10,75 +10,78 @@ use serde::Deserialize;
 use xshell::cmd;
 
 use crate::cx::Cx;
-use crate::process::{Failure, Task};
+use crate::process::{Command, Failure};
 
 pub use error::Error;
 pub(crate) use error::Result;
 
-/// How long a tool may take to tell its version.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a tool may take for a command that only reads or changes metadata.
+pub(crate) const TOOL_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A program that kdev calls.
+/// A program that kdev runs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tool {
     pub(crate) name: &'static str,
-    /// The oldest version that will do, and why no older one does.
-    needed: &'static str,
-    install: &'static str,
+    /// The oldest supported version.
+    min_version: &'static str,
+    install_help: &'static str,
 }
 
-/// 20.10 is the oldest docker whose archives have been tried.
+/// 20.10 is the oldest Docker whose archives have been tested.
 pub(crate) const DOCKER: Tool = Tool {
     name: "docker",
-    needed: "20.10",
-    install: "install it with `sudo apt-get install docker.io`, or as https://docs.docker.com/engine/install says",
+    min_version: "20.10",
+    install_help: "install it with `sudo apt-get install docker.io`, or follow https://docs.docker.com/engine/install",
 };
-/// Where the daemon listens that systemd starts.
+/// The sockets of the daemon that systemd starts.
 pub(crate) const DOCKER_SOCKETS: [&str; 2] =
     ["unix:///var/run/docker.sock", "unix:///run/docker.sock"];
-/// By its name: rustup then picks the toolchain of the folder.
-pub(crate) const CARGO: Tool =
-    Tool { name: "cargo", needed: "1.0", install: "install it as https://rustup.rs says" };
-/// 6.7 brought `%C`, without which a control socket's path grows too long.
+/// Run by name, so that rustup selects the toolchain of the directory.
+pub(crate) const CARGO: Tool = Tool {
+    name: "cargo",
+    min_version: "1.0",
+    install_help: "follow https://rustup.rs to install it",
+};
+/// 6.7 introduced `%C`, without which the path of a control socket gets too long.
 pub(crate) const SSH: Tool = Tool {
     name: "ssh",
-    needed: "6.7",
-    install: "install it with `sudo apt-get install openssh-client`",
+    min_version: "6.7",
+    install_help: "install it with `sudo apt-get install openssh-client`",
 };
 /// 1.22 made server-side apply stable.
 pub(crate) const KUBECTL: Tool = Tool {
     name: "kubectl",
-    needed: "1.22",
-    install: "install it as https://kubernetes.io/docs/tasks/tools says",
+    min_version: "1.22",
+    install_help: "follow https://kubernetes.io/docs/tasks/tools to install it",
 };
 
-/// 3.5 brought `--skip-tests`.
+/// 3.5 introduced `--skip-tests`.
 pub(crate) const HELM: Tool = Tool {
     name: "helm",
-    needed: "3.5",
-    install: "install it as https://helm.sh/docs/intro/install says",
+    min_version: "3.5",
+    install_help: "follow https://helm.sh/docs/intro/install to install it",
 };
 
-/// Makes sure that kubectl is new enough. It is asked once: as long as it is the
-/// same file, it is the same version.
+/// Checks that kubectl is new enough. The result is cached until the file changes,
+/// because starting kubectl is slow.
 pub(crate) fn check_kubectl(cx: &Cx, path: &Path) -> Result<()> {
-    let seen = cx.cache_dir().map(|dir| dir.join("kubectl"));
-    let identity = identity(path);
-    let known = seen.as_ref().and_then(|seen| fs::read_to_string(seen).ok());
-    if identity.is_some() && known == identity {
+    let cached = cx.cache_dir().map(|dir| dir.join("kubectl"));
+    let fingerprint = fingerprint(path);
+    let known = cached.as_ref().and_then(|path| fs::read_to_string(path).ok());
+    if fingerprint.is_some() && known == fingerprint {
         return Ok(());
     }
-    KUBECTL.check(&kubectl_version(cx, path)?)?;
-    // At worst it is asked again.
-    if let (Some(seen), Some(identity)) = (seen, identity) {
-        let _ = seen.parent().map(fs::create_dir_all);
-        let _ = fs::write(seen, identity);
+    KUBECTL.check_min_version(&kubectl_version(cx, path)?)?;
+    // If this fails, the next run checks the version again.
+    if let (Some(cached), Some(fingerprint)) = (cached, fingerprint) {
+        let _ = cached.parent().map(fs::create_dir_all);
+        let _ = fs::write(cached, fingerprint);
     }
     Ok(())
 }
 
-/// Path, size and time of a program.
-fn identity(path: &Path) -> Option<String> {
+/// Returns the path, size and modification time of a program as one line.
+fn fingerprint(path: &Path) -> Option<String> {
     let file = fs::metadata(path).ok()?;
     let time = file.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
     Some(format!("{} {} {}", path.display(), file.len(), time.as_nanos()))
@@ -86,25 +89,26 @@ fn identity(path: &Path) -> Option<String> {
 
 fn kubectl_version(cx: &Cx, path: &Path) -> Result<String> {
     let sh = cx.shell()?;
-    let task = Task::new(cmd!(sh, "{path} version --client --output=json")).limit(PATIENCE);
-    let output = task.read(cx).map_err(|f| KUBECTL.broken(f))?;
+    let command =
+        Command::new(cmd!(sh, "{path} version --client --output=json")).timeout(TOOL_TIMEOUT);
+    let output = command.read(cx).map_err(|f| KUBECTL.version_error(f))?;
     let version: KubectlVersion = serde_json::from_slice(&output.stdout)
         .map_err(|error| Error::unexpected(KUBECTL.name, error))?;
     Ok(version.client_version.git_version)
 }
 
-/// Finds ssh.
-pub(crate) fn ssh(cx: &Cx) -> Result<PathBuf> {
+/// Finds ssh and checks its version.
+pub(crate) fn find_ssh(cx: &Cx) -> Result<PathBuf> {
     let path = SSH.find()?;
-    ssh_version(cx, &path)?.map_or(Ok(()), |version| SSH.check(&version))?;
+    ssh_version(cx, &path)?.map_or(Ok(()), |version| SSH.check_min_version(&version))?;
     Ok(path)
 }
 
-/// `None` for other implementations than OpenSSH, which are left alone.
+/// Returns `None` for implementations other than OpenSSH, whose version is not checked.
 fn ssh_version(cx: &Cx, path: &Path) -> Result<Option<String>> {
     let sh = cx.shell()?;
-    let task = Task::new(cmd!(sh, "{path} -V")).limit(PATIENCE);
-    let output = task.read(cx).map_err(|f| SSH.broken(f))?;
+    let command = Command::new(cmd!(sh, "{path} -V")).timeout(TOOL_TIMEOUT);
+    let output = command.read(cx).map_err(|f| SSH.version_error(f))?;
     // `OpenSSH_9.2p1 Debian-2, …`
     let version = output.stderr.split("OpenSSH_").nth(1);
     Ok(version.map(|text| text.split([',', ' ']).next().unwrap_or_default().to_owned()))
@@ -125,55 +129,55 @@ struct KubectlClient {
 impl Tool {
     pub(crate) fn find(self) -> Result<PathBuf> {
         which::which(self.name)
-            .map_err(|_| Error::NotFound { tool: self.name, install: self.install })
+            .map_err(|_| Error::NotFound { tool: self.name, install_help: self.install_help })
     }
 
-    /// Where it is, and its version, which must be new enough.
-    pub(crate) fn seen(self, cx: &Cx) -> Result<String> {
+    /// Checks the version and describes it, as in `28.2.2 at /usr/bin/docker`.
+    pub(crate) fn check_version(self, cx: &Cx) -> Result<String> {
         let path = self.find()?;
         let version = match self.name {
             "kubectl" => kubectl_version(cx, &path)?,
             "ssh" => ssh_version(cx, &path)?.unwrap_or_default(),
-            _ => self.said_version(cx, &path)?,
+            _ => self.read_version(cx, &path)?,
         };
         if !version.is_empty() {
-            self.check(&version)?;
+            self.check_min_version(&version)?;
         }
         Ok(format!("{} at {}", version.trim_start_matches('v'), path.display()))
     }
 
-    /// The first number in what it says, as in `Docker version 28.2.2, build …`
-    /// and `v3.15.4+gfa9efb0`.
-    fn said_version(self, cx: &Cx, path: &Path) -> Result<String> {
+    /// Returns the first version in its output, such as `Docker version 28.2.2, build …`
+    /// or `v3.15.4+gfa9efb0`.
+    fn read_version(self, cx: &Cx, path: &Path) -> Result<String> {
         let sh = cx.shell()?;
         let arg = if self.name == "docker" { "--version" } else { "version" };
         let format = (self.name == "helm").then_some("--short");
-        let task = Task::new(cmd!(sh, "{path} {arg} {format...}")).limit(PATIENCE);
-        let said = task.read(cx).map_err(|f| self.broken(f))?.text();
+        let command = Command::new(cmd!(sh, "{path} {arg} {format...}")).timeout(TOOL_TIMEOUT);
+        let output = command.read(cx).map_err(|f| self.version_error(f))?.text();
         let is_version =
             |word: &&str| word.trim_start_matches('v').starts_with(|c: char| c.is_ascii_digit());
-        Ok(said.split([' ', ',', '\n']).find(is_version).unwrap_or_default().to_owned())
+        Ok(output.split([' ', ',', '\n']).find(is_version).unwrap_or_default().to_owned())
     }
 
-    pub(crate) fn check(self, found: &str) -> Result<()> {
+    pub(crate) fn check_min_version(self, found: &str) -> Result<()> {
         let found = found.trim_start_matches('v');
-        if major_minor(found) >= major_minor(self.needed) {
+        if major_minor(found) >= major_minor(self.min_version) {
             return Ok(());
         }
         Err(Error::TooOld {
             tool: self.name,
             found: found.to_owned(),
-            needed: self.needed,
-            install: self.install,
+            required: self.min_version,
+            install_help: self.install_help,
         })
     }
 
-    fn broken(self, source: Failure) -> Error {
-        Error::Command { action: format!("tell the version of `{}`", self.name), source }
+    fn version_error(self, source: Failure) -> Error {
+        Error::Command { action: format!("get the version of `{}`", self.name), source }
     }
 }
 
-/// The first two numbers of a version; (0, 0) where there are none.
+/// Returns the major and minor number of a version; 0 for a missing one.
 pub(crate) fn major_minor(version: &str) -> (u32, u32) {
     let mut numbers = version
         .trim_start_matches('v')
@@ -187,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_are_compared_as_numbers() {
+    fn version_numbers_compare_numerically() {
         let table = [
             ("v1.32.4", (1, 32)),
             ("20.10.24+dfsg1", (20, 10)),
@@ -198,8 +202,8 @@ mod tests {
         for (text, numbers) in table {
             assert_eq!(major_minor(text), numbers, "{text}");
         }
-        assert!(DOCKER.check("19.03.1").is_err());
-        assert!(DOCKER.check("28.2.2").is_ok());
-        assert!(KUBECTL.check("v1.9.0").is_err());
+        assert!(DOCKER.check_min_version("19.03.1").is_err());
+        assert!(DOCKER.check_min_version("28.2.2").is_ok());
+        assert!(KUBECTL.check_min_version("v1.9.0").is_err());
     }
 }

@@ -9,23 +9,23 @@ use crate::process;
 use crate::tools::{self, major_minor};
 
 /// From this client on only buildx speaks to `BuildKit`.
-const NEEDS_BUILDX: (u32, u32) = (23, 0);
+const REQUIRES_BUILDX: (u32, u32) = (23, 0);
 
 /// What is found of docker.
 #[derive(Default)]
-pub(crate) struct Engine {
-    pub(crate) findings: Vec<CheckResult>,
+pub(crate) struct DockerCheck {
+    pub(crate) results: Vec<CheckResult>,
     /// What it builds for, unless it is told otherwise.
     pub(crate) platform: Option<String>,
     /// The client's version, where the old builder builds.
     old_builder: Option<String>,
 }
 
-impl Engine {
+impl DockerCheck {
     /// Asks docker; its client is a tool, and looked at as one.
-    pub(crate) fn find(cx: &Cx) -> Self {
+    pub(crate) fn run(cx: &Cx) -> Self {
         match Docker::connect(cx) {
-            Ok(docker) => Self::of(cx, docker),
+            Ok(docker) => Self::for_client(cx, docker),
             Err(error) if process::is_interrupt(&error) || is_missing(&error) => {
                 let words = "there is no `docker`";
                 Self::failed(CheckResult::skipped(CheckGroup::Docker, "daemon", words))
@@ -33,20 +33,20 @@ impl Engine {
             Err(error) => {
                 let fix = match &error {
                     docker::Error::DaemonUnreachable { source, .. } => {
-                        Fix::of_docker(&source.stderr)
+                        Fix::for_docker_error(&source.stderr)
                     }
                     _ => None,
                 };
-                Self::failed(CheckResult::failed(CheckGroup::Docker, "daemon", error).fixed_by(fix))
+                Self::failed(CheckResult::failed(CheckGroup::Docker, "daemon", error).with_fix(fix))
             }
         }
     }
 
     fn failed(finding: CheckResult) -> Self {
-        Self { findings: vec![finding], ..Self::default() }
+        Self { results: vec![finding], ..Self::default() }
     }
 
-    fn of(cx: &Cx, docker: Docker) -> Self {
+    fn for_client(cx: &Cx, docker: Docker) -> Self {
         let (store, buildx) = run_both(|| docker.describe_store(cx), || docker.buildx_version(cx));
         let words = format!("{} for {}", docker.version, docker.platform);
         let daemon = CheckResult::ok(CheckGroup::Docker, "daemon", words);
@@ -59,25 +59,25 @@ impl Engine {
             None => "the old one, for there is no buildx".to_owned(),
         };
         Self {
-            findings: vec![daemon, store, CheckResult::ok(CheckGroup::Docker, "builder", builder)],
+            results: vec![daemon, store, CheckResult::ok(CheckGroup::Docker, "builder", builder)],
             platform: Some(docker.platform),
             old_builder: buildx.is_none().then_some(docker.client),
         }
     }
 
     /// What the Dockerfile needs of the builder: a line, and what is in it.
-    pub(crate) fn judge(&mut self, needed: Option<&(usize, String)>) {
+    pub(crate) fn check_dockerfile(&mut self, needed: Option<&(usize, String)>) {
         let (Some(client), Some((line, what))) = (&self.old_builder, needed) else { return };
         let words = format!(
             "line {line} of the Dockerfile is for BuildKit, and docker has no buildx: `{what}`"
         );
-        let judged = if major_minor(client) < NEEDS_BUILDX {
+        let judged = if major_minor(client) < REQUIRES_BUILDX {
             CheckResult::warning(CheckGroup::Docker, "builder", words, "set DOCKER_BUILDKIT=1")
         } else {
             let help = "install buildx as https://github.com/docker/buildx says";
             CheckResult::error(CheckGroup::Docker, "builder", words, help)
         };
-        for found in self.findings.iter_mut().filter(|found| found.check == "builder") {
+        for found in self.results.iter_mut().filter(|found| found.check == "builder") {
             *found = judged.clone();
         }
     }

@@ -78,7 +78,7 @@ pub struct DoctorReport {
 
 impl DoctorReport {
     /// How many of the findings can be cured from here.
-    pub fn fixable(&self) -> usize {
+    pub fn fixable_count(&self) -> usize {
         self.checks.iter().filter(|finding| finding.fix.is_some()).count()
     }
 
@@ -152,23 +152,23 @@ impl CheckResult {
     }
 
     /// What `up` would fail with on this node.
-    pub(crate) fn node_failed(check: &'static str, error: &NodeError) -> Self {
+    pub(crate) fn failed_on_node(check: &'static str, error: &NodeError) -> Self {
         let found = Self::new(CheckGroup::Node, check, CheckState::Error, error.to_string());
         let code = error.exit_code() as u8;
         Self { causes: causes(error), help: error.help(), code, ..found }
     }
 
     /// The same, of a node.
-    pub(crate) fn on(self, node: &str) -> Self {
+    pub(crate) fn on_node(self, node: &str) -> Self {
         Self { node: Some(node.to_owned()), ..self }
     }
 
     /// The same, but `up` works all the same.
-    pub(crate) fn lessened(self) -> Self {
+    pub(crate) fn as_warning(self) -> Self {
         Self { state: CheckState::Warning, ..self }
     }
 
-    pub(crate) fn fixed_by(self, fix: Option<Fix>) -> Self {
+    pub(crate) fn with_fix(self, fix: Option<Fix>) -> Self {
         Self { fix, ..self }
     }
 }

@@ -22,15 +22,15 @@ pub(crate) enum Fix {
     /// Put the contexts that may be changed into the personal file.
     AllowContexts { file: PathBuf, contexts: Vec<String> },
     /// Ask a node for its host key.
-    SeeHostKey { node: String, at: String, door: SshEndpoint },
+    FetchHostKey { node: String, at: String, door: SshEndpoint },
     /// Put that key into ssh's list.
-    KeepHostKey { node: String, at: String, key: HostKey },
+    TrustHostKey { node: String, at: String, key: HostKey },
 }
 
 impl Fix {
     /// What helps against a daemon that does not answer; `None` where it is not
     /// that of this machine's own service.
-    pub(crate) fn of_docker(words: &str) -> Option<Self> {
+    pub(crate) fn for_docker_error(words: &str) -> Option<Self> {
         let is_down = words.contains("Is the docker daemon running")
             && DOCKER_SOCKETS.iter().any(|socket| words.contains(socket));
         let ours = is_down && which::which("systemctl").is_ok() && which::which("sudo").is_ok();
@@ -39,34 +39,34 @@ impl Fix {
 
     /// Lets a context be changed; `None` where the file says something of contexts
     /// already, or cannot be read.
-    pub(crate) fn allow(file: PathBuf, known: &[String], context: &str) -> Option<Self> {
+    pub(crate) fn for_context(file: PathBuf, known: &[String], context: &str) -> Option<Self> {
         let contexts: Vec<String> = known.iter().cloned().chain([context.to_owned()]).collect();
-        with_contexts(&text(&file).ok()?, &contexts)?;
+        insert_contexts(&text(&file).ok()?, &contexts)?;
         Some(Self::AllowContexts { file, contexts })
     }
 
     /// Lets a host be known; `None` where that is not what is wrong.
-    pub(crate) fn of_host(error: &NodeError, door: Option<SshEndpoint>) -> Option<Self> {
+    pub(crate) fn for_node_error(error: &NodeError, door: Option<SshEndpoint>) -> Option<Self> {
         let (node, at) = (error.node.clone(), error.location.clone());
         let is_unknown = matches!(error.kind, NodeErrorKind::HostKeyUnknown(_));
-        door.filter(|_| is_unknown).map(|door| Self::SeeHostKey { node, at, door })
+        door.filter(|_| is_unknown).map(|door| Self::FetchHostKey { node, at, door })
     }
 
     /// What there is to be asked about, once all is known that must be shown.
-    pub(super) fn prepared(&self, cx: &Cx) -> Option<Self> {
-        let Self::SeeHostKey { node, at, door } = self else { return Some(self.clone()) };
+    pub(super) fn prepare(&self, cx: &Cx) -> Option<Self> {
+        let Self::FetchHostKey { node, at, door } = self else { return Some(self.clone()) };
         let key = HostKey::fetch(cx, door)?;
-        Some(Self::KeepHostKey { node: node.clone(), at: at.clone(), key })
+        Some(Self::TrustHostKey { node: node.clone(), at: at.clone(), key })
     }
 
-    pub(super) fn in_words(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         match self {
             Self::StartDocker => "run `sudo -n systemctl start docker`".to_owned(),
             Self::AllowContexts { file, contexts } => {
-                format!("write `{}` to `{}`", line(contexts), file.display())
+                format!("write `{}` to `{}`", contexts_line(contexts), file.display())
             }
-            Self::SeeHostKey { node, .. } => format!("ask node `{node}` for its host key"),
-            Self::KeepHostKey { node, at, key } => format!(
+            Self::FetchHostKey { node, .. } => format!("ask node `{node}` for its host key"),
+            Self::TrustHostKey { node, at, key } => format!(
                 "add the host key `{}` of node `{node}` at {at} to `{}`",
                 key.fingerprint,
                 key.file.display()
@@ -75,9 +75,9 @@ impl Fix {
     }
 
     pub(super) fn question(&self) -> String {
-        let words = capitalized(&self.in_words());
+        let words = capitalized(&self.describe());
         match self {
-            Self::KeepHostKey { key, .. } => format!(
+            Self::TrustHostKey { key, .. } => format!(
                 "{words}? Compare it first, on the node itself, with what `ssh-keygen -lf {}` prints there.",
                 key.remote_path()
             ),
@@ -95,13 +95,13 @@ impl Fix {
             }
             Self::AllowContexts { file, contexts } => {
                 let before = text(file).map_err(process::Error::read(file))?;
-                if let Some(after) = with_contexts(&before, contexts) {
+                if let Some(after) = insert_contexts(&before, contexts) {
                     fs::write(file, after).map_err(process::Error::write(file))?;
                 }
             }
             // Whoever looks once more is no further.
-            Self::SeeHostKey { .. } => {}
-            Self::KeepHostKey { key, .. } => {
+            Self::FetchHostKey { .. } => {}
+            Self::TrustHostKey { key, .. } => {
                 key.add_to_known_hosts().map_err(process::Error::write(&key.file))?;
             }
         }
@@ -117,20 +117,20 @@ fn text(file: &PathBuf) -> io::Result<String> {
     }
 }
 
-fn line(contexts: &[String]) -> String {
+fn contexts_line(contexts: &[String]) -> String {
     // JSON's strings are TOML's, too.
     format!("contexts = {}", serde_json::to_string(&contexts).unwrap_or_default())
 }
 
 /// The text with one line more, at the top, where no table has begun yet. `None`
 /// where the key is there already, or the text would then say something else.
-fn with_contexts(text: &str, contexts: &[String]) -> Option<String> {
+fn insert_contexts(text: &str, contexts: &[String]) -> Option<String> {
     let mut expected: toml::Table = toml::from_str(text).ok()?;
     let list = contexts.iter().cloned().map(toml::Value::String).collect();
     if expected.insert("contexts".to_owned(), toml::Value::Array(list)).is_some() {
         return None;
     }
-    let after = format!("{}\n{text}", line(contexts));
+    let after = format!("{}\n{text}", contexts_line(contexts));
     (toml::from_str::<toml::Table>(&after).ok()? == expected).then_some(after)
 }
 
@@ -142,11 +142,11 @@ mod tests {
     fn a_line_is_added_and_nothing_else_changes() {
         let contexts = ["a \"b\"".to_owned(), "c".to_owned()];
         let expected = "contexts = [\"a \\\"b\\\"\",\"c\"]\n";
-        assert_eq!(with_contexts("", &contexts).as_deref(), Some(expected));
+        assert_eq!(insert_contexts("", &contexts).as_deref(), Some(expected));
         let text = "# mine\nnodes.n.ssh = \"h\"\n[build-args]\nA = \"1\"\n";
-        assert_eq!(with_contexts(text, &contexts), Some(format!("{expected}{text}")));
-        assert_eq!(with_contexts("contexts = []\n", &contexts), None);
-        assert_eq!(with_contexts("contexts = [\n", &contexts), None);
+        assert_eq!(insert_contexts(text, &contexts), Some(format!("{expected}{text}")));
+        assert_eq!(insert_contexts("contexts = []\n", &contexts), None);
+        assert_eq!(insert_contexts("contexts = [\n", &contexts), None);
     }
 
     #[test]
@@ -156,7 +156,7 @@ mod tests {
                 "Cannot connect to the Docker daemon at {socket}. Is the docker daemon running?"
             )
         };
-        assert_eq!(Fix::of_docker(&words("tcp://10.0.0.1:2375")), None);
-        assert_eq!(Fix::of_docker("permission denied"), None);
+        assert_eq!(Fix::for_docker_error(&words("tcp://10.0.0.1:2375")), None);
+        assert_eq!(Fix::for_docker_error("permission denied"), None);
     }
 }

@@ -32,11 +32,11 @@ use serde_json::Value;
 
 use crate::cluster::kubeconfig::{Kubeconfig, ClusterTarget};
 use crate::cluster::{self, Cluster, KUBECTL_TIMEOUT};
-use crate::commands::doctor::docker::Engine;
+use crate::commands::doctor::docker::DockerCheck;
 use crate::commands::doctor::finding::{DoctorReport, CheckResult, CheckGroup, CheckState};
 use crate::commands::doctor::fix::Fix;
-use crate::commands::doctor::observation::Seen;
-use crate::commands::doctor::project::Plan;
+use crate::commands::doctor::observation::ObservedNode;
+use crate::commands::doctor::project::ProjectCheck;
 use crate::config::{LOCAL_FILE, ConfigLayer, NodeSettings};
 use crate::cx::Cx;
 use crate::error::{Error, Result};
@@ -69,7 +69,7 @@ pub struct DoctorRequest {
 
 impl DoctorRequest {
     /// The command that asks whether to do what is safe, as a person would type it.
-    fn by_hand(&self) -> String {
+    fn fix_command(&self) -> String {
         let path = |path: &Option<PathBuf>| path.as_ref().map(|p| p.display().to_string());
         let flags = [
             ("--context", self.target.explicit_context()),
@@ -87,10 +87,10 @@ impl DoctorRequest {
 /// finding, and no error. `tell` gets what was found: before anything is asked, and
 /// once more if something was done.
 pub fn doctor(cx: &Cx, request: &DoctorRequest, mut tell: impl FnMut(&DoctorReport)) -> Result<()> {
-    let checkup = examine(cx, request)?;
+    let checkup = run_checks(cx, request)?;
     tell(&checkup);
     if request.fix && apply_fixes(cx, &checkup.checks)? {
-        tell(&examine(cx, request)?);
+        tell(&run_checks(cx, request)?);
     }
     Ok(())
 }
@@ -99,7 +99,7 @@ pub fn doctor(cx: &Cx, request: &DoctorRequest, mut tell: impl FnMut(&DoctorRepo
 fn apply_fixes(cx: &Cx, findings: &[CheckResult]) -> Result<bool> {
     let mut done = false;
     let fixes = findings.iter().filter_map(|finding| finding.fix.as_ref());
-    let fixes: Vec<Fix> = fixes.filter_map(|fix| fix.prepared(cx)).collect();
+    let fixes: Vec<Fix> = fixes.filter_map(|fix| fix.prepare(cx)).collect();
     if fixes.is_empty() {
         let is_fault = |finding: &CheckResult| finding.state >= CheckState::Warning;
         let text = if findings.iter().any(is_fault) {
@@ -119,7 +119,7 @@ fn apply_fixes(cx: &Cx, findings: &[CheckResult]) -> Result<bool> {
             }
             Some(false) => {}
             None => {
-                let text = format!("not done, for nobody can be asked: {}", fix.in_words());
+                let text = format!("not done, for nobody can be asked: {}", fix.describe());
                 cx.emit(Event::Note { text });
             }
         }
@@ -127,35 +127,35 @@ fn apply_fixes(cx: &Cx, findings: &[CheckResult]) -> Result<bool> {
     Ok(done)
 }
 
-fn examine(cx: &Cx, request: &DoctorRequest) -> Result<DoctorReport> {
-    let here = || run_both(|| installed(cx), || Engine::find(cx));
+fn run_checks(cx: &Cx, request: &DoctorRequest) -> Result<DoctorReport> {
+    let here = || run_both(|| check_tools(cx), || DockerCheck::run(cx));
     let there = || {
-        let plan = Plan::read(cx, &request.selection, &request.flags, &request.target)?;
-        let seen = ask_cluster(cx, request, &plan);
+        let plan = ProjectCheck::run(cx, &request.selection, &request.flags, &request.target)?;
+        let seen = check_cluster(cx, request, &plan);
         Ok::<_, Error>((plan, seen))
     };
     let ((tools, mut docker), there) = run_both(here, there);
     let (plan, seen) = there?;
     cx.check_interrupt()?;
-    docker.judge(plan.needs_buildkit.as_ref());
+    docker.check_dockerfile(plan.needs_buildkit.as_ref());
     // A client that is too old is one fault, whoever asks it.
     let is_told = |found: &CheckResult| tools.iter().any(|tool| tool.evidence == found.evidence);
-    docker.findings.retain(|found| !is_told(found));
+    docker.results.retain(|found| !is_told(found));
     let mut findings = tools;
-    findings.extend(docker.findings);
-    findings.extend(plan.findings);
+    findings.extend(docker.results);
+    findings.extend(plan.results);
     findings.extend(seen.findings);
     let platform = request.platform.clone().or(docker.platform);
-    findings.extend(of_nodes(seen.nodes, platform.as_deref()));
+    findings.extend(node_results(seen.nodes, platform.as_deref()));
     let mut checkup = DoctorReport { checks: findings, fix_command: None };
-    checkup.fix_command = (checkup.fixable() > 0 && !request.fix).then(|| request.by_hand());
+    checkup.fix_command = (checkup.fixable_count() > 0 && !request.fix).then(|| request.fix_command());
     Ok(checkup)
 }
 
 /// A node that the cluster does not hear of either holds up nobody, as long as
 /// another one can be loaded.
-fn of_nodes(nodes: Vec<Asked>, docker: Option<&str>) -> Vec<CheckResult> {
-    let judged = |asked: Asked| (placement::is_not_responding(&asked.node), asked.judged(docker));
+fn node_results(nodes: Vec<CheckedNode>, docker: Option<&str>) -> Vec<CheckResult> {
+    let judged = |asked: CheckedNode| (placement::is_not_responding(&asked.node), asked.into_results(docker));
     let nodes: Vec<(bool, Vec<CheckResult>)> = nodes.into_iter().map(judged).collect();
     let fails = |found: &CheckResult| found.state == CheckState::Error;
     let can_be_loaded = |found: &[CheckResult]| {
@@ -164,7 +164,7 @@ fn of_nodes(nodes: Vec<Asked>, docker: Option<&str>) -> Vec<CheckResult> {
     let is_needed = !nodes.iter().any(|(_, found)| can_be_loaded(found));
     let findings = nodes.into_iter().flat_map(|(is_silent, found)| {
         let lessen = is_silent && !is_needed;
-        let one = move |one: CheckResult| if lessen && fails(&one) { one.lessened() } else { one };
+        let one = move |one: CheckResult| if lessen && fails(&one) { one.as_warning() } else { one };
         found.into_iter().map(one)
     });
     findings.collect()
@@ -172,7 +172,7 @@ fn of_nodes(nodes: Vec<Asked>, docker: Option<&str>) -> Vec<CheckResult> {
 
 /// docker itself is needed, and so is kubectl; ssh and helm only if something of
 /// theirs is used, which then says so.
-fn installed(cx: &Cx) -> Vec<CheckResult> {
+fn check_tools(cx: &Cx) -> Vec<CheckResult> {
     let tools = [(DOCKER, true), (KUBECTL, true), (SSH, false), (HELM, false)];
     map_all(&tools, |(tool, is_needed)| match tool.check_version(cx) {
         Ok(words) => CheckResult::ok(CheckGroup::Tools, tool.name, words),
@@ -187,48 +187,48 @@ fn installed(cx: &Cx) -> Vec<CheckResult> {
         }
         Err(error) => {
             let found = CheckResult::failed(CheckGroup::Tools, tool.name, error);
-            if *is_needed { found } else { found.lessened() }
+            if *is_needed { found } else { found.as_warning() }
         }
     })
 }
 
 /// What the cluster and its nodes say.
 #[derive(Default)]
-struct Answers {
+struct ClusterChecks {
     findings: Vec<CheckResult>,
-    nodes: Vec<Asked>,
+    nodes: Vec<CheckedNode>,
 }
 
 /// A node, and what it says.
-struct Asked {
+struct CheckedNode {
     node: Node,
     item: Value,
     kubectl: String,
-    answer: Answer,
+    answer: NodeOutcome,
 }
 
-enum Answer {
+enum NodeOutcome {
     /// Why nobody asked it.
-    Nobody(CheckResult),
+    Skipped(CheckResult),
     /// What it has said, when, and what would help where it has said nothing.
-    Said(Box<Result<NodeProbe, NodeError>>, RangeInclusive<i64>, Option<Fix>),
+    Visited(Box<Result<NodeProbe, NodeError>>, RangeInclusive<i64>, Option<Fix>),
 }
 
-impl Asked {
-    fn judged(self, docker: Option<&str>) -> Vec<CheckResult> {
+impl CheckedNode {
+    fn into_results(self, docker: Option<&str>) -> Vec<CheckResult> {
         match self.answer {
-            Answer::Nobody(finding) => vec![finding.on(&self.node.name)],
-            Answer::Said(visit, asked, fix) => {
-                let found = node::findings(&Seen {
+            NodeOutcome::Skipped(finding) => vec![finding.on_node(&self.node.name)],
+            NodeOutcome::Visited(visit, asked, fix) => {
+                let found = node::check(&ObservedNode {
                     node: &self.node,
-                    item: &self.item,
+                    object: &self.item,
                     kubectl: &self.kubectl,
                     visit: *visit,
-                    asked,
-                    docker,
+                    visited_at: asked,
+                    docker_platform: docker,
                 });
                 let fixed = |found: CheckResult| match found.check {
-                    "connection" => found.fixed_by(fix.clone()),
+                    "connection" => found.with_fix(fix.clone()),
                     _ => found,
                 };
                 found.into_iter().map(fixed).collect()
@@ -237,17 +237,17 @@ impl Asked {
     }
 }
 
-fn ask_cluster(cx: &Cx, request: &DoctorRequest, plan: &Plan) -> Answers {
-    let mut answers = Answers::default();
+fn check_cluster(cx: &Cx, request: &DoctorRequest, plan: &ProjectCheck) -> ClusterChecks {
+    let mut answers = ClusterChecks::default();
     let Some(cluster) = find(cx, request, plan, &mut answers.findings) else { return answers };
-    let list = || cluster.items(cx);
+    let list = || cluster.list_nodes(cx);
     let (items, (namespace, rights)) =
         run_both(list, || run_both(|| namespace(cx, &cluster), || rights(cx, &cluster, plan)));
     match items {
         Ok(items) => {
-            let words = format!("it answers, and lists {}", nodes_in_words(items.len()));
+            let words = format!("it answers, and lists {}", count_nodes(items.len()));
             answers.findings.push(CheckResult::ok(CheckGroup::Cluster, "api-server", words));
-            answers.nodes = ask_nodes(cx, request, plan, &cluster, items, &mut answers.findings);
+            answers.nodes = visit_nodes(cx, request, plan, &cluster, items, &mut answers.findings);
         }
         // The rights say so already, with a better cure.
         Err(cluster::Error::Rejected { .. })
@@ -265,7 +265,7 @@ fn ask_cluster(cx: &Cx, request: &DoctorRequest, plan: &Plan) -> Answers {
     answers
 }
 
-fn nodes_in_words(count: usize) -> String {
+fn count_nodes(count: usize) -> String {
     if count == 1 { "1 node".to_owned() } else { format!("{count} nodes") }
 }
 
@@ -273,7 +273,7 @@ fn nodes_in_words(count: usize) -> String {
 fn find(
     cx: &Cx,
     request: &DoctorRequest,
-    plan: &Plan,
+    plan: &ProjectCheck,
     findings: &mut Vec<CheckResult>,
 ) -> Option<Cluster> {
     let namespace = plan.config.namespace.clone();
@@ -294,14 +294,14 @@ fn find(
     let context = cluster.context.clone();
     findings.push(CheckResult::ok(CheckGroup::Cluster, "context", format!("`{context}` at {server}")));
     let is_local = cluster.is_local(cx, &server).unwrap_or_default();
-    findings.push(consent(request, plan, &context, server, is_local));
+    findings.push(check_consent(request, plan, &context, server, is_local));
     Some(cluster)
 }
 
 /// Whether the context may be changed without a question.
-fn consent(
+fn check_consent(
     request: &DoctorRequest,
-    plan: &Plan,
+    plan: &ProjectCheck,
     context: &str,
     server: String,
     is_local: bool,
@@ -312,16 +312,16 @@ fn consent(
     }
     let refused = cluster::Error::ContextNotAllowed { context: context.to_owned(), server };
     let file = plan.project.as_ref().map(|project| project.dir.join(LOCAL_FILE));
-    let fix = file.and_then(|file| Fix::allow(file, &plan.config.contexts, context));
+    let fix = file.and_then(|file| Fix::for_context(file, &plan.config.contexts, context));
     let words =
         "kdev asks each time before it changes this cluster, and refuses where nobody can be asked";
     let help = refused.help().unwrap_or_default();
-    CheckResult::warning(CheckGroup::Cluster, "context-allowed", words, help).fixed_by(fix)
+    CheckResult::warning(CheckGroup::Cluster, "context-allowed", words, help).with_fix(fix)
 }
 
 impl Cluster {
     /// All nodes, with what is said of their state.
-    fn items(&self, cx: &Cx) -> cluster::Result<Vec<Value>> {
+    fn list_nodes(&self, cx: &Cx) -> cluster::Result<Vec<Value>> {
         #[derive(Deserialize)]
         struct List {
             items: Vec<Value>,
@@ -341,7 +341,7 @@ fn namespace(cx: &Cx, cluster: &Cluster) -> CheckResult {
     });
     match asked {
         Ok(_) => CheckResult::ok(CheckGroup::Cluster, "namespace", format!("`{name}` exists")),
-        Err(error) if says_not_found(&error) => {
+        Err(error) if is_not_found(&error) => {
             let (words, help) = (format!("`{name}` does not exist"), error.help());
             CheckResult::error(CheckGroup::Cluster, "namespace", words, help.unwrap_or_default())
         }
@@ -353,21 +353,21 @@ fn namespace(cx: &Cx, cluster: &Cluster) -> CheckResult {
     }
 }
 
-fn says_not_found(error: &cluster::Error) -> bool {
+fn is_not_found(error: &cluster::Error) -> bool {
     matches!(error, cluster::Error::Rejected { source, .. } if source.stderr.contains("(NotFound)"))
 }
 
 /// What the user may do, asked in one go.
-fn rights(cx: &Cx, cluster: &Cluster, plan: &Plan) -> Vec<CheckResult> {
+fn rights(cx: &Cx, cluster: &Cluster, plan: &ProjectCheck) -> Vec<CheckResult> {
     let objects = plan.objects.as_deref().unwrap_or_default();
-    let needed = permissions::needed(objects, &cluster.namespace);
+    let needed = permissions::required(objects, &cluster.namespace);
     let asked = cx.shell().map_err(cluster::Error::from).and_then(|sh| {
         let cmd = cluster.cmd(&sh, None);
         let cmd = cmd.args(["create", "--validate=false", "--filename=-", "--output=json"]);
-        let task = Command::new(cmd).stdin(permissions::reviews(&needed)).timeout(KUBECTL_TIMEOUT);
+        let task = Command::new(cmd).stdin(permissions::access_reviews(&needed)).timeout(KUBECTL_TIMEOUT);
         task.read(cx).map_err(|failure| cluster.request_error(failure, "tell your rights"))
     });
-    let allowed = match asked.map(|output| permissions::answers(&output.stdout, &needed)) {
+    let allowed = match asked.map(|output| permissions::parse_reviews(&output.stdout, &needed)) {
         Ok(Some(allowed)) => allowed,
         Ok(None) => {
             let words = "the cluster does not tell them";
@@ -378,8 +378,8 @@ fn rights(cx: &Cx, cluster: &Cluster, plan: &Plan) -> Vec<CheckResult> {
         }
     };
     let user = if allowed.contains(&false) { user(cx, cluster) } else { None };
-    let mut found = permissions::findings(&needed, &allowed, user.as_deref());
-    let unknown = permissions::unknown(objects);
+    let mut found = permissions::check(&needed, &allowed, user.as_deref());
+    let unknown = permissions::unknown_kinds(objects);
     if !unknown.is_empty() {
         let words = format!("not asked for {}: kdev does not know these kinds", list(&unknown));
         found.push(CheckResult::skipped(CheckGroup::Cluster, "permissions", words));
@@ -395,14 +395,14 @@ fn user(cx: &Cx, cluster: &Cluster) -> Option<String> {
     answer.pointer("/status/userInfo/username")?.as_str().map(str::to_owned)
 }
 
-fn ask_nodes(
+fn visit_nodes(
     cx: &Cx,
     request: &DoctorRequest,
-    plan: &Plan,
+    plan: &ProjectCheck,
     cluster: &Cluster,
     items: Vec<Value>,
     findings: &mut Vec<CheckResult>,
-) -> Vec<Asked> {
+) -> Vec<CheckedNode> {
     let nodes: Vec<(Node, Value)> =
         items.into_iter().filter_map(|item| Some((read_node(&item)?, item))).collect();
     let known = || nodes.iter().map(|(node, _)| node.name.clone()).collect();
@@ -412,11 +412,11 @@ fn ask_nodes(
         findings.push(CheckResult::failed(CheckGroup::Cluster, "node", error));
     }
     let why_not = |node: &Node| {
-        if plan.is_guess {
+        if plan.is_config_unknown {
             let words = "how it is reached is not known without the configuration";
             Some(CheckResult::skipped(CheckGroup::Node, "connection", words))
         } else if request.nodes.is_empty() {
-            plan.why_not(node).map(|why| kept_off(cluster, node, &why))
+            plan.exclusion_cause(node).map(|why| excluded_node(cluster, node, &why))
         } else {
             let words = "it was not asked for";
             let is_asked = request.nodes.contains(&node.name);
@@ -430,9 +430,9 @@ fn ask_nodes(
         .filter(|(_, why)| why.is_none())
         .map(|((node, _), _)| node)
         .collect();
-    if chosen.is_empty() && !plan.is_guess && request.nodes.is_empty() {
+    if chosen.is_empty() && !plan.is_config_unknown && request.nodes.is_empty() {
         let words = "no node may run the pods";
-        let reason = |(node, _): &(Node, Value)| Some((node.name.clone(), plan.why_not(node)?));
+        let reason = |(node, _): &(Node, Value)| Some((node.name.clone(), plan.exclusion_cause(node)?));
         let help = cluster::no_node_help(
             &cluster.display_command(None),
             &nodes.iter().filter_map(reason).collect::<Vec<_>>(),
@@ -441,27 +441,27 @@ fn ask_nodes(
     }
     let mut answers = match Transports::find(cx, &plan.config, &chosen) {
         Ok(transports) => {
-            let answers = map_all(&chosen, |node| ask_node(cx, plan, &transports, node));
+            let answers = map_all(&chosen, |node| visit_node(cx, plan, &transports, node));
             transports.close(cx);
             answers
         }
         Err(error) => {
             let found = CheckResult::failed(CheckGroup::Node, "connection", error);
-            chosen.iter().map(|_| Answer::Nobody(found.clone())).collect()
+            chosen.iter().map(|_| NodeOutcome::Skipped(found.clone())).collect()
         }
     }
     .into_iter();
     let kubectl = cluster.display_command(None);
     let asked = nodes.into_iter().zip(why).filter_map(|((node, item), why)| {
-        let answer = why.map(Answer::Nobody).or_else(|| answers.next())?;
-        Some(Asked { node, item, kubectl: kubectl.clone(), answer })
+        let answer = why.map(NodeOutcome::Skipped).or_else(|| answers.next())?;
+        Some(CheckedNode { node, item, kubectl: kubectl.clone(), answer })
     });
     asked.collect()
 }
 
 /// Whoever has written the taint or the selector meant it, but for a node that was
 /// cordoned.
-fn kept_off(cluster: &Cluster, node: &Node, why: &str) -> CheckResult {
+fn excluded_node(cluster: &Cluster, node: &Node, why: &str) -> CheckResult {
     let meaning = if why.contains(" taint `") {
         ", which keeps off pods that do not tolerate it"
     } else {
@@ -481,19 +481,19 @@ fn kept_off(cluster: &Cluster, node: &Node, why: &str) -> CheckResult {
     CheckResult::skipped(CheckGroup::Node, "placement", words)
 }
 
-fn ask_node(cx: &Cx, plan: &Plan, transports: &Transports, node: &Node) -> Answer {
+fn visit_node(cx: &Cx, plan: &ProjectCheck, transports: &Transports, node: &Node) -> NodeOutcome {
     let nobody = NodeSettings::default();
     let settings = plan.config.nodes.get(&node.name).unwrap_or(&nobody);
-    let begun = now();
+    let begun = unix_time();
     let way = transports.get(node);
     let door = way.as_ref().ok().and_then(Transport::ssh_endpoint);
     let visit = way.and_then(|way| NodeConnection::inspect(cx, way, node, settings));
-    let fix = visit.as_ref().err().and_then(|error| Fix::of_host(error, door));
-    Answer::Said(Box::new(visit), begun..=now(), fix)
+    let fix = visit.as_ref().err().and_then(|error| Fix::for_node_error(error, door));
+    NodeOutcome::Visited(Box::new(visit), begun..=unix_time(), fix)
 }
 
 /// In seconds since 1970.
-fn now() -> i64 {
+fn unix_time() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     i64::try_from(now).unwrap_or_default()
 }

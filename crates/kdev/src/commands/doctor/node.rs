@@ -9,82 +9,82 @@ use kdev_core::kube::object::{condition, text};
 
 use crate::commands::doctor::containerd;
 use crate::commands::doctor::finding::{CheckResult, CheckGroup};
-use crate::commands::doctor::observation::Seen;
+use crate::commands::doctor::observation::ObservedNode;
 use crate::node::report::{NodeReport, NodeProbe};
 
 /// From this share of the disk on the kubelet collects images, unless told
 /// otherwise (`imageGCHighThresholdPercent`).
-const COLLECTED_AT: u64 = 85;
+const IMAGE_GC_THRESHOLD_PERCENT: u64 = 85;
 /// Less than this leaves no room for an image.
-const ROOM: u64 = 256 * 1024;
+const MIN_FREE_KIB: u64 = 256 * 1024;
 /// By how many seconds a clock may be off: certificates and tokens are dated.
-const SKEW: i64 = 5;
+const MAX_CLOCK_SKEW_SECONDS: i64 = 5;
 /// Conditions that keep new pods away, or throw old ones out.
-const PRESSURES: [&str; 4] =
+const PRESSURE_CONDITIONS: [&str; 4] =
     ["DiskPressure", "MemoryPressure", "PIDPressure", "NetworkUnavailable"];
 
 /// What is found of one node, in the order in which it must be cured.
-pub(crate) fn findings(seen: &Seen) -> Vec<CheckResult> {
-    let mut found = vec![ready(seen), platform(seen)];
-    found.extend(pressures(seen));
+pub(crate) fn check(seen: &ObservedNode) -> Vec<CheckResult> {
+    let mut found = vec![check_ready(seen), check_platform(seen)];
+    found.extend(check_pressures(seen));
     match &seen.visit {
-        Err(error) => found.push(CheckResult::node_failed("connection", error)),
+        Err(error) => found.push(CheckResult::failed_on_node("connection", error)),
         Ok(NodeProbe { report: facts, error: fault }) => {
-            found.push(CheckResult::ok(CheckGroup::Node, "connection", way(facts)));
-            found.push(identity(seen.node, facts));
+            found.push(CheckResult::ok(CheckGroup::Node, "connection", describe_connection(facts)));
+            found.push(check_identity(seen.node, facts));
             match fault {
-                Some(error) => found.extend(containerd::closed(error)),
-                None => found.extend(containerd::open(seen, facts)),
+                Some(error) => found.extend(containerd::check_inaccessible(error)),
+                None => found.extend(containerd::check_accessible(seen, facts)),
             }
-            found.push(disk(facts));
-            found.push(clock(facts, &seen.asked));
-            found.push(tools(facts));
+            found.push(check_disk(facts));
+            found.push(check_clock(facts, &seen.visited_at));
+            found.push(check_compression(facts));
         }
     }
-    found.into_iter().map(|finding| finding.on(&seen.node.name)).collect()
+    found.into_iter().map(|finding| finding.on_node(&seen.node.name)).collect()
 }
 
 /// How it was reached, and what that proves.
-fn way(facts: &NodeReport) -> String {
+fn describe_connection(facts: &NodeReport) -> String {
     let by_ssh = facts.shell_command.starts_with("ssh ");
     let how = if by_ssh { " by ssh, which knows its host key" } else { "" };
     format!("{}{how}, as `{}`", facts.location, facts.user)
 }
 
-fn ready(seen: &Seen) -> CheckResult {
-    match condition(seen.item, "Ready") {
+fn check_ready(seen: &ObservedNode) -> CheckResult {
+    match condition(seen.object, "Ready") {
         None => CheckResult::skipped(CheckGroup::Node, "ready", "the cluster does not say"),
         Some(ready) if ready["status"] == "True" => {
             let version = &seen.node.info.kubelet_version;
-            let made_by = distribution::detect(seen.node, seen.item);
+            let made_by = distribution::detect(seen.node, seen.object);
             let made_by = made_by.map(|product| format!(", made by {product}")).unwrap_or_default();
             CheckResult::ok(CheckGroup::Node, "ready", format!("kubelet {version}{made_by}"))
         }
         Some(ready) => {
             let words = format!("it is not ready: {}", text(ready, "/message"));
-            CheckResult::error(CheckGroup::Node, "ready", words, describe(seen))
+            CheckResult::error(CheckGroup::Node, "ready", words, describe_node_help(seen))
         }
     }
 }
 
-fn pressures(seen: &Seen) -> Vec<CheckResult> {
-    let is_so = |kind: &&str| condition(seen.item, kind).is_some_and(|one| one["status"] == "True");
-    let found = PRESSURES.into_iter().filter(is_so).map(|kind| {
-        let message = condition(seen.item, kind).map_or("", |one| text(one, "/message"));
+fn check_pressures(seen: &ObservedNode) -> Vec<CheckResult> {
+    let is_so = |kind: &&str| condition(seen.object, kind).is_some_and(|one| one["status"] == "True");
+    let found = PRESSURE_CONDITIONS.into_iter().filter(is_so).map(|kind| {
+        let message = condition(seen.object, kind).map_or("", |one| text(one, "/message"));
         let words = format!("{kind}: {message}");
-        CheckResult::warning(CheckGroup::Node, "pressure", words, describe(seen))
+        CheckResult::warning(CheckGroup::Node, "pressure", words, describe_node_help(seen))
     });
     found.collect()
 }
 
-fn describe(seen: &Seen) -> String {
+fn describe_node_help(seen: &ObservedNode) -> String {
     format!("see `{} describe node {}`", seen.kubectl, seen.node.name)
 }
 
 /// A variant, as in `linux/arm64/v8`, is nothing that a node tells.
-fn platform(seen: &Seen) -> CheckResult {
+fn check_platform(seen: &ObservedNode) -> CheckResult {
     let platform = seen.node.info.platform();
-    match seen.docker {
+    match seen.docker_platform {
         Some(docker) if *docker != platform && !docker.starts_with(&format!("{platform}/")) => {
             CheckResult::warning(
                 CheckGroup::Node,
@@ -102,7 +102,7 @@ fn platform(seen: &Seen) -> CheckResult {
 
 /// Whether the machine that was reached is the cluster's node. The first ID is the
 /// machine's; clones share it. The second one is new with each boot.
-fn identity(node: &Node, facts: &NodeReport) -> CheckResult {
+fn check_identity(node: &Node, facts: &NodeReport) -> CheckResult {
     let (known, name) = (&node.info, &node.name);
     if known.machine_id.is_empty() {
         return CheckResult::skipped(
@@ -145,23 +145,23 @@ fn identity(node: &Node, facts: &NodeReport) -> CheckResult {
     CheckResult::ok(CheckGroup::Node, "identity", "its machine-id and boot-id are the node's")
 }
 
-fn disk(facts: &NodeReport) -> CheckResult {
+fn check_disk(facts: &NodeReport) -> CheckResult {
     let Some((root, all, free)) = &facts.disk else {
         return CheckResult::skipped(CheckGroup::Node, "disk", "its free space is not known");
     };
-    let words = format!("{} of {} are free at {root}", size(*free), size(*all));
+    let words = format!("{} of {} are free at {root}", format_size(*free), format_size(*all));
     let help = format!("free some: `{}` shows what fills it", facts.disk_usage_command);
-    if *free < ROOM {
+    if *free < MIN_FREE_KIB {
         CheckResult::error(CheckGroup::Node, "disk", words, help)
-    } else if (all - free.min(all)) * 100 >= all * COLLECTED_AT {
-        let words = format!("{words}: its kubelet deletes unused images from {COLLECTED_AT} % on");
+    } else if (all - free.min(all)) * 100 >= all * IMAGE_GC_THRESHOLD_PERCENT {
+        let words = format!("{words}: its kubelet deletes unused images from {IMAGE_GC_THRESHOLD_PERCENT} % on");
         CheckResult::warning(CheckGroup::Node, "disk", words, help)
     } else {
         CheckResult::ok(CheckGroup::Node, "disk", words)
     }
 }
 
-fn clock(facts: &NodeReport, asked: &RangeInclusive<i64>) -> CheckResult {
+fn check_clock(facts: &NodeReport, asked: &RangeInclusive<i64>) -> CheckResult {
     let Some(time) = facts.time else {
         return CheckResult::skipped(CheckGroup::Node, "clock", "it does not tell the time");
     };
@@ -172,7 +172,7 @@ fn clock(facts: &NodeReport, asked: &RangeInclusive<i64>) -> CheckResult {
     } else {
         0
     };
-    if off.abs() <= SKEW {
+    if off.abs() <= MAX_CLOCK_SKEW_SECONDS {
         return CheckResult::ok(CheckGroup::Node, "clock", "as this machine's");
     }
     let way = if off < 0 { "behind" } else { "before" };
@@ -184,7 +184,7 @@ fn clock(facts: &NodeReport, asked: &RangeInclusive<i64>) -> CheckResult {
     )
 }
 
-fn tools(facts: &NodeReport) -> CheckResult {
+fn check_compression(facts: &NodeReport) -> CheckResult {
     if facts.tools.iter().any(|tool| tool == "zstd") {
         return CheckResult::ok(CheckGroup::Node, "compression", "zstd, and patches");
     }
@@ -201,7 +201,7 @@ fn tools(facts: &NodeReport) -> CheckResult {
     )
 }
 
-fn size(kib: u64) -> String {
+fn format_size(kib: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
     let gib = kib as f64 / 1024.0 / 1024.0;
     format!("{gib:.1} GiB")

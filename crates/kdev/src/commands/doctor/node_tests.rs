@@ -6,7 +6,7 @@ use crate::node::error::NodeError;
 use serde_json::json;
 
 use super::*;
-use crate::commands::doctor::containerd::{other_sockets, runtime};
+use crate::commands::doctor::containerd::{other_sockets, check_runtime};
 use crate::commands::doctor::finding::CheckState;
 use crate::node::error::NodeErrorKind;
 
@@ -57,15 +57,15 @@ fn judged(facts: NodeReport, item: &Value, docker: &str) -> Judged {
 
 /// With what keeps a load from it.
 fn judged_with(facts: NodeReport, fault: Option<NodeError>, item: &Value, docker: &str) -> Judged {
-    let seen = Seen {
+    let seen = ObservedNode {
         node: &node(),
-        item,
+        object: item,
         kubectl: "kubectl",
         visit: Ok(NodeProbe { report: facts, error: fault }),
-        asked: 990..=1010,
-        docker: Some(docker),
+        visited_at: 990..=1010,
+        docker_platform: Some(docker),
     };
-    let not_ok = findings(&seen).into_iter().filter(|one| one.state != CheckState::Ok);
+    let not_ok = check(&seen).into_iter().filter(|one| one.state != CheckState::Ok);
     not_ok.map(|one| (one.check, one.state, one.evidence)).collect()
 }
 
@@ -118,7 +118,7 @@ fn each_fault_is_found_and_no_other() {
 fn the_containerd_at_another_socket_may_be_the_kubelets() {
     let mut facts = facts("versions", Some(&VERSIONS.replace("1.6.20", "1.7.2")));
     facts.sockets.push("/run/k3s/containerd/containerd.sock".into());
-    let found = runtime(&node(), None, &facts);
+    let found = check_runtime(&node(), None, &facts);
     let words = "; others listen at `/run/k3s/containerd/containerd.sock`";
     assert!(found.evidence.ends_with(words), "{}", found.evidence);
     let advice = "`nodes.n.ctr = \"ctr --address /run/k3s/containerd/containerd.sock\"`";
@@ -133,7 +133,7 @@ fn the_containerd_at_another_socket_may_be_the_kubelets() {
 #[test]
 fn the_socket_that_kubeadm_has_noted_is_the_kubelets() {
     let facts = facts("none", None);
-    let told = |path| runtime(&node(), Some(path), &facts);
+    let told = |path| check_runtime(&node(), Some(path), &facts);
     assert_eq!(told("/run/containerd/containerd.sock").state, CheckState::Ok);
     let found = told("/run/other.sock");
     assert_eq!(
@@ -180,7 +180,7 @@ fn a_containerd_that_nobody_has_tried_is_told() {
     let mut seen = node();
     seen.info.container_runtime_version = "containerd://1.4.13".into();
     let old = facts("versions", Some("Client: Version: 1.4.13 Server: Version: 1.4.13"));
-    let found = runtime(&seen, None, &old);
+    let found = check_runtime(&seen, None, &old);
     assert_eq!(found.state, CheckState::Warning);
     assert!(found.evidence.contains("older than any that has been tried"), "{}", found.evidence);
 }

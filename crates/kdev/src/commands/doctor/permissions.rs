@@ -15,9 +15,9 @@ use crate::commands::doctor::finding::{CheckResult, CheckGroup};
 pub(crate) enum Purpose {
     Nodes,
     Apply,
-    Account,
+    ApplySet,
     Wait,
-    Remove,
+    Delete,
     Explain,
 }
 
@@ -27,13 +27,13 @@ const PURPOSES: [(Purpose, &str, &str, bool); 6] = [
     (Purpose::Nodes, "permissions-nodes", "to find the nodes", true),
     (Purpose::Apply, "permissions-apply", "to apply the manifests", true),
     (
-        Purpose::Account,
+        Purpose::ApplySet,
         "permissions-applyset",
         "to note down what was applied, for `down` and `--prune`",
         true,
     ),
     (Purpose::Wait, "permissions-wait", "to wait for the new pods", true),
-    (Purpose::Remove, "permissions-delete", "for `--prune`, `--recreate` and `cargo kdev down`", false),
+    (Purpose::Delete, "permissions-delete", "for `--prune`, `--recreate` and `cargo kdev down`", false),
     (Purpose::Explain, "permissions-explain", "to tell why a pod does not run", false),
 ];
 
@@ -54,7 +54,7 @@ const OTHER_KINDS: [(&str, &str); 11] = [
 
 /// One thing that must be allowed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Right {
+pub(crate) struct Permission {
     purpose: Purpose,
     /// `None` for what belongs to no namespace.
     namespace: Option<String>,
@@ -64,28 +64,28 @@ pub(crate) struct Right {
 }
 
 /// What `up` asks for with these objects; without any, with a Deployment.
-pub(crate) fn needed(objects: &[Object], namespace: &str) -> Vec<Right> {
+pub(crate) fn required(objects: &[Object], namespace: &str) -> Vec<Permission> {
     let mut rights = BTreeSet::new();
     let mut add = |purpose, namespace: Option<&str>, resource, verbs: &[&'static str]| {
         let namespace = namespace.map(str::to_owned);
-        let right = |verb| Right { purpose, namespace: namespace.clone(), verb, resource };
+        let right = |verb| Permission { purpose, namespace: namespace.clone(), verb, resource };
         rights.extend(verbs.iter().copied().map(right));
     };
     let mut applied: BTreeSet<(&str, &'static str)> = objects
         .iter()
         .filter_map(|one| {
-            Some((one.namespace.as_deref().unwrap_or(namespace), resource(&one.kind)?))
+            Some((one.namespace.as_deref().unwrap_or(namespace), resource_of_kind(&one.kind)?))
         })
         .collect();
     if objects.is_empty() {
         applied.insert((namespace, "deployments.apps"));
     }
     add(Purpose::Nodes, None, "nodes", &["list"]);
-    add(Purpose::Account, Some(namespace), "configmaps", &["get", "create", "patch"]);
+    add(Purpose::ApplySet, Some(namespace), "configmaps", &["get", "create", "patch"]);
     for (namespace, resource) in applied {
         // A server-side apply is a patch that may create; the diff reads first.
         add(Purpose::Apply, Some(namespace), resource, &["get", "create", "patch"]);
-        add(Purpose::Remove, Some(namespace), resource, &["list", "delete"]);
+        add(Purpose::Delete, Some(namespace), resource, &["list", "delete"]);
         let workload = kinds::BUILT_IN.iter().find(|kind| kind.resource == resource);
         if workload.is_some_and(|kind| kind.is_awaited) {
             add(Purpose::Wait, Some(namespace), resource, &["list", "watch"]);
@@ -101,20 +101,20 @@ pub(crate) fn needed(objects: &[Object], namespace: &str) -> Vec<Right> {
 }
 
 /// The kinds that nobody here knows the resource of.
-pub(crate) fn unknown(objects: &[Object]) -> Vec<&str> {
+pub(crate) fn unknown_kinds(objects: &[Object]) -> Vec<&str> {
     let kinds = objects.iter().map(|object| object.kind.as_str());
-    kinds.filter(|kind| resource(kind).is_none()).collect::<BTreeSet<_>>().into_iter().collect()
+    kinds.filter(|kind| resource_of_kind(kind).is_none()).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-fn resource(kind: &str) -> Option<&'static str> {
+fn resource_of_kind(kind: &str) -> Option<&'static str> {
     let other = || OTHER_KINDS.iter().find(|(known, _)| *known == kind);
     let workload = kinds::BUILT_IN.find(kind).map(|kind| kind.resource);
     workload.or_else(|| other().map(|(_, resource)| *resource))
 }
 
 /// The questions, for one `kubectl create`: nothing is kept of them.
-pub(crate) fn reviews(rights: &[Right]) -> String {
-    let review = |right: &Right| {
+pub(crate) fn access_reviews(rights: &[Permission]) -> String {
+    let review = |right: &Permission| {
         let (whole, subresource) = right.resource.split_once('/').unwrap_or((right.resource, ""));
         let (resource, group) = whole.split_once('.').unwrap_or((whole, ""));
         json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
@@ -128,7 +128,7 @@ pub(crate) fn reviews(rights: &[Right]) -> String {
 
 /// The answers: one document each, in the order of the questions. `None` where
 /// some are lacking.
-pub(crate) fn answers(json: &[u8], rights: &[Right]) -> Option<Vec<bool>> {
+pub(crate) fn parse_reviews(json: &[u8], rights: &[Permission]) -> Option<Vec<bool>> {
     #[derive(Default, Deserialize)]
     #[serde(default)]
     struct Review {
@@ -147,28 +147,28 @@ pub(crate) fn answers(json: &[u8], rights: &[Right]) -> Option<Vec<bool>> {
 
 /// One finding for each purpose and namespace. `user` is whom the rights are to be
 /// given.
-pub(crate) fn findings(rights: &[Right], allowed: &[bool], user: Option<&str>) -> Vec<CheckResult> {
+pub(crate) fn check(rights: &[Permission], allowed: &[bool], user: Option<&str>) -> Vec<CheckResult> {
     let mut findings = Vec::new();
     for (purpose, check, words, is_needed) in PURPOSES {
-        let of_purpose = |right: &&Right| right.purpose == purpose;
+        let of_purpose = |right: &&Permission| right.purpose == purpose;
         let namespaces: BTreeSet<&Option<String>> =
             rights.iter().filter(of_purpose).map(|right| &right.namespace).collect();
         for namespace in namespaces {
             let both = rights.iter().zip(allowed);
-            let of_one: Vec<(&Right, &bool)> = both
+            let of_one: Vec<(&Permission, &bool)> = both
                 .filter(|(right, _)| of_purpose(right) && right.namespace == *namespace)
                 .collect();
-            let lacking: Vec<&Right> =
+            let lacking: Vec<&Permission> =
                 of_one.iter().filter(|(_, allowed)| !**allowed).map(|(right, _)| *right).collect();
-            let all: Vec<&Right> = of_one.iter().map(|(right, _)| *right).collect();
+            let all: Vec<&Permission> = of_one.iter().map(|(right, _)| *right).collect();
             let place = namespace.as_ref().map(|name| format!(" in `{name}`")).unwrap_or_default();
             findings.push(if lacking.is_empty() {
-                CheckResult::ok(CheckGroup::Cluster, check, format!("{}{place}", in_words(&all)))
+                CheckResult::ok(CheckGroup::Cluster, check, format!("{}{place}", describe(&all)))
             } else {
-                let evidence = format!("you may not {}{place}, {words}", in_words(&lacking));
-                let help = grant(check, namespace.as_deref(), &all, user.unwrap_or("USER"));
+                let evidence = format!("you may not {}{place}, {words}", describe(&lacking));
+                let help = grant_help(check, namespace.as_deref(), &all, user.unwrap_or("USER"));
                 let found = CheckResult::error(CheckGroup::Cluster, check, evidence, help);
-                if is_needed { found } else { found.lessened() }
+                if is_needed { found } else { found.as_warning() }
             });
         }
     }
@@ -176,7 +176,7 @@ pub(crate) fn findings(rights: &[Right], allowed: &[bool], user: Option<&str>) -
 }
 
 /// As `list and watch deployments.apps, and list pods`.
-fn in_words(rights: &[&Right]) -> String {
+fn describe(rights: &[&Permission]) -> String {
     let resources: BTreeSet<&str> = rights.iter().map(|right| right.resource).collect();
     let mut words: Vec<(Vec<&str>, Vec<&str>)> = Vec::new();
     for resource in resources {
@@ -193,9 +193,9 @@ fn in_words(rights: &[&Right]) -> String {
 }
 
 /// What whoever may do so would run.
-fn grant(name: &str, namespace: Option<&str>, rights: &[&Right], user: &str) -> String {
+fn grant_help(name: &str, namespace: Option<&str>, rights: &[&Permission], user: &str) -> String {
     let name = name.replace("permissions", "kdev");
-    let unique = |field: fn(&Right) -> &'static str| {
+    let unique = |field: fn(&Permission) -> &'static str| {
         let all: BTreeSet<&str> = rights.iter().map(|right| field(right)).collect();
         all.into_iter().collect::<Vec<_>>().join(",")
     };
@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn what_is_applied_decides_what_is_needed() {
         let has = |objects: &[Object], verb, resource, namespace: Option<&str>| {
-            needed(objects, "n").iter().any(|right| {
+            required(objects, "n").iter().any(|right| {
                 (right.verb, right.resource) == (verb, resource)
                     && right.namespace.as_deref() == namespace
             })
@@ -238,13 +238,13 @@ mod tests {
         assert!(has(&service, "create", "services", Some("m")));
         assert!(has(&service, "watch", "statefulsets.apps", Some("n")));
         assert!(!has(&service, "patch", "deployments.apps", Some("n")));
-        assert_eq!(unknown(&[object("Widget", None), object("Pod", None)]), ["Widget"]);
+        assert_eq!(unknown_kinds(&[object("Widget", None), object("Pod", None)]), ["Widget"]);
     }
 
     #[test]
     fn a_review_names_group_and_subresource() {
-        let rights = needed(&[], "n");
-        let asked: Value = serde_json::from_str(&reviews(&rights)).unwrap();
+        let rights = required(&[], "n");
+        let asked: Value = serde_json::from_str(&access_reviews(&rights)).unwrap();
         let items = asked["items"].as_array().unwrap();
         let attributes = |resource: &str, key: &str| {
             let mut all = items.iter().map(|item| &item["spec"]["resourceAttributes"]);
@@ -258,14 +258,14 @@ mod tests {
 
     #[test]
     fn a_lacking_right_is_told_with_what_grants_it() {
-        let rights = needed(&[], "n");
-        let answer = |right: &Right| {
+        let rights = required(&[], "n");
+        let answer = |right: &Permission| {
             let allowed = right.verb != "delete" && right.verb != "patch";
             json!({"status": {"allowed": allowed}}).to_string()
         };
         let json: Vec<String> = rights.iter().map(answer).collect();
-        let allowed = answers(json.join("\n").as_bytes(), &rights).unwrap();
-        let found = findings(&rights, &allowed, Some("jane"));
+        let allowed = parse_reviews(json.join("\n").as_bytes(), &rights).unwrap();
+        let found = check(&rights, &allowed, Some("jane"));
         let of = |check: &str| found.iter().find(|finding| finding.check == check).unwrap();
         let apply = of("permissions-apply");
         assert_eq!(
@@ -280,6 +280,6 @@ mod tests {
         );
         assert_eq!(of("permissions-delete").state, crate::commands::doctor::finding::CheckState::Warning);
         assert_eq!(of("permissions-nodes").state, crate::commands::doctor::finding::CheckState::Ok);
-        assert_eq!(answers(b"{}", &rights), None);
+        assert_eq!(parse_reviews(b"{}", &rights), None);
     }
 }

@@ -18,11 +18,11 @@ use crate::manifests::{self, Manifest};
 use crate::project::{Project, PackageSelection};
 
 /// What shall be done in the cluster, as far as the project tells.
-pub(crate) struct Plan {
-    pub(crate) findings: Vec<CheckResult>,
+pub(crate) struct ProjectCheck {
+    pub(crate) results: Vec<CheckResult>,
     pub(crate) config: Config,
     /// Whether the configuration is a guess, since the real one cannot be read.
-    pub(crate) is_guess: bool,
+    pub(crate) is_config_unknown: bool,
     pub(crate) project: Option<Project>,
     /// The first line of the Dockerfile that the old builder refuses.
     pub(crate) needs_buildkit: Option<(usize, String)>,
@@ -30,40 +30,40 @@ pub(crate) struct Plan {
     pub(crate) objects: Option<Vec<Object>>,
 }
 
-impl Plan {
-    pub(crate) fn read(
+impl ProjectCheck {
+    pub(crate) fn run(
         cx: &Cx,
         selection: &PackageSelection,
         flags: &ConfigLayer,
         target: &ClusterTarget,
     ) -> Result<Self> {
         let mut plan = Self {
-            findings: Vec::new(),
+            results: Vec::new(),
             config: Config::from_flags(flags.clone())?,
-            is_guess: false,
+            is_config_unknown: false,
             project: None,
             needs_buildkit: None,
             objects: None,
         };
         match Project::read_if_present(cx, selection) {
-            Ok(None) => plan.of_nobody(flags),
+            Ok(None) => plan.check_without_project(flags),
             Err(error) => plan.fail("project", error),
-            Ok(Some(project)) => plan.of(cx, project, flags, target),
+            Ok(Some(project)) => plan.check_project(cx, project, flags, target),
         }
         Ok(plan)
     }
 
     /// Even without a package there may be a personal file.
-    fn of_nobody(&mut self, flags: &ConfigLayer) {
+    fn check_without_project(&mut self, flags: &ConfigLayer) {
         let words = "no package is in this folder";
-        self.findings.push(CheckResult::skipped(CheckGroup::Project, "project", words));
+        self.results.push(CheckResult::skipped(CheckGroup::Project, "project", words));
         match Config::resolve_without_build(&Project::placeholder(), flags.clone()) {
             Ok(config) => self.config = config,
             Err(error) => self.fail("configuration", error),
         }
     }
 
-    fn of(&mut self, cx: &Cx, project: Project, flags: &ConfigLayer, target: &ClusterTarget) {
+    fn check_project(&mut self, cx: &Cx, project: Project, flags: &ConfigLayer, target: &ClusterTarget) {
         self.ok("project", format!("package `{}` in {}", project.package, project.dir.display()));
         match Config::resolve_without_build(&project, flags.clone()) {
             Ok(config) => self.config = config,
@@ -75,7 +75,7 @@ impl Plan {
                 self.needs_buildkit = buildkit::find_buildkit_feature(&text);
                 self.ok("dockerfile", config.dockerfile.display().to_string());
             }
-            Err(error) => self.findings.push(CheckResult::failed(CheckGroup::Project, "dockerfile", error)),
+            Err(error) => self.results.push(CheckResult::failed(CheckGroup::Project, "dockerfile", error)),
         }
         self.project = Some(project);
         match objects(cx, &self.config, target) {
@@ -83,34 +83,34 @@ impl Plan {
                 let image = &self.config.image;
                 let ours = objects.iter().filter(|object| object.uses(image.name()));
                 let ours: Vec<String> = ours.map(Object::id).collect();
-                let words = format!("{}; the image is run by {}", count(&objects), list(&ours));
+                let words = format!("{}; the image is run by {}", count_objects(&objects), list(&ours));
                 self.ok("manifests", words);
                 self.objects = Some(objects);
             }
-            Err(error) => self.findings.push(CheckResult::failed(CheckGroup::Project, "manifests", error)),
+            Err(error) => self.results.push(CheckResult::failed(CheckGroup::Project, "manifests", error)),
         }
     }
 
     fn ok(&mut self, check: &'static str, words: String) {
-        self.findings.push(CheckResult::ok(CheckGroup::Project, check, words));
+        self.results.push(CheckResult::ok(CheckGroup::Project, check, words));
     }
 
     /// Without a configuration the nodes cannot be reached as it says.
     fn fail(&mut self, check: &'static str, error: impl Into<Error>) {
-        self.is_guess = true;
-        self.findings.push(CheckResult::failed(CheckGroup::Project, check, error));
+        self.is_config_unknown = true;
+        self.results.push(CheckResult::failed(CheckGroup::Project, check, error));
     }
 
     /// What keeps the pods off a node.
-    pub(crate) fn why_not(&self, node: &Node) -> Option<String> {
+    pub(crate) fn exclusion_cause(&self, node: &Node) -> Option<String> {
         match &self.objects {
-            Some(objects) => up::why_not(objects, &self.config, node),
+            Some(objects) => up::exclusion_cause(objects, &self.config, node),
             None => placement::may_run("Pod", &PodSpec::default(), node).err(),
         }
     }
 }
 
-fn count(objects: &[Object]) -> String {
+fn count_objects(objects: &[Object]) -> String {
     if objects.len() == 1 { "1 object".to_owned() } else { format!("{} objects", objects.len()) }
 }
 

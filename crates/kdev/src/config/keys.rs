@@ -1,0 +1,109 @@
+//! Reads the keys of a `kdev` table.
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::config::error::{Error, Result};
+use crate::config::node_settings::{NODE_KEYS, NodeSettings};
+
+/// The keys of a `kdev` table.
+const KEYS: [&str; 14] = [
+    "image",
+    "dockerfile",
+    "context",
+    "target",
+    "build-args",
+    "cargo-build",
+    "manifests",
+    "image-paths",
+    "contexts",
+    "namespace",
+    "pull-policy",
+    "nodes",
+    "ssh-config",
+    "timeout",
+];
+
+/// A `kdev` table from which the keys are taken one by one, so that an error names the key
+/// and the remaining keys are unknown.
+pub(crate) struct Keys<'a> {
+    table: Map<String, Value>,
+    location: &'a str,
+}
+
+impl<'a> Keys<'a> {
+    /// Messages call the table `location`.
+    pub(crate) fn new(table: Value, location: &'a str) -> Result<Self> {
+        match table {
+            Value::Null => Ok(Self { table: Map::new(), location }),
+            Value::Object(table) => Ok(Self { table, location }),
+            _ => Err(Error::invalid("kdev", location, "expected a table")),
+        }
+    }
+
+    /// Returns the value of `key`, if it is set.
+    pub(crate) fn take<T: DeserializeOwned>(&mut self, key: &str) -> Result<Option<T>> {
+        debug_assert!(KEYS.contains(&key));
+        self.table
+            .remove(key)
+            .map(|value| serde_json::from_value(value))
+            .transpose()
+            .map_err(|e| Error::invalid(key, self.location, e.to_string()))
+    }
+
+    /// Returns the settings of the nodes.
+    pub(crate) fn nodes(&mut self) -> Result<BTreeMap<String, NodeSettings>> {
+        let nodes: BTreeMap<String, Map<String, Value>> = self.take("nodes")?.unwrap_or_default();
+        nodes
+            .into_iter()
+            .map(|(name, table)| Ok((name.clone(), self.node(&name, table)?)))
+            .collect()
+    }
+
+    fn node(&self, name: &str, table: Map<String, Value>) -> Result<NodeSettings> {
+        let prefix = format!("nodes.{name}");
+        if let Some(key) = table.keys().find(|key| !NODE_KEYS.contains(&key.as_str())) {
+            return Err(unknown_key(&format!("{prefix}.{key}"), key, self.location, &NODE_KEYS));
+        }
+        let node: NodeSettings = serde_json::from_value(Value::Object(table))
+            .map_err(|e| Error::invalid(&prefix, self.location, e.to_string()))?;
+        if node.ssh.is_some() && node.docker.is_some() {
+            return Err(Error::invalid(
+                &prefix,
+                self.location,
+                "`ssh` and `docker` exclude each other",
+            ));
+        }
+        if node.ctr.as_ref().is_some_and(|ctr| ctr.trim().is_empty()) {
+            return Err(Error::invalid(
+                &format!("{prefix}.ctr"),
+                self.location,
+                "the command is empty",
+            ));
+        }
+        Ok(node)
+    }
+
+    /// Returns an error if the table has a key that was not taken.
+    pub(crate) fn reject_unknown(&self) -> Result<()> {
+        match self.table.keys().next() {
+            Some(key) => Err(unknown_key(key, key, self.location, &KEYS)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn unknown_key(path: &str, key: &str, location: &str, known: &[&str]) -> Error {
+    let nearest = known
+        .iter()
+        .map(|name| (strsim::jaro_winkler(key, name), name))
+        .filter(|(similarity, _)| *similarity > 0.7)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b));
+    Error::UnknownKey {
+        key: path.to_owned(),
+        location: location.to_owned(),
+        nearest: nearest.map(|(_, name)| (*name).to_owned()),
+    }
+}
