@@ -209,14 +209,14 @@ pub(crate) fn format_table(status: &Status, now: Timestamp, width: Option<usize>
     }
     let head: Vec<(String, Style)> =
         columns.iter().map(|column| (column.name.to_owned(), HEAD)).collect();
-    let mut text = line(&columns, &head);
+    let mut text = format_row(&columns, &head);
     for (at, row) in status.rows.iter().enumerate() {
         let cell = |column: &Column| {
             let style = if column.name == "BUILD" { build_style(row.build) } else { PLAIN };
             (column.cells[at].clone(), style)
         };
         let cells: Vec<(String, Style)> = columns.iter().map(cell).collect();
-        text.push_str(&line(&columns, &cells));
+        text.push_str(&format_row(&columns, &cells));
     }
     text
 }
@@ -396,7 +396,7 @@ fn shorten_cell(column: &str, cell: &str, room: usize) -> String {
     }
 }
 
-fn line(columns: &[Column], cells: &[(String, Style)]) -> String {
+fn format_row(columns: &[Column], cells: &[(String, Style)]) -> String {
     let mut line = String::new();
     for (at, (column, (cell, style))) in columns.iter().zip(cells).enumerate() {
         let is_last = at + 1 == columns.len();

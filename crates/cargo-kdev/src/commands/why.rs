@@ -18,7 +18,7 @@ pub(crate) struct WhyArgs {
     /// Pod, or what makes pods (a Deployment, a Job, …) [default: whatever in
     /// the namespace does not run as it should]
     #[arg(value_name = "POD|KIND/NAME")]
-    asked: Option<String>,
+    query: Option<String>,
     /// As kubectl takes it: kind and name, each a word
     #[arg(hide = true)]
     name: Option<String>,
@@ -44,7 +44,7 @@ pub(crate) struct WhyArgs {
 impl From<WhyArgs> for WhyRequest {
     fn from(why: WhyArgs) -> Self {
         Self {
-            query: match (why.asked, why.name) {
+            query: match (why.query, why.name) {
                 (Some(kind), Some(name)) => Some(format!("{kind}/{name}")),
                 (asked, _) => asked,
             },

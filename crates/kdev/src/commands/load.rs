@@ -107,13 +107,13 @@ impl ImageArg {
     fn parse(text: &str) -> Result<Self> {
         match Archive::from_arg(text) {
             Some(archive) => Ok(Self::Archive(archive)),
-            None => Ok(Self::Image(reference(text)?)),
+            None => Ok(Self::Image(parse_reference(text)?)),
         }
     }
 }
 
 /// A name that an image can be loaded under.
-fn reference(text: &str) -> stage::Result<Reference> {
+fn parse_reference(text: &str) -> stage::Result<Reference> {
     let fail = |reason: String| stage::Error::InvalidReference {
         image: text.to_owned(),
         reason: Details(reason),

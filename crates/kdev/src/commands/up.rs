@@ -71,7 +71,7 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
     let build =
         |cx: &Cx| Ok::<_, Error>(ImageSource::Docker(&docker, build::build(cx, &docker, &config)?));
     let compare = |cx: &Cx, image: &BuiltImage| {
-        let texts = render(&manifests, &config, image.reference.tag().unwrap_or_default())?;
+        let texts = render_all(&manifests, &config, image.reference.tag().unwrap_or_default())?;
         let wanted = expected::all(&texts, config.image.name());
         let compared = DiffResult::fetch(cx, &cluster, &config.package, Rendered::new(&texts))?;
         Ok((wanted, compared))
@@ -107,7 +107,7 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
     Ok(())
 }
 
-fn render(manifests: &[Manifest], config: &Config, tag: &str) -> Result<Vec<String>> {
+fn render_all(manifests: &[Manifest], config: &Config, tag: &str) -> Result<Vec<String>> {
     let want = manifests::image_update(config, tag);
     manifests.iter().map(|manifest| Ok(manifest.render(&want)?.text)).collect()
 }

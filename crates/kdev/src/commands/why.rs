@@ -101,7 +101,7 @@ pub fn why(cx: &Cx, request: &WhyRequest) -> Result<WhyReport> {
     let mut answer = WhyReport::default();
     let facts = match &request.replay {
         Some(path) => replay(path)?,
-        None => ask(cx, request, &mut answer)?,
+        None => gather(cx, request, &mut answer)?,
     };
     if let Some(path) = &request.record {
         save(&facts, path)?;
@@ -110,7 +110,7 @@ pub fn why(cx: &Cx, request: &WhyRequest) -> Result<WhyReport> {
     // Without a question, only what is wrong is of interest.
     let all = request.query.is_some() || request.replay.is_some();
     for verdict in facts.iter().map(report_on) {
-        if all || verdict.diagnoses.iter().any(Diagnosis::is_fault) {
+        if all || verdict.diagnoses.iter().any(Diagnosis::is_problem) {
             answer.workloads.push(verdict);
         } else {
             answer.inactive.extend(verdict.diagnoses.into_iter().map(|one| one.message));
@@ -119,7 +119,7 @@ pub fn why(cx: &Cx, request: &WhyRequest) -> Result<WhyReport> {
     Ok(answer)
 }
 
-fn ask(cx: &Cx, request: &WhyRequest, answer: &mut WhyReport) -> Result<Vec<Facts>> {
+fn gather(cx: &Cx, request: &WhyRequest, answer: &mut WhyReport) -> Result<Vec<Facts>> {
     let (has_project, config) = read_config(cx, request)?;
     let kubeconfig = Kubeconfig::read(cx, &request.target)?;
     let cluster =

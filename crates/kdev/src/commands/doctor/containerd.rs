@@ -4,7 +4,7 @@ use kdev_core::kube::distribution;
 use kdev_core::kube::node::Node;
 use kdev_core::text::list;
 
-use crate::commands::doctor::finding::{CheckResult, CheckGroup};
+use crate::commands::doctor::report::{CheckResult, CheckGroup};
 use crate::commands::doctor::observation::ObservedNode;
 use crate::node::error::NodeError;
 use crate::node::report::NodeReport;

@@ -1,6 +1,6 @@
 //! docker's daemon with its image store and its builder, as findings.
 
-use crate::commands::doctor::finding::{CheckResult, CheckGroup};
+use crate::commands::doctor::report::{CheckResult, CheckGroup};
 use crate::commands::doctor::fix::Fix;
 use crate::cx::Cx;
 use crate::docker::{self, Docker};

@@ -41,7 +41,7 @@ impl Fix {
     /// already, or cannot be read.
     pub(crate) fn for_context(file: PathBuf, known: &[String], context: &str) -> Option<Self> {
         let contexts: Vec<String> = known.iter().cloned().chain([context.to_owned()]).collect();
-        insert_contexts(&text(&file).ok()?, &contexts)?;
+        insert_contexts(&read_or_empty(&file).ok()?, &contexts)?;
         Some(Self::AllowContexts { file, contexts })
     }
 
@@ -94,7 +94,7 @@ impl Fix {
                 task.read(cx).map_err(|source| tools::Error::Command { action, source })?;
             }
             Self::AllowContexts { file, contexts } => {
-                let before = text(file).map_err(process::Error::read(file))?;
+                let before = read_or_empty(file).map_err(process::Error::read(file))?;
                 if let Some(after) = insert_contexts(&before, contexts) {
                     fs::write(file, after).map_err(process::Error::write(file))?;
                 }
@@ -110,7 +110,7 @@ impl Fix {
 }
 
 /// A file that does not exist is an empty one.
-fn text(file: &PathBuf) -> io::Result<String> {
+fn read_or_empty(file: &PathBuf) -> io::Result<String> {
     match fs::read_to_string(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
         text => text,

@@ -12,7 +12,7 @@
 
 mod containerd;
 mod docker;
-pub(crate) mod finding;
+pub(crate) mod report;
 mod fix;
 mod node;
 mod observation;
@@ -33,7 +33,7 @@ use serde_json::Value;
 use crate::cluster::kubeconfig::{Kubeconfig, ClusterTarget};
 use crate::cluster::{self, Cluster, KUBECTL_TIMEOUT};
 use crate::commands::doctor::docker::DockerCheck;
-use crate::commands::doctor::finding::{DoctorReport, CheckResult, CheckGroup, CheckState};
+use crate::commands::doctor::report::{DoctorReport, CheckResult, CheckGroup, CheckState};
 use crate::commands::doctor::fix::Fix;
 use crate::commands::doctor::observation::ObservedNode;
 use crate::commands::doctor::project::ProjectCheck;
@@ -239,10 +239,10 @@ impl CheckedNode {
 
 fn check_cluster(cx: &Cx, request: &DoctorRequest, plan: &ProjectCheck) -> ClusterChecks {
     let mut answers = ClusterChecks::default();
-    let Some(cluster) = find(cx, request, plan, &mut answers.findings) else { return answers };
+    let Some(cluster) = select_cluster(cx, request, plan, &mut answers.findings) else { return answers };
     let list = || cluster.list_nodes(cx);
     let (items, (namespace, rights)) =
-        run_both(list, || run_both(|| namespace(cx, &cluster), || rights(cx, &cluster, plan)));
+        run_both(list, || run_both(|| check_namespace(cx, &cluster), || check_permissions(cx, &cluster, plan)));
     match items {
         Ok(items) => {
             let words = format!("it answers, and lists {}", count_nodes(items.len()));
@@ -270,7 +270,7 @@ fn count_nodes(count: usize) -> String {
 }
 
 /// The context, and whether it may be changed.
-fn find(
+fn select_cluster(
     cx: &Cx,
     request: &DoctorRequest,
     plan: &ProjectCheck,
@@ -332,7 +332,7 @@ impl Cluster {
     }
 }
 
-fn namespace(cx: &Cx, cluster: &Cluster) -> CheckResult {
+fn check_namespace(cx: &Cx, cluster: &Cluster) -> CheckResult {
     let name = &cluster.namespace;
     let asked = cx.shell().map_err(cluster::Error::from).and_then(|sh| {
         let cmd = cluster.cmd(&sh, None).args(["get", "namespace", name, "--output=name"]);
@@ -358,7 +358,7 @@ fn is_not_found(error: &cluster::Error) -> bool {
 }
 
 /// What the user may do, asked in one go.
-fn rights(cx: &Cx, cluster: &Cluster, plan: &ProjectCheck) -> Vec<CheckResult> {
+fn check_permissions(cx: &Cx, cluster: &Cluster, plan: &ProjectCheck) -> Vec<CheckResult> {
     let objects = plan.objects.as_deref().unwrap_or_default();
     let needed = permissions::required(objects, &cluster.namespace);
     let asked = cx.shell().map_err(cluster::Error::from).and_then(|sh| {
@@ -377,7 +377,7 @@ fn rights(cx: &Cx, cluster: &Cluster, plan: &ProjectCheck) -> Vec<CheckResult> {
             return vec![CheckResult::skipped(CheckGroup::Cluster, "permissions", error.to_string())];
         }
     };
-    let user = if allowed.contains(&false) { user(cx, cluster) } else { None };
+    let user = if allowed.contains(&false) { current_user(cx, cluster) } else { None };
     let mut found = permissions::check(&needed, &allowed, user.as_deref());
     let unknown = permissions::unknown_kinds(objects);
     if !unknown.is_empty() {
@@ -388,7 +388,7 @@ fn rights(cx: &Cx, cluster: &Cluster, plan: &ProjectCheck) -> Vec<CheckResult> {
 }
 
 /// What the cluster calls the user; kubectl before 1.27 cannot ask.
-fn user(cx: &Cx, cluster: &Cluster) -> Option<String> {
+fn current_user(cx: &Cx, cluster: &Cluster) -> Option<String> {
     let sh = cx.shell().ok()?;
     let cmd = cluster.cmd(&sh, None).args(["auth", "whoami", "--output=json"]);
     let answer: Value = cluster.get_json(cx, cmd, "tell who you are").ok()?;

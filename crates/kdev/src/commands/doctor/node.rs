@@ -8,7 +8,7 @@ use kdev_core::kube::node::Node;
 use kdev_core::kube::object::{condition, text};
 
 use crate::commands::doctor::containerd;
-use crate::commands::doctor::finding::{CheckResult, CheckGroup};
+use crate::commands::doctor::report::{CheckResult, CheckGroup};
 use crate::commands::doctor::observation::ObservedNode;
 use crate::node::report::{NodeReport, NodeProbe};
 

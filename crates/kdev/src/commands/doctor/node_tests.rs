@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::*;
 use crate::commands::doctor::containerd::{other_sockets, check_runtime};
-use crate::commands::doctor::finding::CheckState;
+use crate::commands::doctor::report::CheckState;
 use crate::node::error::NodeErrorKind;
 
 const VERSIONS: &str = "Client:   Version:  1.6.20~ds1   Revision: r   Go version: go1.19  Server:   Version:  1.6.20~ds1   Revision: r";

@@ -8,7 +8,7 @@ use kdev_manifest::objects::Object;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::commands::doctor::finding::{CheckResult, CheckGroup};
+use crate::commands::doctor::report::{CheckResult, CheckGroup};
 
 /// What a right is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -278,8 +278,8 @@ mod tests {
                 "let an administrator of the cluster run `kubectl --namespace n create role kdev-apply --verb=create,get,patch --resource=deployments.apps && kubectl --namespace n create rolebinding kdev-apply --role=kdev-apply --user=jane`"
             )
         );
-        assert_eq!(of("permissions-delete").state, crate::commands::doctor::finding::CheckState::Warning);
-        assert_eq!(of("permissions-nodes").state, crate::commands::doctor::finding::CheckState::Ok);
+        assert_eq!(of("permissions-delete").state, crate::commands::doctor::report::CheckState::Warning);
+        assert_eq!(of("permissions-nodes").state, crate::commands::doctor::report::CheckState::Ok);
         assert_eq!(parse_reviews(b"{}", &rights), None);
     }
 }

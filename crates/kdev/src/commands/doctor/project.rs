@@ -9,7 +9,7 @@ use kdev_manifest::objects::Object;
 
 use crate::build::buildkit;
 use crate::cluster::kubeconfig::ClusterTarget;
-use crate::commands::doctor::finding::{CheckResult, CheckGroup};
+use crate::commands::doctor::report::{CheckResult, CheckGroup};
 use crate::commands::up;
 use crate::config::{Config, ConfigLayer};
 use crate::cx::Cx;
@@ -78,7 +78,7 @@ impl ProjectCheck {
             Err(error) => self.results.push(CheckResult::failed(CheckGroup::Project, "dockerfile", error)),
         }
         self.project = Some(project);
-        match objects(cx, &self.config, target) {
+        match read_objects(cx, &self.config, target) {
             Ok(objects) => {
                 let image = &self.config.image;
                 let ours = objects.iter().filter(|object| object.uses(image.name()));
@@ -115,7 +115,7 @@ fn count_objects(objects: &[Object]) -> String {
 }
 
 /// All objects, once it is sure that they can be rendered.
-fn objects(cx: &Cx, config: &Config, target: &ClusterTarget) -> Result<Vec<Object>> {
+fn read_objects(cx: &Cx, config: &Config, target: &ClusterTarget) -> Result<Vec<Object>> {
     let manifests = Manifest::read_all(cx, config, target)?;
     let objects = manifests::collect_objects(&manifests, config)?;
     let want = manifests::image_update(config, "kdev-000000000000");

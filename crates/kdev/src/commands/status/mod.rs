@@ -82,8 +82,8 @@ pub fn status(cx: &Cx, request: &StatusRequest, show: impl Fn(&Status)) -> Resul
         run_both(|| Docker::connect(cx), || Kubeconfig::read(cx, &request.target));
     let cluster =
         Cluster::connect_read_only(kubeconfig?, &request.target, config.namespace.clone())?;
-    let flags = flags(request);
-    let view = StatusReader { cx, config: &config, cluster: &cluster, flags, wanted: &wanted, docker };
+    let flags = repeatable_flags(request);
+    let view = StatusReader { cx, config: &config, cluster: &cluster, flags, expected: &wanted, docker };
     let first = view.read()?;
     if first.rows.iter().all(StatusRow::is_absent) {
         cluster.require_namespace(cx)?;
@@ -104,7 +104,7 @@ pub fn status(cx: &Cx, request: &StatusRequest, show: impl Fn(&Status)) -> Resul
 }
 
 /// As a person gives them again.
-fn flags(request: &StatusRequest) -> String {
+fn repeatable_flags(request: &StatusRequest) -> String {
     let kubeconfig = request.target.kubeconfig.as_ref().map(|path| path.display().to_string());
     let flags = shell::flags([
         ("--kubeconfig", kubeconfig),
@@ -120,7 +120,7 @@ struct StatusReader<'a> {
     config: &'a Config,
     cluster: &'a Cluster,
     flags: String,
-    wanted: &'a [ExpectedWorkload],
+    expected: &'a [ExpectedWorkload],
     docker: docker::Result<Docker>,
 }
 
@@ -128,7 +128,7 @@ impl StatusReader<'_> {
     fn read(&self) -> Result<Status> {
         let (builds, rows) = run_both(|| self.read_builds(), || self.read_objects());
         let (items, builds) = (rows?, builds?);
-        let rows = self.wanted.iter().flat_map(|wanted| {
+        let rows = self.expected.iter().flat_map(|wanted| {
             let namespace = wanted.namespace.as_deref().unwrap_or(&self.cluster.namespace);
             rows::workload_rows(wanted, namespace, &items, builds.as_ref().ok())
         });
@@ -165,10 +165,10 @@ impl StatusReader<'_> {
     /// What the API has, in one look at each namespace.
     fn read_objects(&self) -> Result<Vec<serde_json::Value>> {
         let namespaces: BTreeSet<Option<&str>> =
-            self.wanted.iter().map(|wanted| wanted.namespace.as_deref()).collect();
+            self.expected.iter().map(|wanted| wanted.namespace.as_deref()).collect();
         let mut items = Vec::new();
         for namespace in namespaces {
-            let of_it = self.wanted.iter().filter(|w| w.namespace.as_deref() == namespace);
+            let of_it = self.expected.iter().filter(|w| w.namespace.as_deref() == namespace);
             let mut resources: BTreeSet<&str> =
                 of_it.flat_map(|wanted| resources(&wanted.kind)).collect();
             resources.insert("pods");

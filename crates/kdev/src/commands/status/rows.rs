@@ -94,23 +94,23 @@ pub(crate) fn workload_rows(
     let (ready, total) = pod_counts(&wanted.kind, live);
     let template = judge(&container_images(&image, wanted, live, false));
     let applied = template.as_ref().map(|(build, ..)| *build);
-    let workload = StatusRow { ready, desired: total, applied, created: created(live), ..nothing };
-    let mut pods = workload::counted(&wanted.kind, pods(&wanted.kind, live, items));
-    pods.sort_by_key(|pod| (created(pod), text(pod, "/metadata/name")));
+    let workload = StatusRow { ready, desired: total, applied, created: creation_time(live), ..nothing };
+    let mut pods = workload::counted(&wanted.kind, workload_pods(&wanted.kind, live, items));
+    pods.sort_by_key(|pod| (creation_time(pod), text(pod, "/metadata/name")));
     if pods.is_empty() {
         let state = describe_missing_pods(&wanted.kind, live, total);
-        return vec![with(StatusRow { state, ..workload }, template)];
+        return vec![with_image(StatusRow { state, ..workload }, template)];
     }
     let row = |pod: &&Value| {
         let row = StatusRow {
             pod: Some(text(pod, "/metadata/name").to_owned()),
             node: pod.pointer("/spec/nodeName").and_then(Value::as_str).map(str::to_owned),
-            state: state(pod),
+            state: pod_state(pod),
             restarts: container_statuses(pod).filter_map(|status| status["restartCount"].as_u64()).sum(),
-            created: created(pod),
+            created: creation_time(pod),
             ..workload.clone()
         };
-        with(row, judge(&container_images(&image, wanted, pod, true)))
+        with_image(row, judge(&container_images(&image, wanted, pod, true)))
     };
     pods.iter().map(row).collect()
 }
@@ -168,7 +168,7 @@ impl ContainerImage<'_> {
     }
 }
 
-fn with(row: StatusRow, judged: Option<(BuildStatus, String, String)>) -> StatusRow {
+fn with_image(row: StatusRow, judged: Option<(BuildStatus, String, String)>) -> StatusRow {
     let Some((build, image, policy)) = judged else { return row };
     let pull_policy = (!policy.is_empty()).then_some(policy);
     StatusRow { build: Some(build), image: Some(image), pull_policy, ..row }
@@ -179,7 +179,7 @@ fn container_statuses(pod: &Value) -> impl Iterator<Item = &Value> {
     lists.into_iter().flat_map(|name| list(&pod["status"][name]))
 }
 
-fn created(object: &Value) -> Option<String> {
+fn creation_time(object: &Value) -> Option<String> {
     Some(text(object, "/metadata/creationTimestamp").to_owned()).filter(|text| !text.is_empty())
 }
 
@@ -217,7 +217,7 @@ fn describe_missing_pods(kind: &str, live: &Value, wanted: Option<u64>) -> Strin
 }
 
 /// The pod's state in a word, as `kubectl get pods` has it.
-fn state(pod: &Value) -> String {
+fn pod_state(pod: &Value) -> String {
     if pod.pointer("/metadata/deletionTimestamp").is_some() {
         return "Terminating".to_owned();
     }
@@ -236,7 +236,7 @@ fn state(pod: &Value) -> String {
 
 /// All pods of a workload, those of its older templates too; of a `CronJob` those
 /// of its last run.
-fn pods<'a>(kind: &str, live: &'a Value, items: &'a [Value]) -> Vec<&'a Value> {
+fn workload_pods<'a>(kind: &str, live: &'a Value, items: &'a [Value]) -> Vec<&'a Value> {
     let made = |by: &'a Value, kind: &'static str| {
         items.iter().filter(move |item| item["kind"] == kind && workload::owns(by, item))
     };
@@ -244,7 +244,7 @@ fn pods<'a>(kind: &str, live: &'a Value, items: &'a [Value]) -> Vec<&'a Value> {
         "Pod" => vec![live],
         "Deployment" => made(live, "ReplicaSet").flat_map(|set| made(set, "Pod")).collect(),
         "CronJob" => {
-            let last = made(live, "Job").max_by_key(|job| created(job));
+            let last = made(live, "Job").max_by_key(|job| creation_time(job));
             last.map(|job| made(job, "Pod").collect()).unwrap_or_default()
         }
         _ => made(live, "Pod").collect(),
