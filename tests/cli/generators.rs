@@ -84,8 +84,8 @@ fn a_chart_is_made_for_the_namespace_of_the_context_that_is_named() {
 fn helm_is_missing() {
     let project = Project::new();
     chart(&project).run(&["render"]).code(91).stdout("").stderr(
-        "error: `helm` is not installed, or not on PATH
-  help: install it as https://helm.sh/docs/intro/install says\n",
+        "error: `helm` not found on PATH
+  help: follow https://helm.sh/docs/intro/install to install it\n",
     );
 }
 
@@ -94,9 +94,9 @@ fn a_folder_that_is_broken_is_told_in_the_tools_words() {
     let project = Project::new();
     chart(&project).script("helm", "echo 'Error: values.yaml: bad' >&2; exit 1");
     project.run(&["render"]).code(90).stdout("").stderr(
-        "error: cannot make manifests of `[ROOT]/chart`
+        "error: failed to render `[ROOT]/chart`
   caused by: `helm template app [ROOT]/chart --skip-tests --namespace dev` exited with code 1: Error: values.yaml: bad
-  help: mend the folder, and try it with `helm template app [ROOT]/chart --skip-tests --namespace dev --debug`\n",
+  help: fix the chart; run `helm template app [ROOT]/chart --skip-tests --namespace dev --debug` to see the full error\n",
     );
 }
 
@@ -107,7 +107,7 @@ fn a_chart_that_lacks_what_it_depends_on_is_told_how_to_fetch_it() {
     project.write("fake/words", words);
     chart(&project).script("helm", "cat \"$FAKE/words\" >&2; exit 1");
     let ran = project.run(&["render"]);
-    let help = "\n  help: fetch what it depends on with `helm dependency build [ROOT]/chart`\n";
+    let help = "\n  help: run `helm dependency build [ROOT]/chart` to fetch the dependencies\n";
     assert!(ran.code(90).err().ends_with(help), "{}", ran.err());
 }
 
@@ -118,9 +118,9 @@ fn a_kustomization_that_is_broken_is_told_in_kubectls_words() {
     let _ = fs::remove_file(project.path("bin/kubectl"));
     project.script("kubectl", "echo 'error: accumulating resources: absent.yaml' >&2; exit 1");
     project.run(&["render"]).code(90).stdout("").stderr(
-        "error: cannot make manifests of `[ROOT]/k8s`
+        "error: failed to render `[ROOT]/k8s`
   caused by: `kubectl kustomize [ROOT]/k8s` exited with code 1: error: accumulating resources: absent.yaml
-  help: mend the folder, and try it with `kubectl kustomize [ROOT]/k8s`\n",
+  help: fix the kustomization; run `kubectl kustomize [ROOT]/k8s` to check it\n",
     );
 }
 
@@ -130,9 +130,9 @@ fn a_fault_in_what_was_made_is_shown_there() {
     chart(&project);
     prints(&project, "helm", "kind: Pod\nkind: Pod\n");
     project.run(&["render"]).code(90).stdout("").stderr(
-        "error: cannot edit what `helm template app [ROOT]/chart --skip-tests --namespace dev` makes, line 2, column 1
+        "error: cannot update the output of `helm template app [ROOT]/chart --skip-tests --namespace dev` at line 2, column 1
   caused by: the key `kind` is there twice
-  help: see line 2 of it with `helm template app [ROOT]/chart --skip-tests --namespace dev`\n",
+  help: run `helm template app [ROOT]/chart --skip-tests --namespace dev` and check line 2\n",
     );
 }
 
@@ -143,7 +143,7 @@ fn a_folder_of_neither_kind_holds_no_manifest() {
     let folder: &Path = &project.path("k8s");
     assert!(folder.is_dir());
     project.run(&["render"]).code(90).stderr(
-        "error: no Kubernetes manifest matches `[ROOT]/k8s`
-  help: write one, or correct `manifests = [\"path/*.yaml\"]` in `[package.metadata.kdev]`\n",
+        "error: no manifest matches `[ROOT]/k8s`
+  help: create one, or correct `manifests = [\"path/*.yaml\"]` in `[package.metadata.kdev]`\n",
     );
 }

@@ -17,8 +17,8 @@ fn doctor_fails_where_up_cannot_tell_the_package() {
     }
     project.run(&["doctor", "-q"]).code(90).stdout(
         "project
-  error    project         cannot tell which package is meant: the workspace has `a` and `b`
-    help: name one with `--package NAME`\n",
+  error    project         the workspace has several packages: `a` and `b`
+    help: select one with `--package NAME`\n",
     );
     // Who follows the advice is told of the package.
     let said = project.run(&["doctor", "--package", "a"]).code(90).out().to_owned();
@@ -55,7 +55,7 @@ fn a_question_is_a_sentence() {
     let said = project.run_on_a_terminal(&["up", "--color", "never"], "n");
     let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
     let question =
-        "Question Change the cluster of context `prod` (server https://10.0.0.9:6443)? [y/N] n ";
+        "Question Modify the cluster of context `prod` (https://10.0.0.9:6443)? [y/N] n ";
     assert!(said.starts_with(question), "{said}");
     assert_eq!(project.applied(), None);
     project.run_on_a_terminal(&["up", "--color", "never"], "y");

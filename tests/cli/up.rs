@@ -150,7 +150,7 @@ fn errors_are_json_too() {
     let project = Project::new();
     project.remove("Dockerfile");
     project.run(&["up", "--message-format", "json"]).code(90).stderr("").stdout(
-        r#"{"version":1,"reason":"error","code":90,"message":"no Dockerfile at `[ROOT]/Dockerfile`","causes":[],"help":"write one there[..]"}
+        r#"{"version":1,"reason":"error","code":90,"message":"Dockerfile not found at `[ROOT]/Dockerfile`","causes":[],"help":"create it[..]"}
 "#,
     );
 }
@@ -357,7 +357,7 @@ fn nodes_of_another_cluster_may_stand_in_the_configuration() {
     project.config("nodes.elsewhere.ssh = \"u@h\"");
     let ran = project.run(&["up", "--dry-run"]);
     ran.code(0).stderr(
-        "        Note the cluster has no node `elsewhere`, which the configuration names\n",
+        "        Note the configuration has settings for node `elsewhere`, which does not exist in the cluster\n",
     );
 }
 
@@ -379,7 +379,7 @@ fn a_node_that_nobody_hears_of_holds_up_nobody() {
     assert_eq!(project.images_on("10.0.0.1").len(), 2);
     project.write("fake/ssh-10.0.0.1", "ssh: connect to host 10.0.0.1 port 22: No route to host\n");
     project.run(&["load", "tool:2"]).code(0).stderr(
-        "    Skipping n1: the cluster does not hear of it, and node `n1` at 10.0.0.1 is not reachable: `ssh 10.0.0.1` exited with code 255: ssh: connect to host 10.0.0.1 port 22: No route to host
+        "    Skipping n1: its kubelet has stopped reporting, and kdev cannot reach node `n1` (10.0.0.1): `ssh 10.0.0.1` exited with code 255: ssh: connect to host 10.0.0.1 port 22: No route to host
      Loading n2 (4.00 KiB)
       Loaded n2: sent [..] in [TIME]
     Finished tool:2 in [TIME]\n",

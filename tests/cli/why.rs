@@ -21,7 +21,7 @@ fn a_project_that_is_broken_is_left_out() {
         (
             "Cargo.toml",
             "[package]\nname = \"app\"\n[workspace\n",
-            "cannot read the cargo project; correct line 3 of `Cargo.toml`",
+            "failed to read the Cargo project; fix line 3 of `Cargo.toml`",
         ),
         (
             "kdev.local.toml",
@@ -31,7 +31,7 @@ fn a_project_that_is_broken_is_left_out() {
         (
             "kdev.local.toml",
             "timeout = 3\nimage = x\n",
-            "invalid value for `kdev` in `[ROOT]/kdev.local.toml`; correct line 2 of `[ROOT]/kdev.local.toml`",
+            "invalid value for `kdev` in `[ROOT]/kdev.local.toml`; fix line 2 of `[ROOT]/kdev.local.toml`",
         ),
     ];
     for (file, text, note) in table {

@@ -122,5 +122,5 @@ fn invalid_record_is_rejected() {
         assert_eq!(said, expected);
     }
     let said = project.run(&["why", "--replay", "absent.json"]).code(90).err().to_owned();
-    assert!(said.starts_with("error: cannot read `absent.json`\n"), "{said}");
+    assert!(said.starts_with("error: failed to read `absent.json`\n"), "{said}");
 }

@@ -6,9 +6,9 @@ use super::*;
 fn there_is_no_cargo_project() {
     let project = Project::new();
     project.remove("Cargo.toml");
-    fails(&project, 90, "error: cannot read the cargo project
+    fails(&project, 90, "error: failed to read the Cargo project
   caused by: `cargo metadata --format-version 1 --no-deps` exited with code 101: error: could not find `Cargo.toml` in `[ROOT]` or any parent directory
-  help: run it in a folder with a Cargo.toml, or name one with `--manifest-path`\n");
+  help: run the command in a directory with a Cargo.toml, or pass `--manifest-path PATH`\n");
 }
 
 #[test]
@@ -18,8 +18,8 @@ fn there_is_no_dockerfile() {
     fails(
         &project,
         90,
-        "error: no Dockerfile at `[ROOT]/Dockerfile`
-  help: write one there, as the README shows, or set `dockerfile = \"path\"` in `[package.metadata.kdev]`\n",
+        "error: Dockerfile not found at `[ROOT]/Dockerfile`
+  help: create it, or set `dockerfile = \"path\"` in `[package.metadata.kdev]`\n",
     );
 }
 
@@ -28,8 +28,8 @@ fn there_is_no_manifest() {
     let project = Project::new();
     project.remove("k8s/app.yaml");
     let command = "mkdir -p k8s && kubectl create deployment app --image app --dry-run=client --output yaml > k8s/app.yaml";
-    fails(&project, 90, &format!("error: no Kubernetes manifest matches `[ROOT]/k8s/*.yaml`, `[ROOT]/k8s/*.yml` and `[ROOT]/k8s/*.json`
-  help: write a first one with `{command}`\n"));
+    fails(&project, 90, &format!("error: no manifest matches `[ROOT]/k8s/*.yaml`, `[ROOT]/k8s/*.yml` and `[ROOT]/k8s/*.json`
+  help: run `{command}` to create one\n"));
     // Who follows the advice succeeds.
     project.sh(command).run(&["up"]).code(0);
     assert!(project.applied().unwrap().contains("      - image: app:kdev-0123456789ab\n"));
@@ -39,8 +39,8 @@ fn there_is_no_manifest() {
     fails(
         &project,
         90,
-        "error: no Kubernetes manifest matches `[ROOT]/deploy/*.yaml`
-  help: write one, or correct `manifests = [\"path/*.yaml\"]` in `[package.metadata.kdev]`\n",
+        "error: no manifest matches `[ROOT]/deploy/*.yaml`
+  help: create one, or correct `manifests = [\"path/*.yaml\"]` in `[package.metadata.kdev]`\n",
     );
 }
 
@@ -63,8 +63,8 @@ fn no_manifest_uses_the_image() {
     fails(
         &project,
         90,
-        "error: no container in `[ROOT]/k8s/app.yaml` runs the image `app`
-  help: write `image: app` in line 3 of `[ROOT]/k8s/app.yaml`, or set `image = \"apq\"` in `[package.metadata.kdev]`\n",
+        "error: no container in `[ROOT]/k8s/app.yaml` uses image `app`
+  help: write `image: app` at line 3 of `[ROOT]/k8s/app.yaml`, or set `image = \"apq\"` in `[package.metadata.kdev]`\n",
     );
     // Who follows the advice succeeds.
     project.config("image = \"apq\"").run(&["up", "--dry-run"]).code(0);
@@ -75,11 +75,11 @@ fn no_manifest_uses_the_image() {
     };
     project.write("k8s/app.yaml", &manifest(", image: redis"));
     let said = project.run(&["up"]).code(90).err().to_owned();
-    let help = "name it in the manifest, or set `image = \"redis\"` in `[package.metadata.kdev]`\n";
+    let help = "use it in the manifest, or set `image = \"redis\"` in `[package.metadata.kdev]`\n";
     assert!(said.ends_with(help), "{said}");
     project.write("k8s/app.yaml", &manifest(""));
     let said = project.run(&["up"]).code(90).err().to_owned();
-    let help = "write `image: app` into a container of what makes the pods: a Deployment, a StatefulSet, …\n";
+    let help = "set `image: app` in a container of a workload, such as a Deployment\n";
     assert!(said.ends_with(help), "{said}");
 }
 
@@ -91,8 +91,8 @@ fn a_kind_has_a_slip() {
     fails(
         &project,
         90,
-        "error: cannot edit `[ROOT]/k8s/app.yaml`, line 1, column 7
-  caused by: kind `Deploymnt` is none that Kubernetes brings; did you mean `Deployment`?
+        "error: cannot update `[ROOT]/k8s/app.yaml` at line 1, column 7
+  caused by: unknown kind `Deploymnt`; did you mean `Deployment`?
   help: change line 1 of `[ROOT]/k8s/app.yaml`\n",
     );
 }
@@ -102,15 +102,15 @@ fn the_projects_own_file_is_broken() {
     let project = Project::new();
     project.write("Cargo.toml", "[package]\nname = \"app\"\n[workspace\n");
     let said = project.run(&["up"]).code(90).err().to_owned();
-    assert!(said.ends_with("\n  help: correct line 3 of `Cargo.toml`\n"), "{said}");
+    assert!(said.ends_with("\n  help: fix line 3 of `Cargo.toml`\n"), "{said}");
     project.write("Cargo.toml", "[package]\nname = \"app\"\nedition = \"2999\"\n");
     let said =
         project.run(&["up"]).code(90).err().replace(&*project.path("").to_string_lossy(), "");
-    assert!(said.ends_with("\n  help: correct `[ROOT]/Cargo.toml`\n"), "{said}");
+    assert!(said.ends_with("\n  help: fix `[ROOT]/Cargo.toml`\n"), "{said}");
     let project = Project::new();
     project.write("kdev.local.toml", "timeout = 3\nimage = x\n");
     let said = project.run(&["up"]).code(90).err().to_owned();
-    assert!(said.ends_with("\n  help: correct line 2 of `[ROOT]/kdev.local.toml`\n"), "{said}");
+    assert!(said.ends_with("\n  help: fix line 2 of `[ROOT]/kdev.local.toml`\n"), "{said}");
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn a_manifest_cannot_be_read() {
     fails(
         &project,
         90,
-        "error: cannot edit `[ROOT]/k8s/app.yaml`, line [..], column [..]\n  caused by: [..]\n  help: change line [..] of `[ROOT]/k8s/app.yaml`\n",
+        "error: cannot update `[ROOT]/k8s/app.yaml` at line [..], column [..]\n  caused by: [..]\n  help: change line [..] of `[ROOT]/k8s/app.yaml`\n",
     );
 }
 
@@ -145,7 +145,7 @@ fn a_value_has_the_wrong_type() {
         90,
         "error: invalid value for `timeout` in `[ROOT]/kdev.local.toml`
   caused by: invalid type: string \"long\", expected u64
-  help: the README lists what each key takes\n",
+  help: see `docs/configuration.md` for valid values\n",
     );
 }
 
@@ -153,9 +153,9 @@ fn a_value_has_the_wrong_type() {
 fn the_images_name_is_none() {
     let project = Project::new();
     project.config("image = \"-o/tmp/x\"");
-    fails(&project, 90, "error: cannot use the image's name
+    fails(&project, 90, "error: invalid image name
   caused by: `-o/tmp/x` is not a valid image reference: a name consists of lower-case letters and digits, separated by `.`, `_`, `__`, `-` or `/`
-  help: set another one: `image = \"name\"` in `[package.metadata.kdev]`\n");
+  help: set `image = \"name\"` in `[package.metadata.kdev]`\n");
 }
 
 #[test]
@@ -171,11 +171,11 @@ fn several_packages_could_be_meant() {
     fails(
         &project,
         90,
-        "error: cannot tell which package is meant: the workspace has `a` and `b`
-  help: name one with `--package NAME`\n",
+        "error: the workspace has several packages: `a` and `b`
+  help: select one with `--package NAME`\n",
     );
     let ran = project.run(&["up", "--package", "c"]);
-    ran.code(90).error("error: cannot tell which package is meant: the workspace has no package `c`, but `a` and `b`\n  help: [..]\n");
+    ran.code(90).error("error: package `c` not found in the workspace\n  help: pass one of these to `--package`: `a` and `b`\n");
 }
 
 #[test]

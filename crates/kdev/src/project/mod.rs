@@ -111,28 +111,36 @@ impl Project {
     }
 }
 
-/// Returns the selected package, or the one in the directory, or the only one, or the only
-/// one with a `kdev` table.
+/// Returns the package that `cargo build` selects: that of `--package`, that of the nearest
+/// `Cargo.toml`, or the only default member of the workspace.
 fn select_package<'a>(metadata: &'a Metadata, selection: &PackageSelection) -> Result<&'a Package> {
+    let names = |packages: &[&Package]| packages.iter().map(|p| p.name.to_string()).collect();
     let packages = metadata.workspace_packages();
-    let available = || packages.iter().map(|p| p.name.to_string()).collect();
     if let Some(name) = &selection.package {
         let found = packages.iter().find(|p| p.name.as_str() == name);
         return found.copied().ok_or_else(|| Error::PackageNotFound {
             package: name.clone(),
-            available: available(),
+            available: names(&packages),
         });
     }
-    if let Some(root) = metadata.root_package() {
-        return Ok(root);
+    let manifest = selection.manifest_path.clone().or_else(nearest_manifest);
+    let manifest = manifest.and_then(|path| path.canonicalize().ok());
+    let is_at_manifest = |package: &&&Package| {
+        package.manifest_path.as_std_path().canonicalize().ok() == manifest && manifest.is_some()
+    };
+    if let Some(package) = packages.iter().find(is_at_manifest) {
+        return Ok(package);
     }
-    let configured: Vec<_> =
-        packages.iter().filter(|p| !kdev_table(&p.metadata).is_null()).collect();
-    match (packages.as_slice(), configured.as_slice()) {
-        ([one], _) => Ok(one),
-        (_, [one]) => Ok(one),
-        _ => Err(Error::AmbiguousPackage { available: available() }),
+    match metadata.workspace_default_packages().as_slice() {
+        [package] => Ok(package),
+        several => Err(Error::AmbiguousPackage { available: names(several) }),
     }
+}
+
+/// Returns the `Cargo.toml` in the current directory or the nearest one above, as cargo does.
+fn nearest_manifest() -> Option<PathBuf> {
+    let dir = std::env::current_dir().ok()?;
+    dir.ancestors().map(|dir| dir.join("Cargo.toml")).find(|path| path.is_file())
 }
 
 fn kdev_table(metadata: &Value) -> Value {
