@@ -54,7 +54,7 @@ fn all_is_well() {
   skipped  helm                  not installed, and needed only for charts
 docker
   ok       daemon                20.10.24 for linux/amd64
-  ok       image-store           the classic one, with overlay2
+  ok       image-store           classic (overlay2)
   ok       builder               BuildKit, by buildx v0.12.1
 project
   ok       project               package `app` in [ROOT]
@@ -109,7 +109,10 @@ fn outside_of_a_project_the_rest_is_checked() {
     let project = project();
     project.remove("Cargo.toml").nodes(&[("n1", "10.0.0.1", "amd64")]);
     let said = project.run(&["doctor"]).code(93).out().to_owned();
-    assert!(said.contains("  skipped  project               no package is in this folder\n"), "{said}");
+    assert!(
+        said.contains("  skipped  project               no package is in this folder\n"),
+        "{said}"
+    );
     // The IDs that the cluster knows are not this machine's.
     let fault = "  error    identity              10.0.0.1 is not the node `n1` of this cluster: ";
     assert!(said.contains(fault), "{said}");
@@ -131,9 +134,9 @@ fn a_docker_that_is_down_does_not_hide_the_rest() {
         "Cannot connect to the Docker daemon at tcp://10.0.0.3:2375. Is the docker daemon running?";
     project.write("fake/docker-down", down).write("fake/denied", "patch\ndelete\n");
     tells(&project, 91, &format!("docker
-  error    daemon                the docker daemon does not answer
+  error    daemon                cannot connect to the Docker daemon
     caused by: `docker version --format '{{{{json .}}}}'` exited with code 1: {down}
-    help: start it with `sudo systemctl start docker`, or set DOCKER_HOST to one that runs
+    help: run `sudo systemctl start docker`, or set DOCKER_HOST to a running daemon
 cluster
   error    permissions-apply     you may not patch `deployments.apps` in `default`, to apply the manifests
     help: let an administrator of the cluster run `kubectl --namespace default create role kdev-apply --verb=create,get,patch --resource=deployments.apps && kubectl --namespace default create rolebinding kdev-apply --role=kdev-apply --user=jane`
@@ -152,8 +155,8 @@ fn a_tool_that_is_missing_is_told_once() {
         &project,
         91,
         "tools
-  error    kubectl               `kubectl` is not installed, or not on PATH
-    help: install it as https://kubernetes.io/docs/tasks/tools says\n",
+  error    kubectl               `kubectl` not found on PATH
+    help: follow https://kubernetes.io/docs/tasks/tools to install it\n",
     );
 }
 
@@ -165,7 +168,7 @@ fn ssh_is_needed_only_where_a_node_is_reached_by_it() {
         &project,
         91,
         "node n1
-  error    connection            `ssh` is not installed, or not on PATH
+  error    connection            `ssh` not found on PATH
     help: install it with `sudo apt-get install openssh-client`\n",
     );
 }
@@ -178,8 +181,8 @@ fn a_docker_that_is_too_old_is_told_once() {
         &project,
         91,
         "tools
-  error    docker                `docker` 19.03.15 is too old: kdev needs 20.10 or newer
-    help: install it with `sudo apt-get install docker.io`, or as https://docs.docker.com/engine/install says\n",
+  error    docker                `docker` 19.03.15 is too old; 20.10 or newer is required
+    help: install it with `sudo apt-get install docker.io`, or follow https://docs.docker.com/engine/install\n",
     );
 }
 
@@ -205,9 +208,9 @@ fn a_context_that_is_nobodys_leave_is_a_warning_and_a_namespace_must_exist() {
     project.write("fake/no-namespace", "");
     tells(&project, 92, "cluster
   warning  context-allowed       kdev asks each time before it changes this cluster, and refuses where nobody can be asked
-    help: if it is meant, name it with `--context team`, or for good with `contexts = [\"team\"]` in `[package.metadata.kdev]`
+    help: pass `--context team` to allow it once, or add it to `contexts` in `[package.metadata.kdev]`
   error    namespace             `default` does not exist
-    help: create it with `kubectl --context team create namespace default`\n");
+    help: run `kubectl --context team create namespace default`\n");
     // What can be cured from here is offered, with the flags that were given.
     let said = project.run(&["doctor", "--node", "n1"]).code(92).out().to_owned();
     let end = "\n1 error and 1 warning\n`cargo kdev doctor --node n1 --fix` can cure 1 of these, and asks first\n";
@@ -228,8 +231,8 @@ fn a_sudo_rule_without_the_import_is_found() {
         "Sorry, user dev is not allowed to execute it as root\n",
     );
     tells(&project, 93, "node n1
-  error    access                sudo on node `n1` at 10.0.0.1 does not allow it: Sorry, user dev is not allowed to execute it as root
-    help: allow it on node `n1` with `visudo`: `dev ALL=(root) NOPASSWD: [ROOT]/bin/ctr -n k8s.io *`\n");
+  error    access                sudo on node `n1` (10.0.0.1) does not allow `ctr`: Sorry, user dev is not allowed to execute it as root
+    help: add this rule on node `n1` with `visudo`: `dev ALL=(root) NOPASSWD: [ROOT]/bin/ctr -n k8s.io *`\n");
 }
 
 #[test]
@@ -241,7 +244,7 @@ fn a_node_that_takes_no_pods_is_told_and_not_asked() {
     );
     tells(&project, 92, "cluster
   error    placement             no node may run the pods
-    help: let pods go there again with `kubectl --context kind-test uncordon n1`
+    help: run `kubectl --context kind-test uncordon n1` to allow new pods on the node
 node n1
   warning  placement             no pod goes there: it is cordoned
     help: let pods go there again with `kubectl --context kind-test --namespace default uncordon n1`\n");
@@ -264,7 +267,7 @@ fn scripts_get_a_line_for_each_check() {
         (&fault["group"], &fault["node"], &fault["check"]),
         (&"node".into(), &"n1".into(), &"connection".into())
     );
-    assert!(fault["help"].as_str().unwrap().starts_with("check it with `ssh"), "{fault}");
+    assert!(fault["help"].as_str().unwrap().starts_with("run `ssh"), "{fault}");
 }
 
 #[test]
@@ -295,8 +298,8 @@ fn a_node_that_the_cluster_does_not_hear_of_holds_up_nobody_but_alone() {
             "node n2
   {state:<7}  ready                 it is not ready: gone
     help: see `kubectl --context kind-test --namespace default describe node n2`
-  {state:<7}  connection            node `n2` at 10.0.0.2 is not reachable: [..]
-    help: check it with `ssh 10.0.0.2`; [..]\n"
+  {state:<7}  connection            cannot reach node `n2` (10.0.0.2): [..]
+    help: run `ssh 10.0.0.2` to check the connection; [..]\n"
         )
     };
     let two = [("n1", "10.0.0.1", "amd64"), ("n2", "10.0.0.2", "amd64")];

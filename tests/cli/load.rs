@@ -61,15 +61,15 @@ fn a_project_that_was_never_built_is_built_by_up() {
     let project = Project::new();
     project.config("image = \"nosuch\"");
     project.run(&["load", "--package", "app"]).code(90).stderr(
-        "error: docker has no image `nosuch:latest`, and so no build of this project
-  help: run `cargo kdev up --package app`, which builds it\n",
+        "error: image `nosuch:latest` has not been built yet
+  help: run `cargo kdev up --package app` to build it\n",
     );
 }
 
 #[test]
 fn what_has_no_name_is_not_loaded() {
     let project = Project::new();
-    let help = "  help: name one that `docker image ls` lists, as `NAME:TAG`\n";
+    let help = "  help: pass an image that `docker image ls` lists, as `NAME:TAG`\n";
     project.run(&["load", &format!("tool@{CONFIG}")]).code(90).stderr(&format!(
         "error: cannot load `tool@{CONFIG}`
   caused by: a digest is no name that a manifest could use\n{help}"
@@ -81,25 +81,25 @@ fn what_has_no_name_is_not_loaded() {
     project
         .run(&["load", "nosuch:1"])
         .code(90)
-        .stderr(&format!("error: docker has no image `nosuch:1`\n{help}"));
+        .stderr(&format!("error: image `nosuch:1` not found in Docker\n{help}"));
 }
 
 #[test]
 fn an_archive_without_an_image_is_not_loaded() {
     let project = Project::new();
-    let help = "  help: write one with `docker save --output FILE.tar NAME:TAG`\n";
+    let help = "  help: create an archive with `docker save --output FILE.tar NAME:TAG`\n";
     project.run(&["load", "absent.tar"]).code(90).stderr(&format!(
-        "error: cannot load the archive `absent.tar`
+        "error: cannot read image archive `absent.tar`
   caused by: No such file or directory (os error 2)\n{help}"
     ));
     project.write("garbage.tar", "no archive at all");
     project.run(&["load", "garbage.tar"]).code(90).stderr(&format!(
-        "error: cannot load the archive `garbage.tar`
-  caused by: it cannot be read: [..]\n{help}"
+        "error: cannot read image archive `garbage.tar`
+  caused by: failed to read the archive: [..]\n{help}"
     ));
     project.write("empty.tar", &"\0".repeat(1024));
     project.run(&["load", "./empty.tar"]).code(90).stderr(&format!(
-        "error: cannot load the archive `./empty.tar`
+        "error: cannot read image archive `./empty.tar`
   caused by: it has no manifest\n{help}"
     ));
     assert_eq!(project.images_on("10.0.0.1"), [""; 0]);

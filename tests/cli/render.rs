@@ -130,8 +130,8 @@ fn there_is_no_build_yet() {
         "kind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c, image: nosuch}]}\n",
     );
     project.run(&["render"]).code(90).stdout("").stderr(
-        "error: docker has no image `nosuch:latest`, and so no build of this project
-  help: run `cargo kdev up`, which builds it\n",
+        "error: image `nosuch:latest` has not been built yet
+  help: run `cargo kdev up` to build it\n",
     );
 }
 
@@ -144,7 +144,7 @@ fn an_image_that_is_only_pinned_cannot_run_the_build() {
     );
     project.write("k8s/app.yaml", &pod);
     project.run(&["render"]).code(90).stdout("").stderr(&format!(
-        "error: cannot edit `[ROOT]/k8s/app.yaml`, line 6, column 12
+        "error: cannot update `[ROOT]/k8s/app.yaml` at line 6, column 12
   caused by: `app@sha256:{digest}`: it has a registry's digest, which a loaded image does not have; use a tag to run the build
   help: [..]\n",
     ));
@@ -157,7 +157,7 @@ fn a_path_of_the_configuration_is_none() {
     project.run(&["render"]).code(90).stdout("").stderr(
         "error: invalid value for `image-paths` in the settings
   caused by: `spec.image` is not of the form `KIND:FIELD.FIELD`, such as `MyKind:spec.image`
-  help: the README lists what each key takes\n",
+  help: see `docs/configuration.md` for valid values\n",
     );
 }
 
@@ -167,14 +167,14 @@ fn what_cannot_be_edited_is_refused_at_its_place() {
     let refused = |spec: &str, place: &str, cause: &str, help: &str| {
         project.write("k8s/app.yaml", &format!("kind: Pod\nspec:\n{spec}"));
         project.run(&["render"]).code(90).stdout("").stderr(&format!(
-            "error: cannot edit `[ROOT]/k8s/app.yaml`, {place}\n  caused by: {cause}\n  help: {help}\n"
+            "error: cannot update `[ROOT]/k8s/app.yaml` at {place}\n  caused by: {cause}\n  help: {help}\n"
         ));
     };
     refused(
         "  containers:\n  - image: {{ .Values.image }}\n",
         "line 4, column 12",
         "it contains templates (`{{ }}`)",
-        "name the folder of its chart in `manifests`, or a file that `helm template` has written",
+        "set `manifests` to the folder of the chart, or to a file with the output of `helm template`",
     );
     refused(
         "  containers:\n  - image: app\n    image: app\n",

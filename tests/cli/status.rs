@@ -110,7 +110,7 @@ fn where_nothing_is_applied_the_way_is_told() {
 fn a_namespace_that_does_not_exist_is_told() {
     let project = project();
     project.write("fake/deployment.json", "{}").write("fake/pods.json", "");
-    let said = "error: context `kind-test` has no namespace `shopp`
+    let said = "error: namespace `shopp` not found in context `kind-test`
   help: use one of `default` and `shop`\n";
     project.run(&["status", "--namespace", "shopp"]).code(92).stderr(said);
     project.run(&["why", "--namespace", "shopp"]).code(92).stderr(said);
@@ -125,7 +125,7 @@ fn without_docker_the_rest_is_shown() {
     let ran = project.run(&["status"]);
     assert!(ran.code(0).out().contains(" unknown "), "{}", ran.out());
     ran.stderr(
-        "        Note which build is the newest is not known: the docker daemon does not answer\n",
+        "        Note which build is the newest is not known: cannot connect to the Docker daemon\n",
     );
     project.remove("fake/docker-down").remove("fake/images.json");
     project.run(&["status"]).code(0).stderr(
@@ -138,7 +138,7 @@ fn a_cluster_that_does_not_answer_is_a_failure() {
     let project = project();
     project
         .write("fake/kubectl-get-fails", "dial tcp 10.0.0.9:6443: connect: connection refused\n");
-    let start = "error: the cluster of context `kind-test` does not answer\n";
+    let start = "error: cannot connect to the cluster of context `kind-test`\n";
     assert!(project.run(&["status"]).code(92).err().starts_with(start));
     project.run(&["status", "--context", "absent"]).code(92);
 }

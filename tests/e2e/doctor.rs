@@ -104,7 +104,7 @@ fn a_docker_that_does_not_answer_is_found_and_hides_nothing() {
     let found = findings(down.env("DOCKER_HOST", "unix:///nonexistent.sock"), 91);
     assert_eq!(errors(&found), ["daemon"]);
     let help = &found.iter().find(|one| one["check"] == "daemon").unwrap()["help"];
-    assert_eq!(help, "DOCKER_HOST is `unix:///nonexistent.sock`: unset or correct it");
+    assert_eq!(help, "DOCKER_HOST is `unix:///nonexistent.sock`; unset or fix it");
     // The advice is the lab's own docker.
     findings(&mut doctor(&service, &[]), 0);
 }
@@ -117,9 +117,9 @@ fn a_docker_that_keeps_images_in_containerds_store_is_told_from_the_classic_one(
         let found = findings(&mut doctor(service, &[]), 0);
         found.iter().find(|one| one["check"] == "image-store").unwrap()["evidence"].clone()
     };
-    assert_eq!(store(&service), "the classic one, with overlay2");
+    assert_eq!(store(&service), "classic (overlay2)");
     let _docker = docker_29(&mut service);
-    assert_eq!(store(&service), "containerd's, with overlayfs");
+    assert_eq!(store(&service), "containerd (overlayfs)");
 }
 
 #[test]
@@ -277,7 +277,7 @@ fn a_host_key_is_added_once_it_was_compared() {
     assert!(!known.exists(), "{said}");
     let said = fix("y");
     let again = said.rsplit("tools\n").next().unwrap();
-    assert!(!again.contains("the host key of node"), "{said}");
+    assert!(!again.contains("the SSH host key of node"), "{said}");
     assert_eq!(fs::read_to_string(&known).unwrap().lines().count(), 2);
     let mut after = doctor(&service, &[]);
     findings(after.env("KDEV_SSH_CONFIG", service.path("ssh_config")), 0);

@@ -12,9 +12,9 @@ fn the_build_fails_in_dockers_own_words_and_code() {
         "    Building app:latest
 Step 1/1 : FROM scratch
 The command '/bin/sh -c exit 7' returned a non-zero code: 7
-error: cannot build `app:latest`
+error: failed to build `app:latest`
   caused by: `docker build --tag app:latest --file [ROOT]/Dockerfile [..]` exited with code 7
-  help: see the build's own output above\n",
+  help: check the build output above\n",
     );
 }
 
@@ -25,9 +25,9 @@ fn a_quiet_build_that_fails_is_not_quiet() {
     project.run(&["up", "-q"]).code(7).stderr(
         "[..]
 [..]
-error: cannot build `app:latest`
+error: failed to build `app:latest`
   caused by: `docker build --tag app:latest --file [ROOT]/Dockerfile [..]` exited with code 7
-  help: see the build's own output above\n",
+  help: check the build output above\n",
     );
 }
 
@@ -42,14 +42,14 @@ fn what_the_build_copies_is_elsewhere() {
         "    Building app:latest
 Step 1/1 : FROM scratch
 The command '/bin/sh -c exit 7' returned a non-zero code: 7
-error: cannot build `app:latest`
+error: failed to build `app:latest`
   caused by: `docker build --tag app:latest --file [ROOT]/Dockerfile [..]` exited with code 7
-  help: the Dockerfile copies from `target/`, and cargo builds into `/elsewhere`, which docker does not see: unset CARGO_TARGET_DIR, or set `context` in `[package.metadata.kdev]`\n",
+  help: unset CARGO_TARGET_DIR or set `context` in `[package.metadata.kdev]`: the Dockerfile copies from `target/`, but cargo builds into `/elsewhere`, which is outside the build context\n",
     );
     // It may have found what an earlier build has left there.
     project.remove("fake/build-fails");
     let said = project.run_with(&[("CARGO_TARGET_DIR", "/elsewhere")], &["up"]);
-    let note = "        Note the Dockerfile copies from `target/`, and cargo builds into `/elsewhere`, which docker does not see\n";
+    let note = "        Note the Dockerfile copies from `target/`, but cargo builds into `/elsewhere`, which is outside the build context\n";
     assert!(said.code(0).err().contains(note), "{}", said.err());
 }
 

@@ -6,8 +6,8 @@ use super::*;
 fn docker_is_missing() {
     let project = Project::new();
     project.remove("bin/docker");
-    fails(&project, 91, "error: `docker` is not installed, or not on PATH
-  help: install it with `sudo apt-get install docker.io`, or as https://docs.docker.com/engine/install says\n");
+    fails(&project, 91, "error: `docker` not found on PATH
+  help: install it with `sudo apt-get install docker.io`, or follow https://docs.docker.com/engine/install\n");
 }
 
 #[test]
@@ -17,8 +17,8 @@ fn kubectl_is_missing() {
     fails(
         &project,
         91,
-        "error: `kubectl` is not installed, or not on PATH
-  help: install it as https://kubernetes.io/docs/tasks/tools says\n",
+        "error: `kubectl` not found on PATH
+  help: follow https://kubernetes.io/docs/tasks/tools to install it\n",
     );
 }
 
@@ -29,7 +29,7 @@ fn ssh_is_missing() {
     fails(
         &project,
         91,
-        "error: `ssh` is not installed, or not on PATH
+        "error: `ssh` not found on PATH
   help: install it with `sudo apt-get install openssh-client`\n",
     );
 }
@@ -38,8 +38,8 @@ fn ssh_is_missing() {
 fn docker_is_too_old() {
     let project = Project::new();
     project.write("fake/docker-version", "19.03.15");
-    fails(&project, 91, "error: `docker` 19.03.15 is too old: kdev needs 20.10 or newer
-  help: install it with `sudo apt-get install docker.io`, or as https://docs.docker.com/engine/install says\n");
+    fails(&project, 91, "error: `docker` 19.03.15 is too old; 20.10 or newer is required
+  help: install it with `sudo apt-get install docker.io`, or follow https://docs.docker.com/engine/install\n");
 }
 
 #[test]
@@ -49,8 +49,8 @@ fn kubectl_is_too_old() {
     fails(
         &project,
         91,
-        "error: `kubectl` 1.18.2 is too old: kdev needs 1.22 or newer
-  help: install it as https://kubernetes.io/docs/tasks/tools says\n",
+        "error: `kubectl` 1.18.2 is too old; 1.22 or newer is required
+  help: follow https://kubernetes.io/docs/tasks/tools to install it\n",
     );
 }
 
@@ -61,7 +61,7 @@ fn ssh_is_too_old() {
     fails(
         &project,
         91,
-        "error: `ssh` 6.6.1p1 is too old: kdev needs 6.7 or newer
+        "error: `ssh` 6.6.1p1 is too old; 6.7 or newer is required
   help: install it with `sudo apt-get install openssh-client`\n",
     );
 }
@@ -70,9 +70,9 @@ fn ssh_is_too_old() {
 fn dockers_daemon_is_down() {
     let project = Project::new();
     project.write("fake/docker-down", "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?\n");
-    fails(&project, 91, "error: the docker daemon does not answer
+    fails(&project, 91, "error: cannot connect to the Docker daemon
   caused by: `docker version --format '{{json .}}'` exited with code 1: Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?
-  help: start it with `sudo systemctl start docker`, or set DOCKER_HOST to one that runs\n");
+  help: run `sudo systemctl start docker`, or set DOCKER_HOST to a running daemon\n");
 }
 
 #[test]
@@ -80,10 +80,10 @@ fn docker_is_asked_where_it_does_not_run() {
     let words =
         "Cannot connect to the Docker daemon at tcp://127.0.0.1:9. Is the docker daemon running?";
     let table = [
-        ("default", "DOCKER_HOST is `tcp://127.0.0.1:9`: unset or correct it"),
+        ("default", "DOCKER_HOST is `tcp://127.0.0.1:9`; unset or fix it"),
         (
             "far",
-            "docker's context `far` is at `tcp://127.0.0.1:9`: start the daemon there, or take this machine's with `docker context use default`",
+            "the Docker context `far` is at `tcp://127.0.0.1:9`; start the daemon there, or run `docker context use default` to use the local one",
         ),
     ];
     for (context, help) in table {
@@ -102,7 +102,7 @@ fn dockers_socket_is_not_ours() {
         "fake/docker-down",
         "permission denied while trying to connect to the Docker daemon socket\n",
     );
-    fails(&project, 91, "error: the docker daemon does not answer
+    fails(&project, 91, "error: cannot connect to the Docker daemon
   caused by: `docker version --format '{{json .}}'` exited with code 1: permission denied while trying to connect to the Docker daemon socket
-  help: add yourself to its group with `sudo usermod -aG docker $USER`, and log in again\n");
+  help: run `sudo usermod -aG docker $USER` and log in again\n");
 }

@@ -1,16 +1,16 @@
-//! What of a Dockerfile `BuildKit` alone understands. Pure.
+//! Finds Dockerfile features that require `BuildKit`.
 
 use crate::build::dockerfile::{Instruction, instructions};
 
-/// Flags of instructions that docker's old builder refuses.
+/// Flags of instructions that the legacy builder rejects.
 const FLAGS: [(&str, &[&str]); 3] = [
     ("RUN", &["--mount", "--network", "--security", "--device"]),
     ("COPY", &["--chmod", "--link", "--parents", "--exclude"]),
     ("ADD", &["--chmod", "--link", "--checksum", "--keep-git-dir", "--unpack", "--exclude"]),
 ];
 
-/// The first instruction that the old builder refuses: its line, from 1, and what is
-/// the matter with it, as `RUN --mount`.
+/// Returns the line number of the first instruction that the legacy builder rejects, from
+/// 1, and the rejected feature, such as `RUN --mount`.
 pub(crate) fn find_buildkit_feature(dockerfile: &str) -> Option<(usize, String)> {
     let mut instructions = instructions(dockerfile).into_iter();
     instructions.find_map(|instruction| Some((instruction.line, buildkit_feature(&instruction)?)))
@@ -27,7 +27,8 @@ fn buildkit_feature(instruction: &Instruction) -> Option<String> {
     }
 }
 
-/// `<<EOF`, `<<-EOF`, `<<"EOF"`; no number is shifted in a Dockerfile's first line.
+/// Returns whether a word is `<<EOF`, `<<-EOF` or `<<"EOF"`. A shift such as `1 << 2` in a
+/// shell command is not one.
 fn is_here_document(word: &str) -> bool {
     let word = word.strip_prefix("<<").map(|word| word.trim_start_matches(['-', '"', '\'']));
     word.is_some_and(|word| word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_'))
@@ -38,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_old_builder_refuses_is_found() {
+    fn find_buildkit_feature_returns_line_and_feature() {
         let table = [
             ("FROM a\nRUN --mount=type=cache,target=/c cargo build\n", Some((2, "RUN --mount"))),
             ("FROM a\n# RUN --mount\nrun --network=none true\n", Some((3, "RUN --network"))),
@@ -53,7 +54,7 @@ mod tests {
             ("", None),
         ];
         for (text, expected) in table {
-            let expected = expected.map(|(line, what)| (line, what.to_owned()));
+            let expected = expected.map(|(line, feature)| (line, feature.to_owned()));
             assert_eq!(find_buildkit_feature(text), expected, "{text:?}");
         }
     }

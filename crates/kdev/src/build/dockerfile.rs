@@ -1,20 +1,21 @@
-//! The instructions of a Dockerfile, as far as they matter before a build. Pure.
+//! Parses the instructions of a Dockerfile, as far as they matter before a build.
 
-/// An instruction, which may go on over several lines.
+/// An instruction, which may span several lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Instruction {
-    /// Its first line, from 1.
+    /// The number of its first line, from 1.
     pub(crate) line: usize,
-    /// In capitals.
+    /// In upper case.
     pub(crate) name: String,
-    /// All that follows, word by word.
+    /// The words after the name.
     pub(crate) args: Vec<String>,
 }
 
-/// All of them. Comments and empty lines are passed over, within one too.
+/// Returns all instructions. Comments and empty lines are skipped, also within an
+/// instruction.
 pub(crate) fn instructions(text: &str) -> Vec<Instruction> {
     let mut found: Vec<Instruction> = Vec::new();
-    let mut goes_on = false;
+    let mut is_continued = false;
     for (number, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
@@ -25,7 +26,7 @@ pub(crate) fn instructions(text: &str) -> Vec<Instruction> {
             None => (line, false),
         };
         let mut words = line.split_whitespace().map(str::to_owned);
-        match found.last_mut().filter(|_| goes_on) {
+        match found.last_mut().filter(|_| is_continued) {
             Some(instruction) => instruction.args.extend(words),
             None => found.push(Instruction {
                 line: number + 1,
@@ -33,29 +34,29 @@ pub(crate) fn instructions(text: &str) -> Vec<Instruction> {
                 args: words.collect(),
             }),
         }
-        goes_on = continued;
+        is_continued = continued;
     }
     found
 }
 
-/// What is copied from the build's context, as patterns of paths: a variable may stand
-/// for anything.
+/// Returns globs of the paths that are copied from the build context, with `*` for each
+/// variable.
 pub(crate) fn context_sources(text: &str) -> Vec<String> {
     let copies = instructions(text).into_iter().filter(|one| ["COPY", "ADD"].contains(&&*one.name));
-    let of_context = copies.filter(|one| !one.args.iter().any(|word| word.starts_with("--from")));
-    of_context.flat_map(|one| copy_sources(&one.args)).collect()
+    let from_context = copies.filter(|one| !one.args.iter().any(|word| word.starts_with("--from")));
+    from_context.flat_map(|one| copy_sources(&one.args)).collect()
 }
 
 fn copy_sources(words: &[String]) -> Vec<String> {
     let plain: Vec<String> = words.iter().filter(|word| !word.starts_with("--")).cloned().collect();
-    // As a list, in JSON, or as words.
+    // The arguments are either a JSON list or words.
     let mut names: Vec<String> = serde_json::from_str(&plain.join(" ")).unwrap_or(plain);
-    // The last one is where to.
+    // The last one is the destination.
     names.pop();
     names.iter().map(|name| replace_variables(name)).collect()
 }
 
-/// `a/${B}/c` and `a/$B/c` become `a/*/c`.
+/// Replaces variables: `a/${B}/c` and `a/$B/c` become `a/*/c`.
 fn replace_variables(name: &str) -> String {
     let mut parts = name.split('$');
     let mut pattern = parts.next().unwrap_or_default().to_owned();
@@ -75,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_instruction_may_go_on() {
+    fn continued_instruction_is_one_instruction() {
         let text = "# syntax=x\nFROM a\nrun one \\\n  # no\n\n  two\nCOPY a b\n";
         let expected =
             [(2, "FROM", vec!["a"]), (3, "RUN", vec!["one", "two"]), (7, "COPY", vec!["a", "b"])];
@@ -88,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_copied_from_the_context_is_found() {
+    fn context_sources_returns_copied_paths() {
         let table: [(&str, &[&str]); 10] = [
             ("FROM a\nCOPY target/release/app /app\n", &["target/release/app"]),
             ("copy --chown=1:1 a b /c/\n", &["a", "b"]),

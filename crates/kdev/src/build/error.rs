@@ -1,4 +1,4 @@
-//! Why an image is not built.
+//! Errors of building an image.
 
 use std::path::PathBuf;
 
@@ -8,58 +8,59 @@ use crate::{docker, tools};
 /// The result of a build.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why an image is not built.
+/// An image could not be built or is not built yet.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// `cargo build` or `docker build` failed; its words were shown.
+    /// `cargo build` or `docker build` failed. Its output was already shown.
     #[error("failed to build `{name}`")]
     Failed {
-        /// The image or the package.
+        /// The name of the image or the package.
         name: String,
-        /// How it ended.
+        /// How it failed.
         #[source]
         source: Failure,
-        /// Where cargo puts what the Dockerfile looks for in `target/`.
+        /// cargo's target directory, if the Dockerfile copies from `target/` and the build
+        /// context does not contain it.
         target_outside_context: Option<PathBuf>,
     },
-    /// docker has no build of this project.
-    #[error("docker has no image `{image}`, and so no build of this project")]
+    /// Docker does not have an image of this project.
+    #[error("image `{image}` has not been built yet")]
     NotBuilt {
         /// The image's name.
         image: String,
         /// The command that builds it.
         build_command: String,
     },
-    /// docker failed.
+    /// Docker failed.
     #[error(transparent)]
     Docker(#[from] docker::Error),
     /// cargo is missing, or a builder could not be started.
     #[error(transparent)]
     Tool(#[from] tools::Error),
-    /// Nothing could be run.
+    /// No program could be started.
     #[error(transparent)]
     Process(#[from] process::Error),
 }
 
 impl Error {
-    /// One action that helps.
+    /// Returns one action that fixes the error.
     pub fn help(&self) -> Option<String> {
         match self {
             Self::Failed { target_outside_context: Some(target), .. } => Some(format!(
-                "the Dockerfile copies from `target/`, and cargo builds into `{}`, which docker does not see: unset CARGO_TARGET_DIR, or set `context` in `[package.metadata.kdev]`",
+                "unset CARGO_TARGET_DIR or set `context` in `[package.metadata.kdev]`: the Dockerfile copies from `target/`, but cargo builds into `{}`, which is outside the build context",
                 target.display()
             )),
             Self::Failed { source, .. } => matches!(source.outcome, Outcome::Code(_))
-                .then(|| "see the build's own output above".to_owned()),
-            Self::NotBuilt { build_command: by, .. } => Some(format!("run `{by}`, which builds it")),
+                .then(|| "check the build output above".to_owned()),
+            Self::NotBuilt { build_command: by, .. } => Some(format!("run `{by}` to build it")),
             Self::Docker(error) => error.help(),
             Self::Tool(error) => error.help(),
             Self::Process(_) => None,
         }
     }
 
-    /// The exit code of the build itself; 1 where it has none.
+    /// Returns the exit code of the build, or 1 if it has none.
     pub(crate) fn builder_exit_code(source: &Failure) -> u8 {
         match source.outcome {
             Outcome::Code(code) => u8::try_from(code).unwrap_or(1),

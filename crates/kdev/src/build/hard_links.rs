@@ -1,8 +1,9 @@
-//! Files with two names in docker's context, as cargo gives them to programs:
-//! `target/release/NAME` and one below `deps`. docker's old builder compares what a
-//! `COPY` names by its entry in the archive of the context, which for the second name
-//! of a file is a mere reference: a program that has changed is taken for unchanged,
-//! and an old one is built in.
+//! Breaks hard links in the build context, which the legacy builder caches wrongly.
+//!
+//! cargo hard-links programs: `target/release/NAME` and a file in `deps` are one file. The
+//! legacy builder compares the entries of the context's archive, and the entry for the
+//! second name of a file is only a reference. A changed program then looks unchanged, and
+//! the build uses the cached layer with the old one.
 
 use std::fs::{self, FileTimes};
 use std::io;
@@ -13,8 +14,9 @@ use tempfile::NamedTempFile;
 
 use crate::build::dockerfile;
 
-/// Lets each file that the Dockerfile copies from cargo's target folder be a file of
-/// its own, which cargo links anew when it builds. Content, mode and times stay.
+/// Replaces each hard-linked file that the Dockerfile copies from cargo's target directory
+/// with a copy. Content, mode and times stay the same; cargo restores the hard link in its
+/// next build.
 pub(crate) fn break_hard_links(target: &Path, context: &Path, dockerfile: &str) -> io::Result<()> {
     let (target, context) = (target.canonicalize()?, context.canonicalize()?);
     let escaped = glob::Pattern::escape(&context.to_string_lossy());
@@ -25,7 +27,7 @@ pub(crate) fn break_hard_links(target: &Path, context: &Path, dockerfile: &str) 
         let pattern = format!("{escaped}/{}", source.trim_start_matches('/'));
         for path in glob::glob(&pattern).into_iter().flatten().flatten() {
             let data = path.symlink_metadata()?;
-            // A folder on the way may be a link.
+            // A parent directory may be a symbolic link.
             let real = path.canonicalize()?;
             if real.starts_with(&target) && data.is_file() && data.nlink() > 1 {
                 replace_with_copy(&real, &data)?;
@@ -36,12 +38,12 @@ pub(crate) fn break_hard_links(target: &Path, context: &Path, dockerfile: &str) 
 }
 
 fn replace_with_copy(path: &Path, data: &fs::Metadata) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let own = NamedTempFile::new_in(folder)?;
-    fs::copy(path, own.path())?;
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let copy = NamedTempFile::new_in(dir)?;
+    fs::copy(path, copy.path())?;
     let times = FileTimes::new().set_accessed(data.accessed()?).set_modified(data.modified()?);
-    own.as_file().set_times(times)?;
-    own.persist(path)?;
+    copy.as_file().set_times(times)?;
+    copy.persist(path)?;
     Ok(())
 }
 
@@ -52,9 +54,9 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     #[test]
-    fn a_second_name_becomes_a_file_of_its_own() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = |name: &str| folder.path().join(name);
+    fn hard_link_in_target_becomes_separate_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
         fs::create_dir_all(path("context/target/release/deps")).unwrap();
         fs::write(path("context/target/release/deps/app-1"), "one").unwrap();
         fs::set_permissions(
@@ -89,7 +91,7 @@ mod tests {
         assert_eq!(own.modified().unwrap(), time);
         assert_eq!(fs::read_to_string(path("context/target/release/app")).unwrap(), "one");
         assert_ne!(own.ino(), inode("context/target/release/deps/app-1"));
-        // Only cargo links what is parted anew.
+        // Files outside of the target directory are unchanged: cargo would not restore them.
         assert_eq!(linked.map(|name| inode(&format!("context/{name}"))), before);
     }
 }

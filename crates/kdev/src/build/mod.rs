@@ -1,9 +1,9 @@
-//! Takes the settings and gives an image that docker has, tagged with its content: runs
-//! `cargo build` if that is configured, then `docker build`, both with their output shown.
+//! Builds the image and tags it with a hash of its content: runs `cargo build` if it is
+//! configured, then `docker build`.
 //!
-//! - `buildkit.rs`: what of a Dockerfile the old builder refuses
-//! - `dockerfile.rs`: the instructions of a Dockerfile
-//! - `hard_links.rs`: files with two names, which the old builder takes for unchanged
+//! - `buildkit.rs`: finds Dockerfile features that require `BuildKit`
+//! - `dockerfile.rs`: parses the instructions of a Dockerfile
+//! - `hard_links.rs`: breaks hard links, which the legacy builder caches wrongly
 
 pub(crate) mod buildkit;
 mod dockerfile;
@@ -24,44 +24,44 @@ use crate::docker::{self, Docker};
 use crate::event::Event;
 use crate::layers::cache::LayerCache;
 use crate::layers::push::{self, LayerRequest};
-use crate::process::{self, Failure, Outcome, Command};
+use crate::process::{self, Command, Failure, Outcome};
 use crate::project::PackageSelection;
 use crate::tools::{self, CARGO};
 
 pub use error::Error;
 pub(crate) use error::Result;
 
-/// Builds, identifies and tags the image. A dry run only shows how.
+/// Builds and tags the image. A dry run only shows the commands.
 pub(crate) fn build(cx: &Cx, docker: &Docker, config: &Config) -> Result<BuiltImage> {
-    let begun = Instant::now();
+    let started = Instant::now();
     cargo_build(cx, config)?;
     let iid = tempfile::NamedTempFile::new().map_err(process::Error::write("a temporary file"))?;
     let sh = cx.shell()?;
     let image = config.image.familiar();
-    let task = Command::new(
+    let command = Command::new(
         docker_build(&sh, docker, config).arg("--iidfile").arg(iid.path()).arg(&config.context),
     );
-    // By hand nobody would ask for the file, so it is not shown.
-    let command = Command::new(docker_build(&sh, docker, config).arg(&config.context)).to_string();
+    // `--iidfile` is only for kdev, so messages do not show it.
+    let display = Command::new(docker_build(&sh, docker, config).arg(&config.context)).to_string();
     if cx.is_dry_run() {
-        return Ok(dry_run_image(cx, config, command));
+        return Ok(dry_run_image(cx, config, display));
     }
     let dockerfile = fs::read(&config.dockerfile).unwrap_or_default();
     let dockerfile = String::from_utf8_lossy(&dockerfile);
-    // Whatever hinders it, the build itself may well do without.
+    // Best effort: the build usually succeeds without it.
     let _ = hard_links::break_hard_links(&config.target_dir, &config.context, &dockerfile);
-    let elsewhere = target_outside_context(config, &dockerfile);
-    cx.emit(Event::Building { target: image.clone(), command: command.clone() });
-    run_build(cx, task, "docker", image, command).map_err(|error| match error {
-        Error::Failed { name: what, source, .. } => {
-            Error::Failed { name: what, source, target_outside_context: elsewhere.clone() }
+    let target_dir = target_outside_context(config, &dockerfile);
+    cx.emit(Event::Building { target: image.clone(), command: display.clone() });
+    run_build(cx, command, "docker", image, display).map_err(|error| match error {
+        Error::Failed { name, source, .. } => {
+            Error::Failed { name, source, target_outside_context: target_dir.clone() }
         }
         error => error,
     })?;
-    if let Some(target) = elsewhere {
-        let target = target.display();
+    if let Some(target_dir) = target_dir {
+        let target = target_dir.display();
         let text = format!(
-            "the Dockerfile copies from `target/`, and cargo builds into `{target}`, which docker does not see"
+            "the Dockerfile copies from `target/`, but cargo builds into `{target}`, which is outside the build context"
         );
         cx.emit(Event::Note { text });
     }
@@ -70,12 +70,12 @@ pub(crate) fn build(cx: &Cx, docker: &Docker, config: &Config) -> Result<BuiltIm
     cx.emit(Event::Built {
         image: built.reference.familiar(),
         config_digest: built.config_digest.clone(),
-        duration: begun.elapsed(),
+        duration: started.elapsed(),
     });
     Ok(built)
 }
 
-/// What docker has under a name or ID, named by its content.
+/// Looks up an image by name or ID and tags it with a hash of its content.
 pub(crate) fn identify(
     cx: &Cx,
     docker: &Docker,
@@ -93,7 +93,7 @@ pub(crate) fn identify(
     Ok(built)
 }
 
-/// The reference of the last build, which docker must have; nothing is tagged.
+/// Returns the reference of the last build, which must exist. Does not tag it.
 pub(crate) fn last_build(
     cx: &Cx,
     docker: &Docker,
@@ -105,19 +105,24 @@ pub(crate) fn last_build(
     Ok(config.image.with_content_tag(&found.config_digest))
 }
 
-/// The error where docker has no build of the project.
+/// Turns a missing image into [`Error::NotBuilt`].
 pub(crate) fn into_not_built(error: Error, selection: &PackageSelection) -> Error {
     match error {
         Error::Docker(docker::Error::ImageNotFound { image }) => {
-            let by = format!("cargo kdev up{}", selection.to_flags());
-            Error::NotBuilt { image, build_command: by }
+            let build_command = format!("cargo kdev up{}", selection.to_flags());
+            Error::NotBuilt { image, build_command }
         }
         error => error,
     }
 }
 
-/// What docker has under a name or ID, under the name that it has.
-pub(crate) fn find_image(cx: &Cx, docker: &Docker, id: &str, image: &Reference) -> Result<BuiltImage> {
+/// Looks up an image by name or ID. Does not tag it.
+pub(crate) fn find_image(
+    cx: &Cx,
+    docker: &Docker,
+    id: &str,
+    image: &Reference,
+) -> Result<BuiltImage> {
     let inspected = docker.inspect(cx, id)?;
     let mut found = BuiltImage {
         reference: image.clone(),
@@ -133,8 +138,9 @@ pub(crate) fn find_image(cx: &Cx, docker: &Docker, id: &str, image: &Reference) 
     Ok(found)
 }
 
-/// docker tells it when it pushes, and with it what is new in the build; else
-/// its archive does, which takes as long as the image is large.
+/// Returns the digest of the image's configuration. A push reports it, and stores new layers
+/// in the cache as well; otherwise it is read from the image's archive, which takes longer
+/// for larger images.
 fn config_digest(cx: &Cx, docker: &Docker, image: &BuiltImage) -> Result<String> {
     let cache = cx.cache_dir().filter(|_| !cx.is_dry_run());
     let pushed = cache.and_then(|dir| {
@@ -144,7 +150,7 @@ fn config_digest(cx: &Cx, docker: &Docker, image: &BuiltImage) -> Result<String>
     Ok(pushed.map_or_else(|| docker.config_digest(cx, image), Ok)?)
 }
 
-/// The image as a dry run speaks of it: its content is not known.
+/// Returns a stand-in for the image in a dry run, where its content is unknown.
 fn dry_run_image(cx: &Cx, config: &Config, command: String) -> BuiltImage {
     let reference = config.image.with_content_tag("<digest>");
     cx.emit(Event::WouldRun { command });
@@ -166,20 +172,20 @@ fn cargo_build(cx: &Cx, config: &Config) -> Result<()> {
     };
     let (cargo, package) = (CARGO.find()?, &config.package);
     let sh = cx.shell()?;
-    // In the package's folder, so that its `.cargo/config.toml` counts.
+    // In the package's directory, so that its `.cargo/config.toml` applies.
     sh.change_dir(&config.dir);
-    let task = Command::new(cmd!(sh, "{cargo} build --package {package} {args...}")).show_dir();
-    let command = task.to_string();
+    let command = Command::new(cmd!(sh, "{cargo} build --package {package} {args...}")).show_dir();
+    let display = command.to_string();
     if cx.is_dry_run() {
-        cx.emit(Event::WouldRun { command });
+        cx.emit(Event::WouldRun { command: display });
         return Ok(());
     }
-    cx.emit(Event::Building { target: package.clone(), command: command.clone() });
-    run_build(cx, task, "cargo", package.clone(), command)
+    cx.emit(Event::Building { target: package.clone(), command: display.clone() });
+    run_build(cx, command, "cargo", package.clone(), display)
 }
 
 fn docker_build<'a>(sh: &'a Shell, docker: &Docker, config: &Config) -> Cmd<'a> {
-    // With attestations an image becomes an index, and each build a new one.
+    // With attestations the image would be an index, and a new one after each build.
     let mut cmd = docker.cmd(sh).env("BUILDX_NO_DEFAULT_ATTESTATIONS", "1");
     cmd = cmd.args(["build", "--tag", &config.image.familiar(), "--file"]).arg(&config.dockerfile);
     if let Some(target) = &config.target {
@@ -191,29 +197,36 @@ fn docker_build<'a>(sh: &'a Shell, docker: &Docker, config: &Config) -> Cmd<'a> 
     cmd
 }
 
-/// Runs a build; its error shows the command as a person would give it.
-fn run_build(cx: &Cx, task: Command, tool: &'static str, what: String, command: String) -> Result<()> {
-    task.run(cx, tool).map_err(|failure| {
-        let source = Failure { command, ..failure };
+/// Runs a build. Its error shows `display` as the command.
+fn run_build(
+    cx: &Cx,
+    command: Command,
+    tool: &'static str,
+    name: String,
+    display: String,
+) -> Result<()> {
+    command.run(cx, tool).map_err(|failure| {
+        let source = Failure { command: display, ..failure };
         if matches!(source.outcome, Outcome::NotStarted(_)) {
             return tools::Error::Command { action: format!("run `{tool}`"), source }.into();
         }
-        Error::Failed { name: what, source, target_outside_context: None }
+        Error::Failed { name, source, target_outside_context: None }
     })
 }
 
-/// Where cargo puts what the Dockerfile looks for in `target/`, if docker does not see
-/// that: the variable or a setting of cargo's has moved it, or it is the workspace's.
+/// Returns cargo's target directory if the Dockerfile copies from `target/` and the build
+/// context does not contain it: it was moved by CARGO_TARGET_DIR or by a cargo setting, or
+/// it belongs to the workspace.
 fn target_outside_context(config: &Config, dockerfile: &str) -> Option<PathBuf> {
     let context = config.context.canonicalize().ok()?;
     let target = &config.target_dir;
-    let is_seen = target.starts_with(&config.context) || target.starts_with(context);
+    let is_in_context = target.starts_with(&config.context) || target.starts_with(context);
     let mut args = config.cargo_build.iter().flatten();
     let is_moved_back = args.any(|arg| arg.starts_with("--target-dir"));
-    (!is_seen && !is_moved_back && copies_from_target(dockerfile)).then(|| target.clone())
+    (!is_in_context && !is_moved_back && copies_from_target(dockerfile)).then(|| target.clone())
 }
 
-/// Whether a Dockerfile takes a file of `target/` out of the build context.
+/// Returns whether a Dockerfile copies files of `target/` from the build context.
 fn copies_from_target(dockerfile: &str) -> bool {
     let sources = dockerfile::context_sources(dockerfile);
     sources.iter().any(|source| source.trim_start_matches("./").starts_with("target/"))
@@ -224,7 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_out_of_the_target_folder_is_seen() {
+    fn copies_from_target_detects_copy_from_context() {
         let table = [
             ("FROM scratch\nCOPY target/*/release/hello /hello\n", true),
             ("FROM a\nadd ./target/release/x /x\n", true),

@@ -1,65 +1,65 @@
-//! What is wrong with docker, or with what it has.
+//! Errors of running the Docker client.
 
 use crate::process::{self, Failure};
 use crate::tools;
 
-/// The result of asking docker.
+/// The result of running the Docker client.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What is wrong with docker, or with what it has.
+/// Docker cannot be used, or an image is missing.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// docker has no such image.
-    #[error("docker has no image `{image}`")]
+    /// Docker does not have the image.
+    #[error("image `{image}` not found in Docker")]
     ImageNotFound {
         /// Its name or ID.
         image: String,
     },
-    /// The docker daemon does not answer.
-    #[error("the docker daemon does not answer")]
+    /// The Docker daemon is unreachable.
+    #[error("cannot connect to the Docker daemon")]
     DaemonUnreachable {
-        /// docker's own words.
+        /// How the client failed.
         #[source]
         source: Failure,
-        /// Which one was asked, where that is not this machine's own.
+        /// Which daemon was selected, unless it is the default one.
         host: Option<DockerHost>,
     },
-    /// docker ran, and failed.
-    #[error("cannot {action}")]
+    /// docker ran and failed.
+    #[error("failed to {action}")]
     Command {
         /// A verb phrase.
         action: String,
-        /// Its own words.
+        /// How it failed.
         #[source]
         source: Failure,
     },
-    /// docker is missing or too old, or cannot be understood.
+    /// docker is missing or too old, or its output is unexpected.
     #[error(transparent)]
     Tool(#[from] tools::Error),
-    /// Nothing could be run.
+    /// docker could not be started.
     #[error(transparent)]
     Process(#[from] process::Error),
 }
 
-/// A docker daemon that somebody has chosen.
+/// A Docker daemon that was selected with a context or DOCKER_HOST.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DockerHost {
-    /// docker's context.
+    /// The Docker context.
     pub context: String,
-    /// As a URL.
+    /// The daemon's address, as a URL.
     pub address: String,
 }
 
 impl Error {
-    /// One action that helps.
+    /// Returns one action that fixes the error.
     pub fn help(&self) -> Option<String> {
         match self {
             Self::ImageNotFound { .. } => {
-                Some("name one that `docker image ls` lists, as `NAME:TAG`".to_owned())
+                Some("pass an image that `docker image ls` lists, as `NAME:TAG`".to_owned())
             }
-            Self::DaemonUnreachable { source, host: asked } => {
-                Some(unreachable_help(&source.stderr, asked.as_ref()))
+            Self::DaemonUnreachable { source, host } => {
+                Some(unreachable_help(&source.stderr, host.as_ref()))
             }
             Self::Tool(error) => error.help(),
             Self::Command { .. } | Self::Process(_) => None,
@@ -67,19 +67,19 @@ impl Error {
     }
 }
 
-fn unreachable_help(stderr: &str, asked: Option<&DockerHost>) -> String {
+fn unreachable_help(stderr: &str, host: Option<&DockerHost>) -> String {
     if stderr.contains("permission denied") {
-        return "add yourself to its group with `sudo usermod -aG docker $USER`, and log in again"
-            .to_owned();
+        return "run `sudo usermod -aG docker $USER` and log in again".to_owned();
     }
-    match asked {
+    match host {
         Some(DockerHost { context, address }) if context == "default" => {
-            format!("DOCKER_HOST is `{address}`: unset or correct it")
+            format!("DOCKER_HOST is `{address}`; unset or fix it")
         }
         Some(DockerHost { context, address }) => format!(
-            "docker's context `{context}` is at `{address}`: start the daemon there, or take this machine's with `docker context use default`"
+            "the Docker context `{context}` is at `{address}`; start the daemon there, or run `docker context use default` to use the local one"
         ),
-        None => "start it with `sudo systemctl start docker`, or set DOCKER_HOST to one that runs"
-            .to_owned(),
+        None => {
+            "run `sudo systemctl start docker`, or set DOCKER_HOST to a running daemon".to_owned()
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Runs the docker client: its daemon, its images, its archives.
+//! Runs the Docker client: the daemon's properties, images and archives.
 
 mod error;
 
@@ -14,16 +14,16 @@ use xshell::{Cmd, Shell, cmd};
 
 use crate::cx::Cx;
 use crate::event::Event;
-use crate::process::{Failure, Command};
+use crate::process::{Command, Failure};
 use crate::tools::{self, TOOL_TIMEOUT, major_minor};
 
 pub(crate) use error::Result;
 pub use error::{DockerHost, Error};
 
-/// How many builds keep their tag, beside the current one.
+/// How many earlier builds keep their tag.
 const KEPT_TAGS: usize = 2;
 
-/// The docker that was found.
+/// The Docker client and its daemon.
 #[derive(Clone, Debug)]
 pub(crate) struct Docker {
     path: PathBuf,
@@ -31,16 +31,16 @@ pub(crate) struct Docker {
     pub(crate) client: String,
     /// The daemon's version.
     pub(crate) version: String,
-    /// What the daemon builds for, unless it is told otherwise.
+    /// The daemon's default platform.
     pub(crate) platform: String,
-    /// Whether image IDs are digests of manifests, as in the containerd image
-    /// store, and not of configurations.
+    /// Whether the daemon uses the containerd image store, where an image ID is the digest
+    /// of a manifest and not of a configuration.
     containerd_store: bool,
-    /// Whether `docker save` knows `--platform`.
+    /// Whether `docker save` supports `--platform`.
     supports_save_platform: bool,
 }
 
-/// What docker says of an image.
+/// An image in the output of `docker image inspect`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct InspectedImage {
@@ -61,33 +61,34 @@ struct RootFs {
 }
 
 impl InspectedImage {
-    /// The image's layers by diffID, from the lowest up.
+    /// Returns the diffIDs of the layers, the base first.
     pub(crate) fn layers(&self) -> Vec<String> {
         self.root_fs.layers.clone()
     }
 }
 
 impl Docker {
-    /// Finds the client, and asks its daemon.
+    /// Finds the client and connects to its daemon.
     pub(crate) fn connect(cx: &Cx) -> Result<Self> {
         let path = tools::DOCKER.find()?;
         let sh = cx.shell()?;
         let format = "{{json .}}";
-        let task = Command::new(cmd!(sh, "{path} version --format {format}")).timeout(TOOL_TIMEOUT);
-        let shown = task.to_string();
-        let output = task.output(cx).map_err(|f| daemon_unreachable(cx, &path, f))?;
+        let command =
+            Command::new(cmd!(sh, "{path} version --format {format}")).timeout(TOOL_TIMEOUT);
+        let display = command.to_string();
+        let output = command.output(cx).map_err(|f| daemon_unreachable(cx, &path, f))?;
         let version: VersionOutput = serde_json::from_slice(&output.stdout).unwrap_or_default();
         if let Some(client) = &version.client {
             tools::DOCKER.check_min_version(&client.version)?;
         }
         let Some(server) = version.server else {
-            return Err(daemon_unreachable(cx, &path, Failure::from_output(shown, output)));
+            return Err(daemon_unreachable(cx, &path, Failure::from_output(display, output)));
         };
         tools::DOCKER.check_min_version(&server.version)?;
-        // The containerd store came with 24; the flag with client 28 and API 1.48.
+        // The containerd image store exists since 24, the flag since client 28 and API 1.48.
         let containerd_store =
             major_minor(&server.version) >= (24, 0) && uses_containerd_store(cx, &path)?;
-        let saves_platform = major_minor(&server.api_version) >= (1, 48)
+        let supports_save_platform = major_minor(&server.api_version) >= (1, 48)
             && version.client.as_ref().is_some_and(|c| major_minor(&c.version) >= (28, 0));
         let client = version.client.map(|client| client.version).unwrap_or_default();
         let platform = format!("{}/{}", server.os, server.arch);
@@ -97,72 +98,76 @@ impl Docker {
             version: server.version,
             platform,
             containerd_store,
-            supports_save_platform: saves_platform,
+            supports_save_platform,
         })
     }
 
-    /// Where images are kept, in words.
+    /// Describes the image store.
     pub(crate) fn describe_store(&self, cx: &Cx) -> Result<String> {
         let sh = cx.shell()?;
         let format = "{{.Driver}}";
-        let task = Command::new(self.cmd(&sh).args(["info", "--format", format])).timeout(TOOL_TIMEOUT);
+        let command =
+            Command::new(self.cmd(&sh).args(["info", "--format", format])).timeout(TOOL_TIMEOUT);
         let driver =
-            task.read(cx).map_err(|f| command_error(f, "ask docker for its store".to_owned()))?;
-        let store = if self.containerd_store { "containerd's" } else { "the classic one" };
-        Ok(format!("{store}, with {}", driver.text().trim()))
+            command.read(cx).map_err(|f| command_error(f, "get the storage driver".to_owned()))?;
+        let store = if self.containerd_store { "containerd" } else { "classic" };
+        Ok(format!("{store} ({})", driver.text().trim()))
     }
 
-    /// The version of `BuildKit`'s client; `None` where the old builder builds.
+    /// Returns the version of buildx, or `None` if the legacy builder is used.
     pub(crate) fn buildx_version(&self, cx: &Cx) -> Option<String> {
         let sh = cx.shell().ok()?;
-        let task = Command::new(self.cmd(&sh).args(["buildx", "version"])).timeout(TOOL_TIMEOUT);
-        let said = task.read(cx).ok()?.text();
+        let command = Command::new(self.cmd(&sh).args(["buildx", "version"])).timeout(TOOL_TIMEOUT);
+        let output = command.read(cx).ok()?.text();
         // `github.com/docker/buildx v0.12.1 30feaa1`
-        said.split_whitespace().find(|word| word.starts_with('v')).map(str::to_owned)
+        output.split_whitespace().find(|word| word.starts_with('v')).map(str::to_owned)
     }
 
-    /// docker itself; the verb follows.
+    /// Starts a docker command line; the subcommand follows.
     pub(crate) fn cmd<'a>(&self, sh: &'a Shell) -> Cmd<'a> {
         let path = &self.path;
         cmd!(sh, "{path}")
     }
 
-    /// What docker knows of an image.
+    /// Inspects an image.
     pub(crate) fn inspect(&self, cx: &Cx, image: &str) -> Result<InspectedImage> {
         let sh = cx.shell()?;
-        let task = Command::new(self.cmd(&sh).args(["image", "inspect", "--", image])).timeout(TOOL_TIMEOUT);
-        let output = task.read(cx).map_err(|failure| match failure.stderr.to_lowercase() {
-            words if words.contains("no such image") => {
+        let command = Command::new(self.cmd(&sh).args(["image", "inspect", "--", image]))
+            .timeout(TOOL_TIMEOUT);
+        let output = command.read(cx).map_err(|failure| match failure.stderr.to_lowercase() {
+            stderr if stderr.contains("no such image") => {
                 Error::ImageNotFound { image: image.to_owned() }
             }
-            _ => command_error(failure, format!("inspect the image `{image}`")),
+            _ => command_error(failure, format!("inspect image `{image}`")),
         })?;
         let images: Vec<InspectedImage> =
             serde_json::from_slice(&output.stdout).map_err(unexpected_output)?;
         images.into_iter().next().ok_or_else(|| unexpected_output("no image"))
     }
 
-    /// All images that have a name, the newest first.
+    /// Lists all named images, the newest first.
     pub(crate) fn images(&self, cx: &Cx) -> Result<Vec<LocalImage>> {
         let sh = cx.shell()?;
         let format = "{{json .}}";
         let list = self.cmd(&sh).args(["image", "ls", "--no-trunc", "--format", format]);
         let listed = Command::new(list).timeout(TOOL_TIMEOUT).read(cx);
         let text = listed.map_err(|f| command_error(f, "list the images".to_owned()))?.text();
-        let rows =
+        let entries =
             text.lines().filter_map(|line| serde_json::from_str::<ImageListEntry>(line).ok());
-        Ok(rows.filter_map(ImageListEntry::into_local_image).collect())
+        Ok(entries.filter_map(ImageListEntry::into_local_image).collect())
     }
 
-    /// The platforms of images, by ID.
+    /// Returns the platforms of images, by ID.
     pub(crate) fn platforms(&self, cx: &Cx, ids: &[&str]) -> Result<BTreeMap<String, String>> {
         if ids.is_empty() {
             return Ok(BTreeMap::new());
         }
         let sh = cx.shell()?;
-        let task = Command::new(self.cmd(&sh).args(["image", "inspect", "--"]).args(ids));
-        // It fails where one has gone meanwhile, and tells of the others all the same.
-        let Ok(output) = task.timeout(TOOL_TIMEOUT).output(cx) else { return Ok(BTreeMap::new()) };
+        let command = Command::new(self.cmd(&sh).args(["image", "inspect", "--"]).args(ids));
+        // It fails if an image was removed in the meantime, but prints the others.
+        let Ok(output) = command.timeout(TOOL_TIMEOUT).output(cx) else {
+            return Ok(BTreeMap::new());
+        };
         let images: Vec<InspectedImage> =
             serde_json::from_slice(&output.stdout).map_err(unexpected_output)?;
         let platform =
@@ -170,89 +175,88 @@ impl Docker {
         Ok(images.into_iter().map(platform).collect())
     }
 
-    /// Whether an image's ID is the digest of its configuration, by which every
-    /// runtime knows it: that is so in the classic store alone.
+    /// Returns whether an image ID is the digest of the configuration, as in container
+    /// runtimes. This is only true without the containerd image store.
     pub(crate) fn uses_config_digest_as_id(&self) -> bool {
         !self.containerd_store
     }
 
-    /// The digest of an image's configuration, as its archive tells.
+    /// Reads the digest of an image's configuration from its archive.
     pub(crate) fn config_digest(&self, cx: &Cx, image: &BuiltImage) -> Result<String> {
         let sh = cx.shell()?;
-        let task = Command::new(self.save_args(&sh, &image.id, &image.platform));
+        let command = Command::new(self.save_args(&sh, &image.id, &image.platform));
         let read = |archive| archive::config_digest(archive, &image.platform);
-        let output = task.read_with(cx, read);
+        let output = command.read_with(cx, read);
         let found =
             output.map_err(|f| command_error(f, "read the image's configuration".to_owned()))?;
         found.map_err(unexpected_output)
     }
 
-    /// Gives the image the name by which it will be saved.
+    /// Tags an image with the reference under which it is saved.
     pub(crate) fn tag(&self, cx: &Cx, id: &str, reference: &Reference) -> Result<()> {
         let sh = cx.shell()?;
         let name = reference.familiar();
-        let task = Command::new(self.cmd(&sh).args(["tag", id, &name])).timeout(TOOL_TIMEOUT);
-        task.read(cx).map_err(|f| command_error(f, format!("tag the image `{name}`")))?;
+        let command = Command::new(self.cmd(&sh).args(["tag", id, &name])).timeout(TOOL_TIMEOUT);
+        command.read(cx).map_err(|f| command_error(f, format!("tag image `{name}`")))?;
         Ok(())
     }
 
-    /// Pushes an image to a registry on loopback, under a name that is taken
-    /// away again. A daemon on another machine would find another loopback.
+    /// Pushes an image to a registry on the loopback interface, under a temporary tag. This
+    /// requires a local daemon: the loopback interface of another machine is a different one.
     pub(crate) fn push(&self, cx: &Cx, image: &BuiltImage, registry: &str) -> Result<()> {
         let sh = cx.shell()?;
         let run = |args: &[&str]| {
-            let task = Command::new(self.cmd(&sh).args(args));
-            task.read(cx).map_err(|f| command_error(f, "push the layers".to_owned()))
+            let command = Command::new(self.cmd(&sh).args(args));
+            command.read(cx).map_err(|f| command_error(f, "push the layers".to_owned()))
         };
         let format = "{{.Endpoints.docker.Host}}";
         let host = run(&["context", "inspect", "--format", format])?;
         if !host.text().trim().starts_with("unix://") {
-            return Err(unexpected_output("the daemon is on another machine"));
+            return Err(unexpected_output("the daemon is not on this machine"));
         }
-        // As long as the port is taken, nobody else uses this name.
+        // No other run uses this name while the port is in use.
         let name = format!("{registry}/kdev:push");
         run(&["tag", &image.id, &name])?;
         let platform = ["--platform", &image.platform];
-        let one_of_many: &[&str] =
+        let platform_flag: &[&str] =
             if self.containerd_store && self.supports_save_platform { &platform } else { &[] };
-        let pushed = run(&[&["push", "--quiet"], one_of_many, &[&name]].concat());
+        let pushed = run(&[&["push", "--quiet"], platform_flag, &[&name]].concat());
         let untag = Command::new(self.cmd(&sh).args(["image", "rm", "--no-prune", &name]));
         let _ = untag.ignore_interrupt().timeout(TOOL_TIMEOUT).output(cx);
         pushed.map(|_| ())
     }
 
-    /// The archive of an image, on stdout.
+    /// Returns the command that writes the archive of an image to stdout.
     pub(crate) fn save_command(&self, cx: &Cx, image: &BuiltImage) -> Result<Command> {
         let sh = cx.shell()?;
         Ok(Command::new(self.save_args(&sh, &image.reference.familiar(), &image.platform)))
     }
 
-    /// The tags of earlier builds, but for the newest ones: a build that is
-    /// still being loaded by another run must not lose its tag.
+    /// Lists the tags of earlier builds except for the newest ones, which another run may
+    /// still be loading.
     fn old_tags(&self, cx: &Cx, current: &Reference) -> Result<Vec<String>, Failure> {
         let Ok(sh) = cx.shell() else { return Ok(Vec::new()) };
         let (name, format) = (current.name().familiar(), "{{.Repository}}:{{.Tag}}");
         let list = self.cmd(&sh).args(["image", "ls", "--format", format, &name]);
-        // docker lists the newest first.
+        // The newest image comes first.
         let listed = Command::new(list).timeout(TOOL_TIMEOUT).read(cx)?.text();
-        let (ours, current) = (format!("{name}:kdev-"), current.familiar());
-        let tags = listed.lines().filter(|tag| tag.starts_with(&ours) && *tag != current);
+        let (prefix, current) = (format!("{name}:kdev-"), current.familiar());
+        let tags = listed.lines().filter(|tag| tag.starts_with(&prefix) && *tag != current);
         Ok(tags.skip(KEPT_TAGS).map(str::to_owned).collect())
     }
 
-    /// Takes away the tags of old builds, and with the last one of an image
-    /// the image. Parents stay, for docker's build cache. No failure here is
-    /// worth stopping for: the next run tries again.
+    /// Removes the tags of earlier builds, and images without any other tag. Parent images
+    /// stay for the build cache. Errors are ignored: the next run tries again.
     pub(crate) fn remove_old_tags(&self, cx: &Cx, current: &Reference) {
         let (Ok(sh), Ok(old)) = (cx.shell(), self.old_tags(cx, current)) else { return };
         if old.is_empty() {
             return;
         }
-        let task = Command::new(self.cmd(&sh).args(["image", "rm", "--no-prune"]).args(old));
+        let command = Command::new(self.cmd(&sh).args(["image", "rm", "--no-prune"]).args(old));
         if cx.is_dry_run() {
-            cx.emit(Event::WouldRun { command: task.to_string() });
+            cx.emit(Event::WouldRun { command: command.to_string() });
         } else {
-            let _ = task.timeout(TOOL_TIMEOUT).output(cx);
+            let _ = command.timeout(TOOL_TIMEOUT).output(cx);
         }
     }
 
@@ -264,7 +268,7 @@ impl Docker {
     }
 }
 
-/// A line of `docker image ls`.
+/// A line in the output of `docker image ls`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct ImageListEntry {
@@ -280,7 +284,7 @@ struct ImageListEntry {
 impl ImageListEntry {
     fn into_local_image(self) -> Option<LocalImage> {
         let name = Reference::parse(&format!("{}:{}", self.repository, self.tag)).ok()?;
-        // As in `Less than a second ago`.
+        // Docker capitalizes `Less than a second ago`.
         let age = self.created_since.to_lowercase();
         let made = parse_created_at(&self.created_at).unwrap_or_default();
         Some(LocalImage {
@@ -315,25 +319,26 @@ struct ComponentVersion {
 fn uses_containerd_store(cx: &Cx, docker: &Path) -> Result<bool> {
     let sh = cx.shell()?;
     let format = "{{json .DriverStatus}}";
-    let task = Command::new(cmd!(sh, "{docker} info --format {format}")).timeout(TOOL_TIMEOUT);
-    let output = task.read(cx).map_err(|f| daemon_unreachable(cx, docker, f))?;
+    let command = Command::new(cmd!(sh, "{docker} info --format {format}")).timeout(TOOL_TIMEOUT);
+    let output = command.read(cx).map_err(|f| daemon_unreachable(cx, docker, f))?;
     Ok(output.text().contains("io.containerd.snapshotter"))
 }
 
 fn daemon_unreachable(cx: &Cx, docker: &Path, failure: Failure) -> Error {
-    let asked = if failure.is_interrupt() { None } else { selected_host(cx, docker) };
-    Error::DaemonUnreachable { source: failure, host: asked }
+    let host = if failure.is_interrupt() { None } else { selected_host(cx, docker) };
+    Error::DaemonUnreachable { source: failure, host }
 }
 
-/// Which daemon docker talks to; `None` where that is this machine's own.
+/// Returns the daemon that was selected, or `None` if it is the default one.
 fn selected_host(cx: &Cx, docker: &Path) -> Option<DockerHost> {
     let sh = cx.shell().ok()?;
     let format = "{{.Name}} {{.Endpoints.docker.Host}}";
-    let task = Command::new(cmd!(sh, "{docker} context inspect --format {format}")).timeout(TOOL_TIMEOUT);
-    let said = task.read(cx).ok()?.text();
-    let (context, address) = said.trim().split_once(' ')?;
-    let is_chosen = !tools::DOCKER_SOCKETS.contains(&address);
-    is_chosen.then(|| DockerHost { context: context.to_owned(), address: address.to_owned() })
+    let command =
+        Command::new(cmd!(sh, "{docker} context inspect --format {format}")).timeout(TOOL_TIMEOUT);
+    let output = command.read(cx).ok()?.text();
+    let (context, address) = output.trim().split_once(' ')?;
+    let is_selected = !tools::DOCKER_SOCKETS.contains(&address);
+    is_selected.then(|| DockerHost { context: context.to_owned(), address: address.to_owned() })
 }
 
 fn command_error(source: Failure, action: String) -> Error {
@@ -344,7 +349,7 @@ fn unexpected_output(reason: impl std::fmt::Display) -> Error {
     tools::Error::unexpected("docker", reason).into()
 }
 
-/// From docker's way, such as `2026-01-31 13:00:00 +0100 CET`, to the API's.
+/// Converts a time such as `2026-01-31 13:00:00 +0100 CET` to RFC 3339.
 fn parse_created_at(time: &str) -> Option<String> {
     let zone = time.match_indices(' ').nth(2).map_or(time.len(), |(at, _)| at);
     let time = jiff::fmt::strtime::parse("%Y-%m-%d %H:%M:%S %z", &time[..zone]).ok()?;
@@ -354,7 +359,7 @@ fn parse_created_at(time: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn dockers_times_are_read() {
+    fn parse_created_at_accepts_docker_times() {
         let table = [
             ("2026-01-31 13:00:00 +0100 CET", Some("2026-01-31T12:00:00Z")),
             ("2026-01-31 12:00:00 +0000 UTC", Some("2026-01-31T12:00:00Z")),

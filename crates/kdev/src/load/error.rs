@@ -55,7 +55,7 @@ impl Error {
     pub fn help(&self) -> Option<String> {
         match self {
             Self::InvalidReference { .. } => {
-                Some("name one that `docker image ls` lists, as `NAME:TAG`".to_owned())
+                Some("pass an image that `docker image ls` lists, as `NAME:TAG`".to_owned())
             }
             Self::PlatformMismatch { node_platform, .. } => {
                 Some(format!("build for the node: set DOCKER_DEFAULT_PLATFORM={node_platform}"))
