@@ -93,13 +93,13 @@ fn sub_path_failed(
             .any(|kind| volume[kind].is_object())
     });
     let (kubectl, pod) = (&facts.kubectl, facts.pod_name());
-    let help = match facts.keeper() {
+    let help = match facts.controller() {
         // The kubelet has replaced the volume's files since it created the pod.
         Some(_) if is_written_by_kubelet => {
             format!("recreate the pod: `{kubectl} delete pod/{pod}`")
         }
-        None if is_written_by_kubelet => format!("run `{}", fixes::replace(facts, None)),
-        _ => fixes::by_hand(facts, &format!("correct `subPath` of volume `{volume}` in")),
+        None if is_written_by_kubelet => format!("run `{}", fixes::replace_pod_command(facts, None)),
+        _ => fixes::edit_manifest_help(facts, &format!("correct `subPath` of volume `{volume}` in")),
     };
     Diagnosis {
         cause: Cause::MountFailed,
@@ -225,11 +225,11 @@ fn run_as_non_root(
         return None;
     };
     let user = json!({"securityContext": {"runAsUser": 1000}});
-    let help = match fixes::patch_container(facts, container, &user) {
+    let help = match fixes::patch_container_command(facts, container, &user) {
         Some(patch) => format!("run `{patch}`"),
         None => format!(
             "set `securityContext: {{runAsUser: 1000}}` for container `{name}` in the manifest of {}, or add `USER 1000` to the Dockerfile",
-            facts.keeper_id()
+            facts.controller_id()
         ),
     };
     let (cause, confidence) = (Cause::RunAsNonRoot, Confidence::Certain);

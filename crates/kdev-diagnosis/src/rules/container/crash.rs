@@ -23,7 +23,7 @@ fn diagnose_container(facts: &Facts, container: Container) -> Option<Diagnosis> 
     let code = container.exit_code()?;
     // A running container may be about to crash again, or may have recovered.
     let is_over = !container.is_running()
-        || facts.may_end_again(container)
+        || facts.may_crash_again(container)
         || !container.is_ready() && probe::failing_probe(facts, container).is_none();
     let must_keep_running = !container.is_init()
         && text(&facts.pod, "/status/phase") != "Succeeded"
@@ -45,7 +45,7 @@ fn diagnose_container(facts: &Facts, container: Container) -> Option<Diagnosis> 
     evidence.extend(
         container
             .is_running()
-            .then(|| facts.runs_for(container))
+            .then(|| facts.running_seconds(container))
             .flatten()
             .map(|seconds| format!("it was restarted and has been running for {seconds} s")),
     );
@@ -78,7 +78,7 @@ fn deadline_exceeded(facts: &Facts, evidence: Vec<String>) -> Diagnosis {
         confidence: Confidence::Certain,
         message: format!("the pod ran longer than its `activeDeadlineSeconds` of {seconds}"),
         evidence,
-        help: fixes::by_hand(facts, "increase `activeDeadlineSeconds` in"),
+        help: fixes::edit_manifest_help(facts, "increase `activeDeadlineSeconds` in"),
     }
 }
 
@@ -104,7 +104,7 @@ fn post_start_hook_failed(
         format!("the `postStart` hook of container `{name}` failed, so the kubelet killed it");
     let help = format!(
         "correct `lifecycle.postStart` of container `{name}` in the manifest of {}",
-        facts.keeper_id()
+        facts.controller_id()
     );
     Some((Cause::CrashLoop, message, help))
 }
@@ -120,7 +120,7 @@ fn read_only_file_system(
     let message = format!("container `{name}` writes to a read-only file system");
     let help = format!(
         "mount an `emptyDir` volume at the directory that it writes to, in the manifest of {}",
-        facts.keeper_id()
+        facts.controller_id()
     );
     Some((Cause::ReadOnlyFileSystem, message, help))
 }
@@ -133,7 +133,7 @@ fn permission_denied(
 ) -> Option<(Cause, String, String)> {
     let line =
         find_line(log, "permission denied").or_else(|| find_line(log, "permissiondenied"))?;
-    let user = facts.user(container);
+    let user = facts.run_as_user(container);
     // A database or an SSH server denied access, not the container's system.
     let is_remote = ["denied for", "(publickey"].iter().any(|pattern| line.contains(pattern));
     if user == Some(0) || is_remote {
@@ -174,7 +174,7 @@ fn privileged_port_help(facts: &Facts) -> String {
     let spec = &facts.pod["spec"];
     let can_set_sysctls =
         spec["hostNetwork"] != true && spec.pointer("/securityContext/sysctls").is_none();
-    match fixes::patch(facts, &patch).filter(|_| can_set_sysctls) {
+    match fixes::patch_command(facts, &patch).filter(|_| can_set_sysctls) {
         Some(patch) => format!("run `{patch}`, or make the program listen on a port above 1023"),
         None => "make the program listen on a port above 1023, and update `ports` and the probes"
             .to_owned(),
@@ -190,7 +190,7 @@ fn describe_exit(facts: &Facts, container: Container, code: i64) -> (Cause, Stri
         );
         let help = format!(
             "run the program in the foreground, or use a Job instead of {}",
-            facts.keeper_id()
+            facts.controller_id()
         );
         return (Cause::ExitsWithoutError, message, help);
     }

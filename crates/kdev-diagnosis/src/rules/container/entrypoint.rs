@@ -69,7 +69,7 @@ pub(crate) fn entrypoint_not_found(
     program: &str,
     error: &str,
 ) -> (String, String) {
-    let (name, image, keeper) = (container.name(), container.image(), facts.keeper_id());
+    let (name, image, controller) = (container.name(), container.image(), facts.controller_id());
     if error.contains("no command specified") {
         return (
             format!("neither `{image}` nor container `{name}` specifies a command"),
@@ -94,11 +94,11 @@ pub(crate) fn entrypoint_not_found(
             format!(
                 "volume `{volume}` at `{path}` does not contain `{program}`, and hides the files of `{image}`"
             ),
-            fixes::by_hand(facts, &format!("mount volume `{volume}` at another path in")),
+            fixes::edit_manifest_help(facts, &format!("mount volume `{volume}` at another path in")),
         );
     }
     let first = |list: &str| container.spec(list).and_then(|words| words[0].as_str());
-    let manifest = format!("of container `{name}` in the manifest of {keeper}");
+    let manifest = format!("of container `{name}` in the manifest of {controller}");
     let place = match (first("/command"), first("/args")) {
         (Some(word), _) if word == program && word.contains(' ') => {
             return (

@@ -88,7 +88,7 @@ fn last_failure<'a>(
 
 fn diagnose_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
     let is_killed = is_restarted_by_probe(facts, container);
-    let is_healthy = container.is_ready() && !(is_killed && facts.may_end_again(container));
+    let is_healthy = container.is_ready() && !(is_killed && facts.may_crash_again(container));
     if is_healthy || !(container.is_running() || is_killed) {
         return None;
     }
@@ -103,7 +103,7 @@ fn diagnose_container(facts: &Facts, container: Container) -> Option<Diagnosis> 
         _ => format!("and the kubelet restarts it after {threshold} failures"),
     };
     let (why, help) = probe_response::explain(facts, container, kind, probe, response);
-    let runs = facts.runs_for(container).filter(|_| !is_killed && container.is_running());
+    let runs = facts.running_seconds(container).filter(|_| !is_killed && container.is_running());
     let starting = runs
         .filter(|seconds| *seconds < STARTUP_SECONDS && !probe_response::is_permanent(response));
     // The event may be of an earlier run, because the kubelet drops events if there are many.
@@ -152,7 +152,7 @@ fn readiness_gate(facts: &Facts) -> Option<Diagnosis> {
         confidence: Confidence::Certain,
         message: format!("the pod's readiness gate `{unmet}` is not true; a controller must set it"),
         evidence: vec![format!("the pod has no condition `{unmet}` with status `True`")],
-        help: format!("check the controller that sets `{unmet}`, or remove the readiness gate from the manifest of {}", facts.keeper_id()),
+        help: format!("check the controller that sets `{unmet}`, or remove the readiness gate from the manifest of {}", facts.controller_id()),
     })
 }
 

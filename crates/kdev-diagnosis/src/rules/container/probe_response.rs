@@ -50,9 +50,9 @@ pub(crate) fn explain(
 
 impl Probe<'_> {
     fn correct_help(&self, setting: &str) -> String {
-        let (name, keeper) = (self.container.name(), self.facts.keeper_id());
+        let (name, controller) = (self.container.name(), self.facts.controller_id());
         let kind = self.kind;
-        format!("correct {setting} in `{kind}` of container `{name}` in the manifest of {keeper}")
+        format!("correct {setting} in `{kind}` of container `{name}` in the manifest of {controller}")
     }
 
     fn set_scheme_help(&self, scheme: &str) -> String {
@@ -90,7 +90,7 @@ impl Probe<'_> {
         Some(("the command fails".to_owned(), help))
     }
 
-    /// Explains a response of a server, or of one with another protocol.
+    /// Explains an HTTP response, or a response in another protocol.
     fn explain_http(&self, response: &str) -> Option<(String, String)> {
         let contains = |pattern: &str| response.contains(pattern);
         if let Some(code) = response.split("statuscode: ").nth(1) {
@@ -130,12 +130,12 @@ impl Probe<'_> {
             return None;
         }
         let port = port_number(self.container, &port);
-        let longer = match self.kind {
+        let startup_hint = match self.kind {
             "readinessProbe" => "",
             _ => "; if the program starts slowly, increase `failureThreshold`",
         };
         let otherwise = format!(
-            "make the program listen on `0.0.0.0:{port}`, because the kubelet cannot reach `127.0.0.1`, or {}{longer}",
+            "make the program listen on `0.0.0.0:{port}`, because the kubelet cannot reach `127.0.0.1`, or {}{startup_hint}",
             self.correct_help("the port")
         );
         let why = format!("nothing listens on port {port} of the pod's IP address");
@@ -175,7 +175,7 @@ impl Probe<'_> {
 
     /// Returns a command that changes a part of the probe.
     fn patch_command(&self, part: &Value) -> Option<String> {
-        fixes::patch_container(self.facts, self.container, &json!({self.kind: part}))
+        fixes::patch_container_command(self.facts, self.container, &json!({self.kind: part}))
     }
 }
 

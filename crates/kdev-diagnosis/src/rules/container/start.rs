@@ -104,7 +104,7 @@ fn parse_program(error: &str) -> Option<&str> {
 }
 
 fn diagnose_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
-    if container.is_running() && !facts.may_end_again(container) {
+    if container.is_running() && !facts.may_crash_again(container) {
         return None;
     }
     let error = start_error(facts, container)?;
@@ -211,11 +211,11 @@ fn mount_type_mismatch(
     let mount = container.spec("/volumeMounts").into_iter().flat_map(list).find(is_at_path)?;
     let (volume, sub_path) = (text(mount, "/name"), text(mount, "/subPath"));
     let image = container.image();
-    let keeper = facts.keeper_id();
+    let controller = facts.controller_id();
     let help = match sub_path {
-        "" => format!("mount volume `{volume}` at a directory, in the manifest of {keeper}"),
+        "" => format!("mount volume `{volume}` at a directory, in the manifest of {controller}"),
         sub_path => format!(
-            "correct `subPath: {sub_path}` of volume `{volume}` in the manifest of {keeper}: a path that does not exist in the volume is mounted as a directory"
+            "correct `subPath: {sub_path}` of volume `{volume}` in the manifest of {controller}: a path that does not exist in the volume is mounted as a directory"
         ),
     };
     Some((
@@ -228,12 +228,12 @@ fn mount_type_mismatch(
 
 /// Explains any other start error with the runtime's message.
 fn start_failed(facts: &Facts, container: Container, error: &str) -> (String, String) {
-    let (name, keeper) = (container.name(), facts.keeper_id());
+    let (name, controller) = (container.name(), facts.controller_id());
     let why = error.split(START_ERROR).nth(1).unwrap_or(error);
     let why = why.trim_start_matches("error during container init: ").trim_end_matches(": unknown");
     let directory = container.spec("/workingDir").and_then(Value::as_str).unwrap_or_default();
     let help = if !directory.is_empty() && why.contains(directory) {
-        format!("correct `workingDir` of container `{name}` in the manifest of {keeper}")
+        format!("correct `workingDir` of container `{name}` in the manifest of {controller}")
     } else {
         format!("run `{} describe {}` for details", facts.kubectl, facts.subject)
     };
@@ -245,7 +245,7 @@ fn node_and_image_platforms(facts: &Facts, container: Container) -> (String, Opt
     let node = facts.platform();
     let stored = container
         .reference()
-        .and_then(|reference| facts.stock()?.in_cri_namespace(&reference.to_string()))
+        .and_then(|reference| facts.images_on_pod_node()?.in_cri_namespace(&reference.to_string()))
         .filter(|image| !image.platforms.iter().any(|one| *one == node || one == "-"));
     (node, stored.map(|image| image.platforms.join(", ")))
 }

@@ -1,14 +1,15 @@
-//! The image is not where the kubelet looks for it.
+//! Images that are not where the kubelet looks for them.
 
 use kdev_core::image::node_images::CRI_NAMESPACE;
 use kdev_core::image::reference::{Reference, split_tag};
 use kdev_core::kube::container::Container;
+use kdev_core::text::list;
 
 use crate::cause::Cause;
 use crate::diagnosis::{Confidence, Diagnosis};
 use crate::facts::Facts;
 use crate::fixes::{self, image};
-use crate::location::{Whereabouts, familiar, node, waits};
+use crate::location::{ImageLocations, describe_node, familiar_name, waiting_evidence};
 use crate::rules::image::pull;
 
 pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
@@ -27,51 +28,54 @@ fn diagnose_container(facts: &Facts, container: Container) -> Option<Diagnosis> 
     if !container.waits_for_image() {
         return None;
     }
-    let seen = Whereabouts::of(facts, container.reference()?);
-    if seen.here.is_some() || seen.wanted.digest().is_some() {
+    let locations = ImageLocations::new(facts, container.reference()?);
+    if locations.on_node.is_some() || locations.reference.digest().is_some() {
         return None;
     }
-    let mut diagnosis = in_other_namespace(facts, &seen)
-        .or_else(|| garbage_collected(facts, container, &seen))
-        .or_else(|| on_other_node(facts, &seen))
-        .or_else(|| not_loaded(facts, container, &seen))
-        .or_else(|| similar_name(facts, container, &seen))
-        .or_else(|| not_found(facts, container, &seen))?;
-    diagnosis.evidence.insert(0, waits(container));
+    let mut diagnosis = in_other_namespace(facts, &locations)
+        .or_else(|| garbage_collected(facts, container, &locations))
+        .or_else(|| on_other_node(facts, &locations))
+        .or_else(|| not_loaded(facts, container, &locations))
+        .or_else(|| similar_name(facts, container, &locations))
+        .or_else(|| not_found(facts, container, &locations))?;
+    diagnosis.evidence.insert(0, waiting_evidence(container));
     Some(diagnosis)
 }
 
-/// What the pod's node said of the image.
-fn node_evidence(facts: &Facts, seen: &Whereabouts) -> String {
-    let there = node(facts);
-    match seen.unseen {
-        Some(why) => format!("whether {there} has it is not known: {why}"),
-        None if seen.is_missed(facts) => {
+/// Describes what is known about the image on the pod's node.
+fn node_evidence(facts: &Facts, locations: &ImageLocations) -> String {
+    let node = describe_node(facts);
+    match locations.node_error {
+        Some(why) => format!("unknown whether {node} has the image: {why}"),
+        None if locations.is_missing_on_node(facts) => {
             format!(
-                "containerd on {there} has no `{}` in its namespace `{CRI_NAMESPACE}`",
-                seen.wanted
+                "containerd on {node} has no `{}` in namespace `{CRI_NAMESPACE}`",
+                locations.reference
             )
         }
-        None => format!("whether {there} has it is not known"),
+        None => format!("unknown whether {node} has the image"),
     }
 }
 
-fn docker_evidence(seen: &Whereabouts) -> Option<String> {
-    seen.local.map(|local| format!("docker here has `{}`, made {}", seen.name(), local.age))
+/// Describes the image in Docker, if there is one.
+fn docker_evidence(locations: &ImageLocations) -> Option<String> {
+    locations
+        .in_docker
+        .map(|local| format!("Docker has `{}`, created {}", locations.name(), local.age))
 }
 
-fn in_other_namespace(facts: &Facts, seen: &Whereabouts) -> Option<Diagnosis> {
-    let other = &seen.misplaced?.namespace;
-    let ctr = &facts.stock()?.ctr;
-    let (name, there) = (seen.name(), node(facts));
-    let help = image::bring(facts, seen, &format!("{ctr} -n {other}"))?;
+fn in_other_namespace(facts: &Facts, locations: &ImageLocations) -> Option<Diagnosis> {
+    let other = &locations.in_other_namespace?.namespace;
+    let ctr = &facts.images_on_pod_node()?.ctr;
+    let (name, node) = (locations.name(), describe_node(facts));
+    let help = image::copy_to_node_help(facts, locations, &format!("{ctr} -n {other}"))?;
     Some(Diagnosis {
         cause: Cause::ImageInOtherNamespace,
         confidence: Confidence::Certain,
         message: format!(
-            "`{name}` is on {there} in containerd's namespace `{other}`, and the kubelet looks into `{CRI_NAMESPACE}` only"
+            "`{name}` is on {node} in the containerd namespace `{other}`, but the kubelet uses only `{CRI_NAMESPACE}`"
         ),
-        evidence: [Some(node_evidence(facts, seen)), docker_evidence(seen)]
+        evidence: [Some(node_evidence(facts, locations)), docker_evidence(locations)]
             .into_iter()
             .flatten()
             .collect(),
@@ -79,20 +83,23 @@ fn in_other_namespace(facts: &Facts, seen: &Whereabouts) -> Option<Diagnosis> {
     })
 }
 
-fn on_other_node(facts: &Facts, seen: &Whereabouts) -> Option<Diagnosis> {
-    let others: Vec<String> = seen.others.iter().map(|name| format!("`{name}`")).collect();
-    let first = seen.others.first()?;
-    if !seen.is_missed(facts) {
+fn on_other_node(facts: &Facts, locations: &ImageLocations) -> Option<Diagnosis> {
+    let nodes = if locations.other_nodes.len() == 1 { "node" } else { "nodes" };
+    let first = locations.other_nodes.first()?;
+    if !locations.is_missing_on_node(facts) {
         return None;
     }
-    let (name, there) = (seen.name(), node(facts));
-    let from = &facts.stock_of(first)?.ctr;
-    let help = image::bring(facts, seen, &format!("{from} -n {CRI_NAMESPACE}"))?;
+    let (name, node) = (locations.name(), describe_node(facts));
+    let from = &facts.images_on_node(first)?.ctr;
+    let help = image::copy_to_node_help(facts, locations, &format!("{from} -n {CRI_NAMESPACE}"))?;
     Some(Diagnosis {
         cause: Cause::ImageOnOtherNode,
         confidence: Confidence::Certain,
-        message: format!("`{name}` is on node {}, but the pod is on {there}", others.join(", ")),
-        evidence: [Some(node_evidence(facts, seen)), docker_evidence(seen)]
+        message: format!(
+            "`{name}` is on {nodes} {}, but the pod is on {node}",
+            list(&locations.other_nodes)
+        ),
+        evidence: [Some(node_evidence(facts, locations)), docker_evidence(locations)]
             .into_iter()
             .flatten()
             .collect(),
@@ -100,168 +107,196 @@ fn on_other_node(facts: &Facts, seen: &Whereabouts) -> Option<Diagnosis> {
     })
 }
 
-/// The kubelet has run it before on this very node.
-fn garbage_collected(facts: &Facts, container: Container, seen: &Whereabouts) -> Option<Diagnosis> {
-    let ran = container.restarts() > 0 || container.ended().is_some();
-    let had = format!("Container image \"{}\" already present", container.image());
-    let event = facts.events.iter().find(|event| event.message.starts_with(&had));
-    if !(ran || event.is_some()) || !seen.is_missed(facts) {
+/// Diagnoses an image that was on the node before.
+fn garbage_collected(
+    facts: &Facts,
+    container: Container,
+    locations: &ImageLocations,
+) -> Option<Diagnosis> {
+    let has_run = container.restarts() > 0 || container.ended().is_some();
+    let present = format!("Container image \"{}\" already present", container.image());
+    let event = facts.events.iter().find(|event| event.message.starts_with(&present));
+    if !(has_run || event.is_some()) || !locations.is_missing_on_node(facts) {
         return None;
     }
-    let was = match event {
+    let earlier = match event {
         Some(event) => format!("at {} the kubelet reported: {}", event.time, event.message),
         None => format!("container `{}` has run on this node before", container.name()),
     };
-    let help = match seen.local {
-        Some(_) => fixes::load(facts, &seen.wanted),
+    let help = match locations.in_docker {
+        Some(_) => fixes::load_help(facts, &locations.reference),
         None => {
-            format!("build `{}` again, and then {}", seen.name(), fixes::load(facts, &seen.wanted))
+            format!(
+                "rebuild `{}`, then {}",
+                locations.name(),
+                fixes::load_help(facts, &locations.reference)
+            )
         }
     };
     Some(Diagnosis {
         cause: Cause::ImageGarbageCollected,
         confidence: Confidence::Likely,
         message: format!(
-            "`{}` was on {}, and is not any more: the kubelet deletes images when its disk fills",
-            seen.name(),
-            node(facts)
+            "image `{}` was removed from {} by the kubelet's image garbage collection",
+            locations.name(),
+            describe_node(facts)
         ),
-        evidence: [Some(was), Some(node_evidence(facts, seen)), docker_evidence(seen)]
-            .into_iter()
-            .flatten()
-            .collect(),
+        evidence: [
+            Some(earlier),
+            Some(node_evidence(facts, locations)),
+            docker_evidence(locations),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
         help,
     })
 }
 
-fn not_loaded(facts: &Facts, container: Container, seen: &Whereabouts) -> Option<Diagnosis> {
-    let docker = docker_evidence(seen)?;
-    // A registry that does not answer is a better explanation of why something
-    // did not come that has a registry's name.
-    let refusal =
+fn not_loaded(
+    facts: &Facts,
+    container: Container,
+    locations: &ImageLocations,
+) -> Option<Diagnosis> {
+    let docker = docker_evidence(locations)?;
+    // If the name contains a registry, an error of that registry explains more.
+    let error =
         pull::pull_error_cause(facts, container).filter(|cause| *cause != Cause::TagNotFound);
-    if refusal.is_some() && !seen.is_homely() {
+    if error.is_some() && !locations.has_no_registry() {
         return None;
     }
-    // What docker has pulled itself may well be missing for another reason.
-    let is_sure = seen.is_missed(facts) && (seen.is_homely() || container.policy() == "Never");
+    // An image that Docker has pulled may be missing for another reason.
+    let is_sure = locations.is_missing_on_node(facts)
+        && (locations.has_no_registry() || container.policy() == "Never");
     Some(Diagnosis {
         cause: Cause::ImageNotLoaded,
         confidence: if is_sure { Confidence::Certain } else { Confidence::Likely },
-        message: format!("`{}` is in docker here, but not on {}", seen.name(), node(facts)),
-        evidence: vec![node_evidence(facts, seen), docker],
-        help: fixes::load(facts, &seen.wanted),
+        message: format!(
+            "`{}` is in Docker, but not on {}",
+            locations.name(),
+            describe_node(facts)
+        ),
+        evidence: vec![node_evidence(facts, locations), docker],
+        help: fixes::load_help(facts, &locations.reference),
     })
 }
 
-/// Something that is called alike is on the node, or in docker.
-fn similar_name(facts: &Facts, container: Container, seen: &Whereabouts) -> Option<Diagnosis> {
-    if !is_probably_local(container, seen) {
+/// Diagnoses an image with a similar name on the node or in Docker.
+fn similar_name(
+    facts: &Facts,
+    container: Container,
+    locations: &ImageLocations,
+) -> Option<Diagnosis> {
+    if !is_probably_local(container, locations) {
         return None;
     }
-    let has_tag = |name: &str| split_tag(name).1 == seen.wanted.tag();
-    let (name, there) = (seen.name(), node(facts));
-    let on_node = seen.alike.first();
-    let in_docker = seen.local_alike.first().filter(|image| {
+    let has_tag = |name: &str| split_tag(name).1 == locations.reference.tag();
+    let (name, node) = (locations.name(), describe_node(facts));
+    let on_node = locations.similar_names.first();
+    let in_docker = locations.similar_in_docker.first().filter(|image| {
         on_node.is_none_or(|on_node| has_tag(&image.name) && !has_tag(&on_node.name))
     });
     if let Some(image) = in_docker {
-        let other = familiar(&image.name);
-        let nobody = if seen.is_missed(facts) {
-            format!("neither {there} nor docker here has `{name}`")
+        let other = familiar_name(&image.name);
+        let missing = if locations.is_missing_on_node(facts) {
+            format!("`{name}` is neither on {node} nor in Docker")
         } else {
-            format!("docker here has no `{name}`")
+            format!("`{name}` is not in Docker")
         };
         return Some(Diagnosis {
             cause: Cause::LocalImageUnderOtherName,
             confidence: Confidence::Likely,
-            message: format!("{nobody}, but docker has `{other}`"),
+            message: format!("{missing}, but Docker has `{other}`"),
             evidence: vec![
-                node_evidence(facts, seen),
-                format!("docker here has `{other}`, made {}", image.age),
+                node_evidence(facts, locations),
+                format!("Docker has `{other}`, created {}", image.age),
             ],
             help: format!(
                 "run `docker tag {other} {name} && {}`",
-                fixes::load_command(facts, &seen.wanted)
+                fixes::load_command(facts, &locations.reference)
             ),
         });
     }
-    let other = familiar(&on_node?.name);
+    let other = familiar_name(&on_node?.name);
     Some(Diagnosis {
         cause: Cause::ImageUnderOtherName,
         confidence: Confidence::Likely,
-        message: format!("{there} has no `{name}`, but has `{other}`"),
-        evidence: vec![node_evidence(facts, seen), format!("it has `{}`", on_node?.name)],
-        help: fixes::set_image(facts, container, &other),
+        message: format!("{node} has no `{name}`, but has `{other}`"),
+        evidence: vec![node_evidence(facts, locations), format!("{node} has `{}`", on_node?.name)],
+        help: fixes::set_image_help(facts, container, &other),
     })
 }
 
-/// Whether the image is likely to be one of ours that is only called otherwise,
-/// and not one that some registry has.
-fn is_probably_local(container: Container, seen: &Whereabouts) -> bool {
-    container.policy() == "Never" || seen.is_homely()
+/// Returns whether the image is probably a local one with another name, and not one
+/// from a registry.
+fn is_probably_local(container: Container, locations: &ImageLocations) -> bool {
+    container.policy() == "Never" || locations.has_no_registry()
 }
 
-fn not_found(facts: &Facts, container: Container, seen: &Whereabouts) -> Option<Diagnosis> {
+/// Diagnoses an image that is neither on the node, nor in Docker, nor in a registry.
+fn not_found(facts: &Facts, container: Container, locations: &ImageLocations) -> Option<Diagnosis> {
     let is_forbidden = container.policy() == "Never";
-    if !is_forbidden && !pull::is_in_no_registry(facts, container, seen) {
+    if !is_forbidden && !pull::is_in_no_registry(facts, container, locations) {
         return None;
     }
-    let (name, there) = (seen.name(), node(facts));
+    let (name, node) = (locations.name(), describe_node(facts));
     let docker = match facts.local_images {
-        Some(_) => format!("docker here has no `{name}` either"),
-        None => "docker here does not answer".to_owned(),
+        Some(_) => format!("Docker has no `{name}`"),
+        None => "Docker is not responding".to_owned(),
     };
-    let (confidence, words) = if is_forbidden {
-        let is_sure = seen.is_missed(facts);
+    let (confidence, message) = if is_forbidden {
+        let is_sure = locations.is_missing_on_node(facts);
         let confidence = if is_sure { Confidence::Certain } else { Confidence::Likely };
-        (confidence, format!("`{name}` is not on {there}, and its pull policy forbids to pull it"))
+        (
+            confidence,
+            format!("`{name}` is not on {node}, and the pull policy `Never` prevents a pull"),
+        )
     } else {
-        let near = match (seen.is_missed(facts), facts.local_images.is_some()) {
-            (true, true) => format!("`{name}` is neither on {there} nor in docker here, and "),
-            (true, false) => format!("`{name}` is not on {there}, and "),
-            (false, true) => format!("`{name}` is not in docker here, and "),
+        let missing = match (locations.is_missing_on_node(facts), facts.local_images.is_some()) {
+            (true, true) => format!("`{name}` is neither on {node} nor in Docker, and "),
+            (true, false) => format!("`{name}` is not on {node}, and "),
+            (false, true) => format!("`{name}` is not in Docker, and "),
             (false, false) => String::new(),
         };
-        let registry = match seen.wanted.name().to_string() {
-            name if name.starts_with("localhost/") => "no registry has it: `localhost` is none",
-            _ if near.is_empty() => &format!("`docker.io` has no `{name}` that everybody may pull"),
-            _ => "`docker.io` has none that everybody may pull",
+        let registry = match locations.reference.name().to_string() {
+            name if name.starts_with("localhost/") => "`localhost` in its name is not a registry",
+            _ if missing.is_empty() => &format!("`docker.io` has no public image `{name}`"),
+            _ => "`docker.io` has no public image with that name",
         };
-        (Confidence::Likely, format!("{near}{registry}"))
+        (Confidence::Likely, format!("{missing}{registry}"))
     };
-    let said = pull::pull_error(facts, container).filter(|_| !is_forbidden).map(str::to_owned);
+    let error = pull::pull_error(facts, container).filter(|_| !is_forbidden).map(str::to_owned);
     Some(Diagnosis {
         cause: Cause::ImageNotFound,
         confidence,
-        message: words,
-        evidence: [node_evidence(facts, seen), docker].into_iter().chain(said).collect(),
-        help: image::build(facts, container, seen),
+        message,
+        evidence: [node_evidence(facts, locations), docker].into_iter().chain(error).collect(),
+        help: image::build_help(facts, container, locations),
     })
 }
 
 fn invalid_name(facts: &Facts, container: Container, message: &str) -> Diagnosis {
     let image = container.image();
-    let rule = Reference::parse(image).err().map(|error| error.to_string());
+    let error = Reference::parse(image).err().map(|error| error.to_string());
     let valid = with_lowercase_name(image);
     let help = match Reference::parse(&valid) {
-        Ok(_) => fixes::set_image(facts, container, &valid),
+        Ok(_) => fixes::set_image_help(facts, container, &valid),
         Err(_) => format!(
-            "write the image's right name for container `{}` into the manifest of {}",
+            "correct the image name of container `{}` in the manifest of {}",
             container.name(),
-            facts.keeper_id()
+            facts.controller_id()
         ),
     };
     Diagnosis {
         cause: Cause::InvalidImageName,
         confidence: Confidence::Certain,
-        message: rule.unwrap_or_else(|| format!("`{image}` is not a valid image reference")),
-        evidence: vec![format!("container `{}` waits: {message}", container.name())],
+        message: error.unwrap_or_else(|| format!("`{image}` is not a valid image reference")),
+        evidence: vec![format!("container `{}` is waiting: {message}", container.name())],
         help,
     }
 }
 
-/// An image with its name in lower case; capitals mean something in a tag.
+/// Returns the image with its name in lower case. Its tag is case-sensitive and stays.
 fn with_lowercase_name(image: &str) -> String {
     let before_digest = image.split('@').next().unwrap_or_default();
     let (name, _) = split_tag(before_digest);

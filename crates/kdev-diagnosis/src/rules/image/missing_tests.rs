@@ -7,7 +7,7 @@ use serde_json::json;
 use super::*;
 use crate::facts::NodeObservation;
 
-/// Names of images that are somewhere.
+/// Names of stored images.
 type Names<'a> = &'a [&'a str];
 
 fn pod(image: &str, policy: &str, on_node: Option<Names>, local: Option<Names>) -> Facts {
@@ -41,16 +41,16 @@ fn pod(image: &str, policy: &str, on_node: Option<Names>, local: Option<Names>) 
 }
 
 #[test]
-fn what_has_the_same_tag_is_more_alike() {
+fn image_with_same_tag_is_preferred() {
     let (other, theirs, elsewhere) =
         ("docker.io/library/app:2019", "localhost/app:dev", "r.example/app:dev");
     let on_node = |image| {
         (Cause::ImageUnderOtherName, format!("node `n` has no `app:dev`, but has `{image}`"))
     };
     let in_docker = |image| {
-        let words =
-            format!("neither node `n` nor docker here has `app:dev`, but docker has `{image}`");
-        (Cause::LocalImageUnderOtherName, words)
+        let message =
+            format!("`app:dev` is neither on node `n` nor in Docker, but Docker has `{image}`");
+        (Cause::LocalImageUnderOtherName, message)
     };
     let table: [(Names, Names, _); 5] = [
         (&[other, theirs], &[], on_node(theirs)),
@@ -66,10 +66,9 @@ fn what_has_the_same_tag_is_more_alike() {
 }
 
 #[test]
-fn a_node_that_was_not_asked_lacks_nothing_for_certain() {
-    let unknown = "whether node `n` has it is not known";
-    let lacks =
-        "containerd on node `n` has no `docker.io/library/app:dev` in its namespace `k8s.io`";
+fn unknown_node_images_make_cause_only_likely() {
+    let unknown = "unknown whether node `n` has the image";
+    let lacks = "containerd on node `n` has no `docker.io/library/app:dev` in namespace `k8s.io`";
     let table: [(Option<Names>, Names, Confidence, &str, &str); 3] = [
         (None, &[], Confidence::Likely, "`app:dev` is not on node `n`, and", unknown),
         (Some(&[]), &[], Confidence::Certain, "`app:dev` is not on node `n`, and", lacks),
@@ -77,55 +76,45 @@ fn a_node_that_was_not_asked_lacks_nothing_for_certain() {
             None,
             &["r.example/app:dev"],
             Confidence::Likely,
-            "docker here has no `app:dev`, but",
+            "`app:dev` is not in Docker, but",
             unknown,
         ),
     ];
-    for (on_node, local, confidence, words, evidence) in table {
+    for (on_node, local, confidence, message, evidence) in table {
         let found = diagnose(&pod("app:dev", "Never", on_node, Some(local))).remove(0);
         assert_eq!(found.confidence, confidence, "{on_node:?} {local:?}");
-        assert!(found.message.starts_with(words), "{}", found.message);
+        assert!(found.message.starts_with(message), "{}", found.message);
         assert_eq!(found.evidence[1], evidence);
     }
 }
 
 #[test]
-fn what_nobody_has_is_not_said_to_be_missed_where_nobody_was_asked() {
-    let said = "pull access denied, repository does not exist or may require authorization: server message: insufficient_scope: authorization failed";
-    let everybody = "that everybody may pull";
+fn message_names_only_places_that_were_checked() {
+    let denied = "pull access denied, repository does not exist or may require authorization: server message: insufficient_scope: authorization failed";
+    let public = "`docker.io` has no public image with that name";
     let table: [(Option<Names>, Option<Names>, String); 4] = [
         (
             Some(&[]),
             Some(&[]),
-            format!(
-                "`app:dev` is neither on node `n` nor in docker here, and `docker.io` has none {everybody}"
-            ),
+            format!("`app:dev` is neither on node `n` nor in Docker, and {public}"),
         ),
-        (
-            Some(&[]),
-            None,
-            format!("`app:dev` is not on node `n`, and `docker.io` has none {everybody}"),
-        ),
-        (
-            None,
-            Some(&[]),
-            format!("`app:dev` is not in docker here, and `docker.io` has none {everybody}"),
-        ),
-        (None, None, format!("`docker.io` has no `app:dev` {everybody}")),
+        (Some(&[]), None, format!("`app:dev` is not on node `n`, and {public}")),
+        (None, Some(&[]), format!("`app:dev` is not in Docker, and {public}")),
+        (None, None, "`docker.io` has no public image `app:dev`".to_owned()),
     ];
-    for (on_node, local, words) in table {
+    for (on_node, local, message) in table {
         let mut facts = pod("app:dev", "IfNotPresent", on_node, local);
-        let waiting = json!({"reason": "ErrImagePull", "message": said});
+        let waiting = json!({"reason": "ErrImagePull", "message": denied});
         facts.pod["status"]["containerStatuses"][0]["state"]["waiting"] = waiting;
         let found = diagnose(&facts).remove(0);
-        assert_eq!((found.cause, found.message), (Cause::ImageNotFound, words));
+        assert_eq!((found.cause, found.message), (Cause::ImageNotFound, message));
         let help = "build it and load it: `docker build --tag app:dev . && cargo kdev load app:dev --context c`";
         assert_eq!(found.help, help);
     }
 }
 
 #[test]
-fn only_the_name_is_lowered() {
+fn only_name_is_converted_to_lower_case() {
     let digest = format!("sha256:{}", "0".repeat(64));
     let pinned = format!("App:V1@{digest}");
     let table = [

@@ -1,4 +1,4 @@
-//! It runs, but not the newest build.
+//! Pods that run an outdated build.
 
 use kdev_core::image::local::LocalImage;
 use kdev_core::image::reference::Reference;
@@ -9,9 +9,9 @@ use crate::cause::Cause;
 use crate::diagnosis::{Confidence, Diagnosis};
 use crate::facts::Facts;
 use crate::fixes;
-use crate::location::Whereabouts;
+use crate::location::ImageLocations;
 
-/// The tags that `cargo kdev up` gives, one for each content.
+/// Prefix of the tags that `cargo kdev up` sets, one for each content.
 const CONTENT_TAG_PREFIX: &str = "kdev-";
 
 pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
@@ -22,10 +22,10 @@ pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
         .collect()
 }
 
-/// The image of docker's that a container might run instead of what it runs.
+/// Returns the image in Docker that is probably a newer build of a container's image.
 pub fn newer_local_image<'a>(facts: &'a Facts, container: Container) -> Option<&'a LocalImage> {
     let runs = container.image_id();
-    // An ID with an `@` is a registry's, and tells nothing of the content.
+    // An ID with an `@` is from a registry, and does not identify the content.
     if !container.is_running() || runs.is_empty() || runs.contains('@') {
         return None;
     }
@@ -36,9 +36,10 @@ pub fn newer_local_image<'a>(facts: &'a Facts, container: Container) -> Option<&
     }
 }
 
-/// The tag tells the content, and docker's newest build is another one: the one that
-/// bears the image's own tag, too, as each build gives it, or else the last that was
-/// made. Which comes last is not told by its making where docker had it already.
+/// Returns Docker's latest build if it is not the one with this content tag. The latest
+/// build is the image that also has the project's tag, which each build sets, or else
+/// the one that was created last. The time alone does not suffice, because a build that
+/// Docker has cached keeps its time.
 fn newer_content_tag<'a>(
     facts: &'a Facts,
     wanted: &Reference,
@@ -56,71 +57,72 @@ fn newer_content_tag<'a>(
     let named = named.or_else(|| plain().next().filter(|_| plain().count() == 1));
     let mut contents = images().filter(|(_, name)| is_content(name));
     let newest = match named {
-        // docker lists the newest first.
+        // Docker lists the latest image first.
         None => contents.next()?.0,
         Some((named, _)) => {
-            let twin = contents.filter(|(image, _)| image.id == named.id).map(|(image, _)| image);
-            let twins: Vec<&LocalImage> = twin.collect();
+            let same = contents.filter(|(image, _)| image.id == named.id).map(|(image, _)| image);
+            let same: Vec<&LocalImage> = same.collect();
             let is_it = |image: &&LocalImage| image.name.ends_with(&format!(":{tag}"));
-            if twins.iter().any(is_it) {
+            if same.iter().any(is_it) {
                 return None;
             }
-            twins.first().copied().unwrap_or(named)
+            same.first().copied().unwrap_or(named)
         }
     };
-    // What is for another platform was built for another cluster.
-    let is_rival = !newest.name.ends_with(&format!(":{tag}")) && matches_platform(facts, newest);
-    is_rival.then_some(newest)
+    // A build for another platform is meant for another cluster.
+    let is_newer = !newest.name.ends_with(&format!(":{tag}")) && matches_platform(facts, newest);
+    is_newer.then_some(newest)
 }
 
-/// The same name stands for something else in docker now. In docker's containerd
-/// store an ID says nothing of the content, so that nothing is certain there.
+/// Returns Docker's image with the same name if its content differs. In Docker's
+/// containerd image store, IDs do not identify the content and cannot be compared.
 fn rebuilt_image<'a>(facts: &'a Facts, wanted: Reference, runs: &str) -> Option<&'a LocalImage> {
-    let local = Whereabouts::of(facts, wanted).local.filter(|local| local.id != runs)?;
+    let local = ImageLocations::new(facts, wanted).in_docker.filter(|local| local.id != runs)?;
     facts.local_ids_are_configs.then_some(local)
 }
 
-/// Whether a node of the pod's platform can run it, as far as docker tells.
+/// Returns whether the image is for the pod's platform, as far as Docker reports it.
 fn matches_platform(facts: &Facts, local: &LocalImage) -> bool {
     local.platform.is_empty() || local.platform == facts.platform()
 }
 
 fn diagnose_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
-    let rival = newer_local_image(facts, container)?;
+    let newer = newer_local_image(facts, container)?;
     let wanted = container.reference()?;
     let name = wanted.name().familiar();
     let started = time::seconds(container.started_at());
-    let is_newer =
-        time::seconds(&rival.created_at).zip(started).is_some_and(|(made, started)| made > started);
+    let is_newer = time::seconds(&newer.created_at)
+        .zip(started)
+        .is_some_and(|(created, started)| created > started);
     let is_of_project = facts.project_image.as_deref() == Some(&wanted.name().to_string());
-    let renew = fixes::renew(facts, container, &wanted, &rival.name);
+    let renew = fixes::deploy_newer_build_help(facts, container, &wanted, &newer.name);
     let platform = facts.platform();
-    let help = match (is_of_project, matches_platform(facts, rival), renew.strip_prefix("run `")) {
+    let help = match (is_of_project, matches_platform(facts, newer), renew.strip_prefix("run `")) {
         (false, false, Some(renew)) => format!(
-            "build it for {platform}, and run it: `docker build --platform {platform} --tag {} . && {renew}",
+            "build the image for {platform} and deploy it: `docker build --platform {platform} --tag {} . && {renew}",
             wanted.familiar()
         ),
         (false, true, Some(_)) if !is_newer => {
-            format!("if docker's is the one that you want, {renew}")
+            format!("to deploy the build in Docker, {renew}")
         }
         _ => renew,
     };
-    let (confidence, words) = if is_newer && matches_platform(facts, rival) {
+    let (confidence, build) = if is_newer && matches_platform(facts, newer) {
         (Confidence::Certain, "an older build")
     } else {
-        (Confidence::Likely, "another build")
+        (Confidence::Likely, "a different build")
     };
     let mut evidence = vec![
-        format!("container `{}` runs {}", container.name(), container.image_id()),
-        format!("docker here has `{}`, made {}", rival.name, rival.age),
+        format!("container `{}` runs image {}", container.name(), container.image_id()),
+        format!("Docker has `{}`, created {}", newer.name, newer.age),
     ];
-    if !matches_platform(facts, rival) {
-        evidence.push(format!("that is for {}, and the node is {platform}", rival.platform));
+    if !matches_platform(facts, newer) {
+        evidence.push(format!("that image is for {}, but the node is {platform}", newer.platform));
     }
     Some(Diagnosis {
         cause: Cause::OutdatedBuild,
         confidence,
-        message: format!("it runs, but {words} of `{name}` than docker here has"),
+        message: format!("the pod runs {build} of `{name}` than Docker has"),
         evidence,
         help,
     })
@@ -153,15 +155,15 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_made_after_the_start_is_newer_for_certain() {
+    fn build_after_start_is_certainly_newer() {
         let renew =
             "run `cargo kdev load app:dev --context c && kubectl rollout restart deployment/web`";
-        let unsure = format!("if docker's is the one that you want, {renew}");
+        let unsure = format!("to deploy the build in Docker, {renew}");
         let build = renew.replace(
             "run `",
-            "build it for linux/amd64, and run it: `docker build --platform linux/amd64 --tag app:dev . && ",
+            "build the image for linux/amd64 and deploy it: `docker build --platform linux/amd64 --tag app:dev . && ",
         );
-        let (old, other) = ("an older build", "another build");
+        let (old, other) = ("an older build", "a different build");
         let table = [
             (AFTER, "linux/amd64", Confidence::Certain, old, renew),
             (AFTER, "", Confidence::Certain, old, renew),
@@ -170,46 +172,50 @@ mod tests {
             ("", "", Confidence::Likely, other, &unsure),
             ("0001-01-01T00:00:00Z", "linux/arm64", Confidence::Likely, other, &build),
         ];
-        for (made, platform, confidence, words, help) in table {
+        for (created_at, platform, confidence, kind, help) in table {
             let local = LocalImage {
                 name: "docker.io/library/app:dev".into(),
                 id: "sha256:new".into(),
-                created_at: made.into(),
+                created_at: created_at.into(),
                 platform: platform.into(),
                 ..LocalImage::default()
             };
             let found = diagnose(&facts("app:dev", local)).remove(0);
-            let expected = format!("it runs, but {words} of `app` than docker here has");
+            let expected = format!("the pod runs {kind} of `app` than Docker has");
             assert_eq!(
                 (found.confidence, found.message),
                 (confidence, expected),
-                "{made} {platform}"
+                "{created_at} {platform}"
             );
-            assert_eq!(found.help, help, "{made} {platform}");
+            assert_eq!(found.help, help, "{created_at} {platform}");
         }
     }
 
     #[test]
-    fn a_build_for_another_platform_is_no_newer_content() {
+    fn build_for_other_platform_is_not_newer() {
         let table = [
             (AFTER, "linux/amd64", Some(Confidence::Certain)),
             (BEFORE, "linux/amd64", Some(Confidence::Likely)),
             (AFTER, "linux/arm64", None),
         ];
-        for (made, platform, expected) in table {
+        for (created_at, platform, expected) in table {
             let local = LocalImage {
                 name: "docker.io/library/app:kdev-2".into(),
-                created_at: made.into(),
+                created_at: created_at.into(),
                 platform: platform.into(),
                 ..LocalImage::default()
             };
             let found = diagnose(&facts("app:kdev-1", local));
-            assert_eq!(found.first().map(|one| one.confidence), expected, "{made} {platform}");
+            assert_eq!(
+                found.first().map(|one| one.confidence),
+                expected,
+                "{created_at} {platform}"
+            );
         }
     }
 
     #[test]
-    fn the_newest_build_is_what_bears_the_images_own_tag() {
+    fn latest_build_has_project_tag() {
         let local = |name: &str, id: &str| LocalImage {
             name: format!("docker.io/library/app:{name}"),
             id: id.to_owned(),
@@ -218,7 +224,7 @@ mod tests {
         let (one, two) = (local("kdev-1", "1"), local("kdev-2", "2"));
         let table = [
             (vec![two.clone(), one.clone()], Some("kdev-2")),
-            // Built once more, from docker's cache.
+            // Rebuilt from Docker's cache.
             (vec![two.clone(), one.clone(), local("latest", "1")], None),
             (vec![two.clone(), one.clone(), local("latest", "2")], Some("kdev-2")),
             (vec![two.clone(), one.clone(), local("latest", "3")], Some("latest")),

@@ -1,4 +1,4 @@
-//! The registry does not hand out the image.
+//! Image pulls that fail.
 
 use kdev_core::kube::container::Container;
 use serde_json::json;
@@ -7,12 +7,12 @@ use crate::cause::Cause;
 use crate::diagnosis::{Confidence, Diagnosis};
 use crate::facts::Facts;
 use crate::fixes::{self, image};
-use crate::location::{Whereabouts, node, waits};
+use crate::location::{ImageLocations, describe_node, waiting_evidence};
 use crate::rules::image::{registry_auth, registry_tls};
 
-/// What a proxy that fails is told by, whatever else is said.
+/// Start of any error of a proxy.
 const PROXY_ERROR: &str = "proxyconnect tcp: ";
-/// Answers of a registry that is in trouble itself.
+/// Responses of a registry with an internal error.
 const SERVER_ERRORS: [&str; 4] = [
     "500 Internal Server Error",
     "502 Bad Gateway",
@@ -20,8 +20,8 @@ const SERVER_ERRORS: [&str; 4] = [
     "504 Gateway Timeout",
 ];
 
-/// What runtimes and kubelets say when a pull fails, and what it means. The first
-/// that fits counts.
+/// Errors of runtimes and kubelets for a failed pull, and their causes. The first match
+/// counts.
 const PULL_ERRORS: [(&str, Cause); 32] = [
     ("no space left on device", Cause::NodePressure),
     ("pull QPS exceeded", Cause::InProgress),
@@ -34,7 +34,7 @@ const PULL_ERRORS: [(&str, Cause); 32] = [
     ("429 Too Many Requests", Cause::RateLimited),
     ("toomanyrequests", Cause::RateLimited),
     ("no such host", Cause::RegistryNotResolved),
-    // A resolver that fails, for whatever reason: no address was found.
+    // Any error of the resolver: no address was found.
     ("dial tcp: lookup ", Cause::RegistryNotResolved),
     ("server misbehaving", Cause::RegistryNotResolved),
     ("Temporary failure in name resolution", Cause::RegistryNotResolved),
@@ -58,11 +58,11 @@ const PULL_ERRORS: [(&str, Cause); 32] = [
     ("not found", Cause::TagNotFound),
 ];
 
-/// A pull that has failed.
+/// Failed pull of a container's image.
 struct PullFailure<'a> {
     facts: &'a Facts,
     container: Container<'a>,
-    locations: Whereabouts<'a>,
+    locations: ImageLocations<'a>,
     registry: String,
     error: &'a str,
 }
@@ -76,67 +76,73 @@ pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
 }
 
 fn diagnose_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
-    let seen = Whereabouts::of(facts, container.reference()?);
-    let said = self::pull_error(facts, container)?;
-    let cause = classify(said)?;
-    if cause != Cause::NodePressure && is_explained_by_location(facts, container, &seen, cause) {
+    let locations = ImageLocations::new(facts, container.reference()?);
+    let error = pull_error(facts, container)?;
+    let cause = classify(error)?;
+    if cause != Cause::NodePressure && is_explained_by_location(facts, container, &locations, cause)
+    {
         return None;
     }
-    let registry = seen.wanted.name().to_string();
+    let registry = locations.reference.name().to_string();
     let registry = registry.split('/').next().unwrap_or_default().to_owned();
-    let mut evidence = vec![waits(container), said.to_owned()];
-    let is_unseen = facts.local_images.is_none() && seen.is_homely();
-    let failure = PullFailure { facts, container, locations: seen, registry, error: said };
-    let (mut confidence, words, help) = failure.explain(cause);
-    if is_unseen && matches!(cause, Cause::TagNotFound | Cause::PullDenied) {
+    let mut evidence = vec![waiting_evidence(container), error.to_owned()];
+    let may_be_local = facts.local_images.is_none() && locations.has_no_registry();
+    let failure = PullFailure { facts, container, locations, registry, error };
+    let (mut confidence, message, help) = failure.explain(cause);
+    if may_be_local && matches!(cause, Cause::TagNotFound | Cause::PullDenied) {
         confidence = Confidence::Likely;
-        evidence.push("docker here does not answer: whether it has the image is not known".into());
+        evidence.push("Docker is not responding, so it is unknown whether it has the image".into());
     }
-    Some(Diagnosis { cause, confidence, message: words, evidence, help })
+    Some(Diagnosis { cause, confidence, message, evidence, help })
 }
 
-/// Whether where the image is tells more than what the registry has said.
+/// Returns whether the image's location explains more than the registry's error.
 fn is_explained_by_location(
     facts: &Facts,
     container: Container,
-    seen: &Whereabouts,
+    locations: &ImageLocations,
     cause: Cause,
 ) -> bool {
-    if seen.wanted.digest().is_some() {
-        return seen.here.is_some() || seen.twin().is_some();
+    if locations.reference.digest().is_some() {
+        return locations.on_node.is_some() || locations.same_digest().is_some();
     }
-    // What the node has of a registry's may be an old copy.
-    let is_had = seen.here.is_some() && (seen.is_homely() || container.policy() != "Always");
-    is_had
-        || !seen.others.is_empty()
-        || (seen.is_homely() && seen.is_near())
-        // What was built here, and is in no registry, was only never loaded.
-        || (cause == Cause::TagNotFound && seen.local.is_some())
-        || is_in_no_registry(facts, container, seen)
+    // The node's copy of a registry's image may be outdated.
+    let is_usable_on_node = locations.on_node.is_some()
+        && (locations.has_no_registry() || container.policy() != "Always");
+    is_usable_on_node
+        || !locations.other_nodes.is_empty()
+        || (locations.has_no_registry() && locations.is_found_anywhere())
+        // A local build that is in no registry only has to be loaded.
+        || (cause == Cause::TagNotFound && locations.in_docker.is_some())
+        || is_in_no_registry(facts, container, locations)
 }
 
-/// Whether no registry has it, as far as its name and the answer tell.
-pub(crate) fn is_in_no_registry(facts: &Facts, container: Container, seen: &Whereabouts) -> bool {
-    let Some(said) =
-        self::pull_error(facts, container).filter(|_| seen.is_homely() && !seen.is_near())
+/// Returns whether no registry has the image, judging by its name and the error.
+pub(crate) fn is_in_no_registry(
+    facts: &Facts,
+    container: Container,
+    locations: &ImageLocations,
+) -> bool {
+    let Some(error) = pull_error(facts, container)
+        .filter(|_| locations.has_no_registry() && !locations.is_found_anywhere())
     else {
         return false;
     };
-    let is_of_podman = seen.wanted.name().to_string().starts_with("localhost/");
-    registry_auth::is_ambiguous(said)
-        || (is_of_podman && classify(said) == Some(Cause::RegistryUnreachable))
+    let is_from_podman = locations.reference.name().to_string().starts_with("localhost/");
+    registry_auth::is_ambiguous(error)
+        || (is_from_podman && classify(error) == Some(Cause::RegistryUnreachable))
 }
 
-/// Why the registry does not hand out a container's image, if it has told.
+/// Returns the cause of the last failed pull, if its error is known.
 pub(crate) fn pull_error_cause(facts: &Facts, container: Container) -> Option<Cause> {
     classify(pull_error(facts, container)?)
 }
 
-fn classify(words: &str) -> Option<Cause> {
-    PULL_ERRORS.into_iter().find(|(pattern, _)| words.contains(pattern)).map(|(_, cause)| cause)
+fn classify(error: &str) -> Option<Cause> {
+    PULL_ERRORS.into_iter().find(|(pattern, _)| error.contains(pattern)).map(|(_, cause)| cause)
 }
 
-/// What the runtime said of the last pull that was tried.
+/// Returns the runtime's error for the last pull.
 pub(crate) fn pull_error<'a>(facts: &'a Facts, container: Container<'a>) -> Option<&'a str> {
     let (reason, message) = container.waiting()?;
     if !matches!(reason, "ErrImagePull" | "ImagePullBackOff" | "RegistryUnavailable") {
@@ -148,9 +154,9 @@ pub(crate) fn pull_error<'a>(facts: &'a Facts, container: Container<'a>) -> Opti
     event.map(|event| event.message.as_str()).or(message)
 }
 
-/// The proxy that was asked, as far as the words tell.
-fn parse_proxy(said: &str) -> Option<&str> {
-    let (_, rest) = said.split_once(PROXY_ERROR)?.1.split_once("dial tcp")?;
+/// Returns the address of the proxy, if the error contains it.
+fn parse_proxy(error: &str) -> Option<&str> {
+    let (_, rest) = error.split_once(PROXY_ERROR)?.1.split_once("dial tcp")?;
     let rest = rest.trim_start_matches([' ', ':']).trim_start_matches("lookup ");
     let end = rest.find(": ").into_iter().chain(rest.find(' ')).min();
     Some(&rest[..end.unwrap_or(rest.len())])
@@ -159,69 +165,74 @@ fn parse_proxy(said: &str) -> Option<&str> {
 impl PullFailure<'_> {
     fn explain(&self, cause: Cause) -> (Confidence, String, String) {
         let (facts, registry, name) = (self.facts, &self.registry, self.locations.name());
-        let there = node(facts);
-        let certain = |words: String| (Confidence::Certain, words, self.help(cause));
+        let node = describe_node(facts);
+        let certain = |message: String| (Confidence::Certain, message, self.help(cause));
         match cause {
             Cause::NodePressure => {
-                let help = fixes::node::relieve(facts, facts.node_name().unwrap_or_default());
-                let words = format!("the disk of {there} has no room for `{name}`");
-                (Confidence::Certain, words, help)
+                let help = fixes::node::relieve_pressure_help(
+                    facts,
+                    facts.node_name().unwrap_or_default(),
+                );
+                let message = format!("the disk of {node} is too full for `{name}`");
+                (Confidence::Certain, message, help)
             }
             Cause::InProgress => {
-                let words = format!(
-                    "nothing is wrong yet: the kubelet of {there} has many images to pull, and will try this one again"
+                let message = format!(
+                    "the kubelet on {node} has reached its limit for image pulls, and will retry"
                 );
-                let wait = format!("wait: `{} get {} --watch`", facts.kubectl, facts.subject);
-                (Confidence::Likely, words, wait)
+                let wait = format!(
+                    "wait for the retry: `{} get {} --watch`",
+                    facts.kubectl, facts.subject
+                );
+                (Confidence::Likely, message, wait)
             }
             Cause::NoMatchingPlatform => {
                 let platform = facts.platform();
-                let words =
-                    format!("`{registry}` has `{name}`, but not for {platform}, which the node is");
-                (Confidence::Certain, words, self.platform_help())
+                let message = format!(
+                    "registry `{registry}` has `{name}`, but not for the node's platform {platform}"
+                );
+                (Confidence::Certain, message, self.platform_help())
             }
             Cause::RegistryUntrusted => {
-                let instead = image::pull(facts, self.container, &self.locations);
-                let (words, help) = registry_tls::explain(facts, registry, self.error, &instead);
-                (Confidence::Certain, words, self.load_help().unwrap_or(help))
+                let instead = image::pull_command(facts, self.container, &self.locations);
+                let (message, help) = registry_tls::explain(facts, registry, self.error, &instead);
+                (Confidence::Certain, message, self.load_help().unwrap_or(help))
             }
-            Cause::RateLimited => {
-                certain(format!("the registry `{registry}` has had too many requests"))
-            }
+            Cause::RateLimited => certain(format!(
+                "registry `{registry}` rejects the pull because of too many requests"
+            )),
             Cause::RegistryNotResolved => {
-                certain(format!("the node finds no address for the registry `{registry}`"))
+                certain(format!("the node cannot resolve the name of registry `{registry}`"))
             }
             Cause::RegistryUnreachable => certain(self.describe_unreachable()),
             Cause::PullDenied => {
-                let (confidence, words) =
+                let (confidence, message) =
                     registry_auth::explain_denial(facts, registry, &name, self.error);
-                (confidence, words, self.help(cause))
+                (confidence, message, self.help(cause))
             }
-            _ => certain(format!("the registry `{registry}` has no `{name}`")),
+            _ => certain(format!("`{name}` not found in registry `{registry}`")),
         }
     }
 
     fn describe_unreachable(&self) -> String {
-        let (registry, there) = (&self.registry, node(self.facts));
+        let (registry, node) = (&self.registry, describe_node(self.facts));
         if self.error.contains(PROXY_ERROR) {
             let proxy =
                 parse_proxy(self.error).map(|proxy| format!(" `{proxy}`")).unwrap_or_default();
             return format!(
-                "containerd on {there} asks for `{registry}` through the proxy{proxy}, which does not let it through"
+                "containerd on {node} cannot reach registry `{registry}` through its proxy{proxy}"
             );
         }
-        match SERVER_ERRORS.iter().find(|trouble| self.error.contains(*trouble)) {
-            Some(trouble) => {
-                format!("the registry `{registry}` is in trouble: it answers `{trouble}`")
-            }
-            None => format!("the registry `{registry}` does not answer the node"),
+        match SERVER_ERRORS.iter().find(|response| self.error.contains(*response)) {
+            Some(response) => format!("registry `{registry}` returns `{response}`"),
+            None => format!("the node cannot reach registry `{registry}`"),
         }
     }
 
-    /// Whoever has it need not ask for it.
+    /// Returns help to load the image, if Docker has it.
     fn load_help(&self) -> Option<String> {
-        self.locations.local?;
-        Some(image::load(self.facts, self.container, &self.locations))
+        self.locations.in_docker?;
+        Some(image::load_help(self.facts, self.container, &self.locations))
     }
 
     fn help(&self, cause: Cause) -> String {
@@ -229,36 +240,39 @@ impl PullFailure<'_> {
         if let Some(load) = self.load_help() {
             return load;
         }
-        let instead = image::pull(facts, container, &self.locations);
-        let correct = format!("correct its name in the manifest of {}", facts.keeper_id());
+        let instead = image::pull_command(facts, container, &self.locations);
+        let correct =
+            format!("correct the image name in the manifest of {}", facts.controller_id());
         match cause {
             Cause::PullDenied if registry_auth::is_ambiguous(self.error) => {
                 format!("{}, or {correct}", registry_auth::credentials_help(facts, registry))
             }
             Cause::PullDenied => registry_auth::credentials_help(facts, registry),
             Cause::TagNotFound => {
-                format!("{}, or {correct}", image::build(facts, container, &self.locations))
+                format!("{}, or {correct}", image::build_help(facts, container, &self.locations))
             }
             Cause::RegistryUnreachable if self.error.contains(PROXY_ERROR) => format!(
-                "correct `HTTPS_PROXY` or `NO_PROXY` in the environment of containerd on {} and restart that, or do without the registry: {instead}",
-                node(facts)
+                "correct `HTTPS_PROXY` or `NO_PROXY` in the environment of containerd on {} and restart it, or pull with Docker and load the image: {instead}",
+                describe_node(facts)
             ),
-            _ => format!("do without the registry: {instead}"),
+            _ => format!("pull with Docker and load the image: {instead}"),
         }
     }
 
-    /// Brings image and node together.
+    /// Returns help to build the image for the node's platform, or to avoid Windows nodes.
     fn platform_help(&self) -> String {
         let (facts, platform) = (self.facts, self.facts.platform());
         if !platform.starts_with("windows/") {
             return self
                 .load_help()
-                .unwrap_or_else(|| format!("build it for {platform} and load it"));
+                .unwrap_or_else(|| format!("build the image for {platform} and load it"));
         }
         let linux = json!({"kubernetes.io/os": "linux"});
-        match fixes::patch(facts, &json!({"spec": {"nodeSelector": linux}})) {
+        match fixes::patch_command(facts, &json!({"spec": {"nodeSelector": linux}})) {
             Some(patch) => format!("run `{patch}`"),
-            None => fixes::by_hand(facts, "write `nodeSelector: {kubernetes.io/os: linux}` into"),
+            None => {
+                fixes::edit_manifest_help(facts, "add `nodeSelector: {kubernetes.io/os: linux}` to")
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What registries and kubelets say of pulls that fail.
+//! Errors of registries and kubelets for failed pulls.
 
 use kdev_core::image::local::LocalImage;
 use kdev_core::image::node_images::{CRI_NAMESPACE, NodeImages, StoredImage};
@@ -12,7 +12,7 @@ const REFUSED: &str =
 const DENIED: &str = "failed to resolve reference \"R\": pulling from host r.example failed with status code [manifests dev]: 401 Unauthorized";
 const ABSENT: &str = "failed to resolve reference \"R\": R: not found";
 
-/// A Deployment's pod on node `n`, whose kubelet has failed to pull for this reason.
+/// Returns a Deployment's pod on node `n` whose pull failed with this error.
 fn pod(image: &str, policy: &str, why: &str, os: &str) -> Facts {
     let waiting = json!({"reason": "ErrImagePull", "message": why});
     let status = json!({"name": "c", "state": {"waiting": waiting}});
@@ -49,7 +49,7 @@ fn causes(facts: &Facts) -> Vec<(Cause, Confidence)> {
 }
 
 #[test]
-fn what_nobody_has_is_told_from_what_a_registry_keeps_back() {
+fn nonexistent_image_is_distinguished_from_denied_pull() {
     let (certain, likely) = (Confidence::Certain, Confidence::Likely);
     let table = [
         ("nowhere:dev", HUB, Cause::ImageNotFound, likely),
@@ -66,55 +66,58 @@ fn what_nobody_has_is_told_from_what_a_registry_keeps_back() {
 }
 
 #[test]
-fn each_failure_has_its_cure() {
+fn pull_error_determines_message_and_help() {
     let load = "cargo kdev load r.example/app:dev --context c";
     let never = "kubectl patch deployment/web --patch '{\"spec\":{\"template\":{\"spec\":{\"containers\":[{\"imagePullPolicy\":\"Never\",\"name\":\"c\"}]}}}}'";
-    let instead = format!("do without the registry: `docker pull r.example/app:dev && {load}`");
+    let instead =
+        format!("pull with Docker and load the image: `docker pull r.example/app:dev && {load}`");
     let proxy = format!(
-        "correct `HTTPS_PROXY` or `NO_PROXY` in the environment of containerd on node `n` and restart that, or {instead}"
+        "correct `HTTPS_PROXY` or `NO_PROXY` in the environment of containerd on node `n` and restart it, or {instead}"
     );
     let proxied = |why: &str| format!("proxyconnect tcp: {why}");
     let through = |proxy: &str| {
         format!(
-            "containerd on node `n` asks for `r.example` through the proxy `{proxy}`, which does not let it through"
+            "containerd on node `n` cannot reach registry `r.example` through its proxy `{proxy}`"
         )
     };
-    let has_no = "the registry `r.example` has no `r.example/app:dev`".to_owned();
+    let has_no = "`r.example/app:dev` not found in registry `r.example`".to_owned();
     let build = format!("docker build --tag r.example/app:dev . && {load}");
     let linux = "run `kubectl patch deployment/web --patch '{\"spec\":{\"template\":{\"spec\":{\"nodeSelector\":{\"kubernetes.io/os\":\"linux\"}}}}}'`";
     let not_for = |platform: &str| {
-        format!("`r.example` has `r.example/app:dev`, but not for {platform}, which the node is")
+        format!(
+            "registry `r.example` has `r.example/app:dev`, but not for the node's platform {platform}"
+        )
     };
     let platform = "no match for platform in manifest sha256:0: not found".to_owned();
     let full =
         "failed to extract layer sha256:1: write /usr/lib/x: no space left on device: unknown";
-    let full = (full.to_owned(), "the disk of node `n` has no room for `r.example/app:dev`");
-    let throttled = "nothing is wrong yet: the kubelet of node `n` has many images to pull, and will try this one again";
-    let trouble = "the registry `r.example` is in trouble: it answers `503 Service Unavailable`";
-    let answers = "unexpected status from HEAD request to https://r.example/v2/app/manifests/dev: 503 Service Unavailable";
-    let correct = "or correct its name in the manifest of deployment/web";
+    let full = (full.to_owned(), "the disk of node `n` is too full for `r.example/app:dev`");
+    let throttled = "the kubelet on node `n` has reached its limit for image pulls, and will retry";
+    let unavailable = "registry `r.example` returns `503 Service Unavailable`";
+    let response = "unexpected status from HEAD request to https://r.example/v2/app/manifests/dev: 503 Service Unavailable";
+    let correct = "or correct the image name in the manifest of deployment/web";
     let pulled = "IfNotPresent";
     let table: [(&str, &str, String, String, String); 10] = [
         (pulled, "linux", proxied("dial tcp 10.0.0.1:3128: connect: connection refused"), through("10.0.0.1:3128"), proxy.clone()),
         (pulled, "linux", proxied("dial tcp: lookup proxy.corp on 10.0.0.53:53: no such host"), through("proxy.corp"), proxy.clone()),
-        (pulled, "linux", answers.into(), trouble.into(), instead.clone()),
-        ("Always", "linux", answers.into(), trouble.into(), format!("do without the registry: `docker pull r.example/app:dev && {load} && {never}`")),
+        (pulled, "linux", response.into(), unavailable.into(), instead.clone()),
+        ("Always", "linux", response.into(), unavailable.into(), format!("pull with Docker and load the image: `docker pull r.example/app:dev && {load} && {never}`")),
         (pulled, "linux", ABSENT.into(), has_no.clone(), format!("build it and load it: `{build}`, {correct}")),
         ("Always", "linux", ABSENT.into(), has_no, format!("build it and load it: `{build} && {never}`, {correct}")),
-        (pulled, "linux", platform.clone(), not_for("linux/amd64"), "build it for linux/amd64 and load it".into()),
+        (pulled, "linux", platform.clone(), not_for("linux/amd64"), "build the image for linux/amd64 and load it".into()),
         (pulled, "windows", platform, not_for("windows/amd64"), linux.into()),
         (pulled, "linux", full.0, full.1.into(), "make room on the disk of node `n`: `ssh -t n 'sudo du -xh -d2 /var | sort -h | tail'` shows what fills it; to prune images would also delete loaded ones that no pod uses".into()),
-        (pulled, "linux", "pull QPS exceeded".into(), throttled.into(), "wait: `kubectl get pod/p --watch`".into()),
+        (pulled, "linux", "pull QPS exceeded".into(), throttled.into(), "wait for the retry: `kubectl get pod/p --watch`".into()),
     ];
-    for (policy, os, why, words, help) in table {
+    for (policy, os, why, message, help) in table {
         let found = crate::diagnose(&pod("r.example/app:dev", policy, &why, os));
         let found: Vec<_> = found.iter().map(|one| (&one.message, &one.help)).collect();
-        assert_eq!(found, [(&words, &help)], "{policy} {why}");
+        assert_eq!(found, [(&message, &help)], "{policy} {why}");
     }
 }
 
 #[test]
-fn an_old_copy_does_not_hide_what_the_registry_says() {
+fn outdated_copy_does_not_hide_registry_error() {
     let (certain, likely) = (Confidence::Certain, Confidence::Likely);
     let (denied, always) = (Cause::PullDenied, Cause::PullPolicyAlways);
     let table = [
@@ -131,7 +134,7 @@ fn an_old_copy_does_not_hide_what_the_registry_says() {
 }
 
 #[test]
-fn what_docker_has_is_loaded_and_no_longer_pulled() {
+fn local_image_is_loaded_instead_of_pulled() {
     let (certain, likely) = (Confidence::Certain, Confidence::Likely);
     let table = [
         ("Always", DENIED, vec![(Cause::PullDenied, certain)]),
@@ -154,7 +157,7 @@ fn what_docker_has_is_loaded_and_no_longer_pulled() {
 }
 
 #[test]
-fn a_pin_that_only_a_registry_can_fill_is_told_by_the_registry() {
+fn digest_missing_on_node_shows_registry_error() {
     let digest = format!("sha256:{}", "0".repeat(64));
     let table = [
         ("sha256:1", DENIED, vec![Cause::PullDenied]),
@@ -170,18 +173,18 @@ fn a_pin_that_only_a_registry_can_fill_is_told_by_the_registry() {
         let found: Vec<Cause> = causes(&facts).into_iter().map(|(cause, _)| cause).collect();
         assert_eq!(found, expected, "{on_node} {why}");
     }
-    // The CRI keeps it without its tag.
+    // The CRI stores it without its tag.
     let mut facts = pod(&format!("r.example/app:dev@{digest}"), "IfNotPresent", "", "linux");
     facts.node_images = [("n".to_owned(), stored(&format!("r.example/app@{digest}")))].into();
     assert_eq!(causes(&facts), [(Cause::ImageJustArrived, Confidence::Likely)]);
 }
 
 #[test]
-fn a_back_off_tells_of_the_pull_before_it() {
+fn back_off_message_contains_last_pull_error() {
     let mut facts = pod("r.example/app:dev", "IfNotPresent", "", "linux");
-    let said = format!("Back-off pulling image \"r.example/app:dev\": ErrImagePull: {DENIED}");
+    let back_off = format!("Back-off pulling image \"r.example/app:dev\": ErrImagePull: {DENIED}");
     for (message, expected) in
-        [(said.as_str(), true), ("Back-off pulling image \"r.example/app:dev\"", false)]
+        [(back_off.as_str(), true), ("Back-off pulling image \"r.example/app:dev\"", false)]
     {
         let waiting = json!({"reason": "ImagePullBackOff", "message": message});
         facts.pod["status"]["containerStatuses"][0]["state"]["waiting"] = waiting;

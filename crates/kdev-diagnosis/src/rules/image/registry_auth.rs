@@ -1,4 +1,4 @@
-//! The registry wants credentials, or others.
+//! Registries that require credentials, or other ones.
 
 use kdev_core::kube::object::{list, text};
 use kdev_core::text::list as in_words;
@@ -7,26 +7,26 @@ use crate::diagnosis::Confidence;
 use crate::facts::Facts;
 use crate::fixes;
 
-/// What registries say that conceal from strangers what they have.
+/// Errors of registries that do not reveal whether an image exists.
 const AMBIGUOUS_DENIALS: [&str; 3] =
     ["does not exist or may require", "insufficient_scope", "failed to fetch anonymous token"];
-/// How a kubelet begins to tell which of a pod's secrets it does not find.
+/// Start of the kubelet's message about pull secrets that do not exist.
 const SECRETS_NOT_FOUND: &str = "Unable to retrieve some image pull secrets (";
 
-/// Whether the registry has left open whether it has the image.
-pub(crate) fn is_ambiguous(said: &str) -> bool {
-    AMBIGUOUS_DENIALS.iter().any(|evasion| said.contains(evasion))
+/// Returns whether the error leaves open whether the image exists.
+pub(crate) fn is_ambiguous(error: &str) -> bool {
+    AMBIGUOUS_DENIALS.iter().any(|denial| error.contains(denial))
 }
 
-/// The secrets that the pod names, and those of them that do not exist.
+/// Returns the pod's pull secrets, and those of them that do not exist.
 fn pull_secrets(facts: &Facts) -> (Vec<&str>, Vec<&str>) {
     let named: Vec<&str> =
         list(&facts.pod["spec"]["imagePullSecrets"]).map(|secret| text(secret, "/name")).collect();
     let event = facts.last_event(&["FailedToRetrieveImagePullSecret"]);
-    let told =
+    let reported =
         event.and_then(|event| event.message.split_once(SECRETS_NOT_FOUND)?.1.split(')').next());
-    let told: Vec<&str> = told.unwrap_or_default().split(", ").collect();
-    let missing = named.iter().copied().filter(|name| told.contains(name)).collect();
+    let reported: Vec<&str> = reported.unwrap_or_default().split(", ").collect();
+    let missing = named.iter().copied().filter(|name| reported.contains(name)).collect();
     (named, missing)
 }
 
@@ -35,50 +35,50 @@ fn list_secrets(names: &[&str]) -> String {
     format!("{kind} {}", in_words(names))
 }
 
-/// Why the registry denies the image, in words.
+/// Explains why the registry denies the pull.
 pub(crate) fn explain_denial(
     facts: &Facts,
     registry: &str,
     name: &str,
-    said: &str,
+    error: &str,
 ) -> (Confidence, String) {
     let (named, missing) = pull_secrets(facts);
-    let same = "it answers the same to both";
+    let same = "the response is the same for both";
     if !missing.is_empty() {
         let verb = if missing.len() == 1 { "does" } else { "do" };
         let is_all = missing.len() == named.len();
         let confidence = if is_all { Confidence::Certain } else { Confidence::Likely };
         return (confidence, format!("the pod's {} {verb} not exist", list_secrets(&missing)));
     }
-    match (named.as_slice(), is_ambiguous(said)) {
+    match (named.as_slice(), is_ambiguous(error)) {
         ([], true) => (
             Confidence::Likely,
-            format!("the registry `{registry}` has no `{name}`, or wants credentials: {same}"),
+            format!("registry `{registry}` has no `{name}`, or requires credentials: {same}"),
         ),
         ([], false) => (
             Confidence::Certain,
             format!(
-                "the registry `{registry}` wants credentials, and the pod names no imagePullSecret"
+                "registry `{registry}` requires credentials, but the pod has no imagePullSecret"
             ),
         ),
         (named, true) => (
             Confidence::Likely,
             format!(
-                "the registry `{registry}` has no `{name}`, or does not take the credentials of the pod's {}: {same}",
+                "registry `{registry}` has no `{name}`, or rejects the credentials of the pod's {}: {same}",
                 list_secrets(named)
             ),
         ),
         (named, false) => (
             Confidence::Certain,
             format!(
-                "the registry `{registry}` does not take the credentials of the pod's {}",
+                "registry `{registry}` rejects the credentials of the pod's {}",
                 list_secrets(named)
             ),
         ),
     }
 }
 
-/// Gives the pod credentials, and takes away none that may be good.
+/// Returns help to add credentials, which keeps existing ones that may be valid.
 pub(crate) fn credentials_help(facts: &Facts, registry: &str) -> String {
     let (named, missing) = pull_secrets(facts);
     let kubectl = &facts.kubectl;
@@ -92,17 +92,17 @@ pub(crate) fn credentials_help(facts: &Facts, registry: &str) -> String {
     }
     if let [only] = named.as_slice() {
         return format!(
-            "run `{} --dry-run=client --output=yaml | {kubectl} apply --filename -`, which replaces all that `{only}` holds",
+            "run `{} --dry-run=client --output=yaml | {kubectl} apply --filename -`, which replaces the contents of `{only}`",
             create(only)
         );
     }
     let new = if named.contains(&"registry") { "registry-2" } else { "registry" };
-    match fixes::add_pull_secret(facts, new) {
+    match fixes::add_pull_secret_command(facts, new) {
         Some(patch) => format!("run `{} && {patch}`", create(new)),
         None => format!(
-            "run `{}`, and name it in the `imagePullSecrets` of {}",
+            "run `{}`, and add it to `imagePullSecrets` of {}",
             create(new),
-            facts.keeper_id()
+            facts.controller_id()
         ),
     }
 }
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_denied_may_also_not_exist() {
+    fn denied_image_may_not_exist() {
         let (certain, likely) = (Confidence::Certain, Confidence::Likely);
         let table: [(&[&str], &str, &str, Confidence, &str); 8] = [
             (
@@ -146,35 +146,35 @@ mod tests {
                 "",
                 HUB,
                 likely,
-                "the registry `r` has no `a`, or wants credentials: it answers the same to both",
+                "registry `r` has no `a`, or requires credentials: the response is the same for both",
             ),
             (
                 &[],
                 "",
                 GHCR,
                 likely,
-                "the registry `r` has no `a`, or wants credentials: it answers the same to both",
+                "registry `r` has no `a`, or requires credentials: the response is the same for both",
             ),
             (
                 &[],
                 "",
                 PLAIN,
                 certain,
-                "the registry `r` wants credentials, and the pod names no imagePullSecret",
+                "registry `r` requires credentials, but the pod has no imagePullSecret",
             ),
             (
                 &["mine"],
                 "",
                 HUB,
                 likely,
-                "the registry `r` has no `a`, or does not take the credentials of the pod's imagePullSecret `mine`: it answers the same to both",
+                "registry `r` has no `a`, or rejects the credentials of the pod's imagePullSecret `mine`: the response is the same for both",
             ),
             (
                 &["mine", "ours"],
                 "",
                 PLAIN,
                 certain,
-                "the registry `r` does not take the credentials of the pod's imagePullSecrets `mine` and `ours`",
+                "registry `r` rejects the credentials of the pod's imagePullSecrets `mine` and `ours`",
             ),
             (&["mine"], "mine", PLAIN, certain, "the pod's imagePullSecret `mine` does not exist"),
             (
@@ -192,14 +192,14 @@ mod tests {
                 "the pod's imagePullSecrets `a` and `b` do not exist",
             ),
         ];
-        for (secrets, missing, said, confidence, words) in table {
-            let found = explain_denial(&pod(secrets, missing), "r", "a", said);
-            assert_eq!(found, (confidence, words.to_owned()), "{secrets:?} {said}");
+        for (secrets, missing, error, confidence, message) in table {
+            let found = explain_denial(&pod(secrets, missing), "r", "a", error);
+            assert_eq!(found, (confidence, message.to_owned()), "{secrets:?} {error}");
         }
     }
 
     #[test]
-    fn good_credentials_are_not_overwritten() {
+    fn valid_credentials_are_not_overwritten() {
         let create = |name: &str| {
             format!(
                 "run `kubectl create secret docker-registry {name} --docker-server=r --docker-username=USER --docker-password=PASSWORD"
@@ -210,7 +210,7 @@ mod tests {
                 " && kubectl patch deployment/web --patch '{{\"spec\":{{\"template\":{{\"spec\":{{\"imagePullSecrets\":[{{\"name\":\"{name}\"}}]}}}}}}}}'`"
             )
         };
-        let replace = " --dry-run=client --output=yaml | kubectl apply --filename -`, which replaces all that `mine` holds";
+        let replace = " --dry-run=client --output=yaml | kubectl apply --filename -`, which replaces the contents of `mine`";
         let table: [(&[&str], &str, String); 5] = [
             (&[], "", create("registry") + &add("registry")),
             (&["mine"], "", create("mine") + replace),

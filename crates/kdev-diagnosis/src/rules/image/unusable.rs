@@ -1,4 +1,4 @@
-//! The image is on the node, and still the container does not get it.
+//! Images that are on the node, but that the kubelet cannot use, or does not use.
 
 use kdev_core::image::node_images::{CRI_NAMESPACE, StoredImage};
 use kdev_core::image::reference::Reference;
@@ -11,7 +11,7 @@ use crate::cause::Cause;
 use crate::diagnosis::{Confidence, Diagnosis};
 use crate::facts::Facts;
 use crate::fixes;
-use crate::location::{Whereabouts, familiar, node, waits};
+use crate::location::{ImageLocations, describe_node, familiar_name, waiting_evidence};
 use crate::rules::image::pull;
 
 pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
@@ -26,45 +26,45 @@ pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
     facts.containers().into_iter().flat_map(of_container).flatten().collect()
 }
 
-/// Digests are found only of what was pulled: an import keeps the name that the
-/// archive gives.
+/// Diagnoses an image that the pod references by digest. The digest is known only of
+/// images that were pulled, because an import keeps the name in the archive.
 fn pinned_by_digest(facts: &Facts, container: Container) -> Option<Diagnosis> {
     if !container.waits_for_image() {
         return None;
     }
-    let seen = Whereabouts::of(facts, container.reference()?);
-    let digest = seen.wanted.digest().filter(|_| seen.here.is_none())?;
-    let (name, there) = (seen.name(), node(facts));
-    let diagnosis = |confidence, words, image: &StoredImage, help| Diagnosis {
+    let locations = ImageLocations::new(facts, container.reference()?);
+    let digest = locations.reference.digest().filter(|_| locations.on_node.is_none())?;
+    let (name, node) = (locations.name(), describe_node(facts));
+    let diagnosis = |confidence, message, image: &StoredImage, help| Diagnosis {
         cause: Cause::PinnedByDigest,
         confidence,
-        message: words,
+        message,
         evidence: vec![
-            waits(container),
+            waiting_evidence(container),
             format!("the node has `{}` with digest {}", image.name, image.digest),
         ],
         help,
     };
-    if let Some(image) = seen.twin() {
-        let other = familiar(&image.name);
-        let words = format!(
-            "`{name}` is pinned by a digest, under which only a pulled image is found; {there} has this very image as `{other}`"
+    if let Some(image) = locations.same_digest() {
+        let other = familiar_name(&image.name);
+        let message = format!(
+            "`{name}` is pinned by digest, which identifies only pulled images; {node} has the same image as `{other}`"
         );
-        let help = fixes::set_image(facts, container, &other);
-        return Some(diagnosis(Confidence::Certain, words, image, help));
+        let help = fixes::set_image_help(facts, container, &other);
+        return Some(diagnosis(Confidence::Certain, message, image, help));
     }
-    // A registry that was asked has the better explanation.
+    // An error of the registry explains more.
     if pull::pull_error_cause(facts, container).is_some() {
         return None;
     }
-    let of_name = format!("{}:", seen.wanted.name());
-    let image = seen.alike.iter().find(|image| image.name.starts_with(&of_name))?;
-    let other = familiar(&image.name);
-    let words = format!(
-        "`{name}` is pinned by a digest that {there} does not have; it has another build as `{other}`"
+    let of_name = format!("{}:", locations.reference.name());
+    let image = locations.similar_names.iter().find(|image| image.name.starts_with(&of_name))?;
+    let other = familiar_name(&image.name);
+    let message = format!(
+        "`{name}` is pinned by a digest that is not on {node}, which has another build as `{other}`"
     );
-    let set = |image: &str| fixes::set_image(facts, container, image);
-    let locals = seen.local_alike.iter().find(|local| local.id == digest);
+    let set = |image: &str| fixes::set_image_help(facts, container, image);
+    let locals = locations.similar_in_docker.iter().find(|local| local.id == digest);
     let help = match locals.and_then(|local| Reference::parse(&local.name).ok()) {
         Some(local) => {
             let (load, set) = (fixes::load_command(facts, &local), set(&local.familiar()));
@@ -73,55 +73,53 @@ fn pinned_by_digest(facts: &Facts, container: Container) -> Option<Diagnosis> {
                 None => format!("run `{load}`, and {set}"),
             }
         }
-        None if container.policy() == "Never" && !seen.is_homely() => format!(
-            "let the kubelet pull it: {}, or, if `{other}` will do, {}",
-            fixes::set_policy(facts, container, "IfNotPresent"),
+        None if container.policy() == "Never" && !locations.has_no_registry() => format!(
+            "let the kubelet pull it: {}; to use `{other}` instead, {}",
+            fixes::set_pull_policy_help(facts, container, "IfNotPresent"),
             set(&other)
         ),
         None => format!(
-            "if `{other}` will do, {}, or load the image with that digest, and name it by its tag",
+            "to use `{other}` instead, {}, or load the image with that digest and reference it by tag",
             set(&other)
         ),
     };
-    Some(diagnosis(Confidence::Likely, words, image, help))
+    Some(diagnosis(Confidence::Likely, message, image, help))
 }
 
-/// What is there cannot be used.
+/// Diagnoses an image on the node that is incomplete or damaged.
 fn incomplete_or_damaged(facts: &Facts, container: Container) -> Option<Diagnosis> {
     let (reason, message) = container.waiting()?;
-    let seen = Whereabouts::of(facts, container.reference()?);
-    let image = seen.here?;
-    let (cause, words) = if message.contains("unpack")
-        && message.contains("no space left on device")
-    {
-        (Cause::NodePressure, "has no room to be unpacked: the disk is full")
-    } else if image.complete == Some(false) {
-        (Cause::ImageIncomplete, "lacks some of its layers")
-    // What is complete is unpacked when it is needed, so that only a failure counts.
-    } else if image.unpacked == Some(false) && message.contains("unpack") {
-        let is_damaged = message.contains("wrong diff id");
-        let why =
-            if is_damaged { "a layer of it is damaged" } else { "a layer of it may be damaged" };
-        (Cause::ImageNotUnpacked, &*format!("cannot be unpacked: {why}"))
-    } else {
-        return None;
-    };
-    let name = seen.name();
-    let help = match seen.local {
+    let locations = ImageLocations::new(facts, container.reference()?);
+    let image = locations.on_node?;
+    let (cause, problem) =
+        if message.contains("unpack") && message.contains("no space left on device") {
+            (Cause::NodePressure, "cannot be unpacked: the disk is full")
+        } else if image.complete == Some(false) {
+            (Cause::ImageIncomplete, "is missing some of its layers")
+        // A complete image is unpacked when it is needed, so only a failed attempt counts.
+        } else if image.unpacked == Some(false) && message.contains("unpack") {
+            let is_damaged = message.contains("wrong diff id");
+            let why = if is_damaged { "a layer is damaged" } else { "a layer may be damaged" };
+            (Cause::ImageNotUnpacked, &*format!("cannot be unpacked: {why}"))
+        } else {
+            return None;
+        };
+    let name = locations.name();
+    let help = match locations.in_docker {
         _ if cause == Cause::NodePressure => {
-            fixes::node::relieve(facts, facts.node_name().unwrap_or_default())
+            fixes::node::relieve_pressure_help(facts, facts.node_name().unwrap_or_default())
         }
-        Some(_) => fixes::load(facts, &seen.wanted),
-        None => format!("build `{name}` again, and {}", fixes::load(facts, &seen.wanted)),
+        Some(_) => fixes::load_help(facts, &locations.reference),
+        None => format!("rebuild `{name}`, then {}", fixes::load_help(facts, &locations.reference)),
     };
     Some(Diagnosis {
         cause,
         confidence: Confidence::Certain,
-        message: format!("`{name}` on node `{}` {words}", facts.node_name().unwrap_or_default()),
+        message: format!("`{name}` on node `{}` {problem}", facts.node_name().unwrap_or_default()),
         evidence: vec![
-            format!("container `{}` waits: {reason}: {message}", container.name()),
+            format!("container `{}` is waiting: {reason}: {message}", container.name()),
             format!(
-                "`ctr -n {CRI_NAMESPACE} images check` there: complete: {}, unpacked: {}",
+                "`ctr -n {CRI_NAMESPACE} images check` on the node: complete: {}, unpacked: {}",
                 describe_check(image.complete),
                 describe_check(image.unpacked)
             ),
@@ -134,93 +132,100 @@ fn describe_check(is: Option<bool>) -> &'static str {
     match is {
         Some(true) => "yes",
         Some(false) => "no",
-        None => "not known",
+        None => "unknown",
     }
 }
 
-/// The kubelet pulls, whatever is there, or there to be loaded.
+/// Diagnoses the pull policy `Always` for an image that is on the node, or could be.
 fn pull_policy_always(facts: &Facts, container: Container) -> Option<Diagnosis> {
     if container.policy() != "Always" || !container.waits_for_image() {
         return None;
     }
-    let seen = Whereabouts::of(facts, container.reference()?);
-    let is_on_node = seen.here.is_some();
-    let refusal = pull::pull_error_cause(facts, container);
-    let is_only_here = seen.local.is_some() && refusal == Some(Cause::TagNotFound);
-    // What is nowhere near was meant to be pulled.
-    let is_ours = is_on_node || is_only_here || (seen.is_near() && seen.is_homely());
-    if !is_ours {
+    let locations = ImageLocations::new(facts, container.reference()?);
+    let is_on_node = locations.on_node.is_some();
+    let error = pull::pull_error_cause(facts, container);
+    let is_only_in_docker = locations.in_docker.is_some() && error == Some(Cause::TagNotFound);
+    // An image that is neither on a node nor in Docker is meant to be pulled.
+    let is_local = is_on_node
+        || is_only_in_docker
+        || (locations.is_found_anywhere() && locations.has_no_registry());
+    if !is_local {
         return None;
     }
-    // What the node has of a registry's may be an old copy.
-    let may_be_old = is_on_node && !seen.is_homely() && refusal.is_some();
-    let name = seen.name();
-    let mut evidence = vec![waits(container)];
+    // The node's copy of a registry's image may be outdated.
+    let may_be_outdated = is_on_node && !locations.has_no_registry() && error.is_some();
+    let name = locations.name();
+    let mut evidence = vec![waiting_evidence(container)];
     if is_on_node {
         evidence.push(format!(
-            "node `{}` has `{}` where the kubelet looks",
+            "containerd on node `{}` has `{}` in namespace `{CRI_NAMESPACE}`",
             facts.node_name().unwrap_or_default(),
-            seen.wanted
+            locations.reference
         ));
     }
-    if let Some(wanted) = template_policy(facts, container.name()).filter(|p| *p != "Always") {
-        evidence.push(format!("its manifest says `{wanted}`, and the pod has `Always`"));
+    if let Some(policy) = template_policy(facts, container.name()).filter(|p| *p != "Always") {
+        evidence.push(format!(
+            "the manifest sets the pull policy `{policy}`, but the pod has `Always`"
+        ));
         return Some(Diagnosis {
             cause: Cause::AlwaysPullImages,
             confidence: Confidence::Certain,
             message: format!(
-                "the API server makes each pod pull its images, so that `{name}` would have to be in a registry"
+                "admission on the API server sets the pull policy `Always`, so `{name}` must be in a registry"
             ),
             evidence,
-            help: "start the API server without `AlwaysPullImages` in `--enable-admission-plugins`, or let the webhook that does it leave this namespace alone".to_owned(),
+            help: "start the API server without `AlwaysPullImages` in `--enable-admission-plugins`, or exclude this namespace from the webhook that sets the policy".to_owned(),
         });
     }
     let reference = container.reference()?;
-    let words = match reference.tag() {
+    let message = match reference.tag() {
         Some("latest") => format!(
-            "the pull policy is `Always`, which is the default for `:latest` and for no tag: the kubelet asks a registry for `{name}`, whatever the node has"
+            "the pull policy is `Always` (the default for `:latest` or no tag), so the kubelet pulls `{name}` from a registry even if it is on the node"
         ),
         _ => format!(
-            "the pull policy is `Always`: the kubelet asks a registry for `{name}`, whatever the node has"
+            "the pull policy is `Always`, so the kubelet pulls `{name}` from a registry even if it is on the node"
         ),
     };
     let set = if facts.project_image.as_deref() == Some(&reference.name().to_string()) {
-        format!("{}, which sets the policy, too", fixes::load(facts, &reference))
+        format!("{}, which also sets the pull policy", fixes::load_help(facts, &reference))
     } else {
-        fixes::set_policy(facts, container, "Never")
+        fixes::set_pull_policy_help(facts, container, "Never")
     };
-    let (confidence, help) = if may_be_old {
-        (Confidence::Likely, format!("if what the node has is the build that you want, {set}"))
+    let (confidence, help) = if may_be_outdated {
+        (Confidence::Likely, format!("to use the image on the node, {set}"))
     } else {
         (Confidence::Certain, set)
     };
-    Some(Diagnosis { cause: Cause::PullPolicyAlways, confidence, message: words, evidence, help })
+    Some(Diagnosis { cause: Cause::PullPolicyAlways, confidence, message, evidence, help })
 }
 
-/// The image is there, unhurt, and need not be pulled.
+/// Diagnoses a complete image on the node that the kubelet does not use yet.
 fn ignored_by_kubelet(facts: &Facts, container: Container) -> Option<Diagnosis> {
     if container.policy() == "Always" || !container.waits_for_image() {
         return None;
     }
-    let seen = Whereabouts::of(facts, container.reference()?);
-    seen.here.filter(|image| image.complete == Some(true))?;
-    let (name, node) = (seen.name(), facts.node_name()?);
+    let locations = ImageLocations::new(facts, container.reference()?);
+    locations.on_node.filter(|image| image.complete == Some(true))?;
+    let (name, node) = (locations.name(), facts.node_name()?);
     let mut evidence = vec![
-        waits(container),
-        format!("node `{node}` has `{}` where the kubelet looks", seen.wanted),
+        waiting_evidence(container),
+        format!(
+            "containerd on node `{node}` has `{}` in namespace `{CRI_NAMESPACE}`",
+            locations.reference
+        ),
     ];
     if let Some(policy) = kubelet_policy::rejecting_policy(&facts.kubelet_image_policy, &name) {
         evidence
-            .push(format!("`imagePullCredentialsVerificationPolicy` of its kubelet is `{policy}`"));
+            .push(format!("the kubelet's `imagePullCredentialsVerificationPolicy` is `{policy}`"));
         return Some(Diagnosis {
             cause: Cause::ImageCredentialsUnverified,
             confidence: Confidence::Certain,
             message: format!(
-                "`{name}` is on node `{node}`, but its kubelet lets pods have only what it has pulled itself"
+                "`{name}` is on node `{node}`, but the kubelet allows only images that it has pulled itself"
             ),
             evidence,
             help: format!(
-                "set `imagePullCredentialsVerificationPolicy: NeverVerifyPreloadedImages`, its default, in the configuration of the kubelet on node `{node}`, and restart that"
+                "set `imagePullCredentialsVerificationPolicy: NeverVerifyPreloadedImages` (the default) in the kubelet's configuration on node `{node}`, and restart the kubelet"
             ),
         });
     }
@@ -228,14 +233,14 @@ fn ignored_by_kubelet(facts: &Facts, container: Container) -> Option<Diagnosis> 
         cause: Cause::ImageJustArrived,
         confidence: Confidence::Likely,
         message: format!(
-            "`{name}` is on node `{node}` now; the kubelet looks again by itself, the more rarely the longer it has waited"
+            "`{name}` is now on node `{node}`; the kubelet will retry, after a delay that grows with each attempt"
         ),
         evidence,
-        help: format!("wait for it: `{} get {} --watch`", facts.kubectl, facts.subject),
+        help: format!("wait for the retry: `{} get {} --watch`", facts.kubectl, facts.subject),
     })
 }
 
-/// The policy that whoever made the pod wanted.
+/// Returns the pull policy in the template of the pod's owner, or in the manifest.
 fn template_policy<'a>(facts: &'a Facts, container: &str) -> Option<&'a str> {
     let Some(owner) = facts.owners.first() else {
         return facts.applied_policies.get(container).map(String::as_str);
@@ -249,15 +254,15 @@ fn template_policy<'a>(facts: &'a Facts, container: &str) -> Option<&'a str> {
     policies.map(|one| text(one, "/imagePullPolicy")).find(|policy| !policy.is_empty())
 }
 
-/// Whether the pod was made from what its owner's template says now, as far as that
-/// is told.
+/// Returns whether the pod was created from its owner's present template, as far as its
+/// labels and owners show it.
 fn is_from_current_template(facts: &Facts, owner: &Value) -> bool {
     match text(owner, "/kind") {
         "StatefulSet" => {
-            let made = text(&facts.pod, "/metadata/labels/controller-revision-hash");
-            made == text(owner, "/status/updateRevision")
+            let revision = text(&facts.pod, "/metadata/labels/controller-revision-hash");
+            revision == text(owner, "/status/updateRevision")
         }
-        // One without a keeper leaves its pods as they are when it is changed.
+        // Without an owner, it keeps its pods unchanged when its template changes.
         "ReplicaSet" | "ReplicationController" => facts.owners.len() > 1,
         _ => true,
     }

@@ -1,4 +1,4 @@
-//! Images that are there, and whose containers do not get them.
+//! Images that are on the node, but not used.
 
 use kdev_core::image::local::LocalImage;
 use kdev_core::image::node_images::NodeImages;
@@ -8,10 +8,10 @@ use super::*;
 use crate::facts::NodeObservation;
 
 #[test]
-fn a_pin_is_given_up_only_where_the_content_stays_the_same() {
+fn digest_is_replaced_only_if_content_stays_same() {
     let digest = format!("sha256:{}", "0".repeat(64));
     let set = |image: &str| format!("run `kubectl set image deployment/web 'c={image}'`");
-    let pull = "let the kubelet pull it: run `kubectl patch deployment/web --patch '{\"spec\":{\"template\":{\"spec\":{\"containers\":[{\"imagePullPolicy\":\"IfNotPresent\",\"name\":\"c\"}]}}}}'`, or, if";
+    let pull = "let the kubelet pull it: run `kubectl patch deployment/web --patch '{\"spec\":{\"template\":{\"spec\":{\"containers\":[{\"imagePullPolicy\":\"IfNotPresent\",\"name\":\"c\"}]}}}}'`; to use";
     let load =
         "run `cargo kdev load app:v2 --context c && kubectl set image deployment/web 'c=app:v2'`";
     let (other, name) = ("sha256:1", "docker.io/library/app");
@@ -24,7 +24,7 @@ fn a_pin_is_given_up_only_where_the_content_stays_the_same() {
             other,
             other,
             Confidence::Likely,
-            format!("if `app:dev` will do, {}", set("app:dev")),
+            format!("to use `app:dev` instead, {}", set("app:dev")),
         ),
         ("r.example/app", "r.example/app", other, other, Confidence::Likely, pull.to_owned()),
     ];
@@ -62,26 +62,22 @@ fn a_pin_is_given_up_only_where_the_content_stays_the_same() {
 }
 
 #[test]
-fn a_full_disk_is_told_from_a_damaged_layer() {
+fn full_disk_is_distinguished_from_damaged_layer() {
     let start = "failed to create containerd container: error unpacking image: ";
     let table = [
         (
             "wrong diff id \"sha256:1\" calculated on extraction \"sha256:2\"",
             Cause::ImageNotUnpacked,
-            "a layer of it is damaged",
+            "a layer is damaged",
         ),
-        (
-            "archive/tar: invalid tar header",
-            Cause::ImageNotUnpacked,
-            "a layer of it may be damaged",
-        ),
+        ("archive/tar: invalid tar header", Cause::ImageNotUnpacked, "a layer may be damaged"),
         (
             "failed to extract layer sha256:1: write /a: no space left on device",
             Cause::NodePressure,
             "the disk is full",
         ),
     ];
-    for (why, cause, words) in table {
+    for (why, cause, message) in table {
         let waiting = json!({"reason": "CreateContainerError", "message": format!("{start}{why}")});
         let stored = StoredImage {
             namespace: CRI_NAMESPACE.into(),
@@ -100,35 +96,35 @@ fn a_full_disk_is_told_from_a_damaged_layer() {
         };
         let found = diagnose(&facts).remove(0);
         assert_eq!(found.cause, cause, "{why}");
-        assert!(found.message.ends_with(words), "{}", found.message);
+        assert!(found.message.ends_with(message), "{}", found.message);
     }
 }
 
 #[test]
-fn a_pod_from_before_its_owner_was_changed_tells_nothing_of_admission() {
+fn policy_of_changed_template_is_not_compared() {
     let owner = |kind: &str| {
         json!({"kind": kind, "metadata": {"name": "w"}, "status": {"updateRevision": "w-2"},
             "spec": {"template": {"spec": {"containers": [
                 {"name": "c", "imagePullPolicy": "Never"}]}}}})
     };
-    let keeper = || owner("Deployment");
+    let controller = || owner("Deployment");
     let table = [
         (vec![owner("StatefulSet")], "w-2", Some("Never")),
         (vec![owner("StatefulSet")], "w-1", None),
-        (vec![owner("ReplicaSet"), keeper()], "", Some("Never")),
+        (vec![owner("ReplicaSet"), controller()], "", Some("Never")),
         (vec![owner("ReplicaSet")], "", None),
         (vec![owner("DaemonSet")], "w-1", Some("Never")),
     ];
-    for (owners, made, expected) in table {
-        let labels = json!({"controller-revision-hash": made});
+    for (owners, revision, expected) in table {
+        let labels = json!({"controller-revision-hash": revision});
         let pod = json!({"metadata": {"name": "p", "labels": labels}});
         let facts = Facts { pod, owners, ..Facts::default() };
-        assert_eq!(template_policy(&facts, "c"), expected, "{:?} {made}", facts.owners);
+        assert_eq!(template_policy(&facts, "c"), expected, "{:?} {revision}", facts.owners);
     }
 }
 
 #[test]
-fn the_project_that_builds_the_image_sets_its_policy() {
+fn help_for_project_image_sets_pull_policy() {
     let status = json!({"name": "c", "state": {"waiting": {"reason": "ErrImagePull"}}});
     let container = json!({"name": "c", "image": "app", "imagePullPolicy": "Always"});
     let mut facts = Facts {
@@ -147,5 +143,5 @@ fn the_project_that_builds_the_image_sets_its_policy() {
     let help = |facts: &Facts| diagnose(facts).remove(0).help;
     assert!(help(&facts).starts_with("run `kubectl patch deployment/web "), "{}", help(&facts));
     facts.project_image = Some("docker.io/library/app".into());
-    assert_eq!(help(&facts), "run `cargo kdev up --context c`, which sets the policy, too");
+    assert_eq!(help(&facts), "run `cargo kdev up --context c`, which also sets the pull policy");
 }

@@ -1,5 +1,4 @@
-//! A volume claim of the pod's is not there, has no volume, or one that is out of
-//! reach.
+//! Volume claims that do not exist or have no volume, and volumes on other nodes.
 
 use kdev_core::kube::object::{list, text};
 use kdev_core::kube::volume::claim_name;
@@ -12,9 +11,9 @@ use crate::diagnosis::{Confidence, Diagnosis};
 use crate::facts::{ApiEvent, Facts};
 use crate::scheduler_message;
 
-/// What the volume controller says of a claim that waits for the scheduler.
+/// Event reasons of the volume controller for a claim that waits for the scheduler.
 const WAITING_REASONS: [&str; 2] = ["WaitForFirstConsumer", "WaitForPodScheduled"];
-/// Whatever it says of claims.
+/// Event reasons of the volume controller and of provisioners.
 const CLAIM_REASONS: [&str; 7] = [
     "FailedBinding",
     "ProvisioningFailed",
@@ -24,7 +23,7 @@ const CLAIM_REASONS: [&str; 7] = [
     WAITING_REASONS[0],
     WAITING_REASONS[1],
 ];
-/// What the scheduler says where a volume is on other nodes.
+/// Messages of the scheduler for a volume on other nodes.
 const NODE_CONFLICT: [&str; 2] =
     ["volume node affinity conflict", "didn't match PersistentVolume's node affinity"];
 
@@ -35,7 +34,7 @@ pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
     if found.is_empty() { volume_node_conflict(facts).into_iter().collect() } else { found }
 }
 
-/// The claims that the pod uses and that are there.
+/// Returns the existing claims that the pod uses.
 fn used_claims(facts: &Facts) -> impl Iterator<Item = &Value> {
     let names: Vec<String> = list(&facts.pod["spec"]["volumes"])
         .filter_map(|volume| claim_name(&facts.pod, volume))
@@ -46,7 +45,7 @@ fn used_claims(facts: &Facts) -> impl Iterator<Item = &Value> {
         .filter(move |claim| names.iter().any(|name| claim["metadata"]["name"] == **name))
 }
 
-/// The name of the claim that has this volume of the cluster's.
+/// Returns the name of the pod's claim that is bound to this PersistentVolume.
 pub(crate) fn claim_bound_to<'a>(facts: &'a Facts, volume: &str) -> Option<&'a str> {
     let claim = used_claims(facts).find(|claim| claim["spec"]["volumeName"] == volume)?;
     Some(text(claim, "/metadata/name"))
@@ -55,19 +54,19 @@ pub(crate) fn claim_bound_to<'a>(facts: &'a Facts, volume: &str) -> Option<&'a s
 fn diagnose_volume(facts: &Facts, volume: &Value) -> Option<Diagnosis> {
     let name = claim_name(&facts.pod, volume)?;
     let claim = facts.claims.iter().find(|claim| text(claim, "/metadata/name") == name);
-    let (words, help) = match claim {
+    let (message, help) = match claim {
         Some(claim) => claim_problem(facts, claim, &name)?,
-        // A controller makes this one as soon as it can.
+        // A controller creates the claim of an ephemeral volume.
         None if volume.get("ephemeral").is_some() => return None,
         None => {
-            let words = format!("the pod's volume claim `{name}` does not exist");
-            (words, format!("run `{}`", create_command(facts, &claim_template(&name))))
+            let message = format!("PersistentVolumeClaim `{name}` not found");
+            (message, format!("run `{}`", create_command(facts, &claim_template(&name))))
         }
     };
     Some(Diagnosis {
         cause: Cause::ClaimPending,
         confidence: Confidence::Certain,
-        message: words,
+        message,
         evidence: provisioner_messages(facts, &name),
         help,
     })
@@ -82,14 +81,14 @@ fn claim_template(name: &str) -> Value {
         "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}})
 }
 
-/// What is wrong with a claim, and what helps.
+/// Explains what is wrong with a claim, and returns the message and the help.
 fn claim_problem(facts: &Facts, claim: &Value, name: &str) -> Option<(String, String)> {
     let kubectl = &facts.kubectl;
     if claim.pointer("/metadata/deletionTimestamp").is_some() {
         return Some((
-            format!("the volume claim `{name}` is being deleted, and no new pod may use it"),
+            format!("PersistentVolumeClaim `{name}` is being deleted, so new pods cannot use it"),
             format!(
-                "end the pods that still use it, which `{kubectl} describe pvc {name}` names, and make the claim anew"
+                "run `{kubectl} describe pvc {name}` to find the pods that use it, delete them, and recreate the claim"
             ),
         ));
     }
@@ -97,86 +96,88 @@ fn claim_problem(facts: &Facts, claim: &Value, name: &str) -> Option<(String, St
         "Bound" => None,
         "Lost" => Some((
             format!(
-                "the volume claim `{name}` has lost its volume `{}`, which does not exist any more",
+                "PersistentVolumeClaim `{name}` has lost its volume: `{}` no longer exists",
                 text(claim, "/spec/volumeName")
             ),
             format!(
-                "make the claim anew, with an empty volume: `{kubectl} delete pvc {name}`, and apply its manifest again"
+                "run `{kubectl} delete pvc {name}` and apply the claim's manifest again, which creates an empty volume"
             ),
         )),
         _ => pending_reason(facts, claim, name),
     }
 }
 
-/// What a claim waits for, and what helps; `None` where that is a consequence only.
+/// Explains why a claim is pending; `None` if that is only a consequence.
 fn pending_reason(facts: &Facts, claim: &Value, name: &str) -> Option<(String, String)> {
     let kubectl = &facts.kubectl;
     let class = text(claim, "/spec/storageClassName");
-    let contains = |pattern: &str| claim_events(facts, name).any(|event| event.message.contains(pattern));
+    let contains =
+        |pattern: &str| claim_events(facts, name).any(|event| event.message.contains(pattern));
     if class.is_empty() {
         let why = missing_class_reason(facts, claim);
-        let words = format!("the volume claim `{name}` waits for a volume: {why}");
-        return Some((words, create_volume_help(facts, claim)));
+        let message = format!("PersistentVolumeClaim `{name}` is pending: {why}");
+        return Some((message, create_volume_help(facts, claim)));
     }
-    let is_there = facts.storage_classes.iter().any(|known| known == class);
-    if !is_there && contains(&format!("storageclass.storage.k8s.io \"{class}\" not found")) {
-        let words = format!(
-            "the volume claim `{name}` wants the storage class `{class}`, which the cluster does not have"
+    let exists = facts.storage_classes.iter().any(|known| known == class);
+    if !exists && contains(&format!("storageclass.storage.k8s.io \"{class}\" not found")) {
+        let message = format!(
+            "PersistentVolumeClaim `{name}` requests StorageClass `{class}`, which does not exist"
         );
         let help = match facts.storage_classes.as_slice() {
             [] => create_volume_help(facts, claim),
-            known => format!(
-                "use one of {} in the claim, which must be made anew for it",
-                text::list(known)
-            ),
+            known => {
+                format!("recreate the claim with an existing StorageClass: {}", text::list(known))
+            }
         };
-        return Some((words, help));
+        return Some((message, help));
     }
     if contains("didn't find available persistent volumes to bind") {
-        let words = format!(
-            "the volume claim `{name}` waits for a volume of the storage class `{class}`, of which none is free on a node for the pod"
+        let message = format!(
+            "PersistentVolumeClaim `{name}` is pending: no volume of StorageClass `{class}` is available on a node for the pod"
         );
-        return Some((words, create_volume_help(facts, claim)));
+        return Some((message, create_volume_help(facts, claim)));
     }
     let last =
         claim_events(facts, name).rfind(|event| CLAIM_REASONS.contains(&event.reason.as_str()));
     let waits_for_node = last.is_some_and(|event| WAITING_REASONS.contains(&event.reason.as_str()));
     if waits_for_node {
         let node = facts.node_name()?;
-        let words = format!(
-            "the volume claim `{name}` waits until the scheduler chooses a node for its pod, which names its node itself"
+        let message = format!(
+            "PersistentVolumeClaim `{name}` is pending until the scheduler selects a node, but the pod sets `nodeName`, which bypasses the scheduler"
         );
         let help = format!(
-            "write `nodeSelector: {{kubernetes.io/hostname: {node}}}` instead of `nodeName: {node}` into the manifest of {}, and make that anew",
-            facts.keeper_id()
+            "set `nodeSelector: {{kubernetes.io/hostname: {node}}}` instead of `nodeName: {node}` in the manifest of {}, and recreate it",
+            facts.controller_id()
         );
-        return Some((words, help));
+        return Some((message, help));
     }
-    let words =
-        format!("the volume claim `{name}` waits for its storage class `{class}` to make a volume");
-    Some((words, format!("see why with `{kubectl} describe pvc {name}`")))
+    let message = format!(
+        "PersistentVolumeClaim `{name}` is pending: StorageClass `{class}` has not created a volume"
+    );
+    Some((message, format!("run `{kubectl} describe pvc {name}` to see why")))
 }
 
-/// Why a claim without a storage class has no volume. Whoever may not list nodes
-/// may not list classes either.
+/// Explains why a claim without a StorageClass has no volume. A user who may not list
+/// nodes may not list StorageClasses either.
 fn missing_class_reason(facts: &Facts, claim: &Value) -> &'static str {
-    let names_none = claim.pointer("/spec/storageClassName").is_some();
+    let is_empty = claim.pointer("/spec/storageClassName").is_some();
     match facts.storage_classes.as_slice() {
-        _ if names_none => "it asks for one without a storage class, and none is free",
-        [] if facts.nodes.is_empty() => "it names no storage class, and was given none",
-        [] => "it names no storage class, and the cluster has none",
-        _ => "it names no storage class, and the cluster has no default one",
+        _ if is_empty => "its `storageClassName` is empty, and no volume is available",
+        [] if facts.nodes.is_empty() => "it sets no `storageClassName`, and none was added",
+        [] => "it sets no `storageClassName`, and the cluster has no StorageClass",
+        _ => "it sets no `storageClassName`, and the cluster has no default StorageClass",
     }
 }
 
 fn create_volume_help(facts: &Facts, claim: &Value) -> String {
     format!(
-        "run `{}`, which gives it a folder of the pod's node, for trials, or install a provisioner, which makes volumes for claims",
+        "run `{}` to use a directory on the node as a test volume, or install a provisioner",
         create_command(facts, &host_path_volume(claim))
     )
 }
 
-/// A folder of a node that will do for a claim. Volumes belong to no namespace.
+/// Returns a PersistentVolume for a claim, in a directory of a node. Its name contains
+/// the namespace, because PersistentVolumes are cluster-scoped.
 fn host_path_volume(claim: &Value) -> Value {
     let (namespace, claim_name) = (&claim["metadata"]["namespace"], text(claim, "/metadata/name"));
     let name = format!("{}-{claim_name}", namespace.as_str().unwrap_or_default());
@@ -191,11 +192,12 @@ fn host_path_volume(claim: &Value) -> Value {
     json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec})
 }
 
-/// The volumes are there, but on nodes that do not take the pod.
+/// Diagnoses volumes that exist only on nodes where the pod cannot run.
 fn volume_node_conflict(facts: &Facts) -> Option<Diagnosis> {
     let scheduled = facts.condition("PodScheduled")?;
     let message = text(scheduled, "/message");
-    if facts.node_name().is_some() || !NODE_CONFLICT.iter().any(|pattern| message.contains(pattern)) {
+    if facts.node_name().is_some() || !NODE_CONFLICT.iter().any(|pattern| message.contains(pattern))
+    {
         return None;
     }
     let bound: Vec<(&str, &str)> = used_claims(facts)
@@ -211,19 +213,19 @@ fn volume_node_conflict(facts: &Facts) -> Option<Diagnosis> {
         cause: Cause::VolumeNodeConflict,
         confidence: Confidence::Certain,
         message: format!(
-            "no node takes the pod that can have the volume of its claim {}",
+            "no node that can run the pod has access to the volume of PersistentVolumeClaim {}",
             text::list(&claims)
         ),
-        evidence: vec![format!("the scheduler: {}", scheduler_message::essence(message))],
+        evidence: vec![format!("scheduler: {}", scheduler_message::without_preemption(message))],
         help: format!(
-            "let a node take the pod that `{} describe pv {}` names, or make the claim anew, which loses what is in it",
+            "allow the pod on a node that `{} describe pv {}` lists, or recreate the claim, which loses its data",
             facts.kubectl,
             volumes.join(" ")
         ),
     })
 }
 
-/// Events of the pod's and of a claim's, oldest first.
+/// Returns the events of the pod and of a claim, oldest first.
 fn claim_events<'a>(
     facts: &'a Facts,
     claim: &str,
@@ -232,7 +234,7 @@ fn claim_events<'a>(
     facts.events.iter().filter(move |event| about.contains(&event.regarding))
 }
 
-/// The last words of the scheduler's and of the volume controller's.
+/// Returns the last messages of the scheduler, the volume controller, and provisioners.
 fn provisioner_messages(facts: &Facts, claim: &str) -> Vec<String> {
     let of = |reason: &str| claim_events(facts, claim).rfind(|event| event.reason == reason);
     let last = std::iter::once("FailedScheduling").chain(CLAIM_REASONS).filter_map(of);
@@ -275,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn each_state_of_a_claim_is_told() {
+    fn claim_state_determines_message() {
         let about = "PersistentVolumeClaim/files";
         let first =
             (about, WAITING_REASONS[0], "waiting for first consumer to be created before binding");
@@ -292,27 +294,25 @@ mod tests {
             (
                 leaving,
                 &[],
-                Some("the volume claim `files` is being deleted, and no new pod may use it"),
+                Some("PersistentVolumeClaim `files` is being deleted, so new pods cannot use it"),
             ),
             (
                 claim(&json!("fast"), "Lost"),
                 &[],
-                Some(
-                    "the volume claim `files` has lost its volume `pvc-1`, which does not exist any more",
-                ),
+                Some("PersistentVolumeClaim `files` has lost its volume: `pvc-1` no longer exists"),
             ),
             (
                 claim(&json!(""), "Pending"),
                 &[],
                 Some(
-                    "the volume claim `files` waits for a volume: it asks for one without a storage class, and none is free",
+                    "PersistentVolumeClaim `files` is pending: its `storageClassName` is empty, and no volume is available",
                 ),
             ),
             (
                 claim(&Value::Null, "Pending"),
                 &[],
                 Some(
-                    "the volume claim `files` waits for a volume: it names no storage class, and the cluster has none",
+                    "PersistentVolumeClaim `files` is pending: it sets no `storageClassName`, and the cluster has no StorageClass",
                 ),
             ),
             (claim(&json!("fast"), "Pending"), &[first], None),
@@ -320,14 +320,14 @@ mod tests {
                 claim(&json!("fast"), "Pending"),
                 &[first, none_free],
                 Some(
-                    "the volume claim `files` waits for a volume of the storage class `fast`, of which none is free on a node for the pod",
+                    "PersistentVolumeClaim `files` is pending: no volume of StorageClass `fast` is available on a node for the pod",
                 ),
             ),
             (
                 claim(&json!("fast"), "Pending"),
                 &[first, made],
                 Some(
-                    "the volume claim `files` waits for its storage class `fast` to make a volume",
+                    "PersistentVolumeClaim `files` is pending: StorageClass `fast` has not created a volume",
                 ),
             ),
         ];
@@ -335,15 +335,15 @@ mod tests {
             let found = diagnose(&facts(&claim, events, ""));
             assert_eq!(found.first().map(|one| one.message.as_str()), expected, "{claim}");
         }
-        // Classes are hidden from whom nodes are hidden from.
+        // A user who may not list nodes may not list StorageClasses either.
         let mut hidden = facts(&claim(&Value::Null, "Pending"), &[], "");
         hidden.nodes.clear();
-        let words = "the volume claim `files` waits for a volume: it names no storage class, and was given none";
-        assert_eq!(diagnose(&hidden)[0].message, words);
+        let message = "PersistentVolumeClaim `files` is pending: it sets no `storageClassName`, and none was added";
+        assert_eq!(diagnose(&hidden)[0].message, message);
     }
 
     #[test]
-    fn a_volume_that_is_elsewhere_is_told() {
+    fn volume_on_other_node_is_reported() {
         let newer = "0/2 nodes are available: 2 node(s) didn't match PersistentVolume's node affinity. no new claims to deallocate, preemption: x";
         let bound = claim(&json!("fast"), "Bound");
         for message in [UNSCHEDULABLE, newer] {
@@ -351,12 +351,12 @@ mod tests {
             assert_eq!(found[0].cause, Cause::VolumeNodeConflict);
             assert_eq!(
                 found[0].message,
-                "no node takes the pod that can have the volume of its claim `files`"
+                "no node that can run the pod has access to the volume of PersistentVolumeClaim `files`"
             );
             assert!(
                 found[0]
                     .help
-                    .starts_with("let a node take the pod that `kubectl describe pv pvc-1` names")
+                    .starts_with("allow the pod on a node that `kubectl describe pv pvc-1` lists")
             );
         }
         assert_eq!(
@@ -366,18 +366,20 @@ mod tests {
     }
 
     #[test]
-    fn the_claim_of_an_ephemeral_volume_is_found() {
+    fn claim_of_ephemeral_volume_is_found() {
         let mut facts = facts(&claim(&json!(""), "Pending"), &[], "");
         facts.pod["spec"]["volumes"] =
             json!([{"name": "data", "ephemeral": {"volumeClaimTemplate": {}}}]);
-        // Nobody is to make it by hand.
+        // A controller creates it.
         assert_eq!(diagnose(&facts), []);
         facts.claims[0]["metadata"]["name"] = "p-data".into();
-        assert!(diagnose(&facts)[0].message.starts_with("the volume claim `p-data` waits"));
+        assert!(
+            diagnose(&facts)[0].message.starts_with("PersistentVolumeClaim `p-data` is pending")
+        );
     }
 
     #[test]
-    fn a_volume_for_trials_is_one_of_its_namespace() {
+    fn test_volume_is_named_after_namespace_and_claim() {
         let volume = host_path_volume(&claim(&json!("fast"), "Pending"));
         let text = |path: &str| text(&volume, path).to_owned();
         assert_eq!(text("/metadata/name"), "a-files");

@@ -1,6 +1,6 @@
-//! A volume cannot be attached or mounted.
+//! Volumes that cannot be attached or mounted.
 //!
-//! - `claims.rs`: volume claims that are missing, or wait
+//! - `claims.rs`: volume claims that do not exist or have no volume, and volumes on other nodes
 
 pub(crate) mod claims;
 
@@ -14,12 +14,12 @@ use crate::fixes::placement;
 use crate::rules::container::config;
 use crate::transient;
 
-/// How the name of the volume begins that the API server adds to each pod: it holds
-/// the token of the service account, and no manifest declares it.
+/// Name prefix of the volume that the API server adds to each pod. It holds the token of
+/// the service account, and is not in the manifest.
 const TOKEN_VOLUME_PREFIX: &str = "kube-api-access-";
 
 pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
-    // What is mounted now may have been missing before.
+    // The events of volumes that are now mounted are outdated.
     if facts.is_mounted() {
         return Vec::new();
     }
@@ -30,80 +30,87 @@ pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
     attach_failure(facts).or_else(|| mount_failure(facts)).into_iter().collect()
 }
 
-/// What is still wrong by events of this reason, the newest first.
+/// Returns the events with this reason whose failure persists, newest first.
 fn unresolved_failures<'a>(
     facts: &'a Facts,
     reason: &'static str,
 ) -> impl Iterator<Item = &'a ApiEvent> {
     facts.pod_events().rev().filter(move |event| {
         event.reason == reason
-            && !transient::is_over(facts, event)
+            && !transient::has_passed(facts, event)
             && !transient::is_transient(event)
     })
 }
 
-fn mount_failed(words: String, event: &ApiEvent, help: String) -> Diagnosis {
+fn mount_failed(message: String, event: &ApiEvent, help: String) -> Diagnosis {
     Diagnosis {
         cause: Cause::MountFailed,
         confidence: Confidence::Certain,
-        message: words,
+        message,
         evidence: vec![format!("{}: {}", event.reason, event.message)],
         help,
     }
 }
 
-/// The node does not get the disk that a volume is.
+/// Diagnoses a volume that cannot be attached to the node.
 fn attach_failure(facts: &Facts) -> Option<Diagnosis> {
     let event = unresolved_failures(facts, "FailedAttachVolume").next()?;
     let message = &event.message;
     let volume = text_between(message, "for volume \"", "\"")?;
     let claim = claims::claim_bound_to(facts, volume);
-    let what = match claim {
-        Some(claim) => format!("the volume of claim `{claim}`"),
+    let subject = match claim {
+        Some(claim) => format!("the volume of PersistentVolumeClaim `{claim}`"),
         None => format!("volume `{volume}`"),
     };
     if !message.starts_with("Multi-Attach error") {
         let why = error_text(message);
-        let help = format!("see `{} describe {}`", facts.kubectl, facts.subject);
+        let help = describe_help(facts);
         return Some(mount_failed(
-            format!("{what} cannot be attached to the node: {why}"),
+            format!("{subject} cannot be attached to the node: {why}"),
             event,
             help,
         ));
     }
     let holder = message.split_once("used by pod(s) ");
     let holder = holder.and_then(|(_, rest)| rest.split([',', ' ']).next());
-    let by = holder.map(|pod| format!(", where pod `{pod}` uses it")).unwrap_or_default();
-    let words = format!("{what} can be on one node only, and is on another one{by}");
-    Some(mount_failed(words, event, detach_help(facts, holder, claim)))
+    let user = holder.map(|pod| format!(", where pod `{pod}` uses it")).unwrap_or_default();
+    let message =
+        format!("{subject} can be attached to only one node, and is attached to another one{user}");
+    Some(mount_failed(message, event, detach_help(facts, holder, claim)))
 }
 
-/// Frees a volume that another node has.
+/// Returns help to detach a volume from another node.
 fn detach_help(facts: &Facts, holder: Option<&str>, claim: Option<&str>) -> String {
     let kubectl = &facts.kubectl;
-    if let Some(aside) = placement::step_aside(facts) {
+    if let Some(aside) = placement::replace_before_start(facts) {
         return aside;
     }
-    let replicas = facts.keeper().and_then(|keeper| keeper["spec"]["replicas"].as_u64());
+    let replicas =
+        facts.controller().and_then(|controller| controller["spec"]["replicas"].as_u64());
     match (holder, claim) {
         _ if replicas.is_some_and(|replicas| replicas > 1) => format!(
-            "run `{kubectl} scale {} --replicas=1`, or let the claim be `ReadWriteMany`",
-            facts.keeper_id()
+            "run `{kubectl} scale {} --replicas=1`, or use the access mode `ReadWriteMany` for the claim",
+            facts.controller_id()
         ),
-        (Some(pod), _) => format!("end the pod that has it: `{kubectl} delete pod/{pod}`"),
+        (Some(pod), _) => format!("delete the pod that uses it: `{kubectl} delete pod/{pod}`"),
         (None, Some(claim)) => {
-            format!("end the pod that has it, which `{kubectl} describe pvc {claim}` names")
+            format!("delete the pod that uses it, which `{kubectl} describe pvc {claim}` lists")
         }
-        (None, None) => format!("see `{kubectl} describe {}`", facts.subject),
+        (None, None) => describe_help(facts),
     }
 }
 
-/// What the kubelet could not mount last.
+fn describe_help(facts: &Facts) -> String {
+    format!("run `{} describe {}` for details", facts.kubectl, facts.subject)
+}
+
+/// Diagnoses the last volume that the kubelet failed to mount.
 fn mount_failure(facts: &Facts) -> Option<Diagnosis> {
-    const OF_ONE: &str = "for volume \"";
-    // After a while it also tells that it has waited, and no more of why.
-    let of_one =
-        || unresolved_failures(facts, "FailedMount").filter(|event| event.message.contains(OF_ONE));
+    const ONE_VOLUME: &str = "for volume \"";
+    // Later events report only a timeout, and not its cause.
+    let of_one = || {
+        unresolved_failures(facts, "FailedMount").filter(|event| event.message.contains(ONE_VOLUME))
+    };
     let of_manifest = of_one().find(|event| !event.message.contains(TOKEN_VOLUME_PREFIX));
     let event = of_manifest
         .or_else(|| of_one().next())
@@ -113,7 +120,7 @@ fn mount_failure(facts: &Facts) -> Option<Diagnosis> {
         let evidence = vec![format!("{}: {message}", event.reason)];
         return Some(config::object_not_found(facts, kind, &name, evidence));
     }
-    let volumes: Vec<&str> = match text_between(message, OF_ONE, "\"") {
+    let volumes: Vec<&str> = match text_between(message, ONE_VOLUME, "\"") {
         Some(volume) => vec![volume],
         None => text_between(message, "unmounted volumes=[", "]")
             .unwrap_or_default()
@@ -122,30 +129,29 @@ fn mount_failure(facts: &Facts) -> Option<Diagnosis> {
     };
     let why = error_text(message);
     let [volume] = volumes.as_slice() else {
-        let words = match volumes.as_slice() {
+        let message = match volumes.as_slice() {
             [] => format!("the pod's volumes cannot be mounted: {why}"),
             _ => format!("volumes {} cannot be mounted: {why}", text::list(&volumes)),
         };
-        let help = format!("see `{} describe {}`", facts.kubectl, facts.subject);
-        return Some(mount_failed(words, event, help));
+        return Some(mount_failed(message, event, describe_help(facts)));
     };
     if let Some((kind, name, key)) = parse_missing_key(facts, volume, message) {
         let evidence = vec![format!("{}: {message}", event.reason)];
         return Some(config::key_not_found(facts, kind, name, key, evidence));
     }
-    let words = format!("volume `{volume}` cannot be mounted: {why}");
+    let message = format!("volume `{volume}` cannot be mounted: {why}");
     if volume.starts_with(TOKEN_VOLUME_PREFIX) {
         let help = format!(
-            "wait until the kubelet tries again; if the error stays, see `{} describe {}`",
+            "wait for the kubelet to retry; if the error persists, run `{} describe {}`",
             facts.kubectl, facts.subject
         );
         return Some(Diagnosis {
             confidence: Confidence::Likely,
-            ..mount_failed(words, event, help)
+            ..mount_failed(message, event, help)
         });
     }
-    let help = format!("correct volume `{volume}` in the manifest of {}", facts.keeper_id());
-    Some(mount_failed(words, event, help))
+    let help = format!("correct volume `{volume}` in the manifest of {}", facts.controller_id());
+    Some(mount_failed(message, event, help))
 }
 
 fn text_between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
@@ -153,20 +159,20 @@ fn text_between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
     rest.split(end).next()
 }
 
-/// What stands at the end of such a message.
+/// Returns the error at the end of an event's message.
 fn error_text(message: &str) -> &str {
     let lists = message.split_once("unmounted volumes=[").and_then(|_| message.split_once("]: "));
     message.split_once("\" : ").or(lists).map_or(message, |(_, why)| why)
 }
 
-/// `references non-existent config key: KEY`, or `secret key`: kind and name of what
-/// the volume is made of, and the key.
+/// Parses `references non-existent config key: KEY`, or `secret key`, into the kind and
+/// name of the volume's source, and the key.
 fn parse_missing_key<'a>(
     facts: &'a Facts,
     volume: &str,
-    said: &'a str,
+    message: &'a str,
 ) -> Option<(&'static str, &'a str, &'a str)> {
-    let (_, rest) = said.split_once("references non-existent ")?;
+    let (_, rest) = message.split_once("references non-existent ")?;
     let (_, key) = rest.split_once(" key: ")?;
     let volume = list(&facts.pod["spec"]["volumes"]).find(|one| one["name"] == volume)?;
     let kinds = [("configmap", "/configMap/name"), ("secret", "/secret/secretName")];
@@ -213,13 +219,13 @@ mod tests {
     const LATER: &str = "Unable to attach or mount volumes: unmounted volumes=[data], unattached volumes=[data kube-api-access-x], failed to process volumes=[]: timed out waiting for the condition";
 
     #[test]
-    fn the_volume_that_is_not_mounted_is_named() {
+    fn failed_mount_names_volume_and_error() {
         let both = "Unable to attach or mount volumes: unmounted volumes=[a b], unattached volumes=[], failed to process volumes=[]: context deadline exceeded";
         let unsynced = "MountVolume.SetUp failed for volume \"kube-api-access-x\" : failed to sync configmap cache: timed out waiting for the condition";
         let token = "MountVolume.SetUp failed for volume \"kube-api-access-x\" : failed to fetch token: connection refused";
         let refused = "volume `kube-api-access-x` cannot be mounted: failed to fetch token: connection refused";
         let unrelated = "MountVolume.SetUp failed for volume \"kube-api-access-x\" : [failed to fetch token: serviceaccounts \"default\" is forbidden: User \"system:node:n\" cannot create resource \"serviceaccounts/token\" in API group \"\" in the namespace \"a\": no relationship found between node 'n' and this object, object \"a\"/\"kube-root-ca.crt\" not registered]";
-        let absent = "the ConfigMap `settings` does not exist in the pod's namespace";
+        let absent = "ConfigMap `settings` not found in the pod's namespace";
         let table = [
             (&[("FailedMount", "01:00", MISSING)][..], Some(absent)),
             (&[("FailedMount", "01:00", MISSING), ("FailedMount", "02:00", LATER)], Some(absent)),
@@ -232,8 +238,8 @@ mod tests {
                 Some("volumes `a` and `b` cannot be mounted: context deadline exceeded"),
             ),
             (
-                &[("FailedMount", "02:00", "no words of ours")],
-                Some("the pod's volumes cannot be mounted: no words of ours"),
+                &[("FailedMount", "02:00", "an unknown message")],
+                Some("the pod's volumes cannot be mounted: an unknown message"),
             ),
             (&[("FailedMount", "01:00", token)], Some(refused)),
             (&[("FailedMount", "01:00", MISSING), ("FailedMount", "01:01", token)], Some(absent)),
@@ -244,8 +250,8 @@ mod tests {
         ];
         for (events, expected) in table {
             let found = diagnose(&facts(deployment(1), events));
-            let words = found.first().map(|one| one.message.as_str());
-            assert_eq!(words, expected, "{events:?}");
+            let message = found.first().map(|one| one.message.as_str());
+            assert_eq!(message, expected, "{events:?}");
         }
         let found = diagnose(&facts(deployment(1), &[("FailedMount", "01:00", token)]));
         assert_eq!(found[0].confidence, Confidence::Likely);
@@ -253,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_volume_of_one_node_is_let_go_by_another() {
+    fn multi_attach_error_determines_message_and_help() {
         let multi = "Multi-Attach error for volume \"pvc-1\" Volume is already ";
         let by = format!("{multi}used by pod(s) web-1");
         let exclusive =
@@ -261,8 +267,8 @@ mod tests {
         let rolling = json!({"kind": "Deployment", "metadata": {"name": "web"},
             "spec": {"replicas": 1, "strategy": {"type": "RollingUpdate"}},
             "status": {"replicas": 2, "updatedReplicas": 1}});
-        let words = "the volume of claim `files` can be on one node only, and is on another one";
-        let used = format!("{words}, where pod `web-1` uses it");
+        let message = "the volume of PersistentVolumeClaim `files` can be attached to only one node, and is attached to another one";
+        let used = format!("{message}, where pod `web-1` uses it");
         let table = [
             (
                 &by,
@@ -274,23 +280,21 @@ mod tests {
                 &by,
                 deployment(2),
                 &used,
-                "run `kubectl scale deployment/web --replicas=1`, or let the claim be `ReadWriteMany`",
+                "run `kubectl scale deployment/web --replicas=1`, or use the access mode `ReadWriteMany` for the claim",
             ),
-            (&by, deployment(1), &used, "end the pod that has it: `kubectl delete pod/web-1`"),
+            (&by, deployment(1), &used, "delete the pod that uses it: `kubectl delete pod/web-1`"),
             (
                 &exclusive,
                 deployment(1),
-                words,
-                "end the pod that has it, which `kubectl describe pvc files` names",
+                message,
+                "delete the pod that uses it, which `kubectl describe pvc files` lists",
             ),
         ];
-        for (message, owner, words, help) in table {
-            let events = [
-                ("FailedAttachVolume", "01:00", message.as_str()),
-                ("FailedMount", "03:00", LATER),
-            ];
+        for (event, owner, message, help) in table {
+            let events =
+                [("FailedAttachVolume", "01:00", event.as_str()), ("FailedMount", "03:00", LATER)];
             let found = diagnose(&facts(owner, &events));
-            assert_eq!((found[0].message.as_str(), found[0].help.as_str()), (words, help));
+            assert_eq!((found[0].message.as_str(), found[0].help.as_str()), (message, help));
         }
     }
 }
