@@ -47,7 +47,7 @@ fn why_a_program_that_ends_well_is_started_again_and_again() {
     let scene = Scene::on("node-1", "ends-at-once");
     scene.ends("echo done", "");
     let help = scene.is_judged(&["exits-without-error"]).help(0).to_owned();
-    assert!(help.starts_with("let it stay in the foreground"), "{help}");
+    assert!(help.starts_with("run the program in the foreground"), "{help}");
     scene.runs_script("echo done; exec /busybox sleep 9999");
     run(&mut scene.kubectl(&["rollout", "restart", "deployment/web"]));
     run(&mut scene.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]));
@@ -82,7 +82,7 @@ fn why_a_program_cannot_write_where_nobody_may() {
     let script = "/busybox touch /data/file || exit 1; exec /busybox sleep 9999";
     scene.ends(script, "securityContext: {readOnlyRootFilesystem: true}");
     let help = scene.is_judged(&["read-only-file-system"]).help(0).to_owned();
-    assert!(help.starts_with("mount an `emptyDir` volume at the folder"), "{help}");
+    assert!(help.starts_with("mount an `emptyDir` volume at the directory"), "{help}");
     let patch = r#"{"spec":{"template":{"spec":{"volumes":[{"name":"data","emptyDir":{}}],"containers":[{"name":"web","volumeMounts":[{"name":"data","mountPath":"/data"}]}]}}}}"#;
     run(&mut scene.kubectl(&["patch", "deployment/web", "--patch", patch]));
     run(&mut scene.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]));

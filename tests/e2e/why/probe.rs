@@ -96,7 +96,7 @@ fn why_a_gate_that_nobody_opens_keeps_a_pod_from_traffic() {
         "--timeout=60s",
     ]));
     let help = scene.is_judged(&["readiness-gate"]).help(0).to_owned();
-    assert!(help.contains("the controller runs that sets `example.com/ready`"), "{help}");
+    assert!(help.contains("check the controller that sets `example.com/ready`"), "{help}");
     // As that controller would.
     let open = r#"{"status":{"conditions":[{"type":"example.com/ready","status":"True"}]}}"#;
     run(&mut scene.kubectl(&["patch", "pod/web", "--subresource=status", "--patch", open]));
@@ -114,7 +114,7 @@ fn why_a_program_that_ends_when_told_is_told_to_end() {
     scene.waits(&["CrashLoopBackOff"]);
     // Its exit code is 0.
     let help = scene.is_judged(&["liveness-probe"]).help(0).to_owned();
-    assert!(help.starts_with("let the program listen on `0.0.0.0:8080`"), "{help}");
+    assert!(help.starts_with("make the program listen on `0.0.0.0:8080`"), "{help}");
     scene.build_with("gentle-end:dev", &gentle.replace("127.0.0.1:", "0.0.0.0:"));
     scene.load("gentle-end:dev");
     scene.runs();
@@ -147,7 +147,7 @@ fn why_a_probe_whose_command_takes_too_long_fails() {
     let command = "[/busybox, sleep, '2']";
     scene.serves(&format!("readinessProbe: {{exec: {{command: {command}}}, periodSeconds: 1}}"));
     let help = scene.is_judged(&["readiness-probe"]).help(0).to_owned();
-    assert!(help.contains("correct the command, or `timeoutSeconds`, in"), "{help}");
+    assert!(help.contains("correct the command or `timeoutSeconds` in"), "{help}");
     scene.probed(&format!(
         "readinessProbe: {{exec: {{command: {command}}}, timeoutSeconds: 10, periodSeconds: 1}}"
     ));
@@ -160,8 +160,8 @@ fn why_a_probe_by_grpc_of_a_program_that_speaks_http_fails() {
     let scene = Scene::on("node-1", "grpc-probe");
     scene.serves("readinessProbe: {grpc: {port: 8080}, periodSeconds: 1}");
     let found = scene.is_judged(&["readiness-probe"]);
-    assert!(found.help(0).contains("correct the port, or"), "{}", found.help(0));
-    assert!(found.words(0).ends_with("no gRPC server answers on port 8080"), "{}", found.words(0));
+    assert!(found.help(0).contains("correct the port or"), "{}", found.help(0));
+    assert!(found.words(0).ends_with("no gRPC server responds on port 8080"), "{}", found.words(0));
     scene.probed("readinessProbe: {grpc: null, tcpSocket: {port: 8080}, periodSeconds: 1}");
     scene.rolls_out();
 }

@@ -210,7 +210,7 @@ fn why_a_certificate_of_ones_own_is_not_trusted() {
     scene.waits(&FAILS);
     let help = scene.is_judged(&["registry-untrusted"]).help(0).to_owned();
     let name = &registry.name;
-    let start = format!("write `[host.\"https://{name}\"]` and below it `ca = \"/PATH/ca.crt\"`");
+    let start = format!("add `[host.\"https://{name}\"]` and, below it, `ca = \"/PATH/ca.crt\"`");
     let file = format!("`/etc/containerd/certs.d/{name}/hosts.toml`");
     assert!(help.starts_with(&start) && help.contains(&file), "{help}");
     // As the help says, and nothing else.
@@ -232,7 +232,7 @@ fn why_a_registry_without_tls_is_not_understood() {
     let name = &registry.name;
     let lines = [format!("server = \"http://{name}\""), format!("[host.\"http://{name}\"]")];
     let file = format!("`/etc/containerd/certs.d/{name}/hosts.toml`");
-    assert!(help.starts_with(&format!("write `{}` and `{}`", lines[0], lines[1])), "{help}");
+    assert!(help.starts_with(&format!("add `{}` and `{}`", lines[0], lines[1])), "{help}");
     assert!(help.contains(&file), "{help}");
     // As the help says, and nothing else.
     let _hosts = Hosts::tell(name, &lines.join("\n"));

@@ -127,7 +127,7 @@ fn why_a_linked_program_does_not_start_in_an_empty_image() {
     scene.file("app", &fs::read("/bin/ls").unwrap(), 0o755);
     scene.starts_in_vain("COPY app /app\nENTRYPOINT [\"/app\"]\n");
     let help = scene.is_judged(&["library-not-found"]).help(0).to_owned();
-    assert!(help.starts_with("link it statically"), "{help}");
+    assert!(help.starts_with("link the program statically"), "{help}");
     // As busybox is.
     scene.is_rebuilt(SLEEPS);
 }
@@ -140,7 +140,7 @@ fn why_a_program_whose_library_is_missing_does_not_start() {
     scene.file("loader", &fs::read(Path::new(LOADER)).unwrap(), 0o755);
     scene.starts_in_vain(&format!("COPY app /app\nCOPY loader {LOADER}\nENTRYPOINT [\"/app\"]\n"));
     let help = scene.is_judged(&["library-not-found"]).help(0).to_owned();
-    assert!(help.starts_with("install the package that has `"), "{help}");
+    assert!(help.starts_with("install the package that provides `"), "{help}");
     scene.is_rebuilt(SLEEPS);
 }
 
@@ -172,7 +172,7 @@ fn why_a_folder_does_not_start() {
     // The name is a folder's, since a file was copied into it.
     scene.starts_in_vain("COPY busybox /app/busybox\nENTRYPOINT [\"/app\"]\n");
     let help = scene.is_judged(&["entrypoint-not-executable"]).help(0).to_owned();
-    assert!(help.ends_with("if it is a folder, correct what `COPY` puts there"), "{help}");
+    assert!(help.ends_with("if it is a directory, correct the target of `COPY`"), "{help}");
     scene.is_rebuilt(SLEEPS);
 }
 
@@ -194,7 +194,7 @@ fn why_a_program_that_a_volume_hides_does_not_start() {
     pod("/app");
     scene.waits(&["CrashLoopBackOff", "RunContainerError", "CreateContainerError"]);
     let help = scene.is_judged(&["entrypoint-not-found"]).help(0).to_owned();
-    assert!(help.starts_with("mount volume `data` at another folder in"), "{help}");
+    assert!(help.starts_with("mount volume `data` at another path in"), "{help}");
     // As the help says.
     run(&mut scene.kubectl(&["delete", "pod", "web", "--now"]));
     pod("/data");
@@ -221,7 +221,7 @@ fn why_an_image_that_names_no_program_does_not_start() {
     let scene = Scene::on("node-1", "no-entrypoint");
     scene.starts_in_vain("");
     let help = scene.is_judged(&["entrypoint-not-found"]).help(0).to_owned();
-    assert_eq!(help, "write `ENTRYPOINT [\"/PROGRAM\"]` into the Dockerfile");
+    assert_eq!(help, "add `ENTRYPOINT [\"/PROGRAM\"]` to the Dockerfile");
     scene.is_rebuilt(SLEEPS);
 }
 

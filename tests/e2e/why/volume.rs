@@ -166,7 +166,11 @@ fn why_a_claim_of_an_unknown_storage_class_waits() {
     scene.reports("storageclass.storage.k8s.io \"unknown-class\" not found");
     scene.reports("unbound immediate PersistentVolumeClaims");
     let found = scene.is_judged(&["claim-pending"]);
-    assert!(found.words(0).contains("which the cluster does not have"), "{}", found.words(0));
+    assert!(
+        found.words(0).contains("requests StorageClass `unknown-class`, which does not exist"),
+        "{}",
+        found.words(0)
+    );
     found.follow(0);
     scene.runs();
     scene.forgets_volume();
@@ -189,7 +193,7 @@ fn why_a_claim_waits_for_a_node_that_nobody_chooses() {
     scene.reports("waiting for first consumer");
     let help = scene.is_judged(&["claim-pending"]).help(0).to_owned();
     let node = "nodeSelector: {kubernetes.io/hostname: node-1}";
-    assert!(help.starts_with(&format!("write `{node}` instead of `nodeName: node-1`")), "{help}");
+    assert!(help.starts_with(&format!("set `{node}` instead of `nodeName: node-1`")), "{help}");
     run(&mut scene.kubectl(&["delete", "pod/web"]));
     scene.apply(&pod.replace("nodeName: node-1", node));
     scene.runs();
@@ -219,7 +223,7 @@ fn why_a_volume_of_another_node_keeps_a_pod_from_its_own() {
     scene.becomes_bound();
     let found = scene.is_judged(&["volume-node-conflict"]);
     assert!(
-        found.help(0).starts_with("let a node take the pod that `kubectl"),
+        found.help(0).starts_with("allow the pod on a node that `kubectl"),
         "{}",
         found.help(0)
     );
