@@ -40,8 +40,8 @@ fn sudo_is_asked_for_just_the_command_that_is_run() {
     project.script("k3s", "shift; exec ctr \"$@\"");
     project.write("fake/uid", "1000").write("fake/sudo-refuses", "sudo: a password is required\n");
     project.run(&["up", "--node", "n1"]).code(93).error(
-        "error: sudo on node `n1` at 10.0.0.1 asks for a password
-  help: allow it on node `n1` with `visudo`: `dev ALL=(root) NOPASSWD: [ROOT]/bin/k3s ctr -n k8s.io *`\n",
+        "error: sudo on node `n1` (10.0.0.1) requires a password
+  help: add this rule on node `n1` with `visudo`: `dev ALL=(root) NOPASSWD: [ROOT]/bin/k3s ctr -n k8s.io *`\n",
     );
 }
 
@@ -64,7 +64,7 @@ fn a_cluster_of_mixed_architectures_is_loaded_where_the_image_can_run() {
     let project = Project::new();
     project.nodes(&[("n1", "10.0.0.1", "amd64"), ("n2", "10.0.0.2", "arm64")]);
     project.run(&["load", "tool:1"]).code(0).stderr(
-        "    Skipping n2: it runs linux/arm64, and the image is built for linux/amd64
+        "    Skipping n2: it is linux/arm64, but the image is built for linux/amd64
      Loading n1 (4.00 KiB)
       Loaded n1: sent [..] in [TIME]
     Finished tool:1 in [TIME]\n",
@@ -88,7 +88,7 @@ fn a_node_that_cannot_run_the_image_need_not_be_reached() {
     let refused = |at: &str| format!("ssh: connect to host {at} port 22: Connection refused\n");
     project.write("fake/ssh-10.0.0.2", &refused("10.0.0.2"));
     project.run(&["load", "tool:1"]).code(0).stderr(
-        "    Skipping n2: it runs linux/arm64, and the image is built for linux/amd64
+        "    Skipping n2: it is linux/arm64, but the image is built for linux/amd64
      Loading n1 (4.00 KiB)
       Loaded n1: sent [..] in [TIME]
     Finished tool:1 in [TIME]\n",
@@ -96,10 +96,10 @@ fn a_node_that_cannot_run_the_image_need_not_be_reached() {
     // Whoever names it, means it; and what can run it must be reached.
     let named =
         project.run(&["load", "tool:1", "--node", "n1", "--node", "n2"]).code(93).err().to_owned();
-    assert!(named.starts_with("error: node `n2` at 10.0.0.2 is not reachable: "), "{named}");
+    assert!(named.starts_with("error: cannot reach node `n2` (10.0.0.2): "), "{named}");
     project.write("fake/ssh-10.0.0.1", &refused("10.0.0.1")).remove("fake/ssh-10.0.0.2");
     let needed = project.run(&["load", "tool:1"]).code(93).err().to_owned();
-    assert!(needed.starts_with("error: node `n1` at 10.0.0.1 is not reachable: "), "{needed}");
+    assert!(needed.starts_with("error: cannot reach node `n1` (10.0.0.1): "), "{needed}");
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn the_kubeadm_of_docker_desktop_is_refused_with_a_way_out() {
     project.nodes_are("containerd://1.6.20", "docker://28.3.0");
     // Its context needs no consent: its node tells.
     project.run(&["load", "tool:1"]).code(93).stderr(
-        "error: node `docker-desktop` runs `docker://28.3.0`, and kdev knows containerd only
-  help: let Docker Desktop make its cluster with `kind` instead of `kubeadm`: Settings, Kubernetes\n",
+        "error: node `docker-desktop` runs `docker://28.3.0`; only containerd is supported
+  help: in Docker Desktop, select `kind` instead of `kubeadm` under Settings, Kubernetes\n",
     );
 }

@@ -15,14 +15,15 @@ fn prose_is_broken_between_words_and_commands_are_not() {
     assert_eq!(
         shown(&project, 50, &["status"]),
         "\
-error: the cluster of context `kind-test` does not
-    answer
+error: cannot connect to the cluster of context
+    `kind-test`
   caused by: `kubectl --context kind-test --namespace default '--request-timeout=15s' get 'deployments.apps,pods,replicasets.apps' '--output=json'`
     exited with code 1: The connection to the
     server 10.0.0.9:6443 was refused - did you
     specify the right host or port?
-  help: check it with
+  help: run
     `kubectl --context kind-test --namespace default get nodes`
+    to check the connection
 "
     );
     project.write("fake/kubectl-get-fails", "Error from server (Forbidden): nodes is forbidden: User \"jane\" cannot list resource \"nodes\"\n");
@@ -105,8 +106,8 @@ fn an_interrupt_leaves_a_question() {
         contexts.replace("\"current-context\":\"kind-test\"", "\"current-context\":\"prod\"");
     project.write("fake/contexts.json", &contexts);
     let said = project.type_on_a_terminal(60, &PLAIN, &["up"], "[y/N] ", "\x03");
-    let asked = "    Question Change the cluster of context `prod` (server\r
-    https://10.0.0.9:6443)? [y/N] ^C\r
+    let asked = "    Question Modify the cluster of context `prod`\r
+    (https://10.0.0.9:6443)? [y/N] ^C\r
 \r\x1b[Kerror: interrupted\r
 ";
     assert!(said.ends_with(asked), "{said:?}");

@@ -144,7 +144,7 @@ fn quotas_rules_and_faults_are_told_with_a_cure_each() {
     let said = service.up_fails(&[], 92);
     run(&mut kubectl("default", &["delete", "validatingwebhookconfiguration", "quota-refused"]));
     assert!(said.contains("failed calling webhook \"rule.example.com\""), "{said}");
-    assert!(said.contains("help: satisfy the rule of webhook `rule.example.com`"), "{said}");
+    assert!(said.contains("help: make webhook `rule.example.com` reachable"), "{said}");
     service.up_ok();
 }
 

@@ -88,7 +88,7 @@ fn what_is_wrong_with_a_chart_is_told_in_helms_words() {
     service.write("chart/templates/no.yaml", "a: {{ required \"set `size`\" .Values.size }}\n");
     let said = fails();
     assert!(said.contains("no.yaml:1:6): set `size`"), "{said}");
-    assert!(said.contains("\n  help: mend the folder, and try it with `helm template "), "{said}");
+    assert!(said.contains("\n  help: fix the chart; run `helm template "), "{said}");
 
     let needs = "dependencies:\n- {name: part, version: 0.1.0, repository: \"file://../part\"}\n";
     service.write("chart/Chart.yaml", &format!("{CHART}{needs}"));

@@ -222,7 +222,7 @@ fn a_containerd_that_nobody_can_talk_to_is_found() {
     let said = String::from_utf8(output.unwrap().stdout).unwrap();
     let found: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(errors(&found).contains(&"node-1 access".to_owned()), "{said}");
-    assert!(said.contains("containerd on node `node-1` at "), "{said}");
+    assert!(said.contains("containerd on node `node-1` ("), "{said}");
     // What needs no containerd is told all the same.
     for (check, state) in [("identity", "ok"), ("clock", "ok"), ("cri", "skipped")] {
         let is_told = |one: &&Value| one["node"] == "node-1" && one["check"] == check;

@@ -115,7 +115,7 @@ fn a_full_disk_is_named_and_leaves_nothing() {
     let mounted = format!("/var/lib/containerd/{content}");
     run(&mut in_node("node-1", &["umount", "--lazy", &mounted]));
     let said = said.unwrap();
-    assert!(said.starts_with("error: the disk of node `node-1` at "), "{said}");
+    assert!(said.starts_with("error: no space left on node `node-1` ("), "{said}");
     assert!(said.contains("no space left on device"), "{said}");
     no_name_is_left(&service);
     service.up_ok();
@@ -155,7 +155,7 @@ fn a_damaged_layer_leaves_no_name() {
     let output = service.up(&[]).env("PATH", path).output().unwrap();
     let said = crate::lab::stderr(&output);
     assert_eq!(output.status.code(), Some(94), "{said}");
-    assert_eq!(said.matches("did not take the image: ").count(), 2, "{said}");
+    assert_eq!(said.matches("failed to import the image on node `node-1` (").count(), 2, "{said}");
     no_name_is_left(&service);
     // The CRI knows an image by its configuration, too.
     let id = run(&mut docker(&["image", "inspect", "--format", "{{.Id}}", "damaged-layer"]));
@@ -209,7 +209,7 @@ fn a_node_without_ctr_is_named() {
     run(&mut in_node("node-1", &["umount", "/usr/bin/ctr"]));
     let said = said.unwrap();
     assert!(
-        said.starts_with("error: node `node-1` at ") && said.contains(" has no `ctr`\n"),
+        said.starts_with("error: `ctr` not found on node `node-1` ("),
         "{said}"
     );
     assert!(

@@ -83,8 +83,8 @@ fn an_unknown_host_key_stops_it_and_the_advice_helps() {
     let config = ssh_config(&service, &format!("UserKnownHostsFile {}", known.display()));
     let args = ["--ssh-config", config.to_str().unwrap()];
     let said = service.up_fails(&args, 93);
-    assert!(said.starts_with("error: the host key of node `node-1` at "), "{said}");
-    assert!(said.contains("is not known"), "{said}");
+    assert!(said.starts_with("error: the SSH host key of node `node-1` ("), "{said}");
+    assert!(said.contains(") is unknown: "), "{said}");
     assert!(images_on("node-1", "/unknown-key:").is_empty());
     // The advice is to run the same ssh once and to accept the key.
     let advised = said.split("help: run `").nth(1).unwrap().split('`').next().unwrap();
@@ -105,7 +105,7 @@ fn a_changed_host_key_stops_it_and_the_advice_helps() {
     let config = ssh_config(&service, &format!("UserKnownHostsFile {}", known.display()));
     let args = ["--ssh-config", config.to_str().unwrap()];
     let said = service.up_fails(&args, 93);
-    assert!(said.starts_with("error: the host key of node `node-1` at "), "{said}");
+    assert!(said.starts_with("error: the SSH host key of node `node-1` ("), "{said}");
     assert!(said.contains("has changed"), "{said}");
     let mut advised = said.split("run `").nth(1).unwrap().split('`');
     run(command("sh").args(["-c", advised.next().unwrap()]));
@@ -132,10 +132,10 @@ fn a_key_that_the_node_does_not_know_is_denied() {
     let path = service.path("ssh_config");
     let said = service.up_fails(&["--ssh-config", path.to_str().unwrap()], 93);
     assert!(
-        said.contains("error: node `node-1` at ") && said.contains("error: node `node-2` at "),
+        said.contains("error: node `node-1` (") && said.contains("error: node `node-2` ("),
         "{said}"
     );
-    assert_eq!(said.matches("denies the login").count(), 2, "{said}");
+    assert_eq!(said.matches(") denied the SSH login: ").count(), 2, "{said}");
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn a_node_that_does_not_answer_is_named() {
     let address = fs::read_to_string(state("nodes/node-2/address")).unwrap();
     service.write("kdev.local.toml", &format!("nodes.node-2.ssh = \"dev@{}:1\"\n", address.trim()));
     let said = service.up_fails(&[], 93);
-    assert!(said.starts_with("error: node `node-2` at "), "{said}");
+    assert!(said.starts_with("error: cannot reach node `node-2` ("), "{said}");
     assert!(said.contains("Connection refused"), "{said}");
     assert!(images_on("node-1", "/silent:").is_empty(), "something was sent to the other node");
 }

@@ -142,7 +142,7 @@ fn a_damaged_cache_is_done_without() {
         fs::write(tar, bytes).unwrap();
     }
     let said = service.up_ok();
-    assert!(said.contains("trying once more"), "{said}");
+    assert!(said.contains("retrying once"), "{said}");
     assert_eq!(service.pages(), NODES.map(|node| (node.to_owned(), "two".to_owned())));
 }
 

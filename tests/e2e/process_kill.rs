@@ -172,7 +172,7 @@ fn containerd_in_an_import(name: &'static str, containerd: &'static str) {
     let before = victim.has();
     let (code, said) = victim.is_away(3);
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("ended during the load") && said.contains("trying once more"), "{said}");
+    assert!(said.contains("stopped during the load") && said.contains("retrying once"), "{said}");
     assert_ne!(victim.has(), before);
 }
 

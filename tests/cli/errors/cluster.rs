@@ -10,15 +10,15 @@ fn no_context_is_current() {
     fails(
         &project,
         92,
-        "error: no kube context is selected
-  help: `[ROOT]/.kube/config` does not exist: name the file that has it in KUBECONFIG, or with `--kubeconfig FILE`\n",
+        "error: no current context is set
+  help: `[ROOT]/.kube/config` does not exist; set KUBECONFIG or pass `--kubeconfig FILE`\n",
     );
     let kubeconfig = project.path("some");
     project.write("some", "contexts: []\n");
     let set = [("KUBECONFIG", kubeconfig.to_str().unwrap())];
     project.run_with(&set, &["up"]).code(92).stderr(
-        "error: no kube context is selected
-  help: name one with `--context NAME`; `kubectl config get-contexts` lists them\n",
+        "error: no current context is set
+  help: pass `--context NAME`; run `kubectl config get-contexts` to list the contexts\n",
     );
 }
 
@@ -27,15 +27,15 @@ fn the_context_is_unknown() {
     let project = Project::new();
     let ran = project.run(&["up", "--context", "prd"]);
     ran.code(92).stderr(
-        "error: no kube context is named `prd`\n  help: use one of `kind-test` and `prod`\n",
+        "error: context `prd` not found in the kubeconfig\n  help: use one of `kind-test` and `prod`\n",
     );
     untouched(&project);
     project.write("fake/contexts.json", r#"{"contexts":null,"clusters":null}"#);
     let absent = project.path("absent");
     let set = [("KUBECONFIG", absent.to_str().unwrap())];
     project.run_with(&set, &["up", "--context", "prd"]).code(92).stderr(
-        "error: no kube context is named `prd`
-  help: `[ROOT]/absent` does not exist: name the file that has it in KUBECONFIG, or with `--kubeconfig FILE`\n",
+        "error: context `prd` not found in the kubeconfig
+  help: `[ROOT]/absent` does not exist; set KUBECONFIG or pass `--kubeconfig FILE`\n",
     );
 }
 
@@ -47,8 +47,8 @@ fn the_context_is_not_allowed() {
         "fake/contexts.json",
         &contexts.replace("\"current-context\":\"kind-test\"", "\"current-context\":\"prod\""),
     );
-    fails(&project, 92, "error: kdev does not change the cluster of context `prod` (server https://10.0.0.9:6443) unasked
-  help: if it is meant, name it with `--context prod`, or for good with `contexts = [\"prod\"]` in `[package.metadata.kdev]`\n");
+    fails(&project, 92, "error: refusing to modify context `prod` (https://10.0.0.9:6443) without permission
+  help: pass `--context prod` to allow it once, or add it to `contexts` in `[package.metadata.kdev]`\n");
     assert!(!project.calls().contains("get nodes"), "the cluster was asked");
     // Who follows the advice succeeds.
     project.config("contexts = [\"prod\"]").run(&["up"]).code(0);
@@ -64,8 +64,8 @@ fn the_name_of_a_context_proves_nothing() {
     // A server that is elsewhere is not even asked.
     let project = Project::new();
     far(&project);
-    let help = "help: if it is meant, name it with `--context kind-test`, or for good with `contexts = [\"kind-test\"]` in `[package.metadata.kdev]`\n";
-    let words = "error: kdev does not change the cluster of context `kind-test` (server https://prod.example.com) unasked";
+    let help = "help: pass `--context kind-test` to allow it once, or add it to `contexts` in `[package.metadata.kdev]`\n";
+    let words = "error: refusing to modify context `kind-test` (https://prod.example.com) without permission";
     fails(&project, 92, &format!("{words}\n  {help}"));
     assert!(!project.calls().contains(" get "), "{}", project.calls());
     project.run(&["down"]).code(92).stderr(&format!("{words}\n  {help}"));
@@ -73,7 +73,8 @@ fn the_name_of_a_context_proves_nothing() {
     // One that listens here may be the end of a tunnel: its nodes tell.
     let project = Project::new();
     project.nodes_are("kind://docker/test/", "aws:///eu-west-1a/i-");
-    let words = "error: kdev does not change the cluster of context `kind-test` (server https://127.0.0.1:6443) unasked";
+    let words =
+        "error: refusing to modify context `kind-test` (https://127.0.0.1:6443) without permission";
     fails(&project, 92, &format!("{words}\n  {help}"));
     // And whatever the name, kind is kind.
     let project = Project::new();
@@ -88,9 +89,9 @@ fn the_cluster_does_not_answer() {
     let log = r#"E1125 07:15:01.123456    4711 memcache.go:265] "Unhandled Error" err="couldn't get current server API group list""#;
     let said = "The connection to the server 10.0.0.9:6443 was refused - did you specify the right host or port?";
     project.write("fake/kubectl-get-fails", &format!("{log}\n{log}\n{said}\n"));
-    fails(&project, 92, "error: the cluster of context `kind-test` does not answer
+    fails(&project, 92, "error: cannot connect to the cluster of context `kind-test`
   caused by: `kubectl --context kind-test --namespace default '--request-timeout=15s' get nodes '--output=json'` exited with code 1: The connection to the server 10.0.0.9:6443 was refused - did you specify the right host or port?
-  help: check it with `kubectl --context kind-test --namespace default get nodes`\n");
+  help: run `kubectl --context kind-test --namespace default get nodes` to check the connection\n");
 }
 
 #[test]
@@ -103,9 +104,9 @@ fn the_api_refuses_the_manifest() {
     let ran = project.run(&["up", "--node", "n1"]);
     ran.code(92).stderr(&format!("{BUILT}     Loading n1 (4.00 KiB)
       Loaded n1: sent [..] in [TIME]
-error: the cluster of context `kind-test` refused to apply the manifests
+error: the API server of context `kind-test` rejected the request to apply the manifests
   caused by: `kubectl [..] apply --server-side '--field-manager=kdev' '--output=json' --filename -` exited with code 1: Error from server (Forbidden): deployments.apps \"app\" is forbidden: exceeded quota
-  help: see `kubectl --context kind-test --namespace default describe quota`\n"));
+  help: run `kubectl --context kind-test --namespace default describe quota` to see the limits\n"));
     assert_eq!(project.applied(), None);
 }
 
@@ -175,31 +176,35 @@ fn each_refusal_has_its_cure() {
     let table = [
         (
             "Error from server (NotFound): namespaces \"dev\" not found",
-            "create it with `kubectl --context kind-test create namespace dev`".into(),
+            "run `kubectl --context kind-test create namespace dev`".into(),
         ),
         (
             "Error from server: admission webhook \"policy.example.com\" denied the request: no",
-            format!("meet the rule of `policy.example.com`; see `{kubectl} get {hooks}`"),
+            format!(
+                "satisfy the rule of webhook `policy.example.com`; see `{kubectl} get {hooks}`"
+            ),
         ),
         (
             "Error from server (InternalError): failed calling webhook \"a.b\": connection refused",
-            format!("meet the rule of `a.b`; see `{kubectl} get {hooks}`"),
+            format!("make webhook `a.b` reachable; see `{kubectl} get {hooks}`"),
         ),
         (
             "Error from server (Forbidden): pods \"app\" is forbidden: violates PodSecurity \"restricted\"",
-            "give the pods a `securityContext` that the namespace's level allows".into(),
+            "set a `securityContext` that the namespace's Pod Security level allows".into(),
         ),
         (
             "error: no matches for kind \"Bar\" in version \"foo/v1\"",
-            format!("install what brings the kind; see `{kubectl} api-resources`"),
+            format!(
+                "install the CRD of the kind, or correct `apiVersion`; see `{kubectl} api-resources`"
+            ),
         ),
         (
             "Error from server (Forbidden): deployments.apps is forbidden: User \"dev\" cannot patch resource",
-            format!("see what you may do with `{kubectl} auth can-i --list`"),
+            format!("run `{kubectl} auth can-i --list` to see your permissions"),
         ),
         (
             "The Service \"x\" is invalid: spec.ports: Required value",
-            "correct this field in the manifest".into(),
+            "correct the field in the manifest".into(),
         ),
     ];
     for (words, help) in table {
@@ -218,9 +223,9 @@ fn rights_are_missing() {
     let words = "Error from server (Forbidden): nodes is forbidden: User \"dev\" cannot list resource \"nodes\"\n";
     project.write("fake/kubectl-get-fails", words);
     let ran = project.run(&["up", "--context", "kind-test"]);
-    ran.code(92).stderr("error: the cluster of context `kind-test` refused to list its nodes
+    ran.code(92).stderr("error: the API server of context `kind-test` rejected the request to list nodes
   caused by: [..] cannot list resource \"nodes\"
-  help: see what you may do with `kubectl --context kind-test --namespace default auth can-i --list`\n");
+  help: run `kubectl --context kind-test --namespace default auth can-i --list` to see your permissions\n");
 }
 
 #[test]
@@ -232,16 +237,17 @@ fn no_node_may_run_the_pods() {
     project.write("k8s/app.yaml", &manifest);
     let ran = project.run(&["up"]);
     ran.code(92).stderr(
-        "error: no node of context `kind-test` may run the pods
+        "error: no node of context `kind-test` can run the pods
   caused by: `n1`: it does not have the label `gpu=yes`; `n2`: it does not have the label `gpu=yes`
-  help: give a node the label with `kubectl --context kind-test label node n1 'gpu=yes'`\n",
+  help: run `kubectl --context kind-test label node n1 'gpu=yes'` to add the label to a node\n",
     );
     untouched(&project);
     // Where there is no one label that would do, the manifest tells.
     let affinity = "affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: a, operator: Exists}]}]}}}";
     project.write("k8s/app.yaml", &manifest.replace("nodeSelector: {gpu: \"yes\"}", affinity));
     let said = project.run(&["up"]).code(92).err().to_owned();
-    let help = "  help: change the pods' node selector, affinity or tolerations in the manifest\n";
+    let help =
+        "  help: change the node selector, affinity, or tolerations of the pods in the manifest\n";
     assert!(said.ends_with(help), "{said}");
 }
 
@@ -249,6 +255,6 @@ fn no_node_may_run_the_pods() {
 fn a_node_is_unknown() {
     let project = Project::new();
     let ran = project.run(&["up", "--node", "n3"]);
-    ran.code(92).stderr("error: the cluster has no node `n3`\n  help: use one of `n1` and `n2`\n");
+    ran.code(92).stderr("error: node `n3` not found\n  help: use one of `n1` and `n2`\n");
     untouched(&project);
 }

@@ -7,9 +7,9 @@ fn docker_cannot_save() {
     let project = Project::new();
     project.write("fake/save-fails", "");
     fails(&project, 94, &format!("{BUILT}     Loading n1 (4.00 KiB)
-error: docker could not hand out the image for node `n1`
+error: failed to export the image from Docker for node `n1`
   caused by: `docker save {IMAGE}` exited with code 1: Error response from daemon: unable to create manifests file: NotFound: content digest sha256:1: not found
-  help: build the image anew with `docker build --no-cache`\n"));
+  help: run `docker build --no-cache` to rebuild the image\n"));
 }
 
 #[test]
@@ -17,8 +17,8 @@ fn the_disk_is_full() {
     let project = Project::new();
     project.write("fake/ctr-import-fails", "ctr: failed to ingest \"blobs/sha256/1\": failed to copy: write /x: no space left on device\n");
     fails(&project, 94, &format!("{BUILT}     Loading n1 (4.00 KiB)
-error: the disk of node `n1` at 10.0.0.1 is full: ctr: failed to ingest \"blobs/sha256/1\": failed to copy: write /x: no space left on device
-  help: free space on node `n1`: `sudo du -xh -d2 /var | sort -h | tail` shows there what fills it\n"));
+error: no space left on node `n1` (10.0.0.1): ctr: failed to ingest \"blobs/sha256/1\": failed to copy: write /x: no space left on device
+  help: free space on node `n1`; run `sudo du -xh -d2 /var | sort -h | tail` there to see what uses it\n"));
 }
 
 #[test]
@@ -31,8 +31,8 @@ fn the_disk_has_no_room_for_it() {
         &project,
         94,
         &format!(
-            "{BUILT}error: the disk of node `n1` at 10.0.0.1 is full: the layers take 4096 bytes, and 3072 are free
-  help: free space on node `n1`: `sudo du -xh -d2 /var | sort -h | tail` shows there what fills it\n"
+            "{BUILT}error: no space left on node `n1` (10.0.0.1): the layers need 4096 bytes, but only 3072 bytes are free
+  help: free space on node `n1`; run `sudo du -xh -d2 /var | sort -h | tail` there to see what uses it\n"
         ),
     );
     // Who follows the advice succeeds.
@@ -44,10 +44,10 @@ fn the_connection_is_lost() {
     let project = Project::new();
     project.write("fake/ssh-cut", "");
     fails(&project, 94, &format!("{BUILT}     Loading n1 (4.00 KiB)
-        Note the connection to node `n1` at 10.0.0.1 was lost during the load: Connection to 10.0.0.1 closed by remote host.; trying once more
+        Note lost the connection to node `n1` (10.0.0.1): Connection to 10.0.0.1 closed by remote host.; retrying once
      Loading n1 (4.00 KiB)
-error: the connection to node `n1` at 10.0.0.1 was lost during the load: Connection to 10.0.0.1 closed by remote host.
-  help: run it again; a load that was cut leaves nothing behind\n"));
+error: lost the connection to node `n1` (10.0.0.1): Connection to 10.0.0.1 closed by remote host.
+  help: run the command again; an interrupted load leaves nothing behind\n"));
     // Who follows the advice succeeds.
     project.remove("fake/ssh-cut").run(&["up"]).code(0);
 }
@@ -61,8 +61,8 @@ fn the_import_fails_after_it_wrote_the_name() {
         94,
         &format!(
             "{BUILT}     Loading n1 (4.00 KiB)
-error: node `n1` at 10.0.0.1 did not take the image: ctr: failed to extract layer: unexpected digest
-  help: run it again; if that fails, see `journalctl --unit containerd` on node `n1`\n"
+error: failed to import the image on node `n1` (10.0.0.1): ctr: failed to extract layer: unexpected digest
+  help: run the command again; if it fails again, check `journalctl --unit containerd` on node `n1`\n"
         ),
     );
 }
@@ -73,10 +73,10 @@ fn containerd_ends_in_the_import() {
     let words = "ctr: failed to send write: error reading from server: EOF: unavailable";
     project.write("fake/ctr-import-fails", &format!("{words}\n"));
     fails(&project, 94, &format!("{BUILT}     Loading n1 (4.00 KiB)
-        Note containerd on node `n1` at 10.0.0.1 ended during the load: {words}; trying once more
+        Note containerd on node `n1` (10.0.0.1) stopped during the load: {words}; retrying once
      Loading n1 (4.00 KiB)
-error: containerd on node `n1` at 10.0.0.1 ended during the load: {words}
-  help: see on node `n1` why it ended, start it, and run this again: a name that the load may have left is then put right\n"));
+error: containerd on node `n1` (10.0.0.1) stopped during the load: {words}
+  help: start containerd on node `n1` and run the command again, which also repairs an image name that this load may have left\n"));
 }
 
 #[test]
@@ -84,8 +84,8 @@ fn success_alone_proves_nothing() {
     let project = Project::new();
     project.write("fake/cri-is-blind", "");
     fails(&project, 94, &format!("{BUILT}     Loading n1 (4.00 KiB)
-error: node `n1` at 10.0.0.1 did not take the image: `ctr` reported success, yet the node's runtime does not have the image
-  help: run it again; if that fails, see `journalctl --unit containerd` on node `n1`\n"));
+error: failed to import the image on node `n1` (10.0.0.1): `ctr` reported success, but the image is missing from the node
+  help: run the command again; if it fails again, check `journalctl --unit containerd` on node `n1`\n"));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Makes sure that the manifests can be edited, and run the image.
+//! Checks that the manifests can be edited and use the image.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ use crate::event::Event;
 use crate::manifests::error::{Error, Result};
 use crate::manifests::source::Manifest;
 
-/// Makes sure that all can be rendered, and says what will stay as it is.
+/// Checks that all manifests can be rendered, and reports what will not be updated.
 pub(crate) fn check(cx: &Cx, manifests: &[Manifest], config: &Config) -> Result<()> {
     let want = image_update(config, "kdev-000000000000");
     for manifest in manifests {
@@ -24,20 +24,20 @@ pub(crate) fn check(cx: &Cx, manifests: &[Manifest], config: &Config) -> Result<
     Ok(())
 }
 
-/// Says what holds the image's name and stays as it is, each with its place.
+/// Reports each place that contains the image's name but will not be updated.
 pub(crate) fn report_mentions(cx: &Cx, manifest: &Manifest, rendered: &Rendered) {
     let pinned = rendered.places.iter().filter(|place| place.fate == FieldOutcome::Pinned);
     let pinned = pinned.map(|place| (place.line, place.to_string()));
     let others = rendered.untouched.iter().map(|other| (other.line, other.to_string()));
     let mut notes: Vec<(usize, String)> = pinned.chain(others).collect();
     notes.sort();
-    for (line, words) in notes {
-        let text = format!("{}:{line}: {words}", manifest.path.display());
+    for (line, note) in notes {
+        let text = format!("{}:{line}: {note}", manifest.path.display());
         cx.emit(Event::Note { text });
     }
 }
 
-/// Makes sure that a container runs the image, and gives all objects.
+/// Returns all objects, or an error if no container uses the image.
 pub(crate) fn collect_objects(manifests: &[Manifest], config: &Config) -> Result<Vec<Object>> {
     let image = &config.image;
     let mut objects = Vec::new();
@@ -65,51 +65,55 @@ pub(crate) fn collect_objects(manifests: &[Manifest], config: &Config) -> Result
     })
 }
 
-/// An object that is no workload only since a letter of its kind is wrong.
+/// Returns the error for an object whose kind is a mistyped workload kind.
 fn find_mistyped_kind(manifests: &[Manifest]) -> Option<Error> {
     manifests.iter().find_map(|manifest| {
         let text = manifest.text.strip_prefix('\u{feff}').unwrap_or(&manifest.text);
-        let mut fault = None;
+        let mut error = None;
         for document in yaml::documents(text).ok()? {
             image_fields::each_node(&document, &mut |kind, object| {
-                let Some((meant, node)) = kind.nearest_workload().zip(object.get("kind")) else {
+                let Some((workload, node)) = kind.nearest_workload().zip(object.get("kind")) else {
                     return;
                 };
-                let words = format!(
-                    "kind `{}` is none that Kubernetes brings; did you mean `{meant}`?",
-                    kind.kind
-                );
-                fault.get_or_insert_with(|| node.error(words));
+                let message = format!("unknown kind `{}`; did you mean `{workload}`?", kind.kind);
+                error.get_or_insert_with(|| node.error(message));
             });
         }
-        fault.map(|fault| manifest.error(fault))
+        error.map(|error| manifest.error(error))
     })
 }
 
-/// Where an image is named that looks most like ours: file, line and image.
-fn find_similar_image(manifests: &[Manifest], want: &ImageUpdate) -> Option<(PathBuf, usize, String)> {
+/// Finds the image whose name is most similar to the project's: file, line, and image.
+fn find_similar_image(
+    manifests: &[Manifest],
+    want: &ImageUpdate,
+) -> Option<(PathBuf, usize, String)> {
     let name = want.name.familiar();
     let places = manifests.iter().filter_map(|manifest| {
         let places = manifest.render(want).ok()?.places.into_iter();
         let containers = places.filter(|place| place.field.rsplit('.').next() == Some("image"));
         Some(containers.map(|place| (manifest.path.clone(), place.line, place.image)))
     });
-    let likeness = |image: &str| strsim::jaro_winkler(split_tag(image).0, &name);
-    let alike = places.flatten().filter(|(_, _, image)| likeness(image) > 0.8);
-    alike.max_by(|(_, _, a), (_, _, b)| likeness(a).total_cmp(&likeness(b)))
+    let similarity = |image: &str| strsim::jaro_winkler(split_tag(image).0, &name);
+    let similar = places.flatten().filter(|(_, _, image)| similarity(image) > 0.8);
+    similar.max_by(|(_, _, a), (_, _, b)| similarity(a).total_cmp(&similarity(b)))
 }
 
-/// Where the image is pinned, if it is nowhere named by a tag.
+/// Returns the error for an image that is pinned by a digest.
 fn find_pinned_image(manifests: &[Manifest], want: &ImageUpdate) -> Option<Error> {
     manifests.iter().find_map(|manifest| {
         let places = manifest.render(want).ok()?.places;
         let place = places.into_iter().find(|place| place.fate == FieldOutcome::Pinned)?;
         let (line, column) = (place.line, place.column);
-        Some(manifest.error(ManifestError { line, column, reason: format!("`{}`: {PINNED}", place.image) }))
+        Some(manifest.error(ManifestError {
+            line,
+            column,
+            reason: format!("`{}`: {PINNED}", place.image),
+        }))
     })
 }
 
-/// What the settings want for a build with this tag.
+/// Returns the update of the image to this tag, as configured.
 pub(crate) fn image_update<'a>(config: &'a Config, tag: &'a str) -> ImageUpdate<'a> {
     let name = config.image.name();
     ImageUpdate { name, tag, policy: config.pull_policy, paths: &config.image_paths }

@@ -1,4 +1,4 @@
-//! What is wrong with the manifests.
+//! Errors of the manifests.
 
 use std::path::{Path, PathBuf};
 
@@ -13,88 +13,88 @@ use crate::{config, tools};
 /// The result of reading manifests.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What is wrong with the manifests.
+/// An error of the manifests.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// No file matches the configured manifests.
-    #[error("no Kubernetes manifest matches {}", list(patterns))]
+    /// No file or folder matches the configured patterns.
+    #[error("no manifest matches {}", list(patterns))]
     NotFound {
-        /// What was looked for.
+        /// The patterns.
         patterns: Vec<String>,
-        /// The command that writes a first one, where there is none to be corrected.
+        /// The command that creates a first manifest, if the patterns are the default ones.
         create_command: Option<String>,
     },
-    /// The manifests name other images only.
-    #[error("no container in {} runs the image `{image}`", list(files))]
+    /// The manifests only use other images.
+    #[error("no container in {} uses image `{image}`", list(files))]
     ImageNotUsed {
         /// The image of this project.
         image: String,
         /// The manifests that were read.
         files: Vec<String>,
-        /// The images that they name.
+        /// The images that they use.
         found: Vec<String>,
-        /// The one that looks most like it: file, line and image.
+        /// The most similar image: file, line, and image.
         nearest: Option<(PathBuf, usize, String)>,
     },
-    /// A manifest that cannot be edited with certainty.
-    #[error("cannot edit {}, line {line}, column {column}", describe_source(path, generated_by.as_deref()))]
+    /// A manifest cannot be edited safely.
+    #[error("cannot update {} at line {line}, column {column}", describe_source(path, generated_by.as_deref()))]
     Edit {
-        /// Which file or folder.
+        /// The file or folder.
         path: PathBuf,
-        /// The command that has made the text of a folder.
+        /// The command that rendered a folder.
         generated_by: Option<String>,
         /// Line, from 1.
         line: usize,
         /// Column, from 1.
         column: usize,
-        /// What is wrong there.
+        /// Why it cannot be edited.
         #[source]
         reason: Details,
     },
-    /// kubectl or helm could make no manifests of this folder.
-    #[error("cannot make manifests of `{}`", .0.display())]
+    /// `kubectl` or `helm` failed to render a folder.
+    #[error("failed to render `{}`", .0.display())]
     Render(PathBuf, #[source] Failure),
-    /// A pattern of the settings is none.
+    /// A configured pattern is invalid.
     #[error(transparent)]
     Config(#[from] config::Error),
-    /// kubectl or helm is missing, or cannot be understood.
+    /// `kubectl` or `helm` is missing or printed unexpected output.
     #[error(transparent)]
     Tool(#[from] tools::Error),
-    /// A file could not be read, or nothing could be run.
+    /// A file could not be read, a process could not be started, or the run was interrupted.
     #[error(transparent)]
     Process(#[from] process::Error),
 }
 
 fn describe_source(path: &Path, made_by: Option<&str>) -> String {
     match made_by {
-        Some(command) => format!("what `{command}` makes"),
+        Some(command) => format!("the output of `{command}`"),
         None => format!("`{}`", path.display()),
     }
 }
 
 impl Error {
-    /// One action that helps.
+    /// Returns the text of the `help:` line, if there is one.
     pub fn help(&self) -> Option<String> {
         Some(match self {
             Self::NotFound { create_command: Some(command), .. } => {
-                format!("write a first one with `{command}`")
+                format!("run `{command}` to create one")
             }
             Self::NotFound { .. } => {
-                "write one, or correct `manifests = [\"path/*.yaml\"]` in `[package.metadata.kdev]`"
+                "create one, or correct `manifests = [\"path/*.yaml\"]` in `[package.metadata.kdev]`"
                     .to_owned()
             }
             Self::ImageNotUsed { image, nearest: Some((path, line, found)), .. } => format!(
-                "write `image: {image}` in line {line} of `{}`, or set `image = \"{}\"` in `[package.metadata.kdev]`",
+                "write `image: {image}` at line {line} of `{}`, or set `image = \"{}\"` in `[package.metadata.kdev]`",
                 path.display(),
                 without_tag(found)
             ),
             Self::ImageNotUsed { image, found, .. } => image_not_used_help(image, found),
             Self::Edit { generated_by: Some(command), line, .. } => {
-                format!("see line {line} of it with `{command}`")
+                format!("run `{command}` and check line {line}")
             }
             Self::Edit { reason, .. } if reason.0 == CONTAINS_TEMPLATES => {
-                "name the folder of its chart in `manifests`, or a file that `helm template` has written".to_owned()
+                "set `manifests` to the folder of the chart, or to a file with the output of `helm template`".to_owned()
             }
             Self::Edit { path, line, .. } => format!("change line {line} of `{}`", path.display()),
             Self::Render(folder, failure) => render_help(&folder.to_string_lossy(), failure),
@@ -107,15 +107,13 @@ impl Error {
 
 fn image_not_used_help(image: &str, found: &[String]) -> String {
     match found {
-        [] => format!(
-            "write `image: {image}` into a container of what makes the pods: a Deployment, a StatefulSet, …"
-        ),
+        [] => format!("set `image: {image}` in a container of a workload, such as a Deployment"),
         [one] => format!(
-            "name it in the manifest, or set `image = \"{}\"` in `[package.metadata.kdev]`",
+            "use it in the manifest, or set `image = \"{}\"` in `[package.metadata.kdev]`",
             without_tag(one)
         ),
         _ => format!(
-            "name it in the manifest, or set `image` in `[package.metadata.kdev]` to one of {}",
+            "use it in the manifest, or set `image` in `[package.metadata.kdev]` to one of {}",
             list(found)
         ),
     }
@@ -123,11 +121,14 @@ fn image_not_used_help(image: &str, found: &[String]) -> String {
 
 fn render_help(folder: &str, Failure { command, stderr, .. }: &Failure) -> String {
     if stderr.contains("helm dependency build") {
-        return format!("fetch what it depends on with `helm dependency build {}`", quote(folder));
+        return format!("run `helm dependency build {}` to fetch the dependencies", quote(folder));
     }
-    // With it helm shows what it has made, even where that is no YAML.
-    let debug = if command.starts_with("helm ") { " --debug" } else { "" };
-    format!("mend the folder, and try it with `{command}{debug}`")
+    if command.starts_with("helm ") {
+        // With `--debug`, helm also prints output that is not valid YAML.
+        format!("fix the chart; run `{command} --debug` to see the full error")
+    } else {
+        format!("fix the kustomization; run `{command}` to check it")
+    }
 }
 
 fn without_tag(image: &str) -> &str {

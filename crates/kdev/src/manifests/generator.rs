@@ -1,4 +1,4 @@
-//! Folders of which kubectl or helm makes manifests: kustomizations and charts.
+//! Renders kustomizations with `kubectl` and charts with `helm`.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,14 +13,14 @@ use crate::manifests::source::Manifest;
 use crate::process::Command;
 use crate::tools::{self, HELM, KUBECTL, Tool};
 
-/// The files that make a folder a kustomization.
+/// The files that mark a folder as a kustomization.
 const KUSTOMIZATION_FILES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
-/// The file that makes a folder a chart.
+/// The file that marks a folder as a chart.
 const CHART_FILE: &str = "Chart.yaml";
-/// How long it may take: bases and dependencies may be far away.
+/// Limits the rendering of a folder; bases and dependencies can be remote.
 const RENDER_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// What makes manifests of a folder.
+/// The program that renders a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Generator {
     Kustomize,
@@ -28,7 +28,7 @@ pub(crate) enum Generator {
 }
 
 impl Generator {
-    /// The one for this folder; `None` if it is plain.
+    /// Returns the generator for this folder, or `None` if it is not a kustomization or chart.
     pub(crate) fn detect(folder: &Path) -> Option<Self> {
         let has = |name: &str| folder.join(name).is_file();
         if KUSTOMIZATION_FILES.iter().any(|name| has(name)) {
@@ -37,7 +37,7 @@ impl Generator {
         has(CHART_FILE).then_some(Self::Helm)
     }
 
-    /// What it makes of the folder: this text is then edited.
+    /// Renders the folder.
     pub(crate) fn run(
         self,
         cx: &Cx,
@@ -54,13 +54,19 @@ impl Generator {
         Ok(Manifest { path: folder.to_owned(), text, generated_by: Some(shown) })
     }
 
-    fn task(self, cx: &Cx, folder: &Path, config: &Config, target: &ClusterTarget) -> Result<Command> {
+    fn task(
+        self,
+        cx: &Cx,
+        folder: &Path,
+        config: &Config,
+        target: &ClusterTarget,
+    ) -> Result<Command> {
         let (sh, program) = (cx.shell()?, self.tool().find()?);
         Ok(Command::new(match self {
             Self::Kustomize => cmd!(sh, "{program} kustomize {folder}"),
             Self::Helm => {
                 let release = release_name(&config.package);
-                // Tests are run by helm, and only when it is told to.
+                // Test hooks are only for `helm test`.
                 let cmd = cmd!(sh, "{program} template {release} {folder} --skip-tests");
                 match &config.namespace {
                     Some(namespace) => cmd.arg("--namespace").arg(namespace),
@@ -78,7 +84,7 @@ impl Generator {
     }
 }
 
-/// helm takes the context's namespace, as kdev does, but must know which context.
+/// Passes the context to `helm`, which then uses its namespace, as kdev does.
 fn with_context<'a>(mut cmd: Cmd<'a>, target: &ClusterTarget) -> Cmd<'a> {
     if let Some(kubeconfig) = &target.kubeconfig {
         cmd = cmd.arg("--kubeconfig").arg(kubeconfig);
@@ -89,11 +95,11 @@ fn with_context<'a>(mut cmd: Cmd<'a>, target: &ClusterTarget) -> Cmd<'a> {
     }
 }
 
-/// The package's name as helm takes it for a release: at most 53 small letters,
-/// digits and hyphens, no hyphen at either end.
+/// Converts the package's name to a valid Helm release name: at most 53 lowercase letters,
+/// digits, and hyphens, without a hyphen at either end.
 fn release_name(package: &str) -> String {
-    let small = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
-    let name: String = package.chars().map(small).skip_while(|c| *c == '-').take(53).collect();
+    let convert = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+    let name: String = package.chars().map(convert).skip_while(|c| *c == '-').take(53).collect();
     name.trim_end_matches('-').to_owned()
 }
 
@@ -102,7 +108,7 @@ mod tests {
     use super::release_name;
 
     #[test]
-    fn any_package_is_a_release() {
+    fn release_name_is_valid_for_any_package() {
         assert_eq!(release_name("My_App"), "my-app");
         assert_eq!(release_name("_app_"), "app");
         assert_eq!(release_name(&"a-".repeat(40)).len(), 53);

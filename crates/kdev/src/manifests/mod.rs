@@ -1,9 +1,9 @@
-//! Takes the settings and gives the manifests: files that the patterns match, and what
-//! kubectl or helm makes of folders, with the text as it was written.
+//! Reads the manifests that the settings select: files, and the output of `kubectl kustomize`
+//! or `helm template` for folders. The text stays as it was written.
 //!
-//! - `check.rs`: makes sure that they can be edited, and run the image
+//! - `check.rs`: checks that the manifests can be edited and use the image
 //! - `generator.rs`: kustomizations and charts
-//! - `read.rs`: finds and reads them
+//! - `read.rs`: finds and reads the files and folders
 //! - `source.rs`: a file or folder with its text
 
 mod check;

@@ -1,4 +1,4 @@
-//! Finds the files and folders of manifests, and reads them.
+//! Finds and reads the manifest files and folders.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,29 +14,34 @@ use crate::manifests::source::Manifest;
 use crate::process;
 
 impl Manifest {
-    /// Reads every file that the configured globs match, in the order of the
-    /// globs, and by name within one. A kustomization's or a chart's folder is
-    /// rendered first, a chart for the namespace of this cluster.
+    /// Reads the files that match the configured patterns, in the order of the patterns, and
+    /// sorted by name for each pattern. Folders with a kustomization or a chart are rendered,
+    /// charts for the selected namespace.
     pub(crate) fn read_all(cx: &Cx, config: &Config, target: &ClusterTarget) -> Result<Vec<Self>> {
         let mut manifests = Vec::new();
-        let usual = default_patterns(&config.dir);
-        let patterns = config.manifests.as_ref().unwrap_or(&usual);
+        let default = default_patterns(&config.dir);
+        let patterns = config.manifests.as_ref().unwrap_or(&default);
         for pattern in patterns {
             for path in expand_glob(pattern)? {
                 manifests.extend(read_path(cx, &path, config, target)?);
             }
         }
         if manifests.is_empty() {
-            let by = (*patterns == usual).then(|| create_command(cx, config));
+            let create_command = (*patterns == default).then(|| first_manifest_command(cx, config));
             let patterns = patterns.iter().map(|p| p.display().to_string()).collect();
-            return Err(Error::NotFound { patterns, create_command: by.transpose()? });
+            return Err(Error::NotFound { patterns, create_command: create_command.transpose()? });
         }
         Ok(manifests)
     }
 }
 
-/// `None` for a folder from which nothing is made.
-fn read_path(cx: &Cx, path: &Path, config: &Config, target: &ClusterTarget) -> Result<Option<Manifest>> {
+/// Reads a file or renders a folder; `None` for a folder without kustomization or chart.
+fn read_path(
+    cx: &Cx,
+    path: &Path,
+    config: &Config,
+    target: &ClusterTarget,
+) -> Result<Option<Manifest>> {
     if path.is_file() {
         return read_file(path).map(Some);
     }
@@ -48,13 +53,13 @@ fn read_file(path: &Path) -> Result<Manifest> {
     Ok(Manifest { path: path.to_owned(), text, generated_by: None })
 }
 
-/// The command that writes a manifest to begin with.
-fn create_command(cx: &Cx, config: &Config) -> Result<String> {
+/// Returns the command that creates a first manifest.
+fn first_manifest_command(cx: &Cx, config: &Config) -> Result<String> {
     let image = config.image.name().familiar();
     let name = image.rsplit('/').next().unwrap_or_default().replace(['_', '.'], "-");
-    // A folder's whole path need not be shown to whoever is in it.
-    let is_here = cx.shell()?.current_dir() == config.dir;
-    let folder = if is_here { PathBuf::from("k8s") } else { config.dir.join("k8s") };
+    // A relative path is enough in the package's folder.
+    let is_current_dir = cx.shell()?.current_dir() == config.dir;
+    let folder = if is_current_dir { PathBuf::from("k8s") } else { config.dir.join("k8s") };
     let (folder, file) = (folder.to_string_lossy(), folder.join(format!("{name}.yaml")));
     Ok(format!(
         "mkdir -p {} && kubectl create deployment {name} --image {image} --dry-run=client --output yaml > {}",
@@ -71,10 +76,13 @@ fn expand_glob(pattern: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths.filter_map(std::result::Result::ok).collect())
 }
 
-/// The patterns where none are set.
+/// Returns the default patterns.
 fn default_patterns(dir: &Path) -> Vec<PathBuf> {
     if Generator::detect(&dir.join("k8s")).is_some() {
         return vec![escape_glob(dir).join("k8s")];
     }
-    ["k8s/*.yaml", "k8s/*.yml", "k8s/*.json"].iter().map(|glob| escape_glob(dir).join(glob)).collect()
+    ["k8s/*.yaml", "k8s/*.yml", "k8s/*.json"]
+        .iter()
+        .map(|glob| escape_glob(dir).join(glob))
+        .collect()
 }

@@ -1,4 +1,4 @@
-//! A file or folder of manifests, with its text.
+//! A manifest file or folder with its text.
 
 use std::path::PathBuf;
 
@@ -11,22 +11,22 @@ use kdev_manifest::update::ImageUpdate;
 use crate::details::Details;
 use crate::manifests::error::{Error, Result};
 
-/// A file of Kubernetes objects, as its author wrote it.
+/// The text of a manifest file, or of a rendered folder.
 #[derive(Clone, Debug)]
 pub(crate) struct Manifest {
     pub(crate) path: PathBuf,
     pub(crate) text: String,
-    /// The command that has made the text of a folder.
+    /// The command that rendered the folder.
     pub(crate) generated_by: Option<String>,
 }
 
 impl Manifest {
-    /// The objects that it declares.
+    /// Returns the objects in the manifest.
     pub(crate) fn objects(&self, paths: &[ImagePath]) -> Result<Vec<Object>> {
         objects::objects(&self.text, paths).map_err(|error| self.error(error))
     }
 
-    /// The text as it will be applied, and why.
+    /// Returns the text as it will be applied, with a report of the changes.
     pub(crate) fn render(&self, want: &ImageUpdate) -> Result<Rendered> {
         kdev_manifest::render(&self.text, want).map_err(|error| self.error(error))
     }

@@ -1,5 +1,5 @@
-//! A node that can be talked to: whether its containerd lets us in, and what
-//! it answers.
+//! A connection to a node: checks the access to containerd, runs the script, and reads its
+//! output.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,32 +12,33 @@ use xshell::{Cmd, Shell};
 
 use crate::config::NodeSettings;
 use crate::cx::Cx;
-use crate::node::error::{NodeErrorKind, NodeError, SudoRule, containerd_access_error};
-use crate::node::report::{NodeReport, NodeProbe};
+use crate::node::error::{NodeError, NodeErrorKind, SudoRule, containerd_access_error};
+use crate::node::report::{NodeProbe, NodeReport};
 use crate::node::runtime::Runtime;
 use crate::node::ssh::{self, SSH_FAILED};
 use crate::node::transport::Transport;
-use crate::process::{Failure, Output, Command};
+use crate::process::{Command, Failure, Output};
 
-/// What runs on the node, for every node the same text.
+/// The script that runs on each node.
 const SCRIPT: &str = include_str!("script.sh");
-/// How long a question to a node may take, and to one that the cluster does not
-/// hear of either.
+/// Limits a run of the script, except for a load.
 const SCRIPT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Limits a run of the script on a node whose kubelet has stopped reporting.
 const NOT_RESPONDING_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// An open way to a node, and what is known of it.
+/// A connection to a node, and how to use its containerd.
 pub(crate) struct NodeConnection<'a> {
     pub(crate) node: &'a Node,
     pub(crate) transport: Transport<'a>,
     runtime: Runtime,
     pub(crate) sudo: Sudo,
-    /// `ctr` is of the 2.x line.
+    /// Whether imports need `--local`: with `ctr` 2.x.
     pub(crate) needs_local_import: bool,
-    /// Where the CRI unpacks images; empty where that is not known.
+    /// The snapshotter of the CRI; empty if unknown.
     pub(crate) snapshotter: String,
-    /// How `ctr` is called on the node.
+    /// The `ctr` command on the node.
     pub(crate) ctr: String,
+    /// Marks the output lines of the script.
     pub(crate) nonce: String,
 }
 
@@ -49,7 +50,7 @@ pub(crate) enum Sudo {
 }
 
 impl<'a> NodeConnection<'a> {
-    /// Nobody has been asked yet.
+    /// Creates a connection without contacting the node.
     fn new(
         transport: Transport<'a>,
         node: &'a Node,
@@ -57,7 +58,7 @@ impl<'a> NodeConnection<'a> {
     ) -> Result<Self, NodeError> {
         let sudo = settings.sudo.map_or(Sudo::Auto, |yes| if yes { Sudo::Yes } else { Sudo::No });
         let runtime = Runtime::detect(node, settings);
-        let link = Self {
+        let connection = Self {
             node,
             transport,
             runtime: runtime.clone().unwrap_or(Runtime::Containerd),
@@ -68,37 +69,41 @@ impl<'a> NodeConnection<'a> {
             nonce: nonce(),
         };
         if runtime.is_none() {
-            let other = node.info.container_runtime_version.clone();
-            return Err(link.error(NodeErrorKind::UnsupportedRuntime(other)));
+            let version = node.info.container_runtime_version.clone();
+            return Err(connection.error(NodeErrorKind::UnsupportedRuntime(version)));
         }
-        Ok(link)
+        Ok(connection)
     }
 
-    /// Reaches the node and makes sure that images can be loaded there.
+    /// Connects to the node and checks that images can be loaded there.
     pub(crate) fn open(
         cx: &Cx,
         transport: Transport<'a>,
         node: &'a Node,
         settings: &NodeSettings,
     ) -> Result<Self, NodeError> {
-        let mut link = Self::new(transport, node, settings)?;
-        let answer = link.run_script_with_ctr(cx, "probe", &[])?;
-        let said = |key| answer.get(key).unwrap_or_default().to_owned();
-        link.ctr = said("ctr");
-        if link.is_wrong_machine(&said("machine")) {
-            return Err(link.error(NodeErrorKind::WrongMachine));
+        let mut connection = Self::new(transport, node, settings)?;
+        let output = connection.run_script_with_ctr(cx, "probe", &[])?;
+        let value = |key| output.get(key).unwrap_or_default().to_owned();
+        connection.ctr = value("ctr");
+        if connection.is_wrong_machine(&value("machine")) {
+            return Err(connection.error(NodeErrorKind::WrongMachine));
         }
-        if let Some(words) = answer.get("no-access") {
-            return Err(link.error(containerd_access_error(words, &said("user"), &link.ctr)));
+        if let Some(message) = output.get("no-access") {
+            return Err(connection.error(containerd_access_error(
+                message,
+                &value("user"),
+                &connection.ctr,
+            )));
         }
-        link.sudo = if answer.get("sudo") == Some("yes") { Sudo::Yes } else { Sudo::No };
-        link.snapshotter = said("snapshotter");
-        link.needs_local_import = answer.get("versions").is_some_and(needs_local_import);
-        Ok(link)
+        connection.sudo = if output.get("sudo") == Some("yes") { Sudo::Yes } else { Sudo::No };
+        connection.snapshotter = value("snapshotter");
+        connection.needs_local_import = output.get("versions").is_some_and(needs_local_import);
+        Ok(connection)
     }
 
-    /// A container is found by its name, and on another machine the same name
-    /// may be another node's.
+    /// Returns whether a container with the node's name is not the node of this cluster. The
+    /// name is not unique: another cluster can have a node with the same name.
     fn is_wrong_machine(&self, machine_id: &str) -> bool {
         let known = &self.node.info.machine_id;
         self.transport.is_container()
@@ -107,57 +112,56 @@ impl<'a> NodeConnection<'a> {
             && machine_id != known
     }
 
-    /// What the node has of images that are called like one of these; nothing is
-    /// changed there.
+    /// Lists the images on the node that have one of these base names. Read-only.
     pub(crate) fn list_images(&self, cx: &Cx, bases: &[String]) -> Result<NodeImages, NodeError> {
         let args: Vec<&str> =
             std::iter::once(&self.snapshotter).chain(bases).map(String::as_str).collect();
-        let answer = self.run_script_with_ctr(cx, "images", &args)?;
-        let lines = answer.0.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let output = self.run_script_with_ctr(cx, "images", &args)?;
+        let lines = output.0.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let sudo = if matches!(self.sudo, Sudo::Yes) { "sudo -n " } else { "" };
         let ctr = self.transport.command_with_stdin(&format!("{sudo}{}", self.ctr));
         Ok(NodeImages { ctr, ..NodeImages::read(lines) })
     }
 
-    /// Asks how it is with the machine and its containerd, all at once; nothing is
-    /// changed there. What keeps a load from it takes nothing from the rest.
+    /// Returns the state of the machine and its containerd. Read-only. An error that would
+    /// prevent a load is part of the result.
     pub(crate) fn inspect(
         cx: &Cx,
         transport: Transport<'a>,
         node: &'a Node,
         settings: &NodeSettings,
     ) -> Result<NodeProbe, NodeError> {
-        let link = Self::new(transport, node, settings)?;
-        let answer = link.run_script(cx, "report", &[])?;
-        let lines = answer.0.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-        let mut facts = NodeReport::parse(lines);
-        facts.location = link.location();
-        facts.shell_command = link.display_command();
-        facts.disk_usage_command = link.transport.shell_pipeline(DISK_USAGE_COMMAND);
-        let fault = if let Some(program) = answer.get("no-ctr") {
+        let connection = Self::new(transport, node, settings)?;
+        let output = connection.run_script(cx, "report", &[])?;
+        let lines = output.0.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let mut report = NodeReport::parse(lines);
+        report.location = connection.location();
+        report.shell_command = connection.display_command();
+        report.disk_usage_command = connection.transport.shell_pipeline(DISK_USAGE_COMMAND);
+        let kind = if let Some(program) = output.get("no-ctr") {
             Some(NodeErrorKind::CtrNotFound(program.to_owned()))
-        } else if let Some(words) = answer.get("no-access") {
-            Some(containerd_access_error(words, &facts.user, &facts.ctr))
-        } else if let Some(words) = answer.get("no-import") {
-            let rule = SudoRule { user: facts.user.clone(), ctr: facts.ctr.clone() };
-            Some(NodeErrorKind::SudoNotAllowed(rule, words.to_owned()))
+        } else if let Some(message) = output.get("no-access") {
+            Some(containerd_access_error(message, &report.user, &report.ctr))
+        } else if let Some(message) = output.get("no-import") {
+            let rule = SudoRule { user: report.user.clone(), ctr: report.ctr.clone() };
+            Some(NodeErrorKind::SudoNotAllowed(rule, message.to_owned()))
         } else {
             None
         };
-        Ok(NodeProbe { report: facts, error: fault.map(|fault| link.error(fault)) })
+        Ok(NodeProbe { report, error: kind.map(|kind| connection.error(kind)) })
     }
 
-    pub(crate) fn error(&self, fault: NodeErrorKind) -> NodeError {
+    pub(crate) fn error(&self, kind: NodeErrorKind) -> NodeError {
         NodeError {
             node: self.node.name.clone(),
             location: self.transport.to_string(),
-            kind: fault,
+            kind,
             connect_command: self.display_command(),
             known_hosts_name: self.transport.known_hosts_name(),
         }
     }
 
-    /// Where it is, as it is shown.
+    /// Returns how the node is reached, for messages.
     pub(crate) fn location(&self) -> String {
         self.transport.to_string()
     }
@@ -170,26 +174,32 @@ impl<'a> NodeConnection<'a> {
         without_script(failure, &self.display_command()).to_string()
     }
 
-    /// An answer that a `ctr` must be there for.
-    fn run_script_with_ctr(&self, cx: &Cx, verb: &str, args: &[&str]) -> Result<ScriptOutput, NodeError> {
-        let answer = self.run_script(cx, verb, args)?;
-        match answer.get("no-ctr") {
+    /// Runs the script, and returns an error if the node has no `ctr`.
+    fn run_script_with_ctr(
+        &self,
+        cx: &Cx,
+        verb: &str,
+        args: &[&str],
+    ) -> Result<ScriptOutput, NodeError> {
+        let output = self.run_script(cx, verb, args)?;
+        match output.get("no-ctr") {
             Some(program) => Err(self.error(NodeErrorKind::CtrNotFound(program.to_owned()))),
-            None => Ok(answer),
+            None => Ok(output),
         }
     }
 
     fn run_script(&self, cx: &Cx, verb: &str, args: &[&str]) -> Result<ScriptOutput, NodeError> {
         let sh = self.shell(cx)?;
-        let patience = if is_not_responding(self.node) { NOT_RESPONDING_TIMEOUT } else { SCRIPT_TIMEOUT };
-        let task = Command::new(self.script_command(&sh, verb, args)).timeout(patience);
-        let shown = task.to_string();
+        let timeout =
+            if is_not_responding(self.node) { NOT_RESPONDING_TIMEOUT } else { SCRIPT_TIMEOUT };
+        let task = Command::new(self.script_command(&sh, verb, args)).timeout(timeout);
+        let command = task.to_string();
         let output = task.output(cx).map_err(|failure| match failure {
             failure if failure.is_interrupt() => self.error(NodeErrorKind::Interrupted),
             failure => self.error(NodeErrorKind::Unreachable(self.describe_failure(&failure))),
         })?;
         ScriptOutput::parse(&output.text(), &self.nonce)
-            .ok_or_else(|| self.error(no_response(shown, output, &self.display_command())))
+            .ok_or_else(|| self.error(no_response(command, output, &self.display_command())))
     }
 
     pub(crate) fn shell(&self, cx: &Cx) -> Result<Shell, NodeError> {
@@ -209,21 +219,21 @@ impl<'a> NodeConnection<'a> {
     }
 }
 
-/// The lines of a node's answer that are ours: a key each, and its value.
+/// The output of the script: lines with a key and a value. Other output is ignored.
 pub(crate) struct ScriptOutput(pub(crate) Vec<(String, String)>);
 
 impl ScriptOutput {
-    /// `None` where the script never began: then the transport, or the login
-    /// shell, has failed.
+    /// Returns `None` if the script did not start: then the transport or the login shell has
+    /// failed.
     pub(crate) fn parse(text: &str, nonce: &str) -> Option<Self> {
-        let ours = text.lines().filter_map(|line| {
-            // A prompt without a line end may stand before the first one.
+        let lines = text.lines().filter_map(|line| {
+            // A prompt without a line end may precede the first line.
             let line = &line[line.find(nonce)? + nonce.len()..];
             let line = line.trim();
             let (key, value) = line.split_once(' ').unwrap_or((line, ""));
             Some((key.to_owned(), printable(value.trim())))
         });
-        let lines: Vec<_> = ours.collect();
+        let lines: Vec<_> = lines.collect();
         (!lines.is_empty()).then_some(Self(lines))
     }
 
@@ -232,33 +242,33 @@ impl ScriptOutput {
     }
 }
 
-/// A word that no other program prints.
+/// Returns a word that no other program prints.
 fn nonce() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
     format!("kdev-{:x}-{now:x}", std::process::id())
 }
 
-/// The transport failed, or the login shell runs no commands.
-fn no_response(command: String, output: Output, by_hand: &str) -> NodeErrorKind {
+/// Returns the error for a script that did not start: the transport failed, or the login
+/// shell does not run commands.
+fn no_response(command: String, output: Output, short: &str) -> NodeErrorKind {
     if output.status.code() != Some(SSH_FAILED) && !output.stdout.is_empty() {
         return NodeErrorKind::NoShell(printable(output.text().trim()));
     }
-    ssh::connection_error(&without_script(&Failure::from_output(command, output), by_hand))
+    ssh::connection_error(&without_script(&Failure::from_output(command, output), short))
 }
 
-/// A failure without the script, which would fill the screen.
-fn without_script(failure: &Failure, by_hand: &str) -> Failure {
+/// Replaces the command, which contains the whole script, by a short one.
+fn without_script(failure: &Failure, short: &str) -> Failure {
     Failure {
-        command: by_hand.to_owned(),
+        command: short.to_owned(),
         outcome: failure.outcome.clone(),
         stderr: failure.stderr.clone(),
     }
 }
 
-/// A ctr of the 2.x line leaves an import to a service of the daemon's, unless
-/// it is told otherwise. That service takes about twice the time, and 1.x
-/// daemons do not tell the CRI about what it did. The client's version comes
-/// first in the answer.
+/// Returns whether `ctr` needs `--local`, from the output of `ctr version`, in which the
+/// client's version comes first. By default, `ctr` 2.x leaves the import to the daemon's
+/// transfer service. That takes about twice as long, and 1.x daemons do not notify the CRI.
 fn needs_local_import(versions: &str) -> bool {
     let client = versions.split("Version:").nth(1).unwrap_or_default();
     let major = client.trim().trim_start_matches('v').split('.').next();
@@ -271,16 +281,18 @@ mod tests {
     use xshell::cmd;
 
     #[test]
-    fn noise_around_an_answer_does_no_harm() {
+    fn script_output_ignores_other_lines() {
         let text = "Welcome!\nkdev-1-a hello\nmotd$ kdev-1-a sudo yes\nkdev-1-b sudo no\nbye\n";
         let answer = ScriptOutput::parse(text, "kdev-1-a").unwrap();
         assert_eq!(answer.get("sudo"), Some("yes"));
         assert!(answer.get("hello").is_some());
-        assert!(ScriptOutput::parse("This account is currently not available.\n", "kdev-1-a").is_none());
+        assert!(
+            ScriptOutput::parse("This account is currently not available.\n", "kdev-1-a").is_none()
+        );
     }
 
     #[test]
-    fn a_new_ctr_is_told_to_import_by_itself() {
+    fn ctr_2_imports_locally() {
         let versions = |client: &str, server: &str| {
             needs_local_import(&format!(
                 "Client:   Version:  {client}   Revision: x  Server:   Version:  {server}"
@@ -293,8 +305,8 @@ mod tests {
     }
 
     #[test]
-    fn the_script_is_a_posix_one() {
-        // `sh -n` reads it without running it.
+    fn script_is_posix_sh() {
+        // `sh -n` only checks the syntax.
         let sh = Shell::new().unwrap();
         cmd!(sh, "sh -n -c {SCRIPT}").quiet().run().unwrap();
     }

@@ -1,4 +1,4 @@
-//! What may go wrong with a node, and the words for it.
+//! Errors of a node and of a load onto it.
 
 use std::fmt;
 
@@ -6,73 +6,73 @@ use kdev_core::shell::DISK_USAGE_COMMAND;
 
 use crate::process::{Failure, Interrupted};
 
-/// A node that failed, and why.
+/// An error on one node.
 #[derive(Debug)]
 pub struct NodeError {
     /// The node's name in the cluster.
     pub node: String,
-    /// Where it was looked for: an ssh target, or `this machine`.
+    /// How the node was reached: an SSH target, a container, or `this machine`.
     pub location: String,
-    /// What went wrong.
+    /// What failed.
     pub kind: NodeErrorKind,
-    /// How a person would try the same connection by hand.
+    /// The command with which the user can open the same connection.
     pub(crate) connect_command: String,
-    /// As `known_hosts` has it.
+    /// The node's name in `known_hosts`.
     pub(crate) known_hosts_name: String,
 }
 
-/// What may go wrong with a node.
+/// What failed on a node.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum NodeErrorKind {
-    /// Neither the configuration nor the cluster tells where it is.
+    /// Neither the configuration nor the cluster has an address of the node.
     NoAddress,
-    /// The configured ssh target is none.
+    /// The configured SSH target is invalid.
     InvalidSshTarget(String),
-    /// The configured container's name is none.
+    /// The configured container name is invalid.
     InvalidContainerName(String),
-    /// The container that has the node's name is not that node.
+    /// The container with the node's name is not the node of this cluster.
     WrongMachine,
-    /// It does not answer.
+    /// The node cannot be reached.
     Unreachable(String),
-    /// Its host key is not known.
+    /// The SSH host key is unknown.
     HostKeyUnknown(String),
-    /// Its host key is not the known one.
+    /// The SSH host key differs from the known one.
     HostKeyChanged(String),
-    /// It does not let the user in.
+    /// The SSH server denied the login.
     LoginDenied(String),
-    /// The login shell runs no commands.
+    /// The login shell does not run commands.
     NoShell(String),
-    /// The program that talks to containerd is not there.
+    /// The `ctr` program was not found.
     CtrNotFound(String),
-    /// sudo wants a password.
+    /// sudo requires a password.
     SudoPassword(SudoRule),
-    /// sudo wants a terminal.
+    /// sudo requires a terminal.
     SudoTerminal,
-    /// There is no sudo.
+    /// The node has no sudo.
     SudoNotFound,
-    /// sudo's rules do not allow it.
+    /// The sudoers rules do not allow `ctr`.
     SudoNotAllowed(SudoRule, String),
-    /// containerd cannot be talked to.
+    /// `ctr` cannot connect to containerd.
     ContainerdUnreachable {
-        /// How it was tried.
+        /// The `ctr` command.
         ctr: String,
-        /// What came back.
+        /// The error message of `ctr`.
         message: String,
     },
-    /// Its runtime is another one.
+    /// The container runtime is not containerd.
     UnsupportedRuntime(String),
-    /// The image could not be read from docker.
+    /// Docker could not export the image.
     Export(Failure),
-    /// Its disk is full.
+    /// The disk is full.
     DiskFull(String),
-    /// The connection broke in the middle of the image.
+    /// The connection was lost during the load.
     ConnectionLost(String),
-    /// containerd ended in the middle of the image.
+    /// containerd stopped during the load.
     ContainerdStopped(String),
-    /// containerd refused the image, or never showed it.
+    /// containerd rejected the image, or the image was missing after the import.
     Import(String),
-    /// Interrupted by the user.
+    /// The user interrupted the run.
     Interrupted,
 }
 
@@ -81,84 +81,82 @@ pub enum NodeErrorKind {
 pub struct SudoRule {
     /// The user who logs in.
     pub user: String,
-    /// How containerd is called there.
+    /// The `ctr` command on the node.
     pub ctr: String,
 }
 
 impl NodeError {
-    /// One action that helps.
+    /// Returns the text of the `help:` line, if there is one.
     pub fn help(&self) -> Option<String> {
-        let (node, by_hand) = (&self.node, &self.connect_command);
+        let (node, connect) = (&self.node, &self.connect_command);
         Some(match &self.kind {
             NodeErrorKind::NoAddress | NodeErrorKind::InvalidSshTarget(_) => {
                 format!("set `nodes.{node}.ssh = \"user@host\"` in `[package.metadata.kdev]`")
             }
             NodeErrorKind::Unreachable(_) => format!(
-                "check it with `{by_hand}`; if it is reached elsewhere, set `nodes.{node}.ssh` in `[package.metadata.kdev]`"
+                "run `{connect}` to check the connection; if the node has another address, set `nodes.{node}.ssh` in `[package.metadata.kdev]`"
             ),
-            NodeErrorKind::HostKeyUnknown(words) => {
-                let is_strict = words.contains("requested strict checking");
-                let by_hand = if is_strict { &with_key_prompt(by_hand) } else { by_hand };
-                let file = format!("/etc/ssh/ssh_host_{}_key.pub", key_type(words));
+            NodeErrorKind::HostKeyUnknown(message) => unknown_key_help(connect, message),
+            NodeErrorKind::HostKeyChanged(message) => {
+                let remove = key_removal_command(message)
+                    .unwrap_or_else(|| format!("ssh-keygen -R '{}'", self.known_hosts_name));
+                // ssh prints the same message whether or not it would prompt.
+                let accept = with_key_prompt(connect);
                 format!(
-                    "run `{by_hand}` once, and accept the key if it is what `ssh-keygen -lf {file}` prints on the node itself"
-                )
-            }
-            NodeErrorKind::HostKeyChanged(words) => {
-                let remove =
-                    key_removal_command(words).unwrap_or_else(|| format!("ssh-keygen -R '{}'", self.known_hosts_name));
-                // What ssh says here is the same whether it would ask or not.
-                let accept = with_key_prompt(by_hand);
-                format!(
-                    "if the node was reinstalled, run `{remove}`, then `{accept}`; if not, somebody else answers"
+                    "if the node was reinstalled, run `{remove}`, then `{accept}`; if not, another machine may be impersonating it"
                 )
             }
             NodeErrorKind::LoginDenied(_) => format!(
-                "make `{by_hand}` work without a password; another user is set with `nodes.{node}.ssh` in `[package.metadata.kdev]`"
+                "make `{connect}` work without a password, or set another user with `nodes.{node}.ssh` in `[package.metadata.kdev]`"
             ),
             NodeErrorKind::NoShell(_) => format!(
-                "use a user with a login shell: set `nodes.{node}.ssh` in `[package.metadata.kdev]`"
+                "set `nodes.{node}.ssh` in `[package.metadata.kdev]` to a user with a login shell"
             ),
             NodeErrorKind::InvalidContainerName(_) => format!(
-                "set `nodes.{node}.docker` in `[package.metadata.kdev]` to a name that `docker container ls` lists"
+                "set `nodes.{node}.docker` in `[package.metadata.kdev]` to a name from `docker container ls`"
             ),
             NodeErrorKind::WrongMachine => format!(
-                "set `nodes.{node}.ssh`, or the right container with `nodes.{node}.docker`, in `[package.metadata.kdev]`"
+                "set `nodes.{node}.ssh` or `nodes.{node}.docker` in `[package.metadata.kdev]`"
             ),
             NodeErrorKind::CtrNotFound(_) => format!(
-                "install it on node `{node}`, or set `nodes.{node}.ctr` in `[package.metadata.kdev]` to what talks to its containerd"
+                "install it on node `{node}`, or set `nodes.{node}.ctr` in `[package.metadata.kdev]` to the `ctr` command of its containerd"
             ),
             NodeErrorKind::SudoPassword(rule) | NodeErrorKind::SudoNotAllowed(rule, _) => format!(
-                "allow it on node `{node}` with `visudo`: `{} ALL=(root) NOPASSWD: {} -n k8s.io *`",
+                "add this rule on node `{node}` with `visudo`: `{} ALL=(root) NOPASSWD: {} -n k8s.io *`",
                 rule.user, rule.ctr
             ),
             NodeErrorKind::SudoTerminal => {
-                format!("allow it on node `{node}` with `visudo`: `Defaults:USER !requiretty`")
+                format!("add this rule on node `{node}` with `visudo`: `Defaults:USER !requiretty`")
             }
             NodeErrorKind::SudoNotFound => format!(
                 "install sudo on node `{node}`, or log in as root with `nodes.{node}.ssh = \"root@host\"`"
             ),
             NodeErrorKind::ContainerdUnreachable { ctr, .. } => {
-                format!("run `{ctr} -n k8s.io version` on node `{node}` as root")
+                format!("run `{ctr} -n k8s.io version` as root on node `{node}`")
             }
-            NodeErrorKind::UnsupportedRuntime(runtime) if runtime.starts_with("docker://") && node == "docker-desktop" => {
-                "let Docker Desktop make its cluster with `kind` instead of `kubeadm`: Settings, Kubernetes".to_owned()
+            NodeErrorKind::UnsupportedRuntime(runtime)
+                if runtime.starts_with("docker://") && node == "docker-desktop" =>
+            {
+                "in Docker Desktop, select `kind` instead of `kubeadm` under Settings, Kubernetes"
+                    .to_owned()
             }
             NodeErrorKind::UnsupportedRuntime(_) => {
-                "use nodes with containerd, or leave it out with `--node`".to_owned()
+                "pass `--node` to select nodes that run containerd".to_owned()
             }
-            NodeErrorKind::DiskFull(_) => {
-                format!("free space on node `{node}`: `{DISK_USAGE_COMMAND}` shows there what fills it")
-            }
+            NodeErrorKind::DiskFull(_) => format!(
+                "free space on node `{node}`; run `{DISK_USAGE_COMMAND}` there to see what uses it"
+            ),
             NodeErrorKind::ConnectionLost(_) => {
-                "run it again; a load that was cut leaves nothing behind".to_owned()
+                "run the command again; an interrupted load leaves nothing behind".to_owned()
             }
-            NodeErrorKind::Export(_) => "build the image anew with `docker build --no-cache`".to_owned(),
+            NodeErrorKind::Export(_) => {
+                "run `docker build --no-cache` to rebuild the image".to_owned()
+            }
             NodeErrorKind::ContainerdStopped(_) => format!(
-                "see on node `{node}` why it ended, start it, and run this again: a name that the load may have left is then put right"
+                "start containerd on node `{node}` and run the command again, which also repairs an image name that this load may have left"
             ),
             NodeErrorKind::Import(_) => format!(
-                "run it again; if that fails, see `journalctl --unit containerd` on node `{node}`"
+                "run the command again; if it fails again, check `journalctl --unit containerd` on node `{node}`"
             ),
             NodeErrorKind::Interrupted => return None,
         })
@@ -166,32 +164,42 @@ impl NodeError {
 }
 
 impl NodeErrorKind {
-    /// Whether the node may have lost something between the question what it
-    /// has and the import, or the connection broke.
+    /// Returns whether a second attempt can succeed: the connection was lost, or the node
+    /// lost a layer between the query and the import.
     pub(crate) fn is_retryable(&self) -> bool {
         match self {
             Self::ConnectionLost(_) | Self::ContainerdStopped(_) => true,
-            Self::Import(words) => words.contains("not found"),
+            Self::Import(message) => message.contains("not found"),
             _ => false,
         }
     }
 }
 
-/// Of `No ED25519 host key is known for …`; without it, the kind that is usual.
-fn key_type(words: &str) -> String {
-    let kind = words.split("No ").nth(1).and_then(|rest| rest.split(" host key is known").next());
-    let kind = kind.filter(|kind| !kind.contains(' ')).unwrap_or("ed25519");
-    kind.to_lowercase()
+fn unknown_key_help(connect: &str, message: &str) -> String {
+    let is_strict = message.contains("requested strict checking");
+    let connect = if is_strict { with_key_prompt(connect) } else { connect.to_owned() };
+    let file = format!("/etc/ssh/ssh_host_{}_key.pub", key_type(message));
+    format!(
+        "run `{connect}` and accept the key if `ssh-keygen -lf {file}` on the node prints the same fingerprint"
+    )
 }
 
-/// An ssh that asks about an unknown key, even if its configuration is strict.
-fn with_key_prompt(by_hand: &str) -> String {
-    by_hand.replacen("ssh ", "ssh -o StrictHostKeyChecking=ask ", 1)
+/// Returns the key type in `No ED25519 host key is known for …`, or the most common one.
+fn key_type(message: &str) -> String {
+    let key_type =
+        message.split("No ").nth(1).and_then(|rest| rest.split(" host key is known").next());
+    let key_type = key_type.filter(|word| !word.contains(' ')).unwrap_or("ed25519");
+    key_type.to_lowercase()
 }
 
-/// The command that ssh itself recommends to remove a changed key.
-fn key_removal_command(words: &str) -> Option<String> {
-    let line = words.lines().find(|line| line.contains("ssh-keygen -f"))?;
+/// Makes ssh prompt for an unknown key, even if it is configured to be strict.
+fn with_key_prompt(command: &str) -> String {
+    command.replacen("ssh ", "ssh -o StrictHostKeyChecking=ask ", 1)
+}
+
+/// Returns the command that ssh suggests to remove a changed key.
+fn key_removal_command(message: &str) -> Option<String> {
+    let line = message.lines().find(|line| line.contains("ssh-keygen -f"))?;
     Some(line.trim().to_owned())
 }
 
@@ -207,99 +215,111 @@ impl std::error::Error for NodeError {
 
 impl fmt::Display for NodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { node, location: at, kind: fault, .. } = self;
-        match fault {
+        let Self { node, location: at, .. } = self;
+        match &self.kind {
             NodeErrorKind::NoAddress => write!(f, "node `{node}` has no address"),
-            NodeErrorKind::InvalidSshTarget(text) => write!(f, "node `{node}`: `{text}` is no ssh target"),
-            NodeErrorKind::Unreachable(words) => {
-                write!(f, "node `{node}` at {at} is not reachable: {words}")
+            NodeErrorKind::InvalidSshTarget(target) => {
+                write!(f, "node `{node}`: invalid SSH target `{target}`")
             }
-            NodeErrorKind::HostKeyUnknown(words) => {
-                write!(f, "the host key of node `{node}` at {at} is not known: {words}")
+            NodeErrorKind::InvalidContainerName(name) => {
+                write!(f, "node `{node}`: invalid container name `{name}`")
+            }
+            NodeErrorKind::WrongMachine => write!(f, "{at} is not node `{node}` of this cluster"),
+            NodeErrorKind::Unreachable(message) => {
+                write!(f, "cannot reach node `{node}` ({at}): {message}")
+            }
+            NodeErrorKind::HostKeyUnknown(message) => {
+                write!(f, "the SSH host key of node `{node}` ({at}) is unknown: {message}")
             }
             NodeErrorKind::HostKeyChanged(_) => {
-                write!(f, "the host key of node `{node}` at {at} has changed")
+                write!(f, "the SSH host key of node `{node}` ({at}) has changed")
             }
-            NodeErrorKind::LoginDenied(words) => write!(f, "node `{node}` at {at} denies the login: {words}"),
-            NodeErrorKind::NoShell(words) => write!(f, "node `{node}` at {at} runs no command: {words}"),
-            NodeErrorKind::InvalidContainerName(name) => {
-                write!(f, "node `{node}`: `{name}` is no name of a container")
+            NodeErrorKind::LoginDenied(message) => {
+                write!(f, "node `{node}` ({at}) denied the SSH login: {message}")
             }
-            NodeErrorKind::WrongMachine => write!(f, "{at} is not the node `{node}` of this cluster"),
-            NodeErrorKind::CtrNotFound(ctr) => write!(f, "node `{node}` at {at} has no `{ctr}`"),
+            NodeErrorKind::NoShell(message) => write!(
+                f,
+                "the login shell on node `{node}` ({at}) does not run commands: {message}"
+            ),
+            NodeErrorKind::CtrNotFound(ctr) => {
+                write!(f, "`{ctr}` not found on node `{node}` ({at})")
+            }
             NodeErrorKind::SudoPassword(_) => {
-                write!(f, "sudo on node `{node}` at {at} asks for a password")
+                write!(f, "sudo on node `{node}` ({at}) requires a password")
             }
-            NodeErrorKind::SudoTerminal => write!(f, "sudo on node `{node}` at {at} asks for a terminal"),
+            NodeErrorKind::SudoTerminal => {
+                write!(f, "sudo on node `{node}` ({at}) requires a terminal")
+            }
             NodeErrorKind::SudoNotFound => {
-                write!(f, "node `{node}` at {at} has no sudo, and its containerd is root's")
+                write!(f, "node `{node}` ({at}) has no sudo, and its containerd requires root")
             }
-            NodeErrorKind::SudoNotAllowed(_, words) => {
-                write!(f, "sudo on node `{node}` at {at} does not allow it: {words}")
+            NodeErrorKind::SudoNotAllowed(_, message) => {
+                write!(f, "sudo on node `{node}` ({at}) does not allow `ctr`: {message}")
             }
-            NodeErrorKind::ContainerdUnreachable { message: words, .. } => {
-                write!(f, "containerd on node `{node}` at {at} does not answer: {words}")
+            NodeErrorKind::ContainerdUnreachable { message, .. } => {
+                write!(f, "cannot connect to containerd on node `{node}` ({at}): {message}")
             }
             NodeErrorKind::UnsupportedRuntime(runtime) => {
-                write!(f, "node `{node}` runs `{runtime}`, and kdev knows containerd only")
+                write!(f, "node `{node}` runs `{runtime}`; only containerd is supported")
             }
-            NodeErrorKind::Export(_) => write!(f, "docker could not hand out the image for node `{node}`"),
-            NodeErrorKind::DiskFull(words) => {
-                write!(f, "the disk of node `{node}` at {at} is full: {words}")
+            NodeErrorKind::Export(_) => {
+                write!(f, "failed to export the image from Docker for node `{node}`")
             }
-            NodeErrorKind::ConnectionLost(words) => write!(
-                f,
-                "the connection to node `{node}` at {at} was lost during the load: {words}"
-            ),
-            NodeErrorKind::ContainerdStopped(words) => {
-                write!(f, "containerd on node `{node}` at {at} ended during the load: {words}")
+            NodeErrorKind::DiskFull(message) => {
+                write!(f, "no space left on node `{node}` ({at}): {message}")
             }
-            NodeErrorKind::Import(words) => {
-                write!(f, "node `{node}` at {at} did not take the image: {words}")
+            NodeErrorKind::ConnectionLost(message) => {
+                write!(f, "lost the connection to node `{node}` ({at}): {message}")
             }
-            NodeErrorKind::Interrupted => write!(f, "the work on node `{node}` was interrupted"),
+            NodeErrorKind::ContainerdStopped(message) => {
+                write!(f, "containerd on node `{node}` ({at}) stopped during the load: {message}")
+            }
+            NodeErrorKind::Import(message) => {
+                write!(f, "failed to import the image on node `{node}` ({at}): {message}")
+            }
+            NodeErrorKind::Interrupted => write!(f, "interrupted on node `{node}`"),
         }
     }
 }
 
-/// What `ctr version`, or the sudo before it, said.
-pub(crate) fn containerd_access_error(words: &str, user: &str, ctr: &str) -> NodeErrorKind {
+/// Classifies the error message of `ctr version`, or of the sudo that runs it.
+pub(crate) fn containerd_access_error(message: &str, user: &str, ctr: &str) -> NodeErrorKind {
     let rule = SudoRule { user: user.to_owned(), ctr: ctr.to_owned() };
-    let says = |sign: &str| words.contains(sign);
-    if says("a password is required") {
+    let has = |text: &str| message.contains(text);
+    if has("a password is required") {
         NodeErrorKind::SudoPassword(rule)
-    } else if says("must have a tty") || says("a terminal is required") {
+    } else if has("must have a tty") || has("a terminal is required") {
         NodeErrorKind::SudoTerminal
-    } else if says("sudo: not found") || says("sudo: command not found") {
+    } else if has("sudo: not found") || has("sudo: command not found") {
         NodeErrorKind::SudoNotFound
-    } else if says("is not allowed to") || says("not in the sudoers") || says("may not run sudo") {
-        NodeErrorKind::SudoNotAllowed(rule, words.to_owned())
+    } else if has("is not allowed to") || has("not in the sudoers") || has("may not run sudo") {
+        NodeErrorKind::SudoNotAllowed(rule, message.to_owned())
     } else {
-        NodeErrorKind::ContainerdUnreachable { ctr: ctr.to_owned(), message: words.to_owned() }
+        NodeErrorKind::ContainerdUnreachable { ctr: ctr.to_owned(), message: message.to_owned() }
     }
 }
 
-/// `CODE WORDS` of a failed import.
-pub(crate) fn import_error(words: &str) -> NodeErrorKind {
-    let (code, words) = words.split_once(' ').unwrap_or((words, ""));
-    if words.contains("no space left on device") {
-        NodeErrorKind::DiskFull(words.to_owned())
-    } else if is_containerd_stopped(words) {
-        NodeErrorKind::ContainerdStopped(words.to_owned())
-    } else if words.contains("unexpected EOF") {
-        NodeErrorKind::ConnectionLost(words.to_owned())
+/// Classifies a failed import, from `CODE MESSAGE`.
+pub(crate) fn import_error(result: &str) -> NodeErrorKind {
+    let (code, message) = result.split_once(' ').unwrap_or((result, ""));
+    if message.contains("no space left on device") {
+        NodeErrorKind::DiskFull(message.to_owned())
+    } else if is_containerd_stopped(message) {
+        NodeErrorKind::ContainerdStopped(message.to_owned())
+    } else if message.contains("unexpected EOF") {
+        NodeErrorKind::ConnectionLost(message.to_owned())
     } else if code == "0" {
         NodeErrorKind::Import(
-            "`ctr` reported success, yet the node's runtime does not have the image".to_owned(),
+            "`ctr` reported success, but the image is missing from the node".to_owned(),
         )
     } else {
-        NodeErrorKind::Import(words.to_owned())
+        NodeErrorKind::Import(message.to_owned())
     }
 }
 
-/// Whether nobody answers `ctr` any more, by what gRPC prints then.
-fn is_containerd_stopped(words: &str) -> bool {
-    const SIGNS: [&str; 8] = [
+/// Returns whether `ctr` lost its connection to containerd, from the messages of gRPC.
+fn is_containerd_stopped(message: &str) -> bool {
+    const MESSAGES: [&str; 8] = [
         "transport is closing",
         "error reading from server",
         "error reading server preface",
@@ -310,7 +330,7 @@ fn is_containerd_stopped(words: &str) -> bool {
         "failed to dial",
         "cannot access socket",
     ];
-    SIGNS.iter().any(|sign| words.contains(sign))
+    MESSAGES.iter().any(|text| message.contains(text))
 }
 
 #[cfg(test)]
@@ -318,7 +338,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refusals_are_told_apart() {
+    fn access_and_import_errors_are_classified() {
         let fault = |words| containerd_access_error(words, "dev", "/usr/bin/ctr");
         assert!(matches!(fault("sudo: a password is required"), NodeErrorKind::SudoPassword(_)));
         assert!(matches!(
@@ -336,12 +356,12 @@ mod tests {
             NodeErrorKind::DiskFull(_)
         ));
         assert!(matches!(import_error("1 ctr: unexpected EOF"), NodeErrorKind::ConnectionLost(_)));
-        for words in [
+        for message in [
             "failed to send write: error reading from server: EOF: unavailable",
             "failed to ingest \"a/layer.tar\": failed to copy: failed to send write: EOF: unknown zstd: error 70 : Write error : cannot write block : Broken pipe",
             "write unix @->/run/containerd/containerd.sock: write: broken pipe: unavailable",
         ] {
-            let fault = import_error(&format!("1 ctr: {words}"));
+            let fault = import_error(&format!("1 ctr: {message}"));
             assert!(matches!(fault, NodeErrorKind::ContainerdStopped(_)), "{fault:?}");
         }
         let other =

@@ -1,5 +1,5 @@
-//! A host key that ssh does not know yet: seen, shown with its fingerprint, and put
-//! into ssh's own list once somebody has compared it.
+//! Fetches an unknown SSH host key and adds it to `known_hosts` after the user has confirmed
+//! its fingerprint.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
@@ -11,43 +11,44 @@ use crate::node::ssh::SshEndpoint;
 use crate::process::Command;
 use crate::tools::TOOL_TIMEOUT;
 
-/// What a host has shown of itself.
+/// The key of an SSH host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HostKey {
-    /// As a `known_hosts` has it.
+    /// The line for `known_hosts`.
     line: String,
-    /// As `SHA256:…`, and the kind of key.
+    /// The fingerprint, as `SHA256:…`.
     pub(crate) fingerprint: String,
+    /// The type of the key, such as `ED25519`.
     kind: String,
-    /// The list that ssh keeps for this host.
+    /// The `known_hosts` file that ssh uses for this host.
     pub(crate) file: PathBuf,
 }
 
 impl HostKey {
-    /// Asks the host for its key, and for nothing else: no key of the user's is
-    /// offered, and nothing is run. `None` where it shows none, or where ssh keeps
-    /// no list.
+    /// Fetches the host's key, without a login. Returns `None` if the host sends no key or
+    /// ssh uses no `known_hosts` file.
     pub(crate) fn fetch(cx: &Cx, door: &SshEndpoint) -> Option<Self> {
         let sh = cx.shell().ok()?;
-        let said = Command::new(door.show_config(&sh)).timeout(TOOL_TIMEOUT).read(cx).ok()?.text();
-        let file = known_hosts_file(&said)?;
+        let output =
+            Command::new(door.show_config(&sh)).timeout(TOOL_TIMEOUT).read(cx).ok()?.text();
+        let file = known_hosts_file(&output)?;
         let folder = tempfile::tempdir().ok()?;
-        let seen = folder.path().join("known_hosts");
-        // It always ends in a refusal.
-        let _ = Command::new(door.fetch_host_key(&sh, &seen)).timeout(TOOL_TIMEOUT).output(cx);
-        let line = fs::read_to_string(&seen).ok()?.lines().next()?.to_owned();
-        let shown = xshell::cmd!(sh, "ssh-keygen -l -f {seen}");
-        let said = Command::new(shown).timeout(TOOL_TIMEOUT).read(cx).ok()?.text();
-        let (fingerprint, kind) = parse_fingerprint(&said)?;
+        let fetched = folder.path().join("known_hosts");
+        // The login always fails, because it offers no authentication method.
+        let _ = Command::new(door.fetch_host_key(&sh, &fetched)).timeout(TOOL_TIMEOUT).output(cx);
+        let line = fs::read_to_string(&fetched).ok()?.lines().next()?.to_owned();
+        let show = xshell::cmd!(sh, "ssh-keygen -l -f {fetched}");
+        let output = Command::new(show).timeout(TOOL_TIMEOUT).read(cx).ok()?.text();
+        let (fingerprint, kind) = parse_fingerprint(&output)?;
         Some(Self { line, fingerprint, kind, file })
     }
 
-    /// Where the host itself has it.
+    /// Returns the path of the public key on the host.
     pub(crate) fn remote_path(&self) -> String {
         format!("/etc/ssh/ssh_host_{}_key.pub", self.kind.to_lowercase())
     }
 
-    /// Puts it into ssh's list.
+    /// Adds the key to ssh's `known_hosts`.
     pub(crate) fn add_to_known_hosts(&self) -> io::Result<()> {
         if let Some(folder) = self.file.parent() {
             DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
@@ -62,17 +63,17 @@ impl HostKey {
     }
 }
 
-/// The first of the lists that `ssh -G` tells.
-fn known_hosts_file(settings: &str) -> Option<PathBuf> {
-    let lists = settings.lines().find_map(|line| line.strip_prefix("userknownhostsfile "))?;
-    let first = lists.split_whitespace().next()?;
-    let is_list = first != "none" && Path::new(first) != Path::new("/dev/null");
-    is_list.then(|| first.into())
+/// Returns the first `known_hosts` file in the output of `ssh -G`.
+fn known_hosts_file(config: &str) -> Option<PathBuf> {
+    let files = config.lines().find_map(|line| line.strip_prefix("userknownhostsfile "))?;
+    let first = files.split_whitespace().next()?;
+    let is_file = first != "none" && Path::new(first) != Path::new("/dev/null");
+    is_file.then(|| first.into())
 }
 
-/// Of `256 SHA256:… 10.0.0.7 (ED25519)`.
-fn parse_fingerprint(said: &str) -> Option<(String, String)> {
-    let words: Vec<&str> = said.lines().next()?.split_whitespace().collect();
+/// Returns fingerprint and type from `256 SHA256:… 10.0.0.7 (ED25519)`.
+fn parse_fingerprint(line: &str) -> Option<(String, String)> {
+    let words: Vec<&str> = line.lines().next()?.split_whitespace().collect();
     let kind = words.last()?.strip_prefix('(')?.strip_suffix(')')?;
     let fingerprint = words.get(1).filter(|word| word.starts_with("SHA256:"))?;
     Some(((*fingerprint).to_owned(), kind.to_owned()))
@@ -83,21 +84,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ssh_tells_where_it_keeps_its_list() {
-        let lists = |value: &str| known_hosts_file(&format!("user u\nuserknownhostsfile {value}\nport 22\n"));
-        assert_eq!(lists("/home/u/.ssh/known_hosts /x"), Some("/home/u/.ssh/known_hosts".into()));
-        assert_eq!((lists("/dev/null"), lists("none"), known_hosts_file("")), (None, None, None));
+    fn known_hosts_file_is_read_from_ssh_config() {
+        let files = |value: &str| {
+            known_hosts_file(&format!("user u\nuserknownhostsfile {value}\nport 22\n"))
+        };
+        assert_eq!(files("/home/u/.ssh/known_hosts /x"), Some("/home/u/.ssh/known_hosts".into()));
+        assert_eq!((files("/dev/null"), files("none"), known_hosts_file("")), (None, None, None));
     }
 
     #[test]
-    fn a_fingerprint_is_read_as_ssh_keygen_prints_it() {
+    fn fingerprint_is_parsed_from_ssh_keygen() {
         let read = parse_fingerprint("256 SHA256:abc 10.0.0.7 (ED25519)\n").unwrap();
         assert_eq!(read, ("SHA256:abc".to_owned(), "ED25519".to_owned()));
         assert_eq!(parse_fingerprint("/tmp/x is not a public key file.\n"), None);
     }
 
     #[test]
-    fn a_key_is_added_to_what_is_there() {
+    fn key_is_appended_to_known_hosts() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join(".ssh/known_hosts");
         let key = |line: &str| HostKey {

@@ -1,13 +1,13 @@
-//! Takes a node as the cluster lists it and gives a connection to it, through which the
-//! script runs there.
+//! Connects to the cluster's nodes and runs a script on them.
 //!
-//! - `connection.rs`: a node that can be talked to
-//! - `host_key.rs`: the key of an SSH server that is not known yet
-//! - `report.rs`: what a node says of itself
+//! - `connection.rs`: a connection to a node, and the output of the script
+//! - `error.rs`: errors of a node
+//! - `host_key.rs`: fetches an unknown SSH host key
+//! - `report.rs`: the state of a node
 //! - `runtime.rs`: which containerd the kubelet uses
-//! - `script.sh`: what runs on a node, the same text for every node
-//! - `ssh.rs`: the user's own SSH: targets, options, shared connections
-//! - `transport.rs`: how a node is reached: locally, through docker, by SSH
+//! - `script.sh`: the script that runs on each node
+//! - `ssh.rs`: SSH targets, options, and shared connections
+//! - `transport.rs`: how a node is reached: locally, through Docker, or by SSH
 
 pub(crate) mod connection;
 pub(crate) mod error;

@@ -1,81 +1,81 @@
-//! What a node says of itself.
+//! The state of a node, as its script reports it.
 
 use crate::node::error::NodeError;
 
-/// What a node says of itself.
+/// The state of a node and its containerd.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct NodeReport {
-    /// Where it was reached.
+    /// How the node was reached.
     pub(crate) location: String,
-    /// A shell there, as a person would open it.
+    /// The command that opens a shell on the node.
     pub(crate) shell_command: String,
-    /// What frees space there, as a person would type it here.
+    /// The command, to run on this machine, that shows what uses the node's disk.
     pub(crate) disk_usage_command: String,
-    /// How containerd is called there.
+    /// The `ctr` command on the node.
     pub(crate) ctr: String,
     pub(crate) sudo: bool,
-    /// Where the CRI unpacks images; empty where no container tells.
+    /// The snapshotter of the CRI; empty if the node has no containers.
     pub(crate) snapshotter: String,
     pub(crate) user: String,
     pub(crate) machine_id: String,
     pub(crate) boot_id: String,
     /// Seconds since 1970.
     pub(crate) time: Option<i64>,
-    /// Empty where the configuration tells how containerd is called.
+    /// The socket of containerd; empty if the configuration sets the `ctr` command.
     pub(crate) socket: String,
-    /// Where containerd keeps images, and KiB of that disk: all, and free.
+    /// The root directory of containerd, and the total and free KiB of its disk.
     pub(crate) disk: Option<(String, u64, u64)>,
     pub(crate) tools: Vec<String>,
-    /// Of `ctr`, and of the containerd that it talks to.
+    /// The versions of `ctr` and of containerd.
     pub(crate) versions: (String, String),
     pub(crate) namespaces: Vec<String>,
-    /// How it is with containerd's CRI plugin; empty where it is switched off.
+    /// The status of containerd's CRI plugin; empty if it is disabled.
     pub(crate) cri: String,
-    /// Where runtimes listen, the kubelet's and others.
+    /// The sockets of all runtimes on the node.
     pub(crate) sockets: Vec<String>,
 }
 
-/// What a node has said, and what keeps a load from it.
+/// The state of a node, and the error that would prevent a load.
 pub(crate) struct NodeProbe {
     pub(crate) report: NodeReport,
     pub(crate) error: Option<NodeError>,
 }
 
 impl NodeReport {
-    /// Reads a node's answer: a key each, and its value.
+    /// Reads the keys and values of the script's output.
     pub(crate) fn parse<'a>(lines: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
-        let mut facts = Self::default();
+        let mut report = Self::default();
         for (key, value) in lines {
             let words: Vec<&str> = value.split_whitespace().collect();
             match (key, words.as_slice()) {
-                ("machine", [id]) => (*id).clone_into(&mut facts.machine_id),
-                ("boot", [id]) => (*id).clone_into(&mut facts.boot_id),
-                ("user", [name]) => (*name).clone_into(&mut facts.user),
-                ("time", [time]) => facts.time = time.parse().ok(),
-                ("socket", [path]) => (*path).clone_into(&mut facts.socket),
-                ("disk", [root, all, free]) => {
-                    let sizes = all.parse().ok().zip(free.parse().ok());
-                    facts.disk = sizes.map(|(all, free)| ((*root).to_owned(), all, free));
+                ("machine", [id]) => (*id).clone_into(&mut report.machine_id),
+                ("boot", [id]) => (*id).clone_into(&mut report.boot_id),
+                ("user", [name]) => (*name).clone_into(&mut report.user),
+                ("time", [time]) => report.time = time.parse().ok(),
+                ("socket", [path]) => (*path).clone_into(&mut report.socket),
+                ("disk", [root, total, free]) => {
+                    let sizes = total.parse().ok().zip(free.parse().ok());
+                    report.disk = sizes.map(|(total, free)| ((*root).to_owned(), total, free));
                 }
-                ("tool", [name]) => facts.tools.push((*name).to_owned()),
-                ("namespace", [name]) => facts.namespaces.push((*name).to_owned()),
-                ("listens", [path]) => facts.sockets.push((*path).to_owned()),
-                ("cri", [state]) => (*state).clone_into(&mut facts.cri),
-                ("snapshotter", [name]) => (*name).clone_into(&mut facts.snapshotter),
-                ("sudo", [answer]) => facts.sudo = *answer == "yes",
-                ("ctr", _) => value.clone_into(&mut facts.ctr),
-                ("versions", _) => facts.versions = parse_versions(value),
+                ("tool", [name]) => report.tools.push((*name).to_owned()),
+                ("namespace", [name]) => report.namespaces.push((*name).to_owned()),
+                ("listens", [path]) => report.sockets.push((*path).to_owned()),
+                ("cri", [state]) => (*state).clone_into(&mut report.cri),
+                ("snapshotter", [name]) => (*name).clone_into(&mut report.snapshotter),
+                ("sudo", [answer]) => report.sudo = *answer == "yes",
+                ("ctr", _) => value.clone_into(&mut report.ctr),
+                ("versions", _) => report.versions = parse_versions(value),
                 _ => {}
             }
         }
-        facts
+        report
     }
 }
 
-/// Of `ctr version`: the client's, then the server's.
-fn parse_versions(said: &str) -> (String, String) {
-    let version = |place| {
-        let rest: Option<&str> = said.split("Version:").nth(place);
+/// Returns the versions of client and server in the output of `ctr version`.
+fn parse_versions(output: &str) -> (String, String) {
+    let version = |index| {
+        let rest: Option<&str> = output.split("Version:").nth(index);
         let word = rest.and_then(|rest| rest.split_whitespace().next()).unwrap_or_default();
         word.trim_start_matches('v').to_owned()
     };

@@ -1,36 +1,33 @@
-//! Which containerd a node's kubelet asks, and by which `ctr` it is talked to.
-//! Pure.
+//! Detects which containerd a node's kubelet uses.
 
 use kdev_core::kube::node::Node;
 
 use crate::config::NodeSettings;
 
-/// The containerd of a node's kubelet. A machine may run others beside it, like
-/// docker's.
+/// The containerd of a node's kubelet. The machine may also run others, such as Docker's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Runtime {
-    /// One that stands for itself.
+    /// A standalone containerd.
     Containerd,
-    /// The one within k3s or RKE2.
+    /// The one bundled with k3s or RKE2.
     K3s,
-    /// The one within `MicroK8s`.
+    /// The one bundled with `MicroK8s`.
     Microk8s,
-    /// The one within k0s.
+    /// The one bundled with k0s.
     K0s,
-    /// Whichever this command, told by the configuration, talks to.
+    /// The one that the configured `ctr` command uses.
     Custom(String),
 }
 
 impl Runtime {
-    /// What the configuration tells, else what the node reports; `None` if that
-    /// is no containerd at all.
+    /// Returns the configured runtime or the one that the node reports; `None` if that is not
+    /// containerd.
     pub(crate) fn detect(node: &Node, settings: &NodeSettings) -> Option<Self> {
         if let Some(ctr) = &settings.ctr {
             return Some(Self::Custom(ctr.clone()));
         }
         let version = node.info.container_runtime_version.strip_prefix("containerd://")?;
-        // All are set by the distributions themselves: in how they build their
-        // containerd or kubelet, and in how they start it.
+        // The distributions set these when they build or start containerd and kubelet.
         Some(if version.contains("-k3s") {
             Self::K3s
         } else if node.labels.get("microk8s.io/cluster").is_some_and(|yes| yes == "true") {
@@ -42,7 +39,7 @@ impl Runtime {
         })
     }
 
-    /// As the script on the node is told.
+    /// Returns the argument for the script.
     pub(crate) fn as_str(&self) -> &str {
         match self {
             Self::Containerd => "containerd",
@@ -59,16 +56,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_distribution_is_told_by_what_its_nodes_report() {
-        let nobody = NodeSettings::default();
-        let told = NodeSettings { ctr: Some("k0s ctr".into()), ..NodeSettings::default() };
+    fn runtime_is_detected_from_node_info() {
+        let default = NodeSettings::default();
+        let custom = NodeSettings { ctr: Some("k0s ctr".into()), ..NodeSettings::default() };
         let table = [
-            ("containerd://1.6.20", None, &nobody, Some(Runtime::Containerd)),
-            ("containerd://2.1.5-k3s1", None, &nobody, Some(Runtime::K3s)),
-            ("containerd://1.7.28", Some("true"), &nobody, Some(Runtime::Microk8s)),
-            ("containerd://1.7.28", Some("false"), &nobody, Some(Runtime::Containerd)),
-            ("cri-o://1.30.0", None, &nobody, None),
-            ("containerd://1.7.28", None, &told, Some(Runtime::Custom("k0s ctr".into()))),
+            ("containerd://1.6.20", None, &default, Some(Runtime::Containerd)),
+            ("containerd://2.1.5-k3s1", None, &default, Some(Runtime::K3s)),
+            ("containerd://1.7.28", Some("true"), &default, Some(Runtime::Microk8s)),
+            ("containerd://1.7.28", Some("false"), &default, Some(Runtime::Containerd)),
+            ("cri-o://1.30.0", None, &default, None),
+            ("containerd://1.7.28", None, &custom, Some(Runtime::Custom("k0s ctr".into()))),
         ];
         for (version, label, settings, expected) in table {
             let mut node = Node::named("n");
@@ -79,6 +76,6 @@ mod tests {
         let mut node = Node::named("n");
         node.info.container_runtime_version = "containerd://1.7.28".into();
         node.info.kubelet_version = "v1.34.1+k0s".into();
-        assert_eq!(Runtime::detect(&node, &nobody), Some(Runtime::K0s));
+        assert_eq!(Runtime::detect(&node, &default), Some(Runtime::K0s));
     }
 }

@@ -16,6 +16,9 @@
 #                                  verifies the image or restores the old state
 nonce=$1 verb=$2 sudo=$3 runtime=$4
 shift 4
+# Messages of sudo and other programs are parsed in English.
+LC_ALL=C
+export LC_ALL
 # Some variables are split into words on purpose, but are never glob patterns.
 set -f
 emit() { printf '%s %s\n' "$nonce" "$*"; }

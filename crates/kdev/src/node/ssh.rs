@@ -1,5 +1,5 @@
-//! The user's own ssh, so that their configuration, agent, jump hosts and
-//! hardware keys count. Host keys are always checked.
+//! Runs the user's ssh with its configuration, agent, jump hosts, and hardware keys. Host keys
+//! are always checked.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -11,16 +11,16 @@ use xshell::{Cmd, Shell, cmd};
 
 use crate::cx::Cx;
 use crate::node::error::NodeErrorKind;
-use crate::process::{Failure, Command};
+use crate::process::{Command, Failure};
 
-/// ssh's own code for a failure of its own, as opposed to the remote command's.
+/// The exit code of ssh if the connection failed. Other codes are from the remote command.
 pub(crate) const SSH_FAILED: i32 = 255;
-/// `%C` is 40 hex digits, ssh adds 17 characters for a temporary name, and a
-/// socket's path ends at 104 bytes on the strictest system.
+/// The longest path of a folder for control sockets: `%C` is 40 hex digits, ssh adds 17
+/// characters for a temporary name, and some systems limit socket paths to 104 bytes.
 const CONTROL_DIR_LIMIT: usize = 104 - 17 - 40 - 2;
 
-/// Where a node is reached. Only [`Target::parse`] makes one, so that no part
-/// of it can be taken for an option or a shell's metacharacter.
+/// The SSH target of a node. Only [`SshTarget::parse`] creates one, so no part of it can be
+/// mistaken for an option or a shell's metacharacter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SshTarget {
     user: Option<String>,
@@ -28,33 +28,35 @@ pub(crate) struct SshTarget {
     port: Option<u16>,
 }
 
-/// All connections of one run: multiplexed, and closed when dropped.
+/// The shared connections of one run.
 pub(crate) struct Ssh {
     path: PathBuf,
+    version: (u32, u32),
     config: Option<PathBuf>,
-    /// Private folder of the control sockets; none where its path is too long.
+    /// The private folder of the control sockets; `None` if its path would be too long.
     control: Option<TempDir>,
     connected: Mutex<Vec<SshTarget>>,
 }
 
-/// A way to one host, for questions that need no connection that is shared.
+/// An SSH target for commands that do not use a shared connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SshEndpoint {
     path: PathBuf,
+    version: (u32, u32),
     config: Option<PathBuf>,
     target: SshTarget,
 }
 
 impl SshEndpoint {
-    /// How ssh would go there, by its configuration.
+    /// Returns the command that prints ssh's configuration for the target.
     pub(crate) fn show_config<'a>(&self, sh: &'a Shell) -> Cmd<'a> {
         self.to(self.base(sh).arg("-G"))
     }
 
-    /// Writes the key that the host shows to `seen`, and is then refused: it offers
-    /// nothing to log in with.
-    pub(crate) fn fetch_host_key<'a>(&self, sh: &'a Shell, seen: &Path) -> Cmd<'a> {
-        let list = format!("UserKnownHostsFile={}", seen.display());
+    /// Returns the command that writes the host's key to a file. Its login then fails, because
+    /// it offers no authentication method.
+    pub(crate) fn fetch_host_key<'a>(&self, sh: &'a Shell, file: &Path) -> Cmd<'a> {
+        let list = format!("UserKnownHostsFile={}", file.display());
         let more = [
             "ControlPath=none",
             "GlobalKnownHostsFile=/dev/null",
@@ -65,7 +67,7 @@ impl SshEndpoint {
             &list,
         ];
         let more = more.into_iter().flat_map(|option| ["-o", option]);
-        self.to(self.base(sh).args(common_options()).args(more)).arg("true")
+        self.to(self.base(sh).args(common_options(self.version)).args(more)).arg("true")
     }
 
     fn base<'a>(&self, sh: &'a Shell) -> Cmd<'a> {
@@ -80,8 +82,8 @@ impl SshEndpoint {
 }
 
 impl SshTarget {
-    /// Reads `host`, `user@host`, `user@host:port`, `[v6]:port`, a bare IPv6
-    /// address, or any of these behind `ssh://`.
+    /// Parses `host`, `user@host`, `user@host:port`, `[v6]:port`, or a bare IPv6 address, all
+    /// with an optional `ssh://` prefix.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let text = text.strip_prefix("ssh://").unwrap_or(text);
         let (user, rest) = match text.rsplit_once('@') {
@@ -111,7 +113,7 @@ impl SshTarget {
 }
 
 impl SshTarget {
-    /// As `known_hosts` has it.
+    /// Returns the name of the target in `known_hosts`.
     pub(crate) fn known_hosts_name(&self) -> String {
         match self.port {
             Some(port) if port != 22 => format!("[{}]:{port}", self.host),
@@ -134,16 +136,16 @@ impl std::fmt::Display for SshTarget {
 }
 
 impl Ssh {
-    pub(crate) fn new(path: PathBuf, config: Option<PathBuf>) -> Self {
-        let (path, control) = (path, control_dir());
-        Self { path, config, control, connected: Mutex::default() }
+    pub(crate) fn new(path: PathBuf, version: (u32, u32), config: Option<PathBuf>) -> Self {
+        Self { path, version, config, control: control_dir(), connected: Mutex::default() }
     }
 
     pub(crate) fn endpoint(&self, target: &SshTarget) -> SshEndpoint {
-        SshEndpoint { path: self.path.clone(), config: self.config.clone(), target: target.clone() }
+        let (path, config) = (self.path.clone(), self.config.clone());
+        SshEndpoint { path, version: self.version, config, target: target.clone() }
     }
 
-    /// The same connection as a person would type it.
+    /// Returns the command with which the user can open the same connection.
     pub(crate) fn display_command(&self, target: &SshTarget) -> String {
         let config = self.config.iter();
         let config = config.flat_map(|file| ["-F".to_owned(), file.display().to_string()]);
@@ -154,7 +156,7 @@ impl Ssh {
         format!("ssh {}", words.join(" "))
     }
 
-    /// The command that runs these words on the target, each of them quoted.
+    /// Returns the command that runs these words on the target, each of them quoted.
     pub(crate) fn command<'a>(&self, sh: &'a Shell, target: &SshTarget, words: &[&str]) -> Cmd<'a> {
         if let Ok(mut opened) = self.connected.lock()
             && !opened.contains(target)
@@ -163,7 +165,7 @@ impl Ssh {
         }
         let remote: Vec<String> = words.iter().map(|word| quote(word)).collect();
         self.base(sh)
-            .args(common_options())
+            .args(common_options(self.version))
             .args(target_args(target))
             .args(["--", &target.host])
             .arg(remote.join(" "))
@@ -184,7 +186,7 @@ impl Ssh {
         }
     }
 
-    /// Ends the shared connections.
+    /// Closes the shared connections.
     pub(crate) fn close(&self, cx: &Cx) {
         let (Ok(sh), Ok(opened)) = (cx.shell(), self.connected.lock()) else {
             return;
@@ -192,24 +194,39 @@ impl Ssh {
         for target in opened.iter().filter(|_| self.control.is_some()) {
             let cmd = self.base(&sh).args(["-O", "exit"]).args(target_args(target));
             let task = Command::new(cmd.args(["--", &target.host])).ignore_interrupt();
-            // Where there is none any more, there is nothing to end.
+            // This fails if the connection is already closed.
             let _ = task.timeout(Duration::from_secs(5)).output(cx);
         }
     }
 }
 
-fn common_options() -> Vec<&'static str> {
-    [
-        "BatchMode=yes",
-        "ConnectTimeout=10",
-        "ServerAliveInterval=10",
-        "ServerAliveCountMax=3",
-        "ForwardAgent=no",
-        "RequestTTY=no",
-    ]
-    .into_iter()
-    .flat_map(|option| ["-o", option])
-    .collect()
+/// Returns the options of every connection. Besides timeouts, they override those options of
+/// the user's configuration that would make the connection something else than a command with
+/// stdin and stdout, or change ssh's messages (ssh_config(5)).
+fn common_options(version: (u32, u32)) -> impl Iterator<Item = &'static str> {
+    const OPTIONS: [((u32, u32), &str); 19] = [
+        ((0, 0), "BatchMode=yes"),
+        ((0, 0), "ConnectTimeout=10"),
+        ((0, 0), "ServerAliveInterval=10"),
+        ((0, 0), "ServerAliveCountMax=3"),
+        ((0, 0), "ForwardAgent=no"),
+        ((0, 0), "RequestTTY=no"),
+        ((0, 0), "ClearAllForwardings=yes"),
+        ((0, 0), "ExitOnForwardFailure=no"),
+        ((0, 0), "ForwardX11=no"),
+        ((0, 0), "Tunnel=no"),
+        ((0, 0), "PermitLocalCommand=no"),
+        ((0, 0), "EscapeChar=none"),
+        ((0, 0), "VisualHostKey=no"),
+        ((0, 0), "LogLevel=INFO"),
+        ((7, 6), "RemoteCommand=none"),
+        ((8, 7), "ForkAfterAuthentication=no"),
+        ((8, 7), "SessionType=default"),
+        ((8, 7), "StdinNull=no"),
+        ((9, 5), "ObscureKeystrokeTiming=no"),
+    ];
+    let supported = OPTIONS.into_iter().filter(move |(since, _)| version >= *since);
+    supported.flat_map(|(_, option)| ["-o", option])
 }
 
 fn target_args(target: &SshTarget) -> Vec<String> {
@@ -218,8 +235,7 @@ fn target_args(target: &SshTarget) -> Vec<String> {
     user.chain(port).collect()
 }
 
-/// A folder that nobody else can write to, with a path short enough for a
-/// socket in it.
+/// Creates a private folder with a path that is short enough for a socket.
 fn control_dir() -> Option<TempDir> {
     let mut builder = tempfile::Builder::new();
     builder.prefix("kdev-");
@@ -227,16 +243,16 @@ fn control_dir() -> Option<TempDir> {
     (dir.path().as_os_str().len() <= CONTROL_DIR_LIMIT).then_some(dir)
 }
 
-/// Why the transport failed, by what OpenSSH prints.
+/// Classifies a failed connection by the messages of OpenSSH.
 pub(crate) fn connection_error(failure: &Failure) -> NodeErrorKind {
-    let words = failure.stderr.trim();
-    let says = |sign: &str| words.contains(sign);
-    if says("REMOTE HOST IDENTIFICATION HAS CHANGED") {
-        NodeErrorKind::HostKeyChanged(words.to_owned())
-    } else if says("Host key verification failed") || says("No matching host key") {
-        NodeErrorKind::HostKeyUnknown(words.to_owned())
-    } else if says("Permission denied (") || says("Too many authentication failures") {
-        NodeErrorKind::LoginDenied(words.to_owned())
+    let message = failure.stderr.trim();
+    let has = |text: &str| message.contains(text);
+    if has("REMOTE HOST IDENTIFICATION HAS CHANGED") {
+        NodeErrorKind::HostKeyChanged(message.to_owned())
+    } else if has("Host key verification failed") || has("No matching host key") {
+        NodeErrorKind::HostKeyUnknown(message.to_owned())
+    } else if has("Permission denied (") || has("Too many authentication failures") {
+        NodeErrorKind::LoginDenied(message.to_owned())
     } else {
         NodeErrorKind::Unreachable(failure.to_string())
     }
@@ -248,7 +264,7 @@ mod tests {
     use crate::process::Outcome;
 
     #[test]
-    fn targets_are_read_in_every_form() {
+    fn targets_are_parsed_in_every_form() {
         let target = |user: Option<&str>, host: &str, port| {
             Some(SshTarget { user: user.map(str::to_owned), host: host.to_owned(), port })
         };
@@ -275,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_cannot_be_widened_by_names() {
+    fn command_arguments_are_quoted() {
         let sh = Shell::new().unwrap();
         let ssh = Ssh {
             path: "/usr/bin/ssh".into(),
@@ -284,13 +300,14 @@ mod tests {
             connected: Mutex::default(),
         };
         let target = SshTarget::parse("u@h:2").unwrap();
-        let shown = Command::new(ssh.command(&sh, &target, &["sh", "-c", "echo 'x'", "a;b"])).to_string();
+        let shown =
+            Command::new(ssh.command(&sh, &target, &["sh", "-c", "echo 'x'", "a;b"])).to_string();
         assert!(shown.contains("-l u -p 2 -- h "), "{shown}");
         assert!(shown.ends_with(r#"h "sh -c \"echo 'x'\" 'a;b'""#), "{shown}");
     }
 
     #[test]
-    fn what_a_person_would_type_works_in_a_shell() {
+    fn display_command_is_quoted_for_a_shell() {
         let ssh = |config: Option<&str>| Ssh {
             path: "/usr/bin/ssh".into(),
             config: config.map(PathBuf::from),
@@ -303,19 +320,29 @@ mod tests {
     }
 
     #[test]
-    fn faults_are_told_by_opensshs_words() {
+    fn connection_errors_are_classified() {
         let fault = |stderr: &str| {
             let stderr = stderr.to_owned();
-            super::connection_error(&Failure { command: "ssh h".into(), outcome: Outcome::Code(255), stderr })
+            super::connection_error(&Failure {
+                command: "ssh h".into(),
+                outcome: Outcome::Code(255),
+                stderr,
+            })
         };
-        assert!(matches!(fault("Host key verification failed.\n"), NodeErrorKind::HostKeyUnknown(_)));
+        assert!(matches!(
+            fault("Host key verification failed.\n"),
+            NodeErrorKind::HostKeyUnknown(_)
+        ));
         assert!(matches!(
             fault(
                 "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed."
             ),
             NodeErrorKind::HostKeyChanged(_)
         ));
-        assert!(matches!(fault("u@h: Permission denied (publickey)."), NodeErrorKind::LoginDenied(_)));
+        assert!(matches!(
+            fault("u@h: Permission denied (publickey)."),
+            NodeErrorKind::LoginDenied(_)
+        ));
         assert!(matches!(
             fault("ssh: connect to host h port 22: Connection refused"),
             NodeErrorKind::Unreachable(_)

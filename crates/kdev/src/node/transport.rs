@@ -1,5 +1,4 @@
-//! How a node is talked to: on this very machine, through docker where it is a
-//! container, or by ssh.
+//! Reaches nodes: on this machine, through Docker for nodes that are containers, or by SSH.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,19 +10,19 @@ use xshell::{Cmd, Shell, cmd};
 
 use crate::config::{Config, NodeSettings};
 use crate::cx::Cx;
-use crate::node::error::{NodeErrorKind, NodeError};
-use crate::node::ssh::{SshEndpoint, Ssh, SshTarget};
+use crate::node::error::{NodeError, NodeErrorKind};
+use crate::node::ssh::{Ssh, SshEndpoint, SshTarget};
 use crate::process::Command;
-use crate::tools::{self, TOOL_TIMEOUT, Result};
+use crate::tools::{self, Result, TOOL_TIMEOUT};
 
-/// The ways to all nodes of one run.
+/// The transports to all nodes of one run.
 pub(crate) struct Transports {
     ssh: Ssh,
     docker: PathBuf,
     kinds: BTreeMap<String, Result<TransportKind, TransportError>>,
 }
 
-/// Where a node is.
+/// How a node is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum TransportKind {
     Local,
@@ -31,7 +30,7 @@ enum TransportKind {
     Ssh(SshTarget),
 }
 
-/// Why there is no way to a node.
+/// Why a node cannot be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum TransportError {
     NoAddress,
@@ -39,61 +38,73 @@ enum TransportError {
     InvalidContainerName(String),
 }
 
-/// An open way to one node.
+/// The transport to one node.
 pub(crate) struct Transport<'a> {
     all: &'a Transports,
     kind: &'a TransportKind,
 }
 
 impl Transports {
-    /// Finds a way to each node. ssh and docker must be there only if a node is
+    /// Chooses the transport to each node. ssh and `docker` are only required if a node is
     /// reached through them.
     pub(crate) fn find(cx: &Cx, config: &Config, nodes: &[&Node]) -> Result<Self> {
-        let nobody = NodeSettings::default();
-        let settings = |node: &Node| config.nodes.get(&node.name).unwrap_or(&nobody);
-        let open = nodes.iter().filter(|node| settings(node).is_unset());
-        let guessed: Vec<&str> = open.filter_map(|node| node.container()).collect();
-        let running = running_containers(cx, &guessed);
-        let way = |node: &&Node| (node.name.clone(), TransportKind::choose(node, settings(node), &running));
-        let ways: BTreeMap<_, _> = nodes.iter().map(way).collect();
-        let any = |is: fn(&TransportKind) -> bool| ways.values().flatten().any(is);
-        let ssh =
-            if any(|way| matches!(way, TransportKind::Ssh(_))) { tools::find_ssh(cx)? } else { "ssh".into() };
-        let in_docker = any(|way| matches!(way, TransportKind::Container(_)));
+        let default = NodeSettings::default();
+        let settings = |node: &Node| config.nodes.get(&node.name).unwrap_or(&default);
+        let unset = nodes.iter().filter(|node| settings(node).is_unset());
+        let containers: Vec<&str> = unset.filter_map(|node| node.container()).collect();
+        let running = running_containers(cx, &containers);
+        let kind = |node: &&Node| {
+            (node.name.clone(), TransportKind::choose(node, settings(node), &running))
+        };
+        let kinds: BTreeMap<_, _> = nodes.iter().map(kind).collect();
+        let any = |is: fn(&TransportKind) -> bool| kinds.values().flatten().any(is);
+        let (ssh, version) = if any(|kind| matches!(kind, TransportKind::Ssh(_))) {
+            tools::find_ssh(cx)?
+        } else {
+            ("ssh".into(), (0, 0))
+        };
+        let in_docker = any(|kind| matches!(kind, TransportKind::Container(_)));
         let docker = if in_docker { tools::DOCKER.find()? } else { "docker".into() };
-        Ok(Self { ssh: Ssh::new(ssh, config.ssh_config.clone()), docker, kinds: ways })
+        Ok(Self { ssh: Ssh::new(ssh, version, config.ssh_config.clone()), docker, kinds })
     }
 
-    /// The way to one of the nodes that it was made for.
+    /// Returns the transport to one of the nodes.
     pub(crate) fn get(&self, node: &Node) -> Result<Transport<'_>, NodeError> {
-        let (at, fault) = match self.kinds.get(&node.name) {
-            Some(Ok(way)) => return Ok(Transport { all: self, kind: way }),
-            None | Some(Err(TransportError::NoAddress)) => (String::new(), NodeErrorKind::NoAddress),
-            Some(Err(TransportError::InvalidSshTarget(text))) => (text.clone(), NodeErrorKind::InvalidSshTarget(text.clone())),
+        let (at, kind) = match self.kinds.get(&node.name) {
+            Some(Ok(kind)) => return Ok(Transport { all: self, kind }),
+            None | Some(Err(TransportError::NoAddress)) => {
+                (String::new(), NodeErrorKind::NoAddress)
+            }
+            Some(Err(TransportError::InvalidSshTarget(text))) => {
+                (text.clone(), NodeErrorKind::InvalidSshTarget(text.clone()))
+            }
             Some(Err(TransportError::InvalidContainerName(name))) => {
                 (name.clone(), NodeErrorKind::InvalidContainerName(name.clone()))
             }
         };
         Err(NodeError {
             node: node.name.clone(),
-            kind: fault,
+            kind,
             connect_command: format!("ssh {at}"),
             known_hosts_name: at.clone(),
             location: at,
         })
     }
 
-    /// Ends what is shared between the calls of one run.
+    /// Closes the shared connections.
     pub(crate) fn close(&self, cx: &Cx) {
         self.ssh.close(cx);
     }
 }
 
 impl TransportKind {
-    /// What the configuration says; else this machine itself where its IDs are
-    /// the node's; else the container that the node is; else the node's address
-    /// in the cluster.
-    fn choose(node: &Node, settings: &NodeSettings, running: &[String]) -> Result<Self, TransportError> {
+    /// Returns the configured transport. The default is this machine if its IDs are the
+    /// node's, else the container that the node runs in, else the node's address.
+    fn choose(
+        node: &Node,
+        settings: &NodeSettings,
+        running: &[String],
+    ) -> Result<Self, TransportError> {
         if let Some(name) = &settings.docker {
             let bad = || TransportError::InvalidContainerName(name.clone());
             return is_container_name(name).then(|| Self::Container(name.clone())).ok_or_else(bad);
@@ -105,13 +116,16 @@ impl TransportKind {
         if let Some(name) = container.filter(|_| settings.is_unset()) {
             return Ok(Self::Container(name.to_owned()));
         }
-        let text = settings.ssh.as_ref().or(node.address.as_ref()).ok_or(TransportError::NoAddress)?;
-        SshTarget::parse(text).map(Self::Ssh).ok_or_else(|| TransportError::InvalidSshTarget(text.clone()))
+        let text =
+            settings.ssh.as_ref().or(node.address.as_ref()).ok_or(TransportError::NoAddress)?;
+        SshTarget::parse(text)
+            .map(Self::Ssh)
+            .ok_or_else(|| TransportError::InvalidSshTarget(text.clone()))
     }
 }
 
 impl Transport<'_> {
-    /// The command that runs these words on the node.
+    /// Returns the command that runs these words on the node.
     pub(crate) fn command<'s>(&self, sh: &'s Shell, words: &[&str]) -> Cmd<'s> {
         match self.kind {
             TransportKind::Container(name) => {
@@ -126,17 +140,17 @@ impl Transport<'_> {
         }
     }
 
-    /// Whether bytes to it pass a network.
+    /// Returns whether data to the node passes a network.
     pub(crate) fn is_remote(&self) -> bool {
         matches!(self.kind, TransportKind::Ssh(_))
     }
 
-    /// Whether a name alone has led there.
+    /// Returns whether the node is reached as a container, by its name alone.
     pub(crate) fn is_container(&self) -> bool {
         matches!(self.kind, TransportKind::Container(_))
     }
 
-    /// A shell there, as a person would open it.
+    /// Returns the command that opens a shell on the node.
     pub(crate) fn display_command(&self) -> String {
         match self.kind {
             TransportKind::Container(name) => format!("docker exec -it {name} sh"),
@@ -145,7 +159,7 @@ impl Transport<'_> {
         }
     }
 
-    /// Several commands there, one behind the other, as a person would type them.
+    /// Returns the command that runs a shell pipeline on the node.
     pub(crate) fn shell_pipeline(&self, commands: &str) -> String {
         match self.kind {
             TransportKind::Container(name) => in_container(name, commands),
@@ -154,16 +168,18 @@ impl Transport<'_> {
         }
     }
 
-    /// A command there that reads stdin, as a person would type it.
+    /// Returns the command that runs a command on the node with stdin attached.
     pub(crate) fn command_with_stdin(&self, command: &str) -> String {
         match self.kind {
             TransportKind::Container(name) => format!("docker exec -i {name} {command}"),
-            TransportKind::Ssh(target) => format!("{} {command}", self.all.ssh.display_command(target)),
+            TransportKind::Ssh(target) => {
+                format!("{} {command}", self.all.ssh.display_command(target))
+            }
             TransportKind::Local => command.to_owned(),
         }
     }
 
-    /// Where it is reached by ssh.
+    /// Returns the SSH endpoint of a node that is reached by SSH.
     pub(crate) fn ssh_endpoint(&self) -> Option<SshEndpoint> {
         match self.kind {
             TransportKind::Ssh(target) => Some(self.all.ssh.endpoint(target)),
@@ -171,7 +187,7 @@ impl Transport<'_> {
         }
     }
 
-    /// As `known_hosts` has it.
+    /// Returns the node's name in `known_hosts`; empty if it is not reached by SSH.
     pub(crate) fn known_hosts_name(&self) -> String {
         match self.kind {
             TransportKind::Ssh(target) => target.known_hosts_name(),
@@ -190,8 +206,9 @@ impl fmt::Display for Transport<'_> {
     }
 }
 
-/// Those of these containers that run on this machine's docker; none where there is
-/// no docker that answers. Docker Desktop leaves its own out of a list.
+/// Returns the names of the given containers that are running in Docker; none if Docker is
+/// not available. The containers are inspected, because Docker Desktop hides its own from
+/// the list.
 fn running_containers(cx: &Cx, names: &[&str]) -> Vec<String> {
     let names: Vec<&str> = names.iter().copied().filter(|name| is_container_name(name)).collect();
     let (Ok(docker), Ok(sh), false) = (tools::DOCKER.find(), cx.shell(), names.is_empty()) else {
@@ -199,25 +216,26 @@ fn running_containers(cx: &Cx, names: &[&str]) -> Vec<String> {
     };
     let format = "{{if .State.Running}}{{.Name}}{{end}}";
     let task = Command::new(cmd!(sh, "{docker} container inspect --format {format} {names...}"));
-    // It fails where one of them is not there, and tells of the others.
-    let told = task.timeout(TOOL_TIMEOUT).output(cx).map(|output| output.text()).unwrap_or_default();
-    told.lines().map(|name| name.trim_start_matches('/').to_owned()).collect()
+    // It fails if a container does not exist, but still prints the others.
+    let output =
+        task.timeout(TOOL_TIMEOUT).output(cx).map(|output| output.text()).unwrap_or_default();
+    output.lines().map(|name| name.trim_start_matches('/').to_owned()).collect()
 }
 
-/// As docker allows it, so that it cannot be taken for an option.
+/// Returns whether Docker allows the name, so that it cannot be mistaken for an option.
 fn is_container_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphanumeric())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
 }
 
-/// Told by IDs, not by names: a name can be anybody's. Both must agree, since
-/// cloned machines share the first.
+/// Compares the machine ID and the boot ID, because names are not unique and cloned machines
+/// have the same machine ID.
 fn is_this_machine(info: &NodeInfo) -> bool {
-    let here = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     !info.machine_id.is_empty()
         && !info.boot_id.is_empty()
-        && here("/etc/machine-id") == info.machine_id
-        && here("/proc/sys/kernel/random/boot_id") == info.boot_id
+        && read("/etc/machine-id") == info.machine_id
+        && read("/proc/sys/kernel/random/boot_id") == info.boot_id
 }
 
 #[cfg(test)]
@@ -232,34 +250,38 @@ mod tests {
         node
     }
 
-    fn is_ssh(way: &Result<TransportKind, TransportError>) -> bool {
-        matches!(way, Ok(TransportKind::Ssh(_)))
+    fn is_ssh(kind: &Result<TransportKind, TransportError>) -> bool {
+        matches!(kind, Ok(TransportKind::Ssh(_)))
     }
 
     #[test]
-    fn a_node_that_is_a_container_is_reached_through_docker() {
+    fn container_node_is_reached_through_docker() {
         let running = ["k3d-a-server-0".to_owned(), "a-worker".to_owned()];
-        let open = NodeSettings::default();
-        let way = |provider, minikube| TransportKind::choose(&node(provider, minikube), &open, &running);
+        let unset = NodeSettings::default();
+        let kind =
+            |provider, minikube| TransportKind::choose(&node(provider, minikube), &unset, &running);
         let container = |name: &str| Ok(TransportKind::Container(name.to_owned()));
-        assert_eq!(way("kind://docker/a/a-worker", false), container("a-worker"));
-        assert_eq!(way("k3s://k3d-a-server-0", false), container("k3d-a-server-0"));
-        assert_eq!(way("", true), container("k3d-a-server-0"));
-        // A name alone is no evidence; nor is what docker does not have.
-        assert!(is_ssh(&way("", false)));
-        assert!(is_ssh(&way("kind://docker/b/b-worker", false)));
-        assert!(is_ssh(&way("kind://podman/a/a-worker", false)));
+        assert_eq!(kind("kind://docker/a/a-worker", false), container("a-worker"));
+        assert_eq!(kind("k3s://k3d-a-server-0", false), container("k3d-a-server-0"));
+        assert_eq!(kind("", true), container("k3d-a-server-0"));
+        // Neither a name alone nor a container that Docker does not have is enough.
+        assert!(is_ssh(&kind("", false)));
+        assert!(is_ssh(&kind("kind://docker/b/b-worker", false)));
+        assert!(is_ssh(&kind("kind://podman/a/a-worker", false)));
     }
 
     #[test]
-    fn the_configuration_goes_first() {
+    fn configured_transport_takes_precedence() {
         let running = ["k3d-a-server-0".to_owned()];
         let node = node("k3s://k3d-a-server-0", false);
         let ssh = NodeSettings { ssh: Some("u@h".into()), ..NodeSettings::default() };
         assert!(is_ssh(&TransportKind::choose(&node, &ssh, &running)));
         let docker =
             |name: &str| NodeSettings { docker: Some(name.into()), ..NodeSettings::default() };
-        assert_eq!(TransportKind::choose(&node, &docker("mine"), &[]), Ok(TransportKind::Container("mine".into())));
+        assert_eq!(
+            TransportKind::choose(&node, &docker("mine"), &[]),
+            Ok(TransportKind::Container("mine".into()))
+        );
         for name in ["--privileged", "a b", "", "a;b"] {
             let bad = Err(TransportError::InvalidContainerName(name.into()));
             assert_eq!(TransportKind::choose(&node, &docker(name), &[]), bad, "{name:?}");
