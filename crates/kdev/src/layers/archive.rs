@@ -1,5 +1,4 @@
-//! An archive that somebody else has made, taken apart: its layers then lie in
-//! a folder, as those that docker hands out do.
+//! Unpacks an image archive, so that its layers are files like those in the cache.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -21,10 +20,10 @@ use crate::layers::cache::{Blob, Layer, LayerCache};
 use crate::layers::error::{Error, Result};
 use crate::process;
 
-/// How the files are called that are taken for archives.
+/// File name extensions of archives.
 const EXTENSIONS: [&str; 4] = [".tar", ".tar.gz", ".tgz", ".tar.zst"];
 
-/// How the folders of archives begin.
+/// The first part of the names of the temporary directories.
 const DIR_PREFIX: &str = "archive-";
 
 /// Where an archive comes from.
@@ -36,15 +35,15 @@ pub(crate) enum Archive {
     Stdin,
 }
 
-/// A folder with an archive's layers, which goes when it is dropped.
+/// A directory with the layers of an archive. It is deleted on drop.
 pub(crate) struct UnpackedArchive {
     pub(crate) image: BuiltImage,
     pub(crate) layers: LayerCache,
-    _folder: TempDir,
+    _directory: TempDir,
 }
 
 impl Archive {
-    /// What a user means by an argument that may also be an image's name.
+    /// Returns the archive that an argument names, or `None` if it is an image name.
     pub(crate) fn from_arg(text: &str) -> Option<Self> {
         let is_path = ["/", "./", "../"].iter().any(|start| text.starts_with(start))
             || EXTENSIONS.iter().any(|end| text.ends_with(end));
@@ -55,7 +54,7 @@ impl Archive {
         }
     }
 
-    /// As it is shown.
+    /// Returns the name for messages.
     pub(crate) fn display_name(&self) -> String {
         match self {
             Self::File(path) => path.display().to_string(),
@@ -63,22 +62,26 @@ impl Archive {
         }
     }
 
-    /// Takes it apart. The folder lies in the cache folder, where layers have
-    /// room, or among the temporary ones.
+    /// Unpacks the archive into a temporary directory in the cache directory, where layers have
+    /// enough space, or in the system's temporary directory.
     pub(crate) fn unpack(&self, cx: &Cx) -> Result<UnpackedArchive> {
-        let folder = create_dir(cx.cache_dir()).map_err(process::Error::write("a temporary folder"))?;
-        let layers = LayerCache::open_in(folder.path()).map_err(|e| self.error(e.to_string()))?;
+        let directory = create_directory(cx.cache_dir())
+            .map_err(process::Error::write("a temporary directory"))?;
+        let layers =
+            LayerCache::open_in(directory.path()).map_err(|e| self.error(e.to_string()))?;
         let image = match self {
             Self::File(path) => {
                 let file = File::open(path).map_err(|e| self.error(e.to_string()))?;
                 read_image(cx, file, &layers)
             }
-            Self::Stdin if io::stdin().is_terminal() => Err("it is a terminal".to_owned()),
+            Self::Stdin if io::stdin().is_terminal() => {
+                Err("standard input is a terminal".to_owned())
+            }
             Self::Stdin => read_image(cx, io::stdin().lock(), &layers),
         };
         cx.check_interrupt()?;
         let image = image.map_err(|reason| self.error(reason))?;
-        Ok(UnpackedArchive { image, layers, _folder: folder })
+        Ok(UnpackedArchive { image, layers, _directory: directory })
     }
 
     fn error(&self, reason: String) -> Error {
@@ -86,19 +89,19 @@ impl Archive {
     }
 }
 
-/// The process's id stands in the folder's name, so that one that was killed can
-/// be cleaned up after.
-fn create_dir(cache: Option<&Path>) -> io::Result<TempDir> {
+/// Creates the temporary directory. Its name contains the process ID, so that a later run can
+/// remove the directory of a killed process.
+fn create_directory(cache: Option<&Path>) -> io::Result<TempDir> {
     let in_cache = cache.and_then(|dir| {
         std::fs::create_dir_all(dir).ok()?;
-        remove_orphaned_dirs(dir);
+        remove_orphaned_directories(dir);
         TempDir::with_prefix_in(format!("{DIR_PREFIX}{}-", std::process::id()), dir).ok()
     });
     in_cache.map_or_else(TempDir::new, Ok)
 }
 
-/// Takes away the folders of processes that are no more.
-fn remove_orphaned_dirs(cache: &Path) {
+/// Removes the directories of processes that no longer exist.
+fn remove_orphaned_directories(cache: &Path) {
     for entry in std::fs::read_dir(cache).into_iter().flatten().filter_map(Result::ok) {
         let name = entry.file_name();
         let owner = name.to_str().and_then(|name| name.strip_prefix(DIR_PREFIX)?.split('-').next());
@@ -120,18 +123,20 @@ fn read_image(cx: &Cx, archive: impl Read, into: &LayerCache) -> Result<BuiltIma
             Ok(())
         })
     });
-    let files = files.map_err(|error| format!("it cannot be read: {error}"))?;
+    let files = files.map_err(|error| format!("failed to read the archive: {error}"))?;
     let image = select_image(files.images()?)?;
     let layers: Vec<&Layer> = image
         .layers
         .iter()
-        .map(|path| found.get(files.resolve_link(path)).ok_or_else(|| format!("it lacks `{path}`")))
+        .map(|path| {
+            found.get(files.resolve_link(path)).ok_or_else(|| format!("`{path}` is missing"))
+        })
         .collect::<Result<_, _>>()?;
     let is_sound = layers.iter().map(|layer| &layer.diff_id).eq(&image.diff_ids);
     if !is_sound {
-        return Err("its layers are not those that its configuration names".to_owned());
+        return Err("the layers do not match the image configuration".to_owned());
     }
-    let name = image.name.ok_or("its image has no name")?;
+    let name = image.name.ok_or("the image has no name")?;
     into.store(image.config.as_slice()).map_err(|error| error.to_string())?;
     Ok(BuiltImage {
         reference: Reference::parse(&name).map_err(|error| error.to_string())?,
@@ -143,12 +148,12 @@ fn read_image(cx: &Cx, archive: impl Read, into: &LayerCache) -> Result<BuiltIma
     })
 }
 
-/// Of one image for several platforms that for this machine's, else the first.
+/// Selects the image for this machine's platform, or the first one.
 fn select_image(images: Vec<Image>) -> Result<Image, String> {
     let mut platforms: Vec<_> = images.iter().map(|image| &image.platform).collect();
     platforms.sort_unstable();
     if platforms.windows(2).any(|pair| pair[0] == pair[1]) {
-        return Err(format!("it holds {} images", images.len()));
+        return Err(format!("it contains {} images", images.len()));
     }
     let architecture = match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -157,10 +162,10 @@ fn select_image(images: Vec<Image>) -> Result<Image, String> {
     };
     let own = format!("linux/{architecture}");
     let best = images.iter().position(|image| image.platform.as_ref() == Some(&own));
-    images.into_iter().nth(best.unwrap_or(0)).ok_or_else(|| "it holds no image".to_owned())
+    images.into_iter().nth(best.unwrap_or(0)).ok_or_else(|| "it contains no image".to_owned())
 }
 
-/// The archive itself may be compressed, too.
+/// Decompresses the archive itself, if it is compressed.
 fn decompress<'a>(archive: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
     let mut archive = BufReader::with_capacity(1 << 20, archive);
     let mut first = [0; 4];
@@ -179,7 +184,7 @@ fn decompress<'a>(archive: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
     })
 }
 
-/// Ends with an interrupt.
+/// A reader that fails after an interrupt.
 struct Interruptible<'a, R> {
     reader: R,
     cx: &'a Cx<'a>,
@@ -188,7 +193,7 @@ struct Interruptible<'a, R> {
 impl<R: Read> Read for Interruptible<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.cx.interrupt().is_raised() {
-            // Not the kind of that name, which is tried again.
+            // `ErrorKind::Interrupted` would be retried.
             return Err(io::Error::other("interrupted"));
         }
         self.reader.read(buffer)
@@ -200,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_image_and_an_archive_are_told_apart() {
+    fn from_arg_distinguishes_archive_from_image_name() {
         let table = [
             ("-", true),
             ("./app", true),
@@ -228,10 +233,10 @@ mod tests {
     }
 
     #[test]
-    fn one_image_is_taken_and_several_are_refused() {
-        assert_eq!(select_image(Vec::new()).unwrap_err(), "it holds no image");
+    fn select_image_rejects_ambiguous_archive() {
+        assert_eq!(select_image(Vec::new()).unwrap_err(), "it contains no image");
         let two = vec![image(Some("linux/amd64")), image(Some("linux/amd64"))];
-        assert_eq!(select_image(two).unwrap_err(), "it holds 2 images");
+        assert_eq!(select_image(two).unwrap_err(), "it contains 2 images");
         let platforms = ["linux/arm64", "linux/amd64"];
         let both = platforms.map(|platform| image(Some(platform))).to_vec();
         assert!(select_image(both).unwrap().platform.is_some());
@@ -239,22 +244,22 @@ mod tests {
     }
 
     #[test]
-    fn the_folder_of_a_killed_process_goes() {
+    fn create_dir_removes_directory_of_killed_process() {
         let cache = tempfile::tempdir().unwrap();
         let path = |name: String| cache.path().join(name);
-        // No process has this id: the kernel's are smaller.
+        // No process has this ID: it exceeds the kernel's maximum.
         let (dead, own) = (path(format!("{DIR_PREFIX}2000000000-a")), path("layers".into()));
         for dir in [&dead, &own] {
             std::fs::create_dir(dir).unwrap();
         }
-        let mine = create_dir(Some(cache.path())).unwrap();
-        let another = create_dir(Some(cache.path())).unwrap();
+        let mine = create_directory(Some(cache.path())).unwrap();
+        let another = create_directory(Some(cache.path())).unwrap();
         assert!(!dead.exists() && own.exists());
         assert!(mine.path().exists() && another.path().exists());
     }
 
     #[test]
-    fn a_compressed_archive_is_read_like_a_plain_one() {
+    fn decompress_accepts_gzip_zstd_and_plain_tar() {
         use std::io::Write;
         let text = b"some bytes that are longer than the first four";
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());

@@ -1,10 +1,9 @@
-//! The layers that builds have changed, kept uncompressed in a cache folder:
-//! what goes to one node can go to the next, and what went yesterday is the
-//! dictionary for what goes today.
+//! Stores the layers that builds have changed, uncompressed, in the cache directory. A layer
+//! can then be sent to several nodes, and layers of earlier builds are compression
+//! dictionaries for new ones.
 //!
-//! A layer's size must be known before an archive can begin with it, and
-//! docker tells it only by its end. So it is written here on its way. Whole
-//! images are not.
+//! The header of a layer in an archive contains its size, which is only known after Docker
+//! has sent all of it. So the layer is written to a file first. Whole images are not.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -17,34 +16,33 @@ use kdev_core::image::digest::Hasher;
 use kdev_core::image::partial_archive::SentLayer;
 use tempfile::NamedTempFile;
 
-/// A layer that is larger is passed on, but not kept for the next build.
+/// Larger layers are sent, but not kept for the next build.
 pub(crate) const MAX_KEPT_LAYER_BYTES: u64 = 256 << 20;
-/// How much the folder may hold.
+/// The maximum size of the directory.
 const MAX_CACHE_BYTES: u64 = 1 << 30;
-/// A blob that begins like JSON and is no larger is a configuration.
+/// A blob that begins like JSON is read as a configuration, up to this size.
 const MAX_CONFIG_BYTES: u64 = 8 << 20;
-/// How many digests are remembered.
+/// How many digests are kept per endpoint.
 const MAX_KNOWN_DIGESTS: usize = 10_000;
 
-/// The cache folder. Files appear whole or not at all, so that runs may share
-/// it.
+/// The cache directory. Files are created atomically, so that several runs can share it.
 #[derive(Clone, Debug)]
 pub(crate) struct LayerCache {
     dir: PathBuf,
 }
 
-/// A blob as docker handed it out.
+/// A blob that was read.
 #[derive(Debug)]
 pub(crate) enum Blob {
-    /// The image's configuration, which the folder now has.
+    /// The image's configuration, which is now in the directory.
     Config,
-    /// A layer, which the folder now has.
+    /// A layer, which is now in the directory.
     Layer(Layer),
-    /// A layer that was read in vain.
+    /// A layer that was not requested, and is not in the directory.
     Discarded,
 }
 
-/// A layer of the folder.
+/// A layer in the directory.
 #[derive(Clone, Debug)]
 pub(crate) struct Layer {
     /// Digest of the uncompressed tar (OCI image spec, "Layer `DiffID`").
@@ -81,50 +79,53 @@ impl LayerCache {
         Ok(Self { dir })
     }
 
-    /// A layer, if the folder has it.
+    /// Returns a layer, if it is in the directory.
     pub(crate) fn get(&self, diff_id: &str) -> Option<Layer> {
         let path = self.path(diff_id, "tar");
         let size = fs::metadata(&path).ok()?.len();
         Some(Layer { diff_id: diff_id.to_owned(), size, path })
     }
 
-    /// A configuration, if the folder has it, undamaged.
+    /// Returns a configuration, if it is in the directory and undamaged.
     pub(crate) fn config(&self, digest: &str) -> Option<Vec<u8>> {
         let bytes = fs::read(self.path(digest, "json")).ok()?;
         (kdev_core::image::digest::sha256(&bytes) == digest).then_some(bytes)
     }
 
-    /// Takes a layer away, if it is there.
+    /// Removes a layer, if it is in the directory.
     pub(crate) fn evict(&self, diff_id: &str) {
         let _ = fs::remove_file(self.path(diff_id, "tar"));
     }
 
-    /// Reads a blob in whatever compression it comes, and keeps it. Gives its
-    /// digest as it came, too.
+    /// Decompresses a blob and stores it. Also returns the digest of the compressed blob.
     pub(crate) fn store(&self, blob: impl Read) -> io::Result<(String, Blob)> {
         self.store_if(blob, |_| true)
     }
 
-    /// The same, but of layers only those with a wanted diffID stay.
+    /// Like [`Self::store`], but stores a layer only if `is_requested` returns true for its diffID.
     pub(crate) fn store_if(
         &self,
         blob: impl Read,
-        wants: impl Fn(&str) -> bool,
+        is_requested: impl Fn(&str) -> bool,
     ) -> io::Result<(String, Blob)> {
         let mut hashed = Hasher::new(blob);
         let mut first = [0; 4];
         let count = fill(&mut hashed, &mut first)?;
         let first = &first[..count];
         let body = first.chain(&mut hashed);
-        let kept = match first {
+        let blob = match first {
             [b'{', ..] => self.store_config(body)?,
-            [0x1f, 0x8b, ..] => self.store_layer(GzDecoder::new(BufReader::new(body)), wants)?,
-            [0x28, 0xb5, 0x2f, 0xfd] => self.store_layer(zstd::Decoder::new(body)?, wants)?,
-            _ => self.store_layer(body, wants)?,
+            [0x1f, 0x8b, ..] => {
+                self.store_layer(GzDecoder::new(BufReader::new(body)), is_requested)?
+            }
+            [0x28, 0xb5, 0x2f, 0xfd] => {
+                self.store_layer(zstd::Decoder::new(body)?, is_requested)?
+            }
+            _ => self.store_layer(body, is_requested)?,
         };
-        // A decoder may leave what follows its own end.
+        // A decoder may not read up to the end of the blob.
         io::copy(&mut hashed, &mut io::sink())?;
-        Ok((hashed.digest(), kept))
+        Ok((hashed.digest(), blob))
     }
 
     fn store_config(&self, body: impl Read) -> io::Result<Blob> {
@@ -136,12 +137,12 @@ impl LayerCache {
         Ok(Blob::Config)
     }
 
-    fn store_layer(&self, tar: impl Read, wants: impl Fn(&str) -> bool) -> io::Result<Blob> {
+    fn store_layer(&self, tar: impl Read, is_requested: impl Fn(&str) -> bool) -> io::Result<Blob> {
         let mut file = NamedTempFile::new_in(&self.dir)?;
         let mut tar = Hasher::new(tar);
         let size = io::copy(&mut tar, &mut file)?;
         let diff_id = tar.digest();
-        if !wants(&diff_id) {
+        if !is_requested(&diff_id) {
             return Ok(Blob::Discarded);
         }
         let path = self.path(&diff_id, "tar");
@@ -149,8 +150,8 @@ impl LayerCache {
         Ok(Blob::Layer(Layer { diff_id, size, path }))
     }
 
-    /// Takes the oldest files away until the rest fits, and what is too large
-    /// to be kept for another run. No failure here is worth stopping for.
+    /// Removes layers that are too large to keep, and the oldest files until the rest fits.
+    /// Errors are ignored.
     pub(crate) fn trim(&self) {
         let mut files: Vec<(SystemTime, u64, PathBuf)> = self.files().unwrap_or_default();
         files.sort_by_key(|(modified, ..)| std::cmp::Reverse(*modified));
@@ -173,12 +174,12 @@ impl LayerCache {
         Ok(facts.collect())
     }
 
-    /// The layers of the last builds of an image, the newest build first.
+    /// Returns the diffIDs of the last builds of an image, the latest build first.
     pub(crate) fn build_history(&self, image: &str) -> Vec<Vec<String>> {
         read_json(&self.path(&kdev_core::image::digest::sha256(image.as_bytes()), "builds"))
     }
 
-    /// Notes that this build of an image has been loaded.
+    /// Records that a build of an image has been loaded.
     pub(crate) fn record_build(&self, image: &str, layers: &[String]) {
         let mut history = self.build_history(image);
         history.retain(|build| build != layers);
@@ -190,27 +191,31 @@ impl LayerCache {
         );
     }
 
-    /// Under which digests docker remembers layers at this endpoint.
+    /// Returns the digests under which Docker has pushed layers to an endpoint, with the
+    /// diffIDs of the layers.
     pub(crate) fn known_digests(&self, endpoint: &str) -> BTreeMap<String, String> {
-        read_json(&self.dir.join(format!("{endpoint}.memory")))
+        read_json(&self.dir.join(format!("{endpoint}.digests")))
     }
 
-    pub(crate) fn record_digests(&self, endpoint: &str, learned: &BTreeMap<String, String>) {
-        let mut memory = self.known_digests(endpoint);
-        if memory.len() > MAX_KNOWN_DIGESTS {
-            memory.clear();
+    pub(crate) fn record_digests(&self, endpoint: &str, digests: &BTreeMap<String, String>) {
+        let mut known = self.known_digests(endpoint);
+        if known.len() > MAX_KNOWN_DIGESTS {
+            known.clear();
         }
-        memory.extend(learned.clone());
-        self.write_json(&self.dir.join(format!("{endpoint}.memory")), &memory);
+        known.extend(digests.clone());
+        self.write_json(&self.dir.join(format!("{endpoint}.digests")), &known);
     }
 
-    /// How many bytes a second last went to a host.
+    /// Returns the bytes per second of the last transfer to a host.
     pub(crate) fn rate(&self, host: &str) -> Option<f64> {
         read_json(&self.path(&kdev_core::image::digest::sha256(host.as_bytes()), "rate"))
     }
 
     pub(crate) fn record_rate(&self, host: &str, rate: f64) {
-        self.write_json(&self.path(&kdev_core::image::digest::sha256(host.as_bytes()), "rate"), &rate);
+        self.write_json(
+            &self.path(&kdev_core::image::digest::sha256(host.as_bytes()), "rate"),
+            &rate,
+        );
     }
 
     fn write_json(&self, path: &Path, value: &impl serde::Serialize) {
@@ -226,7 +231,7 @@ impl LayerCache {
     }
 }
 
-/// Fills the buffer as far as the input goes.
+/// Fills the buffer, or less of it at the end of the input.
 fn fill(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut count = 0;
     while count < buffer.len() {
@@ -238,7 +243,7 @@ fn fill(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(count)
 }
 
-/// What cannot be read is as good as absent: it is only a memory.
+/// Returns the default value if the file cannot be read: it is only a cache.
 fn read_json<T: serde::de::DeserializeOwned + Default>(path: &Path) -> T {
     let bytes = fs::read(path).unwrap_or_default();
     serde_json::from_slice(&bytes).unwrap_or_default()

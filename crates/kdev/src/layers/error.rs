@@ -1,4 +1,4 @@
-//! What is wrong with an archive that a user brings.
+//! Errors of reading an image archive.
 
 use crate::details::Details;
 use crate::process;
@@ -6,30 +6,30 @@ use crate::process;
 /// The result of reading an archive.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What is wrong with an archive that a user brings.
+/// An image archive could not be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// An archive that holds no image to load, or more than one.
-    #[error("cannot load the archive `{archive}`")]
+    /// The archive is unreadable, or does not contain exactly one image.
+    #[error("cannot read image archive `{archive}`")]
     InvalidArchive {
-        /// Its path, or `-`.
+        /// The path of the archive, or `-`.
         archive: String,
-        /// What is wrong with it.
+        /// Why it cannot be read.
         #[source]
         reason: Details,
     },
-    /// A folder could not be written.
+    /// A temporary directory could not be written.
     #[error(transparent)]
     Process(#[from] process::Error),
 }
 
 impl Error {
-    /// One action that helps.
+    /// Returns one action that fixes the error.
     pub fn help(&self) -> Option<String> {
         match self {
             Self::InvalidArchive { .. } => {
-                Some("write one with `docker save --output FILE.tar NAME:TAG`".to_owned())
+                Some("create an archive with `docker save --output FILE.tar NAME:TAG`".to_owned())
             }
             Self::Process(_) => None,
         }

@@ -1,10 +1,10 @@
-//! Takes an image and gives its layers: from the cache, else from docker, which pushes what
-//! is missing to an endpoint of ours; or all from an archive.
+//! Provides the layers of an image: from an archive, or from the cache, for which Docker
+//! pushes missing layers to a local endpoint.
 //!
-//! - `archive.rs`: an archive that the user brings
-//! - `cache.rs`: the layers that builds have changed
-//! - `push.rs`: the endpoint that docker pushes to
-//! - `save.rs`: one `docker save` for all nodes that need the whole image
+//! - `archive.rs`: unpacks an archive that the user passes
+//! - `cache.rs`: stores the layers that builds have changed
+//! - `push.rs`: the endpoint that Docker pushes to
+//! - `save.rs`: runs one `docker save` and streams it to several nodes
 
 pub(crate) mod archive;
 pub(crate) mod cache;
@@ -28,7 +28,7 @@ use crate::layers::save::SharedSave;
 
 pub use error::Error;
 
-/// What shall be loaded, with whoever has it.
+/// Where the image comes from.
 pub(crate) enum ImageSource<'a> {
     Docker(&'a Docker, BuiltImage),
     Archive(UnpackedArchive),
@@ -47,61 +47,62 @@ impl ImageSource<'_> {
 pub(crate) struct LayerProvider<'a> {
     pub(crate) source: &'a ImageSource<'a>,
     pub(crate) image: &'a BuiltImage,
-    /// Where layers lie that nodes are sent.
+    /// The directory with the layers to send.
     layers: Option<LayerCache>,
-    /// What is known of earlier loads.
+    /// The cache directory, with the history of earlier loads.
     cache: Option<LayerCache>,
-    /// Whether docker was asked for layers before, and had no answer. One
-    /// thread at a time asks; the others find in the cache what it got.
+    /// Whether Docker has failed to provide layers. The lock makes one thread request
+    /// layers at a time; the others then find them in the cache.
     has_failed: Mutex<bool>,
-    /// Layers of earlier builds that are here and not in the image, build by
-    /// build, the newest first.
+    /// Cached layers of earlier builds that are not in the image, per build, the latest
+    /// first.
     pub(crate) previous_builds: Vec<Vec<Layer>>,
-    /// docker's archive of all of it.
+    /// The archive of the whole image, from `docker save`.
     pub(crate) shared_save: SharedSave,
 }
 
-/// What a thin archive is made of.
+/// The content of a partial archive.
 pub(crate) struct ImageParts {
     pub(crate) config: Vec<u8>,
     pub(crate) layers: Vec<Layer>,
 }
 
 impl ImageParts {
-    /// Bytes of the layers.
+    /// Returns the size of the layers in bytes.
     pub(crate) fn size(&self) -> u64 {
         self.layers.iter().map(|layer| layer.size).sum()
     }
 }
 
 impl<'a> LayerProvider<'a> {
-    pub(crate) fn new(cx: &Cx, supply: &'a ImageSource<'a>) -> Self {
-        let image = supply.image();
+    pub(crate) fn new(cx: &Cx, source: &'a ImageSource<'a>) -> Self {
+        let image = source.image();
         let cache = cx.cache_dir().and_then(|dir| LayerCache::open_in(dir).ok());
-        let old = cache.as_ref().map(|cache| previous_builds(cache, image)).unwrap_or_default();
-        let layers = match supply {
+        let previous_builds =
+            cache.as_ref().map(|cache| previous_builds(cache, image)).unwrap_or_default();
+        let layers = match source {
             ImageSource::Archive(unpacked) => Some(unpacked.layers.clone()),
-            // Without a cache images go whole: slower, but all the same.
+            // Without a cache the whole image is sent, which is slower.
             ImageSource::Docker(..) if !image.layers.is_empty() => cache.clone(),
             ImageSource::Docker(..) => None,
         };
         Self {
-            source: supply,
+            source,
             image,
             layers,
             cache,
             has_failed: Mutex::new(false),
-            previous_builds: old,
+            previous_builds,
             shared_save: SharedSave::default(),
         }
     }
 
-    /// Whether it can be had only layer by layer.
+    /// Returns whether the image comes from an archive, and so only layer by layer.
     pub(crate) fn is_archive(&self) -> bool {
         matches!(self.source, ImageSource::Archive(_))
     }
 
-    /// How many bytes a second last went to a host.
+    /// Returns the bytes per second of the last transfer to a host.
     pub(crate) fn rate(&self, host: &str) -> Option<f64> {
         self.cache.as_ref()?.rate(host)
     }
@@ -112,10 +113,10 @@ impl<'a> LayerProvider<'a> {
         }
     }
 
-    /// Lets docker push what it has never pushed: most likely what nodes will
-    /// ask for, and they are only being reached. A large image that is all new
-    /// is not worth it; then docker just learns names for the layers, so that
-    /// the next load is thin.
+    /// Makes Docker push the layers that it has never pushed: the nodes probably need them,
+    /// and are still being reached. If a large image is entirely new, its layers are not
+    /// transferred. Docker then only learns their digests, so that the next load can be
+    /// partial.
     pub(crate) fn prefetch(&self, cx: &Cx) {
         if cx.is_dry_run() {
             return;
@@ -124,40 +125,40 @@ impl<'a> LayerProvider<'a> {
         self.push(cx, &LayerRequest::Unpushed);
     }
 
-    /// The configuration and these layers. `None` where that is impossible: then
-    /// the image goes whole.
-    pub(crate) fn parts(&self, cx: &Cx, wanted: &BTreeSet<&str>) -> Option<ImageParts> {
-        let mut refused = self.has_failed.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(parts) = self.cached(wanted) {
+    /// Returns the configuration and these layers, or `None` if they are unavailable and
+    /// the whole image must be sent.
+    pub(crate) fn parts(&self, cx: &Cx, diff_ids: &BTreeSet<&str>) -> Option<ImageParts> {
+        let mut has_failed = self.has_failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(parts) = self.cached(diff_ids) {
             return Some(parts);
         }
-        if *refused {
+        if *has_failed {
             return None;
         }
         let layers = self.layers.as_ref()?;
-        let lacking = wanted.iter().filter(|diff_id| layers.get(diff_id).is_none());
-        let lacking = lacking.map(|diff_id| (*diff_id).to_owned()).collect();
-        let has_pushed = self.push(cx, &LayerRequest::These(lacking));
-        let mut parts = self.cached(wanted);
-        if parts.is_none() && !has_pushed && wanted.len() < self.image.layers.len() {
-            self.extract_from_save(cx, layers, wanted);
-            parts = self.cached(wanted);
+        let missing = diff_ids.iter().filter(|diff_id| layers.get(diff_id).is_none());
+        let missing = missing.map(|diff_id| (*diff_id).to_owned()).collect();
+        let has_pushed = self.push(cx, &LayerRequest::These(missing));
+        let mut parts = self.cached(diff_ids);
+        if parts.is_none() && !has_pushed && diff_ids.len() < self.image.layers.len() {
+            self.extract_from_save(cx, layers, diff_ids);
+            parts = self.cached(diff_ids);
         }
-        *refused = parts.is_none();
+        *has_failed = parts.is_none();
         parts
     }
 
-    /// Takes layers out of docker's archive, where docker cannot push here: its
-    /// daemon is on another machine, or in a virtual one.
-    fn extract_from_save(&self, cx: &Cx, layers: &LayerCache, wanted: &BTreeSet<&str>) {
+    /// Extracts layers from the output of `docker save`, for daemons that cannot push to this
+    /// machine because they run on another one or in a virtual machine.
+    fn extract_from_save(&self, cx: &Cx, layers: &LayerCache, diff_ids: &BTreeSet<&str>) {
         let ImageSource::Docker(docker, _) = self.source else { return };
-        let keep = |_: &str, body: &mut dyn Read| {
-            layers.store_if(body, |diff_id| wanted.contains(diff_id)).map(drop)
+        let store = |_: &str, body: &mut dyn Read| {
+            layers.store_if(body, |diff_id| diff_ids.contains(diff_id)).map(drop)
         };
-        // What comes of it is seen by what is there afterwards.
+        // The caller checks which layers are in the cache afterwards.
         let _ = docker.save_command(cx, self.image).map(|save| {
             save.read_with(cx, |archive| {
-                let images = Files::read(archive, keep).map(|files| files.images());
+                let images = Files::read(archive, store).map(|files| files.images());
                 for image in images.into_iter().flatten().flatten() {
                     let _ = layers.store(image.config.as_slice());
                 }
@@ -165,34 +166,34 @@ impl<'a> LayerProvider<'a> {
         });
     }
 
-    fn cached(&self, wanted: &BTreeSet<&str>) -> Option<ImageParts> {
-        let kept = self.layers.as_ref()?;
-        let config = kept.config(&self.image.config_digest)?;
-        let layers = wanted.iter().map(|diff_id| kept.get(diff_id)).collect::<Option<_>>()?;
+    fn cached(&self, diff_ids: &BTreeSet<&str>) -> Option<ImageParts> {
+        let layers = self.layers.as_ref()?;
+        let config = layers.config(&self.image.config_digest)?;
+        let layers = diff_ids.iter().map(|diff_id| layers.get(diff_id)).collect::<Option<_>>()?;
         Some(ImageParts { config, layers })
     }
 
-    /// Whether docker could push. Whether that brought what was wanted is seen by
-    /// what is there afterwards.
-    fn push(&self, cx: &Cx, wanted: &LayerRequest) -> bool {
+    /// Makes Docker push the requested layers and returns whether the push succeeded. The
+    /// caller checks which layers are in the cache afterwards.
+    fn push(&self, cx: &Cx, request: &LayerRequest) -> bool {
         let (Some(layers), ImageSource::Docker(docker, _)) = (&self.layers, self.source) else {
             return false;
         };
         let mut has_pushed = false;
         let push = |endpoint: &str| has_pushed = docker.push(cx, self.image, endpoint).is_ok();
-        let _ = push::serve(layers, wanted, self.image, push);
+        let _ = push::serve(layers, request, self.image, push);
         has_pushed
     }
 
-    /// Takes the image's layers out of the cache, for the case that one of
-    /// them is damaged there: docker is asked again.
+    /// Removes the image's layers from the cache, so that Docker provides them again. One of
+    /// them may be damaged.
     pub(crate) fn evict(&self) {
         if let (Some(layers), ImageSource::Docker(..)) = (&self.layers, self.source) {
             self.image.layers.iter().for_each(|diff_id| layers.evict(diff_id));
         }
     }
 
-    /// Notes the build, and keeps the cache within its bounds.
+    /// Records the build, and trims the cache.
     pub(crate) fn record_build(&self) {
         if let (Some(layers), ImageSource::Docker(..)) = (&self.layers, self.source) {
             layers.record_build(&self.image.reference.name().to_string(), &self.image.layers);
@@ -201,11 +202,12 @@ impl<'a> LayerProvider<'a> {
     }
 }
 
-fn previous_builds(layers: &LayerCache, image: &BuiltImage) -> Vec<Vec<Layer>> {
-    let builds = layers.build_history(&image.reference.name().to_string()).into_iter();
-    let kept = |build: Vec<String>| {
+/// Returns the cached layers of earlier builds that are not in the image.
+fn previous_builds(cache: &LayerCache, image: &BuiltImage) -> Vec<Vec<Layer>> {
+    let builds = cache.build_history(&image.reference.name().to_string()).into_iter();
+    let cached = |build: Vec<String>| {
         let old = build.iter().filter(|diff_id| !image.layers.contains(diff_id));
-        old.filter_map(|diff_id| layers.get(diff_id)).collect()
+        old.filter_map(|diff_id| cache.get(diff_id)).collect()
     };
-    builds.map(kept).collect()
+    builds.map(cached).collect()
 }

@@ -1,18 +1,16 @@
-//! A registry endpoint on loopback, for docker to push to: it says of each
-//! layer whether that is needed, so that docker reads and compresses just what
-//! is.
+//! A registry endpoint on the loopback interface that Docker pushes to. It reports which
+//! layers are needed, so that Docker reads and compresses no others.
 //!
-//! The protocol is that of the OCI distribution spec ("Pushing blobs", "Pushing
-//! manifests"), as far as docker uses it. docker remembers under which digest
-//! it has pushed a layer to a host, asks for that one with HEAD, and sends what
-//! is said to be absent. A layer that it has never pushed here it sends
-//! unasked. Where those are too many to be worth it, the endpoint is in a
-//! hurry: it confirms each upload after its first bytes. That teaches docker a
-//! name for the layer, good for the next push, and costs nothing.
+//! It implements the OCI distribution spec ("Pushing blobs", "Pushing manifests") as far as
+//! Docker uses it. Docker records the digest of each layer that it has pushed to a host. In
+//! the next push it checks for this digest with HEAD, and only uploads the layer if it does
+//! not exist. A layer that was never pushed to the host is always uploaded. If too many
+//! layers are new, the endpoint acknowledges each upload after its first bytes without
+//! reading the rest. Docker then has a digest for the layer, which the next push can use.
 //!
-//! A docker with the containerd image store knows layers by their blobs. It asks
-//! for each of them, tells in `Accept` that it is a layer, and sends it as it
-//! lies there, in one request: nothing is compressed, and there is no hurry.
+//! With the containerd image store, Docker has the digests of all layers. It checks for each
+//! of them with HEAD, with a layer's media type in `Accept`, and uploads the stored blob in
+//! one request. Nothing is compressed, so these uploads are always read completely.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -37,34 +35,34 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::layers::cache::{Blob, LayerCache};
 
-/// docker's memory is one of host and port, so an image keeps to one of these
-/// as long as no other run is using it.
+/// Docker records digests per host and port, so an image uses the same port each time unless
+/// another run is using it.
 const FIRST_PORT: u16 = 47_600;
 const PORT_COUNT: u16 = 100;
-/// How much of an upload is read in a hurry. Two layers must not look alike.
+/// How much of an abbreviated upload is read. It must be enough to distinguish layers.
 const SNIFF_BYTES: u64 = 16 << 10;
-/// How much compressed data is worth it, whatever the image's size. docker
-/// compresses about 30 MB a second; a whole image goes at about 75.
+/// How much compressed data is always accepted, for an image of any size. Docker compresses
+/// about 30 MB/s, while `docker save` writes about 75 MB/s.
 pub(crate) const MAX_PUSH_BYTES: u64 = 16 << 20;
 
-/// Which layers docker shall send.
+/// The layers that Docker must push.
 pub(crate) enum LayerRequest {
-    /// Those that it has never pushed here.
+    /// The layers that it has never pushed to this endpoint.
     Unpushed,
-    /// These.
+    /// The layers with these diffIDs.
     These(BTreeSet<String>),
 }
 
-/// One push: what is wanted of it, and what came.
+/// One push: the requested and the received layers.
 struct PushSession {
     layers: LayerCache,
     endpoint: String,
-    /// Digest → diffID, as far as docker's memory is known.
+    /// The diffIDs of the digests that Docker is known to have recorded.
     known_digests: BTreeMap<String, String>,
     requested: BTreeSet<String>,
-    /// The image's layers, from the lowest up.
+    /// The image's layers, the base first.
     diff_ids: Vec<String>,
-    /// How much compressed data may come.
+    /// How much compressed data is accepted.
     max_bytes: u64,
     abbreviate_uploads: AtomicBool,
     uploads: AtomicUsize,
@@ -72,19 +70,19 @@ struct PushSession {
     received: Mutex<Received>,
 }
 
-/// What came.
+/// What was received.
 #[derive(Default)]
 struct Received {
     committed: BTreeSet<String>,
     stored: BTreeMap<String, String>,
     digests: BTreeMap<String, String>,
     config_digest: Option<String>,
-    /// Uploads that were confirmed early. Dropped, they would be reset before
-    /// docker has read that.
+    /// Uploads that were acknowledged early. They are kept because dropping them would reset
+    /// the connection before Docker has read the response.
     abandoned_uploads: Vec<Incoming>,
 }
 
-/// The image manifest: what of it tells how docker names layers.
+/// The fields of the image manifest that give the digests of the layers.
 #[derive(Deserialize)]
 struct Manifest {
     config: Descriptor,
@@ -96,46 +94,46 @@ struct Descriptor {
     digest: String,
 }
 
-/// How an upload comes.
+/// The source of an upload.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Upload {
-    /// docker compresses it on its way.
+    /// A layer that Docker compresses during the upload.
     Compressed,
-    /// As it lies in docker's store.
+    /// A blob in Docker's image store.
     Stored,
 }
 
-/// Takes a port and lets `push` run, if that would bring anything. Gives the
-/// digest of the image's configuration, if docker has told it.
+/// Listens on a port and runs `push`, unless nothing is missing. Returns the digest of the
+/// image's configuration, if Docker has pushed a manifest.
 pub(crate) fn serve<T>(
     layers: &LayerCache,
-    wanted: &LayerRequest,
+    request: &LayerRequest,
     image: &BuiltImage,
     push: impl FnOnce(&str) -> T,
 ) -> io::Result<Option<String>> {
     let listener = listen(&image.reference.name().to_string())?;
     let endpoint = listener.local_addr()?.to_string();
-    let desk = Arc::new(PushSession::new(layers.clone(), &endpoint, wanted, image));
-    if desk.is_complete(image) {
+    let session = Arc::new(PushSession::new(layers.clone(), &endpoint, request, image));
+    if session.is_complete(image) {
         return Ok(None);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let (stop, stopped) = oneshot::channel::<()>();
     thread::scope(|scope| {
-        let serving =
-            scope.spawn(|| runtime.block_on(accept(listener, Arc::clone(&desk), stopped)));
+        let server =
+            scope.spawn(|| runtime.block_on(accept(listener, Arc::clone(&session), stopped)));
         push(&endpoint);
         drop(stop);
-        serving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        desk.record_digests();
-        Ok(desk.received().config_digest.take())
+        server.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        session.record_digests();
+        Ok(session.received().config_digest.take())
     })
 }
 
 fn listen(image: &str) -> io::Result<TcpListener> {
-    let own = image.bytes().fold(0, |sum: u16, byte| sum.wrapping_mul(31) ^ u16::from(byte));
-    let port = |turn| FIRST_PORT + (own % PORT_COUNT + turn) % PORT_COUNT;
-    let bind = |turn| TcpListener::bind((Ipv4Addr::LOCALHOST, port(turn))).ok();
+    let offset = image.bytes().fold(0, |sum: u16, byte| sum.wrapping_mul(31) ^ u16::from(byte));
+    let port = |attempt| FIRST_PORT + (offset % PORT_COUNT + attempt) % PORT_COUNT;
+    let bind = |attempt| TcpListener::bind((Ipv4Addr::LOCALHOST, port(attempt))).ok();
     let listener = (0..PORT_COUNT).find_map(bind).ok_or(io::ErrorKind::AddrInUse)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
@@ -144,15 +142,15 @@ fn listen(image: &str) -> io::Result<TcpListener> {
 /// Serves until `stopped` is dropped.
 async fn accept(
     listener: TcpListener,
-    desk: Arc<PushSession>,
+    session: Arc<PushSession>,
     stopped: oneshot::Receiver<()>,
 ) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let desk = Arc::clone(&desk);
-            let service = service_fn(move |request| handle_request(Arc::clone(&desk), request));
-            // Whatever goes wrong with a connection, docker will tell.
+            let session = Arc::clone(&session);
+            let service = service_fn(move |request| handle_request(Arc::clone(&session), request));
+            // Docker reports connection errors.
             tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
         }
     });
@@ -161,32 +159,34 @@ async fn accept(
 }
 
 async fn handle_request(
-    desk: Arc<PushSession>,
+    session: Arc<PushSession>,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
     let path = head.uri.path();
     let last = path.rsplit('/').next().unwrap_or_default();
     let response = match head.method {
-        Method::HEAD if path.contains("/blobs/") => desk.head_blob(last, is_layer(&head.headers)),
+        Method::HEAD if path.contains("/blobs/") => {
+            session.head_blob(last, is_layer(&head.headers))
+        }
         Method::POST => accepted(path, 0),
-        Method::PATCH => accepted(path, desk.receive_upload(body, Upload::Compressed).await),
-        Method::PUT if path.contains("/manifests/") => desk.receive_manifest(body).await,
+        Method::PATCH => accepted(path, session.receive_upload(body, Upload::Compressed).await),
+        Method::PUT if path.contains("/manifests/") => session.receive_manifest(body).await,
         Method::PUT => {
             if !body.is_end_stream() {
-                desk.receive_upload(body, Upload::Stored).await;
+                session.receive_upload(body, Upload::Stored).await;
             }
-            desk.commit_upload(head.uri.query().unwrap_or_default())
+            session.commit_upload(head.uri.query().unwrap_or_default())
         }
         Method::GET if path == "/v2/" => status(StatusCode::OK),
         _ => status(StatusCode::NOT_FOUND),
     };
-    // Only a header that is no header could fail.
+    // This can only fail with an invalid header.
     Ok(response.body(Full::default()).unwrap_or_default())
 }
 
-/// Whether docker asks for a layer, as far as it tells (`…image.layer.v1.tar…` of
-/// the OCI image spec, "Media types", or docker's `…image.rootfs.diff.tar…`).
+/// Returns whether Docker checks for a layer, according to `Accept` (`…image.layer.v1.tar…`
+/// of the OCI image spec, "Media types", or Docker's `…image.rootfs.diff.tar…`).
 fn is_layer(headers: &HeaderMap) -> bool {
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     accept.contains(".layer.") || accept.contains(".rootfs.")
@@ -196,11 +196,11 @@ fn status(code: StatusCode) -> Builder {
     Response::builder().status(code)
 }
 
-/// An upload goes on at its own place; its id is of no use to anybody.
+/// Returns the response to a part of an upload. An upload ID is not needed.
 fn accepted(path: &str, bytes: u64) -> Builder {
-    let place = format!("{}/upload", path.trim_end_matches('/').trim_end_matches("/upload"));
+    let location = format!("{}/upload", path.trim_end_matches('/').trim_end_matches("/upload"));
     let range = format!("0-{}", bytes.saturating_sub(1));
-    status(StatusCode::ACCEPTED).header(LOCATION, place).header(RANGE, range)
+    status(StatusCode::ACCEPTED).header(LOCATION, location).header(RANGE, range)
 }
 
 fn created(digest: &str) -> Builder {
@@ -210,18 +210,18 @@ fn created(digest: &str) -> Builder {
 }
 
 impl PushSession {
-    fn new(layers: LayerCache, endpoint: &str, wanted: &LayerRequest, image: &BuiltImage) -> Self {
-        let memory = layers.known_digests(endpoint);
-        let wanted = match wanted {
-            LayerRequest::Unpushed => unpushed_layers(image, &layers, &memory),
+    fn new(layers: LayerCache, endpoint: &str, request: &LayerRequest, image: &BuiltImage) -> Self {
+        let known_digests = layers.known_digests(endpoint);
+        let requested = match request {
+            LayerRequest::Unpushed => unpushed_layers(image, &layers, &known_digests),
             LayerRequest::These(these) => these.clone(),
         };
         Self {
-            known_digests: memory,
+            known_digests,
             layers,
             endpoint: endpoint.to_owned(),
-            abbreviate_uploads: AtomicBool::new(wanted.is_empty()),
-            requested: wanted,
+            abbreviate_uploads: AtomicBool::new(requested.is_empty()),
+            requested,
             diff_ids: image.layers.clone(),
             max_bytes: MAX_PUSH_BYTES.max(image.size / 5),
             uploads: AtomicUsize::new(0),
@@ -230,12 +230,12 @@ impl PushSession {
         }
     }
 
-    /// Whether nothing is wanted, and there is nothing that docker could learn.
+    /// Returns whether no layer is requested, and Docker has recorded the digests of all.
     fn is_complete(&self, image: &BuiltImage) -> bool {
-        let learned: BTreeSet<&String> = self.known_digests.values().collect();
+        let pushed: BTreeSet<&String> = self.known_digests.values().collect();
         self.requested.is_empty()
             && self.layers.config(&image.config_digest).is_some()
-            && image.layers.iter().all(|diff_id| learned.contains(diff_id))
+            && image.layers.iter().all(|diff_id| pushed.contains(diff_id))
     }
 
     fn received(&self) -> std::sync::MutexGuard<'_, Received> {
@@ -243,26 +243,26 @@ impl PushSession {
     }
 
     fn head_blob(&self, digest: &str, is_layer: bool) -> Builder {
-        let unwanted = match self.known_digests.get(digest) {
+        let is_unneeded = match self.known_digests.get(digest) {
             Some(diff_id) => !self.requested.contains(diff_id),
-            // It may be any of them.
+            // It may be any layer.
             None => is_layer && self.requested.is_empty(),
         };
-        if unwanted || self.received().committed.contains(digest) {
-            // docker reads the length of a layer that it need not send, and
-            // puts it into the manifest; nobody else does.
+        if is_unneeded || self.received().committed.contains(digest) {
+            // Docker reads the length of an existing layer and writes it to the manifest.
+            // Its value is not used.
             let found = status(StatusCode::OK).header("Docker-Content-Digest", digest);
             return found.header(CONTENT_LENGTH, 1);
         }
         status(StatusCode::NOT_FOUND)
     }
 
-    /// Takes an upload in, or its first bytes if in a hurry. What cannot be
-    /// kept is a reason to hurry, too: docker would repeat a refused upload for
-    /// most of a minute.
+    /// Receives an upload, or only its first bytes if uploads are abbreviated. They also are
+    /// if an upload cannot be stored: Docker would retry a rejected upload for most of a
+    /// minute.
     async fn receive_upload(&self, mut body: Incoming, upload: Upload) -> u64 {
         let (send, frames) = mpsc::channel::<Bytes>(16);
-        let (done, kept) = oneshot::channel();
+        let (done, stored) = oneshot::channel();
         let layers = self.layers.clone();
         thread::spawn(move || done.send(layers.store(UploadReader { frames, rest: Bytes::new() })));
         let (mut bytes, mut is_config) = (0, false);
@@ -285,18 +285,21 @@ impl PushSession {
             }
         }
         drop(send);
-        if let Ok(Ok((digest, Blob::Layer(layer)))) = kept.await {
+        if let Ok(Ok((digest, Blob::Layer(layer)))) = stored.await {
             self.received().stored.insert(digest, layer.diff_id);
         }
         bytes
     }
 
-    /// More uploads than wanted layers: docker remembers too little. More bytes
-    /// than are worth it: a whole image is there sooner.
+    /// Abbreviates further uploads if there are more of them than requested layers, because
+    /// Docker has not recorded enough digests, or if they are too large, because `docker save`
+    /// is faster.
     fn count_upload(&self, bytes: u64, is_new: bool) {
         let uploads = self.uploads.fetch_add(usize::from(is_new), Ordering::SeqCst);
-        let is_unasked = is_new && uploads >= self.requested.len();
-        if is_unasked || self.compressed_bytes.fetch_add(bytes, Ordering::SeqCst) > self.max_bytes {
+        let is_unrequested = is_new && uploads >= self.requested.len();
+        if is_unrequested
+            || self.compressed_bytes.fetch_add(bytes, Ordering::SeqCst) > self.max_bytes
+        {
             self.abbreviate_uploads.store(true, Ordering::SeqCst);
         }
     }
@@ -308,9 +311,9 @@ impl PushSession {
         created(&digest)
     }
 
-    /// The manifest's layers stand in the order of the image's diffIDs: so it
-    /// tells which digest docker has for which layer. Of several manifests, one
-    /// for each platform, it is the one whose configuration names these layers.
+    /// Receives a manifest and records which digest belongs to which layer: its layers are in
+    /// the order of the image's diffIDs. If there is one manifest per platform, only the one
+    /// whose configuration has these diffIDs is used.
     async fn receive_manifest(&self, body: Incoming) -> Builder {
         let Ok(body) = body.collect().await else { return status(StatusCode::BAD_REQUEST) };
         let bytes = body.to_bytes();
@@ -319,35 +322,39 @@ impl PushSession {
                 == Some(&self.diff_ids)
         {
             let digests = layers.into_iter().map(|layer| layer.digest);
-            let mut taken = self.received();
-            taken.digests = digests.zip(self.diff_ids.iter().cloned()).collect();
-            taken.config_digest = Some(config.digest);
+            let mut received = self.received();
+            received.digests = digests.zip(self.diff_ids.iter().cloned()).collect();
+            received.config_digest = Some(config.digest);
         }
         created(&kdev_core::image::digest::sha256(&bytes))
     }
 
     fn record_digests(&self) {
-        let mut taken = self.received();
-        let came = std::mem::take(&mut taken.stored);
-        let learned = taken.digests.iter().map(|(k, v)| (k.clone(), v.clone()));
-        let known: BTreeMap<String, String> = came.into_iter().chain(learned).collect();
+        let mut received = self.received();
+        let stored = std::mem::take(&mut received.stored);
+        let pushed = received.digests.iter().map(|(k, v)| (k.clone(), v.clone()));
+        let known: BTreeMap<String, String> = stored.into_iter().chain(pushed).collect();
         if !known.is_empty() {
             self.layers.record_digests(&self.endpoint, &known);
         }
     }
 }
 
-/// The layers that docker has never pushed here; none if they are too many to
-/// be worth it.
-fn unpushed_layers(image: &BuiltImage, layers: &LayerCache, memory: &BTreeMap<String, String>) -> BTreeSet<String> {
-    let learned: BTreeSet<&String> = memory.values().collect();
-    let is_new = |diff_id: &&String| !learned.contains(diff_id) && layers.get(diff_id).is_none();
+/// Returns the layers that Docker has never pushed to this endpoint, or none if a large image
+/// is entirely new.
+fn unpushed_layers(
+    image: &BuiltImage,
+    layers: &LayerCache,
+    known_digests: &BTreeMap<String, String>,
+) -> BTreeSet<String> {
+    let pushed: BTreeSet<&String> = known_digests.values().collect();
+    let is_new = |diff_id: &&String| !pushed.contains(diff_id) && layers.get(diff_id).is_none();
     let new: BTreeSet<String> = image.layers.iter().filter(is_new).cloned().collect();
     let is_all = image.layers.iter().all(|diff_id| new.contains(diff_id));
     if is_all && image.size > MAX_PUSH_BYTES { BTreeSet::new() } else { new }
 }
 
-/// An upload, read by a thread that may block.
+/// Reads an upload in a thread that may block.
 struct UploadReader {
     frames: mpsc::Receiver<Bytes>,
     rest: Bytes,

@@ -1,9 +1,9 @@
-//! Docker's archive of an image, read once for all nodes that want it whole.
+//! Runs one `docker save` and streams the archive to all nodes that need the whole image.
 //!
-//! Each node has a short queue. The reader waits where one is full, so that
-//! memory stays bounded; but a node that keeps the others waiting for long is
-//! let go, and reads the rest from an archive of its own: docker writes the same
-//! bytes again. That they are the same, the proof on the node shows.
+//! Each node has a short queue. The reader waits while a queue is full, so that memory steady
+//! bounded. A node that delays the others for too long is dropped and reads the rest from a
+//! separate `docker save`, which writes the same bytes again. If it did not, the verification
+//! on the node would fail.
 
 use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,76 +13,78 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::cx::Cx;
-use crate::process::{Failure, Command};
+use crate::process::{Command, Failure};
 
-/// What is read at once, and how much of that may wait for a node.
+/// The size of a chunk.
 const CHUNK_SIZE: usize = 256 << 10;
+/// How many chunks may be queued for a node.
 const QUEUED_CHUNKS: usize = 32;
 /// How long the first node waits for the others to join.
 const JOIN_WINDOW: Duration = Duration::from_millis(200);
-/// How long a node may keep others waiting, all in all.
+/// How long a node may delay the others in total.
 const MAX_DELAY: Duration = Duration::from_secs(2);
-/// The pause between two tries to put something into a full queue.
+/// The pause before another attempt to send to a full queue.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// The read that nodes can still join, if there is one.
+/// A `docker save` for several nodes.
 #[derive(Default)]
 pub(crate) struct SharedSave {
+    /// The nodes that have joined the next read, or `None` if no read has been announced.
     subscribers: Mutex<Option<Vec<Subscriber>>>,
-    /// How many nodes may want it.
+    /// How many nodes may need the whole image.
     expected_nodes: AtomicUsize,
 }
 
-/// Why a copy is not whole.
+/// Why a copy is incomplete.
 pub(crate) enum CopyError {
-    /// docker failed.
+    /// Docker failed.
     Docker(Failure),
-    /// The node has gone.
+    /// The connection to the node was lost.
     Node,
 }
 
 #[derive(Clone)]
 enum Chunk {
     Bytes(Arc<[u8]>),
-    /// There will be no more.
+    /// The result of `docker save`, after the last chunk.
     End(Result<(), Failure>),
 }
 
 impl SharedSave {
-    /// Says for how many nodes it may be.
+    /// Sets how many nodes may need the whole image.
     pub(crate) fn expect_nodes(&self, nodes: usize) {
         self.expected_nodes.store(nodes, Ordering::SeqCst);
     }
 
-    /// Copies the archive that `save` gives to a node. It is read once for all
-    /// that ask for it at about the same time.
+    /// Copies the archive that the command of `save` writes to a node. It runs once for all
+    /// nodes that call this at about the same time.
     pub(crate) fn copy(
         &self,
         cx: &Cx,
         save: impl Fn() -> Option<Command> + Sync,
         to: &mut (impl Write + Send),
     ) -> Result<(), CopyError> {
-        let (seat, place) = subscription();
-        let leads = self.join(seat);
+        let (subscriber, receiver) = subscription();
+        let is_first = self.join(subscriber);
         thread::scope(|scope| {
-            // The reader must not wait for this node once it has gone.
-            let mut place = place;
-            if leads {
+            // Dropped on return, so that the reader does not wait for this node afterwards.
+            let mut receiver = receiver;
+            if is_first {
                 scope.spawn(|| self.read_and_broadcast(cx, &save));
             }
-            match place.copy_to(to)? {
+            match receiver.copy_to(to)? {
                 Some(end) => end.map_err(CopyError::Docker),
-                None => copy_remaining(cx, &save, place.bytes, to),
+                None => copy_remaining(cx, &save, receiver.bytes, to),
             }
         })
     }
 
-    /// Whether nobody else leads.
-    fn join(&self, seat: Subscriber) -> bool {
+    /// Joins the next read. Returns whether this is the first node, which has to run it.
+    fn join(&self, subscriber: Subscriber) -> bool {
         let mut open = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
-        let leads = open.is_none();
-        open.get_or_insert_default().push(seat);
-        leads
+        let is_first = open.is_none();
+        open.get_or_insert_default().push(subscriber);
+        is_first
     }
 
     fn has_all_nodes(&self) -> bool {
@@ -90,34 +92,34 @@ impl SharedSave {
         open.as_ref().map_or(0, Vec::len) >= self.expected_nodes.load(Ordering::SeqCst)
     }
 
-    /// Who comes later leads a read of its own.
+    /// Ends the time to join. Nodes that come later start another read.
     fn close(&self) -> Vec<Subscriber> {
         let mut open = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
         open.take().unwrap_or_default()
     }
 
     fn read_and_broadcast(&self, cx: &Cx, save: &impl Fn() -> Option<Command>) {
-        let begun = Instant::now();
-        let mut taken = None;
+        let started = Instant::now();
+        let mut subscribers = None;
         let share = |mut archive| {
-            // docker may need seconds before its first byte.
+            // Docker may need seconds before it writes the first byte.
             let mut first = read_chunk(&mut archive);
-            while !self.has_all_nodes() && begun.elapsed() < JOIN_WINDOW {
+            while !self.has_all_nodes() && started.elapsed() < JOIN_WINDOW {
                 thread::sleep(POLL_INTERVAL);
             }
-            let seats = taken.insert(self.close());
+            let subscribers = subscribers.insert(self.close());
             while let Some(chunk) = first.take().or_else(|| read_chunk(&mut archive)) {
-                broadcast(seats, &Chunk::Bytes(chunk));
-                if seats.is_empty() {
+                broadcast(subscribers, &Chunk::Bytes(chunk));
+                if subscribers.is_empty() {
                     break;
                 }
             }
         };
-        // Only where there is no folder to be in, there is no command.
-        let Some(task) = save() else { return drop(self.close()) };
-        let end = task.read_with(cx, share);
-        // Once they were taken, who is there waits for another read.
-        finish_all(taken.unwrap_or_else(|| self.close()), &Chunk::End(end));
+        // There is only no command if there is no current directory.
+        let Some(command) = save() else { return drop(self.close()) };
+        let end = command.read_with(cx, share);
+        // If they were taken, nodes that have joined since wait for another read.
+        finish_all(subscribers.unwrap_or_else(|| self.close()), &Chunk::End(end));
     }
 }
 
@@ -127,7 +129,7 @@ fn read_chunk(archive: &mut impl Read) -> Option<Arc<[u8]>> {
     (!chunk.is_empty()).then(|| chunk.into())
 }
 
-/// The whole archive but for what has been copied already.
+/// Copies the archive from a separate read, without the bytes that were already copied.
 fn copy_remaining(
     cx: &Cx,
     save: &impl Fn() -> Option<Command>,
@@ -147,29 +149,31 @@ fn copy_remaining(
     }
 }
 
-/// A node's queue, as the reader sees it.
+/// The sending end of a node's queue.
 struct Subscriber {
     queue: SyncSender<Chunk>,
-    /// Pieces that were put in, and that were taken out.
+    /// How many chunks were sent.
     sent: usize,
+    /// How many of them the node has received.
     received: Arc<AtomicUsize>,
-    /// How long others have waited for this one.
+    /// How long the other nodes have waited for this one.
     delay: Duration,
 }
 
-/// The same as the node sees it.
+/// The receiving end of a node's queue.
 struct Receiver {
     queue: mpsc::Receiver<Chunk>,
     received: Arc<AtomicUsize>,
-    /// What has been copied.
+    /// How many bytes have been copied.
     bytes: usize,
 }
 
 fn subscription() -> (Subscriber, Receiver) {
-    let (send, receive) = sync_channel(QUEUED_CHUNKS);
-    let taken = Arc::new(AtomicUsize::new(0));
-    let seat = Subscriber { queue: send, sent: 0, received: taken.clone(), delay: Duration::ZERO };
-    (seat, Receiver { queue: receive, received: taken, bytes: 0 })
+    let (sender, receiver) = sync_channel(QUEUED_CHUNKS);
+    let received = Arc::new(AtomicUsize::new(0));
+    let subscriber =
+        Subscriber { queue: sender, sent: 0, received: received.clone(), delay: Duration::ZERO };
+    (subscriber, Receiver { queue: receiver, received, bytes: 0 })
 }
 
 impl Subscriber {
@@ -177,12 +181,12 @@ impl Subscriber {
         self.sent == self.received.load(Ordering::SeqCst)
     }
 
-    /// Whether there was room for it. A node that has gone has room for anything.
-    fn try_send(&mut self, piece: &Chunk) -> bool {
-        match self.queue.try_send(piece.clone()) {
+    /// Sends a chunk unless the queue is full. Returns true if the node is disconnected.
+    fn try_send(&mut self, chunk: &Chunk) -> bool {
+        match self.queue.try_send(chunk.clone()) {
             Err(TrySendError::Full(_)) => return false,
             Ok(()) => self.sent += 1,
-            // Never empty: nobody is waited for on its account.
+            // So it is never empty, and no other node is dropped because of it.
             Err(TrySendError::Disconnected(_)) => self.sent = usize::MAX,
         }
         true
@@ -194,11 +198,12 @@ impl Subscriber {
 }
 
 impl Receiver {
-    /// Copies until the end, which it gives, or until it is let go.
+    /// Copies chunks. Returns the result of `docker save`, or `None` if the reader has dropped
+    /// this node.
     fn copy_to(&mut self, to: &mut impl Write) -> Result<Option<Result<(), Failure>>, CopyError> {
-        while let Ok(piece) = self.queue.recv() {
+        while let Ok(chunk) = self.queue.recv() {
             self.received.fetch_add(1, Ordering::SeqCst);
-            match piece {
+            match chunk {
                 Chunk::Bytes(bytes) => {
                     to.write_all(&bytes).map_err(|_| CopyError::Node)?;
                     self.bytes += bytes.len();
@@ -210,34 +215,39 @@ impl Receiver {
     }
 }
 
-/// Puts a piece into each queue. Who has kept others waiting for too long is let
-/// go.
-fn broadcast(seats: &mut Vec<Subscriber>, piece: &Chunk) {
-    let mut owed: Vec<Subscriber> = std::mem::take(seats);
+/// Sends a chunk to all subscribers. Drops those that have delayed the others for too long.
+fn broadcast(subscribers: &mut Vec<Subscriber>, chunk: &Chunk) {
+    let mut pending: Vec<Subscriber> = std::mem::take(subscribers);
     loop {
-        let (done, full): (Vec<_>, Vec<_>) =
-            owed.into_iter().map(|mut seat| (seat.try_send(piece), seat)).partition(|(done, _)| *done);
-        seats.extend(done.into_iter().map(|(_, seat)| seat).filter(|seat| !seat.is_disconnected()));
-        owed = full.into_iter().map(|(_, seat)| seat).collect();
-        if owed.is_empty() {
+        let (done, full): (Vec<_>, Vec<_>) = pending
+            .into_iter()
+            .map(|mut subscriber| (subscriber.try_send(chunk), subscriber))
+            .partition(|(done, _)| *done);
+        subscribers.extend(
+            done.into_iter()
+                .map(|(_, subscriber)| subscriber)
+                .filter(|subscriber| !subscriber.is_disconnected()),
+        );
+        pending = full.into_iter().map(|(_, subscriber)| subscriber).collect();
+        if pending.is_empty() {
             return;
         }
-        let begun = Instant::now();
+        let started = Instant::now();
         thread::sleep(POLL_INTERVAL);
-        if seats.iter().any(Subscriber::is_empty) {
-            for seat in &mut owed {
-                seat.delay += begun.elapsed();
+        if subscribers.iter().any(Subscriber::is_empty) {
+            for subscriber in &mut pending {
+                subscriber.delay += started.elapsed();
             }
-            owed.retain(|seat| seat.delay < MAX_DELAY);
+            pending.retain(|subscriber| subscriber.delay < MAX_DELAY);
         }
     }
 }
 
-/// Nobody waits for anybody any more.
-fn finish_all(mut seats: Vec<Subscriber>, end: &Chunk) {
+/// Sends the last chunk to all subscribers.
+fn finish_all(mut subscribers: Vec<Subscriber>, end: &Chunk) {
     loop {
-        seats.retain_mut(|seat| !seat.try_send(end));
-        if seats.is_empty() {
+        subscribers.retain_mut(|subscriber| !subscriber.try_send(end));
+        if subscribers.is_empty() {
             return;
         }
         thread::sleep(POLL_INTERVAL);
@@ -251,7 +261,7 @@ mod tests {
 
     const SIZE: usize = 24 << 20;
 
-    /// A node's end of the link, which takes a piece only now and then.
+    /// A node that reads slowly.
     struct Node {
         pause: Duration,
         got: Vec<u8>,
@@ -279,19 +289,22 @@ mod tests {
         }
     }
 
-    /// Copies what the command prints to each node, and tells how often it ran.
+    /// Copies the output of a command to all nodes. Also returns how often it ran.
     fn copy(nodes: &mut [Node], command: &str) -> (Vec<Result<(), CopyError>>, usize) {
         let events = |_| ();
-        let (cx, whole, runs) = (Cx::new(&events), SharedSave::default(), AtomicUsize::new(0));
-        whole.expect_nodes(nodes.len());
+        let (cx, shared_save, runs) =
+            (Cx::new(&events), SharedSave::default(), AtomicUsize::new(0));
+        shared_save.expect_nodes(nodes.len());
         let save = || {
             runs.fetch_add(1, Ordering::SeqCst);
             let sh = Shell::new().ok()?;
             Some(Command::new(cmd!(sh, "sh -c {command}")))
         };
         let results = thread::scope(|scope| {
-            let copies: Vec<_> =
-                nodes.iter_mut().map(|node| scope.spawn(|| whole.copy(&cx, save, node))).collect();
+            let copies: Vec<_> = nodes
+                .iter_mut()
+                .map(|node| scope.spawn(|| shared_save.copy(&cx, save, node)))
+                .collect();
             copies.into_iter().map(|copy| copy.join().unwrap()).collect()
         });
         (results, runs.into_inner())
@@ -302,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_read_once_for_all() {
+    fn save_runs_once_for_several_nodes() {
         let mut nodes = [Node::new(0), Node::new(1), Node::new(2)];
         let (results, runs) = copy(&mut nodes, &counting());
         assert!(results.iter().all(Result::is_ok));
@@ -311,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_node_goes_on_alone() {
+    fn slow_node_continues_with_separate_save() {
         let mut nodes = [Node::new(0), Node::new(50)];
         let (results, runs) = copy(&mut nodes, &counting());
         assert!(results.iter().all(Result::is_ok));
@@ -320,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_goes_leaves_the_others_alone() {
+    fn disconnected_node_does_not_affect_other_nodes() {
         let mut nodes = [Node::new(0), Node { limit: 1 << 20, ..Node::new(0) }];
         let (results, runs) = copy(&mut nodes, &counting());
         assert!(results[0].is_ok() && matches!(results[1], Err(CopyError::Node)));
@@ -328,41 +341,42 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_goes_ends_what_was_for_it_alone() {
+    fn save_ends_when_only_node_disconnects() {
         let mut nodes = [Node { limit: 1 << 20, ..Node::new(0) }];
         let (results, runs) = copy(&mut nodes, &counting());
         assert!(matches!(results[0], Err(CopyError::Node)) && runs == 1);
     }
 
     #[test]
-    fn a_node_that_comes_again_is_not_ended_with_the_read_that_it_left() {
+    fn rejoined_node_is_not_finished_by_previous_save() {
         let events = |_| ();
-        let (cx, whole, runs) = (Cx::new(&events), SharedSave::default(), AtomicUsize::new(0));
-        whole.expect_nodes(2);
+        let (cx, shared_save, runs) =
+            (Cx::new(&events), SharedSave::default(), AtomicUsize::new(0));
+        shared_save.expect_nodes(2);
         let save = || {
-            // The second read has not begun when the first one ends.
+            // The second read has no output yet when the first one ends.
             let pause = ["0.2", "2"][runs.fetch_add(1, Ordering::SeqCst).min(1)];
             let (sh, command) = (Shell::new().ok()?, format!("sleep {pause}; {}", counting()));
             Some(Command::new(cmd!(sh, "sh -c {command}")))
         };
-        let (mut stays, mut again) = (Node::new(1), Node::new(0));
+        let (mut steady, mut rejoined) = (Node::new(1), Node::new(0));
         thread::scope(|scope| {
-            scope.spawn(|| whole.copy(&cx, save, &mut stays));
+            scope.spawn(|| shared_save.copy(&cx, save, &mut steady));
             while runs.load(Ordering::SeqCst) == 0 {
                 thread::sleep(POLL_INTERVAL);
             }
-            let mut goes = Node { limit: 1 << 20, ..Node::new(0) };
-            assert!(matches!(whole.copy(&cx, save, &mut goes), Err(CopyError::Node)));
-            assert!(whole.copy(&cx, save, &mut again).is_ok());
+            let mut leaving = Node { limit: 1 << 20, ..Node::new(0) };
+            assert!(matches!(shared_save.copy(&cx, save, &mut leaving), Err(CopyError::Node)));
+            assert!(shared_save.copy(&cx, save, &mut rejoined).is_ok());
         });
-        assert!(again.got.len() == SIZE && again.got == stays.got);
+        assert!(rejoined.got.len() == SIZE && rejoined.got == steady.got);
     }
 
     #[test]
-    fn a_docker_that_fails_fails_for_all() {
+    fn failed_save_fails_for_all_nodes() {
         let mut nodes = [Node::new(0), Node::new(0)];
         let (results, _) = copy(&mut nodes, "echo some; echo gone >&2; exit 1");
-        let words = |result: &Result<(), CopyError>| matches!(result, Err(CopyError::Docker(failure)) if failure.stderr.contains("gone"));
-        assert!(results.iter().all(words));
+        let has_stderr = |result: &Result<(), CopyError>| matches!(result, Err(CopyError::Docker(failure)) if failure.stderr.contains("gone"));
+        assert!(results.iter().all(has_stderr));
     }
 }
