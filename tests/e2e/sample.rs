@@ -78,6 +78,6 @@ fn a_teams_own_task_does_the_same_through_the_library() {
     service.write("kdev.local.toml", &config);
     let said = run(&mut task);
     assert!(said.starts_with("built team:kdev-"), "{said}");
-    assert!(said.contains("node-1 got ") && said.contains("node-2 got "), "{said}");
-    assert!(said.ends_with("deployment/team runs with 2 pods\n"), "{said}");
+    assert!(said.contains(" bytes to node-1\n") && said.contains(" bytes to node-2\n"), "{said}");
+    assert!(said.ends_with("deployment/team has 2 ready pods\n"), "{said}");
 }

@@ -1,19 +1,18 @@
-//! A team's own task on top of the library: one service after the other, each
-//! from its own package, with the team's words around it.
+//! An xtask that deploys several services, one package after the other.
 //!
-//! Run it in a workspace of your own: `cargo run --example team_xtask -- api worker`
+//! Run it in your workspace: `cargo run --example team_xtask -- api worker`
 
 use std::process::ExitCode;
 
-use kdev::{Cx, Event, Interrupt, UpRequest, PackageSelection, ClusterTarget};
+use kdev::{ClusterTarget, Cx, Event, Interrupt, PackageSelection, UpRequest};
 
 fn main() -> ExitCode {
     let interrupt = Interrupt::on_signals();
     for package in std::env::args().skip(1) {
-        if let Err(error) = bring_up(&package, &interrupt) {
-            say(&format!("{package}: {error}"));
+        if let Err(error) = deploy(&package, &interrupt) {
+            print(&format!("{package}: {error}"));
             if let Some(help) = error.help() {
-                say(&format!("try this: {help}"));
+                print(&format!("help: {help}"));
             }
             return ExitCode::from(error.exit_code());
         }
@@ -21,18 +20,21 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn bring_up(package: &str, interrupt: &Interrupt) -> Result<(), kdev::Error> {
-    let tell = |event| match event {
-        Event::Built { image, .. } => say(&format!("built {image}")),
-        Event::Loaded { node, bytes, .. } => say(&format!("{node} got {bytes} bytes")),
-        Event::Ready { workload, pods, .. } => say(&format!("{workload} runs with {pods} pods")),
+fn deploy(package: &str, interrupt: &Interrupt) -> Result<(), kdev::Error> {
+    let print_event = |event| match event {
+        Event::Built { image, .. } => print(&format!("built {image}")),
+        Event::Loaded { node, bytes, .. } => print(&format!("sent {bytes} bytes to {node}")),
+        Event::Ready { workload, pods, .. } => print(&format!("{workload} has {pods} ready pods")),
         _ => {}
     };
-    // With a cache, only the layers that changed are sent.
-    let cx = Cx::new(&tell).with_interrupt(interrupt.clone()).with_cache_dir("target/kdev");
+    // With a cache, only changed layers are sent.
+    let cx = Cx::new(&print_event).with_interrupt(interrupt.clone()).with_cache_dir("target/kdev");
     let request = UpRequest {
-        selection: PackageSelection { package: Some(package.to_owned()), ..PackageSelection::default() },
-        // Naming a context is consent to change it.
+        selection: PackageSelection {
+            package: Some(package.to_owned()),
+            ..PackageSelection::default()
+        },
+        // Naming a context allows changes to its cluster.
         target: ClusterTarget { context: Some("kdev-lab".to_owned()), ..ClusterTarget::default() },
         ..UpRequest::default()
     };
@@ -40,6 +42,6 @@ fn bring_up(package: &str, interrupt: &Interrupt) -> Result<(), kdev::Error> {
 }
 
 #[expect(clippy::print_stdout, reason = "an example of a program")]
-fn say(text: &str) {
+fn print(text: &str) {
     println!("{text}");
 }

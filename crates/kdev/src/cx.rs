@@ -1,5 +1,4 @@
-//! What every stage gets first: where events go, what stops the work, and
-//! whether anything may be changed.
+//! The context of a run, which every stage gets: event output, interrupt, dry run, cache.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::event::Event;
 
-/// The surroundings of one run. The library neither prints nor reads its
-/// process's arguments and environment: all that comes through here and
-/// through settings.
+/// The context of one run. The library does not print, and does not read the arguments and
+/// environment variables of its process: it gets everything from this context and from the
+/// settings.
 #[derive(Clone)]
 pub struct Cx<'a> {
     events: &'a (dyn Fn(Event) + Sync),
@@ -23,14 +22,14 @@ pub struct Cx<'a> {
 /// Where the output of `cargo build` and `docker build` goes while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BuildOutput {
-    /// Straight to the process's standard error: colours and bars stay.
+    /// To the process's standard error, which preserves colors and progress bars.
     Stderr,
-    /// Each line becomes an [`Event::ToolOutput`].
+    /// To events: one [`Event::ToolOutput`] per line.
     Events,
 }
 
 impl<'a> Cx<'a> {
-    /// Surroundings in which nothing interrupts, and nobody can be asked.
+    /// Creates a context without an interrupt and without confirmation prompts.
     pub fn new(events: &'a (dyn Fn(Event) + Sync)) -> Self {
         Self {
             events,
@@ -42,36 +41,36 @@ impl<'a> Cx<'a> {
         }
     }
 
-    /// Stops all work as soon as `interrupt` is raised.
+    /// Stops the run when `interrupt` is raised.
     #[must_use]
     pub fn with_interrupt(mut self, interrupt: Interrupt) -> Self {
         self.interrupt = interrupt;
         self
     }
 
-    /// Says who answers a question with yes or no.
+    /// Sets the function that asks the user a yes-or-no question.
     #[must_use]
-    pub fn with_confirmation(mut self, ask: &'a (dyn Fn(&str) -> bool + Sync)) -> Self {
-        self.confirm = Some(ask);
+    pub fn with_confirmation(mut self, confirm: &'a (dyn Fn(&str) -> bool + Sync)) -> Self {
+        self.confirm = Some(confirm);
         self
     }
 
-    /// Says where the output of builds goes.
+    /// Sets where the output of builds goes.
     #[must_use]
     pub fn with_build_output(mut self, to: BuildOutput) -> Self {
         self.build_output = to;
         self
     }
 
-    /// With true, commands that would change something are only shown.
+    /// Sets whether commands that would make changes are only shown.
     #[must_use]
     pub fn with_dry_run(mut self, dry_run: bool) -> Self {
         self.dry_run = dry_run;
         self
     }
 
-    /// Says where what a build has changed may be kept for the next one.
-    /// Without it every image goes whole.
+    /// Sets the directory where changed layers are kept for the next run. Without it, whole
+    /// images are sent.
     #[must_use]
     pub fn with_cache_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.cache_dir = Some(dir.into());
@@ -98,13 +97,13 @@ impl<'a> Cx<'a> {
         self.build_output
     }
 
-    /// The answer to a yes-or-no question; `None` where nobody can be asked.
+    /// Asks a yes-or-no question. Returns `None` if there is no function to ask the user.
     pub(crate) fn confirm(&self, question: &str) -> Option<bool> {
-        self.confirm.map(|ask| ask(question))
+        self.confirm.map(|confirm| confirm(question))
     }
 }
 
-/// A flag that stops all work once it is raised. Clones share it.
+/// A flag that stops the run. Clones share the flag.
 #[derive(Clone, Debug)]
 pub struct Interrupt {
     raised: Arc<AtomicBool>,
@@ -117,29 +116,27 @@ impl Interrupt {
         Self { raised: Arc::new(AtomicBool::new(false)), parent: None }
     }
 
-    /// One that Ctrl-C, SIGTERM and SIGHUP raise. A process may ask for it
-    /// once.
+    /// Creates a flag that Ctrl-C, SIGTERM and SIGHUP raise. Call this once per process.
     pub fn on_signals() -> Self {
         let interrupt = Self::never();
         let raised = interrupt.clone();
-        // It fails only if the process has a handler already: then that one
-        // decides, as it did before.
+        // This only fails if the process already has a handler, which then stays in place.
         let _ = ctrlc::set_handler(move || raised.raise());
         interrupt
     }
 
-    /// One for a part of the work: it is raised with this one, but this one
-    /// not with it.
+    /// Creates a flag for a part of the run. Raising this flag raises the new one, but not
+    /// the other way around.
     pub(crate) fn child(&self) -> Self {
         Self { parent: Some(Arc::new(self.clone())), ..Self::never() }
     }
 
-    /// Stops all work that holds this flag.
+    /// Stops all runs that have this flag.
     pub fn raise(&self) {
         self.raised.store(true, Ordering::SeqCst);
     }
 
-    /// Whether work should stop.
+    /// Returns whether the flag is raised.
     pub fn is_raised(&self) -> bool {
         self.raised.load(Ordering::SeqCst)
             || self.parent.as_ref().is_some_and(|parent| parent.is_raised())

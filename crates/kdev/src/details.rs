@@ -1,6 +1,6 @@
-//! What an error was caused by, where that is no error of another library.
+//! The cause of an error that is only a text, not an error of another library.
 
-/// Words that say what is wrong.
+/// A text that describes the cause of an error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Details(pub String);

@@ -1,7 +1,7 @@
-//! All that may fail: one variant for each stage, and the table of exit codes.
+//! The error of a command: one variant per stage, and the table of exit codes.
 //!
-//! What failed, its words and what helps stand in the `error.rs` of the stage. The
-//! words fit after `error: ` and `caused by: `, those of `help` after `help: `.
+//! The messages and help texts are in the `error.rs` of each stage. Messages are shown after
+//! `error: ` and `caused by: `, help texts after `help: `.
 
 use std::fmt;
 
@@ -17,61 +17,61 @@ use crate::{
 /// The result of a command.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What failed.
+/// An error of a command.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// It was interrupted, or a file or folder could not be used.
+    /// The run was interrupted, or a file or directory could not be used.
     #[error(transparent)]
     Process(process::Error),
-    /// The cargo project is wrong.
+    /// The Cargo project could not be read.
     #[error(transparent)]
     Project(project::Error),
-    /// The settings are wrong.
+    /// The settings are invalid.
     #[error(transparent)]
     Config(config::Error),
-    /// A program is missing or too old, or cannot be understood.
+    /// A program is missing or too old, or its output is unexpected.
     #[error(transparent)]
     Tool(tools::Error),
-    /// docker cannot be used, or lacks an image.
+    /// Docker cannot be used, or does not have an image.
     #[error(transparent)]
     Docker(docker::Error),
-    /// An archive is wrong.
+    /// An image archive could not be read.
     #[error(transparent)]
     Layers(layers::Error),
-    /// The image is not built.
+    /// The image could not be built, or is not built yet.
     #[error(transparent)]
     Build(build::Error),
-    /// The manifests are wrong.
+    /// The manifests are invalid.
     #[error(transparent)]
     Manifests(manifests::Error),
-    /// The cluster cannot be used, or refuses.
+    /// The cluster cannot be used, or rejected a request.
     #[error(transparent)]
     Cluster(cluster::Error),
-    /// The image is not on the nodes.
+    /// The image could not be loaded onto the nodes.
     #[error(transparent)]
     Load(load::Error),
-    /// The manifests are not applied.
+    /// The manifests could not be applied.
     #[error(transparent)]
     Apply(apply::Error),
-    /// The new pods are not ready.
+    /// The rollout failed.
     #[error(transparent)]
     Rollout(rollout::Error),
-    /// There is nothing to judge.
+    /// The facts for a diagnosis could not be collected.
     #[error(transparent)]
     Facts(facts::Error),
-    /// One of these, of which the root cause was found.
+    /// One of the above, with its root cause.
     #[error(transparent)]
     Diagnosed(Box<Diagnosed>),
 }
 
-/// An error of which the root cause was found.
+/// An error with its root cause.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Diagnosed {
-    /// What failed.
+    /// The error.
     pub error: Error,
-    /// Why; never empty.
+    /// The diagnoses; never empty.
     pub diagnoses: Vec<Diagnosis>,
 }
 
@@ -93,8 +93,8 @@ impl From<Diagnosed> for Error {
     }
 }
 
-/// An error of a stage. What a stage only passes on keeps the variant of the stage in
-/// which it arose.
+/// Converts the error of a stage. Errors of earlier stages keep the variant of the stage
+/// that raised them.
 macro_rules! from_stage {
     ($stage:ident => $variant:ident: $($lower:ident),*) => {
         impl From<$stage::Error> for Error {
@@ -128,12 +128,12 @@ from_stage!(rollout => Rollout: Cluster, Process);
 from_stage!(facts => Facts: Cluster, Process);
 
 impl Error {
-    /// Whether it is Ctrl-C or a signal, wherever that was noticed.
+    /// Returns whether the error was caused by an interrupt.
     pub fn is_interrupt(&self) -> bool {
         process::is_interrupt(self)
     }
 
-    /// One action that helps, to copy where that is possible.
+    /// Returns one action that fixes the error, if possible a command.
     pub fn help(&self) -> Option<String> {
         match self {
             Self::Process(_) => None,
@@ -153,8 +153,8 @@ impl Error {
         }
     }
 
-    /// The exit code that a program should end with: that of a failed build is the
-    /// builder's own.
+    /// Returns the exit code for this error. For a failed build it is the exit code of the
+    /// build tool.
     pub fn exit_code(&self) -> u8 {
         if self.is_interrupt() {
             return ExitCode::Interrupted as u8;
@@ -187,7 +187,7 @@ impl Error {
 }
 
 impl NodeError {
-    /// Whether the node, or the load onto it, failed.
+    /// Returns the exit code: the node cannot be used, or the load onto it failed.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self.kind {
             NodeErrorKind::Export(_)
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_build_keeps_its_exit_code() {
+    fn failed_build_keeps_exit_code() {
         let code = |outcome| {
             let (what, source) = ("app".to_owned(), failure(outcome));
             Error::Build(build::Error::Failed { name: what, source, target_outside_context: None }).exit_code()
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interrupt_is_one_wherever_it_was_noticed() {
+    fn interrupt_in_any_stage_exits_with_130() {
         let source = failure(Outcome::Interrupted);
         let errors: [Error; 4] = [
             process::Error::Interrupted(process::Interrupted).into(),
@@ -250,8 +250,8 @@ mod tests {
     }
 
     #[test]
-    fn what_a_stage_passes_on_keeps_its_code() {
-        let missing = || tools::Error::NotFound { tool: "docker", install_help: "it" };
+    fn wrapped_error_keeps_variant_and_exit_code() {
+        let missing = || tools::Error::NotFound { tool: "docker", install_help: "install it" };
         let error = Error::from(build::Error::Docker(docker::Error::Tool(missing())));
         assert!(matches!(error, Error::Tool(_)), "{error:?}");
         assert_eq!(Error::from(load::Error::Cluster(missing().into())).exit_code(), 91);

@@ -1,28 +1,29 @@
-//! What the program tells a script.
+//! Exit codes of the program.
 
-/// What the process's exit code says. A failed build ends with the builder's
-/// own code instead.
+/// The exit code of the process. If the build fails, the exit code of the build tool is used
+/// instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ExitCode {
-    /// All is done, and proven.
+    /// Success.
     Success = 0,
-    /// The command line is wrong.
+    /// The command line is invalid.
     Usage = 2,
-    /// The project, its configuration or its manifests are wrong.
+    /// The project, its configuration or a manifest is invalid.
     Project = 90,
-    /// A tool is missing or too old, or docker does not answer.
+    /// A required tool is missing or too old, or the Docker daemon is unreachable.
     Tool = 91,
-    /// The context is unknown, not allowed or unreachable, or the API refused.
+    /// The cluster is unreachable, the context is unknown or not allowed, or the API server
+    /// rejected a request.
     Cluster = 92,
     /// A node cannot be reached or used.
     Node = 93,
-    /// The image could not be loaded, or its presence not be proven.
+    /// The image could not be loaded onto a node, or its presence could not be verified.
     Load = 94,
-    /// The new pods cannot become ready.
+    /// The rollout failed.
     Rollout = 95,
-    /// The new pods were not ready in time.
+    /// The rollout timed out.
     Timeout = 96,
-    /// Interrupted by Ctrl-C or a signal.
+    /// The run was interrupted by Ctrl-C or a signal.
     Interrupted = 130,
 }

@@ -1,21 +1,20 @@
-//! Build, load, apply and watch a container image on a Kubernetes cluster
-//! without a registry.
+//! Deploys local Docker images to Kubernetes without a registry.
 //!
-//! [`up`] does all of it; it is what `cargo kdev up` calls, and what a team's
-//! own xtask may call:
+//! [`up`] builds the image, loads it onto the nodes, applies the manifests and waits for the
+//! rollout. `cargo kdev up` calls it, and so can an xtask:
 //!
 //! ```no_run
-//! use kdev::{Cx, Request};
+//! use kdev::{Cx, UpRequest};
 //!
 //! let print = |event| eprintln!("{event:?}");
-//! kdev::up(&Cx::new(&print), &Request::default())?;
+//! kdev::up(&Cx::new(&print), &UpRequest::default())?;
 //! # Ok::<(), kdev::Error>(())
 //! ```
 //!
-//! The library never prints, exits, or reads its process's arguments and
-//! environment; its children inherit the environment, as they would from a
-//! shell. Each stage's result is the next one's input, so that nothing can be
-//! applied before it is proven to be on the nodes.
+//! The library never prints, never exits, and never reads the arguments or environment
+//! variables of its process. Child processes inherit the environment. The result of each
+//! stage is the input of the next one, so that nothing is applied before the image is
+//! verified to be on the nodes.
 
 #![warn(missing_docs)]
 
@@ -46,7 +45,7 @@ pub use apply::server_side::ApplyOptions;
 pub use build::Error as BuildError;
 pub use cluster::Error as ClusterError;
 pub use cluster::kubeconfig::ClusterTarget;
-pub use commands::doctor::finding::{DoctorReport, CheckResult, CheckGroup, CheckState};
+pub use commands::doctor::report::{DoctorReport, CheckResult, CheckGroup, CheckState};
 pub use commands::doctor::{DoctorRequest, doctor};
 pub use commands::down::{DownRequest, down};
 pub use commands::load::{LoadRequest, load};

@@ -1,13 +1,13 @@
-//! Does several things at the same time.
+//! Runs work in several threads.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, ScopedJoinHandle};
 
-/// How many nodes are talked to at a time.
+/// The maximum number of threads.
 const MAX_THREADS: usize = 16;
 
-/// Does two things at once.
+/// Runs two functions in parallel.
 pub(crate) fn run_both<A, B: Send>(
     one: impl FnOnce() -> A,
     other: impl FnOnce() -> B + Send,
@@ -18,18 +18,18 @@ pub(crate) fn run_both<A, B: Send>(
     })
 }
 
-/// Does the same with each of them, a few at a time. The results are in the
-/// order of the things.
-pub(crate) fn map_all<T: Sync, R: Send>(things: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+/// Calls a function with each item, in a limited number of threads. The results are in the
+/// order of the items.
+pub(crate) fn map_all<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let (next, results) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let worker = || {
-        while let Some((index, thing)) = take_next(things, &next) {
-            let result = work(thing);
+        while let Some((index, item)) = take_next(items, &next) {
+            let result = work(item);
             results.lock().unwrap_or_else(PoisonError::into_inner).push((index, result));
         }
     };
     thread::scope(|scope| {
-        let workers: Vec<_> = things.iter().take(MAX_THREADS).map(|_| scope.spawn(worker)).collect();
+        let workers: Vec<_> = items.iter().take(MAX_THREADS).map(|_| scope.spawn(worker)).collect();
         workers.into_iter().for_each(join_thread);
     });
     let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -37,12 +37,12 @@ pub(crate) fn map_all<T: Sync, R: Send>(things: &[T], work: impl Fn(&T) -> R + S
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-fn take_next<'a, T>(things: &'a [T], next: &AtomicUsize) -> Option<(usize, &'a T)> {
+fn take_next<'a, T>(items: &'a [T], next: &AtomicUsize) -> Option<(usize, &'a T)> {
     let index = next.fetch_add(1, Ordering::SeqCst);
-    Some((index, things.get(index)?))
+    Some((index, items.get(index)?))
 }
 
-/// A thread's result; its panic goes on in this one.
+/// Returns the result of a thread. Its panic is resumed in this thread.
 pub(crate) fn join_thread<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
@@ -52,16 +52,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_of_many_is_done_once_and_few_at_a_time() {
-        let things: Vec<usize> = (0..100).collect();
+    fn map_all_runs_each_item_once_in_limited_threads() {
+        let items: Vec<usize> = (0..100).collect();
         let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let doubled = map_all(&things, |thing| {
+        let doubled = map_all(&items, |item| {
             most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             thread::sleep(std::time::Duration::from_millis(1));
             now.fetch_sub(1, Ordering::SeqCst);
-            thing * 2
+            item * 2
         });
-        assert_eq!(doubled, things.iter().map(|thing| thing * 2).collect::<Vec<_>>());
+        assert_eq!(doubled, items.iter().map(|item| item * 2).collect::<Vec<_>>());
         assert!((2..=MAX_THREADS).contains(&most.into_inner()));
     }
 }

@@ -17,13 +17,13 @@ pub(crate) fn find_buildkit_feature(dockerfile: &str) -> Option<(usize, String)>
 }
 
 fn buildkit_feature(instruction: &Instruction) -> Option<String> {
-    let Instruction { name, args: words, .. } = instruction;
+    let Instruction { name, args, .. } = instruction;
     let (_, known) = FLAGS.iter().find(|(instruction, _)| instruction == name)?;
-    let mut flags = words.iter().take_while(|word| word.starts_with("--"));
+    let mut flags = args.iter().take_while(|arg| arg.starts_with("--"));
     let flag = flags.find_map(|flag| known.iter().find(|one| flag.split('=').next() == Some(one)));
     match flag {
         Some(flag) => Some(format!("{name} {flag}")),
-        None => words.iter().any(|word| is_here_document(word)).then(|| format!("{name} <<")),
+        None => args.iter().any(|arg| is_here_document(arg)).then(|| format!("{name} <<")),
     }
 }
 

@@ -90,6 +90,11 @@ impl Command {
         self
     }
 
+    /// Makes the child print English messages, which kdev can parse.
+    fn set_locale(&mut self) {
+        self.command.env("LC_ALL", "C");
+    }
+
     /// Runs the command and returns its output; an exit code other than 0 is an error.
     pub(crate) fn read(self, cx: &Cx) -> Result<Output, Failure> {
         let display = self.to_string();
@@ -107,6 +112,7 @@ impl Command {
     /// Runs the command and returns its output, regardless of the exit code.
     pub(crate) fn output(mut self, cx: &Cx) -> Result<Output, Failure> {
         let display = self.to_string();
+        self.set_locale();
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = spawn(&mut self.command, &display)?;
         let stdin = child.stdin.take();
@@ -136,6 +142,7 @@ impl Command {
         reader: impl FnOnce(ChildStdout) -> T + Send,
     ) -> Result<T, Failure> {
         let display = self.to_string();
+        self.set_locale();
         self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = spawn(&mut self.command, &display)?;
         let (stdout, stderr) =
@@ -199,6 +206,7 @@ impl Command {
         writer: impl FnOnce(ChildStdin, &mut Lines) -> T + Send,
     ) -> (Result<Output, Failure>, Option<T>) {
         let display = self.to_string();
+        self.set_locale();
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = match spawn(&mut self.command, &display) {
             Ok(child) => child,

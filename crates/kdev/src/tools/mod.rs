@@ -97,11 +97,13 @@ fn kubectl_version(cx: &Cx, path: &Path) -> Result<String> {
     Ok(version.client_version.git_version)
 }
 
-/// Finds ssh and checks its version.
-pub(crate) fn find_ssh(cx: &Cx) -> Result<PathBuf> {
+/// Finds ssh, checks its version, and returns its path and its major and minor version,
+/// which are 0 if it is not OpenSSH.
+pub(crate) fn find_ssh(cx: &Cx) -> Result<(PathBuf, (u32, u32))> {
     let path = SSH.find()?;
-    ssh_version(cx, &path)?.map_or(Ok(()), |version| SSH.check_min_version(&version))?;
-    Ok(path)
+    let Some(version) = ssh_version(cx, &path)? else { return Ok((path, (0, 0))) };
+    SSH.check_min_version(&version)?;
+    Ok((path, major_minor(&version)))
 }
 
 /// Returns `None` for implementations other than OpenSSH, whose version is not checked.
