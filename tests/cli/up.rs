@@ -379,7 +379,7 @@ fn a_node_that_nobody_hears_of_holds_up_nobody() {
     assert_eq!(project.images_on("10.0.0.1").len(), 2);
     project.write("fake/ssh-10.0.0.1", "ssh: connect to host 10.0.0.1 port 22: No route to host\n");
     project.run(&["load", "tool:2"]).code(0).stderr(
-        "    Skipping n1: its kubelet has stopped reporting, and kdev cannot reach node `n1` (10.0.0.1): `ssh 10.0.0.1` exited with code 255: ssh: connect to host 10.0.0.1 port 22: No route to host
+        "    Skipping n1: its kubelet has stopped reporting; cannot reach node `n1` (10.0.0.1): `ssh 10.0.0.1` exited with code 255: ssh: connect to host 10.0.0.1 port 22: No route to host
      Loading n2 (4.00 KiB)
       Loaded n2: sent [..] in [TIME]
     Finished tool:2 in [TIME]\n",

@@ -1,4 +1,4 @@
-//! Why an image is not on the nodes.
+//! Errors of a load.
 
 use kdev_core::text::list;
 
@@ -9,49 +9,47 @@ use crate::{cluster, process, tools};
 /// The result of a load.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why an image is not on the nodes.
+/// An error of a load.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// What shall be loaded has no name that a node could know it by.
+    /// The image's name cannot be used on a node.
     #[error("cannot load `{image}`")]
     InvalidReference {
-        /// As it was given.
+        /// The name that the user passed.
         image: String,
-        /// What is wrong with it.
+        /// Why it is invalid.
         #[source]
         reason: Details,
     },
-    /// The image cannot run on a node.
-    #[error(
-        "image `{image}` is built for {image_platform}, but node `{node}` runs {node_platform}"
-    )]
+    /// The image is built for another platform than the node's.
+    #[error("image `{image}` is built for {image_platform}, but node `{node}` is {node_platform}")]
     PlatformMismatch {
-        /// The image.
+        /// The image's name.
         image: String,
-        /// Its operating system and architecture.
+        /// Operating system and architecture.
         image_platform: String,
-        /// The node.
+        /// The node's name.
         node: String,
-        /// Its operating system and architecture.
+        /// Operating system and architecture.
         node_platform: String,
     },
-    /// Some nodes failed.
+    /// The load failed on some nodes.
     #[error("{}", nodes_failed(.0))]
     Nodes(Vec<NodeError>),
-    /// The cluster has no node for it.
+    /// The nodes could not be selected.
     #[error(transparent)]
     Cluster(#[from] cluster::Error),
-    /// ssh is missing or too old.
+    /// ssh or `docker` is missing or too old.
     #[error(transparent)]
     Tool(#[from] tools::Error),
-    /// It was interrupted, or nothing could be run.
+    /// A process could not be started, or the run was interrupted.
     #[error(transparent)]
     Process(#[from] process::Error),
 }
 
 impl Error {
-    /// One action that helps.
+    /// Returns the text of the `help:` line, if there is one.
     pub fn help(&self) -> Option<String> {
         match self {
             Self::InvalidReference { .. } => {
@@ -71,7 +69,7 @@ impl Error {
 fn nodes_failed(failures: &[NodeError]) -> String {
     let names: Vec<&str> = failures.iter().map(|f| f.node.as_str()).collect();
     match names.as_slice() {
-        [one] => format!("cannot use node `{one}`"),
-        many => format!("cannot use nodes {}", list(many)),
+        [one] => format!("failed on node `{one}`"),
+        many => format!("failed on nodes {}", list(many)),
     }
 }

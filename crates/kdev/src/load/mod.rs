@@ -1,13 +1,12 @@
-//! Takes an image and connections to nodes, and gives the proof that every node has it:
-//! each node is asked what it has, and sent the rest, into its
+//! Loads an image onto nodes: sends each node the layers that it is missing, into its
 //! `ctr -n k8s.io image import`.
 //!
-//! A load counts only after the node's runtime, asked again, has the image under its name
-//! with the expected configuration. A load that fails takes the name away again.
+//! A load succeeds only after the node's runtime has the image under its name with the
+//! expected configuration. A failed load removes the name again.
 //!
 //! - `session.rs`: one load in one run of the script on the node
-//! - `stream.rs`: compresses what is sent
-//! - `targets.rs`: chooses the nodes and reaches them
+//! - `stream.rs`: compresses the data for a node
+//! - `targets.rs`: selects the nodes and connects to them
 
 mod error;
 mod session;
@@ -30,38 +29,40 @@ use crate::event::Event;
 use crate::layers::cache::{self, Layer};
 use crate::layers::push::MAX_PUSH_BYTES;
 use crate::layers::save::CopyError;
-use crate::layers::{ImageParts, LayerProvider, ImageSource};
+use crate::layers::{ImageParts, ImageSource, LayerProvider};
 use crate::load::stream::{Codec, CompressedStream};
 use crate::node::connection::NodeConnection;
-use crate::node::error::{NodeErrorKind, NodeError};
+use crate::node::error::{NodeError, NodeErrorKind};
 use crate::parallel::map_all;
 use crate::process::{Failure, Lines, Outcome};
 
 pub use error::Error;
 pub(crate) use error::Result;
 
-/// What ends a program that writes to a reader that has gone (POSIX).
+/// The signal that ends a program when the reader of its pipe is gone (POSIX).
 const SIGPIPE: i32 = 13;
-/// How often a bar may move.
+/// The shortest time between two progress events.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Proof that every node has the image: their names. Only [`load`] makes it, and
-/// applying takes it: a pod that meets the kubelet before its image waits in
+/// Proof that every node has the image, with the names of the nodes. Only [`load`] creates
+/// it, and an apply requires it: a pod that starts before its image is there waits in
 /// back-off.
 #[derive(Debug)]
 pub(crate) struct Loaded(Vec<String>);
 
 impl Loaded {
+    /// Returns whether the node has the image.
     pub(crate) fn is_on(&self, node: &str) -> bool {
         self.0.iter().any(|loaded| loaded == node)
     }
 }
 
-/// Brings the image to every node that lacks it, all at once: a slow node
-/// slows nobody, and a failed one does not hide the others.
+/// Loads the image onto all nodes that are missing it, in parallel. A slow node does not
+/// delay the others, and the error of one node does not hide those of others.
 pub(crate) fn load(cx: &Cx, source: &LayerProvider, links: &[NodeConnection]) -> Result<Loaded> {
     source.shared_save.expect_nodes(links.len());
-    let results = map_all(links, |link| Load { cx, source, image: source.image, connection: link }.run());
+    let results =
+        map_all(links, |link| Load { cx, source, image: source.image, connection: link }.run());
     cx.check_interrupt()?;
     if !cx.is_dry_run() && results.iter().any(Result::is_ok) {
         source.record_build();
@@ -73,7 +74,7 @@ pub(crate) fn load(cx: &Cx, source: &LayerProvider, links: &[NodeConnection]) ->
     Ok(Loaded(links.iter().map(|link| link.node.name.clone()).collect()))
 }
 
-/// One image on its way to one node.
+/// The load of an image onto one node.
 struct Load<'a> {
     cx: &'a Cx<'a>,
     source: &'a LayerProvider<'a>,
@@ -81,21 +82,21 @@ struct Load<'a> {
     connection: &'a NodeConnection<'a>,
 }
 
-/// What went.
+/// The size of a load.
 struct LoadStats {
-    /// Bytes on the wire.
+    /// Bytes that were sent, after compression.
     bytes: u64,
-    /// Bytes that were there already.
+    /// Bytes that the node already had.
     reused: u64,
 }
 
-/// Why nothing was sent, or not all.
+/// Why the image was not sent completely.
 enum SendError {
-    /// docker failed.
+    /// Docker failed to export the image.
     Export(Failure),
-    /// The node has less room than the layers need before they are unpacked.
+    /// The node has less free space than the packed layers need.
     InsufficientSpace { needed: u64, free: u64 },
-    /// The node has gone away in the middle, and tells why itself.
+    /// The node closed the connection; its output has the cause.
     ConnectionClosed,
 }
 
@@ -123,16 +124,16 @@ impl Load<'_> {
         Ok(())
     }
 
-    /// `None` if the image was there. What is lost between the question and
-    /// the import, to a garbage collection or with the connection, is worth a
-    /// second try, with a new question.
+    /// Loads the image, with a second attempt if the connection was lost, or if the node lost a
+    /// layer between the query and the import, for example to garbage collection. Returns
+    /// `None` if the image was already there.
     fn load_with_retry(&self) -> Result<Option<LoadStats>, NodeError> {
         match self.attempt() {
             Err(error) if error.kind.is_retryable() => {
                 if matches!(error.kind, NodeErrorKind::Import(_)) {
                     self.source.evict();
                 }
-                self.cx.emit(Event::Note { text: format!("{error}; trying once more") });
+                self.cx.emit(Event::Note { text: format!("{error}; retrying once") });
                 self.attempt()
             }
             result => result,
@@ -140,80 +141,86 @@ impl Load<'_> {
     }
 
     fn attempt(&self) -> Result<Option<LoadStats>, NodeError> {
-        let (cx, link) = (self.cx, self.connection);
+        let (cx, connection) = (self.cx, self.connection);
         let old = self.source.previous_builds.iter().flatten();
-        let asked: Vec<&str> = old.map(|layer| layer.diff_id.as_str()).collect();
-        let task = link.load_task(cx, self.image, &asked)?;
+        let candidates: Vec<&str> = old.map(|layer| layer.diff_id.as_str()).collect();
+        let task = connection.load_task(cx, self.image, &candidates)?;
         let (output, sent) = task.feed(cx, |stdin, lines| {
-            let inventory = link.read_node_layers(cx, lines).ok_or(SendError::ConnectionClosed)?;
-            if inventory.present { Ok(None) } else { self.send(&inventory, stdin, lines).map(Some) }
+            let node_layers =
+                connection.read_node_layers(cx, lines).ok_or(SendError::ConnectionClosed)?;
+            if node_layers.present {
+                Ok(None)
+            } else {
+                self.send(&node_layers, stdin, lines).map(Some)
+            }
         });
-        match (link.read_result(output), sent) {
+        match (connection.read_result(output), sent) {
             (Ok(()), Some(Ok(sent))) => Ok(sent),
-            // Only a load that was finished meanwhile looks like that.
+            // Another load of the same image has finished in the meantime.
             (Ok(()), _) => Ok(None),
             (Err(error), Some(Err(SendError::Export(failure))))
                 if is_export_failure(&failure, &error.kind) =>
             {
-                Err(link.error(NodeErrorKind::Export(failure)))
+                Err(connection.error(NodeErrorKind::Export(failure)))
             }
             (Err(_), Some(Err(SendError::InsufficientSpace { needed, free }))) => {
-                let words = format!("the layers take {needed} bytes, and {free} are free");
-                Err(link.error(NodeErrorKind::DiskFull(words)))
+                let message =
+                    format!("the layers need {needed} bytes, but only {free} bytes are free");
+                Err(connection.error(NodeErrorKind::DiskFull(message)))
             }
             (Err(error), _) => Err(error),
         }
     }
 
-    /// Only what is missing, where that can be had.
+    /// Sends the missing layers, or the whole image if they are not available one by one.
     fn send(
         &self,
-        inventory: &NodeLayers,
+        node_layers: &NodeLayers,
         mut stdin: ChildStdin,
         lines: &mut Lines,
     ) -> Result<LoadStats, SendError> {
-        let plan = inventory.plan(&self.image.layers);
-        let codec = self.connection.codec(inventory);
+        let plan = node_layers.plan(&self.image.layers);
+        let codec = self.connection.codec(node_layers);
         let missing = plan.iter().filter(|layer| layer.missing);
         let wanted: BTreeSet<&str> = missing.map(|layer| layer.diff_id.as_str()).collect();
-        let pays = |old: &&Layer| codec == Codec::Zstd && self.is_patch_faster(old);
-        let dictionary = patch_base(inventory, &self.source.previous_builds).filter(pays);
-        let dictionary = dictionary.filter(|_| !wanted.is_empty());
-        // A small image's layers cost no more one by one, and the next build
-        // finds its dictionary.
-        let lacks_all = plan.iter().all(|layer| layer.missing);
-        let small = self.source.is_archive() || self.image.size <= MAX_PUSH_BYTES;
-        let thin = !lacks_all || dictionary.is_some() || small;
-        // The node makes ready while docker does.
-        let base = dictionary.map_or("", |layer| layer.diff_id.as_str());
-        writeln!(stdin, "{} {base}", codec.as_str()).map_err(|_| SendError::ConnectionClosed)?;
-        let parts = thin.then(|| self.source.parts(self.cx, &wanted)).flatten();
-        let wire = CompressedStream::new(stdin, codec);
+        let is_faster = |old: &&Layer| codec == Codec::Zstd && self.is_patch_faster(old);
+        let base = patch_base(node_layers, &self.source.previous_builds).filter(is_faster);
+        let base = base.filter(|_| !wanted.is_empty());
+        // For a small image, sending layers one by one costs nothing more, and the next build
+        // has a base for its patch.
+        let is_all_missing = plan.iter().all(|layer| layer.missing);
+        let is_small = self.source.is_archive() || self.image.size <= MAX_PUSH_BYTES;
+        let partial = !is_all_missing || base.is_some() || is_small;
+        // The node prepares the base while Docker prepares the layers.
+        let base_id = base.map_or("", |layer| layer.diff_id.as_str());
+        writeln!(stdin, "{} {base_id}", codec.as_str()).map_err(|_| SendError::ConnectionClosed)?;
+        let parts = partial.then(|| self.source.parts(self.cx, &wanted)).flatten();
+        let output = CompressedStream::new(stdin, codec);
         let needed = match &parts {
             Some(parts) => parts.size(),
-            None if lacks_all => self.image.size,
-            // How much of it is there already, nobody knows.
+            None if is_all_missing => self.image.size,
+            // It is unknown how much of the image the node already has.
             None => 0,
         };
-        if let Some(free) = inventory.room.filter(|free| *free < needed) {
+        if let Some(free) = node_layers.room.filter(|free| *free < needed) {
             return Err(SendError::InsufficientSpace { needed, free });
         }
-        // What is no patch can be undone like one.
+        // The node can decode an ordinary stream, even if it expects a patch.
         let Some(parts) = parts else {
             return match self.source.source {
-                ImageSource::Docker(docker, _) => self.send_whole(docker, wire),
-                // Its folder has been taken away.
+                ImageSource::Docker(docker, _) => self.send_whole(docker, output),
+                // The folder of the unpacked archive was deleted.
                 ImageSource::Archive(_) => Err(SendError::ConnectionClosed),
             };
         };
-        let dictionary = match dictionary {
+        let base = match base {
             Some(old) => Some(old).filter(|_| self.connection.accepts_patch(lines)),
             None => None,
         };
-        self.send_partial(parts, &plan, dictionary, wire)
+        self.send_partial(parts, &plan, base, output)
     }
 
-    /// Whether a patch against an old layer would be done sooner.
+    /// Returns whether a patch against an old layer is faster than the layers themselves.
     fn is_patch_faster(&self, old: &Layer) -> bool {
         stream::patch_is_faster(self.source.rate(&self.connection.location()), old.size)
     }
@@ -222,39 +229,53 @@ impl Load<'_> {
         &self,
         parts: ImageParts,
         plan: &[PlannedLayer],
-        dictionary: Option<&Layer>,
-        mut wire: CompressedStream<ChildStdin>,
+        base: Option<&Layer>,
+        mut output: CompressedStream<ChildStdin>,
     ) -> Result<LoadStats, SendError> {
         let name = self.image.reference.to_string();
         let missing = parts.size();
-        let thin = PartialArchive::new(&name, parts.config, plan, parts.layers);
+        let partial = PartialArchive::new(&name, parts.config, plan, parts.layers);
         let reused = self.image.size.saturating_sub(missing);
-        self.emit_loading(thin.size(), reused);
-        let written = match dictionary.map(Layer::read).transpose() {
+        self.emit_loading(partial.size(), reused);
+        let written = match base.map(Layer::read).transpose() {
             Ok(Some(old)) => {
-                let write = |to: &mut dyn Write| thin.write_to(self.with_progress(to));
-                stream::send_patch(wire.into_inner(), &old, thin.size(), write)
+                let write = |to: &mut dyn Write| partial.write_to(self.with_progress(to));
+                stream::send_patch(output.into_inner(), &old, partial.size(), write)
             }
-            Ok(None) => thin.write_to(self.with_progress(&mut wire)).and_then(|()| wire.finish()),
+            Ok(None) => {
+                partial.write_to(self.with_progress(&mut output)).and_then(|()| output.finish())
+            }
             Err(error) => Err(error),
         };
         Ok(self.record_transfer(written.map_err(|_| SendError::ConnectionClosed)?, reused))
     }
 
-    /// The archive as docker writes it.
-    fn send_whole(&self, docker: &Docker, mut wire: CompressedStream<ChildStdin>) -> Result<LoadStats, SendError> {
+    /// Sends the output of `docker save`.
+    fn send_whole(
+        &self,
+        docker: &Docker,
+        mut output: CompressedStream<ChildStdin>,
+    ) -> Result<LoadStats, SendError> {
         self.emit_loading(self.image.size, 0);
         let save = || docker.save_command(self.cx, self.image).ok();
-        let copied = self.source.shared_save.copy(self.cx, save, &mut self.with_progress(&mut wire));
+        let copied =
+            self.source.shared_save.copy(self.cx, save, &mut self.with_progress(&mut output));
         match copied {
-            // An archive that was cut must not look whole.
-            Ok(()) => wire.finish().map(|sent| self.record_transfer(sent, 0)).map_err(|_| SendError::ConnectionClosed),
+            // Only a complete archive is finished, so that a truncated one is detected.
+            Ok(()) => output
+                .finish()
+                .map(|sent| self.record_transfer(sent, 0))
+                .map_err(|_| SendError::ConnectionClosed),
             Err(CopyError::Docker(failure)) => Err(SendError::Export(failure)),
             Err(CopyError::Node) => Err(SendError::ConnectionClosed),
         }
     }
 
-    fn record_transfer(&self, stream::Transfer { bytes, rate }: stream::Transfer, reused: u64) -> LoadStats {
+    fn record_transfer(
+        &self,
+        stream::Transfer { bytes, rate }: stream::Transfer,
+        reused: u64,
+    ) -> LoadStats {
         if let Some(rate) = rate {
             self.source.record_rate(&self.connection.location(), rate);
         }
@@ -266,29 +287,38 @@ impl Load<'_> {
         self.cx.emit(Event::Loading { node, bytes, reused });
     }
 
-    /// Tells of what is written through it.
+    /// Emits progress events for the data that is written through the returned writer.
     fn with_progress<W: Write>(&self, to: W) -> ProgressWriter<'_, W> {
-        ProgressWriter { to, cx: self.cx, node: &self.connection.node.name, bytes: 0, last_emitted: Instant::now() }
+        ProgressWriter {
+            to,
+            cx: self.cx,
+            node: &self.connection.node.name,
+            bytes: 0,
+            last_emitted: Instant::now(),
+        }
     }
 }
 
-/// The largest layer of the newest build of which the node can read one.
-fn patch_base<'a>(inventory: &NodeLayers, builds: &'a [Vec<Layer>]) -> Option<&'a Layer> {
+/// Returns the largest layer that the node can read, of the latest build with such a layer.
+fn patch_base<'a>(node_layers: &NodeLayers, builds: &'a [Vec<Layer>]) -> Option<&'a Layer> {
     let fits = |old: &&Layer| {
-        inventory.zstd && old.size <= cache::MAX_KEPT_LAYER_BYTES / 2 && inventory.can_read(&old.diff_id)
+        node_layers.zstd
+            && old.size <= cache::MAX_KEPT_LAYER_BYTES / 2
+            && node_layers.can_read(&old.diff_id)
     };
     builds.iter().find_map(|build| build.iter().filter(fits).max_by_key(|old| old.size))
 }
 
-/// Whether docker's failure is the cause, and not that its reader had gone:
-/// then it was not told so by a signal, and the import complains of nothing but
-/// the end of its input.
+/// Returns whether the failure of `docker save` is the cause of the failed import, and not
+/// the other way around: then it was not ended by a signal, and the import only reports the
+/// end of its input.
 fn is_export_failure(docker: &Failure, import: &NodeErrorKind) -> bool {
     !matches!(docker.outcome, Outcome::Interrupted | Outcome::Signal(SIGPIPE))
-        && matches!(import, NodeErrorKind::ConnectionLost(words) | NodeErrorKind::Import(words)
-            if words.contains("EOF") || words.contains("unrecognized image format"))
+        && matches!(import, NodeErrorKind::ConnectionLost(message) | NodeErrorKind::Import(message)
+            if message.contains("EOF") || message.contains("unrecognized image format"))
 }
 
+/// Emits progress events for the data that is written.
 struct ProgressWriter<'a, W> {
     to: W,
     cx: &'a Cx<'a>,

@@ -1,5 +1,5 @@
-//! A load onto one node: what the node has is asked, and the answer to the import is
-//! read, all in one run of the script.
+//! A load onto one node in one run of the script: reads which layers the node has, and the
+//! result of the import.
 
 use kdev_core::image::built::BuiltImage;
 use kdev_core::image::digest::chain_ids;
@@ -8,19 +8,18 @@ use kdev_core::image::node_layers::NodeLayers;
 use crate::cx::Cx;
 use crate::event::Event;
 use crate::load::stream::Codec;
-use crate::node::connection::{ScriptOutput, NodeConnection, Sudo};
-use crate::node::error::{NodeErrorKind, NodeError, import_error};
-use crate::process::{Failure, Lines, Output, Command};
+use crate::node::connection::{NodeConnection, ScriptOutput, Sudo};
+use crate::node::error::{NodeError, NodeErrorKind, import_error};
+use crate::process::{Command, Failure, Lines, Output};
 
 impl NodeConnection<'_> {
-    /// The command that tells what the node has of an image, and which of the
-    /// other layers in `asked` it has, and then imports its stdin: one round
-    /// trip.
+    /// Returns the command that lists which layers of the image, and which of the candidates
+    /// for a patch base, the node has, and then imports its stdin. This needs one round trip.
     pub(crate) fn load_task(
         &self,
         cx: &Cx,
         image: &BuiltImage,
-        asked: &[&str],
+        candidates: &[&str],
     ) -> Result<Command, NodeError> {
         let (name, platform) = (image.reference.to_string(), self.node.info.platform());
         let local = if self.needs_local_import { "yes" } else { "no" };
@@ -28,56 +27,58 @@ impl NodeConnection<'_> {
             vec![name.as_str(), &image.config_digest, &platform, local, &self.snapshotter];
         let chain = chain_ids(&image.layers);
         args.extend(image.layers.iter().chain(&chain).map(String::as_str));
-        args.extend(asked);
+        args.extend(candidates);
         let sh = self.shell(cx)?;
         Ok(Command::new(self.script_command(&sh, "load", &args)))
     }
 
-    /// What the node says that it has. `None` if it goes away before it has
-    /// said all.
+    /// Reads which layers the node has. Returns `None` if the connection ends before that is
+    /// complete.
     pub(crate) fn read_node_layers(&self, cx: &Cx, lines: &mut Lines) -> Option<NodeLayers> {
-        let mut said = Vec::new();
+        let mut received = Vec::new();
         loop {
-            let Some(mut answer) = ScriptOutput::parse(&lines.next()?, &self.nonce) else { continue };
-            let says = |key| answer.get(key).is_some();
-            if says("waiting") {
+            let Some(mut output) = ScriptOutput::parse(&lines.next()?, &self.nonce) else {
+                continue;
+            };
+            let has = |key| output.get(key).is_some();
+            if has("waiting") {
                 let name = &self.node.name;
-                let text = format!("another load onto node `{name}` is under way; waiting for it");
+                let text = format!("waiting for another load onto node `{name}`");
                 cx.emit(Event::Note { text });
             }
-            let ends = says("asked") || says("present");
-            said.append(&mut answer.0);
-            if ends {
-                let said = said.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-                return Some(NodeLayers::read(said));
+            let is_complete = has("asked") || has("present");
+            received.append(&mut output.0);
+            if is_complete {
+                let lines = received.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+                return Some(NodeLayers::read(lines));
             }
         }
     }
 
-    /// What the stream to this node may be compressed with.
-    pub(crate) fn codec(&self, inventory: &NodeLayers) -> Codec {
+    /// Returns the codec for the stream to this node.
+    pub(crate) fn codec(&self, node_layers: &NodeLayers) -> Codec {
         match self.transport.is_remote() {
-            true if inventory.zstd => Codec::Zstd,
-            true if inventory.gzip => Codec::Gzip,
+            true if node_layers.zstd => Codec::Zstd,
+            true if node_layers.gzip => Codec::Gzip,
             _ => Codec::Plain,
         }
     }
 
-    /// Whether the node could read and prove the dictionary. A node that has
-    /// gone away takes none.
+    /// Returns whether the node has read and verified the base of the patch; false if the
+    /// connection has ended.
     pub(crate) fn accepts_patch(&self, lines: &mut Lines) -> bool {
-        let mut patch = false;
+        let mut has_base = false;
         while let Some(line) = lines.next() {
-            let Some(answer) = ScriptOutput::parse(&line, &self.nonce) else { continue };
-            patch |= answer.get("patch").is_some();
-            if answer.get("ready").is_some() {
-                return patch;
+            let Some(output) = ScriptOutput::parse(&line, &self.nonce) else { continue };
+            has_base |= output.get("patch").is_some();
+            if output.get("ready").is_some() {
+                return has_base;
             }
         }
         false
     }
 
-    /// As the import looks to a person who does it by hand.
+    /// Returns the import as a command line for the user.
     pub(crate) fn display_import(&self) -> String {
         let sudo = if matches!(self.sudo, Sudo::Yes) { "sudo -n " } else { "" };
         let flags = self.import_flags().join(" ");
@@ -85,7 +86,7 @@ impl NodeConnection<'_> {
         self.transport.command_with_stdin(&import)
     }
 
-    /// The platform is always named: else `ctr` also asks for related ones.
+    /// The platform is always set: without it, `ctr` also requires related platforms.
     fn import_flags(&self) -> Vec<String> {
         let mut flags = vec!["--platform".to_owned(), self.node.info.platform()];
         if !self.snapshotter.is_empty() {
@@ -97,29 +98,29 @@ impl NodeConnection<'_> {
         flags
     }
 
-    /// What the node said of a load in the end, if the connection held.
-    pub(crate) fn read_result(&self, sink: Result<Output, Failure>) -> Result<(), NodeError> {
-        let output = sink.map_err(|failure| match failure {
+    /// Reads the result of a load.
+    pub(crate) fn read_result(&self, output: Result<Output, Failure>) -> Result<(), NodeError> {
+        let output = output.map_err(|failure| match failure {
             failure if failure.is_interrupt() => self.error(NodeErrorKind::Interrupted),
             failure => self.error(NodeErrorKind::ConnectionLost(self.describe_failure(&failure))),
         })?;
-        let answer = ScriptOutput::parse(&output.text(), &self.nonce);
-        let get = |key| answer.as_ref().and_then(|answer| answer.get(key));
+        let lines = ScriptOutput::parse(&output.text(), &self.nonce);
+        let get = |key| lines.as_ref().and_then(|lines| lines.get(key));
         match (get("loaded").or(get("present")), get("failed")) {
             (Some(_), _) => Ok(()),
-            (None, Some(words)) => Err(self.error(import_error(words))),
-            // The script always ends with one of these.
+            (None, Some(result)) => Err(self.error(import_error(result))),
+            // The script always prints one of these at the end.
             (None, None) => Err(self.connection_lost(output)),
         }
     }
 
-    /// The transport ended before the script did: its own words, or how.
+    /// Returns the error for a transport that ended before the script.
     fn connection_lost(&self, output: Output) -> NodeError {
         let failure = Failure::from_output(self.display_command(), output);
-        let words = match failure.stderr.trim() {
+        let message = match failure.stderr.trim() {
             "" => failure.to_string(),
-            words => words.to_owned(),
+            message => message.to_owned(),
         };
-        self.error(NodeErrorKind::ConnectionLost(words))
+        self.error(NodeErrorKind::ConnectionLost(message))
     }
 }

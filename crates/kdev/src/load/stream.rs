@@ -1,9 +1,9 @@
-//! The stream to a node: compressed where the link is slower than that, and as
-//! a patch against what the node has where it has something alike.
+//! The stream to a node: compressed if the link is slower than the compression, or sent as a
+//! patch if the node has a similar layer.
 //!
-//! Each chunk is a zstd frame or a gzip member of its own, so that one may be
-//! compressed and the next one not: both formats may be joined end to end
-//! (RFC 8878, section 3; RFC 1952, section 2.2).
+//! Each chunk is a separate zstd frame or gzip member, so that one chunk can be compressed and
+//! the next one stored: both formats can be concatenated (RFC 8878, section 3; RFC 1952,
+//! section 2.2).
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -12,24 +12,23 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use zstd::stream::write::Encoder;
 
-/// What is compressed at once.
+/// The size of a chunk that is compressed at once.
 const CHUNK_SIZE: usize = 1 << 20;
-/// Bytes a second, above which compression only costs time: what one core
-/// compresses, with what the other end needs for it.
+/// The rate of a link, in bytes per second, above which compression only costs time. One core
+/// compresses about as fast, including the decompression on the node.
 const FAST_LINK_RATE: f64 = 120e6;
-/// zstd's and gzip's cheapest level. More is never worth it on its way.
+/// The fastest compression level. Higher levels never pay off during a transfer.
 const LEVEL: i32 = 1;
-/// So much may lie in the buffers between here and the node, and says nothing
-/// of the link.
+/// The bytes that buffers between this machine and the node can hold. They are not counted
+/// in the rate of the link.
 const BUFFER_ESTIMATE: u64 = 2 << 20;
-/// A dictionary and what is like it must fit in: the node is told the same.
+/// The window of a patch, in which the base must fit; the script uses the same value.
 const WINDOW_LOG: u32 = 27;
 
-/// What a node can undo.
+/// A compression that the node can decode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Codec {
-    /// Nothing: the node is this machine, so that there is no link, or has
-    /// neither of the others.
+    /// No compression: the node is on this machine, or has neither of the programs.
     Plain,
     /// `gzip -dc`.
     Gzip,
@@ -38,7 +37,7 @@ pub(crate) enum Codec {
 }
 
 impl Codec {
-    /// As the node's script knows it.
+    /// Returns the argument for the script.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Plain => "plain",
@@ -48,7 +47,7 @@ impl Codec {
     }
 }
 
-/// Counts what passes, and how long that takes.
+/// Counts bytes, and the time that writing them takes.
 struct ByteCounter<W> {
     to: W,
     bytes: u64,
@@ -60,7 +59,7 @@ impl<W: Write> ByteCounter<W> {
         Self { to, bytes: 0, waited: Duration::ZERO }
     }
 
-    /// Whether the link takes data faster than it can be compressed.
+    /// Returns whether the link is faster than the compression.
     fn is_fast(&self) -> bool {
         self.transfer().rate.is_some_and(|rate| rate > FAST_LINK_RATE)
     }
@@ -87,14 +86,14 @@ impl<W: Write> Write for ByteCounter<W> {
     }
 }
 
-/// What went over a link.
+/// The size and rate of a transfer.
 pub(crate) struct Transfer {
     pub(crate) bytes: u64,
-    /// Bytes a second, if that was enough to tell.
+    /// Bytes per second, if enough bytes were sent to measure it.
     pub(crate) rate: Option<f64>,
 }
 
-/// A stream of chunks.
+/// Compresses data in chunks.
 pub(crate) struct CompressedStream<W> {
     counter: ByteCounter<W>,
     codec: Codec,
@@ -106,12 +105,12 @@ impl<W: Write> CompressedStream<W> {
         Self { counter: ByteCounter::new(to), codec, chunk: Vec::new() }
     }
 
-    /// Where it goes; what was not sent yet is lost.
+    /// Returns the underlying writer. Data that was not sent yet is lost.
     pub(crate) fn into_inner(self) -> W {
         self.counter.to
     }
 
-    /// Sends the rest.
+    /// Sends the rest of the data.
     pub(crate) fn finish(mut self) -> io::Result<Transfer> {
         self.send()?;
         self.counter.flush()?;
@@ -122,9 +121,9 @@ impl<W: Write> CompressedStream<W> {
         if self.chunk.is_empty() {
             return Ok(());
         }
-        let packed = compress(&self.chunk, self.codec, self.counter.is_fast())?;
+        let compressed = compress(&self.chunk, self.codec, self.counter.is_fast())?;
         self.chunk.clear();
-        self.counter.write_all(&packed)
+        self.counter.write_all(&compressed)
     }
 }
 
@@ -146,16 +145,16 @@ impl<W: Write> Write for CompressedStream<W> {
     }
 }
 
-fn compress(chunk: &[u8], codec: Codec, stores: bool) -> io::Result<Vec<u8>> {
+fn compress(chunk: &[u8], codec: Codec, store: bool) -> io::Result<Vec<u8>> {
     match codec {
         Codec::Plain => Ok(chunk.to_vec()),
         Codec::Zstd => {
-            // The fastest of its levels all but stores.
-            let level = if stores { *zstd::compression_level_range().start() } else { LEVEL };
+            // The fastest level of zstd almost only stores.
+            let level = if store { *zstd::compression_level_range().start() } else { LEVEL };
             zstd::bulk::compress(chunk, level)
         }
         Codec::Gzip => {
-            let level = if stores { Compression::none() } else { Compression::fast() };
+            let level = if store { Compression::none() } else { Compression::fast() };
             let mut encoder = GzEncoder::new(Vec::new(), level);
             encoder.write_all(chunk)?;
             encoder.finish()
@@ -163,26 +162,25 @@ fn compress(chunk: &[u8], codec: Codec, stores: bool) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Whether a patch is done sooner than the layers themselves, of which about
-/// half is left when compressed: they are taken to be as large as the
-/// dictionary. It costs two programs more on the node, which reads and proves
-/// the dictionary, and here the search for what is alike. A link whose rate
-/// nobody knows yet is taken for a slow one.
+/// Returns whether a patch is faster than the layers themselves, which are assumed to be as
+/// large as the base and to compress to half their size. A patch needs two more programs on
+/// the node, which reads and verifies the base, and the search for matches on this machine. A
+/// link with unknown rate is assumed to be slow.
 #[expect(clippy::cast_precision_loss, reason = "a rough time")]
-pub(crate) fn patch_is_faster(rate: Option<f64>, dictionary: u64) -> bool {
-    let size = dictionary as f64;
+pub(crate) fn patch_is_faster(rate: Option<f64>, base_size: u64) -> bool {
+    let size = base_size as f64;
     rate.is_none_or(|rate| size / 2.0 / rate > 0.1 + size / 60e6)
 }
 
-/// Sends what `write` writes as one patch against a dictionary.
+/// Sends the data that `write` writes as one patch against a base.
 pub(crate) fn send_patch(
     to: impl Write,
-    dictionary: &[u8],
+    base: &[u8],
     size: u64,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<Transfer> {
     let mut meter = ByteCounter::new(to);
-    let mut encoder = Encoder::with_ref_prefix(&mut meter, LEVEL, dictionary)?;
+    let mut encoder = Encoder::with_ref_prefix(&mut meter, LEVEL, base)?;
     encoder.long_distance_matching(true)?;
     encoder.window_log(WINDOW_LOG)?;
     encoder.set_pledged_src_size(Some(size))?;
@@ -196,7 +194,7 @@ mod tests {
     use super::*;
     use std::io::Read;
 
-    /// Bytes that no compressor makes smaller.
+    /// Returns incompressible bytes.
     fn noise(count: usize) -> Vec<u8> {
         let mut state = 1u64;
         let mut next = || {
@@ -206,29 +204,29 @@ mod tests {
         (0..count).map(|_| next()).collect()
     }
 
-    fn through(codec: Codec, bytes: &[u8]) -> Vec<u8> {
+    fn encode(codec: Codec, bytes: &[u8]) -> Vec<u8> {
         let mut sent = Vec::new();
-        let mut wire = CompressedStream::new(&mut sent, codec);
-        wire.write_all(bytes).unwrap();
-        let count = wire.finish().unwrap().bytes;
+        let mut stream = CompressedStream::new(&mut sent, codec);
+        stream.write_all(bytes).unwrap();
+        let count = stream.finish().unwrap().bytes;
         assert_eq!(count, sent.len() as u64);
         sent
     }
 
     #[test]
-    fn every_codec_gives_back_what_went_in() {
-        // Written to memory, which is fast: so chunks of both kinds are in it.
+    fn codecs_round_trip() {
+        // Memory is a fast link, so this has compressed and stored chunks.
         let bytes = [vec![b'x'; 3 << 20], noise(8 << 20)].concat();
-        assert_eq!(through(Codec::Plain, &bytes), bytes);
-        assert_eq!(zstd::decode_all(through(Codec::Zstd, &bytes).as_slice()).unwrap(), bytes);
+        assert_eq!(encode(Codec::Plain, &bytes), bytes);
+        assert_eq!(zstd::decode_all(encode(Codec::Zstd, &bytes).as_slice()).unwrap(), bytes);
         let mut back = Vec::new();
-        let packed = through(Codec::Gzip, &bytes);
-        flate2::read::MultiGzDecoder::new(packed.as_slice()).read_to_end(&mut back).unwrap();
+        let compressed = encode(Codec::Gzip, &bytes);
+        flate2::read::MultiGzDecoder::new(compressed.as_slice()).read_to_end(&mut back).unwrap();
         assert!(back == bytes);
     }
 
     #[test]
-    fn a_slow_link_gets_all_of_it_compressed() {
+    fn slow_link_compresses_all_chunks() {
         struct Slow(Vec<u8>);
         impl Write for Slow {
             fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -242,15 +240,15 @@ mod tests {
         }
         let text = b"the same words again and again, ".repeat(1 << 17);
         let mut slow = Slow(Vec::new());
-        let mut wire = CompressedStream::new(&mut slow, Codec::Zstd);
-        wire.write_all(&noise(2 << 20)).unwrap();
-        wire.write_all(&text).unwrap();
-        wire.finish().unwrap();
+        let mut stream = CompressedStream::new(&mut slow, Codec::Zstd);
+        stream.write_all(&noise(2 << 20)).unwrap();
+        stream.write_all(&text).unwrap();
+        stream.finish().unwrap();
         assert!(slow.0.len() < (2 << 20) + (text.len() / 100), "{}", slow.0.len());
     }
 
     #[test]
-    fn a_patch_pays_on_a_slow_link() {
+    fn patch_is_faster_on_slow_link() {
         let mbit = |rate: f64| Some(rate * 1e6 / 8.0);
         assert!(patch_is_faster(mbit(50.0), 22_000_000));
         assert!(patch_is_faster(mbit(50.0), 5_000_000));
@@ -260,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_needs_more_than_what_buffers_hold() {
+    fn rate_ignores_buffered_bytes() {
         let mut meter = ByteCounter::new(io::sink());
         meter.write_all(&vec![0; 3 << 20]).unwrap();
         assert!(meter.transfer().rate.is_none());
@@ -269,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_patch_holds_only_what_differs() {
+    fn patch_contains_only_differences() {
         let old = noise(1 << 20);
         let mut new = old.clone();
         new[500_000] ^= 1;

@@ -1,4 +1,4 @@
-//! The nodes that are loaded: chosen, reached all at once, and left again.
+//! Selects the nodes to load onto, and connects to them in parallel.
 
 use std::thread;
 
@@ -11,36 +11,38 @@ use crate::config::{Config, NodeSettings};
 use crate::cx::Cx;
 use crate::details::Details;
 use crate::event::Event;
-use crate::layers::{LayerProvider, ImageSource};
+use crate::layers::{ImageSource, LayerProvider};
 use crate::load::error::{Error, Result};
 use crate::node::connection::NodeConnection;
 use crate::node::error::NodeError;
 use crate::node::transport::Transports;
-use crate::parallel::{map_all, join_thread};
+use crate::parallel::{join_thread, map_all};
 use crate::process;
 
-/// The nodes that were asked for, else those that nothing keeps a pod with the
-/// image off.
+/// Returns the requested nodes or, if none are requested, all nodes that can run a pod with
+/// the image. `why_not` returns why a node cannot.
 pub(crate) fn choose<'a>(
     cx: &Cx,
     cluster: &Cluster,
     all: &'a [Node],
     config: &Config,
-    asked: &[String],
+    requested: &[String],
     why_not: impl Fn(&Node) -> Option<String>,
 ) -> Result<Vec<&'a Node>> {
     let known = || all.iter().map(|node| node.name.clone()).collect();
     let is_known = |name: &&String| all.iter().any(|node| node.name == **name);
-    if let Some(name) = asked.iter().find(|name| !is_known(name)) {
+    if let Some(name) = requested.iter().find(|name| !is_known(name)) {
         return Err(cluster::Error::NodeNotFound { node: name.clone(), known: known() }.into());
     }
-    // The configuration may tell of another cluster's nodes, too.
+    // The configuration can also have settings for nodes of other clusters.
     if let Some(name) = config.nodes.keys().find(|name| !is_known(name)) {
-        let text = format!("the cluster has no node `{name}`, which the configuration names");
+        let text = format!(
+            "the configuration has settings for node `{name}`, which does not exist in the cluster"
+        );
         cx.emit(Event::Note { text });
     }
-    if !asked.is_empty() {
-        return Ok(all.iter().filter(|node| asked.contains(&node.name)).collect());
+    if !requested.is_empty() {
+        return Ok(all.iter().filter(|node| requested.contains(&node.name)).collect());
     }
     let mut reasons = Vec::new();
     let mut chosen = Vec::new();
@@ -51,16 +53,19 @@ pub(crate) fn choose<'a>(
         }
     }
     if chosen.is_empty() {
-        let words: Vec<String> =
+        let reasons_text: Vec<String> =
             reasons.iter().map(|(node, why)| format!("`{node}`: {why}")).collect();
-        let words =
-            if all.is_empty() { "the cluster lists no node".to_owned() } else { words.join("; ") };
+        let text = if all.is_empty() {
+            "the cluster has no nodes".to_owned()
+        } else {
+            reasons_text.join("; ")
+        };
         let (context, kubectl) = (cluster.context.clone(), cluster.display_command(None));
         return Err(cluster::Error::NoEligibleNode {
             context,
             kubectl,
             reasons,
-            reason: Details(words),
+            reason: Details(text),
         }
         .into());
     }
@@ -70,57 +75,58 @@ pub(crate) fn choose<'a>(
     Ok(chosen)
 }
 
-/// Where an image is brought.
+/// The nodes to load an image onto.
 pub(crate) struct Targets<'a> {
     pub(crate) transports: &'a Transports,
     pub(crate) config: &'a Config,
     pub(crate) nodes: &'a [&'a Node],
-    /// The nodes that were asked for by name.
+    /// The nodes that the user requested by name.
     pub(crate) requested: &'a [String],
 }
 
-/// Builds, and lets docker hand out what is new, while the nodes are being
-/// reached; does meanwhile what needs the build alone, then the work that needs
-/// both, and closes the connections whatever happens. A node that is needed and cannot
-/// be used ends the build, whose result would be of no use; where the build has to
-/// tell which nodes are needed, that waits for it.
+/// Builds the image while the nodes are being connected to, runs `with_image`, which needs
+/// only the image, and then `load`, which needs both. Afterwards closes the connections.
+///
+/// If a required node cannot be used, the build is aborted. If the platform of the image
+/// decides which nodes are required, that is checked after the build.
 pub(crate) fn build_and_load<'s, T: Send, E: From<Error> + std::error::Error + 'static>(
     cx: &Cx,
     to: &Targets,
     build: impl FnOnce(&Cx) -> Result<ImageSource<'s>, E>,
-    meanwhile: impl FnOnce(&Cx, &BuiltImage) -> T + Send,
-    work: impl FnOnce(&LayerProvider, &[NodeConnection], T) -> Result<(), E>,
+    with_image: impl FnOnce(&Cx, &BuiltImage) -> T + Send,
+    load: impl FnOnce(&LayerProvider, &[NodeConnection], T) -> Result<(), E>,
 ) -> Result<BuiltImage, E> {
     let building = cx.interrupt().child();
     let build_cx = cx.clone().with_interrupt(building.clone());
-    let done = thread::scope(|scope| {
-        let opening = scope.spawn(|| {
-            let opened = connect_all(cx, to.transports, to.config, to.nodes, to.requested);
-            opened.inspect_err(|_| building.raise())
+    let result = thread::scope(|scope| {
+        let connecting = scope.spawn(|| {
+            let connected = connect_all(cx, to.transports, to.config, to.nodes, to.requested);
+            connected.inspect_err(|_| building.raise())
         });
-        let supply = match build(&build_cx) {
-            Ok(supply) => supply,
-            // The build may have failed only since it was ended.
-            Err(error) => match join_thread(opening) {
+        let image_source = match build(&build_cx) {
+            Ok(image_source) => image_source,
+            // The build may have failed because it was aborted.
+            Err(error) => match join_thread(connecting) {
                 Err(cause) if process::is_interrupt(&error) => return Err(cause.into()),
                 _ => return Err(error),
             },
         };
-        let (source, image) = (LayerProvider::new(cx, &supply), supply.image());
+        let (provider, image) = (LayerProvider::new(cx, &image_source), image_source.image());
         thread::scope(|scope| {
-            scope.spawn(|| source.prefetch(&build_cx));
-            let meanwhile = scope.spawn(|| meanwhile(&build_cx, image));
-            let ready = join_thread(opening).and_then(|opened| opened.matching_platform(cx, image, to.requested));
-            let links = ready.inspect_err(|_| building.raise())?;
-            work(&source, &links, join_thread(meanwhile))
+            scope.spawn(|| provider.prefetch(&build_cx));
+            let with_image = scope.spawn(|| with_image(&build_cx, image));
+            let ready = join_thread(connecting)
+                .and_then(|connected| connected.matching_platform(cx, image, to.requested));
+            let connections = ready.inspect_err(|_| building.raise())?;
+            load(&provider, &connections, join_thread(with_image))
         })?;
         Ok(image.clone())
     });
     to.transports.close(cx);
-    done
+    result
 }
 
-/// The nodes that were reached, and those that were not.
+/// The connected nodes, and those that could not be connected to.
 struct ConnectedNodes<'a> {
     connections: Vec<NodeConnection<'a>>,
     failures: Vec<(NodeError, &'a Node)>,
@@ -131,47 +137,51 @@ fn connect_all<'a>(
     transports: &'a Transports,
     config: &Config,
     nodes: &[&'a Node],
-    asked: &[String],
+    requested: &[String],
 ) -> Result<ConnectedNodes<'a>> {
-    let nobody = NodeSettings::default();
+    let default = NodeSettings::default();
     let results = map_all(nodes, |node: &&'a Node| {
-        let settings = config.nodes.get(&node.name).unwrap_or(&nobody);
+        let settings = config.nodes.get(&node.name).unwrap_or(&default);
         NodeConnection::open(cx, transports.get(node)?, node, settings)
     });
     cx.check_interrupt()?;
-    let mut opened = ConnectedNodes { connections: Vec::new(), failures: Vec::new() };
+    let mut connected = ConnectedNodes { connections: Vec::new(), failures: Vec::new() };
     for (result, node) in results.into_iter().zip(nodes) {
         match result {
-            Ok(link) => opened.connections.push(link),
-            Err(error) => opened.failures.push((error, *node)),
+            Ok(connection) => connected.connections.push(connection),
+            Err(error) => connected.failures.push((error, *node)),
         }
     }
-    let is_alike = |node: &&Node| node.info.platform() == nodes[0].info.platform();
-    let is_asked = |(_, node): &(NodeError, &Node)| asked.contains(&node.name);
-    let is_certain = opened.connections.is_empty() || opened.failures.iter().any(is_asked);
-    // Of several platforms, only the build tells which are needed.
-    if is_certain || nodes.iter().all(is_alike) {
-        return opened.drop_unneeded(cx, |_| None);
+    let is_same_platform = |node: &&Node| node.info.platform() == nodes[0].info.platform();
+    let is_requested = |(_, node): &(NodeError, &Node)| requested.contains(&node.name);
+    let is_decided =
+        connected.connections.is_empty() || connected.failures.iter().any(is_requested);
+    // With several platforms, the build decides which nodes are required.
+    if is_decided || nodes.iter().all(is_same_platform) {
+        return connected.drop_unneeded(cx, |_| None);
     }
-    Ok(opened)
+    Ok(connected)
 }
 
-/// Why a node is left out on which the image cannot run.
+/// Returns why the image cannot run on a node because of its platform.
 fn platform_mismatch(image: &BuiltImage, node: &Node) -> Option<String> {
-    let (theirs, ours) = (node.info.platform(), &image.platform);
-    let is_fit = ours.is_empty() || theirs == *ours;
-    (!is_fit).then(|| format!("it runs {theirs}, and the image is built for {ours}"))
+    let (node_platform, platform) = (node.info.platform(), &image.platform);
+    let matches = platform.is_empty() || node_platform == *platform;
+    (!matches).then(|| format!("it is {node_platform}, but the image is built for {platform}"))
 }
 
 impl<'a> ConnectedNodes<'a> {
-    /// Leaves out what was not reached and is not needed, which is an error of all
-    /// others.
-    fn drop_unneeded(mut self, cx: &Cx, is_needless: impl Fn(&Node) -> Option<String>) -> Result<Self> {
+    /// Drops unreachable nodes that are not needed. Any other unreachable node is an error.
+    fn drop_unneeded(
+        mut self,
+        cx: &Cx,
+        unneeded_reason: impl Fn(&Node) -> Option<String>,
+    ) -> Result<Self> {
         let why = |(error, node): &(NodeError, &Node)| {
-            // A node that the cluster does not hear of either holds up nobody.
-            let is_silent = placement::is_not_responding(node);
-            let silent = || format!("the cluster does not hear of it, and {error}");
-            let why = is_needless(node).or_else(|| is_silent.then(silent));
+            // A node whose kubelet has stopped reporting does not block the others.
+            let is_not_responding = placement::is_not_responding(node);
+            let reason = || format!("its kubelet has stopped reporting; {error}");
+            let why = unneeded_reason(node).or_else(|| is_not_responding.then(reason));
             why.filter(|_| !self.connections.is_empty())
         };
         let reasons: Vec<Option<String>> = self.failures.iter().map(why).collect();
@@ -186,15 +196,25 @@ impl<'a> ConnectedNodes<'a> {
         Ok(self)
     }
 
-    /// Before anything is sent: the nodes on which the image can run. One that was
-    /// asked for must be among them.
-    fn matching_platform(self, cx: &Cx, image: &BuiltImage, asked: &[String]) -> Result<Vec<NodeConnection<'a>>> {
-        let is_needless = |node: &Node| platform_mismatch(image, node).filter(|_| !asked.contains(&node.name));
-        let links = self.drop_unneeded(cx, is_needless)?.connections;
-        let (unfit, fit): (Vec<_>, Vec<_>) =
-            links.into_iter().partition(|link| platform_mismatch(image, link.node).is_some());
-        let must = unfit.iter().find(|link| fit.is_empty() || asked.contains(&link.node.name));
-        if let Some(NodeConnection { node, .. }) = must {
+    /// Returns the nodes whose platform matches the image. A mismatch of a requested node, or
+    /// of all nodes, is an error.
+    fn matching_platform(
+        self,
+        cx: &Cx,
+        image: &BuiltImage,
+        requested: &[String],
+    ) -> Result<Vec<NodeConnection<'a>>> {
+        let unneeded_reason = |node: &Node| {
+            platform_mismatch(image, node).filter(|_| !requested.contains(&node.name))
+        };
+        let connections = self.drop_unneeded(cx, unneeded_reason)?.connections;
+        let (mismatched, matching): (Vec<_>, Vec<_>) = connections
+            .into_iter()
+            .partition(|connection| platform_mismatch(image, connection.node).is_some());
+        let required = mismatched
+            .iter()
+            .find(|connection| matching.is_empty() || requested.contains(&connection.node.name));
+        if let Some(NodeConnection { node, .. }) = required {
             return Err(Error::PlatformMismatch {
                 image: image.reference.familiar(),
                 image_platform: image.platform.clone(),
@@ -202,10 +222,10 @@ impl<'a> ConnectedNodes<'a> {
                 node_platform: node.info.platform(),
             });
         }
-        for NodeConnection { node, .. } in unfit {
+        for NodeConnection { node, .. } in mismatched {
             let why = self::platform_mismatch(image, node).unwrap_or_default();
             cx.emit(Event::NodeSkipped { node: node.name.clone(), cause: why });
         }
-        Ok(fit)
+        Ok(matching)
     }
 }
