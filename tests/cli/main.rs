@@ -5,6 +5,7 @@
 
 mod config_precedence;
 mod distributions;
+mod docs;
 mod doctor;
 mod errors;
 mod generators;

@@ -3,8 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::project::Project;
-
 /// A file that grows beyond this is two nouns.
 const LINES: usize = 500;
 
@@ -44,34 +42,6 @@ fn the_architecture_names_every_crate_and_folder_and_no_other_file() {
     for name in names {
         let is_there = all.iter().any(|path| path.ends_with(&format!("/{name}")));
         assert!(is_there, "ARCHITECTURE.md names `{name}`");
-    }
-}
-
-#[test]
-fn the_exit_codes_are_the_same_everywhere() {
-    let (readme, code) = (read("README.md"), read("crates/kdev/src/exit_code.rs"));
-    let help = Project::new().run(&["--help"]).code(0).out().to_owned();
-    let variants = code.lines().filter_map(|line| line.trim().strip_suffix(',')?.split_once(" = "));
-    let mut count = 0;
-    for (_, number) in variants {
-        let row = readme.lines().find(|line| line.starts_with(&format!("| {number} |")));
-        let words =
-            row.unwrap_or_else(|| panic!("README.md lacks {number}")).split('|').nth(2).unwrap();
-        let line = help.lines().find(|line| line.trim().starts_with(&format!("{number}  ")));
-        let line = line.unwrap_or_else(|| panic!("--help lacks {number}"));
-        assert!(line.ends_with(words.trim()), "{line} is not{words}");
-        count += 1;
-    }
-    assert!(count >= 10, "{count}");
-}
-
-#[test]
-fn every_key_of_the_configuration_is_in_the_readme() {
-    let readme = read("README.md");
-    let config = read("crates/kdev/src/config/mod.rs");
-    let keys = config.split("const KEYS").nth(1).unwrap().split("];").next().unwrap();
-    for key in keys.split('"').skip(1).step_by(2).filter(|key| *key != "nodes") {
-        assert!(readme.contains(&format!("\n{key} = ")), "README.md lacks `{key}`");
     }
 }
 
