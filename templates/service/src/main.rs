@@ -1,4 +1,4 @@
-//! A small HTTP service: it greets, and says where it runs.
+//! A small HTTP service that returns a greeting, its pod and its node.
 
 use std::env;
 use std::io;
@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     Ok(())
 }
 
-/// Answers until somebody unblocks the server.
+/// Serves requests until the server is unblocked.
 fn serve(server: &Server) -> io::Result<()> {
     for request in server.incoming_requests() {
         let answer = match request.url() {
@@ -34,7 +34,7 @@ fn serve(server: &Server) -> io::Result<()> {
             "/healthz" => Response::from_string("ok\n"),
             _ => Response::from_string("not found\n").with_status_code(404),
         };
-        // A client that has gone is no reason to stop.
+        // A client may disconnect before it reads the response.
         let _ = request.respond(answer);
     }
     Ok(())
