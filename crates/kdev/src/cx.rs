@@ -111,7 +111,7 @@ pub struct Interrupt {
 }
 
 impl Interrupt {
-    /// One that nothing raises but [`Interrupt::raise`].
+    /// Creates a flag that only [`Interrupt::raise`] raises.
     pub fn never() -> Self {
         Self { raised: Arc::new(AtomicBool::new(false)), parent: None }
     }

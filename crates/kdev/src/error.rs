@@ -8,7 +8,7 @@ use std::fmt;
 use kdev_diagnosis::diagnosis::Diagnosis;
 
 use crate::exit_code::ExitCode;
-use crate::node::error::{NodeErrorKind, NodeError};
+use crate::node::error::{NodeError, NodeErrorKind};
 use crate::{
     apply, build, cluster, config, docker, facts, layers, load, manifests, process, project,
     rollout, tools,
@@ -228,8 +228,9 @@ mod tests {
     #[test]
     fn failed_build_keeps_exit_code() {
         let code = |outcome| {
-            let (what, source) = ("app".to_owned(), failure(outcome));
-            Error::Build(build::Error::Failed { name: what, source, target_outside_context: None }).exit_code()
+            let (name, source) = ("app".to_owned(), failure(outcome));
+            Error::Build(build::Error::Failed { name, source, target_outside_context: None })
+                .exit_code()
         };
         assert_eq!(code(Outcome::Code(7)), 7);
         assert_eq!(code(Outcome::Signal(9)), 1);
@@ -242,7 +243,8 @@ mod tests {
             process::Error::Interrupted(process::Interrupted).into(),
             load::Error::Process(process::Interrupted.into()).into(),
             docker::Error::Command { action: "tag".into(), source: source.clone() }.into(),
-            build::Error::Failed { name: "app".into(), source, target_outside_context: None }.into(),
+            build::Error::Failed { name: "app".into(), source, target_outside_context: None }
+                .into(),
         ];
         for error in errors {
             assert_eq!((error.is_interrupt(), error.exit_code()), (true, 130), "{error:?}");

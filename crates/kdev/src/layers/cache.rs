@@ -102,7 +102,8 @@ impl LayerCache {
         self.store_if(blob, |_| true)
     }
 
-    /// Like [`Self::store`], but stores a layer only if `is_requested` returns true for its diffID.
+    /// Like [`Self::store`], but stores a layer only if `is_requested` is true for its
+    /// diffID.
     pub(crate) fn store_if(
         &self,
         blob: impl Read,
