@@ -1,168 +1,167 @@
-//! All that may be shown while kdev works. The program draws bars and lines
-//! from these, and writes the very same as JSON.
+//! Progress events. The program prints them as lines and progress bars, or as JSON.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-/// The version of the JSON form; it grows when a field changes its meaning.
+/// The version of the JSON output; incremented when the meaning of a field changes.
 pub const JSON_VERSION: u32 = 1;
 
-/// Something that happened. In JSON the field `reason` names it, in
-/// kebab-case, as in cargo's own messages.
+/// A progress event. In JSON the field `reason` has its name in kebab-case, as in cargo's
+/// JSON messages.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "reason", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Event {
-    /// A build begins: `cargo build`, or `docker build`.
+    /// `cargo build` or `docker build` starts.
     Building {
-        /// The package or the image.
+        /// The package or image that is built.
         target: String,
-        /// The command, for those who want to repeat it by hand.
+        /// The command, quoted for a shell.
         command: String,
     },
-    /// One line that a build printed.
+    /// A build printed a line.
     ToolOutput {
-        /// Which tool printed it.
+        /// The tool that printed it.
         tool: &'static str,
-        /// The line, control characters removed.
+        /// The line without control characters.
         line: String,
     },
-    /// The image is there, and known by its content.
+    /// The image was built and tagged with its content.
     Built {
-        /// The reference under which it will be loaded.
+        /// The reference under which it is loaded.
         image: String,
-        /// Digest of the image's configuration, its identity.
+        /// The digest of the image configuration, which identifies the image.
         config_digest: String,
-        /// The build's duration, in seconds.
+        /// How long the build took; in JSON in seconds.
         #[serde(rename = "seconds", serialize_with = "as_seconds")]
         duration: Duration,
     },
-    /// A node is left out, since no pod of this project may run there.
+    /// A node is skipped because it cannot run the pods of the project.
     NodeSkipped {
-        /// The node's name in the cluster.
+        /// The name of the node in the cluster.
         node: String,
-        /// Which rule keeps the pods away.
+        /// Why the node is skipped.
         cause: String,
     },
-    /// An image begins to travel to a node.
+    /// The transfer of an image to a node starts.
     Loading {
-        /// The node's name in the cluster.
+        /// The name of the node in the cluster.
         node: String,
-        /// About how many bytes will pass, before compression.
+        /// The approximate number of bytes to send, before compression.
         bytes: u64,
-        /// About how many bytes of the image are there already.
+        /// The approximate number of bytes of the image that the node already has.
         reused: u64,
     },
-    /// So many bytes have passed.
+    /// A part of the image was sent.
     Progress {
-        /// The node's name in the cluster.
+        /// The name of the node in the cluster.
         node: String,
-        /// Bytes since the load began, before compression.
+        /// The number of bytes sent since the start of the load, before compression.
         bytes: u64,
     },
-    /// The node's runtime, asked afterwards, has the image.
+    /// The image was loaded, and its presence on the node was verified.
     Loaded {
-        /// The node's name in the cluster.
+        /// The name of the node in the cluster.
         node: String,
-        /// Bytes that were sent, as compressed.
+        /// The number of bytes sent, after compression.
         bytes: u64,
-        /// About how many bytes of the image were there already.
+        /// The approximate number of bytes of the image that the node already had.
         reused: u64,
-        /// From the question what is there to the proof, in seconds.
+        /// The time from the query for existing layers to the verification; in JSON in
+        /// seconds.
         #[serde(rename = "seconds", serialize_with = "as_seconds")]
         duration: Duration,
     },
-    /// The node has this very image already; nothing was sent.
+    /// The node already has the image; nothing was sent.
     AlreadyPresent {
-        /// The node's name in the cluster.
+        /// The name of the node in the cluster.
         node: String,
-        /// The time that the proof took, in seconds.
+        /// How long the verification took; in JSON in seconds.
         #[serde(rename = "seconds", serialize_with = "as_seconds")]
         duration: Duration,
     },
-    /// A load failed; the error at the end says why.
+    /// A load failed; the error at the end of the run has the cause.
     LoadFailed {
-        /// The node's name in the cluster.
+        /// The name of the node in the cluster.
         node: String,
     },
     /// The manifests were applied.
     Applied {
-        /// Which objects, as kubectl names them.
+        /// The objects, as `kubectl` prints them.
         objects: Vec<String>,
-        /// The context that was changed.
+        /// The kube context.
         context: String,
-        /// The namespaces that they are in.
+        /// The namespaces of the objects.
         namespaces: Vec<String>,
     },
     /// Objects were deleted.
     Deleted {
-        /// Which objects, as kubectl names them.
+        /// The objects, as `kubectl` prints them.
         objects: Vec<String>,
-        /// The context that was changed.
+        /// The kube context.
         context: String,
     },
-    /// The cluster has all objects as the manifests want them; nothing was
-    /// applied.
+    /// The objects in the cluster match the manifests; nothing was applied.
     Unchanged {
-        /// The context that was looked at.
+        /// The kube context.
         context: String,
     },
-    /// Pods are awaited.
+    /// The new pods of a workload are not ready yet.
     Waiting {
-        /// Kind and name, as `deployment/hello`.
+        /// Kind and name, such as `deployment/hello`.
         workload: String,
-        /// How many new pods are ready.
+        /// The number of new pods that are ready.
         ready: u64,
-        /// How many there shall be.
+        /// The desired number of pods.
         desired: u64,
-        /// The new pods that there are.
+        /// The new pods.
         pods: Vec<PodState>,
     },
     /// All new pods of a workload are ready.
     Ready {
-        /// Kind and name, as `deployment/hello`.
+        /// Kind and name, such as `deployment/hello`.
         workload: String,
-        /// How many pods.
+        /// The number of pods.
         pods: u64,
-        /// Since the wait began, in seconds.
+        /// The time since the start of the wait; in JSON in seconds.
         #[serde(rename = "seconds", serialize_with = "as_seconds")]
         duration: Duration,
     },
-    /// A rollout has failed, and its workload has the revision before again.
+    /// A rollout failed, and the workload was rolled back to the previous revision.
     RolledBack {
-        /// As kubectl names it.
+        /// The workload, as `kubectl` prints it.
         workload: String,
     },
-    /// Something worth knowing that stops nothing.
+    /// A note that does not stop the command.
     Note {
-        /// A sentence without its dot.
+        /// A sentence without a final period.
         text: String,
     },
-    /// A dry run would run this command here.
+    /// A dry run skips this command.
     WouldRun {
-        /// The command, quoted as a shell would take it.
+        /// The command, quoted for a shell.
         command: String,
     },
-    /// All is done.
+    /// The command succeeded.
     Finished {
-        /// The reference that runs.
+        /// The reference of the image.
         image: String,
-        /// All together, in seconds.
+        /// How long the command took; in JSON in seconds.
         #[serde(rename = "seconds", serialize_with = "as_seconds")]
         duration: Duration,
     },
 }
 
-/// Where a pod is, and how it is there.
+/// The node and state of a pod.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PodState {
-    /// The pod's name.
+    /// The name of the pod.
     pub pod: String,
-    /// The node's name, once it has one.
+    /// The name of its node; `None` before it is scheduled.
     pub node: Option<String>,
-    /// One word, as kubectl has it, or `Ready`.
+    /// The status that `kubectl get pods` prints, or `Ready`.
     pub state: String,
 }
 
@@ -175,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_json_form_is_stable() {
+    fn json_fields_are_stable() {
         let event = Event::Loaded {
             node: "n".into(),
             bytes: 3,

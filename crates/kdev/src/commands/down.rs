@@ -1,4 +1,5 @@
-//! Takes away what `up` has applied, also what has left the manifests since.
+//! `cargo kdev down`: deletes what `up` applied, including objects that are no longer in the
+//! manifests.
 
 use std::collections::BTreeSet;
 
@@ -6,26 +7,26 @@ use kdev_core::kube::applyset::Parent;
 
 use crate::apply::prune;
 use crate::cluster::Cluster;
-use crate::cluster::kubeconfig::{Kubeconfig, ClusterTarget};
+use crate::cluster::kubeconfig::{ClusterTarget, Kubeconfig};
 use crate::config::{Config, ConfigLayer};
 use crate::cx::Cx;
 use crate::error::Result;
 use crate::event::Event;
-use crate::project::{Project, PackageSelection};
+use crate::project::{PackageSelection, Project};
 
-/// What a user may say about one `down`.
+/// The options of [`down`].
 #[derive(Clone, Debug, Default)]
 pub struct DownRequest {
-    /// Which package.
+    /// The package.
     pub selection: PackageSelection,
-    /// Which cluster.
+    /// The cluster.
     pub target: ClusterTarget,
-    /// Settings from flags and variables.
+    /// Settings from flags and environment variables.
     pub flags: ConfigLayer,
 }
 
-/// Deletes every object that bears the label of this package's set, and then
-/// the account of them. The images stay on the nodes.
+/// Deletes every object that has the label of the package's apply set, and then the ConfigMap
+/// that records the set. The images stay on the nodes.
 pub fn down(cx: &Cx, request: &DownRequest) -> Result<()> {
     let project = Project::read(cx, &request.selection)?;
     let config = Config::resolve_without_build(&project, request.flags.clone())?;
@@ -34,13 +35,15 @@ pub fn down(cx: &Cx, request: &DownRequest) -> Result<()> {
     let parent = Parent::for_package(&config.package, &cluster.namespace);
     let Some(set) = prune::recorded_set(cx, &cluster, &parent)? else {
         let (package, namespace) = (&config.package, &cluster.namespace);
-        let text = format!("`up` has applied nothing of `{package}` to namespace `{namespace}`");
+        let text = format!(
+            "nothing to delete: `up` has not applied `{package}` to namespace `{namespace}`"
+        );
         cx.emit(Event::Note { text });
         return Ok(());
     };
-    let all = prune::all_objects(cx, &cluster, &set)?;
-    prune::delete(cx, &cluster, &all)?;
-    let account = BTreeSet::from([(parent.namespace.clone(), parent.object())]);
-    prune::delete(cx, &cluster, &account)?;
+    let objects = prune::all_objects(cx, &cluster, &set)?;
+    prune::delete(cx, &cluster, &objects)?;
+    let inventory = BTreeSet::from([(parent.namespace.clone(), parent.object())]);
+    prune::delete(cx, &cluster, &inventory)?;
     Ok(())
 }

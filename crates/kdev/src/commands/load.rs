@@ -1,4 +1,4 @@
-//! Only the load: an image that docker or an archive has, onto the nodes.
+//! `cargo kdev load`: loads an image from Docker or from an archive onto the nodes.
 
 use std::time::Instant;
 
@@ -7,7 +7,7 @@ use kdev_core::kube::node::Node;
 use kdev_core::kube::placement::{self, PodSpec};
 
 use crate::cluster::Cluster;
-use crate::cluster::kubeconfig::{Kubeconfig, ClusterTarget};
+use crate::cluster::kubeconfig::{ClusterTarget, Kubeconfig};
 use crate::config::{Config, ConfigLayer};
 use crate::cx::Cx;
 use crate::details::Details;
@@ -15,89 +15,91 @@ use crate::docker::Docker;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::layers::archive::Archive;
-use crate::layers::{LayerProvider, ImageSource};
+use crate::layers::{ImageSource, LayerProvider};
 use crate::load::targets::{self, Targets};
 use crate::node::connection::NodeConnection;
 use crate::node::transport::Transports;
 use crate::parallel::run_both;
-use crate::project::{Project, PackageSelection};
+use crate::project::{PackageSelection, Project};
 use crate::{build, load as stage};
 
-/// What a user may say about one load.
+/// The options of [`load`].
 #[derive(Clone, Debug, Default)]
 pub struct LoadRequest {
-    /// A local image, loaded under its own name, an archive of one (`-` for
-    /// stdin); the project's last build, under the name of its content, if
-    /// none is given.
+    /// An image in Docker, or an image archive (`-` for stdin), which is loaded under its own
+    /// name. `None` loads the last build of the project under its content tag.
     pub image: Option<String>,
-    /// Which package; there need be none if an image is given.
+    /// The package; not required if an image is given.
     pub selection: PackageSelection,
-    /// Which cluster.
+    /// The cluster.
     pub target: ClusterTarget,
-    /// Load onto these nodes; onto all that take pods if empty.
+    /// The nodes to load onto; if empty, all nodes that accept pods.
     pub nodes: Vec<String>,
-    /// Settings from flags and variables.
+    /// Settings from flags and environment variables.
     pub flags: ConfigLayer,
 }
 
-/// Loads an image that docker or an archive has onto nodes, and proves that it is there.
-/// Nothing is built, and nothing is applied.
+/// Loads an image from Docker or from an archive onto the nodes, and verifies that it is there.
+/// Builds and applies nothing.
 pub fn load(cx: &Cx, request: &LoadRequest) -> Result<()> {
-    let begun = Instant::now();
-    let given = request.image.as_deref().map(ImageArg::parse).transpose()?;
-    let project = match given {
-        Some(_) => Project::read_if_unambiguous(cx, &request.selection)?.unwrap_or_else(Project::placeholder),
+    let start = Instant::now();
+    let image_arg = request.image.as_deref().map(ImageArg::parse).transpose()?;
+    let project = match image_arg {
+        Some(_) => Project::read_if_unambiguous(cx, &request.selection)?
+            .unwrap_or_else(Project::placeholder),
         None => Project::read(cx, &request.selection)?,
     };
     let config = Config::resolve_without_build(&project, request.flags.clone())?;
-    let asked = || match given {
+    let find_origin = || match image_arg {
         Some(ImageArg::Archive(archive)) => Ok(ImageOrigin::Archive(archive)),
         Some(ImageArg::Image(image)) => {
             Docker::connect(cx).map(|docker| ImageOrigin::Docker(docker, Some(image)))
         }
         None => Docker::connect(cx).map(|docker| ImageOrigin::Docker(docker, None)),
     };
-    let (asked, kubeconfig) = run_both(asked, || Kubeconfig::read(cx, &request.target));
-    let asked = asked?;
+    let (origin, kubeconfig) = run_both(find_origin, || Kubeconfig::read(cx, &request.target));
+    let origin = origin?;
     let cluster = Cluster::select(cx, kubeconfig?, &request.target, &config)?;
     let all = cluster.nodes(cx)?;
-    let anywhere = PodSpec::default();
-    let why_not = |node: &Node| placement::may_run("Pod", &anywhere, node).err();
-    let nodes = targets::choose(cx, &cluster, &all, &config, &request.nodes, why_not)?;
+    let unrestricted = PodSpec::default();
+    let exclusion_cause = |node: &Node| placement::may_run("Pod", &unrestricted, node).err();
+    let nodes = targets::choose(cx, &cluster, &all, &config, &request.nodes, exclusion_cause)?;
     let transports = Transports::find(cx, &config, &nodes)?;
-    let find = |cx: &Cx| {
-        Ok::<_, Error>(match &asked {
+    let find_image = |cx: &Cx| {
+        Ok::<_, Error>(match &origin {
             ImageOrigin::Archive(archive) => ImageSource::Archive(archive.unpack(cx)?),
-            ImageOrigin::Docker(docker, Some(image)) => {
-                ImageSource::Docker(docker, build::find_image(cx, docker, &image.familiar(), image)?)
-            }
+            ImageOrigin::Docker(docker, Some(image)) => ImageSource::Docker(
+                docker,
+                build::find_image(cx, docker, &image.familiar(), image)?,
+            ),
             ImageOrigin::Docker(docker, None) => {
                 let found = build::identify(cx, docker, &config.image.familiar(), &config.image);
-                let found = found.map_err(|error| build::into_not_built(error, &request.selection))?;
+                let found =
+                    found.map_err(|error| build::into_not_built(error, &request.selection))?;
                 ImageSource::Docker(docker, found)
             }
         })
     };
     let (transports, config) = (&transports, &config);
-    let to = Targets { transports, config, nodes: &nodes, requested: &request.nodes };
+    let targets = Targets { transports, config, nodes: &nodes, requested: &request.nodes };
     let load = |source: &LayerProvider, links: &[NodeConnection], ()| {
         stage::load(cx, source, links)?;
         Ok(())
     };
-    let image = targets::build_and_load(cx, &to, find, |_, _| (), load)?;
+    let image = targets::build_and_load(cx, &targets, find_image, |_, _| (), load)?;
     if !cx.is_dry_run() {
-        cx.emit(Event::Finished { image: image.reference.familiar(), duration: begun.elapsed() });
+        cx.emit(Event::Finished { image: image.reference.familiar(), duration: start.elapsed() });
     }
     Ok(())
 }
 
-/// What was given to be loaded.
+/// The image argument of the command line.
 enum ImageArg {
     Image(Reference),
     Archive(Archive),
 }
 
-/// Who is asked for it: docker for an image, or for the project's last build.
+/// The source of the image. Docker without a reference provides the last build of the project.
 enum ImageOrigin {
     Archive(Archive),
     Docker(Docker, Option<Reference>),
@@ -112,7 +114,7 @@ impl ImageArg {
     }
 }
 
-/// A name that an image can be loaded under.
+/// Parses a reference under which an image can be loaded.
 fn parse_reference(text: &str) -> stage::Result<Reference> {
     let fail = |reason: String| stage::Error::InvalidReference {
         image: text.to_owned(),
@@ -121,6 +123,6 @@ fn parse_reference(text: &str) -> stage::Result<Reference> {
     let reference = Reference::parse(text).map_err(|error| fail(error.to_string()))?;
     match reference.digest() {
         None => Ok(reference),
-        Some(_) => Err(fail("a digest is no name that a manifest could use".to_owned())),
+        Some(_) => Err(fail("a reference with a digest cannot be loaded; use a tag".to_owned())),
     }
 }

@@ -1,4 +1,4 @@
-//! The commands. Only here are several stages known at once.
+//! The commands: each runs several stages, which do not know each other.
 
 pub(crate) mod doctor;
 pub(crate) mod down;

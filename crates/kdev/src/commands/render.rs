@@ -1,5 +1,5 @@
-//! `cargo kdev render`: the manifests as `up` would apply them. Nothing is built,
-//! nothing is applied, and no cluster is asked.
+//! `cargo kdev render`: prints the manifests as `up` would apply them. Builds and applies
+//! nothing, and needs no cluster.
 
 use std::path::PathBuf;
 
@@ -14,49 +14,49 @@ use crate::cx::Cx;
 use crate::docker::Docker;
 use crate::error::Result;
 use crate::manifests::{self, Manifest};
-use crate::project::{Project, PackageSelection};
+use crate::project::{PackageSelection, Project};
 
-/// What a user may say about one rendering.
+/// The options of [`render`].
 #[derive(Clone, Debug, Default)]
 pub struct RenderRequest {
-    /// Which package.
+    /// The package.
     pub selection: PackageSelection,
-    /// Settings from flags and variables.
+    /// Settings from flags and environment variables.
     pub flags: ConfigLayer,
 }
 
-/// A manifest, before and after.
+/// A manifest before and after rendering.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Rendering {
-    /// Where its text comes from.
+    /// The file, or the folder that was rendered.
     pub path: PathBuf,
-    /// The text as it was written.
+    /// The text before rendering.
     #[serde(skip)]
     pub source: String,
-    /// The text as it is applied.
+    /// The text that `up` would apply.
     pub text: String,
-    /// Each field that names an image, and what becomes of it.
+    /// The fields that contain an image, and how each changes.
     pub fields: Vec<ImageField>,
-    /// What else holds our image's name, and stays.
+    /// Other places that contain the name of the image; they stay unchanged.
     pub mentions: Vec<Mention>,
 }
 
-/// Renders the manifests for the last build. What holds the image's name and
-/// stays as it is, comes as a note.
+/// Renders the manifests for the last build. Emits a note for each place that contains the
+/// name of the image and stays unchanged.
 pub fn render(cx: &Cx, request: &RenderRequest) -> Result<Vec<Rendering>> {
     let project = Project::read(cx, &request.selection)?;
     let config = Config::resolve_without_build(&project, request.flags.clone())?;
-    // No cluster is named: a chart is made for the namespace of the current context.
+    // Without a cluster, charts are rendered for the namespace of the current context.
     let manifests = Manifest::read_all(cx, &config, &ClusterTarget::default())?;
     manifests::collect_objects(&manifests, &config)?;
     manifests::check(cx, &manifests, &config)?;
     let build = build::last_build(cx, &Docker::connect(cx)?, &config, &request.selection)?;
-    let want = manifests::image_update(&config, build.tag().unwrap_or_default());
-    manifests.into_iter().map(|manifest| rendering(manifest, &want)).collect()
+    let update = manifests::image_update(&config, build.tag().unwrap_or_default());
+    manifests.into_iter().map(|manifest| render_one(manifest, &update)).collect()
 }
 
-fn rendering(manifest: Manifest, want: &ImageUpdate) -> Result<Rendering> {
-    let kdev_manifest::Rendered { text, places, untouched } = manifest.render(want)?;
+fn render_one(manifest: Manifest, update: &ImageUpdate) -> Result<Rendering> {
+    let kdev_manifest::Rendered { text, places, untouched } = manifest.render(update)?;
     let Manifest { path, text: source, .. } = manifest;
     Ok(Rendering { path, source, text, fields: places, mentions: untouched })
 }

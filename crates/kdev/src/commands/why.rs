@@ -1,4 +1,4 @@
-//! `cargo kdev why`: the root cause of what does not run.
+//! `cargo kdev why`: finds out why a pod is not running.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,62 +16,62 @@ use crate::cx::Cx;
 use crate::details::Details;
 use crate::error::{Diagnosed, Error, Result};
 use crate::event::Event;
-use crate::project::{Project, PackageSelection};
+use crate::project::{PackageSelection, Project};
 use crate::{facts, process, rollout};
 
-/// What a user may ask.
+/// The options of [`why`].
 #[derive(Clone, Debug, Default)]
 pub struct WhyRequest {
-    /// `NAME` of a pod or workload, or `KIND/NAME`; everything in the namespace
-    /// that does not run as it should if none is given.
+    /// `NAME` of a pod or workload, or `KIND/NAME`; `None` for everything in the namespace that
+    /// has a problem.
     pub query: Option<String>,
-    /// Which package; there need be none.
+    /// The package; not required.
     pub selection: PackageSelection,
-    /// Which cluster.
+    /// The cluster.
     pub target: ClusterTarget,
-    /// A file that is to keep the facts.
+    /// The file to save the facts to.
     pub record: Option<PathBuf>,
-    /// A file with recorded facts, to be judged instead of a cluster.
+    /// A file with recorded facts to diagnose instead of a cluster.
     pub replay: Option<PathBuf>,
-    /// Settings from flags and variables.
+    /// Settings from flags and environment variables.
     pub flags: ConfigLayer,
 }
 
-/// What there is to say.
+/// The result of [`why`].
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct WhyReport {
-    /// Where it was looked; empty for recorded facts.
+    /// The context; empty for recorded facts.
     pub context: String,
-    /// Where it was looked; empty for recorded facts.
+    /// The namespace; empty for recorded facts.
     pub namespace: String,
-    /// Of whatever was asked about; without a question, of what is wrong.
+    /// The pods and workloads that match the query; without a query, those with a problem.
     pub workloads: Vec<WorkloadReport>,
-    /// How many workloads, and pods of their own, were looked at.
+    /// The number of workloads and bare pods that were examined.
     pub examined: usize,
-    /// Why some of these have no pods, or no new ones, though nothing is wrong.
+    /// Why workloads without a problem have no pods or no new pods.
     pub inactive: Vec<String>,
 }
 
-/// What is wrong with one pod, or with a workload that has none.
+/// The problems of one pod, or of a workload without pods.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct WorkloadReport {
-    /// Kind and name, as `pod/hello`.
+    /// Kind and name, such as `pod/hello`.
     pub subject: String,
-    /// Whose pod it is, as `deployment/hello`.
+    /// The controller of the pod, such as `deployment/hello`.
     pub owner: Option<String>,
-    /// The pod's node, once it has one.
+    /// The node of the pod; `None` before it is scheduled.
     pub node: Option<String>,
-    /// One word for its state, as kubectl has it.
+    /// The status that `kubectl get pods` prints.
     pub state: String,
-    /// How many other pods of the same workload are not ready either.
+    /// The number of other pods of the same workload that are not ready.
     pub unready_siblings: u64,
-    /// What is wrong, what must be cured first coming first; empty if nothing is.
+    /// The problems in the order in which they must be fixed; empty if there is none.
     pub diagnoses: Vec<Diagnosis>,
 }
 
-/// An error of a rollout, with its root cause if that can be found.
+/// Adds the root cause to an error of a rollout, if it can be found.
 pub(crate) fn explain(
     cx: &Cx,
     cluster: &Cluster,
@@ -95,31 +95,33 @@ pub(crate) fn explain(
     Diagnosed { error: error.into(), diagnoses }.into()
 }
 
-/// Finds out why a pod does not run as it should, from what the cluster, docker
-/// here and the nodes' containerd say. Only looks: no context needs consent.
+/// Finds out why a pod is not running. Collects facts from the cluster, from Docker and from
+/// containerd on the nodes. Read-only, so no context needs permission.
 pub fn why(cx: &Cx, request: &WhyRequest) -> Result<WhyReport> {
-    let mut answer = WhyReport::default();
+    let mut report = WhyReport::default();
     let facts = match &request.replay {
         Some(path) => replay(path)?,
-        None => gather(cx, request, &mut answer)?,
+        None => gather(cx, request, &mut report)?,
     };
     if let Some(path) = &request.record {
         save(&facts, path)?;
     }
-    answer.examined = facts.len();
-    // Without a question, only what is wrong is of interest.
-    let all = request.query.is_some() || request.replay.is_some();
-    for verdict in facts.iter().map(report_on) {
-        if all || verdict.diagnoses.iter().any(Diagnosis::is_problem) {
-            answer.workloads.push(verdict);
+    report.examined = facts.len();
+    // Without a query, only problems are reported.
+    let report_all = request.query.is_some() || request.replay.is_some();
+    for workload_report in facts.iter().map(report_on) {
+        if report_all || workload_report.diagnoses.iter().any(Diagnosis::is_problem) {
+            report.workloads.push(workload_report);
         } else {
-            answer.inactive.extend(verdict.diagnoses.into_iter().map(|one| one.message));
+            report
+                .inactive
+                .extend(workload_report.diagnoses.into_iter().map(|diagnosis| diagnosis.message));
         }
     }
-    Ok(answer)
+    Ok(report)
 }
 
-fn gather(cx: &Cx, request: &WhyRequest, answer: &mut WhyReport) -> Result<Vec<Facts>> {
+fn gather(cx: &Cx, request: &WhyRequest, report: &mut WhyReport) -> Result<Vec<Facts>> {
     let (has_project, config) = read_config(cx, request)?;
     let kubeconfig = Kubeconfig::read(cx, &request.target)?;
     let cluster =
@@ -128,32 +130,36 @@ fn gather(cx: &Cx, request: &WhyRequest, answer: &mut WhyReport) -> Result<Vec<F
     if has_project {
         add_project(&mut facts, &config, &request.selection);
     }
-    (answer.context, answer.namespace) = (cluster.context, cluster.namespace);
+    (report.context, report.namespace) = (cluster.context, cluster.namespace);
     Ok(facts)
 }
 
-/// Whether there is a project, and what is to be heeded. A project that cannot be read
-/// is left out, unless it was asked for.
+/// Returns whether there is a project, and its configuration. A project that cannot be read is
+/// ignored unless it was selected explicitly.
 fn read_config(cx: &Cx, request: &WhyRequest) -> Result<(bool, Config)> {
     let read = || {
         let project = Project::read_if_unambiguous(cx, &request.selection)?;
-        let (is_any, project) = (project.is_some(), project.unwrap_or_else(Project::placeholder));
-        Ok::<_, Error>((is_any, Config::resolve_without_build(&project, request.flags.clone())?))
+        let (has_project, project) =
+            (project.is_some(), project.unwrap_or_else(Project::placeholder));
+        Ok::<_, Error>((
+            has_project,
+            Config::resolve_without_build(&project, request.flags.clone())?,
+        ))
     };
     match read() {
         Err(error) if !request.selection.is_unset() || error.is_interrupt() => Err(error),
         Err(error) => {
             let config = Config::from_flags(request.flags.clone())?;
             let help = error.help().map(|help| format!("; {help}")).unwrap_or_default();
-            let text = format!("the project is left out: {error}{help}");
+            let text = format!("ignoring the project: {error}{help}");
             cx.emit(Event::Note { text });
             Ok((false, config))
         }
-        found => found,
+        result => result,
     }
 }
 
-/// Notes which image the project builds, and how it is named.
+/// Adds the image of the project and the flags that select it to the facts.
 fn add_project(facts: &mut [Facts], config: &Config, selection: &PackageSelection) {
     let image = config.image.name().to_string();
     for facts in facts {
@@ -165,7 +171,10 @@ fn add_project(facts: &mut [Facts], config: &Config, selection: &PackageSelectio
 fn report_on(facts: &Facts) -> WorkloadReport {
     WorkloadReport {
         subject: facts.subject.clone(),
-        owner: facts.controller().map(kdev_core::kube::object::id).filter(|id| *id != facts.subject),
+        owner: facts
+            .controller()
+            .map(kdev_core::kube::object::id)
+            .filter(|id| *id != facts.subject),
         node: facts.node_name().map(str::to_owned),
         state: facts.state(),
         unready_siblings: facts.unready_siblings,

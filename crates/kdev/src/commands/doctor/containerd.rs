@@ -1,26 +1,26 @@
-//! What is found of a node's containerd, and of the `ctr` that talks to it. Pure.
+//! Checks of containerd on a node, and of the `ctr` that connects to it.
 
 use kdev_core::kube::distribution;
 use kdev_core::kube::node::Node;
 use kdev_core::text::list;
 
-use crate::commands::doctor::report::{CheckResult, CheckGroup};
 use crate::commands::doctor::observation::ObservedNode;
+use crate::commands::doctor::report::{CheckGroup, CheckResult};
 use crate::node::error::NodeError;
 use crate::node::report::NodeReport;
 use crate::tools::major_minor;
 
-/// The oldest containerd that has been tried.
+/// The oldest version of containerd that was tested.
 const OLDEST_TESTED_VERSION: (u32, u32) = (1, 6);
-/// The namespace of the kubelet's images.
+/// The containerd namespace of the kubelet.
 const KUBELET_NAMESPACE: &str = "k8s.io";
 
-/// What is found of a containerd that lets us in.
+/// Checks a containerd that is accessible.
 pub(super) fn check_accessible(seen: &ObservedNode, facts: &NodeReport) -> Vec<CheckResult> {
     let node = seen.node;
-    let words = if facts.sudo { "as root, by sudo" } else { "without sudo" };
+    let user = if facts.sudo { "as root with sudo" } else { "without sudo" };
     vec![
-        CheckResult::ok(CheckGroup::Node, "access", format!("{words}, with `{}`", facts.ctr)),
+        CheckResult::ok(CheckGroup::Node, "access", format!("{user}, `{}`", facts.ctr)),
         check_runtime(node, distribution::cri_socket(seen.object), facts),
         check_ctr_version(node, facts),
         check_cri(node, facts),
@@ -29,17 +29,21 @@ pub(super) fn check_accessible(seen: &ObservedNode, facts: &NodeReport) -> Vec<C
     ]
 }
 
-/// The same, of one that does not.
+/// Reports a containerd that is not accessible.
 pub(super) fn check_inaccessible(error: &NodeError) -> Vec<CheckResult> {
-    let words = "containerd cannot be asked";
-    let unknown = ["runtime", "ctr", "cri", "namespace", "snapshotter"];
-    let unknown = unknown.map(|check| CheckResult::skipped(CheckGroup::Node, check, words));
-    [CheckResult::failed_on_node("access", error)].into_iter().chain(unknown).collect()
+    let cause = "requires access to containerd";
+    let skipped = ["runtime", "ctr", "cri", "namespace", "snapshotter"];
+    let skipped = skipped.map(|check| CheckResult::skipped(CheckGroup::Node, check, cause));
+    [CheckResult::failed_on_node("access", error)].into_iter().chain(skipped).collect()
 }
 
-/// Whether `ctr` talks to the containerd that the kubelet asks, of which the socket
-/// may have been noted.
-pub(super) fn check_runtime(node: &Node, noted: Option<&str>, facts: &NodeReport) -> CheckResult {
+/// Checks that `ctr` connects to the containerd of the kubelet. `kubelet_socket` is its socket, if
+/// the node object has it.
+pub(super) fn check_runtime(
+    node: &Node,
+    kubelet_socket: Option<&str>,
+    facts: &NodeReport,
+) -> CheckResult {
     let server = &facts.versions.1;
     let known = node.info.container_runtime_version.trim_start_matches("containerd://");
     let at = match facts.socket.as_str() {
@@ -47,52 +51,71 @@ pub(super) fn check_runtime(node: &Node, noted: Option<&str>, facts: &NodeReport
         socket => format!(" at {socket}"),
     };
     if server.is_empty() {
-        let words = "`ctr` does not tell its version";
-        return CheckResult::skipped(CheckGroup::Node, "runtime", words);
+        let cause = "`ctr` does not report the version of containerd";
+        return CheckResult::skipped(CheckGroup::Node, "runtime", cause);
     }
-    if let Some(noted) = noted.filter(|path| !facts.socket.is_empty() && *path != facts.socket) {
-        let words = format!("`{}` talks to containerd{at}, and the kubelet to {noted}", facts.ctr);
-        return CheckResult::warning(CheckGroup::Node, "runtime", words, ctr_address_help(node, noted));
+    if let Some(kubelet_socket) =
+        kubelet_socket.filter(|path| !facts.socket.is_empty() && *path != facts.socket)
+    {
+        let evidence = format!(
+            "`{}` connects to containerd{at}, but the kubelet to {kubelet_socket}",
+            facts.ctr
+        );
+        return CheckResult::warning(
+            CheckGroup::Node,
+            "runtime",
+            evidence,
+            ctr_address_help(node, kubelet_socket),
+        );
     }
     if numeric_version(server) != numeric_version(known) {
-        let words =
-            format!("`{}` talks to containerd {server}{at}, and the kubelet to {known}", facts.ctr);
-        let words = format!("{words}{}", describe_other_sockets(facts));
-        return CheckResult::warning(CheckGroup::Node, "runtime", words, other_containerd_help(node, facts));
+        let evidence = format!(
+            "`{}` connects to containerd {server}{at}, but the kubelet to {known}{}",
+            facts.ctr,
+            describe_other_sockets(facts)
+        );
+        return CheckResult::warning(
+            CheckGroup::Node,
+            "runtime",
+            evidence,
+            other_containerd_help(node, facts),
+        );
     }
     if major_minor(server) < OLDEST_TESTED_VERSION {
         return CheckResult::warning(
             CheckGroup::Node,
             "runtime",
-            format!("containerd {server}{at} is older than any that has been tried"),
-            "update the node's containerd to 1.6 or newer",
+            format!("containerd {server}{at} is older than the oldest tested version"),
+            "update containerd on the node to 1.6 or newer",
         );
     }
     CheckResult::ok(CheckGroup::Node, "runtime", format!("containerd {server}{at}"))
 }
 
-/// Whether a kubelet can ask this containerd. docker's packages bring one in which
-/// the CRI is switched off.
+/// Checks that a kubelet can use this containerd. The packages of Docker disable its CRI
+/// plugin.
 fn check_cri(node: &Node, facts: &NodeReport) -> CheckResult {
     let state = match facts.cri.as_str() {
-        "ok" => return CheckResult::ok(CheckGroup::Node, "cri", "its plugin runs"),
-        "" => "is switched off",
+        "ok" => return CheckResult::ok(CheckGroup::Node, "cri", "the CRI plugin is running"),
+        "" => "is disabled",
         _ => "has failed",
     };
-    let words = format!("no kubelet can ask this containerd: its CRI plugin {state}");
+    let evidence = format!(
+        "a kubelet cannot use this containerd: its CRI plugin {state}{}",
+        describe_other_sockets(facts)
+    );
     let help = if other_sockets(facts).next().is_some() {
         other_containerd_help(node, facts)
     } else {
         format!(
-            "take `cri` out of `disabled_plugins` in `/etc/containerd/config.toml` on node `{0}`, run `sudo systemctl restart containerd` there, and see `sudo ctr plugins ls`",
+            "remove `cri` from `disabled_plugins` in `/etc/containerd/config.toml` on node `{0}`, then run `sudo systemctl restart containerd` and `sudo ctr plugins ls` on the node",
             node.name
         )
     };
-    CheckResult::error(CheckGroup::Node, "cri", format!("{words}{}", describe_other_sockets(facts)), help)
+    CheckResult::error(CheckGroup::Node, "cri", evidence, help)
 }
 
-/// Where runtimes listen beside the one that `ctr` talks to, as far as that one is
-/// known.
+/// Returns the sockets of other runtimes; none if the socket that `ctr` uses is unknown.
 pub(super) fn other_sockets(facts: &NodeReport) -> impl Iterator<Item = &str> {
     let is_known = !facts.socket.is_empty() || facts.ctr.contains("--address");
     let is_other = move |path: &&str| {
@@ -103,16 +126,22 @@ pub(super) fn other_sockets(facts: &NodeReport) -> impl Iterator<Item = &str> {
 
 fn describe_other_sockets(facts: &NodeReport) -> String {
     let others: Vec<&str> = other_sockets(facts).collect();
-    if others.is_empty() { String::new() } else { format!("; others listen at {}", list(&others)) }
+    if others.is_empty() {
+        String::new()
+    } else {
+        format!("; other runtimes listen on {}", list(&others))
+    }
 }
 
-/// How to get to the kubelet's containerd instead.
+/// Returns how to configure the containerd of the kubelet.
 fn other_containerd_help(node: &Node, facts: &NodeReport) -> String {
     let name = &node.name;
     match other_sockets(facts).find(|path| path.contains("containerd")) {
-        Some(socket) => format!("if that is the kubelet's, {}", ctr_address_help(node, socket)),
+        Some(socket) => {
+            format!("{} if the kubelet uses that socket", ctr_address_help(node, socket))
+        }
         None => format!(
-            "set `nodes.{name}.ctr` in `[package.metadata.kdev]` to what talks to the kubelet's containerd"
+            "set `nodes.{name}.ctr` in `[package.metadata.kdev]` to the `ctr` command for the containerd of the kubelet"
         ),
     }
 }
@@ -124,24 +153,28 @@ fn ctr_address_help(node: &Node, socket: &str) -> String {
     )
 }
 
-/// Between `ctr` and its containerd.
+/// Checks that `ctr` and containerd have the same major version.
 fn check_ctr_version(node: &Node, facts: &NodeReport) -> CheckResult {
     let (client, server) = &facts.versions;
     if client.is_empty() || server.is_empty() {
-        return CheckResult::skipped(CheckGroup::Node, "ctr", "it does not tell its version");
+        return CheckResult::skipped(
+            CheckGroup::Node,
+            "ctr",
+            "`ctr` does not report both versions",
+        );
     }
     if major_minor(client).0 != major_minor(server).0 {
         return CheckResult::warning(
             CheckGroup::Node,
             "ctr",
-            format!("`{}` is {client}, and its containerd {server}", facts.ctr),
+            format!("`{}` is version {client}, but containerd {server}", facts.ctr),
             format!(
-                "set `nodes.{}.ctr` in `[package.metadata.kdev]` to the `ctr` that came with its containerd",
+                "set `nodes.{}.ctr` in `[package.metadata.kdev]` to the `ctr` of the same containerd release",
                 node.name
             ),
         );
     }
-    CheckResult::ok(CheckGroup::Node, "ctr", format!("{client}, as its containerd"))
+    CheckResult::ok(CheckGroup::Node, "ctr", format!("{client}, matches containerd"))
 }
 
 fn check_namespace(facts: &NodeReport) -> CheckResult {
@@ -153,10 +186,10 @@ fn check_namespace(facts: &NodeReport) -> CheckResult {
         CheckGroup::Node,
         "namespace",
         format!(
-            "no kubelet has used this containerd yet: it has no namespace `{KUBELET_NAMESPACE}`, but {}",
+            "containerd has no namespace `{KUBELET_NAMESPACE}`, so no kubelet has used it; namespaces: {}",
             list(&known)
         ),
-        "if the node runs pods, its kubelet asks another containerd: see its `--container-runtime-endpoint`",
+        "check `--container-runtime-endpoint` of the kubelet; it uses another containerd if the node runs pods",
     )
 }
 
@@ -165,13 +198,13 @@ fn check_snapshotter(facts: &NodeReport) -> CheckResult {
         "" => CheckResult::skipped(
             CheckGroup::Node,
             "snapshotter",
-            "no container tells what unpacks the kubelet's images; what `ctr` takes by itself is used",
+            "no container uses a snapshotter yet; using the default of `ctr`",
         ),
-        name => CheckResult::ok(CheckGroup::Node, "snapshotter", format!("{name} unpacks the images")),
+        name => CheckResult::ok(CheckGroup::Node, "snapshotter", name),
     }
 }
 
-/// `1.6.20` of `v1.6.20~ds1`.
+/// Returns the numeric part of a version, such as `1.6.20` of `v1.6.20~ds1`.
 fn numeric_version(version: &str) -> &str {
     let version = version.trim_start_matches('v');
     let end = version.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(version.len());

@@ -1,34 +1,34 @@
-//! docker's daemon with its image store and its builder, as findings.
+//! Checks of Docker: the daemon, its image store and its builder.
 
-use crate::commands::doctor::report::{CheckResult, CheckGroup};
 use crate::commands::doctor::fix::Fix;
+use crate::commands::doctor::report::{CheckGroup, CheckResult};
 use crate::cx::Cx;
 use crate::docker::{self, Docker};
 use crate::parallel::run_both;
 use crate::process;
 use crate::tools::{self, major_minor};
 
-/// From this client on only buildx speaks to `BuildKit`.
+/// The first version of the client that uses `BuildKit` only through buildx.
 const REQUIRES_BUILDX: (u32, u32) = (23, 0);
 
-/// What is found of docker.
+/// The result of the checks.
 #[derive(Default)]
 pub(crate) struct DockerCheck {
     pub(crate) results: Vec<CheckResult>,
-    /// What it builds for, unless it is told otherwise.
+    /// The default platform of builds.
     pub(crate) platform: Option<String>,
-    /// The client's version, where the old builder builds.
-    old_builder: Option<String>,
+    /// The version of the client if it uses the legacy builder.
+    legacy_builder_client: Option<String>,
 }
 
 impl DockerCheck {
-    /// Asks docker; its client is a tool, and looked at as one.
+    /// Runs the checks. The client is checked with the other tools.
     pub(crate) fn run(cx: &Cx) -> Self {
         match Docker::connect(cx) {
             Ok(docker) => Self::for_client(cx, docker),
             Err(error) if process::is_interrupt(&error) || is_missing(&error) => {
-                let words = "there is no `docker`";
-                Self::failed(CheckResult::skipped(CheckGroup::Docker, "daemon", words))
+                let cause = "`docker` not found on PATH";
+                Self::failed(CheckResult::skipped(CheckGroup::Docker, "daemon", cause))
             }
             Err(error) => {
                 let fix = match &error {
@@ -42,43 +42,46 @@ impl DockerCheck {
         }
     }
 
-    fn failed(finding: CheckResult) -> Self {
-        Self { results: vec![finding], ..Self::default() }
+    fn failed(result: CheckResult) -> Self {
+        Self { results: vec![result], ..Self::default() }
     }
 
     fn for_client(cx: &Cx, docker: Docker) -> Self {
         let (store, buildx) = run_both(|| docker.describe_store(cx), || docker.buildx_version(cx));
-        let words = format!("{} for {}", docker.version, docker.platform);
-        let daemon = CheckResult::ok(CheckGroup::Docker, "daemon", words);
+        let version = format!("{} for {}", docker.version, docker.platform);
+        let daemon = CheckResult::ok(CheckGroup::Docker, "daemon", version);
         let store = match store {
-            Ok(words) => CheckResult::ok(CheckGroup::Docker, "image-store", words),
+            Ok(name) => CheckResult::ok(CheckGroup::Docker, "image-store", name),
             Err(error) => CheckResult::failed(CheckGroup::Docker, "image-store", error),
         };
         let builder = match &buildx {
-            Some(version) => format!("BuildKit, by buildx {version}"),
-            None => "the old one, for there is no buildx".to_owned(),
+            Some(version) => format!("BuildKit with buildx {version}"),
+            None => "legacy builder; buildx is not installed".to_owned(),
         };
         Self {
             results: vec![daemon, store, CheckResult::ok(CheckGroup::Docker, "builder", builder)],
             platform: Some(docker.platform),
-            old_builder: buildx.is_none().then_some(docker.client),
+            legacy_builder_client: buildx.is_none().then_some(docker.client),
         }
     }
 
-    /// What the Dockerfile needs of the builder: a line, and what is in it.
-    pub(crate) fn check_dockerfile(&mut self, needed: Option<&(usize, String)>) {
-        let (Some(client), Some((line, what))) = (&self.old_builder, needed) else { return };
-        let words = format!(
-            "line {line} of the Dockerfile is for BuildKit, and docker has no buildx: `{what}`"
-        );
-        let judged = if major_minor(client) < REQUIRES_BUILDX {
-            CheckResult::warning(CheckGroup::Docker, "builder", words, "set DOCKER_BUILDKIT=1")
-        } else {
-            let help = "install buildx as https://github.com/docker/buildx says";
-            CheckResult::error(CheckGroup::Docker, "builder", words, help)
+    /// Adds a problem if the Dockerfile requires BuildKit and the legacy builder is used.
+    /// `required_by` has the number and the text of the line.
+    pub(crate) fn check_dockerfile(&mut self, required_by: Option<&(usize, String)>) {
+        let (Some(client), Some((line, text))) = (&self.legacy_builder_client, required_by) else {
+            return;
         };
-        for found in self.results.iter_mut().filter(|found| found.check == "builder") {
-            *found = judged.clone();
+        let evidence = format!(
+            "line {line} of the Dockerfile requires BuildKit, but buildx is not installed: `{text}`"
+        );
+        let result = if major_minor(client) < REQUIRES_BUILDX {
+            CheckResult::warning(CheckGroup::Docker, "builder", evidence, "set DOCKER_BUILDKIT=1")
+        } else {
+            let help = "follow https://github.com/docker/buildx to install buildx";
+            CheckResult::error(CheckGroup::Docker, "builder", evidence, help)
+        };
+        for builder in self.results.iter_mut().filter(|result| result.check == "builder") {
+            *builder = result.clone();
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What `doctor --fix` may do by itself, once it has been allowed to.
+//! The fixes that `doctor --fix` applies after confirmation.
 
 use std::path::PathBuf;
 use std::{fs, io};
@@ -8,51 +8,52 @@ use xshell::cmd;
 
 use crate::cx::Cx;
 use crate::error::Result;
-use crate::node::error::{NodeErrorKind, NodeError};
+use crate::node::error::{NodeError, NodeErrorKind};
 use crate::node::host_key::HostKey;
 use crate::node::ssh::SshEndpoint;
 use crate::process::{self, Command};
 use crate::tools::{self, DOCKER_SOCKETS, TOOL_TIMEOUT};
 
-/// A cure that harms nothing.
+/// A safe fix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fix {
-    /// Start docker's daemon of this machine.
+    /// Starts the Docker daemon on this machine.
     StartDocker,
-    /// Put the contexts that may be changed into the personal file.
+    /// Adds the contexts to `kdev.local.toml`.
     AllowContexts { file: PathBuf, contexts: Vec<String> },
-    /// Ask a node for its host key.
+    /// Fetches the host key of a node.
     FetchHostKey { node: String, at: String, door: SshEndpoint },
-    /// Put that key into ssh's list.
+    /// Adds the host key of a node to `known_hosts`.
     TrustHostKey { node: String, at: String, key: HostKey },
 }
 
 impl Fix {
-    /// What helps against a daemon that does not answer; `None` where it is not
-    /// that of this machine's own service.
-    pub(crate) fn for_docker_error(words: &str) -> Option<Self> {
-        let is_down = words.contains("Is the docker daemon running")
-            && DOCKER_SOCKETS.iter().any(|socket| words.contains(socket));
-        let ours = is_down && which::which("systemctl").is_ok() && which::which("sudo").is_ok();
-        ours.then_some(Self::StartDocker)
+    /// Returns the fix for an error of the Docker client; `None` if the daemon is not a local
+    /// systemd service.
+    pub(crate) fn for_docker_error(message: &str) -> Option<Self> {
+        let is_down = message.contains("Is the docker daemon running")
+            && DOCKER_SOCKETS.iter().any(|socket| message.contains(socket));
+        let is_fixable =
+            is_down && which::which("systemctl").is_ok() && which::which("sudo").is_ok();
+        is_fixable.then_some(Self::StartDocker)
     }
 
-    /// Lets a context be changed; `None` where the file says something of contexts
-    /// already, or cannot be read.
+    /// Returns the fix that allows changes to a context; `None` if the file already sets
+    /// `contexts` or cannot be read.
     pub(crate) fn for_context(file: PathBuf, known: &[String], context: &str) -> Option<Self> {
         let contexts: Vec<String> = known.iter().cloned().chain([context.to_owned()]).collect();
         insert_contexts(&read_or_empty(&file).ok()?, &contexts)?;
         Some(Self::AllowContexts { file, contexts })
     }
 
-    /// Lets a host be known; `None` where that is not what is wrong.
+    /// Returns the fix for an unknown host key; `None` for any other error.
     pub(crate) fn for_node_error(error: &NodeError, door: Option<SshEndpoint>) -> Option<Self> {
         let (node, at) = (error.node.clone(), error.location.clone());
         let is_unknown = matches!(error.kind, NodeErrorKind::HostKeyUnknown(_));
         door.filter(|_| is_unknown).map(|door| Self::FetchHostKey { node, at, door })
     }
 
-    /// What there is to be asked about, once all is known that must be shown.
+    /// Collects the data that the confirmation must show; `None` if that fails.
     pub(super) fn prepare(&self, cx: &Cx) -> Option<Self> {
         let Self::FetchHostKey { node, at, door } = self else { return Some(self.clone()) };
         let key = HostKey::fetch(cx, door)?;
@@ -65,7 +66,7 @@ impl Fix {
             Self::AllowContexts { file, contexts } => {
                 format!("write `{}` to `{}`", contexts_line(contexts), file.display())
             }
-            Self::FetchHostKey { node, .. } => format!("ask node `{node}` for its host key"),
+            Self::FetchHostKey { node, .. } => format!("fetch the host key of node `{node}`"),
             Self::TrustHostKey { node, at, key } => format!(
                 "add the host key `{}` of node `{node}` at {at} to `{}`",
                 key.fingerprint,
@@ -75,13 +76,13 @@ impl Fix {
     }
 
     pub(super) fn question(&self) -> String {
-        let words = capitalized(&self.describe());
+        let action = capitalized(&self.describe());
         match self {
             Self::TrustHostKey { key, .. } => format!(
-                "{words}? Compare it first, on the node itself, with what `ssh-keygen -lf {}` prints there.",
+                "{action}? First compare it with the output of `ssh-keygen -lf {}` on the node.",
                 key.remote_path()
             ),
-            _ => format!("{words}?"),
+            _ => format!("{action}?"),
         }
     }
 
@@ -89,7 +90,8 @@ impl Fix {
         match self {
             Self::StartDocker => {
                 let sh = cx.shell()?;
-                let task = Command::new(cmd!(sh, "sudo -n systemctl start docker")).timeout(TOOL_TIMEOUT);
+                let task =
+                    Command::new(cmd!(sh, "sudo -n systemctl start docker")).timeout(TOOL_TIMEOUT);
                 let action = "start docker".to_owned();
                 task.read(cx).map_err(|source| tools::Error::Command { action, source })?;
             }
@@ -99,7 +101,7 @@ impl Fix {
                     fs::write(file, after).map_err(process::Error::write(file))?;
                 }
             }
-            // Whoever looks once more is no further.
+            // `prepare` replaces this variant.
             Self::FetchHostKey { .. } => {}
             Self::TrustHostKey { key, .. } => {
                 key.add_to_known_hosts().map_err(process::Error::write(&key.file))?;
@@ -109,7 +111,7 @@ impl Fix {
     }
 }
 
-/// A file that does not exist is an empty one.
+/// Reads a file; a missing file is empty.
 fn read_or_empty(file: &PathBuf) -> io::Result<String> {
     match fs::read_to_string(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
@@ -118,12 +120,12 @@ fn read_or_empty(file: &PathBuf) -> io::Result<String> {
 }
 
 fn contexts_line(contexts: &[String]) -> String {
-    // JSON's strings are TOML's, too.
+    // JSON strings are valid in TOML.
     format!("contexts = {}", serde_json::to_string(&contexts).unwrap_or_default())
 }
 
-/// The text with one line more, at the top, where no table has begun yet. `None`
-/// where the key is there already, or the text would then say something else.
+/// Adds `contexts` at the top, before the first table. Returns `None` if the key exists or if the
+/// change would affect other keys.
 fn insert_contexts(text: &str, contexts: &[String]) -> Option<String> {
     let mut expected: toml::Table = toml::from_str(text).ok()?;
     let list = contexts.iter().cloned().map(toml::Value::String).collect();
@@ -139,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_added_and_nothing_else_changes() {
+    fn insert_contexts_keeps_rest_of_file() {
         let contexts = ["a \"b\"".to_owned(), "c".to_owned()];
         let expected = "contexts = [\"a \\\"b\\\"\",\"c\"]\n";
         assert_eq!(insert_contexts("", &contexts).as_deref(), Some(expected));
@@ -150,13 +152,13 @@ mod tests {
     }
 
     #[test]
-    fn only_this_machines_own_docker_is_started() {
-        let words = |socket: &str| {
+    fn only_local_docker_daemon_is_started() {
+        let message = |socket: &str| {
             format!(
                 "Cannot connect to the Docker daemon at {socket}. Is the docker daemon running?"
             )
         };
-        assert_eq!(Fix::for_docker_error(&words("tcp://10.0.0.1:2375")), None);
+        assert_eq!(Fix::for_docker_error(&message("tcp://10.0.0.1:2375")), None);
         assert_eq!(Fix::for_docker_error("permission denied"), None);
     }
 }

@@ -1,5 +1,4 @@
-//! Whether a node is fit for a load, by what it says and what the cluster says of
-//! it. Pure.
+//! Checks of a node: its state in the cluster, and the facts that it reports itself.
 
 use std::ops::RangeInclusive;
 
@@ -8,22 +7,22 @@ use kdev_core::kube::node::Node;
 use kdev_core::kube::object::{condition, text};
 
 use crate::commands::doctor::containerd;
-use crate::commands::doctor::report::{CheckResult, CheckGroup};
 use crate::commands::doctor::observation::ObservedNode;
-use crate::node::report::{NodeReport, NodeProbe};
+use crate::commands::doctor::report::{CheckGroup, CheckResult};
+use crate::node::report::{NodeProbe, NodeReport};
 
-/// From this share of the disk on the kubelet collects images, unless told
-/// otherwise (`imageGCHighThresholdPercent`).
+/// The default of the kubelet's `imageGCHighThresholdPercent`: above it, the kubelet deletes
+/// unused images.
 const IMAGE_GC_THRESHOLD_PERCENT: u64 = 85;
-/// Less than this leaves no room for an image.
+/// The free space below which an image does not fit.
 const MIN_FREE_KIB: u64 = 256 * 1024;
-/// By how many seconds a clock may be off: certificates and tokens are dated.
+/// The largest accepted clock skew: certificates and tokens have dates.
 const MAX_CLOCK_SKEW_SECONDS: i64 = 5;
-/// Conditions that keep new pods away, or throw old ones out.
+/// Conditions that reject new pods or evict running ones.
 const PRESSURE_CONDITIONS: [&str; 4] =
     ["DiskPressure", "MemoryPressure", "PIDPressure", "NetworkUnavailable"];
 
-/// What is found of one node, in the order in which it must be cured.
+/// Checks a node. The results are in the order in which problems must be fixed.
 pub(crate) fn check(seen: &ObservedNode) -> Vec<CheckResult> {
     let mut found = vec![check_ready(seen), check_platform(seen)];
     found.extend(check_pressures(seen));
@@ -44,44 +43,48 @@ pub(crate) fn check(seen: &ObservedNode) -> Vec<CheckResult> {
     found.into_iter().map(|finding| finding.on_node(&seen.node.name)).collect()
 }
 
-/// How it was reached, and what that proves.
+/// Describes the connection.
 fn describe_connection(facts: &NodeReport) -> String {
     let by_ssh = facts.shell_command.starts_with("ssh ");
-    let how = if by_ssh { " by ssh, which knows its host key" } else { "" };
+    let how = if by_ssh { " over SSH with a verified host key" } else { "" };
     format!("{}{how}, as `{}`", facts.location, facts.user)
 }
 
 fn check_ready(seen: &ObservedNode) -> CheckResult {
     match condition(seen.object, "Ready") {
-        None => CheckResult::skipped(CheckGroup::Node, "ready", "the cluster does not say"),
+        None => {
+            CheckResult::skipped(CheckGroup::Node, "ready", "the node has no condition `Ready`")
+        }
         Some(ready) if ready["status"] == "True" => {
             let version = &seen.node.info.kubelet_version;
-            let made_by = distribution::detect(seen.node, seen.object);
-            let made_by = made_by.map(|product| format!(", made by {product}")).unwrap_or_default();
-            CheckResult::ok(CheckGroup::Node, "ready", format!("kubelet {version}{made_by}"))
+            let distribution = distribution::detect(seen.node, seen.object);
+            let distribution = distribution.map(|name| format!(", {name}")).unwrap_or_default();
+            CheckResult::ok(CheckGroup::Node, "ready", format!("kubelet {version}{distribution}"))
         }
         Some(ready) => {
-            let words = format!("it is not ready: {}", text(ready, "/message"));
-            CheckResult::error(CheckGroup::Node, "ready", words, describe_node_help(seen))
+            let evidence = format!("not ready: {}", text(ready, "/message"));
+            CheckResult::error(CheckGroup::Node, "ready", evidence, describe_node_help(seen))
         }
     }
 }
 
 fn check_pressures(seen: &ObservedNode) -> Vec<CheckResult> {
-    let is_so = |kind: &&str| condition(seen.object, kind).is_some_and(|one| one["status"] == "True");
-    let found = PRESSURE_CONDITIONS.into_iter().filter(is_so).map(|kind| {
+    let is_true =
+        |kind: &&str| condition(seen.object, kind).is_some_and(|one| one["status"] == "True");
+    let found = PRESSURE_CONDITIONS.into_iter().filter(is_true).map(|kind| {
         let message = condition(seen.object, kind).map_or("", |one| text(one, "/message"));
-        let words = format!("{kind}: {message}");
-        CheckResult::warning(CheckGroup::Node, "pressure", words, describe_node_help(seen))
+        let evidence = format!("{kind}: {message}");
+        CheckResult::warning(CheckGroup::Node, "pressure", evidence, describe_node_help(seen))
     });
     found.collect()
 }
 
 fn describe_node_help(seen: &ObservedNode) -> String {
-    format!("see `{} describe node {}`", seen.kubectl, seen.node.name)
+    format!("run `{} describe node {}` to find the cause", seen.kubectl, seen.node.name)
 }
 
-/// A variant, as in `linux/arm64/v8`, is nothing that a node tells.
+/// Checks that Docker builds for the platform of the node. Ignores the variant of the
+/// architecture (`v8` in `linux/arm64/v8`), which the API does not have.
 fn check_platform(seen: &ObservedNode) -> CheckResult {
     let platform = seen.node.info.platform();
     match seen.docker_platform {
@@ -90,32 +93,34 @@ fn check_platform(seen: &ObservedNode) -> CheckResult {
                 CheckGroup::Node,
                 "platform",
                 format!(
-                    "it runs {platform}, and docker builds for {docker}, unless the Dockerfile tells otherwise"
+                    "{platform}, but Docker builds for {docker} unless the Dockerfile sets a platform"
                 ),
-                format!("build for the node: set DOCKER_DEFAULT_PLATFORM={platform}"),
+                format!("set DOCKER_DEFAULT_PLATFORM={platform} to build for the node"),
             )
         }
-        Some(_) => CheckResult::ok(CheckGroup::Node, "platform", format!("{platform}, as docker builds")),
+        Some(_) => {
+            CheckResult::ok(CheckGroup::Node, "platform", format!("{platform}, matches Docker"))
+        }
         None => CheckResult::ok(CheckGroup::Node, "platform", platform),
     }
 }
 
-/// Whether the machine that was reached is the cluster's node. The first ID is the
-/// machine's; clones share it. The second one is new with each boot.
+/// Checks that the connection leads to the node of the cluster. Clones of a machine share its
+/// machine ID; the boot ID changes with each boot.
 fn check_identity(node: &Node, facts: &NodeReport) -> CheckResult {
     let (known, name) = (&node.info, &node.name);
     if known.machine_id.is_empty() {
         return CheckResult::skipped(
             CheckGroup::Node,
             "identity",
-            "the cluster does not tell its machine-id",
+            "the node object has no machine ID",
         );
     }
     if facts.machine_id.is_empty() {
         return CheckResult::skipped(
             CheckGroup::Node,
             "identity",
-            "the machine does not tell its machine-id",
+            "the machine does not report a machine ID",
         );
     }
     if facts.machine_id != known.machine_id {
@@ -123,11 +128,11 @@ fn check_identity(node: &Node, facts: &NodeReport) -> CheckResult {
             CheckGroup::Node,
             "identity",
             format!(
-                "{} is not the node `{name}` of this cluster: its machine-id is `{}`, and the node's is `{}`",
+                "{} is not node `{name}` of this cluster: the machine ID is `{}`, but the node has `{}`",
                 facts.location, facts.machine_id, known.machine_id
             ),
             format!(
-                "set `nodes.{name}.ssh = \"user@host\"`, or `nodes.{name}.docker` for a container, in `[package.metadata.kdev]` to where it is"
+                "set `nodes.{name}.ssh = \"user@host\"`, or `nodes.{name}.docker` for a container, in `[package.metadata.kdev]`"
             ),
         );
     }
@@ -135,69 +140,76 @@ fn check_identity(node: &Node, facts: &NodeReport) -> CheckResult {
         return CheckResult::warning(
             CheckGroup::Node,
             "identity",
-            "its boot-id is not the one that the cluster knows: it is a clone of the node, or the kubelet has not run since it was booted",
+            "the boot ID differs from that of the node: the machine is a clone, or its kubelet has not started since the last boot",
             format!(
-                "see there with `{}` whether its kubelet runs: `systemctl status kubelet`",
+                "run `systemctl status kubelet` on the node (`{}`) to check its kubelet",
                 facts.shell_command
             ),
         );
     }
-    CheckResult::ok(CheckGroup::Node, "identity", "its machine-id and boot-id are the node's")
+    CheckResult::ok(CheckGroup::Node, "identity", "machine ID and boot ID match")
 }
 
 fn check_disk(facts: &NodeReport) -> CheckResult {
-    let Some((root, all, free)) = &facts.disk else {
-        return CheckResult::skipped(CheckGroup::Node, "disk", "its free space is not known");
+    let Some((root, total, free)) = &facts.disk else {
+        return CheckResult::skipped(CheckGroup::Node, "disk", "the free space is unknown");
     };
-    let words = format!("{} of {} are free at {root}", format_size(*free), format_size(*all));
-    let help = format!("free some: `{}` shows what fills it", facts.disk_usage_command);
+    let evidence = format!("{} of {} free at {root}", format_size(*free), format_size(*total));
+    let help =
+        format!("run `{}` to find large directories, then free space", facts.disk_usage_command);
     if *free < MIN_FREE_KIB {
-        CheckResult::error(CheckGroup::Node, "disk", words, help)
-    } else if (all - free.min(all)) * 100 >= all * IMAGE_GC_THRESHOLD_PERCENT {
-        let words = format!("{words}: its kubelet deletes unused images from {IMAGE_GC_THRESHOLD_PERCENT} % on");
-        CheckResult::warning(CheckGroup::Node, "disk", words, help)
+        CheckResult::error(CheckGroup::Node, "disk", evidence, help)
+    } else if (total - free.min(total)) * 100 >= total * IMAGE_GC_THRESHOLD_PERCENT {
+        let evidence = format!(
+            "{evidence}; the kubelet deletes unused images from {IMAGE_GC_THRESHOLD_PERCENT} % usage"
+        );
+        CheckResult::warning(CheckGroup::Node, "disk", evidence, help)
     } else {
-        CheckResult::ok(CheckGroup::Node, "disk", words)
+        CheckResult::ok(CheckGroup::Node, "disk", evidence)
     }
 }
 
-fn check_clock(facts: &NodeReport, asked: &RangeInclusive<i64>) -> CheckResult {
+fn check_clock(facts: &NodeReport, visited_at: &RangeInclusive<i64>) -> CheckResult {
     let Some(time) = facts.time else {
-        return CheckResult::skipped(CheckGroup::Node, "clock", "it does not tell the time");
+        return CheckResult::skipped(
+            CheckGroup::Node,
+            "clock",
+            "the node does not report its time",
+        );
     };
-    let off = if time < *asked.start() {
-        time - asked.start()
-    } else if time > *asked.end() {
-        time - asked.end()
+    let skew = if time < *visited_at.start() {
+        time - visited_at.start()
+    } else if time > *visited_at.end() {
+        time - visited_at.end()
     } else {
         0
     };
-    if off.abs() <= MAX_CLOCK_SKEW_SECONDS {
-        return CheckResult::ok(CheckGroup::Node, "clock", "as this machine's");
+    if skew.abs() <= MAX_CLOCK_SKEW_SECONDS {
+        return CheckResult::ok(CheckGroup::Node, "clock", "in sync with this machine");
     }
-    let way = if off < 0 { "behind" } else { "before" };
+    let direction = if skew < 0 { "behind" } else { "ahead of" };
     CheckResult::warning(
         CheckGroup::Node,
         "clock",
-        format!("its clock is {} s {way} this machine's", off.abs()),
-        "set both by the network: `sudo timedatectl set-ntp true`",
+        format!("{} s {direction} this machine", skew.abs()),
+        "run `sudo timedatectl set-ntp true` on both machines",
     )
 }
 
 fn check_compression(facts: &NodeReport) -> CheckResult {
     if facts.tools.iter().any(|tool| tool == "zstd") {
-        return CheckResult::ok(CheckGroup::Node, "compression", "zstd, and patches");
+        return CheckResult::ok(CheckGroup::Node, "compression", "zstd and patches");
     }
-    let words = if facts.tools.iter().any(|tool| tool == "gzip") {
-        "gzip only: a changed layer is sent whole"
+    let evidence = if facts.tools.iter().any(|tool| tool == "gzip") {
+        "gzip only; changed layers are sent in full"
     } else {
-        "none: layers are sent as they are"
+        "none; layers are sent uncompressed"
     };
     CheckResult::warning(
         CheckGroup::Node,
         "compression",
-        words,
-        "install zstd there, with `sudo apt-get install zstd` for one",
+        evidence,
+        "install zstd on the node, for example with `sudo apt-get install zstd`",
     )
 }
 

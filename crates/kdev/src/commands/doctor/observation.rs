@@ -1,4 +1,4 @@
-//! What is known of a node.
+//! The facts about a node that the checks use.
 
 use std::ops::RangeInclusive;
 
@@ -8,16 +8,16 @@ use serde_json::Value;
 use crate::node::error::NodeError;
 use crate::node::report::NodeProbe;
 
-/// All that is known of a node.
+/// The facts about a node.
 pub(crate) struct ObservedNode<'a> {
     pub(crate) node: &'a Node,
-    /// As the API has it.
+    /// The object in the API.
     pub(crate) object: &'a Value,
-    /// kubectl, as a person would type it.
+    /// The `kubectl` command with context and namespace, for help texts.
     pub(crate) kubectl: &'a str,
     pub(crate) visit: Result<NodeProbe, NodeError>,
-    /// The time here while it was asked, in seconds since 1970.
+    /// The local time during the visit, in seconds since 1970.
     pub(crate) visited_at: RangeInclusive<i64>,
-    /// What docker builds for.
+    /// The platform that Docker builds for.
     pub(crate) docker_platform: Option<&'a str>,
 }

@@ -1,4 +1,4 @@
-//! Which rights `up` needs in the cluster, and which of them the user has. Pure.
+//! The permissions in the cluster that `up` requires, and how to grant missing ones.
 
 use std::collections::BTreeSet;
 
@@ -8,9 +8,9 @@ use kdev_manifest::objects::Object;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::commands::doctor::report::{CheckResult, CheckGroup};
+use crate::commands::doctor::report::{CheckGroup, CheckResult};
 
-/// What a right is for.
+/// The purpose of a permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Purpose {
     Nodes,
@@ -21,23 +21,28 @@ pub(crate) enum Purpose {
     Explain,
 }
 
-/// Each purpose: what is checked, what it is good for, and whether `up` fails
-/// without it.
+/// Each purpose: the name of the check, a description, and whether `up` requires the
+/// permissions.
 const PURPOSES: [(Purpose, &str, &str, bool); 6] = [
-    (Purpose::Nodes, "permissions-nodes", "to find the nodes", true),
+    (Purpose::Nodes, "permissions-nodes", "to list the nodes", true),
     (Purpose::Apply, "permissions-apply", "to apply the manifests", true),
     (
         Purpose::ApplySet,
         "permissions-applyset",
-        "to note down what was applied, for `down` and `--prune`",
+        "to record the applied objects for `down` and `--prune`",
         true,
     ),
     (Purpose::Wait, "permissions-wait", "to wait for the new pods", true),
-    (Purpose::Delete, "permissions-delete", "for `--prune`, `--recreate` and `cargo kdev down`", false),
-    (Purpose::Explain, "permissions-explain", "to tell why a pod does not run", false),
+    (
+        Purpose::Delete,
+        "permissions-delete",
+        "for `--prune`, `--recreate` and `cargo kdev down`",
+        false,
+    ),
+    (Purpose::Explain, "permissions-explain", "to explain why a pod is not running", false),
 ];
 
-/// The other kinds of Kubernetes that live in a namespace, with their resources.
+/// The other built-in namespaced kinds, with their resources.
 const OTHER_KINDS: [(&str, &str); 11] = [
     ("ConfigMap", "configmaps"),
     ("HorizontalPodAutoscaler", "horizontalpodautoscalers.autoscaling"),
@@ -52,24 +57,26 @@ const OTHER_KINDS: [(&str, &str); 11] = [
     ("ServiceAccount", "serviceaccounts"),
 ];
 
-/// One thing that must be allowed.
+/// A permission: a verb on a resource.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Permission {
     purpose: Purpose,
-    /// `None` for what belongs to no namespace.
+    /// `None` for cluster-scoped resources.
     namespace: Option<String>,
     verb: &'static str,
-    /// As in `deployments.apps` or `pods/log`.
+    /// Such as `deployments.apps` or `pods/log`.
     resource: &'static str,
 }
 
-/// What `up` asks for with these objects; without any, with a Deployment.
+/// Returns the permissions that `up` requires for the objects; without objects, for a
+/// Deployment.
 pub(crate) fn required(objects: &[Object], namespace: &str) -> Vec<Permission> {
-    let mut rights = BTreeSet::new();
+    let mut permissions = BTreeSet::new();
     let mut add = |purpose, namespace: Option<&str>, resource, verbs: &[&'static str]| {
         let namespace = namespace.map(str::to_owned);
-        let right = |verb| Permission { purpose, namespace: namespace.clone(), verb, resource };
-        rights.extend(verbs.iter().copied().map(right));
+        let permission =
+            |verb| Permission { purpose, namespace: namespace.clone(), verb, resource };
+        permissions.extend(verbs.iter().copied().map(permission));
     };
     let mut applied: BTreeSet<(&str, &'static str)> = objects
         .iter()
@@ -97,13 +104,17 @@ pub(crate) fn required(objects: &[Object], namespace: &str) -> Vec<Permission> {
             add(Purpose::Explain, Some(namespace), "pods/log", &["get"]);
         }
     }
-    rights.into_iter().collect()
+    permissions.into_iter().collect()
 }
 
-/// The kinds that nobody here knows the resource of.
+/// Returns the kinds whose resources are unknown.
 pub(crate) fn unknown_kinds(objects: &[Object]) -> Vec<&str> {
     let kinds = objects.iter().map(|object| object.kind.as_str());
-    kinds.filter(|kind| resource_of_kind(kind).is_none()).collect::<BTreeSet<_>>().into_iter().collect()
+    kinds
+        .filter(|kind| resource_of_kind(kind).is_none())
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect()
 }
 
 fn resource_of_kind(kind: &str) -> Option<&'static str> {
@@ -112,23 +123,24 @@ fn resource_of_kind(kind: &str) -> Option<&'static str> {
     workload.or_else(|| other().map(|(_, resource)| *resource))
 }
 
-/// The questions, for one `kubectl create`: nothing is kept of them.
-pub(crate) fn access_reviews(rights: &[Permission]) -> String {
-    let review = |right: &Permission| {
-        let (whole, subresource) = right.resource.split_once('/').unwrap_or((right.resource, ""));
-        let (resource, group) = whole.split_once('.').unwrap_or((whole, ""));
+/// Returns the access reviews for one `kubectl create`. The API server does not store them.
+pub(crate) fn access_reviews(permissions: &[Permission]) -> String {
+    let review = |permission: &Permission| {
+        let (resource, subresource) =
+            permission.resource.split_once('/').unwrap_or((permission.resource, ""));
+        let (resource, group) = resource.split_once('.').unwrap_or((resource, ""));
         json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
-            "spec": {"resourceAttributes": {"verb": right.verb, "group": group,
+            "spec": {"resourceAttributes": {"verb": permission.verb, "group": group,
                 "resource": resource, "subresource": subresource,
-                "namespace": right.namespace.as_deref().unwrap_or_default()}}})
+                "namespace": permission.namespace.as_deref().unwrap_or_default()}}})
     };
-    let items: Vec<Value> = rights.iter().map(review).collect();
+    let items: Vec<Value> = permissions.iter().map(review).collect();
     json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string()
 }
 
-/// The answers: one document each, in the order of the questions. `None` where
-/// some are lacking.
-pub(crate) fn parse_reviews(json: &[u8], rights: &[Permission]) -> Option<Vec<bool>> {
+/// Returns whether each permission is granted, from the reviewed documents in the order of the
+/// permissions. `None` if documents are missing.
+pub(crate) fn parse_reviews(json: &[u8], permissions: &[Permission]) -> Option<Vec<bool>> {
     #[derive(Default, Deserialize)]
     #[serde(default)]
     struct Review {
@@ -142,71 +154,91 @@ pub(crate) fn parse_reviews(json: &[u8], rights: &[Permission]) -> Option<Vec<bo
     let reviews = serde_json::Deserializer::from_slice(json).into_iter::<Review>();
     let allowed: Vec<bool> =
         reviews.map(|review| Some(review.ok()?.status.allowed)).collect::<Option<_>>()?;
-    (allowed.len() == rights.len()).then_some(allowed)
+    (allowed.len() == permissions.len()).then_some(allowed)
 }
 
-/// One finding for each purpose and namespace. `user` is whom the rights are to be
-/// given.
-pub(crate) fn check(rights: &[Permission], allowed: &[bool], user: Option<&str>) -> Vec<CheckResult> {
-    let mut findings = Vec::new();
-    for (purpose, check, words, is_needed) in PURPOSES {
-        let of_purpose = |right: &&Permission| right.purpose == purpose;
-        let namespaces: BTreeSet<&Option<String>> =
-            rights.iter().filter(of_purpose).map(|right| &right.namespace).collect();
+/// Creates a result for each purpose and namespace. The help grants missing permissions to
+/// `user`.
+pub(crate) fn check(
+    permissions: &[Permission],
+    allowed: &[bool],
+    user: Option<&str>,
+) -> Vec<CheckResult> {
+    let mut results = Vec::new();
+    for (purpose, check, description, is_required) in PURPOSES {
+        let has_purpose = |permission: &&Permission| permission.purpose == purpose;
+        let namespaces: BTreeSet<&Option<String>> = permissions
+            .iter()
+            .filter(has_purpose)
+            .map(|permission| &permission.namespace)
+            .collect();
         for namespace in namespaces {
-            let both = rights.iter().zip(allowed);
-            let of_one: Vec<(&Permission, &bool)> = both
-                .filter(|(right, _)| of_purpose(right) && right.namespace == *namespace)
+            let reviewed = permissions.iter().zip(allowed);
+            let reviewed: Vec<(&Permission, &bool)> = reviewed
+                .filter(|(permission, _)| {
+                    has_purpose(permission) && permission.namespace == *namespace
+                })
                 .collect();
-            let lacking: Vec<&Permission> =
-                of_one.iter().filter(|(_, allowed)| !**allowed).map(|(right, _)| *right).collect();
-            let all: Vec<&Permission> = of_one.iter().map(|(right, _)| *right).collect();
-            let place = namespace.as_ref().map(|name| format!(" in `{name}`")).unwrap_or_default();
-            findings.push(if lacking.is_empty() {
-                CheckResult::ok(CheckGroup::Cluster, check, format!("{}{place}", describe(&all)))
+            let missing: Vec<&Permission> = reviewed
+                .iter()
+                .filter(|(_, allowed)| !**allowed)
+                .map(|(permission, _)| *permission)
+                .collect();
+            let all: Vec<&Permission> =
+                reviewed.iter().map(|(permission, _)| *permission).collect();
+            let scope = namespace.as_ref().map(|name| format!(" in `{name}`")).unwrap_or_default();
+            results.push(if missing.is_empty() {
+                CheckResult::ok(CheckGroup::Cluster, check, format!("{}{scope}", describe(&all)))
             } else {
-                let evidence = format!("you may not {}{place}, {words}", describe(&lacking));
+                let evidence =
+                    format!("not allowed to {}{scope}, {description}", describe(&missing));
                 let help = grant_help(check, namespace.as_deref(), &all, user.unwrap_or("USER"));
-                let found = CheckResult::error(CheckGroup::Cluster, check, evidence, help);
-                if is_needed { found } else { found.as_warning() }
+                let result = CheckResult::error(CheckGroup::Cluster, check, evidence, help);
+                if is_required { result } else { result.as_warning() }
             });
         }
     }
-    findings
+    results
 }
 
-/// As `list and watch deployments.apps, and list pods`.
-fn describe(rights: &[&Permission]) -> String {
-    let resources: BTreeSet<&str> = rights.iter().map(|right| right.resource).collect();
-    let mut words: Vec<(Vec<&str>, Vec<&str>)> = Vec::new();
+/// Describes permissions, such as ``list/watch `deployments.apps`, list `pods` ``.
+fn describe(permissions: &[&Permission]) -> String {
+    let resources: BTreeSet<&str> = permissions.iter().map(|right| right.resource).collect();
+    let mut groups: Vec<(Vec<&str>, Vec<&str>)> = Vec::new();
     for resource in resources {
         let verbs: Vec<&str> =
-            rights.iter().filter(|r| r.resource == resource).map(|r| r.verb).collect();
-        match words.iter_mut().find(|(known, _)| *known == verbs) {
+            permissions.iter().filter(|one| one.resource == resource).map(|one| one.verb).collect();
+        match groups.iter_mut().find(|(known, _)| *known == verbs) {
             Some((_, resources)) => resources.push(resource),
-            None => words.push((verbs, vec![resource])),
+            None => groups.push((verbs, vec![resource])),
         }
     }
-    let words =
-        words.iter().map(|(verbs, resources)| format!("{} {}", verbs.join("/"), list(resources)));
-    words.collect::<Vec<_>>().join(", ")
+    let groups =
+        groups.iter().map(|(verbs, resources)| format!("{} {}", verbs.join("/"), list(resources)));
+    groups.collect::<Vec<_>>().join(", ")
 }
 
-/// What whoever may do so would run.
-fn grant_help(name: &str, namespace: Option<&str>, rights: &[&Permission], user: &str) -> String {
+/// Returns the commands with which an administrator can grant the permissions.
+fn grant_help(
+    name: &str,
+    namespace: Option<&str>,
+    permissions: &[&Permission],
+    user: &str,
+) -> String {
     let name = name.replace("permissions", "kdev");
     let unique = |field: fn(&Permission) -> &'static str| {
-        let all: BTreeSet<&str> = rights.iter().map(|right| field(right)).collect();
+        let all: BTreeSet<&str> = permissions.iter().map(|permission| field(permission)).collect();
         all.into_iter().collect::<Vec<_>>().join(",")
     };
-    let (verbs, resources) = (unique(|right| right.verb), unique(|right| right.resource));
+    let (verbs, resources) =
+        (unique(|permission| permission.verb), unique(|permission| permission.resource));
     let (kubectl, role, binding) = match namespace {
         Some(name) => (format!("kubectl --namespace {name}"), "role", "rolebinding"),
         None => ("kubectl".to_owned(), "clusterrole", "clusterrolebinding"),
     };
     let user = kdev_core::shell::quote(user);
     format!(
-        "let an administrator of the cluster run `{kubectl} create {role} {name} --verb={verbs} --resource={resources} && {kubectl} create {binding} {name} --{role}={name} --user={user}`"
+        "ask a cluster administrator to run `{kubectl} create {role} {name} --verb={verbs} --resource={resources} && {kubectl} create {binding} {name} --{role}={name} --user={user}`"
     )
 }
 
@@ -225,11 +257,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_applied_decides_what_is_needed() {
+    fn required_permissions_follow_objects() {
         let has = |objects: &[Object], verb, resource, namespace: Option<&str>| {
-            required(objects, "n").iter().any(|right| {
-                (right.verb, right.resource) == (verb, resource)
-                    && right.namespace.as_deref() == namespace
+            required(objects, "n").iter().any(|permission| {
+                (permission.verb, permission.resource) == (verb, resource)
+                    && permission.namespace.as_deref() == namespace
             })
         };
         assert!(has(&[], "patch", "deployments.apps", Some("n")));
@@ -242,44 +274,50 @@ mod tests {
     }
 
     #[test]
-    fn a_review_names_group_and_subresource() {
-        let rights = required(&[], "n");
-        let asked: Value = serde_json::from_str(&access_reviews(&rights)).unwrap();
-        let items = asked["items"].as_array().unwrap();
+    fn access_review_has_group_and_subresource() {
+        let permissions = required(&[], "n");
+        let list: Value = serde_json::from_str(&access_reviews(&permissions)).unwrap();
+        let items = list["items"].as_array().unwrap();
         let attributes = |resource: &str, key: &str| {
             let mut all = items.iter().map(|item| &item["spec"]["resourceAttributes"]);
             all.find(|one| one["resource"] == resource && one["verb"] == "get").unwrap()[key]
                 .clone()
         };
-        assert_eq!(items.len(), rights.len());
+        assert_eq!(items.len(), permissions.len());
         assert_eq!(attributes("deployments", "group"), "apps");
         assert_eq!(attributes("pods", "subresource"), "log");
     }
 
     #[test]
-    fn a_lacking_right_is_told_with_what_grants_it() {
-        let rights = required(&[], "n");
-        let answer = |right: &Permission| {
-            let allowed = right.verb != "delete" && right.verb != "patch";
+    fn missing_permission_has_grant_command() {
+        let permissions = required(&[], "n");
+        let review = |permission: &Permission| {
+            let allowed = permission.verb != "delete" && permission.verb != "patch";
             json!({"status": {"allowed": allowed}}).to_string()
         };
-        let json: Vec<String> = rights.iter().map(answer).collect();
-        let allowed = parse_reviews(json.join("\n").as_bytes(), &rights).unwrap();
-        let found = check(&rights, &allowed, Some("jane"));
-        let of = |check: &str| found.iter().find(|finding| finding.check == check).unwrap();
-        let apply = of("permissions-apply");
+        let json: Vec<String> = permissions.iter().map(review).collect();
+        let allowed = parse_reviews(json.join("\n").as_bytes(), &permissions).unwrap();
+        let results = check(&permissions, &allowed, Some("jane"));
+        let find = |check: &str| results.iter().find(|result| result.check == check).unwrap();
+        let apply = find("permissions-apply");
         assert_eq!(
             apply.evidence,
-            "you may not patch `deployments.apps` in `n`, to apply the manifests"
+            "not allowed to patch `deployments.apps` in `n`, to apply the manifests"
         );
         assert_eq!(
             apply.help.as_deref(),
             Some(
-                "let an administrator of the cluster run `kubectl --namespace n create role kdev-apply --verb=create,get,patch --resource=deployments.apps && kubectl --namespace n create rolebinding kdev-apply --role=kdev-apply --user=jane`"
+                "ask a cluster administrator to run `kubectl --namespace n create role kdev-apply --verb=create,get,patch --resource=deployments.apps && kubectl --namespace n create rolebinding kdev-apply --role=kdev-apply --user=jane`"
             )
         );
-        assert_eq!(of("permissions-delete").state, crate::commands::doctor::report::CheckState::Warning);
-        assert_eq!(of("permissions-nodes").state, crate::commands::doctor::report::CheckState::Ok);
-        assert_eq!(parse_reviews(b"{}", &rights), None);
+        assert_eq!(
+            find("permissions-delete").state,
+            crate::commands::doctor::report::CheckState::Warning
+        );
+        assert_eq!(
+            find("permissions-nodes").state,
+            crate::commands::doctor::report::CheckState::Ok
+        );
+        assert_eq!(parse_reviews(b"{}", &permissions), None);
     }
 }

@@ -1,4 +1,4 @@
-//! What a check has found, and what is to be done about it. Pure.
+//! The results of the checks.
 
 use std::error::Error as StdError;
 
@@ -9,23 +9,23 @@ use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::node::error::NodeError;
 
-/// How it stands with one thing that `up` needs.
+/// The result of one check.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct CheckResult {
-    /// What it belongs to.
+    /// The group of the check.
     pub group: CheckGroup,
-    /// The node that it is about.
+    /// The node that was checked; `None` if the check is not about a node.
     pub node: Option<String>,
-    /// What was checked, for scripts, too.
+    /// The name of the check, which scripts may rely on.
     pub check: &'static str,
-    /// How it stands.
+    /// The state.
     pub state: CheckState,
-    /// What that was seen by, or what is wrong.
+    /// What was found.
     pub evidence: String,
-    /// What it was caused by.
+    /// The causes of an error.
     pub causes: Vec<String>,
-    /// One action that helps, to copy where that is possible.
+    /// How to fix it.
     pub help: Option<String>,
     #[serde(skip)]
     pub(crate) code: u8,
@@ -33,62 +33,63 @@ pub struct CheckResult {
     pub(crate) fix: Option<Fix>,
 }
 
-/// What findings belong to, in the order in which they must be cured.
+/// A group of checks, in the order in which problems must be fixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum CheckGroup {
     /// Programs on this machine.
     Tools,
-    /// docker's daemon.
+    /// The Docker daemon.
     Docker,
     /// The cargo project, its configuration and its manifests.
     Project,
-    /// The kubeconfig, the API server, and what it allows.
+    /// The kubeconfig, the API server and the permissions.
     Cluster,
-    /// One of the nodes.
+    /// A node.
     Node,
 }
 
-/// How it stands with one thing.
+/// The state of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum CheckState {
-    /// As it should be.
+    /// No problem was found.
     Ok,
-    /// It was not checked, and need not be.
+    /// Not checked.
     Skipped,
-    /// `up` works, but not as well as it could, or not everywhere.
+    /// `up` works, but with limitations.
     Warning,
     /// `up` cannot work.
     Error,
 }
 
-/// All that was found.
+/// The result of [`doctor`](crate::doctor).
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct DoctorReport {
-    /// What must be cured first comes first.
+    /// The results, in the order in which problems must be fixed.
     pub checks: Vec<CheckResult>,
-    /// The command that asks whether to cure some of it; `None` where there is nothing
-    /// that it could do, or where it was just given.
+    /// The command that fixes some of the problems; `None` if it can fix none of them, or if it
+    /// is already running.
     pub fix_command: Option<String>,
 }
 
 impl DoctorReport {
-    /// How many of the findings can be cured from here.
+    /// Returns the number of problems that `doctor --fix` can fix.
     pub fn fixable_count(&self) -> usize {
         self.checks.iter().filter(|finding| finding.fix.is_some()).count()
     }
 
-    /// Whether there was a project to look at.
+    /// Returns whether a project was checked.
     pub fn has_project(&self) -> bool {
-        let of_project = |one: &&CheckResult| one.group == CheckGroup::Project && one.check == "project";
-        self.checks.iter().find(of_project).is_none_or(|one| one.state != CheckState::Skipped)
+        let is_project =
+            |one: &&CheckResult| one.group == CheckGroup::Project && one.check == "project";
+        self.checks.iter().find(is_project).is_none_or(|one| one.state != CheckState::Skipped)
     }
 
-    /// That of the first error; warnings are no failure.
+    /// Returns the exit code of the first error; warnings do not fail.
     pub fn exit_code(&self) -> u8 {
         let error = self.checks.iter().find(|finding| finding.state == CheckState::Error);
         error.map_or(ExitCode::Success as u8, |finding| finding.code)
@@ -96,7 +97,12 @@ impl DoctorReport {
 }
 
 impl CheckResult {
-    fn new(group: CheckGroup, check: &'static str, state: CheckState, evidence: impl Into<String>) -> Self {
+    fn new(
+        group: CheckGroup,
+        check: &'static str,
+        state: CheckState,
+        evidence: impl Into<String>,
+    ) -> Self {
         let code = match group {
             CheckGroup::Tools | CheckGroup::Docker => ExitCode::Tool,
             CheckGroup::Project => ExitCode::Project,
@@ -120,8 +126,12 @@ impl CheckResult {
         Self::new(group, check, CheckState::Ok, evidence)
     }
 
-    pub(crate) fn skipped(group: CheckGroup, check: &'static str, why: impl Into<String>) -> Self {
-        Self::new(group, check, CheckState::Skipped, why)
+    pub(crate) fn skipped(
+        group: CheckGroup,
+        check: &'static str,
+        cause: impl Into<String>,
+    ) -> Self {
+        Self::new(group, check, CheckState::Skipped, cause)
     }
 
     pub(crate) fn warning(
@@ -151,19 +161,19 @@ impl CheckResult {
         Self { causes: causes(&error), help: error.help(), code: error.exit_code(), ..found }
     }
 
-    /// What `up` would fail with on this node.
+    /// Creates a result from the error with which `up` would fail on a node.
     pub(crate) fn failed_on_node(check: &'static str, error: &NodeError) -> Self {
         let found = Self::new(CheckGroup::Node, check, CheckState::Error, error.to_string());
         let code = error.exit_code() as u8;
         Self { causes: causes(error), help: error.help(), code, ..found }
     }
 
-    /// The same, of a node.
+    /// Sets the node.
     pub(crate) fn on_node(self, node: &str) -> Self {
         Self { node: Some(node.to_owned()), ..self }
     }
 
-    /// The same, but `up` works all the same.
+    /// Reduces an error to a warning, because `up` works nevertheless.
     pub(crate) fn as_warning(self) -> Self {
         Self { state: CheckState::Warning, ..self }
     }
@@ -183,9 +193,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_error_decides_and_a_warning_does_not() {
-        let checkup = |findings: &[CheckResult]| DoctorReport { checks: findings.to_vec(), fix_command: None };
-        let code = |findings: &[CheckResult]| checkup(findings).exit_code();
+    fn first_error_sets_exit_code() {
+        let report = |findings: &[CheckResult]| DoctorReport {
+            checks: findings.to_vec(),
+            fix_command: None,
+        };
+        let code = |findings: &[CheckResult]| report(findings).exit_code();
         let warning = CheckResult::warning(CheckGroup::Docker, "a", "", "");
         let cluster = CheckResult::error(CheckGroup::Cluster, "b", "", "");
         let node = CheckResult::error(CheckGroup::Node, "c", "", "");

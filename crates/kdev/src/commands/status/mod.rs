@@ -1,8 +1,7 @@
-//! `cargo kdev status`: which pods of this project run, and whether they run the latest
-//! build.
+//! `cargo kdev status`: lists the pods of the project, and whether they run the latest build.
 //!
-//! - `builds.rs`: the builds that docker has
-//! - `rows.rs`: a line per pod
+//! - `builds.rs`: the builds in Docker
+//! - `rows.rs`: a row per pod
 
 pub(crate) mod builds;
 pub(crate) mod rows;
@@ -29,48 +28,48 @@ use crate::event::Event;
 use crate::manifests::{self, Manifest};
 use crate::parallel::run_both;
 use crate::process;
-use crate::project::{Project, PackageSelection};
+use crate::project::{PackageSelection, Project};
 
-/// The pause between two looks of a watch.
+/// The interval of `--watch`.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
-/// How soon an interrupt ends a pause.
+/// How often a wait checks for an interrupt.
 const INTERRUPT_INTERVAL: Duration = Duration::from_millis(50);
 
-/// What a user may ask.
+/// The options of [`status`].
 #[derive(Clone, Debug, Default)]
 pub struct StatusRequest {
-    /// Which package.
+    /// The package.
     pub selection: PackageSelection,
-    /// Which cluster.
+    /// The cluster.
     pub target: ClusterTarget,
-    /// Look again and again, until it is interrupted.
+    /// Repeat until interrupted.
     pub watch: bool,
-    /// Settings from flags and variables.
+    /// Settings from flags and environment variables.
     pub flags: ConfigLayer,
 }
 
-/// What runs of a project at one moment.
+/// The pods of a project at one point in time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Status {
     /// The package.
     pub package: String,
-    /// The context that was looked at.
+    /// The context.
     pub context: String,
-    /// The namespace of what names none.
+    /// The namespace of objects that do not set one.
     pub namespace: String,
-    /// The flags by which `cargo kdev` was told of both.
+    /// The flags of `cargo kdev` that select the project and the cluster.
     pub flags: String,
-    /// The tag of the newest build that docker here has.
+    /// The tag of the latest build in Docker.
     pub latest: Option<String>,
-    /// Why nobody knows what docker has.
+    /// Why the builds in Docker are unknown.
     pub docker_error: Option<String>,
-    /// A line for each pod, and for each workload that has none.
+    /// A row for each pod and for each workload without pods.
     pub rows: Vec<StatusRow>,
 }
 
-/// Shows what runs of a project; with `watch` again and again, until it is
-/// interrupted, which is no failure then. Only looks: no context needs consent.
+/// Reads the status of a project and passes it to `show`. With `watch`, repeats until
+/// interrupted, and then succeeds. Read-only, so no context needs permission.
 pub fn status(cx: &Cx, request: &StatusRequest, show: impl Fn(&Status)) -> Result<()> {
     let project = Project::read(cx, &request.selection)?;
     let config = Config::resolve_without_build(&project, request.flags.clone())?;
@@ -83,18 +82,19 @@ pub fn status(cx: &Cx, request: &StatusRequest, show: impl Fn(&Status)) -> Resul
     let cluster =
         Cluster::connect_read_only(kubeconfig?, &request.target, config.namespace.clone())?;
     let flags = repeatable_flags(request);
-    let view = StatusReader { cx, config: &config, cluster: &cluster, flags, expected: &wanted, docker };
-    let first = view.read()?;
+    let reader =
+        StatusReader { cx, config: &config, cluster: &cluster, flags, expected: &wanted, docker };
+    let first = reader.read()?;
     if first.rows.iter().all(StatusRow::is_absent) {
         cluster.require_namespace(cx)?;
     }
     show(&first);
-    while request.watch && view.wait() {
-        match view.read() {
+    while request.watch && reader.wait() {
+        match reader.read() {
             Ok(status) => show(&status),
-            // What was seen last still stands.
+            // Keep the last status on the screen.
             Err(error @ Error::Cluster(cluster::Error::Unreachable { .. })) => {
-                cx.emit(Event::Note { text: format!("{error}; looking again") });
+                cx.emit(Event::Note { text: format!("{error}; retrying") });
             }
             Err(error) if error.is_interrupt() => break,
             Err(error) => return Err(error),
@@ -103,7 +103,7 @@ pub fn status(cx: &Cx, request: &StatusRequest, show: impl Fn(&Status)) -> Resul
     Ok(())
 }
 
-/// As a person gives them again.
+/// Returns the flags that select the project and the cluster.
 fn repeatable_flags(request: &StatusRequest) -> String {
     let kubeconfig = request.target.kubeconfig.as_ref().map(|path| path.display().to_string());
     let flags = shell::flags([
@@ -114,7 +114,7 @@ fn repeatable_flags(request: &StatusRequest) -> String {
     flags + &request.selection.to_flags()
 }
 
-/// What is looked at.
+/// Reads the status again and again.
 struct StatusReader<'a> {
     cx: &'a Cx<'a>,
     config: &'a Config,
@@ -143,7 +143,7 @@ impl StatusReader<'_> {
         })
     }
 
-    /// What docker here has; in words why that is not known.
+    /// Returns the builds in Docker, or the text of the error if they are unknown.
     fn read_builds(&self) -> Result<std::result::Result<Builds, String>> {
         let docker = match &self.docker {
             Ok(docker) => docker,
@@ -162,15 +162,15 @@ impl StatusReader<'_> {
         }
     }
 
-    /// What the API has, in one look at each namespace.
+    /// Reads the objects with one request per namespace.
     fn read_objects(&self) -> Result<Vec<serde_json::Value>> {
         let namespaces: BTreeSet<Option<&str>> =
             self.expected.iter().map(|wanted| wanted.namespace.as_deref()).collect();
         let mut items = Vec::new();
         for namespace in namespaces {
-            let of_it = self.expected.iter().filter(|w| w.namespace.as_deref() == namespace);
+            let workloads = self.expected.iter().filter(|w| w.namespace.as_deref() == namespace);
             let mut resources: BTreeSet<&str> =
-                of_it.flat_map(|wanted| resources(&wanted.kind)).collect();
+                workloads.flat_map(|wanted| resources(&wanted.kind)).collect();
             resources.insert("pods");
             let look = Snapshot::fetch_resources(self.cx, self.cluster, namespace, &resources)?;
             items.extend_from_slice(look.items());
@@ -178,10 +178,10 @@ impl StatusReader<'_> {
         Ok(items)
     }
 
-    /// Waits; says whether it is to go on.
+    /// Waits for the next interval. Returns false if interrupted.
     fn wait(&self) -> bool {
-        let begun = Instant::now();
-        while begun.elapsed() < POLL_INTERVAL && !self.cx.interrupt().is_raised() {
+        let start = Instant::now();
+        while start.elapsed() < POLL_INTERVAL && !self.cx.interrupt().is_raised() {
             thread::sleep(INTERRUPT_INTERVAL);
         }
         !self.cx.interrupt().is_raised()

@@ -1,4 +1,4 @@
-//! Each kind of workload, with its pods and without.
+//! Rows of each kind of workload, with and without pods.
 
 use kdev_core::image::local::LocalImage;
 use serde_json::json;
@@ -36,7 +36,7 @@ fn object(kind: &str, name: &str, owner: &str, more: &Value) -> Value {
     object
 }
 
-/// A pod whose container has this image and this status.
+/// A pod with a container with the image and the status.
 fn pod(name: &str, owner: &str, image: &str, mut status: Value) -> Value {
     status["name"] = "c".into();
     let spec = json!({"nodeName": "n1", "containers": [
@@ -54,7 +54,7 @@ fn template() -> Value {
     json!({"spec": {"containers": [{"name": "c", "image": TAG}]}})
 }
 
-/// Pod, state and verdict of each line.
+/// The pod, state and build status of each row.
 fn lines(kind: &str, items: &[Value]) -> Vec<(String, String, Option<BuildStatus>)> {
     let rows = workload_rows(&wanted(kind), "n", items, Some(&builds()));
     rows.into_iter().map(|row| (row.pod.unwrap_or_default(), row.state, row.build)).collect()
@@ -65,7 +65,7 @@ fn line(pod: &str, state: &str, build: BuildStatus) -> (String, String, Option<B
 }
 
 #[test]
-fn pods_of_older_templates_are_there_until_they_have_gone() {
+fn terminating_pods_of_older_templates_are_listed() {
     let deployment = object(
         "Deployment",
         "x",
@@ -73,14 +73,14 @@ fn pods_of_older_templates_are_there_until_they_have_gone() {
         &json!({"spec": {"replicas": 3},
         "status": {"readyReplicas": 2}}),
     );
-    let mut leaving = pod("p1", "r1", "app:kdev-bbbbbbbbbbbb", json!({"imageID": OLD}));
-    leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+    let mut terminating = pod("p1", "r1", "app:kdev-bbbbbbbbbbbb", json!({"imageID": OLD}));
+    terminating["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
     let waiting = json!({"imageID": "", "state": {"waiting": {"reason": "ErrImageNeverPull"}}});
     let items = [
         deployment,
         object("ReplicaSet", "r1", "x", &json!({})),
         object("ReplicaSet", "r2", "x", &json!({})),
-        leaving,
+        terminating,
         pod("p2", "r2", TAG, json!({"imageID": NEW, "restartCount": 3})),
         pod(
             "p3",
@@ -108,7 +108,7 @@ fn pods_of_older_templates_are_there_until_they_have_gone() {
 }
 
 #[test]
-fn a_workload_without_pods_says_why_and_what_it_would_run() {
+fn workload_without_pods_has_cause_and_applied_build() {
     let spec = |more: Value| {
         let mut spec =
             json!({"template": template(), "jobTemplate": {"spec": {"template": template()}}});
@@ -119,26 +119,26 @@ fn a_workload_without_pods_says_why_and_what_it_would_run() {
         ("Deployment", json!({"replicas": 0}), "scaled to zero"),
         ("Deployment", json!({"replicas": 1}), "no pod yet"),
         ("StatefulSet", json!({}), "no pod yet"),
-        ("DaemonSet", json!({}), "no node takes it"),
+        ("DaemonSet", json!({}), "no eligible node"),
         ("CronJob", json!({}), "no run yet"),
         ("CronJob", json!({"suspend": true}), "suspended"),
         ("Job", json!({"suspend": true}), "suspended"),
         ("Job", json!({}), "no pod yet"),
     ];
-    for (kind, more, words) in table {
+    for (kind, more, cause) in table {
         let items = [object(kind, "x", "", &spec(more))];
-        assert_eq!(lines(kind, &items), [line("", words, BuildStatus::Latest)], "{kind}");
+        assert_eq!(lines(kind, &items), [line("", cause, BuildStatus::Latest)], "{kind}");
     }
     let done =
         [object("Job", "x", "", &json!({"status": {"completionTime": "t", "succeeded": 1}}))];
-    assert_eq!(lines("Job", &done), [(String::new(), "its pods have gone".to_owned(), None)]);
+    assert_eq!(lines("Job", &done), [(String::new(), "pods deleted".to_owned(), None)]);
     assert_eq!(lines("Job", &[]), [(String::new(), "not applied".to_owned(), None)]);
     let unknown = (String::new(), "<unsupported kind>".to_owned(), None);
     assert_eq!(lines("Rollout", &[]), [unknown]);
 }
 
 #[test]
-fn of_a_cron_job_the_last_run_is_shown() {
+fn cron_job_shows_pods_of_last_run() {
     let mut later = object("Job", "later", "x", &json!({}));
     later["metadata"]["creationTimestamp"] = "2026-01-02T00:00:00Z".into();
     let mut done = pod("p2", "later", TAG, json!({"imageID": NEW}));
@@ -154,7 +154,7 @@ fn of_a_cron_job_the_last_run_is_shown() {
 }
 
 #[test]
-fn a_bare_pod_is_a_workload_and_its_pod() {
+fn bare_pod_has_one_row() {
     let killed = json!({"imageID": NEW, "state": {"terminated": {"reason": "OOMKilled"}}});
     let items = [pod("x", "", TAG, killed)];
     assert_eq!(lines("Pod", &items), [line("x", "OOMKilled", BuildStatus::Latest)]);
@@ -163,7 +163,7 @@ fn a_bare_pod_is_a_workload_and_its_pod() {
 }
 
 #[test]
-fn of_several_containers_the_worst_counts() {
+fn worst_container_decides_build_status() {
     let mut two = wanted("Pod");
     two.containers.push(expected::Container {
         name: "first".into(),
@@ -180,16 +180,16 @@ fn of_several_containers_the_worst_counts() {
 }
 
 #[test]
-fn another_namespace_is_another_workload() {
+fn workload_in_other_namespace_is_ignored() {
     let items = [object("Job", "x", "", &json!({}))];
     let rows = workload_rows(&wanted("Job"), "m", &items, None);
     assert_eq!(rows[0].state, "not applied");
 }
 
 #[test]
-fn what_is_over_and_replaced_is_no_line_and_what_is_applied_is_known() {
+fn replaced_terminated_pods_are_hidden() {
     let spec = json!({"spec": {"replicas": 1, "template": template()}});
-    let over = |name: &str, phase: &str| {
+    let terminated = |name: &str, phase: &str| {
         let mut pod = pod(name, "r1", "app:kdev-bbbbbbbbbbbb", json!({"imageID": OLD}));
         pod["status"]["phase"] = phase.into();
         pod
@@ -198,8 +198,8 @@ fn what_is_over_and_replaced_is_no_line_and_what_is_applied_is_known() {
         object("Deployment", "x", "", &spec),
         object("ReplicaSet", "r1", "x", &json!({})),
         object("ReplicaSet", "r2", "x", &json!({})),
-        over("p1", "Succeeded"),
-        over("p2", "Failed"),
+        terminated("p1", "Succeeded"),
+        terminated("p2", "Failed"),
     ];
     let left = [
         line("p1", "Completed", BuildStatus::Outdated),
