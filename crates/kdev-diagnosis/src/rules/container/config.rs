@@ -98,8 +98,12 @@ fn sub_path_failed(
         Some(_) if is_written_by_kubelet => {
             format!("recreate the pod: `{kubectl} delete pod/{pod}`")
         }
-        None if is_written_by_kubelet => format!("run `{}", fixes::replace_pod_command(facts, None)),
-        _ => fixes::edit_manifest_help(facts, &format!("correct `subPath` of volume `{volume}` in")),
+        None if is_written_by_kubelet => {
+            format!("run `{}", fixes::replace_pod_command(facts, None))
+        }
+        _ => {
+            fixes::edit_manifest_help(facts, &format!("correct `subPath` of volume `{volume}` in"))
+        }
     };
     Diagnosis {
         cause: Cause::MountFailed,
@@ -288,7 +292,7 @@ mod tests {
                 config,
                 "failed to prepare subPath for volumeMount \"v\" of container \"c\"",
                 Cause::MountFailed,
-                "run `kubectl get pod/p --output json | kubectl replace --force --filename -`, which deletes the pod and makes it anew",
+                "run `kubectl get pod/p --output json | kubectl replace --force --filename -`, which deletes and recreates the pod",
             ),
             (
                 config,

@@ -94,7 +94,10 @@ pub(crate) fn entrypoint_not_found(
             format!(
                 "volume `{volume}` at `{path}` does not contain `{program}`, and hides the files of `{image}`"
             ),
-            fixes::edit_manifest_help(facts, &format!("mount volume `{volume}` at another path in")),
+            fixes::edit_manifest_help(
+                facts,
+                &format!("mount volume `{volume}` at another path in"),
+            ),
         );
     }
     let first = |list: &str| container.spec(list).and_then(|words| words[0].as_str());

@@ -67,7 +67,9 @@ impl Limit {
 
     fn raise_help(&self, facts: &Facts, container: Container) -> String {
         match self {
-            Self::Container(limit) => fixes::set_memory_limit_help(facts, container, &double(limit)),
+            Self::Container(limit) => {
+                fixes::set_memory_limit_help(facts, container, &double(limit))
+            }
             Self::Pod(_) => {
                 fixes::edit_manifest_help(facts, "increase `resources.limits.memory` of the pod in")
             }

@@ -1,12 +1,12 @@
-//! A container that has its image.
+//! Containers whose image is available.
 //!
-//! - `config.rs`: it cannot be created as specified
-//! - `crash.rs`: its program exits
-//! - `entrypoint.rs`: what an image lacks to run its program
-//! - `memory.rs`: it uses more memory than it may
-//! - `probe.rs`: a probe fails
-//! - `probe_response.rs`: what the response to a probe means
-//! - `start.rs`: its program cannot be started
+//! - `config.rs`: containers that cannot be created as specified
+//! - `crash.rs`: containers whose program starts and then exits
+//! - `entrypoint.rs`: explanations for a missing entrypoint or library
+//! - `memory.rs`: containers that exceed their memory limit
+//! - `probe.rs`: failing probes and readiness gates
+//! - `probe_response.rs`: explanations of the responses to a failed probe
+//! - `start.rs`: containers whose program cannot be started
 
 pub(crate) mod config;
 pub(crate) mod crash;

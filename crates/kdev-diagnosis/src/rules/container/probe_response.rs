@@ -52,7 +52,9 @@ impl Probe<'_> {
     fn correct_help(&self, setting: &str) -> String {
         let (name, controller) = (self.container.name(), self.facts.controller_id());
         let kind = self.kind;
-        format!("correct {setting} in `{kind}` of container `{name}` in the manifest of {controller}")
+        format!(
+            "correct {setting} in `{kind}` of container `{name}` in the manifest of {controller}"
+        )
     }
 
     fn set_scheme_help(&self, scheme: &str) -> String {

@@ -68,10 +68,10 @@ fn image_with_same_tag_is_preferred() {
 #[test]
 fn unknown_node_images_make_cause_only_likely() {
     let unknown = "unknown whether node `n` has the image";
-    let lacks = "containerd on node `n` has no `docker.io/library/app:dev` in namespace `k8s.io`";
+    let missing = "containerd on node `n` has no `docker.io/library/app:dev` in namespace `k8s.io`";
     let table: [(Option<Names>, Names, Confidence, &str, &str); 3] = [
         (None, &[], Confidence::Likely, "`app:dev` is not on node `n`, and", unknown),
-        (Some(&[]), &[], Confidence::Certain, "`app:dev` is not on node `n`, and", lacks),
+        (Some(&[]), &[], Confidence::Certain, "`app:dev` is not on node `n`, and", missing),
         (
             None,
             &["r.example/app:dev"],
@@ -108,7 +108,7 @@ fn message_names_only_places_that_were_checked() {
         facts.pod["status"]["containerStatuses"][0]["state"]["waiting"] = waiting;
         let found = diagnose(&facts).remove(0);
         assert_eq!((found.cause, found.message), (Cause::ImageNotFound, message));
-        let help = "build it and load it: `docker build --tag app:dev . && cargo kdev load app:dev --context c`";
+        let help = "build and load the image: `docker build --tag app:dev . && cargo kdev load app:dev --context c`";
         assert_eq!(found.help, help);
     }
 }

@@ -1,11 +1,11 @@
-//! The image of a container.
+//! Images of containers.
 //!
-//! - `missing.rs`: the image is not where the kubelet looks for it
-//! - `outdated.rs`: the pod runs an older build
-//! - `pull.rs`: the registry does not serve it
-//! - `registry_auth.rs`: the registry requires credentials, or others
-//! - `registry_tls.rs`: the registry has no TLS, or an untrusted certificate
-//! - `unusable.rs`: the image is on the node, and cannot be used
+//! - `missing.rs`: images that are not where the kubelet looks for them
+//! - `outdated.rs`: pods that run an outdated build
+//! - `pull.rs`: image pulls that fail
+//! - `registry_auth.rs`: registries that require credentials, or other ones
+//! - `registry_tls.rs`: failures of TLS between a node and a registry
+//! - `unusable.rs`: images that are on the node, but not used
 
 pub(crate) mod missing;
 pub(crate) mod outdated;

@@ -102,11 +102,11 @@ fn pull_error_determines_message_and_help() {
         (pulled, "linux", proxied("dial tcp: lookup proxy.corp on 10.0.0.53:53: no such host"), through("proxy.corp"), proxy.clone()),
         (pulled, "linux", response.into(), unavailable.into(), instead.clone()),
         ("Always", "linux", response.into(), unavailable.into(), format!("pull with Docker and load the image: `docker pull r.example/app:dev && {load} && {never}`")),
-        (pulled, "linux", ABSENT.into(), has_no.clone(), format!("build it and load it: `{build}`, {correct}")),
-        ("Always", "linux", ABSENT.into(), has_no, format!("build it and load it: `{build} && {never}`, {correct}")),
+        (pulled, "linux", ABSENT.into(), has_no.clone(), format!("build and load the image: `{build}`, {correct}")),
+        ("Always", "linux", ABSENT.into(), has_no, format!("build and load the image: `{build} && {never}`, {correct}")),
         (pulled, "linux", platform.clone(), not_for("linux/amd64"), "build the image for linux/amd64 and load it".into()),
         (pulled, "windows", platform, not_for("windows/amd64"), linux.into()),
-        (pulled, "linux", full.0, full.1.into(), "make room on the disk of node `n`: `ssh -t n 'sudo du -xh -d2 /var | sort -h | tail'` shows what fills it; to prune images would also delete loaded ones that no pod uses".into()),
+        (pulled, "linux", full.0, full.1.into(), "free disk space on node `n`: `ssh -t n 'sudo du -xh -d2 /var | sort -h | tail'` shows the largest directories; do not prune images, because that also deletes loaded images that no pod uses".into()),
         (pulled, "linux", "pull QPS exceeded".into(), throttled.into(), "wait for the retry: `kubectl get pod/p --watch`".into()),
     ];
     for (policy, os, why, message, help) in table {

@@ -216,7 +216,10 @@ fn volume_node_conflict(facts: &Facts) -> Option<Diagnosis> {
             "no node that can run the pod has access to the volume of PersistentVolumeClaim {}",
             text::list(&claims)
         ),
-        evidence: vec![format!("scheduler: {}", scheduler_message::without_preemption(message))],
+        evidence: vec![format!(
+            "the scheduler: {}",
+            scheduler_message::without_preemption(message)
+        )],
         help: format!(
             "allow the pod on a node that `{} describe pv {}` lists, or recreate the claim, which loses its data",
             facts.kubectl,
@@ -230,14 +233,15 @@ fn claim_events<'a>(
     facts: &'a Facts,
     claim: &str,
 ) -> impl DoubleEndedIterator<Item = &'a ApiEvent> {
-    let about = [format!("Pod/{}", facts.pod_name()), format!("PersistentVolumeClaim/{claim}")];
-    facts.events.iter().filter(move |event| about.contains(&event.regarding))
+    let objects = [format!("Pod/{}", facts.pod_name()), format!("PersistentVolumeClaim/{claim}")];
+    facts.events.iter().filter(move |event| objects.contains(&event.regarding))
 }
 
 /// Returns the last messages of the scheduler, the volume controller, and provisioners.
 fn provisioner_messages(facts: &Facts, claim: &str) -> Vec<String> {
-    let of = |reason: &str| claim_events(facts, claim).rfind(|event| event.reason == reason);
-    let last = std::iter::once("FailedScheduling").chain(CLAIM_REASONS).filter_map(of);
+    let last_event =
+        |reason: &str| claim_events(facts, claim).rfind(|event| event.reason == reason);
+    let last = std::iter::once("FailedScheduling").chain(CLAIM_REASONS).filter_map(last_event);
     last.map(|event| format!("{}: {}", event.regarding, event.message)).collect()
 }
 
@@ -281,7 +285,7 @@ mod tests {
         let about = "PersistentVolumeClaim/files";
         let first =
             (about, WAITING_REASONS[0], "waiting for first consumer to be created before binding");
-        let made = (about, "ExternalProvisioning", "Waiting for a volume to be created");
+        let provisioning = (about, "ExternalProvisioning", "Waiting for a volume to be created");
         let none_free = (
             "Pod/p",
             "FailedScheduling",
@@ -325,7 +329,7 @@ mod tests {
             ),
             (
                 claim(&json!("fast"), "Pending"),
-                &[first, made],
+                &[first, provisioning],
                 Some(
                     "PersistentVolumeClaim `files` is pending: StorageClass `fast` has not created a volume",
                 ),

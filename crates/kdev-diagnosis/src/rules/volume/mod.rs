@@ -274,7 +274,7 @@ mod tests {
                 &by,
                 rolling,
                 used.as_str(),
-                "let an old pod end before its successor starts: run `kubectl patch deployment/web --patch '{\"spec\":{\"strategy\":{\"rollingUpdate\":{\"maxSurge\":0,\"maxUnavailable\":1}}}}'`",
+                "run `kubectl patch deployment/web --patch '{\"spec\":{\"strategy\":{\"rollingUpdate\":{\"maxSurge\":0,\"maxUnavailable\":1}}}}'` to stop an old pod before a new one starts",
             ),
             (
                 &by,
