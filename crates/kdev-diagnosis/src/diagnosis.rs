@@ -1,46 +1,46 @@
-//! A cause, with what it was seen by and what helps.
+//! A cause with its evidence and a fix.
 
 use serde::Serialize;
 
 use crate::cause::Cause;
 
-/// A cause, as far as the facts tell it.
+/// A cause with its evidence and a fix.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Diagnosis {
-    /// Which one, for scripts.
+    /// The cause as an identifier for scripts.
     pub cause: Cause,
-    /// How sure that is.
+    /// How certain the cause is.
     pub confidence: Confidence,
-    /// The cause in words.
+    /// The cause as a sentence.
     pub message: String,
-    /// What it was seen by, a line each.
+    /// The facts that support the cause.
     pub evidence: Vec<String>,
-    /// One action that helps, to copy where that is possible.
+    /// How to fix it, with a command to copy where possible.
     pub help: String,
 }
 
 impl Diagnosis {
-    /// Whether it is of interest to whoever has not asked about the workload.
-    pub fn is_fault(&self) -> bool {
+    /// Whether this is a problem, and not the intended state of the workload.
+    pub fn is_problem(&self) -> bool {
         self.cause != Cause::Inactive
     }
 
-    /// Whether it tells more than that something is wrong.
+    /// Whether a rule has found a specific cause.
     pub fn is_known(&self) -> bool {
         !matches!(self.cause, Cause::Unknown | Cause::InProgress)
     }
 }
 
-/// How sure a diagnosis is.
+/// How certain a diagnosis is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Confidence {
-    /// The facts leave no other cause.
+    /// The facts allow no other cause.
     Certain,
-    /// The facts speak for it.
+    /// The facts support the cause, but others are possible.
     Likely,
-    /// Nothing speaks against it.
+    /// The facts do not contradict the cause.
     Possible,
 }

@@ -1,6 +1,5 @@
-//! What is known of a workload that does not run as it should, at one moment.
-//! A diagnosis is made from this alone, so that a record of it can be judged
-//! again, and elsewhere.
+//! The facts about a pod or workload at one point in time. They are the only input of
+//! a diagnosis, so a record of them can be diagnosed again on another machine.
 
 use std::collections::BTreeMap;
 
@@ -12,100 +11,103 @@ use kdev_core::kube::time;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The facts about one pod, or about a workload that has none.
+/// The facts about one pod, or about a workload without pods.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Facts {
-    /// Kind and name of what was asked about, as `pod/hello`.
+    /// The diagnosed object as `pod/hello`.
     pub subject: String,
-    /// kubectl with context and namespace, as a person types it.
+    /// The `kubectl` command with flags for the context and namespace.
     pub kubectl: String,
-    /// The flags that lead `cargo kdev` to the same cluster.
+    /// The flags that select the same cluster in `cargo kdev`.
     pub flags: String,
-    /// The image that the project in the current folder builds, without tag.
+    /// The image that the current project builds, without a tag.
     pub project_image: Option<String>,
-    /// The flags that lead `cargo kdev` to the same project, each after a blank.
+    /// The flags that select the same project in `cargo kdev`, each after a space.
     pub project_flags: String,
-    /// The pod as the API has it; null where there is none.
+    /// The pod as an API object; null if there is none.
     pub pod: Value,
-    /// Who has made it: its `ReplicaSet`, then its `Deployment`.
+    /// The pod's owners, nearest first: its `ReplicaSet`, then its `Deployment`.
     pub owners: Vec<Value>,
-    /// What was reported of all these and of the pod's claims, oldest first.
+    /// The events about the pod, its owners and its claims, and those that show that its
+    /// image was on the node; oldest first.
     pub events: Vec<ApiEvent>,
+    /// All nodes of the cluster; empty if the user may not list them.
     pub nodes: Vec<Value>,
-    /// The volume claims of its namespace that it names.
+    /// The `PersistentVolumeClaim`s that the pod uses.
     pub claims: Vec<Value>,
-    /// The storage classes of the cluster, by name.
+    /// The names of the cluster's storage classes.
     pub storage_classes: Vec<String>,
-    /// The end of the log, by container, of those that have crashed.
+    /// The end of the log of each container that has crashed, by container.
     pub logs: BTreeMap<String, String>,
-    /// The images of docker here that are called alike; `None` where docker does
-    /// not answer.
+    /// The images in Docker with a similar name; `None` if Docker does not respond.
     pub local_images: Option<Vec<LocalImage>>,
-    /// Whether docker's IDs are digests of configurations, as the nodes' are.
+    /// Whether Docker's image IDs are digests of image configurations, as on the nodes.
     pub local_ids_are_configs: bool,
-    /// The pull policies that were applied, by container, where the pod tells.
+    /// The pull policy of each container in the last applied configuration, by container.
     pub applied_policies: BTreeMap<String, String>,
-    /// What the kubelet of the pod's node is told of images that it has not pulled.
+    /// Which images the kubelet of the pod's node uses only with verified pull credentials:
+    /// fields of its configuration.
     pub kubelet_image_policy: Value,
-    /// What the nodes have of images that are called alike.
+    /// The images with a similar name on each node.
     pub node_images: BTreeMap<String, NodeObservation>,
-    /// What pods request of the nodes, by resource; only where a pod lacks some.
+    /// The sum of the pods' resource requests by node and resource; collected only if a
+    /// pod cannot be scheduled for lack of resources.
     pub requests: BTreeMap<String, BTreeMap<String, String>>,
-    /// How many other pods of its maker are not ready either.
+    /// How many other pods of the same owner are not ready either.
     pub unready_siblings: u64,
-    /// How long the pod, or the workload without one, has been there.
+    /// The age of the pod, or of the workload without one.
     pub age_seconds: Option<u64>,
 }
 
-/// An event of the API, which tells the same as many times as `count` says.
+/// An event of the API, which has occurred `count` times.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ApiEvent {
-    /// Kind and name, as `Pod/hello`.
+    /// The object that the event is about, as `Pod/hello`.
     pub regarding: String,
-    /// Which of a pod's containers; empty where it does not tell.
+    /// The container of the pod; empty if the event does not name one.
     pub container: String,
     pub reason: String,
     pub message: String,
     pub warning: bool,
     pub count: u64,
-    /// When it was last so, as the API writes it.
+    /// The time of the last occurrence, as the API writes it.
     pub time: String,
 }
 
-/// What is known of what a node has.
+/// The images of a node, or why they are unknown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NodeObservation {
-    /// The node has told.
+    /// The images that the node has reported.
     Known(NodeImages),
-    /// It could not be asked, for this reason.
+    /// The node could not be reached, for this reason.
     Unknown(String),
 }
 
 impl Facts {
-    /// What the pod is called, or else the workload.
+    /// Whether the facts are about a pod, and not about a workload without pods.
     pub fn is_pod(&self) -> bool {
         self.pod.is_object()
     }
 
-    /// Name of the pod.
+    /// Returns the name of the pod.
     pub fn pod_name(&self) -> &str {
         text(&self.pod, "/metadata/name")
     }
 
-    /// Whether there is a pod that is neither ready nor done.
-    pub fn is_in_trouble(&self) -> bool {
+    /// Whether the pod exists and is neither ready nor succeeded.
+    pub fn is_unready(&self) -> bool {
         let ready = self.condition("Ready");
         self.is_pod()
             && text(&self.pod, "/status/phase") != "Succeeded"
             && ready.is_none_or(|ready| ready["status"] != "True")
     }
 
-    /// One word for its state, as `kubectl get pods` has it.
+    /// Returns the state of the pod as `kubectl get pods` shows it.
     pub fn state(&self) -> String {
-        if self.was_turned_away() {
+        if self.was_rejected() {
             return text(&self.pod, "/status/reason").to_owned();
         }
         match serde_json::from_value::<kdev_core::kube::pod::Pod>(self.pod.clone()) {
@@ -114,18 +116,18 @@ impl Facts {
         }
     }
 
-    /// The pod's node, once it has one.
+    /// Returns the name of the pod's node, if it is scheduled.
     pub fn node_name(&self) -> Option<&str> {
         self.pod.pointer("/spec/nodeName").and_then(Value::as_str)
     }
 
-    /// The pod's node as the API has it.
+    /// Returns the pod's node as an API object.
     pub fn node(&self) -> Option<&Value> {
         let name = self.node_name()?;
         self.nodes.iter().find(|node| text(node, "/metadata/name") == name)
     }
 
-    /// Of the pod's node, as images have it.
+    /// Returns the platform of the pod's node in the form of image platforms.
     pub fn platform(&self) -> String {
         let info = |key: &str| {
             let path = format!("/status/nodeInfo/{key}");
@@ -134,34 +136,35 @@ impl Facts {
         format!("{}/{}", info("operatingSystem"), info("architecture"))
     }
 
-    /// What the pod's node has.
-    pub fn stock(&self) -> Option<&NodeImages> {
-        self.stock_of(self.node_name()?)
+    /// Returns the images on the pod's node, if they are known.
+    pub fn images_on_pod_node(&self) -> Option<&NodeImages> {
+        self.images_on_node(self.node_name()?)
     }
 
-    pub fn stock_of(&self, node: &str) -> Option<&NodeImages> {
+    /// Returns the images on a node, if they are known.
+    pub fn images_on_node(&self, node: &str) -> Option<&NodeImages> {
         match self.node_images.get(node)? {
             NodeObservation::Known(stock) => Some(stock),
             NodeObservation::Unknown(_) => None,
         }
     }
 
-    /// Whoever keeps the pod's template: the uppermost of its owners.
-    pub fn keeper(&self) -> Option<&Value> {
+    /// Returns the topmost owner, which has the pod's template.
+    pub fn controller(&self) -> Option<&Value> {
         self.owners.last()
     }
 
-    /// The keeper as kubectl takes it, or the pod itself.
-    pub fn keeper_id(&self) -> String {
-        id(self.keeper().unwrap_or(&self.pod))
+    /// Returns the controller as `kind/name`, or the pod itself if it has none.
+    pub fn controller_id(&self) -> String {
+        id(self.controller().unwrap_or(&self.pod))
     }
 
-    /// Whether it is a pod that nothing known here keeps.
+    /// Whether this is a pod without a known controller.
     pub fn is_bare_pod(&self) -> bool {
-        self.is_pod() && self.keeper().is_none()
+        self.is_pod() && self.controller().is_none()
     }
 
-    /// Init containers first, as they run.
+    /// Returns all containers, init containers first.
     pub fn containers(&self) -> Vec<Container<'_>> {
         let kinds =
             [("initContainers", "initContainerStatuses"), ("containers", "containerStatuses")];
@@ -177,25 +180,25 @@ impl Facts {
         containers
     }
 
-    /// When a container is started again that has ended.
+    /// Returns the restart policy of a container.
     pub fn restart_policy<'a>(&'a self, container: Container<'a>) -> &'a str {
         let own = container.spec("/restartPolicy").and_then(Value::as_str);
         own.unwrap_or_else(|| text(&self.pod, "/spec/restartPolicy"))
     }
 
-    /// Who runs a container's program, where the pod says so.
-    pub fn user(&self, container: Container) -> Option<u64> {
+    /// Returns the user ID of a container, if the pod sets it.
+    pub fn run_as_user(&self, container: Container) -> Option<u64> {
         let own = container.spec("/securityContext/runAsUser");
         own.or_else(|| self.pod.pointer("/spec/securityContext/runAsUser"))?.as_u64()
     }
 
-    /// Events about the pod itself, oldest first.
+    /// Returns the events about the pod itself, oldest first.
     pub fn pod_events(&self) -> impl DoubleEndedIterator<Item = &ApiEvent> {
-        let about = format!("Pod/{}", self.pod_name());
-        self.events.iter().filter(move |event| event.regarding == about)
+        let pod = format!("Pod/{}", self.pod_name());
+        self.events.iter().filter(move |event| event.regarding == pod)
     }
 
-    /// Events about a container of the pod, oldest first.
+    /// Returns the events about a container of the pod, oldest first.
     pub fn container_events<'a>(
         &'a self,
         container: Container<'a>,
@@ -204,107 +207,106 @@ impl Facts {
         self.pod_events().filter(move |e| e.container.is_empty() || e.container == name)
     }
 
-    /// Whether a container that runs now may well end as its last run did: it has not
-    /// outlived that one for long. The kubelet waits before it starts what has ended
-    /// several times, and then more time must pass.
-    pub fn may_end_again(&self, container: Container) -> bool {
+    /// Whether a running container may crash as its previous run did, because it has not
+    /// run much longer than that. After several crashes the kubelet delays restarts, and
+    /// the container must run longer before it counts as recovered.
+    pub fn may_crash_again(&self, container: Container) -> bool {
         const GRACE: i64 = 10;
-        const GRACE_OF_MANY: i64 = 60;
-        /// A run of this length was no failed start.
-        const LONG: i64 = 60;
-        /// How far two machines' clocks may be apart.
-        const SKEW: i64 = 5;
+        const GRACE_AFTER_BACKOFF: i64 = 60;
+        /// A longer run counts as a successful start.
+        const MAX_FAILED_START: i64 = 60;
+        /// The maximum difference between the clocks of two machines.
+        const MAX_CLOCK_SKEW: i64 = 5;
         let (true, Some(ended)) = (container.is_running(), container.ended()) else { return false };
-        // What ends with its node has done nothing wrong.
+        // The container ended because its node did.
         if ["Unknown", "ContainerStatusUnknown"].contains(&text(ended, "/reason")) {
             return false;
         }
         let at = |path| time::seconds(text(ended, path)).unwrap_or_default();
-        // What could not be started has ended, but never began.
-        let lasted = Some(at("/startedAt")).filter(|began| *began > 0);
-        let lasted = lasted.map_or(0, |began| at("/finishedAt") - began).min(LONG);
-        let is_held_back = |event: &ApiEvent| {
+        // A container that could not be started has an end, but no start.
+        let lasted = Some(at("/startedAt")).filter(|started| *started > 0);
+        let lasted = lasted.map_or(0, |started| at("/finishedAt") - started).min(MAX_FAILED_START);
+        let is_backoff = |event: &ApiEvent| {
             event.reason == "BackOff" && event.is_since(text(ended, "/finishedAt"))
         };
-        let is_one_of_many = self.container_events(container).any(is_held_back);
-        let grace = if is_one_of_many { GRACE_OF_MANY } else { GRACE };
-        let doubtful = -SKEW..2 * lasted + grace;
-        self.runs_for(container).is_none_or(|seconds| doubtful.contains(&seconds))
+        let has_backoff = self.container_events(container).any(is_backoff);
+        let grace = if has_backoff { GRACE_AFTER_BACKOFF } else { GRACE };
+        let too_early = -MAX_CLOCK_SKEW..2 * lasted + grace;
+        self.running_seconds(container).is_none_or(|seconds| too_early.contains(&seconds))
     }
 
-    /// For how many seconds a container has run.
-    pub fn runs_for(&self, container: Container) -> Option<i64> {
-        self.since(container.started_at())
+    /// Returns how many seconds a container has been running.
+    pub fn running_seconds(&self, container: Container) -> Option<i64> {
+        self.seconds_since(container.started_at())
     }
 
-    /// For how many seconds a pod that is deleted should have been gone; less than
-    /// none while its containers may still end by themselves.
-    pub fn overdue(&self) -> Option<i64> {
-        self.since(text(&self.pod, "/metadata/deletionTimestamp"))
+    /// Returns how many seconds ago a deleted pod should have ended; negative during its
+    /// grace period.
+    pub fn overdue_seconds(&self) -> Option<i64> {
+        self.seconds_since(text(&self.pod, "/metadata/deletionTimestamp"))
     }
 
-    /// The seconds from a time of the API's to the moment of these facts.
-    pub fn since(&self, time: &str) -> Option<i64> {
+    /// Returns the seconds between an API timestamp and the time of these facts.
+    pub fn seconds_since(&self, time: &str) -> Option<i64> {
         let age = i64::try_from(self.age_seconds?).ok()?;
         Some(time::created(&self.pod)? + age - time::seconds(time)?)
     }
 
-    /// Whether the pod's volumes are mounted, as far as its state tells.
+    /// Whether the pod's state shows that its volumes are mounted.
     pub fn is_mounted(&self) -> bool {
-        let has_been_made = |container: &Container| {
-            let waits = container.waiting().map(|(reason, _)| reason);
+        let is_created = |container: &Container| {
+            let waiting = container.waiting().map(|(reason, _)| reason);
             container.is_running()
                 || container.ended().is_some()
-                || waits.is_some_and(|reason| {
+                || waiting.is_some_and(|reason| {
                     !["ContainerCreating", "PodInitializing"].contains(&reason)
                 })
         };
         let has_sandbox = self.condition("PodReadyToStartContainers");
         has_sandbox.is_some_and(|one| one["status"] == "True")
-            || self.containers().iter().any(has_been_made)
+            || self.containers().iter().any(is_created)
     }
 
-    /// The newest event of one of these reasons.
+    /// Returns the latest event with one of these reasons.
     pub fn last_event(&self, reasons: &[&str]) -> Option<&ApiEvent> {
         self.events.iter().rev().find(|event| reasons.contains(&event.reason.as_str()))
     }
 
-    /// Whether the node's kubelet has refused or evicted the pod, for good.
-    pub fn was_turned_away(&self) -> bool {
+    /// Whether the kubelet has rejected or evicted the pod permanently.
+    pub fn was_rejected(&self) -> bool {
         let reason = text(&self.pod, "/status/reason");
         text(&self.pod, "/status/phase") == "Failed" && !matches!(reason, "" | "DeadlineExceeded")
     }
 
-    /// Whether there is no pod, though some are wanted.
-    pub fn lacks_pods(&self) -> bool {
-        let Some(maker) = self.owners.first().filter(|_| !self.is_pod()) else { return false };
-        match text(maker, "/kind") {
-            "DaemonSet" => maker.pointer("/status/desiredNumberScheduled") != Some(&0.into()),
+    /// Whether the workload has no pod, but should have one.
+    pub fn is_missing_pods(&self) -> bool {
+        let Some(owner) = self.owners.first().filter(|_| !self.is_pod()) else { return false };
+        match text(owner, "/kind") {
+            "DaemonSet" => owner.pointer("/status/desiredNumberScheduled") != Some(&0.into()),
             "Job" => !["Complete", "SuccessCriteriaMet"]
                 .iter()
-                .any(|kind| condition(maker, kind).is_some_and(|one| one["status"] == "True")),
+                .any(|kind| condition(owner, kind).is_some_and(|one| one["status"] == "True")),
             "CronJob" => false,
-            _ => maker.pointer("/spec/replicas") != Some(&0.into()),
+            _ => owner.pointer("/spec/replicas") != Some(&0.into()),
         }
     }
 
-    /// A condition of the pod.
+    /// Returns a condition of the pod.
     pub fn condition(&self, kind: &str) -> Option<&Value> {
         condition(&self.pod, kind)
     }
 }
 
 impl ApiEvent {
-    /// Whether it was so at a time, or later; the API writes some times with
-    /// fractions of a second, and some without.
+    /// Whether the event occurred at this time or later. Fractions of a second are ignored,
+    /// because only some API timestamps have them.
     pub fn is_since(&self, time: &str) -> bool {
         const SECONDS: usize = "2026-01-01T00:00:00".len();
         let to_seconds = |time: &str| time.get(..SECONDS).unwrap_or_default().to_owned();
         to_seconds(&self.time) >= to_seconds(time)
     }
 
-    /// The name of the image of pods' sandboxes that the runtime lacks, if it
-    /// says so.
+    /// Returns the name of the sandbox image, if the event says that it is missing.
     pub fn sandbox_image(&self) -> Option<&str> {
         let (_, rest) = self.message.split_once("failed to get sandbox image \"")?;
         rest.split('"').next()
@@ -327,27 +329,27 @@ mod tests {
     }
 
     #[test]
-    fn a_container_may_end_again_until_it_has_outlived_its_last_run() {
+    fn container_may_crash_again_until_it_outlives_previous_run() {
         let running = json!({"running": {"startedAt": "2026-01-01T00:01:30Z"}});
         let mut facts = facts(&running, "True");
         facts.pod["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z".into();
         let (none, early, late) = ("", "2026-01-01T00:00:59Z", "2026-01-01T00:01:00.5Z");
-        let (never, began) = ("1970-01-01T00:00:00Z", "2026-01-01T00:00:40Z");
+        let (never, started) = ("1970-01-01T00:00:00Z", "2026-01-01T00:00:40Z");
         let table = [
-            (began, none, "c", 90 + 49, true),
-            (began, none, "c", 90 + 50, false),
-            (began, early, "c", 90 + 50, false),
-            (began, late, "c", 90 + 99, true),
-            (began, late, "", 90 + 99, true),
-            (began, late, "other", 90 + 99, false),
-            (began, late, "c", 90 + 100, false),
+            (started, none, "c", 90 + 49, true),
+            (started, none, "c", 90 + 50, false),
+            (started, early, "c", 90 + 50, false),
+            (started, late, "c", 90 + 99, true),
+            (started, late, "", 90 + 99, true),
+            (started, late, "other", 90 + 99, false),
+            (started, late, "c", 90 + 100, false),
             (never, none, "c", 90 + 9, true),
             (never, none, "c", 90 + 10, false),
         ];
-        for (began, time, container, age, expected) in table {
+        for (started, time, container, age, expected) in table {
             let text = |text: &str| text.to_owned();
             facts.pod["status"]["containerStatuses"][0]["lastState"]["terminated"]["startedAt"] =
-                began.into();
+                started.into();
             facts.age_seconds = Some(age);
             facts.events = vec![ApiEvent {
                 regarding: text("Pod/p"),
@@ -356,13 +358,13 @@ mod tests {
                 time: text(time),
                 ..ApiEvent::default()
             }];
-            let found = facts.may_end_again(facts.containers()[0]);
-            assert_eq!(found, expected, "{began} {time} {container} {age}");
+            let found = facts.may_crash_again(facts.containers()[0]);
+            assert_eq!(found, expected, "{started} {time} {container} {age}");
         }
     }
 
     #[test]
-    fn what_a_node_has_ended_and_what_ran_for_long_is_not_doubted_for_long() {
+    fn container_after_reboot_or_long_run_recovers_quickly() {
         let running = json!({"running": {"startedAt": "2026-01-08T00:01:30Z"}});
         let mut facts = facts(&running, "True");
         facts.pod["metadata"]["creationTimestamp"] = "2026-01-08T00:00:00Z".into();
@@ -370,7 +372,7 @@ mod tests {
             json!({"startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-08T00:00:00Z"});
         let mut reboot = week.clone();
         reboot["reason"] = "Unknown".into();
-        // A clock that is behind tells nothing.
+        // A run that starts in the future is not judged: the clocks differ too much.
         let table = [
             (&week, 90 + 129, true),
             (&week, 90 + 130, false),
@@ -381,18 +383,18 @@ mod tests {
         for (ended, age, expected) in table {
             facts.pod["status"]["containerStatuses"][0]["lastState"]["terminated"] = ended.clone();
             facts.age_seconds = Some(age);
-            let found = facts.may_end_again(facts.containers()[0]);
+            let found = facts.may_crash_again(facts.containers()[0]);
             assert_eq!(found, expected, "{ended} {age}");
         }
     }
 
     #[test]
-    fn volumes_are_mounted_once_a_container_could_be_made() {
-        let waits = |reason: &str| json!({"waiting": {"reason": reason}});
+    fn volumes_count_as_mounted_after_sandbox_or_container_is_created() {
+        let waiting = |reason: &str| json!({"waiting": {"reason": reason}});
         let table = [
-            (waits("ContainerCreating"), "False", false),
-            (waits("ContainerCreating"), "True", true),
-            (waits("ErrImageNeverPull"), "", true),
+            (waiting("ContainerCreating"), "False", false),
+            (waiting("ContainerCreating"), "True", true),
+            (waiting("ErrImageNeverPull"), "", true),
             (json!({"running": {}}), "", true),
             (json!({"terminated": {}}), "", true),
         ];

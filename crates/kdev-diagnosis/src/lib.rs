@@ -1,8 +1,9 @@
-//! Takes facts about a pod or workload and gives the causes why it does not run, with
-//! evidence and a fix. Internal to `cargo kdev`: nothing here is promised to stay.
+//! Finds out from facts about a pod or workload why it does not run, with evidence and a
+//! fix. Internal to `cargo kdev`: the API is not stable.
 //!
-//! Each rule in `rules/` looks at the facts for one group of causes. The cause that must
-//! be fixed first comes first; if no rule applies, the facts are shown.
+//! Each rule in `rules/` checks the facts for one group of causes. The results are sorted
+//! in the order in which the causes must be fixed. If no rule matches, the raw facts are
+//! shown.
 
 mod capacity;
 pub mod cause;
@@ -27,7 +28,7 @@ use crate::rules::{
 
 pub use rules::image::outdated::newer_local_image;
 
-/// One family of causes.
+/// Checks the facts for one group of causes.
 type Rule = fn(&Facts) -> Vec<Diagnosis>;
 
 const RULES: [Rule; 13] = [
@@ -46,46 +47,50 @@ const RULES: [Rule; 13] = [
     image::outdated::diagnose,
 ];
 
-/// Everything that is wrong by these facts; nothing if all is well.
+/// Returns everything that is wrong according to the facts.
 pub fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
     let mut found: Vec<Diagnosis> = RULES.iter().flat_map(|rule| rule(facts)).collect();
-    if facts.was_turned_away() {
-        // What befell its containers then has no meaning any more.
+    if facts.was_rejected() {
+        // The state of its containers is irrelevant then.
         found.retain(|diagnosis| diagnosis.cause <= Cause::NodePressure);
     }
-    if let Some(leaving) = terminating::diagnose(facts) {
-        // Only a node that does not answer keeps it from going.
+    if let Some(terminating) = terminating::diagnose(facts) {
+        // Only a node that does not respond can prevent the deletion.
         found.retain(|diagnosis| diagnosis.cause == Cause::NodeNotReady);
-        found.push(leaving);
+        found.push(terminating);
     }
     found.sort_by_key(|diagnosis| diagnosis.cause);
-    // Containers may share a cause, and its cure.
-    let mut told: Vec<(Cause, String)> = Vec::new();
+    // Several containers may have the same cause and the same fix.
+    let mut known: Vec<(Cause, String)> = Vec::new();
     found.retain(|one| {
-        let is_new = !told.iter().any(|(cause, help)| *cause == one.cause && *help == one.help);
-        told.push((one.cause, one.help.clone()));
+        let is_new = !known.iter().any(|(cause, help)| *cause == one.cause && *help == one.help);
+        known.push((one.cause, one.help.clone()));
         is_new
     });
     for diagnosis in &mut found {
-        fixes::keep(facts, &mut diagnosis.help);
+        fixes::add_manifest_hint(facts, &mut diagnosis.help);
     }
-    if found.is_empty() && (facts.is_in_trouble() || facts.lacks_pods()) {
+    if found.is_empty() && (facts.is_unready() || facts.is_missing_pods()) {
         found.push(in_progress::diagnose(facts).unwrap_or_else(|| unknown(facts)));
     }
     found
 }
 
-/// The facts, where no rule knows what they mean.
+/// Returns the raw facts, for a state that no rule knows.
 fn unknown(facts: &Facts) -> Diagnosis {
-    let mut evidence: Vec<String> = of_pod(facts);
+    let mut evidence: Vec<String> = pod_evidence(facts);
     evidence.extend(facts.containers().iter().filter_map(|container| {
         let (reason, message) = container.waiting()?;
-        Some(format!("container `{}` waits: {}", container.name(), told(reason, message)))
+        Some(format!(
+            "container `{}` is waiting: {}",
+            container.name(),
+            join_reason(reason, message)
+        ))
     }));
-    if let (false, Some(maker)) = (facts.is_pod(), facts.owners.first()) {
-        evidence.extend(list(&maker["status"]["conditions"]).map(|one| {
-            let word = |path| text(one, path);
-            format!("{} is {}: {}", word("/type"), word("/status"), word("/message"))
+    if let (false, Some(owner)) = (facts.is_pod(), facts.owners.first()) {
+        evidence.extend(list(&owner["status"]["conditions"]).map(|one| {
+            let field = |path| text(one, path);
+            format!("{} is {}: {}", field("/type"), field("/status"), field("/message"))
         }));
     }
     let warnings = facts.events.iter().rev().filter(|event| event.warning).take(3);
@@ -94,25 +99,28 @@ fn unknown(facts: &Facts) -> Diagnosis {
     Diagnosis {
         cause: Cause::Unknown,
         confidence: Confidence::Possible,
-        message: "none that kdev knows of".to_owned(),
+        message: "unknown".to_owned(),
         evidence,
-        help: format!("see `{} describe {}`", facts.kubectl, facts.subject),
+        help: format!("run `{} describe {}` for details", facts.kubectl, facts.subject),
     }
 }
 
-/// What the pod says of itself: why it has ended, and why it has no node.
-fn of_pod(facts: &Facts) -> Vec<String> {
+/// Returns why the pod has ended and why it has no node, according to its status.
+fn pod_evidence(facts: &Facts) -> Vec<String> {
     let reason = text(&facts.pod, "/status/reason");
-    let ended = told(reason, text(&facts.pod, "/status/message"));
+    let ended = join_reason(reason, text(&facts.pod, "/status/message"));
     let scheduled = facts.condition("PodScheduled").filter(|one| one["status"] == "False");
-    let placed = scheduled.map(|one| {
-        format!("PodScheduled is False: {}", told(text(one, "/reason"), text(one, "/message")))
+    let scheduling = scheduled.map(|one| {
+        format!(
+            "PodScheduled is False: {}",
+            join_reason(text(one, "/reason"), text(one, "/message"))
+        )
     });
-    Some(ended).filter(|ended| !ended.is_empty()).into_iter().chain(placed).collect()
+    Some(ended).filter(|ended| !ended.is_empty()).into_iter().chain(scheduling).collect()
 }
 
-/// A reason with its message, where there is one.
-fn told(reason: &str, message: &str) -> String {
+/// Joins a reason and a message, either of which may be empty.
+fn join_reason(reason: &str, message: &str) -> String {
     let separator = if reason.is_empty() || message.is_empty() { "" } else { ": " };
     format!("{reason}{separator}{message}")
 }
@@ -123,7 +131,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn what_no_rule_knows_is_shown() {
+    fn unknown_cause_shows_raw_facts() {
         let table = [
             (
                 json!({"phase": "Failed", "reason": "Terminated",

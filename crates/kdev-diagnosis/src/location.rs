@@ -1,4 +1,4 @@
-//! Where an image is, and where one is that is called alike.
+//! Where an image is, and which images have a similar name.
 
 use kdev_core::image::local::LocalImage;
 use kdev_core::image::node_images::{CRI_NAMESPACE, StoredImage};
@@ -7,124 +7,127 @@ use kdev_core::kube::container::Container;
 
 use crate::facts::{Facts, NodeObservation};
 
-/// Where the image that a container wants was seen.
-pub(crate) struct Whereabouts<'a> {
-    pub(crate) wanted: Reference,
-    /// Under its name, where the kubelet of the pod's node looks.
-    pub(crate) here: Option<&'a StoredImage>,
-    /// Under its name, in another of that containerd's namespaces.
-    pub(crate) misplaced: Option<&'a StoredImage>,
-    /// On the pod's node, under names that are alike; those with its tag come first.
-    pub(crate) alike: Vec<&'a StoredImage>,
-    /// Under its name on these other nodes.
-    pub(crate) others: Vec<&'a str>,
-    /// In docker here, under its name.
-    pub(crate) local: Option<&'a LocalImage>,
-    /// In docker here, under names that are alike; those with its tag come first.
-    pub(crate) local_alike: Vec<&'a LocalImage>,
-    /// Why the pod's node could not be asked.
-    pub(crate) unseen: Option<&'a str>,
+/// Where an image is on the nodes and in Docker.
+pub(crate) struct ImageLocations<'a> {
+    pub(crate) reference: Reference,
+    /// The image on the pod's node, in the namespace that the kubelet uses.
+    pub(crate) on_node: Option<&'a StoredImage>,
+    /// The image on the pod's node, in another containerd namespace.
+    pub(crate) in_other_namespace: Option<&'a StoredImage>,
+    /// The images on the pod's node with a similar name; those with the same tag first.
+    pub(crate) similar_names: Vec<&'a StoredImage>,
+    /// The other nodes that have the image.
+    pub(crate) other_nodes: Vec<&'a str>,
+    /// The image in Docker.
+    pub(crate) in_docker: Option<&'a LocalImage>,
+    /// The images in Docker with a similar name; those with the same tag first.
+    pub(crate) similar_in_docker: Vec<&'a LocalImage>,
+    /// Why the images on the pod's node are unknown.
+    pub(crate) node_error: Option<&'a str>,
 }
 
-impl<'a> Whereabouts<'a> {
-    pub(crate) fn of(facts: &'a Facts, wanted: Reference) -> Self {
-        let full = wanted.to_string();
-        let is_it = |name: &str| name == full;
-        let is_alike = |name: &str| name != full && base(name) == base(&full);
-        let on_node = facts.stock().map(|stock| stock.images.as_slice()).unwrap_or_default();
-        let of_cri = |image: &&StoredImage| image.namespace == CRI_NAMESPACE;
-        let locals = facts.local_images.as_deref().unwrap_or_default();
+impl<'a> ImageLocations<'a> {
+    pub(crate) fn new(facts: &'a Facts, reference: Reference) -> Self {
+        let full = reference.to_string();
+        let is_same = |name: &str| name == full;
+        let is_similar = |name: &str| name != full && base(name) == base(&full);
+        let on_node =
+            facts.images_on_pod_node().map(|found| found.images.as_slice()).unwrap_or_default();
+        let is_cri = |image: &&StoredImage| image.namespace == CRI_NAMESPACE;
+        let in_docker = facts.local_images.as_deref().unwrap_or_default();
         let node = facts.node_name().unwrap_or_default();
-        let has = |name: &&String| {
-            facts.stock_of(name).is_some_and(|stock| stock.in_cri_namespace(&full).is_some())
+        let has_image = |name: &&String| {
+            facts.images_on_node(name).is_some_and(|found| found.in_cri_namespace(&full).is_some())
         };
-        let unlike_tag = |name: &str| split_tag(name).1 != wanted.tag();
-        let mut alike: Vec<&StoredImage> =
-            on_node.iter().filter(of_cri).filter(|image| is_alike(&image.name)).collect();
-        alike.sort_by_key(|image| unlike_tag(&image.name));
-        let mut local_alike: Vec<&LocalImage> =
-            locals.iter().filter(|image| is_alike(&image.name)).collect();
-        local_alike.sort_by_key(|image| unlike_tag(&image.name));
+        let has_other_tag = |name: &str| split_tag(name).1 != reference.tag();
+        let mut similar_names: Vec<&StoredImage> =
+            on_node.iter().filter(is_cri).filter(|image| is_similar(&image.name)).collect();
+        similar_names.sort_by_key(|image| has_other_tag(&image.name));
+        let mut similar_in_docker: Vec<&LocalImage> =
+            in_docker.iter().filter(|image| is_similar(&image.name)).collect();
+        similar_in_docker.sort_by_key(|image| has_other_tag(&image.name));
         Self {
-            here: on_node.iter().filter(of_cri).find(|image| is_it(&image.name)),
-            misplaced: on_node.iter().find(|image| !of_cri(image) && is_it(&image.name)),
-            alike,
-            others: facts
+            on_node: on_node.iter().filter(is_cri).find(|image| is_same(&image.name)),
+            in_other_namespace: on_node.iter().find(|image| !is_cri(image) && is_same(&image.name)),
+            similar_names,
+            other_nodes: facts
                 .node_images
                 .keys()
                 .filter(|name| *name != node)
-                .filter(has)
+                .filter(has_image)
                 .map(String::as_str)
                 .collect(),
-            local: locals.iter().find(|image| is_it(&image.name)),
-            local_alike,
-            unseen: match facts.node_images.get(node) {
-                Some(NodeObservation::Unknown(why)) => Some(why),
+            in_docker: in_docker.iter().find(|image| is_same(&image.name)),
+            similar_in_docker,
+            node_error: match facts.node_images.get(node) {
+                Some(NodeObservation::Unknown(error)) => Some(error),
                 _ => None,
             },
-            wanted,
+            reference,
         }
     }
 
-    /// The image as people write it.
+    /// Returns the image's name in its short form.
     pub(crate) fn name(&self) -> String {
-        self.wanted.familiar()
+        self.reference.familiar()
     }
 
-    /// Whether the pod's node has told that it has no such image.
-    pub(crate) fn is_missed(&self, facts: &Facts) -> bool {
-        self.here.is_none() && facts.stock().is_some()
+    /// Whether the pod's node has reported its images, and this one is not among them.
+    pub(crate) fn is_missing_on_node(&self, facts: &Facts) -> bool {
+        self.on_node.is_none() && facts.images_on_pod_node().is_some()
     }
 
-    /// The very image whose digest is wanted, under another name on the pod's node.
-    pub(crate) fn twin(&self) -> Option<&'a StoredImage> {
-        let digest = self.wanted.digest()?;
-        self.alike.iter().copied().find(|one| one.digest == digest || one.config == digest)
+    /// Returns the image with the requested digest under another name on the pod's node.
+    pub(crate) fn same_digest(&self) -> Option<&'a StoredImage> {
+        let digest = self.reference.digest()?;
+        self.similar_names.iter().copied().find(|one| one.digest == digest || one.config == digest)
     }
 
-    /// Whether anything that may be meant is on a node or in docker here.
-    pub(crate) fn is_near(&self) -> bool {
-        self.here.is_some()
-            || self.local.is_some()
-            || !(self.alike.is_empty() && self.local_alike.is_empty() && self.others.is_empty())
+    /// Whether the image or one with a similar name is on a node or in Docker.
+    pub(crate) fn is_found_anywhere(&self) -> bool {
+        self.on_node.is_some()
+            || self.in_docker.is_some()
+            || !(self.similar_names.is_empty()
+                && self.similar_in_docker.is_empty()
+                && self.other_nodes.is_empty())
     }
 
-    /// Whether the name tells that it was never meant to be pulled: no registry
-    /// stands in it but the one that is put there by default.
-    pub(crate) fn is_homely(&self) -> bool {
-        let name = self.wanted.name();
+    /// Whether the name has no registry besides the default one, so that the image was
+    /// probably never meant to be pulled.
+    pub(crate) fn has_no_registry(&self) -> bool {
+        let name = self.reference.name();
         !name.familiar().contains('/') || name.to_string().starts_with("localhost/")
     }
 }
 
-/// The nodes, of those that have told, that have each of the pod's images where a
-/// kubelet looks.
+/// Returns the nodes that have all images of the pod in the namespace that the kubelet
+/// uses.
 pub(crate) fn nodes_with_images(facts: &Facts) -> Vec<String> {
-    let wanted: Vec<String> = facts
+    let images: Vec<String> = facts
         .containers()
         .iter()
         .filter_map(|container| container.reference().map(|reference| reference.to_string()))
         .collect();
     let has_all = |node: &&String| {
-        let stock = facts.stock_of(node);
-        stock.is_some_and(|stock| wanted.iter().all(|name| stock.in_cri_namespace(name).is_some()))
+        let found = facts.images_on_node(node);
+        found.is_some_and(|found| images.iter().all(|name| found.in_cri_namespace(name).is_some()))
     };
     facts.node_images.keys().filter(has_all).cloned().collect()
 }
 
-/// The pod's node, in words.
-pub(crate) fn node(facts: &Facts) -> String {
+/// Describes the pod's node.
+pub(crate) fn describe_node(facts: &Facts) -> String {
     facts.node_name().map_or_else(|| "no node".to_owned(), |name| format!("node `{name}`"))
 }
 
-/// How a container waits for its image.
-pub(crate) fn waits(container: Container) -> String {
+/// Describes why a container waits for its image.
+pub(crate) fn waiting_evidence(container: Container) -> String {
     let (reason, _) = container.waiting().unwrap_or_default();
     let policy = container.policy();
-    format!("container `{}` waits: {reason}; its pull policy is `{policy}`", container.name())
+    format!("container `{}` is waiting: {reason}; its pull policy is `{policy}`", container.name())
 }
 
-/// A name as people write it.
-pub(crate) fn familiar(name: &str) -> String {
+/// Returns the short form of an image name.
+pub(crate) fn familiar_name(name: &str) -> String {
     Reference::parse(name).map_or_else(|_| name.to_owned(), |reference| reference.familiar())
 }

@@ -1,21 +1,21 @@
-//! What the scheduler says of a pod that it finds no node for.
+//! The scheduler's message about a pod for which it found no node.
 
-/// The scheduler's message without what it says of preemption.
-pub(crate) fn essence(message: &str) -> &str {
+/// Returns the scheduler's message without the part about preemption.
+pub(crate) fn without_preemption(message: &str) -> &str {
     let ends = [". no new claims to deallocate", ". preemption:", ", preemption:"];
     let end = ends.iter().filter_map(|end| message.find(end)).min();
     message[..end.unwrap_or(message.len())].trim_end_matches('.')
 }
 
-/// The reasons in the scheduler's message, without the numbers of nodes.
-pub(crate) fn reasons(message: &str) -> Vec<&str> {
-    let message = essence(message);
+/// Returns the reasons in the scheduler's message, without the node counts.
+pub(crate) fn parse_reasons(message: &str) -> Vec<&str> {
+    let message = without_preemption(message);
     let list = message.split_once(" available: ").map_or(message, |(_, list)| list);
     let mut reasons: Vec<&str> = Vec::new();
     let mut start = 0;
     for (at, separator) in list.match_indices(", ") {
         let next = at + separator.len();
-        // Within a taint there are commas, too, but no numbers after them.
+        // A taint may contain commas, too, but no digit follows them.
         if list[next..].starts_with(|c: char| c.is_ascii_digit()) {
             reasons.push(&list[start..at]);
             start = next;
@@ -27,8 +27,8 @@ pub(crate) fn reasons(message: &str) -> Vec<&str> {
     reasons.iter().map(|reason| reason[reason.len() - without_number(reason)..].trim()).collect()
 }
 
-/// Whether it says what the node itself shows.
-pub(crate) fn is_of_placement(reason: &str) -> bool {
+/// Whether the reason is one that the node object shows, too.
+pub(crate) fn is_placement(reason: &str) -> bool {
     const SIGNS: [&str; 4] = [
         "untolerated taint",
         "were unschedulable",
@@ -38,16 +38,19 @@ pub(crate) fn is_of_placement(reason: &str) -> bool {
     SIGNS.iter().any(|sign| reason.contains(sign))
 }
 
-/// What the scheduler says of other pods, in plain words.
-pub(crate) fn plainly(words: &str) -> &str {
-    const WORDS: [(&str, &str); 5] = [
-        ("existing pods anti-affinity", "a pod runs there that must not be near this one"),
-        ("anti-affinity", "a pod runs there that this one must not be near"),
-        ("affinity", "no pod runs there that this one must be near"),
-        ("missing required label", "it has no label for the spread that the pod asks for"),
-        ("topology spread", "one more pod there would break the spread that the pod asks for"),
+/// Explains a reason of the scheduler's that is about other pods.
+pub(crate) fn explain(reason: &str) -> &str {
+    const EXPLANATIONS: [(&str, &str); 5] = [
+        ("existing pods anti-affinity", "it runs a pod whose anti-affinity excludes this pod"),
+        ("anti-affinity", "it runs a pod that this pod's anti-affinity excludes"),
+        ("affinity", "it does not run a pod that this pod's affinity requires"),
+        (
+            "missing required label",
+            "it does not have the label that the topology spread constraint requires",
+        ),
+        ("topology spread", "another pod would violate the topology spread constraint"),
     ];
-    WORDS.iter().find(|(sign, _)| words.contains(sign)).map_or(words, |(_, plain)| plain)
+    EXPLANATIONS.iter().find(|(sign, _)| reason.contains(sign)).map_or(reason, |(_, text)| text)
 }
 
 #[cfg(test)]
@@ -55,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_schedulers_reasons_are_told_apart() {
+    fn reasons_are_split_at_node_counts() {
         let table: [(&str, &[&str]); 5] = [
             (
                 "0/2 nodes are available: 2 Insufficient example.com/gpu, 2 Insufficient memory. no new claims to deallocate, preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling.",
@@ -76,7 +79,7 @@ mod tests {
             ("no nodes available to schedule pods", &["no nodes available to schedule pods"]),
         ];
         for (message, expected) in table {
-            assert_eq!(reasons(message), expected, "{message}");
+            assert_eq!(parse_reasons(message), expected, "{message}");
         }
     }
 }

@@ -1,40 +1,40 @@
-//! What a diagnosis is about: a pod with its owners, or a workload that has no
-//! pod, chosen from what a namespace holds.
+//! Selects what to diagnose from the objects of a namespace: a pod with its owners, or a
+//! workload without pods.
 
 use kdev_core::kube::kinds;
 use kdev_core::kube::object::{condition, id, list, text};
 use serde_json::Value;
 
-/// What a Deployment's `ReplicaSet`s are numbered by.
-const REVISION: &str = "/metadata/annotations/deployment.kubernetes.io~1revision";
+/// The revision of a Deployment's `ReplicaSet`.
+const REVISION_ANNOTATION: &str = "/metadata/annotations/deployment.kubernetes.io~1revision";
 
-/// A pod and who made it, or a workload that has none.
+/// A pod with its owners, or a workload without pods.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Subject {
     pub pod: Option<Value>,
-    /// The nearest first; the last one is kept by nobody.
+    /// The nearest owner first; the last one has no owner.
     pub owners: Vec<Value>,
-    /// How many other pods of the nearest are not ready either.
+    /// How many other pods of the nearest owner are not ready either.
     pub unready_siblings: u64,
 }
 
 impl Subject {
-    /// Kind and name, as kubectl takes them.
+    /// Returns the object as `kind/name`.
     pub fn id(&self) -> String {
         self.pod.as_ref().or(self.owners.first()).map(id).unwrap_or_default()
     }
 }
 
-/// What is asked about.
+/// A pod or workload to look for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct WorkloadQuery {
     kind: Option<&'static str>,
     name: String,
 }
 
-impl Asked {
-    /// Reads `NAME` or `KIND/NAME`, in kubectl's words; `None` for a kind that
-    /// makes no pods.
+impl WorkloadQuery {
+    /// Parses `NAME` or `KIND/NAME`, with the kinds and short names of `kubectl`; `None` for
+    /// a kind without pods.
     pub fn parse(text: &str) -> Option<Self> {
         let Some((kind, name)) = text.split_once('/') else {
             return Some(Self { kind: None, name: text.to_owned() });
@@ -45,81 +45,92 @@ impl Asked {
         Some(Self { kind: Some(kind), name: name.to_owned() })
     }
 
-    fn means(&self, item: &Value) -> bool {
+    fn matches(&self, item: &Value) -> bool {
         let kind = text(item, "/kind");
         let is_kind = match self.kind {
-            Some(wanted) => kind == wanted,
+            Some(expected) => kind == expected,
             None => runs_pods(kind),
         };
         is_kind && text(item, "/metadata/name") == self.name
     }
 }
 
-/// What a question is about: the pod of this name, or the worst of a workload's
-/// newest pods.
-pub fn find(items: &[Value], asked: &Asked) -> Option<Subject> {
-    let named = || items.iter().filter(|item| asked.means(item));
+/// Returns the pod with this name, or the least healthy of the newest pods of the workload
+/// with this name.
+pub fn find(items: &[Value], query: &WorkloadQuery) -> Option<Subject> {
+    let named = || items.iter().filter(|item| query.matches(item));
     let item = named().find(|item| item["kind"] == "Pod").or_else(|| named().next())?;
-    Some(of(items, item))
+    Some(from_item(items, item))
 }
 
-/// One for each workload and bare pod; the worst pod of each.
+/// Returns one subject for each workload and bare pod: its least healthy pod, if it has any.
 pub fn all(items: &[Value]) -> Vec<Subject> {
-    let is_kept = |item: &&Value| owner(items, item).is_some();
-    let makes_pods = |item: &&Value| runs_pods(text(item, "/kind"));
-    items.iter().filter(makes_pods).filter(|i| !is_kept(i)).map(|item| of(items, item)).collect()
+    let has_owner = |item: &&Value| owner(items, item).is_some();
+    let runs_pods = |item: &&Value| runs_pods(text(item, "/kind"));
+    items
+        .iter()
+        .filter(runs_pods)
+        .filter(|i| !has_owner(i))
+        .map(|item| from_item(items, item))
+        .collect()
 }
 
-/// The names of all that can be asked about.
+/// Returns the names of everything that can be diagnosed.
 pub fn names(items: &[Value]) -> Vec<String> {
-    let known = |item: &&Value| runs_pods(text(item, "/kind"));
-    items.iter().filter(known).filter(|item| item["kind"] != "ReplicaSet").map(id).collect()
+    let runs_pods = |item: &&Value| runs_pods(text(item, "/kind"));
+    items.iter().filter(runs_pods).filter(|item| item["kind"] != "ReplicaSet").map(id).collect()
 }
 
-fn of(items: &[Value], item: &Value) -> Subject {
+fn from_item(items: &[Value], item: &Value) -> Subject {
     if item["kind"] == "Pod" {
         let (pod, owners) = (Some(item.clone()), owners(items, item));
         return Subject { pod, owners, unready_siblings: 0 };
     }
-    let maker = newest_maker(items, item);
-    let mut pods: Vec<&Value> = children(items, maker).filter(|i| i["kind"] == "Pod").collect();
-    // What has failed for good is history once another has come in its place, unless
-    // its Job has failed with it.
-    let has_failed = condition(maker, "Failed").is_some_and(|one| one["status"] == "True");
-    if !has_failed && pods.iter().any(|pod| !is_over(pod)) {
-        pods.retain(|pod| !is_over(pod));
+    let pod_owner = newest_pod_owner(items, item);
+    let mut pods: Vec<&Value> = owned_by(items, pod_owner).filter(|i| i["kind"] == "Pod").collect();
+    // A failed pod does not count after it has been replaced, unless its Job has failed,
+    // too.
+    let is_failed = condition(pod_owner, "Failed").is_some_and(|one| one["status"] == "True");
+    if !is_failed && pods.iter().any(|pod| !has_failed(pod)) {
+        pods.retain(|pod| !has_failed(pod));
     }
-    // The worst first, then the newest.
+    // The least healthy first, then the newest.
     pods.sort_by_key(|pod| {
-        (is_leaving(pod), is_well(pod), !is_stuck(pod), std::cmp::Reverse(created(pod)))
+        (
+            is_terminating(pod),
+            is_ready_or_succeeded(pod),
+            !is_stuck(pod),
+            std::cmp::Reverse(creation_time(pod)),
+        )
     });
-    let unready_siblings = pods.iter().skip(1).filter(|pod| !is_well(pod) && !is_leaving(pod));
+    let unready_siblings =
+        pods.iter().skip(1).filter(|pod| !is_ready_or_succeeded(pod) && !is_terminating(pod));
     let unready_siblings = unready_siblings.count() as u64;
     if let Some(pod) = pods.first() {
-        return Subject { unready_siblings, ..of(items, pod) };
+        return Subject { unready_siblings, ..from_item(items, pod) };
     }
-    let owners = [vec![maker.clone()], owners(items, maker)].concat();
+    let owners = [vec![pod_owner.clone()], owners(items, pod_owner)].concat();
     Subject { pod: None, owners, unready_siblings }
 }
 
-/// Who makes the newest pods: of a Deployment the newest `ReplicaSet`, of a
-/// `CronJob` the newest Job.
-fn newest_maker<'a>(items: &'a [Value], item: &'a Value) -> &'a Value {
-    let revision = |set: &&Value| text(set, REVISION).parse::<u64>().unwrap_or_default();
-    let made = |kind: &'static str| children(items, item).filter(move |i| i["kind"] == kind);
+/// Returns the owner of a workload's newest pods: the newest `ReplicaSet` of a Deployment,
+/// the newest Job of a `CronJob`, and the workload itself otherwise.
+fn newest_pod_owner<'a>(items: &'a [Value], item: &'a Value) -> &'a Value {
+    let revision = |set: &&Value| text(set, REVISION_ANNOTATION).parse::<u64>().unwrap_or_default();
+    let owned = |kind: &'static str| owned_by(items, item).filter(move |i| i["kind"] == kind);
     let newest = match text(item, "/kind") {
-        "Deployment" => made("ReplicaSet").max_by_key(revision),
-        "CronJob" => made("Job").max_by_key(|job| created(job)),
+        "Deployment" => owned("ReplicaSet").max_by_key(revision),
+        "CronJob" => owned("Job").max_by_key(|job| creation_time(job)),
         _ => None,
     };
     newest.unwrap_or(item)
 }
 
-fn created(item: &Value) -> String {
+fn creation_time(item: &Value) -> String {
     text(item, "/metadata/creationTimestamp").to_owned()
 }
 
-fn children<'a>(items: &'a [Value], of: &Value) -> impl Iterator<Item = &'a Value> {
+fn owned_by<'a>(items: &'a [Value], of: &Value) -> impl Iterator<Item = &'a Value> {
     let uid = of["metadata"]["uid"].clone();
     items.iter().filter(move |item| {
         list(&item["metadata"]["ownerReferences"]).any(|owner| owner["uid"] == uid)
@@ -143,16 +154,16 @@ fn owners(items: &[Value], of: &Value) -> Vec<Value> {
     chain
 }
 
-fn is_leaving(pod: &Value) -> bool {
+fn is_terminating(pod: &Value) -> bool {
     pod.pointer("/metadata/deletionTimestamp").is_some()
 }
 
-/// Whether it has failed, and nothing starts it again.
-fn is_over(pod: &Value) -> bool {
+/// Whether the pod has failed and is not restarted.
+fn has_failed(pod: &Value) -> bool {
     text(pod, "/status/phase") == "Failed"
 }
 
-/// Whether more is wrong with it than that it is not ready yet.
+/// Whether the pod has an error, and is not just starting.
 fn is_stuck(pod: &Value) -> bool {
     let is_error = |status: &Value| {
         let reason = text(status, "/state/waiting/reason");
@@ -163,8 +174,8 @@ fn is_stuck(pod: &Value) -> bool {
     has_no_node || kinds.iter().any(|kind| list(&pod["status"][*kind]).any(is_error))
 }
 
-/// Whether it is ready, or has done what it was made for.
-fn is_well(pod: &Value) -> bool {
+/// Whether the pod is ready or has completed.
+fn is_ready_or_succeeded(pod: &Value) -> bool {
     let is_ready = condition(pod, "Ready").is_some_and(|ready| ready["status"] == "True");
     is_ready || text(pod, "/status/phase") == "Succeeded"
 }
@@ -201,20 +212,21 @@ mod tests {
     }
 
     #[test]
-    fn pods_that_are_no_better_are_counted() {
+    fn other_unready_pods_are_counted() {
         let mut items = namespace();
         items.push(item("Pod", "app-2-c", "ReplicaSet/app-2", 0, "False"));
-        let unready =
-            |asked: &str| find(&items, &Asked::parse(asked).unwrap()).unwrap().unready_siblings;
+        let unready = |query: &str| {
+            find(&items, &WorkloadQuery::parse(query).unwrap()).unwrap().unready_siblings
+        };
         assert_eq!((unready("app"), unready("rs/app-1"), unready("pod/app-2-b")), (1, 0, 0));
     }
 
-    fn ask(text: &str) -> Option<String> {
-        find(&namespace(), &Asked::parse(text)?).map(|subject| subject.id())
+    fn find_id(text: &str) -> Option<String> {
+        find(&namespace(), &WorkloadQuery::parse(text)?).map(|subject| subject.id())
     }
 
     #[test]
-    fn a_name_leads_to_the_worst_of_the_newest_pods() {
+    fn name_selects_least_healthy_of_newest_pods() {
         let table = [
             ("app", Some("pod/app-2-b")),
             ("deploy/app", Some("pod/app-2-b")),
@@ -227,13 +239,13 @@ mod tests {
             ("configmap/app", None),
             ("absent", None),
         ];
-        for (asked, expected) in table {
-            assert_eq!(ask(asked).as_deref(), expected, "{asked}");
+        for (query, expected) in table {
+            assert_eq!(find_id(query).as_deref(), expected, "{query}");
         }
     }
 
     #[test]
-    fn a_pod_that_is_stuck_is_worse_than_one_that_is_starting() {
+    fn stuck_pod_precedes_starting_pod() {
         let pod = |name: &str, time: &str, scheduled: &str| {
             let mut pod = item("Pod", name, "ReplicaSet/app-2", 0, "False");
             pod["metadata"]["creationTimestamp"] = json!(time);
@@ -245,12 +257,12 @@ mod tests {
         items.retain(|item| item["kind"] != "Pod");
         items.extend([pod("stuck", "2026-01-01T00:00:00Z", "False")]);
         items.extend([pod("starting", "2026-01-01T00:00:01Z", "True")]);
-        let found = find(&items, &Asked::parse("app").unwrap());
+        let found = find(&items, &WorkloadQuery::parse("app").unwrap());
         assert_eq!(found.unwrap().id(), "pod/stuck");
     }
 
     #[test]
-    fn a_pod_that_has_failed_counts_as_long_as_none_has_come_in_its_place() {
+    fn failed_pod_counts_until_replaced() {
         let pod = |name: &str, phase: &str| {
             let mut pod = item("Pod", name, "Job/job", 0, "False");
             pod["status"]["phase"] = phase.into();
@@ -266,16 +278,16 @@ mod tests {
             let mut job = item("Job", "job", "", 0, "");
             job["status"]["conditions"] = json!([{"type": failed, "status": "True"}]);
             let items = [vec![job], pods].concat();
-            let found = find(&items, &Asked::parse("job").unwrap()).unwrap();
+            let found = find(&items, &WorkloadQuery::parse("job").unwrap()).unwrap();
             assert_eq!(found.id(), expected);
         }
     }
 
     #[test]
-    fn every_workload_is_looked_at_once() {
+    fn each_workload_is_one_subject() {
         let found: Vec<_> = all(&namespace()).iter().map(Subject::id).collect();
         assert_eq!(found, ["pod/app-2-b", "pod/bare", "statefulset/db"]);
-        let subject = find(&namespace(), &Asked::parse("app").unwrap()).unwrap();
+        let subject = find(&namespace(), &WorkloadQuery::parse("app").unwrap()).unwrap();
         let owners: Vec<_> = subject.owners.iter().map(id).collect();
         assert_eq!(owners, ["replicaset/app-2", "deployment/app"]);
     }

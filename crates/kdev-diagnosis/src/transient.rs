@@ -1,40 +1,41 @@
-//! Troubles of a pod's preparation that pass by themselves, or have passed.
+//! Failures during the preparation of a pod that are transient or have passed.
 
 use crate::facts::{ApiEvent, Facts};
 
-/// Events of a pod whose containers cannot be made yet.
-const OF_PREPARATION: [&str; 4] =
+/// Reasons of events that prevent the creation of the containers.
+const PREPARATION_FAILURES: [&str; 4] =
     ["FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox", "NetworkNotReady"];
-/// Events of a pod that has its volumes and its sandbox.
-const AFTERWARDS: [&str; 4] = ["Pulling", "Pulled", "Created", "Started"];
-/// Errors of a kubelet whose caches have not seen the pod's ConfigMaps and Secrets
-/// yet, and of an API server that has not seen the pod's node yet
+/// Reasons of events that occur only after volumes and sandbox are ready.
+const AFTER_PREPARATION: [&str; 4] = ["Pulling", "Pulled", "Created", "Started"];
+/// Errors while the kubelet's cache does not contain the pod's ConfigMaps and Secrets yet,
+/// or the API server has not seen yet that the pod is on the node
 /// (<https://kubernetes.io/docs/reference/access-authn-authz/node/>).
-const TRANSIENT: [&str; 4] = [
+const TRANSIENT_ERRORS: [&str; 4] = [
     "failed to sync configmap cache",
     "failed to sync secret cache",
     "not registered",
     "no relationship found between node",
 ];
 
-/// Whether an event is of the pod's preparation, and that is over now.
-pub(crate) fn is_over(facts: &Facts, event: &ApiEvent) -> bool {
+/// Whether an event is about the pod's preparation, which has succeeded since.
+pub(crate) fn has_passed(facts: &Facts, event: &ApiEvent) -> bool {
     let is_past = |one: &ApiEvent| {
         let is_attached =
             one.reason == "SuccessfulAttachVolume" && event.reason == "FailedAttachVolume";
-        (is_attached || AFTERWARDS.contains(&one.reason.as_str())) && one.is_since(&event.time)
+        (is_attached || AFTER_PREPARATION.contains(&one.reason.as_str()))
+            && one.is_since(&event.time)
     };
-    OF_PREPARATION.contains(&event.reason.as_str())
+    PREPARATION_FAILURES.contains(&event.reason.as_str())
         && (facts.is_mounted() || facts.pod_events().any(is_past))
 }
 
-/// Whether a mount only has to be tried again.
+/// Whether the kubelet will succeed with a mount when it retries.
 pub(crate) fn is_transient(event: &ApiEvent) -> bool {
-    let why = event.message.split_once("\" : ").map_or("", |(_, why)| why);
+    let error = event.message.split_once("\" : ").map_or("", |(_, error)| error);
     // As in `[object "n"/"a" not registered, object "n"/"b" not registered]`.
-    let mut parts = why.trim_matches(['[', ']']).split(", ");
+    let mut parts = error.trim_matches(['[', ']']).split(", ");
     event.reason == "FailedMount"
-        && parts.all(|part| TRANSIENT.iter().any(|sign| part.contains(sign)))
+        && parts.all(|part| TRANSIENT_ERRORS.iter().any(|sign| part.contains(sign)))
 }
 
 #[cfg(test)]
@@ -53,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn preparation_is_over_once_a_container_is_made() {
+    fn preparation_failure_has_passed_after_container_is_created() {
         let (early, late) = ("2026-01-01T00:00:01Z", "2026-01-01T00:00:02Z");
         let table = [
             ("FailedMount", "Pulling", late, "False", true),
@@ -73,12 +74,12 @@ mod tests {
                 ..Facts::default()
             };
             let failure = event(reason, "", "2026-01-01T00:00:02Z");
-            assert_eq!(is_over(&facts, &failure), expected, "{reason} {other} {time} {sandbox}");
+            assert_eq!(has_passed(&facts, &failure), expected, "{reason} {other} {time} {sandbox}");
         }
     }
 
     #[test]
-    fn what_is_only_tried_again_is_told_from_what_is_missing() {
+    fn transient_mount_error_differs_from_missing_object() {
         let table = [
             ("failed to sync configmap cache: timed out waiting for the condition", true),
             ("object \"default\"/\"settings\" not registered", true),
@@ -92,9 +93,9 @@ mod tests {
             ),
             ("configmap \"settings\" not found", false),
         ];
-        for (why, expected) in table {
-            let message = format!("MountVolume.SetUp failed for volume \"data\" : {why}");
-            assert_eq!(is_transient(&event("FailedMount", &message, "")), expected, "{why}");
+        for (error, expected) in table {
+            let message = format!("MountVolume.SetUp failed for volume \"data\" : {error}");
+            assert_eq!(is_transient(&event("FailedMount", &message, "")), expected, "{error}");
         }
     }
 }

@@ -197,7 +197,7 @@ fn why_a_pod_that_was_deleted_is_still_there() {
         pod.pointer("/status/containerStatuses/0/state/terminated").map(|_| ())
     });
     let found = scene.is_judged(&["terminating"]);
-    assert!(found.help(0).contains("see that the controller runs"), "{}", found.help(0));
+    assert!(found.help(0).contains("check the controller that removes"), "{}", found.help(0));
     // Here is none.
     let advised = found.help(0).rsplit('`').nth(1).unwrap().to_owned();
     run(command("sh").args(["-ec", &advised]).env("KUBECONFIG", state("kubeconfig")));

@@ -150,7 +150,7 @@ fn why_a_webhook_that_does_not_answer_lets_no_pod_through() {
     scene.makes_instead("");
     scene.reports("failed calling webhook");
     let found = scene.is_judged(&["webhook"]);
-    assert!(found.help(0).contains("or delete the configuration"), "{}", found.help(0));
+    assert!(found.help(0).contains("or delete the cluster-wide configuration"), "{}", found.help(0));
     let listed = found.follow_last(0);
     let line = listed.lines().find(|line| line.ends_with("check.example.com"));
     assert!(line.is_some_and(|line| line.contains(" deaf-webhook ")), "{listed}");
@@ -173,8 +173,8 @@ fn why_a_webhook_refuses_a_pod() {
     scene.makes("");
     scene.reports("denied the request");
     let found = scene.is_judged(&["webhook"]);
-    assert!(found.words(0).ends_with("refuses the pod: a pod needs a label `team`"));
-    assert!(found.help(0).starts_with("change what the webhook names in"), "{}", found.help(0));
+    assert!(found.words(0).ends_with("rejected the pod: a pod needs a label `team`"));
+    assert!(found.help(0).starts_with("change the fields that the webhook rejects in"), "{}", found.help(0));
     // As the help says.
     let patch = r#"{"spec":{"template":{"metadata":{"labels":{"team":"a"}}}}}"#;
     run(&mut scene.kubectl(&["patch", "deployment/web", "--patch", patch]));
@@ -209,7 +209,7 @@ spec: {policyName: house-rule, validationActions: [Deny], matchResources: {names
     scene.makes("");
     scene.reports("each container must name its workingDir");
     let found = scene.is_judged(&["pod-rejected"]);
-    assert!(found.help(0).starts_with("change what the policy names"), "{}", found.help(0));
+    assert!(found.help(0).starts_with("change the fields that the policy rejects in"), "{}", found.help(0));
     // As the API server says.
     scene.makes_instead("workingDir: /");
     scene.runs();
@@ -222,7 +222,7 @@ fn why_a_workload_that_is_scaled_to_zero_has_no_pod() {
     scene.makes("");
     run(&mut scene.kubectl(&["scale", "deployment/web", "--replicas=0"]));
     run(&mut scene.kubectl(&["wait", "--for=delete", "pod", "--all", "--timeout=60s"]));
-    assert!(scene.is_well().starts_with("deployment/web is scaled to zero: "));
+    assert!(scene.is_well().starts_with("deployment/web is scaled to zero\n"));
     scene.is_judged(&["inactive"]).follow(0);
     scene.runs();
 }

@@ -32,7 +32,7 @@ impl Scene {
             (get(self.name, &["pod", "web"])["status"]["reason"] == "Evicted").then_some(())
         });
         let help = self.is_judged(&["node-pressure"]).help(0).to_owned();
-        assert!(help.ends_with("; make pod/web anew then"), "{help}");
+        assert!(help.ends_with("; then recreate pod/web"), "{help}");
         // As if there were enough again.
         drop(kubelet);
         eventually("the relief", || says("node-2", condition, "False"));
@@ -61,12 +61,12 @@ fn why_a_node_without_a_kubelet_starts_no_pod() {
     std::thread::sleep(std::time::Duration::from_secs(30));
     let said = run(&mut scene.command(&["web"]));
     assert!(
-        said.contains("the kubelet of node `node-2` does not take notice of the pod"),
+        said.contains("the kubelet on node `node-2` has not acknowledged the pod"),
         "{said}"
     );
     eventually("the node's silence", || says("node-2", "Ready", "Unknown"));
     let found = scene.is_judged(&["node-not-ready"]);
-    assert!(found.help(0).contains("start the kubelet of node `node-2`"), "{}", found.help(0));
+    assert!(found.help(0).contains("start the kubelet on node `node-2`"), "{}", found.help(0));
     // As the help says; the lab's nodes have no systemd.
     drop(stopped);
     eventually("the node's return", || says("node-2", "Ready", "True"));
@@ -78,7 +78,7 @@ fn why_a_node_without_a_kubelet_starts_no_pod() {
 fn why_a_node_whose_disk_is_full_keeps_no_pod() {
     let scene = Scene::claiming("full-node", node_2_broken());
     let help = scene.lacks("nodefs.available: 99%", "DiskPressure");
-    assert!(help.starts_with("make room on the disk of node `node-2`"), "{help}");
+    assert!(help.starts_with("free disk space on node `node-2`"), "{help}");
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn why_a_node_without_memory_takes_no_pod() {
 fn why_a_node_with_too_many_processes_takes_no_pod() {
     let scene = Scene::claiming("no-processes", node_2_broken());
     let help = scene.lacks("pid.available: \"99999999\"", "PIDPressure");
-    assert!(help.starts_with("end processes on node `node-2`"), "{help}");
+    assert!(help.starts_with("stop processes on node `node-2`"), "{help}");
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn why_a_pod_that_fills_more_of_the_disk_than_it_may_is_evicted() {
         (get(scene.name, &["pod", "web"])["status"]["reason"] == "Evicted").then_some(())
     });
     let found = scene.is_judged(&["node-pressure"]);
-    assert!(found.help(0).starts_with("raise the limit that is named"), "{}", found.help(0));
+    assert!(found.help(0).starts_with("increase the exceeded storage limit"), "{}", found.help(0));
     // As the help says.
     run(&mut scene.kubectl(&["delete", "pod", "web", "--now"]));
     scene.pod("node-2", &image, &writes("100Mi"));

@@ -71,7 +71,7 @@ fn why_a_cni_plugin_that_is_missing_starts_no_pod() {
     scene.pod_on_node_2();
     scene.reports("failed to find plugin");
     let found = scene.is_judged(&["sandbox-network"]);
-    let help = "install the CNI plugin `bridge` into `/usr/lib/cni` of node `node-2`";
+    let help = "install the CNI plugin `bridge` in `/usr/lib/cni` on node `node-2`";
     assert_eq!(found.help(0), help);
     // As the help says.
     drop(back);

@@ -153,7 +153,7 @@ fn why_what_others_have_taken_is_not_given() {
     scene.wants_pod("", &REQUESTS.replace("AMOUNT", "\"1\""));
     scene.reports("Insufficient cpu");
     let found = scene.is_judged(&["insufficient-resources"]);
-    let seen = taken.map(|taken| format!("its pods request {}m of them", 1500 + taken));
+    let seen = taken.map(|taken| format!("of which its pods request {}m", 1500 + taken));
     assert!(seen.iter().any(|seen| found.evidence(0).contains(seen)), "{}", found.evidence(0));
     let left = taken.map(|taken| format!("--requests=cpu={}m", 500 - taken));
     assert!(left.iter().any(|left| found.help(0).contains(left)), "{}", found.help(0));
@@ -252,7 +252,7 @@ fn why_a_daemon_set_for_no_node_wants_no_pod() {
         (status["observedGeneration"] == 1).then_some(())
     });
     // Whoever has not asked about it has likely meant it.
-    assert!(scene.is_well().starts_with("daemonset/web has no pods: no node takes the pod; "));
+    assert!(scene.is_well().starts_with("daemonset/web has no pods: no node can run the pod; "));
     scene.is_judged(&["inactive"]).follow(0);
     scene.runs();
 }
@@ -376,7 +376,7 @@ fn why_a_node_that_a_pod_names_itself_does_not_take_it() {
         (get(scene.name, &["pod", "web"])["status"]["reason"] == "NodeAffinity").then_some(())
     });
     let found = scene.is_judged(&["node-selector"]);
-    assert!(found.help(0).starts_with("take `nodeName`"), "{}", found.help(0));
+    assert!(found.help(0).starts_with("remove `nodeName`"), "{}", found.help(0));
     run(&mut scene.kubectl(&["delete", "pod", "web", "--now"]));
     scene.wants_pod("nodeSelector: {kubernetes.io/hostname: node-2}", "");
     scene.runs();

@@ -1,58 +1,71 @@
-//! Commands that bring an image to a node without a registry.
+//! Commands that copy an image to a node without a registry.
 
 use kdev_core::image::node_images::CRI_NAMESPACE;
 use kdev_core::kube::container::Container;
 
 use crate::facts::Facts;
 use crate::fixes;
-use crate::location::Whereabouts;
+use crate::location::ImageLocations;
 
-/// What docker here has.
-pub(crate) fn load(facts: &Facts, container: Container, seen: &Whereabouts) -> String {
-    if is_of_project(facts, seen) {
-        return fixes::load(facts, &seen.wanted);
+/// Returns the help that loads an image from Docker onto the node.
+pub(crate) fn load_help(facts: &Facts, container: Container, locations: &ImageLocations) -> String {
+    if is_project_image(facts, locations) {
+        return fixes::load_help(facts, &locations.reference);
     }
-    let load = fixes::load_command(facts, &seen.wanted);
-    format!("run {}", unpulled(facts, container, &load))
+    let load = fixes::load_command(facts, &locations.reference);
+    format!("run {}", with_pull_policy_never(facts, container, &load))
 }
 
-/// What nobody has: by the project that builds it, where that is at hand.
-pub(crate) fn build(facts: &Facts, container: Container, seen: &Whereabouts) -> String {
-    if is_of_project(facts, seen) {
-        return fixes::load(facts, &seen.wanted);
+/// Returns the help that builds and loads an image, with `up` if the project builds it.
+pub(crate) fn build_help(
+    facts: &Facts,
+    container: Container,
+    locations: &ImageLocations,
+) -> String {
+    if is_project_image(facts, locations) {
+        return fixes::load_help(facts, &locations.reference);
     }
-    let load = fixes::load_command(facts, &seen.wanted);
-    let build = format!("docker build --tag {} . && {load}", seen.name());
-    format!("build it and load it: {}", unpulled(facts, container, &build))
+    let load = fixes::load_command(facts, &locations.reference);
+    let build = format!("docker build --tag {} . && {load}", locations.name());
+    format!("build and load the image: {}", with_pull_policy_never(facts, container, &build))
 }
 
-fn is_of_project(facts: &Facts, seen: &Whereabouts) -> bool {
-    facts.project_image.as_deref() == Some(&seen.wanted.name().to_string())
+fn is_project_image(facts: &Facts, locations: &ImageLocations) -> bool {
+    facts.project_image.as_deref() == Some(&locations.reference.name().to_string())
 }
 
-/// What docker here can pull, as a command in backticks.
-pub(crate) fn pull(facts: &Facts, container: Container, seen: &Whereabouts) -> String {
-    let load = fixes::load_command(facts, &seen.wanted);
-    unpulled(facts, container, &format!("docker pull {} && {load}", seen.name()))
+/// Returns the command that pulls an image with Docker and loads it, in backticks.
+pub(crate) fn pull_command(
+    facts: &Facts,
+    container: Container,
+    locations: &ImageLocations,
+) -> String {
+    let load = fixes::load_command(facts, &locations.reference);
+    with_pull_policy_never(facts, container, &format!("docker pull {} && {load}", locations.name()))
 }
 
-/// A command, and what keeps the kubelet from pulling all the same.
-fn unpulled(facts: &Facts, container: Container, command: &str) -> String {
+/// Appends a change of the pull policy to a command if the policy is `Always`.
+fn with_pull_policy_never(facts: &Facts, container: Container, command: &str) -> String {
     if container.policy() != "Always" {
         return format!("`{command}`");
     }
-    let set = fixes::set_policy(facts, container, "Never");
+    let set = fixes::set_pull_policy_help(facts, container, "Never");
     match set.strip_prefix("run `") {
         Some(set) => format!("`{command} && {set}"),
         None => format!("`{command}`, and {set}"),
     }
 }
 
-/// From docker here, or else from a containerd that has it, to the pod's node.
-pub(crate) fn bring(facts: &Facts, seen: &Whereabouts, from: &str) -> Option<String> {
-    if seen.local.is_some() {
-        return Some(fixes::load(facts, &seen.wanted));
+/// Returns the help that copies an image to the pod's node, from Docker if it has the
+/// image, else with the `ctr` command `from`.
+pub(crate) fn copy_to_node_help(
+    facts: &Facts,
+    locations: &ImageLocations,
+    from: &str,
+) -> Option<String> {
+    if locations.in_docker.is_some() {
+        return Some(fixes::load_help(facts, &locations.reference));
     }
-    let (to, wanted) = (&facts.stock()?.ctr, &seen.wanted);
-    Some(format!("run `{from} images export - {wanted} | {to} -n {CRI_NAMESPACE} images import -`"))
+    let (to, image) = (&facts.images_on_pod_node()?.ctr, &locations.reference);
+    Some(format!("run `{from} images export - {image} | {to} -n {CRI_NAMESPACE} images import -`"))
 }

@@ -1,4 +1,4 @@
-//! How a person enters a node, and does something there.
+//! Command lines that run a command on a node.
 
 use kdev_core::kube::node::{self, Node};
 use kdev_core::kube::object::text;
@@ -6,146 +6,153 @@ use kdev_core::shell::{in_container, over_ssh, quote, with_terminal};
 
 use crate::facts::Facts;
 
-/// Labels of nodes that run a control plane.
-const SERVERS: [&str; 2] =
+/// The labels of control plane nodes.
+const CONTROL_PLANE_LABELS: [&str; 2] =
     ["node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master"];
-/// What distributions write into their kubelets' versions, and the units of which the
-/// kubelet is a part: of servers, and of others.
-const UNITS: [(&str, &str, &str); 3] = [
+/// The systemd unit that contains the kubelet, by distribution: a part of the kubelet's
+/// version, the unit on a control plane node, and the unit on other nodes.
+const KUBELET_UNITS: [(&str, &str, &str); 3] = [
     ("+k3s", "k3s", "k3s-agent"),
     ("+rke2", "rke2-server", "rke2-agent"),
     ("+k0s", "k0scontroller", "k0sworker"),
 ];
-/// The same of `MicroK8s`, whose version tells nothing.
-const OF_MICROK8S: &str = "snap.microk8s.daemon-kubelite";
+/// The unit of `MicroK8s`, which the kubelet's version does not show.
+const MICROK8S_UNIT: &str = "snap.microk8s.daemon-kubelite";
 
-/// The way to a node, and what it is.
-pub(crate) struct Entrance {
-    way: Way,
+/// A way to run commands on a node.
+pub(crate) struct NodeShell {
+    kind: ShellKind,
     name: String,
     node: Option<Node>,
 }
 
-enum Way {
-    Here,
+enum ShellKind {
+    Local,
     Container(String),
-    /// The whole command that a remote one follows.
+    /// The `ssh` command, to which the remote command is appended.
     Ssh(String),
 }
 
-impl Entrance {
-    /// The way that the facts have gone, and else the one that they would go.
-    pub(crate) fn to(facts: &Facts, name: &str) -> Self {
+impl NodeShell {
+    /// Uses the transport with which kdev has reached the node, or else the one that it
+    /// would use.
+    pub(crate) fn for_node(facts: &Facts, name: &str) -> Self {
         let item = facts.nodes.iter().find(|node| text(node, "/metadata/name") == name);
         let node = item.and_then(node::node);
-        let gone = facts.stock_of(name).and_then(|stock| Way::read(&stock.ctr));
-        let container = || node.as_ref()?.container().map(|name| Way::Container(name.to_owned()));
-        let way = gone.or_else(container).unwrap_or_else(|| {
+        let used = facts.images_on_node(name).and_then(|found| ShellKind::from_ctr(&found.ctr));
+        let container =
+            || node.as_ref()?.container().map(|name| ShellKind::Container(name.to_owned()));
+        let kind = used.or_else(container).unwrap_or_else(|| {
             let address = node.as_ref().and_then(|node| node.address.as_deref());
-            Way::Ssh(format!("ssh {}{}", config(facts), address.unwrap_or(name)))
+            ShellKind::Ssh(format!("ssh {}{}", ssh_config_flag(facts), address.unwrap_or(name)))
         });
-        Self { way, name: name.to_owned(), node }
+        Self { kind, name: name.to_owned(), node }
     }
 
-    /// A command there; within a container everybody is root.
-    pub(crate) fn run(&self, command: &str) -> String {
-        match &self.way {
-            Way::Here => command.to_owned(),
-            Way::Container(name) => {
+    /// Returns a command line that runs a command on the node. In a container it already
+    /// runs as root.
+    pub(crate) fn command(&self, command: &str) -> String {
+        match &self.kind {
+            ShellKind::Local => command.to_owned(),
+            ShellKind::Container(name) => {
                 format!("docker exec {name} {}", command.trim_start_matches("sudo "))
             }
-            Way::Ssh(ssh) if command.starts_with("sudo ") => {
+            ShellKind::Ssh(ssh) if command.starts_with("sudo ") => {
                 format!("{} {command}", with_terminal(ssh))
             }
-            Way::Ssh(ssh) => format!("{ssh} {command}"),
+            ShellKind::Ssh(ssh) => format!("{ssh} {command}"),
         }
     }
 
-    /// Several commands there, one behind the other.
-    pub(crate) fn pipe(&self, commands: &str) -> String {
-        match &self.way {
-            Way::Here => commands.to_owned(),
-            Way::Container(name) => in_container(name, commands),
-            Way::Ssh(ssh) => over_ssh(ssh, commands),
+    /// Returns a command line that runs a pipeline on the node.
+    pub(crate) fn pipeline_command(&self, commands: &str) -> String {
+        match &self.kind {
+            ShellKind::Local => commands.to_owned(),
+            ShellKind::Container(name) => in_container(name, commands),
+            ShellKind::Ssh(ssh) => over_ssh(ssh, commands),
         }
     }
 
-    /// What has just been answered there.
-    pub(crate) fn means(&self) -> &'static str {
-        match self.way {
-            Way::Here => "is this machine",
-            Way::Container(_) => "answers to `docker exec`",
-            Way::Ssh(_) => "answers over ssh",
+    /// Describes how the node was reached.
+    pub(crate) fn describe(&self) -> &'static str {
+        match self.kind {
+            ShellKind::Local => "is this machine",
+            ShellKind::Container(_) => "is reachable with `docker exec`",
+            ShellKind::Ssh(_) => "is reachable over SSH",
         }
     }
 
-    /// Starts its kubelet again.
-    pub(crate) fn restart_kubelet(&self) -> String {
+    /// Returns a command line that restarts the kubelet.
+    pub(crate) fn restart_kubelet_command(&self) -> String {
         let version = self.node.as_ref().map_or("", |node| &node.info.kubelet_version);
-        match &self.way {
-            // In k3d's containers there is nothing but k3s.
-            Way::Container(name) if version.contains("+k3s") => format!("docker restart {name}"),
-            _ => self.run(&format!("sudo systemctl restart {}", self.unit())),
+        match &self.kind {
+            // A k3d container runs k3s directly, without systemd.
+            ShellKind::Container(name) if version.contains("+k3s") => {
+                format!("docker restart {name}")
+            }
+            _ => self.command(&format!("sudo systemctl restart {}", self.kubelet_unit())),
         }
     }
 
-    fn unit(&self) -> &'static str {
+    fn kubelet_unit(&self) -> &'static str {
         let Some(node) = &self.node else { return "kubelet" };
-        let is_server = SERVERS.iter().any(|label| node.labels.contains_key(*label));
-        let of_version = UNITS.iter().find(|(sign, ..)| node.info.kubelet_version.contains(sign));
+        let is_server = CONTROL_PLANE_LABELS.iter().any(|label| node.labels.contains_key(*label));
+        let of_version =
+            KUBELET_UNITS.iter().find(|(sign, ..)| node.info.kubelet_version.contains(sign));
         match of_version {
             Some((_, server, _)) if is_server => server,
             Some((_, _, agent)) => agent,
-            None if node.labels.contains_key("microk8s.io/cluster") => OF_MICROK8S,
+            None if node.labels.contains_key("microk8s.io/cluster") => MICROK8S_UNIT,
             None => "kubelet",
         }
     }
 
-    /// Starts the node itself, or tells whether it is there.
-    pub(crate) fn start(&self) -> String {
+    /// Returns the help that starts the node.
+    pub(crate) fn start_node_help(&self) -> String {
         let minikube = self.node.as_ref().and_then(|node| node.labels.get("minikube.k8s.io/name"));
         let name = &self.name;
-        match (minikube, &self.way) {
+        match (minikube, &self.kind) {
             (Some(profile), _) => {
                 format!("start node `{name}`: `minikube start --profile {}`", quote(profile))
             }
-            (None, Way::Container(container)) => {
+            (None, ShellKind::Container(container)) => {
                 format!("start node `{name}`: `docker start {container}`")
             }
             _ => {
                 let address = self.node.as_ref().and_then(|node| node.address.as_deref());
                 let address = address.unwrap_or(name);
-                format!("start node `{name}`, or see why it cannot be reached: `ping {address}`")
+                format!("start node `{name}`, or check the connection: `ping {address}`")
             }
         }
     }
 }
 
-impl Way {
-    /// From how `ctr` is called there.
-    fn read(ctr: &str) -> Option<Self> {
+impl ShellKind {
+    /// Derives the way from the node's `ctr` command.
+    fn from_ctr(ctr: &str) -> Option<Self> {
         let words = shlex::split(ctr)?;
         match words.first()?.as_str() {
             "docker" => Some(Self::Container(words.get(3)?.clone())),
             "ssh" => {
-                let target = 1 + flags(&words);
+                let target = 1 + count_ssh_flags(&words);
                 let ssh: Vec<String> =
                     words.get(..=target)?.iter().map(|word| quote(word)).collect();
                 Some(Self::Ssh(ssh.join(" ")))
             }
-            _ => Some(Self::Here),
+            _ => Some(Self::Local),
         }
     }
 }
 
-/// How many words after `ssh` are its flags.
-fn flags(words: &[String]) -> usize {
+/// Counts the words after `ssh` that are its flags.
+fn count_ssh_flags(words: &[String]) -> usize {
     words[1..].chunks(2).take_while(|pair| pair[0].starts_with('-')).count() * 2
 }
 
-/// The configuration of ssh that other nodes are reached with.
-fn config(facts: &Facts) -> String {
-    let used = facts.node_images.keys().filter_map(|name| shlex::split(&facts.stock_of(name)?.ctr));
+/// Returns the `-F` flag with which kdev has reached other nodes.
+fn ssh_config_flag(facts: &Facts) -> String {
+    let used =
+        facts.node_images.keys().filter_map(|name| shlex::split(&facts.images_on_node(name)?.ctr));
     let file = used
         .filter(|words| words.first().is_some_and(|word| word == "ssh"))
         .find_map(|words| (words.get(1)? == "-F").then(|| words.get(2).cloned())?);
@@ -160,26 +167,26 @@ mod tests {
     use serde_json::{Value, json};
 
     fn facts(provider: &str, version: &str, labels: &Value, ctr: Option<&str>) -> Facts {
-        let seen = |ctr: &str| {
+        let known = |ctr: &str| {
             NodeObservation::Known(NodeImages { ctr: ctr.into(), ..NodeImages::default() })
         };
-        let shelf = ctr.map_or(NodeObservation::Unknown("no".into()), seen);
-        let stocks = [
-            ("n".to_owned(), shelf),
-            ("other".to_owned(), seen("ssh -F '/my config' -p 22 me@10.0.0.2 ctr")),
+        let observation = ctr.map_or(NodeObservation::Unknown("no".into()), known);
+        let node_images = [
+            ("n".to_owned(), observation),
+            ("other".to_owned(), known("ssh -F '/my config' -p 22 me@10.0.0.2 ctr")),
         ];
         Facts {
             nodes: vec![json!({"metadata": {"name": "n", "labels": labels},
                 "spec": {"providerID": provider},
                 "status": {"addresses": [{"type": "InternalIP", "address": "10.0.0.1"}],
                     "nodeInfo": {"kubeletVersion": version}}})],
-            node_images: stocks.into(),
+            node_images: node_images.into(),
             ..Facts::default()
         }
     }
 
     #[test]
-    fn each_kind_of_node_has_its_kubelet_restarted() {
+    fn kubelet_unit_depends_on_distribution() {
         let (none, server) = (json!({}), json!({"node-role.kubernetes.io/control-plane": "true"}));
         let microk8s = json!({"microk8s.io/cluster": "true"});
         let minikube = json!({"minikube.k8s.io/name": "minikube"});
@@ -226,15 +233,15 @@ mod tests {
         ];
         for (provider, version, labels, ctr, expected) in table {
             let facts = facts(provider, version, labels, ctr);
-            assert_eq!(Entrance::to(&facts, "n").restart_kubelet(), expected);
+            assert_eq!(NodeShell::for_node(&facts, "n").restart_kubelet_command(), expected);
         }
     }
 
     #[test]
-    fn each_kind_of_node_is_started() {
+    fn start_help_depends_on_node_kind() {
         let minikube = json!({"minikube.k8s.io/name": "dev"});
         let table = [
-            ("", json!({}), "start node `n`, or see why it cannot be reached: `ping 10.0.0.1`"),
+            ("", json!({}), "start node `n`, or check the connection: `ping 10.0.0.1`"),
             (
                 "kind://docker/kind/kind-worker",
                 json!({}),
@@ -244,7 +251,7 @@ mod tests {
         ];
         for (provider, labels, expected) in table {
             let facts = facts(provider, "v1.34.0", &labels, None);
-            assert_eq!(Entrance::to(&facts, "n").start(), expected);
+            assert_eq!(NodeShell::for_node(&facts, "n").start_node_help(), expected);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Commands that let a node take a pod.
+//! Commands that let a pod be scheduled.
 
 use kdev_core::kube::node::Taint;
 use kdev_core::kube::object::{list, text};
@@ -7,51 +7,52 @@ use kdev_core::kube::{quantity, resources};
 use kdev_core::shell::quote;
 use serde_json::{Value, json};
 
+use crate::capacity;
 use crate::facts::Facts;
-use crate::{capacity, fixes};
+use crate::fixes::{self, edit_manifest_help};
 
-/// Less than this is not worth a request: of cpu and of bytes.
-const LEAST: [(&str, i128); 2] = [("cpu", 10), ("memory", 1000 << 22)];
+/// The smallest requests that are suggested, in thousandths of a core and of a byte.
+const MIN_REQUESTS: [(&str, i128); 2] = [("cpu", 10), ("memory", 1000 << 22)];
 
-/// A change of the pods' specification.
-fn patch(facts: &Facts, spec: &Value) -> Option<String> {
-    fixes::patch(facts, &json!({"spec": spec}))
+/// Returns a command that patches the pod spec in the template.
+fn patch_pod_spec(facts: &Facts, spec: &Value) -> Option<String> {
+    fixes::patch_command(facts, &json!({"spec": spec}))
 }
 
-/// Gives a field of the pod's spec another value.
-pub(crate) fn set_in_pod(facts: &Facts, field: &str, old: &str, new: &str) -> String {
-    if let Some(patch) = patch(facts, &json!({field: new})) {
+/// Returns the help that changes a field of the pod spec.
+pub(crate) fn set_pod_field_help(facts: &Facts, field: &str, old: &str, new: &str) -> String {
+    if let Some(patch) = patch_pod_spec(facts, &json!({field: new})) {
         return format!("run `{patch}`");
     }
-    replaced(facts, field, old, new)
-        .unwrap_or_else(|| write(facts, &format!("write `{field}: {new}` into")))
+    replace_pod_help(facts, field, old, new)
+        .unwrap_or_else(|| edit_manifest_help(facts, &format!("set `{field}: {new}` in")))
 }
 
-/// Whether nobody would make the pod anew, not even who is not known here.
-pub(crate) fn is_bare(facts: &Facts) -> bool {
+/// Whether no controller recreates the pod, not even one that kdev does not know.
+pub(crate) fn has_no_owner(facts: &Facts) -> bool {
     facts.owners.is_empty() && list(&facts.pod["metadata"]["ownerReferences"]).next().is_none()
 }
 
-/// Makes a bare pod anew, with another value of a field.
-fn replaced(facts: &Facts, field: &str, old: &str, new: &str) -> Option<String> {
+/// Returns the help that recreates a bare pod with another value of a field.
+fn replace_pod_help(facts: &Facts, field: &str, old: &str, new: &str) -> Option<String> {
     let change = format!("s|\"{field}\": \"{old}\"|\"{field}\": \"{new}\"|");
-    facts.is_bare_pod().then(|| format!("run `{}", fixes::replace(facts, Some(&change))))
+    facts
+        .is_bare_pod()
+        .then(|| format!("run `{}", fixes::replace_pod_command(facts, Some(&change))))
 }
 
-fn write(facts: &Facts, what: &str) -> String {
-    fixes::by_hand(facts, what)
-}
-
-/// Lets the pod onto a node in spite of its taints. A patch replaces the whole list of
-/// tolerations, so those of the template are kept.
-pub(crate) fn tolerate(facts: &Facts, node: &str, taints: &[&Taint]) -> String {
+/// Returns the help that makes the pod tolerate the taints. A patch replaces the whole
+/// list of tolerations, so it includes those of the template.
+pub(crate) fn tolerate_taints_help(facts: &Facts, node: &str, taints: &[&Taint]) -> String {
     let kubectl = &facts.kubectl;
-    let new: Vec<Value> = taints.iter().map(|taint| toleration(taint)).collect();
+    let new: Vec<Value> = taints.iter().map(|taint| toleration_for(taint)).collect();
     let specs = ["/spec/template/spec", "/spec/jobTemplate/spec/template/spec"];
-    let spec = facts.keeper().and_then(|keeper| specs.iter().find_map(|path| keeper.pointer(path)));
-    let kept = spec.map(|spec| list(&spec["tolerations"]).cloned()).into_iter().flatten();
-    let all: Vec<Value> = kept.chain(new.iter().cloned()).collect();
-    if let Some(patch) = patch(facts, &json!({"tolerations": all})) {
+    let spec = facts
+        .controller()
+        .and_then(|controller| specs.iter().find_map(|path| controller.pointer(path)));
+    let existing = spec.map(|spec| list(&spec["tolerations"]).cloned()).into_iter().flatten();
+    let all: Vec<Value> = existing.chain(new.iter().cloned()).collect();
+    if let Some(patch) = patch_pod_spec(facts, &json!({"tolerations": all})) {
         return format!("run `{patch}`");
     }
     if facts.is_pod() {
@@ -65,13 +66,13 @@ pub(crate) fn tolerate(facts: &Facts, node: &str, taints: &[&Taint]) -> String {
         let pod = facts.pod_name();
         return format!("run `{kubectl} patch pod/{pod} --type json --patch {changes}`");
     }
-    let gone: Vec<String> =
+    let removals: Vec<String> =
         taints.iter().map(|taint| format!("{}:{}-", taint.key, taint.effect)).collect();
-    let gone = gone.join(" ");
-    format!("run `{kubectl} taint nodes {node} {gone}`, which lets every pod onto it")
+    let removals = removals.join(" ");
+    format!("run `{kubectl} taint nodes {node} {removals}`, which allows all pods on the node")
 }
 
-fn toleration(taint: &Taint) -> Value {
+fn toleration_for(taint: &Taint) -> Value {
     let (key, effect) = (&taint.key, &taint.effect);
     if taint.value.is_empty() {
         return json!({"key": key, "operator": "Exists", "effect": effect});
@@ -79,108 +80,116 @@ fn toleration(taint: &Taint) -> Value {
     json!({"key": key, "operator": "Equal", "value": taint.value, "effect": effect})
 }
 
-/// Lets the pod's node selector find a node: the label is set where no node has
-/// any, and else one of theirs is chosen.
-pub(crate) fn label(facts: &Facts, node: &str, key: &str, value: &str) -> String {
-    let there = values(facts, key);
-    let nearest = there.iter().min_by_key(|other| strsim::levenshtein(other, value));
-    let Some(instead) = nearest else {
-        return format!("run `{} label node {node} {}`", facts.kubectl, assign(key, value));
+/// Returns the help for a node selector that matches no node: set the label if no node has
+/// the key, or else select the most similar value that a node has.
+pub(crate) fn label_node_help(facts: &Facts, node: &str, key: &str, value: &str) -> String {
+    let existing = label_values(facts, key);
+    let nearest = existing.iter().min_by_key(|other| strsim::levenshtein(other, value));
+    let Some(similar) = nearest else {
+        return format!(
+            "run `{} label node {node} {}`",
+            facts.kubectl,
+            quote_assignment(key, value)
+        );
     };
-    match patch(facts, &json!({"nodeSelector": {key: instead}})) {
+    match patch_pod_spec(facts, &json!({"nodeSelector": {key: similar}})) {
         Some(patch) => format!("run `{patch}`"),
-        None => replaced(facts, key, value, instead).unwrap_or_else(|| {
-            write(facts, &format!("write `{key}: {instead}` below `nodeSelector` in"))
+        None => replace_pod_help(facts, key, value, similar).unwrap_or_else(|| {
+            edit_manifest_help(facts, &format!("set `{key}: {similar}` under `nodeSelector` in"))
         }),
     }
 }
 
-/// Lets the pod's node affinity find a node.
-pub(crate) fn affinity(facts: &Facts, node: &str, missed: &[Expression]) -> String {
+/// Returns the help for a node affinity that matches no node.
+pub(crate) fn node_affinity_help(facts: &Facts, node: &str, missed: &[Expression]) -> String {
     let labels: Option<Vec<String>> = missed
         .iter()
-        .map(|one| one.label().filter(|_| values(facts, &one.key).is_empty()))
-        .map(|label| label.map(|(key, value)| assign(key, value)))
+        .map(|one| one.label().filter(|_| label_values(facts, &one.key).is_empty()))
+        .map(|label| label.map(|(key, value)| quote_assignment(key, value)))
         .collect();
     match labels.filter(|labels| !labels.is_empty()) {
         Some(labels) => {
             format!("run `{} label node {node} {}`", facts.kubectl, labels.join(" "))
         }
-        None => write(facts, "let `nodeAffinity` ask for labels that a node has, in"),
+        None => edit_manifest_help(facts, "change `nodeAffinity` to labels that a node has, in"),
     }
 }
 
-/// What the nodes' labels say under a key.
-fn values<'a>(facts: &'a Facts, key: &str) -> Vec<&'a str> {
+/// Returns the values that the nodes' labels have for a key.
+fn label_values<'a>(facts: &'a Facts, key: &str) -> Vec<&'a str> {
     let labels = facts.nodes.iter().filter_map(|node| node.pointer("/metadata/labels"));
     labels.filter_map(|labels| labels.get(key)?.as_str()).collect()
 }
 
-fn assign(key: &str, value: &str) -> String {
+fn quote_assignment(key: &str, value: &str) -> String {
     quote(&format!("{key}={value}"))
 }
 
-/// Lets the pod request no more than what is left on a node.
-pub(crate) fn request_less(facts: &Facts, node: &str, short: &[(String, i128)]) -> String {
-    if let Some(help) = short.iter().find_map(|(resource, _)| request_special(facts, resource)) {
+/// Returns the help that makes the pod fit into the remaining resources of a node.
+pub(crate) fn reduce_requests_help(facts: &Facts, node: &str, short: &[(String, i128)]) -> String {
+    if let Some(help) =
+        short.iter().find_map(|(resource, _)| reduce_extended_resource_help(facts, resource))
+    {
         return help;
     }
-    if let Some(aside) = step_aside(facts) {
-        return aside;
+    if let Some(help) = replace_before_start(facts) {
+        return help;
     }
-    let commands: Option<Vec<String>> = short.iter().map(|one| less(facts, one)).collect();
+    let commands: Option<Vec<String>> =
+        short.iter().map(|one| reduce_request(facts, one)).collect();
     match commands {
         Some(commands) => {
-            let anew = if facts.is_bare_pod() { fixes::ANEW } else { "" };
-            format!("run `{}`{anew}", commands.join(" && "))
+            let suffix = if facts.is_bare_pod() { fixes::RECREATE_SUFFIX } else { "" };
+            format!("run `{}`{suffix}", commands.join(" && "))
         }
         None => format!(
-            "make room on node `{node}`: delete or scale down what is not needed of `{} get pods --all-namespaces --field-selector spec.nodeName={node}`",
+            "delete or scale down pods on node `{node}`: `{} get pods --all-namespaces --field-selector spec.nodeName={node}` lists them",
             facts.kubectl
         ),
     }
 }
 
-/// Lets the pod request no more of a special resource than a node has; `None` if one
-/// has enough, or it is an ordinary one.
-fn request_special(facts: &Facts, resource: &str) -> Option<String> {
-    let wants = *resources::requests(&facts.pod["spec"]).get(resource)?;
-    let most = capacity::most(facts, resource);
-    if !resource.contains('/') || most >= wants {
+/// Returns the help that reduces the request for an extended resource to what a node has;
+/// `None` if a node has enough, or if it is not an extended resource.
+fn reduce_extended_resource_help(facts: &Facts, resource: &str) -> Option<String> {
+    let needed = *resources::requests(&facts.pod["spec"]).get(resource)?;
+    let max = capacity::max_allocatable(facts, resource);
+    if !resource.contains('/') || max >= needed {
         return None;
     }
-    let most = (most > 0).then(|| quantity::format(resource, most));
-    Some(write(
+    let max = (max > 0).then(|| quantity::format(resource, max));
+    Some(edit_manifest_help(
         facts,
-        &match most {
-            Some(most) => {
-                format!("request no more `{resource}` than {most}, the most that a node has, in")
+        &match max {
+            Some(max) => {
+                format!("request at most {max} of `{resource}`, the largest amount on any node, in")
             }
-            None => format!("take `{resource}`, which no node has, out of"),
+            None => format!("remove the request for `{resource}`, which no node has, from"),
         },
     ))
 }
 
-/// Lowers the request of the greediest container; `None` if that does not do.
-fn less(facts: &Facts, (resource, room): &(String, i128)) -> Option<String> {
-    let (_, least) = LEAST.iter().find(|(known, _)| known == resource)?;
+/// Returns a command that reduces the largest request of a container; `None` if that is
+/// not enough.
+fn reduce_request(facts: &Facts, (resource, remaining): &(String, i128)) -> Option<String> {
+    let (_, min) = MIN_REQUESTS.iter().find(|(known, _)| known == resource)?;
     let total = *resources::requests(&facts.pod["spec"]).get(resource)?;
     let amount =
         |one: &Value| resources::amounts(&one["resources"]["requests"]).get(resource).copied();
-    let (container, wants) = list(&facts.pod["spec"]["containers"])
+    let (container, requested) = list(&facts.pod["spec"]["containers"])
         .filter_map(|one| Some((text(one, "/name"), amount(one)?)))
         .max_by_key(|(_, amount)| *amount)?;
-    let rest = wants - (total - room);
-    if rest < *least {
+    let reduced = requested - (total - remaining);
+    if reduced < *min {
         return None;
     }
-    let (kubectl, keeper) = (&facts.kubectl, facts.keeper_id());
-    let rest = quantity::format(resource, rest);
+    let (kubectl, controller) = (&facts.kubectl, facts.controller_id());
+    let reduced = quantity::format(resource, reduced);
     let set = format!(
-        "{kubectl} set resources {keeper} --containers={} --requests={resource}={rest}",
+        "{kubectl} set resources {controller} --containers={} --requests={resource}={reduced}",
         quote(container)
     );
-    match keeper.split('/').next()? {
+    match controller.split('/').next()? {
         "job" => None,
         "pod" => Some(format!(
             "{set} --dry-run=client --output=yaml | {kubectl} replace --force --filename -"
@@ -189,61 +198,66 @@ fn less(facts: &Facts, (resource, room): &(String, i128)) -> Option<String> {
     }
 }
 
-/// Lets a Deployment end an old pod before a new one comes, where the old ones
-/// hold what the new one needs.
-pub(crate) fn step_aside(facts: &Facts) -> Option<String> {
-    let keeper = facts.keeper().filter(|keeper| keeper["kind"] == "Deployment")?;
-    let number = |field: &str| keeper["status"][field].as_u64().unwrap_or_default();
-    let rolls = text(keeper, "/spec/strategy/type") == "RollingUpdate";
-    if !rolls || number("replicas") <= number("updatedReplicas") {
+/// Returns the help that makes a Deployment stop an old pod before it starts a new one, if
+/// its old pods use what the new one needs.
+pub(crate) fn replace_before_start(facts: &Facts) -> Option<String> {
+    let controller = facts.controller().filter(|controller| controller["kind"] == "Deployment")?;
+    let number = |field: &str| controller["status"][field].as_u64().unwrap_or_default();
+    let is_rolling = text(controller, "/spec/strategy/type") == "RollingUpdate";
+    if !is_rolling || number("replicas") <= number("updatedReplicas") {
         return None;
     }
     let change =
         json!({"spec": {"strategy": {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}}});
     Some(format!(
-        "let an old pod end before its successor starts: run `{} patch {} --patch {}`",
+        "run `{} patch {} --patch {}` to stop an old pod before a new one starts",
         facts.kubectl,
-        facts.keeper_id(),
+        facts.controller_id(),
         quote(&change.to_string())
     ))
 }
 
-/// Lets the pod run near to other pods, or far from them.
-pub(crate) fn stand_alone(facts: &Facts, node: &str, words: &str, nodes: usize) -> String {
+/// Returns the help for a reason of the scheduler's that is about other pods. `nodes` is
+/// the number of nodes that are suitable otherwise.
+pub(crate) fn relax_pod_affinity(facts: &Facts, node: &str, reason: &str, nodes: usize) -> String {
     let kubectl = &facts.kubectl;
-    let spreads = || list(&facts.pod["spec"]["topologySpreadConstraints"]);
-    if words.contains("missing required label") {
-        let lacking = spreads()
+    let constraints = || list(&facts.pod["spec"]["topologySpreadConstraints"]);
+    if reason.contains("missing required label") {
+        let missing = constraints()
             .map(|one| text(one, "/topologyKey"))
-            .find(|key| values(facts, key).len() < facts.nodes.len());
-        let key = lacking.unwrap_or("KEY");
-        return format!("run `{kubectl} label node {node} {}`", assign(key, node));
+            .find(|key| label_values(facts, key).len() < facts.nodes.len());
+        let key = missing.unwrap_or("KEY");
+        return format!("run `{kubectl} label node {node} {}`", quote_assignment(key, node));
     }
-    if let Some(aside) = step_aside(facts) {
-        return aside;
+    if let Some(help) = replace_before_start(facts) {
+        return help;
     }
-    if words.contains("existing pods") {
-        return write(facts, "take the labels that other pods' `podAntiAffinity` names out of");
+    if reason.contains("existing pods") {
+        return edit_manifest_help(
+            facts,
+            "remove the labels that other pods' `podAntiAffinity` selects from",
+        );
     }
-    let is_apart = words.contains("anti-affinity");
-    let keeper = facts.keeper_id();
-    let replicas = facts.keeper().and_then(|keeper| keeper["spec"]["replicas"].as_u64());
+    let is_anti_affinity = reason.contains("anti-affinity");
+    let controller = facts.controller_id();
+    let replicas =
+        facts.controller().and_then(|controller| controller["spec"]["replicas"].as_u64());
     let too_many = replicas.filter(|replicas| usize::try_from(*replicas).is_ok_and(|r| r > nodes));
-    if is_apart && too_many.is_some() && nodes > 0 {
-        return format!("run `{kubectl} scale {keeper} --replicas={nodes}`");
+    if is_anti_affinity && too_many.is_some() && nodes > 0 {
+        return format!("run `{kubectl} scale {controller} --replicas={nodes}`");
     }
-    let (change, field) = if words.contains("topology spread") {
+    let (change, field) = if reason.contains("topology spread") {
         (json!({"topologySpreadConstraints": null}), "topologySpreadConstraints")
-    } else if is_apart {
+    } else if is_anti_affinity {
         (json!({"affinity": {"podAntiAffinity": null}}), "podAntiAffinity")
     } else {
         (json!({"affinity": {"podAffinity": null}}), "podAffinity")
     };
-    match patch(facts, &change) {
+    match patch_pod_spec(facts, &change) {
         Some(patch) if field == "podAffinity" => {
-            format!("run `{patch}`, or start the pods that it must be near")
+            format!("run `{patch}`, or start the pods that its `podAffinity` requires")
         }
         Some(patch) => format!("run `{patch}`"),
-        None => write(facts, &format!("take `{field}` out of")),
+        None => edit_manifest_help(facts, &format!("remove `{field}` from")),
     }
 }

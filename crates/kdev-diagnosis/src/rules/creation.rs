@@ -1,5 +1,5 @@
-//! There is no pod, or not as many as there should be: the API server refuses
-//! them, or they are not wanted.
+//! There is no pod, or fewer than there should be: the API server rejects them, or the
+//! workload is inactive.
 
 use kdev_core::kube::object::{condition, id, list, text};
 use serde_json::{Value, json};
@@ -10,146 +10,163 @@ use crate::facts::{ApiEvent, Facts};
 use crate::fixes;
 use crate::rules::quota;
 
-/// What stands before the API server's own words in events.
-const NOISE: [&str; 2] = ["(combined from similar events): ", "Error creating: "];
-/// What Pod Security's level `restricted` asks of a container, by its words.
-const RESTRICTED: [(&str, &str); 4] = [
+/// Prefixes of the API server's message in events.
+const EVENT_PREFIXES: [&str; 2] = ["(combined from similar events): ", "Error creating: "];
+/// The security context that the Pod Security level `restricted` requires of a container, by
+/// the violation in its message.
+const RESTRICTED_FIELDS: [(&str, &str); 4] = [
     ("allowPrivilegeEscalation != false", r#"{"allowPrivilegeEscalation":false}"#),
     ("unrestricted capabilities", r#"{"capabilities":{"drop":["ALL"]}}"#),
     ("runAsNonRoot != true", r#"{"runAsNonRoot":true}"#),
     ("seccompProfile", r#"{"seccompProfile":{"type":"RuntimeDefault"}}"#),
 ];
 
-/// All webhooks, with where they are configured.
-const CONFIGURATIONS: &str = "validatingwebhookconfigurations,mutatingwebhookconfigurations --output 'custom-columns=KIND:.kind,NAME:.metadata.name,WEBHOOKS:.webhooks[*].name'";
+/// The `kubectl get` arguments that list all webhooks with their configurations.
+const WEBHOOK_CONFIGURATIONS: &str = "validatingwebhookconfigurations,mutatingwebhookconfigurations --output 'custom-columns=KIND:.kind,NAME:.metadata.name,WEBHOOKS:.webhooks[*].name'";
 
 pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
-    if let Some(words) = refusal(facts) {
-        return vec![refused(facts, &words)];
+    if let Some(message) = rejection_message(facts) {
+        return vec![explain_rejection(facts, &message)];
     }
-    failed(facts).or_else(|| unwanted(facts)).into_iter().collect()
+    job_failed(facts).or_else(|| inactive(facts)).into_iter().collect()
 }
 
-/// The Job that would make pods has failed, and those that it made are gone.
-fn failed(facts: &Facts) -> Option<Diagnosis> {
-    let job = facts.owners.first().filter(|maker| maker["kind"] == "Job" && !facts.is_pod())?;
+/// The Job has failed, and its pods no longer exist.
+fn job_failed(facts: &Facts) -> Option<Diagnosis> {
+    let job = facts.owners.first().filter(|owner| owner["kind"] == "Job" && !facts.is_pod())?;
     let failed = condition(job, "Failed").filter(|one| one["status"] == "True")?;
     let (kubectl, id) = (&facts.kubectl, id(job));
     let (reason, message) = (text(failed, "/reason"), text(failed, "/message"));
-    let again = match facts.keeper().filter(|keeper| keeper["kind"] == "CronJob") {
-        Some(keeper) => {
-            let name = text(keeper, "/metadata/name");
+    let rerun = match facts.controller().filter(|controller| controller["kind"] == "CronJob") {
+        Some(controller) => {
+            let name = text(controller, "/metadata/name");
             format!("`{kubectl} create job {name}-now --from=cronjob/{name}`")
         }
-        None => format!("`{kubectl} delete {id}`, and apply its manifest"),
+        None => format!("`{kubectl} delete {id}` and apply its manifest"),
     };
     Some(Diagnosis {
         cause: Cause::JobFailed,
         confidence: Confidence::Certain,
-        message: format!("{id} has failed, and its pods are gone: {message}"),
+        message: format!("{id} has failed, and its pods no longer exist: {message}"),
         evidence: vec![format!("its condition `Failed` is True: {reason}")],
-        help: format!("run it again, and ask while its pod is there: {again}"),
+        help: format!("run {rerun} to start it again, and diagnose it while its pod exists"),
     })
 }
 
-/// What the API server last said against a new pod, if no pod has come since.
-fn refusal(facts: &Facts) -> Option<String> {
-    let maker = facts.owners.first()?;
-    let failure = condition(maker, "ReplicaFailure").filter(|one| one["status"] == "True");
+/// Returns the API server's message about the last rejected pod, if none has been created
+/// since.
+fn rejection_message(facts: &Facts) -> Option<String> {
+    let owner = facts.owners.first()?;
+    let failure = condition(owner, "ReplicaFailure").filter(|one| one["status"] == "True");
     if let Some(failure) = failure.filter(|failure| failure["reason"] == "FailedCreate") {
         return Some(text(failure, "/message").to_owned());
     }
-    let about = format!("{}/{}", text(maker, "/kind"), text(maker, "/metadata/name"));
-    let is_told = |event: &&ApiEvent| {
-        event.regarding == about
+    let regarding = format!("{}/{}", text(owner, "/kind"), text(owner, "/metadata/name"));
+    let is_creation_event = |event: &&ApiEvent| {
+        event.regarding == regarding
             && matches!(event.reason.as_str(), "FailedCreate" | "SuccessfulCreate")
     };
-    // Of a ReplicaSet the condition tells what is still so.
-    let keeps_condition = matches!(text(maker, "/kind"), "ReplicaSet" | "ReplicationController");
-    let last = facts.events.iter().rfind(is_told).filter(|event| event.reason == "FailedCreate")?;
-    (!keeps_condition && !facts.is_pod()).then(|| clean(&last.message).to_owned())
+    // The condition of a ReplicaSet is current, unlike its events.
+    let has_condition = matches!(text(owner, "/kind"), "ReplicaSet" | "ReplicationController");
+    let last = facts
+        .events
+        .iter()
+        .rfind(is_creation_event)
+        .filter(|event| event.reason == "FailedCreate")?;
+    (!has_condition && !facts.is_pod()).then(|| strip_event_prefixes(&last.message).to_owned())
 }
 
-fn clean(message: &str) -> &str {
-    let message = NOISE.iter().fold(message, |rest, noise| rest.trim_start_matches(noise));
+fn strip_event_prefixes(message: &str) -> &str {
+    let message =
+        EVENT_PREFIXES.iter().fold(message, |rest, prefix| rest.trim_start_matches(prefix));
     // As in `create Pod db-0 in StatefulSet db failed error: …`.
     message.split_once(" failed error: ").map_or(message, |(_, rest)| rest)
 }
 
-fn refused(facts: &Facts, message: &str) -> Diagnosis {
-    let of = |cause, words: String, help: String| Diagnosis {
+fn explain_rejection(facts: &Facts, message: &str) -> Diagnosis {
+    let diagnosis = |cause, explanation: String, help: String| Diagnosis {
         cause,
         confidence: Confidence::Certain,
-        message: words,
+        message: explanation,
         evidence: vec![format!("the API server: {message}")],
         help,
     };
     // `pods "web-1" is forbidden: REASON`.
     let reason = message.split_once(" is forbidden: ").map_or(message, |(_, reason)| reason);
-    if let Some((words, help)) = quota::explain(facts, reason) {
-        return of(Cause::Quota, words, help);
+    if let Some((message, help)) = quota::explain(facts, reason) {
+        return diagnosis(Cause::Quota, message, help);
     }
     if let Some(rest) = reason.strip_prefix("violates PodSecurity \"") {
         let level = rest.split([':', '"']).next().unwrap_or_default();
-        let words =
-            format!("the namespace's Pod Security level `{level}` forbids pods such as this one");
-        return of(Cause::PodSecurity, words, secure(facts, reason));
+        let message = format!("the namespace's Pod Security level `{level}` rejects the pod");
+        return diagnosis(Cause::PodSecurity, message, pod_security_help(facts, reason));
     }
     if let Some((_, rest)) = reason.split_once("serviceaccount \"")
         && let Some((account, _)) = rest.split_once("\" not found")
     {
         let create = format!("{} create serviceaccount {account}", facts.kubectl);
-        let words = format!("the pod's service account `{account}` does not exist");
-        return of(Cause::ServiceAccountNotFound, words, fixes::again(facts, &create));
+        let message = format!("the pod's service account `{account}` does not exist");
+        return diagnosis(
+            Cause::ServiceAccountNotFound,
+            message,
+            fixes::with_rollout_restart(facts, &create),
+        );
     }
-    if let Some((words, help)) = webhook(facts, reason) {
-        return of(Cause::Webhook, words, help);
+    if let Some((message, help)) = explain_webhook(facts, reason) {
+        return diagnosis(Cause::Webhook, message, help);
     }
-    let (words, who) = match policy(reason) {
+    let (explanation, source) = match parse_admission_policy(reason) {
         Some((policy, why)) => {
-            (format!("the admission policy `{policy}` refuses the pod: {why}"), "policy")
+            (format!("the admission policy `{policy}` rejected the pod: {why}"), "policy")
         }
-        None => ("the API server refuses the pod".to_owned(), "API server"),
+        None => ("the API server rejected the pod".to_owned(), "API server"),
     };
-    of(Cause::PodRejected, words, fixes::by_hand(facts, &format!("change what the {who} names in")))
+    diagnosis(
+        Cause::PodRejected,
+        explanation,
+        fixes::edit_manifest_help(
+            facts,
+            &format!("change the fields that the {source} rejects in"),
+        ),
+    )
 }
 
-/// Lets the containers that Pod Security names be as restricted as it asks, where
-/// that is all.
-fn secure(facts: &Facts, reason: &str) -> String {
+/// Returns the help that restricts the containers as Pod Security requires, with a patch if
+/// that fixes all violations.
+fn pod_security_help(facts: &Facts, reason: &str) -> String {
     let mut context = json!({});
     let mut violations = 0;
-    for (sign, wanted) in RESTRICTED {
+    for (sign, required) in RESTRICTED_FIELDS {
         if reason.contains(sign) {
-            let wanted: Value = serde_json::from_str(wanted).unwrap_or_default();
-            let wanted = wanted.as_object().cloned().unwrap_or_default();
-            context.as_object_mut().into_iter().for_each(|all| all.extend(wanted.clone()));
+            let required: Value = serde_json::from_str(required).unwrap_or_default();
+            let required = required.as_object().cloned().unwrap_or_default();
+            context.as_object_mut().into_iter().for_each(|all| all.extend(required.clone()));
             violations += 1;
         }
     }
     let all = reason.matches(" (").count();
-    let patched = fixes::template(facts).and_then(|spec| {
+    let patched = fixes::pod_template(facts).and_then(|spec| {
         let mut patch = json!({});
         for kind in ["initContainers", "containers"] {
             let names = list(&spec[kind]).map(|one| text(one, "/name"));
-            let told = names.filter(|name| reason.contains(&format!("\"{name}\"")));
+            let named = names.filter(|name| reason.contains(&format!("\"{name}\"")));
             let containers: Vec<Value> =
-                told.map(|name| json!({"name": name, "securityContext": context})).collect();
+                named.map(|name| json!({"name": name, "securityContext": context})).collect();
             if !containers.is_empty() {
                 patch[kind] = containers.into();
             }
         }
-        let is_none = patch.as_object().is_none_or(serde_json::Map::is_empty);
-        fixes::patch(facts, &json!({"spec": patch})).filter(|_| !is_none)
+        let is_empty = patch.as_object().is_none_or(serde_json::Map::is_empty);
+        fixes::patch_command(facts, &json!({"spec": patch})).filter(|_| !is_empty)
     });
     match patched.filter(|_| violations == all) {
         Some(patch) => format!("run `{patch}`"),
-        None => fixes::by_hand(facts, "change what Pod Security names in"),
+        None => fixes::edit_manifest_help(facts, "fix the violations of Pod Security in"),
     }
 }
 
-/// A webhook that says no, or nothing.
-fn webhook(facts: &Facts, reason: &str) -> Option<(String, String)> {
+/// Explains an admission webhook that denied the request or cannot be called.
+fn explain_webhook(facts: &Facts, reason: &str) -> Option<(String, String)> {
     if let Some((_, rest)) = reason.split_once("failed calling webhook \"") {
         let name = rest.split('"').next()?;
         let url = rest.split_once("https://").map_or("", |(_, url)| url);
@@ -159,42 +176,45 @@ fn webhook(facts: &Facts, reason: &str) -> Option<(String, String)> {
         let kubectl = &facts.kubectl;
         let help = match (namespace, is_service) {
             (Some(namespace), Some("svc")) => format!(
-                "let the webhook's service answer: see `{kubectl} get service,endpointslices,pods --namespace {namespace}` for `{service}`"
+                "make the webhook's service `{service}` available: `{kubectl} get service,endpointslices,pods --namespace {namespace}` shows its state"
             ),
             _ => format!(
-                "let `https://{}` answer, or delete the configuration that names `{name}`, which is one for the whole cluster: `{kubectl} get {CONFIGURATIONS}`",
+                "make `https://{}` available, or delete the cluster-wide configuration of webhook `{name}`, which is listed by `{kubectl} get {WEBHOOK_CONFIGURATIONS}`",
                 url.split(['?', '"']).next().unwrap_or_default()
             ),
         };
-        let words = format!(
-            "each new pod must pass the admission webhook `{name}`, which cannot be called"
+        let message = format!(
+            "the admission webhook `{name}`, which must approve each new pod, cannot be called"
         );
-        return Some((words, help));
+        return Some((message, help));
     }
     let (_, rest) = reason.split_once("admission webhook \"")?;
     let (name, rest) = rest.split_once('"')?;
     let why = rest.split_once(": ").map_or("", |(_, why)| why);
-    let words = format!("the admission webhook `{name}` refuses the pod: {why}");
-    Some((words, fixes::by_hand(facts, "change what the webhook names in")))
+    let message = format!("the admission webhook `{name}` rejected the pod: {why}");
+    Some((
+        message,
+        fixes::edit_manifest_help(facts, "change the fields that the webhook rejects in"),
+    ))
 }
 
-/// `ValidatingAdmissionPolicy 'NAME' with binding '…' denied request: WHY`.
-fn policy(reason: &str) -> Option<(&str, &str)> {
+/// Parses `ValidatingAdmissionPolicy 'NAME' with binding '…' denied request: REASON`.
+fn parse_admission_policy(reason: &str) -> Option<(&str, &str)> {
     let (_, rest) = reason.split_once("ValidatingAdmissionPolicy '")?;
     Some((rest.split('\'').next()?, rest.split_once(" denied request: ")?.1))
 }
 
-/// Nobody has asked for a pod, or for a newer one.
-fn unwanted(facts: &Facts) -> Option<Diagnosis> {
-    let keeper = facts.keeper()?;
-    let (id, kubectl) = (facts.keeper_id(), &facts.kubectl);
-    let spec = &keeper["spec"];
+/// The workload should have no pod, or no newer one.
+fn inactive(facts: &Facts) -> Option<Diagnosis> {
+    let controller = facts.controller()?;
+    let (id, kubectl) = (facts.controller_id(), &facts.kubectl);
+    let spec = &controller["spec"];
     let resume = |kind: &str| {
         format!("run `{kubectl} patch {kind} --patch '{{\"spec\":{{\"suspend\":false}}}}'`")
     };
-    let (words, evidence, help) = match text(keeper, "/kind") {
-        "Deployment" if spec["paused"] == true && is_behind(facts, keeper) => (
-            format!("{id} is paused: what was changed in it since makes no pods"),
+    let (message, evidence, help) = match text(controller, "/kind") {
+        "Deployment" if spec["paused"] == true && has_pending_template(facts, controller) => (
+            format!("{id} is paused: changes to its template create no pods"),
             "`spec.paused` is true",
             format!("run `{kubectl} rollout resume {id}`"),
         ),
@@ -202,42 +222,45 @@ fn unwanted(facts: &Facts) -> Option<Diagnosis> {
             if spec["replicas"] == 0 && !facts.is_pod() =>
         {
             (
-                format!("{id} is scaled to zero: no pod is wanted"),
+                format!("{id} is scaled to zero"),
                 "`spec.replicas` is 0",
                 format!("run `{kubectl} scale {id} --replicas=1`"),
             )
         }
         "Job" | "CronJob" if spec["suspend"] == true && !facts.is_pod() => {
-            (format!("{id} is suspended: no pod is wanted"), "`spec.suspend` is true", resume(&id))
+            (format!("{id} is suspended"), "`spec.suspend` is true", resume(&id))
         }
         "CronJob" if !facts.is_pod() && facts.owners.len() == 1 => {
-            let last = text(keeper, "/status/lastScheduleTime");
-            let (words, evidence) = if last.is_empty() {
-                (format!("{id} has not been due yet"), "it has made no job")
+            let last = text(controller, "/status/lastScheduleTime");
+            let (message, evidence) = if last.is_empty() {
+                (format!("{id} has not been due yet"), "it has created no Job")
             } else {
-                (format!("{id} was due at {last}, and the job of that is gone"), "it has no job")
+                (
+                    format!("{id} was last due at {last}, and its Job no longer exists"),
+                    "it has no Job",
+                )
             };
-            let name = text(keeper, "/metadata/name");
-            (words, evidence, format!("run `{kubectl} create job {name}-now --from={id}`"))
+            let name = text(controller, "/metadata/name");
+            (message, evidence, format!("run `{kubectl} create job {name}-now --from={id}`"))
         }
         _ => return None,
     };
     Some(Diagnosis {
         cause: Cause::Inactive,
         confidence: Confidence::Certain,
-        message: words,
+        message,
         evidence: vec![evidence.to_owned()],
         help,
     })
 }
 
-/// Whether a Deployment's template is another one than that of its newest pods.
-fn is_behind(facts: &Facts, keeper: &Value) -> bool {
-    let Some(maker) = facts.owners.first().filter(|maker| maker["kind"] == "ReplicaSet") else {
+/// Whether a Deployment's template differs from that of its newest pods.
+fn has_pending_template(facts: &Facts, controller: &Value) -> bool {
+    let Some(owner) = facts.owners.first().filter(|owner| owner["kind"] == "ReplicaSet") else {
         return true;
     };
     let template = |object: &Value| object.pointer("/spec/template/spec").cloned();
-    template(maker) != template(keeper)
+    template(owner) != template(controller)
 }
 
 #[cfg(test)]
@@ -245,7 +268,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_refusal_is_told() {
+    fn rejection_has_cause_and_help() {
         let owner = json!({"kind": "Deployment", "metadata": {"name": "web"}, "spec": {"template":
             {"spec": {"initContainers": [{"name": "init"}],
                 "containers": [{"name": "web", "resources": {"requests": {"cpu": "2"}}}]}}}});
@@ -269,37 +292,37 @@ mod tests {
             (
                 "pods \"w\" is forbidden: violates PodSecurity \"baseline:latest\": privileged (container \"web\" must not set securityContext.privileged=true)",
                 Cause::PodSecurity,
-                "change what Pod Security names in the manifest of deployment/web, and apply it",
+                "fix the violations of Pod Security in the manifest of deployment/web, and apply it",
             ),
             (
                 "Internal error occurred: failed calling webhook \"w.x\": failed to call webhook: Post \"https://hook.tools.svc:443/check?timeout=10s\": dial tcp: connection refused",
                 Cause::Webhook,
-                "let the webhook's service answer: see `kubectl get service,endpointslices,pods --namespace tools` for `hook`",
+                "make the webhook's service `hook` available: `kubectl get service,endpointslices,pods --namespace tools` shows its state",
             ),
             (
                 "Internal error occurred: failed calling webhook \"w.x\": failed to call webhook: Post \"https://127.0.0.1:9/check?timeout=10s\": dial tcp 127.0.0.1:9: connect: connection refused",
                 Cause::Webhook,
-                "let `https://127.0.0.1:9/check` answer, or delete the configuration that names `w.x`, which is one for the whole cluster: `kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations --output 'custom-columns=KIND:.kind,NAME:.metadata.name,WEBHOOKS:.webhooks[*].name'`",
+                "make `https://127.0.0.1:9/check` available, or delete the cluster-wide configuration of webhook `w.x`, which is listed by `kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations --output 'custom-columns=KIND:.kind,NAME:.metadata.name,WEBHOOKS:.webhooks[*].name'`",
             ),
             (
                 "admission webhook \"w.x\" denied the request: no team label",
                 Cause::Webhook,
-                "change what the webhook names in the manifest of deployment/web, and apply it",
+                "change the fields that the webhook rejects in the manifest of deployment/web, and apply it",
             ),
             (
                 "pods \"w\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'p' denied request: no",
                 Cause::PodRejected,
-                "change what the policy names in the manifest of deployment/web, and apply it",
+                "change the fields that the policy rejects in the manifest of deployment/web, and apply it",
             ),
         ];
         for (message, cause, help) in table {
-            let found = refused(&facts, message);
+            let found = explain_rejection(&facts, message);
             assert_eq!((found.cause, found.help.as_str()), (cause, help), "{message}");
         }
     }
 
     #[test]
-    fn a_job_without_pods_is_told() {
+    fn job_without_pods_is_diagnosed() {
         let job = json!({"kind": "Job", "metadata": {"name": "j"}, "status": {"conditions": [
             {"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded",
                 "message": "Job has reached the specified backoff limit"}]}});
@@ -307,18 +330,17 @@ mod tests {
             json!({"kind": "CronJob", "metadata": {"name": "c"},
             "status": {"lastScheduleTime": last}})
         };
-        let failed =
-            "job/j has failed, and its pods are gone: Job has reached the specified backoff limit";
+        let failed = "job/j has failed, and its pods no longer exist: Job has reached the specified backoff limit";
         let table = [
             (
                 vec![job.clone()],
                 failed,
-                "run it again, and ask while its pod is there: `kubectl delete job/j`, and apply its manifest",
+                "run `kubectl delete job/j` and apply its manifest to start it again, and diagnose it while its pod exists",
             ),
             (
                 vec![job, cron(Value::Null)],
                 failed,
-                "run it again, and ask while its pod is there: `kubectl create job c-now --from=cronjob/c`",
+                "run `kubectl create job c-now --from=cronjob/c` to start it again, and diagnose it while its pod exists",
             ),
             (
                 vec![cron(Value::Null)],
@@ -327,26 +349,26 @@ mod tests {
             ),
             (
                 vec![cron("2026-01-01T00:00:00Z".into())],
-                "cronjob/c was due at 2026-01-01T00:00:00Z, and the job of that is gone",
+                "cronjob/c was last due at 2026-01-01T00:00:00Z, and its Job no longer exists",
                 "run `kubectl create job c-now --from=cronjob/c`",
             ),
         ];
-        for (owners, words, help) in table {
+        for (owners, message, help) in table {
             let facts = Facts { kubectl: "kubectl".into(), owners, ..Facts::default() };
             let found = diagnose(&facts);
-            assert_eq!((found[0].message.as_str(), found[0].help.as_str()), (words, help));
+            assert_eq!((found[0].message.as_str(), found[0].help.as_str()), (message, help));
         }
     }
 
     #[test]
-    fn what_controllers_say_before_the_reason_is_left_out() {
+    fn event_prefixes_are_stripped() {
         let table = [
             ("Error creating: pods \"a\" is forbidden: x", "pods \"a\" is forbidden: x"),
             ("(combined from similar events): Error creating: pods", "pods"),
             ("create Pod db-0 in StatefulSet db failed error: pods \"db-0\"", "pods \"db-0\""),
         ];
         for (message, expected) in table {
-            assert_eq!(clean(message), expected);
+            assert_eq!(strip_event_prefixes(message), expected);
         }
     }
 }

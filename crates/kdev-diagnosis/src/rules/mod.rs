@@ -1,4 +1,4 @@
-//! Each rule looks at the facts for one family of causes.
+//! The rules: each checks the facts for one group of causes.
 
 pub(crate) mod container;
 pub(crate) mod creation;

@@ -1,5 +1,4 @@
-//! A pod is beyond the bounds of its namespace: a `ResourceQuota` or a
-//! `LimitRange`.
+//! A `ResourceQuota` or `LimitRange` of the namespace rejects the pod.
 
 use std::collections::BTreeMap;
 
@@ -11,75 +10,77 @@ use serde_json::{Value, json};
 use crate::facts::Facts;
 use crate::fixes;
 
-/// What a container is given where it must have something.
-const MODEST: [(&str, &str); 3] =
+/// The amounts that are suggested for a container that must set some.
+const DEFAULT_AMOUNTS: [(&str, &str); 3] =
     [("cpu", "100m"), ("memory", "128Mi"), ("ephemeral-storage", "1Gi")];
 
-/// Words and help for a refusal of this kind; `None` for another one.
+/// Returns the message and the help for a rejection by a quota or limit range; `None` for
+/// another rejection.
 pub(crate) fn explain(facts: &Facts, reason: &str) -> Option<(String, String)> {
     if let Some(rest) = reason.strip_prefix("exceeded quota: ") {
-        return used_up(facts, rest);
+        return quota_exceeded(facts, rest);
     }
     if let Some(rest) = reason.strip_prefix("failed quota: ") {
         let (quota, rest) = rest.split_once(": must specify ")?;
-        let words = format!(
-            "the namespace's quota `{quota}` counts resources that the pod does not state: {rest}"
+        let message = format!(
+            "the namespace's quota `{quota}` requires amounts that the pod does not set: {rest}"
         );
-        return Some((words, state(facts, rest)));
+        return Some((message, set_missing_resources_help(facts, rest)));
     }
-    let said = reason.trim_matches(['[', ']']);
-    let wrong: Vec<Bound> =
-        said.split(", ").collect::<Vec<_>>().windows(2).filter_map(bound).collect();
-    if wrong.is_empty() {
+    let details = reason.trim_matches(['[', ']']);
+    let violations: Vec<Bound> =
+        details.split(", ").collect::<Vec<_>>().windows(2).filter_map(parse_bound).collect();
+    if violations.is_empty() {
         return None;
     }
-    let words = format!("a `LimitRange` of the namespace does not allow the pod: {said}");
-    Some((words, keep_to(facts, &wrong)))
+    let message = format!("a LimitRange of the namespace rejects the pod: {details}");
+    Some((message, respect_bounds_help(facts, &violations)))
 }
 
-/// `QUOTA, requested: cpu=2, used: cpu=0, limited: cpu=1`.
-fn used_up(facts: &Facts, rest: &str) -> Option<(String, String)> {
+/// Explains `QUOTA, requested: cpu=2, used: cpu=0, limited: cpu=1`.
+fn quota_exceeded(facts: &Facts, rest: &str) -> Option<(String, String)> {
     let (quota, rest) = rest.split_once(", requested: ")?;
     let (requested, rest) = rest.split_once(", used: ")?;
     let (used, limited) = rest.split_once(", limited: ")?;
-    let (wanted, used, limited) = (amounts(requested), amounts(used), amounts(limited));
+    let (requested, used, limited) =
+        (parse_amounts(requested), parse_amounts(used), parse_amounts(limited));
     let missing = missing_pods(facts);
-    let mut told = Vec::new();
+    let mut details = Vec::new();
     let mut hard = BTreeMap::new();
-    for (resource, wants) in wanted {
-        let has = used.get(resource).copied().unwrap_or("0");
-        let may = limited.get(resource).copied().unwrap_or("0");
-        told.push(format!("{resource}: {wants} requested, {has} used, {may} allowed"));
-        let sum = quantity::parse(wants)? * i128::from(missing) + quantity::parse(has)?;
+    for (resource, amount) in requested {
+        let used = used.get(resource).copied().unwrap_or("0");
+        let allowed = limited.get(resource).copied().unwrap_or("0");
+        details.push(format!("{resource}: {amount} requested, {used} used, {allowed} allowed"));
+        let sum = quantity::parse(amount)? * i128::from(missing) + quantity::parse(used)?;
         let kind = resource.rsplit('.').next().unwrap_or_default();
         hard.insert(resource, quantity::format_rounded_up(kind, sum));
     }
     let patch = json!({"spec": {"hard": hard}}).to_string();
     let raise = format!("{} patch resourcequota {quota} --patch {}", facts.kubectl, quote(&patch));
-    let words =
-        format!("the namespace's quota `{quota}` does not allow the pod: {}", told.join(", "));
-    let help = fixes::again(facts, &raise);
-    Some((words, format!("{help}, which lets the whole namespace use more")))
+    let message = format!("the namespace's quota `{quota}` is exceeded: {}", details.join(", "));
+    let help = fixes::with_rollout_restart(facts, &raise);
+    Some((message, format!("{help}, which raises the quota of the whole namespace")))
 }
 
-/// How many pods are still to be made, one at least.
+/// Returns how many pods are missing, at least one.
 fn missing_pods(facts: &Facts) -> u64 {
-    let Some(maker) = facts.owners.first() else { return 1 };
-    let (wanted, there) = match text(maker, "/kind") {
+    let Some(owner) = facts.owners.first() else { return 1 };
+    let (desired, current) = match text(owner, "/kind") {
         "DaemonSet" => ("/status/desiredNumberScheduled", "/status/currentNumberScheduled"),
         "Job" => ("/spec/parallelism", "/status/active"),
         _ => ("/spec/replicas", "/status/replicas"),
     };
-    let number = |path| maker.pointer(path).and_then(Value::as_u64).unwrap_or_default();
-    number(wanted).saturating_sub(number(there)).max(1)
+    let number = |path| owner.pointer(path).and_then(Value::as_u64).unwrap_or_default();
+    number(desired).saturating_sub(number(current)).max(1)
 }
 
-fn amounts(list: &str) -> BTreeMap<&str, &str> {
+fn parse_amounts(list: &str) -> BTreeMap<&str, &str> {
     list.split(',').filter_map(|one| one.trim().split_once('=')).collect()
 }
 
-/// States what must be stated: `cpu for: web; limits.memory for: web,other`.
-fn state(facts: &Facts, missing: &str) -> String {
+/// Returns the help that sets missing amounts, as in
+/// `cpu for: web; limits.memory for: web,other`.
+fn set_missing_resources_help(facts: &Facts, missing: &str) -> String {
     let mut containers: Vec<&str> = Vec::new();
     let (mut requests, mut limits) = (Vec::new(), Vec::new());
     for one in missing.split("; ") {
@@ -87,47 +88,53 @@ fn state(facts: &Facts, missing: &str) -> String {
         containers.extend(names.split(','));
         for resource in resources.split(',') {
             let name = resource.trim_start_matches("requests.").trim_start_matches("limits.");
-            let amount = MODEST.iter().find(|(known, _)| *known == name).map(|(_, amount)| amount);
+            let amount =
+                DEFAULT_AMOUNTS.iter().find(|(known, _)| *known == name).map(|(_, amount)| amount);
             let list = if resource.starts_with("limits.") { &mut limits } else { &mut requests };
             list.push(format!("{name}={}", amount.unwrap_or(&"AMOUNT")));
         }
     }
     containers.sort_unstable();
     containers.dedup();
-    set(facts, &containers, &requests, &limits)
+    set_resources_help(facts, &containers, &requests, &limits)
 }
 
-/// Gives containers resources.
-fn set(facts: &Facts, containers: &[&str], requests: &[String], limits: &[String]) -> String {
+/// Returns the help that sets requests and limits of containers.
+fn set_resources_help(
+    facts: &Facts,
+    containers: &[&str],
+    requests: &[String],
+    limits: &[String],
+) -> String {
     let flag = |name: &str, list: &[String]| {
         if list.is_empty() { String::new() } else { format!(" --{name}={}", list.join(",")) }
     };
     let containers: Vec<String> = containers.iter().map(|&name| name.to_owned()).collect();
-    let keeper = facts.keeper_id();
-    let what = format!(
+    let controller = facts.controller_id();
+    let flags = format!(
         "{}{}{}",
         flag("containers", &containers),
         flag("requests", requests),
         flag("limits", limits)
     );
-    if keeper.starts_with("job/") {
-        return fixes::by_hand(facts, "state the resources that are named in");
+    if controller.starts_with("job/") {
+        return fixes::edit_manifest_help(facts, "set the missing requests and limits in");
     }
-    format!("run `{} set resources {keeper}{what}`", facts.kubectl)
+    format!("run `{} set resources {controller}{flags}`", facts.kubectl)
 }
 
-/// A bound of a `LimitRange`, and what is beyond it.
+/// A violated bound of a `LimitRange`.
 struct Bound<'a> {
     resource: &'a str,
     /// `Container` or `Pod`.
-    of: &'a str,
+    scope: &'a str,
     amount: &'a str,
     /// `request` or `limit`.
-    is: &'a str,
+    violated: &'a str,
 }
 
-/// `maximum memory usage per Container is 100Mi`, `but limit is 200Mi`.
-fn bound<'a>(pair: &[&'a str]) -> Option<Bound<'a>> {
+/// Parses `maximum memory usage per Container is 100Mi`, `but limit is 200Mi`.
+fn parse_bound<'a>(pair: &[&'a str]) -> Option<Bound<'a>> {
     let rest = pair[0].strip_prefix("maximum ").or_else(|| pair[0].strip_prefix("minimum "))?;
     let (resource, rest) = rest.split_once(" usage per ")?;
     let (of, rest) = rest.split_once(" is ")?;
@@ -137,34 +144,42 @@ fn bound<'a>(pair: &[&'a str]) -> Option<Bound<'a>> {
         one if one.starts_with("but limit is ") => "limit",
         _ => "",
     };
-    Some(Bound { resource, of, amount, is })
+    Some(Bound { resource, scope: of, amount, violated: is })
 }
 
-/// Lets the only container keep to the bounds.
-fn keep_to(facts: &Facts, wrong: &[Bound]) -> String {
-    let containers: Vec<&Value> =
-        fixes::template(facts).map(|spec| list(&spec["containers"]).collect()).unwrap_or_default();
+/// Returns the help that changes the resources of the only container to respect the bounds.
+fn respect_bounds_help(facts: &Facts, violations: &[Bound]) -> String {
+    let containers: Vec<&Value> = fixes::pod_template(facts)
+        .map(|spec| list(&spec["containers"]).collect())
+        .unwrap_or_default();
     let [container] = containers.as_slice() else {
-        return fixes::by_hand(facts, "keep to the bounds that are named in");
+        return fixes::edit_manifest_help(
+            facts,
+            "change the resources to respect the LimitRange in",
+        );
     };
     let (mut requests, mut limits) = (Vec::new(), Vec::new());
-    for one in wrong.iter().filter(|one| one.of == "Container" && !one.is.is_empty()) {
+    for one in violations.iter().filter(|one| one.scope == "Container" && !one.violated.is_empty())
+    {
         let assign = format!("{}={}", one.resource, one.amount);
-        if one.is == "request" {
+        if one.violated == "request" {
             requests.push(assign);
             continue;
         }
-        let asked = text(container, &format!("/resources/requests/{}", one.resource));
-        if quantity::parse(asked) > quantity::parse(one.amount) {
+        let requested = text(container, &format!("/resources/requests/{}", one.resource));
+        if quantity::parse(requested) > quantity::parse(one.amount) {
             requests.push(assign.clone());
         }
         limits.push(assign);
     }
     if requests.is_empty() && limits.is_empty() {
-        return fixes::by_hand(facts, "keep to the bounds that are named in");
+        return fixes::edit_manifest_help(
+            facts,
+            "change the resources to respect the LimitRange in",
+        );
     }
     requests.dedup();
-    set(facts, &[text(container, "/name")], &requests, &limits)
+    set_resources_help(facts, &[text(container, "/name")], &requests, &limits)
 }
 
 #[cfg(test)]
@@ -172,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_bound_is_kept_to() {
+    fn help_respects_quota_and_limit_range() {
         let container = json!({"name": "web", "resources": {"requests": {"memory": "200Mi"}}});
         let owner = json!({"kind": "Deployment", "metadata": {"name": "web"},
             "spec": {"template": {"spec": {"containers": [container]}}}});
@@ -180,7 +195,7 @@ mod tests {
         let table = [
             (
                 "exceeded quota: q, requested: cpu=2,pods=1, used: cpu=500m,pods=3, limited: cpu=1,pods=3",
-                "run `kubectl patch resourcequota q --patch '{\"spec\":{\"hard\":{\"cpu\":\"2500m\",\"pods\":\"4\"}}}' && kubectl rollout restart deployment/web`, which lets the whole namespace use more",
+                "run `kubectl patch resourcequota q --patch '{\"spec\":{\"hard\":{\"cpu\":\"2500m\",\"pods\":\"4\"}}}' && kubectl rollout restart deployment/web`, which raises the quota of the whole namespace",
             ),
             (
                 "failed quota: q: must specify cpu for: web; limits.memory for: web",
@@ -192,21 +207,21 @@ mod tests {
             ),
             (
                 "maximum cpu usage per Pod is 1, but limit is 2",
-                "keep to the bounds that are named in the manifest of deployment/web, and apply it",
+                "change the resources to respect the LimitRange in the manifest of deployment/web, and apply it",
             ),
         ];
         for (reason, help) in table {
-            let (_, said) = explain(&facts, reason).unwrap();
-            assert_eq!(said, help, "{reason}");
+            let (_, actual) = explain(&facts, reason).unwrap();
+            assert_eq!(actual, help, "{reason}");
         }
         assert_eq!(explain(&facts, "violates PodSecurity, but not this"), None);
     }
 
     #[test]
-    fn a_quota_is_raised_for_all_pods_that_are_missing() {
-        let set = |replicas: u64, there: u64| {
+    fn quota_is_raised_for_all_missing_pods() {
+        let set = |replicas: u64, current: u64| {
             json!({"kind": "StatefulSet", "metadata": {"name": "db"},
-                "spec": {"replicas": replicas}, "status": {"replicas": there}})
+                "spec": {"replicas": replicas}, "status": {"replicas": current}})
         };
         let daemon = json!({"kind": "DaemonSet", "metadata": {"name": "db"},
             "status": {"desiredNumberScheduled": 3, "currentNumberScheduled": 1}});

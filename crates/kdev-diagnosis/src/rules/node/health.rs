@@ -1,5 +1,5 @@
-//! The pod's node is ill: its kubelet is silent or not ready, or it runs out of
-//! something.
+//! The pod's node is unhealthy: its kubelet is not ready or does not report, or the node is
+//! under pressure.
 
 use kdev_core::kube::object::{condition, text};
 use serde_json::Value;
@@ -7,136 +7,150 @@ use serde_json::Value;
 use crate::cause::Cause;
 use crate::diagnosis::{Confidence, Diagnosis};
 use crate::facts::{Facts, NodeObservation};
-use crate::fixes::node_shell::Entrance;
+use crate::fixes::node_shell::NodeShell;
 use crate::fixes::{self, placement};
 
 pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
-    if !facts.is_in_trouble() {
+    if !facts.is_unready() {
         return Vec::new();
     }
-    silent(facts).or_else(|| unheard(facts)).or_else(|| evicted(facts)).into_iter().collect()
+    node_not_ready(facts)
+        .or_else(|| pod_not_acknowledged(facts))
+        .or_else(|| evicted(facts))
+        .into_iter()
+        .collect()
 }
 
-/// Its kubelet is not heard of, or says itself that it is not ready.
-fn silent(facts: &Facts) -> Option<Diagnosis> {
+/// The kubelet has stopped reporting, or reports that the node is not ready.
+fn node_not_ready(facts: &Facts) -> Option<Diagnosis> {
     let node = facts.node()?;
     let ready = condition(node, "Ready").filter(|ready| ready["status"] != "True")?;
-    if fixes::node::is_of_network(text(ready, "/message")) {
+    if fixes::node::is_network_not_ready(text(ready, "/message")) {
         return None;
     }
     let name = facts.node_name()?;
-    let words = if ready["status"] == "Unknown" {
-        format!("nothing is heard of the kubelet of node `{name}`, which has to start the pod")
+    let message = if ready["status"] == "Unknown" {
+        format!("the kubelet on node `{name}` has stopped reporting, so the pod cannot start")
     } else {
-        format!("the kubelet of node `{name}` says that the node is not ready")
+        format!("the kubelet on node `{name}` reports that the node is not ready")
     };
     Some(Diagnosis {
         cause: Cause::NodeNotReady,
         confidence: Confidence::Certain,
-        message: words,
-        evidence: fixes::node::complaint(facts, name)
+        message,
+        evidence: fixes::node::unhealthy_conditions(facts, name)
             .into_iter()
-            .chain(reached(facts, name))
+            .chain(connection_evidence(facts, name))
             .collect(),
-        help: fixes::node::wake(facts, name),
+        help: fixes::node::start_kubelet_help(facts, name),
     })
 }
 
-/// Its kubelet has not taken notice of the pod, which comes before the cluster misses
-/// the kubelet itself.
-fn unheard(facts: &Facts) -> Option<Diagnosis> {
-    /// How long a kubelet may take to notice a pod, in seconds; two machines' clocks
-    /// may differ by some.
-    const PATIENCE: i64 = 20;
+/// The kubelet has not acknowledged the pod. This shows before the cluster notices that the
+/// kubelet has stopped reporting.
+fn pod_not_acknowledged(facts: &Facts) -> Option<Diagnosis> {
+    /// The seconds after which a kubelet should have acknowledged a pod, with a margin for
+    /// clock skew.
+    const ACKNOWLEDGE_TIMEOUT: i64 = 20;
     let name = facts.node_name().filter(|_| facts.node().is_some())?;
     let status = &facts.pod["status"];
     if text(status, "/phase") != "Pending" || !status["startTime"].is_null() {
         return None;
     }
-    let given = facts.condition("PodScheduled").map(|one| text(one, "/lastTransitionTime"));
+    let scheduled = facts.condition("PodScheduled").map(|one| text(one, "/lastTransitionTime"));
     let created = text(&facts.pod, "/metadata/creationTimestamp");
-    let waits = facts.since(given.unwrap_or(created)).filter(|waits| *waits > PATIENCE)?;
-    let seen = format!("the pod has been given to it {waits} s ago, and has no `status.startTime`");
+    let seconds = facts
+        .seconds_since(scheduled.unwrap_or(created))
+        .filter(|seconds| *seconds > ACKNOWLEDGE_TIMEOUT)?;
+    let evidence =
+        format!("the pod was assigned to the node {seconds} s ago, and has no `status.startTime`");
     Some(Diagnosis {
         cause: Cause::NodeNotReady,
         confidence: Confidence::Likely,
-        message: format!("the kubelet of node `{name}` does not take notice of the pod"),
-        evidence: std::iter::once(seen).chain(reached(facts, name)).collect(),
-        help: fixes::node::wake(facts, name),
+        message: format!("the kubelet on node `{name}` has not acknowledged the pod"),
+        evidence: std::iter::once(evidence).chain(connection_evidence(facts, name)).collect(),
+        help: fixes::node::start_kubelet_help(facts, name),
     })
 }
 
-/// Whether the machine itself lives.
-fn reached(facts: &Facts, name: &str) -> Option<String> {
+/// Returns whether the node itself is reachable.
+fn connection_evidence(facts: &Facts, name: &str) -> Option<String> {
     Some(match facts.node_images.get(name)? {
         NodeObservation::Known(_) => {
-            format!("node `{name}` itself {}", Entrance::to(facts, name).means())
+            format!("node `{name}` {}", NodeShell::for_node(facts, name).describe())
         }
-        NodeObservation::Unknown(why) => why.clone(),
+        NodeObservation::Unknown(error) => error.clone(),
     })
 }
 
-/// The kubelet has ended the pod, or refused it, because the node runs out of
-/// something.
+/// The kubelet has evicted or rejected the pod because of node pressure, or because the pod
+/// exceeded its storage limit.
 fn evicted(facts: &Facts) -> Option<Diagnosis> {
     let status = &facts.pod["status"];
     if status["reason"] != "Evicted" {
         return None;
     }
     let name = facts.node_name()?;
-    let message = text(status, "/message");
-    let is_own = message.contains("exceeds the ") || message.contains("exceeded its local");
-    let (words, help) = if is_own {
+    let status_message = text(status, "/message");
+    let is_own_limit =
+        ["exceeds the ", "exceeded its local"].iter().any(|sign| status_message.contains(sign));
+    let (message, help) = if is_own_limit {
         (
-            "the pod has filled more of the node's disk than it may, and was ended".to_owned(),
-            fixes::by_hand(
-                facts,
-                "raise the limit that is named, or let the program write less, in",
-            ),
+            "the pod was evicted because it exceeded its ephemeral storage limit".to_owned(),
+            fixes::edit_manifest_help(facts, "increase the exceeded storage limit in"),
         )
     } else {
-        let what = fixes::node::shortage(facts, name, message);
-        let runs =
-            if fixes::node::is_short(facts, name, what) == Some(true) { "runs" } else { "ran" };
-        let keeps = if runs == "runs" { "does" } else { "did" };
+        let resource = fixes::node::pressure(facts, name, status_message);
+        let is_now = fixes::node::is_under_pressure(facts, name, resource) == Some(true);
+        let is_rejected = status_message.starts_with("Pod was rejected");
         (
-            format!("node `{name}` {runs} out of {what}, and {keeps} not keep the pod"),
-            after_eviction(facts, name, what),
+            format!(
+                "node `{name}` {} low on {resource}, and the kubelet {} the pod",
+                if is_now { "is" } else { "was" },
+                if is_rejected { "rejected" } else { "evicted" }
+            ),
+            eviction_help(facts, name, resource),
         )
     };
-    let evidence = [Some(format!("Evicted: {message}")), fixes::node::complaint(facts, name)];
+    let evidence = [
+        Some(format!("Evicted: {status_message}")),
+        fixes::node::unhealthy_conditions(facts, name),
+    ];
     Some(Diagnosis {
         cause: Cause::NodePressure,
         confidence: Confidence::Certain,
-        message: words,
+        message,
         evidence: evidence.into_iter().flatten().collect(),
         help,
     })
 }
 
-/// Nobody makes a bare pod anew, and a set makes another one at once.
-fn after_eviction(facts: &Facts, name: &str, what: &str) -> String {
+/// Returns the help after an eviction: a controller replaces the pod, a bare pod must be
+/// recreated.
+fn eviction_help(facts: &Facts, name: &str, resource: &str) -> String {
     let pod = format!("pod/{}", facts.pod_name());
-    let is_well_again = fixes::node::is_short(facts, name, what) == Some(false);
+    let has_recovered = fixes::node::is_under_pressure(facts, name, resource) == Some(false);
     if is_replaced(facts) {
         return format!(
-            "nothing is to be done: another pod runs in its place, and `{} delete {pod}` takes this one away",
+            "nothing to do, another pod has replaced it; run `{} delete {pod}` to remove this one",
             facts.kubectl
         );
     }
-    match (placement::is_bare(facts), is_well_again) {
-        (true, true) => format!("make {pod} anew"),
-        (true, false) => format!("{}; make {pod} anew then", fixes::node::relieve(facts, name)),
-        (false, _) => fixes::node::relieve(facts, name),
+    match (placement::has_no_owner(facts), has_recovered) {
+        (true, true) => format!("recreate {pod}"),
+        (true, false) => {
+            format!("{}; then recreate {pod}", fixes::node::relieve_pressure_help(facts, name))
+        }
+        (false, _) => fixes::node::relieve_pressure_help(facts, name),
     }
 }
 
 /// Whether as many other pods are ready as there should be.
 fn is_replaced(facts: &Facts) -> bool {
-    let Some(maker) = facts.owners.first() else { return false };
-    let number = |path| maker.pointer(path).and_then(Value::as_u64);
+    let Some(owner) = facts.owners.first() else { return false };
+    let number = |path| owner.pointer(path).and_then(Value::as_u64);
     match (number("/spec/replicas"), number("/status/readyReplicas")) {
-        (Some(wanted), Some(ready)) => ready >= wanted,
+        (Some(desired), Some(ready)) => ready >= desired,
         _ => false,
     }
 }
@@ -156,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_node_runs_out_of_is_told() {
+    fn eviction_names_resource_under_pressure() {
         let table = [
             ("Pod was rejected: The node had condition: [DiskPressure]. ", "disk"),
             ("Pod was rejected: The node had condition: [MemoryPressure]. ", "memory"),
@@ -175,81 +189,84 @@ mod tests {
         ];
         for (message, expected) in table {
             let found = diagnose(&pod(message));
-            let words = format!("node `n` ran out of {expected}, and did not keep the pod");
-            assert_eq!((found[0].cause, &found[0].message), (Cause::NodePressure, &words));
+            let verb = if message.starts_with("Pod") { "rejected" } else { "evicted" };
+            let expected =
+                format!("node `n` was low on {expected}, and the kubelet {verb} the pod");
+            assert_eq!((found[0].cause, &found[0].message), (Cause::NodePressure, &expected));
         }
     }
 
     #[test]
-    fn an_evicted_pod_is_made_anew_by_somebody() {
-        let room = "make room on the disk of node `n`: `ssh -t n 'sudo du -xh -d2 /var | sort -h | tail'` shows what fills it; to prune images would also delete loaded ones that no pod uses";
+    fn eviction_help_depends_on_owner() {
+        let free_disk = "free disk space on node `n`: `ssh -t n 'sudo du -xh -d2 /var | sort -h | tail'` shows the largest directories; do not prune images, because that also deletes loaded images that no pod uses";
         let set = |ready: u64| {
             json!({"kind": "ReplicaSet", "metadata": {"name": "w"},
             "spec": {"replicas": 2}, "status": {"readyReplicas": ready}})
         };
-        let (runs, ran) =
-            ("node `n` runs out of disk, and does not", "node `n` ran out of disk, and did not");
+        let is_low = "node `n` is low on disk, and the kubelet rejected the pod";
+        let was_low = "node `n` was low on disk, and the kubelet rejected the pod";
         let table = [
-            ("True", None, runs, format!("{room}; make pod/p anew then")),
-            ("False", None, ran, "make pod/p anew".to_owned()),
-            ("True", Some(set(1)), runs, room.to_owned()),
+            ("True", None, is_low, format!("{free_disk}; then recreate pod/p")),
+            ("False", None, was_low, "recreate pod/p".to_owned()),
+            ("True", Some(set(1)), is_low, free_disk.to_owned()),
             (
                 "False",
                 Some(set(2)),
-                ran,
-                "nothing is to be done: another pod runs in its place, and `kubectl delete pod/p` takes this one away"
+                was_low,
+                "nothing to do, another pod has replaced it; run `kubectl delete pod/p` to remove this one"
                     .to_owned(),
             ),
         ];
-        for (status, owner, words, help) in table {
+        for (status, owner, message, help) in table {
             let mut facts = pod("Pod was rejected: The node had condition: [DiskPressure]. ");
             facts.kubectl = "kubectl".into();
             facts.owners.extend(owner);
             facts.nodes[0]["status"]["conditions"] =
                 json!([{"type": "DiskPressure", "status": status}]);
             let found = diagnose(&facts);
-            assert!(found[0].message.starts_with(words), "{}", found[0].message);
+            assert_eq!(found[0].message, message);
             assert_eq!(found[0].help, help);
         }
     }
 
     #[test]
-    fn a_limit_of_the_pods_own_is_told_from_a_full_disk() {
-        let words = [
+    fn exceeded_pod_limit_is_not_node_pressure() {
+        let messages = [
             "Pod ephemeral local storage usage exceeds the total limit of containers 1Mi. ",
             "Container c exceeded its local ephemeral storage limit \"1Mi\". ",
             "Usage of EmptyDir volume \"v\" exceeds the limit \"1Mi\". ",
         ];
-        for message in words {
+        for message in messages {
             let help = &diagnose(&pod(message))[0].help;
-            assert!(help.starts_with("raise the limit that is named"), "{help}");
+            assert!(help.starts_with("increase the exceeded storage limit in"), "{help}");
         }
     }
 
     #[test]
-    fn a_kubelet_that_is_not_ready_is_told_from_one_that_is_silent() {
+    fn unready_kubelet_differs_from_silent_kubelet() {
         let mut facts = pod("");
         let table = [
             (
                 "Unknown",
                 "Kubelet stopped posting node status.",
-                Some("nothing is heard of the kubelet"),
+                Some("the kubelet on node `n` has stopped reporting"),
             ),
-            ("False", "PLEG is not healthy", Some("the kubelet of node `n` says")),
+            ("False", "PLEG is not healthy", Some("the kubelet on node `n` reports")),
             ("False", "container runtime network not ready: NetworkReady=false", None),
             ("True", "kubelet is posting ready status", None),
         ];
         for (status, message, expected) in table {
             let ready = json!({"type": "Ready", "status": status, "message": message});
             facts.nodes[0]["status"] = json!({"conditions": [ready]});
-            let found = silent(&facts).map(|found| found.message);
-            let starts = |words: &String| expected.is_some_and(|start| words.starts_with(start));
+            let found = node_not_ready(&facts).map(|found| found.message);
+            let starts =
+                |message: &String| expected.is_some_and(|start| message.starts_with(start));
             assert_eq!(found.as_ref().map(starts), expected.map(|_| true), "{message}: {found:?}");
         }
     }
 
     #[test]
-    fn a_kubelet_is_given_a_moment_to_notice_a_pod() {
+    fn unacknowledged_pod_is_reported_after_timeout() {
         let facts = |status: Value, age: u64| Facts {
             pod: json!({"metadata": {"name": "p", "creationTimestamp": "2026-01-01T00:00:00Z"},
                 "spec": {"nodeName": "n"}, "status": status}),

@@ -1,6 +1,6 @@
-//! The node of a pod.
+//! Problems of the pod's node.
 //!
-//! - `health.rs`: the kubelet is silent, or the node is short of something
+//! - `health.rs`: the kubelet is not ready, or the node is under pressure
 //! - `sandbox.rs`: the sandbox of the pod cannot be created
 
 pub(crate) mod health;

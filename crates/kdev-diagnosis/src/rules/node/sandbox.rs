@@ -1,5 +1,5 @@
-//! The pod's sandbox cannot be made: its image is missing, or its network cannot
-//! be set up.
+//! The pod's sandbox cannot be created: the pause image is missing, or the network cannot be
+//! set up.
 
 use kdev_core::image::node_images::CRI_NAMESPACE;
 use kdev_core::image::reference::Reference;
@@ -10,30 +10,30 @@ use kdev_core::kube::{quantity, resources};
 use crate::cause::Cause;
 use crate::diagnosis::{Confidence, Diagnosis};
 use crate::facts::{ApiEvent, Facts};
-use crate::location::Whereabouts;
+use crate::location::ImageLocations;
 use crate::{fixes, transient};
 
-/// Events of a pod that has no sandbox.
-const REASONS: [&str; 2] = ["FailedCreatePodSandBox", "NetworkNotReady"];
+/// Reasons of events about a pod without a sandbox.
+const SANDBOX_REASONS: [&str; 2] = ["FailedCreatePodSandBox", "NetworkNotReady"];
 
 pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
-    if !facts.is_in_trouble() || facts.containers().iter().any(has_begun) {
+    if !facts.is_unready() || facts.containers().iter().any(has_started) {
         return Vec::new();
     }
     let is_stuck = |event: &&ApiEvent| {
-        REASONS.contains(&event.reason.as_str()) && !transient::is_over(facts, event)
+        SANDBOX_REASONS.contains(&event.reason.as_str()) && !transient::has_passed(facts, event)
     };
     let Some(event) = facts.pod_events().rfind(is_stuck) else { return Vec::new() };
     let Some(node) = facts.node_name() else { return Vec::new() };
-    let found = image(facts, event, node)
-        .or_else(|| memory(facts, event))
-        .or_else(|| network(facts, event, node))
-        .unwrap_or_else(|| other(facts, event, node));
+    let found = pause_image_missing(facts, event, node)
+        .or_else(|| memory_limit_too_low(facts, event))
+        .or_else(|| network_failed(facts, event, node))
+        .unwrap_or_else(|| sandbox_failed(facts, event, node));
     vec![found]
 }
 
-/// Whether a container of it has got so far that there must be a sandbox.
-fn has_begun(container: &Container) -> bool {
+/// Whether the container's state shows that the sandbox exists.
+fn has_started(container: &Container) -> bool {
     let is_early =
         |(reason, _): (&str, &str)| matches!(reason, "ContainerCreating" | "PodInitializing" | "");
     container.is_running()
@@ -41,46 +41,48 @@ fn has_begun(container: &Container) -> bool {
         || container.waiting().is_some_and(|waiting| !is_early(waiting))
 }
 
-fn said(event: &ApiEvent) -> String {
+fn event_evidence(event: &ApiEvent) -> String {
     format!("{}: {}", event.reason, event.message)
 }
 
-fn image(facts: &Facts, event: &ApiEvent, node: &str) -> Option<Diagnosis> {
+fn pause_image_missing(facts: &Facts, event: &ApiEvent, node: &str) -> Option<Diagnosis> {
     let name = event.sandbox_image()?;
-    let seen = Whereabouts::of(facts, Reference::parse(name).ok()?);
-    let load = fixes::load_command(facts, &seen.wanted);
-    let from = seen.others.first().and_then(|other| facts.stock_of(other));
-    let from = from.map(|stock| format!("{} -n {CRI_NAMESPACE}", stock.ctr));
-    let help = match from.and_then(|from| fixes::image::bring(facts, &seen, &from)) {
+    let locations = ImageLocations::new(facts, Reference::parse(name).ok()?);
+    let load = fixes::load_command(facts, &locations.reference);
+    let from = locations.other_nodes.first().and_then(|other| facts.images_on_node(other));
+    let from = from.map(|found| format!("{} -n {CRI_NAMESPACE}", found.ctr));
+    let help = match from.and_then(|from| fixes::image::copy_to_node_help(facts, &locations, &from))
+    {
         Some(help) => help,
-        None if seen.local.is_some() => format!("run `{load}`"),
+        None if locations.in_docker.is_some() => format!("run `{load}`"),
         None => format!("run `docker pull {name} && {load}`"),
     };
-    let lacks = seen.is_missed(facts).then(|| {
+    let node_evidence = locations.is_missing_on_node(facts).then(|| {
         format!(
-            "containerd on node `{node}` has no `{}` in its namespace `{CRI_NAMESPACE}`",
-            seen.wanted
+            "containerd on node `{node}` has no `{}` in namespace `{CRI_NAMESPACE}`",
+            locations.reference
         )
     });
     Some(Diagnosis {
         cause: Cause::SandboxImage,
         confidence: Confidence::Certain,
         message: format!(
-            "node `{node}` lacks the pause image `{name}`, without which no pod starts there, and cannot pull it"
+            "the pause image `{name}`, which each pod needs, is not on node `{node}` and cannot be pulled"
         ),
-        evidence: [Some(said(event)), lacks].into_iter().flatten().collect(),
+        evidence: [Some(event_evidence(event)), node_evidence].into_iter().flatten().collect(),
         help,
     })
 }
 
-/// What starts a container needs some memory, too, and has it from the pod's limit.
-fn memory(facts: &Facts, event: &ApiEvent) -> Option<Diagnosis> {
-    /// What runtimes say of a process that has died before its start.
-    const DEAD: [&str; 2] =
+/// The memory limit is too low for the runtime, whose own memory counts against the limit
+/// while it starts a container.
+fn memory_limit_too_low(facts: &Facts, event: &ApiEvent) -> Option<Diagnosis> {
+    /// Errors of runtimes about a process that died before its start.
+    const DIED_EARLY: [&str; 2] =
         ["cannot start a stopped process", "cannot start a container that has stopped"];
-    /// With more than this a sandbox starts: 16 MiB, in thousandths of a byte.
-    const ENOUGH: i128 = 1000 << 24;
-    // One without a limit leaves the pod without any.
+    /// A limit that is high enough to start a container: 16 MiB, in thousandths of a byte.
+    const SUFFICIENT_MEMORY: i128 = 1000 << 24;
+    // The pod has a limit only if each container has one.
     let limits = facts.containers().into_iter().map(|container| {
         let limits = resources::amounts(container.spec("/resources/limits")?);
         Some((limits.get("memory").copied()?, container))
@@ -88,60 +90,62 @@ fn memory(facts: &Facts, event: &ApiEvent) -> Option<Diagnosis> {
     let limits: Vec<_> = limits.collect::<Option<_>>()?;
     let total: i128 = limits.iter().map(|(limit, _)| limit).sum();
     let (_, container) = limits.into_iter().min_by_key(|(limit, _)| *limit)?;
-    let is_told = event.message.contains("container init was OOM-killed");
-    let has_died = DEAD.iter().any(|sign| event.message.contains(sign));
-    let is_likely = has_died && total < ENOUGH;
-    if !is_told && !is_likely {
+    let is_oom_killed = event.message.contains("container init was OOM-killed");
+    let has_died = DIED_EARLY.iter().any(|sign| event.message.contains(sign));
+    let is_likely = has_died && total < SUFFICIENT_MEMORY;
+    if !is_oom_killed && !is_likely {
         return None;
     }
     Some(Diagnosis {
         cause: Cause::OutOfMemory,
-        confidence: if is_told { Confidence::Certain } else { Confidence::Likely },
+        confidence: if is_oom_killed { Confidence::Certain } else { Confidence::Likely },
         message: format!(
-            "the memory limit of the pod's containers, {} in all, is too small even to start one",
+            "the memory limit of the pod's containers, {} in total, is too low to start a container",
             quantity::format("memory", total)
         ),
-        evidence: vec![said(event)],
-        help: fixes::set_memory(facts, container, "32Mi"),
+        evidence: vec![event_evidence(event)],
+        help: fixes::set_memory_limit_help(facts, container, "32Mi"),
     })
 }
 
-fn network(facts: &Facts, event: &ApiEvent, node: &str) -> Option<Diagnosis> {
+fn network_failed(facts: &Facts, event: &ApiEvent, node: &str) -> Option<Diagnosis> {
     let message = &event.message;
-    if !fixes::node::is_of_network(message)
+    if !fixes::node::is_network_not_ready(message)
         && !message.contains("setup network for sandbox")
         && !message.contains("set up sandbox container")
     {
         return None;
     }
     let ready = facts.node().and_then(|node| condition(node, "Ready"));
-    let complaint = ready
+    let condition = ready
         .filter(|ready| ready["status"] != "True")
         .map(|ready| format!("node `{node}`: {}", text(ready, "/message")));
     Some(Diagnosis {
         cause: Cause::SandboxNetwork,
         confidence: Confidence::Certain,
-        message: match fixes::node::plugin(message) {
+        message: match fixes::node::parse_missing_plugin(message) {
             Some((plugin, _)) => format!(
-                "node `{node}` cannot give the pod a network: the CNI plugin `{plugin}` is not installed there"
+                "node `{node}` cannot set up the pod's network: the CNI plugin `{plugin}` is not installed"
             ),
-            None if fixes::node::is_of_network(message) => format!(
-                "node `{node}` cannot give the pod a network: no usable CNI configuration is there"
+            None if fixes::node::is_network_not_ready(message) => format!(
+                "node `{node}` cannot set up the pod's network: it has no valid CNI configuration"
             ),
-            None => format!("the network plugin of node `{node}` cannot give the pod a network"),
+            None => format!("the network plugin on node `{node}` cannot set up the pod's network"),
         },
-        evidence: [Some(said(event)), complaint].into_iter().flatten().collect(),
+        evidence: [Some(event_evidence(event)), condition].into_iter().flatten().collect(),
         help: fixes::node::network_help(facts, node, message),
     })
 }
 
-fn other(facts: &Facts, event: &ApiEvent, node: &str) -> Diagnosis {
+fn sandbox_failed(facts: &Facts, event: &ApiEvent, node: &str) -> Diagnosis {
     Diagnosis {
         cause: Cause::Sandbox,
         confidence: Confidence::Likely,
-        message: format!("node `{node}` cannot make the pod's sandbox, which holds its containers"),
-        evidence: vec![said(event)],
-        help: format!("see `{} describe {}`", facts.kubectl, facts.subject),
+        message: format!(
+            "node `{node}` cannot create the pod's sandbox, in which the containers run"
+        ),
+        evidence: vec![event_evidence(event)],
+        help: format!("run `{} describe {}` for details", facts.kubectl, facts.subject),
     }
 }
 
@@ -151,13 +155,13 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_missing_plugin_is_named_with_its_folder() {
-        let words = "plugin type=\"bridge\" failed (add): failed to find plugin \"bridge\" in path [/usr/lib/cni]";
-        assert_eq!(fixes::node::plugin(words), Some(("bridge", "/usr/lib/cni")));
+    fn missing_plugin_is_parsed_with_directory() {
+        let message = "plugin type=\"bridge\" failed (add): failed to find plugin \"bridge\" in path [/usr/lib/cni]";
+        assert_eq!(fixes::node::parse_missing_plugin(message), Some(("bridge", "/usr/lib/cni")));
     }
 
     #[test]
-    fn what_has_passed_is_not_told() {
+    fn passed_failure_is_not_reported() {
         let message = "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network for sandbox \"a\": cni plugin not initialized";
         let event = |reason: &str, message: &str, time: &str| ApiEvent {
             regarding: "Pod/p".into(),
@@ -167,9 +171,9 @@ mod tests {
             ..ApiEvent::default()
         };
         let (early, late) = ("2026-01-01T00:00:01Z", "2026-01-01T00:00:03Z");
-        let usable = "node `n` cannot give the pod a network: no usable CNI configuration is there";
+        let invalid = "node `n` cannot set up the pod's network: it has no valid CNI configuration";
         let table = [
-            ("Pulling", early, "False", Some(usable)),
+            ("Pulling", early, "False", Some(invalid)),
             ("Pulling", late, "False", None),
             ("Scheduled", early, "True", None),
         ];
@@ -185,20 +189,20 @@ mod tests {
                 ..Facts::default()
             };
             let found = diagnose(&facts);
-            let words = found.first().map(|one| one.message.as_str());
-            assert_eq!(words, expected, "{reason} {time} {sandbox}");
+            let message = found.first().map(|one| one.message.as_str());
+            assert_eq!(message, expected, "{reason} {time} {sandbox}");
         }
     }
 
     #[test]
-    fn a_limit_that_is_too_small_for_a_sandbox_is_told() {
-        let (killed, stopped) = (
+    fn memory_limit_too_low_for_sandbox_is_detected() {
+        let (oom_killed, stopped) = (
             "container init was OOM-killed (memory limit too low?)",
             "cannot start a stopped process",
         );
         let limit = |limit: &str| json!({"name": "c", "resources": {"limits": {"memory": limit}}});
         let table = [
-            (killed, vec![limit("2Mi")], Some(Confidence::Certain)),
+            (oom_killed, vec![limit("2Mi")], Some(Confidence::Certain)),
             (stopped, vec![limit("2Mi")], Some(Confidence::Likely)),
             (stopped, vec![limit("2Mi"), limit("3Mi")], Some(Confidence::Likely)),
             (
@@ -216,7 +220,7 @@ mod tests {
                 ..Facts::default()
             };
             let event = ApiEvent { message: message.to_owned(), ..ApiEvent::default() };
-            let found = memory(&facts, &event);
+            let found = memory_limit_too_low(&facts, &event);
             assert_eq!(found.map(|one| one.confidence), expected, "{message} {}", facts.pod);
         }
     }

@@ -1,5 +1,5 @@
-//! What keeps a pod off a node: by what the node is, or by what the scheduler
-//! has said of some of them.
+//! What prevents a pod from running on a node, according to the node object and the
+//! scheduler's message.
 
 use std::fmt;
 
@@ -12,165 +12,176 @@ use serde_json::Value;
 
 use crate::cause::Cause;
 use crate::facts::Facts;
-use crate::scheduler_message::{is_of_placement, plainly, reasons};
+use crate::scheduler_message::{explain, is_placement, parse_reasons};
 use crate::{capacity, fixes};
 
-/// How many nodes' labels are shown at most.
-const LABELS: usize = 4;
+/// The maximum number of nodes whose labels are shown.
+const MAX_LABELS: usize = 4;
 
-/// One thing that keeps a pod off a node.
-pub(crate) enum Hindrance {
-    /// The node is not for such pods.
+/// One reason that prevents a pod from running on a node.
+pub(crate) enum Blocker {
+    /// The node's taints or labels exclude the pod.
     Placement(Obstacle),
-    /// It has too little of this resource.
-    Short(String),
-    /// Another pod has the port of the node.
-    Port,
-    /// Other pods are there, or are not, in the scheduler's words.
-    Pods(String),
-    /// What other rules know of: volumes, for one.
+    /// The node has too little of this resource.
+    Insufficient(String),
+    /// Another pod uses the host port.
+    HostPort,
+    /// The pods on the node conflict with an affinity or topology spread; the scheduler's
+    /// reason.
+    PodAffinity(String),
+    /// A reason that other rules explain, such as a volume.
     Other(String),
 }
 
-/// A node, and all that keeps the pod off it.
-pub(crate) struct Judged {
+/// A node with all blockers of the pod.
+pub(crate) struct NodeAssessment {
     pub(crate) name: String,
-    pub(crate) hindrances: Vec<Hindrance>,
+    pub(crate) blockers: Vec<Blocker>,
 }
 
-/// What keeps the pods of a `DaemonSet` off each node; none where a node is right.
-pub(crate) fn judge_daemon(facts: &Facts, spec: &Value) -> Vec<Judged> {
+/// Returns the blockers of a `DaemonSet`'s pods for each node; empty if a node is suitable.
+pub(crate) fn assess_nodes_for_daemon_set(facts: &Facts, spec: &Value) -> Vec<NodeAssessment> {
     let spec = PodSpec::deserialize(spec).unwrap_or_default();
-    let judged = facts.nodes.iter().filter_map(node::node).map(|node| {
+    let assessments = facts.nodes.iter().filter_map(node::node).map(|node| {
         let obstacles = placement::obstacles("DaemonSet", &spec, &node);
-        let hindrances = obstacles.into_iter().map(Hindrance::Placement).collect();
-        Judged { name: node.name, hindrances }
+        let blockers = obstacles.into_iter().map(Blocker::Placement).collect();
+        NodeAssessment { name: node.name, blockers }
     });
-    let judged: Vec<Judged> = judged.collect();
-    if judged.iter().all(Judged::is_known) { judged } else { Vec::new() }
+    let assessments: Vec<NodeAssessment> = assessments.collect();
+    if assessments.iter().all(NodeAssessment::has_only_known_blockers) {
+        assessments
+    } else {
+        Vec::new()
+    }
 }
 
-/// What keeps a pod off each node, by what the scheduler said of all.
-pub(crate) fn judge(facts: &Facts, message: &str) -> Vec<Judged> {
+/// Returns the blockers of a pod for each node, from the node objects and the scheduler's
+/// message about all nodes.
+pub(crate) fn assess_nodes(facts: &Facts, message: &str) -> Vec<NodeAssessment> {
     let spec = PodSpec::deserialize(&facts.pod["spec"]).unwrap_or_default();
-    let said: Vec<&str> = reasons(message).into_iter().filter(|r| !is_of_placement(r)).collect();
-    let judged = facts.nodes.iter().filter_map(node::node).map(|node| {
+    let reasons: Vec<&str> =
+        parse_reasons(message).into_iter().filter(|r| !is_placement(r)).collect();
+    let assessments = facts.nodes.iter().filter_map(node::node).map(|node| {
         let obstacles = placement::obstacles("Pod", &spec, &node);
-        let mut hindrances: Vec<Hindrance> =
-            obstacles.into_iter().map(Hindrance::Placement).collect();
-        // The scheduler goes on to the rest only where the node is right.
-        if hindrances.is_empty() {
-            hindrances = said.iter().map(|reason| Hindrance::said(reason)).collect();
-            let can_be_short = |one: &Hindrance| match one {
-                Hindrance::Short(resource) => capacity::is_short(facts, &node.name, resource),
+        let mut blockers: Vec<Blocker> = obstacles.into_iter().map(Blocker::Placement).collect();
+        // The scheduler checks the rest only on nodes that pass these checks.
+        if blockers.is_empty() {
+            blockers = reasons.iter().map(|reason| Blocker::from_reason(reason)).collect();
+            let can_be_insufficient = |one: &Blocker| match one {
+                Blocker::Insufficient(resource) => {
+                    capacity::is_insufficient(facts, &node.name, resource)
+                }
                 _ => true,
             };
-            if hindrances.iter().any(can_be_short) {
-                hindrances.retain(can_be_short);
+            if blockers.iter().any(can_be_insufficient) {
+                blockers.retain(can_be_insufficient);
             }
         }
-        Judged { name: node.name, hindrances }
+        NodeAssessment { name: node.name, blockers }
     });
-    let mut judged: Vec<Judged> = judged.collect();
-    // A daemon's pod is for one node.
-    if judged.iter().any(|one| !one.is_for_another()) {
-        judged.retain(|one| !one.is_for_another());
+    let mut assessments: Vec<NodeAssessment> = assessments.collect();
+    // A pod of a DaemonSet is for one node.
+    if assessments.iter().any(|one| !one.is_for_other_node()) {
+        assessments.retain(|one| !one.is_for_other_node());
     }
-    judged
+    assessments
 }
 
-/// What the scheduler says of whichever nodes, told apart.
-pub(crate) fn said(message: &str) -> impl Iterator<Item = Hindrance> {
-    reasons(message).into_iter().map(Hindrance::said)
+/// Parses the blockers in the scheduler's message, whichever nodes they are about.
+pub(crate) fn parse_blockers(message: &str) -> impl Iterator<Item = Blocker> {
+    parse_reasons(message).into_iter().map(Blocker::from_reason)
 }
 
-/// What keeps the pod off, by the first that the scheduler says.
-pub(crate) fn cause_of(message: &str) -> Cause {
-    let reasons = reasons(message);
+/// Returns the cause of the first reason in the scheduler's message.
+pub(crate) fn first_cause(message: &str) -> Cause {
+    let reasons = parse_reasons(message);
     let first = reasons.first().copied().unwrap_or_default();
-    match Hindrance::said(first).cause() {
-        Cause::Unknown if is_of_placement(first) && first.contains("affinity/selector") => {
+    match Blocker::from_reason(first).cause() {
+        Cause::Unknown if is_placement(first) && first.contains("affinity/selector") => {
             Cause::NodeSelector
         }
-        Cause::Unknown if is_of_placement(first) => Cause::UntoleratedTaints,
+        Cause::Unknown if is_placement(first) => Cause::UntoleratedTaints,
         Cause::Unknown => Cause::NotScheduled,
         known => known,
     }
 }
 
-impl Judged {
-    /// Whether the pod is for a node of another name.
-    fn is_for_another(&self) -> bool {
-        self.hindrances.iter().any(|one| match one {
-            Hindrance::Placement(Obstacle::Affinity(missed)) => {
+impl NodeAssessment {
+    /// Whether the pod's affinity selects a node with another name.
+    fn is_for_other_node(&self) -> bool {
+        self.blockers.iter().any(|one| match one {
+            Blocker::Placement(Obstacle::Affinity(missed)) => {
                 missed.iter().any(|one| one.key == "metadata.name")
             }
             _ => false,
         })
     }
 
-    /// Whether all that keeps the pod off it is of this family.
-    pub(crate) fn is_known(&self) -> bool {
-        let is_other = |one: &Hindrance| matches!(one, Hindrance::Other(_));
-        !self.hindrances.is_empty() && !self.hindrances.iter().any(is_other)
+    /// Whether there are blockers, and all of them are explained by this rule.
+    pub(crate) fn has_only_known_blockers(&self) -> bool {
+        let is_other = |one: &Blocker| matches!(one, Blocker::Other(_));
+        !self.blockers.is_empty() && !self.blockers.iter().any(is_other)
     }
 
-    /// The taints that are meant for pods.
-    fn taints(&self) -> Vec<&Taint> {
-        let taints = self.hindrances.iter().filter_map(|one| match one {
-            Hindrance::Placement(Obstacle::Taint(taint)) => Some(taint),
+    /// Returns the taints that a pod may tolerate; others must be removed by what set them.
+    fn tolerable_taints(&self) -> Vec<&Taint> {
+        let taints = self.blockers.iter().filter_map(|one| match one {
+            Blocker::Placement(Obstacle::Taint(taint)) => Some(taint),
             _ => None,
         });
-        let is_meant =
-            |taint: &&Taint| taint.key != CORDONED && !is_of_health(taint) && !is_of_agent(taint);
-        taints.filter(is_meant).collect()
+        let is_tolerable = |taint: &&Taint| {
+            taint.key != CORDONED && !is_health_taint(taint) && !is_startup_taint(taint)
+        };
+        taints.filter(is_tolerable).collect()
     }
 
-    /// Whether it is not the node that keeps the pod off it.
-    pub(crate) fn is_right(&self) -> bool {
-        let is_other = |one: &Hindrance| matches!(one, Hindrance::Other(_));
-        !self.hindrances.is_empty() && self.hindrances.iter().all(is_other)
+    /// Whether there are blockers, and none of them is explained by this rule.
+    pub(crate) fn has_only_other_blockers(&self) -> bool {
+        let is_other = |one: &Blocker| matches!(one, Blocker::Other(_));
+        !self.blockers.is_empty() && self.blockers.iter().all(is_other)
     }
 
-    /// How much it would take to let the pod run there.
-    pub(crate) fn effort(&self, facts: &Facts) -> (usize, usize, i128) {
-        let hardest = self.hindrances.iter().map(Hindrance::effort).max().unwrap_or_default();
-        let short = self.hindrances.iter().map(|one| match one {
-            Hindrance::Short(resource) => -capacity::left(facts, &self.name, resource).unwrap_or(0),
+    /// Returns a sort key: how much must be changed to run the pod on the node.
+    pub(crate) fn cost(&self, facts: &Facts) -> (usize, usize, i128) {
+        let max_cost = self.blockers.iter().map(Blocker::cost).max().unwrap_or_default();
+        let lacking = self.blockers.iter().map(|one| match one {
+            Blocker::Insufficient(resource) => {
+                -capacity::remaining(facts, &self.name, resource).unwrap_or(0)
+            }
             _ => 0,
         });
-        (hardest, self.hindrances.len(), short.max().unwrap_or_default())
+        (max_cost, self.blockers.len(), lacking.max().unwrap_or_default())
     }
 }
 
-impl Hindrance {
-    fn said(reason: &str) -> Self {
+impl Blocker {
+    fn from_reason(reason: &str) -> Self {
         if let Some(resource) = reason.strip_prefix("Insufficient ") {
-            return Self::Short(resource.to_owned());
+            return Self::Insufficient(resource.to_owned());
         }
         match reason {
-            "Too many pods" => Self::Short("pods".to_owned()),
-            _ if reason.contains("free ports") => Self::Port,
+            "Too many pods" => Self::Insufficient("pods".to_owned()),
+            _ if reason.contains("free ports") => Self::HostPort,
             _ if reason.contains("affinity rules") || reason.contains("topology spread") => {
-                Self::Pods(reason.trim_start_matches("node(s) ").to_owned())
+                Self::PodAffinity(reason.trim_start_matches("node(s) ").to_owned())
             }
             _ => Self::Other(reason.to_owned()),
         }
     }
 
-    /// What is for all, and what was meant, is not undone if another node is near.
-    fn effort(&self) -> usize {
+    /// Changes that affect all pods, or undo an intended restriction, cost more.
+    fn cost(&self) -> usize {
         match self {
             Self::Placement(Obstacle::Taint(taint)) if taint.key == CORDONED => 0,
-            Self::Short(resource) if !resource.contains('/') => 1,
-            Self::Port | Self::Pods(_) => 1,
+            Self::Insufficient(resource) if !resource.contains('/') => 1,
+            Self::HostPort | Self::PodAffinity(_) => 1,
             Self::Placement(Obstacle::Label(..) | Obstacle::Affinity(_)) => 2,
             Self::Placement(Obstacle::Taint(taint))
-                if is_of_health(taint) || is_of_agent(taint) =>
+                if is_health_taint(taint) || is_startup_taint(taint) =>
             {
                 4
             }
-            Self::Placement(Obstacle::Taint(_)) | Self::Short(_) => 3,
+            Self::Placement(Obstacle::Taint(_)) | Self::Insufficient(_) => 3,
             Self::Other(_) => 5,
         }
     }
@@ -182,143 +193,153 @@ impl Hindrance {
             {
                 Cause::NodeNotReady
             }
-            Self::Placement(Obstacle::Taint(taint)) if is_of_health(taint) => Cause::NodePressure,
+            Self::Placement(Obstacle::Taint(taint)) if is_health_taint(taint) => {
+                Cause::NodePressure
+            }
             Self::Placement(Obstacle::Taint(_)) => Cause::UntoleratedTaints,
             Self::Placement(_) => Cause::NodeSelector,
-            Self::Short(_) => Cause::InsufficientResources,
-            Self::Port => Cause::HostPortInUse,
-            Self::Pods(_) => Cause::PodAffinity,
+            Self::Insufficient(_) => Cause::InsufficientResources,
+            Self::HostPort => Cause::HostPortInUse,
+            Self::PodAffinity(_) => Cause::PodAffinity,
             Self::Other(_) => Cause::Unknown,
         }
     }
 
-    /// Numbers, where numbers tell.
+    /// Returns details that the message does not contain, such as amounts.
     pub(crate) fn evidence(&self, facts: &Facts, node: &str) -> Option<String> {
         match self {
-            Self::Short(resource) => {
-                let wants = resources::requests(&facts.pod["spec"]).get(resource).copied()?;
-                let has = capacity::allocatable(facts, node, resource).unwrap_or_default();
-                let write = |amount| quantity::format(resource, amount);
-                let taken = facts.requests.get(node).map(|taken| {
-                    let taken = taken.get(resource).map_or("none", String::as_str);
-                    format!(", and its pods request {taken} of them")
+            Self::Insufficient(resource) => {
+                let needed = resources::requests(&facts.pod["spec"]).get(resource).copied()?;
+                let allocatable = capacity::allocatable(facts, node, resource).unwrap_or_default();
+                let format_amount = |amount| quantity::format(resource, amount);
+                let requested = facts.requests.get(node).map(|requests| {
+                    let requested = requests.get(resource).map_or("none", String::as_str);
+                    format!(", of which its pods request {requested}")
                 });
                 Some(format!(
-                    "{resource}: the pod requests {}; node `{node}` has {} for pods{}",
-                    write(wants),
-                    write(has),
-                    taken.unwrap_or_default()
+                    "{resource}: the pod requests {}; node `{node}` has {} allocatable{}",
+                    format_amount(needed),
+                    format_amount(allocatable),
+                    requested.unwrap_or_default()
                 ))
             }
             Self::Placement(Obstacle::Label(key, _)) => {
-                let labels = |node| text(node, &format!("/metadata/labels/{}", escaped(key)));
-                let have = facts.nodes.iter().filter(|node| !labels(node).is_empty());
-                let have: Vec<String> = have
-                    .take(LABELS)
+                let labels =
+                    |node| text(node, &format!("/metadata/labels/{}", escape_json_pointer(key)));
+                let labeled = facts.nodes.iter().filter(|node| !labels(node).is_empty());
+                let labeled: Vec<String> = labeled
+                    .take(MAX_LABELS)
                     .map(|node| {
                         format!("`{}` has `{key}={}`", text(node, "/metadata/name"), labels(node))
                     })
                     .collect();
-                (!have.is_empty()).then(|| format!("node {}", have.join(", ")))
+                (!labeled.is_empty()).then(|| format!("node {}", labeled.join(", ")))
             }
-            Self::Placement(Obstacle::Taint(taint)) if is_of_health(taint) => {
-                fixes::node::complaint(facts, node)
+            Self::Placement(Obstacle::Taint(taint)) if is_health_taint(taint) => {
+                fixes::node::unhealthy_conditions(facts, node)
             }
             _ => None,
         }
     }
 
-    pub(crate) fn cure(&self, facts: &Facts, on: &Judged) -> String {
+    pub(crate) fn help(&self, facts: &Facts, on: &NodeAssessment) -> String {
         let (kubectl, node) = (&facts.kubectl, &on.name);
         match self {
             Self::Placement(Obstacle::Taint(taint)) if taint.key == CORDONED => {
-                format!("run `{kubectl} uncordon {node}`, which lets every pod onto it")
+                format!("run `{kubectl} uncordon {node}`, which allows all pods on the node")
             }
             Self::Placement(Obstacle::Taint(taint))
                 if placement::is_not_responding_taint(taint) =>
             {
-                fixes::node::wake(facts, node)
+                fixes::node::start_kubelet_help(facts, node)
             }
-            Self::Placement(Obstacle::Taint(taint)) if is_of_health(taint) => {
-                fixes::node::relieve(facts, node)
+            Self::Placement(Obstacle::Taint(taint)) if is_health_taint(taint) => {
+                fixes::node::relieve_pressure_help(facts, node)
             }
-            Self::Placement(Obstacle::Taint(taint)) if is_of_agent(taint) => format!(
-                "let what sets `{}` on node `{node}` become ready, which takes it away: see `{kubectl} get pods --all-namespaces --field-selector spec.nodeName={node}`",
+            Self::Placement(Obstacle::Taint(taint)) if is_startup_taint(taint) => format!(
+                "check the pods on node `{node}`, of which one removes the taint `{}` when it is ready: `{kubectl} get pods --all-namespaces --field-selector spec.nodeName={node}`",
                 taint.key
             ),
             Self::Placement(Obstacle::Taint(_)) => {
-                fixes::placement::tolerate(facts, node, &on.taints())
+                fixes::placement::tolerate_taints_help(facts, node, &on.tolerable_taints())
             }
             Self::Placement(Obstacle::Label(key, value)) => {
-                fixes::placement::label(facts, node, key, value)
+                fixes::placement::label_node_help(facts, node, key, value)
             }
             Self::Placement(Obstacle::Affinity(missed)) => {
-                fixes::placement::affinity(facts, node, missed)
+                fixes::placement::node_affinity_help(facts, node, missed)
             }
-            Self::Short(_) => {
-                fixes::placement::request_less(facts, node, &short_amounts(facts, on))
+            Self::Insufficient(_) => {
+                fixes::placement::reduce_requests_help(facts, node, &remaining_amounts(facts, on))
             }
-            Self::Port => fixes::placement::step_aside(facts)
-                .unwrap_or_else(|| fixes::by_hand(facts, "take `hostPort` out of")),
-            Self::Pods(words) => fixes::placement::stand_alone(facts, node, words, fitting(facts)),
-            Self::Other(_) => format!("see `{kubectl} describe {}`", facts.subject),
+            Self::HostPort => fixes::placement::replace_before_start(facts)
+                .unwrap_or_else(|| fixes::edit_manifest_help(facts, "remove `hostPort` from")),
+            Self::PodAffinity(reason) => fixes::placement::relax_pod_affinity(
+                facts,
+                node,
+                reason,
+                count_suitable_nodes(facts),
+            ),
+            Self::Other(_) => format!("run `{kubectl} describe {}` for details", facts.subject),
         }
     }
 }
 
-impl fmt::Display for Hindrance {
+impl fmt::Display for Blocker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Placement(Obstacle::Affinity(missed)) => {
                 let missed: Vec<String> = missed.iter().map(|one| format!("`{one}`")).collect();
-                write!(f, "the pod's node affinity asks for {}", missed.join(" and "))
+                write!(f, "the pod's node affinity requires {}", missed.join(" and "))
             }
             Self::Placement(obstacle) => obstacle.fmt(f),
-            Self::Short(resource) if resource == "pods" => {
-                f.write_str("it runs as many pods as it may")
+            Self::Insufficient(resource) if resource == "pods" => {
+                f.write_str("it already runs its maximum number of pods")
             }
-            Self::Short(resource) => {
-                write!(f, "too little {resource} is left for what it requests")
+            Self::Insufficient(resource) => {
+                write!(f, "it has too little {resource} left for the pod's request")
             }
-            Self::Port => f.write_str("the host port that the pod asks for is taken"),
-            Self::Pods(words) => f.write_str(plainly(words)),
-            Self::Other(words) => f.write_str(words),
+            Self::HostPort => f.write_str("the host port is already in use"),
+            Self::PodAffinity(reason) => f.write_str(explain(reason)),
+            Self::Other(reason) => f.write_str(reason),
         }
     }
 }
 
-/// Whether a node controller has set it, and takes it away when the node is well.
-fn is_of_health(taint: &Taint) -> bool {
+/// Whether the node controller sets this taint, and removes it when the node is healthy.
+fn is_health_taint(taint: &Taint) -> bool {
     taint.key.starts_with("node.kubernetes.io/") && taint.key != CORDONED
 }
 
-/// Whether a program sets it until it has made the node ready.
-fn is_of_agent(taint: &Taint) -> bool {
-    const OF: [&str; 3] =
+/// Whether the taint is removed by a program after it has prepared the node.
+fn is_startup_taint(taint: &Taint) -> bool {
+    const PREFIXES: [&str; 3] =
         ["node.cilium.io/", "node.cloudprovider.kubernetes.io/", "node.cluster.x-k8s.io/"];
-    OF.iter().any(|start| taint.key.starts_with(start)) || taint.key.ends_with("/agent-not-ready")
+    PREFIXES.iter().any(|start| taint.key.starts_with(start))
+        || taint.key.ends_with("/agent-not-ready")
 }
 
-fn escaped(key: &str) -> String {
+fn escape_json_pointer(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 
-/// How many nodes are right for the pod.
-fn fitting(facts: &Facts) -> usize {
+/// Counts the nodes whose taints and labels allow the pod.
+fn count_suitable_nodes(facts: &Facts) -> usize {
     let spec = PodSpec::deserialize(&facts.pod["spec"]).unwrap_or_default();
     let nodes = facts.nodes.iter().filter_map(node::node);
     nodes.filter(|node| placement::obstacles("Pod", &spec, node).is_empty()).count()
 }
 
-/// What the node lacks: each resource with what is left of it.
-fn short_amounts(facts: &Facts, on: &Judged) -> Vec<(String, i128)> {
-    let short = on.hindrances.iter().filter_map(|one| match one {
-        Hindrance::Short(resource) => {
-            Some((resource.clone(), capacity::left(facts, &on.name, resource).unwrap_or_default()))
-        }
+/// Returns each insufficient resource of the node with its remaining amount.
+fn remaining_amounts(facts: &Facts, node: &NodeAssessment) -> Vec<(String, i128)> {
+    let insufficient = node.blockers.iter().filter_map(|one| match one {
+        Blocker::Insufficient(resource) => Some((
+            resource.clone(),
+            capacity::remaining(facts, &node.name, resource).unwrap_or_default(),
+        )),
         _ => None,
     });
-    short.collect()
+    insufficient.collect()
 }
 
 #[cfg(test)]
@@ -326,16 +347,16 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// A node with these taints.
-    fn on(facts: &mut Facts, taints: &[(&str, &str)]) -> Judged {
+    /// Assesses a node with these taints.
+    fn assess(facts: &mut Facts, taints: &[(&str, &str)]) -> NodeAssessment {
         let taint = |(key, value): &(&str, &str)| json!({"key": key, "value": value, "effect": "NoSchedule"});
         let taints: Vec<Value> = taints.iter().map(taint).collect();
         facts.nodes = vec![json!({"metadata": {"name": "n"}, "spec": {"taints": taints}})];
-        judge(facts, "").remove(0)
+        assess_nodes(facts, "").remove(0)
     }
 
     #[test]
-    fn a_taint_is_tolerated_before_it_is_removed() {
+    fn taint_is_tolerated_before_removed() {
         let kept = json!({"key": "gpu", "operator": "Exists"});
         let web = json!({"kind": "Deployment", "metadata": {"name": "web"},
             "spec": {"template": {"spec": {"tolerations": [kept]}}}});
@@ -359,54 +380,58 @@ mod tests {
             (
                 Some(&web),
                 &[("node.cilium.io/agent-not-ready", "")],
-                "let what sets `node.cilium.io/agent-not-ready` on node `n` become ready, which takes it away: see `kubectl get pods --all-namespaces --field-selector spec.nodeName=n`",
+                "check the pods on node `n`, of which one removes the taint `node.cilium.io/agent-not-ready` when it is ready: `kubectl get pods --all-namespaces --field-selector spec.nodeName=n`",
             ),
-            (None, &[(CORDONED, "")], "run `kubectl uncordon n`, which lets every pod onto it"),
+            (
+                None,
+                &[(CORDONED, "")],
+                "run `kubectl uncordon n`, which allows all pods on the node",
+            ),
         ];
         for (owner, taints, expected) in table {
             facts.owners = owner.into_iter().cloned().collect();
-            let on = on(&mut facts, taints);
-            assert_eq!(on.hindrances[0].cure(&facts, &on), expected);
+            let node = assess(&mut facts, taints);
+            assert_eq!(node.blockers[0].help(&facts, &node), expected);
         }
-        let on = on(&mut facts, &[("team", "red")]);
-        assert_eq!(on.hindrances[0].to_string(), "it has the taint `team=red:NoSchedule`");
+        let node = assess(&mut facts, &[("team", "red")]);
+        assert_eq!(node.blockers[0].to_string(), "it has the taint `team=red:NoSchedule`");
     }
 
     #[test]
-    fn what_a_node_has_too_little_of_is_told_as_it_is() {
+    fn insufficient_resource_names_largest_amount_on_any_node() {
         let gpu = "nvidia.com/gpu";
-        let room = "make room on node `n`: delete or scale down what is not needed of `kubectl get pods --all-namespaces --field-selector spec.nodeName=n`";
-        let lacks = format!("too little {gpu} is left for what it requests");
+        let delete_pods = "delete or scale down pods on node `n`: `kubectl get pods --all-namespaces --field-selector spec.nodeName=n` lists them";
+        let message = format!("it has too little {gpu} left for the pod's request");
         let table = [
             (
                 "1 Insufficient nvidia.com/gpu",
                 "",
-                lacks.as_str(),
-                "take `nvidia.com/gpu`, which no node has, out of the manifest of pod/p, and make that anew",
+                message.as_str(),
+                "remove the request for `nvidia.com/gpu`, which no node has, from the manifest of pod/p, and recreate it",
             ),
             (
                 "1 Insufficient nvidia.com/gpu",
                 "1",
-                &lacks,
-                "request no more `nvidia.com/gpu` than 1, the most that a node has, in the manifest of pod/p, and make that anew",
+                &message,
+                "request at most 1 of `nvidia.com/gpu`, the largest amount on any node, in the manifest of pod/p, and recreate it",
             ),
-            ("1 Insufficient nvidia.com/gpu", "2", &lacks, room),
-            ("1 Too many pods", "2", "it runs as many pods as it may", room),
+            ("1 Insufficient nvidia.com/gpu", "2", &message, delete_pods),
+            ("1 Too many pods", "2", "it already runs its maximum number of pods", delete_pods),
         ];
-        for (message, has, words, help) in table {
+        for (reason, allocatable, message, help) in table {
             let container = json!({"name": "c", "resources": {"requests": {gpu: "2"}}});
             let facts = Facts {
                 kubectl: "kubectl".into(),
                 pod: json!({"kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [container]}}),
                 nodes: vec![
-                    json!({"metadata": {"name": "n"}, "status": {"allocatable": {gpu: has}}}),
+                    json!({"metadata": {"name": "n"}, "status": {"allocatable": {gpu: allocatable}}}),
                 ],
                 ..Facts::default()
             };
-            let judged = judge(&facts, &format!("0/1 nodes are available: {message}."));
-            let on = &judged[0];
-            assert_eq!(on.hindrances[0].to_string(), words);
-            assert_eq!(on.hindrances[0].cure(&facts, on), help);
+            let assessments = assess_nodes(&facts, &format!("0/1 nodes are available: {reason}."));
+            let node = &assessments[0];
+            assert_eq!(node.blockers[0].to_string(), message);
+            assert_eq!(node.blockers[0].help(&facts, node), help);
         }
     }
 }

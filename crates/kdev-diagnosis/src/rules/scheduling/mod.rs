@@ -1,7 +1,7 @@
-//! No node takes the pod.
+//! The pod is not scheduled, or not accepted by its node.
 //!
-//! - `blockers.rs`: what keeps a pod off a node
-//! - `rejected.rs`: the kubelet rejected the pod, or its node is gone
+//! - `blockers.rs`: what prevents a pod from running on a node
+//! - `rejected.rs`: the kubelet rejected the pod, or the node no longer exists
 
 pub(crate) mod blockers;
 pub(crate) mod rejected;
@@ -14,62 +14,59 @@ use crate::cause::Cause;
 use crate::diagnosis::{Confidence, Diagnosis};
 use crate::facts::Facts;
 use crate::fixes::{self, placement};
-use crate::rules::scheduling::blockers::{Hindrance, Judged};
+use crate::rules::scheduling::blockers::{Blocker, NodeAssessment};
 use crate::rules::volume::claims;
 use crate::{location, scheduler_message};
 
-/// The scheduler of pods that name none.
-const DEFAULT: &str = "default-scheduler";
-/// How long a scheduler may take for its first word, in seconds; one that may well
-/// not exist, and the cluster's own.
-const LITTLE_PATIENCE: u64 = 5;
-const PATIENCE: u64 = 20;
-/// How many nodes are named at most.
-const NODES: usize = 6;
+/// The scheduler of pods without a `schedulerName`.
+const DEFAULT_SCHEDULER: &str = "default-scheduler";
+/// The seconds after which a custom scheduler should have processed the pod.
+const CUSTOM_SCHEDULER_TIMEOUT: u64 = 5;
+/// The seconds after which the default scheduler should have processed the pod.
+const DEFAULT_SCHEDULER_TIMEOUT: u64 = 20;
+/// The maximum number of nodes that are listed by name.
+const MAX_NODES: usize = 6;
 
 pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
     if !facts.is_pod() {
-        return unplaced(facts).into_iter().collect();
+        return daemon_set_without_nodes(facts).into_iter().collect();
     }
     if let Some(node) = facts.node_name() {
         return rejected::diagnose(facts, node).into_iter().collect();
     }
     let Some(scheduled) = facts.condition("PodScheduled") else {
-        return unserved(facts).into_iter().collect();
+        return no_scheduler(facts).into_iter().collect();
     };
     match text(scheduled, "/reason") {
-        "SchedulingGated" => vec![gated(facts, text(scheduled, "/message"))],
-        "Unschedulable" => excluded(facts, text(scheduled, "/message")),
+        "SchedulingGated" => vec![scheduling_gate(facts, text(scheduled, "/message"))],
+        "Unschedulable" => unschedulable(facts, text(scheduled, "/message")),
         _ => Vec::new(),
     }
 }
 
-/// Nobody has said a word about the pod.
-fn unserved(facts: &Facts) -> Option<Diagnosis> {
+/// No scheduler has processed the pod.
+fn no_scheduler(facts: &Facts) -> Option<Diagnosis> {
     let name = text(&facts.pod, "/spec/schedulerName");
-    let waits = facts.age_seconds?;
+    let age = facts.age_seconds?;
     if facts.events.iter().any(|event| event.reason == "FailedScheduling") {
         return None;
     }
-    let evidence = vec![format!(
-        "the pod has neither a node nor a word from the scheduler `{name}` after {waits} s"
-    )];
-    let is_own = !name.is_empty() && name != DEFAULT;
-    if waits < if is_own { LITTLE_PATIENCE } else { PATIENCE } {
+    let evidence =
+        vec![format!("after {age} s, the pod has no node and no event from scheduler `{name}`")];
+    let is_custom = !name.is_empty() && name != DEFAULT_SCHEDULER;
+    if age < if is_custom { CUSTOM_SCHEDULER_TIMEOUT } else { DEFAULT_SCHEDULER_TIMEOUT } {
         return None;
     }
-    let (words, help) = if is_own {
+    let (message, help) = if is_custom {
         (
-            format!(
-                "the pod asks for the scheduler `{name}`, and no such scheduler looks after it"
-            ),
-            placement::set_in_pod(facts, "schedulerName", name, DEFAULT),
+            format!("no scheduler with the pod's `schedulerName` `{name}` is running"),
+            placement::set_pod_field_help(facts, "schedulerName", name, DEFAULT_SCHEDULER),
         )
     } else {
         (
-            "no scheduler looks after new pods: the cluster's own does not run".to_owned(),
+            "the cluster's scheduler is not running".to_owned(),
             format!(
-                "start it; see `{} get pods --namespace kube-system --selector component=kube-scheduler`",
+                "start the scheduler; check its pod with `{} get pods --namespace kube-system --selector component=kube-scheduler`",
                 facts.kubectl
             ),
         )
@@ -77,21 +74,23 @@ fn unserved(facts: &Facts) -> Option<Diagnosis> {
     Some(Diagnosis {
         cause: Cause::NotScheduled,
         confidence: Confidence::Likely,
-        message: words,
+        message,
         evidence,
         help,
     })
 }
 
-/// Somebody has to let it go first.
-fn gated(facts: &Facts, message: &str) -> Diagnosis {
+/// A scheduling gate holds the pod.
+fn scheduling_gate(facts: &Facts, message: &str) -> Diagnosis {
     let gates: Vec<&str> =
         list(&facts.pod["spec"]["schedulingGates"]).map(|gate| text(gate, "/name")).collect();
     let gates = text::list(&gates);
     Diagnosis {
         cause: Cause::NotScheduled,
         confidence: Confidence::Certain,
-        message: format!("the pod waits for a controller to open its scheduling gate {gates}"),
+        message: format!(
+            "the pod is not scheduled until a controller removes its scheduling gate {gates}"
+        ),
         evidence: vec![format!("the API server: {message}")],
         help: format!(
             "run `{} patch pod/{} --type json --patch '[{{\"op\":\"remove\",\"path\":\"/spec/schedulingGates\"}}]'`",
@@ -101,121 +100,149 @@ fn gated(facts: &Facts, message: &str) -> Diagnosis {
     }
 }
 
-/// No node may take it: what keeps it off the one that is the nearest to it.
-fn excluded(facts: &Facts, message: &str) -> Vec<Diagnosis> {
-    let judged = blockers::judge(facts, message);
+/// No node can run the pod: explains the blockers of the node where the least must be
+/// changed.
+fn unschedulable(facts: &Facts, status_message: &str) -> Vec<Diagnosis> {
+    let assessments = blockers::assess_nodes(facts, status_message);
     let images = location::nodes_with_images(facts);
-    // A node that is right for the pod waits for something else, a volume mostly.
-    let is_right = judged.iter().any(Judged::is_right);
-    let Some(nearest) = nearest(facts, &judged, &images).filter(|_| !is_right) else {
-        let is_of_claim = !claims::diagnose(facts).is_empty();
-        return if is_of_claim { Vec::new() } else { vec![unexplained(facts, message)] };
+    // Such a node is suitable except for something else, usually a volume.
+    let is_other_cause = assessments.iter().any(NodeAssessment::has_only_other_blockers);
+    let Some(cheapest) = cheapest_node(facts, &assessments, &images).filter(|_| !is_other_cause)
+    else {
+        let is_claim_problem = !claims::diagnose(facts).is_empty();
+        return if is_claim_problem {
+            Vec::new()
+        } else {
+            vec![from_scheduler_message(facts, status_message)]
+        };
     };
     let mut found: Vec<Diagnosis> = Vec::new();
-    let mut hindrances: Vec<_> = nearest.hindrances.iter().collect();
-    hindrances.sort_by_key(|hindrance| hindrance.cause());
-    for hindrance in hindrances {
-        if found.iter().any(|one| one.cause == hindrance.cause()) {
+    let mut blockers: Vec<_> = cheapest.blockers.iter().collect();
+    blockers.sort_by_key(|blocker| blocker.cause());
+    for blocker in blockers {
+        if found.iter().any(|one| one.cause == blocker.cause()) {
             continue;
         }
-        let words = if found.is_empty() {
-            overview(&judged)
+        let message = if found.is_empty() {
+            describe_blockers(&assessments)
         } else {
-            format!("node `{}` does not take the pod: {hindrance}", nearest.name)
+            format!("node `{}` cannot run the pod: {blocker}", cheapest.name)
         };
-        let mut evidence = vec![format!("the scheduler: {}", scheduler_message::essence(message))];
-        evidence.extend(hindrance.evidence(facts, &nearest.name));
+        let mut evidence = vec![format!(
+            "the scheduler: {}",
+            scheduler_message::without_preemption(status_message)
+        )];
+        evidence.extend(blocker.evidence(facts, &cheapest.name));
         found.push(Diagnosis {
-            cause: hindrance.cause(),
+            cause: blocker.cause(),
             confidence: Confidence::Certain,
-            message: words,
+            message,
             evidence,
-            help: hindrance.cure(facts, nearest),
+            help: blocker.help(facts, cheapest),
         });
     }
     if let Some(first) = found.first_mut() {
-        first.evidence.extend(where_images_are(facts, &images));
+        first.evidence.extend(image_evidence(facts, &images));
     }
     found
 }
 
-/// Nothing more is known than what the scheduler says.
-fn unexplained(facts: &Facts, message: &str) -> Diagnosis {
-    let first = blockers::said(message).next();
+/// Only the scheduler's message is known, not the nodes.
+fn from_scheduler_message(facts: &Facts, message: &str) -> Diagnosis {
+    let first = blockers::parse_blockers(message).next();
     let help = match &first {
-        Some(Hindrance::Short(resource)) => {
-            fixes::by_hand(facts, &format!("request less {resource} in"))
+        Some(Blocker::Insufficient(resource)) => {
+            fixes::edit_manifest_help(facts, &format!("reduce the request for {resource} in"))
         }
-        _ => format!("see `{} describe {}`", facts.kubectl, facts.subject),
+        _ => format!("run `{} describe {}` for details", facts.kubectl, facts.subject),
     };
     Diagnosis {
-        cause: blockers::cause_of(message),
+        cause: blockers::first_cause(message),
         confidence: Confidence::Certain,
-        message: format!("no node takes the pod: {}", scheduler_message::essence(message)),
+        message: format!(
+            "no node can run the pod: {}",
+            scheduler_message::without_preemption(message)
+        ),
         evidence: vec!["PodScheduled is False: Unschedulable".to_owned()],
         help,
     }
 }
 
-/// The node on which it would take the least to let the pod run.
-fn nearest<'a>(facts: &Facts, judged: &'a [Judged], images: &[String]) -> Option<&'a Judged> {
-    judged
+/// Returns the node where the least must be changed to run the pod.
+fn cheapest_node<'a>(
+    facts: &Facts,
+    assessments: &'a [NodeAssessment],
+    images: &[String],
+) -> Option<&'a NodeAssessment> {
+    assessments
         .iter()
-        .filter(|one| one.is_known())
-        .min_by_key(|one| (one.effort(facts), !images.contains(&one.name), &one.name))
+        .filter(|one| one.has_only_known_blockers())
+        .min_by_key(|one| (one.cost(facts), !images.contains(&one.name), &one.name))
 }
 
-/// A `DaemonSet` wants a pod for each node that is right, and none is. Many are
-/// meant for nodes that a cluster does not have.
-fn unplaced(facts: &Facts) -> Option<Diagnosis> {
-    let maker = facts.owners.first().filter(|maker| maker["kind"] == "DaemonSet")?;
-    let status = &maker["status"];
-    let is_told = status["observedGeneration"] == maker["metadata"]["generation"];
-    if !is_told || status["desiredNumberScheduled"] != 0 {
+/// A `DaemonSet` has no pods because no node matches. That is often intended: the cluster
+/// has none of the nodes that it is for.
+fn daemon_set_without_nodes(facts: &Facts) -> Option<Diagnosis> {
+    let daemon_set = facts.owners.first().filter(|owner| owner["kind"] == "DaemonSet")?;
+    let status = &daemon_set["status"];
+    let is_observed = status["observedGeneration"] == daemon_set["metadata"]["generation"];
+    if !is_observed || status["desiredNumberScheduled"] != 0 {
         return None;
     }
-    let judged = blockers::judge_daemon(facts, maker.pointer("/spec/template/spec")?);
-    let nearest = nearest(facts, &judged, &[])?;
-    let hindrance = nearest.hindrances.iter().min_by_key(|one| one.cause())?;
+    let assessments =
+        blockers::assess_nodes_for_daemon_set(facts, daemon_set.pointer("/spec/template/spec")?);
+    let cheapest = cheapest_node(facts, &assessments, &[])?;
+    let blocker = cheapest.blockers.iter().min_by_key(|one| one.cause())?;
     let mut evidence = vec!["`status.desiredNumberScheduled` is 0".to_owned()];
-    evidence.extend(hindrance.evidence(facts, &nearest.name));
+    evidence.extend(blocker.evidence(facts, &cheapest.name));
     Some(Diagnosis {
         cause: Cause::Inactive,
         confidence: Confidence::Certain,
-        message: format!("{} has no pods: {}", facts.keeper_id(), overview(&judged)),
+        message: format!(
+            "{} has no pods: {}",
+            facts.controller_id(),
+            describe_blockers(&assessments)
+        ),
         evidence,
-        help: hindrance.cure(facts, nearest),
+        help: blocker.help(facts, cheapest),
     })
 }
 
-/// Each node with what keeps the pod off it; what is alike is told once.
-fn overview(judged: &[Judged]) -> String {
+/// Lists the blockers of all nodes, grouped by equal blockers.
+fn describe_blockers(assessments: &[NodeAssessment]) -> String {
     let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
-    for one in judged {
-        let what: Vec<String> = one.hindrances.iter().map(ToString::to_string).collect();
-        let what = what.join(", ");
-        match groups.iter_mut().find(|(other, _)| *other == what) {
+    for one in assessments {
+        let blockers: Vec<String> = one.blockers.iter().map(ToString::to_string).collect();
+        let blockers = blockers.join(", ");
+        match groups.iter_mut().find(|(other, _)| *other == blockers) {
             Some((_, nodes)) => nodes.push(&one.name),
-            None => groups.push((what, vec![&one.name])),
+            None => groups.push((blockers, vec![&one.name])),
         }
     }
-    let named = |nodes: &[&str]| match nodes.len() {
-        ..=NODES => text::list(nodes),
+    let list_nodes = |nodes: &[&str]| match nodes.len() {
+        ..=MAX_NODES => text::list(nodes),
         many => format!("{many} nodes"),
     };
-    let groups: Vec<String> =
-        groups.iter().map(|(what, nodes)| format!("{}: {what}", named(nodes))).collect();
-    format!("no node takes the pod; {}", groups.join("; "))
+    let groups: Vec<String> = groups
+        .iter()
+        .map(|(blockers, nodes)| format!("{}: {blockers}", list_nodes(nodes)))
+        .collect();
+    format!("no node can run the pod; {}", groups.join("; "))
 }
 
-/// Where its images are, if that is not everywhere.
-fn where_images_are(facts: &Facts, images: &[String]) -> Option<String> {
-    let told = facts.node_images.keys().filter(|node| facts.stock_of(node).is_some()).count();
-    if images.is_empty() || images.len() == told {
+/// Returns which nodes have the pod's images, if not all do.
+fn image_evidence(facts: &Facts, images: &[String]) -> Option<String> {
+    let known =
+        facts.node_images.keys().filter(|node| facts.images_on_node(node).is_some()).count();
+    if images.is_empty() || images.len() == known {
         return None;
     }
     let names: Vec<&str> = facts.containers().iter().map(Container::image).collect();
-    Some(format!("only {} has the image {}", text::list(images), text::list(&names)))
+    let (verb, noun) = (
+        if images.len() == 1 { "has" } else { "have" },
+        if names.len() == 1 { "image" } else { "images" },
+    );
+    Some(format!("only {} {verb} the {noun} {}", text::list(images), text::list(&names)))
 }
 
 #[cfg(test)]
@@ -228,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_daemons_pod_is_kept_off_its_own_node_only() {
+    fn daemon_set_pod_reports_only_its_node() {
         let mine = json!({"key": "metadata.name", "operator": "In", "values": ["n2"]});
         let affinity = json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
             {"nodeSelectorTerms": [{"matchFields": [mine]}]}}});
@@ -245,7 +272,7 @@ mod tests {
         assert_eq!(found.len(), 1);
         assert_eq!(
             found[0].message,
-            "no node takes the pod; `n2`: it has the taint `team:NoSchedule`"
+            "no node can run the pod; `n2`: it has the taint `team:NoSchedule`"
         );
         assert_eq!(
             found[0].help,
@@ -254,10 +281,14 @@ mod tests {
     }
 
     #[test]
-    fn a_scheduler_is_given_a_moment() {
+    fn missing_scheduler_is_reported_after_timeout() {
         let pod = |scheduler: &str| json!({"metadata": {"name": "p"}, "spec": {"schedulerName": scheduler}});
-        let table =
-            [(DEFAULT, 1, false), (DEFAULT, 60, true), ("mine", 1, false), ("mine", 10, true)];
+        let table = [
+            (DEFAULT_SCHEDULER, 1, false),
+            (DEFAULT_SCHEDULER, 60, true),
+            ("mine", 1, false),
+            ("mine", 10, true),
+        ];
         for (scheduler, age, expected) in table {
             let facts = Facts { pod: pod(scheduler), age_seconds: Some(age), ..Facts::default() };
             assert_eq!(!diagnose(&facts).is_empty(), expected, "{scheduler} {age}");
@@ -265,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_is_told_before_what_the_scheduler_says() {
+    fn claim_problem_replaces_scheduler_message() {
         let conflict = "0/1 nodes are available: 1 node(s) had volume node affinity conflict. x";
         let count = "0/1 nodes are available: 1 node(s) exceed max volume count. preemption: x";
         let volume = json!({"name": "data", "persistentVolumeClaim": {"claimName": "files"}});
@@ -274,7 +305,7 @@ mod tests {
             (
                 count,
                 Some(
-                    "no node takes the pod: 0/1 nodes are available: 1 node(s) exceed max volume count",
+                    "no node can run the pod: 0/1 nodes are available: 1 node(s) exceed max volume count",
                 ),
             ),
         ];
@@ -294,37 +325,37 @@ mod tests {
     }
 
     #[test]
-    fn without_the_nodes_the_scheduler_is_believed() {
-        let describe = "see `kubectl describe pod/p`";
+    fn unknown_nodes_leave_scheduler_message() {
+        let describe = "run `kubectl describe pod/p` for details";
         let table = [
             (
                 "0/3 nodes are available: 3 Insufficient cpu. preemption: x",
                 Cause::InsufficientResources,
-                "no node takes the pod: 0/3 nodes are available: 3 Insufficient cpu",
-                "request less cpu in the manifest of pod/p, and make that anew",
+                "no node can run the pod: 0/3 nodes are available: 3 Insufficient cpu",
+                "reduce the request for cpu in the manifest of pod/p, and recreate it",
             ),
             (
                 "0/3 nodes are available: 3 node(s) had untolerated taint {team: red}. preemption: x",
                 Cause::UntoleratedTaints,
-                "no node takes the pod: 0/3 nodes are available: 3 node(s) had untolerated taint {team: red}",
+                "no node can run the pod: 0/3 nodes are available: 3 node(s) had untolerated taint {team: red}",
                 describe,
             ),
             (
                 "0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector.",
                 Cause::NodeSelector,
-                "no node takes the pod: 0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector",
+                "no node can run the pod: 0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector",
                 describe,
             ),
             (
                 "no nodes available to schedule pods",
                 Cause::NotScheduled,
-                "no node takes the pod: no nodes available to schedule pods",
+                "no node can run the pod: no nodes available to schedule pods",
                 describe,
             ),
         ];
-        for (message, cause, words, help) in table {
+        for (reason, cause, message, help) in table {
             let status = json!({"conditions": [{"type": "PodScheduled", "status": "False",
-                "reason": "Unschedulable", "message": message}]});
+                "reason": "Unschedulable", "message": reason}]});
             let facts = Facts {
                 subject: "pod/p".into(),
                 kubectl: "kubectl".into(),
@@ -334,7 +365,7 @@ mod tests {
             let found = diagnose(&facts);
             assert_eq!(
                 (found[0].cause, found[0].message.as_str(), found[0].help.as_str()),
-                (cause, words, help)
+                (cause, message, help)
             );
         }
     }

@@ -1,4 +1,4 @@
-//! The pod has its node, but that does not take it, or is not there.
+//! The kubelet rejected the pod, or the pod's node does not exist.
 
 use kdev_core::kube::object::text;
 use kdev_core::text;
@@ -8,110 +8,114 @@ use crate::diagnosis::{Confidence, Diagnosis};
 use crate::facts::Facts;
 use crate::fixes::{self, placement};
 
-/// How many nodes are named at most.
-const NODES: usize = 6;
-/// How long the API keeps events, in seconds.
-const EVENTS: u64 = 3600;
-/// What a kubelet says of a pod that it does not take, and what it means.
-const REJECTED: [(&str, Cause); 3] = [
+/// The maximum number of nodes that are listed by name.
+const MAX_NODES: usize = 6;
+/// How long the API server keeps events, in seconds.
+const EVENT_TTL: u64 = 3600;
+/// The start of the reasons with which a kubelet rejects a pod, and their causes.
+const REJECTIONS: [(&str, Cause); 3] = [
     ("OutOf", Cause::InsufficientResources),
     ("NodeAffinity", Cause::NodeSelector),
     ("NodePorts", Cause::HostPortInUse),
 ];
 
 pub(crate) fn diagnose(facts: &Facts, node: &str) -> Option<Diagnosis> {
-    rejected(facts, node).or_else(|| missing(facts, node))
+    rejected_by_kubelet(facts, node).or_else(|| node_not_found(facts, node))
 }
 
-/// The node's kubelet has not taken the pod.
-fn rejected(facts: &Facts, node: &str) -> Option<Diagnosis> {
+/// The node's kubelet has rejected the pod.
+fn rejected_by_kubelet(facts: &Facts, node: &str) -> Option<Diagnosis> {
     let reason = text(&facts.pod, "/status/reason");
-    let (_, cause) = REJECTED.into_iter().find(|(start, _)| reason.starts_with(start))?;
-    let message = text(&facts.pod, "/status/message");
-    let why = message.trim_start_matches("Pod was rejected: ");
-    let (words, help) = if names_node(facts) {
+    let (_, cause) = REJECTIONS.into_iter().find(|(start, _)| reason.starts_with(start))?;
+    let status_message = text(&facts.pod, "/status/message");
+    let details = status_message.trim_start_matches("Pod was rejected: ");
+    let (message, help) = if is_node_set_in_manifest(facts) {
         (
             format!(
-                "the pod was put onto node `{node}` past the scheduler, and the node's kubelet does not take it"
+                "the pod's `nodeName` bypasses the scheduler, and the kubelet on node `{node}` rejected the pod"
             ),
-            fixes::by_hand(facts, "take `nodeName` out of"),
+            fixes::edit_manifest_help(facts, "remove `nodeName` from"),
         )
     } else {
-        (format!("the kubelet of node `{node}` refused the pod: {why}"), anew(facts, ""))
+        (
+            format!("the kubelet on node `{node}` rejected the pod: {details}"),
+            recreate_help(facts, ""),
+        )
     };
     Some(Diagnosis {
         cause,
         confidence: Confidence::Certain,
-        message: words,
-        evidence: vec![format!("{reason}: {message}")],
+        message,
+        evidence: vec![format!("{reason}: {status_message}")],
         help,
     })
 }
 
 /// The pod's node does not exist.
-fn missing(facts: &Facts, name: &str) -> Option<Diagnosis> {
+fn node_not_found(facts: &Facts, name: &str) -> Option<Diagnosis> {
     if facts.nodes.is_empty() || facts.node().is_some() {
         return None;
     }
     let mut nodes: Vec<&str> =
         facts.nodes.iter().map(|node| text(node, "/metadata/name")).collect();
-    let (words, help) = if names_node(facts) {
+    let (message, help) = if is_node_set_in_manifest(facts) {
         let nearest = nodes.iter().min_by_key(|node| strsim::levenshtein(node, name));
-        let instead = nearest.copied().unwrap_or_default();
+        let existing = nearest.copied().unwrap_or_default();
         (
-            format!("the pod names node `{name}` in `nodeName`, and the cluster has no such node"),
-            placement::set_in_pod(facts, "nodeName", name, instead),
+            format!("node `{name}` in the pod's `nodeName` does not exist"),
+            placement::set_pod_field_help(facts, "nodeName", name, existing),
         )
     } else {
         (
-            format!("node `{name}`, on which the pod was, is gone from the cluster"),
-            anew(facts, " --force --grace-period=0"),
+            format!("the pod's node `{name}` no longer exists"),
+            recreate_help(facts, " --force --grace-period=0"),
         )
     };
     Some(Diagnosis {
         cause: Cause::NodeNotFound,
         confidence: Confidence::Certain,
-        message: words,
-        evidence: vec![has(&mut nodes)],
+        message,
+        evidence: vec![list_nodes(&mut nodes)],
         help,
     })
 }
 
-/// Which nodes there are, as far as they can be listed.
-fn has(nodes: &mut Vec<&str>) -> String {
-    let more = nodes.len().saturating_sub(NODES);
-    nodes.truncate(NODES);
-    match more {
-        0 => format!("the cluster has {}", text::list(nodes)),
-        _ => format!("the cluster has {more} nodes besides {}", text::list(nodes)),
+/// Lists the nodes of the cluster.
+fn list_nodes(nodes: &mut Vec<&str>) -> String {
+    let count = nodes.len();
+    nodes.truncate(MAX_NODES);
+    if count > MAX_NODES {
+        format!("the cluster has {count} nodes, among them {}", text::list(nodes))
+    } else {
+        format!("the cluster has {}", text::list(nodes))
     }
 }
 
-/// Whether the pod was told its node by whoever made it, and not by the scheduler.
-fn names_node(facts: &Facts) -> bool {
+/// Whether the manifest sets the pod's node, and not the scheduler.
+fn is_node_set_in_manifest(facts: &Facts) -> bool {
     if !facts.owners.is_empty() {
         let specs = ["/spec/template/spec", "/spec/jobTemplate/spec/template/spec"];
         return facts.owners.iter().any(|owner| {
             specs.iter().any(|spec| owner.pointer(&format!("{spec}/nodeName")).is_some())
         });
     }
-    let was_told = facts.pod_events().any(|event| event.reason == "Scheduled");
-    let is_gone = !facts.nodes.is_empty() && facts.node().is_none();
-    // The scheduler leaves a mark on a pod, and only a kubelet can take it away.
-    let is_silent = if is_gone {
+    let has_scheduled_event = facts.pod_events().any(|event| event.reason == "Scheduled");
+    let is_missing = !facts.nodes.is_empty() && facts.node().is_none();
+    // The scheduler sets the condition `PodScheduled`, which only a kubelet can remove.
+    let has_no_trace = if is_missing {
         facts.condition("PodScheduled").is_none_or(|one| one["status"] != "True")
     } else {
-        facts.age_seconds.is_none_or(|age| age < EVENTS)
+        facts.age_seconds.is_none_or(|age| age < EVENT_TTL)
     };
-    is_silent && !was_told
+    has_no_trace && !has_scheduled_event
 }
 
-/// Makes room for a new pod in the place of one that cannot go on.
-fn anew(facts: &Facts, flags: &str) -> String {
+/// Returns the help that replaces a pod that cannot continue.
+fn recreate_help(facts: &Facts, flags: &str) -> String {
     let (kubectl, pod) = (&facts.kubectl, facts.pod_name());
     let delete = format!("{kubectl} delete pod/{pod}{flags}");
-    if placement::is_bare(facts) {
-        return format!("delete the pod with `{delete}`, and make it anew from its manifest");
+    if placement::has_no_owner(facts) {
+        return format!("delete the pod with `{delete}`, and recreate it from its manifest");
     }
     format!("run `{delete}`")
 }
@@ -122,7 +126,7 @@ mod tests {
     use crate::facts::ApiEvent;
     use serde_json::{Value, json};
 
-    fn placed(status: &Value, owner: Option<Value>) -> Facts {
+    fn scheduled(status: &Value, owner: Option<Value>) -> Facts {
         Facts {
             subject: "pod/p".into(),
             kubectl: "kubectl".into(),
@@ -139,16 +143,16 @@ mod tests {
     }
 
     #[test]
-    fn a_node_is_blamed_on_the_manifest_only_if_that_names_it() {
-        let named = "the pod names node `n2` in `nodeName`, and the cluster has no such node";
-        let gone = "node `n2`, on which the pod was, is gone from the cluster";
+    fn missing_node_is_manifest_error_only_if_manifest_names_it() {
+        let named = "node `n2` in the pod's `nodeName` does not exist";
+        let gone = "the pod's node `n2` no longer exists";
         let (never, was) = (
             json!({"phase": "Pending"}),
             json!({"phase": "Running", "conditions": [
             {"type": "PodScheduled", "status": "True"}]}),
         );
         let delete = "run `kubectl delete pod/p --force --grace-period=0`";
-        let bare = "delete the pod with `kubectl delete pod/p --force --grace-period=0`, and make it anew from its manifest";
+        let bare = "delete the pod with `kubectl delete pod/p --force --grace-period=0`, and recreate it from its manifest";
         let table = [
             (
                 &never,
@@ -161,61 +165,55 @@ mod tests {
                 &never,
                 None,
                 named,
-                "run `kubectl get pod/p --output json | sed 's|\"nodeName\": \"n2\"|\"nodeName\": \"n1\"|' | kubectl replace --force --filename -`, which deletes the pod and makes it anew",
+                "run `kubectl get pod/p --output json | sed 's|\"nodeName\": \"n2\"|\"nodeName\": \"n1\"|' | kubectl replace --force --filename -`, which deletes and recreates the pod",
             ),
             (&was, None, gone, bare),
         ];
-        for (status, owner, words, help) in table {
+        for (status, owner, message, help) in table {
             // Events do not matter here.
-            let facts = Facts { age_seconds: Some(4000), ..placed(status, owner) };
+            let facts = Facts { age_seconds: Some(4000), ..scheduled(status, owner) };
             let found = diagnose(&facts, "n2").unwrap();
-            assert_eq!((found.message.as_str(), found.help.as_str()), (words, help));
+            assert_eq!((found.message.as_str(), found.help.as_str()), (message, help));
         }
     }
 
     #[test]
-    fn a_kubelets_no_is_blamed_on_the_manifest_only_if_that_names_the_node() {
-        let past = "the pod was put onto node `n2` past the scheduler, and the node's kubelet does not take it";
-        let refused = "the kubelet of node `n2` refused the pod: Node didn't have enough resource: cpu, requested: 1500, used: 600, capacity: 2000";
+    fn rejection_is_manifest_error_only_if_manifest_names_node() {
+        let past = "the pod's `nodeName` bypasses the scheduler, and the kubelet on node `n2` rejected the pod";
+        let rejected = "the kubelet on node `n2` rejected the pod: Node didn't have enough resource: cpu, requested: 1500, used: 600, capacity: 2000";
         let status = json!({"phase": "Failed", "reason": "OutOfcpu",
             "message": "Pod was rejected: Node didn't have enough resource: cpu, requested: 1500, used: 600, capacity: 2000"});
-        let by_hand = "take `nodeName` out of the manifest of pod/p, and make that anew";
-        let bare = "delete the pod with `kubectl delete pod/p`, and make it anew from its manifest";
-        let scheduled = ApiEvent {
+        let edit_help = "remove `nodeName` from the manifest of pod/p, and recreate it";
+        let bare = "delete the pod with `kubectl delete pod/p`, and recreate it from its manifest";
+        let event = ApiEvent {
             regarding: "Pod/p".into(),
             reason: "Scheduled".into(),
             ..ApiEvent::default()
         };
         let table = [
-            (None, None, 5, past, by_hand),
-            (None, Some(&scheduled), 5, refused, bare),
-            // Then there are no events any more.
-            (None, None, 4000, refused, bare),
-            (
-                Some(deployment(&json!({}))),
-                Some(&scheduled),
-                5,
-                refused,
-                "run `kubectl delete pod/p`",
-            ),
+            (None, None, 5, past, edit_help),
+            (None, Some(&event), 5, rejected, bare),
+            // The event has expired.
+            (None, None, 4000, rejected, bare),
+            (Some(deployment(&json!({}))), Some(&event), 5, rejected, "run `kubectl delete pod/p`"),
         ];
-        for (owner, event, age, words, help) in table {
-            let mut facts = placed(&status, owner);
+        for (owner, event, age, message, help) in table {
+            let mut facts = scheduled(&status, owner);
             facts.nodes.push(json!({"metadata": {"name": "n2"}}));
             facts.events.extend(event.cloned());
             facts.age_seconds = Some(age);
             let found = diagnose(&facts, "n2").unwrap();
-            assert_eq!((found.message.as_str(), found.help.as_str()), (words, help));
+            assert_eq!((found.message.as_str(), found.help.as_str()), (message, help));
             assert_eq!(found.cause, Cause::InsufficientResources);
         }
     }
 
     #[test]
-    fn of_many_nodes_the_first_are_named_and_the_others_counted() {
+    fn long_node_list_is_truncated() {
         let mut few = vec!["a", "b"];
-        assert_eq!(has(&mut few), "the cluster has `a` and `b`");
+        assert_eq!(list_nodes(&mut few), "the cluster has `a` and `b`");
         let mut many = vec!["a", "b", "c", "d", "e", "f", "g", "h"];
-        let expected = "the cluster has 2 nodes besides `a`, `b`, `c`, `d`, `e` and `f`";
-        assert_eq!(has(&mut many), expected);
+        let expected = "the cluster has 8 nodes, among them `a`, `b`, `c`, `d`, `e` and `f`";
+        assert_eq!(list_nodes(&mut many), expected);
     }
 }
