@@ -104,7 +104,7 @@ fn apiserver(kubeconfig: &str) -> Command {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_plugin_that_always_pulls_is_named_and_ends_the_wait() {
+fn always_pull_images_on_bare_pod_fails_rollout() {
     let service = Service::claiming("strict", Claim::both_nodes().breaks(Part::SecondApiServer));
     let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: strict}\nspec:\n  containers:\n  - {name: web, image: strict}\n";
     service.write("k8s/all.yaml", pod);
@@ -116,7 +116,7 @@ fn a_plugin_that_always_pulls_is_named_and_ends_the_wait() {
     let became = "`imagePullPolicy` of container `web` became `Always`, and was `Never`; the API server's admission plugin `AlwaysPullImages` does this";
     // Once when it was applied, and then as the reason that it cannot run.
     assert!(
-        said.contains(&format!("Note pod/strict is not as it was applied: {became}")),
+        said.contains(&format!("Note pod/strict differs from what was applied: {became}")),
         "{said}"
     );
     let error = "error: admission has changed pod `strict` of pod/strict\n  caused by: ";
@@ -134,7 +134,7 @@ fn a_plugin_that_always_pulls_is_named_and_ends_the_wait() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_plugin_that_always_pulls_is_named_where_only_the_pods_of_a_deployment_show_it() {
+fn always_pull_images_on_deployment_pods_fails_rollout() {
     let claim = Claim::node("node-1").breaks(Part::SecondApiServer).breaks(Part::Controllers);
     let service = Service::claiming("strict-pods", claim);
     service.pin_to("node-1");

@@ -23,7 +23,7 @@ fn uid(namespace: &str, object: &str) -> Value {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn fields_of_others_are_shown_one_by_one_and_taken_over_if_told() {
+fn field_conflicts_are_listed_until_forced() {
     let service = Service::new("shared");
     with(&service, &config_map("a: x, b: x, c: x"));
     service.up_ok();
@@ -36,9 +36,9 @@ fn fields_of_others_are_shown_one_by_one_and_taken_over_if_told() {
         ));
     }
     let said = service.up_fails(&[], 92);
-    let expected = "error: fields of the manifests are owned by others in context `kdev-lab`
+    let expected = "error: field conflicts in context `kdev-lab`
   caused by: `.data.b` is owned by `ed`, `.data.a` is owned by `helm`
-  help: if these fields shall be kdev's, take them over with `--force-conflicts`\n";
+  help: pass `--force-conflicts` to take over the fields\n";
     assert_eq!(said, expected);
     assert_eq!(get("shared", &["configmap", "beside"])["data"]["a"], "theirs");
     let output = service.up(&["--force-conflicts"]).output().unwrap();
@@ -48,7 +48,7 @@ fn fields_of_others_are_shown_one_by_one_and_taken_over_if_told() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn only_what_changed_is_applied() {
+fn unchanged_objects_are_not_applied() {
     let service = Service::new("partly");
     with(&service, &config_map("a: x"));
     service.up_ok();
@@ -62,7 +62,7 @@ fn only_what_changed_is_applied() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn what_cannot_be_changed_is_made_anew_if_told() {
+fn immutable_objects_are_recreated_only_with_flag() {
     let service = Service::new("anew");
     let job = "---\napiVersion: batch/v1\nkind: Job\nmetadata: {name: migrate}\nspec:\n  template:\n    spec:\n      restartPolicy: Never\n      containers:\n      - {name: work, image: anew, command: [/busybox, cat, /www/index.html]}\n";
     with(&service, job);
@@ -70,9 +70,9 @@ fn what_cannot_be_changed_is_made_anew_if_told() {
     let (old_job, deployment_uid) = (uid("anew", "job/migrate"), uid("anew", "deployment/anew"));
     service.page("second");
     let said = service.up_fails(&[], 92);
-    let expected = "error: the cluster of context `kdev-lab` cannot change `job/migrate`
-  caused by: `spec.template` of job/migrate is fixed once it is created
-  help: delete it with its pods and create it anew with `--recreate`\n";
+    let expected = "error: cannot change immutable fields of `job/migrate`
+  caused by: `spec.template` of job/migrate is immutable
+  help: pass `--recreate` to delete and recreate it with its pods\n";
     assert_eq!(said, expected);
     assert_eq!(uid("anew", "job/migrate"), old_job);
 
@@ -92,7 +92,7 @@ fn what_cannot_be_changed_is_made_anew_if_told() {
     service.write("k8s/all.yaml", &other);
     let said = service.up_fails(&[], 92);
     assert!(
-        said.contains("`spec.selector` of deployment/anew is fixed once it is created"),
+        said.contains("`spec.selector` of deployment/anew is immutable"),
         "{said}"
     );
     assert!(service.up(&["--recreate"]).output().unwrap().status.success());
@@ -101,7 +101,7 @@ fn what_cannot_be_changed_is_made_anew_if_told() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_namespace_that_does_not_exist_is_created_as_advised() {
+fn missing_namespace_is_created_by_help() {
     let service = Service::new("no-namespace");
     run(&mut kubectl("default", &["delete", "namespace", "no-namespace", "--timeout=90s"]));
     let said = service.up_fails(&[], 92);
@@ -113,7 +113,7 @@ fn a_namespace_that_does_not_exist_is_created_as_advised() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn quotas_rules_and_faults_are_told_with_a_cure_each() {
+fn rejected_objects_report_cause_and_help() {
     let service = Service::new("quota-refused");
     let invalid = "---\napiVersion: v1\nkind: Service\nmetadata: {name: quota-refused}\nspec: {ports: [{port: 99999}]}\n";
     with(&service, invalid);
@@ -150,7 +150,7 @@ fn quotas_rules_and_faults_are_told_with_a_cure_each() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn rights_that_are_missing_are_named() {
+fn missing_permission_is_reported() {
     let service = Service::new("guest");
     run(&mut kubectl("guest", &["create", "serviceaccount", "guest"]));
     let role = [
@@ -193,7 +193,7 @@ fn rights_that_are_missing_are_named() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_foreign_context_is_never_written_to() {
+fn context_without_permission_is_not_modified() {
     let service = Service::new("foreign");
     let lab = fs::read_to_string(state("kubeconfig")).unwrap();
     service.write("foreign.kubeconfig", &lab.replace(": kdev-lab", ": production"));

@@ -32,7 +32,7 @@ fn is_there(image: &str) {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn what_docker_saves_is_loaded_from_a_file_and_from_a_pipe() {
+fn docker_archive_is_loaded_from_file_and_stdin() {
     let service = Service::new("saved");
     let image = build(&service, "1");
     run(docker(&["save", "--output", "saved.tar", &image]).current_dir(service.dir()));
@@ -51,7 +51,7 @@ fn what_docker_saves_is_loaded_from_a_file_and_from_a_pipe() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn what_containerd_exports_is_loaded_compressed_or_not() {
+fn compressed_containerd_export_is_loaded() {
     let service = Service::new("exported");
     let image = build(&service, "1");
     run(&mut service.kdev(&["load", &image, "--node", "node-1"]));
@@ -70,7 +70,7 @@ fn what_containerd_exports_is_loaded_compressed_or_not() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn what_skopeo_writes_is_loaded_in_both_forms() {
+fn skopeo_archives_are_loaded_in_both_formats() {
     let service = Service::new("copied");
     let image = build(&service, "1");
     let (saved, name) = (service.path("saved.tar"), service.name);

@@ -38,7 +38,7 @@ fn with_helm(service: &Service, mut command: Command) -> Command {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_chart_is_brought_up_and_its_tests_are_left_out() {
+fn helm_chart_is_deployed_without_test_hooks() {
     let service = with_chart("charted");
     service.write(
         "chart/templates/test.yaml",
@@ -54,7 +54,7 @@ fn a_chart_is_brought_up_and_its_tests_are_left_out() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_chart_is_made_for_the_namespace_of_the_context() {
+fn helm_chart_is_rendered_for_namespace_of_context() {
     let service = with_chart("charted-for");
     service.write(
         "chart/templates/map.yaml",
@@ -78,7 +78,7 @@ fn a_chart_is_made_for_the_namespace_of_the_context() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn what_is_wrong_with_a_chart_is_told_in_helms_words() {
+fn invalid_helm_chart_shows_helm_error() {
     let service = with_chart("charted-wrongly");
     let fails = || {
         let output = up(&service, &[]).output().unwrap();

@@ -73,7 +73,7 @@ fn only_the_first_build_is_there(service: &Service) {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_connection_cut_at_ten_places_leaves_nothing() {
+fn connection_cut_at_ten_offsets_leaves_no_image() {
     let service = with_a_large_next_build("ten-places");
     // The last place is so early that an event comes after it.
     let whole = u64::from(FAT) * 8 / 10;
@@ -134,7 +134,7 @@ fn cable(state: &str) {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_cable_that_is_pulled_is_noticed_and_holds_up_nobody() {
+fn node_with_link_down_does_not_block_other_nodes() {
     let (service, _node, _slow) = with_a_spare_node("cable", "own-cable");
     let child = sent_to(&service, "own-cable", 4 << 20).expect("it was met too late");
     cable("down");
@@ -153,7 +153,7 @@ fn a_cable_that_is_pulled_is_noticed_and_holds_up_nobody() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn of_two_at_once_one_build_runs_and_each_is_told() {
+fn concurrent_ups_leave_one_build_running() {
     let service = with_a_large_next_build("two-at-once");
     let start = || service.up(&[]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     let both = [start(), start()].map(|child| child.wait_with_output().unwrap());
@@ -172,7 +172,7 @@ fn of_two_at_once_one_build_runs_and_each_is_told() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_node_whose_sender_has_gone_for_good_lets_others_in() {
+fn vanished_client_releases_lock_on_node() {
     let (service, _node, _slow) = with_a_spare_node("gone", "own-gone");
     // How long the kernel believes in a connection: 15 minutes, by default.
     let retries = |number: &str| {

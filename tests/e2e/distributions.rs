@@ -220,14 +220,14 @@ fn its_own_containerd_is_loaded(
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn the_containerd_of_k3s_is_loaded() {
+fn k3s_containerd_receives_image() {
     let socket = "/run/k3s/containerd/containerd.sock";
     its_own_containerd_is_loaded("k3s", socket, "{}", "containerd://1.6.20-k3s1");
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn the_containerd_of_microk8s_is_loaded() {
+fn microk8s_containerd_receives_image() {
     let socket = "/var/snap/microk8s/common/run/containerd.sock";
     let labels = r#"{"microk8s.io/cluster": "true"}"#;
     its_own_containerd_is_loaded("microk8s", socket, labels, "containerd://1.6.20");
@@ -235,7 +235,7 @@ fn the_containerd_of_microk8s_is_loaded() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn the_containerd_of_rke2_is_loaded() {
+fn rke2_containerd_receives_image() {
     let service = Service::claiming("rke2", Claim::second_containerd());
     let second = Second::start(&service, OLD, "/run/k3s/containerd/containerd.sock", "rke2");
     // It has no k3s, and its ctr where nobody looks for programs.
@@ -257,13 +257,13 @@ fn the_containerd_of_rke2_is_loaded() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn the_containerd_of_k0s_is_loaded() {
+fn k0s_containerd_receives_image() {
     its_own_containerd_is_loaded("k0s", "/run/k0s/containerd.sock", "{}", "containerd://1.6.20");
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_node_of_another_architecture_is_left_out() {
+fn node_of_other_architecture_is_skipped() {
     // The images of all other tests would go to this node, too.
     let claim =
         NODES.into_iter().fold(Claim::access(), |claim, node| claim.breaks(Part::Pods(node)));
@@ -281,7 +281,7 @@ fn a_node_of_another_architecture_is_left_out() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_node_that_takes_no_pod_is_left_out() {
+fn unschedulable_node_is_skipped() {
     let claim = Claim::both_nodes().breaks(Part::NodeList).breaks(Part::Pods("node-2"));
     let service = Service::claiming("choosy", claim);
     let spread =
@@ -316,7 +316,7 @@ fn a_node_that_takes_no_pod_is_left_out() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_node_that_unpacks_elsewhere_is_loaded_there() {
+fn native_snapshotter_receives_unpacked_image() {
     let service = Service::claiming("elsewhere", Claim::second_containerd());
     let socket = "/run/k3s/containerd/containerd.sock";
     let second = Second::start(&service, OLD, socket, "k3s");
@@ -388,7 +388,7 @@ impl Drop for Container {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_node_that_is_a_container_is_loaded_through_docker() {
+fn kind_node_is_loaded_through_docker() {
     let service = Service::claiming("contained", Claim::access().breaks(Part::NodeList));
     let container = Container::start(&service, "own-kind-worker");
     let node = Listed::new(

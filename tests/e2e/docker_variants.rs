@@ -138,7 +138,7 @@ fn far_docker(service: &mut Service, port: u16) -> Daemon {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn docker_29_sends_only_what_is_new() {
+fn docker_29_sends_only_changed_layers() {
     let mut service = on_a_base("docker-29");
     let _daemon = docker_29(&mut service);
     let host = service.docker_host.clone().unwrap();
@@ -158,7 +158,7 @@ fn docker_29_sends_only_what_is_new() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_docker_that_is_far_away_costs_the_nodes_no_more() {
+fn remote_docker_sends_only_changed_layers() {
     let mut service = on_a_base("far-docker");
     let _daemon = far_docker(&mut service, 47_590);
     sent_for(&service, "one");
@@ -201,7 +201,7 @@ fn into_index(service: &Service, host: &str, image: &str, index: &str) {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn an_index_of_docker_29_is_loaded_for_the_nodes_platform() {
+fn docker_29_index_is_loaded_for_platform_of_node() {
     let mut service = on_a_base("indexed");
     let _daemon = docker_29(&mut service);
     let host = service.docker_host.clone().unwrap();

@@ -58,7 +58,7 @@ fn advice(findings: &[Value], check: &str) -> String {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_healthy_lab_has_no_error() {
+fn healthy_cluster_has_no_errors() {
     let service = Service::claiming("doctor-well", every_node());
     let found = findings(&mut doctor(&service, &[]), 0);
     let state = |node: &str, check: &str| {
@@ -78,7 +78,7 @@ fn a_healthy_lab_has_no_error() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn an_unknown_host_key_is_found_and_the_advice_helps() {
+fn unknown_host_key_is_fixed_by_help() {
     let service = Service::claiming("doctor-key", every_node());
     let known = service.path("known_hosts");
     fs::write(&known, "").unwrap();
@@ -98,7 +98,7 @@ fn an_unknown_host_key_is_found_and_the_advice_helps() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_docker_that_does_not_answer_is_found_and_hides_nothing() {
+fn unreachable_docker_is_only_error() {
     let service = Service::claiming("doctor-docker", every_node());
     let mut down = doctor(&service, &[]);
     let found = findings(down.env("DOCKER_HOST", "unix:///nonexistent.sock"), 91);
@@ -111,7 +111,7 @@ fn a_docker_that_does_not_answer_is_found_and_hides_nothing() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_docker_that_keeps_images_in_containerds_store_is_told_from_the_classic_one() {
+fn image_store_of_docker_is_detected() {
     let mut service = Service::claiming("doctor-store", every_node());
     let store = |service: &Service| {
         let found = findings(&mut doctor(service, &[]), 0);
@@ -124,7 +124,7 @@ fn a_docker_that_keeps_images_in_containerds_store_is_told_from_the_classic_one(
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn lacking_rights_are_found_and_the_advice_grants_them() {
+fn missing_permissions_are_granted_by_help() {
     let service = Service::claiming("doctor-rights", every_node());
     let path = service.path("kubeconfig");
     let view = kubectl("default", &["config", "view", "--raw", "--output=json"]).output().unwrap();
@@ -164,7 +164,7 @@ fn lacking_rights_are_found_and_the_advice_grants_them() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn another_machine_at_the_nodes_address_is_found_and_the_advice_helps() {
+fn wrong_machine_at_node_address_is_reported() {
     let service = Service::claiming("doctor-other", every_node());
     let address = |node: &str| fs::read_to_string(state(&format!("nodes/{node}/address"))).unwrap();
     let (other, right) = (address("node-1"), address("node-2"));
@@ -183,7 +183,7 @@ fn another_machine_at_the_nodes_address_is_found_and_the_advice_helps() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_user_without_a_rule_for_sudo_is_found_and_the_advised_rule_is_enough() {
+fn missing_sudo_rule_is_added_by_help() {
     let claim = every_node().breaks(Part::Access("node-2"));
     let service = Service::claiming("doctor-sudo", claim);
     let rule = "/etc/sudoers.d/dev";
@@ -211,7 +211,7 @@ fn a_user_without_a_rule_for_sudo_is_found_and_the_advised_rule_is_enough() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_containerd_that_nobody_can_talk_to_is_found() {
+fn missing_containerd_socket_keeps_independent_checks() {
     let claim = every_node().breaks_node("node-1");
     let service = Service::claiming("doctor-socket", claim);
     let socket = "/run/containerd/containerd.sock";
@@ -237,7 +237,7 @@ fn a_containerd_that_nobody_can_talk_to_is_found() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_context_is_listed_once_that_is_allowed() {
+fn fix_adds_context_to_local_config() {
     let service = Service::claiming("doctor-fix", every_node());
     let mut setting = service.kdev(&[]);
     setting.env_remove("KDEV_CONTEXT");
@@ -251,7 +251,7 @@ fn a_context_is_listed_once_that_is_allowed() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_host_key_is_added_once_it_was_compared() {
+fn fix_adds_host_key_only_if_accepted() {
     let service = Service::claiming("doctor-known", every_node());
     let known = service.path("ssh/known_hosts");
     let config = fs::read_to_string(state("ssh/config")).unwrap();
@@ -285,7 +285,7 @@ fn a_host_key_is_added_once_it_was_compared() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_containerd_that_is_not_the_kubelets_is_found_and_the_advice_leads_to_the_right_one() {
+fn containerd_not_used_by_kubelet_is_fixed_by_help() {
     let service = Service::claiming("doctor-second", Claim::second_containerd());
     let socket = "/run/k3s/containerd/containerd.sock";
     let _second = Second::start(&service, NEW, socket, "second");

@@ -50,7 +50,7 @@ fn no_name_is_left(service: &Service) {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn an_interrupt_in_the_load_leaves_nothing() {
+fn interrupt_during_load_leaves_no_image() {
     let service = Service::new("interrupted");
     fatten(&service);
     let child = in_the_middle(&service);
@@ -66,7 +66,7 @@ fn an_interrupt_in_the_load_leaves_nothing() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_connection_lost_in_the_load_leaves_nothing() {
+fn connection_lost_during_load_leaves_no_image() {
     let service = Service::new("cut");
     fatten(&service);
     let mut child = in_the_middle(&service);
@@ -83,7 +83,7 @@ fn a_connection_lost_in_the_load_leaves_nothing() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_connection_lost_once_is_made_again() {
+fn connection_lost_once_is_reestablished() {
     let service = Service::new("cut-once");
     fatten(&service);
     let child = in_the_middle(&service);
@@ -102,7 +102,7 @@ pub(crate) fn cut(child: &Child) {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_full_disk_is_named_and_leaves_nothing() {
+fn full_disk_is_reported_and_leaves_no_image() {
     let service = Service::claiming("full-disk", Claim::broken_node("node-1"));
     fatten(&service);
     service.pin_to("node-1");
@@ -123,7 +123,7 @@ fn a_full_disk_is_named_and_leaves_nothing() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn an_image_for_another_architecture_is_not_sent_and_the_advice_helps() {
+fn image_for_other_architecture_is_not_sent() {
     let service = Service::new("other-arch");
     // Docker's old builder knows the platform in a first step only.
     let dockerfile = fs::read_to_string(service.path("Dockerfile")).unwrap();
@@ -145,7 +145,7 @@ fn an_image_for_another_architecture_is_not_sent_and_the_advice_helps() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_damaged_layer_leaves_no_name() {
+fn damaged_layer_leaves_no_image_name() {
     let service = Service::new("damaged-layer");
     service.page("an untouched page");
     // So big that docker is asked for its archive.
@@ -179,7 +179,7 @@ fn damaging_docker(service: &Service) -> String {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_name_that_stood_for_a_good_image_still_does_after_a_failed_load() {
+fn failed_load_keeps_previous_image_of_same_name() {
     let service = Service::new("kept-name");
     let image = "kept-name:fixed";
     let build = || run(docker(&["build", "--tag", image, "."]).current_dir(service.dir()));
@@ -201,7 +201,7 @@ fn a_name_that_stood_for_a_good_image_still_does_after_a_failed_load() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_node_without_ctr_is_named() {
+fn missing_ctr_is_reported() {
     let service = Service::claiming("no-ctr", Claim::broken_node("node-1"));
     service.pin_to("node-1");
     run(&mut in_node("node-1", &["mount", "--bind", "/dev/null", "/usr/bin/ctr"]));
@@ -221,7 +221,7 @@ fn a_node_without_ctr_is_named() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_build_that_fails_keeps_its_words_and_its_code() {
+fn failed_build_keeps_output_and_exit_code() {
     let service = Service::new("broken-build");
     service.write("Dockerfile", "FROM scratch\nCOPY absent /\n");
     let output = service.up(&[]).output().unwrap();

@@ -17,7 +17,7 @@ fn waiting(namespace: &str, pod: &str) -> Option<String> {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn an_image_that_only_docker_has_does_not_run() {
+fn image_only_in_docker_does_not_run() {
     let service = Service::new("only-docker");
     run(docker(&["build", "--tag", "only-docker:latest", "."]).current_dir(service.dir()));
     let before = registry_requests("/library/only-docker/");
@@ -49,7 +49,7 @@ fn an_image_that_only_docker_has_does_not_run() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn after_up_the_same_manifest_runs_on_both_nodes_without_a_pull() {
+fn failing_manifest_runs_without_pull_after_up() {
     let service = Service::new("story");
     // By hand first: it cannot work, and the fields are kubectl's.
     run(docker(&["build", "--tag", "story:latest", "."]).current_dir(service.dir()));
@@ -124,7 +124,7 @@ fn a_changed_source_rolls_out(service: &Service) {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn an_impostor_of_the_same_name_is_never_run() {
+fn registry_image_with_same_tag_is_not_run() {
     let service = Service::new("impostor");
     // The content tag of what will be built, and another content under it.
     run(docker(&["build", "--tag", "impostor:mine", "."]).current_dir(service.dir()));
@@ -169,7 +169,7 @@ fn publish(image: &str, tag: &str) {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn the_service_answers_and_pods_can_be_looked_into() {
+fn service_responds_and_pods_can_be_inspected() {
     let service = Service::new("look");
     let manifest = deployment("look", "");
     let service_yaml = "---\napiVersion: v1\nkind: Service\nmetadata: {name: look}\nspec: {selector: {app: look}, ports: [{port: 80, targetPort: 8080}]}\n";
@@ -208,7 +208,7 @@ fn the_service_answers_and_pods_can_be_looked_into() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_program_that_cargo_has_linked_twice_is_not_taken_for_unchanged() {
+fn changed_hard_linked_binary_is_deployed() {
     let service = Service::new("twice-linked");
     let first = "COPY target/release/page /www/index.html\nENTRYPOINT";
     let dockerfile = fs::read_to_string(service.path("Dockerfile")).unwrap();

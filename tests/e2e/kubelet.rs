@@ -188,19 +188,19 @@ fn refused(name: &'static str, policy: &str) {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_kubelet_that_verifies_each_image_is_named() {
+fn always_verify_with_policy_never_fails_rollout() {
     refused("verified", "Never");
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_kubelet_that_verifies_each_image_and_pulls_is_named() {
+fn always_verify_with_policy_if_not_present_fails_rollout() {
     refused("verified-pull", "IfNotPresent");
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn an_image_that_a_pod_has_missed_is_found_once_it_is_loaded() {
+fn image_removed_from_node_is_loaded_again() {
     let service = Service::on("node-1", "missed");
     service.up_ok();
     let image = &images_on("node-1", "/missed:")[0];

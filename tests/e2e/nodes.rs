@@ -17,7 +17,7 @@ fn ssh_config(service: &Service, line: &str) -> PathBuf {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn this_very_machine_is_loaded_without_ssh() {
+fn local_node_is_loaded_without_ssh() {
     let service = Service::on("node-1", "myself");
     let up = service.up(&[]);
     let mut inside = in_node("node-1", &["env"]);
@@ -51,7 +51,7 @@ fn this_very_machine_is_loaded_without_ssh() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn both_lines_of_containerd_and_both_kinds_of_user_are_there() {
+fn nodes_differ_in_containerd_version_and_user() {
     let _permit = Permit::wait("both-lines", Claim::access());
     let version = |node| run(&mut in_node(node, &["ctr", "version"]));
     assert!(version("node-1").contains("Version:  1.6."));
@@ -76,7 +76,7 @@ fn both_lines_of_containerd_and_both_kinds_of_user_are_there() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn an_unknown_host_key_stops_it_and_the_advice_helps() {
+fn unknown_host_key_fails_up_until_accepted() {
     let service = Service::on("node-1", "unknown-key");
     let known = service.path("known_hosts");
     fs::write(&known, "").unwrap();
@@ -94,7 +94,7 @@ fn an_unknown_host_key_stops_it_and_the_advice_helps() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_changed_host_key_stops_it_and_the_advice_helps() {
+fn changed_host_key_fails_up_until_replaced() {
     let service = Service::on("node-1", "changed-key");
     let known = service.path("known_hosts");
     let key = service.path("other");
@@ -116,7 +116,7 @@ fn a_changed_host_key_stops_it_and_the_advice_helps() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_key_that_the_node_does_not_know_is_denied() {
+fn unauthorized_ssh_key_is_reported_for_each_node() {
     let service = Service::claiming("denied", Claim::both_nodes().uses(Part::NodeList));
     let key = service.path("other");
     run(command("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key));
@@ -140,7 +140,7 @@ fn a_key_that_the_node_does_not_know_is_denied() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_node_that_does_not_answer_is_named() {
+fn unreachable_node_prevents_load_to_other_nodes() {
     let service = Service::new("silent");
     // Port 1 of the node itself: nobody listens there.
     let address = fs::read_to_string(state("nodes/node-2/address")).unwrap();
@@ -149,4 +149,30 @@ fn a_node_that_does_not_answer_is_named() {
     assert!(said.starts_with("error: cannot reach node `node-2` ("), "{said}");
     assert!(said.contains("Connection refused"), "{said}");
     assert!(images_on("node-1", "/silent:").is_empty(), "something was sent to the other node");
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn hostile_ssh_options_do_not_change_the_connection() {
+    let service = Service::on("node-2", "ssh-options");
+    let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let forward = format!("LocalForward {} 127.0.0.1:22", busy.local_addr().unwrap());
+    let lines = [
+        &forward,
+        "ExitOnForwardFailure yes",
+        "RemoteCommand echo ignored",
+        "RequestTTY force",
+        "ForkAfterAuthentication yes",
+        "SessionType none",
+        "StdinNull yes",
+        "PermitLocalCommand yes",
+        "LocalCommand echo local",
+        "LogLevel QUIET",
+        "VisualHostKey yes",
+    ];
+    let config = ssh_config(&service, &lines.join("\n  "));
+    let output = service.up(&["--ssh-config", config.to_str().unwrap()]).output().unwrap();
+    let stderr = crate::lab::stderr(&output);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(stderr.contains("Loaded node-2"), "{stderr}");
 }

@@ -57,7 +57,7 @@ pub(crate) fn is_little(sent: &[u64]) {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_second_build_sends_its_changed_layer_alone() {
+fn second_build_sends_only_changed_layer() {
     let service = on_a_base("thin");
     let first = sent_for(&service, "one");
     assert!(first.iter().all(|bytes| *bytes > BASE as u64), "sent {first:?}");
@@ -67,7 +67,7 @@ fn a_second_build_sends_its_changed_layer_alone() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_base_whose_blob_was_discarded_is_not_sent_again() {
+fn base_layer_without_blob_is_not_sent_again() {
     let service = on_a_base("discarded");
     sent_for(&service, "one");
     let inspected = run(&mut docker(&[
@@ -86,7 +86,7 @@ fn a_base_whose_blob_was_discarded_is_not_sent_again() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_layer_that_changes_a_little_goes_as_a_patch() {
+fn slightly_changed_layer_is_sent_as_patch() {
     let service = on_a_base("patched");
     noise(&service, "www/noise", 3 << 20);
     sent_for(&service, "one");
@@ -112,7 +112,7 @@ fn forget_rates(service: &Service) {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_lost_cache_costs_one_whole_load() {
+fn deleted_cache_costs_one_full_load() {
     let service = on_a_base("forgotten");
     sent_for(&service, "one");
     fs::remove_dir_all(service.path("cache")).unwrap();
@@ -122,7 +122,7 @@ fn a_lost_cache_costs_one_whole_load() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_damaged_cache_is_done_without() {
+fn damaged_cached_layer_is_replaced_on_retry() {
     let service = on_a_base("rotten");
     // From the second load on docker is asked for single layers, which are kept.
     sent_for(&service, "zero");
@@ -148,7 +148,7 @@ fn a_damaged_cache_is_done_without() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_cache_without_room_is_done_without() {
+fn full_cache_disk_does_not_fail_load() {
     let service = on_a_base("no-room");
     noise(&service, "www/noise", 3 << 20);
     fs::create_dir(service.path("cache")).unwrap();
@@ -161,7 +161,7 @@ fn a_cache_without_room_is_done_without() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_name_may_move_on_to_another_image() {
+fn tag_can_move_to_newer_image() {
     let service = Service::new("moved");
     for page in ["one", "two"] {
         service.page(page);

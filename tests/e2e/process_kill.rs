@@ -49,7 +49,7 @@ fn only_the_first_build_is_there(service: &Service) {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn kdev_itself_in_a_load() {
+fn killed_kdev_during_load_keeps_running_build() {
     let service = Service::new("kdev-killed");
     with_a_next_build(&service);
     let mut child = in_the_middle(&service);
@@ -74,7 +74,7 @@ fn pushed(service: &Service) -> Option<String> {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn kdev_itself_while_docker_pushes() {
+fn killed_kdev_during_push_is_cleaned_up_by_next_up() {
     let service = Service::new("push-killed");
     with_a_next_build(&service);
     let mut child = service.start(&[]);
@@ -89,7 +89,7 @@ fn kdev_itself_while_docker_pushes() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn docker_in_a_save() {
+fn killed_docker_during_save_keeps_running_build() {
     let mut service = Service::new("docker-killed");
     let mut docker = ClassicDocker::start(&mut service);
     with_a_next_build(&service);
@@ -178,12 +178,12 @@ fn containerd_in_an_import(name: &'static str, containerd: &'static str) {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn an_old_containerd_in_an_import() {
+fn killed_containerd_1_during_import_is_retried() {
     containerd_in_an_import("old-containerd-killed", OLD);
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_new_containerd_in_an_import() {
+fn killed_containerd_2_during_import_is_retried() {
     containerd_in_an_import("new-containerd-killed", NEW);
 }

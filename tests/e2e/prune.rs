@@ -20,7 +20,7 @@ fn ok(service: &Service, args: &[&str]) -> String {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn what_left_the_manifests_is_pruned_and_all_is_taken_down() {
+fn removed_objects_are_pruned_and_down_deletes_all() {
     let service = Service::new("account");
     let manifest = deployment("account", "");
     service.write("k8s/all.yaml", &format!("{manifest}{EXTRA}"));
@@ -39,7 +39,7 @@ fn what_left_the_manifests_is_pruned_and_all_is_taken_down() {
     let said = service.up_ok();
     assert!(
         said.contains(
-            "Note `configmap/extra` and `service/extra` left the manifests; `--prune` deletes such"
+            "Note `configmap/extra` and `service/extra` are no longer in the manifests; pass `--prune` to delete them"
         ),
         "{said}"
     );
@@ -48,7 +48,7 @@ fn what_left_the_manifests_is_pruned_and_all_is_taken_down() {
     assert!(said.contains("Deleted configmap/extra, service/extra from kdev-lab"), "{said}");
     assert!(!is_there("account", "configmap/extra") && !is_there("account", "service/extra"));
     let said = service.up_ok();
-    assert!(said.contains("Unchanged") && !said.contains("left the manifests"), "{said}");
+    assert!(said.contains("Unchanged") && !said.contains("no longer in the manifests"), "{said}");
 
     // What is no longer in the manifests goes down, too.
     service.write("k8s/all.yaml", &format!("{manifest}{EXTRA}"));
@@ -66,7 +66,7 @@ fn what_left_the_manifests_is_pruned_and_all_is_taken_down() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_rollout_that_fails_is_taken_back_and_the_next_one_is_not_hindered() {
+fn failed_rollout_is_rolled_back_and_next_succeeds() {
     let service = Service::new("undone");
     service.up_ok();
     let image = || {

@@ -18,7 +18,7 @@ fn read(folder: &Path) -> Vec<Value> {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn kubectl_would_create_a_difference_in_image_and_policy_only() {
+fn rendered_objects_differ_only_in_image_and_policy() {
     let _permit = Permit::wait("rendered", Claim::default().uses(Part::Controllers));
     reference::judge(read);
 }

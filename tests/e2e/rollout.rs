@@ -8,7 +8,7 @@ const NEEDS_A_MAP: &str = "env: [{name: A, valueFrom: {configMapKeyRef: {name: a
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_pod_that_cannot_start_ends_the_wait_and_its_cure_is_not_blamed_for_it() {
+fn pod_with_config_error_fails_rollout_until_fixed() {
     let service = Service::new("hopeless");
     service.write("k8s/all.yaml", &deployment("hopeless", NEEDS_A_MAP));
     let said = service.up_fails(&["--timeout", "60"], 95);
@@ -25,7 +25,7 @@ fn a_pod_that_cannot_start_ends_the_wait_and_its_cure_is_not_blamed_for_it() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn pods_that_never_get_ready_run_out_of_time() {
+fn unready_pods_time_out() {
     let service = Service::new("unready");
     let manifest = deployment("unready", "").replace("path: /,", "path: /absent,");
     service.write("k8s/all.yaml", &manifest);
@@ -36,7 +36,7 @@ fn pods_that_never_get_ready_run_out_of_time() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_bare_pod_is_ready_only_once_it_runs_the_new_image() {
+fn bare_pod_is_ready_only_with_new_image() {
     let service = Service::new("bare");
     let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: bare}\nspec:\n  containers:\n  - name: web\n    image: bare\n";
     service.write("k8s/all.yaml", pod);
@@ -49,7 +49,7 @@ fn a_bare_pod_is_ready_only_once_it_runs_the_new_image() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_daemon_set_that_waits_for_deletion_is_not_called_ready() {
+fn on_delete_daemon_set_with_old_pods_fails_rollout() {
     let service = Service::new("on-delete");
     let set = "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: on-delete}\nspec:\n  updateStrategy: {type: OnDelete}\n  selector: {matchLabels: {app: on-delete}}\n  template:\n    metadata: {labels: {app: on-delete}}\n    spec:\n      containers:\n      - {name: web, image: on-delete}\n";
     service.write("k8s/all.yaml", set);
@@ -63,7 +63,7 @@ fn a_daemon_set_that_waits_for_deletion_is_not_called_ready() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_manifest_may_make_its_own_namespaces() {
+fn manifest_creates_its_own_namespace() {
     let service = Service::new("outer");
     let _ = kubectl("default", &["delete", "namespace", "inner", "--ignore-not-found"]).output();
     let inner =

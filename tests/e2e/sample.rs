@@ -27,7 +27,7 @@ fn copy(from: &Path, to: &Path) {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn the_sample_runs_on_both_nodes_and_a_changed_line_shows() {
+fn sample_runs_on_both_nodes_and_is_updated() {
     let _permit = Permit::wait(NAME, Claim::both_nodes().uses(Part::Capacity));
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(NAME);
     let template = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../templates/service");
@@ -68,7 +68,7 @@ fn the_sample_runs_on_both_nodes_and_a_changed_line_shows() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_teams_own_task_does_the_same_through_the_library() {
+fn library_example_builds_loads_and_deploys() {
     let service = Service::new("team");
     let program = Path::new(env!("CARGO_BIN_EXE_cargo-kdev")).with_file_name("examples/team_xtask");
     let mut task = command(program.to_str().unwrap());

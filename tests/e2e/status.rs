@@ -24,7 +24,7 @@ fn field(rows: &[Value], name: &str) -> Vec<String> {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_build_is_new_until_there_is_a_newer_one() {
+fn build_is_latest_until_newer_build_exists() {
     let service = Service::new("seen");
     let args = ["status", "--namespace", "seen"];
     let output = service.kdev(&args).output().unwrap();
@@ -56,7 +56,7 @@ fn a_build_is_new_until_there_is_a_newer_one() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn foreign_and_missing_images_are_told() {
+fn foreign_and_missing_images_are_reported() {
     let service = Service::new("strange");
     service.up_ok();
     let set = |image: &str| {
@@ -81,7 +81,7 @@ fn foreign_and_missing_images_are_told() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn what_the_tag_says_counts_less_than_what_runs() {
+fn running_image_takes_precedence_over_tag() {
     let service = Service::on("node-1", "masked");
     service.up_ok();
     assert_eq!(field(&rows(&service), "build"), ["latest", "latest"]);
@@ -101,7 +101,7 @@ fn what_the_tag_says_counts_less_than_what_runs() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn restarts_jobs_and_what_has_no_pods_read_well() {
+fn restarts_jobs_and_workloads_without_pods_are_shown() {
     let service = Service::new("varied");
     let pod = |script: &str| json!({"restartPolicy": "Never", "containers": [{"name": "work", "image": "varied", "command": ["/busybox", "sh", "-c", script]}]});
     let template = |script: &str| json!({"template": {"spec": pod(script)}});
@@ -142,7 +142,7 @@ fn restarts_jobs_and_what_has_no_pods_read_well() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn two_namespaces_and_a_watch() {
+fn two_namespaces_are_shown_and_watched() {
     let service = Service::new("spread");
     let second = crate::test_service::deployment("spread", "")
         .replace("  name: spread\n", "  name: spread\n  namespace: spread-two\n");

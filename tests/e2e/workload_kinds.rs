@@ -27,7 +27,7 @@ fn job(name: &str, script: &str) -> String {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_job_is_awaited_to_its_end_and_its_last_words_are_shown() {
+fn job_is_awaited_and_its_failure_shows_log() {
     let service = Service::new("work");
     service.write("k8s/all.yaml", &job("work", "/busybox sleep 2"));
     let said = service.up_ok();
@@ -55,7 +55,7 @@ fn a_job_is_awaited_to_its_end_and_its_last_words_are_shown() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_cron_job_uses_the_build_in_its_next_run() {
+fn cron_job_uses_build_in_next_run() {
     let service = Service::new("nightly");
     let job = "  schedule: \"0 3 * * *\"\n  jobTemplate:\n    spec:\n      template:\n        spec:\n          restartPolicy: Never\n          containers:\n          - {name: work, image: nightly, command: [/busybox, \"true\"]}\n";
     let cron =
@@ -72,7 +72,7 @@ fn a_cron_job_uses_the_build_in_its_next_run() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_paused_deployment_is_said_and_goes_on_as_advised() {
+fn paused_deployment_is_resumed_by_help() {
     let service = Service::new("paused");
     service.up_ok();
     service.write(
@@ -95,7 +95,7 @@ fn a_paused_deployment_is_said_and_goes_on_as_advised() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn no_replicas_are_no_hindrance() {
+fn deployment_with_zero_replicas_is_ready() {
     let service = Service::new("none");
     service.write("k8s/all.yaml", &deployment("none", "").replace("replicas: 2", "replicas: 0"));
     let said = service.up_ok();
@@ -104,7 +104,7 @@ fn no_replicas_are_no_hindrance() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn whoever_owns_the_number_of_replicas_the_live_one_is_awaited() {
+fn deployment_scaled_outside_manifest_awaits_live_replicas() {
     let service = Service::new("scaled");
     let manifest = deployment("scaled", "").replace("  replicas: 2\n", "");
     service.write("k8s/all.yaml", &manifest.replace("DoNotSchedule", "ScheduleAnyway"));
@@ -118,7 +118,7 @@ fn whoever_owns_the_number_of_replicas_the_live_one_is_awaited() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn no_pod_may_be_missing_while_they_are_replaced() {
+fn deployment_with_zero_max_unavailable_rolls_out() {
     let service = Service::new("steady");
     let strategy =
         "spec:\n  strategy: {rollingUpdate: {maxUnavailable: 0, maxSurge: 1}}\n  replicas";
@@ -132,7 +132,7 @@ fn no_pod_may_be_missing_while_they_are_replaced() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn init_containers_and_sidecars_run_the_build_or_end_the_wait() {
+fn failing_sidecar_fails_rollout() {
     let service = Service::new("helpers");
     let pod = |sidecar: &str| {
         format!(
@@ -152,7 +152,7 @@ fn init_containers_and_sidecars_run_the_build_or_end_the_wait() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn a_readiness_gate_that_nobody_opens_is_named() {
+fn closed_readiness_gate_is_reported_on_timeout() {
     let service = Service::new("gated");
     let gates = "    spec:\n      readinessGates: [{conditionType: example.com/lb}]\n";
     service.write("k8s/all.yaml", &deployment("gated", "").replace("    spec:\n", gates));
@@ -162,7 +162,7 @@ fn a_readiness_gate_that_nobody_opens_is_named() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn what_no_machine_can_execute_ends_the_wait_at_once() {
+fn entrypoint_that_cannot_start_fails_rollout_early() {
     for node in crate::test_service::NODES {
         let service = Service::on(node, "alien");
         // What another architecture's program is to this one.

@@ -20,7 +20,7 @@ impl Scene {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_config_map_that_is_missing_keeps_a_container_from_starting() {
+fn missing_config_map_reports_config_not_found() {
     let scene = Scene::on("node-2", "map-missing");
     scene.sleeps("envFrom: [{configMapRef: {name: settings}}]");
     scene.waits(&WAITS);
@@ -31,7 +31,7 @@ fn why_a_config_map_that_is_missing_keeps_a_container_from_starting() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_secret_that_is_missing_keeps_a_container_from_starting() {
+fn missing_secret_reports_config_not_found() {
     let scene = Scene::on("node-2", "secret-missing");
     scene.sleeps("env: [{name: TOKEN, valueFrom: {secretKeyRef: {name: api, key: token}}}]");
     scene.waits(&WAITS);
@@ -41,7 +41,7 @@ fn why_a_secret_that_is_missing_keeps_a_container_from_starting() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_key_that_is_missing_keeps_a_container_from_starting() {
+fn missing_secret_key_reports_config_not_found() {
     let scene = Scene::on("node-2", "key-missing");
     run(&mut scene.kubectl(&["create", "secret", "generic", "api", "--from-literal=user=me"]));
     scene.sleeps("env: [{name: TOKEN, valueFrom: {secretKeyRef: {name: api, key: token}}}]");
@@ -52,7 +52,7 @@ fn why_a_key_that_is_missing_keeps_a_container_from_starting() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_an_image_of_roots_may_not_run_as_somebody_else() {
+fn root_image_reports_run_as_non_root() {
     let scene = Scene::on("node-2", "must-not-be-root");
     scene.sleeps("securityContext: {runAsNonRoot: true}");
     scene.waits(&WAITS);
@@ -62,7 +62,7 @@ fn why_an_image_of_roots_may_not_run_as_somebody_else() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_key_that_a_config_map_lacks_keeps_a_container_from_starting() {
+fn missing_config_map_key_reports_config_not_found() {
     let scene = Scene::on("node-2", "map-lacks-key");
     run(&mut scene.kubectl(&["create", "configmap", "settings", "--from-literal=size=1"]));
     scene
@@ -74,7 +74,7 @@ fn why_a_key_that_a_config_map_lacks_keeps_a_container_from_starting() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_user_without_a_number_may_be_root() {
+fn image_with_user_name_reports_run_as_non_root() {
     let scene = Scene::on("node-2", "user-by-name");
     fs::write(scene.path("passwd"), "app:x:1000:1000::/:/bin/sh\n").unwrap();
     let lines =

@@ -28,7 +28,7 @@ impl Scene {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_program_that_fails_is_started_again_and_again() {
+fn failing_program_reports_crash_loop() {
     let scene = Scene::on("node-1", "crash-loop");
     scene.ends(
         "test -n \"$PORT\" || { echo 'PORT is not set' >&2; exit 3; }; exec /busybox sleep 9999",
@@ -43,7 +43,7 @@ fn why_a_program_that_fails_is_started_again_and_again() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_program_that_ends_well_is_started_again_and_again() {
+fn exiting_program_reports_exits_without_error() {
     let scene = Scene::on("node-1", "ends-at-once");
     scene.ends("echo done", "");
     let help = scene.is_judged(&["exits-without-error"]).help(0).to_owned();
@@ -55,7 +55,7 @@ fn why_a_program_that_ends_well_is_started_again_and_again() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_program_that_needs_much_memory_is_killed() {
+fn program_over_memory_limit_reports_out_of_memory() {
     let scene = Scene::on("node-1", "out-of-memory");
     let script = "/busybox dd if=/dev/zero of=/dev/null bs=30M count=1 && exec /busybox sleep 9999";
     scene.ends(script, "resources: {limits: {memory: 20Mi}}");
@@ -65,7 +65,7 @@ fn why_a_program_that_needs_much_memory_is_killed() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_pod_with_next_to_no_memory_does_not_start() {
+fn tiny_memory_limit_reports_out_of_memory() {
     let scene = Scene::on("node-1", "tiny-limit");
     scene.runs_script("exec /busybox sleep 9999");
     let lines = format!("{NEVER}\nresources: {{limits: {{memory: 2Mi}}}}");
@@ -77,7 +77,7 @@ fn why_a_pod_with_next_to_no_memory_does_not_start() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_program_cannot_write_where_nobody_may() {
+fn write_to_root_file_system_reports_read_only() {
     let scene = Scene::on("node-1", "read-only");
     let script = "/busybox touch /data/file || exit 1; exec /busybox sleep 9999";
     scene.ends(script, "securityContext: {readOnlyRootFilesystem: true}");
@@ -90,7 +90,7 @@ fn why_a_program_cannot_write_where_nobody_may() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_program_cannot_write_where_only_root_may() {
+fn write_to_file_of_root_reports_permission_denied() {
     let scene = Scene::on("node-1", "not-root");
     let script = "/busybox touch /name || exit 1; exec /busybox sleep 9999";
     scene.ends(script, "securityContext: {runAsUser: 1000}");
@@ -106,7 +106,7 @@ fn why_a_program_cannot_write_where_only_root_may() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_program_may_not_listen_on_a_low_port() {
+fn low_port_reports_permission_denied() {
     // By default containerd 1.x leaves ports below 1024 to root, and 2.x does not.
     let scene = Scene::on("node-1", "low-port");
     let script = "exec /busybox httpd -f -p 80";
@@ -117,7 +117,7 @@ fn why_a_program_may_not_listen_on_a_low_port() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_program_that_runs_just_now_will_end_again() {
+fn running_program_between_crashes_reports_crash_loop() {
     let scene = Scene::on("node-1", "between-crashes");
     let script = "/busybox sleep 8; test -e /cache || { echo 'lost /cache'; exit 4; }; exec /busybox sleep 9999";
     scene.ends(script, "");
@@ -139,7 +139,7 @@ fn why_a_program_that_runs_just_now_will_end_again() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_program_that_has_recovered_is_not_blamed() {
+fn recovered_program_is_healthy_after_some_time() {
     let scene = Scene::on("node-1", "recovered");
     // A volume outlives the first run.
     let script = "test -e /data/tried && exec /busybox sleep 9999; >/data/tried; exit 4";
@@ -162,7 +162,7 @@ fn why_a_program_that_has_recovered_is_not_blamed() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_job_has_failed() {
+fn failed_job_reports_crash_loop() {
     let scene = Scene::on("node-1", "failed-job");
     scene.runs_script("echo 'no input'; exit 7");
     scene.apply("apiVersion: batch/v1\nkind: Job\nmetadata: {name: web}\nspec:\n  backoffLimit: 0\n  template:\n    spec:\n      restartPolicy: Never\n      nodeName: node-1\n      containers: [{name: web, image: 'failed-job:dev', imagePullPolicy: Never}]\n");
@@ -173,7 +173,7 @@ fn why_a_job_has_failed() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_job_that_needed_a_second_try_is_well() {
+fn job_completed_on_second_try_is_healthy() {
     let scene = Scene::of_nothing_wrong("node-1", "second-try");
     scene.runs_script("test -e /data/tried && exit 0; >/data/tried; exit 7");
     scene.apply("apiVersion: batch/v1\nkind: Job\nmetadata: {name: web}\nspec:\n  template:\n    spec:\n      restartPolicy: OnFailure\n      nodeName: node-1\n      volumes: [{name: data, emptyDir: {}}]\n      containers: [{name: web, image: 'second-try:dev', imagePullPolicy: Never, volumeMounts: [{name: data, mountPath: /data}]}]\n");
@@ -183,7 +183,7 @@ fn why_a_job_that_needed_a_second_try_is_well() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_pod_that_was_deleted_is_still_there() {
+fn deleted_pod_with_finalizer_reports_terminating() {
     let scene = Scene::on("node-1", "held");
     scene.build("held:dev");
     scene.import("node-1", "k8s.io", "held:dev");

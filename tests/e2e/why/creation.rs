@@ -31,7 +31,7 @@ impl Scene {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_quota_that_is_used_up_allows_no_pod() {
+fn exceeded_quota_reports_quota() {
     let scene = Scene::claiming("used-up", requests());
     run(&mut scene.kubectl(&["create", "quota", "small", "--hard=cpu=100m"]));
     scene.makes("resources: {requests: {cpu: 150m}}");
@@ -42,7 +42,7 @@ fn why_a_quota_that_is_used_up_allows_no_pod() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_quota_allows_no_pod_of_a_set() {
+fn exceeded_quota_of_stateful_set_reports_quota() {
     let scene = Scene::on("node-1", "stateful-quota");
     let image = "stateful-quota:dev";
     scene.build(image);
@@ -57,7 +57,7 @@ fn why_a_quota_allows_no_pod_of_a_set() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_quota_wants_resources_to_be_stated() {
+fn missing_requests_report_quota() {
     let scene = Scene::claiming("unstated", requests());
     let quota = ["create", "quota", "strict", "--hard=requests.cpu=1,limits.memory=1Gi"];
     run(&mut scene.kubectl(&quota));
@@ -69,7 +69,7 @@ fn why_a_quota_wants_resources_to_be_stated() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_limit_range_bounds_a_container() {
+fn limit_range_reports_quota() {
     let scene = Scene::claiming("out-of-bounds", requests());
     scene.apply("apiVersion: v1\nkind: LimitRange\nmetadata: {name: bounds}\nspec: {limits: [{type: Container, max: {memory: 100Mi}, min: {cpu: 20m}}]}\n");
     scene.makes("resources: {requests: {cpu: 10m, memory: 200Mi}, limits: {memory: 200Mi}}");
@@ -80,7 +80,7 @@ fn why_a_limit_range_bounds_a_container() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_pod_security_forbids_a_pod() {
+fn restricted_namespace_reports_pod_security() {
     let scene = Scene::on("node-1", "pod-security");
     let label = "pod-security.kubernetes.io/enforce=restricted";
     run(&mut kubectl("default", &["label", "namespace", "pod-security", label]));
@@ -101,7 +101,7 @@ fn why_pod_security_forbids_a_pod() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_service_account_that_is_missing_makes_no_pod() {
+fn missing_service_account_reports_not_found() {
     let scene = Scene::on("node-1", "builder-missing");
     let image = "builder-missing:dev";
     scene.build(image);
@@ -139,7 +139,7 @@ webhooks:
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_webhook_that_does_not_answer_lets_no_pod_through() {
+fn unreachable_webhook_reports_webhook() {
     let scene = Scene::on("node-1", "deaf-webhook");
     let delete = ["delete", "validatingwebhookconfiguration", "deaf-webhook"];
     let undo = Undo::by(&[&delete]);
@@ -161,7 +161,7 @@ fn why_a_webhook_that_does_not_answer_lets_no_pod_through() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_webhook_refuses_a_pod() {
+fn denying_webhook_reports_webhook() {
     let scene = Scene::on("node-1", "strict-webhook");
     let _undo = Undo::by(&[&["delete", "validatingwebhookconfiguration", "strict-webhook"]]);
     asks(
@@ -183,7 +183,7 @@ fn why_a_webhook_refuses_a_pod() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_policy_of_the_clusters_refuses_a_pod() {
+fn validating_policy_reports_pod_rejected() {
     let scene = Scene::on("node-1", "house-rule");
     let _undo = Undo::by(&[
         &["delete", "validatingadmissionpolicybinding", "house-rule"],
@@ -217,7 +217,7 @@ spec: {policyName: house-rule, validationActions: [Deny], matchResources: {names
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_workload_that_is_scaled_to_zero_has_no_pod() {
+fn deployment_scaled_to_zero_reports_inactive() {
     let scene = Scene::on("node-1", "to-zero");
     scene.makes("");
     run(&mut scene.kubectl(&["scale", "deployment/web", "--replicas=0"]));
@@ -229,7 +229,7 @@ fn why_a_workload_that_is_scaled_to_zero_has_no_pod() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_paused_workload_keeps_its_old_pods() {
+fn paused_deployment_reports_inactive() {
     let scene = Scene::on("node-1", "paused-update");
     scene.makes("");
     scene.runs();
@@ -243,7 +243,7 @@ fn why_a_paused_workload_keeps_its_old_pods() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_suspended_job_makes_no_pod() {
+fn suspended_job_reports_inactive() {
     let scene = Scene::on("node-1", "suspended");
     let image = "suspended:dev";
     scene.build(image);
@@ -257,7 +257,7 @@ fn why_a_suspended_job_makes_no_pod() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_job_whose_pods_are_gone_has_failed() {
+fn failed_job_without_pods_reports_job_failed() {
     let scene = Scene::on("node-1", "pods-gone");
     let image = "pods-gone:dev";
     scene.build(image);

@@ -10,7 +10,7 @@ const NEVER: &str = "imagePullPolicy: Never";
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_an_image_that_only_docker_has_is_never_pulled() {
+fn image_only_in_docker_with_policy_never_reports_not_loaded() {
     let scene = Scene::on("node-1", "docker-never");
     scene.build("docker-never:dev");
     scene.pod("node-1", "docker-never:dev", NEVER);
@@ -21,7 +21,7 @@ fn why_an_image_that_only_docker_has_is_never_pulled() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_an_image_that_only_docker_has_is_looked_for_in_a_registry() {
+fn image_only_in_docker_when_pulled_reports_not_loaded() {
     let scene = Scene::on("node-2", "docker-pulled");
     scene.build("docker-pulled:dev");
     scene.pod("node-2", "docker-pulled:dev", "imagePullPolicy: IfNotPresent");
@@ -32,7 +32,7 @@ fn why_an_image_that_only_docker_has_is_looked_for_in_a_registry() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_an_image_that_only_docker_has_is_always_pulled() {
+fn image_only_in_docker_with_policy_always_reports_both() {
     let scene = Scene::on("node-1", "docker-always");
     scene.build("docker-always:dev");
     scene.deployment("node-1", "docker-always:dev", "imagePullPolicy: Always");
@@ -45,7 +45,7 @@ fn why_an_image_that_only_docker_has_is_always_pulled() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_stateful_pod_is_always_pulled() {
+fn stateful_set_reports_pull_policy_always() {
     // Its controller leaves a pod alone that was never ready, whatever its template.
     let scene = Scene::on("node-1", "stateful-always");
     let image = "stateful-always:dev";
@@ -60,7 +60,7 @@ fn why_a_stateful_pod_is_always_pulled() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_an_image_without_a_tag_is_pulled() {
+fn image_without_tag_reports_not_loaded_and_pull_policy() {
     let scene = Scene::on("node-1", "no-tag");
     scene.build("no-tag");
     scene.pod("node-1", "no-tag", "");
@@ -73,7 +73,7 @@ fn why_an_image_without_a_tag_is_pulled() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_the_latest_tag_is_pulled_though_the_image_is_there() {
+fn latest_tag_reports_pull_policy_always() {
     let scene = Scene::on("node-1", "latest");
     scene.build("latest:latest");
     scene.import("node-1", "k8s.io", "latest:latest");
@@ -85,7 +85,7 @@ fn why_the_latest_tag_is_pulled_though_the_image_is_there() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_an_image_on_another_node_is_missed() {
+fn image_on_other_node_is_reported() {
     let scene = Scene::claiming("other-node", Claim::both_nodes());
     scene.build("other-node:dev");
     scene.import("node-1", "k8s.io", "other-node:dev");
@@ -98,7 +98,7 @@ fn why_an_image_on_another_node_is_missed() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_an_image_in_another_namespace_is_missed() {
+fn image_in_default_namespace_of_containerd_is_reported() {
     let scene = Scene::on("node-1", "other-namespace");
     scene.build("other-namespace:dev");
     scene.import("node-1", "default", "other-namespace:dev");
@@ -111,7 +111,7 @@ fn why_an_image_in_another_namespace_is_missed() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_an_image_in_dockers_own_namespace_is_missed() {
+fn image_in_moby_namespace_of_containerd_is_reported() {
     let scene = Scene::on("node-2", "moby-namespace");
     scene.build("moby-namespace:dev");
     scene.import("node-2", "moby", "moby-namespace:dev");
@@ -123,7 +123,7 @@ fn why_an_image_in_dockers_own_namespace_is_missed() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_an_image_of_podmans_is_missed() {
+fn podman_image_reports_image_under_other_name() {
     let scene = Scene::on("node-1", "localhost-prefix");
     scene.build("localhost/localhost-prefix:dev");
     scene.import("node-1", "k8s.io", "localhost/localhost-prefix:dev");
@@ -135,7 +135,7 @@ fn why_an_image_of_podmans_is_missed() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_an_image_under_a_registrys_name_is_missed() {
+fn registry_prefix_reports_image_under_other_name() {
     let scene = Scene::on("node-2", "registry-prefix");
     scene.build("registry.example/team/registry-prefix:dev");
     scene.import("node-2", "k8s.io", "registry.example/team/registry-prefix:dev");
@@ -147,7 +147,7 @@ fn why_an_image_under_a_registrys_name_is_missed() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_an_image_with_another_tag_is_missed() {
+fn other_tag_reports_local_image_under_other_name() {
     let scene = Scene::on("node-1", "other-tag");
     scene.build("other-tag:v2");
     scene.pod("node-1", "other-tag:v3", NEVER);
@@ -158,7 +158,7 @@ fn why_an_image_with_another_tag_is_missed() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_name_with_upper_case_is_refused() {
+fn upper_case_name_reports_invalid_image_name() {
     let scene = Scene::on("node-1", "upper-case");
     scene.build("upper-case:dev");
     scene.import("node-1", "k8s.io", "upper-case:dev");
@@ -170,7 +170,7 @@ fn why_a_name_with_upper_case_is_refused() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_digest_is_not_found_though_its_image_is_there() {
+fn digest_of_tagged_image_reports_pinned_by_digest() {
     let scene = Scene::on("node-1", "pinned");
     scene.build("pinned:dev");
     scene.import("node-1", "k8s.io", "pinned:dev");
@@ -185,7 +185,7 @@ fn why_a_digest_is_not_found_though_its_image_is_there() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_an_image_that_nobody_has_is_missed() {
+fn image_never_built_reports_image_not_found() {
     let scene = Scene::claiming("nowhere", Claim::both_nodes());
     scene.pod("node-1", "nowhere:dev", NEVER);
     scene.waits(&["ErrImageNeverPull"]);
@@ -207,7 +207,7 @@ fn import_packed(scene: &Scene, node: &str, archive: &str) {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_an_image_that_lacks_a_layer_does_not_start() {
+fn image_with_missing_layer_reports_incomplete() {
     let scene = Scene::on("node-1", "incomplete");
     scene.build("incomplete:dev");
     scene.save("incomplete:dev");
@@ -228,7 +228,7 @@ fn why_an_image_that_lacks_a_layer_does_not_start() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_an_image_with_a_damaged_layer_does_not_start() {
+fn image_with_damaged_layer_reports_not_unpacked() {
     let scene = Scene::on("node-2", "damaged");
     scene.build("damaged:dev");
     scene.save("damaged:dev");
@@ -248,7 +248,7 @@ fn why_an_image_with_a_damaged_layer_does_not_start() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_pod_answers_as_before_though_the_image_was_built_again() {
+fn rebuilt_image_reports_outdated_build() {
     let scene = Scene::on("node-2", "rebuilt");
     scene.build("rebuilt:dev");
     scene.import("node-2", "k8s.io", "rebuilt:dev");
@@ -263,7 +263,7 @@ fn why_a_pod_answers_as_before_though_the_image_was_built_again() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_pod_runs_another_build_than_the_newest() {
+fn newer_content_tag_reports_outdated_build() {
     let scene = Scene::on("node-1", "newer-build");
     scene.build("newer-build:kdev-000000000001");
     scene.import("node-1", "k8s.io", "newer-build:kdev-000000000001");
@@ -277,7 +277,7 @@ fn why_a_pod_runs_another_build_than_the_newest() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_an_image_is_pulled_though_the_manifest_forbids_it() {
+fn admission_plugin_reports_always_pull_images() {
     let claim = Claim::node("node-1").breaks(Part::SecondApiServer);
     let scene = Scene::claiming("admission", claim);
     scene.build("admission:dev");
@@ -300,7 +300,7 @@ fn why_an_image_is_pulled_though_the_manifest_forbids_it() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_kubelet_does_not_let_a_pod_have_what_was_loaded() {
+fn always_verify_reports_image_credentials_unverified() {
     let claim = Claim::access().breaks(Part::Pods("node-1"));
     let scene = Scene::claiming("verified-image", claim);
     scene.build("verified-image:dev");
@@ -319,7 +319,7 @@ fn why_a_kubelet_does_not_let_a_pod_have_what_was_loaded() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_the_kubelet_itself_has_deleted_an_image() {
+fn image_deleted_by_kubelet_reports_garbage_collected() {
     // The kubelet collects images of other tests, too.
     let scene = Scene::claiming("garbage", Claim::broken_node("node-2"));
     scene.build("garbage:dev");

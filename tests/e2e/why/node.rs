@@ -52,7 +52,7 @@ fn says(node: &str, kind: &str, status: &str) -> Option<()> {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_node_without_a_kubelet_starts_no_pod() {
+fn stopped_kubelet_reports_node_not_ready() {
     let scene = Scene::claiming("no-kubelet", node_2_broken());
     let image = scene.is_on_node_2();
     let stopped = Stopped::stop(&scene.permit, "node-2");
@@ -75,7 +75,7 @@ fn why_a_node_without_a_kubelet_starts_no_pod() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_node_whose_disk_is_full_keeps_no_pod() {
+fn disk_pressure_reports_node_pressure() {
     let scene = Scene::claiming("full-node", node_2_broken());
     let help = scene.lacks("nodefs.available: 99%", "DiskPressure");
     assert!(help.starts_with("free disk space on node `node-2`"), "{help}");
@@ -83,7 +83,7 @@ fn why_a_node_whose_disk_is_full_keeps_no_pod() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_node_without_memory_takes_no_pod() {
+fn memory_pressure_reports_node_pressure() {
     let scene = Scene::claiming("no-memory", node_2_broken());
     let help = scene.lacks("memory.available: 99%", "MemoryPressure");
     assert!(help.starts_with("free memory on node `node-2`"), "{help}");
@@ -91,7 +91,7 @@ fn why_a_node_without_memory_takes_no_pod() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_node_with_too_many_processes_takes_no_pod() {
+fn pid_pressure_reports_node_pressure() {
     let scene = Scene::claiming("no-processes", node_2_broken());
     let help = scene.lacks("pid.available: \"99999999\"", "PIDPressure");
     assert!(help.starts_with("stop processes on node `node-2`"), "{help}");
@@ -99,7 +99,7 @@ fn why_a_node_with_too_many_processes_takes_no_pod() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_pod_that_fills_more_of_the_disk_than_it_may_is_evicted() {
+fn pod_over_storage_limit_reports_node_pressure() {
     let scene = Scene::on("node-2", "overfull");
     let image = scene.is_on_node_2();
     let writes = |limit: &str| {

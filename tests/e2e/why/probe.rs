@@ -29,7 +29,7 @@ impl Scene {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_probe_of_the_wrong_port_is_refused() {
+fn probe_of_wrong_port_reports_readiness_probe() {
     let scene = Scene::on("node-1", "wrong-port");
     scene.serves("readinessProbe: {httpGet: {path: /name, port: 8081}, periodSeconds: 1}");
     scene.is_judged(&["readiness-probe"]).follow(0);
@@ -38,7 +38,7 @@ fn why_a_probe_of_the_wrong_port_is_refused() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_probe_of_the_wrong_path_finds_nothing() {
+fn probe_of_wrong_path_reports_readiness_probe() {
     let scene = Scene::on("node-1", "wrong-path");
     scene.serves("readinessProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 1}");
     let help = scene.is_judged(&["readiness-probe"]).help(0).to_owned();
@@ -49,7 +49,7 @@ fn why_a_probe_of_the_wrong_path_finds_nothing() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_pod_is_killed_again_and_again_though_it_serves() {
+fn failing_liveness_probe_reports_liveness_probe() {
     let scene = Scene::on("node-1", "liveness");
     scene.serves("livenessProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 1, failureThreshold: 1}");
     scene.waits(&["CrashLoopBackOff"]);
@@ -61,7 +61,7 @@ fn why_a_pod_is_killed_again_and_again_though_it_serves() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_slow_start_is_killed() {
+fn failing_startup_probe_reports_liveness_probe() {
     let scene = Scene::on("node-1", "startup");
     scene.serves("startupProbe: {tcpSocket: {port: 9090}, periodSeconds: 1, failureThreshold: 2}");
     scene.waits(&["CrashLoopBackOff"]);
@@ -71,7 +71,7 @@ fn why_a_slow_start_is_killed() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_probe_fails_whose_program_is_not_in_the_image() {
+fn missing_probe_command_reports_readiness_probe() {
     let scene = Scene::on("node-1", "probe-program");
     scene.serves("readinessProbe: {exec: {command: [curl, localhost:8080]}, periodSeconds: 1}");
     let help = scene.is_judged(&["readiness-probe"]).help(0).to_owned();
@@ -82,7 +82,7 @@ fn why_a_probe_fails_whose_program_is_not_in_the_image() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_gate_that_nobody_opens_keeps_a_pod_from_traffic() {
+fn closed_gate_reports_readiness_gate() {
     let scene = Scene::on("node-1", "closed-gate");
     scene.build("closed-gate:dev");
     scene.import("node-1", "k8s.io", "closed-gate:dev");
@@ -105,7 +105,7 @@ fn why_a_gate_that_nobody_opens_keeps_a_pod_from_traffic() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_program_that_ends_when_told_is_told_to_end() {
+fn graceful_exit_after_probe_reports_liveness_probe() {
     let scene = Scene::on("node-1", "gentle-end");
     let gentle = "ENTRYPOINT [\"/busybox\", \"sh\", \"-c\", \"trap 'exit 0' TERM; /busybox httpd -p 127.0.0.1:8080 -h /; while :; do /busybox sleep 1 & wait $!; done\"]\n";
     scene.build_with("gentle-end:dev", gentle);
@@ -122,7 +122,7 @@ fn why_a_program_that_ends_when_told_is_told_to_end() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_probe_by_https_of_a_program_that_speaks_http_fails() {
+fn https_probe_of_http_server_reports_readiness_probe() {
     let scene = Scene::on("node-1", "https-probe");
     scene.serves(
         "readinessProbe: {httpGet: {path: /name, port: 8080, scheme: HTTPS}, periodSeconds: 1}",
@@ -133,7 +133,7 @@ fn why_a_probe_by_https_of_a_program_that_speaks_http_fails() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_probe_of_a_port_that_is_called_otherwise_fails() {
+fn probe_of_unknown_port_name_reports_readiness_probe() {
     let scene = Scene::on("node-1", "port-name");
     scene.serves("readinessProbe: {httpGet: {path: /name, port: http}, periodSeconds: 1}");
     scene.is_judged(&["readiness-probe"]).follow(0);
@@ -142,7 +142,7 @@ fn why_a_probe_of_a_port_that_is_called_otherwise_fails() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_probe_whose_command_takes_too_long_fails() {
+fn slow_probe_command_reports_readiness_probe() {
     let scene = Scene::on("node-1", "slow-command");
     let command = "[/busybox, sleep, '2']";
     scene.serves(&format!("readinessProbe: {{exec: {{command: {command}}}, periodSeconds: 1}}"));
@@ -156,7 +156,7 @@ fn why_a_probe_whose_command_takes_too_long_fails() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_probe_by_grpc_of_a_program_that_speaks_http_fails() {
+fn grpc_probe_of_http_server_reports_readiness_probe() {
     let scene = Scene::on("node-1", "grpc-probe");
     scene.serves("readinessProbe: {grpc: {port: 8080}, periodSeconds: 1}");
     let found = scene.is_judged(&["readiness-probe"]);

@@ -120,7 +120,7 @@ impl Drop for Hosts {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_private_registry_denies_a_pod_without_credentials() {
+fn private_registry_without_credentials_reports_pull_denied() {
     let scene = Scene::on("node-1", "private");
     let registry = Registry::private(&scene, 5061);
     let _hosts = Hosts::plain(&registry.name);
@@ -134,7 +134,7 @@ fn why_a_private_registry_denies_a_pod_without_credentials() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_private_registry_denies_wrong_credentials() {
+fn wrong_credentials_report_pull_denied() {
     let scene = Scene::on("node-2", "wrong-password");
     let registry = Registry::private(&scene, 5062);
     let _hosts = Hosts::plain(&registry.name);
@@ -154,7 +154,7 @@ fn why_a_private_registry_denies_wrong_credentials() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_credentials_that_do_not_exist_do_not_help() {
+fn missing_pull_secret_reports_pull_denied() {
     let scene = Scene::on("node-1", "no-secret");
     let registry = Registry::private(&scene, 5063);
     let _hosts = Hosts::plain(&registry.name);
@@ -170,7 +170,7 @@ fn why_credentials_that_do_not_exist_do_not_help() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_registry_that_is_not_there_does_not_answer() {
+fn closed_port_reports_registry_unreachable() {
     let scene = Scene::on("node-1", "refused");
     let name = format!("{}:5064", host());
     let _hosts = Hosts::tls(&name);
@@ -184,7 +184,7 @@ fn why_a_registry_that_is_not_there_does_not_answer() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_registry_whose_name_is_wrong_has_no_address() {
+fn unknown_host_name_reports_registry_not_resolved() {
     let scene = Scene::on("node-2", "no-address");
     let name = "registry.invalid";
     let _hosts = Hosts::tls(name);
@@ -198,7 +198,7 @@ fn why_a_registry_whose_name_is_wrong_has_no_address() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_certificate_of_ones_own_is_not_trusted() {
+fn private_certificate_reports_registry_untrusted() {
     let scene = Scene::on("node-1", "own-certificate");
     let pki = |file: &str| state("pki").join(file);
     let (certificate, key) = (pki("apiserver.crt"), pki("apiserver.key"));
@@ -221,7 +221,7 @@ fn why_a_certificate_of_ones_own_is_not_trusted() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_registry_without_tls_is_not_understood() {
+fn plain_http_registry_reports_registry_untrusted() {
     let scene = Scene::on("node-2", "plain-http");
     let registry = Registry::start(&scene, 5066, "");
     let _hosts = Hosts::tls(&registry.name);
@@ -241,7 +241,7 @@ fn why_a_registry_without_tls_is_not_understood() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_registry_that_was_asked_too_often_refuses() {
+fn too_many_requests_report_rate_limited() {
     let scene = Scene::on("node-1", "rate-limit");
     let name = format!("{}:5067", host());
     let listener = TcpListener::bind(&name).unwrap();
@@ -265,7 +265,7 @@ fn why_a_registry_that_was_asked_too_often_refuses() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_tag_that_was_never_pushed_is_not_found() {
+fn missing_tag_reports_tag_not_found() {
     let scene = Scene::on("node-2", "no-such-tag");
     let registry = Registry::start(&scene, 5068, "");
     let _hosts = Hosts::plain(&registry.name);

@@ -49,7 +49,7 @@ impl Scene {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_node_without_a_network_plugin_starts_no_pod() {
+fn missing_cni_config_reports_sandbox_network() {
     let scene = Scene::claiming("no-cni-config", node_2_broken());
     let back = Back::by(&["mv", AWAY, CONFIG]);
     run(&mut in_node("node-2", &["mv", CONFIG, AWAY]));
@@ -64,7 +64,7 @@ fn why_a_node_without_a_network_plugin_starts_no_pod() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_cni_plugin_that_is_missing_starts_no_pod() {
+fn missing_cni_plugin_reports_sandbox_network() {
     let scene = Scene::claiming("no-plugin", node_2_broken());
     let back = Back::by(&["umount", PLUGIN]);
     run(&mut in_node("node-2", &["mount", "--bind", "/dev/null", PLUGIN]));
@@ -97,7 +97,7 @@ fn without_pause() -> Back {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_node_without_the_image_of_sandboxes_starts_no_pod() {
+fn missing_pause_image_reports_sandbox_image() {
     let scene = Scene::claiming("no-pause", node_2_broken());
     let _back = without_pause();
     scene.pod_on_node_2();

@@ -96,7 +96,7 @@ impl Scene {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_more_processors_than_a_node_has_are_not_given() {
+fn cpu_request_over_node_size_reports_insufficient_resources() {
     let scene = Scene::claiming("greedy", all_nodes().breaks(Part::Capacity));
     scene.is_everywhere();
     scene.wants(1, "", &REQUESTS.replace("AMOUNT", "\"3\""));
@@ -107,7 +107,7 @@ fn why_more_processors_than_a_node_has_are_not_given() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_more_memory_than_a_node_has_is_not_given() {
+fn memory_request_over_node_size_reports_insufficient_resources() {
     let scene = Scene::claiming("hungry", all_nodes().breaks(Part::Capacity));
     scene.is_everywhere();
     scene.wants_pod("", "resources: {requests: {memory: 500Gi}}");
@@ -133,7 +133,7 @@ fn with_requests() -> Vec<Value> {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_what_others_have_taken_is_not_given() {
+fn cpu_requests_of_other_pods_report_insufficient_resources() {
     let scene = Scene::claiming("crowded", all_nodes().breaks(Part::Capacity));
     // Pods of tests that have ended may still be there. Those of the demo stay.
     let is_demo = |pod: &Value| pod["metadata"]["namespace"] == "default";
@@ -163,7 +163,7 @@ fn why_what_others_have_taken_is_not_given() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_cordoned_node_takes_no_pod() {
+fn cordoned_node_reports_untolerated_taints() {
     let scene = Scene::claiming(
         "cordoned",
         all_nodes().breaks(Part::NodeList).breaks(Part::Pods("node-1")),
@@ -179,7 +179,7 @@ fn why_a_cordoned_node_takes_no_pod() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_tainted_nodes_take_no_pod_and_which_has_the_image() {
+fn tainted_nodes_report_taints_and_node_with_image() {
     let scene = Scene::claiming("dedicated", tainted_nodes());
     scene.build(&scene.image());
     scene.import("node-2", "k8s.io", &scene.image());
@@ -200,7 +200,7 @@ fn why_tainted_nodes_take_no_pod_and_which_has_the_image() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_label_that_no_node_has_finds_none() {
+fn unknown_label_reports_node_selector() {
     let scene = Scene::claiming("unlabelled", all_nodes().breaks(Part::NodeList));
     scene.is_everywhere();
     let _undo = Undo::on_nodes("label", &["unlabelled-"]);
@@ -212,7 +212,7 @@ fn why_a_label_that_no_node_has_finds_none() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_the_name_of_a_node_with_a_slip_finds_none() {
+fn mistyped_node_name_reports_node_selector() {
     let scene = Scene::claiming("mistyped", all_nodes());
     scene.is_everywhere();
     scene.wants(1, "nodeSelector: {kubernetes.io/hostname: node2}", "");
@@ -223,7 +223,7 @@ fn why_the_name_of_a_node_with_a_slip_finds_none() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_an_affinity_to_no_node_finds_none() {
+fn unmatched_node_affinity_reports_node_selector() {
     let scene = Scene::claiming("unlike-nodes", all_nodes().breaks(Part::NodeList));
     scene.is_everywhere();
     let _undo = Undo::on_nodes("label", &["disk-speed-"]);
@@ -238,7 +238,7 @@ fn why_an_affinity_to_no_node_finds_none() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_daemon_set_for_no_node_wants_no_pod() {
+fn daemon_set_without_matching_node_reports_inactive() {
     let scene = Scene::claiming("no-place", all_nodes().breaks(Part::NodeList));
     let image = "no-place:dev";
     scene.build(image);
@@ -259,7 +259,7 @@ fn why_a_daemon_set_for_no_node_wants_no_pod() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_taint_and_a_missing_label_keep_a_pod_off_at_once() {
+fn taint_and_missing_label_report_both_causes() {
     let scene = Scene::claiming("twice-kept", tainted_nodes());
     scene.is_everywhere();
     let _undo = (Undo::on_nodes("taint", &["team-"]), Undo::on_nodes("label", &["twice-kept-"]));
@@ -277,7 +277,7 @@ fn why_a_taint_and_a_missing_label_keep_a_pod_off_at_once() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_more_pods_than_nodes_cannot_be_apart() {
+fn more_pods_than_nodes_with_anti_affinity_report_pod_affinity() {
     let scene = Scene::claiming("too-many-apart", all_nodes());
     scene.is_everywhere();
     scene.wants(3, APART, "");
@@ -288,7 +288,7 @@ fn why_more_pods_than_nodes_cannot_be_apart() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_an_update_of_pods_that_are_apart_is_stuck() {
+fn update_with_anti_affinity_reports_pod_affinity() {
     let scene = Scene::claiming("stuck-apart", all_nodes());
     scene.is_everywhere();
     scene.wants(2, APART, "");
@@ -301,7 +301,7 @@ fn why_an_update_of_pods_that_are_apart_is_stuck() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_pod_that_must_be_near_others_waits_for_them() {
+fn affinity_to_missing_pods_reports_pod_affinity() {
     let scene = Scene::claiming("lonely", all_nodes());
     scene.is_everywhere();
     scene.wants(1, NEAR, "");
@@ -312,7 +312,7 @@ fn why_a_pod_that_must_be_near_others_waits_for_them() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_pods_are_not_spread_over_zones_that_do_not_exist() {
+fn spread_over_missing_zones_reports_pod_affinity() {
     let scene = Scene::claiming("zoneless", all_nodes().breaks(Part::NodeList));
     scene.is_everywhere();
     let _undo = Undo::on_nodes("label", &["zoneless-"]);
@@ -328,7 +328,7 @@ fn why_pods_are_not_spread_over_zones_that_do_not_exist() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_an_update_of_a_pod_with_a_host_port_is_stuck() {
+fn update_with_host_port_reports_host_port_in_use() {
     let scene = Scene::claiming("port-taken", all_nodes());
     scene.is_everywhere();
     let port = |color: &str| {
@@ -347,7 +347,7 @@ fn why_an_update_of_a_pod_with_a_host_port_is_stuck() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_node_that_does_not_exist_runs_no_pod() {
+fn unknown_node_name_reports_node_not_found() {
     let scene = Scene::claiming("no-such-node", all_nodes());
     scene.is_everywhere();
     scene.wants(1, "nodeName: node-22", "");
@@ -367,7 +367,7 @@ fn why_a_node_that_does_not_exist_runs_no_pod() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_node_that_a_pod_names_itself_does_not_take_it() {
+fn node_name_against_selector_reports_node_selector() {
     let scene = Scene::claiming("past-the-scheduler", all_nodes());
     scene.is_everywhere();
     let spec = "nodeName: node-1\n  nodeSelector: {kubernetes.io/hostname: node-2}";
@@ -384,7 +384,7 @@ fn why_a_node_that_a_pod_names_itself_does_not_take_it() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_scheduler_that_nobody_runs_places_no_pod() {
+fn unknown_scheduler_reports_not_scheduled() {
     let scene = Scene::claiming("own-scheduler", all_nodes());
     scene.is_everywhere();
     scene.wants_pod("schedulerName: mine", "");
@@ -396,7 +396,7 @@ fn why_a_scheduler_that_nobody_runs_places_no_pod() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_gate_keeps_a_pod_from_being_scheduled() {
+fn scheduling_gate_reports_not_scheduled() {
     let scene = Scene::claiming("sched-gate", all_nodes());
     scene.is_everywhere();
     scene.wants_pod("schedulingGates: [{name: example.com/quota}]", "");
@@ -406,7 +406,7 @@ fn why_a_gate_keeps_a_pod_from_being_scheduled() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_nothing_is_wrong_with_a_pod_that_is_on_its_way() {
+fn starting_pod_reports_in_progress() {
     let scene = Scene::claiming("on-its-way", all_nodes());
     scene.is_everywhere();
     scene.pod("node-1", &scene.image(), "imagePullPolicy: Never\nreadinessProbe: {initialDelaySeconds: 600, exec: {command: [\"/busybox\", \"true\"]}}");

@@ -43,7 +43,7 @@ const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_program_for_another_machine_does_not_start() {
+fn program_for_other_machine_reports_wrong_architecture() {
     let scene = Scene::on("node-1", "foreign-program");
     scene.file("app", ARM, 0o755);
     scene.starts_in_vain("COPY app /app\nENTRYPOINT [\"/app\"]\n");
@@ -57,7 +57,7 @@ fn why_a_program_for_another_machine_does_not_start() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_an_image_for_another_machine_does_not_start() {
+fn image_for_other_platform_reports_wrong_architecture() {
     let scene = Scene::on("node-1", "foreign-image");
     scene.file("app", ARM, 0o755);
     fs::write(scene.path("Dockerfile"), "FROM scratch\nCOPY app /\nENTRYPOINT [\"/app\"]\n")
@@ -80,7 +80,7 @@ fn why_an_image_for_another_machine_does_not_start() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_program_that_is_not_in_the_image_does_not_start() {
+fn missing_program_reports_entrypoint_not_found() {
     let scene = Scene::on("node-1", "no-program");
     scene.starts_in_vain("ENTRYPOINT [\"/server\"]\n");
     let help = scene.is_judged(&["entrypoint-not-found"]).help(0).to_owned();
@@ -90,7 +90,7 @@ fn why_a_program_that_is_not_in_the_image_does_not_start() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_command_that_is_not_in_the_image_does_not_start() {
+fn missing_command_reports_entrypoint_not_found() {
     let scene = Scene::on("node-2", "no-command");
     scene.build("no-command:dev");
     scene.import("node-2", "k8s.io", "no-command:dev");
@@ -109,7 +109,7 @@ fn why_a_command_that_is_not_in_the_image_does_not_start() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_file_that_may_not_be_executed_does_not_start() {
+fn file_without_x_bit_reports_entrypoint_not_executable() {
     let scene = Scene::on("node-1", "no-x-bit");
     scene.file("app", b"#!/busybox sh\n/busybox sleep 9999\n", 0o644);
     scene.starts_in_vain("COPY app /app\nENTRYPOINT [\"/app\"]\n");
@@ -122,7 +122,7 @@ fn why_a_file_that_may_not_be_executed_does_not_start() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_linked_program_does_not_start_in_an_empty_image() {
+fn missing_loader_reports_library_not_found() {
     let scene = Scene::on("node-1", "no-loader");
     scene.file("app", &fs::read("/bin/ls").unwrap(), 0o755);
     scene.starts_in_vain("COPY app /app\nENTRYPOINT [\"/app\"]\n");
@@ -134,7 +134,7 @@ fn why_a_linked_program_does_not_start_in_an_empty_image() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_program_whose_library_is_missing_does_not_start() {
+fn missing_library_reports_library_not_found() {
     let scene = Scene::on("node-1", "no-library");
     scene.file("app", &fs::read("/bin/ls").unwrap(), 0o755);
     scene.file("loader", &fs::read(Path::new(LOADER)).unwrap(), 0o755);
@@ -146,7 +146,7 @@ fn why_a_program_whose_library_is_missing_does_not_start() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_an_image_without_its_user_does_not_start() {
+fn image_without_passwd_reports_user_not_found() {
     let scene = Scene::on("node-1", "no-user");
     scene.starts_in_vain(&format!("USER app\n{SLEEPS}"));
     let help = scene.is_judged(&["user-not-found"]).help(0).to_owned();
@@ -156,7 +156,7 @@ fn why_an_image_without_its_user_does_not_start() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_an_image_that_does_not_list_its_user_does_not_start() {
+fn passwd_without_user_reports_user_not_found() {
     let scene = Scene::on("node-1", "unlisted-user");
     scene.file("passwd", b"root:x:0:0:root:/:/bin/sh\n", 0o644);
     scene.starts_in_vain(&format!("COPY passwd /etc/passwd\nUSER app\n{SLEEPS}"));
@@ -167,7 +167,7 @@ fn why_an_image_that_does_not_list_its_user_does_not_start() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_folder_does_not_start() {
+fn directory_reports_entrypoint_not_executable() {
     let scene = Scene::on("node-1", "folder-program");
     // The name is a folder's, since a file was copied into it.
     scene.starts_in_vain("COPY busybox /app/busybox\nENTRYPOINT [\"/app\"]\n");
@@ -178,7 +178,7 @@ fn why_a_folder_does_not_start() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_program_that_a_volume_hides_does_not_start() {
+fn program_hidden_by_volume_reports_entrypoint_not_found() {
     let scene = Scene::on("node-1", "hidden-program");
     let image = "hidden-program:dev";
     scene.build_with(
@@ -203,7 +203,7 @@ fn why_a_program_that_a_volume_hides_does_not_start() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_script_that_does_not_say_what_runs_it_does_not_start() {
+fn script_without_shebang_reports_no_interpreter() {
     let scene = Scene::on("node-1", "no-shebang");
     scene.file("run.sh", b"/busybox sleep 9999\n", 0o755);
     let lines = "COPY run.sh /run.sh\nENTRYPOINT [\"/run.sh\"]\n";
@@ -217,7 +217,7 @@ fn why_a_script_that_does_not_say_what_runs_it_does_not_start() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_an_image_that_names_no_program_does_not_start() {
+fn image_without_entrypoint_reports_entrypoint_not_found() {
     let scene = Scene::on("node-1", "no-entrypoint");
     scene.starts_in_vain("");
     let help = scene.is_judged(&["entrypoint-not-found"]).help(0).to_owned();
@@ -227,7 +227,7 @@ fn why_an_image_that_names_no_program_does_not_start() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_container_does_not_start_in_a_folder_that_is_none() {
+fn file_as_working_directory_reports_start_failed() {
     let scene = Scene::on("node-2", "work-in-file");
     scene.build("work-in-file:dev");
     scene.import("node-2", "k8s.io", "work-in-file:dev");

@@ -57,7 +57,7 @@ impl Scene {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_volume_of_a_missing_config_map_is_not_mounted() {
+fn volume_of_missing_config_map_reports_config_not_found() {
     let scene = Scene::on("node-1", "volume-of-map");
     scene.mounts("configMap: {name: settings}");
     scene.reports("MountVolume.SetUp failed for volume \"data\"");
@@ -68,7 +68,7 @@ fn why_a_volume_of_a_missing_config_map_is_not_mounted() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_file_is_not_mounted_as_a_folder() {
+fn host_path_of_wrong_type_reports_mount_failed() {
     let scene = Scene::on("node-1", "file-as-folder");
     scene.mounts("hostPath: {path: /etc/hostname, type: Directory}");
     scene.reports("MountVolume.SetUp failed for volume \"data\"");
@@ -80,7 +80,7 @@ fn why_a_file_is_not_mounted_as_a_folder() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_claim_that_is_missing_keeps_a_pod_from_a_node() {
+fn missing_claim_reports_claim_pending() {
     let scene = Scene::claiming("claim-missing", volumes());
     scene.mounts("persistentVolumeClaim: {claimName: claim-missing}");
     scene.reports("not found");
@@ -93,7 +93,7 @@ fn why_a_claim_that_is_missing_keeps_a_pod_from_a_node() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_claim_without_a_volume_keeps_a_pod_from_a_node() {
+fn claim_without_volume_reports_claim_pending() {
     let scene = Scene::claiming("claim-pending", volumes());
     scene.claims("");
     scene.mounts("persistentVolumeClaim: {claimName: claim-pending}");
@@ -105,7 +105,7 @@ fn why_a_claim_without_a_volume_keeps_a_pod_from_a_node() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_volume_of_a_key_that_a_secret_lacks_is_not_mounted() {
+fn volume_of_missing_secret_key_reports_config_not_found() {
     let scene = Scene::on("node-1", "volume-of-key");
     run(&mut scene.kubectl(&["create", "secret", "generic", "tls", "--from-literal=crt=1"]));
     scene.mounts("secret: {secretName: tls, items: [{key: pem, path: pem}]}");
@@ -116,7 +116,7 @@ fn why_a_volume_of_a_key_that_a_secret_lacks_is_not_mounted() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_volume_that_has_come_late_is_not_blamed() {
+fn volume_mounted_late_reports_only_crash_loop() {
     let scene = Scene::on("node-1", "late-map");
     scene.mounts("configMap: {name: settings}");
     scene.reports("MountVolume.SetUp failed for volume \"data\"");
@@ -135,7 +135,7 @@ fn why_a_volume_that_has_come_late_is_not_blamed() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_folder_is_not_mounted_over_a_file() {
+fn directory_mounted_over_file_reports_mount_failed() {
     let scene = Scene::on("node-1", "folder-over-file");
     scene.build("folder-over-file:dev");
     scene.import("node-1", "k8s.io", "folder-over-file:dev");
@@ -159,7 +159,7 @@ fn why_a_folder_is_not_mounted_over_a_file() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_claim_of_an_unknown_storage_class_waits() {
+fn unknown_storage_class_reports_claim_pending() {
     let scene = Scene::claiming("unknown-class", volumes());
     scene.claims("storageClassName: unknown-class,");
     scene.mounts("persistentVolumeClaim: {claimName: unknown-class}");
@@ -178,7 +178,7 @@ fn why_a_claim_of_an_unknown_storage_class_waits() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_claim_waits_for_a_node_that_nobody_chooses() {
+fn claim_waiting_for_consumer_reports_claim_pending() {
     let scene = Scene::claiming("late-binding", volumes());
     let _class = Class::new(scene.name);
     scene.claims("storageClassName: late-binding,");
@@ -202,7 +202,7 @@ fn why_a_claim_waits_for_a_node_that_nobody_chooses() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_claim_of_a_class_that_makes_no_volumes_waits() {
+fn class_without_provisioner_reports_claim_pending() {
     let scene = Scene::claiming("no-free-volume", volumes());
     let _class = Class::new(scene.name);
     scene.claims("storageClassName: no-free-volume,");
@@ -215,7 +215,7 @@ fn why_a_claim_of_a_class_that_makes_no_volumes_waits() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn why_a_volume_of_another_node_keeps_a_pod_from_its_own() {
+fn volume_on_other_node_reports_volume_node_conflict() {
     let scene = Scene::claiming("volume-elsewhere", volumes());
     scene.claims("storageClassName: \"\", volumeName: volume-elsewhere,");
     scene.apply("apiVersion: v1\nkind: PersistentVolume\nmetadata: {name: volume-elsewhere}\nspec: {accessModes: [ReadWriteOnce], capacity: {storage: 1Mi}, hostPath: {path: /var/lib/volumes/volume-elsewhere, type: DirectoryOrCreate}, nodeAffinity: {required: {nodeSelectorTerms: [{matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: [node-2]}]}]}}}\n");
