@@ -37,7 +37,7 @@ pub(crate) struct WhyArgs {
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
     /// Judge the facts in such a file, and ask no cluster
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["asked", "record"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["query", "record"])]
     replay: Option<PathBuf>,
 }
 
