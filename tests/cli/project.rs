@@ -160,6 +160,12 @@ impl Project {
         self.run_with(&[], args)
     }
 
+    /// Runs in a directory of the project.
+    pub(crate) fn run_in<S: AsRef<OsStr>>(&self, dir: &str, args: &[S]) -> Ran {
+        let output = self.command(args).current_dir(self.path(dir)).output().unwrap();
+        Ran { output: self.redacted(&output), code: output.status.code() }
+    }
+
     /// With these variables, too.
     pub(crate) fn run_with<S: AsRef<OsStr>>(&self, env: &[(&str, &str)], args: &[S]) -> Ran {
         let output = self.command(args).envs(env.iter().copied()).output().unwrap();
