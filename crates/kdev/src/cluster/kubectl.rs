@@ -9,15 +9,13 @@ use xshell::{Cmd, Shell, cmd};
 use crate::cluster::error::Result;
 use crate::tools;
 
-/// Returns a `kubectl` command with the kubeconfig, if one is given. Preferences of the user
-/// do not apply, because a default such as `--dry-run` or `--interactive` would change the
-/// result (<https://kubernetes.io/docs/reference/kubectl/kuberc/>).
+/// Returns a `kubectl` command with the kubeconfig, if one is given.
 pub(crate) fn kubectl_command<'a>(
     sh: &'a Shell,
     kubectl: &Path,
     kubeconfig: Option<&PathBuf>,
 ) -> Cmd<'a> {
-    let cmd = cmd!(sh, "{kubectl}").env("KUBERC", "off").env("KUBECTL_KUBERC", "false");
+    let cmd = tools::without_kuberc(cmd!(sh, "{kubectl}"));
     match kubeconfig {
         Some(path) => cmd.arg("--kubeconfig").arg(path),
         None => cmd,

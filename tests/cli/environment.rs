@@ -1,0 +1,19 @@
+//! What kdev passes to the tools that it runs, whatever the user's environment is.
+
+use std::fs;
+
+use crate::project::Project;
+
+#[test]
+fn kubectl_ignores_preferences_and_prints_english() {
+    let project = Project::new();
+    let env = [("KUBERC", "/home/u/kuberc"), ("LANGUAGE", "de"), ("LC_ALL", "de_DE.UTF-8")];
+    for args in [&["up"][..], &["status"], &["why"], &["doctor"], &["up", "--prune"], &["down"]] {
+        project.run_with(&env, args);
+    }
+    let calls = fs::read_to_string(project.path("fake/env")).unwrap();
+    assert!(calls.lines().count() > 10, "{calls}");
+    for call in calls.lines() {
+        assert!(call.starts_with("KUBERC=off LC_ALL=C: "), "{call}");
+    }
+}
