@@ -204,7 +204,7 @@ impl Ssh {
 /// the user's configuration that would make the connection something else than a command with
 /// stdin and stdout, or change ssh's messages (ssh_config(5)).
 fn common_options(version: (u32, u32)) -> impl Iterator<Item = &'static str> {
-    const OPTIONS: [((u32, u32), &str); 19] = [
+    const OPTIONS: [((u32, u32), &str); 18] = [
         ((0, 0), "BatchMode=yes"),
         ((0, 0), "ConnectTimeout=10"),
         ((0, 0), "ServerAliveInterval=10"),
@@ -223,7 +223,6 @@ fn common_options(version: (u32, u32)) -> impl Iterator<Item = &'static str> {
         ((8, 7), "ForkAfterAuthentication=no"),
         ((8, 7), "SessionType=default"),
         ((8, 7), "StdinNull=no"),
-        ((9, 5), "ObscureKeystrokeTiming=no"),
     ];
     let supported = OPTIONS.into_iter().filter(move |(since, _)| version >= *since);
     supported.flat_map(|(_, option)| ["-o", option])
@@ -295,6 +294,7 @@ mod tests {
         let sh = Shell::new().unwrap();
         let ssh = Ssh {
             path: "/usr/bin/ssh".into(),
+            version: (9, 2),
             config: None,
             control: None,
             connected: Mutex::default(),
@@ -307,9 +307,26 @@ mod tests {
     }
 
     #[test]
+    fn options_depend_on_openssh_version() {
+        let options = |version| common_options(version).collect::<Vec<_>>().join(" ");
+        let table = [
+            ((6, 7), "-o ClearAllForwardings=yes", true),
+            ((7, 5), "RemoteCommand", false),
+            ((7, 6), "-o RemoteCommand=none", true),
+            ((8, 6), "SessionType", false),
+            ((8, 7), "-o ForkAfterAuthentication=no -o SessionType=default -o StdinNull=no", true),
+            ((10, 0), "-o StdinNull=no", true),
+        ];
+        for (version, option, expected) in table {
+            assert_eq!(options(version).contains(option), expected, "{version:?} {option}");
+        }
+    }
+
+    #[test]
     fn display_command_is_quoted_for_a_shell() {
         let ssh = |config: Option<&str>| Ssh {
             path: "/usr/bin/ssh".into(),
+            version: (9, 2),
             config: config.map(PathBuf::from),
             control: None,
             connected: Mutex::default(),
