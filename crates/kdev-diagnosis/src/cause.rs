@@ -135,7 +135,7 @@ pub enum Cause {
     DeadlineExceeded,
     /// The container writes to a read-only file system.
     ReadOnlyFileSystem,
-    /// The container lacks a permission.
+    /// The container does not have a permission that it needs.
     PermissionDenied,
     /// A liveness or startup probe fails, so the kubelet restarts the container.
     LivenessProbe,

@@ -144,7 +144,7 @@ impl Facts {
     /// Returns the images on a node, if they are known.
     pub fn images_on_node(&self, node: &str) -> Option<&NodeImages> {
         match self.node_images.get(node)? {
-            NodeObservation::Known(stock) => Some(stock),
+            NodeObservation::Known(images) => Some(images),
             NodeObservation::Unknown(_) => None,
         }
     }
@@ -372,7 +372,7 @@ mod tests {
             json!({"startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-08T00:00:00Z"});
         let mut reboot = week.clone();
         reboot["reason"] = "Unknown".into();
-        // A run that starts in the future is not judged: the clocks differ too much.
+        // If a run starts in the future, the clocks differ too much for a decision.
         let table = [
             (&week, 90 + 129, true),
             (&week, 90 + 130, false),

@@ -257,7 +257,7 @@ impl Blocker {
                 fixes::node::relieve_pressure_help(facts, node)
             }
             Self::Placement(Obstacle::Taint(taint)) if is_startup_taint(taint) => format!(
-                "check the pods on node `{node}`, of which one removes the taint `{}` when it is ready: `{kubectl} get pods --all-namespaces --field-selector spec.nodeName={node}`",
+                "wait until the program that set `{}` on node `{node}` removes it; check its pods with `{kubectl} get pods --all-namespaces --field-selector spec.nodeName={node}`",
                 taint.key
             ),
             Self::Placement(Obstacle::Taint(_)) => {
@@ -380,7 +380,7 @@ mod tests {
             (
                 Some(&web),
                 &[("node.cilium.io/agent-not-ready", "")],
-                "check the pods on node `n`, of which one removes the taint `node.cilium.io/agent-not-ready` when it is ready: `kubectl get pods --all-namespaces --field-selector spec.nodeName=n`",
+                "wait until the program that set `node.cilium.io/agent-not-ready` on node `n` removes it; check its pods with `kubectl get pods --all-namespaces --field-selector spec.nodeName=n`",
             ),
             (
                 None,
