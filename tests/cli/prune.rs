@@ -61,7 +61,7 @@ fn what_left_the_manifests_is_said_each_time_and_deleted_if_told() {
     let project = with_config();
     project.run(&["up"]).code(0);
     forget_old(&project);
-    let note = "        Note `configmap/old` left the manifests; `--prune` deletes such\n";
+    let note = "        Note `configmap/old` is no longer in the manifests; pass `--prune` to delete it\n";
     for _ in 0..2 {
         let ran = project.run(&["up"]);
         assert!(ran.code(0).err().contains(note), "{}", ran.err());
@@ -71,7 +71,7 @@ fn what_left_the_manifests_is_said_each_time_and_deleted_if_told() {
     let deleted = "     Deleted configmap/old from kind-test\n";
     assert!(ran.code(0).err().contains(deleted), "{}", ran.err());
     project.remove("fake/log");
-    assert!(!project.run(&["up"]).code(0).err().contains("left the manifests"));
+    assert!(!project.run(&["up"]).code(0).err().contains("no longer in the manifests"));
     assert_eq!(changes(&project), [""; 0]);
 }
 

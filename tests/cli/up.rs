@@ -39,7 +39,7 @@ fn nothing_runs_of_what_is_scaled_to_zero() {
     project.write("fake/deployment.json", &none).write("fake/pods.json", "");
     let ran = project.run(&["up"]);
     let said = ran.code(0).err();
-    let told = "       Ready deployment/app: 0 pods in [TIME]\n        Note deployment/app has `replicas: 0`: nothing runs\n";
+    let told = "       Ready deployment/app: 0 pods in [TIME]\n        Note deployment/app has `replicas: 0`, so no pods run\n";
     assert!(said.contains(told), "{said}");
 }
 
@@ -227,7 +227,7 @@ fn what_admission_has_made_of_what_was_applied_is_said() {
     project.write("fake/live.json", &live);
     let ran = project.run(&["up"]);
     let note = format!(
-        "        Note deployment.apps/app is not as it was applied: `image` of container `app` became `mirror/app:1`, and was `{IMAGE}`; a mutating admission webhook or policy does this\n"
+        "        Note deployment.apps/app differs from what was applied: `image` of container `app` became `mirror/app:1`, and was `{IMAGE}`; a mutating admission webhook or policy does this\n"
     );
     assert!(ran.code(0).err().contains(&note));
 }
@@ -313,7 +313,7 @@ fn a_failed_rollout_is_taken_back_if_told() {
     assert!(!project.calls().contains("rollout undo"));
     project.remove("fake/applied");
     let ran = project.run(&["up", "--rollback"]);
-    let end = " Rolled back deployment.apps/app to the revision before\nerror: deployment/app cannot become ready: ";
+    let end = " Rolled back deployment.apps/app to the revision before\nerror: deployment/app failed to roll out: ";
     assert!(ran.code(95).err().contains(end), "{}", ran.err());
     project.remove("fake/applied");
     let ran = project.run(&["up", "--rollback", "--quiet"]);
@@ -332,7 +332,7 @@ fn a_failed_rollout_is_taken_back_if_told() {
     );
     project.remove("fake/applied");
     let ran = project.run(&["up", "--rollback"]);
-    let note = "        Note deployment.apps/app stays as it is: no rollout history found for deployment \"app\"\n";
+    let note = "        Note deployment.apps/app was not rolled back: no rollout history found for deployment \"app\"\n";
     assert!(ran.code(95).err().contains(note), "{}", ran.err());
 }
 

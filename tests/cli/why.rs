@@ -55,24 +55,24 @@ fn kind_and_name_may_be_two_words() {
 #[test]
 fn what_looks_most_like_a_name_that_is_none_comes_first() {
     let project = project();
-    let rest = "use one of `pod/app-n1` and `pod/app-n2`";
+    let rest = "Others: `pod/app-n1` and `pod/app-n2`";
     let table = [
-        ("apq", format!("did you mean `deployment/app`? If not, {rest}")),
-        ("deployment/apq", format!("did you mean `deployment/app`? If not, {rest}")),
+        ("apq", format!("did you mean `deployment/app`? {rest}")),
+        ("deployment/apq", format!("did you mean `deployment/app`? {rest}")),
         (
             "service/app",
             format!(
-                "it can be asked about pods and what makes them: did you mean `deployment/app`? If not, {rest}"
+                "only pods and workloads are supported; did you mean `deployment/app`? {rest}"
             ),
         ),
         (
             "web",
-            "use one of `deployment/app`, `pod/app-n1` and `pod/app-n2`, or another `--namespace NAME`"
+            "use one of `deployment/app`, `pod/app-n1` and `pod/app-n2`, or pass `--namespace NAME`"
                 .to_owned(),
         ),
     ];
     for (asked, help) in table {
-        let error = format!("error: no pod or workload `{asked}` is in namespace `default`\n");
+        let error = format!("error: no pod or workload named `{asked}` in namespace `default`\n");
         let ran = project.run(&["why", asked]);
         ran.code(92).stdout("").stderr(&format!("{error}  help: {help}\n"));
     }

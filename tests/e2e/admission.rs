@@ -119,7 +119,7 @@ fn always_pull_images_on_bare_pod_fails_rollout() {
         said.contains(&format!("Note pod/strict differs from what was applied: {became}")),
         "{said}"
     );
-    let error = "error: admission has changed pod `strict` of pod/strict\n  caused by: ";
+    let error = "error: admission control modified pod `strict` of pod/strict\n  caused by: ";
     assert!(said.contains(&format!("{error}{became}\n")), "{said}");
 
     // Without it, as the help says, the same pod runs.
@@ -145,7 +145,7 @@ fn always_pull_images_on_deployment_pods_fails_rollout() {
     let said = stderr(&output);
     assert_eq!(output.status.code(), Some(95), "{said}");
     let of_it = "of deployment/strict-pods\n  caused by: `imagePullPolicy` of container `web` became `Always`, and was `Never`; the API server's admission plugin `AlwaysPullImages` does this\n";
-    assert!(said.contains("error: admission has changed pod `strict-pods-"), "{said}");
+    assert!(said.contains("error: admission control modified pod `strict-pods-"), "{said}");
     assert!(said.contains(of_it), "{said}");
     // The template is what was applied.
     assert!(!said.contains("Note deployment"), "{said}");

@@ -163,7 +163,7 @@ fn concurrent_ups_leave_one_build_running() {
     for output in both.iter().filter(|output| !output.status.success()) {
         let said = stderr(output);
         assert_eq!(output.status.code(), Some(95), "{said}");
-        assert!(said.contains("deployment/two-at-once runs another build"), "{said}");
+        assert!(said.contains("another build of deployment/two-at-once was applied"), "{said}");
     }
     let pages = || service.pages().iter().all(|(_, page)| page == "after").then_some(());
     eventually("the page", pages);

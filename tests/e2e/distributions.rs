@@ -272,7 +272,7 @@ fn node_of_other_architecture_is_skipped() {
     node.tells(r#"{"architecture": "arm64"}"#);
     node.takes_pods();
     let said = service.up_ok();
-    let words = "Skipping own-arm: it runs linux/arm64, and the image is built for linux/amd64";
+    let words = "Skipping own-arm: it is linux/arm64, but the image is built for linux/amd64";
     assert!(said.contains(words), "{said}");
     assert!(said.contains("Ready deployment/mixed: 2 pods"), "{said}");
     let said = service.up_fails(&["--node", "own-arm"], 94);

@@ -170,11 +170,11 @@ fn refused(name: &'static str, policy: &str) {
     assert_eq!(kubelet.configuration()[key], "AlwaysVerify");
     let said = service.up_fails(&["--pull-policy", policy], 95);
     let error = format!(
-        "error: deployment/{name} cannot become ready: the kubelet of node `node-1` verifies the credentials that each image was pulled with
-  caused by: the image is there, but `{key}` is `AlwaysVerify`: container `web`: Err"
+        "error: deployment/{name} failed to roll out: the kubelet on node `node-1` rejects images that it did not pull itself
+  caused by: the image is on the node, but `{key}` is `AlwaysVerify`: container `web`: Err"
     );
     assert!(said.starts_with(&error), "{said}");
-    let help = format!("help: set `{key}: NeverVerifyPreloadedImages`, its default, in ");
+    let help = format!("help: set `{key}: NeverVerifyPreloadedImages`, the default, in ");
     assert!(said.contains(&help), "{said}");
 
     // As the help says.

@@ -77,7 +77,7 @@ fn failed_rollout_is_rolled_back_and_next_succeeds() {
     service.page("second");
     service.write("k8s/all.yaml", &manifest.replace("path: /,", "path: /absent,"));
     let said = service.up_fails(&["--timeout", "5", "--rollback"], 96);
-    assert!(said.starts_with("error: deployment/undone was not ready within 5 s"), "{said}");
+    assert!(said.starts_with("error: timed out after 5 s waiting for deployment/undone"), "{said}");
     assert_eq!(image(), before);
     run(&mut kubectl("undone", &["rollout", "status", "deployment/undone", "--timeout=60s"]));
     assert!(service.pages().iter().all(|(_, page)| page == "first"), "{:?}", service.pages());

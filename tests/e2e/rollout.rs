@@ -12,7 +12,7 @@ fn pod_with_config_error_fails_rollout_until_fixed() {
     let service = Service::new("hopeless");
     service.write("k8s/all.yaml", &deployment("hopeless", NEEDS_A_MAP));
     let said = service.up_fails(&["--timeout", "60"], 95);
-    let start = "error: deployment/hopeless cannot become ready: pod `hopeless-";
+    let start = "error: deployment/hopeless failed to roll out: pod `hopeless-";
     assert!(said.starts_with(start), "{said}");
     assert!(said.contains("CreateContainerConfigError: configmap \"absent\" not found"), "{said}");
     let advised = said.split("  help: ").nth(1).unwrap_or_else(|| panic!("{said}"));
@@ -30,7 +30,7 @@ fn unready_pods_time_out() {
     let manifest = deployment("unready", "").replace("path: /,", "path: /absent,");
     service.write("k8s/all.yaml", &manifest);
     let said = service.up_fails(&["--timeout", "5"], 96);
-    let start = "error: deployment/unready was not ready within 5 s: 0 of 2 new pods are";
+    let start = "error: timed out after 5 s waiting for deployment/unready: 0 of 2 new pods are ready";
     assert!(said.starts_with(start), "{said}");
 }
 

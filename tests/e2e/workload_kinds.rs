@@ -37,7 +37,7 @@ fn job_is_awaited_and_its_failure_shows_log() {
     run(&mut kubectl("work", &["delete", "job", "work"]));
     service.write("k8s/all.yaml", &job("work", "echo no database; exit 3"));
     let said = service.up_fails(&[], 95);
-    let start = "error: job/work cannot become ready: pod `work-";
+    let start = "error: job/work failed to roll out: pod `work-";
     assert!(said.starts_with(start), "{said}");
     assert!(said.contains("BackoffLimitExceeded: "), "{said}");
     assert!(said.contains("its log ends with\n    no database\n"), "{said}");
@@ -63,7 +63,7 @@ fn cron_job_uses_build_in_next_run() {
     service.write("k8s/all.yaml", &cron);
     let said = service.up_ok();
     assert!(
-        said.contains("Note cronjob/nightly is applied; its next run uses this build"),
+        said.contains("Note cronjob/nightly was applied; its next run uses this build"),
         "{said}"
     );
     run(&mut kubectl("nightly", &["create", "job", "now", "--from=cronjob/nightly"]));

@@ -117,9 +117,9 @@ fn another_manager_owns_a_field_and_the_advice_helps() {
     project.write("fake/kubectl-apply-fails", words);
     let ran = project.run(&["up"]);
     ran.code(92).error(
-        "error: fields of the manifests are owned by others in context `kind-test`
+        "error: field conflicts in context `kind-test`
   caused by: `.spec.replicas` is owned by `helm`
-  help: whoever scales it shall go on to do so: take `replicas` out of the manifest; or take it over with `--force-conflicts`\n",
+  help: remove `replicas` from the manifest to leave scaling to the autoscaler, or pass `--force-conflicts` to take over the field\n",
     );
     assert!(!project.calls().contains("apply --server-side --field-manager=kdev --force"));
     project.remove("fake/kubectl-apply-fails").run(&["up", "--force-conflicts"]).code(0);
@@ -131,9 +131,9 @@ fn each_conflict_is_shown_with_its_owner() {
     let words = "Apply failed with 2 conflicts: conflicts with \"ed\" using v1:\n- .data.b\nconflicts with \"helm\" using v1:\n- .data.a\nPlease review the fields above--they currently have other managers. Here\n";
     project.write("fake/kubectl-apply-fails", words);
     project.run(&["up"]).code(92).error(
-        "error: fields of the manifests are owned by others in context `kind-test`
+        "error: field conflicts in context `kind-test`
   caused by: `.data.b` is owned by `ed`, `.data.a` is owned by `helm`
-  help: if these fields shall be kdev's, take them over with `--force-conflicts`\n",
+  help: pass `--force-conflicts` to take over the fields\n",
     );
 }
 
@@ -146,9 +146,9 @@ fn what_cannot_be_changed_is_made_anew_only_if_told() {
         let fails = format!("fake/kubectl-{step}-fails");
         project.write(&fails, words);
         project.run(&["up"]).code(92).error(
-            "error: the cluster of context `kind-test` cannot change `job/app`
-  caused by: `spec.template` of job/app is fixed once it is created
-  help: delete it with its pods and create it anew with `--recreate`\n",
+            "error: cannot change immutable fields of `job/app`
+  caused by: `spec.template` of job/app is immutable
+  help: pass `--recreate` to delete and recreate it with its pods\n",
         );
         assert!(!project.calls().contains(" delete "), "{}", project.calls());
         let ran = project.run(&["up", "--recreate"]);
@@ -162,9 +162,9 @@ fn what_cannot_be_changed_is_made_anew_only_if_told() {
     let project = Project::new();
     project.write("fake/kubectl-diff-fails", &words.replace("Job", "PersistentVolumeClaim"));
     project.run(&["up", "--recreate"]).code(92).error(
-        "error: the cluster of context `kind-test` cannot change `persistentvolumeclaim/app`
-  caused by: `spec.template` of persistentvolumeclaim/app is fixed once it is created
-  help: rename it, or delete it with what it holds: `kubectl --context kind-test --namespace default delete persistentvolumeclaim/app`\n",
+        "error: cannot change immutable fields of `persistentvolumeclaim/app`
+  caused by: `spec.template` of persistentvolumeclaim/app is immutable
+  help: rename it, or delete it and its data: `kubectl --context kind-test --namespace default delete persistentvolumeclaim/app`\n",
     );
     assert!(!project.calls().contains(" delete "), "{}", project.calls());
 }

@@ -34,9 +34,9 @@ fn a_pod_that_cannot_start_ends_the_wait_at_once() {
     ends(
         &project,
         95,
-        "error: deployment/app cannot become ready: pod `app-1` on node `n1` does not start
+        "error: deployment/app failed to roll out: pod `app-1` on node `n1` did not start
   caused by: container `app`: CreateContainerConfigError: configmap \"c\" not found
-  help: see `kubectl --context kind-test --namespace default describe pod app-1`\n",
+  help: run `kubectl --context kind-test --namespace default describe pod app-1` to see its events\n",
     );
 }
 
@@ -49,11 +49,11 @@ fn what_crashes_is_shown_with_its_last_words() {
     ends(
         &project,
         95,
-        "error: deployment/app cannot become ready: pod `app-1` on node `n1` does not start
+        "error: deployment/app failed to roll out: pod `app-1` on node `n1` did not start
   caused by: container `app`: CrashLoopBackOff (last exit code 101, Error); its log ends with
     listening
     thread 'main' panicked: no database
-  help: see `kubectl --context kind-test --namespace default describe pod app-1`\n",
+  help: run `kubectl --context kind-test --namespace default describe pod app-1` to see its events\n",
     );
 }
 
@@ -79,9 +79,9 @@ fn a_crash_is_shown_with_the_log_of_the_run_that_crashed() {
             &project,
             95,
             &format!(
-                "error: deployment/app cannot become ready: pod `app-1` on node `n1` does not start
+                "error: deployment/app failed to roll out: pod `app-1` on node `n1` did not start
   caused by: container `app`: CrashLoopBackOff (last exit code 101, Error){shown}
-  help: see `kubectl --context kind-test --namespace default describe pod app-1`\n"
+  help: run `kubectl --context kind-test --namespace default describe pod app-1` to see its events\n"
             ),
         );
     }
@@ -96,10 +96,10 @@ fn a_program_of_another_machine_ends_the_wait_at_its_first_crash() {
     ends(
         &project,
         95,
-        "error: deployment/app cannot become ready: pod `app-1` on node `n1` does not start
+        "error: deployment/app failed to roll out: pod `app-1` on node `n1` did not start
   caused by: container `app`: Error, exit code 255; its log ends with
     exec /app: exec format error
-  help: see `kubectl --context kind-test --namespace default describe pod app-1`\n",
+  help: run `kubectl --context kind-test --namespace default describe pod app-1` to see its events\n",
     );
 }
 
@@ -112,9 +112,9 @@ fn pods_of_another_build_are_no_success() {
         &project,
         95,
         &format!(
-            "error: deployment/app cannot become ready: pod `app-1` on node `n1` does not start
-  caused by: container `app` runs `sha256:0ld`, not this build, `{CONFIG}`
-  help: see `kubectl --context kind-test --namespace default describe pod app-1`\n"
+            "error: deployment/app failed to roll out: pod `app-1` on node `n1` did not start
+  caused by: container `app` runs `sha256:0ld`, not this build (`{CONFIG}`)
+  help: run `kubectl --context kind-test --namespace default describe pod app-1` to see its events\n"
         ),
     );
 }
@@ -127,8 +127,8 @@ fn a_build_that_came_between_is_named() {
     ends(
         &project,
         95,
-        "error: deployment/app runs another build: `app:kdev-0ther` has taken the place of `app:kdev-0123456789ab`
-  help: if this build shall run, run this again\n",
+        "error: another build of deployment/app was applied in the meantime: `app:kdev-0ther` replaced `app:kdev-0123456789ab`
+  help: run the command again to deploy this build\n",
     );
 }
 
@@ -138,15 +138,15 @@ fn what_admission_has_made_of_a_pod_is_said() {
     let project = with(waiting);
     let always = |status| pod("app-1", "n1", "app", IMAGE, status).replace("Never", "Always");
     project.pods(&[always(waiting)]);
-    ends(&project, 95, "error: admission has changed pod `app-1` of deployment/app
+    ends(&project, 95, "error: admission control modified pod `app-1` of deployment/app
   caused by: `imagePullPolicy` of container `app` became `Always`, and was `Never`; the API server's admission plugin `AlwaysPullImages` does this
-  help: nothing that is not in a registry runs there: start the API server without it, with `--disable-admission-plugins=AlwaysPullImages`\n");
+  help: start the API server with `--disable-admission-plugins=AlwaysPullImages`; this plugin only allows images from a registry\n");
 
     // Where it does no harm it is worth a line.
     let project = Project::new();
     project.pods(&[always(&format!(r#"{{"name":"app","imageID":"{CONFIG}"}}"#))]);
     let ran = project.run(&["up", "--node", "n1"]);
-    ran.code(0).stderr(&format!("{BUILT}{APPLIED}        Note pod `app-1` is not as it was applied: `imagePullPolicy` of container `app` became `Always`, and was `Never`; the API server's admission plugin `AlwaysPullImages` does this
+    ran.code(0).stderr(&format!("{BUILT}{APPLIED}        Note pod `app-1` differs from what was applied: `imagePullPolicy` of container `app` became `Always`, and was `Never`; the API server's admission plugin `AlwaysPullImages` does this
        Ready deployment/app: 2 pods in [TIME]
     Finished {IMAGE} in [TIME]\n"));
 }
@@ -157,24 +157,24 @@ fn a_paused_deployment_is_not_waited_for() {
     let paused = WAITING.replace("\"replicas\":1}", "\"replicas\":1,\"paused\":true}");
     let paused = paused.replace("\"updatedReplicas\":1", "\"updatedReplicas\":0");
     project.write("fake/deployment.json", &paused);
-    ends(&project, 95, "error: deployment/app does not replace its pods
+    ends(&project, 95, "error: the rollout of deployment/app is blocked
   caused by: it is paused, and some pods do not use its current template: 1 of 1
-  help: let it go on with `kubectl --context kind-test --namespace default rollout resume deployment/app`\n");
+  help: run `kubectl --context kind-test --namespace default rollout resume deployment/app`\n");
 }
 
 #[test]
 fn it_takes_too_long() {
     let project = with(r#"{"name":"app","state":{"waiting":{"reason":"ContainerCreating"}}}"#);
     ends(&project, 96, "     Waiting deployment/app: 0 of 1 pod ready (n1: ContainerCreating)
-error: deployment/app was not ready within 1 s: 0 of 1 new pods are
+error: timed out after 1 s waiting for deployment/app: 0 of 1 new pods are ready
   caused by: pod `app-1`: container `app`: ContainerCreating
-  help: see `kubectl --context kind-test --namespace default describe deployment/app`; if it only needs longer, give `--timeout SECONDS`\n");
+  help: run `kubectl --context kind-test --namespace default describe deployment/app` to see the cause, or pass `--timeout SECONDS` to wait longer\n");
     // The controller is watched, so that few looks are taken.
     let calls = project.calls();
     assert_eq!(calls.matches(" rollout status deployment/app").count(), 1, "{calls}");
     project.write("fake/pods.json", "");
     let ran = project.run(&["up", "--node", "n1", "--timeout", "1"]);
-    ran.code(96).error("error: deployment/app was not ready within 1 s: 0 of 1 new pods are
+    ran.code(96).error("error: timed out after 1 s waiting for deployment/app: 0 of 1 new pods are ready
   caused by: no pod exists yet
-  help: see `kubectl --context kind-test --namespace default describe deployment/app`; if it only needs longer, give `--timeout SECONDS`\n");
+  help: run `kubectl --context kind-test --namespace default describe deployment/app` to see the cause, or pass `--timeout SECONDS` to wait longer\n");
 }

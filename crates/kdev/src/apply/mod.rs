@@ -1,5 +1,4 @@
-//! Takes the rendered manifests and the proof that every node has the image, and gives
-//! the objects that were applied.
+//! Applies the rendered manifests. This requires the proof that every node has the image.
 //!
 //! - `prune.rs`: finds and deletes objects that are no longer in the manifests
 //! - `server_side.rs`: one server-side apply, with its conflicts
@@ -26,14 +25,13 @@ use crate::process::Failure;
 pub use error::Error;
 pub(crate) use error::Result;
 
-/// Rendered manifests: for each namespace its documents, in the order in which
-/// they are met.
+/// Rendered manifests: the documents of each namespace, in their original order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rendered(Vec<(Option<String>, Vec<String>)>);
 
 impl Rendered {
-    /// kubectl refuses objects of another namespace than the one it is called
-    /// with, so each namespace has a call of its own.
+    /// Groups the documents by namespace, because one `kubectl` only accepts objects of one
+    /// namespace.
     pub(crate) fn new(texts: &[String]) -> Self {
         let mut rendered = Self::default();
         for document in texts.iter().flat_map(|text| documents::split(text)) {
@@ -53,13 +51,13 @@ impl Rendered {
     }
 }
 
-/// What the API server says of rendered manifests, which are yet to be applied.
+/// The result of `kubectl diff` for rendered manifests, before the apply.
 pub(crate) struct DiffResult {
     set: Set,
     namespaces: Vec<NamespaceDocuments>,
 }
 
-/// The documents of one namespace, and which of them differ.
+/// The documents of one namespace, and those of them that differ from the cluster.
 struct NamespaceDocuments {
     namespace: Option<String>,
     documents: Vec<String>,
@@ -67,8 +65,8 @@ struct NamespaceDocuments {
 }
 
 impl DiffResult {
-    /// Asks which documents differ from the cluster. That needs the image's name, but
-    /// not the image.
+    /// Finds the documents that differ from the cluster. This needs the image's name, but not
+    /// the image.
     pub(crate) fn fetch(
         cx: &Cx,
         cluster: &Cluster,
@@ -77,73 +75,86 @@ impl DiffResult {
     ) -> Result<Self> {
         let parent = Parent::for_package(package, &cluster.namespace);
         let documents = rendered.0.iter().flat_map(|(_, documents)| documents);
-        let set = Set::from_objects(parent, documents.flat_map(|document| expected::objects_in(document)));
+        let set = Set::from_objects(
+            parent,
+            documents.flat_map(|document| expected::objects_in(document)),
+        );
         if !cx.is_dry_run() {
-            // Whether the set differs is asked with the rest; it is written at the end.
+            // The apply set is part of the same diff, but is written last.
             rendered.documents(None).push(set.document());
         }
-        let mut streams = Vec::new();
+        let mut namespaces = Vec::new();
         for (namespace, documents) in rendered.0 {
-            let consent = ApplyOptions::default();
+            let options = ApplyOptions::default();
             let shell = cx.shell()?;
-            let of_it = namespace.as_deref();
-            let stream =
-                NamespaceApply { cx, cluster, namespace: of_it, documents: &documents, options: consent, shell };
+            let stream = NamespaceApply {
+                cx,
+                cluster,
+                namespace: namespace.as_deref(),
+                documents: &documents,
+                options,
+                shell,
+            };
             let changed = if cx.is_dry_run() { Ok(Vec::new()) } else { stream.diff() };
-            streams.push(NamespaceDocuments { namespace, documents, changed });
+            namespaces.push(NamespaceDocuments { namespace, documents, changed });
         }
-        Ok(Self { set, namespaces: streams })
+        Ok(Self { set, namespaces })
     }
 
-    /// Applies what differs, and gives what was applied. That the image is on every node
-    /// is proven by `_loaded`.
+    /// Applies the documents that differ, and returns the applied objects. `_loaded` proves that
+    /// the image is on every node.
     pub(crate) fn apply(
         self,
         cx: &Cx,
         cluster: &Cluster,
-        wanted: &[ExpectedWorkload],
-        consent: ApplyOptions,
+        expected: &[ExpectedWorkload],
+        options: ApplyOptions,
         _loaded: &Loaded,
     ) -> Result<Vec<Member>> {
-        let Self { set, namespaces: streams } = self;
-        let account = set.document();
+        let Self { set, namespaces } = self;
+        let inventory = set.document();
         let mut changes = Vec::new();
-        for NamespaceDocuments { namespace, documents, changed } in &streams {
+        for NamespaceDocuments { namespace, documents, changed } in &namespaces {
             let namespace = namespace.as_deref();
             let shell = cx.shell()?;
-            let stream = NamespaceApply { cx, cluster, namespace, documents, options: consent, shell };
+            let stream = NamespaceApply { cx, cluster, namespace, documents, options, shell };
             if cx.is_dry_run() {
                 stream.show();
                 continue;
             }
             changes.push((stream.changed_documents(changed.clone())?, stream));
         }
-        let is_account = |document: &String| *document == account;
-        let set_differs = changes.iter().any(|(changed, _)| changed.iter().any(is_account));
+        let is_inventory = |document: &String| *document == inventory;
+        let set_differs = changes.iter().any(|(changed, _)| changed.iter().any(is_inventory));
         let mut applied = Vec::new();
         for (changed, stream) in &mut changes {
-            changed.retain(|document| !is_account(document));
+            changed.retain(|document| !is_inventory(document));
             applied.extend(stream.apply(changed)?);
         }
         if cx.is_dry_run() {
-            PrunePlan::new(cx, cluster, &set)?.show_changes(set, consent.prune)?;
+            PrunePlan::new(cx, cluster, &set)?.show_changes(set, options.prune)?;
             return Ok(Vec::new());
         }
-        report_applied(cx, cluster, &applied, wanted);
+        report_applied(cx, cluster, &applied, expected);
         let members: Vec<Member> = applied.iter().map(applyset::member(&set.parent)).collect();
         if set_differs {
-            PrunePlan::new(cx, cluster, &set)?.prune_and_record(set, consent.prune)?;
+            PrunePlan::new(cx, cluster, &set)?.prune_and_record(set, options.prune)?;
         } else {
-            // One that was made anew.
-            let lost = applied.iter().filter(|object| applyset::is_unlabeled(object));
-            prune::add_label(cx, cluster, &set.parent, lost.map(applyset::member(&set.parent)))?;
+            // Recreated objects have lost the label.
+            let unlabeled = applied.iter().filter(|object| applyset::is_unlabeled(object));
+            prune::add_label(
+                cx,
+                cluster,
+                &set.parent,
+                unlabeled.map(applyset::member(&set.parent)),
+            )?;
         }
         Ok(members)
     }
 }
 
-/// Says what was applied, and what the API server has made of it.
-fn report_applied(cx: &Cx, cluster: &Cluster, applied: &[Value], wanted: &[ExpectedWorkload]) {
+/// Reports the applied objects, and fields that differ from what was applied.
+fn report_applied(cx: &Cx, cluster: &Cluster, applied: &[Value], workloads: &[ExpectedWorkload]) {
     let context = cluster.context.clone();
     cx.emit(if applied.is_empty() {
         Event::Unchanged { context }
@@ -155,10 +166,10 @@ fn report_applied(cx: &Cx, cluster: &Cluster, applied: &[Value], wanted: &[Expec
         Event::Applied { objects: applied.iter().map(applyset::id).collect(), context, namespaces }
     });
     for live in applied {
-        let changes = expected::find(wanted, live).map(|wanted| wanted.drift(live));
+        let changes = expected::find(workloads, live).map(|workload| workload.drift(live));
         if let Some(changes) = changes.filter(|changes| !changes.is_empty()) {
             let reason = expected::describe(&changes, live["kind"] == "Pod");
-            let text = format!("{} is not as it was applied: {reason}", applyset::id(live));
+            let text = format!("{} differs from what was applied: {reason}", applyset::id(live));
             cx.emit(Event::Note { text });
         }
     }
@@ -170,7 +181,7 @@ mod tests {
     use crate::apply::server_side::yaml_stream;
 
     #[test]
-    fn files_of_any_kind_become_one_stream_for_each_namespace() {
+    fn documents_are_grouped_by_namespace() {
         let texts = [
             "a: 1".to_owned(),
             "\u{feff}kind: A\nmetadata: {namespace: n}\n--- # two\nb: 2\n".into(),

@@ -1,5 +1,5 @@
-//! What was applied and is no longer in the manifests: found by the set's label,
-//! and deleted if that is wanted.
+//! Finds objects that were applied but are no longer in the manifests, by the label of the
+//! apply set, and deletes them with `--prune`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,23 +14,23 @@ use crate::cx::Cx;
 use crate::event::Event;
 use crate::process::Command;
 
-/// Labels are another manager's than the manifests' fields, so that an apply
-/// neither removes nor fights them.
+/// The field manager of the labels. It differs from that of the manifests, so that an apply
+/// neither removes them nor conflicts with them.
 const FIELD_MANAGER: &str = "--field-manager=kdev-applyset";
-/// How long kubectl may take, to delete what has pods included.
+/// Limits one run of `kubectl`, including the deletion of workloads with their pods.
 const PRUNE_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// What a set held before, and what has left it.
+/// The previous apply set, and the stale objects.
 pub(crate) struct PrunePlan<'a> {
     cx: &'a Cx<'a>,
     cluster: &'a Cluster,
     before: Option<Set>,
-    /// Namespace and object.
+    /// Objects that are no longer in the manifests.
     stale: BTreeSet<Member>,
 }
 
 impl<'a> PrunePlan<'a> {
-    /// Looks for what is in the cluster, but no longer in the set.
+    /// Finds the objects in the cluster that are no longer in the apply set.
     pub(crate) fn new(cx: &'a Cx<'a>, cluster: &'a Cluster, now: &Set) -> Result<Self> {
         let before = recorded_set(cx, cluster, &now.parent)?;
         let has_left = |set: &Set| set.members().any(|(namespace, id)| !now.has(&namespace, &id));
@@ -45,7 +45,7 @@ impl<'a> PrunePlan<'a> {
         Ok(Self { cx, cluster, before, stale: left })
     }
 
-    /// What a dry run shows of that: nothing where the account stays as it is.
+    /// Shows the commands of a dry run; none if the apply set does not change.
     pub(crate) fn show_changes(self, now: Set, prune: bool) -> Result<()> {
         if self.before.as_ref() == Some(&now) {
             return Ok(());
@@ -53,9 +53,8 @@ impl<'a> PrunePlan<'a> {
         self.prune_and_record(now, prune)
     }
 
-    /// Labels what is in the set, deletes what has left it or says that it
-    /// could be, and writes the set down. In this order: whatever is cut off is
-    /// done again next time, since the set still differs.
+    /// Labels the objects, deletes or reports the stale ones, and then records the apply set. If
+    /// this is interrupted, the next run repeats it, because the recorded set still differs.
     pub(crate) fn prune_and_record(self, now: Set, prune: bool) -> Result<()> {
         add_label(self.cx, self.cluster, &now.parent, now.members())?;
         let mut set = now;
@@ -63,9 +62,13 @@ impl<'a> PrunePlan<'a> {
             delete(self.cx, self.cluster, &self.stale)?;
         } else if let Some(before) = self.before.filter(|_| !self.stale.is_empty()) {
             let ids: Vec<&String> = self.stale.iter().map(|(_, id)| id).collect();
-            let text = format!("{} left the manifests; `--prune` deletes such", list(&ids));
+            let (verb, them) = if ids.len() == 1 { ("is", "it") } else { ("are", "them") };
+            let text = format!(
+                "{} {verb} no longer in the manifests; pass `--prune` to delete {them}",
+                list(&ids)
+            );
             self.cx.emit(Event::Note { text });
-            // It stays in the account, to be found again.
+            // Stale objects stay in the recorded set, so that a later run finds them.
             let members = self.stale.iter().map(|(namespace, id)| format!("{namespace} {id}"));
             set = set.with(Set { members: members.collect(), ..before });
         }
@@ -73,17 +76,18 @@ impl<'a> PrunePlan<'a> {
     }
 }
 
-/// The set as its parent tells it, if there is one.
+/// Returns the recorded apply set, if there is one.
 pub(crate) fn recorded_set(cx: &Cx, cluster: &Cluster, parent: &Parent) -> Result<Option<Set>> {
     let sh = cx.shell()?;
     let cmd = cluster.cmd(&sh, Some(&parent.namespace)).arg("get").arg(parent.object());
-    let task = Command::new(cmd.args(["--ignore-not-found", "--output=json"])).timeout(PRUNE_TIMEOUT);
-    let output = task.read(cx).map_err(|f| cluster.request_error(f, "show what was applied"))?;
+    let task =
+        Command::new(cmd.args(["--ignore-not-found", "--output=json"])).timeout(PRUNE_TIMEOUT);
+    let output = task.read(cx).map_err(|f| cluster.request_error(f, "get the apply set"))?;
     let live = serde_json::from_slice::<Value>(&output.stdout).ok();
     Ok(live.map(|live| Set::read(parent.clone(), &live)))
 }
 
-/// Namespace and id of each object that bears the set's label.
+/// Lists the objects with the label of the apply set.
 fn labeled_objects(cx: &Cx, cluster: &Cluster, set: &Set) -> Result<BTreeSet<Member>> {
     let mut found = BTreeSet::new();
     for namespace in set.all_namespaces() {
@@ -92,13 +96,14 @@ fn labeled_objects(cx: &Cx, cluster: &Cluster, set: &Set) -> Result<BTreeSet<Mem
         let cmd = cluster.cmd(&sh, Some(namespace)).args(["get", &resources]);
         let cmd = cmd.args(["--selector", &selector, "--output=name"]);
         let output = Command::new(cmd).timeout(PRUNE_TIMEOUT).read(cx);
-        let output = output.map_err(|f| cluster.request_error(f, "list what was applied"))?;
+        let output =
+            output.map_err(|f| cluster.request_error(f, "list the objects of the apply set"))?;
         found.extend(output.text().lines().map(|id| (namespace.to_owned(), id.to_owned())));
     }
     Ok(found)
 }
 
-/// Puts the set's label on objects.
+/// Adds the label of the apply set to objects.
 pub(crate) fn add_label(
     cx: &Cx,
     cluster: &Cluster,
@@ -114,22 +119,23 @@ pub(crate) fn add_label(
             cx.emit(Event::WouldRun { command: task.to_string() });
             continue;
         }
-        task.read(cx).map_err(|f| cluster.request_error(f, "label what was applied"))?;
+        task.read(cx).map_err(|f| cluster.request_error(f, "label the applied objects"))?;
     }
     Ok(())
 }
 
-/// Deletes objects, and waits until they are gone.
+/// Deletes objects, and waits for the deletion.
 pub(crate) fn delete(cx: &Cx, cluster: &Cluster, objects: &BTreeSet<Member>) -> Result<()> {
     for (namespace, ids) in by_namespace(objects.iter().cloned()) {
         let sh = cx.shell()?;
         let cmd = cluster.cmd(&sh, Some(&namespace)).arg("delete").args(&ids);
-        let task = Command::new(cmd.args(["--ignore-not-found", "--timeout=90s"])).timeout(PRUNE_TIMEOUT);
+        let task =
+            Command::new(cmd.args(["--ignore-not-found", "--timeout=90s"])).timeout(PRUNE_TIMEOUT);
         if cx.is_dry_run() {
             cx.emit(Event::WouldRun { command: task.to_string() });
             continue;
         }
-        task.read(cx).map_err(|f| cluster.request_error(f, "delete what was applied"))?;
+        task.read(cx).map_err(|f| cluster.request_error(f, "delete objects"))?;
         cx.emit(Event::Deleted { objects: ids, context: cluster.context.clone() });
     }
     Ok(())
@@ -139,26 +145,27 @@ fn record(cx: &Cx, cluster: &Cluster, set: &Set) -> Result<()> {
     let sh = cx.shell()?;
     let cmd = cluster.cmd(&sh, Some(&set.parent.namespace));
     let cmd = cmd.args(["apply", "--server-side", "--field-manager=kdev", "--force-conflicts"]);
-    let task = Command::new(cmd.args(["--filename", "-"])).stdin(set.document()).timeout(PRUNE_TIMEOUT);
+    let task =
+        Command::new(cmd.args(["--filename", "-"])).stdin(set.document()).timeout(PRUNE_TIMEOUT);
     if cx.is_dry_run() {
         cx.emit(Event::WouldRun { command: task.to_string() });
         return Ok(());
     }
-    task.read(cx).map_err(|f| cluster.request_error(f, "keep account of what was applied"))?;
+    task.read(cx).map_err(|f| cluster.request_error(f, "record the apply set"))?;
     Ok(())
 }
 
-/// All objects of a set that are there.
+/// Lists all objects of an apply set, except those in namespaces of the set.
 pub(crate) fn all_objects(cx: &Cx, cluster: &Cluster, set: &Set) -> Result<BTreeSet<Member>> {
     let mut all = labeled_objects(cx, cluster, set)?;
-    // A namespace takes all that is in it along.
+    // The deletion of a namespace deletes all objects in it.
     let is_namespace = |(_, id): &Member| id.starts_with("namespace/");
-    let gone: BTreeSet<String> = all
+    let namespaces: BTreeSet<String> = all
         .iter()
         .filter(|m| is_namespace(m))
         .map(|(_, id)| id["namespace/".len()..].to_owned())
         .collect();
-    all.retain(|member| is_namespace(member) || !gone.contains(&member.0));
+    all.retain(|member| is_namespace(member) || !namespaces.contains(&member.0));
     Ok(all)
 }
 
@@ -166,7 +173,7 @@ fn by_namespace(members: impl Iterator<Item = Member>) -> BTreeMap<String, Vec<S
     let mut namespaces: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut seen = BTreeSet::new();
     for (namespace, id) in members {
-        // Objects of no namespace are listed from each.
+        // Objects that are not namespaced are listed for each namespace.
         if !seen.insert((applyset::is_namespaced(&id).then(|| namespace.clone()), id.clone())) {
             continue;
         }

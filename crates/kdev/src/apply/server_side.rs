@@ -1,5 +1,5 @@
-//! Server-side diff and apply of one namespace's documents, and what to do where
-//! the API server refuses.
+//! Server-side diff and apply of the documents of one namespace, and recreation of immutable
+//! objects.
 
 use std::time::Duration;
 
@@ -13,29 +13,29 @@ use crate::apply::error::{Error, Result};
 use crate::cluster::Cluster;
 use crate::cx::Cx;
 use crate::event::Event;
-use crate::process::{Failure, Command};
+use crate::process::{Command, Failure};
 
-/// The name under which the API server keeps our fields apart from others'.
+/// The field manager of applied fields.
 const FIELD_MANAGER: &str = "--field-manager=kdev";
-/// Takes fields over from other managers.
+/// Takes over fields from other field managers.
 const FORCE_CONFLICTS: &str = "--force-conflicts";
-/// Prints what the API server has made of what was applied.
+/// Prints the objects as they are after the apply.
 const JSON_OUTPUT: &str = "--output=json";
-/// How long one apply or diff may take.
+/// Limits one apply or diff.
 const APPLY_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// What a user allows an apply to do.
+/// What the user allows an apply to do.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ApplyOptions {
-    /// Take fields over that another manager of the API's owns.
+    /// Take over fields of other field managers.
     pub force_conflicts: bool,
-    /// Delete and create anew what the API lets nobody change.
+    /// Delete and recreate objects whose changes are immutable.
     pub recreate: bool,
-    /// Delete what has left the manifests since it was applied.
+    /// Delete objects that are no longer in the manifests.
     pub prune: bool,
 }
 
-/// The documents of one namespace.
+/// The diff and apply of the documents of one namespace.
 pub(crate) struct NamespaceApply<'a> {
     pub(crate) cx: &'a Cx<'a>,
     pub(crate) cluster: &'a Cluster,
@@ -46,19 +46,22 @@ pub(crate) struct NamespaceApply<'a> {
 }
 
 impl NamespaceApply<'_> {
-    /// Says how it would be applied.
+    /// Shows the command of a dry run.
     pub(crate) fn show(&self) {
         let command = self.task("apply", self.force_flags(), "").to_string();
         self.cx.emit(Event::WouldRun { command });
     }
 
-    /// The documents of which an apply would change something, as an earlier
-    /// comparison says; where something was in its way, it is made again.
-    pub(crate) fn changed_documents(&self, before: Result<Vec<String>, Failure>) -> Result<Vec<String>> {
-        self.retry_after_delete(before, || self.diff())
+    /// Returns the documents that an apply would change, from the given result of a diff. The
+    /// diff is repeated after immutable objects are deleted.
+    pub(crate) fn changed_documents(
+        &self,
+        diff: Result<Vec<String>, Failure>,
+    ) -> Result<Vec<String>> {
+        self.retry_after_delete(diff, || self.diff())
     }
 
-    /// Applies these documents, and gives the objects as they are then.
+    /// Applies these documents, and returns the objects as they are after that.
     pub(crate) fn apply(&self, documents: &[String]) -> Result<Vec<Value>> {
         if documents.is_empty() {
             return Ok(Vec::new());
@@ -66,17 +69,17 @@ impl NamespaceApply<'_> {
         self.retry_after_delete(self.apply_once(documents), || self.apply_once(documents))
     }
 
-    /// Tries it once more where what is in its way could be deleted.
+    /// Retries once if immutable objects could be deleted.
     fn retry_after_delete<T>(
         &self,
         first: Result<T, Failure>,
-        again: impl FnOnce() -> Result<T, Failure>,
+        retry: impl FnOnce() -> Result<T, Failure>,
     ) -> Result<T> {
         match first {
-            Ok(done) => Ok(done),
+            Ok(result) => Ok(result),
             Err(failure) => {
                 self.delete_immutable(failure)?;
-                again().map_err(|failure| self.apply_error(failure))
+                retry().map_err(|failure| self.apply_error(failure))
             }
         }
     }
@@ -85,7 +88,7 @@ impl NamespaceApply<'_> {
         let stream = yaml_stream(documents);
         let flags = [self.force_flags(), &[JSON_OUTPUT]].concat();
         let output = match self.task("apply", &flags, &stream).read(self.cx) {
-            // Applied by hand before, or put back: these fields become ours.
+            // Fields of an earlier `kubectl apply` or rollback are taken over.
             Err(failure) if is_conflict_with_earlier_apply(&failure) => {
                 self.task("apply", &[FORCE_CONFLICTS, JSON_OUTPUT], &stream).read(self.cx)
             }
@@ -94,17 +97,20 @@ impl NamespaceApply<'_> {
         Ok(objects(&output.stdout))
     }
 
-    /// Asks the API server, which alone knows its defaults.
+    /// Returns the documents that differ. Only the API server knows its defaults.
     pub(crate) fn diff(&self) -> Result<Vec<String>, Failure> {
         let all = yaml_stream(self.documents);
         let output = self.task("diff", &[FORCE_CONFLICTS], &all).output(self.cx)?;
         match output.status.code() {
             Some(0) => Ok(Vec::new()),
-            // 1 is a difference, more is an error; on stderr there may be warnings.
+            // 1 means a difference, more an error. stderr can contain warnings.
             Some(1) => Ok(parse_diff(self.documents, &output.text())),
             _ => {
-                let failure = Failure::from_output(self.task("diff", &[FORCE_CONFLICTS], "").to_string(), output);
-                // A namespace or a kind that the same stream is about to create.
+                let failure = Failure::from_output(
+                    self.task("diff", &[FORCE_CONFLICTS], "").to_string(),
+                    output,
+                );
+                // The same stream creates the namespace or the kind.
                 if api_error::is_not_created_yet(&failure.stderr) {
                     Ok(self.documents.to_vec())
                 } else {
@@ -114,33 +120,35 @@ impl NamespaceApply<'_> {
         }
     }
 
-    /// Deletes what cannot be changed, if that may be.
+    /// Deletes immutable objects, if the user allows it.
     fn delete_immutable(&self, failure: Failure) -> Result<()> {
         let immutables = api_error::immutables(&failure.stderr);
         let ids: Vec<String> = immutables.iter().map(Immutable::id).collect();
-        let may_be = immutables.iter().all(Immutable::is_recreatable) && !immutables.is_empty();
-        if !may_be || !(self.options.recreate || self.confirm_recreate(&ids)) {
+        let is_recreatable =
+            immutables.iter().all(Immutable::is_recreatable) && !immutables.is_empty();
+        if !is_recreatable || !(self.options.recreate || self.confirm_recreate(&ids)) {
             return Err(self.apply_error(failure));
         }
-        // Until the last pod is gone: a new one may need what an old one holds.
+        // Wait for the last pod: a new one may need a resource that an old one holds.
         let flags = ["--cascade=foreground", "--ignore-not-found", "--timeout=90s"];
         let cmd =
             self.cluster.cmd(&self.shell, self.namespace).arg("delete").args(&ids).args(flags);
-        let what = "delete what cannot be changed";
+        let action = "delete immutable objects";
         let task = Command::new(cmd).timeout(APPLY_TIMEOUT);
-        task.read(self.cx).map_err(|failure| self.cluster.request_error(failure, what))?;
+        task.read(self.cx).map_err(|failure| self.cluster.request_error(failure, action))?;
         let context = self.cluster.context.clone();
         self.cx.emit(Event::Deleted { objects: ids, context });
         Ok(())
     }
 
     fn confirm_recreate(&self, ids: &[String]) -> bool {
-        let list = list(ids);
-        let question = format!("Delete {list} and create anew, since it cannot be changed?");
+        let them = if ids.len() == 1 { "it" } else { "them" };
+        let question =
+            format!("{} cannot be changed in place. Delete and recreate {them}?", list(ids));
         self.cx.confirm(&question).unwrap_or(false)
     }
 
-    /// The error for what the API server refuses.
+    /// Returns the error for a rejected diff or apply.
     fn apply_error(&self, failure: Failure) -> Error {
         let context = self.cluster.context.clone();
         let kubectl = self.cluster.display_command(self.namespace);
@@ -163,14 +171,14 @@ impl NamespaceApply<'_> {
         let sh = &self.shell;
         let cmd = self.cluster.cmd(sh, self.namespace).args([verb, "--server-side", FIELD_MANAGER]);
         let cmd = cmd.args(flags).args(["--filename", "-"]);
-        // Of a diff only the names of what differs count.
+        // Only the names of the files that differ are needed.
         let cmd = cmd.env("KUBECTL_EXTERNAL_DIFF", "diff -r -q");
         Command::new(cmd).stdin(stream).timeout(APPLY_TIMEOUT)
     }
 }
 
-/// By the files that differ: `…/apps.v1.Deployment.NAMESPACE.NAME`. All
-/// documents, if none is recognised.
+/// Returns the documents that differ, from the file names in the output of the diff:
+/// `…/apps.v1.Deployment.NAMESPACE.NAME`. If no name is recognized, returns all documents.
 fn parse_diff(documents: &[String], diff: &str) -> Vec<String> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let differs = |object: &Value| {
@@ -191,18 +199,18 @@ fn is_conflict_with_earlier_apply(failure: &Failure) -> bool {
     !conflicts.is_empty() && conflicts.iter().all(api_error::Conflict::is_earlier_apply)
 }
 
-/// The object that `--output=json` prints, or those of a list.
+/// Returns the object or the list of objects that `--output=json` prints.
 fn objects(stdout: &[u8]) -> Vec<Value> {
-    let answer: Value = serde_json::from_slice(stdout).unwrap_or_default();
-    match answer["items"].as_array() {
+    let output: Value = serde_json::from_slice(stdout).unwrap_or_default();
+    match output["items"].as_array() {
         Some(items) => items.clone(),
-        None if answer.is_object() => vec![answer],
+        None if output.is_object() => vec![output],
         None => Vec::new(),
     }
 }
 
-/// The document marks make kubectl read even JSON as YAML, which it is, so that
-/// both go into one stream.
+/// Joins documents into one stream. The document markers make `kubectl` read JSON as YAML, so
+/// that a stream can contain both.
 pub(crate) fn yaml_stream(documents: &[String]) -> String {
     let mut stream = String::new();
     for document in documents {
@@ -220,7 +228,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_documents_with_a_difference_are_applied() {
+    fn parse_diff_returns_documents_that_differ() {
         let text = |kind: &str, name: &str| format!("kind: {kind}\nmetadata: {{name: {name}}}\n");
         let list = "kind: List\nitems: [{kind: Job, metadata: {name: x}}, {kind: Job, metadata: {name: j}}]\n";
         let documents = [
@@ -229,9 +237,9 @@ mod tests {
             text("Deployment", "b.a"),
             list.into(),
         ];
-        let of = |files: &str| parse_diff(&documents, files);
+        let changed = |files: &str| parse_diff(&documents, files);
         let diff = "Files /tmp/LIVE-1/apps.v1.Deployment.n.a and /tmp/MERGED-2/apps.v1.Deployment.n.a differ\nFiles /tmp/LIVE-1/batch.v1.Job.n.j and /tmp/MERGED-2/batch.v1.Job.n.j differ\n";
-        assert_eq!(of(diff), [documents[0].clone(), documents[3].clone()]);
-        assert_eq!(of("words of another diff").len(), 4);
+        assert_eq!(changed(diff), [documents[0].clone(), documents[3].clone()]);
+        assert_eq!(changed("output of another diff").len(), 4);
     }
 }

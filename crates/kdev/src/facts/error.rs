@@ -1,10 +1,10 @@
-//! Why there are no facts to judge.
+//! Errors of the collection of facts.
 
 use std::cmp::Ordering;
 use std::path::PathBuf;
 
 use kdev_core::text::list;
-use kdev_diagnosis::subject::Asked;
+use kdev_diagnosis::subject::WorkloadQuery;
 
 use crate::details::Details;
 use crate::{cluster, process};
@@ -12,47 +12,47 @@ use crate::{cluster, process};
 /// The result of collecting facts.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why there are no facts to judge.
+/// An error of the collection of facts.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Nothing that makes pods has this name.
-    #[error("no pod or workload `{query}` is in namespace `{namespace}`")]
+    /// No pod or workload has the name.
+    #[error("no pod or workload named `{query}` in namespace `{namespace}`")]
     WorkloadNotFound {
-        /// As it was asked for.
+        /// The name that the user passed.
         query: String,
-        /// Where it was looked for.
+        /// The namespace.
         namespace: String,
-        /// Those that exist.
+        /// The pods and workloads in the namespace.
         known: Vec<String>,
     },
-    /// The file is not a record of facts, or one of another version.
-    #[error("cannot read the facts in `{}`", path.display())]
+    /// The file does not contain recorded facts, or has another version.
+    #[error("cannot read recorded facts from `{}`", path.display())]
     InvalidRecord {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Why it is invalid.
         #[source]
         reason: Details,
     },
-    /// The cluster cannot be used, or refuses.
+    /// The cluster cannot be used, or rejected a request.
     #[error(transparent)]
     Cluster(#[from] cluster::Error),
-    /// A file could not be read or written, or nothing could be run.
+    /// A file could not be used, a process could not be started, or the run was interrupted.
     #[error(transparent)]
     Process(#[from] process::Error),
 }
 
 impl Error {
-    /// One action that helps.
+    /// Returns the text of the `help:` line, if there is one.
     pub fn help(&self) -> Option<String> {
         match self {
             Self::WorkloadNotFound { known, .. } if known.is_empty() => {
-                Some("name another namespace with `--namespace NAME`".to_owned())
+                Some("pass `--namespace NAME` to use another namespace".to_owned())
             }
-            Self::WorkloadNotFound { query: asked, known, .. } => Some(workload_help(asked, known)),
+            Self::WorkloadNotFound { query, known, .. } => Some(workload_help(query, known)),
             Self::InvalidRecord { .. } => {
-                Some("record the facts again with `cargo kdev why --record FILE`".to_owned())
+                Some("run `cargo kdev why --record FILE` to record them again".to_owned())
             }
             Self::Cluster(error) => error.help(),
             Self::Process(_) => None,
@@ -60,24 +60,24 @@ impl Error {
     }
 }
 
-/// With the one first that looks most like what was asked for.
-fn workload_help(asked: &str, known: &[String]) -> String {
+/// Suggests the most similar name first.
+fn workload_help(query: &str, known: &[String]) -> String {
     let name = |id: &str| id.rsplit('/').next().unwrap_or_default().to_owned();
-    let likeness = |id: &str| strsim::jaro_winkler(&name(asked), &name(id));
-    let nearest = known.iter().filter(|id| likeness(id) > 0.8);
-    // Of a Deployment and its pods the Deployment.
+    let similarity = |id: &str| strsim::jaro_winkler(&name(query), &name(id));
+    let nearest = known.iter().filter(|id| similarity(id) > 0.8);
+    // Prefer a Deployment to its pods.
     let nearest = nearest.max_by(|a, b| {
-        let key = |id: &str| (likeness(id), !id.starts_with("pod/"));
+        let key = |id: &str| (similarity(id), !id.starts_with("pod/"));
         key(a).partial_cmp(&key(b)).unwrap_or(Ordering::Equal)
     });
-    let is_known = Asked::parse(asked).is_some();
-    let about = if is_known { "" } else { "it can be asked about pods and what makes them: " };
+    let is_known = WorkloadQuery::parse(query).is_some();
+    let prefix = if is_known { "" } else { "only pods and workloads are supported; " };
     let Some(nearest) = nearest else {
-        return format!("{about}use one of {}, or another `--namespace NAME`", list(known));
+        return format!("{prefix}use one of {}, or pass `--namespace NAME`", list(known));
     };
     let others: Vec<&String> = known.iter().filter(|id| *id != nearest).collect();
     match others.as_slice() {
-        [] => format!("{about}did you mean `{nearest}`?"),
-        others => format!("{about}did you mean `{nearest}`? If not, use one of {}", list(others)),
+        [] => format!("{prefix}did you mean `{nearest}`?"),
+        others => format!("{prefix}did you mean `{nearest}`? Others: {}", list(others)),
     }
 }

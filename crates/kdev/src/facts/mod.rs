@@ -1,7 +1,7 @@
-//! Takes a cluster and a question and gives the facts for a diagnosis: from the cluster in
-//! one look, from docker, and from the nodes. Nothing is changed anywhere.
+//! Collects the facts for a diagnosis: from the cluster, from Docker, and from the nodes.
+//! Read-only.
 //!
-//! - `node_requests.rs`: what pods request of the nodes
+//! - `node_requests.rs`: the resource requests of the pods on each node
 
 mod error;
 mod node_requests;
@@ -20,7 +20,7 @@ use kdev_core::kube::volume::claim_name;
 use kdev_core::text::printable;
 use kdev_diagnosis::facts::{ApiEvent, Facts, NodeObservation};
 use kdev_diagnosis::newer_local_image;
-use kdev_diagnosis::subject::{self, Asked, Subject};
+use kdev_diagnosis::subject::{self, Subject, WorkloadQuery};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -35,13 +35,13 @@ use crate::parallel::{map_all, run_both};
 pub use error::Error;
 pub(crate) use error::Result;
 
-/// What a diagnosis needs of a namespace besides its workloads.
+/// The resources of a namespace that a diagnosis needs in addition to workloads.
 const OTHER_RESOURCES: &str = "persistentvolumeclaims,events";
-/// What belongs to no namespace; not every user may see it.
+/// Cluster-scoped resources, which not every user is allowed to list.
 const CLUSTER_RESOURCES: &str = "nodes,storageclasses.storage.k8s.io";
-/// How many nodes are asked at most.
+/// The maximum number of nodes that are examined.
 const MAX_NODES: usize = 16;
-/// Reasons of a container whose image may be missing, or hurt.
+/// The waiting reasons of a container whose image may be missing or damaged.
 const IMAGE_FAILURE_REASONS: [&str; 6] = [
     "ErrImageNeverPull",
     "ErrImagePull",
@@ -51,53 +51,55 @@ const IMAGE_FAILURE_REASONS: [&str; 6] = [
     "RegistryUnavailable",
 ];
 
-/// The facts about what is asked about; without a question, about each workload
-/// of the namespace.
+/// Collects the facts about one pod or workload or, without a query, about all workloads of
+/// the namespace.
 pub(crate) fn collect(
     cx: &Cx,
     cluster: &Cluster,
     config: &Config,
-    asked: Option<&str>,
+    query: Option<&str>,
 ) -> Result<Vec<Facts>> {
     let items = fetch_objects(cx, cluster)?;
     if subject::names(&items).is_empty() {
         cluster.require_namespace(cx)?;
     }
-    let subjects = match asked {
+    let subjects = match query {
         Some(text) => vec![find_subject(&items, cluster, text)?],
         None => subject::all(&items),
     };
-    let mut facts: Vec<Facts> =
-        subjects.into_iter().map(|subject| collect_from_cluster(cluster, &items, subject)).collect();
+    let mut facts: Vec<Facts> = subjects
+        .into_iter()
+        .map(|subject| collect_from_cluster(cluster, &items, subject))
+        .collect();
     let bases = image_base_names(&facts);
-    let (stocks, local) = run_both(
+    let (node_images, local) = run_both(
         || list_node_images(cx, config, &facts, &bases),
         || {
-            let of_pods = || {
+            let pod_facts = || {
                 run_both(
                     || collect_from_kubelets(cx, cluster, &facts),
                     || node_requests::sum_per_node(cx, cluster, &facts),
                 )
             };
-            run_both(|| local_images(cx), of_pods)
+            run_both(|| local_images(cx), pod_facts)
         },
     );
-    let (local, (of_kubelets, taken)) = local;
-    for (facts, (logs, verification)) in facts.iter_mut().zip(of_kubelets) {
+    let (local, (kubelet_facts, requests)) = local;
+    for (facts, (logs, verification)) in facts.iter_mut().zip(kubelet_facts) {
         let bases = self::image_base_names(std::slice::from_ref(facts));
-        let is_alike = |name: &str| bases.contains(&base(name));
+        let is_similar = |name: &str| bases.contains(&base(name));
         if let Some((_, images)) = &local {
-            let images = images.iter().filter(|image| is_alike(&image.name));
+            let images = images.iter().filter(|image| is_similar(&image.name));
             facts.local_images = Some(images.cloned().collect());
         }
-        facts.node_images = stocks.clone();
-        for shelf in facts.node_images.values_mut() {
-            if let NodeObservation::Known(stock) = shelf {
-                stock.images.retain(|image| is_alike(&image.name));
+        facts.node_images = node_images.clone();
+        for observation in facts.node_images.values_mut() {
+            if let NodeObservation::Known(images_on_node) = observation {
+                images_on_node.images.retain(|image| is_similar(&image.name));
             }
         }
         (facts.logs, facts.kubelet_image_policy) = (logs, verification);
-        facts.requests = taken.clone();
+        facts.requests = requests.clone();
     }
     if let Some((docker, _)) = &local {
         add_docker_details(cx, docker, &mut facts);
@@ -106,7 +108,7 @@ pub(crate) fn collect(
 }
 
 fn find_subject(items: &[Value], cluster: &Cluster, text: &str) -> Result<Subject> {
-    let found = Asked::parse(text).and_then(|asked| subject::find(items, &asked));
+    let found = WorkloadQuery::parse(text).and_then(|query| subject::find(items, &query));
     found.ok_or_else(|| Error::WorkloadNotFound {
         query: text.to_owned(),
         namespace: cluster.namespace.clone(),
@@ -114,7 +116,7 @@ fn find_subject(items: &[Value], cluster: &Cluster, text: &str) -> Result<Subjec
     })
 }
 
-/// What the API has of the namespace, and of the cluster if the user may see it.
+/// Fetches the objects of the namespace, and cluster-scoped ones if the user is allowed to.
 fn fetch_objects(cx: &Cx, cluster: &Cluster) -> Result<Vec<Value>> {
     #[derive(Deserialize)]
     struct List {
@@ -123,7 +125,7 @@ fn fetch_objects(cx: &Cx, cluster: &Cluster) -> Result<Vec<Value>> {
     let get = |resources: &str| {
         let sh = cx.shell()?;
         let cmd = cluster.cmd(&sh, None).args(["get", resources, "--output=json"]);
-        cluster.get_json::<List>(cx, cmd, "show the workloads and their pods")
+        cluster.get_json::<List>(cx, cmd, "list workloads and pods")
     };
     let resources = format!("{},{OTHER_RESOURCES}", kinds::BUILT_IN.resources());
     let list = match get(&format!("{resources},{CLUSTER_RESOURCES}")) {
@@ -142,18 +144,19 @@ fn collect_from_cluster(cluster: &Cluster, items: &[Value], subject: Subject) ->
             of_kind("PersistentVolumeClaim").find(|c| c["metadata"]["name"] == name).cloned()
         })
         .collect();
-    let about: Vec<&Value> = subject
+    let regarding: Vec<&Value> = subject
         .pod
         .iter()
         .chain(&subject.owners)
         .chain(&claims)
         .map(|o| &o["metadata"]["uid"])
         .collect();
-    let had = image_present_filters(&pod);
-    let is_about = |event: &&Value| {
-        about.contains(&&event["involvedObject"]["uid"]) || had.iter().any(|had| had(event))
+    let was_present = image_present_filters(&pod);
+    let is_relevant = |event: &&Value| {
+        regarding.contains(&&event["involvedObject"]["uid"])
+            || was_present.iter().any(|was_present| was_present(event))
     };
-    let mut events: Vec<ApiEvent> = of_kind("Event").filter(is_about).map(api_event).collect();
+    let mut events: Vec<ApiEvent> = of_kind("Event").filter(is_relevant).map(api_event).collect();
     events.sort_by(|a, b| a.time.cmp(&b.time));
     let name = |item: &Value| text(item, "/metadata/name").to_owned();
     let now = Timestamp::now().as_second();
@@ -178,18 +181,19 @@ fn collect_from_cluster(cluster: &Cluster, items: &[Value], subject: Subject) ->
     }
 }
 
-/// The pull policies in what `kubectl apply` has noted down.
+/// Returns the pull policies in the `last-applied-configuration` annotation.
 fn applied_policies(pod: &Value) -> BTreeMap<String, String> {
-    const NOTE: &str = "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration";
-    let applied: Value = serde_json::from_str(text(pod, NOTE)).unwrap_or_default();
+    const ANNOTATION: &str =
+        "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration";
+    let applied: Value = serde_json::from_str(text(pod, ANNOTATION)).unwrap_or_default();
     list(&applied["spec"]["containers"])
         .map(|one| (text(one, "/name").to_owned(), text(one, "/imagePullPolicy").to_owned()))
         .filter(|(_, policy)| !policy.is_empty())
         .collect()
 }
 
-/// Tells events of the pod's node, about whichever pod, that say that an image of
-/// the pod's was there.
+/// Returns filters for events of any pod on the same node that show that an image of this
+/// pod was present.
 fn image_present_filters(pod: &Value) -> Vec<impl Fn(&Value) -> bool + use<>> {
     let node = text(pod, "/spec/nodeName").to_owned();
     list(&pod["spec"]["containers"])
@@ -204,15 +208,15 @@ fn image_present_filters(pod: &Value) -> Vec<impl Fn(&Value) -> bool + use<>> {
 }
 
 fn api_event(event: &Value) -> ApiEvent {
-    let about = &event["involvedObject"];
+    let regarding = &event["involvedObject"];
     let times = ["/series/lastObservedTime", "/lastTimestamp", "/eventTime", "/firstTimestamp"];
     let time = times.iter().map(|path| text(event, path)).find(|time| !time.is_empty());
-    // As in `spec.containers{web}`.
+    // For example `spec.containers{web}`.
     let container =
-        text(about, "/fieldPath").split_once('{').map(|(_, name)| name.trim_end_matches('}'));
+        text(regarding, "/fieldPath").split_once('{').map(|(_, name)| name.trim_end_matches('}'));
     let count = event["count"].as_u64().or_else(|| event.pointer("/series/count")?.as_u64());
     ApiEvent {
-        regarding: format!("{}/{}", text(about, "/kind"), text(about, "/name")),
+        regarding: format!("{}/{}", text(regarding, "/kind"), text(regarding, "/name")),
         container: container.unwrap_or_default().to_owned(),
         reason: text(event, "/reason").to_owned(),
         message: printable(text(event, "/message").trim()),
@@ -222,9 +226,10 @@ fn api_event(event: &Value) -> ApiEvent {
     }
 }
 
-/// Without what tells nothing of a cause, or may be secret: values of variables.
+/// Removes fields that do not help to find a cause, and values of environment variables,
+/// which can be secret.
 fn redact(mut object: Value) -> Value {
-    // An index would make an object of nothing.
+    // Indexing would turn null into an object.
     if object.is_null() {
         return object;
     }
@@ -251,7 +256,7 @@ fn redact(mut object: Value) -> Value {
     object
 }
 
-/// The last parts of the images' names, in lower case.
+/// Returns the base names of the images: the last part of the path, in lower case.
 fn image_base_names(facts: &[Facts]) -> Vec<String> {
     let images = facts.iter().flat_map(|facts| {
         facts.containers().iter().map(|container| base(container.image())).collect::<Vec<_>>()
@@ -267,22 +272,22 @@ fn image_base_names(facts: &[Facts]) -> Vec<String> {
     bases
 }
 
-/// docker and its images; `None` where it does not answer.
+/// Returns Docker and its images, or `None` if Docker is not available.
 fn local_images(cx: &Cx) -> Option<(Docker, Vec<LocalImage>)> {
     let docker = Docker::connect(cx).ok()?;
     let images = docker.images(cx).ok()?;
     Some((docker, images))
 }
 
-/// What of docker's images matters to pods that run.
+/// Adds details of newer Docker images to the facts about running pods.
 fn add_docker_details(cx: &Cx, docker: &Docker, facts: &mut [Facts]) {
     for facts in &mut *facts {
         facts.local_ids_are_configs = docker.uses_config_digest_as_id();
     }
-    let rivals = facts.iter().flat_map(|facts| {
+    let newer = facts.iter().flat_map(|facts| {
         facts.containers().into_iter().filter_map(|container| newer_local_image(facts, container))
     });
-    let mut ids: Vec<&str> = rivals.map(|image| image.id.as_str()).collect();
+    let mut ids: Vec<&str> = newer.map(|image| image.id.as_str()).collect();
     ids.sort_unstable();
     ids.dedup();
     let platforms = docker.platforms(cx, &ids).unwrap_or_default();
@@ -291,11 +296,11 @@ fn add_docker_details(cx: &Cx, docker: &Docker, facts: &mut [Facts]) {
     }
 }
 
-/// Logs of what has crashed, by container.
+/// The logs of crashed containers, by container.
 type Logs = BTreeMap<String, String>;
 
-/// What only kubelets know: the end of each log of a container that has crashed, and
-/// what they do with images that they have not pulled.
+/// Collects the facts that only kubelets know: the last log lines of crashed containers, and
+/// the policy for images that the kubelet did not pull itself.
 fn collect_from_kubelets(cx: &Cx, cluster: &Cluster, facts: &[Facts]) -> Vec<(Logs, Value)> {
     map_all(facts, |facts| {
         run_both(|| crash_logs(cx, cluster, facts), || kubelet_image_policy(cx, cluster, facts))
@@ -318,8 +323,8 @@ fn kubelet_image_policy(cx: &Cx, cluster: &Cluster, facts: &Facts) -> Value {
     node.map(|node| kubelet_config::fetch_image_policy(cx, cluster, node)).unwrap_or_default()
 }
 
-/// What the nodes have that matter: those of pods in trouble, and all others if
-/// an image is missed.
+/// Lists the images on the nodes of unhealthy pods or, if an image is missing, on all
+/// nodes.
 fn list_node_images(
     cx: &Cx,
     config: &Config,
@@ -327,49 +332,51 @@ fn list_node_images(
     bases: &[String],
 ) -> BTreeMap<String, NodeObservation> {
     let Some(any) = facts.first() else { return BTreeMap::new() };
-    // One that has just been started again may be in trouble in a moment.
-    let is_troubled = |facts: &&Facts| {
+    // A restarted container may crash again soon.
+    let is_unhealthy = |facts: &&Facts| {
         facts.is_unready() || facts.containers().iter().any(|one| facts.may_crash_again(*one))
     };
-    let troubled: Vec<&Facts> = facts.iter().filter(is_troubled).collect();
-    let misses_image = troubled.iter().any(|facts| {
+    let unhealthy: Vec<&Facts> = facts.iter().filter(is_unhealthy).collect();
+    let is_image_missing = unhealthy.iter().any(|facts| {
         facts.node_name().is_none()
             || facts.events.iter().any(|event| event.sandbox_image().is_some())
             || facts.containers().iter().any(|container| {
-                container.waiting().is_some_and(|(reason, _)| IMAGE_FAILURE_REASONS.contains(&reason))
+                container
+                    .waiting()
+                    .is_some_and(|(reason, _)| IMAGE_FAILURE_REASONS.contains(&reason))
             })
     });
     let matters = |node: &Node| {
-        misses_image || troubled.iter().any(|facts| facts.node_name() == Some(&node.name))
+        is_image_missing || unhealthy.iter().any(|facts| facts.node_name() == Some(&node.name))
     };
     let mut nodes: Vec<Node> = any.nodes.iter().filter_map(node::node).filter(matters).collect();
-    // Those of the pods first, should there be too many.
-    nodes.sort_by_key(|node| !troubled.iter().any(|facts| facts.node_name() == Some(&node.name)));
+    // Nodes of unhealthy pods come first, because the number of nodes is limited.
+    nodes.sort_by_key(|node| !unhealthy.iter().any(|facts| facts.node_name() == Some(&node.name)));
     nodes.truncate(MAX_NODES);
     let nodes: Vec<&Node> = nodes.iter().collect();
     let transports = match Transports::find(cx, config, &nodes) {
         Ok(transports) => transports,
         Err(error) => {
-            let shelf = NodeObservation::Unknown(error.to_string());
-            return nodes.iter().map(|node| (node.name.clone(), shelf.clone())).collect();
+            let observation = NodeObservation::Unknown(error.to_string());
+            return nodes.iter().map(|node| (node.name.clone(), observation.clone())).collect();
         }
     };
-    let nobody = NodeSettings::default();
-    let stock = |node: &&Node| {
-        let settings = config.nodes.get(&node.name).unwrap_or(&nobody);
-        let stock = transports
+    let default = NodeSettings::default();
+    let images_on_node = |node: &&Node| {
+        let settings = config.nodes.get(&node.name).unwrap_or(&default);
+        let images_on_node = transports
             .get(node)
             .and_then(|transport| NodeConnection::open(cx, transport, node, settings))
-            .and_then(|link| link.list_images(cx, bases));
-        stock.map_or_else(
+            .and_then(|connection| connection.list_images(cx, bases));
+        images_on_node.map_or_else(
             |error| NodeObservation::Unknown(error.to_string()),
             NodeObservation::Known,
         )
     };
     let names = nodes.iter().map(|node| node.name.clone());
-    let stocks = names.zip(map_all(&nodes, stock)).collect();
+    let node_images = names.zip(map_all(&nodes, images_on_node)).collect();
     transports.close(cx);
-    stocks
+    node_images
 }
 
 #[cfg(test)]
@@ -378,7 +385,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn no_value_of_a_variable_is_kept() {
+    fn redact_removes_environment_values() {
         let container = json!({"name": "c", "env": [{"name": "TOKEN", "value": "secret"}]});
         let pod = json!({"metadata": {"name": "p", "annotations": {"a": "secret"}},
             "spec": {"containers": [container], "initContainers": [container]}});

@@ -1,4 +1,4 @@
-//! What the pods of all namespaces request of the nodes.
+//! The resource requests of the pods on each node, in all namespaces.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +11,8 @@ use serde_json::Value;
 use crate::cluster::Cluster;
 use crate::cx::Cx;
 
-/// What pods of all namespaces request of each node, where some pod lacks
-/// resources and the user may see it.
+/// Sums up the resource requests of all pods per node, if a pod was not scheduled because of
+/// missing resources and the user is allowed to list all pods.
 pub(crate) fn sum_per_node(
     cx: &Cx,
     cluster: &Cluster,
@@ -28,7 +28,7 @@ pub(crate) fn sum_per_node(
     let Ok(sh) = cx.shell() else { return BTreeMap::new() };
     let get = ["get", "pods", "--all-namespaces", "--output=json", "--field-selector", ACTIVE_PODS];
     let cmd = cluster.cmd(&sh, None).args(get);
-    match cluster.get_json::<List>(cx, cmd, "show the pods of all namespaces") {
+    match cluster.get_json::<List>(cx, cmd, "list the pods of all namespaces") {
         Ok(list) => resources::sum(&list.items),
         Err(_) => BTreeMap::new(),
     }
@@ -40,5 +40,5 @@ fn is_missing_resources(facts: &Facts) -> bool {
     message.contains(" Insufficient ") || message.contains(" Too many pods")
 }
 
-/// The pods that hold what they request.
+/// Selects the pods whose requests count.
 const ACTIVE_PODS: &str = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed";

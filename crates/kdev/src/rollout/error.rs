@@ -1,4 +1,4 @@
-//! Why new pods are not ready.
+//! Errors of a rollout.
 
 use std::time::Duration;
 
@@ -11,111 +11,113 @@ use crate::{cluster, process};
 /// The result of a rollout.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why new pods are not ready.
+/// An error of a rollout.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The new pods cannot become ready.
-    #[error("{workload} cannot become ready: {}", describe_pod(pod.as_deref(), node.as_deref()))]
+    #[error("{workload} failed to roll out: {}", describe_pod(pod.as_deref(), node.as_deref()))]
     Failed {
-        /// Kind and name.
+        /// Kind and name of the workload.
         workload: String,
-        /// The pod that shows it.
+        /// The failed pod.
         pod: Option<String>,
-        /// Where it is.
+        /// The pod's node.
         node: Option<String>,
-        /// kubectl with the context and namespace that were used.
+        /// `kubectl` with the context and namespace that were used.
         kubectl: String,
-        /// What Kubernetes says of it, and the end of the log of what crashed.
+        /// The reason in the pod's status, and the last log lines of a crashed container.
         #[source]
         reason: Details,
     },
-    /// The workload waits for somebody to do something.
-    #[error("{workload} does not replace its pods")]
+    /// The rollout waits for an action of the user.
+    #[error("the rollout of {workload} is blocked")]
     Blocked {
-        /// Kind and name.
+        /// Kind and name of the workload.
         workload: String,
-        /// What would make it go on.
+        /// The action that continues the rollout.
         action: UnblockAction,
-        /// kubectl with the context and namespace that were used.
+        /// `kubectl` with the context and namespace that were used.
         kubectl: String,
-        /// What holds it.
+        /// Why it is blocked.
         #[source]
         reason: Details,
     },
-    /// Another build of the image was applied meanwhile.
-    #[error("{workload} runs another build: `{live}` has taken the place of `{applied}`")]
+    /// Another build of the image was applied in the meantime.
+    #[error(
+        "another build of {workload} was applied in the meantime: `{live}` replaced `{applied}`"
+    )]
     Superseded {
-        /// Kind and name.
+        /// Kind and name of the workload.
         workload: String,
-        /// The image that was applied here.
+        /// The image that this run applied.
         applied: String,
-        /// The image that it has now.
+        /// The image of the workload now.
         live: String,
     },
-    /// The pods are not what was applied, and so cannot run.
-    #[error("admission has changed {} of {workload}", pod.as_ref().map_or_else(|| "the template".to_owned(), |pod| format!("pod `{pod}`")))]
+    /// Admission control modified the pods so that they cannot run.
+    #[error("admission control modified {} of {workload}", pod.as_ref().map_or_else(|| "the template".to_owned(), |pod| format!("pod `{pod}`")))]
     Mutated {
-        /// Kind and name.
+        /// Kind and name of the workload.
         workload: String,
-        /// The pod, or the workload itself.
+        /// The modified pod; `None` for the template of the workload.
         pod: Option<String>,
-        /// Which fields.
+        /// The modified fields.
         changes: Vec<FieldDrift>,
-        /// kubectl with the context and namespace that were used.
+        /// `kubectl` with the context and namespace that were used.
         kubectl: String,
-        /// Which fields, and who is likely to have changed them.
+        /// The modified fields and the likely cause, as text.
         #[source]
         reason: Details,
     },
-    /// A kubelet lets no pod have an image that it has not pulled itself.
+    /// The kubelet rejects images that it did not pull itself.
     #[error(
-        "{workload} cannot become ready: the kubelet of node `{node}` verifies the credentials that each image was pulled with"
+        "{workload} failed to roll out: the kubelet on node `{node}` rejects images that it did not pull itself"
     )]
     ImageRejected {
-        /// Kind and name.
+        /// Kind and name of the workload.
         workload: String,
-        /// Where the pod is.
+        /// The pod's node.
         node: String,
-        /// The policy, and what the kubelet says.
+        /// The policy, and the message of the kubelet.
         #[source]
         reason: Details,
     },
     /// The new pods did not become ready in time.
-    #[error("{workload} was not ready within {} s: {ready} of {desired} new pods are", limit.as_secs())]
+    #[error("timed out after {} s waiting for {workload}: {ready} of {desired} new pods are ready", limit.as_secs())]
     TimedOut {
-        /// Kind and name.
+        /// Kind and name of the workload.
         workload: String,
-        /// Ready new pods.
+        /// The number of ready new pods.
         ready: u64,
-        /// Wanted pods.
+        /// The number of desired pods.
         desired: u64,
-        /// The limit that was set.
+        /// The configured timeout.
         limit: Duration,
-        /// kubectl with the context and namespace that were used.
+        /// `kubectl` with the context and namespace that were used.
         kubectl: String,
-        /// What Kubernetes says of the others.
+        /// The reasons in the status of the other pods.
         #[source]
         reason: Details,
     },
-    /// The cluster cannot be used, or refuses.
+    /// The cluster cannot be used, or rejected a request.
     #[error(transparent)]
     Cluster(#[from] cluster::Error),
-    /// It was interrupted, or nothing could be run.
+    /// A process could not be started, or the run was interrupted.
     #[error(transparent)]
     Process(#[from] process::Error),
 }
 
 fn describe_pod(pod: Option<&str>, node: Option<&str>) -> String {
     match (pod, node) {
-        (Some(pod), Some(node)) => format!("pod `{pod}` on node `{node}` does not start"),
-        (Some(pod), None) => format!("pod `{pod}` does not start"),
-        _ => "its controller reports a failure".to_owned(),
+        (Some(pod), Some(node)) => format!("pod `{pod}` on node `{node}` did not start"),
+        (Some(pod), None) => format!("pod `{pod}` did not start"),
+        _ => "its controller reported a failure".to_owned(),
     }
 }
 
 impl Error {
-    /// The workload whose pods do not become ready, as `deployment/hello`.
+    /// Returns the workload whose pods do not become ready, as `deployment/hello`.
     pub(crate) fn stuck_workload(&self) -> Option<&str> {
         match self {
             Self::Failed { workload, .. } | Self::TimedOut { workload, .. } => Some(workload),
@@ -128,23 +130,25 @@ impl Error {
         }
     }
 
-    /// One action that helps.
+    /// Returns the text of the `help:` line, if there is one.
     pub fn help(&self) -> Option<String> {
         Some(match self {
             Self::Failed { pod: Some(pod), kubectl, .. } => {
-                format!("see `{kubectl} describe pod {pod}`")
+                format!("run `{kubectl} describe pod {pod}` to see its events")
             }
             Self::Failed { workload, kubectl, .. } => {
-                format!("see `{kubectl} describe {workload}`")
+                format!("run `{kubectl} describe {workload}` to see its events")
             }
-            Self::Blocked { workload, action: cure, kubectl, .. } => blocked_help(kubectl, workload, *cure),
-            Self::Superseded { .. } => "if this build shall run, run this again".to_owned(),
+            Self::Blocked { workload, action: cure, kubectl, .. } => {
+                blocked_help(kubectl, workload, *cure)
+            }
+            Self::Superseded { .. } => "run the command again to deploy this build".to_owned(),
             Self::Mutated { changes, kubectl, .. } => mutated_help(kubectl, changes),
             Self::ImageRejected { node, .. } => format!(
-                "set `imagePullCredentialsVerificationPolicy: NeverVerifyPreloadedImages`, its default, in the configuration of the kubelet on node `{node}`, and restart that"
+                "set `imagePullCredentialsVerificationPolicy: NeverVerifyPreloadedImages`, the default, in the kubelet configuration of node `{node}`, and restart the kubelet"
             ),
             Self::TimedOut { workload, kubectl, .. } => format!(
-                "see `{kubectl} describe {workload}`; if it only needs longer, give `--timeout SECONDS`"
+                "run `{kubectl} describe {workload}` to see the cause, or pass `--timeout SECONDS` to wait longer"
             ),
             Self::Cluster(error) => return error.help(),
             Self::Process(_) => return None,
@@ -154,24 +158,22 @@ impl Error {
 
 fn blocked_help(kubectl: &str, workload: &str, cure: UnblockAction) -> String {
     match cure {
-        UnblockAction::Resume => format!("let it go on with `{kubectl} rollout resume {workload}`"),
+        UnblockAction::Resume => format!("run `{kubectl} rollout resume {workload}`"),
         UnblockAction::Unsuspend => {
             let patch = r#"--patch '{"spec":{"suspend":false}}'"#;
-            format!("let it run with `{kubectl} patch {workload} {patch}`")
+            format!("run `{kubectl} patch {workload} {patch}`")
         }
         UnblockAction::DeletePods => {
-            format!(
-                "see its pods with `{kubectl} get pods`, delete the old ones, and run this again"
-            )
+            format!("run `{kubectl} get pods`, delete the old pods, and run the command again")
         }
     }
 }
 
 fn mutated_help(kubectl: &str, changes: &[FieldDrift]) -> String {
     if changes.iter().all(|change| change.field == "imagePullPolicy" && change.live == "Always") {
-        return "nothing that is not in a registry runs there: start the API server without it, with `--disable-admission-plugins=AlwaysPullImages`".to_owned();
+        return "start the API server with `--disable-admission-plugins=AlwaysPullImages`; this plugin only allows images from a registry".to_owned();
     }
     format!(
-        "find it with `{kubectl} get mutatingwebhookconfigurations`, and let it leave this namespace alone"
+        "run `{kubectl} get mutatingwebhookconfigurations` to find the webhook, and exclude this namespace from it"
     )
 }

@@ -1,7 +1,7 @@
-//! Takes the applied workloads and waits until the new pods are ready and run this build;
-//! fails as soon as they cannot.
+//! Waits until the new pods of the applied workloads are ready and run this build, and fails
+//! as soon as they cannot become ready.
 //!
-//! - `rollback.rs`: puts the previous revision back
+//! - `rollback.rs`: rolls back to the previous revision
 //! - `watch.rs`: wakes the wait when `kubectl rollout status` returns
 
 mod error;
@@ -32,27 +32,27 @@ use crate::rollout::watch::RolloutWatcher;
 pub use error::Error;
 pub(crate) use error::Result;
 
-/// How long a trouble that may pass must last to end the wait.
+/// How long a possibly temporary failure must persist before the rollout fails.
 const PERSISTENT_FAILURE_AFTER: Duration = Duration::from_secs(10);
-/// The same for an image that the kubelet does not see: that it has come, it finds
-/// within 15 s.
+/// The same for an image that the kubelet has not seen yet. It notices a loaded image within
+/// 15 s.
 const IMAGE_NOT_SEEN_AFTER: Duration = Duration::from_secs(20);
 
-/// What is waited for, and for how long.
+/// The workloads to wait for, and the timeout.
 pub(crate) struct Rollout<'a> {
     pub(crate) cx: &'a Cx<'a>,
     pub(crate) cluster: &'a Cluster,
     pub(crate) image: &'a BuiltImage,
-    /// Where the image is.
+    /// The nodes that have the image.
     pub(crate) loaded: Loaded,
-    /// What the containers of the image were given.
+    /// The workloads as they were applied.
     pub(crate) wanted: &'a [ExpectedWorkload],
     pub(crate) limit: Duration,
 }
 
 impl Rollout<'_> {
-    /// Waits for every workload among the objects. Where nothing was applied they may
-    /// all be ready, and a look is worth while before anything else.
+    /// Waits for all workloads among the objects. If nothing was applied, they may already be
+    /// ready, so that is checked first.
     pub(crate) fn wait(&self, objects: &[Object], is_unchanged: bool) -> Result<()> {
         let begun = Instant::now();
         let mut waits: Vec<Wait> = Vec::new();
@@ -65,41 +65,41 @@ impl Rollout<'_> {
         if is_unchanged {
             self.poll_once(&mut waits)?;
         }
-        let over = self.cx.interrupt().child();
-        let watching = self.cx.clone().with_interrupt(over.clone());
-        let bell = RolloutWatcher::default();
+        let done = self.cx.interrupt().child();
+        let watching = self.cx.clone().with_interrupt(done.clone());
+        let watcher = RolloutWatcher::default();
         thread::scope(|scope| {
-            for object in waits.iter().map(|wait| wait.object).filter(|o| bell.register(o)) {
-                let (bell, watching) = (&bell, &watching);
-                scope.spawn(move || bell.watch(watching, self.cluster, object));
+            for object in waits.iter().map(|wait| wait.object).filter(|o| watcher.register(o)) {
+                let (watcher, watching) = (&watcher, &watching);
+                scope.spawn(move || watcher.watch(watching, self.cluster, object));
             }
-            let done = self.poll(&mut waits, &bell, begun);
-            over.raise();
-            done
+            let result = self.poll(&mut waits, &watcher, begun);
+            done.raise();
+            result
         })
     }
 
-    fn poll(&self, waits: &mut Vec<Wait>, bell: &RolloutWatcher, begun: Instant) -> Result<()> {
+    fn poll(&self, waits: &mut Vec<Wait>, watcher: &RolloutWatcher, begun: Instant) -> Result<()> {
         while let Some(first) = waits.first() {
             if begun.elapsed() > self.limit {
                 return Err(first.timed_out());
             }
-            bell.wait();
+            watcher.wait();
             self.poll_once(waits)?;
         }
         Ok(())
     }
 
-    /// One look at each namespace; whatever is ready is waited for no longer.
+    /// Fetches a snapshot of each namespace, and removes the workloads that are ready.
     fn poll_once(&self, waits: &mut Vec<Wait>) -> Result<()> {
         let namespaces: BTreeSet<Option<String>> =
             waits.iter().map(|wait| wait.object.namespace.clone()).collect();
         for namespace in namespaces {
-            let of_it = |wait: &&mut Wait| wait.object.namespace == namespace;
+            let is_in_namespace = |wait: &&mut Wait| wait.object.namespace == namespace;
             let kinds = waits.iter().filter(|wait| wait.object.namespace == namespace);
             let kinds: Vec<&str> = kinds.map(|wait| wait.object.kind.as_str()).collect();
-            let look = Snapshot::fetch(self.cx, self.cluster, namespace.as_deref(), kinds)?;
-            waits.iter_mut().filter(of_it).try_for_each(|wait| wait.step(&look))?;
+            let snapshot = Snapshot::fetch(self.cx, self.cluster, namespace.as_deref(), kinds)?;
+            waits.iter_mut().filter(is_in_namespace).try_for_each(|wait| wait.step(&snapshot))?;
         }
         waits.retain(|wait| !wait.is_done);
         Ok(())
@@ -107,8 +107,10 @@ impl Rollout<'_> {
 
     fn note_not_awaited(&self, object: &Object) {
         let text = match object.kind.as_str() {
-            "CronJob" => format!("{} is applied; its next run uses this build", object.id()),
-            _ if object.pod.is_some() => format!("{} is applied, but not awaited", object.id()),
+            "CronJob" => format!("{} was applied; its next run uses this build", object.id()),
+            _ if object.pod.is_some() => {
+                format!("{} was applied, but kdev does not wait for it", object.id())
+            }
             _ => return,
         };
         self.cx.emit(Event::Note { text });
@@ -122,18 +124,18 @@ struct Wait<'a> {
     wanted: Option<&'a ExpectedWorkload>,
     begun: Instant,
     failing_since: Option<Instant>,
-    /// What was seen last: how many are ready, of how many, and the new pods.
+    /// The latest state: the number of ready and of desired pods, and the new pods.
     latest: (u64, u64, Vec<Pod>),
     reported: Option<(u64, u64, Vec<PodState>)>,
-    /// Logs that were read: pod, container, and how often it had restarted.
+    /// The logs that were read: pod, container, and number of restarts.
     logs: BTreeSet<(String, String, u64)>,
-    /// Nodes whose kubelets were asked why they do not see the image.
+    /// The nodes whose image policy was already fetched.
     queried_nodes: BTreeSet<String>,
     is_mutation_reported: bool,
     is_done: bool,
 }
 
-/// An error for the case that what it tells of lasts so long.
+/// An error, and how long it must persist before the rollout fails.
 type PendingFailure = (Error, Duration);
 
 impl<'a> Wait<'a> {
@@ -157,18 +159,22 @@ impl<'a> Wait<'a> {
         }
     }
 
-    fn step(&mut self, look: &Snapshot) -> Result<()> {
+    fn step(&mut self, snapshot: &Snapshot) -> Result<()> {
         let kind = &self.object.kind;
-        let Some(live) = look.workload(kind, &self.object.name) else {
-            return Err(self.failed(None, "it has been deleted".to_owned()));
+        let Some(live) = snapshot.workload(kind, &self.object.name) else {
+            return Err(self.failed(None, "it was deleted".to_owned()));
         };
         if let Some(change) = self.wanted.and_then(|wanted| wanted.superseded(live)) {
             let (ours, theirs) = (change.applied, change.live);
-            return Err(Error::Superseded { workload: self.object.id(), applied: ours, live: theirs });
+            return Err(Error::Superseded {
+                workload: self.object.id(),
+                applied: ours,
+                live: theirs,
+            });
         }
-        let pods = look.new_pods(kind, live);
-        self.check_admission(look, live, &pods)?;
-        let (ready, wanted, doubt) = match workload::state(kind, live) {
+        let pods = snapshot.new_pods(kind, live);
+        self.check_admission(snapshot, live, &pods)?;
+        let (ready, wanted, pending) = match workload::state(kind, live) {
             State::Ready(count) if self.is_confirmed_by_pods(count, &pods)? => {
                 self.finish(count, live);
                 return Ok(());
@@ -181,40 +187,39 @@ impl<'a> Wait<'a> {
             State::Blocked { reason, action: cure } => return Err(self.blocked(reason, cure)),
             State::Failed(reason) => return Err(self.failed(newest_crash(&pods), reason)),
         };
-        let doubt = self.pod_failure(&pods)?.or(doubt);
+        let pending = self.pod_failure(&pods)?.or(pending);
         self.latest = (ready, wanted, pods);
         self.report_progress();
-        self.fail_if_persistent(doubt)
+        self.fail_if_persistent(pending)
     }
 
     fn finish(&mut self, pods: u64, live: &Value) {
         let (workload, took) = (self.object.id(), self.begun.elapsed());
         self.rollout.cx.emit(Event::Ready { workload, pods, duration: took });
         if live["spec"]["replicas"] == 0 {
-            let text = format!("{} has `replicas: 0`: nothing runs", self.object.id());
+            let text = format!("{} has `replicas: 0`, so no pods run", self.object.id());
             self.rollout.cx.emit(Event::Note { text });
         }
         self.is_done = true;
     }
 
-    /// Whether the pods bear the controller out. A Job's pods may be gone, and a
-    /// `StatefulSet` may be told to keep its old ones.
+    /// Returns whether the pods confirm the status of the workload. The pods of a Job may be
+    /// gone, and a `StatefulSet` may be configured to keep its old pods.
     fn is_confirmed_by_pods(&self, count: u64, pods: &[Pod]) -> Result<bool> {
         let may_have_none = ["Job", "StatefulSet"].contains(&self.object.kind.as_str());
         Ok(self.all_run_build(pods)? && (count == 0 || may_have_none || !pods.is_empty()))
     }
 
-    /// Whether all new pods run this build. One that runs something else will
-    /// go on to do so, but for a bare pod, whose image is changed in place and
-    /// which is restarted some time later.
+    /// Returns whether all new pods run this build. It is an error if a pod runs another image,
+    /// except for a bare pod, whose image is changed in place and which restarts later.
     fn all_run_build(&self, pods: &[Pod]) -> Result<bool> {
         let names = self.container_names();
         let mut all = true;
         for pod in pods {
             match pod.runs(&names, &self.rollout.image.config_digest) {
                 Runs::Ours => {}
-                Runs::Other(words) if self.object.kind != "Pod" => {
-                    return Err(self.failed(Some(pod), self.explain_old_pods(&words)));
+                Runs::Other(message) if self.object.kind != "Pod" => {
+                    return Err(self.failed(Some(pod), self.explain_old_pods(&message)));
                 }
                 Runs::NotYet | Runs::Other(_) => all = false,
             }
@@ -222,74 +227,79 @@ impl<'a> Wait<'a> {
         Ok(all)
     }
 
-    fn explain_old_pods(&self, words: &str) -> String {
+    fn explain_old_pods(&self, message: &str) -> String {
         let digest = &self.rollout.image.config_digest;
         match self.object.kind.as_str() {
             kind @ ("ReplicaSet" | "ReplicationController") => {
-                format!("{words}, not this build, `{digest}`, and a {kind} replaces no pod")
+                format!(
+                    "{message}, not this build (`{digest}`), and a {kind} does not replace its pods"
+                )
             }
-            _ => format!("{words}, not this build, `{digest}`"),
+            _ => format!("{message}, not this build (`{digest}`)"),
         }
     }
 
-    /// Fails if it is certain that a pod will not be ready; else gives the
-    /// error for the case that a doubt lasts.
+    /// Fails if a pod can certainly not become ready. Returns the error for a failure that may
+    /// be temporary.
     fn pod_failure(&mut self, pods: &[Pod]) -> Result<Option<PendingFailure>> {
-        let mut doubt = None;
+        let mut pending = None;
         for pod in pods {
             if let Some(words) = self.exec_format_failure(pod) {
                 return Err(self.failed(Some(pod), words));
             }
             if let Some(words) = self.image_not_seen(pod)? {
-                doubt = Some((self.failed(Some(pod), words), IMAGE_NOT_SEEN_AFTER));
+                pending = Some((self.failed(Some(pod), words), IMAGE_NOT_SEEN_AFTER));
                 continue;
             }
             match pod.problem() {
-                Some(trouble) if trouble.is_certain => {
-                    return Err(self.failed(Some(pod), trouble.message));
+                Some(problem) if problem.is_certain => {
+                    return Err(self.failed(Some(pod), problem.message));
                 }
-                Some(trouble) => {
-                    doubt = Some((self.failed(Some(pod), trouble.message), PERSISTENT_FAILURE_AFTER));
+                Some(problem) => {
+                    pending =
+                        Some((self.failed(Some(pod), problem.message), PERSISTENT_FAILURE_AFTER));
                 }
                 None => {}
             }
         }
-        Ok(doubt)
+        Ok(pending)
     }
 
-    /// What a pod says that misses the image on a node that has it: either it was
-    /// looked for before it came, or the kubelet does not let the pod have it.
+    /// Returns the message of a pod that is missing the image although its node has it: either
+    /// the kubelet looked for it before the load, or its image policy rejects it.
     fn image_not_seen(&mut self, pod: &Pod) -> Result<Option<String>> {
         let names: Vec<&str> = self.container_names();
         let Some(words) = pod.missing_image(&names) else { return Ok(None) };
         let loaded = |node: &&String| self.rollout.loaded.is_on(node);
         let Some(node) = pod.spec.node_name.as_ref().filter(loaded) else { return Ok(None) };
         let Rollout { cx, cluster, image, .. } = self.rollout;
-        let told = if self.queried_nodes.insert(node.clone()) {
+        let policy_config = if self.queried_nodes.insert(node.clone()) {
             kubelet_config::fetch_image_policy(cx, cluster, node)
         } else {
             Value::Null
         };
-        if let Some(policy) = kubelet_policy::rejecting_policy(&told, &image.reference.familiar()) {
+        if let Some(policy) =
+            kubelet_policy::rejecting_policy(&policy_config, &image.reference.familiar())
+        {
             return Err(Error::ImageRejected {
                 workload: self.object.id(),
                 node: node.clone(),
                 reason: Details(format!(
-                    "the image is there, but `imagePullCredentialsVerificationPolicy` is `{policy}`: {words}"
+                    "the image is on the node, but `imagePullCredentialsVerificationPolicy` is `{policy}`: {words}"
                 )),
             });
         }
         Ok(Some(words))
     }
 
-    /// The containers that run the project's image.
+    /// Returns the names of the containers with the project's image.
     fn container_names(&self) -> Vec<&'a str> {
         let containers = self.wanted.map(|wanted| wanted.containers.iter());
         containers.into_iter().flatten().map(|container| container.name.as_str()).collect()
     }
 
-    /// Some runtimes tell only in the container's log that its program is none
-    /// for this machine.
+    /// Returns the error of a pod whose program cannot be executed. Some runtimes report this
+    /// only in the container's log.
     fn exec_format_failure(&mut self, pod: &Pod) -> Option<String> {
         let (container, restarts) = pod.crashed()?;
         let key = (pod.metadata.name.clone(), container.to_owned(), restarts);
@@ -300,19 +310,19 @@ impl<'a> Wait<'a> {
         if pod::is_missing_entrypoint(&log) { pod.problem_message() } else { None }
     }
 
-    /// Says once what admission has made of a pod; fails where the pod waits
-    /// for a pull because of it.
-    fn check_admission(&mut self, look: &Snapshot, live: &Value, pods: &[Pod]) -> Result<()> {
+    /// Reports once how admission control modified a pod; fails if the pod waits for a pull
+    /// because of it.
+    fn check_admission(&mut self, snapshot: &Snapshot, live: &Value, pods: &[Pod]) -> Result<()> {
         let Some(wanted) = self.wanted else { return Ok(()) };
-        // What the template says, too, was said when it was applied.
-        let is_of_pod = self.object.kind == "Pod" || wanted.drift(live).is_empty();
+        // A change of the template was already reported after the apply.
+        let is_pod_only = self.object.kind == "Pod" || wanted.drift(live).is_empty();
         for pod in pods {
             let name = &pod.metadata.name;
-            let changes = look.pod(name).map(|live| wanted.drift(live)).unwrap_or_default();
+            let changes = snapshot.pod(name).map(|live| wanted.drift(live)).unwrap_or_default();
             if changes.is_empty() {
                 continue;
             }
-            let reason = expected::describe(&changes, is_of_pod);
+            let reason = expected::describe(&changes, is_pod_only);
             if pod.is_failing_to_pull() {
                 return Err(Error::Mutated {
                     workload: self.object.id(),
@@ -322,22 +332,22 @@ impl<'a> Wait<'a> {
                     reason: Details(reason),
                 });
             }
-            if is_of_pod && !std::mem::replace(&mut self.is_mutation_reported, true) {
-                let text = format!("pod `{name}` is not as it was applied: {reason}");
+            if is_pod_only && !std::mem::replace(&mut self.is_mutation_reported, true) {
+                let text = format!("pod `{name}` differs from what was applied: {reason}");
                 self.rollout.cx.emit(Event::Note { text });
             }
         }
         Ok(())
     }
 
-    /// Fails if the doubt has lasted.
-    fn fail_if_persistent(&mut self, doubt: Option<PendingFailure>) -> Result<()> {
-        let Some((error, lasting)) = doubt else {
+    /// Fails if the failure has persisted long enough.
+    fn fail_if_persistent(&mut self, pending: Option<PendingFailure>) -> Result<()> {
+        let Some((error, duration)) = pending else {
             self.failing_since = None;
             return Ok(());
         };
         let since = self.failing_since.get_or_insert_with(Instant::now);
-        if since.elapsed() > lasting { Err(error) } else { Ok(()) }
+        if since.elapsed() > duration { Err(error) } else { Ok(()) }
     }
 
     fn report_progress(&mut self) {
@@ -371,7 +381,7 @@ impl<'a> Wait<'a> {
         self.rollout.cluster.display_command(self.namespace())
     }
 
-    /// With the last words of what has crashed.
+    /// Adds the last log lines of a crashed container.
     fn with_log(&self, reason: String, pod: Option<&Pod>) -> Details {
         let crashed = pod.and_then(|pod| Some((pod, pod.crashed()?)));
         let log = crashed.and_then(|(pod, (container, _))| self.crash_log(pod, container));

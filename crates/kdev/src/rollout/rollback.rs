@@ -1,4 +1,4 @@
-//! Puts the revision before back where a rollout has failed.
+//! Rolls back to the previous revision after a failed rollout.
 
 use std::time::Duration;
 
@@ -11,11 +11,10 @@ use crate::event::Event;
 use crate::process::Command;
 use crate::rollout::error::{Error, Result};
 
-/// How long kubectl may take.
+/// Limits one `kubectl rollout undo`.
 const UNDO_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Whether this error is a rollout's, so that the revision before would do
-/// better.
+/// Returns whether a rollback can fix the error.
 pub(crate) fn is_recoverable_by_rollback(error: &Error) -> bool {
     matches!(
         error,
@@ -26,14 +25,14 @@ pub(crate) fn is_recoverable_by_rollback(error: &Error) -> bool {
     )
 }
 
-/// Whether `kubectl rollout` supports an object with this id.
+/// Returns whether `kubectl rollout` supports an object with this id.
 fn has_rollout(id: &str) -> bool {
     let mut kinds = kinds::BUILT_IN.iter().filter(|kind| kind.has_rollout);
     kinds.any(|kind| id.starts_with(&kind.id_prefix()))
 }
 
-/// Undoes what was applied, where its kind keeps what was before. What cannot
-/// be undone is said: the rollout's own error is the one that counts.
+/// Rolls back the applied workloads whose kinds keep a history. A failed rollback is only a
+/// note, because the error of the rollout is more important.
 pub(crate) fn undo(cx: &Cx, cluster: &Cluster, applied: &[Member]) -> Result<()> {
     for (namespace, workload) in applied {
         if !has_rollout(workload) {
@@ -45,9 +44,9 @@ pub(crate) fn undo(cx: &Cx, cluster: &Cluster, applied: &[Member]) -> Result<()>
         cx.emit(match Command::new(cmd).timeout(UNDO_TIMEOUT).read(cx) {
             Ok(_) => Event::RolledBack { workload },
             Err(failure) => {
-                let words = failure.message();
-                let words = words.trim_start_matches("error: ");
-                Event::Note { text: format!("{workload} stays as it is: {words}") }
+                let message = failure.message();
+                let message = message.trim_start_matches("error: ");
+                Event::Note { text: format!("{workload} was not rolled back: {message}") }
             }
         });
     }

@@ -1,5 +1,5 @@
-//! Rings when a controller is content: kubectl watches its rollout, so that looks
-//! need not be so frequent that they slow the pods down.
+//! Wakes the wait as soon as `kubectl rollout status` returns, so that polling can be slow
+//! enough not to burden the node.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,11 +11,12 @@ use crate::cluster::Cluster;
 use crate::cx::Cx;
 use crate::process::Command;
 
-/// The pause between two looks, with a watch beside them and without.
+/// The interval between two snapshots while `kubectl rollout status` runs.
 const POLL_WITH_WATCH: Duration = Duration::from_secs(1);
+/// The interval between two snapshots without it.
 const POLL_WITHOUT_WATCH: Duration = Duration::from_millis(100);
 
-/// Hung up while something is waited for.
+/// Notifies the wait when a rollout is finished.
 #[derive(Default)]
 pub(crate) struct RolloutWatcher {
     watches: Mutex<Watches>,
@@ -29,15 +30,15 @@ struct Watches {
 }
 
 impl RolloutWatcher {
-    /// Whether the workload's rollout will be watched, if kubectl can: from now on,
-    /// so that nobody looks just because the watch has yet to begin.
+    /// Registers a workload whose rollout will be watched. Returns false if `kubectl` cannot
+    /// watch its kind. The watch counts from now on, not only after `kubectl` has started.
     pub(crate) fn register(&self, object: &Object) -> bool {
         let is_watched = kinds::BUILT_IN.find(&object.kind).is_some_and(|kind| kind.has_rollout);
         self.update(|watches| watches.active += usize::from(is_watched));
         is_watched
     }
 
-    /// Watches a rollout, and rings at its end, whatever that is: only a look tells.
+    /// Watches a rollout and notifies the wait at its end. Only a snapshot shows the result.
     pub(crate) fn watch(&self, cx: &Cx, cluster: &Cluster, object: &Object) {
         if let Ok(sh) = cx.shell() {
             let cmd = cluster.cmd(&sh, object.namespace.as_deref());
@@ -50,11 +51,12 @@ impl RolloutWatcher {
         self.finished.notify_all();
     }
 
-    /// Waits until it rings, or it is time for a look all the same.
+    /// Waits until a rollout is finished, at most for the polling interval.
     pub(crate) fn wait(&self) {
         let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
         let pause = if watches.active > 0 { POLL_WITH_WATCH } else { POLL_WITHOUT_WATCH };
-        let waited = self.finished.wait_timeout_while(watches, pause, |watches| !watches.has_finished);
+        let waited =
+            self.finished.wait_timeout_while(watches, pause, |watches| !watches.has_finished);
         let (mut watches, _) = waited.unwrap_or_else(PoisonError::into_inner);
         watches.has_finished = false;
     }
