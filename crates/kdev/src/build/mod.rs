@@ -215,7 +215,7 @@ fn run_build(
 }
 
 /// Returns cargo's target directory if the Dockerfile copies from `target/` and the build
-/// context does not contain it: it was moved by CARGO_TARGET_DIR or by a cargo setting, or
+/// context does not contain it: it was moved by `CARGO_TARGET_DIR` or by a cargo setting, or
 /// it belongs to the workspace.
 fn target_outside_context(config: &Config, dockerfile: &str) -> Option<PathBuf> {
     let context = config.context.canonicalize().ok()?;

@@ -42,7 +42,7 @@ pub enum Error {
     Process(#[from] process::Error),
 }
 
-/// A Docker daemon that was selected with a context or DOCKER_HOST.
+/// A Docker daemon that was selected with a context or `DOCKER_HOST`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DockerHost {
     /// The Docker context.

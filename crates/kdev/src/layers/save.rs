@@ -170,10 +170,10 @@ struct Receiver {
 
 fn subscription() -> (Subscriber, Receiver) {
     let (sender, receiver) = sync_channel(QUEUED_CHUNKS);
-    let received = Arc::new(AtomicUsize::new(0));
+    let count = Arc::new(AtomicUsize::new(0));
     let subscriber =
-        Subscriber { queue: sender, sent: 0, received: received.clone(), delay: Duration::ZERO };
-    (subscriber, Receiver { queue: receiver, received, bytes: 0 })
+        Subscriber { queue: sender, sent: 0, received: count.clone(), delay: Duration::ZERO };
+    (subscriber, Receiver { queue: receiver, received: count, bytes: 0 })
 }
 
 impl Subscriber {
