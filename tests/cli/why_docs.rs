@@ -1,5 +1,5 @@
-//! What `why` tells of each recorded scene: `docs/diagnoses.md` shows just that.
-//! `cargo xtask record` writes it anew.
+//! Checks that `docs/diagnoses.md` shows the output of `why` for each recorded scenario.
+//! `cargo xtask record` writes the page.
 
 use std::fmt::Write;
 use std::fs;
@@ -10,10 +10,10 @@ use serde_json::Value;
 use crate::project::Project;
 
 const INTRODUCTION: &str = "\
-# What `cargo kdev why` tells
+# Diagnoses of `cargo kdev why`
 
-Each of these was made in a real cluster, and its facts were recorded. The cure was
-followed there until the pod ran. `web` is the name of the workload in all of them.
+A test produced each of these failures in a real cluster, recorded the facts, and then
+applied the fix. The workload is always named `web`.
 
 ";
 
@@ -21,12 +21,12 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
-/// The scenes by their records' names, with what was done in each.
-fn scenes() -> Vec<(String, String)> {
+/// Returns the name and title of each scenario.
+fn scenarios() -> Vec<(String, String)> {
     let list =
         fs::read_to_string(root().join("crates/kdev-diagnosis/tests/scenarios/index.tsv")).unwrap();
-    let scene = |line: &str| line.split_once('\t').map(|(a, b)| (a.to_owned(), b.to_owned()));
-    list.lines().map(|line| scene(line).unwrap()).collect()
+    let scenario = |line: &str| line.split_once('\t').map(|(a, b)| (a.to_owned(), b.to_owned()));
+    list.lines().map(|line| scenario(line).unwrap()).collect()
 }
 
 fn record(name: &str) -> PathBuf {
@@ -39,7 +39,7 @@ fn replay(project: &Project, name: &str, more: &[&str]) -> String {
     project.run(&args).code(0).out().to_owned()
 }
 
-/// The causes, as scripts get them.
+/// Returns the causes in the JSON output.
 fn causes(project: &Project, name: &str) -> String {
     let json = replay(project, name, &["--message-format", "json"]);
     let verdict: Value = serde_json::from_str(json.trim()).unwrap();
@@ -51,18 +51,18 @@ fn causes(project: &Project, name: &str) -> String {
 }
 
 #[test]
-fn each_scene_is_explained_as_the_docs_say() {
+fn docs_page_shows_output_of_each_scenario() {
     let project = Project::new();
-    let mut page = format!("{INTRODUCTION}| | what is wrong | causes |\n|---|---|---|\n");
-    let scenes = scenes();
-    for (number, (name, title)) in scenes.iter().enumerate() {
+    let mut page = format!("{INTRODUCTION}| | Failure | Causes |\n|---|---|---|\n");
+    let scenarios = scenarios();
+    for (number, (name, title)) in scenarios.iter().enumerate() {
         let row = format!("| [{}](#{name}) | {title} | {} |\n", number + 1, causes(&project, name));
         page.push_str(&row);
     }
-    for (number, (name, title)) in scenes.iter().enumerate() {
+    for (number, (name, title)) in scenarios.iter().enumerate() {
         let heading = format!("\n<a id=\"{name}\"></a>\n\n## {}. {title}\n\n", number + 1);
-        let said = replay(&project, name, &[]);
-        let _ = write!(page, "{heading}```text\n$ cargo kdev why web\n{said}```\n");
+        let output = replay(&project, name, &[]);
+        let _ = write!(page, "{heading}```text\n$ cargo kdev why web\n{output}```\n");
     }
     let docs = root().join("docs/diagnoses.md");
     let assert = snapbox::Assert::new().action_env("SNAPSHOTS");
@@ -70,13 +70,13 @@ fn each_scene_is_explained_as_the_docs_say() {
 }
 
 #[test]
-fn each_scene_that_is_explained_is_made_in_the_lab() {
+fn each_scenario_has_e2e_test_and_record() {
     let folder = root().join("tests/e2e/why");
     let sources: Vec<String> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
         .collect();
-    let made: Vec<&str> = sources
+    let tested: Vec<&str> = sources
         .iter()
         .flat_map(|text| text.split("Scene::").skip(1))
         .filter(|call| !call.starts_with("of_nothing_wrong"))
@@ -85,15 +85,15 @@ fn each_scene_that_is_explained_is_made_in_the_lab() {
             call.split('"').skip(1).step_by(2).find(|word| !word.starts_with("node-"))
         })
         .collect();
-    let listed: Vec<String> = scenes().into_iter().map(|(name, _)| name).collect();
+    let listed: Vec<String> = scenarios().into_iter().map(|(name, _)| name).collect();
     for name in &listed {
-        assert!(made.contains(&name.as_str()), "no test makes `{name}`");
+        assert!(tested.contains(&name.as_str()), "no test produces `{name}`");
         assert!(record(name).exists(), "`{name}` is not recorded: run `cargo xtask record`");
     }
-    for name in &made {
+    for name in &tested {
         assert!(
             listed.iter().any(|one| one == name),
-            "crates/kdev-diagnosis/tests/scenarios/index.tsv lacks `{name}`"
+            "`{name}` is missing from crates/kdev-diagnosis/tests/scenarios/index.tsv"
         );
     }
 }
@@ -115,12 +115,12 @@ fn invalid_record_is_rejected() {
     ];
     for (record, cause) in table {
         project.write("record.json", record);
-        let said = project.run(&["why", "--replay", "record.json"]).code(90).err().to_owned();
+        let stderr = project.run(&["why", "--replay", "record.json"]).code(90).err().to_owned();
         let expected = format!(
-            "error: cannot read the facts in `record.json`\n  caused by: {cause}\n  help: record the facts again with `cargo kdev why --record FILE`\n"
+            "error: cannot read recorded facts from `record.json`\n  caused by: {cause}\n  help: run `cargo kdev why --record FILE` to record them again\n"
         );
-        assert_eq!(said, expected);
+        assert_eq!(stderr, expected);
     }
-    let said = project.run(&["why", "--replay", "absent.json"]).code(90).err().to_owned();
-    assert!(said.starts_with("error: failed to read `absent.json`\n"), "{said}");
+    let stderr = project.run(&["why", "--replay", "absent.json"]).code(90).err().to_owned();
+    assert!(stderr.starts_with("error: failed to read `absent.json`\n"), "{stderr}");
 }

@@ -129,7 +129,7 @@ pub(crate) fn parse_missing_object(message: &str) -> Option<(&'static str, Strin
     None
 }
 
-/// Parses `couldn't find key KEY in ConfigMap NAMESPACE/NAME` into key, kind, and name.
+/// Parses `couldn't find key KEY in `ConfigMap` NAMESPACE/NAME` into key, kind, and name.
 fn parse_missing_key(message: &str) -> Option<(String, &'static str, String)> {
     let (key, rest) = message.strip_prefix("couldn't find key ")?.split_once(" in ")?;
     let (kind, name) = rest.split_once(' ')?;
@@ -162,7 +162,7 @@ fn referenced_keys<'a>(facts: &'a Facts, kind: &str, name: &str) -> Vec<&'a str>
     keys
 }
 
-/// Diagnoses a ConfigMap or Secret that does not exist in the namespace.
+/// Diagnoses a `ConfigMap` or Secret that does not exist in the namespace.
 pub(crate) fn object_not_found(
     facts: &Facts,
     kind: &str,
@@ -189,7 +189,7 @@ pub(crate) fn object_not_found(
     }
 }
 
-/// Diagnoses a ConfigMap or Secret that is missing a key.
+/// Diagnoses a `ConfigMap` or Secret that is missing a key.
 pub(crate) fn key_not_found(
     facts: &Facts,
     kind: &str,

@@ -119,7 +119,7 @@ fn read_only_file_system(
     let name = container.name();
     let message = format!("container `{name}` writes to a read-only file system");
     let help = format!(
-        "mount an `emptyDir` volume at the directory that it writes to, in the manifest of {}",
+        "mount an `emptyDir` volume at the directory that the program writes to, in the manifest of {}",
         facts.controller_id()
     );
     Some((Cause::ReadOnlyFileSystem, message, help))
@@ -140,7 +140,7 @@ fn permission_denied(
         return None;
     }
     let name = container.name();
-    let who =
+    let user_name =
         user.map_or_else(|| "the user of its image".to_owned(), |user| format!("user {user}"));
     let owner = user.map_or_else(|| "USER".to_owned(), |user| user.to_string());
     let chown = format!(
@@ -156,7 +156,8 @@ fn permission_denied(
         ),
         None => ("access a file or resource".to_owned(), chown),
     };
-    let message = format!("container `{name}` runs as {who}, which is not allowed to {operation}");
+    let message =
+        format!("container `{name}` runs as {user_name}, which is not allowed to {operation}");
     Some((Cause::PermissionDenied, message, help))
 }
 

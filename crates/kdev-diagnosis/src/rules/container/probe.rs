@@ -102,7 +102,7 @@ fn diagnose_container(facts: &Facts, container: Container) -> Option<Diagnosis> 
         _ if is_killed => "so the kubelet restarts it".to_owned(),
         _ => format!("and the kubelet restarts it after {threshold} failures"),
     };
-    let (why, help) = probe_response::explain(facts, container, kind, probe, response);
+    let (explanation, help) = probe_response::explain(facts, container, kind, probe, response);
     let runs = facts.running_seconds(container).filter(|_| !is_killed && container.is_running());
     let starting = runs
         .filter(|seconds| *seconds < STARTUP_SECONDS && !probe_response::is_permanent(response));
@@ -122,7 +122,7 @@ fn diagnose_container(facts: &Facts, container: Container) -> Option<Diagnosis> 
     Some(Diagnosis {
         cause,
         confidence: if is_sure { Confidence::Certain } else { Confidence::Likely },
-        message: format!("the `{kind}` of container `{name}` fails, {consequence}: {why}"),
+        message: format!("the `{kind}` of container `{name}` fails, {consequence}: {explanation}"),
         evidence: vec![
             format!("probe: {}", describe_action(probe)),
             format!("last failure, reported {}: {response}", describe_count(event.count)),
@@ -258,13 +258,13 @@ mod tests {
                 "tcpSocket",
             ),
         ];
-        for (probe, response, why, help) in table {
+        for (probe, response, explanation, help) in table {
             let message = format!("Readiness probe failed: {response}");
             let probes = json!({"readinessProbe": probe});
             let found = diagnose(&facts(&probes, &running(), &[("Unhealthy", &message, SINCE)]));
             let [one] = found.as_slice() else { panic!("{response}: {found:?}") };
             assert_eq!((one.cause, one.confidence), (Cause::ReadinessProbe, Confidence::Certain));
-            assert!(one.message.contains(why), "{response}: {}", one.message);
+            assert!(one.message.contains(explanation), "{response}: {}", one.message);
             assert!(one.help.contains(help), "{response}: {}", one.help);
         }
     }

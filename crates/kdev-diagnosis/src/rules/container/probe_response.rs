@@ -77,8 +77,8 @@ impl Probe<'_> {
     fn explain_command(&self, response: &str) -> Option<(String, String)> {
         let contains = |pattern: &str| response.contains(pattern);
         if contains("executable file not found") || contains("exec: ") && contains("no such file") {
-            let why = "program not found in the image".to_owned();
-            return Some((why, self.correct_help("the command")));
+            let reason = "program not found in the image".to_owned();
+            return Some((reason, self.correct_help("the command")));
         }
         let command = self.spec.pointer("/exec/command").filter(|_| !is_timeout(response))?;
         let help = if self.container.is_running() {
@@ -114,19 +114,20 @@ impl Probe<'_> {
             return Some(("the response is not HTTP".to_owned(), help));
         }
         if contains("server gave HTTP response to HTTPS client") {
-            let why = "the program uses HTTP, but the probe uses HTTPS".to_owned();
-            return Some((why, self.set_scheme_help("HTTP")));
+            let reason = "the program uses HTTP, but the probe uses HTTPS".to_owned();
+            return Some((reason, self.set_scheme_help("HTTP")));
         }
-        let why = "the program accepts the connection and closes it without a response".to_owned();
-        (contains("EOF") || contains("connection reset")).then(|| (why, self.log_help()))
+        let reason =
+            "the program accepts the connection and closes it without a response".to_owned();
+        (contains("EOF") || contains("connection reset")).then(|| (reason, self.log_help()))
     }
 
     /// Explains a connection that was refused, or a port without a number.
     fn explain_connection(&self, response: &str) -> Option<(String, String)> {
         let port = probed_port(self.spec);
         if response.contains("strconv.Atoi: parsing") {
-            let why = format!("the container has no port named `{port}`");
-            return Some((why, self.correct_port_help(self.correct_help("the port"))));
+            let reason = format!("the container has no port named `{port}`");
+            return Some((reason, self.correct_port_help(self.correct_help("the port"))));
         }
         if !response.contains("connection refused") {
             return None;
@@ -140,8 +141,8 @@ impl Probe<'_> {
             "make the program listen on `0.0.0.0:{port}`, because the kubelet cannot reach `127.0.0.1`, or {}{startup_hint}",
             self.correct_help("the port")
         );
-        let why = format!("nothing listens on port {port} of the pod's IP address");
-        Some((why, self.correct_port_help(otherwise)))
+        let reason = format!("nothing listens on port {port} of the pod's IP address");
+        Some((reason, self.correct_port_help(otherwise)))
     }
 
     fn explain_other(&self, response: &str) -> (String, String) {
@@ -160,8 +161,8 @@ impl Probe<'_> {
             let is_command = self.spec.get("exec").is_some();
             let setting = if is_command { "the command" } else { "the port" };
             let seconds = self.spec["timeoutSeconds"].as_u64().unwrap_or(1);
-            let why = format!("no response within {seconds} s");
-            return (why, self.correct_help(&format!("{setting} or `timeoutSeconds`")));
+            let reason = format!("no response within {seconds} s");
+            return (reason, self.correct_help(&format!("{setting} or `timeoutSeconds`")));
         }
         ("no valid response".to_owned(), self.correct_help("the address"))
     }
@@ -199,10 +200,10 @@ fn explain_grpc(
     right_port: String,
 ) -> (String, String) {
     if response.contains("does not implement the grpc health protocol") {
-        let why = "the gRPC server does not implement the health checking protocol".to_owned();
+        let reason = "the gRPC server does not implement the health checking protocol".to_owned();
         let help =
             "implement `grpc.health.v1.Health` in the program, or probe its port with `tcpSocket`";
-        return (why, help.to_owned());
+        return (reason, help.to_owned());
     }
     if response.contains("service unhealthy") {
         return (

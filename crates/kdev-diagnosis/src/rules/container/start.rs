@@ -229,15 +229,16 @@ fn mount_type_mismatch(
 /// Explains any other start error with the runtime's message.
 fn start_failed(facts: &Facts, container: Container, error: &str) -> (String, String) {
     let (name, controller) = (container.name(), facts.controller_id());
-    let why = error.split(START_ERROR).nth(1).unwrap_or(error);
-    let why = why.trim_start_matches("error during container init: ").trim_end_matches(": unknown");
+    let reason = error.split(START_ERROR).nth(1).unwrap_or(error);
+    let reason =
+        reason.trim_start_matches("error during container init: ").trim_end_matches(": unknown");
     let directory = container.spec("/workingDir").and_then(Value::as_str).unwrap_or_default();
-    let help = if !directory.is_empty() && why.contains(directory) {
+    let help = if !directory.is_empty() && reason.contains(directory) {
         format!("correct `workingDir` of container `{name}` in the manifest of {controller}")
     } else {
         format!("run `{} describe {}` for details", facts.kubectl, facts.subject)
     };
-    (format!("container `{name}` cannot be started: {why}"), help)
+    (format!("container `{name}` cannot be started: {reason}"), help)
 }
 
 /// Returns the node's platform, and the platforms of its image if they are others.

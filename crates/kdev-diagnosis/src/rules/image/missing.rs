@@ -46,7 +46,7 @@ fn diagnose_container(facts: &Facts, container: Container) -> Option<Diagnosis> 
 fn node_evidence(facts: &Facts, locations: &ImageLocations) -> String {
     let node = describe_node(facts);
     match locations.node_error {
-        Some(why) => format!("unknown whether {node} has the image: {why}"),
+        Some(error) => format!("unknown whether {node} has the image: {error}"),
         None if locations.is_missing_on_node(facts) => {
             format!(
                 "containerd on {node} has no `{}` in namespace `{CRI_NAMESPACE}`",

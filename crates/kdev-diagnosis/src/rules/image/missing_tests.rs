@@ -42,7 +42,7 @@ fn pod(image: &str, policy: &str, on_node: Option<Names>, local: Option<Names>) 
 
 #[test]
 fn image_with_same_tag_is_preferred() {
-    let (other, theirs, elsewhere) =
+    let (other, same_tag, elsewhere) =
         ("docker.io/library/app:2019", "localhost/app:dev", "r.example/app:dev");
     let on_node = |image| {
         (Cause::ImageUnderOtherName, format!("node `n` has no `app:dev`, but has `{image}`"))
@@ -53,15 +53,15 @@ fn image_with_same_tag_is_preferred() {
         (Cause::LocalImageUnderOtherName, message)
     };
     let table: [(Names, Names, _); 5] = [
-        (&[other, theirs], &[], on_node(theirs)),
+        (&[other, same_tag], &[], on_node(same_tag)),
         (&[other], &[], on_node("app:2019")),
-        (&[], &[other, theirs], in_docker(theirs)),
+        (&[], &[other, same_tag], in_docker(same_tag)),
         (&[other], &[elsewhere], in_docker(elsewhere)),
-        (&[theirs], &[elsewhere], on_node(theirs)),
+        (&[same_tag], &[elsewhere], on_node(same_tag)),
     ];
-    for (stocked, local, expected) in table {
-        let found = diagnose(&pod("app:dev", "Never", Some(stocked), Some(local))).remove(0);
-        assert_eq!((found.cause, found.message), expected, "{stocked:?} {local:?}");
+    for (stored_names, local, expected) in table {
+        let found = diagnose(&pod("app:dev", "Never", Some(stored_names), Some(local))).remove(0);
+        assert_eq!((found.cause, found.message), expected, "{stored_names:?} {local:?}");
     }
 }
 

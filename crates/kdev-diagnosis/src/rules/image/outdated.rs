@@ -29,10 +29,10 @@ pub fn newer_local_image<'a>(facts: &'a Facts, container: Container) -> Option<&
     if !container.is_running() || runs.is_empty() || runs.contains('@') {
         return None;
     }
-    let wanted = container.reference()?;
-    match wanted.tag().filter(|tag| tag.starts_with(CONTENT_TAG_PREFIX)) {
-        Some(tag) => newer_content_tag(facts, &wanted, tag),
-        None => rebuilt_image(facts, wanted, runs),
+    let reference = container.reference()?;
+    match reference.tag().filter(|tag| tag.starts_with(CONTENT_TAG_PREFIX)) {
+        Some(tag) => newer_content_tag(facts, &reference, tag),
+        None => rebuilt_image(facts, reference, runs),
     }
 }
 
@@ -42,13 +42,13 @@ pub fn newer_local_image<'a>(facts: &'a Facts, container: Container) -> Option<&
 /// Docker has cached keeps its time.
 fn newer_content_tag<'a>(
     facts: &'a Facts,
-    wanted: &Reference,
+    reference: &Reference,
     tag: &str,
 ) -> Option<&'a LocalImage> {
     let images = || {
         let all = facts.local_images.iter().flatten();
         all.filter_map(|image| Some((image, Reference::parse(&image.name).ok()?)))
-            .filter(|(_, name)| name.name() == wanted.name())
+            .filter(|(_, name)| name.name() == reference.name())
     };
     let is_content =
         |name: &Reference| name.tag().is_some_and(|tag| tag.starts_with(CONTENT_TAG_PREFIX));
@@ -76,8 +76,8 @@ fn newer_content_tag<'a>(
 
 /// Returns Docker's image with the same name if its content differs. In Docker's
 /// containerd image store, IDs do not identify the content and cannot be compared.
-fn rebuilt_image<'a>(facts: &'a Facts, wanted: Reference, runs: &str) -> Option<&'a LocalImage> {
-    let local = ImageLocations::new(facts, wanted).in_docker.filter(|local| local.id != runs)?;
+fn rebuilt_image<'a>(facts: &'a Facts, reference: Reference, runs: &str) -> Option<&'a LocalImage> {
+    let local = ImageLocations::new(facts, reference).in_docker.filter(|local| local.id != runs)?;
     facts.local_ids_are_configs.then_some(local)
 }
 
@@ -88,19 +88,19 @@ fn matches_platform(facts: &Facts, local: &LocalImage) -> bool {
 
 fn diagnose_container(facts: &Facts, container: Container) -> Option<Diagnosis> {
     let newer = newer_local_image(facts, container)?;
-    let wanted = container.reference()?;
-    let name = wanted.name().familiar();
+    let reference = container.reference()?;
+    let name = reference.name().familiar();
     let started = time::seconds(container.started_at());
     let is_newer = time::seconds(&newer.created_at)
         .zip(started)
         .is_some_and(|(created, started)| created > started);
-    let is_of_project = facts.project_image.as_deref() == Some(&wanted.name().to_string());
-    let renew = fixes::deploy_newer_build_help(facts, container, &wanted, &newer.name);
+    let is_of_project = facts.project_image.as_deref() == Some(&reference.name().to_string());
+    let renew = fixes::deploy_newer_build_help(facts, container, &reference, &newer.name);
     let platform = facts.platform();
     let help = match (is_of_project, matches_platform(facts, newer), renew.strip_prefix("run `")) {
         (false, false, Some(renew)) => format!(
             "build the image for {platform} and deploy it: `docker build --platform {platform} --tag {} . && {renew}",
-            wanted.familiar()
+            reference.familiar()
         ),
         (false, true, Some(_)) if !is_newer => {
             format!("to deploy the build in Docker, {renew}")

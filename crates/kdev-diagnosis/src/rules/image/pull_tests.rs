@@ -13,8 +13,8 @@ const DENIED: &str = "failed to resolve reference \"R\": pulling from host r.exa
 const ABSENT: &str = "failed to resolve reference \"R\": R: not found";
 
 /// Returns a Deployment's pod on node `n` whose pull failed with this error.
-fn pod(image: &str, policy: &str, why: &str, os: &str) -> Facts {
-    let waiting = json!({"reason": "ErrImagePull", "message": why});
+fn pod(image: &str, policy: &str, error: &str, os: &str) -> Facts {
+    let waiting = json!({"reason": "ErrImagePull", "message": error});
     let status = json!({"name": "c", "state": {"waiting": waiting}});
     let info = json!({"operatingSystem": os, "architecture": "amd64"});
     let container = json!({"name": "c", "image": image, "imagePullPolicy": policy});
@@ -59,9 +59,9 @@ fn nonexistent_image_is_distinguished_from_denied_pull() {
         ("nowhere:dev", ABSENT, Cause::TagNotFound, certain),
         ("r.example/app:dev", DENIED, Cause::PullDenied, certain),
     ];
-    for (image, why, cause, confidence) in table {
-        let found = causes(&pod(image, "IfNotPresent", why, "linux"));
-        assert_eq!(found, [(cause, confidence)], "{image} {why}");
+    for (image, error, cause, confidence) in table {
+        let found = causes(&pod(image, "IfNotPresent", error, "linux"));
+        assert_eq!(found, [(cause, confidence)], "{image} {error}");
     }
 }
 
@@ -74,7 +74,7 @@ fn pull_error_determines_message_and_help() {
     let proxy = format!(
         "correct `HTTPS_PROXY` or `NO_PROXY` in the environment of containerd on node `n` and restart it, or {instead}"
     );
-    let proxied = |why: &str| format!("proxyconnect tcp: {why}");
+    let proxied = |error: &str| format!("proxyconnect tcp: {error}");
     let through = |proxy: &str| {
         format!(
             "containerd on node `n` cannot reach registry `r.example` through its proxy `{proxy}`"
@@ -109,10 +109,10 @@ fn pull_error_determines_message_and_help() {
         (pulled, "linux", full.0, full.1.into(), "free disk space on node `n`: `ssh -t n 'sudo du -xh -d2 /var | sort -h | tail'` shows the largest directories; do not prune images, because that also deletes loaded images that no pod uses".into()),
         (pulled, "linux", "pull QPS exceeded".into(), throttled.into(), "wait for the retry: `kubectl get pod/p --watch`".into()),
     ];
-    for (policy, os, why, message, help) in table {
-        let found = crate::diagnose(&pod("r.example/app:dev", policy, &why, os));
+    for (policy, os, error, message, help) in table {
+        let found = crate::diagnose(&pod("r.example/app:dev", policy, &error, os));
         let found: Vec<_> = found.iter().map(|one| (&one.message, &one.help)).collect();
-        assert_eq!(found, [(&message, &help)], "{policy} {why}");
+        assert_eq!(found, [(&message, &help)], "{policy} {error}");
     }
 }
 
@@ -125,8 +125,8 @@ fn outdated_copy_does_not_hide_registry_error() {
         ("r.example/app:dev", "IfNotPresent", DENIED, vec![(Cause::ImageJustArrived, likely)]),
         ("app:dev", "Always", HUB, vec![(always, certain)]),
     ];
-    for (image, policy, why, expected) in table {
-        let mut facts = pod(image, policy, why, "linux");
+    for (image, policy, error, expected) in table {
+        let mut facts = pod(image, policy, error, "linux");
         let full = facts.containers()[0].reference().unwrap().to_string();
         facts.node_images = [("n".to_owned(), stored(&full))].into();
         assert_eq!(causes(&facts), expected, "{image} {policy}");
@@ -145,14 +145,14 @@ fn local_image_is_loaded_instead_of_pulled() {
         ),
         ("IfNotPresent", ABSENT, vec![(Cause::ImageNotLoaded, likely)]),
     ];
-    for (policy, why, expected) in table {
-        let mut facts = pod("r.example/app:dev", policy, why, "linux");
+    for (policy, error, expected) in table {
+        let mut facts = pod("r.example/app:dev", policy, error, "linux");
         let local = LocalImage { name: "r.example/app:dev".into(), ..LocalImage::default() };
         facts.local_images = Some(vec![local]);
-        assert_eq!(causes(&facts), expected, "{policy} {why}");
+        assert_eq!(causes(&facts), expected, "{policy} {error}");
         let help = &crate::diagnose(&facts)[0].help;
         assert!(help.starts_with("run `cargo kdev load r.example/app:dev"), "{help}");
-        assert_eq!(help.contains("Never"), policy == "Always" && why == DENIED, "{help}");
+        assert_eq!(help.contains("Never"), policy == "Always" && error == DENIED, "{help}");
     }
 }
 
@@ -164,14 +164,16 @@ fn digest_missing_on_node_shows_registry_error() {
         ("sha256:1", "", vec![Cause::PinnedByDigest]),
         (digest.as_str(), DENIED, vec![Cause::PinnedByDigest]),
     ];
-    for (on_node, why, expected) in table {
+    for (on_node, error, expected) in table {
         let image = format!("r.example/app:dev@{digest}");
-        let mut facts = pod(&image, "IfNotPresent", why, "linux");
-        let NodeObservation::Known(mut stock) = stored("r.example/app:dev") else { unreachable!() };
-        stock.images[0].digest = on_node.into();
-        facts.node_images = [("n".to_owned(), NodeObservation::Known(stock))].into();
+        let mut facts = pod(&image, "IfNotPresent", error, "linux");
+        let NodeObservation::Known(mut images) = stored("r.example/app:dev") else {
+            unreachable!()
+        };
+        images.images[0].digest = on_node.into();
+        facts.node_images = [("n".to_owned(), NodeObservation::Known(images))].into();
         let found: Vec<Cause> = causes(&facts).into_iter().map(|(cause, _)| cause).collect();
-        assert_eq!(found, expected, "{on_node} {why}");
+        assert_eq!(found, expected, "{on_node} {error}");
     }
     // The CRI stores it without its tag.
     let mut facts = pod(&format!("r.example/app:dev@{digest}"), "IfNotPresent", "", "linux");

@@ -99,8 +99,8 @@ fn incomplete_or_damaged(facts: &Facts, container: Container) -> Option<Diagnosi
         // A complete image is unpacked when it is needed, so only a failed attempt counts.
         } else if image.unpacked == Some(false) && message.contains("unpack") {
             let is_damaged = message.contains("wrong diff id");
-            let why = if is_damaged { "a layer is damaged" } else { "a layer may be damaged" };
-            (Cause::ImageNotUnpacked, &*format!("cannot be unpacked: {why}"))
+            let damage = if is_damaged { "a layer is damaged" } else { "a layer may be damaged" };
+            (Cause::ImageNotUnpacked, &*format!("cannot be unpacked: {damage}"))
         } else {
             return None;
         };
@@ -180,10 +180,10 @@ fn pull_policy_always(facts: &Facts, container: Container) -> Option<Diagnosis> 
     let reference = container.reference()?;
     let message = match reference.tag() {
         Some("latest") => format!(
-            "the pull policy is `Always` (the default for `:latest` or no tag), so the kubelet pulls `{name}` from a registry even if it is on the node"
+            "the pull policy is `Always` (the default for `:latest` or no tag), so the kubelet queries a registry for `{name}` even if the node has it"
         ),
         _ => format!(
-            "the pull policy is `Always`, so the kubelet pulls `{name}` from a registry even if it is on the node"
+            "the pull policy is `Always`, so the kubelet queries a registry for `{name}` even if the node has it"
         ),
     };
     let set = if facts.project_image.as_deref() == Some(&reference.name().to_string()) {

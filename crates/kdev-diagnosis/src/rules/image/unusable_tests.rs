@@ -38,7 +38,7 @@ fn digest_is_replaced_only_if_content_stays_same() {
             digest: on_node.into(),
             ..StoredImage::default()
         };
-        let stock = NodeImages { images: vec![stored], ..NodeImages::default() };
+        let images = NodeImages { images: vec![stored], ..NodeImages::default() };
         let local = LocalImage {
             name: format!("{name}:v2"),
             id: in_docker.into(),
@@ -51,7 +51,7 @@ fn digest_is_replaced_only_if_content_stays_same() {
                 "spec": {"nodeName": "n", "containers": [container]},
                 "status": {"containerStatuses": [{"name": "c", "state": state}]}}),
             owners: vec![json!({"kind": "Deployment", "metadata": {"name": "web"}})],
-            node_images: [("n".to_owned(), NodeObservation::Known(stock))].into(),
+            node_images: [("n".to_owned(), NodeObservation::Known(images))].into(),
             local_images: Some(vec![local]),
             ..Facts::default()
         };
@@ -77,8 +77,9 @@ fn full_disk_is_distinguished_from_damaged_layer() {
             "the disk is full",
         ),
     ];
-    for (why, cause, message) in table {
-        let waiting = json!({"reason": "CreateContainerError", "message": format!("{start}{why}")});
+    for (error, cause, message) in table {
+        let waiting =
+            json!({"reason": "CreateContainerError", "message": format!("{start}{error}")});
         let stored = StoredImage {
             namespace: CRI_NAMESPACE.into(),
             name: "docker.io/library/app:dev".into(),
@@ -86,16 +87,16 @@ fn full_disk_is_distinguished_from_damaged_layer() {
             unpacked: Some(false),
             ..StoredImage::default()
         };
-        let stock = NodeImages { images: vec![stored], ..NodeImages::default() };
+        let images = NodeImages { images: vec![stored], ..NodeImages::default() };
         let facts = Facts {
             pod: json!({"kind": "Pod", "metadata": {"name": "p"},
                 "spec": {"nodeName": "n", "containers": [{"name": "c", "image": "app:dev"}]},
                 "status": {"containerStatuses": [{"name": "c", "state": {"waiting": waiting}}]}}),
-            node_images: [("n".to_owned(), NodeObservation::Known(stock))].into(),
+            node_images: [("n".to_owned(), NodeObservation::Known(images))].into(),
             ..Facts::default()
         };
         let found = diagnose(&facts).remove(0);
-        assert_eq!(found.cause, cause, "{why}");
+        assert_eq!(found.cause, cause, "{error}");
         assert!(found.message.ends_with(message), "{}", found.message);
     }
 }

@@ -45,7 +45,7 @@ fn used_claims(facts: &Facts) -> impl Iterator<Item = &Value> {
         .filter(move |claim| names.iter().any(|name| claim["metadata"]["name"] == **name))
 }
 
-/// Returns the name of the pod's claim that is bound to this PersistentVolume.
+/// Returns the name of the pod's claim that is bound to this `PersistentVolume`.
 pub(crate) fn claim_bound_to<'a>(facts: &'a Facts, volume: &str) -> Option<&'a str> {
     let claim = used_claims(facts).find(|claim| claim["spec"]["volumeName"] == volume)?;
     Some(text(claim, "/metadata/name"))
@@ -114,8 +114,8 @@ fn pending_reason(facts: &Facts, claim: &Value, name: &str) -> Option<(String, S
     let contains =
         |pattern: &str| claim_events(facts, name).any(|event| event.message.contains(pattern));
     if class.is_empty() {
-        let why = missing_class_reason(facts, claim);
-        let message = format!("PersistentVolumeClaim `{name}` is pending: {why}");
+        let reason = missing_class_reason(facts, claim);
+        let message = format!("PersistentVolumeClaim `{name}` is pending: {reason}");
         return Some((message, create_volume_help(facts, claim)));
     }
     let exists = facts.storage_classes.iter().any(|known| known == class);
@@ -157,8 +157,8 @@ fn pending_reason(facts: &Facts, claim: &Value, name: &str) -> Option<(String, S
     Some((message, format!("run `{kubectl} describe pvc {name}` to see why")))
 }
 
-/// Explains why a claim without a StorageClass has no volume. A user who may not list
-/// nodes may not list StorageClasses either.
+/// Explains why a claim without a `StorageClass` has no volume. A user who may not list
+/// nodes may not list `StorageClass`es either.
 fn missing_class_reason(facts: &Facts, claim: &Value) -> &'static str {
     let is_empty = claim.pointer("/spec/storageClassName").is_some();
     match facts.storage_classes.as_slice() {
@@ -176,8 +176,8 @@ fn create_volume_help(facts: &Facts, claim: &Value) -> String {
     )
 }
 
-/// Returns a PersistentVolume for a claim, in a directory of a node. Its name contains
-/// the namespace, because PersistentVolumes are cluster-scoped.
+/// Returns a `PersistentVolume` for a claim, in a directory of a node. Its name contains
+/// the namespace, because `PersistentVolume`s are cluster-scoped.
 fn host_path_volume(claim: &Value) -> Value {
     let (namespace, claim_name) = (&claim["metadata"]["namespace"], text(claim, "/metadata/name"));
     let name = format!("{}-{claim_name}", namespace.as_str().unwrap_or_default());

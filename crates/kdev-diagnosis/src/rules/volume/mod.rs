@@ -63,10 +63,10 @@ fn attach_failure(facts: &Facts) -> Option<Diagnosis> {
         None => format!("volume `{volume}`"),
     };
     if !message.starts_with("Multi-Attach error") {
-        let why = error_text(message);
+        let error = error_text(message);
         let help = describe_help(facts);
         return Some(mount_failed(
-            format!("{subject} cannot be attached to the node: {why}"),
+            format!("{subject} cannot be attached to the node: {error}"),
             event,
             help,
         ));
@@ -127,11 +127,11 @@ fn mount_failure(facts: &Facts) -> Option<Diagnosis> {
             .split_whitespace()
             .collect(),
     };
-    let why = error_text(message);
+    let error = error_text(message);
     let [volume] = volumes.as_slice() else {
         let message = match volumes.as_slice() {
-            [] => format!("the pod's volumes cannot be mounted: {why}"),
-            _ => format!("volumes {} cannot be mounted: {why}", text::list(&volumes)),
+            [] => format!("the pod's volumes cannot be mounted: {error}"),
+            _ => format!("volumes {} cannot be mounted: {error}", text::list(&volumes)),
         };
         return Some(mount_failed(message, event, describe_help(facts)));
     };
@@ -139,7 +139,7 @@ fn mount_failure(facts: &Facts) -> Option<Diagnosis> {
         let evidence = vec![format!("{}: {message}", event.reason)];
         return Some(config::key_not_found(facts, kind, name, key, evidence));
     }
-    let message = format!("volume `{volume}` cannot be mounted: {why}");
+    let message = format!("volume `{volume}` cannot be mounted: {error}");
     if volume.starts_with(TOKEN_VOLUME_PREFIX) {
         let help = format!(
             "wait for the kubelet to retry; if the error persists, run `{} describe {}`",
@@ -162,7 +162,7 @@ fn text_between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
 /// Returns the error at the end of an event's message.
 fn error_text(message: &str) -> &str {
     let lists = message.split_once("unmounted volumes=[").and_then(|_| message.split_once("]: "));
-    message.split_once("\" : ").or(lists).map_or(message, |(_, why)| why)
+    message.split_once("\" : ").or(lists).map_or(message, |(_, error)| error)
 }
 
 /// Parses `references non-existent config key: KEY`, or `secret key`, into the kind and
