@@ -93,20 +93,29 @@ fn links_lead_to_existing_files_and_anchors() {
 
 #[test]
 fn exit_codes_are_the_same_everywhere() {
-    let (page, code) = (read("docs/exit-codes.md"), read("crates/kdev/src/exit_code.rs"));
+    let page = read("docs/exit-codes.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | "));
+    let rows = rows.filter_map(|(code, text)| Some((code.parse().ok()?, text.strip_suffix(" |")?)));
+    let listed: Vec<(u8, String)> = rows.map(|(code, text)| (code, text.to_owned())).collect();
     let help = Project::new().run(&["--help"]).code(0).out().to_owned();
-    let variants = code.lines().filter_map(|line| line.trim().strip_suffix(',')?.split_once(" = "));
-    let mut count = 0;
-    for (_, number) in variants {
-        let row = page.lines().find(|line| line.starts_with(&format!("| {number} |")));
-        let row = row.unwrap_or_else(|| panic!("docs/exit-codes.md does not list {number}"));
-        let words = row.split('|').nth(2).unwrap();
-        let line = help.lines().find(|line| line.trim().starts_with(&format!("{number}  ")));
-        let line = line.unwrap_or_else(|| panic!("--help does not list {number}"));
-        assert!(line.ends_with(words.trim()), "{line} is not{words}");
-        count += 1;
+    let mut printed: Vec<(u8, String)> = Vec::new();
+    for line in help.split_once("Exit codes:\n").unwrap().1.lines() {
+        let Some(line) = line.strip_prefix(' ').map(str::trim_start) else { break };
+        match line.split_once("  ").map(|(code, text)| (code.parse(), text)) {
+            Some((Ok(code), text)) => printed.push((code, text.to_owned())),
+            _ => {
+                let text = &mut printed.last_mut().unwrap().1;
+                text.push(' ');
+                text.push_str(line);
+            }
+        }
     }
-    assert!(count >= 10, "{count}");
+    assert_eq!(listed, printed);
+    let code = read("crates/kdev/src/exit_code.rs");
+    let variants = code.lines().filter_map(|line| line.trim().strip_suffix(',')?.split_once(" = "));
+    let variants: Vec<u8> = variants.map(|(_, number)| number.parse().unwrap()).collect();
+    assert!(variants.len() >= 10, "{variants:?}");
+    assert_eq!(listed.iter().map(|(code, _)| *code).collect::<Vec<_>>(), variants);
 }
 
 #[test]
@@ -213,4 +222,31 @@ fn json_page_has_every_event_with_its_fields() {
         })
         .collect();
     assert_eq!(listed, expected);
+}
+
+#[test]
+fn doctor_page_has_every_check() {
+    let folder = files(&root().join("crates/kdev/src/commands/doctor"));
+    let sources = folder.iter().filter(|path| !path.ends_with("node_tests.rs"));
+    let code: String = sources
+        .map(|path| fs::read_to_string(path).unwrap())
+        .map(|text| text.split("#[cfg(test)]").next().unwrap().to_owned())
+        .collect();
+    let results = code.split("CheckGroup::").skip(1).filter_map(|rest| {
+        let (_, after) = rest.split_once(',').filter(|(group, _)| !group.contains(' '))?;
+        after.trim_start().strip_prefix('"')?.split('"').next()
+    });
+    let literals: BTreeSet<&str> = code.split('"').skip(1).step_by(2).collect();
+    let permissions = literals.iter().copied().filter(|text| text.starts_with("permissions-"));
+    let used: BTreeSet<&str> = results.chain(permissions).collect();
+    let page = read("docs/doctor.md");
+    let rows = section(&page, "## Checks").lines().filter(|line| line.starts_with("| `"));
+    let listed: BTreeSet<&str> =
+        rows.flat_map(|row| quoted(row.split('|').nth(1).unwrap())).collect();
+    let tools = ["docker", "kubectl", "ssh", "helm"];
+    for check in &listed {
+        assert!(literals.contains(check) || tools.contains(check), "no check is named `{check}`");
+    }
+    let missing: Vec<&&str> = used.difference(&listed).collect();
+    assert!(used.len() > 25 && missing.is_empty(), "not listed: {missing:?}");
 }
