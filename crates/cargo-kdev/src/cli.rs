@@ -1,4 +1,4 @@
-//! The command line: the list of commands.
+//! The list of commands, and the exit codes.
 
 use std::ffi::OsString;
 
@@ -13,14 +13,14 @@ use crate::commands::up::UpArgs;
 use crate::commands::why::WhyArgs;
 use crate::flags::OutputArgs;
 
-/// What cargo passes to a plugin: the plugin's own name comes first.
+/// The arguments that cargo passes to a plugin: the first is the name of the plugin.
 #[derive(Debug, Parser)]
 #[command(name = "cargo", bin_name = "cargo", styles = clap_cargo::style::CLAP_STYLING)]
 pub(crate) enum Cargo {
     Kdev(Kdev),
 }
 
-/// The Kubernetes inner loop without a registry
+/// Deploy local Docker images to Kubernetes without a registry
 #[derive(Debug, Args)]
 #[command(version, about, long_about = None, after_help = EXIT_CODES)]
 pub(crate) struct Kdev {
@@ -33,60 +33,57 @@ pub(crate) struct Kdev {
 /// Kept equal to the library's `ExitCode` and the README by a test.
 const EXIT_CODES: &str = "\
 Exit codes:
-    0  all is done, and proven
-    2  the command line is wrong
-   90  the project, its configuration or its manifests are wrong
-   91  a tool is missing or too old, or docker does not answer
-   92  the context is unknown, not allowed or unreachable, or the API refused
+    0  success
+    2  invalid command line
+   90  invalid project, configuration or manifest
+   91  a required tool is missing or too old, or the Docker daemon is
+       unreachable
+   92  the cluster is unreachable, the context is unknown or not allowed, or the
+       API server rejected a request
    93  a node cannot be reached or used
-   94  the image could not be loaded, or its presence not be proven
-   95  the new pods cannot become ready
-   96  the new pods were not ready in time
+   94  the image could not be loaded onto a node, or its presence could not be
+       verified
+   95  the rollout failed
+   96  the rollout timed out
   130  interrupted
-A failed build ends with the builder's own exit code.";
+If the build fails, `cargo kdev` exits with the exit code of the build tool.";
 
-/// For those who change nothing.
-const READ_ONLY_CONTEXT_HELP: &str = "Kube context to ask [default: the current one]";
+/// The help of `--context` for read-only commands.
+const READ_ONLY_CONTEXT_HELP: &str = "Kube context to use [default: current context]";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Build, load onto every node that may run it, apply, and wait until the
-    /// new pods are ready
+    /// Build, load and apply, then wait for the rollout
     Up(UpArgs),
-    /// Delete all that `up` has applied, data included; the images stay on the
-    /// nodes
+    /// Delete what `up` applied, including data; images stay on the nodes
     Down(DownArgs),
-    /// Print the manifests as `up` would apply them; needs no cluster
+    /// Print the manifests as `up` would apply them; works without a cluster
     Render(RenderArgs),
-    /// Load an image that docker or an archive has, and nothing else
+    /// Load an image onto the nodes without applying anything
     Load(LoadArgs),
-    /// Tell why a pod does not run: the root cause, what it was seen by, and
-    /// what helps; changes nothing
+    /// Explain why a pod is not running
     #[command(mut_arg("context", |arg| arg.help(READ_ONLY_CONTEXT_HELP)))]
     Why(WhyArgs),
-    /// Show what runs of the project, and whether it is the newest build; ends
-    /// with 0 whatever it has seen
+    /// Show running pods and whether they use the latest build
     #[command(mut_arg("context", |arg| arg.help(READ_ONLY_CONTEXT_HELP)))]
     Status(StatusArgs),
-    /// Check all that `up` needs, here, in the cluster and on each node, and tell
-    /// what helps; ends with the code of the first error
+    /// Check this machine, the cluster and the nodes
     #[command(mut_arg("context", |arg| arg.help(READ_ONLY_CONTEXT_HELP)))]
     Doctor(DoctorArgs),
 }
 
 impl Command {
-    /// Whether changes are only shown.
+    /// Returns whether commands that make changes are only printed.
     pub(crate) fn is_dry_run(&self) -> bool {
         match self {
-            Self::Up(UpArgs { target: place, .. }) | Self::Load(LoadArgs { target: place, .. }) => place.dry_run,
+            Self::Up(UpArgs { target, .. }) | Self::Load(LoadArgs { target, .. }) => target.dry_run,
             Self::Down(down) => down.dry_run,
             Self::Render(_) | Self::Why(_) | Self::Status(_) | Self::Doctor(_) => false,
         }
     }
 }
 
-/// The arguments as cargo would pass them: `cargo-kdev up`, called directly,
-/// means the same as `cargo kdev up`.
+/// Returns the arguments as cargo passes them, also if `cargo-kdev up` is run directly.
 pub(crate) fn cargo_args() -> Vec<OsString> {
     let mut args: Vec<OsString> = std::env::args_os().collect();
     if args.get(1).is_none_or(|first| first != "kdev") {
@@ -101,7 +98,7 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn command_line_definition_is_valid() {
         Cargo::command().debug_assert();
     }
 }

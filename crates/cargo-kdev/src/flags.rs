@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use kdev::{PullPolicy, PackageSelection, ClusterTarget};
+use kdev::{ClusterTarget, PackageSelection, PullPolicy};
 
-/// Which package.
+/// The package.
 #[derive(Debug, Args)]
 pub(crate) struct ProjectArgs {
     /// Package to work on
@@ -16,11 +16,11 @@ pub(crate) struct ProjectArgs {
     pub(crate) manifest_path: Option<PathBuf>,
 }
 
-/// Which cluster.
+/// The cluster.
 #[derive(Debug, Args)]
 pub(crate) struct ClusterArgs {
-    /// Kube context whose cluster is to be changed; to name it is to allow it
-    /// [default: the current one]
+    /// Kube context to use; naming a context also allows changes to it
+    /// [default: current context]
     #[arg(long, env = "KDEV_CONTEXT", hide_env_values = true, value_name = "NAME")]
     pub(crate) context: Option<String>,
     /// Kubeconfig to use
@@ -28,38 +28,39 @@ pub(crate) struct ClusterArgs {
     pub(crate) kubeconfig: Option<PathBuf>,
 }
 
-/// Which project, cluster and nodes.
+/// The project, cluster and nodes.
 #[derive(Debug, Args)]
 pub(crate) struct TargetArgs {
     #[command(flatten)]
     pub(crate) project: ProjectArgs,
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
-    /// Node to load onto, instead of all that may run the pods (repeatable)
+    /// Load onto this node only (repeatable)
+    /// [default: all nodes that may run the pods]
     #[arg(long = "node", value_name = "NAME")]
     pub(crate) nodes: Vec<String>,
-    /// ssh configuration to use instead of your own
+    /// SSH configuration file to use instead of the default
     #[arg(long, env = "KDEV_SSH_CONFIG", hide_env_values = true, value_name = "PATH")]
     pub(crate) ssh_config: Option<PathBuf>,
-    /// Show each command that would change something, and change nothing
+    /// Print the commands that would make changes, without running them
     #[arg(long)]
     pub(crate) dry_run: bool,
 }
 
-/// How to talk to the user.
+/// The output.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct OutputArgs {
-    /// Show the commands that build
+    /// Print build commands
     #[arg(short, long, global = true, conflicts_with = "quiet")]
     pub(crate) verbose: bool,
-    /// Show warnings and errors only
+    /// Print only warnings and errors
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
-    /// Colours
+    /// When to use colors
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub(crate) color: Color,
-    /// How to tell what happens: for people, or one JSON object a line on stdout
+    /// Output format: human-readable, or one JSON object per line on stdout
     #[arg(long, global = true, value_name = "FORMAT", default_value = "human")]
     pub(crate) message_format: MessageFormat,
 }
@@ -101,11 +102,11 @@ impl From<ProjectArgs> for PackageSelection {
 }
 
 impl From<ClusterArgs> for ClusterTarget {
-    /// With where kubectl would look by itself.
+    /// Adds the default kubeconfigs of `kubectl`.
     fn from(ClusterArgs { context, kubeconfig }: ClusterArgs) -> Self {
-        let named = std::env::var_os("KUBECONFIG").filter(|files| !files.is_empty());
+        let from_env = std::env::var_os("KUBECONFIG").filter(|files| !files.is_empty());
         let home = || etcetera::home_dir().ok().map(|home| home.join(".kube/config"));
-        let usual = match named {
+        let usual = match from_env {
             Some(files) => {
                 std::env::split_paths(&files).filter(|f| !f.as_os_str().is_empty()).collect()
             }

@@ -1,5 +1,4 @@
-//! `cargo kdev`: arguments in, words and an exit code out. All work is the
-//! library's.
+//! `cargo kdev`: parses the arguments, calls the library, and prints the results.
 
 mod cli;
 mod commands;
@@ -16,18 +15,18 @@ use ui::Ui;
 
 fn main() -> ExitCode {
     let Cargo::Kdev(Kdev { command, output }) = Cargo::parse_from(cli::cargo_args());
-    let term = Ui::new(&output);
-    let draw = |event| term.print_event(event);
+    let ui = Ui::new(&output);
+    let on_event = |event| ui.print_event(event);
     let interrupt = Interrupt::on_signals();
-    let ask = |question: &str| term.ask(question, &interrupt);
-    let mut cx = Cx::new(&draw)
+    let ask = |question: &str| ui.ask(question, &interrupt);
+    let mut cx = Cx::new(&on_event)
         .with_interrupt(interrupt.clone())
-        .with_build_output(term.build_output())
+        .with_build_output(ui.build_output())
         .with_dry_run(command.is_dry_run());
     if let Ok(base) = etcetera::choose_base_strategy() {
         cx = cx.with_cache_dir(base.cache_dir().join("kdev"));
     }
-    if term.can_ask() {
+    if ui.can_ask() {
         cx = cx.with_confirmation(&ask);
     }
     let mut code = 0;
@@ -35,27 +34,27 @@ fn main() -> ExitCode {
         Command::Up(up) => kdev::up(&cx, &up.into()),
         Command::Down(down) => kdev::down(&cx, &down.into()),
         Command::Load(load) => kdev::load(&cx, &load.into()),
-        Command::Why(why) => kdev::why(&cx, &why.into()).map(|answer| term.print_why_report(&answer)),
+        Command::Why(why) => kdev::why(&cx, &why.into()).map(|report| ui.print_why_report(&report)),
         Command::Status(status) => {
             let watch = status.watch;
-            let shown = kdev::status(&cx, &status.into(), |status| term.print_status(status, watch));
-            shown.inspect(|()| term.end_watch(watch))
+            let result = kdev::status(&cx, &status.into(), |status| ui.print_status(status, watch));
+            result.inspect(|()| ui.end_watch(watch))
         }
         Command::Doctor(doctor) => {
-            term.start_checks();
-            kdev::doctor(&cx, &doctor.into(), |checkup| code = term.print_doctor_report(checkup))
+            ui.start_checks();
+            kdev::doctor(&cx, &doctor.into(), |report| code = ui.print_doctor_report(report))
         }
         Command::Render(render) => {
             let (diff, explain) = (render.diff, render.explain);
             kdev::render(&cx, &render.into())
-                .map(|rendered| term.print_rendered(&rendered, diff, explain))
+                .map(|rendered| ui.print_rendered(&rendered, diff, explain))
         }
     };
-    term.clear_bars();
+    ui.clear_bars();
     match result {
         Ok(()) => ExitCode::from(code),
         Err(error) => {
-            term.print_error(&error);
+            ui.print_error(&error);
             ExitCode::from(error.exit_code())
         }
     }

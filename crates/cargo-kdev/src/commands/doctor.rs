@@ -1,4 +1,4 @@
-//! `cargo kdev doctor`: flags, and what was checked.
+//! `cargo kdev doctor`: flags and output.
 
 use std::fmt::Write;
 use std::io::Write as _;
@@ -6,12 +6,12 @@ use std::path::PathBuf;
 
 use anstyle::{AnsiColor, Style};
 use clap::Args;
-use kdev::{DoctorReport, DoctorRequest, CheckResult, CheckGroup, ConfigLayer, CheckState};
+use kdev::{CheckGroup, CheckResult, CheckState, ConfigLayer, DoctorReport, DoctorRequest};
 use serde::Serialize;
 
 use crate::flags::{ClusterArgs, ProjectArgs};
 use crate::ui::rollout::pluralize;
-use crate::ui::wrap::{wrap_text, is_narrow, stdout_width};
+use crate::ui::wrap::{is_narrow, stdout_width, wrap_text};
 use crate::ui::{Ui, print_json};
 
 #[derive(Debug, Args)]
@@ -20,17 +20,18 @@ pub(crate) struct DoctorArgs {
     project: ProjectArgs,
     #[command(flatten)]
     cluster: ClusterArgs,
-    /// Namespace that would be applied to [default: the context's]
+    /// Namespace to use [default: the context's namespace]
     #[arg(short, long, env = "KDEV_NAMESPACE", hide_env_values = true, value_name = "NAME")]
     namespace: Option<String>,
-    /// Node to check, instead of all that may run the pods (repeatable)
+    /// Check this node only (repeatable)
+    /// [default: all nodes that may run the pods]
     #[arg(long = "node", value_name = "NAME")]
     nodes: Vec<String>,
-    /// ssh configuration to use instead of your own
+    /// SSH configuration file to use instead of the default
     #[arg(long, env = "KDEV_SSH_CONFIG", hide_env_values = true, value_name = "PATH")]
     ssh_config: Option<PathBuf>,
-    /// Ask whether to do what is safe: start docker, list the context in
-    /// kdev.local.toml, add a node's host key to ssh's list
+    /// Offer safe fixes: start Docker, add the context to kdev.local.toml, add
+    /// the host key of a node to known_hosts
     #[arg(long)]
     fix: bool,
 }
@@ -42,7 +43,9 @@ impl From<DoctorArgs> for DoctorRequest {
             target: doctor.cluster.into(),
             nodes: doctor.nodes,
             fix: doctor.fix,
-            platform: std::env::var("DOCKER_DEFAULT_PLATFORM").ok().filter(|one| !one.is_empty()),
+            platform: std::env::var("DOCKER_DEFAULT_PLATFORM")
+                .ok()
+                .filter(|platform| !platform.is_empty()),
             flags: ConfigLayer {
                 namespace: doctor.namespace,
                 ssh_config: doctor.ssh_config,
@@ -52,7 +55,7 @@ impl From<DoctorArgs> for DoctorRequest {
     }
 }
 
-/// One thing that was checked, in the JSON form.
+/// A check in the JSON output.
 #[derive(Serialize)]
 struct CheckLine<'a> {
     version: u32,
@@ -62,26 +65,30 @@ struct CheckLine<'a> {
 }
 
 impl Ui {
-    /// Shows that something is under way that tells all at its end.
+    /// Shows a spinner: the results are printed together at the end.
     pub(crate) fn start_checks(&self) {
         if !self.bars.is_hidden() {
-            let words = "tools, docker, project, cluster and nodes";
-            self.bars.show_spinner("checkup", "Checking", words.to_owned());
+            let targets = "tools, Docker, project, cluster and nodes";
+            self.bars.show_spinner("doctor", "Checking", targets.to_owned());
         }
     }
 
-    /// Prints what was checked; gives the exit code for it.
-    pub(crate) fn print_doctor_report(&self, checkup: &DoctorReport) -> u8 {
+    /// Prints the results. Returns the exit code.
+    pub(crate) fn print_doctor_report(&self, report: &DoctorReport) -> u8 {
         self.clear_bars();
         if self.json {
-            for finding in &checkup.checks {
-                print_json(&CheckLine { version: kdev::JSON_VERSION, reason: "check-result", check: finding });
+            for result in &report.checks {
+                print_json(&CheckLine {
+                    version: kdev::JSON_VERSION,
+                    reason: "check-result",
+                    check: result,
+                });
             }
         } else {
-            let text = format_report(checkup, self.quiet, stdout_width());
+            let text = format_report(report, self.quiet, stdout_width());
             let _ = write!(anstream::stdout(), "{text}");
         }
-        checkup.exit_code()
+        report.exit_code()
     }
 }
 
@@ -93,34 +100,37 @@ const ERROR: Style = AnsiColor::Red.on_default().bold();
 const CAUSE: Style = Style::new().bold();
 const HELP: Style = AnsiColor::Cyan.on_default().bold();
 
-/// Where the words of a finding begin, if there is room for columns.
+/// The column of the evidence on a wide terminal.
 const EVIDENCE_COLUMN: usize = 33;
 
-/// All findings, in colours that the stream may strip; `quiet` leaves out what is
-/// as it should be, or need not be. On a screen of this width lines are broken.
-pub(crate) fn format_report(checkup: &DoctorReport, quiet: bool, width: Option<usize>) -> String {
-    let is_shown = |finding: &&CheckResult| !quiet || finding.state >= CheckState::Warning;
+/// Formats the results, with colors. `quiet` leaves out checks without a problem. Lines are wrapped
+/// at `width`.
+pub(crate) fn format_report(report: &DoctorReport, quiet: bool, width: Option<usize>) -> String {
+    let is_shown = |result: &&CheckResult| !quiet || result.state >= CheckState::Warning;
     let (mut lines, mut last) = (String::new(), String::new());
-    for finding in checkup.checks.iter().filter(is_shown) {
-        let title = section_title(finding);
+    for result in report.checks.iter().filter(is_shown) {
+        let title = section_title(result);
         if title != last {
             let _ = writeln!(lines, "{TITLE}{title}{TITLE:#}");
             last = title;
         }
-        write_check(&mut lines, finding, width);
+        write_check(&mut lines, result, width);
     }
     if !quiet {
-        let _ = writeln!(lines, "{}", summarize(checkup));
-        if let Some(command) = &checkup.fix_command {
-            let fixable = checkup.fixable_count();
-            let _ = writeln!(lines, "`{command}` can cure {fixable} of these, and asks first");
+        let _ = writeln!(lines, "{}", summarize(report));
+        if let Some(command) = &report.fix_command {
+            let fixable = report.fixable_count();
+            let _ = writeln!(
+                lines,
+                "run `{command}` to fix {fixable} of these (asks before each change)"
+            );
         }
     }
     lines
 }
 
-fn section_title(finding: &CheckResult) -> String {
-    match (&finding.node, finding.group) {
+fn section_title(result: &CheckResult) -> String {
+    match (&result.node, result.group) {
         (Some(node), _) => format!("node {node}"),
         (None, CheckGroup::Tools) => "tools".to_owned(),
         (None, CheckGroup::Docker) => "docker".to_owned(),
@@ -129,41 +139,44 @@ fn section_title(finding: &CheckResult) -> String {
     }
 }
 
-fn write_check(lines: &mut String, finding: &CheckResult, width: Option<usize>) {
-    let (style, mark) = match finding.state {
+fn write_check(lines: &mut String, result: &CheckResult, width: Option<usize>) {
+    let (style, mark) = match result.state {
         CheckState::Ok => (OK, "ok"),
         CheckState::Skipped => (SKIPPED, "skipped"),
         CheckState::Warning => (WARNING, "warning"),
         _ => (ERROR, "error"),
     };
-    let check = finding.check;
+    let check = result.check;
     let (column, head) = if is_narrow(width) {
         (4, format!("  {mark:<7}  {check}: "))
     } else {
         (EVIDENCE_COLUMN, format!("  {mark:<7}  {check:<20}  "))
     };
-    let words = wrap_text(&finding.evidence, head.chars().count(), column, width);
-    let _ = writeln!(lines, "  {style}{}{style:#}{}{words}", &head[2..9], &head[9..]);
-    for cause in &finding.causes {
-        let words = wrap_text(cause, "    caused by: ".len(), 6, width);
-        let _ = writeln!(lines, "    {CAUSE}caused by:{CAUSE:#} {words}");
+    let text = wrap_text(&result.evidence, head.chars().count(), column, width);
+    let _ = writeln!(lines, "  {style}{}{style:#}{}{text}", &head[2..9], &head[9..]);
+    for cause in &result.causes {
+        let text = wrap_text(cause, "    caused by: ".len(), 6, width);
+        let _ = writeln!(lines, "    {CAUSE}caused by:{CAUSE:#} {text}");
     }
-    if let Some(help) = &finding.help {
-        let words = wrap_text(help, "    help: ".len(), 6, width);
-        let _ = writeln!(lines, "    {HELP}help:{HELP:#} {words}");
+    if let Some(help) = &result.help {
+        let text = wrap_text(help, "    help: ".len(), 6, width);
+        let _ = writeln!(lines, "    {HELP}help:{HELP:#} {text}");
     }
 }
 
-/// As `1 error and 2 warnings`.
-fn summarize(checkup: &DoctorReport) -> String {
-    let of = |state: CheckState| checkup.checks.iter().filter(|one| one.state == state).count() as u64;
+/// Formats a summary such as `1 error and 2 warnings`.
+fn summarize(report: &DoctorReport) -> String {
+    let of =
+        |state: CheckState| report.checks.iter().filter(|one| one.state == state).count() as u64;
     let counts = [(CheckState::Error, "error"), (CheckState::Warning, "warning")];
     let counts = counts.map(|(state, noun)| (of(state), noun)).into_iter();
     let counts = counts.filter(|(number, _)| *number > 0);
     let counts: Vec<String> = counts.map(|(number, noun)| pluralize(number, noun)).collect();
     match counts.as_slice() {
-        [] if checkup.has_project() => "all is well".to_owned(),
-        [] => "all is well, but no project was checked: run it in its folder".to_owned(),
+        [] if report.has_project() => "no problems found".to_owned(),
+        [] => {
+            "no problems found, but no project was checked; run the command in a project".to_owned()
+        }
         counts => counts.join(" and "),
     }
 }
@@ -173,8 +186,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_wrong_is_said_and_passed_over_in_silence() {
-        assert_eq!(format_report(&DoctorReport::default(), false, None), "all is well\n");
+    fn report_without_problems_is_empty_if_quiet() {
+        assert_eq!(format_report(&DoctorReport::default(), false, None), "no problems found\n");
         assert_eq!(format_report(&DoctorReport::default(), true, None), "");
     }
 }

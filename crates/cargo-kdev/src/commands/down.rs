@@ -1,7 +1,7 @@
 //! `cargo kdev down`.
 
 use clap::Args;
-use kdev::{DownRequest, ConfigLayer};
+use kdev::{ConfigLayer, DownRequest};
 
 use crate::flags::{ClusterArgs, ProjectArgs};
 
@@ -11,10 +11,10 @@ pub(crate) struct DownArgs {
     project: ProjectArgs,
     #[command(flatten)]
     cluster: ClusterArgs,
-    /// Namespace that was applied to [default: the context's]
+    /// Namespace to use [default: the context's namespace]
     #[arg(short, long, env = "KDEV_NAMESPACE", hide_env_values = true, value_name = "NAME")]
     namespace: Option<String>,
-    /// Show each command that would change something, and change nothing
+    /// Print the commands that would make changes, without running them
     #[arg(long)]
     pub(crate) dry_run: bool,
 }

@@ -7,9 +7,8 @@ use crate::flags::TargetArgs;
 
 #[derive(Debug, Args)]
 pub(crate) struct LoadArgs {
-    /// Local image, or an archive of one (`FILE.tar`, `./FILE`, `-` for stdin),
-    /// loaded under its own name [default: the project's last build, under the
-    /// name of its content]
+    /// Image in Docker, or image archive (`FILE.tar`, `./FILE`, `-` for stdin)
+    /// [default: last build of the project]
     #[arg(value_name = "IMAGE|FILE")]
     reference: Option<String>,
     #[command(flatten)]
@@ -17,13 +16,13 @@ pub(crate) struct LoadArgs {
 }
 
 impl From<LoadArgs> for LoadRequest {
-    fn from(LoadArgs { reference, target: place }: LoadArgs) -> Self {
+    fn from(LoadArgs { reference, target }: LoadArgs) -> Self {
         Self {
             image: reference,
-            selection: place.project.into(),
-            target: place.cluster.into(),
-            nodes: place.nodes,
-            flags: ConfigLayer { ssh_config: place.ssh_config, ..ConfigLayer::default() },
+            selection: target.project.into(),
+            target: target.cluster.into(),
+            nodes: target.nodes,
+            flags: ConfigLayer { ssh_config: target.ssh_config, ..ConfigLayer::default() },
         }
     }
 }

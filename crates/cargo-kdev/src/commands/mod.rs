@@ -1,5 +1,4 @@
-//! The commands: the flags of each, the request that it makes of the library, and how its
-//! result is printed.
+//! The commands: the flags of each, the request to the library, and the output.
 
 pub(crate) mod doctor;
 pub(crate) mod down;

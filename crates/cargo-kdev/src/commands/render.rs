@@ -1,32 +1,31 @@
-//! `cargo kdev render`: flags, and the rendered manifests as a stream, a diff or
-//! explanations.
+//! `cargo kdev render`: flags and output. Prints the rendered manifests, a diff or explanations.
 
 use std::fmt::Write;
 use std::io::{self, Write as _};
 
 use anstyle::{AnsiColor, Style};
 use clap::Args;
-use kdev::{FieldOutcome, ConfigLayer, RenderRequest, Rendering};
+use kdev::{ConfigLayer, FieldOutcome, RenderRequest, Rendering};
 use serde::Serialize;
 use similar::{ChangeTag, TextDiff};
 
-use crate::flags::{PullPolicyArg, ProjectArgs};
+use crate::flags::{ProjectArgs, PullPolicyArg};
 use crate::ui::{NOTE, Ui, print_json};
 
 #[derive(Debug, Args)]
 pub(crate) struct RenderArgs {
     #[command(flatten)]
     project: ProjectArgs,
-    /// Name of the image, without tag [default: the package's name]
+    /// Name of the image, without a tag [default: package name]
     #[arg(long, env = "KDEV_IMAGE", hide_env_values = true, value_name = "NAME")]
     image: Option<String>,
     /// Pull policy of the containers that run the image [default: Never]
     #[arg(long, env = "KDEV_PULL_POLICY", hide_env_values = true, value_name = "POLICY")]
     pull_policy: Option<PullPolicyArg>,
-    /// Print what differs from the sources instead
+    /// Show the difference from the source files
     #[arg(long)]
     pub(crate) diff: bool,
-    /// Say of each container what becomes of it, and why
+    /// Explain the change to each container
     #[arg(long)]
     pub(crate) explain: bool,
 }
@@ -44,7 +43,7 @@ impl From<RenderArgs> for RenderRequest {
     }
 }
 
-/// A rendered manifest in the JSON form.
+/// A rendered manifest in the JSON output.
 #[derive(Serialize)]
 struct RenderedLine<'a> {
     version: u32,
@@ -54,11 +53,15 @@ struct RenderedLine<'a> {
 }
 
 impl Ui {
-    /// Prints what was rendered; the explanations are talk, and so on stderr.
+    /// Prints the rendered manifests on stdout, and explanations on stderr.
     pub(crate) fn print_rendered(&self, renderings: &[Rendering], diff: bool, explain: bool) {
         if self.json {
             for rendering in renderings {
-                print_json(&RenderedLine { version: kdev::JSON_VERSION, reason: "rendered", rendering });
+                print_json(&RenderedLine {
+                    version: kdev::JSON_VERSION,
+                    reason: "rendered",
+                    rendering,
+                });
             }
             return;
         }
@@ -67,7 +70,7 @@ impl Ui {
                 self.print_line(NOTE, verb, &text);
             }
         }
-        // What is to be applied must not lose a byte to the stripping of colours.
+        // The stream is written unmodified: removing colors could change its bytes.
         let _ = if diff {
             write!(anstream::stdout(), "{}", self::format_diff(renderings))
         } else {
@@ -80,10 +83,10 @@ const TITLE: Style = Style::new().bold();
 const HUNK: Style = AnsiColor::Cyan.on_default();
 const OLD: Style = AnsiColor::Red.on_default();
 const NEW: Style = AnsiColor::Green.on_default();
-/// How many lines around a change a diff shows.
+/// The number of context lines in a diff.
 const CONTEXT: usize = 3;
 
-/// All texts as one stream that kubectl takes; a single one as it is.
+/// Joins all manifests to a stream for `kubectl`; a single one is unchanged.
 pub(crate) fn join_manifests(renderings: &[Rendering]) -> String {
     let mut stream = String::new();
     for Rendering { text, .. } in renderings {
@@ -99,7 +102,7 @@ pub(crate) fn join_manifests(renderings: &[Rendering]) -> String {
     stream
 }
 
-/// What differs from the sources, in colours that the stream may strip.
+/// Formats the difference from the source files, with colors.
 pub(crate) fn format_diff(renderings: &[Rendering]) -> String {
     let mut lines = String::new();
     for rendering in renderings.iter().filter(|rendering| rendering.source != rendering.text) {
@@ -133,8 +136,8 @@ fn write_file_diff(lines: &mut String, Rendering { path, source, text, .. }: &Re
     }
 }
 
-/// A line for each container and image volume: what becomes of it, and why.
-/// A pinned one has its note already.
+/// Explains the change to each image field. Fields with a digest are left out: a note reports
+/// them.
 pub(crate) fn explain_fields(renderings: &[Rendering]) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
     for Rendering { path, fields: places, .. } in renderings {

@@ -1,4 +1,4 @@
-//! `cargo kdev status`: flags, and the status as a table, on paper or on the screen.
+//! `cargo kdev status`: flags and output. Prints a table, and redraws it with `--watch`.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::flags::{ClusterArgs, ProjectArgs};
 use crate::ui::progress::{adapt_colors, is_dumb};
 use crate::ui::rollout::shorten_start;
-use crate::ui::wrap::{wrap_text, stdout_width};
+use crate::ui::wrap::{stdout_width, wrap_text};
 use crate::ui::{NOTE, Ui, print_json};
 
 #[derive(Debug, Args)]
@@ -21,14 +21,14 @@ pub(crate) struct StatusArgs {
     project: ProjectArgs,
     #[command(flatten)]
     cluster: ClusterArgs,
-    /// Name of the image, without tag [default: the package's name]
+    /// Name of the image, without a tag [default: package name]
     #[arg(long, env = "KDEV_IMAGE", hide_env_values = true, value_name = "NAME")]
     image: Option<String>,
-    /// Namespace to look into [default: the context's]
+    /// Namespace to use [default: the context's namespace]
     #[arg(short, long, env = "KDEV_NAMESPACE", hide_env_values = true, value_name = "NAME")]
     namespace: Option<String>,
-    /// Look every two seconds, until Ctrl-C; where stdout is no terminal, print
-    /// only what has changed
+    /// Refresh every two seconds until interrupted; if stdout is not a
+    /// terminal, print only changes
     #[arg(short, long)]
     pub(crate) watch: bool,
 }
@@ -48,49 +48,49 @@ impl From<StatusArgs> for StatusRequest {
     }
 }
 
-/// A line of a status in the JSON form.
+/// A row in the JSON output.
 #[derive(Serialize)]
 struct StatusLine<'a> {
     version: u32,
-    /// `status`, or `gone` for what a watch has seen before.
+    /// `status`, or `gone` for a row of the previous status that no longer exists.
     reason: &'static str,
-    newest: Option<&'a str>,
+    latest: Option<&'a str>,
     #[serde(flatten)]
     row: &'a StatusRow,
 }
 
-/// A line for each pod that is not as it was, or has gone.
+/// Prints a line for each row that changed or no longer exists.
 fn print_status_lines(status: &Status, last: Option<&Status>) {
     let line = |reason, row| {
-        let newest = status.latest.as_deref();
-        print_json(&StatusLine { version: kdev::JSON_VERSION, reason, newest, row });
+        let latest = status.latest.as_deref();
+        print_json(&StatusLine { version: kdev::JSON_VERSION, reason, latest, row });
     };
     let before = last.map(|last| last.rows.as_slice()).unwrap_or_default();
-    let is_old = last.is_some_and(|last| last.latest == status.latest);
+    let has_same_latest = last.is_some_and(|last| last.latest == status.latest);
     status
         .rows
         .iter()
-        .filter(|row| !is_old || !before.contains(row))
+        .filter(|row| !has_same_latest || !before.contains(row))
         .for_each(|row| line("status", row));
-    let is_here = |old: &&StatusRow| {
+    let still_exists = |old: &&StatusRow| {
         status.rows.iter().any(|row| (&row.workload, &row.pod) == (&old.workload, &old.pod))
     };
-    before.iter().filter(|old| !is_here(old)).for_each(|row| line("gone", row));
+    before.iter().filter(|old| !still_exists(old)).for_each(|row| line("gone", row));
 }
 
 impl Ui {
-    /// Shows a status: of a watch on a terminal in the place of the one before,
-    /// elsewhere only if it differs from that.
+    /// Prints a status. A watch on a terminal redraws the screen; otherwise the status is printed
+    /// only if it changed.
     pub(crate) fn print_status(&self, status: &Status, watch: bool) {
         let last = self.state().status.replace(status.clone());
         if self.json {
             return print_status_lines(status, last.as_ref());
         }
-        let is_new = last.as_ref() != Some(status);
+        let is_changed = last.as_ref() != Some(status);
         let screen = Screen::from_stdout();
         match (watch, screen) {
             (true, Some(screen)) => screen.redraw(status, last.is_none()),
-            _ if is_new => {
+            _ if is_changed => {
                 let between = if last.is_some() { "\n" } else { "" };
                 let text = format_table(status, Timestamp::now(), stdout_width());
                 let _ = write!(anstream::stdout(), "{between}{text}");
@@ -104,7 +104,7 @@ impl Ui {
         }
     }
 
-    /// Ends the line on which the terminal has shown the ^C.
+    /// Ends the line on which the terminal printed `^C`.
     pub(crate) fn end_watch(&self, watch: bool) {
         if watch && !self.json && io::stderr().is_terminal() {
             let _ = writeln!(io::stderr());
@@ -117,21 +117,21 @@ const GOOD: Style = AnsiColor::Green.on_default();
 const OUTDATED: Style = AnsiColor::Yellow.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 const PLAIN: Style = Style::new();
-/// Between two columns.
+/// The number of spaces between columns.
 const GAP: usize = 2;
-/// What becomes shorter where there is no room, and what is left of it: of a name the
-/// end, of all else the beginning.
+/// The columns that can be shortened on a narrow terminal, with their minimum widths. Names keep
+/// their end, other cells their beginning.
 const MIN_WIDTHS: [(&str, usize); 5] =
     [("POD", 9), ("WORKLOAD", 9), ("NAMESPACE", 9), ("STATUS", 11), ("BUILD", 9)];
 
-/// What a column is called, and what it says of a row.
+/// The name and the cells of a column.
 struct Column {
     name: &'static str,
     cells: Vec<String>,
 }
 
-/// What goes first where the terminal is narrow; the first two only where they
-/// say what they say in most rows of most projects.
+/// The columns that are removed on a narrow terminal, in this order. With a value, a column is
+/// removed only if it has no other value.
 const OPTIONAL_COLUMNS: [(&str, Option<&str>); 7] = [
     ("RESTARTS", Some("0")),
     ("POLICY", Some("Never")),
@@ -142,7 +142,7 @@ const OPTIONAL_COLUMNS: [(&str, Option<&str>); 7] = [
     ("NODE", None),
 ];
 
-/// States of pods that need not be explained.
+/// Pod states that are not a problem.
 const NORMAL_STATES: [&str; 7] = [
     "Ready",
     "Running",
@@ -153,7 +153,7 @@ const NORMAL_STATES: [&str; 7] = [
     "Terminating",
 ];
 
-/// A terminal that can be drawn on.
+/// The size of a terminal that can be redrawn.
 #[derive(Clone, Copy)]
 pub(crate) struct Screen {
     width: usize,
@@ -161,24 +161,24 @@ pub(crate) struct Screen {
 }
 
 impl Screen {
-    /// That of stdout, if it is one.
+    /// Returns the terminal of stdout, if it is one.
     pub(crate) fn from_stdout() -> Option<Self> {
         let (height, width) = console::Term::stdout().size_checked()?;
         (width > 0 && height > 1 && !is_dumb())
             .then_some(Self { width: width.into(), height: height.into() })
     }
 
-    /// Draws over what was drawn before, in one go, so that nothing flickers.
+    /// Redraws the screen with a single write, to avoid flicker.
     pub(crate) fn redraw(self, status: &Status, is_first: bool) {
-        let coloured = adapt_colors(&self.format_page(status, Timestamp::now()), &io::stdout());
+        let colored = adapt_colors(&self.format_page(status, Timestamp::now()), &io::stdout());
         let begin = if is_first { "\x1b[2J\x1b[H" } else { "\x1b[H" };
-        let drawn = format!("{begin}{}\x1b[J", coloured.replace('\n', "\x1b[K\n"));
+        let drawn = format!("{begin}{}\x1b[J", colored.replace('\n', "\x1b[K\n"));
         let mut stdout = io::stdout().lock();
         let _ = stdout.write_all(drawn.as_bytes());
         let _ = stdout.flush();
     }
 
-    /// Table and notes, as far as there is room; the last line is the cursor's.
+    /// Formats the table and the notes. The last line of the screen stays free for the cursor.
     fn format_page(self, status: &Status, now: Timestamp) -> String {
         let notes = notes(status);
         let notes: Vec<String> =
@@ -198,7 +198,7 @@ impl Screen {
     }
 }
 
-/// The table; nothing if nothing has been applied.
+/// Formats the table; empty if nothing was applied.
 pub(crate) fn format_table(status: &Status, now: Timestamp, width: Option<usize>) -> String {
     if is_nothing_applied(status) {
         return String::new();
@@ -221,41 +221,43 @@ pub(crate) fn format_table(status: &Status, now: Timestamp, width: Option<usize>
     text
 }
 
-/// What there is to say about it.
+/// Returns the notes on a status.
 pub(crate) fn notes(status: &Status) -> Vec<String> {
     let Status { package, context, namespace, flags, .. } = status;
     if is_nothing_applied(status) {
         return vec![format!(
-            "nothing of `{package}` is applied to namespace `{namespace}` of context `{context}`: `cargo kdev up{flags}` does that"
+            "`{package}` is not applied to namespace `{namespace}` of context `{context}`; run `cargo kdev up{flags}` to apply it"
         )];
     }
     let is_outdated = |row: &StatusRow| {
         row.build == Some(BuildStatus::Outdated) && row.applied != Some(BuildStatus::Latest)
     };
     let mut notes = Vec::new();
-    if let Some(why) = &status.docker_error {
-        notes.push(format!("which build is the newest is not known: {why}"));
+    if let Some(error) = &status.docker_error {
+        notes.push(format!("the latest build is unknown: {error}"));
     } else if status.latest.is_none() {
-        notes.push(
-            "docker here has no build of it, so that nobody knows which is the newest".into(),
-        );
+        notes.push("the latest build is unknown: Docker has no image of this project".into());
     }
     if status.rows.iter().any(is_outdated) {
-        notes.push(format!("docker here has a newer build: `cargo kdev up{flags}` runs it"));
+        notes.push(format!(
+            "some pods use an outdated build; run `cargo kdev up{flags}` to deploy the latest"
+        ));
     }
     if status.rows.iter().any(needs_attention) {
-        notes.push(format!("`cargo kdev why{flags}` tells why"));
+        notes.push(format!(
+            "some pods have problems; run `cargo kdev why{flags}` to find the cause"
+        ));
     }
     notes
 }
 
-/// Whether it is not as it should be in the end.
+/// Returns whether a row has a state or build that will not resolve itself.
 fn needs_attention(row: &StatusRow) -> bool {
     let is_job = row.workload.starts_with("job/") || row.workload.starts_with("cronjob/");
-    let is_replaced_late =
+    let is_not_replaced =
         row.build == Some(BuildStatus::Outdated) && row.applied == Some(BuildStatus::Latest);
     matches!(row.build, Some(BuildStatus::Missing | BuildStatus::NotThisProject))
-        || is_replaced_late
+        || is_not_replaced
         || (!is_job && row.ready < row.desired)
         || (row.pod.is_some() && !NORMAL_STATES.contains(&row.state.as_str()))
 }
@@ -298,7 +300,7 @@ fn build_columns(rows: &[StatusRow], now: Timestamp) -> Vec<Column> {
     columns
 }
 
-/// The tag; of an image that is not the project's, all of its name.
+/// Returns the tag, or the full name of an image that is not a build of the project.
 fn image_label(row: &StatusRow) -> String {
     let Some(image) = &row.image else { return "-".to_owned() };
     match Reference::parse(image) {
@@ -314,7 +316,7 @@ fn build_label(build: BuildStatus) -> &'static str {
         BuildStatus::NotStarted => "not started",
         BuildStatus::Outdated => "outdated",
         BuildStatus::NotThisProject => "other image",
-        BuildStatus::Missing => "not on the node",
+        BuildStatus::Missing => "not on node",
         _ => "unknown",
     }
 }
@@ -333,18 +335,18 @@ impl Column {
         self.cells.iter().map(String::as_str).chain([self.name]).map(char_count).max().unwrap_or(0)
     }
 
-    /// Its width once it is as short as it may be.
+    /// The width of the shortened column.
     fn min_width(&self) -> usize {
         let least = MIN_WIDTHS.iter().find(|(name, _)| *name == self.name);
         least.map_or(self.width(), |(_, least)| self.width().min(*least))
     }
 
-    fn contains_only(&self, word: &str) -> bool {
-        self.cells.iter().all(|cell| cell == word || cell == "-")
+    fn contains_only(&self, value: &str) -> bool {
+        self.cells.iter().all(|cell| cell == value || cell == "-")
     }
 }
 
-/// Kubernetes' names are ASCII.
+/// The width of a text; names in Kubernetes are ASCII.
 fn char_count(text: &str) -> usize {
     text.chars().count()
 }
@@ -353,17 +355,19 @@ fn total_width(columns: &[Column]) -> usize {
     columns.iter().map(|column| column.width() + GAP).sum::<usize>().saturating_sub(GAP)
 }
 
-/// Leaves columns out, then shortens names, until all fits.
+/// Removes columns, then shortens cells, until the table fits.
 fn fit_columns(columns: &mut Vec<Column>, width: usize) {
-    for (name, word) in OPTIONAL_COLUMNS {
+    for (name, value) in OPTIONAL_COLUMNS {
         if total_width(columns) > width {
-            columns.retain(|one| one.name != name || word.is_some_and(|word| !one.contains_only(word)));
+            columns.retain(|column| {
+                column.name != name || value.is_some_and(|value| !column.contains_only(value))
+            });
         }
     }
     for name in [less_informative_column(columns), "NAMESPACE"] {
         let least: usize = columns.iter().map(|column| column.min_width() + GAP).sum();
         if least.saturating_sub(GAP) > width {
-            columns.retain(|one| one.name != name);
+            columns.retain(|column| column.name != name);
         }
     }
     for (name, least) in MIN_WIDTHS {
@@ -375,16 +379,17 @@ fn fit_columns(columns: &mut Vec<Column>, width: usize) {
     }
 }
 
-/// A pod is called like its workload, and tells more where there is but one.
+/// Returns the column to remove first. The name of a pod contains that of its workload, so it is
+/// sufficient if there is only one workload.
 fn less_informative_column(columns: &[Column]) -> &'static str {
     let cells = |name: &str| {
         let column = columns.iter().find(|column| column.name == name);
         column.map(|column| column.cells.as_slice()).unwrap_or_default()
     };
     let workloads = cells("WORKLOAD");
-    let is_one = workloads.iter().all(|workload| *workload == workloads[0]);
-    let are_pods = cells("POD").iter().all(|pod| pod != "-");
-    if is_one && are_pods { "WORKLOAD" } else { "POD" }
+    let has_one_workload = workloads.iter().all(|workload| *workload == workloads[0]);
+    let has_pods = cells("POD").iter().all(|pod| pod != "-");
+    if has_one_workload && has_pods { "WORKLOAD" } else { "POD" }
 }
 
 fn shorten_cell(column: &str, cell: &str, room: usize) -> String {
@@ -407,21 +412,21 @@ fn format_row(columns: &[Column], cells: &[(String, Style)]) -> String {
     line
 }
 
-/// How long ago, as kubectl writes it: the older, the coarser.
+/// Formats an age as `kubectl` does: the older, the less precise.
 fn format_age(time: SignedDuration) -> String {
     let seconds = u64::try_from(time.as_secs()).unwrap_or_default();
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
-    let two = |big: u64, unit: char, small: u64, part: char| match small {
+    let format_two = |big: u64, unit: char, small: u64, part: char| match small {
         0 => format!("{big}{unit}"),
         _ => format!("{big}{unit}{small}{part}"),
     };
     match seconds {
         0..120 => format!("{seconds}s"),
-        120..600 => two(minutes, 'm', seconds % 60, 's'),
+        120..600 => format_two(minutes, 'm', seconds % 60, 's'),
         600..10_800 => format!("{minutes}m"),
-        10_800..28_800 => two(hours, 'h', minutes % 60, 'm'),
+        10_800..28_800 => format_two(hours, 'h', minutes % 60, 'm'),
         28_800..172_800 => format!("{hours}h"),
-        172_800..691_200 => two(days, 'd', hours % 24, 'h'),
+        172_800..691_200 => format_two(days, 'd', hours % 24, 'h'),
         _ => format!("{days}d"),
     }
 }

@@ -1,4 +1,4 @@
-//! What the table says, and what of it stays where there is no room.
+//! The table, on terminals of different widths.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ fn now() -> Timestamp {
     "2026-11-25T02:42:30Z".parse().unwrap()
 }
 
-/// As a library's user reads it from JSON.
+/// A status with these rows.
 fn status(rows: &[Value]) -> Status {
     serde_json::from_value(json!({"package": "app", "context": "c", "namespace": "n",
         "flags": " --context c", "latest": "kdev-1", "docker_error": null, "rows": rows}))
@@ -31,7 +31,7 @@ fn drawn(rows: &[Value], width: Option<usize>) -> String {
 }
 
 #[test]
-fn a_line_says_all_that_is_known() {
+fn table_has_all_columns() {
     let rows = [
         row(&json!({})),
         row(
@@ -46,17 +46,17 @@ fn a_line_says_all_that_is_known() {
     assert_eq!(
         drawn(&rows, None),
         "\
-WORKLOAD        READY  POD            NODE    STATUS             TAG                BUILD            POLICY  RESTARTS  AGE
-deployment/app  1/2    app-5c9-abcde  node-1  Ready              kdev-0123456789ab  latest           Never   0         30s
-deployment/app  1/2    app-1          node-1  ErrImageNeverPull  kdev-0123456789ab  not on the node  Never   12        30s
-deployment/app  1/2    app-5c9-abcde  node-1  Ready              redis:7            other image      Always  0         30s
-cronjob/x       -      -              -       no run yet         kdev-0123456789ab  outdated         -       -         30s
+WORKLOAD        READY  POD            NODE    STATUS             TAG                BUILD        POLICY  RESTARTS  AGE
+deployment/app  1/2    app-5c9-abcde  node-1  Ready              kdev-0123456789ab  latest       Never   0         30s
+deployment/app  1/2    app-1          node-1  ErrImageNeverPull  kdev-0123456789ab  not on node  Never   12        30s
+deployment/app  1/2    app-5c9-abcde  node-1  Ready              redis:7            other image  Always  0         30s
+cronjob/x       -      -              -       no run yet         kdev-0123456789ab  outdated     -       -         30s
 "
     );
 }
 
 #[test]
-fn a_narrow_terminal_gets_what_matters() {
+fn narrow_terminal_removes_and_shortens_columns() {
     let plain = [row(&json!({}))];
     let heads = |rows: &[Value], width: usize| {
         let text = drawn(rows, Some(width));
@@ -93,8 +93,8 @@ fn a_narrow_terminal_gets_what_matters() {
     assert_eq!(heads(&long, 51), "NAMESPACE WORKLOAD READY STATUS BUILD");
     assert_eq!(heads(&long, 40), "WORKLOAD READY STATUS BUILD");
     let short = drawn(&long, Some(40));
-    assert!(short.contains("…lo-world  1/2    CreateCont…  not on t…\n"), "{short}");
-    // What is not as usual stays longer.
+    assert!(short.contains("…lo-world  1/2    CreateCont…  not on n…\n"), "{short}");
+    // A column with an unusual value is kept longer.
     let restarted = [row(&json!({"restarts": 3}))];
     assert!(heads(&restarted, 90).contains("RESTARTS"));
     let shortened = drawn(&[row(&json!({"pod": "app-5c9-abcde-of-much-length"}))], Some(60));
@@ -102,53 +102,54 @@ fn a_narrow_terminal_gets_what_matters() {
 }
 
 #[test]
-fn namespaces_are_named_where_there_are_several() {
+fn several_namespaces_add_column() {
     let rows = [row(&json!({})), row(&json!({"namespace": "other"}))];
     assert!(drawn(&rows, None).starts_with("NAMESPACE  WORKLOAD"));
 }
 
 #[test]
-fn what_helps_is_said_with_the_same_flags() {
-    let said = |more: Value| notes(&status(&[row(&more)]));
-    assert_eq!(said(json!({"ready": 2})), Vec::<String>::new());
-    let up = ["docker here has a newer build: `cargo kdev up --context c` runs it"];
-    assert_eq!(said(json!({"ready": 2, "build": "outdated", "applied": "outdated"})), up);
-    let why = ["`cargo kdev why --context c` tells why"];
+fn notes_repeat_flags() {
+    let notes_of = |more: Value| notes(&status(&[row(&more)]));
+    assert_eq!(notes_of(json!({"ready": 2})), Vec::<String>::new());
+    let up =
+        ["some pods use an outdated build; run `cargo kdev up --context c` to deploy the latest"];
+    assert_eq!(notes_of(json!({"ready": 2, "build": "outdated", "applied": "outdated"})), up);
+    let why = ["some pods have problems; run `cargo kdev why --context c` to find the cause"];
     let table = [
         json!({"ready": 2, "build": "missing"}),
         json!({"state": "Running"}),
         json!({"ready": 2, "state": "CrashLoopBackOff"}),
         json!({"pod": null, "state": "no pod yet"}),
-        // It is applied, and the old pod is still there.
+        // The latest build is applied, but the old pod still exists.
         json!({"ready": 2, "build": "outdated", "applied": "latest"}),
     ];
     for more in table {
-        assert_eq!(said(more.clone()), why, "{more}");
+        assert_eq!(notes_of(more.clone()), why, "{more}");
     }
     let job = json!({"workload": "job/app", "ready": 0, "desired": 1, "state": "Running"});
-    assert_eq!(said(job), Vec::<String>::new());
+    assert_eq!(notes_of(job), Vec::<String>::new());
     let job = json!({"workload": "job/app", "ready": 0, "desired": 1, "state": "Error"});
-    assert_eq!(said(job), why);
+    assert_eq!(notes_of(job), why);
     let absent = json!({"created": null, "pod": null, "state": "not applied", "build": null});
-    let words = "nothing of `app` is applied to namespace `n` of context `c`: `cargo kdev up --context c` does that";
-    assert_eq!(said(absent.clone()), [words]);
+    let note = "`app` is not applied to namespace `n` of context `c`; run `cargo kdev up --context c` to apply it";
+    assert_eq!(notes_of(absent.clone()), [note]);
     assert_eq!(drawn(&[row(&absent)], None), "");
     let mut status = status(&[row(&json!({}))]);
     status.latest = None;
-    assert!(notes(&status)[0].starts_with("docker here has no build of it"));
-    status.docker_error = Some("`docker` is not installed".into());
-    assert!(notes(&status)[0].ends_with("not known: `docker` is not installed"));
+    assert!(notes(&status)[0].ends_with("Docker has no image of this project"));
+    status.docker_error = Some("`docker` not found on PATH".into());
+    assert!(notes(&status)[0].ends_with("is unknown: `docker` not found on PATH"));
 }
 
 #[test]
-fn only_the_verdict_has_a_colour() {
+fn only_build_column_has_color() {
     let text = format_table(&status(&[row(&json!({"build": "outdated"}))]), now(), None);
     assert_eq!(text.matches("outdated").count(), 1);
     assert!(text.contains(&format!("{OUTDATED}outdated{OUTDATED:#}")), "{text:?}");
 }
 
 #[test]
-fn ages_are_as_kubectl_writes_them() {
+fn age_matches_kubectl_format() {
     let table = [
         (0, "0s"),
         (119, "119s"),
@@ -170,13 +171,13 @@ fn ages_are_as_kubectl_writes_them() {
 }
 
 #[test]
-fn a_low_terminal_shows_as_much_as_it_can() {
+fn low_terminal_truncates_table() {
     let rows: Vec<Value> =
         (0..10).map(|_| row(&json!({"ready": 2, "build": "outdated"}))).collect();
     let page = |height| Screen { width: 40, height }.format_page(&status(&rows), now());
-    // The note takes two lines of this width.
-    assert_eq!(page(20).lines().count(), 13);
+    // The note has three lines at this width.
+    assert_eq!(page(20).lines().count(), 14);
     let low = page(8);
     assert_eq!(low.lines().count(), 7, "{low}");
-    assert!(low.contains("\n… 7 more\ndocker here has"), "{low}");
+    assert!(low.contains("\n… 8 more\nsome pods use"), "{low}");
 }

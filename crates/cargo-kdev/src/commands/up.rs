@@ -3,60 +3,59 @@
 use clap::Args;
 use kdev::{ApplyOptions, ConfigLayer, UpRequest};
 
-use crate::flags::{TargetArgs, PullPolicyArg};
+use crate::flags::{PullPolicyArg, TargetArgs};
 
 #[derive(Debug, Args)]
 pub(crate) struct UpArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
-    /// Name of the image, without tag [default: the package's name]
+    /// Name of the image, without a tag [default: package name]
     #[arg(long, env = "KDEV_IMAGE", hide_env_values = true, value_name = "NAME")]
     image: Option<String>,
     /// Pull policy of the containers that run the image [default: Never]
     #[arg(long, env = "KDEV_PULL_POLICY", hide_env_values = true, value_name = "POLICY")]
     pull_policy: Option<PullPolicyArg>,
-    /// Namespace to apply to [default: the context's]
+    /// Namespace to use [default: the context's namespace]
     #[arg(short, long, env = "KDEV_NAMESPACE", hide_env_values = true, value_name = "NAME")]
     namespace: Option<String>,
-    /// How long the new pods may take [default: 120]
+    /// Seconds to wait for the rollout [default: 120]
     #[arg(long, env = "KDEV_TIMEOUT", hide_env_values = true, value_name = "SECONDS")]
     timeout: Option<u64>,
     #[command(flatten)]
     apply: ApplyArgs,
-    /// Put the revision before back if the new pods cannot become ready
+    /// Roll back if the rollout fails
     #[arg(long)]
     rollback: bool,
 }
 
-/// What an apply may do that it does not do by itself.
+/// What an apply is allowed to do.
 #[derive(Debug, Args)]
 struct ApplyArgs {
-    /// Take fields over that another field manager owns
+    /// Take over fields owned by other field managers
     #[arg(long)]
     force_conflicts: bool,
-    /// Delete and create anew what cannot be changed: a Job, a selector; without
-    /// it, asks where it can
+    /// Delete and recreate objects whose changes are immutable
     #[arg(long)]
     recreate: bool,
-    /// Delete what has left the manifests since it was applied
+    /// Delete objects that are no longer in the manifests
     #[arg(long)]
     prune: bool,
 }
 
 impl From<UpArgs> for UpRequest {
     fn from(up: UpArgs) -> Self {
-        let place = up.target;
+        let target = up.target;
         Self {
-            selection: place.project.into(),
-            target: place.cluster.into(),
-            nodes: place.nodes,
+            selection: target.project.into(),
+            target: target.cluster.into(),
+            nodes: target.nodes,
             consent: up.apply.into(),
             rollback: up.rollback,
             flags: ConfigLayer {
                 image: up.image,
                 pull_policy: up.pull_policy.map(PullPolicyArg::into),
                 namespace: up.namespace,
-                ssh_config: place.ssh_config,
+                ssh_config: target.ssh_config,
                 timeout: up.timeout,
                 ..ConfigLayer::default()
             },

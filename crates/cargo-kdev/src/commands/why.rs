@@ -1,4 +1,4 @@
-//! `cargo kdev why`: flags, and what is wrong with pods.
+//! `cargo kdev why`: flags and output.
 
 use std::fmt::Write;
 use std::io::Write as _;
@@ -10,33 +10,33 @@ use kdev::{Cause, Confidence, ConfigLayer, Diagnosis, WhyReport, WhyRequest, Wor
 use serde::Serialize;
 
 use crate::flags::{ClusterArgs, ProjectArgs};
-use crate::ui::wrap::{wrap_text, stdout_width};
+use crate::ui::wrap::{stdout_width, wrap_text};
 use crate::ui::{Ui, print_json};
 
 #[derive(Debug, Args)]
 pub(crate) struct WhyArgs {
-    /// Pod, or what makes pods (a Deployment, a Job, …) [default: whatever in
-    /// the namespace does not run as it should]
+    /// Pod or workload (a Deployment, a Job, …) to explain
+    /// [default: everything in the namespace that has a problem]
     #[arg(value_name = "POD|KIND/NAME")]
     query: Option<String>,
-    /// As kubectl takes it: kind and name, each a word
+    /// The name, if kind and name are separate arguments
     #[arg(hide = true)]
     name: Option<String>,
     #[command(flatten)]
     project: ProjectArgs,
     #[command(flatten)]
     cluster: ClusterArgs,
-    /// Namespace to look into [default: the context's]
+    /// Namespace to use [default: the context's namespace]
     #[arg(short, long, env = "KDEV_NAMESPACE", hide_env_values = true, value_name = "NAME")]
     namespace: Option<String>,
-    /// ssh configuration to use instead of your own
+    /// SSH configuration file to use instead of the default
     #[arg(long, env = "KDEV_SSH_CONFIG", hide_env_values = true, value_name = "PATH")]
     ssh_config: Option<PathBuf>,
-    /// Keep the facts in a file, for somebody else to look at; values of
-    /// variables are left out
+    /// Save the collected facts to a file for later analysis; environment
+    /// variable values are removed
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
-    /// Judge the facts in such a file, and ask no cluster
+    /// Diagnose facts from a file instead of a cluster
     #[arg(long, value_name = "FILE", conflicts_with_all = ["query", "record"])]
     replay: Option<PathBuf>,
 }
@@ -61,24 +61,28 @@ impl From<WhyArgs> for WhyRequest {
     }
 }
 
-/// What is wrong with a pod, in the JSON form.
+/// A diagnosed pod or workload in the JSON output.
 #[derive(Serialize)]
 struct DiagnosisLine<'a> {
     version: u32,
     reason: &'static str,
     #[serde(flatten)]
-    report: &'a WorkloadReport,
+    workload: &'a WorkloadReport,
 }
 
 impl Ui {
-    /// Prints what is wrong with pods.
-    pub(crate) fn print_why_report(&self, answer: &WhyReport) {
+    /// Prints the diagnoses.
+    pub(crate) fn print_why_report(&self, report: &WhyReport) {
         if self.json {
-            for verdict in &answer.workloads {
-                print_json(&DiagnosisLine { version: kdev::JSON_VERSION, reason: "diagnosis", report: verdict });
+            for workload in &report.workloads {
+                print_json(&DiagnosisLine {
+                    version: kdev::JSON_VERSION,
+                    reason: "diagnosis",
+                    workload,
+                });
             }
         } else {
-            let _ = write!(anstream::stdout(), "{}", format_report(answer, stdout_width()));
+            let _ = write!(anstream::stdout(), "{}", format_report(report, stdout_width()));
         }
     }
 }
@@ -89,59 +93,62 @@ const UNCERTAIN: Style = AnsiColor::Yellow.on_default().bold();
 const EVIDENCE: Style = AnsiColor::BrightBlack.on_default();
 const HELP: Style = AnsiColor::Cyan.on_default().bold();
 
-/// All verdicts, in colours that the stream may strip; on a screen of this width
-/// lines are broken.
-pub(crate) fn format_report(answer: &WhyReport, width: Option<usize>) -> String {
+/// Formats the diagnoses, with colors. Lines are wrapped at `width`.
+pub(crate) fn format_report(report: &WhyReport, width: Option<usize>) -> String {
     let mut lines = String::new();
-    for verdict in &answer.workloads {
+    for workload in &report.workloads {
         if !lines.is_empty() {
             lines.push('\n');
         }
-        let _ = writeln!(lines, "{TITLE}{}{TITLE:#}", wrap_text(&format_title(verdict), 0, 4, width));
-        if verdict.diagnoses.is_empty() {
-            let _ = writeln!(lines, "  nothing is wrong with it");
+        let _ =
+            writeln!(lines, "{TITLE}{}{TITLE:#}", wrap_text(&format_title(workload), 0, 4, width));
+        if workload.diagnoses.is_empty() {
+            let _ = writeln!(lines, "  no problem found");
         }
-        verdict.diagnoses.iter().for_each(|one| write_diagnosis(&mut lines, one, width));
+        workload
+            .diagnoses
+            .iter()
+            .for_each(|diagnosis| write_diagnosis(&mut lines, diagnosis, width));
     }
-    if lines.is_empty() { format_no_problems(answer, width) } else { lines }
+    if lines.is_empty() { format_no_problems(report, width) } else { lines }
 }
 
-/// What there is to say where nothing is wrong.
-fn format_no_problems(answer: &WhyReport, width: Option<usize>) -> String {
-    let WhyReport { context, namespace, examined: looked_at, inactive: not_wanted, .. } = answer;
+/// Formats a report without problems.
+fn format_no_problems(report: &WhyReport, width: Option<usize>) -> String {
+    let WhyReport { context, namespace, examined, inactive, .. } = report;
     let mut lines = Vec::new();
-    if *looked_at == 0 {
+    if *examined == 0 {
         lines.push(format!(
-            "namespace `{namespace}` of context `{context}` has no pods, and nothing that makes any"
+            "no pods or workloads found in namespace `{namespace}` of context `{context}`"
         ));
     } else {
-        lines.push(format!("nothing is wrong in namespace `{namespace}`"));
-        lines.extend(not_wanted.iter().cloned());
+        lines.push(format!("no problems found in namespace `{namespace}`"));
+        lines.extend(inactive.iter().cloned());
     }
     lines.into_iter().map(|line| wrap_text(&line, 0, 2, width) + "\n").collect()
 }
 
-/// As `pod/hello-5c9 of deployment/hello on node-1: Ready`.
-fn format_title(verdict: &WorkloadReport) -> String {
-    let of = verdict.owner.as_ref().map(|owner| format!(" of {owner}")).unwrap_or_default();
-    let on = verdict.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
-    let alike = match verdict.unready_siblings {
+/// Formats a title such as `pod/hello-5c9 of deployment/hello on node-1: Ready`.
+fn format_title(workload: &WorkloadReport) -> String {
+    let of = workload.owner.as_ref().map(|owner| format!(" of {owner}")).unwrap_or_default();
+    let on = workload.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
+    let siblings = match workload.unready_siblings {
         0 => String::new(),
-        more => format!(" ({more} more of its pods are not ready)"),
+        more => format!(" ({more} more pods are not ready)"),
     };
-    format!("{}{of}{on}: {}{alike}", verdict.subject, verdict.state)
+    format!("{}{of}{on}: {}{siblings}", workload.subject, workload.state)
 }
 
 fn write_diagnosis(lines: &mut String, diagnosis: &Diagnosis, width: Option<usize>) {
     let (style, label) = match (diagnosis.cause, diagnosis.confidence) {
-        (Cause::InProgress, _) => (EVIDENCE, "so far"),
+        (Cause::InProgress, _) => (EVIDENCE, "in progress"),
         (_, Confidence::Likely) => (UNCERTAIN, "likely cause"),
         (_, Confidence::Possible) => (UNCERTAIN, "possible cause"),
         _ => (CAUSE, "cause"),
     };
-    let mut line = |style: Style, label: &str, words: &str| {
-        let words = wrap_text(words, "  : ".len() + label.len(), 8, width);
-        let _ = writeln!(lines, "  {style}{label}:{style:#} {words}");
+    let mut line = |style: Style, label: &str, text: &str| {
+        let text = wrap_text(text, "  : ".len() + label.len(), 8, width);
+        let _ = writeln!(lines, "  {style}{label}:{style:#} {text}");
     };
     line(style, label, &diagnosis.message);
     diagnosis.evidence.iter().for_each(|evidence| line(EVIDENCE, "seen", evidence));
@@ -153,16 +160,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_namespace_without_a_fault_says_so() {
-        let mut answer = WhyReport::default();
-        answer.context = "c".to_owned();
-        answer.namespace = "n".to_owned();
-        let empty = "namespace `n` of context `c` has no pods, and nothing that makes any\n";
-        assert_eq!(format_report(&answer, None), empty);
-        answer.examined = 2;
-        assert_eq!(format_report(&answer, None), "nothing is wrong in namespace `n`\n");
-        answer.inactive = vec!["deployment/d is paused".to_owned()];
+    fn namespace_without_problems_has_own_message() {
+        let mut report = WhyReport::default();
+        report.context = "c".to_owned();
+        report.namespace = "n".to_owned();
+        let empty = "no pods or workloads found in namespace `n` of context `c`\n";
+        assert_eq!(format_report(&report, None), empty);
+        report.examined = 2;
+        assert_eq!(format_report(&report, None), "no problems found in namespace `n`\n");
+        report.inactive = vec!["deployment/d is paused".to_owned()];
         let more = "deployment/d is paused\n";
-        assert_eq!(format_report(&answer, None), format!("nothing is wrong in namespace `n`\n{more}"));
+        assert_eq!(
+            format_report(&report, None),
+            format!("no problems found in namespace `n`\n{more}")
+        );
     }
 }

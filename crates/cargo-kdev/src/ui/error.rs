@@ -1,5 +1,4 @@
-//! Turns an error into words: what failed, by what it was caused, and what
-//! helps.
+//! Formats errors: the message, the causes and the help.
 
 use std::error::Error as StdError;
 use std::fmt::Write;
@@ -14,7 +13,7 @@ const ERROR: Style = AnsiColor::Red.on_default().bold();
 const CAUSE: Style = Style::new().bold();
 const HELP: Style = AnsiColor::Cyan.on_default().bold();
 
-/// One thing that failed.
+/// An error as it is printed.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     message: String,
@@ -22,15 +21,17 @@ pub(crate) struct Report {
     help: Option<String>,
 }
 
-/// An error as one report, or as one for each node: each node has a cause and
-/// a cure of its own.
+/// Creates the reports of an error: one per node if nodes failed, since each has its own cause
+/// and help, otherwise one.
 pub(crate) fn reports(error: &Error) -> Vec<Report> {
     match error {
         _ if error.is_interrupt() => vec![Report::interrupted()],
         Error::Load(LoadError::Nodes(failures)) => failures.iter().map(node_report).collect(),
         Error::Diagnosed(diagnosed) => {
             let mut report = Report::new(error, error.help());
-            report.causes.extend(diagnosed.diagnoses.iter().map(|one| one.message.clone()));
+            report
+                .causes
+                .extend(diagnosed.diagnoses.iter().map(|diagnosis| diagnosis.message.clone()));
             vec![report]
         }
         _ => vec![Report::new(error, error.help())],
@@ -47,22 +48,21 @@ impl Report {
         Self { message: error.to_string(), causes: causes.map(ToString::to_string).collect(), help }
     }
 
-    /// Who stopped it knows why, so that no stage and no command is named.
+    /// Creates the report of an interrupt. The interrupted command is not relevant to the user.
     fn interrupted() -> Self {
         Self { message: "interrupted".to_owned(), causes: Vec::new(), help: None }
     }
 
-    /// For people, in colours that the stream may strip; on a screen of this width lines
-    /// are broken.
+    /// Formats the report, with colors. Lines are wrapped at `width`.
     pub(crate) fn format(&self, width: Option<usize>) -> String {
-        let mut text = String::new();
-        let mut line = |style: Style, label: &str, words: &str| {
-            let words = wrap_text(words, ": ".len() + label.len(), 4, width);
-            let _ = writeln!(text, "{style}{label}:{style:#} {words}");
+        let mut lines = String::new();
+        let mut write = |style: Style, label: &str, text: &str| {
+            let wrapped = wrap_text(text, ": ".len() + label.len(), 4, width);
+            let _ = writeln!(lines, "{style}{label}:{style:#} {wrapped}");
         };
-        line(ERROR, "error", &self.message);
-        self.causes.iter().for_each(|cause| line(CAUSE, "  caused by", cause));
-        self.help.iter().for_each(|help| line(HELP, "  help", help));
-        text
+        write(ERROR, "error", &self.message);
+        self.causes.iter().for_each(|cause| write(CAUSE, "  caused by", cause));
+        self.help.iter().for_each(|help| write(HELP, "  help", help));
+        lines
     }
 }

@@ -1,10 +1,9 @@
-//! The only place that decides what is printed: events become lines as cargo prints them,
-//! bars on a terminal, or JSON.
+//! All output: events are printed as lines in the style of cargo, as progress bars, or as JSON.
 //!
 //! - `error.rs`: errors as text
-//! - `progress.rs`: bars, the last lines of the screen
+//! - `progress.rs`: progress bars
 //! - `rollout.rs`: the progress of a workload
-//! - `wrap.rs`: breaks lines at the width of the screen
+//! - `wrap.rs`: wraps lines at the width of the terminal
 
 pub(crate) mod error;
 pub(crate) mod progress;
@@ -27,19 +26,19 @@ use crate::flags::{Color, MessageFormat, OutputArgs};
 use crate::ui::error::Report;
 use crate::ui::progress::Bars;
 use crate::ui::rollout::pluralize;
-use crate::ui::wrap::{wrap_text, is_narrow, stderr_width};
+use crate::ui::wrap::{is_narrow, stderr_width, wrap_text};
 
 const DONE: Style = AnsiColor::Green.on_default().bold();
 pub(crate) const NOTE: Style = AnsiColor::Cyan.on_default().bold();
 const WARN: Style = AnsiColor::Yellow.on_default().bold();
-/// Where the words of a line begin.
+/// The column where messages start.
 const MESSAGE_COLUMN: usize = 13;
-/// Where they go on on a narrow screen.
+/// The indentation of wrapped lines on a narrow terminal.
 const NARROW_INDENT: usize = 4;
-/// How many lines of a build a quiet run keeps, to show them if it fails.
+/// The number of build output lines that `--quiet` keeps, to print them if the build fails.
 const QUIET_LINES: usize = 200;
 
-/// Where and how to talk.
+/// The output of the program.
 pub(crate) struct Ui {
     pub(crate) json: bool,
     pub(crate) quiet: bool,
@@ -48,16 +47,16 @@ pub(crate) struct Ui {
     state: Mutex<UiState>,
 }
 
-/// What is on the screen.
+/// The state of the output.
 #[derive(Default)]
 pub(crate) struct UiState {
-    /// The last lines of a build that is not shown.
+    /// The last lines of the build output that `--quiet` hides.
     hidden: VecDeque<String>,
-    /// The status that was shown last.
+    /// The last status that was printed.
     pub(crate) status: Option<Status>,
 }
 
-/// One line of the JSON form.
+/// An event in the JSON output.
 #[derive(Serialize)]
 struct EventLine<'a> {
     version: u32,
@@ -65,7 +64,7 @@ struct EventLine<'a> {
     event: &'a Event,
 }
 
-/// The last line of the JSON form, where it went wrong.
+/// An error in the JSON output.
 #[derive(Serialize)]
 struct ErrorLine {
     version: u32,
@@ -87,8 +86,7 @@ impl Ui {
         Self { json, quiet: output.quiet, verbose: output.verbose, bars, state: Mutex::default() }
     }
 
-    /// Builds draw themselves, but where their output must not be seen, or
-    /// must be JSON.
+    /// Returns where builds print: directly to stderr, except for quiet and JSON output.
     pub(crate) fn build_output(&self) -> BuildOutput {
         if self.json || self.quiet { BuildOutput::Events } else { BuildOutput::Stderr }
     }
@@ -97,14 +95,14 @@ impl Ui {
         !self.json && io::stdin().is_terminal() && io::stderr().is_terminal()
     }
 
-    /// Asks once; anything but yes is no, and so is an interrupt.
+    /// Asks a question. Any answer except yes means no, and so does an interrupt.
     pub(crate) fn ask(&self, question: &str, interrupt: &Interrupt) -> bool {
         self.bars.suspend(|| {
             let mut stderr = anstream::stderr();
-            let words = wrap_message(&format!("{question} [y/N]"));
-            let _ = write!(stderr, "{WARN}{:>12}{WARN:#} {words} ", "Question");
+            let question = wrap_message(&format!("{question} [y/N]"));
+            let _ = write!(stderr, "{WARN}{:>12}{WARN:#} {question} ", "Question");
             let _ = stderr.flush();
-            // A read cannot be interrupted, so it waits in a thread of its own.
+            // A read cannot be interrupted, so it runs in a separate thread.
             let (send, answer) = mpsc::channel();
             thread::spawn(move || {
                 let mut line = String::new();
@@ -116,7 +114,7 @@ impl Ui {
                     Ok(line) => return matches!(line.trim(), "y" | "Y" | "yes"),
                     Err(RecvTimeoutError::Timeout) if !interrupt.is_raised() => {}
                     Err(_) => {
-                        // What was asked shall stay on the screen.
+                        // Keep the question on the screen.
                         let _ = writeln!(stderr);
                         return false;
                     }
@@ -129,7 +127,7 @@ impl Ui {
         if self.json {
             print_json(&EventLine { version: kdev::JSON_VERSION, event: &event });
         } else if let Event::WouldRun { command } = &event {
-            // The result of a dry run, and so for stdout.
+            // The commands are the result of a dry run, so they go to stdout.
             self.bars.suspend(|| {
                 let _ = writeln!(anstream::stdout(), "{command}");
             });
@@ -140,7 +138,7 @@ impl Ui {
         }
     }
 
-    /// Takes all bars away.
+    /// Removes all progress bars.
     pub(crate) fn clear_bars(&self) {
         self.bars.finish();
     }
@@ -153,14 +151,19 @@ impl Ui {
             }
         }
         if error.is_interrupt() && !self.json && io::stderr().is_terminal() {
-            // The terminal has shown the ^C, perhaps in a line that a build has not ended.
+            // Remove the `^C` that the terminal printed, possibly after partial build output.
             let clean = if progress::is_dumb() { "\n" } else { "\r\x1b[K" };
             let _ = write!(io::stderr(), "{clean}");
         }
         let code = error.exit_code();
         for report in error::reports(error) {
             if self.json {
-                print_json(&ErrorLine { version: kdev::JSON_VERSION, reason: "error", code, report });
+                print_json(&ErrorLine {
+                    version: kdev::JSON_VERSION,
+                    reason: "error",
+                    code,
+                    report,
+                });
             } else {
                 let _ = write!(stderr, "{}", report.format(stderr_width()));
             }
@@ -171,7 +174,7 @@ impl Ui {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Warnings and errors are never kept back.
+    /// Prints only warnings, and keeps the build output.
     fn print_quiet(&self, event: Event) {
         match event {
             Event::ToolOutput { line, .. } => {
@@ -191,27 +194,27 @@ impl Ui {
             Event::Building { command, .. } if self.verbose => {
                 self.print_unwrapped(DONE, "Building", &command);
             }
-            Event::Building { target: what, .. } => self.print_line(DONE, "Building", &what),
-            Event::Built { image, duration: took, .. } => {
-                self.print_line(DONE, "Built", &format!("{image} in {}", format_seconds(took)));
+            Event::Building { target, .. } => self.print_line(DONE, "Building", &target),
+            Event::Built { image, duration, .. } => {
+                self.print_line(DONE, "Built", &format!("{image} in {}", format_seconds(duration)));
             }
-            Event::NodeSkipped { node, cause: why } => {
-                self.print_line(NOTE, "Skipping", &format!("{node}: {why}"));
+            Event::NodeSkipped { node, cause } => {
+                self.print_line(NOTE, "Skipping", &format!("{node}: {cause}"));
             }
             Event::Loading { node, bytes, .. } => self.start_load(&node, bytes),
             Event::Progress { node, bytes } => self.bars.advance(&node, bytes),
-            Event::Loaded { node, bytes, reused, duration: took } => {
+            Event::Loaded { node, bytes, reused, duration } => {
                 self.bars.clear(&node);
                 let sent = HumanBytes(bytes);
-                let there = match reused {
+                let reused = match reused {
                     0 => String::new(),
-                    bytes => format!(", {} were there", HumanBytes(bytes)),
+                    bytes => format!(", {} already present", HumanBytes(bytes)),
                 };
-                let took = format_seconds(took);
-                self.print_line(DONE, "Loaded", &format!("{node}: sent {sent} in {took}{there}"));
+                let time = format_seconds(duration);
+                self.print_line(DONE, "Loaded", &format!("{node}: sent {sent} in {time}{reused}"));
             }
             Event::AlreadyPresent { node, .. } => {
-                self.print_line(DONE, "Present", &format!("{node}: nothing to send"));
+                self.print_line(DONE, "Present", &format!("{node}: image is already loaded"));
             }
             Event::LoadFailed { node } => self.bars.clear(&node),
             Event::Applied { objects, context, namespaces } => {
@@ -227,30 +230,42 @@ impl Ui {
                 self.print_line(DONE, "Deleted", &format!("{} from {context}", objects.join(", ")));
             }
             Event::Unchanged { context } => {
-                self.print_line(DONE, "Unchanged", &format!("{context} has it all; nothing to apply"));
+                self.print_line(DONE, "Unchanged", &format!("{context} is up to date"));
             }
-            Event::Waiting { workload, ready, desired: wanted, pods } => {
-                let words = rollout::format_full(&workload, ready, wanted, &pods);
+            Event::Waiting { workload, ready, desired, pods } => {
+                let text = rollout::format_full(&workload, ready, desired, &pods);
                 match stderr_width().map(progress::message_width) {
-                    _ if self.bars.is_hidden() => self.print_line(NOTE, "Waiting", &words),
-                    Some(room) if words.chars().count() > room => {
-                        let words = rollout::format_short(&workload, (ready, wanted), &pods, room);
-                        self.bars.show_spinner(&workload, "Waiting", words);
+                    _ if self.bars.is_hidden() => self.print_line(NOTE, "Waiting", &text),
+                    Some(room) if text.chars().count() > room => {
+                        let text = rollout::format_short(&workload, (ready, desired), &pods, room);
+                        self.bars.show_spinner(&workload, "Waiting", text);
                     }
-                    _ => self.bars.show_spinner(&workload, "Waiting", words),
+                    _ => self.bars.show_spinner(&workload, "Waiting", text),
                 }
             }
-            Event::Ready { workload, pods, duration: took } => {
+            Event::Ready { workload, pods, duration } => {
                 self.bars.clear(&workload);
                 let pods = pluralize(pods, "pod");
-                self.print_line(DONE, "Ready", &format!("{workload}: {pods} in {}", format_seconds(took)));
+                self.print_line(
+                    DONE,
+                    "Ready",
+                    &format!("{workload}: {pods} in {}", format_seconds(duration)),
+                );
             }
             Event::RolledBack { workload } => {
-                self.print_line(WARN, "Rolled back", &format!("{workload} to the revision before"));
+                self.print_line(
+                    WARN,
+                    "Rolled back",
+                    &format!("{workload} to the previous revision"),
+                );
             }
             Event::Note { text } => self.print_line(NOTE, "Note", &text),
-            Event::Finished { image, duration: took } => {
-                self.print_line(DONE, "Finished", &format!("{image} in {}", format_seconds(took)));
+            Event::Finished { image, duration } => {
+                self.print_line(
+                    DONE,
+                    "Finished",
+                    &format!("{image} in {}", format_seconds(duration)),
+                );
             }
             _ => {}
         }
@@ -274,14 +289,19 @@ impl Ui {
     }
 }
 
-/// The words of a line, the further ones below its verb.
-fn wrap_message(words: &str) -> String {
+/// Wraps a message and indents the following lines.
+fn wrap_message(message: &str) -> String {
     let width = stderr_width();
-    wrap_text(words, MESSAGE_COLUMN, if is_narrow(width) { NARROW_INDENT } else { MESSAGE_COLUMN }, width)
+    wrap_text(
+        message,
+        MESSAGE_COLUMN,
+        if is_narrow(width) { NARROW_INDENT } else { MESSAGE_COLUMN },
+        width,
+    )
 }
 
 pub(crate) fn print_json(line: &impl Serialize) {
-    // All kinds of line are made of texts and numbers: they always fit JSON.
+    // The types of all lines can be represented in JSON.
     let json = serde_json::to_string(line).unwrap_or_default();
     let _ = writeln!(io::stdout(), "{json}");
 }

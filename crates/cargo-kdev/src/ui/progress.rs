@@ -1,4 +1,4 @@
-//! The last lines of the screen, where it is shown what is under way.
+//! Progress bars, on the last lines of the screen.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,22 +11,22 @@ use console::Term;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
 const VERB: Style = AnsiColor::Cyan.on_default().bold();
-/// How often a second bars are drawn at most.
+/// The maximum number of redraws per second.
 const REDRAWS_PER_SECOND: u8 = 20;
-/// What stays free at the end of a line: there the terminal shows a ^C, which would
-/// else go to the next one and be missed when the bars are taken away.
+/// The columns that stay free at the end of a line for the `^C` that a terminal prints. If it went
+/// to the next line, it would remain there after the bars are removed.
 const MARGIN: u16 = 3;
 
-/// All bars, by node or by workload.
+/// The progress bars by node or workload.
 pub(crate) struct Bars {
     all: MultiProgress,
     by_key: Mutex<BTreeMap<String, ProgressBar>>,
 }
 
 impl Bars {
-    pub(crate) fn new(are_wanted: bool) -> Self {
+    pub(crate) fn new(is_enabled: bool) -> Self {
         let term = Term::buffered_stderr();
-        let target = if are_wanted && term.is_term() && !is_dumb() {
+        let target = if is_enabled && term.is_term() && !is_dumb() {
             let region = Region { term, drawn: Mutex::default() };
             ProgressDrawTarget::term_like_with_hz(Box::new(region), REDRAWS_PER_SECOND)
         } else {
@@ -39,12 +39,12 @@ impl Bars {
         self.all.is_hidden()
     }
 
-    /// Takes them away while something else is written.
+    /// Hides the bars during `write`.
     pub(crate) fn suspend<R>(&self, write: impl FnOnce() -> R) -> R {
         self.all.suspend(write)
     }
 
-    /// How far a load is.
+    /// Adds the progress bar of a load.
     pub(crate) fn start_load(&self, node: &str, bytes: u64) {
         let style = "{prefix} {msg} [{wide_bar}] {bytes}/{total_bytes} {bytes_per_sec}";
         self.add(node, ProgressBar::new(bytes), style, "Loading").set_message(node.to_owned());
@@ -52,7 +52,7 @@ impl Bars {
 
     pub(crate) fn advance(&self, node: &str, bytes: u64) {
         if let Some(bar) = self.by_key().get(node) {
-            // docker tells an image's size only roughly.
+            // The size that Docker reports is approximate.
             if bar.length().is_some_and(|length| length < bytes) {
                 bar.set_length(bytes);
             }
@@ -60,13 +60,13 @@ impl Bars {
         }
     }
 
-    /// That something is under way whose end nobody knows.
-    pub(crate) fn show_spinner(&self, key: &str, verb: &str, words: String) {
+    /// Shows a spinner for an operation of unknown length, or updates its message.
+    pub(crate) fn show_spinner(&self, key: &str, verb: &str, message: String) {
         let known = self.by_key().get(key).cloned();
         let bar = known.unwrap_or_else(|| {
             self.add(key, ProgressBar::new_spinner(), "{prefix} {wide_msg} {elapsed}", verb)
         });
-        bar.set_message(words);
+        bar.set_message(message);
     }
 
     pub(crate) fn clear(&self, key: &str) {
@@ -75,7 +75,7 @@ impl Bars {
         }
     }
 
-    /// Takes all of them away.
+    /// Removes all bars.
     pub(crate) fn finish(&self) {
         for bar in std::mem::take(&mut *self.by_key()).into_values() {
             bar.finish_and_clear();
@@ -98,33 +98,33 @@ impl Bars {
     }
 }
 
-/// The room for the words of `wait`, on a screen of this width.
+/// Returns the width of the message of a spinner on a terminal with `width` columns.
 pub(crate) fn message_width(width: usize) -> usize {
     width.saturating_sub("     Waiting  999s".len() + usize::from(MARGIN))
 }
 
-/// Whether the terminal can do nothing but write line after line.
+/// Returns whether the terminal does not support cursor movement.
 pub(crate) fn is_dumb() -> bool {
     std::env::var_os("TERM").is_none_or(|term| term == "dumb")
 }
 
-/// The text with its colours, or without them where the stream takes none.
+/// Removes the colors from the text if the stream does not support them.
 pub(crate) fn adapt_colors(text: &str, stream: &impl anstream::stream::RawStream) -> String {
     let choice = anstream::AutoStream::choice(stream);
-    let mut coloured = anstream::AutoStream::new(Vec::new(), choice);
-    let _ = io::Write::write_all(&mut coloured, text.as_bytes());
-    String::from_utf8_lossy(&coloured.into_inner()).into_owned()
+    let mut colored = anstream::AutoStream::new(Vec::new(), choice);
+    let _ = io::Write::write_all(&mut colored, text.as_bytes());
+    String::from_utf8_lossy(&colored.into_inner()).into_owned()
 }
 
-/// Draws all bars in one go. indicatif's own terminal knows how many lines it has
-/// drawn, but not that there are more of them once the screen has become narrower.
+/// Draws all bars with a single write. The terminal of indicatif does not notice that the drawn
+/// lines wrap when the terminal becomes narrower.
 #[derive(Debug)]
 struct Region {
     term: Term,
     drawn: Mutex<Drawn>,
 }
 
-/// What stands in the region.
+/// The content of the region.
 #[derive(Debug, Default)]
 struct Drawn {
     lengths: Vec<usize>,
@@ -165,7 +165,7 @@ impl TermLike for Region {
     }
 
     fn write_str(&self, text: &str) -> io::Result<()> {
-        // Bars are filled up with spaces.
+        // indicatif pads bars with spaces.
         if !text.trim().is_empty() {
             self.drawn().next.push(text.trim_end().to_owned());
         }
@@ -186,7 +186,7 @@ impl Region {
 }
 
 impl Drawn {
-    /// From the end of what was drawn last, on a screen that is now this wide.
+    /// Returns the text that replaces the drawn lines on a terminal with `width` columns.
     fn redraw(&mut self, width: usize) -> String {
         let rows = |length: &usize| length.div_ceil(width.max(1)).max(1);
         let before: usize = self.lengths.iter().map(rows).sum();
@@ -208,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_drawn_is_taken_away_whole() {
+    fn redraw_removes_wrapped_lines() {
         let mut drawn = Drawn::default();
         let mut draw = |lines: &[&str], width| {
             drawn.next = lines.iter().map(|&line| line.to_owned()).collect();
@@ -220,7 +220,7 @@ mod tests {
             "\x1b[1mone\x1b[0m two three\nfour"
         );
         assert_eq!(draw(&["one two three", "four"], 40), "\x1b[1A\r\x1b[Jone two three\nfour");
-        // The terminal shows thirteen characters in three lines.
+        // Thirteen characters wrap to three lines.
         assert_eq!(draw(&["four"], 5), "\x1b[3A\r\x1b[Jfour");
         assert_eq!(draw(&[], 40), "\r\x1b[J");
         assert_eq!(draw(&[], 40), "");

@@ -1,48 +1,50 @@
-//! How far a workload is, in words: in full, or as there is room for.
+//! The progress of a rollout as text.
 
 use std::collections::BTreeMap;
 
 use kdev::PodState;
 
-/// What is left of a workload's name at least.
+/// The minimum width of a shortened workload name.
 const MIN_NAME_LENGTH: usize = 5;
 
-/// As `deployment/hello: 1 of 2 pods ready (node-1: Ready, node-2: Pending)`.
-pub(crate) fn format_full(workload: &str, ready: u64, wanted: u64, pods: &[PodState]) -> String {
+/// Formats the progress, such as
+/// `deployment/hello: 1 of 2 pods ready (node-1: Ready, node-2: Pending)`.
+pub(crate) fn format_full(workload: &str, ready: u64, desired: u64, pods: &[PodState]) -> String {
     let states = count_by(pods, |pod| {
-        let node = pod.node.as_deref().unwrap_or("no node yet");
+        let node = pod.node.as_deref().unwrap_or("not scheduled");
         (node, pod.state.as_str())
     });
-    let words = states.into_iter().map(|((node, state), count)| match count {
+    let states = states.into_iter().map(|((node, state), count)| match count {
         1 => format!("{node}: {state}"),
         _ => format!("{node}: {count} {state}"),
     });
-    let words: Vec<String> = words.collect();
-    let words = if words.is_empty() { String::new() } else { format!(" ({})", words.join(", ")) };
-    format!("{workload}: {ready} of {} ready{words}", pluralize(wanted, "pod"))
+    let states: Vec<String> = states.collect();
+    let states =
+        if states.is_empty() { String::new() } else { format!(" ({})", states.join(", ")) };
+    format!("{workload}: {ready} of {} ready{states}", pluralize(desired, "pod"))
 }
 
-/// As `hello: 1/2 Pending, Ready`: what is not well comes first, and a long name
-/// leaves it room.
+/// Formats the progress in at most `room` columns, such as `hello: 1/2 Pending, Ready`. Pods that
+/// are not ready come first; a long workload name is shortened.
 pub(crate) fn format_short(
     workload: &str,
-    (ready, wanted): (u64, u64),
+    (ready, desired): (u64, u64),
     pods: &[PodState],
     room: usize,
 ) -> String {
     let states = count_by(pods, |pod| (pod.state == "Ready", pod.state.as_str()));
-    let words = states.into_iter().map(|((_, state), count)| match count {
+    let states = states.into_iter().map(|((_, state), count)| match count {
         1 => state.to_owned(),
         _ => format!("{count} {state}"),
     });
-    let words: Vec<String> = words.collect();
-    let words = format!(": {ready}/{wanted} {}", words.join(", "));
+    let states: Vec<String> = states.collect();
+    let progress = format!(": {ready}/{desired} {}", states.join(", "));
     let name = workload.rsplit('/').next().unwrap_or(workload);
-    let left = room.saturating_sub(words.chars().count()).max(MIN_NAME_LENGTH);
-    format!("{}{words}", shorten_start(name, left)).trim_end().to_owned()
+    let left = room.saturating_sub(progress.chars().count()).max(MIN_NAME_LENGTH);
+    format!("{}{progress}", shorten_start(name, left)).trim_end().to_owned()
 }
 
-/// The end of a name tells more than its beginning.
+/// Shortens a name at the start: its end is more specific.
 pub(crate) fn shorten_start(name: &str, room: usize) -> String {
     let length = name.chars().count();
     if length <= room {
@@ -78,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn the_state_has_room_before_the_name() {
+    fn long_workload_name_is_shortened() {
         let pods = pods(&[("n1", "CrashLoopBackOff"), ("n1", "CrashLoopBackOff"), ("n2", "Ready")]);
         assert_eq!(
             format_full("deployment/hello", 1, 3, &pods),

@@ -1,17 +1,17 @@
-//! Breaks lines where the screen ends: never within a word, and never within
-//! backticks, for a command is to be copied.
+//! Wraps lines at the width of the terminal, but never in a word or between backticks, so that
+//! commands can be copied.
 
 use console::Term;
 
-/// A screen that is narrower has no room for columns.
+/// A narrower terminal has no room for columns.
 const NARROW_WIDTH: usize = 64;
 
-/// How wide stdout's screen is, if it has one.
+/// Returns the width of the terminal of stdout, if it is one.
 pub(crate) fn stdout_width() -> Option<usize> {
     width(&Term::stdout())
 }
 
-/// How wide stderr's screen is, if it has one.
+/// Returns the width of the terminal of stderr, if it is one.
 pub(crate) fn stderr_width() -> Option<usize> {
     width(&Term::stderr())
 }
@@ -25,54 +25,56 @@ pub(crate) fn is_narrow(width: Option<usize>) -> bool {
     width.is_some_and(|width| width < NARROW_WIDTH)
 }
 
-/// Words that begin at this place in their line; what does not fit goes on in lines
-/// of its own, from `column` on. Without a width only the text's own lines do so.
-pub(crate) fn wrap_text(words: &str, begin: usize, column: usize, width: Option<usize>) -> String {
+/// Wraps a text that starts at column `begin`. The following lines are indented to `column`.
+/// Without a width, only the line breaks of the text apply.
+pub(crate) fn wrap_text(text: &str, begin: usize, column: usize, width: Option<usize>) -> String {
     let indent = " ".repeat(column);
-    let (mut text, mut place) = (String::new(), begin);
-    for (number, line) in words.trim().lines().enumerate() {
+    let (mut wrapped, mut position) = (String::new(), begin);
+    for (number, line) in text.trim().lines().enumerate() {
         if number > 0 {
-            text.push('\n');
-            text.push_str(&indent);
-            place = column;
+            wrapped.push('\n');
+            wrapped.push_str(&indent);
+            position = column;
         }
-        for (number, piece) in split_words(line).into_iter().enumerate() {
-            let length = piece.chars().count();
+        for (number, word) in split_words(line).into_iter().enumerate() {
+            let length = word.chars().count();
             let space = usize::from(number > 0);
-            let has_room = |width: usize| place + space + length <= width;
-            // What is longer than a line stays beside its label.
-            let gains = |width: usize| number > 0 || column + length <= width;
-            if place > column && width.is_some_and(|width| !has_room(width) && gains(width)) {
-                text.push('\n');
-                text.push_str(&indent);
-                place = column;
+            let fits = |width: usize| position + space + length <= width;
+            // A word that is longer than a line stays next to its label.
+            let fits_on_new_line = |width: usize| number > 0 || column + length <= width;
+            if position > column
+                && width.is_some_and(|width| !fits(width) && fits_on_new_line(width))
+            {
+                wrapped.push('\n');
+                wrapped.push_str(&indent);
+                position = column;
             } else if space > 0 {
-                text.push(' ');
-                place += 1;
+                wrapped.push(' ');
+                position += 1;
             }
-            text.push_str(piece);
-            place += length;
+            wrapped.push_str(word);
+            position += length;
         }
     }
-    text
+    wrapped
 }
 
-/// What stands between spaces, where those in backticks are none.
+/// Splits a line at spaces, except for spaces between backticks.
 fn split_words(line: &str) -> Vec<&str> {
-    let (mut pieces, mut begin, mut is_code) = (Vec::new(), 0, false);
+    let (mut words, mut begin, mut is_code) = (Vec::new(), 0, false);
     for (at, c) in line.char_indices() {
         match c {
-            // One that nothing closes is only a sign.
+            // An unclosed backtick is a normal character.
             '`' => is_code = !is_code && line[at + 1..].contains('`'),
             ' ' if !is_code => {
-                pieces.push(&line[begin..at]);
+                words.push(&line[begin..at]);
                 begin = at + 1;
             }
             _ => {}
         }
     }
-    pieces.push(&line[begin..]);
-    pieces
+    words.push(&line[begin..]);
+    words
 }
 
 #[cfg(test)]
@@ -80,21 +82,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_broken_where_the_screen_ends() {
-        let words = "one two three\nfour";
-        assert_eq!(wrap_text(words, 4, 2, None), "one two three\n  four");
-        assert_eq!(wrap_text(words, 4, 2, Some(11)), "one two\n  three\n  four");
-        // A word that is longer than a line is the terminal's to break.
+    fn lines_wrap_at_terminal_width() {
+        let text = "one two three\nfour";
+        assert_eq!(wrap_text(text, 4, 2, None), "one two three\n  four");
+        assert_eq!(wrap_text(text, 4, 2, Some(11)), "one two\n  three\n  four");
+        // The terminal wraps a word that is longer than a line.
         assert_eq!(wrap_text("one sha256:0123456789", 4, 2, Some(11)), "one\n  sha256:0123456789");
         assert_eq!(wrap_text("sha256:0123456789", 4, 2, Some(11)), "sha256:0123456789");
         assert_eq!(wrap_text("sha256:01", 4, 2, Some(11)), "\n  sha256:01");
     }
 
     #[test]
-    fn a_command_is_never_broken() {
-        let words = "see `kubectl get pods`, or `a b c d e f g h i j` if not";
+    fn command_in_backticks_is_not_wrapped() {
+        let text = "see `kubectl get pods`, or `a b c d e f g h i j` if not";
         assert_eq!(
-            wrap_text(words, 6, 2, Some(20)),
+            wrap_text(text, 6, 2, Some(20)),
             "see\n  `kubectl get pods`,\n  or\n  `a b c d e f g h i j`\n  if not"
         );
         assert_eq!(wrap_text("`a b c d e f g` h", 6, 2, Some(10)), "`a b c d e f g`\n  h");
