@@ -129,7 +129,7 @@ pub(crate) fn parse_missing_object(message: &str) -> Option<(&'static str, Strin
     None
 }
 
-/// Parses `couldn't find key KEY in `ConfigMap` NAMESPACE/NAME` into key, kind, and name.
+/// Parses `couldn't find key KEY in ConfigMap NAMESPACE/NAME` into key, kind, and name.
 fn parse_missing_key(message: &str) -> Option<(String, &'static str, String)> {
     let (key, rest) = message.strip_prefix("couldn't find key ")?.split_once(" in ")?;
     let (kind, name) = rest.split_once(' ')?;

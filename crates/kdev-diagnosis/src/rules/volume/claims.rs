@@ -157,8 +157,8 @@ fn pending_reason(facts: &Facts, claim: &Value, name: &str) -> Option<(String, S
     Some((message, format!("run `{kubectl} describe pvc {name}` to see why")))
 }
 
-/// Explains why a claim without a `StorageClass` has no volume. A user who may not list
-/// nodes may not list `StorageClass`es either.
+/// Explains why a claim without a storage class has no volume. A user who may not list
+/// nodes may not list storage classes either.
 fn missing_class_reason(facts: &Facts, claim: &Value) -> &'static str {
     let is_empty = claim.pointer("/spec/storageClassName").is_some();
     match facts.storage_classes.as_slice() {
@@ -177,7 +177,7 @@ fn create_volume_help(facts: &Facts, claim: &Value) -> String {
 }
 
 /// Returns a `PersistentVolume` for a claim, in a directory of a node. Its name contains
-/// the namespace, because `PersistentVolume`s are cluster-scoped.
+/// the namespace, because a `PersistentVolume` has none.
 fn host_path_volume(claim: &Value) -> Value {
     let (namespace, claim_name) = (&claim["metadata"]["namespace"], text(claim, "/metadata/name"));
     let name = format!("{}-{claim_name}", namespace.as_str().unwrap_or_default());
