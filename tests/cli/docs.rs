@@ -224,6 +224,46 @@ fn json_page_has_every_event_with_its_fields() {
     assert_eq!(listed, expected);
 }
 
+/// The fields of a struct in this file that are serialized.
+fn serialized(file: &str, name: &str) -> BTreeSet<String> {
+    let code = read(file);
+    let body = code.split_once(&format!("struct {name} {{\n")).unwrap().1;
+    let body = body.split_once("\n}").unwrap().0;
+    let mut lines = body.lines().map(str::trim).filter(|line| !line.starts_with("///"));
+    let mut fields = BTreeSet::new();
+    while let Some(line) = lines.next() {
+        if line == "#[serde(skip)]" {
+            lines.next();
+        } else {
+            let field = line.trim_start_matches("pub ").split(':').next().unwrap();
+            fields.insert(field.to_owned());
+        }
+    }
+    fields
+}
+
+#[test]
+fn json_page_has_every_field_of_a_result() {
+    let page = read("docs/json-messages.md");
+    let commands = "crates/kdev/src/commands";
+    let results = [
+        ("## Status", format!("{commands}/status/rows.rs"), "StatusRow"),
+        ("## Diagnoses", format!("{commands}/why.rs"), "WorkloadReport"),
+        ("## Diagnoses", "crates/kdev-diagnosis/src/diagnosis.rs".to_owned(), "Diagnosis"),
+        ("## Check results", format!("{commands}/doctor/report.rs"), "CheckResult"),
+        ("## Rendered manifests", format!("{commands}/render.rs"), "Rendering"),
+        ("## Errors", "crates/cargo-kdev/src/ui/error.rs".to_owned(), "Report"),
+    ];
+    for (heading, file, name) in results {
+        let listed: BTreeSet<&str> = quoted(section(&page, heading)).collect();
+        let fields = serialized(&file, name);
+        assert!(fields.len() > 2, "{name}: {fields:?}");
+        for field in fields {
+            assert!(listed.contains(field.as_str()), "{name}: `{field}` is not listed");
+        }
+    }
+}
+
 #[test]
 fn doctor_page_has_every_check() {
     let folder = files(&root().join("crates/kdev/src/commands/doctor"));
