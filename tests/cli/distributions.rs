@@ -73,7 +73,7 @@ fn a_cluster_of_mixed_architectures_is_loaded_where_the_image_can_run() {
     project.run(&["up"]).code(0);
     assert_eq!(project.images_on("10.0.0.2"), [""; 0]);
     // Whoever names it, means it.
-    let words = "error: image `tool:1` is built for linux/amd64, but node `n2` runs linux/arm64
+    let words = "error: image `tool:1` is built for linux/amd64, but node `n2` is linux/arm64
   help: build for the node: set DOCKER_DEFAULT_PLATFORM=linux/arm64\n";
     project.run(&["load", "tool:1", "--node", "n1", "--node", "n2"]).code(94).stderr(words);
     // Where none is left, there is nothing to do.

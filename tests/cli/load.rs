@@ -20,7 +20,7 @@ fn a_node_that_is_being_loaded_is_waited_for() {
     let project = Project::new();
     project.write("fake/node-is-busy", "");
     project.run(&["load", "tool:1", "--node", "n2"]).code(0).stderr(
-        "        Note another load onto node `n2` is under way; waiting for it
+        "        Note waiting for another load onto node `n2`
      Loading n2 (4.00 KiB)
       Loaded n2: sent [..] in [TIME]
     Finished tool:1 in [TIME]\n",

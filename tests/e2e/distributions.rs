@@ -12,47 +12,53 @@ use serde_json::json;
 
 use crate::exclusive::{Claim, Part};
 use crate::images;
-use crate::lab::{apply, docker, eventually, in_node, kubectl, run, state};
+use crate::lab::{apply, docker, in_node, kubectl, run, state, wait_for};
 use crate::test_service::{NODES, Service};
 
 /// What kdev's script needs on a node.
-const TOOLS: [&str; 11] =
+const NODE_TOOLS: [&str; 11] =
     ["sh", "awk", "cat", "flock", "gzip", "id", "mktemp", "rm", "sha256sum", "sleep", "tr"];
 
 /// containerd of both lines, each with its ctr beside it.
-pub(crate) const OLD: &str = "/usr/bin/containerd";
-pub(crate) const NEW: &str = "/var/lib/kdev-lab/lib/containerd";
+pub(crate) const CONTAINERD_1: &str = "/usr/bin/containerd";
+pub(crate) const CONTAINERD_2: &str = "/var/lib/kdev-lab/lib/containerd";
 
 /// The taint that keeps other tests off.
-const LISTED: &str = "kdev.test/listed";
+const LISTED_TAINT: &str = "kdev.test/listed";
 
 /// A line of a pod that is let onto such a node, though none is started there.
-pub(crate) const TOLERATES_LISTED: &str = "tolerations: [{key: kdev.test/listed}]";
+pub(crate) const LISTED_TOLERATION: &str = "tolerations: [{key: kdev.test/listed}]";
 
 /// The lab's machine that is not in the cluster.
 pub(crate) const SPARE: &str = "spare";
 
 /// A node that the cluster lists, but without a kubelet.
-pub(crate) struct Listed(pub(crate) &'static str);
+pub(crate) struct ListedNode(pub(crate) &'static str);
 
-impl Listed {
+impl ListedNode {
     pub(crate) fn new(name: &'static str, labels: &str, provider: &str, runtime: &str) -> Self {
-        Self::at("node-1", name, labels, provider, runtime)
+        Self::on_machine("node-1", name, labels, provider, runtime)
     }
 
     /// The spare machine, which only the service meets whose pods tolerate the taint.
-    pub(crate) fn spare(name: &'static str) -> Self {
-        Self::at(SPARE, name, "{}", "", "containerd://1.6.20")
+    pub(crate) fn for_spare(name: &'static str) -> Self {
+        Self::on_machine(SPARE, name, "{}", "", "containerd://1.6.20")
     }
 
-    fn at(machine: &str, name: &'static str, labels: &str, provider: &str, runtime: &str) -> Self {
+    fn on_machine(
+        machine: &str,
+        name: &'static str,
+        labels: &str,
+        provider: &str,
+        runtime: &str,
+    ) -> Self {
         let address = fs::read_to_string(state(&format!("nodes/{machine}/address"))).unwrap();
         let listed = Self(name);
         listed.remove();
         let node = json!({
             "apiVersion": "v1", "kind": "Node",
             "metadata": {"name": name, "labels": serde_json::from_str::<serde_json::Value>(labels).unwrap()},
-            "spec": {"providerID": provider, "taints": [{"key": LISTED, "effect": "NoSchedule"}]},
+            "spec": {"providerID": provider, "taints": [{"key": LISTED_TAINT, "effect": "NoSchedule"}]},
             "status": {
                 "addresses": [{"type": "InternalIP", "address": address.trim()}],
                 "nodeInfo": {
@@ -70,12 +76,12 @@ impl Listed {
     }
 
     /// Lets it have pods, also those of other tests.
-    fn takes_pods(&self) {
-        run(&mut kubectl("default", &["taint", "node", self.0, &format!("{LISTED}-")]));
+    fn allow_pods(&self) {
+        run(&mut kubectl("default", &["taint", "node", self.0, &format!("{LISTED_TAINT}-")]));
     }
 
     /// What its kubelet tells of itself.
-    fn tells(&self, info: &str) {
+    fn set_node_info(&self, info: &str) {
         let status = format!(r#"{{"status":{{"nodeInfo":{info}}}}}"#);
         let patch = ["patch", "node", self.0, "--subresource=status", "--type=merge", "--patch"];
         run(kubectl("default", &patch).arg(status));
@@ -86,21 +92,21 @@ impl Listed {
     }
 }
 
-impl Drop for Listed {
+impl Drop for ListedNode {
     fn drop(&mut self) {
         self.remove();
     }
 }
 
 /// A second containerd on node-1, and a program in front of its ctr.
-pub(crate) struct Second {
+pub(crate) struct SecondContainerd {
     child: Child,
     containerd: &'static str,
     socket: &'static str,
     folder: PathBuf,
 }
 
-impl Second {
+impl SecondContainerd {
     /// `containerd` and the `ctr` beside it, at this socket.
     pub(crate) fn start(
         service: &Service,
@@ -130,7 +136,7 @@ impl Second {
         run(in_node("node-1", &["mount", "--bind"]).arg(&bin).arg("/usr/local/sbin"));
         let child = spawn(containerd, &folder);
         let second = Self { child, containerd, socket, folder };
-        second.answers();
+        second.wait_until_ready();
         second
     }
 
@@ -148,13 +154,13 @@ impl Second {
     }
 
     /// As systemd would, after a while.
-    pub(crate) fn start_again(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.child = spawn(self.containerd, &self.folder);
-        self.answers();
+        self.wait_until_ready();
     }
 
-    fn answers(&self) {
-        eventually("the second containerd", || {
+    fn wait_until_ready(&self) {
+        wait_for("the second containerd", || {
             self.ctr(&["version"]).output().unwrap().status.success().then_some(())
         });
     }
@@ -167,7 +173,7 @@ fn spawn(containerd: &str, folder: &Path) -> Child {
     command.spawn().unwrap()
 }
 
-impl Drop for Second {
+impl Drop for SecondContainerd {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -184,34 +190,34 @@ impl Drop for Second {
 
 /// Builds, loads and changes the service's image on one node.
 #[track_caller]
-fn is_loaded_and_then_only_what_changed(service: &Service, node: &str) {
+fn assert_full_then_partial_load(service: &Service, node: &str) {
     let image = format!("{}:1", service.name);
     for content in ["first", "second"] {
-        service.page(content);
+        service.set_page(content);
         run(docker(&["build", "--tag", &image, "."]).current_dir(service.dir()));
         let output = service.kdev(&["load", &image, "--node", node]).output().unwrap();
-        let said = crate::lab::stderr(&output);
-        assert_eq!(output.status.code(), Some(0), "{said}");
-        let thin = said.contains(" were there");
-        assert_eq!(thin, content == "second", "{said}");
+        let stderr = crate::lab::stderr_text(&output);
+        assert_eq!(output.status.code(), Some(0), "{stderr}");
+        let is_partial = stderr.contains(" were there");
+        assert_eq!(is_partial, content == "second", "{stderr}");
     }
 }
 
 /// Loads onto a second containerd, which is found by what the node reports.
 #[track_caller]
-fn its_own_containerd_is_loaded(
+fn assert_bundled_containerd_is_loaded(
     program: &'static str,
     socket: &'static str,
     labels: &str,
     runtime: &str,
 ) {
-    let service = Service::claiming(program, Claim::second_containerd());
-    let second = Second::start(&service, OLD, socket, program);
-    let node = Listed::new("own-distribution", labels, "", runtime);
+    let service = Service::with_claim(program, Claim::second_containerd());
+    let second = SecondContainerd::start(&service, CONTAINERD_1, socket, program);
+    let node = ListedNode::new("own-distribution", labels, "", runtime);
     if program == "k0s" {
-        node.tells(r#"{"kubeletVersion": "v1.34.1+k0s"}"#);
+        node.set_node_info(r#"{"kubeletVersion": "v1.34.1+k0s"}"#);
     }
-    is_loaded_and_then_only_what_changed(&service, node.0);
+    assert_full_then_partial_load(&service, node.0);
     let listed = run(&mut second.ctr(&["images", "ls", "-q"]));
     assert!(listed.contains(&format!("docker.io/library/{program}:1")), "{listed}");
     // The machine's other containerd has got nothing.
@@ -222,7 +228,7 @@ fn its_own_containerd_is_loaded(
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn k3s_containerd_receives_image() {
     let socket = "/run/k3s/containerd/containerd.sock";
-    its_own_containerd_is_loaded("k3s", socket, "{}", "containerd://1.6.20-k3s1");
+    assert_bundled_containerd_is_loaded("k3s", socket, "{}", "containerd://1.6.20-k3s1");
 }
 
 #[test]
@@ -230,26 +236,31 @@ fn k3s_containerd_receives_image() {
 fn microk8s_containerd_receives_image() {
     let socket = "/var/snap/microk8s/common/run/containerd.sock";
     let labels = r#"{"microk8s.io/cluster": "true"}"#;
-    its_own_containerd_is_loaded("microk8s", socket, labels, "containerd://1.6.20");
+    assert_bundled_containerd_is_loaded("microk8s", socket, labels, "containerd://1.6.20");
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn rke2_containerd_receives_image() {
-    let service = Service::claiming("rke2", Claim::second_containerd());
-    let second = Second::start(&service, OLD, "/run/k3s/containerd/containerd.sock", "rke2");
+    let service = Service::with_claim("rke2", Claim::second_containerd());
+    let second = SecondContainerd::start(
+        &service,
+        CONTAINERD_1,
+        "/run/k3s/containerd/containerd.sock",
+        "rke2",
+    );
     // It has no k3s, and its ctr where nobody looks for programs.
     let bin = "/var/lib/rancher/rke2/bin";
     run(&mut in_node("node-1", &["mkdir", "-p", bin]));
     run(&mut in_node("node-1", &["ln", "-sf", "/usr/bin/ctr", &format!("{bin}/ctr")]));
-    let node = Listed::new("own-rke2", "{}", "", "containerd://1.6.20-k3s1");
+    let node = ListedNode::new("own-rke2", "{}", "", "containerd://1.6.20-k3s1");
     let image = "rke2:1";
     run(docker(&["build", "--tag", image, "."]).current_dir(service.dir()));
     let output = service.kdev(&["load", image, "--node", node.0]).output().unwrap();
     run(&mut in_node("node-1", &["rm", &format!("{bin}/ctr")]));
     let rmdir = ["rmdir", "--ignore-fail-on-non-empty", "--parents", bin];
     let _ = in_node("node-1", &rmdir).output();
-    assert_eq!(output.status.code(), Some(0), "{}", crate::lab::stderr(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", crate::lab::stderr_text(&output));
     let listed = run(&mut second.ctr(&["images", "ls", "-q"]));
     assert!(listed.contains("docker.io/library/rke2:1"), "{listed}");
     assert_eq!(crate::lab::images_on("node-1", "/rke2:"), [""; 0]);
@@ -258,7 +269,12 @@ fn rke2_containerd_receives_image() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn k0s_containerd_receives_image() {
-    its_own_containerd_is_loaded("k0s", "/run/k0s/containerd.sock", "{}", "containerd://1.6.20");
+    assert_bundled_containerd_is_loaded(
+        "k0s",
+        "/run/k0s/containerd.sock",
+        "{}",
+        "containerd://1.6.20",
+    );
 }
 
 #[test]
@@ -267,60 +283,60 @@ fn node_of_other_architecture_is_skipped() {
     // The images of all other tests would go to this node, too.
     let claim =
         NODES.into_iter().fold(Claim::access(), |claim, node| claim.breaks(Part::Pods(node)));
-    let service = Service::claiming("mixed", claim.breaks(Part::NodeList));
-    let node = Listed::new("own-arm", "{}", "", "containerd://2.2.3");
-    node.tells(r#"{"architecture": "arm64"}"#);
-    node.takes_pods();
-    let said = service.up_ok();
+    let service = Service::with_claim("mixed", claim.breaks(Part::NodeList));
+    let node = ListedNode::new("own-arm", "{}", "", "containerd://2.2.3");
+    node.set_node_info(r#"{"architecture": "arm64"}"#);
+    node.allow_pods();
+    let stderr = service.up_ok();
     let words = "Skipping own-arm: it is linux/arm64, but the image is built for linux/amd64";
-    assert!(said.contains(words), "{said}");
-    assert!(said.contains("Ready deployment/mixed: 2 pods"), "{said}");
-    let said = service.up_fails(&["--node", "own-arm"], 94);
-    assert!(said.contains("but node `own-arm` runs linux/arm64"), "{said}");
+    assert!(stderr.contains(words), "{stderr}");
+    assert!(stderr.contains("Ready deployment/mixed: 2 pods"), "{stderr}");
+    let stderr = service.up_fails(&["--node", "own-arm"], 94);
+    assert!(stderr.contains("but node `own-arm` is linux/arm64"), "{stderr}");
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn unschedulable_node_is_skipped() {
     let claim = Claim::both_nodes().breaks(Part::NodeList).breaks(Part::Pods("node-2"));
-    let service = Service::claiming("choosy", claim);
+    let service = Service::with_claim("choosy", claim);
     let spread =
         crate::test_service::deployment("choosy", "").replace("DoNotSchedule", "ScheduleAnyway");
     service.write("k8s/all.yaml", &spread);
-    let on = |verb: &str| {
+    let run_on_node_2 = |verb: &str| {
         run(&mut kubectl("default", &[verb, "node-2"]));
     };
-    let left_out = |why: &str| {
-        let said = service.up(&["--dry-run"]).output().unwrap();
-        let said = crate::lab::stderr(&said);
+    let assert_skipped = |why: &str| {
+        let output = service.up(&["--dry-run"]).output().unwrap();
+        let stderr = crate::lab::stderr_text(&output);
         let line = format!("    Skipping node-2: {why}\n");
-        said.contains(&line).then_some(()).ok_or(said)
+        stderr.contains(&line).then_some(()).ok_or(stderr)
     };
-    on("cordon");
-    let cordoned = left_out("it is cordoned");
+    run_on_node_2("cordon");
+    let cordoned = assert_skipped("it is cordoned");
     let loaded = service.up(&[]).output().unwrap();
-    on("uncordon");
+    run_on_node_2("uncordon");
     cordoned.unwrap();
-    assert_eq!(loaded.status.code(), Some(0), "{}", crate::lab::stderr(&loaded));
+    assert_eq!(loaded.status.code(), Some(0), "{}", crate::lab::stderr_text(&loaded));
     assert_eq!(crate::lab::images_on("node-2", "/choosy:"), [""; 0]);
 
     run(&mut kubectl("default", &["taint", "node", "node-2", "kdev.test/choosy=yes:NoSchedule"]));
-    let tainted = left_out("it has the taint `kdev.test/choosy=yes:NoSchedule`");
+    let tainted = assert_skipped("it has the taint `kdev.test/choosy=yes:NoSchedule`");
     run(&mut kubectl("default", &["taint", "node", "node-2", "kdev.test/choosy-"]));
     tainted.unwrap();
 
     service.pin_to("node-1");
-    left_out("it does not have the label `kubernetes.io/hostname=node-1`").unwrap();
+    assert_skipped("it does not have the label `kubernetes.io/hostname=node-1`").unwrap();
     assert_eq!(crate::lab::images_on("node-2", "/choosy:"), [""; 0]);
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn native_snapshotter_receives_unpacked_image() {
-    let service = Service::claiming("elsewhere", Claim::second_containerd());
+    let service = Service::with_claim("elsewhere", Claim::second_containerd());
     let socket = "/run/k3s/containerd/containerd.sock";
-    let second = Second::start(&service, OLD, socket, "k3s");
-    let node = Listed::new("own-native", "{}", "", "containerd://1.6.20-k3s1");
+    let second = SecondContainerd::start(&service, CONTAINERD_1, socket, "k3s");
+    let node = ListedNode::new("own-native", "{}", "", "containerd://1.6.20-k3s1");
     // What a pod of this node would have: a container with another snapshotter.
     let native = "--snapshotter=native";
     let pause = state("lib/pause.tar").display().to_string();
@@ -328,7 +344,7 @@ fn native_snapshotter_receives_unpacked_image() {
     let image = run(&mut second.ctr(&["images", "ls", "-q"]));
     let image = image.lines().next().unwrap();
     run(&mut second.ctr(&["containers", "create", native, image, "sandbox"]));
-    is_loaded_and_then_only_what_changed(&service, node.0);
+    assert_full_then_partial_load(&service, node.0);
     let name = "name==docker.io/library/elsewhere:1";
     let check = run(&mut second.ctr(&["images", "check", native, name]));
     assert!(check.lines().last().unwrap().ends_with("true"), "{check}");
@@ -340,14 +356,14 @@ fn native_snapshotter_receives_unpacked_image() {
 }
 
 /// A container with containerd in it.
-struct Container(&'static str);
+struct ContainerNode(&'static str);
 
-impl Container {
+impl ContainerNode {
     fn start(service: &Service, name: &'static str) -> Self {
         let bin = service.path("node");
         fs::create_dir(&bin).unwrap();
         fs::copy("/bin/busybox", bin.join("busybox")).unwrap();
-        for tool in TOOLS {
+        for tool in NODE_TOOLS {
             symlink("busybox", bin.join(tool)).unwrap();
         }
         for program in ["containerd", "ctr"] {
@@ -367,7 +383,7 @@ impl Container {
         run(docker(&["run", "--detach", "--volume=/var/lib/containerd", "--name", name])
             .args(rights)
             .arg(name));
-        eventually("containerd in the container", || {
+        wait_for("containerd in the container", || {
             let version = docker(&["exec", name, "ctr", "version"]).output().unwrap();
             version.status.success().then_some(())
         });
@@ -376,11 +392,11 @@ impl Container {
 
     fn remove(&self) {
         let _ = docker(&["rm", "--force", "--volumes", self.0]).output();
-        images::remove_later([self.0]);
+        images::queue_removal([self.0]);
     }
 }
 
-impl Drop for Container {
+impl Drop for ContainerNode {
     fn drop(&mut self) {
         self.remove();
     }
@@ -389,15 +405,15 @@ impl Drop for Container {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn kind_node_is_loaded_through_docker() {
-    let service = Service::claiming("contained", Claim::access().breaks(Part::NodeList));
-    let container = Container::start(&service, "own-kind-worker");
-    let node = Listed::new(
+    let service = Service::with_claim("contained", Claim::access().breaks(Part::NodeList));
+    let container = ContainerNode::start(&service, "own-kind-worker");
+    let node = ListedNode::new(
         "own-kind-worker",
         "{}",
         "kind://docker/own-kind/own-kind-worker",
         "containerd://2.2.3",
     );
-    is_loaded_and_then_only_what_changed(&service, node.0);
+    assert_full_then_partial_load(&service, node.0);
     let listed =
         run(&mut docker(&["exec", container.0, "ctr", "-n", "k8s.io", "images", "ls", "-q"]));
     assert!(listed.contains("docker.io/library/contained:1"), "{listed}");

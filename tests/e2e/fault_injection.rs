@@ -12,26 +12,26 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::exclusive::Claim;
-use crate::lab::{docker, eventually, images_on, in_node, run, which};
+use crate::lab::{docker, images_on, in_node, program_path, run, wait_for};
 use crate::test_service::{NODES, Service};
 
 /// What kdev itself may take, however big the image.
 const MEMORY_LIMIT_KIB: u64 = 64 * 1024;
 
 /// So many bytes that a load can be met in its middle.
-pub(crate) const FAT: u32 = 48 << 20;
+pub(crate) const LARGE_FILE_BYTES: u32 = 48 << 20;
 
 /// Makes the image so big.
-pub(crate) fn fatten(service: &Service) {
-    let mut noise = vec![0; FAT as usize];
+pub(crate) fn add_large_file(service: &Service) {
+    let mut noise = vec![0; LARGE_FILE_BYTES as usize];
     fs::File::open("/dev/urandom").unwrap().read_exact(&mut noise).unwrap();
     fs::write(service.path("www/noise"), noise).unwrap();
 }
 
 /// Starts `up` and gives it back in the middle of a load.
-#[expect(clippy::print_stderr, reason = "a test that fails shall tell what was said")]
-pub(crate) fn in_the_middle(service: &Service) -> Child {
-    let mut child = service.start(&["--message-format", "json"]);
+#[expect(clippy::print_stderr, reason = "a test that fails shall tell what was stderr")]
+pub(crate) fn start_until_sending(service: &Service) -> Child {
+    let mut child = service.start_up(&["--message-format", "json"]);
     let stdout = BufReader::new(child.stdout.take().unwrap());
     let mut lines = stdout.lines().map_while(Result::ok);
     assert!(lines.any(|line| line.contains("\"reason\":\"sent\"")), "no load began");
@@ -40,10 +40,10 @@ pub(crate) fn in_the_middle(service: &Service) -> Child {
     child
 }
 
-fn no_name_is_left(service: &Service) {
+fn assert_no_image_remains(service: &Service) {
     for node in NODES {
         let text = format!("/{}:", service.name);
-        eventually("the name's removal", || images_on(node, &text).is_empty().then_some(()));
+        wait_for("the name's removal", || images_on(node, &text).is_empty().then_some(()));
     }
     assert!(service.pods().is_empty(), "something was applied");
 }
@@ -52,15 +52,15 @@ fn no_name_is_left(service: &Service) {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn interrupt_during_load_leaves_no_image() {
     let service = Service::new("interrupted");
-    fatten(&service);
-    let child = in_the_middle(&service);
+    add_large_file(&service);
+    let child = start_until_sending(&service);
     let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
     assert!(peak < MEMORY_LIMIT_KIB, "peak memory was {peak} KiB");
     kill(pid(&child), Signal::SIGINT).unwrap();
     assert_eq!(child.wait_with_output().unwrap().status.code(), Some(130));
-    no_name_is_left(&service);
+    assert_no_image_remains(&service);
     service.up_ok();
 }
 
@@ -68,16 +68,16 @@ fn interrupt_during_load_leaves_no_image() {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn connection_lost_during_load_leaves_no_image() {
     let service = Service::new("cut");
-    fatten(&service);
-    let mut child = in_the_middle(&service);
+    add_large_file(&service);
+    let mut child = start_until_sending(&service);
     // What is lost once is sent again, so it must be lost for good.
     while child.try_wait().unwrap().is_none() {
-        cut(&child);
+        kill_ssh(&child);
         thread::sleep(Duration::from_millis(20));
     }
     let output = child.wait_with_output().unwrap();
     assert!(matches!(output.status.code(), Some(93 | 94)), "{:?}", output.status);
-    no_name_is_left(&service);
+    assert_no_image_remains(&service);
     service.up_ok();
 }
 
@@ -85,16 +85,16 @@ fn connection_lost_during_load_leaves_no_image() {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn connection_lost_once_is_reestablished() {
     let service = Service::new("cut-once");
-    fatten(&service);
-    let child = in_the_middle(&service);
-    cut(&child);
+    add_large_file(&service);
+    let child = start_until_sending(&service);
+    kill_ssh(&child);
     let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", crate::lab::stderr(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", crate::lab::stderr_text(&output));
     assert_eq!(service.pages().len(), NODES.len());
 }
 
 /// Ends each ssh of a running `up`.
-pub(crate) fn cut(child: &Child) {
+pub(crate) fn kill_ssh(child: &Child) {
     for ssh in children(child).into_iter().filter(|(_, name)| name == "ssh") {
         let _ = kill(Pid::from_raw(ssh.0), Signal::SIGKILL);
     }
@@ -103,21 +103,21 @@ pub(crate) fn cut(child: &Child) {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn full_disk_is_reported_and_leaves_no_image() {
-    let service = Service::claiming("full-disk", Claim::broken_node("node-1"));
-    fatten(&service);
+    let service = Service::with_claim("full-disk", Claim::broken_node("node-1"));
+    add_large_file(&service);
     service.pin_to("node-1");
     // Where containerd keeps what comes in: for a while it is a small one.
     let small = r#"cd /var/lib/containerd && mount -t tmpfs -o size=16m tmpfs "$0" && mkdir -p "$0/ingest" "$0/blobs/sha256""#;
     let content = "io.containerd.content.v1.content";
     run(&mut in_node("node-1", &["sh", "-c", small, content]));
-    let said = std::panic::catch_unwind(|| service.up_fails(&[], 94));
+    let stderr = std::panic::catch_unwind(|| service.up_fails(&[], 94));
     // containerd may not have closed the last file yet, which keeps nothing mounted so.
     let mounted = format!("/var/lib/containerd/{content}");
     run(&mut in_node("node-1", &["umount", "--lazy", &mounted]));
-    let said = said.unwrap();
-    assert!(said.starts_with("error: no space left on node `node-1` ("), "{said}");
-    assert!(said.contains("no space left on device"), "{said}");
-    no_name_is_left(&service);
+    let stderr = stderr.unwrap();
+    assert!(stderr.starts_with("error: no space left on node `node-1` ("), "{stderr}");
+    assert!(stderr.contains("no space left on device"), "{stderr}");
+    assert_no_image_remains(&service);
     service.up_ok();
 }
 
@@ -129,34 +129,38 @@ fn image_for_other_architecture_is_not_sent() {
     let dockerfile = fs::read_to_string(service.path("Dockerfile")).unwrap();
     service.write("Dockerfile", "FROM scratch\nCOPY www /www\n");
     let arm = service.up(&[]).env("DOCKER_DEFAULT_PLATFORM", "linux/arm64").output().unwrap();
-    let said = crate::lab::stderr(&arm);
-    assert_eq!(arm.status.code(), Some(94), "{said}");
+    let stderr = crate::lab::stderr_text(&arm);
+    assert_eq!(arm.status.code(), Some(94), "{stderr}");
     assert!(
-        said.contains("is built for linux/arm64, but node `node-1` runs linux/amd64"),
-        "{said}"
+        stderr.contains("is built for linux/arm64, but node `node-1` is linux/amd64"),
+        "{stderr}"
     );
-    no_name_is_left(&service);
-    let advised = said.split("help: build for the node: set ").nth(1).unwrap().trim();
-    let (name, value) = advised.split_once('=').unwrap();
+    assert_no_image_remains(&service);
+    let setting = stderr.split("help: build for the node: set ").nth(1).unwrap().trim();
+    let (name, value) = setting.split_once('=').unwrap();
     service.write("Dockerfile", &dockerfile);
     let again = service.up(&[]).env(name, value).output().unwrap();
-    assert_eq!(again.status.code(), Some(0), "{}", crate::lab::stderr(&again));
+    assert_eq!(again.status.code(), Some(0), "{}", crate::lab::stderr_text(&again));
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn damaged_layer_leaves_no_image_name() {
     let service = Service::new("damaged-layer");
-    service.page("an untouched page");
+    service.set_page("an untouched page");
     // So big that docker is asked for its archive.
-    fatten(&service);
-    let path = damaging_docker(&service);
+    add_large_file(&service);
+    let path = path_with_damaging_docker(&service);
 
     let output = service.up(&[]).env("PATH", path).output().unwrap();
-    let said = crate::lab::stderr(&output);
-    assert_eq!(output.status.code(), Some(94), "{said}");
-    assert_eq!(said.matches("failed to import the image on node `node-1` (").count(), 2, "{said}");
-    no_name_is_left(&service);
+    let stderr = crate::lab::stderr_text(&output);
+    assert_eq!(output.status.code(), Some(94), "{stderr}");
+    assert_eq!(
+        stderr.matches("failed to import the image on node `node-1` (").count(),
+        2,
+        "{stderr}"
+    );
+    assert_no_image_remains(&service);
     // The CRI knows an image by its configuration, too.
     let id = run(&mut docker(&["image", "inspect", "--format", "{{.Id}}", "damaged-layer"]));
     for node in NODES {
@@ -166,8 +170,8 @@ fn damaged_layer_leaves_no_image_name() {
 }
 
 /// A PATH with a docker whose archives have one other word in a layer.
-fn damaging_docker(service: &Service) -> String {
-    let real = which("docker");
+fn path_with_damaging_docker(service: &Service) -> String {
+    let real = program_path("docker");
     let wrapper = format!(
         "#!/bin/sh\n[ \"$1\" = save ] || exec {real} \"$@\"\n{real} \"$@\" | LC_ALL=C sed s/untouched/tempered_/\n"
     );
@@ -190,31 +194,28 @@ fn failed_load_keeps_previous_image_of_same_name() {
     run(&mut service.kdev(&["load", image]));
     let before = targets();
     assert!(before.iter().all(|line| line.contains("@sha256:") || line.contains(" sha256:")));
-    service.page("an untouched page");
-    fatten(&service);
+    service.set_page("an untouched page");
+    add_large_file(&service);
     build();
-    let path = damaging_docker(&service);
+    let path = path_with_damaging_docker(&service);
     let output = service.kdev(&["load", image]).env("PATH", path).output().unwrap();
-    assert_eq!(output.status.code(), Some(94), "{}", crate::lab::stderr(&output));
+    assert_eq!(output.status.code(), Some(94), "{}", crate::lab::stderr_text(&output));
     assert_eq!(targets(), before);
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn missing_ctr_is_reported() {
-    let service = Service::claiming("no-ctr", Claim::broken_node("node-1"));
+    let service = Service::with_claim("no-ctr", Claim::broken_node("node-1"));
     service.pin_to("node-1");
     run(&mut in_node("node-1", &["mount", "--bind", "/dev/null", "/usr/bin/ctr"]));
-    let said = std::panic::catch_unwind(|| service.up_fails(&[], 93));
+    let stderr = std::panic::catch_unwind(|| service.up_fails(&[], 93));
     run(&mut in_node("node-1", &["umount", "/usr/bin/ctr"]));
-    let said = said.unwrap();
+    let stderr = stderr.unwrap();
+    assert!(stderr.starts_with("error: `ctr` not found on node `node-1` ("), "{stderr}");
     assert!(
-        said.starts_with("error: `ctr` not found on node `node-1` ("),
-        "{said}"
-    );
-    assert!(
-        said.contains("  help: install it on node `node-1`, or set `nodes.node-1.ctr` "),
-        "{said}"
+        stderr.contains("  help: install it on node `node-1`, or set `nodes.node-1.ctr` "),
+        "{stderr}"
     );
     service.up_ok();
 }
@@ -225,9 +226,9 @@ fn failed_build_keeps_output_and_exit_code() {
     let service = Service::new("broken-build");
     service.write("Dockerfile", "FROM scratch\nCOPY absent /\n");
     let output = service.up(&[]).output().unwrap();
-    let said = crate::lab::stderr(&output);
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("absent"), "{said}");
+    let stderr = crate::lab::stderr_text(&output);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("absent"), "{stderr}");
     assert!(service.pods().is_empty());
 }
 
@@ -236,13 +237,13 @@ pub(crate) fn pid(child: &Child) -> Pid {
 }
 
 /// The direct children of a process: their ids and names.
-pub(crate) fn children(of: &Child) -> Vec<(i32, String)> {
-    let parent = format!("PPid:\t{}", of.id());
+pub(crate) fn children(parent: &Child) -> Vec<(i32, String)> {
+    let parent_line = format!("PPid:	{}", parent.id());
     let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| {
         let id: i32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
         let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
         let name = status.lines().next()?.strip_prefix("Name:\t")?.to_owned();
-        status.lines().any(|line| line == parent).then_some((id, name))
+        status.lines().any(|line| line == parent_line).then_some((id, name))
     });
     processes.collect()
 }

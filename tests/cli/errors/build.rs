@@ -61,7 +61,7 @@ fn the_image_is_for_another_architecture() {
         &project,
         94,
         &format!(
-            "{BUILT}error: image `{IMAGE}` is built for linux/arm64, but node `n1` runs linux/amd64
+            "{BUILT}error: image `{IMAGE}` is built for linux/arm64, but node `n1` is linux/amd64
   help: build for the node: set DOCKER_DEFAULT_PLATFORM=linux/amd64\n"
         ),
     );

@@ -48,7 +48,7 @@ fn there_is_no_manifest() {
 fn a_first_manifest_has_a_name_that_kubernetes_takes() {
     let project = Project::new();
     project.remove("k8s/app.yaml").config("image = \"example.com/team/my_app\"");
-    let help = "create deployment my-app --image example.com/team/my_app --dry-run=client --output yaml > k8s/my-app.yaml`\n";
+    let help = "create deployment my-app --image example.com/team/my_app --dry-run=client --output yaml > k8s/my-app.yaml` to create one\n";
     let said = project.run(&["up"]).code(90).err().to_owned();
     assert!(said.ends_with(help), "{said}");
 }
