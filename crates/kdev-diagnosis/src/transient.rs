@@ -7,7 +7,7 @@ const PREPARATION_FAILURES: [&str; 4] =
     ["FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox", "NetworkNotReady"];
 /// Reasons of events that occur only after volumes and sandbox are ready.
 const AFTER_PREPARATION: [&str; 4] = ["Pulling", "Pulled", "Created", "Started"];
-/// Errors while the kubelet's cache does not contain the pod's ConfigMaps and Secrets yet,
+/// Errors while the kubelet's cache does not contain the pod's config maps and secrets yet,
 /// or the API server has not seen yet that the pod is on the node
 /// (<https://kubernetes.io/docs/reference/access-authn-authz/node/>).
 const TRANSIENT_ERRORS: [&str; 4] = [

@@ -149,9 +149,9 @@ fn pod_security_help(facts: &Facts, reason: &str) -> String {
         let mut patch = json!({});
         for kind in ["initContainers", "containers"] {
             let names = list(&spec[kind]).map(|one| text(one, "/name"));
-            let named = names.filter(|name| reason.contains(&format!("\"{name}\"")));
+            let violating = names.filter(|name| reason.contains(&format!("\"{name}\"")));
             let containers: Vec<Value> =
-                named.map(|name| json!({"name": name, "securityContext": context})).collect();
+                violating.map(|name| json!({"name": name, "securityContext": context})).collect();
             if !containers.is_empty() {
                 patch[kind] = containers.into();
             }
