@@ -78,8 +78,8 @@ fn each_scenario_has_e2e_test_and_record() {
         .collect();
     let tested: Vec<&str> = sources
         .iter()
-        .flat_map(|text| text.split("Scene::").skip(1))
-        .filter(|call| !call.starts_with("of_nothing_wrong"))
+        .flat_map(|text| text.split("Scenario::").skip(1))
+        .filter(|call| !call.starts_with("without_record"))
         // The node may come before the name.
         .filter_map(|call| {
             call.split('"').skip(1).step_by(2).find(|word| !word.starts_with("node-"))

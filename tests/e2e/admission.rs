@@ -8,8 +8,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::exclusive::{Claim, Part, Permit};
-use crate::lab::{command, eventually, get, run, state, stderr};
-use crate::process_kill::recorded;
+use crate::lab::{command, get, run, state, stderr_text, wait_for};
+use crate::process_kill::recorded_pid;
 use crate::test_service::Service;
 
 /// Where the second API server listens: beside the lab's own.
@@ -17,22 +17,22 @@ const PORT: &str = "6444";
 
 /// A second API server of the same cluster that has `AlwaysPullImages` on, until
 /// it is dropped.
-pub(crate) struct Strict {
+pub(crate) struct StrictApiServer {
     child: Child,
     pub(crate) kubeconfig: PathBuf,
 }
 
-impl Strict {
+impl StrictApiServer {
     /// Keeps its files in this folder.
     pub(crate) fn start(permit: &Permit, folder: &Path) -> Self {
-        permit.may_break(Part::SecondApiServer);
+        permit.assert_may_break(Part::SecondApiServer);
         let lab = fs::read_to_string(state("kubeconfig")).unwrap();
         let kubeconfig = folder.join("strict.kubeconfig");
         fs::write(&kubeconfig, lab.replace(":6443", &format!(":{PORT}"))).unwrap();
         let log = fs::File::create(folder.join("apiserver.log")).unwrap();
-        let child = apiserver(&lab).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let child = apiserver_command(&lab).stdout(Stdio::null()).stderr(log).spawn().unwrap();
         let strict = Self { child, kubeconfig };
-        eventually("the second API server", || {
+        wait_for("the second API server", || {
             let mut ready = command("kubectl");
             ready.arg("--kubeconfig").arg(&strict.kubeconfig).args(["get", "--raw", "/readyz"]);
             ready.output().ok()?.status.success().then_some(())
@@ -41,49 +41,49 @@ impl Strict {
     }
 }
 
-impl Drop for Strict {
+impl Drop for StrictApiServer {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Controllers that make pods by way of the strict API server; the lab's own stand
+/// StrictControllers that make pods by way of the strict API server; the lab's own stand
 /// still, until it is dropped.
-struct Controllers {
-    standing: Pid,
+struct StrictControllers {
+    paused: Pid,
     child: Child,
 }
 
-impl Controllers {
+impl StrictControllers {
     /// Of Deployments, which is all that the tests need. They take the user of the
     /// kubeconfig, since they have no accounts of their own.
-    fn start(service: &Service, strict: &Strict) -> Self {
-        service.permit.may_break(Part::Controllers);
+    fn start(service: &Service, strict: &StrictApiServer) -> Self {
+        service.permit.assert_may_break(Part::Controllers);
         let mut manager = command(state("lib/kubernetes").to_str().unwrap());
         manager.args(["kube-controller-manager", "--leader-elect=false", "--secure-port=0"]);
         manager.arg("--controllers=deployment-controller,replicaset-controller");
         manager.arg("--kubeconfig").arg(&strict.kubeconfig);
         let log = fs::File::create(service.path("controllers.log")).unwrap();
-        let standing = recorded("kube-controller-manager").unwrap();
-        kill(standing, Signal::SIGSTOP).unwrap();
+        let paused = recorded_pid("kube-controller-manager").unwrap();
+        kill(paused, Signal::SIGSTOP).unwrap();
         let child = manager.stdout(Stdio::null()).stderr(log).spawn();
-        let child = child.inspect_err(|_| kill(standing, Signal::SIGCONT).unwrap()).unwrap();
-        Self { standing, child }
+        let child = child.inspect_err(|_| kill(paused, Signal::SIGCONT).unwrap()).unwrap();
+        Self { paused, child }
     }
 }
 
-impl Drop for Controllers {
+impl Drop for StrictControllers {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = kill(self.standing, Signal::SIGCONT);
+        let _ = kill(self.paused, Signal::SIGCONT);
     }
 }
 
 /// As the lab's own, but for its port, the plugin, and that it tells nobody
 /// that it is there.
-fn apiserver(kubeconfig: &str) -> Command {
+fn apiserver_command(kubeconfig: &str) -> Command {
     let host = kubeconfig.split("https://").nth(1).unwrap().split(':').next().unwrap();
     let pki = |file: &str| state("pki").join(file).display().to_string();
     let mut apiserver = command(state("lib/kubernetes").to_str().unwrap());
@@ -105,22 +105,22 @@ fn apiserver(kubeconfig: &str) -> Command {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn always_pull_images_on_bare_pod_fails_rollout() {
-    let service = Service::claiming("strict", Claim::both_nodes().breaks(Part::SecondApiServer));
+    let service = Service::with_claim("strict", Claim::both_nodes().breaks(Part::SecondApiServer));
     let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: strict}\nspec:\n  containers:\n  - {name: web, image: strict}\n";
     service.write("k8s/all.yaml", pod);
-    let strict = Strict::start(&service.permit, service.dir());
+    let strict = StrictApiServer::start(&service.permit, service.dir());
     let up = service.up(&["--timeout", "60"]).env("KUBECONFIG", &strict.kubeconfig).output();
     let output = up.unwrap();
-    let said = stderr(&output);
-    assert_eq!(output.status.code(), Some(95), "{said}");
-    let became = "`imagePullPolicy` of container `web` became `Always`, and was `Never`; the API server's admission plugin `AlwaysPullImages` does this";
+    let stderr = stderr_text(&output);
+    assert_eq!(output.status.code(), Some(95), "{stderr}");
+    let mutation = "`imagePullPolicy` of container `web` became `Always`, and was `Never`; the API server's admission plugin `AlwaysPullImages` does this";
     // Once when it was applied, and then as the reason that it cannot run.
     assert!(
-        said.contains(&format!("Note pod/strict differs from what was applied: {became}")),
-        "{said}"
+        stderr.contains(&format!("Note pod/strict differs from what was applied: {mutation}")),
+        "{stderr}"
     );
     let error = "error: admission control modified pod `strict` of pod/strict\n  caused by: ";
-    assert!(said.contains(&format!("{error}{became}\n")), "{said}");
+    assert!(stderr.contains(&format!("{error}{mutation}\n")), "{stderr}");
 
     // Without it, as the help says, the same pod runs.
     drop(strict);
@@ -136,19 +136,19 @@ fn always_pull_images_on_bare_pod_fails_rollout() {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn always_pull_images_on_deployment_pods_fails_rollout() {
     let claim = Claim::node("node-1").breaks(Part::SecondApiServer).breaks(Part::Controllers);
-    let service = Service::claiming("strict-pods", claim);
+    let service = Service::with_claim("strict-pods", claim);
     service.pin_to("node-1");
-    let strict = Strict::start(&service.permit, service.dir());
-    let controllers = Controllers::start(&service, &strict);
+    let strict = StrictApiServer::start(&service.permit, service.dir());
+    let controllers = StrictControllers::start(&service, &strict);
     let up = service.up(&["--timeout", "60"]).env("KUBECONFIG", &strict.kubeconfig).output();
     let output = up.unwrap();
-    let said = stderr(&output);
-    assert_eq!(output.status.code(), Some(95), "{said}");
-    let of_it = "of deployment/strict-pods\n  caused by: `imagePullPolicy` of container `web` became `Always`, and was `Never`; the API server's admission plugin `AlwaysPullImages` does this\n";
-    assert!(said.contains("error: admission control modified pod `strict-pods-"), "{said}");
-    assert!(said.contains(of_it), "{said}");
+    let stderr = stderr_text(&output);
+    assert_eq!(output.status.code(), Some(95), "{stderr}");
+    let cause = "of deployment/strict-pods\n  caused by: `imagePullPolicy` of container `web` became `Always`, and was `Never`; the API server's admission plugin `AlwaysPullImages` does this\n";
+    assert!(stderr.contains("error: admission control modified pod `strict-pods-"), "{stderr}");
+    assert!(stderr.contains(cause), "{stderr}");
     // The template is what was applied.
-    assert!(!said.contains("Note deployment"), "{said}");
+    assert!(!stderr.contains("Note deployment"), "{stderr}");
 
     // Without it, as the help says.
     drop(controllers);

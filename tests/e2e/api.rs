@@ -33,25 +33,25 @@ const GROUPS: [(&str, &[&str]); 3] = [
     ("/apis/batch/v1", &["cronjob", "job"]),
 ];
 
-static AGENT: LazyLock<Agent> = LazyLock::new(agent);
-static SERVER: LazyLock<String> = LazyLock::new(server);
+static AGENT: LazyLock<Agent> = LazyLock::new(new_agent);
+static SERVER: LazyLock<String> = LazyLock::new(server_url);
 
 /// Gives an object, such as `["pod", "web"]` or `["job/work"]`, or a list of all
 /// objects of a kind, such as `["pods"]`.
 #[track_caller]
-pub(crate) fn get(namespace: &str, words: &[&str]) -> Value {
-    find(namespace, words).unwrap_or_else(|| panic!("{words:?} not found in `{namespace}`"))
+pub(crate) fn get(namespace: &str, object: &[&str]) -> Value {
+    find(namespace, object).unwrap_or_else(|| panic!("{object:?} not found in `{namespace}`"))
 }
 
 /// The same where it may not exist.
 #[track_caller]
-pub(crate) fn find(namespace: &str, words: &[&str]) -> Option<Value> {
-    raw(&path(namespace, words))
+pub(crate) fn find(namespace: &str, object: &[&str]) -> Option<Value> {
+    get_raw(&path(namespace, object))
 }
 
 /// What the API server answers for a path, if it exists.
 #[track_caller]
-pub(crate) fn raw(path: &str) -> Option<Value> {
+pub(crate) fn get_raw(path: &str) -> Option<Value> {
     let mut answer = AGENT.get(format!("{}{path}", *SERVER)).call().unwrap();
     let text = answer.body_mut().read_to_string().unwrap();
     match answer.status().as_u16() {
@@ -62,13 +62,13 @@ pub(crate) fn raw(path: &str) -> Option<Value> {
 }
 
 #[track_caller]
-fn path(namespace: &str, words: &[&str]) -> String {
-    let mut words = words.iter().flat_map(|word| word.split('/'));
-    let kind = words.next().unwrap();
+fn path(namespace: &str, object: &[&str]) -> String {
+    let mut object = object.iter().flat_map(|word| word.split('/'));
+    let kind = object.next().unwrap();
     let kind = kind.strip_suffix('s').unwrap_or(kind);
     let group = GROUPS.iter().find(|(_, kinds)| kinds.contains(&kind));
     let (group, _) = group.unwrap_or_else(|| panic!("`{kind}` is in no group that is known"));
-    let name = words.next().map(|name| format!("/{name}")).unwrap_or_default();
+    let name = object.next().map(|name| format!("/{name}")).unwrap_or_default();
     match kind {
         "namespace" | "node" => format!("{group}/{kind}s{name}"),
         _ => format!("{group}/namespaces/{namespace}/{kind}s{name}"),
@@ -76,7 +76,7 @@ fn path(namespace: &str, words: &[&str]) -> String {
 }
 
 /// As the administrator of the lab's cluster, and of no other.
-fn agent() -> Agent {
+fn new_agent() -> Agent {
     let pem = |name: &str| fs::read(state("pki").join(name)).unwrap();
     let certificate = |name: &str| Certificate::from_pem(&pem(name)).unwrap().to_owned();
     let key = PrivateKey::from_pem(&pem("admin.key")).unwrap().to_owned();
@@ -93,7 +93,7 @@ fn agent() -> Agent {
         .into()
 }
 
-fn server() -> String {
+fn server_url() -> String {
     let config = fs::read_to_string(state("kubeconfig")).unwrap();
     let server = config.lines().find_map(|line| line.trim().strip_prefix("server: "));
     server.unwrap().to_owned()

@@ -4,8 +4,8 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::lab::{apply, follow, get, kubectl, run, state, stderr};
-use crate::namespace::takes_pods;
+use crate::lab::{apply, get, kubectl, run, run_help, state, stderr_text};
+use crate::namespace::wait_until_usable;
 use crate::test_service::{Service, deployment};
 
 fn config_map(data: &str) -> String {
@@ -13,7 +13,7 @@ fn config_map(data: &str) -> String {
 }
 
 /// Writes the deployment and something beside it.
-fn with(service: &Service, beside: &str) {
+fn write_manifests(service: &Service, beside: &str) {
     service.write("k8s/all.yaml", &format!("{}{beside}", deployment(service.name, "")));
 }
 
@@ -25,7 +25,7 @@ fn uid(namespace: &str, object: &str) -> Value {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn field_conflicts_are_listed_until_forced() {
     let service = Service::new("shared");
-    with(&service, &config_map("a: x, b: x, c: x"));
+    write_manifests(&service, &config_map("a: x, b: x, c: x"));
     service.up_ok();
     for (manager, field) in [("helm", "a"), ("ed", "b")] {
         let patch = format!("{{\"data\":{{\"{field}\":\"theirs\"}}}}");
@@ -35,14 +35,14 @@ fn field_conflicts_are_listed_until_forced() {
             &["patch", "configmap", "beside", &manager, "--type=merge", "-p", &patch],
         ));
     }
-    let said = service.up_fails(&[], 92);
+    let stderr = service.up_fails(&[], 92);
     let expected = "error: field conflicts in context `kdev-lab`
   caused by: `.data.b` is owned by `ed`, `.data.a` is owned by `helm`
   help: pass `--force-conflicts` to take over the fields\n";
-    assert_eq!(said, expected);
+    assert_eq!(stderr, expected);
     assert_eq!(get("shared", &["configmap", "beside"])["data"]["a"], "theirs");
     let output = service.up(&["--force-conflicts"]).output().unwrap();
-    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(output.status.success(), "{}", stderr_text(&output));
     assert_eq!(get("shared", &["configmap", "beside"])["data"]["a"], "x");
 }
 
@@ -50,13 +50,13 @@ fn field_conflicts_are_listed_until_forced() {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn unchanged_objects_are_not_applied() {
     let service = Service::new("partly");
-    with(&service, &config_map("a: x"));
+    write_manifests(&service, &config_map("a: x"));
     service.up_ok();
     let version = || get("partly", &["deployment", "partly"])["metadata"]["generation"].clone();
     let before = version();
-    with(&service, &config_map("a: z"));
-    let said = service.up_ok();
-    assert!(said.contains("Applied configmap/beside to kdev-lab"), "{said}");
+    write_manifests(&service, &config_map("a: z"));
+    let stderr = service.up_ok();
+    assert!(stderr.contains("Applied configmap/beside to kdev-lab"), "{stderr}");
     assert_eq!(version(), before);
 }
 
@@ -65,24 +65,24 @@ fn unchanged_objects_are_not_applied() {
 fn immutable_objects_are_recreated_only_with_flag() {
     let service = Service::new("anew");
     let job = "---\napiVersion: batch/v1\nkind: Job\nmetadata: {name: migrate}\nspec:\n  template:\n    spec:\n      restartPolicy: Never\n      containers:\n      - {name: work, image: anew, command: [/busybox, cat, /www/index.html]}\n";
-    with(&service, job);
+    write_manifests(&service, job);
     service.up_ok();
     let (old_job, deployment_uid) = (uid("anew", "job/migrate"), uid("anew", "deployment/anew"));
-    service.page("second");
-    let said = service.up_fails(&[], 92);
+    service.set_page("second");
+    let stderr = service.up_fails(&[], 92);
     let expected = "error: cannot change immutable fields of `job/migrate`
   caused by: `spec.template` of job/migrate is immutable
   help: pass `--recreate` to delete and recreate it with its pods\n";
-    assert_eq!(said, expected);
+    assert_eq!(stderr, expected);
     assert_eq!(uid("anew", "job/migrate"), old_job);
 
     let output = service.up(&["--recreate"]).output().unwrap();
-    let said = stderr(&output);
+    let stderr = stderr_text(&output);
     assert!(
-        output.status.success() && said.contains("Deleted job/migrate from kdev-lab"),
-        "{said}"
+        output.status.success() && stderr.contains("Deleted job/migrate from kdev-lab"),
+        "{stderr}"
     );
-    assert!(said.contains("Ready job/migrate: 1 pod in "), "{said}");
+    assert!(stderr.contains("Ready job/migrate: 1 pod in "), "{stderr}");
     assert_ne!(uid("anew", "job/migrate"), old_job);
     assert_eq!(run(&mut kubectl("anew", &["logs", "job/migrate"])), "second\n");
     // What can be changed was only changed.
@@ -90,11 +90,8 @@ fn immutable_objects_are_recreated_only_with_flag() {
 
     let other = deployment("anew", "").replace("app: anew", "app: other");
     service.write("k8s/all.yaml", &other);
-    let said = service.up_fails(&[], 92);
-    assert!(
-        said.contains("`spec.selector` of deployment/anew is immutable"),
-        "{said}"
-    );
+    let stderr = service.up_fails(&[], 92);
+    assert!(stderr.contains("`spec.selector` of deployment/anew is immutable"), "{stderr}");
     assert!(service.up(&["--recreate"]).output().unwrap().status.success());
     assert_ne!(uid("anew", "deployment/anew"), deployment_uid);
 }
@@ -104,10 +101,10 @@ fn immutable_objects_are_recreated_only_with_flag() {
 fn missing_namespace_is_created_by_help() {
     let service = Service::new("no-namespace");
     run(&mut kubectl("default", &["delete", "namespace", "no-namespace", "--timeout=90s"]));
-    let said = service.up_fails(&[], 92);
-    assert!(said.contains("namespaces \"no-namespace\" not found"), "{said}");
-    follow(&said);
-    takes_pods("no-namespace");
+    let stderr = service.up_fails(&[], 92);
+    assert!(stderr.contains("namespaces \"no-namespace\" not found"), "{stderr}");
+    run_help(&stderr);
+    wait_until_usable("no-namespace");
     service.up_ok();
 }
 
@@ -116,35 +113,38 @@ fn missing_namespace_is_created_by_help() {
 fn rejected_objects_report_cause_and_help() {
     let service = Service::new("quota-refused");
     let invalid = "---\napiVersion: v1\nkind: Service\nmetadata: {name: quota-refused}\nspec: {ports: [{port: 99999}]}\n";
-    with(&service, invalid);
-    let said = service.up_fails(&[], 92);
-    assert!(said.contains("Invalid value: 99999"), "{said}");
-    assert!(said.ends_with("help: correct the field in the manifest\n"), "{said}");
+    write_manifests(&service, invalid);
+    let stderr = service.up_fails(&[], 92);
+    assert!(stderr.contains("Invalid value: 99999"), "{stderr}");
+    assert!(stderr.ends_with("help: correct the field in the manifest\n"), "{stderr}");
 
-    with(&service, "---\napiVersion: example.com/v1\nkind: Gadget\nmetadata: {name: g}\n");
-    let said = service.up_fails(&[], 92);
-    assert!(said.contains("no matches for kind \"Gadget\""), "{said}");
-    assert!(said.contains("help: install the CRD of the kind"), "{said}");
+    write_manifests(
+        &service,
+        "---\napiVersion: example.com/v1\nkind: Gadget\nmetadata: {name: g}\n",
+    );
+    let stderr = service.up_fails(&[], 92);
+    assert!(stderr.contains("no matches for kind \"Gadget\""), "{stderr}");
+    assert!(stderr.contains("help: install the CRD of the kind"), "{stderr}");
 
     let quota = "apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: none}\nspec: {hard: {configmaps: \"1\"}}\n";
     apply("quota-refused", quota);
-    crate::lab::eventually("the quota's count", || {
+    crate::lab::wait_for("the quota's count", || {
         let quota = get("quota-refused", &["resourcequota", "none"]);
         quota.pointer("/status/used/configmaps").is_some().then_some(())
     });
-    with(&service, &config_map("a: x"));
-    let said = service.up_fails(&[], 92);
-    assert!(said.contains("exceeded quota: none"), "{said}");
-    follow(&said);
+    write_manifests(&service, &config_map("a: x"));
+    let stderr = service.up_fails(&[], 92);
+    assert!(stderr.contains("exceeded quota: none"), "{stderr}");
+    run_help(&stderr);
     run(&mut kubectl("quota-refused", &["delete", "resourcequota", "none"]));
 
     // A webhook that cannot be reached, for this namespace alone.
     let webhook = "apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingWebhookConfiguration\nmetadata: {name: quota-refused}\nwebhooks:\n- name: rule.example.com\n  admissionReviewVersions: [v1]\n  sideEffects: None\n  clientConfig: {url: \"https://127.0.0.1:9/\"}\n  namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: quota-refused}}\n  rules: [{apiGroups: [\"\"], apiVersions: [v1], resources: [configmaps], operations: [\"*\"]}]\n";
     apply("default", webhook);
-    let said = service.up_fails(&[], 92);
+    let stderr = service.up_fails(&[], 92);
     run(&mut kubectl("default", &["delete", "validatingwebhookconfiguration", "quota-refused"]));
-    assert!(said.contains("failed calling webhook \"rule.example.com\""), "{said}");
-    assert!(said.contains("help: make webhook `rule.example.com` reachable"), "{said}");
+    assert!(stderr.contains("failed calling webhook \"rule.example.com\""), "{stderr}");
+    assert!(stderr.contains("help: make webhook `rule.example.com` reachable"), "{stderr}");
     service.up_ok();
 }
 
@@ -181,14 +181,14 @@ fn missing_permission_is_reported() {
     service.write("guest.kubeconfig", &guest);
     let config = service.path("guest.kubeconfig");
     let output = service.up(&[]).env("KUBECONFIG", &config).output().unwrap();
-    let said = stderr(&output);
+    let stderr = stderr_text(&output);
     run(&mut kubectl(
         "default",
         &["delete", "clusterrolebinding", "kdev-test-guest", "kdev-test-nodes"],
     ));
-    assert_eq!(output.status.code(), Some(92), "{said}");
-    assert!(said.contains("cannot patch resource \"deployments\""), "{said}");
-    assert!(said.contains(" auth can-i --list`"), "{said}");
+    assert_eq!(output.status.code(), Some(92), "{stderr}");
+    assert!(stderr.contains("cannot patch resource \"deployments\""), "{stderr}");
+    assert!(stderr.contains(" auth can-i --list`"), "{stderr}");
 }
 
 #[test]
@@ -206,15 +206,12 @@ fn context_without_permission_is_not_modified() {
     };
     for args in [&[][..], &["--force-conflicts", "--recreate"]] {
         let output = up(args);
-        let said = stderr(&output);
-        assert_eq!(output.status.code(), Some(92), "{said}");
-        assert!(
-            said.contains("refusing to modify context `production` "),
-            "{said}"
-        );
+        let stderr = stderr_text(&output);
+        assert_eq!(output.status.code(), Some(92), "{stderr}");
+        assert!(stderr.contains("refusing to modify context `production` "), "{stderr}");
         assert_eq!(all(), before);
     }
     let output = up(&["--context", "production"]);
-    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(output.status.success(), "{}", stderr_text(&output));
     assert_ne!(all(), before);
 }

@@ -4,27 +4,27 @@ use std::fs::File;
 use std::process::Stdio;
 
 use crate::lab::{docker, images_on, in_node, run};
-use crate::partial_load::sent;
+use crate::partial_load::sent_bytes;
 use crate::test_service::{NODES, Service};
 
 /// Builds the service's image under this tag.
-fn build(service: &Service, tag: &str) -> String {
+fn build_image(service: &Service, tag: &str) -> String {
     let image = format!("{}:{tag}", service.name);
     run(docker(&["build", "--tag", &image, "."]).current_dir(service.dir()));
     image
 }
 
 #[track_caller]
-fn load(service: &Service, archive: &str, stdin: Stdio) -> Vec<u64> {
+fn load_archive(service: &Service, archive: &str, stdin: Stdio) -> Vec<u64> {
     let mut load = service.kdev(&["load", archive, "--message-format", "json"]);
     let output = load.stdin(stdin).output().unwrap();
     let stdout = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{stdout}");
-    sent(&stdout)
+    sent_bytes(&stdout)
 }
 
 #[track_caller]
-fn is_there(image: &str) {
+fn assert_loaded(image: &str) {
     for node in NODES {
         assert_eq!(images_on(node, image), [format!("docker.io/library/{image}")]);
     }
@@ -34,17 +34,17 @@ fn is_there(image: &str) {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn docker_archive_is_loaded_from_file_and_stdin() {
     let service = Service::new("saved");
-    let image = build(&service, "1");
+    let image = build_image(&service, "1");
     run(docker(&["save", "--output", "saved.tar", &image]).current_dir(service.dir()));
-    load(&service, "saved.tar", Stdio::null());
-    is_there(&image);
+    load_archive(&service, "saved.tar", Stdio::null());
+    assert_loaded(&image);
 
-    service.page("second");
-    let image = build(&service, "2");
+    service.set_page("second");
+    let image = build_image(&service, "2");
     let mut save = docker(&["save", &image]).stdout(Stdio::piped()).spawn().unwrap();
-    let sent = load(&service, "-", save.stdout.take().unwrap().into());
+    let sent = load_archive(&service, "-", save.stdout.take().unwrap().into());
     assert!(save.wait().unwrap().success());
-    is_there(&image);
+    assert_loaded(&image);
     // The program below is there already.
     assert!(sent.len() == NODES.len() && sent.iter().all(|bytes| *bytes < 64 << 10), "{sent:?}");
 }
@@ -53,7 +53,7 @@ fn docker_archive_is_loaded_from_file_and_stdin() {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn compressed_containerd_export_is_loaded() {
     let service = Service::new("exported");
-    let image = build(&service, "1");
+    let image = build_image(&service, "1");
     run(&mut service.kdev(&["load", &image, "--node", "node-1"]));
     let name = format!("docker.io/library/{image}");
     let export = ["ctr", "-n", "k8s.io", "images", "export", "-", &name];
@@ -64,15 +64,15 @@ fn compressed_containerd_export_is_loaded() {
     for node in NODES {
         run(&mut in_node(node, &["ctr", "-n", "k8s.io", "images", "rm", &name]));
     }
-    load(&service, "./exported.tar.gz", Stdio::null());
-    is_there(&image);
+    load_archive(&service, "./exported.tar.gz", Stdio::null());
+    assert_loaded(&image);
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn skopeo_archives_are_loaded_in_both_formats() {
     let service = Service::new("copied");
-    let image = build(&service, "1");
+    let image = build_image(&service, "1");
     let (saved, name) = (service.path("saved.tar"), service.name);
     run(docker(&["save", "--output"]).arg(&saved).arg(image));
     // buildah and podman write with the same library.
@@ -87,7 +87,7 @@ fn skopeo_archives_are_loaded_in_both_formats() {
             &from,
             &to,
         ]));
-        load(&service, &archive, Stdio::null());
-        is_there(&format!("{name}:{form}"));
+        load_archive(&service, &archive, Stdio::null());
+        assert_loaded(&format!("{name}:{form}"));
     }
 }

@@ -10,8 +10,10 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::fault_injection::pid;
-use crate::lab::{command, docker, eventually, images_on, run, state, stderr};
-use crate::partial_load::{BASE, is_little, on_a_base, sent, sent_for};
+use crate::lab::{command, docker, images_on, run, state, stderr_text, wait_for};
+use crate::partial_load::{
+    BASE, assert_small_load, sent_bytes, service_with_large_base, up_with_page,
+};
 use crate::test_service::{NODES, Service};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -36,7 +38,7 @@ impl Drop for Daemon {
 }
 
 /// Docker 29, with its own containerd, for this service alone.
-pub(crate) fn docker_29(service: &mut Service) -> Daemon {
+pub(crate) fn start_docker_29(service: &mut Service) -> Daemon {
     let at = |name: &str| service.path(name).display().to_string();
     let host = format!("unix://{}", at("docker.sock"));
     fs::write(service.path("daemon.json"), "{}").unwrap();
@@ -47,14 +49,14 @@ pub(crate) fn docker_29(service: &mut Service) -> Daemon {
         .args(["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false"])
         .env("PATH", path);
     let daemon = Daemon::start(&mut moby, service.path("moby.log"));
-    let is_up = || asks(&host, &["info"]).output().unwrap().status.success().then_some(());
-    eventually("docker's answer", is_up);
+    let is_up = || docker_at(&host, &["info"]).output().unwrap().status.success().then_some(());
+    wait_for("docker's answer", is_up);
     service.docker_host = Some(host);
     daemon
 }
 
 /// docker and its containerd leave sockets in `/run`, whatever they are told.
-const OWN_RUN: &str = r#"mount -n -t tmpfs tmpfs /run; exec "$0" "$@""#;
+const PRIVATE_RUN: &str = r#"mount -n -t tmpfs tmpfs /run; exec "$0" "$@""#;
 
 /// Debian's docker, with the classic image store, for one service alone: it can be
 /// killed without harm to other tests.
@@ -69,7 +71,7 @@ impl ClassicDocker {
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join("daemon.json"), "{}").unwrap();
         let docker = Self { daemon: Self::spawn(&folder), folder };
-        docker.answers();
+        docker.wait_until_ready();
         service.docker_host = Some(docker.host());
         docker
     }
@@ -82,7 +84,7 @@ impl ClassicDocker {
         let at = |name: &str| folder.join(name).display().to_string();
         let mut dockerd = command("unshare");
         dockerd
-            .args(["--mount", "--propagation", "slave", "sh", "-c", OWN_RUN, "dockerd"])
+            .args(["--mount", "--propagation", "slave", "sh", "-c", PRIVATE_RUN, "dockerd"])
             .args(["--host", &format!("unix://{}", at("docker.sock"))])
             .args(["--config-file", &at("daemon.json"), "--pidfile", &at("pid")])
             .args(["--data-root", &at("root"), "--exec-root", &at("exec"), "--bridge=none"])
@@ -90,10 +92,10 @@ impl ClassicDocker {
         Daemon::start(&mut dockerd, folder.join("log"))
     }
 
-    fn answers(&self) {
+    fn wait_until_ready(&self) {
         let host = self.host();
-        let is_up = || asks(&host, &["info"]).output().unwrap().status.success().then_some(());
-        eventually("docker's answer", is_up);
+        let is_up = || docker_at(&host, &["info"]).output().unwrap().status.success().then_some(());
+        wait_for("docker's answer", is_up);
     }
 
     pub(crate) fn kill(&mut self) {
@@ -102,25 +104,25 @@ impl ClassicDocker {
     }
 
     /// As systemd would: it also ends what the killed one has left.
-    pub(crate) fn start_again(&mut self) {
+    pub(crate) fn restart(&mut self) {
         let left = self.folder.join("exec/containerd/containerd.pid");
         let containerd = fs::read_to_string(&left).unwrap().trim().parse().unwrap();
         let _ = kill(Pid::from_raw(containerd), Signal::SIGKILL);
         fs::remove_file(left).unwrap();
         let _ = fs::remove_file(self.folder.join("pid"));
         self.daemon = Self::spawn(&self.folder);
-        self.answers();
+        self.wait_until_ready();
     }
 }
 
-fn asks(host: &str, args: &[&str]) -> Command {
+fn docker_at(host: &str, args: &[&str]) -> Command {
     let mut docker = docker(args);
     docker.env("DOCKER_HOST", host);
     docker
 }
 
 /// The lab's docker, at an address from which it cannot be told that it is here.
-fn far_docker(service: &mut Service, port: u16) -> Daemon {
+fn start_remote_docker(service: &mut Service, port: u16) -> Daemon {
     let host = format!("tcp://127.0.0.1:{port}");
     let format = "{{.Endpoints.docker.Host}}";
     let near = run(&mut docker(&["context", "inspect", "--format", format]));
@@ -130,8 +132,8 @@ fn far_docker(service: &mut Service, port: u16) -> Daemon {
         .arg(format!("TCP-LISTEN:{port},bind=127.0.0.1,fork,reuseaddr"))
         .arg(format!("UNIX-CONNECT:{socket}"));
     let daemon = Daemon::start(socat.stdin(Stdio::null()), service.path("socat.log"));
-    let is_up = || asks(&host, &["info"]).output().unwrap().status.success().then_some(());
-    eventually("docker's answer", is_up);
+    let is_up = || docker_at(&host, &["info"]).output().unwrap().status.success().then_some(());
+    wait_for("docker's answer", is_up);
     service.docker_host = Some(host);
     daemon
 }
@@ -139,39 +141,39 @@ fn far_docker(service: &mut Service, port: u16) -> Daemon {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn docker_29_sends_only_changed_layers() {
-    let mut service = on_a_base("docker-29");
-    let _daemon = docker_29(&mut service);
+    let mut service = service_with_large_base("docker-29");
+    let _daemon = start_docker_29(&mut service);
     let host = service.docker_host.clone().unwrap();
-    let store = run(&mut asks(&host, &["info", "--format", "{{json .DriverStatus}}"]));
+    let store = run(&mut docker_at(&host, &["info", "--format", "{{json .DriverStatus}}"]));
     assert!(store.contains("io.containerd.snapshotter"), "{store}");
-    let first = sent_for(&service, "one");
+    let first = up_with_page(&service, "one");
     assert!(first.iter().all(|bytes| *bytes > BASE as u64), "sent {first:?}");
-    is_little(&sent_for(&service, "two"));
-    is_little(&sent_for(&service, "three"));
+    assert_small_load(&up_with_page(&service, "two"));
+    assert_small_load(&up_with_page(&service, "three"));
     // An unchanged build has the same name.
-    let said = service.up_ok();
-    assert!(said.contains("nothing to send"), "{said}");
+    let stderr = service.up_ok();
+    assert!(stderr.contains("nothing to send"), "{stderr}");
     // What was pushed to the endpoint has left no name.
-    let images = run(&mut asks(&host, &["image", "ls", "--format", "{{.Repository}}"]));
+    let images = run(&mut docker_at(&host, &["image", "ls", "--format", "{{.Repository}}"]));
     assert!(!images.contains("127.0.0.1"), "{images}");
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn remote_docker_sends_only_changed_layers() {
-    let mut service = on_a_base("far-docker");
-    let _daemon = far_docker(&mut service, 47_590);
-    sent_for(&service, "one");
-    is_little(&sent_for(&service, "two"));
+    let mut service = service_with_large_base("far-docker");
+    let _daemon = start_remote_docker(&mut service, 47_590);
+    up_with_page(&service, "one");
+    assert_small_load(&up_with_page(&service, "two"));
 }
 
 /// Makes an index of the image: for another platform, which is not here, for this
 /// one, and an attestation. So do builders that build for several platforms.
-fn into_index(service: &Service, host: &str, image: &str, index: &str) {
+fn create_index(service: &Service, host: &str, image: &str, index: &str) {
     let layout = service.path("layout");
     fs::create_dir(&layout).unwrap();
     let saved = service.path("saved.tar");
-    run(asks(host, &["save", "--output"]).arg(&saved).arg(image));
+    run(docker_at(host, &["save", "--output"]).arg(&saved).arg(image));
     run(command("tar").arg("-xf").arg(&saved).arg("-C").arg(&layout));
     fs::remove_file(layout.join("manifest.json")).unwrap();
     let read = |name: &str| serde_json::from_slice(&fs::read(layout.join(name)).unwrap()).unwrap();
@@ -195,27 +197,27 @@ fn into_index(service: &Service, host: &str, image: &str, index: &str) {
     let top = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]});
     fs::write(layout.join("index.json"), top.to_string()).unwrap();
     run(command("tar").arg("-cf").arg(&saved).arg("-C").arg(&layout).arg("."));
-    run(asks(host, &["load", "--input"]).arg(&saved));
+    run(docker_at(host, &["load", "--input"]).arg(&saved));
     fs::remove_dir_all(layout).unwrap();
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn docker_29_index_is_loaded_for_platform_of_node() {
-    let mut service = on_a_base("indexed");
-    let _daemon = docker_29(&mut service);
+    let mut service = service_with_large_base("indexed");
+    let _daemon = start_docker_29(&mut service);
     let host = service.docker_host.clone().unwrap();
-    let loads = |image: &str| {
+    let load = |image: &str| {
         let output = service.kdev(&["load", image, "--message-format", "json"]).output().unwrap();
-        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        assert_eq!(output.status.code(), Some(0), "{}", stderr_text(&output));
         String::from_utf8(output.stdout).unwrap()
     };
-    run(asks(&host, &["build", "--tag", "indexed:plain", "."]).current_dir(service.dir()));
-    loads("indexed:plain");
-    service.page("another");
-    run(asks(&host, &["build", "--tag", "indexed:next", "."]).current_dir(service.dir()));
-    into_index(&service, &host, "indexed:next", "indexed:index");
-    is_little(&sent(&loads("indexed:index")));
+    run(docker_at(&host, &["build", "--tag", "indexed:plain", "."]).current_dir(service.dir()));
+    load("indexed:plain");
+    service.set_page("another");
+    run(docker_at(&host, &["build", "--tag", "indexed:next", "."]).current_dir(service.dir()));
+    create_index(&service, &host, "indexed:next", "indexed:index");
+    assert_small_load(&sent_bytes(&load("indexed:index")));
     for node in NODES {
         assert_eq!(images_on(node, "indexed:index"), ["docker.io/library/indexed:index"]);
     }

@@ -6,16 +6,16 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::distributions::{Listed, NEW, Second};
-use crate::docker_variants::docker_29;
+use crate::distributions::{CONTAINERD_2, ListedNode, SecondContainerd};
+use crate::docker_variants::start_docker_29;
 use crate::exclusive::{Claim, Part};
-use crate::lab::{command, in_node, kubectl, on_a_terminal, run, state, stderr};
+use crate::lab::{command, in_node, kubectl, run, run_on_terminal, state, stderr_text};
 use crate::test_service::Service;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_cargo-kdev");
 
 /// All nodes that the cluster lists, because `doctor` checks each.
-fn every_node() -> Claim {
+fn all_nodes_claim() -> Claim {
     Claim::both_nodes().uses(Part::NodeList)
 }
 
@@ -27,19 +27,19 @@ fn doctor(service: &Service, args: &[&str]) -> Command {
 
 /// What it finds, which must end with this code.
 #[track_caller]
-fn findings(command: &mut Command, code: i32) -> Vec<Value> {
+fn check_results(command: &mut Command, code: i32) -> Vec<Value> {
     let output = command.output().unwrap();
-    let said = String::from_utf8(output.stdout.clone()).unwrap();
-    assert_eq!(output.status.code(), Some(code), "{said}\n{}", stderr(&output));
-    lines(&said)
+    let stdout = String::from_utf8(output.stdout.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{stdout}\n{}", stderr_text(&output));
+    parse_lines(&stdout)
 }
 
-fn lines(said: &str) -> Vec<Value> {
-    said.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+fn parse_lines(stdout: &str) -> Vec<Value> {
+    stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// The checks that end in an error, each with its node if it is about one.
-fn errors(findings: &[Value]) -> Vec<String> {
+fn failed_checks(findings: &[Value]) -> Vec<String> {
     let errors = findings.iter().filter(|finding| finding["state"] == "error");
     let name = |finding: &Value| {
         let node = finding["node"].as_str().map(|node| format!("{node} ")).unwrap_or_default();
@@ -50,7 +50,7 @@ fn errors(findings: &[Value]) -> Vec<String> {
 
 /// The command in the advice on a check.
 #[track_caller]
-fn advice(findings: &[Value], check: &str) -> String {
+fn help_command(findings: &[Value], check: &str) -> String {
     let of_check = |finding: &&Value| finding["check"] == check && finding["help"].is_string();
     let help = findings.iter().find(of_check).unwrap()["help"].as_str().unwrap();
     help.rsplit('`').nth(1).unwrap_or_else(|| panic!("{help}")).to_owned()
@@ -59,10 +59,10 @@ fn advice(findings: &[Value], check: &str) -> String {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn healthy_cluster_has_no_errors() {
-    let service = Service::claiming("doctor-well", every_node());
-    let found = findings(&mut doctor(&service, &[]), 0);
+    let service = Service::with_claim("doctor-well", all_nodes_claim());
+    let results = check_results(&mut doctor(&service, &[]), 0);
     let state = |node: &str, check: &str| {
-        let mut all = found.iter();
+        let mut all = results.iter();
         let one = all.find(|one| one["node"] == node && one["check"] == check);
         one.unwrap_or_else(|| panic!("{check} of {node}"))["state"].clone()
     };
@@ -73,13 +73,16 @@ fn healthy_cluster_has_no_errors() {
             assert_eq!(state(node, check), "ok", "{check} of {node}");
         }
     }
-    assert!(found.iter().all(|one| one["group"] != "cluster" || one["state"] == "ok"), "{found:?}");
+    assert!(
+        results.iter().all(|one| one["group"] != "cluster" || one["state"] == "ok"),
+        "{results:?}"
+    );
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn unknown_host_key_is_fixed_by_help() {
-    let service = Service::claiming("doctor-key", every_node());
+    let service = Service::with_claim("doctor-key", all_nodes_claim());
     let known = service.path("known_hosts");
     fs::write(&known, "").unwrap();
     let config = fs::read_to_string(state("ssh/config")).unwrap();
@@ -87,45 +90,45 @@ fn unknown_host_key_is_fixed_by_help() {
     service.write("ssh_config", &config);
     let path = service.path("ssh_config");
     let args = ["--node", "node-1", "--ssh-config", path.to_str().unwrap()];
-    let found = findings(&mut doctor(&service, &args), 93);
-    assert_eq!(errors(&found), ["node-1 connection"]);
+    let results = check_results(&mut doctor(&service, &args), 93);
+    assert_eq!(failed_checks(&results), ["node-1 connection"]);
     let help =
-        found.iter().find(|one| one["check"] == "connection").unwrap()["help"].as_str().unwrap();
+        results.iter().find(|one| one["check"] == "connection").unwrap()["help"].as_str().unwrap();
     let ssh = help.split('`').nth(1).unwrap();
-    on_a_terminal(&format!("{ssh} true"), &command("sh"), "? ", "yes");
-    findings(&mut doctor(&service, &args), 0);
+    run_on_terminal(&format!("{ssh} true"), &command("sh"), "? ", "yes");
+    check_results(&mut doctor(&service, &args), 0);
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn unreachable_docker_is_only_error() {
-    let service = Service::claiming("doctor-docker", every_node());
+    let service = Service::with_claim("doctor-docker", all_nodes_claim());
     let mut down = doctor(&service, &[]);
-    let found = findings(down.env("DOCKER_HOST", "unix:///nonexistent.sock"), 91);
-    assert_eq!(errors(&found), ["daemon"]);
-    let help = &found.iter().find(|one| one["check"] == "daemon").unwrap()["help"];
+    let results = check_results(down.env("DOCKER_HOST", "unix:///nonexistent.sock"), 91);
+    assert_eq!(failed_checks(&results), ["daemon"]);
+    let help = &results.iter().find(|one| one["check"] == "daemon").unwrap()["help"];
     assert_eq!(help, "DOCKER_HOST is `unix:///nonexistent.sock`; unset or fix it");
     // The advice is the lab's own docker.
-    findings(&mut doctor(&service, &[]), 0);
+    check_results(&mut doctor(&service, &[]), 0);
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn image_store_of_docker_is_detected() {
-    let mut service = Service::claiming("doctor-store", every_node());
+    let mut service = Service::with_claim("doctor-store", all_nodes_claim());
     let store = |service: &Service| {
-        let found = findings(&mut doctor(service, &[]), 0);
-        found.iter().find(|one| one["check"] == "image-store").unwrap()["evidence"].clone()
+        let results = check_results(&mut doctor(service, &[]), 0);
+        results.iter().find(|one| one["check"] == "image-store").unwrap()["evidence"].clone()
     };
     assert_eq!(store(&service), "classic (overlay2)");
-    let _docker = docker_29(&mut service);
+    let _docker = start_docker_29(&mut service);
     assert_eq!(store(&service), "containerd (overlayfs)");
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn missing_permissions_are_granted_by_help() {
-    let service = Service::claiming("doctor-rights", every_node());
+    let service = Service::with_claim("doctor-rights", all_nodes_claim());
     let path = service.path("kubeconfig");
     let view = kubectl("default", &["config", "view", "--raw", "--output=json"]).output().unwrap();
     let mut config: Value = serde_json::from_slice(&view.stdout).unwrap();
@@ -144,48 +147,50 @@ fn missing_permissions_are_granted_by_help() {
         run(delete.args(&roles));
     };
     clean();
-    let found = findings(&mut ask(), 92);
-    let needed = ["permissions-nodes", "permissions-apply", "permissions-applyset", "permissions-wait"];
-    assert_eq!(errors(&found), needed);
+    let results = check_results(&mut ask(), 92);
+    let needed =
+        ["permissions-nodes", "permissions-apply", "permissions-applyset", "permissions-wait"];
+    assert_eq!(failed_checks(&results), needed);
     for check in needed.into_iter().chain(["permissions-delete", "permissions-explain"]) {
         let mut grant = command("sh");
-        grant.args(["-ec", &advice(&found, check)]).env("KUBECONFIG", state("kubeconfig"));
+        grant.args(["-ec", &help_command(&results, check)]).env("KUBECONFIG", state("kubeconfig"));
         run(&mut grant);
     }
-    let found = findings(&mut ask(), 0);
-    let rights = found.iter().filter(|one| one["check"].as_str().unwrap().starts_with("permissions"));
+    let results = check_results(&mut ask(), 0);
+    let rights =
+        results.iter().filter(|one| one["check"].as_str().unwrap().starts_with("permissions"));
     let rights: Vec<&Value> = rights.collect();
     assert!(rights.len() >= 6 && rights.iter().all(|one| one["state"] == "ok"), "{rights:?}");
     // And these are all that it takes.
     let up = service.up(&[]).env("KUBECONFIG", &path).output().unwrap();
     clean();
-    assert_eq!(up.status.code(), Some(0), "{}", stderr(&up));
+    assert_eq!(up.status.code(), Some(0), "{}", stderr_text(&up));
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn wrong_machine_at_node_address_is_reported() {
-    let service = Service::claiming("doctor-other", every_node());
+    let service = Service::with_claim("doctor-other", all_nodes_claim());
     let address = |node: &str| fs::read_to_string(state(&format!("nodes/{node}/address"))).unwrap();
     let (other, right) = (address("node-1"), address("node-2"));
     let tell = |target: String| {
         service.write("kdev.local.toml", &format!("nodes.node-2.ssh = \"{target}\"\n"));
     };
     tell(format!("root@{}", other.trim()));
-    let found = findings(&mut doctor(&service, &[]), 93);
-    assert_eq!(errors(&found), ["node-2 identity"]);
-    let help = found.iter().find(|one| one["check"] == "identity" && one["state"] == "error");
+    let results = check_results(&mut doctor(&service, &[]), 93);
+    assert_eq!(failed_checks(&results), ["node-2 identity"]);
+    let help = results.iter().find(|one| one["check"] == "identity" && one["state"] == "error");
     let help = help.unwrap()["help"].as_str().unwrap();
     assert!(help.starts_with("set `nodes.node-2.ssh = \"user@host\"`"), "{help}");
     tell(format!("dev@{}", right.trim()));
-    findings(&mut doctor(&service, &[]), 0);
+    check_results(&mut doctor(&service, &[]), 0);
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn missing_sudo_rule_is_added_by_help() {
-    let claim = every_node().breaks(Part::Access("node-2"));
-    let service = Service::claiming("doctor-sudo", claim);
+    let claim = all_nodes_claim().breaks(Part::Access("node-2"));
+    let service = Service::with_claim("doctor-sudo", claim);
     let rule = "/etc/sudoers.d/dev";
     let write = |text: &str| {
         let script = "printf '%s\\n' \"$1\" >\"$0\" && chmod 440 \"$0\"";
@@ -194,57 +199,58 @@ fn missing_sudo_rule_is_added_by_help() {
     let before = run(&mut in_node("node-2", &["cat", rule]));
     let judged = std::panic::catch_unwind(|| {
         write("# none");
-        let found = findings(&mut doctor(&service, &[]), 93);
-        assert_eq!(errors(&found), ["node-2 access"]);
-        write(&advice(&found, "access"));
-        findings(&mut doctor(&service, &[]), 0);
+        let results = check_results(&mut doctor(&service, &[]), 93);
+        assert_eq!(failed_checks(&results), ["node-2 access"]);
+        write(&help_command(&results, "access"));
+        check_results(&mut doctor(&service, &[]), 0);
         // A rule for less than a load needs.
-        let less = advice(&found, "access").replace('*', "version");
+        let less = help_command(&results, "access").replace('*', "version");
         write(&less);
-        let found = findings(&mut doctor(&service, &[]), 93);
-        assert_eq!(errors(&found), ["node-2 access"]);
+        let results = check_results(&mut doctor(&service, &[]), 93);
+        assert_eq!(failed_checks(&results), ["node-2 access"]);
     });
     write(before.trim_end());
     judged.unwrap();
-    findings(&mut doctor(&service, &[]), 0);
+    check_results(&mut doctor(&service, &[]), 0);
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn missing_containerd_socket_keeps_independent_checks() {
-    let claim = every_node().breaks_node("node-1");
-    let service = Service::claiming("doctor-socket", claim);
+    let claim = all_nodes_claim().breaks_node("node-1");
+    let service = Service::with_claim("doctor-socket", claim);
     let socket = "/run/containerd/containerd.sock";
     let away = format!("{socket}.away");
     run(&mut in_node("node-1", &["mv", socket, &away]));
     let output = doctor(&service, &[]).output();
     run(&mut in_node("node-1", &["mv", &away, socket]));
-    let said = String::from_utf8(output.unwrap().stdout).unwrap();
-    let found: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert!(errors(&found).contains(&"node-1 access".to_owned()), "{said}");
-    assert!(said.contains("containerd on node `node-1` ("), "{said}");
+    let stdout = String::from_utf8(output.unwrap().stdout).unwrap();
+    let results: Vec<Value> =
+        stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(failed_checks(&results).contains(&"node-1 access".to_owned()), "{stdout}");
+    assert!(stdout.contains("containerd on node `node-1` ("), "{stdout}");
     // What needs no containerd is told all the same.
     for (check, state) in [("identity", "ok"), ("clock", "ok"), ("cri", "skipped")] {
         let is_told = |one: &&Value| one["node"] == "node-1" && one["check"] == check;
-        assert_eq!(found.iter().find(is_told).unwrap()["state"], state, "{said}");
+        assert_eq!(results.iter().find(is_told).unwrap()["state"], state, "{stdout}");
     }
     // What the advice runs tells the same on the node, and that it is well again.
-    let fault = found.iter().find(|one| one["node"] == "node-1" && one["check"] == "access");
+    let fault = results.iter().find(|one| one["node"] == "node-1" && one["check"] == "access");
     let advised = fault.unwrap()["help"].as_str().unwrap().split('`').nth(1).unwrap();
     run(&mut in_node("node-1", &["sh", "-c", advised]));
-    findings(&mut doctor(&service, &["--node", "node-1"]), 0);
+    check_results(&mut doctor(&service, &["--node", "node-1"]), 0);
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn fix_adds_context_to_local_config() {
-    let service = Service::claiming("doctor-fix", every_node());
+    let service = Service::with_claim("doctor-fix", all_nodes_claim());
     let mut setting = service.kdev(&[]);
     setting.env_remove("KDEV_CONTEXT");
     let line = format!("{PROGRAM} kdev doctor --fix --color never --namespace {}", service.name);
-    let said = on_a_terminal(&line, &setting, "[y/N] ", "y");
-    assert!(said.contains("Write `contexts = [\"kdev-lab\"]` to `"), "{said}");
-    assert!(said.contains("may be changed: the configuration lists it"), "{said}");
+    let screen = run_on_terminal(&line, &setting, "[y/N] ", "y");
+    assert!(screen.contains("Write `contexts = [\"kdev-lab\"]` to `"), "{screen}");
+    assert!(screen.contains("may be changed: the configuration lists it"), "{screen}");
     let file = fs::read_to_string(service.path("kdev.local.toml")).unwrap();
     assert_eq!(file, "contexts = [\"kdev-lab\"]\n");
 }
@@ -252,7 +258,7 @@ fn fix_adds_context_to_local_config() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn fix_adds_host_key_only_if_accepted() {
-    let service = Service::claiming("doctor-known", every_node());
+    let service = Service::with_claim("doctor-known", all_nodes_claim());
     let known = service.path("ssh/known_hosts");
     let config = fs::read_to_string(state("ssh/config")).unwrap();
     let config = format!("Host *\n  UserKnownHostsFile {}\n\n{config}", known.display());
@@ -260,7 +266,7 @@ fn fix_adds_host_key_only_if_accepted() {
     let mut setting = service.kdev(&[]);
     setting.env("KDEV_SSH_CONFIG", service.path("ssh_config"));
     let line = format!("{PROGRAM} kdev doctor --fix --color never --namespace {}", service.name);
-    let fix = |answer: &str| on_a_terminal(&line, &setting, "[y/N] ", answer);
+    let fix = |answer: &str| run_on_terminal(&line, &setting, "[y/N] ", answer);
     // What the lab itself has written down when it made the nodes.
     let shown = |node: &str| {
         let address = fs::read_to_string(state(&format!("nodes/{node}/address"))).unwrap();
@@ -269,36 +275,36 @@ fn fix_adds_host_key_only_if_accepted() {
         let line = run(&mut find);
         line.split_whitespace().find(|word| word.starts_with("SHA256:")).unwrap().to_owned()
     };
-    let said = fix("n");
+    let screen = fix("n");
     for node in ["node-1", "node-2"] {
         let question = format!("Add the host key `{}` of node `{node}` at ", shown(node));
-        assert!(said.contains(&question), "{question}: {said}");
+        assert!(screen.contains(&question), "{question}: {screen}");
     }
-    assert!(!known.exists(), "{said}");
-    let said = fix("y");
-    let again = said.rsplit("tools\n").next().unwrap();
-    assert!(!again.contains("the SSH host key of node"), "{said}");
+    assert!(!known.exists(), "{screen}");
+    let screen = fix("y");
+    let again = screen.rsplit("tools\n").next().unwrap();
+    assert!(!again.contains("the SSH host key of node"), "{screen}");
     assert_eq!(fs::read_to_string(&known).unwrap().lines().count(), 2);
     let mut after = doctor(&service, &[]);
-    findings(after.env("KDEV_SSH_CONFIG", service.path("ssh_config")), 0);
+    check_results(after.env("KDEV_SSH_CONFIG", service.path("ssh_config")), 0);
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn containerd_not_used_by_kubelet_is_fixed_by_help() {
-    let service = Service::claiming("doctor-second", Claim::second_containerd());
+    let service = Service::with_claim("doctor-second", Claim::second_containerd());
     let socket = "/run/k3s/containerd/containerd.sock";
-    let _second = Second::start(&service, NEW, socket, "second");
+    let _second = SecondContainerd::start(&service, CONTAINERD_2, socket, "second");
     // As if the kubelet of this node asked the second one.
-    let node = Listed::new("own-second", "{}", "", "containerd://2.2.3");
+    let node = ListedNode::new("own-second", "{}", "", "containerd://2.2.3");
     // A node without a kubelet is reported as not ready after a minute, which decides
     // the exit code on a slow machine.
     let ask = || {
         let output = doctor(&service, &["--node", node.0]).output().unwrap();
-        lines(&String::from_utf8(output.stdout).unwrap())
+        parse_lines(&String::from_utf8(output.stdout).unwrap())
     };
-    let runtime = |found: &[Value]| {
-        let mut all = found.iter().filter(|one| one["node"] == node.0);
+    let runtime = |results: &[Value]| {
+        let mut all = results.iter().filter(|one| one["node"] == node.0);
         all.find(|one| one["check"] == "runtime").unwrap().clone()
     };
     let told = runtime(&ask());

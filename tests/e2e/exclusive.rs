@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::api;
 use crate::images;
-use crate::lab::eventually;
+use crate::lab::wait_for;
 use crate::test_service::NODES;
 use crate::times::Times;
 
@@ -98,7 +98,7 @@ impl Claim {
         self.breaks.iter().map(rank).min().unwrap_or(3)
     }
 
-    fn conflicts(&self, other: &Self) -> bool {
+    fn conflicts_with(&self, other: &Self) -> bool {
         let breaks = |one: &Self, two: &Self| {
             one.breaks.iter().any(|part| two.uses.contains(part) || two.breaks.contains(part))
         };
@@ -132,7 +132,7 @@ static TESTS: Mutex<Tests> =
 static CHANGED: Condvar = Condvar::new();
 
 /// How long the first tests wait for those that break something.
-const ARRIVAL: Duration = Duration::from_millis(300);
+const START_DELAY: Duration = Duration::from_millis(300);
 
 /// How many tests run at the same time: most of them wait for the cluster.
 fn slots() -> usize {
@@ -142,30 +142,30 @@ fn slots() -> usize {
 
 impl Permit {
     /// Waits until the claim conflicts with no other test's.
-    pub(crate) fn wait(name: &'static str, claim: Claim) -> Self {
-        let begun = Instant::now();
+    pub(crate) fn acquire(name: &'static str, claim: Claim) -> Self {
+        let started = Instant::now();
         let breaks = claim.breaks.iter().map(|part| format!("{part:?}")).collect::<Vec<_>>();
         let mut tests = lock();
-        let first = *tests.first.get_or_insert(begun);
+        let first = *tests.first.get_or_insert(started);
         let id = tests.next_id;
         tests.next_id += 1;
         tests.waiting.push(Test { id, name, claim });
         // Now the others may be behind this one.
         tests.waiting.sort_by_key(|test| (test.claim.rank(), test.id));
         drop(tests);
-        thread::sleep(ARRIVAL.saturating_sub(first.elapsed()));
+        thread::sleep(START_DELAY.saturating_sub(first.elapsed()));
         let mut tests = lock();
-        while !tests.start(id) {
+        while !tests.try_start(id) {
             tests = CHANGED.wait(tests).unwrap_or_else(PoisonError::into_inner);
         }
         drop(tests);
         CHANGED.notify_all();
-        Self { id, times: Times::start(begun.elapsed(), breaks.join(" ")) }
+        Self { id, times: Times::start(started.elapsed(), breaks.join(" ")) }
     }
 
     /// Fails a test that breaks a part without a claim to do so.
     #[track_caller]
-    pub(crate) fn may_break(&self, part: Part) {
+    pub(crate) fn assert_may_break(&self, part: Part) {
         let tests = lock();
         let own = tests.running.iter().find(|test| test.id == self.id).unwrap();
         assert!(own.claim.breaks.contains(&part), "the test does not claim to break {part:?}");
@@ -182,7 +182,7 @@ impl Drop for Permit {
         drop(tests);
         CHANGED.notify_all();
         if is_last {
-            images::remove();
+            images::remove_queued();
         }
         self.times.end();
     }
@@ -202,11 +202,11 @@ impl Test {
 /// the node has recovered. A test that has failed may leave the node broken, and must
 /// not panic once more.
 fn wait_for_node(node: &'static str) {
-    let recovered = || eventually("the node's recovery", || takes_pods(node));
+    let recovered = || wait_for("the node's recovery", || check_schedulable(node));
     let _ = panic::catch_unwind(recovered);
 }
 
-fn takes_pods(node: &str) -> Option<()> {
+fn check_schedulable(node: &str) -> Option<()> {
     let node = api::get("", &["node", node]);
     let conditions = node["status"]["conditions"].as_array()?;
     let is_ready = conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
@@ -220,8 +220,8 @@ fn lock() -> MutexGuard<'static, Tests> {
 
 impl Tests {
     /// Moves a test to those that run, if it may.
-    fn start(&mut self, id: u64) -> bool {
-        let startable = startable(&self.running, &self.waiting, slots());
+    fn try_start(&mut self, id: u64) -> bool {
+        let startable = select_startable(&self.running, &self.waiting, slots());
         if !startable.contains(&id) {
             return false;
         }
@@ -237,11 +237,11 @@ impl Tests {
 /// The tests that may start: each conflicts with no other one that runs. The first
 /// waiting test that breaks a part holds back the later tests that it conflicts with,
 /// because else there would always be one of them that runs.
-fn startable(running: &[Test], waiting: &[Test], slots: usize) -> Vec<u64> {
+fn select_startable(running: &[Test], waiting: &[Test], slots: usize) -> Vec<u64> {
     let mut started: Vec<&Test> = Vec::new();
     let mut held: Option<&Test> = None;
     for test in waiting {
-        let conflicts = |other: &&Test| other.claim.conflicts(&test.claim);
+        let conflicts = |other: &&Test| other.claim.conflicts_with(&test.claim);
         if running.iter().chain(started.iter().copied()).any(|other| conflicts(&other)) {
             held = held.or(Some(test).filter(|test| !test.claim.breaks.is_empty()));
         } else if running.len() + started.len() < slots && !held.iter().any(conflicts) {
@@ -275,6 +275,6 @@ fn startable_tests_do_not_conflict() {
             let test = |(id, claim)| Test { id, name: "", claim };
             (0..).zip(claims).map(test).collect()
         };
-        assert_eq!(startable(&tests(running), &tests(waiting), slots), expected, "{what}");
+        assert_eq!(select_startable(&tests(running), &tests(waiting), slots), expected, "{what}");
     }
 }

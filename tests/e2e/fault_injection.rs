@@ -29,7 +29,7 @@ pub(crate) fn add_large_file(service: &Service) {
 }
 
 /// Starts `up` and gives it back in the middle of a load.
-#[expect(clippy::print_stderr, reason = "a test that fails shall tell what was stderr")]
+#[expect(clippy::print_stderr, reason = "the output of a failed test is shown")]
 pub(crate) fn start_until_sending(service: &Service) -> Child {
     let mut child = service.start_up(&["--message-format", "json"]);
     let stdout = BufReader::new(child.stdout.take().unwrap());
@@ -238,7 +238,7 @@ pub(crate) fn pid(child: &Child) -> Pid {
 
 /// The direct children of a process: their ids and names.
 pub(crate) fn children(parent: &Child) -> Vec<(i32, String)> {
-    let parent_line = format!("PPid:	{}", parent.id());
+    let parent_line = format!("PPid:\t{}", parent.id());
     let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| {
         let id: i32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
         let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;

@@ -5,12 +5,12 @@ use std::fs;
 use serde_json::Value;
 
 use crate::lab::{
-    self, apply, docker, eventually, get, images_on, in_node, registry_requests, run,
+    self, apply, count_registry_requests, docker, get, images_on, in_node, run, wait_for,
 };
 use crate::test_service::{NODES, Service, deployment, fetch};
 
 /// Why a pod's container waits.
-fn waiting(namespace: &str, pod: &str) -> Option<String> {
+fn waiting_reason(namespace: &str, pod: &str) -> Option<String> {
     let pod = get(namespace, &["pod", pod]);
     pod.pointer("/status/containerStatuses/0/state/waiting/reason")?.as_str().map(str::to_owned)
 }
@@ -20,7 +20,7 @@ fn waiting(namespace: &str, pod: &str) -> Option<String> {
 fn image_only_in_docker_does_not_run() {
     let service = Service::new("only-docker");
     run(docker(&["build", "--tag", "only-docker:latest", "."]).current_dir(service.dir()));
-    let before = registry_requests("/library/only-docker/");
+    let before = count_registry_requests("/library/only-docker/");
     let table = [
         ("always", ":latest", "imagePullPolicy: Always", true),
         ("latest", ":latest", "", true),
@@ -39,12 +39,15 @@ fn image_only_in_docker_does_not_run() {
     for (name, _, _, is_pulled) in table {
         let expected: &[&str] =
             if is_pulled { &["ErrImagePull", "ImagePullBackOff"] } else { &["ErrImageNeverPull"] };
-        let reason = eventually(name, || {
-            waiting(service.name, name).filter(|reason| reason != "ContainerCreating")
+        let reason = wait_for(name, || {
+            waiting_reason(service.name, name).filter(|reason| reason != "ContainerCreating")
         });
         assert!(expected.contains(&reason.as_str()), "{name}: {reason}");
     }
-    assert!(registry_requests("/library/only-docker/") > before, "no pull reached the registry");
+    assert!(
+        count_registry_requests("/library/only-docker/") > before,
+        "no pull reached the registry"
+    );
 }
 
 #[test]
@@ -54,7 +57,7 @@ fn failing_manifest_runs_without_pull_after_up() {
     // By hand first: it cannot work, and the fields are kubectl's.
     run(docker(&["build", "--tag", "story:latest", "."]).current_dir(service.dir()));
     apply(service.name, &deployment("story", "imagePullPolicy: Always"));
-    eventually("the failing pull", || {
+    wait_for("the failing pull", || {
         let failing = |pod: &Value| {
             let reason = pod.pointer("/status/containerStatuses/0/state/waiting/reason");
             reason.is_some_and(|r| r == "ErrImagePull" || r == "ImagePullBackOff")
@@ -64,12 +67,12 @@ fn failing_manifest_runs_without_pull_after_up() {
     lab::run(&mut lab::kubectl(service.name, &["delete", "events", "--all"]));
     let source = fs::read(service.path("k8s/all.yaml")).unwrap();
     // The pods from before still ask for `latest` now and then.
-    let asked = || registry_requests("/library/story/manifests/kdev-");
+    let registry_pulls = || count_registry_requests("/library/story/manifests/kdev-");
 
     let first = service.up_ok();
     assert!(first.contains("Loaded node-1") && first.contains("Loaded node-2"), "{first}");
     assert_eq!(service.pages(), NODES.map(|node| (node.to_owned(), "first".to_owned())));
-    assert_eq!(asked(), 0, "the registry was asked");
+    assert_eq!(registry_pulls(), 0, "the registry was asked");
     let new_pods: Vec<String> =
         service.pods().iter().map(|p| p["metadata"]["name"].as_str().unwrap().to_owned()).collect();
     let events = get(service.name, &["events"]);
@@ -83,12 +86,12 @@ fn failing_manifest_runs_without_pull_after_up() {
         "the user's file was written"
     );
 
-    a_second_up_changes_nothing(&service);
-    a_changed_source_rolls_out(&service);
-    assert_eq!(asked(), 0, "the registry was asked");
+    assert_second_up_changes_nothing(&service);
+    assert_changed_source_rolls_out(&service);
+    assert_eq!(registry_pulls(), 0, "the registry was asked");
 }
 
-fn a_second_up_changes_nothing(service: &Service) {
+fn assert_second_up_changes_nothing(service: &Service) {
     let version = || {
         let live = get(service.name, &["deployment", service.name]);
         (live["metadata"]["resourceVersion"].clone(), live["metadata"]["generation"].clone())
@@ -96,7 +99,7 @@ fn a_second_up_changes_nothing(service: &Service) {
     let uids =
         || service.pods().iter().map(|pod| pod["metadata"]["uid"].clone()).collect::<Vec<_>>();
     // The status still settles for a moment after the pods are ready.
-    let before = eventually("a settled deployment", || {
+    let before = wait_for("a settled deployment", || {
         let first = version();
         std::thread::sleep(std::time::Duration::from_secs(1));
         (version() == first).then_some(first)
@@ -108,7 +111,7 @@ fn a_second_up_changes_nothing(service: &Service) {
     assert_eq!(NODES.map(|node| images_on(node, service.name)), names);
 }
 
-fn a_changed_source_rolls_out(service: &Service) {
+fn assert_changed_source_rolls_out(service: &Service) {
     let image = || {
         get(service.name, &["deployment", service.name])["spec"]["template"]["spec"]["containers"]
             [0]
@@ -116,7 +119,7 @@ fn a_changed_source_rolls_out(service: &Service) {
     };
     let old = image();
     assert_eq!(old["imagePullPolicy"], "Never");
-    service.page("second");
+    service.set_page("second");
     service.up_ok();
     assert_ne!(image()["image"], old["image"]);
     assert_eq!(service.pages(), NODES.map(|node| (node.to_owned(), "second".to_owned())));
@@ -130,36 +133,36 @@ fn registry_image_with_same_tag_is_not_run() {
     run(docker(&["build", "--tag", "impostor:mine", "."]).current_dir(service.dir()));
     let id = run(&mut docker(&["image", "inspect", "--format", "{{.Id}}", "impostor:mine"]));
     let tag = format!("kdev-{}", &id.trim().trim_start_matches("sha256:")[..12]);
-    service.page("an impostor");
+    service.set_page("an impostor");
     run(docker(&["build", "--tag", "impostor:latest", "."]).current_dir(service.dir()));
     for tag in ["latest", tag.as_str()] {
-        publish("impostor:latest", tag);
+        push_to_registry("impostor:latest", tag);
     }
     // It is a real danger: a plain apply runs it.
     apply(service.name, &deployment("impostor", "imagePullPolicy: Always"));
-    eventually("the impostor", || {
+    wait_for("the impostor", || {
         let pages = service.pages();
         let all = pages.iter().all(|(_, page)| page == "an impostor");
         (pages.len() == NODES.len() && all).then_some(())
     });
-    let requests = registry_requests("/library/impostor/");
+    let requests = count_registry_requests("/library/impostor/");
 
-    service.page("first");
-    let said = service.up_ok();
-    assert!(said.contains(&tag), "{said}");
+    service.set_page("first");
+    let stderr = service.up_ok();
+    assert!(stderr.contains(&tag), "{stderr}");
     assert_eq!(service.pages(), NODES.map(|node| (node.to_owned(), "first".to_owned())));
-    assert_eq!(registry_requests("/library/impostor/"), requests, "the registry was asked");
+    assert_eq!(count_registry_requests("/library/impostor/"), requests, "the registry was asked");
 }
 
 /// Puts docker's image into the lab's registry, by way of a containerd
 /// namespace that no kubelet looks into.
-fn publish(image: &str, tag: &str) {
+fn push_to_registry(image: &str, tag: &str) {
     let archive = tempfile::NamedTempFile::new_in(lab::state("")).unwrap();
     run(docker(&["save", "--output"]).arg(archive.path()).arg(image));
     let path = archive.path().to_str().unwrap();
     let ctr = ["ctr", "-n", "elsewhere"];
     run(&mut in_node("node-1", &[&ctr[..], &["image", "import", path]].concat()));
-    let target = format!("{}/library/impostor:{tag}", lab::registry());
+    let target = format!("{}/library/impostor:{tag}", lab::registry_address());
     let from = format!("docker.io/library/{image}");
     run(&mut in_node(
         "node-1",
@@ -177,12 +180,12 @@ fn service_responds_and_pods_can_be_inspected() {
     service.up_ok();
     let address =
         get(service.name, &["service", "look"])["spec"]["clusterIP"].as_str().unwrap().to_owned();
-    eventually("an answer of the service", || {
+    wait_for("an answer of the service", || {
         (fetch(&format!("http://{address}/")) == "first").then_some(())
     });
     for node in NODES {
         // Each node's proxy learns of it by itself.
-        eventually(&format!("an answer of the service on {node}"), || {
+        wait_for(&format!("an answer of the service on {node}"), || {
             let url = format!("http://{address}/");
             let output = in_node(node, &["curl", "--silent", "--max-time", "5", &url]).output();
             (output.ok()?.stdout == b"first\n").then_some(())
@@ -191,14 +194,14 @@ fn service_responds_and_pods_can_be_inspected() {
     for pod in service.pods() {
         let name = pod["metadata"]["name"].as_str().unwrap();
         run(&mut lab::kubectl(service.name, &["logs", name]));
-        let said = run(&mut lab::kubectl(
+        let page = run(&mut lab::kubectl(
             service.name,
             &["exec", name, "--", "/busybox", "cat", "/www/index.html"],
         ));
-        assert_eq!(said, "first\n");
+        assert_eq!(page, "first\n");
         let mut forward =
             lab::kubectl(service.name, &["port-forward", name, "18080:8080"]).spawn().unwrap();
-        eventually("a forwarded page", || {
+        wait_for("a forwarded page", || {
             (fetch("http://127.0.0.1:18080/") == "first").then_some(())
         });
         forward.kill().unwrap();

@@ -8,10 +8,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub(crate) use crate::api::get;
-use crate::times::waited;
+use crate::times::record_wait;
 
 /// How long anything in the cluster may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+const CLUSTER_TIMEOUT: Duration = Duration::from_secs(120);
 /// The only context that is ever touched.
 const CONTEXT: &str = "kdev-lab";
 
@@ -78,43 +78,46 @@ pub(crate) fn images_on(node: &str, text: &str) -> Vec<String> {
 }
 
 /// Where the lab's registry listens, host and port.
-pub(crate) fn registry() -> String {
+pub(crate) fn registry_address() -> String {
     let config = fs::read_to_string(state("registry.yml")).unwrap();
     let address = config.lines().find_map(|line| line.trim().strip_prefix("addr:"));
     address.unwrap().trim().to_owned()
 }
 
 /// The registry's requests so far that hold this text.
-pub(crate) fn registry_requests(text: &str) -> usize {
+pub(crate) fn count_registry_requests(text: &str) -> usize {
     let log = fs::read_to_string(state("registry.log")).unwrap_or_default();
     log.lines().filter(|line| line.contains(text)).count()
 }
 
 /// Asks until there is an answer.
 #[track_caller]
-pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
-        if let Some(answer) = ask() {
-            waited(what, begun.elapsed());
+        if let Some(answer) = poll() {
+            record_wait(what, begun.elapsed());
             return answer;
         }
-        assert!(begun.elapsed() < PATIENCE, "{what} did not happen within {PATIENCE:?}");
+        assert!(
+            begun.elapsed() < CLUSTER_TIMEOUT,
+            "{what} did not happen within {CLUSTER_TIMEOUT:?}"
+        );
         thread::sleep(Duration::from_millis(200));
     }
 }
 
 /// Does what a message's help says.
 #[track_caller]
-pub(crate) fn follow(said: &str) {
-    let advised = said.split("  help: ").nth(1).unwrap().split('`').nth(1).unwrap();
-    run(command("sh").args(["-c", advised]));
+pub(crate) fn run_help(message: &str) {
+    let help_command = message.split("  help: ").nth(1).unwrap().split('`').nth(1).unwrap();
+    run(command("sh").args(["-c", help_command]));
 }
 
 /// Runs a command line on a terminal of its own, on which somebody answers this
 /// whenever a question ends so.
 #[track_caller]
-pub(crate) fn on_a_terminal(line: &str, setting: &Command, end: &str, answer: &str) -> String {
+pub(crate) fn run_on_terminal(line: &str, setting: &Command, end: &str, answer: &str) -> String {
     let mut terminal = command("script");
     terminal.args(["-qec", line, "/dev/null"]);
     setting.get_current_dir().map(|dir| terminal.current_dir(dir));
@@ -126,23 +129,23 @@ pub(crate) fn on_a_terminal(line: &str, setting: &Command, end: &str, answer: &s
     }
     let mut child = terminal.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let (mut keyboard, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-    let (mut said, mut byte) = (Vec::new(), [0]);
+    let (mut output, mut byte) = (Vec::new(), [0]);
     while screen.read(&mut byte).unwrap() > 0 {
-        said.push(byte[0]);
+        output.push(byte[0]);
         // What is typed before the question is asked may be thrown away.
-        if said.ends_with(end.as_bytes()) {
+        if output.ends_with(end.as_bytes()) {
             keyboard.write_all(format!("{answer}\n").as_bytes()).unwrap();
         }
     }
     child.wait().unwrap();
-    String::from_utf8_lossy(&said).replace('\r', "")
+    String::from_utf8_lossy(&output).replace('\r', "")
 }
 
 /// Where a program of this machine lies.
-pub(crate) fn which(program: &str) -> String {
+pub(crate) fn program_path(program: &str) -> String {
     run(command("sh").args(["-c", &format!("command -v {program}")])).trim().to_owned()
 }
 
-pub(crate) fn stderr(output: &Output) -> String {
+pub(crate) fn stderr_text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }

@@ -1,7 +1,7 @@
 //! The namespaces of the tests.
 
 use crate::api;
-use crate::lab::{eventually, kubectl, run};
+use crate::lab::{kubectl, run, wait_for};
 
 pub(crate) fn exists(name: &str) -> bool {
     api::find("", &["namespace", name]).is_some()
@@ -11,13 +11,13 @@ pub(crate) fn exists(name: &str) -> bool {
 #[track_caller]
 pub(crate) fn create(name: &str) {
     run(&mut kubectl("default", &["create", "namespace", name]));
-    takes_pods(name);
+    wait_until_usable(name);
 }
 
 /// Waits for the service account, without which a namespace takes no pods.
 #[track_caller]
-pub(crate) fn takes_pods(name: &str) {
-    eventually("the service account", || api::find(name, &["serviceaccount", "default"]));
+pub(crate) fn wait_until_usable(name: &str) {
+    wait_for("the service account", || api::find(name, &["serviceaccount", "default"]));
 }
 
 /// Deletes a namespace without waiting for the end of its pods.
@@ -27,9 +27,9 @@ pub(crate) fn delete(name: &str) {
 }
 
 /// A namespace that is deleted when this is dropped, however the test ends.
-pub(crate) struct Deleted(pub(crate) &'static str);
+pub(crate) struct DeleteOnDrop(pub(crate) &'static str);
 
-impl Drop for Deleted {
+impl Drop for DeleteOnDrop {
     fn drop(&mut self) {
         delete(self.0);
     }
@@ -37,6 +37,6 @@ impl Drop for Deleted {
 
 /// Waits until a deleted namespace is gone.
 #[track_caller]
-pub(crate) fn is_gone(name: &str) {
-    eventually("the end of the namespace", || (!exists(name)).then_some(()));
+pub(crate) fn wait_until_gone(name: &str) {
+    wait_for("the end of the namespace", || (!exists(name)).then_some(()));
 }

@@ -4,11 +4,11 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::exclusive::{Claim, Part, Permit};
-use crate::lab::{command, images_on, in_node, on_a_terminal, run, state};
+use crate::lab::{command, images_on, in_node, run, run_on_terminal, state};
 use crate::test_service::{NODES, Service};
 
 /// The lab's ssh configuration with a line more before it.
-fn ssh_config(service: &Service, line: &str) -> PathBuf {
+fn write_ssh_config(service: &Service, line: &str) -> PathBuf {
     let config = fs::read_to_string(state("ssh/config")).unwrap();
     let path = service.path("ssh_config");
     fs::write(&path, format!("Host *\n  {line}\n\n{config}")).unwrap();
@@ -18,7 +18,7 @@ fn ssh_config(service: &Service, line: &str) -> PathBuf {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn local_node_is_loaded_without_ssh() {
-    let service = Service::on("node-1", "myself");
+    let service = Service::on_node("node-1", "myself");
     let up = service.up(&[]);
     let mut inside = in_node("node-1", &["env"]);
     // The host's own socket is seen from a node through the first process.
@@ -42,7 +42,7 @@ fn local_node_is_loaded_without_ssh() {
     let dir = service.dir().to_str().unwrap();
     inside.args(["sh", "-c", r#"cd "$0" && exec "$@""#, dir]).arg(&kdev).args(up.get_args());
     let output = inside.output().unwrap();
-    let stderr = crate::lab::stderr(&output);
+    let stderr = crate::lab::stderr_text(&output);
     assert_eq!(output.status.code(), Some(0), "{stderr}");
     assert!(stderr.contains("Loaded node-1"), "{stderr}");
     assert_eq!(images_on("node-1", "/myself:").len(), 1);
@@ -52,7 +52,7 @@ fn local_node_is_loaded_without_ssh() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn nodes_differ_in_containerd_version_and_user() {
-    let _permit = Permit::wait("both-lines", Claim::access());
+    let _permit = Permit::acquire("both-lines", Claim::access());
     let version = |node| run(&mut in_node(node, &["ctr", "version"]));
     assert!(version("node-1").contains("Version:  1.6."));
     assert!(version("node-2").contains("Version:  2."));
@@ -77,47 +77,47 @@ fn nodes_differ_in_containerd_version_and_user() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn unknown_host_key_fails_up_until_accepted() {
-    let service = Service::on("node-1", "unknown-key");
+    let service = Service::on_node("node-1", "unknown-key");
     let known = service.path("known_hosts");
     fs::write(&known, "").unwrap();
-    let config = ssh_config(&service, &format!("UserKnownHostsFile {}", known.display()));
+    let config = write_ssh_config(&service, &format!("UserKnownHostsFile {}", known.display()));
     let args = ["--ssh-config", config.to_str().unwrap()];
-    let said = service.up_fails(&args, 93);
-    assert!(said.starts_with("error: the SSH host key of node `node-1` ("), "{said}");
-    assert!(said.contains(") is unknown: "), "{said}");
+    let stderr = service.up_fails(&args, 93);
+    assert!(stderr.starts_with("error: the SSH host key of node `node-1` ("), "{stderr}");
+    assert!(stderr.contains(") is unknown: "), "{stderr}");
     assert!(images_on("node-1", "/unknown-key:").is_empty());
     // The advice is to run the same ssh once and to accept the key.
-    let advised = said.split("help: run `").nth(1).unwrap().split('`').next().unwrap();
-    on_a_terminal(&format!("{advised} true"), &command("sh"), "? ", "yes");
+    let help_command = stderr.split("help: run `").nth(1).unwrap().split('`').next().unwrap();
+    run_on_terminal(&format!("{help_command} true"), &command("sh"), "? ", "yes");
     assert_eq!(service.up(&args).output().unwrap().status.code(), Some(0));
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn changed_host_key_fails_up_until_replaced() {
-    let service = Service::on("node-1", "changed-key");
+    let service = Service::on_node("node-1", "changed-key");
     let known = service.path("known_hosts");
     let key = service.path("other");
     run(command("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key));
     let public = fs::read_to_string(key.with_extension("pub")).unwrap();
     let address = fs::read_to_string(state("nodes/node-1/address")).unwrap();
     fs::write(&known, format!("{},node-1 {public}", address.trim())).unwrap();
-    let config = ssh_config(&service, &format!("UserKnownHostsFile {}", known.display()));
+    let config = write_ssh_config(&service, &format!("UserKnownHostsFile {}", known.display()));
     let args = ["--ssh-config", config.to_str().unwrap()];
-    let said = service.up_fails(&args, 93);
-    assert!(said.starts_with("error: the SSH host key of node `node-1` ("), "{said}");
-    assert!(said.contains("has changed"), "{said}");
-    let mut advised = said.split("run `").nth(1).unwrap().split('`');
-    run(command("sh").args(["-c", advised.next().unwrap()]));
-    let accept = format!("{} true", advised.nth(1).unwrap());
-    on_a_terminal(&accept, &command("sh"), "? ", "yes");
+    let stderr = service.up_fails(&args, 93);
+    assert!(stderr.starts_with("error: the SSH host key of node `node-1` ("), "{stderr}");
+    assert!(stderr.contains("has changed"), "{stderr}");
+    let mut help_command = stderr.split("run `").nth(1).unwrap().split('`');
+    run(command("sh").args(["-c", help_command.next().unwrap()]));
+    let accept = format!("{} true", help_command.nth(1).unwrap());
+    run_on_terminal(&accept, &command("sh"), "? ", "yes");
     assert_eq!(service.up(&args).output().unwrap().status.code(), Some(0));
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn unauthorized_ssh_key_is_reported_for_each_node() {
-    let service = Service::claiming("denied", Claim::both_nodes().uses(Part::NodeList));
+    let service = Service::with_claim("denied", Claim::both_nodes().uses(Part::NodeList));
     let key = service.path("other");
     run(command("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key));
     let config = fs::read_to_string(state("ssh/config")).unwrap();
@@ -130,12 +130,12 @@ fn unauthorized_ssh_key_is_reported_for_each_node() {
     });
     service.write("ssh_config", &lines.collect::<String>());
     let path = service.path("ssh_config");
-    let said = service.up_fails(&["--ssh-config", path.to_str().unwrap()], 93);
+    let stderr = service.up_fails(&["--ssh-config", path.to_str().unwrap()], 93);
     assert!(
-        said.contains("error: node `node-1` (") && said.contains("error: node `node-2` ("),
-        "{said}"
+        stderr.contains("error: node `node-1` (") && stderr.contains("error: node `node-2` ("),
+        "{stderr}"
     );
-    assert_eq!(said.matches(") denied the SSH login: ").count(), 2, "{said}");
+    assert_eq!(stderr.matches(") denied the SSH login: ").count(), 2, "{stderr}");
 }
 
 #[test]
@@ -145,16 +145,16 @@ fn unreachable_node_prevents_load_to_other_nodes() {
     // Port 1 of the node itself: nobody listens there.
     let address = fs::read_to_string(state("nodes/node-2/address")).unwrap();
     service.write("kdev.local.toml", &format!("nodes.node-2.ssh = \"dev@{}:1\"\n", address.trim()));
-    let said = service.up_fails(&[], 93);
-    assert!(said.starts_with("error: cannot reach node `node-2` ("), "{said}");
-    assert!(said.contains("Connection refused"), "{said}");
+    let stderr = service.up_fails(&[], 93);
+    assert!(stderr.starts_with("error: cannot reach node `node-2` ("), "{stderr}");
+    assert!(stderr.contains("Connection refused"), "{stderr}");
     assert!(images_on("node-1", "/silent:").is_empty(), "something was sent to the other node");
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn hostile_ssh_options_do_not_change_the_connection() {
-    let service = Service::on("node-2", "ssh-options");
+    let service = Service::on_node("node-2", "ssh-options");
     let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let forward = format!("LocalForward {} 127.0.0.1:22", busy.local_addr().unwrap());
     let lines = [
@@ -170,9 +170,9 @@ fn hostile_ssh_options_do_not_change_the_connection() {
         "LogLevel QUIET",
         "VisualHostKey yes",
     ];
-    let config = ssh_config(&service, &lines.join("\n  "));
+    let config = write_ssh_config(&service, &lines.join("\n  "));
     let output = service.up(&["--ssh-config", config.to_str().unwrap()]).output().unwrap();
-    let stderr = crate::lab::stderr(&output);
+    let stderr = crate::lab::stderr_text(&output);
     assert_eq!(output.status.code(), Some(0), "{stderr}");
     assert!(stderr.contains("Loaded node-2"), "{stderr}");
 }

@@ -5,27 +5,27 @@ use std::io::Read;
 
 use serde_json::Value;
 
-use crate::lab::{apply, command, docker, eventually, in_node, run};
+use crate::lab::{apply, command, docker, in_node, run, wait_for};
 use crate::test_service::{NODES, Service, deployment};
 
 /// More than the changed page's layer, and far less than the rest.
-const LITTLE: u64 = 64 << 10;
+const SMALL_LOAD_BYTES: u64 = 64 << 10;
 
 /// What no load sends unnoticed.
 pub(crate) const BASE: usize = 24 << 20;
 
 /// A service on a base of its own, which is too big to be sent unnoticed.
-pub(crate) fn on_a_base(name: &'static str) -> Service {
+pub(crate) fn service_with_large_base(name: &'static str) -> Service {
     let service = Service::new(name);
     fs::create_dir(service.path("base")).unwrap();
-    noise(&service, "base/noise", BASE);
+    write_noise(&service, "base/noise", BASE);
     let dockerfile = fs::read_to_string(service.path("Dockerfile")).unwrap();
     service.write("Dockerfile", &dockerfile.replace("COPY www", "COPY base /base\nCOPY www"));
     service
 }
 
 /// Writes what cannot be compressed.
-fn noise(service: &Service, path: &str, bytes: usize) {
+fn write_noise(service: &Service, path: &str, bytes: usize) {
     let mut noise = vec![0; bytes];
     fs::File::open("/dev/urandom").unwrap().read_exact(&mut noise).unwrap();
     fs::write(service.path(path), noise).unwrap();
@@ -33,43 +33,43 @@ fn noise(service: &Service, path: &str, bytes: usize) {
 
 /// Runs `up`, sees the page on both nodes, and gives what each was sent.
 #[track_caller]
-pub(crate) fn sent_for(service: &Service, page: &str) -> Vec<u64> {
-    service.page(page);
+pub(crate) fn up_with_page(service: &Service, page: &str) -> Vec<u64> {
+    service.set_page(page);
     let output = service.up(&["--message-format", "json"]).output().unwrap();
     let stdout = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{stdout}");
     assert_eq!(service.pages(), NODES.map(|node| (node.to_owned(), page.to_owned())));
-    sent(&stdout)
+    sent_bytes(&stdout)
 }
 
 /// What each node was sent, by the events of a load.
-pub(crate) fn sent(events: &str) -> Vec<u64> {
+pub(crate) fn sent_bytes(events: &str) -> Vec<u64> {
     let lines = events.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let loaded = lines.filter(|line| line["reason"] == "loaded");
     loaded.map(|line| line["bytes"].as_u64().unwrap()).collect()
 }
 
 #[track_caller]
-pub(crate) fn is_little(sent: &[u64]) {
+pub(crate) fn assert_small_load(sent: &[u64]) {
     assert_eq!(sent.len(), NODES.len());
-    assert!(sent.iter().all(|bytes| *bytes < LITTLE), "sent {sent:?}");
+    assert!(sent.iter().all(|bytes| *bytes < SMALL_LOAD_BYTES), "sent {sent:?}");
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn second_build_sends_only_changed_layer() {
-    let service = on_a_base("thin");
-    let first = sent_for(&service, "one");
+    let service = service_with_large_base("thin");
+    let first = up_with_page(&service, "one");
     assert!(first.iter().all(|bytes| *bytes > BASE as u64), "sent {first:?}");
-    is_little(&sent_for(&service, "two"));
-    is_little(&sent_for(&service, "three"));
+    assert_small_load(&up_with_page(&service, "two"));
+    assert_small_load(&up_with_page(&service, "three"));
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn base_layer_without_blob_is_not_sent_again() {
-    let service = on_a_base("discarded");
-    sent_for(&service, "one");
+    let service = service_with_large_base("discarded");
+    up_with_page(&service, "one");
     let inspected = run(&mut docker(&[
         "image",
         "inspect",
@@ -81,27 +81,27 @@ fn base_layer_without_blob_is_not_sent_again() {
         let rm = ["ctr", "-n", "k8s.io", "content", "rm", inspected.trim()];
         run(&mut in_node(node, &rm));
     }
-    is_little(&sent_for(&service, "two"));
+    assert_small_load(&up_with_page(&service, "two"));
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn slightly_changed_layer_is_sent_as_patch() {
-    let service = on_a_base("patched");
-    noise(&service, "www/noise", 3 << 20);
-    sent_for(&service, "one");
+    let service = service_with_large_base("patched");
+    write_noise(&service, "www/noise", 3 << 20);
+    up_with_page(&service, "one");
     // The first load may have kept no layer: then there is nothing to patch yet.
-    let second = sent_for(&service, "two");
+    let second = up_with_page(&service, "two");
     assert!(second.iter().all(|bytes| *bytes < 4 << 20), "sent {second:?}");
     for page in ["three", "four"] {
-        forget_rates(&service);
-        is_little(&sent_for(&service, page));
+        delete_rates(&service);
+        assert_small_load(&up_with_page(&service, page));
     }
 }
 
 /// A link that nobody has measured is taken for a slow one; the lab's are so
 /// fast that no patch would pay.
-fn forget_rates(service: &Service) {
+fn delete_rates(service: &Service) {
     for entry in fs::read_dir(service.path("cache/kdev/layers")).unwrap() {
         let path = entry.unwrap().path();
         if path.extension() == Some("rate".as_ref()) {
@@ -113,22 +113,22 @@ fn forget_rates(service: &Service) {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn deleted_cache_costs_one_full_load() {
-    let service = on_a_base("forgotten");
-    sent_for(&service, "one");
+    let service = service_with_large_base("forgotten");
+    up_with_page(&service, "one");
     fs::remove_dir_all(service.path("cache")).unwrap();
-    sent_for(&service, "two");
-    is_little(&sent_for(&service, "three"));
+    up_with_page(&service, "two");
+    assert_small_load(&up_with_page(&service, "three"));
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn damaged_cached_layer_is_replaced_on_retry() {
-    let service = on_a_base("rotten");
+    let service = service_with_large_base("rotten");
     // From the second load on docker is asked for single layers, which are kept.
-    sent_for(&service, "zero");
-    sent_for(&service, "one");
+    up_with_page(&service, "zero");
+    up_with_page(&service, "one");
     // Now the cache has a layer that one node lacks.
-    service.page("two");
+    service.set_page("two");
     run(docker(&["build", "--tag", "rotten", "."]).current_dir(service.dir()));
     run(&mut service.kdev(&["load", "--node", "node-1"]));
     let layers = service.path("cache/kdev/layers");
@@ -141,20 +141,21 @@ fn damaged_cached_layer_is_replaced_on_retry() {
         bytes[1000] ^= 1;
         fs::write(tar, bytes).unwrap();
     }
-    let said = service.up_ok();
-    assert!(said.contains("retrying once"), "{said}");
+    let stderr = service.up_ok();
+    assert!(stderr.contains("retrying once"), "{stderr}");
     assert_eq!(service.pages(), NODES.map(|node| (node.to_owned(), "two".to_owned())));
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn full_cache_disk_does_not_fail_load() {
-    let service = on_a_base("no-room");
-    noise(&service, "www/noise", 3 << 20);
+    let service = service_with_large_base("no-room");
+    write_noise(&service, "www/noise", 3 << 20);
     fs::create_dir(service.path("cache")).unwrap();
     let cache = service.path("cache").display().to_string();
     run(command("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs", &cache]));
-    let both = std::panic::catch_unwind(|| [sent_for(&service, "one"), sent_for(&service, "two")]);
+    let both =
+        std::panic::catch_unwind(|| [up_with_page(&service, "one"), up_with_page(&service, "two")]);
     run(command("umount").args([&cache]));
     assert!(both.unwrap()[1].iter().all(|bytes| *bytes > BASE as u64));
 }
@@ -164,11 +165,11 @@ fn full_cache_disk_does_not_fail_load() {
 fn tag_can_move_to_newer_image() {
     let service = Service::new("moved");
     for page in ["one", "two"] {
-        service.page(page);
+        service.set_page(page);
         run(docker(&["build", "--tag", "moved:latest", "."]).current_dir(service.dir()));
         run(&mut service.kdev(&["load", "moved:latest"]));
     }
     apply("moved", &deployment("moved", "imagePullPolicy: Never"));
     let all = NODES.map(|node| (node.to_owned(), "two".to_owned()));
-    eventually("the second page", || (service.pages() == all).then_some(()));
+    wait_for("the second page", || (service.pages() == all).then_some(()));
 }

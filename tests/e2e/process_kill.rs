@@ -11,39 +11,39 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::distributions::{Listed, NEW, OLD, Second};
+use crate::distributions::{CONTAINERD_1, CONTAINERD_2, ListedNode, SecondContainerd};
 use crate::docker_variants::ClassicDocker;
 use crate::exclusive::Claim;
-use crate::fault_injection::{FAT, fatten, in_the_middle, pid};
-use crate::lab::{docker, eventually, images_on, run, state};
+use crate::fault_injection::{LARGE_FILE_BYTES, add_large_file, pid, start_until_sending};
+use crate::lab::{docker, images_on, run, state, wait_for};
 use crate::test_service::{NODES, Service};
 
 /// The lab's own record of what it started.
-pub(crate) fn recorded(name: &str) -> Option<Pid> {
+pub(crate) fn recorded_pid(name: &str) -> Option<Pid> {
     let text = fs::read_to_string(state(&format!("run/{name}.pid"))).ok()?;
     Some(Pid::from_raw(text.lines().next()?.parse().ok()?))
 }
 
 /// A service that runs, and its next build, too big to be loaded at once.
-fn with_a_next_build(service: &Service) {
-    service.page("before");
+fn prepare_next_build(service: &Service) {
+    service.set_page("before");
     service.up_ok();
-    service.page("after");
-    fatten(service);
+    service.set_page("after");
+    add_large_file(service);
 }
 
 #[track_caller]
-fn runs(service: &Service, page: &str) {
+fn wait_for_page(service: &Service, page: &str) {
     let wanted: Vec<_> = NODES.map(|node| (node.to_owned(), page.to_owned())).into();
-    eventually("the page", || (service.pages() == wanted).then_some(()));
+    wait_for("the page", || (service.pages() == wanted).then_some(()));
 }
 
 /// The one that runs, and no other.
 #[track_caller]
-fn only_the_first_build_is_there(service: &Service) {
+fn assert_only_first_build_remains(service: &Service) {
     for node in NODES {
         let text = format!("/{}:", service.name);
-        eventually("the name's removal", || (images_on(node, &text).len() == 1).then_some(()));
+        wait_for("the name's removal", || (images_on(node, &text).len() == 1).then_some(()));
     }
 }
 
@@ -51,18 +51,18 @@ fn only_the_first_build_is_there(service: &Service) {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn killed_kdev_during_load_keeps_running_build() {
     let service = Service::new("kdev-killed");
-    with_a_next_build(&service);
-    let mut child = in_the_middle(&service);
+    prepare_next_build(&service);
+    let mut child = start_until_sending(&service);
     kill(pid(&child), Signal::SIGKILL).unwrap();
     child.wait().unwrap();
-    only_the_first_build_is_there(&service);
-    runs(&service, "before");
+    assert_only_first_build_remains(&service);
+    wait_for_page(&service, "before");
     service.up_ok();
-    runs(&service, "after");
+    wait_for_page(&service, "after");
 }
 
 /// The name under which docker pushes the service's newest build.
-fn pushed(service: &Service) -> Option<String> {
+fn pushed_tag(service: &Service) -> Option<String> {
     let id = ["image", "inspect", "--format", "{{.Id}}", service.name];
     let id = run(&mut docker(&id));
     let list = ["image", "ls", "--no-trunc", "--format", "{{.ID}} {{.Repository}}:{{.Tag}}"];
@@ -76,15 +76,15 @@ fn pushed(service: &Service) -> Option<String> {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn killed_kdev_during_push_is_cleaned_up_by_next_up() {
     let service = Service::new("push-killed");
-    with_a_next_build(&service);
-    let mut child = service.start(&[]);
-    eventually("a push", || pushed(&service));
+    prepare_next_build(&service);
+    let mut child = service.start_up(&[]);
+    wait_for("a push", || pushed_tag(&service));
     kill(pid(&child), Signal::SIGKILL).unwrap();
     child.wait().unwrap();
-    assert!(pushed(&service).is_some(), "killed too late");
+    assert!(pushed_tag(&service).is_some(), "killed too late");
     service.up_ok();
-    runs(&service, "after");
-    assert_eq!(pushed(&service), None);
+    wait_for_page(&service, "after");
+    assert_eq!(pushed_tag(&service), None);
 }
 
 #[test]
@@ -92,47 +92,47 @@ fn killed_kdev_during_push_is_cleaned_up_by_next_up() {
 fn killed_docker_during_save_keeps_running_build() {
     let mut service = Service::new("docker-killed");
     let mut docker = ClassicDocker::start(&mut service);
-    with_a_next_build(&service);
+    prepare_next_build(&service);
     // Of an image that is all new docker is asked for the archive.
     let program = fs::read(service.path("busybox")).unwrap();
     fs::write(service.path("busybox"), [&program[..], b"new"].concat()).unwrap();
-    let child = in_the_middle(&service);
+    let child = start_until_sending(&service);
     docker.kill();
     let output = child.wait_with_output().unwrap();
-    docker.start_again();
-    let said = crate::lab::stderr(&output);
-    assert_eq!(output.status.code(), Some(94), "{said}");
-    only_the_first_build_is_there(&service);
-    runs(&service, "before");
+    docker.restart();
+    let stderr = crate::lab::stderr_text(&output);
+    assert_eq!(output.status.code(), Some(94), "{stderr}");
+    assert_only_first_build_remains(&service);
+    wait_for_page(&service, "before");
     service.up_ok();
-    runs(&service, "after");
+    wait_for_page(&service, "after");
 }
 
 /// A containerd of its own, so that nothing else suffers.
-struct Victim {
+struct ContainerdKillTest {
     service: Service,
-    second: Second,
-    _node: Listed,
+    second: SecondContainerd,
+    _node: ListedNode,
 }
 
-impl Victim {
+impl ContainerdKillTest {
     /// With an image, whose name then stands for a bigger one that is not there.
     fn new(name: &'static str, containerd: &'static str) -> Self {
-        let service = Service::claiming(name, Claim::second_containerd());
+        let service = Service::with_claim(name, Claim::second_containerd());
         let socket = "/run/k3s/containerd/containerd.sock";
-        let second = Second::start(&service, containerd, socket, "k3s");
-        let node = Listed::new("own-killed", "{}", "", "containerd://1.6.20-k3s1");
-        let victim = Self { service, second, _node: node };
-        assert_eq!(victim.load().output().unwrap().status.code(), Some(0));
-        fatten(&victim.service);
-        victim
+        let second = SecondContainerd::start(&service, containerd, socket, "k3s");
+        let node = ListedNode::new("own-killed", "{}", "", "containerd://1.6.20-k3s1");
+        let test = Self { service, second, _node: node };
+        assert_eq!(test.load_command().output().unwrap().status.code(), Some(0));
+        add_large_file(&test.service);
+        test
     }
 
     fn image(&self) -> String {
         format!("{}:1", self.service.name)
     }
 
-    fn load(&self) -> Command {
+    fn load_command(&self) -> Command {
         run(docker(&["build", "--tag", &self.image(), "."]).current_dir(self.service.dir()));
         let mut load = self.service.kdev(&["load", &self.image(), "--node", "own-killed"]);
         load.args(["--message-format", "json"]).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -141,7 +141,7 @@ impl Victim {
 
     /// What the name stands for, which must be whole and unpacked.
     #[track_caller]
-    fn has(&self) -> String {
+    fn checked_image(&self) -> String {
         let name = format!("name==docker.io/library/{}", self.image());
         let check = run(&mut self.second.ctr(&["images", "check", &name]));
         let line = check.lines().last().unwrap_or_default().to_owned();
@@ -150,40 +150,44 @@ impl Victim {
     }
 
     /// Kills it while it takes the image; after so many seconds it is back.
-    fn is_away(&mut self, seconds: u64) -> (Option<i32>, String) {
-        let mut child = self.load().spawn().unwrap();
+    fn kill_during_load(&mut self, seconds: u64) -> (Option<i32>, String) {
+        let mut child = self.load_command().spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
         // docker has long begun, and so has the import.
         let far = |line: &String| {
             let event: serde_json::Value = serde_json::from_str(line).unwrap();
-            event["reason"] == "progress" && event["bytes"].as_u64() > Some(u64::from(FAT) / 4)
+            event["reason"] == "progress"
+                && event["bytes"].as_u64() > Some(u64::from(LARGE_FILE_BYTES) / 4)
         };
         assert!(lines.any(|line| far(&line)), "nothing was sent");
         self.second.kill();
         thread::sleep(Duration::from_secs(seconds));
-        self.second.start_again();
-        let said: String = lines.filter(|line| !line.contains("\"sent\"")).collect();
-        (child.wait().unwrap().code(), said)
+        self.second.restart();
+        let events: String = lines.filter(|line| !line.contains("\"sent\"")).collect();
+        (child.wait().unwrap().code(), events)
     }
 }
 
-fn containerd_in_an_import(name: &'static str, containerd: &'static str) {
-    let mut victim = Victim::new(name, containerd);
-    let before = victim.has();
-    let (code, said) = victim.is_away(3);
-    assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("stopped during the load") && said.contains("retrying once"), "{said}");
-    assert_ne!(victim.has(), before);
+fn assert_killed_containerd_is_retried(name: &'static str, containerd: &'static str) {
+    let mut test = ContainerdKillTest::new(name, containerd);
+    let before = test.checked_image();
+    let (code, events) = test.kill_during_load(3);
+    assert_eq!(code, Some(0), "{events}");
+    assert!(
+        events.contains("stopped during the load") && events.contains("retrying once"),
+        "{events}"
+    );
+    assert_ne!(test.checked_image(), before);
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn killed_containerd_1_during_import_is_retried() {
-    containerd_in_an_import("old-containerd-killed", OLD);
+    assert_killed_containerd_is_retried("old-containerd-killed", CONTAINERD_1);
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn killed_containerd_2_during_import_is_retried() {
-    containerd_in_an_import("new-containerd-killed", NEW);
+    assert_killed_containerd_is_retried("new-containerd-killed", CONTAINERD_2);
 }

@@ -1,21 +1,21 @@
 //! What was applied is known: it can be pruned, taken down, and taken back.
 
-use crate::lab::{get, kubectl, run, stderr};
+use crate::lab::{get, kubectl, run, stderr_text};
 use crate::test_service::{Service, deployment};
 
 const EXTRA: &str = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: extra}\ndata: {a: x}\n---\napiVersion: v1\nkind: Service\nmetadata: {name: extra}\nspec: {ports: [{port: 80}]}\n";
 
 /// Whether there is such an object.
-fn is_there(namespace: &str, object: &str) -> bool {
+fn exists(namespace: &str, object: &str) -> bool {
     kubectl(namespace, &["get", object]).output().unwrap().status.success()
 }
 
 #[track_caller]
-fn ok(service: &Service, args: &[&str]) -> String {
+fn run_ok(service: &Service, args: &[&str]) -> String {
     let output = service.kdev(&[args, &["--namespace", service.name]].concat()).output().unwrap();
-    let said = stderr(&output);
-    assert!(output.status.success(), "{said}");
-    said
+    let stderr = stderr_text(&output);
+    assert!(output.status.success(), "{stderr}");
+    stderr
 }
 
 #[test]
@@ -31,36 +31,45 @@ fn removed_objects_are_pruned_and_down_deletes_all() {
     let parent = get("account", &["configmap", "kdev-account"]);
     assert_eq!(parent["metadata"]["labels"]["applyset.kubernetes.io/id"], part);
     // The label is nobody's business but the set's.
-    let said = service.up_ok();
-    assert!(said.contains("Unchanged"), "{said}");
+    let stderr = service.up_ok();
+    assert!(stderr.contains("Unchanged"), "{stderr}");
     assert_eq!(get("account", &["deployment", "account"])["metadata"]["labels"][label], part);
 
     service.write("k8s/all.yaml", &manifest);
-    let said = service.up_ok();
+    let stderr = service.up_ok();
     assert!(
-        said.contains(
+        stderr.contains(
             "Note `configmap/extra` and `service/extra` are no longer in the manifests; pass `--prune` to delete them"
         ),
-        "{said}"
+        "{stderr}"
     );
-    assert!(is_there("account", "configmap/extra"));
-    let said = ok(&service, &["up", "--prune"]);
-    assert!(said.contains("Deleted configmap/extra, service/extra from kdev-lab"), "{said}");
-    assert!(!is_there("account", "configmap/extra") && !is_there("account", "service/extra"));
-    let said = service.up_ok();
-    assert!(said.contains("Unchanged") && !said.contains("no longer in the manifests"), "{said}");
+    assert!(exists("account", "configmap/extra"));
+    let stderr = run_ok(&service, &["up", "--prune"]);
+    assert!(
+        stderr.contains("Deleted configmap/extra, service/extra from kdev-lab"),
+        "{stderr}"
+    );
+    assert!(!exists("account", "configmap/extra") && !exists("account", "service/extra"));
+    let stderr = service.up_ok();
+    assert!(
+        stderr.contains("Unchanged") && !stderr.contains("no longer in the manifests"),
+        "{stderr}"
+    );
 
     // What is no longer in the manifests goes down, too.
     service.write("k8s/all.yaml", &format!("{manifest}{EXTRA}"));
     service.up_ok();
     service.write("k8s/all.yaml", &manifest);
-    let said = ok(&service, &["down"]);
-    assert!(said.contains("deployment.apps/account") && said.contains("configmap/extra"), "{said}");
+    let stderr = run_ok(&service, &["down"]);
+    assert!(
+        stderr.contains("deployment.apps/account") && stderr.contains("configmap/extra"),
+        "{stderr}"
+    );
     let left =
         run(&mut kubectl("account", &["get", "deployments,services,configmaps", "--output=name"]));
     assert_eq!(left, "configmap/foreign\nconfigmap/kube-root-ca.crt\n");
-    let said = ok(&service, &["down"]);
-    assert!(said.contains("Note `up` has applied nothing of `account`"), "{said}");
+    let stderr = run_ok(&service, &["down"]);
+    assert!(stderr.contains("Note `up` has applied nothing of `account`"), "{stderr}");
     service.up_ok();
 }
 
@@ -74,10 +83,13 @@ fn failed_rollout_is_rolled_back_and_next_succeeds() {
     };
     let before = image();
     let manifest = deployment("undone", "");
-    service.page("second");
+    service.set_page("second");
     service.write("k8s/all.yaml", &manifest.replace("path: /,", "path: /absent,"));
-    let said = service.up_fails(&["--timeout", "5", "--rollback"], 96);
-    assert!(said.starts_with("error: timed out after 5 s waiting for deployment/undone"), "{said}");
+    let stderr = service.up_fails(&["--timeout", "5", "--rollback"], 96);
+    assert!(
+        stderr.starts_with("error: timed out after 5 s waiting for deployment/undone"),
+        "{stderr}"
+    );
     assert_eq!(image(), before);
     run(&mut kubectl("undone", &["rollout", "status", "deployment/undone", "--timeout=60s"]));
     assert!(service.pages().iter().all(|(_, page)| page == "first"), "{:?}", service.pages());

@@ -10,7 +10,7 @@ use crate::lab::{kubectl, run};
 
 /// Every object of a folder, as kubectl would create it. Not what the schema knows
 /// is judged, but what is read: the corpus has fields that no kind has.
-fn read(folder: &Path) -> Vec<Value> {
+fn read_objects(folder: &Path) -> Vec<Value> {
     let create = ["create", "--dry-run=client", "--validate=false", "--output=json"];
     let list = run(kubectl("default", &create).arg("--filename").arg(folder));
     reference::objects(list.as_bytes())
@@ -19,6 +19,6 @@ fn read(folder: &Path) -> Vec<Value> {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn rendered_objects_differ_only_in_image_and_policy() {
-    let _permit = Permit::wait("rendered", Claim::default().uses(Part::Controllers));
-    reference::judge(read);
+    let _permit = Permit::acquire("rendered", Claim::default().uses(Part::Controllers));
+    reference::judge(read_objects);
 }

@@ -1,22 +1,26 @@
 //! Rollouts as controllers really do them: what is new, what is old, and what
 //! an earlier failure must not spoil.
 
-use crate::lab::{eventually, get, kubectl, run};
+use crate::lab::{get, kubectl, run, wait_for};
 use crate::test_service::{Service, deployment};
 
-const NEEDS_A_MAP: &str = "env: [{name: A, valueFrom: {configMapKeyRef: {name: absent, key: a}}}]";
+const MISSING_CONFIG_MAP: &str =
+    "env: [{name: A, valueFrom: {configMapKeyRef: {name: absent, key: a}}}]";
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn pod_with_config_error_fails_rollout_until_fixed() {
     let service = Service::new("hopeless");
-    service.write("k8s/all.yaml", &deployment("hopeless", NEEDS_A_MAP));
-    let said = service.up_fails(&["--timeout", "60"], 95);
+    service.write("k8s/all.yaml", &deployment("hopeless", MISSING_CONFIG_MAP));
+    let stderr = service.up_fails(&["--timeout", "60"], 95);
     let start = "error: deployment/hopeless failed to roll out: pod `hopeless-";
-    assert!(said.starts_with(start), "{said}");
-    assert!(said.contains("CreateContainerConfigError: configmap \"absent\" not found"), "{said}");
-    let advised = said.split("  help: ").nth(1).unwrap_or_else(|| panic!("{said}"));
-    assert!(advised.contains(" create configmap absent --from-literal="), "{said}");
+    assert!(stderr.starts_with(start), "{stderr}");
+    assert!(
+        stderr.contains("CreateContainerConfigError: configmap \"absent\" not found"),
+        "{stderr}"
+    );
+    let help = stderr.split("  help: ").nth(1).unwrap_or_else(|| panic!("{stderr}"));
+    assert!(help.contains(" create configmap absent --from-literal="), "{stderr}");
 
     // The same image, another manifest: the failing pods are still there.
     service.write("k8s/all.yaml", &deployment("hopeless", ""));
@@ -29,9 +33,10 @@ fn unready_pods_time_out() {
     let service = Service::new("unready");
     let manifest = deployment("unready", "").replace("path: /,", "path: /absent,");
     service.write("k8s/all.yaml", &manifest);
-    let said = service.up_fails(&["--timeout", "5"], 96);
-    let start = "error: timed out after 5 s waiting for deployment/unready: 0 of 2 new pods are ready";
-    assert!(said.starts_with(start), "{said}");
+    let stderr = service.up_fails(&["--timeout", "5"], 96);
+    let start =
+        "error: timed out after 5 s waiting for deployment/unready: 0 of 2 new pods are ready";
+    assert!(stderr.starts_with(start), "{stderr}");
 }
 
 #[test]
@@ -41,7 +46,7 @@ fn bare_pod_is_ready_only_with_new_image() {
     let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: bare}\nspec:\n  containers:\n  - name: web\n    image: bare\n";
     service.write("k8s/all.yaml", pod);
     service.up_ok();
-    service.page("second");
+    service.set_page("second");
     service.up_ok();
     let pages = service.pages();
     assert_eq!(pages[0].1, "second", "{pages:?}");
@@ -54,9 +59,9 @@ fn on_delete_daemon_set_with_old_pods_fails_rollout() {
     let set = "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: on-delete}\nspec:\n  updateStrategy: {type: OnDelete}\n  selector: {matchLabels: {app: on-delete}}\n  template:\n    metadata: {labels: {app: on-delete}}\n    spec:\n      containers:\n      - {name: web, image: on-delete}\n";
     service.write("k8s/all.yaml", set);
     service.up_ok();
-    service.page("second");
-    let said = service.up_fails(&[], 95);
-    assert!(said.contains("only after they are deleted, and 2 of 2 are outdated"), "{said}");
+    service.set_page("second");
+    let stderr = service.up_fails(&[], 95);
+    assert!(stderr.contains("only after they are deleted, and 2 of 2 are outdated"), "{stderr}");
     run(&mut kubectl(service.name, &["delete", "pods", "--all"]));
     service.up_ok();
 }
@@ -77,7 +82,7 @@ fn manifest_creates_its_own_namespace() {
     let second = service.up_ok();
     assert!(second.contains("Unchanged"), "{second}");
     run(&mut kubectl("default", &["delete", "namespace", "inner", "--timeout=90s"]));
-    eventually("the namespace's end", || {
+    wait_for("the namespace's end", || {
         let output = kubectl("default", &["get", "namespace", "inner"]).output().ok()?;
         (!output.status.success()).then_some(())
     });

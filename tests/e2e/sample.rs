@@ -4,22 +4,22 @@ use std::fs;
 use std::path::Path;
 
 use crate::exclusive::{Claim, Part, Permit};
-use crate::lab::{command, eventually, get, run, state};
-use crate::namespace::{self, Deleted};
+use crate::lab::{command, get, run, state, wait_for};
+use crate::namespace::{self, DeleteOnDrop};
 use crate::test_service::{Service, fetch};
 
 const NAME: &str = "sample";
 const GREETING: &str = "hello, cluster";
-const CHANGED: &str = "hello again, cluster";
+const NEW_GREETING: &str = "hello again, cluster";
 
-fn copy(from: &Path, to: &Path) {
+fn copy_dir(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let from = entry.unwrap().path();
         let to = to.join(from.file_name().unwrap());
         match from.is_dir() {
             true if from.ends_with("target") => {}
-            true => copy(&from, &to),
+            true => copy_dir(&from, &to),
             false => drop(fs::copy(&from, &to).unwrap()),
         }
     }
@@ -28,14 +28,14 @@ fn copy(from: &Path, to: &Path) {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn sample_runs_on_both_nodes_and_is_updated() {
-    let _permit = Permit::wait(NAME, Claim::both_nodes().uses(Part::Capacity));
+    let _permit = Permit::acquire(NAME, Claim::both_nodes().uses(Part::Capacity));
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(NAME);
     let template = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../templates/service");
-    copy(&template, &dir);
+    copy_dir(&template, &dir);
     namespace::delete(NAME);
-    namespace::is_gone(NAME);
+    namespace::wait_until_gone(NAME);
     namespace::create(NAME);
-    let _deleted = Deleted(NAME);
+    let _deleted = DeleteOnDrop(NAME);
     let up = || {
         let mut up = command(env!("CARGO_BIN_EXE_cargo-kdev"));
         up.args(["kdev", "up", "--namespace", NAME, "--context", "kdev-lab"]).current_dir(&dir);
@@ -57,13 +57,13 @@ fn sample_runs_on_both_nodes_and_is_updated() {
         get(NAME, &["service", "hello"])["spec"]["clusterIP"].as_str().unwrap().to_owned();
     let page =
         |greeting: &str| fetch(&format!("http://{address}/")).starts_with(greeting).then_some(());
-    eventually("the page", || page(GREETING));
+    wait_for("the page", || page(GREETING));
 
     let source = fs::read_to_string(dir.join("src/main.rs")).unwrap();
     assert!(source.contains(GREETING));
-    fs::write(dir.join("src/main.rs"), source.replace(GREETING, CHANGED)).unwrap();
+    fs::write(dir.join("src/main.rs"), source.replace(GREETING, NEW_GREETING)).unwrap();
     up();
-    eventually("the changed page", || page(CHANGED));
+    wait_for("the changed page", || page(NEW_GREETING));
 }
 
 #[test]
@@ -76,8 +76,11 @@ fn library_example_builds_loads_and_deploys() {
     // The library reads no variables of its own: ssh's configuration is a setting.
     let config = format!("namespace = \"team\"\nssh-config = {:?}\n", state("ssh/config"));
     service.write("kdev.local.toml", &config);
-    let said = run(&mut task);
-    assert!(said.starts_with("built team:kdev-"), "{said}");
-    assert!(said.contains(" bytes to node-1\n") && said.contains(" bytes to node-2\n"), "{said}");
-    assert!(said.ends_with("deployment/team has 2 ready pods\n"), "{said}");
+    let stdout = run(&mut task);
+    assert!(stdout.starts_with("built team:kdev-"), "{stdout}");
+    assert!(
+        stdout.contains(" bytes to node-1\n") && stdout.contains(" bytes to node-2\n"),
+        "{stdout}"
+    );
+    assert!(stdout.ends_with("deployment/team has 2 ready pods\n"), "{stdout}");
 }

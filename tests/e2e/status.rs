@@ -1,4 +1,4 @@
-//! What runs, seen where it really does.
+//! What runs, rows where it really does.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -6,13 +6,13 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::lab::{docker, eventually, in_node, kubectl, run};
-use crate::namespace::takes_pods;
+use crate::lab::{docker, in_node, kubectl, run, wait_for};
+use crate::namespace::wait_until_usable;
 use crate::test_service::{NODES, Service};
 
 /// What `status` says, a line each.
 #[track_caller]
-fn rows(service: &Service) -> Vec<Value> {
+fn status_rows(service: &Service) -> Vec<Value> {
     let args = ["status", "--namespace", service.name, "--message-format", "json"];
     let text = run(&mut service.kdev(&args));
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -28,30 +28,30 @@ fn build_is_latest_until_newer_build_exists() {
     let service = Service::new("seen");
     let args = ["status", "--namespace", "seen"];
     let output = service.kdev(&args).output().unwrap();
-    let said = crate::lab::stderr(&output);
+    let stderr = crate::lab::stderr_text(&output);
     assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 0));
-    assert!(said.contains("nothing of `seen` is applied to namespace `seen`"), "{said}");
+    assert!(stderr.contains("nothing of `seen` is applied to namespace `seen`"), "{stderr}");
     // As advised.
-    let advised = said.split('`').rev().nth(1).unwrap();
+    let advised = stderr.split('`').rev().nth(1).unwrap();
     let words: Vec<&str> = advised.strip_prefix("cargo kdev ").unwrap().split(' ').collect();
     run(&mut service.kdev(&words));
 
-    let seen = rows(&service);
-    assert_eq!(field(&seen, "build"), ["latest", "latest"]);
-    let mut nodes = field(&seen, "node");
+    let rows = status_rows(&service);
+    assert_eq!(field(&rows, "build"), ["latest", "latest"]);
+    let mut nodes = field(&rows, "node");
     nodes.sort();
     assert_eq!(nodes, NODES);
-    assert!(seen.iter().all(|row| row["ready"] == 2 && row["pull_policy"] == "Never"), "{seen:?}");
+    assert!(rows.iter().all(|row| row["ready"] == 2 && row["pull_policy"] == "Never"), "{rows:?}");
 
-    service.page("second");
+    service.set_page("second");
     run(docker(&["build", "--tag", "seen", "."]).current_dir(service.dir()));
-    assert_eq!(field(&rows(&service), "build"), ["outdated", "outdated"]);
+    assert_eq!(field(&status_rows(&service), "build"), ["outdated", "outdated"]);
     service.up_ok();
     // The old pods may still be on their way out, and are told apart.
-    let seen = eventually("the end of the old pods", || {
-        Some(rows(&service)).filter(|rows| rows.len() == 2)
+    let rows = wait_for("the end of the old pods", || {
+        Some(status_rows(&service)).filter(|rows| rows.len() == 2)
     });
-    assert_eq!(field(&seen, "build"), ["latest", "latest"]);
+    assert_eq!(field(&rows, "build"), ["latest", "latest"]);
 }
 
 #[test]
@@ -66,14 +66,14 @@ fn foreign_and_missing_images_are_reported() {
     // Another image that the nodes have.
     let images = run(&mut in_node("node-1", &["ctr", "-n", "k8s.io", "images", "ls", "-q"]));
     set(images.lines().find(|name| name.contains("/pause:")).unwrap());
-    eventually("foreign pods", || {
-        let build = field(&rows(&service), "build");
+    wait_for("foreign pods", || {
+        let build = field(&status_rows(&service), "build");
         build.contains(&"not-this-project".to_owned()).then_some(())
     });
     set("strange:nowhere");
-    eventually("pods without an image", || {
-        let seen = rows(&service);
-        let missing = seen.iter().find(|row| row["build"] == "missing")?;
+    wait_for("pods without an image", || {
+        let rows = status_rows(&service);
+        let missing = rows.iter().find(|row| row["build"] == "missing")?;
         assert_eq!(missing["state"], "ErrImageNeverPull");
         Some(())
     });
@@ -82,9 +82,9 @@ fn foreign_and_missing_images_are_reported() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn running_image_takes_precedence_over_tag() {
-    let service = Service::on("node-1", "masked");
+    let service = Service::on_node("node-1", "masked");
     service.up_ok();
-    assert_eq!(field(&rows(&service), "build"), ["latest", "latest"]);
+    assert_eq!(field(&status_rows(&service), "build"), ["latest", "latest"]);
     // Something else gets the name on the node, and the pods start anew.
     let tag = crate::lab::images_on("node-1", "/masked:").remove(0);
     let ctr = |args: &[&str]| {
@@ -94,8 +94,10 @@ fn running_image_takes_precedence_over_tag() {
     let pause = images.lines().find(|name| name.contains("/pause:")).unwrap();
     ctr(&["tag", "--force", pause, &tag]);
     run(&mut kubectl("masked", &["delete", "pods", "--all", "--wait=false"]));
-    eventually("pods of the other image", || {
-        field(&rows(&service), "build").contains(&"not-this-project".to_owned()).then_some(())
+    wait_for("pods of the other image", || {
+        field(&status_rows(&service), "build")
+            .contains(&"not-this-project".to_owned())
+            .then_some(())
     });
 }
 
@@ -123,19 +125,20 @@ fn restarts_jobs_and_workloads_without_pods_are_shown() {
         let bare = rows.iter().find(|row| row["workload"] == "pod/bare").unwrap();
         bare["restarts"].as_u64().unwrap()
     };
-    let seen = eventually("restarts", || Some(rows(&service)).filter(|rows| restarts(rows) > 1));
-    let of = |name: &str| seen.iter().find(|row| row["workload"] == *name).unwrap();
-    let job = of("job/once");
+    let rows =
+        wait_for("restarts", || Some(status_rows(&service)).filter(|rows| restarts(rows) > 1));
+    let row = |name: &str| rows.iter().find(|row| row["workload"] == *name).unwrap();
+    let job = row("job/once");
     assert_eq!((job["state"].as_str(), job["build"].as_str()), (Some("Completed"), Some("latest")));
     for (name, words) in [("cronjob/nightly", "no run yet"), ("deployment/none", "scaled to zero")]
     {
-        assert_eq!((of(name)["state"].as_str(), of(name)["pod"].is_null()), (Some(words), true));
-        assert_eq!(of(name)["build"], "latest");
+        assert_eq!((row(name)["state"].as_str(), row(name)["pod"].is_null()), (Some(words), true));
+        assert_eq!(row(name)["build"], "latest");
     }
     run(&mut kubectl("varied", &["create", "job", "now", "--from=cronjob/nightly"]));
-    eventually("the cron job's run", || {
-        let seen = rows(&service);
-        let run = seen.iter().find(|row| row["workload"] == "cronjob/nightly")?;
+    wait_for("the cron job's run", || {
+        let rows = status_rows(&service);
+        let run = rows.iter().find(|row| row["workload"] == "cronjob/nightly")?;
         (run["state"] == "Completed" && run["build"] == "latest").then_some(())
     });
 }
@@ -151,7 +154,7 @@ fn two_namespaces_are_shown_and_watched() {
     let remove = ["delete", "namespace", "spread-two", "--ignore-not-found"];
     run(&mut kubectl("default", &remove));
     run(&mut kubectl("default", &["create", "namespace", "spread-two"]));
-    takes_pods("spread-two");
+    wait_until_usable("spread-two");
     service.up_ok();
     let table = run(&mut service.kdev(&["status", "--namespace", "spread"]));
     assert!(table.starts_with("NAMESPACE   WORKLOAD           READY  POD "), "{table}");

@@ -35,19 +35,19 @@ pub(crate) struct Service {
 impl Service {
     /// A crate whose image, workload and namespace all have this name.
     pub(crate) fn new(name: &'static str) -> Self {
-        Self::claiming(name, Claim::both_nodes())
+        Self::with_claim(name, Claim::both_nodes())
     }
 
     /// The same with pods on one node only.
-    pub(crate) fn on(node: &'static str, name: &'static str) -> Self {
-        let service = Self::claiming(name, Claim::node(node));
+    pub(crate) fn on_node(node: &'static str, name: &'static str) -> Self {
+        let service = Self::with_claim(name, Claim::node(node));
         service.pin_to(node);
         service
     }
 
     /// The same for a test that uses or breaks other parts of the lab.
-    pub(crate) fn claiming(name: &'static str, claim: Claim) -> Self {
-        let permit = Permit::wait(name, claim);
+    pub(crate) fn with_claim(name: &'static str, claim: Claim) -> Self {
+        let permit = Permit::acquire(name, claim);
         // The nodes see the lab's own folder, wherever the checkout lies.
         let dir = TempDir::new_in(state("")).unwrap();
         let service = Self { name, dir, docker_host: None, permit };
@@ -62,15 +62,15 @@ impl Service {
         service.write("Dockerfile", &format!("FROM scratch\nLABEL test={name}\n{DOCKERFILE}"));
         // What kdev and a docker of the test's keep here is not for the builder.
         service.write(".dockerignore", "cache\ndocker\n");
-        service.page("first");
+        service.set_page("first");
         // No two tests share a content: an image's ID is its content's.
         service.write("www/name", name);
         fs::copy("/bin/busybox", service.path("busybox")).unwrap();
         service.write("k8s/all.yaml", &deployment(name, "imagePullPolicy: Always"));
         if namespace::exists(name) {
             // An earlier run was interrupted.
-            service.clean();
-            namespace::is_gone(name);
+            service.clean_up();
+            namespace::wait_until_gone(name);
         }
         namespace::create(name);
         service
@@ -97,7 +97,7 @@ impl Service {
     }
 
     /// What the server answers in the next build.
-    pub(crate) fn page(&self, text: &str) {
+    pub(crate) fn set_page(&self, text: &str) {
         self.write("www/index.html", &format!("{text}\n"));
     }
 
@@ -121,16 +121,16 @@ impl Service {
     #[track_caller]
     pub(crate) fn up_ok(&self) -> String {
         let output = self.up(&[]).output().unwrap();
-        let stderr = crate::lab::stderr(&output);
+        let stderr = crate::lab::stderr_text(&output);
         assert_eq!(output.status.code(), Some(0), "{stderr}");
         stderr
     }
 
-    /// `up` must end with this code; gives what it said.
+    /// `up` must end with this code; gives what it stderr.
     #[track_caller]
     pub(crate) fn up_fails(&self, args: &[&str], code: i32) -> String {
         let output: Output = self.up(args).output().unwrap();
-        let stderr = crate::lab::stderr(&output);
+        let stderr = crate::lab::stderr_text(&output);
         assert_eq!(output.status.code(), Some(code), "{stderr}");
         stderr[stderr.find("error:").unwrap_or(0)..].to_owned()
     }
@@ -138,30 +138,30 @@ impl Service {
     /// The same, with the time from the apply to the end: what comes before depends
     /// on how busy the lab is.
     #[track_caller]
-    pub(crate) fn wait_fails(&self, args: &[&str], code: i32) -> (String, Duration) {
+    pub(crate) fn up_fails_timed(&self, args: &[&str], code: i32) -> (String, Duration) {
         let mut child = self.up(args).stderr(Stdio::piped()).spawn().unwrap();
-        let (mut said, mut applied) = (String::new(), None);
+        let (mut stderr, mut applied) = (String::new(), None);
         for line in BufReader::new(child.stderr.take().unwrap()).lines() {
             let line = line.unwrap();
             if line.trim_start().starts_with("Applied ") {
                 applied = Some(Instant::now());
             }
-            said += &line;
-            said.push('\n');
+            stderr += &line;
+            stderr.push('\n');
         }
-        assert_eq!(child.wait().unwrap().code(), Some(code), "{said}");
-        (said, applied.expect("nothing was applied").elapsed())
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{stderr}");
+        (stderr, applied.expect("nothing was applied").elapsed())
     }
 
-    pub(crate) fn start(&self, args: &[&str]) -> Child {
+    pub(crate) fn start_up(&self, args: &[&str]) -> Child {
         self.up(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
     /// The pods that are not on their way out.
     pub(crate) fn pods(&self) -> Vec<Value> {
         let pods = get(self.name, &["pods"]);
-        let leaving = |pod: &&Value| pod.pointer("/metadata/deletionTimestamp").is_none();
-        pods["items"].as_array().unwrap().iter().filter(leaving).cloned().collect()
+        let is_running = |pod: &&Value| pod.pointer("/metadata/deletionTimestamp").is_none();
+        pods["items"].as_array().unwrap().iter().filter(is_running).cloned().collect()
     }
 
     /// What a pod of each node answers.
@@ -177,8 +177,8 @@ impl Service {
     }
 
     /// Removes the images, and then the namespace, which shows that there was something.
-    fn clean(&self) {
-        for node in machines() {
+    fn clean_up(&self) {
+        for node in running_machines() {
             for image in crate::lab::images_on(node, &format!("/{}:", self.name)) {
                 run(&mut crate::lab::in_node(
                     node,
@@ -188,7 +188,7 @@ impl Service {
         }
         let format = "{{.Repository}}:{{.Tag}}";
         let tags = run(&mut docker(&["image", "ls", "--format", format, self.name]));
-        images::remove_later(tags.lines());
+        images::queue_removal(tags.lines());
         namespace::delete(self.name);
     }
 }
@@ -196,13 +196,13 @@ impl Service {
 impl Drop for Service {
     fn drop(&mut self) {
         if std::env::var_os("KDEV_KEEP").is_none() {
-            self.clean();
+            self.clean_up();
         }
     }
 }
 
 /// The machines of the lab that run.
-fn machines() -> impl Iterator<Item = &'static str> {
+fn running_machines() -> impl Iterator<Item = &'static str> {
     let is_open = |machine: &&str| state(&format!("nodes/{machine}/pid")).exists();
     NODES.into_iter().chain([SPARE]).filter(is_open)
 }

@@ -11,8 +11,8 @@ thread_local! {
     static WAITS: RefCell<Vec<(String, Duration)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Notes that the test of this thread has waited.
-pub(crate) fn waited(what: &str, time: Duration) {
+/// Notes that the test of this thread has record_wait.
+pub(crate) fn record_wait(what: &str, time: Duration) {
     WAITS.with_borrow_mut(|waits| waits.push((what.to_owned(), time)));
 }
 

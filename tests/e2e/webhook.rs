@@ -16,7 +16,7 @@ use crate::lab::state;
 
 /// Starts a webhook that judges objects: the reason why one is refused. It
 /// returns the `clientConfig` by which the API server calls it.
-pub(crate) fn serve(judge: fn(&Value) -> Option<&'static str>) -> String {
+pub(crate) fn serve(rule: fn(&Value) -> Option<&'static str>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     // The API server's own certificate is for this address too.
@@ -28,17 +28,17 @@ pub(crate) fn serve(judge: fn(&Value) -> Option<&'static str>) -> String {
     thread::spawn(move || {
         for stream in listener.incoming() {
             // One that the API server gives up is asked again.
-            let _ = answer(Arc::clone(&config), stream.unwrap(), judge);
+            let _ = respond(Arc::clone(&config), stream.unwrap(), rule);
         }
     });
     let authority = BASE64_STANDARD.encode(fs::read(state("pki/ca.crt")).unwrap());
     format!("{{url: \"https://127.0.0.1:{port}/\", caBundle: {authority}}}")
 }
 
-fn answer(
+fn respond(
     config: Arc<ServerConfig>,
     stream: TcpStream,
-    judge: fn(&Value) -> Option<&'static str>,
+    rule: fn(&Value) -> Option<&'static str>,
 ) -> io::Result<()> {
     let connection = ServerConnection::new(config).map_err(io::Error::other)?;
     let mut stream = BufReader::new(StreamOwned::new(connection, stream));
@@ -53,7 +53,7 @@ fn answer(
     let mut body = vec![0; length];
     stream.read_exact(&mut body)?;
     let review: Value = serde_json::from_slice(&body)?;
-    let refusal = judge(&review["request"]["object"]);
+    let refusal = rule(&review["request"]["object"]);
     let mut response = json!({"uid": review["request"]["uid"], "allowed": refusal.is_none()});
     if let Some(why) = refusal {
         response["status"] = json!({"message": why});

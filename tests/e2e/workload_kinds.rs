@@ -4,11 +4,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use crate::lab::{follow, get, kubectl, run};
+use crate::lab::{get, kubectl, run, run_help};
 use crate::test_service::{Service, deployment};
 
 /// Far less than the time that new pods have, and more than a busy lab needs.
-const LITTLE: Duration = Duration::from_secs(40);
+const EARLY_FAILURE_LIMIT: Duration = Duration::from_secs(40);
 
 /// A workload of this kind with this spec around its pods' template.
 fn workload(kind: &str, version: &str, name: &str, spec: &str, pod: &str) -> String {
@@ -30,25 +30,25 @@ fn job(name: &str, script: &str) -> String {
 fn job_is_awaited_and_its_failure_shows_log() {
     let service = Service::new("work");
     service.write("k8s/all.yaml", &job("work", "/busybox sleep 2"));
-    let said = service.up_ok();
-    assert!(said.contains("Ready job/work: 1 pod in "), "{said}");
+    let stderr = service.up_ok();
+    assert!(stderr.contains("Ready job/work: 1 pod in "), "{stderr}");
     assert_eq!(get("work", &["job", "work"])["status"]["succeeded"], 1);
 
     run(&mut kubectl("work", &["delete", "job", "work"]));
     service.write("k8s/all.yaml", &job("work", "echo no database; exit 3"));
-    let said = service.up_fails(&[], 95);
+    let stderr = service.up_fails(&[], 95);
     let start = "error: job/work failed to roll out: pod `work-";
-    assert!(said.starts_with(start), "{said}");
-    assert!(said.contains("BackoffLimitExceeded: "), "{said}");
-    assert!(said.contains("its log ends with\n    no database\n"), "{said}");
+    assert!(stderr.starts_with(start), "{stderr}");
+    assert!(stderr.contains("BackoffLimitExceeded: "), "{stderr}");
+    assert!(stderr.contains("its log ends with\n    no database\n"), "{stderr}");
 
     run(&mut kubectl("work", &["delete", "job", "work"]));
     let suspended =
         job("work", "exit 0").replace("spec:\n  backoff", "spec:\n  suspend: true\n  backoff");
     service.write("k8s/all.yaml", &suspended);
-    let said = service.up_fails(&[], 95);
-    assert!(said.contains("caused by: it is suspended and runs no pods"), "{said}");
-    follow(&said);
+    let stderr = service.up_fails(&[], 95);
+    assert!(stderr.contains("caused by: it is suspended and runs no pods"), "{stderr}");
+    run_help(&stderr);
     service.write("k8s/all.yaml", &job("work", "exit 0"));
     service.up_ok();
 }
@@ -61,10 +61,10 @@ fn cron_job_uses_build_in_next_run() {
     let cron =
         format!("apiVersion: batch/v1\nkind: CronJob\nmetadata: {{name: nightly}}\nspec:\n{job}");
     service.write("k8s/all.yaml", &cron);
-    let said = service.up_ok();
+    let stderr = service.up_ok();
     assert!(
-        said.contains("Note cronjob/nightly was applied; its next run uses this build"),
-        "{said}"
+        stderr.contains("Note cronjob/nightly was applied; its next run uses this build"),
+        "{stderr}"
     );
     run(&mut kubectl("nightly", &["create", "job", "now", "--from=cronjob/nightly"]));
     run(&mut kubectl("nightly", &["wait", "--for=condition=complete", "job/now", "--timeout=30s"]));
@@ -81,14 +81,14 @@ fn paused_deployment_is_resumed_by_help() {
     );
     // Paused, but with nothing to do.
     service.up_ok();
-    service.page("second");
-    let (said, waited) = service.wait_fails(&[], 95);
+    service.set_page("second");
+    let (stderr, waited) = service.up_fails_timed(&[], 95);
     assert!(
-        said.contains("it is paused, and some pods do not use its current template: 2 of 2"),
-        "{said}"
+        stderr.contains("it is paused, and some pods do not use its current template: 2 of 2"),
+        "{stderr}"
     );
-    assert!(waited < LITTLE, "it has waited {waited:?}");
-    follow(&said);
+    assert!(waited < EARLY_FAILURE_LIMIT, "it has waited {waited:?}");
+    run_help(&stderr);
     run(&mut kubectl("paused", &["rollout", "status", "deployment/paused", "--timeout=60s"]));
     assert!(service.pages().iter().all(|(_, page)| page == "second"), "{:?}", service.pages());
 }
@@ -98,8 +98,8 @@ fn paused_deployment_is_resumed_by_help() {
 fn deployment_with_zero_replicas_is_ready() {
     let service = Service::new("none");
     service.write("k8s/all.yaml", &deployment("none", "").replace("replicas: 2", "replicas: 0"));
-    let said = service.up_ok();
-    assert!(said.contains("Ready deployment/none: 0 pods in "), "{said}");
+    let stderr = service.up_ok();
+    assert!(stderr.contains("Ready deployment/none: 0 pods in "), "{stderr}");
 }
 
 #[test]
@@ -111,9 +111,9 @@ fn deployment_scaled_outside_manifest_awaits_live_replicas() {
     service.up_ok();
     // As an autoscaler does, through the scale subresource.
     run(&mut kubectl("scaled", &["scale", "deployment/scaled", "--replicas=3"]));
-    service.page("second");
-    let said = service.up_ok();
-    assert!(said.contains("Ready deployment/scaled: 3 pods in "), "{said}");
+    service.set_page("second");
+    let stderr = service.up_ok();
+    assert!(stderr.contains("Ready deployment/scaled: 3 pods in "), "{stderr}");
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn deployment_with_zero_max_unavailable_rolls_out() {
     let manifest = deployment("steady", "").replace("spec:\n  replicas", strategy);
     service.write("k8s/all.yaml", &manifest);
     service.up_ok();
-    service.page("second");
+    service.set_page("second");
     service.up_ok();
     assert!(service.pages().iter().all(|(_, page)| page == "second"), "{:?}", service.pages());
 }
@@ -142,12 +142,12 @@ fn failing_sidecar_fails_rollout() {
     let spec = "  serviceName: helpers\n  selector: {matchLabels: {app: helpers}}\n";
     let set = |sidecar: &str| workload("StatefulSet", "apps/v1", "helpers", spec, &pod(sidecar));
     service.write("k8s/all.yaml", &set("trap 'exit 0' TERM; /busybox sleep 3600 & wait"));
-    let said = service.up_ok();
-    assert!(said.contains("Ready statefulset/helpers: 1 pod in "), "{said}");
+    let stderr = service.up_ok();
+    assert!(stderr.contains("Ready statefulset/helpers: 1 pod in "), "{stderr}");
     service.write("k8s/all.yaml", &set("echo no peer; exit 7"));
-    let said = service.up_fails(&["--timeout", "90"], 95);
-    assert!(said.contains("container `beside`: CrashLoopBackOff"), "{said}");
-    assert!(said.contains("its log ends with\n    no peer\n"), "{said}");
+    let stderr = service.up_fails(&["--timeout", "90"], 95);
+    assert!(stderr.contains("container `beside`: CrashLoopBackOff"), "{stderr}");
+    assert!(stderr.contains("its log ends with\n    no peer\n"), "{stderr}");
 }
 
 #[test]
@@ -156,15 +156,15 @@ fn closed_readiness_gate_is_reported_on_timeout() {
     let service = Service::new("gated");
     let gates = "    spec:\n      readinessGates: [{conditionType: example.com/lb}]\n";
     service.write("k8s/all.yaml", &deployment("gated", "").replace("    spec:\n", gates));
-    let said = service.up_fails(&["--timeout", "8"], 96);
-    assert!(said.contains("its readiness gate `example.com/lb` is closed"), "{said}");
+    let stderr = service.up_fails(&["--timeout", "8"], 96);
+    assert!(stderr.contains("its readiness gate `example.com/lb` is closed"), "{stderr}");
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn entrypoint_that_cannot_start_fails_rollout_early() {
     for node in crate::test_service::NODES {
-        let service = Service::on(node, "alien");
+        let service = Service::on_node(node, "alien");
         // What another architecture's program is to this one.
         service.write("busybox-alien", "\u{7f}ELF, but of no machine");
         let mode = fs::Permissions::from_mode(0o755);
@@ -173,13 +173,13 @@ fn entrypoint_that_cannot_start_fails_rollout_early() {
             "Dockerfile",
             "FROM scratch\nCOPY busybox-alien /alien\nENTRYPOINT [\"/alien\"]\n",
         );
-        let (said, waited) = service.wait_fails(&[], 95);
-        assert!(said.contains("exec format error"), "{node}: {said}");
-        assert!(waited < LITTLE, "{node}: it has waited {waited:?}: {said}");
+        let (stderr, waited) = service.up_fails_timed(&[], 95);
+        assert!(stderr.contains("exec format error"), "{node}: {stderr}");
+        assert!(waited < EARLY_FAILURE_LIMIT, "{node}: it has waited {waited:?}: {stderr}");
         // And what is not in the image.
         service.write("Dockerfile", "FROM scratch\nCOPY www /www\nENTRYPOINT [\"/absent\"]\n");
-        let (said, waited) = service.wait_fails(&[], 95);
-        assert!(said.contains("/absent"), "{node}: {said}");
-        assert!(waited < LITTLE, "{node}: it has waited {waited:?}: {said}");
+        let (stderr, waited) = service.up_fails_timed(&[], 95);
+        assert!(stderr.contains("/absent"), "{node}: {stderr}");
+        assert!(waited < EARLY_FAILURE_LIMIT, "{node}: it has waited {waited:?}: {stderr}");
     }
 }

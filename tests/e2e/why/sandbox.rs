@@ -1,28 +1,28 @@
 //! Nodes that cannot make the sandbox of a pod.
 
-use super::Scene;
+use super::Scenario;
 use crate::exclusive::{Claim, Part};
-use crate::lab::{eventually, get, in_node, run};
+use crate::lab::{get, in_node, run, wait_for};
 
 const NEVER: &str = "imagePullPolicy: Never";
-const CONFIG: &str = "/etc/cni/net.d/10-kdev-lab.conflist";
-const AWAY: &str = "/etc/cni/net.d/10-kdev-lab.away";
-const PLUGIN: &str = "/usr/lib/cni/bridge";
+const CNI_CONFIG: &str = "/etc/cni/net.d/10-kdev-lab.conflist";
+const MOVED_CNI_CONFIG: &str = "/etc/cni/net.d/10-kdev-lab.away";
+const CNI_PLUGIN: &str = "/usr/lib/cni/bridge";
 
 /// Runs a command in node-2 when it is dropped.
-struct Back(Vec<String>);
+struct UndoOnNode2(Vec<String>);
 
-impl Back {
-    fn by(words: &[&str]) -> Self {
+impl UndoOnNode2 {
+    fn with_command(words: &[&str]) -> Self {
         Self(words.iter().map(|&word| word.to_owned()).collect())
     }
 }
 
-impl Drop for Back {
+impl Drop for UndoOnNode2 {
     fn drop(&mut self) {
         let words: Vec<&str> = self.0.iter().map(String::as_str).collect();
         let _ = in_node("node-2", &words).output();
-        eventually("the node's return", || {
+        wait_for("the node's return", || {
             let node = get("default", &["node", "node-2"]);
             let is_ready = node["status"]["conditions"]
                 .as_array()?
@@ -34,52 +34,52 @@ impl Drop for Back {
 }
 
 /// No pod starts on `node-2` for a while.
-fn node_2_broken() -> Claim {
+fn broken_node_2_claim() -> Claim {
     Claim::access().breaks(Part::Pods("node-2"))
 }
 
-impl Scene {
-    fn pod_on_node_2(&self) {
+impl Scenario {
+    fn create_pod_on_node_2(&self) {
         let image = format!("{}:dev", self.name);
         self.build(&image);
         self.import("node-2", "k8s.io", &image);
-        self.pod("node-2", &image, NEVER);
+        self.create_pod("node-2", &image, NEVER);
     }
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn missing_cni_config_reports_sandbox_network() {
-    let scene = Scene::claiming("no-cni-config", node_2_broken());
-    let back = Back::by(&["mv", AWAY, CONFIG]);
-    run(&mut in_node("node-2", &["mv", CONFIG, AWAY]));
-    scene.pod_on_node_2();
-    scene.reports("cni plugin not initialized");
-    let found = scene.is_judged(&["sandbox-network"]);
-    assert!(found.help(0).contains("`/etc/cni/net.d`"), "{}", found.help(0));
+    let scenario = Scenario::with_claim("no-cni-config", broken_node_2_claim());
+    let undo = UndoOnNode2::with_command(&["mv", MOVED_CNI_CONFIG, CNI_CONFIG]);
+    run(&mut in_node("node-2", &["mv", CNI_CONFIG, MOVED_CNI_CONFIG]));
+    scenario.create_pod_on_node_2();
+    scenario.wait_for_event("cni plugin not initialized");
+    let report = scenario.assert_causes(&["sandbox-network"]);
+    assert!(report.help(0).contains("`/etc/cni/net.d`"), "{}", report.help(0));
     // As the help says.
-    drop(back);
-    scene.runs();
+    drop(undo);
+    scenario.wait_until_ready();
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn missing_cni_plugin_reports_sandbox_network() {
-    let scene = Scene::claiming("no-plugin", node_2_broken());
-    let back = Back::by(&["umount", PLUGIN]);
-    run(&mut in_node("node-2", &["mount", "--bind", "/dev/null", PLUGIN]));
-    scene.pod_on_node_2();
-    scene.reports("failed to find plugin");
-    let found = scene.is_judged(&["sandbox-network"]);
+    let scenario = Scenario::with_claim("no-plugin", broken_node_2_claim());
+    let undo = UndoOnNode2::with_command(&["umount", CNI_PLUGIN]);
+    run(&mut in_node("node-2", &["mount", "--bind", "/dev/null", CNI_PLUGIN]));
+    scenario.create_pod_on_node_2();
+    scenario.wait_for_event("failed to find plugin");
+    let report = scenario.assert_causes(&["sandbox-network"]);
     let help = "install the CNI plugin `bridge` in `/usr/lib/cni` on node `node-2`";
-    assert_eq!(found.help(0), help);
+    assert_eq!(report.help(0), help);
     // As the help says.
-    drop(back);
-    scene.runs();
+    drop(undo);
+    scenario.wait_until_ready();
 }
 
 /// Takes the image of sandboxes from node-2, under all of its names.
-fn without_pause() -> Back {
+fn remove_pause_image() -> UndoOnNode2 {
     let list = run(&mut in_node("node-2", &["ctr", "-n", "k8s.io", "images", "ls"]));
     let line = list.lines().find(|line| line.starts_with("localhost/kdev-lab/pause")).unwrap();
     let digest = line.split_whitespace().nth(2).unwrap();
@@ -89,19 +89,20 @@ fn without_pause() -> Back {
         .filter_map(|line| line.split_whitespace().next())
         .collect();
     let archive = "/tmp/kdev-pause.tar";
-    let back = Back::by(&["sh", "-c", "ctr -n k8s.io images import $0; rm $0", archive]);
+    let undo =
+        UndoOnNode2::with_command(&["sh", "-c", "ctr -n k8s.io images import $0; rm $0", archive]);
     run(&mut in_node("node-2", &["ctr", "-n", "k8s.io", "images", "export", archive, names[0]]));
     run(in_node("node-2", &["ctr", "-n", "k8s.io", "images", "rm", "--sync"]).args(names));
-    back
+    undo
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn missing_pause_image_reports_sandbox_image() {
-    let scene = Scene::claiming("no-pause", node_2_broken());
-    let _back = without_pause();
-    scene.pod_on_node_2();
-    scene.reports("failed to get sandbox image");
-    scene.is_judged(&["sandbox-image"]).follow(0);
-    scene.runs();
+    let scenario = Scenario::with_claim("no-pause", broken_node_2_claim());
+    let _undo = remove_pause_image();
+    scenario.create_pod_on_node_2();
+    scenario.wait_for_event("failed to get sandbox image");
+    scenario.assert_causes(&["sandbox-image"]).follow_help(0);
+    scenario.wait_until_ready();
 }
