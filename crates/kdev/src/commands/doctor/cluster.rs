@@ -102,10 +102,13 @@ fn check_context_allowed(
     server: String,
     is_local: bool,
 ) -> CheckResult {
-    const CHECK: &str = "context-allowed";
     let local = is_local.then_some("a local Kubernetes distribution created it");
     if let Some(reason) = cluster::permission_reason(context, target, &project.config).or(local) {
-        return CheckResult::ok(CheckGroup::Cluster, CHECK, format!("allowed: {reason}"));
+        return CheckResult::ok(
+            CheckGroup::Cluster,
+            "context-allowed",
+            format!("allowed: {reason}"),
+        );
     }
     let refused = cluster::Error::ContextNotAllowed { context: context.to_owned(), server };
     let file = project.project.as_ref().map(|project| project.dir.join(LOCAL_FILE));
@@ -113,7 +116,7 @@ fn check_context_allowed(
     let evidence =
         "kdev asks for confirmation before each change to this cluster, and fails if it cannot ask";
     let help = refused.help().unwrap_or_default();
-    CheckResult::warning(CheckGroup::Cluster, CHECK, evidence, help).with_fix(fix)
+    CheckResult::warning(CheckGroup::Cluster, "context-allowed", evidence, help).with_fix(fix)
 }
 
 impl Cluster {
@@ -130,7 +133,6 @@ impl Cluster {
 }
 
 fn check_namespace(cx: &Cx, cluster: &Cluster) -> CheckResult {
-    const CHECK: &str = "namespace";
     let name = &cluster.namespace;
     let output = cx.shell().map_err(cluster::Error::from).and_then(|sh| {
         let cmd = cluster.cmd(&sh, None).args(["get", "namespace", name, "--output=name"]);
@@ -138,16 +140,16 @@ fn check_namespace(cx: &Cx, cluster: &Cluster) -> CheckResult {
         command.read(cx).map_err(|failure| cluster.request_error(failure, "get the namespace"))
     });
     match output {
-        Ok(_) => CheckResult::ok(CheckGroup::Cluster, CHECK, format!("`{name}` exists")),
+        Ok(_) => CheckResult::ok(CheckGroup::Cluster, "namespace", format!("`{name}` exists")),
         Err(error) if is_not_found(&error) => {
             let (evidence, help) = (format!("`{name}` not found"), error.help());
-            CheckResult::error(CheckGroup::Cluster, CHECK, evidence, help.unwrap_or_default())
+            CheckResult::error(CheckGroup::Cluster, "namespace", evidence, help.unwrap_or_default())
         }
         Err(cluster::Error::Rejected { .. }) => {
             let cause = format!("you are not allowed to get the namespace `{name}`");
-            CheckResult::skipped(CheckGroup::Cluster, CHECK, cause)
+            CheckResult::skipped(CheckGroup::Cluster, "namespace", cause)
         }
-        Err(error) => CheckResult::skipped(CheckGroup::Cluster, CHECK, error.to_string()),
+        Err(error) => CheckResult::skipped(CheckGroup::Cluster, "namespace", error.to_string()),
     }
 }
 
@@ -157,7 +159,6 @@ fn is_not_found(error: &cluster::Error) -> bool {
 
 /// Checks all permissions of the user with one `kubectl`.
 fn check_permissions(cx: &Cx, cluster: &Cluster, project: &ProjectCheck) -> Vec<CheckResult> {
-    const CHECK: &str = "permissions";
     let objects = project.objects.as_deref().unwrap_or_default();
     let required = permissions::required(objects, &cluster.namespace);
     let output = cx.shell().map_err(cluster::Error::from).and_then(|sh| {
@@ -173,10 +174,14 @@ fn check_permissions(cx: &Cx, cluster: &Cluster, project: &ProjectCheck) -> Vec<
         Ok(Some(allowed)) => allowed,
         Ok(None) => {
             let cause = "the API server did not review your permissions";
-            return vec![CheckResult::skipped(CheckGroup::Cluster, CHECK, cause)];
+            return vec![CheckResult::skipped(CheckGroup::Cluster, "permissions", cause)];
         }
         Err(error) => {
-            return vec![CheckResult::skipped(CheckGroup::Cluster, CHECK, error.to_string())];
+            return vec![CheckResult::skipped(
+                CheckGroup::Cluster,
+                "permissions",
+                error.to_string(),
+            )];
         }
     };
     let user = if allowed.contains(&false) { current_user(cx, cluster) } else { None };
@@ -184,7 +189,7 @@ fn check_permissions(cx: &Cx, cluster: &Cluster, project: &ProjectCheck) -> Vec<
     let unknown = permissions::unknown_kinds(objects);
     if !unknown.is_empty() {
         let cause = format!("not checked for unknown kinds: {}", list(&unknown));
-        results.push(CheckResult::skipped(CheckGroup::Cluster, CHECK, cause));
+        results.push(CheckResult::skipped(CheckGroup::Cluster, "permissions", cause));
     }
     results
 }

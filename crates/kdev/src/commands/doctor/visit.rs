@@ -159,7 +159,6 @@ fn no_eligible_node(
 /// Creates the result for a node that cannot run the pods. Only conditions that are usually
 /// temporary are warnings: labels and other taints are set on purpose.
 fn excluded_node(cluster: &Cluster, node: &Node, cause: &str) -> CheckResult {
-    const CHECK: &str = "placement";
     let explanation =
         if cause.contains(" taint `") { ", which the pods do not tolerate" } else { "" };
     let evidence = format!("cannot run the pods: {cause}{explanation}");
@@ -167,13 +166,13 @@ fn excluded_node(cluster: &Cluster, node: &Node, cause: &str) -> CheckResult {
     let kubectl = cluster.display_command(None);
     if cause == placement::IS_CORDONED {
         let help = format!("run `{kubectl} uncordon {name}` to allow new pods on the node");
-        return CheckResult::warning(CheckGroup::Node, CHECK, evidence, help);
+        return CheckResult::warning(CheckGroup::Node, "placement", evidence, help);
     }
     if cause.contains("`node.kubernetes.io/") {
         let help = format!("run `{kubectl} describe node {name}` to find the cause");
-        return CheckResult::warning(CheckGroup::Node, CHECK, evidence, help);
+        return CheckResult::warning(CheckGroup::Node, "placement", evidence, help);
     }
-    CheckResult::skipped(CheckGroup::Node, CHECK, evidence)
+    CheckResult::skipped(CheckGroup::Node, "placement", evidence)
 }
 
 fn visit_node(cx: &Cx, project: &ProjectCheck, transports: &Transports, node: &Node) -> Outcome {
