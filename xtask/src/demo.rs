@@ -1,7 +1,8 @@
-//! `cargo xtask demo`: the main job, from nothing, on the sample service.
+//! `cargo xtask demo`: starts the lab and deploys the sample service, on a new machine, too.
 
 use crate::jobs::{Jobs, Step};
 use crate::lab::{self, Lab};
+use crate::paths;
 use crate::term::{self, Advised, Slow};
 use anyhow::{Context, Result, ensure};
 use std::env;
@@ -10,17 +11,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 use xshell::{Cmd, Shell, cmd};
 
-/// Where the service is, in the cluster.
 const NAMESPACE: &str = "default";
-/// How long the Service may take to find its pods.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The time in which the Service must have found its pods.
+const SERVICE_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) fn run() -> Result<()> {
     let sh = Shell::new()?;
     let (lab, kdev) = prepare()?;
-    for (name, value) in lab.env() {
-        sh.set_var(name, value);
-    }
+    let sh = lab.shell(&sh);
     up(&sh, &kdev)?;
     show_pods(&sh)?;
     show_page(&sh)?;
@@ -28,11 +26,11 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// The lab and the two cargo builds do not need each other.
+/// Starts the lab and builds both projects at the same time.
 fn prepare() -> Result<(Lab, PathBuf)> {
     let (mut lab, mut kdev) = (None, None);
     let start: Step<'_> = Box::new(|jobs| {
-        lab = Some(lab::up_beside(&Shell::new()?, jobs)?);
+        lab = Some(lab::up_with_jobs(&Shell::new()?, jobs)?);
         Ok(())
     });
     let build: Step<'_> = Box::new(|jobs| {
@@ -41,18 +39,18 @@ fn prepare() -> Result<(Lab, PathBuf)> {
         let _ = build_sample(jobs);
         Ok(())
     });
-    Jobs::default().together(vec![start, build])?;
-    lab.zip(kdev).context("a step has not ended")
+    Jobs::default().run_all(vec![start, build])?;
+    lab.zip(kdev).context("a step did not return a result")
 }
 
 /// Builds the program of this checkout and returns its path.
 pub(crate) fn build(jobs: &Jobs) -> Result<PathBuf> {
     let sh = Shell::new()?;
-    sh.change_dir(crate::root());
+    sh.change_dir(paths::repository());
     let build =
         cmd!(sh, "setpriv --pdeathsig TERM nice -n 19 cargo build --locked --package cargo-kdev");
-    cargo(jobs, "cargo kdev", build)?;
-    // cargo puts it beside this program.
+    run_cargo(jobs, "cargo kdev", build)?;
+    // The target folder of this program, too.
     let folder = env::current_exe()?.parent().context("no target folder")?.to_owned();
     Ok(folder.join("cargo-kdev"))
 }
@@ -68,30 +66,30 @@ fn build_sample(jobs: &Jobs) -> Result<()> {
         sh,
         "setpriv --pdeathsig TERM nice -n 19 cargo build --locked --package hello --release"
     );
-    cargo(jobs, "the sample service", build.env_remove("CARGO_TARGET_DIR"))
+    run_cargo(jobs, "the sample service", build.env_remove("CARGO_TARGET_DIR"))
 }
 
-fn cargo(jobs: &Jobs, name: &str, build: Cmd<'_>) -> Result<()> {
+fn run_cargo(jobs: &Jobs, name: &str, build: Cmd<'_>) -> Result<()> {
     let _slow = Slow::start("Building", name);
     let is_progress = |line: &str| line.starts_with("   Compiling ");
     jobs.run("cargo build", build, is_progress).map(drop)
 }
 
 fn sample() -> PathBuf {
-    crate::root().join("templates/service")
+    paths::repository().join("templates/service")
 }
 
 fn up(sh: &Shell, kdev: &Path) -> Result<()> {
     term::status("Running", "`cargo kdev up` in templates/service");
     let sh = sh.clone();
     sh.change_dir(sample());
-    // The sample's own target folder is what its Dockerfile copies from.
+    // The Dockerfile copies the program from the default target folder.
     let up = cmd!(sh, "{kdev} kdev up --namespace {NAMESPACE}").env_remove("CARGO_TARGET_DIR");
-    up.quiet().run().map_err(|_| Advised::error("the demo has failed", "see the error above"))
+    up.quiet().run().map_err(|_| Advised::error("`cargo kdev up` failed", "fix the error above"))
 }
 
 fn show_pods(sh: &Shell) -> Result<()> {
-    // The columns that matter here; `--output wide` breaks on narrow screens.
+    // Only the columns that matter, because lines of `--output wide` wrap in narrow terminals.
     let columns = "POD:.metadata.name,NODE:.spec.nodeName,STATUS:.status.phase,\
         IMAGE:.spec.containers[0].image,POLICY:.spec.containers[0].imagePullPolicy";
     let pods = format!("get pods --selector app=hello --output custom-columns={columns}");
@@ -99,18 +97,18 @@ fn show_pods(sh: &Shell) -> Result<()> {
     let table = cmd!(sh, "kubectl --namespace {NAMESPACE}").args(pods.split(' ')).quiet().read()?;
     term::print(&table);
     for node in ["node-1", "node-2"] {
-        ensure!(table.contains(node), "no pod runs on {node}");
+        ensure!(table.contains(node), "no pod is running on {node}");
     }
     Ok(())
 }
 
-/// Through the Service, from this host.
+/// Fetches the page from this machine through the Service.
 fn show_page(sh: &Shell) -> Result<()> {
     let format = "jsonpath={.spec.clusterIP}";
     let get = cmd!(sh, "kubectl get service hello --namespace {NAMESPACE} --output {format}");
     let url = format!("http://{}/", get.quiet().read()?);
     term::status("Running", format!("`curl {url}`"));
-    let begun = Instant::now();
+    let start = Instant::now();
     loop {
         let page = cmd!(sh, "curl --silent --show-error --fail --max-time 5 {url}");
         match page.quiet().ignore_stderr().read() {
@@ -118,7 +116,7 @@ fn show_page(sh: &Shell) -> Result<()> {
                 term::print(&page);
                 return Ok(());
             }
-            Err(error) if begun.elapsed() > PATIENCE => return Err(error.into()),
+            Err(error) if start.elapsed() > SERVICE_TIMEOUT => return Err(error.into()),
             Err(_) => thread::sleep(Duration::from_millis(100)),
         }
     }

@@ -1,4 +1,4 @@
-//! Steps that run at the same time: the first failure ends the commands of all.
+//! Steps that run at the same time. The first failure ends the commands of all steps.
 
 use anyhow::{Context, Error, Result, anyhow};
 use nix::sys::signal::{Signal, kill};
@@ -11,10 +11,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use xshell::Cmd;
 
-/// A step, run in its own thread.
+/// A step, which runs in a separate thread.
 pub(crate) type Step<'a> = Box<dyn FnOnce(&Jobs) -> Result<()> + Send + 'a>;
 
-/// The commands that run, to end them together.
+/// The running commands.
 #[derive(Default)]
 pub(crate) struct Jobs {
     running: Mutex<Running>,
@@ -26,43 +26,43 @@ struct Running {
     pids: Vec<Pid>,
 }
 
-/// A command that failed, with the lines that it printed on stderr.
+/// A command that failed, with its standard error.
 #[derive(Debug)]
-pub(crate) struct Failed {
+pub(crate) struct CommandError {
     name: &'static str,
-    pub(crate) words: String,
+    pub(crate) stderr: String,
 }
 
-impl fmt::Display for Failed {
+impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.name, self.words)
+        write!(f, "{}: {}", self.name, self.stderr)
     }
 }
 
-impl std::error::Error for Failed {}
+impl std::error::Error for CommandError {}
 
-/// A command that was not started or was ended because another step failed.
+/// A command that was ended, or not started, because another step had failed.
 #[derive(Debug)]
-struct Interrupted;
+struct Canceled;
 
-impl fmt::Display for Interrupted {
+impl fmt::Display for Canceled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("interrupted")
+        f.write_str("canceled")
     }
 }
 
-impl std::error::Error for Interrupted {}
+impl std::error::Error for Canceled {}
 
 impl Jobs {
     /// Runs all steps and returns the error of the step that failed first.
-    pub(crate) fn together(&self, steps: Vec<Step<'_>>) -> Result<()> {
+    pub(crate) fn run_all(&self, steps: Vec<Step<'_>>) -> Result<()> {
         let errors = Mutex::new(Vec::new());
         thread::scope(|scope| {
             for step in steps {
                 let errors = &errors;
                 scope.spawn(move || {
                     let outcome = catch_unwind(AssertUnwindSafe(|| step(self)));
-                    let panicked = |_| Err(anyhow!("a step has panicked"));
+                    let panicked = |_| Err(anyhow!("a step panicked"));
                     if let Err(error) = outcome.unwrap_or_else(panicked) {
                         lock(errors).push(error);
                         self.stop();
@@ -71,11 +71,11 @@ impl Jobs {
             }
         });
         let errors = errors.into_inner().unwrap_or_else(PoisonError::into_inner);
-        first(errors).map_or(Ok(()), Err)
+        first_cause(errors).map_or(Ok(()), Err)
     }
 
-    /// Runs a command and returns its stdout. `is_progress` gets each line of stderr; the
-    /// other lines are the error if the command fails.
+    /// Runs a command and returns its stdout. `is_progress` gets each line of stderr; all other
+    /// lines are part of the error if the command fails.
     pub(crate) fn run(
         &self,
         name: &'static str,
@@ -85,18 +85,18 @@ impl Jobs {
         let mut child = self.start(command)?;
         let stdout = child.stdout.take().context("no stdout")?;
         let stderr = child.stderr.take().context("no stderr")?;
-        let (mut words, mut printed) = (Vec::new(), Ok(String::new()));
+        let (mut messages, mut output) = (Vec::new(), Ok(String::new()));
         thread::scope(|scope| {
-            scope.spawn(|| printed = io::read_to_string(stdout));
+            scope.spawn(|| output = io::read_to_string(stdout));
             let lines = BufReader::new(stderr).lines().map_while(Result::ok);
-            words.extend(lines.filter(|line| !is_progress(line)));
+            messages.extend(lines.filter(|line| !is_progress(line)));
         });
-        words.dedup();
+        messages.dedup();
         let status = self.wait(&mut child)?;
         match status.success() {
-            true => Ok(printed?),
-            false if self.running().is_stopped => Err(Interrupted.into()),
-            false => Err(Failed { name, words: words.join("\n") }.into()),
+            true => Ok(output?),
+            false if self.running().is_stopped => Err(Canceled.into()),
+            false => Err(CommandError { name, stderr: messages.join("\n") }.into()),
         }
     }
 
@@ -104,10 +104,10 @@ impl Jobs {
         let mut command = Command::from(command);
         let mut running = self.running();
         if running.is_stopped {
-            return Err(Interrupted.into());
+            return Err(Canceled.into());
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
+        let child = command.spawn().with_context(|| format!("failed to start {command:?}"))?;
         running.pids.push(pid(&child)?);
         Ok(child)
     }
@@ -140,10 +140,10 @@ fn pid(child: &Child) -> Result<Pid> {
     Ok(Pid::from_raw(child.id().try_into()?))
 }
 
-/// An interrupted step is a consequence of another error.
-fn first(errors: Vec<Error>) -> Option<Error> {
+/// Returns the error of the first step that failed, not of a step that was canceled.
+fn first_cause(errors: Vec<Error>) -> Option<Error> {
     let (consequences, causes): (Vec<_>, Vec<_>) =
-        errors.into_iter().partition(Error::is::<Interrupted>);
+        errors.into_iter().partition(Error::is::<Canceled>);
     causes.into_iter().chain(consequences).next()
 }
 
@@ -155,23 +155,23 @@ mod tests {
     use xshell::{Shell, cmd};
 
     #[test]
-    fn failed_step_ends_the_commands_of_other_steps() {
-        let begun = Instant::now();
+    fn failed_step_ends_commands_of_other_steps() {
+        let start = Instant::now();
         let sleeps: Step<'_> = Box::new(|jobs| {
             let sh = Shell::new()?;
             jobs.run("sleep", cmd!(sh, "sleep 60"), |_| false).map(drop)
         });
         let fails: Step<'_> = Box::new(|_| {
             std::thread::sleep(Duration::from_millis(100));
-            bail!("no luck")
+            bail!("disk is full")
         });
-        let error = Jobs::default().together(vec![sleeps, fails]).unwrap_err();
-        assert_eq!(error.to_string(), "no luck");
-        assert!(begun.elapsed() < Duration::from_secs(30));
+        let error = Jobs::default().run_all(vec![sleeps, fails]).unwrap_err();
+        assert_eq!(error.to_string(), "disk is full");
+        assert!(start.elapsed() < Duration::from_secs(30));
     }
 
     #[test]
-    fn command_returns_stdout_and_its_error_has_no_progress() {
+    fn command_returns_stdout_and_error_without_progress() {
         let (sh, jobs) = (Shell::new().unwrap(), Jobs::default());
         let script = "echo out; echo 1 of 2 >&2; echo bad >&2; exit $0";
         let run = |code: &str| {

@@ -1,8 +1,8 @@
-//! The lab: a real Kubernetes cluster of two nodes on this one machine.
+//! The lab: a real Kubernetes cluster with two nodes on this machine.
 //!
-//! Every part is the real program. A node is a set of namespaces that looks
-//! like a machine of its own; everything the lab keeps lies in one folder, and
-//! everything it changed on the host is undone by `down`.
+//! Every component is the real program. A node is a set of namespaces that looks like a
+//! separate machine. All files are in one folder, and `down` reverts every change to the
+//! host.
 
 mod cache;
 mod certs;
@@ -14,17 +14,20 @@ mod counters;
 mod daemon;
 mod docker;
 mod down;
+mod env;
 mod go;
 mod image;
 mod images;
 mod kubeconfig;
 mod kubelet;
 mod link;
+mod machine;
 mod moby;
 mod network;
 mod node;
 mod packages;
 mod paths;
+mod pid_file;
 mod prepare;
 mod registry;
 mod shell;
@@ -35,20 +38,21 @@ mod tools;
 mod up;
 mod wait;
 
-pub(crate) use cache::tool_cache;
-pub(crate) use check::{Host, check};
-pub(crate) use counters::{Counters, counters, docker_cpu};
+pub(crate) use check::{HostState, check};
+pub(crate) use containerd::ensure_sandbox_image;
+pub(crate) use counters::{Counters, docker_cpu, read_counters};
 pub(crate) use down::down;
+pub(crate) use env::Lab;
 pub(crate) use images::{ids_in_docker, images_on_node, remove_from_docker, remove_from_node};
 pub(crate) use kubelet::ChangedKubelet;
-pub(crate) use link::Link;
+pub(crate) use link::SlowLink;
 pub(crate) use moby::Moby;
 pub(crate) use node::{NODES, Node};
 pub(crate) use packages::ensure_all as ensure_packages;
 pub(crate) use paths::state as state_path;
 pub(crate) use prepare::ensure_test_tools;
 pub(crate) use state::{check_host, lock};
-pub(crate) use up::{spare, up, up_beside};
+pub(crate) use up::{start_spare, up, up_with_jobs};
 pub(crate) use wait::{for_port as wait_for_port, until as wait_until};
 
 use anyhow::Result;
@@ -57,61 +61,36 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use xshell::Shell;
 
-/// What `cargo xtask lab` can do.
+/// The commands of `cargo xtask lab`.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Start the lab, or heal it
+    /// Start the lab, or the programs of it that are not running
     Up,
     /// Install, build and download everything that the demo and the tests need
     Prepare,
-    /// Show what runs; fails where the lab is not healthy
+    /// Show the programs and the nodes; fails if the lab is not healthy
     Status,
-    /// Stop the lab and remove all that it made
+    /// Stop the lab and remove everything that it created
     Down,
-    /// Open a shell in a node, or run one command there
+    /// Open a shell in a node, or run a command in it
     Shell {
         /// `node-1`, `node-2` or `spare`
         node: String,
-        /// The command and its arguments, after `--`
+        /// Command and arguments, after `--`
         #[arg(last = true)]
         command: Vec<String>,
     },
-    /// Print the variables that point tools at the lab: `eval "$(cargo xtask lab env)"`
+    /// Print the variables with which tools use the lab: `eval "$(cargo xtask lab env)"`
     Env,
 }
 
-/// A lab that runs.
-pub(crate) struct Lab {
-    own_docker: bool,
-    own_kubectl: bool,
-}
-
-impl Lab {
-    /// What a tool needs in its environment to use the lab.
-    pub(crate) fn env(&self) -> Vec<(String, String)> {
-        let mut variables = vec![
-            ("KUBECONFIG", paths::kubeconfig().display().to_string()),
-            ("KDEV_SSH_CONFIG", paths::ssh_config().display().to_string()),
-            ("KDEV_CONTEXT", kubeconfig::CONTEXT.to_owned()),
-            ("KDEV_LAB", paths::STATE.to_owned()),
-        ];
-        if self.own_docker {
-            variables.push(("DOCKER_HOST", docker::host()));
-        }
-        if self.own_kubectl {
-            variables.push(("PATH", paths::with_own_programs()));
-        }
-        variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
-    }
-}
-
-/// Whether there is a lab already.
+/// Returns whether the lab is running.
 pub(crate) fn is_up() -> bool {
     state::current().is_ok()
 }
 
-/// The lab that runs, as it is; else a new one.
-pub(crate) fn running(sh: &Shell) -> Result<Lab> {
+/// Returns the running lab without checking its health, or starts the lab.
+pub(crate) fn current_or_up(sh: &Shell) -> Result<Lab> {
     state::current().or_else(|_| up(sh))
 }
 
@@ -123,7 +102,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::Prepare => prepare::prepare(&sh).map(|()| ExitCode::SUCCESS),
         Command::Status => status::show(&sh),
         Command::Down => down::down(&sh).map(|()| ExitCode::SUCCESS),
-        Command::Shell { node, command } => shell::enter(&sh, &node, &command),
+        Command::Shell { node, command } => shell::run(&sh, &node, &command),
         Command::Env => print_env().map(|()| ExitCode::SUCCESS),
     }
 }

@@ -1,21 +1,22 @@
-//! The repository's own tasks: `cargo xtask --help` lists them.
+//! The tasks of this repository: `cargo xtask --help` lists them.
 
 mod bench;
+mod cargo_deny;
 mod demo;
 mod fuzz;
 mod jobs;
 mod lab;
+mod paths;
+mod peak_memory;
 mod record;
 mod soak;
 mod term;
 mod test;
-mod watched;
 
 use clap::{Parser, Subcommand};
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// The repository's own tasks.
+/// The tasks of this repository
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Args {
@@ -25,20 +26,20 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Set everything up, and show `cargo kdev up` on the sample service
+    /// Start the lab and deploy the sample service with `cargo kdev up`
     Demo,
     /// Run every check and every test
     Test(test::Args),
-    /// Run each fuzz target for a bounded time
+    /// Run each fuzz target for a limited time
     Fuzz(fuzz::Args),
-    /// Keep the facts of what `why` explains, and write its docs anew
+    /// Record the scenarios of `cargo kdev why` in the lab and regenerate docs/diagnoses.md
     Record(record::Args),
-    /// Measure kdev against the other ways, in the lab
+    /// Compare kdev with other tools, in the lab
     #[command(subcommand)]
     Bench(bench::Command),
-    /// Run checks that take long, and write the results to docs/soak.md
+    /// Run checks that take long and write the results to docs/soak.md
     Soak(soak::Args),
-    /// A real Kubernetes cluster of two nodes on this machine
+    /// Manage a real Kubernetes cluster with two nodes on this machine
     #[command(subcommand)]
     Lab(lab::Command),
 }
@@ -57,10 +58,4 @@ fn main() -> ExitCode {
         term::report(&error);
         ExitCode::FAILURE
     })
-}
-
-/// The checkout.
-fn root() -> PathBuf {
-    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
-    xtask.parent().unwrap_or(xtask).to_owned()
 }

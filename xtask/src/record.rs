@@ -1,27 +1,28 @@
-//! `cargo xtask record`: makes what `cargo kdev why` explains in the lab, keeps
-//! the facts of each scene, and writes `docs/diagnoses.md` anew from them.
+//! `cargo xtask record`: runs the tests of `cargo kdev why` in the lab, records the facts of
+//! each scenario, and regenerates `docs/diagnoses.md` from them.
 
 use crate::lab;
+use crate::paths;
 use crate::term;
 use anyhow::Result;
 use xshell::{Shell, cmd};
 
-/// Which scenes.
+/// The arguments of `cargo xtask record`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only tests whose names hold one of these words [default: all of `why`]
-    #[arg(value_name = "WORD")]
-    words: Vec<String>,
+    /// Run only tests whose names contain one of these words [default: why]
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let sh = Shell::new()?;
-    sh.change_dir(crate::root());
+    sh.change_dir(paths::repository());
     let lab = lab::up(&sh)?;
-    let words = if args.words.is_empty() { vec!["why".to_owned()] } else { args.words.clone() };
-    let records = crate::root().join("crates/kdev-diagnosis/tests/scenarios");
-    term::status("Recording", "what goes wrong in the lab");
-    cmd!(sh, "cargo test --package cargo-kdev --test e2e --locked -- --ignored {words...}")
+    let names = if args.names.is_empty() { vec!["why".to_owned()] } else { args.names.clone() };
+    let records = paths::repository().join("crates/kdev-diagnosis/tests/scenarios");
+    term::status("Recording", "scenarios in the lab");
+    cmd!(sh, "cargo test --package cargo-kdev --test e2e --locked -- --ignored {names...}")
         .envs(lab.env())
         .env("KDEV_RECORD", records)
         .run()?;

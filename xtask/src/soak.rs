@@ -1,4 +1,4 @@
-//! `cargo xtask soak`: checks that take long by nature; `docs/soak.md` has the results.
+//! `cargo xtask soak`: runs checks that take long, and writes the results to `docs/soak.md`.
 
 mod collection;
 mod cycles;
@@ -6,10 +6,11 @@ mod debian;
 mod growth;
 mod leftovers;
 mod project;
+mod repeat;
 mod report;
-mod tests;
 
 use crate::lab;
+use crate::paths;
 use crate::term;
 use anyhow::Result;
 use clap::ValueEnum;
@@ -18,7 +19,7 @@ use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use xshell::Shell;
 
-/// What is checked, and for how long.
+/// The arguments of `cargo xtask soak`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Cases to run [default: all]
@@ -29,27 +30,28 @@ pub(crate) struct Args {
     rounds: Option<NonZeroUsize>,
 }
 
-/// Something that shows its faults only after a long time.
+/// A check that takes long.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Case {
-    /// Change a page, deploy it, and fetch it from both nodes, again and again
+    /// Change a page, deploy it, and fetch it from both nodes, many times
     Cycles,
-    /// Let the kubelet remove unused images, and deploy one of them again: 10 minutes
+    /// Wait until the kubelet removes unused images, and deploy one of them again (10 minutes)
     Collection,
-    /// Run the cluster tests several times in a row
+    /// Run the e2e tests several times in a row
     Tests,
-    /// Run README's first command on a new Debian 12, with empty caches; stops the lab
+    /// Run `cargo xtask demo` on a new Debian 12 with empty caches; stops the lab
     Debian,
 }
 
 /// Runs the cases one after the other. A failed check does not stop the others.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let sh = Shell::new()?;
-    sh.change_dir(crate::root());
+    sh.change_dir(paths::repository());
     lab::check_host()?;
     let cases = Case::value_variants().iter();
-    let wanted = cases.filter(|case| args.cases.is_empty() || args.cases.contains(case));
-    let failed: Vec<String> = wanted.flat_map(|case| case.result(&sh, args.rounds)).collect();
+    let selected = cases.filter(|case| args.cases.is_empty() || args.cases.contains(case));
+    let failed: Vec<String> =
+        selected.flat_map(|case| case.run_and_report(&sh, args.rounds)).collect();
     for check in &failed {
         term::status("Failed", check);
     }
@@ -71,16 +73,16 @@ impl Case {
         match self {
             Self::Cycles => cycles::run(sh, rounds(200), section),
             Self::Collection => collection::run(sh, section),
-            Self::Tests => tests::run(sh, rounds(5), section),
+            Self::Tests => repeat::run(sh, rounds(5), section),
             Self::Debian => debian::run(sh, section),
         }
     }
 
-    /// Runs the case, writes its section, and returns the checks that failed.
-    /// After an error the section of the last complete run stays.
-    fn result(self, sh: &Shell, rounds: Option<NonZeroUsize>) -> Vec<String> {
+    /// Runs the case, writes its section, and returns the checks that failed. If the case itself
+    /// fails, the section of the last complete run stays in the file.
+    fn run_and_report(self, sh: &Shell, rounds: Option<NonZeroUsize>) -> Vec<String> {
         let name = self.name();
-        term::status("Soaking", name);
+        term::status("Running", name);
         let section = Section::new(sh, name).and_then(|mut section| {
             self.run(sh, rounds, &mut section)?;
             section.write()?;
@@ -97,13 +99,4 @@ impl Case {
             }
         }
     }
-}
-
-/// Starts the lab, and returns a shell with its variables.
-fn lab_shell(sh: &Shell) -> Result<Shell> {
-    let sh = sh.clone();
-    for (name, value) in lab::up(&sh)?.env() {
-        sh.set_var(name, value);
-    }
-    Ok(sh)
 }

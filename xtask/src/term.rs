@@ -1,5 +1,7 @@
-//! What the tasks say: progress and errors on stderr, in cargo's look.
+//! The output of the tasks: results on stdout, progress and errors on stderr, in the style
+//! of cargo.
 
+mod line;
 mod live;
 mod measure;
 
@@ -11,7 +13,7 @@ use std::fmt;
 use std::io::{Write, stdout};
 use std::time::Duration;
 
-/// An error whose cure is known.
+/// An error with a fix.
 #[derive(Debug)]
 pub(crate) struct Advised {
     message: String,
@@ -20,13 +22,14 @@ pub(crate) struct Advised {
 }
 
 impl Advised {
+    /// Creates an error without a cause.
     pub(crate) fn error(message: impl Into<String>, help: impl Into<String>) -> anyhow::Error {
         let (message, help) = (message.into(), help.into());
         Self { message, help, source: None }.into()
     }
 
-    /// Returns an error with a fix and with its own cause.
-    pub(crate) fn because(
+    /// Creates an error with a cause.
+    pub(crate) fn with_source(
         source: anyhow::Error,
         message: impl Into<String>,
         help: impl Into<String>,
@@ -48,44 +51,36 @@ impl Error for Advised {
     }
 }
 
-/// One step, as cargo shows it: `    Starting etcd`.
+/// Prints a step, like `    Starting etcd`.
 pub(crate) fn status(verb: &str, message: impl fmt::Display) {
-    say(&step(verb, message));
+    write_above(&line::step(verb, message));
 }
 
-fn step(verb: &str, message: impl fmt::Display) -> String {
-    format!("{verb:>12} {message}")
-}
-
+/// Prints an error with its causes and its fixes.
 pub(crate) fn report(error: &anyhow::Error) {
-    say(&format!("error: {error}"));
+    write_above(&format!("error: {error}"));
     for cause in error.chain().skip(1) {
-        say(&format!("  caused by: {cause}"));
+        write_above(&format!("  caused by: {cause}"));
     }
     for advised in error.chain().filter_map(<dyn Error>::downcast_ref::<Advised>) {
-        say(&format!("  help: {}", advised.help));
+        write_above(&format!("  help: {}", advised.help));
     }
 }
 
-/// `41.3 s`, `2 min 41 s`
-pub(crate) fn time(time: Duration) -> String {
-    match time.as_secs() {
-        0..60 => format!("{:.1} s", time.as_secs_f64()),
+/// Formats a duration: `41.3 s`, `2 min 41 s`.
+pub(crate) fn format_duration(duration: Duration) -> String {
+    match duration.as_secs() {
+        0..60 => format!("{:.1} s", duration.as_secs_f64()),
         seconds => format!("{} min {} s", seconds / 60, seconds % 60),
     }
 }
 
-/// A result, on stdout.
+/// Prints a result on stdout.
 pub(crate) fn print(text: &str) {
     // The reader may have closed the pipe.
     live::above(|| drop(writeln!(stdout(), "{text}")));
 }
 
-fn say(line: &str) {
-    live::above(|| write(line));
-}
-
-#[expect(clippy::print_stderr, reason = "the one place where tasks talk")]
-fn write(line: &str) {
-    eprintln!("{line}");
+fn write_above(text: &str) {
+    live::above(|| line::write(text));
 }

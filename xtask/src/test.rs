@@ -1,81 +1,78 @@
-//! `cargo xtask test`: everything that a change must pass, each with its count.
+//! `cargo xtask test`: runs every check and every test.
 
 mod outcome;
 mod times;
 
+use crate::cargo_deny;
 use crate::demo;
 use crate::lab;
-use crate::term::{self, Advised, Slow};
+use crate::paths;
+use crate::term::{self, Advised};
 use anyhow::Result;
 pub(crate) use outcome::Outcome;
-use outcome::{checks, counted};
+use outcome::{run_checks, run_tests};
 use std::env;
 use std::fmt;
-use std::fs;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use xshell::{Shell, cmd};
 
-/// Checks licences, sources and forbidden crates.
-const DENY: &str = "0.20.2";
-
-/// What `cargo xtask test` can be told.
+/// The arguments of `cargo xtask test`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Run only tests whose names contain one of these words, and no checks
     #[arg(value_name = "NAME")]
     names: Vec<String>,
-    /// Leave out the tests that need the lab
+    /// Skip the stages that need the lab (`e2e`, `lab` and `demo`)
     #[arg(long)]
-    no_cluster: bool,
-    /// Stop the lab at the end, even if it ran before
+    no_e2e: bool,
+    /// Stop the lab at the end, even if it was running before
     #[arg(long)]
     down: bool,
 }
 
-/// A stage that has ended.
+/// A finished stage.
 struct Stage {
     name: &'static str,
     outcome: Outcome,
-    took: Duration,
+    duration: Duration,
 }
 
 type Check = fn(&Shell) -> Result<Outcome>;
-/// Takes words of the names of the tests that are wanted; none means all.
+/// Gets the words of which each selected test name contains one; without words all tests run.
 type Tests = fn(&Shell, &[String]) -> Result<Outcome>;
 
 const CHECKS: [(&str, Check); 4] = [("fmt", fmt), ("clippy", clippy), ("deny", deny), ("doc", doc)];
 const TESTS: [(&str, Tests); 3] = [("unit", unit), ("corpus", corpus), ("cli", cli)];
-/// The stages that need the lab, besides the cluster tests.
-const LAB: [(&str, Check); 2] = [("lab", the_lab), ("demo", the_demo)];
+/// The stages that need the lab, besides `e2e`.
+const LAB_CHECKS: [(&str, Check); 2] = [("lab", check_lab), ("demo", run_demo)];
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let sh = Shell::new()?;
-    sh.change_dir(crate::root());
-    let (names, is_all) = (&args.names, args.names.is_empty());
-    let mut ended = Vec::new();
-    if is_all {
-        ended.extend(CHECKS.map(|(name, work)| stage(name, || work(&sh))));
+    sh.change_dir(paths::repository());
+    let (names, runs_all) = (&args.names, args.names.is_empty());
+    let mut finished = Vec::new();
+    if runs_all {
+        finished.extend(CHECKS.map(|(name, work)| run_stage(name, || work(&sh))));
     }
-    ended.extend(TESTS.map(|(name, work)| stage(name, || work(&sh, names))));
+    finished.extend(TESTS.map(|(name, work)| run_stage(name, || work(&sh, names))));
     let was_up = lab::is_up();
-    let is_wanted = is_all || has_e2e_test(&sh, names)?;
-    let can_run = is_wanted && wants_e2e(args);
-    if can_run {
-        ended.push(stage("e2e", || e2e(&sh, names)));
-        if is_all {
-            ended.extend(LAB.map(|(name, work)| stage(name, || work(&sh))));
+    let is_selected = runs_all || has_e2e_test(&sh, names)?;
+    let is_run = is_selected && can_run_e2e(args);
+    if is_run {
+        finished.push(run_stage("e2e", || e2e(&sh, names)));
+        if runs_all {
+            finished.extend(LAB_CHECKS.map(|(name, work)| run_stage(name, || work(&sh))));
         }
         if args.down || !was_up {
             lab::down(&sh)?;
         }
     }
-    if !is_all && ended.iter().all(|stage| stage.outcome.is_empty()) {
-        let help = "list the names with `cargo test --workspace -- --list`";
-        return Err(Advised::error(format!("no test matches `{}`", names.join(" ")), help));
+    if !runs_all && finished.iter().all(|stage| stage.outcome.is_empty()) {
+        let help = "run `cargo test --workspace -- --list` to list the names";
+        return Err(Advised::error(format!("no test name contains `{}`", names.join(" ")), help));
     }
-    Ok(summary(&ended, if is_wanted && !can_run { 1 + LAB.len() } else { 0 }))
+    Ok(print_summary(&finished, if is_selected && !is_run { 1 + LAB_CHECKS.len() } else { 0 }))
 }
 
 fn has_e2e_test(sh: &Shell, names: &[String]) -> Result<bool> {
@@ -83,32 +80,33 @@ fn has_e2e_test(sh: &Shell, names: &[String]) -> Result<bool> {
     Ok(list.args(names).quiet().read()?.lines().any(|line| line.ends_with(": test")))
 }
 
-/// Where the lab cannot run its tests are skipped, which is printed; in CI they fail.
-fn wants_e2e(args: &Args) -> bool {
+/// Returns whether to run the stages that need the lab. If this machine cannot run it, they
+/// are skipped with a message, but fail in CI.
+fn can_run_e2e(args: &Args) -> bool {
     let reason = match lab::check_host() {
-        _ if args.no_cluster => "asked for by `--no-cluster`".to_owned(),
+        _ if args.no_e2e => "`--no-e2e` was passed".to_owned(),
         Err(error) if env::var_os("CI").is_none() => error.to_string(),
         _ => return true,
     };
-    let names = LAB.map(|(name, _)| name).join(", ");
+    let names = LAB_CHECKS.map(|(name, _)| name).join(", ");
     term::status("Skipping", format!("e2e, {names}: {reason}"));
     false
 }
 
-fn stage(name: &'static str, work: impl FnOnce() -> Result<Outcome>) -> Stage {
+fn run_stage(name: &'static str, work: impl FnOnce() -> Result<Outcome>) -> Stage {
     term::status("Testing", name);
-    let begun = Instant::now();
+    let start = Instant::now();
     let outcome = work().unwrap_or_else(|error| Outcome::failed(&error));
-    Stage { name, outcome, took: begun.elapsed() }
+    Stage { name, outcome, duration: start.elapsed() }
 }
 
-/// Shows failures again, because the later stages have pushed them out of sight. The
-/// last line is for machines: how many passed, and how many failed.
-fn summary(stages: &[Stage], skipped: usize) -> ExitCode {
+/// Prints the failures again, because the output of later stages follows them, and then the
+/// results. Scripts can parse the last line.
+fn print_summary(stages: &[Stage], skipped: usize) -> ExitCode {
     if stages.iter().any(|stage| stage.name == "e2e") {
         times::show_slowest();
     }
-    for line in stages.iter().flat_map(|stage| &stage.outcome.words) {
+    for line in stages.iter().flat_map(|stage| &stage.outcome.messages) {
         term::print(line);
     }
     for stage in stages {
@@ -126,19 +124,19 @@ fn summary(stages: &[Stage], skipped: usize) -> ExitCode {
 
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, outcome: Outcome { passed, failed, ignored, .. }, took } = self;
-        let verdict = if *failed == 0 { "ok" } else { "FAILED" };
-        let seconds = took.as_secs_f64();
+        let Self { name, outcome: Outcome { passed, failed, ignored, .. }, duration } = self;
+        let result = if *failed == 0 { "ok" } else { "FAILED" };
+        let seconds = duration.as_secs_f64();
         write!(
             f,
-            "{name:>12}  {verdict:<6}  {passed:>4} passed  {failed:>2} failed  {ignored:>3} ignored  {seconds:>6.1} s"
+            "{name:>12}  {result:<6}  {passed:>4} passed  {failed:>2} failed  {ignored:>3} ignored  {seconds:>6.1} s"
         )
     }
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "every stage has this form")]
 fn fmt(sh: &Shell) -> Result<Outcome> {
-    Ok(checks([
+    Ok(run_checks([
         cmd!(sh, "cargo fmt --all --check"),
         cmd!(sh, "cargo fmt --manifest-path templates/service/Cargo.toml --check"),
     ]))
@@ -146,7 +144,7 @@ fn fmt(sh: &Shell) -> Result<Outcome> {
 
 #[expect(clippy::unnecessary_wraps, reason = "every stage has this form")]
 fn clippy(sh: &Shell) -> Result<Outcome> {
-    Ok(checks([
+    Ok(run_checks([
         cmd!(sh, "cargo clippy --quiet --workspace --all-targets --locked -- --deny warnings"),
         cmd!(
             sh,
@@ -156,8 +154,8 @@ fn clippy(sh: &Shell) -> Result<Outcome> {
 }
 
 fn deny(sh: &Shell) -> Result<Outcome> {
-    let deny = cargo_deny(sh)?;
-    Ok(checks([cmd!(
+    let deny = cargo_deny::ensure(sh)?;
+    Ok(run_checks([cmd!(
         sh,
         "{deny} --log-level error check --hide-inclusion-graph bans licenses sources"
     )]))
@@ -165,31 +163,32 @@ fn deny(sh: &Shell) -> Result<Outcome> {
 
 #[expect(clippy::unnecessary_wraps, reason = "every stage has this form")]
 fn doc(sh: &Shell) -> Result<Outcome> {
-    Ok(checks([cmd!(sh, "cargo doc --quiet --workspace --no-deps --locked")
+    Ok(run_checks([cmd!(sh, "cargo doc --quiet --workspace --no-deps --locked")
         .env("RUSTDOCFLAGS", "--deny warnings")]))
 }
 
 fn unit(sh: &Shell, names: &[String]) -> Result<Outcome> {
-    let test = |what: &[&str]| {
-        counted(cmd!(sh, "cargo test --workspace {what...} --locked -- {names...}"))
+    let test = |targets: &[&str]| {
+        run_tests(cmd!(sh, "cargo test --workspace {targets...} --locked -- {names...}"))
     };
     Ok(test(&["--lib", "--bins", "--examples"])? + test(&["--doc"])?)
 }
 
 fn corpus(sh: &Shell, names: &[String]) -> Result<Outcome> {
-    let ignored = needing_kubectl(sh);
-    counted(cmd!(
+    let ignored = args_for_kubectl(sh);
+    run_tests(cmd!(
         sh,
         "cargo test --package kdev-manifest --test corpus --locked -- {ignored...} {names...}"
     ))
 }
 
-/// Without kubectl what needs it is skipped aloud; but not in CI, where it fails.
-fn needing_kubectl(sh: &Shell) -> &'static [&'static str] {
+/// Returns the arguments that also run the tests that need kubectl. Without kubectl these are
+/// skipped with a message, but fail in CI.
+fn args_for_kubectl(sh: &Shell) -> &'static [&'static str] {
     let kubectl = cmd!(sh, "kubectl version --client").quiet().ignore_stdout().ignore_stderr();
     match kubectl.run() {
         Err(error) if env::var_os("CI").is_none() => {
-            term::status("Skipping", format!("what needs kubectl: {error}"));
+            term::status("Skipping", format!("tests that need kubectl: {error}"));
             &[]
         }
         _ => &["--include-ignored"],
@@ -197,45 +196,30 @@ fn needing_kubectl(sh: &Shell) -> &'static [&'static str] {
 }
 
 fn cli(sh: &Shell, names: &[String]) -> Result<Outcome> {
-    let ignored = needing_kubectl(sh);
+    let ignored = args_for_kubectl(sh);
     let test = cmd!(sh, "cargo test --package cargo-kdev --test cli --locked --");
-    counted(test.args(ignored).args(names))
+    run_tests(test.args(ignored).args(names))
 }
 
-/// All tests start at once, and then wait for each other: which of them may use the lab
-/// at the same time, they know themselves (`tests/e2e/exclusive.rs`).
+/// Runs the e2e tests. All of them start at the same time and wait until the parts of the lab
+/// that they use are free (`tests/e2e/exclusive.rs`).
 pub(crate) fn e2e(sh: &Shell, names: &[String]) -> Result<Outcome> {
     let lab = lab::up(sh)?;
-    lab::spare()?;
+    lab::start_spare()?;
     lab::ensure_test_tools(sh)?;
     cmd!(sh, "cargo build --quiet --package kdev --example team_xtask --locked").quiet().run()?;
     let test = cmd!(sh, "cargo test --package cargo-kdev --test e2e --locked --");
     let test = test.args(["--include-ignored", "--test-threads=1000"]).args(names);
-    counted(test.envs(lab.env()).env(times::VARIABLE, times::create()?))
+    run_tests(test.envs(lab.env()).env(times::VARIABLE, times::create()?))
 }
 
-/// What the lab promises of itself; nothing else may use it meanwhile.
-fn the_lab(sh: &Shell) -> Result<Outcome> {
+/// Checks the lab itself. Nothing else may use it at the same time.
+fn check_lab(sh: &Shell) -> Result<Outcome> {
     lab::check(sh)?;
     Ok(Outcome::passed())
 }
 
-fn the_demo(_: &Shell) -> Result<Outcome> {
+fn run_demo(_: &Shell) -> Result<Outcome> {
     demo::run()?;
     Ok(Outcome::passed())
-}
-
-/// The cargo-deny of the wanted version: from the cache, or built into it.
-pub(crate) fn cargo_deny(sh: &Shell) -> Result<PathBuf> {
-    let root = lab::tool_cache()?.join(format!("cargo-deny-{DENY}"));
-    let program = root.join("bin/cargo-deny");
-    if program.exists() {
-        return Ok(program);
-    }
-    let _slow = Slow::start("Building", "cargo-deny (2 to 5 minutes, once)");
-    fs::create_dir_all(&root)?;
-    cmd!(sh, "cargo install --quiet --locked cargo-deny --version {DENY} --root {root}")
-        .quiet()
-        .run()?;
-    Ok(program)
 }

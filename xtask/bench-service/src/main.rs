@@ -1,4 +1,4 @@
-//! A service of the size that services have, to be changed and loaded again.
+//! A service of realistic size, which the benchmarks change and load again.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -9,16 +9,16 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use tracing_subscriber::EnvFilter;
 
-/// Takes orders.
+/// Accepts orders.
 #[derive(Clone, Parser)]
 struct Args {
-    /// Where to listen
+    /// Address to listen on
     #[arg(long, default_value = "0.0.0.0:8080")]
     listen: String,
-    /// Who is told of each order
+    /// URL that receives each order
     #[arg(long)]
     hook: Option<String>,
-    /// The database that keeps the orders
+    /// URL of the database that stores the orders
     #[arg(long)]
     database: Option<String>,
 }
@@ -29,23 +29,26 @@ struct Order {
     count: u64,
 }
 
-async fn order(State(args): State<Args>, Json(order): Json<Order>) -> Result<Json<Order>, StatusCode> {
+async fn order(
+    State(args): State<Args>,
+    Json(order): Json<Order>,
+) -> Result<Json<Order>, StatusCode> {
     if order.count == 0 {
         return Err(StatusCode::BAD_REQUEST);
     }
     // CONDITION
     if let Some(hook) = &args.hook {
-        let told = reqwest::Client::new().post(hook).json(&order).send().await;
-        told.map_err(|_| StatusCode::BAD_GATEWAY)?;
+        let response = reqwest::Client::new().post(hook).json(&order).send().await;
+        response.map_err(|_| StatusCode::BAD_GATEWAY)?;
     }
     if let Some(database) = &args.database {
-        keep(database, &order).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+        store(database, &order).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
     }
-    tracing::info!(?order, "taken");
+    tracing::info!(?order, "order accepted");
     Ok(Json(order))
 }
 
-async fn keep(database: &str, order: &Order) -> sqlx::Result<()> {
+async fn store(database: &str, order: &Order) -> sqlx::Result<()> {
     let pool = PgPool::connect(database).await?;
     let insert = sqlx::query("INSERT INTO orders (item, count) VALUES ($1, $2)");
     insert.bind(&order.item).bind(order.count as i64).execute(&pool).await?;

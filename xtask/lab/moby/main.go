@@ -1,5 +1,5 @@
-// Command moby is the daemon of Docker 29, which Debian does not have: the one
-// whose images lie in containerd's image store.
+// Command moby is the daemon of Docker 29, which keeps its images in containerd's image
+// store. Debian has no package of it.
 package main
 
 import (
@@ -12,7 +12,7 @@ import (
 )
 
 func main() {
-	// It starts itself again for what needs a process of its own.
+	// The daemon starts this program again for work that needs a separate process.
 	if reexec.Init() {
 		return
 	}

@@ -1,9 +1,9 @@
-//! From the manifests to ready pods: kdev beside `kubectl apply` and `kubectl
-//! rollout status`, and how often either starts kubectl.
+//! Compares `cargo kdev up` after the load with `kubectl apply` and `kubectl rollout status`:
+//! the time until the pods are ready, and the number of starts of kubectl.
 
+use super::methods::{Bench, PREFIX};
 use super::report::{Goal, Report};
-use super::tries::{Counter, Taken, Tries};
-use super::ways::{Bench, PREFIX};
+use super::samples::{KubectlCounter, Sample, Samples};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use std::fs;
@@ -17,12 +17,11 @@ const UNCHANGED: &str = "nothing changed";
 const CHANGED: &str = "template changed, apply to ready";
 const DOCKERFILE: &str = "FROM scratch\nCOPY busybox /busybox\nENTRYPOINT [\"/busybox\", \"sh\", \"-c\", \"trap 'exit 0' TERM; /busybox httpd -p 8080 -h /; while :; do /busybox sleep 1 & wait $!; done\"]\n";
 
-/// The project that is brought up, and a Deployment like it that kubectl alone
-/// changes.
+/// A project that kdev deploys, and a copy of its Deployment that kubectl deploys.
 struct Service<'a> {
     bench: &'a Bench,
     folder: PathBuf,
-    counter: Counter,
+    counter: KubectlCounter,
     image: String,
 }
 
@@ -34,23 +33,24 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<()> {
 }
 
 fn measure(service: &mut Service, rounds: usize, report: &mut Report) -> Result<()> {
-    let mut unchanged = Tries::of(UNCHANGED, "`cargo kdev up`, over the build");
-    let mut kdev = Tries::of(CHANGED, "`cargo kdev up`, after the load");
-    let mut hand = Tries::of(CHANGED, "`kubectl apply` and `rollout status`");
-    service.change(0)?;
+    let mut unchanged = Samples::new(UNCHANGED, "`cargo kdev up`, without the build");
+    let mut kdev = Samples::new(CHANGED, "`cargo kdev up`, after the load");
+    let mut kubectl = Samples::new(CHANGED, "`kubectl apply` and `rollout status`");
+    service.change_template(0)?;
     service.up()?;
-    service.by_hand()?;
+    service.apply_with_kubectl()?;
     for round in 1..=rounds {
-        service.change(round)?;
+        service.change_template(round)?;
         kdev.add(service.up()?.1);
-        hand.add(service.by_hand()?);
+        kubectl.add(service.apply_with_kubectl()?);
         unchanged.add(service.up()?.0);
     }
-    let [unchanged, kdev, hand] = [unchanged, kdev, hand].map(|tries| tries.end(report));
-    report.goal(Goal::time(UNCHANGED, "over the docker build", unchanged.seconds, 1.0));
-    report.goal(Goal::count(UNCHANGED, "kubectl starts", unchanged.starts, 3));
-    let more = kdev.seconds - hand.seconds;
-    report.goal(Goal::time(CHANGED, "more than by hand", more, 0.5));
+    let [unchanged, kdev, kubectl] =
+        [unchanged, kdev, kubectl].map(|samples| samples.add_to(report));
+    report.add_goal(Goal::time(UNCHANGED, "without the Docker build", unchanged.seconds, 1.0));
+    report.add_goal(Goal::count(UNCHANGED, "kubectl starts", unchanged.starts, 3));
+    let more = kdev.seconds - kubectl.seconds;
+    report.add_goal(Goal::time(CHANGED, "more than kubectl", more, 0.5));
     Ok(())
 }
 
@@ -66,30 +66,30 @@ impl<'a> Service<'a> {
         fs::write(folder.join("src/main.rs"), "fn main() {}\n")?;
         fs::write(folder.join("Dockerfile"), DOCKERFILE)?;
         fs::copy("/bin/busybox", folder.join("busybox"))?;
-        let counter = Counter::new(&bench.sh, &folder)?;
+        let counter = KubectlCounter::new(&bench.sh, &folder)?;
         let service = Self { bench, folder, counter, image: String::new() };
         service.clean()?;
-        for namespace in ["kdev", "hand"].map(|way| format!("{PREFIX}-{way}")) {
+        for namespace in ["kdev", "kubectl"].map(|tool| format!("{PREFIX}-{tool}")) {
             cmd!(bench.sh, "kubectl create namespace {namespace}").quiet().ignore_stdout().run()?;
         }
         Ok(service)
     }
 
-    /// The same Deployment with another annotation in its template.
-    fn change(&mut self, number: usize) -> Result<()> {
+    /// Changes an annotation in the template of the Deployment.
+    fn change_template(&mut self, number: usize) -> Result<()> {
         Ok(fs::write(self.folder.join("k8s/all.yaml"), manifest(PREFIX, number))?)
     }
 
-    /// What `up` took beside the build, and what it took from the load on.
-    fn up(&mut self) -> Result<(Taken, Taken)> {
+    /// Runs `cargo kdev up`. Returns its time without the build, and its time after the load.
+    fn up(&mut self) -> Result<(Sample, Sample)> {
         self.counter.reset();
         let mut command = self.command();
-        let begun = Instant::now();
+        let start = Instant::now();
         let mut child = command.stdout(Stdio::piped()).spawn()?;
         let stdout = BufReader::new(child.stdout.take().context("no stdout")?);
         let (mut build, mut loaded, mut ready) = (0.0, 0.0, 0.0);
         for line in stdout.lines() {
-            let (event, now) = (serde_json::from_str::<Value>(&line?)?, begun.elapsed());
+            let (event, now) = (serde_json::from_str::<Value>(&line?)?, start.elapsed());
             match event["reason"].as_str() {
                 Some("built") => {
                     build = event["seconds"].as_f64().unwrap_or_default();
@@ -97,14 +97,14 @@ impl<'a> Service<'a> {
                 }
                 Some("loaded" | "already-present") => loaded = now.as_secs_f64(),
                 Some("ready") => ready = now.as_secs_f64(),
-                Some("error") => bail!("kdev has failed: {event}"),
+                Some("error") => bail!("`cargo kdev up` failed: {event}"),
                 _ => {}
             }
         }
-        let all = begun.elapsed().as_secs_f64();
-        ensure!(child.wait()?.success(), "kdev has failed");
+        let total = start.elapsed().as_secs_f64();
+        ensure!(child.wait()?.success(), "`cargo kdev up` failed");
         let starts = self.counter.starts();
-        Ok((Taken { seconds: all - build, starts }, Taken { seconds: ready - loaded, starts }))
+        Ok((Sample { seconds: total - build, starts }, Sample { seconds: ready - loaded, starts }))
     }
 
     fn command(&self) -> Command {
@@ -116,23 +116,23 @@ impl<'a> Service<'a> {
         command
     }
 
-    /// The same change of a Deployment of its own, the image being there.
-    fn by_hand(&self) -> Result<Taken> {
+    /// Makes the same change with kubectl, in another namespace. The image is already loaded.
+    fn apply_with_kubectl(&self) -> Result<Sample> {
         let text = fs::read_to_string(self.folder.join("k8s/all.yaml"))?;
         let image = format!("image: {}, imagePullPolicy: Never", self.image);
         let text = text.replace(&format!("image: {PREFIX}-apply"), &image);
-        let namespace = format!("{PREFIX}-hand");
+        let namespace = format!("{PREFIX}-kubectl");
         let sh = &self.bench.sh;
-        let begun = Instant::now();
+        let start = Instant::now();
         let apply = cmd!(sh, "kubectl --namespace {namespace} apply --server-side --filename -");
         apply.stdin(text).quiet().ignore_stdout().run()?;
         let status = cmd!(sh, "kubectl --namespace {namespace} rollout status deployment/{PREFIX}");
         status.quiet().ignore_stdout().run()?;
-        Ok(Taken { seconds: begun.elapsed().as_secs_f64(), starts: 2 })
+        Ok(Sample { seconds: start.elapsed().as_secs_f64(), starts: 2 })
     }
 
     fn clean(&self) -> Result<()> {
-        let namespaces = ["kdev", "hand"].map(|way| format!("{PREFIX}-{way}"));
+        let namespaces = ["kdev", "kubectl"].map(|tool| format!("{PREFIX}-{tool}"));
         let delete = cmd!(self.bench.sh, "kubectl delete namespace --ignore-not-found");
         delete.args(namespaces).quiet().ignore_stdout().run()?;
         let _ = fs::remove_dir_all(self.folder.join("cache"));
@@ -140,7 +140,7 @@ impl<'a> Service<'a> {
     }
 }
 
-/// Two pods, one a node, that are ready as soon as they answer.
+/// Returns a Deployment with two pods that are ready as soon as they accept connections.
 fn manifest(name: &str, number: usize) -> String {
     format!(
         "apiVersion: apps/v1

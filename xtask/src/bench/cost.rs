@@ -1,26 +1,26 @@
-//! What a load costs: its time, and what noise does not move.
+//! The cost of a load: its time, and values that other processes do not influence.
 
 use crate::lab::{self, Counters, Node};
 use anyhow::Result;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-/// One load.
+/// The cost of a load.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Cost {
-    /// The load itself, in seconds: without kdev's questions to the cluster.
+    /// The load itself, in seconds, without the requests of kdev to the cluster.
     pub(crate) load: f64,
     /// The whole command, in seconds.
     pub(crate) command: f64,
-    /// Bytes on the nodes' cables, both ways, with all headers.
+    /// Bytes on the links to the nodes, in both directions, with all headers.
     pub(crate) wire: u64,
-    /// Bytes that the nodes' containerds wrote to disk.
+    /// Bytes that containerd wrote to disk on the nodes.
     pub(crate) written: u64,
-    /// Seconds of CPU of the nodes' containerds.
+    /// CPU time of containerd on the nodes, in seconds.
     pub(crate) containerd: f64,
-    /// Seconds of CPU of dockerd.
+    /// CPU time of dockerd, in seconds.
     pub(crate) docker: f64,
-    /// The largest memory of kdev, in bytes.
+    /// Peak memory of kdev, in bytes.
     pub(crate) memory: u64,
 }
 
@@ -37,44 +37,45 @@ impl Cost {
         })
     }
 
-    /// The median of each number on its own.
+    /// Returns the median of each value separately.
     pub(crate) fn median(costs: &[Self]) -> Self {
-        let f = |get: fn(&Self) -> f64| median(costs.iter().map(get).collect());
-        let u = |get: fn(&Self) -> u64| median(costs.iter().map(get).collect());
+        let floats = |get: fn(&Self) -> f64| median(costs.iter().map(get).collect());
+        let integers = |get: fn(&Self) -> u64| median(costs.iter().map(get).collect());
         Self {
-            load: f(|cost| cost.load),
-            command: f(|cost| cost.command),
-            wire: u(|cost| cost.wire),
-            written: u(|cost| cost.written),
-            containerd: f(|cost| cost.containerd),
-            docker: f(|cost| cost.docker),
-            memory: u(|cost| cost.memory),
+            load: floats(|cost| cost.load),
+            command: floats(|cost| cost.command),
+            wire: integers(|cost| cost.wire),
+            written: integers(|cost| cost.written),
+            containerd: floats(|cost| cost.containerd),
+            docker: floats(|cost| cost.docker),
+            memory: integers(|cost| cost.memory),
         }
     }
 }
 
-/// Of an even number the upper one of the two in the middle, which is real.
+/// Returns the median: the upper one of the two in the middle if their number is even, so that
+/// it is a measured value.
 pub(crate) fn median<T: PartialOrd + Copy + Default>(mut values: Vec<T>) -> T {
     values.sort_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
     values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
-/// Does something, and tells what it has cost on these nodes.
-pub(crate) fn of<T>(nodes: &[&Node], work: impl FnOnce() -> Result<T>) -> Result<(T, Cost)> {
-    let before: Vec<Counters> = nodes.iter().map(|node| lab::counters(node)).collect();
+/// Measures the cost of some work on these nodes.
+pub(crate) fn measure<T>(nodes: &[&Node], work: impl FnOnce() -> Result<T>) -> Result<(T, Cost)> {
+    let before: Vec<Counters> = nodes.iter().map(|node| lab::read_counters(node)).collect();
     let docker = lab::docker_cpu();
-    let begun = Instant::now();
-    let done = work()?;
-    let took = begun.elapsed();
-    let mut cost = Cost { load: seconds(took), command: seconds(took), ..Cost::default() };
+    let start = Instant::now();
+    let result = work()?;
+    let duration = start.elapsed();
+    let mut cost = Cost { load: seconds(duration), command: seconds(duration), ..Cost::default() };
     cost.docker = seconds(lab::docker_cpu().saturating_sub(docker));
     for (node, before) in nodes.iter().zip(before) {
-        let after = lab::counters(node);
+        let after = lab::read_counters(node);
         cost.wire += after.wire - before.wire;
         cost.written += after.written - before.written;
         cost.containerd += seconds(after.cpu.saturating_sub(before.cpu));
     }
-    Ok((done, cost))
+    Ok((result, cost))
 }
 
 pub(crate) fn seconds(duration: Duration) -> f64 {
@@ -86,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_odd_value_does_not_move_the_median() {
+    fn median_ignores_outlier() {
         assert_eq!(median(vec![5, 1, 1000, 4, 3]), 4);
         assert_eq!(median(vec![2, 1]), 2);
     }

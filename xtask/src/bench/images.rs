@@ -1,6 +1,7 @@
-//! The images that are loaded: made here, of noise or of real files.
+//! Builds the images that are loaded, from random bytes or real files.
 
-use super::ways::{Bench, PREFIX};
+use super::methods::{Bench, PREFIX};
+use crate::paths;
 use anyhow::{Context, Result};
 use std::fmt::Write;
 use std::fs::{self, File};
@@ -11,10 +12,10 @@ use xshell::cmd;
 /// Layers below the one that changes.
 const BASE_LAYERS: u64 = 3;
 
-/// What a base is made of.
+/// The content of the lower layers.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stuff {
-    /// No compressor makes it smaller.
+pub(crate) enum Content {
+    /// Random bytes, which cannot be compressed.
     Noise,
     /// Files of the Rust toolchain.
     Files,
@@ -25,19 +26,19 @@ pub(crate) struct Image {
     name: String,
     builds: u32,
     folder: PathBuf,
-    /// What the newest build is called.
+    /// The name of the latest build.
     pub(crate) reference: String,
 }
 
 impl Image {
-    /// With a base of so many bytes, in three layers.
-    pub(crate) fn new(bench: &Bench, name: &str, stuff: Stuff, base: u64) -> Result<Self> {
+    /// Builds an image with `base` bytes in three layers.
+    pub(crate) fn new(bench: &Bench, name: &str, content: Content, base: u64) -> Result<Self> {
         let name = format!("{PREFIX}-{name}");
         let folder = bench.folder.join(&name);
         fs::create_dir_all(&folder)?;
-        let mut source: Box<dyn Read> = match stuff {
-            Stuff::Noise => Box::new(File::open("/dev/urandom")?),
-            Stuff::Files => Box::new(toolchain(bench)?),
+        let mut source: Box<dyn Read> = match content {
+            Content::Noise => Box::new(File::open("/dev/urandom")?),
+            Content::Files => Box::new(open_toolchain(bench)?),
         };
         let mut dockerfile = "FROM scratch\n".to_owned();
         for layer in 0..BASE_LAYERS {
@@ -54,20 +55,20 @@ impl Image {
         Ok(image)
     }
 
-    /// A new build: its top layer is so many bytes of fresh noise.
-    pub(crate) fn with_noise(&mut self, bench: &Bench, bytes: u64) -> Result<&str> {
+    /// Builds a new version with random bytes as the top layer. Returns its name.
+    pub(crate) fn rebuild_with_noise(&mut self, bench: &Bench, bytes: u64) -> Result<&str> {
         let mut noise = File::open("/dev/urandom")?.take(bytes);
         io::copy(&mut noise, &mut File::create(self.folder.join("top"))?)?;
-        self.with_top(bench)
+        self.rebuild(bench)
     }
 
-    /// A new build: its top layer is this file.
-    pub(crate) fn with_file(&mut self, bench: &Bench, file: &Path) -> Result<&str> {
+    /// Builds a new version with a file as the top layer. Returns its name.
+    pub(crate) fn rebuild_with_file(&mut self, bench: &Bench, file: &Path) -> Result<&str> {
         fs::copy(file, self.folder.join("top")).with_context(|| format!("{}", file.display()))?;
-        self.with_top(bench)
+        self.rebuild(bench)
     }
 
-    fn with_top(&mut self, bench: &Bench) -> Result<&str> {
+    fn rebuild(&mut self, bench: &Bench) -> Result<&str> {
         self.builds += 1;
         self.reference = format!("{}:{}", self.name, self.builds);
         let dockerfile = format!("FROM {}:base\nCOPY top /top\n", self.name);
@@ -83,10 +84,10 @@ impl Image {
     }
 }
 
-/// The toolchain's libraries, one behind the other.
-fn toolchain(bench: &Bench) -> Result<impl Read + use<>> {
+/// Returns the libraries of the Rust toolchain as one stream.
+fn open_toolchain(bench: &Bench) -> Result<impl Read + use<>> {
     let root = cmd!(bench.sh, "rustc --print sysroot").quiet().read()?;
-    let mut files = files(&Path::new(root.trim()).join("lib"))?;
+    let mut files = list_files(&Path::new(root.trim()).join("lib"))?;
     files.sort_unstable();
     let mut all: Box<dyn Read> = Box::new(io::empty());
     for file in files {
@@ -95,12 +96,12 @@ fn toolchain(bench: &Bench) -> Result<impl Read + use<>> {
     Ok(all)
 }
 
-fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+fn list_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         match entry.file_type()? {
-            kind if kind.is_dir() => found.append(&mut files(&entry.path())?),
+            kind if kind.is_dir() => found.append(&mut list_files(&entry.path())?),
             kind if kind.is_file() => found.push(entry.path()),
             _ => {}
         }
@@ -108,7 +109,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// A Rust service, built again and again with one more condition in it.
+/// A Rust service that is rebuilt many times, each time with one more condition.
 pub(crate) struct Program {
     folder: PathBuf,
     conditions: u32,
@@ -117,7 +118,7 @@ pub(crate) struct Program {
 impl Program {
     pub(crate) fn new(bench: &Bench) -> Result<Self> {
         let folder = bench.folder.join("service");
-        let from = crate::root().join("xtask/bench-service");
+        let from = paths::repository().join("xtask/bench-service");
         fs::create_dir_all(folder.join("src"))?;
         for file in ["Cargo.toml", "Cargo.lock", "src/main.rs"] {
             fs::copy(from.join(file), folder.join(file))?;
@@ -125,16 +126,16 @@ impl Program {
         Ok(Self { folder, conditions: 0 })
     }
 
-    /// The next build's binary, stripped.
+    /// Builds the next version. Returns the path of the stripped binary.
     pub(crate) fn build(&mut self, bench: &Bench) -> Result<PathBuf> {
-        const MARK: &str = "// CONDITION\n";
+        const MARKER: &str = "// CONDITION\n";
         let main = self.folder.join("src/main.rs");
         let number = self.conditions;
         self.conditions += 1;
         let condition = format!(
-            "if order.item.len() == {number} {{ return Err(StatusCode::CONFLICT); }}\n    {MARK}"
+            "if order.item.len() == {number} {{ return Err(StatusCode::CONFLICT); }}\n    {MARKER}"
         );
-        let text = fs::read_to_string(&main)?.replace(MARK, &condition);
+        let text = fs::read_to_string(&main)?.replace(MARKER, &condition);
         fs::write(&main, text)?;
         let manifest = self.folder.join("Cargo.toml");
         let target = self.folder.join("target");

@@ -1,17 +1,17 @@
-//! What came out: tables to read, and the same as JSON.
+//! The results, as Markdown tables and as JSON.
 
 use super::cost::Cost;
-use super::ways::Bench;
+use super::methods::Bench;
 use anyhow::Result;
 use serde_json::{Value, json};
 use std::fs;
 
-/// All that was measured, and what it should have been.
+/// The measurements and the goals.
 #[derive(Default)]
 pub(crate) struct Report {
     name: &'static str,
     runs: Vec<Run>,
-    /// Of benches that measure no load: lines of a table, and the same as JSON.
+    /// Results of other benchmarks than `load`: lines of a table, and the same as JSON
     rows: Vec<(String, Value)>,
     goals: Vec<Goal>,
 }
@@ -19,84 +19,86 @@ pub(crate) struct Report {
 struct Run {
     case: &'static str,
     node: &'static str,
-    way: &'static str,
+    method: &'static str,
     costs: Vec<Cost>,
 }
 
-/// A number, and its bound.
+/// A measured value and its limit.
 pub(crate) struct Goal {
     case: &'static str,
     node: &'static str,
     measure: String,
     value: f64,
-    bound: f64,
+    limit: f64,
     shown: String,
     goal: String,
     met: bool,
 }
 
 impl Goal {
-    /// So many times faster, and at least so many.
+    /// Creates a goal for a minimum ratio.
     pub(crate) fn faster(
         case: &'static str,
         node: &'static str,
         than: &str,
         value: f64,
-        bound: f64,
+        limit: f64,
     ) -> Self {
-        let (shown, goal) = (format!("{value:.1} times"), format!("at least {bound} times"));
-        let (measure, met) = (format!("faster {than}"), value >= bound);
-        Self { case, node, measure, value, bound, shown, goal, met }
+        let (shown, goal) = (format!("{value:.1} times"), format!("at least {limit} times"));
+        let (measure, met) = (format!("faster {than}"), value >= limit);
+        Self { case, node, measure, value, limit, shown, goal, met }
     }
 
-    /// A ratio that may not grow.
+    /// Creates a goal for a maximum ratio.
     pub(crate) fn at_most(
         case: &'static str,
         node: &'static str,
         measure: &str,
         value: f64,
-        bound: f64,
+        limit: f64,
     ) -> Self {
-        let (shown, goal) = (format!("{value:.2} times"), format!("at most {bound} times"));
-        let (measure, met) = (measure.to_owned(), value <= bound);
-        Self { case, node, measure, value, bound, shown, goal, met }
+        let (shown, goal) = (format!("{value:.2} times"), format!("at most {limit} times"));
+        let (measure, met) = (measure.to_owned(), value <= limit);
+        Self { case, node, measure, value, limit, shown, goal, met }
     }
 
-    pub(crate) fn seconds(case: &'static str, node: &'static str, value: f64, bound: f64) -> Self {
-        let (shown, goal) = (format!("{value:.2} s"), format!("under {bound} s"));
-        Self { case, node, measure: "load".into(), value, bound, shown, goal, met: value < bound }
+    /// Creates a goal for the time of a load onto a node.
+    pub(crate) fn seconds(case: &'static str, node: &'static str, value: f64, limit: f64) -> Self {
+        let (shown, goal) = (format!("{value:.2} s"), format!("under {limit} s"));
+        Self { case, node, measure: "load".into(), value, limit, shown, goal, met: value < limit }
     }
 
+    /// Creates a goal for a maximum number of bytes.
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     pub(crate) fn bytes(
         case: &'static str,
         node: &'static str,
         measure: &str,
         value: u64,
-        bound: u64,
+        limit: u64,
     ) -> Self {
-        let (shown, goal) = (human(value), format!("at most {}", human(bound)));
-        let (measure, met) = (measure.to_owned(), value <= bound);
-        Self { case, node, measure, value: value as f64, bound: bound as f64, shown, goal, met }
+        let (shown, goal) = (format_bytes(value), format!("at most {}", format_bytes(limit)));
+        let (measure, met) = (measure.to_owned(), value <= limit);
+        Self { case, node, measure, value: value as f64, limit: limit as f64, shown, goal, met }
     }
 
-    /// So many seconds at most, of the cluster as a whole.
-    pub(crate) fn time(case: &'static str, measure: &str, value: f64, bound: f64) -> Self {
-        Self { measure: measure.to_owned(), ..Self::seconds(case, "both", value, bound) }
+    /// Creates a goal for a maximum time on both nodes.
+    pub(crate) fn time(case: &'static str, measure: &str, value: f64, limit: f64) -> Self {
+        Self { measure: measure.to_owned(), ..Self::seconds(case, "both", value, limit) }
     }
 
-    /// So many at most.
+    /// Creates a goal for a maximum count.
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-    pub(crate) fn count(case: &'static str, measure: &str, value: usize, bound: usize) -> Self {
-        let (shown, goal, met) = (value.to_string(), format!("at most {bound}"), value <= bound);
-        let (value, bound, measure) = (value as f64, bound as f64, measure.to_owned());
-        Self { case, node: "both", measure, value, bound, shown, goal, met }
+    pub(crate) fn count(case: &'static str, measure: &str, value: usize, limit: usize) -> Self {
+        let (shown, goal, met) = (value.to_string(), format!("at most {limit}"), value <= limit);
+        let (value, limit, measure) = (value as f64, limit as f64, measure.to_owned());
+        Self { case, node: "both", measure, value, limit, shown, goal, met }
     }
 
     fn json(&self) -> Value {
         json!({
             "case": self.case, "node": self.node, "measure": self.measure,
-            "value": self.value, "goal": self.bound, "met": self.met,
+            "value": self.value, "goal": self.limit, "met": self.met,
         })
     }
 }
@@ -105,19 +107,19 @@ impl Run {
     fn json(&self) -> Value {
         let values: Vec<Value> = self.costs.iter().map(Cost::json).collect();
         json!({
-            "case": self.case, "node": self.node, "way": self.way,
+            "case": self.case, "node": self.node, "method": self.method,
             "median": Cost::median(&self.costs).json(), "values": values,
         })
     }
 }
 
 impl Report {
-    /// One that is written to files of this name.
-    pub(crate) fn of(name: &'static str) -> Self {
+    /// Creates a report for the files `NAME.json` and `NAME.md`.
+    pub(crate) fn new(name: &'static str) -> Self {
         Self { name, ..Self::default() }
     }
 
-    pub(crate) fn row(&mut self, line: String, json: Value) {
+    pub(crate) fn add_row(&mut self, line: String, json: Value) {
         self.rows.push((line, json));
     }
 
@@ -125,56 +127,56 @@ impl Report {
         &mut self,
         case: &'static str,
         node: &'static str,
-        way: &'static str,
+        method: &'static str,
         costs: Vec<Cost>,
     ) {
-        self.runs.push(Run { case, node, way, costs });
+        self.runs.push(Run { case, node, method, costs });
     }
 
-    pub(crate) fn goal(&mut self, goal: Goal) {
+    pub(crate) fn add_goal(&mut self, goal: Goal) {
         self.goals.push(goal);
     }
 
-    pub(crate) fn all_met(&self) -> bool {
+    pub(crate) fn meets_all_goals(&self) -> bool {
         self.goals.iter().all(|goal| goal.met)
     }
 
-    /// To `NAME.json` and `NAME.md`.
+    /// Writes the files `NAME.json` and `NAME.md`.
     pub(crate) fn write(&self, bench: &Bench) -> Result<()> {
         let rows = self.rows.iter().map(|(_, json)| json.clone());
         let runs: Vec<Value> = self.runs.iter().map(Run::json).chain(rows).collect();
         let goals: Vec<Value> = self.goals.iter().map(Goal::json).collect();
-        let json = json!({ "machine": machine(), "runs": runs, "goals": goals });
+        let json = json!({ "machine": describe_machine(), "runs": runs, "goals": goals });
         fs::write(bench.folder.join(format!("{}.json", self.name)), format!("{json:#}\n"))?;
         fs::write(bench.folder.join(format!("{}.md", self.name)), self.tables())?;
         Ok(())
     }
 
     pub(crate) fn tables(&self) -> String {
-        let costs = if self.runs.is_empty() { self.times() } else { self.costs() };
-        format!("{}\n{costs}{}", machine(), self.verdicts())
+        let costs = if self.runs.is_empty() { self.times_table() } else { self.costs_table() };
+        format!("{}\n{costs}{}", describe_machine(), self.goals_table())
     }
 
-    fn times(&self) -> String {
-        let head = "\n| case | way | took | kubectl starts |\n|---|---|---|---|\n";
+    fn times_table(&self) -> String {
+        let head = "\n| case | method | time | kubectl starts |\n|---|---|---|---|\n";
         let rows = self.rows.iter().map(|(line, _)| format!("{line}\n"));
         head.to_owned() + &rows.collect::<String>()
     }
 
-    fn costs(&self) -> String {
-        let head = "\n| case | node | way | load | whole command | wire | written there \
-            | containerd's CPU | dockerd's CPU |\n|---|---|---|---|---|---|---|---|---|\n";
+    fn costs_table(&self) -> String {
+        let head = "\n| case | node | method | load | whole command | wire | written on the node \
+            | CPU of containerd | CPU of dockerd |\n|---|---|---|---|---|---|---|---|---|\n";
         let row = |run: &Run| {
             let cost = Cost::median(&run.costs);
             format!(
                 "| {} | {} | {} | {:.2} s | {:.2} s | {} | {} | {:.2} s | {:.2} s |\n",
                 run.case,
                 run.node,
-                run.way,
+                run.method,
                 cost.load,
                 cost.command,
-                human(cost.wire),
-                human(cost.written),
+                format_bytes(cost.wire),
+                format_bytes(cost.written),
                 cost.containerd,
                 cost.docker,
             )
@@ -182,7 +184,7 @@ impl Report {
         head.to_owned() + &self.runs.iter().map(row).collect::<String>()
     }
 
-    fn verdicts(&self) -> String {
+    fn goals_table(&self) -> String {
         let head = "\n| case | node | measure | result | goal | met |\n|---|---|---|---|---|---|\n";
         let row = |goal: &Goal| {
             let met = if goal.met { "yes" } else { "**no**" };
@@ -195,8 +197,8 @@ impl Report {
     }
 }
 
-/// The processor, its cores, and the memory.
-fn machine() -> String {
+/// Describes the processor, its cores, and the memory of this machine.
+fn describe_machine() -> String {
     let find = |file: &str, key: &str| {
         let text = fs::read_to_string(file).unwrap_or_default();
         let line = text.lines().find(|line| line.starts_with(key)).map(str::to_owned);
@@ -209,7 +211,7 @@ fn machine() -> String {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-fn human(bytes: u64) -> String {
+fn format_bytes(bytes: u64) -> String {
     match bytes {
         0..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
         _ => format!("{:.2} MB", bytes as f64 / 1e6),

@@ -1,9 +1,8 @@
-//! What is asked about a cluster: kdev beside kubectl, whose answers a person still
-//! has to understand.
+//! Compares `why`, `status` and `doctor` with `kubectl describe` and `kubectl get`.
 
+use super::methods::{Bench, PREFIX};
 use super::report::{Goal, Report};
-use super::tries::{Counter, Taken, Tries};
-use super::ways::{Bench, PREFIX};
+use super::samples::{KubectlCounter, Sample, Samples};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::PathBuf;
@@ -16,25 +15,25 @@ const PODS: usize = 12;
 const MANY: &str = "12 pods without their image";
 const ONE: &str = "one of these pods";
 const ALL: &str = "the nodes and the project";
-/// How long `why` may take, in seconds.
-const GOAL: f64 = 2.0;
+/// The maximum time of `why`, in seconds.
+const WHY_LIMIT: f64 = 2.0;
 
-/// A project, and pods whose image is nowhere.
-struct Scene<'a> {
+/// A project with pods whose image does not exist.
+struct Scenario<'a> {
     bench: &'a Bench,
     folder: PathBuf,
     namespace: String,
-    counter: Counter,
+    counter: KubectlCounter,
 }
 
 pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<()> {
-    let scene = Scene::new(bench)?;
-    let outcome = scene.measure(report);
-    scene.clean()?;
+    let scenario = Scenario::new(bench)?;
+    let outcome = scenario.measure(report);
+    scenario.clean()?;
     outcome
 }
 
-impl<'a> Scene<'a> {
+impl<'a> Scenario<'a> {
     fn new(bench: &'a Bench) -> Result<Self> {
         let folder = bench.folder.join("why");
         for sub in ["src", "k8s"] {
@@ -46,67 +45,67 @@ impl<'a> Scene<'a> {
         fs::write(folder.join("src/main.rs"), "fn main() {}\n")?;
         fs::write(folder.join("Dockerfile"), "FROM scratch\n")?;
         fs::write(folder.join("k8s/all.yaml"), manifest(&name))?;
-        let counter = Counter::new(&bench.sh, &folder)?;
+        let counter = KubectlCounter::new(&bench.sh, &folder)?;
         Ok(Self { bench, folder, namespace: name, counter })
     }
 
-    /// Makes the pods, and waits until each waits for its image.
-    fn make(&self) -> Result<()> {
+    /// Creates the pods, and waits until each reports that its image is missing.
+    fn create_pods(&self) -> Result<()> {
         let (sh, namespace) = (&self.bench.sh, &self.namespace);
         self.clean()?;
         cmd!(sh, "kubectl create namespace {namespace}").quiet().ignore_stdout().run()?;
         let path = self.folder.join("k8s/all.yaml");
         let apply = cmd!(sh, "kubectl --namespace {namespace} apply --filename {path}");
         apply.quiet().ignore_stdout().run()?;
-        let patience = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let pods = cmd!(sh, "kubectl --namespace {namespace} get pods --no-headers");
             if pods.quiet().read()?.matches("ErrImageNeverPull").count() == PODS {
                 return Ok(());
             }
-            ensure!(Instant::now() < patience, "the pods do not come to wait for their image");
+            ensure!(Instant::now() < deadline, "the pods do not report `ErrImageNeverPull`");
             thread::sleep(Duration::from_millis(500));
         }
     }
 
     fn measure(&self, report: &mut Report) -> Result<()> {
-        self.make()?;
+        self.create_pods()?;
         let namespace = &*self.namespace;
         let list = cmd!(self.bench.sh, "kubectl --namespace {namespace} get pods --output name");
-        let pod = list.quiet().read()?.lines().next().context("there is no pod")?.to_owned();
-        let of_namespace = ["--namespace", namespace];
+        let pod = list.quiet().read()?.lines().next().context("kubectl found no pod")?.to_owned();
+        let in_namespace = ["--namespace", namespace];
         let kubectl = |args: &[&str]| self.command("kubectl".as_ref(), args);
         let kdev = |args: &[&str]| {
             let mut kdev = self.command(self.bench.kdev_program(), &["kdev"]);
             kdev.args(args);
             kdev
         };
-        let found = kdev(&["why"]).args(of_namespace).stdout(Stdio::piped()).output()?;
-        let found = String::from_utf8_lossy(&found.stdout).into_owned();
-        let other = format!("{} more of its pods are not ready", PODS - 1);
-        ensure!(found.contains(&other), "`why` does not see what it is measured on:\n{found}");
-        let mut all = Tries::of(MANY, "`cargo kdev why`");
-        let mut described = Tries::of(MANY, "`kubectl describe pods`");
-        let mut one = Tries::of(ONE, "`cargo kdev why POD`");
-        let mut one_described = Tries::of(ONE, "`kubectl describe POD`");
-        let mut status = Tries::of(MANY, "`cargo kdev status`");
-        let mut listed = Tries::of(MANY, "`kubectl get pods --output wide`");
-        let mut doctor = Tries::of(ALL, "`cargo kdev doctor`");
+        let output = kdev(&["why"]).args(in_namespace).stdout(Stdio::piped()).output()?;
+        let output = String::from_utf8_lossy(&output.stdout).into_owned();
+        let other = format!("{} more pods are not ready", PODS - 1);
+        ensure!(output.contains(&other), "`cargo kdev why` does not show all pods:\n{output}");
+        let mut all = Samples::new(MANY, "`cargo kdev why`");
+        let mut describe = Samples::new(MANY, "`kubectl describe pods`");
+        let mut one = Samples::new(ONE, "`cargo kdev why POD`");
+        let mut describe_one = Samples::new(ONE, "`kubectl describe POD`");
+        let mut status = Samples::new(MANY, "`cargo kdev status`");
+        let mut get = Samples::new(MANY, "`kubectl get pods --output wide`");
+        let mut doctor = Samples::new(ALL, "`cargo kdev doctor`");
         for _ in 0..self.bench.rounds {
-            all.add(self.take(kdev(&["why"]).args(of_namespace))?);
-            described.add(self.take(kubectl(&["describe", "pods"]).args(of_namespace))?);
-            one.add(self.take(kdev(&["why", &pod]).args(of_namespace))?);
-            one_described.add(self.take(kubectl(&["describe", &pod]).args(of_namespace))?);
-            status.add(self.take(kdev(&["status"]).args(of_namespace))?);
+            all.add(self.measure_command(kdev(&["why"]).args(in_namespace))?);
+            describe.add(self.measure_command(kubectl(&["describe", "pods"]).args(in_namespace))?);
+            one.add(self.measure_command(kdev(&["why", &pod]).args(in_namespace))?);
+            describe_one
+                .add(self.measure_command(kubectl(&["describe", &pod]).args(in_namespace))?);
+            status.add(self.measure_command(kdev(&["status"]).args(in_namespace))?);
             let wide = ["get", "pods", "--output", "wide"];
-            listed.add(self.take(kubectl(&wide).args(of_namespace))?);
-            doctor.add(self.take(kdev(&["doctor"]).args(of_namespace))?);
+            get.add(self.measure_command(kubectl(&wide).args(in_namespace))?);
+            doctor.add(self.measure_command(kdev(&["doctor"]).args(in_namespace))?);
         }
-        let [all, _, one, _, _, _, _] =
-            [all, described, one, one_described, status, listed, doctor]
-                .map(|tries| tries.end(report));
-        report.goal(Goal::time(MANY, "`cargo kdev why`", all.seconds, GOAL));
-        report.goal(Goal::time(ONE, "`cargo kdev why POD`", one.seconds, GOAL));
+        let [all, _, one, _, _, _, _] = [all, describe, one, describe_one, status, get, doctor]
+            .map(|samples| samples.add_to(report));
+        report.add_goal(Goal::time(MANY, "`cargo kdev why`", all.seconds, WHY_LIMIT));
+        report.add_goal(Goal::time(ONE, "`cargo kdev why POD`", one.seconds, WHY_LIMIT));
         Ok(())
     }
 
@@ -117,13 +116,13 @@ impl<'a> Scene<'a> {
         command
     }
 
-    fn take(&self, command: &mut Command) -> Result<Taken> {
+    fn measure_command(&self, command: &mut Command) -> Result<Sample> {
         self.counter.reset();
-        let begun = Instant::now();
+        let start = Instant::now();
         let status = command.status()?;
-        let seconds = begun.elapsed().as_secs_f64();
-        ensure!(status.success(), "{command:?} has failed: {status}");
-        Ok(Taken { seconds, starts: self.counter.starts() })
+        let seconds = start.elapsed().as_secs_f64();
+        ensure!(status.success(), "{command:?} failed: {status}");
+        Ok(Sample { seconds, starts: self.counter.starts() })
     }
 
     fn clean(&self) -> Result<()> {

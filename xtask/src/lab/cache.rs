@@ -1,14 +1,14 @@
-//! The cache of the built programs.
+//! The cache of built programs.
 //!
-//! Each tool has a folder named after a hash of everything that it was built from.
-//! The folder appears complete or not at all.
+//! Each tool has a folder with the hash of its sources, flags and compiler in its name. The
+//! folder is created by a rename, so that it is always complete.
 
 use super::tools::{Part, TOOLS, Tool};
 use super::{go, image};
 use crate::jobs::{Jobs, Step};
+use crate::paths::tool_cache;
 use crate::term;
 use anyhow::{Context, Result};
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -32,39 +32,28 @@ impl Built {
         Ok(files)
     }
 
-    /// Returns a text that differs if any of the programs differs.
+    /// Returns a text that identifies these builds of the programs.
     pub(crate) fn stamp(&self) -> String {
         let folders = self.folders.iter().map(|folder| folder.to_string_lossy());
         folders.collect::<Vec<_>>().join("\n")
     }
 }
 
-/// Returns the folder in which the repository's tasks keep what is slow to build.
-pub(crate) fn tool_cache() -> Result<PathBuf> {
-    let caches = match env::var_os("XDG_CACHE_HOME").filter(|value| !value.is_empty()) {
-        Some(folder) => PathBuf::from(folder),
-        None => PathBuf::from(env::var_os("HOME").context("`HOME` is not set")?).join(".cache"),
-    };
-    let folder = caches.join("kdev-lab");
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
-    Ok(folder)
-}
-
-/// Builds the tools of one part that the cache does not have. The caller holds the
-/// lab's lock.
+/// Builds the tools of a part that are not in the cache. The caller must hold the lock of the
+/// lab.
 pub(crate) fn ensure(jobs: &Jobs, part: Part) -> Result<()> {
     let go = go::version(&Shell::new()?)?;
-    // One build uses all processors; the next tool's modules are downloaded beside it.
-    let turn = Mutex::new(());
-    let (go, turn) = (&*go, &turn);
-    let step = |tool| -> Step<'_> { Box::new(move |jobs| ensure_tool(jobs, tool, go, turn)) };
-    jobs.together(tools(part).map(step).collect())
+    // A build uses all processors, so only one runs at a time. Downloads run beside it.
+    let build_lock = Mutex::new(());
+    let (go, build_lock) = (&*go, &build_lock);
+    let step = |tool| -> Step<'_> { Box::new(move |jobs| ensure_tool(jobs, tool, go, build_lock)) };
+    jobs.run_all(tools(part).map(step).collect())
 }
 
-/// Returns the tools of one part that the cache has.
+/// Returns the tools of a part that are in the cache.
 pub(crate) fn find(sh: &Shell, part: Part) -> Result<Built> {
     let (go, cache) = (go::version(sh)?, tool_cache()?);
-    let folders = tools(part).map(|tool| Ok(cache.join(tool.folder(&go)?)));
+    let folders = tools(part).map(|tool| Ok(cache.join(tool.folder_name(&go)?)));
     let mut folders = folders.collect::<Result<Vec<_>>>()?;
     folders.retain(|folder| folder.exists());
     Ok(Built { folders })
@@ -74,24 +63,23 @@ fn tools(part: Part) -> impl Iterator<Item = &'static Tool> {
     TOOLS.iter().filter(move |tool| tool.part == part)
 }
 
-fn ensure_tool(jobs: &Jobs, tool: &Tool, go: &str, turn: &Mutex<()>) -> Result<()> {
+fn ensure_tool(jobs: &Jobs, tool: &Tool, go: &str, build_lock: &Mutex<()>) -> Result<()> {
     let cache = tool_cache()?;
-    let folder = cache.join(tool.folder(go)?);
+    let folder = cache.join(tool.folder_name(go)?);
     if folder.exists() {
         return Ok(());
     }
-    // The lock makes this folder the caller's own: an older one is left from an
-    // interrupted build.
+    // Left by an interrupted build: the lock of the lab excludes another one.
     let unfinished = cache.join(format!("{}.unfinished", tool.name));
     let _ = fs::remove_dir_all(&unfinished);
-    let built = build(jobs, tool, &unfinished, turn)
+    let built = build(jobs, tool, &unfinished, build_lock)
         .and_then(|()| Ok(fs::rename(unfinished.join("bin"), &folder)?))
         .with_context(|| format!("failed to build {}", tool.title));
     let _ = fs::remove_dir_all(&unfinished);
     built
 }
 
-fn build(jobs: &Jobs, tool: &Tool, unfinished: &Path, turn: &Mutex<()>) -> Result<()> {
+fn build(jobs: &Jobs, tool: &Tool, unfinished: &Path, build_lock: &Mutex<()>) -> Result<()> {
     let (out, work) = (unfinished.join("bin"), unfinished.join("tmp"));
     fs::create_dir_all(&out)?;
     fs::create_dir_all(&work)?;
@@ -99,12 +87,12 @@ fn build(jobs: &Jobs, tool: &Tool, unfinished: &Path, turn: &Mutex<()>) -> Resul
     sh.change_dir(tool.source());
     sh.set_var("GOTMPDIR", work);
     let plan = go::plan(&sh, jobs, tool)?;
-    let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-    let begun = Instant::now();
+    let _guard = build_lock.lock().unwrap_or_else(PoisonError::into_inner);
+    let start = Instant::now();
     go::build(&sh, jobs, tool, plan, &out)?;
     if out.join("pause").exists() {
-        image::pause(&sh, &out)?;
+        image::create_pause(&sh, &out)?;
     }
-    term::status("Built", format!("{} in {}", tool.title, term::time(begun.elapsed())));
+    term::status("Built", format!("{} in {}", tool.title, term::format_duration(start.elapsed())));
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The cluster's own certificate authority and what it signs.
+//! The certificate authority of the cluster, and the certificates that it signs.
 
 use super::node;
 use super::paths::{HOST, state};
@@ -12,10 +12,10 @@ use std::path::Path;
 
 type Authority = Issuer<'static, KeyPair>;
 
-/// Makes every certificate and key below `pki/` and in the nodes' folders.
+/// Creates all certificates and keys, in `pki/` and in the folders of the nodes.
 pub(crate) fn create() -> Result<()> {
     let pki = state("pki");
-    let authority = authority(&pki)?;
+    let authority = create_authority(&pki)?;
     let server = [
         "kubernetes",
         "kubernetes.default",
@@ -43,7 +43,7 @@ pub(crate) fn create() -> Result<()> {
     Ok(())
 }
 
-fn authority(pki: &Path) -> Result<Authority> {
+fn create_authority(pki: &Path) -> Result<Authority> {
     let mut params = CertificateParams::new(Vec::new())?;
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
@@ -53,12 +53,12 @@ fn authority(pki: &Path) -> Result<Authority> {
     Ok(Issuer::new(params, key))
 }
 
-/// Signs a certificate for a common name and an organisation; with alternative
-/// names it is a server's, without them a client's.
+/// Signs a certificate for a common name and an organization: a server certificate if there
+/// are alternative names, otherwise a client certificate.
 fn issue(
     authority: &Authority,
     stem: &Path,
-    (common_name, organisation): (&str, &str),
+    (common_name, organization): (&str, &str),
     names: &[&str],
 ) -> Result<()> {
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
@@ -71,8 +71,8 @@ fn issue(
     params.extended_key_usages = vec![usage];
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, common_name);
-    if !organisation.is_empty() {
-        params.distinguished_name.push(DnType::OrganizationName, organisation);
+    if !organization.is_empty() {
+        params.distinguished_name.push(DnType::OrganizationName, organization);
     }
     let key = KeyPair::generate()?;
     fs::write(stem.with_extension("crt"), params.signed_by(&key, authority)?.pem())?;

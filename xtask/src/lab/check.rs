@@ -1,8 +1,8 @@
-//! What the lab promises of itself, tried out: it heals, it is quick, and it
-//! leaves nothing behind.
+//! Checks the lab itself: `lab up` replaces lost programs, is fast, and `lab down` leaves
+//! nothing behind.
 
 use super::paths::STATE;
-use super::{daemon, down, status, up, wait};
+use super::{down, pid_file, status, up, wait};
 use crate::term;
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
@@ -13,54 +13,53 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use xshell::{Shell, cmd};
 
-/// How long `lab up` may take where nothing has to be built.
-const QUICK: Duration = Duration::from_secs(15);
-/// One of each kind: what runs pods, what starts them, what knows them, and
-/// the way in.
-const VICTIMS: [&str; 4] = ["kubelet-node-1", "containerd-node-2", "etcd", "sshd-node-2"];
+/// The maximum time of `lab up` if nothing has to be built.
+const UP_LIMIT: Duration = Duration::from_secs(15);
+/// One daemon of each kind.
+const KILLED: [&str; 4] = ["kubelet-node-1", "containerd-node-2", "etcd", "sshd-node-2"];
 
 /// Runs all checks, and leaves the lab running.
 pub(crate) fn check(sh: &Shell) -> Result<()> {
-    quick(sh, "a lab that runs")?;
-    for victim in VICTIMS {
-        heals(sh, victim)?;
+    check_up(sh, "a running lab")?;
+    for name in KILLED {
+        check_recovery(sh, name)?;
     }
     down::down(sh)?;
-    let before = Host::look(sh)?;
-    quick(sh, "a lab from nothing")?;
+    let before = HostState::read(sh)?;
+    check_up(sh, "a new lab")?;
     down::down(sh)?;
-    let after = Host::look(sh)?;
-    ensure!(before == after, "`lab down` left something behind:\n{}", after.beyond(&before));
+    let after = HostState::read(sh)?;
+    ensure!(before == after, "`lab down` left something behind:\n{}", after.difference(&before));
     ensure!(!Path::new(STATE).exists(), "`lab down` left `{STATE}` behind");
-    quick(sh, "a lab from nothing")
+    check_up(sh, "a new lab")
 }
 
-fn quick(sh: &Shell, what: &str) -> Result<()> {
-    let begun = Instant::now();
-    up(sh)?;
-    let took = begun.elapsed();
-    term::status("Measured", format!("{what}: up in {:.1} s", took.as_secs_f64()));
-    ensure!(took < QUICK, "{what} took {took:?} to come up");
+fn check_up(sh: &Shell, what: &str) -> Result<()> {
+    let start = Instant::now();
+    up::up(sh)?;
+    let duration = start.elapsed();
+    term::status("Measured", format!("{what} is up in {:.1} s", duration.as_secs_f64()));
+    ensure!(duration < UP_LIMIT, "`lab up` took {duration:?} for {what}");
     Ok(())
 }
 
-fn heals(sh: &Shell, victim: &str) -> Result<()> {
-    let pid = daemon::pid(victim).map(Pid::from_raw);
-    let pid = pid.with_context(|| format!("{victim} does not run"))?;
+fn check_recovery(sh: &Shell, name: &str) -> Result<()> {
+    let pid = pid_file::pid(name).map(Pid::from_raw);
+    let pid = pid.with_context(|| format!("{name} is not running"))?;
     kill(pid, Signal::SIGKILL)?;
-    wait::until(&format!("the end of {victim}"), 5, || !daemon::running(victim))?;
-    ensure!(!status::is_healthy(sh), "nobody noticed that {victim} is gone");
-    quick(sh, &format!("a lab without {victim}"))?;
-    ensure!(status::is_healthy(sh), "the lab did not heal from the loss of {victim}");
+    wait::until(&format!("the end of {name}"), 5, || !pid_file::is_running(name))?;
+    ensure!(!status::is_healthy(sh), "`lab status` does not show that {name} has ended");
+    check_up(sh, &format!("a lab without {name}"))?;
+    ensure!(status::is_healthy(sh), "`lab up` did not replace {name}");
     Ok(())
 }
 
-/// What the lab might leave on a host.
+/// The state of a host that the lab may change.
 #[derive(PartialEq, Eq)]
-pub(crate) struct Host(BTreeSet<String>);
+pub(crate) struct HostState(BTreeSet<String>);
 
-impl Host {
-    pub(crate) fn look(sh: &Shell) -> Result<Self> {
+impl HostState {
+    pub(crate) fn read(sh: &Shell) -> Result<Self> {
         let mut found = BTreeSet::new();
         let mut add = |kind: &str, text: &str| {
             found.extend(text.lines().map(|line| format!("{kind} {line}")));
@@ -75,20 +74,20 @@ impl Host {
         Ok(Self(found))
     }
 
-    /// What differs between the two.
-    pub(crate) fn beyond(&self, other: &Self) -> String {
+    /// Returns the differences between two states, one per line.
+    pub(crate) fn difference(&self, other: &Self) -> String {
         self.0.symmetric_difference(&other.0).cloned().collect::<Vec<_>>().join("\n")
     }
 }
 
-/// Without comments and counters, which change by themselves.
+/// Removes comments and counters, which change over time.
 fn rules(saved: &str) -> String {
     let lines = saved.lines().filter(|line| !line.starts_with('#'));
     let counters = |line: &str| line.split(" [").next().unwrap_or(line).to_owned();
     lines.map(counters).collect::<Vec<_>>().join("\n")
 }
 
-/// Programs of the lab that still run. A defunct entry is no process any more.
+/// Returns the command lines of processes of the lab. Zombies have none.
 fn processes() -> Result<String> {
     let mut names = Vec::new();
     for entry in fs::read_dir("/proc")? {

@@ -1,4 +1,4 @@
-//! A node's container runtime, at its default address within the node.
+//! The container runtime of a node, at its default address.
 
 use super::daemon::{self, Daemon};
 use super::image::PAUSE;
@@ -20,25 +20,32 @@ pub(crate) fn write_config(node: &Node, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Starts it, and gives it the one image that no pod can do without.
+/// Starts containerd, and imports the sandbox image if it is missing.
 pub(crate) fn start(sh: &Shell, node: &Node) -> Result<()> {
     let daemon = Daemon::in_node(node, "containerd", cmd!(sh, "containerd"))?;
     daemon.ensure()?;
-    daemon::answers(&format!("containerd-{}", node.name), 20, || answers(node))?;
-    if !has_pause(sh, node)? {
-        import_pause(sh, node)?;
-    }
-    Ok(())
+    daemon::wait_until_ready(&format!("containerd-{}", node.name), 20, || accepts(node))?;
+    ensure_sandbox_image(sh, node).map(drop)
 }
 
-/// The socket, seen from the host through the node's own root.
-fn answers(node: &Node) -> bool {
+/// Connects to the socket through the root folder of the node's holder.
+fn accepts(node: &Node) -> bool {
     let socket = |pid| format!("/proc/{pid}/root/run/containerd/containerd.sock");
     node.holder().is_some_and(|pid| UnixStream::connect(socket(pid)).is_ok())
 }
 
-fn has_pause(sh: &Shell, node: &Node) -> Result<bool> {
-    let enter = node.enter()?;
+/// Imports the sandbox image if it is missing, and returns whether it was. Without it no pod
+/// can start, because nothing can be pulled in the lab.
+pub(crate) fn ensure_sandbox_image(sh: &Shell, node: &Node) -> Result<bool> {
+    let is_missing = !has_sandbox_image(sh, node)?;
+    if is_missing {
+        import_sandbox_image(sh, node)?;
+    }
+    Ok(is_missing)
+}
+
+fn has_sandbox_image(sh: &Shell, node: &Node) -> Result<bool> {
+    let enter = node.nsenter_args()?;
     let name = format!("name=={PAUSE}");
     let listed = cmd!(sh, "nsenter {enter...} ctr -n k8s.io images ls -q {name}")
         .quiet()
@@ -48,15 +55,15 @@ fn has_pause(sh: &Shell, node: &Node) -> Result<bool> {
     Ok(listed.trim() == PAUSE)
 }
 
-fn import_pause(sh: &Shell, node: &Node) -> Result<()> {
-    let (enter, archive) = (&node.enter()?, program("pause.tar"));
+fn import_sandbox_image(sh: &Shell, node: &Node) -> Result<()> {
+    let (enter, archive) = (&node.nsenter_args()?, program("pause.tar"));
     let import = cmd!(sh, "nsenter {enter...} ctr -n k8s.io images import {archive}")
         .quiet()
         .ignore_status()
         .output()?;
     if !import.status.success() {
         anyhow::bail!(
-            "cannot import the sandbox image: {}",
+            "failed to import the sandbox image: {}",
             String::from_utf8_lossy(&import.stderr).trim()
         );
     }
@@ -68,5 +75,5 @@ fn import_pause(sh: &Shell, node: &Node) -> Result<()> {
     .ignore_stdout()
     .ignore_stderr()
     .run()
-    .context("cannot pin the sandbox image")
+    .context("failed to pin the sandbox image")
 }

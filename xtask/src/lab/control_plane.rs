@@ -1,4 +1,4 @@
-//! etcd, the API server, the controllers and the scheduler, on the host.
+//! etcd, the API server, the controller manager and the scheduler, on the host.
 
 use super::daemon::{self, Daemon};
 use super::kubeconfig::kubectl;
@@ -9,18 +9,18 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use xshell::{Shell, cmd};
 
-/// Not etcd's own ports, which one of the host's may hold.
+/// Not etcd's default ports, which an etcd of the host may use.
 const ETCD: &str = "127.0.0.1:12379";
 const ETCD_PEERS: &str = "127.0.0.1:12380";
 
 pub(crate) fn start() -> Result<()> {
     let sh = Shell::new()?;
-    etcd(&sh)?;
-    apiserver(&sh)?;
-    clients(&sh)
+    start_etcd(&sh)?;
+    start_apiserver(&sh)?;
+    start_clients(&sh)
 }
 
-fn etcd(sh: &Shell) -> Result<()> {
+fn start_etcd(sh: &Shell) -> Result<()> {
     let data = state("etcd");
     let (clients, peers) = (format!("http://{ETCD}"), format!("http://{ETCD_PEERS}"));
     let etcd = cmd!(
@@ -31,10 +31,10 @@ fn etcd(sh: &Shell) -> Result<()> {
          --initial-cluster lab={peers}"
     );
     Daemon::new("etcd", etcd).ensure()?;
-    daemon::answers("etcd", 20, || wait::http_ok(ETCD, "/health"))
+    daemon::wait_until_ready("etcd", 20, || wait::is_http_ok(ETCD, "/health"))
 }
 
-fn apiserver(sh: &Shell) -> Result<()> {
+fn start_apiserver(sh: &Shell) -> Result<()> {
     let (binary, pki) = (program("kubernetes"), state("pki"));
     let etcd = format!("http://{ETCD}");
     let apiserver = cmd!(
@@ -54,14 +54,14 @@ fn apiserver(sh: &Shell) -> Result<()> {
          --allow-privileged=true"
     );
     Daemon::new("kube-apiserver", apiserver).ensure()?;
-    daemon::answers("kube-apiserver", 60, || wait::connects(APISERVER) && ready(sh))
+    daemon::wait_until_ready("kube-apiserver", 60, || wait::can_connect(APISERVER) && is_ready(sh))
 }
 
-pub(crate) fn ready(sh: &Shell) -> bool {
-    kubectl(sh, &["get", "--raw", "/readyz"]).read().is_ok_and(|answer| answer == "ok")
+fn is_ready(sh: &Shell) -> bool {
+    kubectl(sh, &["get", "--raw", "/readyz"]).read().is_ok_and(|output| output == "ok")
 }
 
-fn clients(sh: &Shell) -> Result<()> {
+fn start_clients(sh: &Shell) -> Result<()> {
     let (binary, pki) = (program("kubernetes"), state("pki"));
     let controllers = cmd!(
         sh,
@@ -80,31 +80,34 @@ fn clients(sh: &Shell) -> Result<()> {
     Daemon::new("kube-scheduler", scheduler).ensure()
 }
 
-/// Until a pod that is created now would run.
-pub(crate) fn settled(sh: &Shell) -> Result<()> {
+/// Waits until a new pod would run.
+pub(crate) fn wait_until_ready(sh: &Shell) -> Result<()> {
     for node in &NODES {
-        let is_it = |found: &Value| found["metadata"]["name"] == node.name && takes_pods(found);
-        daemon::answers(&format!("kubelet-{}", node.name), 60, || nodes(sh).iter().any(is_it))?;
+        let is_ready =
+            |found: &Value| found["metadata"]["name"] == node.name && accepts_pods(found);
+        let kubelet = format!("kubelet-{}", node.name);
+        daemon::wait_until_ready(&kubelet, 60, || nodes(sh).iter().any(is_ready))?;
     }
-    wait::until("the cluster", 60, || is_settled(sh))
+    wait::until("the cluster", 60, || can_run_pods(sh))
         .with_context(|| format!("see the logs in `{}`", state("log").display()))
 }
 
-/// Both nodes take pods, and pods have an account to run as.
-pub(crate) fn is_settled(sh: &Shell) -> bool {
+/// Returns whether all nodes accept pods and the default service account exists.
+pub(crate) fn can_run_pods(sh: &Shell) -> bool {
     let account = "/api/v1/namespaces/default/serviceaccounts/default";
     kubectl(sh, &["get", "--raw", account]).read().is_ok()
-        && nodes(sh).iter().filter(|node| takes_pods(node)).count() == NODES.len()
+        && nodes(sh).iter().filter(|node| accepts_pods(node)).count() == NODES.len()
 }
 
 pub(crate) fn nodes(sh: &Shell) -> Vec<Value> {
-    let answer = kubectl(sh, &["get", "nodes", "--output", "json"]).read().unwrap_or_default();
-    let list: Value = serde_json::from_str(&answer).unwrap_or_default();
+    let output = kubectl(sh, &["get", "nodes", "--output", "json"]).read().unwrap_or_default();
+    let list: Value = serde_json::from_str(&output).unwrap_or_default();
     list["items"].as_array().cloned().unwrap_or_default()
 }
 
-/// Ready, and without the taint that lingers for a moment after it.
-pub(crate) fn takes_pods(node: &Value) -> bool {
+/// Returns whether a node is ready and has no taint: the taint of a node that was not ready
+/// is removed a moment later.
+pub(crate) fn accepts_pods(node: &Value) -> bool {
     let conditions = node["status"]["conditions"].as_array();
     let ready = conditions
         .into_iter()
@@ -113,8 +116,7 @@ pub(crate) fn takes_pods(node: &Value) -> bool {
     ready && node["spec"]["taints"].as_array().is_none_or(Vec::is_empty)
 }
 
-/// Whether its kubelet has reported since a time, which is written as the API server
-/// writes times.
+/// Returns whether the kubelet has reported since `time`, in the format of the API server.
 pub(crate) fn has_reported_since(node: &Value, time: &str) -> bool {
     let conditions = node["status"]["conditions"].as_array().into_iter().flatten();
     let mut ready = conditions.filter(|condition| condition["type"] == "Ready");

@@ -1,54 +1,55 @@
-//! What the lab's parts have done so far: bytes and processor time.
+//! Counters of the lab: bytes and processor time since the start.
 
 use super::network::veth;
 use super::node::Node;
-use super::{daemon, moby};
+use super::{moby, pid_file};
 use std::fs;
 use std::time::Duration;
 
-/// What Linux counts time in for user space (`sysconf(_SC_CLK_TCK)`, 100 on
-/// every architecture that it runs Rust on).
-const TICKS: u64 = 100;
+/// Clock ticks in a second (`sysconf(_SC_CLK_TCK)`): 100 on every architecture with Rust
+/// on Linux.
+const TICKS_PER_SECOND: u64 = 100;
 
-/// Of one node.
+/// The counters of a node.
 pub(crate) struct Counters {
-    /// Bytes on its cable, both ways.
+    /// Bytes on the link to the node, in both directions.
     pub(crate) wire: u64,
-    /// Bytes that its containerd has written.
+    /// Bytes that containerd has written to disk.
     pub(crate) written: u64,
-    /// Processor time of its containerd.
+    /// Processor time of containerd.
     pub(crate) cpu: Duration,
 }
 
-pub(crate) fn counters(node: &Node) -> Counters {
+pub(crate) fn read_counters(node: &Node) -> Counters {
     let statistics = format!("/sys/class/net/{}/statistics", veth(node));
     let bytes = |name: &str| {
         let text = fs::read_to_string(format!("{statistics}/{name}_bytes")).unwrap_or_default();
         text.trim().parse::<u64>().unwrap_or_default()
     };
-    let containerd = daemon::pid(&format!("containerd-{}", node.name));
+    let containerd = pid_file::pid(&format!("containerd-{}", node.name));
     Counters {
         wire: bytes("rx") + bytes("tx"),
-        written: containerd.map(written).unwrap_or_default(),
-        cpu: containerd.map(cpu).unwrap_or_default(),
+        written: containerd.map(written_bytes).unwrap_or_default(),
+        cpu: containerd.map(cpu_time).unwrap_or_default(),
     }
 }
 
-/// Processor time of the lab's dockers; none where docker is the host's own.
+/// Returns the processor time of the Docker daemons of the lab: zero if it uses Docker of the
+/// host.
 pub(crate) fn docker_cpu() -> Duration {
-    ["dockerd", moby::NAME].into_iter().filter_map(daemon::pid).map(cpu).sum()
+    ["dockerd", moby::NAME].into_iter().filter_map(pid_file::pid).map(cpu_time).sum()
 }
 
-fn written(pid: i32) -> u64 {
+fn written_bytes(pid: i32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("write_bytes: "));
     line.and_then(|bytes| bytes.parse().ok()).unwrap_or_default()
 }
 
-/// User and system time, with that of children that have ended (proc(5)).
-fn cpu(pid: i32) -> Duration {
+/// Returns user and system time, including children that have ended (proc(5)).
+fn cpu_time(pid: i32) -> Duration {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let fields = text.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
     let ticks: u64 = fields.skip(11).take(4).filter_map(|field| field.parse::<u64>().ok()).sum();
-    Duration::from_millis(ticks * 1000 / TICKS)
+    Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND)
 }

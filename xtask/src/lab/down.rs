@@ -1,61 +1,46 @@
-//! `lab down`: ends all that the lab started and takes back what it changed.
+//! `lab down`: stops every process of the lab and reverts its changes to the host.
 
 use super::paths::STATE;
-use super::{cgroup, daemon, network, state, wait};
+use super::{cgroup, network, pid_file, state, wait};
 use crate::term;
 use anyhow::Result;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use std::path::Path;
 use xshell::Shell;
 
 pub(crate) fn down(sh: &Shell) -> Result<()> {
     let _lock = state::lock()?;
-    if Path::new(STATE).exists() || network::exists() {
+    if Path::new(STATE).exists() || network::has_bridge() {
         term::status("Stopping", "kdev-lab");
     }
-    sweep(sh)
+    remove_all(sh)
 }
 
-/// Leaves nothing behind, whatever state the lab was in.
-pub(crate) fn sweep(sh: &Shell) -> Result<()> {
-    stop();
-    // Docker ends its containers itself, and unmounts what they had.
-    let _ = wait::until("docker's end", 8, || !daemon::running("dockerd"));
-    let _ = wait::until("the end of the lab's processes", 2, || alive().is_empty());
+/// Stops and removes everything that belongs to the lab, also if the lab is incomplete.
+pub(crate) fn remove_all(sh: &Shell) -> Result<()> {
+    terminate();
+    // Docker stops its containers and unmounts their file systems itself.
+    let _ = wait::until("the end of Docker", 8, || !pid_file::is_running("dockerd"));
+    let _ = wait::until("the end of the lab's processes", 2, || processes().is_empty());
     wait::until("the end of the lab's processes", 20, || {
-        signal(&alive(), Signal::SIGKILL);
-        alive().is_empty() && cgroup::remove()
+        cgroup::signal(&processes(), Signal::SIGKILL);
+        processes().is_empty() && cgroup::remove_all()
     })?;
     network::remove(sh)?;
     state::remove(sh)
 }
 
-/// Ends whatever is in one group.
-pub(crate) fn kill_all(group: &str) -> Result<()> {
-    wait::until(&format!("the end of {group}"), 10, || {
-        let left = cgroup::processes(group);
-        signal(&left, Signal::SIGKILL);
-        left.is_empty()
-    })
+/// Sends SIGTERM to every daemon.
+fn terminate() {
+    let pids: Vec<i32> = daemons().collect();
+    cgroup::signal(&pids, Signal::SIGTERM);
 }
 
-/// Asks every program to end, by its recorded process.
-fn stop() {
-    let pids: Vec<i32> =
-        daemon::recorded().into_iter().filter_map(|(name, _)| daemon::pid(&name)).collect();
-    signal(&pids, Signal::SIGTERM);
+fn daemons() -> impl Iterator<Item = i32> {
+    pid_file::all().into_iter().filter_map(|(name, _)| pid_file::pid(&name))
 }
 
-/// The recorded programs and all that came of them: shims, pods, sessions.
-fn alive() -> Vec<i32> {
-    let recorded = daemon::recorded().into_iter().filter_map(|(name, _)| daemon::pid(&name));
-    recorded.chain(cgroup::processes("")).collect()
-}
-
-fn signal(pids: &[i32], signal: Signal) {
-    for pid in pids {
-        // It may have ended by itself just now.
-        let _ = kill(Pid::from_raw(*pid), signal);
-    }
+/// Returns the daemons and all their descendants: shims, pods, sessions.
+fn processes() -> Vec<i32> {
+    daemons().chain(cgroup::processes("")).collect()
 }

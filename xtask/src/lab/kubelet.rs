@@ -1,4 +1,4 @@
-//! What makes a node part of the cluster: its kubelet and its kube-proxy.
+//! The kubelet and the kube-proxy of a node.
 
 use super::control_plane;
 use super::daemon::{self, Daemon};
@@ -20,8 +20,8 @@ pub(crate) fn start(node: &Node) -> Result<()> {
     let (name, address) = (node.name, node.address());
     let proxy = cmd!(sh, "{binary} kube-proxy --config {dir}/kube-proxy.yaml");
     Daemon::in_node(node, "kube-proxy", proxy)?.ensure()?;
-    daemon::answers(&format!("kube-proxy-{name}"), 30, || {
-        wait::http_ok(&format!("{address}:10256"), "/healthz")
+    daemon::wait_until_ready(&format!("kube-proxy-{name}"), 30, || {
+        wait::is_http_ok(&format!("{address}:10256"), "/healthz")
     })
 }
 
@@ -36,18 +36,25 @@ fn start_kubelet(sh: &Shell, node: &Node, config: &str) -> Result<()> {
     Daemon::in_node(node, "kubelet", kubelet)?.ensure()
 }
 
-/// A node's kubelet with further settings, until this is dropped.
+/// A kubelet that runs with additional settings until this value is dropped.
 pub(crate) struct ChangedKubelet {
     node: &'static Node,
 }
 
 impl ChangedKubelet {
-    /// Restarts the kubelet. `settings` are lines with top-level keys that the lab's
-    /// own configuration does not have.
+    /// Restarts the kubelet. `settings` are lines with top-level keys that are not in the
+    /// configuration of the lab.
     pub(crate) fn start(node: &'static Node, settings: &str) -> Result<Self> {
-        let own = fs::read_to_string(node.folder().join(CONFIG))?;
-        fs::write(node.folder().join(CHANGED), format!("{own}\n{settings}\n"))?;
-        // From here on a failure restores the lab's own.
+        let name = node.name;
+        term::status(
+            "Changing",
+            format!(
+                "the kubelet of {name}; after an interrupt, `cargo xtask lab down` restores it"
+            ),
+        );
+        let original = fs::read_to_string(node.folder().join(CONFIG))?;
+        fs::write(node.folder().join(CHANGED), format!("{original}\n{settings}\n"))?;
+        // From this line on, a failure restores the original configuration.
         let changed = Self { node };
         restart(node, CHANGED)?;
         Ok(changed)
@@ -63,31 +70,31 @@ impl Drop for ChangedKubelet {
     }
 }
 
-/// Starts the kubelet again with one of the node's files, and waits until it has
-/// reported that the node takes pods.
+/// Restarts the kubelet with a configuration file of the node, and waits until it has
+/// reported that the node accepts pods.
 fn restart(node: &Node, config: &str) -> Result<()> {
     let sh = Shell::new()?;
     let name = format!("kubelet-{}", node.name);
     daemon::stop(&name)?;
     let stopped = cmd!(sh, "date --utc +%Y-%m-%dT%H:%M:%SZ").quiet().read()?;
     start_kubelet(&sh, node, config)?;
-    daemon::answers(&name, 60, || {
+    daemon::wait_until_ready(&name, 60, || {
         control_plane::nodes(&sh).iter().any(|found| {
             found["metadata"]["name"] == node.name
                 && control_plane::has_reported_since(found, &stopped)
-                && control_plane::takes_pods(found)
+                && control_plane::accepts_pods(found)
         })
     })
 }
 
-/// Written once: kube-proxy ends itself when its file is touched.
+/// Writes the configuration files, only once: kube-proxy exits when its file changes.
 pub(crate) fn write_config(node: &Node) -> Result<()> {
-    let (dir, address, group) = (node.folder(), node.address(), node.kubelet_group());
+    let (dir, address, cgroup) = (node.folder(), node.address(), node.kubelet_cgroup_root());
     let values = [
         ("DIR", &*dir.to_string_lossy()),
         ("NODE", node.name),
         ("ADDRESS", &address),
-        ("CGROUP", &group),
+        ("CGROUP", &cgroup),
     ];
     fs::write(dir.join("kubelet.yaml"), fill(include_str!("files/kubelet.yaml"), &values))?;
     fs::write(dir.join("kube-proxy.yaml"), fill(include_str!("files/kube-proxy.yaml"), &values))?;

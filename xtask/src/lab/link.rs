@@ -1,19 +1,19 @@
-//! A cable that is made slower for a while.
+//! A slower link to a node, for benchmarks.
 
 use super::network::veth;
 use super::node::{NODES, Node};
 use anyhow::Result;
 use xshell::{Shell, cmd};
 
-/// Slow until it is dropped.
-pub(crate) struct Link<'a> {
+/// A link that is slow until this value is dropped.
+pub(crate) struct SlowLink<'a> {
     sh: &'a Shell,
     node: &'static Node,
 }
 
-impl<'a> Link<'a> {
-    /// Lets through so many Mbit/s towards the node (tc-tbf(8)).
-    pub(crate) fn slow(sh: &'a Shell, node: &'static Node, mbit: u32) -> Result<Self> {
+impl<'a> SlowLink<'a> {
+    /// Limits the rate towards the node to some Mbit/s (tc-tbf(8)).
+    pub(crate) fn start(sh: &'a Shell, node: &'static Node, mbit: u32) -> Result<Self> {
         let (veth, rate) = (veth(node), format!("{mbit}mbit"));
         cmd!(sh, "tc qdisc replace dev {veth} root tbf rate {rate} burst 128kb latency 100ms")
             .quiet()
@@ -21,7 +21,7 @@ impl<'a> Link<'a> {
         Ok(Self { sh, node })
     }
 
-    /// Heals what an interrupted run has left.
+    /// Removes the limits that an interrupted run has left.
     pub(crate) fn restore_all(sh: &'a Shell) {
         for node in &NODES {
             drop(Self { sh, node });
@@ -29,11 +29,11 @@ impl<'a> Link<'a> {
     }
 }
 
-impl Drop for Link<'_> {
+impl Drop for SlowLink<'_> {
     fn drop(&mut self) {
         let veth = veth(self.node);
         let delete = cmd!(self.sh, "tc qdisc delete dev {veth} root").quiet();
-        // There is none where it was not slow.
+        // The command fails if the link has no limit.
         let _ = delete.ignore_stderr().ignore_status().run();
     }
 }

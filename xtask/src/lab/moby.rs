@@ -1,9 +1,9 @@
-//! Docker 29, beside the lab's docker, as long as something needs it: its images
-//! lie in containerd's image store.
+//! Docker 29, which keeps its images in containerd's image store. It runs beside the other
+//! Docker while a benchmark needs it.
 
 use super::daemon::{self, Daemon};
 use super::paths::{program, state};
-use super::{cgroup, prepare, wait};
+use super::{cgroup, pid_file, prepare, wait};
 use anyhow::Result;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -12,7 +12,7 @@ use xshell::{Shell, cmd};
 
 pub(crate) const NAME: &str = "moby";
 
-/// It ends with this.
+/// A Docker 29 daemon that runs until this value is dropped.
 pub(crate) struct Moby {
     pub(crate) host: String,
 }
@@ -23,35 +23,35 @@ impl Moby {
         let folder = state(NAME);
         fs::create_dir_all(&folder)?;
         cgroup::create(NAME)?;
-        let at = |name: &str| folder.join(name).display().to_string();
-        fs::write(at("daemon.json"), "{}")?;
-        let host = format!("unix://{}", at("docker.sock"));
-        let (moby, config, pid) = (program(NAME), at("daemon.json"), at("pid"));
-        let (data, exec) = (at("root"), at("exec"));
+        let path = |name: &str| folder.join(name).display().to_string();
+        fs::write(path("daemon.json"), "{}")?;
+        let host = format!("unix://{}", path("docker.sock"));
+        let (moby, config, pid) = (program(NAME), path("daemon.json"), path("pid"));
+        let (data, exec) = (path("root"), path("exec"));
         let serve = cmd!(
             sh,
             "{moby} --host {host} --config-file {config} --pidfile {pid} --data-root {data}
              --exec-root {exec} --bridge=none --iptables=false --ip6tables=false --ip-forward=false"
         );
-        // Its containerd is the lab's.
-        let path = format!("{}:{}", state("lib").display(), sh.var("PATH")?);
-        Daemon::new(NAME, serve).group(NAME.to_owned()).env("PATH", &path).ensure()?;
-        let answers = || {
+        // It starts the containerd that the lab has built.
+        let search_path = format!("{}:{}", state("lib").display(), sh.var("PATH")?);
+        Daemon::new(NAME, serve).cgroup(NAME.to_owned()).env("PATH", &search_path).ensure()?;
+        let is_ready = || {
             let info = cmd!(sh, "docker info").quiet().ignore_stdout().ignore_stderr();
             info.env("DOCKER_HOST", &host).run().is_ok()
         };
-        daemon::answers(NAME, 30, answers)?;
+        daemon::wait_until_ready(NAME, 30, is_ready)?;
         Ok(Self { host })
     }
 }
 
 impl Drop for Moby {
     fn drop(&mut self) {
-        if let Some(pid) = daemon::pid(NAME) {
+        if let Some(pid) = pid_file::pid(NAME) {
             let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
         }
-        let _ = wait::until("the end of Docker 29", 10, || !daemon::running(NAME));
-        daemon::forget(NAME);
+        let _ = wait::until("the end of Docker 29", 10, || !pid_file::is_running(NAME));
+        pid_file::remove(NAME);
         let _ = fs::remove_dir_all(state(NAME));
     }
 }

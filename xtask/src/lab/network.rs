@@ -1,4 +1,4 @@
-//! The bridge between the host and its nodes, and what guards it.
+//! The bridge between the host and the nodes, and its firewall rules.
 
 use super::node::{self, NODES, Node};
 use super::paths::{HOST, SERVICES, state};
@@ -9,19 +9,19 @@ use std::path::Path;
 use xshell::{Shell, cmd};
 
 const BRIDGE: &str = "kdevlab0";
-/// The bridge of the lab's own docker.
+/// The bridge of the Docker daemon that the lab starts.
 pub(crate) const DOCKER_BRIDGE: &str = "kdevlab-docker";
 const DOCKER_ADDRESS: &str = "10.213.78.1/24";
 const CHAIN: &str = "KDEV-LAB";
 const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 
-pub(crate) fn exists() -> bool {
-    link_exists(BRIDGE)
+pub(crate) fn has_bridge() -> bool {
+    has_link(BRIDGE)
 }
 
-/// Makes the bridge, opens it for its own traffic, and closes it to all else.
+/// Creates the bridge, and allows no other traffic than that between the host and the nodes.
 pub(crate) fn create(sh: &Shell) -> Result<()> {
-    if exists() {
+    if has_bridge() {
         return Ok(());
     }
     let before = state("before");
@@ -30,11 +30,12 @@ pub(crate) fn create(sh: &Shell) -> Result<()> {
     fs::write(before.join("filter"), filter_table(sh))?;
     fs::write(FORWARDING, "1")?;
     create_bridge(sh, BRIDGE, &format!("{HOST}/24"))?;
-    guard(sh)
+    add_rules(sh)
 }
 
-/// docker sets the policy to drop; and nothing may leave the machine.
-fn guard(sh: &Shell) -> Result<()> {
+/// Docker sets the policy of FORWARD to DROP, so that the traffic between nodes needs a rule.
+/// All other forwarding is rejected: no traffic may leave the machine.
+fn add_rules(sh: &Shell) -> Result<()> {
     cmd!(sh, "iptables -w -N {CHAIN}").quiet().run()?;
     for bridge in [BRIDGE, DOCKER_BRIDGE] {
         cmd!(sh, "iptables -w -A {CHAIN} -i {bridge} -o {bridge} -j ACCEPT").quiet().run()?;
@@ -46,11 +47,7 @@ fn guard(sh: &Shell) -> Result<()> {
 }
 
 pub(crate) fn create_docker_bridge(sh: &Shell) -> Result<()> {
-    if link_exists(DOCKER_BRIDGE) {
-        Ok(())
-    } else {
-        create_bridge(sh, DOCKER_BRIDGE, DOCKER_ADDRESS)
-    }
+    if has_link(DOCKER_BRIDGE) { Ok(()) } else { create_bridge(sh, DOCKER_BRIDGE, DOCKER_ADDRESS) }
 }
 
 fn create_bridge(sh: &Shell, name: &str, address: &str) -> Result<()> {
@@ -60,9 +57,9 @@ fn create_bridge(sh: &Shell, name: &str, address: &str) -> Result<()> {
     Ok(())
 }
 
-/// Lays the cable between the bridge and a node's namespace.
+/// Connects the network namespace of a node to the bridge.
 pub(crate) fn connect(sh: &Shell, node: &Node) -> Result<()> {
-    let (veth, address, pods) = (veth(node), node.address(), node.pods());
+    let (veth, address, pods) = (veth(node), node.address(), node.pod_cidr());
     let Some(holder) = node.holder().map(|pid| pid.to_string()) else {
         return Ok(());
     };
@@ -70,55 +67,56 @@ pub(crate) fn connect(sh: &Shell, node: &Node) -> Result<()> {
     cmd!(sh, "ip link set {veth} master {BRIDGE} up").quiet().run()?;
     cmd!(sh, "ip route replace {pods} via {address}").quiet().run()?;
     if node.number == NODES[0].number {
-        // kube-proxy there answers for the host, too.
+        // The kube-proxy of this node serves the host, too.
         cmd!(sh, "ip route replace {SERVICES} via {address}").quiet().run()?;
     }
-    let inside = &node.enter()?;
-    cmd!(sh, "nsenter {inside...} ip address add {address}/24 dev eth0").quiet().run()?;
-    cmd!(sh, "nsenter {inside...} ip link set eth0 up").quiet().run()?;
-    cmd!(sh, "nsenter {inside...} ip route add default via {HOST}").quiet().run()?;
+    let enter = &node.nsenter_args()?;
+    cmd!(sh, "nsenter {enter...} ip address add {address}/24 dev eth0").quiet().run()?;
+    cmd!(sh, "nsenter {enter...} ip link set eth0 up").quiet().run()?;
+    cmd!(sh, "nsenter {enter...} ip route add default via {HOST}").quiet().run()?;
     for other in NODES.iter().filter(|other| other.number != node.number) {
-        let (pods, address) = (other.pods(), other.address());
-        cmd!(sh, "nsenter {inside...} ip route add {pods} via {address}").quiet().run()?;
+        let (pods, address) = (other.pod_cidr(), other.address());
+        cmd!(sh, "nsenter {enter...} ip route add {pods} via {address}").quiet().run()?;
     }
     Ok(())
 }
 
-/// Takes back all that was changed on the host.
+/// Reverts every change to the host.
 pub(crate) fn remove(sh: &Shell) -> Result<()> {
     for link in node::machines().map(veth).chain([BRIDGE.into(), DOCKER_BRIDGE.into()]) {
-        // A cable goes by itself, some time after its namespace.
-        if link_exists(&link) {
+        // The kernel deletes a veth some time after its namespace.
+        if has_link(&link) {
             let delete = cmd!(sh, "ip link delete {link}").quiet();
             delete.ignore_stderr().ignore_status().run()?;
         }
-        wait::until(&format!("the end of `{link}`"), 5, || !link_exists(&link))?;
+        wait::until(&format!("the end of `{link}`"), 5, || !has_link(&link))?;
     }
-    remove_guard(sh)?;
+    remove_rules(sh)?;
     if let Ok(forwarding) = fs::read_to_string(state("before/ip_forward")) {
         fs::write(FORWARDING, forwarding)?;
     }
     Ok(())
 }
 
-fn remove_guard(sh: &Shell) -> Result<()> {
+fn remove_rules(sh: &Shell) -> Result<()> {
     if filter_table(sh).contains(CHAIN) {
         for action in [&["-D", "FORWARD", "-j"][..], &["-F"], &["-X"]] {
             let removed = cmd!(sh, "iptables -w {action...} {CHAIN}").quiet().ignore_stderr();
             removed.ignore_status().run()?;
         }
     }
-    // An empty table that was not there before goes as well.
-    let before = fs::read_to_string(state("before/filter")).unwrap_or_else(|_| "kept".to_owned());
+    // An empty table is deleted if it did not exist before.
+    let before =
+        fs::read_to_string(state("before/filter")).unwrap_or_else(|_| "unknown".to_owned());
     if before.is_empty() && is_empty(&filter_table(sh)) {
-        // iptables itself cannot remove one.
+        // iptables cannot delete a table.
         let delete = cmd!(sh, "nft delete table ip filter").quiet();
         delete.ignore_stderr().ignore_status().run()?;
     }
     Ok(())
 }
 
-/// Asked for by name, the table would be made where there is none.
+/// Returns the rules of the filter table. `iptables-save -t filter` would create the table.
 fn filter_table(sh: &Shell) -> String {
     let tables = cmd!(sh, "iptables-save").quiet().ignore_stderr().read();
     let tables = tables.unwrap_or_default();
@@ -132,11 +130,11 @@ fn is_empty(table: &str) -> bool {
     })
 }
 
-/// The host's end of a node's cable.
+/// Returns the name of the host's end of the link to a node.
 pub(crate) fn veth(node: &Node) -> String {
     format!("kdevlab-n{}", node.number)
 }
 
-fn link_exists(name: &str) -> bool {
+fn has_link(name: &str) -> bool {
     Path::new("/sys/class/net").join(name).exists()
 }

@@ -1,4 +1,4 @@
-//! The Debian packages that the lab stands on.
+//! The Debian packages that the lab needs.
 
 use crate::term::{self, Advised, Slow};
 use anyhow::{Context, Result, bail};
@@ -30,12 +30,12 @@ const PACKAGES: [&str; 22] = [
     "zstd",
 ];
 
-/// Installs what the lab needs.
+/// Installs the packages that the lab needs.
 pub(crate) fn ensure(sh: &Shell) -> Result<()> {
     ensure_all(sh, &PACKAGES)
 }
 
-/// Installs what is missing; asks nobody where nothing is.
+/// Installs the packages that are missing. Does not use the network if none is.
 pub(crate) fn ensure_all(sh: &Shell, packages: &[&'static str]) -> Result<()> {
     let missing = missing(sh, packages)?;
     if missing.is_empty() {
@@ -45,12 +45,12 @@ pub(crate) fn ensure_all(sh: &Shell, packages: &[&'static str]) -> Result<()> {
         let message = format!("the Debian packages {} are missing", missing.join(" "));
         return Err(Advised::error(
             message,
-            "run the lab on Debian 12 (there is no `apt-get` here)",
+            "run the lab on Debian 12; this machine has no `apt-get`",
         ));
     }
     install_with_lists(sh, &missing).map_err(|error| {
-        let help = "run `apt-get update`, and fix the error that it reports";
-        Advised::because(error, "failed to install Debian packages", help)
+        let help = "run `apt-get update` and fix the error that it reports";
+        Advised::with_source(error, "failed to install Debian packages", help)
     })?;
     term::status("Installed", missing.join(" "));
     Ok(())
@@ -79,7 +79,9 @@ fn missing(sh: &Shell, packages: &[&'static str]) -> Result<Vec<&'static str>> {
         .ignore_stderr()
         .ignore_status()
         .read()
-        .map_err(|_| Advised::error("there is no `dpkg-query` here", "run the lab on Debian 12"))?;
+        .map_err(|_| {
+            Advised::error("`dpkg-query` not found on PATH", "run the lab on Debian 12")
+        })?;
     let installed: HashSet<_> =
         listed.lines().filter_map(|line| line.strip_suffix(" installed")).collect();
     Ok(packages.iter().copied().filter(|package| !installed.contains(package)).collect())

@@ -1,9 +1,10 @@
-//! Where the lab keeps things, and the addresses it uses.
+//! The files and the addresses of the lab.
 
 use std::env;
 use std::path::{Path, PathBuf};
 
-/// All that the lab keeps. Short, for sockets lie in it.
+/// The folder with all files of the lab. It is short because it contains sockets, whose paths
+/// have a maximum length.
 pub(crate) const STATE: &str = "/var/lib/kdev-lab";
 
 /// The host's address on the lab's bridge.
@@ -11,16 +12,16 @@ pub(crate) const HOST: &str = "10.213.77.1";
 pub(crate) const NODES: &str = "10.213.77.0/24";
 pub(crate) const SERVICES: &str = "10.96.0.0/16";
 
-/// Not 5000, which a registry of the host's own may hold on every address.
+/// Not port 5000, which a registry of the host may use on every address.
 pub(crate) const REGISTRY: &str = "10.213.77.1:5055";
 pub(crate) const APISERVER: &str = "10.213.77.1:6443";
 
-/// A path below the state folder.
+/// Returns a path in the state folder.
 pub(crate) fn state(path: impl AsRef<Path>) -> PathBuf {
     Path::new(STATE).join(path)
 }
 
-/// One of the programs that the lab built itself.
+/// Returns the path of a program that the lab has built.
 pub(crate) fn program(name: &str) -> PathBuf {
     state("lib").join(name)
 }
@@ -33,14 +34,14 @@ pub(crate) fn ssh_config() -> PathBuf {
     state("ssh/config")
 }
 
-/// `PATH` with the lab's kubectl last: it stands in only where there is none.
-pub(crate) fn with_own_programs() -> String {
+/// Returns `PATH` with the lab's kubectl at the end, for machines without another one.
+pub(crate) fn with_lab_programs() -> String {
     let path = env::var("PATH").unwrap_or_default();
-    let own = state("bin").display().to_string();
-    if path.split(':').any(|folder| folder == own) { path } else { format!("{path}:{own}") }
+    let bin = state("bin").display().to_string();
+    if path.split(':').any(|folder| folder == bin) { path } else { format!("{path}:{bin}") }
 }
 
-/// Fills the `@NAME@` places of a template.
+/// Replaces each `@NAME@` in a template.
 pub(crate) fn fill(template: &str, values: &[(&str, &str)]) -> String {
     let common = [("STATE", STATE), ("HOST", HOST), ("REGISTRY", REGISTRY)];
     common

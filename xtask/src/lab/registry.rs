@@ -1,4 +1,4 @@
-//! The registry that stands in for every other one; it begins empty.
+//! The registry that replaces all others in the lab. It is empty at first.
 
 use super::daemon::{self, Daemon};
 use super::paths::{REGISTRY, fill, state};
@@ -10,9 +10,9 @@ use xshell::{Shell, cmd};
 pub(crate) fn start(sh: &Shell) -> Result<()> {
     let config = state("registry.yml");
     fs::write(&config, fill(include_str!("files/registry.yml"), &[]))?;
-    // Its standard output is its access log, and nothing else.
+    // Standard output is the access log, without other messages.
     Daemon::new("registry", cmd!(sh, "docker-registry serve {config}"))
         .output(state("registry.log"))
         .ensure()?;
-    daemon::answers("registry", 10, || wait::http_ok(REGISTRY, "/v2/"))
+    daemon::wait_until_ready("registry", 10, || wait::is_http_ok(REGISTRY, "/v2/"))
 }

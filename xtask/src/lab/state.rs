@@ -1,10 +1,11 @@
-//! The state folder: made whole, recognised when it is fit for use, and locked
-//! while it changes.
+//! The state folder: creates it, checks it, removes it, and locks it while it changes.
 
-use super::cache::{self, Built};
+use super::cache::Built;
+use super::env::Lab;
 use super::node::{self, NODES, Node};
 use super::paths::{self, program, state};
-use super::{Lab, certs, docker, kubeconfig, network, ssh};
+use super::{certs, kubeconfig, machine, network, ssh};
+use crate::paths::tool_cache;
 use crate::term::Advised;
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
@@ -13,44 +14,44 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use xshell::Shell;
 
-/// Refuses a machine on which the lab cannot work.
+/// Fails if this machine cannot run the lab.
 pub(crate) fn check_host() -> Result<()> {
     if !cfg!(target_os = "linux") {
         return Err(Advised::error("the lab needs Linux", "run it on Debian 12"));
     }
     if !nix::unistd::geteuid().is_root() {
         return Err(Advised::error(
-            "the lab needs root: it makes namespaces and mounts",
-            "run `sudo --preserve-env=PATH,HOME cargo xtask lab up`, or be root in a virtual machine",
+            "the lab needs root to create namespaces and mounts",
+            "run `sudo --preserve-env=PATH,HOME cargo xtask lab up`, or use a virtual machine as root",
         ));
     }
     Ok(())
 }
 
-/// Held while the lab starts or stops. It lies outside the state folder, which
-/// comes and goes.
+/// Waits for the lock that is held while the lab starts or stops. The file is not in the
+/// state folder, because `down` removes that.
 pub(crate) fn lock() -> Result<Flock<File>> {
-    let file = File::create(cache::tool_cache()?.join("lock"))?;
+    let file = File::create(tool_cache()?.join("lock"))?;
     Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error.into())
 }
 
-/// Whether what is there can be completed, rather than begun anew.
-pub(crate) fn is_usable(tools: &Built) -> bool {
+/// Returns whether the existing lab can be completed instead of being recreated.
+pub(crate) fn is_reusable(tools: &Built) -> bool {
     fs::read_to_string(state("stamp")).is_ok_and(|stamp| stamp == tools.stamp())
-        && network::exists()
-        && NODES.iter().all(Node::is_open)
+        && network::has_bridge()
+        && NODES.iter().all(Node::is_connected)
 }
 
-/// Makes all files of a new lab; the stamp comes last and vouches for them.
+/// Creates all files of a new lab. The stamp is written last: with it the files are complete.
 pub(crate) fn create(sh: &Shell, tools: &Built) -> Result<()> {
     for folder in ["bin", "lib", "log", "pki", "run", "ssh", "etcd"] {
         fs::create_dir_all(state(folder))
-            .with_context(|| format!("cannot make `{}`", paths::STATE))?;
+            .with_context(|| format!("failed to create `{}`", paths::STATE))?;
     }
     link_programs(tools)?;
-    own_kubectl()?;
+    write_kubectl()?;
     for node in node::machines() {
-        node.create()?;
+        machine::create(node)?;
     }
     certs::create()?;
     kubeconfig::create()?;
@@ -59,8 +60,8 @@ pub(crate) fn create(sh: &Shell, tools: &Built) -> Result<()> {
     Ok(())
 }
 
-/// Puts programs into the state folder, because the nodes hide the host's home
-/// folders. A running program keeps the file that it was started from.
+/// Links programs into the state folder, because the home folders of the host are not visible
+/// in the nodes. A running program keeps the file that it was started from.
 pub(crate) fn link_programs(tools: &Built) -> Result<()> {
     for file in tools.files()? {
         let to = program(&file.file_name().unwrap_or_default().to_string_lossy());
@@ -71,23 +72,24 @@ pub(crate) fn link_programs(tools: &Built) -> Result<()> {
     Ok(())
 }
 
-fn is_same_file(one: &Path, other: &Path) -> bool {
-    let number = |path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
-    number(one).is_some_and(|one| number(other) == Some(one))
+fn is_same_file(first: &Path, second: &Path) -> bool {
+    let inode = |path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+    inode(first).is_some_and(|found| inode(second) == Some(found))
 }
 
-/// Replaces the file in one step: to write into it would change the cache, too.
+/// Replaces the file by a rename: a write to it would change the cache, too.
 fn link_or_copy(from: &Path, to: &Path) -> Result<()> {
     let new = to.with_extension("new");
     let _ = fs::remove_file(&new);
     if fs::hard_link(from, &new).is_err() {
-        fs::copy(from, &new).with_context(|| format!("cannot copy `{}`", from.display()))?;
+        fs::copy(from, &new).with_context(|| format!("failed to copy `{}`", from.display()))?;
     }
     Ok(fs::rename(new, to)?)
 }
 
-/// A kubectl for machines that have none: the first word picks it.
-fn own_kubectl() -> Result<()> {
+/// Writes a `kubectl` for machines without one. The program with all components of Kubernetes
+/// runs the one that its first argument names.
+fn write_kubectl() -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let wrapper = state("bin/kubectl");
     let text = format!("#!/bin/sh\nexec {} kubectl \"$@\"\n", program("kubernetes").display());
@@ -95,22 +97,15 @@ fn own_kubectl() -> Result<()> {
     Ok(fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755))?)
 }
 
-/// The lab that runs now.
+/// Returns the running lab.
 pub(crate) fn current() -> Result<Lab> {
-    if !state("stamp").exists() || !NODES.iter().all(Node::is_open) {
-        return Err(Advised::error("the lab does not run", "start it with `cargo xtask lab up`"));
+    if !state("stamp").exists() || !NODES.iter().all(Node::is_connected) {
+        return Err(Advised::error("the lab is not running", "run `cargo xtask lab up`"));
     }
-    Ok(lab())
+    Ok(Lab::detect())
 }
 
-pub(crate) fn lab() -> Lab {
-    let own = state("bin/kubectl");
-    let elsewhere =
-        which::which_all("kubectl").is_ok_and(|mut found| found.any(|path| path != own));
-    Lab { own_docker: docker::is_own(), own_kubectl: !elsewhere }
-}
-
-/// Removes the folder, once nothing is mounted in it any more.
+/// Unmounts everything in the state folder and removes it.
 pub(crate) fn remove(sh: &Shell) -> Result<()> {
     let mounts = fs::read_to_string("/proc/self/mounts")?;
     let below = format!("{}/", paths::STATE);
@@ -120,11 +115,11 @@ pub(crate) fn remove(sh: &Shell) -> Result<()> {
     }
     let left = fs::read_to_string("/proc/self/mounts")?;
     if left.contains(&below) {
-        bail!("something is still mounted below `{}`", paths::STATE);
+        bail!("failed to unmount all file systems below `{}`", paths::STATE);
     }
     match fs::remove_dir_all(paths::STATE) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove `{}`", paths::STATE))
+            Err(error).with_context(|| format!("failed to remove `{}`", paths::STATE))
         }
         _ => Ok(()),
     }

@@ -1,4 +1,4 @@
-//! The table of the programs that the lab builds because Debian does not have them.
+//! The programs that the lab builds because Debian has no packages of them.
 
 use super::image;
 use anyhow::Result;
@@ -7,11 +7,11 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Flags of the compiler. All tools have the same, because Go's build cache keeps a
-/// package for one set of flags.
+/// Flags of the compiler, the same for all tools, so that they share compiled packages in
+/// Go's build cache.
 ///
-/// Debug information costs a sixth of the compiler's time. Inlining costs a third of the
-/// time for the API types, which are large, generated, and hardly run.
+/// Debug information takes a sixth of the compilation time. Inlining takes a third of the time
+/// for the API types, which are large, generated, and rarely executed.
 pub(crate) const COMPILE: [&str; 4] = [
     "-trimpath",
     "-buildvcs=false",
@@ -24,11 +24,11 @@ pub(crate) const COMPILE: [&str; 4] = [
 pub(crate) enum Part {
     /// `lab up`
     Cluster,
-    /// The cluster tests and the benchmarks
+    /// The e2e tests and the benchmarks
     Tests,
 }
 
-/// All tools; a new one is one more entry.
+/// All tools.
 pub(crate) const TOOLS: [Tool; 3] = [
     Tool {
         name: "cluster",
@@ -71,10 +71,10 @@ pub(crate) const TOOLS: [Tool; 3] = [
     },
 ];
 
-/// Programs that are built together from one Go module below `xtask/lab`.
+/// Programs that are built together from a Go module below `xtask/lab`.
 pub(crate) struct Tool {
     pub(crate) name: &'static str,
-    /// Its name in the live line
+    /// The name in the live line
     pub(crate) title: &'static str,
     pub(crate) part: Part,
     /// Tools of one module share their dependencies in Go's build cache.
@@ -84,9 +84,9 @@ pub(crate) struct Tool {
 }
 
 impl Tool {
-    /// The name of its folder in the cache: it changes with the sources, the flags
-    /// and the compiler's version.
-    pub(crate) fn folder(&self, go: &str) -> Result<String> {
+    /// Returns the name of the folder in the cache. It changes with the sources, the flags and
+    /// the version of the compiler.
+    pub(crate) fn folder_name(&self, go: &str) -> Result<String> {
         let mut hash = Sha256::new();
         let source = self.source();
         for file in files(&source)? {

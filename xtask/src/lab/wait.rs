@@ -1,4 +1,4 @@
-//! Waiting for something to come true.
+//! Waits for conditions.
 
 use anyhow::{Result, bail};
 use std::io::{Read, Write};
@@ -6,40 +6,40 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-const PAUSE: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Asks again until it is so, or the time is over.
-pub(crate) fn until(what: &str, seconds: u64, mut done: impl FnMut() -> bool) -> Result<()> {
+/// Polls a condition until it is true. Fails after `seconds`.
+pub(crate) fn until(what: &str, seconds: u64, mut is_done: impl FnMut() -> bool) -> Result<()> {
     let end = Instant::now() + Duration::from_secs(seconds);
-    while !done() {
+    while !is_done() {
         if Instant::now() > end {
-            bail!("{what} is not ready after {seconds} s");
+            bail!("timed out after {seconds} s while waiting for {what}");
         }
-        thread::sleep(PAUSE);
+        thread::sleep(POLL_INTERVAL);
     }
     Ok(())
 }
 
-/// Waits until somebody listens there.
+/// Waits until a server accepts connections at an address.
 pub(crate) fn for_port(what: &str, address: &str) -> Result<()> {
-    until(what, 10, || connects(address))
+    until(what, 10, || can_connect(address))
 }
 
-pub(crate) fn connects(address: &str) -> bool {
+pub(crate) fn can_connect(address: &str) -> bool {
     connect(address).is_some()
 }
 
-/// Whether a plain HTTP server answers 200.
-pub(crate) fn http_ok(address: &str, path: &str) -> bool {
+/// Returns whether an HTTP server responds with status 200.
+pub(crate) fn is_http_ok(address: &str, path: &str) -> bool {
     let Some(mut stream) = connect(address) else {
         return false;
     };
     let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
-    let mut answer = String::new();
+    let mut response = String::new();
     stream.set_read_timeout(Some(Duration::from_secs(2))).is_ok()
         && stream.write_all(request.as_bytes()).is_ok()
-        && stream.read_to_string(&mut answer).is_ok()
-        && answer.split(' ').nth(1) == Some("200")
+        && stream.read_to_string(&mut response).is_ok()
+        && response.split(' ').nth(1) == Some("200")
 }
 
 fn connect(address: &str) -> Option<TcpStream> {

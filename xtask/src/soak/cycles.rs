@@ -1,9 +1,8 @@
-//! Many rounds of the inner loop: each must succeed, and none may cost more than
-//! those before.
+//! Many rounds of the inner loop: each must succeed, and neither time nor memory may grow.
 
 use super::growth::{Growth, Limit};
 use super::leftovers::Leftovers;
-use super::project::{self, Pods, Project};
+use super::project::{self, Placement, Project};
 use super::report::Section;
 use crate::bench::median;
 use crate::lab::{self, NODES};
@@ -18,12 +17,12 @@ const NAME: &str = "kdev-soak-cycles";
 const TIME: Limit = Limit { factor: 1.5, amount: 0.5 };
 /// In MiB.
 const MEMORY: Limit = Limit { factor: 1.2, amount: 4.0 };
-/// Bytes, the limit in ARCHITECTURE.md.
-const CACHE: u64 = 1 << 30;
-/// After so many failures further rounds show nothing new.
-const FAILURES: usize = 3;
+/// In bytes; ARCHITECTURE.md has the same limit.
+const MAX_CACHE: u64 = 1 << 30;
+/// The number of failures after which the case stops.
+const MAX_FAILURES: usize = 3;
 
-/// What the rounds cost, one after the other.
+/// The results of the rounds, in their order.
 #[derive(Default)]
 struct Rounds {
     passed: usize,
@@ -36,35 +35,38 @@ struct Rounds {
 }
 
 pub(super) fn run(sh: &Shell, rounds: usize, section: &mut Section) -> Result<()> {
-    let sh = &super::lab_shell(sh)?;
-    let project = Project::create(sh, NAME, Pods::OnePerNode)?;
+    let sh = &lab::up(sh)?.shell(sh);
+    let project = Project::create(sh, NAME, Placement::OnePerNode)?;
     let outcome = measure(sh, &project, rounds, section);
     section.check_removal("the project", &project.clean());
     outcome
 }
 
 fn measure(sh: &Shell, project: &Project, rounds: usize, section: &mut Section) -> Result<()> {
-    let before = Leftovers::look(sh, project)?;
-    let done = repeat(project, rounds);
-    let left = before.since(sh, project)?;
-    section.fact("work", format!("{rounds} rounds: change a page, `cargo kdev up`, fetch it"));
+    let before = Leftovers::find(sh, project)?;
+    let done = run_rounds(project, rounds);
+    let left = before.wait_for_new(sh, project)?;
+    section.fact(
+        "work",
+        format!("{rounds} rounds: change a page, run `cargo kdev up`, fetch the page"),
+    );
     done.add_facts(section);
-    section.fact("builds on the nodes and in Docker at the end", builds(sh)?);
+    section.fact("builds on the nodes and in Docker at the end", count_builds(sh)?);
     done.add_checks(rounds, section);
     let result = if left.is_empty() { "nothing".to_owned() } else { left.join("\n") };
     section.check("nothing is left behind", result, left.is_empty());
     Ok(())
 }
 
-fn repeat(project: &Project, rounds: usize) -> Rounds {
+fn run_rounds(project: &Project, rounds: usize) -> Rounds {
     let mut done = Rounds::default();
     for number in 1..=rounds {
-        if let Err(error) = done.add(project, number) {
+        if let Err(error) = done.run_round(project, number) {
             term::report(&error);
             done.failures.push(format!("round {number}: {error:#}"));
         }
-        done.cache = done.cache.max(size(&project.cache()));
-        if done.failures.len() >= FAILURES {
+        done.cache = done.cache.max(folder_size(&project.cache()));
+        if done.failures.len() >= MAX_FAILURES {
             break;
         }
     }
@@ -72,16 +74,16 @@ fn repeat(project: &Project, rounds: usize) -> Rounds {
 }
 
 impl Rounds {
-    /// Runs a round. Its costs count only if it succeeds.
-    fn add(&mut self, project: &Project, number: usize) -> Result<()> {
+    /// Runs a round. Its time and memory count only if it succeeds.
+    fn run_round(&mut self, project: &Project, number: usize) -> Result<()> {
         let page = format!("round {number}");
         project.write_page(&page)?;
-        let begun = Instant::now();
+        let start = Instant::now();
         let up = project.up()?;
-        let seconds = begun.elapsed().as_secs_f64();
-        let (status, output) = (up.status, project::end(&up.output));
+        let seconds = start.elapsed().as_secs_f64();
+        let (status, output) = (up.status, project::last_lines(&up.output));
         ensure!(status.success(), "`cargo kdev up` failed with {status}: {output}");
-        project.serves(&page)?;
+        project.wait_for_page(&page)?;
         let memory = mebibytes(up.memory);
         term::status("Measured", format!("{page}: {seconds:.2} s, {memory:.1} MiB"));
         self.seconds.push(seconds);
@@ -91,8 +93,8 @@ impl Rounds {
     }
 
     fn add_facts(&self, section: &mut Section) {
-        section.fact("time of a round", spread(&self.seconds, "s"));
-        section.fact("peak of kdev's memory", spread(&self.memory, "MiB"));
+        section.fact("time of a round", format_spread(&self.seconds, "s"));
+        section.fact("peak memory of kdev", format_spread(&self.memory, "MiB"));
         section.fact("largest cache folder", format!("{:.1} MiB", mebibytes(self.cache)));
     }
 
@@ -100,26 +102,26 @@ impl Rounds {
         let count = format!("{} of {rounds}", self.passed);
         let result = [&[count], &self.failures[..]].concat().join("\n");
         section.check(
-            "rounds that succeed, with the page on both nodes",
+            "each round succeeds, with the page on both nodes",
             result,
             self.passed == rounds,
         );
-        let time = Growth::of(&self.seconds, "s");
+        let time = Growth::from_values(&self.seconds, "s");
         section.check("the time of a round does not grow", time, time.is_within(TIME));
-        let memory = Growth::of(&self.memory, "MiB");
-        section.check("kdev's memory does not grow", memory, memory.is_within(MEMORY));
+        let memory = Growth::from_values(&self.memory, "MiB");
+        section.check("the memory of kdev does not grow", memory, memory.is_within(MEMORY));
         let cache = format!("{:.1} MiB", mebibytes(self.cache));
-        section.check("the cache folder has at most 1 GiB", cache, self.cache <= CACHE);
+        section.check("the cache folder has at most 1 GiB", cache, self.cache <= MAX_CACHE);
     }
 }
 
-fn spread(values: &[f64], unit: &str) -> String {
+fn format_spread(values: &[f64], unit: &str) -> String {
     let largest = values.iter().copied().fold(0.0, f64::max);
     format!("median {:.2} {unit}, at most {largest:.2} {unit}", median(values.to_vec()))
 }
 
-/// Returns how many builds of the project lie on each node, and in Docker.
-fn builds(sh: &Shell) -> Result<String> {
+/// Counts the builds of the project on each node and in Docker.
+fn count_builds(sh: &Shell) -> Result<String> {
     let build = format!("/{NAME}:kdev-");
     let mut counts = Vec::new();
     for node in &NODES {
@@ -131,11 +133,11 @@ fn builds(sh: &Shell) -> Result<String> {
     Ok(counts.join(", "))
 }
 
-/// Bytes of all files in a folder and below it.
-fn size(folder: &Path) -> u64 {
+/// Returns the size of all files in a folder and below it, in bytes.
+fn folder_size(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let sizes = entries.map(|entry| match entry.metadata() {
-        Ok(metadata) if metadata.is_dir() => size(&entry.path()),
+        Ok(metadata) if metadata.is_dir() => folder_size(&entry.path()),
         Ok(metadata) => metadata.len(),
         Err(_) => 0,
     });

@@ -1,8 +1,9 @@
-//! README's first command on a new Debian 12, to prove that the lab installs all the
-//! packages that it needs.
+//! Runs `cargo xtask demo` on a new Debian 12, to prove that the lab installs all packages
+//! that it needs.
 
 use super::report::Section;
-use crate::lab::{self, Host};
+use crate::lab::{self, HostState};
+use crate::paths;
 use crate::term::{self, Advised, Slow};
 use anyhow::{Context, Result, ensure};
 use std::env;
@@ -10,92 +11,95 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use xshell::{Shell, cmd};
 
-/// What README requires without a word: rustup's cargo needs a linker, and downloads need
+/// The packages that README takes for granted: cargo needs a linker, and downloads need
 /// certificates.
-const GIVEN: [&str; 3] = ["ca-certificates", "gcc", "libc6-dev"];
+const PREINSTALLED: [&str; 3] = ["ca-certificates", "gcc", "libc6-dev"];
 const ENTER: &str = include_str!("enter.sh");
-/// Runs in the new root. An interrupt ends the demo, and not what cleans up.
+/// Runs in the new root. The trap makes an interrupt end only the demo, not the cleanup.
 const DEMO: &str = r#"
 trap : INT
 cd /root/kdev
-begun=$(date +%s)
+start=$(date +%s)
 code=0
 cargo xtask demo || code=$?
-echo "$code $(($(date +%s) - begun))" >/root/result
+echo "$code $(($(date +%s) - start))" >/root/result
 exec cargo xtask lab down
 "#;
-/// Relative to the new root.
+/// Paths relative to the new root.
 const RESULT: &str = "root/result";
 const SOURCES: &str = "root/kdev";
-/// How this machine reaches the network.
-const NETWORK: [&str; 6] =
+/// The variables with the proxy of this machine.
+const PROXY_VARIABLES: [&str; 6] =
     ["http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"];
 const CERTIFICATES: &str = "etc/ssl/certs/ca-certificates.crt";
 
 pub(super) fn run(sh: &Shell, section: &mut Section) -> Result<()> {
-    let base = base(sh)?;
+    let base = ensure_base(sh)?;
     if lab::is_up() {
-        term::status("Stopping", "the lab of this machine, whose addresses the demo uses");
+        term::status(
+            "Stopping",
+            "the lab of this machine, because the demo uses the same addresses",
+        );
     }
     lab::down(sh)?;
-    let root = lab::tool_cache()?.join("debian-12.run");
-    let before = Host::look(sh)?;
-    let outcome = prepare(sh, &base, &root).and_then(|()| {
-        // No other task may start the lab in the meantime.
+    let root = paths::tool_cache()?.join("debian-12.run");
+    let before = HostState::read(sh)?;
+    let outcome = copy_base(sh, &base, &root).and_then(|()| {
+        // Holds off other tasks that would start the lab.
         let _lock = lab::lock()?;
-        demo(sh, &root)
+        run_demo(sh, &root)
     });
-    let after = Host::look(sh);
-    // Ends what an unsuccessful demo has left.
+    let after = HostState::read(sh);
+    // Stops the processes that a failed demo has left.
     let removed = lab::down(sh).and_then(|()| remove(&root));
-    report(&outcome?, &before, &after?, section);
+    add_results(&outcome?, &before, &after?, section);
     section.check_removal("the new Debian", &removed);
     Ok(())
 }
 
-/// The result of the run.
-struct Demo {
+/// The result of the demo.
+struct DemoResult {
     code: i32,
     seconds: u64,
     is_down: bool,
 }
 
-/// Returns the folder of a new Debian, which is created once.
-fn base(sh: &Shell) -> Result<PathBuf> {
-    let base = lab::tool_cache()?.join(format!("debian-12-{}", GIVEN.join("-")));
+/// Returns the folder with a new Debian, which is installed once.
+fn ensure_base(sh: &Shell) -> Result<PathBuf> {
+    let base = paths::tool_cache()?.join(format!("debian-12-{}", PREINSTALLED.join("-")));
     if base.exists() {
         return Ok(base);
     }
     lab::ensure_packages(sh, &["debootstrap"])?;
-    let unfinished = lab::tool_cache()?.join("debian-12.unfinished");
+    let unfinished = paths::tool_cache()?.join("debian-12.unfinished");
     remove(&unfinished)?;
-    install(sh, &unfinished)?;
+    install_debian(sh, &unfinished)?;
     fs::rename(&unfinished, &base)?;
     Ok(base)
 }
 
-fn install(sh: &Shell, root: &Path) -> Result<()> {
+fn install_debian(sh: &Shell, root: &Path) -> Result<()> {
     let _slow = Slow::start("Installing", "Debian 12 into a folder (2 to 5 minutes, once)");
-    let given = format!("--include={}", GIVEN.join(","));
-    // What it mounts ends with it.
+    let packages = format!("--include={}", PREINSTALLED.join(","));
+    // The mounts of debootstrap end with its namespace.
     let install = cmd!(
         sh,
-        "unshare --mount --propagation private debootstrap --variant=minbase {given} bookworm {root}"
+        "unshare --mount --propagation private debootstrap --variant=minbase {packages} bookworm {root}"
     );
     let output = install.quiet().ignore_status().output()?;
     if !output.status.success() {
         let help = format!("read `{}`", root.join("debootstrap/debootstrap.log").display());
-        return Err(Advised::error("debootstrap has failed", help));
+        return Err(Advised::error("`debootstrap` failed", help));
     }
-    // A new machine has no lists of packages.
+    // A new machine has no package lists.
     let lists = root.join("var/lib/apt/lists");
     fs::remove_dir_all(&lists)?;
     fs::create_dir_all(lists.join("partial"))?;
     Ok(())
 }
 
-/// Copies the Debian and this checkout. All caches are empty.
-fn prepare(sh: &Shell, base: &Path, root: &Path) -> Result<()> {
+/// Copies the Debian and the committed files of this checkout. All caches are empty.
+fn copy_base(sh: &Shell, base: &Path, root: &Path) -> Result<()> {
     remove(root)?;
     cmd!(sh, "cp --archive {base} {root}").quiet().run()?;
     for file in ["etc/resolv.conf", "etc/hosts", CERTIFICATES] {
@@ -110,7 +114,7 @@ fn prepare(sh: &Shell, base: &Path, root: &Path) -> Result<()> {
 }
 
 /// Runs the demo in the new root, then `lab down`.
-fn demo(sh: &Shell, root: &Path) -> Result<Demo> {
+fn run_demo(sh: &Shell, root: &Path) -> Result<DemoResult> {
     let go = cmd!(sh, "go env GOROOT").quiet().read()?;
     let toolchains = toolchains(&go)?;
     term::status("Running", "`cargo xtask demo` on a new Debian 12 (15 to 40 minutes)");
@@ -125,14 +129,14 @@ fn demo(sh: &Shell, root: &Path) -> Result<Demo> {
     let is_down = enter.quiet().run().is_ok();
     let result = fs::read_to_string(root.join(RESULT)).context("the demo did not start")?;
     let (code, seconds) = result.trim().split_once(' ').context("no result of the demo")?;
-    Ok(Demo { code: code.parse()?, seconds: seconds.parse()?, is_down })
+    Ok(DemoResult { code: code.parse()?, seconds: seconds.parse()?, is_down })
 }
 
-/// Returns the folders of rustup's and Go's programs, and where they are visible.
+/// Returns the folders of rustup, cargo and Go, and their paths in the new root.
 fn toolchains(go: &str) -> Result<Vec<(PathBuf, String)>> {
     let home = PathBuf::from(env::var_os("HOME").context("`HOME` is not set")?);
-    let folder = |variable: &str, usual: &str| {
-        env::var_os(variable).map_or_else(|| home.join(usual), PathBuf::from)
+    let folder = |variable: &str, default: &str| {
+        env::var_os(variable).map_or_else(|| home.join(default), PathBuf::from)
     };
     let (rustup, cargo) = (folder("RUSTUP_HOME", ".rustup"), folder("CARGO_HOME", ".cargo"));
     let folders = vec![
@@ -141,12 +145,16 @@ fn toolchains(go: &str) -> Result<Vec<(PathBuf, String)>> {
         (PathBuf::from(go), go.to_owned()),
     ];
     for (folder, _) in &folders {
-        ensure!(folder.is_dir(), "the case needs rustup's cargo and Go: no `{}`", folder.display());
+        ensure!(
+            folder.is_dir(),
+            "`{}` not found; this case needs rustup, cargo and Go",
+            folder.display()
+        );
     }
     Ok(folders)
 }
 
-/// Returns the environment of a login, and how to reach the network.
+/// Returns the environment of a login, with the proxies.
 fn variables(sh: &Shell, go: &str) -> Result<Vec<(String, String)>> {
     let path = format!(
         "/root/.cargo/bin:{go}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -155,18 +163,18 @@ fn variables(sh: &Shell, go: &str) -> Result<Vec<(String, String)>> {
     for name in ["GOPROXY", "GOSUMDB"] {
         found.push((name.to_owned(), cmd!(sh, "go env {name}").quiet().read()?));
     }
-    let network =
-        NETWORK.iter().filter_map(|name| Some(((*name).to_owned(), env::var(name).ok()?)));
-    found.extend(network);
+    let proxies =
+        PROXY_VARIABLES.iter().filter_map(|name| Some(((*name).to_owned(), env::var(name).ok()?)));
+    found.extend(proxies);
     Ok(found)
 }
 
-/// Removes a root, unless something is mounted in it: that would be removed, too.
+/// Removes a root. Fails if a file system is mounted in it, whose files would be removed, too.
 fn remove(root: &Path) -> Result<()> {
     let mounts = fs::read_to_string("/proc/self/mounts")?;
     let mut points = mounts.lines().filter_map(|line| line.split(' ').nth(1));
     let mounted = points.find(|point| Path::new(point).starts_with(root));
-    ensure!(mounted.is_none(), "`{}` is mounted", mounted.unwrap_or_default());
+    ensure!(mounted.is_none(), "`{}` is still mounted", mounted.unwrap_or_default());
     match fs::remove_dir_all(root) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("failed to remove `{}`", root.display()))
@@ -175,15 +183,15 @@ fn remove(root: &Path) -> Result<()> {
     }
 }
 
-fn report(demo: &Demo, before: &Host, after: &Host, section: &mut Section) {
-    let given = GIVEN.join(", ");
-    section.fact("work", format!("`cargo xtask demo` on a new Debian 12 (minbase, {given}, rustup, Go) with empty caches, then `cargo xtask lab down`"));
+fn add_results(demo: &DemoResult, before: &HostState, after: &HostState, section: &mut Section) {
+    let packages = PREINSTALLED.join(", ");
+    section.fact("work", format!("`cargo xtask demo` on a new Debian 12 (minbase, {packages}, rustup, Go) with empty caches, then `cargo xtask lab down`"));
     let (minutes, seconds) = (demo.seconds / 60, demo.seconds % 60);
     section.fact("time of the demo", format!("{minutes} min {seconds} s"));
     section.check("the demo succeeds", format!("exit code {}", demo.code), demo.code == 0);
-    let down = if demo.is_down { "it does" } else { "it fails" };
-    section.check("`cargo xtask lab down` succeeds", down, demo.is_down);
-    let left = after.beyond(before);
+    let result = if demo.is_down { "yes" } else { "no" };
+    section.check("`cargo xtask lab down` succeeds", result, demo.is_down);
+    let left = after.difference(before);
     let result = if left.is_empty() { "nothing" } else { &left };
     section.check("nothing is left on this machine", result, left.is_empty());
 }

@@ -1,4 +1,4 @@
-//! Whether a figure grows over a run. Pure.
+//! Checks whether a value grows over a run, without I/O.
 
 use crate::bench::median;
 use std::fmt;
@@ -11,7 +11,7 @@ pub(super) struct Growth {
     unit: &'static str,
 }
 
-/// How much larger the end may be: by a factor, and by an amount above that.
+/// The maximum growth: a factor, plus an absolute amount.
 #[derive(Clone, Copy)]
 pub(super) struct Limit {
     pub(super) factor: f64,
@@ -19,8 +19,8 @@ pub(super) struct Limit {
 }
 
 impl Growth {
-    /// Returns the growth of values that were measured one after the other.
-    pub(super) fn of(values: &[f64], unit: &'static str) -> Self {
+    /// Compares the first and the last tenth of values, in the order of their measurement.
+    pub(super) fn from_values(values: &[f64], unit: &'static str) -> Self {
         let tenth = values.len().div_ceil(10);
         let first = median(values[..tenth].to_vec());
         let last = median(values[values.len() - tenth..].to_vec());
@@ -54,20 +54,20 @@ mod tests {
             (&[3.0], true),
             (&[2.0, 3.5], true),
             (&[2.0, 3.6], false),
-            // The values between them do not count.
+            // Values in the middle do not count.
             (&[2.0, 9.0, 2.0], true),
             (&[9.0, 2.0], true),
             (&outlier, true),
             (&slow, false),
         ];
         for (values, expected) in cases {
-            assert_eq!(Growth::of(values, "s").is_within(LIMIT), expected, "{values:?}");
+            assert_eq!(Growth::from_values(values, "s").is_within(LIMIT), expected, "{values:?}");
         }
     }
 
     #[test]
-    fn growth_is_shown_with_unit() {
+    fn growth_displays_unit() {
         let expected = "1.0 s in the first tenth, 2.2 s in the last tenth";
-        assert_eq!(Growth::of(&[1.0, 2.25], "s").to_string(), expected);
+        assert_eq!(Growth::from_values(&[1.0, 2.25], "s").to_string(), expected);
     }
 }

@@ -1,10 +1,10 @@
-//! A project that is deployed many times: a small web server whose crate, image,
-//! workload and namespace have the same name.
+//! A small web server that is deployed many times. Its crate, image, workload and namespace
+//! have the same name.
 
 use crate::demo;
 use crate::jobs::Jobs;
 use crate::lab::{self, NODES, Node};
-use crate::watched::{self, Watched};
+use crate::peak_memory::{self, Finished};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::fs::{self, File};
@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use xshell::{Cmd, Shell, cmd};
 
-/// Bytes of the layer that never changes.
-const NOISE: u64 = 30_000_000;
-/// Docker's old builder continues from the newest equal step, so that each project
-/// needs a first step that no other project has.
+/// The size of a layer that never changes, in bytes.
+const RANDOM_BYTES: u64 = 30_000_000;
+/// The label gives each project a first step that no other project has: Docker's old builder
+/// continues from the latest build with the same steps.
 const DOCKERFILE: &str = r#"FROM scratch
 LABEL soak=@NAME@
 COPY noise /noise
@@ -24,22 +24,21 @@ COPY busybox /busybox
 COPY www /www
 ENTRYPOINT ["/busybox", "sh", "-c", "trap 'exit 0' TERM; /busybox httpd -p 8080 -h /www; while :; do /busybox sleep 1 & wait $!; done"]
 "#;
-/// Errors and progress as one text. The shell becomes the program, whose memory is
-/// measured.
-const MERGED: &str = r#"exec "$@" 2>&1"#;
+/// Merges stdout and stderr. `exec` makes the shell the program whose memory is measured.
+const MERGE_OUTPUT: &str = r#"exec "$@" 2>&1"#;
 
-/// Where the pods run.
+/// The nodes of the pods.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pods {
-    /// One on each node.
+pub(super) enum Placement {
+    /// One pod on each node.
     OnePerNode,
-    /// A single one, on the first node.
-    OnFirstNode,
+    /// A single pod, on the first node.
+    FirstNode,
 }
 
 pub(super) struct Project {
     pub(super) name: &'static str,
-    pods: Pods,
+    placement: Placement,
     sh: Shell,
     folder: PathBuf,
     kdev: PathBuf,
@@ -47,11 +46,11 @@ pub(super) struct Project {
 
 impl Project {
     /// Writes the project, and creates its namespace.
-    pub(super) fn create(sh: &Shell, name: &'static str, pods: Pods) -> Result<Self> {
+    pub(super) fn create(sh: &Shell, name: &'static str, placement: Placement) -> Result<Self> {
         let folder = lab::state_path("soak").join(name);
         let project =
-            Self { name, pods, sh: sh.clone(), folder, kdev: demo::build(&Jobs::default())? };
-        // An interrupted run leaves everything behind.
+            Self { name, placement, sh: sh.clone(), folder, kdev: demo::build(&Jobs::default())? };
+        // Left by an interrupted run.
         project.clean()?;
         project.prepare().inspect_err(|_| drop(project.clean()))?;
         Ok(project)
@@ -66,15 +65,15 @@ impl Project {
         fs::write(self.path("crate/Cargo.toml"), cargo)?;
         fs::write(self.path("crate/src/main.rs"), "fn main() {}\n")?;
         fs::write(self.path("crate/Dockerfile"), DOCKERFILE.replace("@NAME@", name))?;
-        fs::write(self.path("crate/k8s/all.yaml"), manifest(name, self.pods))?;
+        fs::write(self.path("crate/k8s/all.yaml"), manifest(name, self.placement))?;
         fs::copy("/bin/busybox", self.path("crate/busybox"))?;
-        let mut noise = File::open("/dev/urandom")?.take(NOISE);
+        let mut noise = File::open("/dev/urandom")?.take(RANDOM_BYTES);
         io::copy(&mut noise, &mut File::create(self.path("crate/noise"))?)?;
         cmd!(self.sh, "kubectl --context kdev-lab create namespace {name}")
             .quiet()
             .ignore_stdout()
             .run()?;
-        // Without it the namespace takes no pods.
+        // Without its service account, the namespace accepts no pods.
         lab::wait_until("the namespace's service account", 60, || {
             let account = self.kubectl(&["get", "serviceaccount", "default"]);
             account.ignore_stdout().ignore_stderr().run().is_ok()
@@ -85,46 +84,47 @@ impl Project {
         self.folder.join(name)
     }
 
-    /// Where kdev keeps layers.
+    /// Returns the cache folder of kdev.
     pub(super) fn cache(&self) -> PathBuf {
         self.path("cache")
     }
 
-    /// Where kdev creates temporary files.
+    /// Returns the folder for temporary files of kdev.
     pub(super) fn temporary(&self) -> PathBuf {
         self.path("tmp")
     }
 
-    /// Changes what the next build serves.
+    /// Changes the page that the next build serves.
     pub(super) fn write_page(&self, text: &str) -> Result<()> {
         Ok(fs::write(self.path("crate/www/index.html"), format!("{text}\n"))?)
     }
 
-    /// Runs `cargo kdev up`.
-    pub(super) fn up(&self) -> Result<Watched> {
+    /// Runs `cargo kdev up` and returns its result, also if it fails.
+    pub(super) fn up(&self) -> Result<Finished> {
         let name = self.name;
-        self.kdev(&["up", "--namespace", name])
+        self.run_kdev(&["up", "--namespace", name])
     }
 
-    /// Runs `cargo kdev up`, and fails where it fails.
+    /// Runs `cargo kdev up` and returns its output, or an error if it fails.
     pub(super) fn deploy(&self) -> Result<String> {
         let up = self.up()?;
         let (status, output) = (up.status, up.output);
-        ensure!(status.success(), "`cargo kdev up` failed with {status}: {}", end(&output));
+        ensure!(status.success(), "`cargo kdev up` failed with {status}: {}", last_lines(&output));
         Ok(output)
     }
 
-    /// Runs kdev on the lab, in the project.
-    pub(super) fn kdev(&self, args: &[&str]) -> Result<Watched> {
+    /// Runs kdev in the project, with the context of the lab.
+    pub(super) fn run_kdev(&self, args: &[&str]) -> Result<Finished> {
         let kdev = &self.kdev;
-        let command = cmd!(self.sh, "sh -c {MERGED} sh {kdev} kdev {args...} --context kdev-lab")
-            .env("XDG_CACHE_HOME", self.cache())
-            .env("TMPDIR", self.temporary())
-            .env_remove("CARGO_TARGET_DIR");
+        let command =
+            cmd!(self.sh, "sh -c {MERGE_OUTPUT} sh {kdev} kdev {args...} --context kdev-lab")
+                .env("XDG_CACHE_HOME", self.cache())
+                .env("TMPDIR", self.temporary())
+                .env_remove("CARGO_TARGET_DIR");
         let mut command = Command::from(command);
-        // A question would wait for an answer.
+        // Without a stdin, kdev cannot wait for a confirmation.
         command.current_dir(self.path("crate")).stdin(Stdio::null());
-        watched::run(command)
+        peak_memory::run(command)
     }
 
     pub(super) fn kubectl<'a>(&'a self, args: &[&str]) -> Cmd<'a> {
@@ -133,8 +133,9 @@ impl Project {
     }
 
     /// Waits until each pod serves this page.
-    pub(super) fn serves(&self, page: &str) -> Result<()> {
-        let nodes: &[Node] = if self.pods == Pods::OnePerNode { &NODES } else { &NODES[..1] };
+    pub(super) fn wait_for_page(&self, page: &str) -> Result<()> {
+        let nodes: &[Node] =
+            if self.placement == Placement::OnePerNode { &NODES } else { &NODES[..1] };
         let expected = nodes.iter().map(|node| (node.name.to_owned(), page.to_owned()));
         let expected: Vec<_> = expected.collect();
         let mut found = Vec::new();
@@ -145,27 +146,26 @@ impl Project {
         waited.with_context(|| format!("the pods serve {found:?}"))
     }
 
-    /// The nodes of the pods, and what each pod serves. Pods that are being deleted
-    /// do not count.
+    /// Returns the node and the page of each pod, except for pods that are being deleted.
     fn pages(&self) -> Result<Vec<(String, String)>> {
         let pods = self.kubectl(&["get", "pods", "--output", "json"]).read()?;
         let pods: Value = serde_json::from_str(&pods)?;
-        let pods = pods["items"].as_array().context("kubectl has printed no list")?;
+        let pods = pods["items"].as_array().context("`kubectl get pods` printed no list")?;
         let current = pods.iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null());
-        let mut pages: Vec<(String, String)> = current.map(|pod| self.page(pod)).collect();
+        let mut pages: Vec<(String, String)> = current.map(|pod| self.fetch_page(pod)).collect();
         pages.sort();
         Ok(pages)
     }
 
-    fn page(&self, pod: &Value) -> (String, String) {
+    fn fetch_page(&self, pod: &Value) -> (String, String) {
         let node = pod["spec"]["nodeName"].as_str().unwrap_or_default().to_owned();
         let url = format!("http://{}:8080/", pod["status"]["podIP"].as_str().unwrap_or_default());
         let page = cmd!(self.sh, "curl --silent --max-time 5 {url}").quiet().ignore_status();
         (node, page.read().unwrap_or_default().trim().to_owned())
     }
 
-    /// Removes everything that belongs to the project. A step that fails does not
-    /// stop the others.
+    /// Removes everything that belongs to the project. If a step fails, the others are still
+    /// done.
     pub(super) fn clean(&self) -> Result<()> {
         let (name, word) = (self.name, format!("/{}:", self.name));
         let delete = ["delete", "namespace", name, "--ignore-not-found", "--timeout=120s"];
@@ -186,22 +186,22 @@ fn remove_folder(folder: &Path) -> Result<()> {
     }
 }
 
-/// The last lines of an output.
-pub(super) fn end(output: &str) -> String {
+/// Returns the last lines of an output.
+pub(super) fn last_lines(output: &str) -> String {
     let mut lines: Vec<&str> = output.lines().rev().take(8).collect();
     lines.reverse();
     lines.join("\n")
 }
 
-fn manifest(name: &str, pods: Pods) -> String {
-    let (replicas, place) = match pods {
-        Pods::OnePerNode => (
+fn manifest(name: &str, placement: Placement) -> String {
+    let (replicas, node_rules) = match placement {
+        Placement::OnePerNode => (
             2,
             format!(
                 "topologySpreadConstraints: [{{maxSkew: 1, topologyKey: kubernetes.io/hostname, whenUnsatisfiable: DoNotSchedule, matchLabelKeys: [pod-template-hash], labelSelector: {{matchLabels: {{app: {name}}}}}}}]"
             ),
         ),
-        Pods::OnFirstNode => {
+        Placement::FirstNode => {
             (1, format!("nodeSelector: {{kubernetes.io/hostname: {}}}", NODES[0].name))
         }
     };
@@ -215,7 +215,7 @@ spec:
   template:
     metadata: {{labels: {{app: {name}}}}}
     spec:
-      {place}
+      {node_rules}
       containers:
       - {{name: web, image: {name}, readinessProbe: {{httpGet: {{path: /, port: 8080}}, periodSeconds: 1}}}}
 "

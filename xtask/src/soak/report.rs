@@ -1,4 +1,4 @@
-//! The results of the cases: a file with one section per case.
+//! The file with the results: one section per case.
 
 use crate::term;
 use anyhow::{Context, Result};
@@ -10,8 +10,8 @@ const FILE: &str = "docs/soak.md";
 const INTRO: &str = "\
 # Soak results
 
-`cargo xtask soak` runs checks that take long by nature, and writes this file. Each run
-of a case replaces the section of that case.";
+`cargo xtask soak` runs checks that take long, and writes this file. Each run of a case
+replaces the section of that case.";
 const HEADING: &str = "## ";
 
 /// The result of a case.
@@ -21,15 +21,15 @@ pub(super) struct Section {
     checks: Vec<Check>,
 }
 
-/// What was checked.
+/// A check and its result.
 struct Check {
-    what: String,
+    name: String,
     result: String,
     passed: bool,
 }
 
 impl Section {
-    /// A section with the date and the commit.
+    /// Creates a section with the date and the commit.
     pub(super) fn new(sh: &Shell, name: &'static str) -> Result<Self> {
         let mut section = Self { name, facts: Vec::new(), checks: Vec::new() };
         section.fact("date", cmd!(sh, "date --utc +%Y-%m-%d").quiet().read()?);
@@ -37,18 +37,18 @@ impl Section {
         Ok(section)
     }
 
-    /// Adds what was done, or a figure.
+    /// Adds a fact about the run, for example a measured value.
     pub(super) fn fact(&mut self, name: impl Into<String>, value: impl Display) {
         self.facts.push((name.into(), value.to_string()));
     }
 
     /// Adds a check.
-    pub(super) fn check(&mut self, what: impl Into<String>, result: impl Display, passed: bool) {
-        self.checks.push(Check { what: what.into(), result: result.to_string(), passed });
+    pub(super) fn check(&mut self, name: impl Into<String>, result: impl Display, passed: bool) {
+        self.checks.push(Check { name: name.into(), result: result.to_string(), passed });
     }
 
-    /// Adds whether a case has removed something that it created. A failure is shown
-    /// at once, because an error of the case itself would hide it.
+    /// Adds a check that a case has removed something that it created. Also prints a failure
+    /// at once, because after an error of the case the section is not written.
     pub(super) fn check_removal(&mut self, what: &str, removed: &Result<()>) {
         if let Err(error) = removed {
             term::status("Failed", format!("to remove {what}: {error:#}"));
@@ -57,39 +57,39 @@ impl Section {
         self.check(format!("{what} is removed"), result, removed.is_ok());
     }
 
-    /// The failed checks, in words.
+    /// Returns a line for each failed check.
     pub(super) fn failures(&self) -> Vec<String> {
         let failed = self.checks.iter().filter(|check| !check.passed);
-        failed.map(|check| format!("{}: {}: {}", self.name, check.what, check.result)).collect()
+        failed.map(|check| format!("{}: {}: {}", self.name, check.name, check.result)).collect()
     }
 
-    /// The section as Markdown.
+    /// Formats the section as Markdown.
     pub(super) fn markdown(&self) -> String {
         let mut text = format!("{HEADING}{}\n\n| fact | value |\n|---|---|\n", self.name);
         for (name, value) in &self.facts {
             let _ = writeln!(text, "| {} | {} |", cell(name), cell(value));
         }
         text += "\n| check | result | passed |\n|---|---|---|\n";
-        for Check { what, result, passed } in &self.checks {
+        for Check { name, result, passed } in &self.checks {
             let passed = if *passed { "yes" } else { "**no**" };
-            let _ = writeln!(text, "| {} | {} | {passed} |", cell(what), cell(result));
+            let _ = writeln!(text, "| {} | {} | {passed} |", cell(name), cell(result));
         }
         text
     }
 
-    /// Puts the section into the file.
+    /// Writes the section into the file.
     pub(super) fn write(&self) -> Result<()> {
-        let path = crate::root().join(FILE);
+        let path = crate::paths::repository().join(FILE);
         let text = fs::read_to_string(&path).unwrap_or_default();
         let text = with_section(&text, self.name, &self.markdown());
         fs::write(&path, text).with_context(|| format!("failed to write `{FILE}`"))
     }
 }
 
-/// The commit of the checkout, and whether files differ from it.
+/// Returns the commit of the checkout, and whether there are uncommitted changes.
 fn commit(sh: &Shell) -> Result<String> {
     let commit = cmd!(sh, "git rev-parse --short=12 HEAD").quiet().read()?;
-    // The file itself changes with each case.
+    // Each case changes this file.
     let others = format!(":(exclude){FILE}");
     let changed = cmd!(sh, "git status --porcelain -- . {others}").quiet().read()?;
     let suffix = if changed.is_empty() { "" } else { ", with uncommitted changes" };
@@ -100,8 +100,7 @@ fn cell(text: &str) -> String {
     text.trim().replace('|', "\\|").replace('\n', "<br>")
 }
 
-/// The file with this section in the place of the one with the same name, or at
-/// the end.
+/// Replaces the section with the same name in a file, or appends the section.
 fn with_section(file: &str, name: &str, section: &str) -> String {
     let mut parts = split(file);
     let heading = format!("{HEADING}{name}\n");
@@ -113,7 +112,7 @@ fn with_section(file: &str, name: &str, section: &str) -> String {
     parts.join("\n\n") + "\n"
 }
 
-/// The text before the first section, and each section.
+/// Splits a file into the text before the first section and the sections.
 fn split(file: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     for line in file.lines() {
@@ -139,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn section_replaces_its_predecessor_only() {
+    fn section_replaces_only_its_predecessor() {
         let cases = [
             ("", "## one\n", format!("{INTRO}\n\n## one\n")),
             ("# Own\n", "## one\nnew\n", "# Own\n\n## one\nnew\n".to_owned()),
@@ -162,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn section_shows_facts_checks_and_failures() {
+    fn section_has_facts_checks_and_failures() {
         let mut section = Section { name: "one", facts: Vec::new(), checks: Vec::new() };
         section.fact("date", "2026-01-02");
         section.fact("work", "a | b");

@@ -1,22 +1,23 @@
-//! The live line: all tasks that run now, in one line that moves on a terminal, or in a
-//! new line every 30 s in a log.
+//! The live line: all running tasks in one line, which a terminal redraws and a log repeats
+//! every 30 s.
 
-use super::measure::{self, Progress, Shown};
+use super::line;
+use super::measure::{self, Progress, TaskState};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{IsTerminal, stderr};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often a log gets a line.
-const LOG: Duration = Duration::from_secs(30);
-const REDRAW: Duration = Duration::from_millis(300);
-/// The columns of the verb before the text and of the spinner behind it.
-const AROUND: usize = "    Building ".len() + 3;
-/// A log has lines as long as they need to be.
-const UNLIMITED: usize = 1000;
+/// The time between two lines in a log.
+const LOG_INTERVAL: Duration = Duration::from_secs(30);
+const REDRAW_INTERVAL: Duration = Duration::from_millis(300);
+/// The columns of the verb before the text and of the spinner after it.
+const OTHER_COLUMNS: usize = "    Building ".len() + 3;
+/// The maximum length of a line in a log.
+const LOG_COLUMNS: usize = 1000;
 
-/// A task that takes long; the live line shows it until it is dropped.
+/// A slow task, which the live line shows until this value is dropped.
 pub(crate) struct Slow {
     id: usize,
 }
@@ -24,12 +25,12 @@ pub(crate) struct Slow {
 impl Slow {
     pub(crate) fn start(verb: &str, name: &str) -> Self {
         static DRAWER: Once = Once::new();
-        DRAWER.call_once(|| drop(thread::spawn(redraw)));
+        DRAWER.call_once(|| drop(thread::spawn(redraw_forever)));
         let id = board().add(verb, name);
         Self { id }
     }
 
-    pub(crate) fn set(&self, progress: Progress) {
+    pub(crate) fn set_progress(&self, progress: Progress) {
         let mut board = board();
         let task = board.tasks.iter_mut().find(|task| task.id == self.id);
         if let Some(task) = task {
@@ -44,7 +45,7 @@ impl Drop for Slow {
     }
 }
 
-/// Runs what prints lines, above the live line.
+/// Prints lines above the live line.
 pub(crate) fn above<T>(print: impl FnOnce() -> T) -> T {
     match &board().bar {
         Some(bar) => bar.suspend(print),
@@ -56,42 +57,42 @@ struct Task {
     id: usize,
     verb: String,
     name: String,
-    begun: Instant,
+    started: Instant,
     progress: Progress,
 }
 
 struct Board {
     tasks: Vec<Task>,
-    next: usize,
+    last_id: usize,
     bar: Option<ProgressBar>,
-    logged: Option<Instant>,
+    logged_at: Option<Instant>,
 }
 
 static BOARD: Mutex<Board> =
-    Mutex::new(Board { tasks: Vec::new(), next: 0, bar: None, logged: None });
+    Mutex::new(Board { tasks: Vec::new(), last_id: 0, bar: None, logged_at: None });
 
 fn board() -> MutexGuard<'static, Board> {
     BOARD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn redraw() {
+fn redraw_forever() {
     loop {
-        thread::sleep(REDRAW);
+        thread::sleep(REDRAW_INTERVAL);
         board().draw();
     }
 }
 
 impl Board {
     fn add(&mut self, verb: &str, name: &str) -> usize {
-        self.next += 1;
-        let (id, begun, progress) = (self.next, Instant::now(), Progress::default());
-        self.tasks.push(Task { id, verb: verb.into(), name: name.into(), begun, progress });
+        self.last_id += 1;
+        let (id, started, progress) = (self.last_id, Instant::now(), Progress::default());
+        self.tasks.push(Task { id, verb: verb.into(), name: name.into(), started, progress });
         if stderr().is_terminal() {
-            self.bar.get_or_insert_with(bar);
+            self.bar.get_or_insert_with(create_bar);
             self.draw();
         } else {
-            super::write(&super::step(verb, name));
-            self.logged = Some(begun);
+            line::write(&line::step(verb, name));
+            self.logged_at = Some(started);
         }
         id
     }
@@ -106,28 +107,31 @@ impl Board {
     fn draw(&mut self) {
         if let Some(bar) = &self.bar {
             let columns: usize = console::Term::stderr().size().1.into();
-            let (verb, text) = measure::line(&self.shown(), columns.saturating_sub(AROUND));
+            let (verb, text) =
+                measure::format_line(&self.task_states(), columns.saturating_sub(OTHER_COLUMNS));
             bar.set_prefix(verb);
             bar.set_message(text);
-        } else if !self.tasks.is_empty() && self.logged.is_none_or(|at| at.elapsed() >= LOG) {
-            let (verb, text) = measure::line(&self.shown(), UNLIMITED);
-            super::write(&super::step(&verb, text));
-            self.logged = Some(Instant::now());
+        } else if !self.tasks.is_empty()
+            && self.logged_at.is_none_or(|at| at.elapsed() >= LOG_INTERVAL)
+        {
+            let (verb, text) = measure::format_line(&self.task_states(), LOG_COLUMNS);
+            line::write(&line::step(&verb, text));
+            self.logged_at = Some(Instant::now());
         }
     }
 
-    fn shown(&self) -> Vec<Shown> {
-        let shown = |task: &Task| Shown {
+    fn task_states(&self) -> Vec<TaskState> {
+        let state = |task: &Task| TaskState {
             verb: task.verb.clone(),
             name: task.name.clone(),
             progress: task.progress,
-            elapsed: task.begun.elapsed(),
+            elapsed: task.started.elapsed(),
         };
-        self.tasks.iter().map(shown).collect()
+        self.tasks.iter().map(state).collect()
     }
 }
 
-fn bar() -> ProgressBar {
+fn create_bar() -> ProgressBar {
     let bar = ProgressBar::new_spinner();
     if let Ok(style) = ProgressStyle::with_template("{prefix:>12} {msg} {spinner}") {
         bar.set_style(style);

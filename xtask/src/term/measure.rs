@@ -1,25 +1,25 @@
-//! The text of the live line: what runs, how far it is, and how long it still takes.
+//! The text of the live line: the running tasks, their progress and the remaining time.
 
 use std::time::Duration;
 
-/// How much of a build must be done before the rest can be estimated.
-const ENOUGH: f64 = 0.03;
-const LONG_ENOUGH: Duration = Duration::from_secs(5);
+/// The share and the time of a build after which the remaining time is estimated.
+const MIN_SHARE: f64 = 0.03;
+const MIN_ELAPSED: Duration = Duration::from_secs(5);
 
-/// How far a task is.
+/// The progress of a task.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Progress {
-    /// Packages that are compiled, or files that are downloaded
+    /// The number of packages that are compiled, or of files that are downloaded
     pub(crate) done: usize,
-    /// 0 if it is unknown
+    /// 0 if the number is unknown
     pub(crate) total: usize,
-    /// The size of the source code of `done`: packages differ by a factor of 10 000
+    /// The size of the source code of `done`: the sizes of packages differ by a factor of 10,000
     pub(crate) weight_done: u64,
     pub(crate) weight_total: u64,
 }
 
 impl Progress {
-    pub(crate) fn plus(self, other: Self) -> Self {
+    pub(crate) fn sum(self, other: Self) -> Self {
         Self {
             done: self.done + other.done,
             total: self.total + other.total,
@@ -34,50 +34,51 @@ impl Progress {
     }
 }
 
-/// A task as the live line shows it.
+/// A task and its progress at one time.
 #[derive(Clone, Debug)]
-pub(crate) struct Shown {
+pub(crate) struct TaskState {
     pub(crate) verb: String,
     pub(crate) name: String,
     pub(crate) progress: Progress,
     pub(crate) elapsed: Duration,
 }
 
-impl Shown {
-    fn is_measured(&self) -> bool {
+impl TaskState {
+    fn has_total(&self) -> bool {
         self.progress.total > 0
     }
 }
 
-/// Returns the verb and the text for all tasks; the text has at most `room` characters.
-/// A measured task comes first, because it takes the longest.
-pub(crate) fn line(tasks: &[Shown], room: usize) -> (String, String) {
-    let Some(first) = tasks.iter().find(|task| task.is_measured()).or(tasks.first()) else {
+/// Returns the verb and the text for all tasks. The text has at most `columns` characters.
+/// Tasks with a known total come first, because they take the longest.
+pub(crate) fn format_line(tasks: &[TaskState], columns: usize) -> (String, String) {
+    let Some(first) = tasks.iter().find(|task| task.has_total()).or(tasks.first()) else {
         return Default::default();
     };
     let (same, other): (Vec<_>, Vec<_>) = tasks
         .iter()
-        .partition(|task| task.verb == first.verb && task.is_measured() == first.is_measured());
+        .partition(|task| task.verb == first.verb && task.has_total() == first.has_total());
     let names = same.iter().map(|task| &*task.name).collect::<Vec<_>>().join(", ");
-    let also = also(&other);
-    let forms = if first.is_measured() { measured(&names, &same) } else { timed(&names, first) };
-    let long = forms.first().map(|form| format!("{form}{also}"));
-    (first.verb.clone(), longest(long.into_iter().chain(forms), room))
+    let suffix = format_others(&other);
+    let variants =
+        if first.has_total() { with_total(&names, &same) } else { without_total(&names, first) };
+    let long = variants.first().map(|variant| format!("{variant}{suffix}"));
+    (first.verb.clone(), first_that_fits(long.into_iter().chain(variants), columns))
 }
 
-/// `; also installing Debian packages`
-fn also(tasks: &[&Shown]) -> String {
+/// Formats the tasks with another verb: `; also installing Debian packages`.
+fn format_others(tasks: &[&TaskState]) -> String {
     let texts = tasks.iter().map(|task| format!("{} {}", task.verb.to_lowercase(), task.name));
     let texts = texts.collect::<Vec<_>>().join(", ");
     if texts.is_empty() { texts } else { format!("; also {texts}") }
 }
 
-/// The longest form comes first.
-fn measured(names: &str, tasks: &[&Shown]) -> Vec<String> {
-    let sum = tasks.iter().map(|task| task.progress).fold(Progress::default(), Progress::plus);
+/// Returns variants of the text, the longest first.
+fn with_total(names: &str, tasks: &[&TaskState]) -> Vec<String> {
+    let sum = tasks.iter().map(|task| task.progress).fold(Progress::default(), Progress::sum);
     let elapsed = tasks.iter().map(|task| task.elapsed).max().unwrap_or_default();
     let Progress { done, total, .. } = sum;
-    let left = time_left(sum.share(), elapsed).map(words);
+    let left = estimate_time_left(sum.share(), elapsed).map(format_estimate);
     let rest = left.map(|left| format!(", {left} left")).unwrap_or_default();
     let count = format!("{done} of {total}");
     vec![
@@ -89,7 +90,8 @@ fn measured(names: &str, tasks: &[&Shown]) -> Vec<String> {
     ]
 }
 
-fn timed(names: &str, task: &Shown) -> Vec<String> {
+/// Returns variants of the text, the longest first.
+fn without_total(names: &str, task: &TaskState) -> Vec<String> {
     let seconds = task.elapsed.as_secs();
     let count = match task.progress.done {
         0 => String::new(),
@@ -98,25 +100,25 @@ fn timed(names: &str, task: &Shown) -> Vec<String> {
     vec![format!("{names}{count}, {seconds} s so far"), format!("{names}{count}"), names.to_owned()]
 }
 
-fn longest(forms: impl Iterator<Item = String>, room: usize) -> String {
+fn first_that_fits(variants: impl Iterator<Item = String>, columns: usize) -> String {
     let mut last = String::new();
-    for form in forms {
-        if form.chars().count() <= room {
-            return form;
+    for variant in variants {
+        if variant.chars().count() <= columns {
+            return variant;
         }
-        last = form;
+        last = variant;
     }
-    last.chars().take(room).collect()
+    last.chars().take(columns).collect()
 }
 
-/// Estimates the rest from the share that is done.
-fn time_left(share: f64, elapsed: Duration) -> Option<Duration> {
-    let is_known = share >= ENOUGH && elapsed >= LONG_ENOUGH;
+/// Estimates the remaining time from the share that is done.
+fn estimate_time_left(share: f64, elapsed: Duration) -> Option<Duration> {
+    let is_known = share >= MIN_SHARE && elapsed >= MIN_ELAPSED;
     is_known.then(|| elapsed.mul_f64(((1.0 - share) / share).max(0.0)))
 }
 
-/// No more precise than the estimate.
-fn words(time: Duration) -> String {
+/// Formats a duration, no more precisely than it is estimated.
+fn format_estimate(time: Duration) -> String {
     match time.as_secs() {
         0..=10 => "a few seconds".to_owned(),
         seconds @ 11..=50 => format!("about {} s", seconds.div_ceil(10) * 10),
@@ -128,16 +130,16 @@ fn words(time: Duration) -> String {
 mod tests {
     use super::*;
 
-    fn task(verb: &str, name: &str, counts: (usize, usize), elapsed: u64) -> Shown {
+    fn task(verb: &str, name: &str, counts: (usize, usize), elapsed: u64) -> TaskState {
         let (done, total) = counts;
         let (weight_done, weight_total) = (done as u64, total as u64);
         let progress = Progress { done, total, weight_done, weight_total };
         let (verb, name) = (verb.to_owned(), name.to_owned());
-        Shown { verb, name, progress, elapsed: Duration::from_secs(elapsed) }
+        TaskState { verb, name, progress, elapsed: Duration::from_secs(elapsed) }
     }
 
     #[test]
-    fn line_fits_its_room() {
+    fn line_fits_into_columns() {
         let apt = task("Installing", "16 Debian packages", (0, 0), 12);
         let modules = task("Downloading", "Go modules", (61, 0), 12);
         let go = task("Building", "Kubernetes", (855, 1710), 120);
@@ -165,14 +167,14 @@ mod tests {
             (vec![&go], 25, "Building", "855 of 1710, 2 min left"),
             (vec![&go], 8, "Building", "855 of 1"),
         ];
-        for (tasks, room, verb, text) in table {
-            let tasks: Vec<Shown> = tasks.into_iter().cloned().collect();
-            assert_eq!(line(&tasks, room), (verb.to_owned(), text.to_owned()));
+        for (tasks, columns, verb, text) in table {
+            let tasks: Vec<TaskState> = tasks.into_iter().cloned().collect();
+            assert_eq!(format_line(&tasks, columns), (verb.to_owned(), text.to_owned()));
         }
     }
 
     #[test]
-    fn time_left_follows_the_share() {
+    fn time_left_is_estimated_from_share() {
         let table = [
             (0.0, 60, None),
             (0.02, 60, None),
@@ -184,7 +186,7 @@ mod tests {
             (1.0, 300, Some("a few seconds")),
         ];
         for (share, elapsed, expected) in table {
-            let left = time_left(share, Duration::from_secs(elapsed)).map(words);
+            let left = estimate_time_left(share, Duration::from_secs(elapsed)).map(format_estimate);
             assert_eq!(left.as_deref(), expected, "{share} in {elapsed} s");
         }
     }

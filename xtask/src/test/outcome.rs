@@ -1,4 +1,4 @@
-//! What the checks and tests of a stage came to.
+//! The results of the checks and tests of a stage.
 
 use crate::term;
 use anyhow::{Context, Result, bail};
@@ -7,8 +7,8 @@ use std::ops::Add;
 use std::process::{Command, Stdio};
 use xshell::Cmd;
 
-/// How many of the first and of the last lines of a failed test are shown again.
-const SHOWN: (usize, usize) = (8, 6);
+/// The number of first and of last lines of a failed test that the summary shows.
+const SHOWN_LINES: (usize, usize) = (8, 6);
 
 /// The results of a stage.
 #[derive(Default)]
@@ -16,12 +16,12 @@ pub(crate) struct Outcome {
     pub(crate) passed: usize,
     pub(crate) failed: usize,
     pub(super) ignored: usize,
-    /// What the failed ones said.
-    pub(crate) words: Vec<String>,
+    /// The output of failed checks and tests.
+    pub(crate) messages: Vec<String>,
 }
 
-/// Each command counts as one test.
-pub(super) fn checks<const N: usize>(commands: [Cmd; N]) -> Outcome {
+/// Runs commands, each of which counts as a test.
+pub(super) fn run_checks<const N: usize>(commands: [Cmd; N]) -> Outcome {
     let outcome = |command: Cmd| match command.quiet().run() {
         Ok(()) => Outcome::passed(),
         Err(error) => Outcome::failed(&error.into()),
@@ -29,8 +29,8 @@ pub(super) fn checks<const N: usize>(commands: [Cmd; N]) -> Outcome {
     commands.into_iter().map(outcome).fold(Outcome::default(), Outcome::add)
 }
 
-/// Runs a `cargo test`, shows what it prints, and adds up its results.
-pub(super) fn counted(command: Cmd) -> Result<Outcome> {
+/// Runs a `cargo test`, prints its output, and adds up its results.
+pub(super) fn run_tests(command: Cmd) -> Result<Outcome> {
     let mut command = Command::from(command);
     let mut child = command.stdout(Stdio::piped()).spawn()?;
     let stdout = child.stdout.take().context("no stdout")?;
@@ -41,10 +41,10 @@ pub(super) fn counted(command: Cmd) -> Result<Outcome> {
             term::print(line);
         }
     });
-    let outcome = Outcome::of(&lines.collect::<io::Result<Vec<_>>>()?);
+    let outcome = Outcome::parse(&lines.collect::<io::Result<Vec<_>>>()?);
     let status = child.wait()?;
     if !status.success() && outcome.failed == 0 {
-        bail!("cargo test ended with {status}, before any test");
+        bail!("`cargo test` failed with {status} before it ran a test");
     }
     Ok(outcome)
 }
@@ -55,7 +55,7 @@ fn is_noise(line: &str) -> bool {
 }
 
 impl Outcome {
-    /// Whether no test was run.
+    /// Returns whether no test was run.
     pub(super) fn is_empty(&self) -> bool {
         self.passed + self.failed == 0
     }
@@ -66,18 +66,18 @@ impl Outcome {
 
     pub(super) fn failed(error: &anyhow::Error) -> Self {
         term::report(error);
-        Self { failed: 1, words: vec![format!("{error:#}")], ..Self::default() }
+        Self { failed: 1, messages: vec![format!("{error:#}")], ..Self::default() }
     }
 
-    /// Of what a `cargo test` prints.
-    fn of(lines: &[String]) -> Self {
+    /// Parses the output of `cargo test`.
+    fn parse(lines: &[String]) -> Self {
         let results = lines.iter().filter_map(|line| line.strip_prefix("test result: "));
-        let sum = results.map(Self::of_result).fold(Self::default(), Self::add);
-        Self { words: words_of_the_failed(lines), ..sum }
+        let sum = results.map(Self::parse_result).fold(Self::default(), Self::add);
+        Self { messages: failed_output(lines), ..sum }
     }
 
-    /// `ok. 3 passed; 0 failed; 1 ignored; …`
-    fn of_result(result: &str) -> Self {
+    /// Parses `ok. 3 passed; 0 failed; 1 ignored; …`.
+    fn parse_result(result: &str) -> Self {
         let number = |word: &str| {
             let before = result.split(word).next()?.trim_end();
             before.rsplit(' ').next()?.parse().ok()
@@ -86,27 +86,27 @@ impl Outcome {
             passed: number(" passed").unwrap_or(0),
             failed: number(" failed").unwrap_or(0),
             ignored: number(" ignored").unwrap_or(0),
-            words: Vec::new(),
+            messages: Vec::new(),
         }
     }
 }
 
-/// The first and the last lines that each failed test has printed, without backtraces.
-fn words_of_the_failed(lines: &[String]) -> Vec<String> {
+/// Returns the first and the last lines of the output of each failed test, without backtraces.
+fn failed_output(lines: &[String]) -> Vec<String> {
     let is_head = |line: &str| line.starts_with("---- ") && line.ends_with(" stdout ----");
     let is_end = |line: &str| is_head(line) || ["failures:", "stack backtrace:"].contains(&line);
     let heads = lines.iter().enumerate().filter(|(_, line)| is_head(line));
     let output = |(head, _): (usize, _)| {
         let rest = &lines[head + 1..];
         let end = rest.iter().position(|line| is_end(line)).unwrap_or(rest.len());
-        std::iter::once(lines[head].clone()).chain(shortened(&rest[..end]))
+        std::iter::once(lines[head].clone()).chain(shorten(&rest[..end]))
     };
     heads.flat_map(output).collect()
 }
 
-/// A long text without its middle: a failed assertion gives its values at its end.
-fn shortened(lines: &[String]) -> Vec<String> {
-    let (first, last) = SHOWN;
+/// Removes the middle of a long output. The values of a failed assertion are at its end.
+fn shorten(lines: &[String]) -> Vec<String> {
+    let (first, last) = SHOWN_LINES;
     if lines.len() <= first + last {
         return lines.to_vec();
     }
@@ -122,7 +122,7 @@ impl Add for Outcome {
             passed: self.passed + other.passed,
             failed: self.failed + other.failed,
             ignored: self.ignored + other.ignored,
-            words: [self.words, other.words].concat(),
+            messages: [self.messages, other.messages].concat(),
         }
     }
 }
@@ -132,42 +132,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn results_are_read_as_cargo_prints_them() {
+    fn cargo_test_output_is_parsed() {
         let printed = "\
 running 12 tests
-test well ... ok
-test ill ... FAILED
+test good ... ok
+test bad ... FAILED
 
 failures:
 
----- ill stdout ----
-thread 'ill' panicked at lib.rs:1:1:
-no luck
+---- bad stdout ----
+thread 'bad' panicked at lib.rs:1:1:
+disk is full
 stack backtrace:
-   0: ill::ill
+   0: bad::bad
 
 ---- worse stdout ----
 error: worse
 
 failures:
-    ill
+    bad
     worse
 
 test result: FAILED. 10 passed; 2 failed; 15 ignored; 0 measured; 0 filtered out; finished in 1.5s
 test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.1s";
         let lines: Vec<String> = printed.lines().map(str::to_owned).collect();
-        let Outcome { passed, failed, ignored, words } = Outcome::of(&lines);
+        let Outcome { passed, failed, ignored, messages } = Outcome::parse(&lines);
         assert_eq!((passed, failed, ignored), (11, 2, 15));
-        let ill = ["---- ill stdout ----", "thread 'ill' panicked at lib.rs:1:1:", "no luck"];
+        let bad = ["---- bad stdout ----", "thread 'bad' panicked at lib.rs:1:1:", "disk is full"];
         let worse = ["---- worse stdout ----", "error: worse", ""];
-        assert_eq!(words, [ill, worse].concat());
+        assert_eq!(messages, [bad, worse].concat());
     }
 
     #[test]
-    fn a_long_failure_keeps_its_first_and_last_lines() {
+    fn long_failure_keeps_first_and_last_lines() {
         let lines: Vec<String> = (1..=20).map(|number| number.to_string()).collect();
         let kept = "1 2 3 4 5 6 7 8 […] 15 16 17 18 19 20";
-        assert_eq!(shortened(&lines).join(" "), kept);
-        assert_eq!(shortened(&lines[..14]), lines[..14]);
+        assert_eq!(shorten(&lines).join(" "), kept);
+        assert_eq!(shorten(&lines[..14]), lines[..14]);
     }
 }

@@ -1,52 +1,54 @@
-//! How long each cluster test ran, and what it waited for.
+//! The running time of each e2e test, and its waits.
 
+use crate::paths;
 use crate::term;
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::PathBuf;
 
-/// Names the file to the tests, which add a row each (`tests/e2e/times.rs`).
+/// The variable with the path of the file, to which each test adds a row
+/// (`tests/e2e/times.rs`).
 pub(super) const VARIABLE: &str = "KDEV_TEST_TIMES";
 
-/// Times are seconds. `queued` is what a test has waited until it could use the lab,
-/// `waits` what it has waited for the cluster, `longest` one of these waits and `for`
-/// what that was, `breaks` the parts of the lab that no other test used at that time.
+/// The columns; all times are in seconds. `queued`: wait for the parts of the lab; `waits`: all
+/// waits for the cluster; `longest` and `for`: the longest of these and its purpose; `breaks`:
+/// the parts of the lab that no other test could use at the same time.
 const HEADER: &str = "test\trun\tqueued\twaits\tlongest\tfor\tbreaks\n";
 
-const SHOWN: usize = 10;
+const SHOWN_TESTS: usize = 10;
 
-/// Begins a new file.
+/// Creates the file with its header, and returns its path.
 pub(super) fn create() -> Result<PathBuf> {
     let path = path();
-    fs::create_dir_all(crate::root().join("target"))?;
+    fs::create_dir_all(paths::repository().join("target"))?;
     fs::write(&path, HEADER).with_context(|| format!("cannot write `{}`", path.display()))?;
     Ok(path)
 }
 
 fn path() -> PathBuf {
-    crate::root().join("target/test-times.tsv")
+    paths::repository().join("target/test-times.tsv")
 }
 
 /// Prints the slowest tests of the last run.
 pub(super) fn show_slowest() {
     let text = fs::read_to_string(path()).unwrap_or_default();
-    let rows = slowest(&text);
+    let rows = slowest_tests(&text);
     if !rows.is_empty() {
-        term::print("\nThe slowest cluster tests, of all in target/test-times.tsv:");
+        term::print("\nSlowest e2e tests (all in target/test-times.tsv):");
     }
     for row in rows {
         term::print(&row);
     }
 }
 
-/// The lines of the slowest tests, the slowest first.
-fn slowest(text: &str) -> Vec<String> {
-    let mut rows: Vec<(f64, String)> = text.lines().skip(1).filter_map(line).collect();
+/// Returns the lines of the slowest tests, the slowest first.
+fn slowest_tests(text: &str) -> Vec<String> {
+    let mut rows: Vec<(f64, String)> = text.lines().skip(1).filter_map(format_row).collect();
     rows.sort_by(|one, other| other.0.total_cmp(&one.0));
-    rows.into_iter().take(SHOWN).map(|(_, line)| line).collect()
+    rows.into_iter().take(SHOWN_TESTS).map(|(_, line)| line).collect()
 }
 
-fn line(row: &str) -> Option<(f64, String)> {
+fn format_row(row: &str) -> Option<(f64, String)> {
     let columns: Vec<&str> = row.split('\t').collect();
     let [test, run, _, _, longest, what, _] = columns[..] else { return None };
     let run: f64 = run.parse().ok()?;
@@ -65,7 +67,7 @@ mod tests {
         );
         let expected =
             ["        61.0 s  story::slow (40.2 s: a pod)", "         1.2 s  why::quick"];
-        assert_eq!(slowest(&text), expected);
-        assert_eq!(slowest(""), [""; 0]);
+        assert_eq!(slowest_tests(&text), expected);
+        assert_eq!(slowest_tests(""), [""; 0]);
     }
 }

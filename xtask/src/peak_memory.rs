@@ -1,4 +1,4 @@
-//! Runs a command and samples the peak of its memory.
+//! Runs a command and samples its peak memory.
 
 use anyhow::{Context, Result};
 use std::fs;
@@ -7,17 +7,17 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 
-/// A command that has ended.
-pub(crate) struct Watched {
-    /// What it printed on stdout.
+/// The result of a command.
+pub(crate) struct Finished {
+    /// Standard output.
     pub(crate) output: String,
     pub(crate) status: ExitStatus,
-    /// The peak of its own memory in bytes, without its children.
+    /// Peak memory in bytes, without child processes.
     pub(crate) memory: u64,
 }
 
-/// Runs a command until it closes its stdout and ends.
-pub(crate) fn run(mut command: Command) -> Result<Watched> {
+/// Runs a command and waits until it has closed its stdout and ended.
+pub(crate) fn run(mut command: Command) -> Result<Finished> {
     let mut child = command.stdout(Stdio::piped()).spawn()?;
     let mut stdout = child.stdout.take().context("no stdout")?;
     let reading = thread::spawn(move || {
@@ -26,15 +26,15 @@ pub(crate) fn run(mut command: Command) -> Result<Watched> {
     });
     let mut memory = 0;
     while !reading.is_finished() {
-        memory = peak(child.id()).unwrap_or(memory);
+        memory = peak_memory(child.id()).unwrap_or(memory);
         thread::sleep(Duration::from_millis(5));
     }
-    let output = reading.join().ok().context("a thread has panicked")??;
-    Ok(Watched { output, status: child.wait()?, memory })
+    let output = reading.join().ok().context("a thread panicked")??;
+    Ok(Finished { output, status: child.wait()?, memory })
 }
 
-/// The peak of a process's memory (proc(5), `VmHWM`); none after its end.
-fn peak(process: u32) -> Option<u64> {
+/// Returns the peak memory of a process (proc(5), `VmHWM`), or none after its end.
+fn peak_memory(process: u32) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let peak = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kibibytes: u64 = peak.trim().trim_end_matches(" kB").parse().ok()?;

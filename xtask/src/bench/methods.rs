@@ -1,8 +1,8 @@
-//! The ways to bring an image to a node, and the state that they begin from.
+//! The compared methods to load an image onto a node, and the cleanup before them.
 
 use super::cost::{self, Cost};
 use crate::lab::{self, NODES, Node};
-use crate::watched;
+use crate::peak_memory;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::fs;
@@ -10,40 +10,40 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use xshell::{Shell, cmd};
 
-/// What all images of the bench are called, so that they are found again.
+/// The prefix of all image names, with which the images are found again.
 pub(crate) const PREFIX: &str = "kdev-bench";
-/// A registry's port on each node.
-const PORT: u16 = 5055;
+/// The port of the registry on each node.
+const REGISTRY_PORT: u16 = 5055;
 
-/// A way to bring an image that docker has to a node.
+/// A method to load an image from Docker onto a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
-    /// `cargo kdev load`.
+pub(crate) enum Method {
+    /// `cargo kdev load`
     Kdev,
-    /// One pipe: `docker save | ssh NODE ctr image import -`.
+    /// `docker save | ssh NODE ctr image import -`
     Pipe,
-    /// By hand: `docker save` to a file, `scp`, `ctr image import`.
+    /// `docker save` to a file, `scp`, `ctr image import`
     Copy,
-    /// `docker push` to a registry on the node, and a pull there.
+    /// `docker push` to a registry on the node, `ctr image pull` from it
     Registry,
 }
 
-impl Way {
+impl Method {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Kdev => "`cargo kdev load`",
             Self::Pipe => "`docker save` piped into `ctr image import`",
             Self::Copy => "`docker save`, `scp`, `ctr image import`",
-            Self::Registry => "`docker push` to the node, pull there",
+            Self::Registry => "`docker push` to the node, `ctr image pull`",
         }
     }
 }
 
-/// Where the bench works, and with what.
+/// The environment of a benchmark.
 pub(crate) struct Bench {
     pub(crate) sh: Shell,
     pub(crate) rounds: usize,
-    /// Everything that it makes; a folder of cargo's.
+    /// The folder for all files, in cargo's target folder
     pub(crate) folder: PathBuf,
     kdev: PathBuf,
 }
@@ -57,7 +57,7 @@ impl Bench {
         Ok(Self { sh, rounds, folder, kdev })
     }
 
-    /// The same with another docker.
+    /// Returns the same environment with another Docker daemon.
     pub(crate) fn with_docker(&self, host: &str) -> Self {
         let (folder, kdev) = (self.folder.clone(), self.kdev.clone());
         let sh = self.sh.clone();
@@ -65,79 +65,84 @@ impl Bench {
         Self { sh, rounds: self.rounds, folder, kdev }
     }
 
-    /// The program, built for release.
+    /// Returns the path of cargo-kdev, built with the release profile.
     pub(crate) fn kdev_program(&self) -> &Path {
         &self.kdev
     }
 
-    /// As if nothing had ever been loaded, and all links were fast.
+    /// Removes all images, the cache of kdev, and the limits of links.
     pub(crate) fn clean(&self) -> Result<()> {
-        lab::Link::restore_all(&self.sh);
+        lab::SlowLink::restore_all(&self.sh);
         NODES.iter().try_for_each(|node| self.clean_node(node))?;
         lab::remove_from_docker(&self.sh, &format!("{PREFIX}-*"))?;
-        self.forget()
+        self.remove_cache()
     }
 
-    /// Takes the bench's images off a node.
+    /// Removes the images of the benchmark from a node.
     pub(crate) fn clean_node(&self, node: &Node) -> Result<()> {
         lab::remove_from_node(&self.sh, node, PREFIX)
     }
 
-    /// Takes away what kdev keeps between its runs.
-    pub(crate) fn forget(&self) -> Result<()> {
+    /// Removes the cache of kdev.
+    pub(crate) fn remove_cache(&self) -> Result<()> {
         match fs::remove_dir_all(self.folder.join("cache")) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
             _ => Ok(()),
         }
     }
 
-    /// Loads, and tells what that has cost.
-    pub(crate) fn load(&self, way: Way, node: &Node, image: &str) -> Result<Cost> {
-        let of = |load: fn(&Self, &Node, &str) -> Result<()>| {
-            cost::of(&[node], || load(self, node, image)).map(|((), cost)| cost)
+    /// Loads an image and returns the cost.
+    pub(crate) fn load(&self, method: Method, node: &Node, image: &str) -> Result<Cost> {
+        let measure = |load: fn(&Self, &Node, &str) -> Result<()>| {
+            cost::measure(&[node], || load(self, node, image)).map(|((), cost)| cost)
         };
-        match way {
-            Way::Kdev => self.kdev(&[node], image),
-            Way::Pipe => of(Self::pipe),
-            Way::Copy => of(Self::copy),
-            Way::Registry => of(Self::registry),
+        match method {
+            Method::Kdev => self.load_with_kdev(&[node], image),
+            Method::Pipe => measure(Self::load_with_pipe),
+            Method::Copy => measure(Self::load_with_copy),
+            Method::Registry => measure(Self::load_with_registry),
         }
     }
 
-    pub(crate) fn kdev(&self, nodes: &[&Node], image: &str) -> Result<Cost> {
+    pub(crate) fn load_with_kdev(&self, nodes: &[&Node], image: &str) -> Result<Cost> {
         let (kdev, cache) = (&self.kdev, self.folder.join("cache"));
-        let asked = nodes.iter().flat_map(|node| ["--node", node.name]);
+        let node_args = nodes.iter().flat_map(|node| ["--node", node.name]);
         let command = cmd!(self.sh, "{kdev} kdev load {image} --message-format json")
-            .args(asked)
+            .args(node_args)
             .env("XDG_CACHE_HOME", cache);
-        let (watched, mut cost) = cost::of(nodes, || watched::run(command.into()))?;
-        let (output, status) = (watched.output, watched.status);
-        ensure!(status.success(), "kdev has failed with {status}");
-        cost.memory = watched.memory;
-        let took = |line: &str| {
+        let (finished, mut cost) = cost::measure(nodes, || peak_memory::run(command.into()))?;
+        let (output, status) = (finished.output, finished.status);
+        ensure!(status.success(), "`cargo kdev load` failed with {status}");
+        cost.memory = finished.memory;
+        let seconds = |line: &str| {
             let event: Value = serde_json::from_str(line).ok()?;
-            let ends = ["loaded", "already-present"].iter().any(|reason| event["reason"] == *reason);
-            event["seconds"].as_f64().filter(|_| ends)
+            let is_end =
+                ["loaded", "already-present"].iter().any(|reason| event["reason"] == *reason);
+            event["seconds"].as_f64().filter(|_| is_end)
         };
-        let took: Vec<f64> = output.lines().filter_map(took).collect();
-        ensure!(took.len() == nodes.len(), "kdev has loaded {} nodes: {output}", took.len());
-        cost.load = took.into_iter().fold(0.0, f64::max);
+        let seconds: Vec<f64> = output.lines().filter_map(seconds).collect();
+        ensure!(
+            seconds.len() == nodes.len(),
+            "`cargo kdev load` loaded {} nodes: {output}",
+            seconds.len()
+        );
+        cost.load = seconds.into_iter().fold(0.0, f64::max);
         Ok(cost)
     }
 
-    fn pipe(&self, node: &Node, image: &str) -> Result<()> {
+    fn load_with_pipe(&self, node: &Node, image: &str) -> Result<()> {
         let (config, name) = (self.ssh_config()?, node.name);
-        let import = format!("{} image import - >/dev/null 2>&1", ctr(node));
+        let import = format!("{} image import - >/dev/null 2>&1", ctr_command(node));
         let script = r#"set -o pipefail; docker save "$0" | ssh -F "$1" "$2" "$3""#;
         Ok(cmd!(self.sh, "bash -c {script} {image} {config} {name} {import}").quiet().run()?)
     }
 
-    fn copy(&self, node: &Node, image: &str) -> Result<()> {
+    fn load_with_copy(&self, node: &Node, image: &str) -> Result<()> {
         let (config, name) = (self.ssh_config()?, node.name);
         let archive = self.folder.join("image.tar");
         let import = format!(
             "{} image import kdev-bench.tar >/dev/null 2>&1 && rm kdev-bench.tar",
-            ctr(node)
+            ctr_command(node)
         );
         cmd!(self.sh, "docker save --output {archive} {image}").quiet().run()?;
         cmd!(self.sh, "scp -q -F {config} {archive} {name}:kdev-bench.tar").quiet().run()?;
@@ -145,10 +150,11 @@ impl Bench {
         Ok(())
     }
 
-    fn registry(&self, node: &Node, image: &str) -> Result<()> {
+    fn load_with_registry(&self, node: &Node, image: &str) -> Result<()> {
         let (config, name) = (self.ssh_config()?, node.name);
-        let remote = format!("{}:{PORT}/{image}", node.address());
-        let pull = format!("{} image pull --plain-http {remote} >/dev/null 2>&1", ctr(node));
+        let remote = format!("{}:{REGISTRY_PORT}/{image}", node.address());
+        let pull =
+            format!("{} image pull --plain-http {remote} >/dev/null 2>&1", ctr_command(node));
         cmd!(self.sh, "docker tag {image} {remote}").quiet().run()?;
         cmd!(self.sh, "docker push --quiet {remote}").quiet().ignore_stdout().run()?;
         cmd!(self.sh, "ssh -F {config} {name} {pull}").quiet().run()?;
@@ -160,11 +166,11 @@ impl Bench {
     }
 }
 
-fn ctr(node: &Node) -> &'static str {
+fn ctr_command(node: &Node) -> &'static str {
     if node.user == "root" { "ctr -n k8s.io" } else { "sudo -n ctr -n k8s.io" }
 }
 
-/// Debian's registry, in a node; it ends with its owner.
+/// Debian's registry, which runs on a node until this value is dropped.
 pub(crate) struct Registry {
     child: Child,
     folder: PathBuf,
@@ -177,15 +183,15 @@ impl Registry {
         let config = format!(
             "version: 0.1\nlog: {{ level: error, accesslog: {{ disabled: true }} }}\n\
              storage: {{ filesystem: {{ rootdirectory: /tmp/kdev-bench-registry }} }}\n\
-             http: {{ addr: 0.0.0.0:{PORT} }}\n",
+             http: {{ addr: 0.0.0.0:{REGISTRY_PORT} }}\n",
         );
         fs::write(folder.join("config.yml"), config)?;
-        let (enter, config) = (node.enter()?, "/tmp/kdev-bench-registry/config.yml");
+        let (enter, config) = (node.nsenter_args()?, "/tmp/kdev-bench-registry/config.yml");
         let serve = cmd!(sh, "nsenter {enter...} docker-registry serve {config}").quiet();
         let mut command = Command::from(serve);
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        let address = format!("{}:{PORT}", node.address());
-        lab::wait_for_port("the node's registry", &address)?;
+        let address = format!("{}:{REGISTRY_PORT}", node.address());
+        lab::wait_for_port("the registry on the node", &address)?;
         Ok(Self { child, folder })
     }
 }
