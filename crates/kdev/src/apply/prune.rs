@@ -171,10 +171,10 @@ pub(crate) fn all_objects(cx: &Cx, cluster: &Cluster, set: &Set) -> Result<BTree
 
 fn by_namespace(members: impl Iterator<Item = Member>) -> BTreeMap<String, Vec<String>> {
     let mut namespaces: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let mut seen = BTreeSet::new();
+    let mut listed = BTreeSet::new();
     for (namespace, id) in members {
         // Objects that are not namespaced are listed for each namespace.
-        if !seen.insert((applyset::is_namespaced(&id).then(|| namespace.clone()), id.clone())) {
+        if !listed.insert((applyset::is_namespaced(&id).then(|| namespace.clone()), id.clone())) {
             continue;
         }
         namespaces.entry(namespace).or_default().push(id);

@@ -215,9 +215,9 @@ pub(crate) fn permission_reason(
 
 fn confirm_context(cx: &Cx, context: &str, server: &str) -> Result<()> {
     let question = format!("Modify the cluster of context `{context}` ({server})?");
-    let answer = cx.confirm(&question);
+    let is_confirmed = cx.confirm(&question);
     cx.check_interrupt()?;
-    match answer {
+    match is_confirmed {
         Some(true) => Ok(()),
         _ => {
             Err(Error::ContextNotAllowed { context: context.to_owned(), server: server.to_owned() })

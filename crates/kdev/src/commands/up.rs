@@ -95,13 +95,13 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
         return Ok(());
     };
     let (wanted, limit) = (wanted.as_slice(), config.timeout);
-    let rollout = Rollout { cx, cluster: &cluster, image: &image, loaded, wanted, limit };
+    let rollout = Rollout { cx, cluster: &cluster, image: &image, loaded, expected_workloads: wanted, limit };
     if let Err(error) = rollout.wait(&objects, applied.is_empty()) {
         let is_recoverable = rollback::is_recoverable_by_rollback(&error);
         // The rollback deletes the pods that the diagnosis needs.
         let error = why::explain(cx, &cluster, &config, &request.selection, &objects, error);
         if request.rollback && is_recoverable {
-            rollback::undo(cx, &cluster, &applied)?;
+            rollback::roll_back(cx, &cluster, &applied)?;
         }
         return Err(error);
     }

@@ -198,10 +198,10 @@ fn image_present_filters(pod: &Value) -> Vec<impl Fn(&Value) -> bool + use<>> {
     let node = text(pod, "/spec/nodeName").to_owned();
     list(&pod["spec"]["containers"])
         .map(|one| format!("Container image \"{}\" already present", text(one, "/image")))
-        .map(|words| {
+        .map(|message| {
             let node = node.clone();
             move |event: &Value| {
-                text(event, "/source/host") == node && text(event, "/message").starts_with(&words)
+                text(event, "/source/host") == node && text(event, "/message").starts_with(&message)
             }
         })
         .collect()

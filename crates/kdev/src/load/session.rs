@@ -46,7 +46,7 @@ impl NodeConnection<'_> {
                 let text = format!("waiting for another load onto node `{name}`");
                 cx.emit(Event::Note { text });
             }
-            let is_complete = has("asked") || has("present");
+            let is_complete = has("listed") || has("present");
             received.append(&mut output.0);
             if is_complete {
                 let lines = received.iter().map(|(key, value)| (key.as_str(), value.as_str()));

@@ -17,9 +17,9 @@ use crate::manifests::source::Manifest;
 
 /// Checks that all manifests can be rendered, and reports what will not be updated.
 pub(crate) fn check(cx: &Cx, manifests: &[Manifest], config: &Config) -> Result<()> {
-    let want = image_update(config, "kdev-000000000000");
+    let update = image_update(config, "kdev-000000000000");
     for manifest in manifests {
-        report_mentions(cx, manifest, &manifest.render(&want)?);
+        report_mentions(cx, manifest, &manifest.render(&update)?);
     }
     Ok(())
 }
@@ -86,11 +86,11 @@ fn find_mistyped_kind(manifests: &[Manifest]) -> Option<Error> {
 /// Finds the image whose name is most similar to the project's: file, line, and image.
 fn find_similar_image(
     manifests: &[Manifest],
-    want: &ImageUpdate,
+    update: &ImageUpdate,
 ) -> Option<(PathBuf, usize, String)> {
-    let name = want.name.familiar();
+    let name = update.name.familiar();
     let places = manifests.iter().filter_map(|manifest| {
-        let places = manifest.render(want).ok()?.places.into_iter();
+        let places = manifest.render(update).ok()?.places.into_iter();
         let containers = places.filter(|place| place.field.rsplit('.').next() == Some("image"));
         Some(containers.map(|place| (manifest.path.clone(), place.line, place.image)))
     });
@@ -100,9 +100,9 @@ fn find_similar_image(
 }
 
 /// Returns the error for an image that is pinned by a digest.
-fn find_pinned_image(manifests: &[Manifest], want: &ImageUpdate) -> Option<Error> {
+fn find_pinned_image(manifests: &[Manifest], update: &ImageUpdate) -> Option<Error> {
     manifests.iter().find_map(|manifest| {
-        let places = manifest.render(want).ok()?.places;
+        let places = manifest.render(update).ok()?.places;
         let place = places.into_iter().find(|place| place.fate == FieldOutcome::Pinned)?;
         let (line, column) = (place.line, place.column);
         Some(manifest.error(ManifestError {

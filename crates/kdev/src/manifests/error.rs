@@ -66,8 +66,8 @@ pub enum Error {
     Process(#[from] process::Error),
 }
 
-fn describe_source(path: &Path, made_by: Option<&str>) -> String {
-    match made_by {
+fn describe_source(path: &Path, generated_by: Option<&str>) -> String {
+    match generated_by {
         Some(command) => format!("the output of `{command}`"),
         None => format!("`{}`", path.display()),
     }

@@ -27,13 +27,13 @@ impl Manifest {
     }
 
     /// Returns the text as it will be applied, with a report of the changes.
-    pub(crate) fn render(&self, want: &ImageUpdate) -> Result<Rendered> {
-        kdev_manifest::render(&self.text, want).map_err(|error| self.error(error))
+    pub(crate) fn render(&self, update: &ImageUpdate) -> Result<Rendered> {
+        kdev_manifest::render(&self.text, update).map_err(|error| self.error(error))
     }
 
     pub(super) fn error(&self, error: ManifestError) -> Error {
         let ManifestError { line, column, reason } = error;
-        let (path, made_by) = (self.path.clone(), self.generated_by.clone());
-        Error::Edit { path, generated_by: made_by, line, column, reason: Details(reason) }
+        let (path, generated_by) = (self.path.clone(), self.generated_by.clone());
+        Error::Edit { path, generated_by, line, column, reason: Details(reason) }
     }
 }

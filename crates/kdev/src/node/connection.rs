@@ -213,9 +213,9 @@ impl<'a> NodeConnection<'a> {
             Sudo::No => "no",
         };
         let runtime = self.runtime.as_str();
-        let mut words = vec!["sh", "-c", SCRIPT, "kdev", &self.nonce, verb, sudo, runtime];
-        words.extend(args);
-        self.transport.command(sh, &words)
+        let mut command = vec!["sh", "-c", SCRIPT, "kdev", &self.nonce, verb, sudo, runtime];
+        command.extend(args);
+        self.transport.command(sh, &command)
     }
 }
 
@@ -283,9 +283,9 @@ mod tests {
     #[test]
     fn script_output_ignores_other_lines() {
         let text = "Welcome!\nkdev-1-a hello\nmotd$ kdev-1-a sudo yes\nkdev-1-b sudo no\nbye\n";
-        let answer = ScriptOutput::parse(text, "kdev-1-a").unwrap();
-        assert_eq!(answer.get("sudo"), Some("yes"));
-        assert!(answer.get("hello").is_some());
+        let output = ScriptOutput::parse(text, "kdev-1-a").unwrap();
+        assert_eq!(output.get("sudo"), Some("yes"));
+        assert!(output.get("hello").is_some());
         assert!(
             ScriptOutput::parse("This account is currently not available.\n", "kdev-1-a").is_none()
         );

@@ -339,18 +339,18 @@ mod tests {
 
     #[test]
     fn access_and_import_errors_are_classified() {
-        let fault = |words| containerd_access_error(words, "dev", "/usr/bin/ctr");
-        assert!(matches!(fault("sudo: a password is required"), NodeErrorKind::SudoPassword(_)));
+        let kind = |message| containerd_access_error(message, "dev", "/usr/bin/ctr");
+        assert!(matches!(kind("sudo: a password is required"), NodeErrorKind::SudoPassword(_)));
         assert!(matches!(
-            fault("sudo: sorry, you must have a tty to run sudo"),
+            kind("sudo: sorry, you must have a tty to run sudo"),
             NodeErrorKind::SudoTerminal
         ));
-        assert!(matches!(fault("sh: 12: sudo: not found"), NodeErrorKind::SudoNotFound));
+        assert!(matches!(kind("sh: 12: sudo: not found"), NodeErrorKind::SudoNotFound));
         assert!(matches!(
-            fault("Sorry, user u is not allowed to execute '/x' as root"),
+            kind("Sorry, user u is not allowed to execute '/x' as root"),
             NodeErrorKind::SudoNotAllowed(..)
         ));
-        assert!(matches!(fault("failed to dial"), NodeErrorKind::ContainerdUnreachable { .. }));
+        assert!(matches!(kind("failed to dial"), NodeErrorKind::ContainerdUnreachable { .. }));
         assert!(matches!(
             import_error("1 ctr: write: no space left on device"),
             NodeErrorKind::DiskFull(_)
@@ -361,8 +361,8 @@ mod tests {
             "failed to ingest \"a/layer.tar\": failed to copy: failed to send write: EOF: unknown zstd: error 70 : Write error : cannot write block : Broken pipe",
             "write unix @->/run/containerd/containerd.sock: write: broken pipe: unavailable",
         ] {
-            let fault = import_error(&format!("1 ctr: {message}"));
-            assert!(matches!(fault, NodeErrorKind::ContainerdStopped(_)), "{fault:?}");
+            let kind = import_error(&format!("1 ctr: {message}"));
+            assert!(matches!(kind, NodeErrorKind::ContainerdStopped(_)), "{kind:?}");
         }
         let other =
             "1 ctr: no such layer zstd: error 70 : Write error : cannot write block : Broken pipe";

@@ -53,11 +53,11 @@ impl HostKey {
         if let Some(folder) = self.file.parent() {
             DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         }
-        let before = match fs::read_to_string(&self.file) {
+        let existing = match fs::read_to_string(&self.file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            before => before.unwrap_or_default(),
+            existing => existing.unwrap_or_default(),
         };
-        let end = if before.is_empty() || before.ends_with('\n') { "" } else { "\n" };
+        let end = if existing.is_empty() || existing.ends_with('\n') { "" } else { "\n" };
         let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.file)?;
         writeln!(file, "{end}{}", self.line)
     }
@@ -73,9 +73,9 @@ fn known_hosts_file(config: &str) -> Option<PathBuf> {
 
 /// Returns fingerprint and type from `256 SHA256:… 10.0.0.7 (ED25519)`.
 fn parse_fingerprint(line: &str) -> Option<(String, String)> {
-    let words: Vec<&str> = line.lines().next()?.split_whitespace().collect();
-    let kind = words.last()?.strip_prefix('(')?.strip_suffix(')')?;
-    let fingerprint = words.get(1).filter(|word| word.starts_with("SHA256:"))?;
+    let fields: Vec<&str> = line.lines().next()?.split_whitespace().collect();
+    let kind = fields.last()?.strip_prefix('(')?.strip_suffix(')')?;
+    let fingerprint = fields.get(1).filter(|word| word.starts_with("SHA256:"))?;
     Some(((*fingerprint).to_owned(), kind.to_owned()))
 }
 

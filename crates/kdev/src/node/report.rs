@@ -46,8 +46,8 @@ impl NodeReport {
     pub(crate) fn parse<'a>(lines: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
         let mut report = Self::default();
         for (key, value) in lines {
-            let words: Vec<&str> = value.split_whitespace().collect();
-            match (key, words.as_slice()) {
+            let fields: Vec<&str> = value.split_whitespace().collect();
+            match (key, fields.as_slice()) {
                 ("machine", [id]) => (*id).clone_into(&mut report.machine_id),
                 ("boot", [id]) => (*id).clone_into(&mut report.boot_id),
                 ("user", [name]) => (*name).clone_into(&mut report.user),
@@ -62,7 +62,7 @@ impl NodeReport {
                 ("listens", [path]) => report.sockets.push((*path).to_owned()),
                 ("cri", [state]) => (*state).clone_into(&mut report.cri),
                 ("snapshotter", [name]) => (*name).clone_into(&mut report.snapshotter),
-                ("sudo", [answer]) => report.sudo = *answer == "yes",
+                ("sudo", [value]) => report.sudo = *value == "yes",
                 ("ctr", _) => value.clone_into(&mut report.ctr),
                 ("versions", _) => report.versions = parse_versions(value),
                 _ => {}

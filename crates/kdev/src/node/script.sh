@@ -35,9 +35,9 @@ find_program() {
 	done
 	return 1
 }
-# Selects the containerd that the kubelet uses; a machine may have others. $words
+# Selects the containerd that the kubelet uses; a machine may have others. $ctr_args
 # are arguments between the program and the options.
-program=ctr words= snapshotter=
+program=ctr ctr_args= snapshotter=
 # The sockets of known runtimes, for a report.
 sockets='/run/containerd/containerd.sock /run/k3s/containerd/containerd.sock
 	/var/snap/microk8s/common/run/containerd.sock /run/k0s/containerd.sock
@@ -46,26 +46,26 @@ case $runtime in
 containerd) socket=/run/containerd/containerd.sock root=/var/lib/containerd ;;
 k3s)
 	socket=/run/k3s/containerd/containerd.sock root=/var/lib/rancher/k3s/agent/containerd
-	program=k3s words=ctr
+	program=k3s ctr_args=ctr
 	# RKE2 has the same runtime version suffix, but no k3s program.
 	find_program k3s >/dev/null || {
-		program=/var/lib/rancher/rke2/bin/ctr words="--address $socket"
+		program=/var/lib/rancher/rke2/bin/ctr ctr_args="--address $socket"
 		root=/var/lib/rancher/rke2/agent/containerd
 	}
 	;;
 microk8s)
 	socket=/var/snap/microk8s/common/run/containerd.sock
 	root=/var/snap/microk8s/common/var/lib/containerd
-	program=microk8s words=ctr
+	program=microk8s ctr_args=ctr
 	;;
 k0s)
 	socket=/run/k0s/containerd.sock root=/var/lib/k0s/containerd
-	program=k0s words=ctr
+	program=k0s ctr_args=ctr
 	;;
 *)
 	socket= root=
 	program=${runtime%% *}
-	words=${runtime#"$program"}
+	ctr_args=${runtime#"$program"}
 	;;
 esac
 one_line() { printf '%s' "$1" | tr '\n\t\r' '   '; }
@@ -81,7 +81,7 @@ if [ "$verb" = report ]; then
 	for tool in zstd gzip flock; do command -v "$tool" >/dev/null && emit tool "$tool"; done
 fi
 ctr=$(find_program "$program") || { emit no-ctr "$program"; exit 0; }
-emit ctr $ctr $words
+emit ctr $ctr $ctr_args
 if [ "$sudo" = auto ]; then
 	sudo=yes
 	{ [ "$(id -u)" = 0 ] || [ -w "$socket" ]; } && sudo=no
@@ -89,7 +89,7 @@ fi
 ct_in() {
 	namespace=$1
 	shift
-	if [ "$sudo" = yes ]; then sudo -n "$ctr" $words -n "$namespace" "$@"; else "$ctr" $words -n "$namespace" "$@"; fi
+	if [ "$sudo" = yes ]; then sudo -n "$ctr" $ctr_args -n "$namespace" "$@"; else "$ctr" $ctr_args -n "$namespace" "$@"; fi
 }
 ct_stdin() { ct_in k8s.io "$@"; }
 # stdin is reserved for the import: a sudo with a separate terminal would read it.
@@ -115,15 +115,15 @@ report_containerd() {
 # configuration and the CRI knows the image.
 check_image() {
 	set -- $(ct images check $snapshotter "name==\"$name\"" "name==\"$config\"" 2>/dev/null | awk -v name="$name" -v config="$config" '
-		BEGIN { old = before = unpacked = "-" }
-		$1 == name { old = $3; unpacked = $NF }
-		$1 == config { before = $3 }
-		END { print old, before, unpacked }')
-	old=${1#-} before=${2#-} unpacked=$3
+		BEGIN { target = config_target = unpacked = "-" }
+		$1 == name { target = $3; unpacked = $NF }
+		$1 == config { config_target = $3 }
+		END { print target, config_target, unpacked }')
+	target=${1#-} config_target=${2#-} unpacked=$3
 }
 is_verified() {
 	check_image
-	[ -n "$old" ] && [ "$old" = "$before" ] && [ "$unpacked" = true ]
+	[ -n "$target" ] && [ "$target" = "$config_target" ] && [ "$unpacked" = true ]
 }
 # A containerd that has crashed is usually restarted soon. What the import left
 # behind can only be removed after that.
@@ -198,7 +198,7 @@ report)
 	emit cri "$(ct plugins ls 2>/dev/null | awk '$1 == "io.containerd.grpc.v1" && $2 == "cri" { print $NF }')"
 	# The sudoers rule may allow other verbs but not the import. `-l` only checks.
 	if [ "$sudo" = yes ]; then
-		output=$(sudo -n -l "$ctr" $words -n k8s.io image import --platform linux/amd64 - 2>&1 </dev/null) ||
+		output=$(sudo -n -l "$ctr" $ctr_args -n k8s.io image import --platform linux/amd64 - 2>&1 </dev/null) ||
 			emit no-import "$(one_line "$output")"
 	fi
 	;;
@@ -218,18 +218,18 @@ load)
 		}
 	fi
 	if is_verified; then emit present; exit 0; fi
-	old_target=$old old_config_target=$before
+	old_target=$target old_config_target=$config_target
 	emit room "$(df -Pk "$root" 2>/dev/null | awk 'NR == 2 { print $4 }')"
 	for tool in zstd gzip; do command -v "$tool" >/dev/null && emit "$tool"; done
 	# Which of the given layers are present, unpacked or as a blob.
-	ct snapshots $snapshotter ls 2>/dev/null | awk -v nonce="$nonce" -v asked=" $* " '
-		$NF == "Committed" && index(asked, " " $1 " ") { print nonce, "snapshot", $1 }'
-	ct content ls 2>/dev/null | awk -v nonce="$nonce" -v asked=" $* " '
+	ct snapshots $snapshotter ls 2>/dev/null | awk -v nonce="$nonce" -v candidates=" $* " '
+		$NF == "Committed" && index(candidates, " " $1 " ") { print nonce, "snapshot", $1 }'
+	ct content ls 2>/dev/null | awk -v nonce="$nonce" -v candidates=" $* " '
 		match($0, /containerd.io\/uncompressed=sha256:[0-9a-f]+/) {
 			diff_id = substr($0, RSTART + 27, RLENGTH - 27)
-			if (index(asked, " " diff_id " ")) print nonce, "blob", $1, $2, diff_id
+			if (index(candidates, " " diff_id " ")) print nonce, "blob", $1, $2, diff_id
 		}'
-	emit asked
+	emit listed
 	# The reply: the codec of the stream and, for a patch, the digest of its base.
 	read -r codec patch_base || exit 0
 	case $codec in

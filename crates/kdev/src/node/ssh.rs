@@ -152,18 +152,18 @@ impl Ssh {
         let user = target.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
         let port = target.port.iter().flat_map(|port| ["-p".to_owned(), port.to_string()]);
         let host = [format!("{user}{}", target.host)];
-        let words: Vec<String> = config.chain(port).chain(host).map(|word| quote(&word)).collect();
-        format!("ssh {}", words.join(" "))
+        let args: Vec<String> = config.chain(port).chain(host).map(|word| quote(&word)).collect();
+        format!("ssh {}", args.join(" "))
     }
 
-    /// Returns the command that runs these words on the target, each of them quoted.
-    pub(crate) fn command<'a>(&self, sh: &'a Shell, target: &SshTarget, words: &[&str]) -> Cmd<'a> {
-        if let Ok(mut opened) = self.connected.lock()
-            && !opened.contains(target)
+    /// Returns the command that runs a command on the target, with each argument quoted.
+    pub(crate) fn command<'a>(&self, sh: &'a Shell, target: &SshTarget, args: &[&str]) -> Cmd<'a> {
+        if let Ok(mut connected) = self.connected.lock()
+            && !connected.contains(target)
         {
-            opened.push(target.clone());
+            connected.push(target.clone());
         }
-        let remote: Vec<String> = words.iter().map(|word| quote(word)).collect();
+        let remote: Vec<String> = args.iter().map(|arg| quote(arg)).collect();
         self.base(sh)
             .args(common_options(self.version))
             .args(target_args(target))
@@ -188,10 +188,10 @@ impl Ssh {
 
     /// Closes the shared connections.
     pub(crate) fn close(&self, cx: &Cx) {
-        let (Ok(sh), Ok(opened)) = (cx.shell(), self.connected.lock()) else {
+        let (Ok(sh), Ok(connected)) = (cx.shell(), self.connected.lock()) else {
             return;
         };
-        for target in opened.iter().filter(|_| self.control.is_some()) {
+        for target in connected.iter().filter(|_| self.control.is_some()) {
             let cmd = self.base(&sh).args(["-O", "exit"]).args(target_args(target));
             let task = Command::new(cmd.args(["--", &target.host])).ignore_interrupt();
             // This fails if the connection is already closed.

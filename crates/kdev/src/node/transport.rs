@@ -125,16 +125,16 @@ impl TransportKind {
 }
 
 impl Transport<'_> {
-    /// Returns the command that runs these words on the node.
-    pub(crate) fn command<'s>(&self, sh: &'s Shell, words: &[&str]) -> Cmd<'s> {
+    /// Returns the command that runs a command on the node.
+    pub(crate) fn command<'s>(&self, sh: &'s Shell, args: &[&str]) -> Cmd<'s> {
         match self.kind {
             TransportKind::Container(name) => {
                 let docker = &self.all.docker;
-                cmd!(sh, "{docker} exec --interactive {name} {words...}")
+                cmd!(sh, "{docker} exec --interactive {name} {args...}")
             }
-            TransportKind::Ssh(target) => self.all.ssh.command(sh, target, words),
+            TransportKind::Ssh(target) => self.all.ssh.command(sh, target, args),
             TransportKind::Local => {
-                let (program, args) = (words[0], &words[1..]);
+                let (program, args) = (args[0], &args[1..]);
                 cmd!(sh, "{program} {args...}")
             }
         }

@@ -139,8 +139,8 @@ impl Error {
             Self::Failed { workload, kubectl, .. } => {
                 format!("run `{kubectl} describe {workload}` to see its events")
             }
-            Self::Blocked { workload, action: cure, kubectl, .. } => {
-                blocked_help(kubectl, workload, *cure)
+            Self::Blocked { workload, action, kubectl, .. } => {
+                blocked_help(kubectl, workload, *action)
             }
             Self::Superseded { .. } => "run the command again to deploy this build".to_owned(),
             Self::Mutated { changes, kubectl, .. } => mutated_help(kubectl, changes),
@@ -156,8 +156,8 @@ impl Error {
     }
 }
 
-fn blocked_help(kubectl: &str, workload: &str, cure: UnblockAction) -> String {
-    match cure {
+fn blocked_help(kubectl: &str, workload: &str, action: UnblockAction) -> String {
+    match action {
         UnblockAction::Resume => format!("run `{kubectl} rollout resume {workload}`"),
         UnblockAction::Unsuspend => {
             let patch = r#"--patch '{"spec":{"suspend":false}}'"#;

@@ -46,7 +46,7 @@ pub(crate) struct Rollout<'a> {
     /// The nodes that have the image.
     pub(crate) loaded: Loaded,
     /// The workloads as they were applied.
-    pub(crate) wanted: &'a [ExpectedWorkload],
+    pub(crate) expected_workloads: &'a [ExpectedWorkload],
     pub(crate) limit: Duration,
 }
 
@@ -121,7 +121,7 @@ impl Rollout<'_> {
 struct Wait<'a> {
     rollout: &'a Rollout<'a>,
     object: &'a Object,
-    wanted: Option<&'a ExpectedWorkload>,
+    expected: Option<&'a ExpectedWorkload>,
     begun: Instant,
     failing_since: Option<Instant>,
     /// The latest state: the number of ready and of desired pods, and the new pods.
@@ -140,14 +140,14 @@ type PendingFailure = (Error, Duration);
 
 impl<'a> Wait<'a> {
     fn new(rollout: &'a Rollout<'a>, object: &'a Object, begun: Instant) -> Self {
-        let is_it = |wanted: &&ExpectedWorkload| {
-            let ExpectedWorkload { kind, name, namespace, .. } = wanted;
+        let is_same = |expected: &&ExpectedWorkload| {
+            let ExpectedWorkload { kind, name, namespace, .. } = expected;
             (kind, name, namespace) == (&object.kind, &object.name, &object.namespace)
         };
         Self {
             rollout,
             object,
-            wanted: rollout.wanted.iter().find(is_it),
+            expected: rollout.expected_workloads.iter().find(is_same),
             begun,
             failing_since: None,
             latest: (0, 0, Vec::new()),
@@ -164,38 +164,34 @@ impl<'a> Wait<'a> {
         let Some(live) = snapshot.workload(kind, &self.object.name) else {
             return Err(self.failed(None, "it was deleted".to_owned()));
         };
-        if let Some(change) = self.wanted.and_then(|wanted| wanted.superseded(live)) {
-            let (ours, theirs) = (change.applied, change.live);
-            return Err(Error::Superseded {
-                workload: self.object.id(),
-                applied: ours,
-                live: theirs,
-            });
+        if let Some(change) = self.expected.and_then(|expected| expected.superseded(live)) {
+            let workload = self.object.id();
+            return Err(Error::Superseded { workload, applied: change.applied, live: change.live });
         }
         let pods = snapshot.new_pods(kind, live);
         self.check_admission(snapshot, live, &pods)?;
-        let (ready, wanted, pending) = match workload::state(kind, live) {
+        let (ready, desired, pending) = match workload::state(kind, live) {
             State::Ready(count) if self.is_confirmed_by_pods(count, &pods)? => {
                 self.finish(count, live);
                 return Ok(());
             }
-            State::Ready(wanted) => (0, wanted, None),
-            State::Waiting { ready, desired: wanted } => (ready, wanted, None),
-            State::Degraded { reason, desired: wanted } => {
-                (0, wanted, Some((self.failed(None, reason), PERSISTENT_FAILURE_AFTER)))
+            State::Ready(desired) => (0, desired, None),
+            State::Waiting { ready, desired } => (ready, desired, None),
+            State::Degraded { reason, desired } => {
+                (0, desired, Some((self.failed(None, reason), PERSISTENT_FAILURE_AFTER)))
             }
-            State::Blocked { reason, action: cure } => return Err(self.blocked(reason, cure)),
+            State::Blocked { reason, action } => return Err(self.blocked(reason, action)),
             State::Failed(reason) => return Err(self.failed(newest_crash(&pods), reason)),
         };
         let pending = self.pod_failure(&pods)?.or(pending);
-        self.latest = (ready, wanted, pods);
+        self.latest = (ready, desired, pods);
         self.report_progress();
         self.fail_if_persistent(pending)
     }
 
     fn finish(&mut self, pods: u64, live: &Value) {
-        let (workload, took) = (self.object.id(), self.begun.elapsed());
-        self.rollout.cx.emit(Event::Ready { workload, pods, duration: took });
+        let (workload, duration) = (self.object.id(), self.begun.elapsed());
+        self.rollout.cx.emit(Event::Ready { workload, pods, duration });
         if live["spec"]["replicas"] == 0 {
             let text = format!("{} has `replicas: 0`, so no pods run", self.object.id());
             self.rollout.cx.emit(Event::Note { text });
@@ -244,11 +240,11 @@ impl<'a> Wait<'a> {
     fn pod_failure(&mut self, pods: &[Pod]) -> Result<Option<PendingFailure>> {
         let mut pending = None;
         for pod in pods {
-            if let Some(words) = self.exec_format_failure(pod) {
-                return Err(self.failed(Some(pod), words));
+            if let Some(message) = self.exec_format_failure(pod) {
+                return Err(self.failed(Some(pod), message));
             }
-            if let Some(words) = self.image_not_seen(pod)? {
-                pending = Some((self.failed(Some(pod), words), IMAGE_NOT_SEEN_AFTER));
+            if let Some(message) = self.image_not_seen(pod)? {
+                pending = Some((self.failed(Some(pod), message), IMAGE_NOT_SEEN_AFTER));
                 continue;
             }
             match pod.problem() {
@@ -269,7 +265,7 @@ impl<'a> Wait<'a> {
     /// the kubelet looked for it before the load, or its image policy rejects it.
     fn image_not_seen(&mut self, pod: &Pod) -> Result<Option<String>> {
         let names: Vec<&str> = self.container_names();
-        let Some(words) = pod.missing_image(&names) else { return Ok(None) };
+        let Some(message) = pod.missing_image(&names) else { return Ok(None) };
         let loaded = |node: &&String| self.rollout.loaded.is_on(node);
         let Some(node) = pod.spec.node_name.as_ref().filter(loaded) else { return Ok(None) };
         let Rollout { cx, cluster, image, .. } = self.rollout;
@@ -285,16 +281,16 @@ impl<'a> Wait<'a> {
                 workload: self.object.id(),
                 node: node.clone(),
                 reason: Details(format!(
-                    "the image is on the node, but `imagePullCredentialsVerificationPolicy` is `{policy}`: {words}"
+                    "the image is on the node, but `imagePullCredentialsVerificationPolicy` is `{policy}`: {message}"
                 )),
             });
         }
-        Ok(Some(words))
+        Ok(Some(message))
     }
 
     /// Returns the names of the containers with the project's image.
     fn container_names(&self) -> Vec<&'a str> {
-        let containers = self.wanted.map(|wanted| wanted.containers.iter());
+        let containers = self.expected.map(|expected| expected.containers.iter());
         containers.into_iter().flatten().map(|container| container.name.as_str()).collect()
     }
 
@@ -313,12 +309,12 @@ impl<'a> Wait<'a> {
     /// Reports once how admission control modified a pod; fails if the pod waits for a pull
     /// because of it.
     fn check_admission(&mut self, snapshot: &Snapshot, live: &Value, pods: &[Pod]) -> Result<()> {
-        let Some(wanted) = self.wanted else { return Ok(()) };
+        let Some(expected) = self.expected else { return Ok(()) };
         // A change of the template was already reported after the apply.
-        let is_pod_only = self.object.kind == "Pod" || wanted.drift(live).is_empty();
+        let is_pod_only = self.object.kind == "Pod" || expected.drift(live).is_empty();
         for pod in pods {
             let name = &pod.metadata.name;
-            let changes = snapshot.pod(name).map(|live| wanted.drift(live)).unwrap_or_default();
+            let changes = snapshot.pod(name).map(|live| expected.drift(live)).unwrap_or_default();
             if changes.is_empty() {
                 continue;
             }
@@ -351,7 +347,7 @@ impl<'a> Wait<'a> {
     }
 
     fn report_progress(&mut self) {
-        let (ready, wanted, pods) = &self.latest;
+        let (ready, desired, pods) = &self.latest;
         let state = |pod: &Pod| PodState {
             pod: pod.metadata.name.clone(),
             node: pod.spec.node_name.clone(),
@@ -359,11 +355,11 @@ impl<'a> Wait<'a> {
         };
         let mut pods: Vec<PodState> = pods.iter().map(state).collect();
         pods.sort();
-        let now = (*ready, *wanted, pods);
+        let now = (*ready, *desired, pods);
         if self.reported.as_ref() != Some(&now) {
-            let (ready, wanted, pods) = now.clone();
+            let (ready, desired, pods) = now.clone();
             let workload = self.object.id();
-            self.rollout.cx.emit(Event::Waiting { workload, ready, desired: wanted, pods });
+            self.rollout.cx.emit(Event::Waiting { workload, ready, desired, pods });
             self.reported = Some(now);
         }
     }
@@ -401,17 +397,17 @@ impl<'a> Wait<'a> {
         }
     }
 
-    fn blocked(&self, reason: String, cure: workload::UnblockAction) -> Error {
+    fn blocked(&self, reason: String, action: workload::UnblockAction) -> Error {
         let (workload, kubectl) = (self.object.id(), self.kubectl());
-        Error::Blocked { workload, action: cure, kubectl, reason: Details(reason) }
+        Error::Blocked { workload, action, kubectl, reason: Details(reason) }
     }
 
     fn timed_out(&self) -> Error {
-        let (ready, wanted, pods) = &self.latest;
+        let (ready, desired, pods) = &self.latest;
         Error::TimedOut {
             workload: self.object.id(),
             ready: *ready,
-            desired: *wanted,
+            desired: *desired,
             limit: self.rollout.limit,
             kubectl: self.kubectl(),
             reason: self.with_log(pod::describe_all(pods), newest_crash(pods)),

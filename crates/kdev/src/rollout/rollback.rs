@@ -33,7 +33,7 @@ fn has_rollout(id: &str) -> bool {
 
 /// Rolls back the applied workloads whose kinds keep a history. A failed rollback is only a
 /// note, because the error of the rollout is more important.
-pub(crate) fn undo(cx: &Cx, cluster: &Cluster, applied: &[Member]) -> Result<()> {
+pub(crate) fn roll_back(cx: &Cx, cluster: &Cluster, applied: &[Member]) -> Result<()> {
     for (namespace, workload) in applied {
         if !has_rollout(workload) {
             continue;
