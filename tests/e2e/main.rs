@@ -7,6 +7,7 @@
 mod admission;
 mod api;
 mod apply_errors;
+mod apply_order;
 mod archives;
 mod charts;
 mod connection_loss;

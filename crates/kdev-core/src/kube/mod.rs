@@ -1,6 +1,7 @@
 //! Objects and errors of the Kubernetes API.
 
 pub mod api_error;
+pub mod apply_order;
 pub mod applyset;
 pub mod container;
 pub mod distribution;

@@ -9,6 +9,7 @@ pub(crate) mod server_side;
 
 use std::collections::BTreeSet;
 
+use kdev_core::kube::apply_order::{self, Phase};
 use kdev_core::kube::applyset::{self, Member, Parent, Set};
 use kdev_manifest::expected::{self, ExpectedWorkload};
 use kdev_manifest::{documents, objects};
@@ -25,7 +26,7 @@ use crate::process::Failure;
 pub use error::Error;
 pub(crate) use error::Result;
 
-/// Rendered manifests: the documents of each namespace, in their original order.
+/// Rendered manifests: the documents of each namespace, in the order in which they are applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rendered(Vec<(Option<String>, Vec<String>)>);
 
@@ -38,6 +39,13 @@ impl Rendered {
             let documents = rendered.documents(objects::namespace(document));
             documents.push(document.to_owned());
         }
+        for (_, documents) in &mut rendered.0 {
+            documents.sort_by_cached_key(|document| phase(document));
+        }
+        let has_definitions = |(_, documents): &(_, Vec<String>)| {
+            documents.iter().any(|document| phase(document) == Phase::Definitions)
+        };
+        rendered.0.sort_by_cached_key(|group| !has_definitions(group));
         rendered
     }
 
@@ -49,6 +57,12 @@ impl Rendered {
         });
         &mut self.0[at].1
     }
+}
+
+/// Returns the first phase of the objects in a document.
+fn phase(document: &str) -> Phase {
+    let objects = expected::objects_in(document);
+    objects.iter().map(apply_order::phase).min().unwrap_or(Phase::Others)
 }
 
 /// The result of `kubectl diff` for rendered manifests, before the apply.
@@ -129,7 +143,7 @@ impl DiffResult {
         let mut applied = Vec::new();
         for (changed, stream) in &mut changes {
             changed.retain(|document| !is_inventory(document));
-            applied.extend(stream.apply(changed)?);
+            applied.extend(stream.apply_in_order(changed)?);
         }
         if cx.is_dry_run() {
             PrunePlan::new(cx, cluster, &set)?.show_changes(set, options.prune)?;
@@ -179,6 +193,33 @@ fn report_applied(cx: &Cx, cluster: &Cluster, applied: &[Value], workloads: &[Ex
 mod tests {
     use super::*;
     use crate::apply::server_side::yaml_stream;
+
+    #[test]
+    fn needed_documents_come_first() {
+        let named =
+            |kind: &str, namespace: &str| format!("kind: {kind}\nmetadata: {{{namespace}}}");
+        let texts = [
+            named("Deployment", "namespace: n"),
+            named("Widget", ""),
+            "kind: List\nitems: [{kind: Pod}, {kind: Secret}]".to_owned(),
+            named("Namespace", ""),
+            named("ConfigMap", "namespace: n"),
+        ];
+        let kinds = |documents: Vec<String>| {
+            let kind = |text: String| text.lines().next().unwrap_or_default()[6..].to_owned();
+            documents.into_iter().map(kind).collect::<Vec<_>>().join(" ")
+        };
+        let order: Vec<_> = Rendered::new(&texts)
+            .0
+            .into_iter()
+            .map(|(n, documents)| (n, kinds(documents)))
+            .collect();
+        let expected = [
+            (None, "Namespace List Widget".to_owned()),
+            (Some("n".to_owned()), "ConfigMap Deployment".to_owned()),
+        ];
+        assert_eq!(order, expected);
+    }
 
     #[test]
     fn documents_are_grouped_by_namespace() {

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use kdev_core::kube::api_error::{self, Immutable};
+use kdev_core::kube::{apply_order, applyset, object};
 use kdev_core::text::list;
 use kdev_manifest::expected;
 use serde_json::Value;
@@ -67,6 +68,38 @@ impl NamespaceApply<'_> {
             return Ok(Vec::new());
         }
         self.retry_after_delete(self.apply_once(documents), || self.apply_once(documents))
+    }
+
+    /// Applies documents that are sorted by phase. Custom resources are applied after their
+    /// definitions are established, because the API server rejects them before.
+    pub(crate) fn apply_in_order(&self, documents: &[String]) -> Result<Vec<Value>> {
+        let has_crd =
+            |document: &String| expected::objects_in(document).iter().any(apply_order::is_crd);
+        let Some(last) = documents.iter().rposition(has_crd) else {
+            return self.apply(documents);
+        };
+        let (definitions, others) = documents.split_at(last + 1);
+        let mut applied = self.apply(definitions)?;
+        self.wait_until_established(&applied)?;
+        applied.extend(self.apply(others)?);
+        Ok(applied)
+    }
+
+    fn wait_until_established(&self, applied: &[Value]) -> Result<()> {
+        let is_established = |crd: &Value| {
+            object::condition(crd, "Established").is_some_and(|c| c["status"] == "True")
+        };
+        let crds = applied.iter().filter(|object| apply_order::is_crd(object));
+        let ids: Vec<String> = crds.filter(|crd| !is_established(crd)).map(applyset::id).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let flags = ["--for=condition=Established", "--timeout=60s"];
+        let cmd = self.cluster.cmd(&self.shell, None).arg("wait").args(&ids).args(flags);
+        let action = "wait for the CustomResourceDefinitions";
+        let result = Command::new(cmd).timeout(APPLY_TIMEOUT).read(self.cx);
+        result.map_err(|failure| self.cluster.request_error(failure, action))?;
+        Ok(())
     }
 
     /// Retries once if immutable objects could be deleted.

@@ -1,0 +1,40 @@
+//! Manifests whose order is not the one in which the cluster needs them.
+
+use crate::lab::{get, kubectl, run};
+use crate::test_service::{Service, deployment};
+
+/// Cluster-scoped objects, which a test leaves behind when it fails.
+fn delete(objects: &[&str]) {
+    run(kubectl("default", &["delete", "--ignore-not-found"]).args(objects));
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn namespace_and_definition_are_applied_first() {
+    let objects = ["namespace/order-other", "customresourcedefinition/gadgets.order.example.com"];
+    delete(&objects);
+    let service = Service::new("order");
+    let other = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: order-other}\n";
+    let gadget = "apiVersion: order.example.com/v1\nkind: Gadget\nmetadata: {name: g}\n";
+    service.write("k8s/a.yaml", &format!("{other}---\n{gadget}"));
+    service.write("k8s/b.yaml", &deployment("order", ""));
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: order-other}\n";
+    let definition = "apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: gadgets.order.example.com}
+spec:
+  group: order.example.com
+  scope: Namespaced
+  names: {kind: Gadget, plural: gadgets}
+  versions:
+  - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}
+";
+    service.write("k8s/c.yaml", &format!("{definition}---\n{namespace}"));
+    service.up_ok();
+    assert_eq!(get("order-other", &["configmap", "a"])["metadata"]["name"], "a");
+    assert_eq!(get("order", &["gadgets.order.example.com", "g"])["metadata"]["name"], "g");
+    let stderr = service.up_ok();
+    assert!(stderr.contains("Unchanged"), "{stderr}");
+    delete(&["gadgets.order.example.com/g", "--namespace=order"]);
+    delete(&objects);
+}
