@@ -192,6 +192,17 @@ fn commands_page_has_every_command_and_flag() {
 }
 
 #[test]
+fn commands_page_has_every_build_status() {
+    let code = read("crates/cargo-kdev/src/commands/status.rs");
+    let labels = code.split_once("fn build_label(").unwrap().1.split_once("\n}").unwrap().0;
+    let labels: BTreeSet<&str> = labels.split('"').skip(1).step_by(2).collect();
+    let page = read("docs/commands.md");
+    let table = section(&page, "## status").split_once("| value |").unwrap().1;
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    assert_eq!(rows.collect::<BTreeSet<_>>(), labels);
+}
+
+#[test]
 fn json_page_has_every_event_with_its_fields() {
     let code = read("crates/kdev/src/event.rs");
     let (_, events) = code.split_once("pub enum Event {\n").unwrap();
