@@ -1,4 +1,4 @@
-//! Imports run one way: as ARCHITECTURE.md allows, and in no circle.
+//! Imports follow the table in ARCHITECTURE.md and have no cycles.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -6,11 +6,11 @@ use std::path::Path;
 
 use crate::repository::{files, read, root};
 
-/// A file's imports: each with its line.
+/// The imports of a file, each with its line.
 type Imports = Vec<(Vec<String>, usize)>;
 
 #[test]
-fn folders_import_only_what_is_allowed() {
+fn folders_import_only_allowed_folders() {
     let architecture = read("ARCHITECTURE.md");
     let rows = architecture.split("\n## Imports\n").nth(1).unwrap().split("\n## ").next().unwrap();
     let rows = rows.lines().filter(|line| line.starts_with("| `"));
@@ -26,7 +26,8 @@ fn folders_import_only_what_is_allowed() {
     let source = root().join("crates/kdev/src");
     for (module, path) in modules(&source).into_iter().filter(|(module, _)| !module.is_empty()) {
         let own = &module[0];
-        let allowed = allowed.get(own).unwrap_or_else(|| panic!("ARCHITECTURE.md lacks `{own}`"));
+        let allowed =
+            allowed.get(own).unwrap_or_else(|| panic!("ARCHITECTURE.md has no row for `{own}`"));
         for (import, line) in imports(&module, &fs::read_to_string(&path).unwrap()) {
             let Some(other) = import.first().filter(|other| *other != own) else { continue };
             let is_folder =
@@ -41,40 +42,42 @@ fn folders_import_only_what_is_allowed() {
 }
 
 #[test]
-fn no_files_import_each_other() {
-    for name in ["cargo-kdev", "kdev", "kdev-core", "kdev-diagnosis", "kdev-manifest"] {
-        let modules = modules(&root().join("crates").join(name).join("src"));
+fn files_have_no_import_cycles() {
+    let names = ["cargo-kdev", "kdev", "kdev-core", "kdev-diagnosis", "kdev-manifest"];
+    for name in names.map(|name| format!("crates/{name}")).into_iter().chain(["xtask".into()]) {
+        let modules = modules(&root().join(&name).join("src"));
         let mut graph: BTreeMap<&Vec<String>, BTreeSet<&Vec<String>>> = modules
             .iter()
             .map(|(module, path)| {
                 let imports = imports(module, &fs::read_to_string(path).unwrap());
-                let of_file = |(import, _): &(Vec<String>, usize)| {
-                    let file = (0..=import.len()).rev().map(|end| import[..end].to_vec());
-                    let known = file.into_iter().find_map(|file| modules.get_key_value(&file));
+                let target = |(import, _): &(Vec<String>, usize)| {
+                    let prefixes = (0..=import.len()).rev().map(|end| import[..end].to_vec());
+                    let known = prefixes.into_iter().find_map(|file| modules.get_key_value(&file));
                     known.map(|(file, _)| file).filter(|file| *file != module)
                 };
-                (module, imports.iter().filter_map(of_file).collect())
+                (module, imports.iter().filter_map(target).collect())
             })
             .collect();
-        // What imports nothing that is left is in no circle.
-        while let Some(free) = graph.iter().find(|(_, imports)| imports.is_empty()) {
-            let free = *free.0;
-            graph.remove(free);
+        // A file that imports no other file of the graph is in no cycle.
+        while let Some(leaf) = graph.iter().find(|(_, imports)| imports.is_empty()) {
+            let leaf = *leaf.0;
+            graph.remove(leaf);
             for imports in graph.values_mut() {
-                imports.remove(free);
+                imports.remove(leaf);
             }
         }
-        // Nor is what nothing that is left imports.
-        while let Some(free) =
-            graph.keys().copied().find(|one| !graph.values().any(|i| i.contains(one)))
+        // Nor is a file that no other file of the graph imports.
+        while let Some(root) =
+            graph.keys().copied().find(|file| !graph.values().any(|i| i.contains(file)))
         {
-            graph.remove(free);
+            graph.remove(root);
         }
         assert!(graph.is_empty(), "files of {name} import each other: {graph:#?}");
     }
 }
 
-/// The modules of a crate, without those of tests, by path; the root's is empty.
+/// Returns the files of a crate by module path, without test modules. The path of the root is
+/// empty.
 fn modules(source: &Path) -> BTreeMap<Vec<String>, std::path::PathBuf> {
     let is_code = |path: &std::path::PathBuf| {
         let stem = path.file_stem().unwrap().to_str().unwrap();
@@ -90,21 +93,22 @@ fn modules(source: &Path) -> BTreeMap<Vec<String>, std::path::PathBuf> {
     files(source).into_iter().filter(is_code).map(module).collect()
 }
 
-/// Every path in a file that begins with `crate`, or with `super` in an import: without
-/// that word, and from the crate's root. Tests within the file do not count.
+/// Returns the paths in a file that start with `crate`, or with `super` in an import, relative
+/// to the root of the crate. Test modules in the file do not count.
 fn imports(module: &[String], text: &str) -> Imports {
     let code = text.split("\n#[cfg(test)]\nmod ").next().unwrap();
     let mut found = Imports::new();
     for (number, line) in code.lines().enumerate() {
-        let begins = |word: &str| line.trim_start().trim_start_matches("pub ").starts_with(word);
-        if begins("use super::") {
+        let starts_with =
+            |word: &str| line.trim_start().trim_start_matches("pub ").starts_with(word);
+        if starts_with("use super::") {
             let rest = statement(code, number).split("use super::").nth(1).unwrap().to_owned();
             let parent = &module[..module.len().saturating_sub(1)];
-            let paths = expanded(&rest).into_iter().map(|path| [parent, &path[..]].concat());
+            let paths = expand(&rest).into_iter().map(|path| [parent, &path[..]].concat());
             found.extend(paths.map(|path| (path, number + 1)));
-        } else if begins("use crate::") || begins("pub(crate) use crate::") {
+        } else if starts_with("use crate::") || starts_with("pub(crate) use crate::") {
             let rest = statement(code, number).split("use crate::").nth(1).unwrap().to_owned();
-            found.extend(expanded(&rest).into_iter().map(|path| (path, number + 1)));
+            found.extend(expand(&rest).into_iter().map(|path| (path, number + 1)));
         } else if !line.trim_start().starts_with("//") {
             let inline = line.split("crate::").skip(1).filter(|rest| !rest.starts_with('{'));
             let path = |rest: &str| -> Vec<String> {
@@ -118,14 +122,14 @@ fn imports(module: &[String], text: &str) -> Imports {
     found
 }
 
-/// The statement that begins in a line, in one line.
+/// Returns the statement that starts in a line, joined to one line.
 fn statement(code: &str, line: usize) -> String {
     let lines: String = code.lines().skip(line).map(|line| line.trim().to_owned() + " ").collect();
     lines.split(';').next().unwrap().to_owned()
 }
 
-/// The paths of `a::{b, c::D}`.
-fn expanded(tree: &str) -> Vec<Vec<String>> {
+/// Returns the paths of a tree like `a::{b, c::D}`.
+fn expand(tree: &str) -> Vec<Vec<String>> {
     let tree = tree.trim();
     let Some((head, rest)) = tree.split_once('{') else {
         let path = tree.split(" as ").next().unwrap().split("::");
@@ -153,12 +157,12 @@ fn expanded(tree: &str) -> Vec<Vec<String>> {
         .collect();
     let branches = branches.iter().filter(|branch| !branch.trim().is_empty());
     branches
-        .flat_map(|branch| expanded(branch).into_iter().map(|rest| [&head[..], &rest].concat()))
+        .flat_map(|branch| expand(branch).into_iter().map(|rest| [&head[..], &rest].concat()))
         .collect()
 }
 
 #[test]
-fn imports_are_read_from_each_form() {
+fn imports_are_found_in_each_form() {
     let module = ["a".to_owned(), "b".to_owned()];
     let text = "use crate::c::{D, e::{self, F}};\nuse super::g;\nfn x() { crate::h::i(); }\n// crate::j\n#[cfg(test)]\nmod tests { use crate::k; }\n";
     let found = imports(&module, text);
