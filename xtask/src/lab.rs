@@ -64,7 +64,7 @@ use xshell::Shell;
 /// The commands of `cargo xtask lab`.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Start the lab, or the programs of it that are not running
+    /// Start the lab; if it is running, start only the programs that are missing
     Up,
     /// Install, build and download everything that the demo and the tests need
     Prepare,

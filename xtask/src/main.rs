@@ -32,9 +32,9 @@ enum Task {
     Test(test::Args),
     /// Run each fuzz target for a limited time
     Fuzz(fuzz::Args),
-    /// Record the scenarios of `cargo kdev why` in the lab and regenerate docs/diagnoses.md
+    /// Record the scenarios of `cargo kdev why` in the lab and update docs/diagnoses.md
     Record(record::Args),
-    /// Compare kdev with other tools, in the lab
+    /// Compare kdev with other tools in the lab
     #[command(subcommand)]
     Bench(bench::Command),
     /// Run checks that take long and write the results to docs/soak.md

@@ -23,9 +23,9 @@ pub(crate) fn run(sh: &Shell, name: &str, command: &[String]) -> Result<ExitCode
         ));
     };
     if node.holder().is_none() {
-        // `lab up` starts only the nodes of the cluster.
+        // `lab up` starts only the nodes of the cluster; each run of e2e tests starts the spare.
         let is_spare = name == node::SPARE.name;
-        let start = if is_spare { "cargo xtask test both_lines" } else { "cargo xtask lab up" };
+        let start = if is_spare { "cargo xtask test why::crash" } else { "cargo xtask lab up" };
         return Err(Advised::error(format!("{name} is not running"), format!("run `{start}`")));
     }
     let (enter, procs) = (node.nsenter_args()?, cgroup::procs_file(&node.cgroup()));
