@@ -32,7 +32,7 @@ spec:
     service.write("k8s/c.yaml", &format!("{definition}---\n{namespace}"));
     service.up_ok();
     assert_eq!(get("order-other", &["configmap", "a"])["metadata"]["name"], "a");
-    assert_eq!(get("order", &["gadgets.order.example.com", "g"])["metadata"]["name"], "g");
+    run(&mut kubectl("order", &["get", "gadgets.order.example.com", "g"]));
     let stderr = service.up_ok();
     assert!(stderr.contains("Unchanged"), "{stderr}");
     delete(&["gadgets.order.example.com/g", "--namespace=order"]);
