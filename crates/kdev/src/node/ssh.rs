@@ -202,7 +202,7 @@ impl Ssh {
 
 /// Returns the options of every connection. Besides timeouts, they override those options of
 /// the user's configuration that would make the connection something else than a command with
-/// stdin and stdout, or change ssh's messages (ssh_config(5)).
+/// stdin and stdout, or change ssh's messages (`ssh_config(5)`).
 fn common_options(version: (u32, u32)) -> impl Iterator<Item = &'static str> {
     const OPTIONS: [((u32, u32), &str); 18] = [
         ((0, 0), "BatchMode=yes"),
