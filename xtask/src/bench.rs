@@ -65,7 +65,7 @@ fn run_quick(
     args: &Rounds,
     measure: impl Fn(&Bench, &mut Report) -> Result<()>,
 ) -> Result<ExitCode> {
-    let bench = start(args.rounds, lab::current_or_up)?;
+    let bench = prepare(args.rounds, lab::current_or_up)?;
     let mut report = Report::new(name);
     measure(&bench, &mut report)?;
     report.write(&bench)?;
@@ -73,7 +73,7 @@ fn run_quick(
 }
 
 fn run_load(args: &Args) -> Result<ExitCode> {
-    let bench = start(args.rounds, lab::up)?;
+    let bench = prepare(args.rounds, lab::up)?;
     bench.clean()?;
     let mut report = Report::new("load");
     for case in Case::value_variants() {
@@ -86,7 +86,7 @@ fn run_load(args: &Args) -> Result<ExitCode> {
     Ok(finish(&report))
 }
 
-fn start(rounds: usize, lab: impl Fn(&Shell) -> Result<Lab>) -> Result<Bench> {
+fn prepare(rounds: usize, lab: impl Fn(&Shell) -> Result<Lab>) -> Result<Bench> {
     ensure!(rounds > 0, "`--rounds` must be at least 1");
     let sh = Shell::new()?;
     sh.change_dir(paths::repository());
@@ -97,5 +97,5 @@ fn start(rounds: usize, lab: impl Fn(&Shell) -> Result<Lab>) -> Result<Bench> {
 
 fn finish(report: &Report) -> ExitCode {
     term::print(&report.tables());
-    if report.meets_all_goals() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if report.has_met_all_goals() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -1,7 +1,7 @@
 //! cargo-deny, which checks licenses, sources and forbidden crates.
 
 use crate::paths;
-use crate::term::Slow;
+use crate::term::SlowTask;
 use anyhow::Result;
 use std::fs;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ pub(crate) fn ensure(sh: &Shell) -> Result<PathBuf> {
     if program.exists() {
         return Ok(program);
     }
-    let _slow = Slow::start("Building", "cargo-deny (2 to 5 minutes, once)");
+    let _slow = SlowTask::start("Building", "cargo-deny (2 to 5 minutes, once)");
     fs::create_dir_all(&root)?;
     cmd!(sh, "cargo install --quiet --locked cargo-deny --version {VERSION} --root {root}")
         .quiet()

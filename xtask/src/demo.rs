@@ -3,7 +3,7 @@
 use crate::jobs::{Jobs, Step};
 use crate::lab::{self, Lab};
 use crate::paths;
-use crate::term::{self, Advised, Slow};
+use crate::term::{self, ErrorWithHelp, SlowTask};
 use anyhow::{Context, Result, ensure};
 use std::env;
 use std::path::{Path, PathBuf};
@@ -70,7 +70,7 @@ fn build_sample(jobs: &Jobs) -> Result<()> {
 }
 
 fn run_cargo(jobs: &Jobs, name: &str, build: Cmd<'_>) -> Result<()> {
-    let _slow = Slow::start("Building", name);
+    let _slow = SlowTask::start("Building", name);
     let is_progress = |line: &str| line.starts_with("   Compiling ");
     jobs.run("cargo build", build, is_progress).map(drop)
 }
@@ -85,7 +85,9 @@ fn up(sh: &Shell, kdev: &Path) -> Result<()> {
     sh.change_dir(sample());
     // The Dockerfile copies the program from the default target folder.
     let up = cmd!(sh, "{kdev} kdev up --namespace {NAMESPACE}").env_remove("CARGO_TARGET_DIR");
-    up.quiet().run().map_err(|_| Advised::error("`cargo kdev up` failed", "fix the error above"))
+    up.quiet()
+        .run()
+        .map_err(|_| ErrorWithHelp::error("`cargo kdev up` failed", "fix the error above"))
 }
 
 fn show_pods(sh: &Shell) -> Result<()> {

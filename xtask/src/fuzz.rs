@@ -1,7 +1,7 @@
 //! `cargo xtask fuzz`: runs each fuzz target for a limited time, from the stored corpus.
 
 use crate::paths;
-use crate::term::{self, Advised};
+use crate::term::{self, ErrorWithHelp};
 use anyhow::{Context, Result};
 use std::fs;
 use xshell::{Shell, cmd};
@@ -46,11 +46,11 @@ fn check_tools(sh: &Shell) -> Result<()> {
     };
     if !succeeds("rustup", &["run", "nightly", "cargo", "--version"]) {
         let help = "run `rustup toolchain install nightly --profile minimal`";
-        return Err(Advised::error("fuzzing needs a nightly toolchain", help));
+        return Err(ErrorWithHelp::error("fuzzing needs a nightly toolchain", help));
     }
     if !succeeds("rustup", &["run", "nightly", "cargo", "fuzz", "--version"]) {
         let help = "run `cargo install --locked cargo-fuzz`";
-        return Err(Advised::error("`cargo fuzz` is not installed", help));
+        return Err(ErrorWithHelp::error("`cargo fuzz` is not installed", help));
     }
     Ok(())
 }

@@ -17,11 +17,11 @@ pub(crate) type Step<'a> = Box<dyn FnOnce(&Jobs) -> Result<()> + Send + 'a>;
 /// The running commands.
 #[derive(Default)]
 pub(crate) struct Jobs {
-    running: Mutex<Running>,
+    running: Mutex<RunningCommands>,
 }
 
 #[derive(Default)]
-struct Running {
+struct RunningCommands {
     is_stopped: bool,
     pids: Vec<Pid>,
 }
@@ -127,7 +127,7 @@ impl Jobs {
         }
     }
 
-    fn running(&self) -> MutexGuard<'_, Running> {
+    fn running(&self) -> MutexGuard<'_, RunningCommands> {
         lock(&self.running)
     }
 }

@@ -53,7 +53,7 @@ pub(crate) use paths::state as state_path;
 pub(crate) use prepare::ensure_test_tools;
 pub(crate) use state::{check_host, lock};
 pub(crate) use up::{start_spare, up, up_with_jobs};
-pub(crate) use wait::{for_port as wait_for_port, until as wait_until};
+pub(crate) use wait::{wait_for_port, wait_until};
 
 use anyhow::Result;
 use clap::Subcommand;

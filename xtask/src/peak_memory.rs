@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 /// The result of a command.
-pub(crate) struct Finished {
+pub(crate) struct CommandResult {
     /// Standard output.
     pub(crate) output: String,
     pub(crate) status: ExitStatus,
@@ -17,7 +17,7 @@ pub(crate) struct Finished {
 }
 
 /// Runs a command and waits until it has closed its stdout and ended.
-pub(crate) fn run(mut command: Command) -> Result<Finished> {
+pub(crate) fn run(mut command: Command) -> Result<CommandResult> {
     let mut child = command.stdout(Stdio::piped()).spawn()?;
     let mut stdout = child.stdout.take().context("no stdout")?;
     let reading = thread::spawn(move || {
@@ -30,7 +30,7 @@ pub(crate) fn run(mut command: Command) -> Result<Finished> {
         thread::sleep(Duration::from_millis(5));
     }
     let output = reading.join().ok().context("a thread panicked")??;
-    Ok(Finished { output, status: child.wait()?, memory })
+    Ok(CommandResult { output, status: child.wait()?, memory })
 }
 
 /// Returns the peak memory of a process (proc(5), `VmHWM`), or none after its end.

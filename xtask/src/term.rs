@@ -5,7 +5,7 @@ mod line;
 mod live;
 mod measure;
 
-pub(crate) use live::Slow;
+pub(crate) use live::SlowTask;
 pub(crate) use measure::Progress;
 
 use std::error::Error;
@@ -15,13 +15,13 @@ use std::time::Duration;
 
 /// An error with a fix.
 #[derive(Debug)]
-pub(crate) struct Advised {
+pub(crate) struct ErrorWithHelp {
     message: String,
     help: String,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
-impl Advised {
+impl ErrorWithHelp {
     /// Creates an error without a cause.
     pub(crate) fn error(message: impl Into<String>, help: impl Into<String>) -> anyhow::Error {
         let (message, help) = (message.into(), help.into());
@@ -39,13 +39,13 @@ impl Advised {
     }
 }
 
-impl fmt::Display for Advised {
+impl fmt::Display for ErrorWithHelp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-impl Error for Advised {
+impl Error for ErrorWithHelp {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.source.as_deref().map(|source| source as _)
     }
@@ -53,17 +53,17 @@ impl Error for Advised {
 
 /// Prints a step, like `    Starting etcd`.
 pub(crate) fn status(verb: &str, message: impl fmt::Display) {
-    write_above(&line::step(verb, message));
+    print_line(&line::step(verb, message));
 }
 
 /// Prints an error with its causes and its fixes.
 pub(crate) fn report(error: &anyhow::Error) {
-    write_above(&format!("error: {error}"));
+    print_line(&format!("error: {error}"));
     for cause in error.chain().skip(1) {
-        write_above(&format!("  caused by: {cause}"));
+        print_line(&format!("  caused by: {cause}"));
     }
-    for advised in error.chain().filter_map(<dyn Error>::downcast_ref::<Advised>) {
-        write_above(&format!("  help: {}", advised.help));
+    for error in error.chain().filter_map(<dyn Error>::downcast_ref::<ErrorWithHelp>) {
+        print_line(&format!("  help: {}", error.help));
     }
 }
 
@@ -78,9 +78,9 @@ pub(crate) fn format_duration(duration: Duration) -> String {
 /// Prints a result on stdout.
 pub(crate) fn print(text: &str) {
     // The reader may have closed the pipe.
-    live::above(|| drop(writeln!(stdout(), "{text}")));
+    live::print_above(|| drop(writeln!(stdout(), "{text}")));
 }
 
-fn write_above(text: &str) {
-    live::above(|| line::write(text));
+fn print_line(text: &str) {
+    live::print_above(|| line::write(text));
 }

@@ -7,7 +7,7 @@ use crate::cargo_deny;
 use crate::demo;
 use crate::lab;
 use crate::paths;
-use crate::term::{self, Advised};
+use crate::term::{self, ErrorWithHelp};
 use anyhow::Result;
 pub(crate) use outcome::Outcome;
 use outcome::{run_checks, run_tests};
@@ -70,7 +70,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     if !runs_all && finished.iter().all(|stage| stage.outcome.is_empty()) {
         let help = "run `cargo test --workspace -- --list` to list the names";
-        return Err(Advised::error(format!("no test name contains `{}`", names.join(" ")), help));
+        return Err(ErrorWithHelp::error(
+            format!("no test name contains `{}`", names.join(" ")),
+            help,
+        ));
     }
     Ok(print_summary(&finished, if is_selected && !is_run { 1 + LAB_CHECKS.len() } else { 0 }))
 }
@@ -96,7 +99,7 @@ fn can_run_e2e(args: &Args) -> bool {
 fn run_stage(name: &'static str, work: impl FnOnce() -> Result<Outcome>) -> Stage {
     term::status("Testing", name);
     let start = Instant::now();
-    let outcome = work().unwrap_or_else(|error| Outcome::failed(&error));
+    let outcome = work().unwrap_or_else(|error| Outcome::from_error(&error));
     Stage { name, outcome, duration: start.elapsed() }
 }
 
@@ -216,10 +219,10 @@ pub(crate) fn e2e(sh: &Shell, names: &[String]) -> Result<Outcome> {
 /// Checks the lab itself. Nothing else may use it at the same time.
 fn check_lab(sh: &Shell) -> Result<Outcome> {
     lab::check(sh)?;
-    Ok(Outcome::passed())
+    Ok(Outcome::from_success())
 }
 
 fn run_demo(_: &Shell) -> Result<Outcome> {
     demo::run()?;
-    Ok(Outcome::passed())
+    Ok(Outcome::from_success())
 }

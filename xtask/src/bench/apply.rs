@@ -47,10 +47,10 @@ fn measure(service: &mut Service, rounds: usize, report: &mut Report) -> Result<
     }
     let [unchanged, kdev, kubectl] =
         [unchanged, kdev, kubectl].map(|samples| samples.add_to(report));
-    report.add_goal(Goal::time(UNCHANGED, "without the Docker build", unchanged.seconds, 1.0));
-    report.add_goal(Goal::count(UNCHANGED, "kubectl starts", unchanged.starts, 3));
+    report.add_goal(Goal::for_time(UNCHANGED, "without the Docker build", unchanged.seconds, 1.0));
+    report.add_goal(Goal::for_count(UNCHANGED, "kubectl starts", unchanged.starts, 3));
     let more = kdev.seconds - kubectl.seconds;
-    report.add_goal(Goal::time(CHANGED, "more than kubectl", more, 0.5));
+    report.add_goal(Goal::for_time(CHANGED, "more than kubectl", more, 0.5));
     Ok(())
 }
 

@@ -29,7 +29,7 @@ pub(crate) enum Case {
     /// Load 408 MB for the first time
     First,
     /// Load 400 MB of compressible files for the first time, over a link with 100 Mbit/s
-    Slow,
+    SlowTask,
 }
 
 impl Case {
@@ -43,7 +43,7 @@ impl Case {
                 measure_rebuilt(&bench.with_docker(&moby.host), report, &DOCKER_29)?;
             }
             Self::First => measure_first(bench, report)?,
-            Self::Slow => measure_slow(bench, report)?,
+            Self::SlowTask => measure_slow(bench, report)?,
         }
         bench.clean()
     }
@@ -99,7 +99,7 @@ fn measure_changed(bench: &Bench, report: &mut Report) -> Result<()> {
         }
         let (kdev, again) = (kdev.add_to(report), again.add_to(report));
         let [pipe, _, registry] = rest.map(|samples| samples.add_to(report));
-        report.add_goal(Goal::faster(
+        report.add_goal(Goal::for_speedup(
             CASE,
             node.name,
             "than the pipe",
@@ -107,11 +107,17 @@ fn measure_changed(bench: &Bench, report: &mut Report) -> Result<()> {
             25.0,
         ));
         let times = registry.load / kdev.load;
-        report.add_goal(Goal::faster(CASE, node.name, "than push and pull", times, 1.5));
+        report.add_goal(Goal::for_speedup(CASE, node.name, "than push and pull", times, 1.5));
         let above = kdev.wire.saturating_sub(CHANGE);
-        report.add_goal(Goal::bytes(CASE, node.name, "wire above the layer", above, 64 << 10));
-        report.add_goal(Goal::seconds("nothing changed", node.name, again.load, 0.25));
-        report.add_goal(Goal::bytes("nothing changed", node.name, "wire", again.wire, 32 << 10));
+        report.add_goal(Goal::for_bytes(CASE, node.name, "wire above the layer", above, 64 << 10));
+        report.add_goal(Goal::for_load_time("nothing changed", node.name, again.load, 0.25));
+        report.add_goal(Goal::for_bytes(
+            "nothing changed",
+            node.name,
+            "wire",
+            again.wire,
+            32 << 10,
+        ));
         single.push(kdev.command);
     }
     measure_both_nodes(bench, report, &mut image, &single)
@@ -132,7 +138,7 @@ fn measure_both_nodes(
     }
     let slowest = single.iter().copied().fold(f64::MIN, f64::max);
     let times = samples.add_to(report).command / slowest;
-    report.add_goal(Goal::at_most(CASE, "both", "whole command against one node", times, 1.3));
+    report.add_goal(Goal::for_ratio(CASE, "both", "whole command against one node", times, 1.3));
     Ok(())
 }
 
@@ -167,8 +173,8 @@ fn measure_larger(bench: &Bench, report: &mut Report) -> Result<()> {
         }
         let [small, large] = samples.map(|samples| samples.add_to(report));
         let (case, times) = (sizes[1].0, large.load / small.load);
-        report.add_goal(Goal::at_most(case, node.name, "time against 408 MB", times, 1.2));
-        report.add_goal(Goal::bytes(case, node.name, "kdev's memory", large.memory, 64 << 20));
+        report.add_goal(Goal::for_ratio(case, node.name, "time against 408 MB", times, 1.2));
+        report.add_goal(Goal::for_bytes(case, node.name, "kdev's memory", large.memory, 64 << 20));
     }
     Ok(())
 }
@@ -218,15 +224,21 @@ fn measure_rebuilt(bench: &Bench, report: &mut Report, names: &Rebuilt) -> Resul
         }
         let [kdev, discarded, copy] = [kdev, discarded, copy].map(|samples| samples.add_to(report));
         let times = copy.load / kdev.load;
-        report.add_goal(Goal::faster(
+        report.add_goal(Goal::for_speedup(
             case,
             node.name,
             "than save, scp, import",
             times,
             names.speedup,
         ));
-        report.add_goal(Goal::bytes(case, node.name, "wire", kdev.wire, 2_200_000));
-        report.add_goal(Goal::bytes(without_blobs, node.name, "wire", discarded.wire, 2_200_000));
+        report.add_goal(Goal::for_bytes(case, node.name, "wire", kdev.wire, 2_200_000));
+        report.add_goal(Goal::for_bytes(
+            without_blobs,
+            node.name,
+            "wire",
+            discarded.wire,
+            2_200_000,
+        ));
     }
     Ok(())
 }
@@ -255,7 +267,7 @@ fn measure_first(bench: &Bench, report: &mut Report) -> Result<()> {
     for node in &NODES {
         let [kdev, pipe] = measure_first_loads(bench, report, CASE, node, &image)?;
         let times = pipe.load / kdev.load;
-        report.add_goal(Goal::faster(CASE, node.name, "than the pipe", times, 1.0));
+        report.add_goal(Goal::for_speedup(CASE, node.name, "than the pipe", times, 1.0));
     }
     Ok(())
 }
@@ -268,7 +280,7 @@ fn measure_slow(bench: &Bench, report: &mut Report) -> Result<()> {
         let _link = SlowLink::start(&bench.sh, node, 100)?;
         let [kdev, pipe] = measure_first_loads(bench, report, CASE, node, &image)?;
         let times = pipe.load / kdev.load;
-        report.add_goal(Goal::faster(CASE, node.name, "than the pipe", times, 2.0));
+        report.add_goal(Goal::for_speedup(CASE, node.name, "than the pipe", times, 2.0));
     }
     Ok(())
 }

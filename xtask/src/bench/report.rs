@@ -37,7 +37,7 @@ pub(crate) struct Goal {
 
 impl Goal {
     /// Creates a goal for a minimum ratio.
-    pub(crate) fn faster(
+    pub(crate) fn for_speedup(
         case: &'static str,
         node: &'static str,
         than: &str,
@@ -50,7 +50,7 @@ impl Goal {
     }
 
     /// Creates a goal for a maximum ratio.
-    pub(crate) fn at_most(
+    pub(crate) fn for_ratio(
         case: &'static str,
         node: &'static str,
         measure: &str,
@@ -63,14 +63,19 @@ impl Goal {
     }
 
     /// Creates a goal for the time of a load onto a node.
-    pub(crate) fn seconds(case: &'static str, node: &'static str, value: f64, limit: f64) -> Self {
+    pub(crate) fn for_load_time(
+        case: &'static str,
+        node: &'static str,
+        value: f64,
+        limit: f64,
+    ) -> Self {
         let (shown, goal) = (format!("{value:.2} s"), format!("under {limit} s"));
         Self { case, node, measure: "load".into(), value, limit, shown, goal, met: value < limit }
     }
 
     /// Creates a goal for a maximum number of bytes.
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-    pub(crate) fn bytes(
+    pub(crate) fn for_bytes(
         case: &'static str,
         node: &'static str,
         measure: &str,
@@ -83,13 +88,13 @@ impl Goal {
     }
 
     /// Creates a goal for a maximum time on both nodes.
-    pub(crate) fn time(case: &'static str, measure: &str, value: f64, limit: f64) -> Self {
-        Self { measure: measure.to_owned(), ..Self::seconds(case, "both", value, limit) }
+    pub(crate) fn for_time(case: &'static str, measure: &str, value: f64, limit: f64) -> Self {
+        Self { measure: measure.to_owned(), ..Self::for_load_time(case, "both", value, limit) }
     }
 
     /// Creates a goal for a maximum count.
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-    pub(crate) fn count(case: &'static str, measure: &str, value: usize, limit: usize) -> Self {
+    pub(crate) fn for_count(case: &'static str, measure: &str, value: usize, limit: usize) -> Self {
         let (shown, goal, met) = (value.to_string(), format!("at most {limit}"), value <= limit);
         let (value, limit, measure) = (value as f64, limit as f64, measure.to_owned());
         Self { case, node: "both", measure, value, limit, shown, goal, met }
@@ -137,7 +142,7 @@ impl Report {
         self.goals.push(goal);
     }
 
-    pub(crate) fn meets_all_goals(&self) -> bool {
+    pub(crate) fn has_met_all_goals(&self) -> bool {
         self.goals.iter().all(|goal| goal.met)
     }
 

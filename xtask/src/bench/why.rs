@@ -104,8 +104,8 @@ impl<'a> Scenario<'a> {
         }
         let [all, _, one, _, _, _, _] = [all, describe, one, describe_one, status, get, doctor]
             .map(|samples| samples.add_to(report));
-        report.add_goal(Goal::time(MANY, "`cargo kdev why`", all.seconds, WHY_LIMIT));
-        report.add_goal(Goal::time(ONE, "`cargo kdev why POD`", one.seconds, WHY_LIMIT));
+        report.add_goal(Goal::for_time(MANY, "`cargo kdev why`", all.seconds, WHY_LIMIT));
+        report.add_goal(Goal::for_time(ONE, "`cargo kdev why POD`", one.seconds, WHY_LIMIT));
         Ok(())
     }
 

@@ -16,11 +16,11 @@ use std::time::Instant;
 use xshell::Shell;
 
 /// Folders with built programs.
-pub(crate) struct Built {
+pub(crate) struct BuiltTools {
     folders: Vec<PathBuf>,
 }
 
-impl Built {
+impl BuiltTools {
     /// Returns the path of every built file.
     pub(crate) fn files(&self) -> Result<Vec<PathBuf>> {
         let mut files = Vec::new();
@@ -51,12 +51,12 @@ pub(crate) fn ensure(jobs: &Jobs, part: Part) -> Result<()> {
 }
 
 /// Returns the tools of a part that are in the cache.
-pub(crate) fn find(sh: &Shell, part: Part) -> Result<Built> {
+pub(crate) fn find(sh: &Shell, part: Part) -> Result<BuiltTools> {
     let (go, cache) = (go::version(sh)?, tool_cache()?);
     let folders = tools(part).map(|tool| Ok(cache.join(tool.folder_name(&go)?)));
     let mut folders = folders.collect::<Result<Vec<_>>>()?;
     folders.retain(|folder| folder.exists());
-    Ok(Built { folders })
+    Ok(BuiltTools { folders })
 }
 
 fn tools(part: Part) -> impl Iterator<Item = &'static Tool> {

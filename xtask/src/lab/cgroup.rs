@@ -1,7 +1,7 @@
 //! The control groups of the lab, in which `down` finds every process.
 
 use super::wait;
-use crate::term::Advised;
+use crate::term::ErrorWithHelp;
 use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -72,7 +72,7 @@ pub(crate) fn processes(group: &str) -> Vec<i32> {
 
 /// Kills the processes of a group and waits until they have ended.
 pub(crate) fn kill_all(group: &str) -> Result<()> {
-    wait::until(&format!("the end of {group}"), 10, || {
+    wait::wait_until(&format!("the end of {group}"), 10, || {
         let left = processes(group);
         signal(&left, Signal::SIGKILL);
         left.is_empty()
@@ -102,7 +102,7 @@ fn hierarchies() -> Result<Vec<PathBuf>> {
     if found.iter().any(|folder| folder.ends_with("pids")) {
         return Ok(found);
     }
-    Err(Advised::error(
+    Err(ErrorWithHelp::error(
         "the lab needs control groups of version 1 below `/sys/fs/cgroup`",
         "boot with `systemd.unified_cgroup_hierarchy=0`",
     ))

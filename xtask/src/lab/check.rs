@@ -16,12 +16,12 @@ use xshell::{Shell, cmd};
 /// The maximum time of `lab up` if nothing has to be built.
 const UP_LIMIT: Duration = Duration::from_secs(15);
 /// One daemon of each kind.
-const KILLED: [&str; 4] = ["kubelet-node-1", "containerd-node-2", "etcd", "sshd-node-2"];
+const KILLED_DAEMONS: [&str; 4] = ["kubelet-node-1", "containerd-node-2", "etcd", "sshd-node-2"];
 
 /// Runs all checks, and leaves the lab running.
 pub(crate) fn check(sh: &Shell) -> Result<()> {
     check_up(sh, "a running lab")?;
-    for name in KILLED {
+    for name in KILLED_DAEMONS {
         check_recovery(sh, name)?;
     }
     down::down(sh)?;
@@ -47,7 +47,7 @@ fn check_recovery(sh: &Shell, name: &str) -> Result<()> {
     let pid = pid_file::pid(name).map(Pid::from_raw);
     let pid = pid.with_context(|| format!("{name} is not running"))?;
     kill(pid, Signal::SIGKILL)?;
-    wait::until(&format!("the end of {name}"), 5, || !pid_file::is_running(name))?;
+    wait::wait_until(&format!("the end of {name}"), 5, || !pid_file::is_running(name))?;
     ensure!(!status::is_healthy(sh), "`lab status` does not show that {name} has ended");
     check_up(sh, &format!("a lab without {name}"))?;
     ensure!(status::is_healthy(sh), "`lab up` did not replace {name}");

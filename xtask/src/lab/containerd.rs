@@ -24,12 +24,12 @@ pub(crate) fn write_config(node: &Node, folder: &Path) -> Result<()> {
 pub(crate) fn start(sh: &Shell, node: &Node) -> Result<()> {
     let daemon = Daemon::in_node(node, "containerd", cmd!(sh, "containerd"))?;
     daemon.ensure()?;
-    daemon::wait_until_ready(&format!("containerd-{}", node.name), 20, || accepts(node))?;
+    daemon::wait_until_ready(&format!("containerd-{}", node.name), 20, || can_connect(node))?;
     ensure_sandbox_image(sh, node).map(drop)
 }
 
 /// Connects to the socket through the root folder of the node's holder.
-fn accepts(node: &Node) -> bool {
+fn can_connect(node: &Node) -> bool {
     let socket = |pid| format!("/proc/{pid}/root/run/containerd/containerd.sock");
     node.holder().is_some_and(|pid| UnixStream::connect(socket(pid)).is_ok())
 }

@@ -84,11 +84,11 @@ fn start_clients(sh: &Shell) -> Result<()> {
 pub(crate) fn wait_until_ready(sh: &Shell) -> Result<()> {
     for node in &NODES {
         let is_ready =
-            |found: &Value| found["metadata"]["name"] == node.name && accepts_pods(found);
+            |found: &Value| found["metadata"]["name"] == node.name && is_ready_for_pods(found);
         let kubelet = format!("kubelet-{}", node.name);
         daemon::wait_until_ready(&kubelet, 60, || nodes(sh).iter().any(is_ready))?;
     }
-    wait::until("the cluster", 60, || can_run_pods(sh))
+    wait::wait_until("the cluster", 60, || can_run_pods(sh))
         .with_context(|| format!("see the logs in `{}`", state("log").display()))
 }
 
@@ -96,7 +96,7 @@ pub(crate) fn wait_until_ready(sh: &Shell) -> Result<()> {
 pub(crate) fn can_run_pods(sh: &Shell) -> bool {
     let account = "/api/v1/namespaces/default/serviceaccounts/default";
     kubectl(sh, &["get", "--raw", account]).read().is_ok()
-        && nodes(sh).iter().filter(|node| accepts_pods(node)).count() == NODES.len()
+        && nodes(sh).iter().filter(|node| is_ready_for_pods(node)).count() == NODES.len()
 }
 
 pub(crate) fn nodes(sh: &Shell) -> Vec<Value> {
@@ -107,7 +107,7 @@ pub(crate) fn nodes(sh: &Shell) -> Vec<Value> {
 
 /// Returns whether a node is ready and has no taint: the taint of a node that was not ready
 /// is removed a moment later.
-pub(crate) fn accepts_pods(node: &Value) -> bool {
+pub(crate) fn is_ready_for_pods(node: &Value) -> bool {
     let conditions = node["status"]["conditions"].as_array();
     let ready = conditions
         .into_iter()

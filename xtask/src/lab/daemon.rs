@@ -108,7 +108,7 @@ pub(crate) fn stop(name: &str) -> Result<()> {
         // The process may have ended in the meantime.
         let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
     }
-    wait::until(&format!("the end of {name}"), 20, || !pid_file::is_running(name))
+    wait::wait_until(&format!("the end of {name}"), 20, || !pid_file::is_running(name))
 }
 
 /// Waits until a daemon is ready, or fails as soon as its process has ended.
@@ -118,7 +118,7 @@ pub(crate) fn wait_until_ready(
     mut is_ready: impl FnMut() -> bool,
 ) -> Result<()> {
     let mut has_exited = false;
-    let waited = wait::until(name, seconds, || {
+    let waited = wait::wait_until(name, seconds, || {
         has_exited = !pid_file::is_running(name);
         has_exited || is_ready()
     });
@@ -131,7 +131,7 @@ pub(crate) fn wait_until_ready(
 fn exit_error(name: &str) -> anyhow::Error {
     let text = fs::read_to_string(log(name)).unwrap_or_default();
     let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("(empty)");
-    term::Advised::error(
+    term::ErrorWithHelp::error(
         format!("{name} has exited: {last}"),
         format!("read `{}`", log(name).display()),
     )

@@ -29,11 +29,11 @@ pub(crate) fn is_started_by_lab() -> bool {
 
 /// Returns whether a Docker daemon is available to build with.
 pub(crate) fn is_available(sh: &Shell) -> bool {
-    is_started_by_lab() || responds(sh, None)
+    is_started_by_lab() || is_responding(sh, None)
 }
 
 pub(crate) fn start(sh: &Shell) -> Result<()> {
-    if !is_started_by_lab() && responds(sh, None) {
+    if !is_started_by_lab() && is_responding(sh, None) {
         pid_file::remove(NAME);
         return Ok(());
     }
@@ -65,11 +65,11 @@ pub(crate) fn start(sh: &Shell) -> Result<()> {
         .env("HTTPS_PROXY", "http://127.0.0.1:1")
         .env("NO_PROXY", "localhost,127.0.0.0/8,10.213.77.0/24")
         .ensure()?;
-    daemon::wait_until_ready(NAME, 30, || responds(sh, Some(&host)))
+    daemon::wait_until_ready(NAME, 30, || is_responding(sh, Some(&host)))
 }
 
 /// Returns whether a daemon responds, at `host` or where the settings of the user point.
-fn responds(sh: &Shell, host: Option<&str>) -> bool {
+fn is_responding(sh: &Shell, host: Option<&str>) -> bool {
     let format = "{{.ServerVersion}}";
     let info = cmd!(sh, "docker info --format {format}").quiet().ignore_stderr();
     let info = match host {

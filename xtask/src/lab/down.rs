@@ -20,9 +20,9 @@ pub(crate) fn down(sh: &Shell) -> Result<()> {
 pub(crate) fn remove_all(sh: &Shell) -> Result<()> {
     terminate();
     // Docker stops its containers and unmounts their file systems itself.
-    let _ = wait::until("the end of Docker", 8, || !pid_file::is_running("dockerd"));
-    let _ = wait::until("the end of the lab's processes", 2, || processes().is_empty());
-    wait::until("the end of the lab's processes", 20, || {
+    let _ = wait::wait_until("the end of Docker", 8, || !pid_file::is_running("dockerd"));
+    let _ = wait::wait_until("the end of the lab's processes", 2, || processes().is_empty());
+    wait::wait_until("the end of the lab's processes", 20, || {
         cgroup::signal(&processes(), Signal::SIGKILL);
         processes().is_empty() && cgroup::remove_all()
     })?;

@@ -2,7 +2,7 @@
 
 use super::tools::{COMPILE, Tool};
 use crate::jobs::{CommandError, Jobs};
-use crate::term::{Advised, Progress, Slow};
+use crate::term::{ErrorWithHelp, Progress, SlowTask};
 use anyhow::{Error, Result};
 use std::collections::HashMap;
 use std::fs;
@@ -69,7 +69,7 @@ impl BuildPlan {
 
 /// Downloads the modules and lists the packages that must be compiled.
 pub(crate) fn plan(sh: &Shell, jobs: &Jobs, tool: &Tool) -> Result<BuildPlan> {
-    let slow = Slow::start("Downloading", &format!("Go modules for {}", tool.title));
+    let slow = SlowTask::start("Downloading", &format!("Go modules for {}", tool.title));
     let mut progress = Progress::default();
     let is_download = |line: &str| {
         let is_download = line.starts_with("go: downloading ");
@@ -90,7 +90,7 @@ pub(crate) fn build(
     mut plan: BuildPlan,
     out: &Path,
 ) -> Result<()> {
-    let slow = Slow::start("Building", tool.title);
+    let slow = SlowTask::start("Building", tool.title);
     slow.set_progress(plan.progress);
     let binaries = format!("{}/", out.display());
     let build = cmd!(sh, "setpriv --pdeathsig TERM go build -v -o {binaries}");
@@ -119,7 +119,7 @@ fn add_help(error: Error) -> Error {
         return error;
     }
     let help = "connect this machine to the module proxy that `go env GOPROXY` prints";
-    Advised::with_source(error, "failed to download Go modules", help)
+    ErrorWithHelp::with_source(error, "failed to download Go modules", help)
 }
 
 /// Returns the compiler's version, or an error if it is too old.
@@ -127,12 +127,12 @@ pub(crate) fn version(sh: &Shell) -> Result<String> {
     let help = "install Go 1.24 or later from https://go.dev/dl and add it to PATH";
     let version = cmd!(sh, "go env GOVERSION").quiet().ignore_stderr().read();
     let version = version.map_err(|_| {
-        Advised::error("`go` not found on PATH; the lab builds Kubernetes from source", help)
+        ErrorWithHelp::error("`go` not found on PATH; the lab builds Kubernetes from source", help)
     })?;
     let minor = version.strip_prefix("go1.").and_then(|rest| rest.split(['.', 'r', 'b']).next());
     match minor.and_then(|minor| minor.parse::<u32>().ok()) {
         Some(minor) if minor < 24 => {
-            Err(Advised::error(format!("`go` is {version}, but the lab needs Go 1.24"), help))
+            Err(ErrorWithHelp::error(format!("`go` is {version}, but the lab needs Go 1.24"), help))
         }
         _ => Ok(version),
     }

@@ -82,7 +82,7 @@ fn restart(node: &Node, config: &str) -> Result<()> {
         control_plane::nodes(&sh).iter().any(|found| {
             found["metadata"]["name"] == node.name
                 && control_plane::has_reported_since(found, &stopped)
-                && control_plane::accepts_pods(found)
+                && control_plane::is_ready_for_pods(found)
         })
     })
 }

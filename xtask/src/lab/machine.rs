@@ -97,7 +97,7 @@ pub(crate) fn start(node: &Node) -> Result<()> {
         network::connect(&sh, node)?;
         record_connection(node)?;
     }
-    ssh::serve(&sh, node)?;
+    ssh::start_server(&sh, node)?;
     containerd::start(&sh, node)
 }
 

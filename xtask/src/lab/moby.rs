@@ -50,7 +50,7 @@ impl Drop for Moby {
         if let Some(pid) = pid_file::pid(NAME) {
             let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
         }
-        let _ = wait::until("the end of Docker 29", 10, || !pid_file::is_running(NAME));
+        let _ = wait::wait_until("the end of Docker 29", 10, || !pid_file::is_running(NAME));
         pid_file::remove(NAME);
         let _ = fs::remove_dir_all(state(NAME));
     }

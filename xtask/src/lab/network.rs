@@ -89,7 +89,7 @@ pub(crate) fn remove(sh: &Shell) -> Result<()> {
             let delete = cmd!(sh, "ip link delete {link}").quiet();
             delete.ignore_stderr().ignore_status().run()?;
         }
-        wait::until(&format!("the end of `{link}`"), 5, || !has_link(&link))?;
+        wait::wait_until(&format!("the end of `{link}`"), 5, || !has_link(&link))?;
     }
     remove_rules(sh)?;
     if let Ok(forwarding) = fs::read_to_string(state("before/ip_forward")) {

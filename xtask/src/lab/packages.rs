@@ -1,6 +1,6 @@
 //! The Debian packages that the lab needs.
 
-use crate::term::{self, Advised, Slow};
+use crate::term::{self, ErrorWithHelp, SlowTask};
 use anyhow::{Context, Result, bail};
 use std::collections::HashSet;
 use xshell::{Shell, cmd};
@@ -37,27 +37,27 @@ pub(crate) fn ensure(sh: &Shell) -> Result<()> {
 
 /// Installs the packages that are missing. Does not use the network if none is.
 pub(crate) fn ensure_all(sh: &Shell, packages: &[&'static str]) -> Result<()> {
-    let missing = missing(sh, packages)?;
+    let missing = find_missing(sh, packages)?;
     if missing.is_empty() {
         return Ok(());
     }
     if which::which("apt-get").is_err() {
         let message = format!("the Debian packages {} are missing", missing.join(" "));
-        return Err(Advised::error(
+        return Err(ErrorWithHelp::error(
             message,
             "run the lab on Debian 12; this machine has no `apt-get`",
         ));
     }
     install_with_lists(sh, &missing).map_err(|error| {
         let help = "run `apt-get update` and fix the error that it reports";
-        Advised::with_source(error, "failed to install Debian packages", help)
+        ErrorWithHelp::with_source(error, "failed to install Debian packages", help)
     })?;
     term::status("Installed", missing.join(" "));
     Ok(())
 }
 
 fn install_with_lists(sh: &Shell, packages: &[&str]) -> Result<()> {
-    let _slow = Slow::start("Installing", &format!("{} Debian packages", packages.len()));
+    let _slow = SlowTask::start("Installing", &format!("{} Debian packages", packages.len()));
     if install(sh, packages).is_ok() {
         return Ok(());
     }
@@ -71,7 +71,7 @@ fn install_with_lists(sh: &Shell, packages: &[&str]) -> Result<()> {
     install(sh, packages)
 }
 
-fn missing(sh: &Shell, packages: &[&'static str]) -> Result<Vec<&'static str>> {
+fn find_missing(sh: &Shell, packages: &[&'static str]) -> Result<Vec<&'static str>> {
     let format = "${Package} ${db:Status-Status}\n";
     let listed = cmd!(sh, "dpkg-query --show --showformat {format}")
         .args(packages)
@@ -80,7 +80,7 @@ fn missing(sh: &Shell, packages: &[&'static str]) -> Result<Vec<&'static str>> {
         .ignore_status()
         .read()
         .map_err(|_| {
-            Advised::error("`dpkg-query` not found on PATH", "run the lab on Debian 12")
+            ErrorWithHelp::error("`dpkg-query` not found on PATH", "run the lab on Debian 12")
         })?;
     let installed: HashSet<_> =
         listed.lines().filter_map(|line| line.strip_suffix(" installed")).collect();

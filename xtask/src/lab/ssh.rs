@@ -46,7 +46,7 @@ fn create_key(sh: &Shell, path: &std::path::Path) -> Result<()> {
 }
 
 /// Starts the SSH server of a node.
-pub(crate) fn serve(sh: &Shell, node: &Node) -> Result<()> {
+pub(crate) fn start_server(sh: &Shell, node: &Node) -> Result<()> {
     let (dir, address) = (node.folder(), node.address());
     let values = [("DIR", &*dir.to_string_lossy()), ("ADDRESS", &address), ("USER", node.user)];
     let config = dir.join("sshd_config");

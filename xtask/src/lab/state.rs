@@ -1,12 +1,12 @@
 //! The state folder: creates it, checks it, removes it, and locks it while it changes.
 
-use super::cache::Built;
+use super::cache::BuiltTools;
 use super::env::Lab;
 use super::node::{self, NODES, Node};
 use super::paths::{self, program, state};
 use super::{certs, kubeconfig, machine, network, ssh};
 use crate::paths::tool_cache;
-use crate::term::Advised;
+use crate::term::ErrorWithHelp;
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{self, File};
@@ -17,10 +17,10 @@ use xshell::Shell;
 /// Fails if this machine cannot run the lab.
 pub(crate) fn check_host() -> Result<()> {
     if !cfg!(target_os = "linux") {
-        return Err(Advised::error("the lab needs Linux", "run it on Debian 12"));
+        return Err(ErrorWithHelp::error("the lab needs Linux", "run it on Debian 12"));
     }
     if !nix::unistd::geteuid().is_root() {
-        return Err(Advised::error(
+        return Err(ErrorWithHelp::error(
             "the lab needs root to create namespaces and mounts",
             "run `sudo --preserve-env=PATH,HOME cargo xtask lab up`, or use a virtual machine as root",
         ));
@@ -36,14 +36,14 @@ pub(crate) fn lock() -> Result<Flock<File>> {
 }
 
 /// Returns whether the existing lab can be completed instead of being recreated.
-pub(crate) fn is_reusable(tools: &Built) -> bool {
+pub(crate) fn is_reusable(tools: &BuiltTools) -> bool {
     fs::read_to_string(state("stamp")).is_ok_and(|stamp| stamp == tools.stamp())
         && network::has_bridge()
         && NODES.iter().all(Node::is_connected)
 }
 
 /// Creates all files of a new lab. The stamp is written last: with it the files are complete.
-pub(crate) fn create(sh: &Shell, tools: &Built) -> Result<()> {
+pub(crate) fn create(sh: &Shell, tools: &BuiltTools) -> Result<()> {
     for folder in ["bin", "lib", "log", "pki", "run", "ssh", "etcd"] {
         fs::create_dir_all(state(folder))
             .with_context(|| format!("failed to create `{}`", paths::STATE))?;
@@ -62,7 +62,7 @@ pub(crate) fn create(sh: &Shell, tools: &Built) -> Result<()> {
 
 /// Links programs into the state folder, because the home folders of the host are not visible
 /// in the nodes. A running program keeps the file that it was started from.
-pub(crate) fn link_programs(tools: &Built) -> Result<()> {
+pub(crate) fn link_programs(tools: &BuiltTools) -> Result<()> {
     for file in tools.files()? {
         let to = program(&file.file_name().unwrap_or_default().to_string_lossy());
         if !is_same_file(&file, &to) {
@@ -100,7 +100,7 @@ fn write_kubectl() -> Result<()> {
 /// Returns the running lab.
 pub(crate) fn current() -> Result<Lab> {
     if !state("stamp").exists() || !NODES.iter().all(Node::is_connected) {
-        return Err(Advised::error("the lab is not running", "run `cargo xtask lab up`"));
+        return Err(ErrorWithHelp::error("the lab is not running", "run `cargo xtask lab up`"));
     }
     Ok(Lab::detect())
 }

@@ -65,7 +65,7 @@ fn nodes(sh: &Shell) -> Vec<Row> {
     let found = listed.unwrap_or_default();
     let is_ready = |node: &Node| {
         found.iter().any(|found| {
-            found["metadata"]["name"] == node.name && control_plane::accepts_pods(found)
+            found["metadata"]["name"] == node.name && control_plane::is_ready_for_pods(found)
         })
     };
     let row = |node: &Node| (format!("{} (Node)", node.name), None, is_ready(node));

@@ -53,10 +53,10 @@ fn start(sh: &Shell) -> Result<()> {
             vec![scope.spawn(control_plane::start), scope.spawn(start_registry_and_docker)];
         let spare = Some(&SPARE).filter(|spare| spare.was_started());
         parts.extend(NODES.iter().chain(spare).map(|node| scope.spawn(|| machine::start(node))));
-        join(parts)
+        join_all(parts)
     })?;
     thread::scope(|scope| {
-        join(NODES.iter().map(|node| scope.spawn(|| kubelet::start(node))).collect())
+        join_all(NODES.iter().map(|node| scope.spawn(|| kubelet::start(node))).collect())
     })?;
     control_plane::wait_until_ready(sh)
 }
@@ -68,7 +68,7 @@ fn start_registry_and_docker() -> Result<()> {
 }
 
 /// Waits for all parts. Returns the error of the first part that failed.
-fn join(parts: Vec<ScopedJoinHandle<'_, Result<()>>>) -> Result<()> {
+fn join_all(parts: Vec<ScopedJoinHandle<'_, Result<()>>>) -> Result<()> {
     let outcomes: Vec<_> = parts.into_iter().map(ScopedJoinHandle::join).collect();
     outcomes.into_iter().try_for_each(|outcome| {
         outcome.unwrap_or_else(|_| Err(anyhow!("a thread panicked while the lab was starting")))

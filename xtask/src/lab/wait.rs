@@ -9,7 +9,11 @@ use std::time::{Duration, Instant};
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Polls a condition until it is true. Fails after `seconds`.
-pub(crate) fn until(what: &str, seconds: u64, mut is_done: impl FnMut() -> bool) -> Result<()> {
+pub(crate) fn wait_until(
+    what: &str,
+    seconds: u64,
+    mut is_done: impl FnMut() -> bool,
+) -> Result<()> {
     let end = Instant::now() + Duration::from_secs(seconds);
     while !is_done() {
         if Instant::now() > end {
@@ -21,8 +25,8 @@ pub(crate) fn until(what: &str, seconds: u64, mut is_done: impl FnMut() -> bool)
 }
 
 /// Waits until a server accepts connections at an address.
-pub(crate) fn for_port(what: &str, address: &str) -> Result<()> {
-    until(what, 10, || can_connect(address))
+pub(crate) fn wait_for_port(what: &str, address: &str) -> Result<()> {
+    wait_until(what, 10, || can_connect(address))
 }
 
 pub(crate) fn can_connect(address: &str) -> bool {

@@ -4,7 +4,7 @@
 use super::project::{Placement, Project};
 use super::report::Section;
 use crate::lab::{self, ChangedKubelet, NODES, Node};
-use crate::term::Slow;
+use crate::term::SlowTask;
 use anyhow::{Context, Result};
 use serde_json::Value;
 use std::thread;
@@ -27,7 +27,7 @@ pub(super) fn run(sh: &Shell, section: &mut Section) -> Result<()> {
     let sh = &lab::up(sh)?.shell(sh);
     let project = Project::create(sh, NAME, Placement::FirstNode)?;
     let outcome = run_with_idle_project(sh, &project, section);
-    section.check_removal("the project", &project.clean());
+    section.add_removal_check("the project", &project.clean());
     // The next `lab up` would not notice that the image is missing.
     let imported = lab::ensure_sandbox_image(sh, NODE).map(drop);
     outcome.and(imported)
@@ -36,7 +36,7 @@ pub(super) fn run(sh: &Shell, section: &mut Section) -> Result<()> {
 fn run_with_idle_project(sh: &Shell, project: &Project, section: &mut Section) -> Result<()> {
     let idle = Project::create(sh, IDLE, Placement::FirstNode)?;
     let outcome = run_with_changed_kubelet(sh, project, &idle, section);
-    section.check_removal("the idle project", &idle.clean());
+    section.add_removal_check("the idle project", &idle.clean());
     outcome
 }
 
@@ -49,13 +49,13 @@ fn run_with_changed_kubelet(
     section: &mut Section,
 ) -> Result<()> {
     let _changed = ChangedKubelet::start(NODE, SETTINGS)?;
-    section.fact("work", "deploy 3 builds; delete the pod of a second project; wait for the image garbage collection; deploy the first build again; start the deleted pod again and run `cargo kdev why`");
-    section.fact("settings of the kubelet", SETTINGS.replace('\n', ", "));
+    section.add_fact("work", "deploy 3 builds; delete the pod of a second project; wait for the image garbage collection; deploy the first build again; start the deleted pod again and run `cargo kdev why`");
+    section.add_fact("settings of the kubelet", SETTINGS.replace('\n', ", "));
     let [first, second, third] = deploy_builds(sh, project)?;
     let collected = deploy_idle(sh, idle)?;
     let old = [first.clone(), second, collected];
     let waited = wait_for_collection(sh, &old)?;
-    section.fact("wait for the collection", format!("{} s", waited.as_secs()));
+    section.add_fact("wait for the collection", format!("{} s", waited.as_secs()));
     check_images(sh, &old, &third, section)?;
     check_running(project, section);
     restore_sandbox_image(sh, section)?;
@@ -68,7 +68,7 @@ fn run_with_changed_kubelet(
 fn restore_sandbox_image(sh: &Shell, section: &mut Section) -> Result<()> {
     let was_removed = lab::ensure_sandbox_image(sh, NODE)?;
     let result = if was_removed { "removed, imported again by this case" } else { "kept" };
-    section.fact("sandbox image after the collection", result);
+    section.add_fact("sandbox image after the collection", result);
     Ok(())
 }
 
@@ -109,8 +109,10 @@ fn builds_on_node(sh: &Shell, project: &str) -> Result<Vec<String>> {
 
 /// Waits until the images are removed from the node, or until the timeout.
 fn wait_for_collection(sh: &Shell, old: &[String]) -> Result<Duration> {
-    let _slow =
-        Slow::start("Waiting", "for the image garbage collection of the kubelet (5 to 6 minutes)");
+    let _slow = SlowTask::start(
+        "Waiting",
+        "for the image garbage collection of the kubelet (5 to 6 minutes)",
+    );
     let start = Instant::now();
     while !filter_existing(sh, old)?.is_empty() && start.elapsed() < TIMEOUT {
         thread::sleep(INTERVAL);
@@ -127,17 +129,17 @@ fn check_images(sh: &Shell, old: &[String], current: &String, section: &mut Sect
     let remaining = filter_existing(sh, old)?;
     let removed = old.len() - remaining.len();
     let result = format!("{removed} of {} removed", old.len());
-    section.check("the kubelet removes unused builds", result, remaining.is_empty());
+    section.add_check("the kubelet removes unused builds", result, remaining.is_empty());
     let is_kept = !filter_existing(sh, std::slice::from_ref(current))?.is_empty();
     let result = if is_kept { "kept" } else { "removed" };
-    section.check("the kubelet keeps the build of the running pod", result, is_kept);
+    section.add_check("the kubelet keeps the build of the running pod", result, is_kept);
     Ok(())
 }
 
 fn check_running(project: &Project, section: &mut Section) {
     let waited = project.wait_for_page("third");
     let result = waited.as_ref().map_or_else(|error| format!("{error:#}"), |()| "yes".into());
-    section.check("the pod serves its page after the collection", result, waited.is_ok());
+    section.add_check("the pod serves its page after the collection", result, waited.is_ok());
 }
 
 fn check_older_build(
@@ -157,7 +159,7 @@ fn check_older_build(
         Ok(_) => ("loaded and running".to_owned(), true),
         Err(error) => (format!("{error:#}"), false),
     };
-    section.check("`cargo kdev up` with the content of a removed build", result, passed);
+    section.add_check("`cargo kdev up` with the content of a removed build", result, passed);
     Ok(())
 }
 
@@ -174,7 +176,7 @@ fn check_why(idle: &Project, section: &mut Section) -> Result<()> {
     });
     let result = if causes.is_empty() { "no cause".to_owned() } else { causes.join(", ") };
     let name = "`cargo kdev why` for a pod whose image was removed";
-    section.check(name, result, found.is_ok());
+    section.add_check(name, result, found.is_ok());
     Ok(())
 }
 

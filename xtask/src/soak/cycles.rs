@@ -38,7 +38,7 @@ pub(super) fn run(sh: &Shell, rounds: usize, section: &mut Section) -> Result<()
     let sh = &lab::up(sh)?.shell(sh);
     let project = Project::create(sh, NAME, Placement::OnePerNode)?;
     let outcome = measure(sh, &project, rounds, section);
-    section.check_removal("the project", &project.clean());
+    section.add_removal_check("the project", &project.clean());
     outcome
 }
 
@@ -46,15 +46,15 @@ fn measure(sh: &Shell, project: &Project, rounds: usize, section: &mut Section) 
     let before = Leftovers::find(sh, project)?;
     let done = run_rounds(project, rounds);
     let left = before.wait_for_new(sh, project)?;
-    section.fact(
+    section.add_fact(
         "work",
         format!("{rounds} rounds: change a page, run `cargo kdev up`, fetch the page"),
     );
     done.add_facts(section);
-    section.fact("builds on the nodes and in Docker at the end", count_builds(sh)?);
+    section.add_fact("builds on the nodes and in Docker at the end", count_builds(sh)?);
     done.add_checks(rounds, section);
     let result = if left.is_empty() { "nothing".to_owned() } else { left.join("\n") };
-    section.check("nothing is left behind", result, left.is_empty());
+    section.add_check("nothing is left behind", result, left.is_empty());
     Ok(())
 }
 
@@ -65,7 +65,7 @@ fn run_rounds(project: &Project, rounds: usize) -> Rounds {
             term::report(&error);
             done.failures.push(format!("round {number}: {error:#}"));
         }
-        done.cache = done.cache.max(folder_size(&project.cache()));
+        done.cache = done.cache.max(folder_size(&project.cache_folder()));
         if done.failures.len() >= MAX_FAILURES {
             break;
         }
@@ -93,25 +93,25 @@ impl Rounds {
     }
 
     fn add_facts(&self, section: &mut Section) {
-        section.fact("time of a round", format_spread(&self.seconds, "s"));
-        section.fact("peak memory of kdev", format_spread(&self.memory, "MiB"));
-        section.fact("largest cache folder", format!("{:.1} MiB", mebibytes(self.cache)));
+        section.add_fact("time of a round", format_spread(&self.seconds, "s"));
+        section.add_fact("peak memory of kdev", format_spread(&self.memory, "MiB"));
+        section.add_fact("largest cache folder", format!("{:.1} MiB", mebibytes(self.cache)));
     }
 
     fn add_checks(&self, rounds: usize, section: &mut Section) {
         let count = format!("{} of {rounds}", self.passed);
         let result = [&[count], &self.failures[..]].concat().join("\n");
-        section.check(
+        section.add_check(
             "each round succeeds, with the page on both nodes",
             result,
             self.passed == rounds,
         );
         let time = Growth::from_values(&self.seconds, "s");
-        section.check("the time of a round does not grow", time, time.is_within(TIME));
+        section.add_check("the time of a round does not grow", time, time.is_within(TIME));
         let memory = Growth::from_values(&self.memory, "MiB");
-        section.check("the memory of kdev does not grow", memory, memory.is_within(MEMORY));
+        section.add_check("the memory of kdev does not grow", memory, memory.is_within(MEMORY));
         let cache = format!("{:.1} MiB", mebibytes(self.cache));
-        section.check("the cache folder has at most 1 GiB", cache, self.cache <= MAX_CACHE);
+        section.add_check("the cache folder has at most 1 GiB", cache, self.cache <= MAX_CACHE);
     }
 }
 

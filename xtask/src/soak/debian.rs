@@ -4,7 +4,7 @@
 use super::report::Section;
 use crate::lab::{self, HostState};
 use crate::paths;
-use crate::term::{self, Advised, Slow};
+use crate::term::{self, ErrorWithHelp, SlowTask};
 use anyhow::{Context, Result, ensure};
 use std::env;
 use std::fs;
@@ -53,7 +53,7 @@ pub(super) fn run(sh: &Shell, section: &mut Section) -> Result<()> {
     // Stops the processes that a failed demo has left.
     let removed = lab::down(sh).and_then(|()| remove(&root));
     add_results(&outcome?, &before, &after?, section);
-    section.check_removal("the new Debian", &removed);
+    section.add_removal_check("the new Debian", &removed);
     Ok(())
 }
 
@@ -79,7 +79,7 @@ fn ensure_base(sh: &Shell) -> Result<PathBuf> {
 }
 
 fn install_debian(sh: &Shell, root: &Path) -> Result<()> {
-    let _slow = Slow::start("Installing", "Debian 12 into a folder (2 to 5 minutes, once)");
+    let _slow = SlowTask::start("Installing", "Debian 12 into a folder (2 to 5 minutes, once)");
     let packages = format!("--include={}", PREINSTALLED.join(","));
     // The mounts of debootstrap end with its namespace.
     let install = cmd!(
@@ -89,7 +89,7 @@ fn install_debian(sh: &Shell, root: &Path) -> Result<()> {
     let output = install.quiet().ignore_status().output()?;
     if !output.status.success() {
         let help = format!("read `{}`", root.join("debootstrap/debootstrap.log").display());
-        return Err(Advised::error("`debootstrap` failed", help));
+        return Err(ErrorWithHelp::error("`debootstrap` failed", help));
     }
     // A new machine has no package lists.
     let lists = root.join("var/lib/apt/lists");
@@ -185,13 +185,13 @@ fn remove(root: &Path) -> Result<()> {
 
 fn add_results(demo: &DemoResult, before: &HostState, after: &HostState, section: &mut Section) {
     let packages = PREINSTALLED.join(", ");
-    section.fact("work", format!("`cargo xtask demo` on a new Debian 12 (minbase, {packages}, rustup, Go) with empty caches, then `cargo xtask lab down`"));
+    section.add_fact("work", format!("`cargo xtask demo` on a new Debian 12 (minbase, {packages}, rustup, Go) with empty caches, then `cargo xtask lab down`"));
     let (minutes, seconds) = (demo.seconds / 60, demo.seconds % 60);
-    section.fact("time of the demo", format!("{minutes} min {seconds} s"));
-    section.check("the demo succeeds", format!("exit code {}", demo.code), demo.code == 0);
+    section.add_fact("time of the demo", format!("{minutes} min {seconds} s"));
+    section.add_check("the demo succeeds", format!("exit code {}", demo.code), demo.code == 0);
     let result = if demo.is_down { "yes" } else { "no" };
-    section.check("`cargo xtask lab down` succeeds", result, demo.is_down);
+    section.add_check("`cargo xtask lab down` succeeds", result, demo.is_down);
     let left = after.difference(before);
     let result = if left.is_empty() { "nothing" } else { &left };
-    section.check("nothing is left on this machine", result, left.is_empty());
+    section.add_check("nothing is left on this machine", result, left.is_empty());
 }

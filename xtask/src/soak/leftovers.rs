@@ -21,8 +21,8 @@ pub(super) struct Leftovers(BTreeSet<String>);
 impl Leftovers {
     /// Searches this machine and the nodes.
     pub(super) fn find(sh: &Shell, project: &Project) -> Result<Self> {
-        let mut found: BTreeSet<String> = processes(&project.cache());
-        found.extend(files(&project.temporary(), ""));
+        let mut found: BTreeSet<String> = processes(&project.cache_folder());
+        found.extend(files(&project.temporary_folder(), ""));
         // Sockets of shared SSH connections, and the bases of patches.
         found.extend(files(Path::new("/tmp"), "kdev-"));
         found.extend(files(Path::new("/dev/shm"), "kdev."));

@@ -4,7 +4,7 @@
 use crate::demo;
 use crate::jobs::Jobs;
 use crate::lab::{self, NODES, Node};
-use crate::peak_memory::{self, Finished};
+use crate::peak_memory::{self, CommandResult};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::fs::{self, File};
@@ -85,12 +85,12 @@ impl Project {
     }
 
     /// Returns the cache folder of kdev.
-    pub(super) fn cache(&self) -> PathBuf {
+    pub(super) fn cache_folder(&self) -> PathBuf {
         self.path("cache")
     }
 
     /// Returns the folder for temporary files of kdev.
-    pub(super) fn temporary(&self) -> PathBuf {
+    pub(super) fn temporary_folder(&self) -> PathBuf {
         self.path("tmp")
     }
 
@@ -100,7 +100,7 @@ impl Project {
     }
 
     /// Runs `cargo kdev up` and returns its result, also if it fails.
-    pub(super) fn up(&self) -> Result<Finished> {
+    pub(super) fn up(&self) -> Result<CommandResult> {
         let name = self.name;
         self.run_kdev(&["up", "--namespace", name])
     }
@@ -114,12 +114,12 @@ impl Project {
     }
 
     /// Runs kdev in the project, with the context of the lab.
-    pub(super) fn run_kdev(&self, args: &[&str]) -> Result<Finished> {
+    pub(super) fn run_kdev(&self, args: &[&str]) -> Result<CommandResult> {
         let kdev = &self.kdev;
         let command =
             cmd!(self.sh, "sh -c {MERGE_OUTPUT} sh {kdev} kdev {args...} --context kdev-lab")
-                .env("XDG_CACHE_HOME", self.cache())
-                .env("TMPDIR", self.temporary())
+                .env("XDG_CACHE_HOME", self.cache_folder())
+                .env("TMPDIR", self.temporary_folder())
                 .env_remove("CARGO_TARGET_DIR");
         let mut command = Command::from(command);
         // Without a stdin, kdev cannot wait for a confirmation.

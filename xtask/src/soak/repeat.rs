@@ -17,15 +17,15 @@ struct Round {
 
 #[expect(clippy::unnecessary_wraps, reason = "every case has this form")]
 pub(super) fn run(sh: &Shell, rounds: usize, section: &mut Section) -> Result<()> {
-    section.fact("work", format!("the e2e tests, {rounds} times in a row"));
+    section.add_fact("work", format!("the e2e tests, {rounds} times in a row"));
     let rounds: Vec<Round> = (1..=rounds).map(|number| run_round(sh, number)).collect();
     for (number, round) in (1..).zip(&rounds) {
         let Round { passed, failed, seconds, .. } = round;
         let figures = format!("{passed} passed, {failed} failed, {seconds} s");
-        section.fact(format!("round {number}"), figures);
+        section.add_fact(format!("round {number}"), figures);
     }
     let result = format_failures(&rounds);
-    section.check("no test fails", result, rounds.iter().all(|round| round.failed == 0));
+    section.add_check("no test fails", result, rounds.iter().all(|round| round.failed == 0));
     Ok(())
 }
 

@@ -32,29 +32,34 @@ impl Section {
     /// Creates a section with the date and the commit.
     pub(super) fn new(sh: &Shell, name: &'static str) -> Result<Self> {
         let mut section = Self { name, facts: Vec::new(), checks: Vec::new() };
-        section.fact("date", cmd!(sh, "date --utc +%Y-%m-%d").quiet().read()?);
-        section.fact("commit", commit(sh)?);
+        section.add_fact("date", cmd!(sh, "date --utc +%Y-%m-%d").quiet().read()?);
+        section.add_fact("commit", commit(sh)?);
         Ok(section)
     }
 
     /// Adds a fact about the run, for example a measured value.
-    pub(super) fn fact(&mut self, name: impl Into<String>, value: impl Display) {
+    pub(super) fn add_fact(&mut self, name: impl Into<String>, value: impl Display) {
         self.facts.push((name.into(), value.to_string()));
     }
 
     /// Adds a check.
-    pub(super) fn check(&mut self, name: impl Into<String>, result: impl Display, passed: bool) {
+    pub(super) fn add_check(
+        &mut self,
+        name: impl Into<String>,
+        result: impl Display,
+        passed: bool,
+    ) {
         self.checks.push(Check { name: name.into(), result: result.to_string(), passed });
     }
 
     /// Adds a check that a case has removed something that it created. Also prints a failure
     /// at once, because after an error of the case the section is not written.
-    pub(super) fn check_removal(&mut self, what: &str, removed: &Result<()>) {
+    pub(super) fn add_removal_check(&mut self, what: &str, removed: &Result<()>) {
         if let Err(error) = removed {
             term::status("Failed", format!("to remove {what}: {error:#}"));
         }
         let result = removed.as_ref().map_or_else(|error| format!("{error:#}"), |()| "yes".into());
-        self.check(format!("{what} is removed"), result, removed.is_ok());
+        self.add_check(format!("{what} is removed"), result, removed.is_ok());
     }
 
     /// Returns a line for each failed check.
@@ -163,10 +168,10 @@ mod tests {
     #[test]
     fn section_has_facts_checks_and_failures() {
         let mut section = Section { name: "one", facts: Vec::new(), checks: Vec::new() };
-        section.fact("date", "2026-01-02");
-        section.fact("work", "a | b");
-        section.check("nothing is left", "nothing", true);
-        section.check("time", "1 s\n2 s", false);
+        section.add_fact("date", "2026-01-02");
+        section.add_fact("work", "a | b");
+        section.add_check("nothing is left", "nothing", true);
+        section.add_check("time", "1 s\n2 s", false);
         let expected = "\
 ## one
 

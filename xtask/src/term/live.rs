@@ -18,14 +18,14 @@ const OTHER_COLUMNS: usize = "    Building ".len() + 3;
 const LOG_COLUMNS: usize = 1000;
 
 /// A slow task, which the live line shows until this value is dropped.
-pub(crate) struct Slow {
+pub(crate) struct SlowTask {
     id: usize,
 }
 
-impl Slow {
+impl SlowTask {
     pub(crate) fn start(verb: &str, name: &str) -> Self {
-        static DRAWER: Once = Once::new();
-        DRAWER.call_once(|| drop(thread::spawn(redraw_forever)));
+        static REDRAW_THREAD: Once = Once::new();
+        REDRAW_THREAD.call_once(|| drop(thread::spawn(redraw_forever)));
         let id = board().add(verb, name);
         Self { id }
     }
@@ -39,14 +39,14 @@ impl Slow {
     }
 }
 
-impl Drop for Slow {
+impl Drop for SlowTask {
     fn drop(&mut self) {
         board().remove(self.id);
     }
 }
 
 /// Prints lines above the live line.
-pub(crate) fn above<T>(print: impl FnOnce() -> T) -> T {
+pub(crate) fn print_above<T>(print: impl FnOnce() -> T) -> T {
     match &board().bar {
         Some(bar) => bar.suspend(print),
         None => print(),

@@ -60,10 +60,13 @@ pub(crate) fn format_line(tasks: &[TaskState], columns: usize) -> (String, Strin
         .partition(|task| task.verb == first.verb && task.has_total() == first.has_total());
     let names = same.iter().map(|task| &*task.name).collect::<Vec<_>>().join(", ");
     let suffix = format_others(&other);
-    let variants =
-        if first.has_total() { with_total(&names, &same) } else { without_total(&names, first) };
+    let variants = if first.has_total() {
+        format_with_total(&names, &same)
+    } else {
+        format_without_total(&names, first)
+    };
     let long = variants.first().map(|variant| format!("{variant}{suffix}"));
-    (first.verb.clone(), first_that_fits(long.into_iter().chain(variants), columns))
+    (first.verb.clone(), longest_fit(long.into_iter().chain(variants), columns))
 }
 
 /// Formats the tasks with another verb: `; also installing Debian packages`.
@@ -74,7 +77,7 @@ fn format_others(tasks: &[&TaskState]) -> String {
 }
 
 /// Returns variants of the text, the longest first.
-fn with_total(names: &str, tasks: &[&TaskState]) -> Vec<String> {
+fn format_with_total(names: &str, tasks: &[&TaskState]) -> Vec<String> {
     let sum = tasks.iter().map(|task| task.progress).fold(Progress::default(), Progress::sum);
     let elapsed = tasks.iter().map(|task| task.elapsed).max().unwrap_or_default();
     let Progress { done, total, .. } = sum;
@@ -91,7 +94,7 @@ fn with_total(names: &str, tasks: &[&TaskState]) -> Vec<String> {
 }
 
 /// Returns variants of the text, the longest first.
-fn without_total(names: &str, task: &TaskState) -> Vec<String> {
+fn format_without_total(names: &str, task: &TaskState) -> Vec<String> {
     let seconds = task.elapsed.as_secs();
     let count = match task.progress.done {
         0 => String::new(),
@@ -100,7 +103,7 @@ fn without_total(names: &str, task: &TaskState) -> Vec<String> {
     vec![format!("{names}{count}, {seconds} s so far"), format!("{names}{count}"), names.to_owned()]
 }
 
-fn first_that_fits(variants: impl Iterator<Item = String>, columns: usize) -> String {
+fn longest_fit(variants: impl Iterator<Item = String>, columns: usize) -> String {
     let mut last = String::new();
     for variant in variants {
         if variant.chars().count() <= columns {

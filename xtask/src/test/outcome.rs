@@ -23,8 +23,8 @@ pub(crate) struct Outcome {
 /// Runs commands, each of which counts as a test.
 pub(super) fn run_checks<const N: usize>(commands: [Cmd; N]) -> Outcome {
     let outcome = |command: Cmd| match command.quiet().run() {
-        Ok(()) => Outcome::passed(),
-        Err(error) => Outcome::failed(&error.into()),
+        Ok(()) => Outcome::from_success(),
+        Err(error) => Outcome::from_error(&error.into()),
     };
     commands.into_iter().map(outcome).fold(Outcome::default(), Outcome::add)
 }
@@ -60,11 +60,11 @@ impl Outcome {
         self.passed + self.failed == 0
     }
 
-    pub(super) fn passed() -> Self {
+    pub(super) fn from_success() -> Self {
         Self { passed: 1, ..Self::default() }
     }
 
-    pub(super) fn failed(error: &anyhow::Error) -> Self {
+    pub(super) fn from_error(error: &anyhow::Error) -> Self {
         term::report(error);
         Self { failed: 1, messages: vec![format!("{error:#}")], ..Self::default() }
     }
