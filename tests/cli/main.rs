@@ -1,5 +1,5 @@
-//! The program as a user meets it, with fakes of docker, ssh, kubectl and ctr
-//! on PATH. The node's own script runs for real.
+//! Tests of the program with fakes of `docker`, `ssh`, `kubectl`, and `ctr` on PATH. The script on
+//! the node is the real one.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 

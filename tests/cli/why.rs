@@ -1,12 +1,12 @@
-//! `cargo kdev why`: what it can be asked about, and that no project can be in its way.
+//! `cargo kdev why`: queries, and projects that cannot be read.
 
 use std::fs;
 
 use crate::project::Project;
 
-const WELL: &str = "pod/app-n1 of deployment/app on n1: Ready\n  nothing is wrong with it\n";
+const NO_PROBLEM: &str = "pod/app-n1 of deployment/app on n1: Ready\n  no problem found\n";
 
-/// One of which the cluster has the Deployment and its pods.
+/// A project whose Deployment and pods are in the cluster.
 fn project() -> Project {
     let project = Project::new();
     let text = |name: &str| fs::read_to_string(project.path(name)).unwrap();
@@ -16,7 +16,7 @@ fn project() -> Project {
 }
 
 #[test]
-fn a_project_that_is_broken_is_left_out() {
+fn invalid_project_is_ignored() {
     let table = [
         (
             "Cargo.toml",
@@ -38,22 +38,24 @@ fn a_project_that_is_broken_is_left_out() {
         let project = project();
         project.write(file, text);
         let ran = project.run(&["why", "app"]);
-        ran.code(0).stdout(WELL).stderr(&format!("        Note the project is left out: {note}\n"));
-        // Whoever names the project means it.
+        ran.code(0)
+            .stdout(NO_PROBLEM)
+            .stderr(&format!("        Note ignoring the project: {note}\n"));
+        // A project that is selected explicitly must be valid.
         project.run(&["why", "app", "--manifest-path", "Cargo.toml"]).code(90);
     }
 }
 
 #[test]
-fn kind_and_name_may_be_two_words() {
+fn query_accepts_kind_and_name_separately() {
     let project = project();
-    for asked in [&["app"][..], &["deployment/app"], &["deployment", "app"], &["deploy", "app"]] {
-        project.run(&[&["why"], asked].concat()).code(0).stdout(WELL).stderr("");
+    for query in [&["app"][..], &["deployment/app"], &["deployment", "app"], &["deploy", "app"]] {
+        project.run(&[&["why"], query].concat()).code(0).stdout(NO_PROBLEM).stderr("");
     }
 }
 
 #[test]
-fn what_looks_most_like_a_name_that_is_none_comes_first() {
+fn unknown_name_suggests_similar_workloads() {
     let project = project();
     let rest = "Others: `pod/app-n1` and `pod/app-n2`";
     let table = [
@@ -67,13 +69,13 @@ fn what_looks_most_like_a_name_that_is_none_comes_first() {
         ),
         (
             "web",
-            "use one of `deployment/app`, `pod/app-n1` and `pod/app-n2`, or pass `--namespace NAME`"
+            "use one of `deployment/app`, `pod/app-n1`, and `pod/app-n2`, or pass `--namespace NAME`"
                 .to_owned(),
         ),
     ];
-    for (asked, help) in table {
-        let error = format!("error: no pod or workload named `{asked}` in namespace `default`\n");
-        let ran = project.run(&["why", asked]);
+    for (query, help) in table {
+        let error = format!("error: no pod or workload named `{query}` in namespace `default`\n");
+        let ran = project.run(&["why", query]);
         ran.code(92).stdout("").stderr(&format!("{error}  help: {help}\n"));
     }
 }

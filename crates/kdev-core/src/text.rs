@@ -6,13 +6,14 @@ pub fn capitalized(text: &str) -> String {
     format!("{}{rest}", first.to_uppercase())
 }
 
-/// Joins items as `a`, `b` and `c`, each in backticks.
+/// Joins items as `a`, `b`, and `c`, each in backticks.
 pub fn list<S: AsRef<str>>(items: &[S]) -> String {
     let mut quoted: Vec<String> = items.iter().map(|i| format!("`{}`", i.as_ref())).collect();
-    match quoted.pop() {
-        None => "nothing".to_owned(),
-        Some(last) if quoted.is_empty() => last,
-        Some(last) => format!("{} and {last}", quoted.join(", ")),
+    match (quoted.pop(), quoted.as_slice()) {
+        (None, _) => "nothing".to_owned(),
+        (Some(last), []) => last,
+        (Some(last), [first]) => format!("{first} and {last}"),
+        (Some(last), _) => format!("{}, and {last}", quoted.join(", ")),
     }
 }
 
@@ -32,6 +33,7 @@ mod tests {
     fn lists_are_joined_with_and() {
         assert_eq!(list::<&str>(&[]), "nothing");
         assert_eq!(list(&["a"]), "`a`");
-        assert_eq!(list(&["a", "b", "c"]), "`a`, `b` and `c`");
+        assert_eq!(list(&["a", "b", "c"]), "`a`, `b`, and `c`");
+        assert_eq!(list(&["a", "b"]), "`a` and `b`");
     }
 }

@@ -1,9 +1,9 @@
-//! The project, its configuration or its manifests are wrong.
+//! Errors of the project, its configuration and its manifests.
 
 use super::*;
 
 #[test]
-fn there_is_no_cargo_project() {
+fn no_cargo_project() {
     let project = Project::new();
     project.remove("Cargo.toml");
     fails(&project, 90, "error: failed to read the Cargo project
@@ -12,7 +12,7 @@ fn there_is_no_cargo_project() {
 }
 
 #[test]
-fn there_is_no_dockerfile() {
+fn dockerfile_not_found() {
     let project = Project::new();
     project.remove("Dockerfile");
     fails(
@@ -24,16 +24,16 @@ fn there_is_no_dockerfile() {
 }
 
 #[test]
-fn there_is_no_manifest() {
+fn no_manifest() {
     let project = Project::new();
     project.remove("k8s/app.yaml");
     let command = "mkdir -p k8s && kubectl create deployment app --image app --dry-run=client --output yaml > k8s/app.yaml";
-    fails(&project, 90, &format!("error: no manifest matches `[ROOT]/k8s/*.yaml`, `[ROOT]/k8s/*.yml` and `[ROOT]/k8s/*.json`
+    fails(&project, 90, &format!("error: no manifest matches `[ROOT]/k8s/*.yaml`, `[ROOT]/k8s/*.yml`, and `[ROOT]/k8s/*.json`
   help: run `{command}` to create one\n"));
-    // Who follows the advice succeeds.
+    // The help fixes it.
     project.sh(command).run(&["up"]).code(0);
     assert!(project.applied().unwrap().contains("      - image: app:kdev-0123456789ab\n"));
-    // Who has said where they are has made a slip there.
+    // With a configured path, the help refers to the configuration.
     let project = Project::new();
     project.config("manifests = [\"deploy/*.yaml\"]");
     fails(
@@ -45,7 +45,7 @@ fn there_is_no_manifest() {
 }
 
 #[test]
-fn a_first_manifest_has_a_name_that_kubernetes_takes() {
+fn suggested_manifest_has_valid_name() {
     let project = Project::new();
     project.remove("k8s/app.yaml").config("image = \"example.com/team/my_app\"");
     let help = "create deployment my-app --image example.com/team/my_app --dry-run=client --output yaml > k8s/my-app.yaml` to create one\n";
@@ -54,7 +54,7 @@ fn a_first_manifest_has_a_name_that_kubernetes_takes() {
 }
 
 #[test]
-fn no_manifest_uses_the_image() {
+fn image_not_used_by_manifests() {
     let project = Project::new();
     project.write(
         "k8s/app.yaml",
@@ -66,9 +66,9 @@ fn no_manifest_uses_the_image() {
         "error: no container in `[ROOT]/k8s/app.yaml` uses image `app`
   help: write `image: app` at line 3 of `[ROOT]/k8s/app.yaml`, or set `image = \"apq\"` in `[package.metadata.kdev]`\n",
     );
-    // Who follows the advice succeeds.
+    // The help fixes it.
     project.config("image = \"apq\"").run(&["up", "--dry-run"]).code(0);
-    // What looks like nothing of ours is no slip.
+    // A name that is not similar is not suggested.
     let project = Project::new();
     let manifest = |image: &str| {
         format!("kind: Pod\nmetadata: {{name: p}}\nspec: {{containers: [{{name: c{image}}}]}}\n")
@@ -84,7 +84,7 @@ fn no_manifest_uses_the_image() {
 }
 
 #[test]
-fn a_kind_has_a_slip() {
+fn misspelled_kind() {
     let project = Project::new();
     let manifest = std::fs::read_to_string(project.path("k8s/app.yaml")).unwrap();
     project.write("k8s/app.yaml", &manifest.replace("kind: Deployment", "kind: Deploymnt"));
@@ -98,7 +98,7 @@ fn a_kind_has_a_slip() {
 }
 
 #[test]
-fn the_projects_own_file_is_broken() {
+fn invalid_cargo_toml() {
     let project = Project::new();
     project.write("Cargo.toml", "[package]\nname = \"app\"\n[workspace\n");
     let said = project.run(&["up"]).code(90).err().to_owned();
@@ -114,7 +114,7 @@ fn the_projects_own_file_is_broken() {
 }
 
 #[test]
-fn a_manifest_cannot_be_read() {
+fn invalid_manifest() {
     let project = Project::new();
     project.write("k8s/app.yaml", "kind: Pod\nspec: {containers: [{image: app}\n");
     fails(
@@ -125,7 +125,7 @@ fn a_manifest_cannot_be_read() {
 }
 
 #[test]
-fn a_key_is_unknown() {
+fn unknown_key() {
     let project = Project::new();
     project.config("manifest = []");
     fails(
@@ -137,7 +137,7 @@ fn a_key_is_unknown() {
 }
 
 #[test]
-fn a_value_has_the_wrong_type() {
+fn value_of_wrong_type() {
     let project = Project::new();
     project.write("kdev.local.toml", "timeout = \"long\"\n");
     fails(
@@ -150,7 +150,7 @@ fn a_value_has_the_wrong_type() {
 }
 
 #[test]
-fn the_images_name_is_none() {
+fn invalid_image_name() {
     let project = Project::new();
     project.config("image = \"-o/tmp/x\"");
     fails(&project, 90, "error: invalid image name
@@ -159,7 +159,7 @@ fn the_images_name_is_none() {
 }
 
 #[test]
-fn several_packages_could_be_meant() {
+fn ambiguous_package() {
     let project = Project::new();
     project.write("Cargo.toml", "[workspace]\nmembers = [\"a\", \"b\"]\nresolver = \"3\"\n");
     for name in ["a", "b"] {
@@ -179,7 +179,7 @@ fn several_packages_could_be_meant() {
 }
 
 #[test]
-fn the_command_line_is_wrong() {
+fn invalid_command_line() {
     let project = Project::new();
     project.run(&["up", "--nod", "n1"]).code(2).stdout("").stderr(
         "error: unexpected argument '--nod' found

@@ -71,7 +71,7 @@ impl Reference {
             && !is_tag(tag)
         {
             return Err(fail(
-                "a tag has at most 128 letters, digits, `_`, `.` and `-`, and does not start with `.` or `-`",
+                "a tag has at most 128 letters, digits, `_`, `.`, and `-`, and does not start with `.` or `-`",
             ));
         }
         let name = Name::parse(name).map_err(fail)?;

@@ -21,7 +21,7 @@ pub struct WorkloadKind {
     pub runs_pods: bool,
     /// Whether `up` waits for its pods.
     pub is_awaited: bool,
-    /// Whether `kubectl rollout status`, `restart` and `undo` support it.
+    /// Whether `kubectl rollout status`, `restart`, and `undo` support it.
     pub has_rollout: bool,
     /// Whether it holds nothing but its pods, so that it can be deleted and
     /// recreated without losing data.

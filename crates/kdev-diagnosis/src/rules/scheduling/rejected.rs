@@ -213,7 +213,7 @@ mod tests {
         let mut few = vec!["a", "b"];
         assert_eq!(list_nodes(&mut few), "the cluster has `a` and `b`");
         let mut many = vec!["a", "b", "c", "d", "e", "f", "g", "h"];
-        let expected = "the cluster has 8 nodes, among them `a`, `b`, `c`, `d`, `e` and `f`";
+        let expected = "the cluster has 8 nodes, among them `a`, `b`, `c`, `d`, `e`, and `f`";
         assert_eq!(list_nodes(&mut many), expected);
     }
 }

@@ -36,7 +36,7 @@ const PURPOSES: [(Purpose, &str, &str, bool); 6] = [
     (
         Purpose::Delete,
         "permissions-delete",
-        "for `--prune`, `--recreate` and `cargo kdev down`",
+        "for `--prune`, `--recreate`, and `cargo kdev down`",
         false,
     ),
     (Purpose::Explain, "permissions-explain", "to explain why a pod is not running", false),
