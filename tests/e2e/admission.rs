@@ -1,4 +1,5 @@
-//! What admission makes of pods: the API server's own plugin, really on.
+//! Rollouts under the admission plugin `AlwaysPullImages`, and a second API server that
+//! enables it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,18 +13,17 @@ use crate::lab::{command, get, run, state, stderr_text, wait_for};
 use crate::process_kill::recorded_pid;
 use crate::test_service::Service;
 
-/// Where the second API server listens: beside the lab's own.
+/// The port of the second API server.
 const PORT: &str = "6444";
 
-/// A second API server of the same cluster that has `AlwaysPullImages` on, until
-/// it is dropped.
+/// A second API server of the same cluster with `AlwaysPullImages`, until it is dropped.
 pub(crate) struct StrictApiServer {
     child: Child,
     pub(crate) kubeconfig: PathBuf,
 }
 
 impl StrictApiServer {
-    /// Keeps its files in this folder.
+    /// Starts it with its kubeconfig and log in `folder`.
     pub(crate) fn start(permit: &Permit, folder: &Path) -> Self {
         permit.assert_may_break(Part::SecondApiServer);
         let lab = fs::read_to_string(state("kubeconfig")).unwrap();
@@ -48,16 +48,16 @@ impl Drop for StrictApiServer {
     }
 }
 
-/// StrictControllers that make pods by way of the strict API server; the lab's own stand
-/// still, until it is dropped.
+/// Controllers that create pods through the strict API server. The lab's own controllers
+/// are paused until this is dropped.
 struct StrictControllers {
     paused: Pid,
     child: Child,
 }
 
 impl StrictControllers {
-    /// Of Deployments, which is all that the tests need. They take the user of the
-    /// kubeconfig, since they have no accounts of their own.
+    /// Starts only the controllers of Deployments, which is all that the tests need. They use
+    /// the user of the kubeconfig, because they have no service accounts.
     fn start(service: &Service, strict: &StrictApiServer) -> Self {
         service.permit.assert_may_break(Part::Controllers);
         let mut manager = command(state("lib/kubernetes").to_str().unwrap());
@@ -81,8 +81,8 @@ impl Drop for StrictControllers {
     }
 }
 
-/// As the lab's own, but for its port, the plugin, and that it tells nobody
-/// that it is there.
+/// Returns a command like that of the lab's API server, except for the port and the plugin.
+/// It does not register itself as an endpoint of the `kubernetes` Service.
 fn apiserver_command(kubeconfig: &str) -> Command {
     let host = kubeconfig.split("https://").nth(1).unwrap().split(':').next().unwrap();
     let pki = |file: &str| state("pki").join(file).display().to_string();
@@ -114,7 +114,7 @@ fn always_pull_images_on_bare_pod_fails_rollout() {
     let stderr = stderr_text(&output);
     assert_eq!(output.status.code(), Some(95), "{stderr}");
     let mutation = "`imagePullPolicy` of container `web` became `Always`, and was `Never`; the API server's admission plugin `AlwaysPullImages` does this";
-    // Once when it was applied, and then as the reason that it cannot run.
+    // Reported after the apply, and again as the cause of the failure.
     assert!(
         stderr.contains(&format!("Note pod/strict differs from what was applied: {mutation}")),
         "{stderr}"
@@ -122,7 +122,7 @@ fn always_pull_images_on_bare_pod_fails_rollout() {
     let error = "error: admission control modified pod `strict` of pod/strict\n  caused by: ";
     assert!(stderr.contains(&format!("{error}{mutation}\n")), "{stderr}");
 
-    // Without it, as the help says, the same pod runs.
+    // Follow the help: without the plugin, the same pod runs.
     drop(strict);
     run(&mut crate::lab::kubectl("strict", &["delete", "pod", "strict", "--now"]));
     service.up_ok();
@@ -147,10 +147,10 @@ fn always_pull_images_on_deployment_pods_fails_rollout() {
     let cause = "of deployment/strict-pods\n  caused by: `imagePullPolicy` of container `web` became `Always`, and was `Never`; the API server's admission plugin `AlwaysPullImages` does this\n";
     assert!(stderr.contains("error: admission control modified pod `strict-pods-"), "{stderr}");
     assert!(stderr.contains(cause), "{stderr}");
-    // The template is what was applied.
+    // The template of the Deployment is unchanged.
     assert!(!stderr.contains("Note deployment"), "{stderr}");
 
-    // Without it, as the help says.
+    // Follow the help: without the plugin.
     drop(controllers);
     drop(strict);
     run(&mut crate::lab::kubectl("strict-pods", &["delete", "pods", "--all", "--now"]));

@@ -1,5 +1,5 @@
-//! Reads objects from the API server in this process: a start of `kubectl` for each
-//! look of each wait would use up the processors.
+//! Reads objects from the API server without `kubectl`: a process for each poll of each test
+//! would use too much CPU.
 
 use std::fs;
 use std::sync::{Arc, LazyLock};
@@ -11,10 +11,10 @@ use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 
 use crate::lab::state;
 
-/// Longer than the API server takes for anything.
+/// Longer than any response of the API server takes.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Where the API has the kinds that the tests look at.
+/// The API groups of the kinds that the tests read.
 const GROUPS: [(&str, &[&str]); 3] = [
     (
         "/api/v1",
@@ -36,20 +36,20 @@ const GROUPS: [(&str, &[&str]); 3] = [
 static AGENT: LazyLock<Agent> = LazyLock::new(new_agent);
 static SERVER: LazyLock<String> = LazyLock::new(server_url);
 
-/// Gives an object, such as `["pod", "web"]` or `["job/work"]`, or a list of all
-/// objects of a kind, such as `["pods"]`.
+/// Returns an object, such as `["pod", "web"]` or `["job/work"]`, or the list of all objects
+/// of a kind, such as `["pods"]`.
 #[track_caller]
 pub(crate) fn get(namespace: &str, object: &[&str]) -> Value {
     find(namespace, object).unwrap_or_else(|| panic!("{object:?} not found in `{namespace}`"))
 }
 
-/// The same where it may not exist.
+/// Returns an object or a list like `get`, or `None` if it does not exist.
 #[track_caller]
 pub(crate) fn find(namespace: &str, object: &[&str]) -> Option<Value> {
     get_raw(&path(namespace, object))
 }
 
-/// What the API server answers for a path, if it exists.
+/// Returns the response of the API server for a path, or `None` if it does not exist.
 #[track_caller]
 pub(crate) fn get_raw(path: &str) -> Option<Value> {
     let mut answer = AGENT.get(format!("{}{path}", *SERVER)).call().unwrap();
@@ -63,11 +63,11 @@ pub(crate) fn get_raw(path: &str) -> Option<Value> {
 
 #[track_caller]
 fn path(namespace: &str, object: &[&str]) -> String {
-    let mut object = object.iter().flat_map(|word| word.split('/'));
+    let mut object = object.iter().flat_map(|part| part.split('/'));
     let kind = object.next().unwrap();
     let kind = kind.strip_suffix('s').unwrap_or(kind);
     let group = GROUPS.iter().find(|(_, kinds)| kinds.contains(&kind));
-    let (group, _) = group.unwrap_or_else(|| panic!("`{kind}` is in no group that is known"));
+    let (group, _) = group.unwrap_or_else(|| panic!("`{kind}` is missing in `GROUPS`"));
     let name = object.next().map(|name| format!("/{name}")).unwrap_or_default();
     match kind {
         "namespace" | "node" => format!("{group}/{kind}s{name}"),
@@ -75,7 +75,8 @@ fn path(namespace: &str, object: &[&str]) -> String {
     }
 }
 
-/// As the administrator of the lab's cluster, and of no other.
+/// Returns an HTTP client with the credentials of the lab's administrator, which trusts only
+/// the lab's CA.
 fn new_agent() -> Agent {
     let pem = |name: &str| fs::read(state("pki").join(name)).unwrap();
     let certificate = |name: &str| Certificate::from_pem(&pem(name)).unwrap().to_owned();

@@ -1,4 +1,4 @@
-//! What the API server refuses, in its real words, and what helps against it.
+//! Objects that the API server rejects: the error, and whether following the help fixes it.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ fn config_map(data: &str) -> String {
     format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: beside}}\ndata: {{{data}}}\n")
 }
 
-/// Writes the deployment and something beside it.
+/// Writes a manifest with the Deployment and further documents.
 fn write_manifests(service: &Service, beside: &str) {
     service.write("k8s/all.yaml", &format!("{}{beside}", deployment(service.name, "")));
 }
@@ -85,7 +85,7 @@ fn immutable_objects_are_recreated_only_with_flag() {
     assert!(stderr.contains("Ready job/migrate: 1 pod in "), "{stderr}");
     assert_ne!(uid("anew", "job/migrate"), old_job);
     assert_eq!(run(&mut kubectl("anew", &["logs", "job/migrate"])), "second\n");
-    // What can be changed was only changed.
+    // Objects that can be changed in place were not recreated.
     assert_eq!(uid("anew", "deployment/anew"), deployment_uid);
 
     let other = deployment("anew", "").replace("app: anew", "app: other");
@@ -128,7 +128,7 @@ fn rejected_objects_report_cause_and_help() {
 
     let quota = "apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: none}\nspec: {hard: {configmaps: \"1\"}}\n";
     apply("quota-refused", quota);
-    crate::lab::wait_for("the quota's count", || {
+    crate::lab::wait_for("the usage of the quota", || {
         let quota = get("quota-refused", &["resourcequota", "none"]);
         quota.pointer("/status/used/configmaps").is_some().then_some(())
     });
@@ -138,7 +138,7 @@ fn rejected_objects_report_cause_and_help() {
     run_help(&stderr);
     run(&mut kubectl("quota-refused", &["delete", "resourcequota", "none"]));
 
-    // A webhook that cannot be reached, for this namespace alone.
+    // An unreachable webhook, only for this namespace.
     let webhook = "apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingWebhookConfiguration\nmetadata: {name: quota-refused}\nwebhooks:\n- name: rule.example.com\n  admissionReviewVersions: [v1]\n  sideEffects: None\n  clientConfig: {url: \"https://127.0.0.1:9/\"}\n  namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: quota-refused}}\n  rules: [{apiGroups: [\"\"], apiVersions: [v1], resources: [configmaps], operations: [\"*\"]}]\n";
     apply("default", webhook);
     let stderr = service.up_fails(&[], 92);

@@ -1,4 +1,4 @@
-//! Archives that others have written are loaded, and no more than is lacking.
+//! Loads archives written by Docker, containerd and skopeo.
 
 use std::fs::File;
 use std::process::Stdio;
@@ -7,7 +7,7 @@ use crate::lab::{docker, images_on, in_node, run};
 use crate::partial_load::sent_bytes;
 use crate::test_service::{NODES, Service};
 
-/// Builds the service's image under this tag.
+/// Builds the service's image with this tag, and returns its name.
 fn build_image(service: &Service, tag: &str) -> String {
     let image = format!("{}:{tag}", service.name);
     run(docker(&["build", "--tag", &image, "."]).current_dir(service.dir()));
@@ -45,7 +45,7 @@ fn docker_archive_is_loaded_from_file_and_stdin() {
     let sent = load_archive(&service, "-", save.stdout.take().unwrap().into());
     assert!(save.wait().unwrap().success());
     assert_loaded(&image);
-    // The program below is there already.
+    // The layer of the program is already on the nodes.
     assert!(sent.len() == NODES.len() && sent.iter().all(|bytes| *bytes < 64 << 10), "{sent:?}");
 }
 
@@ -75,7 +75,7 @@ fn skopeo_archives_are_loaded_in_both_formats() {
     let image = build_image(&service, "1");
     let (saved, name) = (service.path("saved.tar"), service.name);
     run(docker(&["save", "--output"]).arg(&saved).arg(image));
-    // buildah and podman write with the same library.
+    // buildah and podman use the same library to write archives.
     for form in ["docker-archive", "oci-archive"] {
         let from = format!("docker-archive:{}", saved.display());
         let archive = service.path(&format!("{form}.tar")).display().to_string();

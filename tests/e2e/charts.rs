@@ -1,4 +1,4 @@
-//! Charts, as the real helm makes manifests of them.
+//! Deploys Helm charts with the `helm` of the lab.
 
 use std::fs;
 use std::process::Command;
@@ -8,7 +8,7 @@ use crate::test_service::{Service, deployment};
 
 const CHART: &str = "apiVersion: v2\nname: chart\nversion: 0.1.0\n";
 
-/// A service whose manifest is a chart, and helm is on PATH.
+/// Creates a service whose manifest is a chart, with a link to `helm` in its `bin` folder.
 fn chart_service(name: &'static str) -> Service {
     let service = Service::new(name);
     let cargo = fs::read_to_string(service.path("Cargo.toml")).unwrap();
@@ -60,7 +60,7 @@ fn helm_chart_is_rendered_for_namespace_of_context() {
         "chart/templates/map.yaml",
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: made-for}\ndata: {namespace: \"{{ .Release.Namespace }}\"}\n",
     );
-    // The context that is named is not the current one.
+    // The context of `--context` is not the current one.
     let kubeconfig = service.path("kubeconfig");
     fs::copy(state("kubeconfig"), &kubeconfig).unwrap();
     let config = |args: &[&str]| {

@@ -1,5 +1,5 @@
-//! The connection is kill_ssh, at ten places of a stream, and by a cable; and two
-//! loads meet.
+//! Lost connections during a load: SSH killed at ten offsets of the stream, and a network
+//! link that goes down. Also two loads at the same time.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
@@ -19,8 +19,8 @@ use crate::test_service::{NODES, Service, deployment};
 
 const CUTS: u64 = 10;
 
-/// A service that runs, and its next build, most of it new. What docker has
-/// pushed of it is kept, so that the later tries need not wait for docker.
+/// Returns a running service whose next build is large and mostly new. The cache keeps the
+/// layers that Docker has pushed, so that later attempts do not wait for Docker.
 fn service_with_large_next_build(name: &'static str) -> Service {
     let service = Service::new(name);
     enlarge_next_build(&service);
@@ -34,7 +34,7 @@ fn enlarge_next_build(service: &Service) {
     add_large_file(service);
 }
 
-/// kdev, and each ssh of it.
+/// Sends a signal to kdev and each of its `ssh` processes.
 fn signal_all(child: &Child, signal: Signal) {
     let ssh = children(child).into_iter().filter(|(_, name)| name == "ssh");
     for pid in ssh.map(|(pid, _)| Pid::from_raw(pid)).chain([pid(child)]) {
@@ -42,12 +42,13 @@ fn signal_all(child: &Child, signal: Signal) {
     }
 }
 
-/// Starts `up`, and gives it back once so many bytes have gone to a node.
+/// Starts `up`, and returns after this number of bytes was sent to a node; `None` if that
+/// does not happen.
 fn start_until_sent(service: &Service, bytes: u64) -> Option<Child> {
     start_until_sent_to(service, "", bytes)
 }
 
-/// The same for the nodes whose names hold this.
+/// Like `start_until_sent`, but only for nodes whose name contains `node`.
 fn start_until_sent_to(service: &Service, node: &str, bytes: u64) -> Option<Child> {
     let mut child = service.start_up(&["--message-format", "json"]);
     let stdout = BufReader::new(child.stdout.take().unwrap());
@@ -58,7 +59,7 @@ fn start_until_sent_to(service: &Service, node: &str, bytes: u64) -> Option<Chil
         event["reason"] == "progress" && is_to && event["bytes"].as_u64() >= Some(bytes)
     };
     let is_reached = lines.any(is_sent);
-    // It must not wait for a reader, nor fail for want of one.
+    // kdev must neither block nor fail because its output is not read.
     thread::spawn(move || lines.for_each(drop));
     is_reached.then_some(child)
 }
@@ -67,7 +68,7 @@ fn start_until_sent_to(service: &Service, node: &str, bytes: u64) -> Option<Chil
 fn assert_only_first_build_remains(service: &Service) {
     for node in NODES {
         let text = format!("/{}:", service.name);
-        wait_for("the name's removal", || (images_on(node, &text).len() == 1).then_some(()));
+        wait_for("removal of the image name", || (images_on(node, &text).len() == 1).then_some(()));
     }
 }
 
@@ -75,11 +76,12 @@ fn assert_only_first_build_remains(service: &Service) {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn connection_cut_at_ten_offsets_leaves_no_image() {
     let service = service_with_large_next_build("ten-places");
-    // The last cut is so early that an event comes after it.
+    // The last offset is early enough that a progress event follows it.
     let last = u64::from(LARGE_FILE_BYTES) * 8 / 10;
     for cut in 0..CUTS {
-        let mut child = start_until_sent(&service, cut * last / CUTS).expect("it was met too late");
-        // What is lost once is sent again, so it must be lost for good.
+        let mut child =
+            start_until_sent(&service, cut * last / CUTS).expect("the load ended too early");
+        // kdev retries after one loss, so every connection is killed.
         while child.try_wait().unwrap().is_none() {
             kill_ssh(&child);
             thread::sleep(Duration::from_millis(20));
@@ -94,11 +96,11 @@ fn connection_cut_at_ten_offsets_leaves_no_image() {
     wait_for("the page", pages);
 }
 
-/// The host's end of the spare machine's cable.
+/// The host's end of the network link to the spare machine.
 const LINK: &str = "kdevlab-n3";
 
-/// A cable that lets through 100 Mbit/s (tc-tbf(8)), until it is dropped: without it a
-/// load may end before its first report.
+/// Limits the link to 100 Mbit/s (tc-tbf(8)) until dropped. Otherwise, a load may end before
+/// its first progress event.
 struct SlowLink;
 
 impl SlowLink {
@@ -116,8 +118,8 @@ impl Drop for SlowLink {
     }
 }
 
-/// A service that is loaded onto the spare machine, too, which the cluster lists and
-/// which is reached slowly.
+/// Returns a service that is also loaded onto the spare machine, which has a Node object and
+/// a slow link.
 fn service_with_spare_node(
     name: &'static str,
     node: &'static str,
@@ -139,16 +141,17 @@ fn set_link(state: &str) {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn node_with_link_down_does_not_block_other_nodes() {
     let (service, _node, _slow) = service_with_spare_node("cable", "own-cable");
-    let child = start_until_sent_to(&service, "own-cable", 4 << 20).expect("it was met too late");
+    let child =
+        start_until_sent_to(&service, "own-cable", 4 << 20).expect("the load ended too early");
     set_link("down");
     let output = child.wait_with_output();
     set_link("up");
     let output = output.unwrap();
     let stderr = stderr_text(&output);
     assert!(matches!(output.status.code(), Some(93 | 94)), "{stderr}");
-    // The other nodes have got the image, and no pod has.
+    // The other nodes have the image, but no pod uses it.
     assert_eq!(NODES.map(|node| images_on(node, "/cable:").len()), [2, 2]);
-    // The node learns that nobody sends any more, and lets the next one in.
+    // The node detects the lost connection and releases its lock.
     service.up_ok();
     let pages = || service.pages().iter().all(|(_, page)| page == "after").then_some(());
     wait_for("the page", pages);
@@ -162,7 +165,7 @@ fn concurrent_ups_leave_one_build_running() {
     let both = [start(), start()].map(|child| child.wait_with_output().unwrap());
     let ok = both.iter().filter(|output| output.status.success()).count();
     assert!(ok >= 1, "{both:?}");
-    // Two builds at once are two images. Whose was replaced is told so.
+    // Two concurrent builds create two images. The replaced one is reported as an error.
     for output in both.iter().filter(|output| !output.status.success()) {
         let stderr = stderr_text(output);
         assert_eq!(output.status.code(), Some(95), "{stderr}");
@@ -177,14 +180,15 @@ fn concurrent_ups_leave_one_build_running() {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn vanished_client_releases_lock_on_node() {
     let (service, _node, _slow) = service_with_spare_node("gone", "own-gone");
-    // How long the kernel believes in a connection: 15 minutes, by default.
+    // The number of retransmissions before the kernel drops a connection; the default takes
+    // 15 minutes.
     let retries = |number: &str| {
         run(&mut in_node(SPARE, &["sysctl", "-qw", &format!("net.ipv4.tcp_retries2={number}")]));
     };
     let mut child =
-        start_until_sent_to(&service, "own-gone", 4 << 20).expect("it was met too late");
+        start_until_sent_to(&service, "own-gone", 4 << 20).expect("the load ended too early");
     retries("3");
-    // A laptop whose lid is closed: nothing is under way when it goes.
+    // Like a suspended laptop: no data is in transit when the link goes down.
     signal_all(&child, Signal::SIGSTOP);
     thread::sleep(Duration::from_secs(2));
     set_link("down");
@@ -194,7 +198,7 @@ fn vanished_client_releases_lock_on_node() {
         let lock = in_node(SPARE, &["flock", "-n", "/etc/machine-id", "true"]).output().unwrap();
         lock.status.success().then_some(())
     };
-    let freed = std::panic::catch_unwind(|| wait_for("the end of the load", is_free));
+    let freed = std::panic::catch_unwind(|| wait_for("the lock on the node", is_free));
     set_link("up");
     retries("15");
     freed.unwrap();

@@ -1,7 +1,7 @@
-//! Nodes whose containerd is part of something else: real ones, under the name
-//! and at the address that the distribution gives them.
+//! Nodes whose containerd belongs to a distribution such as k3s or kind. Each test starts a
+//! containerd at the socket and with the `ctr` wrapper of the distribution.
 //!
-//! The cluster gets a node object for each, so that nothing has to be told.
+//! Each gets a Node object in the cluster, so that kdev detects it without settings.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -15,24 +15,25 @@ use crate::images;
 use crate::lab::{apply, docker, in_node, kubectl, run, state, wait_for};
 use crate::test_service::{NODES, Service};
 
-/// What kdev's script needs on a node.
+/// The programs that kdev's script needs on a node.
 const NODE_TOOLS: [&str; 11] =
     ["sh", "awk", "cat", "flock", "gzip", "id", "mktemp", "rm", "sha256sum", "sleep", "tr"];
 
-/// containerd of both lines, each with its ctr beside it.
+/// The lab's containerd 1.x and 2.x, each with its `ctr` in the same folder.
 pub(crate) const CONTAINERD_1: &str = "/usr/bin/containerd";
 pub(crate) const CONTAINERD_2: &str = "/var/lib/kdev-lab/lib/containerd";
 
-/// The taint that keeps other tests off.
+/// The taint that keeps pods of other tests off a listed node.
 const LISTED_TAINT: &str = "kdev.test/listed";
 
-/// A line of a pod that is let onto such a node, though none is started there.
+/// The line of a pod spec that tolerates the taint. Pods cannot start on such a node, because
+/// it has no kubelet.
 pub(crate) const LISTED_TOLERATION: &str = "tolerations: [{key: kdev.test/listed}]";
 
-/// The lab's machine that is not in the cluster.
+/// The machine of the lab that is not in the cluster.
 pub(crate) const SPARE: &str = "spare";
 
-/// A node that the cluster lists, but without a kubelet.
+/// A Node object without a kubelet, deleted when dropped.
 pub(crate) struct ListedNode(pub(crate) &'static str);
 
 impl ListedNode {
@@ -40,7 +41,7 @@ impl ListedNode {
         Self::on_machine("node-1", name, labels, provider, runtime)
     }
 
-    /// The spare machine, which only the service meets whose pods tolerate the taint.
+    /// The spare machine, onto which only services are loaded whose pods tolerate the taint.
     pub(crate) fn for_spare(name: &'static str) -> Self {
         Self::on_machine(SPARE, name, "{}", "", "containerd://1.6.20")
     }
@@ -75,12 +76,12 @@ impl ListedNode {
         listed
     }
 
-    /// Lets it have pods, also those of other tests.
+    /// Removes the taint, so that pods of all tests can be scheduled there.
     fn allow_pods(&self) {
         run(&mut kubectl("default", &["taint", "node", self.0, &format!("{LISTED_TAINT}-")]));
     }
 
-    /// What its kubelet tells of itself.
+    /// Sets fields of the node info that a kubelet would report.
     fn set_node_info(&self, info: &str) {
         let status = format!(r#"{{"status":{{"nodeInfo":{info}}}}}"#);
         let patch = ["patch", "node", self.0, "--subresource=status", "--type=merge", "--patch"];
@@ -98,7 +99,7 @@ impl Drop for ListedNode {
     }
 }
 
-/// A second containerd on node-1, and a program in front of its ctr.
+/// A second containerd on `node-1`, and a wrapper named `program` for its `ctr`.
 pub(crate) struct SecondContainerd {
     child: Child,
     containerd: &'static str,
@@ -107,7 +108,7 @@ pub(crate) struct SecondContainerd {
 }
 
 impl SecondContainerd {
-    /// `containerd` and the `ctr` beside it, at this socket.
+    /// Starts `containerd` at this socket, with the `ctr` from the same folder.
     pub(crate) fn start(
         service: &Service,
         containerd: &'static str,
@@ -132,7 +133,7 @@ impl SecondContainerd {
         );
         fs::write(bin.join(program), script).unwrap();
         fs::set_permissions(bin.join(program), fs::Permissions::from_mode(0o755)).unwrap();
-        // On the login shell's PATH, and seen in this node alone.
+        // On the PATH of the login shell, and visible only in this node.
         run(in_node("node-1", &["mount", "--bind"]).arg(&bin).arg("/usr/local/sbin"));
         let child = spawn(containerd, &folder);
         let second = Self { child, containerd, socket, folder };
@@ -147,13 +148,13 @@ impl SecondContainerd {
         command
     }
 
-    /// As if the kernel had run out of memory.
+    /// Kills it with SIGKILL, like the kernel's out-of-memory killer.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// As systemd would, after a while.
+    /// Starts it again, as systemd would.
     pub(crate) fn restart(&mut self) {
         self.child = spawn(self.containerd, &self.folder);
         self.wait_until_ready();
@@ -180,7 +181,7 @@ impl Drop for SecondContainerd {
         let _ = in_node("node-1", &["umount", "/usr/local/sbin"]).output();
         let ttrpc = format!("{}.ttrpc", self.socket);
         let _ = in_node("node-1", &["rm", "-f", self.socket, &ttrpc]).output();
-        // Its folders, as far as nothing else is in them.
+        // The folders of the socket, if they are empty.
         let folder = self.socket.rsplit_once('/').unwrap().0;
         let rmdir = ["rmdir", "--ignore-fail-on-non-empty", "--parents", folder];
         let _ = in_node("node-1", &rmdir).output();
@@ -188,7 +189,8 @@ impl Drop for SecondContainerd {
     }
 }
 
-/// Builds, loads and changes the service's image on one node.
+/// Loads two builds onto one node: the first completely, and of the second only the changed
+/// layers.
 #[track_caller]
 fn assert_full_then_partial_load(service: &Service, node: &str) {
     let image = format!("{}:1", service.name);
@@ -203,7 +205,7 @@ fn assert_full_then_partial_load(service: &Service, node: &str) {
     }
 }
 
-/// Loads onto a second containerd, which is found by what the node reports.
+/// Loads onto a second containerd, which kdev must find from the node's report.
 #[track_caller]
 fn assert_bundled_containerd_is_loaded(
     program: &'static str,
@@ -220,7 +222,7 @@ fn assert_bundled_containerd_is_loaded(
     assert_full_then_partial_load(&service, node.0);
     let listed = run(&mut second.ctr(&["images", "ls", "-q"]));
     assert!(listed.contains(&format!("docker.io/library/{program}:1")), "{listed}");
-    // The machine's other containerd has got nothing.
+    // The other containerd on the machine has not received the image.
     assert_eq!(crate::lab::images_on("node-1", &format!("/{program}:")), [""; 0]);
 }
 
@@ -249,7 +251,7 @@ fn rke2_containerd_receives_image() {
         "/run/k3s/containerd/containerd.sock",
         "rke2",
     );
-    // It has no k3s, and its ctr where nobody looks for programs.
+    // RKE2 has no `k3s` program, and its `ctr` is not on PATH.
     let bin = "/var/lib/rancher/rke2/bin";
     run(&mut in_node("node-1", &["mkdir", "-p", bin]));
     run(&mut in_node("node-1", &["ln", "-sf", "/usr/bin/ctr", &format!("{bin}/ctr")]));
@@ -280,7 +282,7 @@ fn k0s_containerd_receives_image() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn node_of_other_architecture_is_skipped() {
-    // The images of all other tests would go to this node, too.
+    // The images of all other tests would also be loaded onto this node.
     let claim =
         NODES.into_iter().fold(Claim::access(), |claim, node| claim.breaks(Part::Pods(node)));
     let service = Service::with_claim("mixed", claim.breaks(Part::NodeList));
@@ -288,8 +290,8 @@ fn node_of_other_architecture_is_skipped() {
     node.set_node_info(r#"{"architecture": "arm64"}"#);
     node.allow_pods();
     let stderr = service.up_ok();
-    let words = "Skipping own-arm: it is linux/arm64, but the image is built for linux/amd64";
-    assert!(stderr.contains(words), "{stderr}");
+    let skipped = "Skipping own-arm: it is linux/arm64, but the image is built for linux/amd64";
+    assert!(stderr.contains(skipped), "{stderr}");
     assert!(stderr.contains("Ready deployment/mixed: 2 pods"), "{stderr}");
     let stderr = service.up_fails(&["--node", "own-arm"], 94);
     assert!(stderr.contains("but node `own-arm` is linux/arm64"), "{stderr}");
@@ -337,7 +339,7 @@ fn native_snapshotter_receives_unpacked_image() {
     let socket = "/run/k3s/containerd/containerd.sock";
     let second = SecondContainerd::start(&service, CONTAINERD_1, socket, "k3s");
     let node = ListedNode::new("own-native", "{}", "", "containerd://1.6.20-k3s1");
-    // What a pod of this node would have: a container with another snapshotter.
+    // A container with another snapshotter, as the pods of this node would have.
     let native = "--snapshotter=native";
     let pause = state("lib/pause.tar").display().to_string();
     run(&mut second.ctr(&["images", "import", native, &pause]));
@@ -355,7 +357,7 @@ fn native_snapshotter_receives_unpacked_image() {
     );
 }
 
-/// A container with containerd in it.
+/// A Docker container that runs containerd, like a kind node.
 struct ContainerNode(&'static str);
 
 impl ContainerNode {
@@ -374,7 +376,7 @@ impl ContainerNode {
         let container = Self(name);
         container.remove();
         run(docker(&["build", "--tag", name, "."]).current_dir(&bin));
-        // As much of `--privileged` as this needs: to mount what it unpacks.
+        // The part of `--privileged` that containerd needs to mount snapshots.
         let rights = [
             "--cap-add=SYS_ADMIN",
             "--security-opt=seccomp=unconfined",

@@ -1,5 +1,5 @@
-//! Other dockers than the lab's own: one that keeps images in containerd's image
-//! store, as Docker 29 does, and one that does not share our loopback.
+//! Loads from other Docker daemons than the lab's: Docker 29 with the containerd image
+//! store, and a daemon on a TCP address, which kdev treats as remote.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use crate::test_service::{NODES, Service};
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// A program that ends with the test.
+/// A process that is terminated when dropped.
 pub(crate) struct Daemon(Child);
 
 impl Daemon {
@@ -37,7 +37,7 @@ impl Drop for Daemon {
     }
 }
 
-/// Docker 29, with its own containerd, for this service alone.
+/// Starts Docker 29 with its own containerd, only for this service.
 pub(crate) fn start_docker_29(service: &mut Service) -> Daemon {
     let at = |name: &str| service.path(name).display().to_string();
     let host = format!("unix://{}", at("docker.sock"));
@@ -50,16 +50,16 @@ pub(crate) fn start_docker_29(service: &mut Service) -> Daemon {
         .env("PATH", path);
     let daemon = Daemon::start(&mut moby, service.path("moby.log"));
     let is_up = || docker_at(&host, &["info"]).output().unwrap().status.success().then_some(());
-    wait_for("docker's answer", is_up);
+    wait_for("Docker to respond", is_up);
     service.docker_host = Some(host);
     daemon
 }
 
-/// docker and its containerd leave sockets in `/run`, whatever they are told.
+/// Gives the daemon a private `/run`: Docker and its containerd always create sockets there.
 const PRIVATE_RUN: &str = r#"mount -n -t tmpfs tmpfs /run; exec "$0" "$@""#;
 
-/// Debian's docker, with the classic image store, for one service alone: it can be
-/// killed without harm to other tests.
+/// Debian's Docker with the classic image store, only for one service, so that a test can
+/// kill it without affecting others.
 pub(crate) struct ClassicDocker {
     folder: PathBuf,
     daemon: Daemon,
@@ -95,7 +95,7 @@ impl ClassicDocker {
     fn wait_until_ready(&self) {
         let host = self.host();
         let is_up = || docker_at(&host, &["info"]).output().unwrap().status.success().then_some(());
-        wait_for("docker's answer", is_up);
+        wait_for("Docker to respond", is_up);
     }
 
     pub(crate) fn kill(&mut self) {
@@ -103,7 +103,7 @@ impl ClassicDocker {
         self.daemon.0.wait().unwrap();
     }
 
-    /// As systemd would: it also ends what the killed one has left.
+    /// Starts it again and ends the containerd that the killed daemon left, as systemd would.
     pub(crate) fn restart(&mut self) {
         let left = self.folder.join("exec/containerd/containerd.pid");
         let containerd = fs::read_to_string(&left).unwrap().trim().parse().unwrap();
@@ -121,7 +121,7 @@ fn docker_at(host: &str, args: &[&str]) -> Command {
     docker
 }
 
-/// The lab's docker, at an address from which it cannot be told that it is here.
+/// Makes the lab's Docker available at a TCP address, which does not show that it is local.
 fn start_remote_docker(service: &mut Service, port: u16) -> Daemon {
     let host = format!("tcp://127.0.0.1:{port}");
     let format = "{{.Endpoints.docker.Host}}";
@@ -133,7 +133,7 @@ fn start_remote_docker(service: &mut Service, port: u16) -> Daemon {
         .arg(format!("UNIX-CONNECT:{socket}"));
     let daemon = Daemon::start(socat.stdin(Stdio::null()), service.path("socat.log"));
     let is_up = || docker_at(&host, &["info"]).output().unwrap().status.success().then_some(());
-    wait_for("docker's answer", is_up);
+    wait_for("Docker to respond", is_up);
     service.docker_host = Some(host);
     daemon
 }
@@ -150,10 +150,10 @@ fn docker_29_sends_only_changed_layers() {
     assert!(first.iter().all(|bytes| *bytes > BASE as u64), "sent {first:?}");
     assert_small_load(&up_with_page(&service, "two"));
     assert_small_load(&up_with_page(&service, "three"));
-    // An unchanged build has the same name.
+    // An unchanged build keeps its tag.
     let stderr = service.up_ok();
     assert!(stderr.contains("nothing to send"), "{stderr}");
-    // What was pushed to the endpoint has left no name.
+    // The push to the endpoint has left no tag.
     let images = run(&mut docker_at(&host, &["image", "ls", "--format", "{{.Repository}}"]));
     assert!(!images.contains("127.0.0.1"), "{images}");
 }
@@ -167,8 +167,8 @@ fn remote_docker_sends_only_changed_layers() {
     assert_small_load(&up_with_page(&service, "two"));
 }
 
-/// Makes an index of the image: for another platform, which is not here, for this
-/// one, and an attestation. So do builders that build for several platforms.
+/// Creates an image index like that of a multi-platform build: a manifest for another
+/// platform, whose content is missing, the manifest of the image, and an attestation.
 fn create_index(service: &Service, host: &str, image: &str, index: &str) {
     let layout = service.path("layout");
     fs::create_dir(&layout).unwrap();

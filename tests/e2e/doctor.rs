@@ -1,5 +1,5 @@
-//! `cargo kdev doctor` on what is really wrong: each fault is made in the lab, it
-//! must be found, and its cure, followed, must work.
+//! `cargo kdev doctor` with faults: each test creates one in the lab, expects the error, and
+//! follows the help until the check succeeds.
 
 use std::fs;
 use std::process::Command;
@@ -14,18 +14,18 @@ use crate::test_service::Service;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_cargo-kdev");
 
-/// All nodes that the cluster lists, because `doctor` checks each.
+/// Both nodes and the list of nodes, because `doctor` checks every listed node.
 fn all_nodes_claim() -> Claim {
     Claim::both_nodes().uses(Part::NodeList)
 }
 
-/// `doctor` in the project, with these arguments.
+/// Returns a `doctor` command in the project, with JSON output.
 fn doctor(service: &Service, args: &[&str]) -> Command {
     let base = ["doctor", "--message-format", "json", "--namespace", service.name];
     service.kdev(&[&base[..], args].concat())
 }
 
-/// What it finds, which must end with this code.
+/// Returns the results of the checks; the command must exit with this code.
 #[track_caller]
 fn check_results(command: &mut Command, code: i32) -> Vec<Value> {
     let output = command.output().unwrap();
@@ -38,7 +38,7 @@ fn parse_lines(stdout: &str) -> Vec<Value> {
     stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// The checks that end in an error, each with its node if it is about one.
+/// Returns the names of the checks with an error, each with its node, if it has one.
 fn failed_checks(findings: &[Value]) -> Vec<String> {
     let errors = findings.iter().filter(|finding| finding["state"] == "error");
     let name = |finding: &Value| {
@@ -48,7 +48,7 @@ fn failed_checks(findings: &[Value]) -> Vec<String> {
     errors.map(name).collect()
 }
 
-/// The command in the advice on a check.
+/// Returns the last command in the help of a check.
 #[track_caller]
 fn help_command(findings: &[Value], check: &str) -> String {
     let of_check = |finding: &&Value| finding["check"] == check && finding["help"].is_string();
@@ -108,7 +108,7 @@ fn unreachable_docker_is_only_error() {
     assert_eq!(failed_checks(&results), ["daemon"]);
     let help = &results.iter().find(|one| one["check"] == "daemon").unwrap()["help"];
     assert_eq!(help, "DOCKER_HOST is `unix:///nonexistent.sock`; unset or fix it");
-    // The advice is the lab's own docker.
+    // Follow the help: use the lab's Docker.
     check_results(&mut doctor(&service, &[]), 0);
 }
 
@@ -134,12 +134,12 @@ fn missing_permissions_are_granted_by_help() {
     let mut config: Value = serde_json::from_slice(&view.stdout).unwrap();
     config["users"][0]["user"]["as"] = "doctor-rights-jane".into();
     fs::write(&path, config.to_string()).unwrap();
-    let ask = || {
+    let run_doctor = || {
         let mut doctor = doctor(&service, &[]);
         doctor.env("KUBECONFIG", &path);
         doctor
     };
-    // Whatever an earlier run that was cut off has left.
+    // An interrupted earlier run may have left these objects.
     let roles = "clusterrole/kdev-nodes,clusterrolebinding/kdev-nodes".split(',');
     let roles: Vec<&str> = roles.collect();
     let clean = || {
@@ -147,7 +147,7 @@ fn missing_permissions_are_granted_by_help() {
         run(delete.args(&roles));
     };
     clean();
-    let results = check_results(&mut ask(), 92);
+    let results = check_results(&mut run_doctor(), 92);
     let needed =
         ["permissions-nodes", "permissions-apply", "permissions-applyset", "permissions-wait"];
     assert_eq!(failed_checks(&results), needed);
@@ -156,12 +156,15 @@ fn missing_permissions_are_granted_by_help() {
         grant.args(["-ec", &help_command(&results, check)]).env("KUBECONFIG", state("kubeconfig"));
         run(&mut grant);
     }
-    let results = check_results(&mut ask(), 0);
-    let rights =
+    let results = check_results(&mut run_doctor(), 0);
+    let permissions =
         results.iter().filter(|one| one["check"].as_str().unwrap().starts_with("permissions"));
-    let rights: Vec<&Value> = rights.collect();
-    assert!(rights.len() >= 6 && rights.iter().all(|one| one["state"] == "ok"), "{rights:?}");
-    // And these are all that it takes.
+    let permissions: Vec<&Value> = permissions.collect();
+    assert!(
+        permissions.len() >= 6 && permissions.iter().all(|one| one["state"] == "ok"),
+        "{permissions:?}"
+    );
+    // These permissions are sufficient for `up`.
     let up = service.up(&[]).env("KUBECONFIG", &path).output().unwrap();
     clean();
     assert_eq!(up.status.code(), Some(0), "{}", stderr_text(&up));
@@ -173,16 +176,16 @@ fn wrong_machine_at_node_address_is_reported() {
     let service = Service::with_claim("doctor-other", all_nodes_claim());
     let address = |node: &str| fs::read_to_string(state(&format!("nodes/{node}/address"))).unwrap();
     let (other, right) = (address("node-1"), address("node-2"));
-    let tell = |target: String| {
+    let set_target = |target: String| {
         service.write("kdev.local.toml", &format!("nodes.node-2.ssh = \"{target}\"\n"));
     };
-    tell(format!("root@{}", other.trim()));
+    set_target(format!("root@{}", other.trim()));
     let results = check_results(&mut doctor(&service, &[]), 93);
     assert_eq!(failed_checks(&results), ["node-2 identity"]);
     let help = results.iter().find(|one| one["check"] == "identity" && one["state"] == "error");
     let help = help.unwrap()["help"].as_str().unwrap();
     assert!(help.starts_with("set `nodes.node-2.ssh = \"user@host\"`"), "{help}");
-    tell(format!("dev@{}", right.trim()));
+    set_target(format!("dev@{}", right.trim()));
     check_results(&mut doctor(&service, &[]), 0);
 }
 
@@ -197,20 +200,20 @@ fn missing_sudo_rule_is_added_by_help() {
         run(&mut in_node("node-2", &["sh", "-ec", script, rule, text]));
     };
     let before = run(&mut in_node("node-2", &["cat", rule]));
-    let judged = std::panic::catch_unwind(|| {
+    let result = std::panic::catch_unwind(|| {
         write("# none");
         let results = check_results(&mut doctor(&service, &[]), 93);
         assert_eq!(failed_checks(&results), ["node-2 access"]);
         write(&help_command(&results, "access"));
         check_results(&mut doctor(&service, &[]), 0);
-        // A rule for less than a load needs.
+        // A rule that does not permit everything that a load needs.
         let less = help_command(&results, "access").replace('*', "version");
         write(&less);
         let results = check_results(&mut doctor(&service, &[]), 93);
         assert_eq!(failed_checks(&results), ["node-2 access"]);
     });
     write(before.trim_end());
-    judged.unwrap();
+    result.unwrap();
     check_results(&mut doctor(&service, &[]), 0);
 }
 
@@ -229,15 +232,15 @@ fn missing_containerd_socket_keeps_independent_checks() {
         stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(failed_checks(&results).contains(&"node-1 access".to_owned()), "{stdout}");
     assert!(stdout.contains("containerd on node `node-1` ("), "{stdout}");
-    // What needs no containerd is told all the same.
+    // Checks that do not need containerd still run.
     for (check, state) in [("identity", "ok"), ("clock", "ok"), ("cri", "skipped")] {
-        let is_told = |one: &&Value| one["node"] == "node-1" && one["check"] == check;
-        assert_eq!(results.iter().find(is_told).unwrap()["state"], state, "{stdout}");
+        let is_named = |one: &&Value| one["node"] == "node-1" && one["check"] == check;
+        assert_eq!(results.iter().find(is_named).unwrap()["state"], state, "{stdout}");
     }
-    // What the advice runs tells the same on the node, and that it is well again.
+    // The command in the help succeeds on the node after the socket is back.
     let fault = results.iter().find(|one| one["node"] == "node-1" && one["check"] == "access");
-    let advised = fault.unwrap()["help"].as_str().unwrap().split('`').nth(1).unwrap();
-    run(&mut in_node("node-1", &["sh", "-c", advised]));
+    let help_command = fault.unwrap()["help"].as_str().unwrap().split('`').nth(1).unwrap();
+    run(&mut in_node("node-1", &["sh", "-c", help_command]));
     check_results(&mut doctor(&service, &["--node", "node-1"]), 0);
 }
 
@@ -267,7 +270,7 @@ fn fix_adds_host_key_only_if_accepted() {
     setting.env("KDEV_SSH_CONFIG", service.path("ssh_config"));
     let line = format!("{PROGRAM} kdev doctor --fix --color never --namespace {}", service.name);
     let fix = |answer: &str| run_on_terminal(&line, &setting, "[y/N] ", answer);
-    // What the lab itself has written down when it made the nodes.
+    // The fingerprint that the lab recorded when it created the node.
     let shown = |node: &str| {
         let address = fs::read_to_string(state(&format!("nodes/{node}/address"))).unwrap();
         let mut find = command("ssh-keygen");
@@ -295,11 +298,11 @@ fn containerd_not_used_by_kubelet_is_fixed_by_help() {
     let service = Service::with_claim("doctor-second", Claim::second_containerd());
     let socket = "/run/k3s/containerd/containerd.sock";
     let _second = SecondContainerd::start(&service, CONTAINERD_2, socket, "second");
-    // As if the kubelet of this node asked the second one.
+    // A Node object as if its kubelet used the second containerd.
     let node = ListedNode::new("own-second", "{}", "", "containerd://2.2.3");
-    // A node without a kubelet is reported as not ready after a minute, which decides
-    // the exit code on a slow machine.
-    let ask = || {
+    // The exit code is not checked: a node without a kubelet becomes not ready after a
+    // minute, which changes the exit code on a slow machine.
+    let run_doctor = || {
         let output = doctor(&service, &["--node", node.0]).output().unwrap();
         parse_lines(&String::from_utf8(output.stdout).unwrap())
     };
@@ -307,13 +310,13 @@ fn containerd_not_used_by_kubelet_is_fixed_by_help() {
         let mut all = results.iter().filter(|one| one["node"] == node.0);
         all.find(|one| one["check"] == "runtime").unwrap().clone()
     };
-    let told = runtime(&ask());
-    assert_eq!(told["state"], "warning", "{told}");
-    let evidence = told["evidence"].as_str().unwrap();
+    let check = runtime(&run_doctor());
+    assert_eq!(check["state"], "warning", "{check}");
+    let evidence = check["evidence"].as_str().unwrap();
     assert!(evidence.contains("talks to containerd 1.6.20"), "{evidence}");
     assert!(evidence.ends_with(&format!("; others listen at `{socket}`")), "{evidence}");
-    let setting = told["help"].as_str().unwrap().split('`').nth(1).unwrap();
+    let setting = check["help"].as_str().unwrap().split('`').nth(1).unwrap();
     service.write("kdev.local.toml", &format!("{setting}\n"));
-    let told = runtime(&ask());
-    assert_eq!(told["state"], "ok", "{told}");
+    let check = runtime(&run_doctor());
+    assert_eq!(check["state"], "ok", "{check}");
 }

@@ -15,16 +15,16 @@ use crate::lab::wait_for;
 use crate::test_service::NODES;
 use crate::times::Times;
 
-/// A part of the lab that a test can break for the others.
+/// A part of the lab that one test can break for others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     /// The pods of a node: its kubelet, containerd, images and network.
     Pods(&'static str),
-    /// The way to a node: SSH, sudo, `ctr` and the answers of its containerd.
+    /// The connection to a node: SSH, sudo, `ctr` and the responses of its containerd.
     Access(&'static str),
-    /// The nodes that the cluster lists, with their labels and taints.
+    /// The list of nodes, with their labels and taints.
     NodeList,
-    /// CPU and memory that the nodes have left for requests.
+    /// The CPU and memory of the nodes that is available for requests.
     Capacity,
     /// `PersistentVolume` and `StorageClass` objects, which belong to no namespace.
     Volumes,
@@ -34,11 +34,11 @@ pub(crate) enum Part {
     SecondApiServer,
     /// The machine that is not in the cluster.
     Spare,
-    /// The places on `node-1` where a second containerd is installed.
+    /// The paths on `node-1` where a second containerd is installed.
     SecondContainerd,
 }
 
-/// The parts of the lab that a test uses, and those that it breaks for a while.
+/// The parts of the lab that a test uses, and those that it breaks temporarily.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Claim {
     uses: Vec<Part>,
@@ -56,7 +56,7 @@ impl Claim {
         Self::access().uses(Part::Pods(node))
     }
 
-    /// No pods that run; both nodes can be asked.
+    /// No pods, only connections to both nodes.
     pub(crate) fn access() -> Self {
         let uses = NODES.map(Part::Access).into_iter().chain([Part::Controllers]).collect();
         Self { uses, breaks: Vec::new() }
@@ -73,22 +73,22 @@ impl Claim {
         self
     }
 
-    /// One node only, which the test breaks as a whole; the other one is not asked.
+    /// One node, which the test breaks completely; the other one is not used.
     pub(crate) fn broken_node(node: &'static str) -> Self {
         Self::default().uses(Part::Controllers).breaks_node(node)
     }
 
-    /// Breaks a node as a whole.
+    /// Breaks a node completely.
     pub(crate) fn breaks_node(self, node: &'static str) -> Self {
         self.breaks(Part::Access(node)).breaks(Part::Pods(node))
     }
 
-    /// A second containerd on `node-1`, of a node that the cluster lists.
+    /// A second containerd on `node-1`, with a Node object that refers to it.
     pub(crate) fn second_containerd() -> Self {
         Self::access().breaks(Part::SecondContainerd).breaks(Part::NodeList)
     }
 
-    /// The order in which tests start: what keeps most of the others waiting first.
+    /// Returns the priority: tests that block most others start first.
     fn rank(&self) -> u8 {
         let rank = |part: &Part| match part {
             Part::Access(_) | Part::Controllers => 0,
@@ -106,16 +106,16 @@ impl Claim {
     }
 }
 
-/// The right to use the lab as claimed, until it is dropped.
+/// Permission to use the lab as claimed, until it is dropped.
 pub(crate) struct Permit {
     id: u64,
     times: Times,
 }
 
-/// A test that waits, or runs.
+/// A waiting or running test.
 struct Test {
     id: u64,
-    /// The name of its namespace and images, which is unique.
+    /// The unique name of its namespace and images.
     name: &'static str,
     claim: Claim,
 }
@@ -131,17 +131,18 @@ static TESTS: Mutex<Tests> =
     Mutex::new(Tests { waiting: Vec::new(), running: Vec::new(), next_id: 0, first: None });
 static CHANGED: Condvar = Condvar::new();
 
-/// How long the first tests wait for those that break something.
+/// How long the first tests wait, so that tests that break a part can start before them.
 const START_DELAY: Duration = Duration::from_millis(300);
 
-/// How many tests run at the same time: most of them wait for the cluster.
+/// The number of tests that run at the same time. It exceeds the number of processors,
+/// because most tests wait for the cluster.
 fn slots() -> usize {
     let set = std::env::var("KDEV_TEST_SLOTS").ok().and_then(|slots| slots.parse().ok());
     set.unwrap_or(8)
 }
 
 impl Permit {
-    /// Waits until the claim conflicts with no other test's.
+    /// Waits until the claim conflicts with no running test.
     pub(crate) fn acquire(name: &'static str, claim: Claim) -> Self {
         let started = Instant::now();
         let breaks = claim.breaks.iter().map(|part| format!("{part:?}")).collect::<Vec<_>>();
@@ -150,7 +151,7 @@ impl Permit {
         let id = tests.next_id;
         tests.next_id += 1;
         tests.waiting.push(Test { id, name, claim });
-        // Now the others may be behind this one.
+        // The other tests may now be behind this one, and must check again.
         tests.waiting.sort_by_key(|test| (test.claim.rank(), test.id));
         drop(tests);
         thread::sleep(START_DELAY.saturating_sub(first.elapsed()));
@@ -163,7 +164,7 @@ impl Permit {
         Self { id, times: Times::start(started.elapsed(), breaks.join(" ")) }
     }
 
-    /// Fails a test that breaks a part without a claim to do so.
+    /// Fails a test that breaks a part without a claim.
     #[track_caller]
     pub(crate) fn assert_may_break(&self, part: Part) {
         let tests = lock();
@@ -198,11 +199,10 @@ impl Test {
     }
 }
 
-/// Waits until the scheduler puts pods on a node again: the taints go some time after
-/// the node has recovered. A test that has failed may leave the node broken, and must
-/// not panic once more.
+/// Waits until a node accepts pods again: its taints are removed some time after it is
+/// ready. A failed test may leave the node broken, and must not panic a second time.
 fn wait_for_node(node: &'static str) {
-    let recovered = || wait_for("the node's recovery", || check_schedulable(node));
+    let recovered = || wait_for("the node to recover", || check_schedulable(node));
     let _ = panic::catch_unwind(recovered);
 }
 
@@ -219,7 +219,7 @@ fn lock() -> MutexGuard<'static, Tests> {
 }
 
 impl Tests {
-    /// Moves a test to those that run, if it may.
+    /// Moves a test to the running tests if it can start.
     fn try_start(&mut self, id: u64) -> bool {
         let startable = select_startable(&self.running, &self.waiting, slots());
         if !startable.contains(&id) {
@@ -228,15 +228,15 @@ impl Tests {
         let at = self.waiting.iter().position(|test| test.id == id).unwrap();
         let test = self.waiting.remove(at);
         let is_named = |other: &Test| other.name == test.name;
-        assert!(!self.running.iter().any(is_named), "two tests are called `{}`", test.name);
+        assert!(!self.running.iter().any(is_named), "two tests have the name `{}`", test.name);
         self.running.push(test);
         true
     }
 }
 
-/// The tests that may start: each conflicts with no other one that runs. The first
-/// waiting test that breaks a part holds back the later tests that it conflicts with,
-/// because else there would always be one of them that runs.
+/// Returns the tests that can start, because they conflict with no running test. The first
+/// waiting test that breaks a part blocks the later tests that it conflicts with; otherwise
+/// one of them would always be running.
 fn select_startable(running: &[Test], waiting: &[Test], slots: usize) -> Vec<u64> {
     let mut started: Vec<&Test> = Vec::new();
     let mut held: Option<&Test> = None;

@@ -1,5 +1,5 @@
-//! Things go wrong in the middle: what ran before still runs, no name is left
-//! that a kubelet could take for the image, and the next `up` succeeds.
+//! Failures during a load: no image name may be left on a node that a kubelet could use, and
+//! the next `up` must succeed.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -15,27 +15,27 @@ use crate::exclusive::Claim;
 use crate::lab::{docker, images_on, in_node, program_path, run, wait_for};
 use crate::test_service::{NODES, Service};
 
-/// What kdev itself may take, however big the image.
+/// The limit for kdev's own memory, independent of the image size.
 const MEMORY_LIMIT_KIB: u64 = 64 * 1024;
 
-/// So many bytes that a load can be met in its middle.
+/// A size that keeps a load running long enough to interrupt it.
 pub(crate) const LARGE_FILE_BYTES: u32 = 48 << 20;
 
-/// Makes the image so big.
+/// Adds a file of that size, which cannot be compressed, to the image.
 pub(crate) fn add_large_file(service: &Service) {
     let mut noise = vec![0; LARGE_FILE_BYTES as usize];
     fs::File::open("/dev/urandom").unwrap().read_exact(&mut noise).unwrap();
     fs::write(service.path("www/noise"), noise).unwrap();
 }
 
-/// Starts `up` and gives it back in the middle of a load.
+/// Starts `up`, and returns when a load has begun to send.
 #[expect(clippy::print_stderr, reason = "the output of a failed test is shown")]
 pub(crate) fn start_until_sending(service: &Service) -> Child {
     let mut child = service.start_up(&["--message-format", "json"]);
     let stdout = BufReader::new(child.stdout.take().unwrap());
     let mut lines = stdout.lines().map_while(Result::ok);
-    assert!(lines.any(|line| line.contains("\"reason\":\"sent\"")), "no load began");
-    // What is still to come is shown if the test fails.
+    assert!(lines.any(|line| line.contains("\"reason\":\"sent\"")), "no load started");
+    // The remaining output is shown if the test fails.
     std::thread::spawn(move || lines.for_each(|line| eprintln!("{line}")));
     child
 }
@@ -43,7 +43,7 @@ pub(crate) fn start_until_sending(service: &Service) -> Child {
 fn assert_no_image_remains(service: &Service) {
     for node in NODES {
         let text = format!("/{}:", service.name);
-        wait_for("the name's removal", || images_on(node, &text).is_empty().then_some(()));
+        wait_for("removal of the image name", || images_on(node, &text).is_empty().then_some(()));
     }
     assert!(service.pods().is_empty(), "something was applied");
 }
@@ -70,7 +70,7 @@ fn connection_lost_during_load_leaves_no_image() {
     let service = Service::new("cut");
     add_large_file(&service);
     let mut child = start_until_sending(&service);
-    // What is lost once is sent again, so it must be lost for good.
+    // kdev retries after one loss, so every connection is killed.
     while child.try_wait().unwrap().is_none() {
         kill_ssh(&child);
         thread::sleep(Duration::from_millis(20));
@@ -93,7 +93,7 @@ fn connection_lost_once_is_reestablished() {
     assert_eq!(service.pages().len(), NODES.len());
 }
 
-/// Ends each ssh of a running `up`.
+/// Kills each `ssh` process of a running `up`.
 pub(crate) fn kill_ssh(child: &Child) {
     for ssh in children(child).into_iter().filter(|(_, name)| name == "ssh") {
         let _ = kill(Pid::from_raw(ssh.0), Signal::SIGKILL);
@@ -106,12 +106,12 @@ fn full_disk_is_reported_and_leaves_no_image() {
     let service = Service::with_claim("full-disk", Claim::broken_node("node-1"));
     add_large_file(&service);
     service.pin_to("node-1");
-    // Where containerd keeps what comes in: for a while it is a small one.
+    // A small file system over the folder where containerd stores incoming content.
     let small = r#"cd /var/lib/containerd && mount -t tmpfs -o size=16m tmpfs "$0" && mkdir -p "$0/ingest" "$0/blobs/sha256""#;
     let content = "io.containerd.content.v1.content";
     run(&mut in_node("node-1", &["sh", "-c", small, content]));
     let stderr = std::panic::catch_unwind(|| service.up_fails(&[], 94));
-    // containerd may not have closed the last file yet, which keeps nothing mounted so.
+    // Lazily, because containerd may still have a file open there.
     let mounted = format!("/var/lib/containerd/{content}");
     run(&mut in_node("node-1", &["umount", "--lazy", &mounted]));
     let stderr = stderr.unwrap();
@@ -125,7 +125,7 @@ fn full_disk_is_reported_and_leaves_no_image() {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn image_for_other_architecture_is_not_sent() {
     let service = Service::new("other-arch");
-    // Docker's old builder knows the platform in a first step only.
+    // Docker's old builder sets the platform only in the first step.
     let dockerfile = fs::read_to_string(service.path("Dockerfile")).unwrap();
     service.write("Dockerfile", "FROM scratch\nCOPY www /www\n");
     let arm = service.up(&[]).env("DOCKER_DEFAULT_PLATFORM", "linux/arm64").output().unwrap();
@@ -148,7 +148,7 @@ fn image_for_other_architecture_is_not_sent() {
 fn damaged_layer_leaves_no_image_name() {
     let service = Service::new("damaged-layer");
     service.set_page("an untouched page");
-    // So big that docker is asked for its archive.
+    // Large enough that kdev uses `docker save`.
     add_large_file(&service);
     let path = path_with_damaging_docker(&service);
 
@@ -161,7 +161,7 @@ fn damaged_layer_leaves_no_image_name() {
         "{stderr}"
     );
     assert_no_image_remains(&service);
-    // The CRI knows an image by its configuration, too.
+    // The CRI also records an image under the digest of its configuration.
     let id = run(&mut docker(&["image", "inspect", "--format", "{{.Id}}", "damaged-layer"]));
     for node in NODES {
         assert_eq!(images_on(node, id.trim()), [""; 0]);
@@ -169,7 +169,7 @@ fn damaged_layer_leaves_no_image_name() {
     service.up_ok();
 }
 
-/// A PATH with a docker whose archives have one other word in a layer.
+/// Returns a PATH with a `docker` that changes one word in a layer of its archives.
 fn path_with_damaging_docker(service: &Service) -> String {
     let real = program_path("docker");
     let wrapper = format!(
@@ -187,7 +187,7 @@ fn failed_load_keeps_previous_image_of_same_name() {
     let service = Service::new("kept-name");
     let image = "kept-name:fixed";
     let build = || run(docker(&["build", "--tag", image, "."]).current_dir(service.dir()));
-    // What the name stands for, as a line with the manifest's digest.
+    // The line of the image name, with the digest of its manifest.
     let target = ["ctr", "-n", "k8s.io", "images", "ls", "name==docker.io/library/kept-name:fixed"];
     let targets = || NODES.map(|node| run(&mut in_node(node, &target)));
     build();
@@ -236,7 +236,7 @@ pub(crate) fn pid(child: &Child) -> Pid {
     Pid::from_raw(i32::try_from(child.id()).unwrap())
 }
 
-/// The direct children of a process: their ids and names.
+/// Returns the IDs and names of a process's direct children.
 pub(crate) fn children(parent: &Child) -> Vec<(i32, String)> {
     let parent_line = format!("PPid:\t{}", parent.id());
     let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| {

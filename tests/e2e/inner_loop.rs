@@ -1,4 +1,5 @@
-//! The story that the project exists for, on real pods.
+//! The main workflow: an image that exists only in Docker does not run in the cluster, and
+//! `up` runs it, again after each change.
 
 use std::fs;
 
@@ -9,7 +10,7 @@ use crate::lab::{
 };
 use crate::test_service::{NODES, Service, deployment, fetch};
 
-/// Why a pod's container waits.
+/// Returns the reason why a pod's container is waiting.
 fn waiting_reason(namespace: &str, pod: &str) -> Option<String> {
     let pod = get(namespace, &["pod", pod]);
     pod.pointer("/status/containerStatuses/0/state/waiting/reason")?.as_str().map(str::to_owned)
@@ -54,7 +55,7 @@ fn image_only_in_docker_does_not_run() {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn failing_manifest_runs_without_pull_after_up() {
     let service = Service::new("story");
-    // By hand first: it cannot work, and the fields are kubectl's.
+    // First with `kubectl apply`: the pull fails, and `kubectl` owns the fields.
     run(docker(&["build", "--tag", "story:latest", "."]).current_dir(service.dir()));
     apply(service.name, &deployment("story", "imagePullPolicy: Always"));
     wait_for("the failing pull", || {
@@ -66,13 +67,13 @@ fn failing_manifest_runs_without_pull_after_up() {
     });
     lab::run(&mut lab::kubectl(service.name, &["delete", "events", "--all"]));
     let source = fs::read(service.path("k8s/all.yaml")).unwrap();
-    // The pods from before still ask for `latest` now and then.
+    // Only for content tags: the first pods still retry the pull of `latest`.
     let registry_pulls = || count_registry_requests("/library/story/manifests/kdev-");
 
     let first = service.up_ok();
     assert!(first.contains("Loaded node-1") && first.contains("Loaded node-2"), "{first}");
     assert_eq!(service.pages(), NODES.map(|node| (node.to_owned(), "first".to_owned())));
-    assert_eq!(registry_pulls(), 0, "the registry was asked");
+    assert_eq!(registry_pulls(), 0, "an image was requested from the registry");
     let new_pods: Vec<String> =
         service.pods().iter().map(|p| p["metadata"]["name"].as_str().unwrap().to_owned()).collect();
     let events = get(service.name, &["events"]);
@@ -88,7 +89,7 @@ fn failing_manifest_runs_without_pull_after_up() {
 
     assert_second_up_changes_nothing(&service);
     assert_changed_source_rolls_out(&service);
-    assert_eq!(registry_pulls(), 0, "the registry was asked");
+    assert_eq!(registry_pulls(), 0, "an image was requested from the registry");
 }
 
 fn assert_second_up_changes_nothing(service: &Service) {
@@ -98,7 +99,7 @@ fn assert_second_up_changes_nothing(service: &Service) {
     };
     let uids =
         || service.pods().iter().map(|pod| pod["metadata"]["uid"].clone()).collect::<Vec<_>>();
-    // The status still settles for a moment after the pods are ready.
+    // The status still changes for a moment after the pods are ready.
     let before = wait_for("a settled deployment", || {
         let first = version();
         std::thread::sleep(std::time::Duration::from_secs(1));
@@ -129,7 +130,7 @@ fn assert_changed_source_rolls_out(service: &Service) {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn registry_image_with_same_tag_is_not_run() {
     let service = Service::new("impostor");
-    // The content tag of what will be built, and another content under it.
+    // The content tag of the next build, under which another image is pushed.
     run(docker(&["build", "--tag", "impostor:mine", "."]).current_dir(service.dir()));
     let id = run(&mut docker(&["image", "inspect", "--format", "{{.Id}}", "impostor:mine"]));
     let tag = format!("kdev-{}", &id.trim().trim_start_matches("sha256:")[..12]);
@@ -138,9 +139,9 @@ fn registry_image_with_same_tag_is_not_run() {
     for tag in ["latest", tag.as_str()] {
         push_to_registry("impostor:latest", tag);
     }
-    // It is a real danger: a plain apply runs it.
+    // With `kubectl apply`, the cluster runs the image from the registry.
     apply(service.name, &deployment("impostor", "imagePullPolicy: Always"));
-    wait_for("the impostor", || {
+    wait_for("the image from the registry", || {
         let pages = service.pages();
         let all = pages.iter().all(|(_, page)| page == "an impostor");
         (pages.len() == NODES.len() && all).then_some(())
@@ -151,11 +152,15 @@ fn registry_image_with_same_tag_is_not_run() {
     let stderr = service.up_ok();
     assert!(stderr.contains(&tag), "{stderr}");
     assert_eq!(service.pages(), NODES.map(|node| (node.to_owned(), "first".to_owned())));
-    assert_eq!(count_registry_requests("/library/impostor/"), requests, "the registry was asked");
+    assert_eq!(
+        count_registry_requests("/library/impostor/"),
+        requests,
+        "an image was requested from the registry"
+    );
 }
 
-/// Puts docker's image into the lab's registry, by way of a containerd
-/// namespace that no kubelet looks into.
+/// Pushes an image from Docker to the lab's registry, through a containerd namespace that no
+/// kubelet uses.
 fn push_to_registry(image: &str, tag: &str) {
     let archive = tempfile::NamedTempFile::new_in(lab::state("")).unwrap();
     run(docker(&["save", "--output"]).arg(archive.path()).arg(image));
@@ -180,12 +185,12 @@ fn service_responds_and_pods_can_be_inspected() {
     service.up_ok();
     let address =
         get(service.name, &["service", "look"])["spec"]["clusterIP"].as_str().unwrap().to_owned();
-    wait_for("an answer of the service", || {
+    wait_for("a response of the service", || {
         (fetch(&format!("http://{address}/")) == "first").then_some(())
     });
     for node in NODES {
-        // Each node's proxy learns of it by itself.
-        wait_for(&format!("an answer of the service on {node}"), || {
+        // The kube-proxy of each node is updated separately.
+        wait_for(&format!("a response of the service on {node}"), || {
             let url = format!("http://{address}/");
             let output = in_node(node, &["curl", "--silent", "--max-time", "5", &url]).output();
             (output.ok()?.stdout == b"first\n").then_some(())
@@ -217,7 +222,7 @@ fn changed_hard_linked_binary_is_deployed() {
     let dockerfile = fs::read_to_string(service.path("Dockerfile")).unwrap();
     service.write("Dockerfile", &dockerfile.replace("ENTRYPOINT", first));
     fs::create_dir_all(service.path("target/release/deps")).unwrap();
-    // As cargo does it: the program has a second name, which comes first.
+    // Like cargo: the program is a hard link to the file in `deps`.
     for content in ["one", "two"] {
         service.write("target/release/deps/page-1", &format!("{content}\n"));
         let _ = fs::remove_file(service.path("target/release/page"));

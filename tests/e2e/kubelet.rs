@@ -1,5 +1,5 @@
-//! A kubelet whose configuration is another one for a while, and what it then
-//! makes of an image that was loaded.
+//! Changes the configuration of a node's kubelet, or stops it, for the time of one test;
+//! tests of a kubelet that verifies the credentials of each image.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,23 +13,22 @@ use crate::exclusive::{Claim, Part, Permit};
 use crate::lab::{command, images_on, in_node, kubectl, run, state, wait_for};
 use crate::test_service::Service;
 
-/// Enters the node's group before anything else, as the lab's own daemons do.
+/// Enters the node's cgroup and then starts the command, as the lab does.
 const START_SCRIPT: &str = r#"echo $$ > "$0" && exec "$@""#;
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// A node's kubelet with a changed `KubeletConfiguration`, until it is dropped:
-/// then the kubelet that was there before runs again. Keep it no longer than
-/// the folder that holds its configuration, and the permit, which must claim to break
-/// the node's pods.
+/// A node's kubelet with a changed `KubeletConfiguration`. When it is dropped, the kubelet
+/// is restarted with its original configuration. Drop it before the folder that contains
+/// the configuration, and before the permit, which must claim to break the node's pods.
 pub(crate) struct ReconfiguredKubelet {
     node: &'static str,
-    /// How the lab has started it.
+    /// The command with which the lab started the kubelet.
     argv: Vec<String>,
 }
 
 impl ReconfiguredKubelet {
-    /// `keys` are top-level keys in YAML, with all that stands below them; they
-    /// are added to the node's configuration, or take the place of its own.
+    /// `keys` are top-level YAML keys with their values; they are added to the node's
+    /// configuration, or replace keys of the same name.
     pub(crate) fn start(permit: &Permit, folder: &Path, node: &'static str, keys: &str) -> Self {
         permit.assert_may_break(Part::Pods(node));
         let argv = kubelet_args(node);
@@ -38,27 +37,27 @@ impl ReconfiguredKubelet {
         fs::write(&config, merge_keys(&fs::read_to_string(&argv[at]).unwrap(), keys)).unwrap();
         let mut other = argv.clone();
         other[at] = config.display().to_string();
-        // From here on a failure puts things back.
+        // From here on, a failed test restores the original kubelet.
         let changed = Self { node, argv };
         changed.restart(&other);
         changed
     }
 
-    /// The configuration that it runs with, defaults and all.
+    /// Returns the effective configuration, including defaults.
     pub(crate) fn configuration(&self) -> Value {
-        wait_for("the kubelet's answer", || fetch_configuration(self.node))
+        wait_for("the kubelet to respond", || fetch_configuration(self.node))
     }
 
-    /// Ends the kubelet that runs, and starts this one.
+    /// Stops the current kubelet, and starts this command.
     fn restart(&self, argv: &[String]) {
         let process = recorded_process(self.node).0;
         let _ = kill(process, Signal::SIGTERM);
-        wait_for("the kubelet's end", || command_line(process).is_empty().then_some(()));
+        wait_for("the kubelet to exit", || command_line(process).is_empty().then_some(()));
         self.spawn(argv);
         self.configuration();
     }
 
-    /// Recorded as the lab does, so that it is taken for the node's.
+    /// Starts the kubelet and writes the PID file of the lab, so that the lab recognizes it.
     #[expect(clippy::zombie_processes, reason = "it outlives the test, as the lab's own does")]
     fn spawn(&self, argv: &[String]) {
         let log = state(&format!("log/kubelet-{}.log", self.node));
@@ -79,14 +78,14 @@ impl ReconfiguredKubelet {
 impl Drop for ReconfiguredKubelet {
     fn drop(&mut self) {
         self.restart(&self.argv);
-        // Which images were pulled with which credentials: nothing that the
-        // kubelet before had kept.
+        // The records of which images were pulled with which credentials; the original kubelet
+        // did not keep any.
         run(&mut in_node(self.node, &["rm", "-rf", "/var/lib/kubelet/image_manager"]));
     }
 }
 
-/// A node without a kubelet, until it is dropped. Keep it no longer than the
-/// permit, which must claim to break the node's pods.
+/// Stops a node's kubelet until this is dropped. Drop it before the permit, which must claim
+/// to break the node's pods.
 pub(crate) struct StoppedKubelet(
     #[expect(dead_code, reason = "dropped, never read")] ReconfiguredKubelet,
 );
@@ -97,7 +96,7 @@ impl StoppedKubelet {
         let stopped = Self(ReconfiguredKubelet { node, argv: kubelet_args(node) });
         let process = recorded_process(node).0;
         let _ = kill(process, Signal::SIGTERM);
-        wait_for("the kubelet's end", || command_line(process).is_empty().then_some(()));
+        wait_for("the kubelet to exit", || command_line(process).is_empty().then_some(()));
         stopped
     }
 }
@@ -106,27 +105,27 @@ fn pid_file(node: &str) -> PathBuf {
     state(&format!("run/kubelet-{node}.pid"))
 }
 
-/// The process that the lab takes for a node's kubelet, and when it began.
+/// Returns the kubelet's process ID and start time from the lab's PID file.
 fn recorded_process(node: &str) -> (Pid, u64) {
     let text = fs::read_to_string(pid_file(node)).unwrap();
     let (process, started) = text.trim().split_once('\n').unwrap();
     (Pid::from_raw(process.parse().unwrap()), started.parse().unwrap())
 }
 
-/// The command of the kubelet that runs.
+/// Returns the command line of the running kubelet.
 fn kubelet_args(node: &str) -> Vec<String> {
     let (process, started) = recorded_process(node);
     assert_eq!(start_time(process), Some(started), "the kubelet of {node} does not run");
     command_line(process)
 }
 
-/// None for one that has gone, or that only waits to be buried.
+/// Returns the command line of a process, empty if the process has ended or is a zombie.
 fn command_line(process: Pid) -> Vec<String> {
     let text = fs::read_to_string(format!("/proc/{process}/cmdline")).unwrap_or_default();
     text.split_terminator('\0').map(str::to_owned).collect()
 }
 
-/// In ticks since boot.
+/// Returns the start time of a process in ticks since boot.
 fn start_time(process: Pid) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     text.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
@@ -139,7 +138,7 @@ fn fetch_configuration(node: &str) -> Option<Value> {
     answer.get("kubeletconfig").cloned()
 }
 
-/// A text with other top-level keys.
+/// Returns the YAML text with these top-level keys added or replaced.
 fn merge_keys(text: &str, keys: &str) -> String {
     let is_top = |line: &&str| line.starts_with(|c: char| c.is_ascii_alphabetic());
     let key = |line: &str| line.split(':').next().unwrap_or_default().to_owned();
@@ -157,8 +156,8 @@ fn merge_keys(text: &str, keys: &str) -> String {
     format!("{}\n{keys}\n", kept.join("\n"))
 }
 
-/// Verifies each use of an image, whoever has brought it; before Kubernetes 1.35
-/// only behind a feature gate.
+/// Enables the verification of image credentials, which is off by default before
+/// Kubernetes 1.35.
 pub(crate) const FEATURE_GATE: &str = "featureGates: {KubeletEnsureSecretPulledImages: true}";
 pub(crate) const ALWAYS_VERIFY: &str = "imagePullCredentialsVerificationPolicy: AlwaysVerify";
 
@@ -179,7 +178,7 @@ fn assert_always_verify_fails(name: &'static str, policy: &str) {
     let help = format!("help: set `{key}: NeverVerifyPreloadedImages`, the default, in ");
     assert!(stderr.contains(&help), "{stderr}");
 
-    // As the help says.
+    // Follow the help.
     drop(kubelet);
     let keys = format!("{FEATURE_GATE}\n{key}: NeverVerifyPreloadedImages");
     let kubelet = ReconfiguredKubelet::start(&service.permit, service.dir(), "node-1", &keys);
@@ -208,7 +207,7 @@ fn image_removed_from_node_is_loaded_again() {
     let image = &images_on("node-1", "/missed:")[0];
     run(&mut in_node("node-1", &["ctr", "-n", "k8s.io", "images", "rm", "--sync", image]));
     run(&mut kubectl("missed", &["delete", "pods", "--all", "--wait=false"]));
-    wait_for("the pods' complaint", || {
+    wait_for("pods without the image", || {
         let pods = run(&mut kubectl("missed", &["get", "pods", "--output=yaml"]));
         pods.contains("ErrImageNeverPull").then_some(())
     });

@@ -1,4 +1,5 @@
-//! The lab as the tests use it: its variables, its kubectl, its registry.
+//! Access to the lab: its state folder, `kubectl`, Docker, the nodes and the registry, and
+//! helpers that wait for the cluster and follow the help of a message.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -10,12 +11,12 @@ use std::time::{Duration, Instant};
 pub(crate) use crate::api::get;
 use crate::times::record_wait;
 
-/// How long anything in the cluster may take.
+/// The longest time that `wait_for` waits.
 const CLUSTER_TIMEOUT: Duration = Duration::from_secs(120);
-/// The only context that is ever touched.
+/// The context of the lab, the only one that the tests use.
 const CONTEXT: &str = "kdev-lab";
 
-/// The lab's state folder.
+/// Returns the path of a file in the lab's state folder.
 pub(crate) fn state(name: &str) -> PathBuf {
     let state = std::env::var_os("KDEV_LAB");
     PathBuf::from(state.expect("KDEV_LAB is not set: run `cargo xtask test`")).join(name)
@@ -28,7 +29,7 @@ pub(crate) fn command(program: &str) -> Command {
     command
 }
 
-/// Runs it, and fails the test if it fails.
+/// Runs a command and returns its standard output; fails the test if the command fails.
 #[track_caller]
 pub(crate) fn run(command: &mut Command) -> String {
     let output = command.output().unwrap();
@@ -41,7 +42,7 @@ pub(crate) fn run(command: &mut Command) -> String {
     text
 }
 
-/// kubectl on the lab's own context, whatever the environment says.
+/// Returns a `kubectl` command for the lab's context, independent of the environment.
 pub(crate) fn kubectl(namespace: &str, args: &[&str]) -> Command {
     let mut command = command("kubectl");
     command.arg("--kubeconfig").arg(state("kubeconfig"));
@@ -49,7 +50,7 @@ pub(crate) fn kubectl(namespace: &str, args: &[&str]) -> Command {
     command
 }
 
-/// Applies a text, client-side, as a person would.
+/// Applies a manifest client-side, as a user would.
 #[track_caller]
 pub(crate) fn apply(namespace: &str, manifest: &str) {
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -63,7 +64,7 @@ pub(crate) fn docker(args: &[&str]) -> Command {
     docker
 }
 
-/// A command as root within a node, as if one sat there.
+/// Returns a command that runs as root in a node.
 pub(crate) fn in_node(node: &str, args: &[&str]) -> Command {
     let holder = fs::read_to_string(state(&format!("nodes/{node}/pid"))).unwrap();
     let mut nsenter = command("nsenter");
@@ -71,51 +72,51 @@ pub(crate) fn in_node(node: &str, args: &[&str]) -> Command {
     nsenter
 }
 
-/// Names of the node's images that hold this text.
+/// Returns the names of the node's images that contain `text`.
 pub(crate) fn images_on(node: &str, text: &str) -> Vec<String> {
     let list = run(&mut in_node(node, &["ctr", "-n", "k8s.io", "images", "ls", "-q"]));
     list.lines().filter(|name| name.contains(text)).map(str::to_owned).collect()
 }
 
-/// Where the lab's registry listens, host and port.
+/// Returns the host and port of the lab's registry.
 pub(crate) fn registry_address() -> String {
     let config = fs::read_to_string(state("registry.yml")).unwrap();
     let address = config.lines().find_map(|line| line.trim().strip_prefix("addr:"));
     address.unwrap().trim().to_owned()
 }
 
-/// The registry's requests so far that hold this text.
+/// Counts the requests to the registry whose log line contains `text`.
 pub(crate) fn count_registry_requests(text: &str) -> usize {
     let log = fs::read_to_string(state("registry.log")).unwrap_or_default();
     log.lines().filter(|line| line.contains(text)).count()
 }
 
-/// Asks until there is an answer.
+/// Polls until `poll` returns a value.
 #[track_caller]
 pub(crate) fn wait_for<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
+    let started = Instant::now();
     loop {
         if let Some(answer) = poll() {
-            record_wait(what, begun.elapsed());
+            record_wait(what, started.elapsed());
             return answer;
         }
         assert!(
-            begun.elapsed() < CLUSTER_TIMEOUT,
-            "{what} did not happen within {CLUSTER_TIMEOUT:?}"
+            started.elapsed() < CLUSTER_TIMEOUT,
+            "timed out after {CLUSTER_TIMEOUT:?} waiting for {what}"
         );
         thread::sleep(Duration::from_millis(200));
     }
 }
 
-/// Does what a message's help says.
+/// Runs the first command in the help of an error message.
 #[track_caller]
 pub(crate) fn run_help(message: &str) {
     let help_command = message.split("  help: ").nth(1).unwrap().split('`').nth(1).unwrap();
     run(command("sh").args(["-c", help_command]));
 }
 
-/// Runs a command line on a terminal of its own, on which somebody answers this
-/// whenever a question ends so.
+/// Runs a command line on a new terminal, and types `answer` each time the output ends with
+/// `end`. Returns the output.
 #[track_caller]
 pub(crate) fn run_on_terminal(line: &str, setting: &Command, end: &str, answer: &str) -> String {
     let mut terminal = command("script");
@@ -132,7 +133,7 @@ pub(crate) fn run_on_terminal(line: &str, setting: &Command, end: &str, answer: 
     let (mut output, mut byte) = (Vec::new(), [0]);
     while screen.read(&mut byte).unwrap() > 0 {
         output.push(byte[0]);
-        // What is typed before the question is asked may be thrown away.
+        // The program may discard input that was typed before the question.
         if output.ends_with(end.as_bytes()) {
             keyboard.write_all(format!("{answer}\n").as_bytes()).unwrap();
         }
@@ -141,7 +142,7 @@ pub(crate) fn run_on_terminal(line: &str, setting: &Command, end: &str, answer: 
     String::from_utf8_lossy(&output).replace('\r', "")
 }
 
-/// Where a program of this machine lies.
+/// Returns the path of a program on this machine.
 pub(crate) fn program_path(program: &str) -> String {
     run(command("sh").args(["-c", &format!("command -v {program}")])).trim().to_owned()
 }

@@ -1,6 +1,6 @@
-//! The truth: real docker, ssh, containerd 1.x and 2.x and Kubernetes, in the
-//! lab. `cargo xtask test` starts the lab and runs these; without it they are
-//! ignored, and say so.
+//! End-to-end tests of `cargo kdev` with Docker, OpenSSH, containerd 1.x and 2.x and
+//! Kubernetes, in the lab. `cargo xtask test` starts the lab and runs them; `cargo test`
+//! ignores them.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
@@ -34,7 +34,7 @@ mod status;
 mod test_service;
 mod times;
 #[path = "../../crates/kdev-manifest/tests/corpus/variants.rs"]
-#[expect(dead_code, reason = "the corpus has tests of its own")]
+#[expect(dead_code, reason = "only the tests of the corpus use everything")]
 mod variants;
 mod webhook;
 mod why;

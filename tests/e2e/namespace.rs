@@ -1,4 +1,4 @@
-//! The namespaces of the tests.
+//! Creates, awaits and deletes the namespaces of the tests.
 
 use crate::api;
 use crate::lab::{kubectl, run, wait_for};
@@ -7,26 +7,26 @@ pub(crate) fn exists(name: &str) -> bool {
     api::find("", &["namespace", name]).is_some()
 }
 
-/// Creates a namespace in which pods can be created at once.
+/// Creates a namespace, and waits until pods can be created in it.
 #[track_caller]
 pub(crate) fn create(name: &str) {
     run(&mut kubectl("default", &["create", "namespace", name]));
     wait_until_usable(name);
 }
 
-/// Waits for the service account, without which a namespace takes no pods.
+/// Waits for the service account, without which no pod can be created.
 #[track_caller]
 pub(crate) fn wait_until_usable(name: &str) {
     wait_for("the service account", || api::find(name, &["serviceaccount", "default"]));
 }
 
-/// Deletes a namespace without waiting for the end of its pods.
+/// Deletes a namespace without waiting until its pods are gone.
 pub(crate) fn delete(name: &str) {
     let delete = ["delete", "namespace", name, "--ignore-not-found", "--wait=false"];
     let _ = kubectl("default", &delete).output();
 }
 
-/// A namespace that is deleted when this is dropped, however the test ends.
+/// Deletes a namespace when dropped, even if the test fails.
 pub(crate) struct DeleteOnDrop(pub(crate) &'static str);
 
 impl Drop for DeleteOnDrop {
@@ -38,5 +38,5 @@ impl Drop for DeleteOnDrop {
 /// Waits until a deleted namespace is gone.
 #[track_caller]
 pub(crate) fn wait_until_gone(name: &str) {
-    wait_for("the end of the namespace", || (!exists(name)).then_some(()));
+    wait_for("deletion of the namespace", || (!exists(name)).then_some(()));
 }

@@ -1,4 +1,4 @@
-//! Nodes as they really are: this very machine, root, sudo, host keys.
+//! Connections to nodes: the local machine, root, sudo, SSH host keys and SSH options.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use crate::exclusive::{Claim, Part, Permit};
 use crate::lab::{command, images_on, in_node, run, run_on_terminal, state};
 use crate::test_service::{NODES, Service};
 
-/// The lab's ssh configuration with a line more before it.
+/// Writes the lab's SSH configuration with another line before it.
 fn write_ssh_config(service: &Service, line: &str) -> PathBuf {
     let config = fs::read_to_string(state("ssh/config")).unwrap();
     let path = service.path("ssh_config");
@@ -21,11 +21,11 @@ fn local_node_is_loaded_without_ssh() {
     let service = Service::on_node("node-1", "myself");
     let up = service.up(&[]);
     let mut inside = in_node("node-1", &["env"]);
-    // The host's own socket is seen from a node through the first process.
+    // From a node, the host's Docker socket is reachable through `/proc/1/root`.
     let docker_host = std::env::var("DOCKER_HOST");
     let docker_host = docker_host.unwrap_or("unix:///proc/1/root/run/docker.sock".into());
     inside.arg(format!("DOCKER_HOST={docker_host}"));
-    // An ssh that cannot work proves that none is used.
+    // With an invalid SSH configuration, `up` succeeds only if it does not use SSH.
     for (name, value) in up.get_envs().filter(|(name, _)| *name != "KDEV_SSH_CONFIG") {
         match value {
             Some(value) => {
@@ -34,7 +34,7 @@ fn local_node_is_loaded_without_ssh() {
             None => inside.env_remove(name),
         };
     }
-    // A node does not see the host's home folders, where these two may lie.
+    // The nodes do not see the host's home folders, where these programs may be.
     let (cargo, kdev) = (service.path("cargo"), service.path("cargo-kdev"));
     fs::copy(env!("CARGO"), &cargo).unwrap();
     fs::copy(up.get_program(), &kdev).unwrap();
@@ -86,7 +86,7 @@ fn unknown_host_key_fails_up_until_accepted() {
     assert!(stderr.starts_with("error: the SSH host key of node `node-1` ("), "{stderr}");
     assert!(stderr.contains(") is unknown: "), "{stderr}");
     assert!(images_on("node-1", "/unknown-key:").is_empty());
-    // The advice is to run the same ssh once and to accept the key.
+    // Follow the help: run the `ssh` command once and accept the key.
     let help_command = stderr.split("help: run `").nth(1).unwrap().split('`').next().unwrap();
     run_on_terminal(&format!("{help_command} true"), &command("sh"), "? ", "yes");
     assert_eq!(service.up(&args).output().unwrap().status.code(), Some(0));
@@ -142,7 +142,7 @@ fn unauthorized_ssh_key_is_reported_for_each_node() {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn unreachable_node_prevents_load_to_other_nodes() {
     let service = Service::new("silent");
-    // Port 1 of the node itself: nobody listens there.
+    // Nothing listens on port 1 of the node.
     let address = fs::read_to_string(state("nodes/node-2/address")).unwrap();
     service.write("kdev.local.toml", &format!("nodes.node-2.ssh = \"dev@{}:1\"\n", address.trim()));
     let stderr = service.up_fails(&[], 93);

@@ -1,4 +1,4 @@
-//! Only what a node lacks is sent, and it runs.
+//! Partial loads: only layers that are missing on a node are sent, and the image runs.
 
 use std::fs;
 use std::io::Read;
@@ -8,13 +8,14 @@ use serde_json::Value;
 use crate::lab::{apply, command, docker, in_node, run, wait_for};
 use crate::test_service::{NODES, Service, deployment};
 
-/// More than the changed page's layer, and far less than the rest.
+/// More than the layer of a changed page, and far less than the base.
 const SMALL_LOAD_BYTES: u64 = 64 << 10;
 
-/// What no load sends unnoticed.
+/// The size of the base, far more than a partial load sends.
 pub(crate) const BASE: usize = 24 << 20;
 
-/// A service on a base of its own, which is too big to be sent unnoticed.
+/// Returns a service with a large base layer, so that the number of sent bytes shows whether
+/// the base was sent.
 pub(crate) fn service_with_large_base(name: &'static str) -> Service {
     let service = Service::new(name);
     fs::create_dir(service.path("base")).unwrap();
@@ -24,14 +25,14 @@ pub(crate) fn service_with_large_base(name: &'static str) -> Service {
     service
 }
 
-/// Writes what cannot be compressed.
+/// Writes a file of random bytes, which cannot be compressed.
 fn write_noise(service: &Service, path: &str, bytes: usize) {
     let mut noise = vec![0; bytes];
     fs::File::open("/dev/urandom").unwrap().read_exact(&mut noise).unwrap();
     fs::write(service.path(path), noise).unwrap();
 }
 
-/// Runs `up`, sees the page on both nodes, and gives what each was sent.
+/// Runs `up`, checks the page on both nodes, and returns the number of bytes sent to each.
 #[track_caller]
 pub(crate) fn up_with_page(service: &Service, page: &str) -> Vec<u64> {
     service.set_page(page);
@@ -42,7 +43,7 @@ pub(crate) fn up_with_page(service: &Service, page: &str) -> Vec<u64> {
     sent_bytes(&stdout)
 }
 
-/// What each node was sent, by the events of a load.
+/// Returns the number of bytes sent to each node, from the JSON events.
 pub(crate) fn sent_bytes(events: &str) -> Vec<u64> {
     let lines = events.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let loaded = lines.filter(|line| line["reason"] == "loaded");
@@ -90,7 +91,7 @@ fn slightly_changed_layer_is_sent_as_patch() {
     let service = service_with_large_base("patched");
     write_noise(&service, "www/noise", 3 << 20);
     up_with_page(&service, "one");
-    // The first load may have kept no layer: then there is nothing to patch yet.
+    // The first load may have cached no layer, so that there is no base for a patch.
     let second = up_with_page(&service, "two");
     assert!(second.iter().all(|bytes| *bytes < 4 << 20), "sent {second:?}");
     for page in ["three", "four"] {
@@ -99,8 +100,8 @@ fn slightly_changed_layer_is_sent_as_patch() {
     }
 }
 
-/// A link that nobody has measured is taken for a slow one; the lab's are so
-/// fast that no patch would pay.
+/// Deletes the measured link rates: a link without one counts as slow. The links of the lab
+/// are so fast that kdev would send no patch.
 fn delete_rates(service: &Service) {
     for entry in fs::read_dir(service.path("cache/kdev/layers")).unwrap() {
         let path = entry.unwrap().path();
@@ -124,10 +125,10 @@ fn deleted_cache_costs_one_full_load() {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn damaged_cached_layer_is_replaced_on_retry() {
     let service = service_with_large_base("rotten");
-    // From the second load on docker is asked for single layers, which are kept.
+    // From the second load on, kdev requests single layers from Docker and caches them.
     up_with_page(&service, "zero");
     up_with_page(&service, "one");
-    // Now the cache has a layer that one node lacks.
+    // Now the cache has a layer that is missing on one node.
     service.set_page("two");
     run(docker(&["build", "--tag", "rotten", "."]).current_dir(service.dir()));
     run(&mut service.kdev(&["load", "--node", "node-1"]));
@@ -135,7 +136,7 @@ fn damaged_cached_layer_is_replaced_on_retry() {
     let files = fs::read_dir(layers).unwrap().map(|entry| entry.unwrap().path());
     let tars: Vec<_> = files.filter(|path| path.extension() == Some("tar".as_ref())).collect();
     assert!(!tars.is_empty());
-    // One byte of it is another one.
+    // Change one byte of it.
     for tar in tars {
         let mut bytes = fs::read(&tar).unwrap();
         bytes[1000] ^= 1;

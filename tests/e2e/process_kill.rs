@@ -1,6 +1,6 @@
-//! A program dies in the middle of a load: what ran before still runs, no name
-//! is left that a kubelet could take for the image, and once the program is
-//! back the next `up` succeeds.
+//! Kills kdev, Docker or containerd during a load: the previous build must still run, no
+//! image name may be left that a kubelet could use, and the next `up` must succeed after the
+//! program has restarted.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -18,13 +18,13 @@ use crate::fault_injection::{LARGE_FILE_BYTES, add_large_file, pid, start_until_
 use crate::lab::{docker, images_on, run, state, wait_for};
 use crate::test_service::{NODES, Service};
 
-/// The lab's own record of what it started.
+/// Returns the process ID of a program that the lab started.
 pub(crate) fn recorded_pid(name: &str) -> Option<Pid> {
     let text = fs::read_to_string(state(&format!("run/{name}.pid"))).ok()?;
     Some(Pid::from_raw(text.lines().next()?.parse().ok()?))
 }
 
-/// A service that runs, and its next build, too big to be loaded at once.
+/// Deploys a first build, and prepares a large second one.
 fn prepare_next_build(service: &Service) {
     service.set_page("before");
     service.up_ok();
@@ -38,12 +38,12 @@ fn wait_for_page(service: &Service, page: &str) {
     wait_for("the page", || (service.pages() == wanted).then_some(()));
 }
 
-/// The one that runs, and no other.
+/// Waits until each node has only the image of the running build.
 #[track_caller]
 fn assert_only_first_build_remains(service: &Service) {
     for node in NODES {
         let text = format!("/{}:", service.name);
-        wait_for("the name's removal", || (images_on(node, &text).len() == 1).then_some(()));
+        wait_for("removal of the image name", || (images_on(node, &text).len() == 1).then_some(()));
     }
 }
 
@@ -61,7 +61,7 @@ fn killed_kdev_during_load_keeps_running_build() {
     wait_for_page(&service, "after");
 }
 
-/// The name under which docker pushes the service's newest build.
+/// Returns the tag under which Docker pushes the latest build of the service.
 fn pushed_tag(service: &Service) -> Option<String> {
     let id = ["image", "inspect", "--format", "{{.Id}}", service.name];
     let id = run(&mut docker(&id));
@@ -81,7 +81,7 @@ fn killed_kdev_during_push_is_cleaned_up_by_next_up() {
     wait_for("a push", || pushed_tag(&service));
     kill(pid(&child), Signal::SIGKILL).unwrap();
     child.wait().unwrap();
-    assert!(pushed_tag(&service).is_some(), "killed too late");
+    assert!(pushed_tag(&service).is_some(), "the push ended before the kill");
     service.up_ok();
     wait_for_page(&service, "after");
     assert_eq!(pushed_tag(&service), None);
@@ -93,7 +93,7 @@ fn killed_docker_during_save_keeps_running_build() {
     let mut service = Service::new("docker-killed");
     let mut docker = ClassicDocker::start(&mut service);
     prepare_next_build(&service);
-    // Of an image that is all new docker is asked for the archive.
+    // For a completely new image, kdev uses `docker save`.
     let program = fs::read(service.path("busybox")).unwrap();
     fs::write(service.path("busybox"), [&program[..], b"new"].concat()).unwrap();
     let child = start_until_sending(&service);
@@ -108,7 +108,7 @@ fn killed_docker_during_save_keeps_running_build() {
     wait_for_page(&service, "after");
 }
 
-/// A containerd of its own, so that nothing else suffers.
+/// A service with a separate containerd, which can be killed without affecting other tests.
 struct ContainerdKillTest {
     service: Service,
     second: SecondContainerd,
@@ -116,7 +116,7 @@ struct ContainerdKillTest {
 }
 
 impl ContainerdKillTest {
-    /// With an image, whose name then stands for a bigger one that is not there.
+    /// Loads a first image, and prepares a larger one with the same name.
     fn new(name: &'static str, containerd: &'static str) -> Self {
         let service = Service::with_claim(name, Claim::second_containerd());
         let socket = "/run/k3s/containerd/containerd.sock";
@@ -139,7 +139,7 @@ impl ContainerdKillTest {
         load
     }
 
-    /// What the name stands for, which must be whole and unpacked.
+    /// Returns the line of `ctr images check`; the image must be complete and unpacked.
     #[track_caller]
     fn checked_image(&self) -> String {
         let name = format!("name==docker.io/library/{}", self.image());
@@ -149,11 +149,12 @@ impl ContainerdKillTest {
         line
     }
 
-    /// Kills it while it takes the image; after so many seconds it is back.
+    /// Kills containerd during an import, and restarts it after this number of seconds. Returns
+    /// the exit code and the remaining events of the load.
     fn kill_during_load(&mut self, seconds: u64) -> (Option<i32>, String) {
         let mut child = self.load_command().spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-        // docker has long begun, and so has the import.
+        // Far enough that Docker has sent data and the import has begun.
         let far = |line: &String| {
             let event: serde_json::Value = serde_json::from_str(line).unwrap();
             event["reason"] == "progress"

@@ -1,11 +1,11 @@
-//! What was applied is known: it can be pruned, taken down, and taken back.
+//! Pruning, `down` and rollback of applied objects.
 
 use crate::lab::{get, kubectl, run, stderr_text};
 use crate::test_service::{Service, deployment};
 
 const EXTRA: &str = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: extra}\ndata: {a: x}\n---\napiVersion: v1\nkind: Service\nmetadata: {name: extra}\nspec: {ports: [{port: 80}]}\n";
 
-/// Whether there is such an object.
+/// Returns whether the object exists.
 fn exists(namespace: &str, object: &str) -> bool {
     kubectl(namespace, &["get", object]).output().unwrap().status.success()
 }
@@ -30,7 +30,7 @@ fn removed_objects_are_pruned_and_down_deletes_all() {
     let part = get("account", &["deployment", "account"])["metadata"]["labels"][label].clone();
     let parent = get("account", &["configmap", "kdev-account"]);
     assert_eq!(parent["metadata"]["labels"]["applyset.kubernetes.io/id"], part);
-    // The label is nobody's business but the set's.
+    // The label does not count as a change.
     let stderr = service.up_ok();
     assert!(stderr.contains("Unchanged"), "{stderr}");
     assert_eq!(get("account", &["deployment", "account"])["metadata"]["labels"][label], part);
@@ -45,10 +45,7 @@ fn removed_objects_are_pruned_and_down_deletes_all() {
     );
     assert!(exists("account", "configmap/extra"));
     let stderr = run_ok(&service, &["up", "--prune"]);
-    assert!(
-        stderr.contains("Deleted configmap/extra, service/extra from kdev-lab"),
-        "{stderr}"
-    );
+    assert!(stderr.contains("Deleted configmap/extra, service/extra from kdev-lab"), "{stderr}");
     assert!(!exists("account", "configmap/extra") && !exists("account", "service/extra"));
     let stderr = service.up_ok();
     assert!(
@@ -56,7 +53,7 @@ fn removed_objects_are_pruned_and_down_deletes_all() {
         "{stderr}"
     );
 
-    // What is no longer in the manifests goes down, too.
+    // `down` also deletes objects that are no longer in the manifests.
     service.write("k8s/all.yaml", &format!("{manifest}{EXTRA}"));
     service.up_ok();
     service.write("k8s/all.yaml", &manifest);
@@ -93,7 +90,7 @@ fn failed_rollout_is_rolled_back_and_next_succeeds() {
     assert_eq!(image(), before);
     run(&mut kubectl("undone", &["rollout", "status", "deployment/undone", "--timeout=60s"]));
     assert!(service.pages().iter().all(|(_, page)| page == "first"), "{:?}", service.pages());
-    // kubectl has set these fields; they are nobody else's for that.
+    // The rollback by `kubectl` must not cause a field conflict.
     service.write("k8s/all.yaml", &manifest);
     service.up_ok();
     assert!(service.pages().iter().all(|(_, page)| page == "second"), "{:?}", service.pages());

@@ -1,4 +1,4 @@
-//! Rendered manifests, as a cluster would be asked to create them.
+//! Compares rendered manifests with their sources, both as `kubectl create` reads them.
 
 use std::path::Path;
 
@@ -8,8 +8,8 @@ use crate::exclusive::{Claim, Part, Permit};
 use crate::kubectl as reference;
 use crate::lab::{kubectl, run};
 
-/// Every object of a folder, as kubectl would create it. Not what the schema knows
-/// is judged, but what is read: the corpus has fields that no kind has.
+/// Returns every object of a folder as `kubectl` would create it. Without validation,
+/// because the corpus contains fields that the schema does not define.
 fn read_objects(folder: &Path) -> Vec<Value> {
     let create = ["create", "--dry-run=client", "--validate=false", "--output=json"];
     let list = run(kubectl("default", &create).arg("--filename").arg(folder));

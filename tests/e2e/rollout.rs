@@ -1,5 +1,4 @@
-//! Rollouts as controllers really do them: what is new, what is old, and what
-//! an earlier failure must not spoil.
+//! Rollouts: new and old pods, and failures that must not affect the next rollout.
 
 use crate::lab::{get, kubectl, run, wait_for};
 use crate::test_service::{Service, deployment};
@@ -22,7 +21,7 @@ fn pod_with_config_error_fails_rollout_until_fixed() {
     let help = stderr.split("  help: ").nth(1).unwrap_or_else(|| panic!("{stderr}"));
     assert!(help.contains(" create configmap absent --from-literal="), "{stderr}");
 
-    // The same image, another manifest: the failing pods are still there.
+    // The same image with another manifest, while the failing pods still exist.
     service.write("k8s/all.yaml", &deployment("hopeless", ""));
     service.up_ok();
 }
@@ -82,7 +81,7 @@ fn manifest_creates_its_own_namespace() {
     let second = service.up_ok();
     assert!(second.contains("Unchanged"), "{second}");
     run(&mut kubectl("default", &["delete", "namespace", "inner", "--timeout=90s"]));
-    wait_for("the namespace's end", || {
+    wait_for("deletion of the namespace", || {
         let output = kubectl("default", &["get", "namespace", "inner"]).output().ok()?;
         (!output.status.success()).then_some(())
     });

@@ -1,4 +1,4 @@
-//! The sample service of `templates`, from its real files.
+//! Deploys the sample in `templates/service`, and runs the example of the library.
 
 use std::fs;
 use std::path::Path;
@@ -73,7 +73,7 @@ fn library_example_builds_loads_and_deploys() {
     let program = Path::new(env!("CARGO_BIN_EXE_cargo-kdev")).with_file_name("examples/team_xtask");
     let mut task = command(program.to_str().unwrap());
     task.arg("team").current_dir(service.dir()).env("KUBECONFIG", state("kubeconfig"));
-    // The library reads no variables of its own: ssh's configuration is a setting.
+    // The library reads no `KDEV_` variables, so the SSH configuration is a setting.
     let config = format!("namespace = \"team\"\nssh-config = {:?}\n", state("ssh/config"));
     service.write("kdev.local.toml", &config);
     let stdout = run(&mut task);

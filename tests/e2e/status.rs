@@ -1,4 +1,4 @@
-//! What runs, rows where it really does.
+//! `cargo kdev status` with running workloads.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -10,7 +10,7 @@ use crate::lab::{docker, in_node, kubectl, run, wait_for};
 use crate::namespace::wait_until_usable;
 use crate::test_service::{NODES, Service};
 
-/// What `status` says, a line each.
+/// Returns the rows of `status`.
 #[track_caller]
 fn status_rows(service: &Service) -> Vec<Value> {
     let args = ["status", "--namespace", service.name, "--message-format", "json"];
@@ -31,10 +31,10 @@ fn build_is_latest_until_newer_build_exists() {
     let stderr = crate::lab::stderr_text(&output);
     assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 0));
     assert!(stderr.contains("nothing of `seen` is applied to namespace `seen`"), "{stderr}");
-    // As advised.
-    let advised = stderr.split('`').rev().nth(1).unwrap();
-    let words: Vec<&str> = advised.strip_prefix("cargo kdev ").unwrap().split(' ').collect();
-    run(&mut service.kdev(&words));
+    // Run the command in the message.
+    let help_command = stderr.split('`').rev().nth(1).unwrap();
+    let args: Vec<&str> = help_command.strip_prefix("cargo kdev ").unwrap().split(' ').collect();
+    run(&mut service.kdev(&args));
 
     let rows = status_rows(&service);
     assert_eq!(field(&rows, "build"), ["latest", "latest"]);
@@ -47,8 +47,8 @@ fn build_is_latest_until_newer_build_exists() {
     run(docker(&["build", "--tag", "seen", "."]).current_dir(service.dir()));
     assert_eq!(field(&status_rows(&service), "build"), ["outdated", "outdated"]);
     service.up_ok();
-    // The old pods may still be on their way out, and are told apart.
-    let rows = wait_for("the end of the old pods", || {
+    // The old pods may still be terminating, and are listed separately.
+    let rows = wait_for("deletion of the old pods", || {
         Some(status_rows(&service)).filter(|rows| rows.len() == 2)
     });
     assert_eq!(field(&rows, "build"), ["latest", "latest"]);
@@ -63,7 +63,7 @@ fn foreign_and_missing_images_are_reported() {
         let image = format!("web={image}");
         run(&mut kubectl("strange", &["set", "image", "deployment/strange", &image]));
     };
-    // Another image that the nodes have.
+    // Another image that exists on the nodes.
     let images = run(&mut in_node("node-1", &["ctr", "-n", "k8s.io", "images", "ls", "-q"]));
     set(images.lines().find(|name| name.contains("/pause:")).unwrap());
     wait_for("foreign pods", || {
@@ -85,7 +85,7 @@ fn running_image_takes_precedence_over_tag() {
     let service = Service::on_node("node-1", "masked");
     service.up_ok();
     assert_eq!(field(&status_rows(&service), "build"), ["latest", "latest"]);
-    // Something else gets the name on the node, and the pods start anew.
+    // Another image gets the name on the node, and the pods are recreated.
     let tag = crate::lab::images_on("node-1", "/masked:").remove(0);
     let ctr = |args: &[&str]| {
         run(&mut in_node("node-1", &[&["ctr", "-n", "k8s.io", "images"], args].concat()))
@@ -120,7 +120,7 @@ fn restarts_jobs_and_workloads_without_pods_are_shown() {
     ]});
     fs::write(service.path("k8s/all.yaml"), objects.to_string()).unwrap();
     service.up_ok();
-    // The bare pod fails again and again.
+    // The bare pod fails repeatedly.
     let restarts = |rows: &[Value]| {
         let bare = rows.iter().find(|row| row["workload"] == "pod/bare").unwrap();
         bare["restarts"].as_u64().unwrap()
@@ -130,13 +130,13 @@ fn restarts_jobs_and_workloads_without_pods_are_shown() {
     let row = |name: &str| rows.iter().find(|row| row["workload"] == *name).unwrap();
     let job = row("job/once");
     assert_eq!((job["state"].as_str(), job["build"].as_str()), (Some("Completed"), Some("latest")));
-    for (name, words) in [("cronjob/nightly", "no run yet"), ("deployment/none", "scaled to zero")]
+    for (name, state) in [("cronjob/nightly", "no run yet"), ("deployment/none", "scaled to zero")]
     {
-        assert_eq!((row(name)["state"].as_str(), row(name)["pod"].is_null()), (Some(words), true));
+        assert_eq!((row(name)["state"].as_str(), row(name)["pod"].is_null()), (Some(state), true));
         assert_eq!(row(name)["build"], "latest");
     }
     run(&mut kubectl("varied", &["create", "job", "now", "--from=cronjob/nightly"]));
-    wait_for("the cron job's run", || {
+    wait_for("the run of the CronJob", || {
         let rows = status_rows(&service);
         let run = rows.iter().find(|row| row["workload"] == "cronjob/nightly")?;
         (run["state"] == "Completed" && run["build"] == "latest").then_some(())
@@ -163,7 +163,7 @@ fn two_namespaces_are_shown_and_watched() {
     let watch = ["status", "--watch", "--namespace", "spread"];
     let mut watch = service.kdev(&watch).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
-    // The first table: a head and four pods.
+    // The first table: a header and four pods.
     let first: Vec<String> = lines.by_ref().take(5).map(Result::unwrap).collect();
     run(&mut kubectl("spread", &["scale", "deployment/spread", "--replicas=0"]));
     let changed =

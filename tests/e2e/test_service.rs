@@ -1,5 +1,5 @@
-//! A project of a test's own: a small web server in an image of its own name,
-//! in a namespace of its own, both gone at the end.
+//! The project of a test: a small web server whose image, workload and namespace have the
+//! name of the service. Image and namespace are removed at the end.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -16,7 +16,7 @@ use crate::images;
 use crate::lab::{command, docker, get, run, state};
 use crate::namespace;
 
-/// Comes after `FROM`.
+/// The Dockerfile after its `FROM` line.
 const DOCKERFILE: &str = r#"COPY busybox /busybox
 COPY www /www
 ENTRYPOINT ["/busybox", "sh", "-c", "trap 'exit 0' TERM; /busybox httpd -p 8080 -h /www; while :; do /busybox sleep 1 & wait $!; done"]
@@ -27,28 +27,28 @@ pub(crate) const NODES: [&str; 2] = ["node-1", "node-2"];
 pub(crate) struct Service {
     pub(crate) name: &'static str,
     dir: TempDir,
-    /// The docker to build with, where that is not the lab's.
+    /// The Docker host for builds, if it is not the lab's.
     pub(crate) docker_host: Option<String>,
     pub(crate) permit: Permit,
 }
 
 impl Service {
-    /// A crate whose image, workload and namespace all have this name.
+    /// Creates a service with pods on both nodes.
     pub(crate) fn new(name: &'static str) -> Self {
         Self::with_claim(name, Claim::both_nodes())
     }
 
-    /// The same with pods on one node only.
+    /// Creates a service with pods on one node.
     pub(crate) fn on_node(node: &'static str, name: &'static str) -> Self {
         let service = Self::with_claim(name, Claim::node(node));
         service.pin_to(node);
         service
     }
 
-    /// The same for a test that uses or breaks other parts of the lab.
+    /// Creates a service for a test that uses or breaks other parts of the lab.
     pub(crate) fn with_claim(name: &'static str, claim: Claim) -> Self {
         let permit = Permit::acquire(name, claim);
-        // The nodes see the lab's own folder, wherever the checkout lies.
+        // In the state folder, because the nodes may not see the checkout.
         let dir = TempDir::new_in(state("")).unwrap();
         let service = Self { name, dir, docker_host: None, permit };
         for dir in ["src", "k8s", "www"] {
@@ -57,13 +57,13 @@ impl Service {
         let cargo = format!("[package]\nname = \"{name}\"\nedition = \"2024\"\n[workspace]\n");
         service.write("Cargo.toml", &cargo);
         service.write("src/main.rs", "fn main() {}\n");
-        // Of equal steps docker's old builder goes on from the newest: without a
-        // first step of its own a test would lose its place in the cache to another.
+        // Among equal steps, Docker's old builder continues from the newest. A unique first step
+        // prevents tests from replacing each other's cache.
         service.write("Dockerfile", &format!("FROM scratch\nLABEL test={name}\n{DOCKERFILE}"));
-        // What kdev and a docker of the test's keep here is not for the builder.
+        // Folders of kdev and of a test's own Docker, which are not part of the build context.
         service.write(".dockerignore", "cache\ndocker\n");
         service.set_page("first");
-        // No two tests share a content: an image's ID is its content's.
+        // Unique content, because equal content has the same image ID.
         service.write("www/name", name);
         fs::copy("/bin/busybox", service.path("busybox")).unwrap();
         service.write("k8s/all.yaml", &deployment(name, "imagePullPolicy: Always"));
@@ -88,7 +88,7 @@ impl Service {
         fs::write(self.path(name), text).unwrap();
     }
 
-    /// Makes the workload run on one node only.
+    /// Changes the manifest so that the workload runs on one node.
     pub(crate) fn pin_to(&self, node: &str) {
         let selector =
             format!("      nodeSelector: {{kubernetes.io/hostname: {node}}}\n      containers:\n");
@@ -96,12 +96,12 @@ impl Service {
         self.write("k8s/all.yaml", &pinned.replace("DoNotSchedule", "ScheduleAnyway"));
     }
 
-    /// What the server answers in the next build.
+    /// Sets the page that the next build serves.
     pub(crate) fn set_page(&self, text: &str) {
         self.write("www/index.html", &format!("{text}\n"));
     }
 
-    /// `cargo kdev up` in the project, with these arguments.
+    /// Returns a `cargo kdev up` command in the project.
     pub(crate) fn up(&self, args: &[&str]) -> Command {
         self.kdev(&[&["up", "--namespace", self.name], args].concat())
     }
@@ -111,7 +111,7 @@ impl Service {
         kdev.arg("kdev").args(args).current_dir(self.dir.path());
         kdev.env("KDEV_CONTEXT", "kdev-lab").env("KUBECONFIG", state("kubeconfig"));
         kdev.env("KDEV_SSH_CONFIG", state("ssh/config"));
-        // No test finds what another one has cached.
+        // A separate cache for each test.
         kdev.env("XDG_CACHE_HOME", self.path("cache"));
         kdev.env_remove("CARGO_TARGET_DIR");
         kdev.envs(self.docker_host.iter().map(|host| ("DOCKER_HOST", host)));
@@ -126,7 +126,8 @@ impl Service {
         stderr
     }
 
-    /// `up` must end with this code; gives what it stderr.
+    /// Runs `up`, which must exit with this code, and returns its standard error from the first
+    /// `error:` on.
     #[track_caller]
     pub(crate) fn up_fails(&self, args: &[&str], code: i32) -> String {
         let output: Output = self.up(args).output().unwrap();
@@ -135,8 +136,8 @@ impl Service {
         stderr[stderr.find("error:").unwrap_or(0)..].to_owned()
     }
 
-    /// The same, with the time from the apply to the end: what comes before depends
-    /// on how busy the lab is.
+    /// Like `up_fails`, with the whole standard error and the time from the apply to the end.
+    /// The time before the apply depends on the load of the lab.
     #[track_caller]
     pub(crate) fn up_fails_timed(&self, args: &[&str], code: i32) -> (String, Duration) {
         let mut child = self.up(args).stderr(Stdio::piped()).spawn().unwrap();
@@ -157,14 +158,14 @@ impl Service {
         self.up(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
-    /// The pods that are not on their way out.
+    /// Returns the pods that are not terminating.
     pub(crate) fn pods(&self) -> Vec<Value> {
         let pods = get(self.name, &["pods"]);
         let is_running = |pod: &&Value| pod.pointer("/metadata/deletionTimestamp").is_none();
         pods["items"].as_array().unwrap().iter().filter(is_running).cloned().collect()
     }
 
-    /// What a pod of each node answers.
+    /// Returns the node and the page of each pod.
     pub(crate) fn pages(&self) -> Vec<(String, String)> {
         let answer = |pod: &Value| {
             let node = pod["spec"]["nodeName"].as_str().unwrap_or_default().to_owned();
@@ -176,7 +177,7 @@ impl Service {
         pages
     }
 
-    /// Removes the images, and then the namespace, which shows that there was something.
+    /// Removes the images, and then the namespace, whose existence shows that a cleanup is due.
     fn clean_up(&self) {
         for node in running_machines() {
             for image in crate::lab::images_on(node, &format!("/{}:", self.name)) {
@@ -201,14 +202,14 @@ impl Drop for Service {
     }
 }
 
-/// The machines of the lab that run.
+/// Returns the running machines of the lab.
 fn running_machines() -> impl Iterator<Item = &'static str> {
     let is_open = |machine: &&str| state(&format!("nodes/{machine}/pid")).exists();
     NODES.into_iter().chain([SPARE]).filter(is_open)
 }
 
-/// A deployment of two pods, one a node, as its author wrote it: `:latest`,
-/// and a pull policy that cannot work.
+/// Returns a Deployment with one pod on each of two nodes and the tag `:latest`, as a user
+/// would write it. `policy` is a line of the container, such as the pull policy.
 pub(crate) fn deployment(name: &str, policy: &str) -> String {
     format!(
         "apiVersion: apps/v1
@@ -233,7 +234,7 @@ spec:
     )
 }
 
-/// A page, fetched from the host: pods are routed to.
+/// Fetches a page from the host, which has a route to the pods.
 pub(crate) fn fetch(url: &str) -> String {
     let output = command("curl").args(["--silent", "--max-time", "5", url]).output().unwrap();
     String::from_utf8_lossy(&output.stdout).trim().to_owned()

@@ -1,4 +1,4 @@
-//! Measures how long a test runs, and what it waits for.
+//! Measures how long each test is queued, runs and waits, for `cargo xtask test`.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -7,34 +7,34 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 thread_local! {
-    /// The waits of this thread's test: what for, and how long.
+    /// The waits of the test in this thread: what it waited for, and how long.
     static WAITS: RefCell<Vec<(String, Duration)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Notes that the test of this thread has record_wait.
+/// Records a wait of the test in this thread.
 pub(crate) fn record_wait(what: &str, time: Duration) {
     WAITS.with_borrow_mut(|waits| waits.push((what.to_owned(), time)));
 }
 
-/// The times of one use of the lab.
+/// The times of one test in the lab.
 pub(crate) struct Times {
     queued: Duration,
-    begun: Instant,
+    started: Instant,
     breaks: String,
 }
 
 impl Times {
     pub(crate) fn start(queued: Duration, breaks: String) -> Self {
         WAITS.take();
-        Self { queued, begun: Instant::now(), breaks }
+        Self { queued, started: Instant::now(), breaks }
     }
 
-    /// Adds a row to the file that `cargo xtask test` names, if it does.
+    /// Appends a row to the file in `KDEV_TEST_TIMES`, if it is set.
     pub(crate) fn end(&self) {
         let Some(path) = std::env::var_os("KDEV_TEST_TIMES") else { return };
         let row = self.row(thread::current().name().unwrap_or_default());
         let file = File::options().append(true).open(path);
-        // One write a row, so that rows of other tests do not come between.
+        // A single write, so that the rows of several tests do not mix.
         file.and_then(|mut file| file.write_all(row.as_bytes())).unwrap();
     }
 
@@ -44,7 +44,7 @@ impl Times {
         let sum: Duration = waits.iter().map(|(_, time)| time).sum();
         let longest = waits.into_iter().max_by_key(|(_, time)| *time);
         let (what, longest) = longest.unwrap_or_default();
-        let times = [self.begun.elapsed(), self.queued, sum, longest];
+        let times = [self.started.elapsed(), self.queued, sum, longest];
         let times = times.map(|time| format!("{:.1}", time.as_secs_f64())).join("\t");
         format!("{test}\t{times}\t{what}\t{}\n", self.breaks)
     }

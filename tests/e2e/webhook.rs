@@ -1,4 +1,4 @@
-//! An admission webhook of the lab's, which runs as long as the tests do.
+//! A validating admission webhook in the test process.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -14,12 +14,12 @@ use serde_json::{Value, json};
 
 use crate::lab::state;
 
-/// Starts a webhook that judges objects: the reason why one is refused. It
-/// returns the `clientConfig` by which the API server calls it.
+/// Starts a webhook that denies an object if `rule` returns a reason. Returns the
+/// `clientConfig` with which the API server calls it.
 pub(crate) fn serve(rule: fn(&Value) -> Option<&'static str>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    // The API server's own certificate is for this address too.
+    // The certificate of the API server is also valid for this address.
     let chain = CertificateDer::from_pem_file(state("pki/apiserver.crt")).unwrap();
     let key = PrivateKeyDer::from_pem_file(state("pki/apiserver.key")).unwrap();
     let config =
@@ -27,7 +27,7 @@ pub(crate) fn serve(rule: fn(&Value) -> Option<&'static str>) -> String {
     let config = Arc::new(config);
     thread::spawn(move || {
         for stream in listener.incoming() {
-            // One that the API server gives up is asked again.
+            // Errors are ignored: the API server repeats an aborted request.
             let _ = respond(Arc::clone(&config), stream.unwrap(), rule);
         }
     });

@@ -1,6 +1,6 @@
-//! `cargo kdev why` on what really goes wrong: each scenario is made in the lab, its
-//! cause must be found, and its cure, followed, must work. `cargo xtask record`
-//! keeps the facts of each, to be judged again without a lab.
+//! `cargo kdev why` with failures: each test creates a scenario in the lab, expects its
+//! causes, and follows the help until the pod runs. `cargo xtask record` saves the facts of
+//! each scenario, so that its diagnosis can be tested without the lab.
 
 mod container_config;
 mod crash;
@@ -27,32 +27,32 @@ use crate::lab::{self, command, docker, get, in_node, kubectl, run, state, wait_
 use crate::namespace;
 use crate::test_service::NODES;
 
-/// A namespace of its own, of the scenario's name, in which something goes wrong.
+/// A namespace in which something fails. Its record, namespace and images have its name.
 pub(crate) struct Scenario {
-    /// The name of its record, of its namespace and of its images.
+    /// The name of the record, the namespace and the images.
     pub(crate) name: &'static str,
     dir: TempDir,
     pub(crate) permit: Permit,
 }
 
-/// What `why` has found, in its JSON form.
+/// The JSON output of `why`.
 pub(crate) struct WhyReport(Value);
 
 impl Scenario {
-    /// A scenario whose pods run on this node only.
+    /// Creates a scenario whose pods run on one node.
     pub(crate) fn on_node(node: &'static str, name: &'static str) -> Self {
         Self::with_claim(name, Claim::node(node))
     }
 
-    /// A scenario without a record, because nothing is wrong in the end.
+    /// Creates a scenario on one node that is not recorded, because it has no cause.
     pub(crate) fn without_record(node: &'static str, name: &'static str) -> Self {
         Self::on_node(node, name)
     }
 
-    /// A scenario that uses or breaks other parts of the lab.
+    /// Creates a scenario that uses or breaks other parts of the lab.
     pub(crate) fn with_claim(name: &'static str, claim: Claim) -> Self {
         let permit = Permit::acquire(name, claim);
-        // The nodes see the lab's own folder, wherever the checkout lies.
+        // In the state folder, because the nodes may not see the checkout.
         let dir = TempDir::new_in(state("")).unwrap();
         let scenario = Self { name, dir, permit };
         if namespace::exists(name) {
@@ -68,13 +68,13 @@ impl Scenario {
         self.dir.path().join(name)
     }
 
-    /// Builds an image in docker that sleeps. It is unlike those of all other
-    /// scenes, and it holds a busybox as `/busybox`.
+    /// Builds an image with Docker that sleeps. Its content is unique, and it contains
+    /// `/busybox`.
     pub(crate) fn build(&self, reference: &str) {
         self.build_with(reference, "ENTRYPOINT [\"/busybox\", \"sleep\", \"100000\"]\n");
     }
 
-    /// The same with these last lines of its Dockerfile.
+    /// Builds an image like `build`, but with these last lines in the Dockerfile.
     pub(crate) fn build_with(&self, reference: &str, lines: &str) {
         let from = "FROM scratch\nCOPY busybox /busybox\nCOPY name /name\n";
         fs::write(self.path("Dockerfile"), format!("{from}{lines}")).unwrap();
@@ -83,19 +83,19 @@ impl Scenario {
         run(docker(&["build", "--quiet", "--tag", reference]).arg(self.dir.path()));
     }
 
-    /// Saves an image of docker's to `image.tar`.
+    /// Saves an image from Docker to `image.tar`.
     pub(crate) fn save(&self, reference: &str) {
         run(docker(&["save", "--output"]).arg(self.path("image.tar")).arg(reference));
     }
 
-    /// Imports an image of docker's by hand, into a namespace of containerd's.
+    /// Imports an image from Docker into a containerd namespace with `ctr`.
     pub(crate) fn import(&self, node: &str, namespace: &str, reference: &str) {
         self.save(reference);
         let archive = self.path("image.tar").display().to_string();
         run(&mut in_node(node, &["ctr", "-n", namespace, "images", "import", &archive]));
     }
 
-    /// Loads an image of docker's with kdev.
+    /// Loads an image from Docker with kdev.
     pub(crate) fn load(&self, reference: &str) {
         let mut load = command(env!("CARGO_BIN_EXE_cargo-kdev"));
         load.args(["kdev", "load", reference]).env("KUBECONFIG", state("kubeconfig"));
@@ -103,13 +103,13 @@ impl Scenario {
         run(load.current_dir(self.dir.path()));
     }
 
-    /// A pod `web` on a node of choice, with one container `web`; `lines` are more
-    /// of the container's.
+    /// Creates a pod `web` on this node with one container `web`; `lines` are added to the
+    /// container.
     pub(crate) fn create_pod(&self, node: &str, image: &str, lines: &str) {
         self.apply(&self.pod_manifest(node, image, lines));
     }
 
-    #[expect(clippy::unused_self, reason = "it reads like its sisters")]
+    #[expect(clippy::unused_self, reason = "a method like those beside it")]
     pub(crate) fn pod_manifest(&self, node: &str, image: &str, lines: &str) -> String {
         let lines = indent(lines, "    ");
         format!(
@@ -117,12 +117,12 @@ impl Scenario {
         )
     }
 
-    /// The same as a Deployment `web` of one pod.
+    /// Creates a Deployment `web` with one pod like that of `create_pod`.
     pub(crate) fn create_deployment(&self, node: &str, image: &str, lines: &str) {
         self.apply(&self.deployment_manifest(node, image, lines));
     }
 
-    #[expect(clippy::unused_self, reason = "it reads like its sisters")]
+    #[expect(clippy::unused_self, reason = "a method like those beside it")]
     pub(crate) fn deployment_manifest(&self, node: &str, image: &str, lines: &str) -> String {
         let lines = indent(lines, "        ");
         format!(
@@ -138,7 +138,7 @@ impl Scenario {
         kubectl(self.name, args)
     }
 
-    /// Waits until a container of the scenario's pods waits for one of these reasons.
+    /// Waits until a container has one of these waiting reasons.
     #[track_caller]
     pub(crate) fn wait_for_reason(&self, reasons: &[&str]) {
         wait_for(reasons[0], || {
@@ -147,7 +147,7 @@ impl Scenario {
         });
     }
 
-    /// Waits until an event of the scenario's namespace holds these words.
+    /// Waits for an event whose message contains `text`.
     #[track_caller]
     pub(crate) fn wait_for_event(&self, text: &str) {
         wait_for(text, || {
@@ -164,8 +164,8 @@ impl Scenario {
     pub(crate) fn wait_until_ready(&self) {
         wait_for("a pod that is ready", || {
             let pods = get(self.name, &["pods"]);
-            // A kubelet that has not yet seen a label of its node refuses the pod, which
-            // fails for good; its controller has created another one.
+            // A kubelet that does not know a new label of its node yet rejects the pod. The pod
+            // stays failed, and its controller creates another one.
             let pods = pods["items"].as_array()?.iter();
             let mut pods = pods.filter(|pod| pod["status"]["phase"] != "Failed").peekable();
             let is_ready = |pod: &Value| {
@@ -179,7 +179,7 @@ impl Scenario {
         });
     }
 
-    /// `cargo kdev why`, outside of any project.
+    /// Returns a `cargo kdev why` command, outside of any project.
     pub(crate) fn why_command(&self, args: &[&str]) -> Command {
         let mut kdev = command(env!("CARGO_BIN_EXE_cargo-kdev"));
         kdev.args(["kdev", "why", "--namespace", self.name])
@@ -190,7 +190,8 @@ impl Scenario {
         kdev
     }
 
-    /// Asks about the namespace; what is stdout of causes, if anything.
+    /// Runs `why` for the namespace, and returns its output without the line that nothing is
+    /// wrong.
     #[track_caller]
     pub(crate) fn check_namespace(&self) -> String {
         let stdout = run(&mut self.why_command(&[]));
@@ -198,8 +199,8 @@ impl Scenario {
         stdout.strip_prefix(&well).map(str::to_owned).unwrap_or(stdout)
     }
 
-    /// Asks about `web`, and is told of these causes, in this order. Where records
-    /// are made, these are the facts of the scenario.
+    /// Runs `why web`, which must report these causes in this order. With `KDEV_RECORD`, saves
+    /// the facts of the scenario.
     #[track_caller]
     pub(crate) fn assert_causes(&self, causes: &[&str]) -> WhyReport {
         let record = std::env::var_os("KDEV_RECORD")
@@ -222,12 +223,12 @@ impl WhyReport {
         self.diagnoses().iter().map(|one| one["cause"].as_str().unwrap()).collect()
     }
 
-    /// The advice on one of the causes, by its index.
+    /// Returns the help of a cause.
     pub(crate) fn help(&self, index: usize) -> &str {
         self.diagnoses()[index]["help"].as_str().unwrap()
     }
 
-    /// What is stdout of one of the causes, by its index.
+    /// Returns the message of a cause.
     pub(crate) fn message(&self, index: usize) -> &str {
         self.diagnoses()[index]["message"].as_str().unwrap()
     }
@@ -236,18 +237,18 @@ impl WhyReport {
         self.diagnoses()[index]["confidence"].as_str().unwrap()
     }
 
-    /// What one of the causes was seen by.
+    /// Returns the evidence of a cause.
     pub(crate) fn evidence(&self, index: usize) -> String {
         self.diagnoses()[index]["evidence"].to_string()
     }
 
-    /// Does what the advice on one of the causes says.
+    /// Runs the first command in the help of a cause.
     #[track_caller]
     pub(crate) fn follow_help(&self, index: usize) {
         self.follow_help_with(index, &[]);
     }
 
-    /// The same with what a person would fill in.
+    /// Runs the first command in the help of a cause, with placeholders replaced as a user would.
     #[track_caller]
     pub(crate) fn follow_help_with(&self, index: usize, fill: &[(&str, &str)]) {
         let help = self.help(index);
@@ -260,17 +261,16 @@ impl WhyReport {
         self.run_in_shell(&help_command);
     }
 
-    /// Does what stands last in the advice on one of the causes, and tells what
-    /// came of it.
+    /// Runs the last command in the help of a cause, and returns its output.
     #[track_caller]
     pub(crate) fn follow_last_command(&self, index: usize) -> String {
         self.run_in_shell(self.help(index).rsplit('`').nth(1).unwrap())
     }
 
-    #[expect(clippy::unused_self, reason = "it reads like its sisters")]
+    #[expect(clippy::unused_self, reason = "a method like those beside it")]
     #[track_caller]
     fn run_in_shell(&self, help_command: &str) -> String {
-        // As in a shell where `cargo kdev` is installed.
+        // With `cargo kdev` on PATH, as if it was installed.
         let program = Path::new(env!("CARGO_BIN_EXE_cargo-kdev"));
         let path = std::env::var("PATH").unwrap();
         let path = format!("{}:{path}", program.parent().unwrap().display());
@@ -282,15 +282,15 @@ impl WhyReport {
 }
 
 impl Scenario {
-    /// Whether an image is the scenario's, whatever its tag: that may be a name of
-    /// another scenario's, such as `latest`.
+    /// Returns whether an image belongs to the scenario. Its tag is ignored, because it may be
+    /// the name of another scenario, such as `latest`.
     fn owns_image(&self, image: &str) -> bool {
         let name = image.rsplit('/').next().unwrap();
         let name = name.split([':', '@']).next().unwrap();
         name.strip_prefix("unused-").unwrap_or(name) == self.name
     }
 
-    /// Removes the images, and then the namespace, which shows that there was something.
+    /// Removes the images, and then the namespace, whose existence shows that a cleanup is due.
     fn clean_up(&self) {
         for node in NODES {
             for namespace in ["k8s.io", "default"] {
@@ -316,7 +316,7 @@ impl Drop for Scenario {
     }
 }
 
-/// Lines of a container's in a manifest.
+/// Indents lines of a container for a manifest.
 fn indent(lines: &str, by: &str) -> String {
     lines
         .lines()

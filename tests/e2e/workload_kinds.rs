@@ -1,4 +1,4 @@
-//! Each kind of workload, and what its controller does and does not do.
+//! Rollouts of each workload kind.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -7,17 +7,17 @@ use std::time::Duration;
 use crate::lab::{get, kubectl, run, run_help};
 use crate::test_service::{Service, deployment};
 
-/// Far less than the time that new pods have, and more than a busy lab needs.
+/// Far less than the rollout timeout, and more than a busy lab needs.
 const EARLY_FAILURE_LIMIT: Duration = Duration::from_secs(40);
 
-/// A workload of this kind with this spec around its pods' template.
+/// Returns a workload with this spec and pod spec.
 fn workload(kind: &str, version: &str, name: &str, spec: &str, pod: &str) -> String {
     format!(
         "apiVersion: {version}\nkind: {kind}\nmetadata: {{name: {name}}}\nspec:\n{spec}  template:\n    metadata: {{labels: {{app: {name}}}}}\n    spec:\n{pod}"
     )
 }
 
-/// A pod that runs this script, once.
+/// Returns a Job that runs this script once.
 fn job(name: &str, script: &str) -> String {
     let pod = format!(
         "      restartPolicy: Never\n      containers:\n      - name: work\n        image: {name}\n        command: [/busybox, sh, -c, {script:?}]\n"
@@ -79,7 +79,7 @@ fn paused_deployment_is_resumed_by_help() {
         "k8s/all.yaml",
         &deployment("paused", "").replace("spec:\n  replicas", "spec:\n  paused: true\n  replicas"),
     );
-    // Paused, but with nothing to do.
+    // Paused, but without a pending change.
     service.up_ok();
     service.set_page("second");
     let (stderr, waited) = service.up_fails_timed(&[], 95);
@@ -87,7 +87,7 @@ fn paused_deployment_is_resumed_by_help() {
         stderr.contains("it is paused, and some pods do not use its current template: 2 of 2"),
         "{stderr}"
     );
-    assert!(waited < EARLY_FAILURE_LIMIT, "it has waited {waited:?}");
+    assert!(waited < EARLY_FAILURE_LIMIT, "it failed only after {waited:?}");
     run_help(&stderr);
     run(&mut kubectl("paused", &["rollout", "status", "deployment/paused", "--timeout=60s"]));
     assert!(service.pages().iter().all(|(_, page)| page == "second"), "{:?}", service.pages());
@@ -109,7 +109,7 @@ fn deployment_scaled_outside_manifest_awaits_live_replicas() {
     let manifest = deployment("scaled", "").replace("  replicas: 2\n", "");
     service.write("k8s/all.yaml", &manifest.replace("DoNotSchedule", "ScheduleAnyway"));
     service.up_ok();
-    // As an autoscaler does, through the scale subresource.
+    // Scale through the scale subresource, as an autoscaler does.
     run(&mut kubectl("scaled", &["scale", "deployment/scaled", "--replicas=3"]));
     service.set_page("second");
     let stderr = service.up_ok();
@@ -165,7 +165,7 @@ fn closed_readiness_gate_is_reported_on_timeout() {
 fn entrypoint_that_cannot_start_fails_rollout_early() {
     for node in crate::test_service::NODES {
         let service = Service::on_node(node, "alien");
-        // What another architecture's program is to this one.
+        // An invalid executable, like a program for another architecture.
         service.write("busybox-alien", "\u{7f}ELF, but of no machine");
         let mode = fs::Permissions::from_mode(0o755);
         fs::set_permissions(service.path("busybox-alien"), mode).unwrap();
@@ -175,11 +175,11 @@ fn entrypoint_that_cannot_start_fails_rollout_early() {
         );
         let (stderr, waited) = service.up_fails_timed(&[], 95);
         assert!(stderr.contains("exec format error"), "{node}: {stderr}");
-        assert!(waited < EARLY_FAILURE_LIMIT, "{node}: it has waited {waited:?}: {stderr}");
-        // And what is not in the image.
+        assert!(waited < EARLY_FAILURE_LIMIT, "{node}: it failed only after {waited:?}: {stderr}");
+        // A program that is not in the image.
         service.write("Dockerfile", "FROM scratch\nCOPY www /www\nENTRYPOINT [\"/absent\"]\n");
         let (stderr, waited) = service.up_fails_timed(&[], 95);
         assert!(stderr.contains("/absent"), "{node}: {stderr}");
-        assert!(waited < EARLY_FAILURE_LIMIT, "{node}: it has waited {waited:?}: {stderr}");
+        assert!(waited < EARLY_FAILURE_LIMIT, "{node}: it failed only after {waited:?}: {stderr}");
     }
 }

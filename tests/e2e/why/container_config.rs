@@ -1,4 +1,4 @@
-//! Containers that cannot be made from what their specification names.
+//! Containers whose configuration is incomplete: ConfigMaps, Secrets, their keys, and users.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ const NEVER: &str = "imagePullPolicy: Never";
 const WAITING_REASONS: [&str; 1] = ["CreateContainerConfigError"];
 
 impl Scenario {
-    /// A Deployment that sleeps, with more lines for its container.
+    /// Builds an image that sleeps, and deploys it with these lines in its container.
     fn deploy_sleeping(&self, lines: &str) {
         let image = format!("{}:dev", self.name);
         self.build(&image);

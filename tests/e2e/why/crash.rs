@@ -1,4 +1,4 @@
-//! Programs that run, and end again.
+//! Programs that start and exit, and deleted pods that do not end.
 
 use super::Scenario;
 use crate::lab::{command, get, run, state, wait_for};
@@ -6,8 +6,8 @@ use crate::lab::{command, get, run, state, wait_for};
 const NEVER: &str = "imagePullPolicy: Never";
 
 impl Scenario {
-    /// A Deployment of an image that runs this in a shell; `lines` are more of its
-    /// container's.
+    /// Deploys an image that runs a script, and waits until it crashes; `lines` are added to the
+    /// container.
     fn deploy_crashing(&self, script: &str, lines: &str) {
         self.build_script(script);
         self.create_deployment(
@@ -40,7 +40,7 @@ fn failing_program_reports_crash_loop() {
     );
     let report = scenario.assert_causes(&["crash-loop"]);
     report.follow_help(0);
-    // As its log says.
+    // Fix the problem in the log.
     run(&mut scenario.kubectl(&["set", "env", "deployment/web", "PORT=8080"]));
     scenario.wait_until_ready();
 }
@@ -111,7 +111,7 @@ fn write_to_file_of_root_reports_permission_denied() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn low_port_reports_permission_denied() {
-    // By default containerd 1.x leaves ports below 1024 to root, and 2.x does not.
+    // On `node-1`, because containerd 2.x lets all users use ports below 1024 by default.
     let scenario = Scenario::on_node("node-1", "low-port");
     let script = "exec /busybox httpd -f -p 80";
     scenario.deploy_crashing(script, "securityContext: {runAsUser: 1000}");
@@ -125,8 +125,8 @@ fn running_program_between_crashes_reports_crash_loop() {
     let scenario = Scenario::on_node("node-1", "between-crashes");
     let script = "/busybox sleep 8; test -e /cache || { echo 'lost /cache'; exit 4; }; exec /busybox sleep 9999";
     scenario.deploy_crashing(script, "");
-    // It has waited, and runs once more.
-    wait_for("another run", || {
+    // The container is running again after a back-off.
+    wait_for("a restart", || {
         let pods = get(scenario.name, &["pods"]);
         let status = &pods["items"][0]["status"]["containerStatuses"][0];
         let runs = status.pointer("/state/running").is_some();
@@ -135,7 +135,7 @@ fn running_program_between_crashes_reports_crash_loop() {
     let report = scenario.assert_causes(&["crash-loop"]);
     assert_eq!(report.confidence(0), "likely");
     report.follow_help(0);
-    // As its log says.
+    // Fix the problem in the log.
     let patch = r#"{"spec":{"template":{"spec":{"volumes":[{"name":"data","emptyDir":{}}],"containers":[{"name":"web","volumeMounts":[{"name":"data","mountPath":"/cache"}]}]}}}}"#;
     run(&mut scenario.kubectl(&["patch", "deployment/web", "--patch", patch]));
     run(&mut scenario.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]));
@@ -145,7 +145,7 @@ fn running_program_between_crashes_reports_crash_loop() {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn recovered_program_is_healthy_after_some_time() {
     let scenario = Scenario::on_node("node-1", "recovered");
-    // A volume outlives the first run.
+    // A volume keeps its data across restarts of the container.
     let script = "test -e /data/tried && exec /busybox sleep 9999; >/data/tried; exit 4";
     scenario.build_script(script);
     let pod = scenario.pod_manifest(
@@ -154,14 +154,14 @@ fn recovered_program_is_healthy_after_some_time() {
         &format!("{NEVER}\nvolumeMounts: [{{name: data, mountPath: /data}}]"),
     );
     scenario.apply(&format!("{pod}  volumes: [{{name: data, emptyDir: {{}}}}]\n"));
-    wait_for("a second run", || {
+    wait_for("the second run to be ready", || {
         let pods = get(scenario.name, &["pods"]);
         let status = &pods["items"][0]["status"]["containerStatuses"][0];
         (status["ready"] == true && status["restartCount"] == 1).then_some(())
     });
     let report = scenario.assert_causes(&["crash-loop"]);
     assert_eq!(report.confidence(0), "likely");
-    wait_for("an end of the doubt", || scenario.check_namespace().is_empty().then_some(()));
+    wait_for("the pod to count as healthy", || scenario.check_namespace().is_empty().then_some(()));
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn failed_job_reports_crash_loop() {
     scenario.build_script("echo 'no input'; exit 7");
     scenario.apply("apiVersion: batch/v1\nkind: Job\nmetadata: {name: web}\nspec:\n  backoffLimit: 0\n  template:\n    spec:\n      restartPolicy: Never\n      nodeName: node-1\n      containers: [{name: web, image: 'failed-job:dev', imagePullPolicy: Never}]\n");
     run(&mut scenario.kubectl(&["wait", "job/web", "--for=condition=Failed", "--timeout=60s"]));
-    // There is no earlier run whose log could be asked for.
+    // The help must not request the log of a previous run, which does not exist.
     scenario.assert_causes(&["crash-loop"]).follow_help(0);
 }
 
@@ -196,13 +196,13 @@ fn deleted_pod_with_finalizer_reports_terminating() {
     scenario.apply(&pod.replace(name, "metadata: {name: web, finalizers: [example.com/hold]}"));
     scenario.wait_until_ready();
     run(&mut scenario.kubectl(&["delete", "pod", "web", "--wait=false"]));
-    wait_for("an end of its container", || {
+    wait_for("its container to exit", || {
         let pod = get(scenario.name, &["pod", "web"]);
         pod.pointer("/status/containerStatuses/0/state/terminated").map(|_| ())
     });
     let report = scenario.assert_causes(&["terminating"]);
     assert!(report.help(0).contains("check the controller that removes"), "{}", report.help(0));
-    // Here is none.
+    // No controller sets this finalizer, so run the command that removes it.
     let help_command = report.help(0).rsplit('`').nth(1).unwrap().to_owned();
     run(command("sh").args(["-ec", &help_command]).env("KUBECONFIG", state("kubeconfig")));
     run(&mut scenario.kubectl(&["wait", "--for=delete", "pod/web", "--timeout=30s"]));

@@ -1,4 +1,4 @@
-//! Pods that the API server refuses, or that nobody wants.
+//! Pods that the API server rejects, and workloads without pods.
 
 use super::Scenario;
 use super::scheduling::Undo;
@@ -8,13 +8,13 @@ use crate::webhook;
 
 const NEVER: &str = "imagePullPolicy: Never";
 
-/// Pods that request CPU or memory.
+/// Pods on `node-1` that request CPU or memory.
 fn capacity_claim() -> Claim {
     Claim::node("node-1").uses(Part::Capacity)
 }
 
 impl Scenario {
-    /// A Deployment that sleeps, with more lines for its container.
+    /// Builds an image, and creates a Deployment with these lines in its container.
     fn build_and_deploy(&self, lines: &str) {
         let image = format!("{}:dev", self.name);
         self.build_with(&image, "USER 1000\nENTRYPOINT [\"/busybox\", \"sleep\", \"100000\"]\n");
@@ -22,7 +22,7 @@ impl Scenario {
         self.create_deployment("node-1", &image, &format!("{NEVER}\n{lines}"));
     }
 
-    /// Changes a line of the Deployment's manifest.
+    /// Applies the Deployment with other lines in its container.
     fn redeploy(&self, lines: &str) {
         let image = format!("{}:dev", self.name);
         self.create_deployment("node-1", &image, &format!("{NEVER}\n{lines}"));
@@ -86,7 +86,7 @@ fn restricted_namespace_reports_pod_security() {
     let scenario = Scenario::on_node("node-1", "pod-security");
     let label = "pod-security.kubernetes.io/enforce=restricted";
     run(&mut kubectl("default", &["label", "namespace", "pod-security", label]));
-    // A container that starts before the others is held to the same.
+    // An init container, which must fulfill the same standard.
     let image = "pod-security:dev";
     scenario.build_with(image, "USER 1000\nENTRYPOINT [\"/busybox\", \"sleep\", \"100000\"]\n");
     scenario.import("node-1", "k8s.io", image);
@@ -116,7 +116,7 @@ fn missing_service_account_reports_not_found() {
     scenario.wait_until_ready();
 }
 
-/// A configuration that asks a webhook about each pod of a scenario's.
+/// Registers a webhook for the pods of a scenario, and waits until it is called.
 fn create_webhook(scenario: &Scenario, client_config: &str) {
     let name = scenario.name;
     scenario.apply(&format!(
@@ -132,7 +132,7 @@ webhooks:
   rules: [{{apiGroups: [\"\"], apiVersions: [v1], operations: [CREATE], resources: [pods]}}]
 "
     ));
-    // The API server takes a moment to know of it.
+    // The API server needs a moment to load the configuration.
     wait_for("the webhook", || {
         let pod = ["run", "probe", "--image=probe", "--dry-run=server"];
         (!scenario.kubectl(&pod).output().ok()?.status.success()).then_some(())
@@ -186,7 +186,7 @@ fn denying_webhook_reports_webhook() {
         "{}",
         report.help(0)
     );
-    // As the help says.
+    // Follow the help.
     let patch = r#"{"spec":{"template":{"metadata":{"labels":{"team":"a"}}}}}"#;
     run(&mut scenario.kubectl(&["patch", "deployment/web", "--patch", patch]));
     scenario.wait_until_ready();
@@ -225,7 +225,7 @@ spec: {policyName: house-rule, validationActions: [Deny], matchResources: {names
         "{}",
         report.help(0)
     );
-    // As the API server says.
+    // Fix the problem in the message of the policy.
     scenario.redeploy("workingDir: /");
     scenario.wait_until_ready();
 }
@@ -286,7 +286,7 @@ fn failed_job_without_pods_reports_job_failed() {
     run(&mut scenario.kubectl(&["wait", "job/web", "--for=condition=Failed", "--timeout=60s"]));
     run(&mut scenario.kubectl(&["delete", "pods", "--all"]));
     scenario.assert_causes(&["job-failed"]).follow_help(0);
-    // As the help says.
+    // Follow the help.
     scenario.apply(&job("sleep, \"100000\""));
     scenario.wait_until_ready();
 }

@@ -1,4 +1,4 @@
-//! Images that are not where the kubelet looks for them, or not as it asks.
+//! Images that the kubelet does not find, does not accept, or pulls although they exist.
 
 use super::Scenario;
 use crate::admission::StrictApiServer;
@@ -46,7 +46,8 @@ fn image_only_in_docker_with_policy_always_reports_both() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn stateful_set_reports_pull_policy_always() {
-    // Its controller leaves a pod alone that was never ready, whatever its template.
+    // The StatefulSet controller does not replace a pod that was never ready, even if the
+    // template changes.
     let scenario = Scenario::on_node("node-1", "stateful-always");
     let image = "stateful-always:dev";
     scenario.build(image);
@@ -190,14 +191,14 @@ fn image_never_built_reports_image_not_found() {
     scenario.create_pod("node-1", "nowhere:dev", NEVER);
     scenario.wait_for_reason(&["ErrImageNeverPull"]);
     let report = scenario.assert_causes(&["image-not-found"]);
-    // Its Dockerfile is in the scenario's folder.
+    // The Dockerfile is in the scenario's folder.
     scenario.build("unused-nowhere:dev");
     let folder = scenario.path("").display().to_string();
     report.follow_help_with(0, &[(" .", &format!(" {folder}"))]);
     scenario.wait_until_ready();
 }
 
-/// Imports an archive by hand, and unpacks nothing.
+/// Imports an archive with `ctr` without unpacking it.
 fn import_packed(scenario: &Scenario, node: &str, archive: &str) {
     let local: &[&str] = if node == "node-2" { &["--local"] } else { &[] };
     let import = ["ctr", "-n", "k8s.io", "images", "import", "--no-unpack"];
@@ -232,7 +233,7 @@ fn image_with_damaged_layer_reports_not_unpacked() {
     let scenario = Scenario::on_node("node-2", "damaged");
     scenario.build("damaged:dev");
     scenario.save("damaged:dev");
-    // One byte of the image's own file, which makes no tar header wrong.
+    // Change one byte of a file's content, which keeps the tar headers valid.
     let archive = std::fs::read(scenario.path("image.tar")).unwrap();
     let own = b"damaged damaged:dev";
     let at = archive.windows(own.len()).position(|window| window == own).unwrap();
@@ -291,7 +292,7 @@ fn admission_plugin_reports_always_pull_images() {
     scenario.wait_for_reason(&["ErrImagePull", "ImagePullBackOff"]);
     let help = scenario.assert_causes(&["always-pull-images"]).help(0).to_owned();
     assert!(help.starts_with("start the API server without `AlwaysPullImages`"), "{help}");
-    // As the help says.
+    // Follow the help.
     drop(strict);
     run(&mut scenario.kubectl(&["delete", "pod", "web", "--now"]));
     scenario.apply(&pod);
@@ -312,7 +313,7 @@ fn always_verify_reports_image_credentials_unverified() {
     let help = scenario.assert_causes(&["image-credentials-unverified"]).help(0).to_owned();
     let key = "`imagePullCredentialsVerificationPolicy: NeverVerifyPreloadedImages`";
     assert!(help.starts_with(&format!("set {key}")), "{help}");
-    // As the help says; it is the lab's own setting.
+    // Follow the help: the lab's configuration has this setting.
     drop(kubelet);
     scenario.wait_until_ready();
 }
@@ -320,7 +321,7 @@ fn always_verify_reports_image_credentials_unverified() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn image_deleted_by_kubelet_reports_garbage_collected() {
-    // The kubelet collects images of other tests, too.
+    // The whole node is claimed, because the kubelet also deletes images of other tests.
     let scenario = Scenario::with_claim("garbage", Claim::broken_node("node-2"));
     scenario.build("garbage:dev");
     scenario.import("node-2", "k8s.io", "garbage:dev");
@@ -328,13 +329,17 @@ fn image_deleted_by_kubelet_reports_garbage_collected() {
     scenario.wait_until_ready();
     run(&mut scenario.kubectl(&["scale", "deployment/web", "--replicas=0"]));
     run(&mut scenario.kubectl(&["wait", "pods", "--all", "--for=delete", "--timeout=60s"]));
-    // As if the disk were full.
+    // Thresholds that make the disk count as full.
     let keys = "imageMinimumGCAge: 1s\nevictionHard: {imagefs.available: \"99%\", nodefs.available: \"99%\"}";
     let kubelet = ReconfiguredKubelet::start(&scenario.permit, &scenario.path(""), "node-2", keys);
-    wait_for("the image's end", || images_on("node-2", "garbage:dev").is_empty().then_some(()));
+    wait_for("removal of the image", || {
+        images_on("node-2", "garbage:dev").is_empty().then_some(())
+    });
     drop(kubelet);
     let taints = ["get", "node", "node-2", "--output=jsonpath={.spec.taints}"];
-    wait_for("room", || run(&mut scenario.kubectl(&taints)).is_empty().then_some(()));
+    wait_for("removal of the taints", || {
+        run(&mut scenario.kubectl(&taints)).is_empty().then_some(())
+    });
     run(&mut scenario.kubectl(&["scale", "deployment/web", "--replicas=1"]));
     scenario.wait_for_reason(&["ErrImageNeverPull"]);
     scenario.assert_causes(&["image-garbage-collected"]).follow_help(0);

@@ -1,4 +1,4 @@
-//! Nodes that are ill.
+//! Unhealthy nodes.
 
 use super::Scenario;
 use crate::exclusive::{Claim, Part};
@@ -7,7 +7,7 @@ use crate::lab::{get, run, wait_for};
 
 const NEVER: &str = "imagePullPolicy: Never";
 
-/// `node-2` takes no pods for a while.
+/// `node-2` accepts no pods during the test.
 fn broken_node_2_claim() -> Claim {
     Claim::access().breaks(Part::Pods("node-2"))
 }
@@ -20,22 +20,22 @@ impl Scenario {
         image
     }
 
-    /// A node that finds that it has not enough of something, until it has again;
-    /// what helps.
+    /// Causes a pressure condition on `node-2` with an eviction threshold, expects the cause,
+    /// removes the threshold, and waits until the pod runs. Returns the help.
     fn assert_pressure_evicts(&self, threshold: &str, condition: &str) -> String {
         let image = self.build_on_node_2();
         let keys = format!("evictionHard: {{{threshold}}}");
         let kubelet = ReconfiguredKubelet::start(&self.permit, &self.path(""), "node-2", &keys);
         wait_for("the pressure", || check_condition("node-2", condition, "True"));
         self.create_pod("node-2", &image, NEVER);
-        wait_for("the refusal", || {
+        wait_for("the eviction", || {
             (get(self.name, &["pod", "web"])["status"]["reason"] == "Evicted").then_some(())
         });
         let help = self.assert_causes(&["node-pressure"]).help(0).to_owned();
         assert!(help.ends_with("; then recreate pod/web"), "{help}");
-        // As if there were enough again.
+        // End the pressure.
         drop(kubelet);
-        wait_for("the relief", || check_condition("node-2", condition, "False"));
+        wait_for("the end of the pressure", || check_condition("node-2", condition, "False"));
         run(&mut self.kubectl(&["delete", "pod", "web", "--now"]));
         self.create_pod("node-2", &image, NEVER);
         self.wait_until_ready();
@@ -43,7 +43,7 @@ impl Scenario {
     }
 }
 
-/// Whether a node says this of itself.
+/// Returns a value if the node has this condition.
 fn check_condition(node: &str, kind: &str, status: &str) -> Option<()> {
     let node = get("default", &["node", node]);
     let conditions = node["status"]["conditions"].as_array()?;
@@ -57,19 +57,19 @@ fn stopped_kubelet_reports_node_not_ready() {
     let image = scenario.build_on_node_2();
     let stopped = StoppedKubelet::stop(&scenario.permit, "node-2");
     scenario.create_pod("node-2", &image, NEVER);
-    // It is missed for nearly a minute before that is stdout.
+    // The kubelet has stopped for some time before the node becomes not ready.
     std::thread::sleep(std::time::Duration::from_secs(30));
     let stdout = run(&mut scenario.why_command(&["web"]));
     assert!(
         stdout.contains("the kubelet on node `node-2` has not acknowledged the pod"),
         "{stdout}"
     );
-    wait_for("the node's silence", || check_condition("node-2", "Ready", "Unknown"));
+    wait_for("the node to become not ready", || check_condition("node-2", "Ready", "Unknown"));
     let report = scenario.assert_causes(&["node-not-ready"]);
     assert!(report.help(0).contains("start the kubelet on node `node-2`"), "{}", report.help(0));
-    // As the help says; the lab's nodes have no systemd.
+    // Follow the help, without systemd, which the lab's nodes do not have.
     drop(stopped);
-    wait_for("the node's return", || check_condition("node-2", "Ready", "True"));
+    wait_for("the node to become ready", || check_condition("node-2", "Ready", "True"));
     scenario.wait_until_ready();
 }
 
@@ -117,7 +117,7 @@ fn pod_over_storage_limit_reports_node_pressure() {
         "{}",
         report.help(0)
     );
-    // As the help says.
+    // Follow the help.
     run(&mut scenario.kubectl(&["delete", "pod", "web", "--now"]));
     scenario.create_pod("node-2", &image, &writes("100Mi"));
     scenario.wait_until_ready();

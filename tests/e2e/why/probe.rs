@@ -1,4 +1,4 @@
-//! Probes that fail.
+//! Failing probes and readiness gates.
 
 use super::Scenario;
 use crate::lab::run;
@@ -7,7 +7,7 @@ const SERVER_ENTRYPOINT: &str =
     "ENTRYPOINT [\"/busybox\", \"httpd\", \"-f\", \"-p\", \"8080\", \"-h\", \"/\"]\n";
 
 impl Scenario {
-    /// A Deployment that serves its own name on port 8080, with this probe.
+    /// Deploys a server on port 8080 with this probe, and waits for a probe event.
     fn deploy_server(&self, probe: &str) {
         let image = format!("{}:dev", self.name);
         self.build_with(&image, SERVER_ENTRYPOINT);
@@ -103,7 +103,7 @@ fn closed_gate_reports_readiness_gate() {
     ]));
     let help = scenario.assert_causes(&["readiness-gate"]).help(0).to_owned();
     assert!(help.contains("check the controller that sets `example.com/ready`"), "{help}");
-    // As that controller would.
+    // Set the condition, as the controller would.
     let open = r#"{"status":{"conditions":[{"type":"example.com/ready","status":"True"}]}}"#;
     run(&mut scenario.kubectl(&["patch", "pod/web", "--subresource=status", "--patch", open]));
     scenario.wait_until_ready();
@@ -120,7 +120,7 @@ fn graceful_exit_after_probe_reports_liveness_probe() {
         "livenessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1, failureThreshold: 1}",
     );
     scenario.wait_for_reason(&["CrashLoopBackOff"]);
-    // Its exit code is 0.
+    // The exit code of the program is 0.
     let help = scenario.assert_causes(&["liveness-probe"]).help(0).to_owned();
     assert!(help.starts_with("make the program listen on `0.0.0.0:8080`"), "{help}");
     scenario.build_with("gentle-end:dev", &gentle.replace("127.0.0.1:", "0.0.0.0:"));

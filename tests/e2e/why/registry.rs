@@ -1,4 +1,4 @@
-//! Registries that do not hand out the image: real ones, each on a port of its own.
+//! Failing pulls. Each test has its own registry, on its own port.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -10,12 +10,12 @@ use super::Scenario;
 use crate::lab::{command, docker, in_node, registry_address, run, state, wait_for};
 use crate::test_service::NODES;
 
-/// `dev` with the password `secret`.
+/// The htpasswd entry of user `dev` with password `secret`.
 const HTPASSWD: &str = "dev:$2b$04$dvB3qNUo0J7kryy9A2hkB.DLWJr5AVlLjWGnVnQ2NmQ/eGH3tfNda\n";
 const IF_NOT_PRESENT: &str = "imagePullPolicy: IfNotPresent";
 const PULL_ERRORS: [&str; 2] = ["ErrImagePull", "ImagePullBackOff"];
 
-/// A registry of a scenario's own, until it is dropped.
+/// The registry of a scenario, stopped when dropped.
 struct TestRegistry {
     child: Child,
     /// Host and port.
@@ -23,7 +23,7 @@ struct TestRegistry {
 }
 
 impl TestRegistry {
-    /// `lines` are more of its configuration.
+    /// Starts a registry; `lines` are added to its configuration.
     fn start(scenario: &Scenario, port: u16, lines: &str) -> Self {
         let name = format!("{}:{port}", host_address());
         let (config, folder) = (scenario.path("registry.yml"), scenario.path("registry"));
@@ -53,7 +53,7 @@ impl TestRegistry {
         registry
     }
 
-    /// Puts an image there that docker here does not keep.
+    /// Builds an image, pushes it, and removes it from Docker. Returns its name.
     fn push(&self, scenario: &Scenario) -> String {
         let image = format!("{}/{}:dev", self.name, scenario.name);
         scenario.build(&image);
@@ -71,13 +71,13 @@ impl Drop for TestRegistry {
     }
 }
 
-/// Where the nodes find this machine.
+/// Returns the address of this machine for the nodes.
 fn host_address() -> String {
     registry_address().split(':').next().unwrap().to_owned()
 }
 
-/// What the nodes' containerd is told of a registry, until it is dropped; without
-/// it they ask the lab's own, whatever the name.
+/// The `hosts.toml` of a registry on both nodes, removed when dropped. Without it, containerd
+/// pulls from the lab's registry, whatever the name.
 struct RegistryHosts(String);
 
 impl RegistryHosts {
@@ -99,7 +99,7 @@ impl RegistryHosts {
         Self::with_server(name, &format!("https://{name}"), "")
     }
 
-    /// containerd 1.x heeds a scheme only where a host is named beside the server.
+    /// Writes a server and a host, because containerd 1.x respects the scheme only with a host.
     fn with_server(name: &str, url: &str, lines: &str) -> Self {
         let host = format!("[host.\"{url}\"]\ncapabilities = [\"pull\", \"resolve\"]\n{lines}");
         Self::write(name, &format!("server = \"{url}\"\n{host}"))
@@ -213,7 +213,7 @@ fn private_certificate_reports_registry_untrusted() {
     let start = format!("add `[host.\"https://{name}\"]` and, below it, `ca = \"/PATH/ca.crt\"`");
     let file = format!("`/etc/containerd/certs.d/{name}/hosts.toml`");
     assert!(help.starts_with(&start) && help.contains(&file), "{help}");
-    // As the help says, and nothing else.
+    // Follow the help, without other lines.
     let ca = pki("ca.crt");
     let _hosts = RegistryHosts::write(name, &format!("[host.\"https://{name}\"]\nca = {ca:?}\n"));
     scenario.wait_until_ready();
@@ -234,7 +234,7 @@ fn plain_http_registry_reports_registry_untrusted() {
     let file = format!("`/etc/containerd/certs.d/{name}/hosts.toml`");
     assert!(help.starts_with(&format!("add `{}` and `{}`", lines[0], lines[1])), "{help}");
     assert!(help.contains(&file), "{help}");
-    // As the help says, and nothing else.
+    // Follow the help, without other lines.
     let _hosts = RegistryHosts::write(name, &lines.join("\n"));
     scenario.wait_until_ready();
 }
@@ -273,7 +273,7 @@ fn missing_tag_reports_tag_not_found() {
     scenario.create_deployment("node-2", &image.replace(":dev", ":prod"), IF_NOT_PRESENT);
     scenario.wait_for_reason(&PULL_ERRORS);
     let report = scenario.assert_causes(&["tag-not-found"]);
-    // Any folder with a Dockerfile will do.
+    // Any folder with a Dockerfile works.
     let folder = scenario.path("").display().to_string();
     report.follow_help_with(0, &[(" . ", &format!(" {folder} "))]);
     scenario.wait_until_ready();

@@ -1,4 +1,4 @@
-//! Nodes that cannot make the sandbox of a pod.
+//! Nodes that cannot create pod sandboxes.
 
 use super::Scenario;
 use crate::exclusive::{Claim, Part};
@@ -9,20 +9,20 @@ const CNI_CONFIG: &str = "/etc/cni/net.d/10-kdev-lab.conflist";
 const MOVED_CNI_CONFIG: &str = "/etc/cni/net.d/10-kdev-lab.away";
 const CNI_PLUGIN: &str = "/usr/lib/cni/bridge";
 
-/// Runs a command in node-2 when it is dropped.
+/// Runs a command in `node-2` when dropped, and waits until the node is ready.
 struct UndoOnNode2(Vec<String>);
 
 impl UndoOnNode2 {
-    fn with_command(words: &[&str]) -> Self {
-        Self(words.iter().map(|&word| word.to_owned()).collect())
+    fn with_command(args: &[&str]) -> Self {
+        Self(args.iter().map(|&arg| arg.to_owned()).collect())
     }
 }
 
 impl Drop for UndoOnNode2 {
     fn drop(&mut self) {
-        let words: Vec<&str> = self.0.iter().map(String::as_str).collect();
-        let _ = in_node("node-2", &words).output();
-        wait_for("the node's return", || {
+        let args: Vec<&str> = self.0.iter().map(String::as_str).collect();
+        let _ = in_node("node-2", &args).output();
+        wait_for("the node to become ready", || {
             let node = get("default", &["node", "node-2"]);
             let is_ready = node["status"]["conditions"]
                 .as_array()?
@@ -33,7 +33,7 @@ impl Drop for UndoOnNode2 {
     }
 }
 
-/// No pod starts on `node-2` for a while.
+/// No pod starts on `node-2` during the test.
 fn broken_node_2_claim() -> Claim {
     Claim::access().breaks(Part::Pods("node-2"))
 }
@@ -57,7 +57,7 @@ fn missing_cni_config_reports_sandbox_network() {
     scenario.wait_for_event("cni plugin not initialized");
     let report = scenario.assert_causes(&["sandbox-network"]);
     assert!(report.help(0).contains("`/etc/cni/net.d`"), "{}", report.help(0));
-    // As the help says.
+    // Follow the help.
     drop(undo);
     scenario.wait_until_ready();
 }
@@ -73,12 +73,12 @@ fn missing_cni_plugin_reports_sandbox_network() {
     let report = scenario.assert_causes(&["sandbox-network"]);
     let help = "install the CNI plugin `bridge` in `/usr/lib/cni` on node `node-2`";
     assert_eq!(report.help(0), help);
-    // As the help says.
+    // Follow the help.
     drop(undo);
     scenario.wait_until_ready();
 }
 
-/// Takes the image of sandboxes from node-2, under all of its names.
+/// Removes the sandbox image from `node-2`, with all of its names.
 fn remove_pause_image() -> UndoOnNode2 {
     let list = run(&mut in_node("node-2", &["ctr", "-n", "k8s.io", "images", "ls"]));
     let line = list.lines().find(|line| line.starts_with("localhost/kdev-lab/pause")).unwrap();

@@ -1,4 +1,4 @@
-//! Pods that no node takes.
+//! Pods that cannot be scheduled.
 
 use serde_json::Value;
 
@@ -12,28 +12,28 @@ const REQUESTS: &str = "resources: {requests: {cpu: AMOUNT}}";
 const ANTI_AFFINITY: &str = "affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: kubernetes.io/hostname, labelSelector: {matchLabels: {app: web}}}]}}";
 const POD_AFFINITY: &str = "affinity: {podAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: kubernetes.io/hostname, labelSelector: {matchLabels: {app: db}}}]}}";
 
-/// Both nodes, and no others that the scheduler could name.
+/// Both nodes, with an unchanged list of nodes, because the scheduler's messages count them.
 fn all_nodes_claim() -> Claim {
     Claim::both_nodes().uses(Part::NodeList)
 }
 
-/// No pod of another test is scheduled for a while.
+/// Both nodes, without pods of other tests.
 fn tainted_nodes_claim() -> Claim {
     NODES.into_iter().fold(all_nodes_claim().breaks(Part::NodeList), |claim, node| {
         claim.breaks(Part::Pods(node))
     })
 }
 
-/// Takes a change of the nodes back when it is dropped.
+/// Runs `kubectl` commands that undo a change when dropped.
 pub(super) struct Undo(Vec<Vec<String>>);
 
 impl Undo {
     pub(super) fn with_commands(commands: &[&[&str]]) -> Self {
-        let owned = |words: &&[&str]| words.iter().map(|&word| word.to_owned()).collect();
+        let owned = |args: &&[&str]| args.iter().map(|&arg| arg.to_owned()).collect();
         Self(commands.iter().map(owned).collect())
     }
 
-    /// Does this with each node.
+    /// Runs `kubectl VERB nodes NODE ARGS` for each node.
     fn for_each_node(verb: &str, args: &[&str]) -> Self {
         Self(
             NODES
@@ -41,7 +41,7 @@ impl Undo {
                     [&[verb, "nodes", node], args]
                         .concat()
                         .iter()
-                        .map(|&word| word.to_owned())
+                        .map(|&arg| arg.to_owned())
                         .collect()
                 })
                 .into(),
@@ -52,9 +52,9 @@ impl Undo {
 impl Drop for Undo {
     fn drop(&mut self) {
         for command in &self.0 {
-            let words: Vec<&str> = command.iter().map(String::as_str).collect();
-            // What the cure has undone cannot be undone once more.
-            let _ = kubectl("default", &words).output();
+            let args: Vec<&str> = command.iter().map(String::as_str).collect();
+            // Fails if following the help has already undone the change.
+            let _ = kubectl("default", &args).output();
         }
     }
 }
@@ -64,14 +64,14 @@ impl Scenario {
         format!("{}:dev", self.name)
     }
 
-    /// Builds the scenario's image and brings it to both nodes.
+    /// Builds the scenario's image, and loads it onto both nodes.
     fn build_and_load(&self) {
         self.build(&self.image());
         self.load(&self.image());
     }
 
-    /// A Deployment `web` on whichever node; `spec` is a line of the pods', and
-    /// `line` of the container's.
+    /// Creates a Deployment `web` without a fixed node; `spec` is a line of the pod spec, and
+    /// `line` of the container.
     fn schedule_deployment(&self, replicas: usize, spec: &str, line: &str) {
         let image = self.image();
         self.apply(&format!(
@@ -79,7 +79,7 @@ impl Scenario {
         ));
     }
 
-    /// The same as a bare pod.
+    /// Creates a bare pod like those of `schedule_deployment`.
     fn schedule_pod(&self, spec: &str, line: &str) {
         let image = self.image();
         self.apply(&format!(
@@ -87,7 +87,7 @@ impl Scenario {
         ));
     }
 
-    /// Waits until all that is wanted runs, as the newest template says.
+    /// Waits until the rollout is complete and all pods are ready.
     fn wait_until_rolled_out(&self) {
         run(&mut self.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]));
         self.wait_until_ready();
@@ -116,7 +116,7 @@ fn memory_request_over_node_size_reports_insufficient_resources() {
     scenario.wait_until_ready();
 }
 
-/// The pods of all namespaces that hold what they request.
+/// Returns the running and pending pods of all namespaces that have requests.
 fn pods_with_requests() -> Vec<Value> {
     let is_over = |pod: &Value| {
         ["Succeeded", "Failed"].contains(&pod["status"]["phase"].as_str().unwrap_or_default())
@@ -135,7 +135,7 @@ fn pods_with_requests() -> Vec<Value> {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn cpu_requests_of_other_pods_report_insufficient_resources() {
     let scenario = Scenario::with_claim("crowded", all_nodes_claim().breaks(Part::Capacity));
-    // Pods of tests that have ended may still be there. Those of the demo stay.
+    // Pods of earlier tests may still exist. Those of the demo remain.
     let is_demo = |pod: &Value| pod["metadata"]["namespace"] == "default";
     wait_for("nodes without requests", || pods_with_requests().iter().all(is_demo).then_some(()));
     let others = pods_with_requests();
@@ -149,7 +149,7 @@ fn cpu_requests_of_other_pods_report_insufficient_resources() {
     scenario.build_and_load();
     scenario.schedule_deployment(2, ANTI_AFFINITY, &REQUESTS.replace("AMOUNT", "1500m"));
     scenario.wait_until_rolled_out();
-    // A pod and a Deployment may bear the same name.
+    // A pod and a Deployment can have the same name.
     scenario.schedule_pod("", &REQUESTS.replace("AMOUNT", "\"1\""));
     scenario.wait_for_event("Insufficient cpu");
     let report = scenario.assert_causes(&["insufficient-resources"]);
@@ -194,7 +194,7 @@ fn tainted_nodes_report_taints_and_node_with_image() {
     assert!(report.evidence(0).contains("only `node-2` has the image"), "{}", report.evidence(0));
     assert!(report.message(0).contains("`team=data:NoSchedule`"), "{}", report.message(0));
     report.follow_help(0);
-    // It may go to either node now.
+    // Both nodes are now possible.
     scenario.import("node-1", "k8s.io", &scenario.image());
     scenario.wait_until_rolled_out();
 }
@@ -248,11 +248,11 @@ fn daemon_set_without_matching_node_reports_inactive() {
     scenario.apply(&format!(
         "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {{name: web}}\nspec:\n  selector: {{matchLabels: {{app: web}}}}\n  template:\n    metadata: {{labels: {{app: web}}}}\n    spec:\n      nodeSelector: {{no-place: here}}\n      terminationGracePeriodSeconds: 0\n      containers: [{{name: web, image: {image:?}, imagePullPolicy: Never}}]\n"
     ));
-    wait_for("the controller's word", || {
+    wait_for("the controller to process the DaemonSet", || {
         let status = &get(scenario.name, &["daemonset", "web"])["status"];
         (status["observedGeneration"] == 1).then_some(())
     });
-    // Whoever has not asked about it has likely meant it.
+    // Not an error without a query for the workload, because it is probably intended.
     assert!(
         scenario
             .check_namespace()
@@ -272,7 +272,7 @@ fn taint_and_missing_label_report_both_causes() {
     for node in NODES {
         run(&mut kubectl("default", &["taint", "nodes", node, "team=data:NoExecute"]));
     }
-    // A pod alone may be given more tolerations, but nothing else.
+    // A bare pod: of its placement, only tolerations can be added.
     scenario.schedule_pod("nodeSelector: {twice-kept: ssd}", "");
     scenario.wait_for_event("0/2 nodes are available");
     let report = scenario.assert_causes(&["untolerated-taints", "node-selector"]);
@@ -378,7 +378,7 @@ fn node_name_against_selector_reports_node_selector() {
     scenario.build_and_load();
     let spec = "nodeName: node-1\n  nodeSelector: {kubernetes.io/hostname: node-2}";
     scenario.schedule_pod(spec, "");
-    wait_for("the kubelet's no", || {
+    wait_for("rejection by the kubelet", || {
         (get(scenario.name, &["pod", "web"])["status"]["reason"] == "NodeAffinity").then_some(())
     });
     let report = scenario.assert_causes(&["node-selector"]);
@@ -394,7 +394,7 @@ fn unknown_scheduler_reports_not_scheduled() {
     let scenario = Scenario::with_claim("own-scheduler", all_nodes_claim());
     scenario.build_and_load();
     scenario.schedule_pod("schedulerName: mine", "");
-    // Until then one might just be about to come.
+    // Before that, the pod counts as about to be scheduled.
     std::thread::sleep(std::time::Duration::from_secs(6));
     scenario.assert_causes(&["not-scheduled"]).follow_help(0);
     scenario.wait_until_ready();

@@ -1,4 +1,4 @@
-//! Programs that cannot be started.
+//! Entrypoints that cannot start.
 
 use std::fs;
 use std::path::Path;
@@ -8,12 +8,12 @@ use crate::lab::{in_node, run};
 
 const NEVER: &str = "imagePullPolicy: Never";
 const SLEEP_ENTRYPOINT: &str = "ENTRYPOINT [\"/busybox\", \"sleep\", \"100000\"]\n";
-/// The beginning of a program for another architecture: an ELF header that says
-/// `AArch64`.
+/// The beginning of a program for another architecture: an ELF header for AArch64.
 const ARM_ELF_HEADER: &[u8] = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\xb7\0\x01\0\0\0";
 
 impl Scenario {
-    /// A pod whose image has these last lines in its Dockerfile.
+    /// Creates a pod whose image has these last lines in its Dockerfile, and waits until its
+    /// container fails.
     fn create_failing_pod(&self, lines: &str) {
         let image = format!("{}:dev", self.name);
         self.build_with(&image, lines);
@@ -22,14 +22,14 @@ impl Scenario {
         self.wait_for_reason(&["CrashLoopBackOff", "RunContainerError", "CreateContainerError"]);
     }
 
-    /// A file in the folder that is built from.
+    /// Writes a file into the build context.
     fn write_file(&self, name: &str, content: &[u8], mode: u32) {
         use std::os::unix::fs::PermissionsExt;
         fs::write(self.path(name), content).unwrap();
         fs::set_permissions(self.path(name), fs::Permissions::from_mode(mode)).unwrap();
     }
 
-    /// Builds the image as the help says, and loads it.
+    /// Builds the image with these last lines, loads it, and waits until the pod is ready.
     fn rebuild_and_load(&self, lines: &str) {
         let image = format!("{}:dev", self.name);
         self.build_with(&image, lines);
@@ -38,7 +38,7 @@ impl Scenario {
     }
 }
 
-/// Where a dynamically linked program of this machine looks for its loader.
+/// The path of the dynamic loader on this machine.
 const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
 
 #[test]
@@ -48,7 +48,7 @@ fn program_for_other_machine_reports_wrong_architecture() {
     scenario.write_file("app", ARM_ELF_HEADER, 0o755);
     scenario.create_failing_pod("COPY app /app\nENTRYPOINT [\"/app\"]\n");
     let report = scenario.assert_causes(&["wrong-architecture"]);
-    // The right program, and then as the help says.
+    // Use a program for this architecture, and follow the help.
     fs::write(
         scenario.path("Dockerfile"),
         format!("FROM scratch\nCOPY busybox /\n{SLEEP_ENTRYPOINT}"),
@@ -140,7 +140,7 @@ fn missing_loader_reports_library_not_found() {
     scenario.create_failing_pod("COPY app /app\nENTRYPOINT [\"/app\"]\n");
     let help = scenario.assert_causes(&["library-not-found"]).help(0).to_owned();
     assert!(help.starts_with("link the program statically"), "{help}");
-    // As busybox is.
+    // busybox is linked statically.
     scenario.rebuild_and_load(SLEEP_ENTRYPOINT);
 }
 
@@ -183,7 +183,7 @@ fn passwd_without_user_reports_user_not_found() {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn directory_reports_entrypoint_not_executable() {
     let scenario = Scenario::on_node("node-1", "folder-program");
-    // The name is a folder's, since a file was copied into it.
+    // `/app` is a directory.
     scenario.create_failing_pod("COPY busybox /app/busybox\nENTRYPOINT [\"/app\"]\n");
     let help = scenario.assert_causes(&["entrypoint-not-executable"]).help(0).to_owned();
     assert!(help.ends_with("if it is a directory, correct the target of `COPY`"), "{help}");
@@ -209,7 +209,7 @@ fn program_hidden_by_volume_reports_entrypoint_not_found() {
     scenario.wait_for_reason(&["CrashLoopBackOff", "RunContainerError", "CreateContainerError"]);
     let help = scenario.assert_causes(&["entrypoint-not-found"]).help(0).to_owned();
     assert!(help.starts_with("mount volume `data` at another path in"), "{help}");
-    // As the help says.
+    // Follow the help.
     run(&mut scenario.kubectl(&["delete", "pod", "web", "--now"]));
     pod("/data");
     scenario.wait_until_ready();

@@ -1,16 +1,16 @@
-//! Volumes that cannot be mounted.
+//! Volumes that cannot be mounted, and pending claims.
 
 use super::Scenario;
 use crate::exclusive::{Claim, Part};
 use crate::lab::{apply, get, kubectl, run, wait_for};
 
-/// Volumes and classes that no other test sees, nor binds.
+/// Exclusive use of volumes and storage classes, so that no other test binds them.
 fn volumes_claim() -> Claim {
     Claim::both_nodes().uses(Part::NodeList).breaks(Part::Volumes)
 }
 
 impl Scenario {
-    /// A Deployment that sleeps, and mounts this volume.
+    /// Builds an image, and deploys it with this volume.
     fn build_and_mount(&self, volume: &str) {
         let image = format!("{}:dev", self.name);
         self.build(&image);
@@ -18,7 +18,7 @@ impl Scenario {
         self.deploy_with_volume(volume);
     }
 
-    /// A claim of the scenario's name; no volume is left from an earlier run.
+    /// Creates a claim with the scenario's name, after deleting volumes of earlier runs.
     fn create_claim(&self, lines: &str) {
         self.delete_volumes();
         self.apply(&format!(
@@ -27,18 +27,18 @@ impl Scenario {
         ));
     }
 
-    /// Volumes belong to no namespace, and outlive it.
+    /// Deletes the volumes, which belong to no namespace and remain after it.
     fn delete_volumes(&self) {
-        // Those of the tests themselves, and those of the advice.
+        // Volumes that the test creates, and those that the help creates.
         for name in [self.name, &format!("{0}-{0}", self.name)] {
             let delete = ["delete", "persistentvolume", name, "--ignore-not-found", "--wait=false"];
             run(&mut kubectl("default", &delete));
         }
     }
 
-    /// Waits until the scheduler has looked at a claim that is bound.
+    /// Waits until the scheduler reports a conflict with the bound volume.
     fn wait_until_bound(&self) {
-        wait_for("the scheduler's word on the volume", || {
+        wait_for("the scheduler to report the volume", || {
             let pods = get(self.name, &["pods"]).to_string();
             ["volume node affinity conflict", "PersistentVolume's node affinity"]
                 .iter()
@@ -87,7 +87,7 @@ fn missing_claim_reports_claim_pending() {
     let report = scenario.assert_causes(&["claim-pending"]);
     assert!(report.help(0).contains("PersistentVolumeClaim"), "{}", report.help(0));
     report.follow_help(0);
-    // It then waits for a volume, as the next one does.
+    // The claim then needs a volume, as in the next test.
     run(&mut scenario.kubectl(&["get", "persistentvolumeclaim", "claim-missing"]));
 }
 
@@ -227,7 +227,7 @@ fn volume_on_other_node_reports_volume_node_conflict() {
         "{}",
         report.help(0)
     );
-    // As the help says.
+    // Follow the help.
     let image = "volume-elsewhere:dev";
     scenario.import("node-2", "k8s.io", image);
     let patch =
@@ -237,8 +237,7 @@ fn volume_on_other_node_reports_volume_node_conflict() {
     scenario.delete_volumes();
 }
 
-/// A storage class that makes no volumes, and binds none before a pod has its node;
-/// gone at the end.
+/// A StorageClass without a provisioner, with delayed binding, deleted when dropped.
 struct StorageClass(&'static str);
 
 impl StorageClass {
