@@ -1,4 +1,4 @@
-//! Any bytes are parsed as an archive or rejected.
+//! Reads any bytes as an image archive without a panic.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Any text is edited as a manifest or rejected, and an edited text needs no further edit.
+//! Edits any text as a manifest without a panic; a second edit changes nothing.
 
 #![no_main]
 
@@ -8,10 +8,10 @@ use kdev_manifest::update::ImageUpdate;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
-    let image = Reference::parse("app").expect("it is one");
+    let image = Reference::parse("app").expect("`app` is a valid reference");
     let policy = PullPolicy::Never;
-    let want = ImageUpdate { name: image.name(), tag: "kdev-1", policy, paths: &[] };
-    let Ok(rendered) = kdev_manifest::render(text, &want) else { return };
-    let again = kdev_manifest::render(&rendered.text, &want);
+    let update = ImageUpdate { name: image.name(), tag: "kdev-1", policy, paths: &[] };
+    let Ok(rendered) = kdev_manifest::render(text, &update) else { return };
+    let again = kdev_manifest::render(&rendered.text, &update);
     assert_eq!(again.map(|again| again.text).as_ref(), Ok(&rendered.text));
 });

@@ -1,5 +1,5 @@
-//! Any text is parsed as a reference or rejected, and its full and familiar forms are the
-//! same reference.
+//! Parses any text as an image reference without a panic; its full and familiar forms parse to
+//! the same reference.
 
 #![no_main]
 
