@@ -1,9 +1,9 @@
-//! Manifests whose order is not the one in which the cluster needs them.
+//! Manifests in another order than the one in which the cluster must create their objects.
 
 use crate::lab::{get, kubectl, run};
 use crate::test_service::{Service, deployment};
 
-/// Cluster-scoped objects, which a test leaves behind when it fails.
+/// Deletes objects outside of the namespace of the test, which a failed test may have left.
 fn delete(objects: &[&str]) {
     run(kubectl("default", &["delete", "--ignore-not-found"]).args(objects));
 }
