@@ -1,9 +1,9 @@
-//! Where a setting comes from: flag, variable, personal file, package,
-//! workspace, discovery.
+//! The precedence of settings: flag, variable, `kdev.local.toml`, package, workspace,
+//! discovery.
 
 use crate::project::Project;
 
-/// The image that a dry run would build.
+/// Returns the image that a dry run would build.
 fn image(project: &Project, args: &[&str]) -> String {
     let ran = project.run(&[&["up", "--dry-run"], args].concat());
     let after = ran.code(0).out().split("build --tag ").nth(1).unwrap();
@@ -11,7 +11,7 @@ fn image(project: &Project, args: &[&str]) -> String {
 }
 
 #[test]
-fn each_source_overrides_the_next_one() {
+fn sources_override_in_documented_order() {
     let project = Project::new();
     let manifest = |name: &str| {
         format!(
@@ -32,7 +32,7 @@ fn each_source_overrides_the_next_one() {
 }
 
 #[test]
-fn a_variable_stands_between_flag_and_file() {
+fn variable_overrides_file_but_not_flag() {
     let project = Project::new();
     let ran = project.run_with(&[("KDEV_CONTEXT", "prod")], &["up", "--dry-run"]);
     assert!(ran.code(0).out().contains("kubectl --context prod "));

@@ -1,11 +1,11 @@
-//! Nodes whose containerd is part of something else, or that are containers.
+//! Nodes of distributions that bundle containerd or run nodes as containers.
 
 use crate::project::{CONFIG, Project};
 
 const LOADED: [&str; 2] = ["docker.io/library/app:kdev-0123456789ab", CONFIG];
 
 #[test]
-fn k3s_microk8s_and_k0s_have_a_ctr_of_their_own() {
+fn bundled_ctr_of_distribution_is_used() {
     let table = [
         ("containerd://1.6.20", "containerd://2.1.5-k3s1", "k3s"),
         (
@@ -21,22 +21,27 @@ fn k3s_microk8s_and_k0s_have_a_ctr_of_their_own() {
     ];
     for (before, after, program) in table {
         let project = Project::new();
-        project.nodes_are(before, after);
-        project
-            .script(program, "printf 'own %s\\n' \"$*\" >>\"$FAKE/log\"; shift; exec ctr \"$@\"");
+        project.edit_nodes(before, after);
+        project.script(
+            program,
+            "printf 'bundled %s\\n' \"$*\" >>\"$FAKE/log\"; shift; exec ctr \"$@\"",
+        );
         project.run(&["up", "--node", "n1"]).code(0);
         assert_eq!(project.images_on("10.0.0.1"), LOADED);
-        let own =
-            project.calls().lines().filter(|line| line.starts_with("own ctr -n k8s.io")).count();
+        let bundled = project
+            .calls()
+            .lines()
+            .filter(|line| line.starts_with("bundled ctr -n k8s.io"))
+            .count();
         let all = project.calls().lines().filter(|line| line.starts_with("ctr ")).count();
-        assert!(own > 0 && own == all, "{}", project.calls());
+        assert!(bundled > 0 && bundled == all, "{}", project.calls());
     }
 }
 
 #[test]
-fn sudo_is_asked_for_just_the_command_that_is_run() {
+fn sudo_help_has_exact_ctr_command() {
     let project = Project::new();
-    project.nodes_are("containerd://1.6.20", "containerd://2.1.5-k3s1");
+    project.edit_nodes("containerd://1.6.20", "containerd://2.1.5-k3s1");
     project.script("k3s", "shift; exec ctr \"$@\"");
     project.write("fake/uid", "1000").write("fake/sudo-refuses", "sudo: a password is required\n");
     project.run(&["up", "--node", "n1"]).code(93).error(
@@ -46,21 +51,21 @@ fn sudo_is_asked_for_just_the_command_that_is_run() {
 }
 
 #[test]
-fn a_node_of_kind_is_reached_through_docker() {
+fn kind_node_is_reached_through_docker() {
     let project = Project::new();
     let id = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
-    project.nodes_are("\"machineID\":\"n1\"", &format!("\"machineID\":\"{}\"", id.trim()));
+    project.edit_nodes("\"machineID\":\"n1\"", &format!("\"machineID\":\"{}\"", id.trim()));
     project.write("fake/containers", "n1\nother\n").remove("bin/ssh");
     project.run(&["up", "--node", "n1"]).code(0);
     assert_eq!(project.images_on("n1"), LOADED);
-    // A dry run shows the same way.
+    // A dry run prints the same command.
     let import = "docker save 'app:kdev-<digest>' | docker exec -i n1 [ROOT]/bin/ctr -n k8s.io image import --platform linux/amd64 -\n";
     let shown = project.run(&["up", "--node", "n1", "--dry-run"]);
     assert!(shown.code(0).out().contains(import), "{}", shown.out());
 }
 
 #[test]
-fn a_cluster_of_mixed_architectures_is_loaded_where_the_image_can_run() {
+fn nodes_of_other_architecture_are_skipped() {
     let project = Project::new();
     project.nodes(&[("n1", "10.0.0.1", "amd64"), ("n2", "10.0.0.2", "arm64")]);
     project.run(&["load", "tool:1"]).code(0).stderr(
@@ -72,17 +77,17 @@ fn a_cluster_of_mixed_architectures_is_loaded_where_the_image_can_run() {
     assert_eq!(project.images_on("10.0.0.2"), [""; 0]);
     project.run(&["up"]).code(0);
     assert_eq!(project.images_on("10.0.0.2"), [""; 0]);
-    // Whoever names it, means it.
-    let words = "error: image `tool:1` is built for linux/amd64, but node `n2` is linux/arm64
+    // A requested node is not skipped.
+    let error = "error: image `tool:1` is built for linux/amd64, but node `n2` is linux/arm64
   help: build for the node: set DOCKER_DEFAULT_PLATFORM=linux/arm64\n";
-    project.run(&["load", "tool:1", "--node", "n1", "--node", "n2"]).code(94).stderr(words);
-    // Where none is left, there is nothing to do.
+    project.run(&["load", "tool:1", "--node", "n1", "--node", "n2"]).code(94).stderr(error);
+    // It is an error if no node can run the image.
     project.nodes(&[("n2", "10.0.0.2", "arm64")]);
-    project.run(&["load", "tool:1"]).code(94).stderr(words);
+    project.run(&["load", "tool:1"]).code(94).stderr(error);
 }
 
 #[test]
-fn a_node_that_cannot_run_the_image_need_not_be_reached() {
+fn unreachable_node_of_other_architecture_is_skipped() {
     let project = Project::new();
     project.nodes(&[("n1", "10.0.0.1", "amd64"), ("n2", "10.0.0.2", "arm64")]);
     let refused = |at: &str| format!("ssh: connect to host {at} port 22: Connection refused\n");
@@ -93,7 +98,7 @@ fn a_node_that_cannot_run_the_image_need_not_be_reached() {
       Loaded n1: sent [..] in [TIME]
     Finished tool:1 in [TIME]\n",
     );
-    // Whoever names it, means it; and what can run it must be reached.
+    // A requested node is not skipped, and a node that can run the image must be reached.
     let named =
         project.run(&["load", "tool:1", "--node", "n1", "--node", "n2"]).code(93).err().to_owned();
     assert!(named.starts_with("error: cannot reach node `n2` (10.0.0.2): "), "{named}");
@@ -103,12 +108,12 @@ fn a_node_that_cannot_run_the_image_need_not_be_reached() {
 }
 
 #[test]
-fn the_kubeadm_of_docker_desktop_is_refused_with_a_way_out() {
+fn docker_desktop_kubeadm_is_rejected_with_help() {
     let project = Project::new();
     project.nodes(&[("docker-desktop", "192.168.65.3", "amd64")]);
-    project.nodes_are("kind://docker/test/docker-desktop", "");
-    project.nodes_are("containerd://1.6.20", "docker://28.3.0");
-    // Its context needs no consent: its node tells.
+    project.edit_nodes("kind://docker/test/docker-desktop", "");
+    project.edit_nodes("containerd://1.6.20", "docker://28.3.0");
+    // Its node identifies Docker Desktop, so the context needs no permission.
     project.run(&["load", "tool:1"]).code(93).stderr(
         "error: node `docker-desktop` runs `docker://28.3.0`; only containerd is supported
   help: in Docker Desktop, select `kind` instead of `kubeadm` under Settings, Kubernetes\n",

@@ -1,5 +1,5 @@
-//! What fails: each with its whole stderr, its exit code, and nothing half
-//! done on nodes or cluster.
+//! Errors: the complete stderr and the exit code of each, and that nodes and cluster are
+//! unchanged.
 
 mod build;
 mod cluster;
@@ -13,14 +13,14 @@ use crate::project::{IMAGE, Project};
 
 const BUILT: &str = "    Building app:latest\nStep 1/1 : FROM scratch\n       Built app:kdev-0123456789ab in [TIME]\n";
 
-/// Nothing was sent, nothing was applied.
+/// Checks that nothing was loaded or applied.
 #[track_caller]
 fn untouched(project: &Project) {
     assert_eq!(project.images_on("10.0.0.1"), [""; 0]);
     assert_eq!(project.applied(), None);
 }
 
-/// `up` with one node fails so.
+/// Checks the exit code and stderr of `up` with one node.
 #[track_caller]
 fn fails(project: &Project, code: i32, stderr: &str) {
     project.run(&["up", "--node", "n1"]).code(code).stdout("").stderr(stderr);

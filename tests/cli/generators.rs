@@ -1,4 +1,4 @@
-//! Folders of which manifests are made: kustomizations and charts.
+//! Manifests that are rendered from kustomizations and charts.
 
 use std::fs;
 use std::path::Path;
@@ -11,15 +11,15 @@ fn rendered() -> String {
     POD.replace("image: app\n", &format!("image: {IMAGE}\n    imagePullPolicy: Never\n"))
 }
 
-/// A `kubectl` or `helm` that says what it was called with, and prints this.
+/// Replaces `kubectl` or `helm` with a script that logs its arguments and prints a text.
 fn prints(project: &Project, tool: &str, text: &str) {
     let _ = fs::remove_file(project.path("bin").join(tool));
-    project.write("fake/made", text);
-    project.script(tool, &format!("echo {tool} \"$@\" >>\"$FAKE/log\"; cat \"$FAKE/made\""));
+    project.write("fake/output", text);
+    project.script(tool, &format!("echo {tool} \"$@\" >>\"$FAKE/log\"; cat \"$FAKE/output\""));
 }
 
 #[test]
-fn a_default_folder_that_is_a_kustomization_goes_through_kubectl() {
+fn default_folder_with_kustomization_is_rendered_by_kubectl() {
     let project = Project::new();
     project.write("k8s/kustomization.yaml", "resources: [app.yaml]\n");
     prints(&project, "kubectl", POD);
@@ -30,7 +30,7 @@ fn a_default_folder_that_is_a_kustomization_goes_through_kubectl() {
 
 #[test]
 #[ignore = "needs kubectl"]
-fn the_real_kubectl_makes_a_kustomization() {
+fn real_kubectl_renders_kustomization() {
     let project = Project::new();
     fs::create_dir_all(project.path("deploy/base")).unwrap();
     project.write("deploy/base/pod.yaml", POD);
@@ -56,7 +56,7 @@ fn chart_with<'a>(project: &'a Project, config: &str) -> &'a Project {
 }
 
 #[test]
-fn a_chart_goes_through_helm() {
+fn chart_is_rendered_by_helm() {
     let project = Project::new();
     chart(&project);
     prints(&project, "helm", POD);
@@ -67,11 +67,11 @@ fn a_chart_goes_through_helm() {
 }
 
 #[test]
-fn a_chart_is_made_for_the_namespace_of_the_context_that_is_named() {
+fn chart_is_rendered_for_namespace_of_context() {
     let project = Project::new();
     chart_with(&project, "manifests = [\"chart\"]");
-    project.write("fake/made", POD);
-    project.script("helm", "echo helm \"$@\" >>\"$FAKE/log\"; cat \"$FAKE/made\"");
+    project.write("fake/output", POD);
+    project.script("helm", "echo helm \"$@\" >>\"$FAKE/log\"; cat \"$FAKE/output\"");
     project.run(&["up", "--dry-run"]).code(0);
     let call = format!("helm template app {} --skip-tests", project.path("chart").display());
     assert!(project.calls().contains(&format!("{call}\n")), "{}", project.calls());
@@ -81,7 +81,7 @@ fn a_chart_is_made_for_the_namespace_of_the_context_that_is_named() {
 }
 
 #[test]
-fn helm_is_missing() {
+fn helm_not_found() {
     let project = Project::new();
     chart(&project).run(&["render"]).code(91).stdout("").stderr(
         "error: `helm` not found on PATH
@@ -90,7 +90,7 @@ fn helm_is_missing() {
 }
 
 #[test]
-fn a_folder_that_is_broken_is_told_in_the_tools_words() {
+fn invalid_chart_shows_error_of_helm() {
     let project = Project::new();
     chart(&project).script("helm", "echo 'Error: values.yaml: bad' >&2; exit 1");
     project.run(&["render"]).code(90).stdout("").stderr(
@@ -101,7 +101,7 @@ fn a_folder_that_is_broken_is_told_in_the_tools_words() {
 }
 
 #[test]
-fn a_chart_that_lacks_what_it_depends_on_is_told_how_to_fetch_it() {
+fn missing_chart_dependency_has_help() {
     let project = Project::new();
     let words = "Error: An error occurred while checking for chart dependencies. You may need to run `helm dependency build` to fetch missing dependencies: found in Chart.yaml, but missing in charts/ directory: db";
     project.write("fake/words", words);
@@ -112,7 +112,7 @@ fn a_chart_that_lacks_what_it_depends_on_is_told_how_to_fetch_it() {
 }
 
 #[test]
-fn a_kustomization_that_is_broken_is_told_in_kubectls_words() {
+fn invalid_kustomization_shows_error_of_kubectl() {
     let project = Project::new();
     project.write("k8s/kustomization.yaml", "resources: [absent.yaml]\n");
     let _ = fs::remove_file(project.path("bin/kubectl"));
@@ -125,19 +125,19 @@ fn a_kustomization_that_is_broken_is_told_in_kubectls_words() {
 }
 
 #[test]
-fn a_fault_in_what_was_made_is_shown_there() {
+fn invalid_output_of_helm_has_position() {
     let project = Project::new();
     chart(&project);
     prints(&project, "helm", "kind: Pod\nkind: Pod\n");
     project.run(&["render"]).code(90).stdout("").stderr(
         "error: cannot update the output of `helm template app [ROOT]/chart --skip-tests --namespace dev` at line 2, column 1
-  caused by: the key `kind` is there twice
+  caused by: duplicate key `kind`
   help: run `helm template app [ROOT]/chart --skip-tests --namespace dev` and check line 2\n",
     );
 }
 
 #[test]
-fn a_folder_of_neither_kind_holds_no_manifest() {
+fn folder_without_chart_or_kustomization_is_rejected() {
     let project = Project::new();
     project.config("manifests = [\"k8s\"]");
     let folder: &Path = &project.path("k8s");

@@ -1,4 +1,4 @@
-//! An interrupt at each stage: children end, and nothing half done stays.
+//! Interrupts at each stage: child processes exit, and no partial result remains.
 
 use std::process::Child;
 use std::thread;
@@ -11,10 +11,10 @@ use crate::project::Project;
 
 #[track_caller]
 fn interrupt_when(project: &Project, child: Child, signal: Signal, seen: &str) -> String {
-    let begun = Instant::now();
+    let start = Instant::now();
     while !project.calls().contains(seen) {
         assert!(
-            begun.elapsed() < Duration::from_secs(20),
+            start.elapsed() < Duration::from_secs(20),
             "never saw {seen}:\n{}",
             project.calls()
         );
@@ -24,12 +24,12 @@ fn interrupt_when(project: &Project, child: Child, signal: Signal, seen: &str) -
     kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130));
-    assert!(begun.elapsed() < Duration::from_secs(30));
+    assert!(start.elapsed() < Duration::from_secs(30));
     String::from_utf8(output.stderr).unwrap()
 }
 
 #[test]
-fn in_the_build() {
+fn interrupt_during_build() {
     let project = Project::new();
     project.write("fake/build-hangs", "");
     let child = project.start(&["up"]);
@@ -39,26 +39,26 @@ fn in_the_build() {
 }
 
 #[test]
-fn in_the_load() {
+fn interrupt_during_load() {
     let project = Project::new();
     project.write("fake/save-hangs", "");
     let child = project.start(&["up"]);
     let stderr = interrupt_when(&project, child, Signal::SIGTERM, "image import");
     assert!(stderr.ends_with("error: interrupted\n"), "{stderr}");
-    // The node's script outlives its connection, and takes the name away.
-    let begun = Instant::now();
+    // The script on the node outlives its connection, and removes the name.
+    let start = Instant::now();
     let none = [""; 0];
     while project.images_on("10.0.0.1") != none || project.images_on("10.0.0.2") != none {
-        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", project.images_on("10.0.0.1"));
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", project.images_on("10.0.0.1"));
         thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(project.applied(), None);
 }
 
 #[test]
-fn in_the_rollout() {
+fn interrupt_during_rollout() {
     let project = Project::new();
-    project.has_no_pods();
+    project.remove_pods();
     let child = project.start(&["up"]);
     let stderr = interrupt_when(&project, child, Signal::SIGINT, "get deployments.apps,");
     assert!(stderr.ends_with("error: interrupted\n"), "{stderr}");

@@ -1,9 +1,9 @@
-//! `cargo kdev load`: the load alone.
+//! `cargo kdev load`.
 
 use crate::project::{CONFIG, Project};
 
 #[test]
-fn an_image_is_loaded_under_its_own_name_and_nothing_is_applied() {
+fn image_is_loaded_under_own_name_without_apply() {
     let project = Project::new();
     project.run(&["load", "tool:1", "--node", "n2"]).code(0).stderr(
         "     Loading n2 (4.00 KiB)
@@ -16,7 +16,7 @@ fn an_image_is_loaded_under_its_own_name_and_nothing_is_applied() {
 }
 
 #[test]
-fn a_node_that_is_being_loaded_is_waited_for() {
+fn load_waits_for_other_load_onto_node() {
     let project = Project::new();
     project.write("fake/node-is-busy", "");
     project.run(&["load", "tool:1", "--node", "n2"]).code(0).stderr(
@@ -33,13 +33,13 @@ fn present_image_does_not_wait_for_another_load() {
     project.run(&["load", "tool:1", "--node", "n2"]).code(0);
     project.write("fake/node-is-busy", "");
     project.run(&["load", "tool:1", "--node", "n2"]).code(0).stderr(
-        "     Present n2: nothing to send
+        "     Present n2: image is already loaded
     Finished tool:1 in [TIME]\n",
     );
 }
 
 #[test]
-fn without_an_image_the_last_build_is_loaded() {
+fn last_build_is_loaded_by_default() {
     let project = Project::new();
     project.run(&["load"]).code(0);
     for node in ["10.0.0.1", "10.0.0.2"] {
@@ -49,7 +49,7 @@ fn without_an_image_the_last_build_is_loaded() {
 }
 
 #[test]
-fn outside_of_a_project_an_image_must_be_named() {
+fn image_is_required_outside_project() {
     let project = Project::new();
     project.remove("Cargo.toml");
     project.run(&["load", "tool:1"]).code(0);
@@ -57,7 +57,7 @@ fn outside_of_a_project_an_image_must_be_named() {
 }
 
 #[test]
-fn a_project_that_was_never_built_is_built_by_up() {
+fn missing_build_suggests_up() {
     let project = Project::new();
     project.config("image = \"nosuch\"");
     project.run(&["load", "--package", "app"]).code(90).stderr(
@@ -67,12 +67,12 @@ fn a_project_that_was_never_built_is_built_by_up() {
 }
 
 #[test]
-fn what_has_no_name_is_not_loaded() {
+fn unsuitable_reference_is_rejected() {
     let project = Project::new();
     let help = "  help: pass an image that `docker image ls` lists, as `NAME:TAG`\n";
     project.run(&["load", &format!("tool@{CONFIG}")]).code(90).stderr(&format!(
         "error: cannot load `tool@{CONFIG}`
-  caused by: a digest is no name that a manifest could use\n{help}"
+  caused by: a reference with a digest cannot be loaded; use a tag\n{help}"
     ));
     project.run(&["load", "Tool:1"]).code(90).stderr(&format!(
         "error: cannot load `Tool:1`
@@ -85,7 +85,7 @@ fn what_has_no_name_is_not_loaded() {
 }
 
 #[test]
-fn an_archive_without_an_image_is_not_loaded() {
+fn archive_without_image_is_rejected() {
     let project = Project::new();
     let help = "  help: create an archive with `docker save --output FILE.tar NAME:TAG`\n";
     project.run(&["load", "absent.tar"]).code(90).stderr(&format!(
@@ -106,7 +106,7 @@ fn an_archive_without_an_image_is_not_loaded() {
 }
 
 #[test]
-fn a_dry_run_changes_nothing() {
+fn dry_run_changes_nothing() {
     let project = Project::new();
     let ran = project.run(&["load", "--dry-run", "--node", "n1"]);
     ran.code(0).stdout(&format!(
@@ -118,7 +118,7 @@ docker save app:kdev-0123456789ab | ssh 10.0.0.1 [..] -n k8s.io image import --p
 }
 
 #[test]
-fn a_broken_project_is_not_passed_over() {
+fn invalid_project_is_error() {
     let project = Project::new();
     project.write("Cargo.toml", "[package\n");
     project.run(&["load", "tool:1"]).code(90);

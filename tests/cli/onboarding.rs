@@ -1,12 +1,12 @@
-//! What is said to somebody who begins: in the root of several packages, in the
-//! help of each command, and before a cluster is changed.
+//! The first contact of a new user: the root of a workspace, the help, and the confirmation
+//! before a cluster is modified.
 
 use std::fs;
 
 use crate::project::Project;
 
 #[test]
-fn doctor_fails_where_up_cannot_tell_the_package() {
+fn doctor_fails_for_ambiguous_package() {
     let project = Project::new();
     project.write("Cargo.toml", "[workspace]\nmembers = [\"a\", \"b\"]\nresolver = \"3\"\n");
     for name in ["a", "b"] {
@@ -17,18 +17,18 @@ fn doctor_fails_where_up_cannot_tell_the_package() {
     }
     project.run(&["doctor", "-q"]).code(90).stdout(
         "project
-  error    project         the workspace has several packages: `a` and `b`
+  error    project               the workspace has several packages: `a` and `b`
     help: select one with `--package NAME`\n",
     );
-    // Who follows the advice is told of the package.
+    // The help fixes it.
     let said = project.run(&["doctor", "--package", "a"]).code(90).out().to_owned();
-    assert!(said.contains("  ok       project         package `a` in [ROOT]/a\n"), "{said}");
+    assert!(said.contains("  ok       project               package `a` in [ROOT]/a\n"), "{said}");
     // An image needs no package.
     project.run(&["load", "tool:1"]).code(0);
 }
 
 #[test]
-fn a_context_is_asked_by_those_who_only_look() {
+fn context_help_of_read_only_commands_has_no_permission() {
     let project = Project::new();
     let help = |command: &str| {
         let help = project.run(&[command, "--help"]).code(0).out().to_owned();
@@ -36,28 +36,28 @@ fn a_context_is_asked_by_those_who_only_look() {
     };
     for command in ["why", "status", "doctor"] {
         let help = help(command);
-        assert!(help.contains("Kube context to ask [default: the current one]"), "{help}");
+        assert!(help.contains("Kube context to use [default: current context]"), "{help}");
     }
     for command in ["up", "down", "load"] {
         let help = help(command);
-        let words = "Kube context whose cluster is to be changed; to name it is to allow it";
-        assert!(help.contains(words), "{help}");
+        let text = "Kube context to use; naming a context also allows changes to it";
+        assert!(help.contains(text), "{help}");
     }
 }
 
 #[test]
-fn a_question_is_a_sentence() {
+fn question_names_context_and_server() {
     let project = Project::new();
     let contexts = fs::read_to_string(project.path("fake/contexts.json")).unwrap();
     let other =
         contexts.replace("\"current-context\":\"kind-test\"", "\"current-context\":\"prod\"");
     project.write("fake/contexts.json", &other);
-    let said = project.run_on_a_terminal(&["up", "--color", "never"], "n");
+    let said = project.run_in_terminal(&["up", "--color", "never"], "n");
     let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
     let question =
         "Question Modify the cluster of context `prod` (https://10.0.0.9:6443)? [y/N] n ";
     assert!(said.starts_with(question), "{said}");
     assert_eq!(project.applied(), None);
-    project.run_on_a_terminal(&["up", "--color", "never"], "y");
+    project.run_in_terminal(&["up", "--color", "never"], "y");
     assert!(project.applied().is_some());
 }

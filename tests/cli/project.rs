@@ -1,5 +1,5 @@
-//! A small project with fakes on PATH, and what a run of `cargo kdev` in it
-//! must look like: exit code, whole stdout, whole stderr, and no stray call.
+//! A small project with fakes on PATH, and checks of the exit code and the complete output of
+//! `cargo kdev` in it.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -10,7 +10,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-/// The configuration's digest of the one image that the fake docker has.
+/// The configuration digest of the only image of the fake `docker`.
 pub(crate) const CONFIG: &str =
     "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 /// The image with its content tag.
@@ -31,19 +31,19 @@ spec:
 ";
 const DEPLOYMENT: &str = r#"{"kind":"Deployment","metadata":{"name":"app","uid":"u","generation":1,"annotations":{"deployment.kubernetes.io/revision":"1"}},
   "spec":{"replicas":2},"status":{"observedGeneration":1,"replicas":2,"updatedReplicas":2,"availableReplicas":2}}"#;
-/// The deployment's newest `ReplicaSet`.
+/// The current `ReplicaSet` of the Deployment.
 pub(crate) const REPLICA_SET: &str = r#"{"kind":"ReplicaSet","metadata":{"uid":"r","ownerReferences":[{"uid":"u"}],"annotations":{"deployment.kubernetes.io/revision":"1"}}}"#;
 const CONTEXTS: &str = r#"{"current-context":"kind-test","contexts":[
   {"name":"kind-test","context":{"cluster":"here"}},{"name":"prod","context":{"cluster":"c"}}],
   "clusters":[{"name":"c","cluster":{"server":"https://10.0.0.9:6443"}},{"name":"here","cluster":{"server":"https://127.0.0.1:6443"}}]}"#;
 
-/// What the tools that the fakes and the node's script need are called.
+/// The real tools that the fakes and the script on the node need.
 const REAL_TOOLS: [&str; 23] = [
     "sh", "cat", "awk", "tr", "sed", "sleep", "grep", "mv", "cmp", "cut", "head", "touch", "mkdir",
     "rm", "printf", "diff", "kill", "env", "flock", "gzip", "tail", "date", "stty",
 ];
 
-/// A pod of the deployment, as the API has it.
+/// Returns a pod of the Deployment.
 pub(crate) fn pod(name: &str, node: &str, container: &str, image: &str, status: &str) -> String {
     format!(
         r#"{{"kind":"Pod","metadata":{{"name":"{name}","ownerReferences":[{{"uid":"r"}}]}},
@@ -57,8 +57,8 @@ pub(crate) struct Project {
 }
 
 impl Project {
-    /// A crate `app` with a Dockerfile and a manifest, two nodes, and fakes
-    /// with which `up` succeeds.
+    /// Creates a crate `app` with a Dockerfile and a manifest, two nodes, and fakes with which
+    /// `up` succeeds.
     pub(crate) fn new() -> Self {
         let root = tempfile::Builder::new().prefix("kdev-test-").tempdir().unwrap();
         let project = Self { root };
@@ -85,7 +85,7 @@ impl Project {
         self.root.path().join(name)
     }
 
-    /// Writes a file of the project; `fake/NAME` steers a fake.
+    /// Writes a file in the project; `fake/NAME` controls a fake.
     pub(crate) fn write(&self, name: &str, text: &str) -> &Self {
         fs::write(self.path(name), text).unwrap();
         self
@@ -102,7 +102,7 @@ impl Project {
         self.write("Cargo.toml", &format!("{cargo}\n[package.metadata.kdev]\n{lines}\n"))
     }
 
-    /// The nodes of the cluster: name, address, architecture.
+    /// Sets the nodes of the cluster: name, address and architecture.
     pub(crate) fn nodes(&self, nodes: &[(&str, &str, &str)]) -> &Self {
         let items: Vec<String> = nodes.iter().map(|(name, address, arch)| format!(
             r#"{{"metadata":{{"name":"{name}"}},"spec":{{"providerID":"kind://docker/test/{name}"}},"status":{{"addresses":[{{"type":"InternalIP","address":"{address}"}}],
@@ -111,25 +111,25 @@ impl Project {
         self.write("fake/nodes.json", &format!(r#"{{"items":[{}]}}"#, items.join(",")))
     }
 
-    /// The new pods of the deployment.
+    /// Sets the new pods of the Deployment.
     pub(crate) fn pods(&self, pods: &[String]) -> &Self {
         self.write("fake/pods.json", &format!("{REPLICA_SET},{}", pods.join(",")))
     }
 
-    /// Changes what the cluster says of its nodes.
-    pub(crate) fn nodes_are(&self, before: &str, after: &str) -> &Self {
+    /// Changes the node objects.
+    pub(crate) fn edit_nodes(&self, before: &str, after: &str) -> &Self {
         let nodes = fs::read_to_string(self.path("fake/nodes.json")).unwrap();
         assert!(nodes.contains(before), "{nodes}");
         self.write("fake/nodes.json", &nodes.replace(before, after))
     }
 
-    /// The workload's controller has not begun.
-    pub(crate) fn has_no_pods(&self) -> &Self {
+    /// Sets a Deployment whose controller has not created pods yet.
+    pub(crate) fn remove_pods(&self) -> &Self {
         let live = r#"{"kind":"Deployment","metadata":{"name":"app","generation":1},"spec":{"replicas":1},"status":{}}"#;
         self.write("fake/deployment.json", live)
     }
 
-    /// A script of this name on PATH.
+    /// Adds a script to PATH.
     pub(crate) fn script(&self, name: &str, text: &str) -> &Self {
         let path = self.path("bin").join(name);
         fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
@@ -137,12 +137,12 @@ impl Project {
         self
     }
 
-    /// Everything that the fakes were called with, a line each.
+    /// Returns the command lines of the fakes.
     pub(crate) fn calls(&self) -> String {
         fs::read_to_string(self.path("fake/log")).unwrap_or_default()
     }
 
-    /// The images of a node, sorted.
+    /// Returns the images on a node, sorted.
     pub(crate) fn images_on(&self, address: &str) -> Vec<String> {
         let file = self.path(&format!("fake/node-{address}/images"));
         let text = fs::read_to_string(file).unwrap_or_default();
@@ -166,14 +166,14 @@ impl Project {
         Ran { output: self.redacted(&output), code: output.status.code() }
     }
 
-    /// With these variables, too.
+    /// Runs with additional environment variables.
     pub(crate) fn run_with<S: AsRef<OsStr>>(&self, env: &[(&str, &str)], args: &[S]) -> Ran {
         let output = self.command(args).envs(env.iter().copied()).output().unwrap();
         Ran { output: self.redacted(&output), code: output.status.code() }
     }
 
-    /// Runs a line that was advised, as its user's shell would.
-    #[expect(clippy::disallowed_methods, reason = "a test follows advice itself")]
+    /// Runs a command line from a help text in a shell.
+    #[expect(clippy::disallowed_methods, reason = "a test runs the command of a help text")]
     pub(crate) fn sh(&self, line: &str) -> &Self {
         let plain = self.command(&["--version"]);
         let mut shell = Command::new("/bin/sh");
@@ -183,15 +183,16 @@ impl Project {
         self
     }
 
-    /// On a terminal of its own, on which each question is answered so.
-    pub(crate) fn run_on_a_terminal(&self, args: &[&str], answer: &str) -> String {
+    /// Runs in a terminal and answers each question with `answer`.
+    pub(crate) fn run_in_terminal(&self, args: &[&str], answer: &str) -> String {
         let answer = format!("{answer}\n");
-        self.type_on_a_terminal(80, &[], args, "[y/N] ", &answer)
+        self.type_in_terminal(80, &[], args, "[y/N] ", &answer)
     }
 
-    /// On a terminal this wide, on which something is typed whenever its screen ends so.
+    /// Runs in a terminal with `columns` columns. Types `typed` whenever the output ends with
+    /// `seen`.
     #[expect(clippy::disallowed_methods, reason = "a test runs a program itself")]
-    pub(crate) fn type_on_a_terminal(
+    pub(crate) fn type_in_terminal(
         &self,
         columns: usize,
         env: &[(&str, &str)],
@@ -267,7 +268,7 @@ impl Project {
     }
 }
 
-/// `in 1.3s` differs from run to run.
+/// Replaces a duration such as `in 1.3s`, which differs between runs.
 fn without_seconds(line: &str) -> String {
     match line.rsplit_once(" in ") {
         Some((rest, time))
@@ -279,7 +280,7 @@ fn without_seconds(line: &str) -> String {
     }
 }
 
-/// A run that has ended. Each check is on the whole text: a stray line fails.
+/// The result of a run. Each check compares the complete output.
 pub(crate) struct Ran {
     output: [String; 2],
     code: Option<i32>,
@@ -292,7 +293,7 @@ impl Ran {
         self
     }
 
-    /// `[..]` stands for anything within a line.
+    /// Compares stderr; `[..]` matches any text within a line.
     #[track_caller]
     pub(crate) fn stderr(&self, expected: &str) -> &Self {
         matches(&self.output[1], expected);
@@ -307,8 +308,7 @@ impl Ran {
         &self.output[1]
     }
 
-    /// What stderr ends with, from the first error on: before it stands a
-    /// build, as far as it came.
+    /// Compares stderr from the first error on; the output of the build before it varies.
     #[track_caller]
     pub(crate) fn error(&self, expected: &str) -> &Self {
         let stderr = &self.output[1];

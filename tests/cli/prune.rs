@@ -1,10 +1,10 @@
-//! What `up` has applied, what has left the manifests since, and `down`.
+//! The apply set, `--prune` and `down`.
 
 use std::fs;
 
 use crate::project::Project;
 
-/// The manifest of the project, and a second object beside it.
+/// A project with a second object in its manifest.
 fn with_config() -> Project {
     let project = Project::new();
     let manifest = fs::read_to_string(project.path("k8s/app.yaml")).unwrap();
@@ -15,7 +15,7 @@ fn with_config() -> Project {
     project
 }
 
-/// The calls that change something in the cluster, without their flags in front.
+/// Returns the `kubectl` commands that change the cluster, without the flags before the verb.
 fn changes(project: &Project) -> Vec<String> {
     let calls = project.calls();
     let calls = calls.lines().filter_map(|line| line.split(" --request-timeout=15s ").nth(1));
@@ -24,7 +24,7 @@ fn changes(project: &Project) -> Vec<String> {
     changes.map(str::to_owned).collect()
 }
 
-fn forget_old(project: &Project) {
+fn remove_old_object(project: &Project) {
     let manifest = fs::read_to_string(project.path("k8s/app.yaml")).unwrap();
     let kept = manifest.split("---\napiVersion: v1").next().unwrap();
     project.write("k8s/app.yaml", kept).remove("fake/log");
@@ -32,7 +32,7 @@ fn forget_old(project: &Project) {
 }
 
 #[test]
-fn account_is_kept_once_and_no_file_is_written() {
+fn apply_set_is_recorded_once() {
     let project = with_config();
     project.run(&["up"]).code(0);
     let calls = changes(&project);
@@ -43,25 +43,26 @@ fn account_is_kept_once_and_no_file_is_written() {
         ),
         "{calls:?}"
     );
-    let account = fs::read_to_string(project.path("fake/account")).unwrap();
-    assert!(account.contains(r#""applyset.kubernetes.io/tooling":"kdev/v1""#), "{account}");
+    let inventory = fs::read_to_string(project.path("fake/inventory")).unwrap();
+    assert!(inventory.contains(r#""applyset.kubernetes.io/tooling":"kdev/v1""#), "{inventory}");
     assert!(
-        account.contains(r#""contains-group-kinds":"ConfigMap,Deployment.apps""#)
-            || account.contains("ConfigMap,Deployment.apps"),
-        "{account}"
+        inventory.contains(r#""contains-group-kinds":"ConfigMap,Deployment.apps""#)
+            || inventory.contains("ConfigMap,Deployment.apps"),
+        "{inventory}"
     );
-    // Labels are no part of what the manifests say.
+    // The label is not part of the applied manifests.
     assert!(!project.applied().unwrap().contains("applyset"));
     project.remove("fake/log").run(&["up"]).code(0);
     assert_eq!(changes(&project), [""; 0]);
 }
 
 #[test]
-fn what_left_the_manifests_is_said_each_time_and_deleted_if_told() {
+fn removed_object_is_reported_and_pruned_with_flag() {
     let project = with_config();
     project.run(&["up"]).code(0);
-    forget_old(&project);
-    let note = "        Note `configmap/old` is no longer in the manifests; pass `--prune` to delete it\n";
+    remove_old_object(&project);
+    let note =
+        "        Note `configmap/old` is no longer in the manifests; pass `--prune` to delete it\n";
     for _ in 0..2 {
         let ran = project.run(&["up"]);
         assert!(ran.code(0).err().contains(note), "{}", ran.err());
@@ -76,7 +77,7 @@ fn what_left_the_manifests_is_said_each_time_and_deleted_if_told() {
 }
 
 #[test]
-fn a_dry_run_shows_what_would_be_labelled_deleted_and_kept_account_of() {
+fn dry_run_shows_labels_deletions_and_record() {
     let project = with_config();
     project.run(&["up"]).code(0);
     let shown = |project: &Project, args: &[&str]| {
@@ -87,7 +88,7 @@ fn a_dry_run_shows_what_would_be_labelled_deleted_and_kept_account_of() {
     };
     let commands: Vec<String> = shown(&project, &[]);
     assert_eq!(commands, ["apply --server-side"]);
-    forget_old(&project);
+    remove_old_object(&project);
     let commands: Vec<String> = shown(&project, &["--prune"]);
     let expected = [
         "apply --server-side",
@@ -100,10 +101,10 @@ fn a_dry_run_shows_what_would_be_labelled_deleted_and_kept_account_of() {
 }
 
 #[test]
-fn down_deletes_all_that_up_has_applied_and_nothing_else() {
+fn down_deletes_only_applied_objects() {
     let project = with_config();
     project.run(&["up"]).code(0);
-    forget_old(&project);
+    remove_old_object(&project);
     let ran = project.run(&["down", "--dry-run"]);
     let kubectl = "kubectl --context kind-test --namespace default '--request-timeout=15s' delete";
     ran.code(0).stderr("").stdout(&format!(
@@ -123,14 +124,13 @@ fn down_deletes_all_that_up_has_applied_and_nothing_else() {
         "{calls}"
     );
     assert!(calls.contains("--selector applyset.kubernetes.io/part-of=applyset-"), "{calls}");
-    project
-        .run(&["down"])
-        .code(0)
-        .stderr("        Note `up` has applied nothing of `app` to namespace `default`\n");
+    project.run(&["down"]).code(0).stderr(
+        "        Note nothing to delete: `up` has not applied `app` to namespace `default`\n",
+    );
 }
 
 #[test]
-fn down_changes_no_context_that_up_might_not() {
+fn down_requires_allowed_context() {
     let project = with_config();
     let contexts = fs::read_to_string(project.path("fake/contexts.json")).unwrap();
     let current = |name: &str| format!("\"current-context\":\"{name}\"");

@@ -1,10 +1,10 @@
-//! `cargo kdev render`: what `up` would apply, with no cluster at hand.
+//! `cargo kdev render`.
 
 use std::fs;
 
 use crate::project::{IMAGE, Project};
 
-/// Nothing but docker may be asked.
+/// A project in which only `docker` can be run.
 fn project() -> Project {
     let project = Project::new();
     project.remove("bin/kubectl").remove("bin/ssh");
@@ -19,7 +19,7 @@ fn manifest(project: &Project) -> (String, String) {
 }
 
 #[test]
-fn a_manifest_is_printed_as_it_would_be_applied() {
+fn manifest_is_printed_as_applied() {
     let project = project();
     let (source, rendered) = manifest(&project);
     project.run(&["render"]).code(0).stdout(&rendered).stderr("");
@@ -29,7 +29,7 @@ fn a_manifest_is_printed_as_it_would_be_applied() {
 }
 
 #[test]
-fn several_files_are_one_stream() {
+fn files_are_joined_to_one_stream() {
     let project = project();
     let (_, rendered) = manifest(&project);
     project.write("k8s/b.yaml", "kind: ConfigMap\nmetadata: {name: c}");
@@ -52,26 +52,23 @@ const DIFF: &str = "\
 ";
 
 #[test]
-fn a_diff_shows_what_differs_from_the_source() {
+fn diff_shows_difference_from_source() {
     let project = project();
     project.run(&["render", "--diff"]).code(0).stdout(DIFF).stderr("");
-    let coloured = project.run(&["render", "--diff", "--color", "always"]).code(0).out().to_owned();
-    assert!(
-        coloured.contains("\u{1b}[32m+        imagePullPolicy: Never\u{1b}[0m\n"),
-        "{coloured}"
-    );
-    assert!(coloured.contains("\u{1b}[31m-        image: app\u{1b}[0m\n"), "{coloured}");
+    let colored = project.run(&["render", "--diff", "--color", "always"]).code(0).out().to_owned();
+    assert!(colored.contains("\u{1b}[32m+        imagePullPolicy: Never\u{1b}[0m\n"), "{colored}");
+    assert!(colored.contains("\u{1b}[31m-        image: app\u{1b}[0m\n"), "{colored}");
     let plain =
         project.run_with(&[("NO_COLOR", "1")], &["render", "--diff"]).code(0).out().to_owned();
     assert!(!plain.contains('\u{1b}'), "{plain}");
-    // What needs no edit has no diff.
+    // A manifest without changes has no diff.
     let (_, rendered) = manifest(&project);
     project.write("k8s/app.yaml", &rendered);
     project.run(&["render", "--diff"]).code(0).stdout("");
 }
 
 #[test]
-fn each_container_is_explained_in_a_line() {
+fn each_field_is_explained() {
     let project = project();
     let digest = "a".repeat(64);
     let (source, _) = manifest(&project);
@@ -90,17 +87,17 @@ fn each_container_is_explained_in_a_line() {
     Rendered [ROOT]/k8s/app.yaml:9: deployment/app, `app` (spec.template.spec.containers.image): `app` changes to `{IMAGE}`, pull policy `Never` is added: the image is loaded onto the nodes and must not be pulled from a registry
         Kept [ROOT]/k8s/app.yaml:11: deployment/app, `other` (spec.template.spec.containers.image): `redis:7` is unchanged: it is another image
 "));
-    // Who follows the advice has it edited.
+    // The help of the note works.
     project.config("image-paths = [\"Mine:spec.image\"]");
     let ran = project.run(&["render"]);
     assert!(ran.code(0).out().ends_with(&format!("spec:\n  image: {IMAGE}\n")));
     let ran = project.run(&["render", "--explain", "--pull-policy", "IfNotPresent"]);
-    assert!(ran.code(0).err().contains("`IfNotPresent` is added: as the settings ask"));
+    assert!(ran.code(0).err().contains("`IfNotPresent` is added: as configured"));
     assert!(ran.err().contains("the kind has no pull policy field"));
 }
 
 #[test]
-fn up_tells_what_it_leaves_alone() {
+fn up_notes_unchanged_mention() {
     let project = Project::new();
     let (source, _) = manifest(&project);
     project.write(
@@ -113,7 +110,7 @@ fn up_tells_what_it_leaves_alone() {
 }
 
 #[test]
-fn json_says_the_same() {
+fn json_has_text_and_fields() {
     let ran = project().run(&["render", "--message-format", "json"]);
     let json: serde_json::Value = serde_json::from_str(ran.code(0).stderr("").out()).unwrap();
     assert_eq!(json["reason"], "rendered");
@@ -123,7 +120,7 @@ fn json_says_the_same() {
 }
 
 #[test]
-fn there_is_no_build_yet() {
+fn missing_build_is_error() {
     let project = project();
     project.config("image = \"nosuch\"").write(
         "k8s/app.yaml",
@@ -136,7 +133,7 @@ fn there_is_no_build_yet() {
 }
 
 #[test]
-fn an_image_that_is_only_pinned_cannot_run_the_build() {
+fn image_with_digest_is_not_updated() {
     let project = project();
     let digest = "a".repeat(64);
     let pod = format!(
@@ -151,7 +148,7 @@ fn an_image_that_is_only_pinned_cannot_run_the_build() {
 }
 
 #[test]
-fn a_path_of_the_configuration_is_none() {
+fn invalid_image_path_is_rejected() {
     let project = project();
     project.config("image-paths = [\"spec.image\"]");
     project.run(&["render"]).code(90).stdout("").stderr(
@@ -162,7 +159,7 @@ fn a_path_of_the_configuration_is_none() {
 }
 
 #[test]
-fn what_cannot_be_edited_is_refused_at_its_place() {
+fn manifest_that_cannot_be_edited_has_position() {
     let project = project();
     let refused = |spec: &str, place: &str, cause: &str, help: &str| {
         project.write("k8s/app.yaml", &format!("kind: Pod\nspec:\n{spec}"));
@@ -179,7 +176,7 @@ fn what_cannot_be_edited_is_refused_at_its_place() {
     refused(
         "  containers:\n  - image: app\n    image: app\n",
         "line 5, column 5",
-        "the key `image` is there twice",
+        "duplicate key `image`",
         "change line 5 of `[ROOT]/k8s/app.yaml`",
     );
     refused(

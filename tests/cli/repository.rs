@@ -1,9 +1,9 @@
-//! Rules of the repository that no other check knows.
+//! Rules of the repository.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A file that grows beyond this is two nouns.
+/// The maximum number of lines in a file.
 const LINES: usize = 500;
 
 pub(crate) fn root() -> PathBuf {
@@ -14,14 +14,14 @@ pub(crate) fn read(name: &str) -> String {
     fs::read_to_string(root().join(name)).unwrap()
 }
 
-/// The files in a folder and below it.
+/// Returns the files in a folder and its subfolders.
 pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
 #[test]
-fn the_architecture_names_every_crate_and_folder_and_no_other_file() {
+fn architecture_names_every_crate_and_folder() {
     let text = read("ARCHITECTURE.md");
     for (folder, form) in [("crates", "**`NAME`**"), ("crates/kdev/src", "`NAME")] {
         for entry in fs::read_dir(root().join(folder)).unwrap() {
@@ -29,7 +29,7 @@ fn the_architecture_names_every_crate_and_folder_and_no_other_file() {
             let name = entry.file_name().into_string().unwrap();
             let name = if form == "`NAME" && entry.path().is_dir() { name + "/`" } else { name };
             let named = form.replace("NAME", &name);
-            assert!(text.contains(&named), "ARCHITECTURE.md lacks {named}");
+            assert!(text.contains(&named), "ARCHITECTURE.md does not name {named}");
         }
     }
     let all: Vec<String> = ["crates", "xtask", "tests", "fuzz", "templates"]
@@ -46,12 +46,12 @@ fn the_architecture_names_every_crate_and_folder_and_no_other_file() {
 }
 
 #[test]
-fn the_changelog_has_the_version() {
+fn changelog_has_version() {
     assert!(read("CHANGELOG.md").contains(&format!("\n## {} ", env!("CARGO_PKG_VERSION"))));
 }
 
 #[test]
-fn files_open_with_their_purpose_and_stay_short() {
+fn files_start_with_doc_comment_and_are_short() {
     for folder in ["crates", "xtask/src", "tests", "templates/service/src", "fuzz/targets"] {
         let sources = files(&root().join(folder));
         for path in sources.iter().filter(|path| path.extension().is_some_and(|e| e == "rs")) {

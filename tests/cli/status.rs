@@ -1,4 +1,4 @@
-//! What runs, as a table and as JSON, and what it costs to see it.
+//! `cargo kdev status`: the table, the JSON output, and the commands that it runs.
 
 use std::fs;
 use std::time::Duration;
@@ -15,12 +15,12 @@ fn project() -> Project {
     let deployment =
         deployment.replace("\"replicas\":2,\"upd", "\"readyReplicas\":2,\"replicas\":2,\"upd");
     project.write("fake/deployment.json", &deployment);
-    newest(&project, CONFIG);
+    set_latest(&project, CONFIG);
     project
 }
 
-/// What docker calls `app:latest`.
-fn newest(project: &Project, id: &str) {
+/// Sets the image `app:latest` in Docker.
+fn set_latest(project: &Project, id: &str) {
     let row = |tag: &str, id: &str| {
         format!(r#"{{"Repository":"app","Tag":"{tag}","ID":"{id}","CreatedSince":"1 hour ago"}}"#)
     };
@@ -28,7 +28,7 @@ fn newest(project: &Project, id: &str) {
     project.write("fake/images.json", &(rows.join("\n") + "\n"));
 }
 
-/// At once, so that no look sees half of it.
+/// Replaces the pods atomically.
 fn replace(project: &Project, text: &str) {
     project.write("fake/next", text);
     fs::rename(project.path("fake/next"), project.path("fake/pods.json")).unwrap();
@@ -49,29 +49,30 @@ fn pods(project: &Project, waiting: &str) {
 }
 
 #[test]
-fn each_pod_is_a_line_with_its_verdict() {
+fn each_pod_has_row_with_build_status() {
     let project = project();
     pods(&project, "ErrImageNeverPull");
     let ran = project.run(&["status"]);
     ran.code(0).stdout(
         "\
-WORKLOAD        READY  POD    NODE  STATUS             TAG                BUILD            POLICY  RESTARTS  AGE
-deployment/app  2/2    app-1  n1    Ready              kdev-0123456789ab  latest           Never   2         -
-deployment/app  2/2    app-2  n1    Ready              mirror/app:1       other image      Never   2         -
-deployment/app  2/2    app-3  n2    ErrImageNeverPull  kdev-0123456789ab  not on the node  Never   0         -
+WORKLOAD        READY  POD    NODE  STATUS             TAG                BUILD        POLICY  RESTARTS  AGE
+deployment/app  2/2    app-1  n1    Ready              kdev-0123456789ab  latest       Never   2         -
+deployment/app  2/2    app-2  n1    Ready              mirror/app:1       other image  Never   2         -
+deployment/app  2/2    app-3  n2    ErrImageNeverPull  kdev-0123456789ab  not on node  Never   0         -
 ",
     );
-    ran.stderr("        Note `cargo kdev why` tells why\n");
-    newest(&project, OTHER);
+    ran.stderr("        Note some pods have problems; run `cargo kdev why` to find the cause\n");
+    set_latest(&project, OTHER);
     let ran = project.run(&["status", "-n", "dev"]);
     assert!(ran.code(0).out().contains(" outdated "), "{}", ran.out());
-    let note = "docker here has a newer build: `cargo kdev up --namespace dev` runs it";
+    let note =
+        "some pods use an outdated build; run `cargo kdev up --namespace dev` to deploy the latest";
     assert!(ran.err().contains(note), "{}", ran.err());
     project.run(&["status", "--quiet"]).code(0).stderr("");
 }
 
 #[test]
-fn a_look_is_one_kubectl_and_changes_nothing() {
+fn status_runs_kubectl_once_and_changes_nothing() {
     let project = project();
     let config = "current-context: prod\ncontexts: [{name: prod, context: {cluster: c}}]\nclusters: [{name: c, cluster: {server: 'https://10.0.0.9'}}]\n";
     project.write("config", config);
@@ -80,12 +81,12 @@ fn a_look_is_one_kubectl_and_changes_nothing() {
         [("KUBECONFIG", config.to_str().unwrap()), ("XDG_CACHE_HOME", cache.to_str().unwrap())];
     project.run_with(&env, &["status"]).code(0);
     project.remove("fake/log");
-    // Nobody is asked for consent.
+    // The context needs no permission.
     project.run_with(&env, &["status"]).code(0);
     let calls = project.calls();
     let kubectl: Vec<&str> = calls.lines().filter(|call| call.starts_with("kubectl")).collect();
-    let look = "kubectl --context prod --namespace default --request-timeout=15s get deployments.apps,pods,replicasets.apps --output=json";
-    assert_eq!(kubectl, [look]);
+    let read = "kubectl --context prod --namespace default --request-timeout=15s get deployments.apps,pods,replicasets.apps --output=json";
+    assert_eq!(kubectl, [read]);
     let docker: Vec<&str> = calls.lines().filter(|call| call.starts_with("docker")).collect();
     let expected =
         ["docker version --format {{json .}}", "docker image ls --no-trunc --format {{json .}}"];
@@ -94,11 +95,11 @@ fn a_look_is_one_kubectl_and_changes_nothing() {
 }
 
 #[test]
-fn where_nothing_is_applied_the_way_is_told() {
+fn missing_workload_suggests_up() {
     let project = project();
     project.write("fake/deployment.json", "{}").write("fake/pods.json", "");
     project.run(&["status"]).code(0).stdout("").stderr(
-        "        Note nothing of `app` is applied to namespace `default` of context `kind-test`: `cargo kdev up` does that\n",
+        "        Note `app` is not applied to namespace `default` of context `kind-test`; run `cargo kdev up` to apply it\n",
     );
     let ran = project.run(&["status", "--message-format", "json"]);
     let line = r#"{"version":1,"reason":"status","latest":"kdev-0123456789ab","workload":"deployment/app","namespace":"default","ready":null,"desired":null,"pod":null,"node":null,"state":"not applied","image":null,"build":null,"applied":null,"pull_policy":null,"restarts":0,"created":null}
@@ -107,34 +108,33 @@ fn where_nothing_is_applied_the_way_is_told() {
 }
 
 #[test]
-fn a_namespace_that_does_not_exist_is_told() {
+fn missing_namespace_is_error() {
     let project = project();
     project.write("fake/deployment.json", "{}").write("fake/pods.json", "");
-    let said = "error: namespace `shopp` not found in context `kind-test`
+    let error = "error: namespace `shopp` not found in context `kind-test`
   help: use one of `default` and `shop`\n";
-    project.run(&["status", "--namespace", "shopp"]).code(92).stderr(said);
-    project.run(&["why", "--namespace", "shopp"]).code(92).stderr(said);
-    let empty = "namespace `shop` of context `kind-test` has no pods, and nothing that makes any\n";
+    project.run(&["status", "--namespace", "shopp"]).code(92).stderr(error);
+    project.run(&["why", "--namespace", "shopp"]).code(92).stderr(error);
+    let empty = "no pods or workloads found in namespace `shop` of context `kind-test`\n";
     project.run(&["why", "--namespace", "shop"]).code(0).stdout(empty).stderr("");
 }
 
 #[test]
-fn without_docker_the_rest_is_shown() {
+fn pods_are_listed_without_docker() {
     let project = project();
     project.write("fake/docker-down", "Cannot connect to the Docker daemon\n");
     let ran = project.run(&["status"]);
     assert!(ran.code(0).out().contains(" unknown "), "{}", ran.out());
-    ran.stderr(
-        "        Note which build is the newest is not known: cannot connect to the Docker daemon\n",
-    );
+    ran.stderr("        Note the latest build is unknown: cannot connect to the Docker daemon\n");
     project.remove("fake/docker-down").remove("fake/images.json");
-    project.run(&["status"]).code(0).stderr(
-        "        Note docker here has no build of it, so that nobody knows which is the newest\n",
-    );
+    project
+        .run(&["status"])
+        .code(0)
+        .stderr("        Note the latest build is unknown: Docker has no image of this project\n");
 }
 
 #[test]
-fn a_cluster_that_does_not_answer_is_a_failure() {
+fn unreachable_cluster_is_error() {
     let project = project();
     project
         .write("fake/kubectl-get-fails", "dial tcp 10.0.0.9:6443: connect: connection refused\n");
@@ -144,16 +144,16 @@ fn a_cluster_that_does_not_answer_is_a_failure() {
 }
 
 #[test]
-fn a_watch_prints_what_changes_and_ends_well() {
+fn watch_prints_changes_and_succeeds_on_interrupt() {
     let project = project();
     pods(&project, "ContainerCreating");
     let watch = project.start(&["status", "--watch", "--message-format", "json"]);
-    looks(&project, 3);
+    wait_for_reads(&project, 3);
     pods(&project, "ErrImageNeverPull");
-    looks(&project, 2);
+    wait_for_reads(&project, 2);
     let deployment = fs::read_to_string(project.path("fake/pods.json")).unwrap();
     replace(&project, &deployment.replace("app-1", "app-4"));
-    looks(&project, 2);
+    wait_for_reads(&project, 2);
     let pid = nix::unistd::Pid::from_raw(watch.id().try_into().unwrap());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
     let output = watch.wait_with_output().unwrap();
@@ -169,7 +169,7 @@ fn a_watch_prints_what_changes_and_ends_well() {
         .collect();
     let expected = [
         "status app-1 latest",
-        "status app-2 other",
+        "status app-2 not-this-project",
         "status app-3 not-started",
         "status app-3 missing",
         "status app-4 latest",
@@ -178,8 +178,8 @@ fn a_watch_prints_what_changes_and_ends_well() {
     assert_eq!(lines, expected, "{stdout}");
 }
 
-/// Waits until it has looked as many times more.
-fn looks(project: &Project, more: usize) {
+/// Waits until the status was read `more` times.
+fn wait_for_reads(project: &Project, more: usize) {
     let count = || project.calls().matches(" get deployments.apps").count();
     let before = count();
     for _ in 0..600 {
@@ -188,5 +188,5 @@ fn looks(project: &Project, more: usize) {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    panic!("it does not look: {}", project.calls());
+    panic!("the status is not read: {}", project.calls());
 }

@@ -1,4 +1,4 @@
-//! What works: the stages, in order, and what they leave behind.
+//! `cargo kdev up`: successful runs.
 
 use crate::project::{CONFIG, IMAGE, Project};
 
@@ -21,7 +21,7 @@ fn up_builds_loads_applies_and_waits() {
 }
 
 #[test]
-fn only_the_image_and_its_policy_change_in_what_is_applied() {
+fn only_image_and_pull_policy_change() {
     let project = Project::new();
     project.run(&["up"]).code(0);
     let source = std::fs::read_to_string(project.path("k8s/app.yaml")).unwrap();
@@ -32,27 +32,27 @@ fn only_the_image_and_its_policy_change_in_what_is_applied() {
 }
 
 #[test]
-fn nothing_runs_of_what_is_scaled_to_zero() {
+fn deployment_scaled_to_zero_is_ready() {
     let project = Project::new();
     let text = std::fs::read_to_string(project.path("fake/deployment.json")).unwrap();
     let none = text.replace("eplicas\":2", "eplicas\":0").replace("availableR", "r");
     project.write("fake/deployment.json", &none).write("fake/pods.json", "");
     let ran = project.run(&["up"]);
     let said = ran.code(0).err();
-    let told = "       Ready deployment/app: 0 pods in [TIME]\n        Note deployment/app has `replicas: 0`, so no pods run\n";
-    assert!(said.contains(told), "{said}");
+    let output = "       Ready deployment/app: 0 pods in [TIME]\n        Note deployment/app has `replicas: 0`, so no pods run\n";
+    assert!(said.contains(output), "{said}");
 }
 
 #[test]
-fn a_second_up_sends_and_applies_nothing() {
+fn second_up_sends_and_applies_nothing() {
     let project = Project::new();
     project.run(&["up"]).code(0);
     project.remove("fake/log");
     project.run(&["up"]).code(0).stderr(&format!(
         "    Building app:latest\nStep 1/1 : FROM scratch\n       Built {IMAGE} in [TIME]
-     Present [..]: nothing to send
-     Present [..]: nothing to send
-   Unchanged kind-test has it all; nothing to apply
+     Present [..]: image is already loaded
+     Present [..]: image is already loaded
+   Unchanged kind-test is up to date
        Ready deployment/app: 2 pods in [TIME]
     Finished {IMAGE} in [TIME]\n"
     ));
@@ -63,7 +63,7 @@ fn a_second_up_sends_and_applies_nothing() {
 }
 
 #[test]
-fn every_call_to_the_cluster_names_context_and_namespace() {
+fn every_kubectl_has_context_and_namespace() {
     let project = Project::new();
     project.run(&["up", "--context", "prod", "-n", "dev"]).code(0);
     let calls = project.calls();
@@ -78,7 +78,7 @@ fn every_call_to_the_cluster_names_context_and_namespace() {
 }
 
 #[test]
-fn a_dry_run_shows_each_change_and_makes_none() {
+fn dry_run_shows_changes_without_making_them() {
     let project = Project::new();
     project.run(&["up", "--dry-run"]).code(0).stderr("").stdout(
         "docker build --tag app:latest --file [ROOT]/Dockerfile [ROOT]
@@ -98,7 +98,7 @@ kubectl --context kind-test --namespace default '--request-timeout=15s' apply --
 }
 
 #[test]
-fn sudo_is_used_where_containerd_is_roots() {
+fn sudo_is_used_if_containerd_requires_root() {
     let project = Project::new();
     project.write("fake/uid", "1000");
     project.run(&["up"]).code(0);
@@ -106,12 +106,12 @@ fn sudo_is_used_where_containerd_is_roots() {
     let imports: Vec<&str> =
         calls.lines().filter(|l| l.starts_with("sudo") && l.contains("import")).collect();
     assert_eq!(imports.len(), 2, "{calls}");
-    // A sudoers rule is matched to the letter.
+    // A sudoers rule must match the command exactly.
     assert!(imports[0].ends_with("ctr -n k8s.io image import --platform linux/amd64 -"), "{calls}");
 }
 
 #[test]
-fn nodes_that_may_not_run_the_pods_are_left_out() {
+fn ineligible_nodes_are_skipped() {
     let project = Project::new();
     let manifest = std::fs::read_to_string(project.path("k8s/app.yaml")).unwrap();
     let manifest = manifest.replace("    spec:\n", "    spec:\n      nodeName: n2\n");
@@ -129,7 +129,7 @@ fn nodes_that_may_not_run_the_pods_are_left_out() {
 }
 
 #[test]
-fn json_is_one_object_a_line() {
+fn json_has_one_object_per_line() {
     let project = Project::new();
     let ran = project.run(&["up", "--message-format", "json", "--node", "n1"]);
     ran.code(0).stderr("").stdout(&format!(
@@ -146,7 +146,7 @@ fn json_is_one_object_a_line() {
 }
 
 #[test]
-fn errors_are_json_too() {
+fn error_is_json() {
     let project = Project::new();
     project.remove("Dockerfile");
     project.run(&["up", "--message-format", "json"]).code(90).stderr("").stdout(
@@ -156,12 +156,12 @@ fn errors_are_json_too() {
 }
 
 #[test]
-fn quiet_is_quiet() {
+fn quiet_prints_nothing_on_success() {
     Project::new().run(&["up", "--quiet"]).code(0).stdout("").stderr("");
 }
 
 #[test]
-fn tags_of_old_builds_are_taken_away() {
+fn tags_of_old_builds_are_removed() {
     let project = Project::new();
     let tags = "app:latest\napp:kdev-3\napp:kdev-2\napp:kdev-1\napp:kdev-0\nother:kdev-0\n";
     project.write("fake/tags", tags);
@@ -174,7 +174,7 @@ fn tags_of_old_builds_are_taken_away() {
 }
 
 #[test]
-fn objects_of_several_namespaces_are_applied_each_in_its_own() {
+fn objects_are_applied_in_their_namespaces() {
     let project = Project::new();
     let manifest = std::fs::read_to_string(project.path("k8s/app.yaml")).unwrap();
     let config = "kind: ConfigMap\nmetadata: {name: c, namespace: other}\n";
@@ -187,7 +187,7 @@ fn objects_of_several_namespaces_are_applied_each_in_its_own() {
 }
 
 #[test]
-fn warnings_of_the_cluster_are_no_failure() {
+fn api_server_warnings_do_not_fail() {
     let project = Project::new();
     project
         .write("fake/kubectl-warns", "Warning: would violate PodSecurity \"restricted:latest\"\n");
@@ -197,7 +197,7 @@ fn warnings_of_the_cluster_are_no_failure() {
 }
 
 #[test]
-fn a_namespace_that_the_manifest_is_about_to_make_is_no_failure() {
+fn namespace_in_manifests_may_be_missing() {
     let project = Project::new();
     let words = "Error from server (NotFound): namespaces \"new\" not found\n";
     project.write("fake/kubectl-diff-fails", words);
@@ -206,7 +206,7 @@ fn a_namespace_that_the_manifest_is_about_to_make_is_no_failure() {
 }
 
 #[test]
-fn fields_are_taken_over_only_if_asked() {
+fn fields_are_taken_over_only_with_flag() {
     let project = Project::new();
     project.run(&["up"]).code(0);
     assert!(!project.calls().contains(" apply --server-side '--field-manager=kdev' --force"));
@@ -218,7 +218,7 @@ fn fields_are_taken_over_only_if_asked() {
 }
 
 #[test]
-fn what_admission_has_made_of_what_was_applied_is_said() {
+fn object_changed_by_admission_is_reported() {
     let project = Project::new();
     let spec = r#"{"template":{"spec":{"containers":[{"name":"app","image":"mirror/app:1","imagePullPolicy":"Never"}]}}}"#;
     let live = format!(
@@ -227,12 +227,12 @@ fn what_admission_has_made_of_what_was_applied_is_said() {
     project.write("fake/live.json", &live);
     let ran = project.run(&["up"]);
     let note = format!(
-        "        Note deployment.apps/app differs from what was applied: `image` of container `app` became `mirror/app:1`, and was `{IMAGE}`; a mutating admission webhook or policy does this\n"
+        "        Note deployment.apps/app differs from what was applied: `image` of container `app` was changed from `{IMAGE}` to `mirror/app:1`; a mutating admission webhook or policy does this\n"
     );
     assert!(ran.code(0).err().contains(&note));
 }
 
-/// A kubeconfig with these contexts, the first one current.
+/// Writes a kubeconfig with these contexts; the first one is the current context.
 fn kubeconfig(project: &Project, name: &str, contexts: &[&str]) -> String {
     let entries: Vec<String> = contexts
         .iter()
@@ -249,7 +249,7 @@ fn kubeconfig(project: &Project, name: &str, contexts: &[&str]) -> String {
 }
 
 #[test]
-fn with_nothing_changed_three_kubectls_are_started() {
+fn unchanged_up_runs_kubectl_three_times() {
     let project = Project::new();
     let config = kubeconfig(&project, "config", &["kind-test"]);
     let cache = project.path("cache");
@@ -261,14 +261,14 @@ fn with_nothing_changed_three_kubectls_are_started() {
     let starts: Vec<&str> = calls.lines().filter(|line| line.starts_with("kubectl ")).collect();
     let verbs: Vec<&str> = starts.iter().map(|call| call.split(' ').nth(6).unwrap()).collect();
     assert_eq!(verbs, ["get", "diff", "get"], "{calls}");
-    // Another kubectl may be of another version.
+    // The version of another `kubectl` is checked again.
     project.script("kubectl2", "").remove("bin/kubectl");
     std::fs::rename(project.path("bin/kubectl2"), project.path("bin/kubectl")).unwrap();
     project.run_with(&env, &["up"]).code(91);
 }
 
 #[test]
-fn kubeconfigs_are_read_as_kubectl_reads_them() {
+fn kubeconfigs_are_merged_like_kubectl() {
     let project = Project::new();
     let one = kubeconfig(&project, "one", &["kind-one", "prod"]);
     let two = kubeconfig(&project, "two", &["kind-two"]);
@@ -281,12 +281,12 @@ fn kubeconfigs_are_read_as_kubectl_reads_them() {
     assert_eq!(context(&format!("{one}:{two}"), &[]), "kind-one");
     assert_eq!(context(&format!("/absent:{two}:{one}"), &[]), "kind-two");
     assert_eq!(context(&one, &["--kubeconfig", &two]), "kind-two");
-    // What cannot be read is kubectl's to judge, and so is a home without one.
+    // `kubectl` resolves the context if the kubeconfig is missing or invalid.
     project.write("broken", "contexts: {");
     let broken = project.path("broken");
     assert_eq!(context(broken.to_str().unwrap(), &[]), "kind-test");
     assert_eq!(context("/absent", &[]), "kind-test");
-    // The guard holds for what was read here, too.
+    // Permission is also required for contexts that kdev reads itself.
     kubeconfig(&project, "foreign", &["prod"]);
     let foreign = project.path("foreign");
     project.remove("fake/log");
@@ -296,7 +296,7 @@ fn kubeconfigs_are_read_as_kubectl_reads_them() {
 }
 
 #[test]
-fn a_failed_rollout_is_taken_back_if_told() {
+fn failed_rollout_is_rolled_back_with_flag() {
     let waiting =
         r#"{"name":"app","state":{"waiting":{"reason":"InvalidImageName","message":"m"}}}"#;
     let project = Project::new();
@@ -308,16 +308,16 @@ fn a_failed_rollout_is_taken_back_if_told() {
     );
     project.run(&["up"]).code(95);
     assert!(!project.calls().contains("rollout undo"));
-    // What was not applied this time is not taken back.
+    // Nothing is rolled back if nothing was applied.
     project.run(&["up", "--rollback"]).code(95);
     assert!(!project.calls().contains("rollout undo"));
     project.remove("fake/applied");
     let ran = project.run(&["up", "--rollback"]);
-    let end = " Rolled back deployment.apps/app to the revision before\nerror: deployment/app failed to roll out: ";
+    let end = " Rolled back deployment.apps/app to the previous revision\nerror: deployment/app failed to roll out: ";
     assert!(ran.code(95).err().contains(end), "{}", ran.err());
     project.remove("fake/applied");
     let ran = project.run(&["up", "--rollback", "--quiet"]);
-    assert!(ran.code(95).err().starts_with(end), "a warning is never kept back");
+    assert!(ran.code(95).err().starts_with(end), "`--quiet` hid a warning");
     let calls = project.calls();
     assert!(
         calls.contains(
@@ -337,7 +337,7 @@ fn a_failed_rollout_is_taken_back_if_told() {
 }
 
 #[test]
-fn this_very_machine_needs_no_ssh() {
+fn local_node_needs_no_ssh() {
     let project = Project::new();
     let id = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let (machine, boot) = (id("/etc/machine-id"), id("/proc/sys/kernel/random/boot_id"));
@@ -352,7 +352,7 @@ fn this_very_machine_needs_no_ssh() {
 }
 
 #[test]
-fn nodes_of_another_cluster_may_stand_in_the_configuration() {
+fn unknown_node_in_configuration_is_noted() {
     let project = Project::new();
     project.config("nodes.elsewhere.ssh = \"u@h\"");
     let ran = project.run(&["up", "--dry-run"]);
@@ -362,19 +362,19 @@ fn nodes_of_another_cluster_may_stand_in_the_configuration() {
 }
 
 #[test]
-fn connections_are_closed_at_the_end() {
+fn ssh_connections_are_closed() {
     let project = Project::new();
     project.run(&["up"]).code(0);
     assert_eq!(project.calls().matches("-O exit").count(), 2, "{}", project.calls());
 }
 
 #[test]
-fn a_node_that_nobody_hears_of_holds_up_nobody() {
+fn unresponsive_node_does_not_fail_load() {
     let project = Project::new();
     let taint = r#""taints":[{"key":"node.kubernetes.io/unreachable","effect":"NoSchedule"}]"#;
     let provider = r#""providerID":"kind://docker/test/n1""#;
-    project.nodes_are(provider, &format!("{provider},{taint}"));
-    // It may be back before its pods are: if it can be loaded, it is.
+    project.edit_nodes(provider, &format!("{provider},{taint}"));
+    // The node is loaded if it is reachable: it may recover before its pods are created.
     project.run(&["load", "tool:1"]).code(0);
     assert_eq!(project.images_on("10.0.0.1").len(), 2);
     project.write("fake/ssh-10.0.0.1", "ssh: connect to host 10.0.0.1 port 22: No route to host\n");

@@ -42,8 +42,8 @@ fn replay(project: &Project, name: &str, more: &[&str]) -> String {
 /// Returns the causes in the JSON output.
 fn causes(project: &Project, name: &str) -> String {
     let json = replay(project, name, &["--message-format", "json"]);
-    let verdict: Value = serde_json::from_str(json.trim()).unwrap();
-    let causes = verdict["diagnoses"].as_array().unwrap().iter();
+    let report: Value = serde_json::from_str(json.trim()).unwrap();
+    let causes = report["diagnoses"].as_array().unwrap().iter();
     let causes: Vec<String> =
         causes.map(|one| format!("`{}`", one["cause"].as_str().unwrap())).collect();
     assert!(!causes.is_empty(), "{name}");

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn the_build_fails_in_dockers_own_words_and_code() {
+fn build_failure_keeps_output_and_exit_code_of_docker() {
     let project = Project::new();
     project.write("fake/build-fails", "");
     fails(
@@ -19,7 +19,7 @@ error: failed to build `app:latest`
 }
 
 #[test]
-fn a_quiet_build_that_fails_is_not_quiet() {
+fn quiet_build_failure_prints_output() {
     let project = Project::new();
     project.write("fake/build-fails", "");
     project.run(&["up", "-q"]).code(7).stderr(
@@ -32,7 +32,7 @@ error: failed to build `app:latest`
 }
 
 #[test]
-fn what_the_build_copies_is_elsewhere() {
+fn missing_binary_suggests_its_location() {
     let project = Project::new();
     project.write("Dockerfile", "FROM scratch\nCOPY target/release/app /app\n");
     project.run(&["up", "--dry-run"]).code(0).stderr("");
@@ -46,7 +46,7 @@ error: failed to build `app:latest`
   caused by: `docker build --tag app:latest --file [ROOT]/Dockerfile [..]` exited with code 7
   help: unset CARGO_TARGET_DIR or set `context` in `[package.metadata.kdev]`: the Dockerfile copies from `target/`, but cargo builds into `/elsewhere`, which is outside the build context\n",
     );
-    // It may have found what an earlier build has left there.
+    // The build may succeed with the output of an earlier build.
     project.remove("fake/build-fails");
     let said = project.run_with(&[("CARGO_TARGET_DIR", "/elsewhere")], &["up"]);
     let note = "        Note the Dockerfile copies from `target/`, but cargo builds into `/elsewhere`, which is outside the build context\n";
@@ -54,7 +54,7 @@ error: failed to build `app:latest`
 }
 
 #[test]
-fn the_image_is_for_another_architecture() {
+fn image_for_other_architecture() {
     let project = Project::new();
     project.write("fake/image-arch", "arm64");
     fails(

@@ -1,9 +1,9 @@
-//! The cluster is not found, not allowed, or refuses.
+//! Errors of the context, the cluster and the API server.
 
 use super::*;
 
 #[test]
-fn no_context_is_current() {
+fn no_current_context() {
     let project = Project::new();
     project
         .write("fake/contexts.json", r#"{"contexts":null,"clusters":null,"current-context":""}"#);
@@ -23,7 +23,7 @@ fn no_context_is_current() {
 }
 
 #[test]
-fn the_context_is_unknown() {
+fn unknown_context() {
     let project = Project::new();
     let ran = project.run(&["up", "--context", "prd"]);
     ran.code(92).stderr(
@@ -40,7 +40,7 @@ fn the_context_is_unknown() {
 }
 
 #[test]
-fn the_context_is_not_allowed() {
+fn context_not_allowed() {
     let project = Project::new();
     let contexts = std::fs::read_to_string(project.path("fake/contexts.json")).unwrap();
     project.write(
@@ -50,18 +50,18 @@ fn the_context_is_not_allowed() {
     fails(&project, 92, "error: refusing to modify context `prod` (https://10.0.0.9:6443) without permission
   help: pass `--context prod` to allow it once, or add it to `contexts` in `[package.metadata.kdev]`\n");
     assert!(!project.calls().contains("get nodes"), "the cluster was asked");
-    // Who follows the advice succeeds.
+    // The help fixes it.
     project.config("contexts = [\"prod\"]").run(&["up"]).code(0);
 }
 
 #[test]
-fn the_name_of_a_context_proves_nothing() {
+fn context_name_alone_is_not_trusted() {
     let far = |project: &Project| {
         let contexts = std::fs::read_to_string(project.path("fake/contexts.json")).unwrap();
         let contexts = contexts.replace("https://127.0.0.1:6443", "https://prod.example.com");
         project.write("fake/contexts.json", &contexts);
     };
-    // A server that is elsewhere is not even asked.
+    // A remote API server is not contacted.
     let project = Project::new();
     far(&project);
     let help = "help: pass `--context kind-test` to allow it once, or add it to `contexts` in `[package.metadata.kdev]`\n";
@@ -70,13 +70,13 @@ fn the_name_of_a_context_proves_nothing() {
     assert!(!project.calls().contains(" get "), "{}", project.calls());
     project.run(&["down"]).code(92).stderr(&format!("{words}\n  {help}"));
     project.run(&["load", "tool:1"]).code(92);
-    // One that listens here may be the end of a tunnel: its nodes tell.
+    // A local port may be a tunnel, so the nodes decide.
     let project = Project::new();
-    project.nodes_are("kind://docker/test/", "aws:///eu-west-1a/i-");
+    project.edit_nodes("kind://docker/test/", "aws:///eu-west-1a/i-");
     let words =
         "error: refusing to modify context `kind-test` (https://127.0.0.1:6443) without permission";
     fails(&project, 92, &format!("{words}\n  {help}"));
-    // And whatever the name, kind is kind.
+    // The name of the context does not matter for a kind cluster.
     let project = Project::new();
     let contexts = std::fs::read_to_string(project.path("fake/contexts.json")).unwrap();
     project.write("fake/contexts.json", &contexts.replace("kind-test", "mine"));
@@ -84,7 +84,7 @@ fn the_name_of_a_context_proves_nothing() {
 }
 
 #[test]
-fn the_cluster_does_not_answer() {
+fn unreachable_cluster() {
     let project = Project::new();
     let log = r#"E1125 07:15:01.123456    4711 memcache.go:265] "Unhandled Error" err="couldn't get current server API group list""#;
     let said = "The connection to the server 10.0.0.9:6443 was refused - did you specify the right host or port?";
@@ -95,7 +95,7 @@ fn the_cluster_does_not_answer() {
 }
 
 #[test]
-fn the_api_refuses_the_manifest() {
+fn rejected_manifest() {
     let project = Project::new();
     project.write(
         "fake/kubectl-apply-fails",
@@ -111,7 +111,7 @@ error: the API server of context `kind-test` rejected the request to apply the m
 }
 
 #[test]
-fn another_manager_owns_a_field_and_the_advice_helps() {
+fn field_conflict_is_fixed_by_help() {
     let project = Project::new();
     let words = "error: Apply failed with 1 conflict: conflict with \"helm\" using apps/v1: .spec.replicas\n";
     project.write("fake/kubectl-apply-fails", words);
@@ -126,7 +126,7 @@ fn another_manager_owns_a_field_and_the_advice_helps() {
 }
 
 #[test]
-fn each_conflict_is_shown_with_its_owner() {
+fn each_conflict_has_owner() {
     let project = Project::new();
     let words = "Apply failed with 2 conflicts: conflicts with \"ed\" using v1:\n- .data.b\nconflicts with \"helm\" using v1:\n- .data.a\nPlease review the fields above--they currently have other managers. Here\n";
     project.write("fake/kubectl-apply-fails", words);
@@ -138,7 +138,7 @@ fn each_conflict_is_shown_with_its_owner() {
 }
 
 #[test]
-fn what_cannot_be_changed_is_made_anew_only_if_told() {
+fn immutable_object_is_recreated_only_with_flag() {
     let words =
         "The Job \"app\" is invalid: spec.template: Invalid value: {}: field is immutable\n";
     for step in ["diff", "apply"] {
@@ -158,7 +158,7 @@ fn what_cannot_be_changed_is_made_anew_only_if_told() {
         assert!(delete.starts_with("kubectl --context kind-test --namespace default "), "{delete}");
         assert!(project.applied().is_some());
     }
-    // What holds data is not deleted, whatever the flags.
+    // Objects with data are never deleted.
     let project = Project::new();
     project.write("fake/kubectl-diff-fails", &words.replace("Job", "PersistentVolumeClaim"));
     project.run(&["up", "--recreate"]).code(92).error(
@@ -170,7 +170,7 @@ fn what_cannot_be_changed_is_made_anew_only_if_told() {
 }
 
 #[test]
-fn each_refusal_has_its_cure() {
+fn each_rejection_has_help() {
     let kubectl = "kubectl --context kind-test --namespace default";
     let hooks = "validatingwebhookconfigurations,mutatingwebhookconfigurations";
     let table = [
@@ -218,7 +218,7 @@ fn each_refusal_has_its_cure() {
 }
 
 #[test]
-fn rights_are_missing() {
+fn missing_permissions() {
     let project = Project::new();
     let words = "Error from server (Forbidden): nodes is forbidden: User \"dev\" cannot list resource \"nodes\"\n";
     project.write("fake/kubectl-get-fails", words);
@@ -229,7 +229,7 @@ fn rights_are_missing() {
 }
 
 #[test]
-fn no_node_may_run_the_pods() {
+fn no_eligible_node() {
     let project = Project::new();
     let manifest = std::fs::read_to_string(project.path("k8s/app.yaml")).unwrap();
     let manifest =
@@ -242,7 +242,7 @@ fn no_node_may_run_the_pods() {
   help: run `kubectl --context kind-test label node n1 'gpu=yes'` to add the label to a node\n",
     );
     untouched(&project);
-    // Where there is no one label that would do, the manifest tells.
+    // If no single label is sufficient, the help refers to the manifest.
     let affinity = "affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: a, operator: Exists}]}]}}}";
     project.write("k8s/app.yaml", &manifest.replace("nodeSelector: {gpu: \"yes\"}", affinity));
     let said = project.run(&["up"]).code(92).err().to_owned();
@@ -252,7 +252,7 @@ fn no_node_may_run_the_pods() {
 }
 
 #[test]
-fn a_node_is_unknown() {
+fn unknown_node() {
     let project = Project::new();
     let ran = project.run(&["up", "--node", "n3"]);
     ran.code(92).stderr("error: node `n3` not found\n  help: use one of `n1` and `n2`\n");

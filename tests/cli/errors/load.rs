@@ -1,9 +1,9 @@
-//! The image does not get onto a node.
+//! Errors of a load.
 
 use super::*;
 
 #[test]
-fn docker_cannot_save() {
+fn docker_save_fails() {
     let project = Project::new();
     project.write("fake/save-fails", "");
     fails(&project, 94, &format!("{BUILT}     Loading n1 (4.00 KiB)
@@ -13,7 +13,7 @@ error: failed to export the image from Docker for node `n1`
 }
 
 #[test]
-fn the_disk_is_full() {
+fn full_disk() {
     let project = Project::new();
     project.write("fake/ctr-import-fails", "ctr: failed to ingest \"blobs/sha256/1\": failed to copy: write /x: no space left on device\n");
     fails(&project, 94, &format!("{BUILT}     Loading n1 (4.00 KiB)
@@ -22,7 +22,7 @@ error: no space left on node `n1` (10.0.0.1): ctr: failed to ingest \"blobs/sha2
 }
 
 #[test]
-fn the_disk_has_no_room_for_it() {
+fn image_does_not_fit_on_disk() {
     let project = Project::new();
     let df =
         "echo Filesystem 1024-blocks Used Available Capacity Mounted on; echo /dev/x 9 6 3 60% /";
@@ -35,12 +35,12 @@ fn the_disk_has_no_room_for_it() {
   help: free space on node `n1`; run `sudo du -xh -d2 /var | sort -h | tail` there to see what uses it\n"
         ),
     );
-    // Who follows the advice succeeds.
+    // The help fixes it.
     project.script("df", &df.replace(" 3 ", " 4 ")).run(&["up"]).code(0);
 }
 
 #[test]
-fn the_connection_is_lost() {
+fn lost_connection() {
     let project = Project::new();
     project.write("fake/ssh-cut", "");
     fails(&project, 94, &format!("{BUILT}     Loading n1 (4.00 KiB)
@@ -48,12 +48,12 @@ fn the_connection_is_lost() {
      Loading n1 (4.00 KiB)
 error: lost the connection to node `n1` (10.0.0.1): Connection to 10.0.0.1 closed by remote host.
   help: run the command again; an interrupted load leaves nothing behind\n"));
-    // Who follows the advice succeeds.
+    // The help fixes it.
     project.remove("fake/ssh-cut").run(&["up"]).code(0);
 }
 
 #[test]
-fn the_import_fails_after_it_wrote_the_name() {
+fn import_fails_after_name_was_written() {
     let project = Project::new();
     project.write("fake/ctr-import-fails", "ctr: failed to extract layer: unexpected digest\n");
     fails(
@@ -68,7 +68,7 @@ error: failed to import the image on node `n1` (10.0.0.1): ctr: failed to extrac
 }
 
 #[test]
-fn containerd_ends_in_the_import() {
+fn containerd_stops_during_import() {
     let project = Project::new();
     let words = "ctr: failed to send write: error reading from server: EOF: unavailable";
     project.write("fake/ctr-import-fails", &format!("{words}\n"));
@@ -80,16 +80,16 @@ error: containerd on node `n1` (10.0.0.1) stopped during the load: {words}
 }
 
 #[test]
-fn success_alone_proves_nothing() {
+fn successful_import_without_image_is_error() {
     let project = Project::new();
-    project.write("fake/cri-is-blind", "");
+    project.write("fake/cri-misses-image", "");
     fails(&project, 94, &format!("{BUILT}     Loading n1 (4.00 KiB)
 error: failed to import the image on node `n1` (10.0.0.1): `ctr` reported success, but the image is missing from the node
   help: run the command again; if it fails again, check `journalctl --unit containerd` on node `n1`\n"));
 }
 
 #[test]
-fn one_node_fails_and_the_other_finishes() {
+fn failed_node_does_not_stop_other_load() {
     let project = Project::new();
     project.config("nodes.n2.sudo = true");
     project.write("fake/sudo-refuses-import", "sudo: a password is required\n");

@@ -1,34 +1,34 @@
-//! A node cannot be reached or used.
+//! Errors of the connection to a node.
 
 use super::*;
 
-/// Nodes are reached while docker builds: how far that came may differ.
+/// Checks only the error: nodes are reached during the build, so the output before it varies.
 #[track_caller]
 fn fails(project: &Project, error: &str) {
     project.run(&["up", "--node", "n1"]).code(93).stdout("").error(error);
     untouched(project);
 }
 
-/// ssh says this and fails with its own code, 255.
+/// Checks the error if `ssh` prints a message and exits with 255.
 #[track_caller]
-fn ssh_says(words: &str, stderr: &str) -> Project {
+fn fails_with_ssh_error(message: &str, stderr: &str) -> Project {
     let project = Project::new();
-    project.write("fake/ssh-10.0.0.1", words);
+    project.write("fake/ssh-10.0.0.1", message);
     fails(&project, stderr);
     project
 }
 
 #[test]
-fn it_is_not_reachable() {
+fn unreachable_node() {
     let words = "ssh: connect to host 10.0.0.1 port 22: Connection refused\n";
-    let project = ssh_says(words, "error: cannot reach node `n1` (10.0.0.1): `ssh 10.0.0.1` exited with code 255: ssh: connect to host 10.0.0.1 port 22: Connection refused
+    let project = fails_with_ssh_error(words, "error: cannot reach node `n1` (10.0.0.1): `ssh 10.0.0.1` exited with code 255: ssh: connect to host 10.0.0.1 port 22: Connection refused
   help: run `ssh 10.0.0.1` to check the connection; if the node has another address, set `nodes.n1.ssh` in `[package.metadata.kdev]`\n");
-    // Who follows the advice succeeds.
+    // The help fixes it.
     project.config("nodes.n1.ssh = \"root@10.9.9.9\"").run(&["up", "--node", "n1"]).code(0);
 }
 
 #[test]
-fn it_ends_a_build_that_would_be_of_no_use() {
+fn unreachable_node_stops_build() {
     let project = Project::new();
     let words = "ssh: connect to host 10.0.0.1 port 22: Connection refused\n";
     project.write("fake/ssh-10.0.0.1", words).write("fake/build-hangs", "");
@@ -36,12 +36,12 @@ fn it_ends_a_build_that_would_be_of_no_use() {
 }
 
 #[test]
-fn its_host_key_is_unknown() {
+fn unknown_host_key() {
     let words = "No ED25519 host key is known for 10.0.0.1 and you have requested strict checking.\nHost key verification failed.\n";
-    ssh_says(words, "error: the SSH host key of node `n1` (10.0.0.1) is unknown: No ED25519 host key is known for 10.0.0.1 and you have requested strict checking.
+    fails_with_ssh_error(words, "error: the SSH host key of node `n1` (10.0.0.1) is unknown: No ED25519 host key is known for 10.0.0.1 and you have requested strict checking.
     Host key verification failed.
   help: run `ssh -o StrictHostKeyChecking=ask 10.0.0.1` and accept the key if `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the node prints the same fingerprint\n");
-    ssh_says(
+    fails_with_ssh_error(
         "Host key verification failed.\n",
         "error: the SSH host key of node `n1` (10.0.0.1) is unknown: Host key verification failed.
   help: run `ssh 10.0.0.1` and accept the key if `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the node prints the same fingerprint\n",
@@ -49,20 +49,20 @@ fn its_host_key_is_unknown() {
 }
 
 #[test]
-fn its_host_key_has_changed() {
+fn changed_host_key() {
     let words = "@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\n  ssh-keygen -f \"/home/u/.ssh/known_hosts\" -R \"10.0.0.1\"\nHost key verification failed.\n";
-    ssh_says(words, "error: the SSH host key of node `n1` (10.0.0.1) has changed
+    fails_with_ssh_error(words, "error: the SSH host key of node `n1` (10.0.0.1) has changed
   help: if the node was reinstalled, run `ssh-keygen -f \"/home/u/.ssh/known_hosts\" -R \"10.0.0.1\"`, then `ssh -o StrictHostKeyChecking=ask 10.0.0.1`; if not, another machine may be impersonating it\n");
 }
 
 #[test]
-fn it_lets_nobody_in() {
-    ssh_says("u@10.0.0.1: Permission denied (publickey).\n", "error: node `n1` (10.0.0.1) denied the SSH login: u@10.0.0.1: Permission denied (publickey).
+fn denied_login() {
+    fails_with_ssh_error("u@10.0.0.1: Permission denied (publickey).\n", "error: node `n1` (10.0.0.1) denied the SSH login: u@10.0.0.1: Permission denied (publickey).
   help: make `ssh 10.0.0.1` work without a password, or set another user with `nodes.n1.ssh` in `[package.metadata.kdev]`\n");
 }
 
 #[test]
-fn its_login_shell_runs_nothing() {
+fn login_shell_does_not_run_commands() {
     let project = Project::new();
     project.write("fake/nologin-10.0.0.1", "");
     fails(
@@ -73,7 +73,7 @@ fn its_login_shell_runs_nothing() {
 }
 
 #[test]
-fn the_target_is_no_host() {
+fn invalid_ssh_target() {
     let project = Project::new();
     project.config("nodes.n1.ssh = \"-oProxyCommand=touch /tmp/x\"");
     fails(
@@ -84,7 +84,7 @@ fn the_target_is_no_host() {
 }
 
 #[test]
-fn sudo_wants_a_password() {
+fn sudo_requires_password() {
     let project = Project::new();
     project.write("fake/uid", "1000").write("fake/sudo-refuses", "sudo: a password is required\n");
     fails(&project, "error: sudo on node `n1` (10.0.0.1) requires a password
@@ -92,7 +92,7 @@ fn sudo_wants_a_password() {
 }
 
 #[test]
-fn sudo_wants_a_terminal() {
+fn sudo_requires_terminal() {
     let project = Project::new();
     project
         .write("fake/uid", "1000")
@@ -105,7 +105,7 @@ fn sudo_wants_a_terminal() {
 }
 
 #[test]
-fn sudos_rules_refuse() {
+fn sudo_rule_rejects_ctr() {
     let project = Project::new();
     let words = "Sorry, user dev is not allowed to execute '/usr/bin/ctr -n k8s.io version' as root on n1.\n";
     project.write("fake/uid", "1000").write("fake/sudo-refuses", words);
@@ -117,7 +117,7 @@ fn sudos_rules_refuse() {
 }
 
 #[test]
-fn there_is_no_sudo() {
+fn sudo_not_found() {
     let project = Project::new();
     project.write("fake/uid", "1000").remove("bin/sudo");
     fails(
@@ -128,7 +128,7 @@ fn there_is_no_sudo() {
 }
 
 #[test]
-fn containerd_does_not_answer() {
+fn containerd_does_not_respond() {
     let project = Project::new();
     let words =
         "ctr: failed to dial \"/run/containerd/containerd.sock\": context deadline exceeded\n";
@@ -138,9 +138,9 @@ fn containerd_does_not_answer() {
 }
 
 #[test]
-fn its_runtime_is_not_containerd() {
+fn unsupported_runtime() {
     let project = Project::new();
-    project.nodes_are("containerd://1.6.20", "cri-o://1.30.0");
+    project.edit_nodes("containerd://1.6.20", "cri-o://1.30.0");
     fails(
         &project,
         "error: node `n1` runs `cri-o://1.30.0`; only containerd is supported
@@ -149,22 +149,22 @@ fn its_runtime_is_not_containerd() {
 }
 
 #[test]
-fn its_distribution_is_not_installed() {
+fn bundled_ctr_not_found() {
     let project = Project::new();
-    project.nodes_are("containerd://1.6.20", "containerd://2.1.5-k3s1");
+    project.edit_nodes("containerd://1.6.20", "containerd://2.1.5-k3s1");
     fails(
         &project,
         "error: `/var/lib/rancher/rke2/bin/ctr` not found on node `n1` (10.0.0.1)
   help: install it on node `n1`, or set `nodes.n1.ctr` in `[package.metadata.kdev]` to the `ctr` command of its containerd\n",
     );
-    // Who follows the advice succeeds.
+    // The help fixes it.
     project.config("nodes.n1.ctr = \"ctr\"").run(&["up", "--node", "n1"]).code(0);
 }
 
 #[test]
-fn a_container_of_its_name_is_another_machine() {
+fn container_is_not_the_node() {
     let project = Project::new();
-    project.nodes_are("\"machineID\":\"n1\"", "\"machineID\":\"0123\"");
+    project.edit_nodes("\"machineID\":\"n1\"", "\"machineID\":\"0123\"");
     project.config("nodes.n1.docker = \"worker\"");
     fails(
         &project,
@@ -174,7 +174,7 @@ fn a_container_of_its_name_is_another_machine() {
 }
 
 #[test]
-fn the_container_has_no_name() {
+fn invalid_container_name() {
     let project = Project::new();
     project.config("nodes.n1.docker = \"--privileged\"");
     fails(

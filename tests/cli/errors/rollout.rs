@@ -1,19 +1,19 @@
-//! The new pods do not become ready.
+//! Errors of a rollout.
 
 use super::*;
 use crate::project::{CONFIG, pod};
 
-/// The beginning of a rollout onto one node.
+/// The output before a rollout with one node.
 const APPLIED: &str = "     Loading n1 (4.00 KiB)
       Loaded n1: sent [..] in [TIME]
      Applied deployment.apps/app to kind-test, namespace default\n";
 
-/// One that is not done yet.
+/// A Deployment whose rollout is not complete.
 const WAITING: &str = r#"{"kind":"Deployment","metadata":{"name":"app","generation":1,"uid":"u","annotations":{"deployment.kubernetes.io/revision":"1"}},
     "spec":{"replicas":1},"status":{"observedGeneration":1,"updatedReplicas":1,"replicas":1}}"#;
 
-/// A pod of which a container has this status.
-fn with(status: &str) -> Project {
+/// A project whose pod has a container with this status.
+fn project_with_status(status: &str) -> Project {
     let project = Project::new();
     project.write("fake/deployment.json", WAITING);
     project.pods(&[pod("app-1", "n1", "app", IMAGE, status)]);
@@ -21,17 +21,17 @@ fn with(status: &str) -> Project {
 }
 
 #[track_caller]
-fn ends(project: &Project, code: i32, stderr: &str) {
+fn assert_rollout_fails(project: &Project, code: i32, stderr: &str) {
     let ran = project.run(&["up", "--node", "n1", "--timeout", "1"]);
     ran.code(code).stderr(&format!("{BUILT}{APPLIED}{stderr}"));
 }
 
 #[test]
-fn a_pod_that_cannot_start_ends_the_wait_at_once() {
-    let project = with(
+fn pod_that_cannot_start_stops_wait() {
+    let project = project_with_status(
         r#"{"name":"app","state":{"waiting":{"reason":"CreateContainerConfigError","message":"configmap \"c\" not found"}}}"#,
     );
-    ends(
+    assert_rollout_fails(
         &project,
         95,
         "error: deployment/app failed to roll out: pod `app-1` on node `n1` did not start
@@ -41,12 +41,12 @@ fn a_pod_that_cannot_start_ends_the_wait_at_once() {
 }
 
 #[test]
-fn what_crashes_is_shown_with_its_last_words() {
-    let project = with(
+fn crash_shows_end_of_log() {
+    let project = project_with_status(
         r#"{"name":"app","restartCount":3,"state":{"waiting":{"reason":"CrashLoopBackOff"}},"lastState":{"terminated":{"exitCode":101,"reason":"Error"}}}"#,
     );
     project.write("fake/pod-log", "listening\nthread 'main' panicked: no database\n");
-    ends(
+    assert_rollout_fails(
         &project,
         95,
         "error: deployment/app failed to roll out: pod `app-1` on node `n1` did not start
@@ -57,9 +57,9 @@ fn what_crashes_is_shown_with_its_last_words() {
     );
 }
 
-/// The container may be started again between the look at its pod and that at its log.
+/// The container may restart after its pod was read and before its log is read.
 #[test]
-fn a_crash_is_shown_with_the_log_of_the_run_that_crashed() {
+fn crash_shows_log_of_crashed_run() {
     let table = [
         ("", "panicked: no database\n", "; its log ends with\n    panicked: no database"),
         (
@@ -70,12 +70,12 @@ fn a_crash_is_shown_with_the_log_of_the_run_that_crashed() {
         ("second run\n", "first run\n", "; its log ends with\n    second run"),
     ];
     for (present, previous, shown) in table {
-        let project = with(
+        let project = project_with_status(
             r#"{"name":"app","restartCount":3,"state":{"waiting":{"reason":"CrashLoopBackOff"}},"lastState":{"terminated":{"exitCode":101,"reason":"Error"}}}"#,
         );
         project.write("fake/pod-log", present);
         project.write("fake/pod-log-previous", previous);
-        ends(
+        assert_rollout_fails(
             &project,
             95,
             &format!(
@@ -88,12 +88,12 @@ fn a_crash_is_shown_with_the_log_of_the_run_that_crashed() {
 }
 
 #[test]
-fn a_program_of_another_machine_ends_the_wait_at_its_first_crash() {
-    let project = with(
+fn exec_format_error_stops_wait_at_first_crash() {
+    let project = project_with_status(
         r#"{"name":"app","restartCount":0,"state":{"terminated":{"exitCode":255,"reason":"Error"}}}"#,
     );
     project.write("fake/pod-log", "exec /app: exec format error\n");
-    ends(
+    assert_rollout_fails(
         &project,
         95,
         "error: deployment/app failed to roll out: pod `app-1` on node `n1` did not start
@@ -104,11 +104,11 @@ fn a_program_of_another_machine_ends_the_wait_at_its_first_crash() {
 }
 
 #[test]
-fn pods_of_another_build_are_no_success() {
+fn pod_with_other_build_is_error() {
     let project = Project::new();
     let old = r#"{"name":"app","imageID":"sha256:0ld"}"#;
     project.pods(&[pod("app-1", "n1", "app", IMAGE, old)]);
-    ends(
+    assert_rollout_fails(
         &project,
         95,
         &format!(
@@ -120,11 +120,11 @@ fn pods_of_another_build_are_no_success() {
 }
 
 #[test]
-fn a_build_that_came_between_is_named() {
-    let project = with(r#"{"name":"app","imageID":"sha256:0ther"}"#);
+fn superseded_build_is_reported() {
+    let project = project_with_status(r#"{"name":"app","imageID":"sha256:0ther"}"#);
     let template = r#""spec":{"replicas":1,"template":{"spec":{"containers":[{"name":"app","image":"app:kdev-0ther"}]}}}"#;
     project.write("fake/deployment.json", &WAITING.replace(r#""spec":{"replicas":1}"#, template));
-    ends(
+    assert_rollout_fails(
         &project,
         95,
         "error: another build of deployment/app was applied in the meantime: `app:kdev-0ther` replaced `app:kdev-0123456789ab`
@@ -133,43 +133,48 @@ fn a_build_that_came_between_is_named() {
 }
 
 #[test]
-fn what_admission_has_made_of_a_pod_is_said() {
+fn pod_changed_by_admission_is_reported() {
     let waiting = r#"{"name":"app","state":{"waiting":{"reason":"ErrImagePull","message":"m"}}}"#;
-    let project = with(waiting);
+    let project = project_with_status(waiting);
     let always = |status| pod("app-1", "n1", "app", IMAGE, status).replace("Never", "Always");
     project.pods(&[always(waiting)]);
-    ends(&project, 95, "error: admission control modified pod `app-1` of deployment/app
-  caused by: `imagePullPolicy` of container `app` became `Always`, and was `Never`; the API server's admission plugin `AlwaysPullImages` does this
+    assert_rollout_fails(&project, 95, "error: admission control modified pod `app-1` of deployment/app
+  caused by: `imagePullPolicy` of container `app` was changed from `Never` to `Always`; the API server's admission plugin `AlwaysPullImages` does this
   help: start the API server with `--disable-admission-plugins=AlwaysPullImages`; this plugin only allows images from a registry\n");
 
-    // Where it does no harm it is worth a line.
+    // If the pod is ready, the change is only a note.
     let project = Project::new();
     project.pods(&[always(&format!(r#"{{"name":"app","imageID":"{CONFIG}"}}"#))]);
     let ran = project.run(&["up", "--node", "n1"]);
-    ran.code(0).stderr(&format!("{BUILT}{APPLIED}        Note pod `app-1` differs from what was applied: `imagePullPolicy` of container `app` became `Always`, and was `Never`; the API server's admission plugin `AlwaysPullImages` does this
+    ran.code(0).stderr(&format!("{BUILT}{APPLIED}        Note pod `app-1` differs from what was applied: `imagePullPolicy` of container `app` was changed from `Never` to `Always`; the API server's admission plugin `AlwaysPullImages` does this
        Ready deployment/app: 2 pods in [TIME]
     Finished {IMAGE} in [TIME]\n"));
 }
 
 #[test]
-fn a_paused_deployment_is_not_waited_for() {
+fn paused_deployment_is_error() {
     let project = Project::new();
     let paused = WAITING.replace("\"replicas\":1}", "\"replicas\":1,\"paused\":true}");
     let paused = paused.replace("\"updatedReplicas\":1", "\"updatedReplicas\":0");
     project.write("fake/deployment.json", &paused);
-    ends(&project, 95, "error: the rollout of deployment/app is blocked
+    assert_rollout_fails(
+        &project,
+        95,
+        "error: the rollout of deployment/app is blocked
   caused by: it is paused, and some pods do not use its current template: 1 of 1
-  help: run `kubectl --context kind-test --namespace default rollout resume deployment/app`\n");
+  help: run `kubectl --context kind-test --namespace default rollout resume deployment/app`\n",
+    );
 }
 
 #[test]
-fn it_takes_too_long() {
-    let project = with(r#"{"name":"app","state":{"waiting":{"reason":"ContainerCreating"}}}"#);
-    ends(&project, 96, "     Waiting deployment/app: 0 of 1 pod ready (n1: ContainerCreating)
+fn rollout_times_out() {
+    let project =
+        project_with_status(r#"{"name":"app","state":{"waiting":{"reason":"ContainerCreating"}}}"#);
+    assert_rollout_fails(&project, 96, "     Waiting deployment/app: 0 of 1 pod ready (n1: ContainerCreating)
 error: timed out after 1 s waiting for deployment/app: 0 of 1 new pods are ready
   caused by: pod `app-1`: container `app`: ContainerCreating
   help: run `kubectl --context kind-test --namespace default describe deployment/app` to see the cause, or pass `--timeout SECONDS` to wait longer\n");
-    // The controller is watched, so that few looks are taken.
+    // `kubectl rollout status` watches the controller, so the wait polls rarely.
     let calls = project.calls();
     assert_eq!(calls.matches(" rollout status deployment/app").count(), 1, "{calls}");
     project.write("fake/pods.json", "");

@@ -1,9 +1,9 @@
-//! A tool is missing, too old, or does not answer.
+//! Errors of the tools.
 
 use super::*;
 
 #[test]
-fn docker_is_missing() {
+fn docker_not_found() {
     let project = Project::new();
     project.remove("bin/docker");
     fails(&project, 91, "error: `docker` not found on PATH
@@ -11,7 +11,7 @@ fn docker_is_missing() {
 }
 
 #[test]
-fn kubectl_is_missing() {
+fn kubectl_not_found() {
     let project = Project::new();
     project.remove("bin/kubectl");
     fails(
@@ -23,7 +23,7 @@ fn kubectl_is_missing() {
 }
 
 #[test]
-fn ssh_is_missing() {
+fn ssh_not_found() {
     let project = Project::new();
     project.remove("bin/ssh");
     fails(
@@ -35,7 +35,7 @@ fn ssh_is_missing() {
 }
 
 #[test]
-fn docker_is_too_old() {
+fn outdated_docker() {
     let project = Project::new();
     project.write("fake/docker-version", "19.03.15");
     fails(&project, 91, "error: `docker` 19.03.15 is too old; 20.10 or newer is required
@@ -43,7 +43,7 @@ fn docker_is_too_old() {
 }
 
 #[test]
-fn kubectl_is_too_old() {
+fn outdated_kubectl() {
     let project = Project::new();
     project.write("fake/kubectl-version", "1.18.2");
     fails(
@@ -55,7 +55,7 @@ fn kubectl_is_too_old() {
 }
 
 #[test]
-fn ssh_is_too_old() {
+fn outdated_ssh() {
     let project = Project::new();
     project.write("fake/ssh-version", "OpenSSH_6.6.1p1, OpenSSL 1.0\n");
     fails(
@@ -67,7 +67,7 @@ fn ssh_is_too_old() {
 }
 
 #[test]
-fn dockers_daemon_is_down() {
+fn stopped_docker_daemon() {
     let project = Project::new();
     project.write("fake/docker-down", "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?\n");
     fails(&project, 91, "error: cannot connect to the Docker daemon
@@ -76,7 +76,7 @@ fn dockers_daemon_is_down() {
 }
 
 #[test]
-fn docker_is_asked_where_it_does_not_run() {
+fn docker_host_without_daemon() {
     let words =
         "Cannot connect to the Docker daemon at tcp://127.0.0.1:9. Is the docker daemon running?";
     let table = [
@@ -96,7 +96,7 @@ fn docker_is_asked_where_it_does_not_run() {
 }
 
 #[test]
-fn dockers_socket_is_not_ours() {
+fn docker_socket_without_permission() {
     let project = Project::new();
     project.write(
         "fake/docker-down",
