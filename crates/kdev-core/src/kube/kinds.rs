@@ -4,6 +4,7 @@
 
 /// A kind whose objects run pods, or hold a template of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "the facts of a kind are independent")]
 pub struct WorkloadKind {
     pub kind: &'static str,
     /// The API groups that serve it or once did, the present one first. The core
