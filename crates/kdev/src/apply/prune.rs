@@ -80,9 +80,9 @@ impl<'a> PrunePlan<'a> {
 pub(crate) fn recorded_set(cx: &Cx, cluster: &Cluster, parent: &Parent) -> Result<Option<Set>> {
     let sh = cx.shell()?;
     let cmd = cluster.cmd(&sh, Some(&parent.namespace)).arg("get").arg(parent.object());
-    let task =
+    let command =
         Command::new(cmd.args(["--ignore-not-found", "--output=json"])).timeout(PRUNE_TIMEOUT);
-    let output = task.read(cx).map_err(|f| cluster.request_error(f, "get the apply set"))?;
+    let output = command.read(cx).map_err(|f| cluster.request_error(f, "get the apply set"))?;
     let live = serde_json::from_slice::<Value>(&output.stdout).ok();
     Ok(live.map(|live| Set::read(parent.clone(), &live)))
 }
@@ -114,12 +114,12 @@ pub(crate) fn add_label(
     for (namespace, ids) in by_namespace(members) {
         let sh = cx.shell()?;
         let cmd = cluster.cmd(&sh, Some(&namespace)).arg("label").args(&ids);
-        let task = Command::new(cmd.args([&label, FIELD_MANAGER])).timeout(PRUNE_TIMEOUT);
+        let command = Command::new(cmd.args([&label, FIELD_MANAGER])).timeout(PRUNE_TIMEOUT);
         if cx.is_dry_run() {
-            cx.emit(Event::WouldRun { command: task.to_string() });
+            cx.emit(Event::WouldRun { command: command.to_string() });
             continue;
         }
-        task.read(cx).map_err(|f| cluster.request_error(f, "label the applied objects"))?;
+        command.read(cx).map_err(|f| cluster.request_error(f, "label the applied objects"))?;
     }
     Ok(())
 }
@@ -129,13 +129,13 @@ pub(crate) fn delete(cx: &Cx, cluster: &Cluster, objects: &BTreeSet<Member>) -> 
     for (namespace, ids) in by_namespace(objects.iter().cloned()) {
         let sh = cx.shell()?;
         let cmd = cluster.cmd(&sh, Some(&namespace)).arg("delete").args(&ids);
-        let task =
+        let command =
             Command::new(cmd.args(["--ignore-not-found", "--timeout=90s"])).timeout(PRUNE_TIMEOUT);
         if cx.is_dry_run() {
-            cx.emit(Event::WouldRun { command: task.to_string() });
+            cx.emit(Event::WouldRun { command: command.to_string() });
             continue;
         }
-        task.read(cx).map_err(|f| cluster.request_error(f, "delete objects"))?;
+        command.read(cx).map_err(|f| cluster.request_error(f, "delete objects"))?;
         cx.emit(Event::Deleted { objects: ids, context: cluster.context.clone() });
     }
     Ok(())
@@ -145,13 +145,13 @@ fn record(cx: &Cx, cluster: &Cluster, set: &Set) -> Result<()> {
     let sh = cx.shell()?;
     let cmd = cluster.cmd(&sh, Some(&set.parent.namespace));
     let cmd = cmd.args(["apply", "--server-side", "--field-manager=kdev", "--force-conflicts"]);
-    let task =
+    let command =
         Command::new(cmd.args(["--filename", "-"])).stdin(set.document()).timeout(PRUNE_TIMEOUT);
     if cx.is_dry_run() {
-        cx.emit(Event::WouldRun { command: task.to_string() });
+        cx.emit(Event::WouldRun { command: command.to_string() });
         return Ok(());
     }
-    task.read(cx).map_err(|f| cluster.request_error(f, "record the apply set"))?;
+    command.read(cx).map_err(|f| cluster.request_error(f, "record the apply set"))?;
     Ok(())
 }
 

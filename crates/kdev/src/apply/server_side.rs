@@ -49,7 +49,7 @@ pub(crate) struct NamespaceApply<'a> {
 impl NamespaceApply<'_> {
     /// Shows the command of a dry run.
     pub(crate) fn show(&self) {
-        let command = self.task("apply", self.force_flags(), "").to_string();
+        let command = self.command("apply", self.force_flags(), "").to_string();
         self.cx.emit(Event::WouldRun { command });
     }
 
@@ -120,10 +120,10 @@ impl NamespaceApply<'_> {
     fn apply_once(&self, documents: &[String]) -> Result<Vec<Value>, Failure> {
         let stream = yaml_stream(documents);
         let flags = [self.force_flags(), &[JSON_OUTPUT]].concat();
-        let output = match self.task("apply", &flags, &stream).read(self.cx) {
+        let output = match self.command("apply", &flags, &stream).read(self.cx) {
             // Fields of an earlier `kubectl apply` or rollback are taken over.
             Err(failure) if is_conflict_with_earlier_apply(&failure) => {
-                self.task("apply", &[FORCE_CONFLICTS, JSON_OUTPUT], &stream).read(self.cx)
+                self.command("apply", &[FORCE_CONFLICTS, JSON_OUTPUT], &stream).read(self.cx)
             }
             other => other,
         }?;
@@ -133,14 +133,14 @@ impl NamespaceApply<'_> {
     /// Returns the documents that differ. Only the API server knows its defaults.
     pub(crate) fn diff(&self) -> Result<Vec<String>, Failure> {
         let all = yaml_stream(self.documents);
-        let output = self.task("diff", &[FORCE_CONFLICTS], &all).output(self.cx)?;
+        let output = self.command("diff", &[FORCE_CONFLICTS], &all).output(self.cx)?;
         match output.status.code() {
             Some(0) => Ok(Vec::new()),
             // 1 means a difference, more an error. stderr can contain warnings.
             Some(1) => Ok(parse_diff(self.documents, &output.text())),
             _ => {
                 let failure = Failure::from_output(
-                    self.task("diff", &[FORCE_CONFLICTS], "").to_string(),
+                    self.command("diff", &[FORCE_CONFLICTS], "").to_string(),
                     output,
                 );
                 // The same stream creates the namespace or the kind.
@@ -167,8 +167,8 @@ impl NamespaceApply<'_> {
         let cmd =
             self.cluster.cmd(&self.shell, self.namespace).arg("delete").args(&ids).args(flags);
         let action = "delete immutable objects";
-        let task = Command::new(cmd).timeout(APPLY_TIMEOUT);
-        task.read(self.cx).map_err(|failure| self.cluster.request_error(failure, action))?;
+        let command = Command::new(cmd).timeout(APPLY_TIMEOUT);
+        command.read(self.cx).map_err(|failure| self.cluster.request_error(failure, action))?;
         let context = self.cluster.context.clone();
         self.cx.emit(Event::Deleted { objects: ids, context });
         Ok(())
@@ -200,7 +200,7 @@ impl NamespaceApply<'_> {
         if self.options.force_conflicts { &[FORCE_CONFLICTS] } else { &[] }
     }
 
-    fn task(&self, verb: &str, flags: &[&str], stream: &str) -> Command {
+    fn command(&self, verb: &str, flags: &[&str], stream: &str) -> Command {
         let sh = &self.shell;
         let cmd = self.cluster.cmd(sh, self.namespace).args([verb, "--server-side", FIELD_MANAGER]);
         let cmd = cmd.args(flags).args(["--filename", "-"]);

@@ -144,8 +144,8 @@ impl Load<'_> {
         let (cx, connection) = (self.cx, self.connection);
         let old = self.source.previous_builds.iter().flatten();
         let candidates: Vec<&str> = old.map(|layer| layer.diff_id.as_str()).collect();
-        let task = connection.load_task(cx, self.image, &candidates)?;
-        let (output, sent) = task.feed(cx, |stdin, lines| {
+        let command = connection.load_command(cx, self.image, &candidates)?;
+        let (output, sent) = command.feed(cx, |stdin, lines| {
             let node_layers =
                 connection.read_node_layers(cx, lines).ok_or(SendError::ConnectionClosed)?;
             if node_layers.present {

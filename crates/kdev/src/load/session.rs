@@ -15,7 +15,7 @@ use crate::process::{Command, Failure, Lines, Output};
 impl NodeConnection<'_> {
     /// Returns the command that lists which layers of the image, and which of the candidates
     /// for a patch base, the node has, and then imports its stdin. This needs one round trip.
-    pub(crate) fn load_task(
+    pub(crate) fn load_command(
         &self,
         cx: &Cx,
         image: &BuiltImage,

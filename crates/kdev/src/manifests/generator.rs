@@ -45,16 +45,16 @@ impl Generator {
         config: &Config,
         target: &ClusterTarget,
     ) -> Result<Manifest> {
-        let task = self.task(cx, folder, config, target)?.timeout(RENDER_TIMEOUT);
-        let shown = task.to_string();
+        let command = self.command(cx, folder, config, target)?.timeout(RENDER_TIMEOUT);
+        let generated_by = Some(command.to_string());
         let failed = |failure| Error::Render(folder.to_owned(), failure);
-        let output = task.read(cx).map_err(failed)?;
+        let output = command.read(cx).map_err(failed)?;
         let text = String::from_utf8(output.stdout)
             .map_err(|error| tools::Error::unexpected(self.tool().name, error))?;
-        Ok(Manifest { path: folder.to_owned(), text, generated_by: Some(shown) })
+        Ok(Manifest { path: folder.to_owned(), text, generated_by })
     }
 
-    fn task(
+    fn command(
         self,
         cx: &Cx,
         folder: &Path,

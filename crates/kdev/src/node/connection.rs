@@ -192,14 +192,14 @@ impl<'a> NodeConnection<'a> {
         let sh = self.shell(cx)?;
         let timeout =
             if is_not_responding(self.node) { NOT_RESPONDING_TIMEOUT } else { SCRIPT_TIMEOUT };
-        let task = Command::new(self.script_command(&sh, verb, args)).timeout(timeout);
-        let command = task.to_string();
-        let output = task.output(cx).map_err(|failure| match failure {
+        let command = Command::new(self.script_command(&sh, verb, args)).timeout(timeout);
+        let command_line = command.to_string();
+        let output = command.output(cx).map_err(|failure| match failure {
             failure if failure.is_interrupt() => self.error(NodeErrorKind::Interrupted),
             failure => self.error(NodeErrorKind::Unreachable(self.describe_failure(&failure))),
         })?;
         ScriptOutput::parse(&output.text(), &self.nonce)
-            .ok_or_else(|| self.error(no_response(command, output, &self.display_command())))
+            .ok_or_else(|| self.error(no_response(command_line, output, &self.display_command())))
     }
 
     pub(crate) fn shell(&self, cx: &Cx) -> Result<Shell, NodeError> {

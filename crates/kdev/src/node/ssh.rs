@@ -193,9 +193,9 @@ impl Ssh {
         };
         for target in connected.iter().filter(|_| self.control.is_some()) {
             let cmd = self.base(&sh).args(["-O", "exit"]).args(target_args(target));
-            let task = Command::new(cmd.args(["--", &target.host])).ignore_interrupt();
+            let command = Command::new(cmd.args(["--", &target.host])).ignore_interrupt();
             // This fails if the connection is already closed.
-            let _ = task.timeout(Duration::from_secs(5)).output(cx);
+            let _ = command.timeout(Duration::from_secs(5)).output(cx);
         }
     }
 }

@@ -215,10 +215,10 @@ fn running_containers(cx: &Cx, names: &[&str]) -> Vec<String> {
         return Vec::new();
     };
     let format = "{{if .State.Running}}{{.Name}}{{end}}";
-    let task = Command::new(cmd!(sh, "{docker} container inspect --format {format} {names...}"));
+    let command = Command::new(cmd!(sh, "{docker} container inspect --format {format} {names...}"));
     // It fails if a container does not exist, but still prints the others.
     let output =
-        task.timeout(TOOL_TIMEOUT).output(cx).map(|output| output.text()).unwrap_or_default();
+        command.timeout(TOOL_TIMEOUT).output(cx).map(|output| output.text()).unwrap_or_default();
     output.lines().map(|name| name.trim_start_matches('/').to_owned()).collect()
 }
 
