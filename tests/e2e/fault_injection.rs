@@ -34,7 +34,7 @@ pub(crate) fn start_until_sending(service: &Service) -> Child {
     let mut child = service.start_up(&["--message-format", "json"]);
     let stdout = BufReader::new(child.stdout.take().unwrap());
     let mut lines = stdout.lines().map_while(Result::ok);
-    assert!(lines.any(|line| line.contains("\"reason\":\"sent\"")), "no load started");
+    assert!(lines.any(|line| line.contains("\"reason\":\"progress\"")), "no load started");
     // The remaining output is shown if the test fails.
     std::thread::spawn(move || lines.for_each(|line| eprintln!("{line}")));
     child

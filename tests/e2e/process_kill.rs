@@ -164,7 +164,7 @@ impl ContainerdKillTest {
         self.second.kill();
         thread::sleep(Duration::from_secs(seconds));
         self.second.restart();
-        let events: String = lines.filter(|line| !line.contains("\"sent\"")).collect();
+        let events: String = lines.filter(|line| !line.contains("\"progress\"")).collect();
         (child.wait().unwrap().code(), events)
     }
 }
