@@ -190,12 +190,12 @@ impl Scenario {
         kdev
     }
 
-    /// Runs `why` for the namespace, and returns its output without the line that nothing is
-    /// wrong.
+    /// Runs `why` for the namespace, and returns its output without the line that no problems
+    /// were found.
     #[track_caller]
     pub(crate) fn check_namespace(&self) -> String {
         let stdout = run(&mut self.why_command(&[]));
-        let well = format!("nothing is wrong in namespace `{}`\n", self.name);
+        let well = format!("no problems found in namespace `{}`\n", self.name);
         stdout.strip_prefix(&well).map(str::to_owned).unwrap_or(stdout)
     }
 

@@ -1,4 +1,4 @@
-//! Containers whose configuration is incomplete: ConfigMaps, Secrets, their keys, and users.
+//! Containers whose configuration is incomplete: missing objects, keys, and users.
 
 use std::fs;
 

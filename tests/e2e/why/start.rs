@@ -8,7 +8,7 @@ use crate::lab::{in_node, run};
 
 const NEVER: &str = "imagePullPolicy: Never";
 const SLEEP_ENTRYPOINT: &str = "ENTRYPOINT [\"/busybox\", \"sleep\", \"100000\"]\n";
-/// The beginning of a program for another architecture: an ELF header for AArch64.
+/// The beginning of a program for another architecture: an ELF header for `AArch64`.
 const ARM_ELF_HEADER: &[u8] = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\xb7\0\x01\0\0\0";
 
 impl Scenario {
