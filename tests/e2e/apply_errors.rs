@@ -63,18 +63,19 @@ fn unchanged_objects_are_not_applied() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn immutable_objects_are_recreated_only_with_flag() {
-    let service = Service::new("anew");
-    let job = "---\napiVersion: batch/v1\nkind: Job\nmetadata: {name: migrate}\nspec:\n  template:\n    spec:\n      restartPolicy: Never\n      containers:\n      - {name: work, image: anew, command: [/busybox, cat, /www/index.html]}\n";
+    let service = Service::new("recreated");
+    let job = "---\napiVersion: batch/v1\nkind: Job\nmetadata: {name: migrate}\nspec:\n  template:\n    spec:\n      restartPolicy: Never\n      containers:\n      - {name: work, image: recreated, command: [/busybox, cat, /www/index.html]}\n";
     write_manifests(&service, job);
     service.up_ok();
-    let (old_job, deployment_uid) = (uid("anew", "job/migrate"), uid("anew", "deployment/anew"));
+    let (old_job, deployment_uid) =
+        (uid("recreated", "job/migrate"), uid("recreated", "deployment/recreated"));
     service.set_page("second");
     let stderr = service.up_fails(&[], 92);
     let expected = "error: cannot change immutable fields of `job/migrate`
   caused by: `spec.template` of job/migrate is immutable
   help: pass `--recreate` to delete and recreate it with its pods\n";
     assert_eq!(stderr, expected);
-    assert_eq!(uid("anew", "job/migrate"), old_job);
+    assert_eq!(uid("recreated", "job/migrate"), old_job);
 
     let output = service.up(&["--recreate"]).output().unwrap();
     let stderr = stderr_text(&output);
@@ -83,17 +84,17 @@ fn immutable_objects_are_recreated_only_with_flag() {
         "{stderr}"
     );
     assert!(stderr.contains("Ready job/migrate: 1 pod in "), "{stderr}");
-    assert_ne!(uid("anew", "job/migrate"), old_job);
-    assert_eq!(run(&mut kubectl("anew", &["logs", "job/migrate"])), "second\n");
+    assert_ne!(uid("recreated", "job/migrate"), old_job);
+    assert_eq!(run(&mut kubectl("recreated", &["logs", "job/migrate"])), "second\n");
     // Objects that can be changed in place were not recreated.
-    assert_eq!(uid("anew", "deployment/anew"), deployment_uid);
+    assert_eq!(uid("recreated", "deployment/recreated"), deployment_uid);
 
-    let other = deployment("anew", "").replace("app: anew", "app: other");
+    let other = deployment("recreated", "").replace("app: recreated", "app: other");
     service.write("k8s/all.yaml", &other);
     let stderr = service.up_fails(&[], 92);
-    assert!(stderr.contains("`spec.selector` of deployment/anew is immutable"), "{stderr}");
+    assert!(stderr.contains("`spec.selector` of deployment/recreated is immutable"), "{stderr}");
     assert!(service.up(&["--recreate"]).output().unwrap().status.success());
-    assert_ne!(uid("anew", "deployment/anew"), deployment_uid);
+    assert_ne!(uid("recreated", "deployment/recreated"), deployment_uid);
 }
 
 #[test]

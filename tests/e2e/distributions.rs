@@ -200,7 +200,7 @@ fn assert_full_then_partial_load(service: &Service, node: &str) {
         let output = service.kdev(&["load", &image, "--node", node]).output().unwrap();
         let stderr = crate::lab::stderr_text(&output);
         assert_eq!(output.status.code(), Some(0), "{stderr}");
-        let is_partial = stderr.contains(" were there");
+        let is_partial = stderr.contains(" already present");
         assert_eq!(is_partial, content == "second", "{stderr}");
     }
 }

@@ -253,7 +253,7 @@ fn fix_adds_context_to_local_config() {
     let line = format!("{PROGRAM} kdev doctor --fix --color never --namespace {}", service.name);
     let screen = run_on_terminal(&line, &setting, "[y/N] ", "y");
     assert!(screen.contains("Write `contexts = [\"kdev-lab\"]` to `"), "{screen}");
-    assert!(screen.contains("may be changed: the configuration lists it"), "{screen}");
+    assert!(screen.contains("allowed: the configuration lists it"), "{screen}");
     let file = fs::read_to_string(service.path("kdev.local.toml")).unwrap();
     assert_eq!(file, "contexts = [\"kdev-lab\"]\n");
 }
@@ -313,8 +313,8 @@ fn containerd_not_used_by_kubelet_is_fixed_by_help() {
     let check = runtime(&run_doctor());
     assert_eq!(check["state"], "warning", "{check}");
     let evidence = check["evidence"].as_str().unwrap();
-    assert!(evidence.contains("talks to containerd 1.6.20"), "{evidence}");
-    assert!(evidence.ends_with(&format!("; others listen at `{socket}`")), "{evidence}");
+    assert!(evidence.contains("connects to containerd 1.6.20"), "{evidence}");
+    assert!(evidence.ends_with(&format!("; other runtimes listen on `{socket}`")), "{evidence}");
     let setting = check["help"].as_str().unwrap().split('`').nth(1).unwrap();
     service.write("kdev.local.toml", &format!("{setting}\n"));
     let check = runtime(&run_doctor());

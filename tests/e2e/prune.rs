@@ -66,7 +66,7 @@ fn removed_objects_are_pruned_and_down_deletes_all() {
         run(&mut kubectl("account", &["get", "deployments,services,configmaps", "--output=name"]));
     assert_eq!(left, "configmap/foreign\nconfigmap/kube-root-ca.crt\n");
     let stderr = run_ok(&service, &["down"]);
-    assert!(stderr.contains("Note `up` has applied nothing of `account`"), "{stderr}");
+    assert!(stderr.contains("Note nothing to delete: `up` has not applied `account`"), "{stderr}");
     service.up_ok();
 }
 

@@ -30,7 +30,7 @@ fn build_is_latest_until_newer_build_exists() {
     let output = service.kdev(&args).output().unwrap();
     let stderr = crate::lab::stderr_text(&output);
     assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 0));
-    assert!(stderr.contains("nothing of `seen` is applied to namespace `seen`"), "{stderr}");
+    assert!(stderr.contains("`seen` is not applied to namespace `seen`"), "{stderr}");
     // Run the command in the message.
     let help_command = stderr.split('`').rev().nth(1).unwrap();
     let args: Vec<&str> = help_command.strip_prefix("cargo kdev ").unwrap().split(' ').collect();
