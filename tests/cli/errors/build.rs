@@ -67,3 +67,13 @@ fn image_for_other_architecture() {
     );
     assert!(!project.calls().contains("docker save"));
 }
+
+#[test]
+fn missing_image_id_suggests_folder_for_snap() {
+    let project = Project::new();
+    project.write("fake/snap", "");
+    let ran = project.run(&["up"]);
+    let stderr = ran.code(90).err();
+    assert!(stderr.contains("error: `docker build` did not write the image ID to `"), "{stderr}");
+    assert!(stderr.contains("help: if Docker is installed as a snap"), "{stderr}");
+}

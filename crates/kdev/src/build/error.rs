@@ -32,6 +32,12 @@ pub enum Error {
         /// The command that builds it.
         build_command: String,
     },
+    /// Docker built an image, but did not write its ID.
+    #[error("`docker build` did not write the image ID to `{}`", file.display())]
+    NoImageId {
+        /// The temporary file for the ID.
+        file: PathBuf,
+    },
     /// Docker failed.
     #[error(transparent)]
     Docker(#[from] docker::Error),
@@ -54,6 +60,10 @@ impl Error {
             Self::Failed { source, .. } => matches!(source.outcome, Outcome::Code(_))
                 .then(|| "check the build output above".to_owned()),
             Self::NotBuilt { build_command: by, .. } => Some(format!("run `{by}` to build it")),
+            Self::NoImageId { .. } => Some(
+                "if Docker is installed as a snap, it cannot write there: run `mkdir -p ~/kdev-tmp`, and set `TMPDIR` to this folder"
+                    .to_owned(),
+            ),
             Self::Docker(error) => error.help(),
             Self::Tool(error) => error.help(),
             Self::Process(_) => None,

@@ -66,6 +66,10 @@ pub(crate) fn build(cx: &Cx, docker: &Docker, config: &Config) -> Result<BuiltIm
         cx.emit(Event::Note { text });
     }
     let id = fs::read_to_string(iid.path()).map_err(process::Error::read(iid.path()))?;
+    // A daemon from a snap has a separate `/tmp`.
+    if id.trim().is_empty() {
+        return Err(Error::NoImageId { file: iid.path().to_owned() });
+    }
     let built = identify(cx, docker, id.trim(), &config.image)?;
     cx.emit(Event::Built {
         image: built.reference.familiar(),
