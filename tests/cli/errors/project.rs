@@ -191,3 +191,18 @@ Usage: cargo kdev up --node <NAME>
 For more information, try '--help'.\n",
     );
 }
+
+#[test]
+fn hidden_files_beside_manifests_are_skipped() {
+    let project = Project::new();
+    for name in ["._app.yaml", ".#app.yaml"] {
+        project.write(&format!("k8s/{name}"), "\0not YAML");
+    }
+    project.run(&["render"]).code(0).stderr(
+        "        Note skipping hidden file `[ROOT]/k8s/.#app.yaml`
+        Note skipping hidden file `[ROOT]/k8s/._app.yaml`\n",
+    );
+    project.write("k8s/.own.yaml", "kind: ConfigMap\nmetadata: {name: own}\n");
+    project.config("manifests = [\"k8s/app.yaml\", \"k8s/.own.yaml\"]");
+    project.run(&["render"]).code(0).stderr("");
+}

@@ -1,5 +1,6 @@
 //! Finds and reads the manifest files and folders.
 
+use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +9,7 @@ use kdev_core::shell::quote;
 use crate::cluster::kubeconfig::ClusterTarget;
 use crate::config::{self, Config, escape_glob};
 use crate::cx::Cx;
+use crate::event::Event;
 use crate::manifests::error::{Error, Result};
 use crate::manifests::generator::Generator;
 use crate::manifests::source::Manifest;
@@ -22,7 +24,7 @@ impl Manifest {
         let default = default_patterns(&config.dir);
         let patterns = config.manifests.as_ref().unwrap_or(&default);
         for pattern in patterns {
-            for path in expand_glob(pattern)? {
+            for path in expand_glob(cx, pattern)? {
                 manifests.extend(read_path(cx, &path, config, target)?);
             }
         }
@@ -68,12 +70,25 @@ fn first_manifest_command(cx: &Cx, config: &Config) -> Result<String> {
     ))
 }
 
-fn expand_glob(pattern: &Path) -> Result<Vec<PathBuf>> {
+/// Returns the files that match a pattern. Hidden files, which editors and macOS create beside
+/// a manifest, must be named in full.
+fn expand_glob(cx: &Cx, pattern: &Path) -> Result<Vec<PathBuf>> {
     let paths = glob::glob(&pattern.to_string_lossy()).map_err(|error| {
         let reason = format!("`{}`: {error}", pattern.display());
         config::Error::invalid("manifests", "the settings", reason)
     })?;
-    Ok(paths.filter_map(std::result::Result::ok).collect())
+    let is_unexpected =
+        |path: &PathBuf| file_name(path).starts_with('.') && !file_name(pattern).starts_with('.');
+    let (skipped, found): (Vec<_>, Vec<_>) =
+        paths.filter_map(std::result::Result::ok).partition(is_unexpected);
+    for path in skipped {
+        cx.emit(Event::Note { text: format!("skipping hidden file `{}`", path.display()) });
+    }
+    Ok(found)
+}
+
+fn file_name(path: &Path) -> Cow<'_, str> {
+    path.file_name().unwrap_or_default().to_string_lossy()
 }
 
 /// Returns the default patterns.
