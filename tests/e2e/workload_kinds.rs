@@ -157,7 +157,7 @@ fn closed_readiness_gate_is_reported_on_timeout() {
     let gates = "    spec:\n      readinessGates: [{conditionType: example.com/lb}]\n";
     service.write("k8s/all.yaml", &deployment("gated", "").replace("    spec:\n", gates));
     let stderr = service.up_fails(&["--timeout", "8"], 96);
-    assert!(stderr.contains("its readiness gate `example.com/lb` is closed"), "{stderr}");
+    assert!(stderr.contains("its readiness gate `example.com/lb` is not true"), "{stderr}");
 }
 
 #[test]
