@@ -25,7 +25,7 @@ pub struct Facts {
     pub project_image: Option<String>,
     /// The flags that select the same project in `cargo kdev`, each after a space.
     pub project_flags: String,
-    /// The pod as an API object; null if there is none.
+    /// The pod as an API object; null if the workload has no pod.
     pub pod: Value,
     /// The pod's owners, nearest first: its `ReplicaSet`, then its `Deployment`.
     pub owners: Vec<Value>,

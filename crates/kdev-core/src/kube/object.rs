@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-/// Returns the string at a path; empty if there is none.
+/// Returns the string at a path; empty if it is missing.
 pub fn text<'a>(value: &'a Value, path: &str) -> &'a str {
     value.pointer(path).and_then(Value::as_str).unwrap_or_default()
 }

@@ -67,7 +67,7 @@ pub struct WorkloadReport {
     pub state: String,
     /// The number of other pods of the same workload that are not ready.
     pub unready_siblings: u64,
-    /// The problems in the order in which they must be fixed; empty if there is none.
+    /// The problems in the order in which they must be fixed; empty without a problem.
     pub diagnoses: Vec<Diagnosis>,
 }
 

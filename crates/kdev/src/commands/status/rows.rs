@@ -30,7 +30,7 @@ pub struct StatusRow {
     pub pod: Option<String>,
     /// The node of the pod; `None` before it is scheduled.
     pub node: Option<String>,
-    /// The status of the pod as in `kubectl get pods`; without a pod, why there is none.
+    /// The status of the pod as in `kubectl get pods`; without a pod, the reason.
     pub state: String,
     /// The image of the project's container as in the pod spec. If there are several containers,
     /// the one with the worst build status.
