@@ -113,7 +113,7 @@ fn always_pull_images_on_bare_pod_fails_rollout() {
     let output = up.unwrap();
     let stderr = stderr_text(&output);
     assert_eq!(output.status.code(), Some(95), "{stderr}");
-    let mutation = "`imagePullPolicy` of container `web` became `Always`, and was `Never`; the API server's admission plugin `AlwaysPullImages` does this";
+    let mutation = "`imagePullPolicy` of container `web` was changed from `Never` to `Always`; the API server's admission plugin `AlwaysPullImages` does this";
     // Reported after the apply, and again as the cause of the failure.
     assert!(
         stderr.contains(&format!("Note pod/strict differs from what was applied: {mutation}")),
@@ -144,7 +144,7 @@ fn always_pull_images_on_deployment_pods_fails_rollout() {
     let output = up.unwrap();
     let stderr = stderr_text(&output);
     assert_eq!(output.status.code(), Some(95), "{stderr}");
-    let cause = "of deployment/strict-pods\n  caused by: `imagePullPolicy` of container `web` became `Always`, and was `Never`; the API server's admission plugin `AlwaysPullImages` does this\n";
+    let cause = "of deployment/strict-pods\n  caused by: `imagePullPolicy` of container `web` was changed from `Never` to `Always`; the API server's admission plugin `AlwaysPullImages` does this\n";
     assert!(stderr.contains("error: admission control modified pod `strict-pods-"), "{stderr}");
     assert!(stderr.contains(cause), "{stderr}");
     // The template of the Deployment is unchanged.
