@@ -62,6 +62,15 @@ fn virtual_root_without_default_member_selects_no_package() {
 }
 
 #[test]
+fn empty_workspace_has_no_package() {
+    let project = workspace("[workspace]\nmembers = []\nresolver = \"3\"\n");
+    project.run(&["down"]).code(90).error(
+        "error: the workspace has no packages
+  help: add one to `members` in `[workspace]`, for example with `cargo new`\n",
+    );
+}
+
+#[test]
 fn manifest_path_selects_its_package() {
     let project = workspace(VIRTUAL);
     let ran = project.run_in("worker", &["doctor", "--manifest-path", "../api/Cargo.toml"]);

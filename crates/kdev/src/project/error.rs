@@ -23,6 +23,9 @@ pub enum Error {
         /// The packages of the workspace.
         available: Vec<String>,
     },
+    /// The workspace has no package.
+    #[error("the workspace has no packages")]
+    NoPackage,
     /// No package is selected, and the workspace has several.
     #[error("the workspace has several packages: {}", list(available))]
     AmbiguousPackage {
@@ -44,6 +47,9 @@ impl Error {
             Self::Metadata(failure) => Some(metadata_help(&failure.stderr)),
             Self::PackageNotFound { available, .. } => {
                 Some(format!("pass one of these to `--package`: {}", list(available)))
+            }
+            Self::NoPackage => {
+                Some("add one to `members` in `[workspace]`, for example with `cargo new`".to_owned())
             }
             Self::AmbiguousPackage { .. } => Some("select one with `--package NAME`".to_owned()),
             Self::Tool(error) => error.help(),

@@ -132,6 +132,7 @@ fn select_package<'a>(metadata: &'a Metadata, selection: &PackageSelection) -> R
         return Ok(package);
     }
     match metadata.workspace_default_packages().as_slice() {
+        [] => Err(Error::NoPackage),
         [package] => Ok(package),
         several => Err(Error::AmbiguousPackage { available: names(several) }),
     }
