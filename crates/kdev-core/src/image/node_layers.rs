@@ -23,7 +23,7 @@ pub struct NodeLayers {
     /// Whether `gzip` is installed.
     pub gzip: bool,
     /// Free bytes on containerd's file system, if known.
-    pub room: Option<u64>,
+    pub free_bytes: Option<u64>,
 }
 
 /// A layer as the manifest lists it.
@@ -48,7 +48,7 @@ impl NodeLayers {
                 ("zstd", _) => inventory.zstd = true,
                 ("gzip", _) => inventory.gzip = true,
                 // In units of 1024 (POSIX, `df -Pk`).
-                ("room", [kib]) => inventory.room = kib.parse().ok().map(|kib: u64| kib * 1024),
+                ("room", [kib]) => inventory.free_bytes = kib.parse().ok().map(|kib: u64| kib * 1024),
                 ("snapshot", [chain_id]) => {
                     inventory.snapshots.insert((*chain_id).to_owned());
                 }

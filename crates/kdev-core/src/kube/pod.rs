@@ -108,7 +108,7 @@ pub struct PodProblem {
 /// The image that a pod's containers run, as far as it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Runs {
-    Ours,
+    Expected,
     NotYet,
     /// Another image; the text describes it.
     Other(String),
@@ -141,7 +141,7 @@ impl Pod {
     /// configuration. The CRI's image ID is the config digest, but an image that also came
     /// from a registry has the registry's digest as its ID, which shows nothing.
     pub fn runs(&self, names: &[&str], config_digest: &str) -> Runs {
-        let mut runs = Runs::Ours;
+        let mut runs = Runs::Expected;
         for name in names {
             let Some(container) = self.containers().find(|c| c.name == *name) else {
                 return Runs::NotYet;
@@ -344,9 +344,9 @@ mod tests {
     #[test]
     fn image_is_matched_by_config_digest() {
         let runs = |id: &str| with(&json!({"name": "c", "imageID": id})).runs(&["c"], "sha256:ab");
-        assert_eq!(runs("sha256:ab"), Runs::Ours);
+        assert_eq!(runs("sha256:ab"), Runs::Expected);
         assert_eq!(runs(""), Runs::NotYet);
-        assert_eq!(runs("registry/app@sha256:ff"), Runs::Ours);
+        assert_eq!(runs("registry/app@sha256:ff"), Runs::Expected);
         assert_eq!(runs("sha256:cd"), Runs::Other("container `c` runs `sha256:cd`".into()));
         assert_eq!(pod("x", 0).runs(&["absent"], "sha256:ab"), Runs::NotYet);
     }
@@ -360,7 +360,7 @@ mod tests {
                 "containerStatuses": [{"name": "c", "imageID": "sha256:ab"}]}}),
         )
         .unwrap();
-        assert_eq!(pod.runs(&["i", "c"], "sha256:ab"), Runs::Ours);
+        assert_eq!(pod.runs(&["i", "c"], "sha256:ab"), Runs::Expected);
         assert!(matches!(pod.runs(&["s", "c"], "sha256:ab"), Runs::Other(_)));
         assert_eq!(pod.problem().unwrap().container, "s");
     }

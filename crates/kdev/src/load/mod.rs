@@ -202,7 +202,7 @@ impl Load<'_> {
             // It is unknown how much of the image the node already has.
             None => 0,
         };
-        if let Some(free) = node_layers.room.filter(|free| *free < needed) {
+        if let Some(free) = node_layers.free_bytes.filter(|free| *free < needed) {
             return Err(SendError::InsufficientSpace { needed, free });
         }
         // The node can decode an ordinary stream, even if it expects a patch.

@@ -213,7 +213,7 @@ impl<'a> Wait<'a> {
         let mut all = true;
         for pod in pods {
             match pod.runs(&names, &self.rollout.image.config_digest) {
-                Runs::Ours => {}
+                Runs::Expected => {}
                 Runs::Other(message) if self.object.kind != "Pod" => {
                     return Err(self.failed(Some(pod), self.explain_old_pods(&message)));
                 }
