@@ -108,23 +108,23 @@ fn doctor_is_read_only_and_quiet_prints_nothing() {
 fn cluster_and_nodes_are_checked_without_project() {
     let project = project();
     project.remove("Cargo.toml").nodes(&[("n1", "10.0.0.1", "amd64")]);
-    let said = project.run(&["doctor"]).code(93).out().to_owned();
+    let output = project.run(&["doctor"]).code(93).out().to_owned();
     assert!(
-        said.contains("  skipped  project               no package found in this folder\n"),
-        "{said}"
+        output.contains("  skipped  project               no package found in this folder\n"),
+        "{output}"
     );
     // The IDs of the node object are not those of this machine.
     let fault = "  error    identity              10.0.0.1 is not node `n1` of this cluster: ";
-    assert!(said.contains(fault), "{said}");
+    assert!(output.contains(fault), "{output}");
 }
 
 #[test]
 fn summary_mentions_missing_project() {
     let project = project();
     project.remove("Cargo.toml");
-    let said = project.run(&["doctor"]).code(0).out().to_owned();
+    let output = project.run(&["doctor"]).code(0).out().to_owned();
     let end = "\nno problems found, but no project was checked; run the command in a project\n";
-    assert!(said.ends_with(end), "{said}");
+    assert!(output.ends_with(end), "{output}");
 }
 
 #[test]
@@ -212,13 +212,13 @@ fn unlisted_context_is_warning_and_missing_namespace_is_error() {
   error    namespace             `default` not found
     help: run `kubectl --context team create namespace default`\n");
     // The summary offers fixes with the same flags.
-    let said = project.run(&["doctor", "--node", "n1"]).code(92).out().to_owned();
+    let output = project.run(&["doctor", "--node", "n1"]).code(92).out().to_owned();
     let end = "\n1 error and 1 warning\nrun `cargo kdev doctor --node n1 --fix` to fix 1 of these (asks before each change)\n";
-    assert!(said.ends_with(end), "{said}");
+    assert!(output.ends_with(end), "{output}");
     // Without a terminal, nothing is written.
-    let said = project.run(&["doctor", "--fix"]).code(92).err().to_owned();
+    let output = project.run(&["doctor", "--fix"]).code(92).err().to_owned();
     let note = "        Note cannot ask for confirmation without a terminal; skipped: write `contexts = [\"team\"]` to ";
-    assert!(said.starts_with(note), "{said}");
+    assert!(output.starts_with(note), "{output}");
     assert!(!project.path("kdev.local.toml").exists());
 }
 
@@ -256,8 +256,9 @@ fn json_output_has_line_per_check() {
     let project = project();
     project
         .write("fake/ssh-10.0.0.1", "ssh: connect to host 10.0.0.1 port 22: Connection refused\n");
-    let said = project.run(&["doctor", "--message-format", "json"]).code(93).out().to_owned();
-    let lines: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let output = project.run(&["doctor", "--message-format", "json"]).code(93).out().to_owned();
+    let lines: Vec<Value> =
+        output.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(
         lines.len() > 15
             && lines.iter().all(|line| line["reason"] == "check-result" && line["version"] == 1)
@@ -324,8 +325,8 @@ fn disabled_cri_plugin_is_error() {
 fn missing_ctr_does_not_hide_other_checks() {
     let project = project();
     project.edit_nodes("containerd://1.6.20", "containerd://2.1.5-k3s1");
-    let said = project.run(&["doctor"]).code(93).out().to_owned();
-    let node = said.split("node n1\n").nth(1).unwrap();
+    let output = project.run(&["doctor"]).code(93).out().to_owned();
+    let node = output.split("node n1\n").nth(1).unwrap();
     let states: Vec<(&str, &str)> = node
         .lines()
         .filter(|line| !line.starts_with("    "))
@@ -381,11 +382,14 @@ fn fix_starts_docker_after_confirmation() {
         "systemctl",
         "echo \"systemctl $*\" >>\"$FAKE/log\"\n[ \"$*\" = 'start docker' ] && rm \"$FAKE/docker-down\"",
     );
-    let said = project.run_in_terminal(&["doctor", "-q", "--fix"], "n");
-    assert!(said.contains("Run `sudo -n systemctl start docker`? [y/N] "), "{said}");
+    let output = project.run_in_terminal(&["doctor", "-q", "--fix"], "n");
+    assert!(output.contains("Run `sudo -n systemctl start docker`? [y/N] "), "{output}");
     assert!(!project.calls().contains("systemctl"), "{}", project.calls());
-    let said = project.run_in_terminal(&["doctor", "--color", "never", "--fix"], "y");
-    assert!(said.contains("  error    daemon ") && said.contains("  ok       daemon "), "{said}");
-    assert!(said.trim_end().ends_with("no problems found"), "{said}");
+    let output = project.run_in_terminal(&["doctor", "--color", "never", "--fix"], "y");
+    assert!(
+        output.contains("  error    daemon ") && output.contains("  ok       daemon "),
+        "{output}"
+    );
+    assert!(output.trim_end().ends_with("no problems found"), "{output}");
     assert!(project.calls().contains("sudo -n systemctl start docker"), "{}", project.calls());
 }

@@ -103,9 +103,9 @@ fn invalid_chart_shows_error_of_helm() {
 #[test]
 fn missing_chart_dependency_has_help() {
     let project = Project::new();
-    let words = "Error: An error occurred while checking for chart dependencies. You may need to run `helm dependency build` to fetch missing dependencies: found in Chart.yaml, but missing in charts/ directory: db";
-    project.write("fake/words", words);
-    chart(&project).script("helm", "cat \"$FAKE/words\" >&2; exit 1");
+    let message = "Error: An error occurred while checking for chart dependencies. You may need to run `helm dependency build` to fetch missing dependencies: found in Chart.yaml, but missing in charts/ directory: db";
+    project.write("fake/message", message);
+    chart(&project).script("helm", "cat \"$FAKE/message\" >&2; exit 1");
     let ran = project.run(&["render"]);
     let help = "\n  help: run `helm dependency build [ROOT]/chart` to fetch the dependencies\n";
     assert!(ran.code(90).err().ends_with(help), "{}", ran.err());

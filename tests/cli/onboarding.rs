@@ -21,8 +21,11 @@ fn doctor_fails_for_ambiguous_package() {
     help: select one with `--package NAME`\n",
     );
     // The help fixes it.
-    let said = project.run(&["doctor", "--package", "a"]).code(90).out().to_owned();
-    assert!(said.contains("  ok       project               package `a` in [ROOT]/a\n"), "{said}");
+    let output = project.run(&["doctor", "--package", "a"]).code(90).out().to_owned();
+    assert!(
+        output.contains("  ok       project               package `a` in [ROOT]/a\n"),
+        "{output}"
+    );
     // An image needs no package.
     project.run(&["load", "tool:1"]).code(0);
 }
@@ -52,11 +55,11 @@ fn question_names_context_and_server() {
     let other =
         contexts.replace("\"current-context\":\"kind-test\"", "\"current-context\":\"prod\"");
     project.write("fake/contexts.json", &other);
-    let said = project.run_in_terminal(&["up", "--color", "never"], "n");
-    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    let output = project.run_in_terminal(&["up", "--color", "never"], "n");
+    let output = output.split_whitespace().collect::<Vec<_>>().join(" ");
     let question =
         "Question Modify the cluster of context `prod` (https://10.0.0.9:6443)? [y/N] n ";
-    assert!(said.starts_with(question), "{said}");
+    assert!(output.starts_with(question), "{output}");
     assert_eq!(project.applied(), None);
     project.run_in_terminal(&["up", "--color", "never"], "y");
     assert!(project.applied().is_some());

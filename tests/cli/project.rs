@@ -201,9 +201,9 @@ impl Project {
         typed: &str,
     ) -> String {
         let plain = self.command(args);
-        let words = [plain.get_program()].into_iter().chain(plain.get_args());
-        let words: Vec<&str> = words.map(|word| word.to_str().unwrap()).collect();
-        let command = format!("stty cols {columns} rows 30; exec {}", words.join(" "));
+        let args = [plain.get_program()].into_iter().chain(plain.get_args());
+        let args: Vec<&str> = args.map(|arg| arg.to_str().unwrap()).collect();
+        let command = format!("stty cols {columns} rows 30; exec {}", args.join(" "));
         let mut terminal = Command::new("/usr/bin/script");
         terminal.args(["-qec", &command, "/dev/null"]).current_dir(self.root.path());
         terminal
@@ -213,15 +213,15 @@ impl Project {
         let mut child = terminal.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut keyboard = child.stdin.take().unwrap();
         let mut screen = child.stdout.take().unwrap();
-        let (mut said, mut byte) = (Vec::new(), [0]);
+        let (mut output, mut byte) = (Vec::new(), [0]);
         while screen.read(&mut byte).unwrap() > 0 {
-            said.push(byte[0]);
-            if said.ends_with(seen.as_bytes()) {
+            output.push(byte[0]);
+            if output.ends_with(seen.as_bytes()) {
                 keyboard.write_all(typed.as_bytes()).unwrap();
             }
         }
         child.wait().unwrap();
-        String::from_utf8(said).unwrap()
+        String::from_utf8(output).unwrap()
     }
 
     pub(crate) fn start<S: AsRef<OsStr>>(&self, args: &[S]) -> Child {

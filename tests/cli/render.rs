@@ -115,8 +115,8 @@ fn json_has_text_and_fields() {
     let json: serde_json::Value = serde_json::from_str(ran.code(0).stderr("").out()).unwrap();
     assert_eq!(json["reason"], "rendered");
     assert!(json["text"].as_str().unwrap().contains(IMAGE), "{json}");
-    assert_eq!(json["fields"][0]["fate"]["ours"]["policy"]["becomes"], "Never", "{json}");
-    assert_eq!(json["fields"][1]["fate"], "other", "{json}");
+    assert_eq!(json["fields"][0]["outcome"]["updated"]["policy"]["new"], "Never", "{json}");
+    assert_eq!(json["fields"][1]["outcome"], "other-image", "{json}");
 }
 
 #[test]

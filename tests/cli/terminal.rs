@@ -93,12 +93,12 @@ fn interrupt_removes_progress_bar() {
     let project = Project::new();
     project.remove_pods();
     let bar = "     Waiting deployment/app: 0 of 1 pod ready";
-    let said = project.type_in_terminal(80, &PLAIN, &["up", "--timeout", "20"], bar, "\x03");
-    let said = &said[said.rfind(bar).unwrap()..];
-    assert!(said.ends_with("\r\x1b[J\r\x1b[Kerror: interrupted\r\n"), "{said:?}");
+    let output = project.type_in_terminal(80, &PLAIN, &["up", "--timeout", "20"], bar, "\x03");
+    let output = &output[output.rfind(bar).unwrap()..];
+    assert!(output.ends_with("\r\x1b[J\r\x1b[Kerror: interrupted\r\n"), "{output:?}");
     // The bar leaves room for `^C`.
-    let line = said.split(['^', '\r']).next().unwrap();
-    assert!(said.contains("s^C") && line.len() <= 77, "{said:?}");
+    let line = output.split(['^', '\r']).next().unwrap();
+    assert!(output.contains("s^C") && line.len() <= 77, "{output:?}");
 }
 
 #[test]
@@ -108,10 +108,10 @@ fn interrupt_keeps_question_on_screen() {
     let contexts =
         contexts.replace("\"current-context\":\"kind-test\"", "\"current-context\":\"prod\"");
     project.write("fake/contexts.json", &contexts);
-    let said = project.type_in_terminal(60, &PLAIN, &["up"], "[y/N] ", "\x03");
-    let asked = "    Question Modify the cluster of context `prod`\r
+    let output = project.type_in_terminal(60, &PLAIN, &["up"], "[y/N] ", "\x03");
+    let question = "    Question Modify the cluster of context `prod`\r
     (https://10.0.0.9:6443)? [y/N] ^C\r
 \r\x1b[Kerror: interrupted\r
 ";
-    assert!(said.ends_with(asked), "{said:?}");
+    assert!(output.ends_with(question), "{output:?}");
 }

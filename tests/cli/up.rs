@@ -38,9 +38,9 @@ fn deployment_scaled_to_zero_is_ready() {
     let none = text.replace("eplicas\":2", "eplicas\":0").replace("availableR", "r");
     project.write("fake/deployment.json", &none).write("fake/pods.json", "");
     let ran = project.run(&["up"]);
-    let said = ran.code(0).err();
+    let stderr = ran.code(0).err();
     let output = "       Ready deployment/app: 0 pods in [TIME]\n        Note deployment/app has `replicas: 0`, so no pods run\n";
-    assert!(said.contains(output), "{said}");
+    assert!(stderr.contains(output), "{stderr}");
 }
 
 #[test]
@@ -199,8 +199,8 @@ fn api_server_warnings_do_not_fail() {
 #[test]
 fn namespace_in_manifests_may_be_missing() {
     let project = Project::new();
-    let words = "Error from server (NotFound): namespaces \"new\" not found\n";
-    project.write("fake/kubectl-diff-fails", words);
+    let message = "Error from server (NotFound): namespaces \"new\" not found\n";
+    project.write("fake/kubectl-diff-fails", message);
     project.run(&["up"]).code(0);
     assert!(project.applied().is_some());
 }
@@ -345,10 +345,10 @@ fn local_node_needs_no_ssh() {
     let nodes =
         nodes.replace("\"n1\",\"bootID\":\"b\"", &format!("\"{machine}\",\"bootID\":\"{boot}\""));
     project.write("fake/nodes.json", &nodes).remove("bin/ssh");
-    let here = project.path("fake/node-here");
-    let ran = project.run_with(&[("FAKE_NODE", here.to_str().unwrap())], &["up", "--node", "n1"]);
+    let node = project.path("fake/node-here");
+    let ran = project.run_with(&[("FAKE_NODE", node.to_str().unwrap())], &["up", "--node", "n1"]);
     ran.code(0);
-    assert!(here.join("images").exists());
+    assert!(node.join("images").exists());
 }
 
 #[test]

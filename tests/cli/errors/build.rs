@@ -37,8 +37,8 @@ fn missing_binary_suggests_its_location() {
     project.write("Dockerfile", "FROM scratch\nCOPY target/release/app /app\n");
     project.run(&["up", "--dry-run"]).code(0).stderr("");
     project.write("fake/build-fails", "");
-    let said = project.run_with(&[("CARGO_TARGET_DIR", "/elsewhere")], &["up"]);
-    said.code(7).stderr(
+    let output = project.run_with(&[("CARGO_TARGET_DIR", "/elsewhere")], &["up"]);
+    output.code(7).stderr(
         "    Building app:latest
 Step 1/1 : FROM scratch
 The command '/bin/sh -c exit 7' returned a non-zero code: 7
@@ -48,9 +48,9 @@ error: failed to build `app:latest`
     );
     // The build may succeed with the output of an earlier build.
     project.remove("fake/build-fails");
-    let said = project.run_with(&[("CARGO_TARGET_DIR", "/elsewhere")], &["up"]);
+    let output = project.run_with(&[("CARGO_TARGET_DIR", "/elsewhere")], &["up"]);
     let note = "        Note the Dockerfile copies from `target/`, but cargo builds into `/elsewhere`, which is outside the build context\n";
-    assert!(said.code(0).err().contains(note), "{}", said.err());
+    assert!(output.code(0).err().contains(note), "{}", output.err());
 }
 
 #[test]

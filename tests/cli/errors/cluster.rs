@@ -49,7 +49,7 @@ fn context_not_allowed() {
     );
     fails(&project, 92, "error: refusing to modify context `prod` (https://10.0.0.9:6443) without permission
   help: pass `--context prod` to allow it once, or add it to `contexts` in `[package.metadata.kdev]`\n");
-    assert!(!project.calls().contains("get nodes"), "the cluster was asked");
+    assert!(!project.calls().contains("get nodes"), "the cluster was contacted");
     // The help fixes it.
     project.config("contexts = [\"prod\"]").run(&["up"]).code(0);
 }
@@ -65,17 +65,17 @@ fn context_name_alone_is_not_trusted() {
     let project = Project::new();
     far(&project);
     let help = "help: pass `--context kind-test` to allow it once, or add it to `contexts` in `[package.metadata.kdev]`\n";
-    let words = "error: refusing to modify context `kind-test` (https://prod.example.com) without permission";
-    fails(&project, 92, &format!("{words}\n  {help}"));
+    let message = "error: refusing to modify context `kind-test` (https://prod.example.com) without permission";
+    fails(&project, 92, &format!("{message}\n  {help}"));
     assert!(!project.calls().contains(" get "), "{}", project.calls());
-    project.run(&["down"]).code(92).stderr(&format!("{words}\n  {help}"));
+    project.run(&["down"]).code(92).stderr(&format!("{message}\n  {help}"));
     project.run(&["load", "tool:1"]).code(92);
     // A local port may be a tunnel, so the nodes decide.
     let project = Project::new();
     project.edit_nodes("kind://docker/test/", "aws:///eu-west-1a/i-");
-    let words =
+    let message =
         "error: refusing to modify context `kind-test` (https://127.0.0.1:6443) without permission";
-    fails(&project, 92, &format!("{words}\n  {help}"));
+    fails(&project, 92, &format!("{message}\n  {help}"));
     // The name of the context does not matter for a kind cluster.
     let project = Project::new();
     let contexts = std::fs::read_to_string(project.path("fake/contexts.json")).unwrap();
@@ -87,8 +87,8 @@ fn context_name_alone_is_not_trusted() {
 fn unreachable_cluster() {
     let project = Project::new();
     let log = r#"E1125 07:15:01.123456    4711 memcache.go:265] "Unhandled Error" err="couldn't get current server API group list""#;
-    let said = "The connection to the server 10.0.0.9:6443 was refused - did you specify the right host or port?";
-    project.write("fake/kubectl-get-fails", &format!("{log}\n{log}\n{said}\n"));
+    let message = "The connection to the server 10.0.0.9:6443 was refused - did you specify the right host or port?";
+    project.write("fake/kubectl-get-fails", &format!("{log}\n{log}\n{message}\n"));
     fails(&project, 92, "error: cannot connect to the cluster of context `kind-test`
   caused by: `kubectl --context kind-test --namespace default '--request-timeout=15s' get nodes '--output=json'` exited with code 1: The connection to the server 10.0.0.9:6443 was refused - did you specify the right host or port?
   help: run `kubectl --context kind-test --namespace default get nodes` to check the connection\n");
@@ -113,8 +113,8 @@ error: the API server of context `kind-test` rejected the request to apply the m
 #[test]
 fn field_conflict_is_fixed_by_help() {
     let project = Project::new();
-    let words = "error: Apply failed with 1 conflict: conflict with \"helm\" using apps/v1: .spec.replicas\n";
-    project.write("fake/kubectl-apply-fails", words);
+    let message = "error: Apply failed with 1 conflict: conflict with \"helm\" using apps/v1: .spec.replicas\n";
+    project.write("fake/kubectl-apply-fails", message);
     let ran = project.run(&["up"]);
     ran.code(92).error(
         "error: field conflicts in context `kind-test`
@@ -128,8 +128,8 @@ fn field_conflict_is_fixed_by_help() {
 #[test]
 fn each_conflict_has_owner() {
     let project = Project::new();
-    let words = "Apply failed with 2 conflicts: conflicts with \"ed\" using v1:\n- .data.b\nconflicts with \"helm\" using v1:\n- .data.a\nPlease review the fields above--they currently have other managers. Here\n";
-    project.write("fake/kubectl-apply-fails", words);
+    let message = "Apply failed with 2 conflicts: conflicts with \"ed\" using v1:\n- .data.b\nconflicts with \"helm\" using v1:\n- .data.a\nPlease review the fields above--they currently have other managers. Here\n";
+    project.write("fake/kubectl-apply-fails", message);
     project.run(&["up"]).code(92).error(
         "error: field conflicts in context `kind-test`
   caused by: `.data.b` is owned by `ed`, `.data.a` is owned by `helm`
@@ -139,12 +139,12 @@ fn each_conflict_has_owner() {
 
 #[test]
 fn immutable_object_is_recreated_only_with_flag() {
-    let words =
+    let message =
         "The Job \"app\" is invalid: spec.template: Invalid value: {}: field is immutable\n";
     for step in ["diff", "apply"] {
         let project = Project::new();
         let fails = format!("fake/kubectl-{step}-fails");
-        project.write(&fails, words);
+        project.write(&fails, message);
         project.run(&["up"]).code(92).error(
             "error: cannot change immutable fields of `job/app`
   caused by: `spec.template` of job/app is immutable
@@ -160,7 +160,7 @@ fn immutable_object_is_recreated_only_with_flag() {
     }
     // Objects with data are never deleted.
     let project = Project::new();
-    project.write("fake/kubectl-diff-fails", &words.replace("Job", "PersistentVolumeClaim"));
+    project.write("fake/kubectl-diff-fails", &message.replace("Job", "PersistentVolumeClaim"));
     project.run(&["up", "--recreate"]).code(92).error(
         "error: cannot change immutable fields of `persistentvolumeclaim/app`
   caused by: `spec.template` of persistentvolumeclaim/app is immutable
@@ -207,21 +207,21 @@ fn each_rejection_has_help() {
             "correct the field in the manifest".into(),
         ),
     ];
-    for (words, help) in table {
+    for (message, help) in table {
         let project = Project::new();
-        project.write("fake/kubectl-apply-fails", words);
+        project.write("fake/kubectl-apply-fails", message);
         let ran = project.run(&["up"]);
-        let said = ran.code(92).err();
-        assert!(said.contains(words), "{said}");
-        assert!(said.ends_with(&format!("  help: {help}\n")), "{said}");
+        let output = ran.code(92).err();
+        assert!(output.contains(message), "{output}");
+        assert!(output.ends_with(&format!("  help: {help}\n")), "{output}");
     }
 }
 
 #[test]
 fn missing_permissions() {
     let project = Project::new();
-    let words = "Error from server (Forbidden): nodes is forbidden: User \"dev\" cannot list resource \"nodes\"\n";
-    project.write("fake/kubectl-get-fails", words);
+    let message = "Error from server (Forbidden): nodes is forbidden: User \"dev\" cannot list resource \"nodes\"\n";
+    project.write("fake/kubectl-get-fails", message);
     let ran = project.run(&["up", "--context", "kind-test"]);
     ran.code(92).stderr("error: the API server of context `kind-test` rejected the request to list nodes
   caused by: [..] cannot list resource \"nodes\"
@@ -245,10 +245,10 @@ fn no_eligible_node() {
     // If no single label is sufficient, the help refers to the manifest.
     let affinity = "affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: a, operator: Exists}]}]}}}";
     project.write("k8s/app.yaml", &manifest.replace("nodeSelector: {gpu: \"yes\"}", affinity));
-    let said = project.run(&["up"]).code(92).err().to_owned();
+    let output = project.run(&["up"]).code(92).err().to_owned();
     let help =
         "  help: change the node selector, affinity, or tolerations of the pods in the manifest\n";
-    assert!(said.ends_with(help), "{said}");
+    assert!(output.ends_with(help), "{output}");
 }
 
 #[test]

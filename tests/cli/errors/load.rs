@@ -70,12 +70,12 @@ error: failed to import the image on node `n1` (10.0.0.1): ctr: failed to extrac
 #[test]
 fn containerd_stops_during_import() {
     let project = Project::new();
-    let words = "ctr: failed to send write: error reading from server: EOF: unavailable";
-    project.write("fake/ctr-import-fails", &format!("{words}\n"));
+    let message = "ctr: failed to send write: error reading from server: EOF: unavailable";
+    project.write("fake/ctr-import-fails", &format!("{message}\n"));
     fails(&project, 94, &format!("{BUILT}     Loading n1 (4.00 KiB)
-        Note containerd on node `n1` (10.0.0.1) stopped during the load: {words}; retrying once
+        Note containerd on node `n1` (10.0.0.1) stopped during the load: {message}; retrying once
      Loading n1 (4.00 KiB)
-error: containerd on node `n1` (10.0.0.1) stopped during the load: {words}
+error: containerd on node `n1` (10.0.0.1) stopped during the load: {message}
   help: start containerd on node `n1` and run the command again, which also repairs an image name that this load may have left\n"));
 }
 

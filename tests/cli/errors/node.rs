@@ -20,8 +20,8 @@ fn fails_with_ssh_error(message: &str, stderr: &str) -> Project {
 
 #[test]
 fn unreachable_node() {
-    let words = "ssh: connect to host 10.0.0.1 port 22: Connection refused\n";
-    let project = fails_with_ssh_error(words, "error: cannot reach node `n1` (10.0.0.1): `ssh 10.0.0.1` exited with code 255: ssh: connect to host 10.0.0.1 port 22: Connection refused
+    let message = "ssh: connect to host 10.0.0.1 port 22: Connection refused\n";
+    let project = fails_with_ssh_error(message, "error: cannot reach node `n1` (10.0.0.1): `ssh 10.0.0.1` exited with code 255: ssh: connect to host 10.0.0.1 port 22: Connection refused
   help: run `ssh 10.0.0.1` to check the connection; if the node has another address, set `nodes.n1.ssh` in `[package.metadata.kdev]`\n");
     // The help fixes it.
     project.config("nodes.n1.ssh = \"root@10.9.9.9\"").run(&["up", "--node", "n1"]).code(0);
@@ -30,15 +30,15 @@ fn unreachable_node() {
 #[test]
 fn unreachable_node_stops_build() {
     let project = Project::new();
-    let words = "ssh: connect to host 10.0.0.1 port 22: Connection refused\n";
-    project.write("fake/ssh-10.0.0.1", words).write("fake/build-hangs", "");
+    let message = "ssh: connect to host 10.0.0.1 port 22: Connection refused\n";
+    project.write("fake/ssh-10.0.0.1", message).write("fake/build-hangs", "");
     fails(&project, "error: cannot reach node `n1` (10.0.0.1): [..]\n  help: [..]\n");
 }
 
 #[test]
 fn unknown_host_key() {
-    let words = "No ED25519 host key is known for 10.0.0.1 and you have requested strict checking.\nHost key verification failed.\n";
-    fails_with_ssh_error(words, "error: the SSH host key of node `n1` (10.0.0.1) is unknown: No ED25519 host key is known for 10.0.0.1 and you have requested strict checking.
+    let message = "No ED25519 host key is known for 10.0.0.1 and you have requested strict checking.\nHost key verification failed.\n";
+    fails_with_ssh_error(message, "error: the SSH host key of node `n1` (10.0.0.1) is unknown: No ED25519 host key is known for 10.0.0.1 and you have requested strict checking.
     Host key verification failed.
   help: run `ssh -o StrictHostKeyChecking=ask 10.0.0.1` and accept the key if `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the node prints the same fingerprint\n");
     fails_with_ssh_error(
@@ -50,8 +50,8 @@ fn unknown_host_key() {
 
 #[test]
 fn changed_host_key() {
-    let words = "@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\n  ssh-keygen -f \"/home/u/.ssh/known_hosts\" -R \"10.0.0.1\"\nHost key verification failed.\n";
-    fails_with_ssh_error(words, "error: the SSH host key of node `n1` (10.0.0.1) has changed
+    let message = "@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\n  ssh-keygen -f \"/home/u/.ssh/known_hosts\" -R \"10.0.0.1\"\nHost key verification failed.\n";
+    fails_with_ssh_error(message, "error: the SSH host key of node `n1` (10.0.0.1) has changed
   help: if the node was reinstalled, run `ssh-keygen -f \"/home/u/.ssh/known_hosts\" -R \"10.0.0.1\"`, then `ssh -o StrictHostKeyChecking=ask 10.0.0.1`; if not, another machine may be impersonating it\n");
 }
 
@@ -107,8 +107,8 @@ fn sudo_requires_terminal() {
 #[test]
 fn sudo_rule_rejects_ctr() {
     let project = Project::new();
-    let words = "Sorry, user dev is not allowed to execute '/usr/bin/ctr -n k8s.io version' as root on n1.\n";
-    project.write("fake/uid", "1000").write("fake/sudo-refuses", words);
+    let message = "Sorry, user dev is not allowed to execute '/usr/bin/ctr -n k8s.io version' as root on n1.\n";
+    project.write("fake/uid", "1000").write("fake/sudo-refuses", message);
     fails(
             &project,
             "error: sudo on node `n1` (10.0.0.1) does not allow `ctr`: Sorry, user dev is not allowed to execute '/usr/bin/ctr -n k8s.io version' as root on n1.
@@ -130,9 +130,9 @@ fn sudo_not_found() {
 #[test]
 fn containerd_does_not_respond() {
     let project = Project::new();
-    let words =
+    let message =
         "ctr: failed to dial \"/run/containerd/containerd.sock\": context deadline exceeded\n";
-    project.write("fake/ctr-denied", words);
+    project.write("fake/ctr-denied", message);
     fails(&project, "error: cannot connect to containerd on node `n1` (10.0.0.1): ctr: failed to dial \"/run/containerd/containerd.sock\": context deadline exceeded
   help: run `[ROOT]/bin/ctr -n k8s.io version` as root on node `n1`\n");
 }

@@ -49,8 +49,8 @@ fn suggested_manifest_has_valid_name() {
     let project = Project::new();
     project.remove("k8s/app.yaml").config("image = \"example.com/team/my_app\"");
     let help = "create deployment my-app --image example.com/team/my_app --dry-run=client --output yaml > k8s/my-app.yaml` to create one\n";
-    let said = project.run(&["up"]).code(90).err().to_owned();
-    assert!(said.ends_with(help), "{said}");
+    let output = project.run(&["up"]).code(90).err().to_owned();
+    assert!(output.ends_with(help), "{output}");
 }
 
 #[test]
@@ -74,13 +74,13 @@ fn image_not_used_by_manifests() {
         format!("kind: Pod\nmetadata: {{name: p}}\nspec: {{containers: [{{name: c{image}}}]}}\n")
     };
     project.write("k8s/app.yaml", &manifest(", image: redis"));
-    let said = project.run(&["up"]).code(90).err().to_owned();
+    let output = project.run(&["up"]).code(90).err().to_owned();
     let help = "use it in the manifest, or set `image = \"redis\"` in `[package.metadata.kdev]`\n";
-    assert!(said.ends_with(help), "{said}");
+    assert!(output.ends_with(help), "{output}");
     project.write("k8s/app.yaml", &manifest(""));
-    let said = project.run(&["up"]).code(90).err().to_owned();
+    let output = project.run(&["up"]).code(90).err().to_owned();
     let help = "set `image: app` in a container of a workload, such as a Deployment\n";
-    assert!(said.ends_with(help), "{said}");
+    assert!(output.ends_with(help), "{output}");
 }
 
 #[test]
@@ -101,16 +101,16 @@ fn misspelled_kind() {
 fn invalid_cargo_toml() {
     let project = Project::new();
     project.write("Cargo.toml", "[package]\nname = \"app\"\n[workspace\n");
-    let said = project.run(&["up"]).code(90).err().to_owned();
-    assert!(said.ends_with("\n  help: fix line 3 of `Cargo.toml`\n"), "{said}");
+    let output = project.run(&["up"]).code(90).err().to_owned();
+    assert!(output.ends_with("\n  help: fix line 3 of `Cargo.toml`\n"), "{output}");
     project.write("Cargo.toml", "[package]\nname = \"app\"\nedition = \"2999\"\n");
-    let said =
+    let output =
         project.run(&["up"]).code(90).err().replace(&*project.path("").to_string_lossy(), "");
-    assert!(said.ends_with("\n  help: fix `[ROOT]/Cargo.toml`\n"), "{said}");
+    assert!(output.ends_with("\n  help: fix `[ROOT]/Cargo.toml`\n"), "{output}");
     let project = Project::new();
     project.write("kdev.local.toml", "timeout = 3\nimage = x\n");
-    let said = project.run(&["up"]).code(90).err().to_owned();
-    assert!(said.ends_with("\n  help: fix line 2 of `[ROOT]/kdev.local.toml`\n"), "{said}");
+    let output = project.run(&["up"]).code(90).err().to_owned();
+    assert!(output.ends_with("\n  help: fix line 2 of `[ROOT]/kdev.local.toml`\n"), "{output}");
 }
 
 #[test]

@@ -77,7 +77,7 @@ fn stopped_docker_daemon() {
 
 #[test]
 fn docker_host_without_daemon() {
-    let words =
+    let message =
         "Cannot connect to the Docker daemon at tcp://127.0.0.1:9. Is the docker daemon running?";
     let table = [
         ("default", "DOCKER_HOST is `tcp://127.0.0.1:9`; unset or fix it"),
@@ -88,10 +88,10 @@ fn docker_host_without_daemon() {
     ];
     for (context, help) in table {
         let project = Project::new();
-        project.write("fake/docker-down", words);
+        project.write("fake/docker-down", message);
         project.write("fake/docker-context", &format!("{context} tcp://127.0.0.1:9\n"));
-        let said = project.run(&["up"]).code(91).err().to_owned();
-        assert!(said.ends_with(&format!("  help: {help}\n")), "{said}");
+        let output = project.run(&["up"]).code(91).err().to_owned();
+        assert!(output.ends_with(&format!("  help: {help}\n")), "{output}");
     }
 }
 

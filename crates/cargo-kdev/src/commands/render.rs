@@ -141,8 +141,8 @@ fn write_file_diff(lines: &mut String, Rendering { path, source, text, .. }: &Re
 pub(crate) fn explain_fields(renderings: &[Rendering]) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
     for Rendering { path, fields: places, .. } in renderings {
-        for place in places.iter().filter(|place| place.fate != FieldOutcome::Pinned) {
-            let verb = if place.fate == FieldOutcome::Other { "Kept" } else { "Rendered" };
+        for place in places.iter().filter(|place| place.outcome != FieldOutcome::HasDigest) {
+            let verb = if place.outcome == FieldOutcome::OtherImage { "Kept" } else { "Rendered" };
             lines.push((verb, format!("{}:{}: {place}", path.display(), place.line)));
         }
     }

@@ -46,7 +46,7 @@ impl From<WhyArgs> for WhyRequest {
         Self {
             query: match (why.query, why.name) {
                 (Some(kind), Some(name)) => Some(format!("{kind}/{name}")),
-                (asked, _) => asked,
+                (query, _) => query,
             },
             selection: why.project.into(),
             target: why.cluster.into(),
@@ -151,7 +151,7 @@ fn write_diagnosis(lines: &mut String, diagnosis: &Diagnosis, width: Option<usiz
         let _ = writeln!(lines, "  {style}{label}:{style:#} {text}");
     };
     line(style, label, &diagnosis.message);
-    diagnosis.evidence.iter().for_each(|evidence| line(EVIDENCE, "seen", evidence));
+    diagnosis.evidence.iter().for_each(|evidence| line(EVIDENCE, "evidence", evidence));
     line(HELP, "help", &diagnosis.help);
 }
 

@@ -16,12 +16,12 @@ const OLDEST_TESTED_VERSION: (u32, u32) = (1, 6);
 const KUBELET_NAMESPACE: &str = "k8s.io";
 
 /// Checks a containerd that is accessible.
-pub(super) fn check_accessible(seen: &ObservedNode, facts: &NodeReport) -> Vec<CheckResult> {
-    let node = seen.node;
+pub(super) fn check_accessible(observed: &ObservedNode, facts: &NodeReport) -> Vec<CheckResult> {
+    let node = observed.node;
     let user = if facts.sudo { "as root with sudo" } else { "without sudo" };
     vec![
         CheckResult::ok(CheckGroup::Node, "access", format!("{user}, `{}`", facts.ctr)),
-        check_runtime(node, distribution::cri_socket(seen.object), facts),
+        check_runtime(node, distribution::cri_socket(observed.object), facts),
         check_ctr_version(node, facts),
         check_cri(node, facts),
         check_namespace(facts),

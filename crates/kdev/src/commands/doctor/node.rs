@@ -23,24 +23,28 @@ const PRESSURE_CONDITIONS: [&str; 4] =
     ["DiskPressure", "MemoryPressure", "PIDPressure", "NetworkUnavailable"];
 
 /// Checks a node. The results are in the order in which problems must be fixed.
-pub(crate) fn check(seen: &ObservedNode) -> Vec<CheckResult> {
-    let mut found = vec![check_ready(seen), check_platform(seen)];
-    found.extend(check_pressures(seen));
-    match &seen.visit {
-        Err(error) => found.push(CheckResult::failed_on_node("connection", error)),
+pub(crate) fn check(observed: &ObservedNode) -> Vec<CheckResult> {
+    let mut results = vec![check_ready(observed), check_platform(observed)];
+    results.extend(check_pressures(observed));
+    match &observed.visit {
+        Err(error) => results.push(CheckResult::failed_on_node("connection", error)),
         Ok(NodeProbe { report: facts, error: fault }) => {
-            found.push(CheckResult::ok(CheckGroup::Node, "connection", describe_connection(facts)));
-            found.push(check_identity(seen.node, facts));
+            results.push(CheckResult::ok(
+                CheckGroup::Node,
+                "connection",
+                describe_connection(facts),
+            ));
+            results.push(check_identity(observed.node, facts));
             match fault {
-                Some(error) => found.extend(containerd::check_inaccessible(error)),
-                None => found.extend(containerd::check_accessible(seen, facts)),
+                Some(error) => results.extend(containerd::check_inaccessible(error)),
+                None => results.extend(containerd::check_accessible(observed, facts)),
             }
-            found.push(check_disk(facts));
-            found.push(check_clock(facts, &seen.visited_at));
-            found.push(check_compression(facts));
+            results.push(check_disk(facts));
+            results.push(check_clock(facts, &observed.visited_at));
+            results.push(check_compression(facts));
         }
     }
-    found.into_iter().map(|finding| finding.on_node(&seen.node.name)).collect()
+    results.into_iter().map(|result| result.on_node(&observed.node.name)).collect()
 }
 
 /// Describes the connection.
@@ -50,44 +54,44 @@ fn describe_connection(facts: &NodeReport) -> String {
     format!("{}{how}, as `{}`", facts.location, facts.user)
 }
 
-fn check_ready(seen: &ObservedNode) -> CheckResult {
-    match condition(seen.object, "Ready") {
+fn check_ready(observed: &ObservedNode) -> CheckResult {
+    match condition(observed.object, "Ready") {
         None => {
             CheckResult::skipped(CheckGroup::Node, "ready", "the node has no condition `Ready`")
         }
         Some(ready) if ready["status"] == "True" => {
-            let version = &seen.node.info.kubelet_version;
-            let distribution = distribution::detect(seen.node, seen.object);
+            let version = &observed.node.info.kubelet_version;
+            let distribution = distribution::detect(observed.node, observed.object);
             let distribution = distribution.map(|name| format!(", {name}")).unwrap_or_default();
             CheckResult::ok(CheckGroup::Node, "ready", format!("kubelet {version}{distribution}"))
         }
         Some(ready) => {
             let evidence = format!("not ready: {}", text(ready, "/message"));
-            CheckResult::error(CheckGroup::Node, "ready", evidence, describe_node_help(seen))
+            CheckResult::error(CheckGroup::Node, "ready", evidence, describe_node_help(observed))
         }
     }
 }
 
-fn check_pressures(seen: &ObservedNode) -> Vec<CheckResult> {
+fn check_pressures(observed: &ObservedNode) -> Vec<CheckResult> {
     let is_true =
-        |kind: &&str| condition(seen.object, kind).is_some_and(|one| one["status"] == "True");
+        |kind: &&str| condition(observed.object, kind).is_some_and(|one| one["status"] == "True");
     let found = PRESSURE_CONDITIONS.into_iter().filter(is_true).map(|kind| {
-        let message = condition(seen.object, kind).map_or("", |one| text(one, "/message"));
+        let message = condition(observed.object, kind).map_or("", |one| text(one, "/message"));
         let evidence = format!("{kind}: {message}");
-        CheckResult::warning(CheckGroup::Node, "pressure", evidence, describe_node_help(seen))
+        CheckResult::warning(CheckGroup::Node, "pressure", evidence, describe_node_help(observed))
     });
     found.collect()
 }
 
-fn describe_node_help(seen: &ObservedNode) -> String {
-    format!("run `{} describe node {}` to find the cause", seen.kubectl, seen.node.name)
+fn describe_node_help(observed: &ObservedNode) -> String {
+    format!("run `{} describe node {}` to find the cause", observed.kubectl, observed.node.name)
 }
 
 /// Checks that Docker builds for the platform of the node. Ignores the variant of the
 /// architecture (`v8` in `linux/arm64/v8`), which the API does not have.
-fn check_platform(seen: &ObservedNode) -> CheckResult {
-    let platform = seen.node.info.platform();
-    match seen.docker_platform {
+fn check_platform(observed: &ObservedNode) -> CheckResult {
+    let platform = observed.node.info.platform();
+    match observed.docker_platform {
         Some(docker) if *docker != platform && !docker.starts_with(&format!("{platform}/")) => {
             CheckResult::warning(
                 CheckGroup::Node,

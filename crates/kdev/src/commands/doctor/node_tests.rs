@@ -62,7 +62,7 @@ fn problems_with(
     item: &Value,
     docker: &str,
 ) -> Problems {
-    let seen = ObservedNode {
+    let observed = ObservedNode {
         node: &node(),
         object: item,
         kubectl: "kubectl",
@@ -70,7 +70,7 @@ fn problems_with(
         visited_at: 990..=1010,
         docker_platform: Some(docker),
     };
-    let not_ok = check(&seen).into_iter().filter(|one| one.state != CheckState::Ok);
+    let not_ok = check(&observed).into_iter().filter(|one| one.state != CheckState::Ok);
     not_ok.map(|one| (one.check, one.state, one.evidence)).collect()
 }
 
@@ -200,10 +200,10 @@ fn platform_and_conditions_of_cluster_are_checked() {
 
 #[test]
 fn untested_containerd_version_is_warning() {
-    let mut seen = node();
-    seen.info.container_runtime_version = "containerd://1.4.13".into();
+    let mut node = node();
+    node.info.container_runtime_version = "containerd://1.4.13".into();
     let old = facts("versions", Some("Client: Version: 1.4.13 Server: Version: 1.4.13"));
-    let found = check_runtime(&seen, None, &old);
+    let found = check_runtime(&node, None, &old);
     assert_eq!(found.state, CheckState::Warning);
     assert!(found.evidence.contains("older than the oldest tested version"), "{}", found.evidence);
 }

@@ -172,8 +172,8 @@ impl StatusReader<'_> {
             let mut resources: BTreeSet<&str> =
                 workloads.flat_map(|wanted| resources(&wanted.kind)).collect();
             resources.insert("pods");
-            let look = Snapshot::fetch_resources(self.cx, self.cluster, namespace, &resources)?;
-            items.extend_from_slice(look.items());
+            let snapshot = Snapshot::fetch_resources(self.cx, self.cluster, namespace, &resources)?;
+            items.extend_from_slice(snapshot.items());
         }
         Ok(items)
     }
