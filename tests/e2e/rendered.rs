@@ -20,5 +20,5 @@ fn read_objects(folder: &Path) -> Vec<Value> {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn rendered_objects_differ_only_in_image_and_policy() {
     let _permit = Permit::acquire("rendered", Claim::default().uses(Part::Controllers));
-    reference::judge(read_objects);
+    reference::check(read_objects);
 }

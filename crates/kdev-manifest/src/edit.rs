@@ -73,10 +73,10 @@ impl EditPlan {
             return Err(value.error(parse_error::CONTAINS_TEMPLATES));
         }
         self.values.insert(value.bytes.start);
-        let fate = if !matches_name(image, update.name) {
-            FieldOutcome::Other
+        let outcome = if !matches_name(image, update.name) {
+            FieldOutcome::OtherImage
         } else if has_digest(image) {
-            FieldOutcome::Pinned
+            FieldOutcome::HasDigest
         } else {
             let new = format!("{}:{}", reference::split_tag(image).0, update.tag);
             // A container that merges this one has its image, too.
@@ -84,7 +84,7 @@ impl EditPlan {
                 && own.contains(&within.bytes.start);
             self.edit(text, holder, &new, carried, update)?
         };
-        self.places.push(holder.image_field(value, image, fate));
+        self.places.push(holder.image_field(value, image, outcome));
         Ok(())
     }
 
@@ -120,7 +120,7 @@ impl EditPlan {
             }
             _ => {}
         }
-        Ok(FieldOutcome::Ours { image: new.to_owned(), policy })
+        Ok(FieldOutcome::Updated { image: new.to_owned(), policy })
     }
 
     fn push_edit(&mut self, bytes: Range<usize>, new: String) {
@@ -226,12 +226,12 @@ impl ImageHolder<'_> {
         self.node.entry(&self.route.image).map(|_| self.node.target().bytes.start)
     }
 
-    fn image_field(&self, value: &Node, image: &str, fate: FieldOutcome) -> ImageField {
+    fn image_field(&self, value: &Node, image: &str, outcome: FieldOutcome) -> ImageField {
         let name = self.node.get("name").and_then(Node::text).map(str::to_owned);
         let field = self.route.to_string();
         let object = self.object.clone();
         let (line, column) = (value.line, value.column + 1);
-        ImageField { line, column, object, field, name, image: image.to_owned(), fate }
+        ImageField { line, column, object, field, name, image: image.to_owned(), outcome }
     }
 }
 

@@ -81,7 +81,7 @@ impl Search<'_> {
             object: self.object.clone(),
             field: path.join("."),
             text: text.to_owned(),
-            why: self.why(path),
+            cause: self.why(path),
         });
     }
 

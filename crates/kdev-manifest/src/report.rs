@@ -24,7 +24,7 @@ pub struct ImageField {
     /// The image as written.
     pub image: String,
     /// The edit.
-    pub fate: FieldOutcome,
+    pub outcome: FieldOutcome,
 }
 
 /// The edit of an image field.
@@ -33,26 +33,26 @@ pub struct ImageField {
 #[non_exhaustive]
 pub enum FieldOutcome {
     /// The field names the project's image and is set to the build.
-    Ours {
+    Updated {
         /// The new image.
         image: String,
         /// The edit of its pull policy; `None` if the API has none.
         policy: Option<PullPolicyOutcome>,
     },
     /// The field names the project's image by digest and stays.
-    Pinned,
+    HasDigest,
     /// The field names another image and stays.
-    Other,
+    OtherImage,
 }
 
 /// The edit of a pull policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PullPolicyOutcome {
     /// The value as written, if any.
-    pub was: Option<String>,
+    pub old: Option<String>,
     /// The new value.
     #[serde(serialize_with = "as_written")]
-    pub becomes: PullPolicy,
+    pub new: PullPolicy,
 }
 
 /// The project's image in a value that is not an image field that kdev edits.
@@ -69,13 +69,13 @@ pub struct Mention {
     /// The text that contains the name.
     pub text: String,
     /// The reason why it is not edited.
-    pub why: &'static str,
+    pub cause: &'static str,
 }
 
 impl PullPolicyOutcome {
-    pub fn new(node: Option<&Node>, becomes: PullPolicy) -> Self {
-        let was = node.and_then(Node::text).filter(|text| !text.is_empty());
-        Self { was: was.map(str::to_owned), becomes }
+    pub fn new(node: Option<&Node>, new: PullPolicy) -> Self {
+        let old = node.and_then(Node::text).filter(|text| !text.is_empty());
+        Self { old: old.map(str::to_owned), new }
     }
 }
 
@@ -86,37 +86,37 @@ impl fmt::Display for ImageField {
             Some(name) => write!(f, "{object}, `{name}` ({field}): `{image}` ")?,
             None => write!(f, "{object}, {field}: `{image}` ")?,
         }
-        match &self.fate {
-            FieldOutcome::Ours { image, policy } if *image == self.image => {
+        match &self.outcome {
+            FieldOutcome::Updated { image, policy } if *image == self.image => {
                 write!(f, "is unchanged, {}", Policy(policy.as_ref()))
             }
-            FieldOutcome::Ours { image, policy } => {
+            FieldOutcome::Updated { image, policy } => {
                 write!(f, "changes to `{image}`, {}", Policy(policy.as_ref()))
             }
-            FieldOutcome::Pinned => write!(f, "is unchanged: {PINNED}"),
-            FieldOutcome::Other => write!(f, "is unchanged: it is another image"),
+            FieldOutcome::HasDigest => write!(f, "is unchanged: {HAS_DIGEST}"),
+            FieldOutcome::OtherImage => write!(f, "is unchanged: it is another image"),
         }
     }
 }
 
 /// The reason why an image with a digest is not edited.
-pub const PINNED: &str =
+pub const HAS_DIGEST: &str =
     "it has a registry's digest, which a loaded image does not have; use a tag to run the build";
 
 struct Policy<'a>(Option<&'a PullPolicyOutcome>);
 
 impl fmt::Display for Policy<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(PullPolicyOutcome { was, becomes }) = self.0 else {
+        let Some(PullPolicyOutcome { old, new }) = self.0 else {
             return write!(f, "the kind has no pull policy field");
         };
-        let policy = becomes.as_str();
-        match was {
-            Some(was) if was == policy => write!(f, "pull policy `{policy}` is unchanged: ")?,
-            Some(was) => write!(f, "pull policy `{was}` changes to `{policy}`: ")?,
+        let policy = new.as_str();
+        match old {
+            Some(old) if old == policy => write!(f, "pull policy `{policy}` is unchanged: ")?,
+            Some(old) => write!(f, "pull policy `{old}` changes to `{policy}`: ")?,
             None => write!(f, "pull policy `{policy}` is added: ")?,
         }
-        f.write_str(match becomes {
+        f.write_str(match new {
             PullPolicy::Never => {
                 "the image is loaded onto the nodes and must not be pulled from a registry"
             }
@@ -129,7 +129,7 @@ impl fmt::Display for Policy<'_> {
 
 impl fmt::Display for Mention {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { object, field, text, why, .. } = self;
+        let Self { object, field, text, cause: why, .. } = self;
         write!(f, "{object}, {field}: `{text}` is unchanged: {why}")
     }
 }

@@ -25,7 +25,7 @@ pub fn verify(
     places: &[ImageField],
     update: &ImageUpdate,
 ) -> Result<(), Error> {
-    let edited = places.iter().find(|place| matches!(place.fate, FieldOutcome::Ours { .. }));
+    let edited = places.iter().find(|place| matches!(place.outcome, FieldOutcome::Updated { .. }));
     let (line, column) = edited.map_or((1, 1), |place| (place.line, place.column));
     let form = Error { line, column, reason: FORM.to_owned() };
     let mut expected = values(source)?;

@@ -31,7 +31,7 @@ pub(crate) fn corpus() -> Vec<Form> {
 
 /// Checks the corpus with `read`, which returns all objects of a folder in the order of the
 /// files.
-pub(crate) fn judge(read: impl Fn(&Path) -> Vec<Value>) {
+pub(crate) fn check(read: impl Fn(&Path) -> Vec<Value>) {
     let (before, after) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let corpus = corpus();
     for (number, form) in corpus.iter().enumerate() {

@@ -51,7 +51,7 @@ fn read(folder: &Path) -> Vec<Value> {
 #[test]
 #[ignore = "needs kubectl"]
 fn kubectl_sees_only_image_and_policy_changes() {
-    kubectl::judge(read);
+    kubectl::check(read);
 }
 
 prop_compose! {

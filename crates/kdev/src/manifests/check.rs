@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use kdev_core::image::reference::split_tag;
 use kdev_manifest::error::Error as ManifestError;
 use kdev_manifest::objects::Object;
-use kdev_manifest::report::{FieldOutcome, PINNED};
+use kdev_manifest::report::{FieldOutcome, HAS_DIGEST};
 use kdev_manifest::update::ImageUpdate;
 use kdev_manifest::{Rendered, image_fields, yaml};
 
@@ -26,7 +26,7 @@ pub(crate) fn check(cx: &Cx, manifests: &[Manifest], config: &Config) -> Result<
 
 /// Reports each place that contains the image's name but will not be updated.
 pub(crate) fn report_mentions(cx: &Cx, manifest: &Manifest, rendered: &Rendered) {
-    let pinned = rendered.places.iter().filter(|place| place.fate == FieldOutcome::Pinned);
+    let pinned = rendered.places.iter().filter(|place| place.outcome == FieldOutcome::HasDigest);
     let pinned = pinned.map(|place| (place.line, place.to_string()));
     let others = rendered.untouched.iter().map(|other| (other.line, other.to_string()));
     let mut notes: Vec<(usize, String)> = pinned.chain(others).collect();
@@ -103,12 +103,12 @@ fn find_similar_image(
 fn find_pinned_image(manifests: &[Manifest], update: &ImageUpdate) -> Option<Error> {
     manifests.iter().find_map(|manifest| {
         let places = manifest.render(update).ok()?.places;
-        let place = places.into_iter().find(|place| place.fate == FieldOutcome::Pinned)?;
+        let place = places.into_iter().find(|place| place.outcome == FieldOutcome::HasDigest)?;
         let (line, column) = (place.line, place.column);
         Some(manifest.error(ManifestError {
             line,
             column,
-            reason: format!("`{}`: {PINNED}", place.image),
+            reason: format!("`{}`: {HAS_DIGEST}", place.image),
         }))
     })
 }
