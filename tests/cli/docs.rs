@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 use crate::project::Project;
 use crate::repository::{files, read, root};
@@ -14,7 +15,10 @@ const COMMANDS: [&str; 7] = ["up", "down", "load", "render", "status", "why", "d
 fn pages() -> BTreeSet<String> {
     let entries = fs::read_dir(root().join("docs")).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names.filter(|name| name.ends_with(".md") && name != "SUMMARY.md").collect()
+    let is_page = |name: &String| {
+        Path::new(name).extension().is_some_and(|end| end == "md") && name != "SUMMARY.md"
+    };
+    names.filter(is_page).collect()
 }
 
 /// The text without fenced code blocks.
@@ -101,13 +105,14 @@ fn exit_codes_are_the_same_everywhere() {
     let mut printed: Vec<(u8, String)> = Vec::new();
     for line in help.split_once("Exit codes:\n").unwrap().1.lines() {
         let Some(line) = line.strip_prefix(' ').map(str::trim_start) else { break };
-        match line.split_once("  ").map(|(code, text)| (code.parse(), text)) {
-            Some((Ok(code), text)) => printed.push((code, text.to_owned())),
-            _ => {
-                let text = &mut printed.last_mut().unwrap().1;
-                text.push(' ');
-                text.push_str(line);
-            }
+        if let Some((Ok(code), text)) =
+            line.split_once("  ").map(|(code, text)| (code.parse(), text))
+        {
+            printed.push((code, text.to_owned()));
+        } else {
+            let text = &mut printed.last_mut().unwrap().1;
+            text.push(' ');
+            text.push_str(line);
         }
     }
     assert_eq!(listed, printed);

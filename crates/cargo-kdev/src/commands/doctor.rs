@@ -30,8 +30,8 @@ pub(crate) struct DoctorArgs {
     /// SSH configuration file to use instead of the default
     #[arg(long, env = "KDEV_SSH_CONFIG", hide_env_values = true, value_name = "PATH")]
     ssh_config: Option<PathBuf>,
-    /// Offer safe fixes: start Docker, add the context to kdev.local.toml, add
-    /// the host key of a node to known_hosts
+    /// Offer safe fixes: start Docker, add the context to `kdev.local.toml`, add
+    /// the host key of a node to `known_hosts`
     #[arg(long)]
     fix: bool,
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use indicatif::HumanBytes;
-use kdev::{BuildError, BuildOutput, Error, Event, Interrupt, Status};
+use kdev::{BuildError, BuildOutput, Error, Event, Interrupt, PodState, Status};
 use serde::Serialize;
 
 use crate::flags::{Color, MessageFormat, OutputArgs};
@@ -233,15 +233,7 @@ impl Ui {
                 self.print_line(DONE, "Unchanged", &format!("{context} is up to date"));
             }
             Event::Waiting { workload, ready, desired, pods } => {
-                let text = rollout::format_full(&workload, ready, desired, &pods);
-                match stderr_width().map(progress::message_width) {
-                    _ if self.bars.is_hidden() => self.print_line(NOTE, "Waiting", &text),
-                    Some(room) if text.chars().count() > room => {
-                        let text = rollout::format_short(&workload, (ready, desired), &pods, room);
-                        self.bars.show_spinner(&workload, "Waiting", text);
-                    }
-                    _ => self.bars.show_spinner(&workload, "Waiting", text),
-                }
+                self.print_waiting(&workload, ready, desired, &pods);
             }
             Event::Ready { workload, pods, duration } => {
                 self.bars.clear(&workload);
@@ -268,6 +260,18 @@ impl Ui {
                 );
             }
             _ => {}
+        }
+    }
+
+    fn print_waiting(&self, workload: &str, ready: u64, desired: u64, pods: &[PodState]) {
+        let text = rollout::format_full(workload, ready, desired, pods);
+        match stderr_width().map(progress::message_width) {
+            _ if self.bars.is_hidden() => self.print_line(NOTE, "Waiting", &text),
+            Some(room) if text.chars().count() > room => {
+                let text = rollout::format_short(workload, (ready, desired), pods, room);
+                self.bars.show_spinner(workload, "Waiting", text);
+            }
+            _ => self.bars.show_spinner(workload, "Waiting", text),
         }
     }
 

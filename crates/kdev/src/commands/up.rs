@@ -73,29 +73,31 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
         |cx: &Cx| Ok::<_, Error>(ImageSource::Docker(&docker, build::build(cx, &docker, &config)?));
     let compare = |cx: &Cx, image: &BuiltImage| {
         let texts = render_all(&manifests, &config, image.reference.tag().unwrap_or_default())?;
-        let wanted = expected::all(&texts, config.image.name());
+        let expected_workloads = expected::all(&texts, config.image.name());
         let compared = DiffResult::fetch(cx, &cluster, &config.package, Rendered::new(&texts))?;
-        Ok((wanted, compared))
+        Ok((expected_workloads, compared))
     };
     let mut done = None;
     let apply = |source: &LayerProvider,
                  links: &[NodeConnection],
                  compared: Result<(Vec<ExpectedWorkload>, DiffResult)>| {
         let loaded = load::load(cx, source, links)?;
-        let (wanted, compared) = compared?;
-        let applied = compared.apply(cx, &cluster, &wanted, request.consent, &loaded)?;
-        done = Some((wanted, applied, loaded));
+        let (expected_workloads, compared) = compared?;
+        let applied =
+            compared.apply(cx, &cluster, &expected_workloads, request.consent, &loaded)?;
+        done = Some((expected_workloads, applied, loaded));
         Ok(())
     };
     let (transports, requested) = (&transports, request.nodes.as_slice());
     let targets = Targets { transports, config: &config, nodes: &nodes, requested };
     let image = targets::build_and_load(cx, &targets, build, compare, apply)?;
-    let Some((wanted, applied, loaded)) = done.filter(|_| !cx.is_dry_run()) else {
+    let Some((expected_workloads, applied, loaded)) = done.filter(|_| !cx.is_dry_run()) else {
         docker.remove_old_tags(cx, &image.reference);
         return Ok(());
     };
-    let (wanted, limit) = (wanted.as_slice(), config.timeout);
-    let rollout = Rollout { cx, cluster: &cluster, image: &image, loaded, expected_workloads: wanted, limit };
+    let (expected_workloads, limit) = (expected_workloads.as_slice(), config.timeout);
+    let rollout =
+        Rollout { cx, cluster: &cluster, image: &image, loaded, expected_workloads, limit };
     if let Err(error) = rollout.wait(&objects, applied.is_empty()) {
         let is_recoverable = rollback::is_recoverable_by_rollback(&error);
         // The rollback deletes the pods that the diagnosis needs.

@@ -2,7 +2,7 @@
 
 use kdev_core::kube::distribution;
 use kdev_core::kube::node::Node;
-use kdev_core::text::list;
+use kdev_core::text::{list, toml_key};
 
 use crate::commands::doctor::observation::ObservedNode;
 use crate::commands::doctor::report::{CheckGroup, CheckResult};
@@ -135,7 +135,7 @@ fn describe_other_sockets(facts: &NodeReport) -> String {
 
 /// Returns how to configure the containerd of the kubelet.
 fn other_containerd_help(node: &Node, facts: &NodeReport) -> String {
-    let name = &node.name;
+    let name = toml_key(&node.name);
     match other_sockets(facts).find(|path| path.contains("containerd")) {
         Some(socket) => {
             format!("{} if the kubelet uses that socket", ctr_address_help(node, socket))
@@ -149,7 +149,7 @@ fn other_containerd_help(node: &Node, facts: &NodeReport) -> String {
 fn ctr_address_help(node: &Node, socket: &str) -> String {
     format!(
         "set `nodes.{}.ctr = \"ctr --address {socket}\"` in `[package.metadata.kdev]`",
-        node.name
+        toml_key(&node.name)
     )
 }
 
@@ -170,7 +170,7 @@ fn check_ctr_version(node: &Node, facts: &NodeReport) -> CheckResult {
             format!("`{}` is version {client}, but containerd {server}", facts.ctr),
             format!(
                 "set `nodes.{}.ctr` in `[package.metadata.kdev]` to the `ctr` of the same containerd release",
-                node.name
+                toml_key(&node.name)
             ),
         );
     }

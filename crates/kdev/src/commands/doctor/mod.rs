@@ -163,7 +163,7 @@ fn check_tools(cx: &Cx) -> Vec<CheckResult> {
         }
         Err(error) => {
             let result = CheckResult::failed(CheckGroup::Tools, tool.name, error);
-            if *is_required { result } else { result.as_warning() }
+            if *is_required { result } else { result.into_warning() }
         }
     })
 }

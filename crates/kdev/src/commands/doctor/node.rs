@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use kdev_core::kube::distribution;
 use kdev_core::kube::node::Node;
 use kdev_core::kube::object::{condition, text};
+use kdev_core::text::toml_key;
 
 use crate::commands::doctor::containerd;
 use crate::commands::doctor::observation::ObservedNode;
@@ -136,7 +137,8 @@ fn check_identity(node: &Node, facts: &NodeReport) -> CheckResult {
                 facts.location, facts.machine_id, known.machine_id
             ),
             format!(
-                "set `nodes.{name}.ssh = \"user@host\"`, or `nodes.{name}.docker` for a container, in `[package.metadata.kdev]`"
+                "set `nodes.{key}.ssh = \"user@host\"`, or `nodes.{key}.docker` for a container, in `[package.metadata.kdev]`",
+                key = toml_key(name)
             ),
         );
     }

@@ -194,7 +194,7 @@ pub(crate) fn check(
                     format!("not allowed to {}{scope}, {description}", describe(&missing));
                 let help = grant_help(check, namespace.as_deref(), &all, user.unwrap_or("USER"));
                 let result = CheckResult::error(CheckGroup::Cluster, check, evidence, help);
-                if is_required { result } else { result.as_warning() }
+                if is_required { result } else { result.into_warning() }
             });
         }
     }

@@ -82,7 +82,7 @@ impl ProjectCheck {
                 self.ok("dockerfile", config.dockerfile.display().to_string());
             }
             Err(error) => {
-                self.results.push(CheckResult::failed(CheckGroup::Project, "dockerfile", error))
+                self.results.push(CheckResult::failed(CheckGroup::Project, "dockerfile", error));
             }
         }
         self.project = Some(project);
@@ -97,7 +97,7 @@ impl ProjectCheck {
                 self.objects = Some(objects);
             }
             Err(error) => {
-                self.results.push(CheckResult::failed(CheckGroup::Project, "manifests", error))
+                self.results.push(CheckResult::failed(CheckGroup::Project, "manifests", error));
             }
         }
     }

@@ -174,7 +174,7 @@ impl CheckResult {
     }
 
     /// Reduces an error to a warning, because `up` works nevertheless.
-    pub(crate) fn as_warning(self) -> Self {
+    pub(crate) fn into_warning(self) -> Self {
         Self { state: CheckState::Warning, ..self }
     }
 

@@ -76,7 +76,7 @@ pub(super) fn check_all(
     let results = nodes.into_iter().flat_map(|(is_not_responding, results)| {
         let is_reduced = is_not_responding && is_any_loadable;
         let reduce = move |result: CheckResult| {
-            if is_reduced && is_error(&result) { result.as_warning() } else { result }
+            if is_reduced && is_error(&result) { result.into_warning() } else { result }
         };
         results.into_iter().map(reduce)
     });
