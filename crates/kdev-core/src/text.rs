@@ -17,6 +17,16 @@ pub fn list<S: AsRef<str>>(items: &[S]) -> String {
     }
 }
 
+/// Returns a key as TOML writes it: bare, or quoted if it contains other characters, such as the
+/// dots of a host name (<https://toml.io/en/v1.0.0#keys>).
+pub fn toml_key(key: &str) -> String {
+    let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if !key.is_empty() && key.chars().all(is_bare) {
+        return key.to_owned();
+    }
+    format!("\"{}\"", key.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
 /// Removes control characters, which could control the terminal.
 pub fn printable(text: &str) -> String {
     text.replace("\r\n", "\n")
@@ -28,6 +38,19 @@ pub fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn toml_keys_are_quoted_if_needed() {
+        let table = [
+            ("n-1_a", "n-1_a"),
+            ("node.example.com", "\"node.example.com\""),
+            ("", "\"\""),
+            ("a\"b\\", "\"a\\\"b\\\\\""),
+        ];
+        for (key, expected) in table {
+            assert_eq!(toml_key(key), expected, "{key}");
+        }
+    }
 
     #[test]
     fn lists_are_joined_with_and() {

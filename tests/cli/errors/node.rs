@@ -28,6 +28,17 @@ fn unreachable_node() {
 }
 
 #[test]
+fn node_name_with_dots_is_quoted_in_help() {
+    let project = Project::new();
+    project.write("fake/ssh-10.0.0.1", "ssh: connect to host 10.0.0.1 port 22: No route to host\n");
+    project.nodes(&[("n1.example.com", "10.0.0.1", "amd64")]);
+    let ran = project.run(&["load", "app"]);
+    let key = "nodes.\"n1.example.com\".ssh";
+    assert!(ran.code(93).err().contains(&format!("set `{key}` in ")), "{}", ran.err());
+    project.config(&format!("{key} = \"root@10.9.9.9\"")).run(&["load", "app"]).code(0);
+}
+
+#[test]
 fn unreachable_node_stops_build() {
     let project = Project::new();
     let message = "ssh: connect to host 10.0.0.1 port 22: Connection refused\n";

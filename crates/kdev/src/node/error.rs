@@ -3,6 +3,7 @@
 use std::fmt;
 
 use kdev_core::shell::DISK_USAGE_COMMAND;
+use kdev_core::text::toml_key;
 
 use crate::process::{Failure, Interrupted};
 
@@ -89,12 +90,13 @@ impl NodeError {
     /// Returns the text of the `help:` line, if there is one.
     pub fn help(&self) -> Option<String> {
         let (node, connect) = (&self.node, &self.connect_command);
+        let key = toml_key(node);
         Some(match &self.kind {
             NodeErrorKind::NoAddress | NodeErrorKind::InvalidSshTarget(_) => {
-                format!("set `nodes.{node}.ssh = \"user@host\"` in `[package.metadata.kdev]`")
+                format!("set `nodes.{key}.ssh = \"user@host\"` in `[package.metadata.kdev]`")
             }
             NodeErrorKind::Unreachable(_) => format!(
-                "run `{connect}` to check the connection; if the node has another address, set `nodes.{node}.ssh` in `[package.metadata.kdev]`"
+                "run `{connect}` to check the connection; if the node has another address, set `nodes.{key}.ssh` in `[package.metadata.kdev]`"
             ),
             NodeErrorKind::HostKeyUnknown(message) => unknown_key_help(connect, message),
             NodeErrorKind::HostKeyChanged(message) => {
@@ -107,19 +109,19 @@ impl NodeError {
                 )
             }
             NodeErrorKind::LoginDenied(_) => format!(
-                "make `{connect}` work without a password, or set another user with `nodes.{node}.ssh` in `[package.metadata.kdev]`"
+                "make `{connect}` work without a password, or set another user with `nodes.{key}.ssh` in `[package.metadata.kdev]`"
             ),
             NodeErrorKind::NoShell(_) => format!(
-                "set `nodes.{node}.ssh` in `[package.metadata.kdev]` to a user with a login shell"
+                "set `nodes.{key}.ssh` in `[package.metadata.kdev]` to a user with a login shell"
             ),
             NodeErrorKind::InvalidContainerName(_) => format!(
-                "set `nodes.{node}.docker` in `[package.metadata.kdev]` to a name from `docker container ls`"
+                "set `nodes.{key}.docker` in `[package.metadata.kdev]` to a name from `docker container ls`"
             ),
             NodeErrorKind::WrongMachine => format!(
-                "set `nodes.{node}.ssh` or `nodes.{node}.docker` in `[package.metadata.kdev]`"
+                "set `nodes.{key}.ssh` or `nodes.{key}.docker` in `[package.metadata.kdev]`"
             ),
             NodeErrorKind::CtrNotFound(_) => format!(
-                "install it on node `{node}`, or set `nodes.{node}.ctr` in `[package.metadata.kdev]` to the `ctr` command of its containerd"
+                "install it on node `{node}`, or set `nodes.{key}.ctr` in `[package.metadata.kdev]` to the `ctr` command of its containerd"
             ),
             NodeErrorKind::SudoPassword(rule) | NodeErrorKind::SudoNotAllowed(rule, _) => format!(
                 "add this rule on node `{node}` with `visudo`: `{} ALL=(root) NOPASSWD: {} -n k8s.io *`",
@@ -129,7 +131,7 @@ impl NodeError {
                 format!("add this rule on node `{node}` with `visudo`: `Defaults:USER !requiretty`")
             }
             NodeErrorKind::SudoNotFound => format!(
-                "install sudo on node `{node}`, or log in as root with `nodes.{node}.ssh = \"root@host\"`"
+                "install sudo on node `{node}`, or log in as root with `nodes.{key}.ssh = \"root@host\"`"
             ),
             NodeErrorKind::ContainerdUnreachable { ctr, .. } => {
                 format!("run `{ctr} -n k8s.io version` as root on node `{node}`")
