@@ -49,7 +49,7 @@ impl From<UpArgs> for UpRequest {
             selection: target.project.into(),
             target: target.cluster.into(),
             nodes: target.nodes,
-            consent: up.apply.into(),
+            apply_options: up.apply.into(),
             rollback: up.rollback,
             flags: ConfigLayer {
                 image: up.image,

@@ -40,7 +40,7 @@ pub struct UpRequest {
     /// the pods.
     pub nodes: Vec<String>,
     /// What the apply is allowed to do.
-    pub consent: ApplyOptions,
+    pub apply_options: ApplyOptions,
     /// Roll back to the previous revision if the rollout fails.
     pub rollback: bool,
     /// Settings from flags and environment variables.
@@ -84,7 +84,7 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
         let loaded = load::load(cx, source, links)?;
         let (expected_workloads, compared) = compared?;
         let applied =
-            compared.apply(cx, &cluster, &expected_workloads, request.consent, &loaded)?;
+            compared.apply(cx, &cluster, &expected_workloads, request.apply_options, &loaded)?;
         done = Some((expected_workloads, applied, loaded));
         Ok(())
     };
