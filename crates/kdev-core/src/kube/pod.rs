@@ -273,10 +273,8 @@ impl Container {
             message = format!("{message} (last exit code {}, {})", ended.exit_code, ended.reason);
         }
         let ended = ended.or(self.last_state.terminated.as_ref());
-        match ended.map(|ended| ended.message.trim()).filter(|message| !message.is_empty()) {
-            Some(message) => Some(format!("{message}: {message}")),
-            None => Some(message),
-        }
+        let termination = ended.map(|ended| ended.message.trim()).unwrap_or_default();
+        Some(if termination.is_empty() { message } else { format!("{message}: {termination}") })
     }
 }
 
@@ -335,7 +333,10 @@ mod tests {
         let ended = json!({"exitCode": 128, "reason": "StartError",
             "message": "exec: \"/absent\": stat /absent: no such file or directory: unable to start container process: exec"});
         let trouble = with(&json!({"name": "c", "state": {"terminated": ended}})).problem();
-        assert!(trouble.unwrap().is_certain);
+        let trouble = trouble.unwrap();
+        assert!(trouble.is_certain);
+        let expected = "container `c`: StartError, exit code 128: exec: \"/absent\": stat";
+        assert!(trouble.message.starts_with(expected), "{}", trouble.message);
         let failed = json!({"exitCode": 1, "reason": "Error"});
         let pod = with(&json!({"name": "c", "state": {"terminated": failed}}));
         assert_eq!((pod.problem(), pod.crashed()), (None, Some(("c", 0))));
