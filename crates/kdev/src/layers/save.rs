@@ -1,6 +1,6 @@
 //! Runs one `docker save` and streams the archive to all nodes that need the whole image.
 //!
-//! Each node has a short queue. The reader waits while a queue is full, so that memory steady
+//! Each node has a short queue. The reader waits while a queue is full, so that memory use is
 //! bounded. A node that delays the others for too long is dropped and reads the rest from a
 //! separate `docker save`, which writes the same bytes again. If it did not, the verification
 //! on the node would fail.

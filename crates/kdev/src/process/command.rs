@@ -119,7 +119,7 @@ impl Command {
         let stdout = child.stdout.take().map(PipeReader::read_all);
         let stderr = child.stderr.take().map(PipeReader::read_tail);
         let bytes = std::mem::take(&mut self.stdin);
-        // If the child exits without reader_thread everything, its exit code decides.
+        // If the child exits without reading all of its stdin, its exit code decides.
         thread::spawn(move || stdin.map(|mut pipe| pipe.write_all(&bytes)));
         let never = Interrupt::never();
         let interrupt = if self.ignores_interrupt { &never } else { cx.interrupt() };
