@@ -27,15 +27,16 @@ pub(crate) struct HostKey {
 impl HostKey {
     /// Fetches the host's key, without a login. Returns `None` if the host sends no key or
     /// ssh uses no `known_hosts` file.
-    pub(crate) fn fetch(cx: &Cx, door: &SshEndpoint) -> Option<Self> {
+    pub(crate) fn fetch(cx: &Cx, endpoint: &SshEndpoint) -> Option<Self> {
         let sh = cx.shell().ok()?;
         let output =
-            Command::new(door.show_config(&sh)).timeout(TOOL_TIMEOUT).read(cx).ok()?.text();
+            Command::new(endpoint.show_config(&sh)).timeout(TOOL_TIMEOUT).read(cx).ok()?.text();
         let file = known_hosts_file(&output)?;
         let folder = tempfile::tempdir().ok()?;
         let fetched = folder.path().join("known_hosts");
         // The login always fails, because it offers no authentication method.
-        let _ = Command::new(door.fetch_host_key(&sh, &fetched)).timeout(TOOL_TIMEOUT).output(cx);
+        let _ =
+            Command::new(endpoint.fetch_host_key(&sh, &fetched)).timeout(TOOL_TIMEOUT).output(cx);
         let line = fs::read_to_string(&fetched).ok()?.lines().next()?.to_owned();
         let show = xshell::cmd!(sh, "ssh-keygen -l -f {fetched}");
         let output = Command::new(show).timeout(TOOL_TIMEOUT).read(cx).ok()?.text();

@@ -22,9 +22,9 @@ pub(crate) enum Fix {
     /// Adds the contexts to `kdev.local.toml`.
     AllowContexts { file: PathBuf, contexts: Vec<String> },
     /// Fetches the host key of a node.
-    FetchHostKey { node: String, at: String, door: SshEndpoint },
+    FetchHostKey { node: String, location: String, endpoint: SshEndpoint },
     /// Adds the host key of a node to `known_hosts`.
-    TrustHostKey { node: String, at: String, key: HostKey },
+    TrustHostKey { node: String, location: String, key: HostKey },
 }
 
 impl Fix {
@@ -47,17 +47,23 @@ impl Fix {
     }
 
     /// Returns the fix for an unknown host key; `None` for any other error.
-    pub(crate) fn for_node_error(error: &NodeError, door: Option<SshEndpoint>) -> Option<Self> {
-        let (node, at) = (error.node.clone(), error.location.clone());
+    pub(crate) fn for_node_error(error: &NodeError, endpoint: Option<SshEndpoint>) -> Option<Self> {
+        let (node, location) = (error.node.clone(), error.location.clone());
         let is_unknown = matches!(error.kind, NodeErrorKind::HostKeyUnknown(_));
-        door.filter(|_| is_unknown).map(|door| Self::FetchHostKey { node, at, door })
+        endpoint.filter(|_| is_unknown).map(|endpoint| Self::FetchHostKey {
+            node,
+            location,
+            endpoint,
+        })
     }
 
     /// Collects the data that the confirmation must show; `None` if that fails.
     pub(super) fn prepare(&self, cx: &Cx) -> Option<Self> {
-        let Self::FetchHostKey { node, at, door } = self else { return Some(self.clone()) };
-        let key = HostKey::fetch(cx, door)?;
-        Some(Self::TrustHostKey { node: node.clone(), at: at.clone(), key })
+        let Self::FetchHostKey { node, location, endpoint } = self else {
+            return Some(self.clone());
+        };
+        let key = HostKey::fetch(cx, endpoint)?;
+        Some(Self::TrustHostKey { node: node.clone(), location: location.clone(), key })
     }
 
     pub(super) fn describe(&self) -> String {
@@ -67,8 +73,8 @@ impl Fix {
                 format!("write `{}` to `{}`", contexts_line(contexts), file.display())
             }
             Self::FetchHostKey { node, .. } => format!("fetch the host key of node `{node}`"),
-            Self::TrustHostKey { node, at, key } => format!(
-                "add the host key `{}` of node `{node}` at {at} to `{}`",
+            Self::TrustHostKey { node, location, key } => format!(
+                "add the host key `{}` of node `{node}` at {location} to `{}`",
                 key.fingerprint,
                 key.file.display()
             ),
