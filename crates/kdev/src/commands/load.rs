@@ -82,8 +82,8 @@ pub fn load(cx: &Cx, request: &LoadRequest) -> Result<()> {
     };
     let (transports, config) = (&transports, &config);
     let targets = Targets { transports, config, nodes: &nodes, requested: &request.nodes };
-    let load = |source: &LayerProvider, links: &[NodeConnection], ()| {
-        stage::load(cx, source, links)?;
+    let load = |source: &LayerProvider, connections: &[NodeConnection], ()| {
+        stage::load(cx, source, connections)?;
         Ok(())
     };
     let image = targets::build_and_load(cx, &targets, find_image, |_, _| (), load)?;

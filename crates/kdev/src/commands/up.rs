@@ -79,9 +79,9 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
     };
     let mut done = None;
     let apply = |source: &LayerProvider,
-                 links: &[NodeConnection],
+                 connections: &[NodeConnection],
                  compared: Result<(Vec<ExpectedWorkload>, DiffResult)>| {
-        let loaded = load::load(cx, source, links)?;
+        let loaded = load::load(cx, source, connections)?;
         let (expected_workloads, compared) = compared?;
         let applied =
             compared.apply(cx, &cluster, &expected_workloads, request.apply_options, &loaded)?;

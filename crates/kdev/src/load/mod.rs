@@ -59,10 +59,15 @@ impl Loaded {
 
 /// Loads the image onto all nodes that are missing it, in parallel. A slow node does not
 /// delay the others, and the error of one node does not hide those of others.
-pub(crate) fn load(cx: &Cx, source: &LayerProvider, links: &[NodeConnection]) -> Result<Loaded> {
-    source.shared_save.expect_nodes(links.len());
-    let results =
-        map_all(links, |link| Load { cx, source, image: source.image, connection: link }.run());
+pub(crate) fn load(
+    cx: &Cx,
+    source: &LayerProvider,
+    connections: &[NodeConnection],
+) -> Result<Loaded> {
+    source.shared_save.expect_nodes(connections.len());
+    let results = map_all(connections, |connection| {
+        Load { cx, source, image: source.image, connection }.run()
+    });
     cx.check_interrupt()?;
     if !cx.is_dry_run() && results.iter().any(Result::is_ok) {
         source.record_build();
@@ -71,7 +76,7 @@ pub(crate) fn load(cx: &Cx, source: &LayerProvider, links: &[NodeConnection]) ->
     if !failures.is_empty() {
         return Err(Error::Nodes(failures));
     }
-    Ok(Loaded(links.iter().map(|link| link.node.name.clone()).collect()))
+    Ok(Loaded(connections.iter().map(|connection| connection.node.name.clone()).collect()))
 }
 
 /// The load of an image onto one node.
@@ -102,7 +107,7 @@ enum SendError {
 
 impl Load<'_> {
     fn run(&self) -> Result<(), NodeError> {
-        let (cx, node, begun) = (self.cx, self.connection.node.name.clone(), Instant::now());
+        let (cx, node, started) = (self.cx, self.connection.node.name.clone(), Instant::now());
         if cx.is_dry_run() {
             let save = format!("docker save {}", quote(&self.image.reference.familiar()));
             let import = self.connection.display_import();
@@ -112,9 +117,9 @@ impl Load<'_> {
             return Ok(());
         }
         match self.load_with_retry() {
-            Ok(None) => cx.emit(Event::AlreadyPresent { node, duration: begun.elapsed() }),
+            Ok(None) => cx.emit(Event::AlreadyPresent { node, duration: started.elapsed() }),
             Ok(Some(LoadStats { bytes, reused })) => {
-                cx.emit(Event::Loaded { node, bytes, reused, duration: begun.elapsed() });
+                cx.emit(Event::Loaded { node, bytes, reused, duration: started.elapsed() });
             }
             Err(error) => {
                 cx.emit(Event::LoadFailed { node });

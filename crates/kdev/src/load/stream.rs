@@ -74,9 +74,9 @@ impl<W: Write> ByteCounter<W> {
 
 impl<W: Write> Write for ByteCounter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let begun = Instant::now();
+        let started = Instant::now();
         let count = self.to.write(bytes)?;
-        self.waited += begun.elapsed();
+        self.waited += started.elapsed();
         self.bytes += count as u64;
         Ok(count)
     }

@@ -54,11 +54,11 @@ impl Rollout<'_> {
     /// Waits for all workloads among the objects. If nothing was applied, they may already be
     /// ready, so that is checked first.
     pub(crate) fn wait(&self, objects: &[Object], is_unchanged: bool) -> Result<()> {
-        let begun = Instant::now();
+        let started = Instant::now();
         let mut waits: Vec<Wait> = Vec::new();
         for object in objects {
             match kinds::awaited(&object.kind) {
-                Some(_) => waits.push(Wait::new(self, object, begun)),
+                Some(_) => waits.push(Wait::new(self, object, started)),
                 None => self.note_not_awaited(object),
             }
         }
@@ -73,15 +73,20 @@ impl Rollout<'_> {
                 let (watcher, watching) = (&watcher, &watching);
                 scope.spawn(move || watcher.watch(watching, self.cluster, object));
             }
-            let result = self.poll(&mut waits, &watcher, begun);
+            let result = self.poll(&mut waits, &watcher, started);
             done.raise();
             result
         })
     }
 
-    fn poll(&self, waits: &mut Vec<Wait>, watcher: &RolloutWatcher, begun: Instant) -> Result<()> {
+    fn poll(
+        &self,
+        waits: &mut Vec<Wait>,
+        watcher: &RolloutWatcher,
+        started: Instant,
+    ) -> Result<()> {
         while let Some(first) = waits.first() {
-            if begun.elapsed() > self.limit {
+            if started.elapsed() > self.limit {
                 return Err(first.timed_out());
             }
             watcher.wait();
@@ -122,7 +127,7 @@ struct Wait<'a> {
     rollout: &'a Rollout<'a>,
     object: &'a Object,
     expected: Option<&'a ExpectedWorkload>,
-    begun: Instant,
+    started: Instant,
     failing_since: Option<Instant>,
     /// The latest state: the number of ready and of desired pods, and the new pods.
     latest: (u64, u64, Vec<Pod>),
@@ -139,7 +144,7 @@ struct Wait<'a> {
 type PendingFailure = (Error, Duration);
 
 impl<'a> Wait<'a> {
-    fn new(rollout: &'a Rollout<'a>, object: &'a Object, begun: Instant) -> Self {
+    fn new(rollout: &'a Rollout<'a>, object: &'a Object, started: Instant) -> Self {
         let is_same = |expected: &&ExpectedWorkload| {
             let ExpectedWorkload { kind, name, namespace, .. } = expected;
             (kind, name, namespace) == (&object.kind, &object.name, &object.namespace)
@@ -148,7 +153,7 @@ impl<'a> Wait<'a> {
             rollout,
             object,
             expected: rollout.expected_workloads.iter().find(is_same),
-            begun,
+            started,
             failing_since: None,
             latest: (0, 0, Vec::new()),
             reported: None,
@@ -190,7 +195,7 @@ impl<'a> Wait<'a> {
     }
 
     fn finish(&mut self, pods: u64, live: &Value) {
-        let (workload, duration) = (self.object.id(), self.begun.elapsed());
+        let (workload, duration) = (self.object.id(), self.started.elapsed());
         self.rollout.cx.emit(Event::Ready { workload, pods, duration });
         if live["spec"]["replicas"] == 0 {
             let text = format!("{} has `replicas: 0`, so no pods run", self.object.id());
