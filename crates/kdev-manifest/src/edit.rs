@@ -19,7 +19,7 @@ use crate::yaml::{Kind, MERGE_KEY, Node};
 #[derive(Debug, Default)]
 pub struct EditPlan {
     /// Each field that names an image, in the order of the text.
-    pub places: Vec<ImageField>,
+    pub fields: Vec<ImageField>,
     /// The byte positions of these images.
     pub values: HashSet<usize>,
     /// Keyed by start position, so that a node with two paths is edited once.
@@ -29,7 +29,7 @@ pub struct EditPlan {
 /// A mapping with an image field.
 struct ImageHolder<'a> {
     object: String,
-    route: Rc<FieldPath>,
+    field_path: Rc<FieldPath>,
     node: &'a Node,
 }
 
@@ -65,7 +65,7 @@ impl EditPlan {
         own: &HashSet<usize>,
         update: &ImageUpdate,
     ) -> Result<(), Error> {
-        let Some((within, value)) = holder.node.effective(&holder.route.image) else {
+        let Some((within, value)) = holder.node.effective(&holder.field_path.image) else {
             return Ok(());
         };
         let Some(image) = value.text() else { return Ok(()) };
@@ -84,7 +84,7 @@ impl EditPlan {
                 && own.contains(&within.bytes.start);
             self.edit(text, holder, &new, carried, update)?
         };
-        self.places.push(holder.image_field(value, image, outcome));
+        self.fields.push(holder.image_field(value, image, outcome));
         Ok(())
     }
 
@@ -97,25 +97,27 @@ impl EditPlan {
         update: &ImageUpdate,
     ) -> Result<FieldOutcome, Error> {
         let (node, new_policy) = (holder.node, update.policy.as_str());
-        let policy =
-            holder.route.policy.map(|key| PullPolicyOutcome::new(node.get(key), update.policy));
-        let missing = holder.route.policy.filter(|key| {
+        let policy = holder
+            .field_path
+            .policy
+            .map(|key| PullPolicyOutcome::new(node.get(key), update.policy));
+        let missing = holder.field_path.policy.filter(|key| {
             let effective =
                 if carried { Some(new_policy) } else { node.get(key).and_then(Node::text) };
             node.entry(key).is_none() && effective != Some(new_policy)
         });
         let mut lines: Vec<(&str, &str)> =
             missing.map(|key| (key, new_policy)).into_iter().collect();
-        if let Some((key, policy)) = holder.route.policy.and_then(|key| node.entry(key)) {
+        if let Some((key, policy)) = holder.field_path.policy.and_then(|key| node.entry(key)) {
             self.replace(text, key, policy, new_policy)?;
         }
-        match (node.entry(&holder.route.image), node.entry(MERGE_KEY)) {
+        match (node.entry(&holder.field_path.image), node.entry(MERGE_KEY)) {
             (Some((key, value)), _) => {
                 self.replace(text, key, value, new)?;
                 self.insert_after(text, node, (key, value), &lines);
             }
             (None, Some((merge, _))) if !carried => {
-                lines.insert(0, (&holder.route.image, new));
+                lines.insert(0, (&holder.field_path.image, new));
                 self.insert_before(text, node, merge, &lines);
             }
             _ => {}
@@ -212,10 +214,10 @@ fn find_image_holders<'a>(
 ) {
     let name = object.get("metadata").and_then(|metadata| metadata.get("name"));
     let name = name.and_then(Node::text).unwrap_or_default();
-    for route in kind.field_paths(update.paths).into_iter().map(Rc::new) {
-        route.nodes(object, &mut |node| {
+    for field_path in kind.field_paths(update.paths).into_iter().map(Rc::new) {
+        field_path.nodes(object, &mut |node| {
             let object = format!("{}/{name}", kind.kind.to_lowercase());
-            holders.push(ImageHolder { object, route: Rc::clone(&route), node });
+            holders.push(ImageHolder { object, field_path: Rc::clone(&field_path), node });
         });
     }
 }
@@ -223,19 +225,20 @@ fn find_image_holders<'a>(
 impl ImageHolder<'_> {
     /// Returns the start of the mapping, if the image is in the mapping itself.
     fn own_image_key(&self) -> Option<usize> {
-        self.node.entry(&self.route.image).map(|_| self.node.target().bytes.start)
+        self.node.entry(&self.field_path.image).map(|_| self.node.target().bytes.start)
     }
 
     fn image_field(&self, value: &Node, image: &str, outcome: FieldOutcome) -> ImageField {
         let name = self.node.get("name").and_then(Node::text).map(str::to_owned);
-        let field = self.route.to_string();
+        let field = self.field_path.to_string();
         let object = self.object.clone();
         let (line, column) = (value.line, value.column + 1);
         ImageField { line, column, object, field, name, image: image.to_owned(), outcome }
     }
 }
 
-/// Whether a text would have another meaning without quotes, such as an IPv6 registry.
+/// Returns the text, in quotes if it would have another meaning without them, such as an IPv6
+/// registry.
 fn plain(text: &str) -> String {
     if text.starts_with('[') { format!("\"{text}\"") } else { text.to_owned() }
 }

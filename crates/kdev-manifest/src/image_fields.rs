@@ -270,16 +270,16 @@ mod tests {
 
     #[test]
     fn configured_path_leads_to_image() {
-        let route = |text: &str| ImagePath::parse(text).unwrap().field_path().unwrap();
-        let custom = route("MyKind:spec.image");
+        let field_path = |text: &str| ImagePath::parse(text).unwrap().field_path().unwrap();
+        let custom = field_path("MyKind:spec.image");
         assert_eq!(
             (custom.path.as_slice(), custom.image.as_str()),
             (&["spec".to_owned()][..], "image")
         );
         assert_eq!(custom.policy, None);
         // A path into a container list has a pull policy, too.
-        assert_eq!(route("Rollout:spec.template.spec.containers.image").policy, CONTAINER.1);
-        assert_eq!(route(r"K:a.b\.c/d").image, "b.c/d");
+        assert_eq!(field_path("Rollout:spec.template.spec.containers.image").policy, CONTAINER.1);
+        assert_eq!(field_path(r"K:a.b\.c/d").image, "b.c/d");
         for text in ["spec.image", ":spec.image", "K:", "K:a..b"] {
             assert!(ImagePath::parse(text).is_err(), "{text}");
         }

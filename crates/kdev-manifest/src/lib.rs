@@ -29,8 +29,8 @@ pub mod yaml;
 #[derive(Debug)]
 pub struct Rendered {
     pub text: String,
-    pub places: Vec<ImageField>,
-    pub untouched: Vec<Mention>,
+    pub fields: Vec<ImageField>,
+    pub mentions: Vec<Mention>,
 }
 
 /// Edits a text and verifies the edit.
@@ -40,9 +40,9 @@ pub fn render(text: &str, update: &ImageUpdate) -> Result<Rendered, Error> {
     let documents = yaml::documents(body)?;
     let plan = EditPlan::new(body, &documents, update)?;
     let rendered = plan.apply(body);
-    verify::verify(body, &rendered, &documents, &plan.places, update)?;
-    let untouched = mentions::find(&documents, &plan.values, update.name);
-    Ok(Rendered { text: format!("{mark}{rendered}"), places: plan.places, untouched })
+    verify::verify(body, &rendered, &documents, &plan.fields, update)?;
+    let mentions = mentions::find(&documents, &plan.values, update.name);
+    Ok(Rendered { text: format!("{mark}{rendered}"), fields: plan.fields, mentions })
 }
 
 #[cfg(test)]

@@ -11,13 +11,9 @@ use crate::report::Mention;
 use crate::yaml::{Kind, Node};
 
 /// Finds the values that contain the name, except for those that were edited.
-pub(crate) fn find(
-    documents: &[Rc<Node>],
-    dealt_with: &HashSet<usize>,
-    name: &Name,
-) -> Vec<Mention> {
+pub(crate) fn find(documents: &[Rc<Node>], edited: &HashSet<usize>, name: &Name) -> Vec<Mention> {
     let mut search =
-        Search { dealt_with, name, found: Vec::new(), object: String::new(), is_workload: false };
+        Search { edited, name, found: Vec::new(), object: String::new(), is_workload: false };
     for document in documents {
         image_fields::each_node(document, &mut |kind, object| search.object(kind, object));
     }
@@ -25,7 +21,7 @@ pub(crate) fn find(
 }
 
 struct Search<'a> {
-    dealt_with: &'a HashSet<usize>,
+    edited: &'a HashSet<usize>,
     name: &'a Name,
     found: Vec<Mention>,
     object: String,
@@ -41,7 +37,7 @@ impl Search<'_> {
         self.node(object, &mut Vec::new(), false);
     }
 
-    /// `about_images` says whether the names of the enclosing fields indicate an image.
+    /// `about_images` is true if the names of the enclosing fields indicate an image.
     fn node(&mut self, node: &Node, path: &mut Vec<String>, about_images: bool) {
         match &node.kind {
             Kind::Scalar { text, .. } => self.scalar(node, text, path, about_images),
@@ -69,10 +65,7 @@ impl Search<'_> {
         // `--image=app:1` contains the name, too.
         let image = text.rsplit_once('=').map_or(text, |(_, image)| image);
         let is_clear = about_images || is_about_images(text) || is_clearly_an_image(image);
-        if self.dealt_with.contains(&node.bytes.start)
-            || !is_clear
-            || !matches_name(image, self.name)
-        {
+        if self.edited.contains(&node.bytes.start) || !is_clear || !matches_name(image, self.name) {
             return;
         }
         self.found.push(Mention {

@@ -57,9 +57,9 @@ pub fn namespace(document: &str) -> Option<String> {
 fn collect_objects(document: &mut Value, paths: &[ImagePath], objects: &mut Vec<Object>) {
     image_fields::each_value(document, &mut |kind, object| {
         let mut images = Vec::new();
-        for route in kind.field_paths(paths) {
-            route.values(object, &mut |holder| {
-                let image = holder.get(route.image.as_str()).and_then(Value::as_str);
+        for field_path in kind.field_paths(paths) {
+            field_path.values(object, &mut |holder| {
+                let image = holder.get(field_path.image.as_str()).and_then(Value::as_str);
                 images.extend(image.map(str::to_owned));
             });
         }

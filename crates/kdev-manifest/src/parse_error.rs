@@ -12,18 +12,18 @@ pub fn check_size(text: &str) -> Result<(), Error> {
     let Some(large) = documents.iter().find(|document| document.len() > DOCUMENT_LIMIT) else {
         return Ok(());
     };
-    let begun = large.as_ptr() as usize - text.as_ptr() as usize;
+    let start = large.as_ptr() as usize - text.as_ptr() as usize;
     let (size, limit) = (large.len() / 1024, DOCUMENT_LIMIT / 1024);
     Err(Error {
-        line: text[..begun].matches('\n').count() + 1,
+        line: text[..start].matches('\n').count() + 1,
         column: 1,
         reason: format!("the document has {size} KiB, more than the API's limit of {limit} KiB"),
     })
 }
 
 /// Replaces a syntax error by its likely cause.
-pub fn explain(text: &str, fault: Error) -> Error {
-    find_template(text).or_else(|| find_tab(text, fault.line)).unwrap_or(fault)
+pub fn explain(text: &str, error: Error) -> Error {
+    find_template(text).or_else(|| find_tab(text, error.line)).unwrap_or(error)
 }
 
 /// Finds the first template outside of a comment. Valid YAML can contain `{{`, so this is

@@ -13,9 +13,9 @@ fn refused(text: &str, line: usize, column: usize, reason: &str) {
     let image = Reference::parse("app").unwrap();
     let update =
         ImageUpdate { name: image.name(), tag: "kdev-1", policy: PullPolicy::Never, paths: &[] };
-    let fault = render(text, &update).unwrap_err();
-    assert_eq!((fault.line, fault.column), (line, column), "{fault:?} of\n{text}");
-    assert!(fault.reason.contains(reason), "{fault:?}");
+    let error = render(text, &update).unwrap_err();
+    assert_eq!((error.line, error.column), (line, column), "{error:?} of\n{text}");
+    assert!(error.reason.contains(reason), "{error:?}");
 }
 
 fn pod(spec: &str) -> String {

@@ -288,8 +288,8 @@ spec: {image: app, image2: 'app:3'}
     let paths = [ImagePath::parse("Mine:spec.image").unwrap()];
     let update =
         ImageUpdate { name: image.name(), tag: "kdev-1", policy: PullPolicy::Never, paths: &paths };
-    let untouched = render(text, &update).unwrap().untouched;
-    let found: Vec<_> = untouched
+    let mentions = render(text, &update).unwrap().mentions;
+    let found: Vec<_> = mentions
         .iter()
         .map(|u| (u.line, u.column, u.object.as_str(), u.field.as_str(), u.text.as_str()))
         .collect();

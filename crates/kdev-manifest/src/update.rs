@@ -5,7 +5,7 @@ use kdev_core::image::reference::Name;
 use crate::image_fields::ImagePath;
 use crate::pull_policy::PullPolicy;
 
-/// What the containers that run an image get.
+/// The new tag and pull policy of the containers that run an image.
 #[derive(Clone, Debug)]
 pub struct ImageUpdate<'a> {
     /// The name of the image whose containers are edited, regardless of the tag.

@@ -22,11 +22,11 @@ pub fn verify(
     source: &str,
     rendered: &str,
     documents: &[Rc<Node>],
-    places: &[ImageField],
+    fields: &[ImageField],
     update: &ImageUpdate,
 ) -> Result<(), Error> {
-    let edited = places.iter().find(|place| matches!(place.outcome, FieldOutcome::Updated { .. }));
-    let (line, column) = edited.map_or((1, 1), |place| (place.line, place.column));
+    let edited = fields.iter().find(|field| matches!(field.outcome, FieldOutcome::Updated { .. }));
+    let (line, column) = edited.map_or((1, 1), |field| (field.line, field.column));
     let form = Error { line, column, reason: FORM.to_owned() };
     let mut expected = values(source)?;
     for document in &mut expected {
@@ -53,9 +53,9 @@ pub fn verify(
 /// Makes the edits in a value that were made in the text.
 fn update_document(document: &mut Value, update: &ImageUpdate) {
     image_fields::each_value(document, &mut |kind, object| {
-        for route in kind.field_paths(update.paths) {
-            route.values(object, &mut |holder| {
-                update_holder(holder, &route.image, route.policy, update);
+        for field_path in kind.field_paths(update.paths) {
+            field_path.values(object, &mut |holder| {
+                update_holder(holder, &field_path.image, field_path.policy, update);
             });
         }
     });

@@ -115,7 +115,7 @@ impl Node {
 /// Parses all documents of a text.
 pub fn documents(text: &str) -> Result<Vec<Rc<Node>>, Error> {
     parse_error::check_size(text)?;
-    read(text).map_err(|fault| parse_error::explain(text, fault))
+    read(text).map_err(|error| parse_error::explain(text, error))
 }
 
 fn read(text: &str) -> Result<Vec<Rc<Node>>, Error> {
@@ -162,9 +162,9 @@ impl<'a> Reader<'a> {
     fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Rc<Node>, Error> {
         let bytes = self.offsets.byte(span.start.index())..self.offsets.byte(span.end.index());
         let (line, column) = (span.start.line(), span.start.col());
-        let fault = |reason: &str| Error { line, column: column + 1, reason: reason.to_owned() };
+        let error = |reason: &str| Error { line, column: column + 1, reason: reason.to_owned() };
         if depth > DEPTH_LIMIT {
-            return Err(fault(&format!("it is nested deeper than {DEPTH_LIMIT} levels")));
+            return Err(error(&format!("it is nested deeper than {DEPTH_LIMIT} levels")));
         }
         let (mut anchor, mut own) = (0, bytes.clone());
         let kind = match event {
@@ -185,10 +185,10 @@ impl<'a> Reader<'a> {
             Event::Alias(id) => {
                 let named = self.anchors.get(&id).cloned();
                 Kind::Alias(
-                    named.ok_or_else(|| fault("an alias refers to a node that contains it"))?,
+                    named.ok_or_else(|| error("an alias refers to a node that contains it"))?,
                 )
             }
-            _ => return Err(fault("a value is missing")),
+            _ => return Err(error("a value is missing")),
         };
         let weight = weight(&kind);
         let node = Rc::new(Node { bytes: own, line, column, kind, weight });

@@ -140,10 +140,10 @@ fn write_file_diff(lines: &mut String, Rendering { path, source, text, .. }: &Re
 /// them.
 pub(crate) fn explain_fields(renderings: &[Rendering]) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
-    for Rendering { path, fields: places, .. } in renderings {
-        for place in places.iter().filter(|place| place.outcome != FieldOutcome::HasDigest) {
-            let verb = if place.outcome == FieldOutcome::OtherImage { "Kept" } else { "Rendered" };
-            lines.push((verb, format!("{}:{}: {place}", path.display(), place.line)));
+    for Rendering { path, fields, .. } in renderings {
+        for field in fields.iter().filter(|field| field.outcome != FieldOutcome::HasDigest) {
+            let verb = if field.outcome == FieldOutcome::OtherImage { "Kept" } else { "Rendered" };
+            lines.push((verb, format!("{}:{}: {field}", path.display(), field.line)));
         }
     }
     lines

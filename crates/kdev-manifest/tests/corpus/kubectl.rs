@@ -20,7 +20,7 @@ pub(crate) fn rendered(source: &str) -> Result<String, String> {
         ImageUpdate { name: image.name(), tag: TAG, policy: PullPolicy::Never, paths: &paths };
     kdev_manifest::render(source, &want)
         .map(|rendered| rendered.text)
-        .map_err(|fault| format!("{}:{}: {}", fault.line, fault.column, fault.reason))
+        .map_err(|error| format!("{}:{}: {}", error.line, error.column, error.reason))
 }
 
 /// Returns four hundred of all variants. The step is prime, so that each kind, layout and

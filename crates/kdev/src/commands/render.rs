@@ -56,7 +56,7 @@ pub fn render(cx: &Cx, request: &RenderRequest) -> Result<Vec<Rendering>> {
 }
 
 fn render_one(manifest: Manifest, update: &ImageUpdate) -> Result<Rendering> {
-    let kdev_manifest::Rendered { text, places, untouched } = manifest.render(update)?;
+    let kdev_manifest::Rendered { text, fields, mentions } = manifest.render(update)?;
     let Manifest { path, text: source, .. } = manifest;
-    Ok(Rendering { path, source, text, fields: places, mentions: untouched })
+    Ok(Rendering { path, source, text, fields, mentions })
 }

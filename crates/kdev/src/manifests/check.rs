@@ -26,9 +26,9 @@ pub(crate) fn check(cx: &Cx, manifests: &[Manifest], config: &Config) -> Result<
 
 /// Reports each place that contains the image's name but will not be updated.
 pub(crate) fn report_mentions(cx: &Cx, manifest: &Manifest, rendered: &Rendered) {
-    let pinned = rendered.places.iter().filter(|place| place.outcome == FieldOutcome::HasDigest);
-    let pinned = pinned.map(|place| (place.line, place.to_string()));
-    let others = rendered.untouched.iter().map(|other| (other.line, other.to_string()));
+    let pinned = rendered.fields.iter().filter(|field| field.outcome == FieldOutcome::HasDigest);
+    let pinned = pinned.map(|field| (field.line, field.to_string()));
+    let others = rendered.mentions.iter().map(|other| (other.line, other.to_string()));
     let mut notes: Vec<(usize, String)> = pinned.chain(others).collect();
     notes.sort();
     for (line, note) in notes {
@@ -89,26 +89,26 @@ fn find_similar_image(
     update: &ImageUpdate,
 ) -> Option<(PathBuf, usize, String)> {
     let name = update.name.familiar();
-    let places = manifests.iter().filter_map(|manifest| {
-        let places = manifest.render(update).ok()?.places.into_iter();
-        let containers = places.filter(|place| place.field.rsplit('.').next() == Some("image"));
-        Some(containers.map(|place| (manifest.path.clone(), place.line, place.image)))
+    let fields = manifests.iter().filter_map(|manifest| {
+        let fields = manifest.render(update).ok()?.fields.into_iter();
+        let containers = fields.filter(|field| field.field.rsplit('.').next() == Some("image"));
+        Some(containers.map(|field| (manifest.path.clone(), field.line, field.image)))
     });
     let similarity = |image: &str| strsim::jaro_winkler(split_tag(image).0, &name);
-    let similar = places.flatten().filter(|(_, _, image)| similarity(image) > 0.8);
+    let similar = fields.flatten().filter(|(_, _, image)| similarity(image) > 0.8);
     similar.max_by(|(_, _, a), (_, _, b)| similarity(a).total_cmp(&similarity(b)))
 }
 
 /// Returns the error for an image that is pinned by a digest.
 fn find_pinned_image(manifests: &[Manifest], update: &ImageUpdate) -> Option<Error> {
     manifests.iter().find_map(|manifest| {
-        let places = manifest.render(update).ok()?.places;
-        let place = places.into_iter().find(|place| place.outcome == FieldOutcome::HasDigest)?;
-        let (line, column) = (place.line, place.column);
+        let fields = manifest.render(update).ok()?.fields;
+        let field = fields.into_iter().find(|field| field.outcome == FieldOutcome::HasDigest)?;
+        let (line, column) = (field.line, field.column);
         Some(manifest.error(ManifestError {
             line,
             column,
-            reason: format!("`{}`: {HAS_DIGEST}", place.image),
+            reason: format!("`{}`: {HAS_DIGEST}", field.image),
         }))
     })
 }
