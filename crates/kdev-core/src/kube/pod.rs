@@ -131,10 +131,10 @@ impl Pod {
     /// Returns the problem that keeps the pod from becoming ready; certain problems come
     /// first.
     pub fn problem(&self) -> Option<PodProblem> {
-        let mut troubles: Vec<PodProblem> =
+        let mut problems: Vec<PodProblem> =
             self.containers().filter_map(Container::problem).collect();
-        troubles.sort_by_key(|trouble| !trouble.is_certain);
-        troubles.into_iter().next()
+        problems.sort_by_key(|problem| !problem.is_certain);
+        problems.into_iter().next()
     }
 
     /// Checks whether the containers with these names run the image with this
@@ -178,13 +178,13 @@ impl Pod {
     /// Returns the message of the first of these containers whose image the kubelet does
     /// not find on its node.
     pub fn missing_image(&self, names: &[&str]) -> Option<String> {
-        let misses = |container: &&Container| {
+        let is_missing_image = |container: &&Container| {
             let waiting = container.state.waiting.as_ref();
             let reason = waiting.map_or("", |waiting| waiting.reason.as_str());
             names.contains(&container.name.as_str())
                 && (reason == NEVER_PULLED || PULL_REASONS.contains(&reason))
         };
-        self.containers().find(misses)?.describe()
+        self.containers().find(is_missing_image)?.describe()
     }
 
     /// Returns one word for its state, as `kubectl get pods` prints it.
@@ -332,11 +332,11 @@ mod tests {
     fn exec_failure_is_certain_at_first_start() {
         let ended = json!({"exitCode": 128, "reason": "StartError",
             "message": "exec: \"/absent\": stat /absent: no such file or directory: unable to start container process: exec"});
-        let trouble = with(&json!({"name": "c", "state": {"terminated": ended}})).problem();
-        let trouble = trouble.unwrap();
-        assert!(trouble.is_certain);
+        let problem = with(&json!({"name": "c", "state": {"terminated": ended}})).problem();
+        let problem = problem.unwrap();
+        assert!(problem.is_certain);
         let expected = "container `c`: StartError, exit code 128: exec: \"/absent\": stat";
-        assert!(trouble.message.starts_with(expected), "{}", trouble.message);
+        assert!(problem.message.starts_with(expected), "{}", problem.message);
         let failed = json!({"exitCode": 1, "reason": "Error"});
         let pod = with(&json!({"name": "c", "state": {"terminated": failed}}));
         assert_eq!((pod.problem(), pod.crashed()), (None, Some(("c", 0))));
