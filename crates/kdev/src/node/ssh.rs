@@ -338,7 +338,7 @@ mod tests {
 
     #[test]
     fn connection_errors_are_classified() {
-        let fault = |stderr: &str| {
+        let error = |stderr: &str| {
             let stderr = stderr.to_owned();
             super::connection_error(&Failure {
                 command: "ssh h".into(),
@@ -347,21 +347,21 @@ mod tests {
             })
         };
         assert!(matches!(
-            fault("Host key verification failed.\n"),
+            error("Host key verification failed.\n"),
             NodeErrorKind::HostKeyUnknown(_)
         ));
         assert!(matches!(
-            fault(
+            error(
                 "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed."
             ),
             NodeErrorKind::HostKeyChanged(_)
         ));
         assert!(matches!(
-            fault("u@h: Permission denied (publickey)."),
+            error("u@h: Permission denied (publickey)."),
             NodeErrorKind::LoginDenied(_)
         ));
         assert!(matches!(
-            fault("ssh: connect to host h port 22: Connection refused"),
+            error("ssh: connect to host h port 22: Connection refused"),
             NodeErrorKind::Unreachable(_)
         ));
     }

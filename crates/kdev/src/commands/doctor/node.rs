@@ -29,14 +29,14 @@ pub(crate) fn check(observed: &ObservedNode) -> Vec<CheckResult> {
     results.extend(check_pressures(observed));
     match &observed.visit {
         Err(error) => results.push(CheckResult::failed_on_node("connection", error)),
-        Ok(NodeProbe { report: facts, error: fault }) => {
+        Ok(NodeProbe { report: facts, error }) => {
             results.push(CheckResult::ok(
                 CheckGroup::Node,
                 "connection",
                 describe_connection(facts),
             ));
             results.push(check_identity(observed.node, facts));
-            match fault {
+            match error {
                 Some(error) => results.extend(containerd::check_inaccessible(error)),
                 None => results.extend(containerd::check_accessible(observed, facts)),
             }

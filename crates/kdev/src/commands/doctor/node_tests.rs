@@ -58,7 +58,7 @@ fn problems(facts: NodeReport, item: &Value, docker: &str) -> Problems {
 /// The problems of a node, with an error that prevents loads.
 fn problems_with(
     facts: NodeReport,
-    fault: Option<NodeError>,
+    error: Option<NodeError>,
     item: &Value,
     docker: &str,
 ) -> Problems {
@@ -66,7 +66,7 @@ fn problems_with(
         node: &node(),
         object: item,
         kubectl: "kubectl",
-        visit: Ok(NodeProbe { report: facts, error: fault }),
+        visit: Ok(NodeProbe { report: facts, error }),
         visited_at: 990..=1010,
         docker_platform: Some(docker),
     };
@@ -167,7 +167,7 @@ fn socket_in_node_annotation_is_expected() {
 
 #[test]
 fn inaccessible_containerd_does_not_hide_other_problems() {
-    let fault = NodeError {
+    let error = NodeError {
         node: "n".into(),
         location: "h".into(),
         kind: NodeErrorKind::SudoTerminal,
@@ -175,7 +175,7 @@ fn inaccessible_containerd_does_not_hide_other_problems() {
         known_hosts_name: "h".into(),
     };
     let facts = facts("machine", Some("x"));
-    let found = problems_with(facts, Some(fault), &ready(), "linux/amd64");
+    let found = problems_with(facts, Some(error), &ready(), "linux/amd64");
     let states: Vec<_> = found.iter().map(|(check, state, _)| (*check, *state)).collect();
     let skipped = ["runtime", "ctr", "cri", "namespace", "snapshotter"];
     let expected = [("identity", CheckState::Error), ("access", CheckState::Error)];

@@ -203,7 +203,8 @@ pub(crate) fn check(
 
 /// Describes permissions, such as ``list/watch `deployments.apps`, list `pods` ``.
 fn describe(permissions: &[&Permission]) -> String {
-    let resources: BTreeSet<&str> = permissions.iter().map(|right| right.resource).collect();
+    let resources: BTreeSet<&str> =
+        permissions.iter().map(|permission| permission.resource).collect();
     let mut groups: Vec<(Vec<&str>, Vec<&str>)> = Vec::new();
     for resource in resources {
         let verbs: Vec<&str> =
