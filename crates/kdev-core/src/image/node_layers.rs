@@ -9,7 +9,7 @@ pub const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
 /// Media type of a compressed layer; containerd detects the compression itself.
 const TAR_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
-/// A node's answer to the query for an image and its layers.
+/// The layers that a node has reported for an image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeLayers {
     /// The image itself, under its name and verified.

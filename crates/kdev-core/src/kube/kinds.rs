@@ -1,4 +1,4 @@
-//! The workload kinds of Kubernetes, and what kdev has to know of each.
+//! The workload kinds of Kubernetes, and their properties.
 //!
 //! Supporting a further kind that behaves like these takes one row in `ROWS`.
 
@@ -7,7 +7,7 @@
 #[expect(clippy::struct_excessive_bools, reason = "the facts of a kind are independent")]
 pub struct WorkloadKind {
     pub kind: &'static str,
-    /// The API groups that serve it or once did, the present one first. The core
+    /// The API groups that serve it or have served it, the current one first. The core
     /// group is the empty string.
     pub groups: &'static [&'static str],
     /// Plural and group, as in `deployments.apps`.
@@ -16,7 +16,7 @@ pub struct WorkloadKind {
     pub aliases: &'static [&'static str],
     /// The paths of the pod specs in an object.
     pub pod_specs: &'static [&'static [&'static str]],
-    /// Resources that stand between an object and its pods.
+    /// Resources between an object and its pods.
     pub intermediate: &'static [&'static str],
     /// Whether an object runs pods, rather than only describing them.
     pub runs_pods: bool,
@@ -217,8 +217,8 @@ impl Kinds {
 mod tests {
     use super::*;
 
-    /// The built-in kinds and one of a custom resource, which is all that its
-    /// support takes (<https://lws.sigs.k8s.io/docs/reference/leaderworkerset.v1/>).
+    /// The built-in kinds and one custom kind, which shows that one row is enough
+    /// (<https://lws.sigs.k8s.io/docs/reference/leaderworkerset.v1/>).
     const EXTENDED: Kinds = Kinds(&{
         let mut rows = [CONTROLLER; 10];
         let mut row = 0;
