@@ -1,4 +1,4 @@
-//! The commands: each runs several stages, which do not know each other.
+//! The commands, each of which combines several stages.
 
 pub(crate) mod doctor;
 pub(crate) mod down;

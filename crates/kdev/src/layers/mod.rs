@@ -113,10 +113,10 @@ impl<'a> LayerProvider<'a> {
         }
     }
 
-    /// Makes Docker push the layers that it has never pushed: the nodes probably need them,
-    /// and are still being reached. If a large image is entirely new, its layers are not
-    /// transferred. Docker then only learns their digests, so that the next load can be
-    /// partial.
+    /// Makes Docker push the layers that it has never pushed, while the nodes are being
+    /// connected to, because they probably need them. If a large image is entirely new, its
+    /// layers are not transferred. Docker then only learns their digests, so that the next
+    /// load can be partial.
     pub(crate) fn prefetch(&self, cx: &Cx) {
         if cx.is_dry_run() {
             return;

@@ -257,9 +257,9 @@ impl PushSession {
         status(StatusCode::NOT_FOUND)
     }
 
-    /// Receives an upload, or only its first bytes if uploads are abbreviated. They also are
-    /// if an upload cannot be stored: Docker would retry a rejected upload for most of a
-    /// minute.
+    /// Receives an upload, or only its first bytes if uploads are abbreviated. Uploads are
+    /// also abbreviated if one cannot be stored, because Docker would retry a rejected upload
+    /// for most of a minute.
     async fn receive_upload(&self, mut body: Incoming, upload: Upload) -> u64 {
         let (send, frames) = mpsc::channel::<Bytes>(16);
         let (done, stored) = oneshot::channel();

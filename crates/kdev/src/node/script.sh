@@ -262,7 +262,7 @@ load)
 	[ "$code" = 0 ] || wait_for_containerd
 	tries=0
 	while ! is_verified; do
-		# The CRI learns of an image from an event, slightly later.
+		# The CRI is notified of an image by an event, slightly later.
 		[ "$code" = 0 ] && [ "$tries" -lt 200 ] || {
 			restore "$old_target" "$old_config_target"
 			emit failed "$code" "$(one_line "$output")"

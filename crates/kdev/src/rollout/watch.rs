@@ -1,5 +1,5 @@
 //! Wakes the wait as soon as `kubectl rollout status` returns, so that polling can be slow
-//! enough not to burden the node.
+//! and the node has less load.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
