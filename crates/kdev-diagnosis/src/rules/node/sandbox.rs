@@ -80,7 +80,8 @@ fn memory_limit_too_low(facts: &Facts, event: &ApiEvent) -> Option<Diagnosis> {
     /// Errors of runtimes about a process that died before its start.
     const DIED_EARLY: [&str; 2] =
         ["cannot start a stopped process", "cannot start a container that has stopped"];
-    /// A limit that is high enough to start a container: 16 MiB, in thousandths of a byte.
+    /// A limit that is high enough to start a container: 16 MiB in millibytes, as quantities
+    /// are stored.
     const SUFFICIENT_MEMORY: i128 = 1000 << 24;
     // The pod has a limit only if each container has one.
     let limits = facts.containers().into_iter().map(|container| {

@@ -123,7 +123,8 @@ impl NodeAssessment {
         !self.blockers.is_empty() && !self.blockers.iter().any(is_other)
     }
 
-    /// Returns the taints that a pod may tolerate; others must be removed by what set them.
+    /// Returns the taints that a pod may tolerate; the program that set the others must remove
+    /// them.
     fn tolerable_taints(&self) -> Vec<&Taint> {
         let taints = self.blockers.iter().filter_map(|one| match one {
             Blocker::Placement(Obstacle::Taint(taint)) => Some(taint),
