@@ -172,7 +172,7 @@ pub fn describe(changes: &[FieldDrift], is_pod: bool) -> String {
     format!("{}; {}", list.join(", "), likely_cause(changes, is_pod))
 }
 
-/// Returns what probably changed the fields. The plugin `AlwaysPullImages` changes only
+/// Returns the probable cause of the changes. The plugin `AlwaysPullImages` changes only
 /// pods, and only in this way.
 fn likely_cause(changes: &[FieldDrift], is_pod: bool) -> &'static str {
     let pulls = |change: &FieldDrift| change.field == "imagePullPolicy" && change.live == "Always";
