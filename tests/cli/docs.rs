@@ -84,10 +84,10 @@ fn links_lead_to_existing_files_and_anchors() {
         for link in links(&text).iter().filter(|link| !link.contains("://")) {
             let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
             let target = if path.is_empty() { root().join(&file) } else { folder.join(path) };
-            assert!(target.exists(), "{file}: `{link}` leads to no file");
+            assert!(target.exists(), "{file}: `{link}` has no target file");
             if !anchor.is_empty() {
                 let known = anchors(&fs::read_to_string(&target).unwrap());
-                assert!(known.contains(anchor), "{file}: `{link}` leads to no anchor");
+                assert!(known.contains(anchor), "{file}: `{link}` has no target anchor");
             }
             count += 1;
         }

@@ -1,4 +1,4 @@
-//! What kdev passes to the tools that it runs, whatever the user's environment is.
+//! The environment of the tools that kdev runs is independent of the user's.
 
 use std::fs;
 

@@ -86,7 +86,7 @@ fn restricted_namespace_reports_pod_security() {
     let scenario = Scenario::on_node("node-1", "pod-security");
     let label = "pod-security.kubernetes.io/enforce=restricted";
     run(&mut kubectl("default", &["label", "namespace", "pod-security", label]));
-    // An init container, which must fulfill the same standard.
+    // An init container, which must satisfy the same level.
     let image = "pod-security:dev";
     scenario.build_with(image, "USER 1000\nENTRYPOINT [\"/busybox\", \"sleep\", \"100000\"]\n");
     scenario.import("node-1", "k8s.io", image);
