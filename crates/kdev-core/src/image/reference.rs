@@ -19,6 +19,10 @@ const TAG_LIMIT: usize = 128;
 const ID_DIGITS: usize = 64;
 /// Digest algorithms with their number of hex digits.
 const DIGESTS: [(&str, usize); 3] = [("sha256", 64), ("sha384", 96), ("sha512", 128)];
+/// The prefix of content tags: the tags that `cargo kdev up` sets, one for each content.
+pub const CONTENT_TAG_PREFIX: &str = "kdev-";
+/// A content tag for a rendering whose build is not known.
+pub const PLACEHOLDER_TAG: &str = "kdev-000000000000";
 /// Number of hex digits of the config digest in a content tag.
 const TAG_DIGITS: usize = 12;
 
@@ -185,7 +189,7 @@ impl fmt::Display for Name {
 /// Returns the content tag of an image with this config digest.
 pub fn content_tag(config_digest: &str) -> String {
     let hex = config_digest.trim_start_matches("sha256:");
-    format!("kdev-{}", &hex[..hex.len().min(TAG_DIGITS)])
+    format!("{CONTENT_TAG_PREFIX}{}", &hex[..hex.len().min(TAG_DIGITS)])
 }
 
 /// Splits a reference without a digest into name and tag, as written. A colon belongs to

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use kdev_core::image::archive;
 use kdev_core::image::built::BuiltImage;
 use kdev_core::image::local::LocalImage;
-use kdev_core::image::reference::Reference;
+use kdev_core::image::reference::{CONTENT_TAG_PREFIX, Reference};
 use serde::Deserialize;
 use xshell::{Cmd, Shell, cmd};
 
@@ -240,7 +240,7 @@ impl Docker {
         let list = self.cmd(&sh).args(["image", "ls", "--format", format, &name]);
         // The newest image comes first.
         let listed = Command::new(list).timeout(TOOL_TIMEOUT).read(cx)?.text();
-        let (prefix, current) = (format!("{name}:kdev-"), current.familiar());
+        let (prefix, current) = (format!("{name}:{CONTENT_TAG_PREFIX}"), current.familiar());
         let tags = listed.lines().filter(|tag| tag.starts_with(&prefix) && *tag != current);
         Ok(tags.skip(KEPT_TAGS).map(str::to_owned).collect())
     }

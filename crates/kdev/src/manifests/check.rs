@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use kdev_core::image::reference::split_tag;
+use kdev_core::image::reference::{PLACEHOLDER_TAG, split_tag};
 use kdev_manifest::error::Error as ManifestError;
 use kdev_manifest::objects::Object;
 use kdev_manifest::report::{FieldOutcome, HAS_DIGEST};
@@ -17,7 +17,7 @@ use crate::manifests::source::Manifest;
 
 /// Checks that all manifests can be rendered, and reports what will not be updated.
 pub(crate) fn check(cx: &Cx, manifests: &[Manifest], config: &Config) -> Result<()> {
-    let update = image_update(config, "kdev-000000000000");
+    let update = image_update(config, PLACEHOLDER_TAG);
     for manifest in manifests {
         report_mentions(cx, manifest, &manifest.render(&update)?);
     }

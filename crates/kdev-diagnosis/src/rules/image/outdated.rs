@@ -1,7 +1,7 @@
 //! Pods that run an outdated build.
 
 use kdev_core::image::local::LocalImage;
-use kdev_core::image::reference::Reference;
+use kdev_core::image::reference::{CONTENT_TAG_PREFIX, Reference};
 use kdev_core::kube::container::Container;
 use kdev_core::kube::time;
 
@@ -10,9 +10,6 @@ use crate::diagnosis::{Confidence, Diagnosis};
 use crate::facts::Facts;
 use crate::fixes;
 use crate::location::ImageLocations;
-
-/// Prefix of the tags that `cargo kdev up` sets, one for each content.
-const CONTENT_TAG_PREFIX: &str = "kdev-";
 
 pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
     facts

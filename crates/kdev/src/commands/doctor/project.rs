@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use kdev_core::image::reference::PLACEHOLDER_TAG;
 use kdev_core::kube::node::Node;
 use kdev_core::kube::placement::{self, PodSpec};
 use kdev_core::text::list;
@@ -129,7 +130,7 @@ fn count_objects(objects: &[Object]) -> String {
 fn read_objects(cx: &Cx, config: &Config, target: &ClusterTarget) -> Result<Vec<Object>> {
     let manifests = Manifest::read_all(cx, config, target)?;
     let objects = manifests::collect_objects(&manifests, config)?;
-    let update = manifests::image_update(config, "kdev-000000000000");
+    let update = manifests::image_update(config, PLACEHOLDER_TAG);
     manifests.iter().try_for_each(|manifest| manifest.render(&update).map(|_| ()))?;
     Ok(objects)
 }

@@ -1,11 +1,8 @@
 //! The builds of the project's image in Docker, and which of them a container runs.
 
 use kdev_core::image::local::LocalImage;
-use kdev_core::image::reference::{Reference, content_tag};
+use kdev_core::image::reference::{CONTENT_TAG_PREFIX, Reference, content_tag};
 use serde::{Deserialize, Serialize};
-
-/// The prefix of content tags.
-const CONTENT_TAG_PREFIX: &str = "kdev-";
 
 /// Which build a container runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
