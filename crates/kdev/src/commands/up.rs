@@ -4,9 +4,7 @@ use std::time::Instant;
 
 use kdev_core::image::built::BuiltImage;
 use kdev_core::kube::node::Node;
-use kdev_core::kube::placement;
 use kdev_manifest::expected::{self, ExpectedWorkload};
-use kdev_manifest::objects::Object;
 
 use crate::apply::server_side::ApplyOptions;
 use crate::apply::{DiffResult, Rendered};
@@ -65,7 +63,7 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
     let docker = docker?;
     let cluster = Cluster::select(cx, kubeconfig?, &request.target, &config)?;
     let all = cluster.nodes(cx)?;
-    let exclusion_cause = |node: &Node| exclusion_cause(&objects, &config, node);
+    let exclusion_cause = |node: &Node| targets::exclusion_cause(&objects, &config, node);
     let nodes = targets::choose(cx, &cluster, &all, &config, &request.nodes, exclusion_cause)?;
     let transports = Transports::find(cx, &config, &nodes)?;
 
@@ -115,15 +113,4 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
 fn render_all(manifests: &[Manifest], config: &Config, tag: &str) -> Result<Vec<String>> {
     let update = manifests::image_update(config, tag);
     manifests.iter().map(|manifest| Ok(manifest.render(&update)?.text)).collect()
-}
-
-/// Returns why no pod with the image can run on a node; `None` if one can.
-pub(crate) fn exclusion_cause(objects: &[Object], config: &Config, node: &Node) -> Option<String> {
-    let mut cause = None;
-    for object in objects.iter().filter(|object| object.uses(config.image.name())) {
-        // The pods of an unknown kind may run on any node.
-        let pod = object.pod.as_ref()?;
-        cause = Some(placement::may_run(&object.kind, pod, node).err()?);
-    }
-    cause
 }

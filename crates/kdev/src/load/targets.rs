@@ -5,6 +5,7 @@ use std::thread;
 use kdev_core::image::built::BuiltImage;
 use kdev_core::kube::node::Node;
 use kdev_core::kube::placement;
+use kdev_manifest::objects::Object;
 
 use crate::cluster::{self, Cluster};
 use crate::config::{Config, NodeSettings};
@@ -18,6 +19,17 @@ use crate::node::error::NodeError;
 use crate::node::transport::Transports;
 use crate::parallel::{join_thread, map_all};
 use crate::process;
+
+/// Returns why no pod with the image can run on a node; `None` if one can.
+pub(crate) fn exclusion_cause(objects: &[Object], config: &Config, node: &Node) -> Option<String> {
+    let mut cause = None;
+    for object in objects.iter().filter(|object| object.uses(config.image.name())) {
+        // The pods of an unknown kind may run on any node.
+        let pod = object.pod.as_ref()?;
+        cause = Some(placement::may_run(&object.kind, pod, node).err()?);
+    }
+    cause
+}
 
 /// Returns the requested nodes or, if none are requested, all nodes that can run a pod with
 /// the image. `why_not` returns why a node cannot.

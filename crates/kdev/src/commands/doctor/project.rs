@@ -11,10 +11,10 @@ use kdev_manifest::objects::Object;
 use crate::build::buildkit;
 use crate::cluster::kubeconfig::ClusterTarget;
 use crate::commands::doctor::report::{CheckGroup, CheckResult};
-use crate::commands::up;
 use crate::config::{Config, ConfigLayer};
 use crate::cx::Cx;
 use crate::error::{Error, Result};
+use crate::load::targets;
 use crate::manifests::{self, Manifest};
 use crate::project::{PackageSelection, Project};
 
@@ -116,7 +116,7 @@ impl ProjectCheck {
     /// Returns why the pods cannot run on a node; `None` if they can.
     pub(crate) fn exclusion_cause(&self, node: &Node) -> Option<String> {
         match &self.objects {
-            Some(objects) => up::exclusion_cause(objects, &self.config, node),
+            Some(objects) => targets::exclusion_cause(objects, &self.config, node),
             None => placement::may_run("Pod", &PodSpec::default(), node).err(),
         }
     }
