@@ -30,7 +30,7 @@ pub(crate) struct Kdev {
     pub(crate) output: OutputArgs,
 }
 
-/// Kept equal to the library's `ExitCode` and the README by a test.
+/// A test compares these with the library's `ExitCode` and `docs/exit-codes.md`.
 const EXIT_CODES: &str = "\
 Exit codes:
     0  success

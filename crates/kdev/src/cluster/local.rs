@@ -1,7 +1,7 @@
 //! Detects clusters of local distributions, such as kind or minikube, on this machine.
 //!
 //! A context name alone is not trusted: the API server must listen on this machine, and the
-//! nodes must have the distribution's label or provider ID.
+//! nodes must have the distribution's label, name or provider ID.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};

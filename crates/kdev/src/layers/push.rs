@@ -42,7 +42,7 @@ const PORT_COUNT: u16 = 100;
 /// How much of an abbreviated upload is read. It must be enough to distinguish layers.
 const SNIFF_BYTES: u64 = 16 << 10;
 /// How much compressed data is always accepted, for an image of any size. Docker compresses
-/// about 30 MB/s, while `docker save` writes about 75 MB/s.
+/// about 25 MB/s, while `docker save` writes about 75 MB/s.
 pub(crate) const MAX_PUSH_BYTES: u64 = 16 << 20;
 
 /// The layers that Docker must push.

@@ -1,7 +1,7 @@
 # The script that kdev runs on a node, in POSIX sh. The caller passes
 #   NONCE VERB SUDO RUNTIME [ARGUMENTS]
-# and reads only lines that begin with the nonce, so that other output of the
-# login shell is ignored. Verbs:
+# and reads only the part of a line after the nonce, so that other output of
+# the login shell is ignored. Verbs:
 #   probe                          prints the machine, the user and whether
 #                                  containerd is accessible
 #   report                         prints the state of the machine and its
