@@ -10,8 +10,8 @@ const FILE: &str = "docs/soak.md";
 const INTRO: &str = "\
 # Soak results
 
-`cargo xtask soak` runs checks that take long, and writes this file. Each run of a case
-replaces the section of that case.";
+The checks of `cargo xtask soak` run for a long time. The command writes this file. Each run of
+a case replaces the section of that case.";
 const HEADING: &str = "## ";
 
 /// The result of a case.
