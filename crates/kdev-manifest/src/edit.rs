@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use kdev_core::image::reference::{self, has_digest, matches_name};
+use kdev_core::kube::object::format_id;
 use saphyr_parser::ScalarStyle;
 
 use crate::error::Error;
@@ -216,7 +217,7 @@ fn find_image_holders<'a>(
     let name = name.and_then(Node::text).unwrap_or_default();
     for field_path in kind.field_paths(update.paths).into_iter().map(Rc::new) {
         field_path.nodes(object, &mut |node| {
-            let object = format!("{}/{name}", kind.kind.to_lowercase());
+            let object = format_id(kind.kind, name);
             holders.push(ImageHolder { object, field_path: Rc::clone(&field_path), node });
         });
     }

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::rc::Rc;
 
 use kdev_core::image::reference::{self, Name, matches_name};
+use kdev_core::kube::object::format_id;
 
 use crate::image_fields::{self, ObjectType};
 use crate::report::Mention;
@@ -32,7 +33,7 @@ impl Search<'_> {
     fn object(&mut self, kind: ObjectType, object: &Node) {
         let name = object.get("metadata").and_then(|metadata| metadata.get("name"));
         let name = name.and_then(Node::text).unwrap_or_default();
-        self.object = format!("{}/{name}", kind.kind.to_lowercase());
+        self.object = format_id(kind.kind, name);
         self.is_workload = !kind.pod_specs().is_empty();
         self.node(object, &mut Vec::new(), false);
     }

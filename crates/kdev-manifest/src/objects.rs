@@ -1,6 +1,7 @@
 //! The Kubernetes objects in a text.
 
 use kdev_core::image::reference::{Name, has_digest, matches_name};
+use kdev_core::kube::object::format_id;
 use kdev_core::kube::placement::PodSpec;
 use serde_yaml::Value;
 
@@ -29,7 +30,7 @@ impl Object {
 
     /// Returns kind and name as kubectl accepts them.
     pub fn id(&self) -> String {
-        format!("{}/{}", self.kind.to_lowercase(), self.name)
+        format_id(&self.kind, &self.name)
     }
 }
 

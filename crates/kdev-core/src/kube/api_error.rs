@@ -1,6 +1,7 @@
 //! Parses the API server's errors as kubectl prints them.
 
 use crate::kube::kinds;
+use crate::kube::object::format_id;
 
 /// The field manager of a client-side `kubectl apply`.
 const CLIENT_SIDE: &str = "kubectl-client-side-apply";
@@ -37,7 +38,7 @@ pub struct Immutable {
 impl Immutable {
     /// Returns kind and name as kubectl accepts them.
     pub fn id(&self) -> String {
-        format!("{}/{}", self.kind.to_lowercase(), self.name)
+        format_id(&self.kind, &self.name)
     }
 
     /// Whether deleting it loses nothing but pods.

@@ -14,7 +14,12 @@ pub fn list(value: &Value) -> impl Iterator<Item = &Value> {
 
 /// Returns kind and name as kubectl accepts them.
 pub fn id(object: &Value) -> String {
-    format!("{}/{}", text(object, "/kind").to_lowercase(), text(object, "/metadata/name"))
+    format_id(text(object, "/kind"), text(object, "/metadata/name"))
+}
+
+/// Returns kind and name as kubectl accepts them, such as `deployment/hello`.
+pub fn format_id(kind: &str, name: &str) -> String {
+    format!("{}/{name}", kind.to_lowercase())
 }
 
 /// Returns a condition of an object, regardless of its status.

@@ -1,7 +1,7 @@
 //! The rows of a status: one per pod, or one for a workload without pods.
 
 use kdev_core::image::reference::Reference;
-use kdev_core::kube::object::{list, text};
+use kdev_core::kube::object::{format_id, list, text};
 use kdev_core::kube::pod::Pod;
 use kdev_core::kube::{kinds, workload};
 use kdev_manifest::expected::{self, ExpectedWorkload};
@@ -67,7 +67,7 @@ pub(crate) fn workload_rows(
         return Vec::new();
     };
     let empty = StatusRow {
-        workload: format!("{}/{}", wanted.kind.to_lowercase(), wanted.name),
+        workload: format_id(&wanted.kind, &wanted.name),
         namespace: namespace.to_owned(),
         ready: None,
         desired: None,
