@@ -101,7 +101,7 @@ fn unknown(facts: &Facts) -> Diagnosis {
         confidence: Confidence::Possible,
         message: "unknown".to_owned(),
         evidence,
-        help: format!("run `{} describe {}` for details", facts.kubectl, facts.subject),
+        help: fixes::describe_help(facts),
     }
 }
 

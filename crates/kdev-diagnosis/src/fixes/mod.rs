@@ -20,6 +20,11 @@ use serde_json::{Value, json};
 
 use crate::facts::Facts;
 
+/// Returns the help for a cause without a known fix.
+pub(crate) fn describe_help(facts: &Facts) -> String {
+    format!("run `{} describe {}` for details", facts.kubectl, facts.subject)
+}
+
 /// Returns the help that loads an image from Docker onto the nodes, with `up` if the
 /// project builds it.
 pub(crate) fn load_help(facts: &Facts, image: &Reference) -> String {

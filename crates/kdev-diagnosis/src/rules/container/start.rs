@@ -236,7 +236,7 @@ fn start_failed(facts: &Facts, container: Container, error: &str) -> (String, St
     let help = if !directory.is_empty() && reason.contains(directory) {
         format!("correct `workingDir` of container `{name}` in the manifest of {controller}")
     } else {
-        format!("run `{} describe {}` for details", facts.kubectl, facts.subject)
+        fixes::describe_help(facts)
     };
     (format!("container `{name}` cannot be started: {reason}"), help)
 }

@@ -146,7 +146,7 @@ fn sandbox_failed(facts: &Facts, event: &ApiEvent, node: &str) -> Diagnosis {
             "node `{node}` cannot create the pod's sandbox, in which the containers run"
         ),
         evidence: vec![event_evidence(event)],
-        help: format!("run `{} describe {}` for details", facts.kubectl, facts.subject),
+        help: fixes::describe_help(facts),
     }
 }
 

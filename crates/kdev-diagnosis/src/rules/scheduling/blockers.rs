@@ -281,7 +281,7 @@ impl Blocker {
                 reason,
                 count_suitable_nodes(facts),
             ),
-            Self::Other(_) => format!("run `{kubectl} describe {}` for details", facts.subject),
+            Self::Other(_) => fixes::describe_help(facts),
         }
     }
 }

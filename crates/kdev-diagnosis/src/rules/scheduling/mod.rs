@@ -154,7 +154,7 @@ fn from_scheduler_message(facts: &Facts, message: &str) -> Diagnosis {
         Some(Blocker::Insufficient(resource)) => {
             fixes::edit_manifest_help(facts, &format!("reduce the request for {resource} in"))
         }
-        _ => format!("run `{} describe {}` for details", facts.kubectl, facts.subject),
+        _ => fixes::describe_help(facts),
     };
     Diagnosis {
         cause: blockers::first_cause(message),

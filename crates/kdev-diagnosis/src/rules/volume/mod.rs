@@ -10,7 +10,7 @@ use kdev_core::text;
 use crate::cause::Cause;
 use crate::diagnosis::{Confidence, Diagnosis};
 use crate::facts::{ApiEvent, Facts};
-use crate::fixes::placement;
+use crate::fixes::{self, placement};
 use crate::rules::container::config;
 use crate::transient;
 
@@ -64,7 +64,7 @@ fn attach_failure(facts: &Facts) -> Option<Diagnosis> {
     };
     if !message.starts_with("Multi-Attach error") {
         let error = error_text(message);
-        let help = describe_help(facts);
+        let help = fixes::describe_help(facts);
         return Some(mount_failed(
             format!("{subject} cannot be attached to the node: {error}"),
             event,
@@ -96,12 +96,8 @@ fn detach_help(facts: &Facts, holder: Option<&str>, claim: Option<&str>) -> Stri
         (None, Some(claim)) => {
             format!("delete the pod that uses it, which `{kubectl} describe pvc {claim}` lists")
         }
-        (None, None) => describe_help(facts),
+        (None, None) => fixes::describe_help(facts),
     }
-}
-
-fn describe_help(facts: &Facts) -> String {
-    format!("run `{} describe {}` for details", facts.kubectl, facts.subject)
 }
 
 /// Diagnoses the last volume that the kubelet failed to mount.
@@ -133,7 +129,7 @@ fn mount_failure(facts: &Facts) -> Option<Diagnosis> {
             [] => format!("the pod's volumes cannot be mounted: {error}"),
             _ => format!("volumes {} cannot be mounted: {error}", text::list(&volumes)),
         };
-        return Some(mount_failed(message, event, describe_help(facts)));
+        return Some(mount_failed(message, event, fixes::describe_help(facts)));
     };
     if let Some((kind, name, key)) = parse_missing_key(facts, volume, message) {
         let evidence = vec![format!("{}: {message}", event.reason)];
