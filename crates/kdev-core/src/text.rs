@@ -6,6 +6,11 @@ pub fn capitalized(text: &str) -> String {
     format!("{}{rest}", first.to_uppercase())
 }
 
+/// Returns a number with its noun, such as `1 pod` or `2 pods`.
+pub fn pluralize(number: u64, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
 /// Joins items as `a`, `b`, and `c`, each in backticks.
 pub fn list<S: AsRef<str>>(items: &[S]) -> String {
     let mut quoted: Vec<String> = items.iter().map(|i| format!("`{}`", i.as_ref())).collect();

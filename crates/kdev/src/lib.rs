@@ -67,6 +67,7 @@ pub use facts::Error as FactsError;
 pub use kdev_core::image::reference::{Name, Reference, ReferenceError};
 pub use kdev_core::kube::api_error::{Conflict, Immutable};
 pub use kdev_core::kube::workload::UnblockAction;
+pub use kdev_core::text::pluralize;
 pub use kdev_diagnosis::cause::Cause;
 pub use kdev_diagnosis::diagnosis::{Confidence, Diagnosis};
 pub use kdev_manifest::expected::FieldDrift;

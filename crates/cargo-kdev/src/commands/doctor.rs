@@ -6,11 +6,12 @@ use std::path::PathBuf;
 
 use anstyle::{AnsiColor, Style};
 use clap::Args;
-use kdev::{CheckGroup, CheckResult, CheckState, ConfigLayer, DoctorReport, DoctorRequest};
+use kdev::{
+    CheckGroup, CheckResult, CheckState, ConfigLayer, DoctorReport, DoctorRequest, pluralize,
+};
 use serde::Serialize;
 
 use crate::flags::{ClusterArgs, ProjectArgs};
-use crate::ui::rollout::pluralize;
 use crate::ui::wrap::{is_narrow, stdout_width, wrap_text};
 use crate::ui::{Ui, print_json};
 

@@ -19,13 +19,12 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use indicatif::HumanBytes;
-use kdev::{BuildError, BuildOutput, Error, Event, Interrupt, PodState, Status};
+use kdev::{BuildError, BuildOutput, Error, Event, Interrupt, PodState, Status, pluralize};
 use serde::Serialize;
 
 use crate::flags::{Color, MessageFormat, OutputArgs};
 use crate::ui::error::Report;
 use crate::ui::progress::Bars;
-use crate::ui::rollout::pluralize;
 use crate::ui::wrap::{is_narrow, stderr_width, wrap_text};
 
 const DONE: Style = AnsiColor::Green.on_default().bold();

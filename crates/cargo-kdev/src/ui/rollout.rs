@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kdev::PodState;
+use kdev::{PodState, pluralize};
 
 /// The minimum width of a shortened workload name.
 const MIN_NAME_LENGTH: usize = 5;
@@ -51,10 +51,6 @@ pub(crate) fn shorten_start(name: &str, room: usize) -> String {
         return name.to_owned();
     }
     format!("…{}", name.chars().skip(length + 1 - room).collect::<String>())
-}
-
-pub(crate) fn pluralize(number: u64, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
 fn count_by<'a, K: Ord>(

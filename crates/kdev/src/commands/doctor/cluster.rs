@@ -1,6 +1,6 @@
 //! Checks of the cluster: the context, the API server, the namespace and the permissions.
 
-use kdev_core::text::list;
+use kdev_core::text::{list, pluralize};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -39,11 +39,7 @@ pub(super) fn check(
     );
     match nodes {
         Ok(nodes) => {
-            let count = match nodes.len() {
-                1 => "1 node".to_owned(),
-                count => format!("{count} nodes"),
-            };
-            let evidence = format!("reachable, {count}");
+            let evidence = format!("reachable, {}", pluralize(nodes.len() as u64, "node"));
             check.results.push(CheckResult::ok(CheckGroup::Cluster, "api-server", evidence));
             let results = &mut check.results;
             check.nodes = visit::visit(cx, requested_nodes, project, &cluster, nodes, results);

@@ -5,7 +5,7 @@ use std::fs;
 use kdev_core::image::reference::PLACEHOLDER_TAG;
 use kdev_core::kube::node::Node;
 use kdev_core::kube::placement::{self, PodSpec};
-use kdev_core::text::list;
+use kdev_core::text::{list, pluralize};
 use kdev_manifest::objects::Object;
 
 use crate::build::buildkit;
@@ -92,8 +92,11 @@ impl ProjectCheck {
                 let image = &self.config.image;
                 let users = objects.iter().filter(|object| object.uses(image.name()));
                 let users: Vec<String> = users.map(Object::id).collect();
-                let evidence =
-                    format!("{}; the image is used by {}", count_objects(&objects), list(&users));
+                let evidence = format!(
+                    "{}; the image is used by {}",
+                    pluralize(objects.len() as u64, "object"),
+                    list(&users)
+                );
                 self.ok("manifests", evidence);
                 self.objects = Some(objects);
             }
@@ -120,10 +123,6 @@ impl ProjectCheck {
             None => placement::may_run("Pod", &PodSpec::default(), node).err(),
         }
     }
-}
-
-fn count_objects(objects: &[Object]) -> String {
-    if objects.len() == 1 { "1 object".to_owned() } else { format!("{} objects", objects.len()) }
 }
 
 /// Reads all objects, and checks that the manifests can be rendered.
