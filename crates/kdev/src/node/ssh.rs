@@ -71,9 +71,7 @@ impl SshEndpoint {
     }
 
     fn base<'a>(&self, sh: &'a Shell) -> Cmd<'a> {
-        let path = &self.path;
-        let config = self.config.iter().flat_map(|file| [Path::new("-F"), file.as_path()]);
-        cmd!(sh, "{path}").args(config)
+        ssh_command(sh, &self.path, self.config.as_deref())
     }
 
     fn to<'a>(&self, cmd: Cmd<'a>) -> Cmd<'a> {
@@ -110,9 +108,7 @@ impl SshTarget {
         }
         Some(Self { user: user.map(str::to_owned), host: host.to_owned(), port })
     }
-}
 
-impl SshTarget {
     /// Returns the name of the target in `known_hosts`.
     pub(crate) fn known_hosts_name(&self) -> String {
         match self.port {
@@ -172,11 +168,7 @@ impl Ssh {
     }
 
     fn base<'a>(&self, sh: &'a Shell) -> Cmd<'a> {
-        let path = &self.path;
-        let mut cmd = cmd!(sh, "{path}");
-        if let Some(config) = &self.config {
-            cmd = cmd.arg("-F").arg(config);
-        }
+        let cmd = ssh_command(sh, &self.path, self.config.as_deref());
         match &self.control {
             None => cmd.args(["-o", "ControlMaster=no"]),
             Some(dir) => cmd
@@ -198,6 +190,12 @@ impl Ssh {
             let _ = command.timeout(Duration::from_secs(5)).output(cx);
         }
     }
+}
+
+/// Returns the command for ssh with a configuration file.
+fn ssh_command<'a>(sh: &'a Shell, path: &Path, config: Option<&Path>) -> Cmd<'a> {
+    let config = config.into_iter().flat_map(|file| [Path::new("-F"), file]);
+    cmd!(sh, "{path}").args(config)
 }
 
 /// Returns the options of every connection. Besides timeouts, they override those options of
