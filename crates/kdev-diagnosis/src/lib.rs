@@ -4,6 +4,18 @@
 //! Each rule in `rules/` checks the facts for one group of causes. The results are sorted
 //! in the order in which the causes must be fixed. If no rule matches, the raw facts are
 //! shown.
+//!
+//! - `capacity.rs`: allocatable and remaining resources of nodes
+//! - `cause.rs`: the known causes, in the order in which they must be fixed
+//! - `diagnosis.rs`: a cause with its evidence and a fix
+//! - `facts.rs`: the facts about a pod or workload
+//! - `fixes/`: the commands that fix a cause
+//! - `location.rs`: where an image is, and images with a similar name
+//! - `record.rs`: the file format of recorded facts
+//! - `rules/`: the rules
+//! - `scheduler_message.rs`: parses the scheduler's message
+//! - `subject.rs`: selects the pod or workload to diagnose
+//! - `transient.rs`: failures that are transient or have passed
 
 mod capacity;
 pub mod cause;

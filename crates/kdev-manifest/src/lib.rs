@@ -4,6 +4,21 @@
 //!
 //! Every edit is verified: source and result are parsed with `serde_yaml` and may differ in
 //! these fields only.
+//!
+//! - `documents.rs`: splits a text into documents
+//! - `edit.rs`: plans the edits of a text
+//! - `error.rs`: the error of this crate
+//! - `expected.rs`: compares live objects with the applied images and pull policies
+//! - `image_fields.rs`: the fields that hold an image
+//! - `mentions.rs`: finds mentions of the image that are not edited
+//! - `objects.rs`: the Kubernetes objects in a text
+//! - `parse_error.rs`: explains syntax errors
+//! - `pull_policy.rs`: the pull policy of containers that use the image
+//! - `report.rs`: describes image fields and mentions
+//! - `update.rs`: the requested edit
+//! - `values.rs`: parses documents with `serde_yaml`
+//! - `verify.rs`: verifies an edit
+//! - `yaml.rs`: a syntax tree with byte positions
 
 use crate::edit::EditPlan;
 use crate::error::Error;

@@ -1,4 +1,13 @@
 //! Image references, digests and archives, and the images and layers on a node.
+//!
+//! - `archive.rs`: the images in an archive, and their files
+//! - `built.rs`: an image that was built, or read from an archive
+//! - `digest.rs`: SHA-256 digests, and chain IDs of layers
+//! - `local.rs`: an image in Docker on this machine
+//! - `node_images.rs`: images on a node that resemble the requested ones
+//! - `node_layers.rs`: the layers that a node has, and the plan of the layers to send
+//! - `partial_archive.rs`: the archive that is sent to a node
+//! - `reference.rs`: names, tags and digests of images
 
 pub mod archive;
 pub mod built;

@@ -1,4 +1,21 @@
 //! Objects and errors of the Kubernetes API.
+//!
+//! - `api_error.rs`: the errors of the API server, as kubectl prints them
+//! - `apply_order.rs`: the order in which objects are applied
+//! - `applyset.rs`: the objects that a project has applied
+//! - `container.rs`: a container of a pod
+//! - `distribution.rs`: the Kubernetes distribution of a node
+//! - `kinds.rs`: the workload kinds and their properties
+//! - `kubelet_policy.rs`: whether a kubelet allows images that it has not pulled itself
+//! - `node.rs`: a node of the cluster
+//! - `object.rs`: accessors for objects of any kind
+//! - `placement.rs`: which nodes can run a pod
+//! - `pod.rs`: the state and the problems of a pod
+//! - `quantity.rs`: quantities such as `500m` and `1.5Gi`
+//! - `resources.rs`: the resource requests of pods
+//! - `time.rs`: times and ages
+//! - `volume.rs`: the volumes of a pod
+//! - `workload.rs`: the rollout state of a workload, and its current pods
 
 pub mod api_error;
 pub mod apply_order;
