@@ -46,7 +46,21 @@ impl Rendered {
             documents.iter().any(|document| phase(document) == Phase::Definitions)
         };
         rendered.0.sort_by_cached_key(|group| !has_definitions(group));
+        rendered.move_admission_to_end();
         rendered
+    }
+
+    /// Moves cluster-scoped webhooks behind the workloads of other namespaces.
+    fn move_admission_to_end(&mut self) {
+        let is_admission = |document: &String| phase(document) == Phase::Admission;
+        let is_last = self.0.last().is_none_or(|(namespace, _)| namespace.is_none());
+        let group = self.0.iter_mut().find(|(namespace, _)| namespace.is_none());
+        if let Some((_, documents)) = group.filter(|_| !is_last) {
+            let first = documents.iter().position(is_admission).unwrap_or(documents.len());
+            let admission = documents.split_off(first);
+            self.0.push((None, admission));
+        }
+        self.0.retain(|(_, documents)| !documents.is_empty());
     }
 
     fn documents(&mut self, namespace: Option<String>) -> &mut Vec<String> {
@@ -204,6 +218,7 @@ mod tests {
             "kind: List\nitems: [{kind: Pod}, {kind: Secret}]".to_owned(),
             named("Namespace", ""),
             named("ConfigMap", "namespace: n"),
+            named("ValidatingWebhookConfiguration", ""),
         ];
         let kinds = |documents: Vec<String>| {
             let kind = |text: String| text.lines().next().unwrap_or_default()[6..].to_owned();
@@ -217,6 +232,7 @@ mod tests {
         let expected = [
             (None, "Namespace List Widget".to_owned()),
             (Some("n".to_owned()), "ConfigMap Deployment".to_owned()),
+            (None, "ValidatingWebhookConfiguration".to_owned()),
         ];
         assert_eq!(order, expected);
     }
