@@ -63,7 +63,7 @@ impl Generator {
     ) -> Result<Command> {
         let (sh, program) = (cx.shell()?, self.tool().find()?);
         Ok(Command::new(match self {
-            Self::Kustomize => cmd!(sh, "{program} kustomize {folder}"),
+            Self::Kustomize => tools::without_kuberc(cmd!(sh, "{program} kustomize {folder}")),
             Self::Helm => {
                 let release = release_name(&config.package);
                 // Test hooks are only for `helm test`.

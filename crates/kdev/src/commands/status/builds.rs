@@ -15,7 +15,7 @@ pub enum BuildStatus {
     NotStarted,
     /// Unknown, because Docker has no build or does not respond.
     Unknown,
-    /// An older build of the project.
+    /// Another build of the project than the latest.
     Outdated,
     /// An image that is not a build of the project.
     NotThisProject,
