@@ -203,6 +203,18 @@ fn each_rejection_has_help() {
             format!("run `{kubectl} auth can-i --list` to see your permissions"),
         ),
         (
+            "error: You must be logged in to the server (Unauthorized)",
+            format!(
+                "renew the credentials of the context; `{kubectl} config view --minify` shows where they come from"
+            ),
+        ),
+        (
+            "Error from server (Timeout): the server is busy",
+            format!(
+                "run `{kubectl} apply --server-side --dry-run=server -f FILE` to reproduce the error"
+            ),
+        ),
+        (
             "The Service \"x\" is invalid: spec.ports: Required value",
             "correct the field in the manifest".into(),
         ),
@@ -214,6 +226,19 @@ fn each_rejection_has_help() {
         let output = ran.code(92).err();
         assert!(output.contains(message), "{output}");
         assert!(output.ends_with(&format!("  help: {help}\n")), "{output}");
+    }
+}
+
+#[test]
+fn unknown_rejection_suggests_the_rejected_request() {
+    let project = Project::new();
+    project.write("fake/kubectl-get-fails", "Error from server (Timeout): the server is busy\n");
+    for command in ["up", "why", "status"] {
+        let ran = project.run(&[command, "--context", "kind-test"]);
+        let stderr = ran.code(92).err();
+        let help = stderr.lines().last().unwrap_or_default();
+        assert!(help.starts_with("  help: run `kubectl --context kind-test "), "{stderr}");
+        assert!(help.contains(" get ") && help.ends_with("` to reproduce the error"), "{stderr}");
     }
 }
 

@@ -138,7 +138,7 @@ impl Error {
             Self::Unreachable { kubectl, .. } => {
                 format!("run `{kubectl} get nodes` to check the connection")
             }
-            Self::Rejected { kubectl, source, .. } => rejected_help(kubectl, &source.stderr),
+            Self::Rejected { kubectl, source, .. } => rejected_help(kubectl, source),
             Self::NoEligibleNode { kubectl, reasons, .. } => no_node_help(kubectl, reasons),
             Self::Tool(error) => return error.help(),
             Self::Command { .. } | Self::Process(_) => return None,
@@ -153,10 +153,16 @@ fn missing_kubeconfig_help(missing: &[PathBuf]) -> String {
 }
 
 /// Returns the fix for an error message of the API server.
-fn rejected_help(kubectl: &str, stderr: &str) -> String {
+fn rejected_help(kubectl: &str, Failure { command, stderr, .. }: &Failure) -> String {
     let has = |text: &str| stderr.contains(text);
     let quoted_after =
         |text: &str| stderr.split(text).nth(1).and_then(|rest| rest.split('"').next());
+    // kubectl's messages for 401; the second one is from its discovery.
+    if has("Unauthorized") || has("must be logged in to the server") {
+        return format!(
+            "renew the credentials of the context; `{kubectl} config view --minify` shows where they come from"
+        );
+    }
     match quoted_after("namespaces \"") {
         Some(name) if has("not found") => {
             let kubectl = without_namespace(kubectl);
@@ -189,7 +195,12 @@ fn rejected_help(kubectl: &str, stderr: &str) -> String {
     if has("is invalid: ") || has("unknown field") || has("failed to create typed patch") {
         return "correct the field in the manifest".to_owned();
     }
-    format!("run `{kubectl} apply --server-side --dry-run=server -f FILE` to reproduce the error")
+    if command.contains(" --filename -") {
+        return format!(
+            "run `{kubectl} apply --server-side --dry-run=server -f FILE` to reproduce the error"
+        );
+    }
+    format!("run `{command}` to reproduce the error")
 }
 
 /// Removes the namespace, for resources that are not namespaced.
