@@ -49,7 +49,11 @@ impl TestRegistry {
         );
         let config = scenario.path("docker").display().to_string();
         let login = ["--config", &config, "login", "--username", "dev", "--password", "secret"];
-        run(docker(&login).arg(&registry.name).stderr(Stdio::null()));
+        // A busy registry accepts connections before it answers in Docker's time limit.
+        wait_for("a login at the registry", || {
+            let output = docker(&login).arg(&registry.name).output().unwrap();
+            output.status.success().then_some(())
+        });
         registry
     }
 
