@@ -56,7 +56,11 @@ fn files_start_with_doc_comment_and_are_short() {
         let sources = files(&root().join(folder));
         for path in sources.iter().filter(|path| path.extension().is_some_and(|e| e == "rs")) {
             let text = fs::read_to_string(path).unwrap();
-            assert!(text.starts_with("//! "), "{} does not start with a doc comment", path.display());
+            assert!(
+                text.starts_with("//! "),
+                "{} does not start with a doc comment",
+                path.display()
+            );
             let lines = text.lines().count();
             assert!(lines <= LINES, "{} has {lines} lines", path.display());
         }

@@ -155,11 +155,7 @@ fn damaged_layer_leaves_no_image_name() {
     let output = service.up(&[]).env("PATH", path).output().unwrap();
     let stderr = crate::lab::stderr_text(&output);
     assert_eq!(output.status.code(), Some(94), "{stderr}");
-    assert_eq!(
-        stderr.matches("failed to import the image on node `node-").count(),
-        2,
-        "{stderr}"
-    );
+    assert_eq!(stderr.matches("failed to import the image on node `node-").count(), 2, "{stderr}");
     assert_no_image_remains(&service);
     // The CRI also records an image under the digest of its configuration.
     let id = run(&mut docker(&["image", "inspect", "--format", "{{.Id}}", "damaged-layer"]));

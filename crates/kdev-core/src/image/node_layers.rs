@@ -48,7 +48,9 @@ impl NodeLayers {
                 ("zstd", _) => inventory.zstd = true,
                 ("gzip", _) => inventory.gzip = true,
                 // In units of 1024 (POSIX, `df -Pk`).
-                ("room", [kib]) => inventory.free_bytes = kib.parse().ok().map(|kib: u64| kib * 1024),
+                ("room", [kib]) => {
+                    inventory.free_bytes = kib.parse().ok().map(|kib: u64| kib * 1024);
+                }
                 ("snapshot", [chain_id]) => {
                     inventory.snapshots.insert((*chain_id).to_owned());
                 }

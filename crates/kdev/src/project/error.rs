@@ -48,9 +48,9 @@ impl Error {
             Self::PackageNotFound { available, .. } => {
                 Some(format!("pass one of these to `--package`: {}", list(available)))
             }
-            Self::NoPackage => {
-                Some("add one to `members` in `[workspace]`, for example with `cargo new`".to_owned())
-            }
+            Self::NoPackage => Some(
+                "add one to `members` in `[workspace]`, for example with `cargo new`".to_owned(),
+            ),
             Self::AmbiguousPackage { .. } => Some("select one with `--package NAME`".to_owned()),
             Self::Tool(error) => error.help(),
             Self::Process(_) => None,
