@@ -1,6 +1,8 @@
 //! Pruning, `down` and rollback of applied objects.
 
-use crate::lab::{get, kubectl, run, stderr_text};
+use std::process::Command;
+
+use crate::lab::{command, get, kubectl, run, state, stderr_text};
 use crate::test_service::{Service, deployment};
 
 const EXTRA: &str = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: extra}\ndata: {a: x}\n---\napiVersion: v1\nkind: Service\nmetadata: {name: extra}\nspec: {ports: [{port: 80}]}\n";
@@ -94,4 +96,40 @@ fn failed_rollout_is_rolled_back_and_next_succeeds() {
     service.write("k8s/all.yaml", &manifest);
     service.up_ok();
     assert!(service.pages().iter().all(|(_, page)| page == "second"), "{:?}", service.pages());
+}
+
+/// Defaults that would make an apply and a deletion do nothing.
+const PREFERENCES: &str = "apiVersion: kubectl.config.k8s.io/v1beta1
+kind: Preference
+defaults:
+- {command: apply, options: [{name: dry-run, default: server}]}
+- {command: delete, options: [{name: dry-run, default: server}]}
+";
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn preferences_of_kubectl_do_not_apply() {
+    let service = Service::new("preferences");
+    service.write("kuberc", PREFERENCES);
+    let with_preferences = |mut command: Command| {
+        // This kubectl is new enough for preferences.
+        let path = format!("{}:{}", state("bin").display(), std::env::var("PATH").unwrap());
+        command.env("PATH", path).env("KUBERC", service.path("kuberc"));
+        command
+    };
+    service.write("map.yaml", &EXTRA.replace("name: extra", "name: by-hand"));
+    let mut apply = command("sh");
+    apply.args(["-c", "kubectl --context kdev-lab --namespace preferences apply -f map.yaml"]);
+    apply.current_dir(service.dir()).env("KUBECONFIG", state("kubeconfig"));
+    run(&mut with_preferences(apply));
+    assert!(!exists("preferences", "configmap/by-hand"));
+
+    service.write("k8s/all.yaml", &format!("{}{EXTRA}", deployment("preferences", "")));
+    let output = with_preferences(service.up(&[])).output().unwrap();
+    assert!(output.status.success(), "{}", stderr_text(&output));
+    assert!(exists("preferences", "configmap/extra"));
+    let down = service.kdev(&["down", "--namespace", "preferences"]);
+    let output = with_preferences(down).output().unwrap();
+    assert!(output.status.success(), "{}", stderr_text(&output));
+    assert!(!exists("preferences", "configmap/extra"));
 }
