@@ -129,6 +129,76 @@ fn down_deletes_only_applied_objects() {
     );
 }
 
+/// Objects of a set as `kubectl` lists them; some hold data.
+const MEMBERS: &str = "configmap/old
+customresourcedefinition.apiextensions.k8s.io/widgets.example.com
+deployment.apps/app
+namespace/shop
+persistentvolumeclaim/files
+runtimeclass.node.k8s.io/gvisor
+widget.example.com/w
+";
+
+#[test]
+fn down_keeps_data_without_flag() {
+    let project = with_config();
+    project.run(&["up"]).code(0);
+    project.write("fake/members", MEMBERS).remove("fake/log");
+    project.run(&["down"]).code(0).stdout("").stderr(
+        "     Deleted widget.example.com/w from kind-test
+     Deleted runtimeclass.node.k8s.io/gvisor from kind-test
+     Deleted configmap/old, deployment.apps/app from kind-test
+        Note `customresourcedefinition.apiextensions.k8s.io/widgets.example.com`, `namespace/shop`, and `persistentvolumeclaim/files` stay; pass `--delete-data` to delete them\n",
+    );
+    // The record remains, so that a later run finds them.
+    let kept = "customresourcedefinition.apiextensions.k8s.io/widgets.example.com
+namespace/shop
+persistentvolumeclaim/files
+";
+    project.write("fake/members", kept);
+    project.run(&["down", "--delete-data"]).code(0).stderr(
+        "     Deleted persistentvolumeclaim/files from kind-test
+     Deleted customresourcedefinition.apiextensions.k8s.io/widgets.example.com from kind-test
+     Deleted namespace/shop from kind-test
+     Deleted configmap/kdev-app from kind-test\n",
+    );
+}
+
+#[test]
+fn prune_keeps_data_without_flag() {
+    let project = with_config();
+    project.run(&["up"]).code(0);
+    remove_old_object(&project);
+    project.write("fake/members", "configmap/old\ndeployment.apps/app\nnamespace/shop\n");
+    let ran = project.run(&["up", "--prune"]);
+    let stderr = ran.code(0).err();
+    assert!(stderr.contains("     Deleted configmap/old from kind-test\n"), "{stderr}");
+    let note = "Note `namespace/shop` is no longer in the manifests; pass `--prune --delete-data` to delete it\n";
+    assert!(stderr.contains(note), "{stderr}");
+    assert!(!project.calls().contains(" delete namespace/shop"), "{}", project.calls());
+    let ran = project.run(&["up", "--prune", "--delete-data"]);
+    assert!(ran.code(0).err().contains("Deleted namespace/shop from kind-test\n"), "{}", ran.err());
+    project.run(&["up", "--delete-data"]).code(2);
+}
+
+#[test]
+fn cluster_scoped_object_in_manifests_is_not_stale() {
+    let project = with_config();
+    let manifest = fs::read_to_string(project.path("k8s/app.yaml")).unwrap();
+    let class = "---\napiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata: {name: gvisor}\nhandler: runsc\n";
+    project.write("k8s/app.yaml", &format!("{manifest}{class}"));
+    project.run(&["up"]).code(0);
+    remove_old_object(&project);
+    let manifest = fs::read_to_string(project.path("k8s/app.yaml")).unwrap();
+    project.write("k8s/app.yaml", &format!("{manifest}{class}"));
+    let members = "configmap/old\ndeployment.apps/app\nruntimeclass.node.k8s.io/gvisor\n";
+    project.write("fake/members", members);
+    let ran = project.run(&["up", "--prune"]);
+    let stderr = ran.code(0).err();
+    assert!(stderr.contains("     Deleted configmap/old from kind-test\n"), "{stderr}");
+    assert!(!project.calls().contains("delete runtimeclass"), "{}", project.calls());
+}
+
 #[test]
 fn down_requires_allowed_context() {
     let project = with_config();

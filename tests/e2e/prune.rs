@@ -98,6 +98,55 @@ fn failed_rollout_is_rolled_back_and_next_succeeds() {
     assert!(service.pages().iter().all(|(_, page)| page == "second"), "{:?}", service.pages());
 }
 
+/// Objects that hold data, and a cluster-scoped one that does not.
+const DATA: &str = "---
+apiVersion: v1
+kind: Namespace
+metadata: {name: data-other}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: inner, namespace: data-other}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: files}
+spec: {accessModes: [ReadWriteOnce], storageClassName: '', resources: {requests: {storage: 1Mi}}}
+---
+apiVersion: node.k8s.io/v1
+kind: RuntimeClass
+metadata: {name: data-class}
+handler: runc
+";
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn data_stays_until_deletion_is_requested() {
+    let service = Service::new("data");
+    let manifest = deployment("data", "");
+    service.write("k8s/all.yaml", &format!("{manifest}{EXTRA}{DATA}"));
+    service.up_ok();
+    // A cluster-scoped object is not stale because it is listed in each namespace.
+    service.write("k8s/all.yaml", &format!("{manifest}{DATA}"));
+    let stderr = run_ok(&service, &["up", "--prune"]);
+    assert!(stderr.contains("Deleted configmap/extra, service/extra from kdev-lab"), "{stderr}");
+    assert!(exists("data", "runtimeclass/data-class"));
+
+    run(&mut kubectl("data-other", &["create", "configmap", "foreign"]));
+    service.write("k8s/all.yaml", &manifest);
+    let stderr = run_ok(&service, &["up", "--prune"]);
+    assert!(stderr.contains("pass `--prune --delete-data` to delete them"), "{stderr}");
+    let stderr = run_ok(&service, &["down"]);
+    let note =
+        "`namespace/data-other` and `persistentvolumeclaim/files` stay; pass `--delete-data`";
+    assert!(stderr.contains(note), "{stderr}");
+    assert!(!exists("data", "deployment/data") && !exists("data-other", "configmap/inner"));
+    assert!(exists("data-other", "configmap/foreign") && exists("data", "pvc/files"));
+    run_ok(&service, &["down", "--delete-data"]);
+    assert!(!exists("data", "namespace/data-other") && !exists("data", "pvc/files"));
+    assert!(!exists("data", "configmap/kdev-data"));
+}
+
 /// Defaults that would make an apply and a deletion do nothing.
 const PREFERENCES: &str = "apiVersion: kubectl.config.k8s.io/v1beta1
 kind: Preference
@@ -110,11 +159,17 @@ defaults:
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn preferences_of_kubectl_do_not_apply() {
     let service = Service::new("preferences");
-    service.write("kuberc", PREFERENCES);
+    std::fs::create_dir(service.path(".kube")).unwrap();
+    service.write(".kube/kuberc", PREFERENCES);
+    let home = std::env::home_dir().unwrap();
     let with_preferences = |mut command: Command| {
         // This kubectl is new enough for preferences.
         let path = format!("{}:{}", state("bin").display(), std::env::var("PATH").unwrap());
-        command.env("PATH", path).env("KUBERC", service.path("kuberc"));
+        command.env("PATH", path).env("HOME", service.dir());
+        for (variable, dir) in [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")] {
+            let value = std::env::var_os(variable).unwrap_or_else(|| home.join(dir).into());
+            command.env(variable, value);
+        }
         command
     };
     service.write("map.yaml", &EXTRA.replace("name: extra", "name: by-hand"));

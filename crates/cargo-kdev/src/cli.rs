@@ -55,7 +55,7 @@ const READ_ONLY_CONTEXT_HELP: &str = "Kube context to use [default: current cont
 pub(crate) enum Command {
     /// Build, load and apply, then wait for the rollout
     Up(UpArgs),
-    /// Delete what `up` applied, including data; images stay on the nodes
+    /// Delete what `up` applied; data stays without --delete-data, and images stay on the nodes
     Down(DownArgs),
     /// Print the manifests as `up` would apply them; works without a cluster
     Render(RenderArgs),

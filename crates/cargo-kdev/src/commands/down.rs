@@ -14,6 +14,10 @@ pub(crate) struct DownArgs {
     /// Namespace to use [default: the context's namespace]
     #[arg(short, long, env = "KDEV_NAMESPACE", hide_env_values = true, value_name = "NAME")]
     namespace: Option<String>,
+    /// Also delete namespaces, CustomResourceDefinitions, and volume claims, with everything in
+    /// them
+    #[arg(long)]
+    delete_data: bool,
     /// Print the commands that would make changes, without running them
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -25,6 +29,7 @@ impl From<DownArgs> for DownRequest {
             selection: down.project.into(),
             target: down.cluster.into(),
             flags: ConfigLayer { namespace: down.namespace, ..ConfigLayer::default() },
+            delete_data: down.delete_data,
         }
     }
 }

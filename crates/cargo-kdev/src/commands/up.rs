@@ -30,6 +30,7 @@ pub(crate) struct UpArgs {
 
 /// What an apply is allowed to do.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "one per flag")]
 struct ApplyArgs {
     /// Take over fields owned by other field managers
     #[arg(long)]
@@ -40,6 +41,10 @@ struct ApplyArgs {
     /// Delete objects that are no longer in the manifests
     #[arg(long)]
     prune: bool,
+    /// With --prune, also delete namespaces, CustomResourceDefinitions, and volume claims, with
+    /// everything in them
+    #[arg(long, requires = "prune")]
+    delete_data: bool,
 }
 
 impl From<UpArgs> for UpRequest {
@@ -64,7 +69,8 @@ impl From<UpArgs> for UpRequest {
 }
 
 impl From<ApplyArgs> for ApplyOptions {
-    fn from(ApplyArgs { force_conflicts, recreate, prune }: ApplyArgs) -> Self {
-        Self { force_conflicts, recreate, prune }
+    fn from(args: ApplyArgs) -> Self {
+        let ApplyArgs { force_conflicts, recreate, prune, delete_data } = args;
+        Self { force_conflicts, recreate, prune, delete_data }
     }
 }

@@ -1,4 +1,5 @@
-//! The order in which objects are applied: an object comes after those that it needs.
+//! The order in which objects are applied and deleted: an object is created after those that it
+//! needs, and deleted before them.
 
 use serde_json::Value;
 
@@ -62,6 +63,78 @@ pub fn is_crd(object: &Value) -> bool {
     text(object, "/kind") == CRD
 }
 
+/// A phase of a deletion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DeletionPhase {
+    /// Webhooks, which could reject later deletions, and custom resources, whose controller must
+    /// still run to remove their finalizers.
+    Custom,
+    /// Workloads and everything that they need.
+    BuiltIn,
+    /// CustomResourceDefinitions.
+    Definitions,
+    /// Namespaces.
+    Namespaces,
+}
+
+/// The API groups of Kubernetes 1.34.
+const BUILT_IN_GROUPS: [&str; 24] = [
+    "",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "apiregistration.k8s.io",
+    "apps",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "coordination.k8s.io",
+    "discovery.k8s.io",
+    "events.k8s.io",
+    "extensions",
+    "flowcontrol.apiserver.k8s.io",
+    "internal.apiserver.k8s.io",
+    "networking.k8s.io",
+    "node.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "resource.k8s.io",
+    "scheduling.k8s.io",
+    "storage.k8s.io",
+    "storagemigration.k8s.io",
+];
+
+const NAMESPACE_PREFIX: &str = "namespace/";
+const CRD_PREFIX: &str = "customresourcedefinition.apiextensions.k8s.io/";
+const CLAIM_PREFIX: &str = "persistentvolumeclaim/";
+
+/// Returns the phase in which an object with this id, such as `deployment.apps/hello`, is
+/// deleted.
+pub fn deletion_phase(id: &str) -> DeletionPhase {
+    let kind = id.split('/').next().unwrap_or_default();
+    let (name, group) = kind.split_once('.').unwrap_or((kind, ""));
+    if id.starts_with(NAMESPACE_PREFIX) {
+        DeletionPhase::Namespaces
+    } else if id.starts_with(CRD_PREFIX) {
+        DeletionPhase::Definitions
+    } else if !BUILT_IN_GROUPS.contains(&group) || is_admission(name) {
+        DeletionPhase::Custom
+    } else {
+        DeletionPhase::BuiltIn
+    }
+}
+
+fn is_admission(kind: &str) -> bool {
+    ADMISSION.iter().any(|known| known.eq_ignore_ascii_case(kind))
+}
+
+/// Whether the deletion of an object deletes other people's objects or stored data: a namespace,
+/// a definition of custom resources, or a volume claim.
+pub fn holds_data(id: &str) -> bool {
+    [NAMESPACE_PREFIX, CRD_PREFIX, CLAIM_PREFIX].iter().any(|prefix| id.starts_with(prefix))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,5 +148,34 @@ mod tests {
         let crd = json!({"kind": "CustomResourceDefinition"});
         assert_eq!((phase(&crd), is_crd(&crd)), (Phase::Definitions, true));
         assert_eq!(phase(&json!({"kind": "Widget"})), Phase::Others);
+    }
+
+    #[test]
+    fn custom_resources_are_deleted_before_their_controller() {
+        let table = [
+            (
+                "validatingwebhookconfiguration.admissionregistration.k8s.io/a",
+                DeletionPhase::Custom,
+            ),
+            ("widget.example.com/a", DeletionPhase::Custom),
+            ("gateway.gateway.networking.k8s.io/a", DeletionPhase::Custom),
+            ("deployment.apps/a", DeletionPhase::BuiltIn),
+            ("persistentvolumeclaim/a", DeletionPhase::BuiltIn),
+            ("clusterrole.rbac.authorization.k8s.io/a", DeletionPhase::BuiltIn),
+            ("customresourcedefinition.apiextensions.k8s.io/a", DeletionPhase::Definitions),
+            ("namespace/a", DeletionPhase::Namespaces),
+        ];
+        for (id, expected) in table {
+            assert_eq!(deletion_phase(id), expected, "{id}");
+        }
+        assert!(table.is_sorted_by_key(|(_, phase)| *phase));
+        let with_data: Vec<&str> =
+            table.iter().map(|(id, _)| *id).filter(|id| holds_data(id)).collect();
+        let expected = [
+            "persistentvolumeclaim/a",
+            "customresourcedefinition.apiextensions.k8s.io/a",
+            "namespace/a",
+        ];
+        assert_eq!(with_data, expected);
     }
 }

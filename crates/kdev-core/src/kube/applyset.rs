@@ -136,32 +136,13 @@ impl Set {
         self.kinds.iter().map(String::as_str).collect::<Vec<_>>().join(",")
     }
 
+    /// Whether a live object is a member. Manifests do not say whether a kind is namespaced, so
+    /// the namespace of a cluster-scoped object, which is empty, is not compared.
     pub fn has(&self, namespace: &str, object: &str) -> bool {
-        self.members.contains(&format!("{namespace} {object}"))
-            // Cluster-scoped objects are listed once per namespace.
-            || self.members.iter().any(|member| {
-                member.split_once(' ').is_some_and(|(_, known)| known == object)
-                    && !is_namespaced(object)
-            })
+        self.members().any(|(known_namespace, known)| {
+            known == object && (namespace.is_empty() || known_namespace == namespace)
+        })
     }
-}
-
-/// Knows built-in kinds only. Other kinds are assumed to be namespaced, as almost all are.
-pub fn is_namespaced(object: &str) -> bool {
-    const CLUSTERS: [&str; 10] = [
-        "namespace",
-        "clusterrole.rbac.authorization.k8s.io",
-        "clusterrolebinding.rbac.authorization.k8s.io",
-        "persistentvolume",
-        "storageclass.storage.k8s.io",
-        "priorityclass.scheduling.k8s.io",
-        "ingressclass.networking.k8s.io",
-        "customresourcedefinition.apiextensions.k8s.io",
-        "validatingwebhookconfiguration.admissionregistration.k8s.io",
-        "mutatingwebhookconfiguration.admissionregistration.k8s.io",
-    ];
-    let kind = object.split('/').next().unwrap_or_default();
-    !CLUSTERS.contains(&kind)
 }
 
 fn group_kind(object: &Value) -> String {
@@ -229,7 +210,7 @@ mod tests {
         assert!(now.has("n", "deployment.apps/d"));
         assert!(!now.has("other", "deployment.apps/d"));
         assert!(!now.has("other", "configmap/c"));
-        assert!(now.has("other", "namespace/other"));
+        assert!(now.has("", "namespace/other"));
         let both = now.with(set(&[MAP]));
         assert!(both.has("other", "configmap/c") && both.has("n", "deployment.apps/d"));
     }

@@ -1,8 +1,10 @@
 //! Applies the rendered manifests. This requires the proof that every node has the image.
 //!
+//! - `delete.rs`: deletes objects in order, and keeps those that hold data
 //! - `prune.rs`: finds and deletes objects that are no longer in the manifests
 //! - `server_side.rs`: one server-side apply, with its conflicts
 
+pub(crate) mod delete;
 mod error;
 pub(crate) mod prune;
 pub(crate) mod server_side;
@@ -160,13 +162,13 @@ impl DiffResult {
             applied.extend(stream.apply_in_order(changed)?);
         }
         if cx.is_dry_run() {
-            PrunePlan::new(cx, cluster, &set)?.show_changes(set, options.prune)?;
+            PrunePlan::new(cx, cluster, &set)?.show_changes(set, options)?;
             return Ok(Vec::new());
         }
         report_applied(cx, cluster, &applied, expected);
         let members: Vec<Member> = applied.iter().map(applyset::member(&set.parent)).collect();
         if set_differs {
-            PrunePlan::new(cx, cluster, &set)?.prune_and_record(set, options.prune)?;
+            PrunePlan::new(cx, cluster, &set)?.prune_and_record(set, options)?;
         } else {
             // Recreated objects have lost the label.
             let unlabeled = applied.iter().filter(|object| applyset::is_unlabeled(object));

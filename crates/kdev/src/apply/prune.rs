@@ -1,14 +1,17 @@
 //! Finds objects that were applied but are no longer in the manifests, by the label of the
 //! apply set, and deletes them with `--prune`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kdev_core::kube::applyset::{self, Member, PART_OF, Parent, Set};
+use kdev_core::kube::object::{self, text};
 use kdev_core::text::list;
 use serde_json::Value;
 
+use crate::apply::delete;
 use crate::apply::error::Result;
+use crate::apply::server_side::ApplyOptions;
 use crate::cluster::Cluster;
 use crate::cx::Cx;
 use crate::event::Event;
@@ -46,33 +49,43 @@ impl<'a> PrunePlan<'a> {
     }
 
     /// Shows the commands of a dry run; none if the apply set does not change.
-    pub(crate) fn show_changes(self, now: Set, prune: bool) -> Result<()> {
+    pub(crate) fn show_changes(self, now: Set, options: ApplyOptions) -> Result<()> {
         if self.before.as_ref() == Some(&now) {
             return Ok(());
         }
-        self.prune_and_record(now, prune)
+        self.prune_and_record(now, options)
     }
 
     /// Labels the objects, deletes or reports the stale ones, and then records the apply set. If
     /// this is interrupted, the next run repeats it, because the recorded set still differs.
-    pub(crate) fn prune_and_record(self, now: Set, prune: bool) -> Result<()> {
+    pub(crate) fn prune_and_record(self, now: Set, options: ApplyOptions) -> Result<()> {
         add_label(self.cx, self.cluster, &now.parent, now.members())?;
         let mut set = now;
-        if prune {
-            delete(self.cx, self.cluster, &self.stale)?;
-        } else if let Some(before) = self.before.filter(|_| !self.stale.is_empty()) {
-            let ids: Vec<&String> = self.stale.iter().map(|(_, id)| id).collect();
-            let (verb, them) = if ids.len() == 1 { ("is", "it") } else { ("are", "them") };
+        let kept = if options.prune {
+            let kept = delete::delete(self.cx, self.cluster, &self.stale, options.delete_data)?;
+            self.report_stale(&kept, "--prune --delete-data");
+            kept
+        } else {
+            self.report_stale(&self.stale, "--prune");
+            self.stale.clone()
+        };
+        if let Some(before) = self.before.filter(|_| !kept.is_empty()) {
+            // Stale objects stay in the recorded set, so that a later run finds them.
+            set = set.with(Set { members: delete::as_members(&kept), ..before });
+        }
+        record(self.cx, self.cluster, &set)
+    }
+
+    fn report_stale(&self, stale: &BTreeSet<Member>, flags: &str) {
+        let ids: Vec<&String> = stale.iter().map(|(_, id)| id).collect();
+        let (verb, them) = if ids.len() == 1 { ("is", "it") } else { ("are", "them") };
+        if !ids.is_empty() {
             let text = format!(
-                "{} {verb} no longer in the manifests; pass `--prune` to delete {them}",
+                "{} {verb} no longer in the manifests; pass `{flags}` to delete {them}",
                 list(&ids)
             );
             self.cx.emit(Event::Note { text });
-            // Stale objects stay in the recorded set, so that a later run finds them.
-            let members = self.stale.iter().map(|(namespace, id)| format!("{namespace} {id}"));
-            set = set.with(Set { members: members.collect(), ..before });
         }
-        record(self.cx, self.cluster, &set)
     }
 }
 
@@ -88,17 +101,21 @@ pub(crate) fn recorded_set(cx: &Cx, cluster: &Cluster, parent: &Parent) -> Resul
 }
 
 /// Lists the objects with the label of the apply set.
-fn labeled_objects(cx: &Cx, cluster: &Cluster, set: &Set) -> Result<BTreeSet<Member>> {
+pub(crate) fn labeled_objects(cx: &Cx, cluster: &Cluster, set: &Set) -> Result<BTreeSet<Member>> {
     let mut found = BTreeSet::new();
     for namespace in set.all_namespaces() {
         let sh = cx.shell()?;
         let (resources, selector) = (set.resources(), set.parent.selector());
         let cmd = cluster.cmd(&sh, Some(namespace)).args(["get", &resources]);
-        let cmd = cmd.args(["--selector", &selector, "--output=name"]);
+        // The objects show whether they are namespaced.
+        let cmd = cmd.args(["--selector", &selector, "--output=json"]);
         let output = Command::new(cmd).timeout(PRUNE_TIMEOUT).read(cx);
         let output =
             output.map_err(|f| cluster.request_error(f, "list the objects of the apply set"))?;
-        found.extend(output.text().lines().map(|id| (namespace.to_owned(), id.to_owned())));
+        let list: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let member =
+            |object: &Value| (text(object, "/metadata/namespace").to_owned(), applyset::id(object));
+        found.extend(object::list(&list["items"]).map(member));
     }
     Ok(found)
 }
@@ -111,7 +128,7 @@ pub(crate) fn add_label(
     members: impl Iterator<Item = Member>,
 ) -> Result<()> {
     let label = format!("{PART_OF}={}", parent.id());
-    for (namespace, ids) in by_namespace(members) {
+    for (namespace, ids) in delete::by_namespace(members) {
         let sh = cx.shell()?;
         let cmd = cluster.cmd(&sh, Some(&namespace)).arg("label").args(&ids);
         let command = Command::new(cmd.args([&label, FIELD_MANAGER])).timeout(PRUNE_TIMEOUT);
@@ -124,24 +141,7 @@ pub(crate) fn add_label(
     Ok(())
 }
 
-/// Deletes objects, and waits for the deletion.
-pub(crate) fn delete(cx: &Cx, cluster: &Cluster, objects: &BTreeSet<Member>) -> Result<()> {
-    for (namespace, ids) in by_namespace(objects.iter().cloned()) {
-        let sh = cx.shell()?;
-        let cmd = cluster.cmd(&sh, Some(&namespace)).arg("delete").args(&ids);
-        let command =
-            Command::new(cmd.args(["--ignore-not-found", "--timeout=90s"])).timeout(PRUNE_TIMEOUT);
-        if cx.is_dry_run() {
-            cx.emit(Event::WouldRun { command: command.to_string() });
-            continue;
-        }
-        command.read(cx).map_err(|f| cluster.request_error(f, "delete objects"))?;
-        cx.emit(Event::Deleted { objects: ids, context: cluster.context.clone() });
-    }
-    Ok(())
-}
-
-fn record(cx: &Cx, cluster: &Cluster, set: &Set) -> Result<()> {
+pub(crate) fn record(cx: &Cx, cluster: &Cluster, set: &Set) -> Result<()> {
     let sh = cx.shell()?;
     let cmd = cluster.cmd(&sh, Some(&set.parent.namespace));
     let cmd = cmd.args(["apply", "--server-side", "--field-manager=kdev", "--force-conflicts"]);
@@ -153,31 +153,4 @@ fn record(cx: &Cx, cluster: &Cluster, set: &Set) -> Result<()> {
     }
     command.read(cx).map_err(|f| cluster.request_error(f, "record the apply set"))?;
     Ok(())
-}
-
-/// Lists all objects of an apply set, except those in namespaces of the set.
-pub(crate) fn all_objects(cx: &Cx, cluster: &Cluster, set: &Set) -> Result<BTreeSet<Member>> {
-    let mut all = labeled_objects(cx, cluster, set)?;
-    // The deletion of a namespace deletes all objects in it.
-    let is_namespace = |(_, id): &Member| id.starts_with("namespace/");
-    let namespaces: BTreeSet<String> = all
-        .iter()
-        .filter(|m| is_namespace(m))
-        .map(|(_, id)| id["namespace/".len()..].to_owned())
-        .collect();
-    all.retain(|member| is_namespace(member) || !namespaces.contains(&member.0));
-    Ok(all)
-}
-
-fn by_namespace(members: impl Iterator<Item = Member>) -> BTreeMap<String, Vec<String>> {
-    let mut namespaces: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let mut listed = BTreeSet::new();
-    for (namespace, id) in members {
-        // Objects that are not namespaced are listed for each namespace.
-        if !listed.insert((applyset::is_namespaced(&id).then(|| namespace.clone()), id.clone())) {
-            continue;
-        }
-        namespaces.entry(namespace).or_default().push(id);
-    }
-    namespaces
 }

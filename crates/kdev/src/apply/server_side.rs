@@ -27,6 +27,7 @@ const APPLY_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What the user allows an apply to do.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "one per flag")]
 pub struct ApplyOptions {
     /// Take over fields of other field managers.
     pub force_conflicts: bool,
@@ -34,6 +35,8 @@ pub struct ApplyOptions {
     pub recreate: bool,
     /// Delete objects that are no longer in the manifests.
     pub prune: bool,
+    /// With `prune`, also delete namespaces, CustomResourceDefinitions, and volume claims.
+    pub delete_data: bool,
 }
 
 /// The diff and apply of the documents of one namespace.
