@@ -77,9 +77,15 @@ fn pause_image_missing(facts: &Facts, event: &ApiEvent, node: &str) -> Option<Di
 /// The memory limit is too low for the runtime, whose own memory counts against the limit
 /// while it starts a container.
 fn memory_limit_too_low(facts: &Facts, event: &ApiEvent) -> Option<Diagnosis> {
-    /// Errors of runtimes about a process that died before its start.
-    const DIED_EARLY: [&str; 2] =
-        ["cannot start a stopped process", "cannot start a container that has stopped"];
+    /// Errors of containerd and runc while they start a process. Which one is reported depends
+    /// on the moment in which the kernel kills it.
+    const START_FAILED: [&str; 5] = [
+        "cannot start a stopped process",
+        "cannot start a container that has stopped",
+        "failed to start sandbox container task",
+        "failed to create containerd task",
+        "OCI runtime create failed",
+    ];
     /// A limit that is high enough to start a container: 16 MiB in millibytes, as quantities
     /// are stored.
     const SUFFICIENT_MEMORY: i128 = 1000 << 24;
@@ -92,8 +98,8 @@ fn memory_limit_too_low(facts: &Facts, event: &ApiEvent) -> Option<Diagnosis> {
     let total: i128 = limits.iter().map(|(limit, _)| limit).sum();
     let (_, container) = limits.into_iter().min_by_key(|(limit, _)| *limit)?;
     let is_oom_killed = event.message.contains("container init was OOM-killed");
-    let has_died = DIED_EARLY.iter().any(|sign| event.message.contains(sign));
-    let is_likely = has_died && total < SUFFICIENT_MEMORY;
+    let has_failed = START_FAILED.iter().any(|sign| event.message.contains(sign));
+    let is_likely = has_failed && total < SUFFICIENT_MEMORY;
     if !is_oom_killed && !is_likely {
         return None;
     }
@@ -211,7 +217,19 @@ mod tests {
                 vec![limit("2Mi")],
                 Some(Confidence::Likely),
             ),
+            (
+                "failed to start sandbox container task \"a\": OCI runtime start failed: container process is already dead",
+                vec![limit("2Mi")],
+                Some(Confidence::Likely),
+            ),
+            (
+                "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: can't get final child's PID from pipe: EOF",
+                vec![limit("2Mi")],
+                Some(Confidence::Likely),
+            ),
             (stopped, vec![limit("64Mi")], None),
+            ("OCI runtime create failed: no such file", vec![limit("64Mi")], None),
+            ("failed to setup network for sandbox", vec![limit("2Mi")], None),
             (stopped, vec![limit("2Mi"), json!({"name": "d"})], None),
             ("no such file", vec![limit("2Mi")], None),
         ];
