@@ -29,7 +29,7 @@ pub(crate) enum Case {
     /// Load 408 MB for the first time
     First,
     /// Load 400 MB of compressible files for the first time, over a link with 100 Mbit/s
-    SlowTask,
+    Slow,
 }
 
 impl Case {
@@ -43,7 +43,7 @@ impl Case {
                 measure_rebuilt(&bench.with_docker(&moby.host), report, &DOCKER_29)?;
             }
             Self::First => measure_first(bench, report)?,
-            Self::SlowTask => measure_slow(bench, report)?,
+            Self::Slow => measure_slow(bench, report)?,
         }
         bench.clean()
     }
