@@ -15,13 +15,6 @@ use crate::process::Command;
 /// Limits one run of `kubectl`, including the deletion of workloads with their pods.
 const DELETE_TIMEOUT: Duration = Duration::from_secs(120);
 
-const PHASES: [DeletionPhase; 4] = [
-    DeletionPhase::Custom,
-    DeletionPhase::BuiltIn,
-    DeletionPhase::Definitions,
-    DeletionPhase::Namespaces,
-];
-
 /// Deletes objects, and waits for the deletion. Keeps those whose deletion would delete other
 /// objects or stored data, unless `delete_data` is set, and returns them.
 pub(crate) fn delete(
@@ -33,9 +26,12 @@ pub(crate) fn delete(
     let is_kept = |(_, id): &Member| apply_order::holds_data(id) && !delete_data;
     let (kept, deleted): (BTreeSet<Member>, BTreeSet<Member>) =
         objects.iter().cloned().partition(is_kept);
-    for phase in PHASES {
-        let is_in_phase = |(_, id): &Member| apply_order::deletion_phase(id) == phase;
-        delete_at_once(cx, cluster, deleted.iter().filter(|member| is_in_phase(member)).cloned())?;
+    let mut phases: BTreeMap<DeletionPhase, Vec<Member>> = BTreeMap::new();
+    for member in deleted {
+        phases.entry(apply_order::deletion_phase(&member.1)).or_default().push(member);
+    }
+    for members in phases.into_values() {
+        delete_at_once(cx, cluster, members.into_iter())?;
     }
     Ok(kept)
 }

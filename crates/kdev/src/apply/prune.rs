@@ -109,10 +109,7 @@ pub(crate) fn labeled_objects(cx: &Cx, cluster: &Cluster, set: &Set) -> Result<B
         let cmd = cluster.cmd(&sh, Some(namespace)).args(["get", &resources]);
         // The objects show whether they are namespaced.
         let cmd = cmd.args(["--selector", &selector, "--output=json"]);
-        let output = Command::new(cmd).timeout(PRUNE_TIMEOUT).read(cx);
-        let output =
-            output.map_err(|f| cluster.request_error(f, "list the objects of the apply set"))?;
-        let list: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let list: Value = cluster.get_json(cx, cmd, "list the objects of the apply set")?;
         let member =
             |object: &Value| (text(object, "/metadata/namespace").to_owned(), applyset::id(object));
         found.extend(object::list(&list["items"]).map(member));
