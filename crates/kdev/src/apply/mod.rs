@@ -32,37 +32,39 @@ pub(crate) use error::Result;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rendered(Vec<(Option<String>, Vec<String>)>);
 
+/// The documents of one namespace, with their phases.
+type Group = (Option<String>, Vec<(Phase, String)>);
+
 impl Rendered {
     /// Groups the documents by namespace, because one `kubectl` only accepts objects of one
-    /// namespace.
+    /// namespace, and sorts them by the phase in which they are applied.
     pub(crate) fn new(texts: &[String]) -> Self {
-        let mut rendered = Self::default();
-        for document in texts.iter().flat_map(|text| documents::split(text)) {
-            let documents = rendered.documents(objects::namespace(document));
-            documents.push(document.to_owned());
+        let mut groups: Vec<Group> = Vec::new();
+        let documents = texts.iter().flat_map(|text| documents::split(text));
+        for (phase, document) in documents.flat_map(split_list) {
+            let namespace = objects::namespace(&document);
+            match groups.iter_mut().find(|(known, _)| *known == namespace) {
+                Some((_, documents)) => documents.push((phase, document)),
+                None => groups.push((namespace, vec![(phase, document)])),
+            }
         }
-        for (_, documents) in &mut rendered.0 {
-            documents.sort_by_cached_key(|document| phase(document));
+        for (_, documents) in &mut groups {
+            documents.sort_by_key(|(phase, _)| *phase);
         }
-        let has_definitions = |(_, documents): &(_, Vec<String>)| {
-            documents.iter().any(|document| phase(document) == Phase::Definitions)
-        };
-        rendered.0.sort_by_cached_key(|group| !has_definitions(group));
-        rendered.move_admission_to_end();
-        rendered
-    }
-
-    /// Moves cluster-scoped webhooks behind the workloads of other namespaces.
-    fn move_admission_to_end(&mut self) {
-        let is_admission = |document: &String| phase(document) == Phase::Admission;
-        let is_last = self.0.last().is_none_or(|(namespace, _)| namespace.is_none());
-        let group = self.0.iter_mut().find(|(namespace, _)| namespace.is_none());
-        if let Some((_, documents)) = group.filter(|_| !is_last) {
-            let first = documents.iter().position(is_admission).unwrap_or(documents.len());
+        groups.sort_by_key(|(_, documents)| documents[0].0 != Phase::Definitions);
+        // Cluster-scoped webhooks come after the workloads of other namespaces.
+        if groups.last().is_some_and(|(namespace, _)| namespace.is_some())
+            && let Some((_, documents)) = groups.iter_mut().find(|(known, _)| known.is_none())
+        {
+            let first = documents.partition_point(|(phase, _)| *phase < Phase::Admission);
             let admission = documents.split_off(first);
-            self.0.push((None, admission));
+            groups.push((None, admission));
         }
-        self.0.retain(|(_, documents)| !documents.is_empty());
+        groups.retain(|(_, documents)| !documents.is_empty());
+        let without_phase = |documents: Vec<(Phase, String)>| {
+            documents.into_iter().map(|(_, document)| document).collect()
+        };
+        Self(groups.into_iter().map(|(name, group)| (name, without_phase(group))).collect())
     }
 
     fn documents(&mut self, namespace: Option<String>) -> &mut Vec<String> {
@@ -75,10 +77,18 @@ impl Rendered {
     }
 }
 
-/// Returns the first phase of the objects in a document.
-fn phase(document: &str) -> Phase {
+/// Returns the phase of a document. The items of a list are documents of their own, because
+/// they can be in different phases and namespaces.
+fn split_list(document: &str) -> Vec<(Phase, String)> {
     let objects = expected::objects_in(document);
-    objects.iter().map(apply_order::phase).min().unwrap_or(Phase::Others)
+    // In a list of one kind, such as `DeploymentList`, the items may omit it.
+    let is_complete =
+        |object: &Value| object["kind"].is_string() && object["apiVersion"].is_string();
+    if objects.len() > 1 && objects.iter().all(is_complete) {
+        return objects.iter().map(|item| (apply_order::phase(item), item.to_string())).collect();
+    }
+    let phase = objects.iter().map(apply_order::phase).min().unwrap_or(Phase::Others);
+    vec![(phase, document.to_owned())]
 }
 
 /// The result of `kubectl diff` for rendered manifests, before the apply.
@@ -217,14 +227,16 @@ mod tests {
         let texts = [
             named("Deployment", "namespace: n"),
             named("Widget", ""),
-            "kind: List\nitems: [{kind: Pod}, {kind: Secret}]".to_owned(),
+            "kind: List\nitems:\n- {apiVersion: v1, kind: Pod}\n- {apiVersion: v1, kind: Secret, metadata: {namespace: n}}".to_owned(),
+            "kind: DeploymentList\nitems: [{metadata: {name: a}}, {metadata: {name: b}}]".to_owned(),
             named("Namespace", ""),
             named("ConfigMap", "namespace: n"),
             named("ValidatingWebhookConfiguration", ""),
         ];
         let kinds = |documents: Vec<String>| {
-            let kind = |text: String| text.lines().next().unwrap_or_default()[6..].to_owned();
-            documents.into_iter().map(kind).collect::<Vec<_>>().join(" ")
+            let read = |text: &String| serde_yaml::from_str::<Value>(text).unwrap();
+            let kind = |text: &String| read(text)["kind"].as_str().unwrap().to_owned();
+            documents.iter().map(kind).collect::<Vec<_>>().join(" ")
         };
         let order: Vec<_> = Rendered::new(&texts)
             .0
@@ -232,8 +244,8 @@ mod tests {
             .map(|(n, documents)| (n, kinds(documents)))
             .collect();
         let expected = [
-            (None, "Namespace List Widget".to_owned()),
-            (Some("n".to_owned()), "ConfigMap Deployment".to_owned()),
+            (None, "Namespace Widget Pod DeploymentList".to_owned()),
+            (Some("n".to_owned()), "Secret ConfigMap Deployment".to_owned()),
             (None, "ValidatingWebhookConfiguration".to_owned()),
         ];
         assert_eq!(order, expected);
