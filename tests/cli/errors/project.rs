@@ -199,10 +199,19 @@ fn hidden_files_beside_manifests_are_skipped() {
         project.write(&format!("k8s/{name}"), "\0not YAML");
     }
     project.run(&["render"]).code(0).stderr(
-        "        Note skipping hidden file `[ROOT]/k8s/.#app.yaml`
-        Note skipping hidden file `[ROOT]/k8s/._app.yaml`\n",
+        "        Note skipping hidden file or backup `[ROOT]/k8s/.#app.yaml`
+        Note skipping hidden file or backup `[ROOT]/k8s/._app.yaml`\n",
     );
     project.write("k8s/.own.yaml", "kind: ConfigMap\nmetadata: {name: own}\n");
     project.config("manifests = [\"k8s/app.yaml\", \"k8s/.own.yaml\"]");
     project.run(&["render"]).code(0).stderr("");
+
+    let project = Project::new();
+    std::fs::create_dir(project.path("k8s/.backup")).unwrap();
+    project.write("k8s/.backup/app.yaml", "\0not YAML").write("k8s/app.yaml~", "\0not YAML");
+    project.config("manifests = [\"k8s/**/*.yaml*\"]");
+    project.run(&["render"]).code(0).stderr(
+        "        Note skipping hidden file or backup `[ROOT]/k8s/.backup/app.yaml`
+        Note skipping hidden file or backup `[ROOT]/k8s/app.yaml~`\n",
+    );
 }

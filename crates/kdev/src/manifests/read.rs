@@ -1,9 +1,9 @@
 //! Finds and reads the manifest files and folders.
 
-use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use glob::MatchOptions;
 use kdev_core::shell::quote;
 
 use crate::cluster::kubeconfig::ClusterTarget;
@@ -70,25 +70,29 @@ fn first_manifest_command(cx: &Cx, config: &Config) -> Result<String> {
     ))
 }
 
-/// Returns the files that match a pattern. Hidden files, which editors and macOS create beside
-/// a manifest, must be named in full.
+/// Returns the files that match a pattern, except for hidden files and backups that editors and
+/// macOS create beside a manifest. A pattern must name these in full.
 fn expand_glob(cx: &Cx, pattern: &Path) -> Result<Vec<PathBuf>> {
-    let paths = glob::glob(&pattern.to_string_lossy()).map_err(|error| {
-        let reason = format!("`{}`: {error}", pattern.display());
-        config::Error::invalid("manifests", "the settings", reason)
-    })?;
-    let is_unexpected =
-        |path: &PathBuf| file_name(path).starts_with('.') && !file_name(pattern).starts_with('.');
-    let (skipped, found): (Vec<_>, Vec<_>) =
-        paths.filter_map(std::result::Result::ok).partition(is_unexpected);
-    for path in skipped {
-        cx.emit(Event::Note { text: format!("skipping hidden file `{}`", path.display()) });
+    let strict = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::new() };
+    let is_backup = |path: &Path| path.to_string_lossy().ends_with('~');
+    let mut found = glob_with(pattern, strict)?;
+    found.retain(|path| is_backup(pattern) || !is_backup(path));
+    for path in glob_with(pattern, MatchOptions::new())? {
+        if path.is_file() && !found.contains(&path) {
+            cx.emit(Event::Note {
+                text: format!("skipping hidden file or backup `{}`", path.display()),
+            });
+        }
     }
     Ok(found)
 }
 
-fn file_name(path: &Path) -> Cow<'_, str> {
-    path.file_name().unwrap_or_default().to_string_lossy()
+fn glob_with(pattern: &Path, options: MatchOptions) -> Result<Vec<PathBuf>> {
+    let paths = glob::glob_with(&pattern.to_string_lossy(), options).map_err(|error| {
+        let reason = format!("`{}`: {error}", pattern.display());
+        config::Error::invalid("manifests", "the settings", reason)
+    })?;
+    Ok(paths.filter_map(std::result::Result::ok).collect())
 }
 
 /// Returns the default patterns.
