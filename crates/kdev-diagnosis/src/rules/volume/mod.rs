@@ -6,6 +6,7 @@ pub(crate) mod claims;
 
 use kdev_core::kube::object::{list, text};
 use kdev_core::text;
+use serde_json::Value;
 
 use crate::cause::Cause;
 use crate::diagnosis::{Confidence, Diagnosis};
@@ -17,6 +18,17 @@ use crate::transient;
 /// Name prefix of the volume that the API server adds to each pod. It holds the token of
 /// the service account, and is not in the manifest.
 const TOKEN_VOLUME_PREFIX: &str = "kube-api-access-";
+
+/// Whether a volume is not in the manifest, but was added by the API server or a webhook.
+fn is_injected(facts: &Facts, volume: &str) -> bool {
+    let is_missing_in = |template: &Value| {
+        let claims =
+            facts.owners.iter().flat_map(|owner| list(&owner["spec"]["volumeClaimTemplates"]));
+        !list(&template["volumes"]).any(|one| one["name"] == volume)
+            && !claims.into_iter().any(|claim| claim["metadata"]["name"] == volume)
+    };
+    volume.starts_with(TOKEN_VOLUME_PREFIX) || fixes::pod_template(facts).is_some_and(is_missing_in)
+}
 
 pub(crate) fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
     // The events of volumes that are now mounted are outdated.
@@ -107,7 +119,10 @@ fn mount_failure(facts: &Facts) -> Option<Diagnosis> {
     let of_one = || {
         unresolved_failures(facts, "FailedMount").filter(|event| event.message.contains(ONE_VOLUME))
     };
-    let of_manifest = of_one().find(|event| !event.message.contains(TOKEN_VOLUME_PREFIX));
+    let is_of_manifest = |event: &&ApiEvent| {
+        text_between(&event.message, ONE_VOLUME, "\"").is_some_and(|name| !is_injected(facts, name))
+    };
+    let of_manifest = of_one().find(is_of_manifest);
     let event = of_manifest
         .or_else(|| of_one().next())
         .or_else(|| unresolved_failures(facts, "FailedMount").next())?;
@@ -136,7 +151,7 @@ fn mount_failure(facts: &Facts) -> Option<Diagnosis> {
         return Some(config::key_not_found(facts, kind, name, key, evidence));
     }
     let message = format!("volume `{volume}` cannot be mounted: {error}");
-    if volume.starts_with(TOKEN_VOLUME_PREFIX) {
+    if is_injected(facts, volume) {
         let help = format!(
             "wait for the kubelet to retry; if the error persists, run `{} describe {}`",
             facts.kubectl, facts.subject
@@ -213,6 +228,25 @@ mod tests {
     const MISSING: &str =
         "MountVolume.SetUp failed for volume \"data\" : configmap \"settings\" not found";
     const LATER: &str = "Unable to attach or mount volumes: unmounted volumes=[data], unattached volumes=[data kube-api-access-x], failed to process volumes=[]: timed out waiting for the condition";
+
+    #[test]
+    fn injected_volume_is_not_corrected_in_manifest() {
+        let failed = |volume: &str| {
+            format!("MountVolume.SetUp failed for volume \"{volume}\" : no such directory")
+        };
+        let set = json!({"kind": "StatefulSet", "metadata": {"name": "web"}, "spec": {
+            "template": {"spec": {"volumes": [{"name": "own"}]}},
+            "volumeClaimTemplates": [{"metadata": {"name": "data"}}]}});
+        for (volume, injected) in [("own", false), ("data", false), ("mesh-token", true)] {
+            let message = failed(volume);
+            let found = diagnose(&facts(set.clone(), &[("FailedMount", "01:00", &message)]));
+            assert_eq!(!found[0].help.contains("manifest"), injected, "{}", found[0].help);
+        }
+        let (own, mesh) = (failed("own"), failed("mesh-token"));
+        let events = [("FailedMount", "01:00", own.as_str()), ("FailedMount", "01:01", &mesh)];
+        let found = diagnose(&facts(set, &events));
+        assert!(found[0].message.contains("`own`"), "{}", found[0].message);
+    }
 
     #[test]
     fn failed_mount_names_volume_and_error() {
