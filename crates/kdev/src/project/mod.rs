@@ -98,7 +98,11 @@ impl Project {
         let output = Command::from(command.cargo_command()).read(cx).map_err(Error::Metadata)?;
         let metadata = MetadataCommand::parse(output.text())
             .map_err(|error| tools::Error::unexpected("cargo", error))?;
-        let package = select_package(&metadata, selection)?;
+        let manifest = match &selection.manifest_path {
+            Some(path) => Some(path.clone()),
+            None => nearest_manifest(cx)?,
+        };
+        let package = select_package(&metadata, selection, manifest)?;
         let manifest = package.manifest_path.as_std_path();
         Ok(Self {
             package: package.name.to_string(),
@@ -113,7 +117,11 @@ impl Project {
 
 /// Returns the package that `cargo build` selects: that of `--package`, that of the nearest
 /// `Cargo.toml`, or the only default member of the workspace.
-fn select_package<'a>(metadata: &'a Metadata, selection: &PackageSelection) -> Result<&'a Package> {
+fn select_package<'a>(
+    metadata: &'a Metadata,
+    selection: &PackageSelection,
+    manifest: Option<PathBuf>,
+) -> Result<&'a Package> {
     let names = |packages: &[&Package]| packages.iter().map(|p| p.name.to_string()).collect();
     let packages = metadata.workspace_packages();
     if let Some(name) = &selection.package {
@@ -123,7 +131,6 @@ fn select_package<'a>(metadata: &'a Metadata, selection: &PackageSelection) -> R
             available: names(&packages),
         });
     }
-    let manifest = selection.manifest_path.clone().or_else(nearest_manifest);
     let manifest = manifest.and_then(|path| path.canonicalize().ok());
     let is_at_manifest = |package: &&&Package| {
         package.manifest_path.as_std_path().canonicalize().ok() == manifest && manifest.is_some()
@@ -139,9 +146,9 @@ fn select_package<'a>(metadata: &'a Metadata, selection: &PackageSelection) -> R
 }
 
 /// Returns the `Cargo.toml` in the current directory or the nearest one above, as cargo does.
-fn nearest_manifest() -> Option<PathBuf> {
-    let dir = std::env::current_dir().ok()?;
-    dir.ancestors().map(|dir| dir.join("Cargo.toml")).find(|path| path.is_file())
+fn nearest_manifest(cx: &Cx) -> Result<Option<PathBuf>> {
+    let dir = cx.shell()?.current_dir();
+    Ok(dir.ancestors().map(|dir| dir.join("Cargo.toml")).find(|path| path.is_file()))
 }
 
 fn kdev_table(metadata: &Value) -> Value {
