@@ -76,4 +76,7 @@ fn missing_image_id_suggests_folder_for_snap() {
     let stderr = ran.code(90).err();
     assert!(stderr.contains("error: `docker build` did not write the image ID to `"), "{stderr}");
     assert!(stderr.contains("help: if Docker is installed as a snap"), "{stderr}");
+    project.sh("mkdir -p ~/kdev-tmp");
+    let folder = project.path("kdev-tmp").display().to_string();
+    project.run_with(&[("TMPDIR", &folder)], &["up"]).code(0);
 }
