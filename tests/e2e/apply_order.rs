@@ -14,22 +14,19 @@ fn namespace_and_definition_are_applied_first() {
     let objects = ["namespace/order-other", "customresourcedefinition/gadgets.order.example.com"];
     delete(&objects);
     let service = Service::new("order");
-    let other = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: order-other}\n";
-    let gadget = "apiVersion: order.example.com/v1\nkind: Gadget\nmetadata: {name: g}\n";
-    service.write("k8s/a.yaml", &format!("{other}---\n{gadget}"));
+    let other = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a, namespace: order-other}}";
+    let gadget = "{apiVersion: order.example.com/v1, kind: Gadget, metadata: {name: g}}";
+    let definition = "{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition,
+  metadata: {name: gadgets.order.example.com}, spec: {group: order.example.com, scope: Namespaced,
+  names: {kind: Gadget, plural: gadgets}, versions: [{name: v1, served: true, storage: true,
+  schema: {openAPIV3Schema: {type: object}}}]}}";
+    // The items of a list need different phases and namespaces.
+    let list =
+        format!("apiVersion: v1\nkind: List\nitems:\n- {other}\n- {gadget}\n- {definition}\n");
+    service.write("k8s/a.yaml", &list);
     service.write("k8s/b.yaml", &deployment("order", ""));
     let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: order-other}\n";
-    let definition = "apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: gadgets.order.example.com}
-spec:
-  group: order.example.com
-  scope: Namespaced
-  names: {kind: Gadget, plural: gadgets}
-  versions:
-  - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}
-";
-    service.write("k8s/c.yaml", &format!("{definition}---\n{namespace}"));
+    service.write("k8s/c.yaml", namespace);
     service.up_ok();
     assert_eq!(get("order-other", &["configmap", "a"])["metadata"]["name"], "a");
     run(&mut kubectl("order", &["get", "gadgets.order.example.com", "g"]));
