@@ -77,7 +77,7 @@ impl Rendered {
     }
 }
 
-/// Returns the phase of a document. The items of a list are documents of their own, because
+/// Returns the phase of a document. The items of a list are separate documents, because
 /// they can be in different phases and namespaces.
 fn split_list(document: &str) -> Vec<(Phase, String)> {
     let objects = expected::objects_in(document);
