@@ -8,7 +8,6 @@ use std::fmt;
 use kdev_diagnosis::diagnosis::Diagnosis;
 
 use crate::exit_code::ExitCode;
-use crate::node::error::{NodeError, NodeErrorKind};
 use crate::{
     apply, build, cluster, config, docker, facts, layers, load, manifests, process, project,
     rollout, tools,
@@ -176,43 +175,13 @@ impl Error {
             Self::Tool(_) | Self::Docker(_) => ExitCode::Tool,
             Self::Cluster(_) | Self::Apply(_) | Self::Facts(_) => ExitCode::Cluster,
             Self::Load(load::Error::Nodes(failures)) => {
-                failures.first().map_or(ExitCode::Node, NodeError::exit_code)
+                failures.first().map_or(ExitCode::Node, |failure| failure.kind.exit_code())
             }
             Self::Load(_) => ExitCode::Load,
             Self::Rollout(rollout::Error::TimedOut { .. }) => ExitCode::Timeout,
             Self::Rollout(_) => ExitCode::Rollout,
         };
         code as u8
-    }
-}
-
-impl NodeError {
-    /// Returns the exit code: the node cannot be used, or the load onto it failed.
-    pub(crate) fn exit_code(&self) -> ExitCode {
-        match self.kind {
-            NodeErrorKind::Export(_)
-            | NodeErrorKind::DiskFull(_)
-            | NodeErrorKind::ConnectionLost(_)
-            | NodeErrorKind::ContainerdStopped(_)
-            | NodeErrorKind::Import(_) => ExitCode::Load,
-            NodeErrorKind::Interrupted => ExitCode::Interrupted,
-            NodeErrorKind::NoAddress
-            | NodeErrorKind::InvalidSshTarget(_)
-            | NodeErrorKind::InvalidContainerName(_)
-            | NodeErrorKind::WrongMachine
-            | NodeErrorKind::Unreachable(_)
-            | NodeErrorKind::HostKeyUnknown(_)
-            | NodeErrorKind::HostKeyChanged(_)
-            | NodeErrorKind::LoginDenied(_)
-            | NodeErrorKind::NoShell(_)
-            | NodeErrorKind::CtrNotFound(_)
-            | NodeErrorKind::SudoPassword(_)
-            | NodeErrorKind::SudoTerminal
-            | NodeErrorKind::SudoNotFound
-            | NodeErrorKind::SudoNotAllowed(..)
-            | NodeErrorKind::ContainerdUnreachable { .. }
-            | NodeErrorKind::UnsupportedRuntime(_) => ExitCode::Node,
-        }
     }
 }
 

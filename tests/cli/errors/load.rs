@@ -68,6 +68,21 @@ error: failed to import the image on node `n1` (10.0.0.1): ctr: failed to extrac
 }
 
 #[test]
+fn log_command_in_help_depends_on_distribution() {
+    let project = Project::new();
+    project.edit_nodes(
+        "containerd://1.6.20\"",
+        "containerd://2.1.5-k3s1\",\"kubeletVersion\":\"v1.34.1+k3s1\"",
+    );
+    project.script("k3s", "shift; exec ctr \"$@\"");
+    project.write("fake/ctr-import-fails", "ctr: failed to extract layer: unexpected digest\n");
+    project.run(&["up", "--node", "n1"]).code(94).error(
+        "error: failed to import the image on node `n1` (10.0.0.1): ctr: failed to extract layer: unexpected digest
+  help: run the command again; if it fails again, check `sudo tail /var/lib/rancher/k3s/agent/containerd/containerd.log` on node `n1`\n",
+    );
+}
+
+#[test]
 fn containerd_stops_during_import() {
     let project = Project::new();
     let message = "ctr: failed to send write: error reading from server: EOF: unavailable";

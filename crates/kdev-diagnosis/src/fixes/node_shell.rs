@@ -1,23 +1,11 @@
 //! Command lines that run a command on a node.
 
+use kdev_core::kube::distribution::NodeServices;
 use kdev_core::kube::node::{self, Node};
 use kdev_core::kube::object::text;
 use kdev_core::shell::{in_container, over_ssh, quote, with_terminal};
 
 use crate::facts::Facts;
-
-/// The labels of control plane nodes.
-const CONTROL_PLANE_LABELS: [&str; 2] =
-    ["node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master"];
-/// The systemd unit that contains the kubelet, by distribution: a part of the kubelet's
-/// version, the unit on a control plane node, and the unit on other nodes.
-const KUBELET_UNITS: [(&str, &str, &str); 3] = [
-    ("+k3s", "k3s", "k3s-agent"),
-    ("+rke2", "rke2-server", "rke2-agent"),
-    ("+k0s", "k0scontroller", "k0sworker"),
-];
-/// The unit of `MicroK8s`, which the kubelet's version does not show.
-const MICROK8S_UNIT: &str = "snap.microk8s.daemon-kubelite";
 
 /// A way to run commands on a node.
 pub(crate) struct NodeShell {
@@ -95,16 +83,7 @@ impl NodeShell {
     }
 
     fn kubelet_unit(&self) -> &'static str {
-        let Some(node) = &self.node else { return "kubelet" };
-        let is_server = CONTROL_PLANE_LABELS.iter().any(|label| node.labels.contains_key(*label));
-        let of_version =
-            KUBELET_UNITS.iter().find(|(sign, ..)| node.info.kubelet_version.contains(sign));
-        match of_version {
-            Some((_, server, _)) if is_server => server,
-            Some((_, _, agent)) => agent,
-            None if node.labels.contains_key("microk8s.io/cluster") => MICROK8S_UNIT,
-            None => "kubelet",
-        }
+        self.node.as_ref().map_or("kubelet", |node| NodeServices::for_node(node).kubelet_unit)
     }
 
     /// Returns the help that starts the node.

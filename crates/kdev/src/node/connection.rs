@@ -4,6 +4,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kdev_core::image::node_images::NodeImages;
+use kdev_core::kube::distribution::NodeServices;
 use kdev_core::kube::node::Node;
 use kdev_core::kube::placement::is_not_responding;
 use kdev_core::shell::DISK_USAGE_COMMAND;
@@ -158,6 +159,7 @@ impl<'a> NodeConnection<'a> {
             kind,
             connect_command: self.display_command(),
             known_hosts_name: self.transport.known_hosts_name(),
+            services: NodeServices::for_node(self.node),
         }
     }
 

@@ -2,9 +2,11 @@
 
 use std::fmt;
 
+use kdev_core::kube::distribution::NodeServices;
 use kdev_core::shell::DISK_USAGE_COMMAND;
 use kdev_core::text::toml_key;
 
+use crate::exit_code::ExitCode;
 use crate::process::{Failure, Interrupted};
 
 /// An error on one node.
@@ -20,6 +22,8 @@ pub struct NodeError {
     pub(crate) connect_command: String,
     /// The node's name in `known_hosts`.
     pub(crate) known_hosts_name: String,
+    /// The services on the node.
+    pub(crate) services: &'static NodeServices,
 }
 
 /// What failed on a node.
@@ -158,7 +162,8 @@ impl NodeError {
                 "start containerd on node `{node}` and run the command again, which also repairs an image name that this load may have left"
             ),
             NodeErrorKind::Import(_) => format!(
-                "run the command again; if it fails again, check `journalctl --unit containerd` on node `{node}`"
+                "run the command again; if it fails again, check `{}` on node `{node}`",
+                self.services.containerd_log_command()
             ),
             NodeErrorKind::Interrupted => return None,
         })
@@ -166,6 +171,34 @@ impl NodeError {
 }
 
 impl NodeErrorKind {
+    /// Returns the exit code: the load onto the node failed, or the node cannot be used.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Export(_)
+            | Self::DiskFull(_)
+            | Self::ConnectionLost(_)
+            | Self::ContainerdStopped(_)
+            | Self::Import(_) => ExitCode::Load,
+            Self::Interrupted => ExitCode::Interrupted,
+            Self::NoAddress
+            | Self::InvalidSshTarget(_)
+            | Self::InvalidContainerName(_)
+            | Self::WrongMachine
+            | Self::Unreachable(_)
+            | Self::HostKeyUnknown(_)
+            | Self::HostKeyChanged(_)
+            | Self::LoginDenied(_)
+            | Self::NoShell(_)
+            | Self::CtrNotFound(_)
+            | Self::SudoPassword(_)
+            | Self::SudoTerminal
+            | Self::SudoNotFound
+            | Self::SudoNotAllowed(..)
+            | Self::ContainerdUnreachable { .. }
+            | Self::UnsupportedRuntime(_) => ExitCode::Node,
+        }
+    }
+
     /// Returns whether a second attempt can succeed: the connection was lost, or the node
     /// lost a layer between the query and the import.
     pub(crate) fn is_retryable(&self) -> bool {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::{fmt, fs};
 
+use kdev_core::kube::distribution::NodeServices;
 use kdev_core::kube::node::{Node, NodeInfo};
 use kdev_core::shell::{in_container, over_ssh};
 use xshell::{Cmd, Shell, cmd};
@@ -87,6 +88,7 @@ impl Transports {
             kind,
             connect_command: format!("ssh {at}"),
             known_hosts_name: at.clone(),
+            services: NodeServices::for_node(node),
             location: at,
         })
     }

@@ -1,6 +1,6 @@
 //! Checks of containerd on a node, and of the `ctr` that connects to it.
 
-use kdev_core::kube::distribution;
+use kdev_core::kube::distribution::{self, NodeServices};
 use kdev_core::kube::node::Node;
 use kdev_core::text::{list, toml_key};
 
@@ -107,9 +107,10 @@ fn check_cri(node: &Node, facts: &NodeReport) -> CheckResult {
     let help = if other_sockets(facts).next().is_some() {
         other_containerd_help(node, facts)
     } else {
+        let services = NodeServices::for_node(node);
         format!(
-            "remove `cri` from `disabled_plugins` in `/etc/containerd/config.toml` on node `{0}`, then run `sudo systemctl restart containerd` and `sudo ctr plugins ls` on the node",
-            node.name
+            "remove `cri` from `disabled_plugins` in `{}` on node `{}`, then run `sudo systemctl restart {}` and `sudo {} plugins ls` on the node",
+            services.containerd_config, node.name, services.containerd_unit, facts.ctr
         )
     };
     CheckResult::error(CheckGroup::Node, "cri", evidence, help)

@@ -1,9 +1,9 @@
 //! Nodes with one problem each.
 
-use serde_json::Value;
+use kdev_core::kube::distribution::NodeServices;
+use serde_json::{Value, json};
 
 use crate::node::error::NodeError;
-use serde_json::json;
 
 use super::*;
 use crate::commands::doctor::containerd::{check_runtime, other_sockets};
@@ -173,6 +173,7 @@ fn inaccessible_containerd_does_not_hide_other_problems() {
         kind: NodeErrorKind::SudoTerminal,
         connect_command: "ssh h".into(),
         known_hosts_name: "h".into(),
+        services: NodeServices::for_node(&node()),
     };
     let facts = facts("machine", Some("x"));
     let found = problems_with(facts, Some(error), &ready(), "linux/amd64");

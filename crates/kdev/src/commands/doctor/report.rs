@@ -164,7 +164,7 @@ impl CheckResult {
     /// Creates a result from the error with which `up` would fail on a node.
     pub(crate) fn failed_on_node(check: &'static str, error: &NodeError) -> Self {
         let found = Self::new(CheckGroup::Node, check, CheckState::Error, error.to_string());
-        let code = error.exit_code() as u8;
+        let code = error.kind.exit_code() as u8;
         Self { causes: causes(error), help: error.help(), code, ..found }
     }
 
