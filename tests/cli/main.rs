@@ -14,6 +14,7 @@ mod imports;
 mod interrupt;
 mod load;
 mod onboarding;
+mod output;
 mod package_selection;
 mod project;
 mod prune;

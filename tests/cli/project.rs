@@ -229,7 +229,7 @@ impl Project {
     }
 
     #[expect(clippy::disallowed_methods, reason = "a test runs the program itself")]
-    fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
+    pub(crate) fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-kdev"));
         let cargo = Path::new(env!("CARGO"));
         let path = [self.path("bin"), self.path("tools"), cargo.parent().unwrap().to_owned()];
@@ -242,6 +242,8 @@ impl Project {
             .env("CARGO", cargo)
             .env("HOME", self.root.path())
             .env("FAKE", self.path("fake"))
+            // Most manifests of the tests have no readiness probe.
+            .env("KDEV_SETTLE", "0")
             .stdin(Stdio::null());
         command
     }
@@ -298,6 +300,10 @@ impl Ran {
     pub(crate) fn stderr(&self, expected: &str) -> &Self {
         matches(&self.output[1], expected);
         self
+    }
+
+    pub(crate) fn exit_code(&self) -> Option<i32> {
+        self.code
     }
 
     pub(crate) fn out(&self) -> &str {

@@ -45,6 +45,7 @@ Exit codes:
        verified
    95  the rollout failed
    96  the rollout timed out
+   97  the result could not be written to standard output
   130  interrupted
 If the build fails, `cargo kdev` exits with the exit code of the build tool.";
 

@@ -14,7 +14,10 @@ use kdev::{Cx, Interrupt};
 use ui::Ui;
 
 fn main() -> ExitCode {
-    let Cargo::Kdev(Kdev { command, output }) = Cargo::parse_from(cli::cargo_args());
+    let Cargo::Kdev(Kdev { command, output }) = match Cargo::try_parse_from(cli::cargo_args()) {
+        Ok(cargo) => cargo,
+        Err(help_or_error) => return ui::print_usage(&help_or_error),
+    };
     let ui = Ui::new(&output);
     let on_event = |event| ui.print_event(event);
     let interrupt = Interrupt::on_signals();
@@ -37,7 +40,14 @@ fn main() -> ExitCode {
         Command::Why(why) => kdev::why(&cx, &why.into()).map(|report| ui.print_why_report(&report)),
         Command::Status(status) => {
             let watch = status.watch;
-            let result = kdev::status(&cx, &status.into(), |status| ui.print_status(status, watch));
+            let show = |status: &kdev::Status| {
+                ui.print_status(status, watch);
+                // Without a reader, the watch would never end.
+                if ui.stdout.has_ended() {
+                    interrupt.raise();
+                }
+            };
+            let result = kdev::status(&cx, &status.into(), show);
             result.inspect(|()| ui.end_watch(watch))
         }
         Command::Doctor(doctor) => {
@@ -51,11 +61,9 @@ fn main() -> ExitCode {
         }
     };
     ui.clear_bars();
-    match result {
-        Ok(()) => ExitCode::from(code),
-        Err(error) => {
-            ui.print_error(&error);
-            ExitCode::from(error.exit_code())
-        }
+    if let Err(error) = result {
+        ui.print_error(&error);
+        code = error.exit_code();
     }
+    ExitCode::from(ui.finish(code))
 }

@@ -24,6 +24,8 @@ pub enum ExitCode {
     Rollout = 95,
     /// The rollout timed out.
     Timeout = 96,
+    /// Standard output could not be written.
+    Output = 97,
     /// The run was interrupted by Ctrl-C or a signal.
     Interrupted = 130,
 }

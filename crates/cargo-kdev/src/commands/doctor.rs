@@ -1,7 +1,6 @@
 //! `cargo kdev doctor`: flags and output.
 
 use std::fmt::Write;
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use anstyle::{AnsiColor, Style};
@@ -12,8 +11,8 @@ use kdev::{
 use serde::Serialize;
 
 use crate::flags::{ClusterArgs, ProjectArgs};
+use crate::ui::Ui;
 use crate::ui::wrap::{is_narrow, stdout_width, wrap_text};
-use crate::ui::{Ui, print_json};
 
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
@@ -79,15 +78,14 @@ impl Ui {
         self.clear_bars();
         if self.json {
             for result in &report.checks {
-                print_json(&CheckLine {
+                self.stdout.write_json(&CheckLine {
                     version: kdev::JSON_VERSION,
                     reason: "check-result",
                     check: result,
                 });
             }
         } else {
-            let text = format_report(report, self.quiet, stdout_width());
-            let _ = write!(anstream::stdout(), "{text}");
+            self.stdout.write_styled(format_report(report, self.quiet, stdout_width()));
         }
         report.exit_code()
     }

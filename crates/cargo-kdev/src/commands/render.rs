@@ -1,7 +1,6 @@
 //! `cargo kdev render`: flags and output. Prints the rendered manifests, a diff or explanations.
 
 use std::fmt::Write;
-use std::io::{self, Write as _};
 
 use anstyle::{AnsiColor, Style};
 use clap::Args;
@@ -10,7 +9,7 @@ use serde::Serialize;
 use similar::{ChangeTag, TextDiff};
 
 use crate::flags::{ProjectArgs, PullPolicyArg};
-use crate::ui::{NOTE, Ui, print_json};
+use crate::ui::{NOTE, Ui};
 
 #[derive(Debug, Args)]
 pub(crate) struct RenderArgs {
@@ -57,7 +56,7 @@ impl Ui {
     pub(crate) fn print_rendered(&self, renderings: &[Rendering], diff: bool, explain: bool) {
         if self.json {
             for rendering in renderings {
-                print_json(&RenderedLine {
+                self.stdout.write_json(&RenderedLine {
                     version: kdev::JSON_VERSION,
                     reason: "rendered",
                     rendering,
@@ -70,12 +69,12 @@ impl Ui {
                 self.print_line(NOTE, verb, &text);
             }
         }
-        // The stream is written unmodified: removing colors could change its bytes.
-        let _ = if diff {
-            write!(anstream::stdout(), "{}", self::format_diff(renderings))
+        if diff {
+            self.stdout.write_styled(format_diff(renderings));
         } else {
-            write!(io::stdout(), "{}", join_manifests(renderings))
-        };
+            // Removing colors could change the bytes.
+            self.stdout.write(&join_manifests(renderings));
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! `cargo kdev status`: flags and output. Prints a table, and redraws it with `--watch`.
 
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write as _};
 
 use anstyle::{AnsiColor, Style};
 use clap::Args;
@@ -12,8 +12,9 @@ use serde::Serialize;
 use crate::flags::{ClusterArgs, ProjectArgs};
 use crate::ui::progress::{adapt_colors, is_dumb};
 use crate::ui::rollout::shorten_start;
+use crate::ui::stdout::Stdout;
 use crate::ui::wrap::{stdout_width, wrap_text};
-use crate::ui::{NOTE, Ui, print_json};
+use crate::ui::{NOTE, Ui};
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
@@ -60,10 +61,10 @@ struct StatusLine<'a> {
 }
 
 /// Prints a line for each row that changed or no longer exists.
-fn print_status_lines(status: &Status, last: Option<&Status>) {
+fn print_status_lines(stdout: &Stdout, status: &Status, last: Option<&Status>) {
     let line = |reason, row| {
         let latest = status.latest.as_deref();
-        print_json(&StatusLine { version: kdev::JSON_VERSION, reason, latest, row });
+        stdout.write_json(&StatusLine { version: kdev::JSON_VERSION, reason, latest, row });
     };
     let before = last.map(|last| last.rows.as_slice()).unwrap_or_default();
     let has_same_latest = last.is_some_and(|last| last.latest == status.latest);
@@ -84,16 +85,18 @@ impl Ui {
     pub(crate) fn print_status(&self, status: &Status, watch: bool) {
         let last = self.state().status.replace(status.clone());
         if self.json {
-            return print_status_lines(status, last.as_ref());
+            return print_status_lines(&self.stdout, status, last.as_ref());
         }
         let is_changed = last.as_ref() != Some(status);
         let screen = Screen::from_stdout();
         match (watch, screen) {
-            (true, Some(screen)) => screen.redraw(status, last.is_none()),
+            (true, Some(screen)) => {
+                self.stdout.write(&screen.format_redraw(status, last.is_none()));
+            }
             _ if is_changed => {
                 let between = if last.is_some() { "\n" } else { "" };
                 let text = format_table(status, Timestamp::now(), stdout_width());
-                let _ = write!(anstream::stdout(), "{between}{text}");
+                self.stdout.write_styled(format_args!("{between}{text}"));
                 if !self.quiet {
                     for note in notes(status) {
                         self.print_line(NOTE, "Note", &note);
@@ -168,14 +171,11 @@ impl Screen {
             .then_some(Self { width: width.into(), height: height.into() })
     }
 
-    /// Redraws the screen with a single write, to avoid flicker.
-    pub(crate) fn redraw(self, status: &Status, is_first: bool) {
+    /// Formats a redraw of the screen, for a single write, which avoids flicker.
+    pub(crate) fn format_redraw(self, status: &Status, is_first: bool) -> String {
         let colored = adapt_colors(&self.format_page(status, Timestamp::now()), &io::stdout());
         let begin = if is_first { "\x1b[2J\x1b[H" } else { "\x1b[H" };
-        let drawn = format!("{begin}{}\x1b[J", colored.replace('\n', "\x1b[K\n"));
-        let mut stdout = io::stdout().lock();
-        let _ = stdout.write_all(drawn.as_bytes());
-        let _ = stdout.flush();
+        format!("{begin}{}\x1b[J", colored.replace('\n', "\x1b[K\n"))
     }
 
     /// Formats the table and the notes. The last line of the screen stays free for the cursor.

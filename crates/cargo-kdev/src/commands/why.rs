@@ -1,7 +1,6 @@
 //! `cargo kdev why`: flags and output.
 
 use std::fmt::Write;
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use anstyle::{AnsiColor, Style};
@@ -10,8 +9,8 @@ use kdev::{Cause, Confidence, ConfigLayer, Diagnosis, WhyReport, WhyRequest, Wor
 use serde::Serialize;
 
 use crate::flags::{ClusterArgs, ProjectArgs};
+use crate::ui::Ui;
 use crate::ui::wrap::{stdout_width, wrap_text};
-use crate::ui::{Ui, print_json};
 
 #[derive(Debug, Args)]
 pub(crate) struct WhyArgs {
@@ -75,14 +74,14 @@ impl Ui {
     pub(crate) fn print_why_report(&self, report: &WhyReport) {
         if self.json {
             for workload in &report.workloads {
-                print_json(&DiagnosisLine {
+                self.stdout.write_json(&DiagnosisLine {
                     version: kdev::JSON_VERSION,
                     reason: "diagnosis",
                     workload,
                 });
             }
         } else {
-            let _ = write!(anstream::stdout(), "{}", format_report(report, stdout_width()));
+            self.stdout.write_styled(format_report(report, stdout_width()));
         }
     }
 }

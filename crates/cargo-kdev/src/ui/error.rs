@@ -53,6 +53,15 @@ impl Report {
         Self { message: "interrupted".to_owned(), causes: Vec::new(), help: None }
     }
 
+    /// Creates the report of a failed write to stdout.
+    pub(crate) fn for_stdout(cause: String) -> Self {
+        Self {
+            message: "failed to write to standard output".to_owned(),
+            causes: vec![cause],
+            help: Some("free space on its device, or redirect the output to another file".into()),
+        }
+    }
+
     /// Formats the report, with colors. Lines are wrapped at `width`.
     pub(crate) fn format(&self, width: Option<usize>) -> String {
         let mut lines = String::new();

@@ -3,11 +3,13 @@
 //! - `error.rs`: errors as text
 //! - `progress.rs`: progress bars
 //! - `rollout.rs`: the progress of a workload
+//! - `stdout.rs`: results on stdout
 //! - `wrap.rs`: wraps lines at the width of the terminal
 
 pub(crate) mod error;
 pub(crate) mod progress;
 pub(crate) mod rollout;
+pub(crate) mod stdout;
 pub(crate) mod wrap;
 
 use std::collections::VecDeque;
@@ -19,12 +21,13 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use indicatif::HumanBytes;
-use kdev::{BuildError, BuildOutput, Error, Event, Interrupt, PodState, Status, pluralize};
+use kdev::{BuildError, BuildOutput, Error, Event, ExitCode, Interrupt, PodState, Status, pluralize};
 use serde::Serialize;
 
 use crate::flags::{Color, MessageFormat, OutputArgs};
 use crate::ui::error::Report;
 use crate::ui::progress::Bars;
+use crate::ui::stdout::Stdout;
 use crate::ui::wrap::{is_narrow, stderr_width, wrap_text};
 
 const DONE: Style = AnsiColor::Green.on_default().bold();
@@ -43,6 +46,7 @@ pub(crate) struct Ui {
     pub(crate) quiet: bool,
     verbose: bool,
     pub(crate) bars: Bars,
+    pub(crate) stdout: Stdout,
     state: Mutex<UiState>,
 }
 
@@ -65,12 +69,12 @@ struct EventLine<'a> {
 
 /// An error in the JSON output.
 #[derive(Serialize)]
-struct ErrorLine {
+struct ErrorLine<'a> {
     version: u32,
     reason: &'static str,
     code: u8,
     #[serde(flatten)]
-    report: Report,
+    report: &'a Report,
 }
 
 impl Ui {
@@ -82,7 +86,8 @@ impl Ui {
         }
         let json = output.message_format == MessageFormat::Json;
         let bars = Bars::new(!json && !output.quiet);
-        Self { json, quiet: output.quiet, verbose: output.verbose, bars, state: Mutex::default() }
+        let (quiet, verbose) = (output.quiet, output.verbose);
+        Self { json, quiet, verbose, bars, stdout: Stdout::default(), state: Mutex::default() }
     }
 
     /// Returns where builds print: directly to stderr, except for quiet and JSON output.
@@ -124,12 +129,10 @@ impl Ui {
 
     pub(crate) fn print_event(&self, event: Event) {
         if self.json {
-            print_json(&EventLine { version: kdev::JSON_VERSION, event: &event });
+            self.stdout.write_json(&EventLine { version: kdev::JSON_VERSION, event: &event });
         } else if let Event::WouldRun { command } = &event {
             // The commands are the result of a dry run, so they go to stdout.
-            self.bars.suspend(|| {
-                let _ = writeln!(anstream::stdout(), "{command}");
-            });
+            self.bars.suspend(|| self.stdout.write_styled(format_args!("{command}\n")));
         } else if self.quiet {
             self.print_quiet(event);
         } else {
@@ -157,16 +160,21 @@ impl Ui {
         let code = error.exit_code();
         for report in error::reports(error) {
             if self.json {
-                print_json(&ErrorLine {
-                    version: kdev::JSON_VERSION,
-                    reason: "error",
-                    code,
-                    report,
-                });
-            } else {
+                let (version, reason) = (kdev::JSON_VERSION, "error");
+                self.stdout.write_json(&ErrorLine { version, reason, code, report: &report });
+            }
+            if !self.json || self.stdout.error_message().is_some() {
                 let _ = write!(stderr, "{}", report.format(stderr_width()));
             }
         }
+    }
+
+    /// Prints an error if stdout could not be written. Returns the exit code of the process.
+    pub(crate) fn finish(&self, code: u8) -> u8 {
+        let Some(cause) = self.stdout.error_message() else { return code };
+        let report = Report::for_stdout(cause);
+        let _ = write!(anstream::stderr(), "{}", report.format(stderr_width()));
+        if code == 0 { ExitCode::Output as u8 } else { code }
     }
 
     pub(crate) fn state(&self) -> std::sync::MutexGuard<'_, UiState> {
@@ -292,6 +300,19 @@ impl Ui {
     }
 }
 
+/// Prints the help or an error of the command line. Returns the exit code.
+pub(crate) fn print_usage(error: &clap::Error) -> std::process::ExitCode {
+    let code = u8::try_from(error.exit_code()).unwrap_or(ExitCode::Usage as u8);
+    match error.print().and_then(|()| io::stdout().flush()) {
+        Err(error) if code == 0 && error.kind() != io::ErrorKind::BrokenPipe => {
+            let report = Report::for_stdout(error.to_string());
+            let _ = write!(anstream::stderr(), "{}", report.format(stderr_width()));
+            (ExitCode::Output as u8).into()
+        }
+        _ => code.into(),
+    }
+}
+
 /// Wraps a message and indents the following lines.
 fn wrap_message(message: &str) -> String {
     let width = stderr_width();
@@ -301,12 +322,6 @@ fn wrap_message(message: &str) -> String {
         if is_narrow(width) { NARROW_INDENT } else { MESSAGE_COLUMN },
         width,
     )
-}
-
-pub(crate) fn print_json(line: &impl Serialize) {
-    // The types of all lines can be represented in JSON.
-    let json = serde_json::to_string(line).unwrap_or_default();
-    let _ = writeln!(io::stdout(), "{json}");
 }
 
 fn format_seconds(duration: Duration) -> String {
