@@ -30,6 +30,11 @@ pub(crate) fn kubeconfig() -> PathBuf {
     state("kubeconfig")
 }
 
+/// Returns the configuration folder of a Docker client that builds with `BuildKit`.
+pub(crate) fn docker_config() -> PathBuf {
+    state("docker-config")
+}
+
 pub(crate) fn ssh_config() -> PathBuf {
     state("ssh/config")
 }

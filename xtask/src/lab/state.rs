@@ -14,6 +14,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use xshell::Shell;
 
+/// The program of Docker Buildx.
+const BUILDX: &str = "buildx";
+
 /// Fails if this machine cannot run the lab.
 pub(crate) fn check_host() -> Result<()> {
     if !cfg!(target_os = "linux") {
@@ -69,7 +72,17 @@ pub(crate) fn link_programs(tools: &BuiltTools) -> Result<()> {
             link_or_copy(&file, &to)?;
         }
     }
-    Ok(())
+    if program(BUILDX).exists() { link_docker_plugin() } else { Ok(()) }
+}
+
+/// Makes a configuration folder for the Docker client that has Buildx as a plugin, so that
+/// `docker build` uses `BuildKit`.
+fn link_docker_plugin() -> Result<()> {
+    let plugins = paths::docker_config().join("cli-plugins");
+    fs::create_dir_all(&plugins)?;
+    let plugin = plugins.join("docker-buildx");
+    let _ = fs::remove_file(&plugin);
+    Ok(std::os::unix::fs::symlink(program(BUILDX), plugin)?)
 }
 
 fn is_same_file(first: &Path, second: &Path) -> bool {

@@ -29,7 +29,7 @@ pub(crate) enum Part {
 }
 
 /// All tools.
-pub(crate) const TOOLS: [Tool; 3] = [
+pub(crate) const TOOLS: [Tool; 4] = [
     Tool {
         name: "cluster",
         title: "Kubernetes and containerd",
@@ -68,6 +68,14 @@ pub(crate) const TOOLS: [Tool; 3] = [
         module: "moby",
         ldflags: "-s -w -X github.com/moby/moby/v2/dockerversion.Version=29.0.0-beta.1",
         packages: &["."],
+    },
+    Tool {
+        name: "buildx",
+        title: "Docker Buildx",
+        part: Part::Tests,
+        module: "buildx",
+        ldflags: "-s -w -X github.com/docker/buildx/version.Version=v0.29.1",
+        packages: &["github.com/docker/buildx/cmd/buildx"],
     },
 ];
 
