@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::api;
+use crate::failure_report;
 use crate::images;
 use crate::lab::wait_for;
 use crate::test_service::NODES;
@@ -145,6 +146,7 @@ impl Permit {
     /// Waits until the claim conflicts with no running test.
     pub(crate) fn acquire(name: &'static str, claim: Claim) -> Self {
         let started = Instant::now();
+        failure_report::set_namespace(name);
         let breaks = claim.breaks.iter().map(|part| format!("{part:?}")).collect::<Vec<_>>();
         let mut tests = lock();
         let first = *tests.first.get_or_insert(started);

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub(crate) use crate::api::get;
+use crate::failure_report::describe_cluster;
 use crate::times::record_wait;
 
 /// The longest time that `wait_for` waits.
@@ -91,7 +92,7 @@ pub(crate) fn count_registry_requests(text: &str) -> usize {
     log.lines().filter(|line| line.contains(text)).count()
 }
 
-/// Polls until `poll` returns a value.
+/// Polls until `poll` returns a value. The message of a timeout describes the test's namespace.
 #[track_caller]
 pub(crate) fn wait_for<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
@@ -102,7 +103,8 @@ pub(crate) fn wait_for<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T 
         }
         assert!(
             started.elapsed() < CLUSTER_TIMEOUT,
-            "timed out after {CLUSTER_TIMEOUT:?} waiting for {what}"
+            "timed out after {CLUSTER_TIMEOUT:?} waiting for {what}\n{}",
+            describe_cluster()
         );
         thread::sleep(Duration::from_millis(200));
     }

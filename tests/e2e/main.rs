@@ -15,6 +15,7 @@ mod distributions;
 mod docker_variants;
 mod doctor;
 mod exclusive;
+mod failure_report;
 mod fault_injection;
 mod images;
 mod inner_loop;

@@ -18,22 +18,12 @@ impl Scenario {
         self.deploy_with_volume(volume);
     }
 
-    /// Creates a claim with the scenario's name, after deleting volumes of earlier runs.
+    /// Creates a claim with the scenario's name.
     fn create_claim(&self, lines: &str) {
-        self.delete_volumes();
         self.apply(&format!(
             "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {{name: {}}}\nspec: {{{lines} accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 1Mi}}}}}}\n",
             self.name
         ));
-    }
-
-    /// Deletes the volumes, which belong to no namespace and remain after it.
-    fn delete_volumes(&self) {
-        // Volumes that the test creates, and those that the help creates.
-        for name in [self.name, &format!("{0}-{0}", self.name)] {
-            let delete = ["delete", "persistentvolume", name, "--ignore-not-found", "--wait=false"];
-            run(&mut kubectl("default", &delete));
-        }
     }
 
     /// Waits until the scheduler reports a conflict with the bound volume.
@@ -95,12 +85,12 @@ fn missing_claim_reports_claim_pending() {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn claim_without_volume_reports_claim_pending() {
     let scenario = Scenario::with_claim("claim-pending", volumes_claim());
+    let _volumes = Volumes::new(scenario.name);
     scenario.create_claim("");
     scenario.build_and_mount("persistentVolumeClaim: {claimName: claim-pending}");
     scenario.wait_for_event("unbound immediate PersistentVolumeClaims");
     scenario.assert_causes(&["claim-pending"]).follow_help(0);
     scenario.wait_until_ready();
-    scenario.delete_volumes();
 }
 
 #[test]
@@ -161,6 +151,7 @@ fn directory_mounted_over_file_reports_mount_failed() {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn unknown_storage_class_reports_claim_pending() {
     let scenario = Scenario::with_claim("unknown-class", volumes_claim());
+    let _volumes = Volumes::new(scenario.name);
     scenario.create_claim("storageClassName: unknown-class,");
     scenario.build_and_mount("persistentVolumeClaim: {claimName: unknown-class}");
     scenario.wait_for_event("storageclass.storage.k8s.io \"unknown-class\" not found");
@@ -173,13 +164,13 @@ fn unknown_storage_class_reports_claim_pending() {
     );
     report.follow_help(0);
     scenario.wait_until_ready();
-    scenario.delete_volumes();
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn claim_waiting_for_consumer_reports_claim_pending() {
     let scenario = Scenario::with_claim("late-binding", volumes_claim());
+    let _volumes = Volumes::new(scenario.name);
     let _class = StorageClass::new(scenario.name);
     scenario.create_claim("storageClassName: late-binding,");
     scenario.apply("apiVersion: v1\nkind: PersistentVolume\nmetadata: {name: late-binding}\nspec: {storageClassName: late-binding, accessModes: [ReadWriteOnce], capacity: {storage: 1Mi}, hostPath: {path: /var/lib/volumes/late-binding, type: DirectoryOrCreate}}\n");
@@ -197,28 +188,31 @@ fn claim_waiting_for_consumer_reports_claim_pending() {
     run(&mut scenario.kubectl(&["delete", "pod/web"]));
     scenario.apply(&pod.replace("nodeName: node-1", node));
     scenario.wait_until_ready();
-    scenario.delete_volumes();
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn class_without_provisioner_reports_claim_pending() {
     let scenario = Scenario::with_claim("no-free-volume", volumes_claim());
+    let _volumes = Volumes::new(scenario.name);
     let _class = StorageClass::new(scenario.name);
     scenario.create_claim("storageClassName: no-free-volume,");
     scenario.build_and_mount("persistentVolumeClaim: {claimName: no-free-volume}");
     scenario.wait_for_event("didn't find available persistent volumes to bind");
     scenario.assert_causes(&["claim-pending"]).follow_help(0);
     scenario.wait_until_ready();
-    scenario.delete_volumes();
 }
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn volume_on_other_node_reports_volume_node_conflict() {
     let scenario = Scenario::with_claim("volume-elsewhere", volumes_claim());
-    scenario.create_claim("storageClassName: \"\", volumeName: volume-elsewhere,");
-    scenario.apply("apiVersion: v1\nkind: PersistentVolume\nmetadata: {name: volume-elsewhere}\nspec: {accessModes: [ReadWriteOnce], capacity: {storage: 1Mi}, hostPath: {path: /var/lib/volumes/volume-elsewhere, type: DirectoryOrCreate}, nodeAffinity: {required: {nodeSelectorTerms: [{matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: [node-2]}]}]}}}\n");
+    let _volumes = Volumes::new(scenario.name);
+    // Without a `claimRef`, a pending claim of another test could bind the volume, even if its
+    // namespace is being deleted. The volume exists before the claim, which is bound at once
+    // instead of at the next resync of the controller.
+    scenario.apply("apiVersion: v1\nkind: PersistentVolume\nmetadata: {name: volume-elsewhere}\nspec: {claimRef: {namespace: volume-elsewhere, name: volume-elsewhere}, accessModes: [ReadWriteOnce], capacity: {storage: 1Mi}, hostPath: {path: /var/lib/volumes/volume-elsewhere, type: DirectoryOrCreate}, nodeAffinity: {required: {nodeSelectorTerms: [{matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: [node-2]}]}]}}}\n");
+    scenario.create_claim("storageClassName: \"\",");
     scenario.build_and_mount("persistentVolumeClaim: {claimName: volume-elsewhere}");
     scenario.wait_until_bound();
     let report = scenario.assert_causes(&["volume-node-conflict"]);
@@ -234,7 +228,32 @@ fn volume_on_other_node_reports_volume_node_conflict() {
         r#"{"spec":{"template":{"spec":{"nodeSelector":{"kubernetes.io/hostname":"node-2"}}}}}"#;
     run(&mut scenario.kubectl(&["patch", "deployment/web", "--patch", patch]));
     run(&mut scenario.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]));
-    scenario.delete_volumes();
+}
+
+/// The volumes of a scenario, which belong to no namespace and remain after it. They are deleted
+/// when dropped, even if the test fails.
+struct Volumes(&'static str);
+
+impl Volumes {
+    /// Deletes the volumes of an interrupted run.
+    fn new(name: &'static str) -> Self {
+        delete_volumes(name);
+        Self(name)
+    }
+}
+
+impl Drop for Volumes {
+    fn drop(&mut self) {
+        delete_volumes(self.0);
+    }
+}
+
+fn delete_volumes(name: &str) {
+    // Volumes that the test creates, and those that the help creates.
+    for volume in [name, &format!("{name}-{name}")] {
+        let delete = ["delete", "persistentvolume", volume, "--ignore-not-found", "--wait=false"];
+        let _ = kubectl("default", &delete).output();
+    }
 }
 
 /// A StorageClass without a provisioner, with delayed binding, deleted when dropped.
