@@ -20,6 +20,7 @@ mod project;
 mod prune;
 mod render;
 mod repository;
+mod settle;
 mod status;
 mod terminal;
 mod up;

@@ -1,6 +1,8 @@
 //! Rollouts: new and old pods, and failures that must not affect the next rollout.
 
-use crate::lab::{get, kubectl, run, wait_for};
+use std::time::Duration;
+
+use crate::lab::{get, kubectl, run, stderr_text, wait_for};
 use crate::test_service::{Service, deployment};
 
 const MISSING_CONFIG_MAP: &str =
@@ -85,4 +87,38 @@ fn manifest_creates_its_own_namespace() {
         let output = kubectl("default", &["get", "namespace", "inner"]).output().ok()?;
         (!output.status.success()).then_some(())
     });
+}
+
+/// Without a readiness probe, the pods are ready while their programs run.
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn program_that_exits_soon_is_never_ready() {
+    let service = Service::on_node("node-1", "fleeting");
+    let fleeting = |seconds: &str| {
+        let name = format!("fleeting-{}", seconds.replace('.', "-"));
+        format!(
+            "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}}}\nspec:\n  selector: {{matchLabels: {{app: {name}}}}}\n  template:\n    metadata: {{labels: {{app: {name}}}}}\n    spec:\n      nodeSelector: {{kubernetes.io/hostname: node-1}}\n      containers:\n      - name: web\n        image: fleeting\n        command: [/busybox, sh, -c, \"/busybox sleep {seconds}; echo no peer; exit 7\"]\n"
+        )
+    };
+    service.write("k8s/all.yaml", &["0.5", "1.5", "2.5"].map(fleeting).concat());
+    let stderr = service.up_fails(&["--settle", "3", "--timeout", "12"], 96);
+    assert!(stderr.contains("its log ends with\n    no peer\n"), "{stderr}");
+    assert!(!stderr.contains("Ready "), "{stderr}");
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn program_without_probe_is_ready_after_it_has_run() {
+    let service = Service::on_node("node-2", "lasting");
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: lasting}\nspec:\n  nodeSelector: {kubernetes.io/hostname: node-2}\n  containers:\n  - name: web\n    image: lasting\n";
+    service.write("k8s/all.yaml", pod);
+    let up = || stderr_text(&service.up(&["--settle", "3"]).output().unwrap());
+    let stderr = up();
+    let settling = "Settling pod/lasting: 1 pod must run for 3 s";
+    assert!(stderr.contains(settling) && stderr.contains("Ready pod/lasting"), "{stderr}");
+    // It has run for longer.
+    std::thread::sleep(Duration::from_secs(1));
+    let stderr = up();
+    assert!(stderr.contains("Unchanged") && stderr.contains("Ready pod/lasting"), "{stderr}");
+    assert!(!stderr.contains(settling), "{stderr}");
 }

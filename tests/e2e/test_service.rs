@@ -111,6 +111,8 @@ impl Service {
         kdev.arg("kdev").args(args).current_dir(self.dir.path());
         kdev.env("KDEV_CONTEXT", "kdev-lab").env("KUBECONFIG", state("kubeconfig"));
         kdev.env("KDEV_SSH_CONFIG", state("ssh/config"));
+        // Tests of readiness without a probe set it again.
+        kdev.env("KDEV_SETTLE", "0");
         // A separate cache for each test.
         kdev.env("XDG_CACHE_HOME", self.path("cache"));
         kdev.env_remove("CARGO_TARGET_DIR");

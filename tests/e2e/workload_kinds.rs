@@ -145,7 +145,8 @@ fn failing_sidecar_fails_rollout() {
     let stderr = service.up_ok();
     assert!(stderr.contains("Ready statefulset/helpers: 1 pod in "), "{stderr}");
     service.write("k8s/all.yaml", &set("echo no peer; exit 7"));
-    let stderr = service.up_fails(&["--timeout", "90"], 95);
+    // For a moment, the pod is ready.
+    let stderr = service.up_fails(&["--settle", "3", "--timeout", "90"], 95);
     assert!(stderr.contains("container `beside`: CrashLoopBackOff"), "{stderr}");
     assert!(stderr.contains("its log ends with\n    no peer\n"), "{stderr}");
 }

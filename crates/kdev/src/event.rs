@@ -118,6 +118,19 @@ pub enum Event {
         /// The new pods.
         pods: Vec<PodState>,
     },
+    /// All new pods of a workload are ready, but no readiness probe checks some of their
+    /// containers, so these must keep running for a while.
+    Settling {
+        /// Kind and name, such as `deployment/hello`.
+        workload: String,
+        /// The number of pods.
+        pods: u64,
+        /// The containers without a readiness probe.
+        containers: Vec<String>,
+        /// How long they must run; in JSON in seconds.
+        #[serde(rename = "seconds", serialize_with = "as_seconds")]
+        duration: Duration,
+    },
     /// All new pods of a workload are ready.
     Ready {
         /// Kind and name, such as `deployment/hello`.

@@ -21,6 +21,9 @@ pub(crate) struct UpArgs {
     /// Seconds to wait for the rollout [default: 120]
     #[arg(long, env = "KDEV_TIMEOUT", hide_env_values = true, value_name = "SECONDS")]
     timeout: Option<u64>,
+    /// Seconds that containers without a readiness probe must run [default: 3]
+    #[arg(long, env = "KDEV_SETTLE", hide_env_values = true, value_name = "SECONDS")]
+    settle: Option<u64>,
     #[command(flatten)]
     apply: ApplyArgs,
     /// Roll back if the rollout fails
@@ -62,6 +65,7 @@ impl From<UpArgs> for UpRequest {
                 namespace: up.namespace,
                 ssh_config: target.ssh_config,
                 timeout: up.timeout,
+                settle: up.settle,
                 ..ConfigLayer::default()
             },
         }

@@ -242,6 +242,9 @@ impl Ui {
             Event::Waiting { workload, ready, desired, pods } => {
                 self.print_waiting(&workload, ready, desired, &pods);
             }
+            Event::Settling { workload, pods, containers, duration } => {
+                self.print_settling(&workload, pods, &containers, duration);
+            }
             Event::Ready { workload, pods, duration } => {
                 self.bars.clear(&workload);
                 let pods = pluralize(pods, "pod");
@@ -279,6 +282,15 @@ impl Ui {
                 self.bars.show_spinner(workload, "Waiting", text);
             }
             _ => self.bars.show_spinner(workload, "Waiting", text),
+        }
+    }
+
+    fn print_settling(&self, workload: &str, pods: u64, containers: &[String], time: Duration) {
+        let text = rollout::format_settling(workload, pods, containers, time);
+        if self.bars.is_hidden() {
+            self.print_line(NOTE, "Settling", &text);
+        } else {
+            self.bars.show_spinner(workload, "Settling", text);
         }
     }
 

@@ -66,6 +66,7 @@ impl Bars {
         let bar = known.unwrap_or_else(|| {
             self.add(key, ProgressBar::new_spinner(), "{prefix} {wide_msg} {elapsed}", verb)
         });
+        bar.set_prefix(format_verb(verb));
         bar.set_message(message);
     }
 
@@ -83,8 +84,7 @@ impl Bars {
     }
 
     fn add(&self, key: &str, bar: ProgressBar, template: &str, verb: &str) -> ProgressBar {
-        let verb = adapt_colors(&format!("{VERB}{verb:>12}{VERB:#}"), &io::stderr());
-        let bar = self.all.add(bar).with_prefix(verb);
+        let bar = self.all.add(bar).with_prefix(format_verb(verb));
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }
@@ -96,6 +96,10 @@ impl Bars {
     fn by_key(&self) -> MutexGuard<'_, BTreeMap<String, ProgressBar>> {
         self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn format_verb(verb: &str) -> String {
+    adapt_colors(&format!("{VERB}{verb:>12}{VERB:#}"), &io::stderr())
 }
 
 /// Returns the width of the message of a spinner on a terminal with `width` columns.

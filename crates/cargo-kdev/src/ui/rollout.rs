@@ -1,6 +1,7 @@
 //! The progress of a rollout as text.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use kdev::{PodState, pluralize};
 
@@ -42,6 +43,26 @@ pub(crate) fn format_short(
     let name = workload.rsplit('/').next().unwrap_or(workload);
     let left = room.saturating_sub(progress.chars().count()).max(MIN_NAME_LENGTH);
     format!("{}{progress}", shorten_start(name, left)).trim_end().to_owned()
+}
+
+/// Formats why a ready workload is still watched, the most important part first.
+pub(crate) fn format_settling(
+    workload: &str,
+    pods: u64,
+    containers: &[String],
+    duration: Duration,
+) -> String {
+    let names: Vec<String> = containers.iter().map(|name| format!("`{name}`")).collect();
+    let (names, seconds) = (names.join(", "), duration.as_secs());
+    let pods = pluralize(pods, "pod");
+    match containers.len() {
+        1 => format!(
+            "{workload}: {pods} must run for {seconds} s, because container {names} has no readiness probe"
+        ),
+        _ => format!(
+            "{workload}: {pods} must run for {seconds} s, because containers {names} have no readiness probe"
+        ),
+    }
 }
 
 /// Shortens a name at the start: its end is more specific.
@@ -86,6 +107,11 @@ mod tests {
         assert_eq!(short(50), "hello: 1/3 2 CrashLoopBackOff, Ready");
         let long = format_short("deployment/a-service-of-ours", (0, 1), &pods[..1], 34);
         assert_eq!(long, "…ice-of-ours: 0/1 CrashLoopBackOff");
+        let three = Duration::from_secs(3);
+        assert_eq!(
+            format_settling("daemonset/x", 1, &["a".to_owned(), "b".to_owned()], three),
+            "daemonset/x: 1 pod must run for 3 s, because containers `a`, `b` have no readiness probe"
+        );
         assert_eq!(format_short("job/x", (0, 1), &[], 3), "x: 0/1");
     }
 }

@@ -13,6 +13,7 @@
 //! - `pod.rs`: the state and the problems of a pod
 //! - `quantity.rs`: quantities such as `500m` and `1.5Gi`
 //! - `resources.rs`: the resource requests of pods
+//! - `settle.rs`: whether ready pods must keep running for a while
 //! - `time.rs`: times and ages
 //! - `volume.rs`: the volumes of a pod
 //! - `workload.rs`: the rollout state of a workload, and its current pods
@@ -30,6 +31,7 @@ pub mod placement;
 pub mod pod;
 pub mod quantity;
 pub mod resources;
+pub mod settle;
 pub mod time;
 pub mod volume;
 pub mod workload;

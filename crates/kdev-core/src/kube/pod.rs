@@ -27,6 +27,7 @@ pub struct Pod {
 #[serde(rename_all = "camelCase", default)]
 pub struct Metadata {
     pub name: String,
+    uid: String,
     deletion_timestamp: Option<String>,
 }
 
@@ -77,6 +78,7 @@ struct Container {
 #[serde(default)]
 struct State {
     waiting: Option<Waiting>,
+    running: Option<Running>,
     terminated: Option<Terminated>,
 }
 
@@ -85,6 +87,12 @@ struct State {
 struct Waiting {
     reason: String,
     message: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Running {
+    started_at: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -103,6 +111,16 @@ pub struct PodProblem {
     pub message: String,
     /// Whether the problem does not resolve over time.
     pub is_certain: bool,
+}
+
+/// One run of a container.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Run {
+    pod_uid: String,
+    container: String,
+    restarts: u64,
+    /// In the API's format.
+    pub started_at: String,
 }
 
 /// The image that a pod's containers run, as far as it is known.
@@ -153,6 +171,18 @@ impl Pod {
             }
         }
         runs
+    }
+
+    /// Returns the current run of a container; `None` if it does not run.
+    pub fn run(&self, name: &str) -> Option<Run> {
+        let container = self.containers().find(|container| container.name == name)?;
+        let running = container.state.running.as_ref()?;
+        Some(Run {
+            pod_uid: self.metadata.uid.clone(),
+            container: container.name.clone(),
+            restarts: container.restart_count,
+            started_at: running.started_at.clone(),
+        })
     }
 
     fn is_main(&self, name: &str) -> bool {

@@ -93,10 +93,17 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
         docker.remove_old_tags(cx, &image.reference);
         return Ok(());
     };
-    let (expected_workloads, limit) = (expected_workloads.as_slice(), config.timeout);
-    let rollout =
-        Rollout { cx, cluster: &cluster, image: &image, loaded, expected_workloads, limit };
-    if let Err(error) = rollout.wait(&objects, applied.is_empty()) {
+    let rollout = Rollout {
+        cx,
+        cluster: &cluster,
+        image: &image,
+        loaded,
+        expected_workloads: &expected_workloads,
+        applied: &applied,
+        limit: config.timeout,
+        settle: config.settle,
+    };
+    if let Err(error) = rollout.wait(&objects) {
         let is_recoverable = rollback::is_recoverable_by_rollback(&error);
         // The rollback deletes the pods that the diagnosis needs.
         let error = why::explain(cx, &cluster, &config, &request.selection, &objects, error);

@@ -33,6 +33,8 @@ pub use node_settings::NodeSettings;
 pub(crate) const LOCAL_FILE: &str = "kdev.local.toml";
 /// How long to wait for the rollout by default.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long containers without a readiness probe must run by default.
+const DEFAULT_SETTLE: Duration = Duration::from_secs(3);
 
 /// Settings from one source. Paths are absolute or relative to the current directory.
 #[derive(Clone, Debug, Default)]
@@ -65,6 +67,9 @@ pub struct ConfigLayer {
     pub ssh_config: Option<PathBuf>,
     /// How long to wait for the rollout, in seconds.
     pub timeout: Option<u64>,
+    /// How long containers without a readiness probe must run before their workload is
+    /// ready, in seconds.
+    pub settle: Option<u64>,
 }
 
 /// The resolved settings.
@@ -104,6 +109,9 @@ pub(crate) struct Config {
     pub(crate) ssh_config: Option<PathBuf>,
     /// How long to wait for the rollout.
     pub(crate) timeout: Duration,
+    /// How long containers without a readiness probe must run before their workload is
+    /// ready.
+    pub(crate) settle: Duration,
 }
 
 impl Config {
@@ -153,6 +161,7 @@ impl Config {
             nodes: layer.nodes,
             ssh_config: layer.ssh_config,
             timeout: layer.timeout.map_or(DEFAULT_TIMEOUT, Duration::from_secs),
+            settle: layer.settle.map_or(DEFAULT_SETTLE, Duration::from_secs),
         })
     }
 }
@@ -175,6 +184,7 @@ impl ConfigLayer {
             nodes: merge_nodes(self.nodes, lower.nodes),
             ssh_config: self.ssh_config.or(lower.ssh_config),
             timeout: self.timeout.or(lower.timeout),
+            settle: self.settle.or(lower.settle),
         }
     }
 
@@ -199,6 +209,7 @@ impl ConfigLayer {
             nodes: keys.nodes()?,
             ssh_config: keys.take("ssh-config")?.map(|p: PathBuf| dir.join(p)),
             timeout: keys.take("timeout")?,
+            settle: keys.take("settle")?,
         };
         keys.reject_unknown()?;
         Ok(layer)

@@ -15,6 +15,8 @@ use crate::process::Command;
 const POLL_WITH_WATCH: Duration = Duration::from_secs(1);
 /// The interval between two snapshots without it.
 const POLL_WITHOUT_WATCH: Duration = Duration::from_millis(100);
+/// The interval between two snapshots while ready workloads have to keep running.
+const POLL_WHILE_SETTLING: Duration = Duration::from_secs(1);
 
 /// Notifies the wait when a rollout is finished.
 #[derive(Default)]
@@ -51,10 +53,15 @@ impl RolloutWatcher {
         self.finished.notify_all();
     }
 
-    /// Waits until a rollout is finished, at most for the polling interval.
-    pub(crate) fn wait(&self) {
+    /// Waits until a rollout is finished, at most for the polling interval. If all workloads
+    /// are ready and only have to keep running, `settle_rest` is the time that is left.
+    pub(crate) fn wait(&self, settle_rest: Option<Duration>) {
         let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
-        let pause = if watches.active > 0 { POLL_WITH_WATCH } else { POLL_WITHOUT_WATCH };
+        let pause = match settle_rest {
+            Some(rest) => rest.min(POLL_WHILE_SETTLING),
+            None if watches.active > 0 => POLL_WITH_WATCH,
+            None => POLL_WITHOUT_WATCH,
+        };
         let waited =
             self.finished.wait_timeout_while(watches, pause, |watches| !watches.has_finished);
         let (mut watches, _) = waited.unwrap_or_else(PoisonError::into_inner);
