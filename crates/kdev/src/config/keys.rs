@@ -9,7 +9,7 @@ use crate::config::error::{Error, Result};
 use crate::config::node_settings::{NODE_KEYS, NodeSettings};
 
 /// The keys of a `kdev` table.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "image",
     "dockerfile",
     "context",
@@ -25,17 +25,6 @@ const KEYS: [&str; 14] = [
     "ssh-config",
     "timeout",
     "settle",
-];
-
-/// Arguments of `docker build` that kdev passes itself, or with which the image would not be
-/// in Docker afterwards, and what to do instead.
-const RESERVED_BUILD_ARGS: [(&str, &[&str]); 6] = [
-    ("set the key `dockerfile`", &["--file", "-f"]),
-    ("set the key `image`", &["--tag", "-t"]),
-    ("set the key `target`", &["--target"]),
-    ("kdev passes it to get the ID of the image", &["--iidfile"]),
-    ("the image must stay in Docker", &["--output", "-o", "--push"]),
-    ("it builds no image", &["--call", "--check", "--print"]),
 ];
 
 /// A `kdev` table from which the keys are taken one by one, so that an error names the key
