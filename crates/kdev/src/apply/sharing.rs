@@ -1,0 +1,199 @@
+//! Objects that several apply sets contain, such as a Namespace in the manifests of two
+//! projects. An object goes with its last set.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kdev_core::kube::applyset::{Member, Parent, Set};
+use kdev_core::kube::membership::Owners;
+use kdev_core::kube::owner::{Origin, Owner};
+use kdev_core::text::{join, list};
+use serde_json::Value;
+
+use crate::apply::error::Result;
+use crate::apply::members::{label, live_member};
+use crate::apply::record;
+use crate::cluster::Cluster;
+use crate::cx::Cx;
+use crate::event::Event;
+
+/// The records of other apply sets. A set without a record has no members.
+#[derive(Default)]
+pub(crate) struct OtherSets(BTreeMap<Parent, Option<Value>>);
+
+impl OtherSets {
+    /// Reads the records of the sets, other than `ours`, that contain these objects.
+    pub(crate) fn read<'a>(
+        cx: &Cx,
+        cluster: &Cluster,
+        ours: &Parent,
+        objects: impl Iterator<Item = &'a Value>,
+    ) -> Result<Self> {
+        let parents: BTreeSet<Parent> =
+            objects.flat_map(|object| Owners::read(object).others(ours)).collect();
+        let mut namespaces: BTreeMap<&str, Vec<&Parent>> = BTreeMap::new();
+        for parent in &parents {
+            namespaces.entry(&parent.namespace).or_default().push(parent);
+        }
+        let mut sets = BTreeMap::new();
+        for (namespace, parents) in namespaces {
+            let records = record::get_if_allowed(cx, cluster, namespace, &parents)?;
+            for parent in parents {
+                match &records {
+                    Some(records) => {
+                        if let Some(record) = records.get(&parent.name) {
+                            sets.insert(parent.clone(), Some(record.clone()));
+                        }
+                    }
+                    // Without the permission to read it, the set may exist.
+                    None => drop(sets.insert(parent.clone(), None)),
+                }
+            }
+        }
+        Ok(Self(sets))
+    }
+
+    /// Returns the sets that the same folder of this machine has recorded, when the project had
+    /// another identity.
+    pub(crate) fn predecessors(&self, owner: &Owner) -> Vec<Set> {
+        let is_ours = |record: &&Value| {
+            Origin::read(record).is_some_and(|origin| owner.is_successor_of(&origin))
+        };
+        let set = |(parent, record): (&Parent, &Option<Value>)| {
+            record.as_ref().filter(is_ours).map(|record| Set::read(parent.clone(), record))
+        };
+        self.0.iter().filter_map(set).collect()
+    }
+
+    /// Returns the parents of the other sets that contain an object.
+    fn containing(&self, ours: &Parent, object: &Value) -> BTreeSet<Parent> {
+        let others = Owners::read(object).others(ours);
+        others.into_iter().filter(|parent| self.0.contains_key(parent)).collect()
+    }
+
+    fn origin(&self, parent: &Parent) -> Option<Origin> {
+        self.0.get(parent)?.as_ref().and_then(Origin::read)
+    }
+
+    /// Describes the set in a message.
+    fn describe(&self, parent: &Parent) -> String {
+        let Parent { name, namespace } = parent;
+        self.origin(parent).map_or_else(
+            || format!("apply set `{name}` in namespace `{namespace}`"),
+            |origin| origin.describe(),
+        )
+    }
+}
+
+/// The objects of an apply set that other sets contain, too.
+pub(crate) struct Shared {
+    ours: Parent,
+    objects: BTreeMap<Member, Value>,
+    others: OtherSets,
+}
+
+impl Shared {
+    /// Returns no objects.
+    pub(crate) fn none(ours: &Parent) -> Self {
+        Self { ours: ours.clone(), objects: BTreeMap::new(), others: OtherSets::default() }
+    }
+
+    /// Removes the shared objects from `objects`.
+    pub(crate) fn take_from(
+        cx: &Cx,
+        cluster: &Cluster,
+        ours: &Parent,
+        objects: &mut BTreeMap<Member, Value>,
+    ) -> Result<Self> {
+        let others = OtherSets::read(cx, cluster, ours, objects.values())?;
+        let is_shared = |object: &Value| {
+            !others.containing(ours, object).is_empty()
+                || Owners::read(object).foreign_set(ours).is_some()
+        };
+        let (shared, only_ours): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(objects).into_iter().partition(|(_, object)| is_shared(object));
+        *objects = only_ours;
+        Ok(Self { ours: ours.clone(), objects: shared, others })
+    }
+
+    /// Removes the objects from the set and reports that they stay.
+    pub(crate) fn release(self, cx: &Cx, cluster: &Cluster, owner: &Owner) -> Result<()> {
+        let mut changes: BTreeMap<Vec<String>, Vec<Member>> = BTreeMap::new();
+        let mut stays: BTreeMap<Vec<String>, Vec<&str>> = BTreeMap::new();
+        let mut has_same_package = false;
+        for (member, object) in &self.objects {
+            let others = self.others.containing(&self.ours, object);
+            let owners = Owners::read(object);
+            let change = owners.labels_to_leave(&self.ours, &others);
+            changes.entry(change).or_default().push(member.clone());
+            let mut described: Vec<String> =
+                others.iter().map(|parent| self.others.describe(parent)).collect();
+            described
+                .extend(owners.foreign_set(&self.ours).map(|id| self.describe_foreign(owner, id)));
+            stays.entry(described).or_default().push(&member.1);
+            has_same_package |= others
+                .iter()
+                .filter_map(|parent| self.others.origin(parent))
+                .any(|origin| origin.package == owner.package);
+        }
+        for (change, members) in changes.iter().filter(|(change, _)| !change.is_empty()) {
+            label(cx, cluster, members.iter().cloned(), change)?;
+        }
+        for (others, ids) in stays {
+            let (stays, them) = if ids.len() == 1 { ("stays", "it") } else { ("stay", "them") };
+            let text =
+                format!("{} {stays} because {} also applies {them}", list(&ids), join(&others));
+            cx.emit(Event::Note { text });
+        }
+        if has_same_package {
+            cx.emit(Event::Note { text: identity_advice(owner) });
+        }
+        Ok(())
+    }
+
+    fn describe_foreign(&self, owner: &Owner, id: &str) -> String {
+        let older = Parent::without_identity(&owner.package, &self.ours.namespace);
+        if older.id() == id {
+            format!("an older kdev, which recorded it in `{}`,", older.object())
+        } else {
+            format!("another tool with apply set `{id}`")
+        }
+    }
+}
+
+/// Returns how to make two projects one.
+pub(crate) fn identity_advice(owner: &Owner) -> String {
+    let cause = owner.fallback_cause.as_ref();
+    let cause = cause.map(|cause| format!(", because {cause}")).unwrap_or_default();
+    format!(
+        "set the same `project-id` in `[package.metadata.kdev]` of both if they are one project{cause}"
+    )
+}
+
+/// Returns a member with its object, if it is known.
+pub(crate) fn find(known: &[&Value], member: Member) -> (Member, Value) {
+    let is_member = |object: &&&Value| {
+        let (namespace, id) = live_member(object);
+        id == member.1 && (namespace.is_empty() || namespace == member.0)
+    };
+    let object = known.iter().find(is_member).map_or(Value::Null, |object| (*object).clone());
+    (member, object)
+}
+
+/// Makes objects members of `ours`. Their memberships in the sets of `replaced` end.
+pub(crate) fn join_set(
+    cx: &Cx,
+    cluster: &Cluster,
+    ours: &Parent,
+    replaced: &BTreeSet<Parent>,
+    objects: impl Iterator<Item = (Member, Value)>,
+) -> Result<()> {
+    let mut changes: BTreeMap<Vec<String>, Vec<Member>> = BTreeMap::new();
+    for (member, live) in objects {
+        let change = Owners::read(&live).labels_to_join(ours, replaced);
+        changes.entry(change).or_default().push(member);
+    }
+    for (change, members) in changes.into_iter().filter(|(change, _)| !change.is_empty()) {
+        label(cx, cluster, members.into_iter(), &change)?;
+    }
+    Ok(())
+}
