@@ -16,7 +16,7 @@ use crate::partial_load::{
 };
 use crate::test_service::{NODES, Service};
 
-const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// A process that is terminated when dropped.

@@ -85,6 +85,27 @@ fn invalid_table_error_names_key_and_suggestion() {
 }
 
 #[test]
+fn docker_build_rejects_arguments_that_kdev_passes() {
+    let read = |arg: &str| layer(json!({"docker-build": ["--pull", arg]}));
+    for arg in ["--secret=id=a", "--ssh", "--no-cache", "--tagged", "--load", "-q", "id=-t"] {
+        assert_eq!(read(arg).unwrap().docker_build.unwrap()[1], arg);
+    }
+    let table = [
+        ("--file=a", "`--file` is not allowed: set the key `dockerfile`"),
+        ("-fa", "`-f` is not allowed: set the key `dockerfile`"),
+        ("-t", "`-t` is not allowed: set the key `image`"),
+        ("--output=type=tar", "`--output` is not allowed: the image must stay in Docker"),
+        ("-o", "`-o` is not allowed: the image must stay in Docker"),
+        ("--check", "`--check` is not allowed: it builds no image"),
+    ];
+    for (arg, expected) in table {
+        let error = read(arg).unwrap_err();
+        let reason = std::error::Error::source(&error).unwrap().to_string();
+        assert_eq!(reason, expected, "{arg}");
+    }
+}
+
+#[test]
 fn every_read_key_is_known() {
     // `take` asserts it, and reading an empty table takes each key once.
     assert!(layer(json!({})).is_ok());

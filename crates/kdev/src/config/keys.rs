@@ -9,22 +9,35 @@ use crate::config::error::{Error, Result};
 use crate::config::node_settings::{NODE_KEYS, NodeSettings};
 
 /// The keys of a `kdev` table.
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 17] = [
     "image",
     "dockerfile",
     "context",
     "target",
     "build-args",
     "cargo-build",
+    "docker-build",
     "manifests",
     "image-paths",
     "contexts",
     "namespace",
+    "project-id",
     "pull-policy",
     "nodes",
     "ssh-config",
     "timeout",
     "settle",
+];
+
+/// Arguments of `docker build` that kdev passes itself, or with which the image would not be
+/// in Docker afterwards, and what to do instead.
+const RESERVED_BUILD_ARGS: [(&str, &[&str]); 6] = [
+    ("set the key `dockerfile`", &["--file", "-f"]),
+    ("set the key `image`", &["--tag", "-t"]),
+    ("set the key `target`", &["--target"]),
+    ("kdev passes it to get the ID of the image", &["--iidfile"]),
+    ("the image must stay in Docker", &["--output", "-o", "--push"]),
+    ("it builds no image", &["--call", "--check", "--print"]),
 ];
 
 /// A `kdev` table from which the keys are taken one by one, so that an error names the key
@@ -52,6 +65,28 @@ impl<'a> Keys<'a> {
             .map(|value| serde_json::from_value(value))
             .transpose()
             .map_err(|e| Error::invalid(key, self.location, e.to_string()))
+    }
+
+    /// Returns the arguments of `docker build`.
+    pub(crate) fn docker_build(&mut self) -> Result<Option<Vec<String>>> {
+        let key = "docker-build";
+        let args: Option<Vec<String>> = self.take(key)?;
+        let reason = args.iter().flatten().find_map(|arg| reserved_build_arg(arg));
+        match reason {
+            Some(reason) => Err(Error::invalid(key, self.location, reason)),
+            None => Ok(args),
+        }
+    }
+
+    /// Returns the text of `key`, if it is set.
+    pub(crate) fn take_text(&mut self, key: &str) -> Result<Option<String>> {
+        let text: Option<String> = self.take(key)?;
+        match text {
+            Some(text) if text.trim().is_empty() => {
+                Err(Error::invalid(key, self.location, "the text is empty"))
+            }
+            text => Ok(text),
+        }
     }
 
     /// Returns the settings of the nodes.
@@ -94,6 +129,20 @@ impl<'a> Keys<'a> {
             None => Ok(()),
         }
     }
+}
+
+/// Returns why an argument of `docker build` is not allowed.
+fn reserved_build_arg(arg: &str) -> Option<String> {
+    let name = arg.split_once('=').map_or(arg, |(name, _)| name);
+    // A short flag may be followed by its value.
+    let is = |flag: &&&str| match flag.strip_prefix("--") {
+        Some(_) => name == **flag,
+        None => !arg.starts_with("--") && arg.starts_with(**flag),
+    };
+    RESERVED_BUILD_ARGS.iter().find_map(|(reason, flags)| {
+        let flag = flags.iter().find(is)?;
+        Some(format!("`{flag}` is not allowed: {reason}"))
+    })
 }
 
 fn unknown_key(path: &str, key: &str, location: &str, known: &[&str]) -> Error {

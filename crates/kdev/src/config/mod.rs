@@ -51,6 +51,8 @@ pub struct ConfigLayer {
     pub build_args: BTreeMap<String, String>,
     /// If set, `cargo build` runs with these arguments before `docker build`.
     pub cargo_build: Option<Vec<String>>,
+    /// More arguments of `docker build`.
+    pub docker_build: Option<Vec<String>>,
     /// Files and globs of the manifests.
     pub manifests: Option<Vec<PathBuf>>,
     /// Image fields of custom resources, as `KIND:FIELD.FIELD`.
@@ -59,6 +61,8 @@ pub struct ConfigLayer {
     pub contexts: Option<Vec<String>>,
     /// The namespace of objects that do not set one.
     pub namespace: Option<String>,
+    /// Identifies the project in the cluster, instead of its git repository.
+    pub project_id: Option<String>,
     /// The pull policy of containers that run the image.
     pub pull_policy: Option<PullPolicy>,
     /// How to reach nodes, by node name; detected by default.
@@ -93,6 +97,8 @@ pub(crate) struct Config {
     pub(crate) build_args: BTreeMap<String, String>,
     /// Arguments of `cargo build`, if it must run before `docker build`.
     pub(crate) cargo_build: Option<Vec<String>>,
+    /// More arguments of `docker build`.
+    pub(crate) docker_build: Vec<String>,
     /// Files and globs of the manifests, if they are set.
     pub(crate) manifests: Option<Vec<PathBuf>>,
     /// Image fields of custom resources.
@@ -101,6 +107,8 @@ pub(crate) struct Config {
     pub(crate) contexts: Vec<String>,
     /// The namespace to use instead of the context's.
     pub(crate) namespace: Option<String>,
+    /// Identifies the project in the cluster, instead of its git repository.
+    pub(crate) project_id: Option<String>,
     /// The pull policy of containers that run the image.
     pub(crate) pull_policy: PullPolicy,
     /// How to reach nodes.
@@ -153,10 +161,12 @@ impl Config {
             target: layer.target,
             build_args: layer.build_args,
             cargo_build: layer.cargo_build,
+            docker_build: layer.docker_build.unwrap_or_default(),
             manifests: layer.manifests,
             image_paths: parse_image_paths(&layer.image_paths.unwrap_or_default())?,
             contexts: layer.contexts.unwrap_or_default(),
             namespace: layer.namespace,
+            project_id: layer.project_id,
             pull_policy: layer.pull_policy.unwrap_or_default(),
             nodes: layer.nodes,
             ssh_config: layer.ssh_config,
@@ -176,10 +186,12 @@ impl ConfigLayer {
             target: self.target.or(lower.target),
             build_args: merge(self.build_args, lower.build_args),
             cargo_build: self.cargo_build.or(lower.cargo_build),
+            docker_build: self.docker_build.or(lower.docker_build),
             manifests: self.manifests.or(lower.manifests),
             image_paths: self.image_paths.or(lower.image_paths),
             contexts: self.contexts.or(lower.contexts),
             namespace: self.namespace.or(lower.namespace),
+            project_id: self.project_id.or(lower.project_id),
             pull_policy: self.pull_policy.or(lower.pull_policy),
             nodes: merge_nodes(self.nodes, lower.nodes),
             ssh_config: self.ssh_config.or(lower.ssh_config),
@@ -199,12 +211,14 @@ impl ConfigLayer {
             target: keys.take("target")?,
             build_args: keys.take("build-args")?.unwrap_or_default(),
             cargo_build: keys.take("cargo-build")?,
+            docker_build: keys.docker_build()?,
             manifests: keys
                 .take("manifests")?
                 .map(|list: Vec<PathBuf>| list.iter().map(|p| escape_glob(dir).join(p)).collect()),
             image_paths: keys.take("image-paths")?,
             contexts: keys.take("contexts")?,
             namespace: keys.take("namespace")?,
+            project_id: keys.take_text("project-id")?,
             pull_policy: keys.take("pull-policy")?,
             nodes: keys.nodes()?,
             ssh_config: keys.take("ssh-config")?.map(|p: PathBuf| dir.join(p)),

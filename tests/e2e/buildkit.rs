@@ -1,0 +1,83 @@
+//! Builds with `BuildKit`, through Buildx as a plugin of the Docker client.
+
+use std::fs;
+use std::process::Command;
+
+use crate::docker_variants::{INDEX, start_docker_29};
+use crate::lab::{docker, run, state, stderr_text};
+use crate::partial_load::{assert_small_load, sent_bytes, service_with_large_base};
+use crate::test_service::{NODES, Service};
+
+/// A build without network that needs a cache, a secret, and a part of the context that only `BuildKit` mounts.
+const MOUNTS: &str = r#"
+FROM base AS build
+RUN --mount=type=cache,target=/cache --mount=type=secret,id=token,target=/token --mount=type=bind,source=www,target=/page ["/busybox", "sh", "-c", "/busybox mkdir /made; /busybox cat /page/index.html /token >/made/index.html; /busybox date >>/cache/builds"]
+FROM base AS unused
+RUN ["/busybox", "false"]
+FROM base
+COPY base /base
+COPY --from=build --chmod=755 /made /www
+ENTRYPOINT ["/busybox", "sh", "-c", "trap 'exit 0' TERM; /busybox httpd -p 8080 -h /www; while :; do /busybox sleep 1 & wait $!; done"]
+"#;
+
+/// Makes the Docker client use Buildx, as it does on most machines.
+pub(crate) fn with_buildx(command: &mut Command) -> &mut Command {
+    command.env("DOCKER_CONFIG", state("docker-config"))
+}
+
+/// Returns a service with a large base, whose page is made by a `RUN` with mounts, and these
+/// arguments of `docker build`.
+fn service_with_mounts(name: &'static str, docker_build: &[&str]) -> Service {
+    let service = service_with_large_base(name);
+    let first = format!("FROM scratch AS base\nLABEL test={name}\nCOPY busybox /busybox");
+    service.write("Dockerfile", &format!("{first}{MOUNTS}"));
+    service.write(".dockerignore", "cache\ndocker\ntoken\n");
+    service.write("token", "secret\n");
+    let args = [&["--network=none", "--secret", "id=token,src=token"], docker_build].concat();
+    let cargo = fs::read_to_string(service.path("Cargo.toml")).unwrap();
+    service
+        .write("Cargo.toml", &format!("{cargo}[package.metadata.kdev]\ndocker-build = {args:?}\n"));
+    service
+}
+
+/// Runs `up` with `BuildKit`, checks the page on both nodes, and returns the number of bytes
+/// sent to each.
+#[track_caller]
+fn up_with_buildx(service: &Service, page: &str) -> Vec<u64> {
+    service.set_page(page);
+    let mut up = service.up(&["--message-format", "json"]);
+    let output = with_buildx(&mut up).output().unwrap();
+    let stdout = String::from_utf8(output.stdout.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{stdout}{}", stderr_text(&output));
+    let expected = format!("{page}\nsecret");
+    assert_eq!(service.pages(), NODES.map(|node| (node.to_owned(), expected.clone())));
+    sent_bytes(&stdout)
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn classic_docker_builds_with_mounts_and_sends_only_changed_layers() {
+    let service = service_with_mounts("buildkit", &[]);
+    up_with_buildx(&service, "one");
+    assert_small_load(&up_with_buildx(&service, "two"));
+    // An unchanged build keeps its tag.
+    let output = with_buildx(&mut service.up(&[])).output().unwrap();
+    let stderr = stderr_text(&output);
+    assert!(stderr.contains("image is already loaded"), "{stderr}");
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn docker_29_builds_with_context_and_attestation_and_sends_only_changed_layers() {
+    let args = ["--build-context", "noise=base", "--attest=type=provenance,mode=max"];
+    let mut service = service_with_mounts("attested", &args);
+    let dockerfile = fs::read_to_string(service.path("Dockerfile")).unwrap();
+    service.write("Dockerfile", &dockerfile.replace("COPY base ", "COPY --from=noise . "));
+    let _daemon = start_docker_29(&mut service);
+    up_with_buildx(&service, "one");
+    assert_small_load(&up_with_buildx(&service, "two"));
+    // The attestation makes the image an index.
+    let mut inspect = docker(&["image", "inspect", "--format", "{{json .Descriptor}}", "attested"]);
+    let descriptor = run(inspect.env("DOCKER_HOST", service.docker_host.as_ref().unwrap()));
+    assert!(descriptor.contains(INDEX), "{descriptor}");
+}
