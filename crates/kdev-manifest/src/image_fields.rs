@@ -66,7 +66,8 @@ impl ImagePath {
 }
 
 impl<'a> ObjectType<'a> {
-    fn group(self) -> Option<&'a str> {
+    /// Returns the API group, which is empty for the core group.
+    pub fn group(self) -> Option<&'a str> {
         self.version.map(|version| version.rsplit_once('/').map_or("", |(group, _)| group))
     }
 
@@ -103,7 +104,7 @@ impl<'a> ObjectType<'a> {
 
     /// Returns the kind of list items that do not set their own; `None` if this is not a
     /// list.
-    fn item_kind(self) -> Option<&'a str> {
+    pub(crate) fn item_kind(self) -> Option<&'a str> {
         self.kind.strip_suffix("List")
     }
 
@@ -167,6 +168,18 @@ fn values_at(value: &mut Value, path: &[String], visit: &mut dyn FnMut(&mut Mapp
 
 /// Visits the objects of a document, and the items of a list one by one.
 pub fn each_node<'a>(document: &'a Node, visit: &mut dyn FnMut(ObjectType<'a>, &'a Node)) {
+    each_typed_node(document, &mut |object_type, node| {
+        if let Some(object_type) = object_type {
+            visit(object_type, node);
+        }
+    });
+}
+
+/// The same, but also visits a document or an item without a kind.
+pub fn each_typed_node<'a>(
+    document: &'a Node,
+    visit: &mut dyn FnMut(Option<ObjectType<'a>>, &'a Node),
+) {
     each_node_in(LIST, document, visit);
 }
 
@@ -181,17 +194,19 @@ const LIST: ObjectType<'static> = ObjectType { kind: "List", version: None };
 fn each_node_in<'a>(
     list: ObjectType<'a>,
     node: &'a Node,
-    visit: &mut dyn FnMut(ObjectType<'a>, &'a Node),
+    visit: &mut dyn FnMut(Option<ObjectType<'a>>, &'a Node),
 ) {
     let text = |key| node.get(key).and_then(Node::text);
-    let Some(object) = list.item(text("kind"), text("apiVersion")) else { return };
+    let Some(object) = list.item(text("kind"), text("apiVersion")) else {
+        return visit(None, node);
+    };
     match node.get("items").and_then(Node::items) {
         Some(items) if object.item_kind().is_some() => {
             for item in items {
                 each_node_in(object, item, visit);
             }
         }
-        _ => visit(object, node),
+        _ => visit(Some(object), node),
     }
 }
 

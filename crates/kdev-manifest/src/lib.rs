@@ -5,6 +5,8 @@
 //! Every edit is verified: source and result are parsed with `serde_yaml` and may differ in
 //! these fields only.
 //!
+//! - `chart.rs`: the template functions of a chart, and fields that differ between renderings
+//! - `definitions.rs`: the places of objects, and objects that cannot be applied
 //! - `documents.rs`: splits a text into documents
 //! - `edit.rs`: plans the edits of a text
 //! - `error.rs`: the error of this crate
@@ -25,6 +27,8 @@ use crate::error::Error;
 use crate::report::{ImageField, Mention};
 use crate::update::ImageUpdate;
 
+pub mod chart;
+pub mod definitions;
 pub mod documents;
 pub mod edit;
 pub mod error;
