@@ -15,7 +15,7 @@ fn sources_override_in_documented_order() {
     let project = Project::new();
     let manifest = |name: &str| {
         format!(
-            "kind: Pod\nmetadata: {{name: p}}\nspec: {{containers: [{{name: c, image: {name}}}]}}\n"
+            "kind: Pod\nmetadata: {{name: p-{name}}}\nspec: {{containers: [{{name: c, image: {name}}}]}}\n"
         )
     };
     let all: Vec<String> = ["app", "w", "p", "l", "f"].map(manifest).into();

@@ -74,10 +74,17 @@ fn chart_is_rendered_for_namespace_of_context() {
     project.script("helm", "echo helm \"$@\" >>\"$FAKE/log\"; cat \"$FAKE/output\"");
     project.run(&["up", "--dry-run"]).code(0);
     let call = format!("helm template app {} --skip-tests", project.path("chart").display());
+    for (args, context) in [
+        (&["up", "--dry-run"][..], "kind-test"),
+        (&["up", "--dry-run", "--context", "prod"], "prod"),
+    ] {
+        project.run(args).code(0);
+        let call = format!("{call} --kube-context {context} --namespace default\n");
+        assert!(project.calls().contains(&call), "{}", project.calls());
+    }
+    // Offline, helm reads the namespace of the current context itself.
+    project.run(&["render"]).code(0);
     assert!(project.calls().contains(&format!("{call}\n")), "{}", project.calls());
-    project.run(&["up", "--dry-run", "--context", "prod"]).code(0);
-    let call = format!("{call} --kube-context prod\n");
-    assert!(project.calls().contains(&call), "{}", project.calls());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
+mod charts;
 mod config_precedence;
 mod distributions;
 mod docs;
@@ -13,6 +14,7 @@ mod generators;
 mod imports;
 mod interrupt;
 mod load;
+mod manifests;
 mod onboarding;
 mod output;
 mod package_selection;

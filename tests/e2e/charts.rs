@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::Command;
 
+use crate::api::get_raw;
 use crate::lab::{get, run, state, stderr_text};
 use crate::test_service::{Service, deployment};
 
@@ -105,4 +106,77 @@ fn invalid_helm_chart_shows_helm_error() {
     }));
     let output = up_with_helm(&service, &[]).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stderr_text(&output));
+}
+
+const RANDOM: &str = "apiVersion: v1
+kind: Secret
+metadata: {name: generated}
+data: {password: \"{{ randAlphaNum 16 | b64enc }}\"}
+";
+/// The same, but an existing password is kept.
+const KEPT: &str = "{{- $live := lookup \"v1\" \"Secret\" .Release.Namespace \"generated\" }}
+apiVersion: v1
+kind: Secret
+metadata: {name: generated}
+data: {password: \"{{ dig \"data\" \"password\" (randAlphaNum 16 | b64enc) $live }}\"}
+";
+const CAPABILITIES: &str = "apiVersion: v1
+kind: ConfigMap
+metadata: {name: capabilities}
+data:
+  version: {{ .Capabilities.KubeVersion.Version | quote }}
+  deployment: {{ .Capabilities.APIVersions.Has \"apps/v1/Deployment\" | quote }}
+  absent: {{ .Capabilities.APIVersions.Has \"absent.example.com/v1\" | quote }}
+";
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn helm_chart_is_rendered_against_cluster_of_kdev() {
+    let service = chart_service("charted-live");
+    service.write("chart/templates/secret.yaml", RANDOM);
+    service.write("chart/templates/capabilities.yaml", CAPABILITIES);
+    let up = || {
+        let mut up = up_with_helm(&service, &[]);
+        up.env("HELM_KUBECONTEXT", "absent").env("HELM_NAMESPACE", "default");
+        let output = up.env("HELM_KUBEAPISERVER", "https://127.0.0.1:1").output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", stderr_text(&output));
+        let path = format!("/api/v1/namespaces/{}/secrets/generated", service.name);
+        let secret = get_raw(&path).unwrap();
+        (secret["data"]["password"].as_str().unwrap().to_owned(), stderr_text(&output))
+    };
+    let note = "secret/generated: `data.password` differs each time the chart is rendered";
+    let (first, stderr) = up();
+    assert!(!stderr.contains(note), "{stderr}");
+    let map = get(service.name, &["configmap", "capabilities"]);
+    let version = get_raw("/version").unwrap();
+    assert_eq!(map["data"]["version"], version["gitVersion"]);
+    assert_eq!(map["data"]["deployment"], "true");
+    assert_eq!(map["data"]["absent"], "false");
+    // Without `lookup`, the value changes, and a note says so.
+    let (second, stderr) = up();
+    assert!(stderr.contains(note), "{stderr}");
+    assert_ne!(first, second);
+    // The advice of the note keeps the value.
+    service.write("chart/templates/secret.yaml", KEPT);
+    let (third, stderr) = up();
+    assert!(stderr.contains("Unchanged") && !stderr.contains(note), "{stderr}");
+    assert_eq!(second, third);
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn lookup_without_permission_shows_helm_error() {
+    let service = chart_service("charted-forbidden");
+    service.write("chart/templates/secret.yaml", KEPT);
+    let kubeconfig = service.path("kubeconfig");
+    let text = fs::read_to_string(state("kubeconfig")).unwrap();
+    // The user of the context impersonates another one, who has no permissions.
+    assert!(text.contains("\n    user:\n"), "{text}");
+    fs::write(&kubeconfig, text.replace("\n    user:\n", "\n    user:\n      as: kdev-guest\n"))
+        .unwrap();
+    let output = up_with_helm(&service, &[]).env("KUBECONFIG", &kubeconfig).output().unwrap();
+    let stderr = stderr_text(&output);
+    assert_eq!(output.status.code(), Some(92), "{stderr}");
+    assert!(stderr.contains("User \"kdev-guest\" cannot get resource \"secrets\""), "{stderr}");
+    assert!(stderr.contains("auth can-i --list` to see your permissions\n"), "{stderr}");
 }

@@ -119,7 +119,7 @@ from_stage!(config => Config: Process);
 from_stage!(docker => Docker: Tool, Process);
 from_stage!(layers => Layers: Process);
 from_stage!(build => Build: Docker, Tool, Process);
-from_stage!(manifests => Manifests: Config, Tool, Process);
+from_stage!(manifests => Manifests: Config, Cluster, Tool, Process);
 from_stage!(cluster => Cluster: Tool, Process);
 from_stage!(load => Load: Cluster, Tool, Process);
 from_stage!(apply => Apply: Cluster, Process);
@@ -163,6 +163,7 @@ impl Error {
                 return build::Error::builder_exit_code(source);
             }
             Self::Diagnosed(diagnosed) => return diagnosed.error.exit_code(),
+            Self::Manifests(manifests::Error::Lookup { .. }) => ExitCode::Cluster,
             Self::Process(_)
             | Self::Project(_)
             | Self::Config(_)

@@ -67,11 +67,19 @@ impl Kubeconfig {
 /// Reads the files, or returns `None` if `kubectl` might read other files or interpret
 /// them differently.
 fn read_files(kubectl: &Path, target: &ClusterTarget) -> Option<KubeconfigView> {
-    // The `kubectl` of k3s or MicroK8s uses different default files.
-    let program = kubectl.canonicalize().ok()?;
-    if !program.file_name()?.to_string_lossy().starts_with("kubectl") {
-        return None;
-    }
+    if is_plain_kubectl(kubectl) { read_selected(target) } else { None }
+}
+
+/// Returns whether a program is `kubectl` itself. That of k3s or MicroK8s uses different
+/// default files.
+pub(super) fn is_plain_kubectl(kubectl: &Path) -> bool {
+    let program = kubectl.canonicalize().ok();
+    let name = program.as_deref().and_then(Path::file_name);
+    name.is_some_and(|name| name.to_string_lossy().starts_with("kubectl"))
+}
+
+/// Reads the selected file, or the default ones.
+pub(super) fn read_selected(target: &ClusterTarget) -> Option<KubeconfigView> {
     let paths =
         target.kubeconfig.as_ref().map_or(target.default_paths.as_slice(), std::slice::from_ref);
     let read = |path: &PathBuf| {
@@ -85,7 +93,7 @@ fn read_files(kubectl: &Path, target: &ClusterTarget) -> Option<KubeconfigView> 
     (!view.contexts().is_empty()).then_some(view)
 }
 
-fn view_with_kubectl(
+pub(super) fn view_with_kubectl(
     cx: &Cx,
     kubectl: &Path,
     kubeconfig: Option<&PathBuf>,

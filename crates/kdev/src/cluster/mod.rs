@@ -4,6 +4,7 @@
 //! Context, kubeconfig, and namespace are resolved once and passed to every call, so that
 //! `kubectl config use-context` in another terminal does not affect the run.
 //!
+//! - `helm.rs`: how `helm` selects the same cluster
 //! - `kubeconfig.rs`: contexts and servers
 //! - `kubectl.rs`: `kubectl` without a context
 //! - `kubelet_config.rs`: the configuration of a kubelet
@@ -11,6 +12,7 @@
 //! - `snapshot.rs`: the objects of a namespace at one moment, and logs
 
 mod error;
+mod helm;
 pub(crate) mod kubeconfig;
 pub(crate) mod kubectl;
 pub(crate) mod kubelet_config;

@@ -13,7 +13,8 @@ use crate::config::{Config, ConfigLayer};
 use crate::cx::Cx;
 use crate::docker::Docker;
 use crate::error::Result;
-use crate::manifests::{self, Manifest};
+use crate::event::Event;
+use crate::manifests::{self, Manifest, RenderTarget};
 use crate::project::{PackageSelection, Project};
 
 /// The options of [`render`].
@@ -47,12 +48,24 @@ pub fn render(cx: &Cx, request: &RenderRequest) -> Result<Vec<Rendering>> {
     let project = Project::read(cx, &request.selection)?;
     let config = Config::resolve_without_build(&project, request.flags.clone())?;
     // Without a cluster, charts are rendered for the namespace of the current context.
-    let manifests = Manifest::read_all(cx, &config, &ClusterTarget::default())?;
+    let target = ClusterTarget::default();
+    let manifests = Manifest::read_all(cx, &config, RenderTarget::Offline(&target))?;
     manifests::collect_objects(&manifests, &config)?;
-    manifests::check(cx, &manifests, &config)?;
+    manifests::check(cx, &manifests, &config, config.namespace.as_deref())?;
+    note_empty_lookup(cx, &manifests);
     let build = build::last_build(cx, &Docker::connect(cx)?, &config, &request.selection)?;
     let update = manifests::image_update(&config, build.tag().unwrap_or_default());
     manifests.into_iter().map(|manifest| render_one(manifest, &update)).collect()
+}
+
+fn note_empty_lookup(cx: &Cx, manifests: &[Manifest]) {
+    for manifest in manifests.iter().filter(|manifest| manifest.uses_lookup) {
+        let text = format!(
+            "`lookup` returned nothing in chart `{}`, because `render` does not connect to a cluster; `up` renders it with the live objects",
+            manifest.path.display()
+        );
+        cx.emit(Event::Note { text });
+    }
 }
 
 fn render_one(manifest: Manifest, update: &ImageUpdate) -> Result<Rendering> {

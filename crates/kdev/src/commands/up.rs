@@ -20,7 +20,7 @@ use crate::event::Event;
 use crate::layers::{ImageSource, LayerProvider};
 use crate::load;
 use crate::load::targets::{self, Targets};
-use crate::manifests::{self, Manifest};
+use crate::manifests::{self, Manifest, RenderTarget};
 use crate::node::connection::NodeConnection;
 use crate::node::transport::Transports;
 use crate::parallel::run_both;
@@ -54,14 +54,15 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
     let start = Instant::now();
     let project = Project::read(cx, &request.selection)?;
     let config = Config::resolve(&project, request.flags.clone())?;
-    let manifests = Manifest::read_all(cx, &config, &request.target)?;
-    let objects = manifests::collect_objects(&manifests, &config)?;
-    // Fail before the build if a manifest is invalid.
-    manifests::check(cx, &manifests, &config)?;
     let (docker, kubeconfig) =
         run_both(|| Docker::connect(cx), || Kubeconfig::read(cx, &request.target));
     let docker = docker?;
     let cluster = Cluster::select(cx, kubeconfig?, &request.target, &config)?;
+    let target = RenderTarget::Cluster(&cluster, &request.target);
+    let manifests = Manifest::read_all(cx, &config, target)?;
+    let objects = manifests::collect_objects(&manifests, &config)?;
+    // Fail before the build if a manifest is invalid.
+    manifests::check(cx, &manifests, &config, Some(&cluster.namespace))?;
     let all = cluster.nodes(cx)?;
     let exclusion_cause = |node: &Node| targets::exclusion_cause(&objects, &config, node);
     let nodes = targets::choose(cx, &cluster, &all, &config, &request.nodes, exclusion_cause)?;

@@ -12,16 +12,23 @@ use kdev_manifest::{Rendered, image_fields, yaml};
 use crate::config::Config;
 use crate::cx::Cx;
 use crate::event::Event;
+use crate::manifests::definitions::check_objects;
 use crate::manifests::error::{Error, Result};
 use crate::manifests::source::Manifest;
 
-/// Checks that all manifests can be rendered, and reports what will not be updated.
-pub(crate) fn check(cx: &Cx, manifests: &[Manifest], config: &Config) -> Result<()> {
+/// Checks that all manifests can be rendered and applied, and reports what will not be updated.
+/// `namespace` is that of objects that do not set one, if it is known.
+pub(crate) fn check(
+    cx: &Cx,
+    manifests: &[Manifest],
+    config: &Config,
+    namespace: Option<&str>,
+) -> Result<()> {
     let update = image_update(config, PLACEHOLDER_TAG);
     for manifest in manifests {
         report_mentions(cx, manifest, &manifest.render(&update)?);
     }
-    Ok(())
+    check_objects(manifests, config, namespace)
 }
 
 /// Reports each place that contains the image's name but will not be updated.

@@ -1,5 +1,6 @@
 //! Errors of the manifests.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use kdev_core::shell::quote;
@@ -8,7 +9,7 @@ use kdev_manifest::parse_error::CONTAINS_TEMPLATES;
 
 use crate::details::Details;
 use crate::process::{self, Failure};
-use crate::{config, tools};
+use crate::{cluster, config, tools};
 
 /// The result of reading manifests.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
@@ -52,18 +53,109 @@ pub enum Error {
         #[source]
         reason: Details,
     },
+    /// A file contains something else than objects.
+    #[error("cannot apply {location}: {}", not_an_object(*is_kustomization))]
+    NotAnObject {
+        /// The first value that is not an object.
+        location: Location,
+        /// Whether it is the input of `kubectl kustomize`.
+        is_kustomization: bool,
+        /// How to keep the file out of the manifests; `None` for a rendered folder.
+        fix: Option<String>,
+    },
+    /// The API server would generate the name of an object, so each apply would create another
+    /// one. Server-side apply rejects that.
+    #[error("cannot apply {location}: server-side apply does not support `generateName`")]
+    GeneratedName {
+        /// The field.
+        location: Location,
+    },
+    /// An object has no name.
+    #[error("cannot apply {location}: the object has no `metadata.name`")]
+    NoName {
+        /// The object.
+        location: Location,
+    },
+    /// An object is defined twice, with different contents.
+    #[error("{object} is defined twice: at {first} and at {second}")]
+    DefinedTwice {
+        /// Kind and name.
+        object: String,
+        /// The first definition.
+        first: Location,
+        /// The second definition.
+        second: Location,
+    },
     /// `kubectl` or `helm` failed to render a folder.
     #[error("failed to render `{}`", .0.display())]
     Render(PathBuf, #[source] Failure),
+    /// `lookup` failed in a chart: the cluster is unreachable, or a permission is missing.
+    #[error("failed to render `{}`", folder.display())]
+    Lookup {
+        /// The folder.
+        folder: PathBuf,
+        /// `kubectl` with the context and namespace that were used.
+        kubectl: String,
+        /// The failed `helm`.
+        #[source]
+        source: Failure,
+    },
+    /// `kubectl` is part of a distribution and reads another kubeconfig than `helm`.
+    #[error("`helm` would use another cluster than `kubectl` for context `{context}`")]
+    OtherKubeconfig {
+        /// The context.
+        context: String,
+    },
     /// A configured pattern is invalid.
     #[error(transparent)]
     Config(#[from] config::Error),
+    /// The cluster for which a chart is rendered cannot be used.
+    #[error(transparent)]
+    Cluster(#[from] cluster::Error),
     /// `kubectl` or `helm` is missing or printed unexpected output.
     #[error(transparent)]
     Tool(#[from] tools::Error),
     /// A file could not be read, a process could not be started, or the run was interrupted.
     #[error(transparent)]
     Process(#[from] process::Error),
+}
+
+/// A line in a manifest, or in the output for a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Location {
+    /// The file or folder.
+    pub path: PathBuf,
+    /// The command that rendered a folder.
+    pub generated_by: Option<String>,
+    /// Line, from 1.
+    pub line: usize,
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.generated_by {
+            Some(command) => write!(f, "line {} of the output of `{command}`", self.line),
+            None => write!(f, "`{}:{}`", self.path.display(), self.line),
+        }
+    }
+}
+
+impl Location {
+    /// Returns a command to see the line, or where it is.
+    fn fix_place(&self) -> String {
+        match &self.generated_by {
+            Some(_) => format!("in the templates of `{}`", self.path.display()),
+            None => format!("at line {} of `{}`", self.line, self.path.display()),
+        }
+    }
+}
+
+fn not_an_object(is_kustomization: bool) -> &'static str {
+    if is_kustomization {
+        "a kustomization is not an object of the cluster"
+    } else {
+        "it is not a Kubernetes object, because it has no `kind`"
+    }
 }
 
 fn describe_source(path: &Path, generated_by: Option<&str>) -> String {
@@ -97,8 +189,31 @@ impl Error {
                 "set `manifests` to the folder of the chart, or to a file with the output of `helm template`".to_owned()
             }
             Self::Edit { path, line, .. } => format!("change line {line} of `{}`", path.display()),
+            Self::NotAnObject { fix: Some(fix), .. } => fix.clone(),
+            Self::NotAnObject { location, .. } => {
+                format!("change it {}", location.fix_place())
+            }
+            Self::GeneratedName { location } => {
+                format!("replace `generateName` with `name` {}", location.fix_place())
+            }
+            Self::NoName { location } => {
+                format!("set `metadata.name` of the object {}", location.fix_place())
+            }
+            Self::DefinedTwice { second, .. } => {
+                format!("remove or rename the object {}", second.fix_place())
+            }
             Self::Render(folder, failure) => render_help(&folder.to_string_lossy(), failure),
+            Self::Lookup { kubectl, source, .. } if source.stderr.contains(" is forbidden: ") => {
+                format!("run `{kubectl} auth can-i --list` to see your permissions")
+            }
+            Self::Lookup { source, .. } => {
+                format!("run `{} --debug` to see the full error", source.command)
+            }
+            Self::OtherKubeconfig { .. } => {
+                "pass `--kubeconfig FILE` with the kubeconfig that `kubectl` uses".to_owned()
+            }
             Self::Config(error) => return error.help(),
+            Self::Cluster(error) => return error.help(),
             Self::Tool(error) => return error.help(),
             Self::Process(_) => return None,
         })

@@ -2,16 +2,22 @@
 //! or `helm template` for folders. The text stays as it was written.
 //!
 //! - `check.rs`: checks that the manifests can be edited and use the image
+//! - `definitions.rs`: checks that each object can be applied and is defined once
 //! - `generator.rs`: kustomizations and charts
+//! - `helm.rs`: renders charts
 //! - `read.rs`: finds and reads the files and folders
 //! - `source.rs`: a file or folder with its text
 
 mod check;
+mod definitions;
 mod error;
 mod generator;
+mod helm;
 mod read;
 mod source;
 
 pub(crate) use check::{check, collect_objects, image_update};
+pub(crate) use definitions::check_objects;
 pub use error::Error;
+pub(crate) use helm::RenderTarget;
 pub(crate) use source::Manifest;

@@ -6,20 +6,20 @@ use std::path::{Path, PathBuf};
 use glob::MatchOptions;
 use kdev_core::shell::quote;
 
-use crate::cluster::kubeconfig::ClusterTarget;
 use crate::config::{self, Config, escape_glob};
 use crate::cx::Cx;
 use crate::event::Event;
 use crate::manifests::error::{Error, Result};
 use crate::manifests::generator::Generator;
+use crate::manifests::helm::RenderTarget;
 use crate::manifests::source::Manifest;
 use crate::process;
 
 impl Manifest {
     /// Reads the files that match the configured patterns, in the order of the patterns, and
     /// sorted by name for each pattern. Folders with a kustomization or a chart are rendered,
-    /// charts for the selected namespace.
-    pub(crate) fn read_all(cx: &Cx, config: &Config, target: &ClusterTarget) -> Result<Vec<Self>> {
+    /// charts for the target.
+    pub(crate) fn read_all(cx: &Cx, config: &Config, target: RenderTarget) -> Result<Vec<Self>> {
         let mut manifests = Vec::new();
         let default = default_patterns(&config.dir);
         let patterns = config.manifests.as_ref().unwrap_or(&default);
@@ -42,7 +42,7 @@ fn read_path(
     cx: &Cx,
     path: &Path,
     config: &Config,
-    target: &ClusterTarget,
+    target: RenderTarget,
 ) -> Result<Option<Manifest>> {
     if path.is_file() {
         return read_file(path).map(Some);
@@ -52,7 +52,7 @@ fn read_path(
 
 fn read_file(path: &Path) -> Result<Manifest> {
     let text = fs::read_to_string(path).map_err(process::Error::read(path))?;
-    Ok(Manifest { path: path.to_owned(), text, generated_by: None })
+    Ok(Manifest { path: path.to_owned(), text, generated_by: None, uses_lookup: false })
 }
 
 /// Returns the command that creates a first manifest.

@@ -9,7 +9,7 @@ use kdev_manifest::objects::{self, Object};
 use kdev_manifest::update::ImageUpdate;
 
 use crate::details::Details;
-use crate::manifests::error::{Error, Result};
+use crate::manifests::error::{Error, Location, Result};
 
 /// The text of a manifest file, or of a rendered folder.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub(crate) struct Manifest {
     pub(crate) text: String,
     /// The command that rendered the folder.
     pub(crate) generated_by: Option<String>,
+    /// Whether it is a chart that reads live objects.
+    pub(crate) uses_lookup: bool,
 }
 
 impl Manifest {
@@ -29,6 +31,11 @@ impl Manifest {
     /// Returns the text as it will be applied, with a report of the changes.
     pub(crate) fn render(&self, update: &ImageUpdate) -> Result<Rendered> {
         kdev_manifest::render(&self.text, update).map_err(|error| self.error(error))
+    }
+
+    /// Returns the place of a line of the text.
+    pub(super) fn location(&self, line: usize) -> Location {
+        Location { path: self.path.clone(), generated_by: self.generated_by.clone(), line }
     }
 
     pub(super) fn error(&self, error: ManifestError) -> Error {

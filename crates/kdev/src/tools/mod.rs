@@ -62,6 +62,9 @@ pub(crate) const HELM: Tool = Tool {
     install_help: "follow https://helm.sh/docs/intro/install to install it",
 };
 
+/// 3.13 introduced `--dry-run=server`, with which `lookup` returns live objects.
+pub(crate) const HELM_WITH_LOOKUP: Tool = Tool { min_version: "3.13", ..HELM };
+
 /// Checks that kubectl is new enough. The result is cached until the file changes,
 /// because starting kubectl is slow.
 pub(crate) fn check_kubectl(cx: &Cx, path: &Path) -> Result<()> {

@@ -15,7 +15,7 @@ use crate::config::{Config, ConfigLayer};
 use crate::cx::Cx;
 use crate::error::{Error, Result};
 use crate::load::targets;
-use crate::manifests::{self, Manifest};
+use crate::manifests::{self, Manifest, RenderTarget};
 use crate::project::{PackageSelection, Project};
 
 /// The result of the checks, and the facts that the other checks need.
@@ -127,9 +127,10 @@ impl ProjectCheck {
 
 /// Reads all objects, and checks that the manifests can be rendered.
 fn read_objects(cx: &Cx, config: &Config, target: &ClusterTarget) -> Result<Vec<Object>> {
-    let manifests = Manifest::read_all(cx, config, target)?;
+    let manifests = Manifest::read_all(cx, config, RenderTarget::Offline(target))?;
     let objects = manifests::collect_objects(&manifests, config)?;
     let update = manifests::image_update(config, PLACEHOLDER_TAG);
     manifests.iter().try_for_each(|manifest| manifest.render(&update).map(|_| ()))?;
+    manifests::check_objects(&manifests, config, config.namespace.as_deref())?;
     Ok(objects)
 }

@@ -25,7 +25,7 @@ use crate::cx::Cx;
 use crate::docker::{self, Docker};
 use crate::error::{Error, Result};
 use crate::event::Event;
-use crate::manifests::{self, Manifest};
+use crate::manifests::{self, Manifest, RenderTarget};
 use crate::parallel::run_both;
 use crate::process;
 use crate::project::{PackageSelection, Project};
@@ -73,7 +73,7 @@ pub struct Status {
 pub fn status(cx: &Cx, request: &StatusRequest, show: impl Fn(&Status)) -> Result<()> {
     let project = Project::read(cx, &request.selection)?;
     let config = Config::resolve_without_build(&project, request.flags.clone())?;
-    let manifests = Manifest::read_all(cx, &config, &request.target)?;
+    let manifests = Manifest::read_all(cx, &config, RenderTarget::Offline(&request.target))?;
     manifests::collect_objects(&manifests, &config)?;
     let texts: Vec<String> = manifests.into_iter().map(|manifest| manifest.text).collect();
     let wanted = expected::all(&texts, config.image.name());
