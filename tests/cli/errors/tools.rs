@@ -42,6 +42,90 @@ fn outdated_docker() {
   help: install it with `sudo apt-get install docker.io`, or follow https://docs.docker.com/engine/install\n");
 }
 
+/// The output of `docker version` of Podman 4.3.1, and of a Docker client that uses it.
+const PODMAN: [&str; 2] = [
+    r#"{"Client":{"APIVersion":"4.3.1","Version":"4.3.1","GoVersion":"go1.19.8","GitCommit":"","BuiltTime":"Thu Jan  1 00:00:00 1970","Built":0,"OsArch":"linux/amd64","Os":"linux"}}"#,
+    r#"{"Client":{"Version":"28.2.2","ApiVersion":"1.41"},"Server":{"Platform":{"Name":"linux/amd64/debian-12"},"Components":[{"Name":"Podman Engine","Version":"4.3.1"},{"Name":"Conmon","Version":"conmon version 2.1.6"}],"Version":"4.3.1","ApiVersion":"1.41","MinAPIVersion":"1.24","Os":"linux","Arch":"amd64"}}"#,
+];
+const INSTALL: &str = "install Docker with `sudo apt-get install docker.io`, or follow https://docs.docker.com/engine/install";
+
+#[test]
+fn podman_as_docker() {
+    let project = Project::new();
+    project.write("fake/docker-version.json", PODMAN[0]);
+    let expected =
+        format!("error: `docker` is Podman, which is not supported\n  help: {INSTALL}\n");
+    fails(&project, 91, &expected);
+    project.write("fake/docker-version-line", "podman version 4.3.1\n");
+    let ran = project.run(&["doctor"]);
+    assert!(
+        ran.code(91).out().contains("`docker` is Podman, which is not supported"),
+        "{}",
+        ran.out()
+    );
+    assert!(!ran.out().contains("too old"), "{}", ran.out());
+}
+
+#[test]
+fn podman_behind_docker_client() {
+    let table = [
+        ("", INSTALL),
+        (
+            "default unix:///run/user/0/podman/podman.sock\n",
+            "DOCKER_HOST is `unix:///run/user/0/podman/podman.sock`; unset it, or set it to a Docker daemon",
+        ),
+        (
+            "mine unix:///run/podman.sock\n",
+            "the Docker context `mine` is at `unix:///run/podman.sock`; run `docker context use default` to use the local daemon",
+        ),
+    ];
+    for (context, help) in table {
+        let project = Project::new();
+        project.write("fake/docker-version.json", PODMAN[1]).write("fake/docker-context", context);
+        let expected =
+            format!("error: the Docker daemon is Podman, which is not supported\n  help: {help}\n");
+        fails(&project, 91, &expected);
+    }
+}
+
+#[test]
+fn docker_client_and_daemon_without_common_api() {
+    let table = [
+        (
+            "client version 1.41 is too old. Minimum supported API version is 1.44, please upgrade your client to a newer version",
+            "`docker` 20.10.24 is too old for the Docker daemon",
+            "client",
+        ),
+        (
+            "client version 1.44 is too new. Maximum supported API version is 1.41",
+            "the Docker daemon is too old for `docker` 20.10.24",
+            "daemon",
+        ),
+    ];
+    for (message, error, side) in table {
+        let project = Project::new();
+        let client = r#"{"Client":{"Version":"20.10.24","ApiVersion":"1.41"},"Server":null}"#;
+        project.write("fake/docker-version.json", client);
+        project.write("fake/docker-down", &format!("Error response from daemon: {message}\n"));
+        let expected = format!(
+            "error: {error}
+  caused by: `docker version --format '{{{{json .}}}}'` exited with code 1: Error response from daemon: {message}
+  help: follow https://docs.docker.com/engine/install to upgrade the Docker {side}\n"
+        );
+        fails(&project, 91, &expected);
+    }
+}
+
+#[test]
+fn docker_api_version_without_support() {
+    let project = Project::new();
+    let output = project.run_with(&[("DOCKER_API_VERSION", "1.52")], &["up"]);
+    output.code(91).stderr("error: the Docker daemon does not support the API version of DOCKER_API_VERSION
+  caused by: `docker version --format '{{json .}}'` exited with code 1: Error response from daemon: client version 1.52 is too new. Maximum supported API version is 1.41
+  help: unset DOCKER_API_VERSION\n");
+    project.run(&["up"]).code(0);
+}
+
 #[test]
 fn outdated_kubectl() {
     let project = Project::new();

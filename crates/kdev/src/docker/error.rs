@@ -25,6 +25,37 @@ pub enum Error {
         /// Which daemon was selected, unless it is the default one.
         host: Option<DockerHost>,
     },
+    /// The client does not support an API version of the daemon.
+    #[error("`docker` {client} is too old for the Docker daemon")]
+    ClientTooOld {
+        /// The version of the client.
+        client: String,
+        /// The daemon's message.
+        #[source]
+        source: Failure,
+    },
+    /// The daemon does not support an API version of the client.
+    #[error("the Docker daemon is too old for `docker` {client}")]
+    DaemonTooOld {
+        /// The version of the client.
+        client: String,
+        /// The daemon's message.
+        #[source]
+        source: Failure,
+    },
+    /// `DOCKER_API_VERSION` selects an API version that the daemon does not support.
+    #[error("the Docker daemon does not support the API version of DOCKER_API_VERSION")]
+    ApiVersionVariable {
+        /// The daemon's message.
+        #[source]
+        source: Failure,
+    },
+    /// Podman responds instead of a Docker daemon.
+    #[error("the Docker daemon is Podman, which is not supported")]
+    Podman {
+        /// Which daemon was selected, unless it is the default one.
+        host: Option<DockerHost>,
+    },
     /// docker ran and failed.
     #[error("failed to {action}")]
     Command {
@@ -61,9 +92,29 @@ impl Error {
             Self::DaemonUnreachable { source, host } => {
                 Some(unreachable_help(&source.stderr, host.as_ref()))
             }
+            Self::ClientTooOld { .. } => Some(upgrade_help("client")),
+            Self::DaemonTooOld { .. } => Some(upgrade_help("daemon")),
+            Self::ApiVersionVariable { .. } => Some("unset DOCKER_API_VERSION".to_owned()),
+            Self::Podman { host } => Some(podman_help(host.as_ref())),
             Self::Tool(error) => error.help(),
             Self::Command { .. } | Self::Process(_) => None,
         }
+    }
+}
+
+fn upgrade_help(side: &str) -> String {
+    format!("follow https://docs.docker.com/engine/install to upgrade the Docker {side}")
+}
+
+fn podman_help(host: Option<&DockerHost>) -> String {
+    match host {
+        Some(DockerHost { context, address }) if context == "default" => {
+            format!("DOCKER_HOST is `{address}`; unset it, or set it to a Docker daemon")
+        }
+        Some(DockerHost { context, address }) => format!(
+            "the Docker context `{context}` is at `{address}`; run `docker context use default` to use the local daemon"
+        ),
+        None => tools::INSTALL_DOCKER.to_owned(),
     }
 }
 

@@ -1,6 +1,9 @@
 //! Runs the Docker client: the daemon's properties, images and archives.
+//!
+//! - `version.rs`: client and engines that do not work together, such as Podman
 
 mod error;
+mod version;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,7 +22,12 @@ use crate::tools::{self, TOOL_TIMEOUT, major_minor};
 
 pub(crate) use error::Result;
 pub use error::{DockerHost, Error};
+use version::{ApiMismatch, ComponentVersion, VersionOutput};
 
+/// The variable that selects the version of the API, which the client otherwise negotiates.
+const API_VERSION: &str = "DOCKER_API_VERSION";
+/// The driver of the builders that are part of a daemon and store images there.
+const DAEMON_DRIVER: &str = "docker";
 /// How many earlier builds keep their tag.
 const KEPT_TAGS: usize = 2;
 
@@ -38,6 +46,24 @@ pub(crate) struct Docker {
     containerd_store: bool,
     /// Whether `docker save` supports `--platform`.
     supports_save_platform: bool,
+}
+
+/// A builder in the output of `docker buildx inspect`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Builder {
+    pub(crate) name: String,
+    pub(crate) driver: String,
+}
+
+impl Builder {
+    /// Reads `Name:` and `Driver:`; the names of its nodes follow.
+    fn parse(output: &str) -> Option<Self> {
+        let field = |name: &str| {
+            let value = output.lines().find_map(|line| line.strip_prefix(name))?;
+            Some(value.trim().to_owned())
+        };
+        Some(Self { name: field("Name:")?, driver: field("Driver:")? })
+    }
 }
 
 /// An image in the output of `docker image inspect`.
@@ -79,18 +105,30 @@ impl Docker {
         let output = command.output(cx).map_err(|f| daemon_unreachable(cx, &path, f))?;
         let version: VersionOutput = serde_json::from_slice(&output.stdout).unwrap_or_default();
         if let Some(client) = &version.client {
-            tools::DOCKER.check_min_version(&client.version)?;
+            check_client(client)?;
         }
         let Some(server) = version.server else {
-            return Err(daemon_unreachable(cx, &path, Failure::from_output(display, output)));
+            let failure = Failure::from_output(display, output);
+            let client = version.client.unwrap_or_default().version;
+            return Err(match ApiMismatch::from_message(&failure.stderr) {
+                Some(mismatch) => api_mismatch(cx, &path, client, mismatch, failure),
+                None => daemon_unreachable(cx, &path, failure),
+            });
         };
+        if server.is_podman() {
+            return Err(Error::Podman { host: selected_host(cx, &path) });
+        }
         tools::DOCKER.check_min_version(&server.version)?;
-        // The containerd image store exists since 24, the flag since client 28 and API 1.48.
+        // The containerd image store exists since 24, the flag since client 28 and API 1.48;
+        // DOCKER_API_VERSION can select an older one.
         let containerd_store =
             major_minor(&server.version) >= (24, 0) && uses_containerd_store(cx, &path)?;
-        let supports_save_platform = major_minor(&server.api_version) >= (1, 48)
-            && version.client.as_ref().is_some_and(|c| major_minor(&c.version) >= (28, 0));
-        let client = version.client.map(|client| client.version).unwrap_or_default();
+        let client = version.client.unwrap_or_default();
+        let api_version = Some(client.api_version).filter(|version| !version.is_empty());
+        let supports_save_platform = major_minor(&api_version.unwrap_or(server.api_version))
+            >= (1, 48)
+            && major_minor(&client.version) >= (28, 0);
+        let client = client.version;
         let platform = format!("{}/{}", server.os, server.arch);
         Ok(Self {
             path,
@@ -121,6 +159,15 @@ impl Docker {
         let output = command.read(cx).ok()?.text();
         // `github.com/docker/buildx v0.12.1 30feaa1`
         output.split_whitespace().find(|word| word.starts_with('v')).map(str::to_owned)
+    }
+
+    /// Returns the builder of BuildKit that is selected, or the one with this name, if it
+    /// does not belong to the daemon.
+    pub(crate) fn foreign_builder(&self, cx: &Cx, name: Option<&str>) -> Option<Builder> {
+        let sh = cx.shell().ok()?;
+        let command = Command::new(self.cmd(&sh).args(["buildx", "inspect"]).args(name));
+        let output = command.timeout(TOOL_TIMEOUT).read(cx).ok()?.text();
+        Builder::parse(&output).filter(|builder| builder.driver != DAEMON_DRIVER)
     }
 
     /// Starts a docker command line; the subcommand follows.
@@ -206,8 +253,9 @@ impl Docker {
     pub(crate) fn push(&self, cx: &Cx, image: &BuiltImage, registry: &str) -> Result<()> {
         let sh = cx.shell()?;
         let run = |args: &[&str]| {
-            let command = Command::new(self.cmd(&sh).args(args));
-            command.read(cx).map_err(|f| command_error(f, "push the layers".to_owned()))
+            // kdev's endpoint is no registry with signed tags.
+            let cmd = self.cmd(&sh).args(args).env_remove("DOCKER_CONTENT_TRUST");
+            Command::new(cmd).read(cx).map_err(|f| command_error(f, "push the layers".to_owned()))
         };
         let format = "{{.Endpoints.docker.Host}}";
         let host = run(&["context", "inspect", "--format", format])?;
@@ -297,25 +345,6 @@ impl ImageListEntry {
     }
 }
 
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct VersionOutput {
-    client: Option<ComponentVersion>,
-    server: Option<ComponentVersion>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct ComponentVersion {
-    version: String,
-    #[serde(default)]
-    api_version: String,
-    #[serde(default)]
-    os: String,
-    #[serde(default)]
-    arch: String,
-}
-
 fn uses_containerd_store(cx: &Cx, docker: &Path) -> Result<bool> {
     let sh = cx.shell()?;
     let format = "{{json .DriverStatus}}";
@@ -341,6 +370,33 @@ fn selected_host(cx: &Cx, docker: &Path) -> Option<DockerHost> {
     is_selected.then(|| DockerHost { context: context.to_owned(), address: address.to_owned() })
 }
 
+/// Checks that the client is Docker's and new enough.
+fn check_client(client: &ComponentVersion) -> Result<()> {
+    if client.is_podman() {
+        return Err(tools::Error::Podman.into());
+    }
+    Ok(tools::DOCKER.check_min_version(&client.version)?)
+}
+
+/// Finds out whether DOCKER_API_VERSION prevents an API version that both sides support.
+fn api_mismatch(
+    cx: &Cx,
+    docker: &Path,
+    client: String,
+    mismatch: ApiMismatch,
+    source: Failure,
+) -> Error {
+    let without_variable = cx.shell().map(|sh| {
+        let cmd = cmd!(sh, "{docker} version").env_remove(API_VERSION);
+        Command::new(cmd).timeout(TOOL_TIMEOUT).read(cx)
+    });
+    match mismatch {
+        _ if matches!(without_variable, Ok(Ok(_))) => Error::ApiVersionVariable { source },
+        ApiMismatch::ClientTooOld => Error::ClientTooOld { client, source },
+        ApiMismatch::DaemonTooOld => Error::DaemonTooOld { client, source },
+    }
+}
+
 fn command_error(source: Failure, action: String) -> Error {
     Error::Command { action, source }
 }
@@ -358,6 +414,15 @@ fn parse_created_at(time: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn builder_has_name_and_driver() {
+        // The output of buildx 0.38.
+        let output = "Name:          far\nDriver:        remote\nLast Activity: 2026-11-28 01:44:39 +0000 UTC\n\nNodes:\nName:             far0\nEndpoint:         unix:///tmp/sock\n";
+        let builder = super::Builder { name: "far".to_owned(), driver: "remote".to_owned() };
+        assert_eq!(super::Builder::parse(output), Some(builder));
+        assert_eq!(super::Builder::parse("ERROR: no builder \"far\" found\n"), None);
+    }
+
     #[test]
     fn parse_created_at_accepts_docker_times() {
         let table = [

@@ -30,6 +30,9 @@ pub enum Error {
         /// How to install a newer one.
         install_help: &'static str,
     },
+    /// `docker` is Podman, which accepts the same commands.
+    #[error("`docker` is Podman, which is not supported")]
+    Podman,
     /// The output of a program could not be parsed.
     #[error("unexpected output from `{tool}`")]
     UnexpectedOutput {
@@ -64,6 +67,7 @@ impl Error {
         match self {
             Self::NotFound { install_help: install, .. }
             | Self::TooOld { install_help: install, .. } => Some((*install).to_owned()),
+            Self::Podman => Some(super::INSTALL_DOCKER.to_owned()),
             Self::UnexpectedOutput { .. } | Self::Command { .. } | Self::Process(_) => None,
         }
     }

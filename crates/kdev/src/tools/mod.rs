@@ -33,6 +33,8 @@ pub(crate) const DOCKER: Tool = Tool {
     min_version: "20.10",
     install_help: "install it with `sudo apt-get install docker.io`, or follow https://docs.docker.com/engine/install",
 };
+/// How to replace another program with Docker.
+pub(crate) const INSTALL_DOCKER: &str = "install Docker with `sudo apt-get install docker.io`, or follow https://docs.docker.com/engine/install";
 /// The sockets of the daemon that systemd starts.
 pub(crate) const DOCKER_SOCKETS: [&str; 2] =
     ["unix:///var/run/docker.sock", "unix:///run/docker.sock"];
@@ -166,6 +168,10 @@ impl Tool {
         let format = (self.name == "helm").then_some("--short");
         let command = Command::new(cmd!(sh, "{path} {arg} {format...}")).timeout(TOOL_TIMEOUT);
         let output = command.read(cx).map_err(|f| self.version_error(f))?.text();
+        // Podman's wrapper prints `podman version 4.3.1`.
+        if self.name == DOCKER.name && output.starts_with("podman") {
+            return Err(Error::Podman);
+        }
         let is_version =
             |word: &&str| word.trim_start_matches('v').starts_with(|c: char| c.is_ascii_digit());
         Ok(output.split([' ', ',', '\n']).find(is_version).unwrap_or_default().to_owned())
