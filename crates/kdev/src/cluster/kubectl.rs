@@ -15,7 +15,7 @@ pub(crate) fn kubectl_command<'a>(
     kubectl: &Path,
     kubeconfig: Option<&PathBuf>,
 ) -> Cmd<'a> {
-    let cmd = tools::without_kuberc(cmd!(sh, "{kubectl}"));
+    let cmd = cmd!(sh, "{kubectl}");
     match kubeconfig {
         Some(path) => cmd.arg("--kubeconfig").arg(path),
         None => cmd,

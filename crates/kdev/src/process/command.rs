@@ -7,9 +7,9 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ChildStdin, ChildStdout, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
-use std::{fmt, thread};
+use std::{fmt, iter, thread};
 
 use kdev_core::shell::quote;
 
@@ -17,6 +17,7 @@ use crate::cx::{BuildOutput, Cx, Interrupt};
 use crate::event::Event;
 use crate::parallel::join_thread;
 use crate::process::child::{PIPE_TIMEOUT, PipeReader, send_lines, spawn, supervise};
+use crate::process::environment;
 
 /// A command to run. Messages show its `Display` form.
 pub(crate) struct Command {
@@ -168,21 +169,48 @@ impl Command {
 
     /// Runs the command and shows its output while it runs.
     pub(crate) fn run(mut self, cx: &Cx, tool: &'static str) -> Result<(), Failure> {
-        let display = self.to_string();
-        let events = cx.build_output() == BuildOutput::Events;
-        self.command.stdin(Stdio::null());
-        if events {
-            self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        if cx.build_output() == BuildOutput::Events {
+            self.command.stdout(Stdio::piped());
         } else {
             // stdout is for results only, and build output is not a result.
             let stderr = io::stderr().as_fd().try_clone_to_owned();
             self.command.stdout(stderr.map_or_else(|_| Stdio::null(), Stdio::from));
         }
-        let mut child = spawn(&mut self.command, &display)?;
         let (send, lines) = mpsc::channel();
-        send_lines(child.stdout.take(), &send);
+        self.run_and_send(cx, tool, send.clone(), (send, lines))
+    }
+
+    /// Runs the command, shows its stderr while it runs, and returns the lines of its stdout.
+    pub(crate) fn run_and_read(
+        mut self,
+        cx: &Cx,
+        tool: &'static str,
+    ) -> Result<Vec<String>, Failure> {
+        self.command.stdout(Stdio::piped());
+        let (stdout, read) = mpsc::channel();
+        self.run_and_send(cx, tool, stdout, mpsc::channel())?;
+        Ok(iter::from_fn(|| read.recv_timeout(PIPE_TIMEOUT).ok()).collect())
+    }
+
+    /// Runs the command and sends the lines of its stdout. Emits the lines of `shown`, which
+    /// include those of its stderr, unless the terminal shows them.
+    fn run_and_send(
+        mut self,
+        cx: &Cx,
+        tool: &'static str,
+        stdout: Sender<String>,
+        shown: (Sender<String>, Receiver<String>),
+    ) -> Result<(), Failure> {
+        let display = self.to_string();
+        self.command.stdin(Stdio::null());
+        if cx.build_output() == BuildOutput::Events {
+            self.command.stderr(Stdio::piped());
+        }
+        let mut child = spawn(&mut self.command, &display)?;
+        let (send, lines) = shown;
+        send_lines(child.stdout.take(), &stdout);
         send_lines(child.stderr.take(), &send);
-        drop(send);
+        drop((stdout, send));
         let emit = |line| cx.emit(Event::ToolOutput { tool, line });
         let mut tick = || lines.try_iter().for_each(emit);
         let ended = supervise(cx.interrupt(), self.timeout, &mut [&mut child], &mut tick);
@@ -237,7 +265,7 @@ impl Command {
 
 /// The lines that a running child prints to stdout.
 pub(crate) struct Lines {
-    lines: mpsc::Receiver<String>,
+    lines: Receiver<String>,
     printed: String,
 }
 
@@ -264,7 +292,8 @@ impl Lines {
 }
 
 impl From<std::process::Command> for Command {
-    fn from(command: std::process::Command) -> Self {
+    fn from(mut command: std::process::Command) -> Self {
+        environment::apply(&mut command);
         Self {
             command,
             stdin: Vec::new(),

@@ -2,9 +2,11 @@
 //!
 //! - `child.rs`: starts, supervises and terminates children
 //! - `command.rs`: commands, their output and their failures
+//! - `environment.rs`: the variables that kdev sets or removes for a program
 
 pub(crate) mod child;
 mod command;
+mod environment;
 mod error;
 
 use xshell::Shell;

@@ -91,7 +91,8 @@ impl Project {
     /// Reads the project with `cargo metadata`.
     pub(crate) fn read(cx: &Cx, selection: &PackageSelection) -> Result<Self> {
         let mut command = MetadataCommand::new();
-        command.no_deps();
+        // kdev parses the messages.
+        command.no_deps().env("CARGO_TERM_COLOR", "never");
         if let Some(path) = &selection.manifest_path {
             command.manifest_path(path);
         }
