@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod charts;
+mod cargo_build;
 mod config_precedence;
 mod distributions;
 mod docs;

@@ -1,6 +1,6 @@
 //! Finds Dockerfile features that require `BuildKit`.
 
-use crate::build::dockerfile::{Instruction, instructions};
+use crate::build::dockerfile::{Instruction, here_document, instructions};
 
 /// Flags of instructions that the legacy builder rejects.
 const FLAGS: [(&str, &[&str]); 3] = [
@@ -23,15 +23,8 @@ fn buildkit_feature(instruction: &Instruction) -> Option<String> {
     let flag = flags.find_map(|flag| known.iter().find(|one| flag.split('=').next() == Some(one)));
     match flag {
         Some(flag) => Some(format!("{name} {flag}")),
-        None => args.iter().any(|arg| is_here_document(arg)).then(|| format!("{name} <<")),
+        None => args.iter().any(|arg| here_document(arg).is_some()).then(|| format!("{name} <<")),
     }
-}
-
-/// Returns whether a word is `<<EOF`, `<<-EOF` or `<<"EOF"`. A shift such as `1 << 2` in a
-/// shell command is not one.
-fn is_here_document(word: &str) -> bool {
-    let word = word.strip_prefix("<<").map(|word| word.trim_start_matches(['-', '"', '\'']));
-    word.is_some_and(|word| word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_'))
 }
 
 #[cfg(test)]

@@ -24,6 +24,9 @@ pub enum Error {
         /// context does not contain it.
         target_outside_context: Option<PathBuf>,
     },
+    /// The image would contain another program than the one that cargo has built.
+    #[error(transparent)]
+    StaleCopy(#[from] Box<StaleCopy>),
     /// Docker does not have an image of this project.
     #[error("image `{image}` has not been built yet")]
     NotBuilt {
@@ -37,6 +40,14 @@ pub enum Error {
     NoImageId {
         /// The temporary file for the ID.
         file: PathBuf,
+    },
+    /// A builder of BuildKit that is not part of the daemon has built the image.
+    #[error("builder `{builder}` ({driver} driver) did not store the image in Docker")]
+    NotStored {
+        /// The name of the builder.
+        builder: String,
+        /// Its driver.
+        driver: String,
     },
     /// Docker failed.
     #[error(transparent)]
@@ -59,9 +70,14 @@ impl Error {
             )),
             Self::Failed { source, .. } => matches!(source.outcome, Outcome::Code(_))
                 .then(|| "check the build output above".to_owned()),
+            Self::StaleCopy(stale) => Some(stale.help()),
             Self::NotBuilt { build_command: by, .. } => Some(format!("run `{by}` to build it")),
             Self::NoImageId { .. } => Some(
                 "if Docker is installed as a snap, it cannot write there: run `mkdir -p ~/kdev-tmp`, and set `TMPDIR` to this folder"
+                    .to_owned(),
+            ),
+            Self::NotStored { .. } => Some(
+                "add `\"--load\"` to `docker-build` in `[package.metadata.kdev]`, or set BUILDX_BUILDER=default"
                     .to_owned(),
             ),
             Self::Docker(error) => error.help(),
@@ -78,6 +94,61 @@ impl Error {
             | Outcome::TimedOut(_)
             | Outcome::Interrupted
             | Outcome::NotStarted(_) => 1,
+        }
+    }
+}
+
+/// The Dockerfile copies a program of cargo that is not the one that cargo has just built.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the Dockerfile copies `{}` (line {line}), but cargo built `{}`",
+    copied.display(),
+    built.display()
+)]
+pub struct StaleCopy {
+    /// The Dockerfile.
+    pub dockerfile: PathBuf,
+    /// The line of the instruction, from 1.
+    pub line: usize,
+    /// The copied program, relative to the build context.
+    pub copied: PathBuf,
+    /// The program that cargo built; relative to the build context if it is in it.
+    pub built: PathBuf,
+    /// How to copy the program that cargo built.
+    pub fix: StaleCopyFix,
+}
+
+/// How to copy the program that cargo built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StaleCopyFix {
+    /// Copy this path.
+    Copy(PathBuf),
+    /// Build with `--release`.
+    Release,
+    /// Use this build context.
+    Context(PathBuf),
+    /// Build into this target directory.
+    TargetDir(PathBuf),
+}
+
+impl StaleCopy {
+    fn help(&self) -> String {
+        let arguments = "`cargo-build` in `[package.metadata.kdev]`";
+        match &self.fix {
+            StaleCopyFix::Copy(path) => format!(
+                "copy `{}` in line {} of `{}`",
+                path.display(),
+                self.line,
+                self.dockerfile.display()
+            ),
+            StaleCopyFix::Release => format!("add `\"--release\"` to {arguments}"),
+            StaleCopyFix::Context(path) => {
+                format!("set `context = \"{}\"` in `[package.metadata.kdev]`", path.display())
+            }
+            StaleCopyFix::TargetDir(path) => {
+                format!("add `\"--target-dir={}\"` to {arguments}", path.display())
+            }
         }
     }
 }

@@ -1,14 +1,22 @@
 //! Builds the image and tags it with a hash of its content: runs `cargo build` if it is
 //! configured, then `docker build`.
 //!
+//! - `artifacts.rs`: the files that `cargo build` has written
 //! - `buildkit.rs`: finds Dockerfile features that require `BuildKit`
 //! - `dockerfile.rs`: parses the instructions of a Dockerfile
+//! - `dockerignore.rs`: the files that are not in the build context
 //! - `hard_links.rs`: breaks hard links, which the legacy builder caches wrongly
+//! - `sources.rs`: the paths that a build copies from its context
+//! - `stale.rs`: finds copied programs that are not the ones that cargo has built
 
+mod artifacts;
 pub(crate) mod buildkit;
 mod dockerfile;
+mod dockerignore;
 mod error;
 mod hard_links;
+mod sources;
+mod stale;
 
 use std::fs;
 use std::path::PathBuf;
@@ -18,9 +26,10 @@ use kdev_core::image::built::BuiltImage;
 use kdev_core::image::reference::Reference;
 use xshell::{Cmd, Shell, cmd};
 
+use crate::build::artifacts::{Artifact, BuildArgs};
 use crate::config::Config;
 use crate::cx::Cx;
-use crate::docker::{self, Docker};
+use crate::docker::{self, Builder, Docker};
 use crate::event::Event;
 use crate::layers::cache::LayerCache;
 use crate::layers::push::{self, LayerRequest};
@@ -28,13 +37,13 @@ use crate::process::{self, Command, Failure, Outcome};
 use crate::project::PackageSelection;
 use crate::tools::{self, CARGO};
 
-pub use error::Error;
+pub use error::{Error, StaleCopy, StaleCopyFix};
 pub(crate) use error::Result;
 
 /// Builds and tags the image. A dry run only shows the commands.
 pub(crate) fn build(cx: &Cx, docker: &Docker, config: &Config) -> Result<BuiltImage> {
     let started = Instant::now();
-    cargo_build(cx, config)?;
+    let artifacts = cargo_build(cx, config)?;
     let iid = tempfile::NamedTempFile::new().map_err(process::Error::write("a temporary file"))?;
     let sh = cx.shell()?;
     let image = config.image.familiar();
@@ -48,6 +57,9 @@ pub(crate) fn build(cx: &Cx, docker: &Docker, config: &Config) -> Result<BuiltIm
     }
     let dockerfile = fs::read(&config.dockerfile).unwrap_or_default();
     let dockerfile = String::from_utf8_lossy(&dockerfile);
+    for text in stale::check(config, &dockerfile, artifacts.as_deref())? {
+        cx.emit(Event::Note { text });
+    }
     // Best effort: the build usually succeeds without it.
     let _ = hard_links::break_hard_links(&config.target_dir, &config.context, &dockerfile);
     let target_dir = target_outside_context(config, &dockerfile);
@@ -58,7 +70,8 @@ pub(crate) fn build(cx: &Cx, docker: &Docker, config: &Config) -> Result<BuiltIm
         }
         error => error,
     })?;
-    if let Some(target_dir) = target_dir {
+    // What cargo has built was compared with the copied files.
+    if let (Some(target_dir), None) = (target_dir, artifacts) {
         let target = target_dir.display();
         let text = format!(
             "the Dockerfile copies from `target/`, but cargo builds into `{target}`, which is outside the build context"
@@ -66,17 +79,42 @@ pub(crate) fn build(cx: &Cx, docker: &Docker, config: &Config) -> Result<BuiltIm
         cx.emit(Event::Note { text });
     }
     let id = fs::read_to_string(iid.path()).map_err(process::Error::read(iid.path()))?;
-    // A daemon from a snap has a separate `/tmp`.
-    if id.trim().is_empty() {
-        return Err(Error::NoImageId { file: iid.path().to_owned() });
-    }
-    let built = identify(cx, docker, id.trim(), &config.image)?;
+    let built = match id.trim() {
+        // A daemon from a snap has a separate `/tmp`.
+        "" => Err(Error::NoImageId { file: iid.path().to_owned() }),
+        id => identify(cx, docker, id, &config.image),
+    };
+    let built = built.map_err(|error| explain_missing_image(cx, docker, config, error))?;
     cx.emit(Event::Built {
         image: built.reference.familiar(),
         config_digest: built.config_digest.clone(),
         duration: started.elapsed(),
     });
     Ok(built)
+}
+
+/// Names the builder if the image is missing after a build because the builder has not stored
+/// it in Docker.
+fn explain_missing_image(cx: &Cx, docker: &Docker, config: &Config, error: Error) -> Error {
+    if !matches!(
+        error,
+        Error::NoImageId { .. } | Error::Docker(docker::Error::ImageNotFound { .. })
+    ) {
+        return error;
+    }
+    match docker.foreign_builder(cx, flag_value(&config.docker_build, "--builder")) {
+        Some(Builder { name, driver }) => Error::NotStored { builder: name, driver },
+        None => error,
+    }
+}
+
+/// Returns the value of `--flag VALUE` or `--flag=VALUE`.
+fn flag_value<'a>(args: &'a [String], flag: &str) -> Option<&'a str> {
+    let at = args.iter().position(|arg| arg.split('=').next() == Some(flag))?;
+    match args[at].split_once('=') {
+        Some((_, value)) => Some(value),
+        None => args.get(at + 1).map(String::as_str),
+    }
 }
 
 /// Looks up an image by name or ID and tags it with a hash of its content.
@@ -170,22 +208,38 @@ fn dry_run_image(cx: &Cx, config: &Config, command: String) -> BuiltImage {
     }
 }
 
-fn cargo_build(cx: &Cx, config: &Config) -> Result<()> {
+/// Runs `cargo build` if it is configured. Returns the files that it has written, if it
+/// reports them.
+fn cargo_build(cx: &Cx, config: &Config) -> Result<Option<Vec<Artifact>>> {
     let Some(args) = &config.cargo_build else {
-        return Ok(());
+        return Ok(None);
     };
     let (cargo, package) = (CARGO.find()?, &config.package);
     let sh = cx.shell()?;
     // In the package's directory, so that its `.cargo/config.toml` applies.
     sh.change_dir(&config.dir);
-    let command = Command::new(cmd!(sh, "{cargo} build --package {package} {args...}")).show_dir();
-    let display = command.to_string();
+    let command = |args: &[String]| {
+        Command::new(cmd!(sh, "{cargo} build --package {package} {args...}")).show_dir()
+    };
+    // Messages do not show the flags that are only for kdev.
+    let display = command(args).to_string();
     if cx.is_dry_run() {
         cx.emit(Event::WouldRun { command: display });
-        return Ok(());
+        return Ok(None);
     }
     cx.emit(Event::Building { target: package.clone(), command: display.clone() });
-    run_build(cx, command, "cargo", package.clone(), display)
+    let BuildArgs { args, has_messages } = artifacts::with_messages(args);
+    if !has_messages {
+        run_build(cx, command(&args), "cargo", package.clone(), display)?;
+        return Ok(None);
+    }
+    let failed = |failure| build_error(failure, "cargo", package.clone(), display);
+    let lines = command(&args).run_and_read(cx, "cargo").map_err(failed)?;
+    let (artifacts, other) = artifacts::read_messages(lines);
+    for line in other {
+        cx.emit(Event::ToolOutput { tool: "cargo", line });
+    }
+    Ok(Some(artifacts))
 }
 
 fn docker_build<'a>(sh: &'a Shell, docker: &Docker, config: &Config) -> Cmd<'a> {
@@ -198,7 +252,11 @@ fn docker_build<'a>(sh: &'a Shell, docker: &Docker, config: &Config) -> Cmd<'a> 
     for (name, value) in &config.build_args {
         cmd = cmd.arg("--build-arg").arg(format!("{name}={value}"));
     }
-    cmd
+    if !config.docker_build.is_empty() {
+        // Relative paths in these arguments are relative to the package.
+        sh.change_dir(&config.dir);
+    }
+    cmd.args(&config.docker_build)
 }
 
 /// Runs a build. Its error shows `display` as the command.
@@ -209,13 +267,15 @@ fn run_build(
     name: String,
     display: String,
 ) -> Result<()> {
-    command.run(cx, tool).map_err(|failure| {
-        let source = Failure { command: display, ..failure };
-        if matches!(source.outcome, Outcome::NotStarted(_)) {
-            return tools::Error::Command { action: format!("run `{tool}`"), source }.into();
-        }
-        Error::Failed { name, source, target_outside_context: None }
-    })
+    command.run(cx, tool).map_err(|failure| build_error(failure, tool, name, display))
+}
+
+fn build_error(failure: Failure, tool: &str, name: String, display: String) -> Error {
+    let source = Failure { command: display, ..failure };
+    if matches!(source.outcome, Outcome::NotStarted(_)) {
+        return tools::Error::Command { action: format!("run `{tool}`"), source }.into();
+    }
+    Error::Failed { name, source, target_outside_context: None }
 }
 
 /// Returns cargo's target directory if the Dockerfile copies from `target/` and the build
