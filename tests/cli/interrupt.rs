@@ -1,5 +1,6 @@
 //! Interrupts at each stage: child processes exit, and no partial result remains.
 
+use std::path::Path;
 use std::process::Child;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,8 +10,9 @@ use nix::unistd::Pid;
 
 use crate::project::Project;
 
+/// Waits until a command line of a fake contains this text.
 #[track_caller]
-fn interrupt_when(project: &Project, child: Child, signal: Signal, seen: &str) -> String {
+fn wait_for_call(project: &Project, seen: &str) {
     let start = Instant::now();
     while !project.calls().contains(seen) {
         assert!(
@@ -20,6 +22,12 @@ fn interrupt_when(project: &Project, child: Child, signal: Signal, seen: &str) -
         );
         thread::sleep(Duration::from_millis(10));
     }
+}
+
+#[track_caller]
+fn interrupt_when(project: &Project, child: Child, signal: Signal, seen: &str) -> String {
+    let start = Instant::now();
+    wait_for_call(project, seen);
     thread::sleep(Duration::from_millis(100));
     kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
     let output = child.wait_with_output().unwrap();
@@ -53,6 +61,23 @@ fn interrupt_during_load() {
         thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(project.applied(), None);
+}
+
+#[test]
+fn folder_of_killed_run_is_removed_by_next_run() {
+    let project = Project::new();
+    project.write("fake/save-hangs", "");
+    let mut child = project.start(&["up"]);
+    wait_for_call(&project, "image import");
+    let calls = project.calls();
+    let folder = calls.split("ControlPath=").nth(1).unwrap().split("/%C").next().unwrap();
+    // Other runs do not remove it.
+    Project::new().run(&["load", "tool:1"]).code(0);
+    assert!(Path::new(folder).exists());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    Project::new().run(&["load", "tool:1"]).code(0);
+    assert!(!Path::new(folder).exists());
 }
 
 #[test]

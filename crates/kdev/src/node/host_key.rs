@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::cx::Cx;
 use crate::node::ssh::SshEndpoint;
 use crate::process::Command;
+use crate::process::scratch_dir::ScratchDir;
 use crate::tools::TOOL_TIMEOUT;
 
 /// The key of an SSH host.
@@ -32,7 +33,7 @@ impl HostKey {
         let output =
             Command::new(endpoint.show_config(&sh)).timeout(TOOL_TIMEOUT).read(cx).ok()?.text();
         let file = known_hosts_file(&output)?;
-        let folder = tempfile::tempdir().ok()?;
+        let folder = ScratchDir::create_in(&std::env::temp_dir(), "kdev-").ok()?;
         let fetched = folder.path().join("known_hosts");
         // The login always fails, because it offers no authentication method.
         let _ =

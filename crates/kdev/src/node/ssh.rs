@@ -6,11 +6,11 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use kdev_core::shell::quote;
-use tempfile::TempDir;
 use xshell::{Cmd, Shell, cmd};
 
 use crate::cx::Cx;
 use crate::node::error::NodeErrorKind;
+use crate::process::scratch_dir::ScratchDir;
 use crate::process::{Command, Failure};
 
 /// The exit code of ssh if the connection failed. Other codes are from the remote command.
@@ -34,7 +34,7 @@ pub(crate) struct Ssh {
     version: (u32, u32),
     config: Option<PathBuf>,
     /// The private folder of the control sockets; `None` if its path would be too long.
-    control: Option<TempDir>,
+    control: Option<ScratchDir>,
     connected: Mutex<Vec<SshTarget>>,
 }
 
@@ -233,10 +233,9 @@ fn target_args(target: &SshTarget) -> Vec<String> {
 }
 
 /// Creates a private folder with a path that is short enough for a socket.
-fn control_dir() -> Option<TempDir> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix("kdev-");
-    let dir = builder.tempdir_in("/tmp").or_else(|_| builder.tempdir()).ok()?;
+fn control_dir() -> Option<ScratchDir> {
+    let create = |parent: &Path| ScratchDir::create_in(parent, "kdev-");
+    let dir = create(Path::new("/tmp")).or_else(|_| create(&std::env::temp_dir())).ok()?;
     (dir.path().as_os_str().len() <= CONTROL_DIR_LIMIT).then_some(dir)
 }
 

@@ -3,11 +3,13 @@
 //! - `child.rs`: starts, supervises and terminates children
 //! - `command.rs`: commands, their output and their failures
 //! - `environment.rs`: the variables that kdev sets or removes for a program
+//! - `scratch_dir.rs`: temporary directories of this process
 
 pub(crate) mod child;
 mod command;
 mod environment;
 mod error;
+pub(crate) mod scratch_dir;
 
 use xshell::Shell;
 
