@@ -51,6 +51,25 @@ fn docker_archive_is_loaded_from_file_and_stdin() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
+fn image_with_two_names_is_loaded_under_both() {
+    let service = Service::new("two-names");
+    let images = ["1", "2"].map(|tag| build_image(&service, tag));
+    let mut save = docker(&["save", "--output", "two.tar"]);
+    run(save.args(&images).current_dir(service.dir()));
+    let sent = load_archive(&service, "two.tar", Stdio::null());
+    images.iter().for_each(|image| assert_loaded(image));
+    // The second name needs no layers.
+    let renamed = &sent[NODES.len()..];
+    assert!(
+        renamed.len() == NODES.len() && renamed.iter().all(|bytes| *bytes < 4 << 10),
+        "{sent:?}"
+    );
+    // Nothing is left to do.
+    assert_eq!(load_archive(&service, "two.tar", Stdio::null()), [0; 0]);
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
 fn compressed_containerd_export_is_loaded() {
     let service = Service::new("exported");
     let image = build_image(&service, "1");

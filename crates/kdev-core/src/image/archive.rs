@@ -41,8 +41,8 @@ pub fn diff_ids(config: &[u8]) -> Option<Vec<String>> {
 /// An image in an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
-    /// Its name, if it has one.
-    pub name: Option<String>,
+    /// Its names; several if it is saved under several.
+    pub names: Vec<String>,
     pub config: Vec<u8>,
     pub config_digest: String,
     /// The files of its layers, bottom layer first.
@@ -102,17 +102,25 @@ struct RootFs {
 }
 
 impl Image {
-    fn new(config: &[u8], layers: Vec<String>, name: Option<String>) -> Option<Self> {
+    fn new(config: &[u8], layers: Vec<String>, names: Vec<String>) -> Option<Self> {
         let Config { os, architecture, rootfs } = parse(config)?;
         let known = !os.is_empty() && !architecture.is_empty();
         Some(Self {
-            name,
+            names,
             config_digest: digest(config),
             config: config.to_vec(),
             layers,
             diff_ids: rootfs.diff_ids,
             platform: known.then(|| format!("{os}/{architecture}")),
         })
+    }
+
+    fn add_names(&mut self, names: Vec<String>) {
+        for name in names {
+            if !self.names.contains(&name) {
+                self.names.push(name);
+            }
+        }
     }
 
     /// An image without a platform matches any platform.
@@ -160,8 +168,21 @@ impl Files {
         self.links.get(path).map_or(path, String::as_str)
     }
 
-    /// Returns all images whose configuration is in the archive.
+    /// Returns all images whose configuration is in the archive, each once.
     pub fn images(&self) -> Result<Vec<Image>, String> {
+        let mut images: Vec<Image> = Vec::new();
+        for found in self.all_images()? {
+            match images.iter_mut().find(|image| image.config_digest == found.config_digest) {
+                Some(image) => image.add_names(found.names),
+                None => images.push(found),
+            }
+        }
+        Ok(images)
+    }
+
+    /// Returns an image for each entry of the manifest or index. An image has an entry for each
+    /// of its names in an index, but not in Docker's manifest.
+    fn all_images(&self) -> Result<Vec<Image>, String> {
         let manifest = self.json.get("manifest.json");
         let entries: Option<Vec<DockerManifest>> =
             manifest.map(|json| parse(json).ok_or("its manifest is malformed")).transpose()?;
@@ -170,20 +191,24 @@ impl Files {
             let image = |entry: &DockerManifest| {
                 let config = self.json.get(&normalized(&entry.config))?;
                 let layers = entry.layers.iter().map(|path| normalized(path)).collect();
-                Image::new(config, layers, entry.name())
+                Image::new(config, layers, entry.names())
             };
             let images: Option<Vec<Image>> = entries.iter().map(image).collect();
             return images.ok_or_else(|| "it has no configuration".to_owned());
         };
         let mut images = Vec::new();
         self.collect(index, None, 0, &mut images);
-        // An archive in both formats has the name in only one of them.
-        for entry in entries.iter().flatten() {
-            let config = self.json.get(&normalized(&entry.config)).map(|json| digest(json));
-            let same = |image: &&mut Image| Some(&image.config_digest) == config.as_ref();
-            images.iter_mut().filter(same).for_each(|image| {
-                image.name = entry.name().or(image.name.take());
-            });
+        // An archive in both formats may have the names in only one of them.
+        for image in &mut images {
+            let is_same = |entry: &&DockerManifest| {
+                let config = self.json.get(&normalized(&entry.config));
+                config.is_some_and(|json| digest(json) == image.config_digest)
+            };
+            let same = entries.iter().flatten().filter(is_same);
+            let names: Vec<String> = same.flat_map(DockerManifest::names).collect();
+            if !names.is_empty() {
+                image.names = names;
+            }
         }
         Ok(images)
     }
@@ -194,7 +219,7 @@ impl Files {
         let Some(document) = parse::<Document>(json) else { return };
         if let Some(config) = document.config.and_then(|config| self.blob(&config.digest)) {
             let layers = document.layers.iter().map(|layer| blob(&layer.digest)).collect();
-            let image = Image::new(config, layers, name.map(str::to_owned));
+            let image = Image::new(config, layers, name.map(str::to_owned).into_iter().collect());
             images.extend(image.filter(|image| !image.is_for("unknown/unknown")));
         }
         for descriptor in document.manifests.iter().filter(|_| depth <= INDEX_DEPTH) {
@@ -210,8 +235,8 @@ impl Files {
 }
 
 impl DockerManifest {
-    fn name(&self) -> Option<String> {
-        self.repo_tags.iter().flatten().next().cloned()
+    fn names(&self) -> Vec<String> {
+        self.repo_tags.clone().unwrap_or_default()
     }
 }
 
@@ -327,7 +352,7 @@ mod tests {
         let docker = br#"[{"Config":"./c.json","RepoTags":["a:1"],"Layers":["x/layer.tar"]}]"#;
         let bytes = archive(&[("c.json", config), ("manifest.json", docker)]);
         let found = images(&bytes);
-        assert_eq!(found[0].name.as_deref(), Some("a:1"));
+        assert_eq!(found[0].names, ["a:1"]);
         assert_eq!(found[0].layers, ["x/layer.tar"]);
         assert_eq!(found[0].diff_ids, ["sha256:1"]);
         for (annotation, name) in [
@@ -351,9 +376,40 @@ mod tests {
             let files: Vec<(&str, &[u8])> =
                 files.iter().map(|(p, b)| (p.as_str(), b.as_slice())).collect();
             let found = images(&archive(&files));
-            assert_eq!(found[0].name.as_deref(), name);
+            assert_eq!(found[0].names.first().map(String::as_str), name);
             assert_eq!(found[0].layers, ["blobs/sha256/9"]);
         }
+    }
+
+    #[test]
+    fn image_with_several_names_is_listed_once() {
+        let config = r#"{"os":"linux","architecture":"amd64"}"#;
+        let docker = r#"[{"Config":"c.json","RepoTags":["a:1","b:1"]}]"#;
+        let bytes = archive(&[("c.json", config.as_bytes()), ("manifest.json", docker.as_bytes())]);
+        let names = |bytes: &[u8]| images(bytes).into_iter().map(|image| image.names).collect();
+        let names: &dyn Fn(&[u8]) -> Vec<Vec<String>> = &names;
+        assert_eq!(names(&bytes), [["a:1", "b:1"]]);
+        // Docker 25 and later have an entry for each name in the index, and one in the manifest.
+        let mut files = Vec::new();
+        let digest = put(&mut files, config);
+        let manifest = put(&mut files, &format!(r#"{{"config":{{"digest":"{digest}"}}}}"#));
+        let entry = |name: &str| {
+            format!(
+                r#"{{"digest":"{manifest}","annotations":{{"io.containerd.image.name":"{name}"}}}}"#
+            )
+        };
+        let index = format!(r#"{{"manifests":[{},{}]}}"#, entry("x/a:1"), entry("x/b:1"));
+        files.push(("index.json".into(), index.into_bytes()));
+        let list = |files: &[(String, Vec<u8>)]| {
+            let files: Vec<(&str, &[u8])> =
+                files.iter().map(|(p, b)| (p.as_str(), b.as_slice())).collect();
+            names(&archive(&files))
+        };
+        assert_eq!(list(&files), [["x/a:1", "x/b:1"]]);
+        let blob = digest.replace(':', "/");
+        let docker = format!(r#"[{{"Config":"blobs/{blob}","RepoTags":["a:1","b:1"]}}]"#);
+        files.push(("manifest.json".into(), docker.into_bytes()));
+        assert_eq!(list(&files), [["a:1", "b:1"]]);
     }
 
     #[test]

@@ -9,16 +9,13 @@ use flate2::read::MultiGzDecoder;
 use kdev_core::image::archive::{Files, Image};
 use kdev_core::image::built::BuiltImage;
 use kdev_core::image::reference::Reference;
-use nix::errno::Errno;
-use nix::sys::signal::kill;
-use nix::unistd::Pid;
-use tempfile::TempDir;
 
 use crate::cx::Cx;
 use crate::details::Details;
 use crate::layers::cache::{Blob, Layer, LayerCache};
 use crate::layers::error::{Error, Result};
 use crate::process;
+use crate::process::scratch_dir::ScratchDir;
 
 /// File name extensions of archives.
 const EXTENSIONS: [&str; 4] = [".tar", ".tar.gz", ".tgz", ".tar.zst"];
@@ -37,9 +34,10 @@ pub(crate) enum Archive {
 
 /// A directory with the layers of an archive. It is deleted on drop.
 pub(crate) struct UnpackedArchive {
-    pub(crate) image: BuiltImage,
+    /// The image under each of its names; never empty.
+    pub(crate) images: Vec<BuiltImage>,
     pub(crate) layers: LayerCache,
-    _directory: TempDir,
+    _directory: ScratchDir,
 }
 
 impl Archive {
@@ -69,19 +67,19 @@ impl Archive {
             .map_err(process::Error::write("a temporary directory"))?;
         let layers =
             LayerCache::open_in(directory.path()).map_err(|e| self.error(e.to_string()))?;
-        let image = match self {
+        let images = match self {
             Self::File(path) => {
                 let file = File::open(path).map_err(|e| self.error(e.to_string()))?;
-                read_image(cx, file, &layers)
+                read_images(cx, file, &layers)
             }
             Self::Stdin if io::stdin().is_terminal() => {
                 Err("standard input is a terminal".to_owned())
             }
-            Self::Stdin => read_image(cx, io::stdin().lock(), &layers),
+            Self::Stdin => read_images(cx, io::stdin().lock(), &layers),
         };
         cx.check_interrupt()?;
-        let image = image.map_err(|reason| self.error(reason))?;
-        Ok(UnpackedArchive { image, layers, _directory: directory })
+        let images = images.map_err(|reason| self.error(reason))?;
+        Ok(UnpackedArchive { images, layers, _directory: directory })
     }
 
     fn error(&self, reason: String) -> Error {
@@ -89,30 +87,17 @@ impl Archive {
     }
 }
 
-/// Creates the temporary directory. Its name contains the process ID, so that a later run can
-/// remove the directory of a killed process.
-fn create_directory(cache: Option<&Path>) -> io::Result<TempDir> {
+/// Creates the temporary directory.
+fn create_directory(cache: Option<&Path>) -> io::Result<ScratchDir> {
     let in_cache = cache.and_then(|dir| {
         std::fs::create_dir_all(dir).ok()?;
-        remove_orphaned_directories(dir);
-        TempDir::with_prefix_in(format!("{DIR_PREFIX}{}-", std::process::id()), dir).ok()
+        ScratchDir::create_in(dir, DIR_PREFIX).ok()
     });
-    in_cache.map_or_else(TempDir::new, Ok)
+    in_cache.map_or_else(|| ScratchDir::create_in(&std::env::temp_dir(), "kdev-"), Ok)
 }
 
-/// Removes the directories of processes that no longer exist.
-fn remove_orphaned_directories(cache: &Path) {
-    for entry in std::fs::read_dir(cache).into_iter().flatten().filter_map(Result::ok) {
-        let name = entry.file_name();
-        let owner = name.to_str().and_then(|name| name.strip_prefix(DIR_PREFIX)?.split('-').next());
-        let owner = owner.and_then(|id| id.parse().ok()).map(Pid::from_raw);
-        if owner.is_some_and(|id| kill(id, None) == Err(Errno::ESRCH)) {
-            let _ = std::fs::remove_dir_all(entry.path());
-        }
-    }
-}
-
-fn read_image(cx: &Cx, archive: impl Read, into: &LayerCache) -> Result<BuiltImage, String> {
+/// Reads the image of an archive, and returns it under each of its names.
+fn read_images(cx: &Cx, archive: impl Read, into: &LayerCache) -> Result<Vec<BuiltImage>, String> {
     let mut found = HashMap::new();
     let archive = decompress(Interruptible { reader: archive, cx });
     let files = archive.and_then(|archive| {
@@ -136,24 +121,50 @@ fn read_image(cx: &Cx, archive: impl Read, into: &LayerCache) -> Result<BuiltIma
     if !is_sound {
         return Err("the layers do not match the image configuration".to_owned());
     }
-    let name = image.name.ok_or("the image has no name")?;
     into.store(image.config.as_slice()).map_err(|error| error.to_string())?;
-    Ok(BuiltImage {
-        reference: Reference::parse(&name).map_err(|error| error.to_string())?,
-        config_digest: image.config_digest,
-        platform: image.platform.unwrap_or_default(),
-        size: layers.iter().map(|layer| layer.size).sum(),
+    let (platform, size) = (
+        image.platform.as_deref().unwrap_or_default(),
+        layers.iter().map(|layer| layer.size).sum(),
+    );
+    let with_name = |reference| BuiltImage {
+        reference,
+        config_digest: image.config_digest.clone(),
+        platform: platform.to_owned(),
+        size,
         id: String::new(),
-        layers: image.diff_ids,
-    })
+        layers: image.diff_ids.clone(),
+    };
+    Ok(references(&image)?.into_iter().map(with_name).collect())
+}
+
+/// Returns the names of an image, each once; an error if it has none.
+fn references(image: &Image) -> Result<Vec<Reference>, String> {
+    let mut references = Vec::new();
+    for name in &image.names {
+        let reference = Reference::parse(name).map_err(|error| error.to_string())?;
+        if !references.contains(&reference) {
+            references.push(reference);
+        }
+    }
+    if references.is_empty() { Err("the image has no name".to_owned()) } else { Ok(references) }
 }
 
 /// Selects the image for this machine's platform, or the first one.
 fn select_image(images: Vec<Image>) -> Result<Image, String> {
     let mut platforms: Vec<_> = images.iter().map(|image| &image.platform).collect();
     platforms.sort_unstable();
-    if platforms.windows(2).any(|pair| pair[0] == pair[1]) {
-        return Err(format!("it contains {} images", images.len()));
+    // The images for several platforms have the same name.
+    let has_other_name = |image: &Image| {
+        let own = references(image);
+        own.is_ok()
+            && images.iter().any(|other| references(other).is_ok_and(|names| Ok(names) != own))
+    };
+    if platforms.windows(2).any(|pair| pair[0] == pair[1]) || images.iter().any(has_other_name) {
+        let names = images.iter().flat_map(|image| &image.names);
+        let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+        let names =
+            if names.is_empty() { String::new() } else { format!(": {}", names.join(", ")) };
+        return Err(format!("it contains {} images{names}", images.len()));
     }
     let architecture = match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -223,7 +234,7 @@ mod tests {
 
     fn image(platform: Option<&str>) -> Image {
         Image {
-            name: None,
+            names: Vec::new(),
             config: Vec::new(),
             config_digest: String::new(),
             layers: Vec::new(),
@@ -244,18 +255,16 @@ mod tests {
     }
 
     #[test]
-    fn create_dir_removes_directory_of_killed_process() {
-        let cache = tempfile::tempdir().unwrap();
-        let path = |name: String| cache.path().join(name);
-        // No process has this ID: it exceeds the kernel's maximum.
-        let (dead, own) = (path(format!("{DIR_PREFIX}2000000000-a")), path("layers".into()));
-        for dir in [&dead, &own] {
-            std::fs::create_dir(dir).unwrap();
-        }
-        let mine = create_directory(Some(cache.path())).unwrap();
-        let another = create_directory(Some(cache.path())).unwrap();
-        assert!(!dead.exists() && own.exists());
-        assert!(mine.path().exists() && another.path().exists());
+    fn select_image_rejects_platforms_with_different_names() {
+        let named = |platform, names: &[&str]| {
+            let names = names.iter().map(|&name| name.to_owned()).collect();
+            Image { names, ..image(Some(platform)) }
+        };
+        let arm = |names| named("linux/arm64", names);
+        let selected = |arm| select_image(vec![named("linux/amd64", &["a:1"]), arm]);
+        assert!(selected(arm(&["docker.io/library/a:1"])).is_ok());
+        assert!(selected(arm(&[])).is_ok());
+        assert_eq!(selected(arm(&["b:1"])).unwrap_err(), "it contains 2 images: `a:1`, `b:1`");
     }
 
     #[test]

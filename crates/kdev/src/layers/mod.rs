@@ -35,10 +35,16 @@ pub(crate) enum ImageSource<'a> {
 }
 
 impl ImageSource<'_> {
+    /// Returns the image under its first name.
     pub(crate) fn image(&self) -> &BuiltImage {
+        &self.images()[0]
+    }
+
+    /// Returns the image under each of its names; never empty.
+    pub(crate) fn images(&self) -> &[BuiltImage] {
         match self {
-            Self::Docker(_, image) => image,
-            Self::Archive(unpacked) => &unpacked.image,
+            Self::Docker(_, image) => std::slice::from_ref(image),
+            Self::Archive(unpacked) => &unpacked.images,
         }
     }
 }
@@ -75,8 +81,8 @@ impl ImageParts {
 }
 
 impl<'a> LayerProvider<'a> {
-    pub(crate) fn new(cx: &Cx, source: &'a ImageSource<'a>) -> Self {
-        let image = source.image();
+    /// Provides the layers of one of the source's images.
+    pub(crate) fn new(cx: &Cx, source: &'a ImageSource<'a>, image: &'a BuiltImage) -> Self {
         let cache = cx.cache_dir().and_then(|dir| LayerCache::open_in(dir).ok());
         let previous_builds =
             cache.as_ref().map(|cache| previous_builds(cache, image)).unwrap_or_default();
