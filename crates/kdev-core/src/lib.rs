@@ -4,4 +4,5 @@
 pub mod image;
 pub mod kube;
 pub mod shell;
+pub mod shell_script;
 pub mod text;
