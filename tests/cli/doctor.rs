@@ -6,27 +6,18 @@ use serde_json::Value;
 
 use crate::project::Project;
 
-/// A project with one node, which has the IDs of this machine but is reached over SSH.
+/// A project with one node, which is reached over SSH.
 fn project() -> Project {
     project_of(&[("n1", "10.0.0.1", "amd64")])
 }
 
-/// A project with these nodes, which all are this machine.
+/// A project with these nodes.
 fn project_of(nodes: &[(&str, &str, &str)]) -> Project {
     let project = Project::new();
     project.nodes(nodes);
     let ssh = nodes.iter().map(|(name, address, _)| format!("nodes.{name}.ssh = \"{address}\"\n"));
     project.config(&ssh.collect::<String>());
-    let id = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
-    for (name, _, _) in nodes {
-        let machine = format!("\"machineID\":\"{}\"", id("/etc/machine-id"));
-        project.edit_nodes(&format!("\"machineID\":\"{name}\""), &machine);
-    }
-    let boot = id("/proc/sys/kernel/random/boot_id");
-    project.edit_nodes(
-        "\"bootID\":\"b\"",
-        &format!("\"bootID\":\"{boot}\",\"kubeletVersion\":\"v1.34.4\""),
-    );
+    project.edit_nodes("\"bootID\":\"b\"", "\"bootID\":\"b\",\"kubeletVersion\":\"v1.34.4\"");
     project.edit_nodes(
         "\"addresses\"",
         "\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\"}],\"addresses\"",
@@ -107,14 +98,13 @@ fn doctor_is_read_only_and_quiet_prints_nothing() {
 #[test]
 fn cluster_and_nodes_are_checked_without_project() {
     let project = project();
-    project.remove("Cargo.toml").nodes(&[("n1", "10.0.0.1", "amd64")]);
+    project.remove("Cargo.toml").machine("10.0.0.1", "other", "b");
     let output = project.run(&["doctor"]).code(93).out().to_owned();
     assert!(
         output.contains("  skipped  project               no package found in this folder\n"),
         "{output}"
     );
-    // The IDs of the node object are not those of this machine.
-    let fault = "  error    identity              10.0.0.1 is not node `n1` of this cluster: ";
+    let fault = "  error    identity              10.0.0.1 is not node `n1` of this cluster: its machine ID is `other`, but the node has `n1`\n";
     assert!(output.contains(fault), "{output}");
 }
 

@@ -1,6 +1,11 @@
 //! `cargo kdev load`.
 
+use std::fs;
+
 use crate::project::{CONFIG, Project};
+
+/// The largest command line that may be sent to a node; most of it is the script.
+const MAX_COMMAND_BYTES: usize = 8_200;
 
 #[test]
 fn image_is_loaded_under_own_name_without_apply() {
@@ -36,6 +41,51 @@ fn present_image_does_not_wait_for_another_load() {
         "     Present n2: image is already loaded
     Finished tool:1 in [TIME]\n",
     );
+}
+
+#[test]
+fn load_waits_until_booted_node_reports_boot_id() {
+    let project = Project::new();
+    project.machine("10.0.0.2", "n2", "c");
+    let nodes = fs::read_to_string(project.path("fake/nodes.json")).unwrap();
+    let old = "\"machineID\":\"n2\",\"bootID\":\"b\"";
+    let booted = nodes.replace(old, "\"machineID\":\"n2\",\"bootID\":\"c\"");
+    assert_ne!(booted, nodes);
+    project.write("fake/nodes-next.json", &booted);
+    project.run(&["load", "tool:1", "--node", "n2"]).code(0);
+}
+
+#[test]
+fn missing_machine_id_is_no_error() {
+    let project = Project::new();
+    // k3d: neither the container nor the node object has a machine ID.
+    project.machine("10.0.0.2", "", "b").edit_nodes("\"machineID\":\"n2\",", "");
+    project.run(&["load", "tool:1", "--node", "n2"]).code(0);
+    project.machine("10.0.0.2", "", "c");
+    project.run(&["load", "tool:1", "--node", "n2"]).code(0).stderr(
+        "        Note cannot verify that 10.0.0.2 is node `n2`: its boot ID is `c`, but the node has `b`, and a machine ID is missing
+     Present n2: image is already loaded
+    Finished tool:1 in [TIME]\n",
+    );
+    // Nothing is known about the machine.
+    project.machine("10.0.0.2", "", "");
+    project.run(&["load", "tool:1", "--node", "n2"]).code(0).stderr(
+        "     Present n2: image is already loaded
+    Finished tool:1 in [TIME]\n",
+    );
+}
+
+#[test]
+fn unchanged_load_sends_few_bytes() {
+    let project = Project::new();
+    project.run(&["load", "tool:1", "--node", "n2"]).code(0);
+    project.remove("fake/ssh-command-bytes");
+    project.run(&["load", "tool:1", "--node", "n2"]).code(0);
+    let sent = fs::read_to_string(project.path("fake/ssh-command-bytes")).unwrap();
+    let sent: Vec<usize> = sent.lines().map(|bytes| bytes.parse().unwrap()).collect();
+    // The check and the load, each with the script, which has no comments or indentation.
+    assert_eq!(sent.len(), 2);
+    assert!(sent.iter().all(|bytes| *bytes < MAX_COMMAND_BYTES), "{sent:?}");
 }
 
 #[test]

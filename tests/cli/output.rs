@@ -43,6 +43,7 @@ fn result_on_full_device_is_error() {
 #[test]
 fn failed_command_on_full_device_keeps_exit_code() {
     let project = Project::new();
+    project.machine("10.0.0.1", "other", "b");
     let expected = project.run(&["doctor"]).exit_code();
     let (code, stderr) = run_on_full_device(&project, &["doctor"]);
     assert_ne!(expected, Some(0));

@@ -108,7 +108,16 @@ impl Project {
             r#"{{"metadata":{{"name":"{name}"}},"spec":{{"providerID":"kind://docker/test/{name}"}},"status":{{"addresses":[{{"type":"InternalIP","address":"{address}"}}],
             "nodeInfo":{{"machineID":"{name}","bootID":"b","operatingSystem":"linux","architecture":"{arch}","containerRuntimeVersion":"containerd://1.6.20"}}}}}}"#
         )).collect();
+        for (name, address, _) in nodes {
+            self.machine(address, name, "b").machine(name, name, "b");
+        }
         self.write("fake/nodes.json", &format!(r#"{{"items":[{}]}}"#, items.join(",")))
+    }
+
+    /// Sets the machine ID and the boot ID of the machine or container with this address.
+    pub(crate) fn machine(&self, address: &str, machine_id: &str, boot_id: &str) -> &Self {
+        self.write(&format!("fake/node-{address}.machine-id"), machine_id);
+        self.write(&format!("fake/node-{address}.boot-id"), boot_id)
     }
 
     /// Sets the new pods of the Deployment.

@@ -1,5 +1,7 @@
 //! Errors of the connection to a node.
 
+use std::fs;
+
 use super::*;
 
 /// Checks only the error: nodes are reached during the build, so the output before it varies.
@@ -175,13 +177,65 @@ fn bundled_ctr_not_found() {
 #[test]
 fn container_is_not_the_node() {
     let project = Project::new();
-    project.edit_nodes("\"machineID\":\"n1\"", "\"machineID\":\"0123\"");
-    project.config("nodes.n1.docker = \"worker\"");
+    project.machine("worker", "0123", "b").config("nodes.n1.docker = \"worker\"");
     fails(
         &project,
-        "error: container `worker` is not node `n1` of this cluster
-  help: set `nodes.n1.ssh` or `nodes.n1.docker` in `[package.metadata.kdev]`\n",
+        "error: container `worker` is not node `n1` of this cluster: its machine ID is `0123`, but the node has `n1`
+  help: set `nodes.n1.ssh = \"user@host\"`, or `nodes.n1.docker` for a container, in `[package.metadata.kdev]`\n",
     );
+}
+
+#[test]
+fn address_leads_to_another_node() {
+    let project = Project::new();
+    project.machine("10.0.0.1", "n2", "c");
+    fails(
+        &project,
+        "error: 10.0.0.1 is node `n2`, not node `n1`: its machine ID is `n2`, but the node has `n1`
+  help: set `nodes.n1.ssh = \"user@host\"`, or `nodes.n1.docker` for a container, in `[package.metadata.kdev]`\n",
+    );
+    // The help fixes it.
+    project.machine("10.9.9.9", "n1", "b").config("nodes.n1.ssh = \"root@10.9.9.9\"");
+    project.run(&["up", "--node", "n1"]).code(0);
+}
+
+#[test]
+fn clone_is_recognized_by_boot_id_of_another_node() {
+    let project = Project::new();
+    project.edit_nodes(
+        "\"machineID\":\"n2\",\"bootID\":\"b\"",
+        "\"machineID\":\"n1\",\"bootID\":\"c\"",
+    );
+    project.machine("10.0.0.1", "n1", "c");
+    fails(
+        &project,
+        "error: 10.0.0.1 is node `n2`, not node `n1`: its boot ID is `c`, but the node has `b`
+  help: set `nodes.n1.ssh = \"user@host\"`, or `nodes.n1.docker` for a container, in `[package.metadata.kdev]`\n",
+    );
+}
+
+#[test]
+fn clone_with_unknown_boot_id_is_not_the_node() {
+    let project = Project::new();
+    project.machine("10.0.0.1", "n1", "c");
+    // The kubelet stops reporting while kdev waits for it.
+    let nodes = fs::read_to_string(project.path("fake/nodes.json")).unwrap();
+    let taint = "\"spec\":{\"taints\":[{\"key\":\"node.kubernetes.io/unreachable\",\"effect\":\"NoExecute\"}],";
+    project.write("fake/nodes-next.json", &nodes.replace("\"spec\":{", taint));
+    fails(
+        &project,
+        "error: cannot verify that 10.0.0.1 is node `n1`: its boot ID is `c`, but the node has `b`; it is a clone, or its kubelet has not started since the last boot
+  help: run `systemctl status kubelet` on the node (`ssh 10.0.0.1`) to check its kubelet\n",
+    );
+}
+
+#[test]
+fn load_runs_on_another_machine_than_the_check() {
+    let project = Project::new();
+    project.machine("moved", "n2", "b").write("fake/ssh-moves", "");
+    let stderr = project.run(&["load", "tool:1", "--node", "n1"]).code(93).err().to_owned();
+    assert!(stderr.contains("error: 10.0.0.1 is not node `n1` of this cluster: its machine ID is `n2`, but the node has `n1`\n"), "{stderr}");
+    assert_eq!(project.images_on("moved"), [""; 0]);
 }
 
 #[test]

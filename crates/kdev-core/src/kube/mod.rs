@@ -5,6 +5,7 @@
 //! - `applyset.rs`: the objects that a project has applied
 //! - `container.rs`: a container of a pod
 //! - `distribution.rs`: the Kubernetes distribution of a node
+//! - `identity.rs`: whether a machine is a node of the cluster
 //! - `kinds.rs`: the workload kinds and their properties
 //! - `kubelet_policy.rs`: whether a kubelet allows images that it has not pulled itself
 //! - `node.rs`: a node of the cluster
@@ -23,6 +24,7 @@ pub mod apply_order;
 pub mod applyset;
 pub mod container;
 pub mod distribution;
+pub mod identity;
 pub mod kinds;
 pub mod kubelet_policy;
 pub mod node;

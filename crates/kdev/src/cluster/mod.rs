@@ -116,6 +116,11 @@ impl Cluster {
         Self { namespace, ..self.clone() }
     }
 
+    /// Lists all nodes as they are now.
+    pub(crate) fn refresh_nodes(&self, cx: &Cx) -> Result<Vec<Node>> {
+        Self { listed_nodes: None, ..self.clone() }.nodes(cx)
+    }
+
     /// Lists all nodes.
     pub(crate) fn nodes(&self, cx: &Cx) -> Result<Vec<Node>> {
         if let Some(nodes) = &self.listed_nodes {

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use kdev_core::image::built::BuiltImage;
 use kdev_core::image::reference::Reference;
 use kdev_core::kube::node::Node;
 use kdev_core::kube::placement::{self, PodSpec};
@@ -81,15 +82,30 @@ pub fn load(cx: &Cx, request: &LoadRequest) -> Result<()> {
         })
     };
     let (transports, config) = (&transports, &config);
-    let targets = Targets { transports, config, nodes: &nodes, requested: &request.nodes };
+    let targets = Targets {
+        cluster: &cluster,
+        all: &all,
+        transports,
+        config,
+        nodes: &nodes,
+        requested: &request.nodes,
+    };
+    let finish = |image: &BuiltImage| {
+        if !cx.is_dry_run() {
+            let image = image.reference.familiar();
+            cx.emit(Event::Finished { image, duration: start.elapsed() });
+        }
+    };
     let load = |source: &LayerProvider, connections: &[NodeConnection], ()| {
         stage::load(cx, source, connections)?;
+        finish(source.image);
+        for other_name in &source.source.images()[1..] {
+            stage::load(cx, &LayerProvider::new(cx, source.source, other_name), connections)?;
+            finish(other_name);
+        }
         Ok(())
     };
-    let image = targets::build_and_load(cx, &targets, find_image, |_, _| (), load)?;
-    if !cx.is_dry_run() {
-        cx.emit(Event::Finished { image: image.reference.familiar(), duration: start.elapsed() });
-    }
+    targets::build_and_load(cx, &targets, find_image, |_, _| (), load)?;
     Ok(())
 }
 

@@ -88,7 +88,14 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
         Ok(())
     };
     let (transports, requested) = (&transports, request.nodes.as_slice());
-    let targets = Targets { transports, config: &config, nodes: &nodes, requested };
+    let targets = Targets {
+        cluster: &cluster,
+        all: &all,
+        transports,
+        config: &config,
+        nodes: &nodes,
+        requested,
+    };
     let image = targets::build_and_load(cx, &targets, build, compare, apply)?;
     let Some((expected_workloads, applied, loaded)) = done.filter(|_| !cx.is_dry_run()) else {
         docker.remove_old_tags(cx, &image.reference);

@@ -367,6 +367,7 @@ fn list_node_images(
         let images_on_node = transports
             .get(node)
             .and_then(|transport| NodeConnection::open(cx, transport, node, settings))
+            .and_then(NodeConnection::require_known_boot)
             .and_then(|connection| connection.list_images(cx, bases));
         images_on_node.map_or_else(
             |error| NodeObservation::Unknown(error.to_string()),

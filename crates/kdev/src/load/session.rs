@@ -4,6 +4,7 @@
 use kdev_core::image::built::BuiltImage;
 use kdev_core::image::digest::chain_ids;
 use kdev_core::image::node_layers::NodeLayers;
+use kdev_core::kube::identity::Identity;
 
 use crate::cx::Cx;
 use crate::event::Event;
@@ -33,7 +34,7 @@ impl NodeConnection<'_> {
     }
 
     /// Reads which layers the node has. Returns `None` if the connection ends before that is
-    /// complete.
+    /// complete, or leads to another machine.
     pub(crate) fn read_node_layers(&self, cx: &Cx, lines: &mut Lines) -> Option<NodeLayers> {
         let mut received = Vec::new();
         loop {
@@ -49,6 +50,7 @@ impl NodeConnection<'_> {
             let is_complete = has("listed") || has("present");
             received.append(&mut output.0);
             if is_complete {
+                self.check_machine(&ScriptOutput(received.clone())).ok()?;
                 let lines = received.iter().map(|(key, value)| (key.as_str(), value.as_str()));
                 return Some(NodeLayers::read(lines));
             }
@@ -105,12 +107,22 @@ impl NodeConnection<'_> {
             failure => self.error(NodeErrorKind::ConnectionLost(self.describe_failure(&failure))),
         })?;
         let lines = ScriptOutput::parse(&output.text(), &self.nonce);
+        lines.as_ref().map_or(Ok(()), |lines| self.check_machine(lines))?;
         let get = |key| lines.as_ref().and_then(|lines| lines.get(key));
         match (get("loaded").or(get("present")), get("failed")) {
             (Some(_), _) => Ok(()),
             (None, Some(result)) => Err(self.error(import_error(result))),
             // The script always prints one of these at the end.
             (None, None) => Err(self.connection_lost(output)),
+        }
+    }
+
+    /// Checks that the load runs on the machine that was checked before: without a shared
+    /// connection, the name could lead to another one.
+    fn check_machine(&self, output: &ScriptOutput) -> Result<(), NodeError> {
+        match output.machine_ids().compare(&self.ids) {
+            Identity::Different(found) => Err(self.error(NodeErrorKind::WrongMachine(found, None))),
+            _ => Ok(()),
         }
     }
 

@@ -14,6 +14,7 @@ use crate::details::Details;
 use crate::event::Event;
 use crate::layers::{ImageSource, LayerProvider};
 use crate::load::error::{Error, Result};
+use crate::load::identity;
 use crate::node::connection::NodeConnection;
 use crate::node::error::NodeError;
 use crate::node::transport::Transports;
@@ -89,6 +90,9 @@ pub(crate) fn choose<'a>(
 
 /// The nodes to load an image onto.
 pub(crate) struct Targets<'a> {
+    pub(crate) cluster: &'a Cluster,
+    /// All nodes of the cluster.
+    pub(crate) all: &'a [Node],
     pub(crate) transports: &'a Transports,
     pub(crate) config: &'a Config,
     pub(crate) nodes: &'a [&'a Node],
@@ -112,7 +116,7 @@ pub(crate) fn build_and_load<'s, T: Send, E: From<Error> + std::error::Error + '
     let build_cx = cx.clone().with_interrupt(building.clone());
     let result = thread::scope(|scope| {
         let connecting = scope.spawn(|| {
-            let connected = connect_all(cx, to.transports, to.config, to.nodes, to.requested);
+            let connected = connect_all(cx, to);
             connected.inspect_err(|_| building.raise())
         });
         let image_source = match build(&build_cx) {
@@ -123,7 +127,8 @@ pub(crate) fn build_and_load<'s, T: Send, E: From<Error> + std::error::Error + '
                 _ => return Err(error),
             },
         };
-        let (provider, image) = (LayerProvider::new(cx, &image_source), image_source.image());
+        let image = image_source.image();
+        let provider = LayerProvider::new(cx, &image_source, image);
         thread::scope(|scope| {
             scope.spawn(|| provider.prefetch(&build_cx));
             let with_image = scope.spawn(|| with_image(&build_cx, image));
@@ -144,17 +149,13 @@ struct ConnectedNodes<'a> {
     failures: Vec<(NodeError, &'a Node)>,
 }
 
-fn connect_all<'a>(
-    cx: &Cx,
-    transports: &'a Transports,
-    config: &Config,
-    nodes: &[&'a Node],
-    requested: &[String],
-) -> Result<ConnectedNodes<'a>> {
+fn connect_all<'a>(cx: &Cx, to: &Targets<'a>) -> Result<ConnectedNodes<'a>> {
+    let Targets { nodes, requested, .. } = *to;
     let default = NodeSettings::default();
     let results = map_all(nodes, |node: &&'a Node| {
-        let settings = config.nodes.get(&node.name).unwrap_or(&default);
-        NodeConnection::open(cx, transports.get(node)?, node, settings)
+        let settings = to.config.nodes.get(&node.name).unwrap_or(&default);
+        let opened = NodeConnection::open(cx, to.transports.get(node)?, node, settings);
+        identity::confirm(cx, to.cluster, to.all, opened)
     });
     cx.check_interrupt()?;
     let mut connected = ConnectedNodes { connections: Vec::new(), failures: Vec::new() };

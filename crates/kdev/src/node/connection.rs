@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kdev_core::image::node_images::NodeImages;
 use kdev_core::kube::distribution::NodeServices;
+use kdev_core::kube::identity::{Identity, MachineIds};
 use kdev_core::kube::node::Node;
 use kdev_core::kube::placement::is_not_responding;
 use kdev_core::shell::DISK_USAGE_COMMAND;
@@ -16,12 +17,11 @@ use crate::cx::Cx;
 use crate::node::error::{NodeError, NodeErrorKind, SudoRule, containerd_access_error};
 use crate::node::report::{NodeProbe, NodeReport};
 use crate::node::runtime::Runtime;
+use crate::node::script::SCRIPT;
 use crate::node::ssh::{self, SSH_FAILED};
 use crate::node::transport::Transport;
 use crate::process::{Command, Failure, Output};
 
-/// The script that runs on each node.
-const SCRIPT: &str = include_str!("script.sh");
 /// Limits a run of the script, except for a load.
 const SCRIPT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Limits a run of the script on a node whose kubelet has stopped reporting.
@@ -39,6 +39,8 @@ pub(crate) struct NodeConnection<'a> {
     pub(crate) snapshotter: String,
     /// The `ctr` command on the node.
     pub(crate) ctr: String,
+    /// The IDs of the machine that the connection leads to.
+    pub(crate) ids: MachineIds,
     /// Marks the output lines of the script.
     pub(crate) nonce: String,
 }
@@ -67,6 +69,7 @@ impl<'a> NodeConnection<'a> {
             needs_local_import: false,
             snapshotter: String::new(),
             ctr: String::new(),
+            ids: MachineIds::default(),
             nonce: nonce(),
         };
         if runtime.is_none() {
@@ -87,8 +90,9 @@ impl<'a> NodeConnection<'a> {
         let output = connection.run_script_with_ctr(cx, "probe", &[])?;
         let value = |key| output.get(key).unwrap_or_default().to_owned();
         connection.ctr = value("ctr");
-        if connection.is_wrong_machine(&value("machine")) {
-            return Err(connection.error(NodeErrorKind::WrongMachine));
+        connection.ids = output.machine_ids();
+        if let Identity::Different(found) = connection.identity() {
+            return Err(connection.error(NodeErrorKind::WrongMachine(found, None)));
         }
         if let Some(message) = output.get("no-access") {
             return Err(connection.error(containerd_access_error(
@@ -103,14 +107,18 @@ impl<'a> NodeConnection<'a> {
         Ok(connection)
     }
 
-    /// Returns whether a container with the node's name is not the node of this cluster. The
-    /// name is not unique: another cluster can have a node with the same name.
-    fn is_wrong_machine(&self, machine_id: &str) -> bool {
-        let known = &self.node.info.machine_id;
-        self.transport.is_container()
-            && !machine_id.is_empty()
-            && !known.is_empty()
-            && machine_id != known
+    /// Returns whether the machine is the node. Names and addresses are not unique: a container
+    /// of another cluster can have the name of the node, and another machine its address.
+    pub(crate) fn identity(&self) -> Identity {
+        self.ids.compare(&(&self.node.info).into())
+    }
+
+    /// Returns an error if the machine has another boot ID than the node.
+    pub(crate) fn require_known_boot(self) -> Result<Self, NodeError> {
+        match self.identity() {
+            Identity::OtherBoot(found) => Err(self.error(NodeErrorKind::OtherBoot(found))),
+            _ => Ok(self),
+        }
     }
 
     /// Lists the images on the node that have one of these base names. Read-only.
@@ -215,7 +223,7 @@ impl<'a> NodeConnection<'a> {
             Sudo::No => "no",
         };
         let runtime = self.runtime.as_str();
-        let mut command = vec!["sh", "-c", SCRIPT, "kdev", &self.nonce, verb, sudo, runtime];
+        let mut command = vec!["sh", "-c", &SCRIPT, "kdev", &self.nonce, verb, sudo, runtime];
         command.extend(args);
         self.transport.command(sh, &command)
     }
@@ -237,6 +245,12 @@ impl ScriptOutput {
         });
         let lines: Vec<_> = lines.collect();
         (!lines.is_empty()).then_some(Self(lines))
+    }
+
+    /// Returns the IDs that the script prints first.
+    pub(crate) fn machine_ids(&self) -> MachineIds {
+        let value = |key| self.get(key).unwrap_or_default().to_owned();
+        MachineIds { machine: value("machine"), boot: value("boot") }
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<&str> {
@@ -280,7 +294,6 @@ fn needs_local_import(versions: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use xshell::cmd;
 
     #[test]
     fn script_output_ignores_other_lines() {
@@ -304,12 +317,5 @@ mod tests {
         assert!(versions("2.2.3", "v2.1.0"));
         assert!(!versions("1.6.20~ds1", "1.6.20~ds1"));
         assert!(!needs_local_import("something else"));
-    }
-
-    #[test]
-    fn script_is_posix_sh() {
-        // `sh -n` only checks the syntax.
-        let sh = Shell::new().unwrap();
-        cmd!(sh, "sh -n -c {SCRIPT}").quiet().run().unwrap();
     }
 }

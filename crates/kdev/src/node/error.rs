@@ -3,6 +3,7 @@
 use std::fmt;
 
 use kdev_core::kube::distribution::NodeServices;
+use kdev_core::kube::identity::IdMismatch;
 use kdev_core::shell::DISK_USAGE_COMMAND;
 use kdev_core::text::toml_key;
 
@@ -36,8 +37,10 @@ pub enum NodeErrorKind {
     InvalidSshTarget(String),
     /// The configured container name is invalid.
     InvalidContainerName(String),
-    /// The container with the node's name is not the node of this cluster.
-    WrongMachine,
+    /// The machine is not the node of this cluster; its name if it is another node.
+    WrongMachine(IdMismatch, Option<String>),
+    /// The machine has another boot ID than the node.
+    OtherBoot(IdMismatch),
     /// The node cannot be reached.
     Unreachable(String),
     /// The SSH host key is unknown.
@@ -121,8 +124,12 @@ impl NodeError {
             NodeErrorKind::InvalidContainerName(_) => format!(
                 "set `nodes.{key}.docker` in `[package.metadata.kdev]` to a name from `docker container ls`"
             ),
-            NodeErrorKind::WrongMachine => format!(
-                "set `nodes.{key}.ssh` or `nodes.{key}.docker` in `[package.metadata.kdev]`"
+            NodeErrorKind::WrongMachine(..) => format!(
+                "set `nodes.{key}.ssh = \"user@host\"`, or `nodes.{key}.docker` for a container, in `[package.metadata.kdev]`"
+            ),
+            NodeErrorKind::OtherBoot(_) => format!(
+                "run `systemctl status {}` on the node (`{connect}`) to check its kubelet",
+                self.services.kubelet_unit
             ),
             NodeErrorKind::CtrNotFound(_) => format!(
                 "install it on node `{node}`, or set `nodes.{key}.ctr` in `[package.metadata.kdev]` to the `ctr` command of its containerd"
@@ -183,7 +190,8 @@ impl NodeErrorKind {
             Self::NoAddress
             | Self::InvalidSshTarget(_)
             | Self::InvalidContainerName(_)
-            | Self::WrongMachine
+            | Self::WrongMachine(..)
+            | Self::OtherBoot(_)
             | Self::Unreachable(_)
             | Self::HostKeyUnknown(_)
             | Self::HostKeyChanged(_)
@@ -259,7 +267,16 @@ impl fmt::Display for NodeError {
             NodeErrorKind::InvalidContainerName(name) => {
                 write!(f, "node `{node}`: invalid container name `{name}`")
             }
-            NodeErrorKind::WrongMachine => write!(f, "{at} is not node `{node}` of this cluster"),
+            NodeErrorKind::WrongMachine(found, None) => {
+                write!(f, "{at} is not node `{node}` of this cluster: {found}")
+            }
+            NodeErrorKind::WrongMachine(found, Some(other)) => {
+                write!(f, "{at} is node `{other}`, not node `{node}`: {found}")
+            }
+            NodeErrorKind::OtherBoot(found) => write!(
+                f,
+                "cannot verify that {at} is node `{node}`: {found}; it is a clone, or its kubelet has not started since the last boot"
+            ),
             NodeErrorKind::Unreachable(message) => {
                 write!(f, "cannot reach node `{node}` ({at}): {message}")
             }

@@ -1,5 +1,7 @@
 //! The state of a node, as its script reports it.
 
+use kdev_core::kube::identity::MachineIds;
+
 use crate::node::error::NodeError;
 
 /// The state of a node and its containerd.
@@ -17,8 +19,7 @@ pub(crate) struct NodeReport {
     /// The snapshotter of the CRI; empty if the node has no containers.
     pub(crate) snapshotter: String,
     pub(crate) user: String,
-    pub(crate) machine_id: String,
-    pub(crate) boot_id: String,
+    pub(crate) ids: MachineIds,
     /// Seconds since 1970.
     pub(crate) time: Option<i64>,
     /// The socket of containerd; empty if the configuration sets the `ctr` command.
@@ -48,8 +49,8 @@ impl NodeReport {
         for (key, value) in lines {
             let fields: Vec<&str> = value.split_whitespace().collect();
             match (key, fields.as_slice()) {
-                ("machine", [id]) => (*id).clone_into(&mut report.machine_id),
-                ("boot", [id]) => (*id).clone_into(&mut report.boot_id),
+                ("machine", [id]) => (*id).clone_into(&mut report.ids.machine),
+                ("boot", [id]) => (*id).clone_into(&mut report.ids.boot),
                 ("user", [name]) => (*name).clone_into(&mut report.user),
                 ("time", [time]) => report.time = time.parse().ok(),
                 ("socket", [path]) => (*path).clone_into(&mut report.socket),

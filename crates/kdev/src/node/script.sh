@@ -1,9 +1,9 @@
 # The script that kdev runs on a node, in POSIX sh. The caller passes
 #   NONCE VERB SUDO RUNTIME [ARGUMENTS]
 # and reads only the part of a line after the nonce, so that other output of
-# the login shell is ignored. Verbs:
-#   probe                          prints the machine, the user and whether
-#                                  containerd is accessible
+# the login shell is ignored. Each verb first prints the IDs of the machine. Verbs:
+#   probe                          prints the user and whether containerd is
+#                                  accessible
 #   report                         prints the state of the machine and its
 #                                  containerd, and whether a load can work
 #   images SNAPSHOTTER BASE...     lists the images with these base names in
@@ -26,6 +26,9 @@ emit() { printf '%s %s\n' "$nonce" "$*"; }
 trap '' HUP PIPE
 trap : TERM INT
 emit hello
+# The kubelet reports the same IDs, from the same files.
+emit machine "$(cat /etc/machine-id 2>/dev/null || cat /var/lib/dbus/machine-id 2>/dev/null)"
+emit boot "$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)"
 
 # Prints the path of a program, even if it is not on the login shell's PATH.
 find_program() {
@@ -71,8 +74,6 @@ esac
 one_line() { printf '%s' "$1" | tr '\n\t\r' '   '; }
 # These facts are also available without containerd.
 if [ "$verb" = report ]; then
-	emit machine "$(cat /etc/machine-id 2>/dev/null)"
-	emit boot "$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)"
 	emit time "$(date +%s)"
 	emit user "$(id -un)"
 	emit socket "$socket"
@@ -188,7 +189,6 @@ images)
 		NR > 1 { for (i = 2; i <= NF; i++) if ($i ~ /^sha256:/) { print "name~=^sha256:,target.digest==" $i; break } }')
 	;;
 probe)
-	emit machine "$(cat /etc/machine-id 2>/dev/null)"
 	emit user "$(id -un)"
 	report_containerd
 	;;

@@ -147,11 +147,6 @@ impl Transport<'_> {
         matches!(self.kind, TransportKind::Ssh(_))
     }
 
-    /// Returns whether the node is reached as a container, by its name alone.
-    pub(crate) fn is_container(&self) -> bool {
-        matches!(self.kind, TransportKind::Container(_))
-    }
-
     /// Returns the command that opens a shell on the node.
     pub(crate) fn display_command(&self) -> String {
         match self.kind {

@@ -2,7 +2,8 @@
 
 use std::ops::RangeInclusive;
 
-use kdev_core::kube::distribution;
+use kdev_core::kube::distribution::{self, NodeServices};
+use kdev_core::kube::identity::Identity;
 use kdev_core::kube::node::Node;
 use kdev_core::kube::object::{condition, text};
 use kdev_core::text::toml_key;
@@ -113,47 +114,32 @@ fn check_platform(observed: &ObservedNode) -> CheckResult {
 /// Checks that the connection leads to the node of the cluster. Clones of a machine share its
 /// machine ID; the boot ID changes with each boot.
 fn check_identity(node: &Node, facts: &NodeReport) -> CheckResult {
-    let (known, name) = (&node.info, &node.name);
-    if known.machine_id.is_empty() {
-        return CheckResult::skipped(
+    const CHECK: &str = "identity";
+    let (name, key) = (&node.name, toml_key(&node.name));
+    match facts.ids.compare(&(&node.info).into()) {
+        Identity::Same => CheckResult::ok(CheckGroup::Node, CHECK, "machine ID and boot ID match"),
+        Identity::Unknown(cause) => CheckResult::skipped(CheckGroup::Node, CHECK, cause),
+        Identity::Different(found) => CheckResult::error(
             CheckGroup::Node,
-            "identity",
-            "the node object has no machine ID",
-        );
-    }
-    if facts.machine_id.is_empty() {
-        return CheckResult::skipped(
-            CheckGroup::Node,
-            "identity",
-            "the machine does not report a machine ID",
-        );
-    }
-    if facts.machine_id != known.machine_id {
-        return CheckResult::error(
-            CheckGroup::Node,
-            "identity",
+            CHECK,
+            format!("{} is not node `{name}` of this cluster: {found}", facts.location),
             format!(
-                "{} is not node `{name}` of this cluster: the machine ID is `{}`, but the node has `{}`",
-                facts.location, facts.machine_id, known.machine_id
+                "set `nodes.{key}.ssh = \"user@host\"`, or `nodes.{key}.docker` for a container, in `[package.metadata.kdev]`"
+            ),
+        ),
+        Identity::OtherBoot(found) | Identity::Doubtful(found) => CheckResult::warning(
+            CheckGroup::Node,
+            CHECK,
+            format!(
+                "{found}: the machine is a clone, or its kubelet has not started since the last boot"
             ),
             format!(
-                "set `nodes.{key}.ssh = \"user@host\"`, or `nodes.{key}.docker` for a container, in `[package.metadata.kdev]`",
-                key = toml_key(name)
-            ),
-        );
-    }
-    if !facts.boot_id.is_empty() && !known.boot_id.is_empty() && facts.boot_id != known.boot_id {
-        return CheckResult::warning(
-            CheckGroup::Node,
-            "identity",
-            "the boot ID differs from that of the node: the machine is a clone, or its kubelet has not started since the last boot",
-            format!(
-                "run `systemctl status kubelet` on the node (`{}`) to check its kubelet",
+                "run `systemctl status {}` on the node (`{}`) to check its kubelet",
+                NodeServices::for_node(node).kubelet_unit,
                 facts.shell_command
             ),
-        );
+        ),
     }
-    CheckResult::ok(CheckGroup::Node, "identity", "machine ID and boot ID match")
 }
 
 fn check_disk(facts: &NodeReport) -> CheckResult {
