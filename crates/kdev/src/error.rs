@@ -199,8 +199,7 @@ mod tests {
     fn failed_build_keeps_exit_code() {
         let code = |outcome| {
             let (name, source) = ("app".to_owned(), failure(outcome));
-            Error::Build(build::Error::Failed { name, source, target_outside_context: None })
-                .exit_code()
+            Error::Build(build::Error::Failed { name, source, hint: None }).exit_code()
         };
         assert_eq!(code(Outcome::Code(7)), 7);
         assert_eq!(code(Outcome::Signal(9)), 1);
@@ -213,7 +212,7 @@ mod tests {
             process::Error::Interrupted(process::Interrupted).into(),
             load::Error::Process(process::Interrupted.into()).into(),
             docker::Error::Command { action: "tag".into(), source: source.clone() }.into(),
-            build::Error::Failed { name: "app".into(), source, target_outside_context: None }
+            build::Error::Failed { name: "app".into(), source, hint: None }
                 .into(),
         ];
         for error in errors {

@@ -42,7 +42,7 @@ mod tools;
 
 pub use apply::Error as ApplyError;
 pub use apply::server_side::ApplyOptions;
-pub use build::{Error as BuildError, StaleCopy, StaleCopyFix};
+pub use build::{ContextHint, Error as BuildError, StaleCopy, StaleCopyFix};
 pub use cluster::Error as ClusterError;
 pub use cluster::kubeconfig::ClusterTarget;
 pub use commands::doctor::report::{CheckGroup, CheckResult, CheckState, DoctorReport};

@@ -53,6 +53,56 @@ error: failed to build `app:latest`
     assert!(output.code(0).err().contains(note), "{}", output.err());
 }
 
+/// Moves the package into the folder `crates/app` of a workspace.
+fn move_into_workspace(project: &Project) {
+    std::fs::create_dir_all(project.path("crates/app")).unwrap();
+    for name in ["Cargo.toml", "Dockerfile", "src", "k8s"] {
+        std::fs::rename(project.path(name), project.path(&format!("crates/app/{name}"))).unwrap();
+    }
+    let cargo = std::fs::read_to_string(project.path("crates/app/Cargo.toml")).unwrap();
+    project.write("crates/app/Cargo.toml", &cargo.replace("[workspace]\n", ""));
+    project.write("Cargo.toml", "[workspace]\nmembers = [\"crates/app\"]\n");
+}
+
+#[test]
+fn path_of_workspace_suggests_context() {
+    let table = [
+        ("COPY Cargo.lock ./", "`Cargo.lock` (line 2"),
+        ("COPY src crates /app/", "`crates` (line 2"),
+        ("RUN true\nCOPY crates/*/Cargo.toml /app/", "`crates/*/Cargo.toml` (line 3"),
+        ("RUN --mount=source=Cargo.lock,target=/l true", "`Cargo.lock` (line 2"),
+    ];
+    for (text, path) in table {
+        let project = Project::new();
+        move_into_workspace(&project);
+        project.write("Cargo.lock", "").write("fake/build-fails", "");
+        project.write("crates/app/Dockerfile", &format!("FROM scratch\n{text}\n"));
+        let ran = project.run(&["up"]);
+        let help = format!(
+            "  help: set `context = \"../..\"` in `[package.metadata.kdev]`: {path} of the Dockerfile) is in the workspace's folder, not in the build context\n"
+        );
+        assert!(ran.code(7).err().ends_with(&help), "{text}: {}", ran.err());
+    }
+}
+
+#[test]
+fn path_of_package_suggests_path_in_context() {
+    let project = Project::new();
+    move_into_workspace(&project);
+    project.write("crates/app/Dockerfile", "FROM scratch\nCOPY src /src\n");
+    let cargo = std::fs::read_to_string(project.path("crates/app/Cargo.toml")).unwrap();
+    let context = "[package.metadata.kdev]\ncontext = \"../..\"\n";
+    project.write("crates/app/Cargo.toml", &format!("{cargo}\n{context}"));
+    project.write("fake/build-fails", "");
+    let help = "  help: copy `crates/app/src` in line 2 of the Dockerfile: paths are relative to the build context\n";
+    let ran = project.run(&["up"]);
+    assert!(ran.code(7).err().ends_with(help), "{}", ran.err());
+    // The advice was followed, but the build still fails.
+    project.write("crates/app/Dockerfile", "FROM scratch\nCOPY crates/app/src absent /src/\n");
+    let ran = project.run(&["up"]);
+    assert!(ran.code(7).err().ends_with("  help: check the build output above\n"), "{}", ran.err());
+}
+
 #[test]
 fn image_for_other_architecture() {
     let project = Project::new();

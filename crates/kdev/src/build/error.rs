@@ -20,9 +20,8 @@ pub enum Error {
         /// How it failed.
         #[source]
         source: Failure,
-        /// cargo's target directory, if the Dockerfile copies from `target/` and the build
-        /// context does not contain it.
-        target_outside_context: Option<PathBuf>,
+        /// A path that the Dockerfile copies, and that is outside of the build context.
+        hint: Option<ContextHint>,
     },
     /// The image would contain another program than the one that cargo has built.
     #[error(transparent)]
@@ -64,10 +63,7 @@ impl Error {
     /// Returns one action that fixes the error.
     pub fn help(&self) -> Option<String> {
         match self {
-            Self::Failed { target_outside_context: Some(target), .. } => Some(format!(
-                "unset CARGO_TARGET_DIR or set `context` in `[package.metadata.kdev]`: the Dockerfile copies from `target/`, but cargo builds into `{}`, which is outside the build context",
-                target.display()
-            )),
+            Self::Failed { hint: Some(hint), .. } => Some(hint.help()),
             Self::Failed { source, .. } => matches!(source.outcome, Outcome::Code(_))
                 .then(|| "check the build output above".to_owned()),
             Self::StaleCopy(stale) => Some(stale.help()),
@@ -94,6 +90,49 @@ impl Error {
             | Outcome::TimedOut(_)
             | Outcome::Interrupted
             | Outcome::NotStarted(_) => 1,
+        }
+    }
+}
+
+/// A path that the Dockerfile copies, and that is outside of the build context.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ContextHint {
+    /// The Dockerfile copies from `target/`, but this is cargo's target directory.
+    Target(PathBuf),
+    /// The workspace contains the path.
+    Workspace {
+        /// The path, relative to the workspace.
+        path: String,
+        /// The line of the instruction, from 1.
+        line: usize,
+        /// The workspace, relative to the package.
+        context: PathBuf,
+    },
+    /// The package contains the path.
+    Package {
+        /// The line of the instruction, from 1.
+        line: usize,
+        /// The path, relative to the build context.
+        path: PathBuf,
+    },
+}
+
+impl ContextHint {
+    fn help(&self) -> String {
+        match self {
+            Self::Target(target) => format!(
+                "unset CARGO_TARGET_DIR or set `context` in `[package.metadata.kdev]`: the Dockerfile copies from `target/`, but cargo builds into `{}`, which is outside the build context",
+                target.display()
+            ),
+            Self::Workspace { path, line, context } => format!(
+                "set `context = \"{}\"` in `[package.metadata.kdev]`: `{path}` (line {line} of the Dockerfile) is in the workspace's folder, not in the build context",
+                context.display()
+            ),
+            Self::Package { line, path } => format!(
+                "copy `{}` in line {line} of the Dockerfile: paths are relative to the build context",
+                path.display()
+            ),
         }
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! - `artifacts.rs`: the files that `cargo build` has written
 //! - `buildkit.rs`: finds Dockerfile features that require `BuildKit`
+//! - `context.rs`: finds the build context that a Dockerfile was written for
 //! - `dockerfile.rs`: parses the instructions of a Dockerfile
 //! - `dockerignore.rs`: the files that are not in the build context
 //! - `hard_links.rs`: breaks hard links, which the legacy builder caches wrongly
@@ -11,6 +12,7 @@
 
 mod artifacts;
 pub(crate) mod buildkit;
+mod context;
 mod dockerfile;
 mod dockerignore;
 mod error;
@@ -32,13 +34,14 @@ use crate::cx::Cx;
 use crate::docker::{self, Builder, Docker};
 use crate::event::Event;
 use crate::layers::cache::LayerCache;
+use crate::layers::extract;
 use crate::layers::push::{self, LayerRequest};
 use crate::process::{self, Command, Failure, Outcome};
 use crate::project::PackageSelection;
 use crate::tools::{self, CARGO};
 
-pub use error::{Error, StaleCopy, StaleCopyFix};
 pub(crate) use error::Result;
+pub use error::{ContextHint, Error, StaleCopy, StaleCopyFix};
 
 /// Builds and tags the image. A dry run only shows the commands.
 pub(crate) fn build(cx: &Cx, docker: &Docker, config: &Config) -> Result<BuiltImage> {
@@ -66,7 +69,9 @@ pub(crate) fn build(cx: &Cx, docker: &Docker, config: &Config) -> Result<BuiltIm
     cx.emit(Event::Building { target: image.clone(), command: display.clone() });
     run_build(cx, command, "docker", image, display).map_err(|error| match error {
         Error::Failed { name, source, .. } => {
-            Error::Failed { name, source, target_outside_context: target_dir.clone() }
+            let hint = context::find_hint(config, &dockerfile);
+            let hint = hint.or_else(|| target_dir.clone().map(ContextHint::Target));
+            Error::Failed { name, source, hint }
         }
         error => error,
     })?;
@@ -181,15 +186,18 @@ pub(crate) fn find_image(
 }
 
 /// Returns the digest of the image's configuration. A push reports it, and stores new layers
-/// in the cache as well; otherwise it is read from the image's archive, which takes longer
+/// in the cache as well; otherwise both are read from the image's archive, which takes longer
 /// for larger images.
 fn config_digest(cx: &Cx, docker: &Docker, image: &BuiltImage) -> Result<String> {
     let cache = cx.cache_dir().filter(|_| !cx.is_dry_run());
-    let pushed = cache.and_then(|dir| {
-        let push = |endpoint: &str| docker.push(cx, image, endpoint);
-        push::serve(&LayerCache::open_in(dir).ok()?, &LayerRequest::Unpushed, image, push).ok()?
-    });
-    Ok(pushed.map_or_else(|| docker.config_digest(cx, image), Ok)?)
+    let Some(cache) = cache.and_then(|dir| LayerCache::open_in(dir).ok()) else {
+        return Ok(docker.read_saved(cx, image, |_, _| Ok(()))?.config_digest);
+    };
+    let push = |endpoint: &str| docker.push(cx, image, endpoint);
+    match push::serve(&cache, &LayerRequest::Unpushed, image, push) {
+        Ok(Some(digest)) => Ok(digest),
+        _ => Ok(extract::extract_new_layers(cx, docker, image, &cache)?),
+    }
 }
 
 /// Returns a stand-in for the image in a dry run, where its content is unknown.
@@ -275,7 +283,7 @@ fn build_error(failure: Failure, tool: &str, name: String, display: String) -> E
     if matches!(source.outcome, Outcome::NotStarted(_)) {
         return tools::Error::Command { action: format!("run `{tool}`"), source }.into();
     }
-    Error::Failed { name, source, target_outside_context: None }
+    Error::Failed { name, source, hint: None }
 }
 
 /// Returns cargo's target directory if the Dockerfile copies from `target/` and the build

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::build::dockerfile::{self, Instruction, here_document, unquote};
+use crate::config::Config;
 
 /// A path that an instruction copies or mounts from the build context.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,9 +29,35 @@ struct Stage {
     needs: Vec<usize>,
 }
 
+/// Returns the paths that the configured build copies from its context.
+pub(crate) fn configured_sources(config: &Config, dockerfile: &str) -> Vec<ContextSource> {
+    reached_sources(dockerfile, config.target.as_deref(), &build_args(config))
+}
+
+/// Returns the build arguments of the settings. Those of `docker-build` win; one without a
+/// value has that of a variable, which is unknown.
+fn build_args(config: &Config) -> BuildArgs {
+    let named = config.build_args.iter().map(|(name, value)| (name.clone(), Some(value.clone())));
+    let mut args: BuildArgs = named.collect();
+    let mut words = config.docker_build.iter();
+    while let Some(word) = words.next() {
+        let arg = match word.strip_prefix("--build-arg") {
+            Some("") => words.next().map(String::as_str),
+            Some(rest) => rest.strip_prefix('='),
+            None => None,
+        };
+        let Some(arg) = arg else { continue };
+        match arg.split_once('=') {
+            Some((name, value)) => args.insert(name.to_owned(), Some(value.to_owned())),
+            None => args.insert(arg.to_owned(), None),
+        };
+    }
+    args
+}
+
 /// Returns the paths that the build of `target`, by default the last stage, copies from its
 /// context. A path is left out if it depends on a variable whose value is unknown.
-pub(crate) fn reached_sources(
+fn reached_sources(
     dockerfile: &str,
     target: Option<&str>,
     build_args: &BuildArgs,

@@ -4,7 +4,6 @@
 //! Only files with a dependency file of cargo beside them are judged, because other programs
 //! also write to target directories.
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -30,35 +29,13 @@ pub(crate) fn check(
     let Ok(context) = config.context.canonicalize() else { return Ok(Vec::new()) };
     let ignore = Dockerignore::read(&config.dockerfile, &config.context);
     let check = Check { config, context, ignore, artifacts };
-    let sources =
-        sources::reached_sources(dockerfile, config.target.as_deref(), &build_args(config));
+    let sources = sources::configured_sources(config, dockerfile);
     let mut notes = Vec::new();
     for instruction in sources.chunk_by(|a, b| a.line == b.line) {
         check.check_instruction(instruction, &mut notes)?;
     }
     notes.dedup();
     Ok(notes)
-}
-
-/// Returns the build arguments of the settings. Those of `docker-build` win; one without a
-/// value has that of a variable, which is unknown.
-fn build_args(config: &Config) -> BTreeMap<String, Option<String>> {
-    let named = config.build_args.iter().map(|(name, value)| (name.clone(), Some(value.clone())));
-    let mut args: BTreeMap<_, _> = named.collect();
-    let mut words = config.docker_build.iter();
-    while let Some(word) = words.next() {
-        let arg = match word.strip_prefix("--build-arg") {
-            Some("") => words.next().map(String::as_str),
-            Some(rest) => rest.strip_prefix('='),
-            None => None,
-        };
-        let Some(arg) = arg else { continue };
-        match arg.split_once('=') {
-            Some((name, value)) => args.insert(name.to_owned(), Some(value.to_owned())),
-            None => args.insert(arg.to_owned(), None),
-        };
-    }
-    args
 }
 
 struct Check<'a> {

@@ -83,6 +83,8 @@ pub(crate) struct Config {
     pub(crate) package: String,
     /// The package's directory.
     pub(crate) dir: PathBuf,
+    /// The workspace's directory.
+    pub(crate) workspace_root: PathBuf,
     /// cargo's target directory.
     pub(crate) target_dir: PathBuf,
     /// The image. Its tag is `latest` and only used in Docker.
@@ -154,6 +156,7 @@ impl Config {
         Ok(Self {
             package: project.package.clone(),
             dir: project.dir.clone(),
+            workspace_root: project.workspace_root.clone(),
             target_dir: project.target_dir.clone(),
             image,
             context,
