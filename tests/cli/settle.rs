@@ -104,9 +104,9 @@ fn exit_while_settling_is_failure() {
     project.write("fake/pods-next.json", &format!("{REPLICA_SET},{}", crashed()));
     // The Deployment's controller may not have noticed it yet.
     let ran = project.run(&[&SETTLE[..4], &["30", "--timeout", "3"]].concat());
-    ran.code(95).error("error: deployment/app failed to roll out: pod `app-1` on node `n1` did not start
+    ran.code(95).error("error: deployment/app failed to roll out: pod `app-1` on node `n1` did not start within 3 s
   caused by: container `app`: CrashLoopBackOff (last exit code 7, Error)
-  help: run `kubectl --context kind-test --namespace default describe pod app-1` to see its events\n");
+  help: run `kubectl --context kind-test --namespace default describe pod app-1` to see its events, or pass `--timeout SECONDS` to wait longer\n");
 }
 
 #[test]

@@ -145,10 +145,30 @@ fn failing_sidecar_fails_rollout() {
     let stderr = service.up_ok();
     assert!(stderr.contains("Ready statefulset/helpers: 1 pod in "), "{stderr}");
     service.write("k8s/all.yaml", &set("echo no peer; exit 7"));
-    // For a moment, the pod is ready.
-    let stderr = service.up_fails(&["--settle", "3", "--timeout", "90"], 95);
-    assert!(stderr.contains("container `beside`: CrashLoopBackOff"), "{stderr}");
-    assert!(stderr.contains("its log ends with\n    no peer\n"), "{stderr}");
+    // For a moment, the pod is ready. The third restart is after half a minute.
+    let (stderr, _) = service.up_fails_timed(&["--settle", "3", "--timeout", "60"], 95);
+    let problem = stderr.split(" Problem pod `helpers-0`").nth(1);
+    let problem = problem.unwrap_or_else(|| panic!("{stderr}"));
+    assert!(problem.contains("it may recover, because a dependency"), "{stderr}");
+    assert!(problem.contains("its log ends with\n             no peer\n"), "{stderr}");
+    let error = stderr.split("error: ").nth(1).unwrap();
+    assert!(error.contains("  caused by: container `beside`: "), "{stderr}");
+    assert!(error.contains("exit code 7"), "{stderr}");
+    assert!(error.contains("its log ends with\n    no peer\n"), "{stderr}");
+    assert!(error.contains(" did not start within 60 s\n"), "{stderr}");
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn image_that_manifest_does_not_permit_fails_rollout_early() {
+    let service = Service::on_node("node-2", "rootless");
+    let manifest = fs::read_to_string(service.path("k8s/all.yaml")).unwrap();
+    let security = "      securityContext: {runAsNonRoot: true}\n      containers:\n";
+    service.write("k8s/all.yaml", &manifest.replace("      containers:\n", security));
+    let (stderr, waited) = service.up_fails_timed(&[], 95);
+    assert!(stderr.contains(" cannot start\n"), "{stderr}");
+    assert!(stderr.contains("; `runAsNonRoot` does not permit the user of the image"), "{stderr}");
+    assert!(waited < EARLY_FAILURE_LIMIT, "it failed only after {waited:?}: {stderr}");
 }
 
 #[test]

@@ -118,6 +118,24 @@ pub enum Event {
         /// The new pods.
         pods: Vec<PodState>,
     },
+    /// A workload has a problem that time may fix, so the wait continues.
+    Problem {
+        /// Kind and name, such as `deployment/hello`.
+        workload: String,
+        /// The pod; `None` if no pod can be created.
+        pod: Option<String>,
+        /// The pod's node.
+        node: Option<String>,
+        /// The problem.
+        message: String,
+        /// Why time may fix it.
+        outlook: String,
+        /// The last log lines of a container that has crashed.
+        log: Option<String>,
+        /// The time that is left until the timeout; in JSON in seconds.
+        #[serde(rename = "remaining_seconds", serialize_with = "as_seconds")]
+        remaining: Duration,
+    },
     /// All new pods of a workload are ready, but no readiness probe checks some of their
     /// containers, so these must keep running for a while.
     Settling {

@@ -79,5 +79,5 @@ pub use manifests::Error as ManifestsError;
 pub use node::error::{NodeError, NodeErrorKind, SudoRule};
 pub use process::{Error as ProcessError, Failure, FileError, Interrupted, Outcome};
 pub use project::{Error as ProjectError, PackageSelection};
-pub use rollout::Error as RolloutError;
+pub use rollout::{Error as RolloutError, Failure as RolloutFailure};
 pub use tools::Error as ToolError;

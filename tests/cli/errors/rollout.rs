@@ -1,7 +1,7 @@
 //! Errors of a rollout.
 
 use super::*;
-use crate::project::{CONFIG, pod};
+use crate::project::{CONFIG, REPLICA_SET, pod};
 
 /// The output before a rollout with one node.
 const APPLIED: &str = "     Loading n1 (4.00 KiB)
@@ -26,18 +26,89 @@ fn assert_rollout_fails(project: &Project, code: i32, stderr: &str) {
     ran.code(code).stderr(&format!("{BUILT}{APPLIED}{stderr}"));
 }
 
+/// The help of a pod that did not become ready in time.
+const LONGER: &str = "run `kubectl --context kind-test --namespace default describe pod app-1` to see its events, or pass `--timeout SECONDS` to wait longer";
+
 #[test]
-fn pod_that_cannot_start_stops_wait() {
+fn missing_config_map_is_waited_for() {
     let project = project_with_status(
         r#"{"name":"app","state":{"waiting":{"reason":"CreateContainerConfigError","message":"configmap \"c\" not found"}}}"#,
     );
     assert_rollout_fails(
         &project,
         95,
-        "error: deployment/app failed to roll out: pod `app-1` on node `n1` did not start
+        &format!("     Problem pod `app-1` on node `n1`: container `app`: CreateContainerConfigError: configmap \"c\" not found; it may recover, because the missing object may still be created: waiting up to [..] s
+     Waiting deployment/app: 0 of 1 pod ready (n1: CreateContainerConfigError)
+error: deployment/app failed to roll out: pod `app-1` on node `n1` did not start within 1 s
   caused by: container `app`: CreateContainerConfigError: configmap \"c\" not found
-  help: run `kubectl --context kind-test --namespace default describe pod app-1` to see its events\n",
+  help: {LONGER}\n"),
     );
+}
+
+#[test]
+fn problem_that_time_fixes_does_not_fail_rollout() {
+    let table = [
+        (
+            r#"{"name":"app","state":{"waiting":{"reason":"CreateContainerConfigError","message":"secret s not found"}}}"#,
+            r#""message":"container `app`: CreateContainerConfigError: secret s not found","outlook":"the missing object may still be created","log":null"#,
+        ),
+        (
+            r#"{"name":"app","restartCount":3,"state":{"waiting":{"reason":"CrashLoopBackOff"}},"lastState":{"terminated":{"exitCode":101,"reason":"Error"}}}"#,
+            r#""message":"container `app`: CrashLoopBackOff (last exit code 101, Error)","outlook":"a dependency of the program may still be starting","log":"no database""#,
+        ),
+    ];
+    for (status, problem) in table {
+        let project = project_with_status(status);
+        project.write("fake/pod-log", "no database\n");
+        let running = format!(r#"{{"name":"app","imageID":"{CONFIG}"}}"#);
+        let running = pod("app-1", "n1", "app", IMAGE, &running);
+        project.write("fake/pods-next.json", &format!("{REPLICA_SET},{running}"));
+        let ready = WAITING.replace(r#""replicas":1}}"#, r#""replicas":1,"availableReplicas":1}}"#);
+        project.write("fake/deployment-next.json", &ready);
+        let ran = project.run(&["up", "--node", "n1", "--message-format", "json"]);
+        let start = r#"{"version":1,"reason":"problem","workload":"deployment/app","pod":"app-1","node":"n1","#;
+        let expected = format!("{start}{problem},\"remaining_seconds\":1");
+        let out = ran.code(0).out();
+        assert!(out.contains(&expected) && out.contains(r#""reason":"ready""#), "{out}");
+        assert_eq!(out.matches(r#""reason":"problem""#).count(), 1, "{out}");
+    }
+}
+
+#[test]
+fn pod_that_cannot_recover_stops_wait() {
+    let table = [
+        ("InvalidImageName", "couldn't parse image name", "the name of the image is invalid"),
+        (
+            "ErrImageNeverPull",
+            "redis:7 is not present",
+            "the image is not on the node, and `imagePullPolicy` forbids a pull",
+        ),
+        (
+            "CreateContainerConfigError",
+            "container has runAsNonRoot and image will run as root",
+            "`runAsNonRoot` does not permit the user of the image",
+        ),
+    ];
+    for (reason, message, why) in table {
+        let project = project_with_status(&format!(
+            r#"{{"name":"other","state":{{"waiting":{{"reason":"{reason}","message":"{message}"}}}}}}"#
+        ));
+        let ran = project.run(&["up", "--node", "n1", "--timeout", "60"]);
+        ran.code(95).stderr(&format!(
+            "{BUILT}{APPLIED}error: deployment/app failed to roll out: pod `app-1` on node `n1` cannot start
+  caused by: container `other`: {reason}: {message}; {why}
+  help: run `kubectl --context kind-test --namespace default describe pod app-1` to see its events\n"
+        ));
+    }
+}
+
+/// The lines before the error of a container that keeps crashing.
+fn crash_problem(end_of_log: &str) -> String {
+    let log = end_of_log.replace("\n    ", "\n             ");
+    format!(
+        "     Problem pod `app-1` on node `n1`: container `app`: CrashLoopBackOff (last exit code 101, Error); it may recover, because a dependency of the program may still be starting: waiting up to [..] s{log}
+     Waiting deployment/app: 0 of 1 pod ready (n1: CrashLoopBackOff)\n"
+    )
 }
 
 #[test]
@@ -46,14 +117,34 @@ fn crash_shows_end_of_log() {
         r#"{"name":"app","restartCount":3,"state":{"waiting":{"reason":"CrashLoopBackOff"}},"lastState":{"terminated":{"exitCode":101,"reason":"Error"}}}"#,
     );
     project.write("fake/pod-log", "listening\nthread 'main' panicked: no database\n");
+    let log = "; its log ends with\n    listening\n    thread 'main' panicked: no database";
     assert_rollout_fails(
         &project,
         95,
-        "error: deployment/app failed to roll out: pod `app-1` on node `n1` did not start
-  caused by: container `app`: CrashLoopBackOff (last exit code 101, Error); its log ends with
-    listening
-    thread 'main' panicked: no database
-  help: run `kubectl --context kind-test --namespace default describe pod app-1` to see its events\n",
+        &format!(
+            "{}error: deployment/app failed to roll out: pod `app-1` on node `n1` did not start within 1 s
+  caused by: container `app`: CrashLoopBackOff (last exit code 101, Error){log}
+  help: {LONGER}\n",
+            crash_problem(log)
+        ),
+    );
+}
+
+/// A crash is reported at the third restart, but at the timeout it is an error in any case.
+#[test]
+fn first_crashes_are_reported_at_timeout() {
+    let project = project_with_status(
+        r#"{"name":"app","restartCount":1,"state":{"waiting":{"reason":"CrashLoopBackOff"}},"lastState":{"terminated":{"exitCode":101,"reason":"Error"}}}"#,
+    );
+    assert_rollout_fails(
+        &project,
+        95,
+        &format!(
+            "     Waiting deployment/app: 0 of 1 pod ready (n1: CrashLoopBackOff)
+error: deployment/app failed to roll out: pod `app-1` on node `n1` did not start within 1 s
+  caused by: container `app`: CrashLoopBackOff (last exit code 101, Error)
+  help: {LONGER}\n"
+        ),
     );
 }
 
@@ -79,9 +170,10 @@ fn crash_shows_log_of_crashed_run() {
             &project,
             95,
             &format!(
-                "error: deployment/app failed to roll out: pod `app-1` on node `n1` did not start
+                "{}error: deployment/app failed to roll out: pod `app-1` on node `n1` did not start within 1 s
   caused by: container `app`: CrashLoopBackOff (last exit code 101, Error){shown}
-  help: run `kubectl --context kind-test --namespace default describe pod app-1` to see its events\n"
+  help: {LONGER}\n",
+                crash_problem(shown)
             ),
         );
     }
@@ -96,7 +188,7 @@ fn exec_format_error_stops_wait_at_first_crash() {
     assert_rollout_fails(
         &project,
         95,
-        "error: deployment/app failed to roll out: pod `app-1` on node `n1` did not start
+        "error: deployment/app failed to roll out: pod `app-1` on node `n1` cannot start
   caused by: container `app`: Error, exit code 255; its log ends with
     exec /app: exec format error
   help: run `kubectl --context kind-test --namespace default describe pod app-1` to see its events\n",
@@ -112,7 +204,7 @@ fn pod_with_other_build_is_error() {
         &project,
         95,
         &format!(
-            "error: deployment/app failed to roll out: pod `app-1` on node `n1` did not start
+            "error: deployment/app failed to roll out: pod `app-1` on node `n1` runs another image
   caused by: container `app` runs `sha256:0ld`, not this build (`{CONFIG}`)
   help: run `kubectl --context kind-test --namespace default describe pod app-1` to see its events\n"
         ),

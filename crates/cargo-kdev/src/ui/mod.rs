@@ -191,7 +191,7 @@ impl Ui {
                     hidden.pop_front();
                 }
             }
-            Event::RolledBack { .. } => self.print_human(event),
+            Event::RolledBack { .. } | Event::Problem { .. } => self.print_human(event),
             _ => {}
         }
     }
@@ -241,6 +241,9 @@ impl Ui {
             }
             Event::Waiting { workload, ready, desired, pods } => {
                 self.print_waiting(&workload, ready, desired, &pods);
+            }
+            problem @ Event::Problem { .. } => {
+                self.print_line(WARN, "Problem", &rollout::format_problem(&problem));
             }
             Event::Settling { workload, pods, containers, duration } => {
                 self.print_settling(&workload, pods, &containers, duration);

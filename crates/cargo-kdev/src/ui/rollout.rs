@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kdev::{PodState, pluralize};
+use kdev::{Event, PodState, pluralize};
 
 /// The minimum width of a shortened workload name.
 const MIN_NAME_LENGTH: usize = 5;
@@ -63,6 +63,23 @@ pub(crate) fn format_settling(
             "{workload}: {pods} must run for {seconds} s, because containers {names} have no readiness probe"
         ),
     }
+}
+
+/// Formats a problem that time may fix; empty for other events.
+pub(crate) fn format_problem(event: &Event) -> String {
+    let Event::Problem { workload, pod, node, message, outlook, log, remaining } = event else {
+        return String::new();
+    };
+    let subject = match (pod, node) {
+        (Some(pod), Some(node)) => format!("pod `{pod}` on node `{node}`"),
+        (Some(pod), None) => format!("pod `{pod}`"),
+        (None, _) => workload.clone(),
+    };
+    let log = log.as_ref().map(|log| format!("; its log ends with\n{log}")).unwrap_or_default();
+    let seconds = remaining.as_secs();
+    format!(
+        "{subject}: {message}; it may recover, because {outlook}: waiting up to {seconds} s{log}"
+    )
 }
 
 /// Shortens a name at the start: its end is more specific.

@@ -10,6 +10,7 @@
 //! - `kubelet_policy.rs`: whether a kubelet allows images that it has not pulled itself
 //! - `node.rs`: a node of the cluster
 //! - `object.rs`: accessors for objects of any kind
+//! - `outlook.rs`: which problems of a rollout time may fix
 //! - `placement.rs`: which nodes can run a pod
 //! - `pod.rs`: the state and the problems of a pod
 //! - `quantity.rs`: quantities such as `500m` and `1.5Gi`
@@ -29,6 +30,7 @@ pub mod kinds;
 pub mod kubelet_policy;
 pub mod node;
 pub mod object;
+pub mod outlook;
 pub mod placement;
 pub mod pod;
 pub mod quantity;

@@ -2,16 +2,17 @@
 
 use serde::Deserialize;
 
-/// Waiting reasons that do not resolve over time.
-const FINAL_REASONS: [&str; 3] = [NEVER_PULLED, "InvalidImageName", "CreateContainerConfigError"];
+use crate::kube::outlook::{self, CRASH_LOOP, Outlook};
+use crate::text::pluralize;
+
 /// Waiting reason of a container whose image is missing and must not be pulled.
 const NEVER_PULLED: &str = "ErrImageNeverPull";
-/// Waiting reasons that the kubelet retries, often successfully.
-const RETRIED_REASONS: [&str; 2] = ["CreateContainerError", "RunContainerError"];
 /// Waiting reasons of a container whose image cannot be pulled.
 const PULL_REASONS: [&str; 2] = ["ErrImagePull", "ImagePullBackOff"];
-/// Number of crashes after which the wait ends. A dependency, such as a database, may still
-/// be starting.
+/// Waiting reasons that the kubelet often resolves by its next retry.
+const RETRIED_REASONS: [&str; 2] = ["CreateContainerError", "RunContainerError"];
+/// Number of restarts from which a crash is worth a message. A dependency, such as a
+/// database, may still be starting.
 const CRASH_LIMIT: u64 = 3;
 
 /// A pod.
@@ -70,6 +71,7 @@ struct Container {
     #[serde(rename = "imageID")]
     image_id: String,
     restart_count: u64,
+    ready: bool,
     state: State,
     last_state: State,
 }
@@ -109,8 +111,22 @@ pub struct PodProblem {
     /// The container with the problem.
     pub container: String,
     pub message: String,
-    /// Whether the problem does not resolve over time.
-    pub is_certain: bool,
+    /// The reason for which the container waits; empty if it has ended.
+    pub reason: String,
+    /// Whether time may fix it.
+    pub outlook: Outlook,
+    pub severity: Severity,
+}
+
+/// When a problem that time may fix is worth a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// Not before the rollout times out.
+    Low,
+    /// As soon as it has persisted for a while.
+    Medium,
+    /// Immediately.
+    High,
 }
 
 /// One run of a container.
@@ -146,13 +162,11 @@ impl Pod {
         self.status.init_container_statuses.iter().chain(&self.status.container_statuses)
     }
 
-    /// Returns the problem that keeps the pod from becoming ready; certain problems come
-    /// first.
+    /// Returns the problem that keeps the pod from becoming ready; those that time cannot fix
+    /// come first.
     pub fn problem(&self) -> Option<PodProblem> {
-        let mut problems: Vec<PodProblem> =
-            self.containers().filter_map(Container::problem).collect();
-        problems.sort_by_key(|problem| !problem.is_certain);
-        problems.into_iter().next()
+        let problems = self.containers().filter_map(Container::problem);
+        problems.min_by_key(|problem| matches!(problem.outlook, Outlook::MayRecover(_)))
     }
 
     /// Checks whether the containers with these names run the image with this
@@ -247,9 +261,11 @@ impl Pod {
         format!("pod `{}`: {message}", self.metadata.name)
     }
 
-    /// Returns the message of its first container that does not run.
+    /// Returns the message of its first container that does not run, or has restarted.
     pub fn problem_message(&self) -> Option<String> {
-        self.containers().find_map(Container::describe)
+        let mut containers: Vec<&Container> = self.containers().collect();
+        containers.sort_by_key(|container| container.state.running.is_some());
+        containers.into_iter().find_map(Container::describe)
     }
 
     /// Returns a readiness gate whose condition is not true.
@@ -268,26 +284,39 @@ impl Pod {
 
 impl Container {
     fn problem(&self) -> Option<PodProblem> {
-        let reason = self.state.waiting.as_ref().map(|waiting| waiting.reason.as_str());
-        let crashes = reason == Some("CrashLoopBackOff") && self.restart_count >= CRASH_LIMIT;
-        let is_certain = crashes
-            || reason.is_some_and(|reason| FINAL_REASONS.contains(&reason))
-            || self.cannot_be_executed();
-        let is_doubtful = reason.is_some_and(|reason| RETRIED_REASONS.contains(&reason));
-        (is_certain || is_doubtful).then(|| PodProblem {
+        let waiting = self.state.waiting.as_ref();
+        let ended = [&self.state.terminated, &self.last_state.terminated];
+        let ended = ended.into_iter().flatten().filter(|ended| ended.is_message_of_runtime());
+        let ended = ended.map(|ended| outlook::container_outlook("", &ended.message));
+        let ended = ended.flatten().next().map(|outlook| ("", outlook));
+        let waiting = waiting.and_then(|Waiting { reason, message }| {
+            Some((reason.as_str(), outlook::container_outlook(reason, message)?))
+        });
+        let crash = outlook::container_outlook(CRASH_LOOP, "").filter(|_| self.is_crash_looping());
+        let crash = crash.map(|outlook| (CRASH_LOOP, outlook));
+        let (reason, outlook) = ended.or(waiting).or(crash)?;
+        Some(PodProblem {
             container: self.name.clone(),
             message: self.describe().unwrap_or_default(),
-            is_certain,
+            reason: reason.to_owned(),
+            outlook,
+            severity: self.severity(reason),
         })
     }
 
-    /// Whether the kernel or the runtime cannot execute the program, so that every start
-    /// fails.
-    fn cannot_be_executed(&self) -> bool {
-        let ended = [&self.state.terminated, &self.last_state.terminated];
-        let ended = ended.into_iter().flatten().map(|ended| ended.message.as_str());
-        let waiting = self.state.waiting.iter().map(|waiting| waiting.message.as_str());
-        ended.chain(waiting).any(is_missing_entrypoint)
+    fn severity(&self, reason: &str) -> Severity {
+        match reason {
+            CRASH_LOOP if self.restart_count < CRASH_LIMIT => Severity::Low,
+            reason if RETRIED_REASONS.contains(&reason) => Severity::Medium,
+            _ => Severity::High,
+        }
+    }
+
+    /// Whether it has crashed more than once, also while it runs again or has just ended.
+    fn is_crash_looping(&self) -> bool {
+        let ended = self.last_state.terminated.is_some() && self.restart_count > 0;
+        let runs = self.state.running.is_some();
+        ended && !self.ready && (!runs || self.restart_count >= CRASH_LIMIT)
     }
 
     fn describe(&self) -> Option<String> {
@@ -296,6 +325,7 @@ impl Container {
             (Some(waiting), _) if waiting.message.is_empty() => waiting.reason.clone(),
             (Some(waiting), _) => format!("{}: {}", waiting.reason, waiting.message),
             (None, Some(ended)) => format!("{}, exit code {}", ended.reason, ended.exit_code),
+            (None, None) if self.is_crash_looping() => pluralize(self.restart_count, "restart"),
             (None, None) => return None,
         };
         message = format!("container `{}`: {message}", self.name);
@@ -308,14 +338,18 @@ impl Container {
     }
 }
 
-/// Whether the message of a runtime says that a program can never be started.
-pub fn is_missing_entrypoint(message: &str) -> bool {
-    const SIGNS: [&str; 3] = [
-        "exec format error",
-        "executable file not found",
-        "unable to start container process: exec",
-    ];
-    SIGNS.iter().any(|sign| message.contains(sign))
+impl Terminated {
+    /// Whether the runtime wrote the message, because it could not start the program. Other
+    /// messages are those of the program.
+    fn is_message_of_runtime(&self) -> bool {
+        !["Error", "Completed", "OOMKilled"].contains(&self.reason.as_str())
+    }
+}
+
+/// Whether the log of a container only shows that the kernel cannot execute its program.
+/// Some runtimes report this in no other way.
+pub fn is_exec_format_error(log: &str) -> bool {
+    log.trim().lines().count() == 1 && log.contains("exec format error")
 }
 
 /// Describes what several pods wait for.
@@ -343,19 +377,55 @@ mod tests {
     }
 
     #[test]
-    fn only_final_reasons_are_certain() {
-        let is_certain = |reason, restarts| pod(reason, restarts).problem().map(|t| t.is_certain);
-        for reason in FINAL_REASONS {
-            assert_eq!(is_certain(reason, 0), Some(true), "{reason}");
-        }
-        assert_eq!(is_certain("CrashLoopBackOff", 3), Some(true));
-        assert_eq!(is_certain("CrashLoopBackOff", 2), None);
-        assert_eq!(is_certain("RunContainerError", 0), Some(false));
-        assert_eq!(is_certain("ContainerCreating", 0), None);
-        assert_eq!(is_certain("ImagePullBackOff", 0), None);
+    fn severity_depends_on_reason_and_restarts() {
+        let severity = |reason, restarts| pod(reason, restarts).problem().map(|p| p.severity);
+        assert_eq!(severity("CrashLoopBackOff", 3), Some(Severity::High));
+        assert_eq!(severity("CrashLoopBackOff", 2), Some(Severity::Low));
+        assert_eq!(severity("RunContainerError", 0), Some(Severity::Medium));
+        assert_eq!(severity("CreateContainerConfigError", 0), Some(Severity::High));
+        assert_eq!(severity("ContainerCreating", 0), None);
+        assert_eq!(severity("ImagePullBackOff", 0), None);
         assert!(pod("ImagePullBackOff", 0).is_failing_to_pull());
         let message = "pod `p`: container `c`: ImagePullBackOff: m";
         assert_eq!(pod("ImagePullBackOff", 0).describe(), message);
+    }
+
+    /// Between two crashes, the container runs or has just ended.
+    #[test]
+    fn crash_loop_is_problem_in_each_state() {
+        let last = json!({"terminated": {"exitCode": 7, "reason": "Error"}});
+        let problem = |restarts: u64, ready: bool, state: Value| {
+            let container = json!({"name": "c", "restartCount": restarts, "ready": ready,
+                "state": state, "lastState": last});
+            with(&container).problem().map(|p| (p.message, p.severity))
+        };
+        let ended = json!({"terminated": {"exitCode": 7, "reason": "Error"}});
+        let running = json!({"running": {}});
+        let message = "container `c`: Error, exit code 7 (last exit code 7, Error)";
+        assert_eq!(problem(1, false, ended), Some((message.to_owned(), Severity::Low)));
+        let message = "container `c`: 3 restarts (last exit code 7, Error)";
+        let expected = Some((message.to_owned(), Severity::High));
+        assert_eq!(problem(3, false, running.clone()), expected);
+        assert_eq!(problem(1, false, running.clone()), None);
+        assert_eq!(problem(3, true, running), None);
+        // An init container that succeeded at the second attempt.
+        assert_eq!(problem(1, true, json!({"terminated": {"exitCode": 0}})), None);
+    }
+
+    #[test]
+    fn message_of_program_is_no_sign_of_runtime() {
+        let ended = |reason: &str| {
+            json!({"exitCode": 1, "reason": reason,
+            "message": "exec: \"git\": executable file not found in $PATH"})
+        };
+        let problem = |reason| {
+            let state = json!({"terminated": ended(reason)});
+            with(&json!({"name": "c", "state": state})).problem()
+        };
+        assert_eq!(problem("Error"), None);
+        assert!(problem("StartError").is_some());
+        assert!(is_exec_format_error("exec /app: exec format error\n"));
+        assert!(!is_exec_format_error("cannot run helper: exec format error\ngiving up\n"));
     }
 
     #[test]
@@ -364,7 +434,7 @@ mod tests {
             "message": "exec: \"/absent\": stat /absent: no such file or directory: unable to start container process: exec"});
         let problem = with(&json!({"name": "c", "state": {"terminated": ended}})).problem();
         let problem = problem.unwrap();
-        assert!(problem.is_certain);
+        assert!(matches!(problem.outlook, Outlook::CannotRecover(_)));
         let expected = "container `c`: StartError, exit code 128: exec: \"/absent\": stat";
         assert!(problem.message.starts_with(expected), "{}", problem.message);
         let failed = json!({"exitCode": 1, "reason": "Error"});

@@ -16,7 +16,7 @@ pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// The new pods cannot become ready.
-    #[error("{workload} failed to roll out: {}", describe_pod(pod.as_deref(), node.as_deref()))]
+    #[error("{workload} failed to roll out: {}", describe_failure(*failure, pod.as_deref(), node.as_deref()))]
     Failed {
         /// Kind and name of the workload.
         workload: String,
@@ -24,6 +24,8 @@ pub enum Error {
         pod: Option<String>,
         /// The pod's node.
         node: Option<String>,
+        /// Whether waiting longer may help.
+        failure: Failure,
         /// `kubectl` with the context and namespace that were used.
         kubectl: String,
         /// The reason in the pod's status, and the last log lines of a crashed container.
@@ -108,11 +110,39 @@ pub enum Error {
     Process(#[from] process::Error),
 }
 
-fn describe_pod(pod: Option<&str>, node: Option<&str>) -> String {
-    match (pod, node) {
-        (Some(pod), Some(node)) => format!("pod `{pod}` on node `{node}` did not start"),
-        (Some(pod), None) => format!("pod `{pod}` did not start"),
-        _ => "its controller reported a failure".to_owned(),
+/// How the pods of a rollout failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Failure {
+    /// Each retry has the same result, so the rollout ended immediately.
+    CannotRecover,
+    /// A retry might have succeeded, but none did within the timeout.
+    NotInTime(Duration),
+    /// The pod runs another image.
+    OtherImage,
+    /// The status of the workload reports the failure.
+    Reported,
+}
+
+fn describe_failure(failure: Failure, pod: Option<&str>, node: Option<&str>) -> String {
+    let pod = match (pod, node) {
+        (Some(pod), Some(node)) => format!("pod `{pod}` on node `{node}`"),
+        (Some(pod), None) => format!("pod `{pod}`"),
+        (None, _) => {
+            return match failure {
+                Failure::CannotRecover => "its pods cannot be created".to_owned(),
+                Failure::NotInTime(limit) => {
+                    format!("its pods could not be created within {} s", limit.as_secs())
+                }
+                _ => "its controller reported a failure".to_owned(),
+            };
+        }
+    };
+    match failure {
+        Failure::CannotRecover => format!("{pod} cannot start"),
+        Failure::NotInTime(limit) => format!("{pod} did not start within {} s", limit.as_secs()),
+        Failure::OtherImage => format!("{pod} runs another image"),
+        Failure::Reported => format!("{pod} failed"),
     }
 }
 
@@ -133,11 +163,13 @@ impl Error {
     /// Returns the text of the `help:` line, if there is one.
     pub fn help(&self) -> Option<String> {
         Some(match self {
-            Self::Failed { pod: Some(pod), kubectl, .. } => {
-                format!("run `{kubectl} describe pod {pod}` to see its events")
-            }
-            Self::Failed { workload, kubectl, .. } => {
-                format!("run `{kubectl} describe {workload}` to see its events")
+            Self::Failed { workload, pod, failure, kubectl, .. } => {
+                let subject = pod.as_ref().map_or(workload.clone(), |pod| format!("pod {pod}"));
+                let longer = match failure {
+                    Failure::NotInTime(_) => ", or pass `--timeout SECONDS` to wait longer",
+                    _ => "",
+                };
+                format!("run `{kubectl} describe {subject}` to see its events{longer}")
             }
             Self::Blocked { workload, action, kubectl, .. } => {
                 blocked_help(kubectl, workload, *action)

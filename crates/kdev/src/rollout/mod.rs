@@ -1,6 +1,8 @@
 //! Waits until the new pods of the applied workloads are ready and run this build, and fails
 //! as soon as they cannot become ready.
 //!
+//! - `failure.rs`: the errors of one workload, with the logs that explain them
+//! - `problems.rs`: which problems of the pods end the rollout
 //! - `request.rs`: the workloads, and how long to wait for them
 //! - `rollback.rs`: rolls back to the previous revision
 //! - `settle.rs`: waits while containers without a readiness probe run
@@ -8,6 +10,8 @@
 //! - `watch.rs`: wakes the wait when `kubectl rollout status` returns
 
 mod error;
+mod failure;
+mod problems;
 mod request;
 pub(crate) mod rollback;
 mod settle;
@@ -26,7 +30,7 @@ use crate::event::Event;
 use crate::rollout::wait::Wait;
 use crate::rollout::watch::RolloutWatcher;
 
-pub use error::Error;
+pub use error::{Error, Failure};
 pub(crate) use error::Result;
 pub(crate) use request::Rollout;
 
