@@ -6,5 +6,5 @@ use kdev_core::image::archive;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let _ = archive::config_digest(bytes, "linux/amd64");
+    let _ = archive::read_image(bytes, "linux/amd64", |_, _| Ok(()));
 });

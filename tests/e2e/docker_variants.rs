@@ -2,6 +2,8 @@
 //! store, and a daemon on a TCP address, which kdev treats as remote.
 
 use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -121,11 +123,14 @@ fn docker_at(host: &str, args: &[&str]) -> Command {
     docker
 }
 
-/// Makes the lab's Docker available at a TCP address, which does not show that it is local.
-fn start_remote_docker(service: &mut Service, port: u16) -> Daemon {
+/// Makes the service's Docker available at a TCP address, which does not show that it is
+/// local.
+fn start_remote_docker(service: &mut Service) -> Daemon {
+    let port = free_port();
     let host = format!("tcp://127.0.0.1:{port}");
     let format = "{{.Endpoints.docker.Host}}";
-    let near = run(&mut docker(&["context", "inspect", "--format", format]));
+    let mut inspect = docker(&["context", "inspect", "--format", format]);
+    let near = run(inspect.envs(service.docker_host.iter().map(|host| ("DOCKER_HOST", host))));
     let socket = near.trim().strip_prefix("unix://").unwrap();
     let mut socat = command("socat");
     socat
@@ -162,9 +167,46 @@ fn docker_29_sends_only_changed_layers() {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn remote_docker_sends_only_changed_layers() {
     let mut service = service_with_large_base("far-docker");
-    let _daemon = start_remote_docker(&mut service, 47_590);
+    let _daemon = start_remote_docker(&mut service);
     up_with_page(&service, "one");
     assert_small_load(&up_with_page(&service, "two"));
+}
+
+/// Returns a port that nothing listens on.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// A client that notes each `docker save` in a file.
+const NOTING_CLIENT: &str =
+    "#!/bin/sh\n[ \"$1\" != save ] || echo save >>SAVES\nexec DOCKER \"$@\"\n";
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn remote_docker_29_saves_rebuilt_image_once() {
+    let mut service = service_with_large_base("far-docker-29");
+    let _docker = start_docker_29(&mut service);
+    let _remote = start_remote_docker(&mut service);
+    let (client, saves) = (service.path("cache/bin/docker"), service.path("cache/saves"));
+    fs::create_dir_all(client.parent().unwrap()).unwrap();
+    let docker = run(command("sh").args(["-c", "command -v docker"]));
+    let script = NOTING_CLIENT.replace("SAVES", &saves.display().to_string());
+    fs::write(&client, script.replace("DOCKER", docker.trim())).unwrap();
+    fs::set_permissions(&client, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", client.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    for (page, expected) in [("one", 2), ("two", 1), ("three", 1)] {
+        service.set_page(page);
+        let _ = fs::remove_file(&saves);
+        let output = service.up(&["--message-format", "json"]).env("PATH", &path).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", stderr_text(&output));
+        assert_eq!(service.pages(), NODES.map(|node| (node.to_owned(), page.to_owned())));
+        let count = fs::read_to_string(&saves).unwrap().lines().count();
+        assert_eq!(count, expected, "{page}");
+        if expected == 1 {
+            assert_small_load(&sent_bytes(&String::from_utf8(output.stdout).unwrap()));
+        }
+    }
 }
 
 /// Creates an image index like that of a multi-platform build: a manifest for another

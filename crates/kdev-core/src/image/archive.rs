@@ -22,14 +22,16 @@ const IMAGE_NAME: &str = "io.containerd.image.name";
 /// Keys").
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
-/// Reads an archive to its end and returns the config digest of the image for this platform
-/// (`os/architecture`).
-pub fn config_digest(archive: impl Read, platform: &str) -> Result<String, String> {
-    let files = Files::read(archive, |_, _| Ok(())).map_err(|e| format!("invalid archive: {e}"))?;
-    let images = files.images()?;
-    let fitting = images.iter().find(|image| image.is_for(platform));
-    let image = fitting.ok_or_else(|| format!("it has no image for {platform}"))?;
-    Ok(image.config_digest.clone())
+/// Reads an archive to its end and returns the image for this platform (`os/architecture`).
+/// Calls `other` for each file that cannot be JSON, such as a layer.
+pub fn read_image(
+    archive: impl Read,
+    platform: &str,
+    other: impl FnMut(&str, &mut dyn Read) -> io::Result<()>,
+) -> Result<Image, String> {
+    let files = Files::read(archive, other).map_err(|e| format!("invalid archive: {e}"))?;
+    let fitting = files.images()?.into_iter().find(|image| image.is_for(platform));
+    fitting.ok_or_else(|| format!("it has no image for {platform}"))
 }
 
 /// Returns the diff IDs that an image configuration lists (OCI image spec, "Image
@@ -290,10 +292,14 @@ mod tests {
         name
     }
 
+    fn config_digest(archive: &[u8], platform: &str) -> Result<String, String> {
+        Ok(read_image(archive, platform, |_, _| Ok(()))?.config_digest)
+    }
+
     fn read(files: &[(String, Vec<u8>)], platform: &str) -> Result<String, String> {
         let files: Vec<(&str, &[u8])> =
             files.iter().map(|(p, b)| (p.as_str(), b.as_slice())).collect();
-        config_digest(archive(&files).as_slice(), platform)
+        config_digest(&archive(&files), platform)
     }
 
     #[test]
@@ -304,7 +310,7 @@ mod tests {
             ("abc.json", config),
             ("manifest.json", br#"[{"Config":"abc.json","RepoTags":["a:b"]}]"#),
         ]);
-        assert_eq!(config_digest(bytes.as_slice(), "linux/amd64").unwrap(), digest(config));
+        assert_eq!(config_digest(&bytes, "linux/amd64").unwrap(), digest(config));
     }
 
     #[test]

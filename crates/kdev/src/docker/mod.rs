@@ -6,6 +6,7 @@ mod error;
 mod version;
 
 use std::collections::BTreeMap;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use kdev_core::image::archive;
@@ -228,14 +229,19 @@ impl Docker {
         !self.containerd_store
     }
 
-    /// Reads the digest of an image's configuration from its archive.
-    pub(crate) fn config_digest(&self, cx: &Cx, image: &BuiltImage) -> Result<String> {
+    /// Reads the archive of an image. Calls `other` for each file that cannot be JSON, such as
+    /// a layer.
+    pub(crate) fn read_saved(
+        &self,
+        cx: &Cx,
+        image: &BuiltImage,
+        other: impl FnMut(&str, &mut dyn Read) -> io::Result<()> + Send,
+    ) -> Result<archive::Image> {
         let sh = cx.shell()?;
         let command = Command::new(self.save_args(&sh, &image.id, &image.platform));
-        let read = |archive| archive::config_digest(archive, &image.platform);
+        let read = |saved| archive::read_image(saved, &image.platform, other);
         let output = command.read_with(cx, read);
-        let found =
-            output.map_err(|f| command_error(f, "read the image's configuration".to_owned()))?;
+        let found = output.map_err(|f| command_error(f, "read the image's archive".to_owned()))?;
         found.map_err(unexpected_output)
     }
 

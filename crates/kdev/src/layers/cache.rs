@@ -39,7 +39,7 @@ pub(crate) enum Blob {
     /// A layer, which is now in the directory.
     Layer(Layer),
     /// A layer that was not requested, and is not in the directory.
-    Discarded,
+    Discarded { diff_id: String },
 }
 
 /// A layer in the directory.
@@ -144,7 +144,7 @@ impl LayerCache {
         let size = io::copy(&mut tar, &mut file)?;
         let diff_id = tar.digest();
         if !is_requested(&diff_id) {
-            return Ok(Blob::Discarded);
+            return Ok(Blob::Discarded { diff_id });
         }
         let path = self.path(&diff_id, "tar");
         file.persist(&path)?;

@@ -3,20 +3,20 @@
 //!
 //! - `archive.rs`: unpacks an archive that the user passes
 //! - `cache.rs`: stores the layers that builds have changed
+//! - `extract.rs`: extracts layers from the output of `docker save`
 //! - `push.rs`: the endpoint that Docker pushes to
 //! - `save.rs`: runs one `docker save` and streams it to several nodes
 
 pub(crate) mod archive;
 pub(crate) mod cache;
 mod error;
+pub(crate) mod extract;
 pub(crate) mod push;
 pub(crate) mod save;
 
 use std::collections::BTreeSet;
-use std::io::Read;
 use std::sync::{Mutex, PoisonError};
 
-use kdev_core::image::archive::Files;
 use kdev_core::image::built::BuiltImage;
 
 use crate::cx::Cx;
@@ -147,29 +147,14 @@ impl<'a> LayerProvider<'a> {
         let has_pushed = self.push(cx, &LayerRequest::These(missing));
         let mut parts = self.cached(diff_ids);
         if parts.is_none() && !has_pushed && diff_ids.len() < self.image.layers.len() {
-            self.extract_from_save(cx, layers, diff_ids);
+            if let ImageSource::Docker(docker, image) = self.source {
+                // The cache shows which layers were extracted.
+                let _ = extract::extract(cx, docker, image, layers, diff_ids);
+            }
             parts = self.cached(diff_ids);
         }
         *has_failed = parts.is_none();
         parts
-    }
-
-    /// Extracts layers from the output of `docker save`, for daemons that cannot push to this
-    /// machine because they run on another one or in a virtual machine.
-    fn extract_from_save(&self, cx: &Cx, layers: &LayerCache, diff_ids: &BTreeSet<&str>) {
-        let ImageSource::Docker(docker, _) = self.source else { return };
-        let store = |_: &str, body: &mut dyn Read| {
-            layers.store_if(body, |diff_id| diff_ids.contains(diff_id)).map(drop)
-        };
-        // The caller checks which layers are in the cache afterwards.
-        let _ = docker.save_command(cx, self.image).map(|save| {
-            save.read_with(cx, |archive| {
-                let images = Files::read(archive, store).map(|files| files.images());
-                for image in images.into_iter().flatten().flatten() {
-                    let _ = layers.store(image.config.as_slice());
-                }
-            })
-        });
     }
 
     fn cached(&self, diff_ids: &BTreeSet<&str>) -> Option<ImageParts> {
