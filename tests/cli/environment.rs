@@ -6,11 +6,13 @@ use std::fs;
 use crate::project::Project;
 
 /// Variables of a user.
-const USER: [(&str, &str); 15] = [
+const USER: [(&str, &str); 17] = [
     ("BUILDKIT_PROGRESS", "plain"),
     ("BUILDX_BUILDER", "default"),
     ("BUILDX_NO_DEFAULT_ATTESTATIONS", "0"),
     ("CARGO_TERM_COLOR", "always"),
+    ("CONTAINERD_ADDRESS", "/run/docker/containerd/containerd.sock"),
+    ("CONTAINERD_SNAPSHOTTER", "native"),
     ("DOCKER_BUILDKIT", "1"),
     ("DOCKER_CLI_HINTS", "true"),
     ("DOCKER_CONTENT_TRUST", "1"),
@@ -38,7 +40,7 @@ fn recording_project() -> Project {
     };
     record("cargo", &format!("[ \"$1\" = build ] || exec {} \"$@\"", env!("CARGO")));
     record("helm", "cat \"$FAKE/chart.yaml\"");
-    for name in ["kubectl", "ssh"] {
+    for name in ["ctr", "kubectl", "ssh"] {
         let fake = fs::canonicalize(project.path(&format!("bin/{name}"))).unwrap();
         project.remove(&format!("bin/{name}"));
         record(name, &format!("exec {} \"$@\"", fake.display()));
@@ -81,6 +83,8 @@ fn tools_get_wishes_but_no_preference_that_changes_result() {
         ("cargo build", "CARGO_TERM_COLOR", Some("always")),
         ("cargo build", "LC_ALL", Some("de_DE.UTF-8")),
         ("cargo metadata", "CARGO_TERM_COLOR", Some("never")),
+        ("ctr ", "CONTAINERD_ADDRESS", None),
+        ("ctr ", "CONTAINERD_SNAPSHOTTER", None),
         ("docker ", "DOCKER_CLI_HINTS", Some("false")),
         ("docker build", "BUILDKIT_PROGRESS", Some("plain")),
         ("docker build", "BUILDX_BUILDER", Some("default")),

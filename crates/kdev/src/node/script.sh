@@ -19,6 +19,8 @@ shift 4
 # Messages of sudo and other programs are parsed in English.
 LC_ALL=C
 export LC_ALL
+# With these, `ctr` would use another containerd or snapshotter than the kubelet.
+unset CONTAINERD_ADDRESS CONTAINERD_SNAPSHOTTER
 # Some variables are split into words on purpose, but are never glob patterns.
 set -f
 emit() { printf '%s %s\n' "$nonce" "$*"; }
