@@ -59,7 +59,7 @@ impl Generator {
 
 fn kustomize(cx: &Cx, folder: &Path) -> Result<Manifest> {
     let (sh, kubectl) = (cx.shell()?, KUBECTL.find()?);
-    let cmd = tools::without_kuberc(cmd!(sh, "{kubectl} kustomize {folder}"));
+    let cmd = cmd!(sh, "{kubectl} kustomize {folder}");
     let command = Command::new(cmd).timeout(RENDER_TIMEOUT);
     let generated_by = Some(command.to_string());
     let failed = |failure| Error::Render(folder.to_owned(), failure);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
-use xshell::{Cmd, cmd};
+use xshell::cmd;
 
 use crate::cx::Cx;
 use crate::process::{Command, Failure};
@@ -94,19 +94,12 @@ fn fingerprint(path: &Path) -> Option<String> {
 
 fn kubectl_version(cx: &Cx, path: &Path) -> Result<String> {
     let sh = cx.shell()?;
-    let cmd = without_kuberc(cmd!(sh, "{path} version --client --output=json"));
+    let cmd = cmd!(sh, "{path} version --client --output=json");
     let command = Command::new(cmd).timeout(TOOL_TIMEOUT);
     let output = command.read(cx).map_err(|f| KUBECTL.version_error(f))?;
     let version: KubectlVersion = serde_json::from_slice(&output.stdout)
         .map_err(|error| Error::unexpected(KUBECTL.name, error))?;
     Ok(version.client_version.git_version)
-}
-
-/// Disables the user's preferences for a `kubectl` command, because a default such as
-/// `--dry-run` or `--interactive` would change its result
-/// (<https://kubernetes.io/docs/reference/kubectl/kuberc/>).
-pub(crate) fn without_kuberc(kubectl: Cmd<'_>) -> Cmd<'_> {
-    kubectl.env("KUBERC", "off").env("KUBECTL_KUBERC", "false")
 }
 
 /// Finds ssh, checks its version, and returns its path and its major and minor version,
