@@ -141,6 +141,8 @@ impl Project {
     /// Adds a script to PATH.
     pub(crate) fn script(&self, name: &str, text: &str) -> &Self {
         let path = self.path("bin").join(name);
+        // A link to a fake, which other tests use, too.
+        let _ = fs::remove_file(&path);
         fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         self
