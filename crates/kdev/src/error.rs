@@ -212,8 +212,7 @@ mod tests {
             process::Error::Interrupted(process::Interrupted).into(),
             load::Error::Process(process::Interrupted.into()).into(),
             docker::Error::Command { action: "tag".into(), source: source.clone() }.into(),
-            build::Error::Failed { name: "app".into(), source, hint: None }
-                .into(),
+            build::Error::Failed { name: "app".into(), source, hint: None }.into(),
         ];
         for error in errors {
             assert_eq!((error.is_interrupt(), error.exit_code()), (true, 130), "{error:?}");
