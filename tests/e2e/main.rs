@@ -10,6 +10,7 @@ mod apply_errors;
 mod apply_order;
 mod archives;
 mod buildkit;
+mod cargo_build;
 mod charts;
 mod connection_loss;
 mod distributions;
