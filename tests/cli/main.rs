@@ -11,6 +11,7 @@ mod docs;
 mod doctor;
 mod environment;
 mod errors;
+mod fields;
 mod generators;
 mod imports;
 mod interrupt;

@@ -20,6 +20,7 @@ mod down;
 mod exclusive;
 mod failure_report;
 mod fault_injection;
+mod fields;
 mod images;
 mod inner_loop;
 #[path = "../../crates/kdev-manifest/tests/corpus/kubectl.rs"]

@@ -8,6 +8,7 @@
 //! - `identity.rs`: whether a machine is a node of the cluster
 //! - `kinds.rs`: the workload kinds and their properties
 //! - `kubelet_policy.rs`: whether a kubelet allows images that it has not pulled itself
+//! - `managed_fields.rs`: hands over fields that kubectl has set
 //! - `node.rs`: a node of the cluster
 //! - `object.rs`: accessors for objects of any kind
 //! - `outlook.rs`: which problems of a rollout time may fix
@@ -28,6 +29,7 @@ pub mod distribution;
 pub mod identity;
 pub mod kinds;
 pub mod kubelet_policy;
+pub mod managed_fields;
 pub mod node;
 pub mod object;
 pub mod outlook;

@@ -1,10 +1,12 @@
 //! Applies the rendered manifests. This requires the proof that every node has the image.
 //!
 //! - `delete.rs`: deletes objects in order, and keeps those that hold data
+//! - `diff.rs`: the objects in the output of `kubectl diff`
 //! - `prune.rs`: finds and deletes objects that are no longer in the manifests
 //! - `server_side.rs`: one server-side apply, with its conflicts
 
 pub(crate) mod delete;
+mod diff;
 mod error;
 pub(crate) mod prune;
 pub(crate) mod server_side;
@@ -17,6 +19,7 @@ use kdev_manifest::expected::{self, ExpectedWorkload};
 use kdev_manifest::{documents, objects};
 use serde_json::Value;
 
+use crate::apply::diff::Differences;
 use crate::apply::prune::PrunePlan;
 use crate::apply::server_side::{ApplyOptions, NamespaceApply};
 use crate::cluster::Cluster;
@@ -101,7 +104,7 @@ pub(crate) struct DiffResult {
 struct NamespaceDocuments {
     namespace: Option<String>,
     documents: Vec<String>,
-    changed: Result<Vec<String>, Failure>,
+    differences: Result<Differences, Failure>,
 }
 
 impl DiffResult {
@@ -135,8 +138,9 @@ impl DiffResult {
                 options,
                 shell,
             };
-            let changed = if cx.is_dry_run() { Ok(Vec::new()) } else { stream.diff() };
-            namespaces.push(NamespaceDocuments { namespace, documents, changed });
+            let differences =
+                if cx.is_dry_run() { Ok(Differences::default()) } else { stream.diff() };
+            namespaces.push(NamespaceDocuments { namespace, documents, differences });
         }
         Ok(Self { set, namespaces })
     }
@@ -154,7 +158,7 @@ impl DiffResult {
         let Self { set, namespaces } = self;
         let inventory = set.document();
         let mut changes = Vec::new();
-        for NamespaceDocuments { namespace, documents, changed } in &namespaces {
+        for NamespaceDocuments { namespace, documents, differences } in &namespaces {
             let namespace = namespace.as_deref();
             let shell = cx.shell()?;
             let stream = NamespaceApply { cx, cluster, namespace, documents, options, shell };
@@ -162,7 +166,7 @@ impl DiffResult {
                 stream.show();
                 continue;
             }
-            changes.push((stream.changed_documents(changed.clone())?, stream));
+            changes.push((stream.find_changes(differences.clone())?.changed, stream));
         }
         let is_inventory = |document: &String| *document == inventory;
         let set_differs = changes.iter().any(|(changed, _)| changed.iter().any(is_inventory));

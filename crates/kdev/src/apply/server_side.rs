@@ -10,6 +10,7 @@ use kdev_manifest::expected;
 use serde_json::Value;
 use xshell::Shell;
 
+use crate::apply::diff::{Differences, PRINT_FILES};
 use crate::apply::error::{Error, Result};
 use crate::cluster::Cluster;
 use crate::cx::Cx;
@@ -17,11 +18,15 @@ use crate::event::Event;
 use crate::process::{Command, Failure};
 
 /// The field manager of applied fields.
-const FIELD_MANAGER: &str = "--field-manager=kdev";
+const FIELD_MANAGER: &str = "kdev";
 /// Takes over fields from other field managers.
 const FORCE_CONFLICTS: &str = "--force-conflicts";
 /// Prints the objects as they are after the apply.
 const JSON_OUTPUT: &str = "--output=json";
+/// Includes the field managers in a diff. kubectl 1.24 and older always do, without this flag.
+const SHOW_MANAGED_FIELDS: &str = "--show-managed-fields";
+/// How often fields are handed over at most. An object can have changed since the diff.
+const HAND_OVER_ATTEMPTS: usize = 4;
 /// Limits one apply or diff.
 const APPLY_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -56,13 +61,40 @@ impl NamespaceApply<'_> {
         self.cx.emit(Event::WouldRun { command });
     }
 
-    /// Returns the documents that an apply would change, from the given result of a diff. The
-    /// diff is repeated after immutable objects are deleted.
-    pub(crate) fn changed_documents(
-        &self,
-        diff: Result<Vec<String>, Failure>,
-    ) -> Result<Vec<String>> {
-        self.retry_after_delete(diff, || self.diff())
+    /// Returns what an apply would change, from the given result of a diff. The diff is repeated
+    /// after immutable objects are deleted, and after fields that `kubectl` has set are handed
+    /// over.
+    pub(crate) fn find_changes(&self, diff: Result<Differences, Failure>) -> Result<Differences> {
+        let mut differences = self.retry_after_delete(diff, || self.diff())?;
+        let mut outdated = None;
+        for _ in 0..HAND_OVER_ATTEMPTS {
+            match self.hand_over_fields(&differences) {
+                Ok(false) => return Ok(differences),
+                Ok(true) => outdated = None,
+                Err(failure) if is_outdated(&failure) => outdated = Some(failure),
+                Err(failure) => return Err(self.apply_error(failure)),
+            }
+            differences = self.diff().map_err(|failure| self.apply_error(failure))?;
+        }
+        outdated.map_or(Ok(differences), |failure| Err(self.apply_error(failure)))
+    }
+
+    /// Makes kdev the manager of the fields that an apply can only remove as their manager.
+    /// Returns whether there were any.
+    fn hand_over_fields(&self, differences: &Differences) -> Result<bool, Failure> {
+        let mut is_handed_over = false;
+        for object in &differences.objects {
+            let Some(patch) = object.hand_over(FIELD_MANAGER) else { continue };
+            is_handed_over = true;
+            let id = applyset::id(&object.live);
+            let cmd = self.cluster.cmd(&self.shell, self.namespace).args(["patch", &id]);
+            // The patch can be longer than an argument.
+            let cmd = cmd.args(["--type=json", "--patch-file=/dev/stdin"]);
+            let cmd = cmd.arg(format!("--field-manager={FIELD_MANAGER}"));
+            let command = Command::new(cmd).stdin(patch.to_string()).timeout(APPLY_TIMEOUT);
+            command.read(self.cx)?;
+        }
+        Ok(is_handed_over)
     }
 
     /// Applies these documents, and returns the objects as they are after that.
@@ -133,22 +165,29 @@ impl NamespaceApply<'_> {
         Ok(objects(&output.stdout))
     }
 
-    /// Returns the documents that differ. Only the API server knows its defaults.
-    pub(crate) fn diff(&self) -> Result<Vec<String>, Failure> {
+    /// Returns what an apply would change. Only the API server knows its defaults.
+    pub(crate) fn diff(&self) -> Result<Differences, Failure> {
+        match self.diff_with(&[FORCE_CONFLICTS, SHOW_MANAGED_FIELDS]) {
+            Err(failure) if is_unknown_flag(&failure) => self.diff_with(&[FORCE_CONFLICTS]),
+            result => result,
+        }
+    }
+
+    fn diff_with(&self, flags: &[&str]) -> Result<Differences, Failure> {
         let all = yaml_stream(self.documents);
-        let output = self.command("diff", &[FORCE_CONFLICTS], &all).output(self.cx)?;
+        let output = self.command("diff", flags, &all).output(self.cx)?;
         match output.status.code() {
-            Some(0) => Ok(Vec::new()),
-            // 1 means a difference, more an error. stderr can contain warnings.
-            Some(1) => Ok(parse_diff(self.documents, &output.text())),
+            Some(0) if output.stdout.is_empty() => Ok(Differences::default()),
+            // More than 1 means an error. stderr can contain warnings.
+            Some(0 | 1) => {
+                Ok(Differences::from_output(self.documents, &output.stdout, FIELD_MANAGER))
+            }
             _ => {
-                let failure = Failure::from_output(
-                    self.command("diff", &[FORCE_CONFLICTS], "").to_string(),
-                    output,
-                );
+                let failure =
+                    Failure::from_output(self.command("diff", flags, "").to_string(), output);
                 // The same stream creates the namespace or the kind.
                 if api_error::is_not_created_yet(&failure.stderr) {
-                    Ok(self.documents.to_vec())
+                    Ok(Differences::all(self.documents))
                 } else {
                     Err(failure)
                 }
@@ -205,29 +244,22 @@ impl NamespaceApply<'_> {
 
     fn command(&self, verb: &str, flags: &[&str], stream: &str) -> Command {
         let sh = &self.shell;
-        let cmd = self.cluster.cmd(sh, self.namespace).args([verb, "--server-side", FIELD_MANAGER]);
+        let cmd = self.cluster.cmd(sh, self.namespace).args([verb, "--server-side"]);
+        let cmd = cmd.arg(format!("--field-manager={FIELD_MANAGER}"));
         let cmd = cmd.args(flags).args(["--filename", "-"]);
-        // Only the names of the files that differ are needed.
-        let cmd = cmd.env("KUBECTL_EXTERNAL_DIFF", "diff -r -q");
+        // The paths precede the options of the program.
+        let cmd = cmd.env("KUBECTL_EXTERNAL_DIFF", PRINT_FILES).env_remove("POSIXLY_CORRECT");
         Command::new(cmd).stdin(stream).timeout(APPLY_TIMEOUT)
     }
 }
 
-/// Returns the documents that differ, from the file names in the output of the diff:
-/// `…/apps.v1.Deployment.NAMESPACE.NAME`. If no name is recognized, returns all documents.
-fn parse_diff(documents: &[String], diff: &str) -> Vec<String> {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let differs = |object: &Value| {
-        let kind = format!(".{}.", text(&object["kind"]));
-        let name = format!(".{}", text(&object["metadata"]["name"]));
-        diff.split_whitespace().any(|word| word.contains(&kind) && word.ends_with(&name))
-    };
-    let is_changed = |document: &&String| {
-        let objects = expected::objects_in(document);
-        objects.is_empty() || objects.iter().any(differs)
-    };
-    let changed: Vec<String> = documents.iter().filter(is_changed).cloned().collect();
-    if changed.is_empty() { documents.to_vec() } else { changed }
+/// Whether the object has changed since it was read.
+fn is_outdated(failure: &Failure) -> bool {
+    failure.stderr.contains("the object has been modified")
+}
+
+fn is_unknown_flag(failure: &Failure) -> bool {
+    failure.stderr.contains(&format!("unknown flag: {SHOW_MANAGED_FIELDS}"))
 }
 
 fn is_conflict_with_earlier_apply(failure: &Failure) -> bool {
@@ -257,25 +289,4 @@ pub(crate) fn yaml_stream(documents: &[String]) -> String {
         }
     }
     stream
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parse_diff_returns_documents_that_differ() {
-        let text = |kind: &str, name: &str| format!("kind: {kind}\nmetadata: {{name: {name}}}\n");
-        let list = "kind: List\nitems: [{kind: Job, metadata: {name: x}}, {kind: Job, metadata: {name: j}}]\n";
-        let documents = [
-            text("Deployment", "a"),
-            text("ConfigMap", "a"),
-            text("Deployment", "b.a"),
-            list.into(),
-        ];
-        let changed = |files: &str| parse_diff(&documents, files);
-        let diff = "Files /tmp/LIVE-1/apps.v1.Deployment.n.a and /tmp/MERGED-2/apps.v1.Deployment.n.a differ\nFiles /tmp/LIVE-1/batch.v1.Job.n.j and /tmp/MERGED-2/batch.v1.Job.n.j differ\n";
-        assert_eq!(changed(diff), [documents[0].clone(), documents[3].clone()]);
-        assert_eq!(changed("output of another diff").len(), 4);
-    }
 }
