@@ -24,6 +24,7 @@ mod project;
 mod prune;
 mod render;
 mod repository;
+mod restart;
 mod settle;
 mod status;
 mod terminal;

@@ -33,6 +33,7 @@ mod partial_load;
 mod process_kill;
 mod prune;
 mod rendered;
+mod restart;
 mod rollout;
 mod sample;
 mod status;

@@ -102,6 +102,27 @@ pub enum Event {
         /// The kube context.
         context: String,
     },
+    /// A ConfigMap or Secret was changed, and running containers that read it may not notice it.
+    ConfigChanged {
+        /// Kind and name, such as `configmap/hello`.
+        config: String,
+        /// Its namespace.
+        namespace: String,
+        /// The workloads of the containers, such as `deployment/hello`.
+        workloads: Vec<String>,
+        /// Whether the kubelet updates the values, which are files. Otherwise, the containers
+        /// keep the old values until they are restarted.
+        files: bool,
+        /// The same as a sentence without a final period, with advice.
+        text: String,
+    },
+    /// Workloads were restarted because they read a changed ConfigMap or Secret.
+    Restarted {
+        /// The workloads, as `kubectl` prints them.
+        workloads: Vec<String>,
+        /// The kube context.
+        context: String,
+    },
     /// The objects in the cluster match the manifests; nothing was applied.
     Unchanged {
         /// The kube context.

@@ -48,6 +48,9 @@ struct ApplyArgs {
     /// everything in them
     #[arg(long, requires = "prune")]
     delete_data: bool,
+    /// Restart workloads whose pods read a changed ConfigMap or Secret
+    #[arg(long)]
+    restart: bool,
 }
 
 impl From<UpArgs> for UpRequest {
@@ -74,7 +77,7 @@ impl From<UpArgs> for UpRequest {
 
 impl From<ApplyArgs> for ApplyOptions {
     fn from(args: ApplyArgs) -> Self {
-        let ApplyArgs { force_conflicts, recreate, prune, delete_data } = args;
-        Self { force_conflicts, recreate, prune, delete_data }
+        let ApplyArgs { force_conflicts, recreate, prune, delete_data, restart } = args;
+        Self { force_conflicts, recreate, prune, delete_data, restart }
     }
 }

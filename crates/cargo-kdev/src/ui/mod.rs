@@ -264,7 +264,13 @@ impl Ui {
                     &format!("{workload} to the previous revision"),
                 );
             }
-            Event::Note { text } => self.print_line(NOTE, "Note", &text),
+            Event::Restarted { workloads, context } => {
+                let text = format!("{} in {context}", workloads.join(", "));
+                self.print_line(DONE, "Restarted", &text);
+            }
+            Event::Note { text } | Event::ConfigChanged { text, .. } => {
+                self.print_line(NOTE, "Note", &text);
+            }
             Event::Finished { image, duration } => {
                 self.print_line(
                     DONE,

@@ -3,6 +3,7 @@
 //! - `api_error.rs`: the errors of the API server, as kubectl prints them
 //! - `apply_order.rs`: the order in which objects are applied
 //! - `applyset.rs`: the objects that a project has applied
+//! - `config_readers.rs`: whether pods notice that a ConfigMap or Secret has changed
 //! - `container.rs`: a container of a pod
 //! - `distribution.rs`: the Kubernetes distribution of a node
 //! - `identity.rs`: whether a machine is a node of the cluster
@@ -24,6 +25,7 @@
 pub mod api_error;
 pub mod apply_order;
 pub mod applyset;
+pub mod config_readers;
 pub mod container;
 pub mod distribution;
 pub mod identity;

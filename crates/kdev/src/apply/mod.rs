@@ -3,12 +3,14 @@
 //! - `delete.rs`: deletes objects in order, and keeps those that hold data
 //! - `diff.rs`: the objects in the output of `kubectl diff`
 //! - `prune.rs`: finds and deletes objects that are no longer in the manifests
+//! - `restart.rs`: restarts workloads that read a changed ConfigMap or Secret
 //! - `server_side.rs`: one server-side apply, with its conflicts
 
 pub(crate) mod delete;
 mod diff;
 mod error;
 pub(crate) mod prune;
+mod restart;
 pub(crate) mod server_side;
 
 use std::collections::BTreeSet;
@@ -157,7 +159,7 @@ impl DiffResult {
     ) -> Result<Vec<Member>> {
         let Self { set, namespaces } = self;
         let inventory = set.document();
-        let mut changes = Vec::new();
+        let (mut changes, mut objects) = (Vec::new(), Vec::new());
         for NamespaceDocuments { namespace, documents, differences } in &namespaces {
             let namespace = namespace.as_deref();
             let shell = cx.shell()?;
@@ -166,7 +168,10 @@ impl DiffResult {
                 stream.show();
                 continue;
             }
-            changes.push((stream.find_changes(differences.clone())?.changed, stream));
+            let Differences { objects: compared, changed } =
+                stream.find_changes(differences.clone())?;
+            objects.extend(compared);
+            changes.push((changed, stream));
         }
         let is_inventory = |document: &String| *document == inventory;
         let set_differs = changes.iter().any(|(changed, _)| changed.iter().any(is_inventory));
@@ -180,7 +185,8 @@ impl DiffResult {
             return Ok(Vec::new());
         }
         report_applied(cx, cluster, &applied, expected);
-        let members: Vec<Member> = applied.iter().map(applyset::member(&set.parent)).collect();
+        let mut members: Vec<Member> = applied.iter().map(applyset::member(&set.parent)).collect();
+        members.extend(restart::restart_readers(cx, cluster, &objects, options.restart)?);
         if set_differs {
             PrunePlan::new(cx, cluster, &set)?.prune_and_record(set, options)?;
         } else {

@@ -42,6 +42,8 @@ pub struct ApplyOptions {
     pub prune: bool,
     /// With `prune`, also delete namespaces, CustomResourceDefinitions, and volume claims.
     pub delete_data: bool,
+    /// Restart workloads whose pods read a changed ConfigMap or Secret.
+    pub restart: bool,
 }
 
 /// The diff and apply of the documents of one namespace.
