@@ -9,12 +9,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::exclusive::{Claim, Part, Permit};
-use crate::lab::{command, get, run, state, stderr_text, wait_for};
+use crate::lab::{bound_command, command, free_port, get, run, state, stderr_text, wait_for};
 use crate::process_kill::recorded_pid;
 use crate::test_service::Service;
 
-/// The port of the second API server.
-const PORT: &str = "6444";
+/// The port of the second API server, if it is free.
+const PORT: u16 = 6444;
 
 /// A second API server of the same cluster with `AlwaysPullImages`, until it is dropped.
 pub(crate) struct StrictApiServer {
@@ -28,9 +28,12 @@ impl StrictApiServer {
         permit.assert_may_break(Part::SecondApiServer);
         let lab = fs::read_to_string(state("kubeconfig")).unwrap();
         let kubeconfig = folder.join("strict.kubeconfig");
-        fs::write(&kubeconfig, lab.replace(":6443", &format!(":{PORT}"))).unwrap();
+        let host = lab.split("https://").nth(1).unwrap().split(':').next().unwrap();
+        let port = free_port(host, PORT).to_string();
+        fs::write(&kubeconfig, lab.replace(":6443", &format!(":{port}"))).unwrap();
         let log = fs::File::create(folder.join("apiserver.log")).unwrap();
-        let child = apiserver_command(&lab).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let child =
+            apiserver_command(host, &port).stdout(Stdio::null()).stderr(log).spawn().unwrap();
         let strict = Self { child, kubeconfig };
         wait_for("the second API server", || {
             let mut ready = command("kubectl");
@@ -60,7 +63,7 @@ impl StrictControllers {
     /// the user of the kubeconfig, because they have no service accounts.
     fn start(service: &Service, strict: &StrictApiServer) -> Self {
         service.permit.assert_may_break(Part::Controllers);
-        let mut manager = command(state("lib/kubernetes").to_str().unwrap());
+        let mut manager = bound_command(state("lib/kubernetes").to_str().unwrap());
         manager.args(["kube-controller-manager", "--leader-elect=false", "--secure-port=0"]);
         manager.arg("--controllers=deployment-controller,replicaset-controller");
         manager.arg("--kubeconfig").arg(&strict.kubeconfig);
@@ -83,12 +86,11 @@ impl Drop for StrictControllers {
 
 /// Returns a command like that of the lab's API server, except for the port and the plugin.
 /// It does not register itself as an endpoint of the `kubernetes` Service.
-fn apiserver_command(kubeconfig: &str) -> Command {
-    let host = kubeconfig.split("https://").nth(1).unwrap().split(':').next().unwrap();
+fn apiserver_command(host: &str, port: &str) -> Command {
     let pki = |file: &str| state("pki").join(file).display().to_string();
-    let mut apiserver = command(state("lib/kubernetes").to_str().unwrap());
+    let mut apiserver = bound_command(state("lib/kubernetes").to_str().unwrap());
     apiserver.args(["kube-apiserver", "--etcd-servers", "http://127.0.0.1:12379"]);
-    apiserver.args(["--bind-address", host, "--advertise-address", host, "--secure-port", PORT]);
+    apiserver.args(["--bind-address", host, "--advertise-address", host, "--secure-port", port]);
     apiserver.args(["--endpoint-reconciler-type", "none"]);
     apiserver.args(["--authorization-mode", "Node,RBAC"]);
     apiserver.args(["--enable-admission-plugins", "NodeRestriction,AlwaysPullImages"]);

@@ -4,9 +4,10 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::lab::{apply, get, kubectl, run, run_help, state, stderr_text};
+use crate::lab::{apply, command, get, kubectl, run, run_help, state, stderr_text};
 use crate::namespace::wait_until_usable;
 use crate::test_service::{Service, deployment};
+use crate::undo::Undo;
 
 fn config_map(data: &str) -> String {
     format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: beside}}\ndata: {{{data}}}\n")
@@ -141,9 +142,11 @@ fn rejected_objects_report_cause_and_help() {
 
     // An unreachable webhook, only for this namespace.
     let webhook = "apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingWebhookConfiguration\nmetadata: {name: quota-refused}\nwebhooks:\n- name: rule.example.com\n  admissionReviewVersions: [v1]\n  sideEffects: None\n  clientConfig: {url: \"https://127.0.0.1:9/\"}\n  namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: quota-refused}}\n  rules: [{apiGroups: [\"\"], apiVersions: [v1], resources: [configmaps], operations: [\"*\"]}]\n";
+    let delete = ["delete", "validatingwebhookconfiguration", "quota-refused"];
+    let undo = Undo::new([kubectl("default", &delete)]);
     apply("default", webhook);
     let stderr = service.up_fails(&[], 92);
-    run(&mut kubectl("default", &["delete", "validatingwebhookconfiguration", "quota-refused"]));
+    drop(undo);
     assert!(stderr.contains("failed calling webhook \"rule.example.com\""), "{stderr}");
     assert!(stderr.contains("help: make webhook `rule.example.com` reachable"), "{stderr}");
     service.up_ok();
@@ -154,42 +157,43 @@ fn rejected_objects_report_cause_and_help() {
 fn missing_permission_is_reported() {
     let service = Service::new("guest");
     run(&mut kubectl("guest", &["create", "serviceaccount", "guest"]));
-    let role = [
-        "create",
+    let delete = [
+        "delete",
         "clusterrolebinding",
         "kdev-test-guest",
-        "--clusterrole=view",
-        "--serviceaccount=guest:guest",
-    ];
-    let _ =
-        kubectl("default", &["delete", "clusterrolebinding", "kdev-test-guest", "kdev-test-nodes"])
-            .output();
-    run(&mut kubectl("default", &role));
-    let nodes = [
-        "create",
-        "clusterrolebinding",
         "kdev-test-nodes",
-        "--clusterrole=system:node",
-        "--serviceaccount=guest:guest",
+        "--ignore-not-found",
     ];
-    run(&mut kubectl("default", &nodes));
+    // Of an interrupted run.
+    drop(Undo::new([kubectl("default", &delete)]));
+    let _undo = Undo::new([kubectl("default", &delete)]);
+    for (name, role) in [("kdev-test-guest", "view"), ("kdev-test-nodes", "system:node")] {
+        let role = format!("--clusterrole={role}");
+        let create = ["create", "clusterrolebinding", name, &role, "--serviceaccount=guest:guest"];
+        run(&mut kubectl("default", &create));
+    }
     let token = run(&mut kubectl("guest", &["create", "token", "guest"]));
     let lab = fs::read_to_string(state("kubeconfig")).unwrap();
     let user = lab.find("\nusers:").unwrap();
     let name = lab[user..].split("name: ").nth(1).unwrap().split_whitespace().next().unwrap();
-    let guest =
-        format!("{}\nusers:\n- name: {name}\n  user:\n    token: {}\n", &lab[..user], token.trim());
+    let guest = format!("{}\nusers:\n- name: {name}\n  user:\n    token: old\n", &lab[..user]);
     service.write("guest.kubeconfig", &guest);
     let config = service.path("guest.kubeconfig");
-    let output = service.up(&[]).env("KUBECONFIG", &config).output().unwrap();
-    let stderr = stderr_text(&output);
-    run(&mut kubectl(
-        "default",
-        &["delete", "clusterrolebinding", "kdev-test-guest", "kdev-test-nodes"],
-    ));
-    assert_eq!(output.status.code(), Some(92), "{stderr}");
-    assert!(stderr.contains("cannot patch resource \"deployments\""), "{stderr}");
-    assert!(stderr.contains(" auth can-i --list`"), "{stderr}");
+    let fails = |text: &str| {
+        let output = service.up(&[]).env("KUBECONFIG", &config).output().unwrap();
+        let stderr = stderr_text(&output);
+        assert_eq!(output.status.code(), Some(92), "{stderr}");
+        assert!(stderr.contains(text), "{stderr}");
+        stderr
+    };
+    let stderr = fails("rejected the credentials");
+    run_help(&stderr.replace("=TOKEN", &format!("={}", token.trim())));
+
+    let stderr = fails("cannot patch resource \"deployments\"");
+    let check = stderr.rsplit('`').nth(1).unwrap();
+    let mut check = command("sh").args(["-c", check]).env("KUBECONFIG", &config).output().unwrap();
+    check.stdout.truncate("no".len());
+    assert_eq!((check.status.code(), check.stdout), (Some(1), b"no".to_vec()), "{stderr}");
 }
 
 #[test]

@@ -16,6 +16,7 @@ use crate::exclusive::{Claim, Part};
 use crate::fault_injection::{LARGE_FILE_BYTES, add_large_file, children, kill_ssh, pid};
 use crate::lab::{images_on, in_node, run, stderr_text, wait_for};
 use crate::test_service::{NODES, Service, deployment};
+use crate::undo::Undo;
 
 const CUTS: u64 = 10;
 
@@ -133,8 +134,16 @@ fn service_with_spare_node(
     (service, listed, SlowLink::start())
 }
 
-fn set_link(state: &str) {
-    run(crate::lab::command("ip").args(["link", "set", LINK, state]));
+/// Takes the link down until the result is dropped.
+fn take_link_down() -> Undo {
+    let set = |state: &str| {
+        let mut ip = crate::lab::command("ip");
+        ip.args(["link", "set", LINK, state]);
+        ip
+    };
+    let undo = Undo::new([set("up")]);
+    run(&mut set("down"));
+    undo
 }
 
 #[test]
@@ -143,10 +152,9 @@ fn node_with_link_down_does_not_block_other_nodes() {
     let (service, _node, _slow) = service_with_spare_node("cable", "own-cable");
     let child =
         start_until_sent_to(&service, "own-cable", 4 << 20).expect("the load ended too early");
-    set_link("down");
-    let output = child.wait_with_output();
-    set_link("up");
-    let output = output.unwrap();
+    let link = take_link_down();
+    let output = child.wait_with_output().unwrap();
+    drop(link);
     let stderr = stderr_text(&output);
     assert!(matches!(output.status.code(), Some(93 | 94)), "{stderr}");
     // The other nodes have the image, but no pod uses it.
@@ -182,26 +190,24 @@ fn vanished_client_releases_lock_on_node() {
     let (service, _node, _slow) = service_with_spare_node("gone", "own-gone");
     // The number of retransmissions before the kernel drops a connection; the default takes
     // 15 minutes.
-    let retries = |number: &str| {
-        run(&mut in_node(SPARE, &["sysctl", "-qw", &format!("net.ipv4.tcp_retries2={number}")]));
-    };
+    let set_retries =
+        |number: u8| in_node(SPARE, &["sysctl", "-qw", &format!("net.ipv4.tcp_retries2={number}")]);
+    let _retries = Undo::new([set_retries(15)]);
     let mut child =
         start_until_sent_to(&service, "own-gone", 4 << 20).expect("the load ended too early");
-    retries("3");
+    run(&mut set_retries(3));
     // Like a suspended laptop: no data is in transit when the link goes down.
     signal_all(&child, Signal::SIGSTOP);
     thread::sleep(Duration::from_secs(2));
-    set_link("down");
+    let link = take_link_down();
     signal_all(&child, Signal::SIGKILL);
     child.wait().unwrap();
     let is_free = || {
         let lock = in_node(SPARE, &["flock", "-n", "/etc/machine-id", "true"]).output().unwrap();
         lock.status.success().then_some(())
     };
-    let freed = std::panic::catch_unwind(|| wait_for("the lock on the node", is_free));
-    set_link("up");
-    retries("15");
-    freed.unwrap();
+    wait_for("the lock on the node", is_free);
+    drop(link);
     assert_only_first_build_remains(&service);
     assert_eq!(images_on(SPARE, "/gone:").len(), 1);
 }

@@ -14,6 +14,7 @@ use crate::exclusive::{Claim, Part};
 use crate::images;
 use crate::lab::{apply, docker, in_node, kubectl, run, state, wait_for};
 use crate::test_service::{NODES, Service};
+use crate::undo::Undo;
 
 /// The programs that kdev's script needs on a node.
 const NODE_TOOLS: [&str; 11] =
@@ -253,15 +254,14 @@ fn rke2_containerd_receives_image() {
     );
     // RKE2 has no `k3s` program, and its `ctr` is not on PATH.
     let bin = "/var/lib/rancher/rke2/bin";
+    let rm = format!("rm -f {bin}/ctr && rmdir --ignore-fail-on-non-empty --parents {bin}");
+    let _undo = Undo::new([in_node("node-1", &["sh", "-c", &rm])]);
     run(&mut in_node("node-1", &["mkdir", "-p", bin]));
     run(&mut in_node("node-1", &["ln", "-sf", "/usr/bin/ctr", &format!("{bin}/ctr")]));
     let node = ListedNode::new("own-rke2", "{}", "", "containerd://1.6.20-k3s1");
     let image = "rke2:1";
     run(docker(&["build", "--tag", image, "."]).current_dir(service.dir()));
     let output = service.kdev(&["load", image, "--node", node.0]).output().unwrap();
-    run(&mut in_node("node-1", &["rm", &format!("{bin}/ctr")]));
-    let rmdir = ["rmdir", "--ignore-fail-on-non-empty", "--parents", bin];
-    let _ = in_node("node-1", &rmdir).output();
     assert_eq!(output.status.code(), Some(0), "{}", crate::lab::stderr_text(&output));
     let listed = run(&mut second.ctr(&["images", "ls", "-q"]));
     assert!(listed.contains("docker.io/library/rke2:1"), "{listed}");
@@ -305,30 +305,26 @@ fn unschedulable_node_is_skipped() {
     let spread =
         crate::test_service::deployment("choosy", "").replace("DoNotSchedule", "ScheduleAnyway");
     service.write("k8s/all.yaml", &spread);
-    let run_on_node_2 = |verb: &str| {
-        run(&mut kubectl("default", &[verb, "node-2"]));
-    };
     let assert_skipped = |why: &str| {
         let output = service.up(&["--dry-run"]).output().unwrap();
         let stderr = crate::lab::stderr_text(&output);
         let line = format!("    Skipping node-2: {why}\n");
-        stderr.contains(&line).then_some(()).ok_or(stderr)
+        assert!(stderr.contains(&line), "{stderr}");
     };
-    run_on_node_2("cordon");
-    let cordoned = assert_skipped("it is cordoned");
-    let loaded = service.up(&[]).output().unwrap();
-    run_on_node_2("uncordon");
-    cordoned.unwrap();
-    assert_eq!(loaded.status.code(), Some(0), "{}", crate::lab::stderr_text(&loaded));
+    let cordon = Undo::new([kubectl("default", &["uncordon", "node-2"])]);
+    run(&mut kubectl("default", &["cordon", "node-2"]));
+    assert_skipped("it is cordoned");
+    service.up_ok();
+    drop(cordon);
     assert_eq!(crate::lab::images_on("node-2", "/choosy:"), [""; 0]);
 
+    let taint = Undo::new([kubectl("default", &["taint", "node", "node-2", "kdev.test/choosy-"])]);
     run(&mut kubectl("default", &["taint", "node", "node-2", "kdev.test/choosy=yes:NoSchedule"]));
-    let tainted = assert_skipped("it has the taint `kdev.test/choosy=yes:NoSchedule`");
-    run(&mut kubectl("default", &["taint", "node", "node-2", "kdev.test/choosy-"]));
-    tainted.unwrap();
+    assert_skipped("it has the taint `kdev.test/choosy=yes:NoSchedule`");
+    drop(taint);
 
     service.pin_to("node-1");
-    assert_skipped("it does not have the label `kubernetes.io/hostname=node-1`").unwrap();
+    assert_skipped("it does not have the label `kubernetes.io/hostname=node-1`");
     assert_eq!(crate::lab::images_on("node-2", "/choosy:"), [""; 0]);
 }
 

@@ -14,6 +14,7 @@ use nix::unistd::Pid;
 use crate::exclusive::Claim;
 use crate::lab::{docker, images_on, in_node, program_path, run, wait_for};
 use crate::test_service::{NODES, Service};
+use crate::undo::Undo;
 
 /// The limit for kdev's own memory, independent of the image size.
 const MEMORY_LIMIT_KIB: u64 = 64 * 1024;
@@ -204,10 +205,10 @@ fn failed_load_keeps_previous_image_of_same_name() {
 fn missing_ctr_is_reported() {
     let service = Service::with_claim("no-ctr", Claim::broken_node("node-1"));
     service.pin_to("node-1");
+    let undo = Undo::new([in_node("node-1", &["umount", "/usr/bin/ctr"])]);
     run(&mut in_node("node-1", &["mount", "--bind", "/dev/null", "/usr/bin/ctr"]));
-    let stderr = std::panic::catch_unwind(|| service.up_fails(&[], 93));
-    run(&mut in_node("node-1", &["umount", "/usr/bin/ctr"]));
-    let stderr = stderr.unwrap();
+    let stderr = service.up_fails(&[], 93);
+    drop(undo);
     assert!(stderr.starts_with("error: `ctr` not found on node `node-1` ("), "{stderr}");
     assert!(
         stderr.contains("  help: install it on node `node-1`, or set `nodes.node-1.ctr` "),

@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::Value;
 
 use crate::lab::{
-    self, apply, count_registry_requests, docker, get, images_on, in_node, run, wait_for,
+    self, apply, count_registry_requests, docker, free_port, get, images_on, in_node, run, wait_for,
 };
 use crate::test_service::{NODES, Service, deployment, fetch};
 
@@ -204,10 +204,12 @@ fn service_responds_and_pods_can_be_inspected() {
             &["exec", name, "--", "/busybox", "cat", "/www/index.html"],
         ));
         assert_eq!(page, "first\n");
+        let port = free_port("127.0.0.1", 18080);
+        let ports = format!("{port}:8080");
         let mut forward =
-            lab::kubectl(service.name, &["port-forward", name, "18080:8080"]).spawn().unwrap();
+            lab::kubectl(service.name, &["port-forward", name, &ports]).spawn().unwrap();
         wait_for("a forwarded page", || {
-            (fetch("http://127.0.0.1:18080/") == "first").then_some(())
+            (fetch(&format!("http://127.0.0.1:{port}/")) == "first").then_some(())
         });
         forward.kill().unwrap();
         forward.wait().unwrap();

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::thread;
@@ -28,6 +29,20 @@ pub(crate) fn command(program: &str) -> Command {
     let mut command = Command::new(program);
     command.stdin(Stdio::null());
     command
+}
+
+/// Returns a command that is killed when the test ends, even if the whole run is killed.
+pub(crate) fn bound_command(program: &str) -> Command {
+    let mut command = command("setpriv");
+    command.args(["--pdeathsig", "KILL", program]);
+    command
+}
+
+/// Returns a free port: this one, which keeps recorded texts the same, or any other.
+pub(crate) fn free_port(host: &str, preferred: u16) -> u16 {
+    let listener =
+        TcpListener::bind((host, preferred)).or_else(|_| TcpListener::bind((host, 0))).unwrap();
+    listener.local_addr().unwrap().port()
 }
 
 /// Runs a command and returns its standard output; fails the test if the command fails.

@@ -39,6 +39,7 @@ mod sample;
 mod status;
 mod test_service;
 mod times;
+mod undo;
 #[path = "../../crates/kdev-manifest/tests/corpus/variants.rs"]
 #[expect(dead_code, reason = "only the tests of the corpus use everything")]
 mod variants;

@@ -1,9 +1,9 @@
 //! Pods that the API server rejects, and workloads without pods.
 
 use super::Scenario;
-use super::scheduling::Undo;
 use crate::exclusive::{Claim, Part};
 use crate::lab::{kubectl, run, wait_for};
+use crate::undo::Undo;
 use crate::webhook;
 
 const NEVER: &str = "imagePullPolicy: Never";
@@ -144,7 +144,7 @@ webhooks:
 fn unreachable_webhook_reports_webhook() {
     let scenario = Scenario::on_node("node-1", "deaf-webhook");
     let delete = ["delete", "validatingwebhookconfiguration", "deaf-webhook"];
-    let undo = Undo::with_commands(&[&delete]);
+    let undo = Undo::new([kubectl("default", &delete)]);
     let image = "deaf-webhook:dev";
     scenario.build(image);
     scenario.import("node-1", "k8s.io", image);
@@ -169,8 +169,8 @@ fn unreachable_webhook_reports_webhook() {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn denying_webhook_reports_webhook() {
     let scenario = Scenario::on_node("node-1", "strict-webhook");
-    let _undo =
-        Undo::with_commands(&[&["delete", "validatingwebhookconfiguration", "strict-webhook"]]);
+    let delete = ["delete", "validatingwebhookconfiguration", "strict-webhook"];
+    let _undo = Undo::new([kubectl("default", &delete)]);
     create_webhook(
         &scenario,
         &webhook::serve(|pod| {
@@ -196,9 +196,9 @@ fn denying_webhook_reports_webhook() {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn validating_policy_reports_pod_rejected() {
     let scenario = Scenario::on_node("node-1", "house-rule");
-    let _undo = Undo::with_commands(&[
-        &["delete", "validatingadmissionpolicybinding", "house-rule"],
-        &["delete", "validatingadmissionpolicy", "house-rule"],
+    let _undo = Undo::new([
+        kubectl("default", &["delete", "validatingadmissionpolicybinding", "house-rule"]),
+        kubectl("default", &["delete", "validatingadmissionpolicy", "house-rule"]),
     ]);
     scenario.apply("apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicy

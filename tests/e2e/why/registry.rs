@@ -1,4 +1,4 @@
-//! Failing pulls. Each test has its own registry, on its own port.
+//! Failing pulls. Each test has its own registry, on its own port if that is free.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -7,7 +7,9 @@ use std::process::{Child, Stdio};
 use std::thread;
 
 use super::Scenario;
-use crate::lab::{command, docker, in_node, registry_address, run, state, wait_for};
+use crate::lab::{
+    bound_command, docker, free_port, in_node, registry_address, run, state, wait_for,
+};
 use crate::test_service::NODES;
 
 /// The htpasswd entry of user `dev` with password `secret`.
@@ -25,18 +27,16 @@ struct TestRegistry {
 impl TestRegistry {
     /// Starts a registry; `lines` are added to its configuration.
     fn start(scenario: &Scenario, port: u16, lines: &str) -> Self {
-        let name = format!("{}:{port}", host_address());
+        let host = host_address();
+        let name = format!("{host}:{}", free_port(&host, port));
         let (config, folder) = (scenario.path("registry.yml"), scenario.path("registry"));
         let text = format!(
             "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: '{}'}}}}\nhttp:\n  addr: {name}\n{lines}",
             folder.display()
         );
         fs::write(&config, text).unwrap();
-        let mut serve = command("docker-registry");
+        let mut serve = bound_command("docker-registry");
         serve.arg("serve").arg(&config).stdout(Stdio::null()).stderr(Stdio::null());
-        // For example by a registry of a test run that was killed.
-        let is_used = std::net::TcpStream::connect(&name).is_ok();
-        assert!(!is_used, "another process listens on {name}; `ss -ltnp` shows it");
         let child = serve.spawn().unwrap();
         wait_for("the registry", || std::net::TcpStream::connect(&name).ok());
         Self { child, name }
@@ -175,7 +175,8 @@ fn missing_pull_secret_reports_pull_denied() {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn closed_port_reports_registry_unreachable() {
     let scenario = Scenario::on_node("node-1", "refused");
-    let name = format!("{}:5064", host_address());
+    let host = host_address();
+    let name = format!("{host}:{}", free_port(&host, 5064));
     let _hosts = RegistryHosts::tls(&name);
     let image = format!("{name}/refused:dev");
     scenario.build(&image);
@@ -246,7 +247,8 @@ fn plain_http_registry_reports_registry_untrusted() {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn too_many_requests_report_rate_limited() {
     let scenario = Scenario::on_node("node-1", "rate-limit");
-    let name = format!("{}:5067", host_address());
+    let host = host_address();
+    let name = format!("{host}:{}", free_port(&host, 5067));
     let listener = TcpListener::bind(&name).unwrap();
     thread::spawn(move || {
         for connection in listener.incoming() {

@@ -7,6 +7,7 @@ use crate::api;
 use crate::exclusive::{Claim, Part};
 use crate::lab::{get, kubectl, run, wait_for};
 use crate::test_service::NODES;
+use crate::undo::Undo;
 
 const REQUESTS: &str = "resources: {requests: {cpu: AMOUNT}}";
 const ANTI_AFFINITY: &str = "affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: kubernetes.io/hostname, labelSelector: {matchLabels: {app: web}}}]}}";
@@ -24,39 +25,9 @@ fn tainted_nodes_claim() -> Claim {
     })
 }
 
-/// Runs `kubectl` commands that undo a change when dropped.
-pub(super) struct Undo(Vec<Vec<String>>);
-
-impl Undo {
-    pub(super) fn with_commands(commands: &[&[&str]]) -> Self {
-        let owned = |args: &&[&str]| args.iter().map(|&arg| arg.to_owned()).collect();
-        Self(commands.iter().map(owned).collect())
-    }
-
-    /// Runs `kubectl VERB nodes NODE ARGS` for each node.
-    fn for_each_node(verb: &str, args: &[&str]) -> Self {
-        Self(
-            NODES
-                .map(|node| {
-                    [&[verb, "nodes", node], args]
-                        .concat()
-                        .iter()
-                        .map(|&arg| arg.to_owned())
-                        .collect()
-                })
-                .into(),
-        )
-    }
-}
-
-impl Drop for Undo {
-    fn drop(&mut self) {
-        for command in &self.0 {
-            let args: Vec<&str> = command.iter().map(String::as_str).collect();
-            // Fails if following the help has already undone the change.
-            let _ = kubectl("default", &args).output();
-        }
-    }
+/// Runs `kubectl VERB nodes NODE ARGS` for each node when dropped.
+fn undo_on_nodes(verb: &str, args: &[&str]) -> Undo {
+    Undo::new(NODES.map(|node| kubectl("default", &[&[verb, "nodes", node], args].concat())))
 }
 
 impl Scenario {
@@ -170,7 +141,7 @@ fn cordoned_node_reports_untolerated_taints() {
         all_nodes_claim().breaks(Part::NodeList).breaks(Part::Pods("node-1")),
     );
     scenario.build_and_load();
-    let _undo = Undo::with_commands(&[&["uncordon", "node-1"]]);
+    let _undo = Undo::new([kubectl("default", &["uncordon", "node-1"])]);
     run(&mut kubectl("default", &["cordon", "node-1"]));
     scenario.schedule_deployment(1, "nodeSelector: {kubernetes.io/hostname: node-1}", "");
     scenario.wait_for_event("were unschedulable");
@@ -184,7 +155,7 @@ fn tainted_nodes_report_taints_and_node_with_image() {
     let scenario = Scenario::with_claim("dedicated", tainted_nodes_claim());
     scenario.build(&scenario.image());
     scenario.import("node-2", "k8s.io", &scenario.image());
-    let _undo = Undo::for_each_node("taint", &["team-"]);
+    let _undo = undo_on_nodes("taint", &["team-"]);
     for node in NODES {
         run(&mut kubectl("default", &["taint", "nodes", node, "team=data:NoSchedule"]));
     }
@@ -204,7 +175,7 @@ fn tainted_nodes_report_taints_and_node_with_image() {
 fn unknown_label_reports_node_selector() {
     let scenario = Scenario::with_claim("unlabelled", all_nodes_claim().breaks(Part::NodeList));
     scenario.build_and_load();
-    let _undo = Undo::for_each_node("label", &["unlabelled-"]);
+    let _undo = undo_on_nodes("label", &["unlabelled-"]);
     scenario.schedule_deployment(1, "nodeSelector: {unlabelled: ssd}", "");
     scenario.wait_for_event("affinity/selector");
     scenario.assert_causes(&["node-selector"]).follow_help(0);
@@ -227,7 +198,7 @@ fn mistyped_node_name_reports_node_selector() {
 fn unmatched_node_affinity_reports_node_selector() {
     let scenario = Scenario::with_claim("unlike-nodes", all_nodes_claim().breaks(Part::NodeList));
     scenario.build_and_load();
-    let _undo = Undo::for_each_node("label", &["disk-speed-"]);
+    let _undo = undo_on_nodes("label", &["disk-speed-"]);
     scenario.schedule_pod(
         "affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: disk-speed, operator: In, values: [fast, faster]}]}]}}}",
         "",
@@ -244,7 +215,7 @@ fn daemon_set_without_matching_node_reports_inactive() {
     let image = "no-place:dev";
     scenario.build(image);
     scenario.import("node-1", "k8s.io", image);
-    let _undo = Undo::for_each_node("label", &["no-place-"]);
+    let _undo = undo_on_nodes("label", &["no-place-"]);
     scenario.apply(&format!(
         "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {{name: web}}\nspec:\n  selector: {{matchLabels: {{app: web}}}}\n  template:\n    metadata: {{labels: {{app: web}}}}\n    spec:\n      nodeSelector: {{no-place: here}}\n      terminationGracePeriodSeconds: 0\n      containers: [{{name: web, image: {image:?}, imagePullPolicy: Never}}]\n"
     ));
@@ -267,8 +238,7 @@ fn daemon_set_without_matching_node_reports_inactive() {
 fn taint_and_missing_label_report_both_causes() {
     let scenario = Scenario::with_claim("twice-kept", tainted_nodes_claim());
     scenario.build_and_load();
-    let _undo =
-        (Undo::for_each_node("taint", &["team-"]), Undo::for_each_node("label", &["twice-kept-"]));
+    let _undo = (undo_on_nodes("taint", &["team-"]), undo_on_nodes("label", &["twice-kept-"]));
     for node in NODES {
         run(&mut kubectl("default", &["taint", "nodes", node, "team=data:NoExecute"]));
     }
@@ -321,7 +291,7 @@ fn affinity_to_missing_pods_reports_pod_affinity() {
 fn spread_over_missing_zones_reports_pod_affinity() {
     let scenario = Scenario::with_claim("zoneless", all_nodes_claim().breaks(Part::NodeList));
     scenario.build_and_load();
-    let _undo = Undo::for_each_node("label", &["zoneless-"]);
+    let _undo = undo_on_nodes("label", &["zoneless-"]);
     scenario.schedule_deployment(
         1,
         "topologySpreadConstraints: [{maxSkew: 1, topologyKey: zoneless, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {app: web}}}]",
