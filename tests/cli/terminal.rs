@@ -21,9 +21,11 @@ error: cannot connect to the cluster of context
     exited with code 1: The connection to the
     server 10.0.0.9:6443 was refused - did you
     specify the right host or port?
-  help: run
-    `kubectl --context kind-test --namespace default get nodes`
-    to check the connection
+  help: start the cluster, or correct `server` in
+    the kubeconfig (behind a proxy, also
+    `NO_PROXY`);
+    `kubectl --context kind-test --namespace default config view --minify`
+    shows it
 "
     );
     project.write("fake/kubectl-get-fails", "Error from server (Forbidden): nodes is forbidden: User \"jane\" cannot list resource \"nodes\"\n");

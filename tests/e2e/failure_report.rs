@@ -13,7 +13,11 @@ thread_local! {
 const QUERIES: [&[&str]; 4] = [
     &["get", "nodes,persistentvolumes"],
     &["get", "all,persistentvolumeclaims", "--output=wide"],
-    &["get", "pods", "--output=jsonpath={range .items[*]}{.metadata.name}: {.status}{\"\\n\"}{end}"],
+    &[
+        "get",
+        "pods",
+        "--output=jsonpath={range .items[*]}{.metadata.name}: {.status}{\"\\n\"}{end}",
+    ],
     &["get", "events", "--sort-by=.metadata.creationTimestamp"],
 ];
 
@@ -26,18 +30,13 @@ pub(crate) fn set_namespace(name: &'static str) {
 /// fails contributes its error.
 pub(crate) fn describe_cluster() -> String {
     let Some(namespace) = NAMESPACE.get() else { return String::new() };
-    let mut text = String::new();
-    for query in QUERIES {
+    let answers = QUERIES.map(|query| {
         let mut kubectl = kubectl(namespace, &["--request-timeout=10s"]);
-        let output = kubectl.args(query).output();
-        text += &format!("\n$ kubectl --namespace {namespace} {}\n", query.join(" "));
-        match output {
-            Ok(output) => {
-                text += &String::from_utf8_lossy(&output.stdout);
-                text += &String::from_utf8_lossy(&output.stderr);
-            }
-            Err(error) => text += &format!("{error}\n"),
-        }
-    }
-    text
+        let answer = match kubectl.args(query).output() {
+            Ok(output) => String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into(),
+            Err(error) => error.to_string(),
+        };
+        format!("\n$ kubectl --namespace {namespace} {}\n{answer}", query.join(" "))
+    });
+    answers.concat()
 }

@@ -43,7 +43,7 @@ mod tools;
 pub use apply::Error as ApplyError;
 pub use apply::server_side::ApplyOptions;
 pub use build::{ContextHint, Error as BuildError, StaleCopy, StaleCopyFix};
-pub use cluster::Error as ClusterError;
+pub use cluster::{Error as ClusterError, RejectedCredentials};
 pub use cluster::kubeconfig::ClusterTarget;
 pub use commands::doctor::report::{CheckGroup, CheckResult, CheckState, DoctorReport};
 pub use commands::doctor::{DoctorRequest, doctor};

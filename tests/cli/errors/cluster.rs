@@ -91,7 +91,7 @@ fn unreachable_cluster() {
     project.write("fake/kubectl-get-fails", &format!("{log}\n{log}\n{message}\n"));
     fails(&project, 92, "error: cannot connect to the cluster of context `kind-test`
   caused by: `kubectl --context kind-test --namespace default '--request-timeout=15s' get nodes '--output=json'` exited with code 1: The connection to the server 10.0.0.9:6443 was refused - did you specify the right host or port?
-  help: run `kubectl --context kind-test --namespace default get nodes` to check the connection\n");
+  help: start the cluster, or correct `server` in the kubeconfig (behind a proxy, also `NO_PROXY`); `kubectl --context kind-test --namespace default config view --minify` shows it\n");
 }
 
 #[test]
@@ -172,6 +172,7 @@ fn immutable_object_is_recreated_only_with_flag() {
 #[test]
 fn each_rejection_has_help() {
     let kubectl = "kubectl --context kind-test --namespace default";
+    let cluster = "kubectl --context kind-test";
     let hooks = "validatingwebhookconfigurations,mutatingwebhookconfigurations";
     let table = [
         (
@@ -181,12 +182,12 @@ fn each_rejection_has_help() {
         (
             "Error from server: admission webhook \"policy.example.com\" denied the request: no",
             format!(
-                "satisfy the rule of webhook `policy.example.com`; see `{kubectl} get {hooks}`"
+                "satisfy the rule of webhook `policy.example.com`; see `{cluster} get {hooks}`"
             ),
         ),
         (
             "Error from server (InternalError): failed calling webhook \"a.b\": connection refused",
-            format!("make webhook `a.b` reachable; see `{kubectl} get {hooks}`"),
+            format!("make webhook `a.b` reachable; see `{cluster} get {hooks}`"),
         ),
         (
             "Error from server (Forbidden): pods \"app\" is forbidden: violates PodSecurity \"restricted\"",
@@ -195,17 +196,13 @@ fn each_rejection_has_help() {
         (
             "error: no matches for kind \"Bar\" in version \"foo/v1\"",
             format!(
-                "install the CRD of the kind, or correct `apiVersion`; see `{kubectl} api-resources`"
+                "install the CRD of the kind, or correct `apiVersion`; see `{cluster} api-resources`"
             ),
         ),
         (
-            "Error from server (Forbidden): deployments.apps is forbidden: User \"dev\" cannot patch resource",
-            format!("run `{kubectl} auth can-i --list` to see your permissions"),
-        ),
-        (
-            "error: You must be logged in to the server (Unauthorized)",
+            "Error from server (Forbidden): deployments.apps \"app\" is forbidden: User \"dev\" cannot patch resource \"deployments\" in API group \"apps\" in the namespace \"default\"",
             format!(
-                "renew the credentials of the context; `{kubectl} config view --minify` shows where they come from"
+                "ask an administrator to allow user `dev` to patch `deployments.apps/app`; run `{cluster} auth can-i patch deployments.apps/app --namespace default` to check this"
             ),
         ),
         (
@@ -239,6 +236,39 @@ fn unknown_rejection_suggests_the_rejected_request() {
         let help = stderr.lines().last().unwrap_or_default();
         assert!(help.starts_with("  help: run `kubectl --context kind-test "), "{stderr}");
         assert!(help.contains(" get ") && help.ends_with("` to reproduce the error"), "{stderr}");
+    }
+}
+
+/// Each verb of kubectl prints its own text, and each command of kdev that reaches the cluster
+/// reports the same error.
+#[test]
+fn rejected_credentials_report_user_and_renewal() {
+    let texts = [
+        "error: You must be logged in to the server (Unauthorized)\n",
+        "error: error validating \"-\": error validating data: failed to download openapi: the server has asked for the client to provide credentials; if you choose to ignore these errors, turn validation off with --validate=false\n",
+    ];
+    for (verb, text, commands) in [
+        ("get", texts[0], &["up", "why", "status", "load", "down"][..]),
+        ("diff", texts[0], &["up"]),
+        ("apply", texts[1], &["up"]),
+    ] {
+        for command in commands {
+            let project = Project::new();
+            let config = project.path("kubeconfig");
+            project.write("kubeconfig", "current-context: kind-test\ncontexts: [{name: kind-test, context: {cluster: a, user: dev}}]\nclusters: [{name: a, cluster: {server: 'https://10.0.0.9:6443'}}]\nusers: [{name: dev, user: {token: old}}]\n");
+            if *command == "down" {
+                project.run(&["up"]).code(0);
+            }
+            project.write(&format!("fake/kubectl-{verb}-fails"), text);
+            let config = config.display().to_string();
+            let args = [*command, "--context", "kind-test", "--kubeconfig", &config];
+            let image = (*command == "load").then_some("app:latest");
+            let ran = project.run(&args.into_iter().chain(image).collect::<Vec<_>>());
+            let stderr = ran.code(92).err().replace("[ROOT]/kubeconfig", "CONFIG");
+            let error = "error: the API server of context `kind-test` rejected the credentials\n  caused by: the token of user `dev` in `CONFIG` is not accepted\n  caused by: `kubectl --kubeconfig CONFIG --context kind-test ";
+            let help = "  help: run `kubectl --kubeconfig CONFIG config set-credentials dev --token=TOKEN` with a new token\n";
+            assert!(stderr.contains(error) && stderr.ends_with(help), "{command} {verb}: {stderr}");
+        }
     }
 }
 

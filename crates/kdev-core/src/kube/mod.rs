@@ -6,6 +6,7 @@
 //! - `config_readers.rs`: whether pods notice that a ConfigMap or Secret has changed
 //! - `container.rs`: a container of a pod
 //! - `distribution.rs`: the Kubernetes distribution of a node
+//! - `expiry.rs`: the validity of credentials
 //! - `identity.rs`: whether a machine is a node of the cluster
 //! - `kinds.rs`: the workload kinds and their properties
 //! - `kubelet_policy.rs`: whether a kubelet allows images that it has not pulled itself
@@ -28,6 +29,7 @@ pub mod applyset;
 pub mod config_readers;
 pub mod container;
 pub mod distribution;
+pub mod expiry;
 pub mod identity;
 pub mod kinds;
 pub mod kubelet_policy;

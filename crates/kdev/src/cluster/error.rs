@@ -6,6 +6,8 @@ use kdev_core::kube::placement;
 use kdev_core::shell::quote;
 use kdev_core::text::list;
 
+use crate::cluster::credentials::RejectedCredentials;
+use crate::cluster::help;
 use crate::details::Details;
 use crate::process::{self, Failure};
 use crate::tools;
@@ -51,6 +53,28 @@ pub enum Error {
         /// The failed `kubectl`.
         #[source]
         source: Failure,
+    },
+    /// `kubectl` cannot use the kubeconfig's files or credentials for the context.
+    #[error("cannot use context `{context}` of the kubeconfig")]
+    UnusableContext {
+        /// The context.
+        context: String,
+        /// The fix.
+        help: String,
+        /// The failed `kubectl`.
+        #[source]
+        source: Failure,
+    },
+    /// The API server rejected the credentials.
+    #[error("the API server of context `{context}` rejected the credentials")]
+    Unauthorized {
+        /// The context.
+        context: String,
+        /// How to renew the credentials.
+        help: String,
+        /// The credentials, and the failed `kubectl`.
+        #[source]
+        source: RejectedCredentials,
     },
     /// The API server rejected a request.
     #[error("the API server of context `{context}` rejected the request to {action}")]
@@ -135,13 +159,17 @@ impl Error {
             Self::ContextNotAllowed { context, .. } => format!(
                 "pass `--context {context}` to allow it once, or add it to `contexts` in `[package.metadata.kdev]`"
             ),
-            Self::Unreachable { kubectl, .. } => {
-                format!("run `{kubectl} get nodes` to check the connection")
+            Self::UnusableContext { help, .. } | Self::Unauthorized { help, .. } => help.clone(),
+            Self::Unreachable { kubectl, source, .. } => help::unreachable_help(kubectl, source),
+            Self::Rejected { kubectl, source, .. } => {
+                help::rejected_help(kubectl, without_namespace(kubectl), source)
             }
-            Self::Rejected { kubectl, source, .. } => rejected_help(kubectl, source),
             Self::NoEligibleNode { kubectl, reasons, .. } => no_node_help(kubectl, reasons),
             Self::Tool(error) => return error.help(),
-            Self::Command { .. } | Self::Process(_) => return None,
+            Self::Command { .. } => {
+                "correct the kubeconfig, or pass `--kubeconfig FILE` to use another one".to_owned()
+            }
+            Self::Process(_) => return None,
         })
     }
 }
@@ -150,57 +178,6 @@ fn missing_kubeconfig_help(missing: &[PathBuf]) -> String {
     let missing: Vec<_> = missing.iter().map(|path| path.to_string_lossy()).collect();
     let verb = if missing.len() == 1 { "does" } else { "do" };
     format!("{} {verb} not exist; set KUBECONFIG or pass `--kubeconfig FILE`", list(&missing))
-}
-
-/// Returns the fix for an error message of the API server.
-fn rejected_help(kubectl: &str, Failure { command, stderr, .. }: &Failure) -> String {
-    let has = |text: &str| stderr.contains(text);
-    let quoted_after =
-        |text: &str| stderr.split(text).nth(1).and_then(|rest| rest.split('"').next());
-    // kubectl's messages for 401; the second one is from its discovery.
-    if has("Unauthorized") || has("must be logged in to the server") {
-        return format!(
-            "renew the credentials of the context; `{kubectl} config view --minify` shows where they come from"
-        );
-    }
-    match quoted_after("namespaces \"") {
-        Some(name) if has("not found") => {
-            let kubectl = without_namespace(kubectl);
-            return format!("run `{kubectl} create namespace {name}`");
-        }
-        _ => {}
-    }
-    let webhooks = "validatingwebhookconfigurations,mutatingwebhookconfigurations";
-    let webhook = quoted_after("webhook \"").map(|name| format!(" `{name}`")).unwrap_or_default();
-    if has("failed calling webhook") {
-        return format!("make webhook{webhook} reachable; see `{kubectl} get {webhooks}`");
-    }
-    if has("denied the request") {
-        return format!("satisfy the rule of webhook{webhook}; see `{kubectl} get {webhooks}`");
-    }
-    if has("violates PodSecurity") {
-        return "set a `securityContext` that the namespace's Pod Security level allows".to_owned();
-    }
-    if has("no matches for kind") {
-        return format!(
-            "install the CRD of the kind, or correct `apiVersion`; see `{kubectl} api-resources`"
-        );
-    }
-    if has("exceeded quota") {
-        return format!("run `{kubectl} describe quota` to see the limits");
-    }
-    if has("(Forbidden)") && has("cannot ") {
-        return format!("run `{kubectl} auth can-i --list` to see your permissions");
-    }
-    if has("is invalid: ") || has("unknown field") || has("failed to create typed patch") {
-        return "correct the field in the manifest".to_owned();
-    }
-    if command.contains(" --filename -") {
-        return format!(
-            "run `{kubectl} apply --server-side --dry-run=server -f FILE` to reproduce the error"
-        );
-    }
-    format!("run `{command}` to reproduce the error")
 }
 
 /// Removes the namespace, for resources that are not namespaced.

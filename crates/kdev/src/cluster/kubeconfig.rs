@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::cluster::credentials::{Credentials, UserEntry};
 use crate::cluster::error::{Error, Result};
 use crate::cluster::kubectl::{self, KUBECTL_TIMEOUT};
 use crate::cx::Cx;
@@ -83,7 +84,9 @@ pub(super) fn read_selected(target: &ClusterTarget) -> Option<KubeconfigView> {
     let paths =
         target.kubeconfig.as_ref().map_or(target.default_paths.as_slice(), std::slice::from_ref);
     let read = |path: &PathBuf| {
-        serde_yaml::from_str::<KubeconfigView>(&fs::read_to_string(path).ok()?).ok()
+        let text = fs::read_to_string(path).ok()?;
+        let view = serde_yaml::from_str::<KubeconfigView>(&text).ok()?;
+        Some(view.with_file(path))
     };
     let mut views = Vec::new();
     for path in paths.iter().filter(|path| path.exists()) {
@@ -115,6 +118,7 @@ pub(super) fn view_with_kubectl(
 pub(crate) struct KubeconfigView {
     contexts: Option<Vec<ContextEntry>>,
     clusters: Option<Vec<ClusterEntry>>,
+    users: Option<Vec<UserEntry>>,
     #[serde(rename = "current-context", default)]
     current_context: Option<String>,
 }
@@ -129,6 +133,8 @@ pub(crate) struct ContextEntry {
 pub(crate) struct ContextBody {
     pub(crate) cluster: String,
     pub(crate) namespace: Option<String>,
+    #[serde(default)]
+    pub(crate) user: String,
 }
 
 #[derive(Clone, Deserialize)]
@@ -157,11 +163,24 @@ impl KubeconfigView {
         found.map_or_else(|| "unknown".to_owned(), |c| c.cluster.server.clone())
     }
 
+    /// Returns the credentials of a user.
+    pub(crate) fn credentials(&self, user: &str) -> Credentials {
+        let entry = self.users.iter().flatten().find(|entry| entry.name == user).cloned();
+        Credentials { user: user.to_owned(), entry }
+    }
+
+    /// Sets the file of the users, relative to which their paths are.
+    fn with_file(mut self, path: &Path) -> Self {
+        self.users.iter_mut().flatten().for_each(|user| user.file = Some(path.to_owned()));
+        self
+    }
+
     /// Merges another file as `kubectl` does: the first file that sets a value wins.
     fn merge(mut self, next: Self) -> Self {
         self.current_context = self.current_context().or(next.current_context);
         self.contexts.get_or_insert_default().extend(next.contexts.into_iter().flatten());
         self.clusters.get_or_insert_default().extend(next.clusters.into_iter().flatten());
+        self.users.get_or_insert_default().extend(next.users.into_iter().flatten());
         self
     }
 }

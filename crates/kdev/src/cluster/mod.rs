@@ -4,15 +4,19 @@
 //! Context, kubeconfig, and namespace are resolved once and passed to every call, so that
 //! `kubectl config use-context` in another terminal does not affect the run.
 //!
+//! - `credentials.rs`: the credentials of a user, and how to renew them
 //! - `helm.rs`: how `helm` selects the same cluster
+//! - `help.rs`: the help for requests that fail
 //! - `kubeconfig.rs`: contexts and servers
 //! - `kubectl.rs`: `kubectl` without a context
 //! - `kubelet_config.rs`: the configuration of a kubelet
 //! - `local.rs`: whether the cluster runs on this machine
 //! - `snapshot.rs`: the objects of a namespace at one moment, and logs
 
+mod credentials;
 mod error;
 mod helm;
+mod help;
 pub(crate) mod kubeconfig;
 pub(crate) mod kubectl;
 pub(crate) mod kubelet_config;
@@ -21,22 +25,23 @@ pub(crate) mod snapshot;
 
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use kdev_core::kube::node::{Node, NodeList};
 use kdev_core::shell::quote;
 use serde::de::DeserializeOwned;
 use xshell::{Cmd, Shell};
 
+use crate::cluster::credentials::Credentials;
+use crate::cluster::help::REQUEST_TIMEOUT_FLAG;
 use crate::cluster::kubeconfig::{ClusterTarget, Kubeconfig};
 use crate::config::Config;
 use crate::cx::Cx;
 use crate::process::{Command, Failure, Outcome};
 
+pub use credentials::RejectedCredentials;
 pub use error::Error;
 pub(crate) use error::{Result, no_node_help};
 pub(crate) use kubectl::KUBECTL_TIMEOUT;
-
-/// Limits each request of `kubectl` to the API server.
-const REQUEST_TIMEOUT_FLAG: &str = "--request-timeout=15s";
 
 /// A context and a namespace, and how `kubectl` connects to them.
 #[derive(Clone, Debug)]
@@ -47,6 +52,8 @@ pub(crate) struct Cluster {
     pub(crate) context: String,
     /// The namespace of objects that do not set one.
     pub(crate) namespace: String,
+    /// The user of the context.
+    credentials: Credentials,
     /// The nodes, if they are already listed.
     listed_nodes: Option<Vec<Node>>,
 }
@@ -104,10 +111,13 @@ impl Cluster {
             return Err(Error::ContextNotFound { context, missing: missing(), known });
         };
         let server = view.server(&entry.context.cluster);
+        let credentials = view.credentials(&entry.context.user);
         let namespace = namespace
             .or(entry.context.namespace.filter(|n| !n.is_empty()))
             .unwrap_or_else(|| "default".to_owned());
-        Ok((Self { kubectl, kubeconfig: path, context, namespace, listed_nodes: None }, server))
+        let (kubeconfig, listed_nodes) = (path, None);
+        let cluster = Self { kubectl, kubeconfig, context, namespace, credentials, listed_nodes };
+        Ok((cluster, server))
     }
 
     /// Returns the same cluster with another namespace, if one is given.
@@ -193,12 +203,21 @@ impl Cluster {
         kubectl::parse_json(&output.stdout)
     }
 
-    /// Returns the error for a failed `kubectl`: unreachable or rejected.
+    /// Returns the error for a failed `kubectl`: the kubeconfig cannot be used, or the API
+    /// server is unreachable, or it rejected the credentials or the request.
     pub(crate) fn request_error(&self, failure: Failure, action: &str) -> Error {
         let (context, kubectl, source) =
             (self.context.clone(), self.display_command(None), failure);
-        if is_unreachable(&source) {
+        if credentials::are_unusable(&source.stderr) {
+            let help = self.credentials.unusable_help(&kubectl, &source.stderr);
+            Error::UnusableContext { context, help, source }
+        } else if is_unreachable(&source) {
             Error::Unreachable { context, kubectl, source }
+        } else if credentials::are_rejected(&source.stderr) {
+            let description = self.credentials.describe(Timestamp::now());
+            let help = self.credentials.renewal_help(&context);
+            let source = RejectedCredentials { description, source };
+            Error::Unauthorized { context, help, source }
         } else {
             Error::Rejected { context, action: action.to_owned(), kubectl, source }
         }
@@ -235,8 +254,13 @@ fn confirm_context(cx: &Cx, context: &str, server: &str) -> Result<()> {
 /// Returns whether the API server was never reached, based on the messages of client-go.
 /// An error from the server itself can contain the same text.
 fn is_unreachable(failure: &Failure) -> bool {
-    const MESSAGES: [&str; 9] = [
+    const MESSAGES: [&str; 14] = [
         "Unable to connect to the server",
+        "proxyconnect",
+        "tls: failed to verify certificate",
+        "tls: first record does not look like a TLS handshake",
+        "server gave HTTP response to HTTPS client",
+        "Client.Timeout exceeded",
         "was refused - did you specify the right host or port",
         "connection refused",
         "no such host",
