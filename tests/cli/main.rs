@@ -26,6 +26,7 @@ mod render;
 mod repository;
 mod restart;
 mod settle;
+mod shared;
 mod status;
 mod terminal;
 mod up;

@@ -36,6 +36,7 @@ mod rendered;
 mod restart;
 mod rollout;
 mod sample;
+mod shared;
 mod status;
 mod test_service;
 mod times;

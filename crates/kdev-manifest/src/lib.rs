@@ -17,6 +17,7 @@
 //! - `parse_error.rs`: explains syntax errors
 //! - `pull_policy.rs`: the pull policy of containers that use the image
 //! - `report.rs`: describes image fields and mentions
+//! - `shared.rs`: workloads with the image of another package of the workspace
 //! - `update.rs`: the requested edit
 //! - `values.rs`: parses documents with `serde_yaml`
 //! - `verify.rs`: verifies an edit
@@ -39,6 +40,7 @@ pub mod objects;
 pub mod parse_error;
 pub mod pull_policy;
 pub mod report;
+pub mod shared;
 pub mod update;
 pub mod values;
 pub mod verify;

@@ -13,6 +13,11 @@ pub enum PullPolicy {
 }
 
 impl PullPolicy {
+    /// Parses a value that kdev writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Never, Self::IfNotPresent].into_iter().find(|policy| policy.as_str() == text)
+    }
+
     /// Returns the value for the manifest.
     pub fn as_str(self) -> &'static str {
         match self {

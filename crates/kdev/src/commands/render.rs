@@ -9,12 +9,12 @@ use serde::Serialize;
 
 use crate::build;
 use crate::cluster::kubeconfig::ClusterTarget;
-use crate::config::{Config, ConfigLayer};
+use crate::config::{Config, ConfigLayer, siblings};
 use crate::cx::Cx;
 use crate::docker::Docker;
 use crate::error::Result;
 use crate::event::Event;
-use crate::manifests::{self, Manifest, RenderTarget};
+use crate::manifests::{self, Manifest, RenderTarget, shared};
 use crate::project::{PackageSelection, Project};
 
 /// The options of [`render`].
@@ -50,9 +50,11 @@ pub fn render(cx: &Cx, request: &RenderRequest) -> Result<Vec<Rendering>> {
     // Without a cluster, charts are rendered for the namespace of the current context.
     let target = ClusterTarget::default();
     let manifests = Manifest::read_all(cx, &config, RenderTarget::Offline(&target))?;
-    manifests::collect_objects(&manifests, &config)?;
+    let objects = manifests::collect_objects(&manifests, &config)?;
     manifests::check(cx, &manifests, &config, config.namespace.as_deref())?;
     note_empty_lookup(cx, &manifests);
+    let siblings = siblings::siblings(&project, &config);
+    shared::note_unchanged(cx, &shared::shared_workloads(&manifests, &objects, &config, &siblings));
     let build = build::last_build(cx, &Docker::connect(cx)?, &config, &request.selection)?;
     let update = manifests::image_update(&config, build.tag().unwrap_or_default());
     manifests.into_iter().map(|manifest| render_one(manifest, &update)).collect()

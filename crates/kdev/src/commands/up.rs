@@ -3,8 +3,10 @@
 use std::time::Instant;
 
 use kdev_core::image::built::BuiltImage;
+use kdev_core::kube::applyset::Member;
 use kdev_core::kube::node::Node;
 use kdev_manifest::expected::{self, ExpectedWorkload};
+use kdev_manifest::objects::Object;
 
 use crate::apply::server_side::ApplyOptions;
 use crate::apply::{DiffResult, Rendered};
@@ -12,7 +14,7 @@ use crate::build;
 use crate::cluster::Cluster;
 use crate::cluster::kubeconfig::{ClusterTarget, Kubeconfig};
 use crate::commands::why;
-use crate::config::{Config, ConfigLayer};
+use crate::config::{Config, ConfigLayer, siblings};
 use crate::cx::Cx;
 use crate::docker::Docker;
 use crate::error::{Error, Result};
@@ -20,6 +22,7 @@ use crate::event::Event;
 use crate::layers::{ImageSource, LayerProvider};
 use crate::load;
 use crate::load::targets::{self, Targets};
+use crate::manifests::shared::{self, SharedPlan};
 use crate::manifests::{self, Manifest, RenderTarget};
 use crate::node::connection::NodeConnection;
 use crate::node::transport::Transports;
@@ -60,9 +63,14 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
     let cluster = Cluster::select(cx, kubeconfig?, &request.target, &config)?;
     let target = RenderTarget::Cluster(&cluster, &request.target);
     let manifests = Manifest::read_all(cx, &config, target)?;
-    let objects = manifests::collect_objects(&manifests, &config)?;
+    let mut objects = manifests::collect_objects(&manifests, &config)?;
     // Fail before the build if a manifest is invalid.
     manifests::check(cx, &manifests, &config, Some(&cluster.namespace))?;
+    let siblings = siblings::siblings(&project, &config);
+    let shared = shared::shared_workloads(&manifests, &objects, &config, &siblings);
+    let plan = SharedPlan::fetch(cx, &cluster, &shared)?;
+    plan.note_left_out(cx);
+    objects.retain(|object| !plan.is_left_out(object));
     let all = cluster.nodes(cx)?;
     let exclusion_cause = |node: &Node| targets::exclusion_cause(&objects, &config, node);
     let nodes = targets::choose(cx, &cluster, &all, &config, &request.nodes, exclusion_cause)?;
@@ -71,7 +79,10 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
     let build =
         |cx: &Cx| Ok::<_, Error>(ImageSource::Docker(&docker, build::build(cx, &docker, &config)?));
     let compare = |cx: &Cx, image: &BuiltImage| {
-        let texts = render_all(&manifests, &config, image.reference.tag().unwrap_or_default())?;
+        // Another package may have been deployed during the build.
+        let plan = SharedPlan::fetch(cx, &cluster, &shared)?;
+        let tag = image.reference.tag().unwrap_or_default();
+        let texts = render_all(&manifests, &config, tag, &plan)?;
         let expected_workloads = expected::all(&texts, config.image.name());
         let compared = DiffResult::fetch(cx, &cluster, &config.package, Rendered::new(&texts))?;
         Ok((expected_workloads, compared))
@@ -111,6 +122,7 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
         limit: config.timeout,
         settle: config.settle,
     };
+    objects.retain(|object| !plan.is_foreign(object) || is_applied(object, &cluster, &applied));
     if let Err(error) = rollout.wait(&objects) {
         let is_recoverable = rollback::is_recoverable_by_rollback(&error);
         // The rollback deletes the pods that the diagnosis needs.
@@ -125,7 +137,22 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
     Ok(())
 }
 
-fn render_all(manifests: &[Manifest], config: &Config, tag: &str) -> Result<Vec<String>> {
+/// Returns whether this run has changed an object. Only then does the rollout of another
+/// package's workload matter.
+fn is_applied(object: &Object, cluster: &Cluster, applied: &[Member]) -> bool {
+    let namespace = object.namespace.as_deref().unwrap_or(&cluster.namespace);
+    applied.iter().any(|(known, id)| known == namespace && *id == object.id())
+}
+
+fn render_all(
+    manifests: &[Manifest],
+    config: &Config,
+    tag: &str,
+    plan: &SharedPlan,
+) -> Result<Vec<String>> {
     let update = manifests::image_update(config, tag);
-    manifests.iter().map(|manifest| Ok(manifest.render(&update)?.text)).collect()
+    let render = |manifest: &Manifest| {
+        Ok(plan.apply(manifest, &manifest.render(&update)?.text, config)?)
+    };
+    manifests.iter().map(render).collect()
 }

@@ -5,10 +5,12 @@
 //!
 //! - `keys.rs`: reads the keys of a table
 //! - `node_settings.rs`: settings of single nodes
+//! - `siblings.rs`: the images of the other packages of the workspace
 
 mod error;
 mod keys;
 mod node_settings;
+pub(crate) mod siblings;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -86,6 +86,18 @@ pub enum Error {
         /// The second definition.
         second: Location,
     },
+    /// A workload runs the image of another package, which was never deployed.
+    #[error("{workload} runs image `{image}` of package `{package}`, which is not deployed yet")]
+    SiblingNotDeployed {
+        /// Kind and name.
+        workload: String,
+        /// The other package.
+        package: String,
+        /// Its image.
+        image: String,
+        /// Whether the workload also runs the image of this project.
+        is_mixed: bool,
+    },
     /// `kubectl` or `helm` failed to render a folder.
     #[error("failed to render `{}`", .0.display())]
     Render(PathBuf, #[source] Failure),
@@ -201,6 +213,12 @@ impl Error {
             }
             Self::DefinedTwice { second, .. } => {
                 format!("remove or rename the object {}", second.fix_place())
+            }
+            Self::SiblingNotDeployed { package, image, is_mixed: true, .. } => format!(
+                "run `cargo kdev load --package {package}`, and set `image: {image}:TAG` with the tag that it prints"
+            ),
+            Self::SiblingNotDeployed { package, .. } => {
+                format!("run `cargo kdev up --package {package}` first")
             }
             Self::Render(folder, failure) => render_help(&folder.to_string_lossy(), failure),
             Self::Lookup { kubectl, source, .. } if source.stderr.contains(" is forbidden: ") => {

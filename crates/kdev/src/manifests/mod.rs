@@ -6,6 +6,7 @@
 //! - `generator.rs`: kustomizations and charts
 //! - `helm.rs`: renders charts
 //! - `read.rs`: finds and reads the files and folders
+//! - `shared.rs`: workloads with the image of another package of the workspace
 //! - `source.rs`: a file or folder with its text
 
 mod check;
@@ -14,6 +15,7 @@ mod error;
 mod generator;
 mod helm;
 mod read;
+pub(crate) mod shared;
 mod source;
 
 pub(crate) use check::{check, collect_objects, image_update};

@@ -52,6 +52,8 @@ pub(crate) struct Project {
     pub(crate) package_table: Value,
     /// `[workspace.metadata.kdev]`.
     pub(crate) workspace_table: Value,
+    /// The other packages of the workspace: name, directory, and `[package.metadata.kdev]`.
+    others: Vec<(String, PathBuf, Value)>,
 }
 
 impl Project {
@@ -64,6 +66,7 @@ impl Project {
             target_dir: PathBuf::from("target"),
             package_table: Value::Null,
             workspace_table: Value::Null,
+            others: Vec::new(),
         }
     }
 
@@ -88,6 +91,18 @@ impl Project {
         }
     }
 
+    /// Returns the other packages of the workspace.
+    pub(crate) fn siblings(&self) -> Vec<Self> {
+        let sibling = |(package, dir, table): &(String, PathBuf, Value)| Self {
+            package: package.clone(),
+            dir: dir.clone(),
+            package_table: table.clone(),
+            others: Vec::new(),
+            ..self.clone()
+        };
+        self.others.iter().map(sibling).collect()
+    }
+
     /// Reads the project with `cargo metadata`.
     pub(crate) fn read(cx: &Cx, selection: &PackageSelection) -> Result<Self> {
         let mut command = MetadataCommand::new();
@@ -104,16 +119,24 @@ impl Project {
             None => nearest_manifest(cx)?,
         };
         let package = select_package(&metadata, selection, manifest)?;
-        let manifest = package.manifest_path.as_std_path();
+        let others = metadata.workspace_packages().into_iter().filter(|p| p.id != package.id);
         Ok(Self {
             package: package.name.to_string(),
-            dir: manifest.parent().unwrap_or(Path::new("/")).to_owned(),
+            dir: package_dir(package),
+            others: others
+                .map(|p| (p.name.to_string(), package_dir(p), kdev_table(&p.metadata)))
+                .collect(),
             workspace_root: metadata.workspace_root.clone().into_std_path_buf(),
             target_dir: metadata.target_directory.clone().into_std_path_buf(),
             package_table: kdev_table(&package.metadata),
             workspace_table: kdev_table(&metadata.workspace_metadata),
         })
     }
+}
+
+fn package_dir(package: &Package) -> PathBuf {
+    let manifest = package.manifest_path.as_std_path();
+    manifest.parent().unwrap_or(Path::new("/")).to_owned()
 }
 
 /// Returns the package that `cargo build` selects: that of `--package`, that of the nearest
