@@ -13,12 +13,19 @@ pub fn pluralize(number: u64, noun: &str) -> String {
 
 /// Joins items as `a`, `b`, and `c`, each in backticks.
 pub fn list<S: AsRef<str>>(items: &[S]) -> String {
-    let mut quoted: Vec<String> = items.iter().map(|i| format!("`{}`", i.as_ref())).collect();
-    match (quoted.pop(), quoted.as_slice()) {
-        (None, _) => "nothing".to_owned(),
-        (Some(last), []) => last,
-        (Some(last), [first]) => format!("{first} and {last}"),
-        (Some(last), _) => format!("{}, and {last}", quoted.join(", ")),
+    if items.is_empty() {
+        return "nothing".to_owned();
+    }
+    join(&items.iter().map(|item| format!("`{}`", item.as_ref())).collect::<Vec<_>>())
+}
+
+/// Joins items as a, b, and c.
+pub fn join(items: &[String]) -> String {
+    match items {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first, last] => format!("{first} and {last}"),
+        [others @ .., last] => format!("{}, and {last}", others.join(", ")),
     }
 }
 

@@ -1,0 +1,149 @@
+//! What a deletion deletes besides the object itself, and the finalizers that prevent it.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::kube::applyset;
+use crate::kube::object::{condition, list, text};
+use crate::text::{join, pluralize};
+
+/// A finalizer of an object that is being deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finalizer {
+    /// The object's namespace; empty for cluster-scoped objects.
+    pub namespace: String,
+    /// The object, as kubectl accepts it.
+    pub id: String,
+    /// The finalizer's name.
+    pub name: String,
+    /// The field manager that set it, usually the controller that removes it.
+    pub manager: Option<String>,
+}
+
+/// Returns the finalizers of an object that is being deleted.
+pub fn pending_finalizers(object: &Value) -> Vec<Finalizer> {
+    if text(object, "/metadata/deletionTimestamp").is_empty() {
+        return Vec::new();
+    }
+    let names = list(&object["metadata"]["finalizers"]).filter_map(Value::as_str);
+    let finalizer = |name: &str| Finalizer {
+        namespace: text(object, "/metadata/namespace").to_owned(),
+        id: applyset::id(object),
+        name: name.to_owned(),
+        manager: finalizer_manager(object, name),
+    };
+    names.map(finalizer).collect()
+}
+
+fn finalizer_manager(object: &Value, name: &str) -> Option<String> {
+    let key = format!("v:\"{name}\"");
+    let sets = |entry: &&Value| entry["fieldsV1"]["f:metadata"]["f:finalizers"].get(&key).is_some();
+    let entry = list(&object["metadata"]["managedFields"]).find(sets)?;
+    Some(text(entry, "/manager").to_owned())
+}
+
+/// Returns why the deletion of a Namespace does not end, as its controller reports it.
+pub fn namespace_remains(namespace: &Value) -> Vec<String> {
+    const REASONS: [&str; 4] = [
+        "NamespaceFinalizersRemaining",
+        "NamespaceContentRemaining",
+        "NamespaceDeletionContentFailure",
+        "NamespaceDeletionDiscoveryFailure",
+    ];
+    let conditions = REASONS.iter().filter_map(|kind| condition(namespace, kind));
+    let conditions = conditions.filter(|condition| condition["status"] == "True");
+    conditions.map(|one| text(one, "/message").trim().to_owned()).collect()
+}
+
+/// The columns of `kubectl get` from which [`count_others`] counts.
+pub const COLUMNS: &str = "custom-columns=KIND:.kind,VERSION:.apiVersion,NAME:.metadata.name,SET:.metadata.labels.applyset\\.kubernetes\\.io/part-of,OWNER:.metadata.ownerReferences[0].kind";
+
+/// Counts the objects of each kind that no controller has created and that do not belong to the
+/// set with this ID, from rows of [`COLUMNS`].
+pub fn count_others(rows: &str, set_id: &str) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    for row in rows.lines() {
+        let columns: Vec<&str> = row.split_whitespace().collect();
+        let [kind, version, name, set, owner] = columns.as_slice() else { continue };
+        if *set == set_id || *owner != "<none>" || is_derived(kind, version, name) {
+            continue;
+        }
+        *counts.entry((*kind).to_owned()).or_insert(0) += 1;
+    }
+    counts
+}
+
+/// Whether Kubernetes creates an object with this name in each namespace, or for another object.
+fn is_derived(kind: &str, version: &str, name: &str) -> bool {
+    match kind {
+        "ConfigMap" => name == "kube-root-ca.crt" || name.starts_with("kdev-"),
+        "ServiceAccount" => name == "default",
+        "Event" | "Endpoints" | "EndpointSlice" | "KIND" => true,
+        _ => version.starts_with("metrics.k8s.io/"),
+    }
+}
+
+/// Formats counts, such as `2 ConfigMaps and 1 Secret`.
+pub fn format_counts(counts: &BTreeMap<String, u64>) -> String {
+    join(&counts.iter().map(|(kind, &number)| pluralize(number, kind)).collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn finalizer_has_its_field_manager() {
+        let fields =
+            json!({"f:metadata": {"f:finalizers": {".": {}, "v:\"a.example.com/x\"": {}}}});
+        let mut object = json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {
+            "name": "w", "namespace": "n", "finalizers": ["a.example.com/x", "b"],
+            "managedFields": [{"manager": "kdev", "fieldsV1": {"f:spec": {}}},
+                {"manager": "operator", "fieldsV1": fields}]}});
+        assert_eq!(pending_finalizers(&object), []);
+        object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        let finalizer = |name: &str, manager: Option<&str>| Finalizer {
+            namespace: "n".into(),
+            id: "widget.example.com/w".into(),
+            name: name.into(),
+            manager: manager.map(str::to_owned),
+        };
+        let expected = [finalizer("a.example.com/x", Some("operator")), finalizer("b", None)];
+        assert_eq!(pending_finalizers(&object), expected);
+    }
+
+    #[test]
+    fn remaining_content_of_namespace_is_reported() {
+        let condition = |kind: &str, status: &str, message: &str| json!({"type": kind, "status": status, "message": message});
+        let namespace = json!({"status": {"conditions": [
+            condition("NamespaceDeletionContentFailure", "False", "All content successfully deleted"),
+            condition("NamespaceContentRemaining", "True", "Some resources are remaining: pods. has 1 resource instances "),
+        ]}});
+        let expected = ["Some resources are remaining: pods. has 1 resource instances"];
+        assert_eq!(namespace_remains(&namespace), expected);
+    }
+
+    #[test]
+    fn objects_of_others_are_counted() {
+        let rows = "\
+KIND        VERSION           NAME               SET          OWNER
+ConfigMap   v1                kube-root-ca.crt   <none>       <none>
+ConfigMap   v1                a                  <none>       <none>
+ConfigMap   v1                b                  applyset-x   <none>
+ConfigMap   v1                c                  applyset-y   <none>
+Secret      v1                s                  <none>       <none>
+Pod         v1                p                  <none>       ReplicaSet
+PodMetrics  metrics.k8s.io/v1 p                  <none>       <none>
+Event       v1                e                  <none>       <none>
+";
+        let counts = count_others(rows, "applyset-x");
+        assert_eq!(format_counts(&counts), "2 ConfigMaps and 1 Secret");
+        let table = [(&[][..], ""), (&["Pod"], "1 Pod"), (&["A", "B", "C"], "1 A, 1 B, and 1 C")];
+        for (kinds, expected) in table {
+            let counts = kinds.iter().map(|&kind| (kind.to_owned(), 1)).collect();
+            assert_eq!(format_counts(&counts), expected);
+        }
+    }
+}
