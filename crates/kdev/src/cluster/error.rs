@@ -7,7 +7,7 @@ use kdev_core::shell::quote;
 use kdev_core::text::list;
 
 use crate::cluster::credentials::RejectedCredentials;
-use crate::cluster::help;
+use crate::cluster::{help, namespaces};
 use crate::details::Details;
 use crate::process::{self, Failure};
 use crate::tools;
@@ -119,6 +119,27 @@ pub enum Error {
         namespace: String,
         /// The namespaces of the cluster.
         known: Vec<String>,
+        /// The namespaces to which `up` has applied the package, as far as it is known.
+        applied_to: Vec<String>,
+        /// The command that creates it, if this is useful.
+        create: Option<String>,
+    },
+    /// The namespace is being deleted, so no object can be created in it.
+    #[error(
+        "namespace `{namespace}` of context `{context}` is being deleted since {since}, so no object can be created in it"
+    )]
+    NamespaceTerminating {
+        /// The context.
+        context: String,
+        /// The namespace's name.
+        namespace: String,
+        /// When the deletion began.
+        since: String,
+        /// The command after which it can be used.
+        command: String,
+        /// The objects and finalizers that remain, as the API server reports them.
+        #[source]
+        reason: Option<Details>,
     },
     /// A `kubectl` command failed before it connected to a cluster.
     #[error("failed to {action}")]
@@ -153,9 +174,15 @@ impl Error {
             Self::ContextNotFound { known, .. } if known.is_empty() => {
                 "pass `--kubeconfig FILE` to use another kubeconfig".to_owned()
             }
-            Self::ContextNotFound { known, .. }
-            | Self::NamespaceNotFound { known, .. }
-            | Self::NodeNotFound { known, .. } => format!("use one of {}", list(known)),
+            Self::NamespaceNotFound { namespace, known, applied_to, create, .. } => {
+                namespaces::not_found_help(namespace, known, applied_to, create.as_deref())
+            }
+            Self::NamespaceTerminating { command, .. } => {
+                format!("run `{command}`, or pass `--namespace NAME` to use another namespace")
+            }
+            Self::ContextNotFound { known, .. } | Self::NodeNotFound { known, .. } => {
+                format!("use one of {}", list(known))
+            }
             Self::ContextNotAllowed { context, .. } => format!(
                 "pass `--context {context}` to allow it once, or add it to `contexts` in `[package.metadata.kdev]`"
             ),
@@ -181,7 +208,7 @@ fn missing_kubeconfig_help(missing: &[PathBuf]) -> String {
 }
 
 /// Removes the namespace, for resources that are not namespaced.
-fn without_namespace(kubectl: &str) -> &str {
+pub(super) fn without_namespace(kubectl: &str) -> &str {
     kubectl.rsplit_once(" --namespace ").map_or(kubectl, |(rest, _)| rest)
 }
 

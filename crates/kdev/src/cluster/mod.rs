@@ -11,6 +11,7 @@
 //! - `kubectl.rs`: `kubectl` without a context
 //! - `kubelet_config.rs`: the configuration of a kubelet
 //! - `local.rs`: whether the cluster runs on this machine
+//! - `namespaces.rs`: the namespaces, and which of them are being deleted
 //! - `snapshot.rs`: the objects of a namespace at one moment, and logs
 
 mod credentials;
@@ -21,6 +22,7 @@ pub(crate) mod kubeconfig;
 pub(crate) mod kubectl;
 pub(crate) mod kubelet_config;
 mod local;
+pub(crate) mod namespaces;
 pub(crate) mod snapshot;
 
 use std::path::PathBuf;
@@ -34,6 +36,7 @@ use xshell::{Cmd, Shell};
 use crate::cluster::credentials::Credentials;
 use crate::cluster::help::REQUEST_TIMEOUT_FLAG;
 use crate::cluster::kubeconfig::{ClusterTarget, Kubeconfig};
+use crate::cluster::namespaces::Namespaces;
 use crate::config::Config;
 use crate::cx::Cx;
 use crate::process::{Command, Failure, Outcome};
@@ -54,9 +57,12 @@ pub(crate) struct Cluster {
     pub(crate) namespace: String,
     /// The user of the context.
     credentials: Credentials,
-    /// The nodes, if they are already listed.
-    listed_nodes: Option<Vec<Node>>,
+    /// The nodes and namespaces, if they are already listed.
+    listed: Option<Listed>,
 }
+
+/// The nodes, and the namespaces if the user may list them.
+type Listed = (Vec<Node>, Option<Namespaces>);
 
 impl Cluster {
     /// Resolves the context and checks that kdev is allowed to modify the cluster.
@@ -79,12 +85,12 @@ impl Cluster {
     pub(crate) fn is_local(&mut self, cx: &Cx, server: &str) -> Result<bool> {
         if local::is_local_server(server) {
             // Listing nodes changes nothing, but can be forbidden.
-            self.listed_nodes = match self.nodes(cx) {
+            self.listed = match self.nodes_and_namespaces(cx) {
                 Err(Error::Rejected { .. }) => None,
-                nodes => Some(nodes?),
+                listed => Some(listed?),
             };
         }
-        Ok(self.listed_nodes.as_deref().is_some_and(local::is_local_distribution))
+        Ok(self.listed.as_ref().is_some_and(|(nodes, _)| local::is_local_distribution(nodes)))
     }
 
     /// Resolves the context for commands that change nothing, so no permission is needed.
@@ -115,8 +121,8 @@ impl Cluster {
         let namespace = namespace
             .or(entry.context.namespace.filter(|n| !n.is_empty()))
             .unwrap_or_else(|| "default".to_owned());
-        let (kubeconfig, listed_nodes) = (path, None);
-        let cluster = Self { kubectl, kubeconfig, context, namespace, credentials, listed_nodes };
+        let (kubeconfig, listed) = (path, None);
+        let cluster = Self { kubectl, kubeconfig, context, namespace, credentials, listed };
         Ok((cluster, server))
     }
 
@@ -128,40 +134,18 @@ impl Cluster {
 
     /// Lists all nodes as they are now.
     pub(crate) fn refresh_nodes(&self, cx: &Cx) -> Result<Vec<Node>> {
-        Self { listed_nodes: None, ..self.clone() }.nodes(cx)
+        Self { listed: None, ..self.clone() }.nodes(cx)
     }
 
     /// Lists all nodes.
     pub(crate) fn nodes(&self, cx: &Cx) -> Result<Vec<Node>> {
-        if let Some(nodes) = &self.listed_nodes {
+        if let Some((nodes, _)) = &self.listed {
             return Ok(nodes.clone());
         }
         let sh = cx.shell()?;
         let cmd = self.cmd(&sh, None).args(["get", "nodes", "--output=json"]);
         let list: NodeList = self.get_json(cx, cmd, "list nodes")?;
         Ok(list.into())
-    }
-
-    /// Returns an error if the namespace does not exist. Users who are not allowed to list
-    /// namespaces get no error.
-    pub(crate) fn require_namespace(&self, cx: &Cx) -> Result<()> {
-        let sh = cx.shell()?;
-        let cmd = self.cmd(&sh, None).args(["get", "namespaces", "--output=name"]);
-        let output = match Command::new(cmd).timeout(KUBECTL_TIMEOUT).read(cx) {
-            Ok(output) => output,
-            Err(failure) => match self.request_error(failure, "list namespaces") {
-                Error::Rejected { .. } => return Ok(()),
-                error => return Err(error),
-            },
-        };
-        let text = output.text();
-        let names = text.lines().filter_map(|line| line.strip_prefix("namespace/"));
-        let known: Vec<String> = names.map(str::to_owned).collect();
-        if known.contains(&self.namespace) {
-            return Ok(());
-        }
-        let (context, namespace) = (self.context.clone(), self.namespace.clone());
-        Err(Error::NamespaceNotFound { context, namespace, known })
     }
 
     /// Returns `kubectl` with context, namespace, and kubeconfig; the caller adds the verb.
@@ -182,6 +166,11 @@ impl Cluster {
         let flag = |path: &PathBuf| format!(" --kubeconfig {}", quote(&path.to_string_lossy()));
         let config = self.kubeconfig.as_ref().map(flag).unwrap_or_default();
         format!("kubectl{config} --context {} --namespace {namespace}", quote(&self.context))
+    }
+
+    /// Returns `kubectl` for objects without a namespace as a command line for the user.
+    pub(crate) fn display_cluster_command(&self) -> String {
+        error::without_namespace(&self.display_command(None)).to_owned()
     }
 
     /// Returns the flags with which `cargo kdev` selects the same cluster and namespace.
