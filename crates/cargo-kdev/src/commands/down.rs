@@ -18,6 +18,9 @@ pub(crate) struct DownArgs {
     /// them
     #[arg(long)]
     delete_data: bool,
+    /// With --delete-data, delete without a question
+    #[arg(short, long, requires = "delete_data")]
+    yes: bool,
     /// Print the commands that would make changes, without running them
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -30,6 +33,7 @@ impl From<DownArgs> for DownRequest {
             target: down.cluster.into(),
             flags: ConfigLayer { namespace: down.namespace, ..ConfigLayer::default() },
             delete_data: down.delete_data,
+            yes: down.yes,
         }
     }
 }

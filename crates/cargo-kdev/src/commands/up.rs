@@ -48,6 +48,9 @@ struct ApplyArgs {
     /// everything in them
     #[arg(long, requires = "prune")]
     delete_data: bool,
+    /// With --delete-data, delete without a question
+    #[arg(short, long, requires = "delete_data")]
+    yes: bool,
     /// Restart workloads whose pods read a changed ConfigMap or Secret
     #[arg(long)]
     restart: bool,
@@ -77,7 +80,7 @@ impl From<UpArgs> for UpRequest {
 
 impl From<ApplyArgs> for ApplyOptions {
     fn from(args: ApplyArgs) -> Self {
-        let ApplyArgs { force_conflicts, recreate, prune, delete_data, restart } = args;
-        Self { force_conflicts, recreate, prune, delete_data, restart }
+        let ApplyArgs { force_conflicts, recreate, prune, delete_data, yes, restart } = args;
+        Self { force_conflicts, recreate, prune, delete_data, yes, restart }
     }
 }

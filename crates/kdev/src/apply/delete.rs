@@ -4,70 +4,129 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kdev_core::kube::apply_order::{self, DeletionPhase};
-use kdev_core::kube::applyset::Member;
+use kdev_core::kube::applyset::{Member, Set};
+use kdev_core::kube::origin;
+use serde_json::Value;
 
 use crate::apply::error::Result;
+use crate::apply::members::{by_namespace, live_member};
+use crate::apply::origin::release;
+use crate::apply::{data, finalizers, lookup};
 use crate::cluster::Cluster;
 use crate::cx::Cx;
 use crate::event::Event;
 use crate::process::Command;
 
-/// Limits one run of `kubectl`, including the deletion of workloads with their pods.
-const DELETE_TIMEOUT: Duration = Duration::from_secs(120);
+/// Limits the deletion of objects that Kubernetes itself deletes, such as workloads with their
+/// pods.
+const BUILT_IN_LIMIT: Duration = Duration::from_secs(90);
+/// Limits the deletion of custom resources and their definitions, which can wait for a
+/// controller that does not run.
+const CUSTOM_LIMIT: Duration = Duration::from_secs(20);
+/// What `kubectl` needs besides the wait, which applies to each object.
+const KUBECTL_MARGIN: Duration = Duration::from_secs(15);
 
-/// Deletes objects, and waits for the deletion. Keeps those whose deletion would delete other
-/// objects or stored data, unless `delete_data` is set, and returns them.
-pub(crate) fn delete(
-    cx: &Cx,
-    cluster: &Cluster,
-    objects: &BTreeSet<Member>,
-    delete_data: bool,
-) -> Result<BTreeSet<Member>> {
-    let is_kept = |(_, id): &Member| apply_order::holds_data(id) && !delete_data;
-    let (kept, deleted): (BTreeSet<Member>, BTreeSet<Member>) =
-        objects.iter().cloned().partition(is_kept);
-    let mut phases: BTreeMap<DeletionPhase, Vec<Member>> = BTreeMap::new();
-    for member in deleted {
-        phases.entry(apply_order::deletion_phase(&member.1)).or_default().push(member);
+/// The objects of an apply set, divided into those that a deletion deletes and keeps.
+pub(crate) struct Deletion<'a> {
+    set: &'a Set,
+    /// Objects that will be deleted.
+    deleted: BTreeMap<Member, Value>,
+    /// Objects whose deletion would delete other objects or stored data.
+    kept: BTreeSet<Member>,
+    /// Objects that kdev has not created.
+    foreign: BTreeMap<Member, Value>,
+}
+
+impl<'a> Deletion<'a> {
+    /// Plans the deletion of objects. Those that hold data are kept without `delete_data`.
+    pub(crate) fn new(set: &'a Set, objects: BTreeMap<Member, Value>, delete_data: bool) -> Self {
+        let (foreign, ours): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            objects.into_iter().partition(|(member, live)| origin::is_foreign(set, member, live));
+        let (kept, deleted): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            ours.into_iter().partition(|((_, id), _)| apply_order::holds_data(id) && !delete_data);
+        Self { set, deleted, kept: kept.into_keys().collect(), foreign }
     }
-    for members in phases.into_values() {
-        delete_at_once(cx, cluster, members.into_iter())?;
+
+    /// Asks the user if data will be deleted, unless the user has confirmed it.
+    pub(crate) fn confirm(&self, cx: &Cx, cluster: &Cluster, is_confirmed: bool) -> Result<()> {
+        data::confirm(cx, cluster, &self.set.parent, &self.deleted, is_confirmed)
     }
-    Ok(kept)
+
+    /// Only removes the objects from the set that kdev has not created. Returns the others.
+    pub(crate) fn release_foreign(self, cx: &Cx, cluster: &Cluster) -> Result<BTreeSet<Member>> {
+        release(cx, cluster, self.set, &self.foreign)?;
+        Ok(self.deleted.into_keys().chain(self.kept).collect())
+    }
+
+    /// Deletes the objects, and waits for the deletion. Returns those that it keeps.
+    pub(crate) fn run(self, cx: &Cx, cluster: &Cluster) -> Result<BTreeSet<Member>> {
+        delete(cx, cluster, self.deleted.into_keys())?;
+        release(cx, cluster, self.set, &self.foreign)?;
+        Ok(self.kept)
+    }
+}
+
+/// Deletes objects in the order in which each deletion can complete.
+fn delete(cx: &Cx, cluster: &Cluster, objects: impl Iterator<Item = Member>) -> Result<()> {
+    let mut phases: BTreeMap<DeletionPhase, BTreeSet<Member>> = BTreeMap::new();
+    for member in objects {
+        phases.entry(apply_order::deletion_phase(&member.1)).or_default().insert(member);
+    }
+    if let Some(definitions) = phases.get(&DeletionPhase::Definitions) {
+        let resources = custom_resources(cx, cluster, definitions);
+        phases.entry(DeletionPhase::Custom).or_default().extend(resources);
+    }
+    for (phase, members) in phases {
+        delete_at_once(cx, cluster, members.into_iter(), limit(phase))?;
+    }
+    Ok(())
+}
+
+fn limit(phase: DeletionPhase) -> Duration {
+    match phase {
+        DeletionPhase::Custom | DeletionPhase::Definitions => CUSTOM_LIMIT,
+        DeletionPhase::BuiltIn | DeletionPhase::Namespaces => BUILT_IN_LIMIT,
+    }
+}
+
+/// Deletes one object that no finalizer keeps.
+pub(crate) fn delete_one(cx: &Cx, cluster: &Cluster, object: Member) -> Result<()> {
+    delete_at_once(cx, cluster, std::iter::once(object), BUILT_IN_LIMIT)
 }
 
 /// Deletes objects with one `kubectl` per namespace.
-pub(crate) fn delete_at_once(
+fn delete_at_once(
     cx: &Cx,
     cluster: &Cluster,
     objects: impl Iterator<Item = Member>,
+    limit: Duration,
 ) -> Result<()> {
     for (namespace, ids) in by_namespace(objects) {
         let sh = cx.shell()?;
         let namespace = Some(namespace.as_str()).filter(|namespace| !namespace.is_empty());
-        let cmd = cluster.cmd(&sh, namespace).arg("delete").args(&ids);
-        let command =
-            Command::new(cmd.args(["--ignore-not-found", "--timeout=90s"])).timeout(DELETE_TIMEOUT);
+        let cmd = cluster.cmd(&sh, namespace).arg("delete").args(&ids).arg("--ignore-not-found");
+        let command = delete_command(cmd, limit);
         if cx.is_dry_run() {
             cx.emit(Event::WouldRun { command: command.to_string() });
             continue;
         }
-        command.read(cx).map_err(|f| cluster.request_error(f, "delete objects"))?;
+        if let Err(failure) = command.read(cx) {
+            finalizers::explain(cx, cluster, namespace, &ids, failure)?;
+        }
         cx.emit(Event::Deleted { objects: ids, context: cluster.context.clone() });
     }
     Ok(())
 }
 
-/// Formats members as a recorded set lists them.
-pub(crate) fn as_members(objects: &BTreeSet<Member>) -> BTreeSet<String> {
-    objects.iter().map(|(namespace, id)| format!("{namespace} {id}")).collect()
+/// Returns the custom resources of definitions that will be deleted with them. The controllers,
+/// which must remove their finalizers, can be among the objects that are deleted in between.
+fn custom_resources(cx: &Cx, cluster: &Cluster, definitions: &BTreeSet<Member>) -> Vec<Member> {
+    let names = definitions.iter().filter_map(|(_, id)| id.split('/').nth(1));
+    let objects = names.flat_map(|name| lookup::custom_resources(cx, cluster, name));
+    objects.map(|object| live_member(&object)).collect()
 }
 
-/// Groups members by namespace, which is empty for cluster-scoped objects.
-pub(super) fn by_namespace(members: impl Iterator<Item = Member>) -> BTreeMap<String, Vec<String>> {
-    let mut namespaces: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (namespace, id) in members {
-        namespaces.entry(namespace).or_default().push(id);
-    }
-    namespaces
+fn delete_command(cmd: xshell::Cmd, limit: Duration) -> Command {
+    let wait = format!("--timeout={}s", limit.as_secs());
+    Command::new(cmd.arg(wait)).timeout(limit + KUBECTL_MARGIN)
 }

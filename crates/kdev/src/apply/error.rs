@@ -1,6 +1,7 @@
 //! Errors of an apply.
 
 use kdev_core::kube::api_error::{Conflict, Immutable};
+use kdev_core::kube::deletion::Finalizer;
 use kdev_core::text::list;
 
 use crate::details::Details;
@@ -37,6 +38,40 @@ pub enum Error {
         #[source]
         reason: Details,
     },
+    /// The user has not confirmed the deletion of data.
+    #[error("refusing to delete {data} without confirmation")]
+    DataNotConfirmed {
+        /// The context.
+        context: String,
+        /// The objects with what they contain.
+        data: String,
+    },
+    /// Finalizers prevent a deletion.
+    #[error("finalizers prevent the deletion of {}", held(finalizers))]
+    Finalizers {
+        /// The context.
+        context: String,
+        /// Each object with a finalizer.
+        finalizers: Vec<Finalizer>,
+        /// `kubectl` with the context and the namespace of the first object.
+        kubectl: String,
+        /// The same as text.
+        #[source]
+        reason: Details,
+    },
+    /// Objects were not gone in time, although their deletion began.
+    #[error("timed out waiting for the deletion of {}", list(ids))]
+    NotDeleted {
+        /// The context.
+        context: String,
+        /// The objects.
+        ids: Vec<String>,
+        /// `kubectl` with the context and the namespace of the objects.
+        kubectl: String,
+        /// The objects and finalizers that remain, as the API server reports them.
+        #[source]
+        reason: Option<Details>,
+    },
     /// The cluster cannot be used, or rejected a request.
     #[error(transparent)]
     Cluster(#[from] cluster::Error),
@@ -60,6 +95,12 @@ impl Error {
         Self::Immutable { context, immutables, kubectl, reason }
     }
 
+    /// Creates the error for finalizers that prevent a deletion.
+    pub(crate) fn finalizers(context: String, finalizers: Vec<Finalizer>, kubectl: String) -> Self {
+        let reason = Details(finalizers.iter().map(describe).collect::<Vec<_>>().join(", "));
+        Self::Finalizers { context, finalizers, kubectl, reason }
+    }
+
     /// Returns the text of the `help:` line, if there is one.
     pub fn help(&self) -> Option<String> {
         match self {
@@ -67,10 +108,55 @@ impl Error {
             Self::Immutable { immutables, kubectl, .. } => {
                 Some(immutable_help(kubectl, immutables))
             }
+            Self::DataNotConfirmed { .. } => {
+                Some("pass `--yes` to delete it without a question".to_owned())
+            }
+            Self::Finalizers { finalizers, kubectl, .. } => {
+                finalizers.first().map(|finalizer| finalizer_help(kubectl, finalizer))
+            }
+            Self::NotDeleted { ids, kubectl, .. } => Some(format!(
+                "run `{kubectl} wait --for=delete {} --timeout=120s`, and then the command again",
+                ids.join(" ")
+            )),
             Self::Cluster(error) => error.help(),
             Self::Process(_) => None,
         }
     }
+}
+
+/// Kubernetes removes it when no pod uses the volume claim any more.
+const CLAIM_PROTECTION: &str = "kubernetes.io/pvc-protection";
+
+fn held(finalizers: &[Finalizer]) -> String {
+    let mut ids: Vec<&String> = finalizers.iter().map(|finalizer| &finalizer.id).collect();
+    ids.dedup();
+    list(&ids)
+}
+
+fn describe(finalizer: &Finalizer) -> String {
+    let Finalizer { namespace, id, name, manager } = finalizer;
+    let place = if namespace.is_empty() { "" } else { " in namespace " };
+    let set_by = match manager.as_deref() {
+        Some("kdev") => ", which the manifest sets".to_owned(),
+        Some(manager) => format!(", which field manager `{manager}` has set"),
+        None => String::new(),
+    };
+    let namespace = if namespace.is_empty() { String::new() } else { format!("`{namespace}`") };
+    format!("`{id}`{place}{namespace} has the finalizer `{name}`{set_by}")
+}
+
+/// Returns the fix for a finalizer. A removed finalizer is ignored with the cleanup that it
+/// stands for.
+fn finalizer_help(kubectl: &str, Finalizer { id, name, .. }: &Finalizer) -> String {
+    if name == CLAIM_PROTECTION {
+        return format!(
+            "run `{kubectl} describe {id}` to see the pods that use it, and delete them"
+        );
+    }
+    let patch = r#"{"metadata":{"finalizers":null}}"#;
+    format!(
+        "run the command again while the controller of the finalizer is running, or skip its cleanup: `{kubectl} patch {id} --type=merge --patch '{patch}'`"
+    )
 }
 
 fn ids(immutables: &[Immutable]) -> String {

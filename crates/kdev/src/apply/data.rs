@@ -1,0 +1,110 @@
+//! Asks before data is deleted, with the objects that a deletion would delete with it.
+
+use std::collections::BTreeMap;
+
+use kdev_core::kube::apply_order::{self, DeletionPhase};
+use kdev_core::kube::applyset::{Member, Parent};
+use kdev_core::kube::deletion;
+use kdev_core::kube::object::text;
+use kdev_core::text::{join, pluralize};
+use serde_json::Value;
+
+use crate::apply::error::{Error, Result};
+use crate::cluster::{Cluster, KUBECTL_TIMEOUT};
+use crate::cx::Cx;
+use crate::process::Command;
+
+/// Asks the user before these objects are deleted, if they hold data. Without a terminal, the
+/// user must have confirmed it with a flag.
+pub(crate) fn confirm(
+    cx: &Cx,
+    cluster: &Cluster,
+    parent: &Parent,
+    objects: &BTreeMap<Member, Value>,
+    is_confirmed: bool,
+) -> Result<()> {
+    let data: Vec<_> = objects.iter().filter(|((_, id), _)| apply_order::holds_data(id)).collect();
+    if data.is_empty() || is_confirmed || cx.is_dry_run() {
+        return Ok(());
+    }
+    let mut described = Vec::new();
+    for ((_, id), live) in data {
+        let contents = describe_contents(cx, cluster, parent, id, live)?;
+        described.push(format!("`{id}`{contents}"));
+    }
+    let described = join(&described);
+    let answer = cx.confirm(&format!("Delete {described}?"));
+    cx.check_interrupt()?;
+    match answer {
+        Some(true) => Ok(()),
+        _ => Err(Error::DataNotConfirmed { context: cluster.context.clone(), data: described }),
+    }
+}
+
+fn describe_contents(
+    cx: &Cx,
+    cluster: &Cluster,
+    parent: &Parent,
+    id: &str,
+    live: &Value,
+) -> Result<String> {
+    let name = text(live, "/metadata/name");
+    match apply_order::deletion_phase(id) {
+        DeletionPhase::Namespaces => describe_namespace(cx, cluster, parent, name),
+        DeletionPhase::Definitions => describe_definition(cx, cluster, name),
+        _ => Ok(describe_claim(live)),
+    }
+}
+
+fn describe_claim(claim: &Value) -> String {
+    let requested = text(claim, "/spec/resources/requests/storage");
+    match text(claim, "/status/capacity/storage") {
+        "" if requested.is_empty() => String::new(),
+        "" => format!(" with {requested}"),
+        capacity => format!(" with {capacity}"),
+    }
+}
+
+/// Counts the custom resources of a definition.
+fn describe_definition(cx: &Cx, cluster: &Cluster, name: &str) -> Result<String> {
+    let sh = cx.shell()?;
+    let cmd = cluster.cmd(&sh, None).args(["get", name, "--all-namespaces", "--output=name"]);
+    let output = Command::new(cmd).timeout(KUBECTL_TIMEOUT).output(cx);
+    let output = output.map_err(|f| cluster.request_error(f, "list custom resources"))?;
+    if !output.status.success() {
+        return Ok(" with an unknown number of custom resources".to_owned());
+    }
+    let number = output.text().lines().count() as u64;
+    Ok(format!(" with {}", pluralize(number, "custom resource")))
+}
+
+/// Counts the objects in a namespace that the apply set does not contain.
+fn describe_namespace(
+    cx: &Cx,
+    cluster: &Cluster,
+    parent: &Parent,
+    namespace: &str,
+) -> Result<String> {
+    let sh = cx.shell()?;
+    let flags = ["api-resources", "--verbs=list", "--namespaced", "--output=name"];
+    let cmd = cluster.cmd(&sh, None).args(flags);
+    let output = Command::new(cmd).timeout(KUBECTL_TIMEOUT).output(cx);
+    let kinds = output.map_err(|f| cluster.request_error(f, "list the kinds of objects"))?;
+    let resources: Vec<String> = kinds.text().split_whitespace().map(str::to_owned).collect();
+    let columns = format!("--output={}", deletion::COLUMNS);
+    let cmd = cluster.cmd(&sh, Some(namespace)).args(["get", &resources.join(",")]);
+    let cmd = cmd.args(["--ignore-not-found", &columns]);
+    let output = Command::new(cmd).timeout(KUBECTL_TIMEOUT).output(cx);
+    let rows = output.map_err(|f| cluster.request_error(f, "list the objects of a namespace"))?;
+    // Some kinds can be forbidden, or their server unreachable.
+    let is_complete = kinds.status.success() && rows.status.success();
+    let counts = deletion::count_others(&rows.text(), &parent.id());
+    Ok(match (counts.is_empty(), is_complete) {
+        (true, true) => " without objects of others".to_owned(),
+        (true, false) => " with an unknown number of objects of others".to_owned(),
+        (false, true) => format!(" with {} of others", deletion::format_counts(&counts)),
+        (false, false) => {
+            format!(" with at least {} of others", deletion::format_counts(&counts))
+        }
+    })
+}
