@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use crate::lab::{get, kubectl, run, run_help};
+use crate::lab::{get, kubectl, run, run_help, stderr_text};
 use crate::test_service::{Service, deployment};
 
 /// Far less than the rollout timeout, and more than a busy lab needs.
@@ -203,4 +203,40 @@ fn entrypoint_that_cannot_start_fails_rollout_early() {
         assert!(stderr.contains("/absent"), "{node}: {stderr}");
         assert!(waited < EARLY_FAILURE_LIMIT, "{node}: it failed only after {waited:?}: {stderr}");
     }
+}
+
+/// kubernetes/kubernetes#67250: the controller waits for a pod of the older revision.
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn stateful_set_recovers_from_older_broken_revision() {
+    let service = Service::on_node("node-2", "ordered");
+    let spec = "  replicas: 2\n  serviceName: ordered\n  selector: {matchLabels: {app: ordered}}\n";
+    let set = |command: &str| {
+        let pod = format!(
+            "      terminationGracePeriodSeconds: 1\n      nodeSelector: {{kubernetes.io/hostname: node-2}}\n      containers:\n      - {{name: web, image: ordered, command: [/busybox, {command}]}}\n"
+        );
+        workload("StatefulSet", "apps/v1", "ordered", spec, &pod)
+    };
+    let apply_broken = || {
+        service.write("k8s/all.yaml", &set("\"false\""));
+        let output = service.up(&["--settle", "3", "--timeout", "6"]).output().unwrap();
+        // The first crash is not a crash loop yet.
+        assert!(matches!(output.status.code(), Some(95 | 96)), "{}", stderr_text(&output));
+    };
+    apply_broken();
+    service.write("k8s/all.yaml", &set("sleep, \"1000\""));
+    let stderr = service.up_ok();
+    let note = "pod `ordered-0` of an older revision cannot become ready (container `web`: ";
+    assert!(stderr.contains(note), "{stderr}");
+    assert!(stderr.contains("Deleted pod/ordered-0 from kdev-lab"), "{stderr}");
+    assert!(stderr.contains("Ready statefulset/ordered: 2 pods in "), "{stderr}");
+    // An update from a revision that runs: the last pod is updated first.
+    apply_broken();
+    let uid = || get("ordered", &["pod", "ordered-0"])["metadata"]["uid"].clone();
+    let first = uid();
+    service.write("k8s/all.yaml", &set("sleep, \"1000\""));
+    let stderr = service.up_ok();
+    assert!(stderr.contains("Deleted pod/ordered-1 from kdev-lab"), "{stderr}");
+    assert!(!stderr.contains("pod/ordered-0"), "{stderr}");
+    assert_eq!(uid(), first, "a pod that is ready was replaced");
 }

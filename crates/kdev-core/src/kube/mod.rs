@@ -18,6 +18,7 @@
 //! - `pod.rs`: the state and the problems of a pod
 //! - `quantity.rs`: quantities such as `500m` and `1.5Gi`
 //! - `resources.rs`: the resource requests of pods
+//! - `revision.rs`: which revision a rollback restores, and which pod blocks a rollout
 //! - `settle.rs`: whether ready pods must keep running for a while
 //! - `time.rs`: times and ages
 //! - `volume.rs`: the volumes of a pod
@@ -41,6 +42,7 @@ pub mod placement;
 pub mod pod;
 pub mod quantity;
 pub mod resources;
+pub mod revision;
 pub mod settle;
 pub mod time;
 pub mod volume;

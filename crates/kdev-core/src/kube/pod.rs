@@ -169,6 +169,13 @@ impl Pod {
         problems.min_by_key(|problem| matches!(problem.outlook, Outlook::MayRecover(_)))
     }
 
+    /// Returns why it is not ready and will not be, unless something else changes: a problem,
+    /// or an image that cannot be pulled.
+    pub fn obstacle(&self) -> Option<String> {
+        let pull = || self.is_failing_to_pull().then(|| self.problem_message()).flatten();
+        self.problem().map(|problem| problem.message).or_else(pull)
+    }
+
     /// Checks whether the containers with these names run the image with this
     /// configuration. The CRI's image ID is the config digest, but an image that also came
     /// from a registry has the registry's digest as its ID, which shows nothing.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::kube::pod::Pod;
 
 /// The revision, on a Deployment and on its ReplicaSets.
-const REVISION: &str = "/metadata/annotations/deployment.kubernetes.io~1revision";
+pub(crate) const REVISION: &str = "/metadata/annotations/deployment.kubernetes.io~1revision";
 
 /// The rollout state of a workload.
 #[derive(Debug, PartialEq, Eq)]
@@ -123,7 +123,7 @@ fn is_set(live: &Value, path: &str) -> bool {
 
 /// Whether the controller has observed the current template. Jobs have no generation to
 /// compare, because their template is immutable.
-fn is_observed(live: &Value) -> bool {
+pub(crate) fn is_observed(live: &Value) -> bool {
     live["kind"] == "Job"
         || number(live, "/status/observedGeneration") >= number(live, "/metadata/generation")
 }

@@ -6,6 +6,7 @@
 //! - `request.rs`: the workloads, and how long to wait for them
 //! - `rollback.rs`: rolls back to the previous revision
 //! - `settle.rs`: waits while containers without a readiness probe run
+//! - `unblock.rs`: deletes a pod of an older revision that blocks a rollout
 //! - `wait.rs`: the wait for one workload
 //! - `watch.rs`: wakes the wait when `kubectl rollout status` returns
 
@@ -15,6 +16,7 @@ mod problems;
 mod request;
 pub(crate) mod rollback;
 mod settle;
+mod unblock;
 mod wait;
 mod watch;
 

@@ -18,6 +18,7 @@ use crate::rollout::failure::{Failures, newest_crash};
 use crate::rollout::problems::Problems;
 use crate::rollout::request::Rollout;
 use crate::rollout::settle::{SettleTimer, Settled};
+use crate::rollout::unblock::Unblocker;
 
 /// The wait for one workload.
 pub(crate) struct Wait<'a> {
@@ -29,6 +30,7 @@ pub(crate) struct Wait<'a> {
     started: Instant,
     failures: Failures<'a>,
     problems: Problems<'a>,
+    unblocker: Unblocker<'a>,
     /// The latest state: the number of ready and of desired pods, and the new pods.
     latest: (u64, u64, Vec<Pod>),
     reported: Option<(u64, u64, Vec<PodState>)>,
@@ -54,6 +56,7 @@ impl<'a> Wait<'a> {
             started,
             failures: Failures::new(rollout, object),
             problems: Problems::new(rollout, object, containers, started),
+            unblocker: Unblocker::new(rollout, object),
             latest: (0, 0, Vec::new()),
             reported: None,
             is_mutation_reported: false,
@@ -92,6 +95,7 @@ impl<'a> Wait<'a> {
             }
         };
         self.settle_timer.stop();
+        self.unblocker.unblock(snapshot, live)?;
         self.problems.check(&pods, creation_failure)?;
         self.latest = (ready, desired, pods);
         self.report_progress();
