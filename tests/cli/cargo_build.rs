@@ -1,6 +1,7 @@
 //! `cargo build` before `docker build`, with the real cargo.
 
 use std::fs;
+use std::path::Path;
 
 use crate::project::{Project, Ran};
 
@@ -17,11 +18,15 @@ fn release_project() -> Project {
     project
 }
 
+fn path_with_linker(project: &Project) -> String {
+    let fakes = ["bin", "tools"].map(|dir| project.path(dir).display().to_string()).join(":");
+    let cargo = Path::new(env!("CARGO")).parent().unwrap().display();
+    format!("{fakes}:{cargo}:/usr/bin:/bin")
+}
+
 /// Runs `up` with a linker on PATH.
 fn up(project: &Project, env: &[(&str, &str)], args: &[&str]) -> Ran {
-    let path = ["bin", "tools"].map(|dir| project.path(dir).display().to_string()).join(":");
-    let cargo = std::path::Path::new(env!("CARGO")).parent().unwrap().display();
-    let path = format!("{path}:{cargo}:/usr/bin:/bin");
+    let path = path_with_linker(project);
     let env = [&[("PATH", path.as_str())], env].concat();
     project.run_with(&env, &[&["up"], args].concat())
 }
@@ -48,6 +53,17 @@ fn output_of_cargo_is_shown() {
         r#""reason":"tool-output","tool":"cargo","line":"warning: unused variable: `other`"}"#;
     assert!(stdout.contains(line), "{stdout}");
     assert!(!stdout.contains("compiler-artifact"), "{stdout}");
+}
+
+#[test]
+fn output_of_cargo_has_colors_in_terminal() {
+    let project = release_project();
+    let path = path_with_linker(&project);
+    let env = [("PATH", path.as_str()), ("TERM", "xterm")];
+    let screen = project.type_in_terminal(80, &env, &["up"], "[y/N] ", "");
+    assert!(screen.contains("\u{1b}[33mwarning\u{1b}[0m"), "{screen}");
+    assert!(screen.contains("\u{1b}[92m   Compiling\u{1b}[0m app"), "{screen}");
+    assert!(screen.contains(" Finished\u{1b}[0m"), "{screen}");
 }
 
 #[test]

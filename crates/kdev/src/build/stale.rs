@@ -161,7 +161,11 @@ impl Check<'_> {
     /// Returns the file that cargo has built under the name of `path`, or the program that
     /// was renamed: it has the same crate root.
     fn built_instead(&self, path: &Path, sources: &[PathBuf]) -> Option<&Path> {
-        let same_name = self.files().filter(|file| file.file_name() == path.file_name());
+        // An example can have the name of a program.
+        let is_alternative = |file: &&Path| {
+            file.file_name() == path.file_name() && is_example(file) == is_example(path)
+        };
+        let same_name = self.files().filter(is_alternative);
         closest(same_name, path).or_else(|| {
             let is_renamed = |one: &&Artifact| {
                 one.program_root.as_ref().is_some_and(|root| sources.contains(root))
@@ -248,6 +252,10 @@ fn copy_folder(mut stale: Box<StaleCopy>) -> Box<StaleCopy> {
 fn replace_component(path: &Path, before: &str, after: &str) -> PathBuf {
     let replace = |part: &OsStr| if part == before { after.into() } else { part.to_owned() };
     path.iter().map(replace).collect()
+}
+
+fn is_example(path: &Path) -> bool {
+    path.parent().is_some_and(|dir| dir.ends_with("examples"))
 }
 
 /// Returns the path that has the longest end in common with `path`.

@@ -151,6 +151,10 @@ fn only_files_of_cargo_are_judged() {
     fs::hard_link(folder.path(BUILT), folder.path("target/release/app")).unwrap();
     folder.write(BUILT, "newer");
     assert_eq!(outcome(&folder.config(copy), Some(&folder.built(BUILT))), Ok(Vec::new()));
+    // An example with the name of a program.
+    folder.program_of("target/release/examples/app", "old", "examples/app.rs");
+    let example = folder.config("FROM x\nCOPY target/release/examples/app /app\n");
+    assert_eq!(outcome(&example, Some(&folder.built(BUILT))), Ok(Vec::new()));
     // Another package, which this run of cargo does not build.
     folder.program_of("target/release/other", "old", "other/main.rs");
     let other = folder.config("FROM x\nCOPY target/release/other /other\n");
