@@ -3,8 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
-mod charts;
 mod cargo_build;
+mod charts;
 mod config_precedence;
 mod distributions;
 mod docs;
@@ -17,8 +17,10 @@ mod imports;
 mod interrupt;
 mod load;
 mod manifests;
+mod namespaces;
 mod onboarding;
 mod output;
+mod owners;
 mod package_selection;
 mod project;
 mod prune;

@@ -36,13 +36,16 @@ fn apply_set_is_recorded_once() {
     let project = with_config();
     project.run(&["up"]).code(0);
     let calls = changes(&project);
-    assert_eq!(calls.len(), 3, "{calls:?}");
+    // The record is written before anything is applied, and when everything is applied.
+    assert!(calls[0].contains("apply --server-side --field-manager=kdev-applyset"), "{calls:?}");
+    assert!(calls[1].starts_with("apply --server-side --field-manager=kdev "), "{calls:?}");
+    let labels = calls[2..calls.len() - 1].join("\n");
     assert!(
-        calls[1].starts_with(
-            "label configmap/old deployment.apps/app applyset.kubernetes.io/part-of=applyset-"
-        ),
-        "{calls:?}"
+        labels.contains("label configmap/old applyset.kubernetes.io/part-of=applyset-"),
+        "{labels}"
     );
+    assert_eq!(labels.matches("owner.kdev/kdev-app-").count(), 2, "{labels}");
+    assert!(calls.last().unwrap().starts_with("apply --server-side --field-manager=kdev "));
     let inventory = fs::read_to_string(project.path("fake/inventory")).unwrap();
     assert!(inventory.contains(r#""applyset.kubernetes.io/tooling":"kdev/v1""#), "{inventory}");
     assert!(
@@ -92,6 +95,7 @@ fn dry_run_shows_labels_deletions_and_record() {
     let commands: Vec<String> = shown(&project, &["--prune"]);
     let expected = [
         "apply --server-side",
+        "apply --server-side",
         "label deployment.apps/app",
         "delete configmap/old",
         "apply --server-side",
@@ -109,12 +113,12 @@ fn down_deletes_only_applied_objects() {
     let kubectl = "kubectl --context kind-test --namespace default '--request-timeout=15s' delete";
     ran.code(0).stderr("").stdout(&format!(
         "{kubectl} configmap/old deployment.apps/app --ignore-not-found '--timeout=90s'
-{kubectl} configmap/kdev-app --ignore-not-found '--timeout=90s'\n"
+{kubectl} configmap/kdev-app-[..] --ignore-not-found '--timeout=90s'\n"
     ));
     assert_eq!(changes(&project), [""; 0]);
     project.run(&["down"]).code(0).stdout("").stderr(
         "     Deleted configmap/old, deployment.apps/app from kind-test
-     Deleted configmap/kdev-app from kind-test\n",
+     Deleted configmap/kdev-app-[..] from kind-test\n",
     );
     let calls = project.calls();
     let all = calls.lines().filter(|line| line.starts_with("kubectl --context"));
@@ -123,7 +127,7 @@ fn down_deletes_only_applied_objects() {
             .all(|call| call.starts_with("kubectl --context kind-test --namespace default ")),
         "{calls}"
     );
-    assert!(calls.contains("--selector applyset.kubernetes.io/part-of=applyset-"), "{calls}");
+    assert!(calls.contains("--selector owner.kdev/kdev-app-"), "{calls}");
     project.run(&["down"]).code(0).stderr(
         "        Note nothing to delete: `up` has not applied `app` to namespace `default`\n",
     );
@@ -156,11 +160,11 @@ namespace/shop
 persistentvolumeclaim/files
 ";
     project.write("fake/members", kept);
-    project.run(&["down", "--delete-data"]).code(0).stderr(
+    project.run(&["down", "--delete-data", "--yes"]).code(0).stderr(
         "     Deleted persistentvolumeclaim/files from kind-test
      Deleted customresourcedefinition.apiextensions.k8s.io/widgets.example.com from kind-test
      Deleted namespace/shop from kind-test
-     Deleted configmap/kdev-app from kind-test\n",
+     Deleted configmap/kdev-app-[..] from kind-test\n",
     );
 }
 
@@ -176,7 +180,7 @@ fn prune_keeps_data_without_flag() {
     let note = "Note `namespace/shop` is no longer in the manifests; pass `--prune --delete-data` to delete it\n";
     assert!(stderr.contains(note), "{stderr}");
     assert!(!project.calls().contains(" delete namespace/shop"), "{}", project.calls());
-    let ran = project.run(&["up", "--prune", "--delete-data"]);
+    let ran = project.run(&["up", "--prune", "--delete-data", "--yes"]);
     assert!(ran.code(0).err().contains("Deleted namespace/shop from kind-test\n"), "{}", ran.err());
     project.run(&["up", "--delete-data"]).code(2);
 }

@@ -85,8 +85,9 @@ fn dry_run_shows_changes_without_making_them() {
 docker tag app:latest 'app:kdev-<digest>'
 docker save 'app:kdev-<digest>' | ssh [..] [ROOT]/bin/ctr -n k8s.io image import --platform linux/amd64 -
 docker save 'app:kdev-<digest>' | ssh [..] [ROOT]/bin/ctr -n k8s.io image import --platform linux/amd64 -
+kubectl --context kind-test --namespace default '--request-timeout=15s' apply --server-side '--field-manager=kdev-applyset' --force-conflicts --filename -
 kubectl --context kind-test --namespace default '--request-timeout=15s' apply --server-side '--field-manager=kdev' --filename -
-kubectl --context kind-test --namespace default '--request-timeout=15s' label deployment.apps/app 'applyset.kubernetes.io/part-of=[..]' '--field-manager=kdev-applyset'
+kubectl --context kind-test --namespace default '--request-timeout=15s' label deployment.apps/app 'applyset.kubernetes.io/part-of=[..]' 'owner.kdev/kdev-app-[..]=default' --overwrite '--field-manager=kdev-applyset'
 kubectl --context kind-test --namespace default '--request-timeout=15s' apply --server-side '--field-manager=kdev' --force-conflicts --filename -\n",
     );
     let calls = project.calls();

@@ -29,6 +29,7 @@ mod kubelet;
 mod lab;
 mod namespace;
 mod nodes;
+mod owners;
 mod partial_load;
 mod process_kill;
 mod prune;

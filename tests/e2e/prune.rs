@@ -7,6 +7,17 @@ use crate::test_service::{Service, deployment};
 
 const EXTRA: &str = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: extra}\ndata: {a: x}\n---\napiVersion: v1\nkind: Service\nmetadata: {name: extra}\nspec: {ports: [{port: 80}]}\n";
 
+/// The label of the record of an apply set.
+const RECORD: &str = "applyset.kubernetes.io/id";
+
+/// Returns the name of the only record in a namespace.
+fn record(namespace: &str) -> String {
+    let names = ["get", "configmaps", "--selector", RECORD, "--output=name"];
+    let names = run(&mut kubectl(namespace, &names));
+    assert_eq!(names.lines().count(), 1, "{names}");
+    names.trim().trim_start_matches("configmap/").to_owned()
+}
+
 /// Returns whether the object exists.
 fn exists(namespace: &str, object: &str) -> bool {
     kubectl(namespace, &["get", object]).output().unwrap().status.success()
@@ -30,7 +41,7 @@ fn removed_objects_are_pruned_and_down_deletes_all() {
     run(&mut kubectl("account", &["create", "configmap", "foreign"]));
     let label = "applyset.kubernetes.io/part-of";
     let part = get("account", &["deployment", "account"])["metadata"]["labels"][label].clone();
-    let parent = get("account", &["configmap", "kdev-account"]);
+    let parent = get("account", &["configmap", &record("account")]);
     assert_eq!(parent["metadata"]["labels"]["applyset.kubernetes.io/id"], part);
     // The label does not count as a change.
     let stderr = service.up_ok();
@@ -144,7 +155,8 @@ fn data_stays_until_deletion_is_requested() {
     assert!(exists("data-other", "configmap/foreign") && exists("data", "pvc/files"));
     run_ok(&service, &["down", "--delete-data"]);
     assert!(!exists("data", "namespace/data-other") && !exists("data", "pvc/files"));
-    assert!(!exists("data", "configmap/kdev-data"));
+    let records = ["get", "configmaps", "--selector", RECORD, "--output=name"];
+    assert_eq!(run(&mut kubectl("data", &records)), "");
 }
 
 /// Defaults that would make an apply and a deletion do nothing.

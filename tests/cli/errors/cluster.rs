@@ -90,7 +90,7 @@ fn unreachable_cluster() {
     let message = "The connection to the server 10.0.0.9:6443 was refused - did you specify the right host or port?";
     project.write("fake/kubectl-get-fails", &format!("{log}\n{log}\n{message}\n"));
     fails(&project, 92, "error: cannot connect to the cluster of context `kind-test`
-  caused by: `kubectl --context kind-test --namespace default '--request-timeout=15s' get nodes '--output=json'` exited with code 1: The connection to the server 10.0.0.9:6443 was refused - did you specify the right host or port?
+  caused by: `kubectl --context kind-test --namespace default '--request-timeout=15s' get 'nodes,namespaces' '--output=json'` exited with code 1: The connection to the server 10.0.0.9:6443 was refused - did you specify the right host or port?
   help: start the cluster, or correct `server` in the kubeconfig (behind a proxy, also `NO_PROXY`); `kubectl --context kind-test --namespace default config view --minify` shows it\n");
 }
 
@@ -105,7 +105,7 @@ fn rejected_manifest() {
     ran.code(92).stderr(&format!("{BUILT}     Loading n1 (4.00 KiB)
       Loaded n1: sent [..] in [TIME]
 error: the API server of context `kind-test` rejected the request to apply the manifests
-  caused by: `kubectl [..] apply --server-side '--field-manager=kdev' '--output=json' --filename -` exited with code 1: Error from server (Forbidden): deployments.apps \"app\" is forbidden: exceeded quota
+  caused by: `kubectl [..] apply --server-side '--field-manager=kdev' --show-managed-fields '--output=json' --filename -` exited with code 1: Error from server (Forbidden): deployments.apps \"app\" is forbidden: exceeded quota
   help: run `kubectl --context kind-test --namespace default describe quota` to see the limits\n"));
     assert_eq!(project.applied(), None);
 }

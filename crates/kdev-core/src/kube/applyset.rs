@@ -1,26 +1,42 @@
 //! The objects that a project has applied, as an `ApplySet` (KEP-3659): each object has a
 //! label with the ID of its set, and the parent of the set, a ConfigMap, lists the kinds
-//! and namespaces of its members.
+//! and namespaces of its members. That label has room for one set, so each object also has a
+//! label for every set that it belongs to.
 
 use std::collections::BTreeSet;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+
+use crate::kube::owner::Identity;
 
 /// Label on each member: the ID of its set.
 pub const PART_OF: &str = "applyset.kubernetes.io/part-of";
-const ID: &str = "applyset.kubernetes.io/id";
+/// Begins the label of objects that existed before a set applied them.
+pub const EXISTED_PREFIX: &str = "existed-before.kdev/";
+/// Begins the labels of a member that name the parents of its sets. The value is the parent's
+/// namespace.
+pub(crate) const OWNER_PREFIX: &str = "owner.kdev/";
+/// Label on each parent: the ID of its set.
+pub const ID: &str = "applyset.kubernetes.io/id";
 const TOOLING: &str = "applyset.kubernetes.io/tooling";
 const KINDS: &str = "applyset.kubernetes.io/contains-group-kinds";
 const NAMESPACES: &str = "applyset.kubernetes.io/additional-namespaces";
+/// Whether everything that the set lists has been applied, labeled, and pruned.
+const STATE: &str = "kdev/state";
+const COMPLETE: &str = "complete";
+const INCOMPLETE: &str = "incomplete";
+/// The longest part of a package name in the name of a parent. A label key has at most 63
+/// characters.
+const MAX_PACKAGE: usize = 40;
 
 /// Namespace and id of an object, such as `deployment.apps/hello`.
 pub type Member = (String, String);
 
 /// The parent object of a set.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Parent {
     pub name: String,
     pub namespace: String,
@@ -36,11 +52,28 @@ pub struct Set {
     pub namespaces: BTreeSet<String>,
     /// Members as `NAMESPACE deployment.apps/hello`.
     pub members: BTreeSet<String>,
+    /// Whether the members that existed before their first apply are marked. Sets of older
+    /// versions have no marks.
+    pub records_origin: bool,
 }
 
 impl Parent {
-    /// Returns the parent of the set that this package applies to this namespace.
-    pub fn for_package(package: &str, namespace: &str) -> Self {
+    /// Returns the parent of the set that a package of this project applies to this namespace.
+    pub fn new(package: &str, namespace: &str, identity: &Identity) -> Self {
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+        let name: String = package.chars().map(plain).take(MAX_PACKAGE).collect();
+        let digits = identity.digits(package, namespace);
+        Self { name: format!("kdev-{name}-{digits}"), namespace: namespace.to_owned() }
+    }
+
+    /// Whether another parent belongs to a package of the same name, in the same namespace.
+    pub fn is_namesake(&self, other: &Self) -> bool {
+        let prefix = |parent: &Self| parent.name.rsplit_once('-').map(|(name, _)| name.to_owned());
+        self != other && self.namespace == other.namespace && prefix(self) == prefix(other)
+    }
+
+    /// Returns the parent that an older kdev used, whatever the project.
+    pub fn without_identity(package: &str, namespace: &str) -> Self {
         let name = format!("kdev-{}", package.to_lowercase().replace('_', "-"));
         Self { name, namespace: namespace.to_owned() }
     }
@@ -52,9 +85,32 @@ impl Parent {
         format!("applyset-{hash}-v1")
     }
 
+    /// Returns the label of members that existed before their first apply. Each set has a
+    /// separate one, because an object of one set can exist before another set.
+    pub fn existed_label(&self) -> String {
+        format!("{EXISTED_PREFIX}{}", self.id())
+    }
+
+    /// Whether a live object has a label of this set.
+    pub fn has_member(&self, object: &Value) -> bool {
+        let labels = &object["metadata"]["labels"];
+        labels[PART_OF] == self.id().as_str() || labels[self.owner_key()] == self.namespace.as_str()
+    }
+
     /// Returns the label selector of the set's members.
     pub fn selector(&self) -> String {
         format!("{PART_OF}={}", self.id())
+    }
+
+    /// Returns the key of the label of its members. The label of the specification has room for
+    /// one set; each set has one of these.
+    pub fn owner_key(&self) -> String {
+        format!("{OWNER_PREFIX}{}", self.name)
+    }
+
+    /// Returns the label of its members, which is also their selector.
+    pub fn owner_label(&self) -> String {
+        format!("{}={}", self.owner_key(), self.namespace)
     }
 
     /// Returns the parent's id for kubectl.
@@ -76,7 +132,7 @@ impl Set {
                 namespaces.insert(namespace);
             }
         }
-        Self { parent, kinds, namespaces, members }
+        Self { parent, kinds, namespaces, members, records_origin: true }
     }
 
     /// Parses the set from its parent in the cluster.
@@ -91,17 +147,27 @@ impl Set {
             kinds: list(&annotations[KINDS], ','),
             namespaces: list(&annotations[NAMESPACES], ','),
             members: list(&live["data"]["members"], '\n'),
+            records_origin: !annotations[STATE].is_null(),
         }
     }
 
-    /// Returns the manifest of the parent.
+    /// Returns the manifest of the parent when everything is applied. Its origin is not compared.
     pub fn document(&self) -> String {
+        self.record(true, &Map::new())
+    }
+
+    /// Returns the manifest of the parent, with these annotations.
+    pub fn record(&self, is_complete: bool, origin: &Map<String, Value>) -> String {
         let join = |items: &BTreeSet<String>, by: &str| {
             items.iter().map(String::as_str).collect::<Vec<_>>().join(by)
         };
-        let mut annotations = json!({TOOLING: "kdev/v1", KINDS: join(&self.kinds, ",")});
-        if !self.namespaces.is_empty() {
-            annotations[NAMESPACES] = json!(join(&self.namespaces, ","));
+        let state = if is_complete { COMPLETE } else { INCOMPLETE };
+        let mut annotations = json!({TOOLING: "kdev/v1", KINDS: join(&self.kinds, ","), STATE: state,
+            // Also if it is empty: two field managers write the record, and a removed annotation
+            // of one would stay as that of the other.
+            NAMESPACES: join(&self.namespaces, ",")});
+        for (key, value) in origin {
+            annotations[key] = value.clone();
         }
         let metadata = json!({"name": self.parent.name, "labels": {ID: self.parent.id()},
             "annotations": annotations});
@@ -167,6 +233,11 @@ pub fn member(parent: &Parent) -> impl Fn(&Value) -> Member {
     }
 }
 
+/// Whether the record of a set says that everything is applied.
+pub fn is_complete(record: &Value) -> bool {
+    record["metadata"]["annotations"][STATE] == COMPLETE
+}
+
 /// Whether an object belongs to no set.
 pub fn is_unlabeled(object: &Value) -> bool {
     object["metadata"]["labels"][PART_OF].is_null()
@@ -178,7 +249,11 @@ mod tests {
 
     fn set(objects: &[&str]) -> Set {
         let objects = objects.iter().map(|text| serde_json::from_str(text).unwrap());
-        Set::from_objects(Parent::for_package("My_App", "n"), objects)
+        Set::from_objects(Parent::without_identity("My_App", "n"), objects)
+    }
+
+    fn parent(key: &str) -> Parent {
+        Parent::new("My_App", "n", &Identity::from_key(key))
     }
 
     const DEPLOYMENT: &str =
@@ -189,10 +264,27 @@ mod tests {
 
     #[test]
     fn id_matches_specification() {
-        let parent = Parent::for_package("My_App", "n");
+        let parent = Parent::without_identity("My_App", "n");
         // printf kdev-my-app.n.ConfigMap. | sha256sum | xxd -r -p | base64
         assert_eq!(parent.name, "kdev-my-app");
         assert_eq!(parent.id(), "applyset-I8VPSMD6XuX2H49KafrJRanm-4n3aHy7zNrerP5_3IQ-v1");
+    }
+
+    #[test]
+    fn parents_of_same_package_differ_by_project_and_namespace() {
+        let ours = parent("a");
+        assert!(ours.name.starts_with("kdev-my-app-"), "{ours:?}");
+        assert_ne!(ours.name, parent("b").name);
+        assert!(ours.is_namesake(&parent("b")) && !ours.is_namesake(&ours));
+        let key = Identity::from_key("b");
+        assert!(!ours.is_namesake(&Parent::new("My_App", "m", &key)));
+        assert!(!ours.is_namesake(&Parent::new("My_App_2", "n", &key)));
+        let identity = Identity::from_key("a");
+        assert_ne!(ours.name, Parent::new("My_App", "m", &identity).name);
+        // The names are ambiguous without the digits.
+        assert_ne!(ours.name, Parent::new("my-app", "n", &identity).name);
+        let long = Parent::new(&"größe".repeat(20), "n", &identity);
+        assert!(long.name.is_ascii() && long.name.len() <= 63, "{long:?}");
     }
 
     #[test]
@@ -202,6 +294,9 @@ mod tests {
         assert_eq!(written.all_namespaces().collect::<Vec<_>>(), ["n", "other"]);
         let live: Value = serde_json::from_str(&written.document()).unwrap();
         assert_eq!(Set::read(written.parent.clone(), &live), written);
+        let older = written.document().replace(STATE, "other");
+        let live: Value = serde_json::from_str(&older).unwrap();
+        assert!(!Set::read(written.parent, &live).records_origin);
     }
 
     #[test]

@@ -62,6 +62,13 @@ impl Owners {
         changes
     }
 
+    /// Returns the labels of other sets that a recreated object has lost. `before` are the sets of
+    /// the deleted object.
+    pub fn lost_labels(&self, before: &Self, ours: &Parent) -> Vec<String> {
+        let lost = before.parents.difference(&self.parents).filter(|parent| *parent != ours);
+        lost.map(Parent::owner_label).collect()
+    }
+
     /// Returns the changes to the labels with which the object leaves `ours`, so that one of
     /// `others` has the label of the specification.
     pub fn labels_to_leave(&self, ours: &Parent, others: &BTreeSet<Parent>) -> Vec<String> {
@@ -124,6 +131,16 @@ mod tests {
                 "{labels}"
             );
         }
+    }
+
+    #[test]
+    fn recreated_object_gets_labels_of_other_sets_again() {
+        let (ours, theirs) = (parent("a"), parent("b"));
+        let (our_key, their_key) = (ours.owner_key(), theirs.owner_key());
+        let before = object(json!({our_key.as_str(): "n", their_key.as_str(): "n"}));
+        let lost = [theirs.owner_label()];
+        assert_eq!(object(json!({})).lost_labels(&before, &ours), lost);
+        assert_eq!(before.lost_labels(&before, &ours), [""; 0]);
     }
 
     #[test]

@@ -5,14 +5,18 @@
 //! - `applyset.rs`: the objects that a project has applied
 //! - `config_readers.rs`: whether pods notice that a ConfigMap or Secret has changed
 //! - `container.rs`: a container of a pod
+//! - `deletion.rs`: objects that a deletion also deletes, and finalizers that prevent it
 //! - `distribution.rs`: the Kubernetes distribution of a node
 //! - `expiry.rs`: the validity of credentials
 //! - `identity.rs`: whether a machine is a node of the cluster
 //! - `kinds.rs`: the workload kinds and their properties
 //! - `kubelet_policy.rs`: whether a kubelet allows images that it has not pulled itself
 //! - `managed_fields.rs`: hands over fields that kubectl has set
+//! - `membership.rs`: the apply sets that an object belongs to
 //! - `node.rs`: a node of the cluster
 //! - `object.rs`: accessors for objects of any kind
+//! - `owner.rs`: how a project is identified, and where its objects were applied from
+//! - `origin.rs`: whether kdev created an object
 //! - `outlook.rs`: which problems of a rollout time may fix
 //! - `placement.rs`: which nodes can run a pod
 //! - `pod.rs`: the state and the problems of a pod
@@ -29,14 +33,18 @@ pub mod apply_order;
 pub mod applyset;
 pub mod config_readers;
 pub mod container;
+pub mod deletion;
 pub mod distribution;
 pub mod expiry;
 pub mod identity;
 pub mod kinds;
 pub mod kubelet_policy;
 pub mod managed_fields;
+pub mod membership;
 pub mod node;
 pub mod object;
+pub mod owner;
+pub mod origin;
 pub mod outlook;
 pub mod placement;
 pub mod pod;

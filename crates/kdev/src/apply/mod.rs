@@ -1,22 +1,39 @@
 //! Applies the rendered manifests. This requires the proof that every node has the image.
 //!
+//! - `data.rs`: asks before data is deleted
 //! - `delete.rs`: deletes objects in order, and keeps those that hold data
 //! - `diff.rs`: the objects in the output of `kubectl diff`
+//! - `finalizers.rs`: explains a deletion that does not end
+//! - `lookup.rs`: gets objects, some of an unknown kind
+//! - `members.rs`: members of an apply set and their labels
+//! - `origin.rs`: marks objects that kdev has not created
 //! - `prune.rs`: finds and deletes objects that are no longer in the manifests
+//! - `record.rs`: the record of an apply set
 //! - `restart.rs`: restarts workloads that read a changed ConfigMap or Secret
 //! - `server_side.rs`: one server-side apply, with its conflicts
+//! - `sharing.rs`: objects that several apply sets contain
+//! - `takeover.rs`: apply sets that the same project has recorded under another identity
 
+pub(crate) mod data;
 pub(crate) mod delete;
 mod diff;
 mod error;
+mod finalizers;
+mod lookup;
+pub(crate) mod members;
+pub(crate) mod origin;
 pub(crate) mod prune;
+pub(crate) mod record;
 mod restart;
 pub(crate) mod server_side;
+pub(crate) mod sharing;
+mod takeover;
 
 use std::collections::BTreeSet;
 
 use kdev_core::kube::apply_order::{self, Phase};
 use kdev_core::kube::applyset::{self, Member, Parent, Set};
+use kdev_core::kube::owner::Owner;
 use kdev_manifest::expected::{self, ExpectedWorkload};
 use kdev_manifest::{documents, objects};
 use serde_json::Value;
@@ -100,6 +117,7 @@ fn split_list(document: &str) -> Vec<(Phase, String)> {
 pub(crate) struct DiffResult {
     set: Set,
     namespaces: Vec<NamespaceDocuments>,
+    owner: Owner,
 }
 
 /// The documents of one namespace, and those of them that differ from the cluster.
@@ -115,10 +133,10 @@ impl DiffResult {
     pub(crate) fn fetch(
         cx: &Cx,
         cluster: &Cluster,
-        package: &str,
+        owner: &Owner,
         mut rendered: Rendered,
     ) -> Result<Self> {
-        let parent = Parent::for_package(package, &cluster.namespace);
+        let parent = Parent::new(&owner.package, &cluster.namespace, &owner.identity);
         let documents = rendered.0.iter().flat_map(|(_, documents)| documents);
         let set = Set::from_objects(
             parent,
@@ -144,7 +162,7 @@ impl DiffResult {
                 if cx.is_dry_run() { Ok(Differences::default()) } else { stream.diff() };
             namespaces.push(NamespaceDocuments { namespace, documents, differences });
         }
-        Ok(Self { set, namespaces })
+        Ok(Self { set, namespaces, owner: owner.clone() })
     }
 
     /// Applies the documents that differ, and returns the applied objects. `_loaded` proves that
@@ -157,7 +175,7 @@ impl DiffResult {
         options: ApplyOptions,
         _loaded: &Loaded,
     ) -> Result<Vec<Member>> {
-        let Self { set, namespaces } = self;
+        let Self { set, namespaces, owner } = self;
         let inventory = set.document();
         let (mut changes, mut objects) = (Vec::new(), Vec::new());
         for NamespaceDocuments { namespace, documents, differences } in &namespaces {
@@ -165,7 +183,7 @@ impl DiffResult {
             let shell = cx.shell()?;
             let stream = NamespaceApply { cx, cluster, namespace, documents, options, shell };
             if cx.is_dry_run() {
-                stream.show();
+                changes.push((Vec::new(), stream));
                 continue;
             }
             let Differences { objects: compared, changed } =
@@ -175,32 +193,53 @@ impl DiffResult {
         }
         let is_inventory = |document: &String| *document == inventory;
         let set_differs = changes.iter().any(|(changed, _)| changed.iter().any(is_inventory));
-        let mut applied = Vec::new();
-        for (changed, stream) in &mut changes {
+        for (changed, _) in &mut changes {
             changed.retain(|document| !is_inventory(document));
-            applied.extend(stream.apply_in_order(changed)?);
         }
+        let set_differs = set_differs || cx.is_dry_run();
+        let plan = PrunePlan::new(cx, cluster, &owner, &set, &objects, set_differs)?;
+        plan.confirm(options)?;
+        let mut applied = Vec::new();
+        if plan.creates_namespace(&set) {
+            applied.extend(apply_namespace(&mut changes, &set.parent.namespace)?);
+        }
+        plan.begin(&set)?;
+        plan.mark_existing(&set)?;
         if cx.is_dry_run() {
-            PrunePlan::new(cx, cluster, &set)?.show_changes(set, options)?;
+            changes.iter().for_each(|(_, stream)| stream.show());
+            plan.finish(set, &[], options)?;
             return Ok(Vec::new());
         }
+        for (changed, stream) in &changes {
+            applied.extend(stream.apply_in_order(changed)?);
+        }
         report_applied(cx, cluster, &applied, expected);
+        origin::mark_created_by_others(cx, cluster, &set.parent, &applied)?;
         let mut members: Vec<Member> = applied.iter().map(applyset::member(&set.parent)).collect();
         members.extend(restart::restart_readers(cx, cluster, &objects, options.restart)?);
-        if set_differs {
-            PrunePlan::new(cx, cluster, &set)?.prune_and_record(set, options)?;
-        } else {
-            // Recreated objects have lost the label.
-            let unlabeled = applied.iter().filter(|object| applyset::is_unlabeled(object));
-            prune::add_label(
-                cx,
-                cluster,
-                &set.parent,
-                unlabeled.map(applyset::member(&set.parent)),
-            )?;
-        }
+        // Also if the set is unchanged, because recreated objects have lost the labels.
+        plan.finish(set, &applied, options)?;
         Ok(members)
     }
+}
+
+/// Applies the Namespace of the apply set's record before the other documents.
+fn apply_namespace(
+    changes: &mut [(Vec<String>, NamespaceApply)],
+    name: &str,
+) -> Result<Vec<Value>> {
+    let is_namespace = |document: &String| {
+        let objects = expected::objects_in(document);
+        objects.iter().any(|object| applyset::id(object) == format!("namespace/{name}"))
+    };
+    let mut applied = Vec::new();
+    for (changed, stream) in changes {
+        let (first, others): (Vec<String>, Vec<String>) =
+            std::mem::take(changed).into_iter().partition(is_namespace);
+        *changed = others;
+        applied.extend(stream.apply(&first)?);
+    }
+    Ok(applied)
 }
 
 /// Reports the applied objects, and fields that differ from what was applied.

@@ -1,79 +1,163 @@
 //! Finds objects that were applied but are no longer in the manifests, by the label of the
 //! apply set, and deletes them with `--prune`.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
 
-use kdev_core::kube::applyset::{self, Member, PART_OF, Parent, Set};
-use kdev_core::kube::object::{self, text};
+use kdev_core::kube::applyset::{self, Member, Set};
+use kdev_core::kube::owner::Owner;
 use kdev_core::text::list;
 use serde_json::Value;
 
-use crate::apply::delete;
+use crate::apply::delete::Deletion;
+use crate::apply::diff::ObjectDiff;
 use crate::apply::error::Result;
+use crate::apply::members::{self, labeled_objects};
+use crate::apply::origin;
+use crate::apply::record::{self, Records};
 use crate::apply::server_side::ApplyOptions;
+use crate::apply::sharing::{self, Shared};
+use crate::apply::takeover::Takeover;
 use crate::cluster::Cluster;
 use crate::cx::Cx;
 use crate::event::Event;
-use crate::process::Command;
 
-/// The field manager of the labels. It differs from that of the manifests, so that an apply
-/// neither removes them nor conflicts with them.
-const FIELD_MANAGER: &str = "--field-manager=kdev-applyset";
-/// Limits one run of `kubectl`, including the deletion of workloads with their pods.
-const PRUNE_TIMEOUT: Duration = Duration::from_secs(120);
-
-/// The previous apply set, and the stale objects.
+/// The recorded apply set, the objects of the cluster, and the stale ones among them.
 pub(crate) struct PrunePlan<'a> {
     cx: &'a Cx<'a>,
     cluster: &'a Cluster,
+    owner: &'a Owner,
     before: Option<Set>,
+    /// The members of the new set that exist.
+    live: Vec<Value>,
     /// Objects that are no longer in the manifests.
-    stale: BTreeSet<Member>,
+    stale: BTreeMap<Member, Value>,
+    /// Objects that are no longer in the manifests, and that other sets contain.
+    shared: Shared,
+    takeover: Takeover,
+    /// Whether nothing has to be recorded.
+    is_unchanged: bool,
 }
 
 impl<'a> PrunePlan<'a> {
-    /// Finds the objects in the cluster that are no longer in the apply set.
-    pub(crate) fn new(cx: &'a Cx<'a>, cluster: &'a Cluster, now: &Set) -> Result<Self> {
-        let before = recorded_set(cx, cluster, &now.parent)?;
-        let has_left = |set: &Set| set.members().any(|(namespace, id)| !now.has(&namespace, &id));
-        let left = match &before {
-            Some(set) if has_left(set) => {
-                let mut all = labeled_objects(cx, cluster, set)?;
-                all.retain(|(namespace, id)| !now.has(namespace, id));
-                all
-            }
-            _ => BTreeSet::new(),
+    /// Finds the objects in the cluster that are no longer in the apply set. If the set does not
+    /// differ from the recorded one, this makes no request.
+    pub(crate) fn new(
+        cx: &'a Cx<'a>,
+        cluster: &'a Cluster,
+        owner: &'a Owner,
+        now: &Set,
+        compared: &[ObjectDiff],
+        set_differs: bool,
+    ) -> Result<Self> {
+        let unchanged = Self {
+            cx,
+            cluster,
+            owner,
+            before: Some(now.clone()),
+            live: origin::compared_members(now, compared),
+            stale: BTreeMap::new(),
+            shared: Shared::none(&now.parent),
+            takeover: Takeover::default(),
+            is_unchanged: true,
         };
-        Ok(Self { cx, cluster, before, stale: left })
+        if !set_differs && !Takeover::is_possible(&now.parent, &unchanged.live) {
+            return Ok(unchanged);
+        }
+        let records = Records::read(cx, cluster, owner, &now.parent)?;
+        let live = origin::live_members(cx, cluster, now, compared)?;
+        let takeover = Takeover::find(cx, cluster, owner, now, &live, &records)?;
+        let is_recorded = records.is_complete && records.ours.as_ref() == Some(now);
+        if is_recorded && takeover.is_empty() {
+            return Ok(unchanged);
+        }
+        let before = records.ours;
+        let has_left = |set: &Set| set.members().any(|(namespace, id)| !now.has(&namespace, &id));
+        let mut stale = match &before {
+            Some(set) if has_left(set) => {
+                labeled_objects(cx, cluster, set, &set.parent.owner_label())?
+            }
+            _ => BTreeMap::new(),
+        };
+        if let Some(set) = before.as_ref().filter(|set| !records.is_complete && has_left(set)) {
+            stale.extend(origin::find_unlabeled(cx, cluster, set)?);
+        }
+        stale.retain(|(namespace, id), _| !now.has(namespace, id));
+        let shared = Shared::take_from(cx, cluster, &now.parent, &mut stale)?;
+        Ok(Self { before, live, stale, shared, takeover, is_unchanged: false, ..unchanged })
     }
 
-    /// Shows the commands of a dry run; none if the apply set does not change.
-    pub(crate) fn show_changes(self, now: Set, options: ApplyOptions) -> Result<()> {
-        if self.before.as_ref() == Some(&now) {
+    /// Whether the namespace of the record is one of the objects that do not exist yet.
+    pub(crate) fn creates_namespace(&self, now: &Set) -> bool {
+        let id = format!("namespace/{}", now.parent.namespace);
+        now.has("", &id) && !self.live.iter().any(|object| applyset::id(object) == id)
+    }
+
+    /// Writes the record before anything is applied.
+    pub(crate) fn begin(&self, now: &Set) -> Result<()> {
+        if self.is_unchanged {
             return Ok(());
         }
-        self.prune_and_record(now, options)
+        let sets = self.before.iter().chain(self.takeover.sets()).cloned();
+        let set = sets.fold(now.clone(), Set::with);
+        record::begin(self.cx, self.cluster, self.owner, &set)
     }
 
     /// Labels the objects, deletes or reports the stale ones, and then records the apply set. If
     /// this is interrupted, the next run repeats it, because the recorded set still differs.
-    pub(crate) fn prune_and_record(self, now: Set, options: ApplyOptions) -> Result<()> {
-        add_label(self.cx, self.cluster, &now.parent, now.members())?;
-        let mut set = now;
-        let kept = if options.prune {
-            let kept = delete::delete(self.cx, self.cluster, &self.stale, options.delete_data)?;
-            self.report_stale(&kept, "--prune --delete-data");
-            kept
-        } else {
-            self.report_stale(&self.stale, "--prune");
-            self.stale.clone()
-        };
-        if let Some(before) = self.before.filter(|_| !kept.is_empty()) {
-            // Stale objects stay in the recorded set, so that a later run finds them.
-            set = set.with(Set { members: delete::as_members(&kept), ..before });
+    /// `applied` are objects as they are now.
+    pub(crate) fn finish(self, now: Set, applied: &[Value], options: ApplyOptions) -> Result<()> {
+        let Self { cx, cluster, .. } = self;
+        let replaced = self.takeover.parents();
+        let joining = sharing::Joining { before: &self.live, applied };
+        joining.join(cx, cluster, &now, &replaced, !self.is_unchanged)?;
+        if self.is_unchanged {
+            return Ok(());
         }
-        record(self.cx, self.cluster, &set)
+        let leftovers = self.takeover.leftovers(&now);
+        sharing::move_objects(cx, cluster, &now.parent, &replaced, &leftovers)?;
+        let mut set = now;
+        for taken in self.takeover.sets() {
+            let members = members::as_members(&leftovers.keys().cloned().collect());
+            set = set.with(Set { members, ..taken.clone() });
+        }
+        if let Some(before) = &self.before {
+            let kept = self.prune(before, options)?;
+            if !kept.is_empty() {
+                // Stale objects stay in the recorded set, so that a later run finds them.
+                let members = members::as_members(&kept);
+                set = set.with(Set { members, ..before.clone() });
+            }
+        }
+        self.shared.release(cx, cluster, self.owner)?;
+        record::finish(cx, cluster, &set, self.takeover.is_complete())?;
+        self.takeover.finish(cx, cluster)
+    }
+
+    /// Marks the objects that kdev has not created, before it applies them.
+    pub(crate) fn mark_existing(&self, now: &Set) -> Result<()> {
+        if self.cx.is_dry_run() && self.is_unchanged {
+            return Ok(());
+        }
+        origin::mark_existing(self.cx, self.cluster, now, self.before.as_ref(), &self.live)
+    }
+
+    /// Asks the user if a prune will delete data.
+    pub(crate) fn confirm(&self, options: ApplyOptions) -> Result<()> {
+        let Some(before) = self.before.as_ref().filter(|_| options.prune) else { return Ok(()) };
+        let deletion = Deletion::new(before, self.stale.clone(), options.delete_data);
+        deletion.confirm(self.cx, self.cluster, options.yes)
+    }
+
+    /// Deletes or reports the stale objects, and returns those that stay in the set.
+    fn prune(&self, before: &Set, options: ApplyOptions) -> Result<BTreeSet<Member>> {
+        let deletion = Deletion::new(before, self.stale.clone(), options.delete_data);
+        let (kept, flags) = if options.prune {
+            (deletion.run(self.cx, self.cluster)?, "--prune --delete-data")
+        } else {
+            (deletion.release_foreign(self.cx, self.cluster)?, "--prune")
+        };
+        self.report_stale(&kept, flags);
+        Ok(kept)
     }
 
     fn report_stale(&self, stale: &BTreeSet<Member>, flags: &str) {
@@ -87,67 +171,4 @@ impl<'a> PrunePlan<'a> {
             self.cx.emit(Event::Note { text });
         }
     }
-}
-
-/// Returns the recorded apply set, if there is one.
-pub(crate) fn recorded_set(cx: &Cx, cluster: &Cluster, parent: &Parent) -> Result<Option<Set>> {
-    let sh = cx.shell()?;
-    let cmd = cluster.cmd(&sh, Some(&parent.namespace)).arg("get").arg(parent.object());
-    let command =
-        Command::new(cmd.args(["--ignore-not-found", "--output=json"])).timeout(PRUNE_TIMEOUT);
-    let output = command.read(cx).map_err(|f| cluster.request_error(f, "get the apply set"))?;
-    let live = serde_json::from_slice::<Value>(&output.stdout).ok();
-    Ok(live.map(|live| Set::read(parent.clone(), &live)))
-}
-
-/// Lists the objects with the label of the apply set.
-pub(crate) fn labeled_objects(cx: &Cx, cluster: &Cluster, set: &Set) -> Result<BTreeSet<Member>> {
-    let mut found = BTreeSet::new();
-    for namespace in set.all_namespaces() {
-        let sh = cx.shell()?;
-        let (resources, selector) = (set.resources(), set.parent.selector());
-        let cmd = cluster.cmd(&sh, Some(namespace)).args(["get", &resources]);
-        // The objects show whether they are namespaced.
-        let cmd = cmd.args(["--selector", &selector, "--output=json"]);
-        let list: Value = cluster.get_json(cx, cmd, "list the objects of the apply set")?;
-        let member =
-            |object: &Value| (text(object, "/metadata/namespace").to_owned(), applyset::id(object));
-        found.extend(object::list(&list["items"]).map(member));
-    }
-    Ok(found)
-}
-
-/// Adds the label of the apply set to objects.
-pub(crate) fn add_label(
-    cx: &Cx,
-    cluster: &Cluster,
-    parent: &Parent,
-    members: impl Iterator<Item = Member>,
-) -> Result<()> {
-    let label = format!("{PART_OF}={}", parent.id());
-    for (namespace, ids) in delete::by_namespace(members) {
-        let sh = cx.shell()?;
-        let cmd = cluster.cmd(&sh, Some(&namespace)).arg("label").args(&ids);
-        let command = Command::new(cmd.args([&label, FIELD_MANAGER])).timeout(PRUNE_TIMEOUT);
-        if cx.is_dry_run() {
-            cx.emit(Event::WouldRun { command: command.to_string() });
-            continue;
-        }
-        command.read(cx).map_err(|f| cluster.request_error(f, "label the applied objects"))?;
-    }
-    Ok(())
-}
-
-pub(crate) fn record(cx: &Cx, cluster: &Cluster, set: &Set) -> Result<()> {
-    let sh = cx.shell()?;
-    let cmd = cluster.cmd(&sh, Some(&set.parent.namespace));
-    let cmd = cmd.args(["apply", "--server-side", "--field-manager=kdev", "--force-conflicts"]);
-    let command =
-        Command::new(cmd.args(["--filename", "-"])).stdin(set.document()).timeout(PRUNE_TIMEOUT);
-    if cx.is_dry_run() {
-        cx.emit(Event::WouldRun { command: command.to_string() });
-        return Ok(());
-    }
-    command.read(cx).map_err(|f| cluster.request_error(f, "record the apply set"))?;
-    Ok(())
 }

@@ -23,7 +23,8 @@ const FIELD_MANAGER: &str = "kdev";
 const FORCE_CONFLICTS: &str = "--force-conflicts";
 /// Prints the objects as they are after the apply.
 const JSON_OUTPUT: &str = "--output=json";
-/// Includes the field managers in a diff. kubectl 1.24 and older always do, without this flag.
+/// Includes the field managers in a diff and in objects. In a diff, kubectl 1.24 and older always
+/// includes them, without this flag.
 const SHOW_MANAGED_FIELDS: &str = "--show-managed-fields";
 /// How often fields are handed over at most. An object can have changed since the diff.
 const HAND_OVER_ATTEMPTS: usize = 4;
@@ -42,6 +43,8 @@ pub struct ApplyOptions {
     pub prune: bool,
     /// With `prune`, also delete namespaces, CustomResourceDefinitions, and volume claims.
     pub delete_data: bool,
+    /// Delete them without a question.
+    pub yes: bool,
     /// Restart workloads whose pods read a changed ConfigMap or Secret.
     pub restart: bool,
 }
@@ -156,11 +159,12 @@ impl NamespaceApply<'_> {
 
     fn apply_once(&self, documents: &[String]) -> Result<Vec<Value>, Failure> {
         let stream = yaml_stream(documents);
-        let flags = [self.force_flags(), &[JSON_OUTPUT]].concat();
+        let flags = [self.force_flags(), &[SHOW_MANAGED_FIELDS, JSON_OUTPUT]].concat();
         let output = match self.command("apply", &flags, &stream).read(self.cx) {
             // Fields of an earlier `kubectl apply` or rollback are taken over.
             Err(failure) if is_conflict_with_earlier_apply(&failure) => {
-                self.command("apply", &[FORCE_CONFLICTS, JSON_OUTPUT], &stream).read(self.cx)
+                let flags = [FORCE_CONFLICTS, SHOW_MANAGED_FIELDS, JSON_OUTPUT];
+                self.command("apply", &flags, &stream).read(self.cx)
             }
             other => other,
         }?;

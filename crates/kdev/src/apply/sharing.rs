@@ -135,9 +135,7 @@ impl Shared {
                 .filter_map(|parent| self.others.origin(parent))
                 .any(|origin| origin.package == owner.package);
         }
-        for (change, members) in changes.iter().filter(|(change, _)| !change.is_empty()) {
-            label(cx, cluster, members.iter().cloned(), change)?;
-        }
+        change_labels(cx, cluster, changes)?;
         for (others, ids) in stays {
             let (stays, them) = if ids.len() == 1 { ("stays", "it") } else { ("stay", "them") };
             let text =
@@ -169,29 +167,71 @@ pub(crate) fn identity_advice(owner: &Owner) -> String {
     )
 }
 
-/// Returns a member with its object, if it is known.
-pub(crate) fn find(known: &[&Value], member: Member) -> (Member, Value) {
-    let is_member = |object: &&&Value| {
-        let (namespace, id) = live_member(object);
-        id == member.1 && (namespace.is_empty() || namespace == member.0)
-    };
-    let object = known.iter().find(is_member).map_or(Value::Null, |object| (*object).clone());
-    (member, object)
+/// The objects that join a set: as they were before the apply, and as it has returned them.
+pub(crate) struct Joining<'a> {
+    pub(crate) before: &'a [Value],
+    pub(crate) applied: &'a [Value],
+}
+
+impl Joining<'_> {
+    /// Makes the members of `now` members of its set. Their memberships in the sets of `replaced`
+    /// end. Objects that are not known are left out, unless `with_unknown`.
+    pub(crate) fn join(
+        &self,
+        cx: &Cx,
+        cluster: &Cluster,
+        now: &Set,
+        replaced: &BTreeSet<Parent>,
+        with_unknown: bool,
+    ) -> Result<()> {
+        let ours = &now.parent;
+        let mut changes: BTreeMap<Vec<String>, Vec<Member>> = BTreeMap::new();
+        for member in now.members() {
+            let before = find(self.before, &member);
+            let applied = find(self.applied, &member);
+            let Some(live) = applied.or(before).or(with_unknown.then_some(&Value::Null)) else {
+                continue;
+            };
+            let owners = Owners::read(live);
+            let mut change = owners.labels_to_join(ours, replaced);
+            if let Some(before) = before.filter(|_| applied.is_some()) {
+                change.extend(owners.lost_labels(&Owners::read(before), ours));
+            }
+            changes.entry(change).or_default().push(member);
+        }
+        change_labels(cx, cluster, changes)
+    }
 }
 
 /// Makes objects members of `ours`. Their memberships in the sets of `replaced` end.
-pub(crate) fn join_set(
+pub(crate) fn move_objects(
     cx: &Cx,
     cluster: &Cluster,
     ours: &Parent,
     replaced: &BTreeSet<Parent>,
-    objects: impl Iterator<Item = (Member, Value)>,
+    objects: &BTreeMap<Member, Value>,
 ) -> Result<()> {
     let mut changes: BTreeMap<Vec<String>, Vec<Member>> = BTreeMap::new();
     for (member, live) in objects {
-        let change = Owners::read(&live).labels_to_join(ours, replaced);
-        changes.entry(change).or_default().push(member);
+        let change = Owners::read(live).labels_to_join(ours, replaced);
+        changes.entry(change).or_default().push(member.clone());
     }
+    change_labels(cx, cluster, changes)
+}
+
+fn find<'a>(objects: &'a [Value], (namespace, id): &Member) -> Option<&'a Value> {
+    objects.iter().find(|object| {
+        let (live_namespace, live_id) = live_member(object);
+        live_id == *id && (live_namespace.is_empty() || live_namespace == *namespace)
+    })
+}
+
+/// Changes labels, with one `kubectl` for all members with the same change.
+fn change_labels(
+    cx: &Cx,
+    cluster: &Cluster,
+    changes: BTreeMap<Vec<String>, Vec<Member>>,
+) -> Result<()> {
     for (change, members) in changes.into_iter().filter(|(change, _)| !change.is_empty()) {
         label(cx, cluster, members.into_iter(), &change)?;
     }

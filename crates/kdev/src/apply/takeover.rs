@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kdev_core::kube::applyset::{Member, Parent, Set};
+use kdev_core::kube::membership::Owners;
 use kdev_core::kube::owner::Owner;
 use kdev_core::text::list;
 use serde_json::Value;
 
 use crate::apply::delete;
 use crate::apply::error::Result;
-use crate::apply::prune::labeled_objects;
+use crate::apply::members::labeled_objects;
 use crate::apply::record::Records;
 use crate::apply::sharing::OtherSets;
 use crate::cluster::Cluster;
@@ -54,6 +55,17 @@ impl Takeover {
             takeover.refused = Some((older.parent.clone(), others));
         }
         Ok(takeover)
+    }
+
+    /// Whether one of these objects belongs to a set of a package with the same name.
+    pub(crate) fn is_possible(ours: &Parent, live: &[Value]) -> bool {
+        let others = live.iter().flat_map(|object| Owners::read(object).others(ours));
+        others.into_iter().any(|other| ours.is_namesake(&other))
+    }
+
+    /// Whether there is nothing to take over or to report.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sets.is_empty() && self.refused.is_none()
     }
 
     /// Returns the sets.

@@ -2,16 +2,22 @@
 //! manifests.
 
 use kdev_core::kube::applyset::{Parent, Set};
+use kdev_core::kube::object::text;
+use kdev_core::kube::owner::{Origin, Owner};
 use kdev_core::text::list;
+use serde_json::Value;
 
-use crate::apply::{delete, prune};
+use crate::apply::delete::{self, Deletion};
+use crate::apply::record::{self, Records};
+use crate::apply::sharing::{self, Shared};
+use crate::apply::{members, origin};
 use crate::cluster::Cluster;
 use crate::cluster::kubeconfig::{ClusterTarget, Kubeconfig};
 use crate::config::{Config, ConfigLayer};
 use crate::cx::Cx;
 use crate::error::Result;
 use crate::event::Event;
-use crate::project::{PackageSelection, Project};
+use crate::project::{PackageSelection, Project, owner};
 
 /// The options of [`down`].
 #[derive(Clone, Debug, Default)]
@@ -24,6 +30,8 @@ pub struct DownRequest {
     pub flags: ConfigLayer,
     /// Also delete namespaces, CustomResourceDefinitions, and volume claims.
     pub delete_data: bool,
+    /// Delete them without a question.
+    pub yes: bool,
 }
 
 /// Deletes every object that has the label of the package's apply set, and then the ConfigMap
@@ -34,26 +42,74 @@ pub fn down(cx: &Cx, request: &DownRequest) -> Result<()> {
     let config = Config::resolve_without_build(&project, request.flags.clone())?;
     let kubeconfig = Kubeconfig::read(cx, &request.target)?;
     let cluster = Cluster::select(cx, kubeconfig, &request.target, &config)?;
-    let parent = Parent::for_package(&config.package, &cluster.namespace);
-    let Some(set) = prune::recorded_set(cx, &cluster, &parent)? else {
-        let (package, namespace) = (&config.package, &cluster.namespace);
-        let text = format!(
-            "nothing to delete: `up` has not applied `{package}` to namespace `{namespace}`"
-        );
-        cx.emit(Event::Note { text });
-        return Ok(());
+    let owner = owner::find(cx, &config.package, &config.dir, config.project_id.as_deref())?;
+    let parent = Parent::new(&owner.package, &cluster.namespace, &owner.identity);
+    let records = Records::read(cx, &cluster, &owner, &parent)?;
+    let Some(set) = records.ours else {
+        return report_nothing_to_delete(cx, &cluster, &owner, records.older.as_ref());
     };
-    let objects = prune::labeled_objects(cx, &cluster, &set)?;
-    let kept = delete::delete(cx, &cluster, &objects, request.delete_data)?;
+    let mut objects = members::labeled_objects(cx, &cluster, &set, &parent.owner_label())?;
+    if !records.is_complete {
+        objects.extend(origin::find_unlabeled(cx, &cluster, &set)?);
+    }
+    let shared = Shared::take_from(cx, &cluster, &parent, &mut objects)?;
+    let deletion = Deletion::new(&set, objects, request.delete_data);
+    deletion.confirm(cx, &cluster, request.yes)?;
+    let kept = deletion.run(cx, &cluster)?;
+    shared.release(cx, &cluster, &owner)?;
     if kept.is_empty() {
         let inventory = (parent.namespace.clone(), parent.object());
-        delete::delete_at_once(cx, &cluster, std::iter::once(inventory))?;
+        delete::delete_one(cx, &cluster, inventory)?;
         return Ok(());
     }
     let ids: Vec<&String> = kept.iter().map(|(_, id)| id).collect();
     let (stays, them) = if ids.len() == 1 { ("stays", "it") } else { ("stay", "them") };
     let text = format!("{} {stays}; pass `--delete-data` to delete {them}", list(&ids));
     cx.emit(Event::Note { text });
-    prune::record(cx, &cluster, &Set { members: delete::as_members(&kept), ..set })?;
+    let set = Set { members: members::as_members(&kept), ..set };
+    record::finish(cx, &cluster, &set, records.is_complete)?;
+    Ok(())
+}
+
+/// Reports that `up` has applied nothing to this namespace, and which record could be meant: of
+/// an older kdev, of this project in other namespaces, or of another project. A namespace that
+/// does not exist is an error.
+fn report_nothing_to_delete(
+    cx: &Cx,
+    cluster: &Cluster,
+    owner: &Owner,
+    older: Option<&Set>,
+) -> Result<()> {
+    let (package, namespace) = (&owner.package, &cluster.namespace);
+    if let Some(older) = older {
+        let text = format!(
+            "nothing is deleted: an older kdev recorded `{package}` in `{}` without the project; run `cargo kdev up` to take over its objects",
+            older.parent.object()
+        );
+        cx.emit(Event::Note { text });
+        return Ok(());
+    }
+    let records = record::list_all(cx, cluster)?;
+    let place = |record: &Value| text(record, "/metadata/namespace").to_owned();
+    let is_ours = |record: &&Value| {
+        let parent = Parent::new(package, &place(record), &owner.identity);
+        text(record, "/metadata/name") == parent.name
+    };
+    let applied_to: Vec<String> = records.iter().filter(is_ours).map(place).collect();
+    cluster.require_namespace_or(cx, &applied_to)?;
+    let mut note =
+        format!("nothing to delete: `up` has not applied `{package}` to namespace `{namespace}`");
+    if !applied_to.is_empty() {
+        let name = if applied_to.len() == 1 { "namespace" } else { "namespaces" };
+        note = format!("{note}, but to {name} {}", list(&applied_to));
+    }
+    cx.emit(Event::Note { text: note });
+    let in_namespace = records.iter().filter(|record| place(record) == *namespace);
+    let others: Vec<Origin> = in_namespace.filter_map(Origin::read).collect();
+    for origin in others.iter().filter(|origin| origin.package == *package) {
+        let advice = sharing::identity_advice(owner);
+        let text = format!("another project has applied {}; {advice}", origin.describe());
+        cx.emit(Event::Note { text });
+    }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! `cargo kdev up`: build, load, apply, wait.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use kdev_core::image::built::BuiltImage;
@@ -13,6 +14,7 @@ use crate::apply::{DiffResult, Rendered};
 use crate::build;
 use crate::cluster::Cluster;
 use crate::cluster::kubeconfig::{ClusterTarget, Kubeconfig};
+use crate::cluster::namespaces::Namespaces;
 use crate::commands::why;
 use crate::config::{Config, ConfigLayer, siblings};
 use crate::cx::Cx;
@@ -27,7 +29,7 @@ use crate::manifests::{self, Manifest, RenderTarget};
 use crate::node::connection::NodeConnection;
 use crate::node::transport::Transports;
 use crate::parallel::run_both;
-use crate::project::{PackageSelection, Project};
+use crate::project::{PackageSelection, Project, owner};
 use crate::rollout::{Rollout, rollback};
 
 /// The options of [`up`].
@@ -57,9 +59,13 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
     let start = Instant::now();
     let project = Project::read(cx, &request.selection)?;
     let config = Config::resolve(&project, request.flags.clone())?;
-    let (docker, kubeconfig) =
-        run_both(|| Docker::connect(cx), || Kubeconfig::read(cx, &request.target));
-    let docker = docker?;
+    let find_owner =
+        || owner::find(cx, &config.package, &config.dir, config.project_id.as_deref());
+    let ((docker, kubeconfig), owner) = run_both(
+        || run_both(|| Docker::connect(cx), || Kubeconfig::read(cx, &request.target)),
+        find_owner,
+    );
+    let (docker, owner) = (docker?, owner?);
     let cluster = Cluster::select(cx, kubeconfig?, &request.target, &config)?;
     let target = RenderTarget::Cluster(&cluster, &request.target);
     let manifests = Manifest::read_all(cx, &config, target)?;
@@ -71,7 +77,8 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
     let plan = SharedPlan::fetch(cx, &cluster, &shared)?;
     plan.note_left_out(cx);
     objects.retain(|object| !plan.is_left_out(object));
-    let all = cluster.nodes(cx)?;
+    let (all, namespaces) = cluster.nodes_and_namespaces(cx)?;
+    check_namespaces(&cluster, namespaces.as_ref(), &objects)?;
     let exclusion_cause = |node: &Node| targets::exclusion_cause(&objects, &config, node);
     let nodes = targets::choose(cx, &cluster, &all, &config, &request.nodes, exclusion_cause)?;
     let transports = Transports::find(cx, &config, &nodes)?;
@@ -84,7 +91,7 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
         let tag = image.reference.tag().unwrap_or_default();
         let texts = render_all(&manifests, &config, tag, &plan)?;
         let expected_workloads = expected::all(&texts, config.image.name());
-        let compared = DiffResult::fetch(cx, &cluster, &config.package, Rendered::new(&texts))?;
+        let compared = DiffResult::fetch(cx, &cluster, &owner, Rendered::new(&texts))?;
         Ok((expected_workloads, compared))
     };
     let mut done = None;
@@ -155,4 +162,20 @@ fn render_all(
         Ok(plan.apply(manifest, &manifest.render(&update)?.text, config)?)
     };
     manifests.iter().map(render).collect()
+}
+
+/// Fails before the build if the API server would reject objects because of their namespace.
+fn check_namespaces(
+    cluster: &Cluster,
+    namespaces: Option<&Namespaces>,
+    objects: &[Object],
+) -> Result<()> {
+    let Some(namespaces) = namespaces else { return Ok(()) };
+    let is_namespace = |object: &&Object| object.kind == "Namespace";
+    let created = objects.iter().filter(is_namespace).map(|object| object.name.as_str());
+    let created: BTreeSet<&str> = created.collect();
+    let set = objects.iter().filter_map(|object| object.namespace.as_deref());
+    // The record of the applied objects is in the cluster's namespace.
+    let used = set.chain(created.iter().copied()).chain([cluster.namespace.as_str()]).collect();
+    Ok(namespaces.check_usable(cluster, &used, &created)?)
 }

@@ -15,6 +15,9 @@ pub enum Error {
     /// `cargo metadata` failed.
     #[error("failed to read the Cargo project")]
     Metadata(#[source] Failure),
+    /// `git` was terminated.
+    #[error("failed to read the git repository")]
+    Git(#[source] Failure),
     /// The workspace does not contain the selected package.
     #[error("package `{package}` not found in the workspace")]
     PackageNotFound {
@@ -45,6 +48,10 @@ impl Error {
     pub fn help(&self) -> Option<String> {
         match self {
             Self::Metadata(failure) => Some(metadata_help(&failure.stderr)),
+            Self::Git(_) => Some(
+                "set `project-id` in `[package.metadata.kdev]` to identify the project without git"
+                    .to_owned(),
+            ),
             Self::PackageNotFound { available, .. } => {
                 Some(format!("pass one of these to `--package`: {}", list(available)))
             }

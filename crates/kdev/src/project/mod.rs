@@ -1,6 +1,11 @@
 //! Reads the selected package, its workspace and their `kdev` tables with `cargo metadata`.
+//!
+//! - `owner.rs`: what identifies the project
+//! - `repository.rs`: the git repository
 
 mod error;
+pub(crate) mod owner;
+mod repository;
 
 use std::path::{Path, PathBuf};
 

@@ -1,3 +1,5 @@
+//! Tests with real repositories.
+
 use super::*;
 use tempfile::TempDir;
 

@@ -1,0 +1,240 @@
+//! Projects that share a package name or objects, and clones of one project.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use crate::lab::{command, get, kubectl, run, state, stderr_text};
+use crate::namespace;
+use crate::test_service::Service;
+
+/// Returns a workload that is never started, so that nothing has to be waited for.
+fn workload(image: &str, name: &str) -> String {
+    format!(
+        "apiVersion: batch/v1
+kind: CronJob
+metadata: {{name: {name}}}
+spec:
+  schedule: 0 0 1 1 *
+  suspend: true
+  jobTemplate:
+    spec:
+      template:
+        spec:
+          restartPolicy: Never
+          nodeSelector: {{kubernetes.io/hostname: node-1}}
+          containers: [{{name: web, image: {image}}}]
+"
+    )
+}
+
+fn config_map(name: &str, namespace: &str) -> String {
+    format!(
+        "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: {namespace}}}\n"
+    )
+}
+
+/// A project with the service's package and image, in another folder.
+struct Copy<'a> {
+    service: &'a Service,
+    dir: PathBuf,
+}
+
+impl<'a> Copy<'a> {
+    fn in_folder(service: &'a Service, name: &str) -> Self {
+        let dir = service.path("copies").join(name);
+        fs::create_dir_all(&dir).unwrap();
+        for file in ["Cargo.toml", "Dockerfile", "src", "www", "busybox"] {
+            run(command("cp").arg("-r").arg(service.path(file)).arg(&dir));
+        }
+        fs::create_dir(dir.join("k8s")).unwrap();
+        fs::write(dir.join(".gitignore"), "/target\n").unwrap();
+        Self { service, dir }
+    }
+
+    fn write(&self, manifest: &str) -> &Self {
+        fs::write(self.dir.join("k8s/all.yaml"), manifest).unwrap();
+        self
+    }
+
+    /// Makes the folder a repository.
+    fn commit(self) -> Self {
+        git(&self.dir, &["init", "--quiet"]);
+        git(&self.dir, &["add", "."]);
+        git(&self.dir, &["commit", "--quiet", "--message", "first"]);
+        self
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        let namespace = ["--namespace", self.service.name];
+        let mut kdev = self.service.kdev(&[args, &namespace].concat());
+        kdev.current_dir(&self.dir).output().unwrap()
+    }
+
+    #[track_caller]
+    fn ok(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert!(output.status.success(), "{}", stderr_text(&output));
+        stderr_text(&output)
+    }
+
+    fn down(&self) -> String {
+        self.ok(&["down", "--delete-data", "--yes"])
+    }
+}
+
+fn git(dir: &Path, args: &[&str]) {
+    let identity = ["-c", "user.name=kdev", "-c", "user.email=kdev@example.com"];
+    run(command("git").arg("-C").arg(dir).args(identity).args(args));
+}
+
+/// Returns the objects of the tests in a namespace.
+fn objects(namespace: &str) -> Vec<String> {
+    let list = run(&mut kubectl(namespace, &["get", "cronjobs,configmaps", "--output=name"]));
+    let is_ours = |name: &&str| !name.ends_with("/kube-root-ca.crt");
+    let mut names: Vec<String> = list.lines().filter(is_ours).map(str::to_owned).collect();
+    names.sort();
+    names
+}
+
+/// Removes the namespace that both projects contain.
+struct SharedNamespace(&'static str);
+
+impl Drop for SharedNamespace {
+    fn drop(&mut self) {
+        if namespace::exists(self.0) {
+            namespace::delete(self.0);
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn projects_of_same_package_name_keep_objects_of_each_other() {
+    let service = Service::on_node("node-1", "owners");
+    let shared = SharedNamespace("owners-shared");
+    let project = |name: &str| {
+        let copy = Copy::in_folder(&service, name);
+        let namespace =
+            format!("---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: {}}}\n", shared.0);
+        let manifest =
+            format!("{}{namespace}{}", workload("owners", name), config_map(name, shared.0));
+        copy.write(&manifest);
+        copy.commit()
+    };
+    let (first, second) = (project("first"), project("second"));
+    for [one, other] in [[&first, &second], [&second, &first]] {
+        one.ok(&["up"]);
+        let stderr = other.ok(&["up"]);
+        assert!(!stderr.contains("no longer in the manifests"), "{stderr}");
+        assert!(other.ok(&["up"]).contains("Unchanged"));
+        assert!(one.ok(&["up", "--prune"]).contains("Unchanged"));
+        let stderr = one.down();
+        let note = format!("Note `namespace/{}` stays because package `owners` (`", shared.0);
+        assert!(stderr.contains(&note) && stderr.contains("also applies it"), "{stderr}");
+        let name = other.dir.file_name().unwrap().to_str().unwrap();
+        assert_eq!(objects(shared.0), [format!("configmap/{name}")]);
+        assert_eq!(objects("owners").len(), 2, "{:?}", objects("owners"));
+        // One of both remains in the label of the specification.
+        let labels = get("owners", &["namespace", shared.0])["metadata"]["labels"].clone();
+        let parent = objects("owners").into_iter().find(|id| id.starts_with("configmap/"));
+        let parent = get("owners", &[&parent.unwrap()]);
+        let label = |name: &str| format!("applyset.kubernetes.io/{name}");
+        assert_eq!(labels[label("part-of")], parent["metadata"]["labels"][label("id")]);
+        let stderr = other.down();
+        assert!(stderr.contains(&format!("Deleted namespace/{}", shared.0)), "{stderr}");
+        assert!(!namespace::exists(shared.0) && objects("owners").is_empty());
+    }
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn clones_of_one_repository_are_one_project() {
+    let service = Service::on_node("node-1", "clones");
+    let manifest = |extra: &str| format!("{}{extra}", workload("clones", "clones"));
+    let extra = config_map("extra", "clones");
+    let first = Copy::in_folder(&service, "first");
+    first.write(&manifest(&extra));
+    let first = first.commit();
+    let clone = service.path("copies/clone");
+    git(&first.dir, &["clone", "--quiet", ".", clone.to_str().unwrap()]);
+    let clone = Copy { service: &service, dir: clone };
+    first.ok(&["up"]);
+    assert!(clone.ok(&["up"]).contains("Unchanged"));
+    clone.write(&manifest(""));
+    let stderr = clone.ok(&["up", "--prune"]);
+    assert!(stderr.contains("Deleted configmap/extra from kdev-lab"), "{stderr}");
+
+    // A copy without the repository is another project, and deletes nothing.
+    let copy = Copy::in_folder(&service, "copy");
+    copy.write(&manifest(""));
+    let stderr = copy.down();
+    let expected = "Note nothing to delete: `up` has not applied `clones` to namespace `clones`\n";
+    assert!(stderr.contains(expected), "{stderr}");
+    assert!(stderr.contains("Note another project has applied package `clones` (`"), "{stderr}");
+    assert!(stderr.contains("because the project is not in a git repository"), "{stderr}");
+    copy.ok(&["up"]);
+    let stderr = copy.down();
+    assert!(stderr.contains("Note `cronjob.batch/clones` stays because package"), "{stderr}");
+    let advice = "set the same `project-id` in `[package.metadata.kdev]` of both";
+    assert!(stderr.contains(advice), "{stderr}");
+    copy.ok(&["up"]);
+    // Follow the advice. Each folder takes over the record that it has written.
+    for project in [&copy, &clone] {
+        let cargo = project.dir.join("Cargo.toml");
+        let text = fs::read_to_string(&cargo).unwrap();
+        let key = "[package.metadata.kdev]\nproject-id = \"clones\"\n";
+        fs::write(&cargo, format!("{text}{key}")).unwrap();
+        project.ok(&["up"]);
+    }
+    assert_eq!(objects("clones").len(), 2, "{:?}", objects("clones"));
+    let stderr = copy.down();
+    assert!(stderr.contains("Deleted cronjob.batch/clones from kdev-lab"), "{stderr}");
+    assert!(objects("clones").is_empty(), "{:?}", objects("clones"));
+}
+
+/// The cluster-scoped permissions of a user.
+struct NodeReader(&'static str);
+
+impl Drop for NodeReader {
+    fn drop(&mut self) {
+        let objects =
+            ["clusterrole", "clusterrolebinding"].map(|kind| format!("{kind}/{}", self.0));
+        let mut delete = kubectl("default", &["delete", "--ignore-not-found"]);
+        let _ = delete.args(objects).output();
+    }
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn nothing_is_applied_without_permission_to_record_it() {
+    let name = "unrecorded";
+    let service = Service::on_node("node-1", name);
+    service.write("k8s/all.yaml", &workload(name, name));
+    let user = NodeReader("kdev-unrecorded");
+    drop(NodeReader(user.0));
+    let (to_user, role) = (format!("--user={}", user.0), format!("--role={}", user.0));
+    let cluster_role = format!("--clusterrole={}", user.0);
+    let verbs = "--verb=get,list,create,patch,update,watch";
+    for args in [
+        vec!["clusterrole", user.0, "--verb=list", "--resource=nodes,namespaces"],
+        vec!["clusterrolebinding", user.0, &cluster_role, &to_user],
+        vec!["role", user.0, verbs, "--resource=cronjobs.batch"],
+        vec!["rolebinding", user.0, &role, &to_user],
+        vec!["rolebinding", "view", "--clusterrole=view", &to_user],
+    ] {
+        run(kubectl(name, &["create"]).args(args));
+    }
+    let text = fs::read_to_string(state("kubeconfig")).unwrap();
+    let text = text.replace("\n    user:\n", &format!("\n    user:\n      as: {}\n", user.0));
+    service.write("kubeconfig", &text);
+    let output = service.up(&[]).env("KUBECONFIG", service.path("kubeconfig")).output().unwrap();
+    let stderr = stderr_text(&output);
+    assert_eq!(output.status.code(), Some(92), "{stderr}");
+    assert!(
+        stderr.contains("cannot create resource \"configmaps\"")
+            || stderr.contains("cannot patch resource \"configmaps\""),
+        "{stderr}"
+    );
+    assert_eq!(objects(name), [""; 0]);
+}
