@@ -138,6 +138,11 @@ spec:
     service.write("k8s/all.yaml", &manifest(&["keep"]));
     service.up_ok();
     assert_names(&["keep"]);
+    // A rollback restores a variable.
+    run(&mut kubectl("handover", &["rollout", "undo", "deployment/handover"]));
+    assert_eq!(names("deployment", "/spec/template/spec/containers/0/env"), ["keep", "later"]);
+    service.up_ok();
+    assert_names(&["keep"]);
     assert_unchanged(&service);
 }
 

@@ -17,6 +17,11 @@ const CLIENT_SIDE: &str = "kubectl-client-side-apply";
 /// Where a client-side `kubectl apply` keeps the manifest.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
+/// The field manager of `kubectl rollout undo`.
+const ROLLOUT_UNDO: &str = "kubectl";
+/// The annotation of `kubectl rollout restart`.
+const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
+
 /// A path to a field, such as `f:data`, `f:color`.
 type Path = Vec<String>;
 
@@ -37,7 +42,8 @@ struct Tree {
 /// Fields of a client-side `kubectl apply` are handed over if its manifest contained them;
 /// their defaults are not, because the apply would remove them. Other commands, such as
 /// `kubectl edit`, keep their fields, except for those that the manifests contained and no
-/// longer contain. Fields of controllers are never handed over.
+/// longer contain. Fields that a rollback has restored are handed over, those of controllers
+/// never.
 pub fn hand_over(live: &Value, merged: &Value, manager: &str) -> Option<Value> {
     let entries = live.pointer("/metadata/managedFields")?.as_array()?;
     let own = own_entry(live, manager);
@@ -57,7 +63,10 @@ pub fn hand_over(live: &Value, merged: &Value, manager: &str) -> Option<Value> {
             fields.0.extend(set.0.into_iter().filter(|path| is_in_manifest(live, path)));
             time.get_or_insert_with(|| entry["time"].clone());
         } else {
-            let rest = FieldSet(&set.0 - &dropped.0);
+            let restored = set.0.iter().filter(|path| is_restored(entry, path)).cloned();
+            let restored: BTreeSet<Path> = restored.collect();
+            let rest = FieldSet(&(&set.0 - &dropped.0) - &restored);
+            fields.0.extend(restored);
             if rest == set {
                 others.push(entry.clone());
             } else if !rest.0.is_empty() {
@@ -113,6 +122,14 @@ fn is_kubectl(entry: &Value) -> bool {
 fn is_client_side_apply(entry: &Value, set: &FieldSet) -> bool {
     let last_applied = ["f:metadata", "f:annotations", &format!("f:{LAST_APPLIED}")];
     entry["manager"] == CLIENT_SIDE || set.0.contains(last_applied.map(str::to_owned).as_slice())
+}
+
+/// Whether `kubectl rollout undo` has restored the field, which an earlier apply contained.
+fn is_restored(entry: &Value, path: &Path) -> bool {
+    let is_restart = path.last().is_some_and(|last| *last == format!("f:{RESTARTED_AT}"));
+    entry["manager"] == ROLLOUT_UNDO
+        && path.starts_with(&["f:spec".to_owned(), "f:template".to_owned()])
+        && !is_restart
 }
 
 /// Returns the fields that the last apply contained and the next one does not. The second set
@@ -345,6 +362,19 @@ mod tests {
         let hers = json!({"f:data": {"f:hers": {}}});
         assert_eq!(managers(&live, &next), named(&[("kubectl-edit", hers), ("kdev", own.clone())]));
         assert_eq!(managers(&live, &own), None);
+    }
+
+    #[test]
+    fn fields_that_rollback_has_restored_are_handed_over() {
+        let template = |fields: Value| json!({"f:spec": {"f:template": fields}});
+        let restarted = format!("f:{RESTARTED_AT}");
+        let undone = json!({"f:spec": {"f:template": {"f:a": {}, "f:m": {restarted.clone(): {}}}, "f:x": {}}});
+        let own = entry("kdev", "Apply", &template(json!({"f:b": {}})));
+        let live = object("Deployment", &[entry("kubectl", "Update", &undone), own]);
+        let rest = json!({"f:spec": {"f:template": {"f:m": {restarted: {}}}, "f:x": {}}});
+        let all = template(json!({"f:a": {}, "f:b": {}}));
+        let expected = named(&[("kubectl", rest), ("kdev", all)]);
+        assert_eq!(managers(&live, &template(json!({"f:b": {}}))), expected);
     }
 
     #[test]

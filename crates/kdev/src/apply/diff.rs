@@ -127,11 +127,24 @@ fn split_files(output: &str) -> Vec<PrintedFile<'_>> {
             file.lines += 1;
             file.content.push_str(text);
             file.content.push('\n');
-        } else if let Some((path, text)) = line.split_once(":1:") {
+        } else if let Some((path, text)) = split_first_line(line) {
             files.push(PrintedFile { path, lines: 1, content: format!("{text}\n") });
         }
     }
     files
+}
+
+/// Splits the first line of a file, which is a key of the object. A name can contain `:1:`.
+fn split_first_line(line: &str) -> Option<(&str, &str)> {
+    let is_key = |text: &str| {
+        text.split_once(':').is_some_and(|(key, value)| {
+            let is_name = key.chars().all(|c| c.is_ascii_alphanumeric());
+            is_name && (value.is_empty() || value.starts_with(' '))
+        })
+    };
+    let mut splits =
+        line.match_indices(":1:").map(|(at, found)| (&line[..at], &line[at + found.len()..]));
+    splits.find(|(_, text)| is_key(text))
 }
 
 #[cfg(test)]
@@ -156,13 +169,13 @@ mod tests {
     #[test]
     fn files_are_split_by_line_numbers() {
         let output = format!(
-            "{PATH}:1:a: |\n{PATH}:2:  b:1:c\n{PATH}:3:\n{PATH}:b:1:x: 1\n{PATH}:b:2:y: 2\n"
+            "{PATH}:1:a: |\n{PATH}:2:  b:1:c\n{PATH}:3:\n{PATH}:1:b:1:x: 1\n{PATH}:1:b:2:y: 2\n"
         );
         let files: Vec<_> = split_files(&output)
             .into_iter()
             .map(|file| (file.path.to_owned(), file.content))
             .collect();
-        let second = (format!("{PATH}:b"), "x: 1\ny: 2\n".to_owned());
+        let second = (format!("{PATH}:1:b"), "x: 1\ny: 2\n".to_owned());
         assert_eq!(files, [(PATH.to_owned(), "a: |\n  b:1:c\n\n".to_owned()), second]);
     }
 
