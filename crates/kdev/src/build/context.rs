@@ -11,18 +11,18 @@ use crate::config::Config;
 pub(crate) fn find_hint(config: &Config, dockerfile: &str) -> Option<ContextHint> {
     let sources = sources::configured_sources(config, dockerfile);
     let mut missing = sources.into_iter().filter(|source| !exists(&config.context, source));
-    missing.find_map(|source| hint(config, source))
+    missing.find_map(|source| hint(config, &source))
 }
 
-fn hint(config: &Config, source: ContextSource) -> Option<ContextHint> {
+fn hint(config: &Config, source: &ContextSource) -> Option<ContextHint> {
     let (root, dir) = (&config.workspace_root, &config.dir);
     let ContextSource { line, path } = source.clone();
-    if !is_same_dir(root, &config.context) && exists(root, &source) {
+    if !is_same_dir(root, &config.context) && exists(root, source) {
         let context = relative_parent(dir, root).unwrap_or_else(|| root.clone());
         return Some(ContextHint::Workspace { path, line, context });
     }
     let dir_in_context = relative_child(&config.context, dir)?;
-    exists(dir, &source).then(|| ContextHint::Package { line, path: dir_in_context.join(path) })
+    exists(dir, source).then(|| ContextHint::Package { line, path: dir_in_context.join(path) })
 }
 
 fn exists(dir: &Path, source: &ContextSource) -> bool {

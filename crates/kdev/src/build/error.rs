@@ -25,7 +25,7 @@ pub enum Error {
     },
     /// The image would contain another program than the one that cargo has built.
     #[error(transparent)]
-    StaleCopy(#[from] Box<StaleCopy>),
+    StaleCopy(#[from] StaleCopy),
     /// Docker does not have an image of this project.
     #[error("image `{image}` has not been built yet")]
     NotBuilt {

@@ -25,7 +25,7 @@ pub(crate) fn check(
     config: &Config,
     dockerfile: &str,
     artifacts: Option<&[Artifact]>,
-) -> Result<Vec<String>, Box<StaleCopy>> {
+) -> Result<Vec<String>, StaleCopy> {
     let Ok(context) = config.context.canonicalize() else { return Ok(Vec::new()) };
     let ignore = Dockerignore::read(&config.dockerfile, &config.context);
     let check = Check { config, context, ignore, artifacts };
@@ -51,7 +51,7 @@ impl Check<'_> {
         &self,
         sources: &[ContextSource],
         notes: &mut Vec<String>,
-    ) -> Result<(), Box<StaleCopy>> {
+    ) -> Result<(), StaleCopy> {
         let mut files: Vec<PathBuf> = Vec::new();
         for path in sources.iter().flat_map(|source| self.find(&source.path)) {
             if path.is_dir() {
@@ -82,7 +82,7 @@ impl Check<'_> {
         path.strip_prefix(&self.context).unwrap_or(path)
     }
 
-    fn check_file(&self, line: usize, path: &Path) -> Result<Option<String>, Box<StaleCopy>> {
+    fn check_file(&self, line: usize, path: &Path) -> Result<Option<String>, StaleCopy> {
         let Ok(real) = path.canonicalize() else { return Ok(None) };
         if self.files().any(|file| is_same_file(file, &real)) {
             return Ok(None);
@@ -97,7 +97,7 @@ impl Check<'_> {
 
     /// Checks a folder in a target directory: it has the programs of this build if it has one
     /// of them.
-    fn check_folder(&self, line: usize, dir: &Path) -> Result<Option<String>, Box<StaleCopy>> {
+    fn check_folder(&self, line: usize, dir: &Path) -> Result<Option<String>, StaleCopy> {
         let Ok(real) = dir.canonicalize() else { return Ok(None) };
         if !self.is_in_target_dir(&real) {
             return Ok(None);
@@ -122,11 +122,7 @@ impl Check<'_> {
     }
 
     /// A file that does not exist is copied, and cargo has built it elsewhere.
-    fn check_missing(
-        &self,
-        source: &ContextSource,
-        found: &[PathBuf],
-    ) -> Result<(), Box<StaleCopy>> {
+    fn check_missing(&self, source: &ContextSource, found: &[PathBuf]) -> Result<(), StaleCopy> {
         let path = Path::new(&source.path);
         let is_found = |name| found.iter().any(|file| file.file_name() == Some(name));
         let Some(name) = path.file_name().filter(|name| !is_found(name)) else { return Ok(()) };
@@ -196,15 +192,15 @@ impl Check<'_> {
         dirs.any(is_written_by_cargo) || path.starts_with(&self.config.target_dir)
     }
 
-    fn stale_copy(&self, line: usize, copied: &Path, built: &Path) -> Box<StaleCopy> {
+    fn stale_copy(&self, line: usize, copied: &Path, built: &Path) -> StaleCopy {
         let built = built.canonicalize().unwrap_or_else(|_| built.to_owned());
-        Box::new(StaleCopy {
+        StaleCopy {
             dockerfile: self.config.dockerfile.clone(),
             line,
             copied: self.in_context(copied).to_owned(),
             fix: self.fix(self.in_context(copied), &built),
             built: self.in_context(&built).to_owned(),
-        })
+        }
     }
 
     fn fix(&self, copied: &Path, built: &Path) -> StaleCopyFix {
@@ -242,7 +238,7 @@ impl Check<'_> {
 }
 
 /// Changes the fix to a copy of the folder.
-fn copy_folder(mut stale: Box<StaleCopy>) -> Box<StaleCopy> {
+fn copy_folder(mut stale: StaleCopy) -> StaleCopy {
     if let StaleCopyFix::Copy(path) = &mut stale.fix {
         path.pop();
     }

@@ -47,14 +47,11 @@ impl Folder {
 
     fn config_in(&self, dir: &str, dockerfile: &str) -> Config {
         self.write(&format!("{dir}Dockerfile"), dockerfile);
-        let dir = self.path(dir.trim_end_matches('/'));
-        let project = Project {
-            package: "app".to_owned(),
-            workspace_root: self.path(""),
-            target_dir: self.path("target"),
-            dir,
-            ..Project::placeholder()
-        };
+        let mut project = Project::placeholder();
+        project.package = "app".to_owned();
+        project.workspace_root = self.path("");
+        project.target_dir = self.path("target");
+        project.dir = self.path(dir.trim_end_matches('/'));
         Config::resolve(&project, ConfigLayer::default()).unwrap()
     }
 

@@ -384,7 +384,7 @@ fn check_client(client: &ComponentVersion) -> Result<()> {
     Ok(tools::DOCKER.check_min_version(&client.version)?)
 }
 
-/// Finds out whether DOCKER_API_VERSION prevents an API version that both sides support.
+/// Finds out whether `DOCKER_API_VERSION` prevents an API version that both sides support.
 fn api_mismatch(
     cx: &Cx,
     docker: &Path,
