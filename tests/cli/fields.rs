@@ -27,11 +27,12 @@ fn fields_of_kubectl_are_handed_over_before_apply() {
     project.write("fake/patch-conflicts", "");
     project.run(&["up"]).code(0);
     let calls = project.calls();
-    let verbs = ["diff", "patch", "apply"]
+    let verbs = ["diff", "patch"]
         .map(|verb| calls.lines().filter(|line| line.contains(&format!(" {verb} "))).count());
     // The object had changed, so the diff and the patch are repeated. A third diff finds the
-    // differences after it, and the last apply records the objects.
-    assert_eq!(verbs, [3, 2, 2], "{calls}");
+    // differences after it.
+    assert_eq!(verbs, [3, 2], "{calls}");
+    assert!(calls.rfind(" patch ") < calls.find(" apply "), "{calls}");
     let patch = "patch configmap/colors --type=json --patch-file=/dev/stdin --field-manager=kdev";
     assert!(calls.contains(patch), "{calls}");
     let sent = std::fs::read_to_string(project.path("fake/patch")).unwrap();
@@ -45,6 +46,7 @@ fn kubectl_without_flag_for_managers_is_supported() {
     project.write("fake/no-managers-flag", "");
     project.run(&["up"]).code(0);
     let calls = project.calls();
-    assert_eq!(calls.matches(" diff ").count(), 2, "{calls}");
-    assert_eq!(calls.matches("--show-managed-fields").count(), 1, "{calls}");
+    let diffs: Vec<&str> = calls.lines().filter(|line| line.contains(" diff ")).collect();
+    let has_flag = |line: &&str| line.contains("--show-managed-fields");
+    assert_eq!(diffs.iter().map(has_flag).collect::<Vec<_>>(), [true, false], "{calls}");
 }
