@@ -308,33 +308,50 @@ fn failed_rollout_is_rolled_back_with_flag() {
         &deployment.replace("\"availableReplicas\":2", "\"availableReplicas\":1"),
     );
     project.run(&["up"]).code(95);
-    assert!(!project.calls().contains("rollout undo"));
-    // Nothing is rolled back if nothing was applied.
-    project.run(&["up", "--rollback"]).code(95);
-    assert!(!project.calls().contains("rollout undo"));
+    let asked = |project: &Project| project.calls().contains(" get deployments.apps --");
+    assert!(!project.calls().contains("rollout undo") && !asked(&project));
+    let live = |image: &str| {
+        format!(
+            r#"{{"apiVersion":"apps/v1","kind":"Deployment","metadata":{{"name":"app","namespace":"default","uid":"u","annotations":{{"deployment.kubernetes.io/revision":"7"}}}},"spec":{{"template":"{image}"}}}}"#
+        )
+    };
+    let run = |before: &str, args: &[&str]| {
+        project.write("fake/rollback-before.json", before);
+        project.write("fake/rollback-after.json", &live("new"));
+        let ran = project.run(&[&["up", "--rollback"], args].concat());
+        ran.code(95).err().to_owned()
+    };
+    let note =
+        |reason: &str| format!("        Note deployment.apps/app was not rolled back: {reason}\n");
+    // The previous revision is not what was there before this run.
+    let stderr = run(&live("new"), &[]);
+    assert!(stderr.contains("Unchanged"), "{stderr}");
+    assert!(stderr.contains(&note("this run has not changed its pods")), "{stderr}");
     project.remove("fake/applied");
-    let ran = project.run(&["up", "--rollback"]);
-    let end = " Rolled back deployment.apps/app to the previous revision\nerror: deployment/app failed to roll out: ";
-    assert!(ran.code(95).err().contains(end), "{}", ran.err());
+    let stderr = run(&live("new"), &[]);
+    assert!(stderr.contains("Applied"), "{stderr}");
+    assert!(stderr.contains(&note("this run has not changed its pods")), "{stderr}");
     project.remove("fake/applied");
-    let ran = project.run(&["up", "--rollback", "--quiet"]);
-    assert!(ran.code(95).err().starts_with(end), "`--quiet` hid a warning");
-    let calls = project.calls();
-    assert!(
-        calls.contains(
-            "--namespace default --request-timeout=15s rollout undo deployment.apps/app\n"
-        ),
-        "{calls}"
-    );
+    let stderr = run("", &[]);
+    let created = note("this run has created it, so it has no previous revision");
+    assert!(stderr.contains(&created), "{stderr}");
+    assert!(!project.calls().contains("rollout undo"));
 
-    project.write(
-        "fake/kubectl-rollout-fails",
-        "error: no rollout history found for deployment \"app\"\n",
-    );
     project.remove("fake/applied");
-    let ran = project.run(&["up", "--rollback"]);
-    let note = "        Note deployment.apps/app was not rolled back: no rollout history found for deployment \"app\"\n";
-    assert!(ran.code(95).err().contains(note), "{}", ran.err());
+    let stderr = run(&live("old"), &[]);
+    let end = " Rolled back deployment.apps/app to the previous revision\nerror: deployment/app failed to roll out: ";
+    assert!(stderr.contains(end), "{stderr}");
+    project.remove("fake/applied");
+    let stderr = run(&live("old"), &["--quiet"]);
+    assert!(stderr.starts_with(end), "`--quiet` hid a warning: {stderr}");
+    let undo = "--namespace default --request-timeout=15s rollout undo deployment.apps/app --to-revision=7\n";
+    assert_eq!(project.calls().matches(undo).count(), 2, "{}", project.calls());
+
+    let reason = "no rollout history found for deployment \"app\"";
+    project.write("fake/kubectl-rollout-fails", &format!("error: {reason}\n"));
+    project.remove("fake/applied");
+    let stderr = run(&live("old"), &[]);
+    assert!(stderr.contains(&note(reason)), "{stderr}");
 }
 
 #[test]

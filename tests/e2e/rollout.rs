@@ -140,3 +140,22 @@ fn program_without_probe_is_ready_after_it_has_run() {
     assert!(stderr.contains("Unchanged") && stderr.contains("Ready pod/lasting"), "{stderr}");
     assert!(!stderr.contains(settling), "{stderr}");
 }
+
+/// The previous revision is older than this run.
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn rollback_keeps_workload_whose_pods_were_not_changed() {
+    let service = Service::on_node("node-1", "relabeled");
+    let manifest = || std::fs::read_to_string(service.path("k8s/all.yaml")).unwrap();
+    service.up_ok();
+    service.set_page("second");
+    service.up_ok();
+    let template = || get("relabeled", &["deployment", "relabeled"])["spec"]["template"].clone();
+    let before = template();
+    // Only the number of pods changes, and this many pods cannot be ready in time.
+    service.write("k8s/all.yaml", &manifest().replace("replicas: 2", "replicas: 5"));
+    let stderr = stderr_text(&service.up(&["--timeout", "0", "--rollback"]).output().unwrap());
+    let note = "deployment.apps/relabeled was not rolled back: this run has not changed its pods";
+    assert!(stderr.contains(note) && stderr.contains("error: timed out"), "{stderr}");
+    assert_eq!(template(), before);
+}

@@ -30,7 +30,8 @@ use crate::node::connection::NodeConnection;
 use crate::node::transport::Transports;
 use crate::parallel::run_both;
 use crate::project::{PackageSelection, Project, owner};
-use crate::rollout::{Rollout, rollback};
+use crate::rollout::Rollout;
+use crate::rollout::rollback::{self, Workloads};
 
 /// The options of [`up`].
 #[derive(Clone, Debug, Default)]
@@ -59,8 +60,7 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
     let start = Instant::now();
     let project = Project::read(cx, &request.selection)?;
     let config = Config::resolve(&project, request.flags.clone())?;
-    let find_owner =
-        || owner::find(cx, &config.package, &config.dir, config.project_id.as_deref());
+    let find_owner = || owner::find(cx, &config.package, &config.dir, config.project_id.as_deref());
     let ((docker, kubeconfig), owner) = run_both(
         || run_both(|| Docker::connect(cx), || Kubeconfig::read(cx, &request.target)),
         find_owner,
@@ -100,9 +100,10 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
                  compared: Result<(Vec<ExpectedWorkload>, DiffResult)>| {
         let loaded = load::load(cx, source, connections)?;
         let (expected_workloads, compared) = compared?;
+        let before = fetch_workloads(cx, &cluster, &objects, request)?;
         let applied =
             compared.apply(cx, &cluster, &expected_workloads, request.apply_options, &loaded)?;
-        done = Some((expected_workloads, applied, loaded));
+        done = Some((expected_workloads, before, applied, loaded));
         Ok(())
     };
     let (transports, requested) = (&transports, request.nodes.as_slice());
@@ -114,8 +115,10 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
         nodes: &nodes,
         requested,
     };
-    let image = targets::build_and_load(cx, &targets, build, compare, apply)?;
-    let Some((expected_workloads, applied, loaded)) = done.filter(|_| !cx.is_dry_run()) else {
+    let image = targets::build_and_load(cx, &targets, build, compare, apply)
+        .inspect_err(|error| note_places(cx, &manifests, error))?;
+    let Some((expected_workloads, before, applied, loaded)) = done.filter(|_| !cx.is_dry_run())
+    else {
         docker.remove_old_tags(cx, &image.reference);
         return Ok(());
     };
@@ -132,16 +135,32 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
     objects.retain(|object| !plan.is_foreign(object) || is_applied(object, &cluster, &applied));
     if let Err(error) = rollout.wait(&objects) {
         let is_recoverable = rollback::is_recoverable_by_rollback(&error);
+        let failed = error.stuck_workload().map(str::to_owned);
         // The rollback deletes the pods that the diagnosis needs.
         let error = why::explain(cx, &cluster, &config, &request.selection, &objects, error);
         if request.rollback && is_recoverable {
-            rollback::roll_back(cx, &cluster, &applied)?;
+            match fetch_workloads(cx, &cluster, &objects, request) {
+                Ok(after) => {
+                    let failed = failed.as_deref();
+                    rollback::roll_back(cx, &cluster, &before, &after, &applied, failed)?;
+                }
+                Err(error) => {
+                    cx.emit(Event::Note { text: format!("nothing was rolled back: {error}") });
+                }
+            }
         }
         return Err(error);
     }
     docker.remove_old_tags(cx, &image.reference);
     cx.emit(Event::Finished { image: image.reference.familiar(), duration: start.elapsed() });
     Ok(())
+}
+
+/// Reports the file and line of objects that the API server has rejected.
+fn note_places(cx: &Cx, manifests: &[Manifest], error: &Error) {
+    if matches!(error, Error::Apply(_) | Error::Cluster(_)) {
+        manifests::note_places(cx, manifests, error);
+    }
 }
 
 /// Returns whether this run has changed an object. Only then does the rollout of another
@@ -151,6 +170,19 @@ fn is_applied(object: &Object, cluster: &Cluster, applied: &[Member]) -> bool {
     applied.iter().any(|(known, id)| known == namespace && *id == object.id())
 }
 
+/// Fetches the workloads that `--rollback` may roll back.
+fn fetch_workloads(
+    cx: &Cx,
+    cluster: &Cluster,
+    objects: &[Object],
+    request: &UpRequest,
+) -> Result<Workloads> {
+    if !request.rollback || cx.is_dry_run() {
+        return Ok(Workloads::default());
+    }
+    Ok(Workloads::fetch(cx, cluster, objects)?)
+}
+
 fn render_all(
     manifests: &[Manifest],
     config: &Config,
@@ -158,9 +190,8 @@ fn render_all(
     plan: &SharedPlan,
 ) -> Result<Vec<String>> {
     let update = manifests::image_update(config, tag);
-    let render = |manifest: &Manifest| {
-        Ok(plan.apply(manifest, &manifest.render(&update)?.text, config)?)
-    };
+    let render =
+        |manifest: &Manifest| Ok(plan.apply(manifest, &manifest.render(&update)?.text, config)?);
     manifests.iter().map(render).collect()
 }
 
@@ -177,5 +208,5 @@ fn check_namespaces(
     let set = objects.iter().filter_map(|object| object.namespace.as_deref());
     // The record of the applied objects is in the cluster's namespace.
     let used = set.chain(created.iter().copied()).chain([cluster.namespace.as_str()]).collect();
-    Ok(namespaces.check_usable(cluster, &used, &created)?)
+    Ok(cluster.check_namespaces(namespaces, &used, &created)?)
 }
