@@ -10,6 +10,7 @@
 //! - `kubeconfig.rs`: contexts and servers
 //! - `kubectl.rs`: `kubectl` without a context
 //! - `kubelet_config.rs`: the configuration of a kubelet
+//! - `listing.rs`: lists the nodes and namespaces
 //! - `local.rs`: whether the cluster runs on this machine
 //! - `namespaces.rs`: the namespaces, and which of them are being deleted
 //! - `snapshot.rs`: the objects of a namespace at one moment, and logs
@@ -21,6 +22,7 @@ mod help;
 pub(crate) mod kubeconfig;
 pub(crate) mod kubectl;
 pub(crate) mod kubelet_config;
+mod listing;
 mod local;
 pub(crate) mod namespaces;
 pub(crate) mod snapshot;

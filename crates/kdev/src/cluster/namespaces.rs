@@ -1,32 +1,23 @@
-//! The namespaces of a cluster: which of them exist, and which are being deleted.
+//! The namespaces of a cluster, as the API server returns them, and the fix for a missing one.
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
 
-use kdev_core::kube::deletion;
-use kdev_core::kube::node::{Node, NodeList};
 use kdev_core::kube::object::{list, text};
 use kdev_core::text::list as join;
-use serde_json::{Value, json};
-
-use crate::cluster::error::{Error, Result};
-use crate::cluster::{Cluster, Listed};
-use crate::cx::Cx;
-use crate::details::Details;
-use crate::tools;
+use serde_json::Value;
 
 /// The longest list of namespaces in a message.
 const MAX_LISTED: usize = 10;
 /// Names with a lower similarity are not suggested.
 const MIN_SIMILARITY: f64 = 0.85;
 
-/// The namespaces of a cluster, as the API server returned them.
+/// The namespaces of a cluster.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Namespaces(Vec<Value>);
 
 impl Namespaces {
     /// Selects the namespaces in a list of objects.
-    fn from_list(objects: &Value) -> Self {
+    pub(super) fn from_list(objects: &Value) -> Self {
         Self(list(&objects["items"]).filter(|object| is_namespace(object)).cloned().collect())
     }
 
@@ -36,127 +27,17 @@ impl Namespaces {
 
     /// Returns their names.
     pub(crate) fn names(&self) -> Vec<String> {
-        self.0.iter().map(|namespace| name(namespace).to_owned()).collect()
+        self.0.iter().map(|namespace| text(namespace, "/metadata/name").to_owned()).collect()
     }
 
-    /// Checks that objects can be created in these namespaces; `created` are those that the
-    /// manifests create.
-    pub(crate) fn check_usable(
-        &self,
-        cluster: &Cluster,
-        used: &BTreeSet<&str>,
-        created: &BTreeSet<&str>,
-    ) -> Result<()> {
-        for &namespace in used {
-            let is_created = created.contains(namespace);
-            match self.find(namespace) {
-                Some(live) => check_not_terminating(cluster, live, is_created)?,
-                None if is_created => {}
-                None => {
-                    return Err(Error::NamespaceNotFound {
-                        context: cluster.context.clone(),
-                        namespace: namespace.to_owned(),
-                        known: self.names(),
-                        applied_to: Vec::new(),
-                        create: Some(create_command(cluster, namespace)),
-                    });
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn find(&self, wanted: &str) -> Option<&Value> {
-        self.0.iter().find(|namespace| name(namespace) == wanted)
+    /// Returns a namespace.
+    pub(super) fn find(&self, name: &str) -> Option<&Value> {
+        self.0.iter().find(|namespace| text(namespace, "/metadata/name") == name)
     }
 }
 
-impl Cluster {
-    /// Lists all nodes and, if the user is allowed to, all namespaces, with one request.
-    pub(crate) fn nodes_and_namespaces(&self, cx: &Cx) -> Result<Listed> {
-        if let Some(listed) = &self.listed {
-            return Ok(listed.clone());
-        }
-        let sh = cx.shell()?;
-        let cmd = self.cmd(&sh, None).args(["get", "nodes,namespaces", "--output=json"]);
-        let objects: Value = match self.get_json(cx, cmd, "list nodes and namespaces") {
-            Err(Error::Rejected { .. }) => return Ok((self.nodes(cx)?, None)),
-            objects => objects?,
-        };
-        Ok((select_nodes(&objects)?, Some(Namespaces::from_list(&objects))))
-    }
-
-    /// Lists all namespaces; `None` if the user is not allowed to.
-    pub(crate) fn namespaces(&self, cx: &Cx) -> Result<Option<Namespaces>> {
-        if let Some((_, namespaces)) = &self.listed {
-            return Ok(namespaces.clone());
-        }
-        let sh = cx.shell()?;
-        let cmd = self.cmd(&sh, None).args(["get", "namespaces", "--output=json"]);
-        match self.get_json::<Value>(cx, cmd, "list namespaces") {
-            Err(Error::Rejected { .. }) => Ok(None),
-            objects => Ok(Some(Namespaces::from_list(&objects?))),
-        }
-    }
-
-    /// Returns an error if the namespace does not exist. Users who are not allowed to list
-    /// namespaces get no error.
-    pub(crate) fn require_namespace(&self, cx: &Cx) -> Result<()> {
-        self.require_namespace_or(cx, &[])
-    }
-
-    /// Does the same; the error suggests the namespaces to which `up` has applied the package.
-    pub(crate) fn require_namespace_or(&self, cx: &Cx, applied_to: &[String]) -> Result<()> {
-        match self.namespaces(cx)? {
-            Some(known) if !known.has(&self.namespace) => Err(Error::NamespaceNotFound {
-                context: self.context.clone(),
-                namespace: self.namespace.clone(),
-                known: known.names(),
-                applied_to: applied_to.to_vec(),
-                create: None,
-            }),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Parses the nodes in a list of objects.
-fn select_nodes(objects: &Value) -> Result<Vec<Node>> {
-    let nodes: Vec<&Value> =
-        list(&objects["items"]).filter(|object| !is_namespace(object)).collect();
-    let list: NodeList = serde_json::from_value(json!({"items": nodes}))
-        .map_err(|error| tools::Error::unexpected("kubectl", error))?;
-    Ok(list.into())
-}
-
-fn is_namespace(object: &Value) -> bool {
+pub(super) fn is_namespace(object: &Value) -> bool {
     object["kind"] == "Namespace"
-}
-
-fn name(namespace: &Value) -> &str {
-    text(namespace, "/metadata/name")
-}
-
-fn create_command(cluster: &Cluster, namespace: &str) -> String {
-    format!("{} create namespace {namespace}", cluster.display_cluster_command())
-}
-
-fn check_not_terminating(cluster: &Cluster, live: &Value, is_created: bool) -> Result<()> {
-    let since = text(live, "/metadata/deletionTimestamp");
-    if since.is_empty() {
-        return Ok(());
-    }
-    let (namespace, kubectl) = (name(live), cluster.display_cluster_command());
-    let wait = format!("{kubectl} wait --for=delete namespace/{namespace} --timeout=120s");
-    let create = create_command(cluster, namespace);
-    let remains = deletion::namespace_remains(live);
-    Err(Error::NamespaceTerminating {
-        context: cluster.context.clone(),
-        namespace: namespace.to_owned(),
-        since: since.to_owned(),
-        command: if is_created { wait } else { format!("{wait} && {create}") },
-        reason: (!remains.is_empty()).then(|| Details(remains.join("; "))),
-    })
 }
 
 /// Returns the fix for a namespace that does not exist.
