@@ -6,6 +6,7 @@
 mod cargo_build;
 mod charts;
 mod config_precedence;
+mod deletion;
 mod distributions;
 mod docs;
 mod doctor;

@@ -112,7 +112,7 @@ fn missing_namespace_is_error() {
     let project = project();
     project.write("fake/deployment.json", "{}").write("fake/pods.json", "");
     let error = "error: namespace `shopp` not found in context `kind-test`
-  help: use one of `default` and `shop`\n";
+  help: use `shop`\n";
     project.run(&["status", "--namespace", "shopp"]).code(92).stderr(error);
     project.run(&["why", "--namespace", "shopp"]).code(92).stderr(error);
     let empty = "no pods or workloads found in namespace `shop` of context `kind-test`\n";

@@ -154,6 +154,9 @@ fn finalizer_is_named_and_missing_kind_does_not_matter() {
     let patch = r#"--patch={"metadata":{"finalizers":["held.example.com/cleanup"]}}"#;
     let manager = "--field-manager=gadget-operator";
     run(&mut kubectl("held", &["patch", "gadget", "g", "--type=merge", patch, manager]));
+    let stderr = run_with_code(&service, &["down", "--delete-data"], 92);
+    let question = "`customresourcedefinition.apiextensions.k8s.io/gadgets.held.example.com` with 1 custom resource without confirmation";
+    assert!(stderr.contains(question), "{stderr}");
     let stderr = run_with_code(&service, &["down", "--delete-data", "--yes"], 92);
     let error = "error: finalizers prevent the deletion of `gadget.held.example.com/g`
   caused by: `gadget.held.example.com/g` in namespace `held` has the finalizer `held.example.com/cleanup`, which field manager `gadget-operator` has set";

@@ -10,6 +10,7 @@ use kdev_core::text::{join, pluralize};
 use serde_json::Value;
 
 use crate::apply::error::{Error, Result};
+use crate::apply::lookup;
 use crate::cluster::{Cluster, KUBECTL_TIMEOUT};
 use crate::cx::Cx;
 use crate::process::Command;
@@ -85,19 +86,15 @@ fn describe_namespace(
     parent: &Parent,
     namespace: &str,
 ) -> Result<String> {
+    let (kinds, has_all_kinds) = lookup::namespaced_kinds(cx, cluster)?;
     let sh = cx.shell()?;
-    let flags = ["api-resources", "--verbs=list", "--namespaced", "--output=name"];
-    let cmd = cluster.cmd(&sh, None).args(flags);
-    let output = Command::new(cmd).timeout(KUBECTL_TIMEOUT).output(cx);
-    let kinds = output.map_err(|f| cluster.request_error(f, "list the kinds of objects"))?;
-    let resources: Vec<String> = kinds.text().split_whitespace().map(str::to_owned).collect();
     let columns = format!("--output={}", deletion::COLUMNS);
-    let cmd = cluster.cmd(&sh, Some(namespace)).args(["get", &resources.join(",")]);
+    let cmd = cluster.cmd(&sh, Some(namespace)).args(["get", &kinds.join(",")]);
     let cmd = cmd.args(["--ignore-not-found", &columns]);
     let output = Command::new(cmd).timeout(KUBECTL_TIMEOUT).output(cx);
     let rows = output.map_err(|f| cluster.request_error(f, "list the objects of a namespace"))?;
     // Some kinds can be forbidden, or their server unreachable.
-    let is_complete = kinds.status.success() && rows.status.success();
+    let is_complete = has_all_kinds && rows.status.success();
     let counts = deletion::count_others(&rows.text(), &parent.id());
     Ok(match (counts.is_empty(), is_complete) {
         (true, true) => " without objects of others".to_owned(),

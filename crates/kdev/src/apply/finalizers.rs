@@ -36,9 +36,16 @@ pub(super) fn explain(
     Err(Error::NotDeleted {
         context: cluster.context.clone(),
         ids: live.iter().map(applyset::id).collect(),
-        kubectl: cluster.display_command(namespace),
+        kubectl: display_command(cluster, namespace),
         reason: (!remains.is_empty()).then(|| Details(remains.join("; "))),
     })
+}
+
+fn display_command(cluster: &Cluster, namespace: Option<&str>) -> String {
+    match namespace {
+        Some(namespace) => cluster.display_command(Some(namespace)),
+        None => cluster.display_cluster_command(),
+    }
 }
 
 fn is_late(failure: &Failure) -> bool {
@@ -50,21 +57,18 @@ fn is_late(failure: &Failure) -> bool {
 fn held_error(cluster: &Cluster, finalizers: Vec<Finalizer>) -> Result<()> {
     let Some(first) = finalizers.first() else { return Ok(()) };
     let namespace = Some(first.namespace.as_str()).filter(|namespace| !namespace.is_empty());
-    let kubectl = match namespace {
-        Some(namespace) => cluster.display_command(Some(namespace)),
-        None => cluster.display_cluster_command(),
-    };
+    let kubectl = display_command(cluster, namespace);
     Err(Error::finalizers(cluster.context.clone(), finalizers, kubectl))
 }
 
-/// Returns the finalizers of an object, or those of the custom resources of a definition.
+/// Returns the finalizers of an object, or those of the objects that are deleted with it: the
+/// custom resources of a definition, and the contents of a namespace.
 fn pending(cx: &Cx, cluster: &Cluster, object: &Value) -> Vec<Finalizer> {
-    let id = applyset::id(object);
-    if apply_order::deletion_phase(&id) != DeletionPhase::Definitions {
-        return deletion::pending_finalizers(object);
-    }
-    lookup::custom_resources(cx, cluster, text(object, "/metadata/name"))
-        .iter()
-        .flat_map(deletion::pending_finalizers)
-        .collect()
+    let name = text(object, "/metadata/name");
+    let objects = match apply_order::deletion_phase(&applyset::id(object)) {
+        DeletionPhase::Definitions => lookup::custom_resources(cx, cluster, name),
+        DeletionPhase::Namespaces => lookup::namespace_contents(cx, cluster, name),
+        DeletionPhase::Custom | DeletionPhase::BuiltIn => vec![object.clone()],
+    };
+    objects.iter().flat_map(deletion::pending_finalizers).collect()
 }

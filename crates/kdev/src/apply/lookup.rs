@@ -92,6 +92,27 @@ pub(super) fn custom_resources(cx: &Cx, cluster: &Cluster, definition: &str) -> 
     output.map(|output| parse_objects(&output.stdout)).unwrap_or_default()
 }
 
+/// Returns the kinds of objects that a namespace can contain, and whether they are all.
+pub(super) fn namespaced_kinds(cx: &Cx, cluster: &Cluster) -> Result<(Vec<String>, bool)> {
+    let sh = cx.shell()?;
+    let flags = ["api-resources", "--verbs=list", "--namespaced", "--output=name"];
+    let cmd = cluster.cmd(&sh, None).args(flags);
+    let output = Command::new(cmd).timeout(KUBECTL_TIMEOUT).output(cx);
+    let output = output.map_err(|f| cluster.request_error(f, "list the kinds of objects"))?;
+    let kinds = output.text().split_whitespace().map(str::to_owned).collect();
+    Ok((kinds, output.status.success()))
+}
+
+/// Returns the objects in a namespace, as far as they can be listed.
+pub(super) fn namespace_contents(cx: &Cx, cluster: &Cluster, namespace: &str) -> Vec<Value> {
+    let Ok((kinds, _)) = namespaced_kinds(cx, cluster) else { return Vec::new() };
+    let Ok(sh) = cx.shell() else { return Vec::new() };
+    let flags = ["--ignore-not-found", "--show-managed-fields", "--output=json"];
+    let cmd = cluster.cmd(&sh, Some(namespace)).args(["get", &kinds.join(",")]).args(flags);
+    let output = Command::new(cmd).timeout(KUBECTL_TIMEOUT).output(cx).ok();
+    output.map(|output| parse_objects(&output.stdout)).unwrap_or_default()
+}
+
 /// Returns the object or the list of objects that `--output=json` prints.
 fn parse_objects(stdout: &[u8]) -> Vec<Value> {
     let output: Value = serde_json::from_slice(stdout).unwrap_or_default();
