@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::kube::applyset;
+use crate::kube::applyset::{self, Parent};
 use crate::kube::object::{condition, list, text};
 use crate::text::{join, pluralize};
 
@@ -60,13 +60,15 @@ pub fn namespace_remains(namespace: &Value) -> Vec<String> {
 pub const COLUMNS: &str = "custom-columns=KIND:.kind,VERSION:.apiVersion,NAME:.metadata.name,SET:.metadata.labels.applyset\\.kubernetes\\.io/part-of,OWNER:.metadata.ownerReferences[0].kind";
 
 /// Counts the objects of each kind that no controller has created and that do not belong to the
-/// set with this ID, from rows of [`COLUMNS`].
-pub fn count_others(rows: &str, set_id: &str) -> BTreeMap<String, u64> {
+/// set of this parent, from rows of [`COLUMNS`].
+pub fn count_others(rows: &str, parent: &Parent) -> BTreeMap<String, u64> {
+    let id = parent.id();
     let mut counts = BTreeMap::new();
     for row in rows.lines() {
         let columns: Vec<&str> = row.split_whitespace().collect();
         let [kind, version, name, set, owner] = columns.as_slice() else { continue };
-        if *set == set_id || *owner != "<none>" || is_derived(kind, version, name) {
+        let is_record = *kind == "ConfigMap" && *name == parent.name;
+        if *set == id || *owner != "<none>" || is_record || is_derived(kind, version, name) {
             continue;
         }
         *counts.entry((*kind).to_owned()).or_insert(0) += 1;
@@ -77,7 +79,7 @@ pub fn count_others(rows: &str, set_id: &str) -> BTreeMap<String, u64> {
 /// Whether Kubernetes creates an object with this name in each namespace, or for another object.
 fn is_derived(kind: &str, version: &str, name: &str) -> bool {
     match kind {
-        "ConfigMap" => name == "kube-root-ca.crt" || name.starts_with("kdev-"),
+        "ConfigMap" => name == "kube-root-ca.crt",
         "ServiceAccount" => name == "default",
         "Event" | "Endpoints" | "EndpointSlice" | "KIND" => true,
         _ => version.starts_with("metrics.k8s.io/"),
@@ -127,19 +129,23 @@ mod tests {
 
     #[test]
     fn objects_of_others_are_counted() {
+        let parent = Parent::without_identity("app", "n");
         let rows = "\
 KIND        VERSION           NAME               SET          OWNER
 ConfigMap   v1                kube-root-ca.crt   <none>       <none>
 ConfigMap   v1                a                  <none>       <none>
 ConfigMap   v1                b                  applyset-x   <none>
 ConfigMap   v1                c                  applyset-y   <none>
+ConfigMap   v1                kdev-app           <none>       <none>
+ConfigMap   v1                kdev-other         <none>       <none>
 Secret      v1                s                  <none>       <none>
 Pod         v1                p                  <none>       ReplicaSet
 PodMetrics  metrics.k8s.io/v1 p                  <none>       <none>
 Event       v1                e                  <none>       <none>
 ";
-        let counts = count_others(rows, "applyset-x");
-        assert_eq!(format_counts(&counts), "2 ConfigMaps and 1 Secret");
+        let rows = rows.replace("applyset-x", &parent.id());
+        let counts = count_others(&rows, &parent);
+        assert_eq!(format_counts(&counts), "3 ConfigMaps and 1 Secret");
         let table = [(&[][..], ""), (&["Pod"], "1 Pod"), (&["A", "B", "C"], "1 A, 1 B, and 1 C")];
         for (kinds, expected) in table {
             let counts = kinds.iter().map(|&kind| (kind.to_owned(), 1)).collect();

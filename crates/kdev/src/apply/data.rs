@@ -95,7 +95,7 @@ fn describe_namespace(
     let rows = output.map_err(|f| cluster.request_error(f, "list the objects of a namespace"))?;
     // Some kinds can be forbidden, or their server unreachable.
     let is_complete = has_all_kinds && rows.status.success();
-    let counts = deletion::count_others(&rows.text(), &parent.id());
+    let counts = deletion::count_others(&rows.text(), parent);
     Ok(match (counts.is_empty(), is_complete) {
         (true, true) => " without objects of others".to_owned(),
         (true, false) => " with an unknown number of objects of others".to_owned(),
