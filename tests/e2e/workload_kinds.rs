@@ -55,6 +55,37 @@ fn job_is_awaited_and_its_failure_shows_log() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
+fn result_of_job_that_is_deleted_immediately_is_known() {
+    let service = Service::on_node("node-1", "brief");
+    let write = |script: &str, ttl: &str| {
+        let job = job("brief", script).replace("  backoffLimit", &format!("{ttl}  backoffLimit"));
+        service.write("k8s/all.yaml", &job);
+    };
+    let ttl = "  ttlSecondsAfterFinished: 0\n";
+    let note = "job/brief has `ttlSecondsAfterFinished: 0`, so it is deleted after it has finished, and each `up` runs it again; remove the field to run it only once";
+    write("exit 0", ttl);
+    for _ in 0..2 {
+        let stderr = service.up_ok();
+        assert!(stderr.contains("Ready job/brief: 1 pod in "), "{stderr}");
+        assert!(stderr.contains(note), "{stderr}");
+    }
+    write("exit 3", ttl);
+    let stderr = service.up_fails(&[], 95);
+    assert!(stderr.starts_with("error: job/brief failed to roll out: "), "{stderr}");
+    assert!(stderr.contains("BackoffLimitExceeded: "), "{stderr}");
+
+    // Follow the advice.
+    write("exit 0", "");
+    let uid = || get("brief", &["job", "brief"])["metadata"]["uid"].clone();
+    let stderr = service.up_ok();
+    assert!(!stderr.contains("ttlSecondsAfterFinished"), "{stderr}");
+    let before = uid();
+    service.up_ok();
+    assert_eq!(uid(), before);
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
 fn cron_job_uses_build_in_next_run() {
     let service = Service::new("nightly");
     let job = "  schedule: \"0 3 * * *\"\n  jobTemplate:\n    spec:\n      template:\n        spec:\n          restartPolicy: Never\n          containers:\n          - {name: work, image: nightly, command: [/busybox, \"true\"]}\n";

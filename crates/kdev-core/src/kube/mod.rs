@@ -9,6 +9,7 @@
 //! - `distribution.rs`: the Kubernetes distribution of a node
 //! - `expiry.rs`: the validity of credentials
 //! - `identity.rs`: whether a machine is a node of the cluster
+//! - `job.rs`: Jobs that are deleted after they have finished, and their results
 //! - `kinds.rs`: the workload kinds and their properties
 //! - `kubelet_policy.rs`: whether a kubelet allows images that it has not pulled itself
 //! - `managed_fields.rs`: hands over fields that kubectl has set
@@ -37,6 +38,7 @@ pub mod deletion;
 pub mod distribution;
 pub mod expiry;
 pub mod identity;
+pub mod job;
 pub mod kinds;
 pub mod kubelet_policy;
 pub mod managed_fields;

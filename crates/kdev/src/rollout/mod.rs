@@ -1,6 +1,7 @@
 //! Waits until the new pods of the applied workloads are ready and run this build, and fails
 //! as soon as they cannot become ready.
 //!
+//! - `deleted_job.rs`: the result of a Job that was deleted in the meantime
 //! - `failure.rs`: the errors of one workload, with the logs that explain them
 //! - `problems.rs`: which problems of the pods end the rollout
 //! - `request.rs`: the workloads, and how long to wait for them
@@ -10,6 +11,7 @@
 //! - `wait.rs`: the wait for one workload
 //! - `watch.rs`: wakes the wait when `kubectl rollout status` returns
 
+mod deleted_job;
 mod error;
 mod failure;
 mod problems;

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use kdev_core::kube::job::{self, JobResult};
 use kdev_core::kube::pod::{Pod, Runs};
 use kdev_core::kube::settle;
 use kdev_core::kube::workload::{self, State};
@@ -13,6 +14,7 @@ use serde_json::Value;
 use crate::cluster::snapshot::Snapshot;
 use crate::details::Details;
 use crate::event::{Event, PodState};
+use crate::rollout::deleted_job;
 use crate::rollout::error::{Error, Failure, Result};
 use crate::rollout::failure::{Failures, newest_crash};
 use crate::rollout::problems::Problems;
@@ -35,6 +37,8 @@ pub(crate) struct Wait<'a> {
     latest: (u64, u64, Vec<Pod>),
     reported: Option<(u64, u64, Vec<PodState>)>,
     is_mutation_reported: bool,
+    /// The latest state of a Job, which may be deleted after it has finished.
+    job: Option<Value>,
     settle_timer: SettleTimer,
     pub(crate) is_done: bool,
 }
@@ -60,6 +64,7 @@ impl<'a> Wait<'a> {
             latest: (0, 0, Vec::new()),
             reported: None,
             is_mutation_reported: false,
+            job: None,
             settle_timer: SettleTimer::default(),
             is_done: false,
         }
@@ -68,9 +73,11 @@ impl<'a> Wait<'a> {
     pub(crate) fn step(&mut self, snapshot: &Snapshot) -> Result<()> {
         let kind = &self.object.kind;
         let Some(live) = snapshot.workload(kind, &self.object.name) else {
-            let reason = "it was deleted".to_owned();
-            return Err(self.failures.failed(None, Failure::Reported, reason));
+            return self.finish_deleted();
         };
+        if kind == "Job" {
+            self.job = Some(live.clone());
+        }
         if let Some(change) = self.expected.and_then(|expected| expected.superseded(live)) {
             let workload = self.object.id();
             return Err(Error::Superseded { workload, applied: change.applied, live: change.live });
@@ -150,11 +157,44 @@ impl<'a> Wait<'a> {
         self.settle_timer.rest(self.rollout.settle)
     }
 
+    /// Finishes the wait for a Job that has completed and was deleted since the last snapshot.
+    /// Any other deletion is an error.
+    fn finish_deleted(&mut self) -> Result<()> {
+        let namespace = self.object.namespace.as_deref();
+        let job = self.job.take();
+        let result = match &job {
+            Some(job) => deleted_job::find_result(self.rollout, namespace, job)?,
+            None => None,
+        };
+        let ttl = job.as_ref().and_then(job::short_ttl);
+        let reason = match (result, ttl) {
+            (Some(JobResult::Completed), _) => {
+                let live = job.unwrap_or_default();
+                let completions = live.pointer("/spec/completions").and_then(Value::as_u64);
+                self.finish(completions.unwrap_or(1), &live);
+                return Ok(());
+            }
+            (Some(JobResult::Failed(reason)), _) => reason,
+            (None, Some(ttl)) => format!(
+                "it was deleted before its result was known; `ttlSecondsAfterFinished` is {ttl}"
+            ),
+            (None, None) => "it was deleted".to_owned(),
+        };
+        Err(self.failures.failed(None, Failure::Reported, reason))
+    }
+
     fn finish(&mut self, pods: u64, live: &Value) {
         let (workload, duration) = (self.object.id(), self.started.elapsed());
         self.rollout.cx.emit(Event::Ready { workload, pods, duration });
         if live["spec"]["replicas"] == 0 {
             let text = format!("{} has `replicas: 0`, so no pods run", self.object.id());
+            self.rollout.cx.emit(Event::Note { text });
+        }
+        if let Some(ttl) = job::short_ttl(live) {
+            let text = format!(
+                "{} has `ttlSecondsAfterFinished: {ttl}`, so it is deleted after it has finished, and each `up` runs it again; remove the field to run it only once",
+                self.object.id()
+            );
             self.rollout.cx.emit(Event::Note { text });
         }
         self.is_done = true;
