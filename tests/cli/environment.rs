@@ -6,7 +6,7 @@ use std::fs;
 use crate::project::Project;
 
 /// Variables of a user.
-const USER: [(&str, &str); 17] = [
+const USER: [(&str, &str); 18] = [
     ("BUILDKIT_PROGRESS", "plain"),
     ("BUILDX_BUILDER", "default"),
     ("BUILDX_NO_DEFAULT_ATTESTATIONS", "0"),
@@ -17,6 +17,7 @@ const USER: [(&str, &str); 17] = [
     ("DOCKER_CLI_HINTS", "true"),
     ("DOCKER_CONTENT_TRUST", "1"),
     ("DOCKER_DEFAULT_PLATFORM", "linux/amd64"),
+    ("GREP_OPTIONS", "--color=always"),
     ("HELM_DEBUG", "1"),
     ("KUBECTL_EXTERNAL_DIFF", "meld"),
     ("KUBECTL_KUBERC", "true"),
@@ -97,6 +98,7 @@ fn tools_get_wishes_but_no_preference_that_changes_result() {
         ("docker push", "DOCKER_CONTENT_TRUST", None),
         ("helm template", "HELM_DEBUG", None),
         ("helm template", "LC_ALL", Some("C")),
+        ("kubectl ", "GREP_OPTIONS", None),
         ("kubectl ", "KUBECTL_KUBERC", Some("false")),
         ("kubectl ", "KUBERC", Some("off")),
         ("kubectl ", "LC_ALL", Some("C")),
@@ -126,7 +128,7 @@ fn kubectl_ignores_preferences_and_prints_english() {
         let has = |line: &str| call.lines().any(|one| one == line);
         assert!(has("KUBERC=off") && has("KUBECTL_KUBERC=false") && has("LC_ALL=C"), "{call}");
         let is_diff = call.lines().next().unwrap().contains(" diff ");
-        assert!(!is_diff || has("KUBECTL_EXTERNAL_DIFF=diff -r -q"), "{call}");
+        assert!(!is_diff || !has("KUBECTL_EXTERNAL_DIFF=meld"), "{call}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Program, variable, and its value; `None` removes it. All other variables are passed on.
-const SETTINGS: [(&str, &str, Option<&str>); 4] = [
+const SETTINGS: [(&str, &str, Option<&str>); 5] = [
     // Hints of plugins after a build.
     ("docker", "DOCKER_CLI_HINTS", Some("false")),
     // Debug output hides the error.
@@ -14,6 +14,8 @@ const SETTINGS: [(&str, &str, Option<&str>); 4] = [
     // (<https://kubernetes.io/docs/reference/kubectl/kuberc/>).
     ("kubectl", "KUBERC", Some("off")),
     ("kubectl", "KUBECTL_KUBERC", Some("false")),
+    // `kubectl diff` runs a `grep`, and that of BSD adds these options.
+    ("kubectl", "GREP_OPTIONS", None),
 ];
 
 /// Applies the settings for the program of a command.
@@ -37,7 +39,8 @@ mod tests {
     #[test]
     fn settings_apply_to_program_in_any_folder() {
         let sh = Shell::new().unwrap();
-        let kuberc = [("KUBECTL_KUBERC", Some("false")), ("KUBERC", Some("off"))];
+        let kuberc =
+            [("GREP_OPTIONS", None), ("KUBECTL_KUBERC", Some("false")), ("KUBERC", Some("off"))];
         let table = [
             (cmd!(sh, "kubectl version"), &kuberc[..]),
             (cmd!(sh, "/opt/bin/kubectl version").env("KUBERC", "mine"), &kuberc),
