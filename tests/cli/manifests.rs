@@ -131,3 +131,15 @@ fn default_namespace_and_no_namespace_are_equal() {
     project.config("namespace = \"default\"");
     assert!(project.run(&["render"]).code(90).err().contains("configmap/a is defined twice"));
 }
+
+#[test]
+fn rejected_object_has_file_and_line() {
+    let project = Project::new();
+    project.write("k8s/b.yaml", "# job\nkind: Job\nmetadata: {name: app}\n");
+    let message = "The Deployment \"app\" is invalid: spec.template.spec.x: Required value\n";
+    project.write("fake/kubectl-diff-fails", message);
+    let ran = project.run(&["up"]);
+    let note = "        Note deployment/app is defined at `[ROOT]/k8s/app.yaml:1`\nerror: ";
+    assert!(ran.code(92).err().contains(note), "{}", ran.err());
+    assert!(!ran.err().contains("job/app"), "{}", ran.err());
+}

@@ -220,3 +220,51 @@ fn context_without_permission_is_not_modified() {
     assert!(output.status.success(), "{}", stderr_text(&output));
     assert_ne!(all(), before);
 }
+
+fn role_binding(role: &str) -> String {
+    format!(
+        "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: {{name: beside}}\nroleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {role}}}\n"
+    )
+}
+
+fn stateful_set(name: &str, size: &str) -> String {
+    format!(
+        "---\napiVersion: apps/v1\nkind: StatefulSet\nmetadata: {{name: beside}}\nspec:\n  replicas: 0\n  serviceName: beside\n  selector: {{matchLabels: {{set: beside}}}}\n  template:\n    metadata: {{labels: {{set: beside}}}}\n    spec: {{containers: [{{name: web, image: {name}}}]}}\n  volumeClaimTemplates:\n  - metadata: {{name: data}}\n    spec: {{accessModes: [ReadWriteOnce], resources: {{requests: {{storage: {size}}}}}}}\n"
+    )
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn claim_templates_and_role_references_change_as_help_says() {
+    let service = Service::new("immutable");
+    write_manifests(&service, &(role_binding("view") + &stateful_set("immutable", "1Mi")));
+    service.up_ok();
+    write_manifests(&service, &(role_binding("view") + &stateful_set("immutable", "2Mi")));
+    let output = service.up(&[]).output().unwrap();
+    let stderr = stderr_text(&output);
+    assert_eq!(output.status.code(), Some(92), "{stderr}");
+    let line = fs::read_to_string(service.path("k8s/all.yaml")).unwrap();
+    let line = line.split("apiVersion: apps/v1\nkind: StatefulSet").next().unwrap().lines().count();
+    let place = format!("k8s/all.yaml:{}`\n", line + 1);
+    assert!(stderr.contains("Note statefulset/beside is defined at `"), "{stderr}");
+    assert!(stderr.contains(&place), "{stderr}");
+    run_help(&stderr);
+    service.up_ok();
+    let live = get(service.name, &["statefulset", "beside"]);
+    let claim = &live["spec"]["volumeClaimTemplates"][0]["spec"];
+    assert_eq!(claim["resources"]["requests"]["storage"], "2Mi");
+
+    write_manifests(&service, &(role_binding("edit") + &stateful_set("immutable", "2Mi")));
+    let stderr = service.up_fails(&[], 92);
+    let expected = "error: cannot change immutable fields of `rolebinding/beside`
+  caused by: `roleRef` of rolebinding/beside is immutable
+  help: pass `--recreate` to delete and recreate it\n";
+    assert_eq!(stderr, expected);
+    let output = service.up(&["--recreate"]).output().unwrap();
+    assert!(output.status.success(), "{}", stderr_text(&output));
+    let bound = run(&mut kubectl(
+        service.name,
+        &["get", "rolebinding", "beside", "--output=jsonpath={.roleRef.name}"],
+    ));
+    assert_eq!(bound, "edit");
+}

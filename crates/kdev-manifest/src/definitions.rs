@@ -61,6 +61,39 @@ pub fn definitions(text: &str) -> Result<Vec<Definition>, Error> {
     Ok(found)
 }
 
+impl Definition {
+    /// Returns whether a message of kubectl or the API server names the object, such as
+    /// `Deployment.apps "web" is invalid`, `(n/web; apps/v1, Kind=Deployment)`, or `job/migrate`.
+    pub fn is_named_in(&self, message: &str) -> bool {
+        let Self { group, kind, name, .. } = self;
+        let dot = if group.is_empty() { "" } else { "." };
+        let quoted = |kind: String| format!("{kind} \"{name}\"");
+        let patterns = [
+            quoted(kind.clone()),
+            quoted(format!("{kind}{dot}{group}")),
+            quoted(format!("{kind}s{dot}{group}")),
+            format!("{kind}/{name}"),
+        ];
+        let message = message.to_lowercase();
+        let is_part = |c: char| c.is_alphanumeric() || "-./".contains(c);
+        let names = |pattern: &String| {
+            let mut found = message.match_indices(pattern.as_str());
+            found.any(|(at, text)| {
+                !message[..at].ends_with(is_part)
+                    && !message[at + text.len()..].starts_with(is_part)
+            })
+        };
+        let typed = |start: &str| {
+            let (before, after) = (format!("{start}{name}; "), format!(", kind={kind})"));
+            let (before, after) = (before.to_lowercase(), after.to_lowercase());
+            let rest = message.split(before.as_str()).nth(1);
+            rest.and_then(|rest| rest.split_once(')'))
+                .is_some_and(|(rest, _)| format!("{rest})").ends_with(&after))
+        };
+        patterns.map(|pattern| pattern.to_lowercase()).iter().any(names) || typed("/") || typed("(")
+    }
+}
+
 fn definition(object_type: ObjectType, node: &Node) -> Definition {
     let text = |key| metadata(node, key).and_then(Node::text).map(str::to_owned);
     Definition {
@@ -132,6 +165,31 @@ mod tests {
         );
         assert_eq!(found[0].content["metadata"]["name"], "p");
         assert_eq!(found[2].content["metadata"]["name"], "e");
+    }
+
+    #[test]
+    fn object_is_found_in_messages() {
+        let text = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\n---\nkind: Job\nmetadata: {name: web}\n---\nkind: CronJob\nmetadata: {name: web}\n";
+        let found = definitions(text).unwrap();
+        // The message, and the kind that it names.
+        let table = [
+            ("Deployment.apps \"web\" is invalid: spec.x", "Deployment"),
+            ("The Deployment \"web\" is invalid: spec.x", "Deployment"),
+            ("deployments.apps \"web\" is forbidden: User", "Deployment"),
+            (
+                "error: failed to create typed patch object (n/web; apps/v1, Kind=Deployment): .spec",
+                "Deployment",
+            ),
+            ("cannot change immutable fields of `job/web`", "Job"),
+            ("cronjob/web", "CronJob"),
+            ("Deployment.apps \"web-2\" is invalid", ""),
+            ("deployment/web-2, other-job/web", ""),
+            ("(n/web-2; apps/v1, Kind=Deployment)", ""),
+        ];
+        for (message, expected) in table {
+            let kinds = found.iter().filter(|d| d.is_named_in(message)).map(|d| d.kind.as_str());
+            assert_eq!(kinds.collect::<Vec<_>>().join(" "), expected, "{message}");
+        }
     }
 
     #[test]

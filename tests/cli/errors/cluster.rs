@@ -104,6 +104,7 @@ fn rejected_manifest() {
     let ran = project.run(&["up", "--node", "n1"]);
     ran.code(92).stderr(&format!("{BUILT}     Loading n1 (4.00 KiB)
       Loaded n1: sent [..] in [TIME]
+        Note deployment/app is defined at `[ROOT]/k8s/app.yaml:1`
 error: the API server of context `kind-test` rejected the request to apply the manifests
   caused by: `kubectl [..] apply --server-side '--field-manager=kdev' --show-managed-fields '--output=json' --filename -` exited with code 1: Error from server (Forbidden): deployments.apps \"app\" is forbidden: exceeded quota
   help: run `kubectl --context kind-test --namespace default describe quota` to see the limits\n"));

@@ -8,7 +8,8 @@ const CLIENT_SIDE: &str = "kubectl-client-side-apply";
 /// The field manager of `kubectl rollout undo` and `kubectl scale`.
 const ROLLOUT_UNDO: &str = "kubectl";
 /// Messages of the API server about an immutable field.
-const IMMUTABLE: [&str; 4] = [
+const IMMUTABLE: [&str; 5] = [
+    "cannot change roleRef",
     "field is immutable",
     "updates to statefulset spec for fields other than",
     "pod updates may not change fields other than",
@@ -41,8 +42,16 @@ impl Immutable {
         format_id(&self.kind, &self.name)
     }
 
-    /// Whether deleting it loses nothing but pods.
+    /// Whether it binds a role, so that the permissions are missing until it is recreated.
+    pub fn is_binding(&self) -> bool {
+        ["RoleBinding", "ClusterRoleBinding"].contains(&self.kind.as_str())
+    }
+
+    /// Whether deleting it loses nothing but pods or a binding.
     pub fn is_recreatable(&self) -> bool {
+        if self.is_binding() {
+            return true;
+        }
         kinds::BUILT_IN.find(&self.kind).is_some_and(|kind| kind.is_recreatable)
     }
 }
@@ -143,6 +152,8 @@ mod tests {
         assert_eq!(found(one), ["deployment/d spec.selector"]);
         let several = "Error from server (Invalid): Job.batch \"j\" is invalid: spec.template: Invalid value: {\"labels\":null}: field is immutable\nError from server (Invalid): Pod \"p\" is invalid: spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`\n@@ -1 +1 @@\nError from server (Invalid): StatefulSet.apps \"s\" is invalid: spec: Forbidden: updates to statefulset spec for fields other than 'replicas' are forbidden\n";
         assert_eq!(found(several), ["job/j spec.template", "pod/p spec", "statefulset/s spec"]);
+        let binding = "The RoleBinding \"b\" is invalid: roleRef: Invalid value: {\"apiGroup\":\"rbac.authorization.k8s.io\",\"kind\":\"Role\",\"name\":\"o\"}: cannot change roleRef";
+        assert_eq!(found(binding), ["rolebinding/b roleRef"]);
         let list = "The Job \"j\" is invalid: \n* spec.a: Required value\n* spec.template: Invalid value: 1: field is immutable\n";
         assert_eq!(found(list), ["job/j spec.template"]);
         let other = "The ConfigMap \"X\" is invalid: metadata.name: Invalid value: \"X\": a name\nError from server (Invalid): Job.batch \"j\" is invalid: spec.template: x: field is immutable";

@@ -175,7 +175,17 @@ fn conflicts_help(conflicts: &[Conflict]) -> &'static str {
 }
 
 fn immutable_help(kubectl: &str, immutables: &[Immutable]) -> String {
-    if immutables.iter().all(Immutable::is_recreatable) {
+    let is_stateful = |immutable: &Immutable| immutable.kind == "StatefulSet";
+    if let [immutable] = immutables
+        && is_stateful(immutable)
+    {
+        format!(
+            "run `{kubectl} delete {} --cascade=orphan` and then the command again to keep its pods and volume claims as they are, or pass `--recreate` to replace the pods",
+            immutable.id()
+        )
+    } else if immutables.iter().all(Immutable::is_binding) {
+        "pass `--recreate` to delete and recreate it".to_owned()
+    } else if immutables.iter().all(Immutable::is_recreatable) {
         "pass `--recreate` to delete and recreate it with its pods".to_owned()
     } else {
         format!("rename it, or delete it and its data: `{kubectl} delete {}`", immutables[0].id())

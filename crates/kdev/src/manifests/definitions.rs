@@ -7,6 +7,8 @@ use kdev_core::kube::object::format_id;
 use kdev_manifest::definitions::{self, Definition, UnappliableCause};
 
 use crate::config::Config;
+use crate::cx::Cx;
+use crate::event::Event;
 use crate::manifests::error::{Error, Result};
 use crate::manifests::generator::Generator;
 use crate::manifests::source::Manifest;
@@ -27,6 +29,20 @@ pub(crate) fn check_objects(
         check_appliable(manifest, manifests, config)?;
     }
     check_unique(manifests, namespace)
+}
+
+/// Reports the place of each object that an error of the API server names.
+pub(crate) fn note_places(cx: &Cx, manifests: &[Manifest], error: &dyn std::error::Error) {
+    let causes = std::iter::successors(Some(error), |cause| (*cause).source());
+    let message = causes.map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    for manifest in manifests {
+        let definitions = definitions::definitions(&manifest.text).unwrap_or_default();
+        for definition in definitions.iter().filter(|found| found.is_named_in(&message)) {
+            let id = format_id(&definition.kind, &definition.name);
+            let text = format!("{id} is defined at {}", manifest.location(definition.line));
+            cx.emit(Event::Note { text });
+        }
+    }
 }
 
 fn check_appliable(manifest: &Manifest, all: &[Manifest], config: &Config) -> Result<()> {

@@ -19,7 +19,7 @@ pub(crate) mod shared;
 mod source;
 
 pub(crate) use check::{check, collect_objects, image_update};
-pub(crate) use definitions::check_objects;
+pub(crate) use definitions::{check_objects, note_places};
 pub use error::Error;
 pub(crate) use helm::RenderTarget;
 pub(crate) use source::Manifest;
