@@ -102,8 +102,10 @@ impl Check<'_> {
         if !self.is_in_target_dir(&real) {
             return Ok(None);
         }
+        let in_context = glob::Pattern::escape(&self.in_context(dir).to_string_lossy());
         if self.artifacts.is_none() {
-            return self.check_file(line, &real.join(&self.config.package));
+            let package = self.find(&format!("{in_context}/{}", self.config.package));
+            return package.first().map_or(Ok(None), |path| self.check_file(line, path));
         }
         let programs = || self.programs().filter(|file| file.exists());
         if programs().any(|file| file.canonicalize().is_ok_and(|file| file.starts_with(&real))) {
@@ -112,7 +114,7 @@ impl Check<'_> {
         for name in programs().filter_map(|file| file.file_name()?.to_str()) {
             let name = glob::Pattern::escape(name);
             for parents in IN_FOLDER {
-                let pattern = format!("{}/{parents}{name}", self.in_context(dir).display());
+                let pattern = format!("{in_context}/{parents}{name}");
                 for path in self.find(&pattern).iter().filter(|path| path.is_file()) {
                     self.check_file(line, path).map_err(copy_folder)?;
                 }

@@ -285,6 +285,10 @@ fn program_older_than_source_is_noted() {
         let expected = expected.map(str::to_owned).into_iter().collect();
         assert_eq!(outcome(&config, None), Ok(expected), "{copy} {seconds}");
     }
+    folder.write(".dockerignore", "**/app");
+    let config = folder.config("FROM x\nCOPY target/release/ /app/\n");
+    assert_eq!(outcome(&config, None), Ok(Vec::new()));
+    folder.write(".dockerignore", "");
     // cargo has found the program up to date.
     at("src/main.rs", 1);
     let config = folder.config("FROM x\nCOPY target/release/app /app\n");
