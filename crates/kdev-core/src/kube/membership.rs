@@ -94,7 +94,7 @@ mod tests {
         Parent::new("My_App", "n", &Identity::from_key(key))
     }
 
-    fn object(labels: Value) -> Owners {
+    fn object(labels: &Value) -> Owners {
         Owners::read(&json!({"metadata": {"labels": labels}}))
     }
 
@@ -125,11 +125,7 @@ mod tests {
             (json!({PART_OF: "applyset-other-v1"}), &replaced, vec![format!("{our_key}=n")]),
         ];
         for (labels, replaced, expected) in table {
-            assert_eq!(
-                object(labels.clone()).labels_to_join(&ours, replaced),
-                expected,
-                "{labels}"
-            );
+            assert_eq!(object(&labels).labels_to_join(&ours, replaced), expected, "{labels}");
         }
     }
 
@@ -137,9 +133,9 @@ mod tests {
     fn recreated_object_gets_labels_of_other_sets_again() {
         let (ours, theirs) = (parent("a"), parent("b"));
         let (our_key, their_key) = (ours.owner_key(), theirs.owner_key());
-        let before = object(json!({our_key.as_str(): "n", their_key.as_str(): "n"}));
+        let before = object(&json!({our_key.as_str(): "n", their_key.as_str(): "n"}));
         let lost = [theirs.owner_label()];
-        assert_eq!(object(json!({})).lost_labels(&before, &ours), lost);
+        assert_eq!(object(&json!({})).lost_labels(&before, &ours), lost);
         assert_eq!(before.lost_labels(&before, &ours), [""; 0]);
     }
 
@@ -177,7 +173,7 @@ mod tests {
             ),
         ];
         for (labels, others, foreign, changes) in table {
-            let owners = object(labels.clone());
+            let owners = object(&labels);
             assert_eq!(owners.others(&ours), others.iter().cloned().collect(), "{labels}");
             assert_eq!(owners.foreign_set(&ours), foreign, "{labels}");
             let heirs = if others.is_empty() { BTreeSet::new() } else { only_theirs.clone() };

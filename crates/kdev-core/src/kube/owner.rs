@@ -41,10 +41,7 @@ impl Identity {
     /// distinguishes forks of a template. The host is not part of it: the same repository can
     /// have aliases in SSH's configuration, and mirrors.
     pub fn from_repository(root: &str, address: &Address, path: &str) -> Self {
-        let address = match address {
-            Address::Remote { path, .. } => path,
-            Address::Local(path) => path,
-        };
+        let (Address::Remote { path: address, .. } | Address::Local(address)) = address;
         Self { source: Source::Repository, text: format!("root\n{root}\n{address}\n{path}") }
     }
 
@@ -127,7 +124,8 @@ pub fn machine(host: &str, machine_id: &str) -> String {
 }
 
 fn hex(bytes: &[u8], digits: usize) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()[..digits].to_owned()
+    let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or_default();
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).take(digits).collect()
 }
 
 /// A package in a folder of a machine.

@@ -206,7 +206,9 @@ impl DiffResult {
         plan.begin(&set)?;
         plan.mark_existing(&set)?;
         if cx.is_dry_run() {
-            changes.iter().for_each(|(_, stream)| stream.show());
+            for (_, stream) in &changes {
+                stream.show();
+            }
             plan.finish(set, &[], options)?;
             return Ok(Vec::new());
         }

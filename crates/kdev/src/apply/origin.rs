@@ -60,16 +60,22 @@ pub(crate) fn find_unlabeled(
 }
 
 /// Marks the members of `set` that exist and that kdev has not created. `before` is the recorded
-/// set.
+/// set, and `older` that of an older kdev, which created its members.
 pub(crate) fn mark_existing(
     cx: &Cx,
     cluster: &Cluster,
     set: &Set,
     before: Option<&Set>,
+    older: Option<&Set>,
     live: &[Value],
 ) -> Result<()> {
     let parent = &set.parent;
-    let existed = |object: &&Value| origin::exists_before_apply(parent, before, object);
+    let existed = |object: &&Value| {
+        let older =
+            older.filter(|older| !parent.has_member(object) && older.parent.has_member(object));
+        let (parent, before) = older.map_or((parent, before), |older| (&older.parent, Some(older)));
+        origin::exists_before_apply(parent, before, object)
+    };
     mark(cx, cluster, parent, live.iter().filter(existed))
 }
 

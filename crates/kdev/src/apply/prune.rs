@@ -27,6 +27,8 @@ pub(crate) struct PrunePlan<'a> {
     cluster: &'a Cluster,
     owner: &'a Owner,
     before: Option<Set>,
+    /// The set that an older kdev has recorded.
+    older: Option<Set>,
     /// The members of the new set that exist.
     live: Vec<Value>,
     /// Objects that are no longer in the manifests.
@@ -54,6 +56,7 @@ impl<'a> PrunePlan<'a> {
             cluster,
             owner,
             before: Some(now.clone()),
+            older: None,
             live: origin::compared_members(now, compared),
             stale: BTreeMap::new(),
             shared: Shared::none(&now.parent),
@@ -70,7 +73,7 @@ impl<'a> PrunePlan<'a> {
         if is_recorded && takeover.is_empty() {
             return Ok(unchanged);
         }
-        let before = records.ours;
+        let Records { ours: before, older, is_complete } = records;
         let has_left = |set: &Set| set.members().any(|(namespace, id)| !now.has(&namespace, &id));
         let mut stale = match &before {
             Some(set) if has_left(set) => {
@@ -78,12 +81,13 @@ impl<'a> PrunePlan<'a> {
             }
             _ => BTreeMap::new(),
         };
-        if let Some(set) = before.as_ref().filter(|set| !records.is_complete && has_left(set)) {
+        if let Some(set) = before.as_ref().filter(|set| !is_complete && has_left(set)) {
             stale.extend(origin::find_unlabeled(cx, cluster, set)?);
         }
         stale.retain(|(namespace, id), _| !now.has(namespace, id));
         let shared = Shared::take_from(cx, cluster, &now.parent, &mut stale)?;
-        Ok(Self { before, live, stale, shared, takeover, is_unchanged: false, ..unchanged })
+        let is_unchanged = false;
+        Ok(Self { before, older, live, stale, shared, takeover, is_unchanged, ..unchanged })
     }
 
     /// Whether the namespace of the record is one of the objects that do not exist yet.
@@ -138,7 +142,8 @@ impl<'a> PrunePlan<'a> {
         if self.cx.is_dry_run() && self.is_unchanged {
             return Ok(());
         }
-        origin::mark_existing(self.cx, self.cluster, now, self.before.as_ref(), &self.live)
+        let (before, older) = (self.before.as_ref(), self.older.as_ref());
+        origin::mark_existing(self.cx, self.cluster, now, before, older, &self.live)
     }
 
     /// Asks the user if a prune will delete data.

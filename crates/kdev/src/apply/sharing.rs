@@ -138,8 +138,9 @@ impl Shared {
         change_labels(cx, cluster, changes)?;
         for (others, ids) in stays {
             let (stays, them) = if ids.len() == 1 { ("stays", "it") } else { ("stay", "them") };
+            let apply = if others.len() == 1 { "applies" } else { "apply" };
             let text =
-                format!("{} {stays} because {} also applies {them}", list(&ids), join(&others));
+                format!("{} {stays} because {} also {apply} {them}", list(&ids), join(&others));
             cx.emit(Event::Note { text });
         }
         if has_same_package {

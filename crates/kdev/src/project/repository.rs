@@ -115,10 +115,11 @@ impl Git<'_> {
         let root = self.run(directory, &args).map_err(Error::Git)?.text().trim().to_owned();
         // If this fails, the next run reads the history again.
         if let Some(path) = cache {
+            let added = format!("{head} {root}");
             let kept = known.lines().take(CACHED_COMMITS - 1);
-            let text: String = kept.map(|line| format!("{line}\n")).collect();
+            let lines: Vec<&str> = std::iter::once(added.as_str()).chain(kept).collect();
             let _ = path.parent().map(fs::create_dir_all);
-            let _ = fs::write(path, format!("{head} {root}\n{text}"));
+            let _ = fs::write(path, lines.join("\n"));
         }
         Ok(root)
     }
