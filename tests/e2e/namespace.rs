@@ -29,6 +29,17 @@ pub(crate) fn delete(name: &str) {
 /// Deletes a namespace when dropped, even if the test fails.
 pub(crate) struct DeleteOnDrop(pub(crate) &'static str);
 
+impl DeleteOnDrop {
+    /// Also removes the namespace of an earlier run that was interrupted.
+    pub(crate) fn new(name: &'static str) -> Self {
+        if exists(name) {
+            delete(name);
+            wait_until_gone(name);
+        }
+        Self(name)
+    }
+}
+
 impl Drop for DeleteOnDrop {
     fn drop(&mut self) {
         delete(self.0);

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use crate::lab::{command, get, kubectl, run, state, stderr_text};
+use crate::lab::{apply, command, get, kubectl, run, run_help, state, stderr_text};
 use crate::namespace;
 use crate::test_service::Service;
 
@@ -97,22 +97,11 @@ fn objects(namespace: &str) -> Vec<String> {
     names
 }
 
-/// Removes the namespace that both projects contain.
-struct SharedNamespace(&'static str);
-
-impl Drop for SharedNamespace {
-    fn drop(&mut self) {
-        if namespace::exists(self.0) {
-            namespace::delete(self.0);
-        }
-    }
-}
-
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn projects_of_same_package_name_keep_objects_of_each_other() {
     let service = Service::on_node("node-1", "owners");
-    let shared = SharedNamespace("owners-shared");
+    let shared = namespace::DeleteOnDrop::new("owners-shared");
     let project = |name: &str| {
         let copy = Copy::in_folder(&service, name);
         let namespace =
@@ -191,6 +180,58 @@ fn clones_of_one_repository_are_one_project() {
     let stderr = copy.down();
     assert!(stderr.contains("Deleted cronjob.batch/clones from kdev-lab"), "{stderr}");
     assert!(objects("clones").is_empty(), "{:?}", objects("clones"));
+}
+
+/// Returns the ID of the set that an older kdev recorded in `kdev-NAME`.
+fn older_id(name: &str) -> String {
+    let script = format!(
+        "printf kdev-{name}.{name}.ConfigMap. | openssl dgst -sha256 -binary | base64 | tr '+/' '-_' | tr -d ="
+    );
+    let digest = run(command("sh").args(["-ec", &script]));
+    format!("applyset-{}-v1", digest.trim())
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn objects_of_older_kdev_are_taken_over() {
+    let name = "older";
+    let service = Service::on_node("node-1", name);
+    let project = Copy::in_folder(&service, "project");
+    project.write(&workload(name, name));
+    project.ok(&["up"]);
+    // What an older kdev would have left.
+    let id = older_id(name);
+    let label = format!("applyset.kubernetes.io/part-of={id}");
+    let records = ["get", "configmaps", "--selector=applyset.kubernetes.io/id", "--output=name"];
+    let record = run(&mut kubectl(name, &records)).trim().to_owned();
+    run(&mut kubectl(name, &["delete", &record]));
+    let owner = format!("owner.kdev/{}-", record.trim_start_matches("configmap/"));
+    let workload_id = format!("cronjob/{name}");
+    run(&mut kubectl(name, &["label", "--overwrite", &workload_id, &label, &owner]));
+    run(&mut kubectl(name, &["create", "configmap", "extra"]));
+    run(&mut kubectl(name, &["label", "configmap/extra", &label]));
+    let metadata = format!(
+        "{{name: kdev-{name}, labels: {{applyset.kubernetes.io/id: {id}}}, annotations: {{applyset.kubernetes.io/tooling: kdev/v1, applyset.kubernetes.io/contains-group-kinds: 'CronJob.batch,ConfigMap'}}}}"
+    );
+    let members = format!("{name} cronjob.batch/{name}\\n{name} configmap/extra");
+    apply(
+        name,
+        &format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {metadata}\ndata: {{members: \"{members}\"}}\n"
+        ),
+    );
+
+    let stderr = project.down();
+    assert!(stderr.contains("run `cargo kdev up` to take over its objects"), "{stderr}");
+    let stderr = project.ok(&["up", "--prune"]);
+    let note = "Note `configmap/extra` is not in the manifests, and an older kdev recorded it";
+    assert!(stderr.contains(note) && !stderr.contains("Deleted"), "{stderr}");
+    run_help(&stderr.replace("without the project; run `", "  help: run `"));
+    let stderr = project.ok(&["up"]);
+    assert!(stderr.contains("Deleted configmap/kdev-older from kdev-lab"), "{stderr}");
+    let stderr = project.down();
+    assert!(stderr.contains("Deleted cronjob.batch/older from kdev-lab"), "{stderr}");
+    assert!(objects(name).is_empty(), "{:?}", objects(name));
 }
 
 /// The cluster-scoped permissions of a user.

@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use crate::lab::{command, get, kubectl, run, state, stderr_text};
+use crate::namespace;
 use crate::test_service::{Service, deployment};
 
 const EXTRA: &str = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: extra}\ndata: {a: x}\n---\napiVersion: v1\nkind: Service\nmetadata: {name: extra}\nspec: {ports: [{port: 80}]}\n";
@@ -134,6 +135,7 @@ handler: runc
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn data_stays_until_deletion_is_requested() {
     let service = Service::new("data");
+    let _other = namespace::DeleteOnDrop::new("data-other");
     let manifest = deployment("data", "");
     service.write("k8s/all.yaml", &format!("{manifest}{EXTRA}{DATA}"));
     service.up_ok();
@@ -153,7 +155,7 @@ fn data_stays_until_deletion_is_requested() {
     assert!(stderr.contains(note), "{stderr}");
     assert!(!exists("data", "deployment/data") && !exists("data-other", "configmap/inner"));
     assert!(exists("data-other", "configmap/foreign") && exists("data", "pvc/files"));
-    run_ok(&service, &["down", "--delete-data"]);
+    run_ok(&service, &["down", "--delete-data", "--yes"]);
     assert!(!exists("data", "namespace/data-other") && !exists("data", "pvc/files"));
     let records = ["get", "configmaps", "--selector", RECORD, "--output=name"];
     assert_eq!(run(&mut kubectl("data", &records)), "");
