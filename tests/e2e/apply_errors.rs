@@ -250,8 +250,8 @@ fn claim_templates_and_role_references_change_as_help_says() {
     assert!(stderr.contains(&place), "{stderr}");
     run_help(&stderr);
     service.up_ok();
-    let live = get(service.name, &["statefulset", "beside"]);
-    let claim = &live["spec"]["volumeClaimTemplates"][0]["spec"];
+    let set = get(service.name, &["statefulset", "beside"]);
+    let claim = &set["spec"]["volumeClaimTemplates"][0]["spec"];
     assert_eq!(claim["resources"]["requests"]["storage"], "2Mi");
 
     write_manifests(&service, &(role_binding("edit") + &stateful_set("immutable", "2Mi")));
