@@ -153,7 +153,10 @@ fn finalizer_is_named_and_missing_kind_does_not_matter() {
     service.up_ok();
     let patch = r#"--patch={"metadata":{"finalizers":["held.example.com/cleanup"]}}"#;
     let manager = "--field-manager=gadget-operator";
-    run(&mut kubectl("held", &["patch", "gadget", "g", "--type=merge", patch, manager]));
+    run(&mut kubectl(
+        "held",
+        &["patch", "gadgets.held.example.com", "g", "--type=merge", patch, manager],
+    ));
     let stderr = run_with_code(&service, &["down", "--delete-data"], 92);
     let question = "`customresourcedefinition.apiextensions.k8s.io/gadgets.held.example.com` with 1 custom resource without confirmation";
     assert!(stderr.contains(question), "{stderr}");
