@@ -77,6 +77,18 @@ fn unidentified_project_is_explained() {
 }
 
 #[test]
+fn variables_of_git_hook_select_no_other_repository() {
+    let project = Project::new();
+    link_git(&project);
+    project.sh("git init -q; git add Cargo.toml; git -c user.name=a -c user.email=a commit -qm a");
+    project.write("fake/records.json", &format!(r#"{{"items":[{OTHER_RECORD}]}}"#));
+    let ran = project.run_with(&[("GIT_DIR", "/nonexistent"), ("GIT_WORK_TREE", "/")], &["down"]);
+    let advice =
+        "set the same `project-id` in `[package.metadata.kdev]` of both if they are one project\n";
+    assert!(ran.code(0).err().ends_with(advice), "{}", ran.err());
+}
+
+#[test]
 fn terminated_git_is_an_error_that_key_avoids() {
     let project = Project::new();
     project.script("git", "kill -9 $$");

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
+use kdev_core::kube::applyset::Parent;
+
 use crate::lab::{apply, command, get, kubectl, run, run_help, state, stderr_text};
 use crate::namespace;
 use crate::test_service::Service;
@@ -182,15 +184,6 @@ fn clones_of_one_repository_are_one_project() {
     assert!(objects("clones").is_empty(), "{:?}", objects("clones"));
 }
 
-/// Returns the ID of the set that an older kdev recorded in `kdev-NAME`.
-fn older_id(name: &str) -> String {
-    let script = format!(
-        "printf kdev-{name}.{name}.ConfigMap. | openssl dgst -sha256 -binary | base64 | tr '+/' '-_' | tr -d ="
-    );
-    let digest = run(command("sh").args(["-ec", &script]));
-    format!("applyset-{}-v1", digest.trim())
-}
-
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn objects_of_older_kdev_are_taken_over() {
@@ -200,7 +193,7 @@ fn objects_of_older_kdev_are_taken_over() {
     project.write(&workload(name, name));
     project.ok(&["up"]);
     // What an older kdev would have left.
-    let id = older_id(name);
+    let id = Parent::without_identity(name, name).id();
     let label = format!("applyset.kubernetes.io/part-of={id}");
     let records = ["get", "configmaps", "--selector=applyset.kubernetes.io/id", "--output=name"];
     let record = run(&mut kubectl(name, &records)).trim().to_owned();

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use std::collections::HashSet;
 use xshell::{Shell, cmd};
 
-const PACKAGES: [&str; 22] = [
+const PACKAGES: [&str; 23] = [
     "busybox-static",
     "conntrack",
     "containerd",
@@ -15,6 +15,7 @@ const PACKAGES: [&str; 22] = [
     "docker.io",
     "etcd-server",
     "ethtool",
+    "git",
     "iproute2",
     "iptables",
     "mount",
