@@ -92,7 +92,7 @@ fn pod_with_both_images_needs_build_of_other_package() {
     project.write("k8s/app.yaml", &manifest.replace("image: redis:7", "image: api"));
     project.run(&["up", "--package", "app"]).code(90).stderr(
         "error: deployment/app runs image `api` of package `api`, which is not deployed yet
-  help: run `cargo kdev load --package api`, and set `image: api:TAG` with the tag that it prints\n",
+  help: run `cargo kdev load api:TAG` with a build that Docker has, and set `image: api:TAG`\n",
     );
     assert!(!project.calls().contains("docker build"), "{}", project.calls());
     // The help works.

@@ -153,7 +153,7 @@ impl fmt::Display for Location {
 }
 
 impl Location {
-    /// Returns a command to see the line, or where it is.
+    /// Returns the place as the end of a sentence.
     fn fix_place(&self) -> String {
         match &self.generated_by {
             Some(_) => format!("in the templates of `{}`", self.path.display()),
@@ -214,8 +214,8 @@ impl Error {
             Self::DefinedTwice { second, .. } => {
                 format!("remove or rename the object {}", second.fix_place())
             }
-            Self::SiblingNotDeployed { package, image, is_mixed: true, .. } => format!(
-                "run `cargo kdev load --package {package}`, and set `image: {image}:TAG` with the tag that it prints"
+            Self::SiblingNotDeployed { image, is_mixed: true, .. } => format!(
+                "run `cargo kdev load {image}:TAG` with a build that Docker has, and set `image: {image}:TAG`"
             ),
             Self::SiblingNotDeployed { package, .. } => {
                 format!("run `cargo kdev up --package {package}` first")
