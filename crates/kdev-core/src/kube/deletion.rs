@@ -1,8 +1,8 @@
 //! What a deletion deletes besides the object itself, and the finalizers that prevent it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::kube::applyset::{self, Parent};
 use crate::kube::object::{condition, list, text};
@@ -57,18 +57,19 @@ pub fn namespace_remains(namespace: &Value) -> Vec<String> {
 }
 
 /// The columns of `kubectl get` from which [`count_others`] counts.
-pub const COLUMNS: &str = "custom-columns=KIND:.kind,VERSION:.apiVersion,NAME:.metadata.name,SET:.metadata.labels.applyset\\.kubernetes\\.io/part-of,OWNER:.metadata.ownerReferences[0].kind";
+pub const COLUMNS: &str = "custom-columns=KIND:.kind,VERSION:.apiVersion,NAME:.metadata.name,OWNER:.metadata.ownerReferences[0].kind";
 
-/// Counts the objects of each kind that no controller has created and that do not belong to the
-/// set of this parent, from rows of [`COLUMNS`].
-pub fn count_others(rows: &str, parent: &Parent) -> BTreeMap<String, u64> {
-    let id = parent.id();
+/// Counts the objects of each kind that no controller has created, without those with an id in
+/// `own` and the record of the set, from rows of [`COLUMNS`].
+pub fn count_others(rows: &str, own: &BTreeSet<&str>, parent: &Parent) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
     for row in rows.lines() {
         let columns: Vec<&str> = row.split_whitespace().collect();
-        let [kind, version, name, set, owner] = columns.as_slice() else { continue };
-        let is_record = *kind == "ConfigMap" && *name == parent.name;
-        if *set == id || *owner != "<none>" || is_record || is_derived(kind, version, name) {
+        let [kind, version, name, owner] = columns.as_slice() else { continue };
+        let object = json!({"kind": kind, "apiVersion": version, "metadata": {"name": name}});
+        let id = applyset::id(&object);
+        let is_own = own.contains(id.as_str()) || id == parent.object();
+        if is_own || *owner != "<none>" || is_derived(kind, version, name) {
             continue;
         }
         *counts.entry((*kind).to_owned()).or_insert(0) += 1;
@@ -94,7 +95,6 @@ pub fn format_counts(counts: &BTreeMap<String, u64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn finalizer_has_its_field_manager() {
@@ -129,23 +129,23 @@ mod tests {
 
     #[test]
     fn objects_of_others_are_counted() {
-        let parent = Parent::without_identity("app", "n");
         let rows = "\
-KIND        VERSION           NAME               SET          OWNER
-ConfigMap   v1                kube-root-ca.crt   <none>       <none>
-ConfigMap   v1                a                  <none>       <none>
-ConfigMap   v1                b                  applyset-x   <none>
-ConfigMap   v1                c                  applyset-y   <none>
-ConfigMap   v1                kdev-app           <none>       <none>
-ConfigMap   v1                kdev-other         <none>       <none>
-Secret      v1                s                  <none>       <none>
-Pod         v1                p                  <none>       ReplicaSet
-PodMetrics  metrics.k8s.io/v1 p                  <none>       <none>
-Event       v1                e                  <none>       <none>
+KIND        VERSION           NAME               OWNER
+ConfigMap   v1                kube-root-ca.crt   <none>
+ConfigMap   v1                a                  <none>
+ConfigMap   v1                own                <none>
+ConfigMap   v1                kdev-app           <none>
+ConfigMap   v1                kdev-other         <none>
+Secret      v1                own                <none>
+Deployment  apps/v1           own                <none>
+Pod         v1                p                  ReplicaSet
+PodMetrics  metrics.k8s.io/v1 p                  <none>
+Event       v1                e                  <none>
 ";
-        let rows = rows.replace("applyset-x", &parent.id());
-        let counts = count_others(&rows, &parent);
-        assert_eq!(format_counts(&counts), "3 ConfigMaps and 1 Secret");
+        let parent = Parent::without_identity("app", "n");
+        let own = BTreeSet::from(["configmap/own", "deployment.apps/own"]);
+        let counts = count_others(rows, &own, &parent);
+        assert_eq!(format_counts(&counts), "2 ConfigMaps and 1 Secret");
         let table = [(&[][..], ""), (&["Pod"], "1 Pod"), (&["A", "B", "C"], "1 A, 1 B, and 1 C")];
         for (kinds, expected) in table {
             let counts = kinds.iter().map(|&kind| (kind.to_owned(), 1)).collect();

@@ -30,7 +30,13 @@ pub(crate) fn confirm(
     }
     let mut described = Vec::new();
     for ((_, id), live) in data {
-        let contents = describe_contents(cx, cluster, parent, id, live)?;
+        let contents = match apply_order::deletion_phase(id) {
+            DeletionPhase::Namespaces => describe_namespace(cx, cluster, parent, live, objects)?,
+            DeletionPhase::Definitions => {
+                describe_definition(cx, cluster, text(live, "/metadata/name"))?
+            }
+            _ => describe_claim(live),
+        };
         described.push(format!("`{id}`{contents}"));
     }
     let described = join(&described);
@@ -39,21 +45,6 @@ pub(crate) fn confirm(
     match answer {
         Some(true) => Ok(()),
         _ => Err(Error::DataNotConfirmed { context: cluster.context.clone(), data: described }),
-    }
-}
-
-fn describe_contents(
-    cx: &Cx,
-    cluster: &Cluster,
-    parent: &Parent,
-    id: &str,
-    live: &Value,
-) -> Result<String> {
-    let name = text(live, "/metadata/name");
-    match apply_order::deletion_phase(id) {
-        DeletionPhase::Namespaces => describe_namespace(cx, cluster, parent, name),
-        DeletionPhase::Definitions => describe_definition(cx, cluster, name),
-        _ => Ok(describe_claim(live)),
     }
 }
 
@@ -79,13 +70,17 @@ fn describe_definition(cx: &Cx, cluster: &Cluster, name: &str) -> Result<String>
     Ok(format!(" with {}", pluralize(number, "custom resource")))
 }
 
-/// Counts the objects in a namespace that the apply set does not contain.
+/// Counts the objects in a namespace that are not among the deleted ones.
 fn describe_namespace(
     cx: &Cx,
     cluster: &Cluster,
     parent: &Parent,
-    namespace: &str,
+    live: &Value,
+    deleted: &BTreeMap<Member, Value>,
 ) -> Result<String> {
+    let namespace = text(live, "/metadata/name");
+    let own = deleted.keys().filter(|(place, _)| place == namespace);
+    let own = own.map(|(_, id)| id.as_str()).collect();
     let (kinds, has_all_kinds) = lookup::namespaced_kinds(cx, cluster)?;
     let sh = cx.shell()?;
     let columns = format!("--output={}", deletion::COLUMNS);
@@ -95,7 +90,7 @@ fn describe_namespace(
     let rows = output.map_err(|f| cluster.request_error(f, "list the objects of a namespace"))?;
     // Some kinds can be forbidden, or their server unreachable.
     let is_complete = has_all_kinds && rows.status.success();
-    let counts = deletion::count_others(&rows.text(), parent);
+    let counts = deletion::count_others(&rows.text(), &own, parent);
     Ok(match (counts.is_empty(), is_complete) {
         (true, true) => " without objects of others".to_owned(),
         (true, false) => " with an unknown number of objects of others".to_owned(),

@@ -40,10 +40,14 @@ pub(crate) struct Deletion<'a> {
 impl<'a> Deletion<'a> {
     /// Plans the deletion of objects. Those that hold data are kept without `delete_data`.
     pub(crate) fn new(set: &'a Set, objects: BTreeMap<Member, Value>, delete_data: bool) -> Self {
-        let (foreign, ours): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        let (mut foreign, ours): (BTreeMap<_, _>, BTreeMap<_, _>) =
             objects.into_iter().partition(|(member, live)| origin::is_foreign(set, member, live));
         let (kept, deleted): (BTreeMap<_, _>, BTreeMap<_, _>) =
             ours.into_iter().partition(|((_, id), _)| apply_order::holds_data(id) && !delete_data);
+        // The contents of a deleted namespace go with it, which the question says.
+        foreign.retain(|(namespace, _), _| {
+            !deleted.contains_key(&(String::new(), format!("namespace/{namespace}")))
+        });
         Self { set, deleted, kept: kept.into_keys().collect(), foreign }
     }
 
