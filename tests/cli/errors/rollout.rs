@@ -275,3 +275,39 @@ error: timed out after 1 s waiting for deployment/app: 0 of 1 new pods are ready
   caused by: no pod exists yet
   help: run `kubectl --context kind-test --namespace default describe deployment/app` to see the cause, or pass `--timeout SECONDS` to wait longer\n");
 }
+
+/// A Job with a time to live of zero is deleted as soon as it has finished.
+#[test]
+fn result_of_deleted_job_is_read_from_its_events() {
+    let run = |events: &str| {
+        let project = Project::new();
+        project.write("k8s/app.yaml", "apiVersion: batch/v1\nkind: Job\nmetadata: {name: app}\nspec: {template: {spec: {containers: [{name: app, image: app}]}}}\n");
+        project.write("fake/live.json", r#"{"apiVersion":"batch/v1","kind":"Job","metadata":{"name":"app","namespace":"default","labels":{"applyset.kubernetes.io/part-of":"x"}}}"#);
+        let spec = r#""spec":{"ttlSecondsAfterFinished":0}"#;
+        let job = format!(r#"{{"kind":"Job","metadata":{{"name":"app","uid":"j"}},{spec}}}"#);
+        project.write("fake/job.json", &job).write("fake/events.json", events);
+        let ran = project.run(&["up", "--node", "n1"]);
+        let asked = " get events --field-selector=involvedObject.uid=j --output=json";
+        assert!(project.calls().contains(asked), "{}", project.calls());
+        ran
+    };
+    let created = r#"{"reason":"SuccessfulCreate","message":"Created pod: app-1"}"#;
+    let ran = run(&format!(r#"{created},{{"reason":"Completed","message":"Job completed"}}"#));
+    let end = format!("       Ready job/app: 1 pod in [TIME]
+        Note job/app has `ttlSecondsAfterFinished: 0`, so it is deleted after it has finished, and each `up` runs it again; remove the field to run it only once
+    Finished {IMAGE} in [TIME]\n");
+    assert!(ran.code(0).err().ends_with(&end), "{}", ran.err());
+    let help = "run `kubectl --context kind-test --namespace default get events --field-selector involvedObject.name=app` to see its events";
+    let error = |reason: &str| {
+        format!(
+            "error: job/app failed to roll out: it was deleted\n  caused by: {reason}\n  help: {help}\n"
+        )
+    };
+    let failed = r#"{"reason":"BackoffLimitExceeded","message":"Job has reached the specified backoff limit"}"#;
+    run(failed)
+        .code(95)
+        .error(&error("BackoffLimitExceeded: Job has reached the specified backoff limit"));
+    run(created)
+        .code(95)
+        .error(&error("`ttlSecondsAfterFinished` is 0, and no event has its result"));
+}

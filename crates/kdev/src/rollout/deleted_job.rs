@@ -30,7 +30,11 @@ pub(crate) fn find_result(
         }
         let sh = cx.shell()?;
         let cmd = cluster.cmd(&sh, namespace).args(["get", "events", &selector, "--output=json"]);
-        let events: Snapshot = cluster.get_json(cx, cmd, "list events")?;
+        let Ok(events) = cluster.get_json::<Snapshot>(cx, cmd, "list events") else {
+            // Without permission to list events, the result is unknown.
+            cx.check_interrupt()?;
+            return Ok(None);
+        };
         let result = job::result_from_events(events.items());
         if result.is_some() {
             return Ok(result);

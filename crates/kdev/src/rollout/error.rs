@@ -122,6 +122,8 @@ pub enum Failure {
     OtherImage,
     /// The status of the workload reports the failure.
     Reported,
+    /// The workload no longer exists.
+    Deleted,
 }
 
 fn describe_failure(failure: Failure, pod: Option<&str>, node: Option<&str>) -> String {
@@ -134,6 +136,7 @@ fn describe_failure(failure: Failure, pod: Option<&str>, node: Option<&str>) -> 
                 Failure::NotInTime(limit) => {
                     format!("its pods could not be created within {} s", limit.as_secs())
                 }
+                Failure::Deleted => "it was deleted".to_owned(),
                 _ => "its controller reported a failure".to_owned(),
             };
         }
@@ -142,7 +145,7 @@ fn describe_failure(failure: Failure, pod: Option<&str>, node: Option<&str>) -> 
         Failure::CannotRecover => format!("{pod} cannot start"),
         Failure::NotInTime(limit) => format!("{pod} did not start within {} s", limit.as_secs()),
         Failure::OtherImage => format!("{pod} runs another image"),
-        Failure::Reported => format!("{pod} failed"),
+        Failure::Reported | Failure::Deleted => format!("{pod} failed"),
     }
 }
 
@@ -163,6 +166,12 @@ impl Error {
     /// Returns the text of the `help:` line, if there is one.
     pub fn help(&self) -> Option<String> {
         Some(match self {
+            Self::Failed { workload, failure: Failure::Deleted, kubectl, .. } => {
+                let name = workload.rsplit('/').next().unwrap_or(workload);
+                format!(
+                    "run `{kubectl} get events --field-selector involvedObject.name={name}` to see its events"
+                )
+            }
             Self::Failed { workload, pod, failure, kubectl, .. } => {
                 let subject = pod.as_ref().map_or(workload.clone(), |pod| format!("pod {pod}"));
                 let longer = match failure {

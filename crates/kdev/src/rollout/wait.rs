@@ -175,12 +175,12 @@ impl<'a> Wait<'a> {
                 return Ok(());
             }
             (Some(JobResult::Failed(reason)), _) => reason,
-            (None, Some(ttl)) => format!(
-                "it was deleted before its result was known; `ttlSecondsAfterFinished` is {ttl}"
-            ),
-            (None, None) => "it was deleted".to_owned(),
+            (None, Some(ttl)) => {
+                format!("`ttlSecondsAfterFinished` is {ttl}, and no event has its result")
+            }
+            (None, None) => "this run has not deleted it".to_owned(),
         };
-        Err(self.failures.failed(None, Failure::Reported, reason))
+        Err(self.failures.failed(None, Failure::Deleted, reason))
     }
 
     fn finish(&mut self, pods: u64, live: &Value) {
