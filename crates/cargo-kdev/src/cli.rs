@@ -38,8 +38,9 @@ Exit codes:
    90  invalid project, configuration or manifest
    91  a required tool is missing or too old, or the Docker daemon is
        unreachable
-   92  the cluster is unreachable, the context is unknown or not allowed, or the
-       API server rejected a request
+   92  the cluster is unreachable, the context is unknown or not allowed, the
+       API server rejected a request, or a deletion was not confirmed or did not
+       end
    93  a node cannot be reached or used
    94  the image could not be loaded onto a node, or its presence could not be
        verified
