@@ -61,7 +61,12 @@ impl<'a> Unblocker<'a> {
         let cmd = cluster.cmd(&sh, Some(namespace)).args(["delete", &path, "--filename", "-"]);
         let command = Command::new(cmd).stdin(options.to_string()).timeout(DELETE_TIMEOUT);
         if let Err(failure) = command.read(cx) {
+            cx.check_interrupt()?;
             let message = failure.message();
+            // Its controller or a user has deleted it first.
+            if ["NotFound", "Conflict"].iter().any(|reason| message.contains(reason)) {
+                return Ok(());
+            }
             return Err(self.blocked(&format!("{why}; it was not deleted: {message}")));
         }
         self.deleted.push(uid);
