@@ -57,7 +57,7 @@ fn missing_secret_key_reports_config_not_found() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn root_image_reports_run_as_non_root() {
-    let scenario = Scenario::on_node("node-2", "must-not-be-root");
+    let scenario = Scenario::on_node("node-2", "run-as-non-root");
     scenario.deploy_sleeping("securityContext: {runAsNonRoot: true}");
     scenario.wait_for_reason(&WAITING_REASONS);
     scenario.assert_causes(&["run-as-non-root"]).follow_help(0);

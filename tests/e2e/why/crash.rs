@@ -48,7 +48,7 @@ fn failing_program_reports_crash_loop() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn exiting_program_reports_exits_without_error() {
-    let scenario = Scenario::on_node("node-1", "ends-at-once");
+    let scenario = Scenario::on_node("node-1", "exits-with-0");
     scenario.deploy_crashing("echo done", "");
     let help = scenario.assert_causes(&["exits-without-error"]).help(0).to_owned();
     assert!(help.starts_with("run the program in the foreground"), "{help}");
@@ -70,10 +70,10 @@ fn program_over_memory_limit_reports_out_of_memory() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn tiny_memory_limit_reports_out_of_memory() {
-    let scenario = Scenario::on_node("node-1", "tiny-limit");
+    let scenario = Scenario::on_node("node-1", "memory-limit-too-low");
     scenario.build_script("exec /busybox sleep 9999");
     let lines = format!("{NEVER}\nresources: {{limits: {{memory: 2Mi}}}}");
-    scenario.create_deployment("node-1", "tiny-limit:dev", &lines);
+    scenario.create_deployment("node-1", "memory-limit-too-low:dev", &lines);
     scenario.wait_for_event("Failed to create pod sandbox");
     scenario.assert_causes(&["out-of-memory"]).follow_help(0);
     run(&mut scenario.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]));
@@ -188,10 +188,10 @@ fn job_completed_on_second_try_is_healthy() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn deleted_pod_with_finalizer_reports_terminating() {
-    let scenario = Scenario::on_node("node-1", "held");
-    scenario.build("held:dev");
-    scenario.import("node-1", "k8s.io", "held:dev");
-    let pod = scenario.pod_manifest("node-1", "held:dev", NEVER);
+    let scenario = Scenario::on_node("node-1", "finalizer");
+    scenario.build("finalizer:dev");
+    scenario.import("node-1", "k8s.io", "finalizer:dev");
+    let pod = scenario.pod_manifest("node-1", "finalizer:dev", NEVER);
     let name = "metadata: {name: web}";
     scenario.apply(&pod.replace(name, "metadata: {name: web, finalizers: [example.com/hold]}"));
     scenario.wait_until_ready();

@@ -32,7 +32,7 @@ impl Scenario {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn exceeded_quota_reports_quota() {
-    let scenario = Scenario::with_claim("used-up", capacity_claim());
+    let scenario = Scenario::with_claim("quota-exceeded", capacity_claim());
     run(&mut scenario.kubectl(&["create", "quota", "small", "--hard=cpu=100m"]));
     scenario.build_and_deploy("resources: {requests: {cpu: 150m}}");
     scenario.wait_for_event("exceeded quota");
@@ -58,7 +58,7 @@ fn exceeded_quota_of_stateful_set_reports_quota() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn missing_requests_report_quota() {
-    let scenario = Scenario::with_claim("unstated", capacity_claim());
+    let scenario = Scenario::with_claim("quota-without-requests", capacity_claim());
     let quota = ["create", "quota", "strict", "--hard=requests.cpu=1,limits.memory=1Gi"];
     run(&mut scenario.kubectl(&quota));
     scenario.build_and_deploy("");
@@ -70,7 +70,7 @@ fn missing_requests_report_quota() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn limit_range_reports_quota() {
-    let scenario = Scenario::with_claim("out-of-bounds", capacity_claim());
+    let scenario = Scenario::with_claim("limit-range", capacity_claim());
     scenario.apply("apiVersion: v1\nkind: LimitRange\nmetadata: {name: bounds}\nspec: {limits: [{type: Container, max: {memory: 100Mi}, min: {cpu: 20m}}]}\n");
     scenario.build_and_deploy(
         "resources: {requests: {cpu: 10m, memory: 200Mi}, limits: {memory: 200Mi}}",
@@ -142,10 +142,10 @@ webhooks:
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn unreachable_webhook_reports_webhook() {
-    let scenario = Scenario::on_node("node-1", "deaf-webhook");
-    let delete = ["delete", "validatingwebhookconfiguration", "deaf-webhook"];
+    let scenario = Scenario::on_node("node-1", "webhook-unreachable");
+    let delete = ["delete", "validatingwebhookconfiguration", "webhook-unreachable"];
     let undo = Undo::new([kubectl("default", &delete)]);
-    let image = "deaf-webhook:dev";
+    let image = "webhook-unreachable:dev";
     scenario.build(image);
     scenario.import("node-1", "k8s.io", image);
     create_webhook(&scenario, "{url: \"https://127.0.0.1:9/check\"}");
@@ -159,7 +159,7 @@ fn unreachable_webhook_reports_webhook() {
     );
     let output = report.follow_last_command(0);
     let line = output.lines().find(|line| line.ends_with("check.example.com"));
-    assert!(line.is_some_and(|line| line.contains(" deaf-webhook ")), "{output}");
+    assert!(line.is_some_and(|line| line.contains(" webhook-unreachable ")), "{output}");
     drop(undo);
     run(&mut scenario.kubectl(&["rollout", "restart", "deployment/web"]));
     scenario.wait_until_ready();
@@ -168,8 +168,8 @@ fn unreachable_webhook_reports_webhook() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn denying_webhook_reports_webhook() {
-    let scenario = Scenario::on_node("node-1", "strict-webhook");
-    let delete = ["delete", "validatingwebhookconfiguration", "strict-webhook"];
+    let scenario = Scenario::on_node("node-1", "webhook-denies");
+    let delete = ["delete", "validatingwebhookconfiguration", "webhook-denies"];
     let _undo = Undo::new([kubectl("default", &delete)]);
     create_webhook(
         &scenario,
@@ -195,14 +195,14 @@ fn denying_webhook_reports_webhook() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn validating_policy_reports_pod_rejected() {
-    let scenario = Scenario::on_node("node-1", "house-rule");
+    let scenario = Scenario::on_node("node-1", "admission-policy");
     let _undo = Undo::new([
-        kubectl("default", &["delete", "validatingadmissionpolicybinding", "house-rule"]),
-        kubectl("default", &["delete", "validatingadmissionpolicy", "house-rule"]),
+        kubectl("default", &["delete", "validatingadmissionpolicybinding", "admission-policy"]),
+        kubectl("default", &["delete", "validatingadmissionpolicy", "admission-policy"]),
     ]);
     scenario.apply("apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicy
-metadata: {name: house-rule}
+metadata: {name: admission-policy}
 spec:
   failurePolicy: Fail
   matchConstraints: {resourceRules: [{apiGroups: [\"\"], apiVersions: [v1], operations: [CREATE], resources: [pods]}]}
@@ -210,8 +210,8 @@ spec:
 ---
 apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicyBinding
-metadata: {name: house-rule}
-spec: {policyName: house-rule, validationActions: [Deny], matchResources: {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: house-rule}}}}
+metadata: {name: admission-policy}
+spec: {policyName: admission-policy, validationActions: [Deny], matchResources: {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: admission-policy}}}}
 ");
     wait_for("the policy", || {
         let pod = ["run", "probe", "--image=probe", "--dry-run=server"];
@@ -233,7 +233,7 @@ spec: {policyName: house-rule, validationActions: [Deny], matchResources: {names
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn deployment_scaled_to_zero_reports_inactive() {
-    let scenario = Scenario::on_node("node-1", "to-zero");
+    let scenario = Scenario::on_node("node-1", "scaled-to-zero");
     scenario.build_and_deploy("");
     run(&mut scenario.kubectl(&["scale", "deployment/web", "--replicas=0"]));
     run(&mut scenario.kubectl(&["wait", "--for=delete", "pod", "--all", "--timeout=60s"]));
@@ -273,8 +273,8 @@ fn suspended_job_reports_inactive() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn failed_job_without_pods_reports_job_failed() {
-    let scenario = Scenario::on_node("node-1", "pods-gone");
-    let image = "pods-gone:dev";
+    let scenario = Scenario::on_node("node-1", "job-without-pods");
+    let image = "job-without-pods:dev";
     scenario.build(image);
     scenario.import("node-1", "k8s.io", image);
     let job = |program: &str| {

@@ -187,8 +187,8 @@ fn digest_of_tagged_image_reports_pinned_by_digest() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn image_never_built_reports_image_not_found() {
-    let scenario = Scenario::with_claim("nowhere", Claim::both_nodes());
-    scenario.create_pod("node-1", "nowhere:dev", NEVER);
+    let scenario = Scenario::with_claim("never-built", Claim::both_nodes());
+    scenario.create_pod("node-1", "never-built:dev", NEVER);
     scenario.wait_for_reason(&["ErrImageNeverPull"]);
     let report = scenario.assert_causes(&["image-not-found"]);
     // The Dockerfile is in the scenario's folder.
@@ -322,10 +322,10 @@ fn always_verify_reports_image_credentials_unverified() {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn image_deleted_by_kubelet_reports_garbage_collected() {
     // The whole node is claimed, because the kubelet also deletes images of other tests.
-    let scenario = Scenario::with_claim("garbage", Claim::broken_node("node-2"));
-    scenario.build("garbage:dev");
-    scenario.import("node-2", "k8s.io", "garbage:dev");
-    scenario.create_deployment("node-2", "garbage:dev", NEVER);
+    let scenario = Scenario::with_claim("image-removed", Claim::broken_node("node-2"));
+    scenario.build("image-removed:dev");
+    scenario.import("node-2", "k8s.io", "image-removed:dev");
+    scenario.create_deployment("node-2", "image-removed:dev", NEVER);
     scenario.wait_until_ready();
     run(&mut scenario.kubectl(&["scale", "deployment/web", "--replicas=0"]));
     run(&mut scenario.kubectl(&["wait", "pods", "--all", "--for=delete", "--timeout=60s"]));
@@ -333,7 +333,7 @@ fn image_deleted_by_kubelet_reports_garbage_collected() {
     let keys = "imageMinimumGCAge: 1s\nevictionHard: {imagefs.available: \"99%\", nodefs.available: \"99%\"}";
     let kubelet = ReconfiguredKubelet::start(&scenario.permit, &scenario.path(""), "node-2", keys);
     wait_for("removal of the image", || {
-        images_on("node-2", "garbage:dev").is_empty().then_some(())
+        images_on("node-2", "image-removed:dev").is_empty().then_some(())
     });
     drop(kubelet);
     let taints = ["get", "node", "node-2", "--output=jsonpath={.spec.taints}"];

@@ -76,7 +76,7 @@ fn stopped_kubelet_reports_node_not_ready() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn disk_pressure_reports_node_pressure() {
-    let scenario = Scenario::with_claim("full-node", broken_node_2_claim());
+    let scenario = Scenario::with_claim("disk-pressure", broken_node_2_claim());
     let help = scenario.assert_pressure_evicts("nodefs.available: 99%", "DiskPressure");
     assert!(help.starts_with("free disk space on node `node-2`"), "{help}");
 }
@@ -84,7 +84,7 @@ fn disk_pressure_reports_node_pressure() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn memory_pressure_reports_node_pressure() {
-    let scenario = Scenario::with_claim("no-memory", broken_node_2_claim());
+    let scenario = Scenario::with_claim("memory-pressure", broken_node_2_claim());
     let help = scenario.assert_pressure_evicts("memory.available: 99%", "MemoryPressure");
     assert!(help.starts_with("free memory on node `node-2`"), "{help}");
 }
@@ -92,7 +92,7 @@ fn memory_pressure_reports_node_pressure() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn pid_pressure_reports_node_pressure() {
-    let scenario = Scenario::with_claim("no-processes", broken_node_2_claim());
+    let scenario = Scenario::with_claim("pid-pressure", broken_node_2_claim());
     let help = scenario.assert_pressure_evicts("pid.available: \"99999999\"", "PIDPressure");
     assert!(help.starts_with("stop processes on node `node-2`"), "{help}");
 }
@@ -100,7 +100,7 @@ fn pid_pressure_reports_node_pressure() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn pod_over_storage_limit_reports_node_pressure() {
-    let scenario = Scenario::on_node("node-2", "overfull");
+    let scenario = Scenario::on_node("node-2", "ephemeral-limit");
     let image = scenario.build_on_node_2();
     let writes = |limit: &str| {
         format!(

@@ -112,10 +112,10 @@ fn closed_gate_reports_readiness_gate() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn graceful_exit_after_probe_reports_liveness_probe() {
-    let scenario = Scenario::on_node("node-1", "gentle-end");
+    let scenario = Scenario::on_node("node-1", "liveness-exit-0");
     let gentle = "ENTRYPOINT [\"/busybox\", \"sh\", \"-c\", \"trap 'exit 0' TERM; /busybox httpd -p 127.0.0.1:8080 -h /; while :; do /busybox sleep 1 & wait $!; done\"]\n";
-    scenario.build_with("gentle-end:dev", gentle);
-    scenario.import("node-1", "k8s.io", "gentle-end:dev");
+    scenario.build_with("liveness-exit-0:dev", gentle);
+    scenario.import("node-1", "k8s.io", "liveness-exit-0:dev");
     scenario.deploy_probe(
         "livenessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1, failureThreshold: 1}",
     );
@@ -123,8 +123,8 @@ fn graceful_exit_after_probe_reports_liveness_probe() {
     // The exit code of the program is 0.
     let help = scenario.assert_causes(&["liveness-probe"]).help(0).to_owned();
     assert!(help.starts_with("make the program listen on `0.0.0.0:8080`"), "{help}");
-    scenario.build_with("gentle-end:dev", &gentle.replace("127.0.0.1:", "0.0.0.0:"));
-    scenario.load("gentle-end:dev");
+    scenario.build_with("liveness-exit-0:dev", &gentle.replace("127.0.0.1:", "0.0.0.0:"));
+    scenario.load("liveness-exit-0:dev");
     scenario.wait_until_ready();
 }
 

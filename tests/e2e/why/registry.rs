@@ -189,10 +189,10 @@ fn closed_port_reports_registry_unreachable() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn unknown_host_name_reports_registry_not_resolved() {
-    let scenario = Scenario::on_node("node-2", "no-address");
+    let scenario = Scenario::on_node("node-2", "host-not-resolved");
     let name = "registry.invalid";
     let _hosts = RegistryHosts::tls(name);
-    let image = format!("{name}/no-address:dev");
+    let image = format!("{name}/host-not-resolved:dev");
     scenario.build(&image);
     scenario.create_pod("node-2", &image, IF_NOT_PRESENT);
     scenario.wait_for_reason(&PULL_ERRORS);
@@ -203,7 +203,7 @@ fn unknown_host_name_reports_registry_not_resolved() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn private_certificate_reports_registry_untrusted() {
-    let scenario = Scenario::on_node("node-1", "own-certificate");
+    let scenario = Scenario::on_node("node-1", "private-ca");
     let pki = |file: &str| state("pki").join(file);
     let (certificate, key) = (pki("apiserver.crt"), pki("apiserver.key"));
     let tls = format!("  tls: {{certificate: {certificate:?}, key: {key:?}}}\n");

@@ -68,7 +68,7 @@ impl Scenario {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn cpu_request_over_node_size_reports_insufficient_resources() {
-    let scenario = Scenario::with_claim("greedy", all_nodes_claim().breaks(Part::Capacity));
+    let scenario = Scenario::with_claim("cpu-too-high", all_nodes_claim().breaks(Part::Capacity));
     scenario.build_and_load();
     scenario.schedule_deployment(1, "", &REQUESTS.replace("AMOUNT", "\"3\""));
     scenario.wait_for_event("Insufficient cpu");
@@ -79,7 +79,8 @@ fn cpu_request_over_node_size_reports_insufficient_resources() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn memory_request_over_node_size_reports_insufficient_resources() {
-    let scenario = Scenario::with_claim("hungry", all_nodes_claim().breaks(Part::Capacity));
+    let scenario =
+        Scenario::with_claim("memory-too-high", all_nodes_claim().breaks(Part::Capacity));
     scenario.build_and_load();
     scenario.schedule_pod("", "resources: {requests: {memory: 500Gi}}");
     scenario.wait_for_event("Insufficient memory");
@@ -105,7 +106,7 @@ fn pods_with_requests() -> Vec<Value> {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn cpu_requests_of_other_pods_report_insufficient_resources() {
-    let scenario = Scenario::with_claim("crowded", all_nodes_claim().breaks(Part::Capacity));
+    let scenario = Scenario::with_claim("cpu-in-use", all_nodes_claim().breaks(Part::Capacity));
     // Pods of earlier tests may still exist. Those of the demo remain.
     let is_demo = |pod: &Value| pod["metadata"]["namespace"] == "default";
     wait_for("nodes without requests", || pods_with_requests().iter().all(is_demo).then_some(()));
@@ -152,7 +153,7 @@ fn cordoned_node_reports_untolerated_taints() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn tainted_nodes_report_taints_and_node_with_image() {
-    let scenario = Scenario::with_claim("dedicated", tainted_nodes_claim());
+    let scenario = Scenario::with_claim("tainted-nodes", tainted_nodes_claim());
     scenario.build(&scenario.image());
     scenario.import("node-2", "k8s.io", &scenario.image());
     let _undo = undo_on_nodes("taint", &["team-"]);
@@ -173,10 +174,10 @@ fn tainted_nodes_report_taints_and_node_with_image() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn unknown_label_reports_node_selector() {
-    let scenario = Scenario::with_claim("unlabelled", all_nodes_claim().breaks(Part::NodeList));
+    let scenario = Scenario::with_claim("node-selector", all_nodes_claim().breaks(Part::NodeList));
     scenario.build_and_load();
-    let _undo = undo_on_nodes("label", &["unlabelled-"]);
-    scenario.schedule_deployment(1, "nodeSelector: {unlabelled: ssd}", "");
+    let _undo = undo_on_nodes("label", &["node-selector-"]);
+    scenario.schedule_deployment(1, "nodeSelector: {node-selector: ssd}", "");
     scenario.wait_for_event("affinity/selector");
     scenario.assert_causes(&["node-selector"]).follow_help(0);
     scenario.wait_until_rolled_out();
@@ -185,7 +186,7 @@ fn unknown_label_reports_node_selector() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn mistyped_node_name_reports_node_selector() {
-    let scenario = Scenario::with_claim("mistyped", all_nodes_claim());
+    let scenario = Scenario::with_claim("node-name-typo", all_nodes_claim());
     scenario.build_and_load();
     scenario.schedule_deployment(1, "nodeSelector: {kubernetes.io/hostname: node2}", "");
     scenario.wait_for_event("affinity/selector");
@@ -196,7 +197,7 @@ fn mistyped_node_name_reports_node_selector() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn unmatched_node_affinity_reports_node_selector() {
-    let scenario = Scenario::with_claim("unlike-nodes", all_nodes_claim().breaks(Part::NodeList));
+    let scenario = Scenario::with_claim("node-affinity", all_nodes_claim().breaks(Part::NodeList));
     scenario.build_and_load();
     let _undo = undo_on_nodes("label", &["disk-speed-"]);
     scenario.schedule_pod(
@@ -211,13 +212,14 @@ fn unmatched_node_affinity_reports_node_selector() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn daemon_set_without_matching_node_reports_inactive() {
-    let scenario = Scenario::with_claim("no-place", all_nodes_claim().breaks(Part::NodeList));
-    let image = "no-place:dev";
+    let scenario =
+        Scenario::with_claim("no-matching-node", all_nodes_claim().breaks(Part::NodeList));
+    let image = "no-matching-node:dev";
     scenario.build(image);
     scenario.import("node-1", "k8s.io", image);
-    let _undo = undo_on_nodes("label", &["no-place-"]);
+    let _undo = undo_on_nodes("label", &["no-matching-node-"]);
     scenario.apply(&format!(
-        "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {{name: web}}\nspec:\n  selector: {{matchLabels: {{app: web}}}}\n  template:\n    metadata: {{labels: {{app: web}}}}\n    spec:\n      nodeSelector: {{no-place: here}}\n      terminationGracePeriodSeconds: 0\n      containers: [{{name: web, image: {image:?}, imagePullPolicy: Never}}]\n"
+        "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {{name: web}}\nspec:\n  selector: {{matchLabels: {{app: web}}}}\n  template:\n    metadata: {{labels: {{app: web}}}}\n    spec:\n      nodeSelector: {{no-matching-node: here}}\n      terminationGracePeriodSeconds: 0\n      containers: [{{name: web, image: {image:?}, imagePullPolicy: Never}}]\n"
     ));
     wait_for("the controller to process the DaemonSet", || {
         let status = &get(scenario.name, &["daemonset", "web"])["status"];
@@ -236,14 +238,14 @@ fn daemon_set_without_matching_node_reports_inactive() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn taint_and_missing_label_report_both_causes() {
-    let scenario = Scenario::with_claim("twice-kept", tainted_nodes_claim());
+    let scenario = Scenario::with_claim("taint-and-label", tainted_nodes_claim());
     scenario.build_and_load();
-    let _undo = (undo_on_nodes("taint", &["team-"]), undo_on_nodes("label", &["twice-kept-"]));
+    let _undo = (undo_on_nodes("taint", &["team-"]), undo_on_nodes("label", &["taint-and-label-"]));
     for node in NODES {
         run(&mut kubectl("default", &["taint", "nodes", node, "team=data:NoExecute"]));
     }
     // A bare pod: of its placement, only tolerations can be added.
-    scenario.schedule_pod("nodeSelector: {twice-kept: ssd}", "");
+    scenario.schedule_pod("nodeSelector: {taint-and-label: ssd}", "");
     scenario.wait_for_event("0/2 nodes are available");
     let report = scenario.assert_causes(&["untolerated-taints", "node-selector"]);
     report.follow_help(0);
@@ -254,7 +256,7 @@ fn taint_and_missing_label_report_both_causes() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn more_pods_than_nodes_with_anti_affinity_report_pod_affinity() {
-    let scenario = Scenario::with_claim("too-many-apart", all_nodes_claim());
+    let scenario = Scenario::with_claim("anti-affinity", all_nodes_claim());
     scenario.build_and_load();
     scenario.schedule_deployment(3, ANTI_AFFINITY, "");
     scenario.wait_for_event("anti-affinity rules");
@@ -265,7 +267,7 @@ fn more_pods_than_nodes_with_anti_affinity_report_pod_affinity() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn update_with_anti_affinity_reports_pod_affinity() {
-    let scenario = Scenario::with_claim("stuck-apart", all_nodes_claim());
+    let scenario = Scenario::with_claim("anti-affinity-update", all_nodes_claim());
     scenario.build_and_load();
     scenario.schedule_deployment(2, ANTI_AFFINITY, "");
     scenario.wait_until_rolled_out();
@@ -278,7 +280,7 @@ fn update_with_anti_affinity_reports_pod_affinity() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn affinity_to_missing_pods_reports_pod_affinity() {
-    let scenario = Scenario::with_claim("lonely", all_nodes_claim());
+    let scenario = Scenario::with_claim("pod-affinity", all_nodes_claim());
     scenario.build_and_load();
     scenario.schedule_deployment(1, POD_AFFINITY, "");
     scenario.wait_for_event("pod affinity rules");
@@ -289,12 +291,13 @@ fn affinity_to_missing_pods_reports_pod_affinity() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn spread_over_missing_zones_reports_pod_affinity() {
-    let scenario = Scenario::with_claim("zoneless", all_nodes_claim().breaks(Part::NodeList));
+    let scenario =
+        Scenario::with_claim("topology-spread", all_nodes_claim().breaks(Part::NodeList));
     scenario.build_and_load();
-    let _undo = undo_on_nodes("label", &["zoneless-"]);
+    let _undo = undo_on_nodes("label", &["topology-spread-"]);
     scenario.schedule_deployment(
         1,
-        "topologySpreadConstraints: [{maxSkew: 1, topologyKey: zoneless, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {app: web}}}]",
+        "topologySpreadConstraints: [{maxSkew: 1, topologyKey: topology-spread, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {app: web}}}]",
         "",
     );
     scenario.wait_for_event("topology spread constraints");
@@ -344,7 +347,7 @@ fn unknown_node_name_reports_node_not_found() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn node_name_against_selector_reports_node_selector() {
-    let scenario = Scenario::with_claim("past-the-scheduler", all_nodes_claim());
+    let scenario = Scenario::with_claim("node-rejects-pod", all_nodes_claim());
     scenario.build_and_load();
     let spec = "nodeName: node-1\n  nodeSelector: {kubernetes.io/hostname: node-2}";
     scenario.schedule_pod(spec, "");
@@ -361,7 +364,7 @@ fn node_name_against_selector_reports_node_selector() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn unknown_scheduler_reports_not_scheduled() {
-    let scenario = Scenario::with_claim("own-scheduler", all_nodes_claim());
+    let scenario = Scenario::with_claim("scheduler-missing", all_nodes_claim());
     scenario.build_and_load();
     scenario.schedule_pod("schedulerName: mine", "");
     // Before that, the pod counts as about to be scheduled.
@@ -373,7 +376,7 @@ fn unknown_scheduler_reports_not_scheduled() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn scheduling_gate_reports_not_scheduled() {
-    let scenario = Scenario::with_claim("sched-gate", all_nodes_claim());
+    let scenario = Scenario::with_claim("scheduling-gate", all_nodes_claim());
     scenario.build_and_load();
     scenario.schedule_pod("schedulingGates: [{name: example.com/quota}]", "");
     scenario.assert_causes(&["not-scheduled"]).follow_help(0);
@@ -383,7 +386,7 @@ fn scheduling_gate_reports_not_scheduled() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn starting_pod_reports_in_progress() {
-    let scenario = Scenario::with_claim("on-its-way", all_nodes_claim());
+    let scenario = Scenario::with_claim("starting", all_nodes_claim());
     scenario.build_and_load();
     scenario.create_pod("node-1", &scenario.image(), "imagePullPolicy: Never\nreadinessProbe: {initialDelaySeconds: 600, exec: {command: [\"/busybox\", \"true\"]}}");
     wait_for("a container", || {

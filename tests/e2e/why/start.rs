@@ -44,7 +44,7 @@ const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn program_for_other_machine_reports_wrong_architecture() {
-    let scenario = Scenario::on_node("node-1", "foreign-program");
+    let scenario = Scenario::on_node("node-1", "program-architecture");
     scenario.write_file("app", ARM_ELF_HEADER, 0o755);
     scenario.create_failing_pod("COPY app /app\nENTRYPOINT [\"/app\"]\n");
     let report = scenario.assert_causes(&["wrong-architecture"]);
@@ -62,17 +62,18 @@ fn program_for_other_machine_reports_wrong_architecture() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn image_for_other_platform_reports_wrong_architecture() {
-    let scenario = Scenario::on_node("node-1", "foreign-image");
+    let scenario = Scenario::on_node("node-1", "image-architecture");
     scenario.write_file("app", ARM_ELF_HEADER, 0o755);
     fs::write(scenario.path("Dockerfile"), "FROM scratch\nCOPY app /\nENTRYPOINT [\"/app\"]\n")
         .unwrap();
-    let build = ["build", "--quiet", "--platform", "linux/arm64", "--tag", "foreign-image:dev"];
+    let build =
+        ["build", "--quiet", "--platform", "linux/arm64", "--tag", "image-architecture:dev"];
     run(crate::lab::docker(&build).arg(scenario.path("")));
-    scenario.save("foreign-image:dev");
+    scenario.save("image-architecture:dev");
     let archive = scenario.path("image.tar").display().to_string();
     let import = ["ctr", "-n", "k8s.io", "images", "import", "--all-platforms", &archive];
     run(&mut in_node("node-1", &import));
-    scenario.create_pod("node-1", "foreign-image:dev", NEVER);
+    scenario.create_pod("node-1", "image-architecture:dev", NEVER);
     scenario.wait_for_reason(&["CrashLoopBackOff", "RunContainerError", "CreateContainerError"]);
     let report = scenario.assert_causes(&["wrong-architecture"]);
     fs::copy("/bin/busybox", scenario.path("busybox")).unwrap();
@@ -182,7 +183,7 @@ fn passwd_without_user_reports_user_not_found() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn directory_reports_entrypoint_not_executable() {
-    let scenario = Scenario::on_node("node-1", "folder-program");
+    let scenario = Scenario::on_node("node-1", "entrypoint-directory");
     // `/app` is a directory.
     scenario.create_failing_pod("COPY busybox /app/busybox\nENTRYPOINT [\"/app\"]\n");
     let help = scenario.assert_causes(&["entrypoint-not-executable"]).help(0).to_owned();
@@ -242,17 +243,21 @@ fn image_without_entrypoint_reports_entrypoint_not_found() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn file_as_working_directory_reports_start_failed() {
-    let scenario = Scenario::on_node("node-2", "work-in-file");
-    scenario.build("work-in-file:dev");
-    scenario.import("node-2", "k8s.io", "work-in-file:dev");
+    let scenario = Scenario::on_node("node-2", "working-dir-file");
+    scenario.build("working-dir-file:dev");
+    scenario.import("node-2", "k8s.io", "working-dir-file:dev");
     scenario.create_deployment(
         "node-2",
-        "work-in-file:dev",
+        "working-dir-file:dev",
         &format!("{NEVER}\nworkingDir: /name"),
     );
     scenario.wait_for_reason(&["CrashLoopBackOff", "RunContainerError"]);
     let help = scenario.assert_causes(&["start-failed"]).help(0).to_owned();
     assert_eq!(help, "correct `workingDir` of container `web` in the manifest of deployment/web");
-    scenario.create_deployment("node-2", "work-in-file:dev", &format!("{NEVER}\nworkingDir: /"));
+    scenario.create_deployment(
+        "node-2",
+        "working-dir-file:dev",
+        &format!("{NEVER}\nworkingDir: /"),
+    );
     scenario.wait_until_ready();
 }

@@ -107,7 +107,7 @@ fn volume_of_missing_secret_key_reports_config_not_found() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn volume_mounted_late_reports_only_crash_loop() {
-    let scenario = Scenario::on_node("node-1", "late-map");
+    let scenario = Scenario::on_node("node-1", "late-config-map");
     scenario.build_and_mount("configMap: {name: settings}");
     scenario.wait_for_event("MountVolume.SetUp failed for volume \"data\"");
     run(&mut scenario.kubectl(&["create", "configmap", "settings", "--from-literal=color=blue"]));
@@ -206,14 +206,14 @@ fn class_without_provisioner_reports_claim_pending() {
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn volume_on_other_node_reports_volume_node_conflict() {
-    let scenario = Scenario::with_claim("volume-elsewhere", volumes_claim());
+    let scenario = Scenario::with_claim("volume-on-other-node", volumes_claim());
     let _volumes = Volumes::new(scenario.name);
     // Without a `claimRef`, a pending claim of another test could bind the volume, even if its
     // namespace is being deleted. The volume exists before the claim, which is bound at once
     // instead of at the next resync of the controller.
-    scenario.apply("apiVersion: v1\nkind: PersistentVolume\nmetadata: {name: volume-elsewhere}\nspec: {claimRef: {namespace: volume-elsewhere, name: volume-elsewhere}, accessModes: [ReadWriteOnce], capacity: {storage: 1Mi}, hostPath: {path: /var/lib/volumes/volume-elsewhere, type: DirectoryOrCreate}, nodeAffinity: {required: {nodeSelectorTerms: [{matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: [node-2]}]}]}}}\n");
+    scenario.apply("apiVersion: v1\nkind: PersistentVolume\nmetadata: {name: volume-on-other-node}\nspec: {claimRef: {namespace: volume-on-other-node, name: volume-on-other-node}, accessModes: [ReadWriteOnce], capacity: {storage: 1Mi}, hostPath: {path: /var/lib/volumes/volume-on-other-node, type: DirectoryOrCreate}, nodeAffinity: {required: {nodeSelectorTerms: [{matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: [node-2]}]}]}}}\n");
     scenario.create_claim("storageClassName: \"\",");
-    scenario.build_and_mount("persistentVolumeClaim: {claimName: volume-elsewhere}");
+    scenario.build_and_mount("persistentVolumeClaim: {claimName: volume-on-other-node}");
     scenario.wait_until_bound();
     let report = scenario.assert_causes(&["volume-node-conflict"]);
     assert!(
@@ -222,7 +222,7 @@ fn volume_on_other_node_reports_volume_node_conflict() {
         report.help(0)
     );
     // Follow the help.
-    let image = "volume-elsewhere:dev";
+    let image = "volume-on-other-node:dev";
     scenario.import("node-2", "k8s.io", image);
     let patch =
         r#"{"spec":{"template":{"spec":{"nodeSelector":{"kubernetes.io/hostname":"node-2"}}}}}"#;
