@@ -4,9 +4,9 @@ use crate::project::Project;
 
 /// Prints an object in the cluster and after the dry run, as `grep` prints the files.
 pub(crate) fn diff(file: &str, live: &str, merged: &str) -> String {
-    let print = |folder: &str, text: &str| {
-        let line = |(index, line)| format!("/tmp/{folder}/{file}:{}:{line}\n", index + 1);
-        text.lines().enumerate().map(line).collect::<String>()
+    let print = |folder: &str, object: &str| {
+        let prefixed = |(index, text)| format!("/tmp/{folder}/{file}:{}:{text}\n", index + 1);
+        object.lines().enumerate().map(prefixed).collect::<String>()
     };
     print("LIVE-1", live) + &print("MERGED-2", merged)
 }

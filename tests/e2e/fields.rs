@@ -18,15 +18,13 @@ impl Drop for Definition {
 
 /// Returns the manifest, in which each object has one part for each name.
 fn manifest(names: &[&str]) -> String {
-    let pairs = |separator: &str| {
-        names.iter().map(|name| format!("{name}: {name}{separator}")).collect::<String>()
-    };
     let env: Vec<String> = names.iter().map(|name| format!("{{name: {name}, value: v}}")).collect();
     let ports: Vec<String> =
         names.iter().map(|name| format!("{{name: {name}, port: {}}}", name.len())).collect();
     let container = format!("env: [{}]", env.join(", "));
     let deployment = deployment("handover", &container).replace("  replicas: 2\n", "");
-    let data = pairs(", ");
+    let pairs: Vec<String> = names.iter().map(|name| format!("{name}: {name}")).collect();
+    let data = pairs.join(", ");
     format!(
         "{deployment}---
 apiVersion: v1
