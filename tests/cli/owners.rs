@@ -207,7 +207,7 @@ fn object_of_other_tool_stays() {
 }
 
 /// The record and the ID of the set that an older kdev wrote for a package `app`.
-const OLDER: &str = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"kdev-app","namespace":"default","labels":{"applyset.kubernetes.io/id":"applyset-BAmRVDWuCoW5RIlCqaTW3gUfvLWR0yJtkvZaVsPN8qY-v1"},"annotations":{"applyset.kubernetes.io/tooling":"kdev/v1","applyset.kubernetes.io/contains-group-kinds":"ConfigMap,Deployment.apps"}},"data":{"members":"default configmap/old\ndefault deployment.apps/app"}}"#;
+const OLDER: &str = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"kdev-app","namespace":"default","labels":{"applyset.kubernetes.io/id":"applyset-BAmRVDWuCoW5RIlCqaTW3gUfvLWR0yJtkvZaVsPN8qY-v1"},"annotations":{"applyset.kubernetes.io/tooling":"kdev/v1","applyset.kubernetes.io/contains-group-kinds":"ConfigMap,Deployment.apps,Job.batch"}},"data":{"members":"default configmap/old\ndefault deployment.apps/app"}}"#;
 
 #[test]
 fn record_of_older_kdev_is_taken_over_if_manifests_have_its_objects() {
@@ -227,7 +227,8 @@ fn record_of_older_kdev_is_taken_over_if_manifests_have_its_objects() {
         ran.err()
     );
     project.remove("fake/log").run(&["up"]).code(0);
-    assert!(!project.calls().contains(" label "), "{}", project.calls());
+    let calls = project.calls();
+    assert!(!calls.contains(" label ") && !calls.contains(" apply "), "{calls}");
     project.run(&["down"]).code(0);
     assert!(project.calls().contains(" delete configmap/old deployment.apps/app "));
 }

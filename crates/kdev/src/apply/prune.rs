@@ -120,9 +120,13 @@ impl<'a> PrunePlan<'a> {
         let leftovers = self.takeover.leftovers(&now);
         sharing::move_objects(cx, cluster, &now.parent, &replaced, &leftovers)?;
         let mut set = now;
-        for taken in self.takeover.sets() {
-            let members = members::as_members(&leftovers.keys().cloned().collect());
-            set = set.with(Set { members, ..taken.clone() });
+        if !leftovers.is_empty() {
+            let members = members::as_members(&leftovers.into_keys().collect());
+            set = self
+                .takeover
+                .sets()
+                .cloned()
+                .fold(set, |set, taken| set.with(Set { members: members.clone(), ..taken }));
         }
         if let Some(before) = &self.before {
             let kept = self.prune(before, options)?;
