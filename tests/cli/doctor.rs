@@ -237,7 +237,7 @@ fn cordoned_node_is_warning_and_not_visited() {
     help: run `kubectl --context kind-test uncordon n1` to allow new pods on the node
 node n1
   warning  placement             cannot run the pods: it is cordoned
-    help: run `kubectl --context kind-test --namespace default uncordon n1` to allow new pods on the node\n");
+    help: run `kubectl --context kind-test uncordon n1` to allow new pods on the node\n");
     assert!(!project.calls().contains("kdev-"), "{}", project.calls());
 }
 
@@ -288,7 +288,7 @@ fn unresponsive_node_fails_only_if_no_other_node_is_loadable() {
         format!(
             "node n2
   {state:<7}  ready                 not ready: gone
-    help: run `kubectl --context kind-test --namespace default describe node n2` to find the cause
+    help: run `kubectl --context kind-test describe node n2` to find the cause
   {state:<7}  connection            cannot reach node `n2` (10.0.0.2): [..]
     help: run `ssh 10.0.0.2` to check the connection; [..]\n"
         )

@@ -136,7 +136,7 @@ pub(super) fn visit(
         }
     }
     .into_iter();
-    let kubectl = cluster.display_command(None);
+    let kubectl = cluster.display_cluster_command();
     let visited = nodes.into_iter().zip(skipped).filter_map(|((node, object), skipped)| {
         let outcome = skipped.map(Outcome::Skipped).or_else(|| outcomes.next())?;
         Some(VisitedNode { node, object, kubectl: kubectl.clone(), outcome })
@@ -163,7 +163,7 @@ fn excluded_node(cluster: &Cluster, node: &Node, cause: &str) -> CheckResult {
         if cause.contains(" taint `") { ", which the pods do not tolerate" } else { "" };
     let evidence = format!("cannot run the pods: {cause}{explanation}");
     let name = &node.name;
-    let kubectl = cluster.display_command(None);
+    let kubectl = cluster.display_cluster_command();
     if cause == placement::IS_CORDONED {
         let help = format!("run `{kubectl} uncordon {name}` to allow new pods on the node");
         return CheckResult::warning(CheckGroup::Node, "placement", evidence, help);
