@@ -83,7 +83,7 @@ impl ListedNode {
     }
 
     /// Sets fields of the node info that a kubelet would report.
-    pub(crate) fn set_node_info(&self, info: &str) {
+    fn set_node_info(&self, info: &str) {
         let status = format!(r#"{{"status":{{"nodeInfo":{info}}}}}"#);
         let patch = ["patch", "node", self.0, "--subresource=status", "--type=merge", "--patch"];
         run(kubectl("default", &patch).arg(status));

@@ -1,13 +1,10 @@
 //! Connections to nodes: the local machine, root, sudo, SSH host keys and SSH options.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::Stdio;
 
-use crate::distributions::{ListedNode, SPARE};
 use crate::exclusive::{Claim, Part, Permit};
-use crate::lab::{command, docker, images_on, in_node, run, run_on_terminal, state};
+use crate::lab::{command, images_on, in_node, run, run_on_terminal, state};
 use crate::test_service::{NODES, Service};
 
 /// Writes the lab's SSH configuration with another line before it.
@@ -203,28 +200,4 @@ fn address_of_other_node_fails_up_until_corrected() {
     service.write("kdev.local.toml", "nodes.node-2.ssh = \"dev@node-2\"\n");
     assert_eq!(service.up(&args).output().unwrap().status.code(), Some(0));
     assert_eq!(images_on("node-2", "/wrong-address:").len(), 1);
-}
-
-#[test]
-#[ignore = "needs the lab: `cargo xtask test`"]
-fn booted_node_is_loaded_after_kubelet_reports_boot() {
-    let claim = Claim::access().breaks(Part::Spare).breaks(Part::NodeList);
-    let service = Service::with_claim("booted", claim);
-    run(docker(&["build", "--tag", "booted:1", "."]).current_dir(service.dir()));
-    // A node without a kubelet, which would report these IDs.
-    let node = ListedNode::for_spare("booted-node");
-    let read = |file| run(&mut in_node(SPARE, &["cat", file])).trim().to_owned();
-    let machine = read("/etc/machine-id");
-    let set_ids = |boot: &str| {
-        node.set_node_info(&format!(r#"{{"machineID": "{machine}", "bootID": "{boot}"}}"#));
-    };
-    set_ids("before");
-    let mut load = service.kdev(&["load", "booted:1", "--node", "booted-node"]);
-    let mut load = load.stderr(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(load.stderr.take().unwrap()).lines().map(Result::unwrap);
-    assert!(lines.any(|line| line.contains("waiting for the kubelet")));
-    set_ids(&read("/proc/sys/kernel/random/boot_id"));
-    let rest: Vec<String> = lines.collect();
-    assert_eq!(load.wait().unwrap().code(), Some(0), "{rest:?}");
-    assert_eq!(images_on(SPARE, "/booted:").len(), 1);
 }

@@ -67,14 +67,14 @@ fn wait_for_boot_id(
     loop {
         // The API server may not be running yet, if it is on the same node.
         let nodes = cluster.refresh_nodes(cx).unwrap_or_default();
-        let owner = found.find_owner(&nodes);
-        if owner == Some(node) {
+        let listed = nodes.iter().find(|listed| listed.name == *node);
+        if listed.is_some_and(|listed| listed.info.boot_id == found.reported) {
             return Ok(());
         }
-        if let Some(owner) = owner.map(str::to_owned) {
+        if let Some(owner) = found.find_owner(&nodes).map(str::to_owned) {
             return Err(NodeErrorKind::WrongMachine(found, Some(owner)));
         }
-        let is_stopped = nodes.iter().any(|one| one.name == *node && is_not_responding(one));
+        let is_stopped = listed.is_some_and(is_not_responding);
         if is_stopped || start.elapsed() >= BOOT_TIMEOUT {
             return Err(NodeErrorKind::OtherBoot(found));
         }
