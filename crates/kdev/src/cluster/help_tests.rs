@@ -1,6 +1,7 @@
 //! Tests of the help for failed requests.
 //!
-//! The texts are those of kubectl 1.32 with an API server 1.34, unless stated otherwise.
+//! kubectl 1.32 printed the texts, except for those about `pods/log`, a service account, and the
+//! deletion of a namespace, which have the same format.
 
 use super::*;
 
