@@ -232,12 +232,16 @@ fn cordoned_node_is_warning_and_not_visited() {
         "\"spec\":{",
         "\"spec\":{\"taints\":[{\"key\":\"node.kubernetes.io/unschedulable\",\"effect\":\"NoSchedule\"}],",
     );
-    assert_problems(&project, 92, "cluster
+    assert_problems(
+        &project,
+        92,
+        "cluster
   error    placement             no node can run the pods
     help: run `kubectl --context kind-test uncordon n1` to allow new pods on the node
 node n1
   warning  placement             cannot run the pods: it is cordoned
-    help: run `kubectl --context kind-test uncordon n1` to allow new pods on the node\n");
+    help: run `kubectl --context kind-test uncordon n1` to allow new pods on the node\n",
+    );
     assert!(!project.calls().contains("kdev-"), "{}", project.calls());
 }
 

@@ -1,7 +1,9 @@
 //! Manifests in another order than the one in which the cluster must create their objects.
 
+use std::fs;
+
 use crate::lab::{get, kubectl, run};
-use crate::test_service::{Service, deployment};
+use crate::test_service::Service;
 
 /// Deletes objects outside of the namespace of the test, which a failed test may have left.
 fn delete(objects: &[&str]) {
@@ -24,7 +26,7 @@ fn namespace_and_definition_are_applied_first() {
     let list =
         format!("apiVersion: v1\nkind: List\nitems:\n- {other}\n- {gadget}\n- {definition}\n");
     service.write("k8s/a.yaml", &list);
-    service.write("k8s/b.yaml", &deployment("order", ""));
+    fs::rename(service.path("k8s/all.yaml"), service.path("k8s/b.yaml")).unwrap();
     let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: order-other}\n";
     service.write("k8s/c.yaml", namespace);
     service.up_ok();

@@ -57,7 +57,9 @@ fn image_with_two_names_is_loaded_under_both() {
     let mut save = docker(&["save", "--output", "two.tar"]);
     run(save.args(&images).current_dir(service.dir()));
     let sent = load_archive(&service, "two.tar", Stdio::null());
-    images.iter().for_each(|image| assert_loaded(image));
+    for image in &images {
+        assert_loaded(image);
+    }
     // The second name needs no layers.
     let renamed = &sent[NODES.len()..];
     assert!(

@@ -21,7 +21,9 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use indicatif::HumanBytes;
-use kdev::{BuildError, BuildOutput, Error, Event, ExitCode, Interrupt, PodState, Status, pluralize};
+use kdev::{
+    BuildError, BuildOutput, Error, Event, ExitCode, Interrupt, PodState, Status, pluralize,
+};
 use serde::Serialize;
 
 use crate::flags::{Color, MessageFormat, OutputArgs};

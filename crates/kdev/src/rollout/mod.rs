@@ -34,8 +34,8 @@ use crate::event::Event;
 use crate::rollout::wait::Wait;
 use crate::rollout::watch::RolloutWatcher;
 
-pub use error::{Error, Failure};
 pub(crate) use error::Result;
+pub use error::{Error, Failure};
 pub(crate) use request::Rollout;
 
 impl Rollout<'_> {
