@@ -51,10 +51,14 @@ pub(super) fn not_found_help(
         return format!("use {}, to which `up` has applied this package", one_of(applied_to));
     }
     let similar = similar_names(namespace, known);
-    let usable = if similar.is_empty() { one_of(known) } else { one_of(&similar) };
-    match create {
-        Some(command) => format!("use {usable}, or run `{command}` to create it"),
-        None => format!("use {usable}"),
+    match (create, similar.as_slice()) {
+        (None, []) => format!("use {}", one_of(known)),
+        (None, similar) => format!("use {}", one_of(similar)),
+        (Some(create), []) => format!("run `{create}` to create it, or use {}", one_of(known)),
+        // The name is probably mistyped.
+        (Some(create), similar) => {
+            format!("use {}, or run `{create}` to create it", one_of(similar))
+        }
     }
 }
 
@@ -97,7 +101,7 @@ mod tests {
                 &known[..1],
                 &[],
                 create,
-                "use `default`, or run `kubectl create namespace x` to create it",
+                "run `kubectl create namespace x` to create it, or use `default`",
             ),
             (
                 "shpo",
