@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use kdev_core::image::built::BuiltImage;
-use kdev_core::kube::applyset::Member;
 use kdev_core::kube::node::Node;
+use kdev_core::kube::owner::Owner;
 use kdev_manifest::expected::{self, ExpectedWorkload};
 use kdev_manifest::objects::Object;
 
@@ -30,8 +30,8 @@ use crate::node::connection::NodeConnection;
 use crate::node::transport::Transports;
 use crate::parallel::run_both;
 use crate::project::{PackageSelection, Project, owner};
-use crate::rollout::Rollout;
 use crate::rollout::rollback::{self, Workloads};
+use crate::rollout::{self, Rollout};
 
 /// The options of [`up`].
 #[derive(Clone, Debug, Default)]
@@ -60,13 +60,7 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
     let start = Instant::now();
     let project = Project::read(cx, &request.selection)?;
     let config = Config::resolve(&project, request.flags.clone())?;
-    let find_owner = || owner::find(cx, &config.package, &config.dir, config.project_id.as_deref());
-    let ((docker, kubeconfig), owner) = run_both(
-        || run_both(|| Docker::connect(cx), || Kubeconfig::read(cx, &request.target)),
-        find_owner,
-    );
-    let (docker, owner) = (docker?, owner?);
-    let cluster = Cluster::select(cx, kubeconfig?, &request.target, &config)?;
+    let (docker, cluster, owner) = connect(cx, &config, &request.target)?;
     let target = RenderTarget::Cluster(&cluster, &request.target);
     let manifests = Manifest::read_all(cx, &config, target)?;
     let mut objects = manifests::collect_objects(&manifests, &config)?;
@@ -132,24 +126,10 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
         limit: config.timeout,
         settle: config.settle,
     };
-    objects.retain(|object| !plan.is_foreign(object) || is_applied(object, &cluster, &applied));
+    // The rollout of another package's workload only matters if this run has changed it.
+    objects.retain(|object| !plan.is_foreign(object) || rollout.has_changed(object));
     if let Err(error) = rollout.wait(&objects) {
-        let is_recoverable = rollback::is_recoverable_by_rollback(&error);
-        let failed = error.stuck_workload().map(str::to_owned);
-        // The rollback deletes the pods that the diagnosis needs.
-        let error = why::explain(cx, &cluster, &config, &request.selection, &objects, error);
-        if request.rollback && is_recoverable {
-            match fetch_workloads(cx, &cluster, &objects, request) {
-                Ok(after) => {
-                    let failed = failed.as_deref();
-                    rollback::roll_back(cx, &cluster, &before, &after, &applied, failed)?;
-                }
-                Err(error) => {
-                    cx.emit(Event::Note { text: format!("nothing was rolled back: {error}") });
-                }
-            }
-        }
-        return Err(error);
+        return Err(end_failed_rollout(&rollout, &config, request, &objects, &before, error));
     }
     docker.remove_old_tags(cx, &image.reference);
     cx.emit(Event::Finished { image: image.reference.familiar(), duration: start.elapsed() });
@@ -163,11 +143,45 @@ fn note_places(cx: &Cx, manifests: &[Manifest], error: &Error) {
     }
 }
 
-/// Returns whether this run has changed an object. Only then does the rollout of another
-/// package's workload matter.
-fn is_applied(object: &Object, cluster: &Cluster, applied: &[Member]) -> bool {
-    let namespace = object.namespace.as_deref().unwrap_or(&cluster.namespace);
-    applied.iter().any(|(known, id)| known == namespace && *id == object.id())
+/// Connects to Docker and to the cluster, and identifies the project.
+fn connect(cx: &Cx, config: &Config, target: &ClusterTarget) -> Result<(Docker, Cluster, Owner)> {
+    let find_owner = || owner::find(cx, &config.package, &config.dir, config.project_id.as_deref());
+    let connect = || run_both(|| Docker::connect(cx), || Kubeconfig::read(cx, target));
+    let ((docker, kubeconfig), owner) = run_both(connect, find_owner);
+    let (docker, owner) = (docker?, owner?);
+    let cluster = Cluster::select(cx, kubeconfig?, target, config)?;
+    Ok((docker, cluster, owner))
+}
+
+/// Explains why a rollout failed, and rolls back if that was requested. Returns the error of
+/// the command.
+fn end_failed_rollout(
+    rollout: &Rollout,
+    config: &Config,
+    request: &UpRequest,
+    objects: &[Object],
+    before: &Workloads,
+    error: rollout::Error,
+) -> Error {
+    let Rollout { cx, cluster, applied, .. } = *rollout;
+    let is_recoverable = rollback::is_recoverable_by_rollback(&error);
+    let failed = error.stuck_workload().map(str::to_owned);
+    // The rollback deletes the pods that the diagnosis needs.
+    let error = why::explain(cx, cluster, config, &request.selection, objects, error);
+    if !request.rollback || !is_recoverable {
+        return error;
+    }
+    let after = match fetch_workloads(cx, cluster, objects, request) {
+        Ok(after) => after,
+        Err(cause) => {
+            cx.emit(Event::Note { text: format!("nothing was rolled back: {cause}") });
+            return error;
+        }
+    };
+    match rollback::roll_back(cx, cluster, before, &after, applied, failed.as_deref()) {
+        Ok(()) => error,
+        Err(error) => error.into(),
+    }
 }
 
 /// Fetches the workloads that `--rollback` may roll back.
