@@ -214,24 +214,15 @@ impl Ui {
             Event::Progress { node, bytes } => self.bars.advance(&node, bytes),
             Event::Loaded { node, bytes, reused, duration } => {
                 self.bars.clear(&node);
-                let sent = HumanBytes(bytes);
-                let reused = match reused {
-                    0 => String::new(),
-                    bytes => format!(", {} already present", HumanBytes(bytes)),
-                };
-                let time = format_seconds(duration);
-                self.print_line(DONE, "Loaded", &format!("{node}: sent {sent} in {time}{reused}"));
+                let sent = format_sent(bytes, reused, duration);
+                self.print_line(DONE, "Loaded", &format!("{node}: {sent}"));
             }
             Event::AlreadyPresent { node, .. } => {
                 self.print_line(DONE, "Present", &format!("{node}: image is already loaded"));
             }
             Event::LoadFailed { node } => self.bars.clear(&node),
             Event::Applied { objects, context, namespaces } => {
-                let namespaces = match namespaces.as_slice() {
-                    [] => String::new(),
-                    [one] => format!(", namespace {one}"),
-                    many => format!(", namespaces {}", many.join(", ")),
-                };
+                let namespaces = format_namespaces(&namespaces);
                 let text = format!("{} to {context}{namespaces}", objects.join(", "));
                 self.print_line(DONE, "Applied", &text);
             }
@@ -320,6 +311,24 @@ impl Ui {
             self.print_line(NOTE, "Loading", &format!("{node} ({})", HumanBytes(bytes)));
         }
         self.bars.start_load(node, bytes);
+    }
+}
+
+/// Formats the size of a load.
+fn format_sent(bytes: u64, reused: u64, duration: Duration) -> String {
+    let sent = format!("sent {} in {}", HumanBytes(bytes), format_seconds(duration));
+    match reused {
+        0 => sent,
+        bytes => format!("{sent}, {} already present", HumanBytes(bytes)),
+    }
+}
+
+/// Formats the namespaces of applied objects as the end of a line.
+fn format_namespaces(namespaces: &[String]) -> String {
+    match namespaces {
+        [] => String::new(),
+        [one] => format!(", namespace {one}"),
+        many => format!(", namespaces {}", many.join(", ")),
     }
 }
 
