@@ -3,6 +3,7 @@
 
 pub mod image;
 pub mod kube;
+pub mod path;
 pub mod shell;
 pub mod shell_script;
 pub mod text;

@@ -11,6 +11,7 @@ use std::io::{self, Read};
 use serde::Deserialize;
 
 use crate::image::digest::sha256 as digest;
+use crate::path::normalized_path;
 
 /// Largest JSON file that is read; containerd has the same limit.
 const JSON_LIMIT: u64 = 8 << 20;
@@ -142,10 +143,10 @@ impl Files {
         let mut archive = tar::Archive::new(archive);
         for entry in archive.entries()? {
             let mut entry = entry?;
-            let path = normalized(&entry.path()?.to_string_lossy());
+            let path = normalized_path(&entry.path()?.to_string_lossy());
             if let Some(target) = entry.link_name()? {
                 let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-                let target = normalized(&format!("{folder}/{}", target.to_string_lossy()));
+                let target = normalized_path(&format!("{folder}/{}", target.to_string_lossy()));
                 files.links.insert(path, target);
                 continue;
             }
@@ -191,8 +192,8 @@ impl Files {
         let Some(index) = self.json.get("index.json") else {
             let entries = entries.ok_or("it has no manifest")?;
             let image = |entry: &DockerManifest| {
-                let config = self.json.get(&normalized(&entry.config))?;
-                let layers = entry.layers.iter().map(|path| normalized(path)).collect();
+                let config = self.json.get(&normalized_path(&entry.config))?;
+                let layers = entry.layers.iter().map(|path| normalized_path(path)).collect();
                 Image::new(config, layers, entry.names())
             };
             let images: Option<Vec<Image>> = entries.iter().map(image).collect();
@@ -203,7 +204,7 @@ impl Files {
         // An archive in both formats may have the names in only one of them.
         for image in &mut images {
             let is_same = |entry: &&DockerManifest| {
-                let config = self.json.get(&normalized(&entry.config));
+                let config = self.json.get(&normalized_path(&entry.config));
                 config.is_some_and(|json| digest(json) == image.config_digest)
             };
             let same = entries.iter().flatten().filter(is_same);
@@ -252,19 +253,6 @@ impl Descriptor {
 
 fn blob(digest: &str) -> String {
     format!("blobs/{}", digest.replace(':', "/"))
-}
-
-/// Returns a path without `.` and `..` components, as manifests write it.
-fn normalized(path: &str) -> String {
-    let mut parts = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    parts.join("/")
 }
 
 fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
@@ -419,8 +407,8 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_normalized() {
-        assert_eq!(normalized("./a//b/../c.json"), "a/c.json");
+    fn paths_are_normalized_path() {
+        assert_eq!(normalized_path("./a//b/../c.json"), "a/c.json");
     }
 
     #[test]

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kdev_core::path::normalized_path;
+
 use crate::build::dockerfile::{self, Instruction, here_document, unquote};
 use crate::config::Config;
 
@@ -195,21 +197,8 @@ fn read_mounts(stage: &mut Stage, earlier: &[Stage], instruction: &Instruction) 
 
 fn add_source(stage: &mut Stage, line: usize, word: &str) {
     if let Some(path) = substitute(word, &stage.variables) {
-        stage.sources.push(ContextSource { line, path: clean(&path) });
+        stage.sources.push(ContextSource { line, path: normalized_path(&path) });
     }
-}
-
-/// Makes a path relative to the context, which Docker does not leave.
-fn clean(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    parts.join("/")
 }
 
 /// Replaces `$NAME`, `${NAME}`, `${NAME:-DEFAULT}` and `\$`. Returns `None` if a value is
