@@ -4,21 +4,11 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use crate::project::Project;
+use crate::prune::with_config;
 
 const PART_OF: &str = "applyset.kubernetes.io/part-of";
 /// The record of another project that has a package `app`.
 const OTHER_RECORD: &str = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"kdev-app-0123456789","namespace":"default","annotations":{"kdev/package":"app","kdev/machine":"0","kdev/host":"laptop","kdev/user":"jane","kdev/directory":"/src/app","kdev/time":"2026-11-28T01:30:00Z","kdev/identity":"repository","kdev/repository":"github.com/org/app"}},"data":{"members":"default configmap/old"}}"#;
-
-/// A project with a ConfigMap beside the Deployment.
-fn with_config() -> Project {
-    let project = Project::new();
-    let manifest = fs::read_to_string(project.path("k8s/app.yaml")).unwrap();
-    project.write(
-        "k8s/app.yaml",
-        &format!("{manifest}---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: old}}\n"),
-    );
-    project
-}
 
 /// Returns the name of the record that `up` has written.
 pub(crate) fn record_name(project: &Project) -> String {

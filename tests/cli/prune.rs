@@ -4,8 +4,8 @@ use std::fs;
 
 use crate::project::Project;
 
-/// A project with a second object in its manifest.
-fn with_config() -> Project {
+/// A project with a ConfigMap beside the Deployment.
+pub(crate) fn with_config() -> Project {
     let project = Project::new();
     let manifest = fs::read_to_string(project.path("k8s/app.yaml")).unwrap();
     project.write(
