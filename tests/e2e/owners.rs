@@ -272,3 +272,24 @@ fn nothing_is_applied_without_permission_to_record_it() {
     );
     assert_eq!(objects(name), [""; 0]);
 }
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn shared_object_in_deleted_namespace_does_not_fail_down() {
+    let service = Service::on_node("node-1", "owners-inner");
+    let inner = namespace::DeleteOnDrop::new("owners-inner-other");
+    let shared = config_map("shared", inner.0);
+    let namespace =
+        format!("---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: {}}}\n", inner.0);
+    let workload = |name: &str| workload(service.name, name);
+    let first = Copy::in_folder(&service, "first").commit();
+    first.write(&format!("{}{namespace}{shared}", workload("first"))).ok(&["up"]);
+    let second = Copy::in_folder(&service, "second").commit();
+    second.write(&format!("{}{shared}", workload("second"))).ok(&["up"]);
+    // The namespace is only in the manifests of the first project.
+    let stderr = first.down();
+    assert!(stderr.contains("Deleted namespace/owners-inner-other"), "{stderr}");
+    assert!(!stderr.contains("configmap/shared stays"), "{stderr}");
+    let stderr = second.down();
+    assert!(stderr.contains("Deleted cronjob.batch/second"), "{stderr}");
+}

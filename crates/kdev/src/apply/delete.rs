@@ -45,10 +45,13 @@ impl<'a> Deletion<'a> {
         let (kept, deleted): (BTreeMap<_, _>, BTreeMap<_, _>) =
             ours.into_iter().partition(|((_, id), _)| apply_order::holds_data(id) && !delete_data);
         // The contents of a deleted namespace go with it, which the question says.
-        foreign.retain(|(namespace, _), _| {
-            !deleted.contains_key(&(String::new(), format!("namespace/{namespace}")))
-        });
+        foreign.retain(|(namespace, _), _| !has_namespace(&deleted, namespace));
         Self { set, deleted, kept: kept.into_keys().collect(), foreign }
+    }
+
+    /// Whether the objects of a namespace will be deleted with it.
+    pub(crate) fn deletes_namespace(&self, namespace: &str) -> bool {
+        has_namespace(&self.deleted, namespace)
     }
 
     /// Asks the user if data will be deleted, unless the user has confirmed it.
@@ -68,6 +71,10 @@ impl<'a> Deletion<'a> {
         release(cx, cluster, self.set, &self.foreign)?;
         Ok(self.kept)
     }
+}
+
+fn has_namespace(objects: &BTreeMap<Member, Value>, namespace: &str) -> bool {
+    objects.contains_key(&(String::new(), format!("namespace/{namespace}")))
 }
 
 /// Deletes objects in the order in which each deletion can complete.

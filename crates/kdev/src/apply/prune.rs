@@ -109,8 +109,13 @@ impl<'a> PrunePlan<'a> {
     /// Labels the objects, deletes or reports the stale ones, and then records the apply set. If
     /// this is interrupted, the next run repeats it, because the recorded set still differs.
     /// `applied` are objects as they are now.
-    pub(crate) fn finish(self, now: Set, applied: &[Value], options: ApplyOptions) -> Result<()> {
-        let Self { cx, cluster, .. } = self;
+    pub(crate) fn finish(
+        mut self,
+        now: Set,
+        applied: &[Value],
+        options: ApplyOptions,
+    ) -> Result<()> {
+        let (cx, cluster) = (self.cx, self.cluster);
         let replaced = self.takeover.parents();
         let joining = sharing::Joining { before: &self.live, applied };
         joining.join(cx, cluster, &now, &replaced, !self.is_unchanged)?;
@@ -128,12 +133,12 @@ impl<'a> PrunePlan<'a> {
                 .cloned()
                 .fold(set, |set, taken| set.with(Set { members: members.clone(), ..taken }));
         }
-        if let Some(before) = &self.before {
-            let kept = self.prune(before, options)?;
+        if let Some(before) = self.before.take() {
+            let kept = self.prune(&before, options)?;
             if !kept.is_empty() {
                 // Stale objects stay in the recorded set, so that a later run finds them.
                 let members = members::as_members(&kept);
-                set = set.with(Set { members, ..before.clone() });
+                set = set.with(Set { members, ..before });
             }
         }
         self.shared.release(cx, cluster, self.owner)?;
@@ -158,9 +163,10 @@ impl<'a> PrunePlan<'a> {
     }
 
     /// Deletes or reports the stale objects, and returns those that stay in the set.
-    fn prune(&self, before: &Set, options: ApplyOptions) -> Result<BTreeSet<Member>> {
+    fn prune(&mut self, before: &Set, options: ApplyOptions) -> Result<BTreeSet<Member>> {
         let deletion = Deletion::new(before, self.stale.clone(), options.delete_data);
         let (kept, flags) = if options.prune {
+            self.shared.leave_out(|namespace| deletion.deletes_namespace(namespace));
             (deletion.run(self.cx, self.cluster)?, "--prune --delete-data")
         } else {
             (deletion.release_foreign(self.cx, self.cluster)?, "--prune")

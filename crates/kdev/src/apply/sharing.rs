@@ -115,6 +115,11 @@ impl Shared {
         Ok(Self { ours: ours.clone(), objects: shared, others })
     }
 
+    /// Leaves out the objects of namespaces that will be deleted, and so cannot stay.
+    pub(crate) fn leave_out(&mut self, is_deleted: impl Fn(&str) -> bool) {
+        self.objects.retain(|(namespace, _), _| !is_deleted(namespace));
+    }
+
     /// Removes the objects from the set and reports that they stay.
     pub(crate) fn release(self, cx: &Cx, cluster: &Cluster, owner: &Owner) -> Result<()> {
         let mut changes: BTreeMap<Vec<String>, Vec<Member>> = BTreeMap::new();

@@ -52,8 +52,9 @@ pub fn down(cx: &Cx, request: &DownRequest) -> Result<()> {
     if !records.is_complete {
         objects.extend(origin::find_unlabeled(cx, &cluster, &set)?);
     }
-    let shared = Shared::take_from(cx, &cluster, &parent, &mut objects)?;
+    let mut shared = Shared::take_from(cx, &cluster, &parent, &mut objects)?;
     let deletion = Deletion::new(&set, objects, request.delete_data);
+    shared.leave_out(|namespace| deletion.deletes_namespace(namespace));
     deletion.confirm(cx, &cluster, request.yes)?;
     let kept = deletion.run(cx, &cluster)?;
     shared.release(cx, &cluster, &owner)?;
