@@ -288,9 +288,10 @@ impl Ui {
     }
 
     fn print_settling(&self, workload: &str, pods: u64, containers: &[String], time: Duration) {
-        let text = rollout::format_settling(workload, pods, containers, time);
+        let text = rollout::format_settling(workload, pods, time);
         if self.bars.is_hidden() {
-            self.print_line(NOTE, "Settling", &text);
+            let cause = rollout::format_settling_cause(containers);
+            self.print_line(NOTE, "Settling", &format!("{text}, {cause}"));
         } else {
             self.bars.show_spinner(workload, "Settling", text);
         }

@@ -45,23 +45,18 @@ pub(crate) fn format_short(
     format!("{}{progress}", shorten_start(name, left)).trim_end().to_owned()
 }
 
-/// Formats why a ready workload is still watched, the most important part first.
-pub(crate) fn format_settling(
-    workload: &str,
-    pods: u64,
-    containers: &[String],
-    duration: Duration,
-) -> String {
+/// Formats how long a ready workload is still watched, for a line of limited width.
+pub(crate) fn format_settling(workload: &str, pods: u64, duration: Duration) -> String {
+    format!("{workload}: {} must run for {} s", pluralize(pods, "pod"), duration.as_secs())
+}
+
+/// Formats why containers are still watched.
+pub(crate) fn format_settling_cause(containers: &[String]) -> String {
     let names: Vec<String> = containers.iter().map(|name| format!("`{name}`")).collect();
-    let (names, seconds) = (names.join(", "), duration.as_secs());
-    let pods = pluralize(pods, "pod");
+    let names = names.join(", ");
     match containers.len() {
-        1 => format!(
-            "{workload}: {pods} must run for {seconds} s, because container {names} has no readiness probe"
-        ),
-        _ => format!(
-            "{workload}: {pods} must run for {seconds} s, because containers {names} have no readiness probe"
-        ),
+        1 => format!("because container {names} has no readiness probe"),
+        _ => format!("because containers {names} have no readiness probe"),
     }
 }
 
@@ -125,9 +120,10 @@ mod tests {
         let long = format_short("deployment/a-service-of-ours", (0, 1), &pods[..1], 34);
         assert_eq!(long, "…ice-of-ours: 0/1 CrashLoopBackOff");
         let three = Duration::from_secs(3);
+        assert_eq!(format_settling("daemonset/x", 1, three), "daemonset/x: 1 pod must run for 3 s");
         assert_eq!(
-            format_settling("daemonset/x", 1, &["a".to_owned(), "b".to_owned()], three),
-            "daemonset/x: 1 pod must run for 3 s, because containers `a`, `b` have no readiness probe"
+            format_settling_cause(&["a".to_owned(), "b".to_owned()]),
+            "because containers `a`, `b` have no readiness probe"
         );
         assert_eq!(format_short("job/x", (0, 1), &[], 3), "x: 0/1");
     }
