@@ -43,3 +43,48 @@ fn variable_overrides_file_but_not_flag() {
     let ran = project.run_with(&[("KDEV_IMAGE", "app")], &["up", "--dry-run"]);
     assert!(ran.code(0).out().contains("--tag app:latest"));
 }
+
+/// Returns the arguments of `docker build` after the Dockerfile in a dry run.
+fn build_args(project: &Project, env: &[(&str, &str)], args: &[&str]) -> String {
+    let ran = project.run_with(env, &[&["up", "--dry-run"], args].concat());
+    let (_, rest) = ran.code(0).out().split_once("Dockerfile").unwrap();
+    rest.lines().next().unwrap().to_owned()
+}
+
+#[test]
+fn builder_comes_from_flag_then_variable_then_file() {
+    let project = Project::new();
+    let unset = build_args(&project, &[], &[]);
+    project.config("builder = \"buildx:a\"");
+    assert_eq!(build_args(&project, &[], &[]), format!(" --builder a{unset}"));
+    project.write("kdev.local.toml", "builder = \"buildx:b\"\n");
+    assert_eq!(build_args(&project, &[], &[]), format!(" --builder b{unset}"));
+    let env = [("KDEV_BUILDER", "buildx:c")];
+    assert_eq!(build_args(&project, &env, &[]), format!(" --builder c{unset}"));
+    assert_eq!(build_args(&project, &env, &["--builder", "docker"]), unset);
+}
+
+#[test]
+fn unknown_builder_is_rejected_in_file_and_flag() {
+    let project = Project::new();
+    project.write("kdev.local.toml", "builder = \"kaniko\"\n");
+    let ran = project.run(&["up", "--dry-run"]);
+    let expected = "error: invalid value for `builder` in `[ROOT]/kdev.local.toml`
+  caused by: expected `auto`, `docker`, `buildx:NAME`, or `podman`, found `kaniko`
+  help: see `docs/configuration.md` for valid values
+";
+    assert_eq!(ran.code(90).err(), expected);
+    let ran = project.run(&["up", "--dry-run", "--builder", "buildx:"]);
+    let expected = "error: invalid value 'buildx:' for '--builder <BUILDER>': `buildx:` requires the name of a builder\n";
+    assert!(ran.code(2).err().starts_with(expected), "{}", ran.err());
+}
+
+#[test]
+fn podman_is_not_supported_yet() {
+    let project = Project::new();
+    for args in [["up", "--builder", "podman"], ["doctor", "--builder", "podman"]] {
+        let ran = project.run(&args);
+        let text = format!("{}{}", ran.out(), ran.err());
+        assert!(text.contains("`podman` is not supported yet; build with `docker`"), "{text}");
+    }
+}

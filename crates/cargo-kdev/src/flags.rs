@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use kdev::{ClusterTarget, PackageSelection, PullPolicy};
+use kdev::{BuilderChoice, ClusterTarget, PackageSelection, PullPolicy};
 
 /// The package.
 #[derive(Debug, Args)]
@@ -26,6 +26,14 @@ pub(crate) struct ClusterArgs {
     /// Kubeconfig to use
     #[arg(long, value_name = "PATH")]
     pub(crate) kubeconfig: Option<PathBuf>,
+}
+
+/// The program that builds the image, and that has it afterwards.
+#[derive(Debug, Args)]
+pub(crate) struct BuilderArgs {
+    /// Program that builds the image: auto, docker, buildx:NAME, or podman [default: auto]
+    #[arg(long, env = "KDEV_BUILDER", hide_env_values = true, value_name = "BUILDER")]
+    pub(crate) builder: Option<BuilderChoice>,
 }
 
 /// The project, cluster and nodes.

@@ -56,7 +56,7 @@ pub use commands::status::{Status, StatusRequest, status};
 pub use commands::up::{UpRequest, up};
 pub use commands::why::{WhyReport, WhyRequest, WorkloadReport, why};
 pub use config::Error as ConfigError;
-pub use config::{ConfigLayer, NodeSettings};
+pub use config::{BuilderChoice, ConfigLayer, NodeSettings};
 pub use cx::{BuildOutput, Cx, Interrupt};
 pub use details::Details;
 pub use docker::{DockerHost, Error as DockerError};

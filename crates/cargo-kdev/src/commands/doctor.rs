@@ -10,7 +10,7 @@ use kdev::{
 };
 use serde::Serialize;
 
-use crate::flags::{ClusterArgs, ProjectArgs};
+use crate::flags::{BuilderArgs, ClusterArgs, ProjectArgs};
 use crate::ui::Ui;
 use crate::ui::wrap::{is_narrow, stdout_width, wrap_text};
 
@@ -23,6 +23,8 @@ pub(crate) struct DoctorArgs {
     /// Namespace to use [default: the context's namespace]
     #[arg(short, long, env = "KDEV_NAMESPACE", hide_env_values = true, value_name = "NAME")]
     namespace: Option<String>,
+    #[command(flatten)]
+    builder: BuilderArgs,
     /// Check this node only (repeatable)
     /// [default: all nodes that may run the pods]
     #[arg(long = "node", value_name = "NAME")]
@@ -48,6 +50,7 @@ impl From<DoctorArgs> for DoctorRequest {
                 .filter(|platform| !platform.is_empty()),
             flags: ConfigLayer {
                 namespace: doctor.namespace,
+                builder: doctor.builder.builder,
                 ssh_config: doctor.ssh_config,
                 ..ConfigLayer::default()
             },

@@ -3,7 +3,7 @@
 use clap::Args;
 use kdev::{ConfigLayer, LoadRequest};
 
-use crate::flags::TargetArgs;
+use crate::flags::{BuilderArgs, TargetArgs};
 
 #[derive(Debug, Args)]
 pub(crate) struct LoadArgs {
@@ -13,16 +13,22 @@ pub(crate) struct LoadArgs {
     reference: Option<String>,
     #[command(flatten)]
     pub(crate) target: TargetArgs,
+    #[command(flatten)]
+    builder: BuilderArgs,
 }
 
 impl From<LoadArgs> for LoadRequest {
-    fn from(LoadArgs { reference, target }: LoadArgs) -> Self {
+    fn from(LoadArgs { reference, target, builder }: LoadArgs) -> Self {
         Self {
             image: reference,
             selection: target.project.into(),
             target: target.cluster.into(),
             nodes: target.nodes,
-            flags: ConfigLayer { ssh_config: target.ssh_config, ..ConfigLayer::default() },
+            flags: ConfigLayer {
+                builder: builder.builder,
+                ssh_config: target.ssh_config,
+                ..ConfigLayer::default()
+            },
         }
     }
 }

@@ -8,7 +8,7 @@ use kdev::{ConfigLayer, FieldOutcome, RenderRequest, Rendering};
 use serde::Serialize;
 use similar::{ChangeTag, TextDiff};
 
-use crate::flags::{ProjectArgs, PullPolicyArg};
+use crate::flags::{BuilderArgs, ProjectArgs, PullPolicyArg};
 use crate::ui::{NOTE, Ui};
 
 #[derive(Debug, Args)]
@@ -18,6 +18,8 @@ pub(crate) struct RenderArgs {
     /// Name of the image, without a tag [default: package name]
     #[arg(long, env = "KDEV_IMAGE", hide_env_values = true, value_name = "NAME")]
     image: Option<String>,
+    #[command(flatten)]
+    builder: BuilderArgs,
     /// Pull policy of the containers that run the image [default: Never]
     #[arg(long, env = "KDEV_PULL_POLICY", hide_env_values = true, value_name = "POLICY")]
     pull_policy: Option<PullPolicyArg>,
@@ -35,6 +37,7 @@ impl From<RenderArgs> for RenderRequest {
             selection: render.project.into(),
             flags: ConfigLayer {
                 image: render.image,
+                builder: render.builder.builder,
                 pull_policy: render.pull_policy.map(PullPolicyArg::into),
                 ..ConfigLayer::default()
             },

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use kdev::{BuildStatus, ConfigLayer, Reference, Status, StatusRequest, StatusRow};
 use serde::Serialize;
 
-use crate::flags::{ClusterArgs, ProjectArgs};
+use crate::flags::{BuilderArgs, ClusterArgs, ProjectArgs};
 use crate::ui::progress::{adapt_colors, is_dumb};
 use crate::ui::rollout::shorten_start;
 use crate::ui::stdout::Stdout;
@@ -25,6 +25,8 @@ pub(crate) struct StatusArgs {
     /// Name of the image, without a tag [default: package name]
     #[arg(long, env = "KDEV_IMAGE", hide_env_values = true, value_name = "NAME")]
     image: Option<String>,
+    #[command(flatten)]
+    builder: BuilderArgs,
     /// Namespace to use [default: the context's namespace]
     #[arg(short, long, env = "KDEV_NAMESPACE", hide_env_values = true, value_name = "NAME")]
     namespace: Option<String>,
@@ -42,6 +44,7 @@ impl From<StatusArgs> for StatusRequest {
             watch: status.watch,
             flags: ConfigLayer {
                 image: status.image,
+                builder: status.builder.builder,
                 namespace: status.namespace,
                 ..ConfigLayer::default()
             },

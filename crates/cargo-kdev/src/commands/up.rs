@@ -3,7 +3,7 @@
 use clap::Args;
 use kdev::{ApplyOptions, ConfigLayer, UpRequest};
 
-use crate::flags::{PullPolicyArg, TargetArgs};
+use crate::flags::{BuilderArgs, PullPolicyArg, TargetArgs};
 
 #[derive(Debug, Args)]
 pub(crate) struct UpArgs {
@@ -12,6 +12,8 @@ pub(crate) struct UpArgs {
     /// Name of the image, without a tag [default: package name]
     #[arg(long, env = "KDEV_IMAGE", hide_env_values = true, value_name = "NAME")]
     image: Option<String>,
+    #[command(flatten)]
+    builder: BuilderArgs,
     /// Pull policy of the containers that run the image [default: Never]
     #[arg(long, env = "KDEV_PULL_POLICY", hide_env_values = true, value_name = "POLICY")]
     pull_policy: Option<PullPolicyArg>,
@@ -67,6 +69,7 @@ impl From<UpArgs> for UpRequest {
             rollback: up.rollback,
             flags: ConfigLayer {
                 image: up.image,
+                builder: up.builder.builder,
                 pull_policy: up.pull_policy.map(PullPolicyArg::into),
                 namespace: up.namespace,
                 ssh_config: target.ssh_config,

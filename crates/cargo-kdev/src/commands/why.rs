@@ -8,7 +8,7 @@ use clap::Args;
 use kdev::{Cause, Confidence, ConfigLayer, Diagnosis, WhyReport, WhyRequest, WorkloadReport};
 use serde::Serialize;
 
-use crate::flags::{ClusterArgs, ProjectArgs};
+use crate::flags::{BuilderArgs, ClusterArgs, ProjectArgs};
 use crate::ui::Ui;
 use crate::ui::wrap::{stdout_width, wrap_text};
 
@@ -28,6 +28,8 @@ pub(crate) struct WhyArgs {
     /// Namespace to use [default: the context's namespace]
     #[arg(short, long, env = "KDEV_NAMESPACE", hide_env_values = true, value_name = "NAME")]
     namespace: Option<String>,
+    #[command(flatten)]
+    builder: BuilderArgs,
     /// SSH configuration file to use instead of the default
     #[arg(long, env = "KDEV_SSH_CONFIG", hide_env_values = true, value_name = "PATH")]
     ssh_config: Option<PathBuf>,
@@ -53,6 +55,7 @@ impl From<WhyArgs> for WhyRequest {
             replay: why.replay,
             flags: ConfigLayer {
                 namespace: why.namespace,
+                builder: why.builder.builder,
                 ssh_config: why.ssh_config,
                 ..ConfigLayer::default()
             },

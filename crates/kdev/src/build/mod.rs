@@ -107,7 +107,8 @@ fn explain_missing_image(cx: &Cx, docker: &Docker, config: &Config, error: Error
     ) {
         return error;
     }
-    match docker.foreign_builder(cx, flag_value(&config.docker_build, "--builder")) {
+    let named = flag_value(&config.docker_build, "--builder").or(config.builder.buildx_name());
+    match docker.foreign_builder(cx, named) {
         Some(Builder { name, driver }) => Error::NotStored { builder: name, driver },
         None => error,
     }
@@ -259,6 +260,9 @@ fn docker_build<'a>(sh: &'a Shell, docker: &Docker, config: &Config) -> Cmd<'a> 
     }
     for (name, value) in &config.build_args {
         cmd = cmd.arg("--build-arg").arg(format!("{name}={value}"));
+    }
+    if let Some(builder) = config.builder.buildx_name() {
+        cmd = cmd.args(["--builder", builder]);
     }
     if !config.docker_build.is_empty() {
         // Relative paths in these arguments are relative to the package.

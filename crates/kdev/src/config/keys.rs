@@ -9,13 +9,14 @@ use crate::config::error::{Error, Result};
 use crate::config::node_settings::{NODE_KEYS, NodeSettings};
 
 /// The keys of a `kdev` table.
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 18] = [
     "image",
     "dockerfile",
     "context",
     "target",
     "build-args",
     "cargo-build",
+    "builder",
     "docker-build",
     "manifests",
     "image-paths",

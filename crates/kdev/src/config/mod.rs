@@ -3,10 +3,12 @@
 //! The order is: flags and `KDEV_*` variables (read by the program), `kdev.local.toml`,
 //! the package's table, the workspace's table, defaults.
 //!
+//! - `builder.rs`: the value of the key `builder`
 //! - `keys.rs`: reads the keys of a table
 //! - `node_settings.rs`: settings of single nodes
 //! - `siblings.rs`: the images of the other packages of the workspace
 
+mod builder;
 mod error;
 mod keys;
 mod node_settings;
@@ -27,6 +29,7 @@ use crate::config::node_settings::merge_nodes;
 use crate::process;
 use crate::project::Project;
 
+pub use builder::BuilderChoice;
 pub use error::Error;
 pub(crate) use error::Result;
 pub use node_settings::NodeSettings;
@@ -53,6 +56,8 @@ pub struct ConfigLayer {
     pub build_args: BTreeMap<String, String>,
     /// If set, `cargo build` runs with these arguments before `docker build`.
     pub cargo_build: Option<Vec<String>>,
+    /// Which program builds the image.
+    pub builder: Option<BuilderChoice>,
     /// More arguments of `docker build`.
     pub docker_build: Option<Vec<String>>,
     /// Files and globs of the manifests.
@@ -101,6 +106,8 @@ pub(crate) struct Config {
     pub(crate) build_args: BTreeMap<String, String>,
     /// Arguments of `cargo build`, if it must run before `docker build`.
     pub(crate) cargo_build: Option<Vec<String>>,
+    /// Which program builds the image.
+    pub(crate) builder: BuilderChoice,
     /// More arguments of `docker build`.
     pub(crate) docker_build: Vec<String>,
     /// Files and globs of the manifests, if they are set.
@@ -166,6 +173,7 @@ impl Config {
             target: layer.target,
             build_args: layer.build_args,
             cargo_build: layer.cargo_build,
+            builder: check_builder(layer.builder.unwrap_or_default())?,
             docker_build: layer.docker_build.unwrap_or_default(),
             manifests: layer.manifests,
             image_paths: parse_image_paths(&layer.image_paths.unwrap_or_default())?,
@@ -191,6 +199,7 @@ impl ConfigLayer {
             target: self.target.or(lower.target),
             build_args: merge(self.build_args, lower.build_args),
             cargo_build: self.cargo_build.or(lower.cargo_build),
+            builder: self.builder.or(lower.builder),
             docker_build: self.docker_build.or(lower.docker_build),
             manifests: self.manifests.or(lower.manifests),
             image_paths: self.image_paths.or(lower.image_paths),
@@ -216,6 +225,7 @@ impl ConfigLayer {
             target: keys.take("target")?,
             build_args: keys.take("build-args")?.unwrap_or_default(),
             cargo_build: keys.take("cargo-build")?,
+            builder: keys.take("builder")?,
             docker_build: keys.docker_build()?,
             manifests: keys
                 .take("manifests")?
@@ -232,6 +242,17 @@ impl ConfigLayer {
         };
         keys.reject_unknown()?;
         Ok(layer)
+    }
+}
+
+/// Rejects a builder that is not supported yet.
+fn check_builder(builder: BuilderChoice) -> Result<BuilderChoice> {
+    match builder {
+        BuilderChoice::Podman => {
+            let reason = "`podman` is not supported yet; build with `docker`";
+            Err(Error::invalid("builder", "the settings", reason))
+        }
+        builder => Ok(builder),
     }
 }
 
