@@ -156,7 +156,7 @@ pub(crate) fn last_build(
 /// Turns a missing image into [`Error::NotBuilt`].
 pub(crate) fn into_not_built(error: Error, selection: &PackageSelection) -> Error {
     match error {
-        Error::Docker(docker::Error::ImageNotFound { image }) => {
+        Error::Docker(docker::Error::ImageNotFound { image, .. }) => {
             let build_command = format!("cargo kdev up{}", selection.to_flags());
             Error::NotBuilt { image, build_command }
         }

@@ -1,20 +1,53 @@
-//! Errors of running the Docker client.
+//! Errors of running Docker and Podman.
+
+use std::fmt;
 
 use crate::process::{self, Failure};
 use crate::tools;
 
-/// The result of running the Docker client.
+/// The result of running Docker or Podman.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Docker cannot be used, or an image is missing.
+/// The program that builds and stores images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Engine {
+    /// Docker.
+    Docker,
+    /// Podman.
+    Podman,
+}
+
+impl Engine {
+    /// Returns the name of its program.
+    pub fn program(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Podman => "podman",
+        }
+    }
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Docker => "Docker",
+            Self::Podman => "Podman",
+        })
+    }
+}
+
+/// Docker or Podman cannot be used, or an image is missing.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Docker does not have the image.
-    #[error("image `{image}` not found in Docker")]
+    /// Docker or Podman does not have the image.
+    #[error("image `{image}` not found in {engine}")]
     ImageNotFound {
         /// Its name or ID.
         image: String,
+        /// Which of the two was asked.
+        engine: Engine,
     },
     /// The Docker daemon is unreachable.
     #[error("cannot connect to the Docker daemon")]
@@ -56,7 +89,23 @@ pub enum Error {
         /// Which daemon was selected, unless it is the default one.
         host: Option<DockerHost>,
     },
-    /// docker ran and failed.
+    /// `docker` is nerdctl.
+    #[error("`docker` is nerdctl, which is not supported")]
+    Nerdctl,
+    /// Podman runs on another machine, or in a virtual one.
+    #[error("`podman` is a client for another machine, which is not supported")]
+    RemotePodman {
+        /// Whether an environment variable has selected the other machine.
+        is_variable: bool,
+    },
+    /// Podman does not run for this user.
+    #[error("`podman` cannot be used")]
+    PodmanUnusable {
+        /// How it failed.
+        #[source]
+        source: Failure,
+    },
+    /// docker or podman ran and failed.
     #[error("failed to {action}")]
     Command {
         /// A verb phrase.
@@ -65,10 +114,10 @@ pub enum Error {
         #[source]
         source: Failure,
     },
-    /// docker is missing or too old, or its output is unexpected.
+    /// docker or podman is missing or too old, or its output is unexpected.
     #[error(transparent)]
     Tool(#[from] tools::Error),
-    /// docker could not be started.
+    /// docker or podman could not be started.
     #[error(transparent)]
     Process(#[from] process::Error),
 }
@@ -86,8 +135,9 @@ impl Error {
     /// Returns one action that fixes the error.
     pub fn help(&self) -> Option<String> {
         match self {
-            Self::ImageNotFound { .. } => {
-                Some("pass an image that `docker image ls` lists, as `NAME:TAG`".to_owned())
+            Self::ImageNotFound { engine, .. } => {
+                let program = engine.program();
+                Some(format!("pass an image that `{program} image ls` lists, as `NAME:TAG`"))
             }
             Self::DaemonUnreachable { source, host } => {
                 Some(unreachable_help(&source.stderr, host.as_ref()))
@@ -96,6 +146,9 @@ impl Error {
             Self::DaemonTooOld { .. } => Some(upgrade_help("daemon")),
             Self::ApiVersionVariable { .. } => Some("unset DOCKER_API_VERSION".to_owned()),
             Self::Podman { host } => Some(podman_help(host.as_ref())),
+            Self::Nerdctl => Some(tools::INSTALL_DOCKER.to_owned()),
+            Self::RemotePodman { is_variable } => Some(remote_podman_help(*is_variable)),
+            Self::PodmanUnusable { source } => podman_unusable_help(&source.stderr),
             Self::Tool(error) => error.help(),
             Self::Command { .. } | Self::Process(_) => None,
         }
@@ -116,6 +169,26 @@ fn podman_help(host: Option<&DockerHost>) -> String {
         ),
         None => tools::INSTALL_DOCKER.to_owned(),
     }
+}
+
+fn remote_podman_help(is_variable: bool) -> String {
+    if is_variable {
+        return "unset CONTAINER_HOST and CONTAINER_CONNECTION to use the Podman of this machine"
+            .to_owned();
+    }
+    "run `podman save --output image.tar NAME:TAG && cargo kdev load image.tar`, or pass `--builder docker`"
+        .to_owned()
+}
+
+/// Returns the command that gives a user the user IDs of rootless containers.
+fn podman_unusable_help(stderr: &str) -> Option<String> {
+    if stderr.contains("newuidmap") || stderr.contains("newgidmap") {
+        return Some("run `sudo apt-get install uidmap`".to_owned());
+    }
+    super::podman::is_rootless_problem(stderr).then(|| {
+        "run `sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER && podman system migrate`"
+            .to_owned()
+    })
 }
 
 fn unreachable_help(stderr: &str, host: Option<&DockerHost>) -> String {

@@ -1,8 +1,12 @@
-//! Runs the Docker client: the daemon's properties, images and archives.
+//! Runs Docker or Podman: their properties, images and archives.
 //!
+//! - `podman.rs`: Podman
+//! - `store.rs`: one of the two, which has the images
 //! - `version.rs`: client and engines that do not work together, such as Podman
 
 mod error;
+mod podman;
+mod store;
 mod version;
 
 use std::collections::BTreeMap;
@@ -22,7 +26,9 @@ use crate::process::{Command, Failure};
 use crate::tools::{self, TOOL_TIMEOUT, major_minor};
 
 pub(crate) use error::Result;
-pub use error::{DockerHost, Error};
+pub use error::{DockerHost, Engine, Error};
+pub(crate) use podman::Podman;
+pub(crate) use store::ImageStore;
 use version::{ApiMismatch, ComponentVersion, VersionOutput};
 
 /// The variable that selects the version of the API, which the client otherwise negotiates.
@@ -184,7 +190,7 @@ impl Docker {
             .timeout(TOOL_TIMEOUT);
         let output = command.read(cx).map_err(|failure| match failure.stderr.to_lowercase() {
             stderr if stderr.contains("no such image") => {
-                Error::ImageNotFound { image: image.to_owned() }
+                Error::ImageNotFound { image: image.to_owned(), engine: Engine::Docker }
             }
             _ => command_error(failure, format!("inspect image `{image}`")),
         })?;
@@ -292,11 +298,8 @@ impl Docker {
         let Ok(sh) = cx.shell() else { return Ok(Vec::new()) };
         let (name, format) = (current.name().familiar(), "{{.Repository}}:{{.Tag}}");
         let list = self.cmd(&sh).args(["image", "ls", "--format", format, &name]);
-        // The newest image comes first.
         let listed = Command::new(list).timeout(TOOL_TIMEOUT).read(cx)?.text();
-        let (prefix, current) = (format!("{name}:{CONTENT_TAG_PREFIX}"), current.familiar());
-        let tags = listed.lines().filter(|tag| tag.starts_with(&prefix) && *tag != current);
-        Ok(tags.skip(KEPT_TAGS).map(str::to_owned).collect())
+        Ok(select_old_tags(&listed, &name, &current.familiar()))
     }
 
     /// Removes the tags of earlier builds, and images without any other tag. Parent images
@@ -351,6 +354,14 @@ impl ImageListEntry {
     }
 }
 
+/// Selects the content tags of `repository` except for the current one and the newest ones.
+/// The newest image comes first.
+fn select_old_tags(listed: &str, repository: &str, current: &str) -> Vec<String> {
+    let prefix = format!("{repository}:{CONTENT_TAG_PREFIX}");
+    let tags = listed.lines().filter(|tag| tag.starts_with(&prefix) && *tag != current);
+    tags.skip(KEPT_TAGS).map(str::to_owned).collect()
+}
+
 fn uses_containerd_store(cx: &Cx, docker: &Path) -> Result<bool> {
     let sh = cx.shell()?;
     let format = "{{json .DriverStatus}}";
@@ -380,6 +391,9 @@ fn selected_host(cx: &Cx, docker: &Path) -> Option<DockerHost> {
 fn check_client(client: &ComponentVersion) -> Result<()> {
     if client.is_podman() {
         return Err(tools::Error::Podman.into());
+    }
+    if client.is_nerdctl() {
+        return Err(Error::Nerdctl);
     }
     Ok(tools::DOCKER.check_min_version(&client.version)?)
 }

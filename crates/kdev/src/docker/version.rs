@@ -24,6 +24,9 @@ pub(crate) struct ComponentVersion {
     pub(crate) os: String,
     #[serde(default)]
     pub(crate) arch: String,
+    /// Operating system and architecture, as Podman's client prints them.
+    #[serde(default)]
+    pub(crate) os_arch: String,
     /// Only Podman's client has this spelling.
     #[serde(default, rename = "APIVersion")]
     podman_api_version: Option<String>,
@@ -43,6 +46,11 @@ impl ComponentVersion {
     pub(crate) fn is_podman(&self) -> bool {
         self.podman_api_version.is_some()
             || self.components.iter().any(|component| component.name == "Podman Engine")
+    }
+
+    /// Returns whether this is the client of nerdctl, which lists the client of `BuildKit`.
+    pub(crate) fn is_nerdctl(&self) -> bool {
+        self.components.iter().any(|component| component.name == "buildctl")
     }
 }
 

@@ -33,6 +33,12 @@ pub(crate) const DOCKER: Tool = Tool {
     min_version: "20.10",
     install_help: "install it with `sudo apt-get install docker.io`, or follow https://docs.docker.com/engine/install",
 };
+/// 4.3 introduced `podman image rm --no-prune`.
+pub(crate) const PODMAN: Tool = Tool {
+    name: "podman",
+    min_version: "4.3",
+    install_help: "install Podman 4.3 or newer, as described at https://podman.io/docs/installation",
+};
 /// How to replace another program with Docker.
 pub(crate) const INSTALL_DOCKER: &str = "install Docker with `sudo apt-get install docker.io`, or follow https://docs.docker.com/engine/install";
 /// The sockets of the daemon that systemd starts.
@@ -157,7 +163,10 @@ impl Tool {
     /// or `v3.15.4+gfa9efb0`.
     fn read_version(self, cx: &Cx, path: &Path) -> Result<String> {
         let sh = cx.shell()?;
-        let arg = if self.name == "docker" { "--version" } else { "version" };
+        let arg = match self.name {
+            "docker" | "podman" => "--version",
+            _ => "version",
+        };
         let format = (self.name == "helm").then_some("--short");
         let command = Command::new(cmd!(sh, "{path} {arg} {format...}")).timeout(TOOL_TIMEOUT);
         let output = command.read(cx).map_err(|f| self.version_error(f))?.text();
