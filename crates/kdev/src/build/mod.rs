@@ -1,5 +1,5 @@
 //! Builds the image and tags it with a hash of its content: runs `cargo build` if it is
-//! configured, then `docker build`.
+//! configured, then `docker build` or `podman build`.
 //!
 //! - `artifacts.rs`: the files that `cargo build` has written
 //! - `buildkit.rs`: finds Dockerfile features that require `BuildKit`
@@ -31,7 +31,7 @@ use xshell::{Cmd, Shell, cmd};
 use crate::build::artifacts::{Artifact, BuildArgs};
 use crate::config::Config;
 use crate::cx::Cx;
-use crate::docker::{self, Builder, Docker};
+use crate::docker::{self, Builder, Docker, ImageStore, InspectedImage};
 use crate::event::Event;
 use crate::layers::cache::LayerCache;
 use crate::layers::extract;
@@ -44,19 +44,19 @@ pub(crate) use error::Result;
 pub use error::{ContextHint, Error, StaleCopy, StaleCopyFix};
 
 /// Builds and tags the image. A dry run only shows the commands.
-pub(crate) fn build(cx: &Cx, docker: &Docker, config: &Config) -> Result<BuiltImage> {
+pub(crate) fn build(cx: &Cx, store: &ImageStore, config: &Config) -> Result<BuiltImage> {
     let started = Instant::now();
     let artifacts = cargo_build(cx, config)?;
     let iid = tempfile::NamedTempFile::new().map_err(process::Error::write("a temporary file"))?;
     let sh = cx.shell()?;
     let image = config.image.familiar();
     let command = Command::new(
-        docker_build(&sh, docker, config).arg("--iidfile").arg(iid.path()).arg(&config.context),
+        image_build(&sh, store, config).arg("--iidfile").arg(iid.path()).arg(&config.context),
     );
     // `--iidfile` is only for kdev, so messages do not show it.
-    let display = Command::new(docker_build(&sh, docker, config).arg(&config.context)).to_string();
+    let display = Command::new(image_build(&sh, store, config).arg(&config.context)).to_string();
     if cx.is_dry_run() {
-        return Ok(dry_run_image(cx, config, display));
+        return Ok(dry_run_image(cx, store, config, display));
     }
     let dockerfile = fs::read(&config.dockerfile).unwrap_or_default();
     let dockerfile = String::from_utf8_lossy(&dockerfile);
@@ -67,7 +67,10 @@ pub(crate) fn build(cx: &Cx, docker: &Docker, config: &Config) -> Result<BuiltIm
     let _ = hard_links::break_hard_links(&config.target_dir, &config.context, &dockerfile);
     let target_dir = target_outside_context(config, &dockerfile);
     cx.emit(Event::Building { target: image.clone(), command: display.clone() });
-    run_build(cx, command, "docker", image, display).map_err(|error| match error {
+    run_build(cx, command, store.engine().program(), image, display).map_err(|error| match error {
+        Error::Failed { source, .. } if store.is_unusable(&source) => {
+            docker::Error::PodmanUnusable { source }.into()
+        }
         Error::Failed { name, source, .. } => {
             let hint = context::find_hint(config, &dockerfile);
             let hint = hint.or_else(|| target_dir.clone().map(ContextHint::Target));
@@ -87,9 +90,10 @@ pub(crate) fn build(cx: &Cx, docker: &Docker, config: &Config) -> Result<BuiltIm
     let built = match id.trim() {
         // A daemon from a snap has a separate `/tmp`.
         "" => Err(Error::NoImageId { file: iid.path().to_owned() }),
-        id => identify(cx, docker, id, &config.image),
+        id => (store.inspect(cx, id).map_err(Error::from))
+            .and_then(|inspected| tag_build(cx, store, inspected, &config.image)),
     };
-    let built = built.map_err(|error| explain_missing_image(cx, docker, config, error))?;
+    let built = built.map_err(|error| explain_missing_image(cx, store, config, error))?;
     cx.emit(Event::Built {
         image: built.reference.familiar(),
         config_digest: built.config_digest.clone(),
@@ -100,7 +104,8 @@ pub(crate) fn build(cx: &Cx, docker: &Docker, config: &Config) -> Result<BuiltIm
 
 /// Names the builder if the image is missing after a build because the builder has not stored
 /// it in Docker.
-fn explain_missing_image(cx: &Cx, docker: &Docker, config: &Config, error: Error) -> Error {
+fn explain_missing_image(cx: &Cx, store: &ImageStore, config: &Config, error: Error) -> Error {
+    let ImageStore::Docker(docker) = store else { return error };
     if !matches!(
         error,
         Error::NoImageId { .. } | Error::Docker(docker::Error::ImageNotFound { .. })
@@ -109,7 +114,7 @@ fn explain_missing_image(cx: &Cx, docker: &Docker, config: &Config, error: Error
     }
     let named = flag_value(&config.docker_build, "--builder").or(config.builder.buildx_name());
     match docker.foreign_builder(cx, named) {
-        Some(Builder { name, driver }) => Error::NotStored { builder: name, driver },
+        Some(Builder { name, driver, .. }) => Error::NotStored { builder: name, driver },
         None => error,
     }
 }
@@ -123,32 +128,37 @@ fn flag_value<'a>(args: &'a [String], flag: &str) -> Option<&'a str> {
     }
 }
 
-/// Looks up an image by name or ID and tags it with a hash of its content.
-pub(crate) fn identify(
+/// Tags an image with a hash of its content.
+fn tag_build(
     cx: &Cx,
-    docker: &Docker,
-    id: &str,
+    store: &ImageStore,
+    inspected: InspectedImage,
     image: &Reference,
 ) -> Result<BuiltImage> {
-    let mut built = find_image(cx, docker, id, image)?;
+    let mut built = describe(cx, store, inspected, image)?;
     built.reference = image.with_content_tag(&built.config_digest);
     if cx.is_dry_run() {
-        let command = format!("docker tag {} {}", built.id, built.reference.familiar());
+        let command = store.display_tag(&built.id, &built.reference);
         cx.emit(Event::WouldRun { command });
     } else {
-        docker.tag(cx, &built.id, &built.reference)?;
+        store.tag(cx, &built.id, &built.reference)?;
     }
     Ok(built)
+}
+
+/// Looks up the last build of an image and tags it with a hash of its content.
+pub(crate) fn identify(cx: &Cx, store: &ImageStore, image: &Reference) -> Result<BuiltImage> {
+    tag_build(cx, store, store.find(cx, image)?, image)
 }
 
 /// Returns the reference of the last build, which must exist. Does not tag it.
 pub(crate) fn last_build(
     cx: &Cx,
-    docker: &Docker,
+    store: &ImageStore,
     config: &Config,
     selection: &PackageSelection,
 ) -> Result<Reference> {
-    let found = find_image(cx, docker, &config.image.familiar(), &config.image);
+    let found = find_image(cx, store, &config.image);
     let found = found.map_err(|error| into_not_built(error, selection))?;
     Ok(config.image.with_content_tag(&found.config_digest))
 }
@@ -164,14 +174,17 @@ pub(crate) fn into_not_built(error: Error, selection: &PackageSelection) -> Erro
     }
 }
 
-/// Looks up an image by name or ID. Does not tag it.
-pub(crate) fn find_image(
+/// Looks up an image by its name. Does not tag it.
+pub(crate) fn find_image(cx: &Cx, store: &ImageStore, image: &Reference) -> Result<BuiltImage> {
+    describe(cx, store, store.find(cx, image)?, image)
+}
+
+fn describe(
     cx: &Cx,
-    docker: &Docker,
-    id: &str,
+    store: &ImageStore,
+    inspected: InspectedImage,
     image: &Reference,
 ) -> Result<BuiltImage> {
-    let inspected = docker.inspect(cx, id)?;
     let mut found = BuiltImage {
         reference: image.clone(),
         config_digest: inspected.id.clone(),
@@ -180,7 +193,9 @@ pub(crate) fn find_image(
         layers: inspected.layers(),
         id: inspected.id,
     };
-    if !docker.uses_config_digest_as_id() {
+    if let ImageStore::Docker(docker) = store
+        && !docker.uses_config_digest_as_id()
+    {
         found.config_digest = config_digest(cx, docker, &found)?;
     }
     Ok(found)
@@ -202,11 +217,11 @@ fn config_digest(cx: &Cx, docker: &Docker, image: &BuiltImage) -> Result<String>
 }
 
 /// Returns a stand-in for the image in a dry run, where its content is unknown.
-fn dry_run_image(cx: &Cx, config: &Config, command: String) -> BuiltImage {
+fn dry_run_image(cx: &Cx, store: &ImageStore, config: &Config, command: String) -> BuiltImage {
     let reference = config.image.with_content_tag("<digest>");
     cx.emit(Event::WouldRun { command });
-    let tag = format!("docker tag {} '{}'", config.image.familiar(), reference.familiar());
-    cx.emit(Event::WouldRun { command: tag });
+    let command = store.display_tag(&config.image.familiar(), &reference);
+    cx.emit(Event::WouldRun { command });
     BuiltImage {
         reference,
         config_digest: String::new(),
@@ -251,10 +266,14 @@ fn cargo_build(cx: &Cx, config: &Config) -> Result<Option<Vec<Artifact>>> {
     Ok(Some(artifacts))
 }
 
-fn docker_build<'a>(sh: &'a Shell, docker: &Docker, config: &Config) -> Cmd<'a> {
-    // With attestations the image would be an index, and a new one after each build.
-    let mut cmd = docker.cmd(sh).env("BUILDX_NO_DEFAULT_ATTESTATIONS", "1");
-    cmd = cmd.args(["build", "--tag", &config.image.familiar(), "--file"]).arg(&config.dockerfile);
+fn image_build<'a>(sh: &'a Shell, store: &ImageStore, config: &Config) -> Cmd<'a> {
+    let mut cmd = store.cmd(sh);
+    if let ImageStore::Docker(_) = store {
+        // With attestations the image would be an index, and a new one after each build.
+        cmd = cmd.env("BUILDX_NO_DEFAULT_ATTESTATIONS", "1");
+    }
+    let tag = store.local_name(&config.image);
+    cmd = cmd.args(["build", "--tag", &tag, "--file"]).arg(&config.dockerfile);
     if let Some(target) = &config.target {
         cmd = cmd.args(["--target", target]);
     }

@@ -1,4 +1,4 @@
-//! `cargo kdev load`: loads an image from Docker or from an archive onto the nodes.
+//! `cargo kdev load`: loads an image from Docker, from Podman, or from an archive onto the nodes.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use crate::cluster::kubeconfig::{ClusterTarget, Kubeconfig};
 use crate::config::{Config, ConfigLayer};
 use crate::cx::Cx;
 use crate::details::Details;
-use crate::docker::Docker;
+use crate::docker::ImageStore;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::layers::archive::Archive;
@@ -27,7 +27,7 @@ use crate::{build, load as stage};
 /// The options of [`load`].
 #[derive(Clone, Debug, Default)]
 pub struct LoadRequest {
-    /// An image in Docker, or an image archive (`-` for stdin), which is loaded under its own
+    /// An image in Docker or Podman, or an image archive (`-` for stdin), which is loaded under its own
     /// name. `None` loads the last build of the project under its content tag.
     pub image: Option<String>,
     /// The package; not required if an image is given.
@@ -40,8 +40,8 @@ pub struct LoadRequest {
     pub flags: ConfigLayer,
 }
 
-/// Loads an image from Docker or from an archive onto the nodes, and verifies that it is there.
-/// Builds and applies nothing.
+/// Loads an image from Docker, from Podman, or from an archive onto the nodes, and verifies that
+/// it is there. Builds and applies nothing.
 pub fn load(cx: &Cx, request: &LoadRequest) -> Result<()> {
     let start = Instant::now();
     let image_arg = request.image.as_deref().map(ImageArg::parse).transpose()?;
@@ -53,10 +53,11 @@ pub fn load(cx: &Cx, request: &LoadRequest) -> Result<()> {
     let config = Config::resolve_without_build(&project, request.flags.clone())?;
     let find_origin = || match image_arg {
         Some(ImageArg::Archive(archive)) => Ok(ImageOrigin::Archive(archive)),
-        Some(ImageArg::Image(image)) => {
-            Docker::connect(cx).map(|docker| ImageOrigin::Docker(docker, Some(image)))
+        Some(ImageArg::Image(image)) => ImageStore::connect(cx, &config.builder)
+            .map(|store| ImageOrigin::Store(store, Some(image))),
+        None => {
+            ImageStore::connect(cx, &config.builder).map(|store| ImageOrigin::Store(store, None))
         }
-        None => Docker::connect(cx).map(|docker| ImageOrigin::Docker(docker, None)),
     };
     let (origin, kubeconfig) = run_both(find_origin, || Kubeconfig::read(cx, &request.target));
     let origin = origin?;
@@ -69,15 +70,14 @@ pub fn load(cx: &Cx, request: &LoadRequest) -> Result<()> {
     let find_image = |cx: &Cx| {
         Ok::<_, Error>(match &origin {
             ImageOrigin::Archive(archive) => ImageSource::Archive(archive.unpack(cx)?),
-            ImageOrigin::Docker(docker, Some(image)) => ImageSource::Docker(
-                docker,
-                build::find_image(cx, docker, &image.familiar(), image)?,
-            ),
-            ImageOrigin::Docker(docker, None) => {
-                let found = build::identify(cx, docker, &config.image.familiar(), &config.image);
+            ImageOrigin::Store(store, Some(image)) => {
+                ImageSource::new(store, build::find_image(cx, store, image)?)
+            }
+            ImageOrigin::Store(store, None) => {
+                let found = build::identify(cx, store, &config.image);
                 let found =
                     found.map_err(|error| build::into_not_built(error, &request.selection))?;
-                ImageSource::Docker(docker, found)
+                ImageSource::new(store, found)
             }
         })
     };
@@ -115,10 +115,10 @@ enum ImageArg {
     Archive(Archive),
 }
 
-/// The source of the image. Docker without a reference provides the last build of the project.
+/// The source of the image. A store without a reference provides the last build of the project.
 enum ImageOrigin {
     Archive(Archive),
-    Docker(Docker, Option<Reference>),
+    Store(ImageStore, Option<Reference>),
 }
 
 impl ImageArg {

@@ -11,7 +11,7 @@ use crate::build;
 use crate::cluster::kubeconfig::ClusterTarget;
 use crate::config::{Config, ConfigLayer, siblings};
 use crate::cx::Cx;
-use crate::docker::Docker;
+use crate::docker::ImageStore;
 use crate::error::Result;
 use crate::event::Event;
 use crate::manifests::{self, Manifest, RenderTarget, shared};
@@ -55,7 +55,8 @@ pub fn render(cx: &Cx, request: &RenderRequest) -> Result<Vec<Rendering>> {
     note_empty_lookup(cx, &manifests);
     let siblings = siblings::siblings(&project, &config);
     shared::note_unchanged(cx, &shared::shared_workloads(&manifests, &objects, &config, &siblings));
-    let build = build::last_build(cx, &Docker::connect(cx)?, &config, &request.selection)?;
+    let store = ImageStore::connect(cx, &config.builder)?;
+    let build = build::last_build(cx, &store, &config, &request.selection)?;
     let update = manifests::image_update(&config, build.tag().unwrap_or_default());
     manifests.into_iter().map(|manifest| render_one(manifest, &update)).collect()
 }

@@ -18,7 +18,7 @@ use crate::cluster::namespaces::Namespaces;
 use crate::commands::why;
 use crate::config::{Config, ConfigLayer, siblings};
 use crate::cx::Cx;
-use crate::docker::Docker;
+use crate::docker::ImageStore;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::layers::{ImageSource, LayerProvider};
@@ -60,7 +60,7 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
     let start = Instant::now();
     let project = Project::read(cx, &request.selection)?;
     let config = Config::resolve(&project, request.flags.clone())?;
-    let (docker, cluster, owner) = connect(cx, &config, &request.target)?;
+    let (store, cluster, owner) = connect(cx, &config, &request.target)?;
     let target = RenderTarget::Cluster(&cluster, &request.target);
     let manifests = Manifest::read_all(cx, &config, target)?;
     let mut objects = manifests::collect_objects(&manifests, &config)?;
@@ -78,7 +78,7 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
     let transports = Transports::find(cx, &config, &nodes)?;
 
     let build =
-        |cx: &Cx| Ok::<_, Error>(ImageSource::Docker(&docker, build::build(cx, &docker, &config)?));
+        |cx: &Cx| Ok::<_, Error>(ImageSource::new(&store, build::build(cx, &store, &config)?));
     let compare = |cx: &Cx, image: &BuiltImage| {
         // Another package may have been deployed during the build.
         let plan = SharedPlan::fetch(cx, &cluster, &shared)?;
@@ -113,7 +113,7 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
         .inspect_err(|error| note_places(cx, &manifests, error))?;
     let Some((expected_workloads, before, applied, loaded)) = done.filter(|_| !cx.is_dry_run())
     else {
-        docker.remove_old_tags(cx, &image.reference);
+        store.remove_old_tags(cx, &image.reference);
         return Ok(());
     };
     let rollout = Rollout {
@@ -131,7 +131,7 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
     if let Err(error) = rollout.wait(&objects) {
         return Err(end_failed_rollout(&rollout, &config, request, &objects, &before, error));
     }
-    docker.remove_old_tags(cx, &image.reference);
+    store.remove_old_tags(cx, &image.reference);
     cx.emit(Event::Finished { image: image.reference.familiar(), duration: start.elapsed() });
     Ok(())
 }
@@ -143,14 +143,19 @@ fn note_places(cx: &Cx, manifests: &[Manifest], error: &Error) {
     }
 }
 
-/// Connects to Docker and to the cluster, and identifies the project.
-fn connect(cx: &Cx, config: &Config, target: &ClusterTarget) -> Result<(Docker, Cluster, Owner)> {
+/// Connects to Docker or Podman and to the cluster, and identifies the project.
+fn connect(
+    cx: &Cx,
+    config: &Config,
+    target: &ClusterTarget,
+) -> Result<(ImageStore, Cluster, Owner)> {
     let find_owner = || owner::find(cx, &config.package, &config.dir, config.project_id.as_deref());
-    let connect = || run_both(|| Docker::connect(cx), || Kubeconfig::read(cx, target));
-    let ((docker, kubeconfig), owner) = run_both(connect, find_owner);
-    let (docker, owner) = (docker?, owner?);
+    let connect =
+        || run_both(|| ImageStore::connect(cx, &config.builder), || Kubeconfig::read(cx, target));
+    let ((store, kubeconfig), owner) = run_both(connect, find_owner);
+    let (store, owner) = (store?, owner?);
     let cluster = Cluster::select(cx, kubeconfig?, target, config)?;
-    Ok((docker, cluster, owner))
+    Ok((store, cluster, owner))
 }
 
 /// Explains why a rollout failed, and rolls back if that was requested. Returns the error of

@@ -58,6 +58,12 @@ impl Podman {
         Ok(Self { path, version: client.version, platform: client.os_arch })
     }
 
+    /// Returns the name under which Podman has an image that kdev has built or tagged.
+    pub(crate) fn local_name(reference: &Reference) -> String {
+        let tag = reference.tag().unwrap_or("latest");
+        format!("{}:{tag}", local_repository(reference))
+    }
+
     /// Starts a podman command line; the subcommand follows.
     pub(crate) fn cmd<'a>(&self, sh: &'a Shell) -> Cmd<'a> {
         let path = &self.path;
@@ -96,7 +102,7 @@ impl Podman {
     /// Podman would complete a short name from the registries of the user's configuration,
     /// so that another image than the one of the manifest could be found.
     pub(crate) fn find(&self, cx: &Cx, reference: &Reference) -> Result<InspectedImage> {
-        let (local, full) = (local_name(reference), reference.to_string());
+        let (local, full) = (Podman::local_name(reference), reference.to_string());
         match self.inspect(cx, &local) {
             Err(Error::ImageNotFound { .. }) if local != full => self.inspect(cx, &full),
             found => found,
@@ -133,7 +139,7 @@ impl Podman {
     /// Tags an image.
     pub(crate) fn tag(&self, cx: &Cx, id: &str, reference: &Reference) -> Result<()> {
         let sh = cx.shell()?;
-        let name = local_name(reference);
+        let name = Podman::local_name(reference);
         let command = Command::new(self.cmd(&sh).args(["tag", id, &name])).timeout(TOOL_TIMEOUT);
         command.read(cx).map_err(|f| podman_error(f, format!("tag image `{name}`")))?;
         Ok(())
@@ -165,7 +171,7 @@ impl Podman {
         let (name, format) = (local_repository(current), "{{.Repository}}:{{.Tag}}");
         let list = self.cmd(&sh).args(["image", "ls", "--format", format, &name]);
         let listed = Command::new(list).timeout(TOOL_TIMEOUT).read(cx)?.text();
-        Ok(select_old_tags(&listed, &name, &local_name(current)))
+        Ok(select_old_tags(&listed, &name, &Podman::local_name(current)))
     }
 
     /// Removes the tags of earlier builds, and images without any other tag. Parent images
@@ -184,12 +190,6 @@ impl Podman {
     }
 }
 
-/// Returns the name under which Podman has an image that kdev has built or tagged.
-pub(crate) fn local_name(reference: &Reference) -> String {
-    let tag = reference.tag().unwrap_or("latest");
-    format!("{}:{tag}", local_repository(reference))
-}
-
 fn local_repository(reference: &Reference) -> String {
     let familiar = reference.name().familiar();
     if familiar == reference.name().to_string() {
@@ -205,7 +205,7 @@ fn parse_images(text: &str) -> Vec<LocalImage> {
     let alias = |image: &LocalImage| {
         let name = image.name.strip_prefix(LOCAL_REGISTRY)?.strip_prefix('/')?;
         let alias = Reference::parse(name).ok()?;
-        (local_name(&alias) == image.name).then(|| alias.to_string())
+        (Podman::local_name(&alias) == image.name).then(|| alias.to_string())
     };
     let aliases: Vec<String> = listed.iter().filter_map(alias).collect();
     // `localhost/app` precedes `docker.io/library/app` as the image that `app` names.
@@ -277,7 +277,7 @@ mod tests {
             ("ghcr.io/org/app:1", "ghcr.io/org/app:1"),
         ];
         for (text, expected) in table {
-            assert_eq!(local_name(&Reference::parse(text).unwrap()), expected, "{text}");
+            assert_eq!(Podman::local_name(&Reference::parse(text).unwrap()), expected, "{text}");
         }
     }
 

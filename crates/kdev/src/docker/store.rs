@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 
 use kdev_core::image::local::LocalImage;
 use kdev_core::image::reference::Reference;
+use kdev_core::shell::quote;
+use xshell::{Cmd, Shell};
 
+use crate::config::BuilderChoice;
 use crate::cx::Cx;
-use crate::docker::{Docker, Engine, Error, InspectedImage, Podman, Result};
+use crate::docker::{Docker, Engine, Error, InspectedImage, Podman, Result, podman};
+use crate::process::Failure;
 use crate::tools;
 
 /// Docker or Podman.
@@ -17,8 +21,19 @@ pub(crate) enum ImageStore {
 }
 
 impl ImageStore {
+    /// Connects to the program that the settings select.
+    pub(crate) fn connect(cx: &Cx, builder: &BuilderChoice) -> Result<Self> {
+        match builder {
+            BuilderChoice::Auto => Self::detect(cx),
+            BuilderChoice::Docker | BuilderChoice::Buildx(_) => {
+                Docker::connect(cx).map(Self::Docker)
+            }
+            BuilderChoice::Podman => Podman::connect(cx).map(Self::Podman),
+        }
+    }
+
     /// Connects to Docker. Where it is not installed, or `docker` is Podman, connects to Podman.
-    pub(crate) fn detect(cx: &Cx) -> Result<Self> {
+    fn detect(cx: &Cx) -> Result<Self> {
         match Docker::connect(cx) {
             Ok(docker) => Ok(Self::Docker(docker)),
             Err(error @ Error::Tool(tools::Error::NotFound { .. } | tools::Error::Podman)) => {
@@ -44,6 +59,27 @@ impl ImageStore {
         match self {
             Self::Docker(docker) => &docker.platform,
             Self::Podman(podman) => &podman.platform,
+        }
+    }
+
+    /// Returns whether a command failed because the program cannot run for this user.
+    pub(crate) fn is_unusable(&self, failure: &Failure) -> bool {
+        matches!(self, Self::Podman(_)) && podman::is_rootless_problem(&failure.stderr)
+    }
+
+    /// Starts a command line of the program; the subcommand follows.
+    pub(crate) fn cmd<'a>(&self, sh: &'a Shell) -> Cmd<'a> {
+        match self {
+            Self::Docker(docker) => docker.cmd(sh),
+            Self::Podman(podman) => podman.cmd(sh),
+        }
+    }
+
+    /// Returns the name under which the program lists an image of kdev.
+    pub(crate) fn local_name(&self, reference: &Reference) -> String {
+        match self {
+            Self::Docker(_) => reference.familiar(),
+            Self::Podman(_) => Podman::local_name(reference),
         }
     }
 
@@ -93,6 +129,12 @@ impl ImageStore {
             Self::Docker(docker) => docker.tag(cx, id, reference),
             Self::Podman(podman) => podman.tag(cx, id, reference),
         }
+    }
+
+    /// Returns the command line that tags an image, for messages.
+    pub(crate) fn display_tag(&self, image: &str, reference: &Reference) -> String {
+        let (program, name) = (self.engine().program(), self.local_name(reference));
+        format!("{program} tag {} {}", quote(image), quote(&name))
     }
 
     /// Removes the tags of earlier builds, and images without any other tag.

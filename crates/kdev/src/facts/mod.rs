@@ -1,4 +1,4 @@
-//! Collects the facts for a diagnosis: from the cluster, from Docker, and from the nodes.
+//! Collects the facts for a diagnosis: from the cluster, from Docker or Podman, and from the nodes.
 //! Read-only.
 //!
 //! - `node_requests.rs`: the resource requests of the pods on each node
@@ -27,7 +27,7 @@ use serde_json::Value;
 use crate::cluster::{self, Cluster, kubelet_config, snapshot};
 use crate::config::{Config, NodeSettings};
 use crate::cx::Cx;
-use crate::docker::Docker;
+use crate::docker::ImageStore;
 use crate::node::connection::NodeConnection;
 use crate::node::transport::Transports;
 use crate::parallel::{map_all, run_both};
@@ -81,7 +81,7 @@ pub(crate) fn collect(
                     || node_requests::sum_per_node(cx, cluster, &facts),
                 )
             };
-            run_both(|| local_images(cx), pod_facts)
+            run_both(|| local_images(cx, config), pod_facts)
         },
     );
     let (local, (kubelet_facts, requests)) = local;
@@ -101,8 +101,8 @@ pub(crate) fn collect(
         (facts.logs, facts.kubelet_image_policy) = (logs, verification);
         facts.requests = requests.clone();
     }
-    if let Some((docker, _)) = &local {
-        add_docker_details(cx, docker, &mut facts);
+    if let Some((store, _)) = &local {
+        add_local_details(cx, store, &mut facts);
     }
     Ok(facts)
 }
@@ -272,17 +272,17 @@ fn image_base_names(facts: &[Facts]) -> Vec<String> {
     bases
 }
 
-/// Returns Docker and its images, or `None` if Docker is not available.
-fn local_images(cx: &Cx) -> Option<(Docker, Vec<LocalImage>)> {
-    let docker = Docker::connect(cx).ok()?;
-    let images = docker.images(cx).ok()?;
-    Some((docker, images))
+/// Returns Docker or Podman and its images, or `None` if it is not available.
+fn local_images(cx: &Cx, config: &Config) -> Option<(ImageStore, Vec<LocalImage>)> {
+    let store = ImageStore::connect(cx, &config.builder).ok()?;
+    let images = store.images(cx).ok()?;
+    Some((store, images))
 }
 
-/// Adds details of newer Docker images to the facts about running pods.
-fn add_docker_details(cx: &Cx, docker: &Docker, facts: &mut [Facts]) {
+/// Adds details of newer local images to the facts about running pods.
+fn add_local_details(cx: &Cx, store: &ImageStore, facts: &mut [Facts]) {
     for facts in &mut *facts {
-        facts.local_ids_are_configs = docker.uses_config_digest_as_id();
+        facts.local_ids_are_configs = store.uses_config_digest_as_id();
     }
     let newer = facts.iter().flat_map(|facts| {
         facts.containers().into_iter().filter_map(|container| newer_local_image(facts, container))
@@ -290,7 +290,7 @@ fn add_docker_details(cx: &Cx, docker: &Docker, facts: &mut [Facts]) {
     let mut ids: Vec<&str> = newer.map(|image| image.id.as_str()).collect();
     ids.sort_unstable();
     ids.dedup();
-    let platforms = docker.platforms(cx, &ids).unwrap_or_default();
+    let platforms = store.platforms(cx, &ids).unwrap_or_default();
     for image in facts.iter_mut().filter_map(|facts| facts.local_images.as_mut()).flatten() {
         image.platform = platforms.get(&image.id).cloned().unwrap_or_default();
     }

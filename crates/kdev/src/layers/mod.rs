@@ -4,6 +4,7 @@
 //! - `archive.rs`: unpacks an archive that the user passes
 //! - `cache.rs`: stores the layers that builds have changed
 //! - `extract.rs`: extracts layers from the output of `docker save`
+//! - `podman.rs`: gets single layers from Podman
 //! - `push.rs`: the endpoint that Docker pushes to
 //! - `save.rs`: runs one `docker save` and streams it to several nodes
 
@@ -11,6 +12,7 @@ pub(crate) mod archive;
 pub(crate) mod cache;
 mod error;
 pub(crate) mod extract;
+mod podman;
 pub(crate) mod push;
 pub(crate) mod save;
 
@@ -18,9 +20,10 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use kdev_core::image::built::BuiltImage;
+use kdev_core::shell::quote;
 
 use crate::cx::Cx;
-use crate::docker::Docker;
+use crate::docker::{Docker, Engine, ImageStore, Podman};
 use crate::layers::archive::UnpackedArchive;
 use crate::layers::cache::{Layer, LayerCache};
 use crate::layers::push::LayerRequest;
@@ -31,10 +34,19 @@ pub use error::Error;
 /// Where the image comes from.
 pub(crate) enum ImageSource<'a> {
     Docker(&'a Docker, BuiltImage),
+    Podman(&'a Podman, BuiltImage),
     Archive(UnpackedArchive),
 }
 
-impl ImageSource<'_> {
+impl<'a> ImageSource<'a> {
+    /// Returns the source of an image that Docker or Podman has.
+    pub(crate) fn new(store: &'a ImageStore, image: BuiltImage) -> Self {
+        match store {
+            ImageStore::Docker(docker) => Self::Docker(docker, image),
+            ImageStore::Podman(podman) => Self::Podman(podman, image),
+        }
+    }
+
     /// Returns the image under its first name.
     pub(crate) fn image(&self) -> &BuiltImage {
         &self.images()[0]
@@ -43,7 +55,7 @@ impl ImageSource<'_> {
     /// Returns the image under each of its names; never empty.
     pub(crate) fn images(&self) -> &[BuiltImage] {
         match self {
-            Self::Docker(_, image) => std::slice::from_ref(image),
+            Self::Docker(_, image) | Self::Podman(_, image) => std::slice::from_ref(image),
             Self::Archive(unpacked) => &unpacked.images,
         }
     }
@@ -89,8 +101,10 @@ impl<'a> LayerProvider<'a> {
         let layers = match source {
             ImageSource::Archive(unpacked) => Some(unpacked.layers.clone()),
             // Without a cache the whole image is sent, which is slower.
-            ImageSource::Docker(..) if !image.layers.is_empty() => cache.clone(),
-            ImageSource::Docker(..) => None,
+            ImageSource::Docker(..) | ImageSource::Podman(..) if !image.layers.is_empty() => {
+                cache.clone()
+            }
+            ImageSource::Docker(..) | ImageSource::Podman(..) => None,
         };
         Self {
             source,
@@ -108,6 +122,20 @@ impl<'a> LayerProvider<'a> {
         matches!(self.source, ImageSource::Archive(_))
     }
 
+    /// Returns the command line that exports the image, for messages.
+    pub(crate) fn display_save(&self) -> Option<String> {
+        let save = |engine: Engine, name: &str| format!("{} save {}", engine.program(), quote(name));
+        match self.source {
+            ImageSource::Docker(..) => {
+                Some(save(Engine::Docker, &self.image.reference.familiar()))
+            }
+            ImageSource::Podman(..) => {
+                Some(save(Engine::Podman, &Podman::local_name(&self.image.reference)))
+            }
+            ImageSource::Archive(_) => None,
+        }
+    }
+
     /// Returns the bytes per second of the last transfer to a host.
     pub(crate) fn rate(&self, host: &str) -> Option<f64> {
         self.cache.as_ref()?.rate(host)
@@ -119,8 +147,9 @@ impl<'a> LayerProvider<'a> {
         }
     }
 
-    /// Makes Docker push the layers that it has never pushed, while the nodes are being
-    /// connected to, because they probably need them. If a large image is entirely new, its
+    /// Makes Docker push the layers that it has never pushed, or Podman write those that no
+    /// earlier build had, while the nodes are being connected to, because they probably need
+    /// them. With Docker, if a large image is entirely new, its
     /// layers are not transferred. Docker then only learns their digests, so that the next
     /// load can be partial.
     pub(crate) fn prefetch(&self, cx: &Cx) {
@@ -128,6 +157,13 @@ impl<'a> LayerProvider<'a> {
             return;
         }
         let _one_at_a_time = self.has_failed.lock();
+        if let (ImageSource::Podman(podman, image), Some(layers)) = (self.source, &self.layers) {
+            let new = podman::new_layers(image, layers);
+            if !new.is_empty() && new.len() < image.layers.len() {
+                let _ = podman::save_layers(cx, podman, image, layers, &new);
+            }
+            return;
+        }
         self.push(cx, &LayerRequest::Unpushed);
     }
 
@@ -143,6 +179,13 @@ impl<'a> LayerProvider<'a> {
         }
         let layers = self.layers.as_ref()?;
         let missing = diff_ids.iter().filter(|diff_id| layers.get(diff_id).is_none());
+        if let ImageSource::Podman(podman, image) = self.source {
+            // The cache shows which layers were saved.
+            let _ = podman::save_layers(cx, podman, image, layers, &missing.copied().collect());
+            let parts = self.cached(diff_ids);
+            *has_failed = parts.is_none();
+            return parts;
+        }
         let missing = missing.map(|diff_id| (*diff_id).to_owned()).collect();
         let has_pushed = self.push(cx, &LayerRequest::These(missing));
         let mut parts = self.cached(diff_ids);
@@ -179,14 +222,14 @@ impl<'a> LayerProvider<'a> {
     /// Removes the image's layers from the cache, so that Docker provides them again. One of
     /// them may be damaged.
     pub(crate) fn evict(&self) {
-        if let (Some(layers), ImageSource::Docker(..)) = (&self.layers, self.source) {
+        if let (Some(layers), false) = (&self.layers, self.is_archive()) {
             self.image.layers.iter().for_each(|diff_id| layers.evict(diff_id));
         }
     }
 
     /// Records the build, and trims the cache.
     pub(crate) fn record_build(&self) {
-        if let (Some(layers), ImageSource::Docker(..)) = (&self.layers, self.source) {
+        if let (Some(layers), false) = (&self.layers, self.is_archive()) {
             layers.record_build(&self.image.reference.name().to_string(), &self.image.layers);
             layers.trim();
         }

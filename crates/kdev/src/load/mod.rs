@@ -23,10 +23,8 @@ use std::time::{Duration, Instant};
 use kdev_core::image::built::BuiltImage;
 use kdev_core::image::node_layers::{NodeLayers, PlannedLayer};
 use kdev_core::image::partial_archive::PartialArchive;
-use kdev_core::shell::quote;
 
 use crate::cx::Cx;
-use crate::docker::Docker;
 use crate::event::Event;
 use crate::layers::cache::{self, Layer};
 use crate::layers::push::MAX_PUSH_BYTES;
@@ -36,7 +34,7 @@ use crate::load::stream::{Codec, CompressedStream};
 use crate::node::connection::NodeConnection;
 use crate::node::error::{NodeError, NodeErrorKind};
 use crate::parallel::map_all;
-use crate::process::{Failure, Lines, Outcome};
+use crate::process::{Command, Failure, Lines, Outcome};
 
 pub use error::Error;
 pub(crate) use error::Result;
@@ -111,10 +109,11 @@ impl Load<'_> {
     fn run(&self) -> Result<(), NodeError> {
         let (cx, node, started) = (self.cx, self.connection.node.name.clone(), Instant::now());
         if cx.is_dry_run() {
-            let save = format!("docker save {}", quote(&self.image.reference.familiar()));
             let import = self.connection.display_import();
-            let command =
-                if self.source.is_archive() { import } else { format!("{save} | {import}") };
+            let command = match self.source.display_save() {
+                Some(save) => format!("{save} | {import}"),
+                None => import,
+            };
             cx.emit(Event::WouldRun { command });
             return Ok(());
         }
@@ -215,7 +214,12 @@ impl Load<'_> {
         // The node can decode an ordinary stream, even if it expects a patch.
         let Some(parts) = parts else {
             return match self.source.source {
-                ImageSource::Docker(docker, _) => self.send_whole(docker, output),
+                ImageSource::Docker(docker, _) => {
+                    self.send_whole(|| docker.save_command(self.cx, self.image).ok(), output)
+                }
+                ImageSource::Podman(podman, _) => {
+                    self.send_whole(|| podman.save_command(self.cx, self.image).ok(), output)
+                }
                 // The folder of the unpacked archive was deleted.
                 ImageSource::Archive(_) => Err(SendError::ConnectionClosed),
             };
@@ -257,14 +261,13 @@ impl Load<'_> {
         Ok(self.record_transfer(written.map_err(|_| SendError::ConnectionClosed)?, reused))
     }
 
-    /// Sends the output of `docker save`.
+    /// Sends the output of `docker save` or `podman save`.
     fn send_whole(
         &self,
-        docker: &Docker,
+        save: impl Fn() -> Option<Command> + Sync,
         mut output: CompressedStream<ChildStdin>,
     ) -> Result<LoadStats, SendError> {
         self.emit_loading(self.image.size, 0);
-        let save = || docker.save_command(self.cx, self.image).ok();
         let copied =
             self.source.shared_save.copy(self.cx, save, &mut self.with_progress(&mut output));
         match copied {

@@ -22,7 +22,7 @@ use crate::commands::status::builds::Builds;
 use crate::commands::status::rows::StatusRow;
 use crate::config::{Config, ConfigLayer};
 use crate::cx::Cx;
-use crate::docker::{self, Docker};
+use crate::docker::{self, ImageStore};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::manifests::{self, Manifest, RenderTarget};
@@ -77,13 +77,15 @@ pub fn status(cx: &Cx, request: &StatusRequest, show: impl Fn(&Status)) -> Resul
     manifests::collect_objects(&manifests, &config)?;
     let texts: Vec<String> = manifests.into_iter().map(|manifest| manifest.text).collect();
     let wanted = expected::all(&texts, config.image.name());
-    let (docker, kubeconfig) =
-        run_both(|| Docker::connect(cx), || Kubeconfig::read(cx, &request.target));
+    let (store, kubeconfig) = run_both(
+        || ImageStore::connect(cx, &config.builder),
+        || Kubeconfig::read(cx, &request.target),
+    );
     let cluster =
         Cluster::connect_read_only(kubeconfig?, &request.target, config.namespace.clone())?;
     let flags = repeatable_flags(request);
     let reader =
-        StatusReader { cx, config: &config, cluster: &cluster, flags, expected: &wanted, docker };
+        StatusReader { cx, config: &config, cluster: &cluster, flags, expected: &wanted, store };
     let first = reader.read()?;
     if first.rows.iter().all(StatusRow::is_absent) {
         cluster.require_namespace(cx)?;
@@ -121,7 +123,7 @@ struct StatusReader<'a> {
     cluster: &'a Cluster,
     flags: String,
     expected: &'a [ExpectedWorkload],
-    docker: docker::Result<Docker>,
+    store: docker::Result<ImageStore>,
 }
 
 impl StatusReader<'_> {
@@ -145,16 +147,16 @@ impl StatusReader<'_> {
 
     /// Returns the builds in Docker, or the text of the error if they are unknown.
     fn read_builds(&self) -> Result<std::result::Result<Builds, String>> {
-        let docker = match &self.docker {
-            Ok(docker) => docker,
+        let store = match &self.store {
+            Ok(store) => store,
             Err(error) if process::is_interrupt(error) => {
                 return Err(process::Error::from(process::Interrupted).into());
             }
             Err(error) => return Ok(Err(error.to_string())),
         };
-        match docker.images(self.cx) {
+        match store.images(self.cx) {
             Ok(images) => {
-                let are_configs = docker.uses_config_digest_as_id();
+                let are_configs = store.uses_config_digest_as_id();
                 Ok(Ok(Builds::from_images(&self.config.image, images, are_configs)))
             }
             Err(error) if process::is_interrupt(&error) => Err(error.into()),
