@@ -78,13 +78,3 @@ fn unknown_builder_is_rejected_in_file_and_flag() {
     let expected = "error: invalid value 'buildx:' for '--builder <BUILDER>': `buildx:` requires the name of a builder\n";
     assert!(ran.code(2).err().starts_with(expected), "{}", ran.err());
 }
-
-#[test]
-fn podman_is_not_supported_yet() {
-    let project = Project::new();
-    for args in [["up", "--builder", "podman"], ["doctor", "--builder", "podman"]] {
-        let ran = project.run(&args);
-        let text = format!("{}{}", ran.out(), ran.err());
-        assert!(text.contains("`podman` is not supported yet; build with `docker`"), "{text}");
-    }
-}

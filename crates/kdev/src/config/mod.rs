@@ -173,7 +173,7 @@ impl Config {
             target: layer.target,
             build_args: layer.build_args,
             cargo_build: layer.cargo_build,
-            builder: check_builder(layer.builder.unwrap_or_default())?,
+            builder: layer.builder.unwrap_or_default(),
             docker_build: layer.docker_build.unwrap_or_default(),
             manifests: layer.manifests,
             image_paths: parse_image_paths(&layer.image_paths.unwrap_or_default())?,
@@ -242,17 +242,6 @@ impl ConfigLayer {
         };
         keys.reject_unknown()?;
         Ok(layer)
-    }
-}
-
-/// Rejects a builder that is not supported yet.
-fn check_builder(builder: BuilderChoice) -> Result<BuilderChoice> {
-    match builder {
-        BuilderChoice::Podman => {
-            let reason = "`podman` is not supported yet; build with `docker`";
-            Err(Error::invalid("builder", "the settings", reason))
-        }
-        builder => Ok(builder),
     }
 }
 
