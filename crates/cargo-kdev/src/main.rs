@@ -5,12 +5,14 @@ mod commands;
 mod flags;
 mod ui;
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use cli::{Cargo, Command, Kdev};
 use etcetera::BaseStrategy;
-use kdev::{Cx, Interrupt};
+use kdev::{Cx, DockerSettings, Interrupt};
 use ui::Ui;
 
 fn main() -> ExitCode {
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
     let mut cx = Cx::new(&on_event)
         .with_interrupt(interrupt.clone())
         .with_build_output(ui.build_output())
+        .with_docker_settings(docker_settings())
         .with_dry_run(command.is_dry_run());
     if let Ok(base) = etcetera::choose_base_strategy() {
         cx = cx.with_cache_dir(base.cache_dir().join("kdev"));
@@ -66,4 +69,14 @@ fn main() -> ExitCode {
         code = error.exit_code();
     }
     ExitCode::from(ui.finish(code))
+}
+
+/// Reads the variables of the Docker client.
+fn docker_settings() -> DockerSettings {
+    let variable = |name: &str| Some((name.to_owned(), std::env::var(name).ok()?));
+    let variables: BTreeMap<String, String> =
+        DockerSettings::VARIABLES.into_iter().filter_map(variable).collect();
+    let own = variables.get("DOCKER_CONFIG").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    let home = || etcetera::home_dir().ok().map(|home| home.join(".docker"));
+    DockerSettings { variables, config_dir: own.or_else(home) }
 }

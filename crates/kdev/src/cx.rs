@@ -1,5 +1,6 @@
 //! The context of a run, which every stage gets: event output, interrupt, dry run, cache.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +18,42 @@ pub struct Cx<'a> {
     build_output: BuildOutput,
     dry_run: bool,
     cache_dir: Option<PathBuf>,
+    docker_settings: DockerSettings,
+}
+
+/// The settings of the Docker client that select a daemon, a builder, and a platform. The
+/// client reads them itself; they are only needed to notice that they have changed.
+#[derive(Clone, Debug, Default)]
+pub struct DockerSettings {
+    /// The variables that are set.
+    pub variables: BTreeMap<String, String>,
+    /// The client's directory.
+    pub config_dir: Option<PathBuf>,
+}
+
+impl DockerSettings {
+    /// The variables that belong to these settings.
+    pub const VARIABLES: [&'static str; 7] = [
+        "DOCKER_HOST",
+        "DOCKER_CONTEXT",
+        "DOCKER_CONFIG",
+        "DOCKER_BUILDKIT",
+        "DOCKER_DEFAULT_PLATFORM",
+        "BUILDX_BUILDER",
+        "BUILDX_CONFIG",
+    ];
+
+    /// Returns a variable, if it is set and not empty.
+    pub(crate) fn variable(&self, name: &str) -> Option<&str> {
+        debug_assert!(Self::VARIABLES.contains(&name));
+        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// Returns the directory of buildx.
+    pub(crate) fn buildx_dir(&self) -> Option<PathBuf> {
+        let own = self.variable("BUILDX_CONFIG").map(PathBuf::from);
+        own.or_else(|| Some(self.config_dir.as_ref()?.join("buildx")))
+    }
 }
 
 /// Where the output of `cargo build` and `docker build` goes while it runs.
@@ -38,6 +75,7 @@ impl<'a> Cx<'a> {
             build_output: BuildOutput::Events,
             dry_run: false,
             cache_dir: None,
+            docker_settings: DockerSettings::default(),
         }
     }
 
@@ -75,6 +113,17 @@ impl<'a> Cx<'a> {
     pub fn with_cache_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.cache_dir = Some(dir.into());
         self
+    }
+
+    /// Sets the settings of the Docker client.
+    #[must_use]
+    pub fn with_docker_settings(mut self, settings: DockerSettings) -> Self {
+        self.docker_settings = settings;
+        self
+    }
+
+    pub(crate) fn docker_settings(&self) -> &DockerSettings {
+        &self.docker_settings
     }
 
     pub(crate) fn cache_dir(&self) -> Option<&Path> {

@@ -31,7 +31,7 @@ use xshell::{Cmd, Shell, cmd};
 use crate::build::artifacts::{Artifact, BuildArgs};
 use crate::config::Config;
 use crate::cx::Cx;
-use crate::docker::{self, Builder, Docker, ImageStore, InspectedImage};
+use crate::docker::{self, Docker, ImageStore, InspectedImage};
 use crate::event::Event;
 use crate::layers::cache::LayerCache;
 use crate::layers::extract;
@@ -113,9 +113,11 @@ fn explain_missing_image(cx: &Cx, store: &ImageStore, config: &Config, error: Er
         return error;
     }
     let named = flag_value(&config.docker_build, "--builder").or(config.builder.buildx_name());
-    match docker.foreign_builder(cx, named) {
-        Some(Builder { name, driver, .. }) => Error::NotStored { builder: name, driver },
-        None => error,
+    match docker.facts(cx, named).ok().and_then(|facts| facts.builder) {
+        Some(builder) if builder.keeps_results() => {
+            Error::NotStored { builder: builder.name, driver: builder.driver }
+        }
+        _ => error,
     }
 }
 

@@ -89,6 +89,21 @@ pub enum Error {
         /// Which daemon was selected, unless it is the default one.
         host: Option<DockerHost>,
     },
+    /// buildx cannot use a builder that the user has selected.
+    #[error("cannot use builder `{builder}`")]
+    Builder {
+        /// Its name.
+        builder: String,
+        /// The message of buildx.
+        #[source]
+        source: Failure,
+    },
+    /// A builder is selected, but buildx is not installed.
+    #[error("builder `{builder}` requires buildx, which is not installed")]
+    BuildxNotFound {
+        /// Its name.
+        builder: String,
+    },
     /// `docker` is nerdctl.
     #[error("`docker` is nerdctl, which is not supported")]
     Nerdctl,
@@ -146,6 +161,10 @@ impl Error {
             Self::DaemonTooOld { .. } => Some(upgrade_help("daemon")),
             Self::ApiVersionVariable { .. } => Some("unset DOCKER_API_VERSION".to_owned()),
             Self::Podman { host } => Some(podman_help(host.as_ref())),
+            Self::Builder { .. } => {
+                Some("set `builder` or BUILDX_BUILDER to one of `docker buildx ls`".to_owned())
+            }
+            Self::BuildxNotFound { .. } => Some(tools::INSTALL_BUILDX.to_owned()),
             Self::Nerdctl => Some(tools::INSTALL_DOCKER.to_owned()),
             Self::RemotePodman { is_variable } => Some(remote_podman_help(*is_variable)),
             Self::PodmanUnusable { source } => podman_unusable_help(&source.stderr),

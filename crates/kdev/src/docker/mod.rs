@@ -1,10 +1,16 @@
 //! Runs Docker or Podman: their properties, images and archives.
 //!
+//! - `builder.rs`: the builder that Docker uses
+//! - `detect.rs`: finds out the properties of the daemon and of its builder
+//! - `facts.rs`: these properties, and their file in the cache directory
 //! - `podman.rs`: Podman
 //! - `store.rs`: one of the two, which has the images
 //! - `version.rs`: client and engines that do not work together, such as Podman
 
+mod builder;
+mod detect;
 mod error;
+mod facts;
 mod podman;
 mod store;
 mod version;
@@ -27,14 +33,18 @@ use crate::tools::{self, TOOL_TIMEOUT, major_minor};
 
 pub(crate) use error::Result;
 pub use error::{DockerHost, Engine, Error};
+use facts::DaemonInfo;
+pub(crate) use facts::DockerFacts;
 pub(crate) use podman::Podman;
 pub(crate) use store::ImageStore;
 use version::{ApiMismatch, ComponentVersion, VersionOutput};
 
 /// The variable that selects the version of the API, which the client otherwise negotiates.
 const API_VERSION: &str = "DOCKER_API_VERSION";
-/// The driver of the builders that are part of a daemon and store images there.
-const DAEMON_DRIVER: &str = "docker";
+/// The name of the context without settings.
+const DEFAULT_CONTEXT: &str = "default";
+/// The first daemon with the containerd image store.
+const HAS_CONTAINERD_STORE: (u32, u32) = (24, 0);
 /// How many earlier builds keep their tag.
 const KEPT_TAGS: usize = 2;
 
@@ -48,29 +58,18 @@ pub(crate) struct Docker {
     pub(crate) version: String,
     /// The daemon's default platform.
     pub(crate) platform: String,
+    /// The name of the context.
+    context: String,
+    /// Identifies the daemon and its version.
+    fingerprint: String,
+    /// The output of `docker info`; not requested from a daemon that is too old for the
+    /// containerd image store.
+    info: Option<DaemonInfo>,
     /// Whether the daemon uses the containerd image store, where an image ID is the digest
     /// of a manifest and not of a configuration.
     containerd_store: bool,
     /// Whether `docker save` supports `--platform`.
     supports_save_platform: bool,
-}
-
-/// A builder in the output of `docker buildx inspect`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Builder {
-    pub(crate) name: String,
-    pub(crate) driver: String,
-}
-
-impl Builder {
-    /// Reads `Name:` and `Driver:`; the names of its nodes follow.
-    fn parse(output: &str) -> Option<Self> {
-        let field = |name: &str| {
-            let value = output.lines().find_map(|line| line.strip_prefix(name))?;
-            Some(value.trim().to_owned())
-        };
-        Some(Self { name: field("Name:")?, driver: field("Driver:")? })
-    }
 }
 
 /// An image in the output of `docker image inspect`.
@@ -111,6 +110,7 @@ impl Docker {
         let display = command.to_string();
         let output = command.output(cx).map_err(|f| daemon_unreachable(cx, &path, f))?;
         let version: VersionOutput = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let fingerprint = version::server_fingerprint(&output.stdout);
         if let Some(client) = &version.client {
             check_client(client)?;
         }
@@ -126,22 +126,25 @@ impl Docker {
             return Err(Error::Podman { host: selected_host(cx, &path) });
         }
         tools::DOCKER.check_min_version(&server.version)?;
-        // The containerd image store exists since 24, the flag since client 28 and API 1.48;
-        // DOCKER_API_VERSION can select an older one.
-        let containerd_store =
-            major_minor(&server.version) >= (24, 0) && uses_containerd_store(cx, &path)?;
+        let has_store = major_minor(&server.version) >= HAS_CONTAINERD_STORE;
+        let info = has_store.then(|| daemon_info(cx, &path)).transpose()?;
+        let containerd_store = info.as_ref().is_some_and(DaemonInfo::has_containerd_store);
         let client = version.client.unwrap_or_default();
+        // The flag exists since client 28 and API 1.48; DOCKER_API_VERSION can select an older
+        // one.
         let api_version = Some(client.api_version).filter(|version| !version.is_empty());
         let supports_save_platform = major_minor(&api_version.unwrap_or(server.api_version))
             >= (1, 48)
             && major_minor(&client.version) >= (28, 0);
-        let client = client.version;
         let platform = format!("{}/{}", server.os, server.arch);
         Ok(Self {
             path,
-            client,
+            client: client.version,
             version: server.version,
             platform,
+            context: client.context.unwrap_or_else(|| DEFAULT_CONTEXT.to_owned()),
+            fingerprint,
+            info,
             containerd_store,
             supports_save_platform,
         })
@@ -149,14 +152,9 @@ impl Docker {
 
     /// Describes the image store.
     pub(crate) fn describe_store(&self, cx: &Cx) -> Result<String> {
-        let sh = cx.shell()?;
-        let format = "{{.Driver}}";
-        let command =
-            Command::new(self.cmd(&sh).args(["info", "--format", format])).timeout(TOOL_TIMEOUT);
-        let driver =
-            command.read(cx).map_err(|f| command_error(f, "get the storage driver".to_owned()))?;
+        let info = self.info(cx)?;
         let store = if self.containerd_store { "containerd" } else { "classic" };
-        Ok(format!("{store} ({})", driver.text().trim()))
+        Ok(format!("{store} ({})", info.driver()))
     }
 
     /// Returns the version of buildx, or `None` if the legacy builder is used.
@@ -166,15 +164,6 @@ impl Docker {
         let output = command.read(cx).ok()?.text();
         // `github.com/docker/buildx v0.12.1 30feaa1`
         output.split_whitespace().find(|word| word.starts_with('v')).map(str::to_owned)
-    }
-
-    /// Returns the builder of BuildKit that is selected, or the one with this name, if it
-    /// does not belong to the daemon.
-    pub(crate) fn foreign_builder(&self, cx: &Cx, name: Option<&str>) -> Option<Builder> {
-        let sh = cx.shell().ok()?;
-        let command = Command::new(self.cmd(&sh).args(["buildx", "inspect"]).args(name));
-        let output = command.timeout(TOOL_TIMEOUT).read(cx).ok()?.text();
-        Builder::parse(&output).filter(|builder| builder.driver != DAEMON_DRIVER)
     }
 
     /// Starts a docker command line; the subcommand follows.
@@ -362,12 +351,12 @@ fn select_old_tags(listed: &str, repository: &str, current: &str) -> Vec<String>
     tags.skip(KEPT_TAGS).map(str::to_owned).collect()
 }
 
-fn uses_containerd_store(cx: &Cx, docker: &Path) -> Result<bool> {
+fn daemon_info(cx: &Cx, docker: &Path) -> Result<DaemonInfo> {
     let sh = cx.shell()?;
-    let format = "{{json .DriverStatus}}";
+    let format = DaemonInfo::FORMAT;
     let command = Command::new(cmd!(sh, "{docker} info --format {format}")).timeout(TOOL_TIMEOUT);
     let output = command.read(cx).map_err(|f| daemon_unreachable(cx, docker, f))?;
-    Ok(output.text().contains("io.containerd.snapshotter"))
+    serde_json::from_slice(&output.stdout).map_err(unexpected_output)
 }
 
 fn daemon_unreachable(cx: &Cx, docker: &Path, failure: Failure) -> Error {
@@ -434,15 +423,6 @@ fn parse_created_at(time: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    #[test]
-    fn builder_has_name_and_driver() {
-        // The output of buildx 0.38.
-        let output = "Name:          far\nDriver:        remote\nLast Activity: 2026-11-28 01:44:39 +0000 UTC\n\nNodes:\nName:             far0\nEndpoint:         unix:///tmp/sock\n";
-        let builder = super::Builder { name: "far".to_owned(), driver: "remote".to_owned() };
-        assert_eq!(super::Builder::parse(output), Some(builder));
-        assert_eq!(super::Builder::parse("ERROR: no builder \"far\" found\n"), None);
-    }
-
     #[test]
     fn parse_created_at_accepts_docker_times() {
         let table = [

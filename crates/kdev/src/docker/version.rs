@@ -30,6 +30,9 @@ pub(crate) struct ComponentVersion {
     /// Only Podman's client has this spelling.
     #[serde(default, rename = "APIVersion")]
     podman_api_version: Option<String>,
+    /// The name of the context of a client.
+    #[serde(default)]
+    pub(crate) context: Option<String>,
     #[serde(default)]
     components: Vec<Component>,
 }
@@ -52,6 +55,12 @@ impl ComponentVersion {
     pub(crate) fn is_nerdctl(&self) -> bool {
         self.components.iter().any(|component| component.name == "buildctl")
     }
+}
+
+/// Returns text that identifies a daemon and its version.
+pub(crate) fn server_fingerprint(output: &[u8]) -> String {
+    let output: serde_json::Value = serde_json::from_slice(output).unwrap_or_default();
+    output["Server"].to_string()
 }
 
 /// Which side has to support another version of the API.

@@ -41,6 +41,8 @@ pub(crate) const PODMAN: Tool = Tool {
 };
 /// How to replace another program with Docker.
 pub(crate) const INSTALL_DOCKER: &str = "install Docker with `sudo apt-get install docker.io`, or follow https://docs.docker.com/engine/install";
+/// How to install the plugin with which Docker uses `BuildKit`.
+pub(crate) const INSTALL_BUILDX: &str = "run `sudo apt-get install docker-buildx-plugin` if Docker is from docker.com, else `sudo apt-get install docker-buildx`";
 /// The sockets of the daemon that systemd starts.
 pub(crate) const DOCKER_SOCKETS: [&str; 2] =
     ["unix:///var/run/docker.sock", "unix:///run/docker.sock"];

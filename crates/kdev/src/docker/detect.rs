@@ -1,0 +1,105 @@
+//! Finds out the properties of the daemon and of its builder, in the order of their cost.
+
+use kdev_core::text;
+
+use crate::cx::Cx;
+use crate::docker::builder::Builder;
+use crate::docker::error::{Error, Result};
+use crate::docker::facts::{self, DaemonInfo, DockerFacts, FactsCache};
+use crate::docker::{Docker, command_error, daemon_info};
+use crate::parallel::run_both;
+use crate::process::Command;
+use crate::tools::{TOOL_TIMEOUT, major_minor};
+
+impl Docker {
+    /// Returns the properties of the daemon and of the builder that `docker build` uses, or
+    /// that the settings name. They are kept until the daemon or a setting of the client
+    /// changes.
+    ///
+    /// It is an error if the user has selected a builder that cannot be used.
+    pub(crate) fn facts(&self, cx: &Cx, named: Option<&str>) -> Result<DockerFacts> {
+        let cache = self.facts_cache(cx, named);
+        if let Some(facts) = cache.as_ref().and_then(FactsCache::get) {
+            return Ok(facts);
+        }
+        let facts = self.read_facts(cx, named)?;
+        // A builder that is not running does not report its version.
+        let is_complete = facts.builder.as_ref().is_none_or(|one| one.buildkit_version.is_some());
+        if let Some(cache) = cache.filter(|_| is_complete) {
+            cache.put(&facts);
+        }
+        Ok(facts)
+    }
+
+    /// Makes the next run read the facts again, because a build or an export has failed.
+    pub(crate) fn forget_facts(&self, cx: &Cx, named: Option<&str>) {
+        if let Some(cache) = self.facts_cache(cx, named) {
+            cache.forget();
+        }
+    }
+
+    /// Records that the daemon cannot push to this machine.
+    pub(crate) fn record_refused_push(&self, cx: &Cx, named: Option<&str>) {
+        let Some(cache) = self.facts_cache(cx, named) else { return };
+        if let Some(facts) = cache.get() {
+            cache.put(&DockerFacts { has_refused_push: true, ..facts });
+        }
+    }
+
+    fn facts_cache(&self, cx: &Cx, named: Option<&str>) -> Option<FactsCache> {
+        let info = self.info.as_ref().map(DaemonInfo::fingerprint).unwrap_or_default();
+        FactsCache::new(cx, &format!("{} {} {info}", self.fingerprint, self.client), named)
+    }
+
+    fn read_facts(&self, cx: &Cx, named: Option<&str>) -> Result<DockerFacts> {
+        let daemon = || run_both(|| self.info(cx), || self.address(cx));
+        let ((info, address), builder) = run_both(daemon, || self.builder(cx, named));
+        let info = info?;
+        Ok(DockerFacts {
+            address: address?,
+            is_rootless: info.is_rootless(),
+            is_desktop: info.is_desktop(),
+            has_refused_push: false,
+            builder: builder?,
+        })
+    }
+
+    /// Returns the output of `docker info`.
+    pub(crate) fn info(&self, cx: &Cx) -> Result<DaemonInfo> {
+        self.info.clone().map_or_else(|| daemon_info(cx, &self.path), Ok)
+    }
+
+    /// Returns the address of the daemon as a URL.
+    fn address(&self, cx: &Cx) -> Result<String> {
+        let sh = cx.shell()?;
+        let format = "{{.Endpoints.docker.Host}}";
+        let command = Command::new(self.cmd(&sh).args(["context", "inspect", "--format", format]));
+        let output = command.timeout(TOOL_TIMEOUT).read(cx);
+        let output = output.map_err(|f| command_error(f, "inspect the context".to_owned()))?;
+        Ok(output.text().trim().to_owned())
+    }
+
+    /// Returns the builder that `docker build` uses, or that the settings name; `None` for the
+    /// legacy builder.
+    fn builder(&self, cx: &Cx, named: Option<&str>) -> Result<Option<Builder>> {
+        let settings = cx.docker_settings();
+        if named.is_none() && !facts::uses_buildx(settings, major_minor(&self.client)) {
+            return Ok(None);
+        }
+        let sh = cx.shell()?;
+        let name = facts::builder_name(settings, named, &self.context);
+        let command = Command::new(self.cmd(&sh).args(["buildx", "inspect"]).args(name));
+        let is_selected = named.is_some() || settings.variable("BUILDX_BUILDER").is_some();
+        match command.timeout(TOOL_TIMEOUT).read(cx) {
+            Ok(output) => Ok(Builder::parse(&output.text())),
+            Err(failure) if failure.is_interrupt() || is_selected => {
+                let builder = text::printable(name.unwrap_or_default());
+                Err(match self.buildx_version(cx) {
+                    Some(_) => Error::Builder { builder, source: failure },
+                    None => Error::BuildxNotFound { builder },
+                })
+            }
+            Err(_) => Ok(None),
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! The properties of a daemon and of its builder that decide how an image is read from them.
+//!
+//! Some of them cost the start of a program, so they are kept in the cache directory until the
+//! daemon or the settings of the client change, or a build fails.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use kdev_core::image::digest;
+use serde::{Deserialize, Serialize};
+
+use crate::cx::{Cx, DockerSettings};
+use crate::docker::builder::Builder;
+
+/// The name that Docker Desktop reports as its operating system.
+const DESKTOP: &str = "Docker Desktop";
+/// The first version of the client that builds with buildx by default.
+const BUILDS_WITH_BUILDX: (u32, u32) = (23, 0);
+
+/// The properties of a daemon and of its builder.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DockerFacts {
+    /// The address of the daemon as a URL, such as `unix:///var/run/docker.sock`.
+    pub(crate) address: String,
+    /// Whether the daemon runs in the network namespace of a user.
+    pub(crate) is_rootless: bool,
+    /// Whether the daemon runs in the virtual machine of Docker Desktop.
+    pub(crate) is_desktop: bool,
+    /// Whether the daemon could not push to this machine.
+    pub(crate) has_refused_push: bool,
+    /// The builder that `docker build` uses; `None` for the legacy builder.
+    pub(crate) builder: Option<Builder>,
+}
+
+impl DockerFacts {
+    /// Returns whether the loopback interface of the daemon is the one of this machine.
+    pub(crate) fn is_near(&self) -> bool {
+        // On other systems, the daemon runs in a virtual machine.
+        cfg!(target_os = "linux")
+            && self.address.starts_with("unix://")
+            && !self.is_rootless
+            && !self.is_desktop
+            && !self.has_refused_push
+    }
+
+    /// Returns whether a build can write an image layout into a directory of this machine.
+    pub(crate) fn can_export_layout(&self) -> bool {
+        self.builder.as_ref().is_some_and(Builder::can_export_layout)
+    }
+
+    /// Returns whether the builder keeps the results of builds, instead of storing them in
+    /// Docker.
+    pub(crate) fn keeps_results(&self) -> bool {
+        self.builder.as_ref().is_some_and(Builder::keeps_results)
+    }
+
+    /// Returns the driver of the builder; `None` for the legacy builder.
+    pub(crate) fn driver(&self) -> Option<&str> {
+        self.builder.as_ref().map(|builder| builder.driver.as_str())
+    }
+
+    /// Returns the version of BuildKit, if it is known.
+    pub(crate) fn buildkit_version(&self) -> Option<(u32, u32)> {
+        self.builder.as_ref().and_then(|builder| builder.buildkit_version)
+    }
+}
+
+/// The output of `docker info`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct DaemonInfo {
+    #[serde(rename = "ID")]
+    id: Option<String>,
+    operating_system: Option<String>,
+    security_options: Option<Vec<String>>,
+    driver_status: Option<serde_json::Value>,
+    driver: Option<String>,
+}
+
+impl DaemonInfo {
+    /// The format of `docker info` with these fields.
+    pub(crate) const FORMAT: &str = r#"{"ID":{{json .ID}},"OperatingSystem":{{json .OperatingSystem}},"SecurityOptions":{{json .SecurityOptions}},"DriverStatus":{{json .DriverStatus}},"Driver":{{json .Driver}}}"#;
+
+    /// Returns whether the daemon uses the containerd image store.
+    pub(crate) fn has_containerd_store(&self) -> bool {
+        let status = self.driver_status.as_ref().map(ToString::to_string).unwrap_or_default();
+        status.contains("io.containerd.snapshotter")
+    }
+
+    /// Returns the name of the storage driver.
+    pub(crate) fn driver(&self) -> &str {
+        self.driver.as_deref().unwrap_or("unknown driver")
+    }
+
+    pub(crate) fn is_desktop(&self) -> bool {
+        self.operating_system.as_deref() == Some(DESKTOP)
+    }
+
+    pub(crate) fn is_rootless(&self) -> bool {
+        let mut options = self.security_options.iter().flatten();
+        options.any(|option| option.split(',').any(|one| one == "name=rootless"))
+    }
+
+    /// Identifies the daemon and its image store.
+    pub(crate) fn fingerprint(&self) -> String {
+        let id = self.id.as_deref().unwrap_or_default();
+        format!("{id} {}", self.has_containerd_store())
+    }
+}
+
+/// Returns the builder that `docker build` uses, unless it is selected in buildx: the one that
+/// is named, else the one of the variable, else the daemon of the context.
+pub(crate) fn builder_name<'a>(
+    settings: &'a DockerSettings,
+    named: Option<&'a str>,
+    context: &'a str,
+) -> Option<&'a str> {
+    let explicit = named.or_else(|| settings.variable("BUILDX_BUILDER"));
+    explicit.or_else(|| (!has_buildx_alias(settings)).then_some(context))
+}
+
+/// Returns whether `docker build` is an alias of `docker buildx build`, as `docker buildx
+/// install` sets it. Only then it uses the builder that `docker buildx use` has selected.
+fn has_buildx_alias(settings: &DockerSettings) -> bool {
+    let file = settings.config_dir.as_ref().map(|dir| dir.join("config.json"));
+    let text = file.and_then(|file| fs::read(file).ok()).unwrap_or_default();
+    let config: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+    config["aliases"]["builder"] == "buildx"
+}
+
+/// Returns whether `docker build` uses buildx if it is installed.
+pub(crate) fn uses_buildx(settings: &DockerSettings, client: (u32, u32)) -> bool {
+    match settings.variable("DOCKER_BUILDKIT") {
+        Some("0" | "false") => false,
+        Some(_) => true,
+        None => client >= BUILDS_WITH_BUILDX || has_buildx_alias(settings),
+    }
+}
+
+/// Facts in the cache directory.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    fingerprint: String,
+    facts: DockerFacts,
+}
+
+/// The place of the facts about one daemon and builder in the cache directory.
+pub(crate) struct FactsCache {
+    path: PathBuf,
+    fingerprint: String,
+}
+
+impl FactsCache {
+    /// `daemon` identifies the daemon and its version, and `named` is the builder that the
+    /// settings of kdev name.
+    pub(crate) fn new(cx: &Cx, daemon: &str, named: Option<&str>) -> Option<Self> {
+        let settings = cx.docker_settings();
+        let key = format!("{:?} {named:?}", settings.variables);
+        let name = digest::sha256(key.as_bytes()).replace(':', "-");
+        let fingerprint = format!("{daemon} {}", fingerprint_files(settings));
+        let fingerprint = digest::sha256(fingerprint.as_bytes());
+        let path = cx.cache_dir()?.join("docker").join(format!("{name}.json"));
+        Some(Self { path, fingerprint })
+    }
+
+    /// Returns the facts, unless the daemon or a setting has changed.
+    pub(crate) fn get(&self) -> Option<DockerFacts> {
+        let kept: Kept = serde_json::from_slice(&fs::read(&self.path).ok()?).ok()?;
+        (kept.fingerprint == self.fingerprint).then_some(kept.facts)
+    }
+
+    /// Keeps the facts. Errors are ignored: the next run asks again.
+    pub(crate) fn put(&self, facts: &DockerFacts) {
+        let kept = Kept { fingerprint: self.fingerprint.clone(), facts: facts.clone() };
+        let write = |dir: &Path| -> std::io::Result<()> {
+            fs::create_dir_all(dir)?;
+            let mut file = tempfile::NamedTempFile::new_in(dir)?;
+            serde_json::to_writer(&mut file, &kept)?;
+            file.persist(&self.path)?;
+            Ok(())
+        };
+        let _ = self.path.parent().map(write);
+    }
+
+    /// Removes the facts, so that the next run asks again.
+    pub(crate) fn forget(&self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Returns the contents of the client's files that select a daemon and a builder.
+fn fingerprint_files(settings: &DockerSettings) -> String {
+    let config = settings.config_dir.iter();
+    let mut files: Vec<PathBuf> = config.clone().map(|dir| dir.join("config.json")).collect();
+    let contexts = config.flat_map(|dir| list(&dir.join("contexts/meta")));
+    files.extend(contexts.map(|dir| dir.join("meta.json")));
+    if let Some(dir) = settings.buildx_dir() {
+        files.push(dir.join("current"));
+        files.extend(["defaults", "instances"].iter().flat_map(|name| list(&dir.join(name))));
+    }
+    let contents = files.iter().map(|file| fs::read(file).unwrap_or_default());
+    contents.map(|bytes| digest::sha256(&bytes)).collect()
+}
+
+/// Returns the paths in a directory, sorted.
+fn list(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok);
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    paths.sort();
+    paths
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn info_identifies_store_desktop_and_rootless() {
+        // The output of Docker 29 and 20.10, of rootless Docker, and of Docker Desktop.
+        let table = [
+            (
+                r#"{"ID":"e0cb","OperatingSystem":"Debian GNU/Linux 12 (bookworm)","SecurityOptions":["name=seccomp,profile=builtin"],"DriverStatus":[["driver-type","io.containerd.snapshotter.v1"]],"Driver":"overlayfs"}"#,
+                (true, false, false),
+            ),
+            (
+                r#"{"ID":"LQCN","OperatingSystem":"Debian GNU/Linux 12 (bookworm)","SecurityOptions":["name=seccomp,profile=default"],"DriverStatus":[["Backing Filesystem","extfs"]],"Driver":"overlay2"}"#,
+                (false, false, false),
+            ),
+            (
+                r#"{"OperatingSystem":"Ubuntu 24.04.3 LTS","SecurityOptions":["name=seccomp,profile=builtin","name=rootless","name=cgroupns"],"DriverStatus":null}"#,
+                (false, false, true),
+            ),
+            (
+                r#"{"OperatingSystem":"Docker Desktop","SecurityOptions":null,"DriverStatus":[["driver-type","io.containerd.snapshotter.v1"]]}"#,
+                (true, true, false),
+            ),
+            ("{}", (false, false, false)),
+        ];
+        for (json, expected) in table {
+            let info: DaemonInfo = serde_json::from_str(json).unwrap();
+            let found = (info.has_containerd_store(), info.is_desktop(), info.is_rootless());
+            assert_eq!(found, expected, "{json}");
+        }
+    }
+
+    #[test]
+    fn only_local_daemon_is_near() {
+        let near =
+            DockerFacts { address: "unix:///run/docker.sock".to_owned(), ..Default::default() };
+        assert!(near.is_near());
+        for address in ["ssh://dev@host", "tcp://127.0.0.1:2376", ""] {
+            let facts = DockerFacts { address: address.to_owned(), ..near.clone() };
+            assert!(!facts.is_near(), "{address}");
+        }
+        assert!(!DockerFacts { is_rootless: true, ..near.clone() }.is_near());
+        assert!(!DockerFacts { is_desktop: true, ..near.clone() }.is_near());
+        assert!(!DockerFacts { has_refused_push: true, ..near }.is_near());
+    }
+
+    fn settings(variables: &[(&str, &str)], dir: &Path) -> DockerSettings {
+        let variable = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let variables: BTreeMap<_, _> = variables.iter().map(variable).collect();
+        DockerSettings { variables, config_dir: Some(dir.to_owned()) }
+    }
+
+    #[test]
+    fn builder_follows_client_settings() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |variables: &[(&str, &str)], named| {
+            let settings = settings(variables, dir.path());
+            let name = builder_name(&settings, named, "ctx").map(str::to_owned);
+            (name, uses_buildx(&settings, (28, 2)), uses_buildx(&settings, (20, 10)))
+        };
+        let name = |name: &str| Some(name.to_owned());
+        assert_eq!(of(&[], None), (name("ctx"), true, false));
+        assert_eq!(of(&[("BUILDX_BUILDER", "env")], None), (name("env"), true, false));
+        assert_eq!(of(&[("BUILDX_BUILDER", "")], None), (name("ctx"), true, false));
+        assert_eq!(of(&[("BUILDX_BUILDER", "env")], Some("own")), (name("own"), true, false));
+        assert_eq!(of(&[("DOCKER_BUILDKIT", "0")], None), (name("ctx"), false, false));
+        assert_eq!(of(&[("DOCKER_BUILDKIT", "1")], None), (name("ctx"), true, true));
+        // `docker buildx install`
+        fs::write(dir.path().join("config.json"), r#"{"aliases":{"builder":"buildx"}}"#).unwrap();
+        assert_eq!(of(&[], None), (None, true, true));
+    }
+
+    #[test]
+    fn kept_facts_end_with_change_of_daemon_or_settings() {
+        let dir = tempfile::tempdir().unwrap();
+        let emit = |_| {};
+        let cache = |daemon: &str, variables: &[(&str, &str)], named| {
+            let settings = settings(variables, &dir.path().join("docker-config"));
+            let cx = Cx::new(&emit).with_cache_dir(dir.path()).with_docker_settings(settings);
+            FactsCache::new(&cx, daemon, named).unwrap()
+        };
+        let facts = DockerFacts { address: "ssh://host".to_owned(), ..Default::default() };
+        cache("1", &[], None).put(&facts);
+        assert_eq!(cache("1", &[], None).get().as_ref(), Some(&facts));
+        assert_eq!(cache("2", &[], None).get(), None);
+        assert_eq!(cache("1", &[("DOCKER_HOST", "tcp://h")], None).get(), None);
+        assert_eq!(cache("1", &[], Some("far")).get(), None);
+        for file in
+            ["config.json", "buildx/current", "buildx/instances/far", "contexts/meta/a/meta.json"]
+        {
+            let path = dir.path().join("docker-config").join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "{}").unwrap();
+            assert_eq!(cache("1", &[], None).get(), None, "{file}");
+            cache("1", &[], None).put(&facts);
+            assert_eq!(cache("1", &[], None).get().as_ref(), Some(&facts));
+        }
+        cache("1", &[], None).forget();
+        assert_eq!(cache("1", &[], None).get(), None);
+    }
+}
