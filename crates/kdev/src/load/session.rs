@@ -11,6 +11,7 @@ use crate::event::Event;
 use crate::load::stream::Codec;
 use crate::node::connection::{NodeConnection, ScriptOutput, Sudo};
 use crate::node::error::{NodeError, NodeErrorKind, import_error};
+use crate::node::script::Verb;
 use crate::process::{Command, Failure, Lines, Output};
 
 impl NodeConnection<'_> {
@@ -30,7 +31,7 @@ impl NodeConnection<'_> {
         args.extend(image.layers.iter().chain(&chain).map(String::as_str));
         args.extend(candidates);
         let sh = self.shell(cx)?;
-        Ok(Command::new(self.script_command(&sh, "load", &args)))
+        Ok(Command::new(self.script_command(&sh, Verb::Load, &args)))
     }
 
     /// Reads which layers the node has. Returns `None` if the connection ends before that is

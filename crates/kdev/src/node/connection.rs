@@ -17,7 +17,7 @@ use crate::cx::Cx;
 use crate::node::error::{NodeError, NodeErrorKind, SudoRule, containerd_access_error};
 use crate::node::report::{NodeProbe, NodeReport};
 use crate::node::runtime::Runtime;
-use crate::node::script::SCRIPT;
+use crate::node::script::Verb;
 use crate::node::ssh::{self, SSH_FAILED};
 use crate::node::transport::Transport;
 use crate::process::{Command, Failure, Output};
@@ -87,7 +87,7 @@ impl<'a> NodeConnection<'a> {
         settings: &NodeSettings,
     ) -> Result<Self, NodeError> {
         let mut connection = Self::new(transport, node, settings)?;
-        let output = connection.run_script_with_ctr(cx, "probe", &[])?;
+        let output = connection.run_script_with_ctr(cx, Verb::Probe, &[])?;
         let value = |key| output.get(key).unwrap_or_default().to_owned();
         connection.ctr = value("ctr");
         connection.ids = output.machine_ids();
@@ -125,7 +125,7 @@ impl<'a> NodeConnection<'a> {
     pub(crate) fn list_images(&self, cx: &Cx, bases: &[String]) -> Result<NodeImages, NodeError> {
         let args: Vec<&str> =
             std::iter::once(&self.snapshotter).chain(bases).map(String::as_str).collect();
-        let output = self.run_script_with_ctr(cx, "images", &args)?;
+        let output = self.run_script_with_ctr(cx, Verb::Images, &args)?;
         let lines = output.0.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let sudo = if matches!(self.sudo, Sudo::Yes) { "sudo -n " } else { "" };
         let ctr = self.transport.command_with_stdin(&format!("{sudo}{}", self.ctr));
@@ -141,7 +141,7 @@ impl<'a> NodeConnection<'a> {
         settings: &NodeSettings,
     ) -> Result<NodeProbe, NodeError> {
         let connection = Self::new(transport, node, settings)?;
-        let output = connection.run_script(cx, "report", &[])?;
+        let output = connection.run_script(cx, Verb::Report, &[])?;
         let lines = output.0.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let mut report = NodeReport::parse(lines);
         report.location = connection.location();
@@ -188,7 +188,7 @@ impl<'a> NodeConnection<'a> {
     fn run_script_with_ctr(
         &self,
         cx: &Cx,
-        verb: &str,
+        verb: Verb,
         args: &[&str],
     ) -> Result<ScriptOutput, NodeError> {
         let output = self.run_script(cx, verb, args)?;
@@ -198,7 +198,7 @@ impl<'a> NodeConnection<'a> {
         }
     }
 
-    fn run_script(&self, cx: &Cx, verb: &str, args: &[&str]) -> Result<ScriptOutput, NodeError> {
+    fn run_script(&self, cx: &Cx, verb: Verb, args: &[&str]) -> Result<ScriptOutput, NodeError> {
         let sh = self.shell(cx)?;
         let timeout =
             if is_not_responding(self.node) { NOT_RESPONDING_TIMEOUT } else { SCRIPT_TIMEOUT };
@@ -216,14 +216,15 @@ impl<'a> NodeConnection<'a> {
         cx.shell().map_err(|error| self.error(NodeErrorKind::Unreachable(error.to_string())))
     }
 
-    pub(crate) fn script_command<'s>(&self, sh: &'s Shell, verb: &str, args: &[&str]) -> Cmd<'s> {
+    pub(crate) fn script_command<'s>(&self, sh: &'s Shell, verb: Verb, args: &[&str]) -> Cmd<'s> {
         let sudo = match self.sudo {
             Sudo::Auto => "auto",
             Sudo::Yes => "yes",
             Sudo::No => "no",
         };
         let runtime = self.runtime.as_str();
-        let mut command = vec!["sh", "-c", &SCRIPT, "kdev", &self.nonce, verb, sudo, runtime];
+        let (script, name) = (verb.script(), verb.process_name());
+        let mut command = vec!["sh", "-c", script, name, &self.nonce, sudo, runtime];
         command.extend(args);
         self.transport.command(sh, &command)
     }

@@ -5,8 +5,8 @@
 //! - `host_key.rs`: fetches an unknown SSH host key
 //! - `report.rs`: the state of a node
 //! - `runtime.rs`: which containerd the kubelet uses
-//! - `script.rs`: the script as it is sent
-//! - `script.sh`: the script that runs on each node
+//! - `script.rs`: the scripts that run on each node, as they are sent
+//! - `script/`: the parts of these scripts: one file per verb, and the common ones
 //! - `ssh.rs`: SSH targets, options, and shared connections
 //! - `transport.rs`: how a node is reached: locally, through Docker, or by SSH
 
@@ -15,6 +15,6 @@ pub(crate) mod error;
 pub(crate) mod host_key;
 pub(crate) mod report;
 pub(crate) mod runtime;
-mod script;
+pub(crate) mod script;
 pub(crate) mod ssh;
 pub(crate) mod transport;

@@ -1,47 +1,109 @@
-//! The script that runs on each node, as it is sent there.
+//! The scripts that run on each node, as they are sent there.
+//!
+//! A script consists of files in `script/`: each verb has its own, and those that several
+//! verbs share come before it.
 
 use std::sync::LazyLock;
 
 use kdev_core::shell_script::minify;
 
-const SOURCE: &str = include_str!("script.sh");
+const START: &str = include_str!("script/start.sh");
+const MACHINE: &str = include_str!("script/machine.sh");
+const CTR: &str = include_str!("script/ctr.sh");
+const ACCESS: &str = include_str!("script/access.sh");
 
-/// The script. Each load sends it twice, so it has no comments and no indentation.
-pub(crate) static SCRIPT: LazyLock<String> = LazyLock::new(|| minify(SOURCE));
+/// A script for one purpose.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Verb {
+    /// Checks the access to containerd.
+    Probe,
+    /// Imports an image.
+    Load,
+    /// Lists images.
+    Images,
+    /// Describes the machine and its containerd.
+    Report,
+}
+
+impl Verb {
+    /// Returns the script's name among the processes of the node.
+    pub(crate) fn process_name(self) -> &'static str {
+        match self {
+            Self::Probe => "kdev-probe",
+            Self::Load => "kdev-load",
+            Self::Images => "kdev-images",
+            Self::Report => "kdev-report",
+        }
+    }
+
+    /// Returns the script. It has no comments and no indentation, because it is most of the
+    /// data of a load without changes.
+    pub(crate) fn script(self) -> &'static str {
+        static PROBE: LazyLock<String> = LazyLock::new(|| minify(&Verb::Probe.source()));
+        static LOAD: LazyLock<String> = LazyLock::new(|| minify(&Verb::Load.source()));
+        static IMAGES: LazyLock<String> = LazyLock::new(|| minify(&Verb::Images.source()));
+        static REPORT: LazyLock<String> = LazyLock::new(|| minify(&Verb::Report.source()));
+        match self {
+            Self::Probe => &PROBE,
+            Self::Load => &LOAD,
+            Self::Images => &IMAGES,
+            Self::Report => &REPORT,
+        }
+    }
+
+    fn source(self) -> String {
+        match self {
+            Self::Probe => [START, CTR, ACCESS, include_str!("script/probe.sh")].concat(),
+            Self::Load => [START, CTR, include_str!("script/load.sh")].concat(),
+            Self::Images => [START, CTR, include_str!("script/images.sh")].concat(),
+            Self::Report => {
+                [START, MACHINE, CTR, ACCESS, include_str!("script/report.sh")].concat()
+            }
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use xshell::{Shell, cmd};
 
-    /// The largest size of the script: it is most of the data of a load without changes.
-    const MAX_BYTES: usize = 8_192;
+    /// Each verb, and the largest size of its script.
+    const VERBS: [(Verb, usize); 4] =
+        [(Verb::Probe, 2_560), (Verb::Load, 4_864), (Verb::Images, 3_328), (Verb::Report, 3_584)];
 
     #[test]
-    fn script_is_small() {
-        assert!(SCRIPT.len() <= MAX_BYTES, "{} bytes", SCRIPT.len());
-    }
-
-    #[test]
-    fn script_is_posix_sh() {
-        let sh = Shell::new().unwrap();
-        let shells: [&[&str]; 4] = [&["sh"], &["dash"], &["busybox", "sh"], &["bash", "--posix"]];
-        let is_installed = |shell: &&&[&str]| which::which(shell[0]).is_ok();
-        for shell in shells.iter().filter(is_installed) {
-            // `-n` only checks the syntax.
-            let (program, args, script) = (shell[0], &shell[1..], SCRIPT.as_str());
-            cmd!(sh, "{program} {args...} -n -c {script}").quiet().run().unwrap();
+    fn scripts_are_small() {
+        for (verb, limit) in VERBS {
+            let bytes = verb.script().len();
+            assert!(bytes <= limit, "{verb:?}: {bytes} bytes");
         }
     }
 
     #[test]
-    fn minified_script_is_equivalent() {
+    fn scripts_are_posix_sh() {
+        let sh = Shell::new().unwrap();
+        let shells: [&[&str]; 4] = [&["sh"], &["dash"], &["busybox", "sh"], &["bash", "--posix"]];
+        let is_installed = |shell: &&&[&str]| which::which(shell[0]).is_ok();
+        for shell in shells.iter().filter(is_installed) {
+            for (verb, _) in VERBS {
+                // `-n` only checks the syntax.
+                let (program, args, script) = (shell[0], &shell[1..], verb.script());
+                cmd!(sh, "{program} {args...} -n -c {script}").quiet().run().unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn minified_scripts_are_equivalent() {
         // bash prints a function with its own indentation and without comments.
         let sh = Shell::new().unwrap();
         let print = |script: &str| {
             let define = format!("node_script() {{\n{script}\n}}\ndeclare -f node_script");
             cmd!(sh, "bash -c {define}").quiet().read().unwrap()
         };
-        assert_eq!(print(&SCRIPT), print(SOURCE));
+        for (verb, _) in VERBS {
+            assert_eq!(print(verb.script()), print(&verb.source()));
+        }
     }
 }

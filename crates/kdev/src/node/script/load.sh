@@ -1,0 +1,111 @@
+# Checks whether the image is present for the CRI. If not: lists which of these layers
+# are present, reads a line with the encoding of the stream, imports the rest of stdin,
+# and verifies the image or restores the old state. Arguments:
+#   NAME CONFIG PLATFORM LOCAL SNAPSHOTTER DIGEST...
+
+# The CRI records a second name for each image: the config digest. If both names
+# refer to the same manifest and it is unpacked, the name has the expected
+# configuration and the CRI knows the image.
+check_image() {
+	set -- $(ct images check $snapshotter "name==\"$name\"" "name==\"$config\"" 2>/dev/null | awk -v name="$name" -v config="$config" '
+		BEGIN { target = config_target = unpacked = "-" }
+		$1 == name { target = $3; unpacked = $NF }
+		$1 == config { config_target = $3 }
+		END { print target, config_target, unpacked }')
+	target=${1#-} config_target=${2#-} unpacked=$3
+}
+is_verified() {
+	check_image
+	[ -n "$target" ] && [ "$target" = "$config_target" ] && [ "$unpacked" = true ]
+}
+# A containerd that has crashed is usually restarted soon. What the import left
+# behind can only be removed after that.
+wait_for_containerd() {
+	tries=0
+	until ct version >/dev/null 2>&1 || [ "$tries" -ge 30 ]; do
+		tries=$((tries + 1))
+		sleep 1
+	done
+}
+# Removes names that refer to an unverified image. $1 is the manifest that the
+# image's name referred to before, to which it is reset; $2 that of the CRI's name.
+restore() {
+	other=
+	[ -n "$1" ] && other=$(ct images ls "target.digest==$1" 2>/dev/null | awk 'NR == 2 { print $1 }')
+	case $other in
+	"$name") ;;
+	'') ct images rm "$name" >/dev/null 2>&1 ;;
+	*) ct images tag --force "$other" "$name" >/dev/null 2>&1 ;;
+	esac
+	[ -n "$2" ] || ct images rm "$config" >/dev/null 2>&1
+}
+
+name=$1 config=$2 platform=$3 local=$4
+[ -z "$5" ] || snapshotter="--snapshotter $5"
+shift 5
+# One load at a time: a failed import must not remove a name that another
+# load is about to verify. Any file that all users can read can be the lock.
+if command -v flock >/dev/null && [ -r /etc/machine-id ]; then
+	exec 9</etc/machine-id
+	flock -n 9 || {
+		# An image that is already present does not have to wait for another load.
+		if is_verified; then emit present; exit 0; fi
+		emit waiting
+		flock 9
+	}
+fi
+if is_verified; then emit present; exit 0; fi
+old_target=$target old_config_target=$config_target
+emit room "$(df -Pk "$root" 2>/dev/null | awk 'NR == 2 { print $4 }')"
+for tool in zstd gzip; do command -v "$tool" >/dev/null && emit "$tool"; done
+# Which of the given layers are present, unpacked or as a blob.
+ct snapshots $snapshotter ls 2>/dev/null | awk -v nonce="$nonce" -v candidates=" $* " '
+	$NF == "Committed" && index(candidates, " " $1 " ") { print nonce, "snapshot", $1 }'
+ct content ls 2>/dev/null | awk -v nonce="$nonce" -v candidates=" $* " '
+	match($0, /containerd.io\/uncompressed=sha256:[0-9a-f]+/) {
+		diff_id = substr($0, RSTART + 27, RLENGTH - 27)
+		if (index(candidates, " " diff_id " ")) print nonce, "blob", $1, $2, diff_id
+	}'
+emit listed
+# The reply: the codec of the stream and, for a patch, the digest of its base.
+read -r codec patch_base || exit 0
+case $codec in
+zstd) decode='zstd -dcq' ;;
+gzip) decode='gzip -dc' ;;
+*) decode=cat ;;
+esac
+if [ -n "$patch_base" ]; then
+	umask 077
+	# In memory if possible.
+	scratch=$(mktemp -p /dev/shm kdev.XXXXXX 2>/dev/null || mktemp)
+	trap 'rm -f "$scratch"' EXIT
+	ct content get "$patch_base" >"$scratch" 2>/dev/null
+	case sha256:$(sha256sum <"$scratch") in
+	"$patch_base "*) emit patch; decode="zstd -dcq --long=27 --patch-from=$scratch" ;;
+	esac
+fi
+emit ready
+# Without regular output, this end could take hours to notice that the other
+# end is gone, and would keep the lock.
+while sleep 10 >/dev/null 2>&1 9>&- && emit alive; do :; done &
+heartbeat=$!
+set -- $snapshotter --platform "$platform"
+[ "$local" = yes ] && set -- "$@" --local
+output=$({ $decode | ct_stdin image import "$@" - >/dev/null; } 2>&1) && code=0 || code=$?
+kill "$heartbeat" 2>/dev/null
+# A name that is moved keeps the CRI's label, and the CRI of 1.x ignores names
+# that already have it.
+[ "$code" = 0 ] && [ -n "$old_target" ] && ct images label "$name" io.cri-containerd.image= >/dev/null 2>&1
+[ "$code" = 0 ] || wait_for_containerd
+tries=0
+while ! is_verified; do
+	# The CRI is notified of an image by an event, slightly later.
+	[ "$code" = 0 ] && [ "$tries" -lt 200 ] || {
+		restore "$old_target" "$old_config_target"
+		emit failed "$code" "$(one_line "$output")"
+		exit 0
+	}
+	tries=$((tries + 1))
+	sleep 0.05 2>/dev/null || sleep 1
+done
+emit loaded

@@ -1,0 +1,3 @@
+# Prints the user and whether containerd is accessible.
+emit user "$(id -un)"
+report_containerd
