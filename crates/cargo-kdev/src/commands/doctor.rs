@@ -136,6 +136,7 @@ fn section_title(result: &CheckResult) -> String {
         (Some(node), _) => format!("node {node}"),
         (None, CheckGroup::Tools) => "tools".to_owned(),
         (None, CheckGroup::Docker) => "docker".to_owned(),
+        (None, CheckGroup::Podman) => "podman".to_owned(),
         (None, CheckGroup::Project) => "project".to_owned(),
         _ => "cluster".to_owned(),
     }

@@ -1,9 +1,9 @@
-//! Checks of Docker: the daemon, its image store and its builder.
+//! Checks of Docker: the daemon, its image store and its builder; or of Podman.
 
 use crate::commands::doctor::fix::Fix;
 use crate::commands::doctor::report::{CheckGroup, CheckResult};
 use crate::cx::Cx;
-use crate::docker::{self, Docker};
+use crate::docker::{self, Docker, Engine, ImageStore, Podman};
 use crate::parallel::run_both;
 use crate::process;
 use crate::tools::{self, major_minor};
@@ -11,21 +11,32 @@ use crate::tools::{self, major_minor};
 /// The first version of the client that uses `BuildKit` only through buildx.
 const REQUIRES_BUILDX: (u32, u32) = (23, 0);
 
+/// The platform that a program builds for by default.
+#[derive(Clone, Debug)]
+pub(crate) struct BuilderPlatform {
+    pub(crate) engine: Engine,
+    pub(crate) platform: String,
+}
+
 /// The result of the checks.
 #[derive(Default)]
 pub(crate) struct DockerCheck {
     pub(crate) results: Vec<CheckResult>,
     /// The default platform of builds.
-    pub(crate) platform: Option<String>,
+    pub(crate) platform: Option<BuilderPlatform>,
     /// The version of the client if it uses the legacy builder.
     legacy_builder_client: Option<String>,
 }
 
 impl DockerCheck {
     /// Runs the checks. The client is checked with the other tools.
-    pub(crate) fn run(cx: &Cx) -> Self {
-        match Docker::connect(cx) {
-            Ok(docker) => Self::for_client(cx, docker),
+    pub(crate) fn run(cx: &Cx, store: docker::Result<ImageStore>) -> Self {
+        match store {
+            Ok(ImageStore::Docker(docker)) => Self::for_client(cx, docker),
+            Ok(ImageStore::Podman(podman)) => Self::for_podman(cx, podman),
+            Err(error) if is_about_podman(&error) => {
+                Self::failed(CheckResult::failed(CheckGroup::Podman, "engine", error))
+            }
             Err(error) if process::is_interrupt(&error) || is_missing(&error) => {
                 let cause = "`docker` not found on PATH";
                 Self::failed(CheckResult::skipped(CheckGroup::Docker, "daemon", cause))
@@ -60,8 +71,21 @@ impl DockerCheck {
         };
         Self {
             results: vec![daemon, store, CheckResult::ok(CheckGroup::Docker, "builder", builder)],
-            platform: Some(docker.platform),
+            platform: Some(BuilderPlatform { engine: Engine::Docker, platform: docker.platform }),
             legacy_builder_client: buildx.is_none().then_some(docker.client),
+        }
+    }
+
+    fn for_podman(cx: &Cx, podman: Podman) -> Self {
+        let version = format!("{} for {}", podman.version, podman.platform);
+        let store = match podman.describe_store(cx) {
+            Ok(store) => CheckResult::ok(CheckGroup::Podman, "image-store", store),
+            Err(error) => CheckResult::failed(CheckGroup::Podman, "image-store", error),
+        };
+        Self {
+            results: vec![CheckResult::ok(CheckGroup::Podman, "engine", version), store],
+            platform: Some(BuilderPlatform { engine: Engine::Podman, platform: podman.platform }),
+            legacy_builder_client: None,
         }
     }
 
@@ -84,6 +108,10 @@ impl DockerCheck {
             *builder = result.clone();
         }
     }
+}
+
+fn is_about_podman(error: &docker::Error) -> bool {
+    matches!(error, docker::Error::RemotePodman { .. } | docker::Error::PodmanUnusable { .. })
 }
 
 fn is_missing(error: &docker::Error) -> bool {

@@ -3,7 +3,7 @@
 //!
 //! - `cluster.rs`: the context, the API server and the permissions
 //! - `containerd.rs`: containerd and `ctr` on a node
-//! - `docker.rs`: the Docker daemon, its image store and builder
+//! - `docker.rs`: the Docker daemon, its image store and builder; or Podman
 //! - `fix.rs`: the fixes that `--fix` applies
 //! - `node.rs`: a node
 //! - `observation.rs`: the facts about a node
@@ -28,17 +28,18 @@ use std::path::PathBuf;
 use kdev_core::shell;
 
 use crate::cluster::kubeconfig::ClusterTarget;
-use crate::commands::doctor::docker::DockerCheck;
+use crate::commands::doctor::docker::{BuilderPlatform, DockerCheck};
 use crate::commands::doctor::fix::Fix;
 use crate::commands::doctor::project::ProjectCheck;
 use crate::commands::doctor::report::{CheckGroup, CheckResult, CheckState, DoctorReport};
-use crate::config::ConfigLayer;
+use crate::config::{BuilderChoice, ConfigLayer};
 use crate::cx::Cx;
+use crate::docker::{Engine, ImageStore};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::parallel::{map_all, run_both};
 use crate::project::PackageSelection;
-use crate::tools::{self, DOCKER, HELM, KUBECTL, SSH};
+use crate::tools::{self, DOCKER, HELM, KUBECTL, PODMAN, SSH};
 
 /// The options of [`doctor`].
 #[derive(Clone, Debug, Default)]
@@ -120,14 +121,14 @@ fn apply_fixes(cx: &Cx, checks: &[CheckResult]) -> Result<bool> {
 }
 
 fn run_checks(cx: &Cx, request: &DoctorRequest) -> Result<DoctorReport> {
-    let check_machine = || run_both(|| check_tools(cx), || DockerCheck::run(cx));
-    let check_target = || {
-        let project = ProjectCheck::run(cx, &request.selection, &request.flags, &request.target)?;
-        let cluster = cluster::check(cx, &request.target, &request.nodes, &project);
-        Ok::<_, Error>((project, cluster))
+    let project = ProjectCheck::run(cx, &request.selection, &request.flags, &request.target)?;
+    let check_machine = || {
+        let store = ImageStore::connect(cx, &project.config.builder);
+        let engine = store.as_ref().map_or_else(|_| expected_engine(&project), ImageStore::engine);
+        run_both(|| check_tools(cx, engine), || DockerCheck::run(cx, store))
     };
-    let ((tools, mut docker), result) = run_both(check_machine, check_target);
-    let (project, cluster) = result?;
+    let check_cluster = || cluster::check(cx, &request.target, &request.nodes, &project);
+    let ((tools, mut docker), cluster) = run_both(check_machine, check_cluster);
     cx.check_interrupt()?;
     docker.check_dockerfile(project.buildkit_line.as_ref());
     // An outdated client fails both checks; report it once.
@@ -138,8 +139,14 @@ fn run_checks(cx: &Cx, request: &DoctorRequest) -> Result<DoctorReport> {
     checks.extend(docker.results);
     checks.extend(project.results);
     checks.extend(cluster.results);
-    let platform = request.platform.clone().or(docker.platform);
-    checks.extend(visit::check_all(cluster.nodes, platform.as_deref()));
+    let platform = match (docker.platform, request.platform.clone()) {
+        // Podman ignores the variable.
+        (Some(BuilderPlatform { engine: Engine::Docker, .. }) | None, Some(platform)) => {
+            Some(BuilderPlatform { engine: Engine::Docker, platform })
+        }
+        (detected, _) => detected,
+    };
+    checks.extend(visit::check_all(cluster.nodes, platform.as_ref()));
     let mut report = DoctorReport { checks, fix_command: None };
     if report.fixable_count() > 0 && !request.fix {
         report.fix_command = Some(request.fix_command());
@@ -147,10 +154,22 @@ fn run_checks(cx: &Cx, request: &DoctorRequest) -> Result<DoctorReport> {
     Ok(report)
 }
 
-/// Checks the client programs. `docker` and `kubectl` are required; the commands that need `ssh`
+/// Returns the program that the settings require, if it cannot be used.
+fn expected_engine(project: &ProjectCheck) -> Engine {
+    match project.config.builder {
+        BuilderChoice::Podman => Engine::Podman,
+        _ => Engine::Docker,
+    }
+}
+
+/// Checks the client programs. The builder and `kubectl` are required; the commands that need `ssh`
 /// or `helm` report if it is missing.
-fn check_tools(cx: &Cx) -> Vec<CheckResult> {
-    let tools = [(DOCKER, true), (KUBECTL, true), (SSH, false), (HELM, false)];
+fn check_tools(cx: &Cx, engine: Engine) -> Vec<CheckResult> {
+    let builder = match engine {
+        Engine::Docker => DOCKER,
+        Engine::Podman => PODMAN,
+    };
+    let tools = [(builder, true), (KUBECTL, true), (SSH, false), (HELM, false)];
     map_all(&tools, |(tool, is_required)| match tool.check_version(cx) {
         Ok(version) => CheckResult::ok(CheckGroup::Tools, tool.name, version),
         Err(tools::Error::NotFound { .. }) if !is_required => {

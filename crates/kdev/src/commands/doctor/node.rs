@@ -9,8 +9,10 @@ use kdev_core::kube::object::{condition, text};
 use kdev_core::text::toml_key;
 
 use crate::commands::doctor::containerd;
+use crate::commands::doctor::docker::BuilderPlatform;
 use crate::commands::doctor::observation::ObservedNode;
 use crate::commands::doctor::report::{CheckGroup, CheckResult};
+use crate::docker::Engine;
 use crate::node::report::{NodeProbe, NodeReport};
 
 /// The default of the kubelet's `imageGCHighThresholdPercent`: above it, the kubelet deletes
@@ -89,23 +91,33 @@ fn describe_node_help(observed: &ObservedNode) -> String {
     format!("run `{} describe node {}` to find the cause", observed.kubectl, observed.node.name)
 }
 
-/// Checks that Docker builds for the platform of the node. Ignores the variant of the
+/// Checks that images are built for the platform of the node. Ignores the variant of the
 /// architecture (`v8` in `linux/arm64/v8`), which the API does not have.
 fn check_platform(observed: &ObservedNode) -> CheckResult {
     let platform = observed.node.info.platform();
-    match observed.docker_platform {
-        Some(docker) if *docker != platform && !docker.starts_with(&format!("{platform}/")) => {
+    match observed.builder {
+        Some(BuilderPlatform { engine, platform: built })
+            if *built != platform && !built.starts_with(&format!("{platform}/")) =>
+        {
+            let help = match engine {
+                Engine::Docker => {
+                    format!("set DOCKER_DEFAULT_PLATFORM={platform} to build for the node")
+                }
+                Engine::Podman => format!(
+                    "add `\"--platform={platform}\"` to `docker-build` in `[package.metadata.kdev]` to build for the node"
+                ),
+            };
             CheckResult::warning(
                 CheckGroup::Node,
                 "platform",
                 format!(
-                    "{platform}, but Docker builds for {docker} unless the Dockerfile sets a platform"
+                    "{platform}, but {engine} builds for {built} unless the Dockerfile sets a platform"
                 ),
-                format!("set DOCKER_DEFAULT_PLATFORM={platform} to build for the node"),
+                help,
             )
         }
-        Some(_) => {
-            CheckResult::ok(CheckGroup::Node, "platform", format!("{platform}, matches Docker"))
+        Some(BuilderPlatform { engine, .. }) => {
+            CheckResult::ok(CheckGroup::Node, "platform", format!("{platform}, matches {engine}"))
         }
         None => CheckResult::ok(CheckGroup::Node, "platform", platform),
     }

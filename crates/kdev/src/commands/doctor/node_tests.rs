@@ -1,5 +1,6 @@
 //! Nodes with one problem each.
 
+use crate::docker::Engine;
 use kdev_core::kube::distribution::NodeServices;
 use serde_json::{Value, json};
 
@@ -68,7 +69,7 @@ fn problems_with(
         kubectl: "kubectl",
         visit: Ok(NodeProbe { report: facts, error }),
         visited_at: 990..=1010,
-        docker_platform: Some(docker),
+        builder: Some(&BuilderPlatform { engine: Engine::Docker, platform: docker.to_owned() }),
     };
     let not_ok = check(&observed).into_iter().filter(|one| one.state != CheckState::Ok);
     not_ok.map(|one| (one.check, one.state, one.evidence)).collect()

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use kdev_core::kube::node::Node;
 use serde_json::Value;
 
+use crate::commands::doctor::docker::BuilderPlatform;
 use crate::node::error::NodeError;
 use crate::node::report::NodeProbe;
 
@@ -18,6 +19,5 @@ pub(crate) struct ObservedNode<'a> {
     pub(crate) visit: Result<NodeProbe, NodeError>,
     /// The local time during the visit, in seconds since 1970.
     pub(crate) visited_at: RangeInclusive<i64>,
-    /// The platform that Docker builds for.
-    pub(crate) docker_platform: Option<&'a str>,
+    pub(crate) builder: Option<&'a BuilderPlatform>,
 }

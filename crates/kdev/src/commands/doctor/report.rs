@@ -42,6 +42,8 @@ pub enum CheckGroup {
     Tools,
     /// The Docker daemon.
     Docker,
+    /// Podman.
+    Podman,
     /// The cargo project, its configuration and its manifests.
     Project,
     /// The kubeconfig, the API server and the permissions.
@@ -104,7 +106,7 @@ impl CheckResult {
         evidence: impl Into<String>,
     ) -> Self {
         let code = match group {
-            CheckGroup::Tools | CheckGroup::Docker => ExitCode::Tool,
+            CheckGroup::Tools | CheckGroup::Docker | CheckGroup::Podman => ExitCode::Tool,
             CheckGroup::Project => ExitCode::Project,
             CheckGroup::Cluster => ExitCode::Cluster,
             CheckGroup::Node => ExitCode::Node,

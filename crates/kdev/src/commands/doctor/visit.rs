@@ -8,6 +8,7 @@ use kdev_core::kube::placement;
 use serde_json::Value;
 
 use crate::cluster::{self, Cluster};
+use crate::commands::doctor::docker::BuilderPlatform;
 use crate::commands::doctor::fix::Fix;
 use crate::commands::doctor::node;
 use crate::commands::doctor::observation::ObservedNode;
@@ -37,7 +38,7 @@ enum Outcome {
 }
 
 impl VisitedNode {
-    fn check(self, docker_platform: Option<&str>) -> Vec<CheckResult> {
+    fn check(self, builder: Option<&BuilderPlatform>) -> Vec<CheckResult> {
         match self.outcome {
             Outcome::Skipped(result) => vec![result.on_node(&self.node.name)],
             Outcome::Visited(visit, visited_at, fix) => {
@@ -47,7 +48,7 @@ impl VisitedNode {
                     kubectl: &self.kubectl,
                     visit: *visit,
                     visited_at,
-                    docker_platform,
+                    builder,
                 });
                 let add_fix = |result: CheckResult| match result.check {
                     "connection" => result.with_fix(fix.clone()),
@@ -63,10 +64,9 @@ impl VisitedNode {
 /// either to warnings, if another node can be loaded.
 pub(super) fn check_all(
     nodes: Vec<VisitedNode>,
-    docker_platform: Option<&str>,
+    builder: Option<&BuilderPlatform>,
 ) -> Vec<CheckResult> {
-    let check =
-        |node: VisitedNode| (placement::is_not_responding(&node.node), node.check(docker_platform));
+    let check = |node: VisitedNode| (placement::is_not_responding(&node.node), node.check(builder));
     let nodes: Vec<(bool, Vec<CheckResult>)> = nodes.into_iter().map(check).collect();
     let is_error = |result: &CheckResult| result.state == CheckState::Error;
     let is_loadable = |results: &[CheckResult]| {
