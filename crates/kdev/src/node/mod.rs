@@ -7,7 +7,7 @@
 //! - `runtime.rs`: which containerd the kubelet uses
 //! - `script.rs`: the scripts that run on each node, as they are sent
 //! - `script/`: the parts of these scripts: one file per verb, and the common ones
-//! - `ssh.rs`: SSH targets, options, and shared connections
+//! - `ssh.rs`: shared connections over SSH
 //! - `transport.rs`: how a node is reached: locally, through Docker, or by SSH
 
 pub(crate) mod connection;

@@ -12,8 +12,9 @@ use xshell::{Cmd, Shell, cmd};
 use crate::config::{Config, NodeSettings};
 use crate::cx::Cx;
 use crate::node::error::{NodeError, NodeErrorKind};
-use crate::node::ssh::{Ssh, SshEndpoint, SshTarget};
+use crate::node::ssh::{Ssh, SshEndpoint};
 use crate::process::Command;
+use crate::tools::ssh::SshTarget;
 use crate::tools::{self, Result, TOOL_TIMEOUT};
 
 /// The transports to all nodes of one run.

@@ -1,6 +1,9 @@
 //! Finds cargo, docker, ssh, kubectl and helm on PATH and checks their versions.
+//!
+//! - `ssh.rs`: SSH targets, and the options of each connection
 
 mod error;
+pub(crate) mod ssh;
 
 use std::fs;
 use std::path::{Path, PathBuf};
