@@ -24,6 +24,7 @@ mod output;
 mod owners;
 mod package_selection;
 mod project;
+mod podman;
 mod prune;
 mod render;
 mod repository;

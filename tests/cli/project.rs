@@ -267,10 +267,21 @@ impl Project {
         })
     }
 
+    /// Adds a fake of Podman.
+    pub(crate) fn install_podman(&self) -> &Self {
+        let fake = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/cli/fakes/podman");
+        symlink(fake.canonicalize().unwrap(), self.path("bin/podman")).unwrap();
+        self
+    }
+
     fn link_tools(&self) {
         let fakes = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/cli/fakes");
         for fake in fs::read_dir(fakes).unwrap() {
             let fake = fake.unwrap().path().canonicalize().unwrap();
+            // Only `install_podman` adds it.
+            if fake.ends_with("podman") {
+                continue;
+            }
             symlink(&fake, self.path("bin").join(fake.file_name().unwrap())).unwrap();
         }
         for tool in REAL_TOOLS {

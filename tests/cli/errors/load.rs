@@ -7,7 +7,7 @@ fn docker_save_fails() {
     let project = Project::new();
     project.write("fake/save-fails", "");
     fails(&project, 94, &format!("{BUILT}     Loading n1 (4.00 KiB)
-error: failed to export the image from Docker for node `n1`
+error: failed to export the image for node `n1`
   caused by: `docker save {IMAGE}` exited with code 1: Error response from daemon: unable to create manifests file: NotFound: content digest sha256:1: not found
   help: run `docker build --no-cache` to rebuild the image\n"));
 }

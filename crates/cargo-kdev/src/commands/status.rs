@@ -239,7 +239,10 @@ pub(crate) fn notes(status: &Status) -> Vec<String> {
     if let Some(error) = &status.docker_error {
         notes.push(format!("the latest build is unknown: {error}"));
     } else if status.latest.is_none() {
-        notes.push("the latest build is unknown: Docker has no image of this project".into());
+        notes.push(format!(
+            "the latest build is unknown: {} has no image of this project",
+            status.engine
+        ));
     }
     if status.rows.iter().any(is_outdated) {
         notes.push(format!(

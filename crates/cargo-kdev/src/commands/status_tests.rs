@@ -11,7 +11,7 @@ fn now() -> Timestamp {
 /// A status with these rows.
 fn status(rows: &[Value]) -> Status {
     serde_json::from_value(json!({"package": "app", "context": "c", "namespace": "n",
-        "flags": " --context c", "latest": "kdev-1", "docker_error": null, "rows": rows}))
+        "flags": " --context c", "engine": "docker", "latest": "kdev-1", "docker_error": null, "rows": rows}))
     .unwrap()
 }
 

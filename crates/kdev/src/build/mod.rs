@@ -72,6 +72,9 @@ pub(crate) fn build(cx: &Cx, store: &ImageStore, config: &Config) -> Result<Buil
             docker::Error::PodmanUnusable { source }.into()
         }
         Error::Failed { name, source, .. } => {
+            if let Some(text) = store.build_hint(cx) {
+                cx.emit(Event::Note { text });
+            }
             let hint = context::find_hint(config, &dockerfile);
             let hint = hint.or_else(|| target_dir.clone().map(ContextHint::Target));
             Error::Failed { name, source, hint }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::process::{self, Failure};
 use crate::tools;
 
@@ -9,7 +11,8 @@ use crate::tools;
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The program that builds and stores images.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Engine {
     /// Docker.
@@ -199,15 +202,10 @@ fn remote_podman_help(is_variable: bool) -> String {
         .to_owned()
 }
 
-/// Returns the command that gives a user the user IDs of rootless containers.
+/// Returns how to install the programs that rootless Podman needs, if they are missing.
 fn podman_unusable_help(stderr: &str) -> Option<String> {
-    if stderr.contains("newuidmap") || stderr.contains("newgidmap") {
-        return Some("run `sudo apt-get install uidmap`".to_owned());
-    }
-    super::podman::is_rootless_problem(stderr).then(|| {
-        "run `sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER && podman system migrate`"
-            .to_owned()
-    })
+    let is_missing = stderr.contains("newuidmap") || stderr.contains("newgidmap");
+    is_missing.then(|| "run `sudo apt-get install uidmap`".to_owned())
 }
 
 fn unreachable_help(stderr: &str, host: Option<&DockerHost>) -> String {

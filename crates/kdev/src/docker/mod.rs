@@ -35,7 +35,9 @@ pub(crate) use error::Result;
 pub use error::{DockerHost, Engine, Error};
 use facts::DaemonInfo;
 pub(crate) use facts::DockerFacts;
-pub(crate) use podman::Podman;
+pub(crate) use podman::{ADD_USER_IDS, Podman};
+pub(crate) use reach::Endpoint;
+use reach::EndpointSlot;
 pub(crate) use store::ImageStore;
 use version::{ApiMismatch, ComponentVersion, VersionOutput};
 

@@ -27,6 +27,9 @@ const REMOTE_VARIABLES: [&str; 2] = ["CONTAINER_HOST", "CONTAINER_CONNECTION"];
 /// The lines of `podman image ls` are those of `docker image ls --format '{{json .}}'`.
 const LIST_FORMAT: &str = r#"{"Repository":{{json .Repository}},"Tag":{{json .Tag}},"ID":{{json .ID}},"CreatedSince":{{json .CreatedSince}},"CreatedAt":{{json .CreatedAt}}}"#;
 
+/// How to add user IDs, for which rootless Podman needs a restart.
+pub(crate) const ADD_USER_IDS: &str = "run `sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER && podman system migrate`";
+
 /// Podman on this machine.
 #[derive(Clone, Debug)]
 pub(crate) struct Podman {
@@ -80,6 +83,17 @@ impl Podman {
         Ok(output.text().trim().to_owned())
     }
 
+    /// Returns whether a user without root privileges has no other user IDs, so that Podman
+    /// cannot store files of other users.
+    pub(crate) fn has_single_user_id(&self, cx: &Cx) -> bool {
+        let Ok(sh) = cx.shell() else { return false };
+        let format =
+            "{{.Host.Security.Rootless}} {{range .Host.IDMappings.UIDMap}}{{.Size}} {{end}}";
+        let command = Command::new(self.cmd(&sh).args(["info", "--format", format]));
+        let Ok(output) = command.timeout(TOOL_TIMEOUT).read(cx) else { return false };
+        is_single_user_id(&output.text())
+    }
+
     /// Inspects an image by its ID.
     pub(crate) fn inspect(&self, cx: &Cx, image: &str) -> Result<InspectedImage> {
         let sh = cx.shell()?;
@@ -89,7 +103,7 @@ impl Podman {
             stderr if stderr.contains("image not known") || stderr.contains("no such") => {
                 Error::ImageNotFound { image: image.to_owned(), engine: Engine::Podman }
             }
-            _ => podman_error(failure, format!("inspect image `{image}`")),
+            _ => command_error(failure, format!("inspect image `{image}`")),
         })?;
         let images: Vec<InspectedImage> =
             serde_json::from_slice(&output.stdout).map_err(unexpected_output)?;
@@ -121,7 +135,7 @@ impl Podman {
         let sh = cx.shell()?;
         let list = self.cmd(&sh).args(["image", "ls", "--no-trunc", "--format", LIST_FORMAT]);
         let listed = Command::new(list).timeout(TOOL_TIMEOUT).read(cx);
-        let text = listed.map_err(|f| podman_error(f, "list the images".to_owned()))?.text();
+        let text = listed.map_err(|f| command_error(f, "list the images".to_owned()))?.text();
         Ok(parse_images(&text))
     }
 
@@ -141,7 +155,7 @@ impl Podman {
         let sh = cx.shell()?;
         let name = Podman::local_name(reference);
         let command = Command::new(self.cmd(&sh).args(["tag", id, &name])).timeout(TOOL_TIMEOUT);
-        command.read(cx).map_err(|f| podman_error(f, format!("tag image `{name}`")))?;
+        command.read(cx).map_err(|f| command_error(f, format!("tag image `{name}`")))?;
         Ok(())
     }
 
@@ -160,7 +174,7 @@ impl Podman {
         let sh = cx.shell()?;
         let args = ["save", "--quiet", "--format", "oci-dir", "--uncompressed", "--output"];
         let command = Command::new(self.cmd(&sh).args(args).arg(dir).arg(&image.id));
-        command.read(cx).map_err(|f| podman_error(f, "save the layers".to_owned()))?;
+        command.read(cx).map_err(|f| command_error(f, "save the layers".to_owned()))?;
         Ok(())
     }
 
@@ -217,6 +231,12 @@ fn parse_images(text: &str) -> Vec<LocalImage> {
     listed.into_iter().filter(|image| !is_hidden(image)).flat_map(with_alias).collect()
 }
 
+/// Reads `true 1 65536 `: whether Podman is rootless, and the sizes of the ranges of IDs.
+fn is_single_user_id(text: &str) -> bool {
+    let mut words = text.split_whitespace();
+    words.next() == Some("true") && words.eq(["1"])
+}
+
 /// Returns the digest of an ID, which `podman image inspect` prints without algorithm.
 fn with_algorithm(id: &str) -> String {
     if id.contains(':') { id.to_owned() } else { format!("sha256:{id}") }
@@ -242,21 +262,6 @@ fn unusable(source: Failure) -> Error {
     Error::PodmanUnusable { source }
 }
 
-fn podman_error(source: Failure, action: String) -> Error {
-    if is_rootless_problem(&source.stderr) {
-        unusable(source)
-    } else {
-        command_error(source, action)
-    }
-}
-
-/// Returns whether a message is about the user namespace of rootless containers.
-pub(crate) fn is_rootless_problem(stderr: &str) -> bool {
-    ["/etc/subuid", "/etc/subgid", "subuid ranges", "newuidmap", "newgidmap"]
-        .iter()
-        .any(|text| stderr.contains(text))
-}
-
 fn unexpected_output(reason: impl std::fmt::Display) -> Error {
     tools::Error::unexpected(tools::PODMAN.name, reason).into()
 }
@@ -278,6 +283,15 @@ mod tests {
         ];
         for (text, expected) in table {
             assert_eq!(Podman::local_name(&Reference::parse(text).unwrap()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn single_user_id_is_recognized() {
+        let table =
+            [("true 1 \n", true), ("true 1 65536 \n", false), ("false \n", false), ("", false)];
+        for (text, expected) in table {
+            assert_eq!(is_single_user_id(text), expected, "{text:?}");
         }
     }
 

@@ -9,8 +9,8 @@ use xshell::{Cmd, Shell};
 
 use crate::config::BuilderChoice;
 use crate::cx::Cx;
-use crate::docker::{Docker, Engine, Error, InspectedImage, Podman, Result, podman};
-use crate::process::Failure;
+use crate::docker::podman::ADD_USER_IDS;
+use crate::docker::{Docker, Engine, Error, InspectedImage, Podman, Result};
 use crate::tools;
 
 /// Docker or Podman.
@@ -62,9 +62,14 @@ impl ImageStore {
         }
     }
 
-    /// Returns whether a command failed because the program cannot run for this user.
-    pub(crate) fn is_unusable(&self, failure: &Failure) -> bool {
-        matches!(self, Self::Podman(_)) && podman::is_rootless_problem(&failure.stderr)
+    /// Returns a possible reason why a build has failed.
+    pub(crate) fn build_hint(&self, cx: &Cx) -> Option<String> {
+        let Self::Podman(podman) = self else { return None };
+        podman.has_single_user_id(cx).then(|| {
+            format!(
+                "Podman has only one user ID, so it cannot store files of other users; {ADD_USER_IDS}"
+            )
+        })
     }
 
     /// Starts a command line of the program; the subcommand follows.

@@ -97,7 +97,7 @@ struct LoadStats {
 
 /// Why the image was not sent completely.
 enum SendError {
-    /// Docker failed to export the image.
+    /// Docker or Podman failed to export the image.
     Export(Failure),
     /// The node has less free space than the packed layers need.
     InsufficientSpace { needed: u64, free: u64 },

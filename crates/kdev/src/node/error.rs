@@ -70,7 +70,7 @@ pub enum NodeErrorKind {
     },
     /// The container runtime is not containerd.
     UnsupportedRuntime(String),
-    /// Docker could not export the image.
+    /// Docker or Podman could not export the image.
     Export(Failure),
     /// The disk is full.
     DiskFull(String),
@@ -162,8 +162,8 @@ impl NodeError {
             NodeErrorKind::ConnectionLost(_) => {
                 "run the command again; an interrupted load leaves nothing behind".to_owned()
             }
-            NodeErrorKind::Export(_) => {
-                "run `docker build --no-cache` to rebuild the image".to_owned()
+            NodeErrorKind::Export(failure) => {
+                format!("run `{} build --no-cache` to rebuild the image", failure.program())
             }
             NodeErrorKind::ContainerdStopped(_) => format!(
                 "start containerd on node `{node}` and run the command again, which also repairs an image name that this load may have left"
@@ -315,7 +315,7 @@ impl fmt::Display for NodeError {
                 write!(f, "node `{node}` runs `{runtime}`; only containerd is supported")
             }
             NodeErrorKind::Export(_) => {
-                write!(f, "failed to export the image from Docker for node `{node}`")
+                write!(f, "failed to export the image for node `{node}`")
             }
             NodeErrorKind::DiskFull(message) => {
                 write!(f, "no space left on node `{node}` ({at}): {message}")

@@ -355,6 +355,12 @@ impl Failure {
 
     pub(crate) fn from_output(command: String, output: Output) -> Self {
         Self { command, outcome: Outcome::from_status(output.status), stderr: output.stderr }
+    /// Returns the name of the program.
+    pub(crate) fn program(&self) -> &str {
+        let path = self.command.split(' ').next().unwrap_or_default();
+        path.rsplit('/').next().unwrap_or_default()
+    }
+
     }
 
     pub(crate) fn not_started(command: &str, error: &io::Error) -> Self {

@@ -3,7 +3,7 @@
 use crate::commands::doctor::fix::Fix;
 use crate::commands::doctor::report::{CheckGroup, CheckResult};
 use crate::cx::Cx;
-use crate::docker::{self, Docker, Engine, ImageStore, Podman};
+use crate::docker::{self, ADD_USER_IDS, Docker, Engine, ImageStore, Podman};
 use crate::parallel::run_both;
 use crate::process;
 use crate::tools::{self, major_minor};
@@ -82,8 +82,15 @@ impl DockerCheck {
             Ok(store) => CheckResult::ok(CheckGroup::Podman, "image-store", store),
             Err(error) => CheckResult::failed(CheckGroup::Podman, "image-store", error),
         };
+        let mut results = vec![CheckResult::ok(CheckGroup::Podman, "engine", version), store];
+        if podman.has_single_user_id(cx) {
+            let evidence = "only one user ID, so Podman cannot store files of other users";
+            let result =
+                CheckResult::warning(CheckGroup::Podman, "user-ids", evidence, ADD_USER_IDS);
+            results.push(result);
+        }
         Self {
-            results: vec![CheckResult::ok(CheckGroup::Podman, "engine", version), store],
+            results,
             platform: Some(BuilderPlatform { engine: Engine::Podman, platform: podman.platform }),
             legacy_builder_client: None,
         }

@@ -35,7 +35,7 @@ use crate::commands::doctor::report::{CheckGroup, CheckResult, CheckState, Docto
 use crate::config::{BuilderChoice, ConfigLayer};
 use crate::cx::Cx;
 use crate::docker::{Engine, ImageStore};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::event::Event;
 use crate::parallel::{map_all, run_both};
 use crate::project::PackageSelection;

@@ -22,7 +22,7 @@ use crate::commands::status::builds::Builds;
 use crate::commands::status::rows::StatusRow;
 use crate::config::{Config, ConfigLayer};
 use crate::cx::Cx;
-use crate::docker::{self, ImageStore};
+use crate::docker::{self, Engine, ImageStore};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::manifests::{self, Manifest, RenderTarget};
@@ -60,9 +60,11 @@ pub struct Status {
     pub namespace: String,
     /// The flags of `cargo kdev` that select the project and the cluster.
     pub flags: String,
-    /// The tag of the latest build in Docker.
+    /// Which program has the builds.
+    pub engine: Engine,
+    /// The tag of the latest build.
     pub latest: Option<String>,
-    /// Why the builds in Docker are unknown.
+    /// Why the builds are unknown.
     pub docker_error: Option<String>,
     /// A row for each pod and for each workload without pods.
     pub rows: Vec<StatusRow>,
@@ -139,13 +141,14 @@ impl StatusReader<'_> {
             context: self.cluster.context.clone(),
             namespace: self.cluster.namespace.clone(),
             flags: self.flags.clone(),
+            engine: self.store.as_ref().map_or(Engine::Docker, ImageStore::engine),
             latest: builds.as_ref().ok().and_then(Builds::latest_tag),
             docker_error: builds.as_ref().err().cloned(),
             rows: rows.collect(),
         })
     }
 
-    /// Returns the builds in Docker, or the text of the error if they are unknown.
+    /// Returns the builds, or the text of the error if they are unknown.
     fn read_builds(&self) -> Result<std::result::Result<Builds, String>> {
         let store = match &self.store {
             Ok(store) => store,
