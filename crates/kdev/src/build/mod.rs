@@ -68,9 +68,6 @@ pub(crate) fn build(cx: &Cx, store: &ImageStore, config: &Config) -> Result<Buil
     let target_dir = target_outside_context(config, &dockerfile);
     cx.emit(Event::Building { target: image.clone(), command: display.clone() });
     run_build(cx, command, store.engine().program(), image, display).map_err(|error| match error {
-        Error::Failed { source, .. } if store.is_unusable(&source) => {
-            docker::Error::PodmanUnusable { source }.into()
-        }
         Error::Failed { name, source, .. } => {
             if let Some(text) = store.build_hint(cx) {
                 cx.emit(Event::Note { text });
