@@ -1,6 +1,8 @@
 //! A load onto one node in one run of the script: reads which layers the node has, and the
 //! result of the import.
 
+use std::collections::BTreeSet;
+
 use kdev_core::image::built::BuiltImage;
 use kdev_core::image::digest::chain_ids;
 use kdev_core::image::node_layers::NodeLayers;
@@ -27,9 +29,8 @@ impl NodeConnection<'_> {
         let local = if self.needs_local_import { "yes" } else { "no" };
         let mut args =
             vec![name.as_str(), &image.config_digest, &platform, local, &self.snapshotter];
-        let chain = chain_ids(&image.layers);
-        args.extend(image.layers.iter().chain(&chain).map(String::as_str));
-        args.extend(candidates);
+        let layers = layer_args(&image.layers, candidates);
+        args.extend(layers.iter().map(String::as_str));
         let sh = self.shell(cx)?;
         Ok(Command::new(self.script_command(&sh, Verb::Load, &args)))
     }
@@ -135,5 +136,29 @@ impl NodeConnection<'_> {
             message => message.to_owned(),
         };
         self.error(NodeErrorKind::ConnectionLost(message))
+    }
+}
+
+/// Returns the arguments for the layers of an image, with their chain IDs, and for the other
+/// layers that can be the base of a patch.
+fn layer_args(diff_ids: &[String], candidates: &[&str]) -> Vec<String> {
+    let chain = chain_ids(diff_ids);
+    let layers = diff_ids.iter().zip(&chain).map(|(diff_id, chain)| format!("{diff_id}/{chain}"));
+    let is_other = |id: &&&str| diff_ids.iter().all(|diff_id| diff_id != **id);
+    let others: BTreeSet<&str> = candidates.iter().filter(is_other).copied().collect();
+    layers.chain(others.into_iter().map(str::to_owned)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layer_is_requested_once() {
+        let diff_ids = ["sha256:a".to_owned(), "sha256:b".to_owned()];
+        let args = layer_args(&diff_ids, &["sha256:c", "sha256:a", "sha256:c"]);
+        let chain = chain_ids(&diff_ids);
+        assert_eq!(chain[0], "sha256:a");
+        assert_eq!(args, ["sha256:a/sha256:a", &format!("sha256:b/{}", chain[1]), "sha256:c"]);
     }
 }

@@ -1,7 +1,8 @@
 # Checks whether the image is present for the CRI. If not: lists which of these layers
 # are present, reads a line with the encoding of the stream, imports the rest of stdin,
 # and verifies the image or restores the old state. Arguments:
-#   NAME CONFIG PLATFORM LOCAL SNAPSHOTTER DIGEST...
+#   NAME CONFIG PLATFORM LOCAL SNAPSHOTTER LAYER...
+# A layer of the image is DIFF_ID/CHAIN_ID; one that can be the base of a patch, DIFF_ID.
 
 # The CRI records a second name for each image: the config digest. If both names
 # refer to the same manifest and it is unpacked, the name has the expected
@@ -58,14 +59,27 @@ if is_verified; then emit present; exit 0; fi
 old_target=$target old_config_target=$config_target
 emit room "$(df -Pk "$root" 2>/dev/null | awk 'NR == 2 { print $4 }')"
 for tool in zstd gzip; do command -v "$tool" >/dev/null && emit "$tool"; done
-# Which of the given layers are present, unpacked or as a blob.
-ct snapshots $snapshotter ls 2>/dev/null | awk -v nonce="$nonce" -v candidates=" $* " '
-	$NF == "Committed" && index(candidates, " " $1 " ") { print nonce, "snapshot", $1 }'
-ct content ls 2>/dev/null | awk -v nonce="$nonce" -v candidates=" $* " '
+# Which of the given layers are present, as a blob or unpacked. The node may have thousands,
+# so only these are requested.
+filters= blobs= chains=
+for layer; do filters="$filters labels.\"containerd.io/uncompressed\"==${layer%/*}"; done
+[ $# = 0 ] || blobs=$(ct content ls $filters 2>/dev/null | awk -v nonce="$nonce" '
 	match($0, /containerd.io\/uncompressed=sha256:[0-9a-f]+/) {
-		diff_id = substr($0, RSTART + 27, RLENGTH - 27)
-		if (index(candidates, " " diff_id " ")) print nonce, "blob", $1, $2, diff_id
-	}'
+		print nonce, "blob", $1, $2, substr($0, RSTART + 27, RLENGTH - 27)
+	}')
+[ -z "$blobs" ] || printf '%s\n' "$blobs"
+for layer; do
+	case $layer in */*) ;; *) continue ;; esac
+	case $blobs in *" ${layer%/*}"*) ;; *) chains="$chains ${layer#*/}" ;; esac
+done
+set -- $chains
+# A snapshot needs those of all layers below it: if the first one is missing, all are.
+case $([ $# = 0 ] || ct snapshots $snapshotter info "$1" 2>/dev/null) in
+*Committed*)
+	ct snapshots $snapshotter ls 2>/dev/null | awk -v nonce="$nonce" -v chains=" $chains " '
+		$NF == "Committed" && index(chains, " " $1 " ") { print nonce, "snapshot", $1 }'
+	;;
+esac
 emit listed
 # The reply: the codec of the stream and, for a patch, the digest of its base.
 read -r codec patch_base || exit 0
