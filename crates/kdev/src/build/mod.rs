@@ -211,10 +211,9 @@ fn config_digest(cx: &Cx, docker: &Docker, image: &BuiltImage) -> Result<String>
     let Some(cache) = cache.and_then(|dir| LayerCache::open_in(dir).ok()) else {
         return Ok(docker.read_saved(cx, image, |_, _| Ok(()))?.config_digest);
     };
-    let push = |endpoint: &str| docker.push(cx, image, endpoint);
-    match push::serve(&cache, &LayerRequest::Unpushed, image, push) {
-        Ok(Some(digest)) => Ok(digest),
-        _ => Ok(extract::extract_new_layers(cx, docker, image, &cache)?),
+    match push::push(cx, docker, &cache, &LayerRequest::Unpushed, image).config_digest {
+        Some(digest) => Ok(digest),
+        None => Ok(extract::extract_new_layers(cx, docker, image, &cache)?),
     }
 }
 

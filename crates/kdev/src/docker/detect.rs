@@ -42,7 +42,7 @@ impl Docker {
     pub(crate) fn record_refused_push(&self, cx: &Cx, named: Option<&str>) {
         let Some(cache) = self.facts_cache(cx, named) else { return };
         if let Some(facts) = cache.get() {
-            cache.put(&DockerFacts { has_refused_push: true, ..facts });
+            cache.put(&facts.with_refused_push());
         }
     }
 
@@ -59,8 +59,8 @@ impl Docker {
             address: address?,
             is_rootless: info.is_rootless(),
             is_desktop: info.is_desktop(),
-            has_refused_push: false,
             builder: builder?,
+            refused_push_at: None,
         })
     }
 

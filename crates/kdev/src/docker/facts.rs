@@ -26,8 +26,9 @@ pub(crate) struct DockerFacts {
     pub(crate) is_rootless: bool,
     /// Whether the daemon runs in the virtual machine of Docker Desktop.
     pub(crate) is_desktop: bool,
-    /// Whether the daemon could not push to this machine.
-    pub(crate) has_refused_push: bool,
+    /// When the daemon could not push to this machine, in seconds since 1970.
+    #[serde(default)]
+    pub(crate) refused_push_at: Option<i64>,
     /// The builder that `docker build` uses; `None` for the legacy builder.
     pub(crate) builder: Option<Builder>,
 }
@@ -40,7 +41,19 @@ impl DockerFacts {
             && self.address.starts_with("unix://")
             && !self.is_rootless
             && !self.is_desktop
-            && !self.has_refused_push
+            && !self.has_refused_push()
+    }
+
+    /// Returns whether the daemon could not push to this machine lately. The cause may be gone
+    /// after a day.
+    pub(crate) fn has_refused_push(&self) -> bool {
+        let age = self.refused_push_at.map(|time| now() - time);
+        age.is_some_and(|age| (0..SECONDS_OF_REFUSAL).contains(&age))
+    }
+
+    /// Returns the facts with a push that the daemon could not do.
+    pub(crate) fn with_refused_push(self) -> Self {
+        Self { refused_push_at: Some(now()), ..self }
     }
 
     /// Returns whether a build can write an image layout into a directory of this machine.
@@ -256,7 +269,20 @@ mod tests {
         }
         assert!(!DockerFacts { is_rootless: true, ..near.clone() }.is_near());
         assert!(!DockerFacts { is_desktop: true, ..near.clone() }.is_near());
-        assert!(!DockerFacts { has_refused_push: true, ..near }.is_near());
+        assert!(!near.with_refused_push().is_near());
+    }
+
+    #[test]
+    fn refused_push_counts_for_a_day() {
+        let refused =
+            |age: i64| DockerFacts { refused_push_at: Some(now() - age), ..DockerFacts::default() };
+        let day = SECONDS_OF_REFUSAL;
+        // A time in the future is that of a clock that was wrong.
+        let table = [(0, true), (day - 60, true), (day + 1, false), (-60, false)];
+        for (age, expected) in table {
+            assert_eq!(refused(age).has_refused_push(), expected, "{age}");
+        }
+        assert!(!DockerFacts::default().has_refused_push());
     }
 
     fn settings(variables: &[(&str, &str)], dir: &Path) -> DockerSettings {

@@ -4,7 +4,9 @@
 //! - `detect.rs`: finds out the properties of the daemon and of its builder
 //! - `facts.rs`: these properties, and their file in the cache directory
 //! - `podman.rs`: Podman
+//! - `reach.rs`: the endpoint that the daemon pushes to
 //! - `store.rs`: one of the two, which has the images
+//! - `tunnel.rs`: forwards a port of a remote daemon's machine
 //! - `version.rs`: client and engines that do not work together, such as Podman
 
 mod builder;
@@ -12,7 +14,9 @@ mod detect;
 mod error;
 mod facts;
 mod podman;
+mod reach;
 mod store;
+mod tunnel;
 mod version;
 
 use std::collections::BTreeMap;
@@ -72,6 +76,8 @@ pub(crate) struct Docker {
     containerd_store: bool,
     /// Whether `docker save` supports `--platform`.
     supports_save_platform: bool,
+    /// The endpoint that the daemon pushes to.
+    endpoint: EndpointSlot,
 }
 
 /// An image in the output of `docker image inspect`.
@@ -149,6 +155,7 @@ impl Docker {
             info,
             containerd_store,
             supports_save_platform,
+            endpoint: EndpointSlot::default(),
         })
     }
 
@@ -251,8 +258,7 @@ impl Docker {
         Ok(())
     }
 
-    /// Pushes an image to a registry on the loopback interface, under a temporary tag. This
-    /// requires a local daemon: the loopback interface of another machine is a different one.
+    /// Pushes an image to an open endpoint, under a temporary tag.
     pub(crate) fn push(&self, cx: &Cx, image: &BuiltImage, registry: &str) -> Result<()> {
         let sh = cx.shell()?;
         let run = |args: &[&str]| {

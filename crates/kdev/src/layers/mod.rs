@@ -213,10 +213,7 @@ impl<'a> LayerProvider<'a> {
         let (Some(layers), ImageSource::Docker(docker, _)) = (&self.layers, self.source) else {
             return false;
         };
-        let mut has_pushed = false;
-        let push = |endpoint: &str| has_pushed = docker.push(cx, self.image, endpoint).is_ok();
-        let _ = push::serve(layers, request, self.image, push);
-        has_pushed
+        push::push(cx, docker, layers, request, self.image).has_succeeded
     }
 
     /// Removes the image's layers from the cache, so that Docker provides them again. One of
@@ -232,6 +229,14 @@ impl<'a> LayerProvider<'a> {
         if let (Some(layers), false) = (&self.layers, self.is_archive()) {
             layers.record_build(&self.image.reference.name().to_string(), &self.image.layers);
             layers.trim();
+        }
+    }
+}
+
+impl Drop for LayerProvider<'_> {
+    fn drop(&mut self) {
+        if let ImageSource::Docker(docker, _) = self.source {
+            docker.close_endpoint();
         }
     }
 }

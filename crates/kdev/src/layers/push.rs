@@ -15,7 +15,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::io::{self, Read};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -33,12 +33,10 @@ use kdev_core::image::built::BuiltImage;
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::cx::Cx;
+use crate::docker::{self, Docker, Endpoint};
 use crate::layers::cache::{Blob, LayerCache};
 
-/// Docker records digests per host and port, so an image uses the same port each time unless
-/// another run is using it.
-const FIRST_PORT: u16 = 47_600;
-const PORT_COUNT: u16 = 100;
 /// How much of an abbreviated upload is read. It must be enough to distinguish layers.
 const SNIFF_BYTES: u64 = 16 << 10;
 /// How much compressed data is always accepted, for an image of any size. Docker compresses
@@ -65,6 +63,8 @@ struct PushSession {
     /// How much compressed data is accepted.
     max_bytes: u64,
     abbreviate_uploads: AtomicBool,
+    /// Whether Docker has sent a request.
+    is_reached: AtomicBool,
     uploads: AtomicUsize,
     compressed_bytes: AtomicU64,
     received: Mutex<Received>,
@@ -103,40 +103,65 @@ enum Upload {
     Stored,
 }
 
-/// Listens on a port and runs `push`, unless nothing is missing. Returns the digest of the
-/// image's configuration, if Docker has pushed a manifest.
-pub(crate) fn serve<T>(
+/// The result of a push.
+#[derive(Default)]
+pub(crate) struct Pushed {
+    /// Whether Docker has pushed the image.
+    pub(crate) has_succeeded: bool,
+    /// The digest of the image's configuration, if Docker has pushed a manifest.
+    pub(crate) config_digest: Option<String>,
+}
+
+/// Makes Docker push an image to an endpoint, unless nothing is missing. Records if Docker
+/// cannot reach it.
+pub(crate) fn push(
+    cx: &Cx,
+    docker: &Docker,
     layers: &LayerCache,
     request: &LayerRequest,
     image: &BuiltImage,
-    push: impl FnOnce(&str) -> T,
-) -> io::Result<Option<String>> {
-    let listener = listen(&image.reference.name().to_string())?;
-    let endpoint = listener.local_addr()?.to_string();
-    let session = Arc::new(PushSession::new(layers.clone(), &endpoint, request, image));
-    if session.is_complete(image) {
-        return Ok(None);
+) -> Pushed {
+    let name = image.reference.name().to_string();
+    let usual = docker.usual_endpoint(cx, &name);
+    if PushSession::new(layers.clone(), &usual, request, image).is_complete(image) {
+        return Pushed::default();
     }
+    let Some(endpoint) = docker.open_endpoint(cx, &name) else { return Pushed::default() };
+    let session = PushSession::new(layers.clone(), &endpoint.cache_key(), request, image);
+    let session = Arc::new(session);
+    let push = || docker.push(cx, image, &endpoint.address());
+    let Ok(pushed) = serve(&endpoint, &session, push) else { return Pushed::default() };
+    if let Err(docker::Error::Command { source, .. }) = &pushed
+        && session.is_unreached()
+        && endpoint.is_intact()
+        // Docker may also have failed before it has tried to connect.
+        && source.stderr.contains(&endpoint.address())
+        && !source.is_interrupt()
+    {
+        docker.refuse_endpoint(cx, &endpoint);
+    }
+    let config_digest = session.received().config_digest.take();
+    Pushed { has_succeeded: pushed.is_ok(), config_digest }
+}
+
+/// Serves an endpoint while `push` runs.
+fn serve<T>(
+    endpoint: &Endpoint,
+    session: &Arc<PushSession>,
+    push: impl FnOnce() -> T,
+) -> io::Result<T> {
+    let listener = endpoint.listener()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let (stop, stopped) = oneshot::channel::<()>();
     thread::scope(|scope| {
         let server =
-            scope.spawn(|| runtime.block_on(accept(listener, Arc::clone(&session), stopped)));
-        push(&endpoint);
+            scope.spawn(|| runtime.block_on(accept(listener, Arc::clone(session), stopped)));
+        let pushed = push();
         drop(stop);
         server.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         session.record_digests();
-        Ok(session.received().config_digest.take())
+        Ok(pushed)
     })
-}
-
-fn listen(image: &str) -> io::Result<TcpListener> {
-    let offset = image.bytes().fold(0, |sum: u16, byte| sum.wrapping_mul(31) ^ u16::from(byte));
-    let port = |attempt| FIRST_PORT + (offset % PORT_COUNT + attempt) % PORT_COUNT;
-    let bind = |attempt| TcpListener::bind((Ipv4Addr::LOCALHOST, port(attempt))).ok();
-    let listener = (0..PORT_COUNT).find_map(bind).ok_or(io::ErrorKind::AddrInUse)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
 }
 
 /// Serves until `stopped` is dropped.
@@ -162,6 +187,7 @@ async fn handle_request(
     session: Arc<PushSession>,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
+    session.is_reached.store(true, Ordering::SeqCst);
     let (head, body) = request.into_parts();
     let path = head.uri.path();
     let last = path.rsplit('/').next().unwrap_or_default();
@@ -221,6 +247,7 @@ impl PushSession {
             layers,
             endpoint: endpoint.to_owned(),
             abbreviate_uploads: AtomicBool::new(requested.is_empty()),
+            is_reached: AtomicBool::new(false),
             requested,
             diff_ids: image.layers.clone(),
             max_bytes: MAX_PUSH_BYTES.max(image.size / 5),
@@ -236,6 +263,10 @@ impl PushSession {
         self.requested.is_empty()
             && self.layers.config(&image.config_digest).is_some()
             && image.layers.iter().all(|diff_id| pushed.contains(diff_id))
+    }
+
+    fn is_unreached(&self) -> bool {
+        !self.is_reached.load(Ordering::SeqCst)
     }
 
     fn received(&self) -> std::sync::MutexGuard<'_, Received> {

@@ -91,6 +91,12 @@ impl Command {
         self
     }
 
+    /// Returns the command for a child that prints English messages.
+    pub(crate) fn into_std(mut self) -> std::process::Command {
+        self.set_locale();
+        self.command
+    }
+
     /// Makes the child print English messages, which kdev can parse.
     fn set_locale(&mut self) {
         self.command.env("LC_ALL", "C");
@@ -328,7 +334,7 @@ impl fmt::Display for Command {
 }
 
 impl Outcome {
-    fn from_status(status: ExitStatus) -> Self {
+    pub(crate) fn from_status(status: ExitStatus) -> Self {
         match (status.code(), status.signal()) {
             (Some(code), _) => Self::Code(code),
             (None, signal) => Self::Signal(signal.unwrap_or_default()),
@@ -349,18 +355,18 @@ impl fmt::Display for Outcome {
 }
 
 impl Failure {
-    pub(crate) fn is_interrupt(&self) -> bool {
-        self.outcome == Outcome::Interrupted
-    }
-
-    pub(crate) fn from_output(command: String, output: Output) -> Self {
-        Self { command, outcome: Outcome::from_status(output.status), stderr: output.stderr }
     /// Returns the name of the program.
     pub(crate) fn program(&self) -> &str {
         let path = self.command.split(' ').next().unwrap_or_default();
         path.rsplit('/').next().unwrap_or_default()
     }
 
+    pub(crate) fn is_interrupt(&self) -> bool {
+        self.outcome == Outcome::Interrupted
+    }
+
+    pub(crate) fn from_output(command: String, output: Output) -> Self {
+        Self { command, outcome: Outcome::from_status(output.status), stderr: output.stderr }
     }
 
     pub(crate) fn not_started(command: &str, error: &io::Error) -> Self {

@@ -1,10 +1,12 @@
 //! Composes, runs and terminates child processes. All child processes start here.
 //!
+//! - `background.rs`: children that run while other commands do
 //! - `child.rs`: starts, supervises and terminates children
 //! - `command.rs`: commands, their output and their failures
 //! - `environment.rs`: the variables that kdev sets or removes for a program
 //! - `scratch_dir.rs`: temporary directories of this process
 
+mod background;
 pub(crate) mod child;
 mod command;
 mod environment;
@@ -15,6 +17,7 @@ use xshell::Shell;
 
 use crate::cx::Cx;
 
+pub(crate) use background::BackgroundChild;
 pub(crate) use command::{Command, Lines, Output};
 pub use command::{Failure, Outcome};
 pub use error::{Error, FileError, Interrupted};

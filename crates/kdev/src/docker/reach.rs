@@ -1,0 +1,263 @@
+//! Opens the endpoint that the daemon pushes to: a port of the loopback interface that the
+//! daemon uses, which may not be the one of this machine.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{fmt, io};
+
+use crate::cx::Cx;
+use crate::docker::tunnel::{Tunnel, TunnelError};
+use crate::docker::{Docker, DockerFacts};
+use crate::event::Event;
+use crate::tools::ssh::SshTarget;
+
+/// Docker records digests per host and port, so an image uses the same port each time unless
+/// another run is using it.
+const FIRST_PORT: u16 = 47_600;
+/// The first port on this machine of an endpoint that is forwarded from the usual port. It is
+/// another one, because the daemon's machine may be this one.
+const FIRST_FORWARDED_PORT: u16 = FIRST_PORT + PORT_COUNT;
+const PORT_COUNT: u16 = 100;
+
+/// How the daemon reaches a port of this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Reach {
+    /// It uses the same loopback interface.
+    Loopback,
+    /// A port of the daemon's machine can be forwarded.
+    Ssh(SshTarget),
+    /// It does not.
+    Unreachable,
+}
+
+/// An endpoint that is open. It is closed on drop.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    listener: TcpListener,
+    /// The port on the loopback interface of the daemon.
+    port: u16,
+    reach: Reach,
+    tunnel: Option<Tunnel>,
+}
+
+/// The endpoint of one run.
+#[derive(Clone, Default)]
+pub(crate) struct EndpointSlot(Arc<Mutex<Slot>>);
+
+#[derive(Default)]
+struct Slot {
+    reach: Option<Reach>,
+    /// A carried endpoint, which is opened once for several pushes.
+    carried: Option<Arc<Endpoint>>,
+}
+
+impl Endpoint {
+    /// Returns the address of the endpoint as the daemon reaches it.
+    pub(crate) fn address(&self) -> String {
+        address(self.port).to_string()
+    }
+
+    /// Returns the name of the endpoint in the cache.
+    pub(crate) fn cache_key(&self) -> String {
+        self.reach.cache_key(self.port)
+    }
+
+    pub(crate) fn listener(&self) -> io::Result<TcpListener> {
+        self.listener.try_clone()
+    }
+
+    /// Returns whether a daemon that did not connect cannot do so, and not because a
+    /// connection to its machine was lost.
+    pub(crate) fn is_intact(&self) -> bool {
+        self.tunnel.as_ref().is_none_or(Tunnel::is_connected)
+    }
+
+    fn listen(image: &str, first_port: u16) -> io::Result<Self> {
+        let bind = |attempt| TcpListener::bind(address(port_of(image, first_port, attempt))).ok();
+        let listener = (0..PORT_COUNT).find_map(bind).ok_or(io::ErrorKind::AddrInUse)?;
+        listener.set_nonblocking(true)?;
+        let port = listener.local_addr()?.port();
+        Ok(Self { listener, port, reach: Reach::Loopback, tunnel: None })
+    }
+}
+
+impl Reach {
+    /// Returns the name of an endpoint in the cache. A daemon on another machine has recorded
+    /// other digests.
+    fn cache_key(&self, port: u16) -> String {
+        match self {
+            Self::Ssh(target) => format!("{}@{target}", address(port)),
+            Self::Loopback | Self::Unreachable => address(port).to_string(),
+        }
+    }
+
+    fn from_facts(facts: &DockerFacts) -> Self {
+        if facts.has_refused_push() {
+            return Self::Unreachable;
+        }
+        match facts.address.split_once("://") {
+            Some(("unix", _)) => Self::Loopback,
+            Some(("ssh", rest)) => {
+                // A path of the daemon's socket may follow.
+                let target = rest.split('/').next().and_then(SshTarget::parse);
+                target.map_or(Self::Unreachable, Self::Ssh)
+            }
+            _ => Self::Unreachable,
+        }
+    }
+}
+
+impl Docker {
+    /// Returns the name that the endpoint for an image usually has in the cache.
+    pub(crate) fn usual_endpoint(&self, cx: &Cx, image: &str) -> String {
+        self.reach(cx, &mut self.endpoint.lock()).cache_key(port_of(image, FIRST_PORT, 0))
+    }
+
+    /// Opens the endpoint for an image, or returns the one that is open. Returns `None` if the
+    /// daemon cannot reach it.
+    pub(crate) fn open_endpoint(&self, cx: &Cx, image: &str) -> Option<Arc<Endpoint>> {
+        let mut slot = self.endpoint.lock();
+        if let Some(endpoint) = slot.carried.as_ref().filter(|endpoint| endpoint.is_intact()) {
+            return Some(Arc::clone(endpoint));
+        }
+        match self.reach(cx, &mut slot) {
+            Reach::Loopback => Endpoint::listen(image, FIRST_PORT).ok().map(Arc::new),
+            Reach::Unreachable => None,
+            Reach::Ssh(target) => {
+                let endpoint = self.forward(cx, image, &target).map(Arc::new);
+                slot.carried.clone_from(&endpoint);
+                if endpoint.is_none() {
+                    slot.reach = Some(Reach::Unreachable);
+                }
+                endpoint
+            }
+        }
+    }
+
+    /// Closes a connection to the daemon's machine. The next push opens it again.
+    pub(crate) fn close_endpoint(&self) {
+        self.endpoint.lock().carried = None;
+    }
+
+    /// Records that the daemon cannot reach the endpoint, so that this run and the next ones
+    /// do not try again.
+    pub(crate) fn refuse_endpoint(&self, cx: &Cx, endpoint: &Endpoint) {
+        if let Reach::Ssh(target) = &endpoint.reach {
+            note_slow_builds(
+                cx,
+                &format!("the Docker daemon on `{target}` cannot reach the port that SSH forwards"),
+            );
+        } else {
+            note_slow_builds(cx, "the Docker daemon cannot connect to this machine");
+        }
+        self.endpoint.lock().reach = Some(Reach::Unreachable);
+        self.record_refused_push(cx, None);
+    }
+
+    fn reach(&self, cx: &Cx, slot: &mut Slot) -> Reach {
+        let detect =
+            || self.facts(cx, None).map_or(Reach::Unreachable, |facts| Reach::from_facts(&facts));
+        slot.reach.get_or_insert_with(detect).clone()
+    }
+
+    fn forward(&self, cx: &Cx, image: &str, target: &SshTarget) -> Option<Endpoint> {
+        let endpoint = Endpoint::listen(image, FIRST_FORWARDED_PORT).ok()?;
+        match Tunnel::open(cx, target, port_of(image, FIRST_PORT, 0), endpoint.port) {
+            Ok((tunnel, port)) => Some(Endpoint {
+                port,
+                reach: Reach::Ssh(target.clone()),
+                tunnel: Some(tunnel),
+                ..endpoint
+            }),
+            Err(_) if cx.interrupt().is_raised() => None,
+            Err(TunnelError::NotConnected(reason)) => {
+                note_slow_builds(
+                    cx,
+                    &format!("no port could be forwarded to `{target}`: {reason}"),
+                );
+                None
+            }
+            Err(TunnelError::Forbidden) => {
+                note_slow_builds(
+                    cx,
+                    &format!(
+                        "the SSH server on `{target}` does not permit to forward a port (set `AllowTcpForwarding yes` in its `sshd_config`)"
+                    ),
+                );
+                self.record_refused_push(cx, None);
+                None
+            }
+        }
+    }
+}
+
+fn note_slow_builds(cx: &Cx, cause: &str) {
+    let text = format!("{cause}, so Docker exports the whole image after each build");
+    cx.emit(Event::Note { text });
+}
+
+fn address(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+/// Returns a port for an image; the first attempt has the usual one.
+fn port_of(image: &str, first_port: u16, attempt: u16) -> u16 {
+    let offset = image.bytes().fold(0, |sum: u16, byte| sum.wrapping_mul(31) ^ u16::from(byte));
+    first_port + (offset % PORT_COUNT + attempt) % PORT_COUNT
+}
+
+impl EndpointSlot {
+    fn lock(&self) -> MutexGuard<'_, Slot> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for EndpointSlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EndpointSlot")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reach_depends_on_address() {
+        let ssh = |target| Reach::Ssh(SshTarget::parse(target).unwrap());
+        let table = [
+            ("unix:///var/run/docker.sock", Reach::Loopback),
+            ("ssh://dev@host", ssh("dev@host")),
+            ("ssh://dev@host:2222", ssh("dev@host:2222")),
+            ("ssh://host/run/user/1000/docker.sock", ssh("host")),
+            ("ssh://dev@[fe80::1]:22", ssh("dev@[fe80::1]:22")),
+            ("ssh://-oProxyCommand=id", Reach::Unreachable),
+            ("ssh://dev:secret@host", Reach::Unreachable),
+            ("tcp://127.0.0.1:2376", Reach::Unreachable),
+            ("npipe:////./pipe/docker_engine", Reach::Unreachable),
+            ("", Reach::Unreachable),
+        ];
+        for (address, expected) in table {
+            let facts = DockerFacts { address: address.to_owned(), ..DockerFacts::default() };
+            assert_eq!(Reach::from_facts(&facts), expected, "{address}");
+            assert_eq!(Reach::from_facts(&facts.with_refused_push()), Reach::Unreachable);
+        }
+    }
+
+    #[test]
+    fn cache_distinguishes_daemons_with_same_port() {
+        let ssh = Reach::Ssh(SshTarget::parse("dev@host:2222").unwrap());
+        assert_eq!(ssh.cache_key(47_612), "127.0.0.1:47612@dev@host:2222");
+        assert_eq!(Reach::Loopback.cache_key(47_612), "127.0.0.1:47612");
+    }
+
+    #[test]
+    fn endpoint_uses_next_port_if_usual_one_is_in_use() {
+        let endpoint = || Endpoint::listen("image-with-an-own-port", FIRST_PORT).unwrap();
+        let (one, other) = (endpoint(), endpoint());
+        assert_ne!(one.port, other.port);
+        for port in [one.port, other.port] {
+            assert!((FIRST_PORT..FIRST_PORT + PORT_COUNT).contains(&port), "{port}");
+        }
+    }
+}
