@@ -17,6 +17,9 @@ const DESKTOP: &str = "Docker Desktop";
 /// The first version of the client that builds with buildx by default.
 const BUILDS_WITH_BUILDX: (u32, u32) = (23, 0);
 
+/// How long a daemon that could not push to this machine is not asked again.
+const SECONDS_OF_REFUSAL: i64 = 24 * 60 * 60;
+
 /// The properties of a daemon and of its builder.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DockerFacts {
@@ -119,6 +122,10 @@ impl DaemonInfo {
         let id = self.id.as_deref().unwrap_or_default();
         format!("{id} {}", self.has_containerd_store())
     }
+}
+
+fn now() -> i64 {
+    jiff::Timestamp::now().as_second()
 }
 
 /// Returns the builder that `docker build` uses, unless it is selected in buildx: the one that
