@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
+mod builders;
 mod cargo_build;
 mod charts;
 mod config_precedence;
@@ -23,8 +24,8 @@ mod onboarding;
 mod output;
 mod owners;
 mod package_selection;
-mod project;
 mod podman;
+mod project;
 mod prune;
 mod render;
 mod repository;

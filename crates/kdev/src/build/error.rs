@@ -26,6 +26,47 @@ pub enum Error {
     /// The image would contain another program than the one that cargo has built.
     #[error(transparent)]
     StaleCopy(#[from] StaleCopy),
+    /// The nodes have another platform than the builder, and the builder cannot run programs of
+    /// their platform.
+    #[error(
+        "cannot build for {platform}, the platform of the nodes: line {line} of the Dockerfile runs a program, and the builder runs only those of {default}"
+    )]
+    NoEmulation {
+        /// The platform of the nodes.
+        platform: String,
+        /// The platform of the builder.
+        default: String,
+        /// The line of the instruction, from 1.
+        line: usize,
+    },
+    /// The nodes have another platform than the daemon, and the legacy builder loses the
+    /// platform in steps that create a container.
+    #[error(
+        "cannot build for {platform}, the platform of the nodes: Docker's legacy builder builds for {default}"
+    )]
+    LegacyBuilderPlatform {
+        /// The platform of the nodes.
+        platform: String,
+        /// The platform of the daemon.
+        default: String,
+    },
+    /// The Dockerfile copies a program of another platform than the image's.
+    #[error(
+        "the Dockerfile copies `{}` (line {line}), a program for {built}, but the image is for {platform}",
+        path.display()
+    )]
+    ProgramPlatform {
+        /// The program, relative to the build context.
+        path: PathBuf,
+        /// The line of the instruction, from 1.
+        line: usize,
+        /// The platform of the program.
+        built: String,
+        /// The platform of the image.
+        platform: String,
+        /// Whether `cargo build` runs before the build.
+        cargo_build: bool,
+    },
     /// Docker does not have an image of this project.
     #[error("image `{image}` has not been built yet")]
     NotBuilt {
@@ -67,6 +108,11 @@ impl Error {
             Self::Failed { source, .. } => matches!(source.outcome, Outcome::Code(_))
                 .then(|| "check the build output above".to_owned()),
             Self::StaleCopy(stale) => Some(stale.help()),
+            Self::NoEmulation { platform, .. } => Some(emulation_help(platform)),
+            Self::LegacyBuilderPlatform { .. } => Some(tools::INSTALL_BUILDX.to_owned()),
+            Self::ProgramPlatform { platform, cargo_build, .. } => {
+                Some(cross_compile_help(platform, *cargo_build))
+            }
             Self::NotBuilt { build_command: by, .. } => Some(format!("run `{by}` to build it")),
             Self::NoImageId { .. } => Some(
                 "if Docker is installed as a snap, it cannot write there: run `mkdir -p ~/kdev-tmp`, and set `TMPDIR` to this folder"
@@ -91,6 +137,37 @@ impl Error {
             | Outcome::Interrupted
             | Outcome::NotStarted(_) => 1,
         }
+    }
+}
+
+/// Returns how to make programs of a platform run in a build, or unnecessary.
+fn emulation_help(platform: &str) -> String {
+    let arch = platform.trim_start_matches("linux/");
+    format!(
+        "run `docker run --privileged --rm tonistiigi/binfmt --install {arch}` to emulate it, or compile in a stage that begins with `FROM --platform=$BUILDPLATFORM`"
+    )
+}
+
+/// Returns how to compile a program for a platform.
+fn cross_compile_help(platform: &str, cargo_build: bool) -> String {
+    let target = match platform {
+        "linux/386" => "i686-unknown-linux-musl",
+        "linux/amd64" => "x86_64-unknown-linux-musl",
+        "linux/arm" => "armv7-unknown-linux-musleabihf",
+        "linux/arm64" => "aarch64-unknown-linux-musl",
+        "linux/ppc64le" => "powerpc64le-unknown-linux-gnu",
+        "linux/riscv64" => "riscv64gc-unknown-linux-gnu",
+        "linux/s390x" => "s390x-unknown-linux-gnu",
+        _ => "TARGET",
+    };
+    if cargo_build {
+        format!(
+            "add `\"--target={target}\"` to `cargo-build` in `[package.metadata.kdev]`, and copy the program from `target/{target}/`"
+        )
+    } else {
+        format!(
+            "build it with `cargo build --target {target}`, and copy it from `target/{target}/`"
+        )
     }
 }
 

@@ -7,6 +7,7 @@
 //! - `dockerfile.rs`: parses the instructions of a Dockerfile
 //! - `dockerignore.rs`: the files that are not in the build context
 //! - `hard_links.rs`: breaks hard links, which the legacy builder caches wrongly
+//! - `platform.rs`: chooses the platform of the image for the nodes
 //! - `sources.rs`: the paths that a build copies from its context
 //! - `stale.rs`: finds copied programs that are not the ones that cargo has built
 
@@ -17,6 +18,7 @@ mod dockerfile;
 mod dockerignore;
 mod error;
 mod hard_links;
+pub(crate) mod platform;
 mod sources;
 mod stale;
 
@@ -63,6 +65,7 @@ pub(crate) fn build(cx: &Cx, store: &ImageStore, config: &Config) -> Result<Buil
     for text in stale::check(config, &dockerfile, artifacts.as_deref())? {
         cx.emit(Event::Note { text });
     }
+    platform::check_programs(config, &dockerfile)?;
     // Best effort: the build usually succeeds without it.
     let _ = hard_links::break_hard_links(&config.target_dir, &config.context, &dockerfile);
     let target_dir = target_outside_context(config, &dockerfile);
@@ -112,21 +115,11 @@ fn explain_missing_image(cx: &Cx, store: &ImageStore, config: &Config, error: Er
     ) {
         return error;
     }
-    let named = flag_value(&config.docker_build, "--builder").or(config.builder.buildx_name());
-    match docker.facts(cx, named).ok().and_then(|facts| facts.builder) {
+    match docker.facts(cx, config.builder_name()).ok().and_then(|facts| facts.builder) {
         Some(builder) if builder.keeps_results() => {
             Error::NotStored { builder: builder.name, driver: builder.driver }
         }
         _ => error,
-    }
-}
-
-/// Returns the value of `--flag VALUE` or `--flag=VALUE`.
-fn flag_value<'a>(args: &'a [String], flag: &str) -> Option<&'a str> {
-    let at = args.iter().position(|arg| arg.split('=').next() == Some(flag))?;
-    match args[at].split_once('=') {
-        Some((_, value)) => Some(value),
-        None => args.get(at + 1).map(String::as_str),
     }
 }
 
@@ -283,6 +276,9 @@ fn image_build<'a>(sh: &'a Shell, store: &ImageStore, config: &Config) -> Cmd<'a
     }
     if let Some(builder) = config.builder.buildx_name() {
         cmd = cmd.args(["--builder", builder]);
+    }
+    if let Some(platform) = &config.platform {
+        cmd = cmd.args(["--platform", platform]);
     }
     if !config.docker_build.is_empty() {
         // Relative paths in these arguments are relative to the package.

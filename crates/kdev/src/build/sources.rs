@@ -1,5 +1,5 @@
 //! Finds the paths that a build copies from its context: those of the stages that the built
-//! stage needs, with the values of their variables.
+//! stage needs, with the values of their variables. Also finds the platforms of these stages.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,6 +29,43 @@ struct Stage {
     sources: Vec<ContextSource>,
     /// The indexes of the stages that it is based on or copies from.
     needs: Vec<usize>,
+    /// Whether `FROM` sets its platform, so that it does not depend on the one that is built
+    /// for.
+    has_own_platform: bool,
+    /// The line of its first `RUN`, from 1.
+    first_run: Option<usize>,
+}
+
+/// How a build depends on the platform that it is built for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PlatformUse {
+    /// Whether the built stage sets the platform of the image.
+    pub(crate) is_set: bool,
+    /// The first line that runs a program of the image's platform, from 1.
+    pub(crate) first_run: Option<usize>,
+    /// The paths that the built stage itself copies from the context.
+    pub(crate) copied: Vec<ContextSource>,
+}
+
+/// Returns how the configured build depends on the platform that it is built for.
+pub(crate) fn platform_use(config: &Config, dockerfile: &str) -> PlatformUse {
+    find_platform_use(dockerfile, config.target.as_deref(), &build_args(config))
+}
+
+fn find_platform_use(
+    dockerfile: &str,
+    target: Option<&str>,
+    build_args: &BuildArgs,
+) -> PlatformUse {
+    let stages = read_stages(dockerfile, build_args);
+    let Some(built) = built_stage(&stages, target) else { return PlatformUse::default() };
+    let reached = reached_stages(&stages, built).into_iter().map(|index| &stages[index]);
+    let runs = reached.filter(|stage| !stage.has_own_platform).filter_map(|stage| stage.first_run);
+    PlatformUse {
+        is_set: stages[built].has_own_platform,
+        first_run: runs.min(),
+        copied: stages[built].sources.clone(),
+    }
 }
 
 /// Returns the paths that the configured build copies from its context.
@@ -65,16 +102,25 @@ fn reached_sources(
     build_args: &BuildArgs,
 ) -> Vec<ContextSource> {
     let stages = read_stages(dockerfile, build_args);
+    let Some(built) = built_stage(&stages, target) else { return Vec::new() };
+    let reached = reached_stages(&stages, built).into_iter();
+    reached.flat_map(|index| stages[index].sources.clone()).collect()
+}
+
+fn built_stage(stages: &[Stage], target: Option<&str>) -> Option<usize> {
     let last = stages.len().checked_sub(1);
-    let built = target.map_or(last, |target| find_stage(&stages, target));
-    let mut reached = BTreeSet::new();
-    let mut pending: Vec<usize> = built.into_iter().collect();
+    target.map_or(last, |target| find_stage(stages, target))
+}
+
+/// Returns a stage and the stages that it needs, in their order.
+fn reached_stages(stages: &[Stage], built: usize) -> BTreeSet<usize> {
+    let (mut reached, mut pending) = (BTreeSet::new(), vec![built]);
     while let Some(index) = pending.pop() {
         if reached.insert(index) {
             pending.extend(&stages[index].needs);
         }
     }
-    reached.into_iter().flat_map(|index| stages[index].sources.clone()).collect()
+    reached
 }
 
 fn read_stages(dockerfile: &str, build_args: &BuildArgs) -> Vec<Stage> {
@@ -93,21 +139,32 @@ fn read_stages(dockerfile: &str, build_args: &BuildArgs) -> Vec<Stage> {
             "ARG" => declare_args(&mut stage.variables, &instruction, build_args, Some(&global)),
             "ENV" => set_env(&mut stage.variables, &instruction.args),
             "COPY" | "ADD" => read_copy(stage, earlier, &instruction),
-            "RUN" => read_mounts(stage, earlier, &instruction),
+            "RUN" => {
+                stage.first_run.get_or_insert(instruction.line);
+                read_mounts(stage, earlier, &instruction);
+            }
             _ => {}
         }
     }
     stages
 }
 
-/// Reads `FROM [--platform=P] BASE [AS NAME]`. A stage inherits the variables of its base.
+/// Reads `FROM [--platform=P] BASE [AS NAME]`. A stage inherits the variables and the platform
+/// of its base.
 fn start_stage(stages: &[Stage], from: &Instruction, global: &Variables) -> Stage {
     let mut words = from.args.iter().skip_while(|word| word.starts_with("--"));
     let base = words.next().and_then(|word| substitute(unquote(word), global));
     let name = words.nth(1).map(|name| name.to_lowercase());
     let base = base.and_then(|base| find_named_stage(stages, &base));
     let variables = base.map(|index| stages[index].variables.clone()).unwrap_or_default();
-    Stage { name, variables, sources: Vec::new(), needs: base.into_iter().collect() }
+    let platform = from.args.iter().find_map(|word| word.strip_prefix("--platform="));
+    let has_own_platform = match platform.map(unquote) {
+        Some("$TARGETPLATFORM" | "${TARGETPLATFORM}") => false,
+        Some(_) => true,
+        None => base.is_some_and(|index| stages[index].has_own_platform),
+    };
+    let needs = base.into_iter().collect();
+    Stage { name, variables, needs, has_own_platform, ..Stage::default() }
 }
 
 fn find_named_stage(stages: &[Stage], name: &str) -> Option<usize> {
@@ -253,6 +310,39 @@ mod tests {
         );
         let found = reached_sources(dockerfile, target, &build_args);
         found.into_iter().map(|source| format!("{}:{}", source.line, source.path)).collect()
+    }
+
+    #[test]
+    fn platform_use_follows_stages() {
+        let run = "FROM base\nRUN true\n";
+        let cross = "FROM --platform=$BUILDPLATFORM rust AS build\nRUN cargo build\nFROM scratch\nCOPY --from=build /app /app\nCOPY page /\n";
+        let table: [(&str, Option<&str>, bool, Option<usize>, usize); 12] = [
+            ("FROM scratch\nCOPY app /app\n", None, false, None, 1),
+            (run, None, false, Some(2), 0),
+            (cross, None, false, None, 1),
+            (cross, Some("build"), true, None, 0),
+            (&cross.replace("COPY page", "RUN page"), None, false, Some(5), 0),
+            // A stage has the platform of its base.
+            (&cross.replace("FROM scratch", "FROM build"), None, true, None, 1),
+            (&cross.replace("--platform=$BUILDPLATFORM ", ""), None, false, Some(2), 1),
+            (
+                &cross.replace("$BUILD", "${TARGET").replace("M rust", "M} rust"),
+                None,
+                false,
+                Some(2),
+                1,
+            ),
+            // Only needed stages are built.
+            (&cross.replace("--from=build ", ""), None, false, None, 2),
+            (&format!("{run}FROM scratch\nCOPY a /a\n"), None, false, None, 1),
+            ("FROM --platform=linux/arm64 base\nRUN true\n", None, true, None, 0),
+            ("", None, false, None, 0),
+        ];
+        for (text, target, is_set, first_run, copied) in table {
+            let found = find_platform_use(text, target, &BTreeMap::new());
+            let found = (found.is_set, found.first_run, found.copied.len());
+            assert_eq!(found, (is_set, first_run, copied), "{text}");
+        }
     }
 
     #[test]

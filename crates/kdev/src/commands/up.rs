@@ -59,7 +59,7 @@ pub struct UpRequest {
 pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
     let start = Instant::now();
     let project = Project::read(cx, &request.selection)?;
-    let config = Config::resolve(&project, request.flags.clone())?;
+    let mut config = Config::resolve(&project, request.flags.clone())?;
     let (store, cluster, owner) = connect(cx, &config, &request.target)?;
     let target = RenderTarget::Cluster(&cluster, &request.target);
     let manifests = Manifest::read_all(cx, &config, target)?;
@@ -76,6 +76,7 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
     let exclusion_cause = |node: &Node| targets::exclusion_cause(&objects, &config, node);
     let nodes = targets::choose(cx, &cluster, &all, &config, &request.nodes, exclusion_cause)?;
     let transports = Transports::find(cx, &config, &nodes)?;
+    config.platform = build::platform::choose(cx, &store, &config, &nodes)?;
 
     let build =
         |cx: &Cx| Ok::<_, Error>(ImageSource::new(&store, build::build(cx, &store, &config)?));

@@ -108,6 +108,9 @@ pub(crate) struct Config {
     pub(crate) cargo_build: Option<Vec<String>>,
     /// Which program builds the image.
     pub(crate) builder: BuilderChoice,
+    /// The platform to build for, if the program that builds the image must be told; `up`
+    /// sets it.
+    pub(crate) platform: Option<String>,
     /// More arguments of `docker build`.
     pub(crate) docker_build: Vec<String>,
     /// Files and globs of the manifests, if they are set.
@@ -174,6 +177,7 @@ impl Config {
             build_args: layer.build_args,
             cargo_build: layer.cargo_build,
             builder: layer.builder.unwrap_or_default(),
+            platform: None,
             docker_build: layer.docker_build.unwrap_or_default(),
             manifests: layer.manifests,
             image_paths: parse_image_paths(&layer.image_paths.unwrap_or_default())?,
@@ -186,6 +190,24 @@ impl Config {
             timeout: layer.timeout.map_or(DEFAULT_TIMEOUT, Duration::from_secs),
             settle: layer.settle.map_or(DEFAULT_SETTLE, Duration::from_secs),
         })
+    }
+}
+
+impl Config {
+    /// Returns the builder that the settings name, if they name one.
+    pub(crate) fn builder_name(&self) -> Option<&str> {
+        self.docker_build_flag("--builder").or(self.builder.buildx_name())
+    }
+
+    /// Returns the value of `--flag VALUE` or `--flag=VALUE` in the arguments of
+    /// `docker build`.
+    pub(crate) fn docker_build_flag(&self, flag: &str) -> Option<&str> {
+        let args = &self.docker_build;
+        let at = args.iter().position(|arg| arg.split('=').next() == Some(flag))?;
+        match args[at].split_once('=') {
+            Some((_, value)) => Some(value),
+            None => args.get(at + 1).map(String::as_str),
+        }
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
-    /// Reads the fields of the builder, and of its first running node.
+    /// Reads the fields of the builder and of its nodes.
     pub(crate) fn parse(output: &str) -> Option<Self> {
         let (head, nodes) = output.split_once("\nNodes:").unwrap_or((output, ""));
         let field = |name: &str| field(head, name);
@@ -39,8 +39,10 @@ impl Builder {
             nodes.split("\nName:").skip(1).map(|node| format!("Name:{node}")).collect();
         let version = |node: &String| parse_version(&self::field(node, "BuildKit version:")?);
         let node = nodes.iter().find(|node| version(node).is_some());
-        let platforms = node.and_then(|node| self::field(node, "Platforms:")).unwrap_or_default();
-        let platforms = platforms.split(',').map(|one| one.trim().trim_end_matches('*').to_owned());
+        let platforms: Vec<String> =
+            nodes.iter().filter_map(|node| self::field(node, "Platforms:")).collect();
+        let platforms = platforms.iter().flat_map(|list| list.split(','));
+        let platforms = platforms.map(|one| one.trim().trim_end_matches('*').to_owned());
         let error =
             field("Error:").or_else(|| nodes.iter().find_map(|node| self::field(node, "Error:")));
         Some(Self {
@@ -163,7 +165,7 @@ Status:   inactive
     }
 
     #[test]
-    fn first_running_node_describes_builder() {
+    fn nodes_of_builder_share_platforms() {
         let running = "Name:             far1\nStatus:           running\nBuildKit version: v0.34.2\nPlatforms:        linux/arm64\n";
         let builder = Builder::parse(&format!("{INACTIVE}\n{running}")).unwrap();
         assert_eq!(builder.buildkit_version, Some((0, 34)));

@@ -164,9 +164,9 @@ impl Error {
             Self::DaemonTooOld { .. } => Some(upgrade_help("daemon")),
             Self::ApiVersionVariable { .. } => Some("unset DOCKER_API_VERSION".to_owned()),
             Self::Podman { host } => Some(podman_help(host.as_ref())),
-            Self::Builder { .. } => {
-                Some("set `builder` or BUILDX_BUILDER to one of `docker buildx ls`".to_owned())
-            }
+            Self::Builder { .. } => Some(
+                "pass `--builder buildx:NAME` with a name that `docker buildx ls` lists".to_owned(),
+            ),
             Self::BuildxNotFound { .. } => Some(tools::INSTALL_BUILDX.to_owned()),
             Self::Nerdctl => Some(tools::INSTALL_DOCKER.to_owned()),
             Self::RemotePodman { is_variable } => Some(remote_podman_help(*is_variable)),

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use kdev_core::image::digest;
 use serde::{Deserialize, Serialize};
@@ -157,6 +158,14 @@ pub(crate) fn uses_buildx(settings: &DockerSettings, client: (u32, u32)) -> bool
     }
 }
 
+/// The directories of the plugins of all users.
+const PLUGIN_DIRS: [&str; 4] = [
+    "/usr/local/lib/docker/cli-plugins",
+    "/usr/local/libexec/docker/cli-plugins",
+    "/usr/lib/docker/cli-plugins",
+    "/usr/libexec/docker/cli-plugins",
+];
+
 /// Facts in the cache directory.
 #[derive(Serialize, Deserialize)]
 struct Kept {
@@ -208,7 +217,8 @@ impl FactsCache {
     }
 }
 
-/// Returns the contents of the client's files that select a daemon and a builder.
+/// Returns the contents of the client's files that select a daemon and a builder, and the times
+/// of buildx.
 fn fingerprint_files(settings: &DockerSettings) -> String {
     let config = settings.config_dir.iter();
     let mut files: Vec<PathBuf> = config.clone().map(|dir| dir.join("config.json")).collect();
@@ -219,7 +229,12 @@ fn fingerprint_files(settings: &DockerSettings) -> String {
         files.extend(["defaults", "instances"].iter().flat_map(|name| list(&dir.join(name))));
     }
     let contents = files.iter().map(|file| fs::read(file).unwrap_or_default());
-    contents.map(|bytes| digest::sha256(&bytes)).collect()
+    let contents: String = contents.map(|bytes| digest::sha256(&bytes)).collect();
+    let plugins = settings.config_dir.iter().map(|dir| dir.join("cli-plugins"));
+    let plugins = plugins.chain(PLUGIN_DIRS.map(PathBuf::from));
+    let times = plugins.map(|dir| fs::metadata(dir.join("docker-buildx"))?.modified());
+    let times: Vec<Option<SystemTime>> = times.map(Result::ok).collect();
+    format!("{contents} {times:?}")
 }
 
 /// Returns the paths in a directory, sorted.
@@ -333,9 +348,13 @@ mod tests {
         assert_eq!(cache("2", &[], None).get(), None);
         assert_eq!(cache("1", &[("DOCKER_HOST", "tcp://h")], None).get(), None);
         assert_eq!(cache("1", &[], Some("far")).get(), None);
-        for file in
-            ["config.json", "buildx/current", "buildx/instances/far", "contexts/meta/a/meta.json"]
-        {
+        for file in [
+            "config.json",
+            "buildx/current",
+            "buildx/instances/far",
+            "contexts/meta/a/meta.json",
+            "cli-plugins/docker-buildx",
+        ] {
             let path = dir.path().join("docker-config").join(file);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "{}").unwrap();

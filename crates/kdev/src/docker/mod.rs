@@ -35,6 +35,7 @@ use crate::event::Event;
 use crate::process::{Command, Failure};
 use crate::tools::{self, TOOL_TIMEOUT, major_minor};
 
+pub(crate) use builder::Builder;
 pub(crate) use error::Result;
 pub use error::{DockerHost, Engine, Error};
 use facts::DaemonInfo;
