@@ -108,8 +108,7 @@ pub(crate) struct Config {
     pub(crate) cargo_build: Option<Vec<String>>,
     /// Which program builds the image.
     pub(crate) builder: BuilderChoice,
-    /// The platform to build for, if the program that builds the image must be told; `up`
-    /// sets it.
+    /// The platform to build for, if it is not the default one of the builder; `up` sets it.
     pub(crate) platform: Option<String>,
     /// More arguments of `docker build`.
     pub(crate) docker_build: Vec<String>,
