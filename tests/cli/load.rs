@@ -4,9 +4,6 @@ use std::fs;
 
 use crate::project::{CONFIG, Project};
 
-/// The largest command line that may be sent to a node; most of it is the script.
-const MAX_COMMAND_BYTES: usize = 8_200;
-
 #[test]
 fn image_is_loaded_under_own_name_without_apply() {
     let project = Project::new();
@@ -73,19 +70,6 @@ fn missing_machine_id_is_no_error() {
         "     Present n2: image is already loaded
     Finished tool:1 in [TIME]\n",
     );
-}
-
-#[test]
-fn unchanged_load_sends_few_bytes() {
-    let project = Project::new();
-    project.run(&["load", "tool:1", "--node", "n2"]).code(0);
-    project.remove("fake/ssh-command-bytes");
-    project.run(&["load", "tool:1", "--node", "n2"]).code(0);
-    let sent = fs::read_to_string(project.path("fake/ssh-command-bytes")).unwrap();
-    let sent: Vec<usize> = sent.lines().map(|bytes| bytes.parse().unwrap()).collect();
-    // The check and the load, each with the script, which has no comments or indentation.
-    assert_eq!(sent.len(), 2);
-    assert!(sent.iter().all(|bytes| *bytes < MAX_COMMAND_BYTES), "{sent:?}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod builders;
 mod cargo_build;
 mod charts;
 mod config_precedence;
+mod costs;
 mod deletion;
 mod distributions;
 mod docs;
