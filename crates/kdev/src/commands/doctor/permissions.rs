@@ -17,13 +17,15 @@ pub(crate) enum Purpose {
     Apply,
     ApplySet,
     Wait,
+    Unblock,
+    Rollback,
     Delete,
     Explain,
 }
 
 /// Each purpose: the name of the check, a description, and whether `up` requires the
 /// permissions.
-const PURPOSES: [(Purpose, &str, &str, bool); 6] = [
+const PURPOSES: [(Purpose, &str, &str, bool); 8] = [
     (Purpose::Nodes, "permissions-nodes", "to list the nodes", true),
     (Purpose::Apply, "permissions-apply", "to apply the manifests", true),
     (
@@ -33,6 +35,8 @@ const PURPOSES: [(Purpose, &str, &str, bool); 6] = [
         true,
     ),
     (Purpose::Wait, "permissions-wait", "to wait for the new pods", true),
+    (Purpose::Unblock, "permissions-unblock", "to unblock the rollout of a StatefulSet", false),
+    (Purpose::Rollback, "permissions-rollback", "for `--rollback`", false),
     (
         Purpose::Delete,
         "permissions-delete",
@@ -56,6 +60,11 @@ const OTHER_KINDS: [(&str, &str); 11] = [
     ("Service", "services"),
     ("ServiceAccount", "serviceaccounts"),
 ];
+
+/// The workloads whose revisions `kubectl rollout undo` reads from other objects than the ones
+/// that a rollout is watched with.
+const STATEFUL_SETS: &str = "statefulsets.apps";
+const DAEMON_SETS: &str = "daemonsets.apps";
 
 /// A permission: a verb on a resource.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,6 +102,13 @@ pub(crate) fn required(objects: &[Object], namespace: &str) -> Vec<Permission> {
         // A server-side apply is a patch that may create; the diff reads first.
         add(Purpose::Apply, Some(namespace), resource, &["get", "create", "patch"]);
         add(Purpose::Delete, Some(namespace), resource, &["list", "delete"]);
+        if resource == STATEFUL_SETS {
+            // An unready pod of an older revision blocks the rollout.
+            add(Purpose::Unblock, Some(namespace), "pods", &["delete"]);
+        }
+        if [STATEFUL_SETS, DAEMON_SETS].contains(&resource) {
+            add(Purpose::Rollback, Some(namespace), "controllerrevisions.apps", &["list"]);
+        }
         let workload = kinds::BUILT_IN.iter().find(|kind| kind.resource == resource);
         if workload.is_some_and(|kind| kind.is_awaited) {
             add(Purpose::Wait, Some(namespace), resource, &["list", "watch"]);
@@ -271,6 +287,12 @@ mod tests {
         assert!(has(&service, "create", "services", Some("m")));
         assert!(has(&service, "watch", "statefulsets.apps", Some("n")));
         assert!(!has(&service, "patch", "deployments.apps", Some("n")));
+        assert!(has(&service, "delete", "pods", Some("n")));
+        assert!(has(&service, "list", "controllerrevisions.apps", Some("n")));
+        assert!(has(&[object("DaemonSet", None)], "list", "controllerrevisions.apps", Some("n")));
+        let deployment = [object("Deployment", None)];
+        assert!(!has(&deployment, "delete", "pods", Some("n")));
+        assert!(!has(&deployment, "list", "controllerrevisions.apps", Some("n")));
         assert_eq!(unknown_kinds(&[object("Widget", None), object("Pod", None)]), ["Widget"]);
     }
 
