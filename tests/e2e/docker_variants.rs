@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -11,6 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
+use crate::far_docker::CountingClient;
 use crate::fault_injection::pid;
 use crate::lab::{command, docker, images_on, run, state, stderr_text, wait_for};
 use crate::partial_load::{
@@ -58,35 +58,47 @@ pub(crate) fn start_docker_29(service: &mut Service) -> Daemon {
 }
 
 /// Gives the daemon a private `/run`: Docker and its containerd always create sockets there.
-const PRIVATE_RUN: &str = r#"mount -n -t tmpfs tmpfs /run; exec "$0" "$@""#;
+/// The loopback interface of a new network namespace is down.
+const PRIVATE_RUN: &str = r#"mount -n -t tmpfs tmpfs /run; ip link set lo up; exec "$0" "$@""#;
 
 /// Debian's Docker with the classic image store, only for one service, so that a test can
 /// kill it without affecting others.
 pub(crate) struct ClassicDocker {
     folder: PathBuf,
+    namespaces: &'static [&'static str],
     daemon: Daemon,
 }
 
 impl ClassicDocker {
     pub(crate) fn start(service: &mut Service) -> Self {
+        Self::start_in(service, &["--mount"])
+    }
+
+    /// Starts it with its own loopback interface, as if it were on another machine.
+    pub(crate) fn start_with_own_network(service: &mut Service) -> Self {
+        Self::start_in(service, &["--mount", "--net"])
+    }
+
+    fn start_in(service: &mut Service, namespaces: &'static [&'static str]) -> Self {
         let folder = service.path("docker");
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join("daemon.json"), "{}").unwrap();
-        let docker = Self { daemon: Self::spawn(&folder), folder };
+        let docker = Self { daemon: Self::spawn(&folder, namespaces), folder, namespaces };
         docker.wait_until_ready();
         service.docker_host = Some(docker.host());
         docker
     }
 
-    fn host(&self) -> String {
+    pub(crate) fn host(&self) -> String {
         format!("unix://{}/docker.sock", self.folder.display())
     }
 
-    fn spawn(folder: &Path) -> Daemon {
+    fn spawn(folder: &Path, namespaces: &[&str]) -> Daemon {
         let at = |name: &str| folder.join(name).display().to_string();
         let mut dockerd = command("unshare");
         dockerd
-            .args(["--mount", "--propagation", "slave", "sh", "-c", PRIVATE_RUN, "dockerd"])
+            .args(namespaces)
+            .args(["--propagation", "slave", "sh", "-c", PRIVATE_RUN, "dockerd"])
             .args(["--host", &format!("unix://{}", at("docker.sock"))])
             .args(["--config-file", &at("daemon.json"), "--pidfile", &at("pid")])
             .args(["--data-root", &at("root"), "--exec-root", &at("exec"), "--bridge=none"])
@@ -112,12 +124,12 @@ impl ClassicDocker {
         let _ = kill(Pid::from_raw(containerd), Signal::SIGKILL);
         fs::remove_file(left).unwrap();
         let _ = fs::remove_file(self.folder.join("pid"));
-        self.daemon = Self::spawn(&self.folder);
+        self.daemon = Self::spawn(&self.folder, self.namespaces);
         self.wait_until_ready();
     }
 }
 
-fn docker_at(host: &str, args: &[&str]) -> Command {
+pub(crate) fn docker_at(host: &str, args: &[&str]) -> Command {
     let mut docker = docker(args);
     docker.env("DOCKER_HOST", host);
     docker
@@ -178,32 +190,22 @@ fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
-/// A client that notes each `docker save` in a file.
-const NOTING_CLIENT: &str =
-    "#!/bin/sh\n[ \"$1\" != save ] || echo save >>SAVES\nexec DOCKER \"$@\"\n";
-
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn remote_docker_29_saves_rebuilt_image_once() {
     let mut service = service_with_large_base("far-docker-29");
     let _docker = start_docker_29(&mut service);
     let _remote = start_remote_docker(&mut service);
-    let (client, saves) = (service.path("cache/bin/docker"), service.path("cache/saves"));
-    fs::create_dir_all(client.parent().unwrap()).unwrap();
-    let docker = run(command("sh").args(["-c", "command -v docker"]));
-    let script = NOTING_CLIENT.replace("SAVES", &saves.display().to_string());
-    fs::write(&client, script.replace("DOCKER", docker.trim())).unwrap();
-    fs::set_permissions(&client, fs::Permissions::from_mode(0o755)).unwrap();
-    let path = format!("{}:{}", client.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let client = CountingClient::new(&service);
     for page in ["one", "two", "three"] {
         service.set_page(page);
-        let _ = fs::remove_file(&saves);
-        let output = service.up(&["--message-format", "json"]).env("PATH", &path).output().unwrap();
+        let mut up = service.up(&["--message-format", "json"]);
+        let (output, saves) = client.run(&mut up);
         assert_eq!(output.status.code(), Some(0), "{}", stderr_text(&output));
         assert_eq!(service.pages(), NODES.map(|node| (node.to_owned(), page.to_owned())));
         // A slow node may read the whole image separately, the first time.
         if page != "one" {
-            assert_eq!(fs::read_to_string(&saves).unwrap().lines().count(), 1, "{page}");
+            assert_eq!(saves, 1, "{page}");
             assert_small_load(&sent_bytes(&String::from_utf8(output.stdout).unwrap()));
         }
     }

@@ -19,6 +19,7 @@ mod doctor;
 mod down;
 mod exclusive;
 mod failure_report;
+mod far_docker;
 mod fault_injection;
 mod fields;
 mod images;
