@@ -13,6 +13,7 @@ mod buildkit;
 mod cargo_build;
 mod charts;
 mod connection_loss;
+mod costs;
 mod distributions;
 mod docker_variants;
 mod doctor;
