@@ -165,6 +165,11 @@ impl Files {
         Ok(files)
     }
 
+    /// Adds a file of an OCI image layout, which can be a directory.
+    pub fn add_json(&mut self, path: &str, json: Vec<u8>) {
+        self.json.insert(path.to_owned(), json);
+    }
+
     /// Returns the path of the file that `path` links to, or `path` itself. Docker up to
     /// version 24 writes a link for a layer that is already in the archive.
     pub fn resolve_link<'a>(&'a self, path: &'a str) -> &'a str {

@@ -129,6 +129,34 @@ impl LayerCache {
         Ok((hashed.digest(), blob))
     }
 
+    /// Moves a blob into the directory if it is the layer with this diffID. A compressed blob is
+    /// decompressed.
+    pub(crate) fn store_file(&self, file: &Path, diff_id: &str) -> io::Result<()> {
+        let is_stored = match is_compressed(file)? {
+            true => matches!(
+                self.store_if(File::open(file)?, |found| found == diff_id)?,
+                (_, Blob::Layer(_))
+            ),
+            false => self.move_layer(file, diff_id)?,
+        };
+        match is_stored {
+            true => Ok(()),
+            false => Err(io::Error::new(io::ErrorKind::InvalidData, "another layer")),
+        }
+    }
+
+    /// Moves an uncompressed layer, so that it is not written twice. Returns false if it has
+    /// another diffID.
+    fn move_layer(&self, file: &Path, diff_id: &str) -> io::Result<bool> {
+        let mut tar = Hasher::new(File::open(file)?);
+        io::copy(&mut tar, &mut io::sink())?;
+        let is_expected = tar.digest() == diff_id;
+        if is_expected {
+            fs::rename(file, self.path(diff_id, "tar"))?;
+        }
+        Ok(is_expected)
+    }
+
     fn store_config(&self, body: impl Read) -> io::Result<Blob> {
         let mut bytes = Vec::new();
         body.take(MAX_CONFIG_BYTES).read_to_end(&mut bytes)?;
@@ -230,6 +258,13 @@ impl LayerCache {
     fn path(&self, digest: &str, kind: &str) -> PathBuf {
         self.dir.join(format!("{}.{kind}", digest.replace(':', "-")))
     }
+}
+
+/// Returns whether a blob begins like gzip or zstd.
+fn is_compressed(file: &Path) -> io::Result<bool> {
+    let mut first = [0; 4];
+    let count = fill(&mut File::open(file)?, &mut first)?;
+    Ok(matches!(first[..count], [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd]))
 }
 
 /// Fills the buffer, or less of it at the end of the input.

@@ -4,6 +4,7 @@
 //! - `archive.rs`: unpacks an archive that the user passes
 //! - `cache.rs`: stores the layers that builds have changed
 //! - `extract.rs`: extracts layers from the output of `docker save`
+//! - `layout.rs`: reads an image that a builder has written as an OCI image layout
 //! - `podman.rs`: gets single layers from Podman
 //! - `push.rs`: the endpoint that Docker pushes to
 //! - `save.rs`: runs one `docker save` and streams it to several nodes
@@ -12,6 +13,7 @@ pub(crate) mod archive;
 pub(crate) mod cache;
 mod error;
 pub(crate) mod extract;
+pub(crate) mod layout;
 mod podman;
 pub(crate) mod push;
 pub(crate) mod save;

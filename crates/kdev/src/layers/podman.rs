@@ -5,19 +5,14 @@
 //! the layers are not compressed. So empty files stand for the layers that are not needed.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
 use std::io;
-use std::path::Path;
 
 use kdev_core::image::built::BuiltImage;
 
 use crate::cx::Cx;
 use crate::docker::Podman;
 use crate::layers::cache::LayerCache;
-use crate::process::scratch_dir::ScratchDir;
-
-/// Where an OCI layout has its blobs (OCI image spec, "Image Layout").
-const BLOBS: &str = "blobs";
+use crate::layers::layout::Layout;
 
 /// Returns the layers that no earlier build of the image had, because the nodes probably need
 /// them; none if there was no earlier build.
@@ -39,34 +34,10 @@ pub(crate) fn save_layers(
     cache: &LayerCache,
     wanted: &BTreeSet<&str>,
 ) -> io::Result<()> {
-    let Some(parent) = cx.cache_dir() else { return Ok(()) };
-    let layout = ScratchDir::create_in(parent, "kdev-")?;
-    create_placeholders(layout.path(), image, wanted)?;
+    let layout = Layout::create(cx)?;
+    let unneeded = image.layers.iter().filter(|diff_id| !wanted.contains(diff_id.as_str()));
+    layout.add_placeholders(unneeded.map(String::as_str))?;
     podman.save_layout(cx, image, layout.path()).map_err(io::Error::other)?;
-    let blobs = wanted.iter().copied().chain([image.config_digest.as_str()]);
-    for digest in blobs {
-        let path = blob_path(layout.path(), digest);
-        cache.store_if(File::open(&path)?, |diff_id| diff_id == digest)?;
-        // Otherwise the layers are on the disk twice.
-        fs::remove_file(path)?;
-    }
-    Ok(())
-}
-
-fn create_placeholders(
-    layout: &Path,
-    image: &BuiltImage,
-    wanted: &BTreeSet<&str>,
-) -> io::Result<()> {
-    for diff_id in image.layers.iter().filter(|diff_id| !wanted.contains(diff_id.as_str())) {
-        let path = blob_path(layout, diff_id);
-        path.parent().map_or(Ok(()), fs::create_dir_all)?;
-        File::create(path)?;
-    }
-    Ok(())
-}
-
-/// Returns `blobs/sha256/HEX` in a layout.
-fn blob_path(layout: &Path, digest: &str) -> std::path::PathBuf {
-    layout.join(BLOBS).join(digest.replace(':', "/"))
+    let found = layout.read(None).map_err(io::Error::other)?;
+    layout.move_to(cache, &found)
 }
