@@ -43,6 +43,7 @@ pub(crate) use containerd::ensure_sandbox_image;
 pub(crate) use counters::{Counters, docker_cpu, read_counters};
 pub(crate) use down::down;
 pub(crate) use env::Lab;
+pub(crate) use image::{ImageLayout, create_layer};
 pub(crate) use images::{ids_in_docker, images_on_node, remove_from_docker, remove_from_node};
 pub(crate) use kubelet::ChangedKubelet;
 pub(crate) use link::SlowLink;

@@ -1,7 +1,7 @@
 //! The cases of `bench load`: the images, the methods that are compared, and the goals.
 
 use super::cost::Cost;
-use super::images::{Content, Image, Program};
+use super::images::{Content, Image, Program, fill_node};
 use super::methods::{Bench, Method, Registry};
 use super::report::{Goal, Report};
 use crate::lab::{Moby, NODES, Node, SlowLink};
@@ -21,6 +21,8 @@ pub(crate) enum Case {
     Changed,
     /// Load the same change in an image that is ten times larger
     Larger,
+    /// Load the same change onto nodes with 500 more images
+    Crowded,
     /// Load a rebuilt Rust service over a link with 50 Mbit/s
     Rebuilt,
     /// Load a rebuilt Rust service from Docker 29
@@ -37,6 +39,7 @@ impl Case {
         match self {
             Self::Changed => measure_changed(bench, report)?,
             Self::Larger => measure_larger(bench, report)?,
+            Self::Crowded => measure_crowded(bench, report)?,
             Self::Rebuilt => measure_rebuilt(bench, report, &DOCKER_20)?,
             Self::Rebuilt29 => {
                 let moby = Moby::start(&bench.sh)?;
@@ -175,6 +178,36 @@ fn measure_larger(bench: &Bench, report: &mut Report) -> Result<()> {
         let (case, times) = (sizes[1].0, large.load / small.load);
         report.add_goal(Goal::for_ratio(case, node.name, "time against 408 MB", times, 1.2));
         report.add_goal(Goal::for_bytes(case, node.name, "kdev's memory", large.memory, 64 << 20));
+    }
+    Ok(())
+}
+
+/// Loads the same change onto each node before and after it gets 500 images.
+fn measure_crowded(bench: &Bench, report: &mut Report) -> Result<()> {
+    const CASE: &str = "5 MB changed in 408 MB, 500 images on the node";
+    const IMAGES: u16 = 500;
+    let mut image = Image::new(bench, "crowded", Content::Noise, 403 * MB)?;
+    for node in &NODES {
+        warm_up(bench, &mut image, &[node], &[Method::Kdev])?;
+        let mut measure = |case| -> Result<Samples> {
+            let mut samples = Samples::new(case, node.name, Method::Kdev);
+            for _ in 0..bench.rounds {
+                let reference = image.rebuild_with_noise(bench, CHANGE)?;
+                samples.add(bench.load(Method::Kdev, node, reference)?);
+            }
+            Ok(samples)
+        };
+        let empty = measure("5 MB changed in 408 MB")?.add_to(report);
+        fill_node(bench, node, IMAGES)?;
+        let crowded = measure(CASE)?.add_to(report);
+        let times = crowded.load / empty.load;
+        report.add_goal(Goal::for_ratio(
+            CASE,
+            node.name,
+            "time against the node without them",
+            times,
+            1.1,
+        ));
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Builds the images that are loaded, from random bytes or real files.
 
 use super::methods::{Bench, PREFIX};
+use crate::lab::{self, ImageLayout, Node};
 use crate::paths;
 use anyhow::{Context, Result};
 use std::fmt::Write;
@@ -82,6 +83,27 @@ impl Image {
         let build = cmd!(bench.sh, "docker build --quiet --tag {reference} {folder}").quiet();
         Ok(build.ignore_stdout().ignore_stderr().run()?)
     }
+}
+
+/// Adds images to a node: each has its own layer, configuration and manifest.
+pub(crate) fn fill_node(bench: &Bench, node: &Node, images: u16) -> Result<()> {
+    // The content of a file in a tar archive follows its header of 512 bytes.
+    const CONTENT: std::ops::Range<usize> = 512..520;
+    let folder = &bench.folder;
+    fs::write(folder.join("number"), [0; 8])?;
+    let mut layer = lab::create_layer(&bench.sh, folder, "number")?;
+    let mut layout = ImageLayout::create(folder.join("crowd"))?;
+    for image in 0..u64::from(images) {
+        layer[CONTENT].copy_from_slice(&image.to_le_bytes());
+        layout.add(&format!("docker.io/library/{PREFIX}-crowd:{image}"), "/number", &layer)?;
+    }
+    let archive = folder.join("crowd.tar");
+    layout.pack(&bench.sh, &archive)?;
+    let (sh, enter) = (&bench.sh, node.nsenter_args()?);
+    // The archive is outside the node.
+    let import = "ctr -n k8s.io image import - >/dev/null 2>&1";
+    let archive = fs::read(archive)?;
+    Ok(cmd!(sh, "nsenter {enter...} sh -c {import}").stdin(archive).quiet().run()?)
 }
 
 /// Returns the libraries of the Rust toolchain as one stream.
