@@ -10,9 +10,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
+use crate::daemons::start_moby;
 use crate::far_docker::CountingClient;
 use crate::fault_injection::pid;
-use crate::lab::{command, docker, images_on, run, state, stderr_text, wait_for};
+use crate::lab::{command, docker, images_on, run, stderr_text, wait_for};
 use crate::partial_load::{
     BASE, assert_small_load, sent_bytes, service_with_large_base, up_with_page,
 };
@@ -25,7 +26,7 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(crate) struct Daemon(Child);
 
 impl Daemon {
-    fn start(command: &mut Command, log: PathBuf) -> Self {
+    pub(crate) fn start(command: &mut Command, log: PathBuf) -> Self {
         let log = fs::File::create(log).unwrap();
         command.stdout(log.try_clone().unwrap()).stderr(log);
         Self(command.spawn().unwrap())
@@ -41,20 +42,7 @@ impl Drop for Daemon {
 
 /// Starts Docker 29 with its own containerd, only for this service.
 pub(crate) fn start_docker_29(service: &mut Service) -> Daemon {
-    let at = |name: &str| service.path(name).display().to_string();
-    let host = format!("unix://{}", at("docker.sock"));
-    fs::write(service.path("daemon.json"), "{}").unwrap();
-    let path = format!("{}:{}", state("lib").display(), std::env::var("PATH").unwrap());
-    let mut moby = command("moby");
-    moby.args(["--host", &host, "--config-file", &at("daemon.json"), "--pidfile", &at("pid")])
-        .args(["--data-root", &at("docker/root"), "--exec-root", &at("docker/exec")])
-        .args(["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false"])
-        .env("PATH", path);
-    let daemon = Daemon::start(&mut moby, service.path("moby.log"));
-    let is_up = || docker_at(&host, &["info"]).output().unwrap().status.success().then_some(());
-    wait_for("Docker to respond", is_up);
-    service.docker_host = Some(host);
-    daemon
+    start_moby(service, command("moby"))
 }
 
 /// Gives the daemon a private `/run`: Docker and its containerd always create sockets there.

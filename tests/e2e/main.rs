@@ -14,6 +14,7 @@ mod cargo_build;
 mod charts;
 mod connection_loss;
 mod costs;
+mod daemons;
 mod distributions;
 mod docker_variants;
 mod doctor;

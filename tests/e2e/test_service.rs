@@ -29,6 +29,8 @@ pub(crate) struct Service {
     dir: TempDir,
     /// The Docker host for builds, if it is not the lab's.
     pub(crate) docker_host: Option<String>,
+    /// More environment variables of kdev.
+    pub(crate) variables: Vec<(&'static str, String)>,
     pub(crate) permit: Permit,
 }
 
@@ -50,7 +52,7 @@ impl Service {
         let permit = Permit::acquire(name, claim);
         // In the state folder, because the nodes may not see the checkout.
         let dir = TempDir::new_in(state("")).unwrap();
-        let service = Self { name, dir, docker_host: None, permit };
+        let service = Self { name, dir, docker_host: None, variables: Vec::new(), permit };
         for dir in ["src", "k8s", "www"] {
             fs::create_dir(service.path(dir)).unwrap();
         }
@@ -117,6 +119,7 @@ impl Service {
         kdev.env("XDG_CACHE_HOME", self.path("cache"));
         kdev.env_remove("CARGO_TARGET_DIR");
         kdev.envs(self.docker_host.iter().map(|host| ("DOCKER_HOST", host)));
+        kdev.envs(self.variables.iter().cloned());
         kdev
     }
 

@@ -29,7 +29,7 @@ pub(crate) enum Part {
 }
 
 /// All tools.
-pub(crate) const TOOLS: [Tool; 4] = [
+pub(crate) const TOOLS: [Tool; 5] = [
     Tool {
         name: "cluster",
         title: "Kubernetes and containerd",
@@ -68,6 +68,18 @@ pub(crate) const TOOLS: [Tool; 4] = [
         module: "moby",
         ldflags: "-s -w -X github.com/moby/moby/v2/dockerversion.Version=29.0.0-beta.1",
         packages: &["."],
+    },
+    Tool {
+        name: "buildkit",
+        title: "BuildKit",
+        part: Part::Tests,
+        module: "moby",
+        ldflags: "-s -w -X github.com/moby/buildkit/version.Version=v0.25.1",
+        packages: &[
+            "github.com/moby/buildkit/cmd/buildkitd",
+            "github.com/moby/buildkit/cmd/buildctl",
+            "github.com/moby/buildkit/frontend/dockerfile/cmd/dockerfile-frontend",
+        ],
     },
     Tool {
         name: "buildx",
