@@ -6,6 +6,7 @@ mod flags;
 mod ui;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -16,6 +17,11 @@ use kdev::{Cx, DockerSettings, Interrupt};
 use ui::Ui;
 
 fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if let Some(result) = kdev::run_namespace_helper(&args) {
+        // Only kdev itself runs the helper, and uses the exit code.
+        return if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let Cargo::Kdev(Kdev { command, output }) = match Cargo::try_parse_from(cli::cargo_args()) {
         Ok(cargo) => cargo,
         Err(help_or_error) => return ui::print_usage(&help_or_error),
@@ -31,6 +37,9 @@ fn main() -> ExitCode {
         .with_dry_run(command.is_dry_run());
     if let Ok(base) = etcetera::choose_base_strategy() {
         cx = cx.with_cache_dir(base.cache_dir().join("kdev"));
+    }
+    if let Ok(program) = std::env::current_exe() {
+        cx = cx.with_program(program);
     }
     if ui.can_ask() {
         cx = cx.with_confirmation(&ask);

@@ -19,6 +19,7 @@ pub struct Cx<'a> {
     dry_run: bool,
     cache_dir: Option<PathBuf>,
     docker_settings: DockerSettings,
+    program: Option<PathBuf>,
 }
 
 /// The settings of the Docker client that select a daemon, a builder, and a platform. The
@@ -76,6 +77,7 @@ impl<'a> Cx<'a> {
             dry_run: false,
             cache_dir: None,
             docker_settings: DockerSettings::default(),
+            program: None,
         }
     }
 
@@ -120,6 +122,18 @@ impl<'a> Cx<'a> {
     pub fn with_docker_settings(mut self, settings: DockerSettings) -> Self {
         self.docker_settings = settings;
         self
+    }
+
+    /// Sets the program that calls [`run_namespace_helper`](crate::run_namespace_helper). Without
+    /// it, a rootless Docker exports whole images.
+    #[must_use]
+    pub fn with_program(mut self, path: impl Into<PathBuf>) -> Self {
+        self.program = Some(path.into());
+        self
+    }
+
+    pub(crate) fn program(&self) -> Option<&Path> {
+        self.program.as_deref()
     }
 
     pub(crate) fn docker_settings(&self) -> &DockerSettings {

@@ -59,7 +59,7 @@ pub use config::Error as ConfigError;
 pub use config::{BuilderChoice, ConfigLayer, NodeSettings};
 pub use cx::{BuildOutput, Cx, DockerSettings, Interrupt};
 pub use details::Details;
-pub use docker::{DockerHost, Engine, Error as DockerError};
+pub use docker::{DockerHost, Engine, Error as DockerError, run_namespace_helper};
 pub use error::{Diagnosed, Error, Result};
 pub use event::{Event, JSON_VERSION, PodState};
 pub use exit_code::ExitCode;

@@ -3,8 +3,10 @@
 //! - `builder.rs`: the builder that Docker uses
 //! - `detect.rs`: finds out the properties of the daemon and of its builder
 //! - `facts.rs`: these properties, and their file in the cache directory
+//! - `namespace.rs`: listens in the network namespace of a daemon
 //! - `podman.rs`: Podman
-//! - `reach.rs`: the endpoint that the daemon pushes to
+//! - `ports.rs`: the ports of the endpoint that the daemon pushes to
+//! - `reach.rs`: opens this endpoint
 //! - `store.rs`: one of the two, which has the images
 //! - `tunnel.rs`: forwards a port of a remote daemon's machine
 //! - `version.rs`: client and engines that do not work together, such as Podman
@@ -13,7 +15,9 @@ mod builder;
 mod detect;
 mod error;
 mod facts;
+mod namespace;
 mod podman;
+mod ports;
 mod reach;
 mod store;
 mod tunnel;
@@ -38,6 +42,7 @@ use crate::tools::{self, TOOL_TIMEOUT, major_minor};
 pub(crate) use builder::Builder;
 pub(crate) use error::Result;
 pub use error::{DockerHost, Engine, Error};
+pub use namespace::run_namespace_helper;
 use facts::DaemonInfo;
 pub(crate) use facts::DockerFacts;
 pub(crate) use podman::{ADD_USER_IDS, Podman};

@@ -1,29 +1,23 @@
 //! Opens the endpoint that the daemon pushes to: a port of the loopback interface that the
 //! daemon uses, which may not be the one of this machine.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{fmt, io};
 
 use crate::cx::Cx;
 use crate::docker::tunnel::{Tunnel, TunnelError};
-use crate::docker::{Docker, DockerFacts};
+use crate::docker::{Docker, DockerFacts, namespace, ports};
 use crate::event::Event;
 use crate::tools::ssh::SshTarget;
-
-/// Docker records digests per host and port, so an image uses the same port each time unless
-/// another run is using it.
-const FIRST_PORT: u16 = 47_600;
-/// The first port on this machine of an endpoint that is forwarded from the usual port. It is
-/// another one, because the daemon's machine may be this one.
-const FIRST_FORWARDED_PORT: u16 = FIRST_PORT + PORT_COUNT;
-const PORT_COUNT: u16 = 100;
 
 /// How the daemon reaches a port of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Reach {
     /// It uses the same loopback interface.
     Loopback,
+    /// It uses that of this process, which is in another network namespace.
+    Namespace(i32),
     /// A port of the daemon's machine can be forwarded.
     Ssh(SshTarget),
     /// It does not.
@@ -54,7 +48,7 @@ struct Slot {
 impl Endpoint {
     /// Returns the address of the endpoint as the daemon reaches it.
     pub(crate) fn address(&self) -> String {
-        address(self.port).to_string()
+        ports::address(self.port).to_string()
     }
 
     /// Returns the name of the endpoint in the cache.
@@ -72,12 +66,9 @@ impl Endpoint {
         self.tunnel.as_ref().is_none_or(Tunnel::is_connected)
     }
 
-    fn listen(image: &str, first_port: u16) -> io::Result<Self> {
-        let bind = |attempt| TcpListener::bind(address(port_of(image, first_port, attempt))).ok();
-        let listener = (0..PORT_COUNT).find_map(bind).ok_or(io::ErrorKind::AddrInUse)?;
-        listener.set_nonblocking(true)?;
+    fn new(listener: TcpListener, reach: Reach) -> io::Result<Self> {
         let port = listener.local_addr()?.port();
-        Ok(Self { listener, port, reach: Reach::Loopback, tunnel: None })
+        Ok(Self { listener, port, reach, tunnel: None })
     }
 }
 
@@ -86,8 +77,10 @@ impl Reach {
     /// other digests.
     fn cache_key(&self, port: u16) -> String {
         match self {
-            Self::Ssh(target) => format!("{}@{target}", address(port)),
-            Self::Loopback | Self::Unreachable => address(port).to_string(),
+            Self::Ssh(target) => format!("{}@{target}", ports::address(port)),
+            // The process ID changes.
+            Self::Namespace(_) => format!("{}@namespace", ports::address(port)),
+            Self::Loopback | Self::Unreachable => ports::address(port).to_string(),
         }
     }
 
@@ -96,7 +89,10 @@ impl Reach {
             return Self::Unreachable;
         }
         match facts.address.split_once("://") {
-            Some(("unix", _)) => Self::Loopback,
+            Some(("unix", socket)) => {
+                let process = namespace::process_in_other_namespace(socket);
+                process.map_or(Self::Loopback, Self::Namespace)
+            }
             Some(("ssh", rest)) => {
                 // A path of the daemon's socket may follow.
                 let target = rest.split('/').next().and_then(SshTarget::parse);
@@ -110,7 +106,7 @@ impl Reach {
 impl Docker {
     /// Returns the name that the endpoint for an image usually has in the cache.
     pub(crate) fn usual_endpoint(&self, cx: &Cx, image: &str) -> String {
-        self.reach(cx, &mut self.endpoint.lock()).cache_key(port_of(image, FIRST_PORT, 0))
+        self.reach(cx, &mut self.endpoint.lock()).cache_key(ports::usual(image))
     }
 
     /// Opens the endpoint for an image, or returns the one that is open. Returns `None` if the
@@ -121,7 +117,8 @@ impl Docker {
             return Some(Arc::clone(endpoint));
         }
         match self.reach(cx, &mut slot) {
-            Reach::Loopback => Endpoint::listen(image, FIRST_PORT).ok().map(Arc::new),
+            Reach::Loopback => Self::listen_here(image).map(Arc::new),
+            Reach::Namespace(pid) => Self::listen_in_namespace(cx, image, pid).map(Arc::new),
             Reach::Unreachable => None,
             Reach::Ssh(target) => {
                 let endpoint = self.forward(cx, image, &target).map(Arc::new);
@@ -160,15 +157,23 @@ impl Docker {
         slot.reach.get_or_insert_with(detect).clone()
     }
 
+    fn listen_in_namespace(cx: &Cx, image: &str, pid: i32) -> Option<Endpoint> {
+        let listener = namespace::listen(cx, pid, image);
+        // Without it, the daemon is asked to connect, and the failure is recorded.
+        let endpoint = listener.and_then(|one| Endpoint::new(one, Reach::Namespace(pid)));
+        endpoint.ok().or_else(|| Self::listen_here(image))
+    }
+
+    fn listen_here(image: &str) -> Option<Endpoint> {
+        let listener = ports::listen(image, ports::FIRST);
+        listener.and_then(|listener| Endpoint::new(listener, Reach::Loopback)).ok()
+    }
+
     fn forward(&self, cx: &Cx, image: &str, target: &SshTarget) -> Option<Endpoint> {
-        let endpoint = Endpoint::listen(image, FIRST_FORWARDED_PORT).ok()?;
-        match Tunnel::open(cx, target, port_of(image, FIRST_PORT, 0), endpoint.port) {
-            Ok((tunnel, port)) => Some(Endpoint {
-                port,
-                reach: Reach::Ssh(target.clone()),
-                tunnel: Some(tunnel),
-                ..endpoint
-            }),
+        let listener = ports::listen(image, ports::FIRST_FORWARDED).ok()?;
+        let endpoint = Endpoint::new(listener, Reach::Ssh(target.clone())).ok()?;
+        match Tunnel::open(cx, target, ports::usual(image), endpoint.port) {
+            Ok((tunnel, port)) => Some(Endpoint { port, tunnel: Some(tunnel), ..endpoint }),
             Err(_) if cx.interrupt().is_raised() => None,
             Err(TunnelError::NotConnected(reason)) => {
                 note_slow_builds(
@@ -194,16 +199,6 @@ impl Docker {
 fn note_slow_builds(cx: &Cx, cause: &str) {
     let text = format!("{cause}, so Docker exports the whole image after each build");
     cx.emit(Event::Note { text });
-}
-
-fn address(port: u16) -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, port).into()
-}
-
-/// Returns a port for an image; the first attempt has the usual one.
-fn port_of(image: &str, first_port: u16, attempt: u16) -> u16 {
-    let offset = image.bytes().fold(0, |sum: u16, byte| sum.wrapping_mul(31) ^ u16::from(byte));
-    first_port + (offset % PORT_COUNT + attempt) % PORT_COUNT
 }
 
 impl EndpointSlot {
@@ -249,15 +244,5 @@ mod tests {
         let ssh = Reach::Ssh(SshTarget::parse("dev@host:2222").unwrap());
         assert_eq!(ssh.cache_key(47_612), "127.0.0.1:47612@dev@host:2222");
         assert_eq!(Reach::Loopback.cache_key(47_612), "127.0.0.1:47612");
-    }
-
-    #[test]
-    fn endpoint_uses_next_port_if_usual_one_is_in_use() {
-        let endpoint = || Endpoint::listen("image-with-an-own-port", FIRST_PORT).unwrap();
-        let (one, other) = (endpoint(), endpoint());
-        assert_ne!(one.port, other.port);
-        for port in [one.port, other.port] {
-            assert!((FIRST_PORT..FIRST_PORT + PORT_COUNT).contains(&port), "{port}");
-        }
     }
 }
