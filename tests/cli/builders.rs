@@ -152,3 +152,172 @@ fn unknown_builder_fails_before_build_with_message_of_buildx() {
     ran.code(91).stderr("error: builder `far` requires buildx, which is not installed
   help: run `sudo apt-get install docker-buildx-plugin` if Docker is from docker.com, else `sudo apt-get install docker-buildx`\n");
 }
+
+/// A healthy project for `doctor` with Docker 28, buildx, and this address of the daemon.
+fn doctor_project(address: &str) -> Project {
+    let project = Project::new();
+    project.nodes(&[("n1", "10.0.0.1", "amd64")]);
+    project.config("nodes.n1.ssh = \"10.0.0.1\"");
+    project.edit_nodes(
+        "\"addresses\"",
+        "\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\"}],\"addresses\"",
+    );
+    project.script("df", "printf 'F B U A\\nx 104857600 1 52428800\\n'").script("zstd", "exit 0");
+    project.write("fake/docker-version", "28.2.2").write("fake/docker-context", address);
+    project.write("fake/buildx", "github.com/docker/buildx v0.29.1 a\n");
+    project.write("fake/builder", EMULATING).write("fake/docker-info", CONTAINERD);
+    project
+}
+
+const CONTAINERD: &str = r#"[["driver-type","io.containerd.snapshotter.v1"]]"#;
+
+/// The problems of Docker that `doctor` reports.
+fn docker_problems(project: &Project) -> String {
+    let output = project.run(&["doctor", "-q"]).out().to_owned();
+    let docker = output.split("docker\n").nth(1).unwrap_or_default();
+    docker.split("node n1\n").next().unwrap().to_owned()
+}
+
+#[test]
+fn doctor_names_setting_for_docker_desktop_with_classic_store() {
+    let project = doctor_project("unix:///home/dev/.docker/desktop/docker.sock\n");
+    project.write("fake/docker-os", "Docker Desktop");
+    assert_eq!(docker_problems(&project), "");
+    let ran = project.run(&["doctor"]);
+    let layout = "  ok       layers                BuildKit exports only the changed layers\n";
+    assert!(ran.out().contains(layout), "{}", ran.out());
+    project.remove("fake/docker-info");
+    let classic = EMULATING.split("Labels:").next().unwrap();
+    project.write("fake/builder", classic);
+    assert_eq!(
+        docker_problems(&project),
+        "  warning  layers                Docker exports the whole image after each build, which takes seconds for a large one: the virtual machine of Docker Desktop cannot connect to this machine, and its image store cannot export single layers
+    help: in Docker Desktop, enable `Settings → General → Use containerd for pulling and storing images`\n"
+    );
+    // Follow the help.
+    project.write("fake/builder", EMULATING).write("fake/docker-info", CONTAINERD);
+    assert_eq!(docker_problems(&project), "");
+}
+
+#[test]
+fn doctor_names_buildx_if_it_is_missing() {
+    let project = doctor_project("tcp://10.0.0.9:2376\n");
+    project.remove("fake/buildx").remove("fake/builder");
+    assert_eq!(
+        docker_problems(&project),
+        "  warning  layers                Docker exports the whole image after each build, which takes seconds for a large one: the daemon at `tcp://10.0.0.9:2376` cannot connect to this machine, and the legacy builder cannot export single layers
+    help: run `sudo apt-get install docker-buildx-plugin` if Docker is from docker.com, else `sudo apt-get install docker-buildx`\n"
+    );
+    project.write("fake/buildx", "github.com/docker/buildx v0.29.1 a\n");
+    project.write("fake/builder", EMULATING);
+    assert_eq!(docker_problems(&project), "");
+}
+
+#[test]
+fn doctor_distinguishes_rootless_docker_by_store() {
+    let project = doctor_project("unix:///run/user/1000/docker.sock\n");
+    project.write("fake/docker-security", r#"["name=seccomp,profile=builtin","name=rootless"]"#);
+    let layers = |evidence: &str| {
+        let ran = project.run(&["doctor"]);
+        let line = format!("  ok       layers                {evidence}\n");
+        assert!(ran.out().contains(&line), "{}", ran.out());
+    };
+    layers("BuildKit exports only the changed layers");
+    project.remove("fake/docker-info");
+    project.write("fake/builder", EMULATING.split("Labels:").next().unwrap());
+    layers("Docker pushes only the changed layers");
+}
+
+#[test]
+fn doctor_names_setting_for_classic_store_on_other_machine() {
+    let project = doctor_project("tcp://10.0.0.9:2376\n");
+    project.remove("fake/docker-info");
+    project.write("fake/builder", EMULATING.split("Labels:").next().unwrap());
+    assert_eq!(
+        docker_problems(&project),
+        "  warning  layers                Docker exports the whole image after each build, which takes seconds for a large one: the daemon at `tcp://10.0.0.9:2376` cannot connect to this machine, and its image store cannot export single layers
+    help: connect to the daemon over SSH, such as with `DOCKER_HOST=ssh://USER@HOST`\n"
+    );
+    // Follow the help.
+    project.write("fake/docker-context", "ssh://10.0.0.9\n");
+    assert!(!docker_problems(&project).contains(" layers "), "{}", docker_problems(&project));
+}
+
+#[test]
+fn doctor_checks_shared_connections_of_docker_over_ssh() {
+    let project = doctor_project("ssh://dev@far.example:2222\n");
+    assert_eq!(
+        docker_problems(&project),
+        "  warning  ssh-connections       each build opens about 10 connections to `far.example`, because they are not shared
+    help: add `ControlMaster auto`, `ControlPath ~/.ssh/%C`, and `ControlPersist 60` for `far.example` to `~/.ssh/config`\n"
+    );
+    let calls = project.calls();
+    assert!(calls.contains("ssh -G -l dev -p 2222 -- far.example\n"), "{calls}");
+    // The output of OpenSSH 9.2 after the help was followed.
+    project.write(
+        "fake/ssh-settings",
+        "controlmaster auto\ncontrolpath /home/dev/.ssh/1\ncontrolpersist 60\n",
+    );
+    assert_eq!(docker_problems(&project), "");
+}
+
+#[test]
+fn doctor_reports_builder_that_cannot_be_used() {
+    let project = doctor_project("unix:///var/run/docker.sock\n");
+    project.remove("fake/builder");
+    let ran = project.run_with(&[("BUILDX_BUILDER", "far")], &["doctor", "-q"]);
+    ran.code(91).stdout(
+        "docker
+  error    builder               cannot use builder `far`
+    caused by: `docker buildx inspect far` exited with code 1: ERROR: no builder \"far\" found
+    help: pass `--builder buildx:NAME` with a name that `docker buildx ls` lists\n",
+    );
+    let far = EMULATING.replace("default", "far").replace("docker\n", "remote\n");
+    project.write("fake/builder", &far);
+    let ran = project.run(&["doctor", "--builder", "buildx:far"]);
+    let expected =
+        "  ok       builder               builder `far` (remote driver) with buildx v0.29.1
+  ok       layers                BuildKit exports only the changed layers\n";
+    assert!(ran.code(0).out().contains(expected), "{}", ran.out());
+    project.write("fake/builder", &far.replace("v0.25.1", "v0.11.6"));
+    let ran = project.run(&["doctor", "-q", "--builder", "buildx:far"]);
+    ran.code(91).stdout("docker
+  error    layers                the builder does not store images in Docker, and its BuildKit is too old to export them
+    help: set BUILDX_BUILDER=default to build with Docker\n");
+}
+
+#[test]
+fn doctor_reports_platform_that_builder_cannot_build_for() {
+    let project = doctor_project("unix:///var/run/docker.sock\n");
+    project.nodes(&[("n1", "10.0.0.1", "arm64")]);
+    project.write("Dockerfile", "FROM alpine\nRUN true\n");
+    let ran = project.run(&["doctor"]);
+    assert!(ran.out().contains("linux/arm64, matches Docker\n"), "{}", ran.out());
+    project.write("fake/builder", &EMULATING.replace(", linux/arm64", ""));
+    let ran = project.run(&["doctor", "-q"]);
+    let expected = "  error    build-platform        cannot build for linux/arm64, the platform of the nodes: line 2 of the Dockerfile runs a program, and the builder runs only those of linux/amd64
+    help: run `docker run --privileged --rm tonistiigi/binfmt --install arm64` to emulate it";
+    assert!(ran.code(90).out().contains(expected), "{}", ran.out());
+}
+
+#[test]
+fn unchanged_up_starts_no_more_programs_than_before() {
+    let project = Project::new();
+    project.write("fake/docker-version", "28.2.2").write("fake/builder", EMULATING);
+    project.write("fake/docker-context", "unix:///var/run/docker.sock\n");
+    project.write("fake/layers", r#"["sha256:1111"]"#);
+    project.run(&["up"]).code(0);
+    let starts = || {
+        let _ = fs::remove_file(project.path("fake/log"));
+        project.run(&["up"]).code(0);
+        let calls = project.calls();
+        let docker = calls.lines().filter_map(|call| call.strip_prefix("docker "));
+        let mut words: Vec<_> = docker.filter_map(|call| call.split(' ').next()).collect();
+        words.retain(|word| !["exec", "container"].contains(word));
+        words.sort_unstable();
+        words.join(" ")
+    };
+    // Neither `docker context` nor `docker buildx`: the facts about both are kept. The fake does
+    // not push anything, so each run pushes.
+    assert_eq!(starts(), "build image image image info push tag tag version");
+}

@@ -26,6 +26,7 @@ fn project_of(nodes: &[(&str, &str, &str)]) -> Project {
         .script("df", "printf 'Filesystem 1024-blocks Used Available\\nx 104857600 1 52428800\\n'");
     project.script("zstd", "exit 0");
     project.write("fake/buildx", "github.com/docker/buildx v0.12.1 30feaa1\n");
+    project.write("fake/docker-context", "unix:///var/run/docker.sock\n");
     project
 }
 
@@ -47,6 +48,7 @@ docker
   ok       daemon                20.10.24 for linux/amd64
   ok       image-store           classic (overlay2)
   ok       builder               BuildKit with buildx v0.12.1
+  ok       layers                Docker pushes only the changed layers
 project
   ok       project               package `app` in [ROOT]
   ok       dockerfile            [ROOT]/Dockerfile
@@ -267,12 +269,13 @@ fn json_output_has_line_per_check() {
 
 #[test]
 fn platform_mismatch_is_warning_until_docker_builds_for_node() {
-    let project = project_of(&[("n1", "10.0.0.1", "arm64")]);
+    let project = project_of(&[("n1", "10.0.0.1", "arm64"), ("n2", "10.0.0.2", "amd64")]);
     assert_problems(&project, 0, "node n1
   warning  platform              linux/arm64, but Docker builds for linux/amd64 unless the Dockerfile sets a platform
     help: set DOCKER_DEFAULT_PLATFORM=linux/arm64 to build for the node\n");
     let platform = [("DOCKER_DEFAULT_PLATFORM", "linux/arm64")];
-    project.run_with(&platform, &["doctor", "-q"]).code(0).stdout("");
+    let ran = project.run_with(&platform, &["doctor"]);
+    assert!(ran.out().contains("linux/arm64, matches Docker\n"), "{}", ran.out());
 }
 
 #[test]

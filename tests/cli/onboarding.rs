@@ -8,6 +8,7 @@ use crate::project::Project;
 #[test]
 fn doctor_fails_for_ambiguous_package() {
     let project = Project::new();
+    project.write("fake/docker-context", "unix:///var/run/docker.sock\n");
     project.write("Cargo.toml", "[workspace]\nmembers = [\"a\", \"b\"]\nresolver = \"3\"\n");
     for name in ["a", "b"] {
         fs::create_dir_all(project.path(name).join("src")).unwrap();

@@ -22,13 +22,24 @@ impl Docker {
         if let Some(facts) = cache.as_ref().and_then(FactsCache::get) {
             return Ok(facts);
         }
+        Ok(self.keep_facts(cx, named, self.read_facts(cx, named)?))
+    }
+
+    /// Reads the facts again, for `doctor`. A push that the daemon could not do still counts.
+    pub(crate) fn refresh_facts(&self, cx: &Cx, named: Option<&str>) -> Result<DockerFacts> {
+        let kept = self.facts_cache(cx, named).and_then(|cache| cache.get());
+        let refused_push_at = kept.and_then(|kept| kept.refused_push_at);
         let facts = self.read_facts(cx, named)?;
-        // A builder that is not running does not report its version.
+        Ok(self.keep_facts(cx, named, DockerFacts { refused_push_at, ..facts }))
+    }
+
+    /// Keeps complete facts: a builder that is not running does not report its version.
+    fn keep_facts(&self, cx: &Cx, named: Option<&str>, facts: DockerFacts) -> DockerFacts {
         let is_complete = facts.builder.as_ref().is_none_or(|one| one.buildkit_version.is_some());
-        if let Some(cache) = cache.filter(|_| is_complete) {
+        if let Some(cache) = self.facts_cache(cx, named).filter(|_| is_complete) {
             cache.put(&facts);
         }
-        Ok(facts)
+        facts
     }
 
     /// Makes the next run read the facts again, because a build or an export has failed.

@@ -37,7 +37,39 @@ pub(crate) struct DockerFacts {
     pub(crate) builder: Option<Builder>,
 }
 
+/// How the changed layers of a build get to this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LayerSource {
+    /// Docker pushes them, where necessary through a forwarded port.
+    Push,
+    /// BuildKit exports them during the build.
+    Layout,
+    /// Docker exports the whole image.
+    Archive,
+    /// The builder keeps the image, and cannot export it.
+    Unavailable,
+}
+
 impl DockerFacts {
+    /// Returns how the changed layers of a build get to this machine: the way that costs the
+    /// least.
+    pub(crate) fn layer_source(&self) -> LayerSource {
+        // A port is forwarded over SSH, or opened in the network namespace of the daemon.
+        let is_carried = self.address.starts_with("ssh://") || self.is_rootless;
+        if self.keeps_results() {
+            let can_export = self.can_export_layout();
+            if can_export { LayerSource::Layout } else { LayerSource::Unavailable }
+        } else if self.is_near() {
+            LayerSource::Push
+        } else if self.can_export_layout() {
+            LayerSource::Layout
+        } else if is_carried && !self.has_refused_push() {
+            LayerSource::Push
+        } else {
+            LayerSource::Archive
+        }
+    }
+
     /// Returns whether the loopback interface of the daemon is the one of this machine.
     pub(crate) fn is_near(&self) -> bool {
         // On other systems, the daemon runs in a virtual machine.
@@ -292,6 +324,41 @@ mod tests {
         assert!(!DockerFacts { is_rootless: true, ..near.clone() }.is_near());
         assert!(!DockerFacts { is_desktop: true, ..near.clone() }.is_near());
         assert!(!near.with_refused_push().is_near());
+    }
+
+    #[test]
+    fn layer_source_is_cheapest_one() {
+        let builder = |driver: &str, version, store: &str| {
+            let output = format!(
+                "Name: b\nDriver: {driver}\n\nNodes:\nName: b0\nBuildKit version: {version}\n{store}"
+            );
+            Builder::parse(&output)
+        };
+        let containerd = "Labels:\n org.mobyproject.buildkit.worker.snapshotter: overlayfs\n";
+        let (local, ssh, tcp) = ("unix:///run/docker.sock", "ssh://host", "tcp://host:2376");
+        let table = [
+            (local, builder("docker", "v0.25.1", containerd), LayerSource::Push),
+            (local, None, LayerSource::Push),
+            (ssh, builder("docker", "v0.25.1", containerd), LayerSource::Layout),
+            (ssh, builder("docker", "v0.25.1", ""), LayerSource::Push),
+            (ssh, None, LayerSource::Push),
+            (tcp, builder("docker", "v0.25.1", containerd), LayerSource::Layout),
+            (tcp, builder("docker", "v0.12.0", containerd), LayerSource::Archive),
+            (tcp, None, LayerSource::Archive),
+            (local, builder("remote", "v0.34.2", ""), LayerSource::Layout),
+            (local, builder("remote", "v0.11.0", ""), LayerSource::Unavailable),
+        ];
+        for (address, builder, expected) in table {
+            let facts = DockerFacts { address: address.into(), builder, ..Default::default() };
+            assert_eq!(facts.layer_source(), expected, "{facts:?}");
+        }
+        let desktop = DockerFacts { address: local.into(), is_desktop: true, ..Default::default() };
+        assert_eq!(desktop.layer_source(), LayerSource::Archive);
+        let rootless =
+            DockerFacts { address: local.into(), is_rootless: true, ..Default::default() };
+        assert_eq!(rootless.layer_source(), LayerSource::Push);
+        let refused = DockerFacts { address: ssh.into(), ..Default::default() }.with_refused_push();
+        assert_eq!(refused.layer_source(), LayerSource::Archive);
     }
 
     #[test]

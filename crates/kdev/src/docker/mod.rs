@@ -44,7 +44,7 @@ pub(crate) use error::Result;
 pub use error::{DockerHost, Engine, Error};
 pub use namespace::run_namespace_helper;
 use facts::DaemonInfo;
-pub(crate) use facts::DockerFacts;
+pub(crate) use facts::{DockerFacts, LayerSource};
 pub(crate) use podman::{ADD_USER_IDS, Podman};
 pub(crate) use reach::Endpoint;
 use reach::EndpointSlot;

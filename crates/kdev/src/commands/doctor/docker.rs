@@ -1,7 +1,9 @@
 //! Checks of Docker: the daemon, its image store and its builder; or of Podman.
 
+use crate::commands::doctor::builder;
 use crate::commands::doctor::fix::Fix;
 use crate::commands::doctor::report::{CheckGroup, CheckResult};
+use crate::config::Config;
 use crate::cx::Cx;
 use crate::docker::{self, ADD_USER_IDS, Docker, Engine, ImageStore, Podman};
 use crate::parallel::run_both;
@@ -22,6 +24,8 @@ pub(crate) struct BuilderPlatform {
 #[derive(Default)]
 pub(crate) struct DockerCheck {
     pub(crate) results: Vec<CheckResult>,
+    /// Docker or Podman, if it can be used.
+    pub(crate) store: Option<ImageStore>,
     /// The default platform of builds.
     pub(crate) platform: Option<BuilderPlatform>,
     /// The version of the client if it uses the legacy builder.
@@ -30,10 +34,17 @@ pub(crate) struct DockerCheck {
 
 impl DockerCheck {
     /// Runs the checks. The client is checked with the other tools.
-    pub(crate) fn run(cx: &Cx, store: docker::Result<ImageStore>) -> Self {
+    pub(crate) fn run(cx: &Cx, store: docker::Result<ImageStore>, config: &Config) -> Self {
         match store {
-            Ok(ImageStore::Docker(docker)) => Self::for_client(cx, docker),
-            Ok(ImageStore::Podman(podman)) => Self::for_podman(cx, podman),
+            Ok(store) => {
+                let check = match store.clone() {
+                    ImageStore::Docker(docker) => {
+                        Self::for_client(cx, docker, config.builder_name())
+                    }
+                    ImageStore::Podman(podman) => Self::for_podman(cx, podman),
+                };
+                Self { store: Some(store), ..check }
+            }
             Err(error) if is_about_podman(&error) => {
                 Self::failed(CheckResult::failed(CheckGroup::Podman, "engine", error))
             }
@@ -57,7 +68,7 @@ impl DockerCheck {
         Self { results: vec![result], ..Self::default() }
     }
 
-    fn for_client(cx: &Cx, docker: Docker) -> Self {
+    fn for_client(cx: &Cx, docker: Docker, named: Option<&str>) -> Self {
         let (store, buildx) = run_both(|| docker.describe_store(cx), || docker.buildx_version(cx));
         let version = format!("{} for {}", docker.version, docker.platform);
         let daemon = CheckResult::ok(CheckGroup::Docker, "daemon", version);
@@ -65,14 +76,13 @@ impl DockerCheck {
             Ok(name) => CheckResult::ok(CheckGroup::Docker, "image-store", name),
             Err(error) => CheckResult::failed(CheckGroup::Docker, "image-store", error),
         };
-        let builder = match &buildx {
-            Some(version) => format!("BuildKit with buildx {version}"),
-            None => "legacy builder; buildx is not installed".to_owned(),
-        };
+        let mut results = vec![daemon, store];
+        results.extend(builder::check(cx, &docker, buildx.as_deref(), named));
         Self {
-            results: vec![daemon, store, CheckResult::ok(CheckGroup::Docker, "builder", builder)],
+            results,
             platform: Some(BuilderPlatform { engine: Engine::Docker, platform: docker.platform }),
             legacy_builder_client: buildx.is_none().then_some(docker.client),
+            store: None,
         }
     }
 
@@ -93,6 +103,7 @@ impl DockerCheck {
             results,
             platform: Some(BuilderPlatform { engine: Engine::Podman, platform: podman.platform }),
             legacy_builder_client: None,
+            store: None,
         }
     }
 

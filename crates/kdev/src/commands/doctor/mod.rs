@@ -1,6 +1,7 @@
 //! `cargo kdev doctor`: checks everything that `up` needs. Read-only except for `--fix`, which
 //! asks before each change.
 //!
+//! - `builder.rs`: the builder, and the way of the layers to this machine
 //! - `cluster.rs`: the context, the API server and the permissions
 //! - `containerd.rs`: containerd and `ctr` on a node
 //! - `docker.rs`: the Docker daemon, its image store and builder; or Podman
@@ -12,6 +13,7 @@
 //! - `report.rs`: the results
 //! - `visit.rs`: selects the nodes and connects to them
 
+mod builder;
 mod cluster;
 mod containerd;
 mod docker;
@@ -25,13 +27,17 @@ mod visit;
 
 use std::path::PathBuf;
 
+use kdev_core::kube::node::Node;
 use kdev_core::shell;
 
+use crate::build;
 use crate::cluster::kubeconfig::ClusterTarget;
+use crate::commands::doctor::cluster::ClusterCheck;
 use crate::commands::doctor::docker::{BuilderPlatform, DockerCheck};
 use crate::commands::doctor::fix::Fix;
 use crate::commands::doctor::project::ProjectCheck;
 use crate::commands::doctor::report::{CheckGroup, CheckResult, CheckState, DoctorReport};
+use crate::commands::doctor::visit::VisitedNode;
 use crate::config::{BuilderChoice, ConfigLayer};
 use crate::cx::Cx;
 use crate::docker::{Engine, ImageStore};
@@ -125,7 +131,7 @@ fn run_checks(cx: &Cx, request: &DoctorRequest) -> Result<DoctorReport> {
     let check_machine = || {
         let store = ImageStore::connect(cx, &project.config.builder);
         let engine = store.as_ref().map_or_else(|_| expected_engine(&project), ImageStore::engine);
-        run_both(|| check_tools(cx, engine), || DockerCheck::run(cx, store))
+        run_both(|| check_tools(cx, engine), || DockerCheck::run(cx, store, &project.config))
     };
     let check_cluster = || cluster::check(cx, &request.target, &request.nodes, &project);
     let ((tools, mut docker), cluster) = run_both(check_machine, check_cluster);
@@ -135,23 +141,48 @@ fn run_checks(cx: &Cx, request: &DoctorRequest) -> Result<DoctorReport> {
     let is_duplicate =
         |result: &CheckResult| tools.iter().any(|tool| tool.evidence == result.evidence);
     docker.results.retain(|result| !is_duplicate(result));
+    let platform = choose_platform(cx, request, &project, &cluster, &mut docker);
     let mut checks = tools;
     checks.extend(docker.results);
     checks.extend(project.results);
     checks.extend(cluster.results);
-    let platform = match (docker.platform, request.platform.clone()) {
-        // Podman ignores the variable.
-        (Some(BuilderPlatform { engine: Engine::Docker, .. }) | None, Some(platform)) => {
-            Some(BuilderPlatform { engine: Engine::Docker, platform })
-        }
-        (detected, _) => detected,
-    };
     checks.extend(visit::check_all(cluster.nodes, platform.as_ref()));
     let mut report = DoctorReport { checks, fix_command: None };
     if report.fixable_count() > 0 && !request.fix {
         report.fix_command = Some(request.fix_command());
     }
     Ok(report)
+}
+
+/// Returns the platform that `up` builds for. Adds a problem if the builder cannot build for the
+/// nodes.
+fn choose_platform(
+    cx: &Cx,
+    request: &DoctorRequest,
+    project: &ProjectCheck,
+    cluster: &ClusterCheck,
+    docker: &mut DockerCheck,
+) -> Option<BuilderPlatform> {
+    let detected = match (docker.platform.clone(), request.platform.clone()) {
+        // Podman ignores the variable.
+        (Some(BuilderPlatform { engine: Engine::Docker, .. }) | None, Some(platform)) => {
+            Some(BuilderPlatform { engine: Engine::Docker, platform })
+        }
+        (detected, _) => detected,
+    };
+    let store = docker.store.as_ref().filter(|_| project.project.is_some());
+    let Some(store) = store else { return detected };
+    let nodes: Vec<&Node> = cluster.nodes.iter().filter_map(VisitedNode::visited).collect();
+    match build::platform::choose(cx, store, &project.config, &nodes) {
+        Ok(Some(platform)) => Some(BuilderPlatform { engine: store.engine(), platform }),
+        Ok(None) => detected,
+        // A builder that cannot be used was reported.
+        Err(build::Error::Docker(_)) => None,
+        Err(error) => {
+            docker.results.push(CheckResult::failed(CheckGroup::Docker, "build-platform", error));
+            None
+        }
+    }
 }
 
 /// Returns the program that the settings require, if it cannot be used.

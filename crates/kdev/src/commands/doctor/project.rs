@@ -81,6 +81,7 @@ impl ProjectCheck {
                 let text = fs::read_to_string(&config.dockerfile).unwrap_or_default();
                 self.buildkit_line = buildkit::find_buildkit_feature(&text);
                 self.ok("dockerfile", config.dockerfile.display().to_string());
+                self.config = config;
             }
             Err(error) => {
                 self.results.push(CheckResult::failed(CheckGroup::Project, "dockerfile", error));

@@ -38,6 +38,11 @@ enum Outcome {
 }
 
 impl VisitedNode {
+    /// Returns the node, if it was selected.
+    pub(super) fn visited(&self) -> Option<&Node> {
+        matches!(self.outcome, Outcome::Visited(..)).then_some(&self.node)
+    }
+
     fn check(self, builder: Option<&BuilderPlatform>) -> Vec<CheckResult> {
         match self.outcome {
             Outcome::Skipped(result) => vec![result.on_node(&self.node.name)],
