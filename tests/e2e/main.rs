@@ -34,6 +34,7 @@ mod namespace;
 mod nodes;
 mod owners;
 mod partial_load;
+mod podman;
 mod process_kill;
 mod prune;
 mod rendered;

@@ -22,6 +22,7 @@ const PACKAGES: [&str; 23] = [
     "nftables",
     "openssh-client",
     "openssh-server",
+    "podman",
     "procps",
     "runc",
     "skopeo",
