@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use std::collections::HashSet;
 use xshell::{Shell, cmd};
 
-const PACKAGES: [&str; 23] = [
+const PACKAGES: [&str; 24] = [
     "busybox-static",
     "conntrack",
     "containerd",
