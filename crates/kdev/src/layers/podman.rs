@@ -1,8 +1,6 @@
-//! Gets single layers from Podman.
-//!
-//! Podman writes an image as an OCI layout, a directory with one file per blob, and skips the
-//! blobs that are already there. It checks nothing but their names, which are the diffIDs if
-//! the layers are not compressed. So empty files stand for the layers that are not needed.
+//! Gets single layers from Podman, which writes an image as an OCI layout and skips the blobs
+//! that are already there. The names of its blobs are known before: layers are not compressed,
+//! so that their digests are the diffIDs.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -35,9 +33,9 @@ pub(crate) fn save_layers(
     wanted: &BTreeSet<&str>,
 ) -> io::Result<()> {
     let layout = Layout::create(cx)?;
-    let unneeded = image.layers.iter().filter(|diff_id| !wanted.contains(diff_id.as_str()));
-    layout.add_placeholders(unneeded.map(String::as_str))?;
+    let others = image.layers.iter().map(String::as_str).filter(|id| !wanted.contains(id));
+    layout.add_placeholders(others)?;
     podman.save_layout(cx, image, layout.path()).map_err(io::Error::other)?;
-    let found = layout.read(None).map_err(io::Error::other)?;
-    layout.move_to(cache, &found)
+    let saved = layout.read(None).map_err(io::Error::other)?;
+    layout.move_to(cache, &saved)
 }
