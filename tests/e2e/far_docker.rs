@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use crate::docker_variants::{ClassicDocker, docker_at};
-use crate::lab::{command, run, state, stderr_text};
+use crate::lab::{bound_command, command, run, state, stderr_text, wait_for};
 use crate::partial_load::{assert_small_load, sent_bytes, service_with_large_base};
 use crate::test_service::Service;
 
@@ -165,10 +165,10 @@ fn docker_over_ssh_pushes_through_forwarded_port() {
     let usual = name.split('@').next().unwrap();
     let blocker =
         format!("TCP-LISTEN:{},bind=127.0.0.1,reuseaddr", usual.rsplit(':').next().unwrap());
-    let mut socat = command("nsenter");
+    let mut socat = bound_command("nsenter");
     socat.args(["--target", &machine.pid(), "--net", "socat", &blocker, "OPEN:/dev/null"]);
     let mut socat = socat.spawn().unwrap();
-    crate::lab::wait_for("the port to be in use", || {
+    wait_for("the port to be in use", || {
         listening_ports(&machine.pid()).contains(usual).then_some(())
     });
     let (events, saves) = load(&service, &client, &near, "three");
@@ -213,4 +213,34 @@ fn docker_over_ssh_uses_connection_of_user() {
 
 fn exit_master(config: &Path) {
     run(command("ssh").arg("-F").arg(config).args(["-O", "exit", "far"]));
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn docker_in_other_network_namespace_pushes_unless_it_is_hidden() {
+    let mut service = service_with_large_base("docker-namespace");
+    let client = CountingClient::new(&service);
+    let docker = ClassicDocker::start_with_own_network(&mut service);
+    let near = docker.host();
+    load(&service, &client, &near, "one");
+    let (events, saves) = load(&service, &client, &near, "two");
+    assert_partial(&events, saves, 0);
+
+    // The socket of a proxy does not show where the daemon is. The first push is refused.
+    let proxy = service.path("docker/proxy.sock");
+    let socket = near.strip_prefix("unix://").unwrap();
+    let mut socat = bound_command("socat");
+    socat.arg(format!("UNIX-LISTEN:{},fork", proxy.display()));
+    let mut socat = socat.arg(format!("UNIX-CONNECT:{socket}")).spawn().unwrap();
+    wait_for("the proxy", || proxy.exists().then_some(()));
+    service.docker_host = Some(format!("unix://{}", proxy.display()));
+    let note = "the Docker daemon cannot connect to this machine";
+    let (events, saves) = load(&service, &client, &near, "three");
+    assert!(events.contains(note), "{events}");
+    assert_partial(&events, saves, 1);
+    let (events, saves) = load(&service, &client, &near, "four");
+    socat.kill().unwrap();
+    socat.wait().unwrap();
+    assert!(!events.contains(note), "{events}");
+    assert_partial(&events, saves, 1);
 }
