@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: compares kdev with other tools in the lab.
 
 mod apply;
+mod builders;
 mod cases;
 mod cost;
 mod images;
@@ -15,6 +16,7 @@ use crate::lab::{self, Lab};
 use crate::paths;
 use crate::term;
 use anyhow::{Result, ensure};
+use builders::Builder;
 use cases::Case;
 use clap::{Subcommand, ValueEnum as _};
 use methods::Bench;
@@ -27,6 +29,8 @@ use xshell::{Shell, cmd};
 pub(crate) enum Command {
     /// Compare loading an image (all cases take half an hour and 35 GB)
     Load(Args),
+    /// Compare the kinds of builders, with build and load (half an hour and 10 GB)
+    Builders(BuilderArgs),
     /// Compare applying manifests and waiting for the pods (a minute)
     Apply(Rounds),
     /// Compare `why`, `status` and `doctor` with kubectl (a minute)
@@ -36,6 +40,17 @@ pub(crate) enum Command {
 /// The arguments of `bench apply` and `bench why`.
 #[derive(clap::Args)]
 pub(crate) struct Rounds {
+    /// Number of measurements, of which the median counts
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    rounds: usize,
+}
+
+/// The arguments of `bench builders`.
+#[derive(clap::Args)]
+pub(crate) struct BuilderArgs {
+    /// Builders to measure [default: all]
+    #[arg(value_name = "BUILDER")]
+    builders: Vec<Builder>,
     /// Number of measurements, of which the median counts
     #[arg(long, default_value_t = 5, value_name = "N")]
     rounds: usize,
@@ -55,6 +70,7 @@ pub(crate) struct Args {
 pub(crate) fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Load(args) => run_load(&args),
+        Command::Builders(args) => run_builders(&args),
         Command::Apply(args) => run_quick("apply", &args, apply::run),
         Command::Why(args) => run_quick("why", &args, why::run),
     }
@@ -83,6 +99,13 @@ fn run_load(args: &Args) -> Result<ExitCode> {
             report.write(&bench)?;
         }
     }
+    Ok(finish(&report))
+}
+
+fn run_builders(args: &BuilderArgs) -> Result<ExitCode> {
+    let bench = prepare(args.rounds, lab::up)?;
+    let mut report = Report::new("builders");
+    builders::run(&bench, &args.builders, &mut report)?;
     Ok(finish(&report))
 }
 

@@ -47,7 +47,7 @@ pub(crate) use image::{ImageLayout, create_layer};
 pub(crate) use images::{ids_in_docker, images_on_node, remove_from_docker, remove_from_node};
 pub(crate) use kubelet::ChangedKubelet;
 pub(crate) use link::SlowLink;
-pub(crate) use moby::Moby;
+pub(crate) use moby::{Moby, moby_pid};
 pub(crate) use node::{NODES, Node};
 pub(crate) use packages::ensure_all as ensure_packages;
 pub(crate) use paths::state as state_path;

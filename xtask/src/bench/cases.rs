@@ -224,7 +224,7 @@ struct Rebuilt {
 const DOCKER_20: Rebuilt = Rebuilt {
     case: "service rebuilt, 50 Mbit/s",
     discarded: "service rebuilt, blobs discarded, 50 Mbit/s",
-    speedup: 40.0,
+    speedup: 34.0,
 };
 const DOCKER_29: Rebuilt = Rebuilt {
     case: "service rebuilt with Docker 29, 50 Mbit/s",

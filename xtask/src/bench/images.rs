@@ -22,6 +22,15 @@ pub(crate) enum Content {
     Files,
 }
 
+impl Content {
+    pub(crate) fn open(self, bench: &Bench) -> Result<Box<dyn Read>> {
+        Ok(match self {
+            Self::Noise => Box::new(File::open("/dev/urandom")?),
+            Self::Files => Box::new(open_toolchain(bench)?),
+        })
+    }
+}
+
 /// An image whose top layer changes from build to build.
 pub(crate) struct Image {
     name: String,
@@ -37,10 +46,7 @@ impl Image {
         let name = format!("{PREFIX}-{name}");
         let folder = bench.folder.join(&name);
         fs::create_dir_all(&folder)?;
-        let mut source: Box<dyn Read> = match content {
-            Content::Noise => Box::new(File::open("/dev/urandom")?),
-            Content::Files => Box::new(open_toolchain(bench)?),
-        };
+        let mut source = content.open(bench)?;
         let mut dockerfile = "FROM scratch\n".to_owned();
         for layer in 0..BASE_LAYERS {
             let file = format!("base-{layer}");

@@ -13,6 +13,8 @@ pub(crate) struct Report {
     runs: Vec<Run>,
     /// Results of other benchmarks than `load`: lines of a table, and the same as JSON
     rows: Vec<(String, Value)>,
+    /// Names of what could not be measured, and the reasons
+    skipped: Vec<(String, String)>,
     goals: Vec<Goal>,
 }
 
@@ -71,6 +73,19 @@ impl Goal {
     ) -> Self {
         let (shown, goal) = (format!("{value:.2} s"), format!("under {limit} s"));
         Self { case, node, measure: "load".into(), value, limit, shown, goal, met: value < limit }
+    }
+
+    /// Creates a goal for a maximum time.
+    pub(crate) fn for_seconds(
+        case: &'static str,
+        node: &'static str,
+        measure: &str,
+        value: f64,
+        limit: f64,
+    ) -> Self {
+        let (shown, goal) = (format!("{value:.2} s"), format!("at most {limit} s"));
+        let (measure, met) = (measure.to_owned(), value <= limit);
+        Self { case, node, measure, value, limit, shown, goal, met }
     }
 
     /// Creates a goal for a maximum number of bytes.
@@ -138,12 +153,16 @@ impl Report {
         self.runs.push(Run { case, node, method, costs });
     }
 
+    pub(crate) fn add_skipped(&mut self, name: String, reason: String) {
+        self.skipped.push((name, reason));
+    }
+
     pub(crate) fn add_goal(&mut self, goal: Goal) {
         self.goals.push(goal);
     }
 
     pub(crate) fn has_met_all_goals(&self) -> bool {
-        self.goals.iter().all(|goal| goal.met)
+        self.skipped.is_empty() && self.goals.iter().all(|goal| goal.met)
     }
 
     /// Writes the files `NAME.json` and `NAME.md`.
@@ -159,7 +178,10 @@ impl Report {
 
     pub(crate) fn tables(&self) -> String {
         let costs = if self.runs.is_empty() { self.times_table() } else { self.costs_table() };
-        format!("{}\n{costs}{}", describe_machine(), self.goals_table())
+        let skipped =
+            self.skipped.iter().map(|(name, reason)| format!("\nNot measured: {name}: {reason}\n"));
+        let skipped: String = skipped.collect();
+        format!("{}\n{costs}{}{skipped}", describe_machine(), self.goals_table())
     }
 
     fn times_table(&self) -> String {

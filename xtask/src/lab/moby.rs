@@ -19,6 +19,16 @@ pub(crate) struct Moby {
 
 impl Moby {
     pub(crate) fn start(sh: &Shell) -> Result<Self> {
+        Self::start_with(sh, &[])
+    }
+
+    /// Starts it with its own loopback interface, as in a virtual machine.
+    pub(crate) fn start_with_own_network(sh: &Shell) -> Result<Self> {
+        let script = r#"ip link set lo up; exec "$0" "$@""#;
+        Self::start_with(sh, &["unshare", "--net", "sh", "-c", script])
+    }
+
+    fn start_with(sh: &Shell, wrapper: &[&str]) -> Result<Self> {
         prepare::ensure_test_tools(sh)?;
         let folder = state(NAME);
         fs::create_dir_all(&folder)?;
@@ -30,7 +40,7 @@ impl Moby {
         let (data, exec) = (path("root"), path("exec"));
         let serve = cmd!(
             sh,
-            "{moby} --host {host} --config-file {config} --pidfile {pid} --data-root {data}
+            "env {wrapper...} {moby} --host {host} --config-file {config} --pidfile {pid} --data-root {data}
              --exec-root {exec} --bridge=none --iptables=false --ip6tables=false --ip-forward=false"
         );
         // It starts the containerd that the lab has built.
@@ -43,6 +53,11 @@ impl Moby {
         daemon::wait_until_ready(NAME, 30, is_ready)?;
         Ok(Self { host })
     }
+}
+
+/// Returns the process ID of Docker 29, if it is running.
+pub(crate) fn moby_pid() -> Option<i32> {
+    pid_file::pid(NAME)
 }
 
 impl Drop for Moby {
