@@ -301,6 +301,22 @@ fn doctor_reports_platform_that_builder_cannot_build_for() {
 }
 
 #[test]
+fn failed_build_makes_next_run_ask_builder_again() {
+    let project = arm_project(&ARM, EMULATING);
+    let asked = || project.calls().matches("buildx inspect").count();
+    project.run(&["up"]).code(0);
+    assert_eq!(asked(), 1);
+    project.write("fake/build-fails", "");
+    project.run(&["up"]).code(7);
+    assert_eq!(asked(), 1);
+    project.remove("fake/build-fails");
+    project.run(&["up"]).code(0);
+    assert_eq!(asked(), 2);
+    project.run(&["up"]).code(0);
+    assert_eq!(asked(), 2);
+}
+
+#[test]
 fn unchanged_up_starts_no_more_programs_than_before() {
     let project = Project::new();
     project.write("fake/docker-version", "28.2.2").write("fake/builder", EMULATING);

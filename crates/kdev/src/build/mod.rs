@@ -72,6 +72,7 @@ pub(crate) fn build(cx: &Cx, store: &ImageStore, config: &Config) -> Result<Buil
     cx.emit(Event::Building { target: image.clone(), command: display.clone() });
     run_build(cx, command, store.engine().program(), image, display).map_err(|error| match error {
         Error::Failed { name, source, .. } => {
+            store.forget_facts(cx, config.builder_name());
             if let Some(text) = store.build_hint(cx) {
                 cx.emit(Event::Note { text });
             }

@@ -22,13 +22,13 @@ impl Docker {
         if let Some(facts) = cache.as_ref().and_then(FactsCache::get) {
             return Ok(facts);
         }
-        Ok(self.keep_facts(cx, named, self.read_facts(cx, named)?))
+        self.refresh_facts(cx, named)
     }
 
-    /// Reads the facts again, for `doctor`. A push that the daemon could not do still counts.
+    /// Reads the facts again. A push that the daemon could not do still counts.
     pub(crate) fn refresh_facts(&self, cx: &Cx, named: Option<&str>) -> Result<DockerFacts> {
-        let kept = self.facts_cache(cx, named).and_then(|cache| cache.get());
-        let refused_push_at = kept.and_then(|kept| kept.refused_push_at);
+        let cache = self.facts_cache(cx, named);
+        let refused_push_at = cache.and_then(|cache| cache.refused_push_at());
         let facts = self.read_facts(cx, named)?;
         Ok(self.keep_facts(cx, named, DockerFacts { refused_push_at, ..facts }))
     }

@@ -202,6 +202,9 @@ const PLUGIN_DIRS: [&str; 4] = [
 #[derive(Serialize, Deserialize)]
 struct Kept {
     fingerprint: String,
+    /// Whether the facts must be read again, although nothing is known to have changed.
+    #[serde(default)]
+    is_stale: bool,
     facts: DockerFacts,
 }
 
@@ -226,13 +229,26 @@ impl FactsCache {
 
     /// Returns the facts, unless the daemon or a setting has changed.
     pub(crate) fn get(&self) -> Option<DockerFacts> {
+        self.read().filter(|kept| !kept.is_stale).map(|kept| kept.facts)
+    }
+
+    /// Returns when the daemon could not push to this machine, even if the facts are stale.
+    pub(crate) fn refused_push_at(&self) -> Option<i64> {
+        self.read()?.facts.refused_push_at
+    }
+
+    fn read(&self) -> Option<Kept> {
         let kept: Kept = serde_json::from_slice(&fs::read(&self.path).ok()?).ok()?;
-        (kept.fingerprint == self.fingerprint).then_some(kept.facts)
+        Some(kept).filter(|kept| kept.fingerprint == self.fingerprint)
     }
 
     /// Keeps the facts. Errors are ignored: the next run asks again.
     pub(crate) fn put(&self, facts: &DockerFacts) {
-        let kept = Kept { fingerprint: self.fingerprint.clone(), facts: facts.clone() };
+        self.write(facts.clone(), false);
+    }
+
+    fn write(&self, facts: DockerFacts, is_stale: bool) {
+        let kept = Kept { fingerprint: self.fingerprint.clone(), is_stale, facts };
         let write = |dir: &Path| -> std::io::Result<()> {
             fs::create_dir_all(dir)?;
             let mut file = tempfile::NamedTempFile::new_in(dir)?;
@@ -243,9 +259,11 @@ impl FactsCache {
         let _ = self.path.parent().map(write);
     }
 
-    /// Removes the facts, so that the next run asks again.
+    /// Marks the facts as stale, so that the next run asks again.
     pub(crate) fn forget(&self) {
-        let _ = fs::remove_file(&self.path);
+        if let Some(kept) = self.read() {
+            self.write(kept.facts, true);
+        }
     }
 }
 
@@ -429,7 +447,11 @@ mod tests {
             cache("1", &[], None).put(&facts);
             assert_eq!(cache("1", &[], None).get().as_ref(), Some(&facts));
         }
+        let refused = facts.with_refused_push();
+        cache("1", &[], None).put(&refused);
         cache("1", &[], None).forget();
         assert_eq!(cache("1", &[], None).get(), None);
+        assert_eq!(cache("1", &[], None).refused_push_at(), refused.refused_push_at);
+        assert_eq!(cache("2", &[], None).refused_push_at(), None);
     }
 }

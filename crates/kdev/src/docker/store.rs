@@ -128,6 +128,13 @@ impl ImageStore {
         }
     }
 
+    /// Makes the next run read the facts about the builder again, because a build has failed.
+    pub(crate) fn forget_facts(&self, cx: &Cx, named: Option<&str>) {
+        if let Self::Docker(docker) = self {
+            docker.forget_facts(cx, named);
+        }
+    }
+
     /// Tags an image.
     pub(crate) fn tag(&self, cx: &Cx, id: &str, reference: &Reference) -> Result<()> {
         match self {
