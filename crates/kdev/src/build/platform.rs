@@ -54,7 +54,7 @@ fn default_platform(cx: &Cx, store: &ImageStore, config: &Config) -> Result<Opti
     if named.or(variable).is_none() {
         return Ok(Some(docker.platform.clone()));
     }
-    let builder = docker.facts(cx, named)?.builder.filter(|builder| builder.keeps_results());
+    let builder = docker.facts(cx, named)?.builder.filter(Builder::keeps_results);
     Ok(match builder {
         Some(builder) => builder.platforms.into_iter().next(),
         None => Some(docker.platform.clone()),

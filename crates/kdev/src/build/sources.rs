@@ -314,9 +314,11 @@ mod tests {
 
     #[test]
     fn platform_use_follows_stages() {
+        // Dockerfile, built stage, and the fields of the result.
+        type Row<'a> = (&'a str, Option<&'a str>, bool, Option<usize>, usize);
         let run = "FROM base\nRUN true\n";
         let cross = "FROM --platform=$BUILDPLATFORM rust AS build\nRUN cargo build\nFROM scratch\nCOPY --from=build /app /app\nCOPY page /\n";
-        let table: [(&str, Option<&str>, bool, Option<usize>, usize); 12] = [
+        let table: [Row; 12] = [
             ("FROM scratch\nCOPY app /app\n", None, false, None, 1),
             (run, None, false, Some(2), 0),
             (cross, None, false, None, 1),

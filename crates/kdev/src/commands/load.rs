@@ -54,10 +54,9 @@ pub fn load(cx: &Cx, request: &LoadRequest) -> Result<()> {
     let find_origin = || match image_arg {
         Some(ImageArg::Archive(archive)) => Ok(ImageOrigin::Archive(archive)),
         Some(ImageArg::Image(image)) => ImageStore::connect(cx, &config.builder)
-            .map(|store| ImageOrigin::Store(store, Some(image))),
-        None => {
-            ImageStore::connect(cx, &config.builder).map(|store| ImageOrigin::Store(store, None))
-        }
+            .map(|store| ImageOrigin::Store(Box::new(store), Some(image))),
+        None => ImageStore::connect(cx, &config.builder)
+            .map(|store| ImageOrigin::Store(Box::new(store), None)),
     };
     let (origin, kubeconfig) = run_both(find_origin, || Kubeconfig::read(cx, &request.target));
     let origin = origin?;
@@ -118,7 +117,7 @@ enum ImageArg {
 /// The source of the image. A store without a reference provides the last build of the project.
 enum ImageOrigin {
     Archive(Archive),
-    Store(ImageStore, Option<Reference>),
+    Store(Box<ImageStore>, Option<Reference>),
 }
 
 impl ImageArg {

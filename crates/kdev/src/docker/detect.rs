@@ -58,7 +58,7 @@ impl Docker {
     }
 
     fn facts_cache(&self, cx: &Cx, named: Option<&str>) -> Option<FactsCache> {
-        let info = self.info.as_ref().map(DaemonInfo::fingerprint).unwrap_or_default();
+        let info = self.info.as_ref().map(|info| info.fingerprint()).unwrap_or_default();
         FactsCache::new(cx, &format!("{} {} {info}", self.fingerprint, self.client), named)
     }
 
@@ -77,7 +77,7 @@ impl Docker {
 
     /// Returns the output of `docker info`.
     pub(crate) fn info(&self, cx: &Cx) -> Result<DaemonInfo> {
-        self.info.clone().map_or_else(|| daemon_info(cx, &self.path), Ok)
+        self.info.as_deref().cloned().map_or_else(|| daemon_info(cx, &self.path), Ok)
     }
 
     /// Returns the address of the daemon as a URL.

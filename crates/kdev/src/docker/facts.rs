@@ -107,11 +107,6 @@ impl DockerFacts {
     pub(crate) fn driver(&self) -> Option<&str> {
         self.builder.as_ref().map(|builder| builder.driver.as_str())
     }
-
-    /// Returns the version of BuildKit, if it is known.
-    pub(crate) fn buildkit_version(&self) -> Option<(u32, u32)> {
-        self.builder.as_ref().and_then(|builder| builder.buildkit_version)
-    }
 }
 
 /// The output of `docker info`.
@@ -278,13 +273,13 @@ fn fingerprint_files(settings: &DockerSettings) -> String {
         files.push(dir.join("current"));
         files.extend(["defaults", "instances"].iter().flat_map(|name| list(&dir.join(name))));
     }
-    let contents = files.iter().map(|file| fs::read(file).unwrap_or_default());
-    let contents: String = contents.map(|bytes| digest::sha256(&bytes)).collect();
+    let digest = |file: &PathBuf| digest::sha256(&fs::read(file).unwrap_or_default());
+    let digests: String = files.iter().map(digest).collect();
     let plugins = settings.config_dir.iter().map(|dir| dir.join("cli-plugins"));
     let plugins = plugins.chain(PLUGIN_DIRS.map(PathBuf::from));
     let times = plugins.map(|dir| fs::metadata(dir.join("docker-buildx"))?.modified());
     let times: Vec<Option<SystemTime>> = times.map(Result::ok).collect();
-    format!("{contents} {times:?}")
+    format!("{digests} {times:?}")
 }
 
 /// Returns the paths in a directory, sorted.

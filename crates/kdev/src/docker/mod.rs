@@ -76,7 +76,7 @@ pub(crate) struct Docker {
     fingerprint: String,
     /// The output of `docker info`; not requested from a daemon that is too old for the
     /// containerd image store.
-    info: Option<DaemonInfo>,
+    info: Option<Box<DaemonInfo>>,
     /// Whether the daemon uses the containerd image store, where an image ID is the digest
     /// of a manifest and not of a configuration.
     containerd_store: bool,
@@ -141,8 +141,8 @@ impl Docker {
         }
         tools::DOCKER.check_min_version(&server.version)?;
         let has_store = major_minor(&server.version) >= HAS_CONTAINERD_STORE;
-        let info = has_store.then(|| daemon_info(cx, &path)).transpose()?;
-        let containerd_store = info.as_ref().is_some_and(DaemonInfo::has_containerd_store);
+        let info = has_store.then(|| daemon_info(cx, &path)).transpose()?.map(Box::new);
+        let containerd_store = info.as_ref().is_some_and(|info| info.has_containerd_store());
         let client = version.client.unwrap_or_default();
         // The flag exists since client 28 and API 1.48; DOCKER_API_VERSION can select an older
         // one.

@@ -73,6 +73,7 @@ impl DoctorRequest {
             ("--kubeconfig", path(&self.target.kubeconfig)),
             ("--namespace", self.flags.namespace.clone()),
             ("--ssh-config", path(&self.flags.ssh_config)),
+            ("--builder", self.flags.builder.as_ref().map(ToString::to_string)),
         ];
         let nodes = self.nodes.iter().map(|node| ("--node", Some(node.clone())));
         let flags = shell::flags(flags.into_iter().chain(nodes));
