@@ -28,6 +28,7 @@ mod package_selection;
 mod podman;
 mod project;
 mod prune;
+mod push;
 mod render;
 mod repository;
 mod restart;

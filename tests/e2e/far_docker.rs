@@ -180,7 +180,7 @@ fn docker_over_ssh_pushes_through_forwarded_port() {
     // Without forwarding, the archive is read once, and the next run does not try it.
     machine.configure("AllowTcpForwarding no");
     let (events, saves) = load(&service, &client, &near, "four");
-    assert!(events.contains("does not permit to forward a port"), "{events}");
+    assert!(events.contains("does not permit port forwarding"), "{events}");
     assert_partial(&events, saves, 1);
     assert_eq!(machine.forwardings(), 2, "{events}");
     let (events, saves) = load(&service, &client, &near, "five");

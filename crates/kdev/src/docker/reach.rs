@@ -139,14 +139,13 @@ impl Docker {
     /// Records that the daemon cannot reach the endpoint, so that this run and the next ones
     /// do not try again.
     pub(crate) fn refuse_endpoint(&self, cx: &Cx, endpoint: &Endpoint) {
-        if let Reach::Ssh(target) = &endpoint.reach {
-            note_slow_builds(
-                cx,
-                &format!("the Docker daemon on `{target}` cannot reach the port that SSH forwards"),
-            );
-        } else {
-            note_slow_builds(cx, "the Docker daemon cannot connect to this machine");
-        }
+        let cause = match &endpoint.reach {
+            Reach::Ssh(target) => {
+                format!("the Docker daemon on `{target}` cannot use a port that SSH forwards")
+            }
+            _ => "the Docker daemon cannot connect to this machine".to_owned(),
+        };
+        note_slow_builds(cx, &cause, "`cargo kdev doctor` shows how to avoid it");
         self.endpoint.lock().reach = Some(Reach::Unreachable);
         self.record_refused_push(cx, None);
     }
@@ -176,19 +175,15 @@ impl Docker {
             Ok((tunnel, port)) => Some(Endpoint { port, tunnel: Some(tunnel), ..endpoint }),
             Err(_) if cx.interrupt().is_raised() => None,
             Err(TunnelError::NotConnected(reason)) => {
-                note_slow_builds(
-                    cx,
-                    &format!("no port could be forwarded to `{target}`: {reason}"),
-                );
+                let cause = format!("SSH cannot forward a port of `{target}` ({reason})");
+                let check = format!("check `{}`", target.display_check());
+                note_slow_builds(cx, &cause, &check);
                 None
             }
             Err(TunnelError::Forbidden) => {
-                note_slow_builds(
-                    cx,
-                    &format!(
-                        "the SSH server on `{target}` does not permit to forward a port (set `AllowTcpForwarding yes` in its `sshd_config`)"
-                    ),
-                );
+                let cause = format!("the SSH server on `{target}` does not permit port forwarding");
+                let setting = "set `AllowTcpForwarding yes` in its `sshd_config`";
+                note_slow_builds(cx, &cause, setting);
                 self.record_refused_push(cx, None);
                 None
             }
@@ -196,8 +191,8 @@ impl Docker {
     }
 }
 
-fn note_slow_builds(cx: &Cx, cause: &str) {
-    let text = format!("{cause}, so Docker exports the whole image after each build");
+fn note_slow_builds(cx: &Cx, cause: &str, help: &str) {
+    let text = format!("{cause}, so Docker exports the whole image after each build; {help}");
     cx.emit(Event::Note { text });
 }
 

@@ -67,7 +67,7 @@ impl Tunnel {
         match printed.map(|output| output.trim().parse()) {
             Ok(Ok(port)) => Ok((tunnel, port)),
             Err(failure) if failure.is_interrupt() || !tunnel.is_connected() => {
-                Err(TunnelError::not_connected(failure))
+                Err(TunnelError::from_failure(&failure))
             }
             _ => Err(TunnelError::Forbidden),
         }
@@ -129,8 +129,11 @@ impl Master {
             .args(["-o", "ControlMaster=yes", "-o", "ControlPersist=no", "-o", &socket])
             .args(target_args(target))
             .args(["--", &target.host, REMOTE_COMMAND]);
-        let mut child = Command::new(cmd).start().map_err(TunnelError::not_connected)?;
-        child.wait_for_line(cx, READY, TOOL_TIMEOUT).map_err(TunnelError::not_connected)?;
+        let child = Command::new(cmd).start().and_then(|mut child| {
+            child.wait_for_line(cx, READY, TOOL_TIMEOUT)?;
+            Ok(child)
+        });
+        let child = child.map_err(|failure| TunnelError::from_failure(&failure))?;
         Ok(Self::Private(Box::new(Mutex::new(child)), dir))
     }
 
@@ -145,6 +148,13 @@ impl Master {
 impl TunnelError {
     fn not_connected(reason: impl std::fmt::Display) -> Self {
         Self::NotConnected(reason.to_string())
+    }
+
+    /// Returns the error without the command, whose many options would hide the cause.
+    fn from_failure(failure: &Failure) -> Self {
+        let message = failure.message();
+        let last = message.lines().last().map(str::to_owned);
+        Self::not_connected(last.unwrap_or_else(|| format!("it {}", failure.outcome)))
     }
 }
 

@@ -49,6 +49,13 @@ impl SshTarget {
         Some(Self { user: user.map(str::to_owned), host: host.to_owned(), port })
     }
 
+    /// Returns a command with which a user can check that SSH needs no password.
+    pub(crate) fn display_check(&self) -> String {
+        let user = self.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
+        let port = self.port.map(|port| format!("-p {port} ")).unwrap_or_default();
+        format!("ssh -o BatchMode=yes {port}{user}{} true", self.host)
+    }
+
     /// Returns the name of the target in `known_hosts`.
     pub(crate) fn known_hosts_name(&self) -> String {
         match self.port {
@@ -147,6 +154,13 @@ mod tests {
         for (text, expected) in table {
             assert_eq!(SshTarget::parse(text), expected, "{text:?}");
         }
+    }
+
+    #[test]
+    fn check_command_has_user_and_port() {
+        let check = |target| SshTarget::parse(target).unwrap().display_check();
+        assert_eq!(check("far"), "ssh -o BatchMode=yes far true");
+        assert_eq!(check("dev@far:2222"), "ssh -o BatchMode=yes -p 2222 dev@far true");
     }
 
     #[test]
