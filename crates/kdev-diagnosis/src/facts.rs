@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use kdev_core::image::local::LocalImage;
+use kdev_core::image::local::{Engine, LocalImage};
 use kdev_core::image::node_images::NodeImages;
 use kdev_core::kube::container::Container;
 use kdev_core::kube::object::{condition, id, list, text};
@@ -40,8 +40,10 @@ pub struct Facts {
     pub storage_classes: Vec<String>,
     /// The end of the log of each container that has crashed, by container.
     pub logs: BTreeMap<String, String>,
-    /// The images in Docker with a similar name; `None` if Docker does not respond.
+    /// The images in Docker or Podman with a similar name; `None` if it does not respond.
     pub local_images: Option<Vec<LocalImage>>,
+    /// The program that has these images.
+    pub local_engine: Engine,
     /// Whether Docker's image IDs are digests of image configurations, as on the nodes.
     pub local_ids_are_configs: bool,
     /// The pull policy of each container in the last applied configuration, by container.

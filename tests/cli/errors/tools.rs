@@ -69,10 +69,10 @@ fn podman_as_docker() {
 #[test]
 fn podman_behind_docker_client() {
     let table = [
-        ("", INSTALL),
+        ("", "pass `--builder podman` to use Podman without Docker's client"),
         (
             "default unix:///run/user/0/podman/podman.sock\n",
-            "DOCKER_HOST is `unix:///run/user/0/podman/podman.sock`; unset it, or set it to a Docker daemon",
+            "DOCKER_HOST is `unix:///run/user/0/podman/podman.sock`; pass `--builder podman`, or set it to a Docker daemon",
         ),
         (
             "mine unix:///run/podman.sock\n",

@@ -1,8 +1,10 @@
-//! An image in Docker on this machine.
+//! An image in Docker or Podman on this machine.
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// An image in Docker, under one of its names.
+/// An image in Docker or Podman, under one of its names.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LocalImage {
@@ -16,4 +18,34 @@ pub struct LocalImage {
     pub created_at: String,
     /// Platform, such as `linux/amd64`; empty if Docker was not asked for it.
     pub platform: String,
+}
+
+/// The program that builds and stores images.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Engine {
+    /// Docker.
+    #[default]
+    Docker,
+    /// Podman.
+    Podman,
+}
+
+impl Engine {
+    /// Returns the name of its program.
+    pub fn program(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Podman => "podman",
+        }
+    }
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Docker => "Docker",
+            Self::Podman => "Podman",
+        })
+    }
 }

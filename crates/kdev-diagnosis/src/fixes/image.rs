@@ -1,5 +1,6 @@
 //! Commands that copy an image to a node without a registry.
 
+use kdev_core::image::local::Engine;
 use kdev_core::image::node_images::CRI_NAMESPACE;
 use kdev_core::kube::container::Container;
 
@@ -26,7 +27,8 @@ pub(crate) fn build_help(
         return fixes::load_help(facts, &locations.reference);
     }
     let load = fixes::load_command(facts, &locations.reference);
-    let build = format!("docker build --tag {} . && {load}", locations.name());
+    let program = facts.local_engine.program();
+    let build = format!("{program} build --tag {} . && {load}", locations.name());
     format!("build and load the image: {}", with_pull_policy_never(facts, container, &build))
 }
 
@@ -34,14 +36,23 @@ fn is_project_image(facts: &Facts, locations: &ImageLocations) -> bool {
     facts.project_image.as_deref() == Some(&locations.reference.name().to_string())
 }
 
-/// Returns the command that pulls an image with Docker and loads it, in backticks.
+/// Returns the command that pulls an image with Docker or Podman and loads it, in backticks.
 pub(crate) fn pull_command(
     facts: &Facts,
     container: Container,
     locations: &ImageLocations,
 ) -> String {
     let load = fixes::load_command(facts, &locations.reference);
-    with_pull_policy_never(facts, container, &format!("docker pull {} && {load}", locations.name()))
+    let pull = pull_command_line(facts, locations);
+    with_pull_policy_never(facts, container, &format!("{pull} && {load}"))
+}
+
+/// Returns the command that pulls an image. Podman may know no registry for a short name.
+pub(crate) fn pull_command_line(facts: &Facts, locations: &ImageLocations) -> String {
+    match facts.local_engine {
+        Engine::Docker => format!("docker pull {}", locations.name()),
+        Engine::Podman => format!("podman pull {}", locations.reference),
+    }
 }
 
 /// Appends a change of the pull policy to a command if the policy is `Always`.

@@ -1,44 +1,12 @@
 //! Errors of running Docker and Podman.
 
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
+use kdev_core::image::local::Engine;
 
 use crate::process::{self, Failure};
 use crate::tools;
 
 /// The result of running Docker or Podman.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
-
-/// The program that builds and stores images.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Engine {
-    /// Docker.
-    Docker,
-    /// Podman.
-    Podman,
-}
-
-impl Engine {
-    /// Returns the name of its program.
-    pub fn program(self) -> &'static str {
-        match self {
-            Self::Docker => "docker",
-            Self::Podman => "podman",
-        }
-    }
-}
-
-impl fmt::Display for Engine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Docker => "Docker",
-            Self::Podman => "Podman",
-        })
-    }
-}
 
 /// Docker or Podman cannot be used, or an image is missing.
 #[derive(Debug, thiserror::Error)]
@@ -184,12 +152,14 @@ fn upgrade_help(side: &str) -> String {
 fn podman_help(host: Option<&DockerHost>) -> String {
     match host {
         Some(DockerHost { context, address }) if context == "default" => {
-            format!("DOCKER_HOST is `{address}`; unset it, or set it to a Docker daemon")
+            format!(
+                "DOCKER_HOST is `{address}`; pass `--builder podman`, or set it to a Docker daemon"
+            )
         }
         Some(DockerHost { context, address }) => format!(
             "the Docker context `{context}` is at `{address}`; run `docker context use default` to use the local daemon"
         ),
-        None => tools::INSTALL_DOCKER.to_owned(),
+        None => "pass `--builder podman` to use Podman without Docker's client".to_owned(),
     }
 }
 

@@ -41,7 +41,8 @@ use crate::tools::{self, TOOL_TIMEOUT, major_minor};
 
 pub(crate) use builder::Builder;
 pub(crate) use error::Result;
-pub use error::{DockerHost, Engine, Error};
+pub use error::{DockerHost, Error};
+pub use kdev_core::image::local::Engine;
 pub use namespace::run_namespace_helper;
 use facts::DaemonInfo;
 pub(crate) use facts::{DockerFacts, LayerSource};

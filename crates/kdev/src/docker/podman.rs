@@ -13,9 +13,9 @@ use kdev_core::image::reference::Reference;
 use xshell::{Cmd, Shell, cmd};
 
 use crate::cx::Cx;
-use crate::docker::error::{Engine, Error, Result};
+use crate::docker::error::{Error, Result};
 use crate::docker::version::VersionOutput;
-use crate::docker::{ImageListEntry, InspectedImage, command_error, select_old_tags};
+use crate::docker::{Engine, ImageListEntry, InspectedImage, command_error, select_old_tags};
 use crate::event::Event;
 use crate::process::{Command, Failure, Output};
 use crate::tools::{self, TOOL_TIMEOUT};

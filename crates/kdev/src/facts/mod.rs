@@ -282,6 +282,7 @@ fn local_images(cx: &Cx, config: &Config) -> Option<(ImageStore, Vec<LocalImage>
 /// Adds details of newer local images to the facts about running pods.
 fn add_local_details(cx: &Cx, store: &ImageStore, facts: &mut [Facts]) {
     for facts in &mut *facts {
+        facts.local_engine = store.engine();
         facts.local_ids_are_configs = store.uses_config_digest_as_id();
     }
     let newer = facts.iter().flat_map(|facts| {

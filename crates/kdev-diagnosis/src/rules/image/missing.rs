@@ -57,11 +57,12 @@ fn node_evidence(facts: &Facts, locations: &ImageLocations) -> String {
     }
 }
 
-/// Describes the image in Docker, if there is one.
-fn docker_evidence(locations: &ImageLocations) -> Option<String> {
+/// Describes the image in Docker or Podman, if there is one.
+fn docker_evidence(facts: &Facts, locations: &ImageLocations) -> Option<String> {
+    let engine = facts.local_engine;
     locations
         .in_docker
-        .map(|local| format!("Docker has `{}`, created {}", locations.name(), local.age))
+        .map(|local| format!("{engine} has `{}`, created {}", locations.name(), local.age))
 }
 
 fn in_other_namespace(facts: &Facts, locations: &ImageLocations) -> Option<Diagnosis> {
@@ -75,7 +76,7 @@ fn in_other_namespace(facts: &Facts, locations: &ImageLocations) -> Option<Diagn
         message: format!(
             "`{name}` is on {node} in the containerd namespace `{other}`, but the kubelet uses only `{CRI_NAMESPACE}`"
         ),
-        evidence: [Some(node_evidence(facts, locations)), docker_evidence(locations)]
+        evidence: [Some(node_evidence(facts, locations)), docker_evidence(facts, locations)]
             .into_iter()
             .flatten()
             .collect(),
@@ -99,7 +100,7 @@ fn on_other_node(facts: &Facts, locations: &ImageLocations) -> Option<Diagnosis>
             "`{name}` is on {nodes} {}, but the pod is on {node}",
             list(&locations.other_nodes)
         ),
-        evidence: [Some(node_evidence(facts, locations)), docker_evidence(locations)]
+        evidence: [Some(node_evidence(facts, locations)), docker_evidence(facts, locations)]
             .into_iter()
             .flatten()
             .collect(),
@@ -144,7 +145,7 @@ fn garbage_collected(
         evidence: [
             Some(earlier),
             Some(node_evidence(facts, locations)),
-            docker_evidence(locations),
+            docker_evidence(facts, locations),
         ]
         .into_iter()
         .flatten()
@@ -158,7 +159,7 @@ fn not_loaded(
     container: Container,
     locations: &ImageLocations,
 ) -> Option<Diagnosis> {
-    let docker = docker_evidence(locations)?;
+    let docker = docker_evidence(facts, locations)?;
     // If the name contains a registry, an error of that registry explains more.
     let error =
         pull::pull_error_cause(facts, container).filter(|cause| *cause != Cause::TagNotFound);
@@ -172,8 +173,9 @@ fn not_loaded(
         cause: Cause::ImageNotLoaded,
         confidence: if is_sure { Confidence::Certain } else { Confidence::Likely },
         message: format!(
-            "`{}` is in Docker, but not on {}",
+            "`{}` is in {}, but not on {}",
             locations.name(),
+            facts.local_engine,
             describe_node(facts)
         ),
         evidence: vec![node_evidence(facts, locations), docker],
@@ -197,22 +199,23 @@ fn similar_name(
         on_node.is_none_or(|on_node| has_tag(&image.name) && !has_tag(&on_node.name))
     });
     if let Some(image) = in_docker {
-        let other = familiar_name(&image.name);
+        let (other, engine) = (familiar_name(&image.name), facts.local_engine);
         let missing = if locations.is_missing_on_node(facts) {
-            format!("`{name}` is neither on {node} nor in Docker")
+            format!("`{name}` is neither on {node} nor in {engine}")
         } else {
-            format!("`{name}` is not in Docker")
+            format!("`{name}` is not in {engine}")
         };
         return Some(Diagnosis {
             cause: Cause::LocalImageUnderOtherName,
             confidence: Confidence::Likely,
-            message: format!("{missing}, but Docker has `{other}`"),
+            message: format!("{missing}, but {engine} has `{other}`"),
             evidence: vec![
                 node_evidence(facts, locations),
-                format!("Docker has `{other}`, created {}", image.age),
+                format!("{engine} has `{other}`, created {}", image.age),
             ],
             help: format!(
-                "run `docker tag {other} {name} && {}`",
+                "run `{} tag {other} {name} && {}`",
+                engine.program(),
                 fixes::load_command(facts, &locations.reference)
             ),
         });
@@ -240,8 +243,9 @@ fn not_found(facts: &Facts, container: Container, locations: &ImageLocations) ->
         return None;
     }
     let (name, node) = (locations.name(), describe_node(facts));
+    let engine = facts.local_engine;
     let docker = match facts.local_images {
-        Some(_) => format!("Docker has no `{name}`"),
+        Some(_) => format!("{engine} has no `{name}`"),
         None => "Docker is not responding".to_owned(),
     };
     let (confidence, message) = if is_forbidden {
@@ -253,9 +257,9 @@ fn not_found(facts: &Facts, container: Container, locations: &ImageLocations) ->
         )
     } else {
         let missing = match (locations.is_missing_on_node(facts), facts.local_images.is_some()) {
-            (true, true) => format!("`{name}` is neither on {node} nor in Docker, and "),
+            (true, true) => format!("`{name}` is neither on {node} nor in {engine}, and "),
             (true, false) => format!("`{name}` is not on {node}, and "),
-            (false, true) => format!("`{name}` is not in Docker, and "),
+            (false, true) => format!("`{name}` is not in {engine}, and "),
             (false, false) => String::new(),
         };
         let registry = match locations.reference.name().to_string() {

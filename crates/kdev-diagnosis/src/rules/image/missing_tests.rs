@@ -127,3 +127,31 @@ fn only_name_is_converted_to_lower_case() {
         assert_eq!(with_lowercase_name(image), expected);
     }
 }
+
+#[test]
+fn podman_is_named_in_messages_and_commands() {
+    let table: [(&str, &str, &str); 3] = [
+        (
+            "docker.io/library/app:dev",
+            "`app:dev` is in Podman, but not on node `n`",
+            "run `cargo kdev load app:dev --context c`",
+        ),
+        (
+            "docker.io/library/other:dev",
+            "`app:dev` is not on node `n`, and the pull policy `Never` prevents a pull",
+            "build and load the image: `podman build --tag app:dev . && cargo kdev load app:dev --context c`",
+        ),
+        (
+            "docker.io/library/app:new",
+            "`app:dev` is neither on node `n` nor in Podman, but Podman has `app:new`",
+            "run `podman tag app:new app:dev && cargo kdev load app:dev --context c`",
+        ),
+    ];
+    for (local, message, help) in table {
+        let mut facts = pod("app:dev", "Never", Some(&[]), Some(&[local]));
+        facts.local_engine = kdev_core::image::local::Engine::Podman;
+        let found = diagnose(&facts).remove(0);
+        assert_eq!((found.message.as_str(), found.help.as_str()), (message, help));
+        assert!(!found.evidence.concat().contains("Docker"), "{:?}", found.evidence);
+    }
+}

@@ -19,10 +19,10 @@ pub(crate) fn explain(
     error: &str,
     instead: &str,
 ) -> (String, String) {
-    let node = describe_node(facts);
+    let (node, engine) = (describe_node(facts), facts.local_engine);
     let hosts_toml_help = |lines: &str| {
         format!(
-            "add {lines} to `/etc/containerd/certs.d/{registry}/hosts.toml` on {node} (containerd's `config_path` must be `/etc/containerd/certs.d`), or, if Docker trusts the registry, pull with Docker and load the image: {instead}"
+            "add {lines} to `/etc/containerd/certs.d/{registry}/hosts.toml` on {node} (containerd's `config_path` must be `/etc/containerd/certs.d`), or, if {engine} trusts the registry, pull with {engine} and load the image: {instead}"
         )
     };
     if error.contains("HTTP response") {
@@ -50,7 +50,7 @@ pub(crate) fn explain(
         return (
             format!("the certificate of registry `{registry}` is not valid for that name"),
             format!(
-                "issue a certificate for `{registry}`, or, if Docker trusts the registry, pull with Docker and load the image: {instead}"
+                "issue a certificate for `{registry}`, or, if {engine} trusts the registry, pull with {engine} and load the image: {instead}"
             ),
         );
     }
@@ -69,7 +69,7 @@ pub(crate) fn explain(
         format!(
             "the TLS handshake between containerd on the node and registry `{registry}` failed"
         ),
-        format!("pull with Docker and load the image: {instead}"),
+        format!("pull with {engine} and load the image: {instead}"),
     )
 }
 

@@ -55,7 +55,7 @@ fn pause_image_missing(facts: &Facts, event: &ApiEvent, node: &str) -> Option<Di
     {
         Some(help) => help,
         None if locations.in_docker.is_some() => format!("run `{load}`"),
-        None => format!("run `docker pull {name} && {load}`"),
+        None => format!("run `{} && {load}`", fixes::image::pull_command_line(facts, &locations)),
     };
     let node_evidence = locations.is_missing_on_node(facts).then(|| {
         format!(
