@@ -21,6 +21,7 @@ use cases::Case;
 use clap::{Subcommand, ValueEnum as _};
 use methods::Bench;
 use report::Report;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use xshell::{Shell, cmd};
 
@@ -32,17 +33,21 @@ pub(crate) enum Command {
     /// Compare the kinds of builders, with build and load (half an hour and 10 GB)
     Builders(BuilderArgs),
     /// Compare applying manifests and waiting for the pods (a minute)
-    Apply(Rounds),
+    Apply(Common),
     /// Compare `why`, `status` and `doctor` with kubectl (a minute)
-    Why(Rounds),
+    Why(Common),
 }
 
-/// The arguments of `bench apply` and `bench why`.
+/// The arguments of all benchmarks.
 #[derive(clap::Args)]
-pub(crate) struct Rounds {
+pub(crate) struct Common {
     /// Number of measurements, of which the median counts
     #[arg(long, default_value_t = 5, value_name = "N")]
     rounds: usize,
+    /// Program to measure, such as that of an earlier version
+    /// [default: built with the release profile]
+    #[arg(long, value_name = "PATH")]
+    kdev: Option<PathBuf>,
 }
 
 /// The arguments of `bench builders`.
@@ -51,9 +56,8 @@ pub(crate) struct BuilderArgs {
     /// Builders to measure [default: all]
     #[arg(value_name = "BUILDER")]
     builders: Vec<Builder>,
-    /// Number of measurements, of which the median counts
-    #[arg(long, default_value_t = 5, value_name = "N")]
-    rounds: usize,
+    #[command(flatten)]
+    common: Common,
 }
 
 /// The arguments of `bench load`.
@@ -62,9 +66,8 @@ pub(crate) struct Args {
     /// Cases to run [default: all]
     #[arg(value_name = "CASE")]
     cases: Vec<Case>,
-    /// Number of measurements, of which the median counts
-    #[arg(long, default_value_t = 5, value_name = "N")]
-    rounds: usize,
+    #[command(flatten)]
+    common: Common,
 }
 
 pub(crate) fn run(command: Command) -> Result<ExitCode> {
@@ -78,10 +81,10 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
 
 fn run_quick(
     name: &'static str,
-    args: &Rounds,
+    args: &Common,
     measure: impl Fn(&Bench, &mut Report) -> Result<()>,
 ) -> Result<ExitCode> {
-    let bench = prepare(args.rounds, lab::current_or_up)?;
+    let bench = prepare(args, lab::current_or_up)?;
     let mut report = Report::new(name);
     measure(&bench, &mut report)?;
     report.write(&bench)?;
@@ -89,7 +92,7 @@ fn run_quick(
 }
 
 fn run_load(args: &Args) -> Result<ExitCode> {
-    let bench = prepare(args.rounds, lab::up)?;
+    let bench = prepare(&args.common, lab::up)?;
     bench.clean()?;
     let mut report = Report::new("load");
     for case in Case::value_variants() {
@@ -103,19 +106,22 @@ fn run_load(args: &Args) -> Result<ExitCode> {
 }
 
 fn run_builders(args: &BuilderArgs) -> Result<ExitCode> {
-    let bench = prepare(args.rounds, lab::up)?;
+    let bench = prepare(&args.common, lab::up)?;
     let mut report = Report::new("builders");
     builders::run(&bench, &args.builders, &mut report)?;
     Ok(finish(&report))
 }
 
-fn prepare(rounds: usize, lab: impl Fn(&Shell) -> Result<Lab>) -> Result<Bench> {
-    ensure!(rounds > 0, "`--rounds` must be at least 1");
+fn prepare(args: &Common, lab: impl Fn(&Shell) -> Result<Lab>) -> Result<Bench> {
+    ensure!(args.rounds > 0, "`--rounds` must be at least 1");
+    let kdev = args.kdev.as_ref().map(std::path::absolute).transpose()?;
     let sh = Shell::new()?;
     sh.change_dir(paths::repository());
     let sh = lab(&sh)?.shell(&sh);
-    cmd!(sh, "cargo build --quiet --release --package cargo-kdev").quiet().run()?;
-    Bench::new(sh, rounds)
+    if kdev.is_none() {
+        cmd!(sh, "cargo build --quiet --release --package cargo-kdev").quiet().run()?;
+    }
+    Bench::new(sh, args.rounds, kdev)
 }
 
 fn finish(report: &Report) -> ExitCode {

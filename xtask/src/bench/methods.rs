@@ -49,10 +49,11 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    pub(crate) fn new(sh: Shell, rounds: usize) -> Result<Self> {
+    pub(crate) fn new(sh: Shell, rounds: usize, kdev: Option<PathBuf>) -> Result<Self> {
         let target = std::env::current_exe()?;
         let target = target.ancestors().nth(2).context("no target folder")?.to_owned();
-        let (kdev, folder) = (target.join("release/cargo-kdev"), target.join("bench"));
+        let kdev = kdev.unwrap_or_else(|| target.join("release/cargo-kdev"));
+        let folder = target.join("bench");
         fs::create_dir_all(&folder)?;
         Ok(Self { sh, rounds, folder, kdev })
     }
@@ -65,7 +66,7 @@ impl Bench {
         Self { sh, rounds: self.rounds, folder, kdev }
     }
 
-    /// Returns the path of cargo-kdev, built with the release profile.
+    /// Returns the path of the measured program.
     pub(crate) fn kdev_program(&self) -> &Path {
         &self.kdev
     }
