@@ -13,6 +13,7 @@ mod control_plane;
 mod counters;
 mod daemon;
 mod docker;
+mod docker_client;
 mod down;
 mod env;
 mod go;
@@ -104,14 +105,14 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::Status => status::show(&sh),
         Command::Down => down::down(&sh).map(|()| ExitCode::SUCCESS),
         Command::Shell { node, command } => shell::run(&sh, &node, &command),
-        Command::Env => print_env().map(|()| ExitCode::SUCCESS),
+        Command::Env => print_env(&sh).map(|()| ExitCode::SUCCESS),
     }
 }
 
-fn print_env() -> Result<()> {
+fn print_env(sh: &Shell) -> Result<()> {
     let lab = state::current()?;
     let mut out = io::stdout().lock();
-    for (name, value) in lab.env() {
+    for (name, value) in lab.env(sh) {
         writeln!(out, "export {name}='{}'", value.replace('\'', r"'\''"))?;
     }
     Ok(())

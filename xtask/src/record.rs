@@ -23,7 +23,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let records = paths::repository().join("crates/kdev-diagnosis/tests/scenarios");
     term::status("Recording", "scenarios in the lab");
     cmd!(sh, "cargo test --package cargo-kdev --test e2e --locked -- --ignored {names...}")
-        .envs(lab.env())
+        .envs(lab.env(&sh))
         .env("KDEV_RECORD", records)
         .run()?;
     term::status("Writing", "docs/diagnoses.md");

@@ -213,7 +213,7 @@ pub(crate) fn e2e(sh: &Shell, names: &[String]) -> Result<Outcome> {
     cmd!(sh, "cargo build --quiet --package kdev --example team_xtask --locked").quiet().run()?;
     let test = cmd!(sh, "cargo test --package cargo-kdev --test e2e --locked --");
     let test = test.args(["--include-ignored", "--test-threads=1000"]).args(names);
-    run_tests(test.envs(lab.env()).env(times::VARIABLE, times::create()?))
+    run_tests(test.envs(lab.env(sh)).env(times::VARIABLE, times::create()?))
 }
 
 /// Checks the lab itself. Nothing else may use it at the same time.

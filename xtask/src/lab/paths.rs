@@ -1,6 +1,5 @@
 //! The files and the addresses of the lab.
 
-use std::env;
 use std::path::{Path, PathBuf};
 
 /// The folder with all files of the lab. It is short because it contains sockets, whose paths
@@ -30,18 +29,12 @@ pub(crate) fn kubeconfig() -> PathBuf {
     state("kubeconfig")
 }
 
-/// Returns the configuration folder of a Docker client that builds with `BuildKit`.
-pub(crate) fn docker_config() -> PathBuf {
-    state("docker-config")
-}
-
 pub(crate) fn ssh_config() -> PathBuf {
     state("ssh/config")
 }
 
-/// Returns `PATH` with the lab's kubectl at the end, for machines without another one.
-pub(crate) fn with_lab_programs() -> String {
-    let path = env::var("PATH").unwrap_or_default();
+/// Returns a `PATH` with the lab's kubectl at the end, for machines without another one.
+pub(crate) fn with_lab_programs(path: String) -> String {
     let bin = state("bin").display().to_string();
     if path.split(':').any(|folder| folder == bin) { path } else { format!("{path}:{bin}") }
 }

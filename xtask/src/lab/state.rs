@@ -4,7 +4,7 @@ use super::cache::BuiltTools;
 use super::env::Lab;
 use super::node::{self, NODES, Node};
 use super::paths::{self, program, state};
-use super::{certs, kubeconfig, machine, network, ssh};
+use super::{certs, docker_client, kubeconfig, machine, network, ssh};
 use crate::paths::tool_cache;
 use crate::term::ErrorWithHelp;
 use anyhow::{Context, Result, bail};
@@ -13,9 +13,6 @@ use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use xshell::Shell;
-
-/// The program of Docker Buildx.
-const BUILDX: &str = "buildx";
 
 /// Fails if this machine cannot run the lab.
 pub(crate) fn check_host() -> Result<()> {
@@ -72,17 +69,7 @@ pub(crate) fn link_programs(tools: &BuiltTools) -> Result<()> {
             link_or_copy(&file, &to)?;
         }
     }
-    if program(BUILDX).exists() { link_docker_plugin() } else { Ok(()) }
-}
-
-/// Makes a configuration folder for the Docker client that has Buildx as a plugin, so that
-/// `docker build` uses `BuildKit`.
-fn link_docker_plugin() -> Result<()> {
-    let plugins = paths::docker_config().join("cli-plugins");
-    fs::create_dir_all(&plugins)?;
-    let plugin = plugins.join("docker-buildx");
-    let _ = fs::remove_file(&plugin);
-    Ok(std::os::unix::fs::symlink(program(BUILDX), plugin)?)
+    docker_client::link()
 }
 
 fn is_same_file(first: &Path, second: &Path) -> bool {

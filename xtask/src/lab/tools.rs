@@ -87,7 +87,7 @@ pub(crate) const TOOLS: [Tool; 5] = [
         part: Part::Tests,
         module: "buildx",
         ldflags: "-s -w -X github.com/docker/buildx/version.Version=v0.29.1",
-        packages: &["github.com/docker/buildx/cmd/buildx"],
+        packages: &["."],
     },
 ];
 
