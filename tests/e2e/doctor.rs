@@ -125,10 +125,23 @@ fn image_store_of_docker_is_detected() {
     assert_eq!(store(&service), "containerd (overlayfs)");
 }
 
+/// A StatefulSet without pods.
+const EMPTY_SET: &str = "
+kind: StatefulSet
+apiVersion: apps/v1
+metadata: {name: set}
+spec:
+  replicas: 0
+  serviceName: set
+  selector: {matchLabels: {app: set}}
+  template: {metadata: {labels: {app: set}}, spec: {containers: [{name: c, image: redis:7}]}}
+";
+
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn missing_permissions_are_granted_by_help() {
     let service = Service::with_claim("doctor-rights", all_nodes_claim());
+    service.write("k8s/set.yaml", EMPTY_SET);
     let path = service.path("kubeconfig");
     let view = kubectl("default", &["config", "view", "--raw", "--output=json"]).output().unwrap();
     let mut config: Value = serde_json::from_slice(&view.stdout).unwrap();
@@ -151,7 +164,9 @@ fn missing_permissions_are_granted_by_help() {
     let needed =
         ["permissions-nodes", "permissions-apply", "permissions-applyset", "permissions-wait"];
     assert_eq!(failed_checks(&results), needed);
-    for check in needed.into_iter().chain(["permissions-delete", "permissions-explain"]) {
+    let optional = ["delete", "explain", "rollback", "unblock"];
+    let optional = optional.map(|purpose| format!("permissions-{purpose}"));
+    for check in needed.into_iter().chain(optional.iter().map(String::as_str)) {
         let mut grant = command("sh");
         grant.args(["-ec", &help_command(&results, check)]).env("KUBECONFIG", state("kubeconfig"));
         run(&mut grant);
@@ -161,7 +176,7 @@ fn missing_permissions_are_granted_by_help() {
         results.iter().filter(|one| one["check"].as_str().unwrap().starts_with("permissions"));
     let permissions: Vec<&Value> = permissions.collect();
     assert!(
-        permissions.len() >= 6 && permissions.iter().all(|one| one["state"] == "ok"),
+        permissions.len() >= 8 && permissions.iter().all(|one| one["state"] == "ok"),
         "{permissions:?}"
     );
     // These permissions are sufficient for `up`.
