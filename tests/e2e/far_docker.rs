@@ -4,6 +4,7 @@
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -243,4 +244,32 @@ fn docker_in_other_network_namespace_pushes_unless_it_is_hidden() {
     socat.wait().unwrap();
     assert!(!events.contains(note), "{events}");
     assert_partial(&events, saves, 1);
+}
+
+#[test]
+#[ignore = "needs root, as the lab does"]
+fn helper_of_ordinary_user_listens_in_namespace_of_rootless_daemon() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let (program, socket) = (dir.path().join("kdev"), dir.path().join("socket"));
+    fs::copy(env!("CARGO_BIN_EXE_cargo-kdev"), &program).unwrap();
+    let user = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+    let mut daemon = bound_command("setpriv");
+    daemon.args(user).args(["unshare", "--user", "--map-root-user", "--net"]);
+    let mut daemon = daemon.args(["sleep", "60"]).spawn().unwrap();
+    let (pid, own) = (daemon.id().to_string(), fs::read_link("/proc/self/ns/net").unwrap());
+    let namespace = format!("/proc/{pid}/ns/net");
+    wait_for("the namespace", || (fs::read_link(&namespace).unwrap() != own).then_some(()));
+    run(command("nsenter").args(["--target", &pid, "--net", "ip", "link", "set", "lo", "up"]));
+    let receiver = UnixListener::bind(&socket).unwrap();
+    fs::set_permissions(&socket, fs::Permissions::from_mode(0o777)).unwrap();
+    let mut helper = command("setpriv");
+    helper.args(user).arg(&program).args(["listen-in-namespace", &pid]).arg(&socket);
+    run(helper.arg("image"));
+    // The helper has exited, but the socket is in the queue of the receiver.
+    assert!(listening_ports(&pid).contains("127.0.0.1:476"));
+    drop(receiver);
+    assert!(!listening_ports(&pid).contains("127.0.0.1:476"));
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
 }
