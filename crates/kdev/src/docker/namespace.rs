@@ -133,8 +133,8 @@ mod tests {
         let address = sent.local_addr().unwrap();
         send_fd(&path, sent.as_fd()).unwrap();
         drop(sent);
-        let received = TcpListener::from(receive_fd(&receiver.accept().unwrap().0).unwrap());
-        assert_eq!(received.local_addr().unwrap(), address);
+        let copy = TcpListener::from(receive_fd(&receiver.accept().unwrap().0).unwrap());
+        assert_eq!(copy.local_addr().unwrap(), address);
     }
 
     #[test]

@@ -92,7 +92,7 @@ impl Tunnel {
     /// Returns a command for the master about the forwarding. The user's configuration is not
     /// read: it could request more forwardings.
     fn control<'a>(&self, sh: &'a Shell, action: &str) -> Cmd<'a> {
-        control_command(sh, &self.ssh, self.master.socket(), action)
+        control_command(sh, &self.ssh, &self.master.socket(), action)
             .args(["-R", &self.forwarding])
             .args(["--", &self.target.host])
     }
@@ -167,7 +167,7 @@ fn user_socket(cx: &Cx, sh: &Shell, ssh: &Path, target: &SshTarget) -> Option<Pa
     let show = ssh_command(sh, ssh, None).arg("-G").args(target_args(target));
     let show = Command::new(show.args(["--", &target.host])).timeout(TOOL_TIMEOUT);
     let socket = control_path(&show.read(cx).ok()?.text())?;
-    let check = control_command(sh, ssh, socket.clone(), "check").args(["--", &target.host]);
+    let check = control_command(sh, ssh, &socket, "check").args(["--", &target.host]);
     Command::new(check).timeout(TOOL_TIMEOUT).read(cx).ok()?;
     Some(socket)
 }
@@ -179,7 +179,7 @@ fn control_path(config: &str) -> Option<PathBuf> {
 }
 
 /// Returns the start of a command for the master with this socket, without a configuration.
-fn control_command<'a>(sh: &'a Shell, ssh: &Path, socket: PathBuf, action: &str) -> Cmd<'a> {
+fn control_command<'a>(sh: &'a Shell, ssh: &Path, socket: &Path, action: &str) -> Cmd<'a> {
     let socket = socket.display().to_string().replace('%', "%%");
     ssh_command(sh, ssh, Some(Path::new("/dev/null"))).args(["-S", &socket, "-O", action])
 }
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn control_commands_read_no_configuration() {
         let sh = Shell::new().unwrap();
-        let cmd = control_command(&sh, Path::new("ssh"), "/tmp/a%b".into(), "forward");
+        let cmd = control_command(&sh, Path::new("ssh"), Path::new("/tmp/a%b"), "forward");
         assert_eq!(Command::new(cmd).to_string(), "ssh -F /dev/null -S '/tmp/a%%b' -O forward");
     }
 }

@@ -48,9 +48,8 @@ impl BackgroundChild {
         loop {
             match self.lines.recv_timeout(POLL_INTERVAL) {
                 Ok(line) if line.ends_with(end) => return Ok(()),
-                Ok(_) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err(self.fail(None)),
-                Err(RecvTimeoutError::Timeout) => {}
+                Ok(_) | Err(RecvTimeoutError::Timeout) => {}
             }
             if cx.interrupt().is_raised() {
                 return Err(self.fail(Some(Outcome::Interrupted)));
