@@ -299,7 +299,7 @@ fn doctor_page_has_every_check() {
     let rows = section(&page, "## Checks").lines().filter(|line| line.starts_with("| `"));
     let listed: BTreeSet<&str> =
         rows.flat_map(|row| quoted(row.split('|').nth(1).unwrap())).collect();
-    let tools = ["docker", "kubectl", "ssh", "helm"];
+    let tools = ["docker", "podman", "kubectl", "ssh", "helm"];
     for check in &listed {
         assert!(literals.contains(check) || tools.contains(check), "no check is named `{check}`");
     }

@@ -31,14 +31,13 @@ fn up_builds_and_loads_with_podman() {
     project.config(
         "target = \"release\"\nbuild-args = { A = \"b\" }\ndocker-build = [\"--no-cache\"]\n",
     );
+    project.nodes(&[("n1", "10.0.0.1", "amd64")]);
     project.run(&["up"]).code(0).stdout("").stderr(
         "    Building app:latest
 STEP 1/1: FROM scratch
        Built app:kdev-0123456789ab in [TIME]
      Loading n1 (4.00 KiB)
-     Loading n2 (4.00 KiB)
       Loaded n1: sent [..] in [TIME]
-      Loaded n2: sent [..] in [TIME]
      Applied deployment.apps/app to kind-test, namespace default
        Ready deployment/app: 2 pods in [TIME]
     Finished app:kdev-0123456789ab in [TIME]\n",

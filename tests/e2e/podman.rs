@@ -10,7 +10,7 @@ use crate::lab::{command, images_on, program_path, run, stderr_text};
 use crate::partial_load::{BASE, assert_small_load, service_with_large_base, up_with_page};
 use crate::test_service::{NODES, Service};
 
-/// Makes the service use Podman, with an image store of its own.
+/// Makes the service use Podman, with a separate image store.
 fn use_podman(service: &mut Service) {
     let at = |name: &str| service.path("docker").join(name).display().to_string();
     for folder in ["root", "run"] {
