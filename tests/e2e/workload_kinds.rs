@@ -1,5 +1,6 @@
 //! Rollouts of each workload kind.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
@@ -55,33 +56,46 @@ fn job_is_awaited_and_its_failure_shows_log() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn result_of_job_that_is_deleted_immediately_is_known() {
+fn completed_job_that_was_deleted_is_not_run_again() {
     let service = Service::on_node("node-1", "brief");
-    let write = |script: &str, ttl: &str| {
-        let job = job("brief", script).replace("  backoffLimit", &format!("{ttl}  backoffLimit"));
-        service.write("k8s/all.yaml", &job);
+    let write = |script: &str, ttl: u32| {
+        let ttl = format!("  ttlSecondsAfterFinished: {ttl}\n  backoffLimit");
+        service.write("k8s/all.yaml", &job("brief", script).replace("  backoffLimit", &ttl));
     };
-    let ttl = "  ttlSecondsAfterFinished: 0\n";
-    let note = "job/brief has `ttlSecondsAfterFinished: 0`, so it is deleted after it has finished, and each `up` runs it again; remove the field to run it only once";
-    write("exit 0", ttl);
+    let runs = || {
+        let events = "--field-selector=reason=SuccessfulCreate,involvedObject.kind=Job";
+        let uids = "--output=jsonpath={.items[*].involvedObject.uid}";
+        let uids = run(&mut kubectl("brief", &["get", "events", events, uids]));
+        uids.split_whitespace().collect::<BTreeSet<_>>().len()
+    };
+    let ready = "Ready job/brief: 1 pod in ";
+    let deleted = "Note job/brief has completed, and was deleted after its `ttlSecondsAfterFinished`; it runs again when its manifest changes";
+    write("exit 0", 0);
+    let stderr = service.up_ok();
+    assert!(stderr.contains(ready), "{stderr}");
     for _ in 0..2 {
         let stderr = service.up_ok();
-        assert!(stderr.contains("Ready job/brief: 1 pod in "), "{stderr}");
-        assert!(stderr.contains(note), "{stderr}");
+        assert!(stderr.contains(deleted) && !stderr.contains(ready), "{stderr}");
+        assert!(stderr.contains("Unchanged"), "{stderr}");
     }
-    write("exit 3", ttl);
-    let stderr = service.up_fails(&[], 95);
-    assert!(stderr.starts_with("error: job/brief failed to roll out: "), "{stderr}");
-    assert!(stderr.contains("BackoffLimitExceeded: "), "{stderr}");
+    assert_eq!(runs(), 1);
 
-    // Follow the advice.
-    write("exit 0", "");
-    let uid = || get("brief", &["job", "brief"])["metadata"]["uid"].clone();
-    let stderr = service.up_ok();
-    assert!(!stderr.contains("ttlSecondsAfterFinished"), "{stderr}");
-    let before = uid();
+    // A changed Job runs, and one that has failed runs again.
+    write("exit 3", 0);
+    for expected in [2, 3] {
+        let stderr = service.up_fails(&[], 95);
+        assert!(stderr.starts_with("error: job/brief failed to roll out: "), "{stderr}");
+        assert!(stderr.contains("BackoffLimitExceeded: "), "{stderr}");
+        assert_eq!(runs(), expected);
+    }
+
+    // A Job that the user has deleted runs again.
+    write("exit 0", 600);
     service.up_ok();
-    assert_eq!(uid(), before);
+    run(&mut kubectl("brief", &["delete", "job", "brief"]));
+    let stderr = service.up_ok();
+    assert!(stderr.contains(ready) && !stderr.contains(deleted), "{stderr}");
+    assert_eq!(runs(), 5);
 }
 
 #[test]

@@ -288,13 +288,14 @@ fn result_of_deleted_job_is_read_from_its_events() {
         project.write("fake/job.json", &job).write("fake/events.json", events);
         let ran = project.run(&["up", "--node", "n1"]);
         let asked = " get events --field-selector=involvedObject.uid=j --output=json";
+        let records = project.calls().matches("--field-manager=kdev-jobs").count();
+        assert_eq!(records, usize::from(events.contains("Completed")));
         assert!(project.calls().contains(asked), "{}", project.calls());
         ran
     };
     let created = r#"{"reason":"SuccessfulCreate","message":"Created pod: app-1"}"#;
     let ran = run(&format!(r#"{created},{{"reason":"Completed","message":"Job completed"}}"#));
     let end = format!("       Ready job/app: 1 pod in [TIME]
-        Note job/app has `ttlSecondsAfterFinished: 0`, so it is deleted after it has finished, and each `up` runs it again; remove the field to run it only once
     Finished {IMAGE} in [TIME]\n");
     assert!(ran.code(0).err().ends_with(&end), "{}", ran.err());
     let help = "run `kubectl --context kind-test --namespace default get events --field-selector involvedObject.name=app` to see its events";

@@ -3,6 +3,7 @@
 //! - `api_error.rs`: the errors of the API server, as kubectl prints them
 //! - `apply_order.rs`: the order in which objects are applied
 //! - `applyset.rs`: the objects that a project has applied
+//! - `completed_jobs.rs`: completed Jobs that Kubernetes deletes
 //! - `config_readers.rs`: whether pods notice that a ConfigMap or Secret has changed
 //! - `container.rs`: a container of a pod
 //! - `deletion.rs`: objects that a deletion also deletes, and finalizers that prevent it
@@ -32,6 +33,7 @@
 pub mod api_error;
 pub mod apply_order;
 pub mod applyset;
+pub mod completed_jobs;
 pub mod config_readers;
 pub mod container;
 pub mod deletion;

@@ -54,7 +54,7 @@ impl Differences {
 impl ObjectDiff {
     /// Whether an object of a manifest is this one. Only one of them can have a namespace: that
     /// of a manifest can be implied, and that of a cluster-scoped object is ignored.
-    fn is_of(&self, object: &Value) -> bool {
+    pub(crate) fn is_of(&self, object: &Value) -> bool {
         let named = text(object, "/metadata/namespace");
         let namespace = text(&self.merged, "/metadata/namespace");
         applyset::id(&self.merged) == applyset::id(object)

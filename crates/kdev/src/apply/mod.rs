@@ -1,5 +1,6 @@
 //! Applies the rendered manifests. This requires the proof that every node has the image.
 //!
+//! - `completed_jobs.rs`: Jobs that have completed and were deleted
 //! - `data.rs`: asks before data is deleted
 //! - `delete.rs`: deletes objects in order, and keeps those that hold data
 //! - `diff.rs`: the objects in the output of `kubectl diff`
@@ -14,6 +15,7 @@
 //! - `sharing.rs`: objects that several apply sets contain
 //! - `takeover.rs`: apply sets that the same project has recorded under another identity
 
+mod completed_jobs;
 pub(crate) mod data;
 pub(crate) mod delete;
 mod diff;
@@ -47,6 +49,7 @@ use crate::event::Event;
 use crate::load::Loaded;
 use crate::process::Failure;
 
+pub(crate) use completed_jobs::JobRecord;
 pub use error::Error;
 pub(crate) use error::Result;
 
@@ -120,6 +123,13 @@ pub(crate) struct DiffResult {
     owner: Owner,
 }
 
+/// The result of an apply.
+pub(crate) struct Applied {
+    /// The applied objects.
+    pub(crate) members: Vec<Member>,
+    pub(crate) jobs: JobRecord,
+}
+
 /// The documents of one namespace, and those of them that differ from the cluster.
 struct NamespaceDocuments {
     namespace: Option<String>,
@@ -165,8 +175,7 @@ impl DiffResult {
         Ok(Self { set, namespaces, owner: owner.clone() })
     }
 
-    /// Applies the documents that differ, and returns the applied objects. `_loaded` proves that
-    /// the image is on every node.
+    /// Applies the documents that differ. `_loaded` proves that the image is on every node.
     pub(crate) fn apply(
         self,
         cx: &Cx,
@@ -174,7 +183,7 @@ impl DiffResult {
         expected: &[ExpectedWorkload],
         options: ApplyOptions,
         _loaded: &Loaded,
-    ) -> Result<Vec<Member>> {
+    ) -> Result<Applied> {
         let Self { set, namespaces, owner } = self;
         let inventory = set.document();
         let (mut changes, mut objects) = (Vec::new(), Vec::new());
@@ -196,6 +205,11 @@ impl DiffResult {
         for (changed, _) in &mut changes {
             changed.retain(|document| !is_inventory(document));
         }
+        let documents = namespaces.iter().flat_map(|one| &one.documents);
+        let mut jobs = JobRecord::read(&set, documents, &objects);
+        for (changed, _) in &mut changes {
+            jobs.remove_deleted(cx, changed, &objects);
+        }
         let set_differs = set_differs || cx.is_dry_run();
         let plan = PrunePlan::new(cx, cluster, &owner, &set, &objects, set_differs)?;
         plan.confirm(options)?;
@@ -210,7 +224,7 @@ impl DiffResult {
                 stream.show();
             }
             plan.finish(set, &[], options)?;
-            return Ok(Vec::new());
+            return Ok(Applied { members: Vec::new(), jobs });
         }
         for (changed, stream) in &changes {
             applied.extend(stream.apply_in_order(changed)?);
@@ -221,7 +235,7 @@ impl DiffResult {
         members.extend(restart::restart_readers(cx, cluster, &objects, options.restart)?);
         // Also if the set is unchanged, because recreated objects have lost the labels.
         plan.finish(set, &applied, options)?;
-        Ok(members)
+        Ok(Applied { members, jobs })
     }
 }
 

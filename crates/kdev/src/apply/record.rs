@@ -20,6 +20,8 @@ use crate::process::Command;
 /// the manifests, which compares the record, leaves its fields alone.
 const ORIGIN_MANAGER: &str = "--field-manager=kdev-applyset";
 const MANAGER: &str = "--field-manager=kdev";
+/// The field manager of the completed Jobs, which are recorded after the rollout.
+const JOBS_MANAGER: &str = "--field-manager=kdev-jobs";
 /// Limits one run of `kubectl`.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -104,6 +106,16 @@ pub(crate) fn begin(cx: &Cx, cluster: &Cluster, owner: &Owner, set: &Set) -> Res
 /// Writes the record after everything is applied.
 pub(crate) fn finish(cx: &Cx, cluster: &Cluster, set: &Set, is_complete: bool) -> Result<()> {
     write(cx, cluster, set, &set.record(is_complete, &Map::new()), MANAGER)
+}
+
+/// Writes the completed Jobs to the record of the set.
+pub(crate) fn write_completed_jobs(
+    cx: &Cx,
+    cluster: &Cluster,
+    set: &Set,
+    document: &str,
+) -> Result<()> {
+    write(cx, cluster, set, document, JOBS_MANAGER)
 }
 
 fn write(cx: &Cx, cluster: &Cluster, set: &Set, record: &str, manager: &str) -> Result<()> {

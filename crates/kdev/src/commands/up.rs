@@ -10,7 +10,7 @@ use kdev_manifest::expected::{self, ExpectedWorkload};
 use kdev_manifest::objects::Object;
 
 use crate::apply::server_side::ApplyOptions;
-use crate::apply::{DiffResult, Rendered};
+use crate::apply::{DiffResult, JobRecord, Rendered};
 use crate::build;
 use crate::cluster::Cluster;
 use crate::cluster::kubeconfig::{ClusterTarget, Kubeconfig};
@@ -123,13 +123,13 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
         image: &image,
         loaded,
         expected_workloads: &expected_workloads,
-        applied: &applied,
+        applied: &applied.members,
         limit: config.timeout,
         settle: config.settle,
     };
     // The rollout of another package's workload only matters if this run has changed it.
     objects.retain(|object| !plan.is_foreign(object) || rollout.has_changed(object));
-    if let Err(error) = rollout.wait(&objects) {
+    if let Err(error) = wait(&rollout, &mut objects, applied.jobs) {
         return Err(end_failed_rollout(&rollout, &config, request, &objects, &before, error));
     }
     store.remove_old_tags(cx, &image.reference);
@@ -157,6 +157,14 @@ fn connect(
     let (store, owner) = (store?, owner?);
     let cluster = Cluster::select(cx, kubeconfig?, target, config)?;
     Ok((store, cluster, owner))
+}
+
+/// Waits for the rollout, and records the Jobs that have completed.
+fn wait(rollout: &Rollout, objects: &mut Vec<Object>, jobs: JobRecord) -> rollout::Result<()> {
+    objects.retain(|object| !jobs.has_deleted(object));
+    let (completed, result) = rollout.wait(objects);
+    jobs.record(rollout.cx, rollout.cluster, &completed);
+    result
 }
 
 /// Explains why a rollout failed, and rolls back if that was requested. Returns the error of

@@ -26,6 +26,7 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use kdev_core::kube::completed_jobs::Completion;
 use kdev_core::kube::kinds;
 use kdev_manifest::objects::Object;
 
@@ -39,9 +40,9 @@ pub use error::{Error, Failure};
 pub(crate) use request::Rollout;
 
 impl Rollout<'_> {
-    /// Waits for all workloads among the objects. If nothing was applied, they may already be
-    /// ready, so that is checked first.
-    pub(crate) fn wait(&self, objects: &[Object]) -> Result<()> {
+    /// Waits for all workloads among the objects. Returns also the Jobs that have completed, even
+    /// if the rollout of another workload has failed.
+    pub(crate) fn wait(&self, objects: &[Object]) -> (Vec<Completion>, Result<()>) {
         let started = Instant::now();
         let mut waits: Vec<Wait> = Vec::new();
         for object in objects {
@@ -50,8 +51,14 @@ impl Rollout<'_> {
                 None => self.note_not_awaited(object),
             }
         }
+        let result = self.wait_for_all(&mut waits, started);
+        (waits.iter_mut().filter_map(|wait| wait.completion.take()).collect(), result)
+    }
+
+    /// If nothing was applied, the workloads may already be ready, so that is checked first.
+    fn wait_for_all(&self, waits: &mut [Wait], started: Instant) -> Result<()> {
         if self.applied.is_empty() {
-            self.poll_once(&mut waits)?;
+            self.poll_once(waits)?;
         }
         let done = self.cx.interrupt().child();
         let watching = self.cx.clone().with_interrupt(done.clone());
@@ -62,11 +69,11 @@ impl Rollout<'_> {
                 let (watcher, watching) = (&watcher, &watching);
                 scope.spawn(move || watcher.watch(watching, self.cluster, object));
             }
-            let result = self.poll(&mut waits, &watcher, started);
+            let result = self.poll(waits, &watcher, started);
             done.raise();
             result
         })?;
-        self.note_settled(&waits);
+        self.note_settled(waits);
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use kdev_core::kube::completed_jobs::Completion;
 use kdev_core::kube::job::{self, JobResult};
 use kdev_core::kube::pod::{Pod, Runs};
 use kdev_core::kube::settle;
@@ -40,6 +41,8 @@ pub(crate) struct Wait<'a> {
     /// The latest state of a Job, which may be deleted after it has finished.
     job: Option<Value>,
     settle_timer: SettleTimer,
+    /// How a Job that Kubernetes will delete has completed.
+    pub(crate) completion: Option<Completion>,
     pub(crate) is_done: bool,
 }
 
@@ -66,6 +69,7 @@ impl<'a> Wait<'a> {
             is_mutation_reported: false,
             job: None,
             settle_timer: SettleTimer::default(),
+            completion: None,
             is_done: false,
         }
     }
@@ -190,12 +194,9 @@ impl<'a> Wait<'a> {
             let text = format!("{} has `replicas: 0`, so no pods run", self.object.id());
             self.rollout.cx.emit(Event::Note { text });
         }
-        if let Some(ttl) = job::short_ttl(live) {
-            let text = format!(
-                "{} has `ttlSecondsAfterFinished: {ttl}`, so it is deleted after it has finished, and each `up` runs it again; remove the field to run it only once",
-                self.object.id()
-            );
-            self.rollout.cx.emit(Event::Note { text });
+        if self.object.kind == "Job" {
+            let namespace = self.object.namespace.as_deref();
+            self.completion = Completion::of(namespace, live, Timestamp::now().as_second());
         }
         self.is_done = true;
     }
