@@ -275,15 +275,21 @@ fn doctor_reports_builder_that_cannot_be_used() {
     let far = EMULATING.replace("default", "far").replace("docker\n", "remote\n");
     project.write("fake/builder", &far);
     let ran = project.run(&["doctor", "--builder", "buildx:far"]);
-    let expected =
-        "  ok       builder               builder `far` (remote driver) with buildx v0.29.1
-  ok       layers                BuildKit exports only the changed layers\n";
-    assert!(ran.code(0).out().contains(expected), "{}", ran.out());
-    project.write("fake/builder", &far.replace("v0.25.1", "v0.11.6"));
+    let builder =
+        "  ok       builder               builder `far` (remote driver) with buildx v0.29.1\n";
+    assert!(ran.out().contains(builder), "{}", ran.out());
+    let layers = "  error    layers                builder `far` (remote driver) does not store images in Docker
+    help: add `\"--load\"` to `docker-build`";
+    assert!(ran.out().contains(layers), "{}", ran.out());
+    let cargo = fs::read_to_string(project.path("Cargo.toml")).unwrap();
+    let load = "[package.metadata.kdev]\ndocker-build = [\"--load\"]\n";
+    project.write("Cargo.toml", &cargo.replace("[package.metadata.kdev]\n", load));
     let ran = project.run(&["doctor", "-q", "--builder", "buildx:far"]);
-    ran.code(91).stdout("docker
-  error    layers                the builder does not store images in Docker, and its BuildKit is too old to export them
-    help: set BUILDX_BUILDER=default to build with Docker\n");
+    ran.code(0).stdout("docker
+  warning  layers                builder `far` (remote driver) loads the whole image into Docker after each build, which takes seconds for a large one
+    help: pass `--builder buildx:default` to build with Docker\n");
+    project.write("fake/builder", EMULATING);
+    project.run(&["doctor", "-q", "--builder", "buildx:default"]).code(0).stdout("");
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Checks of the builder that Docker uses, and of how the layers of a build get from there to
 //! this machine.
 
+use crate::build;
 use crate::commands::doctor::report::{CheckGroup, CheckResult};
+use crate::config::Config;
 use crate::cx::Cx;
 use crate::docker::{Builder, Docker, DockerFacts, LayerSource};
 use crate::process::Command;
@@ -13,20 +15,24 @@ const ENABLE_STORE_IN_DESKTOP: &str = "in Docker Desktop, enable `Settings → G
 /// How to use the image store of containerd elsewhere. Docker 23 and older do not have it.
 const ENABLE_STORE: &str = "add `\"features\": {\"containerd-snapshotter\": true}` to `daemon.json` of the daemon, and restart it";
 
-/// Checks the builder. `buildx` is the version of the plugin; `named` is the builder that the
-/// settings name.
+/// How to use the builder of the daemon.
+const BUILD_WITH_DOCKER: &str = "pass `--builder buildx:default` to build with Docker";
+
+/// Checks the builder. `buildx` is the version of the plugin.
 pub(super) fn check(
     cx: &Cx,
     docker: &Docker,
     buildx: Option<&str>,
-    named: Option<&str>,
+    config: &Config,
 ) -> Vec<CheckResult> {
-    let facts = match docker.refresh_facts(cx, named) {
+    let facts = match docker.refresh_facts(cx, config.builder_name()) {
         Ok(facts) => facts,
         Err(error) => return vec![CheckResult::failed(CheckGroup::Docker, "builder", error)],
     };
     let builder = CheckResult::ok(CheckGroup::Docker, "builder", describe_builder(&facts, buildx));
-    let mut results = vec![builder, check_layers(&facts, docker.uses_config_digest_as_id())];
+    let has_load = config.docker_build.iter().any(|arg| arg == "--load");
+    let layers = check_layers(&facts, docker.uses_config_digest_as_id(), has_load);
+    let mut results = vec![builder, layers];
     results.extend(check_ssh(cx, &facts));
     results
 }
@@ -43,20 +49,18 @@ fn describe_builder(facts: &DockerFacts, buildx: Option<&str>) -> String {
 }
 
 /// Checks how the changed layers of a build get to this machine.
-fn check_layers(facts: &DockerFacts, has_classic_store: bool) -> CheckResult {
+fn check_layers(facts: &DockerFacts, has_classic_store: bool, has_load: bool) -> CheckResult {
     let check = "layers";
+    if let Some(builder) = facts.builder.as_ref().filter(|builder| builder.keeps_results()) {
+        return check_kept_layers(builder, has_load);
+    }
     let evidence = match facts.layer_source() {
         LayerSource::Push => match facts.address.strip_prefix("ssh://") {
             Some(host) => format!("Docker on `{host}` pushes only the changed layers, over SSH"),
             None => "Docker pushes only the changed layers".to_owned(),
         },
         LayerSource::Layout => "BuildKit exports only the changed layers".to_owned(),
-        LayerSource::Unavailable => {
-            let evidence = "the builder does not store images in Docker, and its BuildKit is too old to export them";
-            let help = "set BUILDX_BUILDER=default to build with Docker";
-            return CheckResult::error(CheckGroup::Docker, check, evidence, help);
-        }
-        LayerSource::Archive => {
+        LayerSource::Archive | LayerSource::Unavailable => {
             let evidence = format!(
                 "Docker exports the whole image after each build, which takes seconds for a large one: {}",
                 archive_cause(facts)
@@ -66,6 +70,21 @@ fn check_layers(facts: &DockerFacts, has_classic_store: bool) -> CheckResult {
         }
     };
     CheckResult::ok(CheckGroup::Docker, check, evidence)
+}
+
+/// Checks a builder that does not store images in Docker, unless the build has `--load`.
+fn check_kept_layers(builder: &Builder, has_load: bool) -> CheckResult {
+    let Builder { name, driver, .. } = builder;
+    let (group, check) = (CheckGroup::Docker, "layers");
+    if has_load {
+        let evidence = format!(
+            "builder `{name}` ({driver} driver) loads the whole image into Docker after each build, which takes seconds for a large one"
+        );
+        return CheckResult::warning(group, check, evidence, BUILD_WITH_DOCKER);
+    }
+    let error = build::Error::NotStored { builder: name.clone(), driver: driver.clone() };
+    let evidence = format!("builder `{name}` ({driver} driver) does not store images in Docker");
+    CheckResult::error(group, check, evidence, error.help().unwrap_or_default())
 }
 
 /// Returns why the changed layers cannot be requested alone.

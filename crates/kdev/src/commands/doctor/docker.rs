@@ -38,9 +38,7 @@ impl DockerCheck {
         match store {
             Ok(store) => {
                 let check = match store.clone() {
-                    ImageStore::Docker(docker) => {
-                        Self::for_client(cx, docker, config.builder_name())
-                    }
+                    ImageStore::Docker(docker) => Self::for_client(cx, docker, config),
                     ImageStore::Podman(podman) => Self::for_podman(cx, podman),
                 };
                 Self { store: Some(store), ..check }
@@ -68,7 +66,7 @@ impl DockerCheck {
         Self { results: vec![result], ..Self::default() }
     }
 
-    fn for_client(cx: &Cx, docker: Docker, named: Option<&str>) -> Self {
+    fn for_client(cx: &Cx, docker: Docker, config: &Config) -> Self {
         let (store, buildx) = run_both(|| docker.describe_store(cx), || docker.buildx_version(cx));
         let version = format!("{} for {}", docker.version, docker.platform);
         let daemon = CheckResult::ok(CheckGroup::Docker, "daemon", version);
@@ -77,7 +75,7 @@ impl DockerCheck {
             Err(error) => CheckResult::failed(CheckGroup::Docker, "image-store", error),
         };
         let mut results = vec![daemon, store];
-        results.extend(builder::check(cx, &docker, buildx.as_deref(), named));
+        results.extend(builder::check(cx, &docker, buildx.as_deref(), config));
         Self {
             results,
             platform: Some(BuilderPlatform { engine: Engine::Docker, platform: docker.platform }),
