@@ -109,6 +109,12 @@ fn legacy_builder_does_not_build_for_other_platform() {
     ran.code(90).stderr("error: cannot build for linux/arm64, the platform of the nodes: Docker's legacy builder builds for linux/amd64
   help: run `sudo apt-get install docker-buildx-plugin` if Docker is from docker.com, else `sudo apt-get install docker-buildx`\n");
     assert_eq!(build(&project), "");
+    // An old client has BuildKit without Buildx.
+    project.write("fake/docker-version", "20.10.24");
+    project.run(&["up"]).code(90);
+    project.run_with(&[("DOCKER_BUILDKIT", "1")], &["up"]).code(0);
+    assert!(build(&project).contains(" --platform linux/arm64 "), "{}", project.calls());
+    project.write("fake/docker-version", "28.2.2");
     project.write("fake/buildx", "").write("fake/builder", EMULATING);
     project.run(&["up"]).code(0);
 }

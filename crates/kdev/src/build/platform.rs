@@ -99,6 +99,7 @@ fn check_builder(
         builder = docker.facts(cx, named)?.builder;
     }
     match (builder, first_run) {
+        (None, _) if docker.has_own_buildkit(cx) => Ok(()),
         (None, _) => Err(Error::LegacyBuilderPlatform { default, platform }),
         (Some(builder), Some(line)) if !is_able(&builder) => {
             Err(Error::NoEmulation { default, platform, line })

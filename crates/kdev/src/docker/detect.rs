@@ -75,6 +75,13 @@ impl Docker {
         })
     }
 
+    /// Returns whether the client builds with BuildKit even without buildx, which does not report
+    /// its platforms.
+    pub(crate) fn has_own_buildkit(&self, cx: &Cx) -> bool {
+        let client = major_minor(&self.client);
+        client < facts::BUILDS_WITH_BUILDX && facts::uses_buildx(cx.docker_settings(), client)
+    }
+
     /// Returns the output of `docker info`.
     pub(crate) fn info(&self, cx: &Cx) -> Result<DaemonInfo> {
         self.info.as_deref().cloned().map_or_else(|| daemon_info(cx, &self.path), Ok)

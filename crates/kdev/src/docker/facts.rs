@@ -16,7 +16,7 @@ use crate::docker::builder::Builder;
 /// The name that Docker Desktop reports as its operating system.
 const DESKTOP: &str = "Docker Desktop";
 /// The first version of the client that builds with buildx by default.
-const BUILDS_WITH_BUILDX: (u32, u32) = (23, 0);
+pub(crate) const BUILDS_WITH_BUILDX: (u32, u32) = (23, 0);
 
 /// How long a daemon that could not push to this machine is not asked again.
 const SECONDS_OF_REFUSAL: i64 = 24 * 60 * 60;
