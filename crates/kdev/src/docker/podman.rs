@@ -100,7 +100,7 @@ impl Podman {
         let command = Command::new(self.cmd(&sh).args(["image", "inspect", "--", image]))
             .timeout(TOOL_TIMEOUT);
         let output = command.read(cx).map_err(|failure| match &failure.stderr {
-            stderr if stderr.contains("image not known") || stderr.contains("no such") => {
+            stderr if stderr.contains("image not known") => {
                 Error::ImageNotFound { image: image.to_owned(), engine: Engine::Podman }
             }
             _ => command_error(failure, format!("inspect image `{image}`")),
@@ -246,7 +246,7 @@ fn with_algorithm(id: &str) -> String {
 fn remote(cx: &Cx, podman: &Path) -> Error {
     let without_variables = cx.shell().map(|sh| {
         let cmd = cmd!(sh, "{podman} version --format json");
-        let cmd = REMOTE_VARIABLES.iter().fold(cmd, |cmd, variable| cmd.env_remove(variable));
+        let cmd = REMOTE_VARIABLES.iter().fold(cmd, xshell::Cmd::env_remove);
         Command::new(cmd).timeout(TOOL_TIMEOUT).read(cx)
     });
     let is_local = |output: &Output| {

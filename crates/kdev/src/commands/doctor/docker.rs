@@ -8,7 +8,7 @@ use crate::cx::Cx;
 use crate::docker::{self, ADD_USER_IDS, Docker, Engine, ImageStore, Podman};
 use crate::parallel::run_both;
 use crate::process;
-use crate::tools::{self, major_minor};
+use crate::tools::{self, Tool, major_minor};
 
 /// The first version of the client that uses `BuildKit` only through buildx.
 const REQUIRES_BUILDX: (u32, u32) = (23, 0);
@@ -46,7 +46,11 @@ impl DockerCheck {
             Err(error) if is_about_podman(&error) => {
                 Self::failed(CheckResult::failed(CheckGroup::Podman, "engine", error))
             }
-            Err(error) if process::is_interrupt(&error) || is_missing(&error) => {
+            Err(error) if is_missing(&error, tools::PODMAN) => {
+                let cause = "`podman` not found on PATH";
+                Self::failed(CheckResult::skipped(CheckGroup::Podman, "engine", cause))
+            }
+            Err(error) if process::is_interrupt(&error) || is_missing(&error, tools::DOCKER) => {
                 let cause = "`docker` not found on PATH";
                 Self::failed(CheckResult::skipped(CheckGroup::Docker, "daemon", cause))
             }
@@ -130,6 +134,6 @@ fn is_about_podman(error: &docker::Error) -> bool {
     matches!(error, docker::Error::RemotePodman { .. } | docker::Error::PodmanUnusable { .. })
 }
 
-fn is_missing(error: &docker::Error) -> bool {
-    matches!(error, docker::Error::Tool(tools::Error::NotFound { .. }))
+fn is_missing(error: &docker::Error, program: Tool) -> bool {
+    matches!(error, docker::Error::Tool(tools::Error::NotFound { tool, .. }) if *tool == program.name)
 }
