@@ -119,7 +119,7 @@ fn missing_and_outdated_podman_are_errors() {
         out.starts_with("tools\n  error    podman                `podman` not found on PATH\n"),
         "{out}"
     );
-    assert!(!out.contains("docker"), "{out}");
+    assert!(!out.contains("daemon"), "{out}");
 }
 
 #[test]
