@@ -125,7 +125,7 @@ pub(crate) fn docker_at(host: &str, args: &[&str]) -> Command {
 
 /// Makes the service's Docker available at a TCP address, which does not show that it is
 /// local.
-fn start_remote_docker(service: &mut Service) -> Daemon {
+pub(crate) fn start_remote_docker(service: &mut Service) -> Daemon {
     let port = free_port();
     let host = format!("tcp://127.0.0.1:{port}");
     let format = "{{.Endpoints.docker.Host}}";
@@ -180,8 +180,9 @@ fn free_port() -> u16 {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn remote_docker_29_saves_rebuilt_image_once() {
+fn remote_docker_29_with_legacy_builder_saves_rebuilt_image_once() {
     let mut service = service_with_large_base("far-docker-29");
+    service.variables.push(("DOCKER_BUILDKIT", "0".to_owned()));
     let _docker = start_docker_29(&mut service);
     let _remote = start_remote_docker(&mut service);
     let client = CountingClient::new(&service);

@@ -30,6 +30,7 @@ mod inner_loop;
 mod kubectl;
 mod kubelet;
 mod lab;
+mod layout_export;
 mod namespace;
 mod nodes;
 mod owners;

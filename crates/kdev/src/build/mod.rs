@@ -7,6 +7,7 @@
 //! - `dockerfile.rs`: parses the instructions of a Dockerfile
 //! - `dockerignore.rs`: the files that are not in the build context
 //! - `hard_links.rs`: breaks hard links, which the legacy builder caches wrongly
+//! - `outputs.rs`: the outputs of a build with `BuildKit`
 //! - `platform.rs`: chooses the platform of the image for the nodes
 //! - `sources.rs`: the paths that a build copies from its context
 //! - `stale.rs`: finds copied programs that are not the ones that cargo has built
@@ -18,6 +19,7 @@ mod dockerfile;
 mod dockerignore;
 mod error;
 mod hard_links;
+mod outputs;
 pub(crate) mod platform;
 mod sources;
 mod stale;
@@ -31,13 +33,14 @@ use kdev_core::image::reference::Reference;
 use xshell::{Cmd, Shell, cmd};
 
 use crate::build::artifacts::{Artifact, BuildArgs};
+use crate::build::outputs::Outputs;
 use crate::config::Config;
 use crate::cx::Cx;
-use crate::docker::{self, Docker, ImageStore, InspectedImage};
+use crate::docker::{self, Docker, ImageStore, InspectedImage, LayerSource};
 use crate::event::Event;
 use crate::layers::cache::LayerCache;
-use crate::layers::extract;
 use crate::layers::push::{self, LayerRequest};
+use crate::layers::{export, extract};
 use crate::process::{self, Command, Failure, Outcome};
 use crate::project::PackageSelection;
 use crate::tools::{self, CARGO};
@@ -52,10 +55,7 @@ pub(crate) fn build(cx: &Cx, store: &ImageStore, config: &Config) -> Result<Buil
     let iid = tempfile::NamedTempFile::new().map_err(process::Error::write("a temporary file"))?;
     let sh = cx.shell()?;
     let image = config.image.familiar();
-    let command = Command::new(
-        image_build(&sh, store, config).arg("--iidfile").arg(iid.path()).arg(&config.context),
-    );
-    // `--iidfile` is only for kdev, so messages do not show it.
+    // Messages do not show the flags that are only for kdev.
     let display = Command::new(image_build(&sh, store, config).arg(&config.context)).to_string();
     if cx.is_dry_run() {
         return Ok(dry_run_image(cx, store, config, display));
@@ -70,7 +70,20 @@ pub(crate) fn build(cx: &Cx, store: &ImageStore, config: &Config) -> Result<Buil
     let _ = hard_links::break_hard_links(&config.target_dir, &config.context, &dockerfile);
     let target_dir = target_outside_context(config, &dockerfile);
     cx.emit(Event::Building { target: image.clone(), command: display.clone() });
-    run_build(cx, command, store.engine().program(), image, display).map_err(|error| match error {
+    let mut outputs = Outputs::select(cx, store, config);
+    let run = |outputs: &Outputs| {
+        let cmd = image_build(&sh, store, config).args(outputs.args()).arg("--iidfile");
+        let command = Command::new(cmd.arg(iid.path()).arg(&config.context));
+        run_build(cx, command, store.engine().program(), image.clone(), display.clone())
+    };
+    let mut result = run(&outputs);
+    if result.is_err() && outputs.is_written() && !cx.interrupt().is_raised() {
+        let text = "failed to export the new layers; building the image without an export";
+        cx.emit(Event::Note { text: text.to_owned() });
+        outputs = outputs.without_layout();
+        result = run(&outputs);
+    }
+    result.map_err(|error| match error {
         Error::Failed { name, source, .. } => {
             store.forget_facts(cx, config.builder_name());
             if let Some(text) = store.build_hint(cx) {
@@ -90,7 +103,10 @@ pub(crate) fn build(cx: &Cx, store: &ImageStore, config: &Config) -> Result<Buil
         );
         cx.emit(Event::Note { text });
     }
-    let id = fs::read_to_string(iid.path()).map_err(process::Error::read(iid.path()))?;
+    let id = match outputs.read_id(config) {
+        Some(id) => id,
+        None => fs::read_to_string(iid.path()).map_err(process::Error::read(iid.path()))?,
+    };
     let built = match id.trim() {
         // A daemon from a snap has a separate `/tmp`.
         "" => Err(Error::NoImageId { file: iid.path().to_owned() }),
@@ -197,17 +213,40 @@ fn describe(
     Ok(found)
 }
 
-/// Returns the digest of the image's configuration. A push reports it, and stores new layers
-/// in the cache as well; otherwise both are read from the image's archive, which takes longer
-/// for larger images.
+/// Returns the digest of the image's configuration. A push or an export reports it, and stores
+/// new layers in the cache as well; otherwise both are read from the image's archive, which
+/// takes longer for larger images.
 fn config_digest(cx: &Cx, docker: &Docker, image: &BuiltImage) -> Result<String> {
-    let cache = cx.cache_dir().filter(|_| !cx.is_dry_run());
-    let Some(cache) = cache.and_then(|dir| LayerCache::open_in(dir).ok()) else {
-        return Ok(docker.read_saved(cx, image, |_, _| Ok(()))?.config_digest);
+    let cache = cx.cache_dir().and_then(|dir| LayerCache::open_in(dir).ok());
+    let known = cache.as_ref().and_then(|cache| export::known_config(cache, &image.id));
+    match (known, cache.filter(|_| !cx.is_dry_run())) {
+        (Some(known), _) => Ok(known),
+        (None, Some(cache)) => read_config_digest(cx, docker, image, &cache)
+            .inspect(|digest| export::record_config(&cache, &image.id, digest)),
+        (None, None) => Ok(docker.read_saved(cx, image, |_, _| Ok(()))?.config_digest),
+    }
+}
+
+fn read_config_digest(
+    cx: &Cx,
+    docker: &Docker,
+    image: &BuiltImage,
+    cache: &LayerCache,
+) -> Result<String> {
+    let pushed = || push::push(cx, docker, cache, &LayerRequest::Unpushed, image).config_digest;
+    let found = match docker.layer_source(cx) {
+        LayerSource::Layout => export::identify(cx, docker, image, cache),
+        LayerSource::Push | LayerSource::Archive | LayerSource::Unavailable => {
+            // A push that fails shows whether an export is necessary.
+            pushed().or_else(|| match docker.layer_source(cx) {
+                LayerSource::Layout => export::identify(cx, docker, image, cache),
+                _ => None,
+            })
+        }
     };
-    match push::push(cx, docker, &cache, &LayerRequest::Unpushed, image).config_digest {
+    match found {
         Some(digest) => Ok(digest),
-        None => Ok(extract::extract_new_layers(cx, docker, image, &cache)?),
+        None => Ok(extract::extract_new_layers(cx, docker, image, cache)?),
     }
 }
 
@@ -264,8 +303,8 @@ fn cargo_build(cx: &Cx, config: &Config) -> Result<Option<Vec<Artifact>>> {
 fn image_build<'a>(sh: &'a Shell, store: &ImageStore, config: &Config) -> Cmd<'a> {
     let mut cmd = store.cmd(sh);
     if let ImageStore::Docker(_) = store {
-        // With attestations the image would be an index, and a new one after each build.
-        cmd = cmd.env("BUILDX_NO_DEFAULT_ATTESTATIONS", "1");
+        let (name, value) = docker::NO_ATTESTATIONS;
+        cmd = cmd.env(name, value);
     }
     let tag = store.local_name(&config.image);
     cmd = cmd.args(["build", "--tag", &tag, "--file"]).arg(&config.dockerfile);

@@ -3,6 +3,7 @@
 //! - `builder.rs`: the builder that Docker uses
 //! - `detect.rs`: finds out the properties of the daemon and of its builder
 //! - `facts.rs`: these properties, and their file in the cache directory
+//! - `layout.rs`: exports images with BuildKit
 //! - `namespace.rs`: listens in the network namespace of a daemon
 //! - `podman.rs`: Podman
 //! - `ports.rs`: the ports of the endpoint that the daemon pushes to
@@ -15,6 +16,7 @@ mod builder;
 mod detect;
 mod error;
 mod facts;
+mod layout;
 mod namespace;
 mod podman;
 mod ports;
@@ -46,6 +48,7 @@ pub use kdev_core::image::local::Engine;
 pub use namespace::run_namespace_helper;
 use facts::DaemonInfo;
 pub(crate) use facts::{DockerFacts, LayerSource};
+pub(crate) use layout::NO_ATTESTATIONS;
 pub(crate) use podman::{ADD_USER_IDS, Podman};
 pub(crate) use reach::Endpoint;
 use reach::EndpointSlot;

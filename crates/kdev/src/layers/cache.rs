@@ -132,17 +132,14 @@ impl LayerCache {
     /// Moves a blob into the directory if it is the layer with this diffID. A compressed blob is
     /// decompressed.
     pub(crate) fn store_file(&self, file: &Path, diff_id: &str) -> io::Result<()> {
-        let is_stored = match is_compressed(file)? {
-            true => matches!(
-                self.store_if(File::open(file)?, |found| found == diff_id)?,
-                (_, Blob::Layer(_))
-            ),
-            false => self.move_layer(file, diff_id)?,
+        let is_stored = if is_compressed(file)? {
+            let (_, blob) = self.store_if(File::open(file)?, |found| found == diff_id)?;
+            matches!(blob, Blob::Layer(_))
+        } else {
+            self.move_layer(file, diff_id)?
         };
-        match is_stored {
-            true => Ok(()),
-            false => Err(io::Error::new(io::ErrorKind::InvalidData, "another layer")),
-        }
+        let error = || io::Error::new(io::ErrorKind::InvalidData, "another layer");
+        is_stored.then_some(()).ok_or_else(error)
     }
 
     /// Moves an uncompressed layer, so that it is not written twice. Returns false if it has

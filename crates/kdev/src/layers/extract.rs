@@ -9,9 +9,7 @@ use kdev_core::image::built::BuiltImage;
 use crate::cx::Cx;
 use crate::docker::{self, Docker};
 use crate::layers::cache::{Blob, Layer, LayerCache};
-
-/// The name under which the cache records the digests of blobs in archives.
-const ARCHIVES: &str = "archives";
+use crate::layers::export::BLOBS;
 
 /// Stores the configuration of the image and the layers that earlier builds of it did not
 /// have, because the nodes probably need them: Docker takes seconds to write the archive
@@ -38,7 +36,7 @@ pub(crate) fn extract(
     cache: &LayerCache,
     requested: &BTreeSet<&str>,
 ) -> docker::Result<String> {
-    let known = cache.known_digests(ARCHIVES);
+    let known = cache.known_digests(BLOBS);
     let mut digests = BTreeMap::new();
     let store = |path: &str, body: &mut dyn Read| -> io::Result<()> {
         let diff_id = blob_digest(path).and_then(|digest| known.get(&digest));
@@ -57,7 +55,7 @@ pub(crate) fn extract(
     // Without it, the image is sent as a whole.
     let _ = cache.store(saved.config.as_slice());
     if !digests.is_empty() {
-        cache.record_digests(ARCHIVES, &digests);
+        cache.record_digests(BLOBS, &digests);
     }
     Ok(saved.config_digest)
 }

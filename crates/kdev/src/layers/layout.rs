@@ -20,6 +20,8 @@ use crate::process::scratch_dir::ScratchDir;
 const DIR_PREFIX: &str = "layout-";
 /// The directory of the blobs.
 const BLOBS: &str = "blobs/sha256";
+/// The directory of the blobs that are not complete (containerd's content store).
+const INGEST: &str = "ingest";
 /// The file that refers to the manifests.
 const INDEX: &str = "index.json";
 /// Larger files are not read as JSON.
@@ -65,6 +67,23 @@ impl Layout {
             (Some(_), Some(_)) => Err("it contains several images".to_owned()),
             (None, _) => Err("it contains no image for the platform".to_owned()),
         }
+    }
+
+    /// Returns the digest of the manifest, if the index has only one.
+    pub(crate) fn manifest_digest(&self) -> Option<String> {
+        let index = fs::read(self.path().join(INDEX)).ok()?;
+        let index: serde_json::Value = serde_json::from_slice(&index).ok()?;
+        match index["manifests"].as_array()?.as_slice() {
+            [manifest] => manifest["digest"].as_str().map(str::to_owned),
+            _ => None,
+        }
+    }
+
+    /// Returns whether a builder has begun to write.
+    pub(crate) fn is_written(&self) -> bool {
+        let files = |dir| fs::read_dir(self.path().join(dir)).into_iter().flatten().flatten();
+        let is_blob = |entry: fs::DirEntry| entry.metadata().is_ok_and(|meta| meta.len() > 0);
+        files(INGEST).next().is_some() || files(BLOBS).any(is_blob)
     }
 
     /// Moves the configuration, and the layers that are not placeholders, to the cache. Fails

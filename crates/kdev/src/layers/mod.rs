@@ -3,6 +3,7 @@
 //!
 //! - `archive.rs`: unpacks an archive that the user passes
 //! - `cache.rs`: stores the layers that builds have changed
+//! - `export.rs`: gets single layers from BuildKit
 //! - `extract.rs`: extracts layers from the output of `docker save`
 //! - `layout.rs`: reads an image that a builder has written as an OCI image layout
 //! - `podman.rs`: gets single layers from Podman
@@ -12,6 +13,7 @@
 pub(crate) mod archive;
 pub(crate) mod cache;
 mod error;
+pub(crate) mod export;
 pub(crate) mod extract;
 pub(crate) mod layout;
 mod podman;
@@ -25,7 +27,7 @@ use kdev_core::image::built::BuiltImage;
 use kdev_core::shell::quote;
 
 use crate::cx::Cx;
-use crate::docker::{Docker, Engine, ImageStore, Podman};
+use crate::docker::{Docker, Engine, ImageStore, LayerSource, Podman};
 use crate::layers::archive::UnpackedArchive;
 use crate::layers::cache::{Layer, LayerCache};
 use crate::layers::push::LayerRequest;
@@ -119,18 +121,38 @@ impl<'a> LayerProvider<'a> {
         }
     }
 
-    /// Returns whether the image comes from an archive, and so only layer by layer.
-    pub(crate) fn is_archive(&self) -> bool {
+    /// Returns whether layer by layer is the fastest way to read the image. Docker takes longer
+    /// to write an archive from the containerd image store than to push or to export all
+    /// layers as they are stored.
+    pub(crate) fn reads_layers(&self, cx: &Cx) -> bool {
+        match self.source {
+            ImageSource::Archive(_) => true,
+            ImageSource::Docker(docker, _) => {
+                let source = docker.layer_source(cx);
+                self.layers.is_some()
+                    && !docker.uses_config_digest_as_id()
+                    && matches!(source, LayerSource::Push | LayerSource::Layout)
+            }
+            ImageSource::Podman(..) => false,
+        }
+    }
+
+    fn is_archive(&self) -> bool {
         matches!(self.source, ImageSource::Archive(_))
+    }
+
+    /// Returns Docker, if it exports layers because it cannot push them.
+    fn exported_from(&self, cx: &Cx) -> Option<&'a Docker> {
+        let ImageSource::Docker(docker, _) = self.source else { return None };
+        (docker.layer_source(cx) == LayerSource::Layout).then_some(docker)
     }
 
     /// Returns the command line that exports the image, for messages.
     pub(crate) fn display_save(&self) -> Option<String> {
-        let save = |engine: Engine, name: &str| format!("{} save {}", engine.program(), quote(name));
+        let save =
+            |engine: Engine, name: &str| format!("{} save {}", engine.program(), quote(name));
         match self.source {
-            ImageSource::Docker(..) => {
-                Some(save(Engine::Docker, &self.image.reference.familiar()))
-            }
+            ImageSource::Docker(..) => Some(save(Engine::Docker, &self.image.reference.familiar())),
             ImageSource::Podman(..) => {
                 Some(save(Engine::Podman, &Podman::local_name(&self.image.reference)))
             }
@@ -166,7 +188,15 @@ impl<'a> LayerProvider<'a> {
             }
             return;
         }
-        self.push(cx, &LayerRequest::Unpushed);
+        if self.exported_from(cx).is_none() {
+            self.push(cx, &LayerRequest::Unpushed);
+        }
+        // The push may have been refused. A build has already exported its new layers.
+        if let (Some(docker), Some(layers)) = (self.exported_from(cx), &self.layers)
+            && layers.config(&self.image.config_digest).is_none()
+        {
+            let _ = export::export_new(cx, docker, self.image, layers);
+        }
     }
 
     /// Returns the configuration and these layers, or `None` if they are unavailable and
@@ -188,12 +218,26 @@ impl<'a> LayerProvider<'a> {
             *has_failed = parts.is_none();
             return parts;
         }
-        let missing = missing.map(|diff_id| (*diff_id).to_owned()).collect();
-        let has_pushed = self.push(cx, &LayerRequest::These(missing));
+        let missing: BTreeSet<&str> = missing.copied().collect();
+        // The cache shows which layers were exported or pushed.
+        let export = || {
+            let docker = self.exported_from(cx)?;
+            let _ = export::export(cx, docker, self.image, layers, |id| missing.contains(id));
+            self.cached(diff_ids)
+        };
+        let exports = self.exported_from(cx).is_some();
+        if let Some(parts) = export() {
+            return Some(parts);
+        }
+        let these = missing.iter().map(|diff_id| (*diff_id).to_owned()).collect();
+        let has_pushed = self.push(cx, &LayerRequest::These(these));
         let mut parts = self.cached(diff_ids);
+        // The push may have been refused.
+        if parts.is_none() && !exports {
+            parts = export();
+        }
         if parts.is_none() && !has_pushed && diff_ids.len() < self.image.layers.len() {
             if let ImageSource::Docker(docker, image) = self.source {
-                // The cache shows which layers were extracted.
                 let _ = extract::extract(cx, docker, image, layers, diff_ids);
             }
             parts = self.cached(diff_ids);

@@ -195,7 +195,7 @@ impl Load<'_> {
         // For a small image, sending layers one by one costs nothing more, and the next build
         // has a base for its patch.
         let is_all_missing = plan.iter().all(|layer| layer.missing);
-        let is_small = self.source.is_archive() || self.image.size <= MAX_PUSH_BYTES;
+        let is_small = self.source.reads_layers(self.cx) || self.image.size <= MAX_PUSH_BYTES;
         let partial = !is_all_missing || base.is_some() || is_small;
         // The node prepares the base while Docker prepares the layers.
         let base_id = base.map_or("", |layer| layer.diff_id.as_str());
