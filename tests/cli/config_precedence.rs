@@ -54,6 +54,7 @@ fn build_args(project: &Project, env: &[(&str, &str)], args: &[&str]) -> String 
 #[test]
 fn builder_comes_from_flag_then_variable_then_file() {
     let project = Project::new();
+    project.write("fake/builder", crate::builders::EMULATING);
     let unset = build_args(&project, &[], &[]);
     project.config("builder = \"buildx:a\"");
     assert_eq!(build_args(&project, &[], &[]), format!(" --builder a{unset}"));
