@@ -169,8 +169,8 @@ fn failed_build_with_one_user_id_notes_how_to_add_ids() {
 fn tags_of_old_builds_are_removed_from_podman() {
     let project = project();
     let tags = ["latest", "kdev-3", "kdev-2", "kdev-1", "kdev-0"];
-    let names: String = tags.iter().map(|tag| format!("localhost/app:{tag}\n")).collect();
-    project.write("fake/podman-names", &format!("{names}localhost/other:kdev-0\n"));
+    let names = tags.map(|tag| format!("localhost/app:{tag}")).join("\n");
+    project.write("fake/podman-names", &format!("{names}\nlocalhost/other:kdev-0\n"));
     let removal = "podman image rm --no-prune localhost/app:kdev-1 localhost/app:kdev-0";
     let ran = project.run(&["up", "--dry-run"]);
     let out = ran.code(0).out();
