@@ -112,10 +112,12 @@ impl Docker {
             Ok(output) => Ok(Builder::parse(&output.text())),
             Err(failure) if failure.is_interrupt() || is_selected => {
                 let builder = text::printable(name.unwrap_or_default());
-                Err(match self.buildx_version(cx) {
-                    Some(_) => Error::Builder { builder, source: failure },
-                    None => Error::BuildxNotFound { builder },
-                })
+                match self.buildx_version(cx) {
+                    Some(_) => Err(Error::Builder { builder, source: failure }),
+                    None if named.is_some() => Err(Error::BuildxNotFound { builder }),
+                    // Without buildx, `docker build` ignores the variable.
+                    None => Ok(None),
+                }
             }
             Err(_) => Ok(None),
         }
