@@ -33,6 +33,8 @@ pub enum Cause {
     PodAffinity,
     /// The host port of the pod is already in use on the nodes.
     HostPortInUse,
+    /// Another pod uses the pod's `PersistentVolumeClaim`, which permits only one pod.
+    ClaimInUse,
     /// The volume of the pod is bound to nodes on which the pod cannot run.
     VolumeNodeConflict,
     /// The node of the pod does not exist.

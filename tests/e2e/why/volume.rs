@@ -230,6 +230,23 @@ fn volume_on_other_node_reports_volume_node_conflict() {
     run(&mut scenario.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]));
 }
 
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn claim_for_one_pod_reports_claim_in_use_during_update() {
+    let scenario = Scenario::with_claim("one-pod", volumes_claim());
+    let _volumes = Volumes::new(scenario.name);
+    let mode = "accessModes: [ReadWriteOncePod]";
+    scenario.apply(&format!("apiVersion: v1\nkind: PersistentVolume\nmetadata: {{name: one-pod}}\nspec: {{claimRef: {{namespace: one-pod, name: one-pod}}, {mode}, capacity: {{storage: 1Mi}}, hostPath: {{path: /var/lib/volumes/one-pod, type: DirectoryOrCreate}}}}\n"));
+    scenario.apply(&format!("apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {{name: one-pod}}\nspec: {{storageClassName: \"\", {mode}, resources: {{requests: {{storage: 1Mi}}}}}}\n"));
+    scenario.build_and_mount("persistentVolumeClaim: {claimName: one-pod}");
+    scenario.wait_until_ready();
+    let change = r#"{"spec":{"template":{"metadata":{"labels":{"changed":"yes"}}}}}"#;
+    run(&mut scenario.kubectl(&["patch", "deployment/web", "--patch", change]));
+    scenario.wait_for_event("ReadWriteOncePod");
+    scenario.assert_causes(&["claim-in-use"]).follow_help(0);
+    run(&mut scenario.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]));
+}
+
 /// The volumes of a scenario, which belong to no namespace and remain after it. They are deleted
 /// when dropped, even if the test fails.
 struct Volumes(&'static str);

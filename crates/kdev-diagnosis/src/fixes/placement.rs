@@ -198,23 +198,57 @@ fn reduce_request(facts: &Facts, (resource, remaining): &(String, i128)) -> Opti
     }
 }
 
-/// Returns the help that makes a Deployment stop an old pod before it starts a new one, if
-/// its old pods use what the new one needs.
+/// Returns the help that makes an update stop an old pod before it starts a new one, if the old
+/// pods use what the new one needs. Other kinds than these never start a second pod.
 pub(crate) fn replace_before_start(facts: &Facts) -> Option<String> {
-    let controller = facts.controller().filter(|controller| controller["kind"] == "Deployment")?;
-    let number = |field: &str| controller["status"][field].as_u64().unwrap_or_default();
-    let is_rolling = text(controller, "/spec/strategy/type") == "RollingUpdate";
-    if !is_rolling || number("replicas") <= number("updatedReplicas") {
-        return None;
-    }
+    let strategy = updating_strategy(facts)?;
     let change =
-        json!({"spec": {"strategy": {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}}});
+        json!({"spec": {strategy: {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}}});
     Some(format!(
-        "run `{} patch {} --patch {}` to stop an old pod before a new one starts",
-        facts.kubectl,
-        facts.controller_id(),
-        quote(&change.to_string())
+        "run `{}` to stop an old pod before a new one starts",
+        patch_controller(facts, &change)
     ))
+}
+
+/// Returns the help that makes an update of a Deployment stop all old pods before it starts a new
+/// one, if only one of its pods can run.
+pub(crate) fn recreate_help(facts: &Facts) -> Option<String> {
+    if updating_strategy(facts)? != "strategy" {
+        return replace_before_start(facts);
+    }
+    // Without the null, the API server rejects the values that remain from a rolling update.
+    let change = json!({"spec": {"strategy": {"type": "Recreate", "rollingUpdate": null}}});
+    Some(format!(
+        "run `{}` to stop the old pod before the new one starts",
+        patch_controller(facts, &change)
+    ))
+}
+
+fn patch_controller(facts: &Facts, change: &Value) -> String {
+    let patch = quote(&change.to_string());
+    format!("{} patch {} --patch {patch}", facts.kubectl, facts.controller_id())
+}
+
+/// Returns the field with the strategy of a controller that is replacing its pods, and starts new
+/// ones before the old ones have stopped.
+fn updating_strategy(facts: &Facts) -> Option<&'static str> {
+    let controller = facts.controller()?;
+    let number = |field: &str| controller["status"][field].as_u64().unwrap_or_default();
+    let (strategy, pods, updated) = match text(controller, "/kind") {
+        "Deployment" => ("strategy", number("replicas"), number("updatedReplicas")),
+        "DaemonSet" if has_surge(controller) => {
+            ("updateStrategy", number("desiredNumberScheduled"), number("updatedNumberScheduled"))
+        }
+        _ => return None,
+    };
+    let is_rolling = controller["spec"][strategy]["type"] == "RollingUpdate";
+    (is_rolling && pods > updated).then_some(strategy)
+}
+
+/// Whether a DaemonSet starts new pods first, which is not its default.
+fn has_surge(daemon_set: &Value) -> bool {
+    let surge = daemon_set.pointer("/spec/updateStrategy/rollingUpdate/maxSurge");
+    surge.is_some_and(|surge| *surge != 0 && *surge != "0%")
 }
 
 /// Returns the help for a reason of the scheduler's that is about other pods. `nodes` is

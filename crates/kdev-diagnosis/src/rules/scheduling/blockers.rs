@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::cause::Cause;
 use crate::facts::Facts;
+use crate::rules::volume::claims;
 use crate::scheduler_message::{explain, is_placement, parse_reasons};
 use crate::{capacity, fixes};
 
@@ -29,6 +30,8 @@ pub(crate) enum Blocker {
     /// The pods on the node conflict with an affinity or topology spread; the scheduler's
     /// reason.
     PodAffinity(String),
+    /// Another pod uses a claim that permits only one pod.
+    ClaimInUse,
     /// A reason that other rules explain, such as a volume.
     Other(String),
 }
@@ -163,6 +166,7 @@ impl Blocker {
         match reason {
             "Too many pods" => Self::Insufficient("pods".to_owned()),
             _ if reason.contains("free ports") => Self::HostPort,
+            _ if reason.contains(claims::ONE_POD) => Self::ClaimInUse,
             _ if reason.contains("affinity rules") || reason.contains("topology spread") => {
                 Self::PodAffinity(reason.trim_start_matches("node(s) ").to_owned())
             }
@@ -175,7 +179,7 @@ impl Blocker {
         match self {
             Self::Placement(Obstacle::Taint(taint)) if taint.key == CORDONED => 0,
             Self::Insufficient(resource) if !resource.contains('/') => 1,
-            Self::HostPort | Self::PodAffinity(_) => 1,
+            Self::HostPort | Self::PodAffinity(_) | Self::ClaimInUse => 1,
             Self::Placement(Obstacle::Label(..) | Obstacle::Affinity(_)) => 2,
             Self::Placement(Obstacle::Taint(taint))
                 if is_health_taint(taint) || is_startup_taint(taint) =>
@@ -202,6 +206,7 @@ impl Blocker {
             Self::Insufficient(_) => Cause::InsufficientResources,
             Self::HostPort => Cause::HostPortInUse,
             Self::PodAffinity(_) => Cause::PodAffinity,
+            Self::ClaimInUse => Cause::ClaimInUse,
             Self::Other(_) => Cause::Unknown,
         }
     }
@@ -239,6 +244,7 @@ impl Blocker {
             Self::Placement(Obstacle::Taint(taint)) if is_health_taint(taint) => {
                 fixes::node::unhealthy_conditions(facts, node)
             }
+            Self::ClaimInUse => claims::describe_one_pod_claims(facts),
             _ => None,
         }
     }
@@ -281,6 +287,7 @@ impl Blocker {
                 reason,
                 count_suitable_nodes(facts),
             ),
+            Self::ClaimInUse => claims::release_help(facts, None),
             Self::Other(_) => fixes::describe_help(facts),
         }
     }
@@ -301,6 +308,9 @@ impl fmt::Display for Blocker {
                 write!(f, "it has too little {resource} left for the pod's request")
             }
             Self::HostPort => f.write_str("the host port is already in use"),
+            Self::ClaimInUse => f.write_str(
+                "another pod uses the PersistentVolumeClaim, which permits only one pod",
+            ),
             Self::PodAffinity(reason) => f.write_str(explain(reason)),
             Self::Other(reason) => f.write_str(reason),
         }

@@ -296,6 +296,73 @@ mod tests {
     }
 
     #[test]
+    fn claim_for_one_pod_is_in_use() {
+        let message = "0/1 nodes are available: 1 node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod. no new claims to deallocate, preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.";
+        let older = "0/1 nodes are available: 1 node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode.";
+        let deployment = |replicas: u64, pods: u64, strategy: &str| {
+            json!({"kind": "Deployment", "metadata": {"name": "web"},
+                "spec": {"replicas": replicas, "strategy": {"type": strategy}},
+                "status": {"replicas": pods, "updatedReplicas": 1}})
+        };
+        let daemon_set = json!({"kind": "DaemonSet", "metadata": {"name": "web"}, "spec":
+            {"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}},
+            "status": {"desiredNumberScheduled": 1, "updatedNumberScheduled": 0}});
+        let other = "and apply it; `kubectl describe pvc files` lists the pod that uses this one";
+        let table = [
+            (
+                deployment(1, 2, "RollingUpdate"),
+                "run `kubectl patch deployment/web --patch '{\"spec\":{\"strategy\":{\"rollingUpdate\":null,\"type\":\"Recreate\"}}}'` to stop the old pod before the new one starts".to_owned(),
+            ),
+            (
+                daemon_set,
+                "run `kubectl patch daemonset/web --patch '{\"spec\":{\"updateStrategy\":{\"rollingUpdate\":{\"maxSurge\":0,\"maxUnavailable\":1}}}}'` to stop an old pod before a new one starts".to_owned(),
+            ),
+            (
+                deployment(2, 2, "Recreate"),
+                "run `kubectl scale deployment/web --replicas=1`, or use the access mode `ReadWriteOnce` for the claim".to_owned(),
+            ),
+            // The other pod belongs to another workload.
+            (
+                deployment(1, 1, "RollingUpdate"),
+                format!("use another claim in the manifest of deployment/web, {other}"),
+            ),
+            (
+                json!({"kind": "Job", "metadata": {"name": "load"}}),
+                "use another claim in the manifest of job/load, and recreate it; `kubectl describe pvc files` lists the pod that uses this one".to_owned(),
+            ),
+        ];
+        for (owner, help) in table {
+            for message in [message, older] {
+                let volume =
+                    json!({"name": "data", "persistentVolumeClaim": {"claimName": "files"}});
+                let facts = Facts {
+                    subject: "pod/p".into(),
+                    kubectl: "kubectl".into(),
+                    pod: json!({"kind": "Pod", "metadata": {"name": "p"}, "spec": {"volumes": [volume]},
+                        "status": {"conditions": [{"type": "PodScheduled", "status": "False",
+                            "reason": "Unschedulable", "message": message}]}}),
+                    owners: vec![owner.clone()],
+                    claims: vec![
+                        json!({"metadata": {"name": "files"}, "status": {"phase": "Bound"},
+                        "spec": {"volumeName": "pv", "accessModes": ["ReadWriteOncePod"]}}),
+                    ],
+                    nodes: vec![json!({"metadata": {"name": "n"}})],
+                    ..Facts::default()
+                };
+                let found = diagnose(&facts);
+                assert_eq!(found[0].cause, Cause::ClaimInUse, "{message}");
+                assert_eq!(found[0].help, help);
+                let evidence = "PersistentVolumeClaim `files`: access mode `ReadWriteOncePod`";
+                assert_eq!(found[0].evidence[1], evidence);
+                assert_eq!(
+                    found[0].message,
+                    "no node can run the pod; `n`: another pod uses the PersistentVolumeClaim, which permits only one pod"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn claim_problem_replaces_scheduler_message() {
         let conflict = "0/1 nodes are available: 1 node(s) had volume node affinity conflict. x";
         let count = "0/1 nodes are available: 1 node(s) exceed max volume count. preemption: x";

@@ -9,8 +9,11 @@ use serde_json::{Value, json};
 use crate::cause::Cause;
 use crate::diagnosis::{Confidence, Diagnosis};
 use crate::facts::{ApiEvent, Facts};
+use crate::fixes::{self, placement};
 use crate::scheduler_message;
 
+/// The access mode of a claim that permits only one pod.
+pub(crate) const ONE_POD: &str = "ReadWriteOncePod";
 /// Event reasons of the volume controller for a claim that waits for the scheduler.
 const WAITING_REASONS: [&str; 2] = ["WaitForFirstConsumer", "WaitForPodScheduled"];
 /// Event reasons of the volume controller and of provisioners.
@@ -49,6 +52,45 @@ fn used_claims(facts: &Facts) -> impl Iterator<Item = &Value> {
 pub(crate) fn claim_bound_to<'a>(facts: &'a Facts, volume: &str) -> Option<&'a str> {
     let claim = used_claims(facts).find(|claim| claim["spec"]["volumeName"] == volume)?;
     Some(text(claim, "/metadata/name"))
+}
+
+/// Names the claims of the pod that permit only one pod.
+pub(crate) fn describe_one_pod_claims(facts: &Facts) -> Option<String> {
+    let claims: Vec<&str> = one_pod_claims(facts).collect();
+    let claims = (!claims.is_empty()).then(|| text::list(&claims))?;
+    Some(format!("PersistentVolumeClaim {claims}: access mode `{ONE_POD}`"))
+}
+
+fn one_pod_claims(facts: &Facts) -> impl Iterator<Item = &str> {
+    let is_one_pod =
+        |claim: &&Value| list(&claim["spec"]["accessModes"]).any(|mode| mode == ONE_POD);
+    used_claims(facts).filter(is_one_pod).map(|claim| text(claim, "/metadata/name"))
+}
+
+/// Returns the help for a claim that another pod uses, so that this pod cannot. `claim` is known
+/// if its volume cannot be attached to a second node.
+pub(crate) fn release_help(facts: &Facts, claim: Option<&str>) -> String {
+    let kubectl = &facts.kubectl;
+    let mode = if claim.is_some() { "ReadWriteMany" } else { "ReadWriteOnce" };
+    let replicas =
+        facts.controller().and_then(|controller| controller["spec"]["replicas"].as_u64());
+    if replicas.is_some_and(|replicas| replicas > 1) {
+        return format!(
+            "run `{kubectl} scale {} --replicas=1`, or use the access mode `{mode}` for the claim",
+            facts.controller_id()
+        );
+    }
+    if let Some(help) = placement::recreate_help(facts) {
+        return help;
+    }
+    // A pod of another workload would be created again if it was deleted.
+    let help = fixes::edit_manifest_help(facts, "use another claim in");
+    match claim.or_else(|| one_pod_claims(facts).next()) {
+        Some(claim) => {
+            format!("{help}; `{kubectl} describe pvc {claim}` lists the pod that uses this one")
+        }
+        None => help,
+    }
 }
 
 fn diagnose_volume(facts: &Facts, volume: &Value) -> Option<Diagnosis> {

@@ -94,22 +94,29 @@ fn attach_failure(facts: &Facts) -> Option<Diagnosis> {
 /// Returns help to detach a volume from another node.
 fn detach_help(facts: &Facts, holder: Option<&str>, claim: Option<&str>) -> String {
     let kubectl = &facts.kubectl;
-    if let Some(aside) = placement::replace_before_start(facts) {
-        return aside;
+    let controller = facts.controller_id();
+    let name = controller.split_once('/').map_or("", |(_, name)| name);
+    let is_of_controller =
+        |pod: &&str| pod.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'));
+    match (holder, claim) {
+        // An old pod that was not replaced, for example because its node has failed.
+        (Some(pod), _) if is_alone(facts) && is_of_controller(&pod) => {
+            format!("delete the pod that uses it: `{kubectl} delete pod/{pod}`")
+        }
+        (Some(_), Some(claim)) => claims::release_help(facts, Some(claim)),
+        // The attach/detach controller lists the pods that use it, so none does.
+        (None, _) => format!(
+            "wait until it is detached, which takes up to 6 minutes if its node has failed; `{kubectl} get volumeattachments` shows the node"
+        ),
+        (Some(_), None) => fixes::describe_help(facts),
     }
+}
+
+/// Returns whether no update or scale of the controller is the reason for a second pod.
+fn is_alone(facts: &Facts) -> bool {
     let replicas =
         facts.controller().and_then(|controller| controller["spec"]["replicas"].as_u64());
-    match (holder, claim) {
-        _ if replicas.is_some_and(|replicas| replicas > 1) => format!(
-            "run `{kubectl} scale {} --replicas=1`, or use the access mode `ReadWriteMany` for the claim",
-            facts.controller_id()
-        ),
-        (Some(pod), _) => format!("delete the pod that uses it: `{kubectl} delete pod/{pod}`"),
-        (None, Some(claim)) => {
-            format!("delete the pod that uses it, which `{kubectl} describe pvc {claim}` lists")
-        }
-        (None, None) => fixes::describe_help(facts),
-    }
+    replicas.is_none_or(|replicas| replicas <= 1) && placement::recreate_help(facts).is_none()
 }
 
 /// Diagnoses the last volume that the kubelet failed to mount.
@@ -304,7 +311,7 @@ mod tests {
                 &by,
                 rolling,
                 used.as_str(),
-                "run `kubectl patch deployment/web --patch '{\"spec\":{\"strategy\":{\"rollingUpdate\":{\"maxSurge\":0,\"maxUnavailable\":1}}}}'` to stop an old pod before a new one starts",
+                "run `kubectl patch deployment/web --patch '{\"spec\":{\"strategy\":{\"rollingUpdate\":null,\"type\":\"Recreate\"}}}'` to stop the old pod before the new one starts",
             ),
             (
                 &by,
@@ -317,7 +324,13 @@ mod tests {
                 &exclusive,
                 deployment(1),
                 message,
-                "delete the pod that uses it, which `kubectl describe pvc files` lists",
+                "wait until it is detached, which takes up to 6 minutes if its node has failed; `kubectl get volumeattachments` shows the node",
+            ),
+            (
+                &format!("{multi}used by pod(s) website-1"),
+                deployment(1),
+                &format!("{message}, where pod `website-1` uses it"),
+                "use another claim in the manifest of deployment/web, and apply it; `kubectl describe pvc files` lists the pod that uses this one",
             ),
         ];
         for (event, owner, message, help) in table {
