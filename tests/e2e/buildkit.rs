@@ -2,11 +2,10 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use crate::docker_variants::{Daemon, INDEX, start_docker_29};
 use crate::lab::{command, docker, free_port, registry_address, run, state, stderr_text, wait_for};
-use crate::partial_load::{assert_small_load, sent_bytes, service_with_large_base};
+use crate::partial_load::{assert_small_load, sent_bytes, service_with_large_base, up_with_page};
 use crate::test_service::{NODES, Service, fetch};
 
 /// A build without network that needs a cache, a secret, and a part of the context that only `BuildKit` mounts.
@@ -45,11 +44,6 @@ FROM base AS last
 COPY missing /
 "#;
 
-/// Makes the Docker client use Buildx, as it does on most machines.
-pub(crate) fn with_buildx(command: &mut Command) -> &mut Command {
-    command.env("DOCKER_CONFIG", state("docker-config"))
-}
-
 /// Returns a service with a large base, whose page is made by a `RUN` with mounts, and these
 /// arguments of `docker build`.
 fn service_with_mounts(name: &'static str, docker_build: &[&str]) -> Service {
@@ -68,10 +62,9 @@ fn service_with_mounts(name: &'static str, docker_build: &[&str]) -> Service {
 /// Runs `up` with `BuildKit`, checks the page on both nodes, and returns the number of bytes
 /// sent to each.
 #[track_caller]
-fn up_with_buildx(service: &Service, page: &str) -> Vec<u64> {
+fn up_with_secret(service: &Service, page: &str) -> Vec<u64> {
     service.set_page(page);
-    let mut up = service.up(&["--message-format", "json"]);
-    let output = with_buildx(&mut up).output().unwrap();
+    let output = service.up(&["--message-format", "json"]).output().unwrap();
     let stdout = String::from_utf8(output.stdout.clone()).unwrap();
     assert_eq!(output.status.code(), Some(0), "{stdout}{}", stderr_text(&output));
     let expected = format!("{page}\nsecret");
@@ -83,12 +76,21 @@ fn up_with_buildx(service: &Service, page: &str) -> Vec<u64> {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn classic_docker_builds_with_mounts_and_sends_only_changed_layers() {
     let service = service_with_mounts("buildkit", &[]);
-    up_with_buildx(&service, "one");
-    assert_small_load(&up_with_buildx(&service, "two"));
+    up_with_secret(&service, "one");
+    assert_small_load(&up_with_secret(&service, "two"));
     // An unchanged build keeps its tag.
-    let output = with_buildx(&mut service.up(&[])).output().unwrap();
-    let stderr = stderr_text(&output);
+    let stderr = service.up_ok();
     assert!(stderr.contains("image is already loaded"), "{stderr}");
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn classic_docker_with_legacy_builder_sends_only_changed_layers() {
+    let mut service = service_with_large_base("legacy");
+    service.variables.push(("DOCKER_BUILDKIT", "0".to_owned()));
+    let stderr = service.up_ok();
+    assert!(stderr.contains("Step 1/"), "{stderr}");
+    assert_small_load(&up_with_page(&service, "two"));
 }
 
 #[test]
@@ -99,8 +101,8 @@ fn docker_29_builds_with_context_and_attestation_and_sends_only_changed_layers()
     let dockerfile = fs::read_to_string(service.path("Dockerfile")).unwrap();
     service.write("Dockerfile", &dockerfile.replace("COPY base ", "COPY --from=noise . "));
     let _daemon = start_docker_29(&mut service);
-    up_with_buildx(&service, "one");
-    assert_small_load(&up_with_buildx(&service, "two"));
+    up_with_secret(&service, "one");
+    assert_small_load(&up_with_secret(&service, "two"));
     // The attestation makes the image an index.
     let mut inspect = docker(&["image", "inspect", "--format", "{{json .Descriptor}}", "attested"]);
     let descriptor = run(inspect.env("DOCKER_HOST", service.docker_host.as_ref().unwrap()));

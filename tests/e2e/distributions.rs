@@ -10,7 +10,6 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::json;
 
-use crate::buildkit::with_buildx;
 use crate::exclusive::{Claim, Part};
 use crate::images;
 use crate::lab::{apply, docker, in_node, kubectl, run, state, wait_for};
@@ -286,7 +285,7 @@ fn node_of_other_architecture_is_skipped() {
     // The images of all other tests would also be loaded onto this node.
     let claim =
         NODES.into_iter().fold(Claim::access(), |claim, node| claim.breaks(Part::Pods(node)));
-    let service = Service::with_claim("mixed", claim.breaks(Part::NodeList));
+    let mut service = Service::with_claim("mixed", claim.breaks(Part::NodeList));
     let node = ListedNode::new("own-arm", "{}", "", "containerd://2.2.3");
     node.set_node_info(r#"{"architecture": "arm64"}"#);
     node.allow_pods();
@@ -294,19 +293,20 @@ fn node_of_other_architecture_is_skipped() {
     let skipped = "Skipping own-arm: it is linux/arm64, but the image is built for linux/amd64";
     assert!(stderr.contains(skipped), "{stderr}");
     assert!(stderr.contains("Ready deployment/mixed: 2 pods"), "{stderr}");
+    service.variables.push(("DOCKER_BUILDKIT", "0".to_owned()));
     let stderr = service.up_fails(&["--node", "own-arm"], 90);
+    service.variables.clear();
     let legacy = "cannot build for linux/arm64, the platform of the nodes: Docker's legacy builder builds for linux/amd64";
     assert!(stderr.contains(legacy), "{stderr}");
     // Follow the help: use Buildx.
-    let mut up = service.up(&["--node", "own-arm", "--dry-run"]);
-    let output = with_buildx(&mut up).output().unwrap();
+    let output = service.up(&["--node", "own-arm", "--dry-run"]).output().unwrap();
     let stdout = String::from_utf8(output.stdout.clone()).unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", crate::lab::stderr_text(&output));
     assert!(stdout.contains(" --platform linux/arm64 "), "{stdout}");
     // Nothing on this machine runs programs for ARM.
     let dockerfile = fs::read_to_string(service.path("Dockerfile")).unwrap();
     service.write("Dockerfile", &format!("{dockerfile}RUN [\"/busybox\", \"true\"]\n"));
-    let output = with_buildx(&mut service.up(&["--node", "own-arm"])).output().unwrap();
+    let output = service.up(&["--node", "own-arm"]).output().unwrap();
     let stderr = crate::lab::stderr_text(&output);
     assert_eq!(output.status.code(), Some(90), "{stderr}");
     let error = "runs a program, and the builder runs only those of linux/amd64";
