@@ -5,7 +5,7 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use crate::docker_variants::{ClassicDocker, docker_at};
@@ -198,8 +198,9 @@ fn docker_over_ssh_uses_connection_of_user() {
     let machine = SshMachine::start(&mut service, &client);
     let socket = machine.folder.join("user");
     let share =
-        format!(" ControlMaster auto\n ControlPersist 60\n ControlPath {}\n", socket.display());
+        format!(" ControlMaster auto\n ControlPersist 600\n ControlPath {}\n", socket.display());
     machine.configure_client(&share);
+    let _connection = UserConnection(machine.folder.join("ssh_config"));
     let near = machine.docker.host();
     load(&service, &client, &near, "one");
     let (events, saves) = load(&service, &client, &near, "two");
@@ -209,11 +210,15 @@ fn docker_over_ssh_uses_connection_of_user() {
     assert!(!log.contains("kdev-is-connected"), "{log}");
     assert!(socket.exists());
     assert!(!listening_ports(&machine.pid()).contains("127.0.0.1:476"));
-    exit_master(&machine.folder.join("ssh_config"));
 }
 
-fn exit_master(config: &Path) {
-    run(command("ssh").arg("-F").arg(config).args(["-O", "exit", "far"]));
+/// Ends the user's connection when it is dropped.
+struct UserConnection(PathBuf);
+
+impl Drop for UserConnection {
+    fn drop(&mut self) {
+        let _ = command("ssh").arg("-F").arg(&self.0).args(["-O", "exit", "far"]).output();
+    }
 }
 
 #[test]
