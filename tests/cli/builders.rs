@@ -111,12 +111,16 @@ fn legacy_builder_does_not_build_for_other_platform() {
     assert_eq!(build(&project), "");
     // An old client has BuildKit without Buildx.
     project.write("fake/docker-version", "20.10.24");
-    project.run(&["up"]).code(90);
+    let ran = project.run(&["up"]);
+    assert!(ran.code(90).err().ends_with("  help: set DOCKER_BUILDKIT=1\n"), "{}", ran.err());
     project.run_with(&[("DOCKER_BUILDKIT", "1")], &["up"]).code(0);
     assert!(build(&project).contains(" --platform linux/arm64 "), "{}", project.calls());
     project.write("fake/docker-version", "28.2.2");
     project.write("fake/buildx", "").write("fake/builder", EMULATING);
     project.run(&["up"]).code(0);
+    let ran = project.run_with(&[("DOCKER_BUILDKIT", "0")], &["up"]);
+    let help = "  help: unset DOCKER_BUILDKIT, or set it to 1\n";
+    assert!(ran.code(90).err().ends_with(help), "{}", ran.err());
 }
 
 #[test]

@@ -49,6 +49,8 @@ pub enum Error {
         platform: String,
         /// The platform of the daemon.
         default: String,
+        /// How to build with BuildKit.
+        help: &'static str,
     },
     /// The Dockerfile copies a program of another platform than the image's.
     #[error(
@@ -109,7 +111,7 @@ impl Error {
                 .then(|| "check the build output above".to_owned()),
             Self::StaleCopy(stale) => Some(stale.help()),
             Self::NoEmulation { platform, .. } => Some(emulation_help(platform)),
-            Self::LegacyBuilderPlatform { .. } => Some(tools::INSTALL_BUILDX.to_owned()),
+            Self::LegacyBuilderPlatform { help, .. } => Some((*help).to_owned()),
             Self::ProgramPlatform { platform, cargo_build, .. } => {
                 Some(cross_compile_help(platform, *cargo_build))
             }

@@ -100,7 +100,10 @@ fn check_builder(
     }
     match (builder, first_run) {
         (None, _) if docker.has_own_buildkit(cx) => Ok(()),
-        (None, _) => Err(Error::LegacyBuilderPlatform { default, platform }),
+        (None, _) => {
+            let help = docker.enable_buildkit_help(cx);
+            Err(Error::LegacyBuilderPlatform { default, platform, help })
+        }
         (Some(builder), Some(line)) if !is_able(&builder) => {
             Err(Error::NoEmulation { default, platform, line })
         }

@@ -9,7 +9,7 @@ use crate::docker::facts::{self, DaemonInfo, DockerFacts, FactsCache};
 use crate::docker::{Docker, command_error, daemon_info};
 use crate::parallel::run_both;
 use crate::process::Command;
-use crate::tools::{TOOL_TIMEOUT, major_minor};
+use crate::tools::{self, TOOL_TIMEOUT, major_minor};
 
 impl Docker {
     /// Returns the properties of the daemon and of the builder that `docker build` uses, or
@@ -80,6 +80,19 @@ impl Docker {
     pub(crate) fn has_own_buildkit(&self, cx: &Cx) -> bool {
         let client = major_minor(&self.client);
         client < facts::BUILDS_WITH_BUILDX && facts::uses_buildx(cx.docker_settings(), client)
+    }
+
+    /// Returns how to build with BuildKit instead of the legacy builder.
+    pub(crate) fn enable_buildkit_help(&self, cx: &Cx) -> &'static str {
+        let (settings, client) = (cx.docker_settings(), major_minor(&self.client));
+        let is_off = !facts::uses_buildx(settings, client);
+        if is_off && settings.variable("DOCKER_BUILDKIT").is_some() {
+            "unset DOCKER_BUILDKIT, or set it to 1"
+        } else if client < facts::BUILDS_WITH_BUILDX {
+            "set DOCKER_BUILDKIT=1"
+        } else {
+            tools::INSTALL_BUILDX
+        }
     }
 
     /// Returns the output of `docker info`.
