@@ -138,16 +138,17 @@ pub(crate) fn run(bench: &Bench, selected: &[Builder], report: &mut Report) -> R
             continue;
         }
         bench.clean()?;
-        match builder.start(bench) {
-            Ok(machine) => measure(*builder, &machine, bench, &programs, report)?,
-            // The others are still worth measuring.
-            Err(error) => {
-                let (name, reason) = (builder.to_possible_value(), format!("{error:#}"));
-                let name = name.map_or_else(String::new, |name| name.get_name().to_owned());
-                term::status("Skipped", format!("{name}: {reason}"));
-                report.add_skipped(name, reason);
-            }
+        let outcome = builder
+            .start(bench)
+            .and_then(|machine| measure(*builder, &machine, bench, &programs, report));
+        // The others are still worth measuring.
+        if let Err(error) = outcome {
+            let (name, reason) = (builder.to_possible_value(), format!("{error:#}"));
+            let name = name.map_or_else(String::new, |name| name.get_name().to_owned());
+            term::status("Skipped", format!("{name}: {reason}"));
+            report.add_skipped(name, reason);
         }
+        Project::clean(bench)?;
         bench.clean()?;
         report.write(bench)?;
     }
@@ -189,7 +190,7 @@ fn measure(
             report.add_goal(limit.check(case, median, &project)?);
         }
     }
-    project.clean()
+    Ok(())
 }
 
 /// Loads builds without measuring them, so that the next one is like any other.

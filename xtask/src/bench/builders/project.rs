@@ -66,7 +66,7 @@ impl<'a> Project<'a> {
         dockerfile += "COPY top /top\nENTRYPOINT [\"/top\"]\n";
         fs::write(folder.join("Dockerfile"), dockerfile)?;
         let project = Self { bench, machine, folder };
-        project.clean()?;
+        Self::clean(bench)?;
         project.change(Change::Noise, Path::new(""))?;
         cmd!(bench.sh, "kubectl create namespace {name}").quiet().ignore_stdout().run()?;
         Ok(project)
@@ -140,9 +140,9 @@ impl<'a> Project<'a> {
         self.bench.with_docker(docker).load(method, node, &name())
     }
 
-    pub(super) fn clean(&self) -> Result<()> {
+    pub(super) fn clean(bench: &Bench) -> Result<()> {
         let name = name();
-        let delete = cmd!(self.bench.sh, "kubectl delete namespace --ignore-not-found {name}");
+        let delete = cmd!(bench.sh, "kubectl delete namespace --ignore-not-found {name}");
         Ok(delete.quiet().ignore_stdout().run()?)
     }
 }
