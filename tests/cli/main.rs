@@ -14,6 +14,7 @@ mod docs;
 mod doctor;
 mod environment;
 mod errors;
+mod exports;
 mod fields;
 mod generators;
 mod imports;

@@ -14,8 +14,11 @@ use crate::layers::cache::LayerCache;
 use crate::layers::export;
 use crate::layers::layout::Layout;
 
-/// Arguments of `docker build` that select outputs.
-const OUTPUT_FLAGS: [&str; 3] = ["--output", "--load", "--push"];
+/// The argument of `docker build` that selects Docker's default output. The settings do not
+/// permit other outputs.
+const LOAD: &str = "--load";
+/// The argument that names the file for the digests.
+const METADATA: &str = "--metadata-file";
 
 /// The outputs of a build; the default one if kdev does not select any.
 #[derive(Default)]
@@ -52,8 +55,13 @@ impl Outputs {
             return Self::default();
         };
         let cache = cx.cache_dir().and_then(|dir| LayerCache::open_in(dir).ok());
-        let mut outputs = Self { cache, metadata: NamedTempFile::new().ok(), ..Self::default() };
-        if !selects_output(&config.docker_build) {
+        let metadata = match config.docker_build_flag(METADATA) {
+            // Its file is for the user.
+            Some(_) => None,
+            None => NamedTempFile::new().ok(),
+        };
+        let mut outputs = Self { cache, metadata, ..Self::default() };
+        if config.docker_build.iter().all(|arg| arg.split('=').next() != Some(LOAD)) {
             outputs.add(cx, &facts, config);
         }
         outputs
@@ -77,7 +85,7 @@ impl Outputs {
         let layout = self.layout.iter().map(|(_, output)| output);
         let outputs = self.image.iter().chain(layout).flat_map(|output| ["--output", output]);
         let metadata = self.metadata.iter().map(|file| file.path().as_os_str());
-        let metadata = metadata.flat_map(|path| ["--metadata-file".as_ref(), path]);
+        let metadata = metadata.flat_map(|path| [METADATA.as_ref(), path]);
         outputs.map(OsStr::new).chain(metadata).collect()
     }
 
@@ -104,38 +112,5 @@ impl Outputs {
             export::record_config(cache, &manifest, &config);
         }
         Some(manifest)
-    }
-}
-
-/// Returns whether arguments of `docker build` select an output.
-fn selects_output(args: &[String]) -> bool {
-    args.iter().any(|arg| {
-        // Short flags can be combined.
-        let is_short = arg.starts_with('-') && !arg.starts_with("--") && arg.contains('o');
-        is_short || OUTPUT_FLAGS.iter().any(|flag| arg.split('=').next() == Some(flag))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn selects_output_detects_flags() {
-        let table = [
-            ("--output type=docker", true),
-            ("--output=type=docker", true),
-            ("-o out", true),
-            ("-qo out", true),
-            ("--load", true),
-            ("--push=true", true),
-            ("--no-cache --progress plain", false),
-            ("-q --label a=-o", false),
-            ("", false),
-        ];
-        for (args, expected) in table {
-            let args: Vec<String> = args.split_whitespace().map(str::to_owned).collect();
-            assert_eq!(selects_output(&args), expected, "{args:?}");
-        }
     }
 }

@@ -1,0 +1,83 @@
+//! Exports of new layers by BuildKit, for a daemon that cannot push to this machine.
+
+use std::fs;
+
+use crate::builders::EMULATING;
+use crate::project::Project;
+
+/// A Docker client whose build fails after it has begun to write the layers into a directory.
+const FAILING_EXPORT: &str = r#"case "$1 $*" in
+"build "*type=oci*)
+	printf 'docker %s\n' "$*" >>"$FAKE/log"
+	dest=${*##*dest=}
+	mkdir -p "${dest%%\"*}/ingest/1"
+	echo 'ERROR: write: no space left on device' >&2
+	exit 1
+	;;
+esac
+exec DOCKER "$@""#;
+
+/// A project for Docker 29 at a TCP address, with BuildKit.
+fn far_project() -> Project {
+    let project = Project::new();
+    project.write("fake/docker-version", "29.0.0").write("fake/builder", EMULATING);
+    project.write("fake/docker-info", r#"[["driver-type","io.containerd.snapshotter.v1"]]"#);
+    project.write("fake/docker-context", "tcp://far:2376");
+    let docker = fs::canonicalize(project.path("bin/docker")).unwrap();
+    project.script("docker", &FAILING_EXPORT.replace("DOCKER", &docker.display().to_string()));
+    project
+}
+
+/// Returns the builds of a run.
+fn builds(project: &Project) -> Vec<String> {
+    let calls = project.calls();
+    let builds = calls.lines().filter(|call| call.starts_with("docker build "));
+    builds.map(str::to_owned).collect()
+}
+
+#[test]
+fn image_is_built_without_export_if_export_fails() {
+    let project = far_project();
+    let ran = project.run(&["up"]);
+    let note = "Note failed to export the new layers; building the image without an export\n";
+    assert!(ran.err().contains(note), "{}", ran.err());
+    let builds = builds(&project);
+    assert_eq!(builds.len(), 2, "{builds:?}");
+    let image = "--output type=image,oci-mediatypes=true,compression=zstd ";
+    assert!(builds.iter().all(|build| build.contains(image)), "{builds:?}");
+    assert!(builds[0].contains("type=oci,tar=false,compression=zstd,"), "{builds:?}");
+    assert!(!builds[1].contains("type=oci"), "{builds:?}");
+}
+
+#[test]
+fn failed_build_is_not_repeated() {
+    let project = far_project();
+    project.write("fake/build-fails", "");
+    // The build fails before an export.
+    let docker = fs::canonicalize(project.path("bin/docker")).unwrap();
+    let script = fs::read_to_string(&docker).unwrap();
+    project.script(
+        "docker",
+        &script.replace("\"build \"*type=oci*", "never").replace("#!/bin/sh\n", ""),
+    );
+    project.run(&["up"]).code(7);
+    assert_eq!(builds(&project).len(), 1);
+}
+
+#[test]
+fn load_flag_and_old_buildkit_prevent_export() {
+    let project = far_project();
+    let check = |setting: &str| {
+        project.config(setting);
+        let ran = project.run(&["up"]);
+        let builds = builds(&project);
+        assert_eq!(builds.len(), 1, "{}", ran.err());
+        assert!(!builds[0].contains("type=oci"), "{builds:?}");
+        assert!(!builds[0].contains("type=image"), "{builds:?}");
+    };
+    check("docker-build = [\"--load\"]");
+    // Another version of the daemon, because the facts about this one are kept.
+    project.write("fake/docker-version", "29.0.1");
+    project.write("fake/builder", &EMULATING.replace("v0.25.1", "v0.12.5"));
+    check("");
+}
