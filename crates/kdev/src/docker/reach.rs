@@ -7,7 +7,7 @@ use std::{fmt, io};
 
 use crate::cx::Cx;
 use crate::docker::tunnel::{Tunnel, TunnelError};
-use crate::docker::{Docker, DockerFacts, namespace, ports};
+use crate::docker::{Docker, DockerFacts, LayerSource, namespace, ports};
 use crate::event::Event;
 use crate::tools::ssh::SshTarget;
 
@@ -145,9 +145,12 @@ impl Docker {
             }
             _ => "the Docker daemon cannot connect to this machine".to_owned(),
         };
-        note_slow_builds(cx, &cause, "`cargo kdev doctor` shows how to avoid it");
         self.endpoint.lock().reach = Some(Reach::Unreachable);
         self.record_refused_push(cx, None);
+        // BuildKit exports single layers.
+        if self.layer_source(cx) != LayerSource::Layout {
+            note_slow_builds(cx, &cause, "`cargo kdev doctor` shows how to avoid it");
+        }
     }
 
     fn reach(&self, cx: &Cx, slot: &mut Slot) -> Reach {
