@@ -319,7 +319,7 @@ mod tests {
             ),
             (
                 deployment(2, 2, "Recreate"),
-                "run `kubectl scale deployment/web --replicas=1`, or use the access mode `ReadWriteOnce` for the claim".to_owned(),
+                "run `kubectl scale deployment/web --replicas=1`, or use a claim with the access mode `ReadWriteOnce`".to_owned(),
             ),
             // The other pod belongs to another workload.
             (

@@ -76,7 +76,7 @@ pub(crate) fn release_help(facts: &Facts, claim: Option<&str>) -> String {
         facts.controller().and_then(|controller| controller["spec"]["replicas"].as_u64());
     if replicas.is_some_and(|replicas| replicas > 1) {
         return format!(
-            "run `{kubectl} scale {} --replicas=1`, or use the access mode `{mode}` for the claim",
+            "run `{kubectl} scale {} --replicas=1`, or use a claim with the access mode `{mode}`",
             facts.controller_id()
         );
     }

@@ -94,13 +94,9 @@ fn attach_failure(facts: &Facts) -> Option<Diagnosis> {
 /// Returns help to detach a volume from another node.
 fn detach_help(facts: &Facts, holder: Option<&str>, claim: Option<&str>) -> String {
     let kubectl = &facts.kubectl;
-    let controller = facts.controller_id();
-    let name = controller.split_once('/').map_or("", |(_, name)| name);
-    let is_of_controller =
-        |pod: &&str| pod.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'));
     match (holder, claim) {
         // An old pod that was not replaced, for example because its node has failed.
-        (Some(pod), _) if is_alone(facts) && is_of_controller(&pod) => {
+        (Some(pod), _) if is_alone(facts) && is_pod_of_controller(facts, pod) => {
             format!("delete the pod that uses it: `{kubectl} delete pod/{pod}`")
         }
         (Some(_), Some(claim)) => claims::release_help(facts, Some(claim)),
@@ -110,6 +106,15 @@ fn detach_help(facts: &Facts, holder: Option<&str>, claim: Option<&str>) -> Stri
         ),
         (Some(_), None) => fixes::describe_help(facts),
     }
+}
+
+/// Returns whether a pod has a name that the controller gives its pods.
+fn is_pod_of_controller(facts: &Facts, pod: &str) -> bool {
+    let controller = facts.controller_id();
+    let Some((kind, name)) = controller.split_once('/') else { return false };
+    // The name of the ReplicaSet or Job has a suffix, and that of its pod another one.
+    let suffixes = if ["deployment", "cronjob"].contains(&kind) { 2 } else { 1 };
+    pod.rsplitn(suffixes + 1, '-').nth(suffixes) == Some(name)
 }
 
 /// Returns whether no update or scale of the controller is the reason for a second pod.
@@ -298,14 +303,14 @@ mod tests {
     #[test]
     fn multi_attach_error_determines_message_and_help() {
         let multi = "Multi-Attach error for volume \"pvc-1\" Volume is already ";
-        let by = format!("{multi}used by pod(s) web-1");
+        let by = format!("{multi}used by pod(s) web-7f9c-x2z");
         let exclusive =
             format!("{multi}exclusively attached to one node and can't be attached to another");
         let rolling = json!({"kind": "Deployment", "metadata": {"name": "web"},
             "spec": {"replicas": 1, "strategy": {"type": "RollingUpdate"}},
             "status": {"replicas": 2, "updatedReplicas": 1}});
         let message = "the volume of PersistentVolumeClaim `files` can be attached to only one node, and is attached to another one";
-        let used = format!("{message}, where pod `web-1` uses it");
+        let used = format!("{message}, where pod `web-7f9c-x2z` uses it");
         let table = [
             (
                 &by,
@@ -317,9 +322,9 @@ mod tests {
                 &by,
                 deployment(2),
                 &used,
-                "run `kubectl scale deployment/web --replicas=1`, or use the access mode `ReadWriteMany` for the claim",
+                "run `kubectl scale deployment/web --replicas=1`, or use a claim with the access mode `ReadWriteMany`",
             ),
-            (&by, deployment(1), &used, "delete the pod that uses it: `kubectl delete pod/web-1`"),
+            (&by, deployment(1), &used, "delete the pod that uses it: `kubectl delete pod/web-7f9c-x2z`"),
             (
                 &exclusive,
                 deployment(1),
@@ -327,9 +332,9 @@ mod tests {
                 "wait until it is detached, which takes up to 6 minutes if its node has failed; `kubectl get volumeattachments` shows the node",
             ),
             (
-                &format!("{multi}used by pod(s) website-1"),
+                &format!("{multi}used by pod(s) web-api-7f9c-x2z"),
                 deployment(1),
-                &format!("{message}, where pod `website-1` uses it"),
+                &format!("{message}, where pod `web-api-7f9c-x2z` uses it"),
                 "use another claim in the manifest of deployment/web, and apply it; `kubectl describe pvc files` lists the pod that uses this one",
             ),
         ];
