@@ -324,7 +324,12 @@ mod tests {
                 &used,
                 "run `kubectl scale deployment/web --replicas=1`, or use a claim with the access mode `ReadWriteMany`",
             ),
-            (&by, deployment(1), &used, "delete the pod that uses it: `kubectl delete pod/web-7f9c-x2z`"),
+            (
+                &by,
+                deployment(1),
+                &used,
+                "delete the pod that uses it: `kubectl delete pod/web-7f9c-x2z`",
+            ),
             (
                 &exclusive,
                 deployment(1),
