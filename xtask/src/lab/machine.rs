@@ -18,6 +18,7 @@ pub(crate) fn create(node: &Node) -> Result<()> {
     let dir = node.folder();
     for path in [
         "etc.work",
+        "cni",
         "log",
         "home",
         "root",
@@ -46,6 +47,12 @@ fn write_etc(node: &Node) -> Result<()> {
     {
         fs::create_dir_all(etc.join(path))?;
     }
+    // Mounted over `/etc/cni/net.d`, which may have configurations of the host, such as that of
+    // Podman.
+    fs::write(
+        node.folder().join("cni/10-kdev-lab.conflist"),
+        fill(include_str!("files/cni.json"), &[("PODS", &node.pod_cidr())]),
+    )?;
     let machine_id = fs::read_to_string("/proc/sys/kernel/random/uuid")?.replace('-', "");
     fs::write(etc.join("machine-id"), machine_id)?;
     fs::write(etc.join("hostname"), format!("{}\n", node.name))?;
@@ -55,10 +62,6 @@ fn write_etc(node: &Node) -> Result<()> {
     )?;
     // No DNS server listens at this address, so that lookups fail at once.
     fs::write(etc.join("resolv.conf"), format!("nameserver {}\n", paths::HOST))?;
-    fs::write(
-        etc.join("cni/net.d/10-kdev-lab.conflist"),
-        fill(include_str!("files/cni.json"), &[("PODS", &node.pod_cidr())]),
-    )?;
     containerd::write_config(node, &etc.join("containerd"))?;
     if node.user != "root" {
         add_user(node, &etc)?;

@@ -17,8 +17,10 @@ ip link set lo up
 sysctl -qw net.ipv4.ip_forward=1
 sysctl -qw net.bridge.bridge-nf-call-iptables=1 || true
 
-# The layer over /etc has the names, users, runtime and CNI configuration of the node.
+# The layer over /etc has the names, users and runtime of the node. Its network configuration
+# replaces that of the host.
 mount -t overlay overlay -o "lowerdir=/etc,upperdir=$dir/etc,workdir=$dir/etc.work" /etc
+mount --bind "$dir/cni" /etc/cni/net.d
 mount --bind "$dir/boot_id" /proc/sys/kernel/random/boot_id
 for binary in "$@"; do
     mount --bind "$state/lib/$binary" "/usr/bin/$binary"
