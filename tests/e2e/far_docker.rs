@@ -160,9 +160,9 @@ fn docker_over_ssh_pushes_through_forwarded_port() {
     assert!(machine.forwardings() >= 2);
 
     // Another program has the usual port.
-    let digests = fs::read_dir(service.path("cache/kdev/layers")).unwrap();
+    let digests = fs::read_dir(service.path("cache/kdev/records/digests")).unwrap();
     let names = digests.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let name = names.into_iter().find(|name| name.ends_with("@root@far.digests")).unwrap();
+    let name = names.into_iter().find(|name| name.ends_with("@root@far.json")).unwrap();
     let usual = name.split('@').next().unwrap();
     let blocker =
         format!("TCP-LISTEN:{},bind=127.0.0.1,reuseaddr", usual.rsplit(':').next().unwrap());

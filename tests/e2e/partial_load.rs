@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Read;
+use std::path::PathBuf;
 
 use serde_json::Value;
 
@@ -104,12 +105,7 @@ fn slightly_changed_layer_is_sent_as_patch() {
 /// Deletes the measured link rates: a link without one counts as slow. The links of the lab
 /// are so fast that kdev would send no patch.
 fn delete_rates(service: &Service) {
-    for entry in fs::read_dir(service.path("cache/kdev/layers")).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension() == Some("rate".as_ref()) {
-            fs::remove_file(path).unwrap();
-        }
-    }
+    fs::remove_dir_all(service.path("cache/kdev/records/rates")).unwrap();
 }
 
 #[test]
@@ -133,9 +129,10 @@ fn damaged_cached_layer_is_replaced_on_retry() {
     service.set_page("two");
     run(docker(&["build", "--tag", "rotten", "."]).current_dir(service.dir()));
     run(&mut service.kdev(&["load", "--node", "node-1"]));
-    let layers = service.path("cache/kdev/layers");
-    let files = fs::read_dir(layers).unwrap().map(|entry| entry.unwrap().path());
-    let tars: Vec<_> = files.filter(|path| path.extension() == Some("tar".as_ref())).collect();
+    let blobs = service.path("cache/kdev/layers/blobs/sha256");
+    let files = fs::read_dir(blobs).unwrap().map(|entry| entry.unwrap().path());
+    let is_layer = |path: &PathBuf| !fs::read(path).unwrap().starts_with(b"{");
+    let tars: Vec<_> = files.filter(is_layer).collect();
     assert!(!tars.is_empty());
     // Change one byte of it.
     for tar in tars {

@@ -4,15 +4,17 @@
 //!
 //! The header of a layer in an archive contains its size, which is only known after Docker
 //! has sent all of it. So the layer is written to a file first. Whole images are not.
+//!
+//! The directory is an OCI image layout (OCI image spec, "Image Layout"), so that other programs
+//! can read it. The name of a layer is the digest of the uncompressed tar, its diffID.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use flate2::read::GzDecoder;
-use kdev_core::image::digest::Hasher;
+use kdev_core::image::digest::{Hasher, sha256};
 use kdev_core::image::partial_archive::SentLayer;
 use tempfile::NamedTempFile;
 
@@ -22,8 +24,16 @@ pub(crate) const MAX_KEPT_LAYER_BYTES: u64 = 256 << 20;
 const MAX_CACHE_BYTES: u64 = 1 << 30;
 /// A blob that begins like JSON is read as a configuration, up to this size.
 const MAX_CONFIG_BYTES: u64 = 8 << 20;
-/// How many digests are kept per endpoint.
-const MAX_KNOWN_DIGESTS: usize = 10_000;
+/// A file that is not complete, and was not written to for this long, was left by a run that
+/// was killed.
+const MAX_INGEST_AGE: Duration = Duration::from_secs(60 * 60);
+/// The directory of the blobs.
+pub(super) const BLOBS: &str = "blobs/sha256";
+/// The directory of the files that are not complete, as in containerd's content store.
+pub(super) const INGEST: &str = "ingest";
+const LAYOUT_JSON: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
+const INDEX_JSON: &str =
+    r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
 
 /// The cache directory. Files are created atomically, so that several runs can share it.
 #[derive(Clone, Debug)]
@@ -54,6 +64,7 @@ pub(crate) struct Layer {
 
 impl Layer {
     pub(crate) fn read(&self) -> io::Result<Vec<u8>> {
+        mark_used(&self.path);
         fs::read(&self.path)
     }
 }
@@ -68,6 +79,7 @@ impl SentLayer for Layer {
     }
 
     fn open(&self) -> io::Result<impl Read> {
+        mark_used(&self.path);
         File::open(&self.path)
     }
 }
@@ -75,26 +87,29 @@ impl SentLayer for Layer {
 impl LayerCache {
     pub(crate) fn open_in(dir: &Path) -> io::Result<Self> {
         let dir = dir.join("layers");
-        fs::create_dir_all(&dir)?;
+        create_layout(&dir)?;
         Ok(Self { dir })
     }
 
     /// Returns a layer, if it is in the directory.
     pub(crate) fn get(&self, diff_id: &str) -> Option<Layer> {
-        let path = self.path(diff_id, "tar");
+        let path = self.blob(diff_id)?;
         let size = fs::metadata(&path).ok()?.len();
         Some(Layer { diff_id: diff_id.to_owned(), size, path })
     }
 
     /// Returns a configuration, if it is in the directory and undamaged.
     pub(crate) fn config(&self, digest: &str) -> Option<Vec<u8>> {
-        let bytes = fs::read(self.path(digest, "json")).ok()?;
-        (kdev_core::image::digest::sha256(&bytes) == digest).then_some(bytes)
+        let path = self.blob(digest)?;
+        let mut bytes = Vec::new();
+        File::open(&path).ok()?.take(MAX_CONFIG_BYTES).read_to_end(&mut bytes).ok()?;
+        mark_used(&path);
+        (sha256(&bytes) == digest).then_some(bytes)
     }
 
     /// Removes a layer, if it is in the directory.
     pub(crate) fn evict(&self, diff_id: &str) {
-        let _ = fs::remove_file(self.path(diff_id, "tar"));
+        let _ = self.blob(diff_id).map(fs::remove_file);
     }
 
     /// Decompresses a blob and stores it. Also returns the digest of the compressed blob.
@@ -149,7 +164,9 @@ impl LayerCache {
         io::copy(&mut tar, &mut io::sink())?;
         let is_expected = tar.digest() == diff_id;
         if is_expected {
-            fs::rename(file, self.path(diff_id, "tar"))?;
+            let path = self.blob(diff_id).ok_or(io::ErrorKind::InvalidInput)?;
+            fs::rename(file, &path)?;
+            mark_used(&path);
         }
         Ok(is_expected)
     }
@@ -157,104 +174,151 @@ impl LayerCache {
     fn store_config(&self, body: impl Read) -> io::Result<Blob> {
         let mut bytes = Vec::new();
         body.take(MAX_CONFIG_BYTES).read_to_end(&mut bytes)?;
-        let mut file = NamedTempFile::new_in(&self.dir)?;
+        let mut file = self.temporary_file()?;
         file.write_all(&bytes)?;
-        file.persist(self.path(&kdev_core::image::digest::sha256(&bytes), "json"))?;
+        self.persist(file, &sha256(&bytes))?;
         Ok(Blob::Config)
     }
 
     fn store_layer(&self, tar: impl Read, is_requested: impl Fn(&str) -> bool) -> io::Result<Blob> {
-        let mut file = NamedTempFile::new_in(&self.dir)?;
+        let mut file = self.temporary_file()?;
         let mut tar = Hasher::new(tar);
         let size = io::copy(&mut tar, &mut file)?;
         let diff_id = tar.digest();
         if !is_requested(&diff_id) {
             return Ok(Blob::Discarded { diff_id });
         }
-        let path = self.path(&diff_id, "tar");
-        file.persist(&path)?;
+        let path = self.persist(file, &diff_id)?;
         Ok(Blob::Layer(Layer { diff_id, size, path }))
     }
 
-    /// Removes layers that are too large to keep, and the oldest files until the rest fits.
-    /// Errors are ignored.
+    /// Removes layers that are too large to keep, and those whose last use was longest ago
+    /// until the rest fits. Errors are ignored.
     pub(crate) fn trim(&self) {
-        let mut files: Vec<(SystemTime, u64, PathBuf)> = self.files().unwrap_or_default();
-        files.sort_by_key(|(modified, ..)| std::cmp::Reverse(*modified));
+        self.trim_to(MAX_CACHE_BYTES, MAX_KEPT_LAYER_BYTES);
+    }
+
+    fn trim_to(&self, max_bytes: u64, max_layer_bytes: u64) {
+        let mut blobs = self.files(BLOBS);
+        blobs.sort_by_key(|(used, ..)| std::cmp::Reverse(*used));
         let mut held = 0;
-        for (_, size, path) in files {
+        for (_, size, path) in blobs {
             held += size;
-            if held > MAX_CACHE_BYTES || size > MAX_KEPT_LAYER_BYTES {
+            if held > max_bytes || size > max_layer_bytes {
                 held -= size;
+                let _ = fs::remove_file(path);
+            }
+        }
+        for (written, _, path) in self.files(INGEST) {
+            if written.elapsed().is_ok_and(|age| age > MAX_INGEST_AGE) {
                 let _ = fs::remove_file(path);
             }
         }
     }
 
-    fn files(&self) -> io::Result<Vec<(SystemTime, u64, PathBuf)>> {
-        let entries = fs::read_dir(&self.dir)?.filter_map(Result::ok);
+    /// Returns the files of a subdirectory with modification time and size.
+    fn files(&self, subdirectory: &str) -> Vec<(SystemTime, u64, PathBuf)> {
+        let entries = fs::read_dir(self.dir.join(subdirectory)).into_iter().flatten().flatten();
         let facts = entries.filter_map(|entry| {
             let meta = entry.metadata().ok()?;
             Some((meta.modified().ok()?, meta.len(), entry.path()))
         });
-        Ok(facts.collect())
+        facts.collect()
     }
 
-    /// Returns the diffIDs of the last builds of an image, the latest build first.
-    pub(crate) fn build_history(&self, image: &str) -> Vec<Vec<String>> {
-        read_json(&self.path(&kdev_core::image::digest::sha256(image.as_bytes()), "builds"))
+    /// Creates a file that can be moved to its place in this directory.
+    pub(super) fn temporary_file(&self) -> io::Result<NamedTempFile> {
+        NamedTempFile::new_in(self.dir.join(INGEST))
     }
 
-    /// Records that a build of an image has been loaded.
-    pub(crate) fn record_build(&self, image: &str, layers: &[String]) {
-        let mut history = self.build_history(image);
-        history.retain(|build| build != layers);
-        history.insert(0, layers.to_vec());
-        history.truncate(3);
-        self.write_json(
-            &self.path(&kdev_core::image::digest::sha256(image.as_bytes()), "builds"),
-            &history,
-        );
+    /// Returns the directory of what earlier runs have learned.
+    pub(super) fn records_dir(&self) -> PathBuf {
+        self.dir.with_file_name("records")
     }
 
-    /// Returns the digests under which Docker has pushed layers to an endpoint, with the
-    /// diffIDs of the layers.
-    pub(crate) fn known_digests(&self, endpoint: &str) -> BTreeMap<String, String> {
-        read_json(&self.dir.join(format!("{endpoint}.digests")))
-    }
-
-    pub(crate) fn record_digests(&self, endpoint: &str, digests: &BTreeMap<String, String>) {
-        let mut known = self.known_digests(endpoint);
-        if known.len() > MAX_KNOWN_DIGESTS {
-            known.clear();
+    /// Makes a blob the last one to be trimmed.
+    pub(super) fn mark_used(&self, digest: &str) {
+        if let Some(path) = self.blob(digest) {
+            mark_used(&path);
         }
-        known.extend(digests.clone());
-        self.write_json(&self.dir.join(format!("{endpoint}.digests")), &known);
     }
 
-    /// Returns the bytes per second of the last transfer to a host.
-    pub(crate) fn rate(&self, host: &str) -> Option<f64> {
-        read_json(&self.path(&kdev_core::image::digest::sha256(host.as_bytes()), "rate"))
+    /// Returns the path of a blob; `None` if the digest is malformed.
+    fn blob(&self, digest: &str) -> Option<PathBuf> {
+        blob_path(&self.dir, digest)
     }
 
-    pub(crate) fn record_rate(&self, host: &str, rate: f64) {
-        self.write_json(
-            &self.path(&kdev_core::image::digest::sha256(host.as_bytes()), "rate"),
-            &rate,
-        );
+    /// Moves a complete file to the path of a blob.
+    fn persist(&self, file: NamedTempFile, digest: &str) -> io::Result<PathBuf> {
+        let path = self.blob(digest).ok_or(io::ErrorKind::InvalidInput)?;
+        file.persist(&path)?;
+        Ok(path)
     }
+}
 
-    fn write_json(&self, path: &Path, value: &impl serde::Serialize) {
-        let written = NamedTempFile::new_in(&self.dir).and_then(|mut file| {
-            serde_json::to_writer(&mut file, value)?;
-            Ok(file.persist(path)?)
-        });
-        let _ = written;
+/// Writes the files that make a directory an OCI image layout, if they are missing, and
+/// removes the files of versions that had another layout.
+///
+/// The index lists no images: the manifest of an image differs from node to node, and the
+/// layers of its base are usually not in the directory. The specification requires the file.
+fn create_layout(dir: &Path) -> io::Result<()> {
+    for subdirectory in [BLOBS, INGEST] {
+        fs::create_dir_all(dir.join(subdirectory))?;
     }
+    let (index, marker) = (dir.join("index.json"), dir.join("oci-layout"));
+    if !index.exists() {
+        write_file(dir, &index, INDEX_JSON)?;
+    }
+    if !marker.exists() {
+        remove_old_files(dir)?;
+        // Last, so that an interrupted run does not leave old files behind.
+        write_file(dir, &marker, LAYOUT_JSON)?;
+    }
+    Ok(())
+}
 
-    fn path(&self, digest: &str, kind: &str) -> PathBuf {
-        self.dir.join(format!("{}.{kind}", digest.replace(':', "-")))
+fn write_file(dir: &Path, path: &Path, content: &str) -> io::Result<()> {
+    let mut file = NamedTempFile::new_in(dir.join(INGEST))?;
+    file.write_all(content.as_bytes())?;
+    file.persist(path)?;
+    Ok(())
+}
+
+fn remove_old_files(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(is_old_name) && entry.file_type()?.is_file() {
+            let _ = fs::remove_file(entry.path());
+        }
     }
+    Ok(())
+}
+
+/// Returns whether a file of this name was written by a version with another layout.
+fn is_old_name(name: &str) -> bool {
+    let Some((stem, kind)) = name.rsplit_once('.') else { return false };
+    match kind {
+        "tar" | "json" | "builds" | "rate" => stem.strip_prefix("sha256-").is_some_and(is_hex),
+        "digests" => ["archives", "configs"].contains(&stem) || stem.starts_with("127."),
+        _ => false,
+    }
+}
+
+/// Returns the path of a blob in an OCI image layout; `None` for another algorithm or a
+/// malformed digest.
+pub(super) fn blob_path(layout: &Path, digest: &str) -> Option<PathBuf> {
+    let hex = digest.strip_prefix("sha256:")?;
+    is_hex(hex).then(|| layout.join(BLOBS).join(hex))
+}
+
+fn is_hex(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Sets the modification time, by which the files are trimmed. The access time is not always
+/// recorded.
+fn mark_used(path: &Path) {
+    let _ = File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
 }
 
 /// Returns whether a blob begins like gzip or zstd.
@@ -276,8 +340,6 @@ fn fill(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(count)
 }
 
-/// Returns the default value if the file cannot be read: it is only a cache.
-fn read_json<T: serde::de::DeserializeOwned + Default>(path: &Path) -> T {
-    let bytes = fs::read(path).unwrap_or_default();
-    serde_json::from_slice(&bytes).unwrap_or_default()
-}
+#[cfg(test)]
+#[path = "cache_tests.rs"]
+mod tests;

@@ -13,15 +13,11 @@ use std::path::{Path, PathBuf};
 use kdev_core::image::archive::{Files, Image};
 
 use crate::cx::Cx;
-use crate::layers::cache::LayerCache;
+use crate::layers::cache::{BLOBS, INGEST, LayerCache, blob_path};
 use crate::process::scratch_dir::ScratchDir;
 
 /// The first part of the names of the directories.
 const DIR_PREFIX: &str = "layout-";
-/// The directory of the blobs.
-const BLOBS: &str = "blobs/sha256";
-/// The directory of the blobs that are not complete (containerd's content store).
-const INGEST: &str = "ingest";
 /// The file that refers to the manifests.
 const INDEX: &str = "index.json";
 /// Larger files are not read as JSON.
@@ -114,11 +110,8 @@ impl Layout {
         Ok(files)
     }
 
-    /// Returns the path of a blob; `None` for another algorithm or a malformed digest.
     fn blob(&self, digest: &str) -> Option<PathBuf> {
-        let hex = digest.strip_prefix("sha256:")?;
-        let is_hex = !hex.is_empty() && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
-        is_hex.then(|| self.path().join(BLOBS).join(hex))
+        blob_path(self.path(), digest)
     }
 }
 

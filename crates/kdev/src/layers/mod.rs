@@ -8,6 +8,7 @@
 //! - `layout.rs`: reads an image that a builder has written as an OCI image layout
 //! - `podman.rs`: gets single layers from Podman
 //! - `push.rs`: the endpoint that Docker pushes to
+//! - `records.rs`: stores what earlier runs have learned
 //! - `save.rs`: runs one `docker save` and streams it to several nodes
 
 pub(crate) mod archive;
@@ -18,6 +19,7 @@ pub(crate) mod extract;
 pub(crate) mod layout;
 mod podman;
 pub(crate) mod push;
+mod records;
 pub(crate) mod save;
 
 use std::collections::BTreeSet;
