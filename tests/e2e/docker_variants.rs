@@ -2,7 +2,6 @@
 //! store, and a daemon on a TCP address, which kdev treats as remote.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -13,7 +12,7 @@ use serde_json::{Value, json};
 use crate::daemons::start_moby;
 use crate::far_docker::CountingClient;
 use crate::fault_injection::pid;
-use crate::lab::{command, docker, images_on, run, stderr_text, wait_for};
+use crate::lab::{command, docker, free_port, images_on, run, stderr_text, wait_for};
 use crate::partial_load::{
     BASE, assert_small_load, sent_bytes, service_with_large_base, up_with_page,
 };
@@ -126,7 +125,7 @@ pub(crate) fn docker_at(host: &str, args: &[&str]) -> Command {
 /// Makes the service's Docker available at a TCP address, which does not show that it is
 /// local.
 pub(crate) fn start_remote_docker(service: &mut Service) -> Daemon {
-    let port = free_port();
+    let port = free_port("127.0.0.1", 0);
     let host = format!("tcp://127.0.0.1:{port}");
     let format = "{{.Endpoints.docker.Host}}";
     let mut inspect = docker(&["context", "inspect", "--format", format]);
@@ -170,12 +169,6 @@ fn remote_docker_sends_only_changed_layers() {
     let _daemon = start_remote_docker(&mut service);
     up_with_page(&service, "one");
     assert_small_load(&up_with_page(&service, "two"));
-}
-
-/// Returns a port that nothing listens on.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 #[test]

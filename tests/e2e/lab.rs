@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -38,11 +39,21 @@ pub(crate) fn bound_command(program: &str) -> Command {
     command
 }
 
-/// Returns a free port: this one, which keeps recorded texts the same, or any other.
+/// Returns a free port: this one, which keeps recorded texts the same, or any other if it is 0
+/// or in use. A port that the system selects could be given to another test, or to a connection,
+/// before its program listens on it.
 pub(crate) fn free_port(host: &str, preferred: u16) -> u16 {
-    let listener =
-        TcpListener::bind((host, preferred)).or_else(|_| TcpListener::bind((host, 0))).unwrap();
-    listener.local_addr().unwrap().port()
+    /// Below the ports of connections and of Services.
+    const FIRST: u32 = 20_000;
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let is_free = |port: &u16| TcpListener::bind((host, *port)).is_ok();
+    if preferred != 0 && is_free(&preferred) {
+        return preferred;
+    }
+    // Another run has another process ID.
+    let first = std::process::id() % 100 * 100;
+    let next = || FIRST + (first + COUNT.fetch_add(1, Ordering::SeqCst)) % 10_000;
+    std::iter::repeat_with(|| next().try_into().unwrap()).take(10_000).find(is_free).unwrap()
 }
 
 /// Runs a command and returns its standard output; fails the test if the command fails.
