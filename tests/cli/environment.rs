@@ -27,6 +27,11 @@ const USER: [(&str, &str); 18] = [
     ("SSH_AUTH_SOCK", "/run/agent"),
 ];
 
+/// Records a call. An earlier process may have had the same ID.
+const RECORD: &str = r#"call="$FAKE/call-$$"
+while [ -e "$call" ]; do call=$call-; done
+{ printf 'NAME %s\n' "$*"; env; } >"$call""#;
+
 /// Creates a project whose tools record their command lines and variables.
 fn recording_project() -> Project {
     let project = Project::new();
@@ -36,8 +41,7 @@ fn recording_project() -> Project {
     project.write("fake/docker-info", r#"[["driver-type","io.containerd.snapshotter.v1"]]"#);
     project.write("fake/docker-context", "unix:///run/docker.sock");
     let record = |name: &str, rest: &str| {
-        let record = format!("{{ printf '{name} %s\\n' \"$*\"; env; }} >\"$FAKE/call-$$\"");
-        project.script(name, &format!("{record}\n{rest}"));
+        project.script(name, &format!("{}\n{rest}", RECORD.replace("NAME", name)));
     };
     record("cargo", &format!("[ \"$1\" = build ] || exec {} \"$@\"", env!("CARGO")));
     record("helm", "cat \"$FAKE/chart.yaml\"");
