@@ -11,8 +11,14 @@ const FAILING_EXPORT: &str = r#"case "$1 $*" in
 	printf 'docker %s\n' "$*" >>"$FAKE/log"
 	dest=${*##*dest=}
 	mkdir -p "${dest%%\"*}/ingest/1"
-	echo 'ERROR: write: no space left on device' >&2
+	cat "$FAKE/export-error" >&2
 	exit 1
+	;;
+"info "*)
+	if grep -q Unavailable "$FAKE/export-error" && grep -q '^docker build' "$FAKE/log"; then
+		echo 'Cannot connect to the Docker daemon at tcp://far:2376. Is the docker daemon running?' >&2
+		exit 1
+	fi
 	;;
 esac
 exec DOCKER "$@""#;
@@ -23,6 +29,7 @@ fn far_project() -> Project {
     project.write("fake/docker-version", "29.0.0").write("fake/builder", EMULATING);
     project.write("fake/docker-info", r#"[["driver-type","io.containerd.snapshotter.v1"]]"#);
     project.write("fake/docker-context", "tcp://far:2376");
+    project.write("fake/export-error", "ERROR: write: no space left on device\n");
     let docker = fs::canonicalize(project.path("bin/docker")).unwrap();
     project.script("docker", &FAILING_EXPORT.replace("DOCKER", &docker.display().to_string()));
     project
@@ -47,6 +54,31 @@ fn image_is_built_without_export_if_export_fails() {
     assert!(builds.iter().all(|build| build.contains(image)), "{builds:?}");
     assert!(builds[0].contains("type=oci,tar=false,compression=zstd,"), "{builds:?}");
     assert!(!builds[1].contains("type=oci"), "{builds:?}");
+}
+
+#[test]
+fn lost_daemon_is_reported_once() {
+    let project = far_project();
+    let lost = "failed to receive status: rpc error: code = Unavailable desc = error reading from server: EOF";
+    project.write("fake/export-error", &format!("ERROR: {lost}\n"));
+    let ran = project.run(&["up"]);
+    ran.code(1);
+    assert_eq!(ran.err().matches(lost).count(), 1, "{}", ran.err());
+    assert!(!ran.err().contains("Note"), "{}", ran.err());
+    assert_eq!(builds(&project).len(), 1);
+    let left = fs::read_dir(project.path(".cache/kdev")).unwrap().flatten();
+    let left = left.filter(|entry| entry.file_name().to_string_lossy().starts_with("layout-"));
+    assert_eq!(left.count(), 0);
+}
+
+#[test]
+fn unusable_cache_folder_does_not_fail_up() {
+    let project = Project::new();
+    project.write("not-a-folder", "");
+    let cache = project.path("not-a-folder").display().to_string();
+    let ran = project.run_with(&[("XDG_CACHE_HOME", &cache)], &["up"]);
+    assert!(!ran.err().contains("not-a-folder"), "{}", ran.err());
+    ran.code(0);
 }
 
 #[test]

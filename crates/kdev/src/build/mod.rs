@@ -77,7 +77,11 @@ pub(crate) fn build(cx: &Cx, store: &ImageStore, config: &Config) -> Result<Buil
         run_build(cx, command, store.engine().program(), image.clone(), display.clone())
     };
     let mut result = run(&outputs);
-    if result.is_err() && outputs.is_written() && !cx.interrupt().is_raised() {
+    if result.is_err()
+        && outputs.is_written()
+        && !cx.interrupt().is_raised()
+        && store.is_responding(cx)
+    {
         let text = "failed to export the new layers; building the image without an export";
         cx.emit(Event::Note { text: text.to_owned() });
         outputs = outputs.without_layout();

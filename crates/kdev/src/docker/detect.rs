@@ -100,6 +100,11 @@ impl Docker {
         self.info.as_deref().cloned().map_or_else(|| daemon_info(cx, &self.path), Ok)
     }
 
+    /// Returns whether the daemon responds now.
+    pub(crate) fn is_responding(&self, cx: &Cx) -> bool {
+        daemon_info(cx, &self.path).is_ok()
+    }
+
     /// Returns the address of the daemon as a URL.
     fn address(&self, cx: &Cx) -> Result<String> {
         let sh = cx.shell()?;

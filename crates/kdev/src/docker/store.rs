@@ -128,6 +128,14 @@ impl ImageStore {
         }
     }
 
+    /// Returns whether the daemon, if there is one, responds now.
+    pub(crate) fn is_responding(&self, cx: &Cx) -> bool {
+        match self {
+            Self::Docker(docker) => docker.is_responding(cx),
+            Self::Podman(_) => true,
+        }
+    }
+
     /// Makes the next run read the facts about the builder again, because a build has failed.
     pub(crate) fn forget_facts(&self, cx: &Cx, named: Option<&str>) {
         if let Self::Docker(docker) = self {
