@@ -270,8 +270,12 @@ fn fingerprint_files(settings: &DockerSettings) -> String {
     let contexts = config.flat_map(|dir| list(&dir.join("contexts/meta")));
     files.extend(contexts.map(|dir| dir.join("meta.json")));
     if let Some(dir) = settings.buildx_dir() {
-        files.push(dir.join("current"));
-        files.extend(["defaults", "instances"].iter().flat_map(|name| list(&dir.join(name))));
+        files.extend(list(&dir.join("instances")));
+        // Each build writes the address of its daemon to `current`.
+        if has_buildx_alias(settings) {
+            files.push(dir.join("current"));
+            files.extend(list(&dir.join("defaults")));
+        }
     }
     let digest = |file: &PathBuf| digest::sha256(&fs::read(file).unwrap_or_default());
     let digests: String = files.iter().map(digest).collect();
@@ -428,17 +432,21 @@ mod tests {
         assert_eq!(cache("2", &[], None).get(), None);
         assert_eq!(cache("1", &[("DOCKER_HOST", "tcp://h")], None).get(), None);
         assert_eq!(cache("1", &[], Some("far")).get(), None);
-        for file in [
-            "config.json",
-            "buildx/current",
-            "buildx/instances/far",
-            "contexts/meta/a/meta.json",
-            "cli-plugins/docker-buildx",
+        let alias = r#"{"aliases":{"builder":"buildx"}}"#;
+        for (file, text, is_setting) in [
+            // Without the alias, `docker build` does not use the builder of this file.
+            ("buildx/current", "other", false),
+            ("config.json", alias, true),
+            ("buildx/current", "{}", true),
+            ("buildx/defaults/a", "{}", true),
+            ("buildx/instances/far", "{}", true),
+            ("contexts/meta/a/meta.json", "{}", true),
+            ("cli-plugins/docker-buildx", "{}", true),
         ] {
             let path = dir.path().join("docker-config").join(file);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, "{}").unwrap();
-            assert_eq!(cache("1", &[], None).get(), None, "{file}");
+            fs::write(path, text).unwrap();
+            assert_eq!(cache("1", &[], None).get().is_none(), is_setting, "{file}");
             cache("1", &[], None).put(&facts);
             assert_eq!(cache("1", &[], None).get().as_ref(), Some(&facts));
         }
