@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 const DAEMON_DRIVER: &str = "docker";
 /// The label of a worker that stores images in containerd.
 const SNAPSHOTTER_LABEL: &str = "org.mobyproject.buildkit.worker.snapshotter:";
+/// The names of the field with the version of `BuildKit`; the second one is that of older
+/// versions of buildx.
+const VERSION_FIELDS: [&str; 2] = ["BuildKit version:", "Buildkit:"];
 /// The first `BuildKit` whose image layouts have the file `oci-layout`.
 const WRITES_LAYOUTS: (u32, u32) = (0, 12);
 /// The first `BuildKit` that exports a build twice: into Docker, and as an image layout.
@@ -37,7 +40,9 @@ impl Builder {
         // Each node begins with its name.
         let nodes: Vec<String> =
             nodes.split("\nName:").skip(1).map(|node| format!("Name:{node}")).collect();
-        let version = |node: &String| parse_version(&self::field(node, "BuildKit version:")?);
+        let version = |node: &String| {
+            parse_version(&VERSION_FIELDS.iter().find_map(|name| self::field(node, name))?)
+        };
         let node = nodes.iter().find(|node| version(node).is_some());
         let platforms: Vec<String> =
             nodes.iter().filter_map(|node| self::field(node, "Platforms:")).collect();
@@ -155,7 +160,8 @@ Status:   inactive
         };
         let table = [
             (CONTAINERD, Some(containerd)),
-            (CLASSIC, Some(classic)),
+            (CLASSIC, Some(classic.clone())),
+            (&CLASSIC.replace("BuildKit version", "Buildkit"), Some(classic)),
             (INACTIVE, Some(builder("far", "remote"))),
             ("ERROR: no builder \"far\" found\n", None),
         ];
