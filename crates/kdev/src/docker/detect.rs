@@ -51,9 +51,8 @@ impl Docker {
 
     /// Records that the daemon cannot push to this machine.
     pub(crate) fn record_refused_push(&self, cx: &Cx, named: Option<&str>) {
-        let Some(cache) = self.facts_cache(cx, named) else { return };
-        if let Some(facts) = cache.get() {
-            cache.put(&facts.with_refused_push());
+        if let Some(cache) = self.facts_cache(cx, named) {
+            cache.refuse_push();
         }
     }
 

@@ -254,6 +254,13 @@ impl FactsCache {
         let _ = self.path.parent().map(write);
     }
 
+    /// Records that the daemon could not push to this machine, also without other facts.
+    pub(crate) fn refuse_push(&self) {
+        let kept = self.read().map(|kept| (kept.facts, kept.is_stale));
+        let (facts, is_stale) = kept.unwrap_or_else(|| (DockerFacts::default(), true));
+        self.write(facts.with_refused_push(), is_stale);
+    }
+
     /// Marks the facts as stale, so that the next run asks again.
     pub(crate) fn forget(&self) {
         if let Some(kept) = self.read() {
@@ -450,11 +457,17 @@ mod tests {
             cache("1", &[], None).put(&facts);
             assert_eq!(cache("1", &[], None).get().as_ref(), Some(&facts));
         }
-        let refused = facts.with_refused_push();
-        cache("1", &[], None).put(&refused);
+        cache("1", &[], None).refuse_push();
+        assert_eq!(cache("1", &[], None).get().map(|kept| kept.address), Some(facts.address));
         cache("1", &[], None).forget();
         assert_eq!(cache("1", &[], None).get(), None);
-        assert_eq!(cache("1", &[], None).refused_push_at(), refused.refused_push_at);
+        assert!(cache("1", &[], None).refused_push_at().is_some());
         assert_eq!(cache("2", &[], None).refused_push_at(), None);
+        // The facts are not complete, or stale.
+        for kept in ["2", "1"] {
+            cache(kept, &[], None).refuse_push();
+            assert_eq!(cache(kept, &[], None).get(), None);
+            assert!(cache(kept, &[], None).refused_push_at().is_some());
+        }
     }
 }
