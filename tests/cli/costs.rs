@@ -61,6 +61,9 @@ fn changed_load_requests_only_layers_of_image() {
         "version, containers ls, \
          images check, content ls, snapshots info, image import, images check",
     );
+    let calls = project.calls();
+    let list = calls.lines().find(|call| call.contains(" content ls ")).unwrap_or_default();
+    assert!(LAYERS.iter().all(|layer| list.contains(layer)), "{list}");
 }
 
 #[test]
