@@ -105,7 +105,11 @@ fn slightly_changed_layer_is_sent_as_patch() {
 /// Deletes the measured link rates: a link without one counts as slow. The links of the lab
 /// are so fast that kdev would send no patch.
 fn delete_rates(service: &Service) {
-    fs::remove_dir_all(service.path("cache/kdev/records/rates")).unwrap();
+    let rates = service.path("cache/kdev/records/rates");
+    // A short transfer is not measured.
+    if rates.exists() {
+        fs::remove_dir_all(rates).unwrap();
+    }
 }
 
 #[test]
