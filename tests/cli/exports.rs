@@ -98,18 +98,15 @@ fn failed_build_is_not_repeated() {
 
 #[test]
 fn load_flag_and_old_buildkit_prevent_export() {
-    let project = far_project();
-    let check = |setting: &str| {
-        project.config(setting);
+    let with_flag = far_project();
+    with_flag.config("docker-build = [\"--load\"]");
+    let with_old_buildkit = far_project();
+    with_old_buildkit.write("fake/builder", &EMULATING.replace("v0.25.1", "v0.12.5"));
+    for project in [with_flag, with_old_buildkit] {
         let ran = project.run(&["up"]);
         let builds = builds(&project);
         assert_eq!(builds.len(), 1, "{}", ran.err());
         assert!(!builds[0].contains("type=oci"), "{builds:?}");
         assert!(!builds[0].contains("type=image"), "{builds:?}");
-    };
-    check("docker-build = [\"--load\"]");
-    // Another version of the daemon, because the facts about this one are kept.
-    project.write("fake/docker-version", "29.0.1");
-    project.write("fake/builder", &EMULATING.replace("v0.25.1", "v0.12.5"));
-    check("");
+    }
 }
