@@ -278,10 +278,9 @@ fn fingerprint_files(settings: &DockerSettings) -> String {
     files.extend(contexts.map(|dir| dir.join("meta.json")));
     if let Some(dir) = settings.buildx_dir() {
         files.extend(list(&dir.join("instances")));
-        // Each build writes the address of its daemon to `current`.
         if has_buildx_alias(settings) {
-            files.push(dir.join("current"));
             files.extend(list(&dir.join("defaults")));
+            files.extend(Some(dir.join("current")).filter(|file| names_builder(file)));
         }
     }
     let digest = |file: &PathBuf| digest::sha256(&fs::read(file).unwrap_or_default());
@@ -291,6 +290,14 @@ fn fingerprint_files(settings: &DockerSettings) -> String {
     let times = plugins.map(|dir| fs::metadata(dir.join("docker-buildx"))?.modified());
     let times: Vec<Option<SystemTime>> = times.map(Result::ok).collect();
     format!("{digests} {times:?}")
+}
+
+/// Returns whether the file `current` of buildx names a builder. Each build writes the address of
+/// its daemon to this file, which is no setting.
+fn names_builder(current: &Path) -> bool {
+    let text = fs::read(current).unwrap_or_default();
+    let json: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+    json["Name"].as_str().is_some_and(|name| !name.is_empty())
 }
 
 /// Returns the paths in a directory, sorted.
@@ -442,9 +449,11 @@ mod tests {
         let alias = r#"{"aliases":{"builder":"buildx"}}"#;
         for (file, text, is_setting) in [
             // Without the alias, `docker build` does not use the builder of this file.
-            ("buildx/current", "other", false),
+            ("buildx/current", r#"{"Key":"unix:///a","Name":"far"}"#, false),
+            ("buildx/current", "{}", false),
             ("config.json", alias, true),
-            ("buildx/current", "{}", true),
+            ("buildx/current", r#"{"Key":"unix:///a","Name":""}"#, false),
+            ("buildx/current", r#"{"Key":"unix:///a","Name":"far"}"#, true),
             ("buildx/defaults/a", "{}", true),
             ("buildx/instances/far", "{}", true),
             ("contexts/meta/a/meta.json", "{}", true),
