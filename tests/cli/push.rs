@@ -71,7 +71,7 @@ fn docker_over_ssh_pushes_to_forwarded_port() {
     assert!(forward.starts_with("ssh -F /dev/null -S /"), "{forward}");
     let (_, ports) = forward.split_once("-R 127.0.0.1:").unwrap();
     let port = ports.split(':').next().unwrap();
-    let expected = format!("docker push --quiet 127.0.0.1:{port}/kdev:push");
+    let expected = format!("docker push 127.0.0.1:{port}/kdev:push");
     assert_eq!(pushes(&calls).first(), Some(&expected.as_str()), "{calls}");
 }
 
@@ -81,7 +81,7 @@ fn server_selects_port_if_usual_one_is_in_use() {
     project.write("fake/ssh-port-taken", "");
     let (messages, calls) = load(&project, '2');
     assert!(!messages.contains("Note "), "{messages}");
-    let expected = "docker push --quiet 127.0.0.1:40001/kdev:push";
+    let expected = "docker push 127.0.0.1:40001/kdev:push";
     assert_eq!(pushes(&calls).first(), Some(&expected), "{calls}");
 }
 

@@ -7,6 +7,7 @@
 //! - `node_images.rs`: images on a node that resemble the requested ones
 //! - `node_layers.rs`: the layers that a node has, and the plan of the layers to send
 //! - `partial_archive.rs`: the archive that is sent to a node
+//! - `pushed.rs`: the manifests that were pushed to an endpoint
 //! - `reference.rs`: names, tags and digests of images
 
 pub mod archive;
@@ -16,4 +17,5 @@ pub mod local;
 pub mod node_images;
 pub mod node_layers;
 pub mod partial_archive;
+pub mod pushed;
 pub mod reference;

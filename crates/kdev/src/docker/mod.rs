@@ -268,8 +268,9 @@ impl Docker {
         Ok(())
     }
 
-    /// Pushes an image to an open endpoint, under a temporary tag.
-    pub(crate) fn push(&self, cx: &Cx, image: &BuiltImage, registry: &str) -> Result<()> {
+    /// Pushes an image to an open endpoint, under a temporary tag. Returns what Docker prints:
+    /// among others, the digest of the pushed manifest.
+    pub(crate) fn push(&self, cx: &Cx, image: &BuiltImage, registry: &str) -> Result<String> {
         let sh = cx.shell()?;
         let run = |args: &[&str]| {
             // kdev's endpoint is no registry with signed tags.
@@ -282,10 +283,10 @@ impl Docker {
         let platform = ["--platform", &image.platform];
         let platform_flag: &[&str] =
             if self.containerd_store && self.supports_save_platform { &platform } else { &[] };
-        let pushed = run(&[&["push", "--quiet"], platform_flag, &[&name]].concat());
+        let pushed = run(&[&["push"], platform_flag, &[&name]].concat());
         let untag = Command::new(self.cmd(&sh).args(["image", "rm", "--no-prune", &name]));
         let _ = untag.ignore_interrupt().timeout(TOOL_TIMEOUT).output(cx);
-        pushed.map(|_| ())
+        Ok(pushed?.text())
     }
 
     /// Returns the command that writes the archive of an image to stdout.

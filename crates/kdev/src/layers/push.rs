@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{ACCEPT, CONTENT_LENGTH, HeaderMap, LOCATION, RANGE};
 use hyper::http::response::Builder;
@@ -30,7 +30,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use kdev_core::image::archive;
 use kdev_core::image::built::BuiltImage;
-use serde::Deserialize;
+use kdev_core::image::pushed::PushedManifests;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::cx::Cx;
@@ -42,6 +42,8 @@ const SNIFF_BYTES: u64 = 16 << 10;
 /// How much compressed data is always accepted, for an image of any size. Docker compresses
 /// about 25 MB/s, while `docker save` writes about 75 MB/s.
 pub(crate) const MAX_PUSH_BYTES: u64 = 16 << 20;
+/// Larger manifests are rejected; containerd has the same limit.
+const MAX_MANIFEST_BYTES: usize = 8 << 20;
 
 /// The layers that Docker must push.
 pub(crate) enum LayerRequest {
@@ -75,23 +77,10 @@ struct PushSession {
 struct Received {
     committed: BTreeSet<String>,
     stored: BTreeMap<String, String>,
-    digests: BTreeMap<String, String>,
-    config_digest: Option<String>,
+    manifests: PushedManifests,
     /// Uploads that were acknowledged early. They are kept because dropping them would reset
     /// the connection before Docker has read the response.
     abandoned_uploads: Vec<Incoming>,
-}
-
-/// The fields of the image manifest that give the digests of the layers.
-#[derive(Deserialize)]
-struct Manifest {
-    config: Descriptor,
-    layers: Vec<Descriptor>,
-}
-
-#[derive(Deserialize)]
-struct Descriptor {
-    digest: String,
 }
 
 /// The source of an upload.
@@ -140,7 +129,7 @@ pub(crate) fn push(
     {
         docker.refuse_endpoint(cx, &endpoint);
     }
-    let config_digest = session.received().config_digest.take();
+    let config_digest = session.record(&image.id, pushed.as_deref().unwrap_or_default());
     Pushed { has_succeeded: pushed.is_ok(), config_digest }
 }
 
@@ -159,7 +148,6 @@ fn serve<T>(
         let pushed = push();
         drop(stop);
         server.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        session.record_digests();
         Ok(pushed)
     })
 }
@@ -342,32 +330,36 @@ impl PushSession {
         created(&digest)
     }
 
-    /// Receives a manifest and records which digest belongs to which layer: its layers are in
-    /// the order of the image's diffIDs. If there is one manifest per platform, only the one
-    /// whose configuration has these diffIDs is used.
     async fn receive_manifest(&self, body: Incoming) -> Builder {
-        let Ok(body) = body.collect().await else { return status(StatusCode::BAD_REQUEST) };
-        let bytes = body.to_bytes();
-        if let Ok(Manifest { config, layers }) = serde_json::from_slice(&bytes)
-            && self.layers.config(&config.digest).and_then(|json| archive::diff_ids(&json)).as_ref()
-                == Some(&self.diff_ids)
-        {
-            let digests = layers.into_iter().map(|layer| layer.digest);
-            let mut received = self.received();
-            received.digests = digests.zip(self.diff_ids.iter().cloned()).collect();
-            received.config_digest = Some(config.digest);
+        match Limited::new(body, MAX_MANIFEST_BYTES).collect().await {
+            Ok(body) => created(&self.received().manifests.add(body.to_bytes().to_vec())),
+            Err(_) => status(StatusCode::BAD_REQUEST),
         }
-        created(&kdev_core::image::digest::sha256(&bytes))
     }
 
-    fn record_digests(&self) {
-        let mut received = self.received();
-        let stored = std::mem::take(&mut received.stored);
-        let pushed = received.digests.iter().map(|(k, v)| (k.clone(), v.clone()));
-        let known: BTreeMap<String, String> = stored.into_iter().chain(pushed).collect();
+    /// Records which digest belongs to which layer: the layers of a manifest are in the order
+    /// of the image's diffIDs. Returns the digest of the configuration.
+    ///
+    /// Only a manifest counts whose digest is the ID of the image, or was printed by Docker: other
+    /// users of the machine can also push. If there is one manifest per platform, only the one
+    /// whose configuration has these diffIDs is used.
+    fn record(&self, id: &str, printed: &str) -> Option<String> {
+        let received = std::mem::take(&mut *self.received());
+        let is_confirmed =
+            |digest: &str| digest == id || printed.split_whitespace().any(|word| word == digest);
+        let diff_ids = |config: &str| archive::diff_ids(&self.layers.config(config)?);
+        let pushed =
+            received.manifests.confirmed(is_confirmed).into_iter().find(|manifest| {
+                diff_ids(&manifest.config_digest).as_ref() == Some(&self.diff_ids)
+            });
+        let mut known = received.stored;
+        if let Some(manifest) = &pushed {
+            known.extend(manifest.layers.iter().cloned().zip(self.diff_ids.iter().cloned()));
+        }
         if !known.is_empty() {
             self.layers.record_digests(&self.endpoint, &known);
         }
+        pushed.map(|manifest| manifest.config_digest)
     }
 }
 
@@ -402,5 +394,49 @@ impl Read for UploadReader {
         let count = buffer.len().min(self.rest.len());
         buffer[..count].copy_from_slice(&self.rest.split_to(count));
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forged_manifest_of_other_user_is_ignored() {
+        let dir = tempfile::tempdir().unwrap();
+        let layers = LayerCache::open_in(dir.path()).unwrap();
+        let diff_id = format!("sha256:{}", "1".repeat(64));
+        let config = |command: &str| {
+            let json = format!(r#"{{"cmd":"{command}","rootfs":{{"diff_ids":["{diff_id}"]}}}}"#);
+            layers.store(json.as_bytes()).unwrap().0
+        };
+        let manifest = |config: &str, layer: &str| {
+            format!(r#"{{"config":{{"digest":"{config}"}},"layers":[{{"digest":"{layer}"}}]}}"#)
+        };
+        let (own, forged) = (config("own"), config("forged"));
+        let image = BuiltImage {
+            reference: kdev_core::image::reference::Reference::parse("app:1").unwrap(),
+            config_digest: String::new(),
+            platform: "linux/amd64".to_owned(),
+            size: 1,
+            id: String::new(),
+            layers: vec![diff_id.clone()],
+        };
+        let record = |endpoint: &str, id: &str, printed: &str| {
+            let session =
+                PushSession::new(layers.clone(), endpoint, &LayerRequest::Unpushed, &image);
+            for manifest in [manifest(&own, "own"), manifest(&forged, "forged")] {
+                session.received().manifests.add(manifest.into_bytes());
+            }
+            session.record(id, printed)
+        };
+        let pushed = kdev_core::image::digest::sha256(manifest(&own, "own").as_bytes());
+        let printed = format!("push: digest: {pushed} size: 9\n");
+        assert_eq!(record("printed", "", &printed), Some(own.clone()));
+        assert_eq!(record("id", &pushed, ""), Some(own.clone()));
+        assert_eq!(record("unconfirmed", "", ""), None);
+        let known = BTreeMap::from([("own".to_owned(), diff_id.clone())]);
+        assert_eq!(layers.known_digests("printed"), known);
+        assert!(layers.known_digests("unconfirmed").is_empty());
     }
 }
