@@ -96,9 +96,11 @@ impl Project {
         self
     }
 
-    /// Adds lines to `[package.metadata.kdev]`.
+    /// Adds the table `[package.metadata.kdev]` with these lines.
     pub(crate) fn config(&self, lines: &str) -> &Self {
         let cargo = fs::read_to_string(self.path("Cargo.toml")).unwrap();
+        // cargo rejects a second table, so that a test would check the error.
+        assert!(!cargo.contains("[package.metadata.kdev]"), "{cargo}");
         self.write("Cargo.toml", &format!("{cargo}\n[package.metadata.kdev]\n{lines}\n"))
     }
 
