@@ -67,6 +67,22 @@ fn default_platform_that_fits_a_node_is_not_passed() {
 }
 
 #[test]
+fn default_platform_is_that_of_selected_builder() {
+    let far = EMULATING.replace("Driver:        docker", "Driver:        remote");
+    let far = far.replace("linux/amd64, linux/amd64/v2, linux/arm64", "linux/arm64, linux/amd64");
+    let project = arm_project(&[("n1", "10.0.0.1", "amd64")], &far);
+    project.write("fake/image-arch", "amd64").config("docker-build = [\"--load\"]");
+    // `docker buildx install` and `docker buildx use`.
+    fs::create_dir(project.path(".docker")).unwrap();
+    project.write(".docker/config.json", r#"{"aliases":{"builder":"buildx"}}"#);
+    project.run(&["up"]).code(0);
+    assert!(build(&project).contains(" --platform linux/amd64 "), "{}", project.calls());
+    project.write(".docker/config.json", "{}");
+    project.run(&["up"]).code(0);
+    assert!(!build(&project).contains("--platform"), "{}", project.calls());
+}
+
+#[test]
 fn platform_of_user_is_kept() {
     let project = arm_project(&ARM, EMULATING);
     let variable = [("DOCKER_DEFAULT_PLATFORM", "linux/arm64")];

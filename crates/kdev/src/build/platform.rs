@@ -11,7 +11,7 @@ use crate::build::error::{Error, Result};
 use crate::build::sources::{self, PlatformUse};
 use crate::config::Config;
 use crate::cx::Cx;
-use crate::docker::{Builder, Docker, ImageStore};
+use crate::docker::{self, Builder, Docker, ImageStore};
 
 /// The operating system of the images that kdev loads.
 const SYSTEM: &str = "linux/";
@@ -49,9 +49,8 @@ fn is_set(cx: &Cx, store: &ImageStore, config: &Config) -> bool {
 /// Returns the platform that the builder builds for by default, if it is known.
 fn default_platform(cx: &Cx, store: &ImageStore, config: &Config) -> Result<Option<String>> {
     let named = config.builder_name();
-    let variable = cx.docker_settings().variable("BUILDX_BUILDER");
     let ImageStore::Docker(docker) = store else { return Ok(Some(store.platform().to_owned())) };
-    if named.or(variable).is_none() {
+    if !docker::selects_builder(cx.docker_settings(), named) {
         return Ok(Some(docker.platform.clone()));
     }
     let builder = docker.facts(cx, named)?.builder.filter(Builder::keeps_results);

@@ -167,6 +167,12 @@ pub(crate) fn builder_name<'a>(
     explicit.or_else(|| (!has_buildx_alias(settings)).then_some(context))
 }
 
+/// Returns whether the user has selected a builder instead of the daemon of the context.
+pub(crate) fn selects_builder(settings: &DockerSettings, named: Option<&str>) -> bool {
+    let is_explicit = named.is_some() || settings.variable("BUILDX_BUILDER").is_some();
+    is_explicit || has_buildx_alias(settings)
+}
+
 /// Returns whether `docker build` is an alias of `docker buildx build`, as `docker buildx
 /// install` sets it. Only then it uses the builder that `docker buildx use` has selected.
 fn has_buildx_alias(settings: &DockerSettings) -> bool {

@@ -47,7 +47,7 @@ pub use error::{DockerHost, Error};
 pub use kdev_core::image::local::Engine;
 pub use namespace::run_namespace_helper;
 use facts::DaemonInfo;
-pub(crate) use facts::{DockerFacts, LayerSource};
+pub(crate) use facts::{DockerFacts, LayerSource, selects_builder};
 pub(crate) use layout::NO_ATTESTATIONS;
 pub(crate) use podman::{ADD_USER_IDS, Podman};
 pub(crate) use reach::Endpoint;
