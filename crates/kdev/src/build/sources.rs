@@ -158,8 +158,9 @@ fn start_stage(stages: &[Stage], from: &Instruction, global: &Variables) -> Stag
     let base = base.and_then(|base| find_named_stage(stages, &base));
     let variables = base.map(|index| stages[index].variables.clone()).unwrap_or_default();
     let platform = from.args.iter().find_map(|word| word.strip_prefix("--platform="));
-    let has_own_platform = match platform.map(unquote) {
-        Some("$TARGETPLATFORM" | "${TARGETPLATFORM}") => false,
+    let has_own_platform = match platform {
+        // `$TARGETPLATFORM`, or `linux/$TARGETARCH`.
+        Some(platform) if platform.contains("TARGET") => false,
         Some(_) => true,
         None => base.is_some_and(|index| stages[index].has_own_platform),
     };
@@ -318,7 +319,7 @@ mod tests {
         type Row<'a> = (&'a str, Option<&'a str>, bool, Option<usize>, usize);
         let run = "FROM base\nRUN true\n";
         let cross = "FROM --platform=$BUILDPLATFORM rust AS build\nRUN cargo build\nFROM scratch\nCOPY --from=build /app /app\nCOPY page /\n";
-        let table: [Row; 12] = [
+        let table: [Row; 13] = [
             ("FROM scratch\nCOPY app /app\n", None, false, None, 1),
             (run, None, false, Some(2), 0),
             (cross, None, false, None, 1),
@@ -338,6 +339,7 @@ mod tests {
             (&cross.replace("--from=build ", ""), None, false, None, 2),
             (&format!("{run}FROM scratch\nCOPY a /a\n"), None, false, None, 1),
             ("FROM --platform=linux/arm64 base\nRUN true\n", None, true, None, 0),
+            ("FROM --platform=linux/$TARGETARCH base\nRUN true\n", None, false, Some(2), 0),
             ("", None, false, None, 0),
         ];
         for (text, target, is_set, first_run, copied) in table {
