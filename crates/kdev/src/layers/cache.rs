@@ -298,6 +298,8 @@ fn remove_old_files(dir: &Path) -> io::Result<()> {
 fn is_old_name(name: &str) -> bool {
     let Some((stem, kind)) = name.rsplit_once('.') else { return false };
     match kind {
+        // The temporary file of a run that was killed.
+        _ if stem.is_empty() => kind.len() == 9 && kind.starts_with("tmp"),
         "tar" | "json" | "builds" | "rate" => stem.strip_prefix("sha256-").is_some_and(is_hex),
         "digests" => ["archives", "configs"].contains(&stem) || stem.starts_with("127."),
         _ => false,

@@ -40,9 +40,13 @@ fn old_files_are_removed_once() {
     let hex = "0a".repeat(32);
     let old = ["tar", "json", "builds", "rate"].map(|kind| format!("sha256-{hex}.{kind}"));
     let digests = ["127.0.0.1:47600", "127.0.0.1:47600@root@far", "archives", "configs"];
-    let old = old.into_iter().chain(digests.map(|name| format!("{name}.digests")));
+    let old = old
+        .into_iter()
+        .chain([".tmpAb12cD".to_owned()])
+        .chain(digests.map(|name| format!("{name}.digests")));
     let old: Vec<PathBuf> = old.map(|name| layers.join(name)).collect();
-    let others = ["sha256-0a.tar", "my.digests", "notes.json", &format!("sha256-{hex}.txt")];
+    let others =
+        [".tmp", "sha256-0a.tar", "my.digests", "notes.json", &format!("sha256-{hex}.txt")];
     let others = others.map(|name| layers.join(name));
     old.iter().chain(&others).for_each(|path| fs::write(path, "x").unwrap());
     LayerCache::open_in(dir.path()).unwrap();
