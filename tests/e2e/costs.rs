@@ -67,12 +67,13 @@ fn start_relays(service: &Service) -> [Relay; 2] {
     let relays = ADDRESSES.map(Relay::start);
     let mut config = String::new();
     for ((node, address), relay) in NODES.iter().zip(ADDRESSES).zip(&relays) {
-        config += &format!(
-            "Host {node} {address}\n  HostName 127.0.0.1\n  Port {}\n  HostKeyAlias {address}\n",
-            relay.port
-        );
+        let port = relay.port;
+        let host = format!("Host {node} {address}\n  HostName 127.0.0.1\n  Port {port}\n");
+        config.push_str(&host);
+        config.extend(["  HostKeyAlias ", address, "\n"]);
     }
-    config += &format!("Host *\nInclude {}\n", state("ssh/config").display());
+    config.push_str("Host *\nInclude ");
+    config.extend([state("ssh/config").to_str().unwrap(), "\n"]);
     service.write("ssh-config", &config);
     relays
 }
@@ -97,7 +98,9 @@ fn load_sends_little_besides_layers() {
     for page in ["one", "two"] {
         service.set_page(page);
         run(docker(&["build", "--tag", service.name, "."]).current_dir(service.dir()));
-        relays.each_ref().map(Relay::take);
+        for relay in &relays {
+            relay.take();
+        }
         let layers = load(&service);
         let sent = relays.each_ref().map(Relay::take);
         let is_small = |(sent, layers)| sent - layers <= MAX_BYTES_ABOVE_LAYERS;
