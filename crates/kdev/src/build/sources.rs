@@ -159,9 +159,9 @@ fn start_stage(stages: &[Stage], from: &Instruction, global: &Variables) -> Stag
     let variables = base.map(|index| stages[index].variables.clone()).unwrap_or_default();
     let platform = from.args.iter().find_map(|word| word.strip_prefix("--platform="));
     let has_own_platform = match platform {
-        // `$TARGETPLATFORM`, or `linux/$TARGETARCH`.
-        Some(platform) if platform.contains("TARGET") => false,
-        Some(_) => true,
+        Some(platform) => {
+            !["TARGETPLATFORM", "TARGETARCH"].iter().any(|name| platform.contains(name))
+        }
         None => base.is_some_and(|index| stages[index].has_own_platform),
     };
     let needs = base.into_iter().collect();
