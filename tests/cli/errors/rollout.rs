@@ -295,8 +295,10 @@ fn result_of_deleted_job_is_read_from_its_events() {
     };
     let created = r#"{"reason":"SuccessfulCreate","message":"Created pod: app-1"}"#;
     let ran = run(&format!(r#"{created},{{"reason":"Completed","message":"Job completed"}}"#));
-    let end = format!("       Ready job/app: 1 pod in [TIME]
-    Finished {IMAGE} in [TIME]\n");
+    let end = format!(
+        "       Ready job/app: 1 pod in [TIME]
+    Finished {IMAGE} in [TIME]\n"
+    );
     assert!(ran.code(0).err().ends_with(&end), "{}", ran.err());
     let help = "run `kubectl --context kind-test --namespace default get events --field-selector involvedObject.name=app` to see its events";
     let error = |reason: &str| {
