@@ -58,6 +58,26 @@ impl Scenario {
         ));
     }
 
+    /// Waits until the kubelet of the node with this label has seen it. Before that, it rejects
+    /// pods that select the label.
+    fn wait_until_label_is_seen(&self, key: &str, value: &str) {
+        let selector = format!("{key}={value}");
+        let name = "--output=jsonpath={.items[0].metadata.name}";
+        let node = run(&mut kubectl("default", &["get", "nodes", "--selector", &selector, name]));
+        let image = self.image();
+        let pod = format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: probe}}\nspec:\n  nodeName: {node}\n  nodeSelector: {{{key}: {value}}}\n  tolerations: [{{operator: Exists}}]\n  terminationGracePeriodSeconds: 0\n  containers: [{{name: probe, image: {image:?}, imagePullPolicy: Never}}]\n"
+        );
+        let phase = || get(self.name, &["pod", "probe"])["status"]["phase"].clone();
+        wait_for("the kubelet to see the label", || {
+            self.apply(&pod);
+            wait_for("the probe", || (phase() != "Pending").then_some(()));
+            let is_accepted = phase() != "Failed";
+            run(&mut self.kubectl(&["delete", "pod", "probe", "--now"]));
+            is_accepted.then_some(())
+        });
+    }
+
     /// Waits until the rollout is complete and all pods are ready.
     fn wait_until_rolled_out(&self) {
         run(&mut self.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]));
@@ -200,13 +220,15 @@ fn unmatched_node_affinity_reports_node_selector() {
     let scenario = Scenario::with_claim("node-affinity", all_nodes_claim().breaks(Part::NodeList));
     scenario.build_and_load();
     let _undo = undo_on_nodes("label", &["disk-speed-"]);
-    scenario.schedule_pod(
+    // A kubelet that has not seen the new label yet rejects the pod; a Deployment replaces it.
+    scenario.schedule_deployment(
+        1,
         "affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: disk-speed, operator: In, values: [fast, faster]}]}]}}}",
         "",
     );
     scenario.wait_for_event("affinity/selector");
     scenario.assert_causes(&["node-selector"]).follow_help(0);
-    scenario.wait_until_ready();
+    scenario.wait_until_rolled_out();
 }
 
 #[test]
@@ -248,8 +270,9 @@ fn taint_and_missing_label_report_both_causes() {
     scenario.schedule_pod("nodeSelector: {taint-and-label: ssd}", "");
     scenario.wait_for_event("0/2 nodes are available");
     let report = scenario.assert_causes(&["untolerated-taints", "node-selector"]);
-    report.follow_help(0);
     report.follow_help(1);
+    scenario.wait_until_label_is_seen("taint-and-label", "ssd");
+    report.follow_help(0);
     scenario.wait_until_ready();
 }
 
