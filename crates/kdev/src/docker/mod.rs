@@ -148,12 +148,7 @@ impl Docker {
         let info = has_store.then(|| daemon_info(cx, &path)).transpose()?.map(Box::new);
         let containerd_store = info.as_ref().is_some_and(|info| info.has_containerd_store());
         let client = version.client.unwrap_or_default();
-        // The flag exists since client 28 and API 1.48; DOCKER_API_VERSION can select an older
-        // one.
-        let api_version = Some(client.api_version).filter(|version| !version.is_empty());
-        let supports_save_platform = major_minor(&api_version.unwrap_or(server.api_version))
-            >= (1, 48)
-            && major_minor(&client.version) >= (28, 0);
+        let supports_save_platform = version::supports_save_platform(&client, &server);
         let platform = format!("{}/{}", server.os, server.arch);
         Ok(Self {
             path,

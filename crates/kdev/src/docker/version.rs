@@ -3,6 +3,11 @@
 
 use serde::Deserialize;
 
+use crate::tools::major_minor;
+
+/// The first client, and the first version of the API, with `docker save --platform`.
+const SAVES_PLATFORM: ((u32, u32), (u32, u32)) = ((28, 0), (1, 48));
+
 /// The output of `docker version --format '{{json .}}'`.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -55,6 +60,18 @@ impl ComponentVersion {
     pub(crate) fn is_nerdctl(&self) -> bool {
         self.components.iter().any(|component| component.name == "buildctl")
     }
+}
+
+/// Returns whether `docker save` supports `--platform`.
+///
+/// A client uses the older one of both API versions, or that of `DOCKER_API_VERSION`. It
+/// reports its own version if the daemon does not respond within two seconds, such as over SSH.
+pub(crate) fn supports_save_platform(client: &ComponentVersion, server: &ComponentVersion) -> bool {
+    let (min_client, min_api) = SAVES_PLATFORM;
+    let reported = [client, server].map(|side| side.api_version.as_str());
+    major_minor(&client.version) >= min_client
+        && reported.iter().all(|api| api.is_empty() || major_minor(api) >= min_api)
+        && !reported.concat().is_empty()
 }
 
 /// Returns text that identifies a daemon and its version.
@@ -118,6 +135,33 @@ mod tests {
                 (client, server),
                 "{json}"
             );
+        }
+    }
+
+    #[test]
+    fn save_platform_needs_client_and_both_api_versions() {
+        // Negotiated; selected by `DOCKER_API_VERSION`; not negotiated in time; old clients.
+        let table = [
+            ("28.2.2", "1.48", "1.52", true),
+            ("28.2.2", "1.41", "1.41", false),
+            ("28.2.2", "1.41", "1.50", false),
+            ("28.2.2", "1.50", "1.41", false),
+            ("28.2.2", "1.50", "", true),
+            ("28.2.2", "", "1.50", true),
+            ("28.2.2", "", "1.41", false),
+            ("28.2.2", "", "", false),
+            ("27.5.1", "1.47", "1.50", false),
+            ("20.10.24", "", "1.50", false),
+        ];
+        for (version, client_api, server_api, expected) in table {
+            let side = |version: &str, api: &str| ComponentVersion {
+                version: version.to_owned(),
+                api_version: api.to_owned(),
+                ..ComponentVersion::default()
+            };
+            let (client, server) = (side(version, client_api), side("29.0.0", server_api));
+            let supported = supports_save_platform(&client, &server);
+            assert_eq!(supported, expected, "{version} {client_api} {server_api}");
         }
     }
 
