@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::project::Project;
+use crate::project::{IMAGE, Project, pod};
 
 const NO_PROBLEM: &str = "pod/app-n1 of deployment/app on n1: Ready\n  no problem found\n";
 
@@ -44,6 +44,21 @@ fn invalid_project_is_ignored() {
         // A project that is selected explicitly must be valid.
         project.run(&["why", "app", "--manifest-path", "Cargo.toml"]).code(90);
     }
+}
+
+/// A container that was running when its pod was read has exited again before its log is
+/// read: the kubelet has removed the previous run.
+#[test]
+fn run_that_exited_while_facts_are_collected_is_diagnosed() {
+    let project = Project::new();
+    let status = r#"{"name":"app","restartCount":1,"state":{"running":{}},"lastState":{"terminated":{"exitCode":255,"reason":"Error"}}}"#;
+    project.pods(&[pod("app-1", "n1", "app", IMAGE, status)]);
+    let pods = fs::read_to_string(project.path("fake/pods.json")).unwrap();
+    project.write("fake/all.json", &format!("{{\"items\":[{pods}]}}"));
+    project.write("fake/pod-log-previous", "unable to retrieve container logs for containerd://3f");
+    project.write("fake/pod-log", "exec /app: exec format error\n");
+    let ran = project.run(&["why", "pod/app-1", "--message-format", "json"]);
+    assert!(ran.out().contains(r#""cause":"wrong-architecture""#), "{}{}", ran.out(), ran.err());
 }
 
 #[test]

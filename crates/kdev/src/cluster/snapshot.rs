@@ -90,8 +90,7 @@ impl Snapshot {
 ///
 /// The container may have restarted since the crash was seen. Then the current run has no
 /// log yet, and the crashed run is the previous one. If it has exited again since, the
-/// kubelet may look for a run that the runtime has already removed, until the kubelet
-/// notices the exit.
+/// kubelet has removed the previous run, and the current run is the one that crashed.
 pub(crate) fn fetch_log(
     cx: &Cx,
     cluster: &Cluster,
@@ -109,14 +108,17 @@ pub(crate) fn fetch_log(
         (!log.is_empty()).then_some(log)
     };
     let is_removed = |log: &String| log.starts_with(LOG_UNAVAILABLE);
-    let previous_run = &["--previous"][..];
-    let mut log = read(if previous { previous_run } else { &[] }).or_else(|| read(previous_run));
-    for _ in 0..MAX_LOG_RETRIES {
+    let (current_run, previous_run) = (&[][..], &["--previous"][..]);
+    let runs = if previous { [previous_run, current_run] } else { [current_run, previous_run] };
+    let mut log = read(runs[0]).or_else(|| read(previous_run));
+    for retry in 1..=2 * MAX_LOG_RETRIES {
         if !log.as_ref().is_some_and(is_removed) || cx.interrupt().is_raised() {
             break;
         }
-        thread::sleep(PLEG_RELIST_PERIOD);
-        log = read(previous_run);
+        if retry % 2 == 0 {
+            thread::sleep(PLEG_RELIST_PERIOD);
+        }
+        log = read(runs[retry % 2]).or(log);
     }
     log.filter(|log| !is_removed(log))
 }
