@@ -1,9 +1,11 @@
-//! Types and functions for images, Kubernetes objects and shell commands that need no I/O.
-//! Internal to `cargo kdev`, without a promise of stability.
+//! Types and functions for images, programs, Kubernetes objects and shell commands that need no
+//! I/O. Internal to `cargo kdev`, without a promise of stability.
 
 pub mod image;
 pub mod kube;
+pub mod log;
 pub mod path;
+pub mod program;
 pub mod shell;
 pub mod shell_script;
 pub mod text;

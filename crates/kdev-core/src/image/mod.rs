@@ -1,6 +1,7 @@
 //! Image references, digests and archives, and the images and layers on a node.
 //!
 //! - `archive.rs`: the images in an archive, and their files
+//! - `assembly.rs`: assembles an image from files
 //! - `built.rs`: an image that was built, or read from an archive
 //! - `digest.rs`: SHA-256 digests, and chain IDs of layers
 //! - `local.rs`: an image in Docker on this machine
@@ -11,6 +12,7 @@
 //! - `reference.rs`: names, tags and digests of images
 
 pub mod archive;
+pub mod assembly;
 pub mod built;
 pub mod digest;
 pub mod local;
