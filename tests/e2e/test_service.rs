@@ -138,7 +138,9 @@ impl Service {
         let output: Output = self.up(args).output().unwrap();
         let stderr = crate::lab::stderr_text(&output);
         assert_eq!(output.status.code(), Some(code), "{stderr}");
-        stderr[stderr.find("error:").unwrap_or(0)..].to_owned()
+        // A build that kdev aborts ends with errors of Docker.
+        let own = &stderr[stderr.rfind("\nERROR: ").unwrap_or(0)..];
+        own[own.find("error:").unwrap_or(0)..].to_owned()
     }
 
     /// Like `up_fails`, with the whole standard error and the time from the apply to the end.
