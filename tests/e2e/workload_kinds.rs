@@ -258,18 +258,19 @@ fn stateful_set_recovers_from_older_broken_revision() {
     let spec = "  replicas: 2\n  serviceName: ordered\n  selector: {matchLabels: {app: ordered}}\n";
     let set = |command: &str| {
         let pod = format!(
-            "      terminationGracePeriodSeconds: 1\n      nodeSelector: {{kubernetes.io/hostname: node-2}}\n      containers:\n      - {{name: web, image: ordered, command: [/busybox, {command}]}}\n"
+            "      terminationGracePeriodSeconds: 1\n      nodeSelector: {{kubernetes.io/hostname: node-2}}\n      containers:\n      - {{name: web, image: ordered, command: [{command}]}}\n"
         );
         workload("StatefulSet", "apps/v1", "ordered", spec, &pod)
     };
     let apply_broken = || {
-        service.write("k8s/all.yaml", &set("\"false\""));
+        // A program that runs makes its pod ready for a moment, and the controller goes on.
+        service.write("k8s/all.yaml", &set("/absent"));
         let output = service.up(&["--settle", "3", "--timeout", "6"]).output().unwrap();
         // The first crash is not a crash loop yet.
         assert!(matches!(output.status.code(), Some(95 | 96)), "{}", stderr_text(&output));
     };
     apply_broken();
-    service.write("k8s/all.yaml", &set("sleep, \"1000\""));
+    service.write("k8s/all.yaml", &set("/busybox, sleep, \"1000\""));
     let stderr = service.up_ok();
     let note = "pod `ordered-0` of an older revision cannot become ready (container `web`: ";
     assert!(stderr.contains(note), "{stderr}");
@@ -279,7 +280,7 @@ fn stateful_set_recovers_from_older_broken_revision() {
     apply_broken();
     let uid = || get("ordered", &["pod", "ordered-0"])["metadata"]["uid"].clone();
     let first = uid();
-    service.write("k8s/all.yaml", &set("sleep, \"1000\""));
+    service.write("k8s/all.yaml", &set("/busybox, sleep, \"1000\""));
     let stderr = service.up_ok();
     assert!(stderr.contains("Deleted pod/ordered-1 from kdev-lab"), "{stderr}");
     assert!(!stderr.contains("pod/ordered-0"), "{stderr}");
