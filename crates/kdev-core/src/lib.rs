@@ -3,7 +3,6 @@
 
 pub mod image;
 pub mod kube;
-pub mod log;
 pub mod path;
 pub mod program;
 pub mod shell;
