@@ -304,8 +304,7 @@ fn doctor_reports_builder_that_cannot_be_used() {
     let builder =
         "  ok       builder               builder `far` (remote driver) with buildx v0.29.1\n";
     assert!(ran.out().contains(builder), "{}", ran.out());
-    let layers = "  error    layers                builder `far` (remote driver) does not store images in Docker
-    help: add `\"--load\"` to `docker-build`";
+    let layers = "  ok       layers                builder `far` exports only the changed layers\n";
     assert!(ran.out().contains(layers), "{}", ran.out());
     let cargo = fs::read_to_string(project.path("Cargo.toml")).unwrap();
     let load = "[package.metadata.kdev]\ndocker-build = [\"--load\"]\n";
@@ -313,7 +312,17 @@ fn doctor_reports_builder_that_cannot_be_used() {
     let ran = project.run(&["doctor", "-q", "--builder", "buildx:far"]);
     ran.code(0).stdout("docker
   warning  layers                builder `far` (remote driver) loads the whole image into Docker after each build, which takes seconds for a large one
-    help: pass `--builder buildx:default` to build with Docker\n");
+    help: remove `--load` from `docker-build` in `[package.metadata.kdev]` to export only the changed layers\n");
+    // Another help, because this one would be an error.
+    project.write("fake/builder", &far.replace("v0.25.1", "v0.11.0"));
+    let ran = project.run(&["doctor", "-q", "--builder", "buildx:far"]);
+    let help = "    help: pass `--builder buildx:default` to build with Docker\n";
+    assert!(ran.code(0).out().ends_with(help), "{}", ran.out());
+    project.write("Cargo.toml", &cargo);
+    let ran = project.run(&["doctor", "-q", "--builder", "buildx:far"]);
+    ran.code(91).stdout("docker
+  error    layers                BuildKit 0.11 of builder `far` is too old; kdev requires 0.12 or later
+    help: upgrade the builder, or add `\"--load\"` to `docker-build` in `[package.metadata.kdev]` to store the image in Docker\n");
     project.write("fake/builder", EMULATING);
     project.run(&["doctor", "-q", "--builder", "buildx:default"]).code(0).stdout("");
 }

@@ -19,6 +19,7 @@ mod fields;
 mod generators;
 mod imports;
 mod interrupt;
+mod kept_results;
 mod load;
 mod manifests;
 mod namespaces;

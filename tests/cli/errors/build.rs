@@ -119,27 +119,6 @@ fn image_for_other_architecture() {
 }
 
 #[test]
-fn builder_that_does_not_store_image_is_named() {
-    let project = Project::new();
-    project.write("fake/docker-version", "28.2.2");
-    project.write("fake/builder", "Name:          far\nDriver:        remote\nLast Activity: 2026-11-28 01:44:39 +0000 UTC\n\nNodes:\nName:             far0\nEndpoint:         unix:///tmp/sock\n");
-    let ran = project.run_with(&[("BUILDX_BUILDER", "far")], &["up"]);
-    ran.code(90).error(
-        "error: builder `far` (remote driver) did not store the image in Docker
-  help: add `\"--load\"` to `docker-build` in `[package.metadata.kdev]`, or set BUILDX_BUILDER=default\n",
-    );
-    untouched(&project);
-    assert!(project.calls().contains("docker buildx inspect far\n"), "{}", project.calls());
-    project.run_with(&[("BUILDX_BUILDER", "default")], &["up"]).code(0);
-    project.config("docker-build = [\"--builder\", \"far\"]");
-    project.run(&["up"]).code(90);
-    assert!(project.calls().contains("docker buildx inspect far\n"), "{}", project.calls());
-    let cargo = std::fs::read_to_string(project.path("Cargo.toml")).unwrap();
-    project.write("Cargo.toml", &cargo.replace("\"far\"]", "\"far\", \"--load\"]"));
-    project.run(&["up"]).code(0);
-}
-
-#[test]
 fn missing_image_id_suggests_folder_for_snap() {
     let project = Project::new();
     project.write("fake/snap", "");

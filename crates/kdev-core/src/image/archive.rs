@@ -54,6 +54,8 @@ pub struct Image {
     pub diff_ids: Vec<String>,
     /// `os/architecture`, if the configuration sets it.
     pub platform: Option<String>,
+    /// The sum of the sizes of the layers, as far as an OCI manifest lists them.
+    pub layer_bytes: u64,
 }
 
 /// The files of an archive that are small enough to be kept in memory.
@@ -87,6 +89,8 @@ struct Document {
 struct Descriptor {
     digest: String,
     #[serde(default)]
+    size: u64,
+    #[serde(default)]
     annotations: HashMap<String, String>,
 }
 
@@ -115,6 +119,7 @@ impl Image {
             layers,
             diff_ids: rootfs.diff_ids,
             platform: known.then(|| format!("{os}/{architecture}")),
+            layer_bytes: 0,
         })
     }
 
@@ -227,8 +232,10 @@ impl Files {
         let Some(document) = parse::<Document>(json) else { return };
         if let Some(config) = document.config.and_then(|config| self.blob(&config.digest)) {
             let layers = document.layers.iter().map(|layer| blob(&layer.digest)).collect();
+            let layer_bytes = document.layers.iter().map(|layer| layer.size).sum();
             let image = Image::new(config, layers, name.map(str::to_owned).into_iter().collect());
-            images.extend(image.filter(|image| !image.is_for("unknown/unknown")));
+            let image = image.filter(|image| !image.is_for("unknown/unknown"));
+            images.extend(image.map(|image| Image { layer_bytes, ..image }));
         }
         for descriptor in document.manifests.iter().filter(|_| depth <= INDEX_DEPTH) {
             if let Some(json) = self.blob(&descriptor.digest) {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::details::Details;
 use crate::process::{self, Failure, Outcome};
 use crate::{docker, tools};
 
@@ -83,13 +84,20 @@ pub enum Error {
         /// The temporary file for the ID.
         file: PathBuf,
     },
-    /// A builder of BuildKit that is not part of the daemon has built the image.
-    #[error("builder `{builder}` ({driver} driver) did not store the image in Docker")]
-    NotStored {
+    /// The image that a builder has exported cannot be read.
+    #[error("failed to read the image that builder `{builder}` has exported")]
+    Export {
         /// The name of the builder.
         builder: String,
-        /// Its driver.
-        driver: String,
+        /// Why it cannot be read.
+        #[source]
+        reason: Details,
+    },
+    /// The build would give several images, of which a node needs one.
+    #[error("cannot build for several platforms at once: `{platforms}`")]
+    SeveralPlatforms {
+        /// The platforms, separated by commas.
+        platforms: String,
     },
     /// Docker failed.
     #[error(transparent)]
@@ -120,8 +128,9 @@ impl Error {
                 "if Docker is installed as a snap, it cannot write there: run `mkdir -p ~/kdev-tmp`, and set `TMPDIR` to this folder"
                     .to_owned(),
             ),
-            Self::NotStored { .. } => Some(
-                "add `\"--load\"` to `docker-build` in `[package.metadata.kdev]`, or set BUILDX_BUILDER=default"
+            Self::Export { .. } => Some("run the command again".to_owned()),
+            Self::SeveralPlatforms { .. } => Some(
+                "remove `--platform` from `docker-build` in `[package.metadata.kdev]` to build for the nodes"
                     .to_owned(),
             ),
             Self::Docker(error) => error.help(),

@@ -9,6 +9,7 @@
 //! - `hard_links.rs`: breaks hard links, which the legacy builder caches wrongly
 //! - `outputs.rs`: the outputs of a build with `BuildKit`
 //! - `platform.rs`: chooses the platform of the image for the nodes
+//! - `rebuild.rs`: runs a build again to export layers from a builder
 //! - `sources.rs`: the paths that a build copies from its context
 //! - `stale.rs`: finds copied programs that are not the ones that cargo has built
 
@@ -21,6 +22,7 @@ mod error;
 mod hard_links;
 mod outputs;
 pub(crate) mod platform;
+mod rebuild;
 mod sources;
 mod stale;
 
@@ -47,6 +49,7 @@ use crate::tools::{self, CARGO};
 
 pub(crate) use error::Result;
 pub use error::{ContextHint, Error, StaleCopy, StaleCopyFix};
+pub(crate) use rebuild::{build_source, image_source};
 
 /// Builds and tags the image. A dry run only shows the commands.
 pub(crate) fn build(cx: &Cx, store: &ImageStore, config: &Config) -> Result<BuiltImage> {
@@ -69,8 +72,8 @@ pub(crate) fn build(cx: &Cx, store: &ImageStore, config: &Config) -> Result<Buil
     // Best effort: the build usually succeeds without it.
     let _ = hard_links::break_hard_links(&config.target_dir, &config.context, &dockerfile);
     let target_dir = target_outside_context(config, &dockerfile);
+    let mut outputs = Outputs::select(cx, store, config)?;
     cx.emit(Event::Building { target: image.clone(), command: display.clone() });
-    let mut outputs = Outputs::select(cx, store, config);
     let run = |outputs: &Outputs| {
         let cmd = image_build(&sh, store, config).args(outputs.args()).arg("--iidfile");
         let command = Command::new(cmd.arg(iid.path()).arg(&config.context));
@@ -78,7 +81,7 @@ pub(crate) fn build(cx: &Cx, store: &ImageStore, config: &Config) -> Result<Buil
     };
     let mut result = run(&outputs);
     if result.is_err()
-        && outputs.is_written()
+        && outputs.has_failed_export()
         && !cx.interrupt().is_raised()
         && store.is_responding(cx)
     {
@@ -107,41 +110,21 @@ pub(crate) fn build(cx: &Cx, store: &ImageStore, config: &Config) -> Result<Buil
         );
         cx.emit(Event::Note { text });
     }
-    let id = match outputs.read_id(config) {
+    let id = match outputs.read_id(store, config)? {
         Some(id) => id,
         None => fs::read_to_string(iid.path()).map_err(process::Error::read(iid.path()))?,
     };
     let built = match id.trim() {
         // A daemon from a snap has a separate `/tmp`.
-        "" => Err(Error::NoImageId { file: iid.path().to_owned() }),
-        id => (store.inspect(cx, id).map_err(Error::from))
-            .and_then(|inspected| tag_build(cx, store, inspected, &config.image)),
+        "" => return Err(Error::NoImageId { file: iid.path().to_owned() }),
+        id => tag_build(cx, store, store.inspect(cx, id)?, &config.image)?,
     };
-    let built = built.map_err(|error| explain_missing_image(cx, store, config, error))?;
     cx.emit(Event::Built {
         image: built.reference.familiar(),
         config_digest: built.config_digest.clone(),
         duration: started.elapsed(),
     });
     Ok(built)
-}
-
-/// Names the builder if the image is missing after a build because the builder has not stored
-/// it in Docker.
-fn explain_missing_image(cx: &Cx, store: &ImageStore, config: &Config, error: Error) -> Error {
-    let ImageStore::Docker(docker) = store else { return error };
-    if !matches!(
-        error,
-        Error::NoImageId { .. } | Error::Docker(docker::Error::ImageNotFound { .. })
-    ) {
-        return error;
-    }
-    match docker.facts(cx, config.builder_name()).ok().and_then(|facts| facts.builder) {
-        Some(builder) if builder.keeps_results() => {
-            Error::NotStored { builder: builder.name, driver: builder.driver }
-        }
-        _ => error,
-    }
 }
 
 /// Tags an image with a hash of its content.
@@ -154,12 +137,18 @@ fn tag_build(
     let mut built = describe(cx, store, inspected, image)?;
     built.reference = image.with_content_tag(&built.config_digest);
     if cx.is_dry_run() {
-        let command = store.display_tag(&built.id, &built.reference);
-        cx.emit(Event::WouldRun { command });
+        show_tag(cx, store, &built.id, &built.reference);
     } else {
         store.tag(cx, &built.id, &built.reference)?;
     }
     Ok(built)
+}
+
+/// Shows the command that tags an image, if a command does it.
+fn show_tag(cx: &Cx, store: &ImageStore, id: &str, reference: &Reference) {
+    if let Some(command) = store.display_tag(id, reference) {
+        cx.emit(Event::WouldRun { command });
+    }
 }
 
 /// Looks up the last build of an image and tags it with a hash of its content.
@@ -258,8 +247,7 @@ fn read_config_digest(
 fn dry_run_image(cx: &Cx, store: &ImageStore, config: &Config, command: String) -> BuiltImage {
     let reference = config.image.with_content_tag("<digest>");
     cx.emit(Event::WouldRun { command });
-    let command = store.display_tag(&config.image.familiar(), &reference);
-    cx.emit(Event::WouldRun { command });
+    show_tag(cx, store, &config.image.familiar(), &reference);
     BuiltImage {
         reference,
         config_digest: String::new(),
@@ -305,13 +293,13 @@ fn cargo_build(cx: &Cx, config: &Config) -> Result<Option<Vec<Artifact>>> {
 }
 
 fn image_build<'a>(sh: &'a Shell, store: &ImageStore, config: &Config) -> Cmd<'a> {
-    let mut cmd = store.cmd(sh);
-    if let ImageStore::Docker(_) = store {
+    let mut cmd = store.build_cmd(sh);
+    if let ImageStore::Docker(_) | ImageStore::Buildx(_) = store {
         let (name, value) = docker::NO_ATTESTATIONS;
         cmd = cmd.env(name, value);
     }
     let tag = store.local_name(&config.image);
-    cmd = cmd.args(["build", "--tag", &tag, "--file"]).arg(&config.dockerfile);
+    cmd = cmd.args(["--tag", &tag, "--file"]).arg(&config.dockerfile);
     if let Some(target) = &config.target {
         cmd = cmd.args(["--target", target]);
     }

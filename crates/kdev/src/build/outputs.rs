@@ -1,5 +1,5 @@
-//! The outputs of a build with `BuildKit`: Docker's image store, and a directory of this machine
-//! if the daemon cannot push its new layers.
+//! The outputs of a build with `BuildKit`: Docker's image store, or a directory of this machine;
+//! or both, if the daemon cannot push its new layers.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -7,18 +7,20 @@ use std::fs;
 use serde::Deserialize;
 use tempfile::NamedTempFile;
 
+use crate::build::error::{Error, Result};
 use crate::config::Config;
 use crate::cx::Cx;
-use crate::docker::{DockerFacts, ImageStore, LayerSource};
+use crate::details::Details;
+use crate::docker::{Buildx, Docker, DockerFacts, ImageStore, KeptBuild, LayerSource};
 use crate::layers::cache::LayerCache;
 use crate::layers::export;
 use crate::layers::layout::Layout;
+use crate::process;
 
-/// The argument of `docker build` that selects Docker's default output. The settings do not
-/// permit other outputs.
-const LOAD: &str = "--load";
 /// The argument that names the file for the digests.
 const METADATA: &str = "--metadata-file";
+/// The argument that names the platforms.
+const PLATFORM: &str = "--platform";
 
 /// The outputs of a build; the default one if kdev does not select any.
 #[derive(Default)]
@@ -43,10 +45,30 @@ struct Metadata {
 }
 
 impl Outputs {
-    /// Selects the outputs, unless the user has selected some.
-    pub(crate) fn select(cx: &Cx, store: &ImageStore, config: &Config) -> Self {
-        let ImageStore::Docker(docker) = store else { return Self::default() };
-        if cx.is_dry_run() || docker.uses_config_digest_as_id() {
+    /// Selects the outputs, unless the user has selected Docker. The settings do not permit
+    /// others.
+    pub(crate) fn select(cx: &Cx, store: &ImageStore, config: &Config) -> Result<Self> {
+        match store {
+            ImageStore::Docker(docker) => Ok(Self::for_docker(cx, docker, config)),
+            ImageStore::Buildx(buildx) => Self::for_buildx(cx, buildx, config),
+            ImageStore::Podman(_) => Ok(Self::default()),
+        }
+    }
+
+    /// Selects the only output of a builder that keeps its results.
+    fn for_buildx(cx: &Cx, buildx: &Buildx, config: &Config) -> Result<Self> {
+        Buildx::check_export(&buildx.builder)?;
+        check_platforms(&config.docker_build)?;
+        let dir = cx.cache_dir().ok_or_else(|| buildx.cache_required())?;
+        let unusable = || process::Error::write(dir);
+        let cache = LayerCache::open_in(dir).map_err(unusable())?;
+        let layout = export::prepare(cx, &cache, &config.image).map_err(unusable())?;
+        let output = buildx.facts().layout_output(layout.path());
+        Ok(Self { layout: Some((layout, output)), cache: Some(cache), ..Self::default() })
+    }
+
+    fn for_docker(cx: &Cx, docker: &Docker, config: &Config) -> Self {
+        if docker.uses_config_digest_as_id() {
             return Self::default();
         }
         let facts = docker.facts(cx, config.builder_name()).ok();
@@ -61,7 +83,7 @@ impl Outputs {
             None => NamedTempFile::new().ok(),
         };
         let mut outputs = Self { cache, metadata, ..Self::default() };
-        if config.docker_build.iter().all(|arg| arg.split('=').next() != Some(LOAD)) {
+        if !config.loads_into_docker() {
             outputs.add(cx, &facts, config);
         }
         outputs
@@ -89,9 +111,10 @@ impl Outputs {
         outputs.map(OsStr::new).chain(metadata).collect()
     }
 
-    /// Returns whether a failed build has failed while it was writing the layers.
-    pub(crate) fn is_written(&self) -> bool {
-        self.layout.as_ref().is_some_and(|(layout, _)| layout.is_written())
+    /// Returns whether a failed build has failed while it was writing the layers, which it can
+    /// do without.
+    pub(crate) fn has_failed_export(&self) -> bool {
+        self.image.is_some() && self.layout.as_ref().is_some_and(|(layout, _)| layout.is_written())
     }
 
     /// Removes the directory for the new layers.
@@ -99,18 +122,92 @@ impl Outputs {
         Self { layout: None, ..self }
     }
 
-    /// Moves the new layers to the cache. Returns the ID of the image in Docker's store, if
-    /// buildx has reported it.
-    pub(crate) fn read_id(&self, config: &Config) -> Option<String> {
-        if let (Some((layout, _)), Some(cache)) = (&self.layout, &self.cache) {
-            // Otherwise the image is exported again.
-            let _ = export::take(layout, cache, config.platform.as_deref());
+    /// Moves the new layers to the cache. Returns the ID of the image in the store, if the
+    /// outputs have it.
+    pub(crate) fn read_id(&self, store: &ImageStore, config: &Config) -> Result<Option<String>> {
+        match (store, &self.layout, &self.cache) {
+            (ImageStore::Buildx(buildx), Some((layout, _)), Some(cache)) => {
+                record_build(buildx, layout, cache, config).map(Some)
+            }
+            (_, Some((layout, _)), Some(cache)) => {
+                // Otherwise the image is exported again.
+                let _ = export::take(layout, cache, config.platform.as_deref());
+                Ok(self.read_metadata())
+            }
+            _ => Ok(self.read_metadata()),
         }
+    }
+
+    /// Returns the ID of the image in Docker's store, if buildx has reported it.
+    fn read_metadata(&self) -> Option<String> {
         let text = fs::read(self.metadata.as_ref()?.path()).ok()?;
         let Metadata { manifest, config } = serde_json::from_slice(&text).ok()?;
         if let (Some(config), Some(cache)) = (config, &self.cache) {
             export::record_config(cache, &manifest, &config);
         }
         Some(manifest)
+    }
+}
+
+/// Moves the layers of a build to the cache, and records the build. Returns the digest of the
+/// image's configuration.
+fn record_build(
+    buildx: &Buildx,
+    layout: &Layout,
+    cache: &LayerCache,
+    config: &Config,
+) -> Result<String> {
+    let exported = export::take(layout, cache, config.platform.as_deref());
+    let image = exported.map_err(|reason| Error::Export {
+        builder: buildx.builder.name.clone(),
+        reason: Details(reason),
+    })?;
+    let image = image.image;
+    let platform = image.platform.or_else(|| buildx.platform().map(str::to_owned));
+    let build = KeptBuild {
+        name: String::new(),
+        config_digest: image.config_digest.clone(),
+        platform: platform.unwrap_or_default(),
+        passed_platform: config.platform.clone(),
+        size: image.layer_bytes,
+        layers: image.diff_ids,
+        built_at: jiff::Timestamp::now().as_second(),
+    };
+    buildx.record(&config.image, &build)?;
+    Ok(image.config_digest)
+}
+
+/// Checks that the arguments of `docker build` name at most one platform: nodes get one image.
+fn check_platforms(args: &[String]) -> Result<()> {
+    let flags =
+        || args.iter().enumerate().filter(|(_, arg)| arg.split('=').next() == Some(PLATFORM));
+    let values = flags().filter_map(|(at, arg)| match arg.split_once('=') {
+        Some((_, value)) => Some(value),
+        None => args.get(at + 1).map(String::as_str),
+    });
+    let platforms: Vec<&str> = values.flat_map(|value| value.split(',')).collect();
+    if platforms.len() > 1 {
+        return Err(Error::SeveralPlatforms { platforms: platforms.join(",") });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_platforms_are_rejected() {
+        let table: [(&[&str], bool); 5] = [
+            (&["--ssh"], true),
+            (&["--platform=linux/amd64"], true),
+            (&["--platform", "linux/amd64", "--ssh"], true),
+            (&["--platform", "linux/amd64,linux/arm64"], false),
+            (&["--platform=linux/amd64", "--platform", "linux/arm64"], false),
+        ];
+        for (args, expected) in table {
+            let args: Vec<String> = args.iter().map(ToString::to_string).collect();
+            assert_eq!(check_platforms(&args).is_ok(), expected, "{args:?}");
+        }
     }
 }

@@ -32,8 +32,14 @@ pub(crate) fn choose(
     let Some(default) = default_platform(cx, store, config)? else { return Ok(None) };
     let nodes = nodes.iter().map(|node| node.info.platform());
     let Some(platform) = wanted_platform(&default, nodes) else { return Ok(None) };
-    if let ImageStore::Docker(docker) = store {
-        check_builder(cx, docker, config, &default, &platform, dockerfile.first_run)?;
+    match store {
+        ImageStore::Docker(docker) => {
+            check_builder(cx, docker, config, &default, &platform, dockerfile.first_run)?;
+        }
+        ImageStore::Buildx(buildx) => {
+            check_emulation(&buildx.builder, &default, &platform, dockerfile.first_run)?;
+        }
+        ImageStore::Podman(_) => {}
     }
     Ok(Some(platform))
 }
@@ -41,7 +47,7 @@ pub(crate) fn choose(
 /// Returns whether the user has set the platform outside of the Dockerfile.
 fn is_set(cx: &Cx, store: &ImageStore, config: &Config) -> bool {
     // Podman does not read the variable.
-    let reads_variable = matches!(store, ImageStore::Docker(_));
+    let reads_variable = !matches!(store, ImageStore::Podman(_));
     let variable = cx.docker_settings().variable("DOCKER_DEFAULT_PLATFORM");
     (reads_variable && variable.is_some()) || config.docker_build_flag("--platform").is_some()
 }
@@ -49,7 +55,12 @@ fn is_set(cx: &Cx, store: &ImageStore, config: &Config) -> bool {
 /// Returns the platform that the builder builds for by default, if it is known.
 fn default_platform(cx: &Cx, store: &ImageStore, config: &Config) -> Result<Option<String>> {
     let named = config.builder_name();
-    let ImageStore::Docker(docker) = store else { return Ok(Some(store.platform().to_owned())) };
+    let docker = match store {
+        ImageStore::Docker(docker) => docker,
+        ImageStore::Buildx(_) | ImageStore::Podman(_) => {
+            return Ok(store.platform().map(str::to_owned));
+        }
+    };
     if !docker::selects_builder(cx.docker_settings(), named) {
         return Ok(Some(docker.platform.clone()));
     }
@@ -97,16 +108,30 @@ fn check_builder(
         docker.forget_facts(cx, named);
         builder = docker.facts(cx, named)?.builder;
     }
-    match (builder, first_run) {
-        (None, _) if docker.has_own_buildkit(cx) => Ok(()),
-        (None, _) => {
+    match builder {
+        None if docker.has_own_buildkit(cx) => Ok(()),
+        None => {
             let help = docker.enable_buildkit_help(cx);
             Err(Error::LegacyBuilderPlatform { default, platform, help })
         }
-        (Some(builder), Some(line)) if !is_able(&builder) => {
+        Some(builder) => check_emulation(&builder, &default, &platform, first_run),
+    }
+}
+
+/// Checks that a builder can run the programs of a Dockerfile whose first `RUN` is in line
+/// `first_run`.
+fn check_emulation(
+    builder: &Builder,
+    default: &str,
+    platform: &str,
+    first_run: Option<usize>,
+) -> Result<()> {
+    match first_run.filter(|_| !can_run(builder, platform)) {
+        Some(line) => {
+            let (default, platform) = (default.to_owned(), platform.to_owned());
             Err(Error::NoEmulation { default, platform, line })
         }
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 

@@ -53,10 +53,11 @@ pub fn load(cx: &Cx, request: &LoadRequest) -> Result<()> {
     let config = Config::resolve_without_build(&project, request.flags.clone())?;
     let find_origin = || match image_arg {
         Some(ImageArg::Archive(archive)) => Ok(ImageOrigin::Archive(archive)),
-        Some(ImageArg::Image(image)) => ImageStore::connect(cx, &config.builder)
+        Some(ImageArg::Image(image)) => ImageStore::connect_with(cx, &config, &image)
             .map(|store| ImageOrigin::Store(Box::new(store), Some(image))),
-        None => ImageStore::connect(cx, &config.builder)
-            .map(|store| ImageOrigin::Store(Box::new(store), None)),
+        None => {
+            ImageStore::connect(cx, &config).map(|store| ImageOrigin::Store(Box::new(store), None))
+        }
     };
     let (origin, kubeconfig) = run_both(find_origin, || Kubeconfig::read(cx, &request.target));
     let origin = origin?;
@@ -66,17 +67,20 @@ pub fn load(cx: &Cx, request: &LoadRequest) -> Result<()> {
     let exclusion_cause = |node: &Node| placement::may_run("Pod", &unrestricted, node).err();
     let nodes = targets::choose(cx, &cluster, &all, &config, &request.nodes, exclusion_cause)?;
     let transports = Transports::find(cx, &config, &nodes)?;
+    // A builder can export the layers of its image again, if the image can be built.
+    let build_config = Config::resolve(&project, request.flags.clone()).ok();
+    let build_config = build_config.as_ref();
     let find_image = |cx: &Cx| {
         Ok::<_, Error>(match &origin {
             ImageOrigin::Archive(archive) => ImageSource::Archive(archive.unpack(cx)?),
             ImageOrigin::Store(store, Some(image)) => {
-                ImageSource::new(store, build::find_image(cx, store, image)?)
+                build::image_source(store, build_config, build::find_image(cx, store, image)?)
             }
             ImageOrigin::Store(store, None) => {
                 let found = build::identify(cx, store, &config.image);
                 let found =
                     found.map_err(|error| build::into_not_built(error, &request.selection))?;
-                ImageSource::new(store, found)
+                build::image_source(store, build_config, found)
             }
         })
     };

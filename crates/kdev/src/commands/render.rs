@@ -55,7 +55,7 @@ pub fn render(cx: &Cx, request: &RenderRequest) -> Result<Vec<Rendering>> {
     note_empty_lookup(cx, &manifests);
     let siblings = siblings::siblings(&project, &config);
     shared::note_unchanged(cx, &shared::shared_workloads(&manifests, &objects, &config, &siblings));
-    let store = ImageStore::connect(cx, &config.builder)?;
+    let store = ImageStore::connect(cx, &config)?;
     let build = build::last_build(cx, &store, &config, &request.selection)?;
     let update = manifests::image_update(&config, build.tag().unwrap_or_default());
     manifests.into_iter().map(|manifest| render_one(manifest, &update)).collect()

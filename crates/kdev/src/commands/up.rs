@@ -21,7 +21,7 @@ use crate::cx::Cx;
 use crate::docker::ImageStore;
 use crate::error::{Error, Result};
 use crate::event::Event;
-use crate::layers::{ImageSource, LayerProvider};
+use crate::layers::LayerProvider;
 use crate::load;
 use crate::load::targets::{self, Targets};
 use crate::manifests::shared::{self, SharedPlan};
@@ -78,8 +78,7 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
     let transports = Transports::find(cx, &config, &nodes)?;
     config.platform = build::platform::choose(cx, &store, &config, &nodes)?;
 
-    let build =
-        |cx: &Cx| Ok::<_, Error>(ImageSource::new(&store, build::build(cx, &store, &config)?));
+    let build = |cx: &Cx| Ok::<_, Error>(build::build_source(cx, &store, &config)?);
     let compare = |cx: &Cx, image: &BuiltImage| {
         // Another package may have been deployed during the build.
         let plan = SharedPlan::fetch(cx, &cluster, &shared)?;
@@ -152,7 +151,7 @@ fn connect(
 ) -> Result<(ImageStore, Cluster, Owner)> {
     let find_owner = || owner::find(cx, &config.package, &config.dir, config.project_id.as_deref());
     let connect =
-        || run_both(|| ImageStore::connect(cx, &config.builder), || Kubeconfig::read(cx, target));
+        || run_both(|| ImageStore::connect_for_build(cx, config), || Kubeconfig::read(cx, target));
     let ((store, kubeconfig), owner) = run_both(connect, find_owner);
     let (store, owner) = (store?, owner?);
     let cluster = Cluster::select(cx, kubeconfig?, target, config)?;

@@ -76,7 +76,7 @@ impl fmt::Display for BuilderChoice {
 }
 
 /// Returns whether buildx accepts the name of a builder. A context of Docker is also a builder.
-fn is_builder_name(name: &str) -> bool {
+pub(crate) fn is_builder_name(name: &str) -> bool {
     let is_first = |c: char| c.is_ascii_alphanumeric();
     let is_other = |c: char| c.is_ascii_alphanumeric() || "._+-".contains(c);
     name.starts_with(is_first) && name.chars().all(is_other)

@@ -30,8 +30,12 @@ use crate::process;
 use crate::project::Project;
 
 pub use builder::BuilderChoice;
+pub(crate) use builder::is_builder_name;
 pub use error::Error;
 pub(crate) use error::Result;
+
+/// The argument of `docker build` that stores the image in Docker.
+const LOAD: &str = "--load";
 pub use node_settings::NodeSettings;
 
 /// The file for personal settings, beside a Cargo.toml.
@@ -196,6 +200,12 @@ impl Config {
     /// Returns the builder that the settings name, if they name one.
     pub(crate) fn builder_name(&self) -> Option<&str> {
         self.docker_build_flag("--builder").or(self.builder.buildx_name())
+    }
+
+    /// Returns whether the user has asked for the image in Docker's store, whichever builder
+    /// builds it.
+    pub(crate) fn loads_into_docker(&self) -> bool {
+        self.docker_build.iter().any(|arg| arg.split('=').next() == Some(LOAD))
     }
 
     /// Returns the value of `--flag VALUE` or `--flag=VALUE` in the arguments of

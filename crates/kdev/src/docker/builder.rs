@@ -11,7 +11,7 @@ const SNAPSHOTTER_LABEL: &str = "org.mobyproject.buildkit.worker.snapshotter:";
 /// versions of buildx.
 const VERSION_FIELDS: [&str; 2] = ["BuildKit version:", "Buildkit:"];
 /// The first `BuildKit` whose image layouts have the file `oci-layout`.
-const WRITES_LAYOUTS: (u32, u32) = (0, 12);
+pub(crate) const WRITES_LAYOUTS: (u32, u32) = (0, 12);
 /// The first `BuildKit` that exports a build twice: into Docker, and as an image layout.
 const EXPORTS_TWICE: (u32, u32) = (0, 13);
 

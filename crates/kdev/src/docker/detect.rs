@@ -1,14 +1,18 @@
 //! Finds out the properties of the daemon and of its builder, in the order of their cost.
 
-use kdev_core::text;
+use std::path::Path;
 
+use kdev_core::text;
+use xshell::cmd;
+
+use crate::config::is_builder_name;
 use crate::cx::Cx;
 use crate::docker::builder::Builder;
 use crate::docker::error::{Error, Result};
 use crate::docker::facts::{self, DaemonInfo, DockerFacts, FactsCache};
 use crate::docker::{Docker, command_error, daemon_info};
 use crate::parallel::run_both;
-use crate::process::Command;
+use crate::process::{self, Command};
 use crate::tools::{self, TOOL_TIMEOUT, major_minor};
 
 impl Docker {
@@ -121,22 +125,40 @@ impl Docker {
         if named.is_none() && !facts::uses_buildx(settings, major_minor(&self.client)) {
             return Ok(None);
         }
-        let sh = cx.shell()?;
-        let name = facts::builder_name(settings, named, &self.context);
-        let command = Command::new(self.cmd(&sh).args(["buildx", "inspect"]).args(name));
         let is_selected = named.is_some() || settings.variable("BUILDX_BUILDER").is_some();
-        match command.timeout(TOOL_TIMEOUT).read(cx) {
-            Ok(output) => Ok(Builder::parse(&output.text())),
-            Err(failure) if failure.is_interrupt() || is_selected => {
-                let builder = text::printable(name.unwrap_or_default());
+        let name = facts::builder_name(settings, named, &self.context);
+        match inspect_builder(cx, &self.path, name) {
+            Err(error) if !is_selected && !process::is_interrupt(&error) => Ok(None),
+            Err(Error::Builder { builder, source }) if !source.is_interrupt() => {
                 match self.buildx_version(cx) {
-                    Some(_) => Err(Error::Builder { builder, source: failure }),
+                    Some(_) => Err(Error::Builder { builder, source }),
                     None if named.is_some() => Err(Error::BuildxNotFound { builder }),
                     // Without buildx, `docker build` ignores the variable.
                     None => Ok(None),
                 }
             }
-            Err(_) => Ok(None),
+            builder => builder,
+        }
+    }
+}
+
+/// Inspects a builder, or the one that is selected in buildx.
+pub(super) fn inspect_builder(
+    cx: &Cx,
+    docker: &Path,
+    name: Option<&str>,
+) -> Result<Option<Builder>> {
+    // buildx would take it for a flag.
+    if let Some(name) = name.filter(|name| !is_builder_name(name)) {
+        return Err(Error::InvalidBuilderName { builder: text::printable(name) });
+    }
+    let sh = cx.shell()?;
+    let command = Command::new(cmd!(sh, "{docker} buildx inspect").args(name));
+    match command.timeout(TOOL_TIMEOUT).read(cx) {
+        Ok(output) => Ok(Builder::parse(&output.text())),
+        Err(source) => {
+            let builder = text::printable(name.unwrap_or_default());
+            Err(Error::Builder { builder, source })
         }
     }
 }

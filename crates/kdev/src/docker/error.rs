@@ -2,6 +2,7 @@
 
 use kdev_core::image::local::Engine;
 
+use crate::docker::builder::WRITES_LAYOUTS;
 use crate::process::{self, Failure};
 use crate::tools;
 
@@ -69,6 +70,29 @@ pub enum Error {
         #[source]
         source: Failure,
     },
+    /// The name of a builder could be a flag or several arguments.
+    #[error("`{builder}` is not a valid builder name")]
+    InvalidBuilderName {
+        /// The text.
+        builder: String,
+    },
+    /// A builder cannot export an image into a directory of this machine.
+    #[error(
+        "BuildKit {}.{} of builder `{builder}` is too old; kdev requires {}.{} or later",
+        version.0, version.1, WRITES_LAYOUTS.0, WRITES_LAYOUTS.1
+    )]
+    BuildkitTooOld {
+        /// Its name.
+        builder: String,
+        /// The version of BuildKit.
+        version: (u32, u32),
+    },
+    /// A builder keeps its results, and kdev cannot store them either.
+    #[error("builder `{builder}` requires a cache folder for the layers of its builds")]
+    CacheRequired {
+        /// Its name.
+        builder: String,
+    },
     /// A builder is selected, but buildx is not installed.
     #[error("builder `{builder}` requires buildx, which is not installed")]
     BuildxNotFound {
@@ -118,6 +142,14 @@ pub struct DockerHost {
 }
 
 impl Error {
+    /// Returns whether the selected builder cannot be used, and Docker may be.
+    pub(crate) fn is_about_builder(&self) -> bool {
+        matches!(
+            self,
+            Self::Builder { .. } | Self::BuildxNotFound { .. } | Self::InvalidBuilderName { .. }
+        )
+    }
+
     /// Returns one action that fixes the error.
     pub fn help(&self) -> Option<String> {
         match self {
@@ -132,10 +164,17 @@ impl Error {
             Self::DaemonTooOld { .. } => Some(upgrade_help("daemon")),
             Self::ApiVersionVariable { .. } => Some("unset DOCKER_API_VERSION".to_owned()),
             Self::Podman { host } => Some(podman_help(host.as_ref())),
-            Self::Builder { .. } => Some(
+            Self::Builder { .. } | Self::InvalidBuilderName { .. } => Some(
                 "pass `--builder buildx:NAME` with a name that `docker buildx ls` lists".to_owned(),
             ),
             Self::BuildxNotFound { .. } => Some(tools::INSTALL_BUILDX.to_owned()),
+            Self::BuildkitTooOld { .. } => Some(
+                "upgrade the builder, or add `\"--load\"` to `docker-build` in `[package.metadata.kdev]` to store the image in Docker"
+                    .to_owned(),
+            ),
+            Self::CacheRequired { .. } => {
+                Some("set XDG_CACHE_HOME to a folder that you can write to".to_owned())
+            }
             Self::Nerdctl => Some(tools::INSTALL_DOCKER.to_owned()),
             Self::RemotePodman { is_variable } => Some(remote_podman_help(*is_variable)),
             Self::PodmanUnusable { source } => podman_unusable_help(&source.stderr),

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cx::{Cx, DockerSettings};
 use crate::docker::builder::Builder;
+use crate::process::json_file;
 
 /// The name that Docker Desktop reports as its operating system.
 const DESKTOP: &str = "Docker Desktop";
@@ -239,7 +240,7 @@ impl FactsCache {
     }
 
     fn read(&self) -> Option<Kept> {
-        let kept: Kept = serde_json::from_slice(&fs::read(&self.path).ok()?).ok()?;
+        let kept: Kept = json_file::read(&self.path)?;
         Some(kept).filter(|kept| kept.fingerprint == self.fingerprint)
     }
 
@@ -250,14 +251,7 @@ impl FactsCache {
 
     fn write(&self, facts: DockerFacts, is_stale: bool) {
         let kept = Kept { fingerprint: self.fingerprint.clone(), is_stale, facts };
-        let write = |dir: &Path| -> std::io::Result<()> {
-            fs::create_dir_all(dir)?;
-            let mut file = tempfile::NamedTempFile::new_in(dir)?;
-            serde_json::to_writer(&mut file, &kept)?;
-            file.persist(&self.path)?;
-            Ok(())
-        };
-        let _ = self.path.parent().map(write);
+        let _ = json_file::write(&self.path, &kept);
     }
 
     /// Records that the daemon could not push to this machine, also without other facts.

@@ -17,9 +17,14 @@ impl DockerFacts {
     /// Returns the compression of layers that a build creates. Over a network, compressed
     /// layers are faster; locally, the compression would only take time.
     pub(crate) fn compression(&self) -> &'static str {
-        let is_remote = self.driver().is_some_and(|driver| REMOTE_DRIVERS.contains(&driver));
+        let is_remote = self.has_remote_builder();
         let is_local = self.address.starts_with("unix://") || self.address.starts_with("npipe://");
         if is_local && !is_remote { "uncompressed" } else { "zstd" }
+    }
+
+    /// Returns whether the builder does not run in Docker.
+    pub(crate) fn has_remote_builder(&self) -> bool {
+        self.driver().is_some_and(|driver| REMOTE_DRIVERS.contains(&driver))
     }
 
     /// Returns the output of a build that puts the image into Docker's containerd image store;

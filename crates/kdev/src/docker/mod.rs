@@ -1,21 +1,25 @@
 //! Runs Docker or Podman: their properties, images and archives.
 //!
 //! - `builder.rs`: the builder that Docker uses
+//! - `buildx.rs`: a builder that keeps the results of its builds
 //! - `detect.rs`: finds out the properties of the daemon and of its builder
 //! - `facts.rs`: these properties, and their file in the cache directory
+//! - `kept.rs`: the builds of builders that keep the results
 //! - `layout.rs`: exports images with BuildKit
 //! - `namespace.rs`: listens in the network namespace of a daemon
 //! - `podman.rs`: Podman
 //! - `ports.rs`: the ports of the endpoint that the daemon pushes to
 //! - `reach.rs`: opens this endpoint
-//! - `store.rs`: one of the two, which has the images
+//! - `store.rs`: one of them, which has the images
 //! - `tunnel.rs`: forwards a port of a remote daemon's machine
 //! - `version.rs`: client and engines that do not work together, such as Podman
 
 mod builder;
+mod buildx;
 mod detect;
 mod error;
 mod facts;
+mod kept;
 mod layout;
 mod namespace;
 mod podman;
@@ -42,11 +46,13 @@ use crate::process::{Command, Failure};
 use crate::tools::{self, TOOL_TIMEOUT, major_minor};
 
 pub(crate) use builder::Builder;
+pub(crate) use buildx::Buildx;
 pub(crate) use error::Result;
 pub use error::{DockerHost, Error};
 use facts::DaemonInfo;
 pub(crate) use facts::{DockerFacts, LayerSource, selects_builder};
 pub use kdev_core::image::local::Engine;
+pub(crate) use kept::KeptBuild;
 pub(crate) use layout::NO_ATTESTATIONS;
 pub use namespace::run_namespace_helper;
 pub(crate) use podman::{ADD_USER_IDS, Podman};

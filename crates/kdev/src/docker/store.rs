@@ -7,58 +7,101 @@ use kdev_core::image::reference::Reference;
 use kdev_core::shell::quote;
 use xshell::{Cmd, Shell};
 
-use crate::config::BuilderChoice;
+use crate::config::{BuilderChoice, Config};
 use crate::cx::Cx;
 use crate::docker::podman::ADD_USER_IDS;
-use crate::docker::{Docker, Engine, Error, InspectedImage, Podman, Result};
+use crate::docker::{Buildx, Docker, Engine, Error, InspectedImage, Podman, Result};
+use crate::process;
 use crate::tools;
 
-/// Docker or Podman.
+/// Docker, a builder that keeps its results, or Podman.
 #[derive(Clone, Debug)]
 pub(crate) enum ImageStore {
-    Docker(Docker),
+    Docker(Box<Docker>),
+    Buildx(Box<Buildx>),
     Podman(Podman),
 }
 
 impl ImageStore {
     /// Connects to the program that the settings select.
-    pub(crate) fn connect(cx: &Cx, builder: &BuilderChoice) -> Result<Self> {
-        match builder {
-            BuilderChoice::Auto => Self::detect(cx),
-            BuilderChoice::Docker | BuilderChoice::Buildx(_) => {
-                Docker::connect(cx).map(Self::Docker)
-            }
+    pub(crate) fn connect(cx: &Cx, config: &Config) -> Result<Self> {
+        match config.builder {
+            BuilderChoice::Auto => Self::detect(cx, config),
+            BuilderChoice::Docker | BuilderChoice::Buildx(_) => Self::connect_docker(cx, config),
             BuilderChoice::Podman => Podman::connect(cx).map(Self::Podman),
         }
     }
 
-    /// Connects to Docker. Where it is not installed, or `docker` is Podman, connects to Podman.
-    fn detect(cx: &Cx) -> Result<Self> {
-        match Docker::connect(cx) {
-            Ok(docker) => Ok(Self::Docker(docker)),
-            Err(error @ Error::Tool(tools::Error::NotFound { .. } | tools::Error::Podman)) => {
-                match Podman::connect(cx) {
-                    Err(Error::Tool(tools::Error::NotFound { .. })) => Err(error),
-                    podman => podman.map(Self::Podman),
+    /// Like [`Self::connect`], and starts a builder that is not running.
+    pub(crate) fn connect_for_build(cx: &Cx, config: &Config) -> Result<Self> {
+        Ok(match Self::connect(cx, config)? {
+            Self::Buildx(buildx) => Self::Buildx(Box::new(buildx.start(cx)?)),
+            store => store,
+        })
+    }
+
+    /// Connects to the program that has an image. Only builds of kdev are in a builder.
+    pub(crate) fn connect_with(cx: &Cx, config: &Config, image: &Reference) -> Result<Self> {
+        match Self::connect(cx, config) {
+            Ok(Self::Buildx(buildx)) if buildx.build(image).is_none() => {
+                buildx.docker.map_or_else(|| Docker::connect(cx), Ok).map(Self::from)
+            }
+            // Another builder does not matter for an image in Docker.
+            Err(error) if error.is_about_builder() => Docker::connect(cx).map(Self::from),
+            store => store,
+        }
+    }
+
+    /// Connects to Docker, or to the selected builder if it keeps its results.
+    fn connect_docker(cx: &Cx, config: &Config) -> Result<Self> {
+        let named = config.builder_name();
+        let docker = Docker::connect(cx);
+        if config.loads_into_docker() {
+            return docker.map(Self::from);
+        }
+        match docker {
+            Ok(docker) => Ok(match Buildx::find(cx, &docker, named)? {
+                Some(buildx) => Self::Buildx(Box::new(buildx)),
+                None => Self::from(docker),
+            }),
+            // A builder in a cluster or on another machine does not need the daemon.
+            Err(error @ Error::DaemonUnreachable { .. }) if !process::is_interrupt(&error) => {
+                match Buildx::find_without_daemon(cx, named) {
+                    Ok(Some(buildx)) => Ok(Self::Buildx(Box::new(buildx))),
+                    _ => Err(error),
                 }
             }
             Err(error) => Err(error),
         }
     }
 
+    /// Connects to Docker. Where it is not installed, or `docker` is Podman, connects to Podman.
+    fn detect(cx: &Cx, config: &Config) -> Result<Self> {
+        match Self::connect_docker(cx, config) {
+            Err(error @ Error::Tool(tools::Error::NotFound { .. } | tools::Error::Podman)) => {
+                match Podman::connect(cx) {
+                    Err(Error::Tool(tools::Error::NotFound { .. })) => Err(error),
+                    podman => podman.map(Self::Podman),
+                }
+            }
+            store => store,
+        }
+    }
+
     /// Returns which of the programs it is.
     pub(crate) fn engine(&self) -> Engine {
         match self {
-            Self::Docker(_) => Engine::Docker,
+            Self::Docker(_) | Self::Buildx(_) => Engine::Docker,
             Self::Podman(_) => Engine::Podman,
         }
     }
 
     /// Returns the default platform of builds.
-    pub(crate) fn platform(&self) -> &str {
+    pub(crate) fn platform(&self) -> Option<&str> {
         match self {
-            Self::Docker(docker) => &docker.platform,
-            Self::Podman(podman) => &podman.platform,
+            Self::Docker(docker) => Some(&docker.platform),
+            Self::Buildx(buildx) => buildx.platform(),
+            Self::Podman(podman) => Some(&podman.platform),
         }
     }
 
@@ -72,18 +115,20 @@ impl ImageStore {
         })
     }
 
-    /// Starts a command line of the program; the subcommand follows.
-    pub(crate) fn cmd<'a>(&self, sh: &'a Shell) -> Cmd<'a> {
+    /// Starts the command line of a build.
+    pub(crate) fn build_cmd<'a>(&self, sh: &'a Shell) -> Cmd<'a> {
         match self {
-            Self::Docker(docker) => docker.cmd(sh),
-            Self::Podman(podman) => podman.cmd(sh),
+            Self::Docker(docker) => docker.cmd(sh).arg("build"),
+            // Old clients do not have `docker build --builder`.
+            Self::Buildx(buildx) => buildx.cmd(sh).args(["buildx", "build"]),
+            Self::Podman(podman) => podman.cmd(sh).arg("build"),
         }
     }
 
     /// Returns the name under which the program lists an image of kdev.
     pub(crate) fn local_name(&self, reference: &Reference) -> String {
         match self {
-            Self::Docker(_) => reference.familiar(),
+            Self::Docker(_) | Self::Buildx(_) => reference.familiar(),
             Self::Podman(_) => Podman::local_name(reference),
         }
     }
@@ -92,6 +137,7 @@ impl ImageStore {
     pub(crate) fn find(&self, cx: &Cx, reference: &Reference) -> Result<InspectedImage> {
         match self {
             Self::Docker(docker) => docker.inspect(cx, &reference.familiar()),
+            Self::Buildx(buildx) => buildx.find_image(reference),
             Self::Podman(podman) => podman.find(cx, reference),
         }
     }
@@ -100,6 +146,7 @@ impl ImageStore {
     pub(crate) fn inspect(&self, cx: &Cx, id: &str) -> Result<InspectedImage> {
         match self {
             Self::Docker(docker) => docker.inspect(cx, id),
+            Self::Buildx(buildx) => buildx.inspect(id),
             Self::Podman(podman) => podman.inspect(cx, id),
         }
     }
@@ -108,6 +155,7 @@ impl ImageStore {
     pub(crate) fn images(&self, cx: &Cx) -> Result<Vec<LocalImage>> {
         match self {
             Self::Docker(docker) => docker.images(cx),
+            Self::Buildx(buildx) => Ok(buildx.images()),
             Self::Podman(podman) => podman.images(cx),
         }
     }
@@ -116,6 +164,7 @@ impl ImageStore {
     pub(crate) fn platforms(&self, cx: &Cx, ids: &[&str]) -> Result<BTreeMap<String, String>> {
         match self {
             Self::Docker(docker) => docker.platforms(cx, ids),
+            Self::Buildx(buildx) => Ok(buildx.platforms()),
             Self::Podman(podman) => podman.platforms(cx, ids),
         }
     }
@@ -124,7 +173,7 @@ impl ImageStore {
     pub(crate) fn uses_config_digest_as_id(&self) -> bool {
         match self {
             Self::Docker(docker) => docker.uses_config_digest_as_id(),
-            Self::Podman(_) => true,
+            Self::Buildx(_) | Self::Podman(_) => true,
         }
     }
 
@@ -132,14 +181,16 @@ impl ImageStore {
     pub(crate) fn is_responding(&self, cx: &Cx) -> bool {
         match self {
             Self::Docker(docker) => docker.is_responding(cx),
-            Self::Podman(_) => true,
+            Self::Buildx(_) | Self::Podman(_) => true,
         }
     }
 
     /// Makes the next run read the facts about the builder again, because a build has failed.
     pub(crate) fn forget_facts(&self, cx: &Cx, named: Option<&str>) {
-        if let Self::Docker(docker) = self {
-            docker.forget_facts(cx, named);
+        match self {
+            Self::Docker(docker) => docker.forget_facts(cx, named),
+            Self::Buildx(buildx) => buildx.forget_facts(cx),
+            Self::Podman(_) => {}
         }
     }
 
@@ -147,21 +198,32 @@ impl ImageStore {
     pub(crate) fn tag(&self, cx: &Cx, id: &str, reference: &Reference) -> Result<()> {
         match self {
             Self::Docker(docker) => docker.tag(cx, id, reference),
+            Self::Buildx(buildx) => buildx.tag(id, reference),
             Self::Podman(podman) => podman.tag(cx, id, reference),
         }
     }
 
-    /// Returns the command line that tags an image, for messages.
-    pub(crate) fn display_tag(&self, image: &str, reference: &Reference) -> String {
+    /// Returns the command line that tags an image, for messages; `None` if no command does it.
+    pub(crate) fn display_tag(&self, image: &str, reference: &Reference) -> Option<String> {
+        if matches!(self, Self::Buildx(_)) {
+            return None;
+        }
         let (program, name) = (self.engine().program(), self.local_name(reference));
-        format!("{program} tag {} {}", quote(image), quote(&name))
+        Some(format!("{program} tag {} {}", quote(image), quote(&name)))
     }
 
     /// Removes the tags of earlier builds, and images without any other tag.
     pub(crate) fn remove_old_tags(&self, cx: &Cx, current: &Reference) {
         match self {
             Self::Docker(docker) => docker.remove_old_tags(cx, current),
+            Self::Buildx(buildx) => buildx.remove_old_tags(cx, current),
             Self::Podman(podman) => podman.remove_old_tags(cx, current),
         }
+    }
+}
+
+impl From<Docker> for ImageStore {
+    fn from(docker: Docker) -> Self {
+        Self::Docker(Box::new(docker))
     }
 }

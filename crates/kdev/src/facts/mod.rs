@@ -274,7 +274,7 @@ fn image_base_names(facts: &[Facts]) -> Vec<String> {
 
 /// Returns Docker or Podman and its images, or `None` if it is not available.
 fn local_images(cx: &Cx, config: &Config) -> Option<(ImageStore, Vec<LocalImage>)> {
-    let store = ImageStore::connect(cx, &config.builder).ok()?;
+    let store = ImageStore::connect(cx, config).ok()?;
     let images = store.images(cx).ok()?;
     Some((store, images))
 }

@@ -240,6 +240,7 @@ mod tests {
             layers: Vec::new(),
             diff_ids: Vec::new(),
             platform: platform.map(str::to_owned),
+            layer_bytes: 0,
         }
     }
 

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::io;
 
+use kdev_core::image::archive::Image;
 use kdev_core::image::built::BuiltImage;
 use kdev_core::image::reference::Reference;
 
@@ -22,9 +23,10 @@ const CONFIGS: &str = "configs";
 
 /// An image that was exported. Its configuration and new layers are in the cache.
 pub(crate) struct Exported {
-    pub(crate) config_digest: String,
-    /// The digest of its manifest, which is its ID in the containerd image store.
-    pub(crate) manifest_digest: String,
+    pub(crate) image: Image,
+    /// The digest of its manifest, which is its ID in the containerd image store; `None` if
+    /// there are several.
+    manifest_digest: Option<String>,
 }
 
 /// Creates the directory for the export of a build, with placeholders for the layers that
@@ -60,10 +62,7 @@ pub(crate) fn take(
     let image = layout.read(platform)?;
     layout.move_to(cache, &image).map_err(|error| error.to_string())?;
     cache.record_digests(BLOBS, &layout::digests(&image));
-    Ok(Exported {
-        manifest_digest: layout.manifest_digest().ok_or("it has several manifests")?,
-        config_digest: image.config_digest,
-    })
+    Ok(Exported { manifest_digest: layout.manifest_digest(), image })
 }
 
 /// Stores the configuration of an image in Docker's store, and these of its layers.
@@ -74,14 +73,25 @@ pub(crate) fn export(
     cache: &LayerCache,
     is_needed: impl Fn(&str) -> bool,
 ) -> Result<Exported, String> {
-    let layout = Layout::create(cx).map_err(|error| error.to_string())?;
-    let unneeded = image.layers.iter().map(String::as_str).filter(|diff_id| !is_needed(diff_id));
-    let unneeded: BTreeSet<&str> = unneeded.collect();
-    add_placeholders(&layout, cache, |diff_id| unneeded.contains(diff_id))
-        .and_then(|()| layout.add_placeholders(unneeded.iter().copied()))
-        .map_err(|error| error.to_string())?;
+    let layout = create_layout(cx, image, cache, is_needed).map_err(|error| error.to_string())?;
     docker.export_layout(cx, image, layout.path()).map_err(|error| error.to_string())?;
     take(&layout, cache, Some(&image.platform))
+}
+
+/// Creates the directory for an export of an image, with placeholders for the layers that are
+/// not needed.
+pub(crate) fn create_layout(
+    cx: &Cx,
+    image: &BuiltImage,
+    cache: &LayerCache,
+    is_needed: impl Fn(&str) -> bool,
+) -> io::Result<Layout> {
+    let layout = Layout::create(cx)?;
+    let unneeded = image.layers.iter().map(String::as_str).filter(|diff_id| !is_needed(diff_id));
+    let unneeded: BTreeSet<&str> = unneeded.collect();
+    add_placeholders(&layout, cache, |diff_id| unneeded.contains(diff_id))?;
+    layout.add_placeholders(unneeded.iter().copied())?;
+    Ok(layout)
 }
 
 /// Stores the configuration of an image, and the layers that earlier builds did not have.
@@ -105,7 +115,8 @@ pub(crate) fn identify(
     cache: &LayerCache,
 ) -> Option<String> {
     let exported = export_new(cx, docker, image, cache).ok()?;
-    (exported.manifest_digest == image.id).then_some(exported.config_digest)
+    let is_same = exported.manifest_digest.as_ref() == Some(&image.id);
+    is_same.then_some(exported.image.config_digest)
 }
 
 /// Returns the digest of the configuration of the image with this ID, if it is known.

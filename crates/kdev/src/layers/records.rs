@@ -3,20 +3,15 @@
 //! counts as missing.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::fs;
 use std::path::PathBuf;
 
-use kdev_core::image::digest::sha256;
-
 use crate::layers::cache::LayerCache;
+use crate::process::json_file::{self, file_name};
 
 /// How many digests are kept per endpoint.
 const MAX_KNOWN_DIGESTS: usize = 10_000;
 /// How many builds are kept per image.
 const MAX_BUILDS: usize = 3;
-/// Longer file names are replaced by a digest. File systems permit 255 bytes.
-const MAX_NAME_BYTES: usize = 200;
 
 impl LayerCache {
     /// Returns the diffIDs of the last builds of an image, the latest build first.
@@ -60,18 +55,12 @@ impl LayerCache {
     }
 
     fn read_record<T: serde::de::DeserializeOwned + Default>(&self, kind: &str, name: &str) -> T {
-        let bytes = fs::read(self.record(kind, name)).unwrap_or_default();
-        serde_json::from_slice(&bytes).unwrap_or_default()
+        json_file::read(&self.record(kind, name)).unwrap_or_default()
     }
 
     fn write_record(&self, kind: &str, name: &str, value: &impl serde::Serialize) {
-        let path = self.record(kind, name);
         // Without a record, the next load is slower.
-        let _ = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| {
-            let mut file = self.temporary_file()?;
-            serde_json::to_writer(&mut file, value)?;
-            Ok(file.persist(path)?)
-        });
+        let _ = json_file::write(&self.record(kind, name), value);
     }
 
     fn record(&self, kind: &str, name: &str) -> PathBuf {
@@ -79,38 +68,11 @@ impl LayerCache {
     }
 }
 
-/// Returns a file name that differs for each name. Image names contain `/`.
-fn file_name(name: &str) -> String {
-    let mut encoded = String::new();
-    for byte in name.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'_' | b':' | b'@' => {
-                encoded.push(byte.into());
-            }
-            other => {
-                let _ = write!(encoded, "%{other:02X}");
-            }
-        }
-    }
-    if encoded.len() > MAX_NAME_BYTES { sha256(name.as_bytes()) } else { encoded }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::fs;
 
-    #[test]
-    fn file_name_is_readable_and_stays_in_directory() {
-        let table = [
-            ("docker.io/library/app", "docker.io%2Flibrary%2Fapp"),
-            ("127.0.0.1:47600@root@far", "127.0.0.1:47600@root@far"),
-            ("../a b", "..%2Fa%20b"),
-        ];
-        for (name, expected) in table {
-            assert_eq!(file_name(name), expected);
-        }
-        assert_eq!(file_name(&"x".repeat(300)), sha256("x".repeat(300).as_bytes()));
-    }
+    use super::*;
 
     #[test]
     fn records_of_one_name_are_separate_files() {

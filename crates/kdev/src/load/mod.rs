@@ -29,7 +29,7 @@ use crate::event::Event;
 use crate::layers::cache::{self, Layer};
 use crate::layers::push::MAX_PUSH_BYTES;
 use crate::layers::save::CopyError;
-use crate::layers::{ImageParts, ImageSource, LayerProvider};
+use crate::layers::{ImageParts, LayerProvider};
 use crate::load::stream::{Codec, CompressedStream};
 use crate::node::connection::NodeConnection;
 use crate::node::error::{NodeError, NodeErrorKind};
@@ -99,6 +99,8 @@ struct LoadStats {
 enum SendError {
     /// Docker or Podman failed to export the image.
     Export(Failure),
+    /// The source of the image does not have all missing layers.
+    NoLayers(String),
     /// The node has less free space than the packed layers need.
     InsufficientSpace { needed: u64, free: u64 },
     /// The node closed the connection; its output has the cause.
@@ -110,7 +112,7 @@ impl Load<'_> {
         let (cx, node, started) = (self.cx, self.connection.node.name.clone(), Instant::now());
         if cx.is_dry_run() {
             let import = self.connection.display_import();
-            let command = match self.source.display_save() {
+            let command = match self.source.source.display_save() {
                 Some(save) => format!("{save} | {import}"),
                 None => import,
             };
@@ -169,6 +171,11 @@ impl Load<'_> {
             {
                 Err(connection.error(NodeErrorKind::Export(failure)))
             }
+            (Err(error), Some(Err(SendError::NoLayers(reason))))
+                if !matches!(error.kind, NodeErrorKind::Interrupted) =>
+            {
+                Err(connection.error(NodeErrorKind::LayersUnavailable(reason)))
+            }
             (Err(_), Some(Err(SendError::InsufficientSpace { needed, free }))) => {
                 let message =
                     format!("the layers need {needed} bytes, but only {free} bytes are free");
@@ -213,15 +220,10 @@ impl Load<'_> {
         }
         // The node can decode an ordinary stream, even if it expects a patch.
         let Some(parts) = parts else {
-            return match self.source.source {
-                ImageSource::Docker(docker, _) => {
-                    self.send_whole(|| docker.save_command(self.cx, self.image).ok(), output)
-                }
-                ImageSource::Podman(podman, _) => {
-                    self.send_whole(|| podman.save_command(self.cx, self.image).ok(), output)
-                }
-                // The folder of the unpacked archive was deleted.
-                ImageSource::Archive(_) => Err(SendError::ConnectionClosed),
+            let source = self.source.source;
+            return match source.save_command(self.cx) {
+                Some(_) => self.send_whole(|| source.save_command(self.cx), output),
+                None => Err(SendError::NoLayers(self.source.failure())),
             };
         };
         let base = match base {

@@ -72,6 +72,9 @@ pub enum NodeErrorKind {
     UnsupportedRuntime(String),
     /// Docker or Podman could not export the image.
     Export(Failure),
+    /// The node is missing layers that are not in the cache, and the builder did not export
+    /// them again.
+    LayersUnavailable(String),
     /// The disk is full.
     DiskFull(String),
     /// The connection was lost during the load.
@@ -159,6 +162,9 @@ impl NodeError {
             NodeErrorKind::DiskFull(_) => format!(
                 "free space on node `{node}`; run `{DISK_USAGE_COMMAND}` there to see what uses it"
             ),
+            NodeErrorKind::LayersUnavailable(_) => {
+                "run `cargo kdev up` to build the image again".to_owned()
+            }
             NodeErrorKind::ConnectionLost(_) => {
                 "run the command again; an interrupted load leaves nothing behind".to_owned()
             }
@@ -182,6 +188,7 @@ impl NodeErrorKind {
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Export(_)
+            | Self::LayersUnavailable(_)
             | Self::DiskFull(_)
             | Self::ConnectionLost(_)
             | Self::ContainerdStopped(_)
@@ -316,6 +323,9 @@ impl fmt::Display for NodeError {
             }
             NodeErrorKind::Export(_) => {
                 write!(f, "failed to export the image for node `{node}`")
+            }
+            NodeErrorKind::LayersUnavailable(message) => {
+                write!(f, "failed to get the layers that node `{node}` is missing: {message}")
             }
             NodeErrorKind::DiskFull(message) => {
                 write!(f, "no space left on node `{node}` ({at}): {message}")

@@ -4,6 +4,7 @@
 //! - `child.rs`: starts, supervises and terminates children
 //! - `command.rs`: commands, their output and their failures
 //! - `environment.rs`: the variables that kdev sets or removes for a program
+//! - `json_file.rs`: files with what earlier runs have learned
 //! - `scratch_dir.rs`: temporary directories of this process
 
 mod background;
@@ -11,6 +12,7 @@ pub(crate) mod child;
 mod command;
 mod environment;
 mod error;
+pub(crate) mod json_file;
 pub(crate) mod scratch_dir;
 
 use xshell::Shell;

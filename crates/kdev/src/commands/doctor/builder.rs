@@ -1,11 +1,10 @@
 //! Checks of the builder that Docker uses, and of how the layers of a build get from there to
 //! this machine.
 
-use crate::build;
 use crate::commands::doctor::report::{CheckGroup, CheckResult};
 use crate::config::Config;
 use crate::cx::Cx;
-use crate::docker::{Builder, Docker, DockerFacts, LayerSource};
+use crate::docker::{Builder, Buildx, Docker, DockerFacts, LayerSource};
 use crate::process::Command;
 use crate::tools::ssh::SshTarget;
 use crate::tools::{self, SSH, TOOL_TIMEOUT};
@@ -15,6 +14,10 @@ const ENABLE_STORE_IN_DESKTOP: &str = "in Docker Desktop, enable `Settings → G
 /// How to use the image store of containerd elsewhere. Docker 23 and older do not have it.
 const ENABLE_STORE: &str = "add `\"features\": {\"containerd-snapshotter\": true}` to `daemon.json` of the daemon, and restart it";
 
+/// The name of the check of how layers get to this machine.
+const LAYERS: &str = "layers";
+/// How to get only the changed layers from a builder that can export them.
+const REMOVE_LOAD: &str = "remove `--load` from `docker-build` in `[package.metadata.kdev]` to export only the changed layers";
 /// How to use the builder of the daemon.
 const BUILD_WITH_DOCKER: &str = "pass `--builder buildx:default` to build with Docker";
 
@@ -29,31 +32,64 @@ pub(super) fn check(
         Ok(facts) => facts,
         Err(error) => return vec![CheckResult::failed(CheckGroup::Docker, "builder", error)],
     };
-    let builder = CheckResult::ok(CheckGroup::Docker, "builder", describe_builder(&facts, buildx));
-    let has_load = config.docker_build.iter().any(|arg| arg == "--load");
-    let layers = check_layers(&facts, docker.uses_config_digest_as_id(), has_load);
-    let mut results = vec![builder, layers];
+    let kept = facts.builder.as_ref().filter(|builder| builder.keeps_results());
+    let mut results = match kept {
+        Some(builder) if config.loads_into_docker() => {
+            vec![kept_builder(builder, buildx), check_load(builder)]
+        }
+        Some(builder) => check_kept(builder, buildx),
+        None => {
+            let builder = match buildx {
+                Some(version) => format!("BuildKit with buildx {version}"),
+                None => "legacy builder; buildx is not installed".to_owned(),
+            };
+            let builder = CheckResult::ok(CheckGroup::Docker, "builder", builder);
+            vec![builder, check_layers(&facts, docker.uses_config_digest_as_id())]
+        }
+    };
     results.extend(check_ssh(cx, &facts));
     results
 }
 
-fn describe_builder(facts: &DockerFacts, buildx: Option<&str>) -> String {
-    match (&facts.builder, buildx) {
-        (Some(builder), Some(version)) if builder.keeps_results() => {
-            let Builder { name, driver, .. } = builder;
-            format!("builder `{name}` ({driver} driver) with buildx {version}")
+/// Checks a builder that keeps its results. `buildx` is the version of the plugin, if it is known.
+pub(super) fn check_kept(builder: &Builder, buildx: Option<&str>) -> Vec<CheckResult> {
+    let name = &builder.name;
+    let layers = match Buildx::check_export(builder) {
+        Ok(()) => {
+            let evidence = format!("builder `{name}` exports only the changed layers");
+            CheckResult::ok(CheckGroup::Docker, LAYERS, evidence)
         }
-        (_, Some(version)) => format!("BuildKit with buildx {version}"),
-        (_, None) => "legacy builder; buildx is not installed".to_owned(),
+        Err(error) => CheckResult::failed(CheckGroup::Docker, LAYERS, error),
+    };
+    vec![kept_builder(builder, buildx), layers]
+}
+
+fn kept_builder(builder: &Builder, buildx: Option<&str>) -> CheckResult {
+    let Builder { name, driver, .. } = builder;
+    let version = buildx.map(|version| format!(" with buildx {version}")).unwrap_or_default();
+    let evidence = format!("builder `{name}` ({driver} driver){version}");
+    match &builder.error {
+        Some(error) => {
+            let help = format!("run `docker buildx inspect --bootstrap {name}` to start it");
+            let evidence = format!("{evidence}: {error}");
+            CheckResult::warning(CheckGroup::Docker, "builder", evidence, help)
+        }
+        None => CheckResult::ok(CheckGroup::Docker, "builder", evidence),
     }
 }
 
+/// Checks a builder that loads its results into Docker.
+fn check_load(builder: &Builder) -> CheckResult {
+    let Builder { name, driver, .. } = builder;
+    let evidence = format!(
+        "builder `{name}` ({driver} driver) loads the whole image into Docker after each build, which takes seconds for a large one"
+    );
+    let help = if builder.can_export_layout() { REMOVE_LOAD } else { BUILD_WITH_DOCKER };
+    CheckResult::warning(CheckGroup::Docker, LAYERS, evidence, help)
+}
+
 /// Checks how the changed layers of a build get to this machine.
-fn check_layers(facts: &DockerFacts, has_classic_store: bool, has_load: bool) -> CheckResult {
-    let check = "layers";
-    if let Some(builder) = facts.builder.as_ref().filter(|builder| builder.keeps_results()) {
-        return check_kept_layers(builder, has_load);
-    }
+fn check_layers(facts: &DockerFacts, has_classic_store: bool) -> CheckResult {
     let evidence = match facts.layer_source() {
         LayerSource::Push => match facts.address.strip_prefix("ssh://") {
             Some(host) => format!("Docker on `{host}` pushes only the changed layers, over SSH"),
@@ -66,25 +102,10 @@ fn check_layers(facts: &DockerFacts, has_classic_store: bool, has_load: bool) ->
                 archive_cause(facts)
             );
             let help = archive_help(facts, has_classic_store);
-            return CheckResult::warning(CheckGroup::Docker, check, evidence, help);
+            return CheckResult::warning(CheckGroup::Docker, LAYERS, evidence, help);
         }
     };
-    CheckResult::ok(CheckGroup::Docker, check, evidence)
-}
-
-/// Checks a builder that does not store images in Docker, unless the build has `--load`.
-fn check_kept_layers(builder: &Builder, has_load: bool) -> CheckResult {
-    let Builder { name, driver, .. } = builder;
-    let (group, check) = (CheckGroup::Docker, "layers");
-    if has_load {
-        let evidence = format!(
-            "builder `{name}` ({driver} driver) loads the whole image into Docker after each build, which takes seconds for a large one"
-        );
-        return CheckResult::warning(group, check, evidence, BUILD_WITH_DOCKER);
-    }
-    let error = build::Error::NotStored { builder: name.clone(), driver: driver.clone() };
-    let evidence = format!("builder `{name}` ({driver} driver) does not store images in Docker");
-    CheckResult::error(group, check, evidence, error.help().unwrap_or_default())
+    CheckResult::ok(CheckGroup::Docker, LAYERS, evidence)
 }
 
 /// Returns why the changed layers cannot be requested alone.

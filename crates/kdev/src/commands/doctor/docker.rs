@@ -5,7 +5,7 @@ use crate::commands::doctor::fix::Fix;
 use crate::commands::doctor::report::{CheckGroup, CheckResult};
 use crate::config::Config;
 use crate::cx::Cx;
-use crate::docker::{self, ADD_USER_IDS, Docker, Engine, ImageStore, Podman};
+use crate::docker::{self, ADD_USER_IDS, Buildx, Docker, Engine, ImageStore, Podman};
 use crate::parallel::run_both;
 use crate::process;
 use crate::tools::{self, Tool, major_minor};
@@ -38,11 +38,17 @@ impl DockerCheck {
         match store {
             Ok(store) => {
                 let check = match store.clone() {
-                    ImageStore::Docker(docker) => Self::for_client(cx, docker, config),
+                    ImageStore::Docker(docker) => Self::for_client(cx, *docker, config),
+                    ImageStore::Buildx(buildx) => Self::for_buildx(cx, *buildx, config),
                     ImageStore::Podman(podman) => Self::for_podman(cx, podman),
                 };
                 Self { store: Some(store), ..check }
             }
+            Err(error) if error.is_about_builder() => match Docker::connect(cx) {
+                // The check of its builder reports the error.
+                Ok(docker) => Self::for_client(cx, docker, config),
+                Err(_) => Self::failed(CheckResult::failed(CheckGroup::Docker, "builder", error)),
+            },
             Err(error) if is_about_podman(&error) => {
                 Self::failed(CheckResult::failed(CheckGroup::Podman, "engine", error))
             }
@@ -86,6 +92,19 @@ impl DockerCheck {
             legacy_builder_client: buildx.is_none().then_some(docker.client),
             store: None,
         }
+    }
+
+    /// Checks a builder that keeps its results, and Docker, which its clients may use for
+    /// other images.
+    fn for_buildx(cx: &Cx, buildx: Buildx, config: &Config) -> Self {
+        let platform = buildx.platform().map(str::to_owned);
+        let platform =
+            platform.map(|platform| BuilderPlatform { engine: Engine::Docker, platform });
+        let check = match buildx.docker {
+            Some(docker) => Self::for_client(cx, docker, config),
+            None => Self { results: builder::check_kept(&buildx.builder, None), ..Self::default() },
+        };
+        Self { platform, ..check }
     }
 
     fn for_podman(cx: &Cx, podman: Podman) -> Self {

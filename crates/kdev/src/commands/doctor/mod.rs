@@ -130,7 +130,7 @@ fn apply_fixes(cx: &Cx, checks: &[CheckResult]) -> Result<bool> {
 fn run_checks(cx: &Cx, request: &DoctorRequest) -> Result<DoctorReport> {
     let project = ProjectCheck::run(cx, &request.selection, &request.flags, &request.target)?;
     let check_machine = || {
-        let store = ImageStore::connect(cx, &project.config.builder);
+        let store = ImageStore::connect(cx, &project.config);
         let engine = store.as_ref().map_or_else(|_| expected_engine(&project), ImageStore::engine);
         run_both(|| check_tools(cx, engine), || DockerCheck::run(cx, store, &project.config))
     };

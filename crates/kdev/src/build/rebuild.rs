@@ -1,0 +1,108 @@
+//! Runs a build again whose results only the builder has, to export layers that a node is
+//! missing and that are no longer in the cache.
+
+use kdev_core::image::built::BuiltImage;
+
+use crate::build::{Result, build, image_build};
+use crate::config::Config;
+use crate::cx::Cx;
+use crate::docker::{Buildx, ImageStore};
+use crate::event::Event;
+use crate::layers::ImageSource;
+use crate::layers::buildx::BuildxSource;
+use crate::layers::layout::Layout;
+use crate::process::Command;
+
+/// The arguments of `docker build` that keep it from using earlier results, without and with a
+/// value.
+const UNCACHED: [&str; 2] = ["--no-cache", "--pull"];
+const UNCACHED_WITH_VALUE: [&str; 1] = ["--no-cache-filter"];
+
+/// Returns the source of an image that the store has. `config` has the settings of its build, if
+/// they are known.
+pub(crate) fn image_source<'a>(
+    store: &'a ImageStore,
+    config: Option<&'a Config>,
+    image: BuiltImage,
+) -> ImageSource<'a> {
+    match store {
+        ImageStore::Docker(docker) => ImageSource::from_docker(docker, image),
+        ImageStore::Podman(podman) => ImageSource::from_podman(podman, image),
+        ImageStore::Buildx(buildx) => {
+            let config = config.filter(|config| config.image.name() == image.reference.name());
+            let rebuild = config.map(|config| {
+                let platform = buildx.build(&image.reference).and_then(|one| one.passed_platform);
+                let mut config = Config { platform, ..config.clone() };
+                config.docker_build = without_uncached(&config.docker_build);
+                let run = move |cx: &Cx, layout: &Layout| {
+                    export_again(cx, store, buildx, &config, layout)
+                };
+                Box::new(run) as _
+            });
+            ImageSource::Buildx(BuildxSource::new(image, rebuild))
+        }
+    }
+}
+
+/// Builds an image, and returns it as a source of layers.
+pub(crate) fn build_source<'a>(
+    cx: &Cx,
+    store: &'a ImageStore,
+    config: &'a Config,
+) -> Result<ImageSource<'a>> {
+    Ok(image_source(store, Some(config), build(cx, store, config)?))
+}
+
+fn export_again(
+    cx: &Cx,
+    store: &ImageStore,
+    buildx: &Buildx,
+    config: &Config,
+    layout: &Layout,
+) -> Result<(), String> {
+    let name = &buildx.builder.name;
+    let text = format!("exporting layers that are not in the cache from builder `{name}`");
+    cx.emit(Event::Note { text });
+    let sh = cx.shell().map_err(|error| error.to_string())?;
+    let output = buildx.facts().layout_output(layout.path());
+    let cmd = image_build(&sh, store, config).args(["--quiet", "--output", &output]);
+    let build = Command::new(cmd.arg(&config.context));
+    build.read(cx).map(drop).map_err(|failure| failure.to_string())
+}
+
+/// Returns the arguments without those that make BuildKit run the steps of the build again.
+fn without_uncached(args: &[String]) -> Vec<String> {
+    let mut kept = Vec::new();
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        let flag = arg.split('=').next().unwrap_or_default();
+        if UNCACHED_WITH_VALUE.contains(&flag) {
+            if flag == arg {
+                args.next();
+            }
+        } else if !UNCACHED.contains(&flag) {
+            kept.push(arg.clone());
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rebuild_uses_cache() {
+        let table: [(&[&str], &[&str]); 5] = [
+            (&[], &[]),
+            (&["--no-cache", "--secret", "id=a"], &["--secret", "id=a"]),
+            (&["--pull=true", "--ssh"], &["--ssh"]),
+            (&["--no-cache-filter", "build", "--ssh"], &["--ssh"]),
+            (&["--no-cache-filter=build", "--ssh"], &["--ssh"]),
+        ];
+        for (args, expected) in table {
+            let args: Vec<String> = args.iter().map(ToString::to_string).collect();
+            assert_eq!(without_uncached(&args), expected);
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! The builds of builders that keep their results. No program can be asked for these images, so
+//! the cache directory has a file for each tag: `records/images/BUILDER/IMAGE/TAG.json`.
+
+use std::cmp::Reverse;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use kdev_core::image::local::LocalImage;
+use kdev_core::image::reference::{CONTENT_TAG_PREFIX, Reference};
+use serde::{Deserialize, Serialize};
+
+use crate::docker::KEPT_TAGS;
+use crate::process::json_file::{self, file_name};
+
+/// How many content tags an image may have, including those of builds that were never deployed.
+const MAX_CONTENT_TAGS: usize = 10;
+
+/// A build, under one of its tags.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KeptBuild {
+    /// The full reference.
+    pub(crate) name: String,
+    /// The digest of the configuration.
+    pub(crate) config_digest: String,
+    /// `os/architecture`.
+    pub(crate) platform: String,
+    /// The value of `--platform` that kdev has passed.
+    pub(crate) passed_platform: Option<String>,
+    /// The sum of the sizes of the layers.
+    pub(crate) size: u64,
+    /// The diffIDs of the layers, the base first.
+    pub(crate) layers: Vec<String>,
+    /// When it was first built, in seconds since 1970.
+    pub(crate) built_at: i64,
+}
+
+/// The builds of one builder.
+#[derive(Clone, Debug)]
+pub(crate) struct KeptBuilds {
+    dir: PathBuf,
+}
+
+impl KeptBuilds {
+    pub(crate) fn new(cache_dir: &Path, builder: &str) -> Self {
+        Self { dir: cache_dir.join("records/images").join(file_name(builder)) }
+    }
+
+    /// Returns the build with this tag.
+    pub(crate) fn get(&self, reference: &Reference) -> Option<KeptBuild> {
+        let build: KeptBuild = json_file::read(&self.path(reference))?;
+        (build.name == reference.to_string()).then_some(build)
+    }
+
+    /// Returns the build with this digest of its configuration.
+    pub(crate) fn with_digest(&self, config_digest: &str) -> Option<KeptBuild> {
+        self.all().into_iter().find(|build| build.config_digest == config_digest)
+    }
+
+    /// Returns all builds, the newest first.
+    pub(crate) fn all(&self) -> Vec<KeptBuild> {
+        let images = list(&self.dir);
+        let files = images.iter().flat_map(|image| list(image));
+        let mut builds: Vec<KeptBuild> = files.filter_map(|file| json_file::read(&file)).collect();
+        builds.sort_by_key(|build| Reverse(build.built_at));
+        builds
+    }
+
+    /// Sets the build with this tag. An unchanged build keeps its time.
+    pub(crate) fn put(&self, reference: &Reference, build: &KeptBuild) -> io::Result<()> {
+        let earlier = self.with_digest(&build.config_digest);
+        let built_at = earlier.map_or(build.built_at, |one| one.built_at.min(build.built_at));
+        let build = KeptBuild { name: reference.to_string(), built_at, ..build.clone() };
+        json_file::write(&self.path(reference), &build)?;
+        self.remove_content_tags(reference, MAX_CONTENT_TAGS - usize::from(is_content(reference)));
+        Ok(())
+    }
+
+    /// Removes the content tags of earlier builds except for the newest ones, as from Docker.
+    pub(crate) fn remove_old(&self, current: &Reference) {
+        self.remove_content_tags(current, KEPT_TAGS);
+    }
+
+    /// Removes all content tags of an image except for `current` and this number of others.
+    fn remove_content_tags(&self, current: &Reference, kept: usize) {
+        let files = self.path(current).parent().map(list).unwrap_or_default();
+        let read = |file: PathBuf| {
+            let build: KeptBuild = json_file::read(&file)?;
+            let name = Reference::parse(&build.name).ok()?;
+            (is_content(&name) && name != *current).then_some((build.built_at, file))
+        };
+        let mut others: Vec<(i64, PathBuf)> = files.into_iter().filter_map(read).collect();
+        others.sort_by_key(|(built_at, _)| Reverse(*built_at));
+        for (_, file) in others.into_iter().skip(kept) {
+            let _ = fs::remove_file(file);
+        }
+    }
+
+    fn path(&self, reference: &Reference) -> PathBuf {
+        let image = file_name(&reference.name().to_string());
+        let tag = file_name(reference.tag().unwrap_or("latest"));
+        self.dir.join(image).join(format!("{tag}.json"))
+    }
+}
+
+/// Returns whether a tag is that of a build, and not one of the user.
+fn is_content(reference: &Reference) -> bool {
+    reference.tag().is_some_and(|tag| tag.starts_with(CONTENT_TAG_PREFIX))
+}
+
+impl KeptBuild {
+    pub(crate) fn into_local_image(self, now: i64) -> LocalImage {
+        let time = jiff::Timestamp::from_second(self.built_at).ok();
+        LocalImage {
+            name: self.name,
+            id: self.config_digest,
+            age: age(now - self.built_at),
+            created_at: time.map(|time| time.to_string()).unwrap_or_default(),
+            platform: self.platform,
+        }
+    }
+}
+
+/// Describes an age, as Docker does.
+fn age(seconds: i64) -> String {
+    let (count, unit) = match seconds.max(0) {
+        seconds @ 0..60 => (seconds, "second"),
+        seconds @ 60..3600 => (seconds / 60, "minute"),
+        seconds @ 3600..86400 => (seconds / 3600, "hour"),
+        seconds => (seconds / 86400, "day"),
+    };
+    match count {
+        0 => "less than a second ago".to_owned(),
+        1 => format!("1 {unit} ago"),
+        count => format!("{count} {unit}s ago"),
+    }
+}
+
+/// Returns the paths in a directory, except for temporary files.
+fn list(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok);
+    let is_visible = |entry: &fs::DirEntry| !entry.file_name().as_encoded_bytes().starts_with(b".");
+    entries.filter(is_visible).map(|entry| entry.path()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn build(digest: &str, built_at: i64) -> KeptBuild {
+        KeptBuild {
+            name: String::new(),
+            config_digest: digest.to_owned(),
+            platform: "linux/amd64".to_owned(),
+            passed_platform: None,
+            size: 5,
+            layers: Vec::new(),
+            built_at,
+        }
+    }
+
+    fn parse(text: &str) -> Reference {
+        Reference::parse(text).unwrap()
+    }
+
+    #[test]
+    fn builds_are_found_by_tag_and_by_digest() {
+        let dir = tempfile::tempdir().unwrap();
+        let builds = KeptBuilds::new(dir.path(), "far");
+        let app = parse("org/app");
+        builds.put(&app, &build("sha256:1", 100)).unwrap();
+        builds.put(&parse("org/app:kdev-1"), &build("sha256:1", 100)).unwrap();
+        builds.put(&app, &build("sha256:2", 200)).unwrap();
+        assert_eq!(builds.get(&app).unwrap().config_digest, "sha256:2");
+        assert_eq!(builds.with_digest("sha256:1").unwrap().name, "docker.io/org/app:kdev-1");
+        assert_eq!(builds.get(&parse("app")), None);
+        // An unchanged build, such as after a change was taken back.
+        builds.put(&app, &build("sha256:1", 300)).unwrap();
+        assert_eq!(builds.get(&app).unwrap().built_at, 100);
+        // Another builder does not have these results.
+        assert_eq!(KeptBuilds::new(dir.path(), "other").all(), []);
+        let image = builds.get(&app).unwrap().into_local_image(160);
+        assert_eq!(
+            (image.age.as_str(), image.created_at.as_str()),
+            ("1 minute ago", "1970-01-01T00:01:40Z")
+        );
+    }
+
+    #[test]
+    fn number_of_content_tags_is_limited() {
+        let dir = tempfile::tempdir().unwrap();
+        let builds = KeptBuilds::new(dir.path(), "far");
+        let tag = |number: i64| parse(&format!("app:kdev-{number}"));
+        for number in 0..20 {
+            builds.put(&tag(number), &build(&number.to_string(), number)).unwrap();
+            builds.put(&parse("app:dev"), &build(&number.to_string(), number)).unwrap();
+        }
+        let names = || {
+            let all = builds.all().into_iter().map(|build| build.name);
+            let mut names: Vec<String> =
+                all.map(|name| name.rsplit(':').next().unwrap().to_owned()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names().len(), MAX_CONTENT_TAGS + 1);
+        builds.remove_old(&tag(12));
+        assert_eq!(names(), ["dev", "kdev-12", "kdev-18", "kdev-19"]);
+    }
+
+    #[test]
+    fn age_is_like_that_of_docker() {
+        let table = [
+            (-5, "less than a second ago"),
+            (0, "less than a second ago"),
+            (1, "1 second ago"),
+            (59, "59 seconds ago"),
+            (60, "1 minute ago"),
+            (7_200, "2 hours ago"),
+            (200_000, "2 days ago"),
+        ];
+        for (seconds, expected) in table {
+            assert_eq!(age(seconds), expected);
+        }
+    }
+}

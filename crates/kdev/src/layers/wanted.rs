@@ -1,0 +1,47 @@
+//! The layers that a load needs, and the ones that it gets.
+
+use std::collections::BTreeSet;
+
+use kdev_core::image::built::BuiltImage;
+
+use crate::layers::cache::{Layer, LayerCache};
+
+/// The layers that a load needs.
+pub(crate) struct WantedLayers<'a> {
+    pub(crate) image: &'a BuiltImage,
+    /// Where they must be stored.
+    pub(crate) cache: &'a LayerCache,
+    pub(crate) diff_ids: &'a BTreeSet<&'a str>,
+}
+
+impl<'a> WantedLayers<'a> {
+    /// Returns the layers that are not in the cache.
+    pub(crate) fn missing(&self) -> BTreeSet<&'a str> {
+        self.diff_ids.iter().copied().filter(|id| self.cache.get(id).is_none()).collect()
+    }
+
+    /// Returns the configuration and the layers, if the cache has all of them.
+    pub(crate) fn parts(&self) -> Option<ImageParts> {
+        let config = self.cache.config(&self.image.config_digest)?;
+        let layers = self.diff_ids.iter().map(|id| self.cache.get(id)).collect::<Option<_>>()?;
+        Some(ImageParts { config, layers })
+    }
+
+    /// Returns whether these are all layers of the image.
+    pub(crate) fn is_whole_image(&self) -> bool {
+        self.diff_ids.len() >= self.image.layers.len()
+    }
+}
+
+/// The content of a partial archive.
+pub(crate) struct ImageParts {
+    pub(crate) config: Vec<u8>,
+    pub(crate) layers: Vec<Layer>,
+}
+
+impl ImageParts {
+    /// Returns the size of the layers in bytes.
+    pub(crate) fn size(&self) -> u64 {
+        self.layers.iter().map(|layer| layer.size).sum()
+    }
+}
