@@ -9,7 +9,7 @@ use crate::repository::{files, read, root};
 
 /// Markdown files outside of docs/ whose links are checked.
 const TOP_LEVEL: [&str; 4] = ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md"];
-const COMMANDS: [&str; 7] = ["up", "down", "load", "render", "status", "why", "doctor"];
+const COMMANDS: [&str; 8] = ["up", "down", "load", "render", "status", "why", "doctor", "init"];
 
 /// The pages, relative to docs/.
 fn pages() -> BTreeSet<String> {
@@ -268,6 +268,9 @@ fn json_page_has_every_field_of_a_result() {
         ("## Diagnoses", "crates/kdev-diagnosis/src/diagnosis.rs".to_owned(), "Diagnosis"),
         ("## Check results", format!("{commands}/doctor/report.rs"), "CheckResult"),
         ("## Rendered manifests", format!("{commands}/render.rs"), "Rendering"),
+        ("## First files", "crates/kdev/src/init/plan.rs".to_owned(), "InitReport"),
+        ("## First files", "crates/kdev/src/init/plan.rs".to_owned(), "InitFinding"),
+        ("## First files", "crates/kdev/src/init/plan.rs".to_owned(), "InitFile"),
         ("## Errors", "crates/cargo-kdev/src/ui/error.rs".to_owned(), "Report"),
     ];
     for (heading, file, name) in results {

@@ -18,6 +18,7 @@ mod exports;
 mod fields;
 mod generators;
 mod imports;
+mod init;
 mod interrupt;
 mod kept_results;
 mod load;

@@ -52,7 +52,18 @@ fn changelog_has_version() {
 
 #[test]
 fn files_start_with_doc_comment_and_are_short() {
-    for folder in ["crates", "xtask/src", "tests", "templates/service/src", "fuzz/targets"] {
+    let templates = fs::read_dir(root().join("templates")).unwrap();
+    let templates = templates.map(|entry| {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        // Without the target directories of builds.
+        if name == "workspace" {
+            format!("templates/{name}/api")
+        } else {
+            format!("templates/{name}/src")
+        }
+    });
+    let folders = ["crates", "xtask/src", "tests", "fuzz/targets"].map(str::to_owned);
+    for folder in folders.into_iter().chain(templates) {
         let sources = files(&root().join(folder));
         for path in sources.iter().filter(|path| path.extension().is_some_and(|e| e == "rs")) {
             let text = fs::read_to_string(path).unwrap();

@@ -25,6 +25,7 @@ mod far_docker;
 mod fault_injection;
 mod fields;
 mod images;
+mod init;
 mod inner_loop;
 #[path = "../../crates/kdev-manifest/tests/corpus/kubectl.rs"]
 mod kubectl;

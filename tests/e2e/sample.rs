@@ -12,7 +12,7 @@ const NAME: &str = "sample";
 const GREETING: &str = "hello, cluster";
 const NEW_GREETING: &str = "hello again, cluster";
 
-fn copy_dir(from: &Path, to: &Path) {
+pub(crate) fn copy_dir(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let from = entry.unwrap().path();

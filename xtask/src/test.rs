@@ -137,23 +137,28 @@ impl fmt::Display for Stage {
     }
 }
 
+/// The projects in `templates`.
+const TEMPLATES: [&str; 6] =
+    ["service", "service-chart", "service-kustomize", "worker", "job", "workspace"];
+
 #[expect(clippy::unnecessary_wraps, reason = "every stage has this form")]
 fn fmt(sh: &Shell) -> Result<Outcome> {
-    Ok(run_checks([
-        cmd!(sh, "cargo fmt --all --check"),
-        cmd!(sh, "cargo fmt --manifest-path templates/service/Cargo.toml --check"),
-    ]))
+    let template =
+        |name| cmd!(sh, "cargo fmt --all --manifest-path templates/{name}/Cargo.toml --check");
+    let own = run_checks([cmd!(sh, "cargo fmt --all --check")]);
+    Ok(own + run_checks(TEMPLATES.map(template)))
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "every stage has this form")]
 fn clippy(sh: &Shell) -> Result<Outcome> {
-    Ok(run_checks([
-        cmd!(sh, "cargo clippy --quiet --workspace --all-targets --locked -- --deny warnings"),
-        cmd!(
-            sh,
-            "cargo clippy --quiet --manifest-path templates/service/Cargo.toml --locked -- --deny warnings"
-        ),
-    ]))
+    let template = |name| {
+        let manifest = format!("templates/{name}/Cargo.toml");
+        let flags = ["--workspace", "--locked", "--", "--deny", "warnings"];
+        cmd!(sh, "cargo clippy --quiet --manifest-path {manifest} {flags...}")
+    };
+    let own = "--workspace --all-targets --locked -- --deny warnings".split(' ');
+    let own = run_checks([cmd!(sh, "cargo clippy --quiet {own...}")]);
+    Ok(own + run_checks(TEMPLATES.map(template)))
 }
 
 fn deny(sh: &Shell) -> Result<Outcome> {

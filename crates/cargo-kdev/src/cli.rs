@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::down::DownArgs;
+use crate::commands::init::InitArgs;
 use crate::commands::load::LoadArgs;
 use crate::commands::render::RenderArgs;
 use crate::commands::status::StatusArgs;
@@ -72,6 +73,8 @@ pub(crate) enum Command {
     /// Check this machine, the cluster and the nodes
     #[command(mut_arg("context", |arg| arg.help(READ_ONLY_CONTEXT_HELP)))]
     Doctor(DoctorArgs),
+    /// Write the missing files of a project: manifest, Dockerfile, settings, onboarding script
+    Init(InitArgs),
 }
 
 impl Command {
@@ -80,6 +83,7 @@ impl Command {
         match self {
             Self::Up(UpArgs { target, .. }) | Self::Load(LoadArgs { target, .. }) => target.dry_run,
             Self::Down(down) => down.dry_run,
+            Self::Init(init) => init.dry_run,
             Self::Render(_) | Self::Why(_) | Self::Status(_) | Self::Doctor(_) => false,
         }
     }

@@ -66,6 +66,16 @@ fn main() -> ExitCode {
             ui.start_checks();
             kdev::doctor(&cx, &doctor.into(), |report| code = ui.print_doctor_report(report))
         }
+        Command::Init(init) => {
+            let mut plan = None;
+            let show = |report: &kdev::InitReport| {
+                ui.print_init_plan(report);
+                plan = Some(report.clone());
+            };
+            kdev::init(&cx, &init.into(), show).map(|written| {
+                plan.iter().for_each(|report| ui.print_init_result(report, written));
+            })
+        }
         Command::Render(render) => {
             let (diff, explain) = (render.diff, render.explain);
             kdev::render(&cx, &render.into())

@@ -9,7 +9,7 @@ use kdev_diagnosis::diagnosis::Diagnosis;
 
 use crate::exit_code::ExitCode;
 use crate::{
-    apply, build, cluster, config, docker, facts, layers, load, manifests, process, project,
+    apply, build, cluster, config, docker, facts, init, layers, load, manifests, process, project,
     rollout, tools,
 };
 
@@ -47,6 +47,9 @@ pub enum Error {
     /// The cluster cannot be used, or rejected a request.
     #[error(transparent)]
     Cluster(cluster::Error),
+    /// The first files of a project could not be written.
+    #[error(transparent)]
+    Init(init::Error),
     /// The image could not be loaded onto the nodes.
     #[error(transparent)]
     Load(load::Error),
@@ -121,6 +124,7 @@ from_stage!(layers => Layers: Process);
 from_stage!(build => Build: Docker, Tool, Process);
 from_stage!(manifests => Manifests: Config, Cluster, Tool, Process);
 from_stage!(cluster => Cluster: Tool, Process);
+from_stage!(init => Init: Project, Tool, Process);
 from_stage!(load => Load: Cluster, Tool, Process);
 from_stage!(apply => Apply: Cluster, Process);
 from_stage!(rollout => Rollout: Cluster, Process);
@@ -144,6 +148,7 @@ impl Error {
             Self::Build(error) => error.help(),
             Self::Manifests(error) => error.help(),
             Self::Cluster(error) => error.help(),
+            Self::Init(error) => error.help(),
             Self::Load(error) => error.help(),
             Self::Apply(error) => error.help(),
             Self::Rollout(error) => error.help(),
@@ -163,8 +168,11 @@ impl Error {
                 return build::Error::builder_exit_code(source);
             }
             Self::Diagnosed(diagnosed) => return diagnosed.error.exit_code(),
-            Self::Manifests(manifests::Error::Lookup { .. }) => ExitCode::Cluster,
+            Self::Manifests(manifests::Error::Lookup { .. })
+            | Self::Init(init::Error::UnknownContext { .. }) => ExitCode::Cluster,
+            Self::Init(init::Error::NotConfirmed | init::Error::PortNotFound) => ExitCode::Usage,
             Self::Process(_)
+            | Self::Init(_)
             | Self::Project(_)
             | Self::Config(_)
             | Self::Layers(_)

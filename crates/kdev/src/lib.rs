@@ -30,6 +30,7 @@ mod error;
 mod event;
 mod exit_code;
 mod facts;
+mod init;
 mod layers;
 mod load;
 mod manifests;
@@ -48,6 +49,7 @@ pub use cluster::{Error as ClusterError, RejectedCredentials};
 pub use commands::doctor::report::{CheckGroup, CheckResult, CheckState, DoctorReport};
 pub use commands::doctor::{DoctorRequest, doctor};
 pub use commands::down::{DownRequest, down};
+pub use commands::init::{InitRequest, init};
 pub use commands::load::{LoadRequest, load};
 pub use commands::render::{RenderRequest, Rendering, render};
 pub use commands::status::builds::BuildStatus;
@@ -64,6 +66,10 @@ pub use error::{Diagnosed, Error, Result};
 pub use event::{Event, JSON_VERSION, PodState};
 pub use exit_code::ExitCode;
 pub use facts::Error as FactsError;
+pub use init::Error as InitError;
+pub use init::{
+    FileAction, InitFile, InitFinding, InitReport, ManifestFormat, WorkloadType,
+};
 pub use kdev_core::image::reference::{Name, Reference, ReferenceError};
 pub use kdev_core::kube::api_error::{Conflict, Immutable};
 pub use kdev_core::kube::workload::UnblockAction;

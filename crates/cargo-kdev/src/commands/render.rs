@@ -108,14 +108,21 @@ pub(crate) fn join_manifests(renderings: &[Rendering]) -> String {
 pub(crate) fn format_diff(renderings: &[Rendering]) -> String {
     let mut lines = String::new();
     for rendering in renderings.iter().filter(|rendering| rendering.source != rendering.text) {
-        write_file_diff(&mut lines, rendering);
+        let path = rendering.path.display().to_string();
+        let rendered = format!("{path} (rendered)");
+        write_diff(&mut lines, (&path, &rendered), &rendering.source, &rendering.text);
     }
     lines
 }
 
-fn write_file_diff(lines: &mut String, Rendering { path, source, text, .. }: &Rendering) {
-    let path = path.display();
-    let _ = writeln!(lines, "{TITLE}--- {path}{TITLE:#}\n{TITLE}+++ {path} (rendered){TITLE:#}");
+/// Writes the difference of a file, below both of its names.
+pub(crate) fn write_diff(
+    lines: &mut String,
+    (before, after): (&str, &str),
+    source: &str,
+    text: &str,
+) {
+    let _ = writeln!(lines, "{TITLE}--- {before}{TITLE:#}\n{TITLE}+++ {after}{TITLE:#}");
     let diff = TextDiff::from_lines(source, text);
     for hunk in diff.unified_diff().context_radius(CONTEXT).iter_hunks() {
         let _ = writeln!(lines, "{HUNK}{}{HUNK:#}", hunk.header());

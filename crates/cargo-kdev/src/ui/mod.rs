@@ -32,7 +32,7 @@ use crate::ui::progress::Bars;
 use crate::ui::stdout::Stdout;
 use crate::ui::wrap::{is_narrow, stderr_width, wrap_text};
 
-const DONE: Style = AnsiColor::Green.on_default().bold();
+pub(crate) const DONE: Style = AnsiColor::Green.on_default().bold();
 pub(crate) const NOTE: Style = AnsiColor::Cyan.on_default().bold();
 const WARN: Style = AnsiColor::Yellow.on_default().bold();
 /// The column where messages start.

@@ -80,7 +80,7 @@ pub(super) fn is_plain_kubectl(kubectl: &Path) -> bool {
 }
 
 /// Reads the selected file, or the default ones.
-pub(super) fn read_selected(target: &ClusterTarget) -> Option<KubeconfigView> {
+pub(crate) fn read_selected(target: &ClusterTarget) -> Option<KubeconfigView> {
     let paths =
         target.kubeconfig.as_ref().map_or(target.default_paths.as_slice(), std::slice::from_ref);
     let read = |path: &PathBuf| {

@@ -2,6 +2,7 @@
 
 pub(crate) mod doctor;
 pub(crate) mod down;
+pub(crate) mod init;
 pub(crate) mod load;
 pub(crate) mod render;
 pub(crate) mod status;

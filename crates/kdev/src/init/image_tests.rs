@@ -1,0 +1,115 @@
+//! Dockerfiles and ignore files.
+
+use super::*;
+
+fn program(path: &str) -> Program {
+    Program {
+        package: "shop".into(),
+        binary: "web".into(),
+        others: Vec::new(),
+        main: "/w/src/main.rs".into(),
+        edition: "2024".into(),
+        uses_api: false,
+        dir: Path::new("/w").join(path),
+        workspace_root: "/w".into(),
+        target_dir: "/w/target".into(),
+        members: vec![PathBuf::from(path)],
+        binaries: vec!["web".into()],
+        table: serde_json::Value::Null,
+    }
+}
+
+fn toolchain() -> Toolchain {
+    Toolchain {
+        version: "1.95.0".into(),
+        host: "x86_64-unknown-linux-gnu".into(),
+        targets: Vec::new(),
+        has_static_libc: true,
+        configured: None,
+    }
+}
+
+fn place(builder: &ImageBuilder, toolchain: Option<&Toolchain>) -> BuildPlace {
+    BuildPlace::choose(&program(""), builder, toolchain, false).0
+}
+
+fn builder(has_cache_mounts: bool, rust_image: Option<&str>) -> ImageBuilder {
+    let rust_image = rust_image.map(str::to_owned);
+    ImageBuilder { has_cache_mounts, rust_image, ..ImageBuilder::default() }
+}
+
+#[test]
+fn build_place_avoids_downloads() {
+    let is_host = |place: &BuildPlace| matches!(place, BuildPlace::Host { .. });
+    let docker = |image: &str, has_cache_mounts| BuildPlace::Docker {
+        image: image.to_owned(),
+        has_cache_mounts,
+    };
+    let tools = toolchain();
+    assert_eq!(place(&builder(true, Some("rust:1.95")), Some(&tools)), docker("rust:1.95", true));
+    // Without caches, each build compiles everything.
+    assert!(is_host(&place(&builder(false, Some("rust:1.95")), Some(&tools))));
+    assert!(is_host(&place(&builder(true, None), Some(&tools))));
+    assert_eq!(place(&builder(true, None), None), docker(RUST_IMAGE, true));
+    assert_eq!(place(&builder(false, None), None), docker(RUST_IMAGE, false));
+    let elsewhere = Program { target_dir: "/cache/target".into(), ..program("") };
+    let (place, reason) = BuildPlace::choose(&elsewhere, &builder(true, None), Some(&tools), false);
+    assert_eq!(place, docker(RUST_IMAGE, true));
+    assert!(reason.starts_with("the target directory is outside the workspace"), "{reason}");
+}
+
+#[test]
+fn host_files_contain_only_program() {
+    let place = place(&builder(false, None), Some(&toolchain()));
+    let dockerfile = place.dockerfile(&program(""), Some(8080), true);
+    assert!(dockerfile.contains("\nCOPY target/*/release/web /web\nEXPOSE 8080\n"), "{dockerfile}");
+    let ignore = place.ignore_file(&program(""));
+    let patterns: Vec<&str> = ignore.lines().filter(|line| !line.starts_with('#')).collect();
+    let expected = [
+        "*",
+        "!target",
+        "target/*",
+        "!target/*",
+        "target/*/*",
+        "!target/*/release",
+        "target/*/release/*",
+        "!target/*/release/web",
+    ];
+    assert_eq!(patterns, expected);
+}
+
+#[test]
+fn docker_files_mount_caches_if_supported() {
+    let place = place(&builder(true, Some("rust:1")), None);
+    let dockerfile = place.dockerfile(&program("web"), None, true);
+    assert!(dockerfile.starts_with("FROM rust:1 AS build\n"), "{dockerfile}");
+    assert_eq!(dockerfile.matches("--mount=type=cache,").count(), 3);
+    assert!(dockerfile.contains("--release --locked --package shop --bin web "), "{dockerfile}");
+    assert!(!dockerfile.contains("EXPOSE") && !dockerfile.contains("{{"), "{dockerfile}");
+    let ignore = place.ignore_file(&program("web"));
+    assert!(ignore.ends_with("!.cargo\n!web/Cargo.toml\n!web/build.rs\n!web/src\n"), "{ignore}");
+    let legacy = self::place(&builder(false, None), None).dockerfile(&program(""), None, false);
+    assert!(!legacy.contains("--mount") && !legacy.contains("--locked"), "{legacy}");
+}
+
+#[test]
+fn exposed_port_is_read() {
+    let table = [
+        ("FROM scratch\nEXPOSE 8080\n", Some((8080, 2))),
+        ("expose 53/udp 80", Some((53, 1))),
+        ("# EXPOSE 1\nENV EXPOSE=2", None),
+        ("EXPOSE $PORT", None),
+    ];
+    for (text, expected) in table {
+        assert_eq!(exposed_port(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn rust_image_is_not_build_of_kdev() {
+    let names = ["rust-app:1", "rust:kdev-1", "docker.io/library/rust:1.95", "rust:1"];
+    let found = rust_image(names.into_iter());
+    assert_eq!(found.as_deref(), Some("rust:1.95"));
+    assert!(needs_c_compiler("[[package]]\nname = \"cc\"\n"));
+    assert!(!needs_c_compiler("[[package]]\nname = \"ccc\"\ndependencies = [\n \"cc2\",\n]"));
+}

@@ -1,0 +1,5 @@
+//! A program that ends, so it runs as a Job.
+
+fn main() {
+    println!("hello, cluster");
+}
