@@ -281,7 +281,29 @@ fn stopped_builder_is_started_before_its_platform_is_chosen() {
         "ERROR: Error response from daemon: No such image: moby/buildkit:1\n",
     );
     let ran = up(&project);
-    assert!(ran.code(91).err().contains("error: cannot use builder `far`\n"), "{}", ran.err());
+    let error = "error: failed to start builder `far`
+  caused by: `docker buildx inspect --bootstrap far` exited with code 1: ERROR: Error response from daemon: No such image: moby/buildkit:1
+  help: run `docker buildx inspect --bootstrap far` until it succeeds, or pass `--builder buildx:default` to build with Docker\n";
+    assert!(ran.code(91).err().ends_with(error), "{}", ran.err());
+    // Follow the help.
+    project.remove("fake/bootstrap-fails").sh("docker buildx inspect --bootstrap far >/dev/null");
+    up(&project).code(0);
+    // The other one.
+    let docker = REMOTE.replace("far", "default").replace("remote", "docker");
+    project.write("fake/builder", &docker).write("fake/image-arch", "arm64");
+    let ran = project.run(&["up", "--builder", "buildx:default"]);
+    assert!(ran.err().contains("Built app:kdev-0123456789ab"), "{}", ran.err());
+}
+
+#[test]
+fn doctor_reports_remote_builder_that_is_not_running() {
+    let project = project();
+    let stopped = REMOTE.split("BuildKit").next().unwrap().replace("running", "inactive");
+    project.write("fake/builder", &stopped);
+    let ran = project.run(&[&["doctor"], &BUILDER[..]].concat());
+    let row = "  error    builder               builder `far` (remote driver) with buildx v0.29.1: it is not running
+    help: run `docker buildx inspect --bootstrap far` until it succeeds, or pass `--builder buildx:default` to build with Docker\n";
+    assert!(ran.out().contains(row), "{}", ran.out());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Daemons that build for one test and are stopped when the test ends: Docker 29 behind its
 //! own loopback interface, a `BuildKit` daemon, and one in a container.
 //!
-//! All files are in the folder `docker` of the service, which is not part of its build context.
+//! `kept_results.rs` has the tests of the builders. All files are in the folder `docker` of the service, which is not part of its build context.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -56,19 +56,34 @@ pub(crate) struct Builder {
     config: PathBuf,
     host: Option<String>,
     /// Stopped after the container of the builder is removed.
-    _daemon: Option<Daemon>,
+    daemon: Option<Daemon>,
 }
 
 impl Builder {
     /// Starts a `BuildKit` daemon on a Unix socket, and adds it with the driver `remote`. It
     /// has its own image store, and knows the registry of the lab as mirror of Docker Hub.
-    /// Sets the variable `DOCKER_CONFIG` of the service.
+    /// Sets the variables of the service.
     pub(crate) fn start_remote(service: &mut Service) -> Self {
+        Self::start_remote_behind(service, "buildkit.sock")
+    }
+
+    /// Like [`Self::start_remote`], but Buildx uses another socket, which must lead to that of
+    /// the daemon.
+    pub(crate) fn start_remote_behind(service: &mut Service, socket: &str) -> Self {
+        let daemon = Self::start_buildkit(service);
+        let address = format!("unix://{}", service.path("docker").join(socket).display());
+        let builder = Self::with_config(service, Some(daemon));
+        builder.create(&["--driver", "remote", &address]);
+        builder
+    }
+
+    fn start_buildkit(service: &Service) -> Daemon {
         let folder = service.path("docker");
         fs::create_dir_all(&folder).unwrap();
         let at = |name: &str| folder.join(name).display().to_string();
         fs::write(at("buildkitd.toml"), buildkit_config()).unwrap();
         let address = format!("unix://{}", at("buildkit.sock"));
+        let _ = fs::remove_file(at("buildkit.sock"));
         let mut buildkit = command(&state("lib/buildkitd").display().to_string());
         buildkit
             .args(["--addr", &address, "--root", &at("buildkit"), "--config"])
@@ -78,14 +93,22 @@ impl Builder {
             .envs(NO_PROXY);
         let daemon = Daemon::start(&mut buildkit, folder.join("buildkit.log"));
         wait_for("BuildKit to respond", || folder.join("buildkit.sock").exists().then_some(()));
-        let builder = Self::with_config(service, Some(daemon));
-        builder.create(&["--driver", "remote", &address]);
-        builder
+        daemon
+    }
+
+    /// Kills the `BuildKit` daemon.
+    pub(crate) fn kill(&mut self) {
+        self.daemon.take().unwrap().kill();
+    }
+
+    /// Starts the daemon again after it was killed.
+    pub(crate) fn restart(&mut self, service: &Service) {
+        self.daemon = Some(Self::start_buildkit(service));
     }
 
     /// Adds a builder with the driver `docker-container` to the Docker of the service, which
-    /// must be Docker 29. Its image is made of the lab's `BuildKit`. Sets the variable
-    /// `DOCKER_CONFIG` of the service.
+    /// must be Docker 29. Its image is made of the lab's `BuildKit`. Sets the variables of the
+    /// service.
     pub(crate) fn start_container(service: &mut Service) -> Self {
         let folder = service.path("docker/image");
         let image = "localhost/kdev-lab/buildkit:1";
@@ -101,7 +124,8 @@ impl Builder {
         let config = service.path("docker/config");
         create_docker_config(&config);
         service.variables.push(("DOCKER_CONFIG", config.display().to_string()));
-        Self { config, host: service.docker_host.clone(), _daemon: daemon }
+        service.variables.push(("KDEV_BUILDER", format!("buildx:{BUILDER}")));
+        Self { config, host: service.docker_host.clone(), daemon }
     }
 
     fn create(&self, args: &[&str]) {
@@ -171,30 +195,4 @@ fn create_image(folder: &Path, host: Option<&str>, image: &str) {
     import.envs(host.iter().map(|host| ("DOCKER_HOST", host)));
     run(import.arg(&archive).arg(image));
     fs::remove_dir_all(folder).unwrap();
-}
-
-/// Builds the image of a service with the builder, as an OCI layout, and returns the layout.
-#[track_caller]
-fn build_layout(service: &Service, builder: &Builder) -> String {
-    let output = format!("type=oci,tar=false,dest={}", service.path("docker/layout").display());
-    let mut build = builder.docker(&["buildx", "build", "--builder", BUILDER, "--output"]);
-    run(build.args([&output, "."]).current_dir(service.dir()));
-    fs::read_to_string(service.path("docker/layout/index.json")).unwrap()
-}
-
-#[test]
-#[ignore = "needs the lab: `cargo xtask test`"]
-fn remote_buildkit_builds_layout() {
-    let mut service = Service::on_node("node-2", "remote-builder");
-    let builder = Builder::start_remote(&mut service);
-    assert!(build_layout(&service, &builder).contains("sha256:"));
-}
-
-#[test]
-#[ignore = "needs the lab: `cargo xtask test`"]
-fn buildkit_container_builds_layout() {
-    let mut service = Service::on_node("node-2", "container-builder");
-    let _docker = start_docker_29_in_own_network(&mut service);
-    let builder = Builder::start_container(&mut service);
-    assert!(build_layout(&service, &builder).contains("sha256:"));
 }

@@ -30,6 +30,12 @@ impl Daemon {
         command.stdout(log.try_clone().unwrap()).stderr(log);
         Self(command.spawn().unwrap())
     }
+
+    /// Kills it without time to clean up.
+    pub(crate) fn kill(mut self) {
+        kill(pid(&self.0), Signal::SIGKILL).unwrap();
+        self.0.wait().unwrap();
+    }
 }
 
 impl Drop for Daemon {

@@ -39,22 +39,22 @@ impl FarDocker {
         assert_eq!(saves, 0, "{}", stderr_text(&output));
         sent_bytes(&String::from_utf8(output.stdout).unwrap())
     }
+}
 
-    /// Removes all images of the service from a node, with their layers.
-    fn remove_images(&self, node: &str) {
-        let name = self.service.name;
-        run(&mut kubectl(name, &["delete", "deployment", "--all"]));
-        run(&mut kubectl(name, &["wait", "--for=delete", "pod", "--all"]));
-        let list = run(&mut in_node(node, &["ctr", "-n", "k8s.io", "images", "ls"]));
-        let lines = list.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-        let lines: Vec<Vec<&str>> = lines.filter(|line| line.len() > 2).collect();
-        let own = lines.iter().filter(|line| line[0].contains(&format!("/{name}:")));
-        // The CRI has recorded each image a second time.
-        let digests: Vec<&str> = own.map(|line| line[2]).collect();
-        let images = lines.iter().filter(|line| digests.contains(&line[2])).map(|line| line[0]);
-        let mut rm = in_node(node, &["ctr", "-n", "k8s.io", "images", "rm", "--sync"]);
-        run(rm.args(images));
-    }
+/// Removes all images of a service from a node, with their layers.
+pub(crate) fn remove_images(service: &Service, node: &str) {
+    let name = service.name;
+    run(&mut kubectl(name, &["delete", "deployment", "--all"]));
+    run(&mut kubectl(name, &["wait", "--for=delete", "pod", "--all"]));
+    let list = run(&mut in_node(node, &["ctr", "-n", "k8s.io", "images", "ls"]));
+    let lines = list.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let lines: Vec<Vec<&str>> = lines.filter(|line| line.len() > 2).collect();
+    let own = lines.iter().filter(|line| line[0].contains(&format!("/{name}:")));
+    // The CRI has recorded each image a second time.
+    let digests: Vec<&str> = own.map(|line| line[2]).collect();
+    let images = lines.iter().filter(|line| digests.contains(&line[2])).map(|line| line[0]);
+    let mut rm = in_node(node, &["ctr", "-n", "k8s.io", "images", "rm", "--sync"]);
+    run(rm.args(images));
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn unreachable_docker_29_exports_changed_layers() {
     // A placeholder stands for a layer that this node does not have any more.
     let cache = docker.service.path("cache/kdev/layers");
     fs::remove_dir_all(&cache).unwrap();
-    docker.remove_images(NODES[1]);
+    remove_images(&docker.service, NODES[1]);
     let sent = docker.up("four");
     assert_eq!(sent.iter().filter(|bytes| **bytes > BASE as u64).count(), 1, "sent {sent:?}");
 }

@@ -29,6 +29,7 @@ mod init;
 mod inner_loop;
 #[path = "../../crates/kdev-manifest/tests/corpus/kubectl.rs"]
 mod kubectl;
+mod kept_results;
 mod kubelet;
 mod lab;
 mod layout_export;

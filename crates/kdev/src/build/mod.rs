@@ -93,9 +93,7 @@ pub(crate) fn build(cx: &Cx, store: &ImageStore, config: &Config) -> Result<Buil
     result.map_err(|error| match error {
         Error::Failed { name, source, .. } => {
             store.forget_facts(cx, config.builder_name());
-            if let Some(text) = store.build_hint(cx) {
-                cx.emit(Event::Note { text });
-            }
+            note_failed_build(cx, store, &outputs);
             let hint = context::find_hint(config, &dockerfile);
             let hint = hint.or_else(|| target_dir.clone().map(ContextHint::Target));
             Error::Failed { name, source, hint }
@@ -110,7 +108,8 @@ pub(crate) fn build(cx: &Cx, store: &ImageStore, config: &Config) -> Result<Buil
         );
         cx.emit(Event::Note { text });
     }
-    let id = match outputs.read_id(store, config)? {
+    let id = outputs.read_id(store, config).inspect_err(|_| note_failed_build(cx, store, &outputs));
+    let id = match id? {
         Some(id) => id,
         None => fs::read_to_string(iid.path()).map_err(process::Error::read(iid.path()))?,
     };
@@ -125,6 +124,13 @@ pub(crate) fn build(cx: &Cx, store: &ImageStore, config: &Config) -> Result<Buil
         duration: started.elapsed(),
     });
     Ok(built)
+}
+
+/// Notes possible reasons why a build has failed.
+fn note_failed_build(cx: &Cx, store: &ImageStore, outputs: &Outputs) {
+    for text in store.build_hint(cx).into_iter().chain(outputs.failure_hint()) {
+        cx.emit(Event::Note { text });
+    }
 }
 
 /// Tags an image with a hash of its content.

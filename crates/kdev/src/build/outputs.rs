@@ -117,6 +117,18 @@ impl Outputs {
         self.image.is_some() && self.layout.as_ref().is_some_and(|(layout, _)| layout.is_written())
     }
 
+    /// Returns a possible reason why a build has failed.
+    pub(crate) fn failure_hint(&self) -> Option<String> {
+        let (layout, _) = self.layout.as_ref()?;
+        let dir = layout.path().parent()?;
+        layout.is_disk_full().then(|| {
+            format!(
+                "no space is left in `{}`, where the build exports its layers; free space there, or set XDG_CACHE_HOME to another folder",
+                dir.display()
+            )
+        })
+    }
+
     /// Removes the directory for the new layers.
     pub(crate) fn without_layout(self) -> Self {
         Self { layout: None, ..self }

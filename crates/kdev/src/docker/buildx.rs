@@ -82,8 +82,9 @@ impl Buildx {
         let start = self.cmd(&sh).args(["buildx", "inspect", "--bootstrap", name]);
         // Its image may have to be pulled.
         let output = Command::new(start).read(cx);
-        let output =
-            output.map_err(|source| Error::Builder { builder: name.clone(), source })?.text();
+        let output = output
+            .map_err(|source| Error::BuilderNotStarted { builder: name.clone(), source })?
+            .text();
         let builder = Builder::parse(&output).unwrap_or_else(|| self.builder.clone());
         let facts = DockerFacts { builder: Some(builder.clone()), ..self.facts.clone() };
         Ok(Self { builder, facts, ..self })

@@ -1,6 +1,7 @@
 //! Errors of running Docker and Podman.
 
 use kdev_core::image::local::Engine;
+use kdev_core::shell::quote;
 
 use crate::docker::builder::WRITES_LAYOUTS;
 use crate::process::{self, Failure};
@@ -64,6 +65,15 @@ pub enum Error {
     /// buildx cannot use a builder that the user has selected.
     #[error("cannot use builder `{builder}`")]
     Builder {
+        /// Its name.
+        builder: String,
+        /// The message of buildx.
+        #[source]
+        source: Failure,
+    },
+    /// A builder that is not running could not be started.
+    #[error("failed to start builder `{builder}`")]
+    BuilderNotStarted {
         /// Its name.
         builder: String,
         /// The message of buildx.
@@ -168,6 +178,7 @@ impl Error {
                 "pass `--builder buildx:NAME` with a name that `docker buildx ls` lists".to_owned(),
             ),
             Self::BuildxNotFound { .. } => Some(tools::INSTALL_BUILDX.to_owned()),
+            Self::BuilderNotStarted { builder, .. } => Some(start_builder_help(builder)),
             Self::BuildkitTooOld { .. } => Some(
                 "upgrade the builder, or add `\"--load\"` to `docker-build` in `[package.metadata.kdev]` to store the image in Docker"
                     .to_owned(),
@@ -182,6 +193,14 @@ impl Error {
             Self::Command { .. } | Self::Process(_) => None,
         }
     }
+}
+
+/// Returns how to find out why a builder is not running.
+pub(crate) fn start_builder_help(builder: &str) -> String {
+    format!(
+        "run `docker buildx inspect --bootstrap {}` until it succeeds, or pass `--builder buildx:default` to build with Docker",
+        quote(builder)
+    )
 }
 
 fn upgrade_help(side: &str) -> String {

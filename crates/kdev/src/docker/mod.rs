@@ -49,6 +49,7 @@ pub(crate) use builder::Builder;
 pub(crate) use buildx::Buildx;
 pub(crate) use error::Result;
 pub use error::{DockerHost, Error};
+pub(crate) use error::start_builder_help;
 use facts::DaemonInfo;
 pub(crate) use facts::{DockerFacts, LayerSource, selects_builder};
 pub use kdev_core::image::local::Engine;

@@ -7,10 +7,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use kdev_core::image::archive::{Files, Image};
+use tempfile::NamedTempFile;
 
 use crate::cx::Cx;
 use crate::layers::cache::{BLOBS, INGEST, LayerCache, blob_path};
@@ -22,6 +23,8 @@ const DIR_PREFIX: &str = "layout-";
 const INDEX: &str = "index.json";
 /// Larger files are not read as JSON.
 const MAX_JSON_BYTES: u64 = 8 << 20;
+/// How much is written to find out whether a disk is full.
+const PROBE_BYTES: usize = 64 << 10;
 
 /// A directory for one export. It is deleted on drop.
 pub(crate) struct Layout {
@@ -80,6 +83,13 @@ impl Layout {
         let files = |dir| fs::read_dir(self.path().join(dir)).into_iter().flatten().flatten();
         let is_blob = |entry: fs::DirEntry| entry.metadata().is_ok_and(|meta| meta.len() > 0);
         files(INGEST).next().is_some() || files(BLOBS).any(is_blob)
+    }
+
+    /// Returns whether nothing more can be written. A builder leaves incomplete files behind.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        let written = NamedTempFile::new_in(self.path())
+            .and_then(|mut file| file.write_all(&vec![0; PROBE_BYTES]).and_then(|()| file.flush()));
+        written.is_err_and(|error| error.kind() == io::ErrorKind::StorageFull)
     }
 
     /// Moves the configuration, and the layers that are not placeholders, to the cache. Fails

@@ -4,7 +4,7 @@
 use crate::commands::doctor::report::{CheckGroup, CheckResult};
 use crate::config::Config;
 use crate::cx::Cx;
-use crate::docker::{Builder, Buildx, Docker, DockerFacts, LayerSource};
+use crate::docker::{Builder, Buildx, Docker, DockerFacts, LayerSource, start_builder_help};
 use crate::process::Command;
 use crate::tools::ssh::SshTarget;
 use crate::tools::{self, SSH, TOOL_TIMEOUT};
@@ -14,6 +14,8 @@ const ENABLE_STORE_IN_DESKTOP: &str = "in Docker Desktop, enable `Settings → G
 /// How to use the image store of containerd elsewhere. Docker 23 and older do not have it.
 const ENABLE_STORE: &str = "add `\"features\": {\"containerd-snapshotter\": true}` to `daemon.json` of the daemon, and restart it";
 
+/// The driver of builders that neither Docker nor Buildx starts.
+const REMOTE_DRIVER: &str = "remote";
 /// The name of the check of how layers get to this machine.
 const LAYERS: &str = "layers";
 /// How to get only the changed layers from a builder that can export them.
@@ -68,11 +70,13 @@ fn kept_builder(builder: &Builder, buildx: Option<&str>) -> CheckResult {
     let Builder { name, driver, .. } = builder;
     let version = buildx.map(|version| format!(" with buildx {version}")).unwrap_or_default();
     let evidence = format!("builder `{name}` ({driver} driver){version}");
-    match &builder.error {
-        Some(error) => {
-            let help = format!("run `docker buildx inspect --bootstrap {name}` to start it");
-            let evidence = format!("{evidence}: {error}");
-            CheckResult::warning(CheckGroup::Docker, "builder", evidence, help)
+    // Docker starts a container by itself.
+    let is_stopped = builder.buildkit_version.is_none() && driver == REMOTE_DRIVER;
+    let problem = builder.error.clone().or(is_stopped.then(|| "it is not running".to_owned()));
+    match problem {
+        Some(problem) => {
+            let (evidence, help) = (format!("{evidence}: {problem}"), start_builder_help(name));
+            CheckResult::error(CheckGroup::Docker, "builder", evidence, help)
         }
         None => CheckResult::ok(CheckGroup::Docker, "builder", evidence),
     }
