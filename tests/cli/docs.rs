@@ -9,7 +9,8 @@ use crate::repository::{files, read, root};
 
 /// Markdown files outside of docs/ whose links are checked.
 const TOP_LEVEL: [&str; 4] = ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md"];
-const COMMANDS: [&str; 8] = ["up", "down", "load", "render", "status", "why", "doctor", "init"];
+const COMMANDS: [&str; 10] =
+    ["up", "down", "load", "render", "status", "logs", "forward", "why", "doctor", "init"];
 
 /// The pages, relative to docs/.
 fn pages() -> BTreeSet<String> {
@@ -264,6 +265,7 @@ fn json_page_has_every_field_of_a_result() {
     let commands = "crates/kdev/src/commands";
     let results = [
         ("## Status", format!("{commands}/status/rows.rs"), "StatusRow"),
+        ("## Log lines", "crates/cargo-kdev/src/commands/logs.rs".to_owned(), "LogRecord<'a>"),
         ("## Diagnoses", format!("{commands}/why.rs"), "WorkloadReport"),
         ("## Diagnoses", "crates/kdev-diagnosis/src/diagnosis.rs".to_owned(), "Diagnosis"),
         ("## Check results", format!("{commands}/doctor/report.rs"), "CheckResult"),

@@ -63,6 +63,8 @@ cluster
   ok       permissions-applyset  create/get/patch `configmaps` in `default`
   ok       permissions-wait      list/watch `deployments.apps`, list `pods` and `replicasets.apps` in `default`
   ok       permissions-delete    delete/list `deployments.apps` in `default`
+  ok       permissions-logs      get/list/watch `pods`, get `pods/log` in `default`
+  ok       permissions-forward   get/list/watch `pods`, create/get `pods/portforward` in `default`
   ok       permissions-explain   list `events`, get `pods/log` in `default`
 node n1
   ok       ready                 kubelet v1.34.4, kind

@@ -7,7 +7,9 @@ use clap::{Args, Parser, Subcommand};
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::down::DownArgs;
 use crate::commands::init::InitArgs;
+use crate::commands::forward::ForwardArgs;
 use crate::commands::load::LoadArgs;
+use crate::commands::logs::LogsArgs;
 use crate::commands::render::RenderArgs;
 use crate::commands::status::StatusArgs;
 use crate::commands::up::UpArgs;
@@ -70,6 +72,12 @@ pub(crate) enum Command {
     /// Show running pods and whether they use the latest build
     #[command(mut_arg("context", |arg| arg.help(READ_ONLY_CONTEXT_HELP)))]
     Status(StatusArgs),
+    /// Show the logs of the containers that run the project's image
+    #[command(mut_arg("context", |arg| arg.help(READ_ONLY_CONTEXT_HELP)))]
+    Logs(LogsArgs),
+    /// Forward local ports to the newest ready pod, also during rollouts
+    #[command(mut_arg("context", |arg| arg.help(READ_ONLY_CONTEXT_HELP)))]
+    Forward(ForwardArgs),
     /// Check this machine, the cluster and the nodes
     #[command(mut_arg("context", |arg| arg.help(READ_ONLY_CONTEXT_HELP)))]
     Doctor(DoctorArgs),
@@ -84,7 +92,7 @@ impl Command {
             Self::Up(UpArgs { target, .. }) | Self::Load(LoadArgs { target, .. }) => target.dry_run,
             Self::Down(down) => down.dry_run,
             Self::Init(init) => init.dry_run,
-            Self::Render(_) | Self::Why(_) | Self::Status(_) | Self::Doctor(_) => false,
+            Self::Render(_) | Self::Why(_) | Self::Status(_) | Self::Logs(_) | Self::Forward(_) | Self::Doctor(_) => false,
         }
     }
 }

@@ -62,6 +62,18 @@ fn main() -> ExitCode {
             let result = kdev::status(&cx, &status.into(), show);
             result.inspect(|()| ui.end_watch(watch))
         }
+        Command::Logs(logs) => {
+            let timestamps = logs.timestamps;
+            let show = |batch: &kdev::LogBatch| {
+                ui.print_log(batch, timestamps);
+                // Without a reader, following would never end.
+                if ui.stdout.has_ended() {
+                    interrupt.raise();
+                }
+            };
+            ui.end_logs(kdev::logs(&cx, &logs.into(), &show), &mut code)
+        }
+        Command::Forward(forward) => kdev::forward(&cx, &forward.into()),
         Command::Doctor(doctor) => {
             ui.start_checks();
             kdev::doctor(&cx, &doctor.into(), |report| code = ui.print_doctor_report(report))

@@ -3,6 +3,7 @@
 
 pub mod image;
 pub mod kube;
+pub mod log;
 pub mod path;
 pub mod program;
 pub mod shell;

@@ -9,8 +9,8 @@ use kdev_diagnosis::diagnosis::Diagnosis;
 
 use crate::exit_code::ExitCode;
 use crate::{
-    apply, build, cluster, config, docker, facts, init, layers, load, manifests, process, project,
-    rollout, tools,
+    apply, build, cluster, config, docker, facts, forward, init, layers, load, logs, manifests,
+    process, project, rollout, tools,
 };
 
 /// The result of a command.
@@ -62,6 +62,12 @@ pub enum Error {
     /// The facts for a diagnosis could not be collected.
     #[error(transparent)]
     Facts(facts::Error),
+    /// The logs could not be read.
+    #[error(transparent)]
+    Logs(logs::Error),
+    /// No port could be forwarded.
+    #[error(transparent)]
+    Forward(forward::Error),
     /// One of the above, with its root cause.
     #[error(transparent)]
     Diagnosed(Box<Diagnosed>),
@@ -129,6 +135,8 @@ from_stage!(load => Load: Cluster, Tool, Process);
 from_stage!(apply => Apply: Cluster, Process);
 from_stage!(rollout => Rollout: Cluster, Process);
 from_stage!(facts => Facts: Cluster, Process);
+from_stage!(logs => Logs: Cluster, Process);
+from_stage!(forward => Forward: Cluster, Process);
 
 impl Error {
     /// Returns whether the error was caused by an interrupt.
@@ -153,6 +161,8 @@ impl Error {
             Self::Apply(error) => error.help(),
             Self::Rollout(error) => error.help(),
             Self::Facts(error) => error.help(),
+            Self::Logs(error) => error.help(),
+            Self::Forward(error) => error.help(),
             Self::Diagnosed(diagnosed) => diagnosed.diagnoses.first().map(|one| one.help.clone()),
         }
     }
@@ -180,9 +190,16 @@ impl Error {
             | Self::Build(_)
             | Self::Docker(docker::Error::ImageNotFound { .. })
             | Self::Load(load::Error::InvalidReference { .. })
+            | Self::Forward(forward::Error::InvalidSpec(_))
             | Self::Facts(facts::Error::InvalidRecord { .. }) => ExitCode::Project,
-            Self::Tool(_) | Self::Docker(_) => ExitCode::Tool,
-            Self::Cluster(_) | Self::Apply(_) | Self::Facts(_) => ExitCode::Cluster,
+            Self::Tool(_) | Self::Docker(_) | Self::Forward(forward::Error::Listen { .. }) => {
+                ExitCode::Tool
+            }
+            Self::Cluster(_)
+            | Self::Apply(_)
+            | Self::Facts(_)
+            | Self::Logs(_)
+            | Self::Forward(_) => ExitCode::Cluster,
             Self::Load(load::Error::Nodes(failures)) => {
                 failures.first().map_or(ExitCode::Node, |failure| failure.kind.exit_code())
             }

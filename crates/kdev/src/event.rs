@@ -185,6 +185,30 @@ pub enum Event {
         /// The workload, as `kubectl` prints it.
         workload: String,
     },
+    /// Lines of a log may be missing, because the kubelet no longer has them.
+    LogGap {
+        /// The namespace of the pod.
+        namespace: String,
+        /// The pod.
+        pod: String,
+        /// The container.
+        container: String,
+        /// The time of the last line before the gap; `None` if no line was read before.
+        from: Option<String>,
+        /// The time of the first line after the gap; `None` if no line was read after.
+        to: Option<String>,
+    },
+    /// Connections to a port of this machine are forwarded to a pod.
+    Forward {
+        /// The addresses on this machine, such as `127.0.0.1:8080`.
+        addresses: Vec<String>,
+        /// Kind and name, such as `deployment/hello`.
+        workload: String,
+        /// The port as it was requested: a number, or the name of a port.
+        port: String,
+        /// The pod; `None` if connections wait because no pod is ready.
+        pod: Option<String>,
+    },
     /// A note that does not stop the command.
     Note {
         /// A sentence without a final period.

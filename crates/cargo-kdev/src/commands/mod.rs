@@ -3,7 +3,9 @@
 pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod init;
+pub(crate) mod forward;
 pub(crate) mod load;
+pub(crate) mod logs;
 pub(crate) mod render;
 pub(crate) mod status;
 pub(crate) mod up;

@@ -1,12 +1,14 @@
 //! All output: events are printed as lines in the style of cargo, as progress bars, or as JSON.
 //!
 //! - `error.rs`: errors as text
+//! - `follow.rs`: the texts of events about pods that are followed
 //! - `progress.rs`: progress bars
 //! - `rollout.rs`: the progress of a workload
 //! - `stdout.rs`: results on stdout
 //! - `wrap.rs`: wraps lines at the width of the terminal
 
 pub(crate) mod error;
+mod follow;
 pub(crate) mod progress;
 pub(crate) mod rollout;
 pub(crate) mod stdout;
@@ -263,6 +265,13 @@ impl Ui {
             }
             Event::Note { text } | Event::ConfigChanged { text, .. } => {
                 self.print_line(NOTE, "Note", &text);
+            }
+            gap @ Event::LogGap { .. } => self.print_line(WARN, "Gap", &follow::format_gap(&gap)),
+            event @ Event::Forward { pod: Some(_), .. } => {
+                self.print_line(DONE, "Forwarding", &follow::format_forward(&event));
+            }
+            event @ Event::Forward { .. } => {
+                self.print_line(NOTE, "Waiting", &follow::format_forward(&event));
             }
             Event::Finished { image, duration } => {
                 self.print_line(

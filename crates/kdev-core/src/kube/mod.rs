@@ -1,5 +1,6 @@
 //! Objects and errors of the Kubernetes API.
 //!
+//! - `ancestry.rs`: which pods belong to a workload
 //! - `api_error.rs`: the errors of the API server, as kubectl prints them
 //! - `apply_order.rs`: the order in which objects are applied
 //! - `applyset.rs`: the objects that a project has applied
@@ -9,6 +10,7 @@
 //! - `deletion.rs`: objects that a deletion also deletes, and finalizers that prevent it
 //! - `distribution.rs`: the Kubernetes distribution of a node
 //! - `expiry.rs`: the validity of credentials
+//! - `forward_spec.rs`: which ports are forwarded
 //! - `identity.rs`: whether a machine is a node of the cluster
 //! - `job.rs`: Jobs that are deleted after they have finished, and their results
 //! - `kinds.rs`: the workload kinds and their properties
@@ -30,6 +32,7 @@
 //! - `volume.rs`: the volumes of a pod
 //! - `workload.rs`: the rollout state of a workload, and its current pods
 
+pub mod ancestry;
 pub mod api_error;
 pub mod apply_order;
 pub mod applyset;
@@ -39,6 +42,7 @@ pub mod container;
 pub mod deletion;
 pub mod distribution;
 pub mod expiry;
+pub mod forward_spec;
 pub mod identity;
 pub mod job;
 pub mod kinds;

@@ -124,6 +124,18 @@ pub enum Error {
         /// The command that creates it, if this is useful.
         create: Option<String>,
     },
+    /// The workloads of the project do not exist.
+    #[error("{} not found in namespace `{namespace}` of context `{context}`", list(workloads))]
+    NotApplied {
+        /// The context.
+        context: String,
+        /// The namespace's name.
+        namespace: String,
+        /// Kinds and names of the workloads.
+        workloads: Vec<String>,
+        /// The command that applies them.
+        command: String,
+    },
     /// The namespace is being deleted, so no object can be created in it.
     #[error(
         "namespace `{namespace}` of context `{context}` is being deleted since {since}, so no object can be created in it"
@@ -177,6 +189,7 @@ impl Error {
             Self::NamespaceNotFound { namespace, known, applied_to, create, .. } => {
                 namespaces::not_found_help(namespace, known, applied_to, create.as_deref())
             }
+            Self::NotApplied { command, .. } => format!("run `{command}` to apply the manifests"),
             Self::NamespaceTerminating { command, .. } => {
                 format!("run `{command}`, or pass `--namespace NAME` to use another namespace")
             }

@@ -13,6 +13,7 @@
 //! - `listing.rs`: lists the nodes and namespaces
 //! - `local.rs`: whether the cluster runs on this machine
 //! - `namespaces.rs`: the namespaces, and which of them are being deleted
+//! - `pods.rs`: watches the pods of a namespace
 //! - `snapshot.rs`: the objects of a namespace at one moment, and logs
 
 mod credentials;
@@ -25,6 +26,7 @@ pub(crate) mod kubelet_config;
 mod listing;
 mod local;
 pub(crate) mod namespaces;
+pub(crate) mod pods;
 pub(crate) mod snapshot;
 
 use std::path::PathBuf;
@@ -47,6 +49,9 @@ pub use credentials::RejectedCredentials;
 pub use error::Error;
 pub(crate) use error::{Result, no_node_help};
 pub(crate) use kubectl::KUBECTL_TIMEOUT;
+
+/// The flag for requests without an end, after the one that limits all requests.
+pub(crate) const NO_REQUEST_TIMEOUT: &str = "--request-timeout=0";
 
 /// A context and a namespace, and how `kubectl` connects to them.
 #[derive(Clone, Debug)]

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use kdev_core::kube::forward_spec::ForwardSpec;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -9,7 +11,7 @@ use crate::config::error::{Error, Result};
 use crate::config::node_settings::{NODE_KEYS, NodeSettings};
 
 /// The keys of a `kdev` table.
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 19] = [
     "image",
     "dockerfile",
     "context",
@@ -28,6 +30,7 @@ const KEYS: [&str; 18] = [
     "ssh-config",
     "timeout",
     "settle",
+    "forward",
 ];
 
 /// Arguments of `docker build` that kdev passes itself, or with which the image would not be
@@ -77,6 +80,28 @@ impl<'a> Keys<'a> {
             Some(reason) => Err(Error::invalid(key, self.location, reason)),
             None => Ok(args),
         }
+    }
+
+    /// Returns the ports to forward: numbers, or texts such as `9000:8080/hello`.
+    pub(crate) fn forward(&mut self) -> Result<Option<Vec<String>>> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Port {
+            Number(u64),
+            Text(String),
+        }
+        let key = "forward";
+        let Some(ports) = self.take::<Vec<Port>>(key)? else { return Ok(None) };
+        let check = |port: Port| {
+            let text = match port {
+                Port::Number(number) => number.to_string(),
+                Port::Text(text) => text,
+            };
+            let parsed = ForwardSpec::parse(&text);
+            parsed.map_err(|reason| Error::invalid(key, self.location, reason))?;
+            Ok(text)
+        };
+        ports.into_iter().map(check).collect::<Result<_>>().map(Some)
     }
 
     /// Returns the text of `key`, if it is set.

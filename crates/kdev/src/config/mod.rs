@@ -85,6 +85,8 @@ pub struct ConfigLayer {
     /// How long containers without a readiness probe must run before their workload is
     /// ready, in seconds.
     pub settle: Option<u64>,
+    /// The ports that `forward` forwards, as `[LOCAL:]PORT[/WORKLOAD]`.
+    pub forward: Option<Vec<String>>,
 }
 
 /// The resolved settings.
@@ -137,6 +139,8 @@ pub(crate) struct Config {
     /// How long containers without a readiness probe must run before their workload is
     /// ready.
     pub(crate) settle: Duration,
+    /// The ports that `forward` forwards.
+    pub(crate) forward: Vec<String>,
 }
 
 impl Config {
@@ -192,6 +196,7 @@ impl Config {
             ssh_config: layer.ssh_config,
             timeout: layer.timeout.map_or(DEFAULT_TIMEOUT, Duration::from_secs),
             settle: layer.settle.map_or(DEFAULT_SETTLE, Duration::from_secs),
+            forward: layer.forward.unwrap_or_default(),
         })
     }
 }
@@ -242,6 +247,7 @@ impl ConfigLayer {
             ssh_config: self.ssh_config.or(lower.ssh_config),
             timeout: self.timeout.or(lower.timeout),
             settle: self.settle.or(lower.settle),
+            forward: self.forward.or(lower.forward),
         }
     }
 
@@ -270,6 +276,7 @@ impl ConfigLayer {
             ssh_config: keys.take("ssh-config")?.map(|p: PathBuf| dir.join(p)),
             timeout: keys.take("timeout")?,
             settle: keys.take("settle")?,
+            forward: keys.forward()?,
         };
         keys.reject_unknown()?;
         Ok(layer)

@@ -20,12 +20,14 @@ pub(crate) enum Purpose {
     Unblock,
     Rollback,
     Delete,
+    Logs,
+    Forward,
     Explain,
 }
 
 /// Each purpose: the name of the check, a description, and whether `up` requires the
 /// permissions.
-const PURPOSES: [(Purpose, &str, &str, bool); 8] = [
+const PURPOSES: [(Purpose, &str, &str, bool); 10] = [
     (Purpose::Nodes, "permissions-nodes", "to list the nodes", true),
     (Purpose::Apply, "permissions-apply", "to apply the manifests", true),
     (
@@ -43,6 +45,8 @@ const PURPOSES: [(Purpose, &str, &str, bool); 8] = [
         "for `--prune`, `--recreate`, and `cargo kdev down`",
         false,
     ),
+    (Purpose::Logs, "permissions-logs", "for `cargo kdev logs`", false),
+    (Purpose::Forward, "permissions-forward", "for `cargo kdev forward`", false),
     (Purpose::Explain, "permissions-explain", "to explain why a pod is not running", false),
 ];
 
@@ -116,6 +120,11 @@ pub(crate) fn required(objects: &[Object], namespace: &str) -> Vec<Permission> {
             for intermediate in workload.into_iter().flat_map(|kind| kind.intermediate) {
                 add(Purpose::Wait, Some(namespace), intermediate, &["list"]);
             }
+            add(Purpose::Logs, Some(namespace), "pods", &["get", "list", "watch"]);
+            add(Purpose::Logs, Some(namespace), "pods/log", &["get"]);
+            add(Purpose::Forward, Some(namespace), "pods", &["get", "list", "watch"]);
+            // kubectl connects by GET or by POST, depending on its version.
+            add(Purpose::Forward, Some(namespace), "pods/portforward", &["get", "create"]);
             add(Purpose::Explain, Some(namespace), "events", &["list"]);
             add(Purpose::Explain, Some(namespace), "pods/log", &["get"]);
         }

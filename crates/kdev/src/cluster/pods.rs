@@ -1,0 +1,123 @@
+//! Watches the pods of a namespace.
+//!
+//! A watch and not a poll: each start of `kubectl` costs as much processor time as half an hour
+//! of an idle watch, and a poll would notice a pod only after its interval.
+
+use std::io::BufReader;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use kdev_core::kube::object::text;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::cluster::error::{Error, Result};
+use crate::cluster::{Cluster, NO_REQUEST_TIMEOUT};
+use crate::cx::Cx;
+use crate::event::Event;
+use crate::process::Command;
+
+/// The shortest and the longest pause before the watch is started again. The API server ends
+/// each watch after some time.
+const MIN_PAUSE: Duration = Duration::from_millis(200);
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+/// How often a pause checks for an interrupt.
+const INTERRUPT_INTERVAL: Duration = Duration::from_millis(50);
+
+/// A change of a pod.
+#[derive(Deserialize)]
+pub(crate) struct PodChange {
+    #[serde(rename = "type")]
+    kind: String,
+    /// The pod.
+    #[serde(rename = "object")]
+    pub(crate) pod: Value,
+}
+
+impl PodChange {
+    /// A pod that was listed.
+    pub(crate) fn existing(pod: Value) -> Self {
+        Self { kind: "ADDED".to_owned(), pod }
+    }
+
+    /// Returns whether the pod no longer exists.
+    pub(crate) fn is_deletion(&self) -> bool {
+        self.kind == "DELETED"
+    }
+}
+
+/// Passes the pods of a namespace, and then all their changes, to `on_change`, until interrupted.
+/// Pods are passed again after the connection was lost, but not their deletions in the meantime.
+pub(crate) fn watch(
+    cx: &Cx,
+    cluster: &Cluster,
+    namespace: &str,
+    on_change: impl Fn(PodChange) + Sync,
+) -> Result<()> {
+    let mut pause = MIN_PAUSE;
+    let mut last_note = String::new();
+    while !cx.interrupt().is_raised() {
+        let started = Instant::now();
+        match watch_once(cx, cluster, namespace, &on_change) {
+            Ok(()) => last_note.clear(),
+            Err(_) if cx.interrupt().is_raised() => break,
+            Err(error) if is_permanent(&error) => return Err(error),
+            Err(error) => {
+                let note = format!("{error}; retrying");
+                // A watch that ran for a while has only lost its connection.
+                if started.elapsed() < MAX_PAUSE && note != last_note {
+                    cx.emit(Event::Note { text: note.clone() });
+                    last_note = note;
+                }
+            }
+        }
+        pause = if started.elapsed() > MAX_PAUSE { MIN_PAUSE } else { (pause * 2).min(MAX_PAUSE) };
+        wait(cx, pause);
+    }
+    Ok(())
+}
+
+fn watch_once(
+    cx: &Cx,
+    cluster: &Cluster,
+    namespace: &str,
+    on_change: &(impl Fn(PodChange) + Sync),
+) -> Result<()> {
+    let sh = cx.shell()?;
+    let cmd = cluster.cmd(&sh, Some(namespace)).args([
+        NO_REQUEST_TIMEOUT,
+        "get",
+        "pods",
+        "--watch",
+        "--output-watch-events",
+        "--output=json",
+    ]);
+    let read = |stdout| {
+        let changes = serde_json::Deserializer::from_reader(BufReader::new(stdout));
+        // An incomplete document is the end of the connection.
+        for change in changes.into_iter::<PodChange>().map_while(std::result::Result::ok) {
+            // Errors and bookmarks are no pods.
+            if !text(&change.pod, "/metadata/uid").is_empty() {
+                on_change(change);
+            }
+        }
+    };
+    Command::new(cmd).read_with(cx, read).map_err(|f| cluster.request_error(f, "watch pods"))
+}
+
+/// Returns whether the same request would be rejected again.
+pub(crate) fn is_permanent(error: &Error) -> bool {
+    match error {
+        Error::Unreachable { .. } => false,
+        Error::Rejected { source, .. } => source.stderr.contains("forbidden: User "),
+        _ => true,
+    }
+}
+
+/// Waits, unless interrupted.
+pub(crate) fn wait(cx: &Cx, pause: Duration) {
+    let started = Instant::now();
+    while started.elapsed() < pause && !cx.interrupt().is_raised() {
+        thread::sleep(INTERRUPT_INTERVAL.min(pause.saturating_sub(started.elapsed())));
+    }
+}

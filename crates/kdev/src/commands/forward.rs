@@ -1,0 +1,181 @@
+//! `cargo kdev forward`: forwards local ports to the newest ready pod of a workload.
+
+use kdev_core::kube::ancestry::PodQuery;
+use kdev_core::kube::forward_spec::{
+    ContainerPort, ForwardSpec, LocalPort, PortRef, container_ports, resolve_port,
+    unprivileged_port,
+};
+use kdev_core::kube::kinds;
+use kdev_core::kube::object::{id, text};
+use serde_json::Value;
+
+use crate::cluster::kubeconfig::ClusterTarget;
+use crate::commands::live_pods::{LiveProject, PodFilter};
+use crate::config::ConfigLayer;
+use crate::cx::Cx;
+use crate::error::Result;
+use crate::event::Event;
+use crate::forward::{self, Forward, InvalidSpec, Listener};
+use crate::project::PackageSelection;
+
+/// The options of [`forward`].
+#[derive(Clone, Debug, Default)]
+pub struct ForwardRequest {
+    /// The package.
+    pub selection: PackageSelection,
+    /// The cluster.
+    pub target: ClusterTarget,
+    /// The ports, as `[LOCAL:]PORT[/WORKLOAD]`; if empty, those of the settings or, without them,
+    /// the TCP ports of the project's first workload.
+    pub ports: Vec<String>,
+    /// Settings from flags and environment variables.
+    pub flags: ConfigLayer,
+}
+
+/// Forwards local ports until interrupted, which is not an error. Read-only, so no context needs
+/// permission.
+pub fn forward(cx: &Cx, request: &ForwardRequest) -> Result<()> {
+    let specs = parse_all(&request.ports)?;
+    let project = LiveProject::read(cx, &request.selection, &request.target, &request.flags)?;
+    let specs = if specs.is_empty() { parse_all(&project.forward())? } else { specs };
+    let queries: Vec<PodQuery> =
+        specs.iter().filter_map(|(_, spec)| PodQuery::parse(spec.workload.as_ref()?)).collect();
+    let items = project.fetch(cx, &queries)?;
+    let mut ports = Vec::new();
+    if specs.is_empty() {
+        ports.extend(default_ports(cx, &project, &items)?);
+    }
+    for (text, spec) in &specs {
+        ports.push(resolve(cx, &project, &items, text, spec)?);
+    }
+    let filters: Vec<PodFilter> =
+        ports.iter().map(|port| PodFilter::new(&project.cluster, port.object, &items)).collect();
+    let mut forwards = Vec::new();
+    for (port, filter) in ports.into_iter().zip(&filters) {
+        forwards.push(Forward {
+            listener: port.listener,
+            port: port.port,
+            workload: filter.id.clone(),
+            namespace: filter.namespace.clone(),
+            matches: Box::new(move |pod| filter.matches(cx, pod)),
+        });
+    }
+    let pods = items.iter().filter(|item| item["kind"] == "Pod").cloned().collect();
+    Ok(forward::run(cx, &project.cluster, &forwards, pods)?)
+}
+
+/// A port with its workload, and the local port that is open.
+struct Resolved<'a> {
+    listener: Listener,
+    port: PortRef,
+    object: &'a Value,
+}
+
+fn parse_all(texts: &[String]) -> Result<Vec<(String, ForwardSpec)>> {
+    let parse = |text: &String| {
+        let spec = ForwardSpec::parse(text).map_err(|reason| invalid(text, reason, EXAMPLES))?;
+        Ok((text.clone(), spec))
+    };
+    texts.iter().map(parse).collect()
+}
+
+const EXAMPLES: &str =
+    "use `PORT`, `LOCAL:PORT`, or `LOCAL:PORT/WORKLOAD`, such as `9000:8080/deployment/hello`";
+
+fn invalid(spec: &str, reason: String, help: impl Into<String>) -> forward::Error {
+    InvalidSpec { spec: spec.to_owned(), reason, help: help.into() }.into()
+}
+
+/// Finds the workload of a port, and opens the local port.
+fn resolve<'a>(
+    cx: &Cx,
+    project: &LiveProject,
+    items: &'a [Value],
+    text: &str,
+    spec: &ForwardSpec,
+) -> Result<Resolved<'a>> {
+    let object = match &spec.workload {
+        Some(workload) => project.find(cx, workload, PodQuery::parse(workload).as_ref(), items)?,
+        None => first_workload(cx, project, items)?,
+    };
+    let ports = declared_ports(object);
+    let number = resolve_port(&spec.port, &ports, &id(object)).map_err(|reason| {
+        invalid(text, reason, "use the number of a TCP port on which the program listens")
+    })?;
+    let local = match spec.local {
+        LocalPort::Same => number,
+        LocalPort::Any => 0,
+        LocalPort::Number(local) => local,
+    };
+    let suffix = spec.workload.as_ref().map(|name| format!("/{name}")).unwrap_or_default();
+    let listener = Listener::open(local).map_err(|source| forward::Error::Listen {
+        port: local,
+        alternative: format!("{}:{}{suffix}", alternative(local), spec.port),
+        source,
+    })?;
+    Ok(Resolved { listener, port: spec.port.clone(), object })
+}
+
+/// Returns a local port to suggest.
+fn alternative(local: u16) -> u16 {
+    match unprivileged_port(local) {
+        port if port == local => local.checked_add(1).unwrap_or(8080),
+        port => port,
+    }
+}
+
+/// Returns the TCP ports of the project's first workload, each at the same local port or the next
+/// one that is free.
+fn default_ports<'a>(
+    cx: &Cx,
+    project: &LiveProject,
+    items: &'a [Value],
+) -> Result<Vec<Resolved<'a>>> {
+    let object = first_workload(cx, project, items)?;
+    let (tcp, others): (Vec<_>, Vec<_>) =
+        declared_ports(object).into_iter().partition(ContainerPort::is_tcp);
+    for port in &others {
+        let text = format!(
+            "{} port {} is not forwarded, because only TCP can be",
+            port.protocol, port.number
+        );
+        cx.emit(Event::Note { text });
+    }
+    if tcp.is_empty() {
+        let reason = "it declares no TCP port".to_owned();
+        let help = "pass the port on which the program listens, such as `cargo kdev forward 8080`";
+        return Err(invalid(&id(object), reason, help).into());
+    }
+    let open = |port: ContainerPort| {
+        let number = port.number;
+        let listener = Listener::open_near(number).map_err(|source| forward::Error::Listen {
+            port: number,
+            alternative: format!("{}:{number}", alternative(number)),
+            source,
+        })?;
+        let local = listener.addresses().first().map(std::net::SocketAddr::port);
+        if let Some(local) = local.filter(|local| *local != number) {
+            let text = format!("port {number} of this machine cannot be used; using {local}");
+            cx.emit(Event::Note { text });
+        }
+        Ok(Resolved { listener, port: PortRef::Number(number), object })
+    };
+    tcp.into_iter().map(open).collect()
+}
+
+fn first_workload<'a>(cx: &Cx, project: &LiveProject, items: &'a [Value]) -> Result<&'a Value> {
+    project.require_applied(cx, items)?;
+    let live = project.expected.iter().find_map(|workload| project.live(workload, items));
+    live.ok_or_else(|| {
+        let reason = "no manifest has a workload with the image of the project".to_owned();
+        invalid("PORT", reason, "pass the workload, such as `8080/deployment/hello`").into()
+    })
+}
+
+/// Returns the ports in the pod template of a workload.
+fn declared_ports(object: &Value) -> Vec<ContainerPort> {
+    let kind = kinds::BUILT_IN.find(text(object, "/kind"));
+    let specs = kind.into_iter().flat_map(|kind| kind.pod_specs);
+    let spec = |path: &&[&str]| path.iter().try_fold(object, |value, key| value.get(*key));
+    specs.filter_map(spec).flat_map(container_ports).collect()
+}

@@ -1,0 +1,122 @@
+//! The state of the pods, as far as their logs depend on it.
+
+use std::collections::HashMap;
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use kdev_core::kube::ancestry::is_terminating;
+use kdev_core::log::run::{LogState, Run, has_ended, log_states};
+use serde_json::Value;
+
+use crate::cx::Cx;
+
+/// How often a wait checks for an interrupt.
+const INTERRUPT_INTERVAL: Duration = Duration::from_millis(200);
+
+/// The pods by their UIDs.
+#[derive(Default)]
+pub(crate) struct Pods {
+    pods: Mutex<HashMap<String, PodState>>,
+    changed: Condvar,
+}
+
+#[derive(Clone, Debug, Default)]
+struct PodState {
+    containers: Vec<LogState>,
+    is_terminating: bool,
+    /// No container of the pod will run again.
+    is_over: bool,
+    is_deleted: bool,
+}
+
+/// Whether a container has a log that was not read yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    Run(Run),
+    Deleted,
+    /// No other run will follow.
+    Over,
+    Interrupted,
+}
+
+impl Pods {
+    /// Records the state of a pod.
+    pub(crate) fn update(&self, uid: &str, pod: &Value, is_deleted: bool) {
+        let mut pods = self.lock();
+        let state = PodState {
+            containers: log_states(pod),
+            is_terminating: is_terminating(pod),
+            is_over: has_ended(pod),
+            is_deleted,
+        };
+        pods.insert(uid.to_owned(), state);
+        drop(pods);
+        self.changed.notify_all();
+    }
+
+    /// Records that a pod no longer exists.
+    pub(crate) fn remove(&self, uid: &str) {
+        if let Some(state) = self.lock().get_mut(uid) {
+            state.is_deleted = true;
+        }
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn is_terminating(&self, uid: &str) -> bool {
+        self.lock().get(uid).is_none_or(|pod| pod.is_terminating || pod.is_deleted)
+    }
+
+    /// Waits until the container has a run other than the one with the ID `read`.
+    pub(crate) fn wait_for_run(&self, cx: &Cx, uid: &str, name: &str, read: Option<&str>) -> Next {
+        let mut pods = self.lock();
+        loop {
+            let Some(pod) = pods.get(uid).filter(|pod| !pod.is_deleted) else {
+                return Next::Deleted;
+            };
+            let run = pod.run(name).filter(|run| Some(run.id.as_str()) != read);
+            if cx.interrupt().is_raised() {
+                return Next::Interrupted;
+            } else if let Some(run) = run {
+                return Next::Run(run.clone());
+            } else if pod.is_over {
+                return Next::Over;
+            }
+            let waited = self.changed.wait_timeout(pods, INTERRUPT_INTERVAL);
+            pods = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Waits until the state of the container differs from this run, at most for this time.
+    pub(crate) fn wait_for_change(
+        &self,
+        cx: &Cx,
+        uid: &str,
+        name: &str,
+        run: &Run,
+        limit: Duration,
+    ) {
+        let started = Instant::now();
+        let mut pods = self.lock();
+        loop {
+            let is_same = pods
+                .get(uid)
+                .is_some_and(|pod| !pod.is_deleted && pod.run(name).is_some_and(|one| one == run));
+            let rest = limit.saturating_sub(started.elapsed());
+            if !is_same || rest.is_zero() || cx.interrupt().is_raised() {
+                return;
+            }
+            let waited = self.changed.wait_timeout(pods, rest.min(INTERRUPT_INTERVAL));
+            pods = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, PodState>> {
+        self.pods.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PodState {
+    fn run(&self, name: &str) -> Option<&Run> {
+        self.containers.iter().find(|state| state.name == name)?.run.as_ref()
+    }
+}
