@@ -9,8 +9,20 @@ use crate::repository::{files, read, root};
 
 /// Markdown files outside of docs/ whose links are checked.
 const TOP_LEVEL: [&str; 4] = ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md"];
-const COMMANDS: [&str; 10] =
-    ["up", "down", "load", "render", "status", "logs", "forward", "why", "doctor", "init"];
+const COMMANDS: [&str; 12] = [
+    "up",
+    "down",
+    "load",
+    "render",
+    "status",
+    "logs",
+    "forward",
+    "why",
+    "doctor",
+    "init",
+    "completions",
+    "man",
+];
 
 /// The pages, relative to docs/.
 fn pages() -> BTreeSet<String> {

@@ -6,6 +6,7 @@
 mod builders;
 mod cargo_build;
 mod charts;
+mod completions;
 mod config_precedence;
 mod costs;
 mod deletion;

@@ -2,14 +2,16 @@
 
 use std::ffi::OsString;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use crate::commands::completions::{CompleteArgs, CompletionsArgs};
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::down::DownArgs;
-use crate::commands::init::InitArgs;
 use crate::commands::forward::ForwardArgs;
+use crate::commands::init::InitArgs;
 use crate::commands::load::LoadArgs;
 use crate::commands::logs::LogsArgs;
+use crate::commands::man::ManArgs;
 use crate::commands::render::RenderArgs;
 use crate::commands::status::StatusArgs;
 use crate::commands::up::UpArgs;
@@ -83,6 +85,13 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// Write the missing files of a project: manifest, Dockerfile, settings, onboarding script
     Init(InitArgs),
+    /// Print the completion script of a shell
+    Completions(CompletionsArgs),
+    /// Print the candidates for a word, for the completion scripts
+    #[command(hide = true)]
+    Complete(CompleteArgs),
+    /// Write the manual pages
+    Man(ManArgs),
 }
 
 impl Command {
@@ -92,9 +101,24 @@ impl Command {
             Self::Up(UpArgs { target, .. }) | Self::Load(LoadArgs { target, .. }) => target.dry_run,
             Self::Down(down) => down.dry_run,
             Self::Init(init) => init.dry_run,
-            Self::Render(_) | Self::Why(_) | Self::Status(_) | Self::Logs(_) | Self::Forward(_) | Self::Doctor(_) => false,
+            Self::Render(_)
+            | Self::Why(_)
+            | Self::Status(_)
+            | Self::Logs(_)
+            | Self::Forward(_)
+            | Self::Doctor(_)
+            | Self::Completions(_)
+            | Self::Complete(_)
+            | Self::Man(_) => false,
         }
     }
+}
+
+/// Returns the command `cargo kdev`, without cargo.
+pub(crate) fn kdev_command() -> clap::Command {
+    let cargo = Cargo::command();
+    let kdev = cargo.get_subcommands().find(|command| command.get_name() == "kdev").cloned();
+    kdev.unwrap_or(cargo).name("cargo-kdev").bin_name("cargo kdev")
 }
 
 /// Returns the arguments as cargo passes them, also if `cargo-kdev up` is run directly.
@@ -109,7 +133,6 @@ pub(crate) fn cargo_args() -> Vec<OsString> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn command_line_definition_is_valid() {

@@ -78,6 +78,15 @@ fn main() -> ExitCode {
             ui.start_checks();
             kdev::doctor(&cx, &doctor.into(), |report| code = ui.print_doctor_report(report))
         }
+        Command::Completions(completions) => {
+            ui.print_completions(&completions);
+            Ok(())
+        }
+        Command::Complete(complete) => {
+            ui.print_candidates(complete, cli::kdev_command());
+            Ok(())
+        }
+        Command::Man(man) => ui.write_man(&man, cli::kdev_command()),
         Command::Init(init) => {
             let mut plan = None;
             let show = |report: &kdev::InitReport| {
@@ -85,7 +94,9 @@ fn main() -> ExitCode {
                 plan = Some(report.clone());
             };
             kdev::init(&cx, &init.into(), show).map(|written| {
-                plan.iter().for_each(|report| ui.print_init_result(report, written));
+                if let Some(report) = &plan {
+                    ui.print_init_result(report, written);
+                }
             })
         }
         Command::Render(render) => {

@@ -1,11 +1,13 @@
 //! The commands: the flags of each, the request to the library, and the output.
 
+pub(crate) mod completions;
 pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod init;
 pub(crate) mod forward;
 pub(crate) mod load;
 pub(crate) mod logs;
+pub(crate) mod man;
 pub(crate) mod render;
 pub(crate) mod status;
 pub(crate) mod up;

@@ -10,4 +10,5 @@ pub(crate) mod logs;
 pub(crate) mod render;
 pub(crate) mod status;
 pub(crate) mod up;
+pub(crate) mod values;
 pub(crate) mod why;

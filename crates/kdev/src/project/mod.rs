@@ -1,9 +1,11 @@
 //! Reads the selected package, its workspace and their `kdev` tables with `cargo metadata`.
 //!
+//! - `names.rs`: the names of all packages
 //! - `owner.rs`: what identifies the project
 //! - `repository.rs`: the git repository
 
 mod error;
+pub(crate) mod names;
 pub(crate) mod owner;
 mod repository;
 
