@@ -9,10 +9,12 @@ use crate::repository::{files, read, root};
 
 /// Markdown files outside of docs/ whose links are checked.
 const TOP_LEVEL: [&str; 4] = ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md"];
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 14] = [
     "up",
     "down",
     "load",
+    "prune",
+    "images",
     "render",
     "status",
     "logs",
@@ -277,6 +279,7 @@ fn json_page_has_every_field_of_a_result() {
     let commands = "crates/kdev/src/commands";
     let results = [
         ("## Status", format!("{commands}/status/rows.rs"), "StatusRow"),
+        ("## Images", format!("{commands}/images.rs"), "ImageRow"),
         ("## Log lines", "crates/cargo-kdev/src/commands/logs.rs".to_owned(), "LogRecord<'a>"),
         ("## Diagnoses", format!("{commands}/why.rs"), "WorkloadReport"),
         ("## Diagnoses", "crates/kdev-diagnosis/src/diagnosis.rs".to_owned(), "Diagnosis"),

@@ -77,6 +77,7 @@ node n1
   ok       cri                   the CRI plugin is running
   ok       namespace             k8s.io
   skipped  snapshotter           no container uses a snapshotter yet; using the default of `ctr`
+  ok       prune                 older builds are removed; containerd before 1.7 ignores the pin of the newest one
   ok       disk                  50.0 GiB of 100.0 GiB free at /var/lib/containerd
   ok       clock                 in sync with this machine
   ok       compression           zstd and patches
@@ -227,6 +228,27 @@ fn sudo_rule_without_import_is_error() {
     assert_problems(&project, 93, "node n1
   error    access                sudo on node `n1` (10.0.0.1) does not allow `ctr`: Sorry, user dev is not allowed to execute it as root
     help: add this rule on node `n1` with `visudo`: `dev ALL=(root) NOPASSWD: [ROOT]/bin/ctr -n k8s.io *`\n");
+}
+
+#[test]
+fn sudo_rule_without_removal_is_warning() {
+    let project = project();
+    project.write("fake/uid", "1000");
+    project.write("fake/sudo-refuses-removal", "Sorry, user dev is not allowed to execute it\n");
+    assert_problems(&project, 0, "node n1
+  warning  prune                 sudo does not allow `[ROOT]/bin/ctr` to pin or remove images: Sorry, user dev is not allowed to execute it
+    help: add this rule on node `n1` with `visudo`: `dev ALL=(root) NOPASSWD: [ROOT]/bin/ctr -n k8s.io *`\n");
+}
+
+#[test]
+fn node_without_lock_is_warning() {
+    let project = project();
+    for dir in ["bin", "tools"] {
+        let _ = std::fs::remove_file(project.path(&format!("{dir}/flock")));
+    }
+    assert_problems(&project, 0, "node n1
+  warning  prune                 older builds stay on the node: without `flock`, a removal could affect a load
+    help: install `flock` (util-linux) on node `n1`\n");
 }
 
 #[test]

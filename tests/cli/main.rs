@@ -42,6 +42,7 @@ mod settle;
 mod shared;
 mod status;
 mod terminal;
+mod tidy;
 mod up;
 mod why;
 mod why_docs;

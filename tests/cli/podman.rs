@@ -168,10 +168,11 @@ fn failed_build_with_one_user_id_notes_how_to_add_ids() {
 #[test]
 fn tags_of_old_builds_are_removed_from_podman() {
     let project = project();
-    let tags = ["latest", "kdev-3", "kdev-2", "kdev-1", "kdev-0"];
-    let names = tags.map(|tag| format!("localhost/app:{tag}")).join("\n");
-    project.write("fake/podman-names", &format!("{names}\nlocalhost/other:kdev-0\n"));
-    let removal = "podman image rm --no-prune localhost/app:kdev-1 localhost/app:kdev-0";
+    let name = |number: usize| format!("localhost/app:kdev-{number:012}");
+    let names = [3, 2, 1, 0].map(name).join("\n");
+    let others = "localhost/app:latest\nlocalhost/other:kdev-000000000000\n";
+    project.write("fake/podman-names", &format!("{names}\n{others}"));
+    let removal = format!("podman image rm --no-prune {} {}", name(1), name(0));
     let ran = project.run(&["up", "--dry-run"]);
     let out = ran.code(0).out();
     assert!(out.ends_with(&format!("\n{removal}\n")), "{out}");

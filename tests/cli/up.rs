@@ -164,14 +164,22 @@ fn quiet_prints_nothing_on_success() {
 #[test]
 fn tags_of_old_builds_are_removed() {
     let project = Project::new();
-    let tags = "app:latest\napp:kdev-3\napp:kdev-2\napp:kdev-1\napp:kdev-0\nother:kdev-0\n";
-    project.write("fake/tags", tags);
+    // A tag of a user, and those of builds, the newest first.
+    let tags = ["app:kdev-mine".to_owned()].into_iter().chain((0..4).rev().map(build_tag));
+    let other = build_tag(0).replace("app", "other");
+    project.write("fake/tags", &tags.chain([other]).collect::<Vec<_>>().join("\n"));
+    let removal = format!("docker image rm --no-prune {} {}", build_tag(1), build_tag(0));
     let ran = project.run(&["up", "--dry-run"]);
-    assert!(ran.code(0).out().ends_with("\ndocker image rm --no-prune app:kdev-1 app:kdev-0\n"));
+    assert!(ran.code(0).out().ends_with(&format!("\n{removal}\n")));
     project.run(&["up"]).code(0);
     let calls = project.calls();
     let removals: Vec<&str> = calls.lines().filter(|line| line.contains("image rm")).collect();
-    assert_eq!(removals, ["docker image rm --no-prune app:kdev-1 app:kdev-0"]);
+    assert_eq!(removals, [removal]);
+}
+
+/// Returns the name of a build.
+fn build_tag(number: usize) -> String {
+    format!("app:kdev-{number:012}")
 }
 
 #[test]

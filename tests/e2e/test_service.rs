@@ -203,7 +203,7 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        if std::env::var_os("KDEV_KEEP").is_none() {
+        if std::env::var_os("KDEV_TEST_KEEP").is_none() {
             self.clean_up();
         }
     }

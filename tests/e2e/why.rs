@@ -310,7 +310,7 @@ impl Scenario {
 
 impl Drop for Scenario {
     fn drop(&mut self) {
-        if std::env::var_os("KDEV_KEEP").is_none() {
+        if std::env::var_os("KDEV_TEST_KEEP").is_none() {
             self.clean_up();
         }
     }

@@ -7,9 +7,11 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use crate::commands::completions::{CompleteArgs, CompletionsArgs};
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::down::DownArgs;
+use crate::commands::images::ImagesArgs;
 use crate::commands::forward::ForwardArgs;
 use crate::commands::init::InitArgs;
 use crate::commands::load::LoadArgs;
+use crate::commands::prune::PruneArgs;
 use crate::commands::logs::LogsArgs;
 use crate::commands::man::ManArgs;
 use crate::commands::render::RenderArgs;
@@ -62,12 +64,17 @@ const READ_ONLY_CONTEXT_HELP: &str = "Kube context to use [default: current cont
 pub(crate) enum Command {
     /// Build, load and apply, then wait for the rollout
     Up(UpArgs),
-    /// Delete what `up` applied; data stays without --delete-data, and images stay on the nodes
+    /// Delete what `up` applied; data stays without --delete-data, and images without --images
     Down(DownArgs),
     /// Print the manifests as `up` would apply them; works without a cluster
     Render(RenderArgs),
     /// Load an image onto the nodes without applying anything
     Load(LoadArgs),
+    /// Remove older builds of the image from the nodes and from this machine
+    Prune(PruneArgs),
+    /// List the builds of the image on the nodes and on this machine
+    #[command(mut_arg("context", |arg| arg.help(READ_ONLY_CONTEXT_HELP)))]
+    Images(ImagesArgs),
     /// Explain why a pod is not running
     #[command(mut_arg("context", |arg| arg.help(READ_ONLY_CONTEXT_HELP)))]
     Why(WhyArgs),
@@ -98,10 +105,13 @@ impl Command {
     /// Returns whether commands that make changes are only printed.
     pub(crate) fn is_dry_run(&self) -> bool {
         match self {
-            Self::Up(UpArgs { target, .. }) | Self::Load(LoadArgs { target, .. }) => target.dry_run,
+            Self::Up(UpArgs { target, .. })
+            | Self::Load(LoadArgs { target, .. })
+            | Self::Prune(PruneArgs { target, .. }) => target.dry_run,
             Self::Down(down) => down.dry_run,
             Self::Init(init) => init.dry_run,
             Self::Render(_)
+            | Self::Images(_)
             | Self::Why(_)
             | Self::Status(_)
             | Self::Logs(_)

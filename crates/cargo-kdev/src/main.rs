@@ -49,6 +49,10 @@ fn main() -> ExitCode {
         Command::Up(up) => kdev::up(&cx, &up.into()),
         Command::Down(down) => kdev::down(&cx, &down.into()),
         Command::Load(load) => kdev::load(&cx, &load.into()),
+        Command::Prune(prune) => kdev::prune(&cx, &prune.into()),
+        Command::Images(images) => {
+            kdev::images(&cx, &images.into(), |report| ui.print_images(report))
+        }
         Command::Why(why) => kdev::why(&cx, &why.into()).map(|report| ui.print_why_report(&report)),
         Command::Status(status) => {
             let watch = status.watch;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kdev_core::image::local::Engine;
 use serde::{Deserialize, Serialize, Serializer};
 
 /// The version of the JSON output; incremented when the meaning of a field changes.
@@ -80,6 +81,18 @@ pub enum Event {
         /// How long the verification took; in JSON in seconds.
         #[serde(rename = "seconds", serialize_with = "as_seconds")]
         duration: Duration,
+    },
+    /// Builds of the image were removed.
+    Pruned {
+        /// The name of the node in the cluster; `None` for this machine.
+        node: Option<String>,
+        /// The program that had the images on this machine.
+        engine: Option<Engine>,
+        /// The references of the builds; empty if none had to be removed.
+        images: Vec<String>,
+        /// The approximate number of bytes that only these builds have used, as they are
+        /// stored; `None` if it is unknown.
+        bytes: Option<u64>,
     },
     /// A load failed; the error at the end of the run has the cause.
     LoadFailed {

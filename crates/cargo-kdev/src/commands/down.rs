@@ -6,6 +6,7 @@ use kdev::{ConfigLayer, DownRequest};
 use crate::flags::{ClusterArgs, ProjectArgs};
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "one per flag")]
 pub(crate) struct DownArgs {
     #[command(flatten)]
     project: ProjectArgs,
@@ -21,6 +22,12 @@ pub(crate) struct DownArgs {
     /// With --delete-data, delete without a question
     #[arg(short, long, requires = "delete_data")]
     yes: bool,
+    /// Also remove the builds of the image from the nodes
+    #[arg(long)]
+    images: bool,
+    /// SSH configuration file to use instead of the default
+    #[arg(long, env = "KDEV_SSH_CONFIG", hide_env_values = true, value_name = "PATH")]
+    ssh_config: Option<std::path::PathBuf>,
     /// Print the commands that would make changes, without running them
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -31,9 +38,14 @@ impl From<DownArgs> for DownRequest {
         Self {
             selection: down.project.into(),
             target: down.cluster.into(),
-            flags: ConfigLayer { namespace: down.namespace, ..ConfigLayer::default() },
+            flags: ConfigLayer {
+                namespace: down.namespace,
+                ssh_config: down.ssh_config,
+                ..ConfigLayer::default()
+            },
             delete_data: down.delete_data,
             yes: down.yes,
+            images: down.images,
         }
     }
 }

@@ -3,6 +3,7 @@
 use clap::Args;
 use kdev::{ApplyOptions, ConfigLayer, UpRequest};
 
+use crate::commands::prune::KeepArgs;
 use crate::flags::{BuilderArgs, PullPolicyArg, TargetArgs};
 
 #[derive(Debug, Args)]
@@ -26,6 +27,8 @@ pub(crate) struct UpArgs {
     /// Seconds that containers without a readiness probe must run [default: 3]
     #[arg(long, env = "KDEV_SETTLE", hide_env_values = true, value_name = "SECONDS")]
     settle: Option<u64>,
+    #[command(flatten)]
+    keep: KeepArgs,
     #[command(flatten)]
     apply: ApplyArgs,
     /// Roll back if the rollout fails
@@ -75,6 +78,7 @@ impl From<UpArgs> for UpRequest {
                 ssh_config: target.ssh_config,
                 timeout: up.timeout,
                 settle: up.settle,
+                keep: up.keep.keep,
                 ..ConfigLayer::default()
             },
         }

@@ -3,6 +3,7 @@
 //! - `error.rs`: errors as text
 //! - `follow.rs`: the texts of events about pods that are followed
 //! - `progress.rs`: progress bars
+//! - `pruned.rs`: the builds that were removed
 //! - `rollout.rs`: the progress of a workload
 //! - `stdout.rs`: results on stdout
 //! - `wrap.rs`: wraps lines at the width of the terminal
@@ -10,6 +11,7 @@
 pub(crate) mod error;
 mod follow;
 pub(crate) mod progress;
+mod pruned;
 pub(crate) mod rollout;
 pub(crate) mod stdout;
 pub(crate) mod wrap;
@@ -223,6 +225,11 @@ impl Ui {
                 self.print_line(DONE, "Present", &format!("{node}: image is already loaded"));
             }
             Event::LoadFailed { node } => self.bars.clear(&node),
+            Event::Pruned { node, engine, images, bytes } => {
+                let verb = if images.is_empty() { "Unchanged" } else { "Removed" };
+                let text = pruned::format_pruned(node.as_deref(), engine, &images, bytes);
+                self.print_line(DONE, verb, &text);
+            }
             Event::Applied { objects, context, namespaces } => {
                 let namespaces = format_namespaces(&namespaces);
                 let text = format!("{} to {context}{namespaces}", objects.join(", "));

@@ -2,6 +2,7 @@
 //!
 //! - `archive.rs`: the images in an archive, and their files
 //! - `assembly.rs`: assembles an image from files
+//! - `builds.rs`: the builds of an image on a node, and which of them can be removed
 //! - `built.rs`: an image that was built, or read from an archive
 //! - `digest.rs`: SHA-256 digests, and chain IDs of layers
 //! - `local.rs`: an image in Docker on this machine
@@ -13,6 +14,7 @@
 
 pub mod archive;
 pub mod assembly;
+pub mod builds;
 pub mod built;
 pub mod digest;
 pub mod local;

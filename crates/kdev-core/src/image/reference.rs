@@ -192,6 +192,12 @@ pub fn content_tag(config_digest: &str) -> String {
     format!("{CONTENT_TAG_PREFIX}{}", &hex[..hex.len().min(TAG_DIGITS)])
 }
 
+/// Returns whether kdev has set the tag: users may have others with the same prefix.
+pub fn is_content_tag(tag: &str) -> bool {
+    let digits = tag.strip_prefix(CONTENT_TAG_PREFIX);
+    digits.is_some_and(|digits| digits.len() == TAG_DIGITS && digits.chars().all(is_hex))
+}
+
 /// Splits a reference without a digest into name and tag, as written. A colon belongs to
 /// the registry's port if a `/` follows.
 pub fn split_tag(text: &str) -> (&str, Option<&str>) {

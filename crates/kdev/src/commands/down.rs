@@ -13,6 +13,7 @@ use crate::apply::sharing::{self, Shared};
 use crate::apply::{members, origin};
 use crate::cluster::Cluster;
 use crate::cluster::kubeconfig::{ClusterTarget, Kubeconfig};
+use crate::commands::prune;
 use crate::config::{Config, ConfigLayer};
 use crate::cx::Cx;
 use crate::error::Result;
@@ -32,35 +33,51 @@ pub struct DownRequest {
     pub delete_data: bool,
     /// Delete them without a question.
     pub yes: bool,
+    /// Also remove the builds of the image from the nodes.
+    pub images: bool,
 }
 
 /// Deletes every object that has the label of the package's apply set, and then the ConfigMap
 /// that records the set. Objects that hold data stay without `delete_data`, and so does the
-/// ConfigMap, which then lists only them. The images stay on the nodes.
+/// ConfigMap, which then lists only them. The images stay on the nodes without `images`.
 pub fn down(cx: &Cx, request: &DownRequest) -> Result<()> {
     let project = Project::read(cx, &request.selection)?;
     let config = Config::resolve_without_build(&project, request.flags.clone())?;
     let kubeconfig = Kubeconfig::read(cx, &request.target)?;
     let cluster = Cluster::select(cx, kubeconfig, &request.target, &config)?;
+    delete_applied(cx, request, &config, &cluster)?;
+    if request.images {
+        prune::remove_all(cx, &cluster, &config)?;
+    }
+    Ok(())
+}
+
+/// Deletes the objects, and the record of the apply set.
+fn delete_applied(
+    cx: &Cx,
+    request: &DownRequest,
+    config: &Config,
+    cluster: &Cluster,
+) -> Result<()> {
     let owner = owner::find(cx, &config.package, &config.dir, config.project_id.as_deref())?;
     let parent = Parent::new(&owner.package, &cluster.namespace, &owner.identity);
-    let records = Records::read(cx, &cluster, &owner, &parent)?;
+    let records = Records::read(cx, cluster, &owner, &parent)?;
     let Some(set) = records.ours else {
-        return report_nothing_to_delete(cx, &cluster, &owner, records.older.as_ref());
+        return report_nothing_to_delete(cx, cluster, &owner, records.older.as_ref());
     };
-    let mut objects = members::labeled_objects(cx, &cluster, &set, &parent.owner_label())?;
+    let mut objects = members::labeled_objects(cx, cluster, &set, &parent.owner_label())?;
     if !records.is_complete {
-        objects.extend(origin::find_unlabeled(cx, &cluster, &set)?);
+        objects.extend(origin::find_unlabeled(cx, cluster, &set)?);
     }
-    let mut shared = Shared::take_from(cx, &cluster, &parent, &mut objects)?;
+    let mut shared = Shared::take_from(cx, cluster, &parent, &mut objects)?;
     let deletion = Deletion::new(&set, objects, request.delete_data);
     shared.leave_out(|namespace| deletion.deletes_namespace(namespace));
-    deletion.confirm(cx, &cluster, request.yes)?;
-    let kept = deletion.run(cx, &cluster)?;
-    shared.release(cx, &cluster, &owner)?;
+    deletion.confirm(cx, cluster, request.yes)?;
+    let kept = deletion.run(cx, cluster)?;
+    shared.release(cx, cluster, &owner)?;
     if kept.is_empty() {
         let inventory = (parent.namespace.clone(), parent.object());
-        delete::delete_one(cx, &cluster, inventory)?;
+        delete::delete_one(cx, cluster, inventory)?;
         return Ok(());
     }
     let ids: Vec<&String> = kept.iter().map(|(_, id)| id).collect();
@@ -68,7 +85,7 @@ pub fn down(cx: &Cx, request: &DownRequest) -> Result<()> {
     let text = format!("{} {stays}; pass `--delete-data` to delete {them}", list(&ids));
     cx.emit(Event::Note { text });
     let set = Set { members: members::as_members(&kept), ..set };
-    record::finish(cx, &cluster, &set, records.is_complete)?;
+    record::finish(cx, cluster, &set, records.is_complete)?;
     Ok(())
 }
 

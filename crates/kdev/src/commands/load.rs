@@ -67,6 +67,7 @@ pub fn load(cx: &Cx, request: &LoadRequest) -> Result<()> {
     let exclusion_cause = |node: &Node| placement::may_run("Pod", &unrestricted, node).err();
     let nodes = targets::choose(cx, &cluster, &all, &config, &request.nodes, exclusion_cause)?;
     let transports = Transports::find(cx, &config, &nodes)?;
+    let _open = transports.close_at_end(cx);
     // A builder can export the layers of its image again, if the image can be built.
     let build_config = Config::resolve(&project, request.flags.clone()).ok();
     let build_config = build_config.as_ref();
@@ -99,11 +100,11 @@ pub fn load(cx: &Cx, request: &LoadRequest) -> Result<()> {
             cx.emit(Event::Finished { image, duration: start.elapsed() });
         }
     };
-    let load = |source: &LayerProvider, connections: &[NodeConnection], ()| {
-        stage::load(cx, source, connections)?;
+    let load = |source: &LayerProvider, connections: Vec<NodeConnection>, ()| {
+        stage::load(cx, source, &connections)?;
         finish(source.image);
         for other_name in &source.source.images()[1..] {
-            stage::load(cx, &LayerProvider::new(cx, source.source, other_name), connections)?;
+            stage::load(cx, &LayerProvider::new(cx, source.source, other_name), &connections)?;
             finish(other_name);
         }
         Ok(())

@@ -26,9 +26,9 @@ use crate::load;
 use crate::load::targets::{self, Targets};
 use crate::manifests::shared::{self, SharedPlan};
 use crate::manifests::{self, Manifest, RenderTarget};
-use crate::node::connection::NodeConnection;
 use crate::node::transport::Transports;
 use crate::parallel::run_both;
+use crate::prune;
 use crate::project::{PackageSelection, Project, owner};
 use crate::rollout::rollback::{self, Workloads};
 use crate::rollout::{self, Rollout};
@@ -76,6 +76,7 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
     let exclusion_cause = |node: &Node| targets::exclusion_cause(&objects, &config, node);
     let nodes = targets::choose(cx, &cluster, &all, &config, &request.nodes, exclusion_cause)?;
     let transports = Transports::find(cx, &config, &nodes)?;
+    let _open = transports.close_at_end(cx);
     config.platform = build::platform::choose(cx, &store, &config, &nodes)?;
 
     let build = |cx: &Cx| Ok::<_, Error>(build::build_source(cx, &store, &config)?);
@@ -90,14 +91,14 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
     };
     let mut done = None;
     let apply = |source: &LayerProvider,
-                 connections: &[NodeConnection],
+                 connections: Vec<_>,
                  compared: Result<(Vec<ExpectedWorkload>, DiffResult)>| {
-        let loaded = load::load(cx, source, connections)?;
+        let loaded = load::load(cx, source, &connections)?;
         let (expected_workloads, compared) = compared?;
         let before = fetch_workloads(cx, &cluster, &objects, request)?;
         let applied =
             compared.apply(cx, &cluster, &expected_workloads, request.apply_options, &loaded)?;
-        done = Some((expected_workloads, before, applied, loaded));
+        done = Some((expected_workloads, before, applied, loaded, connections));
         Ok(())
     };
     let (transports, requested) = (&transports, request.nodes.as_slice());
@@ -111,14 +112,17 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
     };
     let image = targets::build_and_load(cx, &targets, build, compare, apply)
         .inspect_err(|error| note_places(cx, &manifests, error))?;
-    let Some((expected_workloads, before, applied, loaded)) = done.filter(|_| !cx.is_dry_run())
+    let (cluster, keep) = (&cluster, config.keep.rule());
+    let deployed = prune::Deployed { cluster, store: &store, image: &image, keep };
+    let Some((expected_workloads, before, applied, loaded, connections)) =
+        done.filter(|_| !cx.is_dry_run())
     else {
-        store.remove_old_tags(cx, &image.reference);
+        deployed.prune_store(cx);
         return Ok(());
     };
     let rollout = Rollout {
         cx,
-        cluster: &cluster,
+        cluster,
         image: &image,
         loaded,
         expected_workloads: &expected_workloads,
@@ -131,7 +135,7 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
     if let Err(error) = wait(&rollout, &mut objects, applied.jobs) {
         return Err(end_failed_rollout(&rollout, &config, request, &objects, &before, error));
     }
-    store.remove_old_tags(cx, &image.reference);
+    deployed.prune(cx, &rollout.loaded, &connections);
     cx.emit(Event::Finished { image: image.reference.familiar(), duration: start.elapsed() });
     Ok(())
 }

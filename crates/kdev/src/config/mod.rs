@@ -4,12 +4,14 @@
 //! the package's table, the workspace's table, defaults.
 //!
 //! - `builder.rs`: the value of the key `builder`
+//! - `keep.rs`: the value of the key `keep`
 //! - `keys.rs`: reads the keys of a table
 //! - `node_settings.rs`: settings of single nodes
 //! - `siblings.rs`: the images of the other packages of the workspace
 
 mod builder;
 mod error;
+mod keep;
 mod keys;
 mod node_settings;
 pub(crate) mod siblings;
@@ -32,6 +34,7 @@ use crate::project::Project;
 pub use builder::BuilderChoice;
 pub(crate) use builder::is_builder_name;
 pub use error::Error;
+pub use keep::KeepBuilds;
 pub(crate) use error::Result;
 
 /// The argument of `docker build` that stores the image in Docker.
@@ -85,6 +88,8 @@ pub struct ConfigLayer {
     /// How long containers without a readiness probe must run before their workload is
     /// ready, in seconds.
     pub settle: Option<u64>,
+    /// How many builds of the image are kept.
+    pub keep: Option<KeepBuilds>,
     /// The ports that `forward` forwards, as `[LOCAL:]PORT[/WORKLOAD]`.
     pub forward: Option<Vec<String>>,
 }
@@ -139,6 +144,8 @@ pub(crate) struct Config {
     /// How long containers without a readiness probe must run before their workload is
     /// ready.
     pub(crate) settle: Duration,
+    /// How many builds of the image are kept.
+    pub(crate) keep: KeepBuilds,
     /// The ports that `forward` forwards.
     pub(crate) forward: Vec<String>,
 }
@@ -196,6 +203,7 @@ impl Config {
             ssh_config: layer.ssh_config,
             timeout: layer.timeout.map_or(DEFAULT_TIMEOUT, Duration::from_secs),
             settle: layer.settle.map_or(DEFAULT_SETTLE, Duration::from_secs),
+            keep: layer.keep.unwrap_or_default(),
             forward: layer.forward.unwrap_or_default(),
         })
     }
@@ -247,6 +255,7 @@ impl ConfigLayer {
             ssh_config: self.ssh_config.or(lower.ssh_config),
             timeout: self.timeout.or(lower.timeout),
             settle: self.settle.or(lower.settle),
+            keep: self.keep.or(lower.keep),
             forward: self.forward.or(lower.forward),
         }
     }
@@ -276,6 +285,7 @@ impl ConfigLayer {
             ssh_config: keys.take("ssh-config")?.map(|p: PathBuf| dir.join(p)),
             timeout: keys.take("timeout")?,
             settle: keys.take("settle")?,
+            keep: keys.take("keep")?,
             forward: keys.forward()?,
         };
         keys.reject_unknown()?;

@@ -165,10 +165,21 @@ impl Buildx {
         self.record(reference, &build.ok_or_else(not_found)?)
     }
 
-    pub(super) fn remove_old_tags(&self, cx: &Cx, current: &Reference) {
-        if let Some(builds) = self.builds.as_ref().filter(|_| !cx.is_dry_run()) {
-            builds.remove_old(current);
-        }
+    /// Returns the tags of an image, the newest build first.
+    pub(crate) fn tags(&self, image: &Reference) -> Vec<String> {
+        let builds = self.builds.iter().flat_map(KeptBuilds::all);
+        let names = builds.filter_map(|build| Reference::parse(&build.name).ok());
+        let names = names.filter(|name| name.name() == image.name());
+        names.filter_map(|name| name.tag().map(str::to_owned)).collect()
+    }
+
+    /// Removes builds by their tags. Returns the removed ones.
+    pub(crate) fn remove(&self, image: &Reference, tags: &[&str]) -> Vec<String> {
+        let names =
+            tags.iter().filter_map(|tag| Reference::parse(&format!("{}:{tag}", image.name())).ok());
+        let is_removed =
+            |name: &Reference| self.builds.as_ref().is_some_and(|builds| builds.remove(name));
+        names.filter(is_removed).map(|name| name.familiar()).collect()
     }
 }
 

@@ -10,7 +10,6 @@ use kdev_core::image::local::LocalImage;
 use kdev_core::image::reference::{CONTENT_TAG_PREFIX, Reference};
 use serde::{Deserialize, Serialize};
 
-use crate::docker::KEPT_TAGS;
 use crate::process::json_file::{self, file_name};
 
 /// How many content tags an image may have, including those of builds that were never deployed.
@@ -76,9 +75,9 @@ impl KeptBuilds {
         Ok(())
     }
 
-    /// Removes the content tags of earlier builds except for the newest ones, as from Docker.
-    pub(crate) fn remove_old(&self, current: &Reference) {
-        self.remove_content_tags(current, KEPT_TAGS);
+    /// Removes the build with this tag. Returns whether it was there.
+    pub(crate) fn remove(&self, reference: &Reference) -> bool {
+        fs::remove_file(self.path(reference)).is_ok()
     }
 
     /// Removes all content tags of an image except for `current` and this number of others.
@@ -203,8 +202,9 @@ mod tests {
             names
         };
         assert_eq!(names().len(), MAX_CONTENT_TAGS + 1);
-        builds.remove_old(&tag(12));
-        assert_eq!(names(), ["dev", "kdev-12", "kdev-18", "kdev-19"]);
+        assert!(builds.remove(&tag(12)));
+        assert!(!builds.remove(&tag(12)));
+        assert_eq!(names().len(), MAX_CONTENT_TAGS);
     }
 
     #[test]

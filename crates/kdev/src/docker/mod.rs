@@ -36,12 +36,11 @@ use std::path::{Path, PathBuf};
 use kdev_core::image::archive;
 use kdev_core::image::built::BuiltImage;
 use kdev_core::image::local::LocalImage;
-use kdev_core::image::reference::{CONTENT_TAG_PREFIX, Reference};
+use kdev_core::image::reference::Reference;
 use serde::Deserialize;
 use xshell::{Cmd, Shell, cmd};
 
 use crate::cx::Cx;
-use crate::event::Event;
 use crate::process::{Command, Failure};
 use crate::tools::{self, TOOL_TIMEOUT, major_minor};
 
@@ -68,8 +67,6 @@ const API_VERSION: &str = "DOCKER_API_VERSION";
 const DEFAULT_CONTEXT: &str = "default";
 /// The first daemon with the containerd image store.
 const HAS_CONTAINERD_STORE: (u32, u32) = (24, 0);
-/// How many earlier builds keep their tag.
-const KEPT_TAGS: usize = 2;
 
 /// The Docker client and its daemon.
 #[derive(Clone, Debug)]
@@ -297,31 +294,6 @@ impl Docker {
         Ok(Command::new(self.save_args(&sh, &image.reference.familiar(), &image.platform)))
     }
 
-    /// Lists the tags of earlier builds except for the newest ones, which another run may
-    /// still be loading.
-    fn old_tags(&self, cx: &Cx, current: &Reference) -> Result<Vec<String>, Failure> {
-        let Ok(sh) = cx.shell() else { return Ok(Vec::new()) };
-        let (name, format) = (current.name().familiar(), "{{.Repository}}:{{.Tag}}");
-        let list = self.cmd(&sh).args(["image", "ls", "--format", format, &name]);
-        let listed = Command::new(list).timeout(TOOL_TIMEOUT).read(cx)?.text();
-        Ok(select_old_tags(&listed, &name, &current.familiar()))
-    }
-
-    /// Removes the tags of earlier builds, and images without any other tag. Parent images
-    /// stay for the build cache. Errors are ignored: the next run tries again.
-    pub(crate) fn remove_old_tags(&self, cx: &Cx, current: &Reference) {
-        let (Ok(sh), Ok(old)) = (cx.shell(), self.old_tags(cx, current)) else { return };
-        if old.is_empty() {
-            return;
-        }
-        let command = Command::new(self.cmd(&sh).args(["image", "rm", "--no-prune"]).args(old));
-        if cx.is_dry_run() {
-            cx.emit(Event::WouldRun { command: command.to_string() });
-        } else {
-            let _ = command.timeout(TOOL_TIMEOUT).output(cx);
-        }
-    }
-
     fn save_args<'a>(&self, sh: &'a Shell, image: &str, platform: &str) -> Cmd<'a> {
         let cmd = self.cmd(sh).arg("save");
         let cmd =
@@ -357,14 +329,6 @@ impl ImageListEntry {
             ..LocalImage::default()
         })
     }
-}
-
-/// Selects the content tags of `repository` except for the current one and the newest ones.
-/// The newest image comes first.
-fn select_old_tags(listed: &str, repository: &str, current: &str) -> Vec<String> {
-    let prefix = format!("{repository}:{CONTENT_TAG_PREFIX}");
-    let tags = listed.lines().filter(|tag| tag.starts_with(&prefix) && *tag != current);
-    tags.skip(KEPT_TAGS).map(str::to_owned).collect()
 }
 
 fn daemon_info(cx: &Cx, docker: &Path) -> Result<DaemonInfo> {

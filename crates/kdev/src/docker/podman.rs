@@ -15,8 +15,7 @@ use xshell::{Cmd, Shell, cmd};
 use crate::cx::Cx;
 use crate::docker::error::{Error, Result};
 use crate::docker::version::VersionOutput;
-use crate::docker::{Engine, ImageListEntry, InspectedImage, command_error, select_old_tags};
-use crate::event::Event;
+use crate::docker::{Engine, ImageListEntry, InspectedImage, command_error};
 use crate::process::{Command, Failure, Output};
 use crate::tools::{self, TOOL_TIMEOUT};
 
@@ -176,31 +175,6 @@ impl Podman {
         let command = Command::new(self.cmd(&sh).args(args).arg(dir).arg(&image.id));
         command.read(cx).map_err(|f| command_error(f, "save the layers".to_owned()))?;
         Ok(())
-    }
-
-    /// Lists the tags of earlier builds except for the newest ones, which another run may
-    /// still be loading.
-    fn old_tags(&self, cx: &Cx, current: &Reference) -> Result<Vec<String>, Failure> {
-        let Ok(sh) = cx.shell() else { return Ok(Vec::new()) };
-        let (name, format) = (local_repository(current), "{{.Repository}}:{{.Tag}}");
-        let list = self.cmd(&sh).args(["image", "ls", "--format", format, &name]);
-        let listed = Command::new(list).timeout(TOOL_TIMEOUT).read(cx)?.text();
-        Ok(select_old_tags(&listed, &name, &Podman::local_name(current)))
-    }
-
-    /// Removes the tags of earlier builds, and images without any other tag. Parent images
-    /// stay for the build cache. Errors are ignored: the next run tries again.
-    pub(crate) fn remove_old_tags(&self, cx: &Cx, current: &Reference) {
-        let (Ok(sh), Ok(old)) = (cx.shell(), self.old_tags(cx, current)) else { return };
-        if old.is_empty() {
-            return;
-        }
-        let command = Command::new(self.cmd(&sh).args(["image", "rm", "--no-prune"]).args(old));
-        if cx.is_dry_run() {
-            cx.emit(Event::WouldRun { command: command.to_string() });
-        } else {
-            let _ = command.timeout(TOOL_TIMEOUT).output(cx);
-        }
     }
 }
 

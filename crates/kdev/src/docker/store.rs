@@ -211,15 +211,6 @@ impl ImageStore {
         let (program, name) = (self.engine().program(), self.local_name(reference));
         Some(format!("{program} tag {} {}", quote(image), quote(&name)))
     }
-
-    /// Removes the tags of earlier builds, and images without any other tag.
-    pub(crate) fn remove_old_tags(&self, cx: &Cx, current: &Reference) {
-        match self {
-            Self::Docker(docker) => docker.remove_old_tags(cx, current),
-            Self::Buildx(buildx) => buildx.remove_old_tags(cx, current),
-            Self::Podman(podman) => podman.remove_old_tags(cx, current),
-        }
-    }
 }
 
 impl From<Docker> for ImageStore {

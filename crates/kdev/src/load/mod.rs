@@ -15,7 +15,7 @@ mod session;
 mod stream;
 pub(crate) mod targets;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::process::ChildStdin;
 use std::time::{Duration, Instant};
@@ -44,16 +44,26 @@ const SIGPIPE: i32 = 13;
 /// The shortest time between two progress events.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Proof that every node has the image, with the names of the nodes. Only [`load`] creates
-/// it, and an apply requires it: a pod that starts before its image is there waits in
-/// back-off.
+/// Proof that every node has the image, with the names of the nodes and the number of builds
+/// that each has. Only [`load`] creates it, and an apply requires it: a pod that starts before
+/// its image is there waits in back-off.
 #[derive(Debug)]
-pub(crate) struct Loaded(Vec<String>);
+pub(crate) struct Loaded(BTreeMap<String, usize>);
 
 impl Loaded {
     /// Returns whether the node has the image.
     pub(crate) fn is_on(&self, node: &str) -> bool {
-        self.0.iter().any(|loaded| loaded == node)
+        self.0.contains_key(node)
+    }
+
+    /// Returns whether the load has changed a node.
+    pub(crate) fn has_changed(&self) -> bool {
+        self.0.values().any(|builds| *builds > 0)
+    }
+
+    /// Returns whether the load has changed the node, which now has more builds than these.
+    pub(crate) fn has_more_builds(&self, node: &str, count: usize) -> bool {
+        self.0.get(node).is_some_and(|builds| *builds > count)
     }
 }
 
@@ -72,11 +82,17 @@ pub(crate) fn load(
     if !cx.is_dry_run() && results.iter().any(Result::is_ok) {
         source.record_build();
     }
-    let failures: Vec<NodeError> = results.into_iter().filter_map(Result::err).collect();
+    let (mut loaded, mut failures) = (BTreeMap::new(), Vec::new());
+    for (connection, result) in connections.iter().zip(results) {
+        match result {
+            Ok(builds) => drop(loaded.insert(connection.node.name.clone(), builds)),
+            Err(error) => failures.push(error),
+        }
+    }
     if !failures.is_empty() {
         return Err(Error::Nodes(failures));
     }
-    Ok(Loaded(connections.iter().map(|connection| connection.node.name.clone()).collect()))
+    Ok(Loaded(loaded))
 }
 
 /// The load of an image onto one node.
@@ -108,7 +124,8 @@ enum SendError {
 }
 
 impl Load<'_> {
-    fn run(&self) -> Result<(), NodeError> {
+    /// Returns how many builds of the image the node has after a load that has changed it.
+    fn run(&self) -> Result<usize, NodeError> {
         let (cx, node, started) = (self.cx, self.connection.node.name.clone(), Instant::now());
         if cx.is_dry_run() {
             let import = self.connection.display_import();
@@ -117,25 +134,28 @@ impl Load<'_> {
                 None => import,
             };
             cx.emit(Event::WouldRun { command });
-            return Ok(());
+            return Ok(0);
         }
         match self.load_with_retry() {
-            Ok(None) => cx.emit(Event::AlreadyPresent { node, duration: started.elapsed() }),
-            Ok(Some(LoadStats { bytes, reused })) => {
+            Ok((builds, None)) => {
+                cx.emit(Event::AlreadyPresent { node, duration: started.elapsed() });
+                Ok(builds)
+            }
+            Ok((builds, Some(LoadStats { bytes, reused }))) => {
                 cx.emit(Event::Loaded { node, bytes, reused, duration: started.elapsed() });
+                Ok(builds)
             }
             Err(error) => {
                 cx.emit(Event::LoadFailed { node });
-                return Err(error);
+                Err(error)
             }
         }
-        Ok(())
     }
 
     /// Loads the image, with a second attempt if the connection was lost, or if the node lost a
     /// layer between the query and the import, for example to garbage collection. Returns
-    /// `None` if the image was already there.
-    fn load_with_retry(&self) -> Result<Option<LoadStats>, NodeError> {
+    /// the number of builds, and no statistics if the image was already there.
+    fn load_with_retry(&self) -> Result<(usize, Option<LoadStats>), NodeError> {
         match self.attempt() {
             Err(error) if error.kind.is_retryable() => {
                 if matches!(error.kind, NodeErrorKind::Import(_)) {
@@ -148,7 +168,7 @@ impl Load<'_> {
         }
     }
 
-    fn attempt(&self) -> Result<Option<LoadStats>, NodeError> {
+    fn attempt(&self) -> Result<(usize, Option<LoadStats>), NodeError> {
         let (cx, connection) = (self.cx, self.connection);
         let old = self.source.previous_builds.iter().flatten();
         let candidates: Vec<&str> = old.map(|layer| layer.diff_id.as_str()).collect();
@@ -162,10 +182,10 @@ impl Load<'_> {
                 self.send(&node_layers, stdin, lines).map(Some)
             }
         });
-        match (connection.read_result(output), sent) {
-            (Ok(()), Some(Ok(sent))) => Ok(sent),
+        match (connection.read_result(cx, output), sent) {
+            (Ok(builds), Some(Ok(sent))) => Ok((builds, sent)),
             // Another load of the same image has finished in the meantime.
-            (Ok(()), _) => Ok(None),
+            (Ok(builds), _) => Ok((builds, None)),
             (Err(error), Some(Err(SendError::Export(failure))))
                 if is_export_failure(&failure, &error.kind) =>
             {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use kdev_core::image::builds;
 use kdev_core::image::built::BuiltImage;
 use kdev_core::image::digest::chain_ids;
 use kdev_core::image::node_layers::NodeLayers;
@@ -11,7 +12,7 @@ use kdev_core::kube::identity::Identity;
 use crate::cx::Cx;
 use crate::event::Event;
 use crate::load::stream::Codec;
-use crate::node::connection::{NodeConnection, ScriptOutput, Sudo};
+use crate::node::connection::{NodeConnection, ScriptOutput};
 use crate::node::error::{NodeError, NodeErrorKind, import_error};
 use crate::node::script::Verb;
 use crate::process::{Command, Failure, Lines, Output};
@@ -27,8 +28,15 @@ impl NodeConnection<'_> {
     ) -> Result<Command, NodeError> {
         let (name, platform) = (image.reference.to_string(), self.node.info.platform());
         let local = if self.needs_local_import { "yes" } else { "no" };
-        let mut args =
-            vec![name.as_str(), &image.config_digest, &platform, local, &self.snapshotter];
+        let pattern = builds::name_pattern(&image.reference).unwrap_or_default();
+        let mut args = vec![
+            name.as_str(),
+            &image.config_digest,
+            &platform,
+            local,
+            &self.snapshotter,
+            &pattern,
+        ];
         let layers = layer_args(&image.layers, candidates);
         args.extend(layers.iter().map(String::as_str));
         let sh = self.shell(cx)?;
@@ -84,10 +92,7 @@ impl NodeConnection<'_> {
 
     /// Returns the import as a command line for the user.
     pub(crate) fn display_import(&self) -> String {
-        let sudo = if matches!(self.sudo, Sudo::Yes) { "sudo -n " } else { "" };
-        let flags = self.import_flags().join(" ");
-        let import = format!("{sudo}{} -n k8s.io image import {flags} -", self.ctr);
-        self.transport.command_with_stdin(&import)
+        self.display_ctr(&format!("image import {} -", self.import_flags().join(" ")))
     }
 
     /// The platform is always set: without it, `ctr` also requires related platforms.
@@ -102,8 +107,13 @@ impl NodeConnection<'_> {
         flags
     }
 
-    /// Reads the result of a load.
-    pub(crate) fn read_result(&self, output: Result<Output, Failure>) -> Result<(), NodeError> {
+    /// Reads the result of a load. Returns how many builds of the image the node then has; 0 if
+    /// the load has not counted them.
+    pub(crate) fn read_result(
+        &self,
+        cx: &Cx,
+        output: Result<Output, Failure>,
+    ) -> Result<usize, NodeError> {
         let output = output.map_err(|failure| match failure {
             failure if failure.is_interrupt() => self.error(NodeErrorKind::Interrupted),
             failure => self.error(NodeErrorKind::ConnectionLost(self.describe_failure(&failure))),
@@ -112,16 +122,30 @@ impl NodeConnection<'_> {
         lines.as_ref().map_or(Ok(()), |lines| self.check_machine(lines))?;
         let get = |key| lines.as_ref().and_then(|lines| lines.get(key));
         match (get("loaded").or(get("present")), get("failed")) {
-            (Some(_), _) => Ok(()),
+            (Some(_), _) => {
+                if let Some(message) = get("unpinned") {
+                    self.note_not_pinned(cx, message);
+                }
+                Ok(get("builds").and_then(|count| count.parse().ok()).unwrap_or_default())
+            }
             (None, Some(result)) => Err(self.error(import_error(result))),
             // The script always prints one of these at the end.
             (None, None) => Err(self.connection_lost(output)),
         }
     }
 
+    /// Notes that the image is loaded, but not protected from garbage collection.
+    fn note_not_pinned(&self, cx: &Cx, message: &str) {
+        let node = &self.node.name;
+        let text = format!(
+            "the image on node `{node}` could not be pinned, so its kubelet may remove it while no container uses it: {message}"
+        );
+        cx.emit(Event::Note { text });
+    }
+
     /// Checks that the load runs on the machine that was checked before: without a shared
     /// connection, the name could lead to another one.
-    fn check_machine(&self, output: &ScriptOutput) -> Result<(), NodeError> {
+    pub(crate) fn check_machine(&self, output: &ScriptOutput) -> Result<(), NodeError> {
         match output.machine_ids().compare(&self.ids) {
             Identity::Different(found) => Err(self.error(NodeErrorKind::WrongMachine(found, None))),
             _ => Ok(()),

@@ -101,20 +101,20 @@ pub(crate) struct Targets<'a> {
 }
 
 /// Builds the image while the nodes are being connected to, runs `with_image`, which needs
-/// only the image, and then `load`, which needs both. Afterwards closes the connections.
+/// only the image, and then `load`, which needs both. The connections stay open.
 ///
 /// If a required node cannot be used, the build is aborted. If the platform of the image
 /// decides which nodes are required, that is checked after the build.
-pub(crate) fn build_and_load<'s, T: Send, E: From<Error> + std::error::Error + 'static>(
+pub(crate) fn build_and_load<'s, 'a, T: Send, E: From<Error> + std::error::Error + 'static>(
     cx: &Cx,
-    to: &Targets,
+    to: &Targets<'a>,
     build: impl FnOnce(&Cx) -> Result<ImageSource<'s>, E>,
     with_image: impl FnOnce(&Cx, &BuiltImage) -> T + Send,
-    load: impl FnOnce(&LayerProvider, &[NodeConnection], T) -> Result<(), E>,
+    load: impl FnOnce(&LayerProvider, Vec<NodeConnection<'a>>, T) -> Result<(), E>,
 ) -> Result<BuiltImage, E> {
     let building = cx.interrupt().child();
     let build_cx = cx.clone().with_interrupt(building.clone());
-    let result = thread::scope(|scope| {
+    thread::scope(|scope| {
         let connecting = scope.spawn(|| {
             let connected = connect_all(cx, to);
             connected.inspect_err(|_| building.raise())
@@ -135,12 +135,10 @@ pub(crate) fn build_and_load<'s, T: Send, E: From<Error> + std::error::Error + '
             let ready = join_thread(connecting)
                 .and_then(|connected| connected.matching_platform(cx, image, to.requested));
             let connections = ready.inspect_err(|_| building.raise())?;
-            load(&provider, &connections, join_thread(with_image))
+            load(&provider, connections, join_thread(with_image))
         })?;
         Ok(image.clone())
-    });
-    to.transports.close(cx);
-    result
+    })
 }
 
 /// The connected nodes, and those that could not be connected to.
@@ -149,15 +147,24 @@ struct ConnectedNodes<'a> {
     failures: Vec<(NodeError, &'a Node)>,
 }
 
-fn connect_all<'a>(cx: &Cx, to: &Targets<'a>) -> Result<ConnectedNodes<'a>> {
-    let Targets { nodes, requested, .. } = *to;
+/// Connects to the nodes in parallel. The results are in the order of the nodes.
+pub(crate) fn open_all<'a>(
+    cx: &Cx,
+    to: &Targets<'a>,
+) -> Result<Vec<Result<NodeConnection<'a>, NodeError>>> {
     let default = NodeSettings::default();
-    let results = map_all(nodes, |node: &&'a Node| {
+    let results = map_all(to.nodes, |node: &&'a Node| {
         let settings = to.config.nodes.get(&node.name).unwrap_or(&default);
         let opened = NodeConnection::open(cx, to.transports.get(node)?, node, settings);
         identity::confirm(cx, to.cluster, to.all, opened)
     });
     cx.check_interrupt()?;
+    Ok(results)
+}
+
+fn connect_all<'a>(cx: &Cx, to: &Targets<'a>) -> Result<ConnectedNodes<'a>> {
+    let Targets { nodes, requested, .. } = *to;
+    let results = open_all(cx, to)?;
     let mut connected = ConnectedNodes { connections: Vec::new(), failures: Vec::new() };
     for (result, node) in results.into_iter().zip(nodes) {
         match result {

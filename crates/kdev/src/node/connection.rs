@@ -180,6 +180,12 @@ impl<'a> NodeConnection<'a> {
         self.transport.display_command()
     }
 
+    /// Returns a `ctr` command for the CRI's images as a command line for the user.
+    pub(crate) fn display_ctr(&self, args: &str) -> String {
+        let sudo = if matches!(self.sudo, Sudo::Yes) { "sudo -n " } else { "" };
+        self.transport.command_with_stdin(&format!("{sudo}{} -n k8s.io {args}", self.ctr))
+    }
+
     pub(crate) fn describe_failure(&self, failure: &Failure) -> String {
         without_script(failure, &self.display_command()).to_string()
     }

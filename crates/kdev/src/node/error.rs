@@ -83,6 +83,12 @@ pub enum NodeErrorKind {
     ContainerdStopped(String),
     /// containerd rejected the image, or the image was missing after the import.
     Import(String),
+    /// A load is running, during which no image may be removed.
+    Busy,
+    /// The node has no `flock`, so a removal could affect a load.
+    NoLock,
+    /// Images could not be listed or removed.
+    Removal(String),
     /// The user interrupted the run.
     Interrupted,
 }
@@ -178,6 +184,13 @@ impl NodeError {
                 "run the command again; if it fails again, check `{}` on node `{node}`",
                 self.services.containerd_log_command()
             ),
+            NodeErrorKind::Busy => "run the command again after that load".to_owned(),
+            NodeErrorKind::NoLock => {
+                format!("install `flock` (util-linux) on node `{node}`")
+            }
+            NodeErrorKind::Removal(_) => format!(
+                "run `cargo kdev doctor` to check the access to containerd on node `{node}`"
+            ),
             NodeErrorKind::Interrupted => return None,
         })
     }
@@ -210,7 +223,10 @@ impl NodeErrorKind {
             | Self::SudoNotFound
             | Self::SudoNotAllowed(..)
             | Self::ContainerdUnreachable { .. }
-            | Self::UnsupportedRuntime(_) => ExitCode::Node,
+            | Self::UnsupportedRuntime(_)
+            | Self::Busy
+            | Self::NoLock
+            | Self::Removal(_) => ExitCode::Node,
         }
     }
 
@@ -338,6 +354,13 @@ impl fmt::Display for NodeError {
             }
             NodeErrorKind::Import(message) => {
                 write!(f, "failed to import the image on node `{node}` ({at}): {message}")
+            }
+            NodeErrorKind::Busy => write!(f, "a load onto node `{node}` ({at}) is running"),
+            NodeErrorKind::NoLock => {
+                write!(f, "cannot remove images from node `{node}` ({at}): `flock` not found")
+            }
+            NodeErrorKind::Removal(message) => {
+                write!(f, "failed to remove images from node `{node}` ({at}): {message}")
             }
             NodeErrorKind::Interrupted => write!(f, "interrupted on node `{node}`"),
         }

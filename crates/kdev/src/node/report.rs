@@ -27,11 +27,15 @@ pub(crate) struct NodeReport {
     /// The root directory of containerd, and the total and free KiB of its disk.
     pub(crate) disk: Option<(String, u64, u64)>,
     pub(crate) tools: Vec<String>,
+    /// Whether the node has `flock`.
+    pub(crate) has_lock: bool,
     /// The versions of `ctr` and of containerd.
     pub(crate) versions: (String, String),
     pub(crate) namespaces: Vec<String>,
     /// The status of containerd's CRI plugin; empty if it is disabled.
     pub(crate) cri: String,
+    /// Why sudo does not allow to list, label, and remove images; empty if it does.
+    pub(crate) no_prune: String,
     /// The sockets of all runtimes on the node.
     pub(crate) sockets: Vec<String>,
 }
@@ -59,11 +63,13 @@ impl NodeReport {
                     report.disk = sizes.map(|(total, free)| ((*root).to_owned(), total, free));
                 }
                 ("tool", [name]) => report.tools.push((*name).to_owned()),
+                ("lock", _) => report.has_lock = true,
                 ("namespace", [name]) => report.namespaces.push((*name).to_owned()),
                 ("listens", [path]) => report.sockets.push((*path).to_owned()),
                 ("cri", [state]) => (*state).clone_into(&mut report.cri),
                 ("snapshotter", [name]) => (*name).clone_into(&mut report.snapshotter),
                 ("sudo", [value]) => report.sudo = *value == "yes",
+                ("no-prune", _) => value.clone_into(&mut report.no_prune),
                 ("ctr", _) => value.clone_into(&mut report.ctr),
                 ("versions", _) => report.versions = parse_versions(value),
                 _ => {}

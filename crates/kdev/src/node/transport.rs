@@ -98,6 +98,19 @@ impl Transports {
     pub(crate) fn close(&self, cx: &Cx) {
         self.ssh.close(cx);
     }
+
+    /// Closes the shared connections when the returned value is dropped.
+    pub(crate) fn close_at_end<'a>(&'a self, cx: &'a Cx) -> impl Drop + 'a {
+        CloseAtEnd(self, cx)
+    }
+}
+
+struct CloseAtEnd<'a>(&'a Transports, &'a Cx<'a>);
+
+impl Drop for CloseAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.close(self.1);
+    }
 }
 
 impl TransportKind {

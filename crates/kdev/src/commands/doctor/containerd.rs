@@ -12,6 +12,8 @@ use crate::tools::major_minor;
 
 /// The oldest version of containerd that was tested.
 const OLDEST_TESTED_VERSION: (u32, u32) = (1, 6);
+/// The oldest version of containerd that spares pinned images from garbage collection.
+const FIRST_WITH_PINS: (u32, u32) = (1, 7);
 /// The containerd namespace of the kubelet.
 const KUBELET_NAMESPACE: &str = "k8s.io";
 
@@ -26,13 +28,14 @@ pub(super) fn check_accessible(observed: &ObservedNode, facts: &NodeReport) -> V
         check_cri(node, facts),
         check_namespace(facts),
         check_snapshotter(facts),
+        check_prune(node, facts),
     ]
 }
 
 /// Reports a containerd that is not accessible.
 pub(super) fn check_inaccessible(error: &NodeError) -> Vec<CheckResult> {
     let cause = "requires access to containerd";
-    let skipped = ["runtime", "ctr", "cri", "namespace", "snapshotter"];
+    let skipped = ["runtime", "ctr", "cri", "namespace", "snapshotter", "prune"];
     let skipped = skipped.map(|check| CheckResult::skipped(CheckGroup::Node, check, cause));
     [CheckResult::failed_on_node("access", error)].into_iter().chain(skipped).collect()
 }
@@ -203,6 +206,35 @@ fn check_snapshotter(facts: &NodeReport) -> CheckResult {
         ),
         name => CheckResult::ok(CheckGroup::Node, "snapshotter", name),
     }
+}
+
+/// Checks that older builds can be removed, and that the newest one can be pinned.
+fn check_prune(node: &Node, facts: &NodeReport) -> CheckResult {
+    let (user, ctr, name) = (&facts.user, &facts.ctr, &node.name);
+    if !facts.no_prune.is_empty() {
+        return CheckResult::warning(
+            CheckGroup::Node,
+            "prune",
+            format!("sudo does not allow `{ctr}` to pin or remove images: {}", facts.no_prune),
+            format!(
+                "add this rule on node `{name}` with `visudo`: `{user} ALL=(root) NOPASSWD: {ctr} -n k8s.io *`"
+            ),
+        );
+    }
+    if !facts.has_lock {
+        return CheckResult::warning(
+            CheckGroup::Node,
+            "prune",
+            "older builds stay on the node: without `flock`, a removal could affect a load",
+            format!("install `flock` (util-linux) on node `{name}`"),
+        );
+    }
+    let pin = if major_minor(&facts.versions.1) >= FIRST_WITH_PINS {
+        "the newest one is pinned"
+    } else {
+        "containerd before 1.7 ignores the pin of the newest one"
+    };
+    CheckResult::ok(CheckGroup::Node, "prune", format!("older builds are removed; {pin}"))
 }
 
 /// Returns the numeric part of a version, such as `1.6.20` of `v1.6.20~ds1`.

@@ -12,7 +12,7 @@ use crate::commands::doctor::report::CheckState;
 use crate::node::error::NodeErrorKind;
 
 const VERSIONS: &str = "Client:   Version:  1.6.20~ds1   Revision: r   Go version: go1.19  Server:   Version:  1.6.20~ds1   Revision: r";
-const REPORT: [(&str, &str); 15] = [
+const REPORT: [(&str, &str); 16] = [
     ("machine", "m"),
     ("boot", "b"),
     ("time", "1000"),
@@ -21,6 +21,7 @@ const REPORT: [(&str, &str); 15] = [
     ("disk", "/var/lib/containerd 104857600 52428800"),
     ("tool", "zstd"),
     ("tool", "gzip"),
+    ("lock", ""),
     ("versions", VERSIONS),
     ("namespace", "default"),
     ("namespace", "k8s.io"),
@@ -103,6 +104,7 @@ fn each_problem_is_reported_alone() {
         ("disk", Some(nearly), "disk", CheckState::Warning, "10.0 GiB of 100.0 GiB free"),
         ("disk", Some("/var/lib/containerd"), "disk", CheckState::Skipped, "is unknown"),
         ("tool", None, "compression", CheckState::Warning, "none"),
+        ("lock", None, "prune", CheckState::Warning, "older builds stay"),
         ("tool", Some("gzip"), "compression", CheckState::Warning, "gzip only"),
         (
             "namespace",
@@ -179,7 +181,7 @@ fn inaccessible_containerd_does_not_hide_other_problems() {
     let facts = facts("machine", Some("x"));
     let found = problems_with(facts, Some(error), &ready(), "linux/amd64");
     let states: Vec<_> = found.iter().map(|(check, state, _)| (*check, *state)).collect();
-    let skipped = ["runtime", "ctr", "cri", "namespace", "snapshotter"];
+    let skipped = ["runtime", "ctr", "cri", "namespace", "snapshotter", "prune"];
     let expected = [("identity", CheckState::Error), ("access", CheckState::Error)];
     let skipped = skipped.map(|check| (check, CheckState::Skipped));
     assert_eq!(states, [&expected[..], &skipped].concat());

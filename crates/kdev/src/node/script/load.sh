@@ -1,14 +1,15 @@
 # Checks whether the image is present for the CRI. If not: lists which of these layers
 # are present, reads a line with the encoding of the stream, imports the rest of stdin,
 # and verifies the image or restores the old state. Arguments:
-#   NAME CONFIG PLATFORM LOCAL SNAPSHOTTER LAYER...
-# A layer of the image is DIFF_ID/CHAIN_ID; one that can be the base of a patch, DIFF_ID.
+#   NAME CONFIG PLATFORM LOCAL SNAPSHOTTER PATTERN LAYER...
+# The pattern matches the names of all builds of the image; it is empty if the image is no
+# build. A layer of the image is DIFF_ID/CHAIN_ID; one that can be the base of a patch, DIFF_ID.
 
 # The CRI records a second name for each image: the config digest. If both names
 # refer to the same manifest and it is unpacked, the name has the expected
 # configuration and the CRI knows the image.
 check_image() {
-	set -- $(ct images check $snapshotter "name==\"$name\"" "name==\"$config\"" 2>/dev/null | awk -v name="$name" -v config="$config" '
+	set -- $(ct images check $snapshotter "name==\"$name\"$1" "name==\"$config\"" 2>/dev/null | awk -v name="$name" -v config="$config" '
 		BEGIN { target = config_target = unpacked = "-" }
 		$1 == name { target = $3; unpacked = $NF }
 		$1 == config { config_target = $3 }
@@ -16,8 +17,29 @@ check_image() {
 	target=${1#-} config_target=${2#-} unpacked=$3
 }
 is_verified() {
-	check_image
+	check_image "$1"
 	[ -n "$target" ] && [ "$target" = "$config_target" ] && [ "$unpacked" = true ]
+}
+# Returns whether nothing has to be sent. The first check only finds a build that is pinned.
+is_present() {
+	is_verified "$is_pinned" && return
+	[ -n "$is_pinned" ] && is_verified && pin
+}
+# Pins a build, so that the kubelet keeps it while no container uses it, and records the time.
+# The import drops both labels. Earlier builds are not pinned any more. `ctr` prints the labels
+# that the image then has.
+pin() {
+	[ -n "$is_pinned" ] || return 0
+	labels=$(ct images label "$name" io.cri-containerd.pinned=pinned "kdev.loaded=$(date +%s)" 2>&1)
+	case $labels in
+	*io.cri-containerd.pinned=pinned*) ;;
+	*) emit unpinned "$(one_line "$labels")"; return 0 ;;
+	esac
+	builds=$(ct images ls "name~=$pattern" 2>/dev/null)
+	emit builds "$(printf '%s\n' "$builds" | grep -c ':kdev-')"
+	for other in $(printf '%s\n' "$builds" | awk -v name="$name" '$1 != name && /io.cri-containerd.pinned=pinned/ { print $1 }'); do
+		ct images label "$other" io.cri-containerd.pinned= >/dev/null 2>&1
+	done
 }
 # A containerd that has crashed is usually restarted soon. What the import left
 # behind can only be removed after that.
@@ -43,11 +65,10 @@ restore() {
 
 name=$1 config=$2 platform=$3 local=$4
 [ -z "$5" ] || snapshotter="--snapshotter $5"
-shift 5
-# One load at a time: a failed import must not remove a name that another
-# load is about to verify. Any file that all users can read can be the lock.
-if command -v flock >/dev/null && [ -r /etc/machine-id ]; then
-	exec 9</etc/machine-id
+pattern=$6
+is_pinned=${6:+',labels."io.cri-containerd.pinned"==pinned'}
+shift 6
+if open_lock; then
 	flock -n 9 || {
 		# An image that is already present does not have to wait for another load.
 		if is_verified; then emit present; exit 0; fi
@@ -55,7 +76,7 @@ if command -v flock >/dev/null && [ -r /etc/machine-id ]; then
 		flock 9
 	}
 fi
-if is_verified; then emit present; exit 0; fi
+if is_present; then emit present; exit 0; fi
 old_target=$target old_config_target=$config_target
 emit room "$(df -Pk "$root" 2>/dev/null | awk 'NR == 2 { print $4 }')"
 for tool in zstd gzip; do command -v "$tool" >/dev/null && emit "$tool"; done
@@ -122,4 +143,5 @@ while ! is_verified; do
 	tries=$((tries + 1))
 	sleep 0.05 2>/dev/null || sleep 1
 done
+pin
 emit loaded

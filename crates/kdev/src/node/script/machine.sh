@@ -8,4 +8,5 @@ sockets='/run/containerd/containerd.sock /run/k3s/containerd/containerd.sock
 	/run/crio/crio.sock /run/cri-dockerd.sock'
 for other in $sockets; do [ -S "$other" ] && emit listens "$other"; done
 emit disk "$root" "$(df -Pk "$root" 2>/dev/null | awk 'NR == 2 { print $2, $4 }')"
-for tool in zstd gzip flock; do command -v "$tool" >/dev/null && emit tool "$tool"; done
+for tool in zstd gzip; do command -v "$tool" >/dev/null && emit tool "$tool"; done
+command -v flock >/dev/null && emit lock

@@ -6,4 +6,10 @@ emit cri "$(ct plugins ls 2>/dev/null | awk '$1 == "io.containerd.grpc.v1" && $2
 if [ "$sudo" = yes ]; then
 	output=$(sudo -n -l "$ctr" $ctr_args -n k8s.io image import --platform linux/amd64 - 2>&1 </dev/null) ||
 		emit no-import "$(one_line "$output")"
+	for call in 'images ls' 'images label x' 'images rm x' 'containers ls' 'content get x'; do
+		output=$(sudo -n -l "$ctr" $ctr_args -n k8s.io $call 2>&1 </dev/null) || {
+			emit no-prune "$(one_line "$output")"
+			break
+		}
+	done
 fi

@@ -1,0 +1,120 @@
+//! `cargo kdev prune`: removes older builds of the project's image.
+
+use std::collections::BTreeSet;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use kdev_core::image::builds::{Keep, KeepRule};
+use kdev_core::image::reference::is_content_tag;
+use kdev_core::text::list;
+
+use crate::cluster::Cluster;
+use crate::cluster::kubeconfig::{ClusterTarget, Kubeconfig};
+use crate::commands::status::builds::Builds;
+use crate::config::{Config, ConfigLayer};
+use crate::cx::Cx;
+use crate::docker::ImageStore;
+use crate::error::{Error, Result};
+use crate::event::Event;
+use crate::load;
+use crate::node::connection::NodeConnection;
+use crate::parallel::run_both;
+use crate::project::{PackageSelection, Project};
+use crate::prune::{NodePrune, OpenNodes, prune_store, with_nodes};
+
+/// How long `down` waits for containers to end: the usual grace period of pods, and some time
+/// for the kubelet.
+const MAX_WAIT: Duration = Duration::from_secs(45);
+const WAIT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The options of [`prune`].
+#[derive(Clone, Debug, Default)]
+pub struct PruneRequest {
+    /// The package.
+    pub selection: PackageSelection,
+    /// The cluster.
+    pub target: ClusterTarget,
+    /// The nodes; if empty, all nodes that accept pods.
+    pub nodes: Vec<String>,
+    /// Settings from flags and environment variables.
+    pub flags: ConfigLayer,
+}
+
+/// Removes older builds of the project's image from the nodes, and from Docker or Podman. An
+/// error in one place does not prevent the removal in the others.
+pub fn prune(cx: &Cx, request: &PruneRequest) -> Result<()> {
+    let project = Project::read(cx, &request.selection)?;
+    let config = Config::resolve_without_build(&project, request.flags.clone())?;
+    let connect = || ImageStore::connect(cx, &config).map_err(Error::from);
+    let (store, kubeconfig) = run_both(connect, || Kubeconfig::read(cx, &request.target));
+    let cluster = Cluster::select(cx, kubeconfig?, &request.target, &config)?;
+    let keep = config.keep.rule();
+    if keep == Keep::All {
+        let text = "nothing is removed: `keep` is `all`".to_owned();
+        cx.emit(Event::Note { text });
+        return Ok(());
+    }
+    let prune = NodePrune::new(&cluster, &config.image, keep);
+    let on_nodes = || -> Result<()> {
+        let work = |open: OpenNodes| {
+            let connections: Vec<&NodeConnection> = open.connections.iter().collect();
+            let outcome = prune.run(cx, &connections)?;
+            note_used(cx, &outcome.used);
+            Ok::<_, Error>(open.failures.into_iter().chain(outcome.failures).collect())
+        };
+        let failures: Vec<_> = with_nodes(cx, &cluster, &config, &request.nodes, work)??;
+        if failures.is_empty() { Ok(()) } else { Err(load::Error::Nodes(failures).into()) }
+    };
+    let in_store = || prune_latest(cx, &store?, &config, keep);
+    let (nodes, store) = run_both(on_nodes, in_store);
+    cx.check_interrupt()?;
+    match (nodes, store) {
+        (Err(error), Err(other)) => {
+            cx.emit(Event::Note { text: format!("older builds were not removed: {other}") });
+            Err(error)
+        }
+        (nodes, store) => nodes.and(store),
+    }
+}
+
+/// Removes older builds from Docker or Podman. The last build stays, also if it is not the newest
+/// image there.
+fn prune_latest(cx: &Cx, store: &ImageStore, config: &Config, keep: Keep) -> Result<()> {
+    let images = store.images(cx)?;
+    let builds = Builds::from_images(&config.image, images, store.uses_config_digest_as_id());
+    let current = builds.latest_tag().filter(|tag| is_content_tag(tag));
+    let rule = KeepRule { keep, current, named: BTreeSet::new() };
+    Ok(prune_store(cx, store, &config.image, &rule, true)?)
+}
+
+/// Removes all builds from the nodes. Waits for the containers of pods that were deleted.
+pub(crate) fn remove_all(cx: &Cx, cluster: &Cluster, config: &Config) -> Result<()> {
+    let work = |open: OpenNodes| -> Result<()> {
+        let mut prune = NodePrune::new(cluster, &config.image, Keep::Newest(0));
+        prune.shows_used = cx.is_dry_run();
+        prune.reports_nothing = false;
+        let (started, mut failures) = (Instant::now(), open.failures);
+        let mut connections: Vec<&NodeConnection> = open.connections.iter().collect();
+        loop {
+            let outcome = prune.run(cx, &connections)?;
+            failures.extend(outcome.failures);
+            if outcome.used.is_empty() || started.elapsed() > MAX_WAIT {
+                note_used(cx, &outcome.used);
+                break;
+            }
+            connections
+                .retain(|connection| outcome.used.iter().any(|(n, _)| *n == connection.node.name));
+            thread::sleep(WAIT_INTERVAL);
+            cx.check_interrupt()?;
+        }
+        if failures.is_empty() { Ok(()) } else { Err(load::Error::Nodes(failures).into()) }
+    };
+    with_nodes(cx, cluster, config, &[], work)?
+}
+
+fn note_used(cx: &Cx, used: &[(String, Vec<String>)]) {
+    for (node, images) in used {
+        let text = format!("containers on node `{node}` use {}", list(images));
+        cx.emit(Event::Note { text });
+    }
+}

@@ -1,0 +1,175 @@
+//! Removes builds of the project's image, from nodes and from Docker or Podman: only names with
+//! a content tag of this image, which no container of the node uses and no workload names.
+//!
+//! - `named.rs`: the builds that workloads name
+//! - `nodes.rs`: connects to the nodes
+//! - `session.rs`: one list or removal in one run of the script on the node
+//! - `store.rs`: the builds in Docker or Podman
+//! - `usage.rs`: what `docker system df` reports about images
+
+mod named;
+mod nodes;
+mod session;
+mod store;
+mod usage;
+
+use std::collections::BTreeSet;
+use std::sync::OnceLock;
+
+use kdev_core::image::builds::{Keep, KeepRule};
+use kdev_core::image::built::BuiltImage;
+use kdev_core::image::reference::Reference;
+
+use crate::cluster::{self, Cluster};
+use crate::cx::Cx;
+use crate::docker::ImageStore;
+use crate::event::Event;
+use crate::load::Loaded;
+use crate::node::connection::NodeConnection;
+use crate::node::error::NodeError;
+use crate::parallel::{map_all, run_both};
+
+pub(crate) use nodes::{OpenNodes, with_nodes};
+pub(crate) use session::ContainerUser;
+pub(crate) use store::prune_store;
+pub(crate) use usage::{UsageById, image_usage};
+
+/// The builds to remove from nodes.
+pub(crate) struct NodePrune<'a> {
+    cluster: &'a Cluster,
+    /// The image; its tag is ignored.
+    image: &'a Reference,
+    keep: Keep,
+    /// The tag of the build that was deployed last, which stays.
+    pub(crate) current: Option<String>,
+    /// Whether a node without such builds also gets an event.
+    pub(crate) reports_nothing: bool,
+    /// Whether a dry run shows the builds that the namespace still uses, because it would delete
+    /// its workloads.
+    pub(crate) shows_used: bool,
+    /// The tags that workloads name; `None` if they are unknown.
+    named: OnceLock<Option<BTreeSet<String>>>,
+}
+
+/// What a removal has left.
+#[derive(Default)]
+pub(crate) struct PruneOutcome {
+    /// The nodes with builds that stay because containers use them, and these builds.
+    pub(crate) used: Vec<(String, Vec<String>)>,
+    /// The errors of nodes.
+    pub(crate) failures: Vec<NodeError>,
+}
+
+impl<'a> NodePrune<'a> {
+    pub(crate) fn new(cluster: &'a Cluster, image: &'a Reference, keep: Keep) -> Self {
+        Self {
+            cluster,
+            image,
+            keep,
+            current: None,
+            reports_nothing: true,
+            shows_used: false,
+            named: OnceLock::new(),
+        }
+    }
+
+    /// Removes the builds from all nodes in parallel, while the workloads are listed. Without
+    /// that list, nothing is removed.
+    pub(crate) fn run(
+        &self,
+        cx: &Cx,
+        connections: &[&NodeConnection],
+    ) -> Result<PruneOutcome, cluster::Error> {
+        let list = || {
+            if self.named.get().is_some() {
+                return Ok(());
+            }
+            let deleted = self.shows_used.then_some(self.cluster.namespace.as_str());
+            let listed = named::named_tags(cx, self.cluster, self.image.name(), deleted);
+            let (named, result) = match listed {
+                Ok(named) => (Some(named), Ok(())),
+                Err(error) => (None, Err(error)),
+            };
+            let _ = self.named.set(named);
+            result
+        };
+        let remove = || map_all(connections, |connection| connection.prune(cx, self));
+        let (listed, results) = run_both(list, remove);
+        listed?;
+        let mut outcome = PruneOutcome::default();
+        for (connection, result) in connections.iter().zip(results) {
+            match result {
+                Ok(used) if used.is_empty() => {}
+                Ok(used) => outcome.used.push((connection.node.name.clone(), used)),
+                Err(error) => outcome.failures.push(error),
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// Waits until the workloads are listed. Returns `None` if that has failed.
+    fn rule(&self) -> Option<KeepRule> {
+        let mut named = self.named.wait().clone()?;
+        // On a node, the time of the load decides. Another project or user may have loaded
+        // newer builds, which are not deployed yet.
+        named.extend(self.current.clone());
+        Some(KeepRule { keep: self.keep, current: None, named })
+    }
+}
+
+/// What a successful `up` has deployed.
+pub(crate) struct Deployed<'a> {
+    pub(crate) cluster: &'a Cluster,
+    pub(crate) store: &'a ImageStore,
+    pub(crate) image: &'a BuiltImage,
+    pub(crate) keep: Keep,
+}
+
+impl Deployed<'_> {
+    /// Removes older builds from Docker or Podman, and from the nodes, if the load has changed
+    /// them. An error is only a note: the next `up` tries again.
+    pub(crate) fn prune(&self, cx: &Cx, loaded: &Loaded, connections: &[NodeConnection]) {
+        let Keep::Newest(keep) = self.keep else { return };
+        if !loaded.has_changed() {
+            return;
+        }
+        let is_crowded =
+            |connection: &&NodeConnection| loaded.has_more_builds(&connection.node.name, keep);
+        let crowded: Vec<&NodeConnection> = connections.iter().filter(is_crowded).collect();
+        run_both(|| self.prune_nodes(cx, &crowded), || self.prune_store(cx));
+    }
+
+    /// Removes older builds from Docker or Podman.
+    pub(crate) fn prune_store(&self, cx: &Cx) {
+        let reference = &self.image.reference;
+        let current = reference.tag().map(str::to_owned);
+        let rule = KeepRule { keep: self.keep, current, named: BTreeSet::new() };
+        if let Err(error) = prune_store(cx, self.store, reference, &rule, false) {
+            note_kept(cx, &error.to_string());
+        }
+    }
+
+    fn prune_nodes(&self, cx: &Cx, connections: &[&NodeConnection]) {
+        if connections.is_empty() {
+            return;
+        }
+        let reference = &self.image.reference;
+        let prune = NodePrune {
+            current: reference.tag().map(str::to_owned),
+            reports_nothing: false,
+            ..NodePrune::new(self.cluster, reference, self.keep)
+        };
+        match prune.run(cx, connections) {
+            Ok(outcome) => {
+                outcome.failures.iter().for_each(|error| note_kept(cx, &error.to_string()));
+            }
+            Err(error) => note_kept(cx, &error.to_string()),
+        }
+    }
+}
+
+fn note_kept(cx: &Cx, cause: &str) {
+    if !cx.interrupt().is_raised() {
+        cx.emit(Event::Note { text: format!("older builds were not removed: {cause}") });
+    }
+}
