@@ -27,6 +27,7 @@ mod load;
 mod logs;
 mod manifests;
 mod namespaces;
+mod onboard;
 mod onboarding;
 mod output;
 mod owners;

@@ -12,17 +12,20 @@ use crate::process::Command;
 use crate::tools::TOOL_TIMEOUT;
 
 const SCRIPT: &str = include_str!("files/onboard.sh");
+const FORWARD: &str = include_str!("files/forward.sh");
 
 /// Returns the script. The source of cargo-kdev consists of arguments of `cargo install`; the
 /// package is passed to each command if the project is a member of a workspace.
-pub(crate) fn script(source: &str, package: Option<&str>) -> String {
+/// A service ends with an offer to forward its port.
+pub(crate) fn script(source: &str, package: Option<&str>, has_port: bool) -> String {
     // Within the quotes and braces of a parameter expansion.
     let source: String = source
         .chars()
         .flat_map(|c| "\\\"`$}".contains(c).then_some('\\').into_iter().chain([c]))
         .collect();
     let package = package.map_or(String::new(), |name| format!(" --package {}", quote(name)));
-    fill(SCRIPT, &[("source", &source), ("package", &package)])
+    let forward = if has_port { FORWARD } else { "" };
+    fill(SCRIPT, &[("source", &source), ("package", &package), ("forward", forward)])
 }
 
 /// Returns the arguments of `cargo install` that select the source from which cargo-kdev was
@@ -95,9 +98,9 @@ mod tests {
 
     #[test]
     fn source_is_quoted_in_script() {
-        let text = script("--git a$b}`\"\\", Some("web"));
+        let text = script("--git a$b}`\"\\", Some("web"), false);
         assert!(text.contains("${KDEV_SOURCE=--git a\\$b\\}\\`\\\"\\\\}\""), "{text}");
         assert!(text.contains("\nset -- --package web\n"), "{text}");
-        assert!(script("", None).contains("\nset --\n"));
+        assert!(script("", None, true).contains("\nset --\n"));
     }
 }

@@ -137,7 +137,7 @@ pub(crate) fn plan(facts: &Facts, options: &Options) -> Result<InitReport> {
     plan.add_manifests(kind, port.as_ref())?;
     let place = plan.add_image(port.as_ref().map(|(port, _)| *port))?;
     plan.add_settings(place.as_ref())?;
-    plan.add_script();
+    plan.add_script(kind == WorkloadType::Service);
     plan.add_notes(kind);
     Ok(plan.report)
 }
@@ -378,7 +378,7 @@ impl Plan<'_> {
         Ok(())
     }
 
-    fn add_script(&mut self) {
+    fn add_script(&mut self, has_port: bool) {
         let program = &self.facts.program;
         let path = program.workspace_root.join(SCRIPT);
         if path.exists() {
@@ -390,6 +390,7 @@ impl Plan<'_> {
         let text = onboarding::script(
             source.unwrap_or_default(),
             is_member.then_some(program.package.as_str()),
+            has_port,
         );
         if source.is_none() {
             let text =

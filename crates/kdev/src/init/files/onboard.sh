@@ -163,3 +163,4 @@ else
 	cargo kdev doctor "$@"
 fi
 cargo kdev up "$@"
+{{forward}}
