@@ -294,3 +294,28 @@ fn json_has_event_for_each_target() {
     kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn up_prints_address_of_service() {
+    let project = Project::new();
+    let manifest = fs::read_to_string(project.path("k8s/app.yaml")).unwrap();
+    let manifest = manifest
+        .replace("  template:\n", "  template:\n    metadata: {labels: {app: app}}\n")
+        .replace(
+            "image: app\n",
+            "image: app\n        ports: [{containerPort: 8080, name: http}]\n",
+        );
+    project.write("k8s/app.yaml", &manifest);
+    let line = |ran: &str| {
+        let line = ran.lines().find(|line| line.trim_start().starts_with("Address "));
+        line.unwrap_or_default().trim().to_owned()
+    };
+    let up = project.run(&["up"]);
+    let direct = "Address port 8080 of deployment/app; run `cargo kdev forward 8080` to reach it from this machine";
+    assert_eq!(line(up.code(0).err()), direct);
+    let service = "---\nkind: Service\napiVersion: v1\nmetadata: {name: web}\nspec: {selector: {app: app}, ports: [{port: 80, targetPort: http}]}\n";
+    project.write("k8s/app.yaml", &format!("{manifest}{service}"));
+    let up = project.run(&["up", "--context", "kind-test", "-n", "dev"]);
+    let served = "Address web.dev.svc:80 in the cluster; run `cargo kdev forward 8080 --context kind-test --namespace dev` to reach it from this machine";
+    assert_eq!(line(up.code(0).err()), served);
+}

@@ -24,6 +24,7 @@ mod failure_report;
 mod far_docker;
 mod fault_injection;
 mod fields;
+mod follow;
 mod images;
 mod init;
 mod inner_loop;

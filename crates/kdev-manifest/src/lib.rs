@@ -9,6 +9,7 @@
 //! - `definitions.rs`: the places of objects, and objects that cannot be applied
 //! - `documents.rs`: splits a text into documents
 //! - `edit.rs`: plans the edits of a text
+//! - `endpoints.rs`: where a workload can be reached
 //! - `error.rs`: the error of this crate
 //! - `expected.rs`: compares live objects with the applied images and pull policies
 //! - `image_fields.rs`: the fields that hold an image
@@ -32,6 +33,7 @@ pub mod chart;
 pub mod definitions;
 pub mod documents;
 pub mod edit;
+pub mod endpoints;
 pub mod error;
 pub mod expected;
 pub mod image_fields;

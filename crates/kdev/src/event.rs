@@ -193,6 +193,18 @@ pub enum Event {
         #[serde(rename = "seconds", serialize_with = "as_seconds")]
         duration: Duration,
     },
+    /// Where a workload can be reached.
+    Address {
+        /// The address of its Service in the cluster, such as `hello.dev.svc:80`; `None` without a
+        /// Service.
+        address: Option<String>,
+        /// Kind and name, such as `deployment/hello`.
+        workload: String,
+        /// The port of its pods.
+        port: u16,
+        /// The command that forwards the port to this machine.
+        command: String,
+    },
     /// A rollout failed, and the workload was rolled back to the previous revision.
     RolledBack {
         /// The workload, as `kubectl` prints it.

@@ -23,3 +23,13 @@ pub(super) fn format_forward(event: &Event) -> String {
         None => format!("{address} waits, because no pod of {workload} is ready"),
     }
 }
+
+/// Formats where a workload can be reached.
+pub(super) fn format_address(event: &Event) -> String {
+    let Event::Address { address, workload, port, command } = event else { return String::new() };
+    let place = match address {
+        Some(address) => format!("{address} in the cluster"),
+        None => format!("port {port} of {workload}"),
+    };
+    format!("{place}; run `{command}` to reach it from this machine")
+}

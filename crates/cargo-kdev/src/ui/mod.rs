@@ -280,6 +280,9 @@ impl Ui {
             event @ Event::Forward { .. } => {
                 self.print_line(NOTE, "Waiting", &follow::format_forward(&event));
             }
+            event @ Event::Address { .. } => {
+                self.print_line(DONE, "Address", &follow::format_address(&event));
+            }
             Event::Finished { image, duration } => {
                 self.print_line(
                     DONE,

@@ -165,7 +165,7 @@ fn read_packages(
 }
 
 /// Returns the flags that select the project and the cluster.
-fn repeatable_flags(
+pub(crate) fn repeatable_flags(
     selection: &PackageSelection,
     target: &ClusterTarget,
     flags: &ConfigLayer,

@@ -1,5 +1,6 @@
 //! The commands, each of which combines several stages.
 
+pub(crate) mod address;
 pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod init;

@@ -15,7 +15,7 @@ use crate::build;
 use crate::cluster::Cluster;
 use crate::cluster::kubeconfig::{ClusterTarget, Kubeconfig};
 use crate::cluster::namespaces::Namespaces;
-use crate::commands::why;
+use crate::commands::{address, live_pods, why};
 use crate::config::{Config, ConfigLayer, siblings};
 use crate::cx::Cx;
 use crate::docker::ImageStore;
@@ -136,6 +136,8 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
         return Err(end_failed_rollout(&rollout, &config, request, &objects, &before, error));
     }
     deployed.prune(cx, &rollout.loaded, &connections);
+    let flags = live_pods::repeatable_flags(&request.selection, &request.target, &request.flags);
+    address::report(cx, &cluster, &manifests, config.image.name(), &flags);
     cx.emit(Event::Finished { image: image.reference.familiar(), duration: start.elapsed() });
     Ok(())
 }

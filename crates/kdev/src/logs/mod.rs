@@ -69,7 +69,11 @@ pub(crate) fn read(
         }
         let mut request = LogRequest::new(cx, cluster, source, &output, range);
         match request.read_once(range.previous)? {
-            Ending::End => {}
+            Ending::End => {
+                if let Some(text) = request.take_removed() {
+                    request.note(text);
+                }
+            }
             Ending::NotStarted => note_missing(cx, source, state, range),
             Ending::Gone => {
                 let text = format!("pod `{}` was deleted in the meantime", source.pod);

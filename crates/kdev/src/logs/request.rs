@@ -34,6 +34,9 @@ pub(crate) struct Range {
     pub(crate) previous: bool,
 }
 
+/// The beginning of the text that a kubelet returns in place of a log that the runtime has removed.
+const LOG_REMOVED: &str = "unable to retrieve container logs for ";
+
 /// How a request has ended.
 pub(crate) enum Ending {
     /// The log has ended, or the connection.
@@ -58,6 +61,8 @@ pub(crate) struct LogRequest<'a> {
     reader: ReaderState,
     /// The last note, which is not repeated.
     last_note: String,
+    /// The text of the kubelet, if the runtime has removed the log.
+    removed: Option<String>,
     /// The time after which lines are missing.
     gap: Option<Timestamp>,
     pub(crate) is_terminating: AtomicBool,
@@ -93,6 +98,7 @@ impl<'a> LogRequest<'a> {
             cursor: Cursor::default(),
             reader: ReaderState::default(),
             last_note: String::new(),
+            removed: None,
             gap: None,
             is_terminating: AtomicBool::new(false),
         }
@@ -132,6 +138,11 @@ impl<'a> LogRequest<'a> {
         if let Some(from) = self.gap.take() {
             self.emit_gap(from, None);
         }
+    }
+
+    /// Returns the text of the kubelet, if the runtime has removed the log.
+    pub(crate) fn take_removed(&mut self) -> Option<String> {
+        self.removed.take()
     }
 
     pub(crate) fn note(&mut self, text: String) {
@@ -279,9 +290,13 @@ impl<'a> LogRequest<'a> {
             return;
         }
         let Source { pod, container, .. } = &self.source;
-        self.note(format!(
-            "the kubelet reports for container `{container}` of pod `{pod}`: {text}"
-        ));
+        let note =
+            format!("the kubelet reports for container `{container}` of pod `{pod}`: {text}");
+        if text.starts_with(LOG_REMOVED) {
+            self.removed = Some(note);
+        } else {
+            self.note(note);
+        }
     }
 
     fn emit_gap(&self, from: Timestamp, to: Option<Timestamp>) {

@@ -91,6 +91,10 @@ impl<'a> Stream<'a> {
             let is_terminating = self.pods.is_terminating(&self.uid);
             self.request.is_terminating.store(is_terminating, Ordering::Relaxed);
             let ending = self.follow()?;
+            if self.request.take_removed().is_some() && self.has_failed {
+                // Only an end without an error shows that the log was read completely.
+                self.request.expect_gap();
+            }
             if cx.interrupt().is_raised() {
                 return Ok(());
             }
