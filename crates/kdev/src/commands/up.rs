@@ -137,7 +137,7 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
     }
     deployed.prune(cx, &rollout.loaded, &connections);
     let flags = live_pods::repeatable_flags(&request.selection, &request.target, &request.flags);
-    address::report(cx, &cluster, &manifests, config.image.name(), &flags);
+    address::report(cx, cluster, &manifests, config.image.name(), &flags);
     cx.emit(Event::Finished { image: image.reference.familiar(), duration: start.elapsed() });
     Ok(())
 }
