@@ -9,7 +9,7 @@ use crate::repository::{files, read, root};
 
 /// Markdown files outside of docs/ whose links are checked.
 const TOP_LEVEL: [&str; 4] = ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md"];
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 15] = [
     "up",
     "down",
     "load",
@@ -22,6 +22,7 @@ const COMMANDS: [&str; 14] = [
     "why",
     "doctor",
     "init",
+    "config",
     "completions",
     "man",
 ];
@@ -285,6 +286,7 @@ fn json_page_has_every_field_of_a_result() {
         ("## Diagnoses", "crates/kdev-diagnosis/src/diagnosis.rs".to_owned(), "Diagnosis"),
         ("## Check results", format!("{commands}/doctor/report.rs"), "CheckResult"),
         ("## Rendered manifests", format!("{commands}/render.rs"), "Rendering"),
+        ("## Settings", format!("{commands}/config.rs"), "ConfigValue"),
         ("## First files", "crates/kdev/src/init/plan.rs".to_owned(), "InitReport"),
         ("## First files", "crates/kdev/src/init/plan.rs".to_owned(), "InitFinding"),
         ("## First files", "crates/kdev/src/init/plan.rs".to_owned(), "InitFile"),

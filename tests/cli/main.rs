@@ -39,6 +39,7 @@ mod push;
 mod render;
 mod repository;
 mod restart;
+mod settings;
 mod settle;
 mod shared;
 mod status;

@@ -5,15 +5,16 @@ use std::ffi::OsString;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::commands::completions::{CompleteArgs, CompletionsArgs};
+use crate::commands::config::ConfigArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::down::DownArgs;
-use crate::commands::images::ImagesArgs;
 use crate::commands::forward::ForwardArgs;
+use crate::commands::images::ImagesArgs;
 use crate::commands::init::InitArgs;
 use crate::commands::load::LoadArgs;
-use crate::commands::prune::PruneArgs;
 use crate::commands::logs::LogsArgs;
 use crate::commands::man::ManArgs;
+use crate::commands::prune::PruneArgs;
 use crate::commands::render::RenderArgs;
 use crate::commands::status::StatusArgs;
 use crate::commands::up::UpArgs;
@@ -92,6 +93,9 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// Write the missing files of a project: manifest, Dockerfile, settings, onboarding script
     Init(InitArgs),
+    /// Print each setting with its value and its origin
+    #[command(mut_arg("context", |arg| arg.help(READ_ONLY_CONTEXT_HELP)))]
+    Config(ConfigArgs),
     /// Print the completion script of a shell
     Completions(CompletionsArgs),
     /// Print the candidates for a word, for the completion scripts
@@ -117,6 +121,7 @@ impl Command {
             | Self::Logs(_)
             | Self::Forward(_)
             | Self::Doctor(_)
+            | Self::Config(_)
             | Self::Completions(_)
             | Self::Complete(_)
             | Self::Man(_) => false,

@@ -82,6 +82,9 @@ fn main() -> ExitCode {
             ui.start_checks();
             kdev::doctor(&cx, &doctor.into(), |report| code = ui.print_doctor_report(report))
         }
+        Command::Config(config) => {
+            kdev::list_settings(&cx, &config.into()).map(|values| ui.print_config(&values))
+        }
         Command::Completions(completions) => {
             ui.print_completions(&completions);
             Ok(())

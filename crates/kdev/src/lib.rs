@@ -49,6 +49,7 @@ pub use apply::server_side::ApplyOptions;
 pub use build::{ContextHint, Error as BuildError, StaleCopy, StaleCopyFix};
 pub use cluster::kubeconfig::ClusterTarget;
 pub use cluster::{Error as ClusterError, RejectedCredentials};
+pub use commands::config::{ConfigRequest, ConfigValue, config as list_settings};
 pub use commands::doctor::report::{CheckGroup, CheckResult, CheckState, DoctorReport};
 pub use commands::doctor::{DoctorRequest, doctor};
 pub use commands::down::{DownRequest, down};

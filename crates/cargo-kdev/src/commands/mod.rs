@@ -1,6 +1,7 @@
 //! The commands: the flags of each, the request to the library, and the output.
 
 pub(crate) mod completions;
+pub(crate) mod config;
 pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod init;

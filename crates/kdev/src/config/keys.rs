@@ -11,7 +11,7 @@ use crate::config::error::{Error, Result};
 use crate::config::node_settings::{NODE_KEYS, NodeSettings};
 
 /// The keys of a `kdev` table.
-const KEYS: [&str; 20] = [
+pub(super) const KEYS: [&str; 20] = [
     "image",
     "dockerfile",
     "context",

@@ -7,6 +7,7 @@
 //! - `keep.rs`: the value of the key `keep`
 //! - `keys.rs`: reads the keys of a table
 //! - `node_settings.rs`: settings of single nodes
+//! - `origins.rs`: where each setting comes from
 //! - `siblings.rs`: the images of the other packages of the workspace
 
 mod builder;
@@ -14,6 +15,7 @@ mod error;
 mod keep;
 mod keys;
 mod node_settings;
+pub(crate) mod origins;
 pub(crate) mod siblings;
 
 use std::collections::BTreeMap;
