@@ -125,7 +125,9 @@ fn docker_that_does_not_respond_does_not_prevent_prune_of_nodes() {
 #[test]
 fn prune_during_load_removes_nothing() {
     let project = project_with_builds(5);
+    // The load takes longer than the removal waits.
     project.write("fake/node-is-busy", "");
+    project.script("sleep", "");
     let ran = project.run(&["prune", "--node", "n1"]);
     assert!(
         ran.code(93).err().contains("a load onto node `n1` (10.0.0.1) is running"),

@@ -48,6 +48,7 @@ mod sample;
 mod shared;
 mod status;
 mod test_service;
+mod tidy;
 mod times;
 mod undo;
 #[path = "../../crates/kdev-manifest/tests/corpus/variants.rs"]

@@ -80,7 +80,7 @@ mod tests {
         (Verb::Probe, 2_560),
         (Verb::Load, 5_888),
         (Verb::Images, 3_328),
-        (Verb::Prune, 3_840),
+        (Verb::Prune, 4_096),
         (Verb::Report, 3_584),
     ];
 

@@ -34,6 +34,11 @@ pub(crate) use session::ContainerUser;
 pub(crate) use store::prune_store;
 pub(crate) use usage::{UsageById, image_usage};
 
+/// How often a removal tries to get the lock of a node while a load holds it, five times in a
+/// second: for a command that only removes, and at the end of `up`, which tries again next time.
+const PATIENT: u32 = 300;
+const BRIEF: u32 = 25;
+
 /// The builds to remove from nodes.
 pub(crate) struct NodePrune<'a> {
     cluster: &'a Cluster,
@@ -44,6 +49,8 @@ pub(crate) struct NodePrune<'a> {
     pub(crate) current: Option<String>,
     /// Whether a node without such builds also gets an event.
     pub(crate) reports_nothing: bool,
+    /// How often to try to get the lock.
+    patience: u32,
     /// Whether a dry run shows the builds that the namespace still uses, because it would delete
     /// its workloads.
     pub(crate) shows_used: bool,
@@ -68,6 +75,7 @@ impl<'a> NodePrune<'a> {
             keep,
             current: None,
             reports_nothing: true,
+            patience: PATIENT,
             shows_used: false,
             named: OnceLock::new(),
         }
@@ -157,6 +165,7 @@ impl Deployed<'_> {
         let prune = NodePrune {
             current: reference.tag().map(str::to_owned),
             reports_nothing: false,
+            patience: BRIEF,
             ..NodePrune::new(self.cluster, reference, self.keep)
         };
         match prune.run(cx, connections) {

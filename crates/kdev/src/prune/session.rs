@@ -13,7 +13,7 @@ use crate::node::connection::{NodeConnection, ScriptOutput};
 use crate::node::error::{NodeError, NodeErrorKind};
 use crate::node::script::Verb;
 use crate::process::{Command, Failure, Lines, Output};
-use crate::prune::NodePrune;
+use crate::prune::{NodePrune, PATIENT};
 
 /// Limits one run of the script.
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -33,7 +33,7 @@ impl NodeConnection<'_> {
         cx: &Cx,
         image: &Name,
     ) -> Result<(NodeBuilds, Vec<ContainerUser>), NodeError> {
-        let command = self.builds_command(cx, "list", image)?;
+        let command = self.builds_command(cx, "list", image, 0)?;
         let output = self.read_builds_output(command.output(cx))?;
         let user = |(key, value): &(String, String)| {
             let mut words = value.split_whitespace().map(str::to_owned);
@@ -48,9 +48,9 @@ impl NodeConnection<'_> {
     /// containers use them.
     pub(super) fn prune(&self, cx: &Cx, prune: &NodePrune) -> Result<Vec<String>, NodeError> {
         let image = prune.image.name();
-        let command = self.builds_command(cx, "prune", image)?;
+        let command = self.builds_command(cx, "prune", image, prune.patience)?;
         let (output, planned) = command.feed(cx, |mut stdin, lines| {
-            let mut builds = self.wait_for_builds(lines, image)?;
+            let mut builds = self.wait_for_builds(cx, lines, prune)?;
             if prune.shows_used {
                 builds.builds.iter_mut().for_each(|build| build.containers.clear());
             }
@@ -77,26 +77,36 @@ impl NodeConnection<'_> {
         Ok(removal.used.iter().map(|name| familiar(name)).collect())
     }
 
-    fn builds_command(&self, cx: &Cx, mode: &str, image: &Name) -> Result<Command, NodeError> {
+    fn builds_command(
+        &self,
+        cx: &Cx,
+        mode: &str,
+        image: &Name,
+        tries: u32,
+    ) -> Result<Command, NodeError> {
         let sh = self.shell(cx)?;
-        let args = [mode, &builds::pattern(image)];
+        let args = [mode, &builds::pattern(image), &tries.to_string()];
         Ok(Command::new(self.script_command(&sh, Verb::Prune, &args)).timeout(TIMEOUT))
     }
 
     /// Reads the list of builds. Returns `None` if the script ends before it is complete, or runs
     /// on another machine.
-    fn wait_for_builds(&self, lines: &mut Lines, image: &Name) -> Option<NodeBuilds> {
+    fn wait_for_builds(&self, cx: &Cx, lines: &mut Lines, prune: &NodePrune) -> Option<NodeBuilds> {
         let mut received = Vec::new();
         loop {
             let Some(mut output) = ScriptOutput::parse(&lines.next()?, &self.nonce) else {
                 continue;
             };
+            if output.get("waiting").is_some() && prune.patience == PATIENT {
+                let text = format!("waiting for a load onto node `{}`", self.node.name);
+                cx.emit(Event::Note { text });
+            }
             let is_complete = output.get("listed").is_some();
             received.append(&mut output.0);
             if is_complete {
                 let output = ScriptOutput(received);
                 self.check_machine(&output).ok()?;
-                return Some(read_builds(&output, image));
+                return Some(read_builds(&output, prune.image.name()));
             }
         }
     }

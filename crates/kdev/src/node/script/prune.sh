@@ -1,8 +1,9 @@
 # Lists the builds of an image: the names that match a pattern, the other names of the same
 # images, and the containers. In the mode `prune`, holds the lock of loads, reads a line with
-# names to remove and one with names to unpin, and prints the removed names. Otherwise lists
-# the pods of the containers. Arguments:
-#   MODE PATTERN
+# names to remove and one with names to unpin, and prints the removed names. It waits for a load
+# that holds the lock, but not forever: this many times. Otherwise lists the pods of the
+# containers. Arguments:
+#   MODE PATTERN TRIES
 
 # Prints a table of `ctr images ls` without the columns that nothing reads.
 print_images() {
@@ -29,7 +30,13 @@ fail() {
 mode=$1
 if [ "$mode" = prune ]; then
 	open_lock || { emit no-lock; exit 0; }
-	flock -n 9 || { emit busy; exit 0; }
+	tries=0
+	until flock -n 9; do
+		[ "$tries" -lt "$3" ] || { emit busy; exit 0; }
+		[ "$tries" = 0 ] && emit waiting
+		tries=$((tries + 1))
+		sleep 0.2 2>/dev/null || sleep 1
+	done
 fi
 builds=$(ct images ls "name~=$2" 2>/dev/null) || fail "$(ct images ls "name~=$2" 2>&1 >/dev/null)"
 targets=$(printf '%s\n' "$builds" | awk '{ for (i = 2; i < NF; i++) if ($i ~ /^sha256:/) { if (!seen[$i]++) print $i; break } }')
