@@ -19,6 +19,8 @@ const TIME: Limit = Limit { factor: 1.5, amount: 0.5 };
 const MEMORY: Limit = Limit { factor: 1.2, amount: 4.0 };
 /// In bytes; ARCHITECTURE.md has the same limit.
 const MAX_CACHE: u64 = 1 << 30;
+/// How many builds `up` keeps by default.
+const KEPT_BUILDS: usize = 3;
 /// The number of failures after which the case stops.
 const MAX_FAILURES: usize = 3;
 
@@ -44,6 +46,7 @@ pub(super) fn run(sh: &Shell, rounds: usize, section: &mut Section) -> Result<()
 
 fn measure(sh: &Shell, project: &Project, rounds: usize, section: &mut Section) -> Result<()> {
     let before = Leftovers::find(sh, project)?;
+    let cri_names = count_cri_names(sh)?;
     let done = run_rounds(project, rounds);
     let left = before.wait_for_new(sh, project)?;
     section.add_fact(
@@ -51,8 +54,21 @@ fn measure(sh: &Shell, project: &Project, rounds: usize, section: &mut Section) 
         format!("{rounds} rounds: change a page, run `cargo kdev up`, fetch the page"),
     );
     done.add_facts(section);
-    section.add_fact("builds on the nodes and in Docker at the end", count_builds(sh)?);
     done.add_checks(rounds, section);
+    let builds = count_builds(sh)?;
+    let text = builds.iter().map(|(place, count)| format!("{count} {place}"));
+    let is_tidy = builds.iter().all(|(_, count)| *count <= KEPT_BUILDS);
+    section.add_check(
+        "each node and Docker keep the newest builds",
+        text.collect::<Vec<_>>().join(", "),
+        is_tidy,
+    );
+    let more = count_cri_names(sh)?.saturating_sub(cri_names);
+    section.add_check(
+        "the names of the CRI go with the builds",
+        format!("{more} more than before"),
+        more <= KEPT_BUILDS * NODES.len(),
+    );
     let result = if left.is_empty() { "nothing".to_owned() } else { left.join("\n") };
     section.add_check("nothing is left behind", result, left.is_empty());
     Ok(())
@@ -121,16 +137,26 @@ fn format_spread(values: &[f64], unit: &str) -> String {
 }
 
 /// Counts the builds of the project on each node and in Docker.
-fn count_builds(sh: &Shell) -> Result<String> {
+fn count_builds(sh: &Shell) -> Result<Vec<(String, usize)>> {
     let build = format!("/{NAME}:kdev-");
     let mut counts = Vec::new();
     for node in &NODES {
         let images = lab::images_on_node(sh, node)?;
         let count = images.iter().filter(|image| image.name.contains(&build)).count();
-        counts.push(format!("{count} on {}", node.name));
+        counts.push((format!("on {}", node.name), count));
     }
-    counts.push(format!("{} in Docker", lab::ids_in_docker(sh, NAME)?.len()));
-    Ok(counts.join(", "))
+    counts.push(("in Docker".to_owned(), lab::ids_in_docker(sh, NAME)?.len()));
+    Ok(counts)
+}
+
+/// Counts the names that the CRI has added on all nodes: one for each image.
+fn count_cri_names(sh: &Shell) -> Result<usize> {
+    let mut count = 0;
+    for node in &NODES {
+        let images = lab::images_on_node(sh, node)?;
+        count += images.iter().filter(|image| image.name.starts_with("sha256:")).count();
+    }
+    Ok(count)
 }
 
 /// Returns the size of all files in a folder and below it, in bytes.
