@@ -237,20 +237,23 @@ fn invalid_ports_are_errors() {
 fn port_in_use_is_error_with_free_one() {
     let project = project(&[live_pod("app-7c-a", 1, true)]);
     serve(&project, "app-7c-a");
-    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    // Below the ports that the system selects for other tests.
+    let first = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap();
+    let server = (first..).find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok()).unwrap();
     let port = server.local_addr().unwrap().port();
-    project.run(&["forward", &format!("{port}:8080")]).code(91).stdout("").stderr(&format!(
+    let ran = project.run(&["forward", &format!("{port}:8080")]);
+    ran.code(91).stdout("").stderr(&format!(
         "error: cannot listen on port {port} of this machine
   caused by: Address already in use (os error 98)
-  help: run `cargo kdev forward {}:8080` to use another port
-",
-        port + 1
+  help: run `cargo kdev forward [..]:8080` to use another port
+"
     ));
     // Follow the advice, in the configuration.
-    project.config(&format!("forward = [\"{}:8080\"]", port + 1));
+    let advice = ran.err().split("forward ").nth(1).unwrap().split('`').next().unwrap();
+    project.config(&format!("forward = [\"{advice}\"]"));
     let mut forwarder = Forwarder::start(&project, &[]);
     assert_eq!(forwarder.line(), TO_A);
-    assert_eq!(forwarder.port, port + 1);
+    assert_eq!(advice, format!("{}:8080", forwarder.port));
     forwarder.end();
 }
 

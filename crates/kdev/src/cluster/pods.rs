@@ -63,7 +63,7 @@ pub(crate) fn watch(
             Err(_) if cx.interrupt().is_raised() => break,
             Err(error) if is_permanent(&error) => return Err(error),
             Err(error) => {
-                let note = format!("{error}; retrying");
+                let note = retry_note("failed to watch the pods", &error);
                 // A watch that ran for a while has only lost its connection.
                 if started.elapsed() < MAX_PAUSE && note != last_note {
                     cx.emit(Event::Note { text: note.clone() });
@@ -111,6 +111,21 @@ pub(crate) fn is_permanent(error: &Error) -> bool {
         Error::Unreachable { .. } => false,
         Error::Rejected { source, .. } => source.stderr.contains("forbidden: User "),
         _ => true,
+    }
+}
+
+/// Returns the note about a request that is repeated.
+pub(crate) fn retry_note(failed: &str, error: &Error) -> String {
+    let Error::Rejected { source, .. } = error else { return format!("{error}; retrying") };
+    let message = source.message();
+    let line = message.lines().last().unwrap_or_default();
+    let reason = ["error: ", "Error from server: "]
+        .iter()
+        .find_map(|prefix| line.strip_prefix(prefix))
+        .unwrap_or(line);
+    match reason {
+        "" => format!("{failed}; retrying"),
+        reason => format!("{failed}: {reason}; retrying"),
     }
 }
 

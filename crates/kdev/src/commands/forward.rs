@@ -116,12 +116,10 @@ fn resolve<'a>(
     Ok(Resolved { listener, port: spec.port.clone(), object })
 }
 
-/// Returns a local port to suggest.
+/// Returns a free local port to suggest.
 fn alternative(local: u16) -> u16 {
-    match unprivileged_port(local) {
-        port if port == local => local.checked_add(1).unwrap_or(8080),
-        port => port,
-    }
+    let free = Listener::open_near(local).ok().and_then(|listener| listener.port());
+    free.unwrap_or_else(|| unprivileged_port(local))
 }
 
 /// Returns the TCP ports of the project's first workload, each at the same local port or the next
@@ -153,8 +151,7 @@ fn default_ports<'a>(
             alternative: format!("{}:{number}", alternative(number)),
             source,
         })?;
-        let local = listener.addresses().first().map(std::net::SocketAddr::port);
-        if let Some(local) = local.filter(|local| *local != number) {
+        if let Some(local) = listener.port().filter(|local| *local != number) {
             let text = format!("port {number} of this machine cannot be used; using {local}");
             cx.emit(Event::Note { text });
         }

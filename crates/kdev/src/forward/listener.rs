@@ -63,6 +63,11 @@ impl Listener {
         self.sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect()
     }
 
+    /// Returns the port.
+    pub(crate) fn port(&self) -> Option<u16> {
+        self.addresses().first().map(SocketAddr::port)
+    }
+
     /// Passes each connection to `on_connection` until interrupted.
     pub(crate) fn accept(&self, interrupt: &Interrupt, on_connection: impl Fn(TcpStream)) {
         while !interrupt.is_raised() {

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use crate::cluster::pods::{is_permanent, wait};
+use crate::cluster::pods::{is_permanent, retry_note, wait};
 use crate::cluster::{Cluster, NO_REQUEST_TIMEOUT};
 use crate::cx::Cx;
 use crate::event::Event;
@@ -110,7 +110,7 @@ impl Tunnel {
         if is_permanent(&error) {
             return Err(error.into());
         }
-        Ok(Some(format!("{error}; retrying")))
+        Ok(Some(retry_note(&format!("failed to forward to pod `{pod}`"), &error)))
     }
 }
 

@@ -10,7 +10,7 @@ use kdev_core::log::run::Run;
 use serde_json::Value;
 
 use crate::cluster;
-use crate::cluster::pods::wait;
+use crate::cluster::pods::{retry_note, wait};
 use crate::cx::Interrupt;
 use crate::logs::error::Result;
 use crate::logs::pods::{Next, Pods};
@@ -115,7 +115,8 @@ impl<'a> Stream<'a> {
                 }
                 Ending::End | Ending::NotStarted => self.has_failed = false,
                 Ending::Failed(error) => {
-                    self.request.note(format!("{error}; retrying"));
+                    let failed = format!("failed to read the log of pod `{}`", self.source().pod);
+                    self.request.note(retry_note(&failed, &error));
                     self.has_failed = true;
                 }
             }
