@@ -235,7 +235,7 @@ fn read_config_digest(
     let pushed = || push::push(cx, docker, cache, &LayerRequest::Unpushed, image).config_digest;
     let found = match docker.layer_source(cx) {
         LayerSource::Layout => export::identify(cx, docker, image, cache),
-        LayerSource::Push | LayerSource::Archive | LayerSource::Unavailable => {
+        LayerSource::Push | LayerSource::Archive => {
             // A push that fails shows whether an export is necessary.
             pushed().or_else(|| match docker.layer_source(cx) {
                 LayerSource::Layout => export::identify(cx, docker, image, cache),

@@ -47,20 +47,15 @@ pub(crate) enum LayerSource {
     Layout,
     /// Docker exports the whole image.
     Archive,
-    /// The builder keeps the image, and cannot export it.
-    Unavailable,
 }
 
 impl DockerFacts {
-    /// Returns how the changed layers of a build get to this machine: the way that costs the
-    /// least.
+    /// Returns how the changed layers of a build get from Docker to this machine: the way that
+    /// costs the least.
     pub(crate) fn layer_source(&self) -> LayerSource {
         // A port is forwarded over SSH, or opened in the network namespace of the daemon.
         let is_carried = self.address.starts_with("ssh://") || self.is_rootless;
-        if self.keeps_results() {
-            let can_export = self.can_export_layout();
-            if can_export { LayerSource::Layout } else { LayerSource::Unavailable }
-        } else if self.is_near() {
+        if self.is_near() {
             LayerSource::Push
         } else if self.can_export_layout() {
             LayerSource::Layout
@@ -376,8 +371,6 @@ mod tests {
             (tcp, builder("docker", "v0.25.1", containerd), LayerSource::Layout),
             (tcp, builder("docker", "v0.12.0", containerd), LayerSource::Archive),
             (tcp, None, LayerSource::Archive),
-            (local, builder("remote", "v0.34.2", ""), LayerSource::Layout),
-            (local, builder("remote", "v0.11.0", ""), LayerSource::Unavailable),
         ];
         for (address, builder, expected) in table {
             let facts = DockerFacts { address: address.into(), builder, ..Default::default() };

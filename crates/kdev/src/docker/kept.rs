@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::process::json_file::{self, file_name};
 
 /// How many content tags an image may have, including those of builds that were never deployed.
-const MAX_CONTENT_TAGS: usize = 10;
+const MAX_CONTENT_TAGS: usize = 100;
 
 /// A build, under one of its tags.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -190,7 +190,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let builds = KeptBuilds::new(dir.path(), "far");
         let tag = |number: i64| parse(&format!("app:kdev-{number}"));
-        for number in 0..20 {
+        let count = i64::try_from(MAX_CONTENT_TAGS).unwrap() + 5;
+        for number in 0..count {
             builds.put(&tag(number), &build(&number.to_string(), number)).unwrap();
             builds.put(&parse("app:dev"), &build(&number.to_string(), number)).unwrap();
         }

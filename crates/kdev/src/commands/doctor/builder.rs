@@ -100,7 +100,7 @@ fn check_layers(facts: &DockerFacts, has_classic_store: bool) -> CheckResult {
             None => "Docker pushes only the changed layers".to_owned(),
         },
         LayerSource::Layout => "BuildKit exports only the changed layers".to_owned(),
-        LayerSource::Archive | LayerSource::Unavailable => {
+        LayerSource::Archive => {
             let evidence = format!(
                 "Docker exports the whole image after each build, which takes seconds for a large one: {}",
                 archive_cause(facts)
