@@ -203,6 +203,23 @@ fn invalid_keep_is_rejected() {
 }
 
 #[test]
+fn config_shows_how_many_builds_are_kept() {
+    let project = Project::new();
+    let table = [
+        (None, "keep", "3", "default"),
+        (Some("5"), "keep", "5", "KDEV_KEEP"),
+        (Some("all"), "keep", "\"all\"", "KDEV_KEEP"),
+    ];
+    for (variable, key, value, origin) in table {
+        let variables: Vec<(&str, &str)> = variable.map(|v| ("KDEV_KEEP", v)).into_iter().collect();
+        let ran = project.run_with(&variables, &["config"]);
+        let lines = ran.code(0).out().lines().map(|line| line.split_whitespace().collect());
+        let expected = vec![key, value, origin];
+        assert!(lines.collect::<Vec<Vec<&str>>>().contains(&expected), "{}", ran.out());
+    }
+}
+
+#[test]
 fn up_prunes_only_nodes_that_it_has_changed() {
     let project = project_with_builds(5);
     project.write("fake/node-10.0.0.2/images", "");

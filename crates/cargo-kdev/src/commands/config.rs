@@ -8,6 +8,7 @@ use kdev::{ConfigLayer, ConfigRequest, ConfigValue};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::commands::prune::KeepArgs;
 use crate::flags::{BuilderArgs, ClusterArgs, ProjectArgs, PullPolicyArg};
 use crate::ui::Ui;
 
@@ -37,6 +38,8 @@ pub(crate) struct ConfigArgs {
     /// Seconds that containers without a readiness probe must run [default: 3]
     #[arg(long, env = "KDEV_SETTLE", hide_env_values = true, value_name = "SECONDS")]
     settle: Option<u64>,
+    #[command(flatten)]
+    keep: KeepArgs,
 }
 
 impl From<ConfigArgs> for ConfigRequest {
@@ -49,6 +52,7 @@ impl From<ConfigArgs> for ConfigRequest {
             ssh_config: config.ssh_config,
             timeout: config.timeout,
             settle: config.settle,
+            keep: config.keep.keep,
             ..ConfigLayer::default()
         };
         let path = flags.ssh_config.as_ref().map(|path| path.display().to_string());
@@ -60,6 +64,7 @@ impl From<ConfigArgs> for ConfigRequest {
             ("ssh-config", path.map(Value::from)),
             ("timeout", flags.timeout.map(Value::from)),
             ("settle", flags.settle.map(Value::from)),
+            ("keep", flags.keep.map(|keep| keep_value(&keep.to_string()))),
         ];
         let given = values.into_iter().filter_map(|(key, value)| {
             let value = value?;
@@ -75,6 +80,11 @@ impl From<ConfigArgs> for ConfigRequest {
             flags,
         }
     }
+}
+
+/// Returns the number of builds as a file would have it.
+fn keep_value(keep: &str) -> Value {
+    keep.parse::<u64>().map_or_else(|_| keep.into(), Value::from)
 }
 
 /// Returns the variable or the flag of a setting. clap takes the flag if both are set.

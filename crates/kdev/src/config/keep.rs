@@ -1,5 +1,6 @@
 //! The value of the key `keep`.
 
+use std::fmt;
 use std::str::FromStr;
 
 use kdev_core::image::builds::Keep;
@@ -34,6 +35,15 @@ impl KeepBuilds {
 impl Default for KeepBuilds {
     fn default() -> Self {
         Self(Keep::Newest(DEFAULT))
+    }
+}
+
+impl fmt::Display for KeepBuilds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Keep::Newest(count) => write!(f, "{count}"),
+            Keep::All => f.write_str(ALL),
+        }
     }
 }
 
