@@ -1,6 +1,7 @@
 //! Types and functions for images, programs, Kubernetes objects and shell commands that need no
 //! I/O. Internal to `cargo kdev`, without a promise of stability.
 
+pub mod dockerignore;
 pub mod image;
 pub mod kube;
 pub mod log;
