@@ -246,6 +246,22 @@ fn failed_build_leaves_nothing_and_is_not_repeated() {
 }
 
 #[test]
+fn incomplete_export_is_an_error() {
+    let project = project();
+    let index = fs::read_to_string(project.path("fake/layout/index.json")).unwrap();
+    project.write("fake/layout/index.json", r#"{"manifests":[]}"#);
+    up(&project).code(90).error(
+        "error: failed to read the image that builder `far` has exported
+  caused by: it contains no image for the platform
+  help: run the command again\n",
+    );
+    assert_clean(&project);
+    assert_eq!(project.applied(), None);
+    project.write("fake/layout/index.json", &index);
+    up(&project).code(0);
+}
+
+#[test]
 fn old_buildkit_is_reported_before_build() {
     let project = project();
     project.write("fake/builder", &REMOTE.replace("v0.34.2", "v0.11.6"));
