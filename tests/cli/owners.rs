@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
+use crate::fields::diff;
 use crate::project::Project;
 use crate::prune::with_config;
 
@@ -261,4 +262,32 @@ fn permission_to_record_is_needed_before_apply() {
     assert_eq!(project.applied(), None);
     let calls = project.calls();
     assert_eq!(calls.matches(" apply ").count(), 1, "{calls}");
+}
+
+#[test]
+fn field_of_other_project_is_not_removed() {
+    let map = |key: &str| {
+        let managers = format!(
+            "  managedFields:\n  - apiVersion: v1\n    fieldsV1:\n      f:data:\n        f:b: {{}}\n{key}    manager: kdev\n    operation: Apply\n"
+        );
+        let data = if key.is_empty() { "" } else { "  a.b: x\n" };
+        format!(
+            "apiVersion: v1\ndata:\n{data}  b: x\nkind: ConfigMap\nmetadata:\n  labels:\n    owner.kdev/kdev-app-0123456789: default\n{managers}  name: old\n  namespace: default\n"
+        )
+    };
+    let output = diff("v1.ConfigMap.default.old", &map("        f:a.b: {}\n"), &map(""));
+    let project = Project::new();
+    project.write("fake/diff-output", &output);
+    project.write("fake/record-kdev-app-0123456789", OTHER_RECORD);
+    project.run(&["up"]).code(92).error(
+        "error: refusing to remove fields of objects that another project applies, too
+  caused by: `.data.a.b` of `configmap/old` is not in the manifests, and package `app` of `github.com/org/app` (`jane` on `laptop`, `/src/app`, 2026-11-28T01:30:00Z) also applies the object
+  help: add the fields to the manifests, or pass `--force-conflicts` to remove them from the object\n",
+    );
+    let calls = project.calls();
+    assert!(!calls.contains(" apply ") && !calls.contains(" label configmap/"), "{calls}");
+    // Follow the advice.
+    project.run(&["up", "--force-conflicts"]).code(0);
+    // The other project has been deleted.
+    project.remove("fake/record-kdev-app-0123456789").run(&["up"]).code(0);
 }

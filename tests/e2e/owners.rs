@@ -169,19 +169,27 @@ fn clones_of_one_repository_are_one_project() {
     assert!(stderr.contains("Note `cronjob.batch/clones` stays because package"), "{stderr}");
     let advice = "set the same `project-id` in `[package.metadata.kdev]` of both";
     assert!(stderr.contains(advice), "{stderr}");
-    copy.ok(&["up"]);
-    // Follow the advice. Each folder takes over the record that it has written.
+    // One object existed before, and both leave the manifests with the next run.
+    run(&mut kubectl("clones", &["create", "configmap", "existed"]));
+    let left = config_map("left", "clones") + &config_map("existed", "clones");
+    copy.write(&manifest(&left)).ok(&["up"]);
+    copy.write(&manifest(""));
+    // Follow the advice. Each folder takes over the record that it has written, and prunes it.
     for project in [&copy, &clone] {
         let cargo = project.dir.join("Cargo.toml");
         let text = fs::read_to_string(&cargo).unwrap();
         let key = "[package.metadata.kdev]\nproject-id = \"clones\"\n";
         fs::write(&cargo, format!("{text}{key}")).unwrap();
-        project.ok(&["up"]);
+        let stderr = project.ok(&["up", "--prune"]);
+        let is_copy = project.dir == copy.dir;
+        assert_eq!(stderr.contains("Deleted configmap/left from kdev-lab"), is_copy, "{stderr}");
+        let note = "Note `configmap/existed` stays, because it existed before `up` applied it";
+        assert_eq!(stderr.contains(note), is_copy, "{stderr}");
     }
-    assert_eq!(objects("clones").len(), 2, "{:?}", objects("clones"));
+    assert_eq!(objects("clones").len(), 3, "{:?}", objects("clones"));
     let stderr = copy.down();
     assert!(stderr.contains("Deleted cronjob.batch/clones from kdev-lab"), "{stderr}");
-    assert!(objects("clones").is_empty(), "{:?}", objects("clones"));
+    assert_eq!(objects("clones"), ["configmap/existed"]);
 }
 
 #[test]
@@ -292,4 +300,69 @@ fn shared_object_in_deleted_namespace_does_not_fail_down() {
     assert!(!stderr.contains("configmap/shared stays"), "{stderr}");
     let stderr = second.down();
     assert!(stderr.contains("Deleted cronjob.batch/second"), "{stderr}");
+}
+
+/// Returns the keys of the shared ConfigMap.
+fn keys(namespace: &str) -> Vec<String> {
+    let data = get(namespace, &["configmap/settings"])["data"].clone();
+    data.as_object().unwrap().keys().cloned().collect()
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn key_of_other_project_in_shared_object_is_not_removed() {
+    let name = "owners-keys";
+    let service = Service::on_node("node-1", name);
+    let settings = |keys: &[&str]| {
+        let object = config_map("settings", name);
+        let data: String = keys.iter().map(|key| format!("  {key}: a\n")).collect();
+        format!("{}{object}data:\n{data}", workload(name, "web"))
+    };
+    let first = Copy::in_folder(&service, "first");
+    first.write(&settings(&["color", "size"])).ok(&["up"]);
+    let second = Copy::in_folder(&service, "second");
+    let output = second.write(&settings(&["size", "weight"])).run(&["up"]);
+    let stderr = stderr_text(&output);
+    assert_eq!(output.status.code(), Some(92), "{stderr}");
+    let cause = "`.data.color` of `configmap/settings` is not in the manifests, and package `owners-keys` (`";
+    assert!(stderr.contains(cause) && stderr.contains(") also applies the object"), "{stderr}");
+    assert!(stderr.contains("help: add the fields to the manifests, or pass `--force-conflicts`"));
+    // Nothing is applied.
+    assert_eq!(keys(name), ["color", "size"]);
+    assert_eq!(objects(name).len(), 3, "{:?}", objects(name));
+    // Follow the first advice.
+    second.write(&settings(&["color", "size", "weight"])).ok(&["up"]);
+    assert_eq!(first.run(&["up"]).status.code(), Some(92));
+    assert_eq!(keys(name), ["color", "size", "weight"]);
+    // Follow the second advice.
+    first.ok(&["up", "--force-conflicts"]);
+    assert_eq!(keys(name), ["color", "size"]);
+    let stderr = second.down();
+    assert!(
+        stderr.contains("`configmap/settings` and `cronjob.batch/web` stay because"),
+        "{stderr}"
+    );
+    assert_eq!(keys(name), ["color", "size"]);
+    // The object belongs to one project now.
+    first.write(&settings(&["size"])).ok(&["up"]);
+    assert_eq!(keys(name), ["size"]);
+
+    // Both packages apply the same files, so no key is that of the other one.
+    second.write(&settings(&["size"])).ok(&["up"]);
+    for copy in [&first, &second] {
+        let cargo = copy.dir.join("Cargo.toml");
+        let text = fs::read_to_string(&cargo).unwrap();
+        let key = "[package.metadata.kdev]\nmanifests = [\"../first/k8s/all.yaml\"]\n";
+        fs::write(&cargo, format!("{text}{key}")).unwrap();
+    }
+    for (copy, keys_now) in [
+        (&first, &["hue", "size"][..]),
+        (&second, &["hue", "size"]),
+        (&first, &["size"]),
+        (&second, &["size"]),
+    ] {
+        first.write(&settings(keys_now));
+        copy.ok(&["up"]);
+        assert_eq!(keys(name), keys_now);
+    }
 }

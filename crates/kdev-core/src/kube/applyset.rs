@@ -10,7 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::kube::owner::Identity;
+use crate::kube::owner::{Identity, MANIFESTS};
 
 /// Label on each member: the ID of its set.
 pub const PART_OF: &str = "applyset.kubernetes.io/part-of";
@@ -55,6 +55,8 @@ pub struct Set {
     /// Whether the members that existed before their first apply are marked. Sets of older
     /// versions have no marks.
     pub records_origin: bool,
+    /// The files and globs of the manifests, if the settings name them.
+    pub manifests: Vec<String>,
 }
 
 impl Parent {
@@ -132,7 +134,7 @@ impl Set {
                 namespaces.insert(namespace);
             }
         }
-        Self { parent, kinds, namespaces, members, records_origin: true }
+        Self { parent, kinds, namespaces, members, records_origin: true, manifests: Vec::new() }
     }
 
     /// Parses the set from its parent in the cluster.
@@ -148,6 +150,10 @@ impl Set {
             namespaces: list(&annotations[NAMESPACES], ','),
             members: list(&live["data"]["members"], '\n'),
             records_origin: !annotations[STATE].is_null(),
+            manifests: {
+                let paths = annotations[MANIFESTS].as_str().unwrap_or_default().lines();
+                paths.map(str::to_owned).collect()
+            },
         }
     }
 
@@ -163,9 +169,9 @@ impl Set {
         };
         let state = if is_complete { COMPLETE } else { INCOMPLETE };
         let mut annotations = json!({TOOLING: "kdev/v1", KINDS: join(&self.kinds, ","), STATE: state,
-            // Also if it is empty: two field managers write the record, and a removed annotation
-            // of one would stay as that of the other.
-            NAMESPACES: join(&self.namespaces, ",")});
+            // Also if they are empty: two field managers write the record, and a removed
+            // annotation of one would stay as that of the other.
+            NAMESPACES: join(&self.namespaces, ","), MANIFESTS: self.manifests.join("\n")});
         for (key, value) in origin {
             annotations[key] = value.clone();
         }

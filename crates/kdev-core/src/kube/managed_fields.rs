@@ -96,6 +96,46 @@ pub fn has_same_fields(live: &Value, merged: &Value, manager: &str) -> bool {
     fields(live) == fields(merged)
 }
 
+/// Returns the fields that `manager` has applied to `live`, and that are not in `merged`, which is
+/// the object after a dry run of its apply. Of a list item that is removed, only the item.
+pub fn removed_fields(live: &Value, merged: &Value, manager: &str) -> Vec<String> {
+    let fields = |object| own_entry(object, manager).map(FieldSet::read).unwrap_or_default();
+    let removed: BTreeSet<Path> = (&fields(live).0 - &fields(merged).0)
+        .into_iter()
+        .filter(|path| contains(live, path) && !contains(merged, path))
+        .map(|path| up_to_removed_item(merged, path))
+        .collect();
+    let is_parent = |path: &Path| {
+        removed.iter().any(|other| other.len() > path.len() && other.starts_with(path))
+    };
+    removed.iter().filter(|path| !is_parent(path)).map(|path| format_path(path)).collect()
+}
+
+/// Returns the path of the first list item on a path that an object does not have, or the path.
+fn up_to_removed_item(object: &Value, path: Path) -> Path {
+    let is_item = |at: &usize| path[*at].starts_with("k:") && !contains(object, &path[..=*at]);
+    match (0..path.len()).find(is_item) {
+        Some(at) => path[..=at].to_vec(),
+        None => path,
+    }
+}
+
+/// Formats a path like the API server does, such as `.spec.ports[port=80,protocol="TCP"]`.
+fn format_path(path: &Path) -> String {
+    let format = |element: &String| match element.split_once(':') {
+        Some(("f", name)) => format!(".{name}"),
+        Some(("k", keys)) => {
+            let keys: Map<String, Value> = serde_json::from_str(keys).unwrap_or_default();
+            let keys: Vec<String> =
+                keys.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            format!("[{}]", keys.join(","))
+        }
+        Some(("v", value)) => format!("[={value}]"),
+        _ => format!("[{}]", element.trim_start_matches("i:")),
+    };
+    path.iter().map(format).collect()
+}
+
 /// Returns the entry of the fields that `manager` has applied.
 fn own_entry<'a>(object: &'a Value, manager: &str) -> Option<&'a Value> {
     list(&object["metadata"]["managedFields"]).find(|entry| {
@@ -321,6 +361,33 @@ mod tests {
         assert!(!has_same_fields(&fields("f:a"), &fields("f:b"), "kdev"));
         assert!(!has_same_fields(&Value::Null, &fields("f:b"), "kdev"));
         assert!(has_same_fields(&fields("f:a"), &fields("f:b"), "another"));
+    }
+
+    #[test]
+    fn removed_fields_are_those_that_manager_has_applied() {
+        let entry = |fields: &Value| [entry("kdev", "Apply", fields)];
+        let port = |port: u16| {
+            (format!("k:{{\"port\":{port}}}"), json!({".": {}, "f:port": {}, "f:name": {}}))
+        };
+        let ports = |ports: &[u16]| ports.iter().copied().map(port).collect::<Map<_, _>>();
+        let before = json!({"f:data": {".": {}, "f:a.b": {}, "f:keep": {}, "f:shared": {}, "f:gone": {}},
+            "f:spec": {"f:ports": ports(&[80, 81]), "f:finalizers": {"v:\"x\"": {}}}});
+        let after = json!({"f:data": {"f:keep": {}}, "f:spec": {"f:ports": ports(&[80])}});
+        let mut live = object("Any", &entry(&before));
+        live["data"] = json!({"a.b": "", "keep": "", "shared": "", "other": ""});
+        live["spec"] = json!({"finalizers": ["x"], "ports": [{"port": 80, "name": ""}, {"port": 81, "name": ""}]});
+        let mut merged = object("Any", &entry(&after));
+        // Another manager has `shared`, too, and `other`.
+        merged["data"] = json!({"keep": "", "shared": "", "other": ""});
+        merged["spec"] = json!({"ports": [{"port": 80, "name": ""}]});
+        let expected = [".data.a.b", ".spec.finalizers[=\"x\"]", ".spec.ports[port=81]"];
+        assert_eq!(removed_fields(&live, &merged, "kdev"), expected);
+        assert!(removed_fields(&live, &live, "kdev").is_empty());
+        assert!(removed_fields(&Value::Null, &merged, "kdev").is_empty());
+        // The last key goes with the map.
+        merged["data"].take();
+        live["data"] = json!({"a.b": ""});
+        assert_eq!(removed_fields(&live, &merged, "kdev")[0], ".data.a.b");
     }
 
     #[test]

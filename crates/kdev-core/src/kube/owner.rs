@@ -1,8 +1,16 @@
 //! The owner of an apply set: how a project is identified, and where the set was applied from.
 //! A package name is not enough, because two repositories can have a package of the same name.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+
+use crate::path::normalized_path;
+
+/// Annotation of a record: the files and globs of the manifests, relative to the directory, so that
+/// they are the same in each clone.
+pub(crate) const MANIFESTS: &str = "kdev/manifests";
 
 /// How a project is identified, from the weakest to the strongest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -137,6 +145,8 @@ pub struct Owner {
     pub machine: String,
     pub host: String,
     pub directory: String,
+    /// The files and globs of the manifests, if the settings name them, relative to the directory.
+    pub manifests: Vec<String>,
     /// The address of the repository.
     pub repository: Option<String>,
     /// Why the project is not identified by its repository.
@@ -164,6 +174,34 @@ impl Owner {
             && origin.package == self.package;
         is_same_folder && origin.source.is_some_and(|source| source <= self.identity.source)
     }
+
+    /// Sets the manifests, as absolute paths.
+    pub fn set_manifests(&mut self, paths: impl Iterator<Item = impl AsRef<str>>) {
+        self.manifests = paths.map(|path| relative_path(&self.directory, path.as_ref())).collect();
+    }
+
+    /// Whether a set was applied from the same files on this machine, as another package of the
+    /// workspace.
+    pub fn has_manifests_of(&self, origin: &Origin) -> bool {
+        let theirs = absolute_paths(&origin.directory, &origin.manifests);
+        origin.machine == self.machine
+            && !self.manifests.is_empty()
+            && absolute_paths(&self.directory, &self.manifests) == theirs
+    }
+}
+
+fn absolute_paths(directory: &str, paths: &[String]) -> BTreeSet<String> {
+    paths.iter().map(|path| normalized_path(&format!("{directory}/{path}"))).collect()
+}
+
+/// Returns the path from a directory to a file. Both are absolute.
+fn relative_path(directory: &str, file: &str) -> String {
+    let (directory, file) = (normalized_path(directory), normalized_path(file));
+    let (from, to): (Vec<&str>, Vec<&str>) =
+        (directory.split('/').collect(), file.split('/').collect());
+    let common = from.iter().zip(&to).take_while(|(from, to)| from == to).count();
+    let up = std::iter::repeat_n("..", from.len() - common);
+    up.chain(to[common..].iter().copied()).collect::<Vec<_>>().join("/")
 }
 
 const PACKAGE: &str = "kdev/package";
@@ -186,6 +224,7 @@ pub struct Origin {
     user: String,
     time: String,
     repository: String,
+    manifests: Vec<String>,
 }
 
 impl Origin {
@@ -204,6 +243,7 @@ impl Origin {
             user: text(USER),
             time: text(TIME),
             repository: text(REPOSITORY),
+            manifests: text(MANIFESTS).lines().map(str::to_owned).collect(),
         })
     }
 
@@ -292,6 +332,7 @@ mod tests {
             machine: text("0123"),
             host: text("laptop"),
             directory: text("/home/jane/app"),
+            manifests: Vec::new(),
             repository: Some(text("github.com/org/app")),
             fallback_cause: None,
         }
@@ -306,6 +347,47 @@ mod tests {
         let expected = "package `app` of `github.com/org/app` (`jane` on `laptop`, `/home/jane/app`, 2026-11-28T01:30:00Z)";
         assert_eq!(origin.describe(), expected);
         assert_eq!(Origin::read(&json!({"metadata": {"annotations": {"a": "b"}}})), None);
+    }
+
+    #[test]
+    fn packages_with_same_manifests_are_recognized_on_one_machine() {
+        let package = |directory: &str, manifests: &[&str]| Owner {
+            directory: directory.to_owned(),
+            manifests: manifests.iter().map(|path| (*path).to_owned()).collect(),
+            ..owner(Identity::from_key("shop"))
+        };
+        let origin = |owner: &Owner| {
+            let mut annotations = owner.annotations("j", "t");
+            annotations.insert(MANIFESTS.to_owned(), json!(owner.manifests.join("\n")));
+            Origin::read(&json!({"metadata": {"annotations": annotations}})).unwrap()
+        };
+        let worker = package("/w/worker", &["../k8s/*.yaml", "../rbac.yaml"]);
+        let same = package("/w/crates/api", &["../../rbac.yaml", "../../k8s/*.yaml"]);
+        assert!(worker.has_manifests_of(&origin(&same)));
+        let others = [
+            Owner { machine: "4567".into(), ..same.clone() },
+            package("/w/crates/api", &["../k8s/*.yaml", "../rbac.yaml"]),
+            package("/w/crates/api", &["../../k8s/*.yaml"]),
+            package("/w/worker", &[]),
+        ];
+        for other in others {
+            assert!(!worker.has_manifests_of(&origin(&other)), "{other:?}");
+            assert!(!other.has_manifests_of(&origin(&worker)), "{other:?}");
+        }
+        // Both have their default folders.
+        assert!(!package("/w/a", &[]).has_manifests_of(&origin(&package("/w/a", &[]))));
+    }
+
+    #[test]
+    fn relative_path_leads_from_directory_to_file() {
+        let table = [
+            ("/w/api", "/w/api/k8s/a.yaml", "k8s/a.yaml"),
+            ("/w/api", "/w/api/../k8s/*.yaml", "../k8s/*.yaml"),
+            ("/w/api", "/etc/a.yaml", "../../etc/a.yaml"),
+        ];
+        for (directory, file, expected) in table {
+            assert_eq!(relative_path(directory, file), expected);
+        }
     }
 
     #[test]

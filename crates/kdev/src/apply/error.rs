@@ -2,8 +2,9 @@
 
 use kdev_core::kube::api_error::{Conflict, Immutable};
 use kdev_core::kube::deletion::Finalizer;
-use kdev_core::text::list;
+use kdev_core::text::{join, list};
 
+use crate::apply::contested::ContestedField;
 use crate::details::Details;
 use crate::{cluster, process};
 
@@ -21,6 +22,17 @@ pub enum Error {
         context: String,
         /// Each field with its field manager.
         conflicts: Vec<Conflict>,
+        /// The same as text.
+        #[source]
+        reason: Details,
+    },
+    /// The apply would remove fields from objects that other projects apply, too.
+    #[error("refusing to remove fields of objects that another project applies, too")]
+    Contested {
+        /// The context.
+        context: String,
+        /// Each field with the other projects.
+        fields: Vec<ContestedField>,
         /// The same as text.
         #[source]
         reason: Details,
@@ -88,6 +100,23 @@ impl Error {
         Self::Conflicts { context, conflicts, reason }
     }
 
+    /// Creates the error for fields of other projects.
+    pub(crate) fn contested(context: String, fields: Vec<ContestedField>) -> Self {
+        let mut texts: Vec<String> = Vec::new();
+        for same in fields.chunk_by(|a, b| (&a.id, &a.projects) == (&b.id, &b.projects)) {
+            let paths: Vec<&String> = same.iter().map(|contested| &contested.field).collect();
+            let (verb, ContestedField { id, projects, .. }) =
+                (if paths.len() == 1 { "is" } else { "are" }, &same[0]);
+            let apply = if projects.len() == 1 { "applies" } else { "apply" };
+            texts.push(format!(
+                "{} of `{id}` {verb} not in the manifests, and {} also {apply} the object",
+                list(&paths),
+                join(projects)
+            ));
+        }
+        Self::Contested { context, fields, reason: Details(texts.join("; ")) }
+    }
+
     /// Creates the error for immutable fields.
     pub(crate) fn immutable(context: String, immutables: Vec<Immutable>, kubectl: String) -> Self {
         let text = |i: &Immutable| format!("`{}` of {} is immutable", i.field, i.id());
@@ -105,6 +134,10 @@ impl Error {
     pub fn help(&self) -> Option<String> {
         match self {
             Self::Conflicts { conflicts, .. } => Some(conflicts_help(conflicts).to_owned()),
+            Self::Contested { .. } => Some(
+                "add the fields to the manifests, or pass `--force-conflicts` to remove them from the object"
+                    .to_owned(),
+            ),
             Self::Immutable { immutables, kubectl, .. } => {
                 Some(immutable_help(kubectl, immutables))
             }

@@ -1,6 +1,7 @@
 //! Applies the rendered manifests. This requires the proof that every node has the image.
 //!
 //! - `completed_jobs.rs`: Jobs that have completed and were deleted
+//! - `contested.rs`: fields of objects that other projects apply, too
 //! - `data.rs`: asks before data is deleted
 //! - `delete.rs`: deletes objects in order, and keeps those that hold data
 //! - `diff.rs`: the objects in the output of `kubectl diff`
@@ -16,6 +17,7 @@
 //! - `takeover.rs`: apply sets that the same project has recorded under another identity
 
 mod completed_jobs;
+mod contested;
 pub(crate) mod data;
 pub(crate) mod delete;
 mod diff;
@@ -148,10 +150,9 @@ impl DiffResult {
     ) -> Result<Self> {
         let parent = Parent::new(&owner.package, &cluster.namespace, &owner.identity);
         let documents = rendered.0.iter().flat_map(|(_, documents)| documents);
-        let set = Set::from_objects(
-            parent,
-            documents.flat_map(|document| expected::objects_in(document)),
-        );
+        let objects = documents.flat_map(|document| expected::objects_in(document));
+        let mut set = Set::from_objects(parent, objects);
+        set.manifests.clone_from(&owner.manifests);
         if !cx.is_dry_run() {
             // The apply set is part of the same diff, but is written last.
             rendered.documents(None).push(set.document());
@@ -186,6 +187,11 @@ impl DiffResult {
     ) -> Result<Applied> {
         let Self { set, namespaces, owner } = self;
         let inventory = set.document();
+        if !options.force_conflicts {
+            let compared = namespaces.iter().filter_map(|one| one.differences.as_ref().ok());
+            let compared = compared.flat_map(|differences| &differences.objects);
+            contested::check(cx, cluster, &owner, &set.parent, compared)?;
+        }
         let (mut changes, mut objects) = (Vec::new(), Vec::new());
         for NamespaceDocuments { namespace, documents, differences } in &namespaces {
             let namespace = namespace.as_deref();

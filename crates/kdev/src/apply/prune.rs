@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kdev_core::kube::applyset::{self, Member, Set};
+use kdev_core::kube::applyset::{self, Member, Parent, Set};
 use kdev_core::kube::owner::Owner;
 use kdev_core::text::list;
 use serde_json::Value;
@@ -36,8 +36,18 @@ pub(crate) struct PrunePlan<'a> {
     /// Objects that are no longer in the manifests, and that other sets contain.
     shared: Shared,
     takeover: Takeover,
+    /// Objects of the sets to take over that are no longer in the manifests.
+    leftovers: Vec<Leftovers>,
     /// Whether nothing has to be recorded.
     is_unchanged: bool,
+}
+
+/// Objects of a set to take over that are no longer in the manifests.
+struct Leftovers {
+    taken: Set,
+    objects: BTreeMap<Member, Value>,
+    /// Those that sets of other projects contain, too.
+    shared: Shared,
 }
 
 impl<'a> PrunePlan<'a> {
@@ -61,6 +71,7 @@ impl<'a> PrunePlan<'a> {
             stale: BTreeMap::new(),
             shared: Shared::none(&now.parent),
             takeover: Takeover::default(),
+            leftovers: Vec::new(),
             is_unchanged: true,
         };
         if !set_differs && !Takeover::is_possible(&now.parent, &unchanged.live) {
@@ -85,9 +96,28 @@ impl<'a> PrunePlan<'a> {
             stale.extend(origin::find_unlabeled(cx, cluster, set)?);
         }
         stale.retain(|(namespace, id), _| !now.has(namespace, id));
-        let shared = Shared::take_from(cx, cluster, &now.parent, &mut stale)?;
+        let mut ours = takeover.parents();
+        ours.insert(now.parent.clone());
+        let shared = Shared::take_from_except(cx, cluster, &now.parent, &ours, &mut stale)?;
+        let mut leftovers = Vec::new();
+        for (taken, mut objects) in takeover.leftovers(now) {
+            let is_stale = |member: &Member| stale.contains_key(member) || shared.contains(member);
+            objects.retain(|member, _| !is_stale(member));
+            let shared = Shared::take_from_except(cx, cluster, &taken.parent, &ours, &mut objects)?;
+            leftovers.push(Leftovers { taken, objects, shared });
+        }
         let is_unchanged = false;
-        Ok(Self { before, older, live, stale, shared, takeover, is_unchanged, ..unchanged })
+        Ok(Self {
+            before,
+            older,
+            live,
+            stale,
+            shared,
+            takeover,
+            leftovers,
+            is_unchanged,
+            ..unchanged
+        })
     }
 
     /// Whether the namespace of the record is one of the objects that do not exist yet.
@@ -122,16 +152,12 @@ impl<'a> PrunePlan<'a> {
         if self.is_unchanged {
             return Ok(());
         }
-        let leftovers = self.takeover.leftovers(&now);
-        sharing::move_objects(cx, cluster, &now.parent, &replaced, &leftovers)?;
         let mut set = now;
-        if !leftovers.is_empty() {
-            let members = members::as_members(&leftovers.into_keys().collect());
-            set = self
-                .takeover
-                .sets()
-                .cloned()
-                .fold(set, |set, taken| set.with(Set { members: members.clone(), ..taken }));
+        for leftovers in std::mem::take(&mut self.leftovers) {
+            let kept = self.prune_leftovers(&set.parent, leftovers, options)?;
+            if !kept.members.is_empty() {
+                set = set.with(kept);
+            }
         }
         if let Some(before) = self.before.take() {
             let kept = self.prune(&before, options)?;
@@ -157,16 +183,50 @@ impl<'a> PrunePlan<'a> {
 
     /// Asks the user if a prune will delete data.
     pub(crate) fn confirm(&self, options: ApplyOptions) -> Result<()> {
-        let Some(before) = self.before.as_ref().filter(|_| options.prune) else { return Ok(()) };
-        let deletion = Deletion::new(before, self.stale.clone(), options.delete_data);
-        deletion.confirm(self.cx, self.cluster, options.yes)
+        if !options.prune {
+            return Ok(());
+        }
+        let stale = self.before.iter().map(|before| (before, &self.stale));
+        let taken = self.leftovers.iter().map(|leftovers| (&leftovers.taken, &leftovers.objects));
+        for (set, objects) in stale.chain(taken) {
+            let deletion = Deletion::new(set, objects.clone(), options.delete_data);
+            deletion.confirm(self.cx, self.cluster, options.yes)?;
+        }
+        Ok(())
     }
 
     /// Deletes or reports the stale objects, and returns those that stay in the set.
     fn prune(&mut self, before: &Set, options: ApplyOptions) -> Result<BTreeSet<Member>> {
         let deletion = Deletion::new(before, self.stale.clone(), options.delete_data);
+        self.shared.leave_out(|namespace| options.prune && deletion.deletes_namespace(namespace));
+        self.delete_or_report(deletion, options)
+    }
+
+    /// Deletes or reports the leftovers of a set, and returns the part of the set that stays. Its
+    /// objects become members of `ours`, so that a later run finds them.
+    fn prune_leftovers(
+        &self,
+        ours: &Parent,
+        leftovers: Leftovers,
+        options: ApplyOptions,
+    ) -> Result<Set> {
+        let Leftovers { taken, mut objects, mut shared } = leftovers;
+        let deletion = Deletion::new(&taken, objects.clone(), options.delete_data);
+        shared.leave_out(|namespace| options.prune && deletion.deletes_namespace(namespace));
+        let kept = self.delete_or_report(deletion, options)?;
+        objects.retain(|member, _| kept.contains(member));
+        let replaced = self.takeover.parents();
+        sharing::move_objects(self.cx, self.cluster, ours, &replaced, &objects)?;
+        shared.release(self.cx, self.cluster, self.owner)?;
+        Ok(Set { members: members::as_members(&kept), ..taken })
+    }
+
+    fn delete_or_report(
+        &self,
+        deletion: Deletion,
+        options: ApplyOptions,
+    ) -> Result<BTreeSet<Member>> {
         let (kept, flags) = if options.prune {
-            self.shared.leave_out(|namespace| deletion.deletes_namespace(namespace));
             (deletion.run(self.cx, self.cluster)?, "--prune --delete-data")
         } else {
             (deletion.release_foreign(self.cx, self.cluster)?, "--prune")

@@ -18,7 +18,7 @@ use crate::event::Event;
 use crate::process::{Command, Failure};
 
 /// The field manager of applied fields.
-const FIELD_MANAGER: &str = "kdev";
+pub(super) const FIELD_MANAGER: &str = "kdev";
 /// Takes over fields from other field managers.
 const FORCE_CONFLICTS: &str = "--force-conflicts";
 /// Prints the objects as they are after the apply.

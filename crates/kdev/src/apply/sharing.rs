@@ -70,6 +70,24 @@ impl OtherSets {
         others.into_iter().filter(|parent| self.0.contains_key(parent)).collect()
     }
 
+    /// Describes the other sets that contain an object, except for those of the same folder and
+    /// those of the same manifests.
+    pub(crate) fn of_other_projects(
+        &self,
+        owner: &Owner,
+        ours: &Parent,
+        object: &Value,
+    ) -> Vec<String> {
+        let is_other = |parent: &&Parent| {
+            let origin = self.origin(parent);
+            !origin.is_some_and(|origin| {
+                owner.is_successor_of(&origin) || owner.has_manifests_of(&origin)
+            })
+        };
+        let others = self.containing(ours, object);
+        others.iter().filter(is_other).map(|parent| self.describe(parent)).collect()
+    }
+
     fn origin(&self, parent: &Parent) -> Option<Origin> {
         self.0.get(parent)?.as_ref().and_then(Origin::read)
     }
@@ -104,7 +122,20 @@ impl Shared {
         ours: &Parent,
         objects: &mut BTreeMap<Member, Value>,
     ) -> Result<Self> {
-        let others = OtherSets::read(cx, cluster, ours, objects.values())?;
+        Self::take_from_except(cx, cluster, ours, &BTreeSet::new(), objects)
+    }
+
+    /// Removes the objects from `objects` that sets of other projects contain. The sets of
+    /// `same_project` do not count.
+    pub(crate) fn take_from_except(
+        cx: &Cx,
+        cluster: &Cluster,
+        ours: &Parent,
+        same_project: &BTreeSet<Parent>,
+        objects: &mut BTreeMap<Member, Value>,
+    ) -> Result<Self> {
+        let mut others = OtherSets::read(cx, cluster, ours, objects.values())?;
+        others.0.retain(|parent, _| !same_project.contains(parent));
         let is_shared = |object: &Value| {
             !others.containing(ours, object).is_empty()
                 || Owners::read(object).foreign_set(ours).is_some()
@@ -113,6 +144,10 @@ impl Shared {
             std::mem::take(objects).into_iter().partition(|(_, object)| is_shared(object));
         *objects = only_ours;
         Ok(Self { ours: ours.clone(), objects: shared, others })
+    }
+
+    pub(crate) fn contains(&self, member: &Member) -> bool {
+        self.objects.contains_key(member)
     }
 
     /// Leaves out the objects of namespaces that will be deleted, and so cannot stay.

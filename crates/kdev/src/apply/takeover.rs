@@ -78,10 +78,14 @@ impl Takeover {
         self.sets().map(|set| set.parent.clone()).collect()
     }
 
-    /// Returns the objects that are no longer in the manifests. The next run can prune them.
-    pub(crate) fn leftovers(&self, now: &Set) -> BTreeMap<Member, Value> {
-        let all = self.sets.iter().flat_map(|(_, objects)| objects.clone());
-        all.filter(|((namespace, id), _)| !now.has(namespace, id)).collect()
+    /// Returns the sets with their objects that are no longer in the manifests.
+    pub(crate) fn leftovers(&self, now: &Set) -> Vec<(Set, BTreeMap<Member, Value>)> {
+        let leftovers = |(set, objects): &(Set, BTreeMap<Member, Value>)| {
+            let mut objects = objects.clone();
+            objects.retain(|(namespace, id), _| !now.has(namespace, id));
+            (set.clone(), objects)
+        };
+        self.sets.iter().map(leftovers).collect()
     }
 
     /// Whether the next run has nothing to take over.

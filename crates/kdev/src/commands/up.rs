@@ -159,7 +159,8 @@ fn connect(
     let connect =
         || run_both(|| ImageStore::connect_for_build(cx, config), || Kubeconfig::read(cx, target));
     let ((store, kubeconfig), owner) = run_both(connect, find_owner);
-    let (store, owner) = (store?, owner?);
+    let (store, mut owner) = (store?, owner?);
+    owner.set_manifests(config.manifests.iter().flatten().map(|path| path.to_string_lossy()));
     let cluster = Cluster::select(cx, kubeconfig?, target, config)?;
     Ok((store, cluster, owner))
 }

@@ -28,6 +28,7 @@ pub(crate) fn find(
         machine: machine.clone(),
         host,
         directory: path.clone(),
+        manifests: Vec::new(),
         repository,
         fallback_cause,
     };
