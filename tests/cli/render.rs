@@ -120,16 +120,24 @@ fn json_has_text_and_fields() {
 }
 
 #[test]
-fn missing_build_is_error() {
+fn missing_build_has_placeholder_tag() {
     let project = project();
     project.config("image = \"nosuch\"").write(
         "k8s/app.yaml",
         "kind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c, image: nosuch}]}\n",
     );
-    project.run(&["render"]).code(90).stdout("").stderr(
-        "error: image `nosuch:latest` has not been built yet
-  help: run `cargo kdev up` to build it\n",
-    );
+    let rendered = "image: nosuch:kdev-000000000000, imagePullPolicy: Never";
+    let rest =
+        "so the tag `kdev-000000000000` in the output is a placeholder; `up` builds the image\n";
+    let ran = project.run(&["render"]);
+    ran.code(0)
+        .stderr(&format!("        Note image `nosuch:latest` has not been built yet, {rest}"));
+    assert!(ran.out().contains(rendered), "{}", ran.out());
+    // Nor is Docker needed.
+    project.write("fake/docker-down", "Cannot connect to the Docker daemon at unix:///x.\n");
+    let ran = project.run(&["render"]);
+    ran.code(0).stderr(&format!("        Note cannot connect to the Docker daemon, {rest}"));
+    assert!(ran.out().contains(rendered), "{}", ran.out());
 }
 
 #[test]

@@ -3,16 +3,17 @@
 
 use std::path::PathBuf;
 
+use kdev_core::image::reference::PLACEHOLDER_TAG;
 use kdev_manifest::report::{ImageField, Mention};
 use kdev_manifest::update::ImageUpdate;
 use serde::Serialize;
 
-use crate::build;
+use crate::build::{self, Error as BuildError};
 use crate::cluster::kubeconfig::ClusterTarget;
 use crate::config::{Config, ConfigLayer, siblings};
 use crate::cx::Cx;
 use crate::docker::ImageStore;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::manifests::{self, Manifest, RenderTarget, shared};
 use crate::project::{PackageSelection, Project};
@@ -55,10 +56,28 @@ pub fn render(cx: &Cx, request: &RenderRequest) -> Result<Vec<Rendering>> {
     note_empty_lookup(cx, &manifests);
     let siblings = siblings::siblings(&project, &config);
     shared::note_unchanged(cx, &shared::shared_workloads(&manifests, &objects, &config, &siblings));
-    let store = ImageStore::connect(cx, &config)?;
-    let build = build::last_build(cx, &store, &config, &request.selection)?;
-    let update = manifests::image_update(&config, build.tag().unwrap_or_default());
+    let tag = last_tag(cx, &config, request)?;
+    let update = manifests::image_update(&config, &tag);
     manifests.into_iter().map(|manifest| render_one(manifest, &update)).collect()
+}
+
+/// Returns the tag of the last build. Without a build, notes that the tag is a placeholder.
+fn last_tag(cx: &Cx, config: &Config, request: &RenderRequest) -> Result<String> {
+    let build = ImageStore::connect(cx, config)
+        .map_err(Error::from)
+        .and_then(|store| Ok(build::last_build(cx, &store, config, &request.selection)?));
+    let cause = match build {
+        Ok(build) => return Ok(build.tag().unwrap_or_default().to_owned()),
+        Err(
+            error @ (Error::Build(BuildError::NotBuilt { .. }) | Error::Docker(_) | Error::Tool(_)),
+        ) if !error.is_interrupt() => error.to_string(),
+        Err(error) => return Err(error),
+    };
+    let text = format!(
+        "{cause}, so the tag `{PLACEHOLDER_TAG}` in the output is a placeholder; `up` builds the image"
+    );
+    cx.emit(Event::Note { text });
+    Ok(PLACEHOLDER_TAG.to_owned())
 }
 
 fn note_empty_lookup(cx: &Cx, manifests: &[Manifest]) {
