@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::reference::{CONTENT_TAG_PREFIX, Name, Reference, is_content_tag};
+use super::reference::{CONTENT_TAG_PREFIX, Name, Reference, TAG_DIGITS, is_content_tag};
 
 /// The label with which containerd's CRI, since 1.7, protects an image from the kubelet's
 /// garbage collection, and its value.
@@ -75,7 +75,7 @@ pub struct Removal {
 pub fn pattern(name: &Name) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/:_-".contains(c);
     let plain = name.to_string().replace(|c| !is_plain(c), ".");
-    format!("^{plain}:{CONTENT_TAG_PREFIX}")
+    format!("^{plain}:{CONTENT_TAG_PREFIX}[0-9a-f]{{{TAG_DIGITS}}}$")
 }
 
 /// Returns the pattern for the builds of an image; `None` if the reference is no build.

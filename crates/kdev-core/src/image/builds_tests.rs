@@ -140,8 +140,8 @@ fn freed_bytes_exclude_layers_of_other_builds() {
 #[test]
 fn pattern_matches_only_plain_characters() {
     let table = [
-        ("app", Some("^docker.io/library/app:kdev-")),
-        ("[::1]:5000/a_b", Some("^.::1.:5000/a_b:kdev-")),
+        ("app", Some("^docker.io/library/app:kdev-[0-9a-f]{12}$")),
+        ("[::1]:5000/a_b", Some("^.::1.:5000/a_b:kdev-[0-9a-f]{12}$")),
     ];
     for (image, expected) in table {
         let reference = Reference::parse(image).unwrap().with_content_tag("0123456789abcdef");

@@ -24,7 +24,7 @@ pub const CONTENT_TAG_PREFIX: &str = "kdev-";
 /// A content tag for a rendering whose build is not known.
 pub const PLACEHOLDER_TAG: &str = "kdev-000000000000";
 /// Number of hex digits of the config digest in a content tag.
-const TAG_DIGITS: usize = 12;
+pub(super) const TAG_DIGITS: usize = 12;
 
 /// A normalized image reference: `app` and `docker.io/library/app:latest` are equal.
 ///
