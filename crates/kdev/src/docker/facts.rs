@@ -246,7 +246,7 @@ impl FactsCache {
 
     fn write(&self, facts: DockerFacts, is_stale: bool) {
         let kept = Kept { fingerprint: self.fingerprint.clone(), is_stale, facts };
-        let _ = json_file::write(&self.path, &kept);
+        let _ = json_file::write_limited(&self.path, &kept);
     }
 
     /// Records that the daemon could not push to this machine, also without other facts.

@@ -1,6 +1,6 @@
 //! What earlier runs have learned, in JSON files beside the layer cache: `builds/IMAGE.json`,
 //! `digests/ENDPOINT.json` and `rates/HOST.json` in `records`. A file that cannot be read
-//! counts as missing.
+//! counts as missing. A directory of `records` has a limited number of files.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -60,7 +60,7 @@ impl LayerCache {
 
     fn write_record(&self, kind: &str, name: &str, value: &impl serde::Serialize) {
         // Without a record, the next load is slower.
-        let _ = json_file::write(&self.record(kind, name), value);
+        let _ = json_file::write_limited(&self.record(kind, name), value);
     }
 
     fn record(&self, kind: &str, name: &str) -> PathBuf {
