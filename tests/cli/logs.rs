@@ -254,6 +254,27 @@ esac";
 }
 
 #[test]
+fn lines_of_pod_that_is_deleted_are_dim() {
+    let script = "at 01 a
+[ $1 = app-7c-a ] || exec sleep 60
+while [ ! -e $FAKE/deleted ]; do sleep 0.05; done
+at 02 b; sleep 0.5; at 03 c
+exec sleep 60";
+    let pods = ["app-7c-a", "app-7c-b"].map(|name| live_pod(name, 0, RUNNING));
+    let project = project(&pods, script);
+    project.write("fake/watch", "");
+    let mut follower = Follower::start(&project, &["--color", "always"]);
+    let first = follower.read(2);
+    assert!(first.contains("\u{1b}[0m a\n") && !first.contains("\u{1b}[2m"), "{first:?}");
+    let terminating = r#""deletionTimestamp":"2026-11-28T08:00:09Z","uid":"#;
+    change(&project, "MODIFIED", &pods[0].replace(r#""uid":"#, terminating));
+    project.write("fake/deleted", "");
+    let last = follower.read(2);
+    assert!(last.ends_with("\u{1b}[0m \u{1b}[2mc\u{1b}[0m\n"), "{last:?}");
+    follower.end();
+}
+
+#[test]
 fn skipped_run_of_new_pod_is_gap() {
     let script = "[ -z \"$previous\" ] || { at 05 'run 1'; exit 0; }
 at 08 'run 2'; exec sleep 60";

@@ -1,6 +1,7 @@
 //! One request for a log, which shows the lines that were not shown before.
 
 use std::io::Read;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -65,7 +66,8 @@ pub(crate) struct LogRequest<'a> {
     removed: Option<String>,
     /// The time after which lines are missing.
     gap: Option<Timestamp>,
-    pub(crate) is_terminating: AtomicBool,
+    /// Whether the pod is being deleted.
+    pub(crate) is_terminating: Arc<AtomicBool>,
 }
 
 /// The state within the output of a request.
@@ -100,7 +102,7 @@ impl<'a> LogRequest<'a> {
             last_note: String::new(),
             removed: None,
             gap: None,
-            is_terminating: AtomicBool::new(false),
+            is_terminating: Arc::default(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Follows a container over restarts and lost connections.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -88,8 +89,6 @@ impl<'a> Stream<'a> {
             }
             self.read_earlier_runs(&run)?;
             let (shown, started) = (self.request.shown(), Instant::now());
-            let is_terminating = self.pods.is_terminating(&self.uid);
-            self.request.is_terminating.store(is_terminating, Ordering::Relaxed);
             let ending = self.follow()?;
             if self.request.take_removed().is_some() && self.has_failed {
                 // Only an end without an error shows that the log was read completely.
@@ -166,14 +165,21 @@ impl<'a> Stream<'a> {
     /// Follows the log; ends the request at a silence of a kubelet that may have stopped.
     fn follow(&mut self) -> Result<Ending> {
         let cx = self.request.cx.clone();
+        let (pods, uid) = (self.pods, self.uid.clone());
+        let flag = Arc::clone(&self.request.is_terminating);
+        let update = move || flag.store(pods.is_terminating(&uid), Ordering::Relaxed);
+        update();
         if !self.may_stop {
-            return self.request.follow(&cx, &|| ());
+            return self.request.follow(&cx, &update);
         }
         let silence = Silence::new(cx.interrupt());
         let silent_cx = cx.with_interrupt(silence.end.clone());
         thread::scope(|scope| {
             scope.spawn(|| silence.watch());
-            let ending = self.request.follow(&silent_cx, &|| silence.interrupt());
+            let ending = self.request.follow(&silent_cx, &|| {
+                update();
+                silence.interrupt();
+            });
             silence.has_ended.store(true, Ordering::Relaxed);
             ending
         })
