@@ -108,7 +108,7 @@ pub fn removed_fields(live: &Value, merged: &Value, manager: &str) -> Vec<String
     let is_parent = |path: &Path| {
         removed.iter().any(|other| other.len() > path.len() && other.starts_with(path))
     };
-    removed.iter().filter(|path| !is_parent(path)).map(|path| format_path(path)).collect()
+    removed.iter().filter(|path| !is_parent(path)).map(format_path).collect()
 }
 
 /// Returns the path of the first list item on a path that an object does not have, or the path.
