@@ -64,7 +64,9 @@ fn with_default(setting: Setting, project: &Project, config: &Config) -> ConfigV
         "image" => (config.image.name().familiar().into(), "package name"),
         "dockerfile" => match Config::resolve(project, ConfigLayer::default()) {
             Ok(config) => (path(&config.dockerfile), "found"),
-            Err(ConfigError::DockerfileNotFound { .. }) => (Value::Null, "not found"),
+            Err(
+                ConfigError::DockerfileNotFound { .. } | ConfigError::ContainerfileNotFound { .. },
+            ) => (Value::Null, "not found"),
             Err(_) => (Value::Null, "default"),
         },
         "context" => (Value::Null, "folder of the Dockerfile"),

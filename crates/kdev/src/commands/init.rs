@@ -149,6 +149,7 @@ fn inspect_builder(cx: &Cx, config: &Config) -> Result<ImageBuilder> {
 fn find_dockerfile(project: &Project) -> Result<Option<PathBuf>> {
     match Config::resolve(project, ConfigLayer::default()) {
         Ok(config) => Ok(Some(config.dockerfile)),
+        Err(ConfigError::ContainerfileNotFound { .. }) => Ok(None),
         Err(ConfigError::DockerfileNotFound { path }) => {
             Ok(Some(path).filter(|path| *path != project.dir.join("Dockerfile")))
         }

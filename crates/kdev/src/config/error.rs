@@ -38,6 +38,12 @@ pub enum Error {
     /// The image name is not a valid reference.
     #[error("invalid image name")]
     InvalidImageName(#[source] ReferenceError),
+    /// There is neither a `Containerfile` nor a Dockerfile for Podman.
+    #[error("neither `Containerfile` nor `Dockerfile` found in `{}`", dir.display())]
+    ContainerfileNotFound {
+        /// The directory of the package.
+        dir: PathBuf,
+    },
     /// The Dockerfile does not exist.
     #[error("Dockerfile not found at `{}`", path.display())]
     DockerfileNotFound {
@@ -69,6 +75,10 @@ impl Error {
             Self::InvalidValue { location, reason, .. } => value_help(location, &reason.0),
             Self::InvalidImageName(_) => {
                 "set `image = \"name\"` in `[package.metadata.kdev]`".to_owned()
+            }
+            Self::ContainerfileNotFound { .. } => {
+                "create one of them, or set `dockerfile = \"path\"` in `[package.metadata.kdev]`"
+                    .to_owned()
             }
             Self::DockerfileNotFound { .. } => {
                 "create it, or set `dockerfile = \"path\"` in `[package.metadata.kdev]`".to_owned()

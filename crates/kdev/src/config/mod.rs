@@ -4,6 +4,7 @@
 //! the package's table, the workspace's table, defaults.
 //!
 //! - `builder.rs`: the value of the key `builder`
+//! - `dockerfile.rs`: finds the Dockerfile
 //! - `keep.rs`: the value of the key `keep`
 //! - `keys.rs`: reads the keys of a table
 //! - `node_settings.rs`: settings of single nodes
@@ -11,6 +12,7 @@
 //! - `siblings.rs`: the images of the other packages of the workspace
 
 mod builder;
+mod dockerfile;
 mod error;
 mod keep;
 mod keys;
@@ -156,7 +158,8 @@ impl Config {
     /// Reads and merges all layers; `flags` has the highest precedence.
     pub(crate) fn resolve(project: &Project, flags: ConfigLayer) -> Result<Self> {
         let layer = merge_layers(flags, project)?;
-        let dockerfile = find_dockerfile(project, layer.dockerfile.clone())?;
+        let builder = layer.builder.clone().unwrap_or_default();
+        let dockerfile = dockerfile::find(project, layer.dockerfile.as_deref(), &builder)?;
         Self::assemble(project, layer, dockerfile)
     }
 
@@ -339,17 +342,6 @@ fn read_local_file(dir: &Path) -> Result<ConfigLayer> {
     let table =
         toml::from_str(&text).map_err(|e| Error::invalid("kdev", &location, e.to_string()))?;
     ConfigLayer::from_table(table, dir, &location)
-}
-
-/// Returns the configured Dockerfile, or the package's, or the workspace's.
-fn find_dockerfile(project: &Project, configured: Option<PathBuf>) -> Result<PathBuf> {
-    let own = project.dir.join("Dockerfile");
-    let candidates = match configured {
-        Some(path) => vec![path],
-        None => vec![own, project.workspace_root.join("Dockerfile")],
-    };
-    let found = candidates.iter().find(|path| path.is_file()).cloned();
-    found.ok_or_else(|| Error::DockerfileNotFound { path: candidates[0].clone() })
 }
 
 /// Escapes a directory, so that it can be the beginning of a glob.

@@ -96,6 +96,10 @@ impl ImageStore {
         }
     }
 
+    pub(crate) fn is_podman(&self) -> bool {
+        matches!(self, Self::Podman(_))
+    }
+
     /// Returns the default platform of builds.
     pub(crate) fn platform(&self) -> Option<&str> {
         match self {
