@@ -61,6 +61,7 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
     let project = Project::read(cx, &request.selection)?;
     let mut config = Config::resolve(&project, request.flags.clone())?;
     let (store, cluster, owner) = connect(cx, &config, &request.target)?;
+    config = config.with_detected_builder(&project, &request.flags, store.is_podman())?;
     let target = RenderTarget::Cluster(&cluster, &request.target);
     let manifests = Manifest::read_all(cx, &config, target)?;
     let mut objects = manifests::collect_objects(&manifests, &config)?;
