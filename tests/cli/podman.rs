@@ -166,6 +166,59 @@ fn failed_build_with_one_user_id_notes_how_to_add_ids() {
 }
 
 #[test]
+fn containerfile_is_preferred_by_podman_and_unknown_to_docker() {
+    let file = |project: &Project| {
+        let build = podman_calls(project, "build").pop().unwrap_or_default();
+        let path = build.split(" --file ").nth(1).and_then(|rest| rest.split(' ').next());
+        path.and_then(|path| path.rsplit('/').next()).unwrap_or_default().to_owned()
+    };
+    // Podman is detected, then configured.
+    let project = project();
+    project.write("Containerfile", "FROM scratch\n");
+    project.run(&["up"]).code(0);
+    assert_eq!(file(&project), "Containerfile");
+    project.remove("Dockerfile");
+    project.run(&["up", "--builder", "podman"]).code(0);
+    project.run(&["up"]).code(0);
+    assert_eq!(file(&project), "Containerfile");
+    project.remove("Containerfile");
+    let ran = project.run(&["up", "--builder", "podman"]);
+    let expected = "error: neither `Containerfile` nor `Dockerfile` found in `";
+    assert!(ran.code(90).err().starts_with(expected), "{}", ran.err());
+    let help =
+        "help: create one of them, or set `dockerfile = \"path\"` in `[package.metadata.kdev]`\n";
+    assert!(ran.err().ends_with(help), "{}", ran.err());
+
+    let docker = Project::new();
+    docker.write("Containerfile", "FROM scratch\n");
+    docker.run(&["up"]).code(0);
+    assert!(docker.calls().contains("/Dockerfile "), "{}", docker.calls());
+    docker.remove("Dockerfile");
+    for builder in ["docker", "auto"] {
+        let ran = docker.run(&["up", "--builder", builder]);
+        assert!(ran.code(90).err().starts_with("error: Dockerfile not found at "), "{}", ran.err());
+    }
+    // The advice of the error.
+    docker.config("dockerfile = \"Containerfile\"\n").run(&["up"]).code(0);
+}
+
+#[test]
+fn failed_build_for_other_platform_notes_emulation() {
+    let project = project();
+    project.nodes(&[("n1", "10.0.0.1", "arm64")]);
+    project.write("fake/podman-build-fails", "exec /bin/sh: Exec format error\n");
+    let note = "        Note Podman builds for linux/arm64, the platform of the nodes, and line 2 of `Dockerfile` runs a program, which requires emulation; run `sudo apt-get install qemu-user-static` if it is not installed\n";
+    let ran = project.run(&["up"]);
+    assert!(!ran.code(125).err().contains("Note"), "{}", ran.err());
+    project.write("Dockerfile", "FROM alpine\nRUN true\n");
+    let ran = project.run(&["up"]);
+    assert!(ran.code(125).err().contains(note), "{}", ran.err());
+    project.nodes(&[("n1", "10.0.0.1", "amd64")]);
+    let ran = project.run(&["up"]);
+    assert!(!ran.code(125).err().contains("Note"), "{}", ran.err());
+}
+
+#[test]
 fn tags_of_old_builds_are_removed_from_podman() {
     let project = project();
     let name = |number: usize| format!("localhost/app:kdev-{number:012}");

@@ -93,7 +93,7 @@ pub(crate) fn build(cx: &Cx, store: &ImageStore, config: &Config) -> Result<Buil
     result.map_err(|error| match error {
         Error::Failed { name, source, .. } => {
             store.forget_facts(cx, config.builder_name());
-            note_failed_build(cx, store, &outputs);
+            note_failed_build(cx, store, config, &outputs);
             let hint = context::find_hint(config, &dockerfile);
             let hint = hint.or_else(|| target_dir.clone().map(ContextHint::Target));
             Error::Failed { name, source, hint }
@@ -108,7 +108,9 @@ pub(crate) fn build(cx: &Cx, store: &ImageStore, config: &Config) -> Result<Buil
         );
         cx.emit(Event::Note { text });
     }
-    let id = outputs.read_id(store, config).inspect_err(|_| note_failed_build(cx, store, &outputs));
+    let id = outputs
+        .read_id(store, config)
+        .inspect_err(|_| note_failed_build(cx, store, config, &outputs));
     let id = match id? {
         Some(id) => id,
         None => fs::read_to_string(iid.path()).map_err(process::Error::read(iid.path()))?,
@@ -127,8 +129,10 @@ pub(crate) fn build(cx: &Cx, store: &ImageStore, config: &Config) -> Result<Buil
 }
 
 /// Notes possible reasons why a build has failed.
-fn note_failed_build(cx: &Cx, store: &ImageStore, outputs: &Outputs) {
-    for text in store.build_hint(cx).into_iter().chain(outputs.failure_hint()) {
+fn note_failed_build(cx: &Cx, store: &ImageStore, config: &Config, outputs: &Outputs) {
+    let hints =
+        [store.build_hint(cx), platform::failure_hint(store, config), outputs.failure_hint()];
+    for text in hints.into_iter().flatten() {
         cx.emit(Event::Note { text });
     }
 }

@@ -162,6 +162,18 @@ pub(crate) fn check_programs(config: &Config, dockerfile: &str) -> Result<()> {
     Ok(())
 }
 
+/// Returns a possible reason why Podman has failed to build for the platform that kdev has chosen.
+/// Podman does not report the platforms whose programs it can run.
+pub(crate) fn failure_hint(store: &ImageStore, config: &Config) -> Option<String> {
+    let platform = config.platform.as_ref().filter(|_| store.is_podman())?;
+    let dockerfile = fs::read(&config.dockerfile).unwrap_or_default();
+    let line = sources::platform_use(config, &String::from_utf8_lossy(&dockerfile)).first_run?;
+    let name = config.dockerfile.file_name().unwrap_or_default().display();
+    Some(format!(
+        "Podman builds for {platform}, the platform of the nodes, and line {line} of `{name}` runs a program, which requires emulation; run `sudo apt-get install qemu-user-static` if it is not installed"
+    ))
+}
+
 /// Returns the platform of a program, from the first bytes of its file.
 fn program_platform(path: &Path) -> Option<&'static str> {
     let mut head = [0; 20];
