@@ -17,7 +17,8 @@ struct Round {
 
 #[expect(clippy::unnecessary_wraps, reason = "every case has this form")]
 pub(super) fn run(sh: &Shell, rounds: usize, section: &mut Section) -> Result<()> {
-    section.add_fact("work", format!("the e2e tests, {rounds} times in a row"));
+    let count = if rounds == 1 { "once".to_owned() } else { format!("{rounds} times in a row") };
+    section.add_fact("work", format!("the e2e tests, {count}"));
     let rounds: Vec<Round> = (1..=rounds).map(|number| run_round(sh, number)).collect();
     for (number, round) in (1..).zip(&rounds) {
         let Round { passed, failed, seconds, .. } = round;
