@@ -139,7 +139,9 @@ fn class(chars: &mut std::iter::Peekable<std::str::Chars>) -> Option<Part> {
     loop {
         let first = match chars.next()? {
             ']' if !ranges.is_empty() => return Some(Part::Class { is_negated, ranges }),
-            '*' | '?' | '[' => return None,
+            '*' | '?' => return None,
+            // A named class, such as `[:alpha:]`.
+            '[' if chars.peek() == Some(&':') => return None,
             '\\' => chars.next()?,
             c => c,
         };
@@ -232,7 +234,10 @@ mod tests {
             ("[^a-c]x\n", "bx", Some(false)),
             ("a\\*\n", "a*", Some(true)),
             ("a\\*\n", "ab", Some(false)),
+            ("b[[]1]\n", "b[1]", Some(true)),
             ("[\n", "a", None),
+            ("[[:alpha:]]\n", "a", None),
+            ("[*]\n", "a", None),
             // A pattern that changes nothing for a folder does not apply to its content.
             ("a\n!a/b\na\n", "a/b", Some(false)),
             ("a\n!a/b\na\n", "a/c", Some(true)),
