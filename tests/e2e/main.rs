@@ -25,6 +25,7 @@ mod far_docker;
 mod fault_injection;
 mod fields;
 mod follow;
+mod ignore_patterns;
 mod images;
 mod init;
 mod inner_loop;
