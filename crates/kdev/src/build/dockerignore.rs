@@ -1,7 +1,7 @@
-//! The files that `.dockerignore` keeps out of the build context.
+//! The files that `.dockerignore`, or `.containerignore` for Podman, keeps out of the build context.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use kdev_core::dockerignore::Dockerignore as Patterns;
 
@@ -9,19 +9,14 @@ use kdev_core::dockerignore::Dockerignore as Patterns;
 #[derive(Debug, Default)]
 pub(crate) struct Dockerignore(Patterns);
 
-/// Returns the files that can have the patterns, in the order of their precedence. Docker's
-/// legacy builder only reads the second one.
-pub(crate) fn files(dockerfile: &Path, context: &Path) -> [PathBuf; 2] {
-    let mut own = dockerfile.as_os_str().to_owned();
-    own.push(".dockerignore");
-    [own.into(), context.join(".dockerignore")]
-}
-
 impl Dockerignore {
     /// Reads the file of the Dockerfile, else that of the context.
     pub(crate) fn read(dockerfile: &Path, context: &Path) -> Self {
-        let texts = files(dockerfile, context).map(fs::read_to_string);
-        let text = texts.into_iter().find_map(Result::ok).unwrap_or_default();
+        let mut own = dockerfile.as_os_str().to_owned();
+        own.push(".dockerignore");
+        let text = fs::read_to_string(own)
+            .or_else(|_| fs::read_to_string(context.join(".dockerignore")))
+            .unwrap_or_default();
         Self(Patterns::parse(&text))
     }
 

@@ -27,7 +27,7 @@ pub(crate) fn check(
     artifacts: Option<&[Artifact]>,
 ) -> Result<Vec<String>, StaleCopy> {
     let Ok(context) = config.context.canonicalize() else { return Ok(Vec::new()) };
-    let ignore = Dockerignore::read(&config.dockerfile, &config.context);
+    let ignore = Dockerignore::read(config);
     let check = Check { config, context, ignore, artifacts };
     let sources = sources::configured_sources(config, dockerfile);
     let mut notes = Vec::new();

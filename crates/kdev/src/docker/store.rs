@@ -96,6 +96,7 @@ impl ImageStore {
         }
     }
 
+    /// Returns whether Podman builds the images.
     pub(crate) fn is_podman(&self) -> bool {
         matches!(self, Self::Podman(_))
     }
