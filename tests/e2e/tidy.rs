@@ -1,9 +1,12 @@
-//! Older builds: which ones leave the nodes and Docker.
+//! Older builds: which ones leave the nodes and Docker, and which ones survive the kubelet's
+//! image garbage collection.
 
 use serde_json::Value;
 
+use crate::exclusive::{Claim, Part};
+use crate::kubelet::ReconfiguredKubelet;
 use crate::lab::{docker, images_on, in_node, kubectl, run, stderr_text, wait_for};
-use crate::test_service::{NODES, Service};
+use crate::test_service::{NODES, Service, deployment};
 
 /// Returns the rows of `images` in one place; this machine has no node.
 fn rows(service: &Service, node: Option<&str>) -> Vec<Value> {
@@ -87,4 +90,46 @@ fn each_up_leaves_the_newest_builds() {
     assert_eq!(left, ["docker.io/library/tidy:kdev-mine", "docker.io/library/tidy:mine"]);
     assert_eq!(images_on("node-2", "/tidy:"), [""; 0]);
     assert_eq!(rows(&service, None).len(), 1);
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn newest_build_survives_image_garbage_collection() {
+    // Only containerd 1.7 and newer report pins to the kubelet.
+    let node = "node-2";
+    let service = Service::with_claim("pinned", Claim::access().breaks(Part::Pods(node)));
+    service.pin_to(node);
+    service.up_ok();
+    service.set_page("second");
+    service.up_ok();
+    // Without pods, a build is removed unless it is pinned.
+    let idle = deployment("pinned", "").replace("replicas: 2", "replicas: 0");
+    service.write("k8s/all.yaml", &idle);
+    service.up_ok();
+    wait_for("the pods to end", || service.pods().is_empty().then_some(()));
+    let all = images_on(node, "/pinned:kdev-");
+    assert_eq!(all.len(), 2, "{all:?}");
+    let newest: Vec<String> = records(node, "/pinned:kdev-")
+        .iter()
+        .filter(|line| line.contains("io.cri-containerd.pinned=pinned"))
+        .map(|line| line.split_whitespace().next().unwrap().to_owned())
+        .collect();
+    // The disk is always fuller than this, so that the kubelet removes all images that it may.
+    let keys =
+        "imageMinimumGCAge: 1ms\nevictionHard:\n  memory.available: 50Mi\n  imagefs.available: 99%";
+    let kubelet = ReconfiguredKubelet::start(&service.permit, service.dir(), node, keys);
+    wait_for("the collection", || (images_on(node, "/pinned:kdev-").len() < 2).then_some(()));
+    assert_eq!(images_on(node, "/pinned:kdev-"), newest);
+    drop(kubelet);
+    wait_for("the node to accept pods", || {
+        let taints =
+            run(&mut kubectl("pinned", &["get", "node", node, "--output=jsonpath={.spec.taints}"]));
+        (!taints.contains("disk-pressure")).then_some(())
+    });
+
+    // An image that was removed nevertheless is loaded again, without a build.
+    run(&mut in_node(node, &["ctr", "-n", "k8s.io", "images", "rm", "--sync", &newest[0]]));
+    let stderr = service.up_ok();
+    assert!(stderr.contains("Loaded node-2"), "{stderr}");
+    assert_eq!(images_on(node, "/pinned:kdev-"), newest);
 }
