@@ -71,7 +71,7 @@ fn unknown_builder_is_rejected_in_file_and_flag() {
     project.write("kdev.local.toml", "builder = \"kaniko\"\n");
     let ran = project.run(&["up", "--dry-run"]);
     let expected = "error: invalid value for `builder` in `[ROOT]/kdev.local.toml`
-  caused by: expected `auto`, `docker`, `buildx:NAME`, or `podman`, found `kaniko`
+  caused by: expected `auto`, `docker`, `buildx:NAME`, `podman`, or `cargo`, found `kaniko`
   help: see `docs/configuration.md` for valid values
 ";
     assert_eq!(ran.code(90).err(), expected);

@@ -150,7 +150,7 @@ fn configuration_page_has_every_key() {
         list.split('"').skip(1).step_by(2).map(str::to_owned).collect::<BTreeSet<_>>()
     };
     let (top, node) = (keys("KEYS"), keys("NODE_KEYS"));
-    for key in top.iter().filter(|key| *key != "nodes") {
+    for key in top.iter().filter(|key| !["container", "nodes"].contains(&key.as_str())) {
         assert!(page.contains(&format!("\n{key} = ")), "no example of `{key}`");
     }
     for key in &node {
@@ -321,7 +321,7 @@ fn doctor_page_has_every_check() {
     let rows = section(&page, "## Checks").lines().filter(|line| line.starts_with("| `"));
     let listed: BTreeSet<&str> =
         rows.flat_map(|row| quoted(row.split('|').nth(1).unwrap())).collect();
-    let tools = ["docker", "podman", "kubectl", "ssh", "helm"];
+    let tools = ["cargo", "docker", "podman", "kubectl", "ssh", "helm"];
     for check in &listed {
         assert!(literals.contains(check) || tools.contains(check), "no check is named `{check}`");
     }

@@ -31,7 +31,7 @@ pub(crate) struct ClusterArgs {
 /// The program that builds the image, and that has it afterwards.
 #[derive(Debug, Args)]
 pub(crate) struct BuilderArgs {
-    /// Program that builds the image: auto, docker, buildx:NAME, or podman [default: auto]
+    /// Program that builds the image: auto, docker, buildx:NAME, podman, or cargo [default: auto]
     #[arg(long, env = "KDEV_BUILDER", hide_env_values = true, value_name = "BUILDER")]
     pub(crate) builder: Option<BuilderChoice>,
 }

@@ -46,7 +46,7 @@ mod tools;
 
 pub use apply::Error as ApplyError;
 pub use apply::server_side::ApplyOptions;
-pub use build::{ContextHint, Error as BuildError, StaleCopy, StaleCopyFix};
+pub use build::{AssembleError, ContextHint, Error as BuildError, StaleCopy, StaleCopyFix};
 pub use cluster::kubeconfig::ClusterTarget;
 pub use cluster::{Error as ClusterError, RejectedCredentials};
 pub use commands::config::{ConfigRequest, ConfigValue, config as list_settings};
@@ -67,7 +67,7 @@ pub use commands::up::{UpRequest, up};
 pub use commands::values::{ValueKind, ValuesRequest, list_values};
 pub use commands::why::{WhyReport, WhyRequest, WorkloadReport, why};
 pub use config::Error as ConfigError;
-pub use config::{BuilderChoice, ConfigLayer, KeepBuilds, NodeSettings};
+pub use config::{BuilderChoice, ConfigLayer, ContainerConfig, KeepBuilds, NodeSettings};
 pub use cx::{BuildOutput, Cx, DockerSettings, Interrupt};
 pub use details::Details;
 pub use docker::{DockerHost, Engine, Error as DockerError, run_namespace_helper};

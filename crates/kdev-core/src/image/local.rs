@@ -29,14 +29,26 @@ pub enum Engine {
     Docker,
     /// Podman.
     Podman,
+    /// cargo, whose programs kdev puts into images.
+    Cargo,
 }
 
 impl Engine {
+    /// Returns the program that pulls images of others.
+    #[must_use]
+    pub fn puller(self) -> Self {
+        match self {
+            Self::Docker | Self::Cargo => Self::Docker,
+            Self::Podman => Self::Podman,
+        }
+    }
+
     /// Returns the name of its program.
     pub fn program(self) -> &'static str {
         match self {
             Self::Docker => "docker",
             Self::Podman => "podman",
+            Self::Cargo => "cargo",
         }
     }
 }
@@ -46,6 +58,7 @@ impl fmt::Display for Engine {
         f.write_str(match self {
             Self::Docker => "Docker",
             Self::Podman => "Podman",
+            Self::Cargo => "the layer cache",
         })
     }
 }

@@ -20,6 +20,20 @@ pub(crate) struct Artifact {
     pub(crate) files: Vec<PathBuf>,
     /// The source file of the crate root, if the artifact is a program.
     pub(crate) program_root: Option<PathBuf>,
+    /// The program, if the artifact is one.
+    pub(crate) program: Option<BuiltProgram>,
+}
+
+/// A program that cargo has built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BuiltProgram {
+    pub(crate) path: PathBuf,
+    /// The name of the cargo target.
+    pub(crate) name: String,
+    /// The `Cargo.toml` of its package.
+    pub(crate) manifest: PathBuf,
+    /// Whether it is a binary, and not an example or a test.
+    pub(crate) is_binary: bool,
 }
 
 /// Adds the flag with which cargo prints messages to stdout, and diagnostics to stderr as
@@ -55,10 +69,16 @@ struct Message {
     executable: Option<PathBuf>,
     #[serde(default)]
     target: Target,
+    #[serde(default)]
+    manifest_path: PathBuf,
 }
 
 #[derive(Default, Deserialize)]
 struct Target {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    kind: Vec<String>,
     #[serde(default)]
     src_path: PathBuf,
 }
@@ -81,10 +101,17 @@ pub(crate) fn read_messages(lines: Vec<String>) -> (Vec<Artifact>, Vec<String>) 
 
 impl From<Message> for Artifact {
     fn from(message: Message) -> Self {
-        let program_root = message.executable.as_ref().map(|_| message.target.src_path);
+        let target = message.target;
+        let program = message.executable.as_ref().map(|path| BuiltProgram {
+            path: path.clone(),
+            name: target.name,
+            manifest: message.manifest_path,
+            is_binary: target.kind.iter().any(|kind| kind == "bin"),
+        });
+        let program_root = program.as_ref().map(|_| target.src_path);
         let mut files = message.filenames;
         files.extend(message.executable.filter(|path| !files.contains(path)));
-        Self { files, program_root }
+        Self { files, program_root, program }
     }
 }
 
@@ -144,9 +171,18 @@ mod tests {
         ];
         let (artifacts, other) = read_messages(lines.into());
         let files = vec![PathBuf::from("/t/a")];
-        let program =
-            Artifact { files: files.clone(), program_root: Some("/p/src/main.rs".into()) };
-        assert_eq!(artifacts, [program, Artifact { files, program_root: None }]);
+        let program = BuiltProgram {
+            path: "/t/a".into(),
+            name: "a".to_owned(),
+            manifest: "/p/Cargo.toml".into(),
+            is_binary: true,
+        };
+        let program = Artifact {
+            files: files.clone(),
+            program_root: Some("/p/src/main.rs".into()),
+            program: Some(program),
+        };
+        assert_eq!(artifacts, [program, Artifact { files, program_root: None, program: None }]);
         assert_eq!(other, ["printed by a macro"]);
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::build::assemble::error::Error as AssembleError;
 use crate::details::Details;
 use crate::process::{self, Failure, Outcome};
 use crate::{docker, tools};
@@ -99,6 +100,9 @@ pub enum Error {
         /// The platforms, separated by commas.
         platforms: String,
     },
+    /// The image could not be assembled.
+    #[error(transparent)]
+    Assemble(#[from] AssembleError),
     /// Docker failed.
     #[error(transparent)]
     Docker(#[from] docker::Error),
@@ -133,6 +137,7 @@ impl Error {
                 "remove `--platform` from `docker-build` in `[package.metadata.kdev]` to build for the nodes"
                     .to_owned(),
             ),
+            Self::Assemble(error) => Some(error.help()),
             Self::Docker(error) => error.help(),
             Self::Tool(error) => error.help(),
             Self::Process(_) => None,

@@ -1,8 +1,10 @@
 //! Builds the image and tags it with a hash of its content: runs `cargo build` if it is
 //! configured, then `docker build` or `podman build`.
 //!
+//! - `assemble/`: assembles an image without Docker
 //! - `artifacts.rs`: the files that `cargo build` has written
 //! - `buildkit.rs`: finds Dockerfile features that require `BuildKit`
+//! - `cargo.rs`: runs `cargo build`
 //! - `context.rs`: finds the build context that a Dockerfile was written for
 //! - `dockerfile.rs`: parses the instructions of a Dockerfile
 //! - `dockerignore.rs`: the files that are not in the build context
@@ -14,7 +16,9 @@
 //! - `stale.rs`: finds copied programs that are not the ones that cargo has built
 
 mod artifacts;
+pub(crate) mod assemble;
 pub(crate) mod buildkit;
+mod cargo;
 mod context;
 mod dockerfile;
 mod dockerignore;
@@ -32,9 +36,9 @@ use std::time::Instant;
 
 use kdev_core::image::built::BuiltImage;
 use kdev_core::image::reference::Reference;
-use xshell::{Cmd, Shell, cmd};
+use xshell::{Cmd, Shell};
 
-use crate::build::artifacts::{Artifact, BuildArgs};
+use crate::build::cargo::run_build;
 use crate::build::outputs::Outputs;
 use crate::config::Config;
 use crate::cx::Cx;
@@ -43,18 +47,21 @@ use crate::event::Event;
 use crate::layers::cache::LayerCache;
 use crate::layers::push::{self, LayerRequest};
 use crate::layers::{export, extract};
-use crate::process::{self, Command, Failure, Outcome};
+use crate::process::{self, Command};
 use crate::project::PackageSelection;
-use crate::tools::{self, CARGO};
 
+pub use assemble::Error as AssembleError;
 pub(crate) use error::Result;
 pub use error::{ContextHint, Error, StaleCopy, StaleCopyFix};
 pub(crate) use rebuild::{build_source, image_source};
 
 /// Builds and tags the image. A dry run only shows the commands.
 pub(crate) fn build(cx: &Cx, store: &ImageStore, config: &Config) -> Result<BuiltImage> {
+    if let ImageStore::Assembled(images) = store {
+        return assemble::assemble(cx, images, config);
+    }
     let started = Instant::now();
-    let artifacts = cargo_build(cx, config)?;
+    let artifacts = cargo::build_if_configured(cx, config)?;
     let iid = tempfile::NamedTempFile::new().map_err(process::Error::write("a temporary file"))?;
     let sh = cx.shell()?;
     let image = config.image.familiar();
@@ -268,39 +275,6 @@ fn dry_run_image(cx: &Cx, store: &ImageStore, config: &Config, command: String) 
     }
 }
 
-/// Runs `cargo build` if it is configured. Returns the files that it has written, if it
-/// reports them.
-fn cargo_build(cx: &Cx, config: &Config) -> Result<Option<Vec<Artifact>>> {
-    let Some(args) = &config.cargo_build else {
-        return Ok(None);
-    };
-    let (cargo, package) = (CARGO.find()?, &config.package);
-    let sh = cx.shell()?;
-    // In the package's directory, so that its `.cargo/config.toml` applies.
-    sh.change_dir(&config.dir);
-    let command = |args: &[String]| {
-        Command::new(cmd!(sh, "{cargo} build --package {package} {args...}")).show_dir()
-    };
-    // Messages do not show the flags that are only for kdev.
-    let display = command(args).to_string();
-    if cx.is_dry_run() {
-        cx.emit(Event::WouldRun { command: display });
-        return Ok(None);
-    }
-    cx.emit(Event::Building { target: package.clone(), command: display.clone() });
-    let BuildArgs { args, has_messages } = artifacts::with_messages(args);
-    if !has_messages {
-        run_build(cx, command(&args), "cargo", package.clone(), display)?;
-        return Ok(None);
-    }
-    let failed = |failure| build_error(failure, "cargo", package.clone(), display);
-    let lines = command(&args).run_and_read(cx, "cargo").map_err(failed)?;
-    let (artifacts, other) = artifacts::read_messages(lines);
-    for line in other {
-        cx.emit(Event::ToolOutput { tool: "cargo", line });
-    }
-    Ok(Some(artifacts))
-}
 
 fn image_build<'a>(sh: &'a Shell, store: &ImageStore, config: &Config) -> Cmd<'a> {
     let mut cmd = store.build_cmd(sh);
@@ -327,25 +301,6 @@ fn image_build<'a>(sh: &'a Shell, store: &ImageStore, config: &Config) -> Cmd<'a
         sh.change_dir(&config.dir);
     }
     cmd.args(&config.docker_build)
-}
-
-/// Runs a build. Its error shows `display` as the command.
-fn run_build(
-    cx: &Cx,
-    command: Command,
-    tool: &'static str,
-    name: String,
-    display: String,
-) -> Result<()> {
-    command.run(cx, tool).map_err(|failure| build_error(failure, tool, name, display))
-}
-
-fn build_error(failure: Failure, tool: &str, name: String, display: String) -> Error {
-    let source = Failure { command: display, ..failure };
-    if matches!(source.outcome, Outcome::NotStarted(_)) {
-        return tools::Error::Command { action: format!("run `{tool}`"), source }.into();
-    }
-    Error::Failed { name, source, hint: None }
 }
 
 /// Returns cargo's target directory if the Dockerfile copies from `target/` and the build

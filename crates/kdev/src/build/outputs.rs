@@ -51,7 +51,7 @@ impl Outputs {
         match store {
             ImageStore::Docker(docker) => Ok(Self::for_docker(cx, docker, config)),
             ImageStore::Buildx(buildx) => Self::for_buildx(cx, buildx, config),
-            ImageStore::Podman(_) => Ok(Self::default()),
+            ImageStore::Podman(_) | ImageStore::Assembled(_) => Ok(Self::default()),
         }
     }
 

@@ -15,6 +15,8 @@ use crate::docker::{self, Builder, Docker, ImageStore};
 
 /// The operating system of the images that kdev loads.
 const SYSTEM: &str = "linux/";
+/// The default platform of a builder that has none.
+const NO_PLATFORM: &str = "";
 
 /// Returns the platform that must be passed to the build. Returns `None` if the default
 /// platform of the builder fits a node, which costs nothing, or if the user has set one.
@@ -24,6 +26,10 @@ pub(crate) fn choose(
     config: &Config,
     nodes: &[&Node],
 ) -> Result<Option<String>> {
+    if matches!(store, ImageStore::Assembled(_)) {
+        let nodes = nodes.iter().map(|node| node.info.platform());
+        return Ok(wanted_platform(NO_PLATFORM, nodes));
+    }
     let dockerfile = fs::read(&config.dockerfile).unwrap_or_default();
     let dockerfile = sources::platform_use(config, &String::from_utf8_lossy(&dockerfile));
     if dockerfile.is_set || is_set(cx, store, config) {
@@ -39,7 +45,7 @@ pub(crate) fn choose(
         ImageStore::Buildx(buildx) => {
             check_emulation(&buildx.builder, &default, &platform, dockerfile.first_run)?;
         }
-        ImageStore::Podman(_) => {}
+        ImageStore::Podman(_) | ImageStore::Assembled(_) => {}
     }
     Ok(Some(platform))
 }
@@ -57,7 +63,7 @@ fn default_platform(cx: &Cx, store: &ImageStore, config: &Config) -> Result<Opti
     let named = config.builder_name();
     let docker = match store {
         ImageStore::Docker(docker) => docker,
-        ImageStore::Buildx(_) | ImageStore::Podman(_) => {
+        ImageStore::Buildx(_) | ImageStore::Podman(_) | ImageStore::Assembled(_) => {
             return Ok(store.platform().map(str::to_owned));
         }
     };

@@ -28,6 +28,7 @@ pub(crate) fn image_source<'a>(
     match store {
         ImageStore::Docker(docker) => ImageSource::from_docker(docker, image),
         ImageStore::Podman(podman) => ImageSource::from_podman(podman, image),
+        ImageStore::Assembled(_) => ImageSource::Buildx(BuildxSource::new(image, None)),
         ImageStore::Buildx(buildx) => {
             let config = config.filter(|config| config.image.name() == image.reference.name());
             let rebuild = config.map(|config| {

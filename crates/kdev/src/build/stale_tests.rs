@@ -56,7 +56,11 @@ impl Folder {
     }
 
     fn built(&self, name: &str) -> [Artifact; 1] {
-        [Artifact { files: vec![self.path(name)], program_root: Some(self.path("src/main.rs")) }]
+        [Artifact {
+            files: vec![self.path(name)],
+            program_root: Some(self.path("src/main.rs")),
+            program: None,
+        }]
     }
 }
 

@@ -131,6 +131,10 @@ fn inspect_builder(cx: &Cx, config: &Config) -> Result<ImageBuilder> {
             let description = format!("builder `{}` of Buildx", buildx.builder.name);
             return Ok(ImageBuilder { description, has_cache_mounts: true, rust_image: None });
         }
+        ImageStore::Assembled(_) => {
+            let description = "cargo, without Docker".to_owned();
+            return Ok(ImageBuilder { description, ..ImageBuilder::default() });
+        }
         ImageStore::Docker(docker) => {
             let facts = docker.facts(cx, config.builder_name());
             let has_builder = facts.is_ok_and(|facts| facts.builder.is_some());

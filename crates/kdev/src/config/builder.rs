@@ -24,6 +24,8 @@ pub enum BuilderChoice {
     Buildx(String),
     /// Podman.
     Podman,
+    /// cargo: kdev puts its program into an image, without Docker and without a Dockerfile.
+    Cargo,
 }
 
 impl BuilderChoice {
@@ -31,7 +33,7 @@ impl BuilderChoice {
     pub(crate) fn buildx_name(&self) -> Option<&str> {
         match self {
             Self::Buildx(name) => Some(name),
-            Self::Auto | Self::Docker | Self::Podman => None,
+            Self::Auto | Self::Docker | Self::Podman | Self::Cargo => None,
         }
     }
 }
@@ -44,12 +46,13 @@ impl FromStr for BuilderChoice {
             "auto" => Ok(Self::Auto),
             "docker" => Ok(Self::Docker),
             "podman" => Ok(Self::Podman),
+            "cargo" => Ok(Self::Cargo),
             text => match text.strip_prefix(BUILDX_PREFIX) {
                 Some(name) if is_builder_name(name) => Ok(Self::Buildx(name.to_owned())),
                 Some("") => Err(Details("`buildx:` requires the name of a builder".to_owned())),
                 Some(name) => Err(Details(format!("`{name}` is not a valid builder name"))),
                 None => Err(Details(format!(
-                    "expected `auto`, `docker`, `buildx:NAME`, or `podman`, found `{text}`"
+                    "expected `auto`, `docker`, `buildx:NAME`, `podman`, or `cargo`, found `{text}`"
                 ))),
             },
         }
@@ -71,6 +74,7 @@ impl fmt::Display for BuilderChoice {
             Self::Docker => f.write_str("docker"),
             Self::Buildx(name) => write!(f, "{BUILDX_PREFIX}{name}"),
             Self::Podman => f.write_str("podman"),
+            Self::Cargo => f.write_str("cargo"),
         }
     }
 }

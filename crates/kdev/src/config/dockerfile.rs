@@ -35,6 +35,8 @@ pub(crate) fn find(
 ) -> Result<PathBuf> {
     let dirs = [&project.dir, &project.workspace_root];
     let candidates: Vec<PathBuf> = match (configured, builder) {
+        // It needs none.
+        (_, BuilderChoice::Cargo) => return Ok(PathBuf::new()),
         (Some(path), _) => vec![path.to_owned()],
         // In one directory, Podman prefers the `Containerfile`.
         (None, BuilderChoice::Podman) => dirs

@@ -11,7 +11,7 @@ use crate::config::error::{Error, Result};
 use crate::config::node_settings::{NODE_KEYS, NodeSettings};
 
 /// The keys of a `kdev` table.
-pub(super) const KEYS: [&str; 20] = [
+pub(super) const KEYS: [&str; 21] = [
     "image",
     "dockerfile",
     "context",
@@ -20,6 +20,7 @@ pub(super) const KEYS: [&str; 20] = [
     "cargo-build",
     "builder",
     "docker-build",
+    "container",
     "manifests",
     "image-paths",
     "contexts",

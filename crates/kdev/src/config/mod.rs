@@ -4,6 +4,7 @@
 //! the package's table, the workspace's table, defaults.
 //!
 //! - `builder.rs`: the value of the key `builder`
+//! - `container.rs`: the table `container`
 //! - `dockerfile.rs`: finds the Dockerfile
 //! - `keep.rs`: the value of the key `keep`
 //! - `keys.rs`: reads the keys of a table
@@ -12,6 +13,7 @@
 //! - `siblings.rs`: the images of the other packages of the workspace
 
 mod builder;
+mod container;
 mod dockerfile;
 mod error;
 mod keep;
@@ -36,6 +38,7 @@ use crate::process;
 use crate::project::Project;
 
 pub use builder::BuilderChoice;
+pub use container::ContainerConfig;
 pub(crate) use builder::is_builder_name;
 pub use error::Error;
 pub use keep::KeepBuilds;
@@ -71,6 +74,8 @@ pub struct ConfigLayer {
     pub builder: Option<BuilderChoice>,
     /// More arguments of `docker build`.
     pub docker_build: Option<Vec<String>>,
+    /// What an image without a Dockerfile contains beside its program.
+    pub container: Option<ContainerConfig>,
     /// Files and globs of the manifests.
     pub manifests: Option<Vec<PathBuf>>,
     /// Image fields of custom resources, as `KIND:FIELD.FIELD`.
@@ -127,6 +132,10 @@ pub(crate) struct Config {
     pub(crate) platform: Option<String>,
     /// More arguments of `docker build`.
     pub(crate) docker_build: Vec<String>,
+    /// What an image without a Dockerfile contains beside its program.
+    pub(crate) container: ContainerConfig,
+    /// The program that `cargo run` runs, if the package sets one.
+    pub(crate) default_run: Option<String>,
     /// Files and globs of the manifests, if they are set.
     pub(crate) manifests: Option<Vec<PathBuf>>,
     /// Image fields of custom resources.
@@ -198,6 +207,8 @@ impl Config {
             builder: layer.builder.unwrap_or_default(),
             platform: None,
             docker_build: layer.docker_build.unwrap_or_default(),
+            container: layer.container.unwrap_or_default(),
+            default_run: project.default_run.clone(),
             manifests: layer.manifests,
             image_paths: parse_image_paths(&layer.image_paths.unwrap_or_default())?,
             contexts: layer.contexts.unwrap_or_default(),
@@ -250,6 +261,7 @@ impl ConfigLayer {
             cargo_build: self.cargo_build.or(lower.cargo_build),
             builder: self.builder.or(lower.builder),
             docker_build: self.docker_build.or(lower.docker_build),
+            container: self.container.or(lower.container),
             manifests: self.manifests.or(lower.manifests),
             image_paths: self.image_paths.or(lower.image_paths),
             contexts: self.contexts.or(lower.contexts),
@@ -278,6 +290,7 @@ impl ConfigLayer {
             cargo_build: keys.take("cargo-build")?,
             builder: keys.take("builder")?,
             docker_build: keys.docker_build()?,
+            container: keys.take("container")?,
             manifests: keys
                 .take("manifests")?
                 .map(|list: Vec<PathBuf>| list.iter().map(|p| escape_glob(dir).join(p)).collect()),

@@ -12,7 +12,7 @@ use crate::cx::Cx;
 use crate::docker::builder::Builder;
 use crate::docker::detect::inspect_builder;
 use crate::docker::kept::{KeptBuild, KeptBuilds};
-use crate::docker::{Docker, DockerFacts, Engine, Error, InspectedImage, Result, RootFs, facts};
+use crate::docker::{Docker, DockerFacts, Engine, Error, InspectedImage, Result, facts};
 use crate::event::Event;
 use crate::process::{self, Command};
 use crate::tools;
@@ -150,9 +150,7 @@ impl Buildx {
     }
 
     pub(super) fn images(&self) -> Vec<LocalImage> {
-        let now = jiff::Timestamp::now().as_second();
-        let builds = self.builds.iter().flat_map(KeptBuilds::all);
-        builds.map(|build| build.into_local_image(now)).collect()
+        self.builds.as_ref().map(KeptBuilds::images).unwrap_or_default()
     }
 
     pub(super) fn platforms(&self) -> BTreeMap<String, String> {
@@ -167,32 +165,17 @@ impl Buildx {
 
     /// Returns the tags of an image, the newest build first.
     pub(crate) fn tags(&self, image: &Reference) -> Vec<String> {
-        let builds = self.builds.iter().flat_map(KeptBuilds::all);
-        let names = builds.filter_map(|build| Reference::parse(&build.name).ok());
-        let names = names.filter(|name| name.name() == image.name());
-        names.filter_map(|name| name.tag().map(str::to_owned)).collect()
+        self.builds.as_ref().map(|builds| builds.tags(image)).unwrap_or_default()
     }
 
     /// Removes builds by their tags. Returns the removed ones.
     pub(crate) fn remove(&self, image: &Reference, tags: &[&str]) -> Vec<String> {
-        let names =
-            tags.iter().filter_map(|tag| Reference::parse(&format!("{}:{tag}", image.name())).ok());
-        let is_removed =
-            |name: &Reference| self.builds.as_ref().is_some_and(|builds| builds.remove(name));
-        names.filter(is_removed).map(|name| name.familiar()).collect()
+        self.builds.as_ref().map(|builds| builds.remove_tags(image, tags)).unwrap_or_default()
     }
 }
 
 fn inspected(build: Option<KeptBuild>, image: &str) -> Result<InspectedImage> {
-    let build = build.ok_or_else(|| image_not_found(image))?;
-    let (os, architecture) = build.platform.split_once('/').unwrap_or_default();
-    Ok(InspectedImage {
-        os: os.to_owned(),
-        architecture: architecture.to_owned(),
-        id: build.config_digest,
-        size: build.size,
-        root_fs: RootFs { layers: build.layers },
-    })
+    build.map(InspectedImage::from).ok_or_else(|| image_not_found(image))
 }
 
 fn image_not_found(image: &str) -> Error {

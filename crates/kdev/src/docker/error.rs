@@ -103,6 +103,9 @@ pub enum Error {
         /// Its name.
         builder: String,
     },
+    /// kdev assembles the image, and cannot store its layers.
+    #[error("an image without Docker requires a cache folder for its layers")]
+    AssemblyCacheRequired,
     /// A builder is selected, but buildx is not installed.
     #[error("builder `{builder}` requires buildx, which is not installed")]
     BuildxNotFound {
@@ -183,7 +186,7 @@ impl Error {
                 "upgrade the builder, or add `\"--load\"` to `docker-build` in `[package.metadata.kdev]` to store the image in Docker"
                     .to_owned(),
             ),
-            Self::CacheRequired { .. } => {
+            Self::CacheRequired { .. } | Self::AssemblyCacheRequired => {
                 Some("set XDG_CACHE_HOME to a folder that you can write to".to_owned())
             }
             Self::Nerdctl => Some(tools::INSTALL_DOCKER.to_owned()),

@@ -10,6 +10,7 @@ use kdev_core::image::local::LocalImage;
 use kdev_core::image::reference::{CONTENT_TAG_PREFIX, Reference};
 use serde::{Deserialize, Serialize};
 
+use crate::docker::{InspectedImage, RootFs};
 use crate::process::json_file::{self, file_name};
 
 /// How many content tags an image may have, including those of builds that were never deployed.
@@ -75,8 +76,28 @@ impl KeptBuilds {
         Ok(())
     }
 
+    /// Lists all builds, the newest first.
+    pub(crate) fn images(&self) -> Vec<LocalImage> {
+        let now = jiff::Timestamp::now().as_second();
+        self.all().into_iter().map(|build| build.into_local_image(now)).collect()
+    }
+
+    /// Returns the tags of an image, the newest build first.
+    pub(crate) fn tags(&self, image: &Reference) -> Vec<String> {
+        let names = self.all().into_iter().filter_map(|build| Reference::parse(&build.name).ok());
+        let names = names.filter(|name| name.name() == image.name());
+        names.filter_map(|name| name.tag().map(str::to_owned)).collect()
+    }
+
+    /// Removes builds by their tags. Returns the removed ones.
+    pub(crate) fn remove_tags(&self, image: &Reference, tags: &[&str]) -> Vec<String> {
+        let names =
+            tags.iter().filter_map(|tag| Reference::parse(&format!("{}:{tag}", image.name())).ok());
+        names.filter(|name| self.remove(name)).map(|name| name.familiar()).collect()
+    }
+
     /// Removes the build with this tag. Returns whether it was there.
-    pub(crate) fn remove(&self, reference: &Reference) -> bool {
+    fn remove(&self, reference: &Reference) -> bool {
         fs::remove_file(self.path(reference)).is_ok()
     }
 
@@ -107,8 +128,21 @@ fn is_content(reference: &Reference) -> bool {
     reference.tag().is_some_and(|tag| tag.starts_with(CONTENT_TAG_PREFIX))
 }
 
+impl From<KeptBuild> for InspectedImage {
+    fn from(build: KeptBuild) -> Self {
+        let (os, architecture) = build.platform.split_once('/').unwrap_or_default();
+        Self {
+            os: os.to_owned(),
+            architecture: architecture.to_owned(),
+            id: build.config_digest,
+            size: build.size,
+            root_fs: RootFs { layers: build.layers },
+        }
+    }
+}
+
 impl KeptBuild {
-    pub(crate) fn into_local_image(self, now: i64) -> LocalImage {
+    fn into_local_image(self, now: i64) -> LocalImage {
         let time = jiff::Timestamp::from_second(self.built_at).ok();
         LocalImage {
             name: self.name,

@@ -14,6 +14,7 @@
 //! - `tunnel.rs`: forwards a port of a remote daemon's machine
 //! - `version.rs`: client and engines that do not work together, such as Podman
 
+mod assembled;
 mod builder;
 mod buildx;
 mod detect;
@@ -44,6 +45,7 @@ use crate::cx::Cx;
 use crate::process::{Command, Failure};
 use crate::tools::{self, TOOL_TIMEOUT, major_minor};
 
+pub(crate) use assembled::AssembledImages;
 pub(crate) use builder::Builder;
 pub(crate) use buildx::Buildx;
 pub(crate) use error::Result;

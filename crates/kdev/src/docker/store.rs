@@ -5,21 +5,24 @@ use std::collections::BTreeMap;
 use kdev_core::image::local::LocalImage;
 use kdev_core::image::reference::Reference;
 use kdev_core::shell::quote;
-use xshell::{Cmd, Shell};
+use xshell::{Cmd, Shell, cmd};
 
 use crate::config::{BuilderChoice, Config};
 use crate::cx::Cx;
 use crate::docker::podman::ADD_USER_IDS;
-use crate::docker::{Buildx, Docker, Engine, Error, InspectedImage, Podman, Result};
+use crate::docker::{
+    AssembledImages, Buildx, Docker, Engine, Error, InspectedImage, Podman, Result,
+};
 use crate::process;
 use crate::tools;
 
-/// Docker, a builder that keeps its results, or Podman.
+/// Docker, a builder that keeps its results, Podman, or the layer cache.
 #[derive(Clone, Debug)]
 pub(crate) enum ImageStore {
     Docker(Box<Docker>),
     Buildx(Box<Buildx>),
     Podman(Podman),
+    Assembled(AssembledImages),
 }
 
 impl ImageStore {
@@ -29,6 +32,7 @@ impl ImageStore {
             BuilderChoice::Auto => Self::detect(cx, config),
             BuilderChoice::Docker | BuilderChoice::Buildx(_) => Self::connect_docker(cx, config),
             BuilderChoice::Podman => Podman::connect(cx).map(Self::Podman),
+            BuilderChoice::Cargo => AssembledImages::connect(cx).map(Self::Assembled),
         }
     }
 
@@ -45,6 +49,9 @@ impl ImageStore {
         match Self::connect(cx, config) {
             Ok(Self::Buildx(buildx)) if buildx.build(image).is_none() => {
                 buildx.docker.map_or_else(|| Docker::connect(cx), Ok).map(Self::from)
+            }
+            Ok(Self::Assembled(images)) if images.find(image).is_err() => {
+                Self::connect(cx, &Config { builder: BuilderChoice::Auto, ..config.clone() })
             }
             // Another builder does not matter for an image in Docker.
             Err(error) if error.is_about_builder() => Docker::connect(cx).map(Self::from),
@@ -93,6 +100,7 @@ impl ImageStore {
         match self {
             Self::Docker(_) | Self::Buildx(_) => Engine::Docker,
             Self::Podman(_) => Engine::Podman,
+            Self::Assembled(_) => Engine::Cargo,
         }
     }
 
@@ -107,6 +115,7 @@ impl ImageStore {
             Self::Docker(docker) => Some(&docker.platform),
             Self::Buildx(buildx) => buildx.platform(),
             Self::Podman(podman) => Some(&podman.platform),
+            Self::Assembled(_) => None,
         }
     }
 
@@ -127,13 +136,14 @@ impl ImageStore {
             // Old clients do not have `docker build --builder`.
             Self::Buildx(buildx) => buildx.cmd(sh).args(["buildx", "build"]),
             Self::Podman(podman) => podman.cmd(sh).arg("build"),
+            Self::Assembled(_) => cmd!(sh, "cargo build"),
         }
     }
 
     /// Returns the name under which the program lists an image of kdev.
     pub(crate) fn local_name(&self, reference: &Reference) -> String {
         match self {
-            Self::Docker(_) | Self::Buildx(_) => reference.familiar(),
+            Self::Docker(_) | Self::Buildx(_) | Self::Assembled(_) => reference.familiar(),
             Self::Podman(_) => Podman::local_name(reference),
         }
     }
@@ -144,6 +154,7 @@ impl ImageStore {
             Self::Docker(docker) => docker.inspect(cx, &reference.familiar()),
             Self::Buildx(buildx) => buildx.find_image(reference),
             Self::Podman(podman) => podman.find(cx, reference),
+            Self::Assembled(images) => images.find(reference),
         }
     }
 
@@ -153,6 +164,7 @@ impl ImageStore {
             Self::Docker(docker) => docker.inspect(cx, id),
             Self::Buildx(buildx) => buildx.inspect(id),
             Self::Podman(podman) => podman.inspect(cx, id),
+            Self::Assembled(images) => images.inspect(id),
         }
     }
 
@@ -162,6 +174,7 @@ impl ImageStore {
             Self::Docker(docker) => docker.images(cx),
             Self::Buildx(buildx) => Ok(buildx.images()),
             Self::Podman(podman) => podman.images(cx),
+            Self::Assembled(images) => Ok(images.builds().images()),
         }
     }
 
@@ -171,6 +184,7 @@ impl ImageStore {
             Self::Docker(docker) => docker.platforms(cx, ids),
             Self::Buildx(buildx) => Ok(buildx.platforms()),
             Self::Podman(podman) => podman.platforms(cx, ids),
+            Self::Assembled(images) => Ok(images.platforms()),
         }
     }
 
@@ -178,7 +192,7 @@ impl ImageStore {
     pub(crate) fn uses_config_digest_as_id(&self) -> bool {
         match self {
             Self::Docker(docker) => docker.uses_config_digest_as_id(),
-            Self::Buildx(_) | Self::Podman(_) => true,
+            Self::Buildx(_) | Self::Podman(_) | Self::Assembled(_) => true,
         }
     }
 
@@ -186,7 +200,7 @@ impl ImageStore {
     pub(crate) fn is_responding(&self, cx: &Cx) -> bool {
         match self {
             Self::Docker(docker) => docker.is_responding(cx),
-            Self::Buildx(_) | Self::Podman(_) => true,
+            Self::Buildx(_) | Self::Podman(_) | Self::Assembled(_) => true,
         }
     }
 
@@ -195,7 +209,7 @@ impl ImageStore {
         match self {
             Self::Docker(docker) => docker.forget_facts(cx, named),
             Self::Buildx(buildx) => buildx.forget_facts(cx),
-            Self::Podman(_) => {}
+            Self::Podman(_) | Self::Assembled(_) => {}
         }
     }
 
@@ -205,12 +219,13 @@ impl ImageStore {
             Self::Docker(docker) => docker.tag(cx, id, reference),
             Self::Buildx(buildx) => buildx.tag(id, reference),
             Self::Podman(podman) => podman.tag(cx, id, reference),
+            Self::Assembled(images) => images.tag(id, reference),
         }
     }
 
     /// Returns the command line that tags an image, for messages; `None` if no command does it.
     pub(crate) fn display_tag(&self, image: &str, reference: &Reference) -> Option<String> {
-        if matches!(self, Self::Buildx(_)) {
+        if matches!(self, Self::Buildx(_) | Self::Assembled(_)) {
             return None;
         }
         let (program, name) = (self.engine().program(), self.local_name(reference));

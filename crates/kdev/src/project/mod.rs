@@ -49,6 +49,8 @@ impl PackageSelection {
 pub(crate) struct Project {
     /// The package's name.
     pub(crate) package: String,
+    /// The program that `cargo run` runs, if the package sets one.
+    pub(crate) default_run: Option<String>,
     /// The package's directory.
     pub(crate) dir: PathBuf,
     /// The workspace's directory; equal to `dir` without a workspace.
@@ -68,6 +70,7 @@ impl Project {
     pub(crate) fn placeholder() -> Self {
         Self {
             package: "none".to_owned(),
+            default_run: None,
             dir: PathBuf::from("."),
             workspace_root: PathBuf::from("."),
             target_dir: PathBuf::from("target"),
@@ -129,6 +132,7 @@ impl Project {
         let others = metadata.workspace_packages().into_iter().filter(|p| p.id != package.id);
         Ok(Self {
             package: package.name.to_string(),
+            default_run: package.default_run.clone(),
             dir: package_dir(package),
             others: others
                 .map(|p| (p.name.to_string(), package_dir(p), kdev_table(&p.metadata)))

@@ -1,4 +1,4 @@
-//! The builds in Docker or Podman, or of a builder that keeps its results.
+//! The builds in Docker or Podman, of a builder that keeps its results, or in the layer cache.
 
 use kdev_core::image::builds::{KeepRule, build_tag, obsolete};
 use kdev_core::image::reference::{Reference, split_tag};
@@ -25,6 +25,7 @@ pub(crate) fn prune_store(
     let tags = match (store, command(store, &sh)) {
         (_, Some(cmd)) => list_tags(cx, cmd, repository)?,
         (ImageStore::Buildx(buildx), None) => buildx.tags(image),
+        (ImageStore::Assembled(images), None) => images.builds().tags(image),
         (_, None) => Vec::new(),
     };
     let is_build =
@@ -37,6 +38,9 @@ pub(crate) fn prune_store(
             remove(cx, cmd, &names)
         }
         (ImageStore::Buildx(buildx), None) if !cx.is_dry_run() => Ok(buildx.remove(image, &old)),
+        (ImageStore::Assembled(images), None) if !cx.is_dry_run() => {
+            Ok(images.builds().remove_tags(image, &old))
+        }
         (_, None) => Ok(Vec::new()),
     };
     let (images, error) =
@@ -53,7 +57,7 @@ fn command<'a>(store: &ImageStore, sh: &'a Shell) -> Option<Cmd<'a>> {
     match store {
         ImageStore::Docker(docker) => Some(docker.cmd(sh)),
         ImageStore::Podman(podman) => Some(podman.cmd(sh)),
-        ImageStore::Buildx(_) => None,
+        ImageStore::Buildx(_) | ImageStore::Assembled(_) => None,
     }
 }
 

@@ -55,6 +55,8 @@ pub(crate) const CARGO: Tool = Tool {
     min_version: "1.0",
     install_help: "follow https://rustup.rs to install it",
 };
+/// Run by name, like cargo.
+pub(crate) const RUSTC: Tool = Tool { name: "rustc", ..CARGO };
 /// 6.7 introduced `%C`, without which the path of a control socket gets too long.
 pub(crate) const SSH: Tool = Tool {
     name: "ssh",

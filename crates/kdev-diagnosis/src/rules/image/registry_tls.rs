@@ -19,7 +19,7 @@ pub(crate) fn explain(
     error: &str,
     instead: &str,
 ) -> (String, String) {
-    let (node, engine) = (describe_node(facts), facts.local_engine);
+    let (node, engine) = (describe_node(facts), facts.local_engine.puller());
     let hosts_toml_help = |lines: &str| {
         format!(
             "add {lines} to `/etc/containerd/certs.d/{registry}/hosts.toml` on {node} (containerd's `config_path` must be `/etc/containerd/certs.d`), or, if {engine} trusts the registry, pull with {engine} and load the image: {instead}"

@@ -41,6 +41,8 @@ impl DockerCheck {
                     ImageStore::Docker(docker) => Self::for_client(cx, *docker, config),
                     ImageStore::Buildx(buildx) => Self::for_buildx(cx, *buildx, config),
                     ImageStore::Podman(podman) => Self::for_podman(cx, podman),
+                    // The target is checked for the platform of the nodes.
+                    ImageStore::Assembled(_) => Self::default(),
                 };
                 Self { store: Some(store), ..check }
             }

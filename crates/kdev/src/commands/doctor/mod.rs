@@ -38,14 +38,14 @@ use crate::commands::doctor::fix::Fix;
 use crate::commands::doctor::project::ProjectCheck;
 use crate::commands::doctor::report::{CheckGroup, CheckResult, CheckState, DoctorReport};
 use crate::commands::doctor::visit::VisitedNode;
-use crate::config::{BuilderChoice, ConfigLayer};
+use crate::config::{BuilderChoice, Config, ConfigLayer};
 use crate::cx::Cx;
 use crate::docker::{Engine, ImageStore};
 use crate::error::Result;
 use crate::event::Event;
 use crate::parallel::{map_all, run_both};
 use crate::project::PackageSelection;
-use crate::tools::{self, DOCKER, HELM, KUBECTL, PODMAN, SSH};
+use crate::tools::{self, CARGO, DOCKER, HELM, KUBECTL, PODMAN, SSH};
 
 /// The options of [`doctor`].
 #[derive(Clone, Debug, Default)]
@@ -174,6 +174,11 @@ fn choose_platform(
     let store = docker.store.as_ref().filter(|_| project.project.is_some());
     let Some(store) = store else { return detected };
     let nodes: Vec<&Node> = cluster.nodes.iter().filter_map(VisitedNode::visited).collect();
+    if store.engine() == Engine::Cargo {
+        let result = check_target(cx, store, &project.config, &nodes);
+        docker.results.extend(result);
+        return None;
+    }
     match build::platform::choose(cx, store, &project.config, &nodes) {
         Ok(Some(platform)) => Some(BuilderPlatform { engine: store.engine(), platform }),
         Ok(None) => detected,
@@ -186,10 +191,26 @@ fn choose_platform(
     }
 }
 
+/// Checks that cargo can build for the platform of the nodes.
+fn check_target(
+    cx: &Cx,
+    store: &ImageStore,
+    config: &Config,
+    nodes: &[&Node],
+) -> Option<CheckResult> {
+    let platform = build::platform::choose(cx, store, config, nodes).ok()??;
+    let check = (CheckGroup::Tools, "rust-target");
+    Some(match build::assemble::describe_target(cx, config, &platform) {
+        Ok(target) => CheckResult::ok(check.0, check.1, format!("{target} for {platform}")),
+        Err(error) => CheckResult::failed(check.0, check.1, error),
+    })
+}
+
 /// Returns the program that the settings require, if it cannot be used.
 fn expected_engine(project: &ProjectCheck) -> Engine {
     match project.config.builder {
         BuilderChoice::Podman => Engine::Podman,
+        BuilderChoice::Cargo => Engine::Cargo,
         _ => Engine::Docker,
     }
 }
@@ -200,6 +221,7 @@ fn check_tools(cx: &Cx, engine: Engine) -> Vec<CheckResult> {
     let builder = match engine {
         Engine::Docker => DOCKER,
         Engine::Podman => PODMAN,
+        Engine::Cargo => CARGO,
     };
     let tools = [(builder, true), (KUBECTL, true), (SSH, false), (HELM, false)];
     map_all(&tools, |(tool, is_required)| match tool.check_version(cx) {

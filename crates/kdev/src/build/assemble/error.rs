@@ -1,0 +1,105 @@
+//! Errors of assembling an image.
+
+use std::path::PathBuf;
+
+use kdev_core::program::InvalidProgram;
+use kdev_core::text::list;
+
+/// An image could not be assembled from the files of `cargo build`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The user has requested other messages of cargo.
+    #[error("`--message-format` in `cargo-build` hides which program cargo has built")]
+    NoMessages,
+    /// The package is only a library.
+    #[error("package `{package}` has no program, so no image can be assembled")]
+    NoProgram {
+        /// The package.
+        package: String,
+    },
+    /// The package has several programs, and no `default-run`.
+    #[error("package `{package}` has several programs: {}", list(names))]
+    SeveralPrograms {
+        /// The package.
+        package: String,
+        /// The programs.
+        names: Vec<String>,
+    },
+    /// cargo has written a file that is not a program for Linux.
+    #[error("`{}` is not a program for Linux", path.display())]
+    InvalidProgram {
+        /// The file.
+        path: PathBuf,
+        /// Why it is not a program.
+        #[source]
+        source: InvalidProgram,
+    },
+    /// The program is for another architecture than the nodes.
+    #[error("`{}` is a program for {built}, but the image is for {platform}", path.display())]
+    OtherPlatform {
+        /// The program.
+        path: PathBuf,
+        /// The platform of the program.
+        built: String,
+        /// The platform of the image.
+        platform: String,
+    },
+    /// The program needs files that the image does not have.
+    #[error("`{}` needs shared libraries, which the image does not have: {}", path.display(), list(libraries))]
+    Dynamic {
+        /// The program.
+        path: PathBuf,
+        /// The libraries.
+        libraries: Vec<String>,
+    },
+    /// No target of cargo that gives a static program is installed.
+    #[error(
+        "the Rust target `{target}`, which gives static programs for {platform}, is not installed"
+    )]
+    TargetMissing {
+        /// The target.
+        target: &'static str,
+        /// The platform of the image.
+        platform: String,
+    },
+    /// Rust has no target for the platform that gives static programs.
+    #[error("kdev cannot assemble images for {platform}")]
+    InvalidPlatform {
+        /// The platform.
+        platform: String,
+    },
+}
+
+impl Error {
+    /// Returns one action that fixes the error.
+    pub(crate) fn help(&self) -> String {
+        match self {
+            Self::NoMessages => {
+                "remove `--message-format` from `cargo-build` in `[package.metadata.kdev]`".to_owned()
+            }
+            Self::NoProgram { .. } => {
+                "add `src/main.rs`, or pass `--package NAME` to select another package".to_owned()
+            }
+            Self::SeveralPrograms { names, .. } => format!(
+                "set `default-run = \"{}\"` in `[package]` of its Cargo.toml",
+                names.first().map_or("NAME", String::as_str)
+            ),
+            Self::InvalidProgram { .. } => {
+                "remove `--target` from `cargo-build` to build for the nodes".to_owned()
+            }
+            Self::OtherPlatform { .. } => {
+                "remove `--target` from `cargo-build`, and unset `CARGO_BUILD_TARGET`, to build for the nodes"
+                    .to_owned()
+            }
+            Self::Dynamic { .. } => {
+                "remove `--target` from `cargo-build` to build a static program, or build the image with a Dockerfile and `builder = \"docker\"`"
+                    .to_owned()
+            }
+            Self::TargetMissing { target, .. } => format!("run `rustup target add {target}`"),
+            Self::InvalidPlatform { .. } => {
+                "build the image with a Dockerfile and `builder = \"docker\"`".to_owned()
+            }
+        }
+    }
+}

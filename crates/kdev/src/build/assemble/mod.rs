@@ -1,0 +1,250 @@
+//! Assembles an image from the program that `cargo build` has written, without Docker.
+//!
+//! The image has one layer that never changes and one with the program. Both are in the layer
+//! cache, and a record names them: no other program has the image.
+//!
+//! - `error.rs`: errors
+//! - `rootfs.rs`: the files that a program expects in an image without a base
+//! - `target.rs`: chooses cargo's target for the platform of the nodes
+
+pub(super) mod error;
+mod rootfs;
+mod target;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use kdev_core::image::assembly::{self, Content, Entry, Platform};
+use kdev_core::image::built::BuiltImage;
+use kdev_core::image::digest::sha256;
+use kdev_core::program::{Program, without_debug_info};
+
+use crate::build::artifacts::{Artifact, BuiltProgram};
+use crate::build::assemble::target::Target;
+use crate::build::cargo;
+use crate::build::error::Result;
+use crate::config::Config;
+use crate::cx::Cx;
+use crate::docker::{AssembledImages, KeptBuild};
+use crate::event::Event;
+use crate::layers::cache::{Blob, LayerCache};
+use crate::process;
+
+pub use error::Error;
+
+/// The directory of the program in the image. It is on `PATH`.
+const PROGRAM_DIR: &str = "usr/local/bin";
+/// The permissions of the program.
+const PROGRAM_MODE: u32 = 0o755;
+/// For how many builds debug information is kept.
+const KEPT_DEBUG_INFO: usize = 5;
+
+/// Builds the program, and assembles and records its image.
+pub(crate) fn assemble(cx: &Cx, images: &AssembledImages, config: &Config) -> Result<BuiltImage> {
+    let started = Instant::now();
+    let platform = config.platform.clone().unwrap_or_else(host_platform);
+    let target = Target::choose(cx, config, &platform)?;
+    let artifacts = cargo::build(cx, config, &target.args(config))?;
+    let artifacts = match artifacts {
+        Some(artifacts) => artifacts,
+        None if cx.is_dry_run() => return Ok(dry_run_image(config, platform)),
+        None => return Err(Error::NoMessages.into()),
+    };
+    let built = select_program(artifacts, config)?;
+    let cache = LayerCache::open_in(images.cache_dir())
+        .map_err(process::Error::write(images.cache_dir()))?;
+    let found = read_program(config, &built, &platform)?;
+    let program = format!("{PROGRAM_DIR}/{}", built.name);
+    let layers = [
+        store(&cache, rootfs::entries(config.container.ca_certificates.unwrap_or(true)))?,
+        store(&cache, vec![program_entry(&program, found.shipped())])?,
+    ];
+    let diff_ids: Vec<String> = layers.iter().map(|(diff_id, _)| diff_id.clone()).collect();
+    let settings = config.container.settings(&format!("/{program}"));
+    let parsed = Platform::parse(&platform);
+    let parsed = parsed.ok_or_else(|| Error::InvalidPlatform { platform: platform.clone() })?;
+    let bytes = assembly::config(None, &parsed, &settings, &diff_ids);
+    cache.store(&*bytes).map_err(process::Error::write("the layer cache"))?;
+    let record = KeptBuild {
+        name: String::new(),
+        config_digest: sha256(&bytes),
+        platform,
+        passed_platform: config.platform.clone(),
+        size: layers.iter().map(|(_, size)| size).sum(),
+        layers: diff_ids,
+        built_at: jiff::Timestamp::now().as_second(),
+    };
+    let image = built_image(config, &record);
+    images.record(&config.image, &record)?;
+    images.record(&image.reference, &record)?;
+    found.keep_debug_info(config, &image, &built.name)?;
+    cx.emit(Event::Built {
+        image: image.reference.familiar(),
+        config_digest: image.config_digest.clone(),
+        duration: started.elapsed(),
+    });
+    Ok(image)
+}
+
+/// Describes the target for which cargo builds for a platform.
+pub(crate) fn describe_target(cx: &Cx, config: &Config, platform: &str) -> Result<&'static str> {
+    Ok(Target::choose(cx, config, platform)?.describe())
+}
+
+/// Returns the platform of this machine, in the words of the OCI image specification.
+fn host_platform() -> String {
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "x86" => "386",
+        other => other,
+    };
+    format!("linux/{architecture}")
+}
+
+fn built_image(config: &Config, build: &KeptBuild) -> BuiltImage {
+    BuiltImage {
+        reference: config.image.with_content_tag(&build.config_digest),
+        config_digest: build.config_digest.clone(),
+        platform: build.platform.clone(),
+        size: build.size,
+        id: build.config_digest.clone(),
+        layers: build.layers.clone(),
+    }
+}
+
+/// Returns a stand-in for the image in a dry run, where its content is unknown.
+fn dry_run_image(config: &Config, platform: String) -> BuiltImage {
+    BuiltImage {
+        reference: config.image.with_content_tag("<digest>"),
+        config_digest: String::new(),
+        platform,
+        size: 0,
+        id: String::new(),
+        layers: Vec::new(),
+    }
+}
+
+/// Returns the only program of the package that cargo has built, or the one that `cargo run`
+/// would run.
+fn select_program(artifacts: Vec<Artifact>, config: &Config) -> Result<BuiltProgram, Error> {
+    let manifest = config.dir.join("Cargo.toml");
+    let is_own = |one: &BuiltProgram| is_same_file(&one.manifest, &manifest) && one.is_binary;
+    let programs = artifacts.into_iter().filter_map(|one| one.program).filter(is_own);
+    let mut programs: Vec<BuiltProgram> = programs.collect();
+    programs.sort_by(|one, other| one.name.cmp(&other.name));
+    if programs.len() > 1
+        && let Some(default) = &config.default_run
+        && programs.iter().any(|one| one.name == *default)
+    {
+        programs.retain(|one| one.name == *default);
+    }
+    let package = config.package.clone();
+    match programs.pop() {
+        None => Err(Error::NoProgram { package }),
+        Some(program) if programs.is_empty() => Ok(program),
+        Some(last) => {
+            programs.push(last);
+            let names = programs.into_iter().map(|one| one.name).collect();
+            Err(Error::SeveralPrograms { package, names })
+        }
+    }
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    one == other
+        || fs::canonicalize(one).ok().is_some_and(|one| fs::canonicalize(other).ok() == Some(one))
+}
+
+/// The content of a program.
+struct ProgramContent {
+    path: PathBuf,
+    original: Vec<u8>,
+    /// Without debug information, if it had any and the image must not have it.
+    stripped: Option<Vec<u8>>,
+}
+
+impl ProgramContent {
+    /// Returns what is in the image.
+    fn shipped(&self) -> &[u8] {
+        self.stripped.as_ref().unwrap_or(&self.original)
+    }
+
+    /// Copies the program with debug information to a directory of this build, so that its
+    /// backtraces can be read later. Removes those of older builds.
+    fn keep_debug_info(&self, config: &Config, image: &BuiltImage, name: &str) -> Result<()> {
+        let Some(tag) = image.reference.tag().filter(|_| self.stripped.is_some()) else {
+            return Ok(());
+        };
+        let root = config.target_dir.join("kdev/debug").join(&config.package);
+        let dir = root.join(tag);
+        if dir.join(name).exists() {
+            return Ok(());
+        }
+        fs::create_dir_all(&dir)
+            .and_then(|()| {
+                // A run that is killed leaves no file that looks complete.
+                let partial = tempfile::NamedTempFile::new_in(&dir)?;
+                fs::copy(&self.path, partial.path())?;
+                partial.persist(dir.join(name))?;
+                Ok(())
+            })
+            .map_err(process::Error::write(dir.display().to_string()))?;
+        remove_old(&root);
+        Ok(())
+    }
+}
+
+/// Removes all but the newest directories with debug information. Errors are ignored: the next
+/// build tries again.
+fn remove_old(root: &Path) {
+    let entries = fs::read_dir(root).into_iter().flatten().filter_map(Result::ok);
+    let time = |entry: &fs::DirEntry| entry.metadata().and_then(|data| data.modified()).ok();
+    let mut dirs: Vec<_> = entries.map(|entry| (time(&entry), entry.path())).collect();
+    dirs.sort();
+    for (_, dir) in dirs.iter().rev().skip(KEPT_DEBUG_INFO) {
+        let _ = fs::remove_dir_all(dir);
+    }
+}
+
+/// Reads a program, and checks that it runs in an image without other files.
+fn read_program(config: &Config, built: &BuiltProgram, platform: &str) -> Result<ProgramContent> {
+    let original = fs::read(&built.path).map_err(process::Error::read(&built.path))?;
+    let path = built.path.clone();
+    let program = Program::read(&original)
+        .map_err(|source| Error::InvalidProgram { path: path.clone(), source })?;
+    let architecture = platform.split('/').nth(1).unwrap_or_default();
+    if program.architecture != architecture {
+        let built = format!("linux/{}", program.architecture);
+        return Err(Error::OtherPlatform { path, built, platform: platform.to_owned() }.into());
+    }
+    if !program.is_static() {
+        return Err(Error::Dynamic { path, libraries: program.libraries }.into());
+    }
+    let keeps = config.container.keep_debug_info.unwrap_or(false);
+    let stripped = if keeps { None } else { without_debug_info(&original) };
+    Ok(ProgramContent { path, original, stripped })
+}
+
+fn program_entry<'a>(path: &str, content: &'a [u8]) -> Entry<'a> {
+    Entry {
+        path: path.to_owned(),
+        mode: PROGRAM_MODE,
+        owner: (0, 0),
+        content: Content::File(Box::new(content), content.len() as u64),
+    }
+}
+
+/// Writes a layer to the cache. Returns its diffID and its size in bytes.
+fn store(cache: &LayerCache, entries: Vec<Entry>) -> Result<(String, u64)> {
+    let mut tar = Vec::new();
+    let stored = assembly::write_layer(&mut tar, assembly::with_parents(entries))
+        .and_then(|()| cache.store(&*tar))
+        .map_err(process::Error::write("the layer cache"))?;
+    match stored.1 {
+        Blob::Layer(layer) => Ok((layer.diff_id, layer.size)),
+        // A tar archive begins with a path.
+        Blob::Config | Blob::Discarded { .. } => unreachable!("a layer is a tar archive"),
+    }
+}

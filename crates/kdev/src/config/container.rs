@@ -1,0 +1,114 @@
+//! The table `container`: what an image without a Dockerfile contains beside its program.
+
+use std::collections::BTreeMap;
+
+use kdev_core::image::assembly::ContainerSettings;
+use serde::Deserialize;
+
+use crate::details::Details;
+
+/// The user of the container by default: the one that other images without a shell call
+/// `nonroot`.
+pub(crate) const DEFAULT_USER: &str = "65532:65532";
+/// The protocols of a port in the configuration of an image.
+const PROTOCOLS: [&str; 3] = ["tcp", "udp", "sctp"];
+
+/// The settings of an image that kdev assembles.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ContainerConfig {
+    /// Arguments of the program.
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// Variables of the program.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// The ports on which the program listens. Kubernetes does not read them.
+    #[serde(default)]
+    pub ports: Vec<Port>,
+    /// The user, as in `USER` of a Dockerfile.
+    pub user: Option<String>,
+    /// The working directory.
+    pub working_dir: Option<String>,
+    /// Labels of the image.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// The signal that ends the program, such as `SIGINT`.
+    pub stop_signal: Option<String>,
+    /// Whether the image has the certificates of public certificate authorities.
+    pub ca_certificates: Option<bool>,
+    /// Whether the image has debug information.
+    pub keep_debug_info: Option<bool>,
+}
+
+/// A port, such as `8080` or `"53/udp"`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "PortValue")]
+pub struct Port(String);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum PortValue {
+    Number(u16),
+    Text(String),
+}
+
+impl TryFrom<PortValue> for Port {
+    type Error = Details;
+
+    fn try_from(value: PortValue) -> Result<Self, Details> {
+        let text = match value {
+            PortValue::Number(number) => number.to_string(),
+            PortValue::Text(text) => text,
+        };
+        let (number, protocol) = text.split_once('/').unwrap_or((&text, PROTOCOLS[0]));
+        match number.parse::<u16>() {
+            Ok(number) if number > 0 && PROTOCOLS.contains(&protocol) => {
+                Ok(Self(format!("{number}/{protocol}")))
+            }
+            _ => {
+                Err(Details(format!("expected a port such as 8080 or \"53/udp\", found `{text}`")))
+            }
+        }
+    }
+}
+
+impl ContainerConfig {
+    /// Returns the settings of the container, which runs the program at this path.
+    pub(crate) fn settings(&self, program: &str) -> ContainerSettings {
+        ContainerSettings {
+            user: Some(self.user.clone().unwrap_or_else(|| DEFAULT_USER.to_owned())),
+            exposed_ports: self.ports.iter().map(|port| port.0.clone()).collect(),
+            env: self.env.clone(),
+            entrypoint: vec![program.to_owned()],
+            cmd: self.args.clone(),
+            working_dir: self.working_dir.clone(),
+            labels: self.labels.clone(),
+            stop_signal: self.stop_signal.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_have_number_and_protocol() {
+        let table = [
+            ("8080", Some("8080/tcp")),
+            ("\"53/udp\"", Some("53/udp")),
+            ("\"9000\"", Some("9000/tcp")),
+            ("0", None),
+            ("65536", None),
+            ("-1", None),
+            ("\"53/dns\"", None),
+            ("\"http\"", None),
+        ];
+        for (json, expected) in table {
+            let port = serde_json::from_str::<Port>(json).ok().map(|port| port.0);
+            assert_eq!(port.as_deref(), expected, "{json}");
+        }
+    }
+}

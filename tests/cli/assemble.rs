@@ -1,0 +1,157 @@
+//! Images without Docker: `builder = "cargo"`, with the real cargo.
+
+use std::fs;
+use std::path::Path;
+
+use crate::project::{Project, Ran, pod};
+
+/// The target of cargo for this machine.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// A program for this machine without shared libraries.
+const STATIC: &str = r#"rustflags = ["-Ctarget-feature=+crt-static"]"#;
+
+/// Creates a project on a machine without Docker, whose cargo writes static programs for this
+/// machine.
+fn project(lines: &str) -> Project {
+    let project = Project::new();
+    let args = format!("cargo-build = [\"--target={TARGET}\"]");
+    project.config(&format!("builder = \"cargo\"\n{args}\n{lines}"));
+    fs::create_dir(project.path(".cargo")).unwrap();
+    project.write(".cargo/config.toml", &format!("[build]\n{STATIC}\n"));
+    project.remove("Dockerfile").remove("bin/docker");
+    project
+}
+
+fn run(project: &Project, args: &[&str]) -> Ran {
+    let fakes = ["bin", "tools"].map(|dir| project.path(dir).display().to_string()).join(":");
+    let cargo = Path::new(env!("CARGO")).parent().unwrap().display();
+    let path = format!("{fakes}:{cargo}:/usr/bin:/bin");
+    project.run_with(&[("PATH", path.as_str())], args)
+}
+
+/// Returns the tag of the image that a run has built.
+#[track_caller]
+fn tag(ran: &Ran) -> String {
+    let stderr = ran.err();
+    let built = stderr.lines().find_map(|line| line.strip_prefix("       Built app:"));
+    built.unwrap_or_else(|| panic!("{stderr}")).split(' ').next().unwrap().to_owned()
+}
+
+/// Makes a build the one that runs in the cluster.
+fn deploy(project: &Project, tag: &str) {
+    let digest = project.images_on("10.0.0.1").into_iter().find(|name| name.starts_with("sha256"));
+    let digest = digest.unwrap();
+    project.pods(&["n1", "n2"].map(|node| {
+        let status = format!(r#"{{"name":"app","imageID":"{digest}"}}"#);
+        pod(&format!("app-{node}"), node, "app", &format!("app:{tag}"), &status)
+    }));
+}
+
+#[test]
+fn program_of_cargo_is_deployed_without_docker() {
+    let project = project("[package.metadata.kdev.container]\nports = [8080]\n");
+    let first = tag(&run(&project, &["up", "--timeout", "1"]));
+    let images = project.images_on("10.0.0.1");
+    assert!(images.contains(&format!("docker.io/library/app:{first}")), "{images:?}");
+    deploy(&project, &first);
+    let ran = run(&project, &["up"]);
+    ran.code(0).stdout("");
+    assert!(ran.err().contains("Ready deployment/app: 2 pods in "), "{}", ran.err());
+    assert_eq!(tag(&ran), first, "the same program has another image");
+    // The image has no debug information. It is beside the build.
+    let debug = project.path("target/kdev/debug/app").join(&first).join("app");
+    let built = project.path("target").join(TARGET).join("debug/app");
+    assert_eq!(fs::read(debug).unwrap(), fs::read(built).unwrap());
+    // Other commands know the build.
+    let status = run(&project, &["status"]);
+    assert!(status.out().contains(&first), "{}{}", status.out(), status.err());
+    run(&project, &["load", &format!("app:{first}")]).code(0);
+    let rendered = run(&project, &["render"]);
+    assert!(rendered.code(0).out().contains(&format!("app:{first}")), "{}", rendered.err());
+    project.write("src/main.rs", "fn main() { println!(\"changed\"); }\n");
+    assert_ne!(tag(&run(&project, &["up", "--timeout", "1"])), first);
+    let is_docker = |line: &str| line.starts_with("docker ");
+    assert!(!project.calls().lines().any(is_docker), "{}", project.calls());
+}
+
+#[test]
+fn program_that_cannot_run_in_image_is_rejected() {
+    let flags = format!("[build]\n{STATIC}\n");
+    // The setting of cargo, the architecture of the nodes, and the beginning of the error.
+    let table = [
+        (
+            "[build]\n",
+            "amd64",
+            "error: `[ROOT]/target/x86_64-unknown-linux-gnu/debug/app` needs shared libraries, which the image does not have: `libgcc_s.so.1`",
+        ),
+        (
+            flags.as_str(),
+            "arm64",
+            "error: `[ROOT]/target/x86_64-unknown-linux-gnu/debug/app` is a program for linux/amd64, but the image is for linux/arm64\n  help: remove `--target` from `cargo-build`",
+        ),
+    ];
+    for (setting, architecture, error) in table {
+        let project = project("");
+        project.write(".cargo/config.toml", setting);
+        project.nodes(&[("n1", "10.0.0.1", architecture), ("n2", "10.0.0.2", architecture)]);
+        let ran = run(&project, &["up"]);
+        assert!(ran.code(90).err().contains(error), "{}", ran.err());
+        assert!(project.images_on("10.0.0.1").is_empty());
+    }
+}
+
+#[test]
+fn package_without_single_program_is_rejected() {
+    let library = project("");
+    fs::rename(library.path("src/main.rs"), library.path("src/lib.rs")).unwrap();
+    let ran = run(&library, &["up"]);
+    assert!(
+        ran.code(90).err().ends_with(
+            "error: package `app` has no program, so no image can be assembled
+  help: add `src/main.rs`, or pass `--package NAME` to select another package\n"
+        ),
+        "{}",
+        ran.err()
+    );
+    let several = project("");
+    fs::create_dir(several.path("src/bin")).unwrap();
+    several.write("src/bin/other.rs", "fn main() {}\n");
+    let ran = run(&several, &["up"]);
+    let error = "error: package `app` has several programs: `app` and `other`\n  help: set `default-run = \"app\"` in `[package]` of its Cargo.toml\n";
+    assert!(ran.code(90).err().ends_with(error), "{}", ran.err());
+    // Follow the help.
+    let cargo = fs::read_to_string(several.path("Cargo.toml")).unwrap();
+    several
+        .write("Cargo.toml", &cargo.replace("[package]\n", "[package]\ndefault-run = \"app\"\n"));
+    tag(&run(&several, &["up", "--timeout", "1"]));
+}
+
+#[test]
+fn missing_target_of_nodes_is_reported_before_build() {
+    let project = Project::new();
+    project.config("builder = \"cargo\"").remove("Dockerfile").remove("bin/docker");
+    project.script("rustc", "echo /absent/lib");
+    project.nodes(&[("n1", "10.0.0.1", "arm64"), ("n2", "10.0.0.2", "arm64")]);
+    let error = "error: the Rust target `aarch64-unknown-linux-musl`, which gives static programs for linux/arm64, is not installed
+  help: run `rustup target add aarch64-unknown-linux-musl`\n";
+    run(&project, &["up"]).code(90).stderr(error);
+    let doctor = run(&project, &["doctor"]);
+    assert!(
+        doctor.out().contains("rustup target add aarch64-unknown-linux-musl"),
+        "{}",
+        doctor.out()
+    );
+    project.nodes(&[("n1", "10.0.0.1", "sparc"), ("n2", "10.0.0.2", "sparc")]);
+    let error = "error: kdev cannot assemble images for linux/sparc
+  help: build the image with a Dockerfile and `builder = \"docker\"`\n";
+    run(&project, &["up"]).code(90).stderr(error);
+}
+
+#[test]
+fn dry_run_shows_build_of_cargo() {
+    let project = project("");
+    let ran = run(&project, &["up", "--dry-run"]);
+    let command = format!("cargo build --package app '--target={TARGET}'");
+    assert!(ran.code(0).out().contains(&command), "{}", ran.out());
+    assert!(!project.path("target").join(TARGET).exists());
+}
