@@ -95,6 +95,9 @@ fn new_service_gets_all_files_once() {
 #[test]
 fn dry_run_and_unanswered_question_write_nothing() {
     let project = new_package(SERVER);
+    // The script contains a question, which the terminal of this test would answer.
+    fs::create_dir(project.path("scripts")).unwrap();
+    project.write("scripts/onboard.sh", "mine\n");
     let before = tree(&project.path(""));
     let shown = project.run(&["init", "--dry-run"]).code(0).out().to_owned();
     assert!(shown.starts_with("--- /dev/null\n+++ k8s/app.yaml\n@@ -0,0 +1,"), "{shown}");

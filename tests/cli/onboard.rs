@@ -10,8 +10,17 @@ use tempfile::TempDir;
 
 use crate::repository::root;
 
+/// A shell, and the arguments before the script.
+type Shell = (&'static str, &'static [&'static str]);
+
 /// The shells, with the arguments before the script.
-const SHELLS: [(&str, &[&str]); 3] = [("dash", &[]), ("bash", &["--posix"]), ("busybox", &["sh"])];
+const SHELLS: [Shell; 3] = [("dash", &[]), ("bash", &["--posix"]), ("busybox", &["sh"])];
+/// Returns the shells of this machine; at least one is `/bin/sh` of most systems.
+fn shells() -> Vec<Shell> {
+    let is_installed = |shell: &Shell| Path::new("/bin").join(shell.0).exists();
+    SHELLS.into_iter().filter(is_installed).collect()
+}
+
 /// The tools that the script checks.
 const TOOLS: [&str; 6] = ["docker", "cargo", "cc", "git", "kubectl", "ssh"];
 /// Real programs that the script needs.
@@ -112,7 +121,7 @@ fn script_is_valid_in_posix_shells() {
     let script = root().join("templates/worker/scripts/onboard.sh");
     let scripts =
         ["service", "workspace"].map(|name| script.to_str().unwrap().replace("worker", name));
-    for (shell, args) in SHELLS {
+    for (shell, args) in shells() {
         for script in &scripts {
             #[expect(clippy::disallowed_methods, reason = "a test runs a shell")]
             let mut command = Command::new(Path::new("/bin").join(shell));
@@ -131,7 +140,7 @@ fn script_is_valid_in_posix_shells() {
 
 #[test]
 fn complete_machine_only_deploys() {
-    for shell in SHELLS {
+    for shell in shells() {
         let machine = Machine::new(DEBIAN);
         // The second run is the same.
         for _ in 0..2 {
@@ -184,7 +193,8 @@ fn each_missing_tool_is_named_with_install_command() {
         ),
     ];
     for (at, (release, system, expected)) in table.into_iter().enumerate() {
-        let shell = SHELLS[at % SHELLS.len()];
+        let shells = shells();
+        let shell = shells[at % shells.len()];
         // One tool after the other.
         for tool in TOOLS {
             let machine = Machine::new(release);
@@ -209,7 +219,7 @@ fn each_missing_tool_is_named_with_install_command() {
         }
     }
     let machine = Machine::new("ID=plan9\n");
-    let (code, output, _) = machine.remove(&["git"]).run(SHELLS[0], "", &["--yes"]);
+    let (code, output, _) = machine.remove(&["git"]).run(shells()[0], "", &["--yes"]);
     assert_eq!(code, 1);
     assert!(
         output.starts_with("missing: git; install it with the package manager of your system\n"),
@@ -223,7 +233,7 @@ fn each_missing_tool_is_named_with_install_command() {
 
 #[test]
 fn missing_tools_are_installed_after_yes() {
-    for shell in SHELLS {
+    for shell in shells() {
         let machine = Machine::new(DEBIAN);
         machine.remove(&["docker", "cc", "ssh"]);
         let (code, output, log) = machine.run(shell, "", &["--yes"]);
@@ -239,7 +249,7 @@ fn missing_tools_are_installed_after_yes() {
 
 #[test]
 fn kdev_is_installed_from_its_source_only() {
-    for shell in SHELLS {
+    for shell in shells() {
         let machine = Machine::new(DEBIAN);
         machine.remove(&["cargo-kdev"]);
         let install = format!("cargo install --locked {SOURCE} cargo-kdev");
@@ -261,6 +271,6 @@ fn kdev_is_installed_from_its_source_only() {
 fn failed_check_stops_before_deployment() {
     let machine = Machine::new(DEBIAN);
     machine.fake("cargo", "echo \"cargo $*\" >>\"$LOG\"; [ \"$2\" != doctor ] || exit 91");
-    let (code, _, log) = machine.run(SHELLS[0], "", &[]);
+    let (code, _, log) = machine.run(shells()[0], "", &[]);
     assert_eq!((code, log.as_str()), (91, "cargo kdev doctor\n"));
 }
