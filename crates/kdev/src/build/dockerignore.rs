@@ -18,15 +18,12 @@ impl Dockerignore {
         let (dockerfile, context) = (config.dockerfile.as_os_str(), &config.context);
         let own = |end: &str| PathBuf::from(OsString::from_iter([dockerfile, end.as_ref()]));
         let (own_docker, docker) = (own(".dockerignore"), context.join(".dockerignore"));
-        let files = match config.builder {
+        let files = if config.builder == BuilderChoice::Podman {
             // The order of Podman 4.3.1.
-            BuilderChoice::Podman => {
-                let own_podman = own(".containerignore");
-                vec![own_docker, own_podman, context.join(".containerignore"), docker]
-            }
-            BuilderChoice::Auto | BuilderChoice::Docker | BuilderChoice::Buildx(_) => {
-                vec![own_docker, docker]
-            }
+            let own_podman = own(".containerignore");
+            vec![own_docker, own_podman, context.join(".containerignore"), docker]
+        } else {
+            vec![own_docker, docker]
         };
         let text = files.iter().find_map(|file| fs::read_to_string(file).ok()).unwrap_or_default();
         Self(Patterns::parse(&text))
