@@ -2,8 +2,11 @@
 //! follows the help until the check succeeds.
 
 use std::fs;
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::distributions::{CONTAINERD_2, ListedNode, SecondContainerd};
@@ -164,7 +167,7 @@ fn missing_permissions_are_granted_by_help() {
     let needed =
         ["permissions-nodes", "permissions-apply", "permissions-applyset", "permissions-wait"];
     assert_eq!(failed_checks(&results), needed);
-    let optional = ["delete", "explain", "rollback", "unblock"];
+    let optional = ["delete", "explain", "forward", "logs", "rollback", "unblock"];
     let optional = optional.map(|purpose| format!("permissions-{purpose}"));
     for check in needed.into_iter().chain(optional.iter().map(String::as_str)) {
         let mut grant = command("sh");
@@ -179,10 +182,23 @@ fn missing_permissions_are_granted_by_help() {
         permissions.len() >= 8 && permissions.iter().all(|one| one["state"] == "ok"),
         "{permissions:?}"
     );
-    // These permissions are sufficient for `up`.
+    // These permissions are sufficient for `up`, `logs`, and `forward`.
     let up = service.up(&[]).env("KUBECONFIG", &path).output().unwrap();
     clean();
     assert_eq!(up.status.code(), Some(0), "{}", stderr_text(&up));
+    let with_rights = |args: &[&str]| {
+        let mut kdev = service.kdev(args);
+        kdev.args(["--namespace", service.name]).env("KUBECONFIG", &path);
+        kdev
+    };
+    run(&mut with_rights(&["logs"]));
+    let mut forward = with_rights(&["forward", ":8080"]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(forward.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    // Not SIGKILL, which would leave its children.
+    kill(Pid::from_raw(forward.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+    forward.wait().unwrap();
+    assert!(line.contains("Forwarding 127.0.0.1:"), "{line}");
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn service(name: &'static str) -> Service {
     service
 }
 
-/// Starts a command that is interrupted when dropped.
+/// A command that is terminated when dropped.
 struct Background {
     child: Child,
 }
@@ -60,7 +60,10 @@ impl Background {
 
 impl Drop for Background {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        // Not SIGKILL, which would leave its children. A child that has ended was waited for.
+        if let (Ok(None), Ok(id)) = (self.child.try_wait(), i32::try_from(self.child.id())) {
+            let _ = kill(Pid::from_raw(id), Signal::SIGTERM);
+        }
     }
 }
 
