@@ -56,7 +56,9 @@ mod tests {
         ];
         for (files, builder, expected) in table {
             let dir = tempfile::tempdir().unwrap();
-            files.iter().for_each(|file| fs::write(dir.path().join(file), file).unwrap());
+            for file in files {
+                fs::write(dir.path().join(file), file).unwrap();
+            }
             let mut config = Config::from_flags(ConfigLayer::default()).unwrap();
             (config.dockerfile, config.context) = (dir.path().join("f"), dir.path().to_owned());
             config.builder = builder.clone();

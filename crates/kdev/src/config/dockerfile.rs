@@ -4,28 +4,10 @@ use std::path::{Path, PathBuf};
 
 use crate::config::builder::BuilderChoice;
 use crate::config::error::{Error, Result};
-use crate::config::{Config, ConfigLayer};
 use crate::project::Project;
 
 const DOCKERFILE: &str = "Dockerfile";
 const CONTAINERFILE: &str = "Containerfile";
-
-impl Config {
-    /// Returns the settings for the builder that was detected, if none is configured. Only Podman
-    /// reads a `Containerfile`, and prefers it.
-    pub(crate) fn with_detected_builder(
-        self,
-        project: &Project,
-        flags: &ConfigLayer,
-        is_podman: bool,
-    ) -> Result<Self> {
-        if self.builder != BuilderChoice::Auto {
-            return Ok(self);
-        }
-        let builder = if is_podman { BuilderChoice::Podman } else { BuilderChoice::Docker };
-        Self::resolve(project, ConfigLayer { builder: Some(builder), ..flags.clone() })
-    }
-}
 
 /// Returns the configured Dockerfile, or the package's, or the workspace's.
 pub(crate) fn find(
@@ -48,9 +30,7 @@ pub(crate) fn find(
             .iter()
             .flat_map(|name| dirs.map(|dir| dir.join(name)))
             .collect(),
-        (None, BuilderChoice::Docker | BuilderChoice::Buildx(_)) => {
-            dirs.map(|dir| dir.join(DOCKERFILE)).to_vec()
-        }
+        (None, _) => dirs.map(|dir| dir.join(DOCKERFILE)).to_vec(),
     };
     let found = candidates.iter().find(|path| path.is_file()).cloned();
     found.ok_or_else(|| match (configured, builder) {
@@ -87,7 +67,9 @@ mod tests {
         for (files, builder, expected) in table {
             let dir = tempfile::tempdir().unwrap();
             fs::create_dir(dir.path().join("p")).unwrap();
-            files.iter().for_each(|file| fs::write(dir.path().join(file), "").unwrap());
+            for file in files {
+                fs::write(dir.path().join(file), "").unwrap();
+            }
             let mut project = Project::placeholder();
             (project.dir, project.workspace_root) = (dir.path().join("p"), dir.path().to_owned());
             let found = find(&project, None, builder);

@@ -172,6 +172,21 @@ impl Config {
         Self::assemble(project, layer, dockerfile)
     }
 
+    /// Returns the settings for the builder that was detected, if none is configured. Only Podman
+    /// reads a `Containerfile`, and prefers it.
+    pub(crate) fn with_detected_builder(
+        self,
+        project: &Project,
+        flags: &ConfigLayer,
+        is_podman: bool,
+    ) -> Result<Self> {
+        if self.builder != BuilderChoice::Auto {
+            return Ok(self);
+        }
+        let builder = if is_podman { BuilderChoice::Podman } else { BuilderChoice::Docker };
+        Self::resolve(project, ConfigLayer { builder: Some(builder), ..flags.clone() })
+    }
+
     /// Like [`Self::resolve`], for commands that do not build: no Dockerfile is required.
     pub(crate) fn resolve_without_build(project: &Project, flags: ConfigLayer) -> Result<Self> {
         Self::assemble(project, merge_layers(flags, project)?, PathBuf::new())
