@@ -42,6 +42,7 @@ mod repository;
 mod restart;
 mod settings;
 mod settle;
+mod services;
 mod shared;
 mod status;
 mod terminal;

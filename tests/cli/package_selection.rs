@@ -50,12 +50,13 @@ fn package_of_current_directory_is_selected() {
 #[test]
 fn virtual_root_without_default_member_selects_no_package() {
     let project = workspace(VIRTUAL);
-    for command in ["up", "down", "render"] {
+    let several = "select one with `--package NAME`, or all services with `--workspace`";
+    let one = "select one with `--package NAME`";
+    for (command, help) in [("up", several), ("down", several), ("render", one)] {
         let ran = project.run(&[command]);
-        ran.code(90).error(
-            "error: the workspace has several packages: `api` and `worker`
-  help: select one with `--package NAME`\n",
-        );
+        ran.code(90).error(&format!(
+            "error: the workspace has several packages: `api` and `worker`\n  help: {help}\n"
+        ));
     }
     let two = format!("{VIRTUAL}default-members = [\"worker\", \"api\"]\n");
     workspace(&two).run(&["down"]).code(90);

@@ -16,6 +16,23 @@ pub(crate) struct ProjectArgs {
     pub(crate) manifest_path: Option<PathBuf>,
 }
 
+/// The packages of a command that can act on several.
+#[derive(Debug, Args)]
+pub(crate) struct PackagesArgs {
+    /// Package to work on (repeatable, with wildcards)
+    #[arg(short, long = "package", value_name = "NAME")]
+    packages: Vec<String>,
+    /// All services of the workspace: packages with a Dockerfile or kdev settings
+    #[arg(long)]
+    workspace: bool,
+    /// Package that --workspace leaves out (repeatable, with wildcards)
+    #[arg(long, value_name = "NAME", requires = "workspace")]
+    exclude: Vec<String>,
+    /// Path to Cargo.toml
+    #[arg(long, value_name = "PATH")]
+    manifest_path: Option<PathBuf>,
+}
+
 /// The cluster.
 #[derive(Debug, Args)]
 pub(crate) struct ClusterArgs {
@@ -40,7 +57,7 @@ pub(crate) struct BuilderArgs {
 #[derive(Debug, Args)]
 pub(crate) struct TargetArgs {
     #[command(flatten)]
-    pub(crate) project: ProjectArgs,
+    pub(crate) project: PackagesArgs,
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
     /// Load onto this node only (repeatable)
@@ -105,7 +122,14 @@ impl From<PullPolicyArg> for PullPolicy {
 
 impl From<ProjectArgs> for PackageSelection {
     fn from(ProjectArgs { package, manifest_path }: ProjectArgs) -> Self {
-        Self { manifest_path, package }
+        Self { manifest_path, packages: package.into_iter().collect(), ..Self::default() }
+    }
+}
+
+impl From<PackagesArgs> for PackageSelection {
+    fn from(args: PackagesArgs) -> Self {
+        let PackagesArgs { packages, workspace, exclude, manifest_path } = args;
+        Self { manifest_path, packages, workspace, exclude }
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::process::ExitCode;
 
-use kdev::{ClusterTarget, Cx, Event, Interrupt, PackageSelection, UpRequest};
+use kdev::{ClusterTarget, Cx, Event, Interrupt, Message, PackageSelection, UpRequest};
 
 fn main() -> ExitCode {
     let interrupt = Interrupt::on_signals();
@@ -21,7 +21,7 @@ fn main() -> ExitCode {
 }
 
 fn deploy(package: &str, interrupt: &Interrupt) -> Result<(), kdev::Error> {
-    let print_event = |event| match event {
+    let print_event = |message: Message| match message.event {
         Event::Built { image, .. } => print(&format!("built {image}")),
         Event::Loaded { node, bytes, .. } => print(&format!("sent {bytes} bytes to {node}")),
         Event::Ready { workload, pods, .. } => print(&format!("{workload} has {pods} ready pods")),
@@ -31,7 +31,7 @@ fn deploy(package: &str, interrupt: &Interrupt) -> Result<(), kdev::Error> {
     let cx = Cx::new(&print_event).with_interrupt(interrupt.clone()).with_cache_dir("target/kdev");
     let request = UpRequest {
         selection: PackageSelection {
-            package: Some(package.to_owned()),
+            packages: vec![package.to_owned()],
             ..PackageSelection::default()
         },
         // Naming a context allows changes to its cluster.

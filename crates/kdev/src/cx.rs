@@ -5,14 +5,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::event::Event;
+use crate::event::{Event, Message};
 
 /// The context of one run. The library does not print, and does not read the arguments and
 /// environment variables of its process: it gets everything from this context and from the
 /// settings.
 #[derive(Clone)]
 pub struct Cx<'a> {
-    events: &'a (dyn Fn(Event) + Sync),
+    events: &'a (dyn Fn(Message) + Sync),
+    /// The package that the events belong to.
+    package: Option<String>,
     confirm: Option<&'a (dyn Fn(&str) -> bool + Sync)>,
     interrupt: Interrupt,
     build_output: BuildOutput,
@@ -68,9 +70,10 @@ pub enum BuildOutput {
 
 impl<'a> Cx<'a> {
     /// Creates a context without an interrupt and without confirmation prompts.
-    pub fn new(events: &'a (dyn Fn(Event) + Sync)) -> Self {
+    pub fn new(events: &'a (dyn Fn(Message) + Sync)) -> Self {
         Self {
             events,
+            package: None,
             confirm: None,
             interrupt: Interrupt::never(),
             build_output: BuildOutput::Events,
@@ -144,8 +147,13 @@ impl<'a> Cx<'a> {
         self.cache_dir.as_deref()
     }
 
+    /// Returns the context of one of several services.
+    pub(crate) fn for_service(&self, package: &str) -> Self {
+        Self { package: Some(package.to_owned()), ..self.clone() }
+    }
+
     pub(crate) fn emit(&self, event: Event) {
-        (self.events)(event);
+        (self.events)(Message { event, package: self.package.clone() });
     }
 
     pub(crate) fn interrupt(&self) -> &Interrupt {

@@ -71,6 +71,24 @@ pub enum Error {
     /// One of the above, with its root cause.
     #[error(transparent)]
     Diagnosed(Box<Diagnosed>),
+    /// Services of a workspace failed, in this order; never empty.
+    #[error("{}", describe_services(.0))]
+    Services(Vec<ServiceError>),
+}
+
+/// The error of one service of a workspace.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ServiceError {
+    /// The package.
+    pub package: String,
+    /// The error.
+    pub error: Error,
+}
+
+fn describe_services(failures: &[ServiceError]) -> String {
+    let describe = |failure: &ServiceError| format!("`{}`: {}", failure.package, failure.error);
+    failures.iter().map(describe).collect::<Vec<_>>().join("; ")
 }
 
 /// An error with its root cause.
@@ -164,6 +182,7 @@ impl Error {
             Self::Logs(error) => error.help(),
             Self::Forward(error) => error.help(),
             Self::Diagnosed(diagnosed) => diagnosed.diagnoses.first().map(|one| one.help.clone()),
+            Self::Services(failures) => failures.first().and_then(|failure| failure.error.help()),
         }
     }
 
@@ -178,6 +197,10 @@ impl Error {
                 return build::Error::builder_exit_code(source);
             }
             Self::Diagnosed(diagnosed) => return diagnosed.error.exit_code(),
+            Self::Services(failures) => {
+                let first = failures.first().map(|failure| failure.error.exit_code());
+                return first.unwrap_or(ExitCode::Project as u8);
+            }
             Self::Manifests(manifests::Error::Lookup { .. })
             | Self::Init(init::Error::UnknownContext { .. }) => ExitCode::Cluster,
             Self::Init(init::Error::NotConfirmed | init::Error::PortNotFound) => ExitCode::Usage,

@@ -8,6 +8,18 @@ use serde::{Deserialize, Serialize, Serializer};
 /// The version of the JSON output; incremented when the meaning of a field changes.
 pub const JSON_VERSION: u32 = 1;
 
+/// An event, and the package that it belongs to.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Message {
+    /// The event.
+    #[serde(flatten)]
+    pub event: Event,
+    /// The package, if a command acts on several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub package: Option<String>,
+}
+
 /// A progress event. In JSON the field `reason` has its name in kebab-case, as in cargo's
 /// JSON messages.
 #[derive(Clone, Debug, Serialize)]
@@ -209,6 +221,12 @@ pub enum Event {
     RolledBack {
         /// The workload, as `kubectl` prints it.
         workload: String,
+    },
+    /// A service failed. The others continue, and the error at the end of the run has the
+    /// cause.
+    Failed {
+        /// The message of the error.
+        message: String,
     },
     /// Lines of a log may be missing, because the kubelet no longer has them.
     LogGap {

@@ -53,9 +53,9 @@ pub use commands::config::{ConfigRequest, ConfigValue, config as list_settings};
 pub use commands::doctor::report::{CheckGroup, CheckResult, CheckState, DoctorReport};
 pub use commands::doctor::{DoctorRequest, doctor};
 pub use commands::down::{DownRequest, down};
-pub use commands::init::{InitRequest, init};
 pub use commands::forward::{ForwardRequest, forward};
 pub use commands::images::{ImageRow, ImagesReport, ImagesRequest, images};
+pub use commands::init::{InitRequest, init};
 pub use commands::load::{LoadRequest, load};
 pub use commands::prune::{PruneRequest, prune};
 pub use commands::logs::{LogsRequest, logs};
@@ -71,15 +71,15 @@ pub use config::{BuilderChoice, ConfigLayer, ContainerConfig, KeepBuilds, NodeSe
 pub use cx::{BuildOutput, Cx, DockerSettings, Interrupt};
 pub use details::Details;
 pub use docker::{DockerHost, Engine, Error as DockerError, run_namespace_helper};
-pub use error::{Diagnosed, Error, Result};
-pub use event::{Event, JSON_VERSION, PodState};
+pub use error::{Diagnosed, Error, Result, ServiceError};
+pub use event::{Event, JSON_VERSION, Message, PodState};
 pub use exit_code::ExitCode;
 pub use facts::Error as FactsError;
+pub use forward::{Error as ForwardError, InvalidSpec};
 pub use init::Error as InitError;
 pub use init::{
     FileAction, InitFile, InitFinding, InitReport, ManifestFormat, WorkloadType,
 };
-pub use forward::{Error as ForwardError, InvalidSpec};
 pub use kdev_core::image::reference::{Name, Reference, ReferenceError};
 pub use kdev_core::kube::api_error::{Conflict, Immutable};
 pub use kdev_core::kube::workload::UnblockAction;

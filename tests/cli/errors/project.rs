@@ -172,7 +172,7 @@ fn ambiguous_package() {
         &project,
         90,
         "error: the workspace has several packages: `a` and `b`
-  help: select one with `--package NAME`\n",
+  help: select one with `--package NAME`, or all services with `--workspace`\n",
     );
     let ran = project.run(&["up", "--package", "c"]);
     ran.code(90).error("error: package `c` not found in the workspace\n  help: pass one of these to `--package`: `a` and `b`\n");

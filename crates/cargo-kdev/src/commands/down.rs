@@ -3,13 +3,13 @@
 use clap::Args;
 use kdev::{ConfigLayer, DownRequest};
 
-use crate::flags::{ClusterArgs, ProjectArgs};
+use crate::flags::{ClusterArgs, PackagesArgs};
 
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "one per flag")]
 pub(crate) struct DownArgs {
     #[command(flatten)]
-    project: ProjectArgs,
+    project: PackagesArgs,
     #[command(flatten)]
     cluster: ClusterArgs,
     /// Namespace to use [default: the context's namespace]

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use kdev::{BuildStatus, ConfigLayer, Reference, Status, StatusRequest, StatusRow};
 use serde::Serialize;
 
-use crate::flags::{BuilderArgs, ClusterArgs, ProjectArgs};
+use crate::flags::{BuilderArgs, ClusterArgs, PackagesArgs};
 use crate::ui::progress::{adapt_colors, is_dumb};
 use crate::ui::rollout::shorten_start;
 use crate::ui::stdout::Stdout;
@@ -19,7 +19,7 @@ use crate::ui::{NOTE, Ui};
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
     #[command(flatten)]
-    project: ProjectArgs,
+    project: PackagesArgs,
     #[command(flatten)]
     cluster: ClusterArgs,
     /// Name of the image, without a tag [default: package name]

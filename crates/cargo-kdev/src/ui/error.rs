@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
-use kdev::{Error, LoadError, NodeError};
+use kdev::{Error, LoadError, NodeError, ServiceError};
 use serde::Serialize;
 
 use crate::ui::wrap::wrap_text;
@@ -17,6 +17,9 @@ const HELP: Style = AnsiColor::Cyan.on_default().bold();
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     message: String,
+    /// The package, if a command acts on several.
+    #[serde(skip)]
+    pub(super) package: Option<String>,
     causes: Vec<String>,
     help: Option<String>,
 }
@@ -34,8 +37,15 @@ pub(crate) fn reports(error: &Error) -> Vec<Report> {
                 .extend(diagnosed.diagnoses.iter().map(|diagnosis| diagnosis.message.clone()));
             vec![report]
         }
+        Error::Services(failures) => failures.iter().flat_map(service_reports).collect(),
         _ => vec![Report::new(error, error.help())],
     }
+}
+
+fn service_reports(failure: &ServiceError) -> Vec<Report> {
+    let mut reports = reports(&failure.error);
+    reports.iter_mut().for_each(|report| report.package = Some(failure.package.clone()));
+    reports
 }
 
 fn node_report(failure: &NodeError) -> Report {
@@ -45,18 +55,20 @@ fn node_report(failure: &NodeError) -> Report {
 impl Report {
     fn new(error: &dyn StdError, help: Option<String>) -> Self {
         let causes = std::iter::successors(error.source(), |cause| (*cause).source());
-        Self { message: error.to_string(), causes: causes.map(ToString::to_string).collect(), help }
+        let causes = causes.map(ToString::to_string).collect();
+        Self { message: error.to_string(), package: None, causes, help }
     }
 
     /// Creates the report of an interrupt. The interrupted command is not relevant to the user.
     fn interrupted() -> Self {
-        Self { message: "interrupted".to_owned(), causes: Vec::new(), help: None }
+        Self { message: "interrupted".to_owned(), package: None, causes: Vec::new(), help: None }
     }
 
     /// Creates the report of a failed write to stdout.
     pub(crate) fn for_stdout(cause: String) -> Self {
         Self {
             message: "failed to write to standard output".to_owned(),
+            package: None,
             causes: vec![cause],
             help: Some("free space on its device, or redirect the output to another file".into()),
         }
@@ -69,7 +81,8 @@ impl Report {
             let wrapped = wrap_text(text, ": ".len() + label.len(), 4, width);
             let _ = writeln!(lines, "{style}{label}:{style:#} {wrapped}");
         };
-        write(ERROR, "error", &self.message);
+        let package = self.package.as_ref().map(|package| format!("{package}: "));
+        write(ERROR, "error", &(package.unwrap_or_default() + &self.message));
         self.causes.iter().for_each(|cause| write(CAUSE, "  caused by", cause));
         self.help.iter().for_each(|help| write(HELP, "  help", help));
         lines

@@ -3,42 +3,44 @@
 //! - `error.rs`: errors as text
 //! - `follow.rs`: the texts of events about pods that are followed
 //! - `progress.rs`: progress bars
+//! - `line.rs`: an event as one line
 //! - `pruned.rs`: the builds that were removed
 //! - `rollout.rs`: the progress of a workload
+//! - `service.rs`: the events of one of several services
 //! - `stdout.rs`: results on stdout
 //! - `wrap.rs`: wraps lines at the width of the terminal
 
 pub(crate) mod error;
+mod line;
 mod follow;
 pub(crate) mod progress;
 mod pruned;
 pub(crate) mod rollout;
+mod service;
 pub(crate) mod stdout;
 pub(crate) mod wrap;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use anstyle::{AnsiColor, Style};
+use anstyle::Style;
 use indicatif::HumanBytes;
-use kdev::{
-    BuildError, BuildOutput, Error, Event, ExitCode, Interrupt, PodState, Status, pluralize,
-};
+use kdev::{BuildError, BuildOutput, Error, Event, ExitCode, Interrupt, Message, PodState, Status};
 use serde::Serialize;
 
 use crate::flags::{Color, MessageFormat, OutputArgs};
 use crate::ui::error::Report;
+use crate::ui::line::{Line, WARN};
 use crate::ui::progress::Bars;
 use crate::ui::stdout::Stdout;
 use crate::ui::wrap::{is_narrow, stderr_width, wrap_text};
 
-pub(crate) const DONE: Style = AnsiColor::Green.on_default().bold();
-pub(crate) const NOTE: Style = AnsiColor::Cyan.on_default().bold();
-const WARN: Style = AnsiColor::Yellow.on_default().bold();
+pub(crate) use line::{DONE, NOTE};
+
 /// The column where messages start.
 const MESSAGE_COLUMN: usize = 13;
 /// The indentation of wrapped lines on a narrow terminal.
@@ -59,8 +61,9 @@ pub(crate) struct Ui {
 /// The state of the output.
 #[derive(Default)]
 pub(crate) struct UiState {
-    /// The last lines of the build output that `--quiet` hides.
-    hidden: VecDeque<String>,
+    /// The last lines of the build output that was not printed, by package; empty for the only
+    /// one.
+    hidden: BTreeMap<String, VecDeque<String>>,
     /// The last status that was printed.
     pub(crate) status: Option<Status>,
 }
@@ -70,7 +73,7 @@ pub(crate) struct UiState {
 struct EventLine<'a> {
     version: u32,
     #[serde(flatten)]
-    event: &'a Event,
+    message: &'a Message,
 }
 
 /// An error in the JSON output.
@@ -81,6 +84,8 @@ struct ErrorLine<'a> {
     code: u8,
     #[serde(flatten)]
     report: &'a Report,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    package: Option<&'a str>,
 }
 
 impl Ui {
@@ -133,16 +138,20 @@ impl Ui {
         })
     }
 
-    pub(crate) fn print_event(&self, event: Event) {
+    pub(crate) fn print_event(&self, message: Message) {
         if self.json {
-            self.stdout.write_json(&EventLine { version: kdev::JSON_VERSION, event: &event });
-        } else if let Event::WouldRun { command } = &event {
+            self.stdout.write_json(&EventLine { version: kdev::JSON_VERSION, message: &message });
+            return;
+        }
+        let Message { event, package, .. } = message;
+        match (event, package) {
             // The commands are the result of a dry run, so they go to stdout.
-            self.bars.suspend(|| self.stdout.write_styled(format_args!("{command}\n")));
-        } else if self.quiet {
-            self.print_quiet(event);
-        } else {
-            self.print_human(event);
+            (Event::WouldRun { command }, _) => {
+                self.bars.suspend(|| self.stdout.write_styled(format_args!("{command}\n")));
+            }
+            (event, package) if self.quiet => self.print_quiet(event, package),
+            (event, Some(package)) => self.print_service(&package, event),
+            (event, None) => self.print_human(event),
         }
     }
 
@@ -153,10 +162,9 @@ impl Ui {
 
     pub(crate) fn print_error(&self, error: &Error) {
         let mut stderr = anstream::stderr();
-        if self.quiet && matches!(error, Error::Build(BuildError::Failed { .. })) {
-            for line in &self.state().hidden {
-                let _ = writeln!(stderr, "{line}");
-            }
+        self.print_hidden("", error);
+        if let Error::Services(failures) = error {
+            failures.iter().for_each(|one| self.print_hidden(&one.package, &one.error));
         }
         if error.is_interrupt() && !self.json && io::stderr().is_terminal() {
             // Remove the `^C` that the terminal printed, possibly after partial build output.
@@ -167,7 +175,9 @@ impl Ui {
         for report in error::reports(error) {
             if self.json {
                 let (version, reason) = (kdev::JSON_VERSION, "error");
-                self.stdout.write_json(&ErrorLine { version, reason, code, report: &report });
+                let package = report.package.as_deref();
+                let line = ErrorLine { version, reason, code, report: &report, package };
+                self.stdout.write_json(&line);
             }
             if !self.json || self.stdout.error_message().is_some() {
                 let _ = write!(stderr, "{}", report.format(stderr_width()));
@@ -187,17 +197,37 @@ impl Ui {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Prints the build output that was not printed, if the build has failed.
+    fn print_hidden(&self, package: &str, error: &Error) {
+        if matches!(error, Error::Build(BuildError::Failed { .. })) {
+            for line in self.state().hidden.remove(package).into_iter().flatten() {
+                let _ = writeln!(anstream::stderr(), "{line}");
+            }
+        }
+    }
+
+    /// Keeps a line of the build output.
+    fn hide(&self, package: &str, line: String) {
+        let mut state = self.state();
+        let hidden = state.hidden.entry(package.to_owned()).or_default();
+        hidden.push_back(line);
+        if hidden.len() > QUIET_LINES {
+            hidden.pop_front();
+        }
+    }
+
     /// Prints only warnings, and keeps the build output.
-    fn print_quiet(&self, event: Event) {
-        match event {
-            Event::ToolOutput { line, .. } => {
-                let hidden = &mut self.state().hidden;
-                hidden.push_back(line);
-                if hidden.len() > QUIET_LINES {
-                    hidden.pop_front();
+    fn print_quiet(&self, event: Event, package: Option<String>) {
+        match (event, package) {
+            (Event::ToolOutput { line, .. }, package) => {
+                self.hide(package.as_deref().unwrap_or_default(), line);
+            }
+            (event @ (Event::RolledBack { .. } | Event::Problem { .. }), package) => {
+                match package {
+                    Some(package) => self.print_service(&package, event),
+                    None => self.print_human(event),
                 }
             }
-            Event::RolledBack { .. } | Event::Problem { .. } => self.print_human(event),
             _ => {}
         }
     }
@@ -207,90 +237,24 @@ impl Ui {
             Event::Building { command, .. } if self.verbose => {
                 self.print_unwrapped(DONE, "Building", &command);
             }
-            Event::Building { target, .. } => self.print_line(DONE, "Building", &target),
-            Event::Built { image, duration, .. } => {
-                self.print_line(DONE, "Built", &format!("{image} in {}", format_seconds(duration)));
-            }
-            Event::NodeSkipped { node, cause } => {
-                self.print_line(NOTE, "Skipping", &format!("{node}: {cause}"));
-            }
             Event::Loading { node, bytes, .. } => self.start_load(&node, bytes),
             Event::Progress { node, bytes } => self.bars.advance(&node, bytes),
-            Event::Loaded { node, bytes, reused, duration } => {
-                self.bars.clear(&node);
-                let sent = format_sent(bytes, reused, duration);
-                self.print_line(DONE, "Loaded", &format!("{node}: {sent}"));
-            }
-            Event::AlreadyPresent { node, .. } => {
-                self.print_line(DONE, "Present", &format!("{node}: image is already loaded"));
-            }
             Event::LoadFailed { node } => self.bars.clear(&node),
-            Event::Pruned { node, engine, images, bytes } => {
-                let verb = if images.is_empty() { "Unchanged" } else { "Removed" };
-                let text = pruned::format_pruned(node.as_deref(), engine, &images, bytes);
-                self.print_line(DONE, verb, &text);
-            }
-            Event::Applied { objects, context, namespaces } => {
-                let namespaces = format_namespaces(&namespaces);
-                let text = format!("{} to {context}{namespaces}", objects.join(", "));
-                self.print_line(DONE, "Applied", &text);
-            }
-            Event::Deleted { objects, context } => {
-                self.print_line(DONE, "Deleted", &format!("{} from {context}", objects.join(", ")));
-            }
-            Event::Unchanged { context } => {
-                self.print_line(DONE, "Unchanged", &format!("{context} is up to date"));
-            }
             Event::Waiting { workload, ready, desired, pods } => {
                 self.print_waiting(&workload, ready, desired, &pods);
-            }
-            problem @ Event::Problem { .. } => {
-                self.print_line(WARN, "Problem", &rollout::format_problem(&problem));
             }
             Event::Settling { workload, pods, containers, duration } => {
                 self.print_settling(&workload, pods, &containers, duration);
             }
-            Event::Ready { workload, pods, duration } => {
-                self.bars.clear(&workload);
-                let pods = pluralize(pods, "pod");
-                self.print_line(
-                    DONE,
-                    "Ready",
-                    &format!("{workload}: {pods} in {}", format_seconds(duration)),
-                );
+            event => {
+                if let Event::Loaded { node: key, .. } | Event::Ready { workload: key, .. } = &event
+                {
+                    self.bars.clear(key);
+                }
+                if let Some(line) = Line::new(&event) {
+                    self.print_line(line.style, line.verb, &line.text);
+                }
             }
-            Event::RolledBack { workload } => {
-                self.print_line(
-                    WARN,
-                    "Rolled back",
-                    &format!("{workload} to the previous revision"),
-                );
-            }
-            Event::Restarted { workloads, context } => {
-                let text = format!("{} in {context}", workloads.join(", "));
-                self.print_line(DONE, "Restarted", &text);
-            }
-            Event::Note { text } | Event::ConfigChanged { text, .. } => {
-                self.print_line(NOTE, "Note", &text);
-            }
-            gap @ Event::LogGap { .. } => self.print_line(WARN, "Gap", &follow::format_gap(&gap)),
-            event @ Event::Forward { pod: Some(_), .. } => {
-                self.print_line(DONE, "Forwarding", &follow::format_forward(&event));
-            }
-            event @ Event::Forward { .. } => {
-                self.print_line(NOTE, "Waiting", &follow::format_forward(&event));
-            }
-            event @ Event::Address { .. } => {
-                self.print_line(DONE, "Address", &follow::format_address(&event));
-            }
-            Event::Finished { image, duration } => {
-                self.print_line(
-                    DONE,
-                    "Finished",
-                    &format!("{image} in {}", format_seconds(duration)),
-                );
-            }
-            _ => {}
         }
     }
 
@@ -334,24 +298,6 @@ impl Ui {
     }
 }
 
-/// Formats the size of a load.
-fn format_sent(bytes: u64, reused: u64, duration: Duration) -> String {
-    let sent = format!("sent {} in {}", HumanBytes(bytes), format_seconds(duration));
-    match reused {
-        0 => sent,
-        bytes => format!("{sent}, {} already present", HumanBytes(bytes)),
-    }
-}
-
-/// Formats the namespaces of applied objects as the end of a line.
-fn format_namespaces(namespaces: &[String]) -> String {
-    match namespaces {
-        [] => String::new(),
-        [one] => format!(", namespace {one}"),
-        many => format!(", namespaces {}", many.join(", ")),
-    }
-}
-
 /// Prints the help or an error of the command line. Returns the exit code.
 pub(crate) fn print_usage(error: &clap::Error) -> std::process::ExitCode {
     let code = u8::try_from(error.exit_code()).unwrap_or(ExitCode::Usage as u8);
@@ -374,8 +320,4 @@ fn wrap_message(message: &str) -> String {
         if is_narrow(width) { NARROW_INDENT } else { MESSAGE_COLUMN },
         width,
     )
-}
-
-fn format_seconds(duration: Duration) -> String {
-    format!("{:.1}s", duration.as_secs_f64())
 }

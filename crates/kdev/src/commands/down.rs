@@ -14,6 +14,7 @@ use crate::apply::{members, origin};
 use crate::cluster::Cluster;
 use crate::cluster::kubeconfig::{ClusterTarget, Kubeconfig};
 use crate::commands::prune;
+use crate::commands::several;
 use crate::config::{Config, ConfigLayer};
 use crate::cx::Cx;
 use crate::error::Result;
@@ -41,8 +42,14 @@ pub struct DownRequest {
 /// that records the set. Objects that hold data stay without `delete_data`, and so does the
 /// ConfigMap, which then lists only them. The images stay on the nodes without `images`.
 pub fn down(cx: &Cx, request: &DownRequest) -> Result<()> {
-    let project = Project::read(cx, &request.selection)?;
-    let config = Config::resolve_without_build(&project, request.flags.clone())?;
+    let projects = Project::read_explicit(cx, &request.selection)?;
+    several::for_each(cx, &request.selection, &projects, |cx, selection, project| {
+        down_one(cx, &DownRequest { selection: selection.clone(), ..request.clone() }, project)
+    })
+}
+
+fn down_one(cx: &Cx, request: &DownRequest, project: &Project) -> Result<()> {
+    let config = Config::resolve_without_build(project, request.flags.clone())?;
     let kubeconfig = Kubeconfig::read(cx, &request.target)?;
     let cluster = Cluster::select(cx, kubeconfig, &request.target, &config)?;
     delete_applied(cx, request, &config, &cluster)?;

@@ -9,6 +9,7 @@ use kdev_core::kube::placement::{self, PodSpec};
 
 use crate::cluster::Cluster;
 use crate::cluster::kubeconfig::{ClusterTarget, Kubeconfig};
+use crate::commands::several;
 use crate::config::{Config, ConfigLayer};
 use crate::cx::Cx;
 use crate::details::Details;
@@ -43,14 +44,20 @@ pub struct LoadRequest {
 /// Loads an image from Docker, from Podman, or from an archive onto the nodes, and verifies that
 /// it is there. Builds and applies nothing.
 pub fn load(cx: &Cx, request: &LoadRequest) -> Result<()> {
+    if request.image.is_some() {
+        let project = Project::read_if_unambiguous(cx, &request.selection)?;
+        return load_one(cx, request, &project.unwrap_or_else(Project::placeholder));
+    }
+    let projects = Project::read_all(cx, &request.selection)?;
+    several::for_each(cx, &request.selection, &projects, |cx, selection, project| {
+        load_one(cx, &LoadRequest { selection: selection.clone(), ..request.clone() }, project)
+    })
+}
+
+fn load_one(cx: &Cx, request: &LoadRequest, project: &Project) -> Result<()> {
     let start = Instant::now();
     let image_arg = request.image.as_deref().map(ImageArg::parse).transpose()?;
-    let project = match image_arg {
-        Some(_) => Project::read_if_unambiguous(cx, &request.selection)?
-            .unwrap_or_else(Project::placeholder),
-        None => Project::read(cx, &request.selection)?,
-    };
-    let config = Config::resolve_without_build(&project, request.flags.clone())?;
+    let config = Config::resolve_without_build(project, request.flags.clone())?;
     let find_origin = || match image_arg {
         Some(ImageArg::Archive(archive)) => Ok(ImageOrigin::Archive(archive)),
         Some(ImageArg::Image(image)) => ImageStore::connect_with(cx, &config, &image)

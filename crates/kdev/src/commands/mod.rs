@@ -12,6 +12,7 @@ pub(crate) mod load;
 pub(crate) mod logs;
 pub(crate) mod prune;
 pub(crate) mod render;
+mod several;
 pub(crate) mod status;
 pub(crate) mod up;
 pub(crate) mod values;

@@ -10,6 +10,7 @@ use kdev_core::text::list;
 
 use crate::cluster::Cluster;
 use crate::cluster::kubeconfig::{ClusterTarget, Kubeconfig};
+use crate::commands::several;
 use crate::commands::status::builds::Builds;
 use crate::config::{Config, ConfigLayer};
 use crate::cx::Cx;
@@ -43,8 +44,14 @@ pub struct PruneRequest {
 /// Removes older builds of the project's image from the nodes, and from Docker or Podman. An
 /// error in one place does not prevent the removal in the others.
 pub fn prune(cx: &Cx, request: &PruneRequest) -> Result<()> {
-    let project = Project::read(cx, &request.selection)?;
-    let config = Config::resolve_without_build(&project, request.flags.clone())?;
+    let projects = Project::read_all(cx, &request.selection)?;
+    several::for_each(cx, &request.selection, &projects, |cx, selection, project| {
+        prune_one(cx, &PruneRequest { selection: selection.clone(), ..request.clone() }, project)
+    })
+}
+
+fn prune_one(cx: &Cx, request: &PruneRequest, project: &Project) -> Result<()> {
+    let config = Config::resolve_without_build(project, request.flags.clone())?;
     let connect = || ImageStore::connect(cx, &config).map_err(Error::from);
     let (store, kubeconfig) = run_both(connect, || Kubeconfig::read(cx, &request.target));
     let cluster = Cluster::select(cx, kubeconfig?, &request.target, &config)?;

@@ -15,7 +15,7 @@ use crate::build;
 use crate::cluster::Cluster;
 use crate::cluster::kubeconfig::{ClusterTarget, Kubeconfig};
 use crate::cluster::namespaces::Namespaces;
-use crate::commands::{address, live_pods, why};
+use crate::commands::{address, live_pods, several, why};
 use crate::config::{Config, ConfigLayer, siblings};
 use crate::cx::Cx;
 use crate::docker::ImageStore;
@@ -29,7 +29,7 @@ use crate::manifests::{self, Manifest, RenderTarget};
 use crate::node::transport::Transports;
 use crate::parallel::run_both;
 use crate::prune;
-use crate::project::{PackageSelection, Project, owner};
+use crate::project::{self, PackageSelection, Project, owner};
 use crate::rollout::rollback::{self, Workloads};
 use crate::rollout::{self, Rollout};
 
@@ -56,18 +56,30 @@ pub struct UpRequest {
 ///
 /// Everything that does not depend on the build is checked before it, and the connections to
 /// the nodes are opened while it runs. Emits events through `cx`; prints nothing.
+///
+/// Several services are deployed one after another. A failure does not stop the others.
 pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
+    let projects = Project::read_all(cx, &request.selection)?;
+    if projects.len() > 1 && request.flags.image.is_some() {
+        let selected = projects.into_iter().map(|project| project.package).collect();
+        return Err(project::Error::SharedImage { selected }.into());
+    }
+    several::for_each(cx, &request.selection, &projects, |cx, selection, project| {
+        up_one(cx, &UpRequest { selection: selection.clone(), ..request.clone() }, project)
+    })
+}
+
+fn up_one(cx: &Cx, request: &UpRequest, project: &Project) -> Result<()> {
     let start = Instant::now();
-    let project = Project::read(cx, &request.selection)?;
-    let mut config = Config::resolve(&project, request.flags.clone())?;
+    let mut config = Config::resolve(project, request.flags.clone())?;
     let (store, cluster, owner) = connect(cx, &config, &request.target)?;
-    config = config.with_detected_builder(&project, &request.flags, store.is_podman())?;
+    config = config.with_detected_builder(project, &request.flags, store.is_podman())?;
     let target = RenderTarget::Cluster(&cluster, &request.target);
     let manifests = Manifest::read_all(cx, &config, target)?;
     let mut objects = manifests::collect_objects(&manifests, &config)?;
     // Fail before the build if a manifest is invalid.
     manifests::check(cx, &manifests, &config, Some(&cluster.namespace))?;
-    let siblings = siblings::siblings(&project, &config);
+    let siblings = siblings::siblings(project, &config);
     let shared = shared::shared_workloads(&manifests, &objects, &config, &siblings);
     let plan = SharedPlan::fetch(cx, &cluster, &shared)?;
     plan.note_left_out(cx);

@@ -15,9 +15,7 @@ pub(crate) struct Sibling {
 /// Returns the images of the other packages that kdev can deploy: those with a Dockerfile or
 /// settings. A package with invalid settings is left out; its own `up` reports them.
 pub(crate) fn siblings(project: &Project, config: &Config) -> Vec<Sibling> {
-    let is_deployable =
-        |other: &Project| other.dir.join("Dockerfile").is_file() || !other.package_table.is_null();
-    let others = project.siblings().into_iter().filter(is_deployable);
+    let others = project.siblings().into_iter().filter(Project::is_service);
     let image = |other: Project| {
         let other = Config::resolve_without_build(&other, ConfigLayer::default()).ok()?;
         Some(Sibling { package: other.package, image: other.image.name().clone() })

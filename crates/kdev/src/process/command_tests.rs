@@ -5,9 +5,10 @@ use std::time::Instant;
 use xshell::{Shell, cmd};
 
 use super::*;
+use crate::event::Message;
 use crate::process::child::EXIT_GRACE_PERIOD;
 
-fn quiet() -> impl Fn(Event) + Sync {
+fn quiet() -> impl Fn(Message) + Sync {
     |_| ()
 }
 

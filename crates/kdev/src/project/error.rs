@@ -26,6 +26,20 @@ pub enum Error {
         /// The packages of the workspace.
         available: Vec<String>,
     },
+    /// The name of a package is an invalid pattern.
+    #[error("invalid package pattern `{pattern}`: {reason}")]
+    InvalidPattern {
+        /// The name.
+        pattern: String,
+        /// Why it is invalid.
+        reason: String,
+    },
+    /// None of the packages can be deployed.
+    #[error("no service found in the workspace")]
+    NoService {
+        /// The packages of the workspace.
+        available: Vec<String>,
+    },
     /// The workspace has no package.
     #[error("the workspace has no packages")]
     NoPackage,
@@ -34,6 +48,20 @@ pub enum Error {
     AmbiguousPackage {
         /// The packages of the workspace.
         available: Vec<String>,
+        /// Whether the command can act on several packages.
+        allows_several: bool,
+    },
+    /// A command that acts on one package has several.
+    #[error("several packages are selected: {}", list(selected))]
+    SeveralSelected {
+        /// The selected packages.
+        selected: Vec<String>,
+    },
+    /// A flag names the image of several packages.
+    #[error("the packages {} cannot have the same image", list(selected))]
+    SharedImage {
+        /// The selected packages.
+        selected: Vec<String>,
     },
     /// cargo is missing, or its output is unexpected.
     #[error(transparent)]
@@ -58,7 +86,23 @@ impl Error {
             Self::NoPackage => Some(
                 "add one to `members` in `[workspace]`, for example with `cargo new`".to_owned(),
             ),
-            Self::AmbiguousPackage { .. } => Some("select one with `--package NAME`".to_owned()),
+            Self::InvalidPattern { .. } => {
+                Some("pass a name, or use the wildcards `*`, `?`, and `[]`".to_owned())
+            }
+            Self::NoService { available } => Some(format!(
+                "add a Dockerfile or `[package.metadata.kdev]` to one of {}",
+                list(available)
+            )),
+            Self::AmbiguousPackage { allows_several: true, .. } => Some(
+                "select one with `--package NAME`, or all services with `--workspace`".to_owned(),
+            ),
+            Self::AmbiguousPackage { .. } | Self::SeveralSelected { .. } => {
+                Some("select one with `--package NAME`".to_owned())
+            }
+            Self::SharedImage { .. } => Some(
+                "set `image` in `[package.metadata.kdev]` of each package instead of `--image` or `KDEV_IMAGE`"
+                    .to_owned(),
+            ),
             Self::Tool(error) => error.help(),
             Self::Process(_) => None,
         }

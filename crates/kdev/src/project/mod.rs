@@ -1,48 +1,31 @@
-//! Reads the selected package, its workspace and their `kdev` tables with `cargo metadata`.
+//! Reads the selected packages, their workspace and the `kdev` tables with `cargo metadata`.
 //!
 //! - `names.rs`: the names of all packages
 //! - `owner.rs`: what identifies the project
 //! - `repository.rs`: the git repository
+//! - `selection.rs`: which packages of a workspace are selected
 
 mod error;
 pub(crate) mod names;
 pub(crate) mod owner;
 mod repository;
+mod selection;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use cargo_metadata::{Metadata, MetadataCommand, Package};
-use kdev_core::shell;
 use serde_json::Value;
 
 use crate::cx::Cx;
+use crate::event::Event;
 use crate::process::Command;
+use crate::project::selection::Candidate;
 use crate::tools;
 
 pub use error::Error;
 pub(crate) use error::Result;
-
-/// Selects a package; by default the one in the current directory.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PackageSelection {
-    /// Path of a Cargo.toml.
-    pub manifest_path: Option<PathBuf>,
-    /// Name of a package in the workspace.
-    pub package: Option<String>,
-}
-
-impl PackageSelection {
-    /// Returns whether no package is selected.
-    pub(crate) fn is_unset(&self) -> bool {
-        *self == Self::default()
-    }
-
-    /// Returns the flags of `cargo kdev` that select the same package, each after a space.
-    pub(crate) fn to_flags(&self) -> String {
-        let path = self.manifest_path.as_ref().map(|path| path.display().to_string());
-        shell::flags([("--package", self.package.clone()), ("--manifest-path", path)])
-    }
-}
+pub use selection::PackageSelection;
 
 /// A package with the `kdev` tables of its Cargo.toml and its workspace's.
 #[derive(Clone, Debug)]
@@ -80,7 +63,7 @@ impl Project {
         }
     }
 
-    /// Reads the project if there is one. Returns `None` if no package is selected and the
+    /// Reads the package if there is one. Returns `None` if no package is selected and the
     /// current directory does not belong to a project.
     pub(crate) fn read_if_present(cx: &Cx, selection: &PackageSelection) -> Result<Option<Self>> {
         match Self::read(cx, selection) {
@@ -96,9 +79,18 @@ impl Project {
         selection: &PackageSelection,
     ) -> Result<Option<Self>> {
         match Self::read_if_present(cx, selection) {
-            Err(Error::AmbiguousPackage { .. }) if selection.is_unset() => Ok(None),
+            Err(Error::AmbiguousPackage { .. } | Error::NoService { .. })
+                if selection.is_unset() =>
+            {
+                Ok(None)
+            }
             project => project,
         }
+    }
+
+    /// Returns whether kdev can deploy the package: it has a Dockerfile or settings.
+    pub(crate) fn is_service(&self) -> bool {
+        is_service(&self.dir, &self.package_table)
     }
 
     /// Returns the other packages of the workspace.
@@ -113,8 +105,48 @@ impl Project {
         self.others.iter().map(sibling).collect()
     }
 
-    /// Reads the project with `cargo metadata`.
+    /// Reads the only selected package.
     pub(crate) fn read(cx: &Cx, selection: &PackageSelection) -> Result<Self> {
+        let only_one = |error| match error {
+            Error::AmbiguousPackage { available, .. } => {
+                Error::AmbiguousPackage { available, allows_several: false }
+            }
+            error => error,
+        };
+        let mut projects = Self::read_all(cx, selection).map_err(only_one)?;
+        match projects.pop() {
+            Some(project) if projects.is_empty() => Ok(project),
+            last => {
+                projects.extend(last);
+                let selected = projects.into_iter().map(|project| project.package).collect();
+                Err(if selection.is_explicit() {
+                    Error::SeveralSelected { selected }
+                } else {
+                    Error::AmbiguousPackage { available: selected, allows_several: false }
+                })
+            }
+        }
+    }
+
+    /// Like [`Self::read_all`], but several packages must be selected explicitly.
+    pub(crate) fn read_explicit(cx: &Cx, selection: &PackageSelection) -> Result<Vec<Self>> {
+        if selection.is_explicit() {
+            return Self::read_all(cx, selection);
+        }
+        let mut projects = Self::read_all(cx, selection)?;
+        match projects.pop() {
+            Some(project) if projects.is_empty() => Ok(vec![project]),
+            last => {
+                projects.extend(last);
+                let available = projects.into_iter().map(|project| project.package).collect();
+                Err(Error::AmbiguousPackage { available, allows_several: true })
+            }
+        }
+    }
+
+    /// Reads the selected packages with `cargo metadata`, in the order of the workspace; never
+    /// empty.
+    pub(crate) fn read_all(cx: &Cx, selection: &PackageSelection) -> Result<Vec<Self>> {
         let mut command = MetadataCommand::new();
         // kdev parses the messages.
         command.no_deps().env("CARGO_TERM_COLOR", "never");
@@ -128,9 +160,13 @@ impl Project {
             Some(path) => Some(path.clone()),
             None => nearest_manifest(cx)?,
         };
-        let package = select_package(&metadata, selection, manifest)?;
+        let packages = select_packages(cx, &metadata, selection, manifest)?;
+        Ok(packages.into_iter().map(|package| Self::new(&metadata, package)).collect())
+    }
+
+    fn new(metadata: &Metadata, package: &Package) -> Self {
         let others = metadata.workspace_packages().into_iter().filter(|p| p.id != package.id);
-        Ok(Self {
+        Self {
             package: package.name.to_string(),
             default_run: package.default_run.clone(),
             dir: package_dir(package),
@@ -141,8 +177,13 @@ impl Project {
             target_dir: metadata.target_directory.clone().into_std_path_buf(),
             package_table: kdev_table(&package.metadata),
             workspace_table: kdev_table(&metadata.workspace_metadata),
-        })
+        }
     }
+}
+
+/// Returns whether kdev can deploy a package in this directory, with this `kdev` table.
+fn is_service(dir: &Path, table: &Value) -> bool {
+    dir.join("Dockerfile").is_file() || !table.is_null()
 }
 
 fn package_dir(package: &Package) -> PathBuf {
@@ -150,34 +191,61 @@ fn package_dir(package: &Package) -> PathBuf {
     manifest.parent().unwrap_or(Path::new("/")).to_owned()
 }
 
-/// Returns the package that `cargo build` selects: that of `--package`, that of the nearest
-/// `Cargo.toml`, or the only default member of the workspace.
-fn select_package<'a>(
+/// Returns the packages that `cargo build` selects: those of the flags, that of the nearest
+/// `Cargo.toml`, or the default members of the workspace. Of several that are not named, only the
+/// services are selected.
+fn select_packages<'a>(
+    cx: &Cx,
     metadata: &'a Metadata,
     selection: &PackageSelection,
     manifest: Option<PathBuf>,
-) -> Result<&'a Package> {
-    let names = |packages: &[&Package]| packages.iter().map(|p| p.name.to_string()).collect();
+) -> Result<Vec<&'a Package>> {
     let packages = metadata.workspace_packages();
-    if let Some(name) = &selection.package {
-        let found = packages.iter().find(|p| p.name.as_str() == name);
-        return found.copied().ok_or_else(|| Error::PackageNotFound {
-            package: name.clone(),
-            available: names(&packages),
-        });
+    let candidates: Vec<Candidate> = packages.iter().map(|package| candidate(package)).collect();
+    for name in selection::unknown_excluded(&candidates, selection) {
+        let text = format!("excluded package `{name}` not found in the workspace");
+        cx.emit(Event::Note { text });
+    }
+    if selection.is_explicit() {
+        let chosen = selection::select(&candidates, selection)?;
+        return Ok(chosen.into_iter().map(|index| packages[index]).collect());
     }
     let manifest = manifest.and_then(|path| path.canonicalize().ok());
     let is_at_manifest = |package: &&&Package| {
         package.manifest_path.as_std_path().canonicalize().ok() == manifest && manifest.is_some()
     };
     if let Some(package) = packages.iter().find(is_at_manifest) {
-        return Ok(package);
+        return Ok(vec![package]);
     }
+    let available = |packages: &[&Package]| packages.iter().map(|p| p.name.to_string()).collect();
     match metadata.workspace_default_packages().as_slice() {
         [] => Err(Error::NoPackage),
-        [package] => Ok(package),
-        several => Err(Error::AmbiguousPackage { available: names(several) }),
+        [package] => Ok(vec![package]),
+        several if !has_default_members(metadata) => {
+            Err(Error::AmbiguousPackage { available: available(several), allows_several: true })
+        }
+        several => {
+            let services = several.iter().copied().filter(|package| candidate(package).is_service);
+            let services: Vec<&Package> = services.collect();
+            if services.is_empty() {
+                return Err(Error::NoService { available: available(several) });
+            }
+            Ok(services)
+        }
     }
+}
+
+fn candidate(package: &Package) -> Candidate {
+    let is_service = is_service(&package_dir(package), &kdev_table(&package.metadata));
+    Candidate { name: package.name.to_string(), is_service }
+}
+
+/// Returns whether the workspace sets `default-members`. Without it, cargo reports all members.
+fn has_default_members(metadata: &Metadata) -> bool {
+    let path = metadata.workspace_root.join("Cargo.toml");
+    let manifest = fs::read_to_string(path).unwrap_or_default();
+    let manifest: toml::Table = manifest.parse().unwrap_or_default();
+    manifest.get("workspace").is_some_and(|workspace| workspace.get("default-members").is_some())
 }
 
 /// Returns the `Cargo.toml` in the current directory or the nearest one above, as cargo does.

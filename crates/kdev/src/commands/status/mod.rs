@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::cluster::kubeconfig::{ClusterTarget, Kubeconfig};
 use crate::cluster::snapshot::Snapshot;
 use crate::cluster::{self, Cluster};
+use crate::commands::several;
 use crate::commands::status::builds::Builds;
 use crate::commands::status::rows::StatusRow;
 use crate::config::{Config, ConfigLayer};
@@ -73,14 +74,31 @@ pub struct Status {
 /// Reads the status of a project and passes it to `show`. With `watch`, repeats until
 /// interrupted, and then succeeds. Read-only, so no context needs permission.
 pub fn status(cx: &Cx, request: &StatusRequest, show: impl Fn(&Status)) -> Result<()> {
-    let project = Project::read(cx, &request.selection)?;
-    let config = Config::resolve_without_build(&project, request.flags.clone())?;
+    if request.watch {
+        return status_of(cx, request, &Project::read(cx, &request.selection)?, show);
+    }
+    let projects = Project::read_all(cx, &request.selection)?;
+    several::for_each(cx, &request.selection, &projects, |cx, selection, project| {
+        let request = StatusRequest { selection: selection.clone(), ..request.clone() };
+        status_of(cx, &request, project, &show)
+    })
+}
+
+fn status_of(
+    cx: &Cx,
+    request: &StatusRequest,
+    project: &Project,
+    show: impl Fn(&Status),
+) -> Result<()> {
+    let config = Config::resolve_without_build(project, request.flags.clone())?;
     let manifests = Manifest::read_all(cx, &config, RenderTarget::Offline(&request.target))?;
     manifests::collect_objects(&manifests, &config)?;
     let texts: Vec<String> = manifests.into_iter().map(|manifest| manifest.text).collect();
     let wanted = expected::all(&texts, config.image.name());
-    let (store, kubeconfig) =
-        run_both(|| ImageStore::connect(cx, &config), || Kubeconfig::read(cx, &request.target));
+    let (store, kubeconfig) = run_both(
+        || ImageStore::connect(cx, &config),
+        || Kubeconfig::read(cx, &request.target),
+    );
     let cluster =
         Cluster::connect_read_only(kubeconfig?, &request.target, config.namespace.clone())?;
     let flags = repeatable_flags(request);
