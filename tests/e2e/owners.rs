@@ -315,7 +315,7 @@ fn key_of_other_project_in_shared_object_is_not_removed() {
     let service = Service::on_node("node-1", name);
     let settings = |keys: &[&str]| {
         let object = config_map("settings", name);
-        let data: String = keys.iter().map(|key| format!("  {key}: a\n")).collect();
+        let data = keys.iter().map(|key| format!("  {key}: a\n")).collect::<Vec<_>>().concat();
         format!("{}{object}data:\n{data}", workload(name, "web"))
     };
     let first = Copy::in_folder(&service, "first");

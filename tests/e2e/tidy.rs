@@ -65,8 +65,8 @@ fn each_up_leaves_the_newest_builds() {
         let expected = if node == "node-1" { 3 } else { 0 };
         assert_eq!(remaining.len(), expected, "{node}: {remaining:?}");
     }
-    let list = run(&mut docker(&["image", "ls", "--format", "{{.Tag}}", "tidy"]));
-    assert_eq!(list.lines().filter(|tag| tag.starts_with("kdev-")).count(), 3, "{list}");
+    let tags = run(&mut docker(&["image", "ls", "--format", "{{.Tag}}", "tidy"]));
+    assert_eq!(tags.lines().filter(|tag| tag.starts_with("kdev-")).count(), 3, "{tags}");
 
     // What a container uses stays, whatever its age: containerd records one of its names.
     let rows_of_node = rows(&service, Some("node-2"));
