@@ -11,8 +11,8 @@
 //! - `wrap.rs`: wraps lines at the width of the terminal
 
 pub(crate) mod error;
-mod line;
 mod follow;
+mod line;
 pub(crate) mod progress;
 mod pruned;
 pub(crate) mod rollout;

@@ -28,8 +28,8 @@ use crate::manifests::shared::{self, SharedPlan};
 use crate::manifests::{self, Manifest, RenderTarget};
 use crate::node::transport::Transports;
 use crate::parallel::run_both;
-use crate::prune;
 use crate::project::{self, PackageSelection, Project, owner};
+use crate::prune;
 use crate::rollout::rollback::{self, Workloads};
 use crate::rollout::{self, Rollout};
 

@@ -95,10 +95,8 @@ fn status_of(
     manifests::collect_objects(&manifests, &config)?;
     let texts: Vec<String> = manifests.into_iter().map(|manifest| manifest.text).collect();
     let wanted = expected::all(&texts, config.image.name());
-    let (store, kubeconfig) = run_both(
-        || ImageStore::connect(cx, &config),
-        || Kubeconfig::read(cx, &request.target),
-    );
+    let (store, kubeconfig) =
+        run_both(|| ImageStore::connect(cx, &config), || Kubeconfig::read(cx, &request.target));
     let cluster =
         Cluster::connect_read_only(kubeconfig?, &request.target, config.namespace.clone())?;
     let flags = repeatable_flags(request);
