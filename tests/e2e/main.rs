@@ -29,9 +29,9 @@ mod ignore_patterns;
 mod images;
 mod init;
 mod inner_loop;
+mod kept_results;
 #[path = "../../crates/kdev-manifest/tests/corpus/kubectl.rs"]
 mod kubectl;
-mod kept_results;
 mod kubelet;
 mod lab;
 mod layout_export;

@@ -57,8 +57,8 @@ pub use commands::forward::{ForwardRequest, forward};
 pub use commands::images::{ImageRow, ImagesReport, ImagesRequest, images};
 pub use commands::init::{InitRequest, init};
 pub use commands::load::{LoadRequest, load};
-pub use commands::prune::{PruneRequest, prune};
 pub use commands::logs::{LogsRequest, logs};
+pub use commands::prune::{PruneRequest, prune};
 pub use commands::render::{RenderRequest, Rendering, render};
 pub use commands::status::builds::BuildStatus;
 pub use commands::status::rows::StatusRow;
@@ -77,9 +77,7 @@ pub use exit_code::ExitCode;
 pub use facts::Error as FactsError;
 pub use forward::{Error as ForwardError, InvalidSpec};
 pub use init::Error as InitError;
-pub use init::{
-    FileAction, InitFile, InitFinding, InitReport, ManifestFormat, WorkloadType,
-};
+pub use init::{FileAction, InitFile, InitFinding, InitReport, ManifestFormat, WorkloadType};
 pub use kdev_core::image::reference::{Name, Reference, ReferenceError};
 pub use kdev_core::kube::api_error::{Conflict, Immutable};
 pub use kdev_core::kube::workload::UnblockAction;

@@ -275,7 +275,6 @@ fn dry_run_image(cx: &Cx, store: &ImageStore, config: &Config, command: String) 
     }
 }
 
-
 fn image_build<'a>(sh: &'a Shell, store: &ImageStore, config: &Config) -> Cmd<'a> {
     let mut cmd = store.build_cmd(sh);
     if let ImageStore::Docker(_) | ImageStore::Buildx(_) = store {

@@ -38,11 +38,11 @@ use crate::process;
 use crate::project::Project;
 
 pub use builder::BuilderChoice;
-pub use container::ContainerConfig;
 pub(crate) use builder::is_builder_name;
+pub use container::ContainerConfig;
 pub use error::Error;
-pub use keep::KeepBuilds;
 pub(crate) use error::Result;
+pub use keep::KeepBuilds;
 
 /// The argument of `docker build` that stores the image in Docker.
 const LOAD: &str = "--load";

@@ -33,6 +33,6 @@ pub(crate) mod write;
 
 pub use error::Error;
 pub(crate) use error::Result;
-pub(crate) use onboarding::installed_source;
 pub use manifest::{ManifestFormat, WorkloadType};
+pub(crate) use onboarding::installed_source;
 pub use plan::{FileAction, InitFile, InitFinding, InitReport};
