@@ -44,7 +44,9 @@ pub(crate) fn reports(error: &Error) -> Vec<Report> {
 
 fn service_reports(failure: &ServiceError) -> Vec<Report> {
     let mut reports = reports(&failure.error);
-    reports.iter_mut().for_each(|report| report.package = Some(failure.package.clone()));
+    for report in &mut reports {
+        report.package = Some(failure.package.clone());
+    }
     reports
 }
 

@@ -164,7 +164,9 @@ impl Ui {
         let mut stderr = anstream::stderr();
         self.print_hidden("", error);
         if let Error::Services(failures) = error {
-            failures.iter().for_each(|one| self.print_hidden(&one.package, &one.error));
+            for one in failures {
+                self.print_hidden(&one.package, &one.error);
+            }
         }
         if error.is_interrupt() && !self.json && io::stderr().is_terminal() {
             // Remove the `^C` that the terminal printed, possibly after partial build output.

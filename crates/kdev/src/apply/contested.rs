@@ -7,22 +7,11 @@ use kdev_core::kube::membership::Owners;
 use kdev_core::kube::owner::Owner;
 
 use crate::apply::diff::ObjectDiff;
-use crate::apply::error::{Error, Result};
+use crate::apply::error::{ContestedField, Error, Result};
 use crate::apply::server_side::FIELD_MANAGER;
 use crate::apply::sharing::OtherSets;
 use crate::cluster::Cluster;
 use crate::cx::Cx;
-
-/// A field of an object that another project applies, too.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ContestedField {
-    /// The object, such as `configmap/settings`.
-    pub id: String,
-    /// The path of the field, such as `.data.color`.
-    pub field: String,
-    /// The other projects.
-    pub projects: Vec<String>,
-}
 
 /// Fails if the apply would remove fields from objects that other projects apply, too. This makes
 /// a request only if there is such an object.

@@ -4,7 +4,6 @@ use kdev_core::kube::api_error::{Conflict, Immutable};
 use kdev_core::kube::deletion::Finalizer;
 use kdev_core::text::{join, list};
 
-use crate::apply::contested::ContestedField;
 use crate::details::Details;
 use crate::{cluster, process};
 
@@ -90,6 +89,17 @@ pub enum Error {
     /// A process could not be started, or the run was interrupted.
     #[error(transparent)]
     Process(#[from] process::Error),
+}
+
+/// A field of an object that another project applies, too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContestedField {
+    /// The object, such as `configmap/settings`.
+    pub id: String,
+    /// The path of the field, such as `.data.color`.
+    pub field: String,
+    /// The other projects.
+    pub projects: Vec<String>,
 }
 
 impl Error {

@@ -76,7 +76,7 @@ fn load_one(cx: &Cx, request: &LoadRequest, project: &Project) -> Result<()> {
     let transports = Transports::find(cx, &config, &nodes)?;
     let _open = transports.close_at_end(cx);
     // A builder can export the layers of its image again, if the image can be built.
-    let build_config = Config::resolve(&project, request.flags.clone()).ok();
+    let build_config = Config::resolve(project, request.flags.clone()).ok();
     let build_config = build_config.as_ref();
     let find_image = |cx: &Cx| {
         Ok::<_, Error>(match &origin {

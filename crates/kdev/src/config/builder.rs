@@ -109,9 +109,15 @@ mod tests {
     #[test]
     fn invalid_builder_error_names_values() {
         let table = [
-            ("", "expected `auto`, `docker`, `buildx:NAME`, or `podman`, found ``"),
-            ("Docker", "expected `auto`, `docker`, `buildx:NAME`, or `podman`, found `Docker`"),
-            ("buildx", "expected `auto`, `docker`, `buildx:NAME`, or `podman`, found `buildx`"),
+            ("", "expected `auto`, `docker`, `buildx:NAME`, `podman`, or `cargo`, found ``"),
+            (
+                "Docker",
+                "expected `auto`, `docker`, `buildx:NAME`, `podman`, or `cargo`, found `Docker`",
+            ),
+            (
+                "buildx",
+                "expected `auto`, `docker`, `buildx:NAME`, `podman`, or `cargo`, found `buildx`",
+            ),
             ("buildx:", "`buildx:` requires the name of a builder"),
             ("buildx:--push", "`--push` is not a valid builder name"),
             ("buildx:a b", "`a b` is not a valid builder name"),

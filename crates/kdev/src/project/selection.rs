@@ -124,7 +124,9 @@ mod tests {
 
     #[test]
     fn packages_are_selected_as_cargo_does() {
-        let table: [(&[&str], bool, &[&str], Result<&[&str], &str>); 11] = [
+        type Selected = Result<&'static [&'static str], &'static str>;
+        // `--package`, `--workspace`, `--exclude`, and the selected packages.
+        let table: [(&[&str], bool, &[&str], Selected); 11] = [
             (&["web"], false, &[], Ok(&["web"])),
             // The order is that of the workspace, and each package is selected once.
             (&["web", "api", "web"], false, &[], Ok(&["api", "web"])),
