@@ -82,7 +82,7 @@ fn program_that_cannot_run_in_image_is_rejected() {
         (
             "[build]\n",
             "amd64",
-            "error: `[ROOT]/target/x86_64-unknown-linux-gnu/debug/app` needs shared libraries, which the image does not have: `libgcc_s.so.1`",
+            "error: `[ROOT]/target/x86_64-unknown-linux-gnu/debug/app` needs files that the image does not have: `/lib64/ld-linux-x86-64.so.2`, `libgcc_s.so.1`",
         ),
         (
             flags.as_str(),
@@ -107,8 +107,8 @@ fn package_without_single_program_is_rejected() {
     let ran = run(&library, &["up"]);
     assert!(
         ran.code(90).err().ends_with(
-            "error: package `app` has no program, so no image can be assembled
-  help: add `src/main.rs`, or pass `--package NAME` to select another package\n"
+            "error: cargo has not built a program of package `app`, so no image can be assembled
+  help: add `src/main.rs`, remove flags such as `--lib` from `cargo-build`, or pass `--package NAME`\n"
         ),
         "{}",
         ran.err()

@@ -83,6 +83,10 @@ fn unknown_name_suggests_similar_workloads() {
             ),
         ),
         (
+            "jobs/migrate",
+            "run `cargo kdev status` to see whether it has completed and was deleted; else use one of `deployment/app`, `pod/app-n1`, and `pod/app-n2`, or pass `--namespace NAME`".to_owned(),
+        ),
+        (
             "web",
             "use one of `deployment/app`, `pod/app-n1`, and `pod/app-n2`, or pass `--namespace NAME`"
                 .to_owned(),

@@ -45,6 +45,11 @@ impl WorkloadQuery {
         Some(Self { kind: Some(kind), name: name.to_owned() })
     }
 
+    /// Returns whether only a Job is meant.
+    pub fn is_job(&self) -> bool {
+        self.kind == Some("Job")
+    }
+
     fn matches(&self, item: &Value) -> bool {
         let kind = text(item, "/kind");
         let is_kind = match self.kind {

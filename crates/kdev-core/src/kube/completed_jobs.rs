@@ -80,6 +80,12 @@ impl CompletedJobs {
         })
     }
 
+    /// Returns whether the Job of this name has completed, whatever its manifest was, and should
+    /// have been deleted since then.
+    pub fn has_completed(&self, name: &str, now: i64) -> bool {
+        self.0.get(name).is_some_and(|job| now + CLOCK_TOLERANCE >= job.deleted_at)
+    }
+
     /// Adds a completed Job. Returns whether that changes the list.
     pub fn add(&mut self, completion: &Completion, manifest: &Value) -> bool {
         let job =

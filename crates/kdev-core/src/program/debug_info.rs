@@ -34,6 +34,8 @@ const ELF64: Fields = Fields {
     width: 8,
     entry: size_of::<SectionHeader64<Endianness>>(),
 };
+/// The alignment of a page, which no section of a program exceeds.
+const MAX_ALIGNMENT: u64 = 1 << 16;
 /// The type of a section is in the second word of its header in both formats.
 const SECTION_TYPE: usize = 4;
 
@@ -63,7 +65,11 @@ fn strip<E: FileHeader<Endian = Endianness>>(
     let loaded = loaded.map(|segment| range(segment.file_range(endian)));
     let allocated = sections.iter().filter(|section| is_allocated::<E>(section, endian));
     let allocated = allocated.filter_map(|section| section.file_range(endian).map(range));
-    let end = loaded.chain(allocated).map(|range| range.end).max()?;
+    let segments: u64 = header.e_phoff(endian).into();
+    let size = u64::from(header.e_phnum(endian)) * u64::from(header.e_phentsize(endian));
+    let table_of_segments = range((segments, size));
+    let kept = loaded.chain(allocated).chain([table_of_segments]);
+    let end = kept.map(|range| range.end).max()?;
     let mut out = program.get(..end)?.to_vec();
     let mut has_debug_info = false;
     for (index, section) in sections.enumerate() {
@@ -78,7 +84,8 @@ fn strip<E: FileHeader<Endian = Endianness>>(
             has_debug_info = true;
             continue;
         }
-        let align = usize::try_from(section.sh_addralign(endian).into()).ok()?.max(1);
+        let align: u64 = section.sh_addralign(endian).into();
+        let align = usize::try_from(align.max(1)).ok().filter(|_| align <= MAX_ALIGNMENT)?;
         out.resize(out.len().next_multiple_of(align), 0);
         let offset = out.len() as u64;
         put(&mut headers, at + fields.section_offset, fields.width, offset, endian);

@@ -38,6 +38,9 @@ pub enum InvalidProgram {
     /// A machine that has no name in the OCI image specification.
     #[error("it is for machine {0}, which is not supported")]
     UnknownMachine(u16),
+    /// The path of its loader cannot be read.
+    #[error("it is damaged: the path of its loader is outside the file")]
+    NoInterpreter,
     /// Its headers or tables cannot be read.
     #[error("it is damaged: {0}")]
     Damaged(#[from] object::read::Error),
@@ -89,7 +92,8 @@ fn read<E: FileHeader<Endian = Endianness>>(
     let endian = header.endian()?;
     let segments = header.program_headers(endian, data)?;
     let interpreter = segments.iter().find(|segment| segment.p_type(endian) == PT_INTERP);
-    let interpreter = interpreter.and_then(|segment| segment.data(endian, data).ok());
+    let interpreter = interpreter.map(|segment| segment.data(endian, data)).transpose();
+    let interpreter = interpreter.map_err(|()| InvalidProgram::NoInterpreter)?;
     let sections = header.sections(endian, data)?;
     Ok(Program {
         architecture: architecture(header.e_machine(endian), endian)?,

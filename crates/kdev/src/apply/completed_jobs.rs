@@ -1,9 +1,10 @@
 //! Jobs that have completed and that Kubernetes has deleted: they are not applied again.
 
 use jiff::Timestamp;
-use kdev_core::kube::applyset::{self, Set};
+use kdev_core::kube::applyset::{self, Parent, Set};
 use kdev_core::kube::completed_jobs::{self, CompletedJobs, Completion};
 use kdev_core::kube::object::text;
+use kdev_core::kube::owner::Owner;
 use kdev_core::text::list;
 use kdev_manifest::expected;
 use kdev_manifest::objects::Object;
@@ -26,6 +27,14 @@ pub(crate) struct JobRecord {
     manifests: Vec<Value>,
     /// The names of the Jobs that are not applied again.
     deleted: Vec<String>,
+}
+
+/// Returns the completed Jobs that the record of a project lists; none if it cannot be read.
+pub(crate) fn recorded(cx: &Cx, cluster: &Cluster, owner: &Owner) -> CompletedJobs {
+    let parent = Parent::new(&owner.package, &cluster.namespace, &owner.identity);
+    let records = record::get_if_allowed(cx, cluster, &cluster.namespace, &[&parent]);
+    let records = records.ok().flatten().unwrap_or_default();
+    records.get(&parent.name).map(CompletedJobs::read).unwrap_or_default()
 }
 
 impl JobRecord {

@@ -16,7 +16,7 @@
 //! - `sharing.rs`: objects that several apply sets contain
 //! - `takeover.rs`: apply sets that the same project has recorded under another identity
 
-mod completed_jobs;
+pub(crate) mod completed_jobs;
 mod contested;
 pub(crate) mod data;
 pub(crate) mod delete;

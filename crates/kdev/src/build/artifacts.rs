@@ -70,7 +70,16 @@ struct Message {
     #[serde(default)]
     target: Target,
     #[serde(default)]
+    profile: Profile,
+    #[serde(default)]
     manifest_path: PathBuf,
+}
+
+#[derive(Default, Deserialize)]
+struct Profile {
+    /// Whether it is the test harness of the target.
+    #[serde(default)]
+    test: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -106,7 +115,7 @@ impl From<Message> for Artifact {
             path: path.clone(),
             name: target.name,
             manifest: message.manifest_path,
-            is_binary: target.kind.iter().any(|kind| kind == "bin"),
+            is_binary: !message.profile.test && target.kind.iter().any(|kind| kind == "bin"),
         });
         let program_root = program.as_ref().map(|_| target.src_path);
         let mut files = message.filenames;

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use kdev_core::kube::node::Node;
 
+use crate::build::assemble;
 use crate::build::error::{Error, Result};
 use crate::build::sources::{self, PlatformUse};
 use crate::config::Config;
@@ -15,8 +16,6 @@ use crate::docker::{self, Builder, Docker, ImageStore};
 
 /// The operating system of the images that kdev loads.
 const SYSTEM: &str = "linux/";
-/// The default platform of a builder that has none.
-const NO_PLATFORM: &str = "";
 
 /// Returns the platform that must be passed to the build. Returns `None` if the default
 /// platform of the builder fits a node, which costs nothing, or if the user has set one.
@@ -28,7 +27,8 @@ pub(crate) fn choose(
 ) -> Result<Option<String>> {
     if matches!(store, ImageStore::Assembled(_)) {
         let nodes = nodes.iter().map(|node| node.info.platform());
-        return Ok(wanted_platform(NO_PLATFORM, nodes));
+        let preferred = assemble::preferred_platform(config);
+        return Ok(Some(wanted_platform(&preferred, nodes).unwrap_or(preferred)));
     }
     let dockerfile = fs::read(&config.dockerfile).unwrap_or_default();
     let dockerfile = sources::platform_use(config, &String::from_utf8_lossy(&dockerfile));

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use kdev_core::image::reference::{Name, Reference};
 use kdev_core::kube::ancestry::{Ancestry, PodQuery};
@@ -12,6 +14,7 @@ use kdev_manifest::expected::{self, ExpectedWorkload};
 use serde_json::Value;
 
 use crate::cluster::kubeconfig::{ClusterTarget, Kubeconfig};
+use crate::cluster::pods::is_permanent;
 use crate::cluster::snapshot::Snapshot;
 use crate::cluster::{self, Cluster};
 use crate::config::{Config, ConfigLayer};
@@ -179,6 +182,9 @@ pub(crate) fn repeatable_flags(
     flags + &selection.to_flags()
 }
 
+/// The pause before a request is repeated.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+
 /// Selects the pods of one object, also of owners that are created later.
 pub(crate) struct PodFilter {
     cluster: Cluster,
@@ -210,9 +216,20 @@ impl PodFilter {
         let mut ancestry = self.ancestry.lock().unwrap_or_else(PoisonError::into_inner);
         for resource in ancestry.missing(pod) {
             let resources = BTreeSet::from([resource]);
-            let snapshot = Snapshot::fetch_resources(cx, &self.cluster, None, &resources)?;
-            ancestry.extend(snapshot.items());
+            ancestry.extend(self.fetch(cx, &resources)?.items());
         }
         Ok(ancestry.belongs(pod, &self.id))
+    }
+
+    /// Fetches the owners of a pod, and tries it again as long as the API server is unreachable.
+    fn fetch(&self, cx: &Cx, resources: &BTreeSet<&str>) -> cluster::Result<Snapshot> {
+        loop {
+            match Snapshot::fetch_resources(cx, &self.cluster, None, resources) {
+                Err(error) if !is_permanent(&error) && !cx.interrupt().is_raised() => {
+                    thread::sleep(RETRY_PAUSE);
+                }
+                result => return result,
+            }
+        }
     }
 }

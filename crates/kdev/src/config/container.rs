@@ -75,6 +75,16 @@ impl TryFrom<PortValue> for Port {
 }
 
 impl ContainerConfig {
+    /// Returns why the settings are invalid.
+    pub(crate) fn problem(&self) -> Option<String> {
+        let is_invalid = |name: &&String| name.is_empty() || name.contains('=');
+        if let Some(name) = self.env.keys().find(is_invalid) {
+            return Some(format!("`env`: `{name}` is not a name of a variable"));
+        }
+        let dir = self.working_dir.as_ref().filter(|dir| !dir.starts_with('/'))?;
+        Some(format!("`working-dir`: `{dir}` is not an absolute path"))
+    }
+
     /// Returns the settings of the container, which runs the program at this path.
     pub(crate) fn settings(&self, program: &str) -> ContainerSettings {
         ContainerSettings {
@@ -93,6 +103,19 @@ impl ContainerConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn invalid_settings_are_found() {
+        let table = [
+            (r#"{"working-dir": "/srv", "env": {"A": "b=c"}}"#, None),
+            (r#"{"working-dir": "srv"}"#, Some("`working-dir`: `srv` is not an absolute path")),
+            (r#"{"env": {"A=B": "c"}}"#, Some("`env`: `A=B` is not a name of a variable")),
+        ];
+        for (json, expected) in table {
+            let config: ContainerConfig = serde_json::from_str(json).unwrap();
+            assert_eq!(config.problem().as_deref(), expected, "{json}");
+        }
+    }
 
     #[test]
     fn ports_have_number_and_protocol() {

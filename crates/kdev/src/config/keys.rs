@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::config::container::ContainerConfig;
 use crate::config::error::{Error, Result};
 use crate::config::node_settings::{NODE_KEYS, NodeSettings};
 
@@ -104,6 +105,15 @@ impl<'a> Keys<'a> {
             Ok(text)
         };
         ports.into_iter().map(check).collect::<Result<_>>().map(Some)
+    }
+
+    /// Returns the settings of the image without a Dockerfile.
+    pub(crate) fn container(&mut self) -> Result<Option<ContainerConfig>> {
+        let container: Option<ContainerConfig> = self.take("container")?;
+        match container.as_ref().and_then(ContainerConfig::problem) {
+            Some(problem) => Err(Error::invalid("container", self.location, problem)),
+            None => Ok(container),
+        }
     }
 
     /// Returns the text of `key`, if it is set.

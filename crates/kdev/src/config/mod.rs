@@ -305,7 +305,7 @@ impl ConfigLayer {
             cargo_build: keys.take("cargo-build")?,
             builder: keys.take("builder")?,
             docker_build: keys.docker_build()?,
-            container: keys.take("container")?,
+            container: keys.container()?,
             manifests: keys
                 .take("manifests")?
                 .map(|list: Vec<PathBuf>| list.iter().map(|p| escape_glob(dir).join(p)).collect()),

@@ -43,14 +43,23 @@ pub enum Error {
     Process(#[from] process::Error),
 }
 
+/// Kubernetes deletes a Job with `ttlSecondsAfterFinished` when it has completed.
+const COMPLETED_JOB: &str =
+    "run `cargo kdev status` to see whether it has completed and was deleted; else ";
+
 impl Error {
     /// Returns the text of the `help:` line, if there is one.
     pub fn help(&self) -> Option<String> {
         match self {
-            Self::WorkloadNotFound { known, .. } if known.is_empty() => {
-                Some("pass `--namespace NAME` to use another namespace".to_owned())
+            Self::WorkloadNotFound { query, known, .. } => {
+                let is_job = WorkloadQuery::parse(query).is_some_and(|query| query.is_job());
+                let job = if is_job { COMPLETED_JOB } else { "" };
+                let other = match known.as_slice() {
+                    [] => "pass `--namespace NAME` to use another namespace".to_owned(),
+                    known => workload_help(query, known),
+                };
+                Some(format!("{job}{other}"))
             }
-            Self::WorkloadNotFound { query, known, .. } => Some(workload_help(query, known)),
             Self::InvalidRecord { .. } => {
                 Some("run `cargo kdev why --record FILE` to record them again".to_owned())
             }

@@ -31,10 +31,10 @@ struct Sending {
 pub(crate) fn relay(route: &Route, client: &TcpStream) {
     // Small messages of interactive protocols must not wait.
     let _ = client.set_nodelay(true);
-    let deadline = Instant::now() + CONNECT_TIMEOUT;
+    let deadline = || Instant::now() + CONNECT_TIMEOUT;
     let sending = Sending { upstream: None, sent: Some(Vec::new()), has_ended: false };
     let sending = Arc::new(Mutex::new(sending));
-    let Some(mut upstream) = route.connect(deadline) else { return route.report_timeout() };
+    let Some(mut upstream) = route.connect(deadline()) else { return route.report_timeout() };
     if attach(&sending, &upstream).is_err() {
         return;
     }
@@ -49,7 +49,7 @@ pub(crate) fn relay(route: &Route, client: &TcpStream) {
                 break;
             }
         }
-        match route.connect(deadline) {
+        match route.connect(deadline()) {
             Some(next) => upstream = next,
             None => return route.report_timeout(),
         }

@@ -30,6 +30,10 @@ impl<'a> BuildxSource<'a> {
         &self.image
     }
 
+    pub(super) fn has_rebuild(&self) -> bool {
+        self.rebuild.is_some()
+    }
+
     pub(super) fn fetch(&self, cx: &Cx, wanted: &WantedLayers) -> Result<(), String> {
         let Some(rebuild) = &self.rebuild else {
             return Err("the cache folder no longer has them".to_owned());

@@ -112,6 +112,18 @@ impl LayerCache {
         let _ = self.blob(diff_id).map(fs::remove_file);
     }
 
+    /// Removes a layer if it is damaged.
+    pub(crate) fn evict_damaged(&self, diff_id: &str) {
+        let Some(mut file) = self.blob(diff_id).and_then(|path| File::open(path).ok()) else {
+            return;
+        };
+        let mut tar = Hasher::new(&mut file);
+        let is_read = io::copy(&mut tar, &mut io::sink()).is_ok();
+        if !is_read || tar.digest() != diff_id {
+            self.evict(diff_id);
+        }
+    }
+
     /// Decompresses a blob and stores it. Also returns the digest of the compressed blob.
     pub(crate) fn store(&self, blob: impl Read) -> io::Result<(String, Blob)> {
         self.store_if(blob, |_| true)

@@ -137,8 +137,13 @@ impl<'a> LayerProvider<'a> {
     /// Removes the image's layers from the cache, so that the source provides them again. One
     /// of them may be damaged.
     pub(crate) fn evict(&self) {
-        if let Some(layers) = self.shared_layers() {
-            self.image.layers.iter().for_each(|diff_id| layers.evict(diff_id));
+        let Some(layers) = self.shared_layers() else { return };
+        for diff_id in &self.image.layers {
+            if self.source.can_fetch_again() {
+                layers.evict(diff_id);
+            } else {
+                layers.evict_damaged(diff_id);
+            }
         }
     }
 

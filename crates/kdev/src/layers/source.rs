@@ -81,6 +81,15 @@ impl<'a> ImageSource<'a> {
         }
     }
 
+    /// Returns whether layers that were removed from the cache can be brought there again.
+    pub(super) fn can_fetch_again(&self) -> bool {
+        match self {
+            Self::Buildx(source) => source.has_rebuild(),
+            Self::Docker(_) | Self::Podman(_) => true,
+            Self::Archive(_) => false,
+        }
+    }
+
     /// Brings layers into the cache. Returns why some are missing, if that is known.
     pub(super) fn fetch(&self, cx: &Cx, wanted: &WantedLayers) -> Result<(), String> {
         match self {

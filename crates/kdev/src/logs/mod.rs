@@ -68,7 +68,9 @@ pub(crate) fn read(
             continue;
         }
         let mut request = LogRequest::new(cx, cluster, source, &output, range);
-        match request.read_once(range.previous)? {
+        let ending = request.read_once(range.previous)?;
+        cx.check_interrupt()?;
+        match ending {
             Ending::End => {
                 if let Some(text) = request.take_removed() {
                     request.note(text);
@@ -156,9 +158,12 @@ pub(crate) fn follow(
         stop,
     };
     thread::scope(|scope| {
+        // Until all containers are counted, none of them is the last one.
+        *lock(&follower.active) += 1;
         for pod in pods {
             follower.update(scope, &PodChange::existing(pod), false);
         }
+        *lock(&follower.active) -= 1;
         follower.end_if_idle();
         for namespace in follow.namespaces {
             let follower = &follower;

@@ -13,7 +13,7 @@ pub enum Error {
     #[error("`--message-format` in `cargo-build` hides which program cargo has built")]
     NoMessages,
     /// The package is only a library.
-    #[error("package `{package}` has no program, so no image can be assembled")]
+    #[error("cargo has not built a program of package `{package}`, so no image can be assembled")]
     NoProgram {
         /// The package.
         package: String,
@@ -46,7 +46,7 @@ pub enum Error {
         platform: String,
     },
     /// The program needs files that the image does not have.
-    #[error("`{}` needs shared libraries, which the image does not have: {}", path.display(), list(libraries))]
+    #[error("`{}` needs files that the image does not have: {}", path.display(), list(libraries))]
     Dynamic {
         /// The program.
         path: PathBuf,
@@ -79,7 +79,7 @@ impl Error {
                 "remove `--message-format` from `cargo-build` in `[package.metadata.kdev]`".to_owned()
             }
             Self::NoProgram { .. } => {
-                "add `src/main.rs`, or pass `--package NAME` to select another package".to_owned()
+                "add `src/main.rs`, remove flags such as `--lib` from `cargo-build`, or pass `--package NAME`".to_owned()
             }
             Self::SeveralPrograms { names, .. } => format!(
                 "set `default-run = \"{}\"` in `[package]` of its Cargo.toml",
@@ -89,11 +89,11 @@ impl Error {
                 "remove `--target` from `cargo-build` to build for the nodes".to_owned()
             }
             Self::OtherPlatform { .. } => {
-                "remove `--target` from `cargo-build`, and unset `CARGO_BUILD_TARGET`, to build for the nodes"
+                "remove `--target` from `cargo-build` in `[package.metadata.kdev]` to build for the nodes"
                     .to_owned()
             }
             Self::Dynamic { .. } => {
-                "remove `--target` from `cargo-build` to build a static program, or build the image with a Dockerfile and `builder = \"docker\"`"
+                "remove `--target` from `cargo-build`, and `-crt-static` from the flags of rustc, to build a static program; or build the image with a Dockerfile and `builder = \"docker\"`"
                     .to_owned()
             }
             Self::TargetMissing { target, .. } => format!("run `rustup target add {target}`"),

@@ -12,7 +12,9 @@ mod rootfs;
 mod target;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Instant;
 
 use kdev_core::image::assembly::{self, Content, Entry, Platform};
@@ -43,7 +45,8 @@ const KEPT_DEBUG_INFO: usize = 5;
 /// Builds the program, and assembles and records its image.
 pub(crate) fn assemble(cx: &Cx, images: &AssembledImages, config: &Config) -> Result<BuiltImage> {
     let started = Instant::now();
-    let platform = config.platform.clone().unwrap_or_else(host_platform);
+    let platform = config.platform.clone().or_else(|| target::platform_of_user(config));
+    let platform = platform.unwrap_or_else(host_platform);
     let target = Target::choose(cx, config, &platform)?;
     let artifacts = cargo::build(cx, config, &target.args(config))?;
     let artifacts = match artifacts {
@@ -78,7 +81,10 @@ pub(crate) fn assemble(cx: &Cx, images: &AssembledImages, config: &Config) -> Re
     let image = built_image(config, &record);
     images.record(&config.image, &record)?;
     images.record(&image.reference, &record)?;
-    found.keep_debug_info(config, &image, &built.name)?;
+    if let Err(error) = found.keep_debug_info(config, &image, &built.name) {
+        let text = format!("cannot keep the debug information of this build: {error}");
+        cx.emit(Event::Note { text });
+    }
     cx.emit(Event::Built {
         image: image.reference.familiar(),
         config_digest: image.config_digest.clone(),
@@ -90,6 +96,12 @@ pub(crate) fn assemble(cx: &Cx, images: &AssembledImages, config: &Config) -> Re
 /// Describes the target for which cargo builds for a platform.
 pub(crate) fn describe_target(cx: &Cx, config: &Config, platform: &str) -> Result<&'static str> {
     Ok(Target::choose(cx, config, platform)?.describe())
+}
+
+/// Returns the platform that is preferred: that of the target that the user has set, or of this
+/// machine.
+pub(crate) fn preferred_platform(config: &Config) -> String {
+    target::platform_of_user(config).unwrap_or_else(host_platform)
 }
 
 /// Returns the platform of this machine, in the words of the OCI image specification.
@@ -159,7 +171,6 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
 
 /// The content of a program.
 struct ProgramContent {
-    path: PathBuf,
     original: Vec<u8>,
     /// Without debug information, if it had any and the image must not have it.
     stripped: Option<Vec<u8>>,
@@ -171,9 +182,9 @@ impl ProgramContent {
         self.stripped.as_ref().unwrap_or(&self.original)
     }
 
-    /// Copies the program with debug information to a directory of this build, so that its
+    /// Writes the program with debug information to a directory of this build, so that its
     /// backtraces can be read later. Removes those of older builds.
-    fn keep_debug_info(&self, config: &Config, image: &BuiltImage, name: &str) -> Result<()> {
+    fn keep_debug_info(&self, config: &Config, image: &BuiltImage, name: &str) -> io::Result<()> {
         let Some(tag) = image.reference.tag().filter(|_| self.stripped.is_some()) else {
             return Ok(());
         };
@@ -182,15 +193,12 @@ impl ProgramContent {
         if dir.join(name).exists() {
             return Ok(());
         }
-        fs::create_dir_all(&dir)
-            .and_then(|()| {
-                // A run that is killed leaves no file that looks complete.
-                let partial = tempfile::NamedTempFile::new_in(&dir)?;
-                fs::copy(&self.path, partial.path())?;
-                partial.persist(dir.join(name))?;
-                Ok(())
-            })
-            .map_err(process::Error::write(dir.display().to_string()))?;
+        fs::create_dir_all(&dir)?;
+        // A run that is killed leaves no file that looks complete.
+        let mut partial = tempfile::NamedTempFile::new_in(&dir)?;
+        partial.write_all(&self.original)?;
+        partial.as_file().set_permissions(fs::Permissions::from_mode(PROGRAM_MODE))?;
+        partial.persist(dir.join(name))?;
         remove_old(&root);
         Ok(())
     }
@@ -220,11 +228,13 @@ fn read_program(config: &Config, built: &BuiltProgram, platform: &str) -> Result
         return Err(Error::OtherPlatform { path, built, platform: platform.to_owned() }.into());
     }
     if !program.is_static() {
-        return Err(Error::Dynamic { path, libraries: program.libraries }.into());
+        // The loader is a file, too.
+        let files = program.interpreter.into_iter().chain(program.libraries);
+        return Err(Error::Dynamic { path, libraries: files.collect() }.into());
     }
     let keeps = config.container.keep_debug_info.unwrap_or(false);
     let stripped = if keeps { None } else { without_debug_info(&original) };
-    Ok(ProgramContent { path, original, stripped })
+    Ok(ProgramContent { original, stripped })
 }
 
 fn program_entry<'a>(path: &str, content: &'a [u8]) -> Entry<'a> {

@@ -58,6 +58,32 @@ impl Target {
     }
 }
 
+/// Returns the platform of the target that the user has set.
+pub(super) fn platform_of_user(config: &Config) -> Option<String> {
+    let args = config.cargo_build.as_ref()?;
+    let at = args.iter().position(|arg| arg.split('=').next() == Some(FLAG))?;
+    let target = match args[at].split_once('=') {
+        Some((_, target)) => target,
+        None => args.get(at + 1)?,
+    };
+    target_platform(target).map(str::to_owned)
+}
+
+/// Returns the platform of a target.
+fn target_platform(target: &str) -> Option<&'static str> {
+    let architecture = target.split('-').next().filter(|_| target.contains("-linux"))?;
+    Some(match architecture {
+        "x86_64" => "linux/amd64",
+        "aarch64" => "linux/arm64",
+        "i586" | "i686" => "linux/386",
+        "armv7" => "linux/arm",
+        "powerpc64le" => "linux/ppc64le",
+        "riscv64gc" => "linux/riscv64",
+        "s390x" => "linux/s390x",
+        _ => return None,
+    })
+}
+
 /// Returns a target whose programs are static by default.
 fn static_target(platform: &str) -> Option<&'static str> {
     Some(match platform {
@@ -89,6 +115,20 @@ fn is_installed(cx: &Cx, config: &Config, target: &str) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn target_of_user_has_platform() {
+        let table = [
+            ("x86_64-unknown-linux-gnu", Some("linux/amd64")),
+            ("aarch64-unknown-linux-musl", Some("linux/arm64")),
+            ("armv7-unknown-linux-musleabihf", Some("linux/arm")),
+            ("x86_64-pc-windows-gnu", None),
+            ("custom.json", None),
+        ];
+        for (target, expected) in table {
+            assert_eq!(target_platform(target), expected, "{target}");
+        }
+    }
 
     #[test]
     fn variants_use_target_of_architecture() {

@@ -10,11 +10,13 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use kdev_core::kube::kinds::{self, WorkloadKind};
 use kdev_core::shell;
 use kdev_manifest::expected::{self, ExpectedWorkload};
 use serde::{Deserialize, Serialize};
 
+use crate::apply::completed_jobs;
 use crate::cluster::kubeconfig::{ClusterTarget, Kubeconfig};
 use crate::cluster::snapshot::Snapshot;
 use crate::cluster::{self, Cluster};
@@ -29,7 +31,7 @@ use crate::event::Event;
 use crate::manifests::{self, Manifest, RenderTarget};
 use crate::parallel::run_both;
 use crate::process;
-use crate::project::{PackageSelection, Project};
+use crate::project::{PackageSelection, Project, owner};
 
 /// The interval of `--watch`.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
@@ -150,6 +152,8 @@ impl StatusReader<'_> {
             let namespace = wanted.namespace.as_deref().unwrap_or(&self.cluster.namespace);
             rows::workload_rows(wanted, namespace, &items, builds.as_ref().ok())
         });
+        let mut rows: Vec<StatusRow> = rows.collect();
+        self.complete_jobs(&mut rows);
         Ok(Status {
             package: self.config.package.clone(),
             context: self.cluster.context.clone(),
@@ -158,8 +162,27 @@ impl StatusReader<'_> {
             engine: self.store.as_ref().map_or(Engine::Docker, ImageStore::engine),
             latest: builds.as_ref().ok().and_then(Builds::latest_tag),
             docker_error: builds.as_ref().err().cloned(),
-            rows: rows.collect(),
+            rows,
         })
+    }
+
+    /// Marks the Jobs that have completed and that Kubernetes has deleted. This makes a request
+    /// only if a Job does not exist.
+    fn complete_jobs(&self, rows: &mut [StatusRow]) {
+        let namespace = &self.cluster.namespace;
+        if !rows.iter().any(|row| row.absent_job(namespace).is_some()) {
+            return;
+        }
+        let (package, dir) = (&self.config.package, &self.config.dir);
+        let id = self.config.project_id.as_deref();
+        let Ok(owner) = owner::find(self.cx, package, dir, id) else { return };
+        let completed = completed_jobs::recorded(self.cx, self.cluster, &owner);
+        let now = Timestamp::now().as_second();
+        for row in rows {
+            if row.absent_job(namespace).is_some_and(|name| completed.has_completed(name, now)) {
+                row.complete();
+            }
+        }
     }
 
     /// Returns the builds, or the text of the error if they are unknown.

@@ -14,6 +14,9 @@ use crate::commands::status::builds::{BuildStatus, Builds, classify};
 const MISSING_IMAGE_REASONS: [&str; 4] =
     ["ErrImageNeverPull", "ErrImagePull", "ImagePullBackOff", "RegistryUnavailable"];
 
+/// The state of a Job that has completed, and that Kubernetes has deleted.
+const COMPLETED: &str = "completed and deleted";
+
 /// A pod of a workload, or a workload without pods.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -50,7 +53,18 @@ pub struct StatusRow {
 impl StatusRow {
     /// Returns whether the workload has not been applied.
     pub fn is_absent(&self) -> bool {
-        self.pod.is_none() && self.created.is_none()
+        self.pod.is_none() && self.created.is_none() && self.state != COMPLETED
+    }
+
+    /// Returns the name of the Job in the namespace of the record, if it does not exist.
+    pub(crate) fn absent_job(&self, namespace: &str) -> Option<&str> {
+        let name = self.workload.strip_prefix("job/")?;
+        (self.is_absent() && self.namespace == namespace).then_some(name)
+    }
+
+    /// Sets the state of a Job that has completed, and that Kubernetes has deleted since then.
+    pub(crate) fn complete(&mut self) {
+        COMPLETED.clone_into(&mut self.state);
     }
 }
 
