@@ -7,7 +7,7 @@ use crate::flags::{ClusterArgs, ProjectArgs};
 
 #[derive(Debug, Args)]
 pub(crate) struct ForwardArgs {
-    /// Port to forward, as [LOCAL:]PORT[/WORKLOAD] (repeatable)
+    /// Port to forward: of this machine and of the pod, or one for both (repeatable)
     /// [default: the TCP ports of the project's first workload]
     #[arg(value_name = "PORT")]
     ports: Vec<String>,

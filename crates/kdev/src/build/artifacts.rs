@@ -196,6 +196,18 @@ mod tests {
     }
 
     #[test]
+    fn test_program_is_not_binary() {
+        let message = |test: bool| {
+            format!(
+                r#"{{"reason":"compiler-artifact","manifest_path":"/p/Cargo.toml","target":{{"kind":["bin"],"name":"a","src_path":"/p/src/main.rs"}},"profile":{{"test":{test}}},"filenames":["/t/a"],"executable":"/t/a"}}"#
+            )
+        };
+        let (artifacts, _) = read_messages(vec![message(false), message(true)]);
+        let binaries = artifacts.into_iter().map(|one| one.program.unwrap().is_binary);
+        assert_eq!(binaries.collect::<Vec<_>>(), [true, false]);
+    }
+
+    #[test]
     fn dep_info_has_absolute_sources() {
         let table = [
             (

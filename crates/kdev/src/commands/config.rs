@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::cluster::kubeconfig::{self, ClusterTarget};
 use crate::config::origins::{self, Layer, Setting};
-use crate::config::{Config, ConfigLayer, Error as ConfigError};
+use crate::config::{BuilderChoice, Config, ConfigLayer, Error as ConfigError};
 use crate::cx::Cx;
 use crate::error::Result;
 use crate::project::{PackageSelection, Project};
@@ -63,6 +63,7 @@ fn with_default(setting: Setting, project: &Project, config: &Config) -> ConfigV
     let (value, origin) = match key.as_str() {
         "image" => (config.image.name().familiar().into(), "package name"),
         "dockerfile" => match Config::resolve(project, ConfigLayer::default()) {
+            Ok(config) if config.builder == BuilderChoice::Cargo => (Value::Null, "not used"),
             Ok(config) => (path(&config.dockerfile), "found"),
             Err(
                 ConfigError::DockerfileNotFound { .. } | ConfigError::ContainerfileNotFound { .. },

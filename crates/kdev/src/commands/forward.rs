@@ -18,7 +18,7 @@ use crate::event::Event;
 use crate::forward::{self, Forward, InvalidSpec, Listener};
 use crate::project::PackageSelection;
 
-/// The options of [`forward`].
+/// The options of [`forward()`].
 #[derive(Clone, Debug, Default)]
 pub struct ForwardRequest {
     /// The package.

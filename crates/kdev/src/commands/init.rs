@@ -17,7 +17,7 @@ use crate::init::{self, Error, FileAction, InitReport, ManifestFormat, WorkloadT
 use crate::parallel::run_both;
 use crate::project::{PackageSelection, Project};
 
-/// The options of [`init`].
+/// The options of [`init()`].
 #[derive(Clone, Debug, Default)]
 pub struct InitRequest {
     /// The package.

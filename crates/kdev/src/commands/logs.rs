@@ -16,7 +16,7 @@ use crate::event::Event;
 use crate::logs::{self, Follow, LogBatch, Range};
 use crate::project::PackageSelection;
 
-/// The options of [`logs`].
+/// The options of [`logs()`].
 #[derive(Clone, Debug, Default)]
 pub struct LogsRequest {
     /// The package.

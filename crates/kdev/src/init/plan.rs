@@ -289,7 +289,10 @@ impl Plan<'_> {
     fn add_image(&mut self, port: Option<u16>) -> Result<Option<BuildPlace>> {
         let program = &self.facts.program;
         if let Some(path) = &self.facts.dockerfile {
-            self.keep(path);
+            // Empty if the settings select cargo, which needs none.
+            if !path.as_os_str().is_empty() {
+                self.keep(path);
+            }
             return Ok(None);
         }
         let lock = fs::read_to_string(program.workspace_root.join("Cargo.lock"));

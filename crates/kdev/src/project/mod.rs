@@ -183,7 +183,8 @@ impl Project {
 
 /// Returns whether kdev can deploy a package in this directory, with this `kdev` table.
 fn is_service(dir: &Path, table: &Value) -> bool {
-    dir.join("Dockerfile").is_file() || !table.is_null()
+    let has = |name: &str| dir.join(name).is_file();
+    has("Dockerfile") || has("Containerfile") || !table.is_null()
 }
 
 fn package_dir(package: &Package) -> PathBuf {

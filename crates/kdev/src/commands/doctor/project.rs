@@ -11,7 +11,7 @@ use kdev_manifest::objects::Object;
 use crate::build::buildkit;
 use crate::cluster::kubeconfig::ClusterTarget;
 use crate::commands::doctor::report::{CheckGroup, CheckResult};
-use crate::config::{Config, ConfigLayer};
+use crate::config::{BuilderChoice, Config, ConfigLayer};
 use crate::cx::Cx;
 use crate::error::{Error, Result};
 use crate::load::targets;
@@ -80,7 +80,16 @@ impl ProjectCheck {
             Ok(config) => {
                 let text = fs::read_to_string(&config.dockerfile).unwrap_or_default();
                 self.buildkit_line = buildkit::find_buildkit_feature(&text);
-                self.ok("dockerfile", config.dockerfile.display().to_string());
+                if config.builder == BuilderChoice::Cargo {
+                    let cause = "cargo builds the image";
+                    self.results.push(CheckResult::skipped(
+                        CheckGroup::Project,
+                        "dockerfile",
+                        cause,
+                    ));
+                } else {
+                    self.ok("dockerfile", config.dockerfile.display().to_string());
+                }
                 self.config = config;
             }
             Err(error) => {
