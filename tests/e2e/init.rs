@@ -14,7 +14,7 @@ use crate::namespace::{self, DeleteOnDrop};
 use crate::sample::copy_dir;
 use crate::test_service::fetch;
 
-const SERVER: &str = r#"use std::io::{Read, Write};
+pub(crate) const SERVER: &str = r#"use std::io::{Read, Write};
 use std::net::TcpListener;
 
 fn main() {
@@ -39,15 +39,15 @@ mkdir -p target/x/release && cp /program target/x/release/init-web
 ";
 
 /// A directory and a namespace.
-struct Place {
-    dir: TempDir,
+pub(crate) struct Place {
+    pub(crate) dir: TempDir,
     namespace: &'static str,
     _deleted: DeleteOnDrop,
     _permit: Permit,
 }
 
 impl Place {
-    fn new(namespace: &'static str) -> Self {
+    pub(crate) fn new(namespace: &'static str) -> Self {
         let permit = Permit::acquire(namespace, Claim::both_nodes());
         let deleted = DeleteOnDrop::new(namespace);
         namespace::create(namespace);
@@ -57,7 +57,7 @@ impl Place {
     }
 
     /// Returns a command of kdev in a folder.
-    fn kdev(&self, folder: &str, args: &[&str]) -> Command {
+    pub(crate) fn kdev(&self, folder: &str, args: &[&str]) -> Command {
         let mut kdev = command(env!("CARGO_BIN_EXE_cargo-kdev"));
         kdev.arg("kdev").args(args).current_dir(self.dir.path().join(folder));
         kdev.env("KUBECONFIG", state("kubeconfig")).env("KDEV_SSH_CONFIG", state("ssh/config"));
@@ -71,14 +71,14 @@ impl Place {
     }
 
     #[track_caller]
-    fn run(&self, folder: &str, args: &[&str]) -> String {
+    pub(crate) fn run(&self, folder: &str, args: &[&str]) -> String {
         let output = self.kdev(folder, args).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{args:?} in {folder}: {}", stderr_text(&output));
         stderr_text(&output)
     }
 
     /// Waits for a page of a Service.
-    fn wait_for_page(&self, service: &str, expected: &str) {
+    pub(crate) fn wait_for_page(&self, service: &str, expected: &str) {
         let service = get(self.namespace, &["service", service]);
         let url = format!("http://{}/", service["spec"]["clusterIP"].as_str().unwrap());
         wait_for("the page", || (fetch(&url) == expected).then_some(()));

@@ -9,6 +9,7 @@ mod api;
 mod apply_errors;
 mod apply_order;
 mod archives;
+mod assemble;
 mod buildkit;
 mod cargo_build;
 mod charts;
