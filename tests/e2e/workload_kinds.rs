@@ -79,7 +79,7 @@ fn completed_job_that_was_deleted_is_not_run_again() {
         assert!(stderr.contains("Unchanged"), "{stderr}");
     }
     assert_eq!(runs(), 1);
-    let status = service.kdev(&["status"]).output().unwrap();
+    let status = service.kdev(&["status", "--namespace", "brief"]).output().unwrap();
     let shown = String::from_utf8(status.stdout).unwrap();
     assert!(shown.contains("completed and deleted"), "{shown}");
 
