@@ -155,3 +155,19 @@ fn dry_run_shows_build_of_cargo() {
     assert!(ran.code(0).out().contains(&command), "{}", ran.out());
     assert!(!project.path("target").join(TARGET).exists());
 }
+
+#[test]
+fn assets_are_part_of_image() {
+    let project = project("[package.metadata.kdev.container]\nassets = [\"static:/srv\"]\n");
+    let ran = run(&project, &["up", "--timeout", "1"]);
+    let error = "error: `[ROOT]/static` in `assets` not found\n  help: correct the path, which is relative to the package's folder\n";
+    assert!(ran.code(90).err().ends_with(error), "{}", ran.err());
+    fs::create_dir(project.path("static")).unwrap();
+    project.write("static/page", "one");
+    let first = tag(&run(&project, &["up", "--timeout", "1"]));
+    // Only the content counts.
+    project.remove("static/page").write("static/page", "one");
+    assert_eq!(tag(&run(&project, &["up", "--timeout", "1"])), first);
+    project.write("static/page", "two");
+    assert_ne!(tag(&run(&project, &["up", "--timeout", "1"])), first);
+}

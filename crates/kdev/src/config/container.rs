@@ -1,6 +1,7 @@
 //! The table `container`: what an image without a Dockerfile contains beside its program.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use kdev_core::image::assembly::ContainerSettings;
 use serde::Deserialize;
@@ -18,6 +19,9 @@ const PROTOCOLS: [&str; 3] = ["tcp", "udp", "sctp"];
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ContainerConfig {
+    /// Files of the project.
+    #[serde(default)]
+    pub assets: Vec<Asset>,
     /// Arguments of the program.
     #[serde(default)]
     pub args: Vec<String>,
@@ -42,13 +46,83 @@ pub struct ContainerConfig {
     pub keep_debug_info: Option<bool>,
 }
 
+/// Files of the project in the image, such as `"static:/srv/static"`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "AssetValue")]
+pub struct Asset {
+    /// The file or directory, relative to the package.
+    pub(crate) from: PathBuf,
+    /// The absolute path in the image.
+    pub(crate) to: String,
+    /// The permissions of files.
+    pub(crate) mode: Option<u32>,
+    /// The user and group ID.
+    pub(crate) owner: (u64, u64),
+}
+
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "expected `FROM:/TO`, or a table with `from`, `to`, `mode`, and `owner`"
+)]
+enum AssetValue {
+    Text(String),
+    Table(AssetTable),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AssetTable {
+    from: PathBuf,
+    to: String,
+    /// In octal digits, such as `"0600"`.
+    mode: Option<String>,
+    /// `USER` or `USER:GROUP`.
+    owner: Option<String>,
+}
+
+impl TryFrom<AssetValue> for Asset {
+    type Error = Details;
+
+    fn try_from(value: AssetValue) -> Result<Self, Details> {
+        let table = match value {
+            AssetValue::Table(table) => table,
+            AssetValue::Text(text) => {
+                let expected = || format!("expected `FROM:/TO`, found `{text}`");
+                let (from, to) = text.rsplit_once(':').ok_or_else(|| Details(expected()))?;
+                let (from, to) = (PathBuf::from(from), to.to_owned());
+                AssetTable { from, to, mode: None, owner: None }
+            }
+        };
+        let is_plain = |part: &str| !["", ".", ".."].contains(&part);
+        if !table
+            .to
+            .strip_prefix('/')
+            .is_some_and(|to| to.trim_end_matches('/').split('/').all(is_plain))
+        {
+            return Err(Details(format!("`{}` is not an absolute path in the image", table.to)));
+        }
+        let mode = table.mode.map(|mode| {
+            let bits = u32::from_str_radix(&mode, 8).ok().filter(|bits| *bits <= 0o7777);
+            bits.ok_or_else(|| Details(format!("`{mode}` is not a mode such as \"0644\"")))
+        });
+        let owner = table.owner.unwrap_or_else(|| "0".to_owned());
+        let (user, group) = owner.split_once(':').unwrap_or((&owner, &owner));
+        let id = |text: &str| {
+            text.parse().map_err(|_| Details(format!("`{owner}` is not `USER:GROUP` in numbers")))
+        };
+        let owner_ids = (id(user)?, id(group)?);
+        Ok(Self { from: table.from, to: table.to, mode: mode.transpose()?, owner: owner_ids })
+    }
+}
+
 /// A port, such as `8080` or `"53/udp"`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "PortValue")]
 pub struct Port(String);
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a port such as 8080 or \"53/udp\"")]
 enum PortValue {
     Number(u16),
     Text(String),
@@ -103,6 +177,41 @@ impl ContainerConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn assets_have_source_and_absolute_target() {
+        let asset = |from: &str, to: &str, mode, owner| {
+            Ok(Asset { from: from.into(), to: to.to_owned(), mode, owner })
+        };
+        let table = [
+            (r#""static:/srv/static""#, asset("static", "/srv/static", None, (0, 0))),
+            (r#""a:b:/c/""#, asset("a:b", "/c/", None, (0, 0))),
+            (
+                r#"{"from": "key", "to": "/key", "mode": "0600", "owner": "65532"}"#,
+                asset("key", "/key", Some(0o600), (65532, 65532)),
+            ),
+            (
+                r#"{"from": "a", "to": "/a", "own": "1"}"#,
+                Err("expected `FROM:/TO`, or a table with `from`, `to`, `mode`, and `owner`"),
+            ),
+            (r#""static""#, Err("expected `FROM:/TO`, found `static`")),
+            (r#""static:srv""#, Err("`srv` is not an absolute path in the image")),
+            (r#""static:/""#, Err("`/` is not an absolute path in the image")),
+            (r#""static:/srv/../etc""#, Err("`/srv/../etc` is not an absolute path in the image")),
+            (
+                r#"{"from": "a", "to": "/a", "mode": "rw"}"#,
+                Err("`rw` is not a mode such as \"0644\""),
+            ),
+            (
+                r#"{"from": "a", "to": "/a", "owner": "web"}"#,
+                Err("`web` is not `USER:GROUP` in numbers"),
+            ),
+        ];
+        for (json, expected) in table {
+            let found = serde_json::from_str::<Asset>(json).map_err(|error| error.to_string());
+            assert_eq!(found, expected.map_err(str::to_owned), "{json}");
+        }
+    }
 
     #[test]
     fn invalid_settings_are_found() {

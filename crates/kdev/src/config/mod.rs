@@ -39,7 +39,7 @@ use crate::project::Project;
 
 pub use builder::BuilderChoice;
 pub(crate) use builder::is_builder_name;
-pub use container::ContainerConfig;
+pub use container::{Asset, ContainerConfig};
 pub use error::Error;
 pub(crate) use error::Result;
 pub use keep::KeepBuilds;

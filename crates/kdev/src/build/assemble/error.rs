@@ -53,6 +53,18 @@ pub enum Error {
         /// The libraries.
         libraries: Vec<String>,
     },
+    /// A file or folder of `assets` does not exist.
+    #[error("`{}` in `assets` not found", path.display())]
+    AssetNotFound {
+        /// The file or folder.
+        path: PathBuf,
+    },
+    /// A file or folder of `assets` is outside of the workspace.
+    #[error("`{}` in `assets` is outside of the workspace", path.display())]
+    AssetOutside {
+        /// The file or folder.
+        path: PathBuf,
+    },
     /// No target of cargo that gives a static program is installed.
     #[error(
         "the Rust target `{target}`, which gives static programs for {platform}, is not installed"
@@ -95,6 +107,12 @@ impl Error {
             Self::Dynamic { .. } => {
                 "remove `--target` from `cargo-build`, and `-crt-static` from the flags of rustc, to build a static program; or build the image with a Dockerfile and `builder = \"docker\"`"
                     .to_owned()
+            }
+            Self::AssetNotFound { .. } => {
+                "correct the path, which is relative to the package's folder".to_owned()
+            }
+            Self::AssetOutside { .. } => {
+                "copy it into the package, so that everyone builds the same image".to_owned()
             }
             Self::TargetMissing { target, .. } => format!("run `rustup target add {target}`"),
             Self::InvalidPlatform { .. } => {

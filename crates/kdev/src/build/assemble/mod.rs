@@ -3,10 +3,12 @@
 //! The image has one layer that never changes and one with the program. Both are in the layer
 //! cache, and a record names them: no other program has the image.
 //!
+//! - `assets.rs`: the files of the project
 //! - `error.rs`: errors
 //! - `rootfs.rs`: the files that a program expects in an image without a base
 //! - `target.rs`: chooses cargo's target for the platform of the nodes
 
+mod assets;
 pub(super) mod error;
 mod rootfs;
 mod target;
@@ -59,10 +61,14 @@ pub(crate) fn assemble(cx: &Cx, images: &AssembledImages, config: &Config) -> Re
         .map_err(process::Error::write(images.cache_dir()))?;
     let found = read_program(config, &built, &platform)?;
     let program = format!("{PROGRAM_DIR}/{}", built.name);
-    let layers = [
-        store(&cache, rootfs::entries(config.container.ca_certificates.unwrap_or(true)))?,
-        store(&cache, vec![program_entry(&program, found.shipped())])?,
-    ];
+    let assets = assets::entries(config)?;
+    let mut layers =
+        vec![store(&cache, rootfs::entries(config.container.ca_certificates.unwrap_or(true)))?];
+    if !assets.is_empty() {
+        layers.push(store(&cache, assets)?);
+    }
+    // The last layer changes most often.
+    layers.push(store(&cache, vec![program_entry(&program, found.shipped())])?);
     let diff_ids: Vec<String> = layers.iter().map(|(diff_id, _)| diff_id.clone()).collect();
     let settings = config.container.settings(&format!("/{program}"));
     let parsed = Platform::parse(&platform);
