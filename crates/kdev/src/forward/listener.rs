@@ -27,6 +27,20 @@ impl Listener {
     /// Opens a port; 0 stands for any. The addresses of IPv4 and IPv6 have the same port, because
     /// `localhost` can be both.
     pub(crate) fn open(port: u16) -> io::Result<Self> {
+        let mut opened = Self::open_once(port);
+        for _ in 0..MAX_TRIES {
+            // The port that is free for one address can be in use for the other one.
+            let is_in_use =
+                opened.as_ref().is_err_and(|error| error.kind() == ErrorKind::AddrInUse);
+            if port != 0 || !is_in_use {
+                break;
+            }
+            opened = Self::open_once(port);
+        }
+        opened
+    }
+
+    fn open_once(port: u16) -> io::Result<Self> {
         let first = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
         let port = first.local_addr()?.port();
         let mut sockets = vec![first];

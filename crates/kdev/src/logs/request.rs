@@ -208,7 +208,10 @@ impl<'a> LogRequest<'a> {
         if tail == Some(0) && elapsed > Duration::from_secs(1) {
             return vec![format!("--since={}s", elapsed.as_secs() + 1)];
         }
-        let since = since.map(|since| format!("--since={}s", (since + elapsed).as_secs().max(1)));
+        // Whole seconds, so that no line of the range is missing.
+        let seconds = |time: Duration| time.as_secs() + u64::from(time.subsec_nanos() > 0);
+        let since = since.map(|since| seconds(since).max(1) + elapsed.as_secs());
+        let since = since.map(|since| format!("--since={since}s"));
         since.into_iter().chain(tail.map(|tail| format!("--tail={tail}"))).collect()
     }
 
