@@ -23,10 +23,14 @@ fn project(lines: &str) -> Project {
 }
 
 fn run(project: &Project, args: &[&str]) -> Ran {
+    run_with(project, &[], args)
+}
+
+fn run_with(project: &Project, env: &[(&str, &str)], args: &[&str]) -> Ran {
     let fakes = ["bin", "tools"].map(|dir| project.path(dir).display().to_string()).join(":");
     let cargo = Path::new(env!("CARGO")).parent().unwrap().display();
     let path = format!("{fakes}:{cargo}:/usr/bin:/bin");
-    project.run_with(&[("PATH", path.as_str())], args)
+    project.run_with(&[env, &[("PATH", path.as_str())]].concat(), args)
 }
 
 /// Returns the tag of the image that a run has built.
@@ -145,6 +149,25 @@ fn missing_target_of_nodes_is_reported_before_build() {
     let error = "error: kdev cannot assemble images for linux/sparc
   help: build the image with a Dockerfile and `builder = \"docker\"`\n";
     run(&project, &["up"]).code(90).stderr(error);
+}
+
+/// The user's flags still count.
+#[test]
+fn gnu_target_is_used_without_musl() {
+    let project = Project::new();
+    project.config("builder = \"cargo\"").remove("Dockerfile").remove("bin/docker");
+    let rustc = Path::new(env!("CARGO")).with_file_name("rustc");
+    let rustc = format!("exec {} \"$@\"", rustc.display());
+    project.script("rustc", &format!("case \"$*\" in *musl*) echo /absent ;; *) {rustc} ;; esac"));
+    project.write("src/main.rs", "#[cfg(not(mark))]\ncompile_error!(\"no mark\");\nfn main() {}\n");
+    fs::create_dir(project.path(".cargo")).unwrap();
+    project.write(".cargo/config.toml", "[build]\nrustflags = [\"--cfg\", \"mark\"]\n");
+    tag(&run(&project, &["up", "--timeout", "1"]));
+    // The variable replaces all other flags.
+    project.write(".cargo/config.toml", "");
+    let ran = run_with(&project, &[("RUSTFLAGS", "--cfg mark")], &["up", "--timeout", "1"]);
+    let error = "needs files that the image does not have: `/lib64/ld-linux-x86-64.so.2`";
+    assert!(ran.code(90).err().contains(error), "{}", ran.err());
 }
 
 #[test]

@@ -105,7 +105,7 @@ impl Error {
                     .to_owned()
             }
             Self::Dynamic { .. } => {
-                "remove `--target` from `cargo-build`, and `-crt-static` from the flags of rustc, to build a static program; or build the image with a Dockerfile and `builder = \"docker\"`"
+                "remove `--target` from `cargo-build`, and add `-Ctarget-feature=+crt-static` to the flags of rustc, to build a static program; or build the image with a Dockerfile and `builder = \"docker\"`"
                     .to_owned()
             }
             Self::AssetNotFound { .. } => {

@@ -6,11 +6,13 @@
 //! - `assets.rs`: the files of the project
 //! - `error.rs`: errors
 //! - `rootfs.rs`: the files that a program expects in an image without a base
+//! - `rustflags.rs`: adds a flag of rustc to those of the user
 //! - `target.rs`: chooses cargo's target for the platform of the nodes
 
 mod assets;
 pub(super) mod error;
 mod rootfs;
+mod rustflags;
 mod target;
 
 use std::fs;

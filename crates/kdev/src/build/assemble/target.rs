@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use serde_json::json;
 use xshell::cmd;
 
 use crate::build::assemble::error::Error;
+use crate::build::assemble::rustflags;
 use crate::build::error::Result;
 use crate::config::Config;
 use crate::cx::Cx;
@@ -19,7 +21,10 @@ const FLAG: &str = "--target";
 pub(super) enum Target {
     /// The user has chosen it. The program shows whether it fits.
     OfUser,
+    /// Its programs are static.
     Chosen(&'static str),
+    /// Its programs are static with these flags of rustc.
+    WithFlags(&'static str, Vec<String>),
 }
 
 impl Target {
@@ -35,6 +40,12 @@ impl Target {
         if is_installed(cx, config, target)? {
             return Ok(Self::Chosen(target));
         }
+        if let Some(gnu) = gnu_target(platform)
+            && is_installed(cx, config, gnu)?
+            && let Some(flags) = rustflags::with_static_libc(cx, config, gnu)?
+        {
+            return Ok(Self::WithFlags(gnu, flags));
+        }
         Err(Error::TargetMissing { target, platform: platform.to_owned() }.into())
     }
 
@@ -42,7 +53,7 @@ impl Target {
     pub(super) fn describe(&self) -> &'static str {
         match self {
             Self::OfUser => "set in `cargo-build`",
-            Self::Chosen(target) => target,
+            Self::Chosen(target) | Self::WithFlags(target, _) => target,
         }
     }
 
@@ -53,6 +64,11 @@ impl Target {
             Self::OfUser => user.collect(),
             Self::Chosen(target) => {
                 [FLAG.to_owned(), (*target).to_owned()].into_iter().chain(user).collect()
+            }
+            Self::WithFlags(target, flags) => {
+                let flags = format!("target.{target}.rustflags={}", json!(flags));
+                let own = [FLAG, target, "--config", &flags].map(str::to_owned);
+                own.into_iter().chain(user).collect()
             }
         }
     }
@@ -94,6 +110,18 @@ fn static_target(platform: &str) -> Option<&'static str> {
         "linux/riscv64" => "riscv64gc-unknown-linux-musl",
         _ => return None,
     })
+}
+
+/// Returns the target of the same platform with the GNU C library, which is that of most machines.
+/// Other machines need a linker for it.
+fn gnu_target(platform: &str) -> Option<&'static str> {
+    let target = match platform {
+        "linux/amd64" => "x86_64-unknown-linux-gnu",
+        "linux/arm64" => "aarch64-unknown-linux-gnu",
+        _ => return None,
+    };
+    let architecture = target.split('-').next();
+    (architecture == Some(std::env::consts::ARCH)).then_some(target)
 }
 
 /// Returns whether the standard library for a target is installed, in the toolchain of the
