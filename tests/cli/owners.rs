@@ -198,7 +198,21 @@ fn object_of_other_tool_stays() {
 }
 
 /// The record and the ID of the set that an older kdev wrote for a package `app`.
-const OLDER: &str = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"kdev-app","namespace":"default","labels":{"applyset.kubernetes.io/id":"applyset-BAmRVDWuCoW5RIlCqaTW3gUfvLWR0yJtkvZaVsPN8qY-v1"},"annotations":{"applyset.kubernetes.io/tooling":"kdev/v1","applyset.kubernetes.io/contains-group-kinds":"ConfigMap,Deployment.apps,Job.batch"}},"data":{"members":"default configmap/old\ndefault deployment.apps/app"}}"#;
+const OLDER: &str = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"kdev-app","namespace":"default","labels":{"applyset.kubernetes.io/id":"applyset-1jfp3194vnG7R1kZQ5gJVZcUnEO0BVsBB_OZfN6FpvA-v1"},"annotations":{"applyset.kubernetes.io/tooling":"kdev/v1","applyset.kubernetes.io/contains-group-kinds":"ConfigMap,Deployment.apps,Job.batch"}},"data":{"members":"default configmap/old\ndefault deployment.apps/app"}}"#;
+
+/// A ConfigMap of the user can have the name of a record.
+#[test]
+fn config_map_without_label_of_record_stays() {
+    let project = with_config();
+    members(&project, "");
+    let foreign = OLDER.replace("applyset-1jfp3194vnG7R1kZQ5gJVZcUnEO0BVsBB_OZfN6FpvA-v1", "mine");
+    project.write("fake/record-kdev-app", &foreign);
+    for command in ["up", "down"] {
+        let ran = project.run(&[command]);
+        assert!(!ran.err().contains("configmap/kdev-app "), "{}", ran.err());
+        assert!(project.path("fake/record-kdev-app").exists(), "{command}: {}", ran.err());
+    }
+}
 
 #[test]
 fn record_of_older_kdev_is_taken_over_if_manifests_have_its_objects() {

@@ -87,6 +87,11 @@ impl Parent {
         format!("applyset-{hash}-v1")
     }
 
+    /// Returns whether a ConfigMap of this name is the record of the set, and not one of the user.
+    pub fn is_record(&self, live: &Value) -> bool {
+        live["metadata"]["labels"][ID].as_str() == Some(&self.id())
+    }
+
     /// Returns the label of members that existed before their first apply. Each set has a
     /// separate one, because an object of one set can exist before another set.
     pub fn existed_label(&self) -> String {

@@ -206,6 +206,10 @@ impl DiffResult {
             objects.extend(compared);
             changes.push((changed, stream));
         }
+        if !options.force_conflicts {
+            // An immutable object that was deleted makes the first diff fail.
+            contested::check(cx, cluster, &owner, &set.parent, objects.iter())?;
+        }
         let is_inventory = |document: &String| *document == inventory;
         let set_differs = changes.iter().any(|(changed, _)| changed.iter().any(is_inventory));
         for (changed, _) in &mut changes {

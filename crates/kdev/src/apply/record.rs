@@ -40,7 +40,8 @@ impl Records {
         let older = Parent::without_identity(&owner.package, &parent.namespace);
         let records = get(cx, cluster, &parent.namespace, &[parent, &older])?;
         let set = |parent: &Parent| {
-            records.get(&parent.name).map(|record| Set::read(parent.clone(), record))
+            let record = records.get(&parent.name).filter(|record| parent.is_record(record));
+            record.map(|record| Set::read(parent.clone(), record))
         };
         let is_complete = records.get(&parent.name).is_some_and(applyset::is_complete);
         Ok(Self { ours: set(parent), is_complete, older: set(&older) })

@@ -30,7 +30,7 @@ pub(super) fn named_tags(
         cluster.get_json::<Value>(cx, cmd.args(more), action)
     };
     let listed = match get(&["--all-namespaces"]) {
-        Err(Error::Rejected { .. }) => get(&[])?,
+        Err(error) if is_forbidden(&error) => get(&[])?,
         listed => listed?,
     };
     let mut tags = BTreeSet::new();
@@ -43,6 +43,12 @@ pub(super) fn named_tags(
         collect_images(&object["spec"], &mut |name| tags.extend(build_tag(image, name)));
     }
     Ok(tags)
+}
+
+/// Returns whether the user may not list the workloads. After another error, a workload that is
+/// not listed could name a build.
+fn is_forbidden(error: &Error) -> bool {
+    matches!(error, Error::Rejected { source, .. } if source.stderr.contains("(Forbidden)"))
 }
 
 /// Returns whether a Job will not start pods again.

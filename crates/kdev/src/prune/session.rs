@@ -74,6 +74,10 @@ impl NodeConnection<'_> {
         if let Some(message) = output.get("failed") {
             return Err(self.error(NodeErrorKind::Removal(message.to_owned())));
         }
+        if !cx.is_dry_run() && output.get("done").is_none() {
+            let message = "the connection ended during the removal".to_owned();
+            return Err(self.error(NodeErrorKind::Unreachable(message)));
+        }
         Ok(removal.used.iter().map(|name| familiar(name)).collect())
     }
 

@@ -70,8 +70,9 @@ is_pinned=${6:+',labels."io.cri-containerd.pinned"==pinned'}
 shift 6
 if open_lock; then
 	flock -n 9 || {
-		# An image that is already present does not have to wait for another load.
-		if is_verified; then emit present; exit 0; fi
+		# An image that is already present does not have to wait for another load. A removal, which
+		# also holds the lock, leaves the pinned build.
+		if is_verified "$is_pinned"; then emit present; exit 0; fi
 		emit waiting
 		flock 9
 	}

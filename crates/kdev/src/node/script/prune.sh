@@ -27,6 +27,7 @@ fail() {
 	exit 0
 }
 
+command -v awk >/dev/null || fail "awk not found"
 mode=$1
 if [ "$mode" = prune ]; then
 	open_lock || { emit no-lock; exit 0; }
