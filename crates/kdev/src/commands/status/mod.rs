@@ -7,12 +7,13 @@ pub(crate) mod builds;
 pub(crate) mod rows;
 
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kdev_core::kube::kinds::{self, WorkloadKind};
-use kdev_core::shell;
+use kdev_core::kube::owner::Owner;
 use kdev_manifest::expected::{self, ExpectedWorkload};
 use serde::{Deserialize, Serialize};
 
@@ -20,9 +21,9 @@ use crate::apply::completed_jobs;
 use crate::cluster::kubeconfig::{ClusterTarget, Kubeconfig};
 use crate::cluster::snapshot::Snapshot;
 use crate::cluster::{self, Cluster};
-use crate::commands::several;
 use crate::commands::status::builds::Builds;
 use crate::commands::status::rows::StatusRow;
+use crate::commands::{live_pods, several};
 use crate::config::{Config, ConfigLayer};
 use crate::cx::Cx;
 use crate::docker::{self, Engine, ImageStore};
@@ -101,9 +102,16 @@ fn status_of(
         run_both(|| ImageStore::connect(cx, &config), || Kubeconfig::read(cx, &request.target));
     let cluster =
         Cluster::connect_read_only(kubeconfig?, &request.target, config.namespace.clone())?;
-    let flags = repeatable_flags(request);
-    let reader =
-        StatusReader { cx, config: &config, cluster: &cluster, flags, expected: &wanted, store };
+    let flags = live_pods::repeatable_flags(&request.selection, &request.target, &request.flags);
+    let reader = StatusReader {
+        cx,
+        config: &config,
+        cluster: &cluster,
+        flags,
+        expected: &wanted,
+        store,
+        owner: OnceLock::new(),
+    };
     let first = reader.read()?;
     if first.rows.iter().all(StatusRow::is_absent) {
         cluster.require_namespace(cx)?;
@@ -123,17 +131,6 @@ fn status_of(
     Ok(())
 }
 
-/// Returns the flags that select the project and the cluster.
-fn repeatable_flags(request: &StatusRequest) -> String {
-    let kubeconfig = request.target.kubeconfig.as_ref().map(|path| path.display().to_string());
-    let flags = shell::flags([
-        ("--kubeconfig", kubeconfig),
-        ("--context", request.target.explicit_context()),
-        ("--namespace", request.flags.namespace.clone()),
-    ]);
-    flags + &request.selection.to_flags()
-}
-
 /// Reads the status again and again.
 struct StatusReader<'a> {
     cx: &'a Cx<'a>,
@@ -142,6 +139,7 @@ struct StatusReader<'a> {
     flags: String,
     expected: &'a [ExpectedWorkload],
     store: docker::Result<ImageStore>,
+    owner: OnceLock<Option<Owner>>,
 }
 
 impl StatusReader<'_> {
@@ -173,10 +171,13 @@ impl StatusReader<'_> {
         if !rows.iter().any(|row| row.absent_job(namespace).is_some()) {
             return;
         }
-        let (package, dir) = (&self.config.package, &self.config.dir);
-        let id = self.config.project_id.as_deref();
-        let Ok(owner) = owner::find(self.cx, package, dir, id) else { return };
-        let completed = completed_jobs::recorded(self.cx, self.cluster, &owner);
+        // It is found by git, and stays the same.
+        let find = || {
+            let (package, dir) = (&self.config.package, &self.config.dir);
+            owner::find(self.cx, package, dir, self.config.project_id.as_deref()).ok()
+        };
+        let Some(owner) = self.owner.get_or_init(find) else { return };
+        let completed = completed_jobs::recorded(self.cx, self.cluster, owner);
         let now = Timestamp::now().as_second();
         for row in rows {
             if row.absent_job(namespace).is_some_and(|name| completed.has_completed(name, now)) {
