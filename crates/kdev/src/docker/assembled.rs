@@ -1,6 +1,5 @@
 //! Images that kdev assembles. They are in the layer cache, and a record names their layers.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use kdev_core::image::reference::Reference;
@@ -47,11 +46,6 @@ impl AssembledImages {
 
     pub(super) fn inspect(&self, config_digest: &str) -> Result<InspectedImage> {
         inspected(self.builds.with_digest(config_digest), config_digest)
-    }
-
-    pub(super) fn platforms(&self) -> BTreeMap<String, String> {
-        let images = self.builds.images().into_iter();
-        images.map(|image| (image.id, image.platform)).collect()
     }
 
     pub(super) fn tag(&self, config_digest: &str, reference: &Reference) -> Result<()> {

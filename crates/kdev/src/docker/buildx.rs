@@ -154,7 +154,7 @@ impl Buildx {
     }
 
     pub(super) fn platforms(&self) -> BTreeMap<String, String> {
-        self.images().into_iter().map(|image| (image.id, image.platform)).collect()
+        self.builds.as_ref().map(KeptBuilds::platforms).unwrap_or_default()
     }
 
     pub(super) fn tag(&self, config_digest: &str, reference: &Reference) -> Result<()> {

@@ -2,6 +2,7 @@
 //! the cache directory has a file for each tag: `records/images/BUILDER/IMAGE/TAG.json`.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -80,6 +81,11 @@ impl KeptBuilds {
     pub(crate) fn images(&self) -> Vec<LocalImage> {
         let now = jiff::Timestamp::now().as_second();
         self.all().into_iter().map(|build| build.into_local_image(now)).collect()
+    }
+
+    /// Returns the platforms of all builds, by the digest of their configuration.
+    pub(crate) fn platforms(&self) -> BTreeMap<String, String> {
+        self.all().into_iter().map(|build| (build.config_digest, build.platform)).collect()
     }
 
     /// Returns the tags of an image, the newest build first.

@@ -184,7 +184,7 @@ impl ImageStore {
             Self::Docker(docker) => docker.platforms(cx, ids),
             Self::Buildx(buildx) => Ok(buildx.platforms()),
             Self::Podman(podman) => podman.platforms(cx, ids),
-            Self::Assembled(images) => Ok(images.platforms()),
+            Self::Assembled(images) => Ok(images.builds().platforms()),
         }
     }
 
