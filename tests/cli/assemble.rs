@@ -161,8 +161,16 @@ fn gnu_target_is_used_without_musl() {
     project.script("rustc", &format!("case \"$*\" in *musl*) echo /absent ;; *) {rustc} ;; esac"));
     project.write("src/main.rs", "#[cfg(not(mark))]\ncompile_error!(\"no mark\");\nfn main() {}\n");
     fs::create_dir(project.path(".cargo")).unwrap();
-    project.write(".cargo/config.toml", "[build]\nrustflags = [\"--cfg\", \"mark\"]\n");
-    tag(&run(&project, &["up", "--timeout", "1"]));
+    let settings = [
+        "[build]\nrustflags = [\"--cfg\", \"mark\"]\n",
+        "[build]\nrustflags = \"--cfg mark\"\n",
+        "[target.x86_64-unknown-linux-gnu]\nrustflags = \"--cfg mark\"\n",
+        "[target.'cfg(unix)']\nrustflags = [\"--cfg\", \"mark\"]\n",
+    ];
+    for text in settings {
+        project.write(".cargo/config.toml", text);
+        tag(&run(&project, &["up", "--timeout", "1"]));
+    }
     // The variable replaces all other flags.
     project.write(".cargo/config.toml", "");
     let ran = run_with(&project, &[("RUSTFLAGS", "--cfg mark")], &["up", "--timeout", "1"]);

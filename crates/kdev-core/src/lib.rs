@@ -7,6 +7,7 @@ pub mod kube;
 pub mod log;
 pub mod path;
 pub mod program;
+pub mod rust_target;
 pub mod shell;
 pub mod shell_script;
 pub mod text;

@@ -13,14 +13,17 @@ use object::{Endianness, FileKind};
 
 pub use debug_info::without_debug_info;
 
+/// How many bytes of a file show its platform.
+pub const HEADER: usize = 20;
+
 /// A version of the GNU C library, such as 2.36.
 pub type GlibcVersion = (u32, u32);
 
 /// What a program needs to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
-    /// The architecture in the words of the OCI image specification, such as `amd64`.
-    pub architecture: &'static str,
+    /// The platform, such as `linux/amd64`.
+    pub platform: &'static str,
     /// The path of the dynamic loader; `None` if the program is static.
     pub interpreter: Option<String>,
     /// The names of the shared libraries.
@@ -96,23 +99,37 @@ fn read<E: FileHeader<Endian = Endianness>>(
     let interpreter = interpreter.map_err(|()| InvalidProgram::NoInterpreter)?;
     let sections = header.sections(endian, data)?;
     Ok(Program {
-        architecture: architecture(header.e_machine(endian), endian)?,
+        platform: platform(header.e_machine(endian), endian)
+            .ok_or_else(|| InvalidProgram::UnknownMachine(header.e_machine(endian).0))?,
         interpreter: interpreter.map(until_nul),
         libraries: libraries(&sections, endian, data)?,
         glibc: needed_glibc(&sections, endian, data)?,
     })
 }
 
-fn architecture(machine: Machine, endian: Endianness) -> Result<&'static str, InvalidProgram> {
-    Ok(match (machine, endian) {
-        (EM_X86_64, _) => "amd64",
-        (EM_AARCH64, _) => "arm64",
-        (EM_386, _) => "386",
-        (EM_ARM, _) => "arm",
-        (EM_RISCV, _) => "riscv64",
-        (EM_S390, _) => "s390x",
-        (EM_PPC64, Endianness::Little) => "ppc64le",
-        _ => return Err(InvalidProgram::UnknownMachine(machine.0)),
+/// Returns the platform of a program from the first bytes of its file (`e_machine` of the System V
+/// ABI).
+pub fn header_platform(head: &[u8; HEADER]) -> Option<&'static str> {
+    if head[..4] != object::elf::ELFMAG {
+        return None;
+    }
+    let machine = [head[18], head[19]];
+    Some(match head[5] {
+        2 => platform(Machine(u16::from_be_bytes(machine)), Endianness::Big)?,
+        _ => platform(Machine(u16::from_le_bytes(machine)), Endianness::Little)?,
+    })
+}
+
+fn platform(machine: Machine, endian: Endianness) -> Option<&'static str> {
+    Some(match (machine, endian) {
+        (EM_X86_64, _) => "linux/amd64",
+        (EM_AARCH64, _) => "linux/arm64",
+        (EM_386, _) => "linux/386",
+        (EM_ARM, _) => "linux/arm",
+        (EM_RISCV, _) => "linux/riscv64",
+        (EM_S390, _) => "linux/s390x",
+        (EM_PPC64, Endianness::Little) => "linux/ppc64le",
+        _ => return None,
     })
 }
 

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use kdev_core::rust_target;
+
 use crate::build::assemble::error::Error as AssembleError;
 use crate::details::Details;
 use crate::process::{self, Failure, Outcome};
@@ -166,16 +168,8 @@ fn emulation_help(platform: &str) -> String {
 
 /// Returns how to compile a program for a platform.
 fn cross_compile_help(platform: &str, cargo_build: bool) -> String {
-    let target = match platform {
-        "linux/386" => "i686-unknown-linux-musl",
-        "linux/amd64" => "x86_64-unknown-linux-musl",
-        "linux/arm" => "armv7-unknown-linux-musleabihf",
-        "linux/arm64" => "aarch64-unknown-linux-musl",
-        "linux/ppc64le" => "powerpc64le-unknown-linux-gnu",
-        "linux/riscv64" => "riscv64gc-unknown-linux-gnu",
-        "linux/s390x" => "s390x-unknown-linux-gnu",
-        _ => "TARGET",
-    };
+    let target = rust_target::static_target(platform).or(rust_target::gnu_target(platform));
+    let target = target.unwrap_or("TARGET");
     if cargo_build {
         format!(
             "add `\"--target={target}\"` to `cargo-build` in `[package.metadata.kdev]`, and copy the program from `target/{target}/`"

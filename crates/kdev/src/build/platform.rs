@@ -6,6 +6,8 @@ use std::io::Read;
 use std::path::Path;
 
 use kdev_core::kube::node::Node;
+use kdev_core::program::{self, HEADER};
+use kdev_core::rust_target::is_same_platform;
 
 use crate::build::assemble;
 use crate::build::error::{Error, Result};
@@ -88,11 +90,6 @@ fn wanted_platform(default: &str, nodes: impl Iterator<Item = String>) -> Option
     }
     let most = counts.values().max().copied()?;
     counts.into_iter().find(|(_, count)| *count == most).map(|(platform, _)| platform)
-}
-
-/// Returns whether a platform is this one, or a variant of it, such as `linux/arm/v7`.
-fn is_same_platform(platform: &str, expected: &str) -> bool {
-    platform.strip_prefix(expected).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Checks that the builder can build for a platform, and run the programs of a Dockerfile whose
@@ -182,32 +179,17 @@ pub(crate) fn failure_hint(store: &ImageStore, config: &Config) -> Option<String
 
 /// Returns the platform of a program, from the first bytes of its file.
 fn program_platform(path: &Path) -> Option<&'static str> {
-    let mut head = [0; 20];
+    let mut head = [0; HEADER];
     File::open(path).and_then(|mut file| file.read_exact(&mut head)).ok()?;
     parse_header(&head)
 }
 
-/// Reads the header of an ELF file (`e_machine` of the System V ABI), or of a program of macOS.
-fn parse_header(head: &[u8; 20]) -> Option<&'static str> {
+/// Reads the header of an ELF file, or of a program of macOS.
+fn parse_header(head: &[u8; HEADER]) -> Option<&'static str> {
     if [0xcf, 0xfa, 0xed, 0xfe] == head[..4] {
         return Some("darwin");
     }
-    if b"\x7fELF" != &head[..4] {
-        return None;
-    }
-    let machine = [head[18], head[19]];
-    let machine =
-        if head[5] == 2 { u16::from_be_bytes(machine) } else { u16::from_le_bytes(machine) };
-    match machine {
-        3 => Some("linux/386"),
-        21 => Some("linux/ppc64le"),
-        22 => Some("linux/s390x"),
-        40 => Some("linux/arm"),
-        62 => Some("linux/amd64"),
-        183 => Some("linux/arm64"),
-        243 => Some("linux/riscv64"),
-        _ => None,
-    }
+    program::header_platform(head)
 }
 
 #[cfg(test)]

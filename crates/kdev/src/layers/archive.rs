@@ -9,6 +9,7 @@ use flate2::read::MultiGzDecoder;
 use kdev_core::image::archive::{Files, Image};
 use kdev_core::image::built::BuiltImage;
 use kdev_core::image::reference::Reference;
+use kdev_core::rust_target;
 
 use crate::cx::Cx;
 use crate::details::Details;
@@ -166,12 +167,7 @@ fn select_image(images: Vec<Image>) -> Result<Image, String> {
             if names.is_empty() { String::new() } else { format!(": {}", names.join(", ")) };
         return Err(format!("it contains {} images{names}", images.len()));
     }
-    let architecture = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
-    let own = format!("linux/{architecture}");
+    let own = rust_target::host_platform();
     let best = images.iter().position(|image| image.platform.as_ref() == Some(&own));
     images.into_iter().nth(best.unwrap_or(0)).ok_or_else(|| "it contains no image".to_owned())
 }

@@ -25,6 +25,7 @@ use kdev_core::image::assembly::{self, Content, Entry, Platform};
 use kdev_core::image::built::BuiltImage;
 use kdev_core::image::digest::sha256;
 use kdev_core::program::{Program, without_debug_info};
+use kdev_core::rust_target;
 
 use crate::build::artifacts::{Artifact, BuiltProgram};
 use crate::build::assemble::target::Target;
@@ -50,7 +51,7 @@ const KEPT_DEBUG_INFO: usize = 5;
 pub(crate) fn assemble(cx: &Cx, images: &AssembledImages, config: &Config) -> Result<BuiltImage> {
     let started = Instant::now();
     let platform = config.platform.clone().or_else(|| target::platform_of_user(config));
-    let platform = platform.unwrap_or_else(host_platform);
+    let platform = platform.unwrap_or_else(rust_target::host_platform);
     let target = Target::choose(cx, config, &platform)?;
     let artifacts = cargo::build(cx, config, &target.args(config))?;
     let artifacts = match artifacts {
@@ -109,18 +110,7 @@ pub(crate) fn describe_target(cx: &Cx, config: &Config, platform: &str) -> Resul
 /// Returns the platform that is preferred: that of the target that the user has set, or of this
 /// machine.
 pub(crate) fn preferred_platform(config: &Config) -> String {
-    target::platform_of_user(config).unwrap_or_else(host_platform)
-}
-
-/// Returns the platform of this machine, in the words of the OCI image specification.
-fn host_platform() -> String {
-    let architecture = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "x86" => "386",
-        other => other,
-    };
-    format!("linux/{architecture}")
+    target::platform_of_user(config).unwrap_or_else(rust_target::host_platform)
 }
 
 fn built_image(config: &Config, build: &KeptBuild) -> BuiltImage {
@@ -230,9 +220,8 @@ fn read_program(config: &Config, built: &BuiltProgram, platform: &str) -> Result
     let path = built.path.clone();
     let program = Program::read(&original)
         .map_err(|source| Error::InvalidProgram { path: path.clone(), source })?;
-    let architecture = platform.split('/').nth(1).unwrap_or_default();
-    if program.architecture != architecture {
-        let built = format!("linux/{}", program.architecture);
+    if !rust_target::is_same_platform(platform, program.platform) {
+        let built = program.platform.to_owned();
         return Err(Error::OtherPlatform { path, built, platform: platform.to_owned() }.into());
     }
     if !program.is_static() {

@@ -17,20 +17,12 @@ const STATIC_LIBC: &str = "-Ctarget-feature=+crt-static";
 /// The message of `cargo config get` for a table without values.
 const NOT_SET: &str = "is not set";
 
-/// Returns the flags for a target: those of the user that cargo would ignore otherwise, and the
-/// one that makes programs static. Returns `None` if the user's are unknown.
-pub(super) fn with_static_libc(
-    cx: &Cx,
-    config: &Config,
-    target: &str,
-) -> Result<Option<Vec<String>>> {
-    let (Some(targets), Some(build)) = (get(cx, config, "target")?, get(cx, config, "build")?)
-    else {
-        return Ok(None);
-    };
-    let mut flags = ignored_flags(&targets, &build, target);
-    flags.push(STATIC_LIBC.to_owned());
-    Ok(Some(flags))
+/// Returns the value of `target.TARGET.rustflags`, as TOML, with which programs are static and no
+/// flag of the user is ignored. Returns `None` if those are unknown.
+pub(super) fn with_static_libc(cx: &Cx, config: &Config, target: &str) -> Result<Option<String>> {
+    let targets = get(cx, config, "target")?;
+    let build = get(cx, config, "build")?;
+    Ok(targets.zip(build).map(|(targets, build)| merge(&targets, &build, target).to_string()))
 }
 
 /// Returns a table of cargo's configuration, from its files; `None` if cargo does not print it.
@@ -52,6 +44,16 @@ fn get(cx: &Cx, config: &Config, table: &str) -> Result<Option<Value>> {
     })
 }
 
+/// Adds the flag. cargo joins lists with those of its files, but a text replaces theirs.
+fn merge(targets: &Value, build: &Value, target: &str) -> Value {
+    if let Value::String(flags) = &targets[target]["rustflags"] {
+        return format!("{flags} {STATIC_LIBC}").into();
+    }
+    let mut flags = ignored_flags(targets, build, target);
+    flags.push(STATIC_LIBC.to_owned());
+    flags.into()
+}
+
 /// Returns the flags of `build.rustflags`, unless others for the target replace them already.
 fn ignored_flags(targets: &Value, build: &Value, target: &str) -> Vec<String> {
     let applies = |key: &str| key == target || key.starts_with("cfg(");
@@ -71,6 +73,20 @@ fn ignored_flags(targets: &Value, build: &Value, target: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn flag_is_added_in_the_form_of_the_user() {
+        let table = [
+            ("null", r#"["-Ca","-Ctarget-feature=+crt-static"]"#),
+            (r#"{"gnu": {"rustflags": ["-Cb"]}}"#, r#"["-Ctarget-feature=+crt-static"]"#),
+            (r#"{"gnu": {"rustflags": "-Cb"}}"#, r#""-Cb -Ctarget-feature=+crt-static""#),
+        ];
+        let build = serde_json::json!({"rustflags": "-Ca"});
+        for (targets, expected) in table {
+            let targets: Value = serde_json::from_str(targets).unwrap();
+            assert_eq!(merge(&targets, &build, "gnu").to_string(), expected, "{targets}");
+        }
+    }
 
     #[test]
     fn flags_that_cargo_would_ignore_are_found() {

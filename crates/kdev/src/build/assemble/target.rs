@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use serde_json::json;
+use kdev_core::rust_target;
 use xshell::cmd;
 
 use crate::build::assemble::error::Error;
@@ -23,8 +23,8 @@ pub(super) enum Target {
     OfUser,
     /// Its programs are static.
     Chosen(&'static str),
-    /// Its programs are static with these flags of rustc.
-    WithFlags(&'static str, Vec<String>),
+    /// Its programs are static with these flags of rustc, a value of TOML.
+    WithFlags(&'static str, String),
 }
 
 impl Target {
@@ -35,7 +35,7 @@ impl Target {
         if args.any(|arg| arg.split('=').next() == Some(FLAG)) {
             return Ok(Self::OfUser);
         }
-        let target = static_target(platform)
+        let target = rust_target::static_target(platform)
             .ok_or_else(|| Error::InvalidPlatform { platform: platform.to_owned() })?;
         if is_installed(cx, config, target)? {
             return Ok(Self::Chosen(target));
@@ -66,7 +66,7 @@ impl Target {
                 [FLAG.to_owned(), (*target).to_owned()].into_iter().chain(user).collect()
             }
             Self::WithFlags(target, flags) => {
-                let flags = format!("target.{target}.rustflags={}", json!(flags));
+                let flags = format!("target.{target}.rustflags={flags}");
                 let own = [FLAG, target, "--config", &flags].map(str::to_owned);
                 own.into_iter().chain(user).collect()
             }
@@ -82,46 +82,12 @@ pub(super) fn platform_of_user(config: &Config) -> Option<String> {
         Some((_, target)) => target,
         None => args.get(at + 1)?,
     };
-    target_platform(target).map(str::to_owned)
+    rust_target::platform(target).map(str::to_owned)
 }
 
-/// Returns the platform of a target.
-fn target_platform(target: &str) -> Option<&'static str> {
-    let architecture = target.split('-').next().filter(|_| target.contains("-linux"))?;
-    Some(match architecture {
-        "x86_64" => "linux/amd64",
-        "aarch64" => "linux/arm64",
-        "i586" | "i686" => "linux/386",
-        "armv7" => "linux/arm",
-        "powerpc64le" => "linux/ppc64le",
-        "riscv64gc" => "linux/riscv64",
-        "s390x" => "linux/s390x",
-        _ => return None,
-    })
-}
-
-/// Returns a target whose programs are static by default.
-fn static_target(platform: &str) -> Option<&'static str> {
-    Some(match platform {
-        "linux/386" => "i686-unknown-linux-musl",
-        "linux/amd64" => "x86_64-unknown-linux-musl",
-        "linux/arm" | "linux/arm/v7" => "armv7-unknown-linux-musleabihf",
-        "linux/arm64" | "linux/arm64/v8" => "aarch64-unknown-linux-musl",
-        "linux/riscv64" => "riscv64gc-unknown-linux-musl",
-        _ => return None,
-    })
-}
-
-/// Returns the target of the same platform with the GNU C library, which is that of most machines.
-/// Other machines need a linker for it.
+/// Returns the target with the GNU C library if it is that of this machine. Others need a linker.
 fn gnu_target(platform: &str) -> Option<&'static str> {
-    let target = match platform {
-        "linux/amd64" => "x86_64-unknown-linux-gnu",
-        "linux/arm64" => "aarch64-unknown-linux-gnu",
-        _ => return None,
-    };
-    let architecture = target.split('-').next();
-    (architecture == Some(std::env::consts::ARCH)).then_some(target)
+    rust_target::gnu_target(platform).filter(|_| platform == rust_target::host_platform())
 }
 
 /// Returns whether the standard library for a target is installed, in the toolchain of the
@@ -138,37 +104,4 @@ fn is_installed(cx: &Cx, config: &Config, target: &str) -> Result<bool> {
     })?;
     let output = output.text();
     Ok(PathBuf::from(output.trim()).is_dir())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn target_of_user_has_platform() {
-        let table = [
-            ("x86_64-unknown-linux-gnu", Some("linux/amd64")),
-            ("aarch64-unknown-linux-musl", Some("linux/arm64")),
-            ("armv7-unknown-linux-musleabihf", Some("linux/arm")),
-            ("x86_64-pc-windows-gnu", None),
-            ("custom.json", None),
-        ];
-        for (target, expected) in table {
-            assert_eq!(target_platform(target), expected, "{target}");
-        }
-    }
-
-    #[test]
-    fn variants_use_target_of_architecture() {
-        let table = [
-            ("linux/amd64", Some("x86_64-unknown-linux-musl")),
-            ("linux/arm64/v8", Some("aarch64-unknown-linux-musl")),
-            ("linux/arm/v7", Some("armv7-unknown-linux-musleabihf")),
-            ("linux/arm/v5", None),
-            ("windows/amd64", None),
-        ];
-        for (platform, expected) in table {
-            assert_eq!(static_target(platform), expected, "{platform}");
-        }
-    }
 }
