@@ -45,6 +45,14 @@ fn exit_code_is_that_of_first_failure() {
 }
 
 #[test]
+fn excluding_all_services_is_rejected() {
+    let ran = workspace().run(&["up", "--workspace", "--exclude", "*"]);
+    ran.code(90).error(
+        "error: no service found in the workspace\n  help: pass `--exclude` for fewer packages\n",
+    );
+}
+
+#[test]
 fn selected_services_are_deployed() {
     let project = workspace();
     let excluded = ["--workspace", "--exclude", "api", "--exclude", "web*"];
@@ -104,10 +112,23 @@ fn default_members_are_services_of_up_but_not_of_down() {
 
 #[test]
 fn one_image_for_several_packages_is_rejected() {
+    let help = "help: set `image` in `[package.metadata.kdev]` of each package, and remove `--image` and `KDEV_IMAGE`";
     let project = workspace();
-    project.run(&["up", "--workspace", "--image", "one"]).code(90).error(
-        "error: the packages `api`, `app`, and `webapp` cannot have the same image
-  help: set `image` in `[package.metadata.kdev]` of each package instead of `--image` or `KDEV_IMAGE`\n",
-    );
+    let all = "error: the packages `api`, `app`, and `webapp` cannot have the same image";
+    let ran = project.run(&["up", "--workspace", "--image", "one"]);
+    ran.code(90).error(&format!("{all}\n  {help}\n"));
+    // A setting of the workspace, and one of a package that is the name of another one.
+    let manifest = fs::read_to_string(project.path("Cargo.toml")).unwrap();
+    let shared = format!("{manifest}[workspace.metadata.kdev]\nimage = \"one\"\n");
+    project.write("Cargo.toml", &shared);
+    project.run(&["up", "--workspace"]).code(90).error(&format!("{all}\n  {help}\n"));
+    project.write("Cargo.toml", &manifest);
+    let package =
+        "[package]\nname = \"api\"\nedition = \"2024\"\n[package.metadata.kdev]\nimage = \"app\"\n";
+    project.write("api/Cargo.toml", package);
+    let two = "error: the packages `api` and `app` cannot have the same image";
+    project.run(&["up", "--workspace"]).code(90).error(&format!("{two}\n  {help}\n"));
     assert!(!project.calls().contains("docker build"), "{}", project.calls());
+    // One of them alone is deployed.
+    project.run(&["up", "-p", "app"]).code(0);
 }

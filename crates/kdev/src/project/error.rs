@@ -39,6 +39,8 @@ pub enum Error {
     NoService {
         /// The packages of the workspace.
         available: Vec<String>,
+        /// Whether some of them are excluded.
+        has_excluded: bool,
     },
     /// The workspace has no package.
     #[error("the workspace has no packages")]
@@ -57,7 +59,7 @@ pub enum Error {
         /// The selected packages.
         selected: Vec<String>,
     },
-    /// A flag names the image of several packages.
+    /// A setting names the image of several packages.
     #[error("the packages {} cannot have the same image", list(selected))]
     SharedImage {
         /// The selected packages.
@@ -89,7 +91,10 @@ impl Error {
             Self::InvalidPattern { .. } => {
                 Some("pass a name, or use the wildcards `*`, `?`, and `[]`".to_owned())
             }
-            Self::NoService { available } => Some(format!(
+            Self::NoService { has_excluded: true, .. } => {
+                Some("pass `--exclude` for fewer packages".to_owned())
+            }
+            Self::NoService { available, .. } => Some(format!(
                 "add a Dockerfile or `[package.metadata.kdev]` to one of {}",
                 list(available)
             )),
@@ -100,7 +105,7 @@ impl Error {
                 Some("select one with `--package NAME`".to_owned())
             }
             Self::SharedImage { .. } => Some(
-                "set `image` in `[package.metadata.kdev]` of each package instead of `--image` or `KDEV_IMAGE`"
+                "set `image` in `[package.metadata.kdev]` of each package, and remove `--image` and `KDEV_IMAGE`"
                     .to_owned(),
             ),
             Self::Tool(error) => error.help(),

@@ -229,7 +229,8 @@ fn select_packages<'a>(
             let services = several.iter().copied().filter(|package| candidate(package).is_service);
             let services: Vec<&Package> = services.collect();
             if services.is_empty() {
-                return Err(Error::NoService { available: available(several) });
+                let available = available(several);
+                return Err(Error::NoService { available, has_excluded: false });
             }
             Ok(services)
         }

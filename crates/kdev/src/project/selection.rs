@@ -77,7 +77,8 @@ pub(super) fn select(all: &[Candidate], selection: &PackageSelection) -> Result<
     };
     let chosen: Vec<usize> = (0..all.len()).filter(|&index| is_selected(&all[index])).collect();
     if chosen.is_empty() && selection.workspace {
-        return Err(Error::NoService { available: available() });
+        let has_excluded = all.iter().any(|one| one.is_service && is_excluded(&one.name));
+        return Err(Error::NoService { available: available(), has_excluded });
     }
     Ok(chosen)
 }
