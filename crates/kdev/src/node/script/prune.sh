@@ -56,6 +56,11 @@ if [ -n "$targets" ]; then
 fi
 emit listed
 [ "$mode" = prune ] || exit 0
+# Without regular output, this end could take hours to notice that the other end is gone, and
+# would keep the lock.
+(exec 9>&-; while sleep 10 >/dev/null 2>&1 && emit alive; do :; done) &
+heartbeat=$!
+trap 'kill "$heartbeat" 2>/dev/null' EXIT
 read -r remove && read -r unpin || exit 0
 for name in $unpin; do ct images label "$name" io.cri-containerd.pinned= >/dev/null 2>&1; done
 [ -n "$remove" ] || { emit done; exit 0; }
