@@ -139,6 +139,34 @@ fn prune_during_load_removes_nothing() {
 }
 
 #[test]
+fn connection_that_ends_during_removal_is_an_error() {
+    let project = project_with_builds(5);
+    project.write("fake/removal-ends", "");
+    let ran = project.run(&["prune", "--keep", "2"]);
+    let stderr = ran.code(93).err();
+    for node in ["n1", "n2"] {
+        let error = format!("error: cannot reach node `{node}` ");
+        assert!(
+            stderr.contains(&error) && !stderr.contains(&format!("Removed {node}")),
+            "{stderr}"
+        );
+    }
+}
+
+/// Only a missing permission is a reason to look into one namespace.
+#[test]
+fn failed_list_of_all_namespaces_keeps_builds() {
+    let error = "Error from server (InternalError): etcdserver: request timed out";
+    let project = project_with_builds(5);
+    let kubectl = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/cli/fakes/kubectl");
+    let fails = format!("case \"$*\" in *--all-namespaces*) echo '{error}' >&2; exit 1 ;; esac");
+    project.script("kubectl", &format!("{fails}\nexec {kubectl} \"$@\""));
+    let ran = project.run(&["prune", "--keep", "2"]);
+    assert!(ran.code(92).err().contains("etcdserver: request timed out"), "{}", ran.err());
+    assert!(removals(&project).is_empty());
+}
+
+#[test]
 fn node_without_lock_keeps_builds() {
     let project = project_with_builds(5);
     fs::remove_file(project.path("bin/flock"))
