@@ -287,6 +287,7 @@ fn json_page_has_every_field_of_a_result() {
         ("## Check results", format!("{commands}/doctor/report.rs"), "CheckResult"),
         ("## Rendered manifests", format!("{commands}/render.rs"), "Rendering"),
         ("## Settings", format!("{commands}/config.rs"), "ConfigValue"),
+        ("## Inputs", format!("{commands}/inputs.rs"), "InputRow"),
         ("## First files", "crates/kdev/src/init/plan.rs".to_owned(), "InitReport"),
         ("## First files", "crates/kdev/src/init/plan.rs".to_owned(), "InitFinding"),
         ("## First files", "crates/kdev/src/init/plan.rs".to_owned(), "InitFile"),

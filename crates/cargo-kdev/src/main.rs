@@ -35,17 +35,15 @@ fn main() -> ExitCode {
         .with_build_output(ui.build_output())
         .with_docker_settings(docker_settings())
         .with_dry_run(command.is_dry_run());
-    if let Ok(base) = etcetera::choose_base_strategy() {
-        cx = cx.with_cache_dir(base.cache_dir().join("kdev"));
-    }
-    if let Ok(program) = std::env::current_exe() {
-        cx = cx.with_program(program);
-    }
+    cx = with_paths(cx);
     if ui.can_ask() {
         cx = cx.with_confirmation(&ask);
     }
     let mut code = 0;
     let result = match command {
+        Command::Up(up) if up.inputs => {
+            kdev::list_inputs(&cx, &up.into(), |report| ui.print_inputs(report))
+        }
         Command::Up(up) => kdev::up(&cx, &up.into()),
         Command::Down(down) => kdev::down(&cx, &down.into()),
         Command::Load(load) => kdev::load(&cx, &load.into()),
@@ -118,6 +116,26 @@ fn main() -> ExitCode {
         code = error.exit_code();
     }
     ExitCode::from(ui.finish(code))
+}
+
+/// Sets the directories and the program that depend on this machine.
+fn with_paths(mut cx: Cx) -> Cx {
+    if let Ok(base) = etcetera::choose_base_strategy() {
+        cx = cx.with_cache_dir(base.cache_dir().join("kdev"));
+    }
+    if let Some(home) = cargo_home() {
+        cx = cx.with_cargo_home(home);
+    }
+    if let Ok(program) = std::env::current_exe() {
+        cx = cx.with_program(program);
+    }
+    cx
+}
+
+/// Returns the directory of cargo.
+fn cargo_home() -> Option<PathBuf> {
+    let own = std::env::var_os("CARGO_HOME").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    own.or_else(|| etcetera::home_dir().ok().map(|home| home.join(".cargo")))
 }
 
 /// Reads the variables of the Docker client.

@@ -21,6 +21,7 @@ pub struct Cx<'a> {
     dry_run: bool,
     cache_dir: Option<PathBuf>,
     docker_settings: DockerSettings,
+    cargo_home: Option<PathBuf>,
     program: Option<PathBuf>,
 }
 
@@ -80,6 +81,7 @@ impl<'a> Cx<'a> {
             dry_run: false,
             cache_dir: None,
             docker_settings: DockerSettings::default(),
+            cargo_home: None,
             program: None,
         }
     }
@@ -127,12 +129,23 @@ impl<'a> Cx<'a> {
         self
     }
 
+    /// Sets the directory of cargo, which contains its configuration for all projects.
+    #[must_use]
+    pub fn with_cargo_home(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.cargo_home = Some(dir.into());
+        self
+    }
+
     /// Sets the program that calls [`run_namespace_helper`](crate::run_namespace_helper). Without
     /// it, a rootless Docker exports whole images.
     #[must_use]
     pub fn with_program(mut self, path: impl Into<PathBuf>) -> Self {
         self.program = Some(path.into());
         self
+    }
+
+    pub(crate) fn cargo_home(&self) -> Option<&Path> {
+        self.cargo_home.as_deref()
     }
 
     pub(crate) fn program(&self) -> Option<&Path> {

@@ -7,6 +7,7 @@ pub(crate) mod down;
 pub(crate) mod forward;
 pub(crate) mod images;
 pub(crate) mod init;
+pub(crate) mod inputs;
 pub(crate) mod load;
 pub(crate) mod logs;
 pub(crate) mod man;

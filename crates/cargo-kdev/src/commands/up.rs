@@ -34,6 +34,9 @@ pub(crate) struct UpArgs {
     /// Roll back if the rollout fails
     #[arg(long)]
     rollback: bool,
+    /// Only list the files that the build and the deployment depend on
+    #[arg(long)]
+    pub(crate) inputs: bool,
 }
 
 /// What an apply is allowed to do.

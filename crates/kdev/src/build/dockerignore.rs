@@ -15,24 +15,33 @@ pub(crate) struct Dockerignore(Patterns);
 impl Dockerignore {
     /// Reads the file of the Dockerfile, else that of the context.
     pub(crate) fn read(config: &Config) -> Self {
-        let (dockerfile, context) = (config.dockerfile.as_os_str(), &config.context);
-        let own = |end: &str| PathBuf::from(OsString::from_iter([dockerfile, end.as_ref()]));
-        let (own_docker, docker) = (own(".dockerignore"), context.join(".dockerignore"));
-        let files = if config.builder == BuilderChoice::Podman {
-            // The order of Podman 4.3.1.
-            let own_podman = own(".containerignore");
-            vec![own_docker, own_podman, context.join(".containerignore"), docker]
-        } else {
-            vec![own_docker, docker]
-        };
+        let files = candidates(config);
         let text = files.iter().find_map(|file| fs::read_to_string(file).ok()).unwrap_or_default();
         Self(Patterns::parse(&text))
+    }
+
+    /// Returns whether a path, relative to the context, is excluded for certain.
+    pub(crate) fn excludes(&self, path: &Path) -> bool {
+        self.0.is_excluded(&path.to_string_lossy()).unwrap_or(false)
     }
 
     /// Returns whether a path, relative to the context, may be excluded.
     pub(crate) fn may_exclude(&self, path: &Path) -> bool {
         self.0.is_excluded(&path.to_string_lossy()).unwrap_or(true)
     }
+}
+
+/// Returns the files of which the first one that exists applies.
+pub(crate) fn candidates(config: &Config) -> Vec<PathBuf> {
+    let (dockerfile, context) = (config.dockerfile.as_os_str(), &config.context);
+    let own = |end: &str| PathBuf::from(OsString::from_iter([dockerfile, end.as_ref()]));
+    let (own_docker, docker) = (own(".dockerignore"), context.join(".dockerignore"));
+    if config.builder == BuilderChoice::Podman {
+        // The order of Podman 4.3.1.
+        let own_podman = own(".containerignore");
+        return vec![own_docker, own_podman, context.join(".containerignore"), docker];
+    }
+    vec![own_docker, docker]
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ pub(crate) mod buildkit;
 mod cargo;
 mod context;
 mod dockerfile;
-mod dockerignore;
+pub(crate) mod dockerignore;
 mod error;
 mod hard_links;
 mod outputs;

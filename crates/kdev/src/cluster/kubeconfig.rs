@@ -34,11 +34,14 @@ impl ClusterTarget {
         self.context.clone().filter(|name| !name.is_empty())
     }
 
+    /// Returns the selected kubeconfig, or the default ones.
+    pub(crate) fn files(&self) -> &[PathBuf] {
+        self.kubeconfig.as_ref().map_or(self.default_paths.as_slice(), std::slice::from_ref)
+    }
+
     /// Returns the kubeconfigs that do not exist.
     pub(crate) fn missing_files(&self) -> Vec<PathBuf> {
-        let named =
-            self.kubeconfig.as_ref().map_or(self.default_paths.as_slice(), std::slice::from_ref);
-        named.iter().filter(|path| !path.exists()).cloned().collect()
+        self.files().iter().filter(|path| !path.exists()).cloned().collect()
     }
 }
 
@@ -81,8 +84,7 @@ pub(super) fn is_plain_kubectl(kubectl: &Path) -> bool {
 
 /// Reads the selected file, or the default ones.
 pub(crate) fn read_selected(target: &ClusterTarget) -> Option<KubeconfigView> {
-    let paths =
-        target.kubeconfig.as_ref().map_or(target.default_paths.as_slice(), std::slice::from_ref);
+    let paths = target.files();
     let read = |path: &PathBuf| {
         let text = fs::read_to_string(path).ok()?;
         let view = serde_yaml::from_str::<KubeconfigView>(&text).ok()?;

@@ -21,20 +21,30 @@ impl Manifest {
     /// charts for the target.
     pub(crate) fn read_all(cx: &Cx, config: &Config, target: RenderTarget) -> Result<Vec<Self>> {
         let mut manifests = Vec::new();
-        let default = default_patterns(&config.dir);
-        let patterns = config.manifests.as_ref().unwrap_or(&default);
-        for pattern in patterns {
+        let patterns = patterns(config);
+        for pattern in &patterns {
             for path in expand_glob(cx, pattern)? {
                 manifests.extend(read_path(cx, &path, config, target)?);
             }
         }
         if manifests.is_empty() {
-            let create_command = (*patterns == default).then(|| first_manifest_command(cx, config));
+            let is_default = patterns == default_patterns(&config.dir);
+            let create_command = is_default.then(|| first_manifest_command(cx, config));
             let patterns = patterns.iter().map(|p| p.display().to_string()).collect();
             return Err(Error::NotFound { patterns, create_command: create_command.transpose()? });
         }
         Ok(manifests)
     }
+}
+
+/// Returns the configured patterns, or the default ones.
+pub(crate) fn patterns(config: &Config) -> Vec<PathBuf> {
+    config.manifests.clone().unwrap_or_else(|| default_patterns(&config.dir))
+}
+
+/// Returns the files and folders that a pattern selects; an invalid pattern selects none.
+pub(crate) fn matching_paths(pattern: &Path) -> Vec<PathBuf> {
+    select(pattern).unwrap_or_default()
 }
 
 /// Reads a file or renders a folder; `None` for a folder without kustomization or chart.
@@ -73,10 +83,7 @@ fn first_manifest_command(cx: &Cx, config: &Config) -> Result<String> {
 /// Returns the files that match a pattern, except for hidden files and backups that editors and
 /// macOS create beside a manifest. A pattern must name these in full.
 fn expand_glob(cx: &Cx, pattern: &Path) -> Result<Vec<PathBuf>> {
-    let strict = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::new() };
-    let is_backup = |path: &Path| path.to_string_lossy().ends_with('~');
-    let mut found = glob_with(pattern, strict)?;
-    found.retain(|path| is_backup(pattern) || !is_backup(path));
+    let found = select(pattern)?;
     for path in glob_with(pattern, MatchOptions::new())? {
         if path.is_file() && !found.contains(&path) {
             cx.emit(Event::Note {
@@ -84,6 +91,14 @@ fn expand_glob(cx: &Cx, pattern: &Path) -> Result<Vec<PathBuf>> {
             });
         }
     }
+    Ok(found)
+}
+
+fn select(pattern: &Path) -> Result<Vec<PathBuf>> {
+    let strict = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::new() };
+    let is_backup = |path: &Path| path.to_string_lossy().ends_with('~');
+    let mut found = glob_with(pattern, strict)?;
+    found.retain(|path| is_backup(pattern) || !is_backup(path));
     Ok(found)
 }
 
