@@ -121,13 +121,20 @@ fn package_without_single_program_is_rejected() {
     fs::create_dir(several.path("src/bin")).unwrap();
     several.write("src/bin/other.rs", "fn main() {}\n");
     let ran = run(&several, &["up"]);
-    let error = "error: package `app` has several programs: `app` and `other`\n  help: set `default-run = \"app\"` in `[package]` of its Cargo.toml\n";
+    let error = "error: package `app` has several programs: `app` and `other`\n  help: pass `--bin app`, or set `default-run = \"app\"` in `[package]` of its Cargo.toml\n";
     assert!(ran.code(90).err().ends_with(error), "{}", ran.err());
     // Follow the help.
     let cargo = fs::read_to_string(several.path("Cargo.toml")).unwrap();
     several
         .write("Cargo.toml", &cargo.replace("[package]\n", "[package]\ndefault-run = \"app\"\n"));
-    tag(&run(&several, &["up", "--timeout", "1"]));
+    let default = tag(&run(&several, &["up", "--timeout", "1"]));
+    // The flag selects a program, and has precedence over the default.
+    several.write("src/bin/other.rs", "fn main() { println!(\"other\"); }\n");
+    let selected = tag(&run(&several, &["up", "--timeout", "1", "--bin", "a*"]));
+    assert_eq!(selected, default);
+    assert_ne!(tag(&run(&several, &["up", "--timeout", "1", "--bin", "other"])), default);
+    let ran = run(&several, &["up", "--bin", "app", "--bin", "other"]);
+    assert!(ran.code(90).err().ends_with(error), "{}", ran.err());
 }
 
 #[test]

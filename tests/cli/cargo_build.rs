@@ -116,10 +116,61 @@ fn program_of_earlier_build_is_not_copied() {
     let cargo = fs::read_to_string(project.path("Cargo.toml")).unwrap();
     project.write("Dockerfile", &dockerfile);
     project.write("Cargo.toml", &cargo.replace("\"--release\"", ""));
-    let help = "add `\"--release\"` to `cargo-build` in `[package.metadata.kdev]`";
+    let help =
+        "pass `--release`, or add `\"--release\"` to `cargo-build` in `[package.metadata.kdev]`";
     stale_copy(&up(&project, &[], &[]), "target/release/app", "target/debug/app", help);
     project.write("Cargo.toml", &cargo);
     up(&project, &[], &[]).code(0);
+}
+
+#[test]
+fn flags_of_cargo_are_passed_to_build() {
+    let project = release_project();
+    let cargo = fs::read_to_string(project.path("Cargo.toml")).unwrap();
+    let features = "[features]\none = []\n[profile.small]\ninherits = \"release\"\n";
+    let cargo = cargo.replace("\"--release\"", "") + features;
+    project.write("Cargo.toml", &cargo);
+    up(&project, &[], &["--release"]).code(0);
+    // The program is in the folder of the profile.
+    project.write("src/main.rs", CHANGED);
+    let built = "target/small/app";
+    let help = format!("copy `{built}` in line 2 of `[ROOT]/Dockerfile`");
+    let ran = up(&project, &[], &["--profile", "small"]);
+    stale_copy(&ran, "target/release/app", built, &help);
+    let ran = up(&project, &[], &["--profile", "dev"]);
+    let help = "copy `target/debug/app` in line 2 of `[ROOT]/Dockerfile`";
+    stale_copy(&ran, "target/release/app", "target/debug/app", help);
+    let ran = up(&project, &[], &["-r", "-F", "one", "--locked", "--offline", "--dry-run"]);
+    let command = "cargo build --package app --release --locked --offline --features one";
+    assert!(ran.code(0).out().contains(command), "{}", ran.out());
+    // A setting that already has the flag is no error, because cargo gets it once.
+    project.write("Cargo.toml", &cargo.replace("cargo-build = [", "cargo-build = [\"--release\""));
+    up(&project, &[], &["--release"]).code(0);
+    up(&project, &[], &["--profile", "small"]).code(90).stderr(
+        "error: the command line selects the profile `small`, but `cargo-build` of package `app` selects `release`
+  help: remove the profile from `cargo-build` in `[package.metadata.kdev]`, or from the command line\n",
+    );
+    // Both helps work.
+    up(&project, &[], &[]).code(0);
+    project.write("Cargo.toml", &cargo);
+    project.write("Dockerfile", "FROM scratch\nCOPY target/small/app /app\n");
+    up(&project, &[], &["--profile", "small"]).code(0);
+}
+
+#[test]
+fn flags_of_cargo_are_rejected_if_dockerfile_builds() {
+    let project = release_project();
+    let cargo = fs::read_to_string(project.path("Cargo.toml")).unwrap();
+    project.write("Cargo.toml", &cargo.replace("cargo-build = [\"--release\"]", ""));
+    up(&project, &[], &["--release", "--features", "a", "--features", "b"]).code(90).stderr(
+        "error: cannot pass `--release` and `--features` to cargo: `cargo-build` is not set, so the Dockerfile of package `app` builds the program
+  help: set `cargo-build = []` in `[package.metadata.kdev]` if the Dockerfile copies the program from `target/`\n",
+    );
+    assert!(!project.calls().contains("kubectl"), "{}", project.calls());
+    // The help works.
+    project.write("Cargo.toml", &cargo.replace("[\"--release\"]", "[]"));
+    up(&project, &[], &["--release"]).code(0);
+    up(&project, &[], &["--release", "--profile", "dev"]).code(2);
 }
 
 #[test]

@@ -78,6 +78,22 @@ fn selected_services_are_deployed() {
 }
 
 #[test]
+fn flags_of_cargo_are_checked_before_first_service() {
+    let project = workspace();
+    let ran = project.run(&["up", "--workspace", "--bin", "app"]);
+    ran.code(90).stderr(
+        "error: cannot use `--bin` with several packages: `api`, `app`, and `webapp`
+  help: select one with `--package NAME`\n",
+    );
+    let package = "[package]\nname = \"api\"\nedition = \"2024\"\n[package.metadata.kdev]\nbuilder = \"cargo\"\n";
+    project.write("api/Cargo.toml", package);
+    let ran = project.run(&["up", "--workspace", "--release"]);
+    let error = "error: cannot pass `--release` to cargo: `cargo-build` is not set, so the Dockerfile of package `app` builds the program\n";
+    assert!(ran.code(90).err().starts_with(error), "{}", ran.err());
+    assert!(!project.calls().contains("kubectl"), "{}", project.calls());
+}
+
+#[test]
 fn events_of_several_services_have_package() {
     let project = workspace();
     let ran = project.run(&["up", "-p", "api", "-p", "app", "--message-format", "json"]);

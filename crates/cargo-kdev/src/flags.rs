@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use kdev::{BuilderChoice, ClusterTarget, PackageSelection, PullPolicy};
+use kdev::{BuilderChoice, CargoFlags, ClusterTarget, PackageSelection, PullPolicy};
 
 /// The package.
 #[derive(Debug, Args)]
@@ -51,6 +51,40 @@ pub(crate) struct BuilderArgs {
     /// Program that builds the image: auto, docker, buildx:NAME, podman, or cargo [default: auto]
     #[arg(long, env = "KDEV_BUILDER", hide_env_values = true, value_name = "BUILDER")]
     pub(crate) builder: Option<BuilderChoice>,
+}
+
+/// Flags of `cargo build`.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of cargo build")]
+#[expect(clippy::struct_excessive_bools, reason = "one per flag")]
+pub(crate) struct CargoArgs {
+    /// Build with the release profile
+    #[arg(short, long, conflicts_with = "profile")]
+    release: bool,
+    /// Build with this profile
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+    /// Features to activate (repeatable)
+    #[arg(short = 'F', long, value_name = "FEATURES")]
+    features: Vec<String>,
+    /// Activate all features
+    #[arg(long)]
+    all_features: bool,
+    /// Do not activate the `default` feature
+    #[arg(long)]
+    no_default_features: bool,
+    /// Fail if Cargo.lock would change
+    #[arg(long)]
+    locked: bool,
+    /// Run without network access
+    #[arg(long)]
+    offline: bool,
+    /// Equivalent to --locked and --offline
+    #[arg(long)]
+    frozen: bool,
+    /// Build only this program (repeatable); with the builder cargo, the program of the image
+    #[arg(long = "bin", value_name = "NAME")]
+    bins: Vec<String>,
 }
 
 /// The project, cluster and nodes.
@@ -116,6 +150,24 @@ impl From<PullPolicyArg> for PullPolicy {
         match policy {
             PullPolicyArg::Never => Self::Never,
             PullPolicyArg::IfNotPresent => Self::IfNotPresent,
+        }
+    }
+}
+
+impl From<CargoArgs> for CargoFlags {
+    fn from(args: CargoArgs) -> Self {
+        let CargoArgs { release, profile, features, all_features, .. } = args;
+        let CargoArgs { no_default_features, locked, offline, frozen, bins, .. } = args;
+        Self {
+            release,
+            profile,
+            features,
+            all_features,
+            no_default_features,
+            locked,
+            offline,
+            frozen,
+            bins,
         }
     }
 }

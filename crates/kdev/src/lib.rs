@@ -69,7 +69,9 @@ pub use commands::up::{UpRequest, up};
 pub use commands::values::{ValueKind, ValuesRequest, list_values};
 pub use commands::why::{WhyReport, WhyRequest, WorkloadReport, why};
 pub use config::Error as ConfigError;
-pub use config::{Asset, BuilderChoice, ConfigLayer, ContainerConfig, KeepBuilds, NodeSettings};
+pub use config::{
+    Asset, BuilderChoice, CargoFlags, ConfigLayer, ContainerConfig, KeepBuilds, NodeSettings,
+};
 pub use cx::{BuildOutput, Cx, DockerSettings, Interrupt};
 pub use details::Details;
 pub use docker::{DockerHost, Engine, Error as DockerError, run_namespace_helper};

@@ -4,7 +4,7 @@ use clap::Args;
 use kdev::{ApplyOptions, ConfigLayer, UpRequest};
 
 use crate::commands::prune::KeepArgs;
-use crate::flags::{BuilderArgs, PullPolicyArg, TargetArgs};
+use crate::flags::{BuilderArgs, CargoArgs, PullPolicyArg, TargetArgs};
 
 #[derive(Debug, Args)]
 pub(crate) struct UpArgs {
@@ -37,6 +37,8 @@ pub(crate) struct UpArgs {
     /// Only list the files that the build and the deployment depend on
     #[arg(long)]
     pub(crate) inputs: bool,
+    #[command(flatten)]
+    cargo: CargoArgs,
 }
 
 /// What an apply is allowed to do.
@@ -76,6 +78,7 @@ impl From<UpArgs> for UpRequest {
             flags: ConfigLayer {
                 image: up.image,
                 builder: up.builder.builder,
+                cargo_flags: up.cargo.into(),
                 pull_policy: up.pull_policy.map(PullPolicyArg::into),
                 namespace: up.namespace,
                 ssh_config: target.ssh_config,

@@ -268,7 +268,9 @@ impl StaleCopy {
                 self.line,
                 self.dockerfile.display()
             ),
-            StaleCopyFix::Release => format!("add `\"--release\"` to {arguments}"),
+            StaleCopyFix::Release => {
+                format!("pass `--release`, or add `\"--release\"` to {arguments}")
+            }
             StaleCopyFix::Context(path) => {
                 format!("set `context = \"{}\"` in `[package.metadata.kdev]`", path.display())
             }

@@ -13,7 +13,7 @@ use crate::build::artifacts::{self, Artifact};
 use crate::build::dockerignore::Dockerignore;
 use crate::build::error::{StaleCopy, StaleCopyFix};
 use crate::build::sources::{self, ContextSource};
-use crate::config::Config;
+use crate::config::{Config, cargo_flags};
 
 /// The patterns below a copied folder where programs are looked for.
 const IN_FOLDER: [&str; 3] = ["", "*/", "*/*/"];
@@ -208,7 +208,8 @@ impl Check<'_> {
     fn fix(&self, copied: &Path, built: &Path) -> StaleCopyFix {
         if let Ok(built) = built.strip_prefix(&self.context) {
             let is_debug_build = replace_component(copied, "release", "debug") == built;
-            return if is_debug_build {
+            let args = self.config.cargo_build.as_deref().unwrap_or_default();
+            return if is_debug_build && cargo_flags::profile(args).is_none() {
                 StaleCopyFix::Release
             } else {
                 StaleCopyFix::Copy(built.into())

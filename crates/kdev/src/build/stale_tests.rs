@@ -194,7 +194,7 @@ fn fix_depends_on_place_of_built_program() {
             "",
             "target/release/app",
             "target/debug/app",
-            "add `\"--release\"` to `cargo-build` in `[package.metadata.kdev]`",
+            "pass `--release`, or add `\"--release\"` to `cargo-build` in `[package.metadata.kdev]`",
         ),
         (
             "",

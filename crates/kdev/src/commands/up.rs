@@ -63,6 +63,7 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
     if let Some(selected) = shared_image(&projects, &request.flags) {
         return Err(project::Error::SharedImage { selected }.into());
     }
+    several::check_cargo_flags(&projects, &request.flags)?;
     several::for_each(cx, &request.selection, &projects, |cx, selection, project| {
         up_one(cx, &UpRequest { selection: selection.clone(), ..request.clone() }, project)
     })

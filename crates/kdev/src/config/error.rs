@@ -38,6 +38,28 @@ pub enum Error {
     /// The image name is not a valid reference.
     #[error("invalid image name")]
     InvalidImageName(#[source] ReferenceError),
+    /// Flags of cargo were passed, but the Dockerfile builds the program.
+    #[error(
+        "cannot pass {flags} to cargo: `cargo-build` is not set, so the Dockerfile of package `{package}` builds the program"
+    )]
+    CargoFlagsUnused {
+        /// The flags.
+        flags: String,
+        /// The package.
+        package: String,
+    },
+    /// The command line and the settings select different profiles.
+    #[error(
+        "the command line selects the profile `{flag}`, but `cargo-build` of package `{package}` selects `{setting}`"
+    )]
+    ConflictingProfile {
+        /// The profile of the command line.
+        flag: String,
+        /// The profile of the settings.
+        setting: String,
+        /// The package.
+        package: String,
+    },
     /// There is neither a `Containerfile` nor a Dockerfile for Podman.
     #[error("neither `Containerfile` nor `Dockerfile` found in `{}`", dir.display())]
     ContainerfileNotFound {
@@ -75,6 +97,14 @@ impl Error {
             Self::InvalidValue { location, reason, .. } => value_help(location, &reason.0),
             Self::InvalidImageName(_) => {
                 "set `image = \"name\"` in `[package.metadata.kdev]`".to_owned()
+            }
+            Self::CargoFlagsUnused { .. } => {
+                "set `cargo-build = []` in `[package.metadata.kdev]` if the Dockerfile copies the program from `target/`"
+                    .to_owned()
+            }
+            Self::ConflictingProfile { .. } => {
+                "remove the profile from `cargo-build` in `[package.metadata.kdev]`, or from the command line"
+                    .to_owned()
             }
             Self::ContainerfileNotFound { .. } => {
                 "create one of them, or set `dockerfile = \"path\"` in `[package.metadata.kdev]`"

@@ -4,6 +4,7 @@
 //! the package's table, the workspace's table, defaults.
 //!
 //! - `builder.rs`: the value of the key `builder`
+//! - `cargo_flags.rs`: flags of `cargo build` on the command line
 //! - `container.rs`: the table `container`
 //! - `dockerfile.rs`: finds the Dockerfile
 //! - `keep.rs`: the value of the key `keep`
@@ -13,6 +14,7 @@
 //! - `siblings.rs`: the images of the other packages of the workspace
 
 mod builder;
+pub(crate) mod cargo_flags;
 mod container;
 mod dockerfile;
 mod error;
@@ -39,6 +41,7 @@ use crate::project::Project;
 
 pub use builder::BuilderChoice;
 pub(crate) use builder::is_builder_name;
+pub use cargo_flags::CargoFlags;
 pub use container::{Asset, ContainerConfig};
 pub use error::Error;
 pub(crate) use error::Result;
@@ -70,6 +73,8 @@ pub struct ConfigLayer {
     pub build_args: BTreeMap<String, String>,
     /// If set, `cargo build` runs with these arguments before `docker build`.
     pub cargo_build: Option<Vec<String>>,
+    /// Flags of `cargo build` on the command line.
+    pub cargo_flags: CargoFlags,
     /// Which program builds the image.
     pub builder: Option<BuilderChoice>,
     /// More arguments of `docker build`.
@@ -124,8 +129,11 @@ pub(crate) struct Config {
     pub(crate) target: Option<String>,
     /// `--build-arg` values.
     pub(crate) build_args: BTreeMap<String, String>,
-    /// Arguments of `cargo build`, if it must run before `docker build`.
+    /// Arguments of `cargo build`, if it must run before `docker build`: those of the settings and
+    /// of the command line.
     pub(crate) cargo_build: Option<Vec<String>>,
+    /// The programs that the command line selects; they may contain wildcards.
+    pub(crate) bins: Vec<String>,
     /// Which program builds the image.
     pub(crate) builder: BuilderChoice,
     /// The platform to build for, if it is not the default one of the builder; `up` sets it.
@@ -207,6 +215,9 @@ impl Config {
                 "a digest cannot be built; set a name",
             ));
         }
+        let builder = layer.builder.unwrap_or_default();
+        let flags = layer.cargo_flags;
+        let cargo_build = flags.add_to(layer.cargo_build, &builder, &project.package)?;
         let context = layer.context.unwrap_or_else(|| parent_dir(&dockerfile));
         Ok(Self {
             package: project.package.clone(),
@@ -218,8 +229,9 @@ impl Config {
             dockerfile,
             target: layer.target,
             build_args: layer.build_args,
-            cargo_build: layer.cargo_build,
-            builder: layer.builder.unwrap_or_default(),
+            cargo_build,
+            bins: flags.bins,
+            builder,
             platform: None,
             docker_build: layer.docker_build.unwrap_or_default(),
             container: layer.container.unwrap_or_default(),
@@ -274,6 +286,7 @@ impl ConfigLayer {
             target: self.target.or(lower.target),
             build_args: merge(self.build_args, lower.build_args),
             cargo_build: self.cargo_build.or(lower.cargo_build),
+            cargo_flags: self.cargo_flags,
             builder: self.builder.or(lower.builder),
             docker_build: self.docker_build.or(lower.docker_build),
             container: self.container.or(lower.container),
@@ -303,6 +316,7 @@ impl ConfigLayer {
             target: keys.take("target")?,
             build_args: keys.take("build-args")?.unwrap_or_default(),
             cargo_build: keys.take("cargo-build")?,
+            cargo_flags: CargoFlags::default(),
             builder: keys.take("builder")?,
             docker_build: keys.docker_build()?,
             container: keys.container()?,

@@ -59,6 +59,12 @@ pub enum Error {
         /// The selected packages.
         selected: Vec<String>,
     },
+    /// One program is selected of several packages.
+    #[error("cannot use `--bin` with several packages: {}", list(selected))]
+    ProgramOfSeveral {
+        /// The selected packages.
+        selected: Vec<String>,
+    },
     /// A setting names the image of several packages.
     #[error("the packages {} cannot have the same image", list(selected))]
     SharedImage {
@@ -101,7 +107,9 @@ impl Error {
             Self::AmbiguousPackage { allows_several: true, .. } => Some(
                 "select one with `--package NAME`, or all services with `--workspace`".to_owned(),
             ),
-            Self::AmbiguousPackage { .. } | Self::SeveralSelected { .. } => {
+            Self::AmbiguousPackage { .. }
+            | Self::SeveralSelected { .. }
+            | Self::ProgramOfSeveral { .. } => {
                 Some("select one with `--package NAME`".to_owned())
             }
             Self::SharedImage { .. } => Some(

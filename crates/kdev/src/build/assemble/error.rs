@@ -94,7 +94,7 @@ impl Error {
                 "add `src/main.rs`, remove flags such as `--lib` from `cargo-build`, or pass `--package NAME`".to_owned()
             }
             Self::SeveralPrograms { names, .. } => format!(
-                "set `default-run = \"{}\"` in `[package]` of its Cargo.toml",
+                "pass `--bin {0}`, or set `default-run = \"{0}\"` in `[package]` of its Cargo.toml",
                 names.first().map_or("NAME", String::as_str)
             ),
             Self::InvalidProgram { .. } => {

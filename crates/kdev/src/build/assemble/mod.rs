@@ -136,15 +136,18 @@ fn dry_run_image(config: &Config, platform: String) -> BuiltImage {
     }
 }
 
-/// Returns the only program of the package that cargo has built, or the one that `cargo run`
-/// would run.
+/// Returns the only program of the package that cargo has built, the one that the command line
+/// selects, or the one that `cargo run` would run.
 fn select_program(artifacts: Vec<Artifact>, config: &Config) -> Result<BuiltProgram, Error> {
     let manifest = config.dir.join("Cargo.toml");
     let is_own = |one: &BuiltProgram| is_same_file(&one.manifest, &manifest) && one.is_binary;
     let programs = artifacts.into_iter().filter_map(|one| one.program).filter(is_own);
     let mut programs: Vec<BuiltProgram> = programs.collect();
     programs.sort_by(|one, other| one.name.cmp(&other.name));
-    if programs.len() > 1
+    if !config.bins.is_empty() {
+        // The settings can make cargo build others, too.
+        programs.retain(|one| config.bins.iter().any(|bin| matches_name(bin, &one.name)));
+    } else if programs.len() > 1
         && let Some(default) = &config.default_run
         && programs.iter().any(|one| one.name == *default)
     {
@@ -160,6 +163,11 @@ fn select_program(artifacts: Vec<Artifact>, config: &Config) -> Result<BuiltProg
             Err(Error::SeveralPrograms { package, names })
         }
     }
+}
+
+/// Returns whether a value of `--bin` selects a program, as cargo does.
+fn matches_name(pattern: &str, name: &str) -> bool {
+    glob::Pattern::new(pattern).is_ok_and(|pattern| pattern.matches(name))
 }
 
 fn is_same_file(one: &Path, other: &Path) -> bool {
