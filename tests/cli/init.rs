@@ -57,7 +57,7 @@ fn new_service_gets_all_files_once() {
        Found builder: Docker 20.10.24 with the legacy builder (PATH)
        Found toolchain: Rust 1.95.0 with targets x86_64-unknown-linux-gnu (rustc)
        Found context: none (kubeconfig)
-       Found build: by cargo on this machine (cargo can build a static program on this machine)
+       Found build: by cargo on this machine, without a Dockerfile (it can build a static program on this machine)
         Note the source of cargo-kdev is not known; set `KDEV_SOURCE` in `scripts/onboard.sh`
         Note the program has no handler for SIGTERM, so each rollout kills it; to end on its own, it needs:
     // In `main`, after `cargo add signal-hook`:
@@ -67,8 +67,6 @@ fn new_service_gets_all_files_once() {
         std::process::exit(0);
     });
      Created k8s/app.yaml
-     Created Dockerfile
-     Created .dockerignore
     Extended Cargo.toml
     Extended .gitignore
      Created scripts/onboard.sh
@@ -87,8 +85,10 @@ fn new_service_gets_all_files_once() {
     );
     assert_eq!(tree(&project.path("")), written);
     // The settings are valid.
+    let settings = "builder = \"cargo\"\ncargo-build = [\"--release\"]\ncontainer.ports = [8080]\n";
+    assert!(text("Cargo.toml").ends_with(settings), "{}", text("Cargo.toml"));
+    assert!(!text("scripts/onboard.sh").contains("need docker"), "{}", text("scripts/onboard.sh"));
     let checks = project.run(&["doctor"]).out().to_owned();
-    assert!(checks.contains("ok       dockerfile "), "{checks}");
     assert!(checks.contains("ok       manifests "), "{checks}");
 }
 
@@ -112,7 +112,7 @@ fn dry_run_and_unanswered_question_write_nothing() {
     assert!(answered.contains("no file was written"), "{answered}");
     assert_eq!(tree(&project.path("")), before);
     project.run_in_terminal(&["init", "--color", "never"], "y");
-    assert!(project.path("Dockerfile").exists());
+    assert!(project.path("k8s/app.yaml").exists());
 }
 
 #[test]
@@ -150,12 +150,13 @@ fn existing_files_are_kept() {
     for (name, text) in own {
         project.write(name, text);
     }
-    let notes = project.run(&["init", "--yes", "--context", "prod"]).code(0).err().to_owned();
+    let flags = ["init", "--yes", "--builder", "auto", "--context", "prod"];
+    let notes = project.run(&flags).code(0).err().to_owned();
     for (name, text) in own {
         assert_eq!(fs::read_to_string(project.path(name)).unwrap(), text, "{name}");
     }
     assert!(!project.path("k8s/app.yaml").exists());
-    let ignored = "Note `.dockerignore` exists; if `docker build` does not find a file, add `!target/*/release/app`";
+    let ignored = "Note `.dockerignore` exists; if the build of the image does not find a file, add `!target/*/release/app`";
     assert!(notes.contains(ignored), "{notes}");
     let local = "Note `kdev.local.toml` exists; set `contexts = [\"prod\"]` in it";
     assert!(notes.contains(local), "{notes}");
@@ -210,7 +211,7 @@ fn unsuitable_packages_are_refused() {
     project.remove("src/lib.rs").write("src/main.rs", SERVER);
     // A table that exists is not extended, but the missing line is shown.
     let notes = project.run(&["init", "--yes", "--allow-no-vcs"]).code(0).err().to_owned();
-    assert!(notes.contains("the Dockerfile needs `cargo-build = ["), "{notes}");
+    assert!(notes.contains("the image needs `cargo-build = ["), "{notes}");
     project.write("Cargo.toml", "[workspace]\n");
     project.run(&["init", "--yes", "--quiet"]).code(90).stderr(
         "error: the workspace has no packages
@@ -226,7 +227,7 @@ fn inline_metadata_is_not_changed() {
     let error = project.run(&["init", "--yes", "--quiet"]).code(90).err().to_owned();
     let expected = "error: cannot append `[package.metadata.kdev]` to `[ROOT]/Cargo.toml`\n  help: add these lines to the `metadata` of the package:\n";
     assert!(error.starts_with(expected), "{error}");
-    assert!(!project.path("Dockerfile").exists());
+    assert!(!project.path("k8s").exists());
 }
 
 #[test]
@@ -235,13 +236,72 @@ fn image_with_rust_and_buildkit_builds_in_docker() {
     let image = r#"{"Repository":"rust","Tag":"1.95","ID":"sha256:1","CreatedSince":"1 day ago","CreatedAt":""}"#;
     project.write("fake/images.json", &format!("{image}\n"));
     let build = |variables: &[(&str, &str)]| {
-        project.run_with(variables, &["init", "--dry-run"]).code(0).out().to_owned()
+        let flags = ["init", "--dry-run", "--builder", "auto"];
+        project.run_with(variables, &flags).code(0).out().to_owned()
     };
     assert!(build(&[]).contains("\n+FROM scratch\n+COPY target/*/release/app /app\n"));
     let docker = build(&[("DOCKER_BUILDKIT", "1")]);
     assert!(docker.contains("\n+FROM rust:1.95 AS build\n"), "{docker}");
     assert!(docker.contains("--mount=type=cache,sharing=locked,target=/src/target"), "{docker}");
     assert!(!docker.contains("cargo-build = "), "{docker}");
+}
+
+#[test]
+fn builder_of_flag_is_set() {
+    let project = new_package(SERVER);
+    project.run(&["init", "--yes", "--builder", "podman"]).code(0);
+    let cargo = fs::read_to_string(project.path("Cargo.toml")).unwrap();
+    assert!(cargo.contains("\nbuilder = \"podman\"\n"), "{cargo}");
+    assert!(project.path("Dockerfile").exists());
+    // The table exists.
+    let notes = project.run(&["init", "--builder", "cargo"]).code(0).err().to_owned();
+    let note =
+        "Note the image needs `builder = \"cargo\"` in `[package.metadata.kdev]`, which exists";
+    assert!(notes.contains(note), "{notes}");
+    project.run(&["init", "--builder", "buildah", "--quiet"]).code(2);
+    // Docker is not needed.
+    let project = new_package(SERVER);
+    project.remove("bin/docker");
+    let path = ["bin", "tools"].map(|dir| project.path(dir).display().to_string()).join(":");
+    let cargo = Path::new(env!("CARGO")).parent().unwrap().display();
+    let path = format!("{path}:{cargo}:/usr/bin:/bin");
+    let ran = project.run_with(&[("PATH", &path)], &["init", "--yes"]);
+    assert!(!ran.code(0).err().to_lowercase().contains("docker "), "{}", ran.err());
+    // A Dockerfile that exists stays in use.
+    let project = new_package(SERVER);
+    project.write("Dockerfile", "FROM scratch\n");
+    project.run(&["init", "--yes"]).code(0);
+    let cargo = fs::read_to_string(project.path("Cargo.toml")).unwrap();
+    assert!(!cargo.contains("builder"), "{cargo}");
+}
+
+#[test]
+fn flags_of_project_do_not_break_static_build() {
+    // With the settings of cargo, the flags in the output of the program.
+    let table = [
+        "[build]\nrustflags = [\"--cfg=of_project\"]\n",
+        "[build]\nrustflags = \"--cfg=of_project\"\n",
+        "[target.'cfg(unix)']\nrustflags = \"--cfg=of_project\"\n",
+        "[target.x86_64-unknown-linux-gnu]\nrustflags = [\"--cfg=of_project\"]\n",
+    ];
+    let main = "fn main() { println!(\"{} {}\", cfg!(of_project), cfg!(target_feature = \"crt-static\")) }\n";
+    for config in table {
+        let project = new_package(main);
+        fs::create_dir_all(project.path(".cargo")).unwrap();
+        project.write(".cargo/config.toml", config);
+        project.run(&["init", "--yes", "--builder", "docker"]).code(0);
+        let text = fs::read_to_string(project.path("Cargo.toml")).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("cargo-build = ")).unwrap();
+        let args: Vec<String> = serde_json::from_str(line).unwrap();
+        assert!(args.contains(&"--target=host-tuple".to_owned()), "{args:?}");
+        #[expect(clippy::disallowed_methods, reason = "a test follows the settings")]
+        let mut run = std::process::Command::new(env!("CARGO"));
+        run.args(["run", "--quiet", "--target-dir", "target"]).args(&args);
+        run.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
+        let output = run.current_dir(project.path("")).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "true true\n", "{config}{stderr}");
+    }
 }
 
 #[test]
@@ -266,12 +326,18 @@ fn loopback_address_and_missing_port_are_explained() {
 
 /// The templates, with the packages in them and the flags with which `init` writes their files.
 const TEMPLATES: [(&str, &[&[&str]]); 6] = [
-    ("service", &[&[]]),
-    ("worker", &[&[]]),
+    ("service", &[&["--builder", "auto"]]),
+    ("worker", &[&["--builder", "auto"]]),
     ("job", &[&[]]),
     ("service-kustomize", &[&["--manifests", "kustomize"]]),
-    ("service-chart", &[&["--manifests", "chart"]]),
-    ("workspace", &[&["--package", "api"], &["--package", "reporter"]]),
+    ("service-chart", &[&["--manifests", "chart", "--builder", "auto"]]),
+    (
+        "workspace",
+        &[
+            &["--package", "api", "--builder", "auto"],
+            &["--package", "reporter", "--builder", "auto"],
+        ],
+    ),
 ];
 
 /// The sample has more lines in these files: it runs two pods, on two nodes.

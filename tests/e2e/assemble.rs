@@ -20,7 +20,6 @@ fn program_of_cargo_is_deployed_and_updated_without_docker() {
     run(command("cargo").args(new).arg(&web));
     fs::write(web.join("src/main.rs"), SERVER).unwrap();
     place.run("web", &["init", "--yes", "--context", "kdev-lab"]);
-    fs::remove_file(web.join("Dockerfile")).unwrap();
     let local = web.join("kdev.local.toml");
     let permission = fs::read_to_string(&local).unwrap();
     fs::write(local, format!("{SETTINGS}{permission}")).unwrap();

@@ -94,6 +94,7 @@ fn new_package_is_deployed_by_two_commands() {
     run(command("cargo").args(new).arg(&web));
     fs::write(web.join("src/main.rs"), SERVER).unwrap();
     place.run("web", &["init", "--yes", "--context", "kdev-lab"]);
+    assert!(!web.join("Dockerfile").exists());
     place.run("web", &["up"]);
     place.wait_for_page("init-web", "first");
     // Nothing is missing, and nothing is to be applied.
@@ -134,13 +135,10 @@ fn build_in_docker(place: &Place, web: &Path) {
     fs::write(image.join("Dockerfile"), RUST_DOCKERFILE).unwrap();
     run(docker(&["build", "--tag", RUST_IMAGE]).arg(&image));
 
-    for file in ["Dockerfile", ".dockerignore"] {
-        fs::remove_file(web.join(file)).unwrap();
-    }
     let cargo = fs::read_to_string(web.join("Cargo.toml")).unwrap();
     let (without_table, _) = cargo.split_once("\n[package.metadata.kdev]").unwrap();
     fs::write(web.join("Cargo.toml"), without_table).unwrap();
-    place.run("web", &["init", "--yes"]);
+    place.run("web", &["init", "--yes", "--builder", "docker"]);
     let dockerfile = fs::read_to_string(web.join("Dockerfile")).unwrap();
     assert!(dockerfile.starts_with(&format!("FROM {RUST_IMAGE} AS build\n")), "{dockerfile}");
     place.run("web", &["up"]);

@@ -127,8 +127,6 @@ need() {
 	missing="$missing $1"
 }
 
-# Podman builds images, too.
-has podman || need docker
 has cargo || need curl
 for tool in cargo cc git kubectl ssh; do
 	need "$tool"

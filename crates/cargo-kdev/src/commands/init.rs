@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use clap::{Args, ValueEnum};
 use kdev::{
-    ClusterTarget, FileAction, InitFile, InitFinding, InitReport, InitRequest, ManifestFormat,
-    WorkloadType,
+    BuilderChoice, ClusterTarget, FileAction, InitFile, InitFinding, InitReport, InitRequest,
+    ManifestFormat, WorkloadType,
 };
 use serde::Serialize;
 
@@ -33,6 +33,10 @@ pub(crate) struct InitArgs {
     /// Form of the manifests
     #[arg(long, value_name = "FORMAT", default_value = "plain")]
     manifests: FormatArg,
+    /// Program that builds the image: cargo, docker, buildx:NAME, podman, or auto, which detects
+    /// Docker or Podman [default: cargo if it can, else detected]
+    #[arg(long, value_name = "BUILDER")]
+    builder: Option<BuilderChoice>,
     /// Set environment variables from a Secret, which is generated from a file
     #[arg(long)]
     secrets: bool,
@@ -79,6 +83,7 @@ impl From<InitArgs> for InitRequest {
                 FormatArg::Kustomize => ManifestFormat::Kustomize,
                 FormatArg::Chart => ManifestFormat::Chart,
             },
+            builder: init.builder,
             secrets: init.secrets,
             yes: init.yes,
             allow_no_vcs: init.allow_no_vcs,

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::cluster::kubeconfig::{self, ClusterTarget};
-use crate::config::{Config, ConfigLayer, Error as ConfigError};
+use crate::config::{BuilderChoice, Config, ConfigLayer, Error as ConfigError};
 use crate::cx::Cx;
 use crate::docker::ImageStore;
 use crate::error::Result;
@@ -30,6 +30,8 @@ pub struct InitRequest {
     pub port: Option<u16>,
     /// The form of the manifests.
     pub format: ManifestFormat,
+    /// The program that builds the image; by default cargo, if it can.
+    pub builder: Option<BuilderChoice>,
     /// Whether a Secret sets environment variables.
     pub secrets: bool,
     /// Whether files are written without a question.
@@ -43,10 +45,12 @@ pub struct InitRequest {
 pub fn init(cx: &Cx, request: &InitRequest, show: impl FnOnce(&InitReport)) -> Result<bool> {
     let project = Project::read(cx, &request.selection)?;
     let program = Program::read(cx, &project)?;
+    let layer = ConfigLayer { builder: request.builder.clone(), ..ConfigLayer::default() };
+    let inspected = Config::resolve_without_build(&project, layer.clone())?;
     let config = Config::resolve_without_build(&project, ConfigLayer::default())?;
     let current_context = check_context(&request.target)?;
     let (builder, toolchain) =
-        run_both(|| inspect_builder(cx, &config), || read_toolchain(cx, &program));
+        run_both(|| inspect_builder(cx, &inspected), || read_toolchain(cx, &program));
     let kdev_source = if plan::needs_script(&program.workspace_root) {
         init::installed_source(cx, &program.workspace_root)?
     } else {
@@ -57,7 +61,8 @@ pub fn init(cx: &Cx, request: &InitRequest, show: impl FnOnce(&InitReport)) -> R
         sources: SourceFacts::find(&sources),
         builder: builder?,
         toolchain: toolchain?,
-        dockerfile: find_dockerfile(&project)?,
+        dockerfile: find_dockerfile(&project, layer)?,
+        configured_builder: Some(config.builder.clone()).filter(|one| *one != BuilderChoice::Auto),
         manifests: find_manifests(&config),
         kdev_source,
         current_context,
@@ -68,6 +73,7 @@ pub fn init(cx: &Cx, request: &InitRequest, show: impl FnOnce(&InitReport)) -> R
         port: request.port,
         format: request.format,
         secrets: request.secrets,
+        builder: request.builder.clone(),
         context: request.target.explicit_context(),
         flags: request.selection.to_flags(),
     };
@@ -120,38 +126,45 @@ fn inspect_builder(cx: &Cx, config: &Config) -> Result<ImageBuilder> {
         Ok(store) => store,
         Err(error) => {
             cx.check_interrupt()?;
-            let description = error.to_string();
-            return Ok(ImageBuilder { description, ..ImageBuilder::default() });
+            let (name, description) = ("Docker or Podman", error.to_string());
+            return Ok(ImageBuilder { name, description, ..ImageBuilder::default() });
         }
     };
-    let (description, has_cache_mounts) = match &store {
-        ImageStore::Podman(podman) => (format!("Podman {}", podman.version), true),
+    let (name, description, has_cache_mounts) = match &store {
+        ImageStore::Podman(podman) => ("Podman", format!("Podman {}", podman.version), true),
         // It pulls images, also those that Docker has.
         ImageStore::Buildx(buildx) => {
             let description = format!("builder `{}` of Buildx", buildx.builder.name);
-            return Ok(ImageBuilder { description, has_cache_mounts: true, rust_image: None });
+            return Ok(ImageBuilder {
+                name: "Buildx",
+                description,
+                is_available: true,
+                has_cache_mounts: true,
+                rust_image: None,
+            });
         }
         ImageStore::Assembled(_) => {
             let description = "cargo, without Docker".to_owned();
-            return Ok(ImageBuilder { description, ..ImageBuilder::default() });
+            let (name, is_available) = ("cargo", true);
+            return Ok(ImageBuilder { name, description, is_available, ..ImageBuilder::default() });
         }
         ImageStore::Docker(docker) => {
             let facts = docker.facts(cx, config.builder_name());
             let has_builder = facts.is_ok_and(|facts| facts.builder.is_some());
             let has_buildkit = has_builder || docker.has_own_buildkit(cx);
             let builder = if has_buildkit { "BuildKit" } else { "the legacy builder" };
-            (format!("Docker {} with {builder}", docker.version), has_buildkit)
+            ("Docker", format!("Docker {} with {builder}", docker.version), has_buildkit)
         }
     };
     let images = store.images(cx).unwrap_or_default();
     cx.check_interrupt()?;
     let rust_image = image::rust_image(images.iter().map(|image| image.name.as_str()));
-    Ok(ImageBuilder { description, has_cache_mounts, rust_image })
+    Ok(ImageBuilder { name, description, is_available: true, has_cache_mounts, rust_image })
 }
 
 /// Returns the Dockerfile that `up` uses, also if the settings name one that does not exist.
-fn find_dockerfile(project: &Project) -> Result<Option<PathBuf>> {
-    match Config::resolve(project, ConfigLayer::default()) {
+fn find_dockerfile(project: &Project, flags: ConfigLayer) -> Result<Option<PathBuf>> {
+    match Config::resolve(project, flags) {
         Ok(config) => Ok(Some(config.dockerfile)),
         Err(ConfigError::ContainerfileNotFound { .. }) => Ok(None),
         Err(ConfigError::DockerfileNotFound { path }) => {

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use crate::config::BuilderChoice;
 use crate::init::package::Program;
 use crate::init::template::fill;
 use crate::init::toolchain::{StaticBuild, Toolchain};
@@ -15,8 +16,12 @@ const RUST_IMAGE: &str = "rust:1-slim";
 /// The program that builds images on this machine.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ImageBuilder {
+    /// Its name, such as `Docker`; otherwise `Docker or Podman`.
+    pub(crate) name: &'static str,
     /// Its name and version, such as `Docker 28.2.2`, or why it cannot be used.
     pub(crate) description: String,
+    /// Whether it can be used.
+    pub(crate) is_available: bool,
     /// Whether a `RUN` can mount a cache.
     pub(crate) has_cache_mounts: bool,
     /// An image with Rust that it already has.
@@ -26,23 +31,41 @@ pub(crate) struct ImageBuilder {
 /// Where the program is built.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum BuildPlace {
+    /// On this machine, and kdev puts the program into an image, without a Dockerfile.
+    Cargo,
     /// On this machine. The path of the target directory is relative to the workspace.
     Host { build: StaticBuild, target_dir: PathBuf },
-    /// In Docker, in this image.
+    /// In Docker or Podman, in this image.
     Docker { image: String, has_cache_mounts: bool },
 }
 
 impl BuildPlace {
-    /// Chooses a place without a download if there is one, and returns the reason.
+    /// Chooses a place without a download if there is one, and returns the reason. The choice is
+    /// that of the flag, or that of the settings.
     pub(crate) fn choose(
         program: &Program,
         builder: &ImageBuilder,
         toolchain: Option<&Toolchain>,
-        needs_c_compiler: bool,
+        lock: &str,
+        choice: Option<&BuilderChoice>,
     ) -> (Self, String) {
+        match choice {
+            Some(BuilderChoice::Cargo) => return (Self::Cargo, "--builder".to_owned()),
+            // A table that exists is not extended.
+            None if program.table.is_null()
+                && toolchain.is_some_and(Toolchain::can_build_without_docker)
+                && !needs_c_library(lock) =>
+            {
+                let reason = "it can build a static program on this machine".to_owned();
+                return (Self::Cargo, reason);
+            }
+            _ => {}
+        }
+        let needs_c_compiler = needs_c_compiler(lock);
+        let name = builder.name;
         let has_cache_mounts = builder.has_cache_mounts;
         if let Some(image) = builder.rust_image.clone().filter(|_| has_cache_mounts) {
-            let reason = format!("Docker has image `{image}` and supports cache mounts");
+            let reason = format!("{name} has image `{image}` and supports cache mounts");
             return (Self::Docker { image, has_cache_mounts }, reason);
         }
         let build = toolchain.and_then(|toolchain| toolchain.static_build(needs_c_compiler));
@@ -58,17 +81,42 @@ impl BuildPlace {
                     Some(_) => "the target directory is outside the workspace",
                     None => "cargo cannot build a static program for Linux on this machine",
                 };
-                let reason = format!("{cause}; Docker pulls image `{RUST_IMAGE}`");
+                let reason = format!("{cause}; {name} pulls image `{RUST_IMAGE}`");
                 (Self::Docker { image: RUST_IMAGE.to_owned(), has_cache_mounts }, reason)
             }
         }
     }
 
-    /// Returns the Dockerfile.
-    pub(crate) fn dockerfile(&self, program: &Program, port: Option<u16>, locked: bool) -> String {
+    /// Describes the place.
+    pub(crate) fn describe(&self, builder: &ImageBuilder) -> String {
+        match self {
+            Self::Cargo => "by cargo on this machine, without a Dockerfile".to_owned(),
+            Self::Host { .. } => "by cargo on this machine".to_owned(),
+            Self::Docker { image, .. } => format!("by {}, in image `{image}`", builder.name),
+        }
+    }
+
+    /// Returns the Dockerfile and the ignore file, which lists only the files that the build needs.
+    /// Returns `None` if the build needs none.
+    pub(crate) fn files(
+        &self,
+        program: &Program,
+        port: Option<u16>,
+        locked: bool,
+    ) -> Option<(String, String)> {
+        let ignore_file = match self {
+            Self::Cargo => return None,
+            Self::Host { build, target_dir } => host_ignore_file(program, build, target_dir),
+            Self::Docker { .. } => docker_ignore_file(program),
+        };
+        Some((self.dockerfile(program, port, locked), ignore_file))
+    }
+
+    fn dockerfile(&self, program: &Program, port: Option<u16>, locked: bool) -> String {
         let expose = port.map_or(String::new(), |port| format!("EXPOSE {port}"));
         let bin = program.binary.as_str();
         match self {
+            Self::Cargo => String::new(),
             Self::Host { build, target_dir } => {
                 let copied = target_dir.join(build.folder()).join("release").join(bin);
                 let copied = copied.display().to_string();
@@ -96,20 +144,13 @@ impl BuildPlace {
             }
         }
     }
-
-    /// Returns the ignore file, which lists only the files that the build needs.
-    pub(crate) fn ignore_file(&self, program: &Program) -> String {
-        match self {
-            Self::Host { build, target_dir } => host_ignore_file(program, build, target_dir),
-            Self::Docker { .. } => docker_ignore_file(program),
-        }
-    }
 }
 
 fn host_ignore_file(program: &Program, build: &StaticBuild, target_dir: &Path) -> String {
-    let mut text = "# Docker needs only the programs. Each folder has its own exception, because \
+    let mut text =
+        "# The image needs only the programs. Each folder has its own exception, because \
                     Docker does not\n# enter an ignored folder.\n*\n"
-        .to_owned();
+            .to_owned();
     let mut path = PathBuf::new();
     for folder in target_dir.iter().map(Path::new).chain([Path::new(build.folder())]) {
         if !path.as_os_str().is_empty() {
@@ -141,8 +182,14 @@ fn docker_ignore_file(program: &Program) -> String {
     text
 }
 
+/// Returns whether a crate of `Cargo.lock` compiles code in C, or links a library of the system.
+fn needs_c_library(lock: &str) -> bool {
+    let finders = ["name = \"bindgen\"", "name = \"pkg-config\"", "name = \"vcpkg\""];
+    needs_c_compiler(lock) || lock.lines().any(|line| finders.contains(&line.trim()))
+}
+
 /// Returns whether a crate of `Cargo.lock` compiles code in C.
-pub(crate) fn needs_c_compiler(lock: &str) -> bool {
+fn needs_c_compiler(lock: &str) -> bool {
     lock.lines().any(|line| ["name = \"cc\"", "name = \"cmake\""].contains(&line.trim()))
 }
 

@@ -26,16 +26,17 @@ fn toolchain() -> Toolchain {
         targets: Vec::new(),
         has_static_libc: true,
         configured: None,
+        static_argument: String::new(),
     }
 }
 
 fn place(builder: &ImageBuilder, toolchain: Option<&Toolchain>) -> BuildPlace {
-    BuildPlace::choose(&program(""), builder, toolchain, false).0
+    BuildPlace::choose(&program(""), builder, toolchain, "", Some(&BuilderChoice::Auto)).0
 }
 
 fn builder(has_cache_mounts: bool, rust_image: Option<&str>) -> ImageBuilder {
     let rust_image = rust_image.map(str::to_owned);
-    ImageBuilder { has_cache_mounts, rust_image, ..ImageBuilder::default() }
+    ImageBuilder { name: "Podman", has_cache_mounts, rust_image, ..ImageBuilder::default() }
 }
 
 #[test]
@@ -53,17 +54,63 @@ fn build_place_avoids_downloads() {
     assert_eq!(place(&builder(true, None), None), docker(RUST_IMAGE, true));
     assert_eq!(place(&builder(false, None), None), docker(RUST_IMAGE, false));
     let elsewhere = Program { target_dir: "/cache/target".into(), ..program("") };
-    let (place, reason) = BuildPlace::choose(&elsewhere, &builder(true, None), Some(&tools), false);
+    let (place, reason) = {
+        let auto = Some(&BuilderChoice::Auto);
+        BuildPlace::choose(&elsewhere, &builder(true, None), Some(&tools), "", auto)
+    };
     assert_eq!(place, docker(RUST_IMAGE, true));
-    assert!(reason.starts_with("the target directory is outside the workspace"), "{reason}");
+    assert_eq!(
+        reason,
+        "the target directory is outside the workspace; Podman pulls image `rust:1-slim`"
+    );
+    let podman = builder(true, Some("rust:1"));
+    assert_eq!(docker("rust:1", true).describe(&podman), "by Podman, in image `rust:1`");
+}
+
+#[test]
+fn cargo_builds_if_it_can() {
+    const GNU: &str = "x86_64-unknown-linux-gnu";
+    let musl = Toolchain {
+        targets: vec![GNU.into(), "x86_64-unknown-linux-musl".into()],
+        has_static_libc: false,
+        ..toolchain()
+    };
+    let dynamic = Toolchain { has_static_libc: false, ..toolchain() };
+    let mac = Toolchain { host: "aarch64-apple-darwin".into(), ..musl.clone() };
+    // The settings of cargo say nothing about the target that kdev selects.
+    let build = StaticBuild { args: Vec::new(), target: "x86_64-unknown-linux-musl".into() };
+    let configured = Toolchain { configured: Some(build), ..dynamic.clone() };
+    let with_table = Program { table: serde_json::json!({"timeout": 9}), ..program("") };
+    let lock = |name: &str| format!("[[package]]\nname = \"{name}\"\n");
+    let (cargo, podman) = (BuilderChoice::Cargo, BuilderChoice::Podman);
+    let new = program("");
+    let table = [
+        (&new, Some(&musl), lock("tokio"), None, true),
+        (&new, Some(&toolchain()), lock("ccc"), None, true),
+        (&new, Some(&musl), lock("cc"), None, false),
+        (&new, Some(&musl), lock("pkg-config"), None, false),
+        (&new, Some(&dynamic), String::new(), None, false),
+        (&new, Some(&configured), String::new(), None, false),
+        (&new, Some(&mac), String::new(), None, false),
+        (&new, None, String::new(), None, false),
+        (&with_table, Some(&musl), String::new(), None, false),
+        (&new, Some(&musl), String::new(), Some(&podman), false),
+        (&with_table, Some(&dynamic), lock("cc"), Some(&cargo), true),
+    ];
+    // Also if the other builder needs no download.
+    let builder = builder(true, Some("rust:1"));
+    for (program, toolchain, lock, choice, expected) in table {
+        let (place, _) = BuildPlace::choose(program, &builder, toolchain, &lock, choice);
+        assert_eq!(place == BuildPlace::Cargo, expected, "{toolchain:?} {lock} {choice:?}");
+        assert_eq!(place.files(program, None, true).is_none(), expected);
+    }
 }
 
 #[test]
 fn host_files_contain_only_program() {
     let place = place(&builder(false, None), Some(&toolchain()));
-    let dockerfile = place.dockerfile(&program(""), Some(8080), true);
+    let (dockerfile, ignore) = place.files(&program(""), Some(8080), true).unwrap();
     assert!(dockerfile.contains("\nCOPY target/*/release/web /web\nEXPOSE 8080\n"), "{dockerfile}");
-    let ignore = place.ignore_file(&program(""));
     let patterns: Vec<&str> = ignore.lines().filter(|line| !line.starts_with('#')).collect();
     let expected = [
         "*",
@@ -81,14 +128,14 @@ fn host_files_contain_only_program() {
 #[test]
 fn docker_files_mount_caches_if_supported() {
     let place = place(&builder(true, Some("rust:1")), None);
-    let dockerfile = place.dockerfile(&program("web"), None, true);
+    let (dockerfile, ignore) = place.files(&program("web"), None, true).unwrap();
     assert!(dockerfile.starts_with("FROM rust:1 AS build\n"), "{dockerfile}");
     assert_eq!(dockerfile.matches("--mount=type=cache,").count(), 3);
     assert!(dockerfile.contains("--release --locked --package shop --bin web "), "{dockerfile}");
     assert!(!dockerfile.contains("EXPOSE") && !dockerfile.contains("{{"), "{dockerfile}");
-    let ignore = place.ignore_file(&program("web"));
     assert!(ignore.ends_with("!.cargo\n!web/Cargo.toml\n!web/build.rs\n!web/src\n"), "{ignore}");
-    let legacy = self::place(&builder(false, None), None).dockerfile(&program(""), None, false);
+    let legacy = self::place(&builder(false, None), None);
+    let (legacy, _) = legacy.files(&program(""), None, false).unwrap();
     assert!(!legacy.contains("--mount") && !legacy.contains("--locked"), "{legacy}");
 }
 

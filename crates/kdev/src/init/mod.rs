@@ -7,6 +7,7 @@
 //! - `code.rs`: the lines of a source file without comments
 //! - `ports.rs`: the ports that a source file listens on
 //! - `toolchain.rs`: the targets of the Rust toolchain
+//! - `rustflags.rs`: the flag for static programs, beside those of the project
 //! - `image.rs`: chooses where the program is built; Dockerfile and ignore file
 //! - `manifest.rs`: the manifests
 //! - `settings.rs`: `Cargo.toml`, `kdev.local.toml`, and `.gitignore`
@@ -24,6 +25,7 @@ mod onboarding;
 pub(crate) mod package;
 pub(crate) mod plan;
 mod ports;
+mod rustflags;
 mod settings;
 mod signal;
 pub(crate) mod sources;

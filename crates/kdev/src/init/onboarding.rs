@@ -12,12 +12,20 @@ use crate::process::Command;
 use crate::tools::TOOL_TIMEOUT;
 
 const SCRIPT: &str = include_str!("files/onboard.sh");
+/// The check of the program that builds the image.
+const BUILDER: &str = "# Podman builds images, too.\nhas podman || need docker\n";
 const FORWARD: &str = include_str!("files/forward.sh");
 
 /// Returns the script. The source of cargo-kdev consists of arguments of `cargo install`; the
 /// package is passed to each command if the project is a member of a workspace.
-/// A service ends with an offer to forward its port.
-pub(crate) fn script(source: &str, package: Option<&str>, has_port: bool) -> String {
+/// A service ends with an offer to forward its port. An image without a Dockerfile needs neither
+/// Docker nor Podman.
+pub(crate) fn script(
+    source: &str,
+    package: Option<&str>,
+    has_port: bool,
+    needs_docker: bool,
+) -> String {
     // Within the quotes and braces of a parameter expansion.
     let source: String = source
         .chars()
@@ -25,7 +33,9 @@ pub(crate) fn script(source: &str, package: Option<&str>, has_port: bool) -> Str
         .collect();
     let package = package.map_or(String::new(), |name| format!(" --package {}", quote(name)));
     let forward = if has_port { FORWARD } else { "" };
-    fill(SCRIPT, &[("source", &source), ("package", &package), ("forward", forward)])
+    let builder = if needs_docker { BUILDER } else { "" };
+    let values = [("source", &*source), ("package", &package), ("forward", forward)];
+    fill(SCRIPT, &[&values[..], &[("builder", builder)]].concat())
 }
 
 /// Returns the arguments of `cargo install` that select the source from which cargo-kdev was
@@ -98,9 +108,11 @@ mod tests {
 
     #[test]
     fn source_is_quoted_in_script() {
-        let text = script("--git a$b}`\"\\", Some("web"), false);
+        let text = script("--git a$b}`\"\\", Some("web"), false, true);
         assert!(text.contains("${KDEV_SOURCE=--git a\\$b\\}\\`\\\"\\\\}\""), "{text}");
         assert!(text.contains("\nset -- --package web\n"), "{text}");
-        assert!(script("", None, true).contains("\nset --\n"));
+        assert!(script("", None, true, true).contains("\nset --\n"));
+        assert!(text.contains("\nhas podman || need docker\n"), "{text}");
+        assert!(!script("", None, true, false).contains("docker\nhas"));
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::config::BuilderChoice;
 use crate::init::image::{self, BuildPlace, ImageBuilder};
 use crate::init::manifest::{self, ManifestFormat, Workload, WorkloadType};
 use crate::init::package::Program;
@@ -85,6 +86,8 @@ pub(crate) struct Facts {
     pub(crate) toolchain: Option<Toolchain>,
     /// The existing Dockerfile.
     pub(crate) dockerfile: Option<PathBuf>,
+    /// The builder of the settings, if they select one.
+    pub(crate) configured_builder: Option<BuilderChoice>,
     /// The existing manifests.
     pub(crate) manifests: Option<PathBuf>,
     /// The arguments of `cargo install` for cargo-kdev.
@@ -100,6 +103,8 @@ pub(crate) struct Options {
     pub(crate) port: Option<u16>,
     pub(crate) format: ManifestFormat,
     pub(crate) secrets: bool,
+    /// The builder of the flag.
+    pub(crate) builder: Option<BuilderChoice>,
     pub(crate) context: Option<String>,
     /// The flags that select the package, each after a space.
     pub(crate) flags: String,
@@ -133,11 +138,14 @@ pub(crate) fn plan(facts: &Facts, options: &Options) -> Result<InitReport> {
     let port = plan.port();
     let kind = plan.kind(port.as_ref())?;
     let port = port.filter(|_| kind == WorkloadType::Service);
-    plan.find_tools();
+    let lock = read_if_present(&facts.program.workspace_root.join("Cargo.lock"))?;
+    let place = plan.choose_place(lock.as_deref().unwrap_or_default());
+    plan.find_tools(place.as_ref().map(|(place, _)| place));
     plan.add_manifests(kind, port.as_ref())?;
-    let place = plan.add_image(port.as_ref().map(|(port, _)| *port))?;
-    plan.add_settings(place.as_ref())?;
-    plan.add_script(kind == WorkloadType::Service);
+    let port = port.map(|(port, _)| port);
+    let place = plan.add_image(place, port, lock.is_some())?;
+    plan.add_settings(place.as_ref(), port)?;
+    plan.add_script(kind == WorkloadType::Service, place.as_ref());
     plan.add_notes(kind);
     Ok(plan.report)
 }
@@ -236,9 +244,23 @@ impl Plan<'_> {
         Ok(kind)
     }
 
-    fn find_tools(&mut self) {
-        let description = self.facts.builder.description.clone();
-        self.found("builder", description, "PATH");
+    /// Returns where the program is built, and the reason; `None` if a Dockerfile exists or none
+    /// is needed.
+    fn choose_place(&self, lock: &str) -> Option<(BuildPlace, String)> {
+        let Facts { program, builder, toolchain, dockerfile, configured_builder, .. } = self.facts;
+        let flag = self.options.builder.as_ref();
+        if dockerfile.is_some() && flag != Some(&BuilderChoice::Cargo) {
+            return None;
+        }
+        let choice = flag.or(configured_builder.as_ref());
+        Some(BuildPlace::choose(program, builder, toolchain.as_ref(), lock, choice))
+    }
+
+    fn find_tools(&mut self, place: Option<&BuildPlace>) {
+        let builder = &self.facts.builder;
+        if builder.is_available || place != Some(&BuildPlace::Cargo) {
+            self.found("builder", builder.description.clone(), "PATH");
+        }
         if let Some(toolchain) = &self.facts.toolchain {
             let targets = toolchain.targets.join(", ");
             let value = format!("Rust {} with targets {targets}", toolchain.version);
@@ -284,36 +306,33 @@ impl Plan<'_> {
         Ok(())
     }
 
-    /// Adds the Dockerfile and the ignore file, and returns where the program is built. Returns
-    /// `None` if the Dockerfile exists.
-    fn add_image(&mut self, port: Option<u16>) -> Result<Option<BuildPlace>> {
+    /// Adds the Dockerfile and the ignore file, and returns where the program is built.
+    fn add_image(
+        &mut self,
+        place: Option<(BuildPlace, String)>,
+        port: Option<u16>,
+        locked: bool,
+    ) -> Result<Option<BuildPlace>> {
         let program = &self.facts.program;
         if let Some(path) = &self.facts.dockerfile {
             // Empty if the settings select cargo, which needs none.
             if !path.as_os_str().is_empty() {
                 self.keep(path);
             }
-            return Ok(None);
         }
-        let lock = fs::read_to_string(program.workspace_root.join("Cargo.lock"));
-        let needs_c_compiler = lock.as_deref().is_ok_and(image::needs_c_compiler);
-        let (builder, toolchain) = (&self.facts.builder, self.facts.toolchain.as_ref());
-        let (place, reason) = BuildPlace::choose(program, builder, toolchain, needs_c_compiler);
-        let value = match &place {
-            BuildPlace::Host { .. } => "by cargo on this machine".to_owned(),
-            BuildPlace::Docker { image, .. } => format!("by Docker, in image `{image}`"),
+        let Some((place, reason)) = place else { return Ok(None) };
+        self.found("build", place.describe(&self.facts.builder), &reason);
+        let Some((dockerfile, ignore_file)) = place.files(program, port, locked) else {
+            return Ok(Some(place));
         };
-        self.found("build", value, &reason);
-        let dockerfile = place.dockerfile(program, port, lock.is_ok());
         self.create(program.dir.join("Dockerfile"), dockerfile)?;
         // Docker reads the file in the build context.
         let ignore_path = program.workspace_root.join(".dockerignore");
-        let ignore_file = place.ignore_file(program);
         let last = ignore_file.lines().last().unwrap_or_default().to_owned();
         let existing = read_if_present(&ignore_path)?;
         if existing.as_ref().is_some_and(|text| !text.lines().any(|line| line == last)) {
             let text = format!(
-                "`{}` exists; if `docker build` does not find a file, add `{last}`",
+                "`{}` exists; if the build of the image does not find a file, add `{last}`",
                 self.relative(&ignore_path).display()
             );
             self.note(text);
@@ -322,24 +341,27 @@ impl Plan<'_> {
         Ok(Some(place))
     }
 
-    fn add_settings(&mut self, place: Option<&BuildPlace>) -> Result<()> {
+    fn add_settings(&mut self, place: Option<&BuildPlace>, port: Option<u16>) -> Result<()> {
         let program = &self.facts.program;
         let path = program.dir.join("Cargo.toml");
-        let lines = settings::table(&self.name, place, program.path_in_workspace());
+        let overrides = self.facts.configured_builder.is_some();
+        let builder = self.options.builder.as_ref();
+        let builder = builder.filter(|one| overrides || **one != BuilderChoice::Auto);
+        let folder = program.path_in_workspace();
+        let lines = settings::table(&self.name, place, port, builder, folder);
         if program.table.is_null() {
             let before = read(&path)?;
             let text = settings::append_table(&path, &before, &lines)?;
             self.append(path, before, text);
-        } else if place.is_some_and(|place| matches!(place, BuildPlace::Host { .. }))
-            && program.table.get("cargo-build").is_none()
-        {
-            let lines: Vec<&str> =
-                lines.lines().filter(|line| line.starts_with("cargo-build")).collect();
-            let text = format!(
-                "the Dockerfile needs `{}` in `[package.metadata.kdev]`, which exists",
-                lines.join("; ")
-            );
-            self.note(text);
+        } else if place.is_some() {
+            let missing = settings::missing_lines(&lines, &program.table);
+            if !missing.is_empty() {
+                let text = format!(
+                    "the image needs `{}` in `[package.metadata.kdev]`, which exists",
+                    missing.join("; ")
+                );
+                self.note(text);
+            }
         }
         self.add_local_settings()?;
         let mut ignored = vec!["/kdev.local.toml"];
@@ -381,7 +403,7 @@ impl Plan<'_> {
         Ok(())
     }
 
-    fn add_script(&mut self, has_port: bool) {
+    fn add_script(&mut self, has_port: bool, place: Option<&BuildPlace>) {
         let program = &self.facts.program;
         let path = program.workspace_root.join(SCRIPT);
         if path.exists() {
@@ -389,11 +411,16 @@ impl Plan<'_> {
             return;
         }
         let is_member = !program.path_in_workspace().as_os_str().is_empty();
+        let needs_docker = match place {
+            Some(place) => *place != BuildPlace::Cargo,
+            None => self.facts.configured_builder != Some(BuilderChoice::Cargo),
+        };
         let source = self.facts.kdev_source.as_deref();
         let text = onboarding::script(
             source.unwrap_or_default(),
             is_member.then_some(program.package.as_str()),
             has_port,
+            needs_docker,
         );
         if source.is_none() {
             let text =

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use crate::config::BuilderChoice;
 use crate::init::image::BuildPlace;
 use crate::init::{Error, Result};
 
@@ -34,9 +35,26 @@ pub(crate) fn append_table(path: &Path, text: &str, lines: &str) -> Result<Strin
 }
 
 /// Returns the lines of the table. The build context is the workspace.
-pub(crate) fn table(image: &str, place: Option<&BuildPlace>, path_in_workspace: &Path) -> String {
+pub(crate) fn table(
+    image: &str,
+    place: Option<&BuildPlace>,
+    port: Option<u16>,
+    builder: Option<&BuilderChoice>,
+    path_in_workspace: &Path,
+) -> String {
     let mut lines = format!("image = {}\n", quote(image));
     let Some(place) = place else { return lines };
+    if *place == BuildPlace::Cargo {
+        lines += "# kdev puts the static program of cargo into an image, without a Dockerfile.\n";
+        lines += "builder = \"cargo\"\ncargo-build = [\"--release\"]\n";
+        if let Some(port) = port {
+            let _ = writeln!(lines, "container.ports = [{port}]");
+        }
+        return lines;
+    }
+    if let Some(builder) = builder {
+        let _ = writeln!(lines, "builder = {}", quote(&builder.to_string()));
+    }
     let depth = path_in_workspace.iter().count();
     if depth > 0 {
         let _ = writeln!(lines, "context = {}", quote(&vec![".."; depth].join("/")));
@@ -47,6 +65,18 @@ pub(crate) fn table(image: &str, place: Option<&BuildPlace>, path_in_workspace: 
         let _ = writeln!(lines, "cargo-build = [{}]", args.join(", "));
     }
     lines
+}
+
+/// Returns the lines that select how the program is built and whose keys are not in a table.
+pub(crate) fn missing_lines<'a>(lines: &'a str, table: &serde_json::Value) -> Vec<&'a str> {
+    let is_missing = |line: &&str| match line.split_once(" = ") {
+        Some(("cargo-build", _)) => table.get("cargo-build").is_none(),
+        Some(("builder", value)) => {
+            table.get("builder").is_none_or(|old| quote(old.as_str().unwrap_or_default()) != value)
+        }
+        _ => false,
+    };
+    lines.lines().filter(is_missing).collect()
 }
 
 /// Returns `kdev.local.toml` with the permission to change a context. Returns `None` if the file
@@ -144,13 +174,27 @@ mod tests {
     fn table_has_settings_of_build() {
         let build = StaticBuild { args: vec!["--release".into()], target: "t".into() };
         let place = BuildPlace::Host { build, target_dir: "target".into() };
-        let lines = table("a", Some(&place), Path::new("crates/web"));
+        let lines = table("a", Some(&place), None, None, Path::new("crates/web"));
         let lines: Vec<&str> = lines.lines().filter(|line| !line.starts_with('#')).collect();
         assert_eq!(
             lines,
             ["image = \"a\"", "context = \"../..\"", "cargo-build = [\"--release\"]"]
         );
-        assert_eq!(table("a", None, Path::new("")), "image = \"a\"\n");
+        assert_eq!(table("a", None, None, None, Path::new("")), "image = \"a\"\n");
+        let lines = table("a", Some(&BuildPlace::Cargo), Some(80), None, Path::new("crates/web"));
+        let lines: Vec<&str> = lines.lines().filter(|line| !line.starts_with('#')).collect();
+        let expected = [
+            "image = \"a\"",
+            "builder = \"cargo\"",
+            "cargo-build = [\"--release\"]",
+            "container.ports = [80]",
+        ];
+        assert_eq!(lines, expected);
+        let missing = |table| missing_lines("builder = \"cargo\"\ncargo-build = [\"x\"]\n", &table);
+        assert_eq!(missing(serde_json::json!({"cargo-build": []})), ["builder = \"cargo\""]);
+        assert_eq!(missing(serde_json::json!({"builder": "cargo"})), ["cargo-build = [\"x\"]"]);
+        let both = serde_json::json!({"builder": "podman", "cargo-build": []});
+        assert_eq!(missing(both), ["builder = \"cargo\""]);
     }
 
     #[test]

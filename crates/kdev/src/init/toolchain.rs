@@ -6,7 +6,7 @@ use std::path::Path;
 use xshell::cmd;
 
 use crate::cx::Cx;
-use crate::init::Result;
+use crate::init::{Result, rustflags};
 use crate::process::Command;
 use crate::tools::{TOOL_TIMEOUT, major_minor};
 
@@ -26,6 +26,8 @@ pub(crate) struct Toolchain {
     pub(crate) has_static_libc: bool,
     /// The settings of the project, if they already build a static program.
     pub(crate) configured: Option<StaticBuild>,
+    /// The argument of cargo that adds the flag for a static program to those of the project.
+    pub(crate) static_argument: String,
 }
 
 impl Toolchain {
@@ -47,6 +49,7 @@ impl Toolchain {
         let Some((version, host)) = parse_version(&verbose) else { return Ok(None) };
         let sysroot = run("rustc", &["--print", "sysroot"])?.unwrap_or_default();
         let libc = run("cc", &["-print-file-name=libc.a"])?.unwrap_or_default();
+        let static_argument = rustflags::static_argument(cx, dir, &host)?;
         Ok(Some(Self {
             version,
             host,
@@ -54,6 +57,7 @@ impl Toolchain {
             // Without the file, the compiler prints only its name.
             has_static_libc: Path::new(libc.trim()).is_absolute(),
             configured: read_config(dir, workspace_root),
+            static_argument,
         }))
     }
 
@@ -63,6 +67,16 @@ impl Toolchain {
         if self.configured.is_some() {
             return self.configured.clone();
         }
+        self.unconfigured_static_build(needs_c_compiler)
+    }
+
+    /// Returns whether `builder = "cargo"` gives static programs on this machine, whichever target
+    /// the project has configured.
+    pub(crate) fn can_build_without_docker(&self) -> bool {
+        self.unconfigured_static_build(false).is_some()
+    }
+
+    fn unconfigured_static_build(&self, needs_c_compiler: bool) -> Option<StaticBuild> {
         let (arch, rest) = self.host.split_once('-')?;
         if !rest.contains("linux") {
             return None;
@@ -83,7 +97,7 @@ impl Toolchain {
         }
         let target = self.host_target();
         // With `--target`, the flags do not apply to build scripts.
-        let flags = "--config=build.rustflags=['-Ctarget-feature=+crt-static']".to_owned();
+        let flags = self.static_argument.clone();
         Some(StaticBuild { args: vec![release, format!("--target={target}"), flags], target })
     }
 
@@ -161,7 +175,14 @@ mod tests {
     fn toolchain(version: &str, host: &str, targets: &[&str], libc: bool) -> Toolchain {
         let targets = targets.iter().map(|target| (*target).to_owned()).collect();
         let (version, host) = (version.to_owned(), host.to_owned());
-        Toolchain { version, host, targets, has_static_libc: libc, configured: None }
+        Toolchain {
+            version,
+            host,
+            targets,
+            has_static_libc: libc,
+            configured: None,
+            static_argument: STATIC_GLIBC.to_owned(),
+        }
     }
 
     #[test]

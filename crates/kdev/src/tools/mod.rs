@@ -1,7 +1,9 @@
 //! Finds cargo, docker, ssh, kubectl and helm on PATH and checks their versions.
 //!
+//! - `cargo_config.rs`: cargo's configuration
 //! - `ssh.rs`: SSH targets, and the options of each connection
 
+pub(crate) mod cargo_config;
 mod error;
 pub(crate) mod ssh;
 

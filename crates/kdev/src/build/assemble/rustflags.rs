@@ -4,44 +4,21 @@
 //! those of `build.rustflags`. `cargo config get` shows them.
 
 use serde_json::Value;
-use xshell::cmd;
 
 use crate::build::error::Result;
 use crate::config::Config;
 use crate::cx::Cx;
-use crate::process::Command;
-use crate::tools::{CARGO, TOOL_TIMEOUT};
+use crate::tools::cargo_config;
 
 /// The flag that links the C library into the program.
 const STATIC_LIBC: &str = "-Ctarget-feature=+crt-static";
-/// The message of `cargo config get` for a table without values.
-const NOT_SET: &str = "is not set";
 
 /// Returns the value of `target.TARGET.rustflags`, as TOML, with which programs are static and no
 /// flag of the user is ignored. Returns `None` if those are unknown.
 pub(super) fn with_static_libc(cx: &Cx, config: &Config, target: &str) -> Result<Option<String>> {
-    let targets = get(cx, config, "target")?;
-    let build = get(cx, config, "build")?;
+    let targets = cargo_config::get(cx, &config.dir, "target")?;
+    let build = cargo_config::get(cx, &config.dir, "build")?;
     Ok(targets.zip(build).map(|(targets, build)| merge(&targets, &build, target).to_string()))
-}
-
-/// Returns a table of cargo's configuration, from its files; `None` if cargo does not print it.
-fn get(cx: &Cx, config: &Config, table: &str) -> Result<Option<Value>> {
-    let cargo = CARGO.find()?;
-    let sh = cx.shell()?;
-    sh.change_dir(&config.dir);
-    let cmd = cmd!(sh, "{cargo} config get -Zunstable-options --format json-value {table}");
-    // The command is not stable yet, so cargo permits it only with this variable.
-    let command = Command::new(cmd.env("RUSTC_BOOTSTRAP", "1")).timeout(TOOL_TIMEOUT);
-    Ok(match command.read(cx) {
-        Ok(output) => serde_json::from_slice(&output.stdout).ok(),
-        Err(failure) if failure.stderr.contains(NOT_SET) => Some(Value::Null),
-        Err(failure) if failure.is_interrupt() => {
-            cx.check_interrupt()?;
-            None
-        }
-        Err(_) => None,
-    })
 }
 
 /// Adds the flag. cargo joins lists with those of its files, but a text replaces theirs.

@@ -1,5 +1,5 @@
-# Contains only the static program, which `cargo build` creates on your machine before
-# `docker build`: `cargo-build` in Cargo.toml.
+# Contains only the static program, which `cargo build` creates on your machine
+# before this image is built: `cargo-build` in Cargo.toml.
 FROM scratch
 COPY {{program}} /{{bin}}
 {{expose}}

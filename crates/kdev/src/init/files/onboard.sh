@@ -127,8 +127,7 @@ need() {
 	missing="$missing $1"
 }
 
-# Podman builds images, too.
-has podman || need docker
+{{builder}}
 has cargo || need curl
 for tool in cargo cc git kubectl ssh; do
 	need "$tool"
