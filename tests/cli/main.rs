@@ -32,6 +32,7 @@ mod onboard;
 mod onboarding;
 mod output;
 mod owners;
+mod package;
 mod package_selection;
 mod podman;
 mod project;
