@@ -58,8 +58,26 @@ impl Background {
     }
 }
 
+impl Background {
+    /// Ends the command, and prints its exit status and its standard error.
+    #[expect(clippy::print_stderr, reason = "the output of a failed test is shown")]
+    fn report(&mut self) {
+        if let Ok(id) = i32::try_from(self.child.id()) {
+            let _ = kill(Pid::from_raw(id), Signal::SIGINT);
+        }
+        let mut stderr = String::new();
+        if let Some(mut pipe) = self.child.stderr.take() {
+            let _ = pipe.read_to_string(&mut stderr);
+        }
+        eprintln!("{:?}\n{stderr}", self.child.wait());
+    }
+}
+
 impl Drop for Background {
     fn drop(&mut self) {
+        if thread::panicking() {
+            self.report();
+        }
         // Not SIGKILL, which would leave its children. A child that has ended was waited for.
         if let (Ok(None), Ok(id)) = (self.child.try_wait(), i32::try_from(self.child.id())) {
             let _ = kill(Pid::from_raw(id), Signal::SIGTERM);

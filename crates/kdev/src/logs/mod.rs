@@ -71,7 +71,7 @@ pub(crate) fn read(
         let ending = request.read_once(range.previous)?;
         cx.check_interrupt()?;
         match ending {
-            Ending::End => {
+            Ending::End | Ending::Interrupted => {
                 if let Some(text) = request.take_removed() {
                     request.note(text);
                 }

@@ -86,7 +86,8 @@ impl Pods {
         }
     }
 
-    /// Waits until the state of the container differs from this run, at most for this time.
+    /// Waits until the state of the container differs from this run, at most for this time. Returns
+    /// whether it differs.
     pub(crate) fn wait_for_change(
         &self,
         cx: &Cx,
@@ -94,16 +95,15 @@ impl Pods {
         name: &str,
         run: &Run,
         limit: Duration,
-    ) {
+    ) -> bool {
         let started = Instant::now();
         let mut pods = self.lock();
         loop {
-            let is_same = pods
-                .get(uid)
-                .is_some_and(|pod| !pod.is_deleted && pod.run(name).is_some_and(|one| one == run));
+            let Some(pod) = pods.get(uid).filter(|pod| !pod.is_deleted) else { return true };
+            let is_same = pod.run(name).is_some_and(|one| one == run);
             let rest = limit.saturating_sub(started.elapsed());
             if !is_same || rest.is_zero() || cx.interrupt().is_raised() {
-                return;
+                return !is_same;
             }
             let waited = self.changed.wait_timeout(pods, rest.min(INTERRUPT_INTERVAL));
             pods = waited.unwrap_or_else(PoisonError::into_inner).0;

@@ -42,6 +42,8 @@ const LOG_REMOVED: &str = "unable to retrieve container logs for ";
 pub(crate) enum Ending {
     /// The log has ended, or the connection.
     End,
+    /// The request was interrupted, perhaps because of a long time without output.
+    Interrupted,
     /// The container has no log, or no longer has one.
     NotStarted,
     /// The pod does not exist.
@@ -179,8 +181,8 @@ impl<'a> LogRequest<'a> {
 
     fn classify(&self, failure: Failure) -> Result<Ending> {
         if failure.is_interrupt() {
-            // The caller checks for the interrupt: it may be the end of a silence.
-            return Ok(Ending::End);
+            // The caller checks for the interrupt.
+            return Ok(Ending::Interrupted);
         }
         let has = |text: &str| failure.stderr.contains(text);
         let pod = format!("pods \"{}\" not found", self.source.pod);

@@ -21,6 +21,10 @@ use crate::logs::request::{Ending, LogRequest};
 /// line. The first repetition is immediate, because the pod may be deleted soon.
 const PAUSES: [Duration; 4] =
     [Duration::ZERO, Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
+/// How long the end of a log may be known before the end of its container is. A kubelet answers
+/// requests by its own state, so a request in this time may return the log of the next run, and the
+/// end of this one would not be shown.
+const STATE_DELAY: Duration = Duration::from_secs(3);
 /// A connection that has lasted this long is not a failed attempt.
 const STABLE_TIME: Duration = Duration::from_secs(5);
 /// After this time without output, the log is requested again from a kubelet that may have
@@ -112,7 +116,12 @@ impl<'a> Stream<'a> {
                     (self.read_run, self.next_run) = (Some(run.id), Some(run.restarts + 1));
                     continue;
                 }
-                Ending::End | Ending::NotStarted => self.has_failed = false,
+                Ending::End if self.wait_for_end(&run) => {
+                    self.has_failed = false;
+                    self.request.forget_rest();
+                    continue;
+                }
+                Ending::End | Ending::Interrupted | Ending::NotStarted => self.has_failed = false,
                 Ending::Failed(error) => {
                     let failed = format!("failed to read the log of pod `{}`", self.source().pod);
                     self.request.note(retry_note(&failed, &error));
@@ -126,6 +135,15 @@ impl<'a> Stream<'a> {
         }
         self.end();
         Ok(())
+    }
+
+    /// Waits until the state of the container confirms the end of its log. Returns whether it does:
+    /// otherwise the connection has ended. The containers of a pod that is being deleted are not
+    /// restarted, so there is no need to wait, and its log is soon removed.
+    fn wait_for_end(&self, run: &Run) -> bool {
+        let (pods, name) = (self.pods, &self.source().container);
+        !pods.is_terminating(&self.uid)
+            && pods.wait_for_change(&self.request.cx, &self.uid, name, run, STATE_DELAY)
     }
 
     /// Shows the end of the last run.
@@ -149,7 +167,7 @@ impl<'a> Stream<'a> {
             }
             match self.request.read_once(true)? {
                 Ending::End => {}
-                Ending::Gone | Ending::NotStarted | Ending::Failed(_) => self.request.expect_gap(),
+                _ => self.request.expect_gap(),
             }
             self.request.expect_new_run();
         }
