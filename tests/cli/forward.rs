@@ -11,6 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::project::Project;
+use crate::shared::{live, workspace};
 
 const REPLICA_SET: &str = r#"{"kind":"ReplicaSet","metadata":{"name":"app-7c","namespace":"default","uid":"r","ownerReferences":[{"kind":"Deployment","name":"app","uid":"u"}]}}"#;
 const PORTS: &str = r#""ports":[{"containerPort":8080,"name":"http"},{"containerPort":53,"protocol":"UDP","name":"dns"}]"#;
@@ -321,4 +322,21 @@ fn up_prints_address_of_service() {
     let up = project.run(&["up", "--context", "kind-test", "-n", "dev"]);
     let served = "Address web.dev.svc:80 in the cluster; run `cargo kdev forward 8080 --context kind-test --namespace dev` to reach it from this machine";
     assert_eq!(line(up.code(0).err()), served);
+}
+
+#[test]
+fn settings_of_several_packages_forward_own_workloads() {
+    let project = workspace();
+    let root = fs::read_to_string(project.path("Cargo.toml")).unwrap();
+    project.write("Cargo.toml", &format!("{root}forward = [\"0:80\"]\n"));
+    project.write("fake/deployment.json", &live("app", 80));
+    project.write("fake/pods.json", &live("api", 80)).write("fake/watch", "");
+    let mut forwarder = Forwarder::start(&project, &["--workspace"]);
+    let mut lines = [forwarder.line(), forwarder.line()];
+    lines.sort();
+    assert!(
+        lines[0].contains("deployment/api") && lines[1].contains("deployment/app"),
+        "{lines:?}"
+    );
+    forwarder.end();
 }

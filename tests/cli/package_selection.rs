@@ -52,7 +52,9 @@ fn virtual_root_without_default_member_selects_no_package() {
     let project = workspace(VIRTUAL);
     let several = "select one with `--package NAME`, or all services with `--workspace`";
     let one = "select one with `--package NAME`";
-    for (command, help) in [("up", several), ("down", several), ("render", one)] {
+    for (command, help) in
+        [("up", several), ("down", several), ("render", several), ("images", one)]
+    {
         let ran = project.run(&[command]);
         ran.code(90).error(&format!(
             "error: the workspace has several packages: `api` and `worker`\n  help: {help}\n"

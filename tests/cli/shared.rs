@@ -20,7 +20,7 @@ metadata: {name: api}
 ";
 
 /// Creates a workspace with the packages `app` and `api`, and a manifest for both.
-fn workspace() -> Project {
+pub(crate) fn workspace() -> Project {
     let project = Project::new();
     let package = "[package]\nname = \"app\"\nedition = \"2024\"\n";
     let workspace = "[workspace]\nmembers = [\"api\"]\n[workspace.metadata.kdev]\nmanifests = [\"k8s/*.yaml\"]\n";
@@ -106,4 +106,105 @@ fn render_keeps_image_of_other_package() {
     let ran = project.run(&["render", "--package", "app"]);
     ran.code(0).stderr("        Note deployment/api keeps image `api` of package `api` as it is written; `up` uses the build that runs in the cluster\n");
     assert!(ran.out().contains("        image: api\n---\n"), "{}", ran.out());
+}
+
+#[test]
+fn render_of_several_packages_prints_shared_manifests_once() {
+    let project = workspace();
+    let (image, kept) = (IMAGE.replace("app:", "api:"), "imagePullPolicy: Never\n");
+    for args in [&["--workspace"][..], &["-p", "app", "-p", "api"]] {
+        let ran = project.run(&[&["render"], args].concat());
+        let out = ran.code(0).stderr("").out();
+        assert_eq!(out.matches("kind: Deployment").count(), 2, "{out}");
+        let expected = [format!("image: {image}\n"), format!("image: {IMAGE}\n"), kept.to_owned()];
+        for text in expected {
+            assert!(out.contains(&text), "{text}: {out}");
+        }
+    }
+    // The lines are those of the source, and each field is explained once.
+    let ran = project.run(&["render", "--workspace", "--explain"]);
+    let updated = ran.code(0).err().lines().filter(|line| line.contains("Rendered"));
+    assert_eq!(updated.count(), 2, "{}", ran.err());
+    assert!(ran.err().contains("k8s/api.yaml:9:"), "{}", ran.err());
+    let ran = project.run(&["render", "--workspace", "--image", "one"]);
+    let error = "error: the packages `api` and `app` cannot have the same image\n";
+    assert!(ran.code(90).err().starts_with(error), "{}", ran.err());
+    // An incomplete stream is never printed.
+    project.write("api/kdev.local.toml", "manifests = [\"absent.yaml\"]\n");
+    let ran = project.run(&["render", "--workspace"]);
+    let error = "error: api: no manifest matches `[ROOT]/api/absent.yaml`\n";
+    assert!(ran.code(90).stdout("").err().starts_with(error), "{}", ran.err());
+}
+
+/// Returns a Deployment and its pod, which declares a port.
+pub(crate) fn live(name: &str, port: u16) -> String {
+    let ports = format!(r#""ports":[{{"containerPort":{port}}}]"#);
+    let containers =
+        format!(r#""containers":[{{"name":"{name}","image":"{name}:kdev-1",{ports}}}]"#);
+    let meta = |name: &str, owner: &str| {
+        format!(
+            r#""metadata":{{"name":"{name}","namespace":"default","uid":"{name}","creationTimestamp":"2026-11-28T08:00:00Z","ownerReferences":[{owner}]}}"#
+        )
+    };
+    let owner =
+        |kind: &str, name: &str| format!(r#"{{"kind":"{kind}","name":"{name}","uid":"{name}"}}"#);
+    let deployment = format!(
+        r#"{{"kind":"Deployment",{},"spec":{{"template":{{"spec":{{{containers}}}}}}}}}"#,
+        meta(name, "")
+    );
+    let set = format!(
+        r#"{{"kind":"ReplicaSet",{}}}"#,
+        meta(&format!("{name}-7c"), &owner("Deployment", name))
+    );
+    let status = format!(
+        r#""status":{{"phase":"Running","containerStatuses":[{{"name":"{name}","containerID":"containerd://{name}","restartCount":0,"state":{{"running":{{}}}}}}]}}"#
+    );
+    let pod = format!(
+        r#"{{"kind":"Pod",{},"spec":{{{containers}}},{status}}}"#,
+        meta(&format!("{name}-7c-x"), &owner("ReplicaSet", &format!("{name}-7c")))
+    );
+    format!("{deployment},{set},{pod}")
+}
+
+#[test]
+fn logs_of_several_packages_are_joined() {
+    let project = workspace();
+    project.write("fake/deployment.json", &live("app", 80));
+    project.write("fake/pods.json", &live("api", 80));
+    project.write(
+        "fake/kubectl-logs",
+        "set -- $rest\necho \"2026-11-28T08:00:01Z line of $1\"\nexit 0\n",
+    );
+    let ran = project.run(&["logs", "--workspace"]);
+    let lines: Vec<&str> = ran.code(0).out().lines().collect();
+    assert_eq!(
+        lines,
+        ["api-7c-x/api line of api-7c-x", "app-7c-x/app line of app-7c-x"],
+        "{}",
+        ran.err()
+    );
+    project.run(&["logs", "-p", "app"]).code(0).stdout("line of app-7c-x\n");
+    // One package that cannot be read does not hide the others.
+    project.write("api/kdev.local.toml", "manifests = [\"absent.yaml\"]\n");
+    let ran = project.run(&["logs", "--workspace"]);
+    let note =
+        "        Note api: ignoring the package: no manifest matches `[ROOT]/api/absent.yaml`\n";
+    ran.code(0).stdout("line of app-7c-x\n").stderr(note);
+}
+
+#[test]
+fn port_of_several_packages_needs_workload() {
+    let project = workspace();
+    project.write("fake/deployment.json", &live("app", 80));
+    project.write("fake/pods.json", &live("api", 80));
+    let ran = project.run(&["forward", "--workspace", "0:80"]);
+    ran.code(90).stderr(
+        "error: cannot forward `0:80`: several workloads of the selected packages declare it
+  help: pass the workload, such as `0:80/deployment/api`\n",
+    );
+    let ran = project.run(&["forward", "--workspace", "0:9"]);
+    ran.code(90).stderr(
+        "error: cannot forward `0:9`: no workload of the selected packages declares it
+  help: pass the workload, such as `0:9/deployment/api`\n",
+    );
 }

@@ -3,7 +3,7 @@
 use clap::Args;
 use kdev::{ConfigLayer, ForwardRequest};
 
-use crate::flags::{ClusterArgs, ProjectArgs};
+use crate::flags::{ClusterArgs, PackagesArgs};
 
 #[derive(Debug, Args)]
 pub(crate) struct ForwardArgs {
@@ -12,7 +12,7 @@ pub(crate) struct ForwardArgs {
     #[arg(value_name = "PORT")]
     ports: Vec<String>,
     #[command(flatten)]
-    project: ProjectArgs,
+    project: PackagesArgs,
     #[command(flatten)]
     cluster: ClusterArgs,
     /// Name of the image, without a tag [default: package name]

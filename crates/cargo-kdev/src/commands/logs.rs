@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use kdev::{ConfigLayer, Error, LogBatch, LogsRequest, color_index, push_visible};
 use serde::Serialize;
 
-use crate::flags::{ClusterArgs, ProjectArgs};
+use crate::flags::{ClusterArgs, PackagesArgs};
 use crate::ui::Ui;
 
 /// The colors of labels.
@@ -32,7 +32,7 @@ pub(crate) struct LogsArgs {
     #[arg(value_name = "POD|WORKLOAD")]
     query: Option<String>,
     #[command(flatten)]
-    project: ProjectArgs,
+    project: PackagesArgs,
     #[command(flatten)]
     cluster: ClusterArgs,
     /// Name of the image, without a tag [default: package name]

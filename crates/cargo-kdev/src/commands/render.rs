@@ -8,13 +8,13 @@ use kdev::{ConfigLayer, FieldOutcome, RenderRequest, Rendering};
 use serde::Serialize;
 use similar::{ChangeTag, TextDiff};
 
-use crate::flags::{BuilderArgs, ProjectArgs, PullPolicyArg};
+use crate::flags::{BuilderArgs, PackagesArgs, PullPolicyArg};
 use crate::ui::{NOTE, Ui};
 
 #[derive(Debug, Args)]
 pub(crate) struct RenderArgs {
     #[command(flatten)]
-    project: ProjectArgs,
+    project: PackagesArgs,
     /// Name of the image, without a tag [default: package name]
     #[arg(long, env = "KDEV_IMAGE", hide_env_values = true, value_name = "NAME")]
     image: Option<String>,

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::cluster::kubeconfig::ClusterTarget;
 use crate::commands::live_pods::{LiveProject, PodFilter};
-use crate::config::ConfigLayer;
+use crate::config::{Config, ConfigLayer};
 use crate::cx::Cx;
 use crate::error::Result;
 use crate::event::Event;
@@ -21,7 +21,7 @@ use crate::project::PackageSelection;
 /// The options of [`forward()`].
 #[derive(Clone, Debug, Default)]
 pub struct ForwardRequest {
-    /// The package.
+    /// The packages.
     pub selection: PackageSelection,
     /// The cluster.
     pub target: ClusterTarget,
@@ -35,18 +35,23 @@ pub struct ForwardRequest {
 /// Forwards local ports until interrupted, which is not an error. Read-only, so no context needs
 /// permission.
 pub fn forward(cx: &Cx, request: &ForwardRequest) -> Result<()> {
-    let specs = parse_all(&request.ports)?;
+    let named = parse_all(&request.ports)?;
     let project = LiveProject::read(cx, &request.selection, &request.target, &request.flags)?;
-    let specs = if specs.is_empty() { parse_all(&project.forward())? } else { specs };
+    let mut packages = Vec::new();
+    for config in &project.configs {
+        let specs = if named.is_empty() { parse_all(&config.forward)? } else { Vec::new() };
+        packages.push((config, specs));
+    }
+    let specs = packages.iter().flat_map(|(_, specs)| specs).chain(&named);
     let queries: Vec<PodQuery> =
-        specs.iter().filter_map(|(_, spec)| PodQuery::parse(spec.workload.as_ref()?)).collect();
+        specs.filter_map(|(_, spec)| PodQuery::parse(spec.workload.as_ref()?)).collect();
     let items = project.fetch(cx, &queries)?;
     let mut ports = Vec::new();
-    if specs.is_empty() {
-        ports.extend(default_ports(cx, &project, &items)?);
+    for (text, spec) in &named {
+        ports.push(resolve(cx, &project, &project.configs, &items, (text, spec))?);
     }
-    for (text, spec) in &specs {
-        ports.push(resolve(cx, &project, &items, text, spec)?);
+    if named.is_empty() {
+        ports.extend(configured_ports(cx, &project, &packages, &items)?);
     }
     let filters: Vec<PodFilter> =
         ports.iter().map(|port| PodFilter::new(&project.cluster, port.object, &items)).collect();
@@ -71,7 +76,7 @@ struct Resolved<'a> {
     object: &'a Value,
 }
 
-fn parse_all(texts: &[String]) -> Result<Vec<(String, ForwardSpec)>> {
+fn parse_all(texts: &[String]) -> Result<Vec<Spec>> {
     let parse = |text: &String| {
         let spec = ForwardSpec::parse(text).map_err(|reason| invalid(text, reason, EXAMPLES))?;
         Ok((text.clone(), spec))
@@ -86,17 +91,53 @@ fn invalid(spec: &str, reason: String, help: impl Into<String>) -> forward::Erro
     InvalidSpec { spec: spec.to_owned(), reason, help: help.into() }.into()
 }
 
-/// Finds the workload of a port, and opens the local port.
+/// A port of the command line or of the settings, as written and parsed.
+type Spec = (String, ForwardSpec);
+
+/// Returns the ports of each package: those of its settings or, without them, those that its first
+/// workload declares. Of several packages, one without ports is left out, with a note.
+fn configured_ports<'a>(
+    cx: &Cx,
+    project: &LiveProject,
+    packages: &[(&Config, Vec<Spec>)],
+    items: &'a [Value],
+) -> Result<Vec<Resolved<'a>>> {
+    let (mut ports, mut first_error) = (Vec::new(), None);
+    for (config, specs) in packages {
+        let package = std::slice::from_ref(*config);
+        let resolve = |(text, spec): &Spec| resolve(cx, project, package, items, (text, spec));
+        let found: Result<Vec<Resolved>> = match specs.as_slice() {
+            [] => default_ports(cx, project, package, items),
+            specs => specs.iter().map(resolve).collect(),
+        };
+        match found {
+            Ok(found) => ports.extend(found),
+            Err(error) if packages.len() == 1 || error.is_interrupt() => return Err(error),
+            Err(error) => {
+                let text = format!("no port is forwarded: {error}");
+                cx.for_service(&config.package).emit(Event::Note { text });
+                first_error.get_or_insert(error);
+            }
+        }
+    }
+    match first_error {
+        Some(error) if ports.is_empty() => Err(error),
+        _ => Ok(ports),
+    }
+}
+
+/// Finds the workload of a port, and opens the local port. `packages` are those of the workload if
+/// the port does not name it.
 fn resolve<'a>(
     cx: &Cx,
     project: &LiveProject,
+    packages: &[Config],
     items: &'a [Value],
-    text: &str,
-    spec: &ForwardSpec,
+    (text, spec): (&str, &ForwardSpec),
 ) -> Result<Resolved<'a>> {
     let object = match &spec.workload {
         Some(workload) => project.find(cx, workload, PodQuery::parse(workload).as_ref(), items)?,
-        None => first_workload(cx, project, items)?,
+        None => workload_with_port(cx, project, packages, items, (text, &spec.port))?,
     };
     let ports = declared_ports(object);
     let number = resolve_port(&spec.port, &ports, &id(object)).map_err(|reason| {
@@ -127,9 +168,10 @@ fn alternative(local: u16) -> u16 {
 fn default_ports<'a>(
     cx: &Cx,
     project: &LiveProject,
+    package: &[Config],
     items: &'a [Value],
 ) -> Result<Vec<Resolved<'a>>> {
-    let object = first_workload(cx, project, items)?;
+    let object = first_workload(cx, project, package, items)?;
     let (tcp, others): (Vec<_>, Vec<_>) =
         declared_ports(object).into_iter().partition(ContainerPort::is_tcp);
     for port in &others {
@@ -160,10 +202,55 @@ fn default_ports<'a>(
     tcp.into_iter().map(open).collect()
 }
 
-fn first_workload<'a>(cx: &Cx, project: &LiveProject, items: &'a [Value]) -> Result<&'a Value> {
+/// Returns the first workload of the packages. Of several packages, only one may declare the port.
+fn workload_with_port<'a>(
+    cx: &Cx,
+    project: &LiveProject,
+    packages: &[Config],
+    items: &'a [Value],
+    (text, port): (&str, &PortRef),
+) -> Result<&'a Value> {
+    if packages.len() == 1 {
+        return first_workload(cx, project, packages, items);
+    }
     project.require_applied(cx, items)?;
-    let live = project.expected.iter().find_map(|workload| project.live(workload, items));
-    live.ok_or_else(|| {
+    let mut firsts: Vec<&Value> = Vec::new();
+    for package in packages {
+        let first = project.workloads_of(package).find_map(|one| project.live(one, items));
+        firsts.extend(first.filter(|first| firsts.iter().all(|known| id(known) != id(first))));
+    }
+    let declares = |object: &&&Value| {
+        declared_ports(object).iter().any(|declared| match port {
+            PortRef::Number(number) => declared.number == *number,
+            PortRef::Name(name) => declared.name == *name,
+        })
+    };
+    let mut declaring = firsts.iter().filter(declares);
+    match (declaring.next(), declaring.next()) {
+        (Some(only), None) => Ok(only),
+        (first, _) => {
+            let reason = match first {
+                Some(_) => "several workloads of the selected packages declare it",
+                None => "no workload of the selected packages declares it",
+            };
+            let reason = reason.to_owned();
+            let example =
+                first.or(firsts.first()).map_or("deployment/hello".to_owned(), |it| id(it));
+            Err(invalid(text, reason, format!("pass the workload, such as `{text}/{example}`"))
+                .into())
+        }
+    }
+}
+
+fn first_workload<'a>(
+    cx: &Cx,
+    project: &LiveProject,
+    packages: &[Config],
+    items: &'a [Value],
+) -> Result<&'a Value> {
+    project.require_applied(cx, items)?;
+    let mut workloads = packages.iter().flat_map(|package| project.workloads_of(package));
+    workloads.find_map(|workload| project.live(workload, items)).ok_or_else(|| {
         let reason = "no manifest has a workload with the image of the project".to_owned();
         invalid("PORT", reason, "pass the workload, such as `8080/deployment/hello`").into()
     })

@@ -20,6 +20,7 @@ use crate::cluster::{self, Cluster};
 use crate::config::{Config, ConfigLayer};
 use crate::cx::Cx;
 use crate::error::Result;
+use crate::event::Event;
 use crate::facts;
 use crate::manifests::{Manifest, RenderTarget};
 use crate::parallel::run_both;
@@ -52,7 +53,7 @@ impl LiveProject {
             || Kubeconfig::read(cx, target),
         );
         let (configs, expected) = read?;
-        let namespace = configs.iter().find_map(|config| config.namespace.clone());
+        let namespace = common_namespace(&configs);
         let cluster = Cluster::connect_read_only(kubeconfig?, target, namespace)?;
         let namespaces: BTreeSet<&str> = expected
             .iter()
@@ -66,9 +67,14 @@ impl LiveProject {
         Ok(Self { cluster, configs, expected, namespaces, flags })
     }
 
-    /// Returns the ports that the settings forward.
-    pub(crate) fn forward(&self) -> Vec<String> {
-        self.configs.iter().flat_map(|config| config.forward.clone()).collect()
+    /// Returns the workloads that run the image of one of the packages.
+    pub(crate) fn workloads_of(&self, package: &Config) -> impl Iterator<Item = &ExpectedWorkload> {
+        let is_image = |text: &str| {
+            Reference::parse(text).is_ok_and(|image| image.name() == package.image.name())
+        };
+        self.expected
+            .iter()
+            .filter(move |workload| workload.containers.iter().any(|one| is_image(&one.image)))
     }
 
     /// Fetches the workloads of the project, those of the queries' kinds, and all pods.
@@ -153,18 +159,59 @@ impl LiveProject {
     }
 }
 
+/// Returns the namespace of the settings, if it is the same in all packages.
+fn common_namespace(configs: &[Config]) -> Option<String> {
+    let (first, others) = configs.split_first()?;
+    let is_same = |other: &Config| other.namespace == first.namespace;
+    first.namespace.clone().filter(|_| others.iter().all(is_same))
+}
+
+/// Reads the selected packages and their workloads. Of several, one that cannot be read is
+/// ignored, with a note.
 fn read_packages(
     cx: &Cx,
     selection: &PackageSelection,
     target: &ClusterTarget,
     flags: &ConfigLayer,
 ) -> Result<(Vec<Config>, Vec<ExpectedWorkload>)> {
-    let project = Project::read(cx, selection)?;
-    let config = Config::resolve_without_build(&project, flags.clone())?;
+    let projects = Project::read_all(cx, selection)?;
+    let (mut configs, mut workloads) = (Vec::new(), Vec::new());
+    let mut first_error = None;
+    for project in &projects {
+        match read_package(cx, project, target, flags) {
+            Ok((config, own)) => {
+                configs.push(config);
+                workloads.extend(own);
+            }
+            Err(error) if projects.len() == 1 || error.is_interrupt() => return Err(error),
+            Err(error) => {
+                let text = format!("ignoring the package: {error}");
+                cx.for_service(&project.package).emit(Event::Note { text });
+                first_error.get_or_insert(error);
+            }
+        }
+    }
+    match first_error {
+        Some(error) if configs.is_empty() => Err(error),
+        _ => Ok((configs, workloads)),
+    }
+}
+
+fn read_package(
+    cx: &Cx,
+    project: &Project,
+    target: &ClusterTarget,
+    flags: &ConfigLayer,
+) -> Result<(Config, Vec<ExpectedWorkload>)> {
+    let config = Config::resolve_without_build(project, flags.clone())?;
     let manifests = Manifest::read_all(cx, &config, RenderTarget::Offline(target))?;
     let texts: Vec<String> = manifests.into_iter().map(|manifest| manifest.text).collect();
-    let workloads = expected::all(&texts, config.image.name());
-    Ok((vec![config], workloads))
+    let mut workloads = expected::all(&texts, config.image.name());
+    for workload in &mut workloads {
+        // Packages can have different namespaces.
+        workload.namespace = workload.namespace.take().or_else(|| config.namespace.clone());
+    }
+    Ok((config, workloads))
 }
 
 /// Returns the flags that select the project and the cluster.

@@ -19,7 +19,7 @@ use crate::project::PackageSelection;
 /// The options of [`logs()`].
 #[derive(Clone, Debug, Default)]
 pub struct LogsRequest {
-    /// The package.
+    /// The packages.
     pub selection: PackageSelection,
     /// The cluster.
     pub target: ClusterTarget,
@@ -146,6 +146,9 @@ impl Selection<'_> {
         }
         let text = match &self.target {
             Some(target) => format!("{} has no pods", target.id),
+            None if self.project.configs.len() > 1 => {
+                "no pod runs an image of the packages".to_owned()
+            }
             None => "no pod runs the image of the project".to_owned(),
         };
         let text = if follow {

@@ -1,15 +1,15 @@
 //! `cargo kdev render`: prints the manifests as `up` would apply them. Builds and applies
 //! nothing, and needs no cluster.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kdev_core::image::reference::PLACEHOLDER_TAG;
-use kdev_manifest::report::{ImageField, Mention};
-use kdev_manifest::update::ImageUpdate;
+use kdev_manifest::report::{FieldOutcome, ImageField, Mention};
 use serde::Serialize;
 
 use crate::build::{self, Error as BuildError};
 use crate::cluster::kubeconfig::ClusterTarget;
+use crate::commands::several;
 use crate::config::{Config, ConfigLayer, siblings};
 use crate::cx::Cx;
 use crate::docker::ImageStore;
@@ -21,7 +21,7 @@ use crate::project::{PackageSelection, Project};
 /// The options of [`render`].
 #[derive(Clone, Debug, Default)]
 pub struct RenderRequest {
-    /// The package.
+    /// The packages.
     pub selection: PackageSelection,
     /// Settings from flags and environment variables.
     pub flags: ConfigLayer,
@@ -44,28 +44,107 @@ pub struct Rendering {
 }
 
 /// Renders the manifests for the last build. Emits a note for each place that contains the
-/// name of the image and stays unchanged.
+/// name of the image and stays unchanged. A manifest of several packages is rendered once, with the
+/// images of all of them.
 pub fn render(cx: &Cx, request: &RenderRequest) -> Result<Vec<Rendering>> {
-    let project = Project::read(cx, &request.selection)?;
-    let config = Config::resolve_without_build(&project, request.flags.clone())?;
-    // Without a cluster, charts are rendered for the namespace of the current context.
-    let target = ClusterTarget::default();
-    let manifests = Manifest::read_all(cx, &config, RenderTarget::Offline(&target))?;
-    let objects = manifests::collect_objects(&manifests, &config)?;
-    manifests::check(cx, &manifests, &config, config.namespace.as_deref())?;
-    note_empty_lookup(cx, &manifests);
-    let siblings = siblings::siblings(&project, &config);
-    shared::note_unchanged(cx, &shared::shared_workloads(&manifests, &objects, &config, &siblings));
-    let tag = last_tag(cx, &config, request)?;
-    let update = manifests::image_update(&config, &tag);
-    manifests.into_iter().map(|manifest| render_one(manifest, &update)).collect()
+    let projects = Project::read_all(cx, &request.selection)?;
+    several::check_images(&projects, &request.flags)?;
+    let packages = several::collect(cx, &projects, |cx, project| {
+        PackageManifests::read(cx, request, project, &projects)
+    })?;
+    let mut rendered = Vec::new();
+    for package in packages {
+        package.add_to(&mut rendered)?;
+    }
+    Ok(rendered)
+}
+
+/// The manifests of a package, and the tag of its last build.
+struct PackageManifests {
+    config: Config,
+    manifests: Vec<Manifest>,
+    tag: String,
+}
+
+impl PackageManifests {
+    fn read(
+        cx: &Cx,
+        request: &RenderRequest,
+        project: &Project,
+        selected: &[Project],
+    ) -> Result<Self> {
+        let config = Config::resolve_without_build(project, request.flags.clone())?;
+        // Without a cluster, charts are rendered for the namespace of the current context.
+        let target = ClusterTarget::default();
+        let manifests = Manifest::read_all(cx, &config, RenderTarget::Offline(&target))?;
+        let objects = manifests::collect_objects(&manifests, &config)?;
+        manifests::check(cx, &manifests, &config, config.namespace.as_deref())?;
+        note_empty_lookup(cx, &manifests);
+        let mut siblings = siblings::siblings(project, &config);
+        siblings.retain(|sibling| selected.iter().all(|one| one.package != sibling.package));
+        let shared = shared::shared_workloads(&manifests, &objects, &config, &siblings);
+        shared::note_unchanged(cx, &shared);
+        let selection = request.selection.of_package(&project.package);
+        let selection = if selected.len() == 1 { &request.selection } else { &selection };
+        let tag = last_tag(cx, &config, selection)?;
+        Ok(Self { config, manifests, tag })
+    }
+
+    /// Renders the manifests, or what another package has rendered of them.
+    fn add_to(self, rendered: &mut Vec<Rendering>) -> Result<()> {
+        let update = manifests::image_update(&self.config, &self.tag);
+        for manifest in self.manifests {
+            let is_same = |known: &&mut Rendering| {
+                known.source == manifest.text && is_same_file(&known.path, &manifest.path)
+            };
+            let own = manifest.render(&update)?;
+            match rendered.iter_mut().find(is_same) {
+                Some(known) => {
+                    let again = Manifest { text: known.text.clone(), ..manifest };
+                    known.text = again.render(&update)?.text;
+                    known.add(own.fields, own.mentions);
+                }
+                None => rendered.push(Rendering {
+                    path: manifest.path,
+                    source: manifest.text,
+                    text: own.text,
+                    fields: own.fields,
+                    mentions: own.mentions,
+                }),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Rendering {
+    /// Adds the fields and mentions of another package's image. The fields are the same, and those
+    /// with its image have another outcome.
+    fn add(&mut self, fields: Vec<ImageField>, mentions: Vec<Mention>) {
+        for field in fields {
+            let is_same =
+                |known: &&mut ImageField| (known.line, known.column) == (field.line, field.column);
+            match self.fields.iter_mut().find(is_same) {
+                Some(known) if known.outcome == FieldOutcome::OtherImage => *known = field,
+                Some(_) => {}
+                None => self.fields.push(field),
+            }
+        }
+        self.fields.sort_by_key(|field| (field.line, field.column));
+        self.mentions.extend(mentions);
+    }
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    one == other
+        || one.canonicalize().ok().is_some_and(|one| other.canonicalize().ok() == Some(one))
 }
 
 /// Returns the tag of the last build. Without a build, notes that the tag is a placeholder.
-fn last_tag(cx: &Cx, config: &Config, request: &RenderRequest) -> Result<String> {
+fn last_tag(cx: &Cx, config: &Config, selection: &PackageSelection) -> Result<String> {
     let build = ImageStore::connect(cx, config)
         .map_err(Error::from)
-        .and_then(|store| Ok(build::last_build(cx, &store, config, &request.selection)?));
+        .and_then(|store| Ok(build::last_build(cx, &store, config, selection)?));
     let cause = match build {
         Ok(build) => return Ok(build.tag().unwrap_or_default().to_owned()),
         Err(
@@ -88,10 +167,4 @@ fn note_empty_lookup(cx: &Cx, manifests: &[Manifest]) {
         );
         cx.emit(Event::Note { text });
     }
-}
-
-fn render_one(manifest: Manifest, update: &ImageUpdate) -> Result<Rendering> {
-    let kdev_manifest::Rendered { text, fields, mentions } = manifest.render(update)?;
-    let Manifest { path, text: source, .. } = manifest;
-    Ok(Rendering { path, source, text, fields, mentions })
 }

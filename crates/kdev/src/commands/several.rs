@@ -1,5 +1,7 @@
 //! Runs a command for each selected package.
 
+use std::collections::BTreeMap;
+
 use crate::config::{Config, ConfigLayer, Error as ConfigError};
 use crate::cx::Cx;
 use crate::error::{Error, Result, ServiceError};
@@ -23,6 +25,45 @@ pub(crate) fn check_cargo_flags(projects: &[Project], flags: &ConfigLayer) -> Re
         }
     }
     Ok(())
+}
+
+/// Rejects packages that have the same image as another one: each would deploy its program in
+/// place of the other's. An invalid setting is an error of its package.
+pub(crate) fn check_images(projects: &[Project], flags: &ConfigLayer) -> Result<()> {
+    let mut packages: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for project in projects {
+        if let Ok(config) = Config::resolve_without_build(project, flags.clone()) {
+            let image = config.image.name().to_string();
+            packages.entry(image).or_default().push(project.package.clone());
+        }
+    }
+    match packages.into_values().find(|packages| packages.len() > 1) {
+        Some(selected) => Err(project::Error::SharedImage { selected }.into()),
+        None => Ok(()),
+    }
+}
+
+/// Returns the result for each package; fails if one of them fails. If there are several, events
+/// and the error have the package.
+pub(crate) fn collect<T>(
+    cx: &Cx,
+    projects: &[Project],
+    run: impl Fn(&Cx, &Project) -> Result<T>,
+) -> Result<Vec<T>> {
+    if let [project] = projects {
+        return Ok(vec![run(cx, project)?]);
+    }
+    let run = |project: &Project| {
+        let package = project.package.clone();
+        run(&cx.for_service(&package), project).map_err(|error| {
+            if error.is_interrupt() {
+                error
+            } else {
+                Error::Services(vec![ServiceError { package, error }])
+            }
+        })
+    };
+    projects.iter().map(run).collect()
 }
 
 /// Runs a command for each package, one after another. If there are several, events have the

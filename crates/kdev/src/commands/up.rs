@@ -1,6 +1,6 @@
 //! `cargo kdev up`: build, load, apply, wait.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use kdev_core::image::built::BuiltImage;
@@ -28,7 +28,7 @@ use crate::manifests::shared::{self, SharedPlan};
 use crate::manifests::{self, Manifest, RenderTarget};
 use crate::node::transport::Transports;
 use crate::parallel::run_both;
-use crate::project::{self, PackageSelection, Project, owner};
+use crate::project::{PackageSelection, Project, owner};
 use crate::prune;
 use crate::rollout::rollback::{self, Workloads};
 use crate::rollout::{self, Rollout};
@@ -60,26 +60,11 @@ pub struct UpRequest {
 /// Several services are deployed one after another. A failure does not stop the others.
 pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
     let projects = Project::read_all(cx, &request.selection)?;
-    if let Some(selected) = shared_image(&projects, &request.flags) {
-        return Err(project::Error::SharedImage { selected }.into());
-    }
+    several::check_images(&projects, &request.flags)?;
     several::check_cargo_flags(&projects, &request.flags)?;
     several::for_each(cx, &request.selection, &projects, |cx, selection, project| {
         up_one(cx, &UpRequest { selection: selection.clone(), ..request.clone() }, project)
     })
-}
-
-/// Returns the packages that have the same image as another one: each would deploy its program in
-/// place of the other's. An invalid setting is an error of its package.
-fn shared_image(projects: &[Project], flags: &ConfigLayer) -> Option<Vec<String>> {
-    let mut packages: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for project in projects {
-        if let Ok(config) = Config::resolve_without_build(project, flags.clone()) {
-            let image = config.image.name().to_string();
-            packages.entry(image).or_default().push(project.package.clone());
-        }
-    }
-    packages.into_values().find(|packages| packages.len() > 1)
 }
 
 fn up_one(cx: &Cx, request: &UpRequest, project: &Project) -> Result<()> {
