@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use crate::json_schema;
 use crate::project::Project;
 use crate::repository::{files, read, root};
 
@@ -254,6 +255,12 @@ fn json_page_has_every_event_with_its_fields() {
         })
         .collect();
     assert_eq!(listed, expected);
+    for (reason, fields) in expected {
+        let in_schema = json_schema::fields(&reason);
+        let of_schema = in_schema.map(BTreeSet::from_iter);
+        let schema = "docs/json-messages.schema.json";
+        assert_eq!(of_schema, Some(BTreeSet::from_iter(fields)), "{schema}: {reason}");
+    }
 }
 
 /// The fields of a struct in this file that are serialized.

@@ -23,6 +23,7 @@ mod generators;
 mod imports;
 mod init;
 mod interrupt;
+mod json_schema;
 mod kept_results;
 mod load;
 mod logs;

@@ -10,6 +10,8 @@ use std::process::{Child, Command, Output, Stdio};
 
 use tempfile::TempDir;
 
+use crate::json_schema;
+
 /// The configuration digest of the only image of the fake `docker`.
 pub(crate) const CONFIG: &str =
     "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -176,12 +178,14 @@ impl Project {
     /// Runs in a directory of the project.
     pub(crate) fn run_in<S: AsRef<OsStr>>(&self, dir: &str, args: &[S]) -> Ran {
         let output = self.command(args).current_dir(self.path(dir)).output().unwrap();
+        check_json(args, &output);
         Ran { output: self.redacted(&output), code: output.status.code() }
     }
 
     /// Runs with additional environment variables.
     pub(crate) fn run_with<S: AsRef<OsStr>>(&self, env: &[(&str, &str)], args: &[S]) -> Ran {
         let output = self.command(args).envs(env.iter().copied()).output().unwrap();
+        check_json(args, &output);
         Ran { output: self.redacted(&output), code: output.status.code() }
     }
 
@@ -291,6 +295,13 @@ impl Project {
             let found = found.into_iter().find(|path| path.exists()).unwrap();
             symlink(found, self.path("tools").join(tool)).unwrap();
         }
+    }
+}
+
+/// Checks the output of `--message-format json`.
+fn check_json<S: AsRef<OsStr>>(args: &[S], output: &Output) {
+    if args.iter().any(|arg| arg.as_ref() == "json") {
+        json_schema::check_lines(&String::from_utf8_lossy(&output.stdout));
     }
 }
 
