@@ -209,3 +209,33 @@ fn assets_are_part_of_image() {
     project.write("static/page", "two");
     assert_ne!(tag(&run(&project, &["up", "--timeout", "1"])), first);
 }
+
+/// The linker changes names of a static program, so that it looks like one with a C library before
+/// version 2.34: no other version is installed here.
+#[test]
+fn program_that_loads_libraries_for_host_names_is_noted() {
+    const LOOKUP: &str = "fn main() {\n    let _ = std::net::TcpStream::connect(\"db:5432\");\n}\n";
+    let hides = r"sed -i -e 's/_nss_dns_/_nss_dnt_/g' -e 's/in-addr[.]arpa/in-addr.apra/g'";
+    let linker = |more: &str| {
+        format!(
+            "cc \"$@\" || exit\nwhile test \"$1\" != -o; do shift; done\n{hides} \"$2\"\n{more}\n"
+        )
+    };
+    let note = "        Note `app` cannot look up host names in the image, because its GNU C library is older than 2.34 and loads `libnss_dns.so` for that; if it needs names, set `--target=x86_64-unknown-linux-musl` in `cargo-build`";
+    for (program, linker, is_noted) in [
+        (LOOKUP, linker(""), true),
+        (LOOKUP, linker("strip \"$2\""), true),
+        (LOOKUP, "exec cc \"$@\"".to_owned(), false),
+        ("fn main() {}\n", linker(""), false),
+        ("fn main() {}\n", linker("strip \"$2\""), false),
+    ] {
+        let project = project("");
+        project.script("linker", &linker);
+        let path = project.path("bin/linker").display().to_string();
+        let config = format!("[target.{TARGET}]\nlinker = \"{path}\"\n[build]\n{STATIC}\n");
+        project.write(".cargo/config.toml", &config).write("src/main.rs", program);
+        let ran = run(&project, &["up", "--timeout", "1"]);
+        tag(&ran);
+        assert_eq!(ran.err().contains(note), is_noted, "{linker}: {}", ran.err());
+    }
+}

@@ -1,8 +1,10 @@
 //! Programs in the format ELF: what they need to run, and their debug information.
 //!
 //! - `debug_info.rs`: removes debug information
+//! - `name_lookup.rs`: how a static program looks up names
 
 mod debug_info;
+mod name_lookup;
 
 use object::elf::{
     DT_NEEDED, EM_386, EM_AARCH64, EM_ARM, EM_PPC64, EM_RISCV, EM_S390, EM_X86_64, FileHeader32,
@@ -30,6 +32,8 @@ pub struct Program {
     pub libraries: Vec<String>,
     /// The lowest version of the GNU C library that has all symbols, if the program uses it.
     pub glibc: Option<GlibcVersion>,
+    /// Whether it is static, and loads libraries when it looks up the name of a host.
+    pub loads_name_services: bool,
 }
 
 /// Why bytes are not a program.
@@ -98,12 +102,15 @@ fn read<E: FileHeader<Endian = Endianness>>(
     let interpreter = interpreter.map(|segment| segment.data(endian, data)).transpose();
     let interpreter = interpreter.map_err(|()| InvalidProgram::NoInterpreter)?;
     let sections = header.sections(endian, data)?;
+    let loads_name_services =
+        interpreter.is_none() && name_lookup::loads_libraries(&sections, endian, data)?;
     Ok(Program {
         platform: platform(header.e_machine(endian), endian)
             .ok_or_else(|| InvalidProgram::UnknownMachine(header.e_machine(endian).0))?,
         interpreter: interpreter.map(until_nul),
         libraries: libraries(&sections, endian, data)?,
         glibc: needed_glibc(&sections, endian, data)?,
+        loads_name_services,
     })
 }
 

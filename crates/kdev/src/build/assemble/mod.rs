@@ -5,29 +5,26 @@
 //!
 //! - `assets.rs`: the files of the project
 //! - `error.rs`: errors
+//! - `program.rs`: selects, reads and checks the program
 //! - `rootfs.rs`: the files that a program expects in an image without a base
 //! - `rustflags.rs`: adds a flag of rustc to those of the user
 //! - `target.rs`: chooses cargo's target for the platform of the nodes
 
 mod assets;
 pub(super) mod error;
+mod program;
 mod rootfs;
 mod rustflags;
 mod target;
 
-use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::time::Instant;
 
 use kdev_core::image::assembly::{self, Content, Entry, Platform};
 use kdev_core::image::built::BuiltImage;
 use kdev_core::image::digest::sha256;
-use kdev_core::program::{Program, without_debug_info};
 use kdev_core::rust_target;
 
-use crate::build::artifacts::{Artifact, BuiltProgram};
+use crate::build::assemble::program::ProgramContent;
 use crate::build::assemble::target::Target;
 use crate::build::cargo;
 use crate::build::error::Result;
@@ -42,10 +39,6 @@ pub use error::Error;
 
 /// The directory of the program in the image. It is on `PATH`.
 const PROGRAM_DIR: &str = "usr/local/bin";
-/// The permissions of the program.
-const PROGRAM_MODE: u32 = 0o755;
-/// For how many builds debug information is kept.
-const KEPT_DEBUG_INFO: usize = 5;
 
 /// Builds the program, and assembles and records its image.
 pub(crate) fn assemble(cx: &Cx, images: &AssembledImages, config: &Config) -> Result<BuiltImage> {
@@ -59,10 +52,10 @@ pub(crate) fn assemble(cx: &Cx, images: &AssembledImages, config: &Config) -> Re
         None if cx.is_dry_run() => return Ok(dry_run_image(config, platform)),
         None => return Err(Error::NoMessages.into()),
     };
-    let built = select_program(artifacts, config)?;
+    let built = program::select(artifacts, config)?;
     let cache = LayerCache::open_in(images.cache_dir())
         .map_err(process::Error::write(images.cache_dir()))?;
-    let found = read_program(config, &built, &platform)?;
+    let found = ProgramContent::read(cx, config, &built, &platform)?;
     let program = format!("{PROGRAM_DIR}/{}", built.name);
     let assets = assets::entries(config)?;
     let mut layers =
@@ -136,116 +129,10 @@ fn dry_run_image(config: &Config, platform: String) -> BuiltImage {
     }
 }
 
-/// Returns the only program of the package that cargo has built, the one that the command line
-/// selects, or the one that `cargo run` would run.
-fn select_program(artifacts: Vec<Artifact>, config: &Config) -> Result<BuiltProgram, Error> {
-    let manifest = config.dir.join("Cargo.toml");
-    let is_own = |one: &BuiltProgram| is_same_file(&one.manifest, &manifest) && one.is_binary;
-    let programs = artifacts.into_iter().filter_map(|one| one.program).filter(is_own);
-    let mut programs: Vec<BuiltProgram> = programs.collect();
-    programs.sort_by(|one, other| one.name.cmp(&other.name));
-    if !config.bins.is_empty() {
-        // The settings can make cargo build others, too.
-        programs.retain(|one| config.bins.iter().any(|bin| matches_name(bin, &one.name)));
-    } else if programs.len() > 1
-        && let Some(default) = &config.default_run
-        && programs.iter().any(|one| one.name == *default)
-    {
-        programs.retain(|one| one.name == *default);
-    }
-    let package = config.package.clone();
-    match programs.pop() {
-        None => Err(Error::NoProgram { package }),
-        Some(program) if programs.is_empty() => Ok(program),
-        Some(last) => {
-            programs.push(last);
-            let names = programs.into_iter().map(|one| one.name).collect();
-            Err(Error::SeveralPrograms { package, names })
-        }
-    }
-}
-
-/// Returns whether a value of `--bin` selects a program, as cargo does.
-fn matches_name(pattern: &str, name: &str) -> bool {
-    glob::Pattern::new(pattern).is_ok_and(|pattern| pattern.matches(name))
-}
-
-fn is_same_file(one: &Path, other: &Path) -> bool {
-    one == other
-        || fs::canonicalize(one).ok().is_some_and(|one| fs::canonicalize(other).ok() == Some(one))
-}
-
-/// The content of a program.
-struct ProgramContent {
-    original: Vec<u8>,
-    /// Without debug information, if it had any and the image must not have it.
-    stripped: Option<Vec<u8>>,
-}
-
-impl ProgramContent {
-    /// Returns what is in the image.
-    fn shipped(&self) -> &[u8] {
-        self.stripped.as_ref().unwrap_or(&self.original)
-    }
-
-    /// Writes the program with debug information to a directory of this build, so that its
-    /// backtraces can be read later. Removes those of older builds.
-    fn keep_debug_info(&self, config: &Config, image: &BuiltImage, name: &str) -> io::Result<()> {
-        let Some(tag) = image.reference.tag().filter(|_| self.stripped.is_some()) else {
-            return Ok(());
-        };
-        let root = config.target_dir.join("kdev/debug").join(&config.package);
-        let dir = root.join(tag);
-        if dir.join(name).exists() {
-            return Ok(());
-        }
-        fs::create_dir_all(&dir)?;
-        // A run that is killed leaves no file that looks complete.
-        let mut partial = tempfile::NamedTempFile::new_in(&dir)?;
-        partial.write_all(&self.original)?;
-        partial.as_file().set_permissions(fs::Permissions::from_mode(PROGRAM_MODE))?;
-        partial.persist(dir.join(name))?;
-        remove_old(&root);
-        Ok(())
-    }
-}
-
-/// Removes all but the newest directories with debug information. Errors are ignored: the next
-/// build tries again.
-fn remove_old(root: &Path) {
-    let entries = fs::read_dir(root).into_iter().flatten().filter_map(Result::ok);
-    let time = |entry: &fs::DirEntry| entry.metadata().and_then(|data| data.modified()).ok();
-    let mut dirs: Vec<_> = entries.map(|entry| (time(&entry), entry.path())).collect();
-    dirs.sort();
-    for (_, dir) in dirs.iter().rev().skip(KEPT_DEBUG_INFO) {
-        let _ = fs::remove_dir_all(dir);
-    }
-}
-
-/// Reads a program, and checks that it runs in an image without other files.
-fn read_program(config: &Config, built: &BuiltProgram, platform: &str) -> Result<ProgramContent> {
-    let original = fs::read(&built.path).map_err(process::Error::read(&built.path))?;
-    let path = built.path.clone();
-    let program = Program::read(&original)
-        .map_err(|source| Error::InvalidProgram { path: path.clone(), source })?;
-    if !rust_target::is_same_platform(platform, program.platform) {
-        let built = program.platform.to_owned();
-        return Err(Error::OtherPlatform { path, built, platform: platform.to_owned() }.into());
-    }
-    if !program.is_static() {
-        // The loader is a file, too.
-        let files = program.interpreter.into_iter().chain(program.libraries);
-        return Err(Error::Dynamic { path, libraries: files.collect() }.into());
-    }
-    let keeps = config.container.keep_debug_info.unwrap_or(false);
-    let stripped = if keeps { None } else { without_debug_info(&original) };
-    Ok(ProgramContent { original, stripped })
-}
-
 fn program_entry<'a>(path: &str, content: &'a [u8]) -> Entry<'a> {
     Entry {
         path: path.to_owned(),
-        mode: PROGRAM_MODE,
+        mode: program::MODE,
         owner: (0, 0),
         content: Content::File(Box::new(content), content.len() as u64),
     }

@@ -31,8 +31,7 @@ impl Target {
     /// Returns the target that the user has set, or else one that gives static programs for a
     /// platform.
     pub(super) fn choose(cx: &Cx, config: &Config, platform: &str) -> Result<Self> {
-        let mut args = config.cargo_build.iter().flatten();
-        if args.any(|arg| arg.split('=').next() == Some(FLAG)) {
+        if Self::is_of_user(config) {
             return Ok(Self::OfUser);
         }
         let target = rust_target::static_target(platform)
@@ -47,6 +46,12 @@ impl Target {
             return Ok(Self::WithFlags(gnu, flags));
         }
         Err(Error::TargetMissing { target, platform: platform.to_owned() }.into())
+    }
+
+    /// Returns whether the user has set the target.
+    pub(super) fn is_of_user(config: &Config) -> bool {
+        let mut args = config.cargo_build.iter().flatten();
+        args.any(|arg| arg.split('=').next() == Some(FLAG))
     }
 
     /// Describes the target.
