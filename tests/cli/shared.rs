@@ -57,7 +57,7 @@ fn workload_of_other_package_keeps_its_build() {
 fn workload_of_package_that_was_never_deployed_is_left_out() {
     let project = workspace();
     let ran = project.run(&["up", "--package", "app"]);
-    let note = "        Note deployment/api is not applied, because image `api` of package `api` is not deployed yet; run `cargo kdev up --package api` to deploy it\n";
+    let note = "        Note deployment/api is not applied, because image `api` of package `api` is not deployed yet; run `cargo kdev up --package api` to deploy it, or `cargo kdev up --workspace` to deploy all services\n";
     assert!(ran.code(0).err().contains(note), "{}", ran.err());
     let applied = project.applied().unwrap();
     assert!(!applied.contains("image: api") && applied.contains(IMAGE), "{applied}");
@@ -65,6 +65,41 @@ fn workload_of_package_that_was_never_deployed_is_left_out() {
     // The other package can be deployed first, too.
     let ran = project.run(&["up", "--package", "api", "--dry-run"]);
     assert!(ran.err().contains("deployment/app is not applied, because"), "{}", ran.err());
+}
+
+#[test]
+fn run_of_all_packages_does_not_advise_itself() {
+    let project = workspace();
+    let ran = project.run(&["up", "--workspace", "--dry-run"]);
+    assert!(!ran.code(0).err().contains("is not applied"), "{}", ran.err());
+}
+
+#[test]
+fn package_waits_for_one_that_is_not_deployed_yet() {
+    let project = workspace();
+    // `api`, the first package, needs the image of `app`, which another program has changed.
+    let live = r#"{"kind":"Deployment","metadata":{"name":"app","namespace":"default"},"spec":{"template":{"spec":{"containers":[{"name":"app","image":"other:1"}]}}}}"#;
+    project.write("fake/app.json", live);
+    let error = "deployment/app runs image `app` of package `app`, which is not deployed yet";
+    let help = "help: run `cargo kdev up --package app` first, or `cargo kdev up --workspace`";
+    let ran = project.run(&["up", "--package", "api"]);
+    ran.code(90).stderr(&format!("error: {error}\n  {help}\n"));
+    // The fake never deploys it, so the second turn fails, too.
+    let ran = project.run(&["up", "--workspace"]);
+    let stderr = ran.code(90).err();
+    let (finished, failed) = (stderr.find("Finished app: "), stderr.find("Failed api: "));
+    assert!(finished.is_some() && finished < failed, "{stderr}");
+    assert_eq!(stderr.matches("Failed").count(), 1, "{stderr}");
+}
+
+#[test]
+fn images_are_removed_after_objects_of_all_packages() {
+    let project = workspace();
+    project.run(&["down", "--workspace", "--images"]).code(0);
+    let calls = project.calls();
+    let last = calls.rfind("get configmaps").or_else(|| calls.rfind("get configmap")).unwrap();
+    let first = calls.find("ssh ").unwrap();
+    assert!(last < first, "{calls}");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! `cargo kdev down`: deletes what `up` applied, including objects that are no longer in the
 //! manifests.
 
+use std::collections::BTreeSet;
+
 use kdev_core::kube::applyset::{Parent, Set};
 use kdev_core::kube::object::text;
 use kdev_core::kube::owner::{Origin, Owner};
@@ -17,7 +19,7 @@ use crate::commands::prune;
 use crate::commands::several;
 use crate::config::{Config, ConfigLayer};
 use crate::cx::Cx;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::project::{PackageSelection, Project, owner};
 
@@ -43,20 +45,32 @@ pub struct DownRequest {
 /// ConfigMap, which then lists only them. The images stay on the nodes without `images`.
 pub fn down(cx: &Cx, request: &DownRequest) -> Result<()> {
     let projects = Project::read_explicit(cx, &request.selection)?;
-    several::for_each(cx, &request.selection, &projects, |cx, selection, project| {
-        down_one(cx, &DownRequest { selection: selection.clone(), ..request.clone() }, project)
-    })
+    let mut deleted = BTreeSet::new();
+    let result = several::for_each(cx, &request.selection, &projects, |cx, _, project| {
+        let (config, cluster) = connect(cx, request, project)?;
+        delete_applied(cx, request, &config, &cluster)?;
+        deleted.insert(project.package.clone());
+        Ok(())
+    });
+    if !request.images || result.as_ref().is_err_and(Error::is_interrupt) {
+        return result;
+    }
+    // The pods of one package can run the image of another one.
+    let removed = several::for_each(cx, &request.selection, &projects, |cx, _, project| {
+        if !deleted.contains(&project.package) {
+            return Ok(());
+        }
+        let (config, cluster) = connect(cx, request, project)?;
+        prune::remove_all(cx, &cluster, &config)
+    });
+    several::join(result, removed)
 }
 
-fn down_one(cx: &Cx, request: &DownRequest, project: &Project) -> Result<()> {
+fn connect(cx: &Cx, request: &DownRequest, project: &Project) -> Result<(Config, Cluster)> {
     let config = Config::resolve_without_build(project, request.flags.clone())?;
     let kubeconfig = Kubeconfig::read(cx, &request.target)?;
     let cluster = Cluster::select(cx, kubeconfig, &request.target, &config)?;
-    delete_applied(cx, request, &config, &cluster)?;
-    if request.images {
-        prune::remove_all(cx, &cluster, &config)?;
-    }
-    Ok(())
+    Ok((config, cluster))
 }
 
 /// Deletes the objects, and the record of the apply set.

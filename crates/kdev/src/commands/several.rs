@@ -1,6 +1,6 @@
 //! Runs a command for each selected package.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::config::{Config, ConfigLayer, Error as ConfigError};
 use crate::cx::Cx;
@@ -74,15 +74,35 @@ pub(crate) fn for_each(
     projects: &[Project],
     mut run: impl FnMut(&Cx, &PackageSelection, &Project) -> Result<()>,
 ) -> Result<()> {
+    let run = |cx: &Cx, selection: &PackageSelection, project: &Project, _: &[&Project]| {
+        run(cx, selection, project)
+    };
+    for_each_in_turn(cx, selection, projects, run, |_, _| false)
+}
+
+/// Like [`for_each`], but `run` also gets the packages whose turn comes later. A package with an
+/// error that one of them can resolve has a second turn after all others.
+pub(crate) fn for_each_in_turn(
+    cx: &Cx,
+    selection: &PackageSelection,
+    projects: &[Project],
+    mut run: impl FnMut(&Cx, &PackageSelection, &Project, &[&Project]) -> Result<()>,
+    can_resolve: impl Fn(&Error, &[&Project]) -> bool,
+) -> Result<()> {
     if let [project] = projects {
-        return run(cx, selection, project);
+        return run(cx, selection, project, &[]);
     }
-    let mut failures = Vec::new();
-    for project in projects {
+    let (mut failures, mut deferred) = (Vec::new(), BTreeSet::new());
+    let mut queue: VecDeque<&Project> = projects.iter().collect();
+    while let Some(project) = queue.pop_front() {
         let package = project.package.clone();
         let cx = cx.for_service(&package);
-        match run(&cx, &selection.of_package(&package), project) {
+        let later = queue.make_contiguous();
+        match run(&cx, &selection.of_package(&package), project, later) {
             Err(error) if error.is_interrupt() => return Err(error),
+            Err(error) if can_resolve(&error, later) && deferred.insert(package.clone()) => {
+                queue.push_back(project);
+            }
             Err(error) => {
                 cx.emit(Event::Failed { message: error.to_string() });
                 failures.push(ServiceError { package, error });
@@ -91,4 +111,15 @@ pub(crate) fn for_each(
         }
     }
     if failures.is_empty() { Ok(()) } else { Err(Error::Services(failures)) }
+}
+
+/// Joins the results of two commands for the same packages.
+pub(crate) fn join(first: Result<()>, second: Result<()>) -> Result<()> {
+    match (first, second) {
+        (Err(Error::Services(mut failures)), Err(Error::Services(more))) => {
+            failures.extend(more);
+            Err(Error::Services(failures))
+        }
+        (first, second) => first.and(second),
+    }
 }

@@ -25,7 +25,7 @@ use crate::layers::LayerProvider;
 use crate::load;
 use crate::load::targets::{self, Targets};
 use crate::manifests::shared::{self, SharedPlan};
-use crate::manifests::{self, Manifest, RenderTarget};
+use crate::manifests::{self, Error as ManifestsError, Manifest, RenderTarget};
 use crate::node::transport::Transports;
 use crate::parallel::run_both;
 use crate::project::{PackageSelection, Project, owner};
@@ -62,12 +62,28 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
     let projects = Project::read_all(cx, &request.selection)?;
     several::check_images(&projects, &request.flags)?;
     several::check_cargo_flags(&projects, &request.flags)?;
-    several::for_each(cx, &request.selection, &projects, |cx, selection, project| {
-        up_one(cx, &UpRequest { selection: selection.clone(), ..request.clone() }, project)
-    })
+    let run = |cx: &Cx, selection: &PackageSelection, project: &Project, later: &[&Project]| {
+        let request = UpRequest { selection: selection.clone(), ..request.clone() };
+        // A dry run deploys none of them, but the real one would.
+        let is_pending =
+            |one: &&Project| cx.is_dry_run() || later.iter().any(|it| it.package == one.package);
+        let pending = projects.iter().filter(is_pending).map(|one| one.package.clone());
+        up_one(cx, &request, project, &pending.collect::<Vec<_>>())
+    };
+    several::for_each_in_turn(cx, &request.selection, &projects, run, waits_for_sibling)
 }
 
-fn up_one(cx: &Cx, request: &UpRequest, project: &Project) -> Result<()> {
+/// Returns whether a package can be deployed after one of these.
+fn waits_for_sibling(error: &Error, later: &[&Project]) -> bool {
+    match error {
+        Error::Manifests(ManifestsError::SiblingNotDeployed { package, is_mixed, .. }) => {
+            !is_mixed && later.iter().any(|project| project.package == *package)
+        }
+        _ => false,
+    }
+}
+
+fn up_one(cx: &Cx, request: &UpRequest, project: &Project, pending: &[String]) -> Result<()> {
     let start = Instant::now();
     let mut config = Config::resolve(project, request.flags.clone())?;
     let (store, cluster, owner) = connect(cx, &config, &request.target)?;
@@ -80,7 +96,7 @@ fn up_one(cx: &Cx, request: &UpRequest, project: &Project) -> Result<()> {
     let siblings = siblings::siblings(project, &config);
     let shared = shared::shared_workloads(&manifests, &objects, &config, &siblings);
     let plan = SharedPlan::fetch(cx, &cluster, &shared)?;
-    plan.note_left_out(cx);
+    plan.note_left_out(cx, pending);
     objects.retain(|object| !plan.is_left_out(object));
     let (all, namespaces) = cluster.nodes_and_namespaces(cx)?;
     check_namespaces(&cluster, namespaces.as_ref(), &objects)?;

@@ -218,7 +218,7 @@ impl Error {
                 "run `cargo kdev load {image}:TAG` with a build that Docker has, and set `image: {image}:TAG`"
             ),
             Self::SiblingNotDeployed { package, .. } => {
-                format!("run `cargo kdev up --package {package}` first")
+                format!("run `cargo kdev up --package {package}` first, or `cargo kdev up --workspace`")
             }
             Self::Render(folder, failure) => render_help(&folder.to_string_lossy(), failure),
             Self::Lookup { kubectl, source, .. } if source.stderr.contains(" is forbidden: ") => {

@@ -104,12 +104,16 @@ impl<'a> SharedPlan<'a> {
         foreign.any(|(shared, _)| is_same(shared, object))
     }
 
-    /// Reports the workloads that are not applied.
-    pub(crate) fn note_left_out(&self, cx: &Cx) {
+    /// Reports the workloads that are not applied, except for those of `pending` packages, which
+    /// this run deploys.
+    pub(crate) fn note_left_out(&self, cx: &Cx, pending: &[String]) {
         for (shared, _) in self.decisions.iter().filter(|(_, it)| *it == Decision::LeaveOut) {
             let SharedWorkload { package, workload, image, .. } = shared;
+            if pending.contains(package) {
+                continue;
+            }
             let text = format!(
-                "{} is not applied, because image `{}` of package `{package}` is not deployed yet; run `cargo kdev up --package {package}` to deploy it",
+                "{} is not applied, because image `{}` of package `{package}` is not deployed yet; run `cargo kdev up --package {package}` to deploy it, or `cargo kdev up --workspace` to deploy all services",
                 id(workload),
                 image.familiar()
             );
