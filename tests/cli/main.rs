@@ -50,5 +50,6 @@ mod status;
 mod terminal;
 mod tidy;
 mod up;
+mod watch;
 mod why;
 mod why_docs;

@@ -44,6 +44,7 @@ fn main() -> ExitCode {
         Command::Up(up) if up.inputs => {
             kdev::list_inputs(&cx, &up.into(), |report| ui.print_inputs(report))
         }
+        Command::Up(up) if up.watch => ui.end_logs(ui.watch(&cx, &up.into()), &mut code),
         Command::Up(up) => kdev::up(&cx, &up.into()),
         Command::Down(down) => kdev::down(&cx, &down.into()),
         Command::Load(load) => kdev::load(&cx, &load.into()),

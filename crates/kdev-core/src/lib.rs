@@ -11,3 +11,4 @@ pub mod rust_target;
 pub mod shell;
 pub mod shell_script;
 pub mod text;
+pub mod watch;

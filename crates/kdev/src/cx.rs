@@ -17,6 +17,7 @@ pub struct Cx<'a> {
     package: Option<String>,
     confirm: Option<&'a (dyn Fn(&str) -> bool + Sync)>,
     interrupt: Interrupt,
+    newer: NewerChanges,
     build_output: BuildOutput,
     dry_run: bool,
     cache_dir: Option<PathBuf>,
@@ -60,6 +61,22 @@ impl DockerSettings {
     }
 }
 
+/// Flags that a watch raises if an input changes during a cycle. Only two stages of `up` end early:
+/// a load or an apply that has begun is finished.
+#[derive(Clone, Debug)]
+pub(crate) struct NewerChanges {
+    /// Stops the build.
+    pub(crate) build: Interrupt,
+    /// Stops the wait for the rollout.
+    pub(crate) wait: Interrupt,
+}
+
+impl Default for NewerChanges {
+    fn default() -> Self {
+        Self { build: Interrupt::never(), wait: Interrupt::never() }
+    }
+}
+
 /// Where the output of `cargo build` and `docker build` goes while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BuildOutput {
@@ -77,6 +94,7 @@ impl<'a> Cx<'a> {
             package: None,
             confirm: None,
             interrupt: Interrupt::never(),
+            newer: NewerChanges::default(),
             build_output: BuildOutput::Events,
             dry_run: false,
             cache_dir: None,
@@ -165,8 +183,36 @@ impl<'a> Cx<'a> {
         Self { package: Some(package.to_owned()), ..self.clone() }
     }
 
+    /// Returns the same context with another function for the events.
+    pub(crate) fn with_events<'b>(&self, events: &'b (dyn Fn(Message) + Sync)) -> Cx<'b>
+    where
+        'a: 'b,
+    {
+        Cx { events, ..self.clone() }
+    }
+
+    /// Stops some stages when newer changes exist.
+    pub(crate) fn with_newer_changes(&self, newer: NewerChanges) -> Self {
+        Self { newer, ..self.clone() }
+    }
+
+    /// Returns the context of a build, which newer changes stop.
+    pub(crate) fn for_build(&self) -> Self {
+        Self { interrupt: self.interrupt.join(&self.newer.build), ..self.clone() }
+    }
+
+    /// Returns the context of the wait for a rollout, which newer changes stop.
+    pub(crate) fn for_wait(&self) -> Self {
+        Self { interrupt: self.interrupt.join(&self.newer.wait), ..self.clone() }
+    }
+
     pub(crate) fn emit(&self, event: Event) {
-        (self.events)(Message { event, package: self.package.clone() });
+        self.forward(Message { event, package: self.package.clone() });
+    }
+
+    /// Passes on an event of another context.
+    pub(crate) fn forward(&self, message: Message) {
+        (self.events)(message);
     }
 
     pub(crate) fn interrupt(&self) -> &Interrupt {
@@ -191,13 +237,13 @@ impl<'a> Cx<'a> {
 #[derive(Clone, Debug)]
 pub struct Interrupt {
     raised: Arc<AtomicBool>,
-    parent: Option<Arc<Interrupt>>,
+    parents: Arc<[Interrupt]>,
 }
 
 impl Interrupt {
     /// Creates a flag that only [`Interrupt::raise`] raises.
     pub fn never() -> Self {
-        Self { raised: Arc::new(AtomicBool::new(false)), parent: None }
+        Self::with_parents(&[])
     }
 
     /// Creates a flag that Ctrl-C, SIGTERM and SIGHUP raise. Call this once per process.
@@ -212,7 +258,16 @@ impl Interrupt {
     /// Creates a flag for a part of the run. Raising this flag raises the new one, but not
     /// the other way around.
     pub(crate) fn child(&self) -> Self {
-        Self { parent: Some(Arc::new(self.clone())), ..Self::never() }
+        Self::with_parents(std::slice::from_ref(self))
+    }
+
+    /// Creates a flag that each of the two flags raises, but not the other way around.
+    fn join(&self, other: &Self) -> Self {
+        Self::with_parents(&[self.clone(), other.clone()])
+    }
+
+    fn with_parents(parents: &[Self]) -> Self {
+        Self { raised: Arc::default(), parents: parents.into() }
     }
 
     /// Stops all runs that have this flag.
@@ -222,7 +277,6 @@ impl Interrupt {
 
     /// Returns whether the flag is raised.
     pub fn is_raised(&self) -> bool {
-        self.raised.load(Ordering::SeqCst)
-            || self.parent.as_ref().is_some_and(|parent| parent.is_raised())
+        self.raised.load(Ordering::SeqCst) || self.parents.iter().any(Self::is_raised)
     }
 }

@@ -10,7 +10,7 @@ use kdev_diagnosis::diagnosis::Diagnosis;
 use crate::exit_code::ExitCode;
 use crate::{
     apply, build, cluster, config, docker, facts, forward, init, layers, load, logs, manifests,
-    process, project, rollout, tools,
+    process, project, rollout, tools, watch,
 };
 
 /// The result of a command.
@@ -68,6 +68,9 @@ pub enum Error {
     /// No port could be forwarded.
     #[error(transparent)]
     Forward(forward::Error),
+    /// The package cannot be watched.
+    #[error(transparent)]
+    Watch(watch::Error),
     /// One of the above, with its root cause.
     #[error(transparent)]
     Diagnosed(Box<Diagnosed>),
@@ -155,6 +158,7 @@ from_stage!(rollout => Rollout: Cluster, Process);
 from_stage!(facts => Facts: Cluster, Process);
 from_stage!(logs => Logs: Cluster, Process);
 from_stage!(forward => Forward: Cluster, Process);
+from_stage!(watch => Watch: Process);
 
 impl Error {
     /// Returns whether the error was caused by an interrupt.
@@ -181,6 +185,7 @@ impl Error {
             Self::Facts(error) => error.help(),
             Self::Logs(error) => error.help(),
             Self::Forward(error) => error.help(),
+            Self::Watch(error) => error.help(),
             Self::Diagnosed(diagnosed) => diagnosed.diagnoses.first().map(|one| one.help.clone()),
             Self::Services(failures) => failures.first().and_then(|failure| failure.error.help()),
         }
@@ -208,6 +213,7 @@ impl Error {
             | Self::Init(_)
             | Self::Project(_)
             | Self::Config(_)
+            | Self::Watch(_)
             | Self::Layers(_)
             | Self::Manifests(_)
             | Self::Build(_)

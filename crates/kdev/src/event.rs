@@ -252,6 +252,32 @@ pub enum Event {
         /// The pod; `None` if connections wait because no pod is ready.
         pod: Option<String>,
     },
+    /// A watch starts a cycle.
+    CycleBegan {
+        /// The inputs that have changed; empty for the first cycle, or if an earlier one is
+        /// repeated.
+        changed: Vec<String>,
+        /// What the changes require: `cargo`, `docker`, `manifest`, or `config`.
+        classes: Vec<&'static str>,
+    },
+    /// A cycle of a watch has ended.
+    CycleEnded {
+        /// The result.
+        outcome: CycleOutcome,
+        /// How long the cycle took; in JSON in seconds.
+        #[serde(rename = "seconds", serialize_with = "as_seconds")]
+        duration: Duration,
+        /// How long its stages took; in JSON in seconds, by `cargo`, `image`, `load`, and `start`.
+        #[serde(serialize_with = "as_seconds_by_name")]
+        stages: Vec<(&'static str, Duration)>,
+    },
+    /// A watch waits for changes, or has noticed one during a cycle.
+    Watching {
+        /// The number of files whose changes start a cycle.
+        inputs: usize,
+        /// How often inputs have changed since the start of the cycle; 0 between two cycles.
+        newer: u32,
+    },
     /// A note that does not stop the command.
     Note {
         /// A sentence without a final period.
@@ -272,6 +298,21 @@ pub enum Event {
     },
 }
 
+/// The result of a cycle of a watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum CycleOutcome {
+    /// The new pods are ready.
+    Ready,
+    /// The cycle failed, and the reason has been printed.
+    Failed,
+    /// The cycle failed with the same error as the cycle before.
+    FailedAgain,
+    /// The cycle was stopped because an input has changed since its start.
+    Stopped,
+}
+
 /// The node and state of a pod.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -286,6 +327,14 @@ pub struct PodState {
 
 fn as_seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64((duration.as_secs_f64() * 1000.0).round() / 1000.0)
+}
+
+fn as_seconds_by_name<S: Serializer>(
+    times: &[(&'static str, Duration)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let seconds = |time: &Duration| (time.as_secs_f64() * 1000.0).round() / 1000.0;
+    serializer.collect_map(times.iter().map(|(name, time)| (name, seconds(time))))
 }
 
 #[cfg(test)]

@@ -44,6 +44,7 @@ mod project;
 mod prune;
 mod rollout;
 mod tools;
+mod watch;
 
 pub use apply::Error as ApplyError;
 pub use apply::server_side::ApplyOptions;
@@ -67,6 +68,7 @@ pub use commands::status::rows::StatusRow;
 pub use commands::status::{Status, StatusRequest, status};
 pub use commands::up::{UpRequest, up};
 pub use commands::values::{ValueKind, ValuesRequest, list_values};
+pub use commands::watch::watch;
 pub use commands::why::{WhyReport, WhyRequest, WorkloadReport, why};
 pub use config::Error as ConfigError;
 pub use config::{
@@ -76,7 +78,7 @@ pub use cx::{BuildOutput, Cx, DockerSettings, Interrupt};
 pub use details::Details;
 pub use docker::{DockerHost, Engine, Error as DockerError, run_namespace_helper};
 pub use error::{Diagnosed, Error, Result, ServiceError};
-pub use event::{Event, JSON_VERSION, Message, PodState};
+pub use event::{CycleOutcome, Event, JSON_VERSION, Message, PodState};
 pub use exit_code::ExitCode;
 pub use facts::Error as FactsError;
 pub use forward::{Error as ForwardError, InvalidSpec};
@@ -103,3 +105,4 @@ pub use process::{Error as ProcessError, Failure, FileError, Interrupted, Outcom
 pub use project::{Error as ProjectError, PackageSelection};
 pub use rollout::{Error as RolloutError, Failure as RolloutFailure};
 pub use tools::Error as ToolError;
+pub use watch::Error as WatchError;

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use indicatif::HumanBytes;
-use kdev::{Event, pluralize};
+use kdev::{CycleOutcome, Event, pluralize};
 
 use crate::ui::follow;
 use crate::ui::pruned::format_pruned;
 use crate::ui::rollout;
+use crate::ui::watch;
 
 pub(crate) const DONE: Style = AnsiColor::Green.on_default().bold();
 pub(crate) const NOTE: Style = AnsiColor::Cyan.on_default().bold();
@@ -70,6 +71,22 @@ impl Line {
             }
             Event::Forward { .. } => (NOTE, "Waiting", follow::format_forward(event)),
             Event::Address { .. } => (DONE, "Address", follow::format_address(event)),
+            Event::CycleBegan { changed, .. } if !changed.is_empty() => {
+                (NOTE, "Changed", watch::format_changed(changed))
+            }
+            Event::CycleEnded { outcome: CycleOutcome::Ready, duration, stages } => {
+                (DONE, "Ready", watch::format_times(*duration, stages))
+            }
+            Event::CycleEnded { outcome: CycleOutcome::Stopped, .. } => {
+                (NOTE, "Stopped", "because of newer changes".to_owned())
+            }
+            // The error of another failed cycle was already printed.
+            Event::CycleEnded { outcome: CycleOutcome::FailedAgain, .. } => {
+                (FAILED, "Failed", "with the same error as before".to_owned())
+            }
+            Event::Watching { inputs, newer } => {
+                (NOTE, "Watching", watch::format_watching(*inputs, *newer))
+            }
             Event::Finished { image, duration } => {
                 (DONE, "Finished", format!("{image} in {}", format_seconds(*duration)))
             }

@@ -8,6 +8,7 @@
 //! - `rollout.rs`: the progress of a workload
 //! - `service.rs`: the events of one of several services
 //! - `stdout.rs`: results on stdout
+//! - `watch.rs`: the lines of a watch
 //! - `wrap.rs`: wraps lines at the width of the terminal
 
 pub(crate) mod error;
@@ -18,6 +19,7 @@ mod pruned;
 pub(crate) mod rollout;
 mod service;
 pub(crate) mod stdout;
+mod watch;
 pub(crate) mod wrap;
 
 use std::collections::{BTreeMap, VecDeque};

@@ -17,4 +17,5 @@ mod several;
 pub(crate) mod status;
 pub(crate) mod up;
 pub(crate) mod values;
+pub(crate) mod watch;
 pub(crate) mod why;

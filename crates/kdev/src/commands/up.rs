@@ -148,7 +148,7 @@ fn up_one(cx: &Cx, request: &UpRequest, project: &Project, pending: &[String]) -
         return Ok(());
     };
     let rollout = Rollout {
-        cx,
+        cx: &cx.for_wait(),
         cluster,
         image: &image,
         loaded,

@@ -12,7 +12,6 @@ mod cargo;
 mod docker;
 mod manifests;
 mod settings;
-#[cfg_attr(not(test), expect(dead_code, reason = "for the watch"))]
 pub(crate) mod snapshot;
 mod tree;
 
@@ -59,7 +58,6 @@ pub(crate) enum LastBuild {
     #[default]
     Unknown,
     /// It failed, so its dependency files may lack a source.
-    #[expect(dead_code, reason = "for the watch")]
     Failed,
 }
 

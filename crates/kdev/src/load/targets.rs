@@ -119,7 +119,7 @@ pub(crate) fn build_and_load<'s, 'a, T: Send, E: From<Error> + std::error::Error
             let connected = connect_all(cx, to);
             connected.inspect_err(|_| building.raise())
         });
-        let image_source = match build(&build_cx) {
+        let image_source = match build(&build_cx.for_build()) {
             Ok(image_source) => image_source,
             // The build may have failed because it was aborted.
             Err(error) => match join_thread(connecting) {
@@ -127,6 +127,7 @@ pub(crate) fn build_and_load<'s, 'a, T: Send, E: From<Error> + std::error::Error
                 _ => return Err(error),
             },
         };
+        cx.for_build().check_interrupt().map_err(Error::from)?;
         let image = image_source.image();
         let provider = LayerProvider::new(cx, &image_source, image);
         thread::scope(|scope| {

@@ -1,0 +1,125 @@
+//! Runs one cycle, which a newer change may stop.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+use kdev_core::watch::stops::Stops;
+
+use crate::commands::up::{UpRequest, up};
+use crate::commands::watch::progress::Progress;
+use crate::cx::{Cx, Interrupt, NewerChanges};
+use crate::error::{Error, Result};
+use crate::event::{Event, Message};
+use crate::inputs::InputClass;
+use crate::parallel::join_thread;
+use crate::watch::changes::Changes;
+
+/// Why a cycle runs.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Trigger {
+    /// The packages that it deploys.
+    pub(super) packages: BTreeSet<String>,
+    /// The inputs that have changed.
+    pub(super) changed: BTreeSet<PathBuf>,
+    pub(super) classes: BTreeSet<InputClass>,
+}
+
+/// How a cycle has ended.
+pub(super) enum End {
+    Ready,
+    /// An input has changed since its start.
+    Stopped,
+    /// With an error that a change of an input can fix.
+    Failed(Error),
+    /// With another error.
+    Unavailable(Error),
+}
+
+impl Trigger {
+    /// Returns the changes since the start of the last cycle, if there are any.
+    pub(super) fn find(changes: &Changes) -> Option<Self> {
+        let mut trigger = Self::default();
+        for service in &changes.services {
+            for change in service.changes(|path| changes.own_writes.is_left_out(path)) {
+                trigger.packages.insert(service.project.package.clone());
+                trigger.changed.insert(change.path);
+                trigger.classes.extend(change.classes);
+            }
+        }
+        (!trigger.changed.is_empty()).then_some(trigger)
+    }
+
+    pub(super) fn event(&self, display: impl Fn(&PathBuf) -> String) -> Event {
+        let changed = self.changed.iter().map(display).collect();
+        Event::CycleBegan {
+            changed,
+            classes: self.classes.iter().map(|one| one.as_str()).collect(),
+        }
+    }
+}
+
+/// Deploys packages, and notices newer changes during that.
+pub(super) fn run(
+    cx: &Cx,
+    request: &UpRequest,
+    packages: &BTreeSet<String>,
+    changes: &mut Changes,
+    stops: &mut Stops,
+) -> (Result<()>, Progress) {
+    let progress = Mutex::new(Progress::default());
+    let started = changes.elapsed();
+    let clock = Instant::now();
+    let on_event = |message: Message| {
+        let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_passed_on = progress.record(&message.event, clock.elapsed());
+        drop(progress);
+        if is_passed_on {
+            cx.forward(message);
+        }
+    };
+    for service in &mut changes.services {
+        service.begin_cycle();
+    }
+    let request = select(request, packages, changes);
+    let (newer, done) = (NewerChanges::default(), cx.interrupt().child());
+    let cycle_cx = cx.with_events(&on_event).with_newer_changes(newer.clone());
+    stops.begin(started);
+    let result = thread::scope(|scope| {
+        let noticing = scope.spawn(|| notice(cx, changes, &done, &newer, stops));
+        let result = up(&cycle_cx, &request);
+        done.raise();
+        join_thread(noticing);
+        result
+    });
+    (result, progress.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Stops the cycle when an input has changed since its start.
+fn notice(cx: &Cx, changes: &mut Changes, done: &Interrupt, newer: &NewerChanges, stops: &Stops) {
+    let mut count = 0;
+    while changes.wait(cx, done, None) {
+        if Trigger::find(changes).is_none() {
+            continue;
+        }
+        count += 1;
+        cx.emit(Event::Watching { inputs: changes.count_inputs(), newer: count });
+        newer.wait.raise();
+        if stops.is_allowed(changes.elapsed()) {
+            newer.build.raise();
+        }
+    }
+}
+
+/// Returns the request for some of the selected packages.
+fn select(request: &UpRequest, packages: &BTreeSet<String>, changes: &Changes) -> UpRequest {
+    let mut request = request.clone();
+    if changes.services.iter().any(|service| !packages.contains(&service.project.package)) {
+        request.selection.packages = packages.iter().cloned().collect();
+        request.selection.workspace = false;
+        request.selection.exclude.clear();
+    }
+    request
+}

@@ -1,0 +1,235 @@
+//! `cargo kdev up --watch`: deploys again after each change of an input.
+//!
+//! - `cycle.rs`: runs one cycle, which a newer change may stop
+//! - `failure.rs`: which errors a change of a file can fix
+//! - `progress.rs`: the events of a cycle, and the times of its stages
+//! - `services.rs`: the selected packages and their inputs
+
+mod cycle;
+mod failure;
+mod progress;
+mod services;
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use kdev_core::watch::retry::Retry;
+use kdev_core::watch::stops::Stops;
+
+use crate::commands::live_pods;
+use crate::commands::up::UpRequest;
+use crate::commands::watch::cycle::{End, Trigger};
+use crate::commands::watch::progress::Progress;
+use crate::commands::watch::services::Services;
+use crate::cx::Cx;
+use crate::error::{Error, Result};
+use crate::event::{CycleOutcome, Event};
+use crate::inputs::{InputClass, LastBuild};
+use crate::process;
+use crate::watch::changes::Changes;
+use crate::watch::service::Service;
+
+/// Deploys the selected packages, and again after each change of an input, until the run is
+/// interrupted. `show_error` prints the error of a cycle after which the watch continues.
+///
+/// An error that no change of a file can fix ends the watch if it occurs in the first cycle. Later,
+/// the cycle is repeated.
+pub fn watch(cx: &Cx, request: &UpRequest, show_error: impl Fn(&Error)) -> Result<()> {
+    let mut request = request.clone();
+    request.apply_options.restart = true;
+    let mut services = Services::default();
+    let found = services.read(cx, &request)?;
+    let changes = Changes::new(cx, &request.target, found);
+    let packages = changes.services.iter().map(|service| service.project.package.clone());
+    let mut trigger = Trigger { packages: packages.collect(), ..Trigger::default() };
+    let mut watch = Watch {
+        cx,
+        request,
+        services,
+        changes,
+        stops: Stops::default(),
+        retry: Retry::default(),
+        last_error: None,
+        pending: BTreeSet::new(),
+        are_settings_outdated: false,
+        is_first: true,
+        has_applied: false,
+        show_error: &show_error,
+    };
+    loop {
+        let next = watch.run(&trigger).and_then(|end| watch.wait(&trigger, &end));
+        trigger = next.inspect_err(|error| watch.note_end(error))?;
+    }
+}
+
+/// A running watch.
+struct Watch<'a> {
+    cx: &'a Cx<'a>,
+    request: UpRequest,
+    services: Services,
+    changes: Changes,
+    stops: Stops,
+    retry: Retry,
+    /// The text of the error of the last cycle.
+    last_error: Option<String>,
+    /// The packages whose last cycle did not run to its end.
+    pending: BTreeSet<String>,
+    are_settings_outdated: bool,
+    is_first: bool,
+    has_applied: bool,
+    show_error: &'a dyn Fn(&Error),
+}
+
+impl Watch<'_> {
+    /// Runs a cycle. Returns how it has ended, unless the watch ends.
+    fn run(&mut self, trigger: &Trigger) -> Result<End> {
+        let started = Instant::now();
+        self.cx.emit(trigger.event(|path| self.services.display(path)));
+        let (result, progress) = self.deploy(trigger);
+        self.has_applied |= progress.has_applied;
+        let end = match result {
+            Ok(()) => End::Ready,
+            Err(error) if error.is_interrupt() && self.cx.interrupt().is_raised() => {
+                return Err(error);
+            }
+            Err(error) if error.is_interrupt() => End::Stopped,
+            Err(error) if failure::is_fixed_by_change(&error) => End::Failed(error),
+            Err(error) if self.is_first => return Err(error),
+            Err(error) => End::Unavailable(error),
+        };
+        self.is_first = false;
+        self.record(trigger, &end, progress.has_applied);
+        let (outcome, duration) = (self.report(&end), started.elapsed());
+        let stages = progress.stages.totals();
+        self.cx.emit(Event::CycleEnded { outcome, duration, stages });
+        Ok(end)
+    }
+
+    fn deploy(&mut self, trigger: &Trigger) -> (Result<()>, Progress) {
+        self.are_settings_outdated |= trigger.classes.contains(&InputClass::Config);
+        if self.are_settings_outdated
+            && let Err(error) = self.services.read_again(self.cx, &self.request, &mut self.changes)
+        {
+            self.changes.services.iter_mut().for_each(Service::begin_cycle);
+            return (Err(error), Progress::default());
+        }
+        self.are_settings_outdated = false;
+        let (packages, stops) = (&trigger.packages, &mut self.stops);
+        cycle::run(self.cx, &self.request, packages, &mut self.changes, stops)
+    }
+
+    /// Records the result for the next cycles.
+    fn record(&mut self, trigger: &Trigger, end: &End, has_applied: bool) {
+        if matches!(end, End::Stopped) && !has_applied {
+            self.stops.record();
+        } else {
+            self.stops.reset();
+        }
+        let is_done = match end {
+            End::Ready => true,
+            End::Failed(_) => !self.are_settings_outdated,
+            End::Stopped | End::Unavailable(_) => false,
+        };
+        for package in &trigger.packages {
+            if is_done {
+                self.pending.remove(package);
+            } else {
+                self.pending.insert(package.clone());
+            }
+        }
+        let has_failed = matches!(end, End::Failed(Error::Build(_) | Error::Services(_)));
+        for service in &mut self.changes.services {
+            if trigger.packages.contains(&service.project.package) {
+                service.last_build =
+                    if has_failed { LastBuild::Failed } else { LastBuild::Unknown };
+            }
+        }
+    }
+
+    /// Prints the error of a cycle, unless it is that of the cycle before.
+    fn report(&mut self, end: &End) -> CycleOutcome {
+        let error = match end {
+            End::Stopped => return CycleOutcome::Stopped,
+            End::Ready => {
+                self.last_error = None;
+                return CycleOutcome::Ready;
+            }
+            End::Failed(error) | End::Unavailable(error) => error,
+        };
+        let text = failure::full_text(error);
+        if self.last_error.as_ref() == Some(&text) {
+            return CycleOutcome::FailedAgain;
+        }
+        (self.show_error)(error);
+        self.last_error = Some(text);
+        CycleOutcome::Failed
+    }
+
+    /// Waits until a cycle must run.
+    fn wait(&mut self, last: &Trigger, end: &End) -> Result<Trigger> {
+        let deadline = if let End::Unavailable(_) = end {
+            Some(Instant::now() + self.retry.fail())
+        } else {
+            self.retry.reset();
+            None
+        };
+        // The build may have changed the inputs, and their files.
+        self.changes.compare(self.cx);
+        self.leave_out_own_writes(last);
+        if let Some(trigger) = self.next_trigger(matches!(end, End::Stopped)) {
+            return Ok(trigger);
+        }
+        let inputs = self.changes.count_inputs();
+        self.cx.emit(Event::Watching { inputs, newer: 0 });
+        loop {
+            let interrupt = self.cx.interrupt();
+            self.changes.wait(self.cx, interrupt, deadline);
+            if interrupt.is_raised() {
+                return Err(process::Error::Interrupted(process::Interrupted).into());
+            }
+            let is_over = deadline.is_some_and(|deadline| deadline <= Instant::now());
+            if let Some(trigger) = self.next_trigger(is_over) {
+                if !trigger.changed.is_empty() {
+                    self.changes.own_writes.reset();
+                }
+                return Ok(trigger);
+            }
+        }
+    }
+
+    /// Reports after an interrupt that nothing was deleted.
+    fn note_end(&self, error: &Error) {
+        if !error.is_interrupt() || !self.has_applied {
+            return;
+        }
+        let UpRequest { selection, target, flags, .. } = &self.request;
+        let flags = live_pods::repeatable_flags(selection, target, flags);
+        let text = format!("the pods keep running; run `cargo kdev down{flags}` to delete them");
+        self.cx.emit(Event::Note { text });
+    }
+
+    /// Leaves out files that each build writes.
+    fn leave_out_own_writes(&mut self, last: &Trigger) {
+        let changed = self.changes.services.iter().flat_map(|service| service.changes(|_| false));
+        let changed = changed.map(|change| change.path).collect();
+        for path in self.changes.own_writes.filter(&last.changed, changed) {
+            let path = self.services.display(&path);
+            let text = format!(
+                "each build writes `{path}`, so its changes are ignored until another file changes; write it to `OUT_DIR` instead"
+            );
+            self.cx.emit(Event::Note { text });
+        }
+    }
+
+    /// Returns why a cycle must run: because of changes since the start of the last one, or because
+    /// packages are pending.
+    fn next_trigger(&self, is_pending_due: bool) -> Option<Trigger> {
+        let changed = Trigger::find(&self.changes);
+        if changed.is_none() && !is_pending_due {
+            return None;
+        }
+        let mut trigger = changed.unwrap_or_default();
+        trigger.packages.extend(self.pending.iter().cloned());
+        Some(trigger)
+    }
+}

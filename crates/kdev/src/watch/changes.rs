@@ -1,0 +1,134 @@
+//! Waits until inputs have changed.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use kdev_core::watch::own_writes::OwnWrites;
+use kdev_core::watch::quiet::Quiet;
+
+use crate::cluster::kubeconfig::ClusterTarget;
+use crate::cx::{Cx, Interrupt};
+use crate::event::Event;
+use crate::watch::events::FileEvents;
+use crate::watch::service::Service;
+
+/// How often the inputs are compared without an event: there are no events on some file systems,
+/// and while the machine sleeps.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(2);
+/// A comparison of many inputs is less frequent, so that it uses at most 1 % of a processor.
+const SWEEP_FACTOR: u32 = 100;
+/// How often an interrupt is noticed.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// The watched packages.
+pub(crate) struct Changes {
+    pub(crate) services: Vec<Service>,
+    pub(crate) own_writes: OwnWrites,
+    target: ClusterTarget,
+    events: FileEvents,
+    quiet: Quiet,
+    started: Instant,
+    next_sweep: Instant,
+    noted: BTreeSet<String>,
+}
+
+impl Changes {
+    pub(crate) fn new(cx: &Cx, target: &ClusterTarget, services: Vec<Service>) -> Self {
+        let now = Instant::now();
+        let mut changes = Self {
+            services,
+            own_writes: OwnWrites::default(),
+            target: target.clone(),
+            events: FileEvents::new(),
+            quiet: Quiet::default(),
+            started: now,
+            next_sweep: now,
+            noted: BTreeSet::new(),
+        };
+        changes.watch_folders(cx);
+        changes
+    }
+
+    /// Replaces the packages, because the settings have changed.
+    pub(crate) fn replace_services(&mut self, cx: &Cx, services: Vec<Service>) {
+        self.services = services;
+        self.watch_folders(cx);
+    }
+
+    /// Returns the time since the start of the watch.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Returns the number of input files.
+    pub(crate) fn count_inputs(&self) -> usize {
+        let files: BTreeSet<&PathBuf> =
+            self.services.iter().flat_map(|service| service.inputs.files.keys()).collect();
+        files.len()
+    }
+
+    /// Waits until an input has changed since the last comparison, or until the interrupt or the
+    /// deadline. Returns whether one has changed.
+    pub(crate) fn wait(
+        &mut self,
+        cx: &Cx,
+        interrupt: &Interrupt,
+        deadline: Option<Instant>,
+    ) -> bool {
+        loop {
+            let now = Instant::now();
+            if interrupt.is_raised() || deadline.is_some_and(|deadline| deadline <= now) {
+                return false;
+            }
+            if now >= self.next_sweep {
+                if self.services.iter().any(Service::may_be_outdated) {
+                    self.quiet.record(self.elapsed());
+                }
+                self.next_sweep = now + (now.elapsed() * SWEEP_FACTOR).max(SWEEP_INTERVAL);
+            }
+            let is_git_running = self.is_git_running();
+            let remaining = self.quiet.remaining(self.elapsed(), is_git_running);
+            if remaining == Some(Duration::ZERO) {
+                self.quiet = Quiet::default();
+                if self.services.iter().any(Service::may_be_outdated) && self.compare(cx) {
+                    return true;
+                }
+                continue;
+            }
+            let until_sweep = self.next_sweep.saturating_duration_since(now);
+            let limit = remaining.unwrap_or(POLL_INTERVAL).min(until_sweep).min(POLL_INTERVAL);
+            if self.events.wait(limit) {
+                self.quiet.record(self.elapsed());
+            }
+        }
+    }
+
+    /// Compares the inputs. Returns whether one has changed since the last comparison.
+    pub(crate) fn compare(&mut self, cx: &Cx) -> bool {
+        let mut has_changed = false;
+        for service in &mut self.services {
+            has_changed |= service.compare(cx, &self.target);
+        }
+        self.watch_folders(cx);
+        has_changed
+    }
+
+    fn watch_folders(&mut self, cx: &Cx) {
+        let folders = self.services.iter().flat_map(Service::folders).cloned().collect();
+        self.events.watch(&folders);
+        let notes = self.services.iter().flat_map(|service| service.inputs.notes.clone());
+        let notes: Vec<String> = notes.chain(self.events.take_problem()).collect();
+        for text in notes {
+            if self.noted.insert(text.clone()) {
+                cx.emit(Event::Note { text });
+            }
+        }
+    }
+
+    /// Returns whether a Git command is changing files.
+    fn is_git_running(&self) -> bool {
+        let has_lock = |dir: &Path| dir.join(".git/index.lock").exists();
+        self.services.iter().any(|service| service.config.dir.ancestors().any(has_lock))
+    }
+}

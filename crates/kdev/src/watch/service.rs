@@ -1,0 +1,73 @@
+//! A package that is watched.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use crate::cluster::kubeconfig::ClusterTarget;
+use crate::config::Config;
+use crate::cx::Cx;
+use crate::inputs::snapshot::{Change, Snapshot};
+use crate::inputs::{Inputs, LastBuild};
+use crate::project::Project;
+
+/// A package with its inputs.
+pub(crate) struct Service {
+    pub(crate) project: Project,
+    pub(crate) config: Config,
+    pub(crate) inputs: Inputs,
+    pub(crate) last_build: LastBuild,
+    /// The inputs at the start of the last cycle.
+    deployed: Snapshot,
+    /// The inputs when they were last compared.
+    seen: Snapshot,
+}
+
+impl Service {
+    /// Finds the inputs. If the package was watched before with other settings, changes since
+    /// then are found.
+    pub(crate) fn new(
+        cx: &Cx,
+        project: Project,
+        config: Config,
+        target: &ClusterTarget,
+        earlier: Option<Self>,
+    ) -> Self {
+        let last_build = earlier.as_ref().map(|earlier| earlier.last_build).unwrap_or_default();
+        let inputs = Inputs::find(cx, &project, &config, target, last_build);
+        let seen = Snapshot::take(&inputs, earlier.as_ref().map(|earlier| &earlier.seen));
+        let deployed = earlier.map_or_else(|| seen.clone(), |earlier| earlier.deployed);
+        Self { project, config, inputs, last_build, deployed, seen }
+    }
+
+    /// Returns whether an input may have changed since the last comparison.
+    pub(crate) fn may_be_outdated(&self) -> bool {
+        self.seen.may_be_outdated()
+    }
+
+    /// Finds and compares the inputs again. Returns whether one has changed since the last
+    /// comparison.
+    pub(crate) fn compare(&mut self, cx: &Cx, target: &ClusterTarget) -> bool {
+        self.inputs = Inputs::find(cx, &self.project, &self.config, target, self.last_build);
+        let seen = Snapshot::take(&self.inputs, Some(&self.seen));
+        let has_changed = !Snapshot::changes(&self.seen, &seen).is_empty();
+        self.seen = seen;
+        has_changed
+    }
+
+    /// Returns the inputs that have changed since the start of the last cycle, without those that
+    /// the build writes.
+    pub(crate) fn changes(&self, is_left_out: impl Fn(&PathBuf) -> bool) -> Vec<Change> {
+        let mut changes = Snapshot::changes(&self.deployed, &self.seen);
+        changes.retain(|change| !is_left_out(&change.path));
+        changes
+    }
+
+    /// Starts a cycle with the inputs as they were last compared.
+    pub(crate) fn begin_cycle(&mut self) {
+        self.deployed = self.seen.clone();
+    }
+
+    pub(crate) fn folders(&self) -> &BTreeSet<PathBuf> {
+        &self.inputs.folders
+    }
+}

@@ -1,0 +1,246 @@
+//! `up --watch`: a change of an input starts a cycle, and failures do not end the watch.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::Child;
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::project::Project;
+
+/// A running watch. It is killed at the end of the test.
+struct Watch {
+    child: Child,
+    lines: Receiver<String>,
+    seen: Vec<String>,
+}
+
+impl Watch {
+    /// Starts the watch, and waits until it has deployed.
+    fn start(project: &Project, args: &[&str]) -> Self {
+        let mut watch = Self::start_only(project, args);
+        watch.wait_for("Watching");
+        watch
+    }
+
+    fn start_only(project: &Project, args: &[&str]) -> Self {
+        // The fakes and kdev write into the project.
+        project.write(".dockerignore", "fake\nbin\ntools\ntarget\n.*\n");
+        let mut child = project.start(&[&["up", "--watch"], args].concat());
+        let (send, lines) = mpsc::channel();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                let _ = send.send(line);
+            }
+        });
+        Self { child, lines, seen: Vec::new() }
+    }
+
+    /// Waits for a line with this text. Returns the lines since the last call.
+    #[track_caller]
+    fn wait_for(&mut self, text: &str) -> Vec<String> {
+        let mut new = Vec::new();
+        loop {
+            let Ok(line) = self.lines.recv_timeout(Duration::from_secs(20)) else {
+                panic!("never saw `{text}`:\n{}\n{}", self.seen.join("\n"), new.join("\n"));
+            };
+            new.push(line.clone());
+            if line.contains(text) {
+                self.seen.extend(new.iter().cloned());
+                return new;
+            }
+        }
+    }
+
+    /// Waits for the end of the process. Returns its exit code and its last lines.
+    #[track_caller]
+    fn end(mut self) -> (Option<i32>, String) {
+        let code = self.child.wait().unwrap().code();
+        (code, self.lines.iter().collect::<Vec<_>>().join("\n"))
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Saves a file as most editors do: writes another one, and renames it.
+fn save(project: &Project, name: &str, text: &str) {
+    project.write("fake/saved", text);
+    fs::rename(project.path("fake/saved"), project.path(name)).unwrap();
+}
+
+fn count_builds(project: &Project) -> usize {
+    project.calls().matches("docker build ").count()
+}
+
+/// Returns the line of the files that have started the cycle.
+fn changed(lines: &[String]) -> &str {
+    let line = lines.iter().find(|line| line.contains("Changed")).unwrap();
+    line.trim()
+}
+
+#[test]
+fn save_deploys_again() {
+    let project = Project::new();
+    let mut watch = Watch::start(&project, &[]);
+    let first = watch.seen.join("\n");
+    assert!(first.contains("  Ready in ") && !first.contains("Changed"), "{first}");
+    for text in ["fn main() { }\n", "fn main() {  }\n"] {
+        save(&project, "src/main.rs", text);
+        assert_eq!(changed(&watch.wait_for("Watching")), "Changed src/main.rs");
+    }
+    save(&project, "src/new.rs", "");
+    assert_eq!(changed(&watch.wait_for("Watching")), "Changed src/new.rs");
+    assert_eq!(count_builds(&project), 4);
+}
+
+#[test]
+fn same_bytes_start_no_process() {
+    let project = Project::new();
+    let mut watch = Watch::start(&project, &[]);
+    let before = project.calls();
+    save(&project, "src/main.rs", "fn main() {}\n");
+    save(&project, "Dockerfile", "FROM scratch\n");
+    thread::sleep(Duration::from_millis(200));
+    assert_eq!(project.calls(), before);
+    save(&project, "src/main.rs", "fn main() { }\n");
+    assert_eq!(changed(&watch.wait_for("Watching")), "Changed src/main.rs");
+}
+
+#[test]
+fn manifest_that_matches_glob_later_is_applied() {
+    let project = Project::new();
+    let mut watch = Watch::start(&project, &[]);
+    project.write("k8s/more.yaml", "kind: ConfigMap\napiVersion: v1\nmetadata: {name: more}\n");
+    watch.wait_for("Watching");
+    assert!(project.applied().unwrap().contains("name: more"));
+}
+
+#[test]
+fn failed_build_keeps_watching() {
+    let project = Project::new();
+    project.write("fake/build-fails", "");
+    let mut watch = Watch::start(&project, &[]);
+    let output = watch.seen.join("\n");
+    assert!(output.contains("non-zero code: 7") && output.contains("error: failed"), "{output}");
+    assert_eq!(project.applied(), None);
+    save(&project, "src/main.rs", "fn main() { }\n");
+    let again = watch.wait_for("Watching").join("\n");
+    assert!(again.contains("Failed with the same error as before"), "{again}");
+    assert!(!again.contains("error:"), "{again}");
+    project.remove("fake/build-fails");
+    save(&project, "src/main.rs", "fn main() {  }\n");
+    watch.wait_for("Ready in ");
+    assert!(project.applied().is_some());
+}
+
+#[test]
+fn invalid_settings_keep_watching() {
+    let project = Project::new();
+    let mut watch = Watch::start(&project, &[]);
+    let valid = fs::read_to_string(project.path("Cargo.toml")).unwrap();
+    project.write("Cargo.toml", &format!("{valid}[package.metadata.kdev]\nnosuch = 1\n"));
+    let output = watch.wait_for("Watching").join("\n");
+    assert!(output.contains("nosuch") && !output.contains("Ready"), "{output}");
+    let settings = "[package.metadata.kdev]\nmanifests = [\"k8s/app.yaml\"]\ntimeout = 9\n";
+    project.write("Cargo.toml", &format!("{valid}{settings}"));
+    watch.wait_for("Ready in ");
+}
+
+#[test]
+fn save_during_build_starts_it_again() {
+    let project = Project::new();
+    project.write("fake/build-hangs", "");
+    let mut watch = Watch::start_only(&project, &[]);
+    watch.wait_for("Step 1/1");
+    project.remove("fake/build-hangs");
+    save(&project, "src/main.rs", "fn main() { }\n");
+    let lines = watch.wait_for("Ready in ").join("\n");
+    assert!(lines.contains("Stopped because of newer changes"), "{lines}");
+    assert!(lines.contains("1 newer change\n"), "{lines}");
+    assert!(lines.contains("Changed src/main.rs"), "{lines}");
+    assert_eq!(count_builds(&project), 2);
+}
+
+#[test]
+fn save_during_rollout_leaves_wait() {
+    let project = Project::new();
+    let ready = fs::read_to_string(project.path("fake/deployment.json")).unwrap();
+    project.remove_pods();
+    let mut watch = Watch::start_only(&project, &[]);
+    watch.wait_for("Waiting");
+    project.write("fake/deployment.json", &ready);
+    save(&project, "src/main.rs", "fn main() { }\n");
+    watch.wait_for("Ready in ");
+    assert_eq!(count_builds(&project), 2);
+}
+
+#[test]
+fn interrupt_leaves_pods_running() {
+    let project = Project::new();
+    let watch = Watch::start(&project, &["--context", "kind-test"]);
+    watch.signal(Signal::SIGINT);
+    let (code, output) = watch.end();
+    assert_eq!(code, Some(130));
+    let note = "        Note the pods keep running; run `cargo kdev down --context kind-test` to delete them";
+    assert_eq!(output, note);
+    project.write("fake/members", "");
+    project.run(&["down", "--context", "kind-test"]).code(0);
+}
+
+#[test]
+fn interrupt_during_first_build_ends_watch() {
+    let project = Project::new();
+    project.write("fake/build-hangs", "");
+    let mut watch = Watch::start_only(&project, &[]);
+    watch.wait_for("Step 1/1");
+    watch.signal(Signal::SIGINT);
+    let (code, output) = watch.end();
+    assert_eq!((code, output.contains("Note")), (Some(130), false), "{output}");
+}
+
+#[test]
+fn unreachable_docker_ends_only_first_cycle() {
+    let project = Project::new();
+    let down = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?";
+    project.write("fake/docker-down", down);
+    let (code, output) = Watch::start_only(&project, &[]).end();
+    assert_eq!(code, Some(91), "{output}");
+    project.remove("fake/docker-down");
+    let mut watch = Watch::start(&project, &[]);
+    project.write("fake/docker-down", down);
+    save(&project, "src/main.rs", "fn main() { }\n");
+    watch.wait_for("error: ");
+    // The second attempt.
+    let lines = watch.wait_for("Failed with the same error as before");
+    assert!(!lines.join("\n").contains("error: "), "{lines:?}");
+    project.remove("fake/docker-down");
+    watch.wait_for("Ready in ");
+}
+
+#[test]
+fn second_watch_is_rejected() {
+    let project = Project::new();
+    let watch = Watch::start(&project, &[]);
+    let id = watch.child.id();
+    project.run(&["up", "--watch"]).code(90).error(&format!(
+        "error: another `cargo kdev up --watch` already watches package `app` (process {id})\n  help: end the other one with Ctrl-C or `kill {id}`\n"
+    ));
+    // The advice.
+    watch.signal(Signal::SIGTERM);
+    watch.end();
+    drop(Watch::start(&project, &[]));
+}
