@@ -56,6 +56,7 @@ mod undo;
 #[path = "../../crates/kdev-manifest/tests/corpus/variants.rs"]
 #[expect(dead_code, reason = "only the tests of the corpus use everything")]
 mod variants;
+mod watch;
 mod webhook;
 mod why;
 mod workload_kinds;
