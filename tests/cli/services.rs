@@ -6,7 +6,7 @@ use crate::project::Project;
 
 /// A workspace with the services `api`, `app`, and `web`, and a library. Only `app` has a
 /// manifest.
-fn workspace() -> Project {
+pub(crate) fn workspace() -> Project {
     let project = Project::new();
     project.write("Cargo.toml", "[workspace]\nmembers = [\"*p*\", \"lib\"]\nexclude = [\"k8s\"]\n");
     for name in ["api", "app", "webapp", "lib"] {

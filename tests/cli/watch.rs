@@ -10,7 +10,9 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::json_schema;
 use crate::project::Project;
+use crate::services::workspace;
 
 /// A running watch. It is killed at the end of the test.
 struct Watch {
@@ -243,4 +245,59 @@ fn second_watch_is_rejected() {
     watch.signal(Signal::SIGTERM);
     watch.end();
     drop(Watch::start(&project, &[]));
+}
+
+#[test]
+fn only_services_with_changes_are_deployed() {
+    let project = workspace();
+    // `api` has no manifest, so its part of the first cycle fails.
+    let mut watch = Watch::start(&project, &["-p", "api", "-p", "app"]);
+    assert!(watch.seen.join("\n").contains("error: api: no manifest matches"));
+    save(&project, "app/src/main.rs", "fn main() { }\n");
+    let lines = watch.wait_for("Watching").join("\n");
+    assert!(lines.contains("Changed app/src/main.rs\n"), "{lines}");
+    assert!(lines.contains("  Ready in ") && !lines.contains("api"), "{lines}");
+}
+
+#[test]
+fn file_that_each_build_writes_is_left_out() {
+    let project = Project::new();
+    let docker = fs::read_link(project.path("bin/docker")).unwrap();
+    let generate = r#"[ "$1" != build ] || date +%s%N >"$HOME/src/generated.rs""#;
+    project.script("docker", &format!("{generate}\nexec {} \"$@\"", docker.display()));
+    let mut watch = Watch::start_only(&project, &[]);
+    watch.wait_for("each build writes `src/generated.rs`, so its changes are ignored");
+    watch.wait_for("Watching");
+    let before = count_builds(&project);
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!(count_builds(&project), before);
+    save(&project, "src/main.rs", "fn main() { }\n");
+    watch.wait_for("Changed src/main.rs");
+}
+
+#[test]
+fn cycles_are_json_messages() {
+    let project = Project::new();
+    project.write(".dockerignore", "fake\nbin\ntools\ntarget\n.*\n");
+    let child = project.start(&["up", "--watch", "--message-format", "json"]);
+    // Kills the child, also if the test fails.
+    let mut watch = Watch { child, lines: mpsc::channel().1, seen: Vec::new() };
+    let mut lines =
+        BufReader::new(watch.child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let mut read_cycle = || {
+        let mut cycle = String::new();
+        while !cycle.contains(r#""reason":"watching""#) {
+            cycle += &lines.next().unwrap();
+            cycle.push('\n');
+        }
+        json_schema::check_lines(&cycle);
+        cycle
+    };
+    let first = read_cycle();
+    assert!(first.contains(r#""reason":"cycle-began","changed":[],"classes":[]}"#), "{first}");
+    save(&project, "src/main.rs", "fn main() { }\n");
+    let second = read_cycle();
+    let began = r#""reason":"cycle-began","changed":["src/main.rs"],"classes":["docker"]}"#;
+    assert!(second.contains(began), "{second}");
+    assert!(second.contains(r#""reason":"cycle-ended","outcome":"ready","seconds":"#), "{second}");
 }
