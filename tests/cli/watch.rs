@@ -61,7 +61,7 @@ impl Watch {
 
     /// Waits for the end of the process. Returns its exit code and its last lines.
     #[track_caller]
-    fn end(mut self) -> (Option<i32>, String) {
+    fn end(&mut self) -> (Option<i32>, String) {
         let code = self.child.wait().unwrap().code();
         (code, self.lines.iter().collect::<Vec<_>>().join("\n"))
     }
@@ -193,7 +193,7 @@ fn save_during_rollout_leaves_wait() {
 #[test]
 fn interrupt_leaves_pods_running() {
     let project = Project::new();
-    let watch = Watch::start(&project, &["--context", "kind-test"]);
+    let mut watch = Watch::start(&project, &["--context", "kind-test"]);
     watch.signal(Signal::SIGINT);
     let (code, output) = watch.end();
     assert_eq!(code, Some(130));
@@ -236,7 +236,7 @@ fn unreachable_docker_ends_only_first_cycle() {
 #[test]
 fn second_watch_is_rejected() {
     let project = Project::new();
-    let watch = Watch::start(&project, &[]);
+    let mut watch = Watch::start(&project, &[]);
     let id = watch.child.id();
     project.run(&["up", "--watch"]).code(90).error(&format!(
         "error: another `cargo kdev up --watch` already watches package `app` (process {id})\n  help: end the other one with Ctrl-C or `kill {id}`\n"
@@ -284,7 +284,7 @@ fn cycles_are_json_messages() {
     let mut watch = Watch { child, lines: mpsc::channel().1, seen: Vec::new() };
     let mut lines =
         BufReader::new(watch.child.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let mut read_cycle = || {
+    let read_cycle = |lines: &mut dyn Iterator<Item = String>| {
         let mut cycle = String::new();
         while !cycle.contains(r#""reason":"watching""#) {
             cycle += &lines.next().unwrap();
@@ -293,11 +293,15 @@ fn cycles_are_json_messages() {
         json_schema::check_lines(&cycle);
         cycle
     };
-    let first = read_cycle();
+    let first = read_cycle(&mut lines);
     assert!(first.contains(r#""reason":"cycle-began","changed":[],"classes":[]}"#), "{first}");
     save(&project, "src/main.rs", "fn main() { }\n");
-    let second = read_cycle();
+    let second = read_cycle(&mut lines);
     let began = r#""reason":"cycle-began","changed":["src/main.rs"],"classes":["docker"]}"#;
     assert!(second.contains(began), "{second}");
     assert!(second.contains(r#""reason":"cycle-ended","outcome":"ready","seconds":"#), "{second}");
+    // Without a reader, the next cycle is the last.
+    drop(lines);
+    save(&project, "src/main.rs", "fn main() {  }\n");
+    assert_eq!(watch.end().0, Some(0));
 }

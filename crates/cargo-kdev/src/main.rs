@@ -27,8 +27,8 @@ fn main() -> ExitCode {
         Err(help_or_error) => return ui::print_usage(&help_or_error),
     };
     let ui = Ui::new(&output);
-    let on_event = |event| ui.print_event(event);
     let interrupt = Interrupt::on_signals();
+    let on_event = |event| ui.print_event(event, &interrupt);
     let ask = |question: &str| ui.ask(question, &interrupt);
     let mut cx = Cx::new(&on_event)
         .with_interrupt(interrupt.clone())

@@ -140,9 +140,13 @@ impl Ui {
         })
     }
 
-    pub(crate) fn print_event(&self, message: Message) {
+    /// Prints an event. Without a reader, `interrupt` ends a watch, which would never end.
+    pub(crate) fn print_event(&self, message: Message, interrupt: &Interrupt) {
         if self.json {
             self.stdout.write_json(&EventLine { version: kdev::JSON_VERSION, message: &message });
+            if matches!(message.event, Event::Watching { .. }) && self.stdout.has_ended() {
+                interrupt.raise();
+            }
             return;
         }
         let Message { event, package, .. } = message;
