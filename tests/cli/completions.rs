@@ -61,6 +61,7 @@ complete_line 'cargo kdev up --context=k'
 complete_line 'cargo kdev up --context arn:aws:'
 complete_line 'cargo kdev up --context=arn:aws:e'
 complete_line 'cargo kdev load --package '
+complete_line 'cargo kdev up --workspace --exclude '
 complete_line 'cargo build --'
 complete_line 'cargo kde'
 ";
@@ -72,6 +73,7 @@ cargo kdev up --context=k: kind-test
 cargo kdev up --context arn:aws:: eks:prod
 cargo kdev up --context=arn:aws:e: eks:prod
 cargo kdev load --package : app
+cargo kdev up --workspace --exclude : app
 cargo build --: of-cargo
 cargo kde: of-cargo
 ";

@@ -42,6 +42,9 @@ fn context_help_of_read_only_commands_has_no_permission() {
         let help = help(command);
         assert!(help.contains("Kube context to use [default: current context]"), "{help}");
     }
+    // `prune` loads nothing.
+    assert!(help("prune").contains("--node <NAME> Remove builds from this node only (repeatable)"));
+    assert!(help("load").contains("--node <NAME> Load onto this node only (repeatable)"));
     for command in ["up", "down", "load"] {
         let help = help(command);
         let text = "Kube context to use; naming a context also allows changes to it";

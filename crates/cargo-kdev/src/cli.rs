@@ -44,8 +44,7 @@ Exit codes:
     0  success
     2  invalid command line
    90  invalid project, configuration or manifest
-   91  a required tool is missing or too old, or the Docker daemon is
-       unreachable
+   91  a required tool is missing or too old, or Docker or Podman is unreachable
    92  the cluster is unreachable, the context is unknown or not allowed, the
        API server rejected a request, or a deletion was not confirmed or did not
        end
@@ -61,6 +60,10 @@ If the build fails, `cargo kdev` exits with the exit code of the build tool.";
 /// The help of `--context` for read-only commands.
 const READ_ONLY_CONTEXT_HELP: &str = "Kube context to use [default: current context]";
 
+/// The help of `--node` for a command that loads nothing.
+const PRUNE_NODE_HELP: &str =
+    "Remove builds from this node only (repeatable) [default: all nodes that accept pods]";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Build, load and apply, then wait for the rollout
@@ -72,6 +75,7 @@ pub(crate) enum Command {
     /// Load an image onto the nodes without applying anything
     Load(LoadArgs),
     /// Remove older builds of the image from the nodes and from this machine
+    #[command(mut_arg("nodes", |arg| arg.help(PRUNE_NODE_HELP)))]
     Prune(PruneArgs),
     /// List the builds of the image on the nodes and on this machine
     #[command(mut_arg("context", |arg| arg.help(READ_ONLY_CONTEXT_HELP)))]
@@ -137,8 +141,7 @@ pub(crate) fn kdev_command() -> clap::Command {
 }
 
 /// Returns the arguments as cargo passes them, also if `cargo-kdev up` is run directly.
-pub(crate) fn cargo_args() -> Vec<OsString> {
-    let mut args: Vec<OsString> = std::env::args_os().collect();
+pub(crate) fn cargo_args(mut args: Vec<OsString>) -> Vec<OsString> {
     if args.get(1).is_none_or(|first| first != "kdev") {
         args.insert(1.min(args.len()), "kdev".into());
     }

@@ -11,7 +11,7 @@ pub enum ExitCode {
     Usage = 2,
     /// The project, its configuration or a manifest is invalid.
     Project = 90,
-    /// A required tool is missing or too old, or the Docker daemon is unreachable.
+    /// A required tool is missing or too old, or Docker or Podman is unreachable.
     Tool = 91,
     /// The cluster is unreachable, the context is unknown or not allowed, or the API server
     /// rejected a request.

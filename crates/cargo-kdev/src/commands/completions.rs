@@ -101,8 +101,9 @@ fn candidates(words: Vec<OsString>, kdev: Command) -> Vec<CompletionCandidate> {
 
 /// Adds the values that depend on the project and the cluster.
 fn with_values(command: Command, complete: &impl Fn(ValueKind) -> ArgValueCompleter) -> Command {
-    const VALUES: [(&str, ValueKind); 6] = [
+    const VALUES: [(&str, ValueKind); 7] = [
         ("context", ValueKind::Context),
+        ("exclude", ValueKind::Package),
         ("namespace", ValueKind::Namespace),
         ("nodes", ValueKind::Node),
         ("package", ValueKind::Package),

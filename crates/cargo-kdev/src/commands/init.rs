@@ -40,7 +40,7 @@ pub(crate) struct InitArgs {
     /// Set environment variables from a Secret, which is generated from a file
     #[arg(long)]
     secrets: bool,
-    /// Write the files without a question; never permits changes to a cluster
+    /// Write the files without a question; only --context permits changes to a cluster
     #[arg(short, long)]
     yes: bool,
     /// Write the files outside of a repository

@@ -1,4 +1,14 @@
 //! `cargo kdev`: parses the arguments, calls the library, and prints the results.
+//!
+//! The program is one call of [`run`]. The xtask of a project can be the same:
+//!
+//! ```no_run
+//! fn main() -> std::process::ExitCode {
+//!     cargo_kdev::run(std::env::args_os())
+//! }
+//! ```
+//!
+//! Requests and results without the command line are in the crate `kdev`.
 
 mod cli;
 mod commands;
@@ -16,13 +26,16 @@ use etcetera::BaseStrategy;
 use kdev::{Cx, DockerSettings, Interrupt};
 use ui::Ui;
 
-fn main() -> ExitCode {
-    let args: Vec<OsString> = std::env::args_os().skip(1).collect();
-    if let Some(result) = kdev::run_namespace_helper(&args) {
+/// Runs `cargo kdev` with the arguments of a process, of which the first is the name of the program,
+/// and returns its exit code. It reads the environment, prints, and handles signals, so a process
+/// calls it once, from `main`: kdev starts the process again to enter a network namespace.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if let Some(result) = kdev::run_namespace_helper(args.get(1..).unwrap_or_default()) {
         // Only kdev itself runs the helper, and uses the exit code.
         return if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
-    let Cargo::Kdev(Kdev { command, output }) = match Cargo::try_parse_from(cli::cargo_args()) {
+    let Cargo::Kdev(Kdev { command, output }) = match Cargo::try_parse_from(cli::cargo_args(args)) {
         Ok(cargo) => cargo,
         Err(help_or_error) => return ui::print_usage(&help_or_error),
     };
