@@ -22,6 +22,7 @@ mod forward;
 mod generators;
 mod imports;
 mod init;
+mod inputs;
 mod interrupt;
 mod json_schema;
 mod kept_results;

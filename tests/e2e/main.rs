@@ -30,6 +30,7 @@ mod ignore_patterns;
 mod images;
 mod init;
 mod inner_loop;
+mod inputs;
 mod kept_results;
 #[path = "../../crates/kdev-manifest/tests/corpus/kubectl.rs"]
 mod kubectl;
