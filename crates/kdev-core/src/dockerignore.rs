@@ -70,6 +70,40 @@ impl Dockerignore {
     }
 }
 
+impl Dockerignore {
+    /// Returns whether an exception may include a path in a folder, relative to the context, that
+    /// is excluded itself.
+    pub fn may_include_below(&self, folder: &str) -> bool {
+        self.0.iter().any(|rule| {
+            let is_certain = |pattern: &Pattern| !pattern.may_match_below(folder);
+            !rule.excludes && !rule.pattern.as_ref().is_some_and(is_certain)
+        })
+    }
+}
+
+impl Pattern {
+    /// Returns whether it may match a path in a folder, judged by the text before its first
+    /// wildcard.
+    fn may_match_below(&self, folder: &str) -> bool {
+        let start = match self {
+            Self::Exact(text) | Self::Prefix(text) => text.clone(),
+            Self::Suffix(_) => return true,
+            Self::Parts(parts) => parts
+                .iter()
+                .map_while(|part| match part {
+                    Part::Char(c) => Some(*c),
+                    _ => None,
+                })
+                .collect(),
+        };
+        let is_exact = matches!(self, Self::Exact(_));
+        let folder = format!("{folder}/");
+        start.starts_with(&folder)
+            || (!is_exact && folder.starts_with(&start))
+            || (is_exact && folder.starts_with(&format!("{start}/")))
+    }
+}
+
 fn rule(line: &str) -> Rule {
     let (line, excludes) = match line.strip_prefix('!') {
         Some(line) => (line.trim(), false),
@@ -244,6 +278,29 @@ mod tests {
         ];
         for (text, path, expected) in table {
             assert_eq!(Dockerignore::parse(text).is_excluded(path), expected, "{text:?} {path}");
+        }
+    }
+
+    #[test]
+    fn exceptions_may_include_files_in_excluded_folders() {
+        let table = [
+            ("*\n", "target", false),
+            ("*\n!src\n", "target", false),
+            ("*\n!src\n", "src", true),
+            ("*\n!src/a\n", "src", true),
+            ("*\n!src\n", "src/a", true),
+            ("*\n!src/a\n", "src/b", false),
+            ("*\n!srcs\n", "src", false),
+            ("*\n!target/*/app\n", "target", true),
+            ("*\n!target/*/app\n", "target/release/deps", true),
+            ("*\n!target/*/app\n", "other", false),
+            ("*\n!ta*\n", "target", true),
+            ("*\n!**/app\n", "a/b", true),
+            ("*\n![\n", "a", true),
+        ];
+        for (text, folder, expected) in table {
+            let found = Dockerignore::parse(text).may_include_below(folder);
+            assert_eq!(found, expected, "{text:?} {folder}");
         }
     }
 }

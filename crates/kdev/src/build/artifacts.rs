@@ -127,10 +127,15 @@ impl From<Message> for Artifact {
 /// Returns the source files in the dependency file that cargo writes beside each artifact, or
 /// `None` without one. `base` is the folder of relative paths.
 pub(crate) fn parse_dep_info(text: &str, base: &Path) -> Option<Vec<PathBuf>> {
+    Some(dep_info_paths(text)?.iter().map(|path| base.join(path)).collect())
+}
+
+/// Like [`parse_dep_info`], but with the paths as they are written.
+pub(crate) fn dep_info_paths(text: &str) -> Option<Vec<PathBuf>> {
     let (_, sources) = text.lines().next()?.split_once(": ")?;
     // A space within a path is escaped.
     let marked = sources.replace("\\ ", "\0");
-    let paths = marked.split_whitespace().map(|path| base.join(path.replace('\0', " ")));
+    let paths = marked.split_whitespace().map(|path| path.replace('\0', " ").into());
     Some(paths.collect())
 }
 

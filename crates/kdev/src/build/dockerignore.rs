@@ -20,6 +20,11 @@ impl Dockerignore {
         Self(Patterns::parse(&text))
     }
 
+    /// Returns whether a path in an excluded folder, relative to the context, may be included.
+    pub(crate) fn may_include_below(&self, folder: &Path) -> bool {
+        self.0.may_include_below(&folder.to_string_lossy())
+    }
+
     /// Returns whether a path, relative to the context, is excluded for certain.
     pub(crate) fn excludes(&self, path: &Path) -> bool {
         self.0.is_excluded(&path.to_string_lossy()).unwrap_or(false)

@@ -6,6 +6,7 @@
 //! - `buildkit.rs`: finds Dockerfile features that require `BuildKit`
 //! - `cargo.rs`: runs `cargo build`
 //! - `context.rs`: finds the build context that a Dockerfile was written for
+//! - `context_use.rs`: finds what a build may read from its context
 //! - `dockerfile.rs`: parses the instructions of a Dockerfile
 //! - `dockerignore.rs`: the files that are not in the build context
 //! - `hard_links.rs`: breaks hard links, which the legacy builder caches wrongly
@@ -15,11 +16,12 @@
 //! - `sources.rs`: the paths that a build copies from its context
 //! - `stale.rs`: finds copied programs that are not the ones that cargo has built
 
-mod artifacts;
+pub(crate) mod artifacts;
 pub(crate) mod assemble;
 pub(crate) mod buildkit;
 mod cargo;
 mod context;
+pub(crate) mod context_use;
 mod dockerfile;
 pub(crate) mod dockerignore;
 mod error;

@@ -17,6 +17,10 @@ pub(crate) struct ContextSource {
     pub(crate) path: String,
 }
 
+/// The flags of `COPY` and `ADD` that do not change which paths are copied.
+const COPY_FLAGS: [&str; 7] =
+    ["--from", "--chown", "--chmod", "--link", "--checksum", "--keep-git-dir", "--unpack"];
+
 /// The values of `--build-arg`; `None` if the value is unknown.
 type BuildArgs = BTreeMap<String, Option<String>>;
 /// The values of `ARG` and `ENV`.
@@ -26,6 +30,8 @@ type Variables = BTreeMap<String, String>;
 struct Stage {
     name: Option<String>,
     variables: Variables,
+    /// The variables that `ENV` has set.
+    env: BTreeSet<String>,
     sources: Vec<ContextSource>,
     /// The indexes of the stages that it is based on or copies from.
     needs: Vec<usize>,
@@ -34,6 +40,24 @@ struct Stage {
     has_own_platform: bool,
     /// The line of its first `RUN`, from 1.
     first_run: Option<usize>,
+    /// The instructions that may read other paths of the context.
+    unclear: Vec<Unclear>,
+}
+
+/// An instruction that may read any path of the context.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unclear {
+    /// The first line of the instruction, from 1.
+    pub(crate) line: usize,
+    /// What is not known, for example the flag.
+    pub(crate) cause: String,
+}
+
+/// What a build reads from its context.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ContextUse {
+    pub(crate) sources: Vec<ContextSource>,
+    pub(crate) unclear: Vec<Unclear>,
 }
 
 /// How a build depends on the platform that it is built for.
@@ -71,6 +95,22 @@ fn find_platform_use(
 /// Returns the paths that the configured build copies from its context.
 pub(crate) fn configured_sources(config: &Config, dockerfile: &str) -> Vec<ContextSource> {
     reached_sources(dockerfile, config.target.as_deref(), &build_args(config))
+}
+
+/// Returns what the configured build reads from its context: at least these paths, and if an
+/// instruction is unclear, possibly all of them.
+pub(super) fn context_use(config: &Config, dockerfile: &str) -> ContextUse {
+    let stages = read_stages(dockerfile, &build_args(config));
+    let Some(built) = built_stage(&stages, config.target.as_deref()) else {
+        let cause = "a missing stage".to_owned();
+        return ContextUse { unclear: vec![Unclear { line: 1, cause }], ..ContextUse::default() };
+    };
+    let mut found = ContextUse::default();
+    for index in reached_stages(&stages, built) {
+        found.sources.extend(stages[index].sources.iter().cloned());
+        found.unclear.extend(stages[index].unclear.iter().cloned());
+    }
+    found
 }
 
 /// Returns the build arguments of the settings. Those of `docker-build` win; one without a
@@ -136,8 +176,12 @@ fn read_stages(dockerfile: &str, build_args: &BuildArgs) -> Vec<Stage> {
             continue;
         };
         match &*instruction.name {
-            "ARG" => declare_args(&mut stage.variables, &instruction, build_args, Some(&global)),
-            "ENV" => set_env(&mut stage.variables, &instruction.args),
+            "ARG" => {
+                let before = stage.variables.clone();
+                declare_args(&mut stage.variables, &instruction, build_args, Some(&global));
+                stage.forget_changed_env(&before);
+            }
+            "ENV" => stage.set_env(&instruction.args),
             "COPY" | "ADD" => read_copy(stage, earlier, &instruction),
             "RUN" => {
                 stage.first_run.get_or_insert(instruction.line);
@@ -154,9 +198,12 @@ fn read_stages(dockerfile: &str, build_args: &BuildArgs) -> Vec<Stage> {
 fn start_stage(stages: &[Stage], from: &Instruction, global: &Variables) -> Stage {
     let mut words = from.args.iter().skip_while(|word| word.starts_with("--"));
     let base = words.next().and_then(|word| substitute(unquote(word), global));
+    // The base may be an earlier stage.
+    let unclear = base.is_none().then(|| Unclear::variable(from)).into_iter().collect();
     let name = words.nth(1).map(|name| name.to_lowercase());
     let base = base.and_then(|base| find_named_stage(stages, &base));
     let variables = base.map(|index| stages[index].variables.clone()).unwrap_or_default();
+    let env = base.map(|index| stages[index].env.clone()).unwrap_or_default();
     let platform = from.args.iter().find_map(|word| word.strip_prefix("--platform="));
     let has_own_platform = match platform {
         Some(platform) => {
@@ -165,7 +212,19 @@ fn start_stage(stages: &[Stage], from: &Instruction, global: &Variables) -> Stag
         None => base.is_some_and(|index| stages[index].has_own_platform),
     };
     let needs = base.into_iter().collect();
-    Stage { name, variables, needs, has_own_platform, ..Stage::default() }
+    Stage { name, variables, env, needs, has_own_platform, unclear, ..Stage::default() }
+}
+
+impl Unclear {
+    fn variable(instruction: &Instruction) -> Self {
+        let cause = format!("an unknown variable of `{}`", instruction.name);
+        Self { line: instruction.line, cause }
+    }
+
+    fn flag(instruction: &Instruction, flag: &str) -> Self {
+        let flag = flag.split('=').next().unwrap_or_default();
+        Self { line: instruction.line, cause: format!("`{} {flag}`", instruction.name) }
+    }
 }
 
 fn find_named_stage(stages: &[Stage], name: &str) -> Option<usize> {
@@ -198,19 +257,35 @@ fn declare_args(
     }
 }
 
-/// Reads `ENV NAME=VALUE…` or `ENV NAME VALUE`.
-fn set_env(variables: &mut Variables, args: &[String]) {
-    let pairs: Vec<(&str, String)> = match args {
-        [first, rest @ ..] if !first.contains('=') => vec![(first, rest.join(" "))],
-        words => words.iter().filter_map(|word| word.split_once('=')).map(owned_value).collect(),
-    };
-    let values =
-        pairs.into_iter().map(|(name, value)| (name, substitute(unquote(&value), variables)));
-    for (name, value) in values.collect::<Vec<_>>() {
-        match value {
-            Some(value) => variables.insert(name.to_owned(), value),
-            None => variables.remove(name),
+impl Stage {
+    /// Reads `ENV NAME=VALUE…` or `ENV NAME VALUE`.
+    fn set_env(&mut self, args: &[String]) {
+        let pairs: Vec<(&str, String)> = match args {
+            [first, rest @ ..] if !first.contains('=') => vec![(first, rest.join(" "))],
+            words => {
+                words.iter().filter_map(|word| word.split_once('=')).map(owned_value).collect()
+            }
         };
+        let values = pairs
+            .into_iter()
+            .map(|(name, value)| (name, substitute(unquote(&value), &self.variables)));
+        for (name, value) in values.collect::<Vec<_>>() {
+            self.env.insert(name.to_owned());
+            match value {
+                Some(value) => self.variables.insert(name.to_owned(), value),
+                None => self.variables.remove(name),
+            };
+        }
+    }
+
+    /// Forgets variables that `ENV` has set and `ARG` has changed: builders differ in which of the
+    /// values a `COPY` uses.
+    fn forget_changed_env(&mut self, before: &Variables) {
+        for name in &self.env {
+            if self.variables.get(name) != before.get(name) {
+                self.variables.remove(name);
+            }
+        }
     }
 }
 
@@ -222,8 +297,15 @@ fn read_copy(stage: &mut Stage, earlier: &[Stage], instruction: &Instruction) {
     let flags = || instruction.args.iter().take_while(|word| word.starts_with("--"));
     if let Some(from) = flags().find_map(|flag| flag.strip_prefix("--from=")) {
         let from = substitute(unquote(from), &stage.variables);
+        if from.is_none() {
+            stage.unclear.push(Unclear::variable(instruction));
+        }
         stage.needs.extend(from.and_then(|from| find_stage(earlier, &from)));
         return;
+    }
+    let is_known = |flag: &&String| COPY_FLAGS.contains(&flag.split('=').next().unwrap_or(flag));
+    if let Some(flag) = flags().find(|flag| !is_known(flag)) {
+        stage.unclear.push(Unclear::flag(instruction, flag));
     }
     // An excluded file may be the one in question.
     if flags().any(|flag| flag.starts_with("--exclude")) {
@@ -231,7 +313,7 @@ fn read_copy(stage: &mut Stage, earlier: &[Stage], instruction: &Instruction) {
     }
     let is_path = |word: &String| !word.contains("://") && here_document(word).is_none();
     for word in dockerfile::source_words(&instruction.args).iter().filter(|word| is_path(word)) {
-        add_source(stage, instruction.line, word);
+        add_source(stage, instruction, word);
     }
 }
 
@@ -244,18 +326,31 @@ fn read_mounts(stage: &mut Stage, earlier: &[Stage], instruction: &Instruction) 
         let field = |names: &[&str]| {
             fields.iter().find(|(name, _)| names.contains(name)).map(|(_, value)| *value)
         };
+        let has_variable = mount.contains('$');
         let from = field(&["from"]).and_then(|from| substitute(from, &stage.variables));
+        if has_variable && (from.is_none() && field(&["from"]).is_some()) {
+            stage.unclear.push(Unclear::variable(instruction));
+        }
         stage.needs.extend(from.and_then(|from| find_stage(earlier, &from)));
-        let is_bind = field(&["type"]).is_none_or(|kind| kind == "bind");
-        if let (true, None, Some(source)) = (is_bind, field(&["from"]), field(&["source", "src"])) {
-            add_source(stage, instruction.line, source);
+        let is_bind = field(&["type"]).is_none_or(|kind| kind == "bind" || kind.contains('$'));
+        match (is_bind, field(&["from"]), field(&["source", "src"])) {
+            (true, None, Some(source)) => add_source(stage, instruction, source),
+            (true, None, None) => {
+                let cause = "`RUN --mount` without `source`".to_owned();
+                stage.unclear.push(Unclear { line: instruction.line, cause });
+            }
+            _ => {}
         }
     }
 }
 
-fn add_source(stage: &mut Stage, line: usize, word: &str) {
-    if let Some(path) = substitute(word, &stage.variables) {
-        stage.sources.push(ContextSource { line, path: normalized_path(&path) });
+fn add_source(stage: &mut Stage, instruction: &Instruction, word: &str) {
+    match substitute(word, &stage.variables) {
+        Some(path) => {
+            let path = normalized_path(&path);
+            stage.sources.push(ContextSource { line: instruction.line, path });
+        }
+        None => stage.unclear.push(Unclear::variable(instruction)),
     }
 }
 
@@ -301,135 +396,5 @@ fn expand<'a>(text: &'a str, variables: &Variables) -> Option<(String, &'a str)>
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sources(dockerfile: &str, target: Option<&str>) -> Vec<String> {
-        let build_args = BTreeMap::from(
-            [("GIVEN", Some("given")), ("SECRET", None)]
-                .map(|(name, value)| (name.to_owned(), value.map(str::to_owned))),
-        );
-        let found = reached_sources(dockerfile, target, &build_args);
-        found.into_iter().map(|source| format!("{}:{}", source.line, source.path)).collect()
-    }
-
-    #[test]
-    fn platform_use_follows_stages() {
-        // Dockerfile, built stage, and the fields of the result.
-        type Row<'a> = (&'a str, Option<&'a str>, bool, Option<usize>, usize);
-        let run = "FROM base\nRUN true\n";
-        let cross = "FROM --platform=$BUILDPLATFORM rust AS build\nRUN cargo build\nFROM scratch\nCOPY --from=build /app /app\nCOPY page /\n";
-        let table: [Row; 13] = [
-            ("FROM scratch\nCOPY app /app\n", None, false, None, 1),
-            (run, None, false, Some(2), 0),
-            (cross, None, false, None, 1),
-            (cross, Some("build"), true, None, 0),
-            (&cross.replace("COPY page", "RUN page"), None, false, Some(5), 0),
-            // A stage has the platform of its base.
-            (&cross.replace("FROM scratch", "FROM build"), None, true, None, 1),
-            (&cross.replace("--platform=$BUILDPLATFORM ", ""), None, false, Some(2), 1),
-            (
-                &cross.replace("$BUILD", "${TARGET").replace("M rust", "M} rust"),
-                None,
-                false,
-                Some(2),
-                1,
-            ),
-            // Only needed stages are built.
-            (&cross.replace("--from=build ", ""), None, false, None, 2),
-            (&format!("{run}FROM scratch\nCOPY a /a\n"), None, false, None, 1),
-            ("FROM --platform=linux/arm64 base\nRUN true\n", None, true, None, 0),
-            ("FROM --platform=linux/$TARGETARCH base\nRUN true\n", None, false, Some(2), 0),
-            ("", None, false, None, 0),
-        ];
-        for (text, target, is_set, first_run, copied) in table {
-            let found = find_platform_use(text, target, &BTreeMap::new());
-            let found = (found.is_set, found.first_run, found.copied.len());
-            assert_eq!(found, (is_set, first_run, copied), "{text}");
-        }
-    }
-
-    #[test]
-    fn sources_of_instruction_are_paths_in_context() {
-        let table: [(&str, &[&str]); 16] = [
-            ("COPY a b /c/", &["2:a", "2:b"]),
-            ("COPY [\"a b\", \"/c\"]", &["2:a b"]),
-            ("copy --chown=1:1 --link ./a//b/../c /d", &["2:a/c"]),
-            ("COPY /a ../b /c/", &["2:a", "2:b"]),
-            ("COPY . /c", &["2:"]),
-            ("ADD a https://x/y git@x:y.git /c/", &["2:a", "2:git@x:y.git"]),
-            ("COPY --from=image a /c", &[]),
-            ("COPY --exclude=a . /c", &[]),
-            ("COPY <<EOF /c\nCOPY a /\nEOF", &[]),
-            ("COPY target/*/a /c", &["2:target/*/a"]),
-            ("RUN --mount=type=bind,source=a,target=/c x", &["2:a"]),
-            ("RUN --mount=target=/c,src=./a,rw x", &["2:a"]),
-            ("RUN --mount=type=cache,source=a,target=/c x", &[]),
-            ("RUN --mount=source=a,target=/c,from=image x", &[]),
-            ("RUN --mount=target=/c x", &[]),
-            ("RUN cp a --mount=source=b /c", &[]),
-        ];
-        for (text, expected) in table {
-            assert_eq!(sources(&format!("FROM x\n{text}\n"), None), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn variable_has_value_of_argument_or_environment() {
-        let table: [(&str, &[&str]); 16] = [
-            ("ARG SECRET=a\nCOPY $SECRET b /c/", &["4:b"]),
-            ("ARG A=a\nCOPY $A ${A} ${A}s $A.d /c/", &["4:a", "4:a", "4:as", "4:a.d"]),
-            ("ARG A=a B=$A/b\nCOPY \"$B\" /c", &["4:a/b"]),
-            ("ARG GIVEN\nCOPY $GIVEN /c", &["4:given"]),
-            ("ARG GIVEN=a\nCOPY $GIVEN /c", &["4:given"]),
-            ("ENV GIVEN=a\nCOPY $GIVEN /c", &["4:a"]),
-            ("ARG GLOBAL\nCOPY $GLOBAL /c", &["4:global"]),
-            ("ARG GLOBAL=a\nCOPY $GLOBAL /c", &["4:a"]),
-            ("COPY a$GLOBAL a$GIVEN /c/", &[]),
-            ("ENV A a\nENV B='b'\nCOPY $A$B /c", &["5:ab"]),
-            ("ENV A=\nCOPY ${A:-a} ${B:-b} /c/", &["4:a"]),
-            ("ARG TARGETARCH\nCOPY target/$TARGETARCH b /c/", &["4:b"]),
-            ("ARG A=a\nENV A=$UNKNOWN\nCOPY $A /c", &[]),
-            ("ARG A=a\nCOPY ${A:+b} ${A#a} ${A /c/", &[]),
-            ("COPY \\$a /c", &["3:$a"]),
-            ("ARG A=a\nRUN --mount=src=$A,target=/c x", &["4:a"]),
-        ];
-        for (text, expected) in table {
-            let text = format!("ARG GLOBAL=global\nFROM x\n{text}\n");
-            assert_eq!(sources(&text, None), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn only_needed_stages_are_read() {
-        let text = "ARG BASE=one
-FROM x AS One
-ARG A=a
-COPY $A /
-FROM x AS two
-COPY b /
-FROM x AS three
-COPY c /
-FROM ${BASE} AS four
-COPY --from=two / /
-COPY d$A /
-FROM x
-RUN --mount=from=three,target=/t x
-COPY --from=0 / /
-FROM four
-";
-        let table: [(Option<&str>, &[&str]); 7] = [
-            (None, &["4:a", "6:b", "11:da"]),
-            (Some("four"), &["4:a", "6:b", "11:da"]),
-            (Some("TWO"), &["6:b"]),
-            (Some("4"), &["4:a", "8:c"]),
-            (Some("one"), &["4:a"]),
-            (Some("absent"), &[]),
-            (Some("9"), &[]),
-        ];
-        for (target, expected) in table {
-            assert_eq!(sources(text, target), expected, "{target:?}");
-        }
-        assert_eq!(sources("", None), Vec::<String>::new());
-    }
-}
+#[path = "sources_tests.rs"]
+mod tests;

@@ -4,15 +4,19 @@
 //! - `cargo.rs`: the sources and the files that configure cargo
 //! - `docker.rs`: the Dockerfile and what it copies from the build context
 //! - `manifests.rs`: the manifests and the files that they name
+//! - `packages.rs`: the package and its path dependencies
 //! - `settings.rs`: the settings of kdev and the kubeconfigs
 //! - `snapshot.rs`: the content of all inputs at one time
+//! - `sources.rs`: the sources of the last build
 //! - `tree.rs`: lists the files of a folder
 
 mod cargo;
 mod docker;
 mod manifests;
+mod packages;
 mod settings;
 pub(crate) mod snapshot;
+mod sources;
 mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +27,7 @@ use serde::Serialize;
 use crate::cluster::kubeconfig::ClusterTarget;
 use crate::config::Config;
 use crate::cx::Cx;
-use crate::project::Project;
+use crate::project::{Project, canonical};
 
 /// What a change of an input requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -79,6 +83,8 @@ pub(crate) struct Inputs {
     pub(crate) folders: BTreeSet<PathBuf>,
     /// Why more files are listed than are probably necessary, and similar facts.
     pub(crate) notes: BTreeSet<String>,
+    /// The folders of the files as the file system has them.
+    real_folders: BTreeMap<PathBuf, PathBuf>,
 }
 
 impl Inputs {
@@ -93,7 +99,7 @@ impl Inputs {
         let mut inputs = Self::default();
         settings::find(&mut inputs, project, target);
         manifests::find(&mut inputs, config);
-        cargo::find(&mut inputs, cx, config, last_build);
+        cargo::find(&mut inputs, cx, project, config, last_build);
         docker::find(&mut inputs, config);
         inputs.add_folders();
         inputs
@@ -101,8 +107,24 @@ impl Inputs {
 
     /// Adds a file, which need not exist.
     fn add(&mut self, path: &Path, class: InputClass, reason: impl Into<String>) {
-        let input = self.files.entry(real_path(path)).or_default();
+        let path = self.real_path(path);
+        let input = self.files.entry(path).or_default();
         input.uses.entry(class).or_insert_with(|| reason.into());
+    }
+
+    /// Returns the path with its folder as the file system has it, so that each file has one path.
+    /// The file itself may be a symbolic link, or not exist.
+    fn real_path(&mut self, path: &Path) -> PathBuf {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return canonical(path);
+        };
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        if let Some(real) = self.real_folders.get(parent) {
+            return real.join(name);
+        }
+        let real = real_folder(parent);
+        self.real_folders.insert(parent.to_owned(), real.clone());
+        real.join(name)
     }
 
     /// Adds a folder in which new files are inputs.
@@ -128,15 +150,11 @@ fn existing_folder(folder: &Path) -> Option<PathBuf> {
     folder.ancestors().find(|folder| folder.is_dir())?.canonicalize().ok()
 }
 
-/// Returns the path with its folder as the file system has it, so that each file has one path.
-/// The file itself may be a symbolic link, or not exist.
-fn real_path(path: &Path) -> PathBuf {
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-        return path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    };
-    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-    match parent.canonicalize() {
-        Ok(parent) => parent.join(name),
-        Err(_) => real_path(parent).join(name),
+/// Returns a folder without symbolic links, as far as it exists.
+fn real_folder(folder: &Path) -> PathBuf {
+    match (folder.canonicalize(), folder.parent(), folder.file_name()) {
+        (Ok(real), _, _) => real,
+        (Err(_), Some(parent), Some(name)) => real_folder(parent).join(name),
+        _ => folder.to_owned(),
     }
 }

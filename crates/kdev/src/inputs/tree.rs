@@ -59,3 +59,22 @@ pub(super) fn list(
     }
     found
 }
+
+/// Returns the paths that a glob matches; an invalid one matches none.
+pub(super) fn matching(pattern: &Path) -> Vec<PathBuf> {
+    glob::glob(&pattern.to_string_lossy()).into_iter().flatten().flatten().collect()
+}
+
+/// Returns the folders in which a file can be created that a glob matches, directly or with its
+/// folder.
+pub(super) fn parents(pattern: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for prefix in pattern.ancestors().skip(1) {
+        found.extend(matching(prefix).into_iter().filter(|path| path.is_dir()));
+        if !prefix.to_string_lossy().contains(['*', '?', '[']) || prefix.is_dir() {
+            found.push(prefix.to_owned());
+            break;
+        }
+    }
+    found
+}

@@ -13,7 +13,8 @@ use crate::process::Command;
 use crate::tools::{self, KUBECTL};
 
 /// The files that mark a folder as a kustomization.
-const KUSTOMIZATION_FILES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
+pub(crate) const KUSTOMIZATION_FILES: [&str; 3] =
+    ["kustomization.yaml", "kustomization.yml", "Kustomization"];
 /// The file that marks a folder as a chart.
 const CHART_FILE: &str = "Chart.yaml";
 

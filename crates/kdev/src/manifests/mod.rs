@@ -21,6 +21,7 @@ mod source;
 pub(crate) use check::{check, collect_objects, image_update};
 pub(crate) use definitions::{check_objects, note_places};
 pub use error::Error;
+pub(crate) use generator::{Generator, KUSTOMIZATION_FILES};
 pub(crate) use helm::RenderTarget;
 pub(crate) use read::{matching_paths, patterns};
 pub(crate) use source::Manifest;

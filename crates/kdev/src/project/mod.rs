@@ -34,6 +34,8 @@ pub(crate) struct Project {
     pub(crate) package: String,
     /// The program that `cargo run` runs, if the package sets one.
     pub(crate) default_run: Option<String>,
+    /// The names of its programs.
+    pub(crate) programs: Vec<String>,
     /// The package's directory.
     pub(crate) dir: PathBuf,
     /// The workspace's directory; equal to `dir` without a workspace.
@@ -54,6 +56,7 @@ impl Project {
         Self {
             package: "none".to_owned(),
             default_run: None,
+            programs: Vec::new(),
             dir: PathBuf::from("."),
             workspace_root: PathBuf::from("."),
             target_dir: PathBuf::from("target"),
@@ -98,6 +101,7 @@ impl Project {
         let sibling = |(package, dir, table): &(String, PathBuf, Value)| Self {
             package: package.clone(),
             dir: dir.clone(),
+            programs: Vec::new(),
             package_table: table.clone(),
             others: Vec::new(),
             ..self.clone()
@@ -169,6 +173,12 @@ impl Project {
         Self {
             package: package.name.to_string(),
             default_run: package.default_run.clone(),
+            programs: package
+                .targets
+                .iter()
+                .filter(|target| target.is_bin())
+                .map(|target| target.name.clone())
+                .collect(),
             dir: package_dir(package),
             others: others
                 .map(|p| (p.name.to_string(), package_dir(p), kdev_table(&p.metadata)))
@@ -179,6 +189,11 @@ impl Project {
             workspace_table: kdev_table(&metadata.workspace_metadata),
         }
     }
+}
+
+/// Returns a path without `..` and symbolic links, if it exists.
+pub(crate) fn canonical(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
 /// Returns whether kdev can deploy a package in this directory, with this `kdev` table.
