@@ -302,6 +302,23 @@ fn shared_object_in_deleted_namespace_does_not_fail_down() {
     assert!(stderr.contains("Deleted cronjob.batch/second"), "{stderr}");
 }
 
+/// A kind, and an object of that kind.
+const KIND: &str = r"---
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: gauges.owners-keys.example.com}
+spec:
+  group: owners-keys.example.com
+  names: {kind: Gauge, plural: gauges}
+  scope: Namespaced
+  versions:
+  - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}
+---
+apiVersion: owners-keys.example.com/v1
+kind: Gauge
+metadata: {name: gauge}
+";
+
 /// Returns the keys of the shared ConfigMap.
 fn keys(namespace: &str) -> Vec<String> {
     let data = get(namespace, &["configmap/settings"])["data"].clone();
@@ -321,7 +338,9 @@ fn key_of_other_project_in_shared_object_is_not_removed() {
     let first = Copy::in_folder(&service, "first");
     first.write(&settings(&["color", "size"])).ok(&["up"]);
     let second = Copy::in_folder(&service, "second");
-    let output = second.write(&settings(&["size", "weight"])).run(&["up"]);
+    // The manifests also create a kind, so the objects of that kind cannot be compared.
+    let with_kind = format!("{}{KIND}", settings(&["size", "weight"]));
+    let output = second.write(&with_kind).run(&["up"]);
     let stderr = stderr_text(&output);
     assert_eq!(output.status.code(), Some(92), "{stderr}");
     let cause = "`.data.color` of `configmap/settings` is not in the manifests, and package `owners-keys` (`";

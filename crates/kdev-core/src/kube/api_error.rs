@@ -1,7 +1,9 @@
 //! Parses the API server's errors as kubectl prints them.
 
+use serde_json::Value;
+
 use crate::kube::kinds;
-use crate::kube::object::format_id;
+use crate::kube::object::{format_id, text};
 
 /// The field manager of a client-side `kubectl apply`.
 const CLIENT_SIDE: &str = "kubectl-client-side-apply";
@@ -105,15 +107,79 @@ fn immutable(before: &str, after: &str) -> Option<Immutable> {
     Some(Immutable { kind: kind.to_owned(), name: name.to_owned(), field: field.to_owned() })
 }
 
-/// Whether the error is a missing namespace or kind, which the same stream may be about to
-/// create.
-pub fn is_not_created_yet(stderr: &str) -> bool {
-    let says = |sign: &str| stderr.contains(sign);
-    says("(NotFound)") || says("no matches for kind")
+/// A kind or namespace that does not exist, which the same stream may be about to create.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Missing {
+    Kind {
+        kind: String,
+        /// Such as `apps/v1`.
+        api_version: String,
+    },
+    Namespace,
+    /// Another object.
+    Unknown,
+}
+
+impl Missing {
+    /// Returns whether an object does not exist either. This is certain for objects of the kind,
+    /// and for all objects of the namespace.
+    pub fn concerns(&self, object: &Value) -> bool {
+        match self {
+            Self::Kind { kind, api_version } => {
+                object["kind"] == **kind && object["apiVersion"] == **api_version
+            }
+            Self::Namespace => !CLUSTER_SCOPED.contains(&text(object, "/kind")),
+            Self::Unknown => true,
+        }
+    }
+}
+
+/// The built-in kinds without a namespace that manifests usually contain. The scope of custom
+/// resources is unknown.
+const CLUSTER_SCOPED: [&str; 17] = [
+    "APIService",
+    "CSIDriver",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "CustomResourceDefinition",
+    "FlowSchema",
+    "IngressClass",
+    "MutatingWebhookConfiguration",
+    "Namespace",
+    "PersistentVolume",
+    "PriorityClass",
+    "PriorityLevelConfiguration",
+    "RuntimeClass",
+    "StorageClass",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+    "ValidatingWebhookConfiguration",
+];
+
+/// Returns what does not exist, if that is the error. `kubectl` reports only one kind at a time.
+pub fn missing(stderr: &str) -> Option<Missing> {
+    let quoted = |text: &str, before: &str| {
+        let rest = text.split_once(before)?.1;
+        Some(rest.split_once('"')?.0.to_owned())
+    };
+    if let Some((_, rest)) = stderr.split_once("no matches for kind") {
+        let kind = quoted(rest, " \"").zip(quoted(rest, "in version \""));
+        return Some(
+            kind.map_or(Missing::Unknown, |(kind, api_version)| Missing::Kind {
+                kind,
+                api_version,
+            }),
+        );
+    }
+    let is_namespace = stderr.contains("(NotFound): namespaces \"");
+    let is_not_found = stderr.contains("(NotFound)");
+    is_not_found.then_some(if is_namespace { Missing::Namespace } else { Missing::Unknown })
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn conflict(manager: &str, field: &str) -> Conflict {
@@ -129,6 +195,33 @@ mod tests {
             [conflict("ed", ".data.b"), conflict("ed", ".data.c"), conflict("helm", ".data.a")];
         assert_eq!(conflicts(many), expected);
         assert_eq!(conflicts("Error from server (Forbidden): x"), []);
+    }
+
+    #[test]
+    fn missing_kinds_and_namespaces_are_found() {
+        let kind = |kind: &str, api_version: &str| Missing::Kind {
+            kind: kind.to_owned(),
+            api_version: api_version.to_owned(),
+        };
+        let table = [
+            (
+                "error: resource mapping not found for name: \"f\" namespace: \"\" from \"STDIN\": no matches for kind \"Foo\" in version \"example.com/v1\"\nensure CRDs are installed first\n",
+                Some(kind("Foo", "example.com/v1")),
+            ),
+            ("error: no matches for kind \"Foo\" in version \"v1\"", Some(kind("Foo", "v1"))),
+            ("no matches for kind", Some(Missing::Unknown)),
+            ("Error from server (NotFound): namespaces \"a\" not found", Some(Missing::Namespace)),
+            ("Error from server (NotFound): the server could not", Some(Missing::Unknown)),
+            ("Error from server (Forbidden): namespaces \"a\"", None),
+        ];
+        for (stderr, expected) in table {
+            assert_eq!(missing(stderr), expected, "{stderr}");
+        }
+        let foo = json!({"apiVersion": "example.com/v1", "kind": "Foo"});
+        let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole"});
+        let cases = [kind("Foo", "example.com/v1"), kind("Foo", "v1"), Missing::Namespace];
+        assert_eq!(cases.each_ref().map(|missing| missing.concerns(&foo)), [true, false, true]);
+        assert_eq!(cases.each_ref().map(|missing| missing.concerns(&role)), [false, false, false]);
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub(crate) struct ObjectDiff {
 /// The documents that an apply would change, and their objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Differences {
-    /// All objects; none if they are unknown.
+    /// The objects that could be compared.
     pub(crate) objects: Vec<ObjectDiff>,
     pub(crate) changed: Vec<String>,
 }

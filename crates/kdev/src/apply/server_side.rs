@@ -15,7 +15,7 @@ use crate::apply::error::{Error, Result};
 use crate::cluster::Cluster;
 use crate::cx::Cx;
 use crate::event::Event;
-use crate::process::{Command, Failure};
+use crate::process::{Command, Failure, Output};
 
 /// The field manager of applied fields.
 pub(super) const FIELD_MANAGER: &str = "kdev";
@@ -179,26 +179,49 @@ impl NamespaceApply<'_> {
         }
     }
 
+    /// Documents whose kind or namespace is not created yet count as changed. The others are
+    /// compared.
     fn diff_with(&self, flags: &[&str]) -> Result<Differences, Failure> {
-        let all = yaml_stream(self.documents);
-        let output = self.command("diff", flags, &all).output(self.cx)?;
-        match output.status.code() {
-            Some(0) if output.stdout.is_empty() => Ok(Differences::default()),
-            // More than 1 means an error. stderr can contain warnings.
-            Some(0 | 1) => {
-                Ok(Differences::from_output(self.documents, &output.stdout, FIELD_MANAGER))
-            }
-            _ => {
-                let failure =
-                    Failure::from_output(self.command("diff", flags, "").to_string(), output);
-                // The same stream creates the namespace or the kind.
-                if api_error::is_not_created_yet(&failure.stderr) {
-                    Ok(Differences::all(self.documents))
-                } else {
-                    Err(failure)
+        let mut compared = self.documents.to_vec();
+        while !compared.is_empty() {
+            let failure = match self.diff_once(flags, &compared)? {
+                // The compared documents have no objects.
+                Ok(output) if output.status.success() && output.stdout.is_empty() => {
+                    let mut others = self.documents.to_vec();
+                    others.retain(|document| !compared.contains(document));
+                    return Ok(Differences::all(&others));
                 }
+                Ok(output) => {
+                    let stdout = &output.stdout;
+                    return Ok(Differences::from_output(self.documents, stdout, FIELD_MANAGER));
+                }
+                Err(failure) => failure,
+            };
+            let Some(missing) = api_error::missing(&failure.stderr) else { return Err(failure) };
+            let before = compared.len();
+            compared.retain(|document| {
+                !expected::objects_in(document).iter().any(|object| missing.concerns(object))
+            });
+            if compared.len() == before {
+                break;
             }
         }
+        Ok(Differences::all(self.documents))
+    }
+
+    /// Returns the output of a diff, or why it was rejected.
+    fn diff_once(
+        &self,
+        flags: &[&str],
+        documents: &[String],
+    ) -> Result<Result<Output, Failure>, Failure> {
+        let output = self.command("diff", flags, &yaml_stream(documents)).output(self.cx)?;
+        // More than 1 means an error. stderr can contain warnings.
+        if matches!(output.status.code(), Some(0 | 1)) {
+            return Ok(Ok(output));
+        }
+        let command = self.command("diff", flags, "").to_string();
+        Ok(Err(Failure::from_output(command, output)))
     }
 
     /// Deletes immutable objects, if the user allows it.
