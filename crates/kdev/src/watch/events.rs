@@ -4,20 +4,34 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use notify::{ErrorKind, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
 /// The events of the watched folders.
 pub(crate) struct FileEvents {
     watcher: Option<RecommendedWatcher>,
-    /// The watched folders with their inodes: a folder that was created again is another one.
-    folders: BTreeMap<PathBuf, u64>,
+    folders: BTreeMap<PathBuf, Identity>,
     events: Receiver<()>,
     problem: Option<String>,
+}
+
+/// A folder that was created again is another one, although it can have the inode of the last one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Identity {
+    inode: u64,
+    /// `None` if the file system does not record it.
+    created: Option<SystemTime>,
+}
+
+impl Identity {
+    fn of(folder: &Path) -> Option<Self> {
+        let metadata = fs::metadata(folder).ok()?;
+        Some(Self { inode: metadata.ino(), created: metadata.created().ok() })
+    }
 }
 
 impl FileEvents {
@@ -41,16 +55,16 @@ impl FileEvents {
     /// Watches these folders, without the folders in them, and no others.
     pub(crate) fn watch(&mut self, folders: &BTreeSet<PathBuf>) {
         let Some(watcher) = &mut self.watcher else { return };
-        let inode = |path: &PathBuf| Some((path.clone(), fs::metadata(path).ok()?.ino()));
-        let wanted: BTreeMap<PathBuf, u64> = folders.iter().filter_map(inode).collect();
-        for (path, inode) in &self.folders {
-            if wanted.get(path) != Some(inode) {
+        let identify = |path: &PathBuf| Some((path.clone(), Identity::of(path)?));
+        let wanted: BTreeMap<PathBuf, Identity> = folders.iter().filter_map(identify).collect();
+        for (path, identity) in &self.folders {
+            if wanted.get(path) != Some(identity) {
                 // The folder may be gone.
                 let _ = watcher.unwatch(path);
             }
         }
-        for (path, inode) in &wanted {
-            if self.folders.get(path) == Some(inode) {
+        for (path, identity) in &wanted {
+            if self.folders.get(path) == Some(identity) {
                 continue;
             }
             if let Err(error) = watcher.watch(path, RecursiveMode::NonRecursive) {
