@@ -30,8 +30,7 @@ impl Watch {
     }
 
     fn start_only(project: &Project, args: &[&str]) -> Self {
-        // The fakes and kdev write into the project.
-        project.write(".dockerignore", "fake\nbin\ntools\ntarget\n.*\n");
+        make_whole_context_input(project, "Dockerfile");
         let mut child = project.start(&[&["up", "--watch"], args].concat());
         let (send, lines) = mpsc::channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
@@ -78,6 +77,12 @@ impl Drop for Watch {
     }
 }
 
+/// Makes all files of the context inputs of the image, without those that the fakes and kdev write.
+fn make_whole_context_input(project: &Project, dockerfile: &str) {
+    project.write(".dockerignore", "fake\nbin\ntools\ntarget\n.*\n");
+    project.write(dockerfile, "FROM scratch\nCOPY . /\n");
+}
+
 /// Saves a file as most editors do: writes another one, and renames it.
 fn save(project: &Project, name: &str, text: &str) {
     project.write("fake/saved", text);
@@ -115,7 +120,7 @@ fn same_bytes_start_no_process() {
     let mut watch = Watch::start(&project, &[]);
     let before = project.calls();
     save(&project, "src/main.rs", "fn main() {}\n");
-    save(&project, "Dockerfile", "FROM scratch\n");
+    save(&project, "Dockerfile", "FROM scratch\nCOPY . /\n");
     thread::sleep(Duration::from_millis(200));
     assert_eq!(project.calls(), before);
     save(&project, "src/main.rs", "fn main() { }\n");
@@ -250,6 +255,7 @@ fn second_watch_is_rejected() {
 #[test]
 fn only_services_with_changes_are_deployed() {
     let project = workspace();
+    make_whole_context_input(&project, "app/Dockerfile");
     // `api` has no manifest, so its part of the first cycle fails.
     let mut watch = Watch::start(&project, &["-p", "api", "-p", "app"]);
     assert!(watch.seen.join("\n").contains("error: api: no manifest matches"));
@@ -278,7 +284,7 @@ fn file_that_each_build_writes_is_left_out() {
 #[test]
 fn cycles_are_json_messages() {
     let project = Project::new();
-    project.write(".dockerignore", "fake\nbin\ntools\ntarget\n.*\n");
+    make_whole_context_input(&project, "Dockerfile");
     let child = project.start(&["up", "--watch", "--message-format", "json"]);
     // Kills the child, also if the test fails.
     let mut watch = Watch { child, lines: mpsc::channel().1, seen: Vec::new() };
