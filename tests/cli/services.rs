@@ -1,7 +1,6 @@
 //! Several services of one workspace.
 
 use std::fs;
-use std::path::Path;
 
 use crate::project::Project;
 
@@ -148,88 +147,4 @@ fn one_image_for_several_packages_is_rejected() {
     assert!(!project.calls().contains("docker build"), "{}", project.calls());
     // One of them alone is deployed.
     project.run(&["up", "-p", "app"]).code(0);
-}
-
-/// Lets cargo build the programs of `api` and `app`, which share the library.
-fn built_by_cargo() -> Project {
-    let project = workspace();
-    for name in ["api", "app"] {
-        let package = format!(
-            "[package]\nname = \"{name}\"\nedition = \"2024\"\n[dependencies]\nlib.path = \"../lib\"\n[package.metadata.kdev]\ncargo-build = []\ncontext = \"..\"\n"
-        );
-        project.write(&format!("{name}/Cargo.toml"), &package);
-        let dockerfile = format!("FROM scratch\nCOPY target/debug/{name} /app\n");
-        project.write(&format!("{name}/Dockerfile"), &dockerfile);
-    }
-    fs::rename(project.path("lib/src/main.rs"), project.path("lib/src/lib.rs")).unwrap();
-    fs::create_dir(project.path("api/k8s")).unwrap();
-    let manifest = fs::read_to_string(project.path("app/k8s/app.yaml")).unwrap();
-    project.write("api/k8s/api.yaml", &manifest.replace("image: app", "image: api"));
-    project
-}
-
-fn up_with_cargo(project: &Project, args: &[&str]) -> crate::project::Ran {
-    let fakes = ["bin", "tools"].map(|dir| project.path(dir).display().to_string()).join(":");
-    let cargo = Path::new(env!("CARGO")).parent().unwrap().display();
-    let path = format!("{fakes}:{cargo}:/usr/bin:/bin");
-    let args = [&["up", "-p", "api", "-p", "app", "-v"], args].concat();
-    project.run_with(&[("PATH", path.as_str())], &args)
-}
-
-#[test]
-fn one_cargo_build_serves_several_packages() {
-    let project = built_by_cargo();
-    let joint = "cargo build --package api --package app --keep-going";
-    let ran = up_with_cargo(&project, &["--dry-run", "--locked"]);
-    let out = ran.code(0).out();
-    assert!(out.contains(&format!("{joint} --locked")), "{out}");
-    assert_eq!(out.matches("cargo build").count(), 1, "{out}");
-    let err = up_with_cargo(&project, &[]).code(0).err().to_owned();
-    assert!(err.contains(&format!("Building cd [ROOT] && {joint}\n")), "{err}");
-    assert_eq!(err.matches("cargo build").count(), 1, "{err}");
-    assert_eq!(err.matches("Compiling lib").count(), 1, "{err}");
-    // Each package only has its own programs.
-    project.write("app/Dockerfile", "FROM scratch\nCOPY target/release/app /app\n");
-    let ran = up_with_cargo(&project, &["--release"]);
-    let stale = "error: api: the Dockerfile copies `target/debug/api` (line 2), but cargo built `target/release/api`\n";
-    assert!(ran.code(90).err().contains(stale), "{}", ran.err());
-    assert!(ran.err().contains("Finished app: "), "{}", ran.err());
-}
-
-#[test]
-fn package_that_cannot_be_compiled_does_not_stop_others() {
-    let project = built_by_cargo();
-    project.write("api/src/main.rs", "fn main() { x }\n");
-    let ran = up_with_cargo(&project, &[]);
-    let err = ran.code(101).err();
-    assert!(
-        err.contains(
-            "Note cargo failed to build some of the packages, so each of them is built alone"
-        ),
-        "{err}"
-    );
-    assert!(err.contains("Finished app: "), "{err}");
-    let error = "error: api: failed to build `api`
-  caused by: `cd [ROOT]/api && cargo build --package api` exited with code 101\n";
-    assert!(err.contains(error), "{err}");
-}
-
-#[test]
-fn package_with_own_settings_of_cargo_is_built_alone() {
-    let project = built_by_cargo();
-    fs::create_dir(project.path("api/.cargo")).unwrap();
-    project.write("api/.cargo/config.toml", "");
-    let out = up_with_cargo(&project, &["--dry-run"]).code(0).out().to_owned();
-    assert!(out.contains("cargo build --package api\n"), "{out}");
-    assert!(out.contains("cargo build --package app\n"), "{out}");
-    project.remove("api/.cargo/config.toml");
-    let cargo = fs::read_to_string(project.path("api/Cargo.toml")).unwrap();
-    for args in ["[\"--release\"]", "[\"--target-dir=../target\"]"] {
-        project.write(
-            "api/Cargo.toml",
-            &cargo.replace("cargo-build = []", &format!("cargo-build = {args}")),
-        );
-        let out = up_with_cargo(&project, &["--dry-run"]).code(0).out().to_owned();
-        assert_eq!(out.matches("cargo build").count(), 2, "{out}");
-    }
 }

@@ -206,11 +206,6 @@ impl<'a> Cx<'a> {
         Self { interrupt: self.interrupt.join(&self.newer.wait), ..self.clone() }
     }
 
-    /// Returns the context of a stage that acts on all services at once.
-    pub(crate) fn for_all_services(&self) -> Self {
-        Self { package: None, ..self.clone() }
-    }
-
     pub(crate) fn emit(&self, event: Event) {
         self.forward(Message { event, package: self.package.clone() });
     }

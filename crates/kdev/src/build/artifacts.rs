@@ -36,19 +36,6 @@ pub(crate) struct BuiltProgram {
     pub(crate) is_binary: bool,
 }
 
-impl BuiltProgram {
-    /// Returns whether the program is one of the package in this folder.
-    pub(crate) fn is_of_package(&self, dir: &Path) -> bool {
-        let manifest = dir.join("Cargo.toml");
-        self.manifest == manifest
-            || self
-                .manifest
-                .canonicalize()
-                .ok()
-                .is_some_and(|own| manifest.canonicalize().ok() == Some(own))
-    }
-}
-
 /// Adds the flag with which cargo prints messages to stdout, and diagnostics to stderr as
 /// usual. JSON that the user has requested stays unchanged.
 pub(crate) fn with_messages(user: &[String]) -> BuildArgs {

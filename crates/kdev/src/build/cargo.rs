@@ -4,7 +4,6 @@ use xshell::cmd;
 
 use crate::build::artifacts::{self, Artifact, BuildArgs};
 use crate::build::error::{Error, Result};
-use crate::build::joint::{Built, JointBuild};
 use crate::config::Config;
 use crate::cx::Cx;
 use crate::event::Event;
@@ -13,28 +12,15 @@ use crate::tools::{self, CARGO};
 
 /// Runs `cargo build` if it is configured. Returns the files that it has written, if it
 /// reports them.
-pub(super) fn build_if_configured(
-    cx: &Cx,
-    config: &Config,
-    joint: &JointBuild,
-) -> Result<Option<Vec<Artifact>>> {
+pub(super) fn build_if_configured(cx: &Cx, config: &Config) -> Result<Option<Vec<Artifact>>> {
     match &config.cargo_build {
-        Some(args) => build(cx, config, args, joint),
+        Some(args) => build(cx, config, args),
         None => Ok(None),
     }
 }
 
-/// Runs `cargo build`, for several packages at once if possible. Returns the files that it has
-/// written, if it reports them.
-pub(super) fn build(
-    cx: &Cx,
-    config: &Config,
-    args: &[String],
-    joint: &JointBuild,
-) -> Result<Option<Vec<Artifact>>> {
-    if let Built::Jointly(artifacts) = joint.build(cx, config, args)? {
-        return Ok(artifacts);
-    }
+/// Runs `cargo build`. Returns the files that it has written, if it reports them.
+pub(super) fn build(cx: &Cx, config: &Config, args: &[String]) -> Result<Option<Vec<Artifact>>> {
     let (cargo, package) = (CARGO.find()?, &config.package);
     let sh = cx.shell()?;
     // In the package's directory, so that its `.cargo/config.toml` applies.

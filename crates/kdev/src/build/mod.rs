@@ -10,7 +10,6 @@
 //! - `dockerfile.rs`: parses the instructions of a Dockerfile
 //! - `dockerignore.rs`: the files that are not in the build context
 //! - `hard_links.rs`: breaks hard links, which the legacy builder caches wrongly
-//! - `joint.rs`: runs one `cargo build` for several packages
 //! - `outputs.rs`: the outputs of a build with `BuildKit`
 //! - `platform.rs`: chooses the platform of the image for the nodes
 //! - `rebuild.rs`: runs a build again to export layers from a builder
@@ -27,7 +26,6 @@ mod dockerfile;
 pub(crate) mod dockerignore;
 mod error;
 mod hard_links;
-mod joint;
 mod outputs;
 pub(crate) mod platform;
 mod rebuild;
@@ -57,21 +55,15 @@ use crate::project::PackageSelection;
 pub use assemble::Error as AssembleError;
 pub(crate) use error::Result;
 pub use error::{ContextHint, Error, StaleCopy, StaleCopyFix};
-pub(crate) use joint::JointBuild;
 pub(crate) use rebuild::{build_source, image_source};
 
 /// Builds and tags the image. A dry run only shows the commands.
-pub(crate) fn build(
-    cx: &Cx,
-    store: &ImageStore,
-    config: &Config,
-    joint: &JointBuild,
-) -> Result<BuiltImage> {
+pub(crate) fn build(cx: &Cx, store: &ImageStore, config: &Config) -> Result<BuiltImage> {
     if let ImageStore::Assembled(images) = store {
-        return assemble::assemble(cx, images, config, joint);
+        return assemble::assemble(cx, images, config);
     }
     let started = Instant::now();
-    let artifacts = cargo::build_if_configured(cx, config, joint)?;
+    let artifacts = cargo::build_if_configured(cx, config)?;
     let iid = tempfile::NamedTempFile::new().map_err(process::Error::write("a temporary file"))?;
     let sh = cx.shell()?;
     let image = config.image.familiar();

@@ -3,7 +3,7 @@
 
 use kdev_core::image::built::BuiltImage;
 
-use crate::build::{JointBuild, Result, build, image_build};
+use crate::build::{Result, build, image_build};
 use crate::config::Config;
 use crate::cx::Cx;
 use crate::docker::{Buildx, ImageStore};
@@ -50,9 +50,8 @@ pub(crate) fn build_source<'a>(
     cx: &Cx,
     store: &'a ImageStore,
     config: &'a Config,
-    joint: &JointBuild,
 ) -> Result<ImageSource<'a>> {
-    Ok(image_source(store, Some(config), build(cx, store, config, joint)?))
+    Ok(image_source(store, Some(config), build(cx, store, config)?))
 }
 
 fn export_again(

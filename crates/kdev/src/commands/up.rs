@@ -11,7 +11,7 @@ use kdev_manifest::objects::Object;
 
 use crate::apply::server_side::ApplyOptions;
 use crate::apply::{DiffResult, JobRecord, Rendered};
-use crate::build::{self, JointBuild};
+use crate::build;
 use crate::cluster::Cluster;
 use crate::cluster::kubeconfig::{ClusterTarget, Kubeconfig};
 use crate::cluster::namespaces::Namespaces;
@@ -62,16 +62,13 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
     let projects = Project::read_all(cx, &request.selection)?;
     several::check_images(&projects, &request.flags)?;
     several::check_cargo_flags(&projects, &request.flags)?;
-    let configs =
-        projects.iter().map(|one| Config::resolve_without_build(one, request.flags.clone()));
-    let joint = JointBuild::new(configs.filter_map(Result::ok).collect());
     let run = |cx: &Cx, selection: &PackageSelection, project: &Project, later: &[&Project]| {
         let request = UpRequest { selection: selection.clone(), ..request.clone() };
         // A dry run deploys none of them, but the real one would.
         let is_pending =
             |one: &&Project| cx.is_dry_run() || later.iter().any(|it| it.package == one.package);
         let pending = projects.iter().filter(is_pending).map(|one| one.package.clone());
-        up_one(cx, &request, project, (&pending.collect::<Vec<_>>(), &joint))
+        up_one(cx, &request, project, &pending.collect::<Vec<_>>())
     };
     several::for_each_in_turn(cx, &request.selection, &projects, run, waits_for_sibling)
 }
@@ -86,12 +83,7 @@ fn waits_for_sibling(error: &Error, later: &[&Project]) -> bool {
     }
 }
 
-fn up_one(
-    cx: &Cx,
-    request: &UpRequest,
-    project: &Project,
-    (pending, joint): (&[String], &JointBuild),
-) -> Result<()> {
+fn up_one(cx: &Cx, request: &UpRequest, project: &Project, pending: &[String]) -> Result<()> {
     let start = Instant::now();
     let mut config = Config::resolve(project, request.flags.clone())?;
     let (store, cluster, owner) = connect(cx, &config, &request.target)?;
@@ -114,7 +106,7 @@ fn up_one(
     let _open = transports.close_at_end(cx);
     config.platform = build::platform::choose(cx, &store, &config, &nodes)?;
 
-    let build = |cx: &Cx| Ok::<_, Error>(build::build_source(cx, &store, &config, joint)?);
+    let build = |cx: &Cx| Ok::<_, Error>(build::build_source(cx, &store, &config)?);
     let compare = |cx: &Cx, image: &BuiltImage| {
         // Another package may have been deployed during the build.
         let plan = SharedPlan::fetch(cx, &cluster, &shared)?;

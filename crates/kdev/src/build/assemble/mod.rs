@@ -28,7 +28,6 @@ use crate::build::assemble::program::ProgramContent;
 use crate::build::assemble::target::Target;
 use crate::build::cargo;
 use crate::build::error::Result;
-use crate::build::joint::JointBuild;
 use crate::config::Config;
 use crate::cx::Cx;
 use crate::docker::{AssembledImages, KeptBuild};
@@ -42,17 +41,12 @@ pub use error::Error;
 const PROGRAM_DIR: &str = "usr/local/bin";
 
 /// Builds the program, and assembles and records its image.
-pub(crate) fn assemble(
-    cx: &Cx,
-    images: &AssembledImages,
-    config: &Config,
-    joint: &JointBuild,
-) -> Result<BuiltImage> {
+pub(crate) fn assemble(cx: &Cx, images: &AssembledImages, config: &Config) -> Result<BuiltImage> {
     let started = Instant::now();
     let platform = config.platform.clone().or_else(|| target::platform_of_user(config));
     let platform = platform.unwrap_or_else(rust_target::host_platform);
     let target = Target::choose(cx, config, &platform)?;
-    let artifacts = cargo::build(cx, config, &target.args(config), joint)?;
+    let artifacts = cargo::build(cx, config, &target.args(config))?;
     let artifacts = match artifacts {
         Some(artifacts) => artifacts,
         None if cx.is_dry_run() => return Ok(dry_run_image(config, platform)),

@@ -26,7 +26,8 @@ const KEPT_DEBUG_INFO: usize = 5;
 /// Returns the only program of the package that cargo has built, the one that the command line
 /// selects, or the one that `cargo run` would run.
 pub(super) fn select(artifacts: Vec<Artifact>, config: &Config) -> Result<BuiltProgram, Error> {
-    let is_own = |one: &BuiltProgram| one.is_of_package(&config.dir) && one.is_binary;
+    let manifest = config.dir.join("Cargo.toml");
+    let is_own = |one: &BuiltProgram| is_same_file(&one.manifest, &manifest) && one.is_binary;
     let programs = artifacts.into_iter().filter_map(|one| one.program).filter(is_own);
     let mut programs: Vec<BuiltProgram> = programs.collect();
     programs.sort_by(|one, other| one.name.cmp(&other.name));
@@ -54,6 +55,11 @@ pub(super) fn select(artifacts: Vec<Artifact>, config: &Config) -> Result<BuiltP
 /// Returns whether a value of `--bin` selects a program, as cargo does.
 fn matches_name(pattern: &str, name: &str) -> bool {
     glob::Pattern::new(pattern).is_ok_and(|pattern| pattern.matches(name))
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    one == other
+        || fs::canonicalize(one).ok().is_some_and(|one| fs::canonicalize(other).ok() == Some(one))
 }
 
 /// The content of a program.
