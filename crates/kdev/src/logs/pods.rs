@@ -86,8 +86,7 @@ impl Pods {
         }
     }
 
-    /// Waits until the state of the container differs from this run, at most for this time. Returns
-    /// whether it differs.
+    /// Waits until the state of the container differs from this run, at most for this time.
     pub(crate) fn wait_for_change(
         &self,
         cx: &Cx,
@@ -95,15 +94,34 @@ impl Pods {
         name: &str,
         run: &Run,
         limit: Duration,
+    ) {
+        self.wait_while(cx, uid, limit, |pod| pod.run(name) == Some(run));
+    }
+
+    /// Waits until the state of the container differs from this run, at most for this time.
+    /// Returns whether it differs. Containers of a pod that is being deleted are not started again,
+    /// so their state does not matter.
+    pub(crate) fn wait_for_end(
+        &self,
+        cx: &Cx,
+        uid: &str,
+        name: &str,
+        run: &Run,
+        limit: Duration,
     ) -> bool {
+        let is_same = |pod: &PodState| pod.run(name) == Some(run);
+        self.wait_while(cx, uid, limit, |pod| !pod.is_terminating && is_same(pod));
+        !self.lock().get(uid).is_some_and(|pod| !pod.is_deleted && is_same(pod))
+    }
+
+    /// Waits as long as this is true for the pod and it exists, at most for this time.
+    fn wait_while(&self, cx: &Cx, uid: &str, limit: Duration, is_true: impl Fn(&PodState) -> bool) {
         let started = Instant::now();
         let mut pods = self.lock();
-        loop {
-            let Some(pod) = pods.get(uid).filter(|pod| !pod.is_deleted) else { return true };
-            let is_same = pod.run(name).is_some_and(|one| one == run);
+        while pods.get(uid).is_some_and(|pod| !pod.is_deleted && is_true(pod)) {
             let rest = limit.saturating_sub(started.elapsed());
-            if !is_same || rest.is_zero() || cx.interrupt().is_raised() {
-                return !is_same;
+            if rest.is_zero() || cx.interrupt().is_raised() {
+                return;
             }
             let waited = self.changed.wait_timeout(pods, rest.min(INTERRUPT_INTERVAL));
             pods = waited.unwrap_or_else(PoisonError::into_inner).0;

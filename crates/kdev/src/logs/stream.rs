@@ -17,8 +17,8 @@ use crate::logs::error::Result;
 use crate::logs::pods::{Next, Pods};
 use crate::logs::request::{Ending, LogRequest};
 
-/// How long to wait before a log is requested again, if the last request has returned no new
-/// line. The first repetition is immediate, because the pod may be deleted soon.
+/// How long to wait before a log is requested again after an error or an end that is not that of
+/// the container. The first repetition is immediate, because the pod may be deleted soon.
 const PAUSES: [Duration; 4] =
     [Duration::ZERO, Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 /// How long the end of a log may be known before the end of its container is. A kubelet answers
@@ -138,12 +138,10 @@ impl<'a> Stream<'a> {
     }
 
     /// Waits until the state of the container confirms the end of its log. Returns whether it does:
-    /// otherwise the connection has ended. The containers of a pod that is being deleted are not
-    /// restarted, so there is no need to wait, and its log is soon removed.
+    /// otherwise the connection has ended, or the pod is being deleted.
     fn wait_for_end(&self, run: &Run) -> bool {
-        let (pods, name) = (self.pods, &self.source().container);
-        !pods.is_terminating(&self.uid)
-            && pods.wait_for_change(&self.request.cx, &self.uid, name, run, STATE_DELAY)
+        let (cx, name) = (&self.request.cx, &self.source().container);
+        self.pods.wait_for_end(cx, &self.uid, name, run, STATE_DELAY)
     }
 
     /// Shows the end of the last run.
