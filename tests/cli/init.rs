@@ -24,9 +24,13 @@ fn new_package(main: &str) -> Project {
     fs::remove_dir(project.path("k8s")).unwrap();
     fs::create_dir(project.path(".git")).unwrap();
     project.write("src/main.rs", main).write(".gitignore", "/target\n");
+    let rustc = Path::new(env!("CARGO")).with_file_name("rustc");
     project.script(
         "rustc",
-        "case $1 in -vV) printf 'host: x86_64-unknown-linux-gnu\\nrelease: 1.95.0\\n' ;; *) echo \"$HOME/sysroot\" ;; esac",
+        &format!(
+            "case \"$*\" in -vV) printf 'host: x86_64-unknown-linux-gnu\\nrelease: 1.95.0\\n' ;; *cfg*) exec {} \"$@\" ;; *) echo \"$HOME/sysroot\" ;; esac",
+            rustc.display()
+        ),
     );
     project.script("cc", "echo /usr/lib/libc.a");
     fs::create_dir_all(project.path("sysroot/lib/rustlib/x86_64-unknown-linux-gnu/lib")).unwrap();
@@ -273,6 +277,14 @@ fn builder_of_flag_is_set() {
     project.run(&["init", "--yes"]).code(0);
     let cargo = fs::read_to_string(project.path("Cargo.toml")).unwrap();
     assert!(!cargo.contains("builder"), "{cargo}");
+    // The flag applies to it.
+    let project = new_package(SERVER);
+    project.write("Dockerfile", "FROM scratch\n");
+    project.run(&["init", "--yes", "--builder", "podman"]).code(0);
+    let cargo = fs::read_to_string(project.path("Cargo.toml")).unwrap();
+    assert!(cargo.contains("\nbuilder = \"podman\"\n"), "{cargo}");
+    let notes = project.run(&["init", "--builder", "docker"]).code(0).err().to_owned();
+    assert!(notes.contains("Note the image needs `builder = \"docker\"` in"), "{notes}");
 }
 
 #[test]
@@ -283,6 +295,7 @@ fn flags_of_project_do_not_break_static_build() {
         "[build]\nrustflags = \"--cfg=of_project\"\n",
         "[target.'cfg(unix)']\nrustflags = \"--cfg=of_project\"\n",
         "[target.x86_64-unknown-linux-gnu]\nrustflags = [\"--cfg=of_project\"]\n",
+        "[build]\nrustflags = [\"--cfg=of_project\"]\n[target.'cfg(windows)']\nrustflags = [\"--cfg=other\"]\n",
     ];
     let main = "fn main() { println!(\"{} {}\", cfg!(of_project), cfg!(target_feature = \"crt-static\")) }\n";
     for config in table {

@@ -353,7 +353,7 @@ impl Plan<'_> {
             let before = read(&path)?;
             let text = settings::append_table(&path, &before, &lines)?;
             self.append(path, before, text);
-        } else if place.is_some() {
+        } else {
             let missing = settings::missing_lines(&lines, &program.table);
             if !missing.is_empty() {
                 let text = format!(

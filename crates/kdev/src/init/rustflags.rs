@@ -6,27 +6,22 @@ use serde_json::Value;
 
 use crate::cx::Cx;
 use crate::init::Result;
-use crate::tools::cargo_config;
-
-/// The flag that links the C library into the program.
-const STATIC_LIBC: &str = "-Ctarget-feature=+crt-static";
+use crate::tools::cargo_config::{Rustflags, STATIC_LIBC};
 
 /// Returns the argument for the configuration of cargo in a directory.
 pub(crate) fn static_argument(cx: &Cx, dir: &Path, host: &str) -> Result<String> {
-    let table = |name: &str| cargo_config::get(cx, dir, name).map(Option::unwrap_or_default);
-    Ok(argument(&table("target")?, &table("build")?, host))
+    let flags = Rustflags::read(cx, dir, host)?;
+    Ok(flags.map_or_else(
+        || argument(&Value::Null, false),
+        |one| argument(&one.build, one.are_for_target),
+    ))
 }
 
-/// cargo reads the flags of one source only: those for the target, or those of `build`. It joins
-/// lists, but rejects a list for a key whose value is a text.
-fn argument(targets: &Value, build: &Value, host: &str) -> String {
-    let applies = |key: &str| key == host || key == "host-tuple" || key.starts_with("cfg(");
-    let mut tables = targets.as_object().into_iter().flatten();
-    if tables.any(|(key, table)| applies(key) && !table["rustflags"].is_null()) {
+/// cargo joins lists, but rejects a list for a key whose value is a text.
+fn argument(build: &Value, are_for_target: bool) -> String {
+    match build {
         // cargo joins the flags of all tables that apply.
-        return format!("--config=target.'cfg(all())'.rustflags=['{STATIC_LIBC}']");
-    }
-    match &build["rustflags"] {
+        _ if are_for_target => format!("--config=target.'cfg(all())'.rustflags=['{STATIC_LIBC}']"),
         Value::String(flags) => {
             let flags = Value::from(format!("{flags} {STATIC_LIBC}"));
             format!("--config=build.rustflags={flags}")
@@ -37,6 +32,8 @@ fn argument(targets: &Value, build: &Value, host: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -45,19 +42,15 @@ mod tests {
         const CFG: &str = "target.'cfg(all())'.rustflags=['-Ctarget-feature=+crt-static']";
         const TEXT: &str = r#"build.rustflags="-Ca -Ctarget-feature=+crt-static""#;
         let table = [
-            ("null", "null", LIST),
-            ("null", r#"{"rustflags": ["-Ca"]}"#, LIST),
-            ("null", r#"{"rustflags": "-Ca"}"#, TEXT),
-            (r#"{"other": {"rustflags": "-Cb"}}"#, r#"{"rustflags": "-Ca"}"#, TEXT),
-            (r#"{"gnu": {"linker": "ld"}}"#, "null", LIST),
-            (r#"{"gnu": {"rustflags": "-Cb"}}"#, r#"{"rustflags": "-Ca"}"#, CFG),
-            (r#"{"cfg(unix)": {"rustflags": ["-Cb"]}}"#, "null", CFG),
+            (Value::Null, false, LIST),
+            (json!(["-Ca"]), false, LIST),
+            (json!("-Ca"), false, TEXT),
+            (json!("-Ca"), true, CFG),
+            (Value::Null, true, CFG),
         ];
-        for (targets, build, expected) in table {
-            let [targets_value, build_value] =
-                [targets, build].map(|json| serde_json::from_str::<Value>(json).unwrap());
-            let found = argument(&targets_value, &build_value, "gnu");
-            assert_eq!(found, format!("--config={expected}"), "{targets} {build}");
+        for (build, are_for_target, expected) in table {
+            let found = argument(&build, are_for_target);
+            assert_eq!(found, format!("--config={expected}"), "{build} {are_for_target}");
         }
     }
 }

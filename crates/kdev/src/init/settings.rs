@@ -43,8 +43,7 @@ pub(crate) fn table(
     path_in_workspace: &Path,
 ) -> String {
     let mut lines = format!("image = {}\n", quote(image));
-    let Some(place) = place else { return lines };
-    if *place == BuildPlace::Cargo {
+    if place == Some(&BuildPlace::Cargo) {
         lines += "# kdev puts the static program of cargo into an image, without a Dockerfile.\n";
         lines += "builder = \"cargo\"\ncargo-build = [\"--release\"]\n";
         if let Some(port) = port {
@@ -55,6 +54,7 @@ pub(crate) fn table(
     if let Some(builder) = builder {
         let _ = writeln!(lines, "builder = {}", quote(&builder.to_string()));
     }
+    let Some(place) = place else { return lines };
     let depth = path_in_workspace.iter().count();
     if depth > 0 {
         let _ = writeln!(lines, "context = {}", quote(&vec![".."; depth].join("/")));

@@ -8,78 +8,51 @@ use serde_json::Value;
 use crate::build::error::Result;
 use crate::config::Config;
 use crate::cx::Cx;
-use crate::tools::cargo_config;
-
-/// The flag that links the C library into the program.
-const STATIC_LIBC: &str = "-Ctarget-feature=+crt-static";
+use crate::tools::cargo_config::{Rustflags, STATIC_LIBC};
 
 /// Returns the value of `target.TARGET.rustflags`, as TOML, with which programs are static and no
 /// flag of the user is ignored. Returns `None` if those are unknown.
 pub(super) fn with_static_libc(cx: &Cx, config: &Config, target: &str) -> Result<Option<String>> {
-    let targets = cargo_config::get(cx, &config.dir, "target")?;
-    let build = cargo_config::get(cx, &config.dir, "build")?;
-    Ok(targets.zip(build).map(|(targets, build)| merge(&targets, &build, target).to_string()))
+    let flags = Rustflags::read(cx, &config.dir, target)?;
+    Ok(flags.map(|flags| merge(&flags).to_string()))
 }
 
 /// Adds the flag. cargo joins lists with those of its files, but a text replaces theirs.
-fn merge(targets: &Value, build: &Value, target: &str) -> Value {
-    if let Value::String(flags) = &targets[target]["rustflags"] {
+fn merge(of_user: &Rustflags) -> Value {
+    if let Value::String(flags) = &of_user.target {
         return format!("{flags} {STATIC_LIBC}").into();
     }
-    let mut flags = ignored_flags(targets, build, target);
-    flags.push(STATIC_LIBC.to_owned());
-    flags.into()
-}
-
-/// Returns the flags of `build.rustflags`, unless others for the target replace them already.
-fn ignored_flags(targets: &Value, build: &Value, target: &str) -> Vec<String> {
-    let applies = |key: &str| key == target || key.starts_with("cfg(");
-    let mut tables = targets.as_object().into_iter().flatten();
-    if tables.any(|(key, table)| applies(key) && !table["rustflags"].is_null()) {
-        return Vec::new();
-    }
-    match &build["rustflags"] {
+    let mut flags = match &of_user.build {
+        _ if of_user.are_for_target => Vec::new(),
         Value::String(flags) => flags.split_whitespace().map(str::to_owned).collect(),
         flags => {
             let flags = flags.as_array().into_iter().flatten();
             flags.filter_map(Value::as_str).map(str::to_owned).collect()
         }
-    }
+    };
+    flags.push(STATIC_LIBC.to_owned());
+    flags.into()
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
-    fn flag_is_added_in_the_form_of_the_user() {
+    fn flag_is_added_to_those_that_cargo_would_read() {
         let table = [
-            ("null", r#"["-Ca","-Ctarget-feature=+crt-static"]"#),
-            (r#"{"gnu": {"rustflags": ["-Cb"]}}"#, r#"["-Ctarget-feature=+crt-static"]"#),
-            (r#"{"gnu": {"rustflags": "-Cb"}}"#, r#""-Cb -Ctarget-feature=+crt-static""#),
+            (Value::Null, Value::Null, false, json!([STATIC_LIBC])),
+            (Value::Null, json!("-Ca  -Cb"), false, json!(["-Ca", "-Cb", STATIC_LIBC])),
+            (Value::Null, json!(["-C", "a b"]), false, json!(["-C", "a b", STATIC_LIBC])),
+            (Value::Null, json!("-Ca"), true, json!([STATIC_LIBC])),
+            (json!(["-Cb"]), json!("-Ca"), true, json!([STATIC_LIBC])),
+            (json!("-Cb"), json!("-Ca"), true, json!(format!("-Cb {STATIC_LIBC}"))),
         ];
-        let build = serde_json::json!({"rustflags": "-Ca"});
-        for (targets, expected) in table {
-            let targets: Value = serde_json::from_str(targets).unwrap();
-            assert_eq!(merge(&targets, &build, "gnu").to_string(), expected, "{targets}");
-        }
-    }
-
-    #[test]
-    fn flags_that_cargo_would_ignore_are_found() {
-        let table = [
-            ("null", "null", &[][..]),
-            ("null", r#"{"rustflags": "-Ca  -Cb"}"#, &["-Ca", "-Cb"]),
-            ("null", r#"{"rustflags": ["-C", "a b"], "jobs": 1}"#, &["-C", "a b"]),
-            (r#"{"gnu": {"linker": "ld"}}"#, r#"{"rustflags": "-Ca"}"#, &["-Ca"]),
-            (r#"{"gnu": {"rustflags": "-Cb"}}"#, r#"{"rustflags": "-Ca"}"#, &[]),
-            (r#"{"cfg(unix)": {"rustflags": "-Cb"}}"#, r#"{"rustflags": "-Ca"}"#, &[]),
-            (r#"{"musl": {"rustflags": "-Cb"}}"#, r#"{"rustflags": "-Ca"}"#, &["-Ca"]),
-        ];
-        for (targets, build, expected) in table {
-            let [targets, build] =
-                [targets, build].map(|json| serde_json::from_str::<Value>(json).unwrap());
-            assert_eq!(ignored_flags(&targets, &build, "gnu"), expected, "{targets} {build}");
+        for (target, build, are_for_target, expected) in table {
+            let flags = Rustflags { target, build, are_for_target };
+            assert_eq!(merge(&flags), expected, "{flags:?}");
         }
     }
 }
