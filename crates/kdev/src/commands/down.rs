@@ -1,7 +1,7 @@
 //! `cargo kdev down`: deletes what `up` applied, including objects that are no longer in the
 //! manifests.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use kdev_core::kube::applyset::{Parent, Set};
 use kdev_core::kube::object::text;
@@ -45,11 +45,11 @@ pub struct DownRequest {
 /// ConfigMap, which then lists only them. The images stay on the nodes without `images`.
 pub fn down(cx: &Cx, request: &DownRequest) -> Result<()> {
     let projects = Project::read_explicit(cx, &request.selection)?;
-    let mut deleted = BTreeSet::new();
+    let mut deleted = BTreeMap::new();
     let result = several::for_each(cx, &request.selection, &projects, |cx, _, project| {
         let (config, cluster) = connect(cx, request, project)?;
         delete_applied(cx, request, &config, &cluster)?;
-        deleted.insert(project.package.clone());
+        deleted.insert(project.package.clone(), (config, cluster));
         Ok(())
     });
     if !request.images || result.as_ref().is_err_and(Error::is_interrupt) {
@@ -57,11 +57,10 @@ pub fn down(cx: &Cx, request: &DownRequest) -> Result<()> {
     }
     // The pods of one package can run the image of another one.
     let removed = several::for_each(cx, &request.selection, &projects, |cx, _, project| {
-        if !deleted.contains(&project.package) {
-            return Ok(());
+        match deleted.get(&project.package) {
+            Some((config, cluster)) => prune::remove_all(cx, cluster, config),
+            None => Ok(()),
         }
-        let (config, cluster) = connect(cx, request, project)?;
-        prune::remove_all(cx, &cluster, &config)
     });
     several::join(result, removed)
 }
