@@ -217,7 +217,8 @@ fn workload_with_port<'a>(
     let mut firsts: Vec<&Value> = Vec::new();
     for package in packages {
         let first = project.workloads_of(package).find_map(|one| project.live(one, items));
-        firsts.extend(first.filter(|first| firsts.iter().all(|known| id(known) != id(first))));
+        firsts
+            .extend(first.filter(|first| firsts.iter().all(|known| !std::ptr::eq(*known, *first))));
     }
     let declares = |object: &&&Value| {
         declared_ports(object).iter().any(|declared| match port {
