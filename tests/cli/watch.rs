@@ -189,8 +189,9 @@ fn save_during_rollout_leaves_wait() {
     project.remove_pods();
     let mut watch = Watch::start_only(&project, &[]);
     watch.wait_for("Waiting");
-    project.write("fake/deployment.json", &ready);
     save(&project, "src/main.rs", "fn main() { }\n");
+    watch.wait_for("Stopped because of newer changes");
+    project.write("fake/deployment.json", &ready);
     watch.wait_for("Ready in ");
     assert_eq!(count_builds(&project), 2);
 }
@@ -266,13 +267,62 @@ fn only_services_with_changes_are_deployed() {
 }
 
 #[test]
+fn new_package_of_workspace_is_deployed() {
+    let project = workspace();
+    make_whole_context_input(&project, "app/Dockerfile");
+    let all = fs::read_to_string(project.path("Cargo.toml")).unwrap();
+    project.write("Cargo.toml", &all.replace("\"*p*\"", "\"app\""));
+    let mut watch = Watch::start(&project, &["--workspace"]);
+    assert!(!watch.seen.join("\n").contains("api"));
+    save(&project, "Cargo.toml", &all.replace("\"*p*\"", "\"app\", \"api\""));
+    let lines = watch.wait_for("Watching").join("\n");
+    assert!(lines.contains("error: api: no manifest matches"), "{lines}");
+}
+
+#[test]
+fn current_context_does_not_change_cluster() {
+    let project = Project::new();
+    let mut watch = Watch::start(&project, &[]);
+    let contexts = fs::read_to_string(project.path("fake/contexts.json")).unwrap();
+    let current = |name: &str| format!("\"current-context\":\"{name}\"");
+    project.write("fake/contexts.json", &contexts.replace(&current("kind-test"), &current("prod")));
+    save(&project, "src/main.rs", "fn main() { }\n");
+    let lines = watch.wait_for("Watching").join("\n");
+    assert!(lines.contains("Ready in "), "{lines}");
+    assert!(!project.calls().contains("--context prod"), "{}", project.calls());
+}
+
+#[test]
+fn saves_during_builds_are_no_writes_of_builds() {
+    let project = Project::new();
+    project.write("fake/build-hangs", "");
+    let mut watch = Watch::start_only(&project, &[]);
+    for number in 1..=3 {
+        watch.wait_for("Step 1/1");
+        if number == 3 {
+            project.remove("fake/build-hangs");
+        }
+        save(&project, "src/main.rs", &format!("fn main() {{ {number}; }}\n"));
+        watch.wait_for("Stopped because of newer changes");
+    }
+    watch.wait_for("Ready in ");
+    watch.wait_for("Watching");
+    save(&project, "src/main.rs", "fn main() { 4; }\n");
+    watch.wait_for("Changed src/main.rs");
+    watch.wait_for("Ready in ");
+    assert!(!watch.seen.join("\n").contains("each build writes"), "{:?}", watch.seen);
+}
+
+#[test]
 fn file_that_each_build_writes_is_left_out() {
     let project = Project::new();
     let docker = fs::read_link(project.path("bin/docker")).unwrap();
     let generate = r#"[ "$1" != build ] || date +%s%N >"$HOME/src/generated.rs""#;
     project.script("docker", &format!("{generate}\nexec {} \"$@\"", docker.display()));
     let mut watch = Watch::start_only(&project, &[]);
-    watch.wait_for("each build writes `src/generated.rs`, so its changes are ignored");
+    watch.wait_for(
+        "each build writes `src/generated.rs`, so its changes during a build are ignored",
+    );
     watch.wait_for("Watching");
     let before = count_builds(&project);
     thread::sleep(Duration::from_millis(300));

@@ -32,6 +32,9 @@ pub enum Event {
         target: String,
         /// The command, quoted for a shell.
         command: String,
+        /// Whether cargo builds a program, and not a builder an image.
+        #[serde(skip)]
+        by_cargo: bool,
     },
     /// A build printed a line.
     ToolOutput {

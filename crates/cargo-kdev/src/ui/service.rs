@@ -21,7 +21,7 @@ impl Ui {
             Event::ToolOutput { line, .. } => {
                 let _ = writeln!(anstream::stderr(), "{package}: {line}");
             }
-            Event::Building { target, command } => {
+            Event::Building { target, command, .. } => {
                 let text = if self.verbose { command } else { target };
                 self.print_progress(package, "Building", &text);
             }

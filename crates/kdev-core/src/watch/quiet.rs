@@ -8,7 +8,7 @@ const QUIET: Duration = Duration::from_millis(30);
 /// How long events may delay a cycle.
 const MAX_DELAY: Duration = Duration::from_millis(500);
 /// How long a Git command may delay a cycle.
-const MAX_GIT_DELAY: Duration = Duration::from_secs(10);
+pub const MAX_GIT_DELAY: Duration = Duration::from_secs(10);
 
 /// The events since the last cycle.
 #[derive(Clone, Copy, Debug, Default)]

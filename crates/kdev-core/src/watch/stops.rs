@@ -1,41 +1,46 @@
-//! Whether a newer change may stop a build. Without a limit, frequent changes would prevent every
+//! Whether a newer change may stop a cycle. Without a limit, frequent changes would prevent every
 //! deployment.
 
 use std::time::Duration;
 
-/// How many builds in a row may be stopped.
+/// How many cycles in a row may be stopped.
 const MAX_STOPS: u32 = 3;
-/// How long builds may be stopped before one runs to its end.
+/// How long builds may be stopped before one runs to its end. A wait for a rollout can take longer.
 const MAX_TIME: Duration = Duration::from_secs(30);
 
-/// The builds that were stopped in a row.
+/// The cycles that were stopped in a row.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Stops {
     count: u32,
-    /// The start of the first build of the row.
+    /// The start of the first cycle of the row.
     start: Option<Duration>,
 }
 
 impl Stops {
-    /// Records the start of a build.
+    /// Records the start of a cycle.
     pub fn begin(&mut self, now: Duration) {
         self.start.get_or_insert(now);
     }
 
-    /// Records that a build was stopped.
+    /// Records that a cycle was stopped.
     pub fn record(&mut self) {
         self.count += 1;
     }
 
-    /// Records that a build was not stopped.
+    /// Records that a cycle was not stopped.
     pub fn reset(&mut self) {
         *self = Self::default();
     }
 
-    /// Returns whether the build may be stopped.
-    pub fn is_allowed(&self, now: Duration) -> bool {
+    /// Returns whether a build may be stopped.
+    pub fn may_stop_build(&self, now: Duration) -> bool {
         let elapsed = self.start.map_or(Duration::ZERO, |start| now.saturating_sub(start));
-        self.count < MAX_STOPS && elapsed < MAX_TIME
+        self.may_stop_wait() && elapsed < MAX_TIME
+    }
+
+    /// Returns whether the wait for a rollout may be stopped.
+    pub fn may_stop_wait(&self) -> bool {
+        self.count < MAX_STOPS
     }
 }
 
@@ -60,10 +65,15 @@ mod tests {
                 stops.begin(Duration::from_secs(*start));
                 stops.record();
             }
-            assert_eq!(stops.is_allowed(Duration::from_secs(now)), expected, "{starts:?} {now}");
+            assert_eq!(
+                stops.may_stop_build(Duration::from_secs(now)),
+                expected,
+                "{starts:?} {now}"
+            );
+            assert_eq!(stops.may_stop_wait(), starts.len() < 3);
             stops.reset();
             stops.begin(Duration::from_secs(now));
-            assert!(stops.is_allowed(Duration::from_secs(now)));
+            assert!(stops.may_stop_build(Duration::from_secs(now)));
         }
     }
 }

@@ -34,7 +34,8 @@ pub(super) fn build(cx: &Cx, config: &Config, args: &[String]) -> Result<Option<
         cx.emit(Event::WouldRun { command: display });
         return Ok(None);
     }
-    cx.emit(Event::Building { target: package.clone(), command: display.clone() });
+    let (target, command_text) = (package.clone(), display.clone());
+    cx.emit(Event::Building { target, command: command_text, by_cargo: true });
     let BuildArgs { args, has_messages } = artifacts::with_messages(args);
     if !has_messages {
         run_build(cx, command(&args), "cargo", package.clone(), display)?;

@@ -82,7 +82,8 @@ pub(crate) fn build(cx: &Cx, store: &ImageStore, config: &Config) -> Result<Buil
     let _ = hard_links::break_hard_links(&config.target_dir, &config.context, &dockerfile);
     let target_dir = target_outside_context(config, &dockerfile);
     let mut outputs = Outputs::select(cx, store, config)?;
-    cx.emit(Event::Building { target: image.clone(), command: display.clone() });
+    let (target, text) = (image.clone(), display.clone());
+    cx.emit(Event::Building { target, command: text, by_cargo: false });
     let run = |outputs: &Outputs| {
         let cmd = image_build(&sh, store, config).args(outputs.args()).arg("--iidfile");
         let command = Command::new(cmd.arg(iid.path()).arg(&config.context));

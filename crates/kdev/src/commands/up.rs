@@ -28,6 +28,7 @@ use crate::manifests::shared::{self, SharedPlan};
 use crate::manifests::{self, Error as ManifestsError, Manifest, RenderTarget};
 use crate::node::transport::Transports;
 use crate::parallel::run_both;
+use crate::process;
 use crate::project::{PackageSelection, Project, owner};
 use crate::prune;
 use crate::rollout::rollback::{self, Workloads};
@@ -159,8 +160,8 @@ fn up_one(cx: &Cx, request: &UpRequest, project: &Project, pending: &[String]) -
     };
     // The rollout of another package's workload only matters if this run has changed it.
     objects.retain(|object| !plan.is_foreign(object) || rollout.has_changed(object));
-    if let Err(error) = wait(&rollout, &mut objects, applied.jobs) {
-        return Err(end_failed_rollout(&rollout, &config, request, &objects, &before, error));
+    if let Err(error) = wait(cx, &rollout, &mut objects, applied.jobs) {
+        return Err(end_failed_rollout(cx, &rollout, &config, request, &objects, &before, error));
     }
     deployed.prune(cx, &rollout.loaded, &connections);
     let flags = live_pods::repeatable_flags(&request.selection, &request.target, &request.flags);
@@ -193,16 +194,22 @@ fn connect(
 }
 
 /// Waits for the rollout, and records the Jobs that have completed.
-fn wait(rollout: &Rollout, objects: &mut Vec<Object>, jobs: JobRecord) -> rollout::Result<()> {
+fn wait(
+    cx: &Cx,
+    rollout: &Rollout,
+    objects: &mut Vec<Object>,
+    jobs: JobRecord,
+) -> rollout::Result<()> {
     objects.retain(|object| !jobs.has_deleted(object));
     let (completed, result) = rollout.wait(objects);
-    jobs.record(rollout.cx, rollout.cluster, &completed);
+    jobs.record(cx, rollout.cluster, &completed);
     result
 }
 
 /// Explains why a rollout failed, and rolls back if that was requested. Returns the error of
-/// the command.
+/// the command. Newer changes stop only the wait, and not this.
 fn end_failed_rollout(
+    cx: &Cx,
     rollout: &Rollout,
     config: &Config,
     request: &UpRequest,
@@ -210,7 +217,10 @@ fn end_failed_rollout(
     before: &Workloads,
     error: rollout::Error,
 ) -> Error {
-    let Rollout { cx, cluster, applied, .. } = *rollout;
+    if process::is_interrupt(&error) {
+        return error.into();
+    }
+    let Rollout { cluster, applied, .. } = *rollout;
     let is_recoverable = rollback::is_recoverable_by_rollback(&error);
     let failed = error.stuck_workload().map(str::to_owned);
     // The rollback deletes the pods that the diagnosis needs.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::build::artifacts;
-use crate::config::{Config, escape_glob};
+use crate::config::{Config, cargo_flags, escape_glob};
 use crate::inputs::packages::Packages;
 use crate::inputs::tree;
 use crate::project::{Project, canonical};
@@ -62,11 +62,11 @@ impl Built {
 /// Returns the folders to which cargo writes programs with these arguments: without `--target`
 /// for the host, or for the targets of its configuration.
 fn output_folders(config: &Config, args: &[&str]) -> Vec<PathBuf> {
-    let is_release = args.iter().any(|arg| ["--release", "-r"].contains(arg));
-    let profile = match values(args, "--profile").last() {
-        Some("dev" | "test") => "debug",
-        None if !is_release => "debug",
-        Some("release" | "bench") | None => "release",
+    let owned: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+    let profile = cargo_flags::profile(&owned);
+    let profile = match profile.as_deref() {
+        None | Some("dev" | "test") => "debug",
+        Some("bench") => "release",
         Some(profile) => profile,
     };
     let target_dir = match values(args, "--target-dir").last() {

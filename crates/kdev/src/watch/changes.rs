@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use kdev_core::watch::own_writes::OwnWrites;
-use kdev_core::watch::quiet::Quiet;
+use kdev_core::watch::quiet::{MAX_GIT_DELAY, Quiet};
 
 use crate::cluster::kubeconfig::ClusterTarget;
 use crate::cx::{Cx, Interrupt};
@@ -69,17 +69,17 @@ impl Changes {
     }
 
     /// Waits until an input has changed since the last comparison, or until the interrupt or the
-    /// deadline. Returns whether one has changed.
+    /// deadline. Returns the inputs that have changed.
     pub(crate) fn wait(
         &mut self,
         cx: &Cx,
         interrupt: &Interrupt,
         deadline: Option<Instant>,
-    ) -> bool {
+    ) -> BTreeSet<PathBuf> {
         loop {
             let now = Instant::now();
             if interrupt.is_raised() || deadline.is_some_and(|deadline| deadline <= now) {
-                return false;
+                return BTreeSet::new();
             }
             if now >= self.next_sweep {
                 if self.services.iter().any(Service::may_be_outdated) {
@@ -91,8 +91,11 @@ impl Changes {
             let remaining = self.quiet.remaining(self.elapsed(), is_git_running);
             if remaining == Some(Duration::ZERO) {
                 self.quiet = Quiet::default();
-                if self.services.iter().any(Service::may_be_outdated) && self.compare(cx) {
-                    return true;
+                if self.services.iter().any(Service::may_be_outdated) {
+                    let changed = self.compare(cx);
+                    if !changed.is_empty() {
+                        return changed;
+                    }
                 }
                 continue;
             }
@@ -104,14 +107,14 @@ impl Changes {
         }
     }
 
-    /// Compares the inputs. Returns whether one has changed since the last comparison.
-    pub(crate) fn compare(&mut self, cx: &Cx) -> bool {
-        let mut has_changed = false;
+    /// Compares the inputs. Returns those that have changed since the last comparison.
+    pub(crate) fn compare(&mut self, cx: &Cx) -> BTreeSet<PathBuf> {
+        let mut changed = BTreeSet::new();
         for service in &mut self.services {
-            has_changed |= service.compare(cx, &self.target);
+            changed.extend(service.compare(cx, &self.target));
         }
         self.watch_folders(cx);
-        has_changed
+        changed
     }
 
     fn watch_folders(&mut self, cx: &Cx) {
@@ -128,7 +131,11 @@ impl Changes {
 
     /// Returns whether a Git command is changing files.
     fn is_git_running(&self) -> bool {
-        let has_lock = |dir: &Path| dir.join(".git/index.lock").exists();
+        let has_lock = |dir: &Path| {
+            let lock = dir.join(".git/index.lock").metadata().and_then(|lock| lock.modified());
+            // A command that was killed leaves its lock.
+            lock.is_ok_and(|time| time.elapsed().is_ok_and(|age| age < MAX_GIT_DELAY))
+        };
         self.services.iter().any(|service| service.config.dir.ancestors().any(has_lock))
     }
 }

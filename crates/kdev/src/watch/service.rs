@@ -44,14 +44,14 @@ impl Service {
         self.seen.may_be_outdated()
     }
 
-    /// Finds and compares the inputs again. Returns whether one has changed since the last
+    /// Finds and compares the inputs again. Returns those that have changed since the last
     /// comparison.
-    pub(crate) fn compare(&mut self, cx: &Cx, target: &ClusterTarget) -> bool {
+    pub(crate) fn compare(&mut self, cx: &Cx, target: &ClusterTarget) -> BTreeSet<PathBuf> {
         self.inputs = Inputs::find(cx, &self.project, &self.config, target, self.last_build);
         let seen = Snapshot::take(&self.inputs, Some(&self.seen));
-        let has_changed = !Snapshot::changes(&self.seen, &seen).is_empty();
+        let changed = Snapshot::changes(&self.seen, &seen);
         self.seen = seen;
-        has_changed
+        changed.into_iter().map(|change| change.path).collect()
     }
 
     /// Returns the inputs that have changed since the start of the last cycle, without those that

@@ -80,9 +80,6 @@ pub(super) fn run(
             cx.forward(message);
         }
     };
-    for service in &mut changes.services {
-        service.begin_cycle();
-    }
     let request = select(request, packages, changes);
     let (newer, done) = (NewerChanges::default(), cx.interrupt().child());
     let cycle_cx = cx.with_events(&on_event).with_newer_changes(newer.clone());
@@ -100,14 +97,16 @@ pub(super) fn run(
 /// Stops the cycle when an input has changed since its start.
 fn notice(cx: &Cx, changes: &mut Changes, done: &Interrupt, newer: &NewerChanges, stops: &Stops) {
     let mut count = 0;
-    while changes.wait(cx, done, None) {
+    while !changes.wait(cx, done, None).is_empty() {
         if Trigger::find(changes).is_none() {
             continue;
         }
         count += 1;
         cx.emit(Event::Watching { inputs: changes.count_inputs(), newer: count });
-        newer.wait.raise();
-        if stops.is_allowed(changes.elapsed()) {
+        if stops.may_stop_wait() {
+            newer.wait.raise();
+        }
+        if stops.may_stop_build(changes.elapsed()) {
             newer.build.raise();
         }
     }

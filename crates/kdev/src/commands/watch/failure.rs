@@ -3,11 +3,13 @@
 use std::iter;
 
 use crate::apply;
+use crate::cluster;
 use crate::error::Error;
 use crate::manifests;
 
-/// Returns whether a change of an input can fix the error. Other errors are fixed elsewhere, so
-/// only another attempt shows that they are.
+/// Returns whether a change of an input can fix the error, or the user has denied something, which
+/// is not asked again before. Other errors are fixed elsewhere, so only another attempt shows that
+/// they are.
 pub(super) fn is_fixed_by_change(error: &Error) -> bool {
     match error {
         Error::Manifests(manifests::Error::Lookup { .. }) => false,
@@ -16,8 +18,10 @@ pub(super) fn is_fixed_by_change(error: &Error) -> bool {
         | Error::Build(_)
         | Error::Manifests(_)
         | Error::Rollout(_)
+        | Error::Cluster(cluster::Error::ContextNotAllowed { .. })
         | Error::Apply(
-            apply::Error::Conflicts { .. }
+            apply::Error::DataNotConfirmed { .. }
+            | apply::Error::Conflicts { .. }
             | apply::Error::Contested { .. }
             | apply::Error::Immutable { .. },
         ) => true,

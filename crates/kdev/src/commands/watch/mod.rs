@@ -54,13 +54,18 @@ pub fn watch(cx: &Cx, request: &UpRequest, show_error: impl Fn(&Error)) -> Resul
         are_settings_outdated: false,
         is_first: true,
         has_applied: false,
+        busy_cycles: 0,
         show_error: &show_error,
     };
     loop {
-        let next = watch.run(&trigger).and_then(|end| watch.wait(&trigger, &end));
+        let next = watch.run(&mut trigger).and_then(|end| watch.wait(&trigger, &end));
         trigger = next.inspect_err(|error| watch.note_end(error))?;
     }
 }
+
+/// How many cycles in a row may follow each other without a pause. A build that writes a file with
+/// another name each time would never end. A change in a pause is one of the user, and ends it.
+const MAX_BUSY_CYCLES: u32 = 2;
 
 /// A running watch.
 struct Watch<'a> {
@@ -77,16 +82,23 @@ struct Watch<'a> {
     are_settings_outdated: bool,
     is_first: bool,
     has_applied: bool,
+    /// The number of cycles in a row during which inputs have changed.
+    busy_cycles: u32,
     show_error: &'a dyn Fn(&Error),
 }
 
 impl Watch<'_> {
     /// Runs a cycle. Returns how it has ended, unless the watch ends.
-    fn run(&mut self, trigger: &Trigger) -> Result<End> {
+    fn run(&mut self, trigger: &mut Trigger) -> Result<End> {
         let started = Instant::now();
         self.cx.emit(trigger.event(|path| self.services.display(path)));
         let (result, progress) = self.deploy(trigger);
-        self.has_applied |= progress.has_applied;
+        self.has_applied |= progress.context.is_some();
+        // Another current context does not change the cluster of a watch, nor is this one confirmed
+        // again.
+        if self.request.target.explicit_context().is_none() {
+            self.request.target.context.clone_from(&progress.context);
+        }
         let end = match result {
             Ok(()) => End::Ready,
             Err(error) if error.is_interrupt() && self.cx.interrupt().is_raised() => {
@@ -98,20 +110,28 @@ impl Watch<'_> {
             Err(error) => End::Unavailable(error),
         };
         self.is_first = false;
-        self.record(trigger, &end, progress.has_applied);
+        self.record(trigger, &end);
         let (outcome, duration) = (self.report(&end), started.elapsed());
         let stages = progress.stages.totals();
         self.cx.emit(Event::CycleEnded { outcome, duration, stages });
         Ok(end)
     }
 
-    fn deploy(&mut self, trigger: &Trigger) -> (Result<()>, Progress) {
+    /// Changes since the last comparison are newer ones, also those of settings that are read.
+    fn deploy(&mut self, trigger: &mut Trigger) -> (Result<()>, Progress) {
+        self.changes.services.iter_mut().for_each(Service::begin_cycle);
         self.are_settings_outdated |= trigger.classes.contains(&InputClass::Config);
-        if self.are_settings_outdated
-            && let Err(error) = self.services.read_again(self.cx, &self.request, &mut self.changes)
-        {
-            self.changes.services.iter_mut().for_each(Service::begin_cycle);
-            return (Err(error), Progress::default());
+        if self.are_settings_outdated {
+            match self.services.read_again(self.cx, &self.request, &mut self.changes) {
+                Ok(new) => trigger.packages.extend(new),
+                Err(error) => return (Err(error), Progress::default()),
+            }
+            // Packages can leave the workspace.
+            let services = &self.changes.services;
+            let is_known =
+                |package: &String| services.iter().any(|one| one.project.package == *package);
+            trigger.packages.retain(is_known);
+            self.pending.retain(is_known);
         }
         self.are_settings_outdated = false;
         let (packages, stops) = (&trigger.packages, &mut self.stops);
@@ -119,8 +139,8 @@ impl Watch<'_> {
     }
 
     /// Records the result for the next cycles.
-    fn record(&mut self, trigger: &Trigger, end: &End, has_applied: bool) {
-        if matches!(end, End::Stopped) && !has_applied {
+    fn record(&mut self, trigger: &Trigger, end: &End) {
+        if matches!(end, End::Stopped) {
             self.stops.record();
         } else {
             self.stops.reset();
@@ -167,31 +187,34 @@ impl Watch<'_> {
 
     /// Waits until a cycle must run.
     fn wait(&mut self, last: &Trigger, end: &End) -> Result<Trigger> {
-        let deadline = if let End::Unavailable(_) = end {
-            Some(Instant::now() + self.retry.fail())
-        } else {
-            self.retry.reset();
-            None
-        };
         // The build may have changed the inputs, and their files.
         self.changes.compare(self.cx);
+        // A file that is left out from now on is deployed once more, in case the user has saved it.
+        let next = self.next_trigger(matches!(end, End::Stopped));
         self.leave_out_own_writes(last);
-        if let Some(trigger) = self.next_trigger(matches!(end, End::Stopped)) {
-            return Ok(trigger);
+        self.busy_cycles = if next.is_some() { self.busy_cycles + 1 } else { 0 };
+        let must_pause = matches!(end, End::Unavailable(_)) || self.busy_cycles > MAX_BUSY_CYCLES;
+        let deadline = must_pause.then(|| Instant::now() + self.retry.fail());
+        match next {
+            Some(trigger) if !must_pause => {
+                self.retry.reset();
+                return Ok(trigger);
+            }
+            None if !must_pause => self.retry.reset(),
+            _ => {}
         }
         let inputs = self.changes.count_inputs();
         self.cx.emit(Event::Watching { inputs, newer: 0 });
         loop {
             let interrupt = self.cx.interrupt();
-            self.changes.wait(self.cx, interrupt, deadline);
+            let changed = self.changes.wait(self.cx, interrupt, deadline);
+            // No build has changed them.
+            self.changes.own_writes.include(&changed);
             if interrupt.is_raised() {
                 return Err(process::Error::Interrupted(process::Interrupted).into());
             }
             let is_over = deadline.is_some_and(|deadline| deadline <= Instant::now());
             if let Some(trigger) = self.next_trigger(is_over) {
-                if !trigger.changed.is_empty() {
-                    self.changes.own_writes.reset();
-                }
                 return Ok(trigger);
             }
         }
@@ -215,7 +238,7 @@ impl Watch<'_> {
         for path in self.changes.own_writes.filter(&last.changed, changed) {
             let path = self.services.display(&path);
             let text = format!(
-                "each build writes `{path}`, so its changes are ignored until another file changes; write it to `OUT_DIR` instead"
+                "each build writes `{path}`, so its changes during a build are ignored; write it to `OUT_DIR` instead"
             );
             self.cx.emit(Event::Note { text });
         }

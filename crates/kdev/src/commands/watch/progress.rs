@@ -10,22 +10,24 @@ use crate::event::Event;
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     pub(super) stages: Stages,
-    /// Whether the cycle has reached the cluster.
-    pub(super) has_applied: bool,
+    /// The context of the cluster that the cycle has reached.
+    pub(super) context: Option<String>,
 }
 
 impl Progress {
     /// Records an event. Returns whether the watch passes it on.
     pub(super) fn record(&mut self, event: &Event, now: Duration) -> bool {
         match event {
-            Event::Building { command, .. } => {
-                self.stages.begin(if is_cargo(command) { Stage::Cargo } else { Stage::Image }, now);
+            Event::Building { by_cargo, .. } => {
+                self.stages.begin(if *by_cargo { Stage::Cargo } else { Stage::Image }, now);
             }
             Event::Built { .. } => self.stages.begin(Stage::Load, now),
             Event::Loaded { .. } | Event::AlreadyPresent { .. } => {
                 self.stages.begin_last(Stage::Start, now);
             }
-            Event::Applied { .. } | Event::Unchanged { .. } => self.has_applied = true,
+            Event::Applied { context, .. } | Event::Unchanged { context } => {
+                self.context = Some(context.clone());
+            }
             // The end of the cycle says the same.
             Event::Finished { .. } => {
                 self.stages.end(now);
@@ -35,9 +37,4 @@ impl Progress {
         }
         true
     }
-}
-
-fn is_cargo(command: &str) -> bool {
-    let program = command.split(' ').next().unwrap_or_default();
-    program.rsplit('/').next() == Some("cargo")
 }

@@ -29,23 +29,26 @@ impl Services {
     }
 
     /// Reads the settings of the packages again. Changes of their inputs since the last comparison
-    /// are found.
+    /// are found. Returns the packages that were not watched before.
     pub(super) fn read_again(
         &mut self,
         cx: &Cx,
         request: &UpRequest,
         changes: &mut Changes,
-    ) -> Result<()> {
+    ) -> Result<Vec<String>> {
         let settings = self.read_settings(cx, request)?;
         let mut earlier: BTreeMap<String, Service> =
             changes.services.drain(..).map(|one| (one.project.package.clone(), one)).collect();
-        let services = settings.into_iter().map(|(project, config)| {
+        let (mut services, mut new) = (Vec::new(), Vec::new());
+        for (project, config) in settings {
             let earlier = earlier.remove(&project.package);
-            Service::new(cx, project, config, &request.target, earlier)
-        });
-        let services = services.collect();
+            if earlier.is_none() {
+                new.push(project.package.clone());
+            }
+            services.push(Service::new(cx, project, config, &request.target, earlier));
+        }
         changes.replace_services(cx, services);
-        Ok(())
+        Ok(new)
     }
 
     fn read_settings(&mut self, cx: &Cx, request: &UpRequest) -> Result<Vec<(Project, Config)>> {
