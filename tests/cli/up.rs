@@ -134,7 +134,7 @@ fn json_has_one_object_per_line() {
     let project = Project::new();
     let ran = project.run(&["up", "--message-format", "json", "--node", "n1"]);
     ran.code(0).stderr("").stdout(&format!(
-        r#"{{"version":1,"reason":"building","target":"app:latest","command":"docker build[..]"}}
+        r#"{{"version":1,"reason":"building","target":"app:latest","tool":"docker","command":"docker build[..]"}}
 {{"version":1,"reason":"tool-output","tool":"docker","line":"Step 1/1 : FROM scratch"}}
 {{"version":1,"reason":"built","image":"{IMAGE}","config_digest":"{CONFIG}","seconds":[..]}}
 {{"version":1,"reason":"loading","node":"n1","bytes":4096,"reused":0}}

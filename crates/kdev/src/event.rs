@@ -30,11 +30,10 @@ pub enum Event {
     Building {
         /// The package or image that is built.
         target: String,
+        /// The tool that builds: `cargo`, `docker` or `podman`.
+        tool: &'static str,
         /// The command, quoted for a shell.
         command: String,
-        /// Whether cargo builds a program, and not a builder an image.
-        #[serde(skip)]
-        by_cargo: bool,
     },
     /// A build printed a line.
     ToolOutput {

@@ -35,7 +35,7 @@ pub(super) fn build(cx: &Cx, config: &Config, args: &[String]) -> Result<Option<
         return Ok(None);
     }
     let (target, command_text) = (package.clone(), display.clone());
-    cx.emit(Event::Building { target, command: command_text, by_cargo: true });
+    cx.emit(Event::Building { target, command: command_text, tool: "cargo" });
     let BuildArgs { args, has_messages } = artifacts::with_messages(args);
     if !has_messages {
         run_build(cx, command(&args), "cargo", package.clone(), display)?;

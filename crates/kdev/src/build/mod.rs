@@ -83,7 +83,7 @@ pub(crate) fn build(cx: &Cx, store: &ImageStore, config: &Config) -> Result<Buil
     let target_dir = target_outside_context(config, &dockerfile);
     let mut outputs = Outputs::select(cx, store, config)?;
     let (target, text) = (image.clone(), display.clone());
-    cx.emit(Event::Building { target, command: text, by_cargo: false });
+    cx.emit(Event::Building { target, command: text, tool: store.engine().program() });
     let run = |outputs: &Outputs| {
         let cmd = image_build(&sh, store, config).args(outputs.args()).arg("--iidfile");
         let command = Command::new(cmd.arg(iid.path()).arg(&config.context));

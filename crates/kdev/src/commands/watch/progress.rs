@@ -18,8 +18,8 @@ impl Progress {
     /// Records an event. Returns whether the watch passes it on.
     pub(super) fn record(&mut self, event: &Event, now: Duration) -> bool {
         match event {
-            Event::Building { by_cargo, .. } => {
-                self.stages.begin(if *by_cargo { Stage::Cargo } else { Stage::Image }, now);
+            Event::Building { tool, .. } => {
+                self.stages.begin(if *tool == "cargo" { Stage::Cargo } else { Stage::Image }, now);
             }
             Event::Built { .. } => self.stages.begin(Stage::Load, now),
             Event::Loaded { .. } | Event::AlreadyPresent { .. } => {
