@@ -50,10 +50,14 @@ fn each_up_leaves_the_newest_builds() {
     for tag in ["docker.io/library/tidy:mine", "docker.io/library/tidy:kdev-mine"] {
         run(&mut in_node("node-1", &["ctr", "-n", "k8s.io", "images", "tag", name, tag]));
     }
-    let last = build("fourth");
-    assert!(last.contains("Removed node-1: tidy:kdev-"), "{last}");
-    assert!(last.contains("Removed node-2: tidy:kdev-"), "{last}");
-    assert!(last.contains("Removed Docker: tidy:kdev-"), "{last}");
+    let mut last = build("fourth");
+    if last.contains("older builds were not removed: a load onto node") {
+        // `up` does not wait for the loads of other tests, but `prune` does.
+        last.push_str(&stderr_text(&service.kdev(&["prune"]).output().unwrap()));
+    }
+    for place in ["node-1", "node-2", "Docker"] {
+        assert!(last.contains(&format!("Removed {place}: tidy:kdev-")), "{last}");
+    }
     for (node, first) in NODES.into_iter().zip(&before) {
         let names = records(node, "/tidy:kdev-");
         let builds = names.iter().filter(|line| !line.contains("kdev-mine"));
