@@ -173,3 +173,45 @@ fn kubeconfig_of_distribution_must_be_passed_for_lookup() {
     project.run(&args).code(0);
     assert!(helm_flags(&project)[0].contains(" --kubeconfig selected "));
 }
+
+#[test]
+fn settings_of_charts_reach_helm() {
+    let project = chart("", "");
+    fs::create_dir(project.path("values")).unwrap();
+    project.write("values/dev.yaml", "replicas: 1\n").write("mine.yaml", "");
+    let cargo = fs::read_to_string(project.path("Cargo.toml")).unwrap();
+    let table = "[package.metadata.kdev.helm]
+release = \"shop\"
+values = [\"values/dev.yaml\"]
+set = [\"image.tag=a b\", \"n=2\"]
+api-versions = [\"example.com/v1\"]\n";
+    project.write("Cargo.toml", &format!("{cargo}\n{table}"));
+    let last = || {
+        let calls = project.calls();
+        let call = calls.lines().rfind(|line| line.starts_with("helm template")).unwrap();
+        call.replace(&project.path("").display().to_string(), "")
+    };
+    project.run(&["render"]).code(0);
+    let flags = "--set image.tag=a b --set n=2 --api-versions example.com/v1";
+    let template = "helm template shop chart --skip-tests";
+    assert_eq!(last(), format!("{template} --values values/dev.yaml {flags}"));
+    let inputs = project.run(&["up", "--inputs"]).code(0).out().to_owned();
+    assert!(inputs.lines().any(|line| line.contains("values/dev.yaml")), "{inputs}");
+    // Each key is overridden on its own.
+    project.write("kdev.local.toml", "[helm]\nvalues = [\"mine.yaml\"]\n");
+    project.run(&["render"]).code(0);
+    assert_eq!(last(), format!("{template} --values mine.yaml {flags}"));
+    let config = project.run(&["config"]).code(0).out().to_owned();
+    let row = |key: &str| config.lines().find(|line| line.starts_with(key)).unwrap().to_owned();
+    assert!(row("helm.values").ends_with("kdev.local.toml"), "{config}");
+    assert!(row("helm.release").ends_with("Cargo.toml"), "{config}");
+    // A `lookup` in a value is a template, too.
+    project.write("mine.yaml", &format!("text: '{}'\n", LOOKUP.trim()));
+    project.run(&["render"]).code(0).stderr(NOTE);
+    project.sh("rm mine.yaml");
+    project.run(&["up"]).code(90).stderr(
+        "error: file with Helm values not found at `[ROOT]/mine.yaml`
+  help: create it, or correct `values` in `[package.metadata.kdev.helm]`\n",
+    );
+    assert!(!project.calls().contains("docker build"));
+}

@@ -143,15 +143,16 @@ fn exit_codes_are_the_same_everywhere() {
 #[test]
 fn configuration_page_has_every_key() {
     let page = read("docs/configuration.md");
-    let config = ["keys.rs", "node_settings.rs"];
+    let config = ["keys.rs", "node_settings.rs", "helm.rs"];
     let config = config.map(|file| read(&format!("crates/kdev/src/config/{file}"))).concat();
     let keys = |name: &str| {
         let list = config.split_once(&format!("const {name}: [")).unwrap().1;
         let list = list.split_once("];").unwrap().0.to_owned();
         list.split('"').skip(1).step_by(2).map(str::to_owned).collect::<BTreeSet<_>>()
     };
-    let (top, node) = (keys("KEYS"), keys("NODE_KEYS"));
-    for key in top.iter().filter(|key| !["container", "nodes"].contains(&key.as_str())) {
+    let (top, node, helm) = (keys("KEYS"), keys("NODE_KEYS"), keys("HELM_KEYS"));
+    let tables = ["container", "helm", "nodes"];
+    for key in top.iter().filter(|key| !tables.contains(&key.as_str())).chain(&helm) {
         assert!(page.contains(&format!("\n{key} = ")), "no example of `{key}`");
     }
     for key in &node {
@@ -163,6 +164,11 @@ fn configuration_page_has_every_key() {
     let known: BTreeSet<&str> = top.iter().chain(&node).map(String::as_str).collect();
     assert_eq!(listed.iter().copied().collect::<BTreeSet<_>>(), known);
     assert_eq!(listed.len(), top.len() + node.len(), "a key is listed twice");
+    let rows = section(&page, "## Charts").lines().filter_map(|line| line.strip_prefix("| `"));
+    assert_eq!(
+        rows.filter_map(|row| row.split('`').next()).collect::<BTreeSet<_>>(),
+        helm.iter().map(String::as_str).collect()
+    );
 }
 
 #[test]

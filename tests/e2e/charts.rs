@@ -55,11 +55,16 @@ fn helm_chart_is_deployed_without_test_hooks() {
 
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
-fn helm_chart_is_rendered_for_namespace_of_context() {
+fn helm_chart_is_rendered_for_namespace_and_settings() {
     let service = chart_service("charted-for");
+    let cargo = fs::read_to_string(service.path("Cargo.toml")).unwrap();
+    let helm = "helm = { release = \"shop\", values = [\"dev.yaml\"], set = [\"size=3\"], api-versions = [\"example.com/v1\"] }\n";
+    service.write("Cargo.toml", &format!("{cargo}{helm}"));
+    service.write("dev.yaml", "color: red\nsize: 2\n");
+    let data = "{namespace: \"{{ .Release.Namespace }}\", text: \"{{ .Release.Name }} {{ .Values.color }} {{ .Values.size }} {{ .Capabilities.APIVersions.Has `example.com/v1` }}\"}";
     service.write(
         "chart/templates/map.yaml",
-        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: made-for}\ndata: {namespace: \"{{ .Release.Namespace }}\"}\n",
+        &format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: made-for}}\ndata: {data}\n"),
     );
     // The context of `--context` is not the current one.
     let kubeconfig = service.path("kubeconfig");
@@ -75,6 +80,7 @@ fn helm_chart_is_rendered_for_namespace_of_context() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr_text(&output));
     let map = get(service.name, &["configmap", "made-for"]);
     assert_eq!(map["data"]["namespace"], service.name);
+    assert_eq!(map["data"]["text"], "shop red 3 true");
 }
 
 #[test]

@@ -57,6 +57,21 @@ fn invalid_table_error_names_key_and_suggestion() {
             Some("did you mean `nodes.w.ssh`?"),
         ),
         (
+            json!({"helm": {"value": ["a.yaml"]}}),
+            "unknown key `helm.value` in `[package.metadata.kdev]`",
+            Some("did you mean `helm.values`?"),
+        ),
+        (
+            json!({"helm": {"release": "My_App"}}),
+            "invalid value for `helm.release` in `[package.metadata.kdev]`",
+            Some("see `docs/configuration.md` for valid values"),
+        ),
+        (
+            json!({"helm": {"set": {"replicas": 2}}}),
+            "invalid value for `helm` in `[package.metadata.kdev]`",
+            Some("see `docs/configuration.md` for valid values"),
+        ),
+        (
             json!({"zzz": 1}),
             "unknown key `zzz` in `[package.metadata.kdev]`",
             Some("remove it; `docs/configuration.md` lists the known keys"),

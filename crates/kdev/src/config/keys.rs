@@ -9,10 +9,11 @@ use serde_json::{Map, Value};
 
 use crate::config::container::ContainerConfig;
 use crate::config::error::{Error, Result};
+use crate::config::helm::{HELM_KEYS, HelmSettings};
 use crate::config::node_settings::{NODE_KEYS, NodeSettings};
 
 /// The keys of a `kdev` table.
-pub(super) const KEYS: [&str; 21] = [
+pub(super) const KEYS: [&str; 22] = [
     "image",
     "dockerfile",
     "context",
@@ -23,6 +24,7 @@ pub(super) const KEYS: [&str; 21] = [
     "docker-build",
     "container",
     "manifests",
+    "helm",
     "image-paths",
     "contexts",
     "namespace",
@@ -113,6 +115,22 @@ impl<'a> Keys<'a> {
         match container.as_ref().and_then(ContainerConfig::problem) {
             Some(problem) => Err(Error::invalid("container", self.location, problem)),
             None => Ok(container),
+        }
+    }
+
+    /// Returns how charts are rendered.
+    pub(crate) fn helm(&mut self) -> Result<HelmSettings> {
+        let table: Map<String, Value> = self.take("helm")?.unwrap_or_default();
+        if let Some(key) = table.keys().find(|key| !HELM_KEYS.contains(&key.as_str())) {
+            return Err(unknown_key(&format!("helm.{key}"), key, self.location, &HELM_KEYS));
+        }
+        let settings: HelmSettings = serde_json::from_value(Value::Object(table))
+            .map_err(|e| Error::invalid("helm", self.location, e.to_string()))?;
+        match settings.problem() {
+            Some((key, reason)) => {
+                Err(Error::invalid(&format!("helm.{key}"), self.location, reason))
+            }
+            None => Ok(settings),
         }
     }
 

@@ -7,6 +7,7 @@
 //! - `cargo_flags.rs`: flags of `cargo build` on the command line
 //! - `container.rs`: the table `container`
 //! - `dockerfile.rs`: finds the Dockerfile
+//! - `helm.rs`: the table `helm`
 //! - `keep.rs`: the value of the key `keep`
 //! - `keys.rs`: reads the keys of a table
 //! - `node_settings.rs`: settings of single nodes
@@ -18,6 +19,7 @@ pub(crate) mod cargo_flags;
 mod container;
 mod dockerfile;
 mod error;
+mod helm;
 mod keep;
 mod keys;
 mod node_settings;
@@ -45,6 +47,8 @@ pub use cargo_flags::CargoFlags;
 pub use container::{Asset, ContainerConfig};
 pub use error::Error;
 pub(crate) use error::Result;
+pub use helm::HelmSettings;
+pub(crate) use helm::RELEASE_LIMIT;
 pub use keep::KeepBuilds;
 
 /// The argument of `docker build` that stores the image in Docker.
@@ -83,6 +87,8 @@ pub struct ConfigLayer {
     pub container: Option<ContainerConfig>,
     /// Files and globs of the manifests.
     pub manifests: Option<Vec<PathBuf>>,
+    /// How charts are rendered.
+    pub helm: HelmSettings,
     /// Image fields of custom resources, as `KIND:FIELD.FIELD`.
     pub image_paths: Option<Vec<String>>,
     /// The kube contexts whose clusters may be changed.
@@ -146,6 +152,8 @@ pub(crate) struct Config {
     pub(crate) default_run: Option<String>,
     /// Files and globs of the manifests, if they are set.
     pub(crate) manifests: Option<Vec<PathBuf>>,
+    /// How charts are rendered.
+    pub(crate) helm: HelmSettings,
     /// Image fields of custom resources.
     pub(crate) image_paths: Vec<ImagePath>,
     /// The kube contexts whose clusters may be changed.
@@ -237,6 +245,7 @@ impl Config {
             container: layer.container.unwrap_or_default(),
             default_run: project.default_run.clone(),
             manifests: layer.manifests,
+            helm: layer.helm,
             image_paths: parse_image_paths(&layer.image_paths.unwrap_or_default())?,
             contexts: layer.contexts.unwrap_or_default(),
             namespace: layer.namespace,
@@ -291,6 +300,7 @@ impl ConfigLayer {
             docker_build: self.docker_build.or(lower.docker_build),
             container: self.container.or(lower.container),
             manifests: self.manifests.or(lower.manifests),
+            helm: self.helm.or(lower.helm),
             image_paths: self.image_paths.or(lower.image_paths),
             contexts: self.contexts.or(lower.contexts),
             namespace: self.namespace.or(lower.namespace),
@@ -323,6 +333,7 @@ impl ConfigLayer {
             manifests: keys
                 .take("manifests")?
                 .map(|list: Vec<PathBuf>| list.iter().map(|p| escape_glob(dir).join(p)).collect()),
+            helm: keys.helm()?.in_dir(dir),
             image_paths: keys.take("image-paths")?,
             contexts: keys.take("contexts")?,
             namespace: keys.take("namespace")?,

@@ -10,7 +10,7 @@ use crate::config::keys::KEYS;
 use crate::project::Project;
 
 /// Tables whose entries are merged one by one.
-const MERGED: [&str; 2] = ["build-args", "nodes"];
+const MERGED: [&str; 3] = ["build-args", "helm", "nodes"];
 
 /// A table of settings, and what messages call it.
 pub(crate) struct Layer {

@@ -16,6 +16,9 @@ use crate::project::canonical;
 const CHART_FILE: &str = "Chart.yaml";
 
 pub(super) fn find(inputs: &mut Inputs, config: &Config) {
+    for file in config.helm.values.iter().flatten() {
+        inputs.add(file, InputClass::Manifest, "file with values of charts");
+    }
     let mut finder = Finder { inputs, seen: BTreeSet::new() };
     for pattern in manifests::patterns(config) {
         for folder in tree::parents(&pattern) {

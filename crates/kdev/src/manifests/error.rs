@@ -26,6 +26,9 @@ pub enum Error {
         /// The command that creates a first manifest, if the patterns are the default ones.
         create_command: Option<String>,
     },
+    /// A file with values of charts does not exist.
+    #[error("file with Helm values not found at `{}`", .0.display())]
+    ValuesNotFound(PathBuf),
     /// The manifests only use other images.
     #[error("no container in {} uses image `{image}`", list(files))]
     ImageNotUsed {
@@ -187,6 +190,9 @@ impl Error {
             Self::NotFound { .. } => {
                 "create one, or correct `manifests = [\"path/*.yaml\"]` in `[package.metadata.kdev]`"
                     .to_owned()
+            }
+            Self::ValuesNotFound(_) => {
+                "create it, or correct `values` in `[package.metadata.kdev.helm]`".to_owned()
             }
             Self::ImageNotUsed { image, nearest: Some((path, line, found)), .. } => format!(
                 "write `image: {image}` at line {line} of `{}`, or set `image = \"{}\"` in `[package.metadata.kdev]`",

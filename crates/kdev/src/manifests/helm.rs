@@ -1,6 +1,7 @@
 //! Renders charts with `helm`: against the cluster for `up`, otherwise offline.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 use std::io::Read;
 use std::path::Path;
@@ -15,7 +16,7 @@ use xshell::{Cmd, cmd};
 
 use crate::cluster::kubeconfig::ClusterTarget;
 use crate::cluster::{Cluster, KUBECTL_TIMEOUT};
-use crate::config::Config;
+use crate::config::{Config, HelmSettings, RELEASE_LIMIT};
 use crate::cx::Cx;
 use crate::event::Event;
 use crate::manifests::error::{Error, Result};
@@ -63,6 +64,12 @@ pub(super) fn render(
 ) -> Result<Manifest> {
     let mut features = ChartFeatures::default();
     scan(folder, DEPTH_LIMIT, &mut features);
+    for file in config.helm.values.iter().flatten() {
+        if !file.is_file() {
+            return Err(Error::ValuesNotFound(file.clone()));
+        }
+        scan(file, 0, &mut features);
+    }
     let chart = Chart { cx, folder, config, target, features };
     let flags = chart.cluster_flags()?;
     let first = match target {
@@ -150,7 +157,9 @@ impl Chart<'_> {
 
     fn command(&self, flags: &[String]) -> Result<Command> {
         let (sh, program) = (self.cx.shell()?, HELM.find()?);
-        let (folder, release) = (self.folder, release_name(&self.config.package));
+        let (folder, settings) = (self.folder, &self.config.helm);
+        let release = settings.release.clone();
+        let release = release.unwrap_or_else(|| release_name(&self.config.package));
         // Test hooks are only for `helm test`.
         let mut cmd = cmd!(sh, "{program} template {release} {folder} --skip-tests");
         for variable in CLUSTER_VARIABLES {
@@ -161,8 +170,24 @@ impl Chart<'_> {
             (_, Some(namespace)) => cmd.arg("--namespace").arg(namespace),
             (RenderTarget::Offline(target), None) => with_context(cmd, target),
         };
-        Ok(Command::new(cmd.args(flags)).timeout(RENDER_TIMEOUT))
+        let cmd = cmd.args(flags).args(value_flags(settings));
+        Ok(Command::new(cmd).timeout(RENDER_TIMEOUT))
     }
+}
+
+/// Returns the flags that the settings add.
+fn value_flags(settings: &HelmSettings) -> Vec<OsString> {
+    let mut flags: Vec<OsString> = Vec::new();
+    for file in settings.values.iter().flatten() {
+        flags.extend(["--values".into(), file.into()]);
+    }
+    for text in settings.set.iter().flatten() {
+        flags.extend(["--set".into(), text.into()]);
+    }
+    for version in settings.api_versions.iter().flatten() {
+        flags.extend(["--api-versions".into(), version.into()]);
+    }
+    flags
 }
 
 /// Passes the context to `helm`, which then uses its namespace, as kdev does.
@@ -176,11 +201,12 @@ fn with_context<'a>(mut cmd: Cmd<'a>, target: &ClusterTarget) -> Cmd<'a> {
     }
 }
 
-/// Converts the package's name to a valid Helm release name: at most 53 lowercase letters,
-/// digits, and hyphens, without a hyphen at either end.
+/// Converts the package's name to a valid name of a release: lowercase letters, digits, and
+/// hyphens, without a hyphen at either end.
 fn release_name(package: &str) -> String {
     let convert = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
-    let name: String = package.chars().map(convert).skip_while(|c| *c == '-').take(53).collect();
+    let name: String =
+        package.chars().map(convert).skip_while(|c| *c == '-').take(RELEASE_LIMIT).collect();
     name.trim_end_matches('-').to_owned()
 }
 
