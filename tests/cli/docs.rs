@@ -1,6 +1,6 @@
 //! The pages in docs/ agree with the program, and their links resolve.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -110,6 +110,37 @@ fn links_lead_to_existing_files_and_anchors() {
         }
     }
     assert!(count > 150, "{count}");
+}
+
+#[test]
+fn commands_in_pages_have_existing_flags() {
+    let project = Project::new();
+    let help = |command: &str| project.run(&[command, "--help"]).code(0).out().to_owned();
+    let known: BTreeMap<&str, String> =
+        COMMANDS.iter().map(|command| (*command, help(command))).collect();
+    let pages = pages().into_iter().map(|page| format!("docs/{page}"));
+    let mut count = 0;
+    for file in TOP_LEVEL.iter().map(ToString::to_string).chain(pages) {
+        let text = read(&file);
+        for (at, start) in text.match_indices("cargo kdev ") {
+            let rest = &text[at + start.len()..];
+            let command = rest.split(['`', '\n', '(', ';', '|', '&', '"']).next().unwrap();
+            let mut words = command.split_whitespace();
+            let name = words.next().unwrap_or_default();
+            let Some(help) = known.get(name) else {
+                let is_command = ["`", "\n    ", "$ "].iter().any(|s| text[..at].ends_with(s));
+                assert!(!is_command || name == "COMMAND", "{file}: no command `{name}`");
+                continue;
+            };
+            for flag in words.filter(|word| word.starts_with("--")) {
+                let flag = flag.trim_end_matches(['.', ',', ':']).split('=').next().unwrap();
+                let is_listed = help.split([' ', ',', '\n', '[']).any(|word| word == flag);
+                assert!(is_listed, "{file}: `cargo kdev {command}`: no flag `{flag}`");
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 30, "{count}");
 }
 
 #[test]

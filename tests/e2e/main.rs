@@ -40,6 +40,7 @@ mod layout_export;
 mod namespace;
 mod nodes;
 mod owners;
+mod pages;
 mod partial_load;
 mod podman;
 mod process_kill;
