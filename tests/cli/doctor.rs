@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::project::Project;
 
 /// A project with one node, which is reached over SSH.
-fn project() -> Project {
+pub(crate) fn project() -> Project {
     project_of(&[("n1", "10.0.0.1", "amd64")])
 }
 

@@ -43,6 +43,7 @@ mod push;
 mod render;
 mod repository;
 mod restart;
+mod screens;
 mod services;
 mod settings;
 mod settle;
