@@ -1,7 +1,8 @@
 //! The tasks of this repository: `cargo xtask --help` lists them.
 
 mod bench;
-mod cargo_deny;
+mod book;
+mod cargo_program;
 mod demo;
 mod fuzz;
 mod jobs;
@@ -37,6 +38,8 @@ enum Task {
     /// Compare kdev with other tools in the lab
     #[command(subcommand)]
     Bench(bench::Command),
+    /// Render docs/ to HTML in target/book
+    Book,
     /// Run checks that take long and write the results to docs/soak.md
     Soak(soak::Args),
     /// Manage a real Kubernetes cluster with two nodes on this machine
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Task::Fuzz(args) => fuzz::run(&args).map(|()| ExitCode::SUCCESS),
         Task::Record(args) => record::run(&args).map(|()| ExitCode::SUCCESS),
         Task::Bench(command) => bench::run(command),
+        Task::Book => book::run().map(|()| ExitCode::SUCCESS),
         Task::Soak(args) => soak::run(&args),
         Task::Test(args) => test::run(&args),
         Task::Lab(command) => lab::run(command),

@@ -3,7 +3,7 @@
 mod outcome;
 mod times;
 
-use crate::cargo_deny;
+use crate::cargo_program::CARGO_DENY;
 use crate::demo;
 use crate::lab;
 use crate::paths;
@@ -162,7 +162,7 @@ fn clippy(sh: &Shell) -> Result<Outcome> {
 }
 
 fn deny(sh: &Shell) -> Result<Outcome> {
-    let deny = cargo_deny::ensure(sh)?;
+    let deny = CARGO_DENY.ensure(sh)?;
     Ok(run_checks([cmd!(
         sh,
         "{deny} --log-level error check --hide-inclusion-graph bans licenses sources"

@@ -3,7 +3,7 @@
 use super::cache;
 use super::tools::Part;
 use super::{go, packages, state};
-use crate::cargo_deny;
+use crate::cargo_program::CARGO_DENY;
 use crate::jobs::{Jobs, Step};
 use anyhow::Result;
 use xshell::{Shell, cmd};
@@ -34,7 +34,7 @@ pub(crate) fn ensure_test_tools(sh: &Shell) -> Result<()> {
 pub(crate) fn prepare(sh: &Shell) -> Result<()> {
     let _lock = state::lock()?;
     ensure(sh, &Jobs::default(), &[Part::Cluster, Part::Tests])?;
-    cargo_deny::ensure(sh)?;
+    CARGO_DENY.ensure(sh)?;
     for project in PROJECTS {
         let manifest = crate::paths::repository().join(project).join("Cargo.toml");
         cmd!(sh, "cargo fetch --quiet --locked --manifest-path {manifest}").quiet().run()?;
