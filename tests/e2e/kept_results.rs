@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use crate::daemons::{BUILDER, Builder, start_docker_29_in_own_network};
-use crate::lab::{command, docker, run, stderr_text, wait_for};
+use crate::full_disk::mount_small_cache;
+use crate::lab::{docker, run, stderr_text, wait_for};
 use crate::layout_export::remove_images;
 use crate::partial_load::{BASE, assert_small_load, service_with_large_base, up_with_page};
 use crate::test_service::{NODES, Service};
-use crate::undo::Undo;
 
 /// Returns how many directories of exports are left.
 fn left_layouts(service: &Service) -> usize {
@@ -69,20 +69,12 @@ fn buildkit_in_container_is_used_and_started() {
 fn full_cache_folder_is_named() {
     let mut service = service_with_large_base("kept-full");
     let _builder = Builder::start_remote(&mut service);
-    let cache = service.path("cache");
-    fs::create_dir(&cache).unwrap();
-    run(command("mount").args(["-n", "-t", "tmpfs", "-o", "size=8m", "tmpfs"]).arg(&cache));
-    let unmount = || {
-        let mut unmount = command("umount");
-        unmount.arg("-n").arg(&cache);
-        unmount
-    };
-    let _undo = Undo::new([unmount()]);
+    let (cache, _undo) = mount_small_cache(&service);
     let output = service.up(&[]).output().unwrap();
     let stderr = stderr_text(&output);
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     let folder = cache.join("kdev");
-    let note = format!("Note no space is left in `{}`", folder.display());
+    let note = format!("Note the disk of `{}` is almost full", folder.display());
     assert!(stderr.contains(&note), "{stderr}");
     assert_eq!(left_layouts(&service), 0);
     // Follow the help.

@@ -26,6 +26,7 @@ mod far_docker;
 mod fault_injection;
 mod fields;
 mod follow;
+mod full_disk;
 mod ignore_patterns;
 mod images;
 mod init;

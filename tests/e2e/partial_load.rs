@@ -28,7 +28,7 @@ pub(crate) fn service_with_large_base(name: &'static str) -> Service {
 }
 
 /// Writes a file of random bytes, which cannot be compressed.
-fn write_noise(service: &Service, path: &str, bytes: usize) {
+pub(crate) fn write_noise(service: &Service, path: &str, bytes: usize) {
     let mut noise = vec![0; bytes];
     fs::File::open("/dev/urandom").unwrap().read_exact(&mut noise).unwrap();
     fs::write(service.path(path), noise).unwrap();

@@ -11,7 +11,7 @@ use crate::partial_load::{BASE, assert_small_load, service_with_large_base, up_w
 use crate::test_service::{NODES, Service};
 
 /// Makes the service use Podman, with a separate image store.
-fn use_podman(service: &mut Service) {
+pub(crate) fn use_podman(service: &mut Service) {
     let at = |name: &str| service.path("docker").join(name).display().to_string();
     for folder in ["root", "run"] {
         fs::create_dir_all(at(folder)).unwrap();

@@ -9,6 +9,8 @@ use crate::image::digest::sha256;
 
 /// How many manifests are kept. An image has one, and more for other platforms.
 const MAX_MANIFESTS: usize = 64;
+/// The maximum size of all of them.
+const MAX_BYTES: usize = 16 << 20;
 
 /// Manifests and indexes, by their digests.
 #[derive(Default)]
@@ -41,7 +43,8 @@ impl PushedManifests {
     /// Adds a manifest or an index, and returns its digest.
     pub fn add(&mut self, json: Vec<u8>) -> String {
         let digest = sha256(&json);
-        if self.0.len() < MAX_MANIFESTS {
+        let held: usize = self.0.values().map(Vec::len).sum();
+        if self.0.len() < MAX_MANIFESTS && held + json.len() <= MAX_BYTES {
             self.0.insert(digest.clone(), json);
         }
         digest
@@ -111,5 +114,15 @@ mod tests {
             pushed.add(format!(r#"{{"config":{{"digest":"{number}"}}}}"#).into_bytes());
         }
         assert_eq!(pushed.confirmed(|_| true).len(), MAX_MANIFESTS);
+    }
+
+    #[test]
+    fn size_of_manifests_is_limited() {
+        let mut pushed = PushedManifests::default();
+        for number in 0..4 {
+            let padding = " ".repeat(MAX_BYTES / 3);
+            pushed.add(format!(r#"{{"config":{{"digest":"{number}"}}}}{padding}"#).into_bytes());
+        }
+        assert_eq!(pushed.confirmed(|_| true).len(), 2);
     }
 }

@@ -152,6 +152,7 @@ impl Error {
             Outcome::Code(code) => u8::try_from(code).unwrap_or(1),
             Outcome::Signal(_)
             | Outcome::TimedOut(_)
+            | Outcome::DiskFull(_)
             | Outcome::Interrupted
             | Outcome::NotStarted(_) => 1,
         }

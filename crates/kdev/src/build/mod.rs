@@ -87,6 +87,7 @@ pub(crate) fn build(cx: &Cx, store: &ImageStore, config: &Config) -> Result<Buil
     let run = |outputs: &Outputs| {
         let cmd = image_build(&sh, store, config).args(outputs.args()).arg("--iidfile");
         let command = Command::new(cmd.arg(iid.path()).arg(&config.context));
+        let command = outputs.keep_disk_free(command);
         run_build(cx, command, store.engine().program(), image.clone(), display.clone())
     };
     let mut result = run(&outputs);

@@ -15,7 +15,7 @@ use crate::docker::{Buildx, Docker, DockerFacts, ImageStore, KeptBuild, LayerSou
 use crate::layers::cache::LayerCache;
 use crate::layers::export;
 use crate::layers::layout::Layout;
-use crate::process;
+use crate::process::{self, Command};
 
 /// The argument that names the file for the digests.
 const METADATA: &str = "--metadata-file";
@@ -111,6 +111,14 @@ impl Outputs {
         outputs.map(OsStr::new).chain(metadata).collect()
     }
 
+    /// Terminates the build before its export fills the disk.
+    pub(crate) fn keep_disk_free(&self, build: Command) -> Command {
+        match &self.layout {
+            Some((layout, _)) => build.keep_free(layout.disk()),
+            None => build,
+        }
+    }
+
     /// Returns whether a failed build has failed while it was writing the layers, which it can
     /// do without.
     pub(crate) fn has_failed_export(&self) -> bool {
@@ -121,9 +129,9 @@ impl Outputs {
     pub(crate) fn failure_hint(&self) -> Option<String> {
         let (layout, _) = self.layout.as_ref()?;
         let dir = layout.path().parent()?;
-        layout.is_disk_full().then(|| {
+        layout.disk().check().is_err().then(|| {
             format!(
-                "no space is left in `{}`, where the build exports its layers; free space there, or set XDG_CACHE_HOME to another folder",
+                "the disk of `{}` is almost full, where the build exports its layers; free space there, or set XDG_CACHE_HOME to another folder",
                 dir.display()
             )
         })

@@ -68,7 +68,7 @@ fn export_again(
     let output = buildx.facts().layout_output(layout.path());
     let cmd = image_build(&sh, store, config).args(["--quiet", "--output", &output]);
     let build = Command::new(cmd.arg(&config.context));
-    build.read(cx).map(drop).map_err(|failure| failure.to_string())
+    build.keep_free(layout.disk()).read(cx).map(drop).map_err(|failure| failure.to_string())
 }
 
 /// Returns the arguments without those that make BuildKit run the steps of the build again.

@@ -4,8 +4,11 @@ use kdev_core::image::local::Engine;
 use kdev_core::shell::quote;
 
 use crate::docker::builder::WRITES_LAYOUTS;
-use crate::process::{self, Failure};
+use crate::process::{self, Failure, Outcome};
 use crate::tools;
+
+/// The message of programs that cannot write (`ENOSPC`).
+const NO_SPACE: &str = "no space left on device";
 
 /// The result of running Docker or Podman.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
@@ -161,6 +164,12 @@ impl Error {
             self,
             Self::Builder { .. } | Self::BuildxNotFound { .. } | Self::InvalidBuilderName { .. }
         )
+    }
+
+    /// Returns whether a program was terminated before it filled a disk, or has filled one.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        let Self::Command { source, .. } = self else { return false };
+        matches!(source.outcome, Outcome::DiskFull(_)) || source.stderr.contains(NO_SPACE)
     }
 
     /// Returns one action that fixes the error.

@@ -6,7 +6,7 @@ use kdev_core::image::built::BuiltImage;
 
 use crate::cx::Cx;
 use crate::docker::{Docker, DockerFacts, LayerSource, Result, command_error};
-use crate::process::Command;
+use crate::process::{Command, Disk};
 
 /// With attestations an image would be an index, and a new one after each build.
 pub(crate) const NO_ATTESTATIONS: (&str, &str) = ("BUILDX_NO_DEFAULT_ATTESTATIONS", "1");
@@ -74,7 +74,8 @@ impl Docker {
         }
         let command = Command::new(cmd.arg("--output").arg(facts.layout_output(dir)).arg("-"));
         let dockerfile = format!("FROM {}\n", image.reference.familiar());
-        let exported = command.stdin(dockerfile).read(cx);
+        let exported =
+            command.stdin(dockerfile).keep_free(Disk::of(dir.parent().unwrap_or(dir))).read(cx);
         exported.map_err(|failure| command_error(failure, "export the layers".to_owned()))?;
         Ok(())
     }

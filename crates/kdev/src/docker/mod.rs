@@ -58,7 +58,6 @@ pub(crate) use kept::KeptBuild;
 pub(crate) use layout::NO_ATTESTATIONS;
 pub use namespace::run_namespace_helper;
 pub(crate) use podman::{ADD_USER_IDS, Podman};
-pub(crate) use reach::Endpoint;
 use reach::EndpointSlot;
 pub(crate) use store::ImageStore;
 use version::{ApiMismatch, ComponentVersion, VersionOutput};

@@ -16,7 +16,7 @@ use crate::cx::Cx;
 use crate::docker::error::{Error, Result};
 use crate::docker::version::VersionOutput;
 use crate::docker::{Engine, ImageListEntry, InspectedImage, command_error};
-use crate::process::{Command, Failure, Output};
+use crate::process::{Command, Disk, Failure, Output};
 use crate::tools::{self, TOOL_TIMEOUT};
 
 /// The registry of names without one.
@@ -173,7 +173,10 @@ impl Podman {
         let sh = cx.shell()?;
         let args = ["save", "--quiet", "--format", "oci-dir", "--uncompressed", "--output"];
         let command = Command::new(self.cmd(&sh).args(args).arg(dir).arg(&image.id));
-        command.read(cx).map_err(|f| command_error(f, "save the layers".to_owned()))?;
+        command
+            .keep_free(Disk::of(dir.parent().unwrap_or(dir)))
+            .read(cx)
+            .map_err(|f| command_error(f, "save the layers".to_owned()))?;
         Ok(())
     }
 }

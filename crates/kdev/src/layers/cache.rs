@@ -18,6 +18,8 @@ use kdev_core::image::digest::{Hasher, sha256};
 use kdev_core::image::partial_archive::SentLayer;
 use tempfile::NamedTempFile;
 
+use crate::process::Disk;
+
 /// Larger layers are sent, but not kept for the next build.
 pub(crate) const MAX_KEPT_LAYER_BYTES: u64 = 256 << 20;
 /// The maximum size of the directory.
@@ -39,6 +41,7 @@ const INDEX_JSON: &str =
 #[derive(Clone, Debug)]
 pub(crate) struct LayerCache {
     dir: PathBuf,
+    disk: Disk,
 }
 
 /// A blob that was read.
@@ -86,9 +89,15 @@ impl SentLayer for Layer {
 
 impl LayerCache {
     pub(crate) fn open_in(dir: &Path) -> io::Result<Self> {
-        let dir = dir.join("layers");
-        create_layout(&dir)?;
-        Ok(Self { dir })
+        let layers = dir.join("layers");
+        create_layout(&layers)?;
+        Ok(Self { dir: layers, disk: Disk::of(dir) })
+    }
+
+    /// Returns the cache directory on a disk that is almost full.
+    #[cfg(test)]
+    pub(super) fn on_full_disk(self) -> Self {
+        Self { disk: Disk::full(&self.dir), ..self }
     }
 
     /// Returns a layer, if it is in the directory.
@@ -124,7 +133,8 @@ impl LayerCache {
         }
     }
 
-    /// Decompresses a blob and stores it. Also returns the digest of the compressed blob.
+    /// Decompresses a blob and stores it. Also returns the digest of the compressed blob. Fails
+    /// instead of filling the disk, and leaves nothing then.
     pub(crate) fn store(&self, blob: impl Read) -> io::Result<(String, Blob)> {
         self.store_if(blob, |_| true)
     }
@@ -195,7 +205,7 @@ impl LayerCache {
     fn store_layer(&self, tar: impl Read, is_requested: impl Fn(&str) -> bool) -> io::Result<Blob> {
         let mut file = self.temporary_file()?;
         let mut tar = Hasher::new(tar);
-        let size = io::copy(&mut tar, &mut file)?;
+        let size = io::copy(&mut tar, &mut self.disk.writer(&mut file))?;
         let diff_id = tar.digest();
         if !is_requested(&diff_id) {
             return Ok(Blob::Discarded { diff_id });

@@ -101,3 +101,14 @@ fn damaged_configuration_is_not_returned() {
     fs::write(cache.blob(&sha256(b"{}")).unwrap(), "{ }").unwrap();
     assert!(cache.config(&sha256(b"{}")).is_none());
 }
+
+#[test]
+fn layer_is_not_written_to_almost_full_disk() {
+    let (dir, cache) = cache();
+    let error = cache.on_full_disk().store(&b"a layer"[..]).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    for subdirectory in [BLOBS, INGEST] {
+        let files = fs::read_dir(dir.path().join("layers").join(subdirectory)).unwrap();
+        assert_eq!(files.count(), 0);
+    }
+}

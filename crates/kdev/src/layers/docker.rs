@@ -56,28 +56,36 @@ impl<'a> DockerSource<'a> {
         }
     }
 
-    pub(super) fn fetch(&self, cx: &Cx, wanted: &WantedLayers) {
+    pub(super) fn fetch(&self, cx: &Cx, wanted: &WantedLayers) -> Result<(), String> {
         let exported_first = self.exports(cx);
-        if exported_first && self.export(cx, wanted) {
-            return;
+        let mut result = Ok(());
+        if exported_first {
+            result = self.export(cx, wanted);
+            if wanted.parts().is_some() {
+                return Ok(());
+            }
         }
         let these = wanted.missing().into_iter().map(str::to_owned).collect();
         let request = LayerRequest::These(these);
         let pushed = push::push(cx, self.docker, wanted.cache, &request, &self.image);
-        let is_done = wanted.parts().is_some()
-            // The push may have been refused.
-            || (!exported_first && self.exports(cx) && self.export(cx, wanted));
-        if !is_done && !pushed.has_succeeded && !wanted.is_whole_image() {
-            let _ = extract::extract(cx, self.docker, &self.image, wanted.cache, wanted.diff_ids);
+        result = result.and(pushed.failure.map_or(Ok(()), Err));
+        // The push may have been refused.
+        if wanted.parts().is_none() && !exported_first && self.exports(cx) {
+            result = self.export(cx, wanted);
         }
+        if wanted.parts().is_none() && !pushed.has_succeeded && !wanted.is_whole_image() {
+            let extracted =
+                extract::extract(cx, self.docker, &self.image, wanted.cache, wanted.diff_ids);
+            result = result.and(extracted.map(drop).map_err(|error| error.to_string()));
+        }
+        result
     }
 
-    /// Makes BuildKit export the missing layers. Returns whether the cache has all then.
-    fn export(&self, cx: &Cx, wanted: &WantedLayers) -> bool {
+    /// Makes BuildKit export the missing layers.
+    fn export(&self, cx: &Cx, wanted: &WantedLayers) -> Result<(), String> {
         let missing = wanted.missing();
         let is_missing = |id: &str| missing.contains(id);
-        let _ = export::export(cx, self.docker, &self.image, wanted.cache, is_missing);
-        wanted.parts().is_some()
+        export::export(cx, self.docker, &self.image, wanted.cache, is_missing).map(drop)
     }
 
     pub(super) fn save_command(&self, cx: &Cx) -> Option<Command> {

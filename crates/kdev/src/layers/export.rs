@@ -74,7 +74,7 @@ pub(crate) fn export(
     is_needed: impl Fn(&str) -> bool,
 ) -> Result<Exported, String> {
     let layout = create_layout(cx, image, cache, is_needed).map_err(|error| error.to_string())?;
-    docker.export_layout(cx, image, layout.path()).map_err(|error| error.to_string())?;
+    docker.export_layout(cx, image, layout.path()).map_err(|error| layout.failure(&error))?;
     take(&layout, cache, Some(&image.platform))
 }
 

@@ -7,14 +7,15 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use kdev_core::image::archive::{Files, Image};
-use tempfile::NamedTempFile;
 
 use crate::cx::Cx;
+use crate::docker;
 use crate::layers::cache::{BLOBS, INGEST, LayerCache, blob_path};
+use crate::process::Disk;
 use crate::process::scratch_dir::ScratchDir;
 
 /// The first part of the names of the directories.
@@ -23,8 +24,6 @@ const DIR_PREFIX: &str = "layout-";
 const INDEX: &str = "index.json";
 /// Larger files are not read as JSON.
 const MAX_JSON_BYTES: u64 = 8 << 20;
-/// How much is written to find out whether a disk is full.
-const PROBE_BYTES: usize = 64 << 10;
 
 /// A directory for one export. It is deleted on drop.
 pub(crate) struct Layout {
@@ -85,11 +84,14 @@ impl Layout {
         files(INGEST).next().is_some() || files(BLOBS).any(is_blob)
     }
 
-    /// Returns whether nothing more can be written. A builder leaves incomplete files behind.
-    pub(crate) fn is_disk_full(&self) -> bool {
-        let written = NamedTempFile::new_in(self.path())
-            .and_then(|mut file| file.write_all(&vec![0; PROBE_BYTES]).and_then(|()| file.flush()));
-        written.is_err_and(|error| error.kind() == io::ErrorKind::StorageFull)
+    /// Returns the disk on which a builder writes; it leaves incomplete files behind.
+    pub(crate) fn disk(&self) -> Disk {
+        Disk::of(self.path().parent().unwrap_or(self.path()))
+    }
+
+    /// Returns why a builder has not written the layers, as a part of a sentence.
+    pub(crate) fn failure(&self, error: &docker::Error) -> String {
+        if error.is_disk_full() { self.disk().full_message() } else { error.to_string() }
     }
 
     /// Moves the configuration, and the layers that are not placeholders, to the cache. Fails

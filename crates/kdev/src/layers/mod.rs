@@ -36,6 +36,7 @@ use std::sync::{Mutex, PoisonError};
 use kdev_core::image::built::BuiltImage;
 
 use crate::cx::Cx;
+use crate::event::Event;
 use crate::layers::cache::{Layer, LayerCache};
 use crate::layers::save::SharedSave;
 use crate::layers::wanted::WantedLayers;
@@ -124,7 +125,11 @@ impl<'a> LayerProvider<'a> {
         let fetched = self.source.fetch(cx, &wanted);
         let parts = wanted.parts();
         if parts.is_none() {
-            *failure = Some(fetched.err().unwrap_or_default());
+            let reason = fetched.err().unwrap_or_default();
+            if !reason.is_empty() && !cx.interrupt().is_raised() && !self.source.has_only_layers() {
+                cx.emit(Event::Note { text: format!("{reason}, so the whole image is sent") });
+            }
+            *failure = Some(reason);
         }
         parts
     }

@@ -38,8 +38,9 @@ impl<'a> PodmanSource<'a> {
         }
     }
 
-    pub(super) fn fetch(&self, cx: &Cx, wanted: &WantedLayers) {
-        let _ = self.save_layers(cx, wanted.cache, &wanted.missing());
+    pub(super) fn fetch(&self, cx: &Cx, wanted: &WantedLayers) -> Result<(), String> {
+        let saved = self.save_layers(cx, wanted.cache, &wanted.missing());
+        saved.map_err(|error| error.to_string())
     }
 
     /// Stores the configuration of the image and these layers in the cache.
@@ -52,7 +53,9 @@ impl<'a> PodmanSource<'a> {
         let layout = Layout::create(cx)?;
         let layers = self.image.layers.iter().map(String::as_str);
         layout.add_placeholders(layers.filter(|id| !diff_ids.contains(id)))?;
-        self.podman.save_layout(cx, &self.image, layout.path()).map_err(io::Error::other)?;
+        self.podman
+            .save_layout(cx, &self.image, layout.path())
+            .map_err(|error| io::Error::other(layout.failure(&error)))?;
         let saved = layout.read(None).map_err(io::Error::other)?;
         layout.move_to(cache, &saved)
     }

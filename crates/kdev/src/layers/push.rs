@@ -32,9 +32,10 @@ use kdev_core::image::archive;
 use kdev_core::image::built::BuiltImage;
 use kdev_core::image::pushed::PushedManifests;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task;
 
 use crate::cx::Cx;
-use crate::docker::{self, Docker, Endpoint};
+use crate::docker::{self, Docker};
 use crate::layers::cache::{Blob, LayerCache};
 
 /// How much of an abbreviated upload is read. It must be enough to distinguish layers.
@@ -42,6 +43,10 @@ const SNIFF_BYTES: u64 = 16 << 10;
 /// How much compressed data is always accepted, for an image of any size. Docker compresses
 /// about 25 MB/s, while `docker save` writes about 75 MB/s.
 pub(crate) const MAX_PUSH_BYTES: u64 = 16 << 20;
+/// How many uploads are recorded: other users of the machine can push any number.
+const MAX_COMMITTED: usize = 1024;
+/// The length of a digest is at most this.
+const MAX_DIGEST_BYTES: usize = 256;
 /// Larger manifests are rejected; containerd has the same limit.
 const MAX_MANIFEST_BYTES: usize = 8 << 20;
 
@@ -72,12 +77,17 @@ struct PushSession {
     received: Mutex<Received>,
 }
 
+/// A part of an upload; `None` after the last one.
+type Frame = Option<Bytes>;
+
 /// What was received.
 #[derive(Default)]
 struct Received {
     committed: BTreeSet<String>,
     stored: BTreeMap<String, String>,
     manifests: PushedManifests,
+    /// Why an upload was not stored.
+    failure: Option<String>,
     /// Uploads that were acknowledged early. They are kept because dropping them would reset
     /// the connection before Docker has read the response.
     abandoned_uploads: Vec<Incoming>,
@@ -99,6 +109,8 @@ pub(crate) struct Pushed {
     pub(crate) has_succeeded: bool,
     /// The digest of the image's configuration, if Docker has pushed a manifest.
     pub(crate) config_digest: Option<String>,
+    /// Why a layer was not stored.
+    pub(crate) failure: Option<String>,
 }
 
 /// Makes Docker push an image to an endpoint, unless nothing is missing. Records if Docker
@@ -119,7 +131,8 @@ pub(crate) fn push(
     let session = PushSession::new(layers.clone(), &endpoint.cache_key(), request, image);
     let session = Arc::new(session);
     let push = || docker.push(cx, image, &endpoint.address());
-    let Ok(pushed) = serve(&endpoint, &session, push) else { return Pushed::default() };
+    let served = endpoint.listener().and_then(|listener| serve(listener, &session, push));
+    let Ok(pushed) = served else { return Pushed::default() };
     if let Err(docker::Error::Command { source, .. }) = &pushed
         && session.is_unreached()
         && endpoint.is_intact()
@@ -129,17 +142,17 @@ pub(crate) fn push(
     {
         docker.refuse_endpoint(cx, &endpoint);
     }
+    let failure = session.received().failure.take();
     let config_digest = session.record(&image.id, pushed.as_deref().unwrap_or_default());
-    Pushed { has_succeeded: pushed.is_ok(), config_digest }
+    Pushed { has_succeeded: pushed.is_ok(), config_digest, failure }
 }
 
 /// Serves an endpoint while `push` runs.
 fn serve<T>(
-    endpoint: &Endpoint,
+    listener: TcpListener,
     session: &Arc<PushSession>,
     push: impl FnOnce() -> T,
 ) -> io::Result<T> {
-    let listener = endpoint.listener()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let (stop, stopped) = oneshot::channel::<()>();
     thread::scope(|scope| {
@@ -184,13 +197,19 @@ async fn handle_request(
             session.head_blob(last, is_layer(&head.headers))
         }
         Method::POST => accepted(path, 0),
-        Method::PATCH => accepted(path, session.receive_upload(body, Upload::Compressed).await),
+        Method::PATCH => match session.receive_upload(body, Upload::Compressed).await {
+            Some(bytes) => accepted(path, bytes),
+            None => status(StatusCode::BAD_REQUEST),
+        },
         Method::PUT if path.contains("/manifests/") => session.receive_manifest(body).await,
         Method::PUT => {
-            if !body.is_end_stream() {
-                session.receive_upload(body, Upload::Stored).await;
+            let is_lost = !body.is_end_stream()
+                && session.receive_upload(body, Upload::Stored).await.is_none();
+            if is_lost {
+                status(StatusCode::BAD_REQUEST)
+            } else {
+                session.commit_upload(head.uri.query().unwrap_or_default())
             }
-            session.commit_upload(head.uri.query().unwrap_or_default())
         }
         Method::GET if path == "/v2/" => status(StatusCode::OK),
         _ => status(StatusCode::NOT_FOUND),
@@ -279,14 +298,16 @@ impl PushSession {
     /// Receives an upload, or only its first bytes if uploads are abbreviated. Uploads are
     /// also abbreviated if one cannot be stored, because Docker would retry a rejected upload
     /// for most of a minute.
-    async fn receive_upload(&self, mut body: Incoming, upload: Upload) -> u64 {
-        let (send, frames) = mpsc::channel::<Bytes>(16);
-        let (done, stored) = oneshot::channel();
-        let layers = self.layers.clone();
-        thread::spawn(move || done.send(layers.store(UploadReader { frames, rest: Bytes::new() })));
+    ///
+    /// Returns the number of bytes, or `None` if the connection was lost.
+    async fn receive_upload(self: &Arc<Self>, mut body: Incoming, upload: Upload) -> Option<u64> {
+        let (send, frames) = mpsc::channel::<Frame>(16);
+        let session = Arc::clone(self);
+        // The runtime waits for it, so that no incomplete file stays behind.
+        let stored = task::spawn_blocking(move || session.store(UploadReader::new(frames)));
         let (mut bytes, mut is_config) = (0, false);
-        while let Some(Ok(frame)) = body.frame().await {
-            let Ok(data) = frame.into_data() else { continue };
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.ok()?.into_data() else { continue };
             if bytes == 0 {
                 is_config = data.first() == Some(&b'{');
             }
@@ -294,20 +315,32 @@ impl PushSession {
                 self.count_upload(data.len() as u64, bytes == 0);
             }
             bytes += data.len() as u64;
-            if send.send(data).await.is_err() {
+            if send.send(Some(data)).await.is_err() {
                 self.abbreviate_uploads.store(true, Ordering::SeqCst);
             }
             let is_enough = upload == Upload::Compressed && bytes >= SNIFF_BYTES && !is_config;
             if is_enough && self.abbreviate_uploads.load(Ordering::SeqCst) {
                 self.received().abandoned_uploads.push(body);
-                return bytes;
+                return Some(bytes);
             }
         }
+        let _ = send.send(None).await;
         drop(send);
-        if let Ok(Ok((digest, Blob::Layer(layer)))) = stored.await {
-            self.received().stored.insert(digest, layer.diff_id);
+        let _ = stored.await;
+        Some(bytes)
+    }
+
+    fn store(&self, upload: UploadReader) {
+        match self.layers.store(upload) {
+            Ok((digest, Blob::Layer(layer))) => {
+                self.received().stored.insert(digest, layer.diff_id);
+            }
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                self.received().failure = Some(error.to_string());
+            }
+            // It is a configuration, or incomplete.
+            _ => {}
         }
-        bytes
     }
 
     /// Abbreviates further uploads if there are more of them than requested layers, because
@@ -326,7 +359,10 @@ impl PushSession {
     fn commit_upload(&self, query: &str) -> Builder {
         let digest = query.split('&').find_map(|pair| pair.strip_prefix("digest="));
         let digest = digest.unwrap_or_default().replace("%3A", ":");
-        self.received().committed.insert(digest.clone());
+        let committed = &mut self.received().committed;
+        if committed.len() < MAX_COMMITTED && digest.len() <= MAX_DIGEST_BYTES {
+            committed.insert(digest.clone());
+        }
         created(&digest)
     }
 
@@ -379,16 +415,25 @@ fn unpushed_layers(
 
 /// Reads an upload in a thread that may block.
 struct UploadReader {
-    frames: mpsc::Receiver<Bytes>,
+    frames: mpsc::Receiver<Frame>,
     rest: Bytes,
+    is_complete: bool,
+}
+
+impl UploadReader {
+    fn new(frames: mpsc::Receiver<Frame>) -> Self {
+        Self { frames, rest: Bytes::new(), is_complete: false }
+    }
 }
 
 impl Read for UploadReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.rest.is_empty() {
+        while self.rest.is_empty() && !self.is_complete {
             match self.frames.blocking_recv() {
-                Some(frame) => self.rest = frame,
-                None => return Ok(0),
+                Some(Some(frame)) => self.rest = frame,
+                Some(None) => self.is_complete = true,
+                // Otherwise, the first part of a layer would be stored as another layer.
+                None => return Err(io::ErrorKind::UnexpectedEof.into()),
             }
         }
         let count = buffer.len().min(self.rest.len());
@@ -398,45 +443,5 @@ impl Read for UploadReader {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn forged_manifest_of_other_user_is_ignored() {
-        let dir = tempfile::tempdir().unwrap();
-        let layers = LayerCache::open_in(dir.path()).unwrap();
-        let diff_id = format!("sha256:{}", "1".repeat(64));
-        let config = |command: &str| {
-            let json = format!(r#"{{"cmd":"{command}","rootfs":{{"diff_ids":["{diff_id}"]}}}}"#);
-            layers.store(json.as_bytes()).unwrap().0
-        };
-        let manifest = |config: &str, layer: &str| {
-            format!(r#"{{"config":{{"digest":"{config}"}},"layers":[{{"digest":"{layer}"}}]}}"#)
-        };
-        let (own, forged) = (config("own"), config("forged"));
-        let image = BuiltImage {
-            reference: kdev_core::image::reference::Reference::parse("app:1").unwrap(),
-            config_digest: String::new(),
-            platform: "linux/amd64".to_owned(),
-            size: 1,
-            id: String::new(),
-            layers: vec![diff_id.clone()],
-        };
-        let record = |endpoint: &str, id: &str, printed: &str| {
-            let session =
-                PushSession::new(layers.clone(), endpoint, &LayerRequest::Unpushed, &image);
-            for manifest in [manifest(&own, "own"), manifest(&forged, "forged")] {
-                session.received().manifests.add(manifest.into_bytes());
-            }
-            session.record(id, printed)
-        };
-        let pushed = kdev_core::image::digest::sha256(manifest(&own, "own").as_bytes());
-        let printed = format!("push: digest: {pushed} size: 9\n");
-        assert_eq!(record("printed", "", &printed), Some(own.clone()));
-        assert_eq!(record("id", &pushed, ""), Some(own.clone()));
-        assert_eq!(record("unconfirmed", "", ""), None);
-        let known = BTreeMap::from([("own".to_owned(), diff_id.clone())]);
-        assert_eq!(layers.known_digests("printed"), known);
-        assert!(layers.known_digests("unconfirmed").is_empty());
-    }
-}
+#[path = "push_tests.rs"]
+mod tests;

@@ -94,11 +94,10 @@ impl<'a> ImageSource<'a> {
     pub(super) fn fetch(&self, cx: &Cx, wanted: &WantedLayers) -> Result<(), String> {
         match self {
             Self::Docker(source) => source.fetch(cx, wanted),
-            Self::Buildx(source) => return source.fetch(cx, wanted),
+            Self::Buildx(source) => source.fetch(cx, wanted),
             Self::Podman(source) => source.fetch(cx, wanted),
-            Self::Archive(_) => return Err("the folder of the unpacked archive was deleted".into()),
+            Self::Archive(_) => Err("the folder of the unpacked archive was deleted".into()),
         }
-        Ok(())
     }
 
     /// Returns the command that writes the archive of the whole image to stdout; `None` if there

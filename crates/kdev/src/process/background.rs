@@ -80,7 +80,7 @@ impl BackgroundChild {
             &Interrupt::never(),
             Some(EXIT_GRACE_PERIOD),
             &mut [&mut self.child],
-            &mut || (),
+            &mut || None,
         );
     }
 }

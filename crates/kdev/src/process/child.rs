@@ -33,23 +33,23 @@ pub(crate) fn spawn(command: &mut Command, display: &str) -> Result<Child, Failu
 }
 
 /// Waits until all children have exited. On an interrupt or a timeout, terminates them
-/// and returns the reason. Calls `tick` while it waits.
+/// and returns the reason. Calls `tick` while it waits; an outcome that it returns ends them, too.
 pub(crate) fn supervise(
     interrupt: &Interrupt,
     limit: Option<Duration>,
     children: &mut [&mut Child],
-    tick: &mut dyn FnMut(),
+    tick: &mut dyn FnMut() -> Option<Outcome>,
 ) -> Result<(), Outcome> {
     let started = Instant::now();
     loop {
-        tick();
+        let ticked = tick();
         if have_all_exited(children) {
             return Ok(());
         }
         let outcome = match limit {
             _ if interrupt.is_raised() => Some(Outcome::Interrupted),
             Some(limit) if started.elapsed() > limit => Some(Outcome::TimedOut(limit)),
-            _ => None,
+            _ => ticked,
         };
         if let Some(outcome) = outcome {
             terminate(children);

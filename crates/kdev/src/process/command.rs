@@ -17,13 +17,14 @@ use crate::cx::{BuildOutput, Cx, Interrupt};
 use crate::event::Event;
 use crate::parallel::join_thread;
 use crate::process::child::{PIPE_TIMEOUT, PipeReader, send_lines, spawn, supervise};
-use crate::process::environment;
+use crate::process::{Disk, environment};
 
 /// A command to run. Messages show its `Display` form.
 pub(crate) struct Command {
     command: std::process::Command,
     stdin: Vec<u8>,
     timeout: Option<Duration>,
+    disk: Option<Disk>,
     shows_dir: bool,
     ignores_interrupt: bool,
 }
@@ -56,6 +57,8 @@ pub enum Outcome {
     Signal(i32),
     /// It was terminated because it ran for longer than this.
     TimedOut(Duration),
+    /// It was terminated before it would have filled a disk, for this reason.
+    DiskFull(String),
     /// It was terminated because kdev was interrupted.
     Interrupted,
     /// It could not be started, for this reason.
@@ -76,6 +79,12 @@ impl Command {
     /// Sets how long the child may run; unlimited by default.
     pub(crate) fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = Some(limit);
+        self
+    }
+
+    /// Terminates the child before it fills this disk.
+    pub(crate) fn keep_free(mut self, disk: Disk) -> Self {
+        self.disk = Some(disk);
         self
     }
 
@@ -130,7 +139,8 @@ impl Command {
         thread::spawn(move || stdin.map(|mut pipe| pipe.write_all(&bytes)));
         let never = Interrupt::never();
         let interrupt = if self.ignores_interrupt { &never } else { cx.interrupt() };
-        let ended = supervise(interrupt, self.timeout, &mut [&mut child], &mut || ());
+        let ended =
+            supervise(interrupt, self.timeout, &mut [&mut child], &mut || full(self.disk.as_ref()));
         let stderr = stderr.map(PipeReader::into_text).unwrap_or_default();
         match ended {
             Ok(()) => {
@@ -156,7 +166,7 @@ impl Command {
             (child.stdout.take(), child.stderr.take().map(PipeReader::read_tail));
         let (value, ended) = thread::scope(|scope| {
             let reader_thread = scope.spawn(|| stdout.map(reader));
-            let ended = supervise(cx.interrupt(), self.timeout, &mut [&mut child], &mut || ());
+            let ended = supervise(cx.interrupt(), self.timeout, &mut [&mut child], &mut || None);
             (join_thread(reader_thread), ended)
         });
         let stderr = stderr.map(PipeReader::into_text).unwrap_or_default();
@@ -218,7 +228,11 @@ impl Command {
         send_lines(child.stderr.take(), &send);
         drop((stdout, send));
         let emit = |line| cx.emit(Event::ToolOutput { tool, line });
-        let mut tick = || lines.try_iter().for_each(emit);
+        let disk = self.disk.as_ref();
+        let mut tick = || {
+            lines.try_iter().for_each(emit);
+            full(disk)
+        };
         let ended = supervise(cx.interrupt(), self.timeout, &mut [&mut child], &mut tick);
         while let Ok(line) = lines.recv_timeout(PIPE_TIMEOUT) {
             emit(line);
@@ -254,7 +268,7 @@ impl Command {
         let (written, ended) = thread::scope(|scope| {
             let lines = &mut lines;
             let writer_thread = scope.spawn(move || stdin.map(|stdin| writer(stdin, lines)));
-            let ended = supervise(cx.interrupt(), self.timeout, &mut [&mut child], &mut || ());
+            let ended = supervise(cx.interrupt(), self.timeout, &mut [&mut child], &mut || None);
             (join_thread(writer_thread), ended)
         });
         let stderr = stderr.map(PipeReader::into_text).unwrap_or_default();
@@ -304,6 +318,7 @@ impl From<std::process::Command> for Command {
             command,
             stdin: Vec::new(),
             timeout: None,
+            disk: None,
             shows_dir: false,
             ignores_interrupt: false,
         }
@@ -348,6 +363,7 @@ impl fmt::Display for Outcome {
             Self::Code(code) => write!(f, "exited with code {code}"),
             Self::Signal(signal) => write!(f, "was terminated by signal {signal}"),
             Self::TimedOut(limit) => write!(f, "timed out after {} s", limit.as_secs()),
+            Self::DiskFull(reason) => write!(f, "was terminated because {reason}"),
             Self::Interrupted => write!(f, "was interrupted"),
             Self::NotStarted(reason) => write!(f, "failed to start: {reason}"),
         }
@@ -389,6 +405,12 @@ impl Failure {
         }
         kept.join("\n").trim().to_owned()
     }
+}
+
+/// Returns the outcome of a child that has almost filled a disk.
+fn full(disk: Option<&Disk>) -> Option<Outcome> {
+    let error = disk?.check().err()?;
+    Some(Outcome::DiskFull(error.to_string()))
 }
 
 /// Returns whether a line belongs to a klog log, such as

@@ -3,6 +3,7 @@
 //! - `background.rs`: children that run while other commands do
 //! - `child.rs`: starts, supervises and terminates children
 //! - `command.rs`: commands, their output and their failures
+//! - `disk.rs`: keeps free space on a disk
 //! - `environment.rs`: the variables that kdev sets or removes for a program
 //! - `json_file.rs`: files with what earlier runs have learned
 //! - `scratch_dir.rs`: temporary directories of this process
@@ -10,6 +11,7 @@
 mod background;
 pub(crate) mod child;
 mod command;
+mod disk;
 mod environment;
 mod error;
 pub(crate) mod json_file;
@@ -22,6 +24,7 @@ use crate::cx::Cx;
 pub(crate) use background::BackgroundChild;
 pub(crate) use command::{Command, Lines, Output};
 pub use command::{Failure, Outcome};
+pub(crate) use disk::Disk;
 pub use error::{Error, FileError, Interrupted};
 pub(crate) use error::{Result, is_interrupt};
 
