@@ -16,6 +16,7 @@ mod charts;
 mod connection_loss;
 mod costs;
 mod daemons;
+mod different_nodes;
 mod distributions;
 mod docker_variants;
 mod doctor;

@@ -75,7 +75,7 @@ impl<'a> DockerSource<'a> {
         }
         if wanted.parts().is_none() && !pushed.has_succeeded && !wanted.is_whole_image() {
             let extracted =
-                extract::extract(cx, self.docker, &self.image, wanted.cache, wanted.diff_ids);
+                extract::extract(cx, self.docker, &self.image, wanted.cache, &wanted.missing());
             result = result.and(extracted.map(drop).map_err(|error| error.to_string()));
         }
         result

@@ -7,6 +7,7 @@
 //!     - `podman.rs`: Podman, which saves single layers
 //!     - `archive.rs`: an archive that the user passes
 //! - `cache.rs`: stores the layers that builds have changed
+//! - `demand.rs`: the layers that all nodes are missing
 //! - `export.rs`: gets single layers from BuildKit
 //! - `extract.rs`: extracts layers from the output of `docker save`
 //! - `layout.rs`: reads an image that a builder has written as an OCI image layout
@@ -18,6 +19,7 @@
 pub(crate) mod archive;
 pub(crate) mod buildx;
 pub(crate) mod cache;
+pub(crate) mod demand;
 mod docker;
 mod error;
 pub(crate) mod export;
@@ -38,6 +40,7 @@ use kdev_core::image::built::BuiltImage;
 use crate::cx::Cx;
 use crate::event::Event;
 use crate::layers::cache::{Layer, LayerCache};
+use crate::layers::demand::Demand;
 use crate::layers::save::SharedSave;
 use crate::layers::wanted::WantedLayers;
 
@@ -59,6 +62,8 @@ pub(crate) struct LayerProvider<'a> {
     /// Cached layers of earlier builds that are not in the image, per build, the latest
     /// first.
     pub(crate) previous_builds: Vec<Vec<Layer>>,
+    /// The layers that the nodes are missing.
+    pub(crate) demand: Demand,
     /// The archive of the whole image, from `docker save`.
     pub(crate) shared_save: SharedSave,
 }
@@ -79,6 +84,7 @@ impl<'a> LayerProvider<'a> {
             cache,
             failure: Mutex::default(),
             previous_builds,
+            demand: Demand::default(),
             shared_save: SharedSave::default(),
         }
     }
@@ -111,17 +117,29 @@ impl<'a> LayerProvider<'a> {
         }
     }
 
+    /// Sets how many nodes the image is loaded onto.
+    pub(crate) fn expect_nodes(&self, nodes: usize) {
+        self.demand.expect_nodes(nodes);
+        self.shared_save.expect_nodes(nodes);
+    }
+
     /// Returns the configuration and these layers, or `None` if they are unavailable and
     /// the whole image must be sent.
     pub(crate) fn parts(&self, cx: &Cx, diff_ids: &BTreeSet<&str>) -> Option<ImageParts> {
         let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        let wanted = WantedLayers { image: self.image, cache: self.layers.as_ref()?, diff_ids };
+        let mut wanted = WantedLayers {
+            image: self.image,
+            cache: self.layers.as_ref()?,
+            diff_ids,
+            of_all_nodes: BTreeSet::new(),
+        };
         if let Some(parts) = wanted.parts() {
             return Some(parts);
         }
         if failure.is_some() {
             return None;
         }
+        wanted.of_all_nodes = self.demand.collect();
         let fetched = self.source.fetch(cx, &wanted);
         let parts = wanted.parts();
         if parts.is_none() {

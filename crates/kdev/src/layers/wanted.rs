@@ -12,12 +12,16 @@ pub(crate) struct WantedLayers<'a> {
     /// Where they must be stored.
     pub(crate) cache: &'a LayerCache,
     pub(crate) diff_ids: &'a BTreeSet<&'a str>,
+    /// The layers that other nodes are missing, too, so that they are read only once.
+    pub(crate) of_all_nodes: BTreeSet<String>,
 }
 
-impl<'a> WantedLayers<'a> {
-    /// Returns the layers that are not in the cache.
-    pub(crate) fn missing(&self) -> BTreeSet<&'a str> {
-        self.diff_ids.iter().copied().filter(|id| self.cache.get(id).is_none()).collect()
+impl WantedLayers<'_> {
+    /// Returns the layers of all nodes that are not in the cache.
+    pub(crate) fn missing(&self) -> BTreeSet<&str> {
+        let of_others = self.of_all_nodes.iter().map(String::as_str);
+        let all = self.diff_ids.iter().copied().chain(of_others);
+        all.filter(|id| self.cache.get(id).is_none()).collect()
     }
 
     /// Returns the configuration and the layers, if the cache has all of them.

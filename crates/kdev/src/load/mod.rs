@@ -74,7 +74,7 @@ pub(crate) fn load(
     source: &LayerProvider,
     connections: &[NodeConnection],
 ) -> Result<Loaded> {
-    source.shared_save.expect_nodes(connections.len());
+    source.expect_nodes(connections.len());
     let results = map_all(connections, |connection| {
         Load { cx, source, image: source.image, connection }.run()
     });
@@ -136,7 +136,10 @@ impl Load<'_> {
             cx.emit(Event::WouldRun { command });
             return Ok(0);
         }
-        match self.load_with_retry() {
+        let result = self.load_with_retry();
+        // Otherwise, a node that has the image would delay the others.
+        self.source.demand.report(&node, []);
+        match result {
             Ok((builds, None)) => {
                 cx.emit(Event::AlreadyPresent { node, duration: started.elapsed() });
                 Ok(builds)
@@ -177,6 +180,7 @@ impl Load<'_> {
             let node_layers =
                 connection.read_node_layers(cx, lines).ok_or(SendError::ConnectionClosed)?;
             if node_layers.present {
+                self.source.demand.report(&connection.node.name, []);
                 Ok(None)
             } else {
                 self.send(&node_layers, stdin, lines).map(Some)
@@ -227,6 +231,8 @@ impl Load<'_> {
         // The node prepares the base while Docker prepares the layers.
         let base_id = base.map_or("", |layer| layer.diff_id.as_str());
         writeln!(stdin, "{} {base_id}", codec.as_str()).map_err(|_| SendError::ConnectionClosed)?;
+        let single = if partial { wanted.iter().copied().collect() } else { BTreeSet::new() };
+        self.source.demand.report(&self.connection.node.name, single);
         let parts = partial.then(|| self.source.parts(self.cx, &wanted)).flatten();
         let output = CompressedStream::new(stdin, codec);
         let needed = match &parts {

@@ -1,0 +1,83 @@
+//! The layers that all nodes are missing, so that one read of the image serves all of them. Such a
+//! read may take seconds, and nodes can be missing different layers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How long a read waits for the nodes that have not reported their layers yet.
+const JOIN_WINDOW: Duration = Duration::from_millis(200);
+
+/// The missing layers of each node that has reported them.
+#[derive(Default)]
+pub(crate) struct Demand {
+    nodes: Mutex<Nodes>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Nodes {
+    expected: usize,
+    missing: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Demand {
+    /// Sets how many nodes will report.
+    pub(crate) fn expect_nodes(&self, nodes: usize) {
+        self.lock().expected = nodes;
+    }
+
+    /// Reports the layers that a node is missing, or none if it needs no single layers.
+    pub(crate) fn report<'a>(&self, node: &str, missing: impl IntoIterator<Item = &'a str>) {
+        let missing = missing.into_iter().map(str::to_owned);
+        self.lock().missing.entry(node.to_owned()).or_default().extend(missing);
+        self.changed.notify_all();
+    }
+
+    /// Returns the layers that at least one node is missing, after all nodes have reported or the
+    /// time for it has passed.
+    pub(super) fn collect(&self) -> BTreeSet<String> {
+        let is_incomplete = |nodes: &mut Nodes| nodes.missing.len() < nodes.expected;
+        let waited = self.changed.wait_timeout_while(self.lock(), JOIN_WINDOW, is_incomplete);
+        let (nodes, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        nodes.missing.values().flatten().cloned().collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Nodes> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn read_waits_for_all_nodes() {
+        let demand = Demand::default();
+        demand.expect_nodes(3);
+        demand.report("a", ["one"]);
+        let collected = thread::scope(|scope| {
+            let collected = scope.spawn(|| demand.collect());
+            demand.report("b", ["two", "one"]);
+            demand.report("c", []);
+            collected.join().unwrap()
+        });
+        assert_eq!(collected, ["one".to_owned(), "two".to_owned()].into());
+    }
+
+    #[test]
+    fn silent_node_does_not_block_read() {
+        let demand = Demand::default();
+        demand.expect_nodes(2);
+        demand.report("a", ["one"]);
+        // A retry of the same node is not another one.
+        demand.report("a", ["two"]);
+        let started = Instant::now();
+        assert_eq!(demand.collect().len(), 2);
+        assert!(started.elapsed() >= JOIN_WINDOW);
+    }
+}
