@@ -46,6 +46,14 @@ fn architecture_names_every_crate_and_folder() {
 }
 
 #[test]
+fn no_file_is_empty() {
+    let folders = ["crates", "docs", "tests", "xtask"];
+    let files = folders.iter().flat_map(|folder| files(&root().join(folder)));
+    let empty: Vec<_> = files.filter(|file| fs::metadata(file).unwrap().len() == 0).collect();
+    assert!(empty.is_empty(), "{empty:?}");
+}
+
+#[test]
 fn changelog_has_version() {
     assert!(read("CHANGELOG.md").contains(&format!("\n## {} ", env!("CARGO_PKG_VERSION"))));
 }
