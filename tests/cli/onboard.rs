@@ -108,7 +108,7 @@ done"#;
         let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
         let text = text.concat().replace(self.dir.path().to_str().unwrap(), "[ROOT]");
         // busybox does not use the fake of `id`, so there is no sudo if root runs the tests.
-        let text = text.replace(": sudo ", ": ");
+        let text = text.replace(": sudo ", ": ").replace("&& sudo ", "&& ");
         (output.status.code().unwrap(), text, fs::read_to_string(&log).unwrap_or_default())
     }
 }
@@ -164,8 +164,8 @@ fn each_missing_tool_is_named_with_install_command() {
             "ID=ubuntu\nID_LIKE=debian\n",
             "Linux",
             &[
-                ("cc", "apt-get install -y build-essential"),
-                ("docker", "apt-get install -y docker.io"),
+                ("cc", "apt-get update && apt-get install -y build-essential"),
+                ("docker", "apt-get update && apt-get install -y docker.io"),
             ],
         ),
         (
@@ -184,7 +184,10 @@ fn each_missing_tool_is_named_with_install_command() {
         (
             "ID=alpine\n",
             "Linux",
-            &[("cc", "apk add build-base"), ("ssh", "apk add openssh-client")],
+            &[
+                ("cc", "apk add --update-cache build-base"),
+                ("ssh", "apk add --update-cache openssh-client"),
+            ],
         ),
         (
             "",
@@ -237,7 +240,9 @@ fn missing_tools_are_installed_after_yes() {
         let machine = Machine::new(DEBIAN);
         machine.remove(&["docker", "cc", "ssh"]);
         let (code, output, log) = machine.run(shell, "", &["--yes"]);
-        let installed = "apt-get install -y docker.io\napt-get install -y build-essential\napt-get install -y openssh-client\n";
+        let installed = ["docker.io", "build-essential", "openssh-client"]
+            .map(|package| format!("apt-get update\napt-get install -y {package}\n"))
+            .concat();
         assert_eq!((code, log.as_str()), (0, format!("{installed}{RUN}").as_str()), "{output}");
         let (code, output, log) = machine.run(shell, "", &["--yes"]);
         assert_eq!((code, output.as_str(), log.as_str()), (0, "", RUN));

@@ -3,8 +3,10 @@
 mod collection;
 mod cycles;
 mod debian;
+mod debian_root;
 mod growth;
 mod leftovers;
+mod onboard;
 mod project;
 mod repeat;
 mod report;
@@ -41,6 +43,8 @@ enum Case {
     Tests,
     /// Run `cargo xtask demo` on a new Debian 12 with empty caches; stops the lab
     Debian,
+    /// Run a project's onboarding script on a new Debian 12, with the packed crates (15 minutes)
+    Onboard,
 }
 
 /// Runs the cases one after the other. A failed check does not stop the others.
@@ -65,6 +69,7 @@ impl Case {
             Self::Collection => "collection",
             Self::Tests => "tests",
             Self::Debian => "debian",
+            Self::Onboard => "onboard",
         }
     }
 
@@ -75,6 +80,7 @@ impl Case {
             Self::Collection => collection::run(sh, section),
             Self::Tests => repeat::run(sh, rounds(5), section),
             Self::Debian => debian::run(sh, section),
+            Self::Onboard => onboard::run(sh, section),
         }
     }
 

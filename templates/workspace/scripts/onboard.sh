@@ -67,12 +67,12 @@ install_command() {
 	cargo) echo "curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y" && return ;;
 	esac
 	case $system:$1 in
-	debian:cc) echo "${sudo}apt-get install -y build-essential" ;;
-	debian:curl) echo "${sudo}apt-get install -y curl ca-certificates" ;;
-	debian:docker) echo "${sudo}apt-get install -y docker.io" ;;
-	debian:git) echo "${sudo}apt-get install -y git" ;;
+	debian:cc) echo "${sudo}apt-get update && ${sudo}apt-get install -y build-essential" ;;
+	debian:curl) echo "${sudo}apt-get update && ${sudo}apt-get install -y curl ca-certificates" ;;
+	debian:docker) echo "${sudo}apt-get update && ${sudo}apt-get install -y docker.io" ;;
+	debian:git) echo "${sudo}apt-get update && ${sudo}apt-get install -y git" ;;
 	debian:kubectl) echo "curl -fLo /tmp/kubectl https://dl.k8s.io/release/v1.34.0/bin/linux/$(arch)/kubectl && ${sudo}install /tmp/kubectl /usr/local/bin/kubectl" ;;
-	debian:ssh) echo "${sudo}apt-get install -y openssh-client" ;;
+	debian:ssh) echo "${sudo}apt-get update && ${sudo}apt-get install -y openssh-client" ;;
 	fedora:cc) echo "${sudo}dnf install -y gcc glibc-static" ;;
 	fedora:docker) echo "${sudo}dnf install -y moby-engine && ${sudo}systemctl enable --now docker" ;;
 	fedora:kubectl) echo "${sudo}dnf install -y kubernetes-client" ;;
@@ -82,10 +82,10 @@ install_command() {
 	arch:ssh) echo "${sudo}pacman -S --noconfirm openssh" ;;
 	arch:docker) echo "${sudo}pacman -S --noconfirm docker && ${sudo}systemctl enable --now docker" ;;
 	arch:*) echo "${sudo}pacman -S --noconfirm $1" ;;
-	alpine:cc) echo "${sudo}apk add build-base" ;;
-	alpine:ssh) echo "${sudo}apk add openssh-client" ;;
-	alpine:docker) echo "${sudo}apk add docker && ${sudo}rc-update add docker && ${sudo}service docker start" ;;
-	alpine:*) echo "${sudo}apk add $1" ;;
+	alpine:cc) echo "${sudo}apk add --update-cache build-base" ;;
+	alpine:ssh) echo "${sudo}apk add --update-cache openssh-client" ;;
+	alpine:docker) echo "${sudo}apk add --update-cache docker && ${sudo}rc-update add docker && ${sudo}service docker start" ;;
+	alpine:*) echo "${sudo}apk add --update-cache $1" ;;
 	macos:cc) echo 'xcode-select --install' ;;
 	macos:docker) echo 'brew install --cask docker' ;;
 	macos:kubectl) echo 'brew install kubernetes-cli' ;;
