@@ -137,8 +137,7 @@ struct Machine<'a> {
 
 impl Machine<'_> {
     fn run(&self, script: &str, tool: &str) -> Result<Output> {
-        let variables =
-            ["KUBECONFIG", "KDEV_SSH_CONFIG", "KDEV_LAB", "DOCKER_HOST", "DOCKER_CONFIG"];
+        let variables = ["KUBECONFIG", "KDEV_SSH_CONFIG", "KDEV_LAB", "DOCKER_HOST"];
         let variables = variables.iter().filter_map(|name| Some((*name, self.sh.var(name).ok()?)));
         let started = Instant::now();
         let command = self.root.command(self.sh, &self.mounts, script)?;
@@ -180,13 +179,17 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// Links the tools of this machine into a folder.
+    /// Copies tools of this machine, and the settings of Docker with its plugins.
     fn add_tools(&self) -> Result<()> {
         let folder = self.root.path("opt/tools");
         fs::create_dir_all(&folder)?;
         for tool in MOUNTED {
             let program = cmd!(self.sh, "which {tool}").quiet().read()?;
             fs::copy(fs::canonicalize(program)?, folder.join(tool))?;
+        }
+        if let Ok(settings) = self.sh.var("DOCKER_CONFIG") {
+            let home = self.root.path("root/.docker");
+            cmd!(self.sh, "cp --recursive --dereference {settings} {home}").quiet().run()?;
         }
         Ok(())
     }
