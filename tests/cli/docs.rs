@@ -310,7 +310,7 @@ fn serialized(file: &str, name: &str) -> BTreeSet<String> {
     while let Some(line) = lines.next() {
         if line == "#[serde(skip)]" {
             lines.next();
-        } else {
+        } else if !line.starts_with("#[") {
             let field = line.trim_start_matches("pub ").split(':').next().unwrap();
             fields.insert(field.to_owned());
         }
@@ -326,7 +326,7 @@ fn json_page_has_every_field_of_a_result() {
         ("## Status", format!("{commands}/status/rows.rs"), "StatusRow"),
         ("## Images", format!("{commands}/images.rs"), "ImageRow"),
         ("## Log lines", "crates/cargo-kdev/src/commands/logs.rs".to_owned(), "LogRecord<'a>"),
-        ("## Diagnoses", format!("{commands}/why.rs"), "WorkloadReport"),
+        ("## Diagnoses", format!("{commands}/why/mod.rs"), "WorkloadReport"),
         ("## Diagnoses", "crates/kdev-diagnosis/src/diagnosis.rs".to_owned(), "Diagnosis"),
         ("## Check results", format!("{commands}/doctor/report.rs"), "CheckResult"),
         ("## Rendered manifests", format!("{commands}/render.rs"), "Rendering"),

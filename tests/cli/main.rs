@@ -47,6 +47,7 @@ mod screens;
 mod services;
 mod settings;
 mod settle;
+mod several;
 mod shared;
 mod status;
 mod terminal;

@@ -19,7 +19,7 @@ fn doctor_fails_for_ambiguous_package() {
     project.run(&["doctor", "-q"]).code(90).stdout(
         "project
   error    project               the workspace has several packages: `a` and `b`
-    help: select one with `--package NAME`\n",
+    help: select one with `--package NAME`, or all services with `--workspace`\n",
     );
     // The help fixes it.
     let output = project.run(&["doctor", "--package", "a"]).code(90).out().to_owned();

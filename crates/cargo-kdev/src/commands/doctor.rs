@@ -10,14 +10,14 @@ use kdev::{
 };
 use serde::Serialize;
 
-use crate::flags::{BuilderArgs, ClusterArgs, ProjectArgs};
+use crate::flags::{BuilderArgs, ClusterArgs, PackagesArgs};
 use crate::ui::Ui;
 use crate::ui::wrap::{is_narrow, stdout_width, wrap_text};
 
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
     #[command(flatten)]
-    project: ProjectArgs,
+    project: PackagesArgs,
     #[command(flatten)]
     cluster: ClusterArgs,
     /// Namespace to use [default: the context's namespace]
@@ -132,13 +132,17 @@ pub(crate) fn format_report(report: &DoctorReport, quiet: bool, width: Option<us
 }
 
 fn section_title(result: &CheckResult) -> String {
-    match (&result.node, result.group) {
+    let title = match (&result.node, result.group) {
         (Some(node), _) => format!("node {node}"),
         (None, CheckGroup::Tools) => "tools".to_owned(),
         (None, CheckGroup::Docker) => "docker".to_owned(),
         (None, CheckGroup::Podman) => "podman".to_owned(),
         (None, CheckGroup::Project) => "project".to_owned(),
         _ => "cluster".to_owned(),
+    };
+    match &result.package {
+        Some(package) => format!("{title} (package {package})"),
+        None => title,
     }
 }
 

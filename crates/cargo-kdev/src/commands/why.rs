@@ -8,7 +8,7 @@ use clap::Args;
 use kdev::{Cause, Confidence, ConfigLayer, Diagnosis, WhyReport, WhyRequest, WorkloadReport};
 use serde::Serialize;
 
-use crate::flags::{BuilderArgs, ClusterArgs, ProjectArgs};
+use crate::flags::{BuilderArgs, ClusterArgs, PackagesArgs};
 use crate::ui::Ui;
 use crate::ui::wrap::{stdout_width, wrap_text};
 
@@ -22,7 +22,7 @@ pub(crate) struct WhyArgs {
     #[arg(hide = true)]
     name: Option<String>,
     #[command(flatten)]
-    project: ProjectArgs,
+    project: PackagesArgs,
     #[command(flatten)]
     cluster: ClusterArgs,
     /// Namespace to use [default: the context's namespace]

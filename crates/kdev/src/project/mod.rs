@@ -66,28 +66,40 @@ impl Project {
         }
     }
 
-    /// Reads the package if there is one. Returns `None` if no package is selected and the
-    /// current directory does not belong to a project.
-    pub(crate) fn read_if_present(cx: &Cx, selection: &PackageSelection) -> Result<Option<Self>> {
-        match Self::read(cx, selection) {
-            Err(error) if selection.is_unset() && is_outside_project(&error) => Ok(None),
-            project => project.map(Some),
+    /// Reads the selected packages. Returns none if no package is selected and the current
+    /// directory does not belong to a project.
+    pub(crate) fn read_all_if_present(cx: &Cx, selection: &PackageSelection) -> Result<Vec<Self>> {
+        match Self::read_all(cx, selection) {
+            Err(error) if selection.is_unset() && is_outside_project(&error) => Ok(Vec::new()),
+            projects => projects,
         }
     }
 
-    /// Like [`Self::read_if_present`], but also returns `None` if the workspace has several
-    /// packages and none is selected.
+    /// Like [`Self::read_all_if_present`], but also returns none if the workspace has several
+    /// packages and it is unknown which of them are meant.
+    pub(crate) fn read_all_if_unambiguous(
+        cx: &Cx,
+        selection: &PackageSelection,
+    ) -> Result<Vec<Self>> {
+        match Self::read_all_if_present(cx, selection) {
+            Err(error) if selection.is_unset() && is_ambiguous(&error) => Ok(Vec::new()),
+            projects => projects,
+        }
+    }
+
+    /// Reads the only selected package, if there is one. Returns `None` if it is unknown which of
+    /// several packages is meant.
     pub(crate) fn read_if_unambiguous(
         cx: &Cx,
         selection: &PackageSelection,
     ) -> Result<Option<Self>> {
-        match Self::read_if_present(cx, selection) {
-            Err(Error::AmbiguousPackage { .. } | Error::NoService { .. })
-                if selection.is_unset() =>
+        match Self::read(cx, selection) {
+            Err(error)
+                if selection.is_unset() && (is_ambiguous(&error) || is_outside_project(&error)) =>
             {
                 Ok(None)
             }
-            project => project,
+            project => project.map(Some),
         }
     }
 
@@ -273,6 +285,11 @@ fn nearest_manifest(cx: &Cx) -> Result<Option<PathBuf>> {
 
 fn kdev_table(metadata: &Value) -> Value {
     metadata.get("kdev").cloned().unwrap_or_default()
+}
+
+/// Returns whether the error is only that the workspace has several packages.
+fn is_ambiguous(error: &Error) -> bool {
+    matches!(error, Error::AmbiguousPackage { .. } | Error::NoService { .. })
 }
 
 /// Returns whether the error is only that the directory does not belong to a project.

@@ -8,6 +8,7 @@
 //! - `fix.rs`: the fixes that `--fix` applies
 //! - `node.rs`: a node
 //! - `observation.rs`: the facts about a node
+//! - `packages.rs`: the results of several packages
 //! - `permissions.rs`: the required permissions in the cluster
 //! - `project.rs`: the project and its manifests
 //! - `report.rs`: the results
@@ -20,6 +21,7 @@ mod docker;
 mod fix;
 mod node;
 mod observation;
+mod packages;
 mod permissions;
 mod project;
 pub(crate) mod report;
@@ -41,16 +43,16 @@ use crate::commands::doctor::visit::VisitedNode;
 use crate::config::{BuilderChoice, Config, ConfigLayer};
 use crate::cx::Cx;
 use crate::docker::{Engine, ImageStore};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::parallel::{map_all, run_both};
-use crate::project::PackageSelection;
+use crate::project::{PackageSelection, Project};
 use crate::tools::{self, CARGO, DOCKER, HELM, KUBECTL, PODMAN, SSH};
 
 /// The options of [`doctor`].
 #[derive(Clone, Debug, Default)]
 pub struct DoctorRequest {
-    /// The package; not required.
+    /// The packages; not required.
     pub selection: PackageSelection,
     /// The cluster.
     pub target: ClusterTarget,
@@ -127,8 +129,37 @@ fn apply_fixes(cx: &Cx, checks: &[CheckResult]) -> Result<bool> {
     Ok(is_applied)
 }
 
+/// Checks each selected package.
 fn run_checks(cx: &Cx, request: &DoctorRequest) -> Result<DoctorReport> {
-    let project = ProjectCheck::run(cx, &request.selection, &request.flags, &request.target)?;
+    let checks = match Project::read_all_if_present(cx, &request.selection) {
+        Ok(projects) if projects.len() > 1 => {
+            let check = |project: &Project| {
+                let cx = cx.for_service(&project.package);
+                let checks = check_package(&cx, request, Ok(Some(project.clone())));
+                Ok::<_, Error>((project.package.clone(), checks?))
+            };
+            let results = map_all(&projects, check).into_iter().collect::<Result<Vec<_>>>()?;
+            packages::merge(&results)
+        }
+        projects => {
+            let project = projects.map(|projects| projects.into_iter().next());
+            check_package(cx, request, project.map_err(Error::from))?
+        }
+    };
+    let mut report = DoctorReport { checks, fix_command: None };
+    if report.fixable_count() > 0 && !request.fix {
+        report.fix_command = Some(request.fix_command());
+    }
+    Ok(report)
+}
+
+/// Checks everything that `up` of one package needs.
+fn check_package(
+    cx: &Cx,
+    request: &DoctorRequest,
+    project: Result<Option<Project>>,
+) -> Result<Vec<CheckResult>> {
+    let project = ProjectCheck::run(cx, project, &request.flags, &request.target)?;
     let check_machine = || {
         let store = ImageStore::connect(cx, &project.config);
         let engine = store.as_ref().map_or_else(|_| expected_engine(&project), ImageStore::engine);
@@ -148,11 +179,7 @@ fn run_checks(cx: &Cx, request: &DoctorRequest) -> Result<DoctorReport> {
     checks.extend(project.results);
     checks.extend(cluster.results);
     checks.extend(visit::check_all(cluster.nodes, platform.as_ref()));
-    let mut report = DoctorReport { checks, fix_command: None };
-    if report.fixable_count() > 0 && !request.fix {
-        report.fix_command = Some(request.fix_command());
-    }
-    Ok(report)
+    Ok(checks)
 }
 
 /// Returns the platform that `up` builds for. Adds a problem if the builder cannot build for the

@@ -16,7 +16,7 @@ use crate::cx::Cx;
 use crate::error::{Error, Result};
 use crate::load::targets;
 use crate::manifests::{self, Manifest, RenderTarget};
-use crate::project::{PackageSelection, Project};
+use crate::project::Project;
 
 /// The result of the checks, and the facts that the other checks need.
 pub(crate) struct ProjectCheck {
@@ -34,7 +34,7 @@ pub(crate) struct ProjectCheck {
 impl ProjectCheck {
     pub(crate) fn run(
         cx: &Cx,
-        selection: &PackageSelection,
+        project: Result<Option<Project>>,
         flags: &ConfigLayer,
         target: &ClusterTarget,
     ) -> Result<Self> {
@@ -46,7 +46,7 @@ impl ProjectCheck {
             buildkit_line: None,
             objects: None,
         };
-        match Project::read_if_present(cx, selection) {
+        match project {
             Ok(None) => check.check_without_project(flags),
             Err(error) => check.fail("project", error),
             Ok(Some(project)) => check.check_project(cx, project, flags, target),

@@ -10,13 +10,16 @@ use crate::exit_code::ExitCode;
 use crate::node::error::NodeError;
 
 /// The result of one check.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct CheckResult {
     /// The group of the check.
     pub group: CheckGroup,
     /// The node that was checked; `None` if the check is not about a node.
     pub node: Option<String>,
+    /// The package; `None` if the result is the same for all selected packages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub package: Option<String>,
     /// The name of the check, which scripts may rely on.
     pub check: &'static str,
     /// The state.
@@ -34,7 +37,7 @@ pub struct CheckResult {
 }
 
 /// A group of checks, in the order in which problems must be fixed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum CheckGroup {
@@ -114,6 +117,7 @@ impl CheckResult {
         Self {
             group,
             node: None,
+            package: None,
             check,
             state,
             evidence: evidence.into(),

@@ -1,4 +1,8 @@
 //! `cargo kdev why`: finds out why a pod is not running.
+//!
+//! - `packages.rs`: the facts for each of several packages
+
+mod packages;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,8 +19,7 @@ use crate::config::{Config, ConfigLayer};
 use crate::cx::Cx;
 use crate::details::Details;
 use crate::error::{Diagnosed, Error, Result};
-use crate::event::Event;
-use crate::project::{PackageSelection, Project};
+use crate::project::PackageSelection;
 use crate::{facts, process, rollout};
 
 /// The options of [`why`].
@@ -25,7 +28,7 @@ pub struct WhyRequest {
     /// `NAME` of a pod or workload, or `KIND/NAME`; `None` for everything in the namespace that
     /// has a problem.
     pub query: Option<String>,
-    /// The package; not required.
+    /// The packages; not required.
     pub selection: PackageSelection,
     /// The cluster.
     pub target: ClusterTarget,
@@ -86,7 +89,9 @@ pub(crate) fn explain(
     let Ok(mut facts) = facts::collect(cx, &cluster, config, Some(workload)) else {
         return error.into();
     };
-    add_project(&mut facts, config, selection);
+    for facts in &mut facts {
+        packages::set_project(facts, config, selection.to_flags());
+    }
     let diagnoses: Vec<Diagnosis> =
         facts.iter().flat_map(kdev_diagnosis::diagnose).filter(Diagnosis::is_known).collect();
     if diagnoses.is_empty() {
@@ -122,50 +127,16 @@ pub fn why(cx: &Cx, request: &WhyRequest) -> Result<WhyReport> {
 }
 
 fn gather(cx: &Cx, request: &WhyRequest, report: &mut WhyReport) -> Result<Vec<Facts>> {
-    let (has_project, config) = read_config(cx, request)?;
-    let kubeconfig = Kubeconfig::read(cx, &request.target)?;
-    let cluster =
-        Cluster::connect_read_only(kubeconfig, &request.target, config.namespace.clone())?;
-    let mut facts = facts::collect(cx, &cluster, &config, request.query.as_deref())?;
-    if has_project {
-        add_project(&mut facts, &config, &request.selection);
-    }
-    (report.context, report.namespace) = (cluster.context, cluster.namespace);
-    Ok(facts)
-}
-
-/// Returns whether there is a project, and its configuration. A project that cannot be read is
-/// ignored unless it was selected explicitly.
-fn read_config(cx: &Cx, request: &WhyRequest) -> Result<(bool, Config)> {
-    let read = || {
-        let project = Project::read_if_unambiguous(cx, &request.selection)?;
-        let (has_project, project) =
-            (project.is_some(), project.unwrap_or_else(Project::placeholder));
-        Ok::<_, Error>((
-            has_project,
-            Config::resolve_without_build(&project, request.flags.clone())?,
-        ))
+    let packages = packages::read(cx, &request.selection, &request.flags)?;
+    let connect = |namespace: Option<String>| {
+        let kubeconfig = Kubeconfig::read(cx, &request.target)?;
+        Ok(Cluster::connect_read_only(kubeconfig, &request.target, namespace)?)
     };
-    match read() {
-        Err(error) if !request.selection.is_unset() || error.is_interrupt() => Err(error),
-        Err(error) => {
-            let config = Config::from_flags(request.flags.clone())?;
-            let help = error.help().map(|help| format!("; {help}")).unwrap_or_default();
-            let text = format!("ignoring the project: {error}{help}");
-            cx.emit(Event::Note { text });
-            Ok((false, config))
-        }
-        result => result,
-    }
-}
-
-/// Adds the image of the project and the flags that select it to the facts.
-fn add_project(facts: &mut [Facts], config: &Config, selection: &PackageSelection) {
-    let image = config.image.name().to_string();
-    for facts in facts {
-        facts.project_image = Some(image.clone());
-        facts.project_flags = selection.to_flags();
-    }
+    let (facts, clusters) = packages::collect(cx, &packages, request.query.as_deref(), connect)?;
+    let namespaces: Vec<&str> = clusters.iter().map(|one| one.namespace.as_str()).collect();
+    report.namespace = namespaces.join("`, `");
+    report.context = clusters.into_iter().next().map(|one| one.context).unwrap_or_default();
+    Ok(facts)
 }
 
 fn report_on(facts: &Facts) -> WorkloadReport {
