@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use kdev_core::image::builds::Keep;
 use kdev_core::image::reference::Reference;
 
 use crate::cx::Cx;
@@ -23,6 +24,11 @@ impl AssembledImages {
     pub(super) fn connect(cx: &Cx) -> Result<Self> {
         let cache_dir = cx.cache_dir().ok_or(Error::AssemblyCacheRequired)?;
         Ok(Self { cache_dir: cache_dir.to_owned(), builds: KeptBuilds::new(cache_dir, RECORDS) })
+    }
+
+    /// Sets how many builds are kept.
+    pub(super) fn keep(&mut self, keep: Keep) {
+        self.builds.keep(keep);
     }
 
     /// Returns the cache directory, which has the layers.

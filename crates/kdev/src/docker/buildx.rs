@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use kdev_core::image::builds::Keep;
 use kdev_core::image::local::LocalImage;
 use kdev_core::image::reference::Reference;
 use xshell::{Cmd, Shell, cmd};
@@ -121,6 +122,13 @@ impl Buildx {
     pub(crate) fn cmd<'a>(&self, sh: &'a Shell) -> Cmd<'a> {
         let path = &self.path;
         cmd!(sh, "{path}")
+    }
+
+    /// Sets how many builds are kept.
+    pub(super) fn keep(&mut self, keep: Keep) {
+        if let Some(builds) = &mut self.builds {
+            builds.keep(keep);
+        }
     }
 
     /// Returns the build with this tag.

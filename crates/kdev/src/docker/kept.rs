@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use kdev_core::image::builds::Keep;
 use kdev_core::image::local::LocalImage;
 use kdev_core::image::reference::{CONTENT_TAG_PREFIX, Reference};
 use serde::{Deserialize, Serialize};
@@ -14,8 +15,9 @@ use serde::{Deserialize, Serialize};
 use crate::docker::{InspectedImage, RootFs};
 use crate::process::json_file::{self, file_name};
 
-/// How many content tags an image may have, including those of builds that were never deployed.
-const MAX_CONTENT_TAGS: usize = 100;
+/// How many content tags an image may have beside the builds that the settings keep: those of
+/// builds that were never deployed, or that containers use.
+const MAX_OTHER_TAGS: usize = 100;
 
 /// A build, under one of its tags.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,11 +42,21 @@ pub(crate) struct KeptBuild {
 #[derive(Clone, Debug)]
 pub(crate) struct KeptBuilds {
     dir: PathBuf,
+    max_content_tags: usize,
 }
 
 impl KeptBuilds {
     pub(crate) fn new(cache_dir: &Path, builder: &str) -> Self {
-        Self { dir: cache_dir.join("records/images").join(file_name(builder)) }
+        let dir = cache_dir.join("records/images").join(file_name(builder));
+        Self { dir, max_content_tags: MAX_OTHER_TAGS }
+    }
+
+    /// Keeps the builds of the setting, too.
+    pub(super) fn keep(&mut self, keep: Keep) {
+        self.max_content_tags = match keep {
+            Keep::Newest(count) => count.saturating_add(MAX_OTHER_TAGS),
+            Keep::All => usize::MAX,
+        };
     }
 
     /// Returns the build with this tag.
@@ -73,7 +85,8 @@ impl KeptBuilds {
         let built_at = earlier.map_or(build.built_at, |one| one.built_at.min(build.built_at));
         let build = KeptBuild { name: reference.to_string(), built_at, ..build.clone() };
         json_file::write(&self.path(reference), &build)?;
-        self.remove_content_tags(reference, MAX_CONTENT_TAGS - usize::from(is_content(reference)));
+        let others = self.max_content_tags - usize::from(is_content(reference));
+        self.remove_content_tags(reference, others);
         Ok(())
     }
 
@@ -228,9 +241,11 @@ mod tests {
     #[test]
     fn number_of_content_tags_is_limited() {
         let dir = tempfile::tempdir().unwrap();
-        let builds = KeptBuilds::new(dir.path(), "far");
+        let mut builds = KeptBuilds::new(dir.path(), "far");
+        builds.keep(Keep::Newest(3));
+        let max = MAX_OTHER_TAGS + 3;
         let tag = |number: i64| parse(&format!("app:kdev-{number}"));
-        let count = i64::try_from(MAX_CONTENT_TAGS).unwrap() + 5;
+        let count = i64::try_from(max).unwrap() + 5;
         for number in 0..count {
             builds.put(&tag(number), &build(&number.to_string(), number)).unwrap();
             builds.put(&parse("app:dev"), &build(&number.to_string(), number)).unwrap();
@@ -242,10 +257,24 @@ mod tests {
             names.sort();
             names
         };
-        assert_eq!(names().len(), MAX_CONTENT_TAGS + 1);
+        assert_eq!(names().len(), max + 1);
         assert!(builds.remove(&tag(12)));
         assert!(!builds.remove(&tag(12)));
-        assert_eq!(names().len(), MAX_CONTENT_TAGS);
+        assert_eq!(names().len(), max);
+    }
+
+    #[test]
+    fn all_builds_of_setting_are_kept() {
+        for keep in [Keep::Newest(MAX_OTHER_TAGS), Keep::All] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut builds = KeptBuilds::new(dir.path(), "far");
+            builds.keep(keep);
+            for number in 0..MAX_OTHER_TAGS + 10 {
+                let name = parse(&format!("app:kdev-{number}"));
+                builds.put(&name, &build(&number.to_string(), 0)).unwrap();
+            }
+            assert_eq!(builds.all().len(), MAX_OTHER_TAGS + 10);
+        }
     }
 
     #[test]

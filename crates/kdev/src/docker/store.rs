@@ -28,12 +28,18 @@ pub(crate) enum ImageStore {
 impl ImageStore {
     /// Connects to the program that the settings select.
     pub(crate) fn connect(cx: &Cx, config: &Config) -> Result<Self> {
-        match config.builder {
+        let mut store = match config.builder {
             BuilderChoice::Auto => Self::detect(cx, config),
             BuilderChoice::Docker | BuilderChoice::Buildx(_) => Self::connect_docker(cx, config),
             BuilderChoice::Podman => Podman::connect(cx).map(Self::Podman),
             BuilderChoice::Cargo => AssembledImages::connect(cx).map(Self::Assembled),
+        }?;
+        match &mut store {
+            Self::Buildx(buildx) => buildx.keep(config.keep.rule()),
+            Self::Assembled(images) => images.keep(config.keep.rule()),
+            Self::Docker(_) | Self::Podman(_) => {}
         }
+        Ok(store)
     }
 
     /// Like [`Self::connect`], and starts a builder that is not running.
