@@ -181,6 +181,24 @@ fn commands_know_build_by_its_record() {
 }
 
 #[test]
+fn place_of_builds_is_buildx() {
+    let project = project();
+    let run = |command: &[&str]| project.run(&[command, &BUILDER[..]].concat());
+    let ran = run(&["status"]);
+    let note = "the latest build is unknown: Buildx has no image of this project";
+    assert!(ran.err().contains(note), "{}", ran.err());
+    for layer in ["first", "second"] {
+        build(&project, "amd64", &["base", layer]);
+        up(&project).code(0);
+    }
+    let images = run(&["images"]);
+    assert_eq!(images.code(0).out().matches("Buildx ").count(), 2, "{}", images.out());
+    let pruned = run(&["prune", "--keep", "1"]);
+    let removed = pruned.code(0).err().contains("Removed Buildx: app:kdev-");
+    assert!(removed, "{}", pruned.err());
+}
+
+#[test]
 fn layers_that_are_not_in_cache_are_exported_again() {
     let project = project();
     project.config("docker-build = [\"--no-cache\", \"--ssh\", \"default\"]");

@@ -27,6 +27,8 @@ pub enum Engine {
     /// Docker.
     #[default]
     Docker,
+    /// A builder of Buildx that does not store images in Docker.
+    Buildx,
     /// Podman.
     Podman,
     /// cargo, whose programs kdev puts into images.
@@ -38,15 +40,21 @@ impl Engine {
     #[must_use]
     pub fn puller(self) -> Self {
         match self {
-            Self::Docker | Self::Cargo => Self::Docker,
+            Self::Docker | Self::Buildx | Self::Cargo => Self::Docker,
             Self::Podman => Self::Podman,
         }
+    }
+
+    /// Returns whether its program can add a name to an image.
+    #[must_use]
+    pub fn can_tag(self) -> bool {
+        matches!(self, Self::Docker | Self::Podman)
     }
 
     /// Returns the name of its program.
     pub fn program(self) -> &'static str {
         match self {
-            Self::Docker => "docker",
+            Self::Docker | Self::Buildx => "docker",
             Self::Podman => "podman",
             Self::Cargo => "cargo",
         }
@@ -57,6 +65,7 @@ impl fmt::Display for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Docker => "Docker",
+            Self::Buildx => "Buildx",
             Self::Podman => "Podman",
             Self::Cargo => "the layer cache",
         })

@@ -50,7 +50,9 @@ pub(crate) fn pull_command(
 /// Returns the command that pulls an image. Podman may know no registry for a short name.
 pub(crate) fn pull_command_line(facts: &Facts, locations: &ImageLocations) -> String {
     match facts.local_engine {
-        Engine::Docker | Engine::Cargo => format!("docker pull {}", locations.name()),
+        Engine::Docker | Engine::Buildx | Engine::Cargo => {
+            format!("docker pull {}", locations.name())
+        }
         Engine::Podman => format!("podman pull {}", locations.reference),
     }
 }

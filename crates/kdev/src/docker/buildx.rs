@@ -187,5 +187,5 @@ fn inspected(build: Option<KeptBuild>, image: &str) -> Result<InspectedImage> {
 }
 
 fn image_not_found(image: &str) -> Error {
-    Error::ImageNotFound { image: image.to_owned(), engine: Engine::Docker }
+    Error::ImageNotFound { image: image.to_owned(), engine: Engine::Buildx }
 }

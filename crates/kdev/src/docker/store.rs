@@ -104,7 +104,8 @@ impl ImageStore {
     /// Returns which of the programs it is.
     pub(crate) fn engine(&self) -> Engine {
         match self {
-            Self::Docker(_) | Self::Buildx(_) => Engine::Docker,
+            Self::Docker(_) => Engine::Docker,
+            Self::Buildx(_) => Engine::Buildx,
             Self::Podman(_) => Engine::Podman,
             Self::Assembled(_) => Engine::Cargo,
         }

@@ -195,7 +195,8 @@ fn similar_name(
     let has_tag = |name: &str| split_tag(name).1 == locations.reference.tag();
     let (name, node) = (locations.name(), describe_node(facts));
     let on_node = locations.similar_names.first();
-    let in_docker = locations.similar_in_docker.first().filter(|image| {
+    let in_docker = locations.similar_in_docker.first();
+    let in_docker = in_docker.filter(|_| facts.local_engine.can_tag()).filter(|image| {
         on_node.is_none_or(|on_node| has_tag(&image.name) && !has_tag(&on_node.name))
     });
     if let Some(image) = in_docker {

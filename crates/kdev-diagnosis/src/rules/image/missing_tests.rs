@@ -153,5 +153,8 @@ fn podman_is_named_in_messages_and_commands() {
         let found = diagnose(&facts).remove(0);
         assert_eq!((found.message.as_str(), found.help.as_str()), (message, help));
         assert!(!found.evidence.concat().contains("Docker"), "{:?}", found.evidence);
+        // No command gives an image of a builder another name.
+        facts.local_engine = kdev_core::image::local::Engine::Buildx;
+        assert!(!diagnose(&facts).remove(0).help.contains(" tag "));
     }
 }

@@ -246,7 +246,7 @@ fn expected_engine(project: &ProjectCheck) -> Engine {
 /// or `helm` report if it is missing.
 fn check_tools(cx: &Cx, engine: Engine) -> Vec<CheckResult> {
     let builder = match engine {
-        Engine::Docker => DOCKER,
+        Engine::Docker | Engine::Buildx => DOCKER,
         Engine::Podman => PODMAN,
         Engine::Cargo => CARGO,
     };

@@ -100,7 +100,7 @@ fn check_platform(observed: &ObservedNode) -> CheckResult {
             if *built != platform && !built.starts_with(&format!("{platform}/")) =>
         {
             let help = match engine {
-                Engine::Docker | Engine::Cargo => {
+                Engine::Docker | Engine::Buildx | Engine::Cargo => {
                     format!("set DOCKER_DEFAULT_PLATFORM={platform} to build for the node")
                 }
                 Engine::Podman => format!(
