@@ -28,6 +28,7 @@ mod fault_injection;
 mod fields;
 mod follow;
 mod full_disk;
+mod here_documents;
 mod ignore_patterns;
 mod images;
 mod init;

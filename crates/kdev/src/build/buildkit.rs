@@ -1,6 +1,6 @@
 //! Finds Dockerfile features that require `BuildKit`.
 
-use crate::build::dockerfile::{Instruction, here_document, instructions};
+use crate::build::dockerfile::{Instruction, instructions};
 
 /// Flags of instructions that the legacy builder rejects.
 const FLAGS: [(&str, &[&str]); 3] = [
@@ -17,13 +17,13 @@ pub(crate) fn find_buildkit_feature(dockerfile: &str) -> Option<(usize, String)>
 }
 
 fn buildkit_feature(instruction: &Instruction) -> Option<String> {
-    let Instruction { name, args, .. } = instruction;
+    let Instruction { name, args, has_here_documents, .. } = instruction;
     let (_, known) = FLAGS.iter().find(|(instruction, _)| instruction == name)?;
     let mut flags = args.iter().take_while(|arg| arg.starts_with("--"));
     let flag = flags.find_map(|flag| known.iter().find(|one| flag.split('=').next() == Some(one)));
     match flag {
         Some(flag) => Some(format!("{name} {flag}")),
-        None => args.iter().any(|arg| here_document(arg).is_some()).then(|| format!("{name} <<")),
+        None => has_here_documents.then(|| format!("{name} <<")),
     }
 }
 
@@ -39,11 +39,12 @@ mod tests {
             ("FROM a\nCOPY --from=b --chmod=755 x /x\n", Some((2, "COPY --chmod"))),
             ("FROM a\nADD --checksum=sha256:1 http://x /x\n", Some((2, "ADD --checksum"))),
             ("FROM a\nRUN <<EOF\ntrue\nEOF\n", Some((2, "RUN <<"))),
-            ("FROM a\nCOPY <<-\"END\" /x\n", Some((2, "COPY <<"))),
+            ("FROM a\nCOPY <<-\"END\" /x\n\tEND\n", Some((2, "COPY <<"))),
             ("FROM a\nCOPY --from=b --chown=1:1 x /x\nRUN true\n", None),
             ("FROM a\nRUN cargo build --mount\n", None),
             ("FROM a\nRUN true && \\\n  # more\n\n  RUN --mount=x\n", None),
             ("FROM a\nRUN echo $((1 << 2)) <<<x\n", None),
+            ("FROM a\nRUN echo $((1 <<2))\n", None),
             ("", None),
         ];
         for (text, expected) in table {

@@ -43,16 +43,16 @@ fn unclear_syntax(dockerfile: &str) -> Vec<Unclear> {
     let mut found = Vec::new();
     let mut add = |line, cause: &str| found.push(Unclear { line, cause: cause.to_owned() });
     for (index, line) in dockerfile.lines().enumerate() {
-        let line = line.trim();
-        match line.strip_prefix('#') {
-            Some(comment) if is_unknown_directive(comment) => add(index + 1, "the directive"),
-            // The words of a shell command are not parsed, so the end is not certain.
-            None if line.contains("<<") => add(index + 1, "the here-document"),
-            Some(_) | None => {}
+        if line.trim().strip_prefix('#').is_some_and(is_unknown_directive) {
+            add(index + 1, "the directive");
         }
     }
     for instruction in dockerfile::instructions(dockerfile) {
         let base = instruction.args.iter().find(|word| !word.starts_with("--"));
+        // Only recent frontends have here-documents.
+        if instruction.has_here_documents {
+            add(instruction.line, "the here-document");
+        }
         if instruction.name == "ONBUILD" {
             add(instruction.line, "`ONBUILD`");
         } else if instruction.name == "FROM" && base.is_some_and(|base| base.contains("onbuild")) {
@@ -100,7 +100,7 @@ mod tests {
             ("FROM scratch\nCOPY --new a /\n", "a", &[2]),
             ("FROM scratch\nADD --checksum=x --keep-git-dir a /\n", "a", &[]),
             ("FROM scratch\nCOPY <<EOF /\nx\nEOF\n", "", &[2]),
-            ("FROM scratch\nRUN sh -c 'cat <<EOF\nx'\nCOPY a /\n", "", &[2]),
+            ("FROM scratch\nRUN sh -c 'cat <<EOF'\nCOPY a /\nEOF\n", "a", &[]),
             ("# a <<b\nFROM scratch\nCOPY a /\n", "a", &[]),
             ("# escape=`\nFROM scratch\nCOPY a /\n", "a", &[1]),
             ("# syntax=docker/dockerfile:1\nFROM scratch\nCOPY a /\n", "a", &[]),

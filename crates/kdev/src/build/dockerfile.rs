@@ -1,7 +1,5 @@
 //! Parses the instructions of a Dockerfile, as far as they matter before a build.
 
-use std::collections::VecDeque;
-
 /// An instruction, which may span several lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Instruction {
@@ -11,22 +9,19 @@ pub(crate) struct Instruction {
     pub(crate) name: String,
     /// The words after the name.
     pub(crate) args: Vec<String>,
+    /// Whether lines after it belong to it.
+    pub(crate) has_here_documents: bool,
 }
 
 /// Returns all instructions. Comments and empty lines are skipped, also within an
 /// instruction, as are the lines of here-documents.
 pub(crate) fn instructions(text: &str) -> Vec<Instruction> {
+    let lines: Vec<&str> = text.lines().collect();
     let mut found: Vec<Instruction> = Vec::new();
     let mut is_continued = false;
-    let mut ends: VecDeque<String> = VecDeque::new();
-    for (number, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if let Some(end) = ends.front() {
-            if line == end {
-                ends.pop_front();
-            }
-            continue;
-        }
+    let mut number = 0;
+    while let Some(line) = lines.get(number).map(|line| line.trim()) {
+        number += 1;
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
@@ -38,33 +33,95 @@ pub(crate) fn instructions(text: &str) -> Vec<Instruction> {
         match found.last_mut().filter(|_| is_continued) {
             Some(instruction) => instruction.args.extend(words),
             None => found.push(Instruction {
-                line: number + 1,
+                line: number,
                 name: words.next().unwrap_or_default().to_uppercase(),
                 args: words.collect(),
+                has_here_documents: false,
             }),
         }
         is_continued = continued;
-        if let Some(instruction) = found.last().filter(|_| !continued) {
-            ends = here_document_ends(instruction);
+        if let Some(instruction) = found.last_mut().filter(|_| !continued) {
+            let length = here_documents_length(instruction, &lines[number..]);
+            instruction.has_here_documents = length > 0;
+            number += length;
         }
     }
     found
 }
 
-/// Returns the lines that end the here-documents of an instruction.
-fn here_document_ends(instruction: &Instruction) -> VecDeque<String> {
-    let is_possible = ["RUN", "COPY", "ADD"].contains(&&*instruction.name);
-    let words = instruction.args.iter().filter(|_| is_possible);
-    words.filter_map(|word| here_document(word)).map(str::to_owned).collect()
+/// Returns the number of lines after an instruction that belong to its here-documents. The
+/// legacy builder has no here-documents, so one without an end is not one: `BuildKit` rejects it.
+fn here_documents_length(instruction: &Instruction, following: &[&str]) -> usize {
+    let name = match (&*instruction.name, instruction.args.first()) {
+        ("ONBUILD", Some(name)) => name.to_uppercase(),
+        (name, _) => name.to_owned(),
+    };
+    if !["RUN", "COPY", "ADD"].contains(&&*name) {
+        return 0;
+    }
+    let mut lines = following.iter();
+    let words = shell_words(&instruction.args.join(" "));
+    for document in words.iter().filter_map(|word| here_document(word)) {
+        if !lines.any(|line| document.ends_at(line)) {
+            return 0;
+        }
+    }
+    following.len() - lines.len()
 }
 
-/// Returns the line that ends a here-document if a word is `<<EOF`, `<<-EOF` or `<<"EOF"`. A
-/// shift such as `1 << 2` in a shell command is not one.
-pub(crate) fn here_document(word: &str) -> Option<&str> {
-    let end = word.strip_prefix("<<")?.trim_start_matches(['-', '"', '\'']);
-    let end =
-        &end[..end.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(end.len())];
-    end.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_').then_some(end)
+/// A here-document, as `BuildKit` parses it: `<<EOF`, `<< EOF`, `<<-EOF`, `<<"EOF"` or `3<<EOF`.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct HereDocument {
+    end: String,
+    /// Whether tabs at the beginning of a line are ignored.
+    ignores_tabs: bool,
+}
+
+impl HereDocument {
+    fn ends_at(&self, line: &str) -> bool {
+        let line = if self.ignores_tabs { line.trim_start_matches('\t') } else { line };
+        line == self.end
+    }
+}
+
+/// Parses a word that begins a here-document. A word in quotes does not.
+pub(crate) fn here_document(word: &str) -> Option<HereDocument> {
+    let end = word.trim_start_matches(|c: char| c.is_ascii_digit()).strip_prefix("<<")?;
+    let (end, ignores_tabs) = match end.strip_prefix('-') {
+        Some(end) => (end, true),
+        None => (end, false),
+    };
+    let end = end.trim_start();
+    if end.is_empty() || end.contains('<') {
+        return None;
+    }
+    Some(HereDocument { end: end.replace(['"', '\'', '\\'], ""), ignores_tabs })
+}
+
+/// Splits a line at white space outside of quotes, which are kept, and not after `<<`; returns no
+/// words if a quote is not closed.
+fn shell_words(line: &str) -> Vec<String> {
+    let (mut words, mut word) = (Vec::new(), String::new());
+    let (mut quote, mut chars) = (None, line.chars());
+    while let Some(c) = chars.next() {
+        match (quote, c) {
+            (None, ' ' | '\t') if word.ends_with("<<") && !word.ends_with("<<<") => word.push(c),
+            (None, c) if c.is_whitespace() => words.push(std::mem::take(&mut word)),
+            (None | Some('"'), '\\') => {
+                word.push(c);
+                word.extend(chars.next());
+            }
+            _ => {
+                word.push(c);
+                quote = match quote {
+                    None => Some(c).filter(|c| ['"', '\''].contains(c)),
+                    Some(open) => Some(open).filter(|open| *open != c),
+                };
+            }
+        }
+    }
+    words.push(word);
+    if quote.is_some() { Vec::new() } else { words }
 }
 
 /// Returns globs of the paths that are copied from the build context, with `*` for each
@@ -124,6 +181,7 @@ mod tests {
             line,
             name: name.to_owned(),
             args: words.into_iter().map(str::to_owned).collect(),
+            has_here_documents: false,
         });
         assert_eq!(instructions(text), expected);
     }
@@ -135,6 +193,17 @@ mod tests {
             instructions(text).into_iter().map(|one| (one.line, one.name)).collect();
         let expected = [(1, "RUN"), (6, "COPY"), (10, "ADD")];
         assert_eq!(names, expected.map(|(line, name)| (line, name.to_owned())));
+    }
+
+    #[test]
+    fn here_documents_are_those_of_buildkit() {
+        for row in include_str!("here_documents.tsv").lines().filter(|row| !row.starts_with('#')) {
+            let (instruction, end) = row.split_once('\t').unwrap();
+            let end = end.replace("\\t", "\t");
+            let text = format!("FROM scratch\n{instruction}\nMARK\n{end}\n");
+            let has_mark = instructions(&text).iter().any(|one| one.name == "MARK");
+            assert_eq!(has_mark, end.is_empty(), "{row}");
+        }
     }
 
     #[test]
