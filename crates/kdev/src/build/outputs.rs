@@ -122,7 +122,9 @@ impl Outputs {
     /// Returns whether a failed build has failed while it was writing the layers, which it can
     /// do without.
     pub(crate) fn has_failed_export(&self) -> bool {
-        self.image.is_some() && self.layout.as_ref().is_some_and(|(layout, _)| layout.is_written())
+        // A full disk ends the build before it writes.
+        let is_cause = |layout: &Layout| layout.is_written() || layout.disk().check().is_err();
+        self.image.is_some() && self.layout.as_ref().is_some_and(|(layout, _)| is_cause(layout))
     }
 
     /// Returns a possible reason why a build has failed.
@@ -215,6 +217,23 @@ fn check_platforms(args: &[String]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn build_on_full_disk_is_repeated_without_export() {
+        let dir = tempfile::tempdir().unwrap();
+        let emit = |_| {};
+        let cx = Cx::new(&emit).with_cache_dir(dir.path());
+        let outputs = |layout: Layout, image: Option<&str>| Outputs {
+            image: image.map(str::to_owned),
+            layout: Some((layout, String::new())),
+            ..Outputs::default()
+        };
+        let layout = || Layout::create(&cx).unwrap();
+        assert!(!outputs(layout(), Some("type=image")).has_failed_export());
+        assert!(outputs(layout().on_full_disk(), Some("type=image")).has_failed_export());
+        // Its only output is the export.
+        assert!(!outputs(layout().on_full_disk(), None).has_failed_export());
+    }
 
     #[test]
     fn several_platforms_are_rejected() {

@@ -28,6 +28,7 @@ const MAX_JSON_BYTES: u64 = 8 << 20;
 /// A directory for one export. It is deleted on drop.
 pub(crate) struct Layout {
     dir: ScratchDir,
+    disk: Disk,
 }
 
 impl Layout {
@@ -37,7 +38,13 @@ impl Layout {
         fs::create_dir_all(parent)?;
         let dir = ScratchDir::create_in(parent, DIR_PREFIX)?;
         fs::create_dir_all(dir.path().join(BLOBS))?;
-        Ok(Self { dir })
+        Ok(Self { dir, disk: Disk::of(parent) })
+    }
+
+    /// Returns the directory on a disk that is almost full.
+    #[cfg(test)]
+    pub(crate) fn on_full_disk(self) -> Self {
+        Self { disk: Disk::full(self.path()), ..self }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -86,7 +93,7 @@ impl Layout {
 
     /// Returns the disk on which a builder writes; it leaves incomplete files behind.
     pub(crate) fn disk(&self) -> Disk {
-        Disk::of(self.path().parent().unwrap_or(self.path()))
+        self.disk.clone()
     }
 
     /// Returns why a builder has not written the layers, as a part of a sentence.
