@@ -79,7 +79,7 @@ impl Drop for Watch {
 
 /// Makes all files of the context inputs of the image, without those that the fakes and kdev write.
 fn make_whole_context_input(project: &Project, dockerfile: &str) {
-    project.write(".dockerignore", "fake\nbin\ntools\ntarget\n.*\n");
+    project.write(".dockerignore", "fake\nbin\ntools\ntarget\nk8s\n.*\n");
     project.write(dockerfile, "FROM scratch\nCOPY . /\n");
 }
 
@@ -125,6 +125,82 @@ fn same_bytes_start_no_process() {
     assert_eq!(project.calls(), before);
     save(&project, "src/main.rs", "fn main() { }\n");
     assert_eq!(changed(&watch.wait_for("Watching")), "Changed src/main.rs");
+}
+
+#[test]
+fn manifest_change_starts_neither_build_nor_load() {
+    let project = Project::new();
+    let mut watch = Watch::start(&project, &[]);
+    let before = project.calls();
+    let manifest = fs::read_to_string(project.path("k8s/app.yaml")).unwrap();
+    save(&project, "k8s/app.yaml", &format!("{manifest}# changed\n"));
+    let lines = watch.wait_for("Watching").join("\n");
+    assert!(lines.contains("Changed k8s/app.yaml\n") && lines.contains("  Ready in "), "{lines}");
+    let calls = project.calls();
+    let new = calls.strip_prefix(&before).unwrap();
+    assert!(new.contains("apply"), "{new}");
+    assert!(new.lines().all(|call| call.starts_with("kubectl ")), "{new}");
+    assert!(project.applied().unwrap().contains("app:kdev-0123456789ab"));
+}
+
+#[test]
+fn manifest_change_after_reboot_of_node_loads_again() {
+    let project = Project::new();
+    let mut watch = Watch::start(&project, &[]);
+    let nodes = fs::read_to_string(project.path("fake/nodes.json")).unwrap();
+    project.write("fake/nodes.json", &nodes.replace(r#""bootID":"b""#, r#""bootID":"c""#));
+    project.machine("10.0.0.1", "n1", "c").machine("10.0.0.2", "n2", "c");
+    let manifest = fs::read_to_string(project.path("k8s/app.yaml")).unwrap();
+    save(&project, "k8s/app.yaml", &format!("{manifest}# changed\n"));
+    let lines = watch.wait_for("Watching").join("\n");
+    assert!(lines.contains("  Ready in "), "{lines}");
+    assert_eq!(count_builds(&project), 2);
+}
+
+#[test]
+fn manifest_change_after_failed_build_builds_again() {
+    let project = Project::new();
+    let mut watch = Watch::start(&project, &[]);
+    project.write("fake/build-fails", "");
+    save(&project, "src/main.rs", "fn main() { }\n");
+    assert!(watch.wait_for("Watching").join("\n").contains("error: "));
+    project.remove("fake/build-fails");
+    let manifest = fs::read_to_string(project.path("k8s/app.yaml")).unwrap();
+    save(&project, "k8s/app.yaml", &format!("{manifest}# changed\n"));
+    let lines = watch.wait_for("Watching").join("\n");
+    assert!(lines.contains("Built app:kdev-") && lines.contains("  Ready in "), "{lines}");
+    assert_eq!(count_builds(&project), 3);
+}
+
+#[test]
+fn manifest_change_during_rollout_starts_no_build() {
+    let project = Project::new();
+    let ready = fs::read_to_string(project.path("fake/deployment.json")).unwrap();
+    project.remove_pods();
+    let mut watch = Watch::start_only(&project, &[]);
+    watch.wait_for("Waiting");
+    let manifest = fs::read_to_string(project.path("k8s/app.yaml")).unwrap();
+    save(&project, "k8s/app.yaml", &format!("{manifest}# changed\n"));
+    watch.wait_for("Stopped because of newer changes");
+    project.write("fake/deployment.json", &ready);
+    watch.wait_for("Ready in ");
+    assert_eq!(count_builds(&project), 1);
+}
+
+#[test]
+fn same_image_ends_cycle() {
+    let project = Project::new();
+    let mut watch = Watch::start(&project, &[]);
+    let before = project.calls();
+    save(&project, "src/main.rs", "fn main() { }\n");
+    let lines = watch.wait_for("Watching").join("\n");
+    assert!(lines.contains("Unchanged in ") && !lines.contains("Ready"), "{lines}");
+    let calls = project.calls();
+    let new = calls.strip_prefix(&before).unwrap();
+    assert!(new.contains("docker build "), "{new}");
+    for call in ["docker save", "docker push", " diff ", " apply ", " import "] {
+        assert!(!new.contains(call), "{call}: {new}");
+    }
 }
 
 #[test]
@@ -263,7 +339,7 @@ fn only_services_with_changes_are_deployed() {
     save(&project, "app/src/main.rs", "fn main() { }\n");
     let lines = watch.wait_for("Watching").join("\n");
     assert!(lines.contains("Changed app/src/main.rs\n"), "{lines}");
-    assert!(lines.contains("  Ready in ") && !lines.contains("api"), "{lines}");
+    assert!(lines.contains("Unchanged in ") && !lines.contains("api"), "{lines}");
 }
 
 #[test]
@@ -286,7 +362,9 @@ fn current_context_does_not_change_cluster() {
     let contexts = fs::read_to_string(project.path("fake/contexts.json")).unwrap();
     let current = |name: &str| format!("\"current-context\":\"{name}\"");
     project.write("fake/contexts.json", &contexts.replace(&current("kind-test"), &current("prod")));
-    save(&project, "src/main.rs", "fn main() { }\n");
+    // Settings, so that the cycle has all steps.
+    let settings = fs::read_to_string(project.path("Cargo.toml")).unwrap();
+    save(&project, "Cargo.toml", &format!("{settings}# changed\n"));
     let lines = watch.wait_for("Watching").join("\n");
     assert!(lines.contains("Ready in "), "{lines}");
     assert!(!project.calls().contains("--context prod"), "{}", project.calls());
@@ -309,7 +387,7 @@ fn saves_during_builds_are_no_writes_of_builds() {
     watch.wait_for("Watching");
     save(&project, "src/main.rs", "fn main() { 4; }\n");
     watch.wait_for("Changed src/main.rs");
-    watch.wait_for("Ready in ");
+    watch.wait_for("Unchanged in ");
     assert!(!watch.seen.join("\n").contains("each build writes"), "{:?}", watch.seen);
 }
 
@@ -355,7 +433,10 @@ fn cycles_are_json_messages() {
     let second = read_cycle(&mut lines);
     let began = r#""reason":"cycle-began","changed":["src/main.rs"],"classes":["docker"]}"#;
     assert!(second.contains(began), "{second}");
-    assert!(second.contains(r#""reason":"cycle-ended","outcome":"ready","seconds":"#), "{second}");
+    assert!(
+        second.contains(r#""reason":"cycle-ended","outcome":"unchanged","seconds":"#),
+        "{second}"
+    );
     // Without a reader, the next cycle is the last.
     drop(lines);
     save(&project, "src/main.rs", "fn main() {  }\n");

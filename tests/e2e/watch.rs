@@ -100,5 +100,6 @@ fn save_reaches_pods_and_failure_keeps_them() {
     save(&service, "k8s/all.yaml", &manifest.replace("replicas: 1", "replicas: 2"));
     let output = watch.wait();
     assert!(output.contains("Changed k8s/all.yaml\n"), "{output}");
+    assert!(!output.contains(" Building "), "{output}");
     assert_eq!(page(), ["third", "third"]);
 }

@@ -307,6 +307,8 @@ pub enum Event {
 pub enum CycleOutcome {
     /// The new pods are ready.
     Ready,
+    /// The build has created the deployed image again, so nothing else was done.
+    Unchanged,
     /// The cycle failed, and the reason has been printed.
     Failed,
     /// The cycle failed with the same error as the cycle before.

@@ -43,6 +43,7 @@ mod process;
 mod project;
 mod prune;
 mod rollout;
+mod session;
 mod tools;
 mod watch;
 

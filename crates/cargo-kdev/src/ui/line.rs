@@ -77,6 +77,9 @@ impl Line {
             Event::CycleEnded { outcome: CycleOutcome::Ready, duration, stages } => {
                 (DONE, "Ready", watch::format_times(*duration, stages))
             }
+            Event::CycleEnded { outcome: CycleOutcome::Unchanged, duration, stages } => {
+                (NOTE, "Unchanged", watch::format_times(*duration, stages))
+            }
             Event::CycleEnded { outcome: CycleOutcome::Stopped, .. } => {
                 (NOTE, "Stopped", "because of newer changes".to_owned())
             }

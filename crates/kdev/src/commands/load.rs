@@ -116,7 +116,7 @@ fn load_one(cx: &Cx, request: &LoadRequest, project: &Project) -> Result<()> {
         }
         Ok(())
     };
-    targets::build_and_load(cx, &targets, find_image, |_, _| (), load)?;
+    targets::build_and_load(cx, &targets, find_image, |_| false, |_, _| (), load)?;
     Ok(())
 }
 

@@ -22,38 +22,12 @@ mod tree;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-
 use crate::cluster::kubeconfig::ClusterTarget;
 use crate::config::Config;
 use crate::cx::Cx;
 use crate::project::{Project, canonical};
 
-/// What a change of an input requires.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum InputClass {
-    /// `cargo build`, and then the image.
-    Cargo,
-    /// The image.
-    Docker,
-    /// The manifests are rendered and applied; nothing is built.
-    Manifest,
-    /// The settings are read again.
-    Config,
-}
-
-impl InputClass {
-    /// Returns the name of the class, as in JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Cargo => "cargo",
-            Self::Docker => "docker",
-            Self::Manifest => "manifest",
-            Self::Config => "config",
-        }
-    }
-}
+pub use kdev_core::watch::need::InputClass;
 
 /// What is known about the last `cargo build`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -51,6 +51,12 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 pub(crate) struct Loaded(BTreeMap<String, usize>);
 
 impl Loaded {
+    /// Returns a proof without a load.
+    #[cfg(test)]
+    pub(crate) fn on_nodes(names: &[&str]) -> Self {
+        Self(names.iter().map(|name| ((*name).to_owned(), 0)).collect())
+    }
+
     /// Returns whether the node has the image.
     pub(crate) fn is_on(&self, node: &str) -> bool {
         self.0.contains_key(node)

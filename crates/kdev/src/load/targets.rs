@@ -104,19 +104,21 @@ pub(crate) struct Targets<'a> {
 /// only the image, and then `load`, which needs both. The connections stay open.
 ///
 /// If a required node cannot be used, the build is aborted. If the platform of the image
-/// decides which nodes are required, that is checked after the build.
+/// decides which nodes are required, that is checked after the build. Nothing else happens with
+/// an image for which `is_deployed` returns true.
 pub(crate) fn build_and_load<'s, 'a, T: Send, E: From<Error> + std::error::Error + 'static>(
     cx: &Cx,
     to: &Targets<'a>,
     build: impl FnOnce(&Cx) -> Result<ImageSource<'s>, E>,
+    is_deployed: impl FnOnce(&BuiltImage) -> bool,
     with_image: impl FnOnce(&Cx, &BuiltImage) -> T + Send,
     load: impl FnOnce(&LayerProvider, Vec<NodeConnection<'a>>, T) -> Result<(), E>,
 ) -> Result<BuiltImage, E> {
-    let building = cx.interrupt().child();
+    let (building, unneeded) = (cx.interrupt().child(), cx.interrupt().child());
     let build_cx = cx.clone().with_interrupt(building.clone());
     thread::scope(|scope| {
         let connecting = scope.spawn(|| {
-            let connected = connect_all(cx, to);
+            let connected = connect_all(&cx.clone().with_interrupt(unneeded.clone()), to);
             connected.inspect_err(|_| building.raise())
         });
         let image_source = match build(&build_cx.for_build()) {
@@ -129,6 +131,10 @@ pub(crate) fn build_and_load<'s, 'a, T: Send, E: From<Error> + std::error::Error
         };
         cx.for_build().check_interrupt().map_err(Error::from)?;
         let image = image_source.image();
+        if is_deployed(image) {
+            unneeded.raise();
+            return Ok(image.clone());
+        }
         let provider = LayerProvider::new(cx, &image_source, image);
         thread::scope(|scope| {
             scope.spawn(|| provider.prefetch(&build_cx));

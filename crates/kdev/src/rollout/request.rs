@@ -17,7 +17,7 @@ pub(crate) struct Rollout<'a> {
     pub(crate) cluster: &'a Cluster,
     pub(crate) image: &'a BuiltImage,
     /// The nodes that have the image.
-    pub(crate) loaded: Loaded,
+    pub(crate) loaded: &'a Loaded,
     /// The workloads as they were applied.
     pub(crate) expected_workloads: &'a [ExpectedWorkload],
     /// The objects that this run changed.

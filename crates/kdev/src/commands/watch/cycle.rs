@@ -1,6 +1,6 @@
 //! Runs one cycle, which a newer change may stop.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -8,13 +8,14 @@ use std::time::Instant;
 
 use kdev_core::watch::stops::Stops;
 
-use crate::commands::up::{UpRequest, up};
+use crate::commands::up::{UpRequest, up_again};
 use crate::commands::watch::progress::Progress;
 use crate::cx::{Cx, Interrupt, NewerChanges};
 use crate::error::{Error, Result};
 use crate::event::{Event, Message};
 use crate::inputs::InputClass;
 use crate::parallel::join_thread;
+use crate::session::images::KeptImages;
 use crate::watch::changes::Changes;
 
 /// Why a cycle runs.
@@ -24,12 +25,15 @@ pub(super) struct Trigger {
     pub(super) packages: BTreeSet<String>,
     /// The inputs that have changed.
     pub(super) changed: BTreeSet<PathBuf>,
-    pub(super) classes: BTreeSet<InputClass>,
+    /// Their classes in each package.
+    pub(super) classes: BTreeMap<String, BTreeSet<InputClass>>,
 }
 
 /// How a cycle has ended.
 pub(super) enum End {
     Ready,
+    /// The build has created the deployed image again.
+    Unchanged,
     /// An input has changed since its start.
     Stopped,
     /// With an error that a change of an input can fix.
@@ -44,19 +48,37 @@ impl Trigger {
         let mut trigger = Self::default();
         for service in &changes.services {
             for change in service.changes(|path| changes.own_writes.is_left_out(path)) {
-                trigger.packages.insert(service.project.package.clone());
+                let package = &service.project.package;
+                trigger.packages.insert(package.clone());
                 trigger.changed.insert(change.path);
-                trigger.classes.extend(change.classes);
+                trigger.classes.entry(package.clone()).or_default().extend(change.classes);
             }
         }
         (!trigger.changed.is_empty()).then_some(trigger)
+    }
+
+    /// Returns the classes of the inputs of a package that have changed.
+    fn classes_of(&self, package: &str) -> BTreeSet<InputClass> {
+        self.classes.get(package).cloned().unwrap_or_default()
+    }
+
+    /// Returns the classes of all changed inputs.
+    pub(super) fn classes(&self) -> BTreeSet<InputClass> {
+        self.classes.values().flatten().copied().collect()
+    }
+
+    /// Plans what a cycle does for each package.
+    pub(super) fn plan(&self, images: &KeptImages) {
+        for package in &self.packages {
+            images.plan(package, &self.classes_of(package));
+        }
     }
 
     pub(super) fn event(&self, display: impl Fn(&PathBuf) -> String) -> Event {
         let changed = self.changed.iter().map(display).collect();
         Event::CycleBegan {
             changed,
-            classes: self.classes.iter().map(|one| one.as_str()).collect(),
+            classes: self.classes().iter().map(|one| one.as_str()).collect(),
         }
     }
 }
@@ -65,6 +87,7 @@ impl Trigger {
 pub(super) fn run(
     cx: &Cx,
     request: &UpRequest,
+    images: &KeptImages,
     packages: &BTreeSet<String>,
     changes: &mut Changes,
     stops: &mut Stops,
@@ -86,7 +109,7 @@ pub(super) fn run(
     stops.begin(started);
     let result = thread::scope(|scope| {
         let noticing = scope.spawn(|| notice(cx, changes, &done, &newer, stops));
-        let result = up(&cycle_cx, &request);
+        let result = up_again(&cycle_cx, &request, images);
         done.raise();
         join_thread(noticing);
         result

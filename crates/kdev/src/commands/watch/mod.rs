@@ -26,6 +26,7 @@ use crate::error::{Error, Result};
 use crate::event::{CycleOutcome, Event};
 use crate::inputs::{InputClass, LastBuild};
 use crate::process;
+use crate::session::images::KeptImages;
 use crate::watch::changes::Changes;
 use crate::watch::service::Service;
 
@@ -46,6 +47,7 @@ pub fn watch(cx: &Cx, request: &UpRequest, show_error: impl Fn(&Error)) -> Resul
         cx,
         request,
         services,
+        images: KeptImages::default(),
         changes,
         stops: Stops::default(),
         retry: Retry::default(),
@@ -72,6 +74,7 @@ struct Watch<'a> {
     cx: &'a Cx<'a>,
     request: UpRequest,
     services: Services,
+    images: KeptImages,
     changes: Changes,
     stops: Stops,
     retry: Retry,
@@ -100,7 +103,8 @@ impl Watch<'_> {
             self.request.target.context.clone_from(&progress.context);
         }
         let end = match result {
-            Ok(()) => End::Ready,
+            Ok(()) if progress.has_finished => End::Ready,
+            Ok(()) => End::Unchanged,
             Err(error) if error.is_interrupt() && self.cx.interrupt().is_raised() => {
                 return Err(error);
             }
@@ -120,8 +124,9 @@ impl Watch<'_> {
     /// Changes since the last comparison are newer ones, also those of settings that are read.
     fn deploy(&mut self, trigger: &mut Trigger) -> (Result<()>, Progress) {
         self.changes.services.iter_mut().for_each(Service::begin_cycle);
-        self.are_settings_outdated |= trigger.classes.contains(&InputClass::Config);
+        self.are_settings_outdated |= trigger.classes().contains(&InputClass::Config);
         if self.are_settings_outdated {
+            self.images.clear();
             match self.services.read_again(self.cx, &self.request, &mut self.changes) {
                 Ok(new) => trigger.packages.extend(new),
                 Err(error) => return (Err(error), Progress::default()),
@@ -134,8 +139,9 @@ impl Watch<'_> {
             self.pending.retain(is_known);
         }
         self.are_settings_outdated = false;
-        let (packages, stops) = (&trigger.packages, &mut self.stops);
-        cycle::run(self.cx, &self.request, packages, &mut self.changes, stops)
+        trigger.plan(&self.images);
+        let (images, packages, stops) = (&self.images, &trigger.packages, &mut self.stops);
+        cycle::run(self.cx, &self.request, images, packages, &mut self.changes, stops)
     }
 
     /// Records the result for the next cycles.
@@ -146,7 +152,7 @@ impl Watch<'_> {
             self.stops.reset();
         }
         let is_done = match end {
-            End::Ready => true,
+            End::Ready | End::Unchanged => true,
             End::Failed(_) => !self.are_settings_outdated,
             End::Stopped | End::Unavailable(_) => false,
         };
@@ -170,9 +176,10 @@ impl Watch<'_> {
     fn report(&mut self, end: &End) -> CycleOutcome {
         let error = match end {
             End::Stopped => return CycleOutcome::Stopped,
-            End::Ready => {
+            End::Ready | End::Unchanged => {
                 self.last_error = None;
-                return CycleOutcome::Ready;
+                let is_ready = matches!(end, End::Ready);
+                return if is_ready { CycleOutcome::Ready } else { CycleOutcome::Unchanged };
             }
             End::Failed(error) | End::Unavailable(error) => error,
         };

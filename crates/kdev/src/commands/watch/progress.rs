@@ -12,6 +12,8 @@ pub(super) struct Progress {
     pub(super) stages: Stages,
     /// The context of the cluster that the cycle has reached.
     pub(super) context: Option<String>,
+    /// Whether new pods are ready.
+    pub(super) has_finished: bool,
 }
 
 impl Progress {
@@ -27,10 +29,13 @@ impl Progress {
             }
             Event::Applied { context, .. } | Event::Unchanged { context } => {
                 self.context = Some(context.clone());
+                // Without a load.
+                self.stages.begin(Stage::Start, now);
             }
             // The end of the cycle says the same.
             Event::Finished { .. } => {
                 self.stages.end(now);
+                self.has_finished = true;
                 return false;
             }
             _ => {}

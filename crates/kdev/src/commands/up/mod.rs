@@ -1,0 +1,163 @@
+//! `cargo kdev up`: build, load, apply, wait.
+//!
+//! - `deployment.rs`: the steps that do not depend on the builder
+//! - `request.rs`: the options
+
+mod deployment;
+mod request;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use kdev_core::image::built::BuiltImage;
+use kdev_core::kube::owner::Owner;
+use kdev_core::watch::need::Achieved;
+
+use crate::build;
+use crate::cluster::Cluster;
+use crate::cluster::kubeconfig::{ClusterTarget, Kubeconfig};
+use crate::commands::several;
+use crate::commands::up::deployment::{Compared, Deployment, Sources};
+use crate::config::Config;
+use crate::cx::Cx;
+use crate::docker::ImageStore;
+use crate::error::{Error, Result};
+use crate::layers::LayerProvider;
+use crate::load;
+use crate::load::targets::{self, Targets};
+use crate::manifests::Error as ManifestsError;
+use crate::node::transport::Transports;
+use crate::parallel::run_both;
+use crate::project::{PackageSelection, Project, owner};
+use crate::prune;
+use crate::session::images::{KeptImage, KeptImages, Reuse};
+
+pub use request::UpRequest;
+
+/// Builds the image, loads it onto every node that can run it, applies the manifests, and
+/// waits until the new pods are ready.
+///
+/// Everything that does not depend on the build is checked before it, and the connections to
+/// the nodes are opened while it runs. Emits events through `cx`; prints nothing.
+///
+/// Several services are deployed one after another. A failure does not stop the others.
+pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
+    up_again(cx, request, &KeptImages::default())
+}
+
+/// Like [`up`], but does not repeat what an earlier run has done, as far as that was planned.
+pub(crate) fn up_again(cx: &Cx, request: &UpRequest, images: &KeptImages) -> Result<()> {
+    let projects = Project::read_all(cx, &request.selection)?;
+    several::check_images(&projects, &request.flags)?;
+    several::check_cargo_flags(&projects, &request.flags)?;
+    let run = |cx: &Cx, selection: &PackageSelection, project: &Project, later: &[&Project]| {
+        let request = UpRequest { selection: selection.clone(), ..request.clone() };
+        // A dry run deploys none of them, but the real one would.
+        let is_pending =
+            |one: &&Project| cx.is_dry_run() || later.iter().any(|it| it.package == one.package);
+        let pending = projects.iter().filter(is_pending).map(|one| one.package.clone());
+        up_one(cx, &request, images, project, &pending.collect::<Vec<_>>())
+    };
+    several::for_each_in_turn(cx, &request.selection, &projects, run, waits_for_sibling)
+}
+
+/// Returns whether a package can be deployed after one of these.
+fn waits_for_sibling(error: &Error, later: &[&Project]) -> bool {
+    match error {
+        Error::Manifests(ManifestsError::SiblingNotDeployed { package, is_mixed, .. }) => {
+            !is_mixed && later.iter().any(|project| project.package == *package)
+        }
+        _ => false,
+    }
+}
+
+fn up_one(
+    cx: &Cx,
+    request: &UpRequest,
+    images: &KeptImages,
+    project: &Project,
+    pending: &[String],
+) -> Result<()> {
+    let start = Instant::now();
+    let mut config = Config::resolve(project, request.flags.clone())?;
+    let reuse = images.take(&project.package);
+    let (store, cluster, owner) = connect(cx, &config, &request.target, &reuse)?;
+    if let Some(store) = &store {
+        config = config.with_detected_builder(project, &request.flags, store.is_podman())?;
+    }
+    let sources = Sources::read(cx, request, project, &config, &cluster)?;
+    let deployment = Deployment::new(cx, request, &config, (&cluster, &owner), &sources, pending)?;
+    let nodes = deployment.choose_nodes(cx)?;
+    let store = match (store, reuse.for_manifests()) {
+        (Some(store), _) => store,
+        (None, Some(kept)) if kept.is_on(&nodes) => {
+            return deployment.apply_again(cx, images, kept, start);
+        }
+        (None, _) => ImageStore::connect_for_build(cx, &config)?,
+    };
+    let mut building =
+        config.clone().with_detected_builder(project, &request.flags, store.is_podman())?;
+    let transports = Transports::find(cx, &config, &nodes)?;
+    let _open = transports.close_at_end(cx);
+    building.platform = build::platform::choose(cx, &store, &building, &nodes)?;
+
+    let build = |cx: &Cx| Ok::<_, Error>(build::build_source(cx, &store, &building)?);
+    let compare = |cx: &Cx, image: &BuiltImage| deployment.compare(cx, image);
+    let mut done = None;
+    let apply = |source: &LayerProvider, connections: Vec<_>, compared: Result<Compared>| {
+        let loaded = load::load(cx, source, &connections)?;
+        let kept = Arc::new(KeptImage::new(source.image.clone(), loaded, &nodes));
+        images.record(&project.package, &kept, Achieved::Loaded);
+        done = Some((deployment.apply(cx, compared?, &kept.loaded)?, kept, connections));
+        Ok(())
+    };
+    let targets = Targets {
+        cluster: &cluster,
+        all: &deployment.all,
+        transports: &transports,
+        config: &config,
+        nodes: &nodes,
+        requested: &request.nodes,
+    };
+    let is_deployed = |image: &BuiltImage| reuse.deployed().is_some_and(|it| it.is_same(image));
+    let image = targets::build_and_load(cx, &targets, build, is_deployed, compare, apply)
+        .inspect_err(|error| deployment.note_places(cx, error))?;
+    let keep = config.keep.rule();
+    let deployed = prune::Deployed { cluster: &cluster, store: &store, image: &image, keep };
+    if cx.is_dry_run() {
+        deployed.prune_store(cx);
+        return Ok(());
+    }
+    let Some((applied, kept, connections)) = done else {
+        if let Some(kept) = reuse.deployed() {
+            images.record(&project.package, kept, Achieved::Ready);
+        }
+        return Ok(());
+    };
+    deployment.wait(cx, &kept, applied)?;
+    images.record(&project.package, &kept, Achieved::Ready);
+    deployed.prune(cx, &kept.loaded, &connections);
+    deployment.report(cx, &image, start);
+    Ok(())
+}
+
+/// Connects to Docker or Podman, unless only the manifests are necessary, and to the cluster, and
+/// identifies the project.
+fn connect(
+    cx: &Cx,
+    config: &Config,
+    target: &ClusterTarget,
+    reuse: &Reuse,
+) -> Result<(Option<ImageStore>, Cluster, Owner)> {
+    let find_owner = || owner::find(cx, &config.package, &config.dir, config.project_id.as_deref());
+    let find_store = || match reuse.for_manifests() {
+        Some(_) => Ok(None),
+        None => ImageStore::connect_for_build(cx, config).map(Some),
+    };
+    let connect = || run_both(find_store, || Kubeconfig::read(cx, target));
+    let ((store, kubeconfig), owner) = run_both(connect, find_owner);
+    let (store, mut owner) = (store?, owner?);
+    owner.set_manifests(config.manifests.iter().flatten().map(|path| path.to_string_lossy()));
+    let cluster = Cluster::select(cx, kubeconfig?, target, config)?;
+    Ok((store, cluster, owner))
+}
