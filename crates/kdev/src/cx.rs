@@ -275,8 +275,50 @@ impl Interrupt {
         self.raised.store(true, Ordering::SeqCst);
     }
 
+    /// Raises the flag when the result is dropped, also in a panic: the threads of a scope that
+    /// wait for the flag would otherwise keep the panic from being reported.
+    pub(crate) fn raise_at_end(&self) -> RaiseAtEnd<'_> {
+        RaiseAtEnd(self)
+    }
+
     /// Returns whether the flag is raised.
     pub fn is_raised(&self) -> bool {
         self.raised.load(Ordering::SeqCst) || self.parents.iter().any(Self::is_raised)
+    }
+}
+
+/// Raises a flag when it is dropped.
+#[must_use]
+pub(crate) struct RaiseAtEnd<'a>(&'a Interrupt);
+
+impl Drop for RaiseAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.raise();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{self, AssertUnwindSafe};
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn panic_ends_thread_that_waits_for_flag() {
+        let done = Interrupt::never();
+        let run = || {
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    while !done.is_raised() {
+                        thread::sleep(Duration::from_millis(1));
+                    }
+                });
+                let _done = done.raise_at_end();
+                panic!("a bug");
+            });
+        };
+        assert!(panic::catch_unwind(AssertUnwindSafe(run)).is_err());
     }
 }

@@ -69,9 +69,8 @@ impl Rollout<'_> {
                 let (watcher, watching) = (&watcher, &watching);
                 scope.spawn(move || watcher.watch(watching, self.cluster, object));
             }
-            let result = self.poll(waits, &watcher, started);
-            done.raise();
-            result
+            let _done = done.raise_at_end();
+            self.poll(waits, &watcher, started)
         })?;
         self.note_settled(waits);
         Ok(())

@@ -109,8 +109,9 @@ pub(super) fn run(
     stops.begin(started);
     let result = thread::scope(|scope| {
         let noticing = scope.spawn(|| notice(cx, changes, &done, &newer, stops));
+        let end = done.raise_at_end();
         let result = up_again(&cycle_cx, &request, images);
-        done.raise();
+        drop(end);
         join_thread(noticing);
         result
     });
