@@ -22,20 +22,10 @@ pub(crate) fn context_use(config: &Config, dockerfile: &str) -> ContextUse {
 
 /// Returns the folders on this machine that `--build-context NAME=PATH` of `docker build` names.
 pub(crate) fn named_contexts(config: &Config) -> Vec<PathBuf> {
-    let flag = "--build-context";
-    let mut words = config.docker_build.iter();
-    let mut found = Vec::new();
-    while let Some(word) = words.next() {
-        let value = match word.strip_prefix(flag) {
-            Some("") => words.next().map(String::as_str),
-            Some(rest) => rest.strip_prefix('='),
-            None => None,
-        };
-        let Some((_, path)) = value.and_then(|value| value.split_once('=')) else { continue };
-        let path = path.strip_prefix("oci-layout://").unwrap_or(path);
-        found.extend((!path.contains("://")).then(|| config.dir.join(path)));
-    }
-    found
+    let values = config.docker_build_values("--build-context").into_iter();
+    let paths = values.filter_map(|value| Some(value.split_once('=')?.1));
+    let paths = paths.map(|path| path.strip_prefix("oci-layout://").unwrap_or(path));
+    paths.filter(|path| !path.contains("://")).map(|path| config.dir.join(path)).collect()
 }
 
 /// Returns the parts of a Dockerfile that can change how the rest of it is read.

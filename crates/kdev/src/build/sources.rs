@@ -118,14 +118,7 @@ pub(super) fn context_use(config: &Config, dockerfile: &str) -> ContextUse {
 fn build_args(config: &Config) -> BuildArgs {
     let named = config.build_args.iter().map(|(name, value)| (name.clone(), Some(value.clone())));
     let mut args: BuildArgs = named.collect();
-    let mut words = config.docker_build.iter();
-    while let Some(word) = words.next() {
-        let arg = match word.strip_prefix("--build-arg") {
-            Some("") => words.next().map(String::as_str),
-            Some(rest) => rest.strip_prefix('='),
-            None => None,
-        };
-        let Some(arg) = arg else { continue };
+    for arg in config.docker_build_values("--build-arg") {
         match arg.split_once('=') {
             Some((name, value)) => args.insert(name.to_owned(), Some(value.to_owned())),
             None => args.insert(arg.to_owned(), None),

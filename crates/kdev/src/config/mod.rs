@@ -273,15 +273,25 @@ impl Config {
         self.docker_build.iter().any(|arg| arg.split('=').next() == Some(LOAD))
     }
 
+    /// Returns the values of each `--flag VALUE` or `--flag=VALUE` in the arguments of
+    /// `docker build`.
+    pub(crate) fn docker_build_values(&self, flag: &str) -> Vec<&str> {
+        let mut words = self.docker_build.iter();
+        let mut values = Vec::new();
+        while let Some(word) = words.next() {
+            values.extend(match word.strip_prefix(flag) {
+                Some("") => words.next().map(String::as_str),
+                Some(rest) => rest.strip_prefix('='),
+                None => None,
+            });
+        }
+        values
+    }
+
     /// Returns the value of `--flag VALUE` or `--flag=VALUE` in the arguments of
     /// `docker build`.
     pub(crate) fn docker_build_flag(&self, flag: &str) -> Option<&str> {
-        let args = &self.docker_build;
-        let at = args.iter().position(|arg| arg.split('=').next() == Some(flag))?;
-        match args[at].split_once('=') {
-            Some((_, value)) => Some(value),
-            None => args.get(at + 1).map(String::as_str),
-        }
+        self.docker_build_values(flag).first().copied()
     }
 }
 
