@@ -92,6 +92,12 @@ impl Snapshot {
             || self.files.iter().any(|(path, known)| Stat::read(path) != known.stat)
     }
 
+    /// Returns whether an input of this class was changed after a time.
+    pub(crate) fn has_newer(&self, class: InputClass, time: SystemTime) -> bool {
+        let mut files = self.files.values();
+        files.any(|file| file.classes.contains(&class) && file.is_newer_than(time))
+    }
+
     /// Returns the inputs whose content differs. A file that is an input only of the new snapshot
     /// has changed if it is newer than the old one; a file that is an input only of the old one
     /// has changed if it was deleted.
@@ -297,5 +303,17 @@ mod tests {
         let path = dir.path().join("pipe");
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
         assert_eq!(Content::read(&path, true), Content::Unreadable);
+    }
+
+    #[test]
+    fn newer_input_of_class_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a"), "").unwrap();
+        let inputs = inputs(dir.path(), &["a", "missing"]);
+        let has_newer = |class, time| Snapshot::take(&inputs, None).has_newer(class, time);
+        let (minute, now) = (Duration::from_secs(60), SystemTime::now());
+        assert!(has_newer(InputClass::Docker, now - minute));
+        assert!(!has_newer(InputClass::Docker, now + minute));
+        assert!(!has_newer(InputClass::Config, now - minute));
     }
 }

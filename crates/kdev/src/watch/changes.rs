@@ -1,6 +1,7 @@
 //! Waits until inputs have changed.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -131,11 +132,43 @@ impl Changes {
 
     /// Returns whether a Git command is changing files.
     fn is_git_running(&self) -> bool {
-        let has_lock = |dir: &Path| {
-            let lock = dir.join(".git/index.lock").metadata().and_then(|lock| lock.modified());
-            // A command that was killed leaves its lock.
-            lock.is_ok_and(|time| time.elapsed().is_ok_and(|age| age < MAX_GIT_DELAY))
-        };
-        self.services.iter().any(|service| service.config.dir.ancestors().any(has_lock))
+        self.services.iter().any(|service| service.config.dir.ancestors().any(has_git_lock))
+    }
+}
+
+/// Returns whether a Git command is changing the index of a work tree.
+fn has_git_lock(work_tree: &Path) -> bool {
+    let git = work_tree.join(".git");
+    // In a linked work tree or a submodule, it is a file with the path of the folder.
+    let linked = fs::read_to_string(&git).ok();
+    let linked = linked.as_deref().and_then(|text| text.strip_prefix("gitdir:"));
+    let dir = linked.map_or(git, |path| work_tree.join(path.trim()));
+    let lock = dir.join("index.lock").metadata().and_then(|lock| lock.modified());
+    // A command that was killed leaves its lock.
+    lock.is_ok_and(|time| time.elapsed().is_ok_and(|age| age < MAX_GIT_DELAY))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lock_is_found_in_each_kind_of_work_tree() {
+        let dir = tempfile::tempdir().unwrap();
+        let absolute = format!("gitdir: {}/git\n", dir.path().display());
+        for text in [None, Some("gitdir: ../git\n"), Some(absolute.as_str())] {
+            let tree = dir.path().join("tree");
+            fs::create_dir(&tree).unwrap();
+            let git = if text.is_some() { dir.path().join("git") } else { tree.join(".git") };
+            fs::create_dir_all(&git).unwrap();
+            if let Some(text) = text {
+                fs::write(tree.join(".git"), text).unwrap();
+            }
+            assert!(!has_git_lock(&tree), "{text:?}");
+            fs::write(git.join("index.lock"), "").unwrap();
+            assert!(has_git_lock(&tree), "{text:?}");
+            fs::remove_dir_all(&tree).unwrap();
+            fs::remove_dir_all(git).ok();
+        }
     }
 }

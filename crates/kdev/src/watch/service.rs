@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use crate::cluster::kubeconfig::ClusterTarget;
 use crate::config::Config;
 use crate::cx::Cx;
 use crate::inputs::snapshot::{Change, Snapshot};
-use crate::inputs::{Inputs, LastBuild};
+use crate::inputs::{InputClass, Inputs, LastBuild};
 use crate::project::Project;
 
 /// A package with its inputs.
@@ -37,6 +38,11 @@ impl Service {
         let seen = Snapshot::take(&inputs, earlier.as_ref().map(|earlier| &earlier.seen));
         let deployed = earlier.map_or_else(|| seen.clone(), |earlier| earlier.deployed);
         Self { project, config, inputs, last_build, deployed, seen }
+    }
+
+    /// Returns whether the settings were changed after a time.
+    pub(crate) fn has_newer_settings(&self, time: SystemTime) -> bool {
+        self.seen.has_newer(InputClass::Config, time)
     }
 
     /// Returns whether an input may have changed since the last comparison.

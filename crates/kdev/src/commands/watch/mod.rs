@@ -11,7 +11,7 @@ mod progress;
 mod services;
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use kdev_core::watch::retry::Retry;
 use kdev_core::watch::stops::Stops;
@@ -39,7 +39,10 @@ pub fn watch(cx: &Cx, request: &UpRequest, show_error: impl Fn(&Error)) -> Resul
     let mut request = request.clone();
     request.apply_options.restart = true;
     let mut services = Services::default();
+    let before = SystemTime::now();
     let found = services.read(cx, &request)?;
+    // The settings may have changed between their reading and the first comparison.
+    let are_settings_outdated = found.iter().any(|service| service.has_newer_settings(before));
     let changes = Changes::new(cx, &request.target, found);
     let packages = changes.services.iter().map(|service| service.project.package.clone());
     let mut trigger = Trigger { packages: packages.collect(), ..Trigger::default() };
@@ -53,7 +56,7 @@ pub fn watch(cx: &Cx, request: &UpRequest, show_error: impl Fn(&Error)) -> Resul
         retry: Retry::default(),
         last_error: None,
         pending: BTreeSet::new(),
-        are_settings_outdated: false,
+        are_settings_outdated,
         is_first: true,
         has_applied: false,
         busy_cycles: 0,
