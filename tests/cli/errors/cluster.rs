@@ -298,12 +298,16 @@ fn no_eligible_node() {
   help: run `kubectl --context kind-test label node n1 'gpu=yes'` to add the label to a node\n",
     );
     untouched(&project);
+    // Kubernetes sets the name of a node.
+    let hostname = manifest.replace("gpu: \"yes\"", "kubernetes.io/hostname: n3");
+    project.write("k8s/app.yaml", &hostname);
+    let help =
+        "  help: change the node selector, affinity, or tolerations of the pods in the manifest\n";
+    assert!(project.run(&["up"]).code(92).err().ends_with(help));
     // If no single label is sufficient, the help refers to the manifest.
     let affinity = "affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: a, operator: Exists}]}]}}}";
     project.write("k8s/app.yaml", &manifest.replace("nodeSelector: {gpu: \"yes\"}", affinity));
     let output = project.run(&["up"]).code(92).err().to_owned();
-    let help =
-        "  help: change the node selector, affinity, or tolerations of the pods in the manifest\n";
     assert!(output.ends_with(help), "{output}");
 }
 

@@ -153,7 +153,7 @@ fn unreachable_webhook_reports_webhook() {
     scenario.wait_for_event("failed calling webhook");
     let report = scenario.assert_causes(&["webhook"]);
     assert!(
-        report.help(0).contains("or delete the cluster-wide configuration"),
+        report.help(0).contains("exclude this namespace from webhook `check.example.com`"),
         "{}",
         report.help(0)
     );

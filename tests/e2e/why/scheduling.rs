@@ -402,7 +402,7 @@ fn scheduling_gate_reports_not_scheduled() {
     let scenario = Scenario::with_claim("scheduling-gate", all_nodes_claim());
     scenario.build_and_load();
     scenario.schedule_pod("schedulingGates: [{name: example.com/quota}]", "");
-    scenario.assert_causes(&["not-scheduled"]).follow_help(0);
+    scenario.assert_causes(&["not-scheduled"]).follow_last_command(0);
     scenario.wait_until_ready();
 }
 

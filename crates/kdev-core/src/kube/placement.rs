@@ -79,6 +79,11 @@ pub const IS_CORDONED: &str = "it is cordoned";
 
 /// The start of the description of a missing label.
 pub const MISSING_LABEL: &str = "it does not have the label ";
+/// The start of the description of a taint.
+pub const HAS_TAINT: &str = "it has the taint ";
+
+/// The field of a node that a node affinity can match, which is not a label.
+const NODE_NAME: &str = "metadata.name";
 
 /// Taints of a node whose kubelet does not report, temporarily or permanently. When the
 /// kubelet recovers, so do its pods.
@@ -108,7 +113,7 @@ impl fmt::Display for Obstacle {
             Self::Label(key, value) => write!(f, "{MISSING_LABEL}`{key}={value}`"),
             Self::Affinity(_) => f.write_str("the pods' node affinity excludes it"),
             Self::Taint(taint) if taint.key == CORDONED => f.write_str(IS_CORDONED),
-            Self::Taint(taint) => write!(f, "it has the taint `{taint}`"),
+            Self::Taint(taint) => write!(f, "{HAS_TAINT}`{taint}`"),
         }
     }
 }
@@ -148,6 +153,51 @@ pub fn obstacles(kind: &str, pod: &PodSpec, node: &Node) -> Vec<Obstacle> {
     let taints = node.taints.iter().filter(|taint| !is_tolerated(kind, pod, taint));
     found.extend(taints.cloned().map(Obstacle::Taint));
     found
+}
+
+/// Whether Kubernetes or a cloud provider sets the label, so that a person must not: its value is a
+/// fact about the node, such as its name or architecture.
+pub fn is_managed_label(key: &str) -> bool {
+    const DOMAINS: [&str; 7] = [
+        "kubernetes.io",
+        "k8s.io",
+        "x-k8s.io",
+        "karpenter.sh",
+        "eks.amazonaws.com",
+        "cloud.google.com",
+        "kubernetes.azure.com",
+    ];
+    /// The domains of labels for administrators.
+    const FREE: [&str; 2] = ["node-role.kubernetes.io", "node-restriction.kubernetes.io"];
+    let is_in = |domain: &str, parent: &str| {
+        domain.strip_suffix(parent).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
+    let Some((domain, _)) = key.split_once('/') else { return key == NODE_NAME };
+    !FREE.iter().any(|free| is_in(domain, free)) && DOMAINS.iter().any(|one| is_in(domain, one))
+}
+
+/// Whether the node controller or the kubelet sets this taint, and removes it when the node is
+/// healthy.
+pub fn is_health_taint(taint: &Taint) -> bool {
+    taint.key.starts_with("node.kubernetes.io/") && taint.key != CORDONED
+}
+
+/// Whether a program sets this taint while it prepares, replaces, or removes the node. It removes
+/// the taint if the node stays.
+pub fn is_transition_taint(taint: &Taint) -> bool {
+    const PREFIXES: [&str; 9] = [
+        "node.cilium.io/",
+        "node.cloudprovider.kubernetes.io/",
+        "node.cluster.x-k8s.io/",
+        "startup-taint.cluster-autoscaler.kubernetes.io/",
+        "ToBeDeletedByClusterAutoscaler",
+        "DeletionCandidateOfClusterAutoscaler",
+        "karpenter.sh/",
+        "aws-node-termination-handler/",
+        "cloud.google.com/impending-node-termination",
+    ];
+    PREFIXES.iter().any(|start| taint.key.starts_with(start))
+        || taint.key.ends_with("/agent-not-ready")
 }
 
 /// Whether the node has this taint only because its kubelet does not report.
@@ -297,6 +347,31 @@ mod tests {
             let answer = may_run("Deployment", &spec, &node(taints));
             assert_eq!(answer.is_ok(), expected, "{pod} with {taints:?}: {answer:?}");
         }
+    }
+
+    #[test]
+    fn labels_of_kubernetes_and_providers_are_managed() {
+        let managed = [
+            "kubernetes.io/hostname",
+            "kubernetes.io/arch",
+            "beta.kubernetes.io/os",
+            "topology.kubernetes.io/zone",
+            "node.kubernetes.io/instance-type",
+            "feature.node.kubernetes.io/cpu-model.id",
+            "node.cluster.x-k8s.io/name",
+            "karpenter.sh/nodepool",
+            "eks.amazonaws.com/nodegroup",
+            "metadata.name",
+        ];
+        let free = [
+            "disk",
+            "example.com/kubernetes.io",
+            "mykubernetes.io/team",
+            "node-role.kubernetes.io/worker",
+            "team.node-restriction.kubernetes.io/gpu",
+        ];
+        assert_eq!(managed.map(is_managed_label), [true; 10]);
+        assert_eq!(free.map(is_managed_label), [false; 5]);
     }
 
     #[test]

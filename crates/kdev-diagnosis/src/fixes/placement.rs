@@ -2,7 +2,7 @@
 
 use kdev_core::kube::node::Taint;
 use kdev_core::kube::object::{list, text};
-use kdev_core::kube::placement::Expression;
+use kdev_core::kube::placement::{self, Expression};
 use kdev_core::kube::{quantity, resources};
 use kdev_core::shell::quote;
 use serde_json::{Value, json};
@@ -81,31 +81,38 @@ fn toleration_for(taint: &Taint) -> Value {
 }
 
 /// Returns the help for a node selector that matches no node: set the label if no node has
-/// the key, or else select the most similar value that a node has.
+/// the key, or else select a value that a node has.
 pub(crate) fn label_node_help(facts: &Facts, node: &str, key: &str, value: &str) -> String {
     let existing = label_values(facts, key);
-    let nearest = existing.iter().min_by_key(|other| strsim::levenshtein(other, value));
-    let Some(similar) = nearest else {
-        return format!(
-            "run `{} label node {node} {}`",
-            facts.kubectl,
-            quote_assignment(key, value)
-        );
+    if existing.is_empty() && !placement::is_managed_label(key) {
+        return format!("run `{} label node {node} {}`", facts.kubectl, assignment(key, value));
+    }
+    // If another node has the value, it does not match the rest of the pod's node selector.
+    let selectable = if existing.contains(&value) {
+        label_value(facts, node, key)
+    } else {
+        existing.into_iter().min_by_key(|other| strsim::levenshtein(other, value))
     };
-    match patch_pod_spec(facts, &json!({"nodeSelector": {key: similar}})) {
+    let Some(other) = selectable else {
+        let change = format!("remove `{key}: {value}` from the `nodeSelector` in");
+        return edit_manifest_help(facts, &change);
+    };
+    match patch_pod_spec(facts, &json!({"nodeSelector": {key: other}})) {
         Some(patch) => format!("run `{patch}`"),
-        None => replace_pod_help(facts, key, value, similar).unwrap_or_else(|| {
-            edit_manifest_help(facts, &format!("set `{key}: {similar}` under `nodeSelector` in"))
+        None => replace_pod_help(facts, key, value, other).unwrap_or_else(|| {
+            edit_manifest_help(facts, &format!("set `{key}: {other}` under `nodeSelector` in"))
         }),
     }
 }
 
 /// Returns the help for a node affinity that matches no node.
 pub(crate) fn node_affinity_help(facts: &Facts, node: &str, missed: &[Expression]) -> String {
+    let can_be_set =
+        |key: &str| label_values(facts, key).is_empty() && !placement::is_managed_label(key);
     let labels: Option<Vec<String>> = missed
         .iter()
-        .map(|one| one.label().filter(|_| label_values(facts, &one.key).is_empty()))
-        .map(|label| label.map(|(key, value)| quote_assignment(key, value)))
+        .map(|one| one.label().filter(|(key, _)| can_be_set(key)))
+        .map(|label| label.map(|(key, value)| assignment(key, value)))
         .collect();
     match labels.filter(|labels| !labels.is_empty()) {
         Some(labels) => {
@@ -115,13 +122,19 @@ pub(crate) fn node_affinity_help(facts: &Facts, node: &str, missed: &[Expression
     }
 }
 
+/// Returns the value that the node's label has for a key.
+fn label_value<'a>(facts: &'a Facts, node: &str, key: &str) -> Option<&'a str> {
+    let found = facts.nodes.iter().find(|one| text(one, "/metadata/name") == node)?;
+    found["metadata"]["labels"][key].as_str()
+}
+
 /// Returns the values that the nodes' labels have for a key.
 fn label_values<'a>(facts: &'a Facts, key: &str) -> Vec<&'a str> {
     let labels = facts.nodes.iter().filter_map(|node| node.pointer("/metadata/labels"));
     labels.filter_map(|labels| labels.get(key)?.as_str()).collect()
 }
 
-fn quote_assignment(key: &str, value: &str) -> String {
+fn assignment(key: &str, value: &str) -> String {
     quote(&format!("{key}={value}"))
 }
 
@@ -261,7 +274,11 @@ pub(crate) fn relax_pod_affinity(facts: &Facts, node: &str, reason: &str, nodes:
             .map(|one| text(one, "/topologyKey"))
             .find(|key| label_values(facts, key).len() < facts.nodes.len());
         let key = missing.unwrap_or("KEY");
-        return format!("run `{kubectl} label node {node} {}`", quote_assignment(key, node));
+        if placement::is_managed_label(key) {
+            let change = format!("use a `topologyKey` that all nodes have instead of `{key}` in");
+            return edit_manifest_help(facts, &change);
+        }
+        return format!("run `{kubectl} label node {node} {}`", assignment(key, node));
     }
     if let Some(help) = replace_before_start(facts) {
         return help;

@@ -179,7 +179,7 @@ fn explain_webhook(facts: &Facts, reason: &str) -> Option<(String, String)> {
                 "make the webhook's service `{service}` available: `{kubectl} get service,endpointslices,pods --namespace {namespace}` shows its state"
             ),
             _ => format!(
-                "make `https://{}` available, or delete the cluster-wide configuration of webhook `{name}`, which is listed by `{kubectl} get {WEBHOOK_CONFIGURATIONS}`",
+                "make `https://{}` available, or exclude this namespace from webhook `{name}` with its `namespaceSelector`; `{kubectl} get {WEBHOOK_CONFIGURATIONS}` lists its configuration",
                 url.split(['?', '"']).next().unwrap_or_default()
             ),
         };
@@ -302,7 +302,7 @@ mod tests {
             (
                 "Internal error occurred: failed calling webhook \"w.x\": failed to call webhook: Post \"https://127.0.0.1:9/check?timeout=10s\": dial tcp 127.0.0.1:9: connect: connection refused",
                 Cause::Webhook,
-                "make `https://127.0.0.1:9/check` available, or delete the cluster-wide configuration of webhook `w.x`, which is listed by `kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations --output 'custom-columns=KIND:.kind,NAME:.metadata.name,WEBHOOKS:.webhooks[*].name'`",
+                "make `https://127.0.0.1:9/check` available, or exclude this namespace from webhook `w.x` with its `namespaceSelector`; `kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations --output 'custom-columns=KIND:.kind,NAME:.metadata.name,WEBHOOKS:.webhooks[*].name'` lists its configuration",
             ),
             (
                 "admission webhook \"w.x\" denied the request: no team label",

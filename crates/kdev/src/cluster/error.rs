@@ -225,21 +225,73 @@ pub(super) fn without_namespace(kubectl: &str) -> &str {
     kubectl.rsplit_once(" --namespace ").map_or(kubectl, |(rest, _)| rest)
 }
 
+/// The start of the description of a taint that is removed when the node is healthy.
+const HAS_HEALTH_TAINT: &str = "it has the taint `node.kubernetes.io/";
+
 /// Returns the fix for a cluster in which no node can run the pods: a change to a node
 /// if one is enough, else to the manifest.
 pub(crate) fn no_node_help(kubectl: &str, reasons: &[(String, String)]) -> String {
     let kubectl = without_namespace(kubectl);
-    let add_label = |(node, reason): &(String, String)| {
-        let label = reason.strip_prefix(placement::MISSING_LABEL)?.trim_matches('`');
-        let label = quote(label);
-        Some(format!("run `{kubectl} label node {node} {label}` to add the label to a node"))
-    };
     let uncordon = |(node, reason): &(String, String)| {
         let help = format!("run `{kubectl} uncordon {node}` to allow new pods on the node");
         (reason == placement::IS_CORDONED).then_some(help)
     };
-    let fix = reasons.iter().find_map(uncordon).or_else(|| reasons.iter().find_map(add_label));
-    fix.unwrap_or_else(|| {
+    let explain_taint = |(node, reason): &(String, String)| {
+        let help = format!("run `{kubectl} describe node {node}` to see why it has the taint");
+        reason.starts_with(HAS_HEALTH_TAINT).then_some(help)
+    };
+    // The pods select a node if a taint is its only obstacle, so no other node is meant.
+    let is_selected = |(_, reason): &(String, String)| reason.starts_with(placement::HAS_TAINT);
+    let add_label = |(node, reason): &(String, String)| {
+        let label = reason.strip_prefix(placement::MISSING_LABEL)?.trim_matches('`');
+        let (key, _) = label.split_once('=')?;
+        let label = quote(label);
+        let help = format!("run `{kubectl} label node {node} {label}` to add the label to a node");
+        (!placement::is_managed_label(key)).then_some(help)
+    };
+    let label = reasons.iter().find_map(add_label).filter(|_| !reasons.iter().any(is_selected));
+    let fix = reasons.iter().find_map(uncordon).or_else(|| reasons.iter().find_map(explain_taint));
+    fix.or(label).unwrap_or_else(|| {
         "change the node selector, affinity, or tolerations of the pods in the manifest".to_owned()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_changes_only_nodes_that_pods_select() {
+        let manifest =
+            "change the node selector, affinity, or tolerations of the pods in the manifest";
+        let label = "it does not have the label `gpu=yes`";
+        let table = [
+            ([label, label], "run `kubectl label node n1 'gpu=yes'` to add the label to a node"),
+            ([label, "it is cordoned"], "run `kubectl uncordon n2` to allow new pods on the node"),
+            (
+                [
+                    "it does not have the label `kubernetes.io/hostname=n2`",
+                    "it has the taint `node.kubernetes.io/disk-pressure:NoSchedule`",
+                ],
+                "run `kubectl describe node n2` to see why it has the taint",
+            ),
+            ([label, "it has the taint `team=data:NoSchedule`"], manifest),
+            (
+                ["it does not have the label `kubernetes.io/arch=arm64`", label],
+                "run `kubectl label node n2 'gpu=yes'` to add the label to a node",
+            ),
+            (
+                [
+                    "it does not have the label `kubernetes.io/arch=arm64`",
+                    "the pods' node affinity excludes it",
+                ],
+                manifest,
+            ),
+        ];
+        for (reasons, expected) in table {
+            let [first, second] = reasons.map(str::to_owned);
+            let reasons = [("n1".to_owned(), first), ("n2".to_owned(), second)];
+            assert_eq!(no_node_help("kubectl --namespace a", &reasons), expected);
+        }
+    }
 }

@@ -5,7 +5,9 @@ use std::fmt;
 
 use kdev_core::kube::node::{self, Taint};
 use kdev_core::kube::object::text;
-use kdev_core::kube::placement::{self, CORDONED, Obstacle, PodSpec};
+use kdev_core::kube::placement::{
+    self, CORDONED, Obstacle, PodSpec, is_health_taint, is_transition_taint,
+};
 use kdev_core::kube::{quantity, resources};
 use serde::Deserialize;
 use serde_json::Value;
@@ -134,9 +136,17 @@ impl NodeAssessment {
             _ => None,
         });
         let is_tolerable = |taint: &&Taint| {
-            taint.key != CORDONED && !is_health_taint(taint) && !is_startup_taint(taint)
+            taint.key != CORDONED && !is_health_taint(taint) && !is_transition_taint(taint)
         };
         taints.filter(is_tolerable).collect()
+    }
+
+    /// Whether the pod's node selector and node affinity match the node.
+    pub(crate) fn is_selected(&self) -> bool {
+        let excludes = |one: &Blocker| {
+            matches!(one, Blocker::Placement(Obstacle::Label(..) | Obstacle::Affinity(_)))
+        };
+        !self.blockers.iter().any(excludes)
     }
 
     /// Whether there are blockers, and none of them is explained by this rule.
@@ -182,7 +192,7 @@ impl Blocker {
             Self::HostPort | Self::PodAffinity(_) | Self::ClaimInUse => 1,
             Self::Placement(Obstacle::Label(..) | Obstacle::Affinity(_)) => 2,
             Self::Placement(Obstacle::Taint(taint))
-                if is_health_taint(taint) || is_startup_taint(taint) =>
+                if is_health_taint(taint) || is_transition_taint(taint) =>
             {
                 4
             }
@@ -263,7 +273,7 @@ impl Blocker {
             Self::Placement(Obstacle::Taint(taint)) if is_health_taint(taint) => {
                 fixes::node::relieve_pressure_help(facts, node)
             }
-            Self::Placement(Obstacle::Taint(taint)) if is_startup_taint(taint) => format!(
+            Self::Placement(Obstacle::Taint(taint)) if is_transition_taint(taint) => format!(
                 "wait until the program that set `{}` on node `{node}` removes it; check its pods with `{kubectl} get pods --all-namespaces --field-selector spec.nodeName={node}`",
                 taint.key
             ),
@@ -315,19 +325,6 @@ impl fmt::Display for Blocker {
             Self::Other(reason) => f.write_str(reason),
         }
     }
-}
-
-/// Whether the node controller sets this taint, and removes it when the node is healthy.
-fn is_health_taint(taint: &Taint) -> bool {
-    taint.key.starts_with("node.kubernetes.io/") && taint.key != CORDONED
-}
-
-/// Whether the taint is removed by a program after it has prepared the node.
-fn is_startup_taint(taint: &Taint) -> bool {
-    const PREFIXES: [&str; 3] =
-        ["node.cilium.io/", "node.cloudprovider.kubernetes.io/", "node.cluster.x-k8s.io/"];
-    PREFIXES.iter().any(|start| taint.key.starts_with(start))
-        || taint.key.ends_with("/agent-not-ready")
 }
 
 fn escape_json_pointer(key: &str) -> String {

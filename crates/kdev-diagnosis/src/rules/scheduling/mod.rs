@@ -93,7 +93,7 @@ fn scheduling_gate(facts: &Facts, message: &str) -> Diagnosis {
         ),
         evidence: vec![format!("the API server: {message}")],
         help: format!(
-            "run `{} patch pod/{} --type json --patch '[{{\"op\":\"remove\",\"path\":\"/spec/schedulingGates\"}}]'`",
+            "check the controller that removes {gates}, or skip its decision with `{} patch pod/{} --type json --patch '[{{\"op\":\"remove\",\"path\":\"/spec/schedulingGates\"}}]'`",
             facts.kubectl,
             facts.pod_name()
         ),
@@ -168,15 +168,18 @@ fn from_scheduler_message(facts: &Facts, message: &str) -> Diagnosis {
     }
 }
 
-/// Returns the node where the least must be changed to run the pod.
+/// Returns the node where the least must be changed to run the pod. If the pod selects nodes that
+/// exist, the others are not meant.
 fn cheapest_node<'a>(
     facts: &Facts,
     assessments: &'a [NodeAssessment],
     images: &[String],
 ) -> Option<&'a NodeAssessment> {
+    let is_any_selected = assessments.iter().any(NodeAssessment::is_selected);
     assessments
         .iter()
         .filter(|one| one.has_only_known_blockers())
+        .filter(|one| !is_any_selected || one.is_selected())
         .min_by_key(|one| (one.cost(facts), !images.contains(&one.name), &one.name))
 }
 
@@ -244,6 +247,10 @@ fn image_evidence(facts: &Facts, images: &[String]) -> Option<String> {
     );
     Some(format!("only {} {verb} the {noun} {}", text::list(images), text::list(&names)))
 }
+
+#[cfg(test)]
+#[path = "help_tests.rs"]
+mod help_tests;
 
 #[cfg(test)]
 mod tests {
