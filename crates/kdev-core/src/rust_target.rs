@@ -1,18 +1,25 @@
 //! The targets of Rust for the platforms of nodes.
 
-/// A platform, the architectures of its targets and of `std::env::consts::ARCH`, its target with
-/// the GNU C library, and a target whose programs are static by default.
-type Row = (&'static str, &'static [&'static str], &'static str, Option<&'static str>);
+/// The targets for one platform.
+struct PlatformTargets {
+    platform: &'static str,
+    /// The first parts of the targets' names, and the values of `std::env::consts::ARCH`.
+    architectures: &'static [&'static str],
+    /// The target with the GNU C library.
+    gnu: &'static str,
+    /// The target with musl, if its programs are static by default.
+    musl: Option<&'static str>,
+}
 
 #[rustfmt::skip]
-const TARGETS: [Row; 7] = [
-    ("linux/386", &["i586", "i686", "x86"], "i686-unknown-linux-gnu", Some("i686-unknown-linux-musl")),
-    ("linux/amd64", &["x86_64"], "x86_64-unknown-linux-gnu", Some("x86_64-unknown-linux-musl")),
-    ("linux/arm", &["armv7", "arm"], "armv7-unknown-linux-gnueabihf", Some("armv7-unknown-linux-musleabihf")),
-    ("linux/arm64", &["aarch64"], "aarch64-unknown-linux-gnu", Some("aarch64-unknown-linux-musl")),
-    ("linux/ppc64le", &["powerpc64le"], "powerpc64le-unknown-linux-gnu", None),
-    ("linux/riscv64", &["riscv64gc", "riscv64"], "riscv64gc-unknown-linux-gnu", Some("riscv64gc-unknown-linux-musl")),
-    ("linux/s390x", &["s390x"], "s390x-unknown-linux-gnu", None),
+const TARGETS: [PlatformTargets; 7] = [
+    PlatformTargets { platform: "linux/386", architectures: &["i586", "i686", "x86"], gnu: "i686-unknown-linux-gnu", musl: Some("i686-unknown-linux-musl") },
+    PlatformTargets { platform: "linux/amd64", architectures: &["x86_64"], gnu: "x86_64-unknown-linux-gnu", musl: Some("x86_64-unknown-linux-musl") },
+    PlatformTargets { platform: "linux/arm", architectures: &["armv7", "arm"], gnu: "armv7-unknown-linux-gnueabihf", musl: Some("armv7-unknown-linux-musleabihf") },
+    PlatformTargets { platform: "linux/arm64", architectures: &["aarch64"], gnu: "aarch64-unknown-linux-gnu", musl: Some("aarch64-unknown-linux-musl") },
+    PlatformTargets { platform: "linux/ppc64le", architectures: &["powerpc64le"], gnu: "powerpc64le-unknown-linux-gnu", musl: None },
+    PlatformTargets { platform: "linux/riscv64", architectures: &["riscv64gc", "riscv64"], gnu: "riscv64gc-unknown-linux-gnu", musl: Some("riscv64gc-unknown-linux-musl") },
+    PlatformTargets { platform: "linux/s390x", architectures: &["s390x"], gnu: "s390x-unknown-linux-gnu", musl: None },
 ];
 /// The variants that the targets are for.
 const VARIANTS: [&str; 2] = ["linux/arm/v7", "linux/arm64/v8"];
@@ -20,13 +27,13 @@ const VARIANTS: [&str; 2] = ["linux/arm/v7", "linux/arm64/v8"];
 /// Returns the platform of a target, such as `x86_64-unknown-linux-musl`.
 pub fn platform(target: &str) -> Option<&'static str> {
     let architecture = target.split('-').next().filter(|_| target.contains("-linux"))?;
-    row_of_architecture(architecture).map(|row| row.0)
+    find_by_architecture(architecture).map(|found| found.platform)
 }
 
 /// Returns the Linux platform of the machine on which this program runs.
 pub fn host_platform() -> String {
     let architecture = std::env::consts::ARCH;
-    let platform = row_of_architecture(architecture).map(|row| row.0.to_owned());
+    let platform = find_by_architecture(architecture).map(|found| found.platform.to_owned());
     platform.unwrap_or_else(|| format!("linux/{architecture}"))
 }
 
@@ -37,25 +44,25 @@ pub fn is_same_platform(platform: &str, expected: &str) -> bool {
 
 /// Returns a target for a platform whose programs are static by default.
 pub fn static_target(platform: &str) -> Option<&'static str> {
-    row(platform)?.3
+    find_by_platform(platform)?.musl
 }
 
 /// Returns the target for a platform with the GNU C library.
 pub fn gnu_target(platform: &str) -> Option<&'static str> {
-    row(platform).map(|row| row.2)
+    find_by_platform(platform).map(|found| found.gnu)
 }
 
-fn row(platform: &str) -> Option<&'static Row> {
+fn find_by_platform(platform: &str) -> Option<&'static PlatformTargets> {
     let is_base = |base: &str| {
         platform == base
             || VARIANTS.contains(&platform)
                 && platform.rsplit_once('/').is_some_and(|(start, _)| start == base)
     };
-    TARGETS.iter().find(|row| is_base(row.0))
+    TARGETS.iter().find(|one| is_base(one.platform))
 }
 
-fn row_of_architecture(architecture: &str) -> Option<&'static Row> {
-    TARGETS.iter().find(|row| row.1.contains(&architecture))
+fn find_by_architecture(architecture: &str) -> Option<&'static PlatformTargets> {
+    TARGETS.iter().find(|one| one.architectures.contains(&architecture))
 }
 
 #[cfg(test)]
@@ -75,8 +82,11 @@ mod tests {
         for (target, expected) in table {
             assert_eq!(platform(target), expected, "{target}");
         }
-        assert!(TARGETS.iter().all(|row| platform(row.2) == Some(row.0)));
-        assert!(TARGETS.iter().all(|row| row.3.is_none_or(|musl| platform(musl) == Some(row.0))));
+        for one in TARGETS {
+            for target in [Some(one.gnu), one.musl].into_iter().flatten() {
+                assert_eq!(platform(target), Some(one.platform), "{target}");
+            }
+        }
     }
 
     #[test]
@@ -93,6 +103,7 @@ mod tests {
             assert_eq!(static_target(platform), expected, "{platform}");
         }
         assert_eq!(gnu_target("linux/s390x"), Some("s390x-unknown-linux-gnu"));
-        assert_eq!(row(&host_platform()).map(|row| row.0.to_owned()), Some(host_platform()));
+        let host = host_platform();
+        assert_eq!(find_by_platform(&host).map(|found| found.platform), Some(host.as_str()));
     }
 }
