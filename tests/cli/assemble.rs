@@ -239,3 +239,14 @@ fn program_that_loads_libraries_for_host_names_is_noted() {
         assert_eq!(ran.err().contains(note), is_noted, "{linker}: {}", ran.err());
     }
 }
+
+#[test]
+fn several_targets_are_rejected_before_build() {
+    let project = Project::new();
+    let targets = format!("[\"--target={TARGET}\", \"--target\", \"x86_64-unknown-linux-musl\"]");
+    project.config(&format!("builder = \"cargo\"\ncargo-build = {targets}"));
+    let error = "error: `cargo-build` has several targets, but an image contains the program of one
+  help: keep one `--target` in `cargo-build` in `[package.metadata.kdev]`\n";
+    run(&project, &["up"]).code(90).stderr(error);
+    assert!(!project.path("target").exists());
+}

@@ -65,6 +65,9 @@ pub enum Error {
         /// The file or folder.
         path: PathBuf,
     },
+    /// An image has one platform.
+    #[error("`cargo-build` has several targets, but an image contains the program of one")]
+    SeveralTargets,
     /// No target of cargo that gives a static program is installed.
     #[error(
         "the Rust target `{target}`, which gives static programs for {platform}, is not installed"
@@ -113,6 +116,9 @@ impl Error {
             }
             Self::AssetOutside { .. } => {
                 "copy it into the package, so that everyone builds the same image".to_owned()
+            }
+            Self::SeveralTargets => {
+                "keep one `--target` in `cargo-build` in `[package.metadata.kdev]`".to_owned()
             }
             Self::TargetMissing { target, .. } => format!("run `rustup target add {target}`"),
             Self::InvalidPlatform { .. } => {

@@ -31,8 +31,10 @@ impl Target {
     /// Returns the target that the user has set, or else one that gives static programs for a
     /// platform.
     pub(super) fn choose(cx: &Cx, config: &Config, platform: &str) -> Result<Self> {
-        if Self::is_of_user(config) {
-            return Ok(Self::OfUser);
+        match count_of_user(config) {
+            0 => {}
+            1 => return Ok(Self::OfUser),
+            _ => return Err(Error::SeveralTargets.into()),
         }
         let target = rust_target::static_target(platform)
             .ok_or_else(|| Error::InvalidPlatform { platform: platform.to_owned() })?;
@@ -50,8 +52,7 @@ impl Target {
 
     /// Returns whether the user has set the target.
     pub(super) fn is_of_user(config: &Config) -> bool {
-        let mut args = config.cargo_build.iter().flatten();
-        args.any(|arg| arg.split('=').next() == Some(FLAG))
+        count_of_user(config) > 0
     }
 
     /// Describes the target.
@@ -77,6 +78,12 @@ impl Target {
             }
         }
     }
+}
+
+/// Returns how many targets the user has set.
+fn count_of_user(config: &Config) -> usize {
+    let args = config.cargo_build.iter().flatten();
+    args.filter(|arg| arg.split('=').next() == Some(FLAG)).count()
 }
 
 /// Returns the platform of the target that the user has set.
