@@ -12,7 +12,7 @@ const STATIC: &str = r#"rustflags = ["-Ctarget-feature=+crt-static"]"#;
 
 /// Creates a project on a machine without Docker, whose cargo writes static programs for this
 /// machine.
-fn project(lines: &str) -> Project {
+pub(crate) fn project(lines: &str) -> Project {
     let project = Project::new();
     let args = format!("cargo-build = [\"--target={TARGET}\"]");
     project.config(&format!("builder = \"cargo\"\n{args}\n{lines}"));
@@ -22,7 +22,7 @@ fn project(lines: &str) -> Project {
     project
 }
 
-fn run(project: &Project, args: &[&str]) -> Ran {
+pub(crate) fn run(project: &Project, args: &[&str]) -> Ran {
     run_with(project, &[], args)
 }
 
@@ -35,7 +35,7 @@ fn run_with(project: &Project, env: &[(&str, &str)], args: &[&str]) -> Ran {
 
 /// Returns the tag of the image that a run has built.
 #[track_caller]
-fn tag(ran: &Ran) -> String {
+pub(crate) fn tag(ran: &Ran) -> String {
     let stderr = ran.err();
     let built = stderr.lines().find_map(|line| line.strip_prefix("       Built app:"));
     built.unwrap_or_else(|| panic!("{stderr}")).split(' ').next().unwrap().to_owned()

@@ -10,8 +10,9 @@ use crate::repository::{files, read, root};
 
 /// Markdown files outside of docs/ whose links are checked.
 const TOP_LEVEL: [&str; 4] = ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md"];
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "up",
+    "build",
     "down",
     "load",
     "prune",

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use crate::commands::build::BuildArgs;
 use crate::commands::completions::{CompleteArgs, CompletionsArgs};
 use crate::commands::config::ConfigArgs;
 use crate::commands::doctor::DoctorArgs;
@@ -68,6 +69,8 @@ const PRUNE_NODE_HELP: &str =
 pub(crate) enum Command {
     /// Build, load and apply, then wait for the rollout
     Up(UpArgs),
+    /// Build the image; works without a cluster
+    Build(BuildArgs),
     /// Delete what `up` applied; data stays without --delete-data, and images without --images
     Down(DownArgs),
     /// Print the manifests as `up` would apply them; works without a cluster
@@ -116,6 +119,7 @@ impl Command {
             Self::Up(UpArgs { target, .. })
             | Self::Load(LoadArgs { target, .. })
             | Self::Prune(PruneArgs { target, .. }) => target.dry_run,
+            Self::Build(build) => build.dry_run,
             Self::Down(down) => down.dry_run,
             Self::Init(init) => init.dry_run,
             Self::Render(_)

@@ -59,6 +59,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Command::Up(up) if up.watch => ui.end_logs(ui.watch(&cx, &up.into()), &mut code),
         Command::Up(up) => kdev::up(&cx, &up.into()),
+        Command::Build(build) => kdev::build(&cx, &build.into()),
         Command::Down(down) => kdev::down(&cx, &down.into()),
         Command::Load(load) => kdev::load(&cx, &load.into()),
         Command::Prune(prune) => kdev::prune(&cx, &prune.into()),

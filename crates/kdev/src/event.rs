@@ -1,5 +1,6 @@
 //! Progress events. The program prints them as lines and progress bars, or as JSON.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use kdev_core::image::local::Engine;
@@ -289,6 +290,13 @@ pub enum Event {
     WouldRun {
         /// The command, quoted for a shell.
         command: String,
+    },
+    /// An image was written to a file, a directory, or Docker.
+    Wrote {
+        /// The reference of the image.
+        image: String,
+        /// The archive, the directory, or `docker`.
+        path: PathBuf,
     },
     /// The command succeeded.
     Finished {

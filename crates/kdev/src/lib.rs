@@ -52,6 +52,7 @@ pub use apply::server_side::ApplyOptions;
 pub use build::{AssembleError, ContextHint, Error as BuildError, StaleCopy, StaleCopyFix};
 pub use cluster::kubeconfig::ClusterTarget;
 pub use cluster::{Error as ClusterError, RejectedCredentials};
+pub use commands::build::{BuildRequest, build};
 pub use commands::config::{ConfigRequest, ConfigValue, config as list_settings};
 pub use commands::doctor::report::{CheckGroup, CheckResult, CheckState, DoctorReport};
 pub use commands::doctor::{DoctorRequest, doctor};

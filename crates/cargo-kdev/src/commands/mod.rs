@@ -1,5 +1,6 @@
 //! The commands: the flags of each, the request to the library, and the output.
 
+pub(crate) mod build;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod doctor;

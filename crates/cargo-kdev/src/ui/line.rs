@@ -90,6 +90,9 @@ impl Line {
             Event::Watching { inputs, newer } => {
                 (NOTE, "Watching", watch::format_watching(*inputs, *newer))
             }
+            Event::Wrote { image, path } => {
+                (DONE, "Wrote", format!("{image} to {}", path.display()))
+            }
             Event::Finished { image, duration } => {
                 (DONE, "Finished", format!("{image} in {}", format_seconds(*duration)))
             }

@@ -5,6 +5,7 @@
 //! - `builds.rs`: the builds of an image on a node, and which of them can be removed
 //! - `built.rs`: an image that was built, or read from an archive
 //! - `digest.rs`: SHA-256 digests, and chain IDs of layers
+//! - `image_layout.rs`: a whole image for other programs
 //! - `local.rs`: an image in Docker on this machine
 //! - `node_images.rs`: images on a node that resemble the requested ones
 //! - `node_layers.rs`: the layers that a node has, and the plan of the layers to send
@@ -17,6 +18,7 @@ pub mod assembly;
 pub mod builds;
 pub mod built;
 pub mod digest;
+pub mod image_layout;
 pub mod local;
 pub mod node_images;
 pub mod node_layers;

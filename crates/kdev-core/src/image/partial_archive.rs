@@ -9,11 +9,11 @@ use serde_json::json;
 use crate::image::digest;
 use crate::image::node_layers::PlannedLayer;
 
-const INDEX: &str = "application/vnd.oci.image.index.v1+json";
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+pub(super) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(super) const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 /// The annotation from which containerd takes the image name, regardless of its flags.
-const IMAGE_NAME: &str = "io.containerd.image.name";
+pub(super) const IMAGE_NAME: &str = "io.containerd.image.name";
 /// tar pads each file to full blocks and ends with two empty ones.
 const BLOCK: u64 = 512;
 
@@ -91,7 +91,7 @@ impl<L: SentLayer> PartialArchive<L> {
     }
 }
 
-fn append(
+pub(super) fn append(
     tar: &mut tar::Builder<impl Write>,
     path: &str,
     size: u64,
@@ -103,7 +103,7 @@ fn append(
     tar.append_data(&mut header, path, body)
 }
 
-fn blob(digest: &str) -> String {
+pub(super) fn blob(digest: &str) -> String {
     format!("blobs/{}", digest.replace(':', "/"))
 }
 

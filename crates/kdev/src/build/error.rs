@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use kdev_core::image::local::Engine;
 use kdev_core::rust_target;
 
 use crate::build::assemble::error::Error as AssembleError;
@@ -81,6 +82,16 @@ pub enum Error {
         /// The command that builds it.
         build_command: String,
     },
+    /// Only images of the builder cargo can be written to a file.
+    #[error("`--output` is only for the builder cargo, but {engine} builds this image")]
+    OutputUnsupported {
+        /// What builds the image.
+        engine: Engine,
+        /// The command that writes the image.
+        save: String,
+        /// Whether the image must be stored in Docker first.
+        is_in_builder: bool,
+    },
     /// Docker built an image, but did not write its ID.
     #[error("`docker build` did not write the image ID to `{}`", file.display())]
     NoImageId {
@@ -130,6 +141,12 @@ impl Error {
                 Some(cross_compile_help(platform, *cargo_build))
             }
             Self::NotBuilt { build_command: by, .. } => Some(format!("run `{by}` to build it")),
+            Self::OutputUnsupported { save, is_in_builder: false, .. } => {
+                Some(format!("run `cargo kdev build`, and then `{save}`"))
+            }
+            Self::OutputUnsupported { save, .. } => Some(format!(
+                "add `\"--load\"` to `docker-build` in `[package.metadata.kdev]`, and run `cargo kdev build`, and then `{save}`"
+            )),
             Self::NoImageId { .. } => Some(
                 "if Docker is installed as a snap, it cannot write there: run `mkdir -p ~/kdev-tmp`, and set `TMPDIR` to this folder"
                     .to_owned(),

@@ -1,6 +1,7 @@
 //! The commands, each of which combines several stages.
 
 pub(crate) mod address;
+pub(crate) mod build;
 pub(crate) mod config;
 pub(crate) mod doctor;
 pub(crate) mod down;

@@ -33,6 +33,7 @@ mod version;
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::process::ChildStdin;
 
 use kdev_core::image::archive;
 use kdev_core::image::built::BuiltImage;
@@ -42,7 +43,7 @@ use serde::Deserialize;
 use xshell::{Cmd, Shell, cmd};
 
 use crate::cx::Cx;
-use crate::process::{Command, Failure};
+use crate::process::{self, Command, Failure};
 use crate::tools::{self, TOOL_TIMEOUT, major_minor};
 
 pub(crate) use assembled::AssembledImages;
@@ -287,6 +288,31 @@ impl Docker {
         let untag = Command::new(self.cmd(&sh).args(["image", "rm", "--no-prune", &name]));
         let _ = untag.ignore_interrupt().timeout(TOOL_TIMEOUT).output(cx);
         Ok(pushed?.text())
+    }
+
+    /// Stores an image whose archive `write` writes.
+    pub(crate) fn load(
+        &self,
+        cx: &Cx,
+        name: &str,
+        write: impl FnOnce(ChildStdin) -> io::Result<()> + Send,
+    ) -> Result<()> {
+        let sh = cx.shell()?;
+        let command = Command::new(self.cmd(&sh).arg("load"));
+        let display = command.to_string();
+        let (output, written) = command.feed(cx, |stdin, _| write(stdin));
+        let action = || format!("load image `{name}` into Docker");
+        let output = output.map_err(|failure| command_error(failure, action()))?;
+        match written {
+            // Docker has failed, or does not need the end of the archive.
+            Some(Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => {
+                return Err(process::Error::write("the archive for Docker")(error).into());
+            }
+            _ => {}
+        }
+        let is_loaded = output.status.success();
+        let failure = || command_error(Failure::from_output(display, output), action());
+        if is_loaded { Ok(()) } else { Err(failure()) }
     }
 
     /// Returns the command that writes the archive of an image to stdout.

@@ -8,7 +8,7 @@
 mod error;
 pub(crate) mod names;
 pub(crate) mod owner;
-mod repository;
+pub(crate) mod repository;
 mod selection;
 
 use std::fs;

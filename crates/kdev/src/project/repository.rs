@@ -62,6 +62,18 @@ pub(crate) fn read(cx: &Cx, directory: &Path, machine: &str) -> Result<Result<Re
     Ok(Ok(Repository { root, address, path: path.trim_end_matches('/').to_owned() }))
 }
 
+/// Returns the commit of the package in this directory, with `-dirty` if tracked files differ from
+/// it. `None` without a git repository.
+pub(crate) fn revision(cx: &Cx, directory: &Path) -> Option<String> {
+    let git = Git { cx, program: which::which("git").ok()?, machine: "" };
+    let text = |args: &[&str]| git.run(directory, args).ok().map(|output| output.text());
+    // The package may be in an unrelated repository.
+    let commit = text(&["rev-parse", "HEAD", "HEAD:./Cargo.toml"])?;
+    let commit = commit.lines().next()?.to_owned();
+    let changes = text(&["--no-optional-locks", "status", "--porcelain", "--untracked-files=no"])?;
+    Some(if changes.trim().is_empty() { commit } else { format!("{commit}-dirty") })
+}
+
 /// Returns why git cannot identify the project, if it has exited with an error. Everything else
 /// is an error, because the next run may have another result.
 fn unidentified(failure: Failure) -> Result<String> {

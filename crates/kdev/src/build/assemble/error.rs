@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use kdev_core::program::InvalidProgram;
+use kdev_core::shell::quote;
 use kdev_core::text::list;
 
 /// An image could not be assembled from the files of `cargo build`.
@@ -68,6 +69,30 @@ pub enum Error {
     /// An image has one platform.
     #[error("`cargo-build` has several targets, but an image contains the program of one")]
     SeveralTargets,
+    /// The folder in which the image must be written does not exist.
+    #[error("folder `{}` of `--output` not found", path.display())]
+    NoFolder {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// `--output` is the path of a file that kdev cannot write.
+    #[error("cannot write an image to `{}`", path.display())]
+    OtherFormat {
+        /// The path.
+        path: PathBuf,
+    },
+    /// `--output` is the path of something else.
+    #[error("`{}` exists, and is not an image that can be replaced", path.display())]
+    OtherContent {
+        /// The path.
+        path: PathBuf,
+    },
+    /// One archive for several images.
+    #[error("cannot write several images to one archive")]
+    SeveralImages,
+    /// Another run has removed the image from the cache.
+    #[error("the layers of the image were removed from the layer cache by another run")]
+    LayersRemoved,
     /// No target of cargo that gives a static program is installed.
     #[error(
         "the Rust target `{target}`, which gives static programs for {platform}, is not installed"
@@ -120,6 +145,15 @@ impl Error {
             Self::SeveralTargets => {
                 "keep one `--target` in `cargo-build` in `[package.metadata.kdev]`".to_owned()
             }
+            Self::NoFolder { path } => format!("run `mkdir -p {}`", quote(&path.display().to_string())),
+            Self::OtherFormat { .. } => {
+                "pass a file that ends with `.tar`, or a directory".to_owned()
+            }
+            Self::OtherContent { .. } => {
+                "pass a file that ends with `.tar`, or a new directory".to_owned()
+            }
+            Self::SeveralImages => "pass a directory instead of a `.tar` file".to_owned(),
+            Self::LayersRemoved => "run the command again".to_owned(),
             Self::TargetMissing { target, .. } => format!("run `rustup target add {target}`"),
             Self::InvalidPlatform { .. } => {
                 "build the image with a Dockerfile and `builder = \"docker\"`".to_owned()

@@ -5,6 +5,7 @@
 //!
 //! - `assets.rs`: the files of the project
 //! - `error.rs`: errors
+//! - `output.rs`: writes an image to a file, a directory, or Docker
 //! - `program.rs`: selects, reads and checks the program
 //! - `rootfs.rs`: the files that a program expects in an image without a base
 //! - `rustflags.rs`: adds a flag of rustc to those of the user
@@ -12,6 +13,7 @@
 
 mod assets;
 pub(super) mod error;
+mod output;
 mod program;
 mod rootfs;
 mod rustflags;
@@ -36,6 +38,7 @@ use crate::layers::cache::{Blob, LayerCache};
 use crate::process;
 
 pub use error::Error;
+pub(crate) use output::{ImageOutput, is_archive, is_docker};
 
 /// The directory of the program in the image. It is on `PATH`.
 const PROGRAM_DIR: &str = "usr/local/bin";
