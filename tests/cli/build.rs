@@ -1,7 +1,8 @@
 //! `cargo kdev build`: the image, and its archive or layout.
 
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
@@ -185,4 +186,83 @@ fn several_images_need_directory() {
     build("all").code(0);
     let index = json(&project.path("all/index.json"));
     assert_eq!(index["manifests"].as_array().unwrap().len(), 3, "{index}");
+}
+
+/// Returns the inode of each layer in the cache that has the program, and the path of one.
+fn program_layers(project: &Project, program: &str) -> Vec<(u64, PathBuf)> {
+    let blobs = fs::read_dir(project.path(".cache/kdev/layers/blobs/sha256")).unwrap();
+    let blobs = blobs.map(|blob| blob.unwrap().path());
+    let has_program = |path: &PathBuf| fs::read(path).unwrap().starts_with(program.as_bytes());
+    blobs.filter(has_program).map(|path| (fs::metadata(&path).unwrap().ino(), path)).collect()
+}
+
+#[test]
+fn layer_of_unchanged_program_is_written_once() {
+    let project = assemble::project("");
+    let build = |args: &[&str]| assemble::tag(assemble::run(&project, args).code(0));
+    let first = build(&["build"]);
+    let layer = || {
+        let layers = program_layers(&project, "usr/");
+        let [layer] = layers.as_slice() else { panic!("{layers:?}") };
+        layer.clone()
+    };
+    // The first build recognizes nothing if it has read the program within a clock tick.
+    assert_eq!(build(&["build"]), first);
+    let (inode, path) = layer();
+    assert_eq!(build(&["build"]), first);
+    assert_eq!(layer().0, inode);
+    // Another image with the same program, whose debug information is kept, too.
+    project.write(
+        "Cargo.toml",
+        &format!(
+            "{}[package.metadata.kdev.container]\nports = [1]\n",
+            fs::read_to_string(project.path("Cargo.toml")).unwrap()
+        ),
+    );
+    let second = build(&["build"]);
+    assert_ne!(second, first);
+    assert_eq!(layer().0, inode);
+    let debug = |tag: &str| project.path("target/kdev/debug/app").join(tag).join("app");
+    assert_eq!(fs::read(debug(&first)).unwrap(), fs::read(debug(&second)).unwrap());
+    // Another run has trimmed the cache.
+    fs::remove_file(&path).unwrap();
+    assert_eq!(build(&["build", "--output", "image.tar"]), second);
+    assert_eq!(layer().1, path);
+    project.write("src/main.rs", "fn main() { println!(\"changed\"); }\n");
+    assert_ne!(build(&["build"]), second);
+    assert_eq!(program_layers(&project, "usr/").len(), 2);
+}
+
+#[test]
+fn programs_of_one_name_are_those_of_their_packages() {
+    let project = assemble::project("");
+    project.write("Cargo.toml", "[workspace]\nmembers = [\"one\", \"two\"]\nresolver = \"3\"\n");
+    for name in ["one", "two"] {
+        fs::create_dir_all(project.path(&format!("{name}/src"))).unwrap();
+        let bin = "[[bin]]\nname = \"server\"\npath = \"src/main.rs\"\n";
+        let kdev = "[package.metadata.kdev]\nbuilder = \"cargo\"\ncargo-build = [\"--target=x86_64-unknown-linux-gnu\"]\n";
+        let package = format!("[package]\nname = \"{name}\"\nedition = \"2024\"\n{bin}{kdev}");
+        project.write(&format!("{name}/Cargo.toml"), &package);
+        let main = format!("fn main() {{ println!(\"program of {name}\"); }}\n");
+        project.write(&format!("{name}/src/main.rs"), &main);
+    }
+    // The second time, cargo only links the programs to the path that they share.
+    for output in ["first", "second"] {
+        assemble::run(&project, &["build", "--workspace", "--output", output]).code(0);
+        let index = json(&project.path(output).join("index.json"));
+        for entry in index["manifests"].as_array().unwrap() {
+            let blob = |digest: &Value| {
+                let name = digest.as_str().unwrap().replace("sha256:", "");
+                project.path(output).join("blobs/sha256").join(name)
+            };
+            let image = entry["annotations"]["io.containerd.image.name"].as_str().unwrap();
+            let package = if image.contains("/one:") { "one" } else { "two" };
+            let layers = json(&blob(&entry["digest"]))["layers"].as_array().unwrap().clone();
+            let program = fs::read(blob(&layers.last().unwrap()["digest"])).unwrap();
+            let text = format!("program of {package}");
+            let has_text = program.windows(text.len()).any(|window| window == text.as_bytes());
+            assert!(has_text, "{image}");
+        }
+        assert_eq!(index["manifests"].as_array().unwrap().len(), 2);
+    }
 }

@@ -107,6 +107,11 @@ impl LayerCache {
         Some(Layer { diff_id: diff_id.to_owned(), size, path })
     }
 
+    /// Like [`Self::get`], and makes the layer the last one to be trimmed.
+    pub(crate) fn get_and_mark(&self, diff_id: &str) -> Option<Layer> {
+        self.get(diff_id).inspect(|layer| mark_used(&layer.path))
+    }
+
     /// Returns a configuration, if it is in the directory and undamaged.
     pub(crate) fn config(&self, digest: &str) -> Option<Vec<u8>> {
         let path = self.blob(digest)?;

@@ -5,28 +5,33 @@
 //!
 //! - `assets.rs`: the files of the project
 //! - `error.rs`: errors
+//! - `layer.rs`: stores a layer
 //! - `output.rs`: writes an image to a file, a directory, or Docker
 //! - `program.rs`: selects, reads and checks the program
 //! - `rootfs.rs`: the files that a program expects in an image without a base
 //! - `rustflags.rs`: adds a flag of rustc to those of the user
 //! - `target.rs`: chooses cargo's target for the platform of the nodes
+//! - `unchanged.rs`: recognizes a program whose layer is already stored
 
 mod assets;
 pub(super) mod error;
+mod layer;
 mod output;
 mod program;
 mod rootfs;
 mod rustflags;
 mod target;
+mod unchanged;
 
 use std::time::Instant;
 
-use kdev_core::image::assembly::{self, Content, Entry, Platform};
+use kdev_core::image::assembly::{self, Platform};
 use kdev_core::image::built::BuiltImage;
 use kdev_core::image::digest::sha256;
 use kdev_core::rust_target;
 
-use crate::build::assemble::program::ProgramContent;
+use crate::build::assemble::layer::store;
+use crate::build::assemble::program::ProgramLayer;
 use crate::build::assemble::target::Target;
 use crate::build::cargo;
 use crate::build::error::Result;
@@ -34,14 +39,11 @@ use crate::config::Config;
 use crate::cx::Cx;
 use crate::docker::{AssembledImages, KeptBuild};
 use crate::event::Event;
-use crate::layers::cache::{Blob, LayerCache};
+use crate::layers::cache::LayerCache;
 use crate::process;
 
 pub use error::Error;
 pub(crate) use output::{ImageOutput, is_archive, is_docker};
-
-/// The directory of the program in the image. It is on `PATH`.
-const PROGRAM_DIR: &str = "usr/local/bin";
 
 /// Builds the program, and assembles and records its image.
 pub(crate) fn assemble(cx: &Cx, images: &AssembledImages, config: &Config) -> Result<BuiltImage> {
@@ -58,8 +60,8 @@ pub(crate) fn assemble(cx: &Cx, images: &AssembledImages, config: &Config) -> Re
     let built = program::select(artifacts, config)?;
     let cache = LayerCache::open_in(images.cache_dir())
         .map_err(process::Error::write(images.cache_dir()))?;
-    let found = ProgramContent::read(cx, config, &built, &platform)?;
-    let program = format!("{PROGRAM_DIR}/{}", built.name);
+    let found =
+        ProgramLayer::find_or_store(cx, images.cache_dir(), &cache, config, &built, &platform)?;
     let assets = assets::entries(config)?;
     let mut layers =
         vec![store(&cache, rootfs::entries(config.container.ca_certificates.unwrap_or(true)))?];
@@ -67,9 +69,9 @@ pub(crate) fn assemble(cx: &Cx, images: &AssembledImages, config: &Config) -> Re
         layers.push(store(&cache, assets)?);
     }
     // The last layer changes most often.
-    layers.push(store(&cache, vec![program_entry(&program, found.shipped())])?);
+    layers.push((found.stored.diff_id.clone(), found.stored.size));
     let diff_ids: Vec<String> = layers.iter().map(|(diff_id, _)| diff_id.clone()).collect();
-    let settings = config.container.settings(&format!("/{program}"));
+    let settings = config.container.settings(&format!("/{}", program::path_in_image(&built.name)));
     let parsed = Platform::parse(&platform);
     let parsed = parsed.ok_or_else(|| Error::InvalidPlatform { platform: platform.clone() })?;
     let bytes = assembly::config(None, &parsed, &settings, &diff_ids);
@@ -86,7 +88,7 @@ pub(crate) fn assemble(cx: &Cx, images: &AssembledImages, config: &Config) -> Re
     let image = built_image(config, &record);
     images.record(&config.image, &record)?;
     images.record(&image.reference, &record)?;
-    if let Err(error) = found.keep_debug_info(config, &image, &built.name) {
+    if let Err(error) = found.keep_debug_info(&image) {
         let text = format!("cannot keep the debug information of this build: {error}");
         cx.emit(Event::Note { text });
     }
@@ -129,27 +131,5 @@ fn dry_run_image(config: &Config, platform: String) -> BuiltImage {
         size: 0,
         id: String::new(),
         layers: Vec::new(),
-    }
-}
-
-fn program_entry<'a>(path: &str, content: &'a [u8]) -> Entry<'a> {
-    Entry {
-        path: path.to_owned(),
-        mode: program::MODE,
-        owner: (0, 0),
-        content: Content::File(Box::new(content), content.len() as u64),
-    }
-}
-
-/// Writes a layer to the cache. Returns its diffID and its size in bytes.
-fn store(cache: &LayerCache, entries: Vec<Entry>) -> Result<(String, u64)> {
-    let mut tar = Vec::new();
-    let stored = assembly::write_layer(&mut tar, assembly::with_parents(entries))
-        .and_then(|()| cache.store(&*tar))
-        .map_err(process::Error::write("the layer cache"))?;
-    match stored.1 {
-        Blob::Layer(layer) => Ok((layer.diff_id, layer.size)),
-        // A tar archive begins with a path.
-        Blob::Config | Blob::Discarded { .. } => unreachable!("a layer is a tar archive"),
     }
 }

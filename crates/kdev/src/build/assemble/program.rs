@@ -4,22 +4,29 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::SystemTime;
 
+use kdev_core::image::assembly::{Content, Entry};
 use kdev_core::image::built::BuiltImage;
 use kdev_core::program::{Program, without_debug_info};
 use kdev_core::rust_target;
 
 use crate::build::artifacts::{Artifact, BuiltProgram};
 use crate::build::assemble::error::Error;
+use crate::build::assemble::layer::store;
 use crate::build::assemble::target::Target;
+use crate::build::assemble::unchanged::{FileVersion, ProgramRecord, StoredProgram};
 use crate::build::error::Result;
 use crate::config::Config;
 use crate::cx::Cx;
 use crate::event::Event;
+use crate::layers::cache::LayerCache;
 use crate::process;
 
+/// The directory of the program in the image. It is on `PATH`.
+const PROGRAM_DIR: &str = "usr/local/bin";
 /// The permissions of the program.
-pub(super) const MODE: u32 = 0o755;
+const MODE: u32 = 0o755;
 /// For how many builds debug information is kept.
 const KEPT_DEBUG_INFO: usize = 5;
 
@@ -62,62 +69,107 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
         || fs::canonicalize(one).ok().is_some_and(|one| fs::canonicalize(other).ok() == Some(one))
 }
 
-/// The content of a program.
-pub(super) struct ProgramContent {
-    original: Vec<u8>,
-    /// Without debug information, if it had any and the image must not have it.
-    stripped: Option<Vec<u8>>,
+/// A program whose layer is in the cache.
+pub(super) struct ProgramLayer<'a> {
+    config: &'a Config,
+    built: &'a BuiltProgram,
+    version: FileVersion,
+    pub(super) stored: StoredProgram,
+    /// The program, if this run has read it.
+    original: Option<Vec<u8>>,
 }
 
-impl ProgramContent {
-    /// Reads a program, and checks that it runs in an image without other files.
-    pub(super) fn read(
+impl<'a> ProgramLayer<'a> {
+    /// Finds the layer of an unchanged program in the cache. Otherwise reads the program, checks
+    /// that it runs in an image without other files, and stores its layer.
+    pub(super) fn find_or_store(
         cx: &Cx,
-        config: &Config,
-        built: &BuiltProgram,
+        cache_dir: &Path,
+        cache: &LayerCache,
+        config: &'a Config,
+        built: &'a BuiltProgram,
         platform: &str,
     ) -> Result<Self> {
-        let original = fs::read(&built.path).map_err(process::Error::read(&built.path))?;
-        let program = check(&built.path, &original, platform)?;
-        if program.loads_name_services {
+        let keeps_debug_info = config.container.keep_debug_info.unwrap_or(false);
+        let settings = format!("{platform} {keeps_debug_info}");
+        let record = ProgramRecord::new(cache_dir, &built.path, &settings);
+        let read_at = SystemTime::now();
+        let version = FileVersion::read(&built.path).map_err(process::Error::read(&built.path))?;
+        let is_cached = |stored: &StoredProgram| {
+            cache.get_and_mark(&stored.diff_id).is_some_and(|layer| layer.size == stored.size)
+        };
+        let (stored, original) = if let Some(stored) = record.find(&version).filter(is_cached) {
+            (stored, None)
+        } else {
+            let (stored, original) = read_and_store(cache, built, platform, keeps_debug_info)?;
+            record.put(version.clone(), read_at, &stored);
+            (stored, Some(original))
+        };
+        if stored.loads_name_services {
             let text = note_about_names(config, &built.name, platform);
             cx.emit(Event::Note { text });
         }
-        let keeps = config.container.keep_debug_info.unwrap_or(false);
-        let stripped = if keeps { None } else { without_debug_info(&original) };
-        Ok(Self { original, stripped })
-    }
-
-    /// Returns what is in the image.
-    pub(super) fn shipped(&self) -> &[u8] {
-        self.stripped.as_ref().unwrap_or(&self.original)
+        Ok(Self { config, built, version, stored, original })
     }
 
     /// Writes the program with debug information to a directory of this build, so that its
     /// backtraces can be read later. Removes those of older builds.
-    pub(super) fn keep_debug_info(
-        &self,
-        config: &Config,
-        image: &BuiltImage,
-        name: &str,
-    ) -> io::Result<()> {
-        let Some(tag) = image.reference.tag().filter(|_| self.stripped.is_some()) else {
+    pub(super) fn keep_debug_info(&self, image: &BuiltImage) -> io::Result<()> {
+        let Some(tag) = image.reference.tag().filter(|_| self.stored.is_stripped) else {
             return Ok(());
         };
-        let root = config.target_dir.join("kdev/debug").join(&config.package);
+        let root = self.config.target_dir.join("kdev/debug").join(&self.config.package);
         let dir = root.join(tag);
-        if dir.join(name).exists() {
+        let path = dir.join(&self.built.name);
+        if path.exists() {
             return Ok(());
         }
         fs::create_dir_all(&dir)?;
         // A run that is killed leaves no file that looks complete.
         let mut partial = tempfile::NamedTempFile::new_in(&dir)?;
-        partial.write_all(&self.original)?;
+        match &self.original {
+            Some(original) => partial.write_all(original)?,
+            None => self.copy_unchanged(&mut partial)?,
+        }
         partial.as_file().set_permissions(fs::Permissions::from_mode(MODE))?;
-        partial.persist(dir.join(name))?;
+        partial.persist(path)?;
         remove_old(&root);
         Ok(())
     }
+
+    fn copy_unchanged(&self, to: &mut impl Write) -> io::Result<()> {
+        io::copy(&mut fs::File::open(&self.built.path)?, to)?;
+        let is_unchanged = FileVersion::read(&self.built.path)? == self.version;
+        let changed = || io::Error::other("the program was built again in the meantime");
+        is_unchanged.then_some(()).ok_or_else(changed)
+    }
+}
+
+/// Returns what is stored, and the program with its debug information.
+fn read_and_store(
+    cache: &LayerCache,
+    built: &BuiltProgram,
+    platform: &str,
+    keeps_debug_info: bool,
+) -> Result<(StoredProgram, Vec<u8>)> {
+    let original = fs::read(&built.path).map_err(process::Error::read(&built.path))?;
+    let loads_name_services = check(&built.path, &original, platform)?.loads_name_services;
+    let stripped = if keeps_debug_info { None } else { without_debug_info(&original) };
+    let shipped = stripped.as_ref().unwrap_or(&original);
+    let entry = Entry {
+        path: path_in_image(&built.name),
+        mode: MODE,
+        owner: (0, 0),
+        content: Content::File(Box::new(shipped.as_slice()), shipped.len() as u64),
+    };
+    let (diff_id, size) = store(cache, vec![entry])?;
+    let is_stripped = stripped.is_some();
+    Ok((StoredProgram { diff_id, size, is_stripped, loads_name_services }, original))
+}
+
+/// Returns the path of a program in the image, without the leading `/`.
+pub(super) fn path_in_image(name: &str) -> String {
+    format!("{PROGRAM_DIR}/{name}")
 }
 
 /// Removes all but the newest directories with debug information. Errors are ignored: the next
