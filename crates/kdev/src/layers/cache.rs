@@ -208,15 +208,28 @@ impl LayerCache {
     }
 
     fn store_layer(&self, tar: impl Read, is_requested: impl Fn(&str) -> bool) -> io::Result<Blob> {
-        let mut file = self.temporary_file()?;
-        let mut tar = Hasher::new(tar);
-        let size = io::copy(&mut tar, &mut self.disk.writer(&mut file))?;
-        let diff_id = tar.digest();
+        let (file, diff_id, size) = self.receive(tar)?;
         if !is_requested(&diff_id) {
             return Ok(Blob::Discarded { diff_id });
         }
         let path = self.persist(file, &diff_id)?;
         Ok(Blob::Layer(Layer { diff_id, size, path }))
+    }
+
+    /// Stores an uncompressed layer. [`Self::store`] would read one whose first path begins with `{` as a
+    /// configuration.
+    pub(crate) fn store_tar(&self, tar: impl Read) -> io::Result<Layer> {
+        let (file, diff_id, size) = self.receive(tar)?;
+        let path = self.persist(file, &diff_id)?;
+        Ok(Layer { diff_id, size, path })
+    }
+
+    /// Writes a layer to a temporary file. Returns its diffID and its size in bytes, too.
+    fn receive(&self, tar: impl Read) -> io::Result<(NamedTempFile, String, u64)> {
+        let mut file = self.temporary_file()?;
+        let mut tar = Hasher::new(tar);
+        let size = io::copy(&mut tar, &mut self.disk.writer(&mut file))?;
+        Ok((file, tar.digest(), size))
     }
 
     /// Removes layers that are too large to keep, and those whose last use was longest ago

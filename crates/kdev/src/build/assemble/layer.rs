@@ -1,20 +1,32 @@
 //! Stores the layers of an image in the cache.
 
+use std::io::{self, BufWriter};
+use std::thread;
+
 use kdev_core::image::assembly::{self, Entry};
 
 use crate::build::error::Result;
-use crate::layers::cache::{Blob, LayerCache};
+use crate::layers::cache::LayerCache;
+use crate::parallel::join_thread;
 use crate::process;
 
-/// Writes a layer to the cache. Returns its diffID and its size in bytes.
+/// The bytes that are written to the pipe at once.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// Writes a layer to the cache. Returns its diffID and its size in bytes. A pipe, because a second
+/// copy of a large program would need much memory.
 pub(super) fn store(cache: &LayerCache, entries: Vec<Entry>) -> Result<(String, u64)> {
-    let mut tar = Vec::new();
-    let stored = assembly::write_layer(&mut tar, assembly::with_parents(entries))
-        .and_then(|()| cache.store(&*tar))
-        .map_err(process::Error::write("the layer cache"))?;
-    match stored.1 {
-        Blob::Layer(layer) => Ok((layer.diff_id, layer.size)),
-        // A tar archive begins with a path.
-        Blob::Config | Blob::Discarded { .. } => unreachable!("a layer is a tar archive"),
-    }
+    let write = || {
+        let (reader, writer) = io::pipe()?;
+        thread::scope(|scope| {
+            let stored = scope.spawn(move || cache.store_tar(reader));
+            let writer = BufWriter::with_capacity(CHUNK_BYTES, writer);
+            let written = assembly::write_layer(writer, assembly::with_parents(entries));
+            // If the cache cannot be written to, the pipe is closed, which explains nothing.
+            let stored = join_thread(stored)?;
+            written.map(|()| stored)
+        })
+    };
+    let layer = write().map_err(process::Error::write("the layer cache"))?;
+    Ok((layer.diff_id, layer.size))
 }
