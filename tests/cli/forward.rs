@@ -343,3 +343,29 @@ fn settings_of_several_packages_forward_own_workloads() {
     }
     forwarder.end();
 }
+
+#[test]
+fn port_in_use_does_not_stop_other_ports_of_package() {
+    let project = workspace();
+    let used = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = used.local_addr().unwrap().port();
+    let ports = format!("forward = [\"{port}:80\", \"0:80\"]\n");
+    project.write("api/kdev.local.toml", &ports);
+    project.write("fake/deployment.json", &live("app", 80));
+    project.write("fake/pods.json", &live("api", 80)).write("fake/watch", "");
+    let connected = "echo 'Forwarding from 127.0.0.1:1 -> 80'\nexec sleep 60\n";
+    project.write("fake/kubectl-port-forward", connected);
+    let mut forwarder = Forwarder::start(&project, &["-p", "api", "-p", "app"]);
+    let note =
+        format!("Note api: a port is not forwarded: cannot listen on port {port} of this machine");
+    let mut missing = vec![note.as_str(), "deployment/api", "deployment/app"];
+    while !missing.is_empty() {
+        let line = forwarder.line();
+        missing.retain(|text| !line.contains(text));
+    }
+    forwarder.end();
+    // Of one package, it is an error.
+    let ran = project.run(&["forward", "-p", "api"]);
+    let error = format!("error: cannot listen on port {port} of this machine\n");
+    assert!(ran.code(91).err().starts_with(&error), "{}", ran.err());
+}

@@ -95,7 +95,7 @@ fn invalid(spec: &str, reason: String, help: impl Into<String>) -> forward::Erro
 type Spec = (String, ForwardSpec);
 
 /// Returns the ports of each package: those of its settings or, without them, those that its first
-/// workload declares. Of several packages, one without ports is left out, with a note.
+/// workload declares. Of several packages, a port that cannot be forwarded is left out, with a note.
 fn configured_ports<'a>(
     cx: &Cx,
     project: &LiveProject,
@@ -106,17 +106,23 @@ fn configured_ports<'a>(
     for (config, specs) in packages {
         let package = std::slice::from_ref(*config);
         let resolve = |(text, spec): &Spec| resolve(cx, project, package, items, (text, spec));
-        let found: Result<Vec<Resolved>> = match specs.as_slice() {
-            [] => default_ports(cx, project, package, items),
+        let found: Vec<Result<Resolved>> = match specs.as_slice() {
+            [] => match default_ports(cx, project, package, items) {
+                Ok(found) => found.into_iter().map(Ok).collect(),
+                Err(error) => vec![Err(error)],
+            },
             specs => specs.iter().map(resolve).collect(),
         };
-        match found {
-            Ok(found) => ports.extend(found),
-            Err(error) if packages.len() == 1 || error.is_interrupt() => return Err(error),
-            Err(error) => {
-                let text = format!("no port is forwarded: {error}");
-                cx.for_service(&config.package).emit(Event::Note { text });
-                first_error.get_or_insert(error);
+        for port in found {
+            match port {
+                Ok(port) => ports.push(port),
+                Err(error) if packages.len() == 1 || error.is_interrupt() => return Err(error),
+                Err(error) => {
+                    let what = if specs.is_empty() { "no port is" } else { "a port is not" };
+                    let text = format!("{what} forwarded: {error}");
+                    cx.for_service(&config.package).emit(Event::Note { text });
+                    first_error.get_or_insert(error);
+                }
             }
         }
     }
