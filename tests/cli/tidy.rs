@@ -166,6 +166,45 @@ fn failed_list_of_all_namespaces_keeps_builds() {
     assert!(removals(&project).is_empty());
 }
 
+/// The previous revision of a Deployment, and a pod of an older revision of a `StatefulSet`.
+#[test]
+fn prune_keeps_builds_of_a_rollback() {
+    let project = project_with_builds(5);
+    let object = |kind: &str, name: &str, owner: &str, rest: &str, build: u8| {
+        format!(
+            r#"{{"kind":"{kind}","metadata":{{"name":"{name}","namespace":"default","uid":"{name}","ownerReferences":[{{"uid":"{owner}"}}],"annotations":{{"deployment.kubernetes.io/revision":"{build}"}}}},"spec":{{{rest}"template":{{"spec":{{"containers":[{{"image":"app:kdev-00000000000{build}"}}]}}}}}}}}"#
+        )
+    };
+    let workloads =
+        [object("Deployment", "d", "", "", 5), object("StatefulSet", "s", "", "", 5)].join(",");
+    project.write("fake/workloads.json", &format!("{{\"items\":[{workloads}]}}"));
+    let created = [
+        object("ReplicaSet", "d-5", "d", r#""replicas":2,"#, 5),
+        object("ReplicaSet", "d-4", "d", r#""replicas":0,"#, 4),
+        object("ReplicaSet", "d-1", "d", r#""replicas":0,"#, 1),
+        object("Pod", "s-0", "s", "", 2),
+    ];
+    project.write("fake/created.json", &format!("{{\"items\":[{}]}}", created.join(",")));
+    let ran = project.run(&["prune", "--node", "n1", "--keep", "1"]);
+    let removed = removals(&project).join("\n");
+    assert!(removed.contains(&build(3)) && removed.contains(&build(1)), "{}{removed}", ran.err());
+    assert!(!removed.contains(&build(4)) && !removed.contains(&build(2)), "{removed}");
+}
+
+/// A load that ends before a node is locked can be applied before the workloads are listed.
+#[test]
+fn workloads_are_listed_after_builds() {
+    let project = project_with_builds(5);
+    project.run(&["prune", "--keep", "2"]).code(0);
+    let calls = project.calls();
+    let list = calls.find("get deployments,statefulsets").unwrap();
+    assert!(calls.find(" containers ls").unwrap() < list, "{calls}");
+    // Without builds to remove, nothing is listed.
+    let project = project_with_builds(3);
+    project.run(&["prune"]).code(0);
+    assert!(!project.calls().contains("get deployments,statefulsets"), "{}", project.calls());
+}
+
 #[test]
 fn node_without_lock_keeps_builds() {
     let project = project_with_builds(5);

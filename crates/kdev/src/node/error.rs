@@ -85,8 +85,8 @@ pub enum NodeErrorKind {
     Import(String),
     /// A load is running, during which no image may be removed.
     Busy,
-    /// The node has no `flock`, so a removal could affect a load.
-    NoLock,
+    /// The node cannot lock files, so a removal could affect a load: the missing program or file.
+    NoLock(String),
     /// Images could not be listed or removed.
     Removal(String),
     /// The user interrupted the run.
@@ -185,14 +185,20 @@ impl NodeError {
                 self.services.containerd_log_command()
             ),
             NodeErrorKind::Busy => "run the command again after that load".to_owned(),
-            NodeErrorKind::NoLock => {
-                format!("install `flock` (util-linux) on node `{node}`")
-            }
+            NodeErrorKind::NoLock(missing) => lock_help(missing, node),
             NodeErrorKind::Removal(_) => format!(
                 "run `cargo kdev doctor` to check the access to containerd on node `{node}`"
             ),
             NodeErrorKind::Interrupted => return None,
         })
+    }
+}
+
+/// Returns how a node gets the program or the file that is missing for the lock.
+pub(crate) fn lock_help(missing: &str, node: &str) -> String {
+    match missing {
+        "flock" => format!("install `flock` (util-linux) on node `{node}`"),
+        _ => format!("run `systemd-machine-id-setup` as root on node `{node}`"),
     }
 }
 
@@ -225,7 +231,7 @@ impl NodeErrorKind {
             | Self::ContainerdUnreachable { .. }
             | Self::UnsupportedRuntime(_)
             | Self::Busy
-            | Self::NoLock
+            | Self::NoLock(_)
             | Self::Removal(_) => ExitCode::Node,
         }
     }
@@ -356,8 +362,8 @@ impl fmt::Display for NodeError {
                 write!(f, "failed to import the image on node `{node}` ({at}): {message}")
             }
             NodeErrorKind::Busy => write!(f, "a load onto node `{node}` ({at}) is running"),
-            NodeErrorKind::NoLock => {
-                write!(f, "cannot remove images from node `{node}` ({at}): `flock` not found")
+            NodeErrorKind::NoLock(missing) => {
+                write!(f, "cannot remove images from node `{node}` ({at}): `{missing}` not found")
             }
             NodeErrorKind::Removal(message) => {
                 write!(f, "failed to remove images from node `{node}` ({at}): {message}")

@@ -27,8 +27,8 @@ pub(crate) struct NodeReport {
     /// The root directory of containerd, and the total and free KiB of its disk.
     pub(crate) disk: Option<(String, u64, u64)>,
     pub(crate) tools: Vec<String>,
-    /// Whether the node has `flock`.
-    pub(crate) has_lock: bool,
+    /// What is missing for the lock of loads and removals; empty if nothing is.
+    pub(crate) no_lock: String,
     /// The versions of `ctr` and of containerd.
     pub(crate) versions: (String, String),
     pub(crate) namespaces: Vec<String>,
@@ -63,7 +63,7 @@ impl NodeReport {
                     report.disk = sizes.map(|(total, free)| ((*root).to_owned(), total, free));
                 }
                 ("tool", [name]) => report.tools.push((*name).to_owned()),
-                ("lock", _) => report.has_lock = true,
+                ("no-lock", _) => value.clone_into(&mut report.no_lock),
                 ("namespace", [name]) => report.namespaces.push((*name).to_owned()),
                 ("listens", [path]) => report.sockets.push((*path).to_owned()),
                 ("cri", [state]) => (*state).clone_into(&mut report.cri),

@@ -80,8 +80,8 @@ mod tests {
         (Verb::Probe, 2_560),
         (Verb::Load, 5_888),
         (Verb::Images, 3_328),
-        (Verb::Prune, 4_096),
-        (Verb::Report, 3_584),
+        (Verb::Prune, 4_352),
+        (Verb::Report, 3_840),
     ];
 
     #[test]

@@ -14,9 +14,10 @@ mod store;
 mod usage;
 
 use std::collections::BTreeSet;
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use kdev_core::image::builds::{Keep, KeepRule};
+use kdev_core::image::builds::{Keep, KeepRule, NodeBuilds, Removal};
 use kdev_core::image::built::BuiltImage;
 use kdev_core::image::reference::Reference;
 
@@ -54,9 +55,12 @@ pub(crate) struct NodePrune<'a> {
     /// Whether a dry run shows the builds that the namespace still uses, because it would delete
     /// its workloads.
     pub(crate) shows_used: bool,
-    /// The tags that workloads name; `None` if they are unknown.
-    named: OnceLock<Option<BTreeSet<String>>>,
+    /// The tags that workloads name, or the error, and when their list began.
+    named: Mutex<Option<Listed>>,
 }
+
+/// When a list of the named tags began, and its result.
+type Listed = (Instant, cluster::Result<BTreeSet<String>>);
 
 /// What a removal has left.
 #[derive(Default)]
@@ -77,33 +81,21 @@ impl<'a> NodePrune<'a> {
             reports_nothing: true,
             patience: PATIENT,
             shows_used: false,
-            named: OnceLock::new(),
+            named: Mutex::new(None),
         }
     }
 
-    /// Removes the builds from all nodes in parallel, while the workloads are listed. Without
-    /// that list, nothing is removed.
+    /// Removes the builds from all nodes in parallel. If the workloads cannot be listed, nothing is
+    /// removed.
     pub(crate) fn run(
         &self,
         cx: &Cx,
         connections: &[&NodeConnection],
     ) -> Result<PruneOutcome, cluster::Error> {
-        let list = || {
-            if self.named.get().is_some() {
-                return Ok(());
-            }
-            let deleted = self.shows_used.then_some(self.cluster.namespace.as_str());
-            let listed = named::named_tags(cx, self.cluster, self.image.name(), deleted);
-            let (named, result) = match listed {
-                Ok(named) => (Some(named), Ok(())),
-                Err(error) => (None, Err(error)),
-            };
-            let _ = self.named.set(named);
-            result
-        };
-        let remove = || map_all(connections, |connection| connection.prune(cx, self));
-        let (listed, results) = run_both(list, remove);
-        listed?;
+        let results = map_all(connections, |connection| connection.prune(cx, self));
+        if let Some((_, Err(error))) = self.lock_named().take() {
+            return Err(error);
+        }
         let mut outcome = PruneOutcome::default();
         for (connection, result) in connections.iter().zip(results) {
             match result {
@@ -115,13 +107,47 @@ impl<'a> NodePrune<'a> {
         Ok(outcome)
     }
 
-    /// Waits until the workloads are listed. Returns `None` if that has failed.
-    fn rule(&self) -> Option<KeepRule> {
-        let mut named = self.named.wait().clone()?;
+    /// Selects the builds to remove from a node that holds its lock. The workloads are listed only
+    /// if there are any, and not before the builds: a load that was waiting for the lock, or that
+    /// has ended before, can name one of them.
+    fn removal(&self, cx: &Cx, builds: &NodeBuilds) -> Removal {
+        let listed = Instant::now();
         // On a node, the time of the load decides. Another project or user may have loaded
         // newer builds, which are not deployed yet.
-        named.extend(self.current.clone());
-        Some(KeepRule { keep: self.keep, current: None, named })
+        let mut rule = KeepRule {
+            keep: self.keep,
+            current: None,
+            named: self.current.iter().cloned().collect(),
+        };
+        let removal = builds.removal(&rule);
+        if removal.builds.is_empty() && removal.used.is_empty() {
+            return removal;
+        }
+        match self.named_since(cx, listed) {
+            Some(named) => {
+                rule.named.extend(named);
+                builds.removal(&rule)
+            }
+            None => Removal::default(),
+        }
+    }
+
+    /// Returns the tags that workloads name, from a list that began after this time; `None` if it
+    /// has failed. Several nodes share a list.
+    fn named_since(&self, cx: &Cx, time: Instant) -> Option<BTreeSet<String>> {
+        let mut named = self.lock_named();
+        let is_current = |(began, result): &Listed| *began >= time || result.is_err();
+        if !named.as_ref().is_some_and(is_current) {
+            let began = Instant::now();
+            let deleted = self.shows_used.then_some(self.cluster.namespace.as_str());
+            let tags = named::named_tags(cx, self.cluster, self.image.name(), deleted);
+            *named = Some((began, tags));
+        }
+        named.as_ref().and_then(|(_, tags)| tags.as_ref().ok().cloned())
+    }
+
+    fn lock_named(&self) -> MutexGuard<'_, Option<Listed>> {
+        self.named.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -54,7 +54,7 @@ impl NodeConnection<'_> {
             if prune.shows_used {
                 builds.builds.iter_mut().for_each(|build| build.containers.clear());
             }
-            let removal = prune.rule().map(|rule| builds.removal(&rule)).unwrap_or_default();
+            let removal = prune.removal(cx, &builds);
             let reply = format!("{}\n{}\n", removal.names.join(" "), removal.unpinned.join(" "));
             let reply = if cx.is_dry_run() { "\n\n" } else { &reply };
             // If this fails, the output has the cause.
@@ -130,8 +130,8 @@ impl NodeConnection<'_> {
         if get("busy").is_some() {
             return Err(self.error(NodeErrorKind::Busy));
         }
-        if get("no-lock").is_some() {
-            return Err(self.error(NodeErrorKind::NoLock));
+        if let Some(missing) = get("no-lock") {
+            return Err(self.error(NodeErrorKind::NoLock(missing.to_owned())));
         }
         match (get("listed"), get("failed")) {
             (Some(_), _) => Ok(lines.unwrap_or(ScriptOutput(Vec::new()))),

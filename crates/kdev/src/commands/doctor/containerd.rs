@@ -6,7 +6,7 @@ use kdev_core::text::{list, toml_key};
 
 use crate::commands::doctor::observation::ObservedNode;
 use crate::commands::doctor::report::{CheckGroup, CheckResult};
-use crate::node::error::NodeError;
+use crate::node::error::{NodeError, lock_help};
 use crate::node::report::NodeReport;
 use crate::tools::major_minor;
 
@@ -221,12 +221,15 @@ fn check_prune(node: &Node, facts: &NodeReport) -> CheckResult {
             ),
         );
     }
-    if !facts.has_lock {
+    if !facts.no_lock.is_empty() {
         return CheckResult::warning(
             CheckGroup::Node,
             "prune",
-            "older builds stay on the node: without `flock`, a removal could affect a load",
-            format!("install `flock` (util-linux) on node `{name}`"),
+            format!(
+                "older builds stay on the node: without `{}`, a removal could affect a load",
+                facts.no_lock
+            ),
+            lock_help(&facts.no_lock, name),
         );
     }
     let pin = if major_minor(&facts.versions.1) >= FIRST_WITH_PINS {

@@ -21,7 +21,7 @@ const REPORT: [(&str, &str); 16] = [
     ("disk", "/var/lib/containerd 104857600 52428800"),
     ("tool", "zstd"),
     ("tool", "gzip"),
-    ("lock", ""),
+    ("no-lock", ""),
     ("versions", VERSIONS),
     ("namespace", "default"),
     ("namespace", "k8s.io"),
@@ -104,7 +104,8 @@ fn each_problem_is_reported_alone() {
         ("disk", Some(nearly), "disk", CheckState::Warning, "10.0 GiB of 100.0 GiB free"),
         ("disk", Some("/var/lib/containerd"), "disk", CheckState::Skipped, "is unknown"),
         ("tool", None, "compression", CheckState::Warning, "none"),
-        ("lock", None, "prune", CheckState::Warning, "older builds stay"),
+        ("no-lock", Some("flock"), "prune", CheckState::Warning, "without `flock`, a removal"),
+        ("no-lock", Some("/etc/machine-id"), "prune", CheckState::Warning, "`/etc/machine-id`"),
         ("tool", Some("gzip"), "compression", CheckState::Warning, "gzip only"),
         (
             "namespace",

@@ -9,4 +9,5 @@ sockets='/run/containerd/containerd.sock /run/k3s/containerd/containerd.sock
 for other in $sockets; do [ -S "$other" ] && emit listens "$other"; done
 emit disk "$root" "$(df -Pk "$root" 2>/dev/null | awk 'NR == 2 { print $2, $4 }')"
 for tool in zstd gzip; do command -v "$tool" >/dev/null && emit tool "$tool"; done
-command -v flock >/dev/null && emit lock
+command -v flock >/dev/null || emit no-lock flock
+[ -r /etc/machine-id ] || emit no-lock /etc/machine-id

@@ -30,7 +30,10 @@ fail() {
 command -v awk >/dev/null || fail "awk not found"
 mode=$1
 if [ "$mode" = prune ]; then
-	open_lock || { emit no-lock; exit 0; }
+	open_lock || {
+		[ -r /etc/machine-id ] && emit no-lock flock || emit no-lock /etc/machine-id
+		exit 0
+	}
 	tries=0
 	until flock -n 9; do
 		[ "$tries" -lt "$3" ] || { emit busy; exit 0; }
