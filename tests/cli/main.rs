@@ -55,5 +55,6 @@ mod terminal;
 mod tidy;
 mod up;
 mod watch;
+mod watch_terminal;
 mod why;
 mod why_docs;

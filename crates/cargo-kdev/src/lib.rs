@@ -57,7 +57,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Up(up) if up.inputs => {
             kdev::list_inputs(&cx, &up.into(), |report| ui.print_inputs(report))
         }
-        Command::Up(up) if up.watch => ui.end_logs(ui.watch(&cx, &up.into()), &mut code),
+        Command::Up(up) if up.watch.watch => {
+            let watch = up.watch.clone();
+            ui.end_logs(ui.watch(&cx, &watch, &up.into(), &interrupt), &mut code)
+        }
         Command::Up(up) => kdev::up(&cx, &up.into()),
         Command::Build(build) => kdev::build(&cx, &build.into()),
         Command::Down(down) => kdev::down(&cx, &down.into()),

@@ -108,4 +108,4 @@ pub use process::{Error as ProcessError, Failure, FileError, Interrupted, Outcom
 pub use project::{Error as ProjectError, PackageSelection};
 pub use rollout::{Error as RolloutError, Failure as RolloutFailure};
 pub use tools::Error as ToolError;
-pub use watch::Error as WatchError;
+pub use watch::{Error as WatchError, WatchControl};

@@ -16,4 +16,5 @@ pub(crate) mod prune;
 pub(crate) mod render;
 pub(crate) mod status;
 pub(crate) mod up;
+pub(crate) mod watch;
 pub(crate) mod why;

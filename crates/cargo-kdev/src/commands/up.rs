@@ -1,11 +1,11 @@
 //! `cargo kdev up`.
 
 use clap::Args;
-use kdev::{ApplyOptions, ConfigLayer, Cx, Error, UpRequest};
+use kdev::{ApplyOptions, ConfigLayer, UpRequest};
 
 use crate::commands::prune::KeepArgs;
+use crate::commands::watch::WatchArgs;
 use crate::flags::{BuilderArgs, CargoArgs, PullPolicyArg, TargetArgs};
-use crate::ui::Ui;
 
 #[derive(Debug, Args)]
 pub(crate) struct UpArgs {
@@ -35,9 +35,8 @@ pub(crate) struct UpArgs {
     /// Roll back if the rollout fails
     #[arg(long)]
     rollback: bool,
-    /// Deploy again after each change of a file that the build or the deployment depends on
-    #[arg(long, conflicts_with_all = ["dry_run", "inputs"])]
-    pub(crate) watch: bool,
+    #[command(flatten)]
+    pub(crate) watch: WatchArgs,
     /// Only list the files that the build and the deployment depend on
     #[arg(long)]
     pub(crate) inputs: bool,
@@ -68,16 +67,6 @@ struct ApplyArgs {
     /// Restart workloads whose pods read a changed ConfigMap or Secret
     #[arg(long)]
     restart: bool,
-}
-
-impl Ui {
-    /// Runs a watch, and prints the errors after which it continues.
-    pub(crate) fn watch(&self, cx: &Cx, request: &UpRequest) -> Result<(), Error> {
-        kdev::watch(cx, request, |error| {
-            self.clear_bars();
-            self.print_error(error);
-        })
-    }
 }
 
 impl From<UpArgs> for UpRequest {

@@ -2,30 +2,34 @@
 //!
 //! - `error.rs`: errors as text
 //! - `follow.rs`: the texts of events about pods that are followed
+//! - `keyboard.rs`: single keys
 //! - `progress.rs`: progress bars
 //! - `line.rs`: an event as one line
 //! - `pruned.rs`: the builds that were removed
 //! - `rollout.rs`: the progress of a workload
 //! - `service.rs`: the events of one of several services
 //! - `stdout.rs`: results on stdout
-//! - `watch.rs`: the lines of a watch
+//! - `timings.rs`: the times of the last deployments of a watch
+//! - `watch.rs`: the lines and the status line of a watch
 //! - `wrap.rs`: wraps lines at the width of the terminal
 
 pub(crate) mod error;
 mod follow;
+pub(crate) mod keyboard;
 mod line;
 pub(crate) mod progress;
 mod pruned;
 pub(crate) mod rollout;
 mod service;
 pub(crate) mod stdout;
-mod watch;
+mod timings;
+pub(crate) mod watch;
 pub(crate) mod wrap;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -36,9 +40,11 @@ use serde::Serialize;
 
 use crate::flags::{Color, MessageFormat, OutputArgs};
 use crate::ui::error::Report;
+use crate::ui::keyboard::Keyboard;
 use crate::ui::line::{Line, WARN};
 use crate::ui::progress::Bars;
 use crate::ui::stdout::Stdout;
+use crate::ui::watch::WatchState;
 use crate::ui::wrap::{is_narrow, stderr_width, wrap_text};
 
 pub(crate) use line::{DONE, NOTE};
@@ -57,6 +63,8 @@ pub(crate) struct Ui {
     verbose: bool,
     pub(crate) bars: Bars,
     pub(crate) stdout: Stdout,
+    /// The keyboard of a watch.
+    keyboard: OnceLock<Keyboard>,
     state: Mutex<UiState>,
 }
 
@@ -68,6 +76,8 @@ pub(crate) struct UiState {
     hidden: BTreeMap<String, VecDeque<String>>,
     /// The last status that was printed.
     pub(crate) status: Option<Status>,
+    pub(crate) watch: Option<WatchState>,
+    has_shown_keys: bool,
 }
 
 /// An event in the JSON output.
@@ -100,7 +110,8 @@ impl Ui {
         let json = output.message_format == MessageFormat::Json;
         let bars = Bars::new(!json && !output.quiet);
         let (quiet, verbose) = (output.quiet, output.verbose);
-        Self { json, quiet, verbose, bars, stdout: Stdout::default(), state: Mutex::default() }
+        let (stdout, keyboard) = (Stdout::default(), OnceLock::new());
+        Self { json, quiet, verbose, bars, stdout, keyboard, state: Mutex::default() }
     }
 
     /// Returns where builds print: directly to stderr, except for quiet and JSON output.
@@ -114,6 +125,13 @@ impl Ui {
 
     /// Asks a question. Any answer except yes means no, and so does an interrupt.
     pub(crate) fn ask(&self, question: &str, interrupt: &Interrupt) -> bool {
+        match self.keyboard.get() {
+            Some(keyboard) => keyboard.suspend(|| self.ask_line(question, interrupt)),
+            None => self.ask_line(question, interrupt),
+        }
+    }
+
+    fn ask_line(&self, question: &str, interrupt: &Interrupt) -> bool {
         self.bars.suspend(|| {
             let mut stderr = anstream::stderr();
             let question = wrap_message(&format!("{question} [y/N]"));
@@ -149,6 +167,10 @@ impl Ui {
             }
             return;
         }
+        if let Some(watch) = &mut self.state().watch {
+            watch.record(&message);
+        }
+        self.update_status();
         let Message { event, package, .. } = message;
         match (event, package) {
             // The commands are the result of a dry run, so they go to stdout.
@@ -159,6 +181,31 @@ impl Ui {
             (event, Some(package)) => self.print_service(&package, event),
             (event, None) => self.print_human(event),
         }
+    }
+
+    /// Returns the keyboard, unless there is no terminal on which the status line shows the keys.
+    pub(crate) fn open_keyboard(&self) -> Option<&Keyboard> {
+        let keyboard = if self.bars.is_hidden() { None } else { Keyboard::open() };
+        keyboard.map(|keyboard| self.keyboard.get_or_init(|| keyboard))
+    }
+
+    /// Shows the status line of a watch, or removes it.
+    pub(crate) fn update_status(&self) {
+        let state = self.state();
+        let Some(watch) = &state.watch else { return };
+        match stderr_width().map(progress::status_width) {
+            Some(width) if watch.has_status() => {
+                self.bars.show_status(watch.verb(), watch.text(width));
+            }
+            _ => self.bars.hide_status(),
+        }
+    }
+
+    /// Prints a text without changes.
+    pub(crate) fn print_plain(&self, text: &str) {
+        self.bars.suspend(|| {
+            let _ = write!(anstream::stderr(), "{text}");
+        });
     }
 
     /// Removes all progress bars.
@@ -254,6 +301,7 @@ impl Ui {
             Event::Settling { workload, pods, containers, duration } => {
                 self.print_settling(&workload, pods, &containers, duration);
             }
+            Event::Watching { .. } if self.bars.has_status() => self.show_keys(),
             event => {
                 if let Event::Loaded { node: key, .. } | Event::Ready { workload: key, .. } = &event
                 {
@@ -263,6 +311,15 @@ impl Ui {
                     self.print_line(line.style, line.verb, &line.text);
                 }
             }
+        }
+    }
+
+    /// Prints the meaning of the keys once.
+    fn show_keys(&self) {
+        if self.keyboard.get().is_some()
+            && !std::mem::replace(&mut self.state().has_shown_keys, true)
+        {
+            self.print_line(NOTE, "Note", watch::KEYS_NOTE);
         }
     }
 

@@ -21,6 +21,8 @@ const MARGIN: u16 = 3;
 pub(crate) struct Bars {
     all: MultiProgress,
     by_key: Mutex<BTreeMap<String, ProgressBar>>,
+    /// The last line.
+    status: Mutex<Option<ProgressBar>>,
 }
 
 impl Bars {
@@ -32,7 +34,8 @@ impl Bars {
         } else {
             ProgressDrawTarget::hidden()
         };
-        Self { all: MultiProgress::with_draw_target(target), by_key: Mutex::default() }
+        let all = MultiProgress::with_draw_target(target);
+        Self { all, by_key: Mutex::default(), status: Mutex::default() }
     }
 
     pub(crate) fn is_hidden(&self) -> bool {
@@ -83,14 +86,49 @@ impl Bars {
         }
     }
 
+    /// Shows a line below all bars, or changes its text.
+    pub(crate) fn show_status(&self, verb: &str, message: String) {
+        if self.is_hidden() {
+            return;
+        }
+        let mut status = self.status();
+        let bar = status.get_or_insert_with(|| {
+            let bar = self.all.add(ProgressBar::new_spinner());
+            if let Ok(style) = ProgressStyle::with_template("{prefix} {wide_msg}") {
+                bar.set_style(style);
+            }
+            bar
+        });
+        bar.set_prefix(format_verb(verb));
+        bar.set_message(message);
+    }
+
+    pub(crate) fn hide_status(&self) {
+        if let Some(bar) = self.status().take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    pub(crate) fn has_status(&self) -> bool {
+        self.status().is_some()
+    }
+
     fn add(&self, key: &str, bar: ProgressBar, template: &str, verb: &str) -> ProgressBar {
-        let bar = self.all.add(bar).with_prefix(format_verb(verb));
+        let bar = match &*self.status() {
+            Some(status) => self.all.insert_before(status, bar),
+            None => self.all.add(bar),
+        };
+        let bar = bar.with_prefix(format_verb(verb));
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }
         bar.enable_steady_tick(Duration::from_millis(200));
         self.by_key().insert(key.to_owned(), bar.clone());
         bar
+    }
+
+    fn status(&self) -> MutexGuard<'_, Option<ProgressBar>> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn by_key(&self) -> MutexGuard<'_, BTreeMap<String, ProgressBar>> {
@@ -105,6 +143,11 @@ fn format_verb(verb: &str) -> String {
 /// Returns the width of the message of a spinner on a terminal with `width` columns.
 pub(crate) fn message_width(width: usize) -> usize {
     width.saturating_sub("     Waiting  999s".len() + usize::from(MARGIN))
+}
+
+/// Returns the width of the message of the status line on a terminal with `width` columns.
+pub(crate) fn status_width(width: usize) -> usize {
+    width.saturating_sub("    Watching ".len() + usize::from(MARGIN))
 }
 
 /// Returns whether the terminal does not support cursor movement.
@@ -131,7 +174,8 @@ struct Region {
 /// The content of the region.
 #[derive(Debug, Default)]
 struct Drawn {
-    lengths: Vec<usize>,
+    lines: Vec<String>,
+    width: usize,
     next: Vec<String>,
 }
 
@@ -192,10 +236,13 @@ impl Region {
 impl Drawn {
     /// Returns the text that replaces the drawn lines on a terminal with `width` columns.
     fn redraw(&mut self, width: usize) -> String {
-        let rows = |length: &usize| length.div_ceil(width.max(1)).max(1);
-        let before: usize = self.lengths.iter().map(rows).sum();
         let next = std::mem::take(&mut self.next);
-        self.lengths = next.iter().map(|line| console::measure_text_width(line)).collect();
+        if (&next, width) == (&self.lines, self.width) {
+            return String::new();
+        }
+        let rows = |line: &String| console::measure_text_width(line).div_ceil(width.max(1)).max(1);
+        let before: usize = self.lines.iter().map(rows).sum();
+        self.width = width;
         let mut text = String::new();
         if before > 1 {
             let _ = write!(text, "\x1b[{}A", before - 1);
@@ -203,7 +250,8 @@ impl Drawn {
         if before > 0 {
             text.push_str("\r\x1b[J");
         }
-        text + &next.join("\n")
+        self.lines = next;
+        text + &self.lines.join("\n")
     }
 }
 
@@ -224,6 +272,8 @@ mod tests {
             "\x1b[1mone\x1b[0m two three\nfour"
         );
         assert_eq!(draw(&["one two three", "four"], 40), "\x1b[1A\r\x1b[Jone two three\nfour");
+        // Nothing has changed.
+        assert_eq!(draw(&["one two three", "four"], 40), "");
         // Thirteen characters wrap to three lines.
         assert_eq!(draw(&["four"], 5), "\x1b[3A\r\x1b[Jfour");
         assert_eq!(draw(&[], 40), "\r\x1b[J");

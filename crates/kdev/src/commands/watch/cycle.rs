@@ -43,6 +43,12 @@ pub(super) enum End {
 }
 
 impl Trigger {
+    /// Deploys all packages.
+    pub(super) fn everything(changes: &Changes) -> Self {
+        let packages = changes.services.iter().map(|service| service.project.package.clone());
+        Self { packages: packages.collect(), ..Self::default() }
+    }
+
     /// Returns the changes since the start of the last cycle, if there are any.
     pub(super) fn find(changes: &Changes) -> Option<Self> {
         let mut trigger = Self::default();

@@ -11,7 +11,7 @@ mod progress;
 mod services;
 
 use std::collections::BTreeSet;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use kdev_core::watch::retry::Retry;
 use kdev_core::watch::stops::Stops;
@@ -28,14 +28,23 @@ use crate::inputs::{InputClass, LastBuild};
 use crate::process;
 use crate::session::images::KeptImages;
 use crate::watch::changes::Changes;
+use crate::watch::control::WatchControl;
 use crate::watch::service::Service;
+
+/// How often requests of the user are noticed.
+const CONTROL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Deploys the selected packages, and again after each change of an input, until the run is
 /// interrupted. `show_error` prints the error of a cycle after which the watch continues.
 ///
 /// An error that no change of a file can fix ends the watch if it occurs in the first cycle. Later,
 /// the cycle is repeated.
-pub fn watch(cx: &Cx, request: &UpRequest, show_error: impl Fn(&Error)) -> Result<()> {
+pub fn watch(
+    cx: &Cx,
+    request: &UpRequest,
+    control: &WatchControl,
+    show_error: impl Fn(&Error),
+) -> Result<()> {
     let mut request = request.clone();
     request.apply_options.restart = true;
     let mut services = Services::default();
@@ -44,11 +53,11 @@ pub fn watch(cx: &Cx, request: &UpRequest, show_error: impl Fn(&Error)) -> Resul
     // The settings may have changed between their reading and the first comparison.
     let are_settings_outdated = found.iter().any(|service| service.has_newer_settings(before));
     let changes = Changes::new(cx, &request.target, found);
-    let packages = changes.services.iter().map(|service| service.project.package.clone());
-    let mut trigger = Trigger { packages: packages.collect(), ..Trigger::default() };
+    let mut trigger = Trigger::everything(&changes);
     let mut watch = Watch {
         cx,
         request,
+        control,
         services,
         images: KeptImages::default(),
         changes,
@@ -64,7 +73,10 @@ pub fn watch(cx: &Cx, request: &UpRequest, show_error: impl Fn(&Error)) -> Resul
     };
     loop {
         let next = watch.run(&mut trigger).and_then(|end| watch.wait(&trigger, &end));
-        trigger = next.inspect_err(|error| watch.note_end(error))?;
+        trigger = match next.inspect_err(|error| watch.note_end(error)) {
+            Err(error) if error.is_interrupt() && control.has_ended() => return Ok(()),
+            next => next?,
+        };
     }
 }
 
@@ -76,6 +88,7 @@ const MAX_BUSY_CYCLES: u32 = 2;
 struct Watch<'a> {
     cx: &'a Cx<'a>,
     request: UpRequest,
+    control: &'a WatchControl,
     services: Services,
     images: KeptImages,
     changes: Changes,
@@ -104,6 +117,7 @@ impl Watch<'_> {
         // again.
         if self.request.target.explicit_context().is_none() {
             self.request.target.context.clone_from(&progress.context);
+            self.control.set_context(progress.context.as_deref());
         }
         let end = match result {
             Ok(()) if progress.has_finished => End::Ready,
@@ -205,27 +219,41 @@ impl Watch<'_> {
         self.busy_cycles = if next.is_some() { self.busy_cycles + 1 } else { 0 };
         let must_pause = matches!(end, End::Unavailable(_)) || self.busy_cycles > MAX_BUSY_CYCLES;
         let deadline = must_pause.then(|| Instant::now() + self.retry.fail());
-        match next {
-            Some(trigger) if !must_pause => {
-                self.retry.reset();
-                return Ok(trigger);
-            }
-            None if !must_pause => self.retry.reset(),
-            _ => {}
+        if !must_pause {
+            self.retry.reset();
         }
+        match next {
+            Some(trigger) if !must_pause && !self.control.is_paused() => Ok(trigger),
+            _ => self.wait_for_trigger(deadline),
+        }
+    }
+
+    fn wait_for_trigger(&mut self, deadline: Option<Instant>) -> Result<Trigger> {
+        let mut newer = 0;
         let inputs = self.changes.count_inputs();
-        self.cx.emit(Event::Watching { inputs, newer: 0 });
+        self.cx.emit(Event::Watching { inputs, newer });
         loop {
+            let limit = Instant::now() + CONTROL_INTERVAL;
+            let limit = deadline.map_or(limit, |deadline| deadline.min(limit));
             let interrupt = self.cx.interrupt();
-            let changed = self.changes.wait(self.cx, interrupt, deadline);
+            let changed = self.changes.wait(self.cx, interrupt, Some(limit));
             // No build has changed them.
             self.changes.own_writes.include(&changed);
             if interrupt.is_raised() {
                 return Err(process::Error::Interrupted(process::Interrupted).into());
             }
+            if self.control.take_deploy() {
+                self.are_settings_outdated = true;
+                return Ok(Trigger::everything(&self.changes));
+            }
             let is_over = deadline.is_some_and(|deadline| deadline <= Instant::now());
-            if let Some(trigger) = self.next_trigger(is_over) {
-                return Ok(trigger);
+            match self.next_trigger(is_over) {
+                Some(trigger) if !self.control.is_paused() => return Ok(trigger),
+                Some(_) if !changed.is_empty() => {
+                    newer += 1;
+                    self.cx.emit(Event::Watching { inputs: self.changes.count_inputs(), newer });
+                }
+                _ => {}
             }
         }
     }
