@@ -279,13 +279,17 @@ error: timed out after 1 s waiting for deployment/app: 0 of 1 new pods are ready
 /// A Job with a time to live of zero is deleted as soon as it has finished.
 #[test]
 fn result_of_deleted_job_is_read_from_its_events() {
-    let run = |events: &str| {
+    let run_job = |events: &str, is_seen: bool| {
         let project = Project::new();
         project.write("k8s/app.yaml", "apiVersion: batch/v1\nkind: Job\nmetadata: {name: app}\nspec: {template: {spec: {containers: [{name: app, image: app}]}}}\n");
-        project.write("fake/live.json", r#"{"apiVersion":"batch/v1","kind":"Job","metadata":{"name":"app","namespace":"default","labels":{"applyset.kubernetes.io/part-of":"x"}}}"#);
         let spec = r#""spec":{"ttlSecondsAfterFinished":0}"#;
+        let labels = r#""labels":{"applyset.kubernetes.io/part-of":"x"}"#;
+        project.write("fake/live.json", &format!(r#"{{"apiVersion":"batch/v1","kind":"Job","metadata":{{"name":"app","uid":"j","namespace":"default",{labels}}},{spec}}}"#));
         let job = format!(r#"{{"kind":"Job","metadata":{{"name":"app","uid":"j"}},{spec}}}"#);
-        project.write("fake/job.json", &job).write("fake/events.json", events);
+        project.write("fake/events.json", events);
+        if is_seen {
+            project.write("fake/job.json", &job);
+        }
         let ran = project.run(&["up", "--node", "n1"]);
         let asked = " get events --field-selector=involvedObject.uid=j --output=json";
         let records = project.calls().matches("--field-manager=kdev-jobs").count();
@@ -293,12 +297,17 @@ fn result_of_deleted_job_is_read_from_its_events() {
         assert!(project.calls().contains(asked), "{}", project.calls());
         ran
     };
+    let run = |events: &str| run_job(events, true);
     let created = r#"{"reason":"SuccessfulCreate","message":"Created pod: app-1"}"#;
-    let ran = run(&format!(r#"{created},{{"reason":"Completed","message":"Job completed"}}"#));
+    let completed = format!(r#"{created},{{"reason":"Completed","message":"Job completed"}}"#);
+    let ran = run(&completed);
     let end = format!(
         "       Ready job/app: 1 pod in [TIME]
     Finished {IMAGE} in [TIME]\n"
     );
+    assert!(ran.code(0).err().ends_with(&end), "{}", ran.err());
+    // It can be deleted before it is seen.
+    let ran = run_job(&completed, false);
     assert!(ran.code(0).err().ends_with(&end), "{}", ran.err());
     let help = "run `kubectl --context kind-test --namespace default get events --field-selector involvedObject.name=app` to see its events";
     let error = |reason: &str| {

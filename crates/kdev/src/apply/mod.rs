@@ -129,6 +129,8 @@ pub(crate) struct DiffResult {
 pub(crate) struct Applied {
     /// The applied objects.
     pub(crate) members: Vec<Member>,
+    /// The applied Jobs, as the API server has returned them.
+    pub(crate) live_jobs: Vec<Value>,
     pub(crate) jobs: JobRecord,
 }
 
@@ -234,7 +236,7 @@ impl DiffResult {
                 stream.show();
             }
             plan.finish(set, &[], options)?;
-            return Ok(Applied { members: Vec::new(), jobs });
+            return Ok(Applied { members: Vec::new(), live_jobs: Vec::new(), jobs });
         }
         for (changed, stream) in &changes {
             applied.extend(stream.apply_in_order(changed)?);
@@ -245,7 +247,8 @@ impl DiffResult {
         members.extend(restart::restart_readers(cx, cluster, &objects, options.restart)?);
         // Also if the set is unchanged, because recreated objects have lost the labels.
         plan.finish(set, &applied, options)?;
-        Ok(Applied { members, jobs })
+        let live_jobs = applied.into_iter().filter(|object| object["kind"] == "Job").collect();
+        Ok(Applied { members, live_jobs, jobs })
     }
 }
 

@@ -6,6 +6,7 @@ use kdev_core::image::built::BuiltImage;
 use kdev_core::kube::applyset::Member;
 use kdev_manifest::expected::ExpectedWorkload;
 use kdev_manifest::objects::Object;
+use serde_json::Value;
 
 use crate::cluster::Cluster;
 use crate::cx::Cx;
@@ -22,12 +23,22 @@ pub(crate) struct Rollout<'a> {
     pub(crate) expected_workloads: &'a [ExpectedWorkload],
     /// The objects that this run changed.
     pub(crate) applied: &'a [Member],
+    /// The Jobs that this run changed.
+    pub(crate) live_jobs: &'a [Value],
     pub(crate) limit: Duration,
     /// How long containers without a readiness probe must run.
     pub(crate) settle: Duration,
 }
 
 impl Rollout<'_> {
+    /// Returns the Job as it was applied, if this run has changed it.
+    pub(crate) fn applied_job(&self, object: &Object) -> Option<&Value> {
+        let namespace = object.namespace.as_ref().unwrap_or(&self.cluster.namespace);
+        self.live_jobs.iter().filter(|_| object.kind == "Job").find(|job| {
+            job["metadata"]["name"] == *object.name && job["metadata"]["namespace"] == **namespace
+        })
+    }
+
     /// Returns whether this run has changed the object.
     pub(crate) fn has_changed(&self, object: &Object) -> bool {
         let object_namespace = object.namespace.as_ref().unwrap_or(&self.cluster.namespace);

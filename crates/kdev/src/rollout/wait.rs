@@ -67,7 +67,8 @@ impl<'a> Wait<'a> {
             latest: (0, 0, Vec::new()),
             reported: None,
             is_mutation_reported: false,
-            job: None,
+            // It may be gone before it is seen.
+            job: rollout.applied_job(object).cloned(),
             settle_timer: SettleTimer::default(),
             completion: None,
             is_done: false,

@@ -166,6 +166,7 @@ impl<'a> Deployment<'a> {
             loaded: &kept.loaded,
             expected_workloads: &expected_workloads,
             applied: &applied.members,
+            live_jobs: &applied.live_jobs,
             limit: self.config.timeout,
             settle: self.config.settle,
         };
