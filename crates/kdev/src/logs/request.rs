@@ -116,6 +116,17 @@ impl<'a> LogRequest<'a> {
         Ok(ending)
     }
 
+    /// Reads the end of the current run, if the container has started again and its state does not
+    /// show that yet: then the kubelet has it as the previous run. Otherwise, the previous run is
+    /// older, and all its lines were shown.
+    pub(crate) fn read_if_restarted(&mut self) -> Result<()> {
+        if matches!(self.run(&self.cx.clone(), &["--previous"], &|| ())?, Ending::End) {
+            self.show_rest();
+            self.expect_new_run();
+        }
+        Ok(())
+    }
+
     /// Reads the log of the current run until it or the connection ends. Calls `on_output` for
     /// each output.
     pub(crate) fn follow(&mut self, cx: &Cx, on_output: &(dyn Fn() + Sync)) -> Result<Ending> {

@@ -121,7 +121,11 @@ impl<'a> Stream<'a> {
                     self.request.forget_rest();
                     continue;
                 }
-                Ending::End | Ending::Interrupted | Ending::NotStarted => self.has_failed = false,
+                Ending::End => {
+                    self.has_failed = false;
+                    self.request.read_if_restarted()?;
+                }
+                Ending::Interrupted | Ending::NotStarted => self.has_failed = false,
                 Ending::Failed(error) => {
                     let failed = format!("failed to read the log of pod `{}`", self.source().pod);
                     self.request.note(retry_note(&failed, &error));
