@@ -110,18 +110,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             Ok(())
         }
         Command::Man(man) => ui.write_man(&man, cli::kdev_command()),
-        Command::Init(init) => {
-            let mut plan = None;
-            let show = |report: &kdev::InitReport| {
-                ui.print_init_plan(report);
-                plan = Some(report.clone());
-            };
-            kdev::init(&cx, &init.into(), show).map(|written| {
-                if let Some(report) = &plan {
-                    ui.print_init_result(report, written);
-                }
-            })
-        }
+        Command::Init(init) => ui.init(&cx, init),
         Command::Render(render) => {
             let (diff, explain) = (render.diff, render.explain);
             kdev::render(&cx, &render.into())

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use clap::{Args, ValueEnum};
 use kdev::{
-    BuilderChoice, ClusterTarget, FileAction, InitFile, InitFinding, InitReport, InitRequest,
-    ManifestFormat, WorkloadType,
+    BuilderChoice, ClusterTarget, Cx, Error, FileAction, InitFile, InitFinding, InitReport,
+    InitRequest, ManifestFormat, WorkloadType,
 };
 use serde::Serialize;
 
@@ -106,8 +106,22 @@ struct InitResult {
 }
 
 impl Ui {
+    /// Runs `cargo kdev init`, and prints the plan and its result.
+    pub(crate) fn init(&self, cx: &Cx, args: InitArgs) -> Result<(), Error> {
+        let mut plan = None;
+        let show = |report: &InitReport| {
+            self.print_init_plan(report);
+            plan = Some(report.clone());
+        };
+        let written = kdev::init(cx, &args.into(), show)?;
+        if let Some(report) = &plan {
+            self.print_init_result(report, written);
+        }
+        Ok(())
+    }
+
     /// Prints the facts, and the files as a diff.
-    pub(crate) fn print_init_plan(&self, report: &InitReport) {
+    fn print_init_plan(&self, report: &InitReport) {
         if self.json {
             self.stdout.write_json(&line("init-plan", report));
             return;
@@ -143,7 +157,7 @@ impl Ui {
     }
 
     /// Prints the files that were written, and the next command.
-    pub(crate) fn print_init_result(&self, report: &InitReport, written: bool) {
+    fn print_init_result(&self, report: &InitReport, written: bool) {
         if self.json {
             self.stdout.write_json(&line("init-result", &InitResult { written }));
             return;

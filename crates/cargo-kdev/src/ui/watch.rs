@@ -49,6 +49,8 @@ pub(crate) struct WatchState {
     images: BTreeMap<String, String>,
     /// The ready pods of each workload.
     pods: BTreeMap<String, u64>,
+    /// Those of the last cycle.
+    earlier_pods: BTreeMap<String, u64>,
     /// The packages whose image is being built: builds print to the terminal themselves.
     building: BTreeSet<String>,
     outcome: Option<CycleOutcome>,
@@ -65,7 +67,7 @@ impl WatchState {
         match &message.event {
             Event::CycleBegan { .. } => {
                 (self.is_running, self.newer) = (true, 0);
-                self.pods.clear();
+                self.earlier_pods = std::mem::take(&mut self.pods);
             }
             Event::Building { .. } => {
                 self.building.insert(package());
@@ -80,7 +82,11 @@ impl WatchState {
             Event::CycleEnded { outcome, duration, stages } => {
                 self.is_running = false;
                 self.building.clear();
-                self.outcome = Some(*outcome);
+                if *outcome == CycleOutcome::Unchanged {
+                    self.pods = std::mem::take(&mut self.earlier_pods);
+                } else {
+                    self.outcome = Some(*outcome);
+                }
                 if *outcome == CycleOutcome::Ready {
                     self.timings.add(*duration, stages);
                 }
