@@ -5,6 +5,7 @@ pub mod dockerignore;
 pub mod image;
 pub mod kube;
 pub mod log;
+pub mod order;
 pub mod path;
 pub mod program;
 pub mod rust_target;

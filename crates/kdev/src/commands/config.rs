@@ -84,6 +84,7 @@ fn with_default(setting: Setting, project: &Project, config: &Config) -> ConfigV
             Keep::All => ("all".into(), "default"),
         },
         "forward" => (Value::Null, "ports of the first workload"),
+        "after" => (Value::Null, "order of the workspace"),
         "settle" => (config.settle.as_secs().into(), "default"),
         _ => (Value::Null, "default"),
     };

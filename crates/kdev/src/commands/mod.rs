@@ -12,6 +12,7 @@ pub(crate) mod inputs;
 pub(crate) mod live_pods;
 pub(crate) mod load;
 pub(crate) mod logs;
+mod order;
 pub(crate) mod prune;
 pub(crate) mod render;
 mod several;

@@ -77,17 +77,19 @@ pub(crate) fn for_each(
     let run = |cx: &Cx, selection: &PackageSelection, project: &Project, _: &[&Project]| {
         run(cx, selection, project)
     };
-    for_each_in_turn(cx, selection, projects, run, |_, _| false)
+    for_each_in_turn(cx, selection, projects, run, |_, _| false, |_, _| false)
 }
 
 /// Like [`for_each`], but `run` also gets the packages whose turn comes later. A package with an
-/// error that one of them can resolve has a second turn after all others.
+/// error that one of them can resolve has a second turn after all others, and so have those that
+/// come after it.
 pub(crate) fn for_each_in_turn(
     cx: &Cx,
     selection: &PackageSelection,
     projects: &[Project],
     mut run: impl FnMut(&Cx, &PackageSelection, &Project, &[&Project]) -> Result<()>,
     can_resolve: impl Fn(&Error, &[&Project]) -> bool,
+    is_after: impl Fn(&Project, &Project) -> bool,
 ) -> Result<()> {
     if let [project] = projects {
         return run(cx, selection, project, &[]);
@@ -97,6 +99,10 @@ pub(crate) fn for_each_in_turn(
     while let Some(project) = queue.pop_front() {
         let package = project.package.clone();
         let cx = cx.for_service(&package);
+        if queue.iter().any(|other| is_after(project, other)) {
+            queue.push_back(project);
+            continue;
+        }
         let later = queue.make_contiguous();
         match run(&cx, &selection.of_package(&package), project, later) {
             Err(error) if error.is_interrupt() => return Err(error),

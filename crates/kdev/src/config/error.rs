@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use kdev_core::image::reference::ReferenceError;
+use kdev_core::text::list;
 
 use crate::details::Details;
 use crate::process;
@@ -60,6 +61,22 @@ pub enum Error {
         /// The package.
         package: String,
     },
+    /// The key `after` names a package that does not exist.
+    #[error("package `{name}` in `after` of package `{package}` not found in the workspace")]
+    UnknownAfter {
+        /// The name.
+        name: String,
+        /// The package with the key.
+        package: String,
+        /// The other packages of the workspace.
+        available: Vec<String>,
+    },
+    /// Packages must be deployed before each other.
+    #[error("the keys `after` of the packages have a cycle: {}", format_cycle(cycle))]
+    CyclicAfter {
+        /// The packages. Each names the next one, and the last is the first.
+        cycle: Vec<String>,
+    },
     /// There is neither a `Containerfile` nor a Dockerfile for Podman.
     #[error("neither `Containerfile` nor `Dockerfile` found in `{}`", dir.display())]
     ContainerfileNotFound {
@@ -106,6 +123,15 @@ impl Error {
                 "remove the profile from `cargo-build` in `[package.metadata.kdev]`, or from the command line"
                     .to_owned()
             }
+            Self::UnknownAfter { available, .. } => match available.as_slice() {
+                [] => "remove `after` from `[package.metadata.kdev]`".to_owned(),
+                available => format!("use the names of other packages: {}", list(available)),
+            },
+            Self::CyclicAfter { cycle } => format!(
+                "remove `{}` from `after` of package `{}`",
+                cycle.get(1).map_or("", String::as_str),
+                cycle.first().map_or("", String::as_str),
+            ),
             Self::ContainerfileNotFound { .. } => {
                 "create one of them, or set `dockerfile = \"path\"` in `[package.metadata.kdev]`"
                     .to_owned()
@@ -116,6 +142,12 @@ impl Error {
             Self::Process(_) => return None,
         })
     }
+}
+
+/// Formats a cycle such as `web` after `db`, `db` after `web`.
+fn format_cycle(cycle: &[String]) -> String {
+    let pairs = cycle.windows(2).map(|pair| format!("`{}` after `{}`", pair[0], pair[1]));
+    pairs.collect::<Vec<_>>().join(", ")
 }
 
 fn value_help(location: &str, reason: &str) -> String {

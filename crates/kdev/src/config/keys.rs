@@ -13,7 +13,7 @@ use crate::config::helm::{HELM_KEYS, HelmSettings};
 use crate::config::node_settings::{NODE_KEYS, NodeSettings};
 
 /// The keys of a `kdev` table.
-pub(super) const KEYS: [&str; 22] = [
+pub(super) const KEYS: [&str; 23] = [
     "image",
     "dockerfile",
     "context",
@@ -36,6 +36,7 @@ pub(super) const KEYS: [&str; 22] = [
     "settle",
     "keep",
     "forward",
+    "after",
 ];
 
 /// Arguments of `docker build` that kdev passes itself, or with which the image would not be

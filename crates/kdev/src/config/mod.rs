@@ -112,6 +112,8 @@ pub struct ConfigLayer {
     pub keep: Option<KeepBuilds>,
     /// The ports that `forward` forwards, as `[LOCAL:]PORT[/WORKLOAD]`.
     pub forward: Option<Vec<String>>,
+    /// The packages that `up` deploys before this one.
+    pub after: Option<Vec<String>>,
 }
 
 /// The resolved settings.
@@ -177,6 +179,8 @@ pub(crate) struct Config {
     pub(crate) keep: KeepBuilds,
     /// The ports that `forward` forwards.
     pub(crate) forward: Vec<String>,
+    /// The packages that `up` deploys before this one.
+    pub(crate) after: Vec<String>,
 }
 
 impl Config {
@@ -257,6 +261,7 @@ impl Config {
             settle: layer.settle.map_or(DEFAULT_SETTLE, Duration::from_secs),
             keep: layer.keep.unwrap_or_default(),
             forward: layer.forward.unwrap_or_default(),
+            after: layer.after.unwrap_or_default(),
         })
     }
 }
@@ -322,6 +327,7 @@ impl ConfigLayer {
             settle: self.settle.or(lower.settle),
             keep: self.keep.or(lower.keep),
             forward: self.forward.or(lower.forward),
+            after: self.after.or(lower.after),
         }
     }
 
@@ -355,6 +361,7 @@ impl ConfigLayer {
             settle: keys.take("settle")?,
             keep: keys.take("keep")?,
             forward: keys.forward()?,
+            after: keys.take("after")?,
         };
         keys.reject_unknown()?;
         Ok(layer)

@@ -16,6 +16,7 @@ use kdev_core::watch::need::Achieved;
 use crate::build;
 use crate::cluster::Cluster;
 use crate::cluster::kubeconfig::{ClusterTarget, Kubeconfig};
+use crate::commands::order::Order;
 use crate::commands::several;
 use crate::commands::up::deployment::{Compared, Deployment, Sources};
 use crate::config::Config;
@@ -48,6 +49,7 @@ pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
 /// Like [`up`], but does not repeat what an earlier run has done, as far as that was planned.
 pub(crate) fn up_again(cx: &Cx, request: &UpRequest, images: &KeptImages) -> Result<()> {
     let projects = Project::read_all(cx, &request.selection)?;
+    let (projects, order) = Order::sort(projects, &request.flags)?;
     several::check_images(&projects, &request.flags)?;
     several::check_cargo_flags(&projects, &request.flags)?;
     let run = |cx: &Cx, selection: &PackageSelection, project: &Project, later: &[&Project]| {
@@ -58,7 +60,8 @@ pub(crate) fn up_again(cx: &Cx, request: &UpRequest, images: &KeptImages) -> Res
         let pending = projects.iter().filter(is_pending).map(|one| one.package.clone());
         up_one(cx, &request, images, project, &pending.collect::<Vec<_>>())
     };
-    several::for_each_in_turn(cx, &request.selection, &projects, run, waits_for_sibling)
+    let is_after = |one: &Project, other: &Project| order.is_after(one, other);
+    several::for_each_in_turn(cx, &request.selection, &projects, run, waits_for_sibling, is_after)
 }
 
 /// Returns whether a package can be deployed after one of these.
