@@ -4,6 +4,7 @@ use std::fs;
 
 use crate::doctor;
 use crate::project::{Project, pod};
+use crate::services;
 
 /// Adds the package `api` to a project, with the same manifests.
 fn add_package(project: &Project, kdev: &str) {
@@ -101,4 +102,79 @@ fn doctor_of_several_packages_prints_common_results_once() {
     assert!(line.contains(r#""package":"api""#), "{line}");
     let line = json.out().lines().find(|line| line.contains(r#""check":"daemon""#)).unwrap();
     assert!(!line.contains("package"), "{line}");
+}
+
+/// Sets `after` of packages of the workspace of `services.rs`, with a manifest for each.
+fn project_with_order(after: &[(&str, &str)]) -> Project {
+    let project = services::workspace();
+    let manifest = fs::read_to_string(project.path("app/k8s/app.yaml")).unwrap();
+    for name in ["api", "app", "webapp"] {
+        let after = after.iter().find(|(package, _)| *package == name);
+        let after = after.map(|(_, after)| format!("after = {after}\n")).unwrap_or_default();
+        let package = format!("[package]\nname = \"{name}\"\nedition = \"2024\"\n");
+        let kdev = format!("[package.metadata.kdev]\n{after}");
+        project.write(&format!("{name}/Cargo.toml"), &format!("{package}{kdev}"));
+        fs::create_dir_all(project.path(&format!("{name}/k8s"))).unwrap();
+        let manifest = manifest.replace("image: app\n", &format!("image: {name}\n"));
+        project.write(&format!("{name}/k8s/app.yaml"), &manifest);
+    }
+    project
+}
+
+/// The packages in the order of their builds.
+fn built(project: &Project) -> Vec<String> {
+    let calls = project.calls();
+    let builds = calls.lines().filter(|call| call.starts_with("docker build "));
+    let context = |call: &str| call.rsplit('/').next().unwrap().to_owned();
+    builds.map(context).collect()
+}
+
+#[test]
+fn packages_are_deployed_after_others() {
+    let project = project_with_order(&[("api", "[\"webapp\"]"), ("app", "[\"api\"]")]);
+    project.run(&["up", "--workspace"]);
+    assert_eq!(built(&project), ["webapp", "api", "app"], "{}", project.calls());
+    // Only selected packages are deployed.
+    let project = project_with_order(&[("app", "[\"api\"]")]);
+    project.run(&["up", "-p", "app"]).code(0);
+    assert_eq!(built(&project), ["app"]);
+}
+
+#[test]
+fn invalid_order_is_rejected() {
+    let project = project_with_order(&[("api", "[\"webapp\"]"), ("webapp", "[\"api\"]")]);
+    project.run(&["up", "--workspace"]).code(90).stderr(
+        "error: the keys `after` of the packages have a cycle: `api` after `webapp`, `webapp` after `api`
+  help: remove `webapp` from `after` of package `api`\n",
+    );
+    let project = project_with_order(&[("app", "[\"db\"]")]);
+    project.run(&["up", "--workspace"]).code(90).stderr(
+        "error: package `db` in `after` of package `app` not found in the workspace
+  help: use the names of other packages: `api`, `lib`, and `webapp`\n",
+    );
+    assert_eq!(built(&project), [""; 0]);
+}
+
+#[test]
+fn render_notes_image_whose_package_has_other_manifests() {
+    let project = project_with_order(&[]);
+    let manifest = fs::read_to_string(project.path("app/k8s/app.yaml")).unwrap();
+    project.write("app/k8s/app.yaml", &manifest.replace("image: redis:7", "image: api"));
+    let ran = project.run(&["render", "--workspace"]);
+    let note = "        Note app: deployment/app keeps image `api` of package `api` as it is written; `up` uses the build that runs in the cluster\n";
+    assert_eq!(ran.code(0).err().matches(" keeps image ").count(), 1, "{}", ran.err());
+    assert!(ran.err().contains(note), "{}", ran.err());
+}
+
+#[test]
+fn dry_run_of_all_packages_does_not_require_their_builds() {
+    let project = Project::new();
+    add_package(&project, "");
+    let live = r#"{"kind":"Deployment","metadata":{"name":"api","namespace":"default"},"spec":{"template":{"spec":{"containers":[{"name":"api","image":"other:1"}]}}}}"#;
+    project.write("fake/api.json", live);
+    let ran = project.run(&["up", "-p", "app", "--dry-run"]);
+    let error =
+        "error: deployment/api runs image `api` of package `api`, which is not deployed yet\n";
+    assert!(ran.code(90).err().starts_with(error), "{}", ran.err());
+    project.run(&["up", "--workspace", "--dry-run"]).code(0);
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use kdev_core::image::reference::PLACEHOLDER_TAG;
 use kdev_manifest::report::{FieldOutcome, ImageField, Mention};
+use kdev_manifest::shared::SharedWorkload;
 use serde::Serialize;
 
 use crate::build::{self, Error as BuildError};
@@ -50,12 +51,15 @@ pub fn render(cx: &Cx, request: &RenderRequest) -> Result<Vec<Rendering>> {
     let projects = Project::read_all(cx, &request.selection)?;
     several::check_images(&projects, &request.flags)?;
     let packages = several::collect(cx, &projects, |cx, project| {
-        PackageManifests::read(cx, request, project, &projects)
+        PackageManifests::read(cx, request, project, projects.len() > 1)
     })?;
     let mut rendered = Vec::new();
-    for package in packages {
-        package.add_to(&mut rendered)?;
-    }
+    several::collect(cx, &projects, |cx, project| {
+        let package = packages.iter().find(|package| package.config.package == project.package);
+        let Some(package) = package else { return Ok(()) };
+        package.note_unchanged(cx, &packages);
+        package.add_to(&mut rendered)
+    })?;
     Ok(rendered)
 }
 
@@ -64,6 +68,8 @@ struct PackageManifests {
     config: Config,
     manifests: Vec<Manifest>,
     tag: String,
+    /// The workloads with the image of another package, for each manifest.
+    shared: Vec<Vec<SharedWorkload>>,
 }
 
 impl PackageManifests {
@@ -71,7 +77,7 @@ impl PackageManifests {
         cx: &Cx,
         request: &RenderRequest,
         project: &Project,
-        selected: &[Project],
+        is_one_of_several: bool,
     ) -> Result<Self> {
         let config = Config::resolve_without_build(project, request.flags.clone())?;
         // Without a cluster, charts are rendered for the namespace of the current context.
@@ -80,20 +86,35 @@ impl PackageManifests {
         let objects = manifests::collect_objects(&manifests, &config)?;
         manifests::check(cx, &manifests, &config, config.namespace.as_deref())?;
         note_empty_lookup(cx, &manifests);
-        let mut siblings = siblings::siblings(project, &config);
-        siblings.retain(|sibling| selected.iter().all(|one| one.package != sibling.package));
-        let shared = shared::shared_workloads(&manifests, &objects, &config, &siblings);
-        shared::note_unchanged(cx, &shared);
+        let siblings = siblings::siblings(project, &config);
+        let shared_in = |manifest: &Manifest| {
+            let manifest = std::slice::from_ref(manifest);
+            shared::shared_workloads(manifest, &objects, &config, &siblings)
+        };
+        let shared = manifests.iter().map(shared_in).collect();
         let selection = request.selection.of_package(&project.package);
-        let selection = if selected.len() == 1 { &request.selection } else { &selection };
+        let selection = if is_one_of_several { &selection } else { &request.selection };
         let tag = last_tag(cx, &config, selection)?;
-        Ok(Self { config, manifests, tag })
+        Ok(Self { config, manifests, tag, shared })
+    }
+
+    /// Notes the images of other packages, unless that package is selected and has the manifest.
+    fn note_unchanged(&self, cx: &Cx, selected: &[Self]) {
+        for (manifest, shared) in self.manifests.iter().zip(&self.shared) {
+            let is_rendered = |shared: &SharedWorkload| {
+                let mut owners = selected.iter().filter(|one| one.config.package == shared.package);
+                owners.any(|one| one.manifests.iter().any(|own| is_same(own, manifest)))
+            };
+            let unchanged: Vec<SharedWorkload> =
+                shared.iter().filter(|shared| !is_rendered(shared)).cloned().collect();
+            shared::note_unchanged(cx, &unchanged);
+        }
     }
 
     /// Renders the manifests, or what another package has rendered of them.
-    fn add_to(self, rendered: &mut Vec<Rendering>) -> Result<()> {
+    fn add_to(&self, rendered: &mut Vec<Rendering>) -> Result<()> {
         let update = manifests::image_update(&self.config, &self.tag);
-        for manifest in self.manifests {
+        for manifest in self.manifests.iter().cloned() {
             let is_same = |known: &&mut Rendering| {
                 known.source == manifest.text && is_same_file(&known.path, &manifest.path)
             };
@@ -133,6 +154,10 @@ impl Rendering {
         self.fields.sort_by_key(|field| (field.line, field.column));
         self.mentions.extend(mentions);
     }
+}
+
+fn is_same(one: &Manifest, other: &Manifest) -> bool {
+    one.text == other.text && is_same_file(&one.path, &other.path)
 }
 
 fn is_same_file(one: &Path, other: &Path) -> bool {

@@ -48,7 +48,7 @@ pub(crate) fn check_images(projects: &[Project], flags: &ConfigLayer) -> Result<
 pub(crate) fn collect<T>(
     cx: &Cx,
     projects: &[Project],
-    run: impl Fn(&Cx, &Project) -> Result<T>,
+    mut run: impl FnMut(&Cx, &Project) -> Result<T>,
 ) -> Result<Vec<T>> {
     if let [project] = projects {
         return Ok(vec![run(cx, project)?]);

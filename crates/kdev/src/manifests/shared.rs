@@ -60,8 +60,14 @@ pub(crate) struct SharedPlan<'a> {
 }
 
 impl<'a> SharedPlan<'a> {
-    /// Decides, with the live objects as they are now.
-    pub(crate) fn fetch(cx: &Cx, cluster: &Cluster, all: &'a [SharedWorkload]) -> Result<Self> {
+    /// Decides, with the live objects as they are now. A dry run deploys none of the `pending`
+    /// packages, but the real one would.
+    pub(crate) fn fetch(
+        cx: &Cx,
+        cluster: &Cluster,
+        all: &'a [SharedWorkload],
+        pending: &[String],
+    ) -> Result<Self> {
         let mut decisions = Vec::new();
         let live = if all.is_empty() { Vec::new() } else { live_objects(cx, cluster, all)? };
         for shared in all {
@@ -72,7 +78,11 @@ impl<'a> SharedPlan<'a> {
                     && object["metadata"]["name"] == workload.name.as_str()
                     && object["metadata"]["namespace"] == namespace
             };
-            let decision = shared.decide(live.iter().find(is_live));
+            let mut decision = shared.decide(live.iter().find(is_live));
+            let is_pending = cx.is_dry_run() && pending.contains(&shared.package);
+            if decision == Decision::NotDeployed && is_pending && !shared.uses_own_image {
+                decision = Decision::LeaveOut;
+            }
             if decision == Decision::NotDeployed {
                 return Err(Error::SiblingNotDeployed {
                     workload: id(workload),

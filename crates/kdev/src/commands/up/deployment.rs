@@ -65,6 +65,8 @@ pub(super) struct Deployment<'a> {
     owner: &'a Owner,
     sources: &'a Sources,
     plan: SharedPlan<'a>,
+    /// The packages that this run deploys later or, in a dry run, does not deploy.
+    pending: &'a [String],
     /// The objects that are applied.
     objects: Vec<Object>,
     /// All nodes of the cluster.
@@ -92,15 +94,15 @@ impl<'a> Deployment<'a> {
         config: &'a Config,
         (cluster, owner): (&'a Cluster, &'a Owner),
         sources: &'a Sources,
-        pending: &[String],
+        pending: &'a [String],
     ) -> Result<Self> {
-        let plan = SharedPlan::fetch(cx, cluster, &sources.shared)?;
+        let plan = SharedPlan::fetch(cx, cluster, &sources.shared, pending)?;
         plan.note_left_out(cx, pending);
         let is_applied = |object: &&Object| !plan.is_left_out(object);
         let objects: Vec<Object> = sources.objects.iter().filter(is_applied).cloned().collect();
         let (all, namespaces) = cluster.nodes_and_namespaces(cx)?;
         check_namespaces(cluster, namespaces.as_ref(), &objects)?;
-        Ok(Self { request, config, cluster, owner, sources, plan, objects, all })
+        Ok(Self { request, config, cluster, owner, sources, plan, pending, objects, all })
     }
 
     /// Returns the nodes that need the image.
@@ -114,7 +116,7 @@ impl<'a> Deployment<'a> {
     /// Compares the manifests with the cluster. This needs the image's name, but not the image.
     pub(super) fn compare(&self, cx: &Cx, image: &BuiltImage) -> Result<Compared> {
         // Another package may have been deployed during the build.
-        let plan = SharedPlan::fetch(cx, self.cluster, &self.sources.shared)?;
+        let plan = SharedPlan::fetch(cx, self.cluster, &self.sources.shared, self.pending)?;
         let tag = image.reference.tag().unwrap_or_default();
         let texts = render_all(&self.sources.manifests, self.config, tag, &plan)?;
         let expected_workloads = expected::all(&texts, self.config.image.name());
