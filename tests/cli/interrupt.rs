@@ -1,5 +1,6 @@
 //! Interrupts at each stage: child processes exit, and no partial result remains.
 
+use std::fs;
 use std::path::Path;
 use std::process::Child;
 use std::thread;
@@ -87,4 +88,29 @@ fn interrupt_during_rollout() {
     let child = project.start(&["up"]);
     let stderr = interrupt_when(&project, child, Signal::SIGINT, "get deployments.apps,");
     assert!(stderr.ends_with("error: interrupted\n"), "{stderr}");
+}
+
+#[test]
+fn second_interrupt_ends_at_once() {
+    let project = Project::new();
+    let docker = fs::read_link(project.path("bin/docker")).unwrap();
+    let hang = r#"[ "$1" != build ] || { trap '' TERM && echo hangs >>"$FAKE/log" && sleep 60; }"#;
+    project.script("docker", &format!("{hang}\nexec {} \"$@\"", docker.display()));
+    let mut child = project.start(&["up"]);
+    wait_for_call(&project, "hangs");
+    let id = Pid::from_raw(i32::try_from(child.id()).unwrap());
+    let start = Instant::now();
+    kill(id, Signal::SIGINT).unwrap();
+    // Two signals at once are one.
+    while child.try_wait().unwrap().is_none() {
+        thread::sleep(Duration::from_millis(300));
+        kill(id, Signal::SIGINT).unwrap();
+    }
+    // Returns when `docker` has also ended, which has the same stderr.
+    let output = child.wait_with_output().unwrap();
+    assert!(start.elapsed() < Duration::from_secs(30));
+    assert_eq!(output.status.code(), Some(130));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    // The orderly end prints an error.
+    assert!(!stderr.contains("interrupted"), "{stderr}");
 }

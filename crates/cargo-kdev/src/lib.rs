@@ -40,7 +40,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(help_or_error) => return ui::print_usage(&help_or_error),
     };
     let ui = Ui::new(&output);
-    let interrupt = Interrupt::on_signals();
+    let interrupt = Interrupt::on_signals(end_immediately);
     let on_event = |event| ui.print_event(event, &interrupt);
     let ask = |question: &str| ui.ask(question, &interrupt);
     let mut cx = Cx::new(&on_event)
@@ -123,6 +123,14 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         code = error.exit_code();
     }
     ExitCode::from(ui.finish(code))
+}
+
+/// Ends the process after a second Ctrl-C, also during an apply.
+#[expect(clippy::exit, reason = "the main thread may be blocked")]
+fn end_immediately() {
+    kdev::kill_children();
+    ui::leave_line();
+    std::process::exit(i32::from(kdev::ExitCode::Interrupted as u8));
 }
 
 /// Sets the directories and the program that depend on this machine.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use kdev::{ClusterTarget, Cx, Event, Interrupt, Message, PackageSelection, UpRequest};
 
 fn main() -> ExitCode {
-    let interrupt = Interrupt::on_signals();
+    let interrupt = Interrupt::on_signals(kdev::kill_children);
     for package in std::env::args().skip(1) {
         if let Err(error) = deploy(&package, &interrupt) {
             print(&format!("{package}: {error}"));

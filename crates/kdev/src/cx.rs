@@ -4,8 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::event::{Event, Message};
+
+/// A terminal that is closed, and its shell, both send a signal. Signals in this time are one.
+const SIGNAL_PAUSE: Duration = Duration::from_millis(200);
 
 /// The context of one run. The library does not print, and does not read the arguments and
 /// environment variables of its process: it gets everything from this context and from the
@@ -247,11 +251,20 @@ impl Interrupt {
     }
 
     /// Creates a flag that Ctrl-C, SIGTERM and SIGHUP raise. Call this once per process.
-    pub fn on_signals() -> Self {
+    /// `on_second` is called for a second signal: it should end the process immediately, after
+    /// [`kill_children`](crate::kill_children).
+    pub fn on_signals(on_second: impl Fn() + Send + 'static) -> Self {
         let interrupt = Self::never();
         let raised = interrupt.clone();
+        let mut first: Option<Instant> = None;
         // This only fails if the process already has a handler, which then stays in place.
-        let _ = ctrlc::set_handler(move || raised.raise());
+        let _ = ctrlc::set_handler(move || {
+            raised.raise();
+            let first = *first.get_or_insert_with(Instant::now);
+            if first.elapsed() > SIGNAL_PAUSE {
+                on_second();
+            }
+        });
         interrupt
     }
 

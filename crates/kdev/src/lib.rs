@@ -104,7 +104,7 @@ pub use load::Error as LoadError;
 pub use logs::{Error as LogsError, LogBatch, LogLine};
 pub use manifests::Error as ManifestsError;
 pub use node::error::{NodeError, NodeErrorKind, SudoRule};
-pub use process::{Error as ProcessError, Failure, FileError, Interrupted, Outcome};
+pub use process::{Error as ProcessError, Failure, FileError, Interrupted, Outcome, kill_children};
 pub use project::{Error as ProjectError, PackageSelection};
 pub use rollout::{Error as RolloutError, Failure as RolloutFailure};
 pub use tools::Error as ToolError;

@@ -375,6 +375,14 @@ pub(crate) fn print_usage(error: &clap::Error) -> std::process::ExitCode {
         _ => code.into(),
     }
 }
+/// Leaves the line with the `^C` that the terminal has printed. Takes no lock, because the thread that
+/// holds it may be blocked.
+pub(crate) fn leave_line() {
+    if io::stderr().is_terminal() {
+        let _ = nix::unistd::write(io::stderr(), b"\n");
+    }
+}
+
 
 /// Wraps a message and indents the following lines.
 fn wrap_message(message: &str) -> String {

@@ -5,7 +5,9 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use crate::cx::{Cx, Interrupt};
-use crate::process::child::{EXIT_GRACE_PERIOD, PipeReader, send_lines, spawn, supervise};
+use crate::process::child::{
+    EXIT_GRACE_PERIOD, PipeReader, has_exited, send_lines, spawn, supervise,
+};
 use crate::process::{Command, Failure, Outcome};
 
 /// How often an interrupt is noticed.
@@ -62,7 +64,7 @@ impl BackgroundChild {
 
     /// Returns whether the child is running.
     pub(crate) fn is_running(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
+        !has_exited(&mut self.child)
     }
 
     /// Ends the child and returns why it was of no use.

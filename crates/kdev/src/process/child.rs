@@ -3,11 +3,13 @@
 //! Each child leads its own process group, so that Ctrl-C reaches only kdev, which then
 //! terminates its children in order.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
+use std::mem;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -28,8 +30,42 @@ pub(crate) const PIPE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The size of one read from a pipe.
 const CHUNK_SIZE: usize = 128 * 1024;
 
+/// The process groups of the children that have not been reaped.
+static GROUPS: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+
+/// Kills all children of this process immediately, and starts no more. Call it only directly before
+/// the process exits.
+pub fn kill_children() {
+    let groups = lock_groups();
+    for &group in groups.iter() {
+        if let Ok(id) = i32::try_from(group) {
+            let _ = killpg(Pid::from_raw(id), Signal::SIGKILL);
+        }
+    }
+    // Another thread must not start a child before the process has exited.
+    mem::forget(groups);
+}
+
+fn lock_groups() -> MutexGuard<'static, BTreeSet<u32>> {
+    GROUPS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 pub(crate) fn spawn(command: &mut Command, display: &str) -> Result<Child, Failure> {
-    command.process_group(0).spawn().map_err(|e| Failure::not_started(display, &e))
+    let mut groups = lock_groups();
+    let child = command.process_group(0).spawn().map_err(|e| Failure::not_started(display, &e))?;
+    groups.insert(child.id());
+    Ok(child)
+}
+
+/// Returns whether the child has exited. An error means that there is nothing to wait for.
+pub(crate) fn has_exited(child: &mut Child) -> bool {
+    let mut groups = lock_groups();
+    let has_exited = !matches!(child.try_wait(), Ok(None));
+    if has_exited {
+        // The ID may belong to another process from now on.
+        groups.remove(&child.id());
+    }
+    has_exited
 }
 
 /// Waits until all children have exited. On an interrupt or a timeout, terminates them
@@ -62,8 +98,7 @@ pub(crate) fn supervise(
 }
 
 fn have_all_exited(children: &mut [&mut Child]) -> bool {
-    // An error means that there is nothing to wait for.
-    children.iter_mut().all(|child| !matches!(child.try_wait(), Ok(None)))
+    children.iter_mut().all(|child| has_exited(child))
 }
 
 /// Sends SIGTERM to the children's process groups, and SIGKILL if they do not exit.
@@ -76,13 +111,14 @@ fn terminate(children: &mut [&mut Child]) {
     send_signal(children, Signal::SIGKILL);
     for child in children {
         let _ = child.wait();
+        lock_groups().remove(&child.id());
     }
 }
 
 fn send_signal(children: &mut [&mut Child], signal: Signal) {
     for child in children {
         // The ID of a reaped child may belong to another process by now.
-        if matches!(child.try_wait(), Ok(None))
+        if !has_exited(child)
             && let Ok(id) = i32::try_from(child.id())
         {
             let _ = killpg(Pid::from_raw(id), signal);

@@ -22,6 +22,7 @@ use xshell::Shell;
 use crate::cx::Cx;
 
 pub(crate) use background::BackgroundChild;
+pub use child::kill_children;
 pub(crate) use command::{Command, Lines, Output};
 pub use command::{Failure, Outcome};
 pub(crate) use disk::Disk;
