@@ -55,6 +55,7 @@ mod terminal;
 mod tidy;
 mod up;
 mod watch;
+mod watch_beside;
 mod watch_terminal;
 mod why;
 mod why_docs;

@@ -15,8 +15,8 @@ use crate::project::Project;
 use crate::services::workspace;
 
 /// A running watch. It is killed at the end of the test.
-struct Watch {
-    child: Child,
+pub(crate) struct Watch {
+    pub(crate) child: Child,
     lines: Receiver<String>,
     seen: Vec<String>,
 }
@@ -30,6 +30,11 @@ impl Watch {
     }
 
     fn start_only(project: &Project, args: &[&str]) -> Self {
+        Self::start_beside(project, &[&["--no-logs", "--no-forward"], args].concat())
+    }
+
+    /// Starts the watch with all that runs beside the cycles.
+    pub(crate) fn start_beside(project: &Project, args: &[&str]) -> Self {
         make_whole_context_input(project, "Dockerfile");
         let mut child = project.start(&[&["up", "--watch"], args].concat());
         let (send, lines) = mpsc::channel();
@@ -44,7 +49,7 @@ impl Watch {
 
     /// Waits for a line with this text. Returns the lines since the last call.
     #[track_caller]
-    fn wait_for(&mut self, text: &str) -> Vec<String> {
+    pub(crate) fn wait_for(&mut self, text: &str) -> Vec<String> {
         let mut new = Vec::new();
         loop {
             let Ok(line) = self.lines.recv_timeout(Duration::from_secs(20)) else {
@@ -60,12 +65,12 @@ impl Watch {
 
     /// Waits for the end of the process. Returns its exit code and its last lines.
     #[track_caller]
-    fn end(&mut self) -> (Option<i32>, String) {
+    pub(crate) fn end(&mut self) -> (Option<i32>, String) {
         let code = self.child.wait().unwrap().code();
         (code, self.lines.iter().collect::<Vec<_>>().join("\n"))
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
     }
 }
@@ -78,13 +83,13 @@ impl Drop for Watch {
 }
 
 /// Makes all files of the context inputs of the image, without those that the fakes and kdev write.
-fn make_whole_context_input(project: &Project, dockerfile: &str) {
+pub(crate) fn make_whole_context_input(project: &Project, dockerfile: &str) {
     project.write(".dockerignore", "fake\nbin\ntools\ntarget\nk8s\n.*\n");
     project.write(dockerfile, "FROM scratch\nCOPY . /\n");
 }
 
 /// Saves a file as most editors do: writes another one, and renames it.
-fn save(project: &Project, name: &str, text: &str) {
+pub(crate) fn save(project: &Project, name: &str, text: &str) {
     project.write("fake/saved", text);
     fs::rename(project.path("fake/saved"), project.path(name)).unwrap();
 }
@@ -413,7 +418,8 @@ fn file_that_each_build_writes_is_left_out() {
 fn cycles_are_json_messages() {
     let project = Project::new();
     make_whole_context_input(&project, "Dockerfile");
-    let child = project.start(&["up", "--watch", "--message-format", "json"]);
+    let child =
+        project.start(&["up", "--watch", "--no-logs", "--no-forward", "--message-format", "json"]);
     // Kills the child, also if the test fails.
     let mut watch = Watch { child, lines: mpsc::channel().1, seen: Vec::new() };
     let mut lines =

@@ -113,6 +113,11 @@ pub(crate) enum Command {
 }
 
 impl Command {
+    /// Returns whether the end of each cycle of a watch notifies the terminal.
+    pub(crate) fn must_notify(&self) -> bool {
+        matches!(self, Self::Up(up) if up.watch.notify)
+    }
+
     /// Returns whether commands that make changes are only printed.
     pub(crate) fn is_dry_run(&self) -> bool {
         match self {

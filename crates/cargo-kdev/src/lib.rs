@@ -39,7 +39,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cargo) => cargo,
         Err(help_or_error) => return ui::print_usage(&help_or_error),
     };
-    let ui = Ui::new(&output);
+    let ui = Ui::new(&output, command.must_notify());
     let interrupt = Interrupt::on_signals(end_immediately);
     let on_event = |event| ui.print_event(event, &interrupt);
     let ask = |question: &str| ui.ask(question, &interrupt);
@@ -58,8 +58,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             kdev::list_inputs(&cx, &up.into(), |report| ui.print_inputs(report))
         }
         Command::Up(up) if up.watch.watch => {
-            let watch = up.watch.clone();
-            ui.end_logs(ui.watch(&cx, &watch, &up.into(), &interrupt), &mut code)
+            let timings = up.watch.timings;
+            ui.end_logs(ui.watch(&cx, up.into(), &interrupt, timings), &mut code)
         }
         Command::Up(up) => kdev::up(&cx, &up.into()),
         Command::Build(build) => kdev::build(&cx, &build.into()),
@@ -129,6 +129,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 #[expect(clippy::exit, reason = "the main thread may be blocked")]
 fn end_immediately() {
     kdev::kill_children();
+    ui::keyboard::restore_terminal();
     ui::leave_line();
     std::process::exit(i32::from(kdev::ExitCode::Interrupted as u8));
 }

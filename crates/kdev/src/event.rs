@@ -38,7 +38,7 @@ pub enum Event {
     },
     /// A build printed a line.
     ToolOutput {
-        /// The tool that printed it.
+        /// The tool that printed it; `then` for the command that a watch runs after each cycle.
         tool: &'static str,
         /// The line without control characters.
         line: String,
@@ -273,6 +273,16 @@ pub enum Event {
         /// How long its stages took; in JSON in seconds, by `cargo`, `image`, `load`, and `start`.
         #[serde(serialize_with = "as_seconds_by_name")]
         stages: Vec<(&'static str, Duration)>,
+    },
+    /// The command that a watch runs after each cycle has ended by itself.
+    CommandEnded {
+        /// The command.
+        command: String,
+        /// How it failed, such as `exited with code 1`; `None` if it succeeded.
+        failure: Option<String>,
+        /// How long it ran; in JSON in seconds.
+        #[serde(rename = "seconds", serialize_with = "as_seconds")]
+        duration: Duration,
     },
     /// A watch waits for changes, or has noticed one during a cycle.
     Watching {

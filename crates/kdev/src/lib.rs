@@ -70,7 +70,7 @@ pub use commands::status::rows::StatusRow;
 pub use commands::status::{Status, StatusRequest, status};
 pub use commands::up::{UpRequest, up};
 pub use commands::values::{ValueKind, ValuesRequest, list_values};
-pub use commands::watch::watch;
+pub use commands::watch::{WatchOutput, WatchRequest, watch};
 pub use commands::why::{WhyReport, WhyRequest, WorkloadReport, why};
 pub use config::Error as ConfigError;
 pub use config::{

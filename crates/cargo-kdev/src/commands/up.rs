@@ -1,7 +1,7 @@
 //! `cargo kdev up`.
 
 use clap::Args;
-use kdev::{ApplyOptions, ConfigLayer, UpRequest};
+use kdev::{ApplyOptions, ConfigLayer, UpRequest, WatchRequest};
 
 use crate::commands::prune::KeepArgs;
 use crate::commands::watch::WatchArgs;
@@ -42,6 +42,8 @@ pub(crate) struct UpArgs {
     pub(crate) inputs: bool,
     #[command(flatten)]
     cargo: CargoArgs,
+    #[command(flatten)]
+    pub(crate) watch: WatchArgs,
 }
 
 /// What an apply is allowed to do.
@@ -67,6 +69,13 @@ struct ApplyArgs {
     /// Restart workloads whose pods read a changed ConfigMap or Secret
     #[arg(long)]
     restart: bool,
+}
+
+impl From<UpArgs> for WatchRequest {
+    fn from(mut up: UpArgs) -> Self {
+        let watch = std::mem::take(&mut up.watch);
+        watch.into_request(up.into())
+    }
 }
 
 impl From<UpArgs> for UpRequest {

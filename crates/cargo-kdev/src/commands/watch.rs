@@ -1,23 +1,46 @@
-//! `cargo kdev up --watch`: flags and keys.
+//! `cargo kdev up --watch`: its flags, keys and output.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use clap::Args;
-use kdev::{Cx, Error, Interrupt, UpRequest, WatchControl, WhyRequest};
+use kdev::{
+    Cx, Error, Interrupt, LogBatch, UpRequest, WatchControl, WatchOutput, WatchRequest, WhyRequest,
+};
 
 use crate::ui::Ui;
 use crate::ui::keyboard::{Input, Keyboard, signal_group};
 use crate::ui::watch::WatchState;
 
-#[derive(Clone, Debug, Args)]
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Options of --watch")]
+#[expect(clippy::struct_excessive_bools, reason = "one per flag")]
 pub(crate) struct WatchArgs {
     /// Deploy again after each change of a file that the build or the deployment depends on
     #[arg(long, conflicts_with_all = ["dry_run", "inputs"])]
     pub(crate) watch: bool,
-    /// At the end of a watch, print how long the last ten deployments and their stages took
+    /// Port to forward: of this machine and of the pod, or one for both (repeatable)
+    /// [default: the TCP ports of the project's first workload]
+    #[arg(long, value_name = "PORT", requires = "watch")]
+    forward: Vec<String>,
+    /// Forward no port
+    #[arg(long, requires = "watch", conflicts_with = "forward")]
+    no_forward: bool,
+    /// Do not show the logs of the pods
     #[arg(long, requires = "watch")]
-    timings: bool,
+    no_logs: bool,
+    /// Run this shell command after each cycle whose pods are ready; the next cycle stops it
+    #[arg(long, value_name = "COMMAND", requires = "watch")]
+    then: Option<String>,
+    /// Notify the terminal at the end of each cycle
+    #[arg(long, requires = "watch")]
+    pub(crate) notify: bool,
+    /// At the end, delete the package, unless it was applied before the watch
+    #[arg(long, requires = "watch")]
+    down_on_exit: bool,
+    /// At the end, print how long the last ten deployments and their stages took
+    #[arg(long, requires = "watch")]
+    pub(crate) timings: bool,
 }
 
 /// A running watch.
@@ -25,7 +48,7 @@ struct Session<'a> {
     ui: &'a Ui,
     cx: &'a Cx<'a>,
     request: &'a UpRequest,
-    control: WatchControl,
+    control: &'a WatchControl,
     interrupt: &'a Interrupt,
     has_ended: AtomicBool,
 }
@@ -44,29 +67,47 @@ impl Ui {
     pub(crate) fn watch(
         &self,
         cx: &Cx,
-        args: &WatchArgs,
-        request: &UpRequest,
+        mut request: WatchRequest,
         interrupt: &Interrupt,
+        shows_timings: bool,
     ) -> Result<(), Error> {
+        request.logs &= !self.quiet;
         self.state().watch = Some(WatchState::default());
-        let (control, has_ended) = (WatchControl::default(), AtomicBool::new(false));
-        let session = Session { ui: self, cx, request, control, interrupt, has_ended };
+        let WatchRequest { up, control, .. } = &request;
+        let has_ended = AtomicBool::new(false);
+        let session = Session { ui: self, cx, request: up, control, interrupt, has_ended };
         let result = thread::scope(|scope| {
             if let Some(keyboard) = self.open_keyboard() {
                 scope.spawn(|| session.handle_keys(keyboard));
             }
             let _end = End(&session.has_ended);
-            kdev::watch(cx, request, &session.control, |error| {
-                self.clear_bars();
-                self.print_error(error);
-            })
+            self.run_watch(cx, &request, interrupt)
         });
         let watch = self.state().watch.take();
         self.bars.hide_status();
-        if let Some(watch) = watch.filter(|_| args.timings) {
+        if let Some(watch) = watch.filter(|_| shows_timings) {
             self.print_plain(&watch.timings.format());
         }
         result
+    }
+
+    fn run_watch(
+        &self,
+        cx: &Cx,
+        request: &WatchRequest,
+        interrupt: &Interrupt,
+    ) -> Result<(), Error> {
+        let show_error = |error: &Error| {
+            self.clear_bars();
+            self.bars.suspend(|| self.print_error(error));
+        };
+        let show_log = |batch: &LogBatch| {
+            self.bars.suspend(|| self.print_log(batch, false));
+            if self.json && self.stdout.has_ended() {
+                interrupt.raise();
+            }
+        };
+        kdev::watch(cx, request, WatchOutput { show_error: &show_error, show_log: &show_log })
     }
 }
 
@@ -128,5 +169,20 @@ impl Session<'_> {
             Ok(report) => self.ui.print_why_report(report),
             Err(error) => self.ui.print_error(error),
         });
+    }
+}
+
+impl WatchArgs {
+    /// Returns the request of a watch whose cycles have these options.
+    pub(crate) fn into_request(self, up: UpRequest) -> WatchRequest {
+        WatchRequest {
+            up,
+            then: self.then,
+            down_on_exit: self.down_on_exit,
+            logs: !self.no_logs,
+            forward: !self.no_forward,
+            ports: self.forward,
+            control: WatchControl::default(),
+        }
     }
 }

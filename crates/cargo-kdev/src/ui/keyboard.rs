@@ -23,6 +23,9 @@ const SIGNAL_KEYS: [(SpecialCharacterIndices, Signal); 2] = [
     (SpecialCharacterIndices::VQUIT, Signal::SIGQUIT),
 ];
 
+/// The original mode, for the end of the process.
+static ORIGINAL: Mutex<Option<Termios>> = Mutex::new(None);
+
 /// The keyboard of the terminal. The mode of the terminal only differs from the original one while
 /// a key is awaited in the foreground.
 pub(crate) struct Keyboard {
@@ -43,6 +46,7 @@ impl Keyboard {
     pub(crate) fn open() -> Option<Self> {
         let stdin = io::stdin();
         let mode = if stdin.is_terminal() { tcgetattr(&stdin).ok()? } else { return None };
+        *ORIGINAL.lock().unwrap_or_else(PoisonError::into_inner) = Some(mode.clone());
         Some(Self { mode: Mutex::new(mode), is_suspended: AtomicBool::new(false) })
     }
 
@@ -111,6 +115,13 @@ fn set_key_mode(original: &Termios) {
         mode.control_chars[index as usize] = libc::_POSIX_VDISABLE;
     }
     let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, &mode);
+}
+
+/// Restores the mode of the terminal, if it was changed, before the process exits immediately.
+pub(crate) fn restore_terminal() {
+    if let Some(original) = &*ORIGINAL.lock().unwrap_or_else(PoisonError::into_inner) {
+        restore(original);
+    }
 }
 
 /// Sends a signal to all processes of this group: also to cargo, which has started kdev. Returns

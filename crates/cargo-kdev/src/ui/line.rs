@@ -87,6 +87,9 @@ impl Line {
             Event::CycleEnded { outcome: CycleOutcome::FailedAgain, .. } => {
                 (FAILED, "Failed", "with the same error as before".to_owned())
             }
+            Event::CommandEnded { command, failure: Some(failure), .. } => {
+                (FAILED, "Failed", format!("`{command}` {failure}"))
+            }
             Event::Watching { inputs, newer } => {
                 (NOTE, "Watching", watch::format_watching(*inputs, *newer))
             }

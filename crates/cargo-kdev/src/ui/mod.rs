@@ -57,10 +57,13 @@ const NARROW_INDENT: usize = 4;
 const QUIET_LINES: usize = 200;
 
 /// The output of the program.
+#[expect(clippy::struct_excessive_bools, reason = "one per flag")]
 pub(crate) struct Ui {
     pub(crate) json: bool,
     pub(crate) quiet: bool,
     verbose: bool,
+    /// Whether the end of each cycle of a watch notifies the terminal.
+    must_notify: bool,
     pub(crate) bars: Bars,
     pub(crate) stdout: Stdout,
     /// The keyboard of a watch.
@@ -101,7 +104,7 @@ struct ErrorLine<'a> {
 }
 
 impl Ui {
-    pub(crate) fn new(output: &OutputArgs) -> Self {
+    pub(crate) fn new(output: &OutputArgs, must_notify: bool) -> Self {
         match output.color {
             Color::Auto => {}
             Color::Always => anstream::ColorChoice::Always.write_global(),
@@ -110,8 +113,9 @@ impl Ui {
         let json = output.message_format == MessageFormat::Json;
         let bars = Bars::new(!json && !output.quiet);
         let (quiet, verbose) = (output.quiet, output.verbose);
-        let (stdout, keyboard) = (Stdout::default(), OnceLock::new());
-        Self { json, quiet, verbose, bars, stdout, keyboard, state: Mutex::default() }
+        let must_notify = must_notify && !json && io::stderr().is_terminal();
+        let (stdout, keyboard, state) = (Stdout::default(), OnceLock::new(), Mutex::default());
+        Self { json, quiet, verbose, must_notify, bars, stdout, keyboard, state }
     }
 
     /// Returns where builds print: directly to stderr, except for quiet and JSON output.
@@ -172,6 +176,11 @@ impl Ui {
         }
         self.update_status();
         let Message { event, package, .. } = message;
+        if let (true, Some(text)) = (self.must_notify, watch::format_notification(&event)) {
+            self.bars.suspend(|| {
+                let _ = io::stderr().write_all(text.as_bytes());
+            });
+        }
         match (event, package) {
             // The commands are the result of a dry run, so they go to stdout.
             (Event::WouldRun { command }, _) => {
@@ -350,8 +359,11 @@ impl Ui {
     }
 
     fn print_unwrapped(&self, style: Style, verb: &str, text: &str) {
+        let line = format!("{style}{verb:>12}{style:#} {text}\n");
+        // One write, because a child may write at the same time.
+        let line = progress::adapt_colors(&line, &io::stderr());
         self.bars.suspend(|| {
-            let _ = writeln!(anstream::stderr(), "{style}{verb:>12}{style:#} {text}");
+            let _ = io::stderr().write_all(line.as_bytes());
         });
     }
 
@@ -360,6 +372,14 @@ impl Ui {
             self.print_line(NOTE, "Loading", &format!("{node} ({})", HumanBytes(bytes)));
         }
         self.bars.start_load(node, bytes);
+    }
+}
+
+/// Leaves the line with the `^C` that the terminal has printed. Takes no lock, because the thread that
+/// holds it may be blocked.
+pub(crate) fn leave_line() {
+    if io::stderr().is_terminal() {
+        let _ = nix::unistd::write(io::stderr(), b"\n");
     }
 }
 
@@ -375,14 +395,6 @@ pub(crate) fn print_usage(error: &clap::Error) -> std::process::ExitCode {
         _ => code.into(),
     }
 }
-/// Leaves the line with the `^C` that the terminal has printed. Takes no lock, because the thread that
-/// holds it may be blocked.
-pub(crate) fn leave_line() {
-    if io::stderr().is_terminal() {
-        let _ = nix::unistd::write(io::stderr(), b"\n");
-    }
-}
-
 
 /// Wraps a message and indents the following lines.
 fn wrap_message(message: &str) -> String {

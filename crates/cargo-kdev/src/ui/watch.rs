@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kdev::{CycleOutcome, Event, Message, pluralize};
 
+use crate::ui::progress::is_dumb;
 use crate::ui::timings::Timings;
 
 /// The keys, at the end of the status line.
@@ -156,6 +157,20 @@ impl WatchState {
             Some(_) => "failed".to_owned(),
         }
     }
+}
+
+/// Returns what notifies the terminal of the end of a cycle: its bell, after an OSC 9, which some
+/// terminals show as a notification, and others ignore.
+pub(super) fn format_notification(event: &Event) -> Option<String> {
+    let Event::CycleEnded { outcome, duration, .. } = event else { return None };
+    let text = match outcome {
+        CycleOutcome::Ready => format!("ready in {:.1}s", duration.as_secs_f64()),
+        // Not of each attempt while a node or the cluster is unreachable.
+        CycleOutcome::Failed => "failed".to_owned(),
+        _ => return None,
+    };
+    let osc = if is_dumb() { String::new() } else { format!("\x1b]9;cargo kdev: {text}\x1b\\") };
+    Some(osc + "\x07")
 }
 
 #[cfg(test)]

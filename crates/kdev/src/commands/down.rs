@@ -72,6 +72,34 @@ fn connect(cx: &Cx, request: &DownRequest, project: &Project) -> Result<(Config,
     Ok((config, cluster))
 }
 
+/// A package, and whether it is applied.
+pub(crate) struct AppliedPackage {
+    pub(crate) package: String,
+    pub(crate) namespace: String,
+    pub(crate) is_applied: bool,
+}
+
+/// Returns whether each of the packages is applied to its namespace. Read-only, so no context needs
+/// permission.
+pub(crate) fn find_applied(cx: &Cx, request: &DownRequest) -> Result<Vec<AppliedPackage>> {
+    let mut found = Vec::new();
+    for project in Project::read_all(cx, &request.selection)? {
+        let config = Config::resolve_without_build(&project, request.flags.clone())?;
+        let kubeconfig = Kubeconfig::read(cx, &request.target)?;
+        let namespace = config.namespace.clone();
+        let cluster = Cluster::connect_read_only(kubeconfig, &request.target, namespace)?;
+        let owner = owner::find(cx, &config.package, &config.dir, config.project_id.as_deref())?;
+        let parent = Parent::new(&owner.package, &cluster.namespace, &owner.identity);
+        let records = Records::read(cx, &cluster, &owner, &parent)?;
+        found.push(AppliedPackage {
+            package: config.package.clone(),
+            namespace: cluster.namespace.clone(),
+            is_applied: records.ours.is_some() || records.older.is_some(),
+        });
+    }
+    Ok(found)
+}
+
 /// Deletes the objects, and the record of the apply set.
 fn delete_applied(
     cx: &Cx,

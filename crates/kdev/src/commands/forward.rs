@@ -35,8 +35,15 @@ pub struct ForwardRequest {
 /// Forwards local ports until interrupted, which is not an error. Read-only, so no context needs
 /// permission.
 pub fn forward(cx: &Cx, request: &ForwardRequest) -> Result<()> {
-    let named = parse_all(&request.ports)?;
+    parse_all(&request.ports)?;
     let project = LiveProject::read(cx, &request.selection, &request.target, &request.flags)?;
+    forward_live(cx, &project, &request.ports)
+}
+
+/// Forwards these ports or, without any, those of the settings or of the first workload, until
+/// interrupted.
+pub(crate) fn forward_live(cx: &Cx, project: &LiveProject, ports: &[String]) -> Result<()> {
+    let named = parse_all(ports)?;
     let mut packages = Vec::new();
     for config in &project.configs {
         let specs = if named.is_empty() { parse_all(&config.forward)? } else { Vec::new() };
@@ -48,10 +55,10 @@ pub fn forward(cx: &Cx, request: &ForwardRequest) -> Result<()> {
     let items = project.fetch(cx, &queries)?;
     let mut ports = Vec::new();
     for (text, spec) in &named {
-        ports.push(resolve(cx, &project, &project.configs, &items, (text, spec))?);
+        ports.push(resolve(cx, project, &project.configs, &items, (text, spec))?);
     }
     if named.is_empty() {
-        ports.extend(configured_ports(cx, &project, &packages, &items)?);
+        ports.extend(configured_ports(cx, project, &packages, &items)?);
     }
     let filters: Vec<PodFilter> =
         ports.iter().map(|port| PodFilter::new(&project.cluster, port.object, &items)).collect();

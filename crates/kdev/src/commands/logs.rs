@@ -55,13 +55,7 @@ pub fn logs(cx: &Cx, request: &LogsRequest, show: &(dyn Fn(&LogBatch) + Sync)) -
     };
     let selection =
         Selection { cx, project: &project, target, container: request.container.clone() };
-    let mut pods = Vec::new();
-    for pod in items.iter().filter(|item| item["kind"] == "Pod") {
-        if selection.includes(pod)? {
-            pods.push(pod.clone());
-        }
-    }
-    pods.sort_by(|a, b| age_key(a).cmp(&age_key(b)));
+    let pods = selection.pods(&items)?;
     selection.check_container(&pods)?;
     if pods.is_empty() {
         selection.report_no_pods(&items, request.follow)?;
@@ -79,6 +73,23 @@ pub fn logs(cx: &Cx, request: &LogsRequest, show: &(dyn Fn(&LogBatch) + Sync)) -
         range,
         ends_with_pods: selection.is_single_pod(),
     };
+    Ok(logs::follow(cx, &project.cluster, pods, follow, show)?)
+}
+
+/// Follows the logs of all containers that run the project's image, until interrupted. `since` applies
+/// to the pods that exist at the start.
+pub(crate) fn follow_project(
+    cx: &Cx,
+    project: &LiveProject,
+    since: Duration,
+    show: &(dyn Fn(&LogBatch) + Sync),
+) -> Result<()> {
+    let selection = Selection { cx, project, target: None, container: None };
+    let pods = selection.pods(&project.fetch(cx, &[])?)?;
+    let select = |pod: &Value| selection.containers(pod);
+    let range = Range { since: Some(since), ..Range::default() };
+    let namespaces = &project.namespaces;
+    let follow = Follow { namespaces, select: &select, range, ends_with_pods: false };
     Ok(logs::follow(cx, &project.cluster, pods, follow, show)?)
 }
 
@@ -102,6 +113,18 @@ impl Selection<'_> {
             Some(target) => Ok(target.matches(self.cx, pod)?),
             None => Ok(log_states(pod).iter().any(|state| self.is_own(state))),
         }
+    }
+
+    /// Returns the pods whose logs are shown, the oldest first.
+    fn pods(&self, items: &[Value]) -> logs::Result<Vec<Value>> {
+        let mut pods = Vec::new();
+        for pod in items.iter().filter(|item| item["kind"] == "Pod") {
+            if self.includes(pod)? {
+                pods.push(pod.clone());
+            }
+        }
+        pods.sort_by(|a, b| age_key(a).cmp(&age_key(b)));
+        Ok(pods)
     }
 
     fn is_own(&self, state: &LogState) -> bool {

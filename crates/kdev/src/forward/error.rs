@@ -46,6 +46,11 @@ pub struct InvalidSpec {
 }
 
 impl Error {
+    /// Returns whether a workload does not have a port.
+    pub(crate) fn is_missing_port(&self) -> bool {
+        matches!(self, Self::InvalidSpec(_))
+    }
+
     /// Returns one action that fixes the error.
     pub(crate) fn help(&self) -> Option<String> {
         match self {

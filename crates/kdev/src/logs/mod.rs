@@ -28,7 +28,6 @@ use crate::cluster::pods::{PodChange, watch};
 use crate::cx::{Cx, Interrupt};
 use crate::event::Event;
 use crate::logs::output::Output;
-use crate::logs::output::Show;
 use crate::logs::pods::Pods;
 use crate::logs::request::{Ending, LogRequest};
 use crate::logs::stream::Stream;
@@ -36,6 +35,7 @@ use crate::process::Interrupted;
 
 pub use error::Error;
 pub(crate) use error::Result;
+pub(crate) use output::Show;
 pub use output::{LogBatch, LogLine};
 pub(crate) use request::Range;
 

@@ -1,13 +1,19 @@
 //! `cargo kdev up --watch`: deploys again after each change of an input.
 //!
+//! - `beside.rs`: logs, forwarded ports, and a command, which run beside the cycles
 //! - `cycle.rs`: runs one cycle, which a newer change may stop
 //! - `failure.rs`: which errors a change of a file can fix
 //! - `progress.rs`: the events of a cycle, and the times of its stages
+//! - `remove.rs`: deletes at the end the packages that the watch has created
+//! - `request.rs`: the options
 //! - `services.rs`: the selected packages and their inputs
 
+mod beside;
 mod cycle;
 mod failure;
 mod progress;
+mod remove;
+mod request;
 mod services;
 
 use std::collections::BTreeSet;
@@ -20,6 +26,7 @@ use crate::commands::live_pods;
 use crate::commands::up::UpRequest;
 use crate::commands::watch::cycle::{End, Trigger};
 use crate::commands::watch::progress::Progress;
+use crate::commands::watch::remove::Removal;
 use crate::commands::watch::services::Services;
 use crate::cx::Cx;
 use crate::error::{Error, Result};
@@ -31,21 +38,31 @@ use crate::watch::changes::Changes;
 use crate::watch::control::WatchControl;
 use crate::watch::service::Service;
 
+pub use request::{WatchOutput, WatchRequest};
+
 /// How often requests of the user are noticed.
 const CONTROL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Deploys the selected packages, and again after each change of an input, until the run is
-/// interrupted. `show_error` prints the error of a cycle after which the watch continues.
+/// interrupted.
 ///
 /// An error that no change of a file can fix ends the watch if it occurs in the first cycle. Later,
 /// the cycle is repeated.
-pub fn watch(
+pub fn watch(cx: &Cx, request: &WatchRequest, output: WatchOutput) -> Result<()> {
+    let removal =
+        if request.down_on_exit { Some(Removal::prepare(cx, &request.up)?) } else { None };
+    beside::run(cx, request, output.show_log, |cx| {
+        run_cycles(cx, request, removal, output.show_error)
+    })
+}
+
+fn run_cycles(
     cx: &Cx,
-    request: &UpRequest,
-    control: &WatchControl,
-    show_error: impl Fn(&Error),
+    request: &WatchRequest,
+    removal: Option<Removal>,
+    show_error: &dyn Fn(&Error),
 ) -> Result<()> {
-    let mut request = request.clone();
+    let (mut request, control) = (request.up.clone(), &request.control);
     request.apply_options.restart = true;
     let mut services = Services::default();
     let before = SystemTime::now();
@@ -69,11 +86,12 @@ pub fn watch(
         is_first: true,
         has_applied: false,
         busy_cycles: 0,
-        show_error: &show_error,
+        removal,
+        show_error,
     };
     loop {
         let next = watch.run(&mut trigger).and_then(|end| watch.wait(&trigger, &end));
-        trigger = match next.inspect_err(|error| watch.note_end(error)) {
+        trigger = match next.inspect_err(|error| watch.end(error)) {
             Err(error) if error.is_interrupt() && control.has_ended() => return Ok(()),
             next => next?,
         };
@@ -103,6 +121,8 @@ struct Watch<'a> {
     has_applied: bool,
     /// The number of cycles in a row during which inputs have changed.
     busy_cycles: u32,
+    /// What to delete at the end.
+    removal: Option<Removal>,
     show_error: &'a dyn Fn(&Error),
 }
 
@@ -258,9 +278,19 @@ impl Watch<'_> {
         }
     }
 
-    /// Reports after an interrupt that nothing was deleted.
-    fn note_end(&self, error: &Error) {
-        if !error.is_interrupt() || !self.has_applied {
+    /// Deletes the packages if that was requested, or reports after an interrupt that nothing was
+    /// deleted.
+    fn end(&self, error: &Error) {
+        if !self.has_applied {
+            return;
+        }
+        if let Some(removal) = &self.removal {
+            if let Err(error) = removal.run(self.cx, &self.request) {
+                (self.show_error)(&error);
+            }
+            return;
+        }
+        if !error.is_interrupt() {
             return;
         }
         let UpRequest { selection, target, flags, .. } = &self.request;

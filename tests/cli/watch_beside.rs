@@ -1,0 +1,172 @@
+//! What runs beside the cycles of `up --watch`: logs, forwarded ports, and commands.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::Child;
+use std::thread;
+
+use nix::sys::signal::Signal;
+
+use crate::project::{IMAGE, Project};
+use crate::watch::{Watch, make_whole_context_input, save};
+
+const ALONE: [&str; 2] = ["--no-logs", "--no-forward"];
+
+fn start(project: &Project, args: &[&str]) -> Watch {
+    Watch::start_beside(project, &[&ALONE, args].concat())
+}
+
+#[test]
+fn command_runs_after_each_cycle() {
+    let project = Project::new();
+    let command = "echo then $KDEV_CYCLE_CONTEXT $KDEV_CYCLE_IMAGE; exit 3";
+    let mut watch = start(&project, &["--then", command]);
+    let lines = watch.wait_for("Failed `echo then").join("\n");
+    assert!(lines.contains(&format!("\nthen kind-test {IMAGE}\n")), "{lines}");
+    assert!(lines.ends_with("exited with code 3"), "{lines}");
+    save(&project, "src/main.rs", "fn main() { }\n");
+    watch.wait_for("Changed src/main.rs");
+    watch.wait_for("then kind-test");
+    // Not after a failed cycle.
+    project.write("fake/build-fails", "");
+    save(&project, "src/main.rs", "fn main() {  }\n");
+    watch.wait_for("Changed src/main.rs");
+    watch.wait_for("error: failed");
+    let lines = watch.wait_for("Watching").join("\n");
+    assert!(!lines.contains("then kind-test"), "{lines}");
+}
+
+#[test]
+fn next_cycle_stops_command() {
+    let project = Project::new();
+    let command = "trap 'echo stopped; exit' TERM; echo begun; sleep 60 & wait";
+    let mut watch = start(&project, &["--then", command]);
+    watch.wait_for("begun");
+    save(&project, "src/main.rs", "fn main() { }\n");
+    watch.wait_for("stopped");
+    watch.wait_for("begun");
+    watch.signal(Signal::SIGINT);
+    let (code, output) = watch.end();
+    assert_eq!(code, Some(130));
+    assert!(output.contains("stopped") && !output.contains("Failed"), "{output}");
+}
+
+#[test]
+fn end_deletes_only_packages_of_this_watch() {
+    let project = Project::new();
+    project.write("fake/members", "");
+    let mut watch = start(&project, &["--down-on-exit"]);
+    watch.wait_for("Watching");
+    watch.signal(Signal::SIGINT);
+    let (code, output) = watch.end();
+    assert_eq!(code, Some(130), "{output}");
+    assert!(!output.contains("the pods keep running"), "{output}");
+    assert!(project.calls().contains(" delete "), "{}", project.calls());
+
+    let project = Project::new();
+    project.run(&["up"]).code(0);
+    let mut watch = start(&project, &["--down-on-exit"]);
+    watch.wait_for("Watching");
+    watch.signal(Signal::SIGINT);
+    let (code, output) = watch.end();
+    assert_eq!(code, Some(130), "{output}");
+    let note = "`app` was applied before this watch, so it stays; run `cargo kdev down --context kind-test --package app` to delete it";
+    assert!(output.contains(note), "{output}");
+    assert!(!project.calls().contains(" delete "), "{}", project.calls());
+    // The advice.
+    project.write("fake/members", "");
+    project.run(&["down", "--context", "kind-test", "--package", "app"]).code(0);
+    assert!(project.calls().contains(" delete "), "{}", project.calls());
+}
+
+#[test]
+fn terminal_is_notified_after_cycle() {
+    let project = Project::new();
+    make_whole_context_input(&project, "Dockerfile");
+    let env = [("TERM", "xterm"), ("NO_COLOR", "1")];
+    let args = ["up", "--watch", "--no-logs", "--no-forward", "--notify"];
+    let output = project.type_in_terminal(80, &env, &args, "Watching", "\x03");
+    let text = output.split("\x1b]9;").nth(1).unwrap_or_else(|| panic!("{output:?}"));
+    assert!(text.starts_with("cargo kdev: ready in "), "{output:?}");
+    assert!(text.split_once("\x1b\\").unwrap().1.starts_with('\x07'), "{output:?}");
+}
+
+/// A pod of the Deployment that runs the project's image.
+fn running_pod(name: &str) -> String {
+    format!(
+        r#"{{"kind":"Pod","metadata":{{"name":"{name}","namespace":"default","uid":"uid-{name}","creationTimestamp":"2026-11-28T08:00:00Z","ownerReferences":[{{"kind":"ReplicaSet","name":"app-7c","uid":"r"}}]}},"spec":{{"nodeName":"n1","containers":[{{"name":"app","image":"{IMAGE}","ports":[{{"containerPort":8080}}]}}]}},"status":{{"phase":"Running","conditions":[{{"type":"Ready","status":"True"}}],"containerStatuses":[{{"name":"app","containerID":"containerd://{name}","restartCount":0,"state":{{"running":{{}}}}}}]}}}}"#
+    )
+}
+
+/// Returns a line of `kubectl get pods --watch`.
+fn added(name: &str) -> String {
+    format!("{{\"type\":\"ADDED\",\"object\":{}}}\n", running_pod(name))
+}
+
+/// A project whose pods are reported after the apply.
+fn project() -> Project {
+    let project = Project::new();
+    let template = r#""metadata":{"name":"app","namespace":"default","#;
+    let deployment = fs::read_to_string(project.path("fake/deployment.json")).unwrap();
+    let deployment = deployment.replace(r#""metadata":{"name":"app","#, template);
+    let ports = r#""spec":{"template":{"spec":{"containers":[{"name":"app","ports":[{"containerPort":8080}]}]}},"#;
+    project.write("fake/deployment.json", &deployment.replacen(r#""spec":{"#, ports, 1));
+    let pods = fs::read_to_string(project.path("fake/pods.json")).unwrap();
+    let replica_set = r#"{"kind":"ReplicaSet","metadata":{"name":"app-7c","namespace":"default","uid":"r","ownerReferences":[{"kind":"Deployment","name":"app","uid":"u"}]}}"#;
+    project.write("fake/pods.json", &format!("{pods},{replica_set}"));
+    project.write("fake/watch", &added("app-7c-a"));
+    project.write(
+        "fake/kubectl-logs",
+        "set -- $rest\necho \"2026-11-28T08:00:01Z first of $1\"\nexec sleep 60\n",
+    );
+    project
+}
+
+/// Returns the line of stdout that contains this text.
+fn read_until(child: &mut Child, text: &str) -> String {
+    let stdout = BufReader::new(child.stdout.as_mut().unwrap());
+    stdout.lines().map(Result::unwrap).find(|line| line.contains(text)).unwrap()
+}
+
+#[test]
+fn logs_of_new_pods_are_shown_once() {
+    let project = project();
+    let mut watch = Watch::start_beside(&project, &["--no-forward"]);
+    watch.wait_for("Watching");
+    let line = read_until(&mut watch.child, "first of");
+    assert!(line.ends_with("7c-a first of app-7c-a"), "{line}");
+    project.write("fake/watch", &(added("app-7c-a") + &added("app-7c-b")));
+    save(&project, "src/main.rs", "fn main() { }\n");
+    watch.wait_for("Watching");
+    let line = read_until(&mut watch.child, "first of");
+    assert!(line.ends_with("7c-b first of app-7c-b"), "{line}");
+}
+
+#[test]
+fn local_port_stays_open_during_cycles() {
+    let project = project();
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for mut connection in server.incoming().map(Result::unwrap) {
+            connection.write_all(b"hello").unwrap();
+        }
+    });
+    let forward = format!("echo 'Forwarding from 127.0.0.1:{port} -> 8080'\nexec sleep 60\n");
+    project.write("fake/kubectl-port-forward", &forward);
+    let mut watch = Watch::start_beside(&project, &["--no-logs", "--forward", ":8080"]);
+    let line = watch.wait_for("Forwarding 127.0.0.1:").pop().unwrap();
+    assert!(line.ends_with(" to port 8080 of pod `app-7c-a` (deployment/app)"), "{line}");
+    let address = line.trim().split(' ').nth(1).unwrap().to_owned();
+    let ask = || {
+        let mut answer = String::new();
+        TcpStream::connect(&address).unwrap().read_to_string(&mut answer).unwrap();
+        answer
+    };
+    assert_eq!(ask(), "hello");
+    project.write("fake/build-hangs", "");
+    save(&project, "src/main.rs", "fn main() { }\n");
+    watch.wait_for("Step 1/1");
+    assert_eq!(ask(), "hello");
+}
