@@ -112,7 +112,7 @@ fn save(project: &Project, text: &str) {
     fs::rename(project.path("fake/saved"), project.path("src/main.rs")).unwrap();
 }
 
-const STATUS: &str = "Watching app:kdev-0123456789ab, 2 pods, N inputs | r p t w q";
+const STATUS: &str = "Watching app:kdev-0123456789ab, 2 pods, N inputs | r p l t w q";
 const RESTORED: &str = "\nicanon\necho \nthe end";
 
 #[test]
@@ -125,7 +125,7 @@ fn keys_pause_and_deploy_and_show_times() {
     terminal.press("p");
     terminal.wait_for_status(&STATUS.replace("Watching", "Paused"));
     save(&project, "fn main() { }\n");
-    let newer = "Paused app:kdev-0123456789ab, 2 pods, N inputs, 1 newer change | r p t w q";
+    let newer = "Paused app:kdev-0123456789ab, 2 pods, N inputs, 1 newer change | r p l t w q";
     terminal.wait_for_status(newer);
     assert_eq!(builds(), 1);
     terminal.press("p");
@@ -140,6 +140,10 @@ fn keys_pause_and_deploy_and_show_times() {
     terminal.press("w");
     terminal.wait_until("cause", |screen| screen.contains("no pods or workloads found"));
     terminal.wait_for_status(STATUS);
+    for state in ["hidden", "shown"] {
+        terminal.press("l");
+        terminal.wait_until(state, |screen| screen.contains(&format!("the logs are {state}")));
+    }
     terminal.press("xq");
     let screen = terminal.end();
     assert!(

@@ -35,8 +35,6 @@ pub(crate) struct UpArgs {
     /// Roll back if the rollout fails
     #[arg(long)]
     rollback: bool,
-    #[command(flatten)]
-    pub(crate) watch: WatchArgs,
     /// Only list the files that the build and the deployment depend on
     #[arg(long)]
     pub(crate) inputs: bool,

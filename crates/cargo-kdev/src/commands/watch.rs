@@ -8,9 +8,9 @@ use kdev::{
     Cx, Error, Interrupt, LogBatch, UpRequest, WatchControl, WatchOutput, WatchRequest, WhyRequest,
 };
 
-use crate::ui::Ui;
 use crate::ui::keyboard::{Input, Keyboard, signal_group};
 use crate::ui::watch::WatchState;
+use crate::ui::{NOTE, Ui};
 
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Options of --watch")]
@@ -102,7 +102,9 @@ impl Ui {
             self.bars.suspend(|| self.print_error(error));
         };
         let show_log = |batch: &LogBatch| {
-            self.bars.suspend(|| self.print_log(batch, false));
+            if !self.state().watch.as_ref().is_some_and(|watch| watch.hides_logs) {
+                self.bars.suspend(|| self.print_log(batch, false));
+            }
             if self.json && self.stdout.has_ended() {
                 interrupt.raise();
             }
@@ -144,10 +146,20 @@ impl Session<'_> {
                 let table = self.ui.state().watch.as_ref().map(|watch| watch.timings.format());
                 self.ui.print_plain(&table.unwrap_or_default());
             }
+            b'l' => self.toggle_logs(),
             b'w' => self.explain(),
             b'\n' | b'\r' => self.ui.print_plain("\n"),
             _ => {}
         }
+    }
+
+    fn toggle_logs(&self) {
+        let hides_logs = self.ui.state().watch.as_mut().is_some_and(|watch| {
+            watch.hides_logs = !watch.hides_logs;
+            watch.hides_logs
+        });
+        let text = if hides_logs { "the logs are hidden" } else { "the logs are shown" };
+        self.ui.print_line(NOTE, "Note", text);
     }
 
     /// Explains the problems in the namespace to which the watch deploys.

@@ -9,9 +9,9 @@ use crate::ui::progress::is_dumb;
 use crate::ui::timings::Timings;
 
 /// The keys, at the end of the status line.
-const KEYS: &str = "r p t w q";
+const KEYS: &str = "r p l t w q";
 /// The keys, with their meaning.
-pub(super) const KEYS_NOTE: &str = "keys: `r` deploys again, `p` pauses, `t` shows times, `w` explains problems, `q` ends the watch";
+pub(super) const KEYS_NOTE: &str = "keys: `r` deploys again, `p` pauses, `l` hides logs, `t` shows times, `w` explains problems, `q` ends the watch";
 
 /// Formats the files whose changes start a cycle.
 pub(super) fn format_changed(changed: &[String]) -> String {
@@ -59,6 +59,7 @@ pub(crate) struct WatchState {
     newer: u32,
     is_running: bool,
     pub(crate) is_paused: bool,
+    pub(crate) hides_logs: bool,
     pub(crate) timings: Timings,
 }
 
@@ -202,8 +203,8 @@ mod tests {
     fn status_leaves_out_what_does_not_fit() {
         let mut watch = state("hello:kdev-e8c955db66c3");
         let table = [
-            (64, "hello:kdev-e8c955db66c3, 2 pods, 214 inputs | r p t w q"),
-            (54, "hello:kdev-e8c955db66c3, 2 pods | r p t w q"),
+            (66, "hello:kdev-e8c955db66c3, 2 pods, 214 inputs | r p l t w q"),
+            (54, "hello:kdev-e8c955db66c3, 2 pods | r p l t w q"),
             (40, "hello:kdev-e8c955db66c3, 2 pods"),
             (24, "hello, 2 pods"),
             (8, "hello"),
@@ -214,8 +215,8 @@ mod tests {
         }
         watch.newer = 1;
         let table = [
-            (72, "hello:kdev-e8c955db66c3, 2 pods, 214 inputs, 1 newer change | r p t w q"),
-            (64, "hello:kdev-e8c955db66c3, 2 pods, 1 newer change | r p t w q"),
+            (74, "hello:kdev-e8c955db66c3, 2 pods, 214 inputs, 1 newer change | r p l t w q"),
+            (64, "hello:kdev-e8c955db66c3, 2 pods, 1 newer change | r p l t w q"),
             (24, "hello, 1 newer change"),
             (16, "1 newer change"),
         ];
@@ -228,13 +229,16 @@ mod tests {
     fn status_has_state_of_cycle() {
         let mut watch = state("hello:kdev-e8c955db66c3");
         watch.outcome = Some(CycleOutcome::FailedAgain);
-        assert_eq!(watch.text(44), "hello:kdev-e8c955db66c3, failed | r p t w q");
+        assert_eq!(watch.text(46), "hello:kdev-e8c955db66c3, failed | r p l t w q");
         watch.outcome = Some(CycleOutcome::Stopped);
-        assert_eq!(watch.text(40), "hello:kdev-e8c955db66c3 | r p t w q");
+        assert_eq!(watch.text(40), "hello:kdev-e8c955db66c3 | r p l t w q");
         watch.images.insert("worker".to_owned(), "worker:kdev-0123456789ab".to_owned());
-        assert_eq!(watch.text(40), "2 packages, 214 inputs | r p t w q");
+        assert_eq!(watch.text(40), "2 packages, 214 inputs | r p l t w q");
         watch.is_running = true;
-        assert_eq!((watch.verb(), watch.text(40)), ("Deploying", "2 packages | r p t w q".into()));
+        assert_eq!(
+            (watch.verb(), watch.text(40)),
+            ("Deploying", "2 packages | r p l t w q".into())
+        );
         (watch.is_running, watch.is_paused) = (false, true);
         assert_eq!(watch.verb(), "Paused");
     }
