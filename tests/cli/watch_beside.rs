@@ -40,7 +40,7 @@ fn command_runs_after_each_cycle() {
 #[test]
 fn next_cycle_stops_command() {
     let project = Project::new();
-    let command = "trap 'echo stopped; exit' TERM; echo begun; sleep 60 & wait";
+    let command = "trap 'echo stopped; exit' TERM; echo begun; while :; do sleep 0.1; done";
     let mut watch = start(&project, &["--then", command]);
     watch.wait_for("begun");
     save(&project, "src/main.rs", "fn main() { }\n");

@@ -136,7 +136,7 @@ fn keys_pause_and_deploy_and_show_times() {
     terminal.wait_for_status(STATUS);
     assert_eq!(builds(), 3);
     terminal.press("t");
-    terminal.wait_until("times", |screen| screen.contains("\n      median"));
+    terminal.wait_until("times", |screen| screen.contains("\n  median"));
     terminal.press("w");
     terminal.wait_until("cause", |screen| screen.contains("no pods or workloads found"));
     terminal.wait_for_status(STATUS);
@@ -151,7 +151,7 @@ fn keys_pause_and_deploy_and_show_times() {
         "{screen}"
     );
     assert!(screen.contains("code 0\n") && screen.contains(RESTORED), "{screen}");
-    assert_eq!(screen.matches("\n      median").count(), 2, "{screen}");
+    assert_eq!(screen.matches("\n  median").count(), 2, "{screen}");
 }
 
 #[test]

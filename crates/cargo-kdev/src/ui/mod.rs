@@ -311,6 +311,7 @@ impl Ui {
                 self.print_settling(&workload, pods, &containers, duration);
             }
             Event::Watching { .. } if self.bars.has_status() => self.show_keys(),
+            Event::Address { .. } if self.forwards() => {}
             event => {
                 if let Event::Loaded { node: key, .. } | Event::Ready { workload: key, .. } = &event
                 {
@@ -321,6 +322,11 @@ impl Ui {
                 }
             }
         }
+    }
+
+    /// Returns whether a watch forwards ports, and shows the addresses itself.
+    fn forwards(&self) -> bool {
+        self.state().watch.as_ref().is_some_and(|watch| watch.has_forward)
     }
 
     /// Prints the meaning of the keys once.

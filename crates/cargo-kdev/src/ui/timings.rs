@@ -8,7 +8,9 @@ use std::time::Duration;
 const KEPT: usize = 10;
 /// The columns, in the order of the stages.
 const STAGES: [&str; 4] = ["cargo", "image", "load", "start"];
-const WIDTH: usize = 7;
+/// The widths fit into a terminal with 40 columns.
+const NAME_WIDTH: usize = 8;
+const WIDTH: usize = 6;
 
 /// The times of the last deployments.
 #[derive(Default)]
@@ -57,7 +59,7 @@ impl Timings {
 }
 
 fn write_row(table: &mut String, name: &str, cells: impl Iterator<Item = String>) {
-    let _ = write!(table, "{name:>12}");
+    let _ = write!(table, "{name:>NAME_WIDTH$}");
     for cell in cells {
         let _ = write!(table, "{cell:>WIDTH$}");
     }
@@ -82,7 +84,7 @@ mod tests {
     fn table_has_last_times_and_medians() {
         let ms = Duration::from_millis;
         let mut timings = Timings::default();
-        assert_eq!(timings.format(), "     seconds  cargo  image   load  start  total\n");
+        assert_eq!(timings.format(), " seconds cargo image  load start total\n");
         for seconds in 1..=12 {
             timings.add(ms(seconds * 1000), &[("image", ms(300)), ("start", ms(seconds * 100))]);
         }
@@ -90,8 +92,8 @@ mod tests {
         let table = timings.format();
         let rows: Vec<&str> = table.lines().collect();
         assert_eq!(rows.len(), KEPT + 2);
-        assert_eq!(rows[1], "                  -    0.3      -    0.4    4.0");
-        assert_eq!(rows[KEPT], "                0.7      -    0.2      -    2.4");
-        assert_eq!(rows[KEPT + 1], "      median    0.7    0.3    0.2    0.8    7.0");
+        assert_eq!(rows[1], "             -   0.3     -   0.4   4.0");
+        assert_eq!(rows[KEPT], "           0.7     -   0.2     -   2.4");
+        assert_eq!(rows[KEPT + 1], "  median   0.7   0.3   0.2   0.8   7.0");
     }
 }

@@ -44,6 +44,7 @@ fn format_newer(newer: u32) -> String {
 }
 
 /// What the events of a watch have shown.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 #[derive(Default)]
 pub(crate) struct WatchState {
     /// The deployed image of each package; the package is empty if there is only one.
@@ -58,6 +59,8 @@ pub(crate) struct WatchState {
     inputs: usize,
     newer: u32,
     is_running: bool,
+    /// Ports are forwarded, so the address is reached from this machine.
+    pub(crate) has_forward: bool,
     pub(crate) is_paused: bool,
     pub(crate) hides_logs: bool,
     pub(crate) timings: Timings,
@@ -93,6 +96,7 @@ impl WatchState {
                     self.timings.add(*duration, stages);
                 }
             }
+            Event::Forward { .. } => self.has_forward = true,
             Event::Watching { inputs, newer } => {
                 (self.inputs, self.newer) = (*inputs, *newer);
             }
