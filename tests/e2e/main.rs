@@ -52,6 +52,7 @@ mod rendered;
 mod restart;
 mod rollout;
 mod sample;
+mod services;
 mod shared;
 mod status;
 mod test_service;
