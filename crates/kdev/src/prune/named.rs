@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::cluster::{Cluster, Error, Result};
 use crate::cx::Cx;
+use crate::parallel::run_both;
 
 /// The kinds that kdev applies.
 const KINDS: &str = "deployments,statefulsets,daemonsets,cronjobs,jobs";
@@ -35,10 +36,19 @@ pub(super) fn named_tags(
         let cmd = cluster.cmd(&sh, None).args(["get", KINDS, &selector, "--output=json"]);
         cluster.get_json::<Value>(cx, cmd.args(more), action)
     };
-    let listed = match get(&["--all-namespaces"]) {
-        Err(error) if is_forbidden(&error) => get(&[])?,
-        listed => listed?,
+    let list_created = |namespace: &str| {
+        let sh = cx.shell()?;
+        let cmd = cluster.cmd(&sh, Some(namespace)).args(["get", CREATED, "--output=json"]);
+        cluster.get_json::<Value>(cx, cmd, "list the pods")
     };
+    let list_workloads = || match get(&["--all-namespaces"]) {
+        Err(error) if is_forbidden(&error) => get(&[]),
+        listed => listed,
+    };
+    // Usually only this namespace has workloads with the image.
+    let usual = cluster.namespace.as_str();
+    let (listed, of_usual) = run_both(list_workloads, || list_created(usual));
+    let (listed, mut of_usual) = (listed?, Some(of_usual));
     let mut tags = BTreeSet::new();
     let is_deleted = |object: &Value| {
         deleted.is_some()
@@ -56,8 +66,8 @@ pub(super) fn named_tags(
         tags.extend(own);
     }
     for namespace in namespaces {
-        let cmd = cluster.cmd(&sh, Some(namespace)).args(["get", CREATED, "--output=json"]);
-        let created = cluster.get_json::<Value>(cx, cmd, "list the pods")?;
+        let known = if namespace == usual { of_usual.take() } else { None };
+        let created = known.unwrap_or_else(|| list_created(namespace))?;
         let created = created["items"].as_array().into_iter().flatten();
         let created = returning(&objects, &created.collect::<Vec<_>>());
         tags.extend(created.into_iter().flat_map(|object| build_tags(image, object)));
