@@ -12,7 +12,7 @@ use crate::project::Project;
 
 const ROWS: NonZero<u16> = NonZero::new(70).unwrap();
 /// Prints whether the terminal reads lines and shows what is typed.
-const MODE: &str = "stty -a | grep -o -- '-*icanon\\|-*echo '";
+const MODE: &str = r#"stty -a | grep -o -- "-*icanon\|-*echo ""#;
 
 /// A terminal with a shell.
 struct Terminal {
@@ -28,9 +28,13 @@ impl Terminal {
         project.write(".dockerignore", "fake\nbin\ntools\ntarget\n.*\n");
         project.write("Dockerfile", "FROM scratch\nCOPY . /\n");
         let kdev = project.command(&["up", "--watch"]);
+        // A test in the background ignores the signals of the terminal, and so do its children.
+        let command = format!(
+            "stty cols {columns} rows {ROWS}; exec env --default-signal=INT,QUIT /bin/sh -c '{shell}'"
+        );
         let mut terminal = Command::new("/usr/bin/script");
         terminal
-            .args(["-qec", &format!("stty cols {columns} rows {ROWS}; {shell}"), "/dev/null"])
+            .args(["-qec", &command, "/dev/null"])
             .current_dir(project.path(""))
             .env_clear()
             .envs(kdev.get_envs().filter_map(|(name, value)| Some((name, value?))))
@@ -69,7 +73,7 @@ impl Terminal {
     fn wait_until(&self, what: &str, condition: impl Fn(&str) -> bool) {
         let started = Instant::now();
         while !condition(&self.screen()) {
-            assert!(started.elapsed() < Duration::from_secs(20), "no {what}:\n{}", self.screen());
+            assert!(started.elapsed() < Duration::from_secs(60), "no {what}:\n{}", self.screen());
             thread::sleep(Duration::from_millis(20));
         }
     }
@@ -103,7 +107,7 @@ impl Drop for Terminal {
 /// The shell command that runs the watch, and then prints its exit code and the mode.
 fn watch(args: &str) -> String {
     format!(
-        "trap : INT QUIT; \"$KDEV\" kdev up --watch {args}; echo \"code $?\"; {MODE}; echo the end"
+        "trap : INT QUIT; ulimit -c 0; \"$KDEV\" kdev up --watch {args}; echo \"code $?\"; {MODE}; echo the end"
     )
 }
 

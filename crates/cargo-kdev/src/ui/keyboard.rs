@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, kill, raise};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{
     LocalFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr, tcsetattr,
 };
@@ -16,6 +16,8 @@ use nix::unistd::{Pid, getpgrp, read, tcgetpgrp};
 
 /// How often a reader notices that it is in the foreground again, or that the watch has ended.
 const INTERVAL: Duration = Duration::from_millis(200);
+/// How long a signal may take to stop this process.
+const SIGNAL_DELAY: Duration = Duration::from_millis(500);
 /// The keys of the terminal that stop or end a process, which must restore the mode first. Ctrl-C
 /// stays one: kdev handles its signal.
 const SIGNAL_KEYS: [(SpecialCharacterIndices, Signal); 2] = [
@@ -128,8 +130,8 @@ pub(crate) fn restore_terminal() {
 /// when this process continues.
 pub(crate) fn signal_group(signal: Signal) {
     let _ = kill(Pid::from_raw(0), signal);
-    // Another thread may receive the first one, later.
-    let _ = raise(signal);
+    // Another thread may receive the signal, later.
+    thread::sleep(SIGNAL_DELAY);
 }
 
 /// Returns whether this process may use the terminal.

@@ -200,13 +200,16 @@ impl Ui {
 
     /// Shows the status line of a watch, or removes it.
     pub(crate) fn update_status(&self) {
-        let state = self.state();
-        let Some(watch) = &state.watch else { return };
-        match stderr_width().map(progress::status_width) {
-            Some(width) if watch.has_status() => {
-                self.bars.show_status(watch.verb(), watch.text(width));
-            }
-            _ => self.bars.hide_status(),
+        let Some(width) = stderr_width().map(progress::status_width) else { return };
+        let status = self.state().watch.as_ref().map(|watch| {
+            let has_status = watch.has_status();
+            has_status.then(|| (watch.verb(), watch.text(width)))
+        });
+        // The lock of the state is free: errors lock it while they hide the bars.
+        match status {
+            Some(Some((verb, text))) => self.bars.show_status(verb, text),
+            Some(None) => self.bars.hide_status(),
+            None => {}
         }
     }
 
