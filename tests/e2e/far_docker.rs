@@ -257,7 +257,8 @@ fn helper_of_ordinary_user_listens_in_namespace_of_rootless_daemon() {
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let (program, socket) = (dir.path().join("kdev"), dir.path().join("socket"));
-    fs::copy(env!("CARGO_BIN_EXE_cargo-kdev"), &program).unwrap();
+    // By another process: a child of another test could still have the open file.
+    run(command("cp").arg(env!("CARGO_BIN_EXE_cargo-kdev")).arg(&program));
     let user = ["--reuid=65534", "--regid=65534", "--clear-groups"];
     let mut daemon = bound_command("setpriv");
     daemon.args(user).args(["unshare", "--user", "--map-root-user", "--net"]);

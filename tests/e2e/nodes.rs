@@ -36,8 +36,10 @@ fn local_node_is_loaded_without_ssh() {
     }
     // The nodes do not see the host's home folders, where these programs may be.
     let (cargo, kdev) = (service.path("cargo"), service.path("cargo-kdev"));
-    fs::copy(env!("CARGO"), &cargo).unwrap();
-    fs::copy(up.get_program(), &kdev).unwrap();
+    // By another process: a child of another test could still have the open file, which then
+    // cannot be executed.
+    run(command("cp").arg(env!("CARGO")).arg(&cargo));
+    run(command("cp").arg(up.get_program()).arg(&kdev));
     inside.arg("KDEV_SSH_CONFIG=/nonexistent").arg(format!("CARGO={}", cargo.display()));
     let dir = service.dir().to_str().unwrap();
     inside.args(["sh", "-c", r#"cd "$0" && exec "$@""#, dir]).arg(&kdev).args(up.get_args());

@@ -119,6 +119,7 @@ impl Session<'_> {
             match keyboard.read() {
                 // What is typed from now on is for the shell.
                 Some(Input::Key(b'q' | b'Q')) => {
+                    keyboard.close();
                     self.control.end();
                     self.interrupt.raise();
                     return;

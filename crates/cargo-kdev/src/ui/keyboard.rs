@@ -73,6 +73,11 @@ impl Keyboard {
         }
     }
 
+    /// Restores the mode of the terminal, after the last key.
+    pub(crate) fn close(&self) {
+        restore(&self.lock());
+    }
+
     /// Restores the mode of the terminal while `ask` reads a line.
     pub(crate) fn suspend<R>(&self, ask: impl FnOnce() -> R) -> R {
         self.is_suspended.store(true, Ordering::SeqCst);

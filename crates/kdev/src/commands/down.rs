@@ -75,6 +75,7 @@ fn connect(cx: &Cx, request: &DownRequest, project: &Project) -> Result<(Config,
 /// A package, and whether it is applied.
 pub(crate) struct AppliedPackage {
     pub(crate) package: String,
+    pub(crate) context: String,
     pub(crate) namespace: String,
     pub(crate) is_applied: bool,
 }
@@ -93,6 +94,7 @@ pub(crate) fn find_applied(cx: &Cx, request: &DownRequest) -> Result<Vec<Applied
         let records = Records::read(cx, &cluster, &owner, &parent)?;
         found.push(AppliedPackage {
             package: config.package.clone(),
+            context: cluster.context.clone(),
             namespace: cluster.namespace.clone(),
             is_applied: records.ours.is_some() || records.older.is_some(),
         });

@@ -37,8 +37,12 @@ impl Demand {
     /// Returns the layers that at least one node is missing, after all nodes have reported or the
     /// time for it has passed.
     pub(super) fn collect(&self) -> BTreeSet<String> {
+        self.collect_within(JOIN_WINDOW)
+    }
+
+    fn collect_within(&self, window: Duration) -> BTreeSet<String> {
         let is_incomplete = |nodes: &mut Nodes| nodes.missing.len() < nodes.expected;
-        let waited = self.changed.wait_timeout_while(self.lock(), JOIN_WINDOW, is_incomplete);
+        let waited = self.changed.wait_timeout_while(self.lock(), window, is_incomplete);
         let (nodes, _) = waited.unwrap_or_else(PoisonError::into_inner);
         nodes.missing.values().flatten().cloned().collect()
     }
@@ -61,7 +65,7 @@ mod tests {
         demand.expect_nodes(3);
         demand.report("a", ["one"]);
         let collected = thread::scope(|scope| {
-            let collected = scope.spawn(|| demand.collect());
+            let collected = scope.spawn(|| demand.collect_within(Duration::from_secs(60)));
             demand.report("b", ["two", "one"]);
             demand.report("c", []);
             collected.join().unwrap()

@@ -114,9 +114,10 @@ mod tests {
         };
         let record = ProgramRecord::new(dir.path(), &program, "linux/amd64");
         let version = || FileVersion::read(&program).unwrap();
-        let later = || SystemTime::now() + 2 * CLOCK_TICK;
+        let written = fs::metadata(&program).unwrap().modified().unwrap();
+        let later = || written + 2 * CLOCK_TICK;
         // A write in the same clock tick would not change the version.
-        record.put(version(), SystemTime::now(), &stored);
+        record.put(version(), written, &stored);
         assert_eq!(record.find(&version()), None);
         record.put(version(), later(), &stored);
         assert_eq!(record.find(&version()), Some(stored));

@@ -254,7 +254,9 @@ impl Watch<'_> {
         self.cx.emit(Event::Watching { inputs, newer });
         loop {
             let limit = Instant::now() + CONTROL_INTERVAL;
-            let limit = deadline.map_or(limit, |deadline| deadline.min(limit));
+            // A paused watch waits longer.
+            let rest = deadline.filter(|deadline| *deadline > Instant::now());
+            let limit = rest.map_or(limit, |deadline| deadline.min(limit));
             let interrupt = self.cx.interrupt();
             let changed = self.changes.wait(self.cx, interrupt, Some(limit));
             // No build has changed them.

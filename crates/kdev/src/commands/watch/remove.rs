@@ -11,8 +11,8 @@ use crate::event::Event;
 
 /// The packages to delete at the end.
 pub(super) struct Removal {
-    /// The packages that were not applied before the watch, each with its namespace.
-    new: BTreeMap<String, String>,
+    /// The packages that were not applied before the watch, each with its context and namespace.
+    new: BTreeMap<String, (String, String)>,
 }
 
 impl Removal {
@@ -20,7 +20,7 @@ impl Removal {
     pub(super) fn prepare(cx: &Cx, request: &UpRequest) -> Result<Self> {
         let found = down::find_applied(cx, &down_request(request))?;
         let new = found.into_iter().filter(|one| !one.is_applied);
-        Ok(Self { new: new.map(|one| (one.package, one.namespace)).collect() })
+        Ok(Self { new: new.map(|one| (one.package, (one.context, one.namespace))).collect() })
     }
 
     /// Deletes them. A first interrupt has ended the watch, so only a second one ends this.
@@ -32,7 +32,7 @@ impl Removal {
                 continue;
             }
             let selection = request.selection.of_package(&one.package);
-            if self.new.get(&one.package) == Some(&one.namespace) {
+            if self.new.get(&one.package) == Some(&(one.context, one.namespace)) {
                 down::down(&cx, &DownRequest { selection, ..down_request(request) })?;
             } else {
                 kept.push(one.package);
