@@ -6,7 +6,7 @@ use crate::project::Project;
 fn held(member: &str, live: &str) -> Project {
     let project = Project::new();
     project.run(&["up"]).code(0);
-    project.write("fake/members", &format!("{member}\n"));
+    project.record_members(&format!("{member}\n"));
     project.write("fake/kubectl-delete-fails", "error: timed out waiting for the condition\n");
     project.write("fake/existing.json", live);
     project

@@ -93,6 +93,22 @@ impl Project {
         self
     }
 
+    /// Sets the objects with the label of the apply set, and adds them to its record.
+    pub(crate) fn record_members(&self, ids: &str) -> &Self {
+        let record = fs::read_to_string(self.path("fake/inventory")).unwrap();
+        let (before, rest) = record.split_once(r#""members":""#).unwrap();
+        let (recorded, after) = rest.split_once('"').unwrap();
+        let mut members: Vec<String> = recorded.split(r"\n").map(str::to_owned).collect();
+        for member in ids.lines().map(|id| format!("default {id}")) {
+            if !members.contains(&member) {
+                members.push(member);
+            }
+        }
+        let members = members.join(r"\n");
+        self.write("fake/inventory", &format!(r#"{before}"members":"{members}"{after}"#));
+        self.write("fake/members", ids)
+    }
+
     pub(crate) fn remove(&self, name: &str) -> &Self {
         fs::remove_file(self.path(name)).unwrap();
         self

@@ -79,6 +79,19 @@ fn removed_object_is_reported_and_pruned_with_flag() {
     assert_eq!(changes(&project), [""; 0]);
 }
 
+/// `kubectl get --output=yaml` prints the labels, too.
+#[test]
+fn copy_with_labels_is_not_deleted() {
+    let project = with_config();
+    project.run(&["up"]).code(0);
+    remove_old_object(&project);
+    project.write("fake/members", "configmap/copy\nconfigmap/old\ndeployment.apps/app\n");
+    let ran = project.run(&["up", "--prune"]);
+    assert!(ran.code(0).err().contains("     Deleted configmap/old from kind-test\n"));
+    project.run(&["down"]).code(0);
+    assert!(!project.calls().contains("configmap/copy"), "{}", project.calls());
+}
+
 #[test]
 fn dry_run_shows_labels_deletions_and_record() {
     let project = with_config();
@@ -147,7 +160,7 @@ widget.example.com/w
 fn down_keeps_data_without_flag() {
     let project = with_config();
     project.run(&["up"]).code(0);
-    project.write("fake/members", MEMBERS).remove("fake/log");
+    project.record_members(MEMBERS).remove("fake/log");
     project.run(&["down"]).code(0).stdout("").stderr(
         "     Deleted widget.example.com/w from kind-test
      Deleted runtimeclass.node.k8s.io/gvisor from kind-test
@@ -173,7 +186,7 @@ fn prune_keeps_data_without_flag() {
     let project = with_config();
     project.run(&["up"]).code(0);
     remove_old_object(&project);
-    project.write("fake/members", "configmap/old\ndeployment.apps/app\nnamespace/shop\n");
+    project.record_members("configmap/old\ndeployment.apps/app\nnamespace/shop\n");
     let ran = project.run(&["up", "--prune"]);
     let stderr = ran.code(0).err();
     assert!(stderr.contains("     Deleted configmap/old from kind-test\n"), "{stderr}");

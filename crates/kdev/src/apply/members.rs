@@ -25,8 +25,23 @@ pub(super) fn live_member(object: &Value) -> Member {
     (text(object, "/metadata/namespace").to_owned(), applyset::id(object))
 }
 
+/// Lists the objects with the label of the apply set that its record lists, too. Other objects were
+/// copied with their labels, for example by `kubectl get --output=yaml` and `kubectl apply`. The
+/// first records listed no objects.
+pub(crate) fn recorded_objects(
+    cx: &Cx,
+    cluster: &Cluster,
+    set: &Set,
+) -> Result<BTreeMap<Member, Value>> {
+    let mut found = labeled_objects(cx, cluster, set, &set.parent.owner_label())?;
+    if !set.members.is_empty() {
+        found.retain(|(namespace, id), _| set.has(namespace, id));
+    }
+    Ok(found)
+}
+
 /// Lists the objects with a label of the apply set.
-pub(crate) fn labeled_objects(
+pub(super) fn labeled_objects(
     cx: &Cx,
     cluster: &Cluster,
     set: &Set,

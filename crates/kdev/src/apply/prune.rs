@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::apply::delete::Deletion;
 use crate::apply::diff::ObjectDiff;
 use crate::apply::error::Result;
-use crate::apply::members::{self, labeled_objects};
+use crate::apply::members;
 use crate::apply::origin;
 use crate::apply::record::{self, Records};
 use crate::apply::server_side::ApplyOptions;
@@ -87,9 +87,7 @@ impl<'a> PrunePlan<'a> {
         let Records { ours: before, older, is_complete } = records;
         let has_left = |set: &Set| set.members().any(|(namespace, id)| !now.has(&namespace, &id));
         let mut stale = match &before {
-            Some(set) if has_left(set) => {
-                labeled_objects(cx, cluster, set, &set.parent.owner_label())?
-            }
+            Some(set) if has_left(set) => members::recorded_objects(cx, cluster, set)?,
             _ => BTreeMap::new(),
         };
         if let Some(set) = before.as_ref().filter(|set| !is_complete && has_left(set)) {

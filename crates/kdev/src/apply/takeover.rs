@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::apply::delete;
 use crate::apply::error::Result;
-use crate::apply::members::labeled_objects;
+use crate::apply::members::{labeled_objects, recorded_objects};
 use crate::apply::record::Records;
 use crate::apply::sharing::OtherSets;
 use crate::cluster::Cluster;
@@ -41,7 +41,7 @@ impl Takeover {
         let mut takeover = Self::default();
         let others = OtherSets::read(cx, cluster, &now.parent, live.iter())?;
         for set in others.predecessors(owner) {
-            let objects = labeled_objects(cx, cluster, &set, &set.parent.owner_label())?;
+            let objects = recorded_objects(cx, cluster, &set)?;
             takeover.sets.push((set, objects));
         }
         let Some(older) = &records.older else { return Ok(takeover) };

@@ -115,7 +115,7 @@ fn delete_applied(
     let Some(set) = records.ours else {
         return report_nothing_to_delete(cx, cluster, &owner, records.older.as_ref());
     };
-    let mut objects = members::labeled_objects(cx, cluster, &set, &parent.owner_label())?;
+    let mut objects = members::recorded_objects(cx, cluster, &set)?;
     if !records.is_complete {
         objects.extend(origin::find_unlabeled(cx, cluster, &set)?);
     }
