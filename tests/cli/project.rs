@@ -237,8 +237,10 @@ impl Project {
         let args = [plain.get_program()].into_iter().chain(plain.get_args());
         let args: Vec<&str> = args.map(|arg| arg.to_str().unwrap()).collect();
         let command = format!("stty cols {columns} rows 30; exec {}", args.join(" "));
-        let mut terminal = Command::new("/usr/bin/script");
-        terminal.args(["-qec", &command, "/dev/null"]).current_dir(self.root.path());
+        // A program that never prints `seen` would block the test.
+        let mut terminal = Command::new("/usr/bin/timeout");
+        let script = ["--verbose", "120", "/usr/bin/script", "-qec", &command, "/dev/null"];
+        terminal.args(script).current_dir(self.root.path());
         terminal
             .env_clear()
             .envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))))

@@ -52,7 +52,7 @@ impl Watch {
     pub(crate) fn wait_for(&mut self, text: &str) -> Vec<String> {
         let mut new = Vec::new();
         loop {
-            let Ok(line) = self.lines.recv_timeout(Duration::from_secs(20)) else {
+            let Ok(line) = self.lines.recv_timeout(Duration::from_secs(120)) else {
                 panic!("never saw `{text}`:\n{}\n{}", self.seen.join("\n"), new.join("\n"));
             };
             new.push(line.clone());
