@@ -71,6 +71,28 @@ fn why_of_packages_with_other_namespaces_searches_all() {
 }
 
 #[test]
+fn why_shows_other_namespaces_beside_failed_one() {
+    let project = Project::new();
+    add_package(&project, "namespace = \"second\"\n");
+    project.write("fake/all.json", &format!("{{\"items\":[{}]}}", pod_without_image("app")));
+    let forbid = |namespaces: &str| {
+        let kubectl = fs::canonicalize("../../tests/cli/fakes/kubectl").unwrap();
+        let script = format!(
+            "case \"$*\" in *' {namespaces} '*' get pods,'*) echo 'Error from server (Forbidden): pods is forbidden' >&2; exit 1 ;; esac\nexec sh {} \"$@\"",
+            kubectl.display()
+        );
+        project.script("kubectl", &script);
+    };
+    forbid("second");
+    let ran = project.run(&["why", "--workspace"]);
+    assert!(ran.code(0).out().contains(" --package app`"), "{}", ran.out());
+    assert!(ran.err().contains("Note namespace `second` was left out: "), "{}", ran.err());
+    forbid("--namespace");
+    let ran = project.run(&["why", "--workspace"]);
+    assert!(ran.code(92).err().contains("pods is forbidden"), "{}", ran.err());
+}
+
+#[test]
 fn doctor_of_several_packages_prints_common_results_once() {
     let project = doctor::project();
     add_package(&project, "");

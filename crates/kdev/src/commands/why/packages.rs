@@ -62,7 +62,8 @@ fn read_project(
 }
 
 /// Collects the facts once for each namespace, and again for packages whose builds or nodes are
-/// found differently. Returns the namespaces, too. A query must be found in one of them.
+/// found differently. Returns the namespaces, too. A query must be found in one of them. If there
+/// are several, one that cannot be read is left out, with a note.
 pub(super) fn collect(
     cx: &Cx,
     packages: &[Package],
@@ -77,20 +78,33 @@ pub(super) fn collect(
             None => clusters.push((cluster, vec![package])),
         }
     }
-    let (mut found, mut missing) = (Vec::new(), Vec::new());
+    let (mut found, mut missing, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+    let mut is_found = false;
     for (cluster, packages) in &clusters {
         match collect_in(cx, cluster, packages, query) {
-            Ok(facts) => found.extend(facts),
+            Ok(facts) => {
+                is_found = true;
+                found.extend(facts);
+            }
             Err(facts::Error::WorkloadNotFound { query, namespace, known }) => {
                 missing.push((query, namespace, known));
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => failed.push((&cluster.namespace, Error::from(error))),
         }
     }
-    match not_found(missing) {
-        Some(error) if found.is_empty() => Err(error),
-        _ => Ok((found, clusters.into_iter().map(|(cluster, _)| cluster).collect())),
+    if let Some(interrupt) = failed.iter().position(|(_, error)| error.is_interrupt()) {
+        return Err(failed.swap_remove(interrupt).1);
     }
+    if !is_found {
+        let mut errors = failed.into_iter().map(|(_, error)| error).chain(not_found(missing));
+        return errors.next().map_or(Ok((found, Vec::new())), Err);
+    }
+    for (namespace, error) in &failed {
+        let help = error.help().map(|help| format!("; {help}")).unwrap_or_default();
+        let text = format!("namespace `{namespace}` was left out: {error}{help}");
+        cx.emit(Event::Note { text });
+    }
+    Ok((found, clusters.into_iter().map(|(cluster, _)| cluster).collect()))
 }
 
 /// Joins the errors of the namespaces.
