@@ -35,7 +35,7 @@ pub struct ForwardRequest {
 /// Forwards local ports until interrupted, which is not an error. Read-only, so no context needs
 /// permission.
 pub fn forward(cx: &Cx, request: &ForwardRequest) -> Result<()> {
-    parse_all(&request.ports)?;
+    check_ports(&request.ports)?;
     let project = LiveProject::read(cx, &request.selection, &request.target, &request.flags)?;
     forward_live(cx, &project, &request.ports)
 }
@@ -81,6 +81,11 @@ struct Resolved<'a> {
     listener: Listener,
     port: PortRef,
     object: &'a Value,
+}
+
+/// Checks the syntax of ports, before anything else runs.
+pub(crate) fn check_ports(ports: &[String]) -> Result<()> {
+    parse_all(ports).map(drop)
 }
 
 fn parse_all(texts: &[String]) -> Result<Vec<Spec>> {

@@ -22,12 +22,12 @@ use std::time::{Duration, Instant, SystemTime};
 use kdev_core::watch::retry::Retry;
 use kdev_core::watch::stops::Stops;
 
-use crate::commands::live_pods;
 use crate::commands::up::UpRequest;
 use crate::commands::watch::cycle::{End, Trigger};
 use crate::commands::watch::progress::Progress;
 use crate::commands::watch::remove::Removal;
 use crate::commands::watch::services::Services;
+use crate::commands::{forward, live_pods};
 use crate::cx::Cx;
 use crate::error::{Error, Result};
 use crate::event::{CycleOutcome, Event};
@@ -49,6 +49,7 @@ const CONTROL_INTERVAL: Duration = Duration::from_millis(100);
 /// An error that no change of a file can fix ends the watch if it occurs in the first cycle. Later,
 /// the cycle is repeated.
 pub fn watch(cx: &Cx, request: &WatchRequest, output: WatchOutput) -> Result<()> {
+    forward::check_ports(&request.ports)?;
     let removal =
         if request.down_on_exit { Some(Removal::prepare(cx, &request.up)?) } else { None };
     beside::run(cx, request, output.show_log, |cx| {
