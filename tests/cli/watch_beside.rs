@@ -20,7 +20,7 @@ fn start(project: &Project, args: &[&str]) -> Watch {
 #[test]
 fn command_runs_after_each_cycle() {
     let project = Project::new();
-    let command = "echo then $KDEV_CYCLE_CONTEXT $KDEV_CYCLE_IMAGE; exit 3";
+    let command = "echo then $KDEV_CYCLE_CONTEXT $KDEV_CYCLE_IMAGE; echo >> fake/runs; exit 3";
     let mut watch = start(&project, &["--then", command]);
     let lines = watch.wait_for("Failed `echo then").join("\n");
     assert!(lines.contains(&format!("\nthen kind-test {IMAGE}\n")), "{lines}");
@@ -33,8 +33,10 @@ fn command_runs_after_each_cycle() {
     save(&project, "src/main.rs", "fn main() {  }\n");
     watch.wait_for("Changed src/main.rs");
     watch.wait_for("error: failed");
-    let lines = watch.wait_for("Watching").join("\n");
-    assert!(!lines.contains("then kind-test"), "{lines}");
+    watch.wait_for("Watching");
+    watch.signal(Signal::SIGINT);
+    assert_eq!(watch.end().0, Some(130));
+    assert_eq!(fs::read_to_string(project.path("fake/runs")).unwrap(), "\n\n");
 }
 
 #[test]
@@ -78,6 +80,28 @@ fn end_deletes_only_packages_of_this_watch() {
     project.write("fake/members", "");
     project.run(&["down", "--context", "kind-test", "--package", "app"]).code(0);
     assert!(project.calls().contains(" delete "), "{}", project.calls());
+}
+
+#[test]
+fn failed_deletion_at_end_decides_exit_code() {
+    let project = Project::new();
+    project.write("fake/members", "");
+    let mut watch = start(&project, &["--down-on-exit"]);
+    watch.wait_for("Watching");
+    let refused = "Error from server (InternalError): the API server is down\n";
+    project.write("fake/kubectl-delete-fails", refused);
+    watch.signal(Signal::SIGINT);
+    let (code, output) = watch.end();
+    assert_eq!(code, Some(92), "{output}");
+    assert!(output.contains("the API server is down"), "{output}");
+}
+
+#[test]
+fn invalid_port_is_rejected_before_build() {
+    let project = Project::new();
+    let ran = project.run(&["up", "--watch", "--forward", "web:x"]);
+    assert!(ran.code(90).err().starts_with("error: cannot forward `web:x`: "), "{}", ran.err());
+    assert_eq!(project.calls(), "");
 }
 
 #[test]

@@ -92,9 +92,9 @@ fn run_cycles(
     };
     loop {
         let next = watch.run(&mut trigger).and_then(|end| watch.wait(&trigger, &end));
-        trigger = match next.inspect_err(|error| watch.end(error)) {
-            Err(error) if error.is_interrupt() && control.has_ended() => return Ok(()),
-            next => next?,
+        trigger = match next {
+            Ok(next) => next,
+            Err(error) => return watch.end(error),
         };
     }
 }
@@ -283,23 +283,32 @@ impl Watch<'_> {
 
     /// Deletes the packages if that was requested, or reports after an interrupt that nothing was
     /// deleted.
-    fn end(&self, error: &Error) {
+    fn end(&self, error: Error) -> Result<()> {
+        if let Err(failed) = self.delete_or_keep(&error) {
+            if error.is_interrupt() {
+                return Err(failed);
+            }
+            (self.show_error)(&failed);
+        }
+        if error.is_interrupt() && self.control.has_ended() { Ok(()) } else { Err(error) }
+    }
+
+    /// Deletes what the watch has created, if that was requested, or says that it stays.
+    fn delete_or_keep(&self, error: &Error) -> Result<()> {
         if !self.has_applied {
-            return;
+            return Ok(());
         }
         if let Some(removal) = &self.removal {
-            if let Err(error) = removal.run(self.cx, &self.request) {
-                (self.show_error)(&error);
-            }
-            return;
+            return removal.run(self.cx, &self.request);
         }
         if !error.is_interrupt() {
-            return;
+            return Ok(());
         }
         let UpRequest { selection, target, flags, .. } = &self.request;
         let flags = live_pods::repeatable_flags(selection, target, flags);
         let text = format!("the pods keep running; run `cargo kdev down{flags}` to delete them");
         self.cx.emit(Event::Note { text });
+        Ok(())
     }
 
     /// Leaves out files that each build writes.
