@@ -5,6 +5,7 @@ mod builders;
 mod cases;
 mod cost;
 mod images;
+mod inner_loop;
 mod methods;
 mod report;
 mod samples;
@@ -34,6 +35,8 @@ pub(crate) enum Command {
     Builders(BuilderArgs),
     /// Compare applying manifests and waiting for the pods (a minute)
     Apply(Common),
+    /// Compare the time from a saved file to the answer of the new program (5 minutes)
+    Loop(Common),
     /// Compare `why`, `status` and `doctor` with kubectl (a minute)
     Why(Common),
 }
@@ -75,6 +78,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::Load(args) => run_load(&args),
         Command::Builders(args) => run_builders(&args),
         Command::Apply(args) => run_quick("apply", &args, apply::run),
+        Command::Loop(args) => run_quick("loop", &args, inner_loop::run),
         Command::Why(args) => run_quick("why", &args, why::run),
     }
 }

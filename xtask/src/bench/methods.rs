@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use xshell::{Shell, cmd};
+use xshell::{Cmd, Shell, cmd};
 
 /// The prefix of all image names, with which the images are found again.
 pub(crate) const PREFIX: &str = "kdev-bench";
@@ -69,6 +69,11 @@ impl Bench {
     /// Returns the path of the measured program.
     pub(crate) fn kdev_program(&self) -> &Path {
         &self.kdev
+    }
+
+    /// Composes a command of kubectl for a namespace.
+    pub(crate) fn kubectl<'a>(&'a self, namespace: &str, args: &[&str]) -> Cmd<'a> {
+        cmd!(self.sh, "kubectl --namespace {namespace} {args...}").quiet()
     }
 
     /// Removes all images, the cache of kdev, and the limits of links.
@@ -171,14 +176,19 @@ fn ctr_command(node: &Node) -> &'static str {
     if node.user == "root" { "ctr -n k8s.io" } else { "sudo -n ctr -n k8s.io" }
 }
 
+/// Allows the kubelet of a node to pull from its registry. The lab replaces all other registries.
+const TRUST: &str = r#"mkdir -p "$0" && printf 'server = "http://%s"\n' "$1" >"$0/hosts.toml""#;
+
 /// Debian's registry, which runs on a node until this value is dropped.
 pub(crate) struct Registry {
+    sh: Shell,
+    node: &'static Node,
     child: Child,
     folder: PathBuf,
 }
 
 impl Registry {
-    pub(crate) fn start(sh: &Shell, node: &Node) -> Result<Self> {
+    pub(crate) fn start(sh: &Shell, node: &'static Node) -> Result<Self> {
         let folder = node.folder().join("tmp/kdev-bench-registry");
         fs::create_dir_all(&folder)?;
         let config = format!(
@@ -187,13 +197,23 @@ impl Registry {
              http: {{ addr: 0.0.0.0:{REGISTRY_PORT} }}\n",
         );
         fs::write(folder.join("config.yml"), config)?;
-        let (enter, config) = (node.nsenter_args()?, "/tmp/kdev-bench-registry/config.yml");
+        let (enter, config) = (&node.nsenter_args()?, "/tmp/kdev-bench-registry/config.yml");
         let serve = cmd!(sh, "nsenter {enter...} docker-registry serve {config}").quiet();
         let mut command = Command::from(serve);
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        let address = format!("{}:{REGISTRY_PORT}", node.address());
+        let registry = Self { sh: sh.clone(), node, child, folder };
+        let (address, hosts) = (registry.address(), registry.hosts_folder());
+        cmd!(sh, "nsenter {enter...} sh -c {TRUST} {hosts} {address}").quiet().run()?;
         lab::wait_for_port("the registry on the node", &address)?;
-        Ok(Self { child, folder })
+        Ok(registry)
+    }
+
+    pub(crate) fn address(&self) -> String {
+        format!("{}:{REGISTRY_PORT}", self.node.address())
+    }
+
+    fn hosts_folder(&self) -> String {
+        format!("/etc/containerd/certs.d/{}", self.address())
     }
 }
 
@@ -202,5 +222,9 @@ impl Drop for Registry {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = fs::remove_dir_all(&self.folder);
+        if let Ok(enter) = self.node.nsenter_args() {
+            let hosts = self.hosts_folder();
+            let _ = cmd!(self.sh, "nsenter {enter...} rm -rf {hosts}").quiet().run();
+        }
     }
 }

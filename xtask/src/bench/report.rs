@@ -185,9 +185,11 @@ impl Report {
     }
 
     fn times_table(&self) -> String {
-        let head = "\n| case | method | time | kubectl starts |\n|---|---|---|---|\n";
+        let last =
+            if self.name == "loop" { "steps and started programs" } else { "kubectl starts" };
+        let head = format!("\n| case | method | time | {last} |\n|---|---|---|---|\n");
         let rows = self.rows.iter().map(|(line, _)| format!("{line}\n"));
-        head.to_owned() + &rows.collect::<String>()
+        head + &rows.collect::<String>()
     }
 
     fn costs_table(&self) -> String {
