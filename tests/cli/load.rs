@@ -157,3 +157,15 @@ fn invalid_project_is_error() {
     project.write("Cargo.toml", "[package\n");
     project.run(&["load", "tool:1"]).code(90);
 }
+
+#[test]
+fn full_disk_of_docker_is_not_fixed_by_a_build() {
+    let project = Project::new();
+    let message = "Error response from daemon: write /var/lib/docker/tmp/docker-export-1/layer.tar: no space left on device\n";
+    project.write("fake/save-fails", message);
+    let ran = project.run(&["load", "app:latest", "--node", "n1"]);
+    let err = ran.code(94).err();
+    assert!(err.contains("error: failed to export the image for node `n1`\n"), "{err}");
+    let help = "  help: free space on the disk of the Docker daemon; run `docker system df` to see what uses it\n";
+    assert!(err.ends_with(help), "{err}");
+}

@@ -42,7 +42,8 @@ fn assert_whole_image_is_sent(service: &Service) {
     let stderr = service.up_ok();
     let folder = cache.join("kdev");
     let reason = format!("the disk of `{}` is almost full", folder.display());
-    let note = format!("Note {reason}, so the whole image is sent\n");
+    let help = "free space on the disk of the cache folder, or set XDG_CACHE_HOME to a folder on another disk";
+    let note = format!("Note {reason}, so the whole image is sent; {help}\n");
     assert_eq!(stderr.matches(&note).count(), 1, "{stderr}");
     assert_eq!(service.pages(), NODES.map(|node| (node.to_owned(), "large".to_owned())));
     assert_eq!(large_files(&folder), 0);
@@ -73,5 +74,6 @@ fn archive_that_does_not_fit_is_rejected() {
     let stderr = stderr_text(&output);
     assert_eq!(output.status.code(), Some(90), "{stderr}");
     assert!(stderr.contains("is almost full"), "{stderr}");
+    assert!(stderr.contains("help: free space on the disk of the cache folder, or"), "{stderr}");
     assert_eq!(large_files(&cache), 0);
 }

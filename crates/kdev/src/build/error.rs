@@ -106,6 +106,8 @@ pub enum Error {
         /// Why it cannot be read.
         #[source]
         reason: Details,
+        /// One action that fixes it, if it is known.
+        help: Option<String>,
     },
     /// The build would give several images, of which a node needs one.
     #[error("cannot build for several platforms at once: `{platforms}`")]
@@ -151,7 +153,9 @@ impl Error {
                 "if Docker is installed as a snap, it cannot write there: run `mkdir -p ~/kdev-tmp`, and set `TMPDIR` to this folder"
                     .to_owned(),
             ),
-            Self::Export { .. } => Some("run the command again".to_owned()),
+            Self::Export { help, .. } => {
+                help.clone().or_else(|| Some("run the command again".to_owned()))
+            }
             Self::SeveralPlatforms { .. } => Some(
                 "remove `--platform` from `docker-build` in `[package.metadata.kdev]` to build for the nodes"
                     .to_owned(),

@@ -180,9 +180,10 @@ fn record_build(
     config: &Config,
 ) -> Result<String> {
     let exported = export::take(layout, cache, config.platform.as_deref());
-    let image = exported.map_err(|reason| Error::Export {
+    let image = exported.map_err(|error| Error::Export {
         builder: buildx.builder.name.clone(),
-        reason: Details(reason),
+        reason: Details(error.reason),
+        help: error.help,
     })?;
     let image = image.image;
     let platform = image.platform.or_else(|| buildx.platform().map(str::to_owned));

@@ -2,16 +2,17 @@
 //! missing and that are no longer in the cache.
 
 use kdev_core::image::built::BuiltImage;
+use kdev_core::shell::quote;
 
 use crate::build::{Result, build, image_build};
 use crate::config::Config;
 use crate::cx::Cx;
-use crate::docker::{Buildx, ImageStore};
+use crate::docker::{self, Buildx, ImageStore};
 use crate::event::Event;
-use crate::layers::ImageSource;
 use crate::layers::buildx::BuildxSource;
 use crate::layers::layout::Layout;
-use crate::process::Command;
+use crate::layers::{ImageSource, Unavailable};
+use crate::process::{Command, Failure};
 
 /// The arguments of `docker build` that keep it from using earlier results, without and with a
 /// value.
@@ -60,15 +61,32 @@ fn export_again(
     buildx: &Buildx,
     config: &Config,
     layout: &Layout,
-) -> Result<(), String> {
+) -> Result<(), Unavailable> {
     let name = &buildx.builder.name;
     let text = format!("exporting layers that are not in the cache from builder `{name}`");
     cx.emit(Event::Note { text });
-    let sh = cx.shell().map_err(|error| error.to_string())?;
+    let sh = cx.shell().map_err(docker::Error::from)?;
     let output = buildx.facts().layout_output(layout.path());
     let cmd = image_build(&sh, store, config).args(["--quiet", "--output", &output]);
     let build = Command::new(cmd.arg(&config.context));
-    build.keep_free(layout.disk()).read(cx).map(drop).map_err(|failure| failure.to_string())
+    let failed = |failure: Failure| export_failure(layout, failure, name);
+    build.keep_free(layout.disk()).read(cx).map(drop).map_err(failed)
+}
+
+/// Returns why a builder has not exported layers. Its disk may be that of another machine.
+fn export_failure(layout: &Layout, failure: Failure, builder: &str) -> Unavailable {
+    let text = failure.to_string();
+    let error = docker::Error::Command { action: "export the layers".to_owned(), source: failure };
+    let is_disk_full = error.full_disk_owner().is_some();
+    match layout.failure(error) {
+        cache if cache.is_cache_disk_full() => cache,
+        _ if is_disk_full => {
+            let usage = format!("docker buildx du --builder {}", quote(builder));
+            let help = format!("free space on its disk; run `{usage}` to see what uses it");
+            Unavailable::disk_full(&format!("builder `{builder}`"), help)
+        }
+        _ => text.into(),
+    }
 }
 
 /// Returns the arguments without those that make BuildKit run the steps of the build again.

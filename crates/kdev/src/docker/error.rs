@@ -4,11 +4,8 @@ use kdev_core::image::local::Engine;
 use kdev_core::shell::quote;
 
 use crate::docker::builder::WRITES_LAYOUTS;
-use crate::process::{self, Failure, Outcome};
-use crate::tools;
-
-/// The message of programs that cannot write (`ENOSPC`).
-const NO_SPACE: &str = "no space left on device";
+use crate::process::{self, Failure};
+use crate::tools::{self, FullDisk};
 
 /// The result of running Docker or Podman.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
@@ -166,10 +163,17 @@ impl Error {
         )
     }
 
-    /// Returns whether a program was terminated before it filled a disk, or has filled one.
-    pub(crate) fn is_disk_full(&self) -> bool {
-        let Self::Command { source, .. } = self else { return false };
-        matches!(source.outcome, Outcome::DiskFull(_)) || source.stderr.contains(NO_SPACE)
+    /// Returns how docker or podman has failed.
+    pub(crate) fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Command { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+
+    /// Returns the owner of the disk on which docker or podman had no space left.
+    pub(crate) fn full_disk_owner(&self) -> Option<&'static str> {
+        tools::full_disk(self.failure()?).map(|disk| disk.owner)
     }
 
     /// Returns one action that fixes the error.
@@ -202,7 +206,8 @@ impl Error {
             Self::RemotePodman { is_variable } => Some(remote_podman_help(*is_variable)),
             Self::PodmanUnusable { source } => podman_unusable_help(&source.stderr),
             Self::Tool(error) => error.help(),
-            Self::Command { .. } | Self::Process(_) => None,
+            Self::Command { source, .. } => tools::full_disk(source).map(FullDisk::help),
+            Self::Process(_) => None,
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::cx::Cx;
 use crate::details::Details;
 use crate::layers::cache::{Blob, Layer, LayerCache};
 use crate::layers::error::{Error, Result};
+use crate::layers::unavailable::Unavailable;
 use crate::process;
 use crate::process::scratch_dir::ScratchDir;
 
@@ -66,16 +67,13 @@ impl Archive {
     pub(crate) fn unpack(&self, cx: &Cx) -> Result<UnpackedArchive> {
         let directory = create_directory(cx.cache_dir())
             .map_err(process::Error::write("a temporary directory"))?;
-        let layers =
-            LayerCache::open_in(directory.path()).map_err(|e| self.error(e.to_string()))?;
+        let layers = LayerCache::open_in(directory.path()).map_err(|e| self.error(e.into()))?;
         let images = match self {
             Self::File(path) => {
-                let file = File::open(path).map_err(|e| self.error(e.to_string()))?;
+                let file = File::open(path).map_err(|e| self.error(e.into()))?;
                 read_images(cx, file, &layers)
             }
-            Self::Stdin if io::stdin().is_terminal() => {
-                Err("standard input is a terminal".to_owned())
-            }
+            Self::Stdin if io::stdin().is_terminal() => Err("standard input is a terminal".into()),
             Self::Stdin => read_images(cx, io::stdin().lock(), &layers),
         };
         cx.check_interrupt()?;
@@ -83,8 +81,13 @@ impl Archive {
         Ok(UnpackedArchive { images, layers, _directory: directory })
     }
 
-    fn error(&self, reason: String) -> Error {
-        Error::InvalidArchive { archive: self.display_name(), reason: Details(reason) }
+    fn error(&self, unavailable: Unavailable) -> Error {
+        let (is_full, archive) = (unavailable.is_cache_disk_full(), self.display_name());
+        let reason = Details(unavailable.reason);
+        if is_full {
+            return Error::DiskFull { archive, reason };
+        }
+        Error::InvalidArchive { archive, reason }
     }
 }
 
@@ -98,7 +101,11 @@ fn create_directory(cache: Option<&Path>) -> io::Result<ScratchDir> {
 }
 
 /// Reads the image of an archive, and returns it under each of its names.
-fn read_images(cx: &Cx, archive: impl Read, into: &LayerCache) -> Result<Vec<BuiltImage>, String> {
+fn read_images(
+    cx: &Cx,
+    archive: impl Read,
+    into: &LayerCache,
+) -> Result<Vec<BuiltImage>, Unavailable> {
     let mut found = HashMap::new();
     let archive = decompress(Interruptible { reader: archive, cx });
     let files = archive.and_then(|archive| {
@@ -109,7 +116,10 @@ fn read_images(cx: &Cx, archive: impl Read, into: &LayerCache) -> Result<Vec<Bui
             Ok(())
         })
     });
-    let files = files.map_err(|error| format!("failed to read the archive: {error}"))?;
+    let files = files.map_err(|error| match error.kind() {
+        io::ErrorKind::StorageFull => Unavailable::from(error),
+        _ => format!("failed to read the archive: {error}").into(),
+    })?;
     let image = select_image(files.images()?)?;
     let layers: Vec<&Layer> = image
         .layers
@@ -120,9 +130,9 @@ fn read_images(cx: &Cx, archive: impl Read, into: &LayerCache) -> Result<Vec<Bui
         .collect::<Result<_, _>>()?;
     let is_sound = layers.iter().map(|layer| &layer.diff_id).eq(&image.diff_ids);
     if !is_sound {
-        return Err("the layers do not match the image configuration".to_owned());
+        return Err("the layers do not match the image configuration".into());
     }
-    into.store(image.config.as_slice()).map_err(|error| error.to_string())?;
+    into.store(image.config.as_slice())?;
     let (platform, size) = (
         image.platform.as_deref().unwrap_or_default(),
         layers.iter().map(|layer| layer.size).sum(),

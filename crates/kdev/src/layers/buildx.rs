@@ -9,10 +9,11 @@ use kdev_core::image::built::BuiltImage;
 use crate::cx::Cx;
 use crate::layers::export;
 use crate::layers::layout::Layout;
+use crate::layers::unavailable::Unavailable;
 use crate::layers::wanted::WantedLayers;
 
 /// Runs the build of an image again, with an export into a directory.
-pub(crate) type Rebuild<'a> = Box<dyn Fn(&Cx, &Layout) -> Result<(), String> + Sync + 'a>;
+pub(crate) type Rebuild<'a> = Box<dyn Fn(&Cx, &Layout) -> Result<(), Unavailable> + Sync + 'a>;
 
 /// An image that a builder has exported.
 pub(crate) struct BuildxSource<'a> {
@@ -34,21 +35,21 @@ impl<'a> BuildxSource<'a> {
         self.rebuild.is_some()
     }
 
-    pub(super) fn fetch(&self, cx: &Cx, wanted: &WantedLayers) -> Result<(), String> {
+    pub(super) fn fetch(&self, cx: &Cx, wanted: &WantedLayers) -> Result<(), Unavailable> {
         let Some(rebuild) = &self.rebuild else {
-            return Err("the cache folder no longer has them".to_owned());
+            return Err("the cache folder no longer has them".into());
         };
         let missing = wanted.missing();
         let layout =
             export::create_layout(cx, &self.image, wanted.cache, |id| missing.contains(id))
-                .map_err(|error| error.to_string())?;
+                .map_err(Unavailable::from)?;
         rebuild(cx, &layout)?;
         let platform = Some(self.image.platform.as_str());
         let exported = export::take(&layout, wanted.cache, platform)?;
         if wanted.parts().is_none() {
             let is_same = exported.image.config_digest == self.image.config_digest;
             return Err(if is_same {
-                "the builder has not exported them".to_owned()
+                "the builder has not exported them".into()
             } else {
                 "the cache folder no longer has them, and another build gave other layers".into()
             });

@@ -11,6 +11,7 @@ use crate::cx::Cx;
 use crate::docker::{Docker, Engine, LayerSource};
 use crate::layers::cache::LayerCache;
 use crate::layers::push::LayerRequest;
+use crate::layers::unavailable::Unavailable;
 use crate::layers::wanted::WantedLayers;
 use crate::layers::{export, extract, push};
 use crate::process::Command;
@@ -56,7 +57,7 @@ impl<'a> DockerSource<'a> {
         }
     }
 
-    pub(super) fn fetch(&self, cx: &Cx, wanted: &WantedLayers) -> Result<(), String> {
+    pub(super) fn fetch(&self, cx: &Cx, wanted: &WantedLayers) -> Result<(), Unavailable> {
         let exported_first = self.exports(cx);
         let mut result = Ok(());
         if exported_first {
@@ -76,13 +77,13 @@ impl<'a> DockerSource<'a> {
         if wanted.parts().is_none() && !pushed.has_succeeded && !wanted.is_whole_image() {
             let extracted =
                 extract::extract(cx, self.docker, &self.image, wanted.cache, &wanted.missing());
-            result = result.and(extracted.map(drop).map_err(|error| error.to_string()));
+            result = result.and(extracted.map(drop).map_err(Unavailable::from));
         }
         result
     }
 
     /// Makes BuildKit export the missing layers.
-    fn export(&self, cx: &Cx, wanted: &WantedLayers) -> Result<(), String> {
+    fn export(&self, cx: &Cx, wanted: &WantedLayers) -> Result<(), Unavailable> {
         let missing = wanted.missing();
         let is_missing = |id: &str| missing.contains(id);
         export::export(cx, self.docker, &self.image, wanted.cache, is_missing).map(drop)

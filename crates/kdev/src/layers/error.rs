@@ -1,6 +1,7 @@
 //! Errors of reading an image archive.
 
 use crate::details::Details;
+use crate::layers::unavailable::FREE_CACHE_DISK;
 use crate::process;
 
 /// The result of reading an archive.
@@ -19,6 +20,15 @@ pub enum Error {
         #[source]
         reason: Details,
     },
+    /// The disk has no space for the layers of the archive.
+    #[error("no space left for the layers of image archive `{archive}`")]
+    DiskFull {
+        /// The path of the archive, or `-`.
+        archive: String,
+        /// Which disk it is.
+        #[source]
+        reason: Details,
+    },
     /// A temporary directory could not be written.
     #[error(transparent)]
     Process(#[from] process::Error),
@@ -31,6 +41,7 @@ impl Error {
             Self::InvalidArchive { .. } => {
                 Some("create an archive with `docker save --output FILE.tar NAME:TAG`".to_owned())
             }
+            Self::DiskFull { .. } => Some(FREE_CACHE_DISK.to_owned()),
             Self::Process(_) => None,
         }
     }

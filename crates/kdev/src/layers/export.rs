@@ -15,6 +15,7 @@ use crate::cx::Cx;
 use crate::docker::Docker;
 use crate::layers::cache::LayerCache;
 use crate::layers::layout::{self, Layout};
+use crate::layers::unavailable::Unavailable;
 
 /// The name under which the cache records the digests of the blobs of builders.
 pub(crate) const BLOBS: &str = "archives";
@@ -58,9 +59,9 @@ pub(crate) fn take(
     layout: &Layout,
     cache: &LayerCache,
     platform: Option<&str>,
-) -> Result<Exported, String> {
+) -> Result<Exported, Unavailable> {
     let image = layout.read(platform)?;
-    layout.move_to(cache, &image).map_err(|error| error.to_string())?;
+    layout.move_to(cache, &image)?;
     cache.record_digests(BLOBS, &layout::digests(&image));
     Ok(Exported { manifest_digest: layout.manifest_digest(), image })
 }
@@ -72,9 +73,9 @@ pub(crate) fn export(
     image: &BuiltImage,
     cache: &LayerCache,
     is_needed: impl Fn(&str) -> bool,
-) -> Result<Exported, String> {
-    let layout = create_layout(cx, image, cache, is_needed).map_err(|error| error.to_string())?;
-    docker.export_layout(cx, image, layout.path()).map_err(|error| layout.failure(&error))?;
+) -> Result<Exported, Unavailable> {
+    let layout = create_layout(cx, image, cache, is_needed)?;
+    docker.export_layout(cx, image, layout.path()).map_err(|error| layout.failure(error))?;
     take(&layout, cache, Some(&image.platform))
 }
 
@@ -100,7 +101,7 @@ pub(crate) fn export_new(
     docker: &Docker,
     image: &BuiltImage,
     cache: &LayerCache,
-) -> Result<Exported, String> {
+) -> Result<Exported, Unavailable> {
     let history = cache.build_history(&image.reference.name().to_string());
     let old: BTreeSet<&String> = history.iter().flatten().collect();
     export(cx, docker, image, cache, |diff_id| !old.iter().any(|one| *one == diff_id))

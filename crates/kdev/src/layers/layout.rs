@@ -15,6 +15,7 @@ use kdev_core::image::archive::{Files, Image};
 use crate::cx::Cx;
 use crate::docker;
 use crate::layers::cache::{BLOBS, INGEST, LayerCache, blob_path};
+use crate::layers::unavailable::Unavailable;
 use crate::process::Disk;
 use crate::process::scratch_dir::ScratchDir;
 
@@ -96,9 +97,14 @@ impl Layout {
         self.disk.clone()
     }
 
-    /// Returns why a builder has not written the layers, as a part of a sentence.
-    pub(crate) fn failure(&self, error: &docker::Error) -> String {
-        if error.is_disk_full() { self.disk().full_message() } else { error.to_string() }
+    /// Returns why a builder has not written the layers.
+    pub(crate) fn failure(&self, error: docker::Error) -> Unavailable {
+        let stderr = error.failure().map_or("", |failure| &failure.stderr);
+        let is_named = stderr.contains(&*self.path().to_string_lossy());
+        if error.full_disk_owner().is_some() && (is_named || self.disk.check().is_err()) {
+            return Unavailable::cache_disk_full(self.disk.full_message());
+        }
+        error.into()
     }
 
     /// Moves the configuration, and the layers that are not placeholders, to the cache. Fails
@@ -162,6 +168,7 @@ mod tests {
     use kdev_core::image::digest::sha256;
 
     use super::*;
+    use crate::process::{Failure, Outcome};
 
     /// A cache directory with an export of one image with these layers.
     struct Export {
@@ -197,6 +204,35 @@ mod tests {
         fn cache(&self) -> LayerCache {
             LayerCache::open_in(self.dir.path()).unwrap()
         }
+    }
+
+    #[test]
+    fn full_disk_is_named() {
+        let Export { dir: _dir, layout, .. } = Export::new(&[]);
+        let failure = |layout: &Layout, outcome, stderr: &str| {
+            let (command, stderr) = ("docker buildx build -".to_owned(), stderr.to_owned());
+            let source = Failure { command, outcome, stderr };
+            layout.failure(docker::Error::Command { action: "export".to_owned(), source })
+        };
+        let cache = layout.disk.full_message();
+        let own = format!("write {}/ingest/1: no space left on device", layout.path().display());
+        let other = "write /var/lib/docker/tmp: no space left on device";
+        let daemon = "the disk of the Docker daemon is full".to_owned();
+        let exit = || Outcome::Code(1);
+        let table = [
+            (exit(), own.as_str(), cache.clone(), "XDG_CACHE_HOME"),
+            (Outcome::DiskFull(cache.clone()), "", cache.clone(), "XDG_CACHE_HOME"),
+            (exit(), other, daemon, "`docker system df`"),
+        ];
+        for (outcome, stderr, reason, help) in table {
+            let unavailable = failure(&layout, outcome, stderr);
+            assert_eq!(unavailable.reason, reason);
+            assert!(unavailable.help.unwrap().contains(help));
+        }
+        assert_eq!(failure(&layout, exit(), "no such image"), "failed to export".into());
+        // The message does not name the file.
+        let full = layout.on_full_disk();
+        assert!(failure(&full, exit(), "no space left on device").is_cache_disk_full());
     }
 
     #[test]

@@ -14,6 +14,7 @@
 //! - `push.rs`: the endpoint that Docker pushes to
 //! - `records.rs`: stores what earlier runs have learned
 //! - `save.rs`: runs one `docker save` and streams it to several nodes
+//! - `unavailable.rs`: why layers are unavailable, and how to fix it
 //! - `wanted.rs`: the layers that a load needs, and the ones that it gets
 
 pub(crate) mod archive;
@@ -30,6 +31,7 @@ pub(crate) mod push;
 mod records;
 pub(crate) mod save;
 mod source;
+mod unavailable;
 mod wanted;
 
 use std::collections::BTreeSet;
@@ -46,6 +48,7 @@ use crate::layers::wanted::WantedLayers;
 
 pub use error::Error;
 pub(crate) use source::ImageSource;
+pub(crate) use unavailable::Unavailable;
 pub(crate) use wanted::ImageParts;
 
 /// The layers of one image.
@@ -58,7 +61,7 @@ pub(crate) struct LayerProvider<'a> {
     cache: Option<LayerCache>,
     /// Why the source has not provided layers, if it has failed. The lock makes one thread
     /// request layers at a time; the others then find them in the cache.
-    failure: Mutex<Option<String>>,
+    failure: Mutex<Option<Unavailable>>,
     /// Cached layers of earlier builds that are not in the image, per build, the latest
     /// first.
     pub(crate) previous_builds: Vec<Vec<Layer>>,
@@ -143,17 +146,17 @@ impl<'a> LayerProvider<'a> {
         let fetched = self.source.fetch(cx, &wanted);
         let parts = wanted.parts();
         if parts.is_none() {
-            let reason = fetched.err().unwrap_or_default();
-            if !reason.is_empty() && !cx.interrupt().is_raised() && !self.source.has_only_layers() {
-                cx.emit(Event::Note { text: format!("{reason}, so the whole image is sent") });
+            let unavailable = fetched.err().unwrap_or_default();
+            if !cx.interrupt().is_raised() && !self.source.has_only_layers() {
+                note_whole_image(cx, &unavailable);
             }
-            *failure = Some(reason);
+            *failure = Some(unavailable);
         }
         parts
     }
 
     /// Returns why the layers are unavailable.
-    pub(crate) fn failure(&self) -> String {
+    pub(crate) fn failure(&self) -> Unavailable {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default()
     }
 
@@ -182,6 +185,17 @@ impl<'a> LayerProvider<'a> {
     fn shared_layers(&self) -> Option<&LayerCache> {
         self.layers.as_ref().filter(|_| self.source.own_layers().is_none())
     }
+}
+
+/// Notes why the whole image is sent, if that is known.
+fn note_whole_image(cx: &Cx, unavailable: &Unavailable) {
+    let Unavailable { reason, help } = unavailable;
+    let text = match help {
+        _ if reason.is_empty() => return,
+        Some(help) => format!("{reason}, so the whole image is sent; {help}"),
+        None => format!("{reason}, so the whole image is sent"),
+    };
+    cx.emit(Event::Note { text });
 }
 
 /// Returns the cached layers of earlier builds that are not in the image.

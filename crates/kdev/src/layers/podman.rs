@@ -3,7 +3,6 @@
 //! so that their digests are the diffIDs.
 
 use std::collections::BTreeSet;
-use std::io;
 
 use kdev_core::image::built::BuiltImage;
 use kdev_core::shell::quote;
@@ -12,6 +11,7 @@ use crate::cx::Cx;
 use crate::docker::{Engine, Podman};
 use crate::layers::cache::LayerCache;
 use crate::layers::layout::Layout;
+use crate::layers::unavailable::Unavailable;
 use crate::layers::wanted::WantedLayers;
 use crate::process::Command;
 
@@ -38,9 +38,8 @@ impl<'a> PodmanSource<'a> {
         }
     }
 
-    pub(super) fn fetch(&self, cx: &Cx, wanted: &WantedLayers) -> Result<(), String> {
-        let saved = self.save_layers(cx, wanted.cache, &wanted.missing());
-        saved.map_err(|error| error.to_string())
+    pub(super) fn fetch(&self, cx: &Cx, wanted: &WantedLayers) -> Result<(), Unavailable> {
+        self.save_layers(cx, wanted.cache, &wanted.missing())
     }
 
     /// Stores the configuration of the image and these layers in the cache.
@@ -49,15 +48,15 @@ impl<'a> PodmanSource<'a> {
         cx: &Cx,
         cache: &LayerCache,
         diff_ids: &BTreeSet<&str>,
-    ) -> io::Result<()> {
+    ) -> Result<(), Unavailable> {
         let layout = Layout::create(cx)?;
         let layers = self.image.layers.iter().map(String::as_str);
         layout.add_placeholders(layers.filter(|id| !diff_ids.contains(id)))?;
         self.podman
             .save_layout(cx, &self.image, layout.path())
-            .map_err(|error| io::Error::other(layout.failure(&error)))?;
-        let saved = layout.read(None).map_err(io::Error::other)?;
-        layout.move_to(cache, &saved)
+            .map_err(|error| layout.failure(error))?;
+        let saved = layout.read(None)?;
+        Ok(layout.move_to(cache, &saved)?)
     }
 
     pub(super) fn save_command(&self, cx: &Cx) -> Option<Command> {

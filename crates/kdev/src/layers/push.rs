@@ -37,6 +37,7 @@ use tokio::task;
 use crate::cx::Cx;
 use crate::docker::{self, Docker};
 use crate::layers::cache::{Blob, LayerCache};
+use crate::layers::unavailable::Unavailable;
 
 /// How much of an abbreviated upload is read. It must be enough to distinguish layers.
 const SNIFF_BYTES: u64 = 16 << 10;
@@ -87,7 +88,7 @@ struct Received {
     stored: BTreeMap<String, String>,
     manifests: PushedManifests,
     /// Why an upload was not stored.
-    failure: Option<String>,
+    failure: Option<Unavailable>,
     /// Uploads that were acknowledged early. They are kept because dropping them would reset
     /// the connection before Docker has read the response.
     abandoned_uploads: Vec<Incoming>,
@@ -110,7 +111,7 @@ pub(crate) struct Pushed {
     /// The digest of the image's configuration, if Docker has pushed a manifest.
     pub(crate) config_digest: Option<String>,
     /// Why a layer was not stored.
-    pub(crate) failure: Option<String>,
+    pub(crate) failure: Option<Unavailable>,
 }
 
 /// Makes Docker push an image to an endpoint, unless nothing is missing. Records if Docker
@@ -336,7 +337,7 @@ impl PushSession {
                 self.received().stored.insert(digest, layer.diff_id);
             }
             Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-                self.received().failure = Some(error.to_string());
+                self.received().failure = Some(error.into());
             }
             // It is a configuration, or incomplete.
             _ => {}

@@ -107,7 +107,10 @@ fn upload_to_full_disk_is_acknowledged_but_not_stored() {
     });
     let failure = served.session.received().failure.take().unwrap();
     let dir = served.dir.path().join("layers").display().to_string();
-    assert_eq!(failure, format!("the disk of `{dir}` is almost full"));
+    assert_eq!(
+        failure,
+        Unavailable::cache_disk_full(format!("the disk of `{dir}` is almost full"))
+    );
     assert_eq!((served.count("blobs/sha256"), served.count("ingest")), (0, 0));
 }
 

@@ -13,6 +13,7 @@ use crate::layers::buildx::BuildxSource;
 use crate::layers::cache::LayerCache;
 use crate::layers::docker::DockerSource;
 use crate::layers::podman::PodmanSource;
+use crate::layers::unavailable::Unavailable;
 use crate::layers::wanted::WantedLayers;
 use crate::process::Command;
 
@@ -91,7 +92,7 @@ impl<'a> ImageSource<'a> {
     }
 
     /// Brings layers into the cache. Returns why some are missing, if that is known.
-    pub(super) fn fetch(&self, cx: &Cx, wanted: &WantedLayers) -> Result<(), String> {
+    pub(super) fn fetch(&self, cx: &Cx, wanted: &WantedLayers) -> Result<(), Unavailable> {
         match self {
             Self::Docker(source) => source.fetch(cx, wanted),
             Self::Buildx(source) => source.fetch(cx, wanted),

@@ -29,7 +29,7 @@ use crate::event::Event;
 use crate::layers::cache::{self, Layer};
 use crate::layers::push::MAX_PUSH_BYTES;
 use crate::layers::save::CopyError;
-use crate::layers::{ImageParts, LayerProvider};
+use crate::layers::{ImageParts, LayerProvider, Unavailable};
 use crate::load::stream::{Codec, CompressedStream};
 use crate::node::connection::NodeConnection;
 use crate::node::error::{NodeError, NodeErrorKind};
@@ -122,7 +122,7 @@ enum SendError {
     /// Docker or Podman failed to export the image.
     Export(Failure),
     /// The source of the image does not have all missing layers.
-    NoLayers(String),
+    NoLayers(Unavailable),
     /// The node has less free space than the packed layers need.
     InsufficientSpace { needed: u64, free: u64 },
     /// The node closed the connection; its output has the cause.
@@ -201,10 +201,10 @@ impl Load<'_> {
             {
                 Err(connection.error(NodeErrorKind::Export(failure)))
             }
-            (Err(error), Some(Err(SendError::NoLayers(reason))))
+            (Err(error), Some(Err(SendError::NoLayers(Unavailable { reason, help }))))
                 if !matches!(error.kind, NodeErrorKind::Interrupted) =>
             {
-                Err(connection.error(NodeErrorKind::LayersUnavailable(reason)))
+                Err(connection.error(NodeErrorKind::LayersUnavailable { reason, help }))
             }
             (Err(_), Some(Err(SendError::InsufficientSpace { needed, free }))) => {
                 let message =

@@ -9,6 +9,7 @@ use kdev_core::text::toml_key;
 
 use crate::exit_code::ExitCode;
 use crate::process::{Failure, Interrupted};
+use crate::tools;
 
 /// An error on one node.
 #[derive(Debug)]
@@ -74,7 +75,12 @@ pub enum NodeErrorKind {
     Export(Failure),
     /// The node is missing layers that are not in the cache, and the builder did not export
     /// them again.
-    LayersUnavailable(String),
+    LayersUnavailable {
+        /// Why.
+        reason: String,
+        /// One action that fixes it, if it is known.
+        help: Option<String>,
+    },
     /// The disk is full.
     DiskFull(String),
     /// The connection was lost during the load.
@@ -168,15 +174,19 @@ impl NodeError {
             NodeErrorKind::DiskFull(_) => format!(
                 "free space on node `{node}`; run `{DISK_USAGE_COMMAND}` there to see what uses it"
             ),
-            NodeErrorKind::LayersUnavailable(_) => {
+            NodeErrorKind::LayersUnavailable { help: Some(help), .. } => help.clone(),
+            NodeErrorKind::LayersUnavailable { help: None, .. } => {
                 "run `cargo kdev up` to build the image again".to_owned()
             }
             NodeErrorKind::ConnectionLost(_) => {
                 "run the command again; an interrupted load leaves nothing behind".to_owned()
             }
-            NodeErrorKind::Export(failure) => {
-                format!("run `{} build --no-cache` to rebuild the image", failure.program())
-            }
+            NodeErrorKind::Export(failure) => match tools::full_disk(failure) {
+                Some(disk) => disk.help(),
+                None => {
+                    format!("run `{} build --no-cache` to rebuild the image", failure.program())
+                }
+            },
             NodeErrorKind::ContainerdStopped(_) => format!(
                 "start containerd on node `{node}` and run the command again, which also repairs an image name that this load may have left"
             ),
@@ -207,7 +217,7 @@ impl NodeErrorKind {
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Export(_)
-            | Self::LayersUnavailable(_)
+            | Self::LayersUnavailable { .. }
             | Self::DiskFull(_)
             | Self::ConnectionLost(_)
             | Self::ContainerdStopped(_)
@@ -346,8 +356,8 @@ impl fmt::Display for NodeError {
             NodeErrorKind::Export(_) => {
                 write!(f, "failed to export the image for node `{node}`")
             }
-            NodeErrorKind::LayersUnavailable(message) => {
-                write!(f, "failed to get the layers that node `{node}` is missing: {message}")
+            NodeErrorKind::LayersUnavailable { reason, .. } => {
+                write!(f, "failed to get the layers that node `{node}` is missing: {reason}")
             }
             NodeErrorKind::DiskFull(message) => {
                 write!(f, "no space left on node `{node}` ({at}): {message}")

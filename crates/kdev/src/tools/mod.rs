@@ -1,10 +1,12 @@
 //! Finds cargo, docker, ssh, kubectl and helm on PATH and checks their versions.
 //!
 //! - `cargo_config.rs`: cargo's configuration
+//! - `full_disk.rs`: the disk on which Docker or Podman had no space left
 //! - `ssh.rs`: SSH targets, and the options of each connection
 
 pub(crate) mod cargo_config;
 mod error;
+mod full_disk;
 pub(crate) mod ssh;
 
 use std::fs;
@@ -19,6 +21,7 @@ use crate::process::{Command, Failure};
 
 pub use error::Error;
 pub(crate) use error::Result;
+pub(crate) use full_disk::{FullDisk, full_disk};
 
 /// How long a tool may take for a command that only reads or changes metadata.
 pub(crate) const TOOL_TIMEOUT: Duration = Duration::from_secs(20);
