@@ -305,3 +305,47 @@ fn field_of_other_project_is_not_removed() {
     // The other project has been deleted.
     project.remove("fake/record-kdev-app-0123456789").run(&["up"]).code(0);
 }
+
+#[test]
+fn other_value_in_object_of_other_project_is_noted() {
+    let map = |value: &str| {
+        let managers = "  managedFields:\n  - apiVersion: v1\n    fieldsV1:\n      f:data:\n        f:a: {}\n        f:b: {}\n    manager: kdev\n    operation: Apply\n";
+        format!(
+            "apiVersion: v1\ndata:\n  a: {value}\n  b: x\nkind: ConfigMap\nmetadata:\n  labels:\n    owner.kdev/kdev-app-0123456789: default\n{managers}  name: old\n  namespace: default\n"
+        )
+    };
+    let project = Project::new();
+    project.write("fake/diff-output", &diff("v1.ConfigMap.default.old", &map("red"), &map("blue")));
+    project.write("fake/record-kdev-app-0123456789", OTHER_RECORD);
+    let note = "Note `.data.a` of `configmap/old` changes, and package `app` of `github.com/org/app` (`jane` on `laptop`, `/src/app`, 2026-11-28T01:30:00Z) also applies the object\n";
+    let ran = project.run(&["up"]);
+    assert_eq!(ran.code(0).err().matches(note).count(), 1, "{}", ran.err());
+    // The other project has been deleted.
+    let ran = project.remove("fake/record-kdev-app-0123456789").run(&["up"]);
+    assert!(!ran.code(0).err().contains("also applies"), "{}", ran.err());
+}
+
+#[test]
+fn immutable_object_of_other_project_is_not_recreated() {
+    let immutable =
+        "The Deployment \"app\" is invalid: spec.selector: Invalid value: {}: field is immutable\n";
+    let labels = r#""labels":{"owner.kdev/kdev-app-0123456789":"default"}"#;
+    let live = format!(
+        r#"{{"kind":"Deployment","apiVersion":"apps/v1","metadata":{{"name":"app","namespace":"default",{labels}}}}}"#
+    );
+    for step in ["diff", "apply"] {
+        let project = Project::new();
+        project.write(&format!("fake/kubectl-{step}-fails"), immutable);
+        project.write("fake/app.json", &live);
+        project.write("fake/record-kdev-app-0123456789", OTHER_RECORD);
+        project.run(&["up", "--recreate"]).code(92).error(
+            "error: refusing to delete and recreate objects that another project applies, too
+  caused by: package `app` of `github.com/org/app` (`jane` on `laptop`, `/src/app`, 2026-11-28T01:30:00Z) also applies `deployment.apps/app`
+  help: pass `--recreate --force-conflicts` to recreate them with the fields of these manifests only\n",
+        );
+        assert!(!project.calls().contains(" delete "), "{}", project.calls());
+        // Follow the advice.
+        project.run(&["up", "--recreate", "--force-conflicts"]).code(0);
+        assert!(project.calls().contains(" delete deployment/app "), "{}", project.calls());
+    }
+}

@@ -15,7 +15,7 @@ use crate::lab::state;
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The API groups of the kinds that the tests read.
-const GROUPS: [(&str, &[&str]); 3] = [
+const GROUPS: [(&str, &[&str]); 4] = [
     (
         "/api/v1",
         &[
@@ -31,6 +31,7 @@ const GROUPS: [(&str, &[&str]); 3] = [
     ),
     ("/apis/apps/v1", &["daemonset", "deployment", "statefulset"]),
     ("/apis/batch/v1", &["cronjob", "job"]),
+    ("/apis/rbac.authorization.k8s.io/v1", &["rolebinding"]),
 ];
 
 static AGENT: LazyLock<Agent> = LazyLock::new(new_agent);

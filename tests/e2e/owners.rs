@@ -302,6 +302,44 @@ fn shared_object_in_deleted_namespace_does_not_fail_down() {
     assert!(stderr.contains("Deleted cronjob.batch/second"), "{stderr}");
 }
 
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn immutable_object_of_other_project_is_not_recreated() {
+    let name = "owners-immutable";
+    let service = Service::on_node("node-1", name);
+    let manifest = |owner: &str, role: &str| {
+        let role =
+            format!("roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: {role}}}\n");
+        let kind = "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\n";
+        format!("{}{kind}metadata: {{name: readers}}\n{role}", workload(name, owner))
+    };
+    let uid = || get(name, &["rolebinding/readers"])["metadata"]["uid"].clone();
+    let first = Copy::in_folder(&service, "first");
+    first.write(&manifest("first", "reader")).ok(&["up"]);
+    let old = uid();
+    let second = Copy::in_folder(&service, "second");
+    second.write(&manifest("second", "reader")).ok(&["up"]);
+    let output = second.write(&manifest("second", "writer")).run(&["up", "--recreate"]);
+    let stderr = stderr_text(&output);
+    assert_eq!(output.status.code(), Some(92), "{stderr}");
+    assert!(
+        stderr.contains(") also applies `rolebinding.rbac.authorization.k8s.io/readers`"),
+        "{stderr}"
+    );
+    assert_eq!(uid(), old);
+    // Follow the advice.
+    second.ok(&["up", "--recreate", "--force-conflicts"]);
+    assert_ne!(uid(), old);
+    // The new object belongs to both projects.
+    let stderr = second.down();
+    assert!(
+        stderr.contains("`rolebinding.rbac.authorization.k8s.io/readers` stays because"),
+        "{stderr}"
+    );
+    let stderr = first.down();
+    assert!(stderr.contains("rolebinding.rbac.authorization.k8s.io/readers from"), "{stderr}");
+}
+
 /// A kind, and an object of that kind.
 const KIND: &str = r"---
 apiVersion: apiextensions.k8s.io/v1
@@ -351,6 +389,10 @@ fn key_of_other_project_in_shared_object_is_not_removed() {
     assert_eq!(objects(name).len(), 3, "{:?}", objects(name));
     // Follow the first advice.
     second.write(&settings(&["color", "size", "weight"])).ok(&["up"]);
+    // Another value is applied, with a note.
+    second.write(&settings(&["color", "size", "weight"]).replace("size: a", "size: b"));
+    let stderr = stderr_text(&second.run(&["up"]));
+    assert!(stderr.contains("Note `.data.size` of `configmap/settings` changes, and"), "{stderr}");
     assert_eq!(first.run(&["up"]).status.code(), Some(92));
     assert_eq!(keys(name), ["color", "size", "weight"]);
     // Follow the second advice.

@@ -105,10 +105,26 @@ pub fn removed_fields(live: &Value, merged: &Value, manager: &str) -> Vec<String
         .filter(|path| contains(live, path) && !contains(merged, path))
         .map(|path| up_to_removed_item(merged, path))
         .collect();
-    let is_parent = |path: &Path| {
-        removed.iter().any(|other| other.len() > path.len() && other.starts_with(path))
+    format_leaves(&removed)
+}
+
+/// Returns the fields that `manager` has applied to `live` and that have another value in `merged`,
+/// which is the object after a dry run of its apply.
+pub fn changed_fields(live: &Value, merged: &Value, manager: &str) -> Vec<String> {
+    let fields = |object| own_entry(object, manager).map(FieldSet::read).unwrap_or_default();
+    let is_changed = |path: &Path| match (find(live, path), find(merged, path)) {
+        (Some(before), Some(after)) => before != after,
+        _ => false,
     };
-    removed.iter().filter(|path| !is_parent(path)).map(format_path).collect()
+    let both = &fields(live).0 & &fields(merged).0;
+    format_leaves(&both.into_iter().filter(is_changed).collect())
+}
+
+/// Formats the paths, without those of which another one is a part.
+fn format_leaves(paths: &BTreeSet<Path>) -> Vec<String> {
+    let is_parent =
+        |path: &Path| paths.iter().any(|other| other.len() > path.len() && other.starts_with(path));
+    paths.iter().filter(|path| !is_parent(path)).map(format_path).collect()
 }
 
 /// Returns the path of the first list item on a path that an object does not have, or the path.
@@ -214,11 +230,16 @@ fn is_in_manifest(live: &Value, path: &Path) -> bool {
     }
 }
 
-/// Whether a manifest contains the field. Each element of a path is a key (`f:`), the keys of
-/// a list item (`k:`), its value (`v:`), or its index (`i:`).
+/// Whether a manifest contains the field.
 fn contains(manifest: &Value, path: &[String]) -> bool {
-    let Some((first, rest)) = path.split_first() else { return true };
-    let Some((kind, name)) = first.split_once(':') else { return false };
+    find(manifest, path).is_some()
+}
+
+/// Returns the value of a field. Each element of a path is a key (`f:`), the keys of a list item
+/// (`k:`), its value (`v:`), or its index (`i:`).
+fn find<'a>(manifest: &'a Value, path: &[String]) -> Option<&'a Value> {
+    let Some((first, rest)) = path.split_first() else { return Some(manifest) };
+    let (kind, name) = first.split_once(':')?;
     let parsed = || serde_json::from_str::<Value>(name).unwrap_or_default();
     let found = match kind {
         "f" => manifest.get(name),
@@ -226,7 +247,7 @@ fn contains(manifest: &Value, path: &[String]) -> bool {
         "v" => list(manifest).find(|item| **item == parsed()),
         _ => name.parse::<usize>().ok().and_then(|index| manifest.get(index)),
     };
-    found.is_some_and(|found| contains(found, rest))
+    find(found?, rest)
 }
 
 /// Whether a list item of a manifest has these keys; a key that it omits has its default.
@@ -388,6 +409,20 @@ mod tests {
         merged["data"].take();
         live["data"] = json!({"a.b": ""});
         assert_eq!(removed_fields(&live, &merged, "kdev")[0], ".data.a.b");
+    }
+
+    #[test]
+    fn changed_fields_are_the_innermost_ones() {
+        let fields = json!({"f:data": {".": {}, "f:a.b": {}, "f:keep": {}, "f:gone": {}},
+            "f:spec": {"f:ports": {"k:{\"port\":80}": {".": {}, "f:port": {}, "f:name": {}}}}});
+        let mut live = object("Any", &[entry("kdev", "Apply", &fields)]);
+        let mut merged = live.clone();
+        live["data"] = json!({"a.b": "1", "keep": "1", "gone": "1", "other": "1"});
+        merged["data"] = json!({"a.b": "2", "keep": "1", "new": "1", "other": "2"});
+        live["spec"] = json!({"ports": [{"port": 79}, {"port": 80, "name": "a"}]});
+        merged["spec"] = json!({"ports": [{"port": 80, "name": "b"}]});
+        let changed = changed_fields(&live, &merged, "kdev");
+        assert_eq!(changed, [".data.a.b", ".spec.ports[port=80].name"]);
     }
 
     #[test]

@@ -4,9 +4,9 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::kube::applyset::{OWNER_PREFIX, PART_OF, Parent};
+use crate::kube::applyset::{EXISTED_PREFIX, OWNER_PREFIX, PART_OF, Parent};
 
 /// The sets that a live object belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Owners {
     part_of: Option<String>,
     /// The parents in the labels of kdev.
     parents: BTreeSet<Parent>,
+    /// The labels of sets before whose first apply the object existed.
+    existed: BTreeSet<String>,
 }
 
 impl Owners {
@@ -28,6 +30,12 @@ impl Owners {
         Self {
             part_of: part_of.map(str::to_owned),
             parents: labels.into_iter().flatten().filter_map(parent).collect(),
+            existed: labels
+                .into_iter()
+                .flat_map(Map::keys)
+                .filter(|key| key.starts_with(EXISTED_PREFIX))
+                .cloned()
+                .collect(),
         }
     }
 
@@ -62,11 +70,12 @@ impl Owners {
         changes
     }
 
-    /// Returns the labels of other sets that a recreated object has lost. `before` are the sets of
-    /// the deleted object.
+    /// Returns the labels of other sets that a recreated object has lost, and those that the object
+    /// existed before a set. `before` are the sets of the deleted object.
     pub fn lost_labels(&self, before: &Self, ours: &Parent) -> Vec<String> {
         let lost = before.parents.difference(&self.parents).filter(|parent| *parent != ours);
-        lost.map(Parent::owner_label).collect()
+        let existed = before.existed.difference(&self.existed).map(|key| format!("{key}=true"));
+        lost.map(Parent::owner_label).chain(existed).collect()
     }
 
     /// Returns the changes to the labels with which the object leaves `ours`, so that one of
@@ -133,8 +142,11 @@ mod tests {
     fn recreated_object_gets_labels_of_other_sets_again() {
         let (ours, theirs) = (parent("a"), parent("b"));
         let (our_key, their_key) = (ours.owner_key(), theirs.owner_key());
-        let before = object(&json!({our_key.as_str(): "n", their_key.as_str(): "n"}));
-        let lost = [theirs.owner_label()];
+        let existed = ours.existed_label();
+        let before = object(
+            &json!({our_key.as_str(): "n", their_key.as_str(): "n", existed.as_str(): "true"}),
+        );
+        let lost = [theirs.owner_label(), format!("{existed}=true")];
         assert_eq!(object(&json!({})).lost_labels(&before, &ours), lost);
         assert_eq!(before.lost_labels(&before, &ours), [""; 0]);
     }

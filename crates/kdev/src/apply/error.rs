@@ -36,6 +36,18 @@ pub enum Error {
         #[source]
         reason: Details,
     },
+    /// An object whose change is immutable would be deleted and recreated, but other projects apply
+    /// it, too.
+    #[error("refusing to delete and recreate objects that another project applies, too")]
+    SharedImmutable {
+        /// The context.
+        context: String,
+        /// Each object with the other projects.
+        objects: Vec<ContestedObject>,
+        /// The same as text.
+        #[source]
+        reason: Details,
+    },
     /// The manifests change immutable fields.
     #[error("cannot change immutable fields of {}", ids(immutables))]
     Immutable {
@@ -102,6 +114,15 @@ pub struct ContestedField {
     pub projects: Vec<String>,
 }
 
+/// An object that another project applies, too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContestedObject {
+    /// The object, such as `service/web`.
+    pub id: String,
+    /// The other projects.
+    pub projects: Vec<String>,
+}
+
 impl Error {
     /// Creates the error for field conflicts.
     pub(crate) fn conflicts(context: String, conflicts: Vec<Conflict>) -> Self {
@@ -127,6 +148,16 @@ impl Error {
         Self::Contested { context, fields, reason: Details(texts.join("; ")) }
     }
 
+    /// Creates the error for immutable objects of other projects.
+    pub(crate) fn shared_immutable(context: String, objects: Vec<ContestedObject>) -> Self {
+        let text = |ContestedObject { id, projects }: &ContestedObject| {
+            let apply = if projects.len() == 1 { "applies" } else { "apply" };
+            format!("{} also {apply} `{id}`", join(projects))
+        };
+        let reason = Details(objects.iter().map(text).collect::<Vec<_>>().join("; "));
+        Self::SharedImmutable { context, objects, reason }
+    }
+
     /// Creates the error for immutable fields.
     pub(crate) fn immutable(context: String, immutables: Vec<Immutable>, kubectl: String) -> Self {
         let text = |i: &Immutable| format!("`{}` of {} is immutable", i.field, i.id());
@@ -146,6 +177,10 @@ impl Error {
             Self::Conflicts { conflicts, .. } => Some(conflicts_help(conflicts).to_owned()),
             Self::Contested { .. } => Some(
                 "add the fields to the manifests, or pass `--force-conflicts` to remove them from the object"
+                    .to_owned(),
+            ),
+            Self::SharedImmutable { .. } => Some(
+                "pass `--recreate --force-conflicts` to recreate them with the fields of these manifests only"
                     .to_owned(),
             ),
             Self::Immutable { immutables, kubectl, .. } => {

@@ -45,6 +45,7 @@ use serde_json::Value;
 use crate::apply::diff::Differences;
 use crate::apply::prune::PrunePlan;
 use crate::apply::server_side::{ApplyOptions, NamespaceApply};
+use crate::apply::sharing::Applier;
 use crate::cluster::Cluster;
 use crate::cx::Cx;
 use crate::event::Event;
@@ -161,15 +162,14 @@ impl DiffResult {
         }
         let mut namespaces = Vec::new();
         for (namespace, documents) in rendered.0 {
-            let options = ApplyOptions::default();
-            let shell = cx.shell()?;
             let stream = NamespaceApply {
                 cx,
                 cluster,
                 namespace: namespace.as_deref(),
                 documents: &documents,
-                options,
-                shell,
+                options: ApplyOptions::default(),
+                ours: Applier { owner, parent: &set.parent },
+                shell: cx.shell()?,
             };
             let differences =
                 if cx.is_dry_run() { Ok(Differences::default()) } else { stream.diff() };
@@ -189,29 +189,32 @@ impl DiffResult {
     ) -> Result<Applied> {
         let Self { set, namespaces, owner } = self;
         let inventory = set.document();
+        let ours = Applier { owner: &owner, parent: &set.parent };
         if !options.force_conflicts {
             let compared = namespaces.iter().filter_map(|one| one.differences.as_ref().ok());
             let compared = compared.flat_map(|differences| &differences.objects);
-            contested::check(cx, cluster, &owner, &set.parent, compared)?;
+            contested::check(cx, cluster, ours, compared)?;
         }
-        let (mut changes, mut objects) = (Vec::new(), Vec::new());
+        let (mut changes, mut objects, mut deleted) = (Vec::new(), Vec::new(), Vec::new());
         for NamespaceDocuments { namespace, documents, differences } in &namespaces {
             let namespace = namespace.as_deref();
             let shell = cx.shell()?;
-            let stream = NamespaceApply { cx, cluster, namespace, documents, options, shell };
+            let stream = NamespaceApply { cx, cluster, namespace, documents, options, ours, shell };
             if cx.is_dry_run() {
                 changes.push((Vec::new(), stream));
                 continue;
             }
-            let Differences { objects: compared, changed } =
+            let (Differences { objects: compared, changed }, old) =
                 stream.find_changes(differences.clone())?;
             objects.extend(compared);
+            deleted.extend(old);
             changes.push((changed, stream));
         }
         if !options.force_conflicts {
             // An immutable object that was deleted makes the first diff fail.
-            contested::check(cx, cluster, &owner, &set.parent, objects.iter())?;
+            contested::check(cx, cluster, ours, objects.iter())?;
         }
+        contested::note_changes(cx, cluster, ours, objects.iter())?;
         let is_inventory = |document: &String| *document == inventory;
         let set_differs = changes.iter().any(|(changed, _)| changed.iter().any(is_inventory));
         for (changed, _) in &mut changes {
@@ -235,7 +238,7 @@ impl DiffResult {
             for (_, stream) in &changes {
                 stream.show();
             }
-            plan.finish(set, &[], options)?;
+            plan.finish(set, &[], &[], options)?;
             return Ok(Applied { members: Vec::new(), live_jobs: Vec::new(), jobs });
         }
         for (changed, stream) in &changes {
@@ -246,7 +249,7 @@ impl DiffResult {
         let mut members: Vec<Member> = applied.iter().map(applyset::member(&set.parent)).collect();
         members.extend(restart::restart_readers(cx, cluster, &objects, options.restart)?);
         // Also if the set is unchanged, because recreated objects have lost the labels.
-        plan.finish(set, &applied, options)?;
+        plan.finish(set, &deleted, &applied, options)?;
         let live_jobs = applied.into_iter().filter(|object| object["kind"] == "Job").collect();
         Ok(Applied { members, live_jobs, jobs })
     }

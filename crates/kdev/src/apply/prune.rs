@@ -136,16 +136,19 @@ impl<'a> PrunePlan<'a> {
 
     /// Labels the objects, deletes or reports the stale ones, and then records the apply set. If
     /// this is interrupted, the next run repeats it, because the recorded set still differs.
-    /// `applied` are objects as they are now.
+    /// `deleted` are objects that were recreated, as they were before, and `applied` objects as they
+    /// are now.
     pub(crate) fn finish(
         mut self,
         now: Set,
+        deleted: &[Value],
         applied: &[Value],
         options: ApplyOptions,
     ) -> Result<()> {
         let (cx, cluster) = (self.cx, self.cluster);
         let replaced = self.takeover.parents();
-        let joining = sharing::Joining { before: &self.live, applied };
+        let before = [self.live.as_slice(), deleted].concat();
+        let joining = sharing::Joining { before: &before, applied };
         joining.join(cx, cluster, &now, &replaced, !self.is_unchanged)?;
         if self.is_unchanged {
             return Ok(());

@@ -12,6 +12,8 @@ use xshell::Shell;
 
 use crate::apply::diff::{Differences, PRINT_FILES};
 use crate::apply::error::{Error, Result};
+use crate::apply::lookup::{self, Query};
+use crate::apply::sharing::{self, Applier};
 use crate::cluster::Cluster;
 use crate::cx::Cx;
 use crate::event::Event;
@@ -56,6 +58,7 @@ pub(crate) struct NamespaceApply<'a> {
     pub(crate) namespace: Option<&'a str>,
     pub(crate) documents: &'a [String],
     pub(crate) options: ApplyOptions,
+    pub(crate) ours: Applier<'a>,
     pub(crate) shell: Shell,
 }
 
@@ -68,20 +71,23 @@ impl NamespaceApply<'_> {
 
     /// Returns what an apply would change, from the given result of a diff. The diff is repeated
     /// after immutable objects are deleted, and after fields that `kubectl` has set are handed
-    /// over.
-    pub(crate) fn find_changes(&self, diff: Result<Differences, Failure>) -> Result<Differences> {
-        let mut differences = self.retry_after_delete(diff, || self.diff())?;
+    /// over. Also returns the deleted objects as they were.
+    pub(crate) fn find_changes(
+        &self,
+        diff: Result<Differences, Failure>,
+    ) -> Result<(Differences, Vec<Value>)> {
+        let (mut differences, deleted) = self.retry_after_delete(diff, || self.diff())?;
         let mut outdated = None;
         for _ in 0..HAND_OVER_ATTEMPTS {
             match self.hand_over_fields(&differences) {
-                Ok(false) => return Ok(differences),
+                Ok(false) => return Ok((differences, deleted)),
                 Ok(true) => outdated = None,
                 Err(failure) if is_outdated(&failure) => outdated = Some(failure),
                 Err(failure) => return Err(self.apply_error(failure)),
             }
             differences = self.diff().map_err(|failure| self.apply_error(failure))?;
         }
-        outdated.map_or(Ok(differences), |failure| Err(self.apply_error(failure)))
+        outdated.map_or(Ok((differences, deleted)), |failure| Err(self.apply_error(failure)))
     }
 
     /// Makes kdev the manager of the fields that an apply can only remove as their manager.
@@ -107,7 +113,9 @@ impl NamespaceApply<'_> {
         if documents.is_empty() {
             return Ok(Vec::new());
         }
-        self.retry_after_delete(self.apply_once(documents), || self.apply_once(documents))
+        let first = self.apply_once(documents);
+        let (applied, _) = self.retry_after_delete(first, || self.apply_once(documents))?;
+        Ok(applied)
     }
 
     /// Applies documents that are sorted by phase. Custom resources are applied after their
@@ -142,17 +150,17 @@ impl NamespaceApply<'_> {
         Ok(())
     }
 
-    /// Retries once if immutable objects could be deleted.
+    /// Retries once if immutable objects could be deleted. Returns them as they were, too.
     fn retry_after_delete<T>(
         &self,
         first: Result<T, Failure>,
         retry: impl FnOnce() -> Result<T, Failure>,
-    ) -> Result<T> {
+    ) -> Result<(T, Vec<Value>)> {
         match first {
-            Ok(result) => Ok(result),
+            Ok(result) => Ok((result, Vec::new())),
             Err(failure) => {
-                self.delete_immutable(failure)?;
-                retry().map_err(|failure| self.apply_error(failure))
+                let deleted = self.delete_immutable(failure)?;
+                Ok((retry().map_err(|failure| self.apply_error(failure))?, deleted))
             }
         }
     }
@@ -224,14 +232,18 @@ impl NamespaceApply<'_> {
         Ok(Err(Failure::from_output(command, output)))
     }
 
-    /// Deletes immutable objects, if the user allows it.
-    fn delete_immutable(&self, failure: Failure) -> Result<()> {
+    /// Deletes immutable objects, if the user allows it, and returns them as they were.
+    fn delete_immutable(&self, failure: Failure) -> Result<Vec<Value>> {
         let immutables = api_error::immutables(&failure.stderr);
         let ids: Vec<String> = immutables.iter().map(Immutable::id).collect();
         let is_recreatable =
             immutables.iter().all(Immutable::is_recreatable) && !immutables.is_empty();
         if !is_recreatable || !(self.options.recreate || self.confirm_recreate(&ids)) {
             return Err(self.apply_error(failure));
+        }
+        let live = lookup::get(self.cx, self.cluster, self.namespace, Query::Ids(&ids))?;
+        if !self.options.force_conflicts {
+            sharing::check_recreation(self.cx, self.cluster, self.ours, &live)?;
         }
         // Wait for the last pod: a new one may need a resource that an old one holds.
         let flags = ["--cascade=foreground", "--ignore-not-found", "--timeout=90s"];
@@ -242,7 +254,7 @@ impl NamespaceApply<'_> {
         command.read(self.cx).map_err(|failure| self.cluster.request_error(failure, action))?;
         let context = self.cluster.context.clone();
         self.cx.emit(Event::Deleted { objects: ids, context });
-        Ok(())
+        Ok(live)
     }
 
     fn confirm_recreate(&self, ids: &[String]) -> bool {

@@ -3,18 +3,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kdev_core::kube::applyset::{Member, Parent, Set};
+use kdev_core::kube::applyset::{self, Member, Parent, Set};
 use kdev_core::kube::membership::Owners;
 use kdev_core::kube::owner::{Origin, Owner};
 use kdev_core::text::{join, list};
 use serde_json::Value;
 
-use crate::apply::error::Result;
+use crate::apply::error::{ContestedObject, Error, Result};
 use crate::apply::members::{label, live_member};
 use crate::apply::record;
 use crate::cluster::Cluster;
 use crate::cx::Cx;
 use crate::event::Event;
+
+/// The project that applies.
+#[derive(Clone, Copy)]
+pub(crate) struct Applier<'a> {
+    pub(crate) owner: &'a Owner,
+    pub(crate) parent: &'a Parent,
+}
 
 /// The records of other apply sets. A set without a record has no members.
 #[derive(Default)]
@@ -100,6 +107,27 @@ impl OtherSets {
             |origin| origin.describe(),
         )
     }
+}
+
+/// Fails if other projects apply one of these objects, which would be deleted and recreated without
+/// their fields.
+pub(crate) fn check_recreation(
+    cx: &Cx,
+    cluster: &Cluster,
+    Applier { owner, parent }: Applier,
+    live: &[Value],
+) -> Result<()> {
+    let others = OtherSets::read(cx, cluster, parent, live.iter())?;
+    let objects = live.iter().map(|object| ContestedObject {
+        id: applyset::id(object),
+        projects: others.of_other_projects(owner, parent, object),
+    });
+    let objects: Vec<ContestedObject> =
+        objects.filter(|object| !object.projects.is_empty()).collect();
+    if objects.is_empty() {
+        return Ok(());
+    }
+    Err(Error::shared_immutable(cluster.context.clone(), objects))
 }
 
 /// The objects of an apply set that other sets contain, too.
