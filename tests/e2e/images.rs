@@ -1,10 +1,47 @@
-//! Removes the images that tests build in Docker, after the last test.
+//! Removes the images of tests: from the nodes at once, and from Docker after the last test.
 
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Mutex, PoisonError};
+use std::thread;
 
-use crate::lab::docker;
+use crate::lab::{docker, images_on, in_node, run};
 
 static QUEUED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Packages of a test besides that of its service, whose images are removed at the end.
+pub(crate) struct OtherImages(pub(crate) &'static [&'static str]);
+
+impl Drop for OtherImages {
+    fn drop(&mut self) {
+        clean_up(|| {
+            for name in self.0 {
+                remove(name, crate::test_service::running_machines());
+            }
+        });
+    }
+}
+
+/// Runs a cleanup in a destructor. If it fails after a test that has failed, only the failure of the
+/// test counts: a second panic would end all other tests.
+pub(crate) fn clean_up(work: impl FnOnce()) {
+    let result = panic::catch_unwind(AssertUnwindSafe(work));
+    if let Err(failure) = result
+        && !thread::panicking()
+    {
+        panic::resume_unwind(failure);
+    }
+}
+
+/// Removes the builds of an image.
+pub(crate) fn remove(name: &str, machines: impl Iterator<Item = &'static str>) {
+    for machine in machines {
+        for image in images_on(machine, &format!("/{name}:")) {
+            run(&mut in_node(machine, &["ctr", "-n", "k8s.io", "images", "rm", &image]));
+        }
+    }
+    let tags = run(&mut docker(&["image", "ls", "--format", "{{.Repository}}:{{.Tag}}", name]));
+    queue_removal(tags.lines());
+}
 
 /// Queues images for removal when no test is running. Docker's old builder examines all
 /// images that a build can continue from, including those of other tests, and fails if one

@@ -5,32 +5,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::Output;
 
-use crate::images;
-use crate::lab::{docker, get, images_on, in_node, run, stderr_text};
-use crate::test_service::{NODES, Service, deployment};
+use crate::images::OtherImages;
+use crate::lab::{get, images_on, stderr_text};
+use crate::test_service::{Service, deployment};
 
 const WEB: &str = "several-web";
 const API: &str = "several-api";
 const JOB: &str = "several-job";
 const NAMES: [&str; 3] = [WEB, API, JOB];
-
-/// Removes the images of the other packages.
-struct OtherImages;
-
-impl Drop for OtherImages {
-    fn drop(&mut self) {
-        for name in [API, JOB] {
-            for node in NODES {
-                for image in images_on(node, &format!("/{name}:")) {
-                    run(&mut in_node(node, &["ctr", "-n", "k8s.io", "images", "rm", &image]));
-                }
-            }
-            let format = "{{.Repository}}:{{.Tag}}";
-            let tags = run(&mut docker(&["image", "ls", "--format", format, name]));
-            images::queue_removal(tags.lines());
-        }
-    }
-}
 
 /// Creates a workspace with three services on one node.
 fn workspace() -> Service {
@@ -94,7 +76,7 @@ fn pods(service: &Service) -> BTreeMap<String, (String, String)> {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn services_of_workspace_are_deployed_together() {
     let service = workspace();
-    let _images = OtherImages;
+    let _images = OtherImages(&[API, JOB]);
     let namespace = ["--namespace", service.name];
     let run = |args: &[&str], code: i32| kdev(&service, &[args, &namespace].concat(), code);
     let stdout = |args: &[&str]| String::from_utf8(run(args, 0).stdout).unwrap();

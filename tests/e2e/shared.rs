@@ -2,28 +2,12 @@
 
 use std::fs;
 
-use crate::images;
-use crate::lab::{docker, get, images_on, in_node, run, stderr_text};
-use crate::test_service::{NODES, Service, deployment};
+use crate::images::OtherImages;
+use crate::lab::{get, stderr_text};
+use crate::test_service::{Service, deployment};
 
 const NAME: &str = "shared-web";
 const OTHER: &str = "shared-api";
-
-/// Removes the image of the second package.
-struct OtherImage;
-
-impl Drop for OtherImage {
-    fn drop(&mut self) {
-        for node in NODES {
-            for image in images_on(node, &format!("/{OTHER}:")) {
-                run(&mut in_node(node, &["ctr", "-n", "k8s.io", "images", "rm", &image]));
-            }
-        }
-        let format = "{{.Repository}}:{{.Tag}}";
-        let tags = run(&mut docker(&["image", "ls", "--format", format, OTHER]));
-        images::queue_removal(tags.lines());
-    }
-}
 
 /// Creates the second package, whose image differs from the first one in a label.
 fn add_package(service: &Service) {
@@ -44,7 +28,7 @@ fn add_package(service: &Service) {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn packages_with_one_manifest_folder_are_deployed_one_by_one() {
     let service = Service::new(NAME);
-    let _image = OtherImage;
+    let _image = OtherImages(&[OTHER]);
     add_package(&service);
     let up = |package: &str| {
         let output = service.up(&["--package", package]).output().unwrap();

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::distributions::SPARE;
 use crate::exclusive::{Claim, Permit};
 use crate::images;
-use crate::lab::{command, docker, get, run, state};
+use crate::lab::{command, get, state};
 use crate::namespace;
 
 /// The Dockerfile after its `FROM` line.
@@ -186,17 +186,7 @@ impl Service {
 
     /// Removes the images, and then the namespace, whose existence shows that a cleanup is due.
     fn clean_up(&self) {
-        for node in running_machines() {
-            for image in crate::lab::images_on(node, &format!("/{}:", self.name)) {
-                run(&mut crate::lab::in_node(
-                    node,
-                    &["ctr", "-n", "k8s.io", "images", "rm", &image],
-                ));
-            }
-        }
-        let format = "{{.Repository}}:{{.Tag}}";
-        let tags = run(&mut docker(&["image", "ls", "--format", format, self.name]));
-        images::queue_removal(tags.lines());
+        images::remove(self.name, running_machines());
         namespace::delete(self.name);
     }
 }
@@ -204,13 +194,13 @@ impl Service {
 impl Drop for Service {
     fn drop(&mut self) {
         if std::env::var_os("KDEV_TEST_KEEP").is_none() {
-            self.clean_up();
+            images::clean_up(|| self.clean_up());
         }
     }
 }
 
 /// Returns the running machines of the lab.
-fn running_machines() -> impl Iterator<Item = &'static str> {
+pub(crate) fn running_machines() -> impl Iterator<Item = &'static str> {
     let is_open = |machine: &&str| state(&format!("nodes/{machine}/pid")).exists();
     NODES.into_iter().chain([SPARE]).filter(is_open)
 }
