@@ -13,6 +13,7 @@ use crate::daemons::start_moby;
 use crate::far_docker::CountingClient;
 use crate::fault_injection::pid;
 use crate::lab::{command, docker, free_port, images_on, run, stderr_text, wait_for};
+use crate::layout_export::remove_images;
 use crate::partial_load::{
     BASE, assert_small_load, sent_bytes, service_with_large_base, up_with_page,
 };
@@ -175,6 +176,23 @@ fn remote_docker_sends_only_changed_layers() {
     let _daemon = start_remote_docker(&mut service);
     up_with_page(&service, "one");
     assert_small_load(&up_with_page(&service, "two"));
+}
+
+#[test]
+#[ignore = "needs the lab: `cargo xtask test`"]
+fn remote_docker_saves_once_for_whole_image_and_single_layers() {
+    let mut service = service_with_large_base("far-docker-once");
+    let _daemon = start_remote_docker(&mut service);
+    let client = CountingClient::new(&service);
+    up_with_page(&service, "one");
+    remove_images(&service, NODES[1]);
+    service.set_page("two");
+    let (output, saves) = client.run(&mut service.up(&["--message-format", "json"]));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr_text(&output));
+    assert_eq!(service.pages(), NODES.map(|node| (node.to_owned(), "two".to_owned())));
+    let sent = sent_bytes(&String::from_utf8(output.stdout.clone()).unwrap());
+    assert_eq!(sent.iter().filter(|bytes| **bytes > BASE as u64).count(), 1, "sent {sent:?}");
+    assert_eq!((sent.len(), saves), (2, 1), "{}", stderr_text(&output));
 }
 
 #[test]

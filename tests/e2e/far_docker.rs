@@ -67,8 +67,9 @@ impl SshMachine {
         run(command("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", &key]));
         let public = fs::read_to_string(format!("{key}.pub")).unwrap();
         fs::write(at("known_hosts"), format!("far {public}")).unwrap();
+        // The directory for the separation of privileges only exists where sshd is a service.
         let server = format!(
-            "nsenter --net=/proc/$(cat {})/ns/net /usr/sbin/sshd -i -f {}",
+            "nsenter --net=/proc/$(cat {})/ns/net unshare --mount sh -c 'mount -n -t tmpfs tmpfs /run && mkdir /run/sshd && exec /usr/sbin/sshd -i -f {}'",
             at("pid"),
             at("sshd_config")
         );

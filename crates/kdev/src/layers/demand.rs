@@ -1,5 +1,5 @@
-//! The layers that all nodes are missing, so that one read of the image serves all of them. Such a
-//! read may take seconds, and nodes can be missing different layers.
+//! What the nodes need, so that one read of the image serves all of them. Such a read may take
+//! seconds, and nodes can be missing different layers, or all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -10,7 +10,7 @@ use std::time::Duration;
 /// large image takes longer.
 const JOIN_WINDOW: Duration = Duration::from_secs(2);
 
-/// The missing layers of each node that has reported them.
+/// What each node needs that has reported it.
 #[derive(Default)]
 pub(crate) struct Demand {
     nodes: Mutex<Nodes>,
@@ -21,6 +21,8 @@ pub(crate) struct Demand {
 struct Nodes {
     expected: usize,
     missing: BTreeMap<String, BTreeSet<String>>,
+    /// The nodes that need the whole image.
+    whole: BTreeSet<String>,
 }
 
 impl Demand {
@@ -34,6 +36,21 @@ impl Demand {
         let missing = missing.into_iter().map(str::to_owned);
         self.lock().missing.entry(node.to_owned()).or_default().extend(missing);
         self.changed.notify_all();
+    }
+
+    /// Reports that a node needs the whole image.
+    pub(crate) fn report_whole(&self, node: &str) {
+        self.lock().whole.insert(node.to_owned());
+        self.report(node, []);
+    }
+
+    /// Returns how many reads of the image there are: one for all single layers, and one for each
+    /// node that needs the whole image. `None` if a node has not reported yet.
+    pub(super) fn readers(&self) -> Option<usize> {
+        let nodes = self.lock();
+        let needs_layers = nodes.missing.values().any(|layers| !layers.is_empty());
+        let is_complete = nodes.missing.len() >= nodes.expected;
+        is_complete.then(|| nodes.whole.len() + usize::from(needs_layers))
     }
 
     /// Returns the layers that at least one node is missing, after all nodes have reported or the
@@ -73,6 +90,18 @@ mod tests {
             collected.join().unwrap()
         });
         assert_eq!(collected, ["one".to_owned(), "two".to_owned()].into());
+    }
+
+    #[test]
+    fn single_layers_are_read_once_beside_whole_image() {
+        let demand = Demand::default();
+        demand.expect_nodes(4);
+        demand.report("a", ["one"]);
+        demand.report("b", ["two"]);
+        demand.report_whole("c");
+        assert_eq!(demand.readers(), None);
+        demand.report("d", []);
+        assert_eq!(demand.readers(), Some(2));
     }
 
     #[test]

@@ -75,9 +75,8 @@ impl<'a> DockerSource<'a> {
             result = self.export(cx, wanted);
         }
         if wanted.parts().is_none() && !pushed.has_succeeded && !wanted.is_whole_image() {
-            let extracted =
-                extract::extract(cx, self.docker, &self.image, wanted.cache, &wanted.missing());
-            result = result.and(extracted.map(drop).map_err(Unavailable::from));
+            let save = || self.save_command(cx);
+            result = result.and(extract::extract_shared(cx, save, wanted));
         }
         result
     }

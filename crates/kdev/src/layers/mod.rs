@@ -7,7 +7,7 @@
 //!     - `podman.rs`: Podman, which saves single layers
 //!     - `archive.rs`: an archive that the user passes
 //! - `cache.rs`: stores the layers that builds have changed
-//! - `demand.rs`: the layers that all nodes are missing
+//! - `demand.rs`: what all nodes need
 //! - `export.rs`: gets single layers from BuildKit
 //! - `extract.rs`: extracts layers from the output of `docker save`
 //! - `layout.rs`: reads an image that a builder has written as an OCI image layout
@@ -65,8 +65,8 @@ pub(crate) struct LayerProvider<'a> {
     /// Cached layers of earlier builds that are not in the image, per build, the latest
     /// first.
     pub(crate) previous_builds: Vec<Vec<Layer>>,
-    /// The layers that the nodes are missing.
-    pub(crate) demand: Demand,
+    /// What the nodes need.
+    demand: Demand,
     /// The archive of the whole image, from `docker save`.
     pub(crate) shared_save: SharedSave,
 }
@@ -126,6 +126,22 @@ impl<'a> LayerProvider<'a> {
         self.shared_save.expect_nodes(nodes);
     }
 
+    /// Reports the layers that a node is missing, or `None` if it needs the whole image.
+    pub(crate) fn report_missing(&self, node: &str, layers: Option<&BTreeSet<&str>>) {
+        match layers {
+            Some(layers) => self.demand.report(node, layers.iter().copied()),
+            None => self.demand.report_whole(node),
+        }
+        if let Some(readers) = self.demand.readers() {
+            self.shared_save.expect_nodes(readers);
+        }
+    }
+
+    /// Reports that a node needs nothing, or nothing more.
+    pub(crate) fn report_complete(&self, node: &str) {
+        self.report_missing(node, Some(&BTreeSet::new()));
+    }
+
     /// Returns the configuration and these layers, or `None` if they are unavailable and
     /// the whole image must be sent.
     pub(crate) fn parts(&self, cx: &Cx, diff_ids: &BTreeSet<&str>) -> Option<ImageParts> {
@@ -135,6 +151,7 @@ impl<'a> LayerProvider<'a> {
             cache: self.layers.as_ref()?,
             diff_ids,
             of_all_nodes: BTreeSet::new(),
+            shared_save: &self.shared_save,
         };
         if let Some(parts) = wanted.parts() {
             return Some(parts);

@@ -1,11 +1,13 @@
-//! Runs one `docker save` and streams the archive to all nodes that need the whole image.
+//! Runs one `docker save` and streams the archive to all nodes that need the whole image, and to
+//! the reader of single layers for the others.
 //!
 //! Each node has a short queue. The reader waits while a queue is full, so that memory use is
 //! bounded. A node that delays the others for too long is dropped and reads the rest from a
 //! separate `docker save`, which writes the same bytes again. If it did not, the verification
 //! on the node would fail.
 
-use std::io::{self, Read, Write};
+use std::io::{self, PipeReader, Read, Write};
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -75,6 +77,28 @@ impl SharedSave {
             match receiver.copy_to(to)? {
                 Some(end) => end.map_err(CopyError::Docker),
                 None => copy_remaining(cx, &save, receiver.bytes, to),
+            }
+        })
+    }
+
+    /// Passes the archive to a function, which reads it to its end. It shares the read with the
+    /// nodes.
+    pub(crate) fn read<T: Send>(
+        &self,
+        cx: &Cx,
+        save: impl Fn() -> Option<Command> + Sync,
+        read: impl FnOnce(PipeReader) -> T + Send,
+    ) -> Result<T, CopyError> {
+        let (reader, mut writer) = io::pipe().map_err(|_| CopyError::Node)?;
+        thread::scope(|scope| {
+            let reading = scope.spawn(|| read(reader));
+            let copied = self.copy(cx, save, &mut writer);
+            drop(writer);
+            let value = reading.join().unwrap_or_else(|panic| resume_unwind(panic));
+            match copied {
+                Err(CopyError::Docker(failure)) => Err(CopyError::Docker(failure)),
+                // A reader that does not read to the end knows why.
+                Ok(()) | Err(CopyError::Node) => Ok(value),
             }
         })
     }
@@ -321,6 +345,34 @@ mod tests {
         assert!(results.iter().all(Result::is_ok));
         assert_eq!(runs, 1);
         assert!(nodes.iter().all(|node| node.got == nodes[0].got && node.got.len() == SIZE));
+    }
+
+    #[test]
+    fn reader_of_layers_shares_save_with_node() {
+        let events = |_| ();
+        let (cx, shared_save, runs) =
+            (Cx::new(&events), SharedSave::default(), AtomicUsize::new(0));
+        shared_save.expect_nodes(2);
+        let save = || {
+            runs.fetch_add(1, Ordering::SeqCst);
+            let (sh, command) = (Shell::new().ok()?, counting());
+            Some(Command::new(cmd!(sh, "sh -c {command}")))
+        };
+        let mut node = Node::new(0);
+        // The first one stops early, the second one reads everything.
+        let mut start = [0; 5];
+        let read_start = |mut archive: PipeReader| archive.read_exact(&mut start);
+        let mut copied = Vec::new();
+        thread::scope(|scope| {
+            let whole = scope.spawn(|| shared_save.copy(&cx, save, &mut node));
+            assert!(matches!(shared_save.read(&cx, save, read_start), Ok(Ok(()))));
+            assert!(whole.join().unwrap().is_ok());
+        });
+        assert_eq!((&start, runs.swap(0, Ordering::SeqCst)), (b"1\n2\n3", 1));
+        let read = |mut archive: PipeReader| archive.read_to_end(&mut copied);
+        shared_save.expect_nodes(1);
+        assert!(matches!(shared_save.read(&cx, save, read), Ok(Ok(SIZE))));
+        assert!(copied == node.got && runs.into_inner() == 1);
     }
 
     #[test]

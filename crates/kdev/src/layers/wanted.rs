@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use kdev_core::image::built::BuiltImage;
 
 use crate::layers::cache::{Layer, LayerCache};
+use crate::layers::save::SharedSave;
 
 /// The layers that a load needs.
 pub(crate) struct WantedLayers<'a> {
@@ -14,6 +15,8 @@ pub(crate) struct WantedLayers<'a> {
     pub(crate) diff_ids: &'a BTreeSet<&'a str>,
     /// The layers that other nodes are missing, too, so that they are read only once.
     pub(crate) of_all_nodes: BTreeSet<String>,
+    /// The archive of the whole image, which other nodes may be reading.
+    pub(crate) shared_save: &'a SharedSave,
 }
 
 impl WantedLayers<'_> {

@@ -144,7 +144,7 @@ impl Load<'_> {
         }
         let result = self.load_with_retry();
         // Otherwise, a node that has the image would delay the others.
-        self.source.demand.report(&node, []);
+        self.source.report_complete(&node);
         match result {
             Ok((builds, None)) => {
                 cx.emit(Event::AlreadyPresent { node, duration: started.elapsed() });
@@ -186,7 +186,7 @@ impl Load<'_> {
             let node_layers =
                 connection.read_node_layers(cx, lines).ok_or(SendError::ConnectionClosed)?;
             if node_layers.present {
-                self.source.demand.report(&connection.node.name, []);
+                self.source.report_complete(&connection.node.name);
                 Ok(None)
             } else {
                 self.send(&node_layers, stdin, lines).map(Some)
@@ -237,8 +237,7 @@ impl Load<'_> {
         // The node prepares the base while Docker prepares the layers.
         let base_id = base.map_or("", |layer| layer.diff_id.as_str());
         writeln!(stdin, "{} {base_id}", codec.as_str()).map_err(|_| SendError::ConnectionClosed)?;
-        let single = if partial { wanted.iter().copied().collect() } else { BTreeSet::new() };
-        self.source.demand.report(&self.connection.node.name, single);
+        self.source.report_missing(&self.connection.node.name, partial.then_some(&wanted));
         let parts = partial.then(|| self.source.parts(self.cx, &wanted)).flatten();
         let output = CompressedStream::new(stdin, codec);
         let needed = match &parts {
