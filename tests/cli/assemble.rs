@@ -8,7 +8,7 @@ use crate::project::{Project, Ran, pod};
 /// The target of cargo for this machine.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// A program for this machine without shared libraries.
-const STATIC: &str = r#"rustflags = ["-Ctarget-feature=+crt-static"]"#;
+pub(crate) const STATIC: &str = r#"rustflags = ["-Ctarget-feature=+crt-static"]"#;
 
 /// Creates a project on a machine without Docker, whose cargo writes static programs for this
 /// machine.

@@ -16,7 +16,7 @@ const GIT: &str = "export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 GIT_
 /// Runs a shell script in the project, with the tools of this machine.
 #[track_caller]
 #[expect(clippy::disallowed_methods, reason = "a test prepares its project")]
-fn sh(project: &Project, script: &str) {
+pub(crate) fn sh(project: &Project, script: &str) {
     let mut sh = Command::new("/bin/sh");
     sh.args(["-euc", script]).current_dir(project.path("")).env("PATH", "/usr/bin:/bin");
     assert!(sh.status().unwrap().success(), "{script}");

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod assemble;
+mod bases;
 mod build;
 mod builders;
 mod cargo_build;

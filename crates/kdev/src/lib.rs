@@ -74,8 +74,8 @@ pub use commands::watch::{WatchOutput, WatchRequest, watch};
 pub use commands::why::{WhyReport, WhyRequest, WorkloadReport, why};
 pub use config::Error as ConfigError;
 pub use config::{
-    Asset, BuilderChoice, CargoFlags, ConfigLayer, ContainerConfig, HelmSettings, KeepBuilds,
-    NodeSettings,
+    Asset, BaseImage, BuilderChoice, CargoFlags, ConfigLayer, ContainerConfig, HelmSettings,
+    KeepBuilds, NodeSettings,
 };
 pub use cx::{BuildOutput, Cx, DockerSettings, Interrupt};
 pub use details::Details;

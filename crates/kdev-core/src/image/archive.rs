@@ -23,6 +23,15 @@ const IMAGE_NAME: &str = "io.containerd.image.name";
 /// Keys").
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
+/// File name extensions of archives.
+const EXTENSIONS: [&str; 4] = [".tar", ".tar.gz", ".tgz", ".tar.zst"];
+
+/// Returns whether a text is the path of an archive or a directory, and not the name of an image.
+pub fn is_path(text: &str) -> bool {
+    let starts = ["/", "./", "../"].iter().any(|start| text.starts_with(start));
+    starts || EXTENSIONS.iter().any(|end| text.ends_with(end))
+}
+
 /// Reads an archive to its end and returns the image for this platform (`os/architecture`).
 /// Calls `other` for each file that cannot be JSON, such as a layer.
 pub fn read_image(

@@ -9,6 +9,10 @@ use serde_json::{Map, Value, json};
 /// The permissions of a directory that is only created for the files in it.
 const DIRECTORY_MODE: u32 = 0o755;
 
+/// What an image inherits of its base (OCI image spec, "Image Configuration").
+const INHERITED: [&str; 7] =
+    ["User", "ExposedPorts", "Env", "Volumes", "WorkingDir", "Labels", "StopSignal"];
+
 /// An entry of a layer.
 pub struct Entry<'a> {
     /// The path in the image, without a leading `/`.
@@ -80,6 +84,11 @@ pub fn with_parents(mut entries: Vec<Entry>) -> Vec<Entry> {
         owner: (0, 0),
         content: Content::Directory,
     }));
+    sorted(entries)
+}
+
+/// Sorts the entries by path, so that a directory comes before its files.
+pub fn sorted(mut entries: Vec<Entry>) -> Vec<Entry> {
     entries.sort_by(|one, other| one.path.cmp(&other.path));
     entries
 }
@@ -145,8 +154,9 @@ pub fn config(
 }
 
 fn container_config(mut config: Map<String, Value>, settings: &ContainerSettings) -> Value {
-    // The health check of another program.
-    config.remove("Healthcheck");
+    // Others, such as the health check of another program, are extensions of Docker. Docker lists
+    // keys without a value, too.
+    config.retain(|key, value| INHERITED.contains(&key.as_str()) && !is_unset(value));
     let mut set = |key: &str, value: Value| config.insert(key.to_owned(), value);
     // The arguments of the base are for its own program.
     set("Entrypoint", json!(settings.entrypoint));
@@ -168,6 +178,21 @@ fn container_config(mut config: Map<String, Value>, settings: &ContainerSettings
     let env = merge_env(config.get("Env"), &settings.env);
     config.insert("Env".to_owned(), json!(env));
     Value::Object(config)
+}
+
+fn is_unset(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// Returns the user that a base sets.
+pub fn user(base: &Value) -> Option<&str> {
+    base["config"]["User"].as_str().filter(|user| !user.is_empty())
 }
 
 fn add(config: &mut Map<String, Value>, key: &str, more: impl Iterator<Item = (String, Value)>) {
@@ -249,7 +274,8 @@ mod tests {
             "history": [{}],
             "config": {
                 "User": "1", "Cmd": ["sh"], "Entrypoint": ["/init"], "WorkingDir": "/srv",
-                "Healthcheck": {}, "Labels": {"a": "1", "b": "2"}, "ExposedPorts": {"80/tcp": {}},
+                "Healthcheck": {"Test": ["x"]}, "Hostname": "h", "Volumes": null, "StopSignal": "",
+                "Labels": {"a": "1", "b": "2"}, "ExposedPorts": {"80/tcp": {}},
                 "Env": ["PATH=/bin", "A=1", "B=2"],
             },
             "rootfs": {"type": "layers", "diff_ids": ["sha256:base"]},

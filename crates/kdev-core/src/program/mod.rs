@@ -1,9 +1,11 @@
 //! Programs in the format ELF: what they need to run, and their debug information.
 //!
 //! - `debug_info.rs`: removes debug information
+//! - `image_libraries.rs`: the shared libraries in an image
 //! - `name_lookup.rs`: how a static program looks up names
 
 mod debug_info;
+mod image_libraries;
 mod name_lookup;
 
 use object::elf::{
@@ -14,6 +16,8 @@ use object::read::elf::{Dyn, FileHeader, ProgramHeader, SectionTable};
 use object::{Endianness, FileKind};
 
 pub use debug_info::without_debug_info;
+pub use image_libraries::{ImageLibraries, Unmet};
+use serde::{Deserialize, Serialize};
 
 /// How many bytes of a file show its platform.
 pub const HEADER: usize = 20;
@@ -21,19 +25,26 @@ pub const HEADER: usize = 20;
 /// A version of the GNU C library, such as 2.36.
 pub type GlibcVersion = (u32, u32);
 
-/// What a program needs to run.
+/// A program, as far as it decides where it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
     /// The platform, such as `linux/amd64`.
     pub platform: &'static str,
+    /// What it needs to run.
+    pub needs: Needs,
+    /// Whether it is static, and loads libraries when it looks up the name of a host.
+    pub loads_name_services: bool,
+}
+
+/// The files that a program needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Needs {
     /// The path of the dynamic loader; `None` if the program is static.
     pub interpreter: Option<String>,
     /// The names of the shared libraries.
     pub libraries: Vec<String>,
     /// The lowest version of the GNU C library that has all symbols, if the program uses it.
     pub glibc: Option<GlibcVersion>,
-    /// Whether it is static, and loads libraries when it looks up the name of a host.
-    pub loads_name_services: bool,
 }
 
 /// Why bytes are not a program.
@@ -62,7 +73,9 @@ impl Program {
             _ => Err(InvalidProgram::NotElf),
         }
     }
+}
 
+impl Needs {
     /// Returns whether the program runs without a loader and libraries.
     pub fn is_static(&self) -> bool {
         self.interpreter.is_none()
@@ -107,9 +120,11 @@ fn read<E: FileHeader<Endian = Endianness>>(
     Ok(Program {
         platform: platform(header.e_machine(endian), endian)
             .ok_or_else(|| InvalidProgram::UnknownMachine(header.e_machine(endian).0))?,
-        interpreter: interpreter.map(until_nul),
-        libraries: libraries(&sections, endian, data)?,
-        glibc: needed_glibc(&sections, endian, data)?,
+        needs: Needs {
+            interpreter: interpreter.map(until_nul),
+            libraries: libraries(&sections, endian, data)?,
+            glibc: needed_glibc(&sections, endian, data)?,
+        },
         loads_name_services,
     })
 }

@@ -4,11 +4,13 @@
 use kdev_core::image::built::BuiltImage;
 use kdev_core::shell::quote;
 
-use crate::build::{Result, build, image_build};
+use crate::build::{Result, assemble, build, image_build};
 use crate::config::Config;
 use crate::cx::Cx;
-use crate::docker::{self, Buildx, ImageStore};
+use crate::docker::{self, AssembledImages, Buildx, ImageStore};
 use crate::event::Event;
+use crate::layers::assembled::{AssembledSource, FindBase};
+use crate::layers::base::BaseLayers;
 use crate::layers::buildx::BuildxSource;
 use crate::layers::layout::Layout;
 use crate::layers::{ImageSource, Unavailable};
@@ -29,7 +31,14 @@ pub(crate) fn image_source<'a>(
     match store {
         ImageStore::Docker(docker) => ImageSource::from_docker(docker, image),
         ImageStore::Podman(podman) => ImageSource::from_podman(podman, image),
-        ImageStore::Assembled(_) => ImageSource::Buildx(BuildxSource::new(image, None)),
+        ImageStore::Assembled(images) => {
+            let platform = image.platform.clone();
+            let find_base = config.map(|config| {
+                let find = move |cx: &Cx| find_base(cx, images, config, &platform);
+                Box::new(find) as FindBase
+            });
+            ImageSource::Assembled(AssembledSource::new(image, find_base))
+        }
         ImageStore::Buildx(buildx) => {
             let config = config.filter(|config| config.image.name() == image.reference.name());
             let rebuild = config.map(|config| {
@@ -53,6 +62,17 @@ pub(crate) fn build_source<'a>(
     config: &'a Config,
 ) -> Result<ImageSource<'a>> {
     Ok(image_source(store, Some(config), build(cx, store, config)?))
+}
+
+fn find_base(
+    cx: &Cx,
+    images: &AssembledImages,
+    config: &Config,
+    platform: &str,
+) -> Result<BaseLayers, Unavailable> {
+    let found = assemble::base_layers(cx, images, config, platform);
+    let found = found.map_err(|error| Unavailable::from(error.to_string()))?;
+    found.ok_or_else(|| "the cache folder no longer has them".into())
 }
 
 fn export_again(

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use kdev_core::image::assembly::ContainerSettings;
 use serde::Deserialize;
 
+use crate::config::base::BaseImage;
 use crate::details::Details;
 
 /// The user of the container by default: the one that other images without a shell call
@@ -19,6 +20,9 @@ const PROTOCOLS: [&str; 3] = ["tcp", "udp", "sctp"];
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ContainerConfig {
+    /// The image on which the program is put.
+    #[serde(default)]
+    pub base: BaseImage,
     /// Files of the project.
     #[serde(default)]
     pub assets: Vec<Asset>,
@@ -159,10 +163,12 @@ impl ContainerConfig {
         Some(format!("`working-dir`: `{dir}` is not an absolute path"))
     }
 
-    /// Returns the settings of the container, which runs the program at this path.
-    pub(crate) fn settings(&self, program: &str) -> ContainerSettings {
+    /// Returns the settings of the container, which runs the program at this path. The user of
+    /// the base has precedence over the default.
+    pub(crate) fn settings(&self, program: &str, user_of_base: Option<&str>) -> ContainerSettings {
+        let user = self.user.as_deref().or(user_of_base).unwrap_or(DEFAULT_USER);
         ContainerSettings {
-            user: Some(self.user.clone().unwrap_or_else(|| DEFAULT_USER.to_owned())),
+            user: Some(user.to_owned()),
             exposed_ports: self.ports.iter().map(|port| port.0.clone()).collect(),
             env: self.env.clone(),
             entrypoint: vec![program.to_owned()],

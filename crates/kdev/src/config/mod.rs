@@ -3,6 +3,7 @@
 //! The order is: flags and `KDEV_*` variables (read by the program), `kdev.local.toml`,
 //! the package's table, the workspace's table, defaults.
 //!
+//! - `base.rs`: the key `base` of the table `container`
 //! - `builder.rs`: the value of the key `builder`
 //! - `cargo_flags.rs`: flags of `cargo build` on the command line
 //! - `container.rs`: the table `container`
@@ -14,6 +15,7 @@
 //! - `origins.rs`: where each setting comes from
 //! - `siblings.rs`: the images of the other packages of the workspace
 
+mod base;
 mod builder;
 pub(crate) mod cargo_flags;
 mod container;
@@ -41,6 +43,7 @@ use crate::config::node_settings::merge_nodes;
 use crate::process;
 use crate::project::Project;
 
+pub use base::BaseImage;
 pub use builder::BuilderChoice;
 pub(crate) use builder::is_builder_name;
 pub use cargo_flags::CargoFlags;

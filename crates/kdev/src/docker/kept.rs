@@ -11,6 +11,7 @@ use kdev_core::image::builds::Keep;
 use kdev_core::image::local::LocalImage;
 use kdev_core::image::reference::{CONTENT_TAG_PREFIX, Reference};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::docker::{InspectedImage, RootFs};
 use crate::process::json_file::{self, file_name};
@@ -155,6 +156,7 @@ impl From<KeptBuild> for InspectedImage {
             architecture: architecture.to_owned(),
             id: build.config_digest,
             size: build.size,
+            config: Value::Null,
             root_fs: RootFs { layers: build.layers },
         }
     }

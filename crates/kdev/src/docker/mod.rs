@@ -40,6 +40,7 @@ use kdev_core::image::built::BuiltImage;
 use kdev_core::image::local::LocalImage;
 use kdev_core::image::reference::Reference;
 use serde::Deserialize;
+use serde_json::Value;
 use xshell::{Cmd, Shell, cmd};
 
 use crate::cx::Cx;
@@ -105,6 +106,9 @@ pub(crate) struct InspectedImage {
     pub(crate) architecture: String,
     #[serde(default)]
     pub(crate) size: u64,
+    /// The settings of containers.
+    #[serde(default)]
+    pub(crate) config: Value,
     #[serde(default, rename = "RootFS")]
     root_fs: RootFs,
 }

@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::build::context_use::{self, Unclear};
 use crate::build::dockerignore::{self, Dockerignore};
-use crate::config::{BuilderChoice, Config, escape_glob};
+use crate::config::{BaseImage, BuilderChoice, Config, escape_glob};
 use crate::inputs::tree::{self, Entry, Links};
 use crate::inputs::{InputClass, Inputs, cargo};
 use crate::project::canonical;
@@ -18,6 +18,10 @@ pub(super) fn find(inputs: &mut Inputs, config: &Config) {
         for asset in &config.container.assets {
             let path = config.dir.join(&asset.from);
             Context::without_root(config).add_tree(inputs, &path, "asset of the image");
+        }
+        if let BaseImage::Path(path) = &config.container.base {
+            let path = config.dir.join(path);
+            Context::without_root(config).add_tree(inputs, &path, "base of the image");
         }
         return;
     }

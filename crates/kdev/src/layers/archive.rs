@@ -6,7 +6,7 @@ use std::io::{self, BufReader, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
-use kdev_core::image::archive::{Files, Image};
+use kdev_core::image::archive::{self, Files, Image};
 use kdev_core::image::built::BuiltImage;
 use kdev_core::image::reference::Reference;
 use kdev_core::rust_target;
@@ -18,9 +18,6 @@ use crate::layers::error::{Error, Result};
 use crate::layers::unavailable::Unavailable;
 use crate::process;
 use crate::process::scratch_dir::ScratchDir;
-
-/// File name extensions of archives.
-const EXTENSIONS: [&str; 4] = [".tar", ".tar.gz", ".tgz", ".tar.zst"];
 
 /// The first part of the names of the temporary directories.
 const DIR_PREFIX: &str = "archive-";
@@ -45,11 +42,9 @@ pub(crate) struct UnpackedArchive {
 impl Archive {
     /// Returns the archive that an argument names, or `None` if it is an image name.
     pub(crate) fn from_arg(text: &str) -> Option<Self> {
-        let is_path = ["/", "./", "../"].iter().any(|start| text.starts_with(start))
-            || EXTENSIONS.iter().any(|end| text.ends_with(end));
         match text {
             "-" => Some(Self::Stdin),
-            _ if is_path => Some(Self::File(text.into())),
+            _ if archive::is_path(text) => Some(Self::File(text.into())),
             _ => None,
         }
     }
@@ -106,6 +101,36 @@ fn read_images(
     archive: impl Read,
     into: &LayerCache,
 ) -> Result<Vec<BuiltImage>, Unavailable> {
+    let (image, size) =
+        store_image(cx, archive, into, |images| select_image(images).map_err(Unavailable::from))?;
+    let with_name = |reference| BuiltImage {
+        reference,
+        config_digest: image.config_digest.clone(),
+        platform: image.platform.clone().unwrap_or_default(),
+        size,
+        id: String::new(),
+        layers: image.diff_ids.clone(),
+    };
+    Ok(references(&image)?.into_iter().map(with_name).collect())
+}
+
+/// Stores an image of an archive, and its configuration. Returns the size of its layers in bytes, too.
+pub(super) fn store_file<E: From<Unavailable>>(
+    cx: &Cx,
+    path: &Path,
+    into: &LayerCache,
+    select: impl FnOnce(Vec<Image>) -> Result<Image, E>,
+) -> Result<(Image, u64), E> {
+    let file = File::open(path).map_err(Unavailable::from)?;
+    store_image(cx, file, into, select)
+}
+
+fn store_image<E: From<Unavailable>>(
+    cx: &Cx,
+    archive: impl Read,
+    into: &LayerCache,
+    select: impl FnOnce(Vec<Image>) -> Result<Image, E>,
+) -> Result<(Image, u64), E> {
     let mut found = HashMap::new();
     let archive = decompress(Interruptible { reader: archive, cx });
     let files = archive.and_then(|archive| {
@@ -120,32 +145,23 @@ fn read_images(
         io::ErrorKind::StorageFull => Unavailable::from(error),
         _ => format!("failed to read the archive: {error}").into(),
     })?;
-    let image = select_image(files.images()?)?;
+    let image = select(files.images().map_err(Unavailable::from)?)?;
     let layers: Vec<&Layer> = image
         .layers
         .iter()
         .map(|path| {
             found.get(files.resolve_link(path)).ok_or_else(|| format!("`{path}` is missing"))
         })
-        .collect::<Result<_, _>>()?;
+        .collect::<Result<_, String>>()
+        .map_err(Unavailable::from)?;
     let is_sound = layers.iter().map(|layer| &layer.diff_id).eq(&image.diff_ids);
     if !is_sound {
-        return Err("the layers do not match the image configuration".into());
+        let reason = "the layers do not match the image configuration";
+        return Err(Unavailable::from(reason).into());
     }
-    into.store(image.config.as_slice())?;
-    let (platform, size) = (
-        image.platform.as_deref().unwrap_or_default(),
-        layers.iter().map(|layer| layer.size).sum(),
-    );
-    let with_name = |reference| BuiltImage {
-        reference,
-        config_digest: image.config_digest.clone(),
-        platform: platform.to_owned(),
-        size,
-        id: String::new(),
-        layers: image.diff_ids.clone(),
-    };
-    Ok(references(&image)?.into_iter().map(with_name).collect())
+    into.store(image.config.as_slice()).map_err(Unavailable::from)?;
+    let size = layers.iter().map(|layer| layer.size).sum();
+    Ok((image, size))
 }
 
 /// Returns the names of an image, each once; an error if it has none.

@@ -63,8 +63,7 @@ impl Layout {
 
     /// Returns the image for a platform (`os/architecture`), or the only image.
     pub(crate) fn read(&self, platform: Option<&str>) -> Result<Image, String> {
-        let files = self.read_json().map_err(|error| error.to_string())?;
-        let images = files.images()?;
+        let images = read_images(self.path())?;
         let fits = |image: &&Image| platform.is_none_or(|platform| image.is_for(platform));
         let mut fitting = images.iter().filter(fits);
         match (fitting.next(), fitting.next()) {
@@ -122,22 +121,27 @@ impl Layout {
         Ok(())
     }
 
-    fn read_json(&self) -> io::Result<Files> {
-        let mut files = Files::default();
-        files.add_json(INDEX, fs::read(self.path().join(INDEX))?);
-        for entry in fs::read_dir(self.path().join(BLOBS))? {
-            let entry = entry?;
-            let name = entry.file_name();
-            if let Some(json) = read_json_file(&entry.path(), entry.metadata()?.len())? {
-                files.add_json(&format!("{BLOBS}/{}", name.to_string_lossy()), json);
-            }
-        }
-        Ok(files)
-    }
-
     fn blob(&self, digest: &str) -> Option<PathBuf> {
         blob_path(self.path(), digest)
     }
+}
+
+/// Reads the images of a layout.
+pub(crate) fn read_images(dir: &Path) -> Result<Vec<Image>, String> {
+    read_json(dir).map_err(|error| error.to_string())?.images()
+}
+
+fn read_json(dir: &Path) -> io::Result<Files> {
+    let mut files = Files::default();
+    files.add_json(INDEX, fs::read(dir.join(INDEX))?);
+    for entry in fs::read_dir(dir.join(BLOBS))? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if let Some(json) = read_json_file(&entry.path(), entry.metadata()?.len())? {
+            files.add_json(&format!("{BLOBS}/{}", name.to_string_lossy()), json);
+        }
+    }
+    Ok(files)
 }
 
 /// Returns the digests of the blobs of an image, with the diffIDs of their layers.

@@ -6,6 +6,8 @@
 //!     - `buildx.rs`: a builder that keeps its results, and exports layers during the build
 //!     - `podman.rs`: Podman, which saves single layers
 //!     - `archive.rs`: an archive that the user passes
+//!     - `assembled.rs`: an image that kdev has assembled
+//! - `base.rs`: the layers on which an image is assembled
 //! - `cache.rs`: stores the layers that builds have changed
 //! - `demand.rs`: what all nodes need
 //! - `export.rs`: gets single layers from BuildKit
@@ -18,6 +20,8 @@
 //! - `wanted.rs`: the layers that a load needs, and the ones that it gets
 
 pub(crate) mod archive;
+pub(crate) mod assembled;
+pub(crate) mod base;
 pub(crate) mod buildx;
 pub(crate) mod cache;
 pub(crate) mod demand;

@@ -43,7 +43,7 @@ impl<'a> PodmanSource<'a> {
     }
 
     /// Stores the configuration of the image and these layers in the cache.
-    fn save_layers(
+    pub(super) fn save_layers(
         &self,
         cx: &Cx,
         cache: &LayerCache,

@@ -9,6 +9,7 @@ use kdev_core::image::built::BuiltImage;
 use crate::cx::Cx;
 use crate::docker::{Docker, Podman};
 use crate::layers::archive::UnpackedArchive;
+use crate::layers::assembled::AssembledSource;
 use crate::layers::buildx::BuildxSource;
 use crate::layers::cache::LayerCache;
 use crate::layers::docker::DockerSource;
@@ -23,6 +24,7 @@ pub(crate) enum ImageSource<'a> {
     Buildx(BuildxSource<'a>),
     Podman(PodmanSource<'a>),
     Archive(UnpackedArchive),
+    Assembled(AssembledSource<'a>),
 }
 
 impl<'a> ImageSource<'a> {
@@ -46,6 +48,7 @@ impl<'a> ImageSource<'a> {
             Self::Buildx(source) => std::slice::from_ref(source.image()),
             Self::Podman(source) => std::slice::from_ref(source.image()),
             Self::Archive(unpacked) => &unpacked.images,
+            Self::Assembled(source) => std::slice::from_ref(source.image()),
         }
     }
 
@@ -53,13 +56,13 @@ impl<'a> ImageSource<'a> {
     pub(super) fn own_layers(&self) -> Option<&LayerCache> {
         match self {
             Self::Archive(unpacked) => Some(&unpacked.layers),
-            Self::Docker(_) | Self::Buildx(_) | Self::Podman(_) => None,
+            Self::Docker(_) | Self::Buildx(_) | Self::Podman(_) | Self::Assembled(_) => None,
         }
     }
 
     /// Returns whether the source cannot write the archive of a whole image.
     pub(super) fn has_only_layers(&self) -> bool {
-        matches!(self, Self::Buildx(_) | Self::Archive(_))
+        matches!(self, Self::Buildx(_) | Self::Archive(_) | Self::Assembled(_))
     }
 
     /// Returns whether layer by layer is the fastest way to read a whole image.
@@ -67,7 +70,7 @@ impl<'a> ImageSource<'a> {
         match self {
             Self::Docker(source) => source.prefers_layers(cx),
             Self::Podman(_) => false,
-            Self::Buildx(_) | Self::Archive(_) => true,
+            Self::Buildx(_) | Self::Archive(_) | Self::Assembled(_) => true,
         }
     }
 
@@ -77,8 +80,8 @@ impl<'a> ImageSource<'a> {
         match self {
             Self::Docker(source) => source.prefetch(cx, cache),
             Self::Podman(source) => source.prefetch(cx, cache),
-            // The build has exported the new layers, or the archive was unpacked.
-            Self::Buildx(_) | Self::Archive(_) => {}
+            // The build has stored the new layers, or the archive was unpacked.
+            Self::Buildx(_) | Self::Archive(_) | Self::Assembled(_) => {}
         }
     }
 
@@ -87,7 +90,7 @@ impl<'a> ImageSource<'a> {
         match self {
             Self::Buildx(source) => source.has_rebuild(),
             Self::Docker(_) | Self::Podman(_) => true,
-            Self::Archive(_) => false,
+            Self::Archive(_) | Self::Assembled(_) => false,
         }
     }
 
@@ -97,6 +100,7 @@ impl<'a> ImageSource<'a> {
             Self::Docker(source) => source.fetch(cx, wanted),
             Self::Buildx(source) => source.fetch(cx, wanted),
             Self::Podman(source) => source.fetch(cx, wanted),
+            Self::Assembled(source) => source.fetch(cx, wanted),
             Self::Archive(_) => Err("the folder of the unpacked archive was deleted".into()),
         }
     }
@@ -107,7 +111,7 @@ impl<'a> ImageSource<'a> {
         match self {
             Self::Docker(source) => source.save_command(cx),
             Self::Podman(source) => source.save_command(cx),
-            Self::Buildx(_) | Self::Archive(_) => None,
+            Self::Buildx(_) | Self::Archive(_) | Self::Assembled(_) => None,
         }
     }
 
@@ -116,7 +120,7 @@ impl<'a> ImageSource<'a> {
         match self {
             Self::Docker(source) => Some(source.display_save()),
             Self::Podman(source) => Some(source.display_save()),
-            Self::Buildx(_) | Self::Archive(_) => None,
+            Self::Buildx(_) | Self::Archive(_) | Self::Assembled(_) => None,
         }
     }
 }

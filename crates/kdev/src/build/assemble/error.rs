@@ -2,9 +2,15 @@
 
 use std::path::PathBuf;
 
-use kdev_core::program::InvalidProgram;
+use kdev_core::image::local::Engine;
+use kdev_core::program::{GlibcVersion, InvalidProgram};
 use kdev_core::shell::quote;
 use kdev_core::text::list;
+
+use crate::details::Details;
+
+/// How to build a program that runs on each base.
+const STATIC: &str = "build a static program for a musl target";
 
 /// An image could not be assembled from the files of `cargo build`.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +59,68 @@ pub enum Error {
         path: PathBuf,
         /// The libraries.
         libraries: Vec<String>,
+    },
+    /// The program needs files that the base does not have.
+    #[error("`{}` needs files that base `{base}` does not have: {}", path.display(), list(libraries))]
+    NotInBase {
+        /// The program.
+        path: PathBuf,
+        /// The base.
+        base: String,
+        /// The libraries.
+        libraries: Vec<String>,
+    },
+    /// The program needs a newer GNU C library than that of the base.
+    #[error(
+        "`{}` needs version {} of the GNU C library, but base `{base}` has version {}",
+        path.display(), version(*needed), version(*found)
+    )]
+    OlderGlibc {
+        /// The program.
+        path: PathBuf,
+        /// The lowest version that has all symbols.
+        needed: GlibcVersion,
+        /// The base.
+        base: String,
+        /// The version of the base.
+        found: GlibcVersion,
+    },
+    /// The base is not on this machine.
+    #[error("base `{base}` not found in {engine}")]
+    BaseNotFound {
+        /// The base.
+        base: String,
+        /// Where it was looked for.
+        engine: Engine,
+    },
+    /// The archive or directory of the base does not exist.
+    #[error("`{}` of `base` not found", path.display())]
+    BaseFileNotFound {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The base is for other platforms.
+    #[error("base `{base}` is for {}, but the image is for {platform}", found.join(" and "))]
+    BasePlatform {
+        /// The base.
+        base: String,
+        /// Its platforms.
+        found: Vec<String>,
+        /// The platform of the image.
+        platform: String,
+        /// Where it was found, unless it is a file.
+        engine: Option<Engine>,
+    },
+    /// The base cannot be read.
+    #[error("cannot read base `{base}`")]
+    InvalidBase {
+        /// The base.
+        base: String,
+        /// Why not.
+        #[source]
+        reason: Details,
+        /// How to fix it, if that is known.
+        help: Option<String>,
     },
     /// A file or folder of `assets` does not exist.
     #[error("`{}` in `assets` not found", path.display())]
@@ -111,6 +179,10 @@ pub enum Error {
     },
 }
 
+fn version((major, minor): GlibcVersion) -> String {
+    format!("{major}.{minor}")
+}
+
 impl Error {
     /// Returns one action that fixes the error.
     pub(crate) fn help(&self) -> String {
@@ -133,8 +205,26 @@ impl Error {
                     .to_owned()
             }
             Self::Dynamic { .. } => {
-                "remove `--target` from `cargo-build`, and add `-Ctarget-feature=+crt-static` to the flags of rustc, to build a static program; or build the image with a Dockerfile and `builder = \"docker\"`"
+                "remove `--target` from `cargo-build`, and add `-Ctarget-feature=+crt-static` to the flags of rustc, to build a static program; or set `base` in `[package.metadata.kdev.container]` to an image with these files"
                     .to_owned()
+            }
+            Self::NotInBase { .. } => format!("set `base` to an image that has them, or {STATIC}"),
+            Self::OlderGlibc { .. } => format!("set `base` to a newer image, or {STATIC}"),
+            Self::BaseNotFound { base, engine } => {
+                format!("run `{} pull {}`", engine.program(), quote(base))
+            }
+            Self::BaseFileNotFound { .. } => {
+                "correct `base` in `[package.metadata.kdev.container]`, which is relative to the package's folder".to_owned()
+            }
+            Self::BasePlatform { base, platform, engine: Some(engine), .. } => {
+                format!("run `{} pull --platform {platform} {}`", engine.program(), quote(base))
+            }
+            Self::BasePlatform { engine: None, platform, .. } => {
+                format!("set `base` to an image for {platform}")
+            }
+            Self::InvalidBase { help: Some(help), .. } => help.clone(),
+            Self::InvalidBase { help: None, .. } => {
+                "set `base` to an archive of `docker save`, or to an OCI image layout".to_owned()
             }
             Self::AssetNotFound { .. } => {
                 "correct the path, which is relative to the package's folder".to_owned()

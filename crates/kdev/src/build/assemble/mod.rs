@@ -1,23 +1,28 @@
 //! Assembles an image from the program that `cargo build` has written, without Docker.
 //!
-//! The image has one layer that never changes and one with the program. Both are in the layer
-//! cache, and a record names them: no other program has the image.
+//! The image has the layers of a base, or one that never changes, and above them one with the
+//! program. Its own layers are in the layer cache, and a record names them: no other program has
+//! the image.
 //!
 //! - `assets.rs`: the files of the project
+//! - `base.rs`: the image on which the program is put
 //! - `error.rs`: errors
 //! - `layer.rs`: stores a layer
 //! - `output.rs`: writes an image to a file, a directory, or Docker
-//! - `program.rs`: selects, reads and checks the program
+//! - `program.rs`: selects and reads the program
+//! - `requirements.rs`: checks that the program runs in the image
 //! - `rootfs.rs`: the files that a program expects in an image without a base
 //! - `rustflags.rs`: adds a flag of rustc to those of the user
 //! - `target.rs`: chooses cargo's target for the platform of the nodes
 //! - `unchanged.rs`: recognizes a program whose layer is already stored
 
 mod assets;
+mod base;
 pub(super) mod error;
 mod layer;
 mod output;
 mod program;
+mod requirements;
 mod rootfs;
 mod rustflags;
 mod target;
@@ -30,8 +35,11 @@ use kdev_core::image::built::BuiltImage;
 use kdev_core::image::digest::sha256;
 use kdev_core::rust_target;
 
+use crate::build::artifacts::BuiltProgram;
+use crate::build::assemble::base::Base;
 use crate::build::assemble::layer::store;
 use crate::build::assemble::program::ProgramLayer;
+use crate::build::assemble::requirements::Requirements;
 use crate::build::assemble::target::Target;
 use crate::build::cargo;
 use crate::build::error::Result;
@@ -39,6 +47,7 @@ use crate::config::Config;
 use crate::cx::Cx;
 use crate::docker::{AssembledImages, KeptBuild};
 use crate::event::Event;
+use crate::layers::base::BaseLayers;
 use crate::layers::cache::LayerCache;
 use crate::process;
 
@@ -50,6 +59,9 @@ pub(crate) fn assemble(cx: &Cx, images: &AssembledImages, config: &Config) -> Re
     let started = Instant::now();
     let platform = config.platform.clone().or_else(|| target::platform_of_user(config));
     let platform = platform.unwrap_or_else(rust_target::host_platform);
+    let cache = LayerCache::open_in(images.cache_dir())
+        .map_err(process::Error::write(images.cache_dir()))?;
+    let base = Base::find(cx, images.cache_dir(), &cache, config, &platform)?;
     let target = Target::choose(cx, config, &platform)?;
     let artifacts = cargo::build(cx, config, &target.args(config))?;
     let artifacts = match artifacts {
@@ -58,33 +70,18 @@ pub(crate) fn assemble(cx: &Cx, images: &AssembledImages, config: &Config) -> Re
         None => return Err(Error::NoMessages.into()),
     };
     let built = program::select(artifacts, config)?;
-    let cache = LayerCache::open_in(images.cache_dir())
-        .map_err(process::Error::write(images.cache_dir()))?;
-    let found =
-        ProgramLayer::find_or_store(cx, images.cache_dir(), &cache, config, &built, &platform)?;
-    let assets = assets::entries(config)?;
-    let mut layers =
-        vec![store(&cache, rootfs::entries(config.container.ca_certificates.unwrap_or(true)))?];
-    if !assets.is_empty() {
-        layers.push(store(&cache, assets)?);
-    }
+    let requirements = Requirements {
+        cx,
+        config,
+        cache_dir: images.cache_dir(),
+        cache: &cache,
+        base: base.as_ref(),
+    };
+    let found = ProgramLayer::find_or_store(&requirements, &built, &platform)?;
+    let mut layers = lower_layers(&cache, config, base.is_some())?;
     // The last layer changes most often.
     layers.push((found.stored.diff_id.clone(), found.stored.size));
-    let diff_ids: Vec<String> = layers.iter().map(|(diff_id, _)| diff_id.clone()).collect();
-    let settings = config.container.settings(&format!("/{}", program::path_in_image(&built.name)));
-    let parsed = Platform::parse(&platform);
-    let parsed = parsed.ok_or_else(|| Error::InvalidPlatform { platform: platform.clone() })?;
-    let bytes = assembly::config(None, &parsed, &settings, &diff_ids);
-    cache.store(&*bytes).map_err(process::Error::write("the layer cache"))?;
-    let record = KeptBuild {
-        name: String::new(),
-        config_digest: sha256(&bytes),
-        platform,
-        passed_platform: config.platform.clone(),
-        size: layers.iter().map(|(_, size)| size).sum(),
-        layers: diff_ids,
-        built_at: jiff::Timestamp::now().as_second(),
-    };
+    let record = put_together(&cache, config, &built, platform, base.as_ref(), layers)?;
     let image = built_image(config, &record);
     images.record(&config.image, &record)?;
     images.record(&image.reference, &record)?;
@@ -98,6 +95,57 @@ pub(crate) fn assemble(cx: &Cx, images: &AssembledImages, config: &Config) -> Re
         duration: started.elapsed(),
     });
     Ok(image)
+}
+
+/// Stores the layers below the program, without those of a base.
+fn lower_layers(cache: &LayerCache, config: &Config, has_base: bool) -> Result<Vec<(String, u64)>> {
+    let has_certificates = config.container.ca_certificates.unwrap_or(!has_base);
+    let rootfs = rootfs::entries(has_base, has_certificates);
+    let layers = [rootfs, assets::entries(config)?].into_iter();
+    let layers = layers.filter(|entries| !entries.is_empty());
+    layers.map(|entries| store(cache, entries, has_base)).collect()
+}
+
+/// Stores the configuration of the image with these layers above the base.
+fn put_together(
+    cache: &LayerCache,
+    config: &Config,
+    built: &BuiltProgram,
+    platform: String,
+    base: Option<&Base>,
+    layers: Vec<(String, u64)>,
+) -> Result<KeptBuild> {
+    let base_config = base.map(|base| &base.config);
+    let path = format!("/{}", program::path_in_image(&built.name));
+    let settings = config.container.settings(&path, base_config.and_then(assembly::user));
+    let parsed = Platform::parse(&platform);
+    let parsed = parsed.ok_or_else(|| Error::InvalidPlatform { platform: platform.clone() })?;
+    let size = base.map_or(0, |base| base.size) + layers.iter().map(|(_, size)| size).sum::<u64>();
+    let own: Vec<String> = layers.into_iter().map(|(diff_id, _)| diff_id).collect();
+    let bytes = assembly::config(base_config, &parsed, &settings, &own);
+    cache.store(&*bytes).map_err(process::Error::write("the layer cache"))?;
+    Ok(KeptBuild {
+        name: String::new(),
+        config_digest: sha256(&bytes),
+        platform,
+        passed_platform: config.platform.clone(),
+        size,
+        layers: base.iter().flat_map(|base| base.layers.clone()).chain(own).collect(),
+        built_at: jiff::Timestamp::now().as_second(),
+    })
+}
+
+/// Finds the layers of the base of an image again.
+pub(super) fn base_layers(
+    cx: &Cx,
+    images: &AssembledImages,
+    config: &Config,
+    platform: &str,
+) -> Result<Option<BaseLayers>> {
+    let cache = LayerCache::open_in(images.cache_dir())
+        .map_err(process::Error::write(images.cache_dir()))?;
+    let base = Base::find(cx, images.cache_dir(), &cache, config, platform)?;
+    Ok(base.map(Base::into_layers))
 }
 
 /// Describes the target for which cargo builds for a platform.

@@ -11,6 +11,7 @@ use kdev_core::image::image_layout::{INDEX_FILE, ImageLayout, LAYOUT_FILE, is_in
 use kdev_core::image::partial_archive::SentLayer;
 use tempfile::NamedTempFile;
 
+use crate::build::assemble::base::Base;
 use crate::build::assemble::error::Error;
 use crate::build::error::Result;
 use crate::config::Config;
@@ -76,6 +77,9 @@ impl ImageOutput {
     ) -> Result<()> {
         let cache = LayerCache::open_in(images.cache_dir())
             .map_err(process::Error::read(images.cache_dir()))?;
+        if let Some(base) = Base::find(cx, images.cache_dir(), &cache, config, &image.platform)? {
+            base.fetch(cx, &cache)?;
+        }
         let layers = image.layers.iter().map(|diff_id| cache.get(diff_id)).collect();
         let (Some(layers), Some(bytes)) = (layers, cache.config(&image.config_digest)) else {
             return Err(Error::LayersRemoved.into());

@@ -1,4 +1,4 @@
-//! The program of the image: selects it, reads it, and checks that it runs there.
+//! The program of the image: selects it, and stores its layer.
 
 use std::fs;
 use std::io::{self, Write};
@@ -8,19 +8,15 @@ use std::time::SystemTime;
 
 use kdev_core::image::assembly::{Content, Entry};
 use kdev_core::image::built::BuiltImage;
-use kdev_core::program::{Program, without_debug_info};
-use kdev_core::rust_target;
+use kdev_core::program::without_debug_info;
 
 use crate::build::artifacts::{Artifact, BuiltProgram};
 use crate::build::assemble::error::Error;
 use crate::build::assemble::layer::store;
-use crate::build::assemble::target::Target;
+use crate::build::assemble::requirements::{Requirements, read_program};
 use crate::build::assemble::unchanged::{FileVersion, ProgramRecord, StoredProgram};
 use crate::build::error::Result;
 use crate::config::Config;
-use crate::cx::Cx;
-use crate::event::Event;
-use crate::layers::cache::LayerCache;
 use crate::process;
 
 /// The directory of the program in the image. It is on `PATH`.
@@ -80,18 +76,17 @@ pub(super) struct ProgramLayer<'a> {
 }
 
 impl<'a> ProgramLayer<'a> {
-    /// Finds the layer of an unchanged program in the cache. Otherwise reads the program, checks
-    /// that it runs in an image without other files, and stores its layer.
+    /// Finds the layer of an unchanged program in the cache. Otherwise reads the program and stores
+    /// its layer. Checks that the program runs in the image.
     pub(super) fn find_or_store(
-        cx: &Cx,
-        cache_dir: &Path,
-        cache: &LayerCache,
-        config: &'a Config,
+        requirements: &Requirements<'a>,
         built: &'a BuiltProgram,
         platform: &str,
     ) -> Result<Self> {
+        let Requirements { config, cache, cache_dir, .. } = *requirements;
         let keeps_debug_info = config.container.keep_debug_info.unwrap_or(false);
-        let settings = format!("{platform} {keeps_debug_info}");
+        let is_above_base = requirements.base.is_some();
+        let settings = format!("{platform} {keeps_debug_info} {is_above_base}");
         let record = ProgramRecord::new(cache_dir, &built.path, &settings);
         let read_at = SystemTime::now();
         let version = FileVersion::read(&built.path).map_err(process::Error::read(&built.path))?;
@@ -99,15 +94,16 @@ impl<'a> ProgramLayer<'a> {
             cache.get_and_mark(&stored.diff_id).is_some_and(|layer| layer.size == stored.size)
         };
         let (stored, original) = if let Some(stored) = record.find(&version).filter(is_cached) {
+            requirements.check(&built.path, &stored.needs)?;
             (stored, None)
         } else {
-            let (stored, original) = read_and_store(cache, built, platform, keeps_debug_info)?;
+            let (stored, original) =
+                read_and_store(requirements, built, platform, keeps_debug_info)?;
             record.put(version.clone(), read_at, &stored);
             (stored, Some(original))
         };
         if stored.loads_name_services {
-            let text = note_about_names(config, &built.name, platform);
-            cx.emit(Event::Note { text });
+            requirements.note_name_services(&built.name, platform)?;
         }
         Ok(Self { config, built, version, stored, original })
     }
@@ -147,13 +143,14 @@ impl<'a> ProgramLayer<'a> {
 
 /// Returns what is stored, and the program with its debug information.
 fn read_and_store(
-    cache: &LayerCache,
+    requirements: &Requirements,
     built: &BuiltProgram,
     platform: &str,
     keeps_debug_info: bool,
 ) -> Result<(StoredProgram, Vec<u8>)> {
     let original = fs::read(&built.path).map_err(process::Error::read(&built.path))?;
-    let loads_name_services = check(&built.path, &original, platform)?.loads_name_services;
+    let program = read_program(&built.path, &original, platform)?;
+    requirements.check(&built.path, &program.needs)?;
     let stripped = if keeps_debug_info { None } else { without_debug_info(&original) };
     let shipped = stripped.as_ref().unwrap_or(&original);
     let entry = Entry {
@@ -162,9 +159,15 @@ fn read_and_store(
         owner: (0, 0),
         content: Content::File(Box::new(shipped.as_slice()), shipped.len() as u64),
     };
-    let (diff_id, size) = store(cache, vec![entry])?;
-    let is_stripped = stripped.is_some();
-    Ok((StoredProgram { diff_id, size, is_stripped, loads_name_services }, original))
+    let (diff_id, size) = store(requirements.cache, vec![entry], requirements.base.is_some())?;
+    let stored = StoredProgram {
+        diff_id,
+        size,
+        is_stripped: stripped.is_some(),
+        loads_name_services: program.loads_name_services,
+        needs: program.needs,
+    };
+    Ok((stored, original))
 }
 
 /// Returns the path of a program in the image, without the leading `/`.
@@ -182,36 +185,4 @@ fn remove_old(root: &Path) {
     for (_, dir) in dirs.iter().rev().skip(KEPT_DEBUG_INFO) {
         let _ = fs::remove_dir_all(dir);
     }
-}
-
-/// Checks that a program runs on a platform in an image without other files.
-fn check(path: &Path, content: &[u8], platform: &str) -> Result<Program, Error> {
-    let path = path.to_owned();
-    let program = Program::read(content)
-        .map_err(|source| Error::InvalidProgram { path: path.clone(), source })?;
-    if !rust_target::is_same_platform(platform, program.platform) {
-        let built = program.platform.to_owned();
-        return Err(Error::OtherPlatform { path, built, platform: platform.to_owned() });
-    }
-    if !program.is_static() {
-        // The loader is a file, too.
-        let files = program.interpreter.into_iter().chain(program.libraries);
-        return Err(Error::Dynamic { path, libraries: files.collect() });
-    }
-    Ok(program)
-}
-
-/// Returns why a program cannot look up names. It is not an error, because each program that
-/// listens on an address has the function that looks up names.
-fn note_about_names(config: &Config, name: &str, platform: &str) -> String {
-    let fix = match rust_target::static_target(platform) {
-        None => "link a newer one".to_owned(),
-        Some(musl) if Target::is_of_user(config) => {
-            format!("set `--target={musl}` in `cargo-build`")
-        }
-        Some(musl) => format!("run `rustup target add {musl}`"),
-    };
-    format!(
-        "`{name}` cannot look up host names in the image, because its GNU C library is older than 2.34 and loads `libnss_dns.so` for that; if it needs names, {fix}"
-    )
 }

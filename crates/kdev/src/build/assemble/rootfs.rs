@@ -16,19 +16,23 @@ const NSSWITCH: &str = "hosts: files dns\n";
 /// The characters of a line in a PEM file (RFC 7468).
 const PEM_LINE: usize = 64;
 
-/// Returns the files.
-pub(super) fn entries(has_certificates: bool) -> Vec<Entry<'static>> {
-    let mut entries = vec![
+/// Returns the files. A base has its own, except for the certificates, perhaps.
+pub(super) fn entries(has_base: bool, has_certificates: bool) -> Vec<Entry<'static>> {
+    let mut entries = if has_base { Vec::new() } else { own_entries() };
+    if has_certificates {
+        entries.push(file(CERTIFICATES, certificates().into_bytes()));
+    }
+    entries
+}
+
+fn own_entries() -> Vec<Entry<'static>> {
+    vec![
         file("etc/group", GROUP.as_bytes().to_vec()),
         file("etc/nsswitch.conf", NSSWITCH.as_bytes().to_vec()),
         file("etc/passwd", PASSWD.as_bytes().to_vec()),
         directory("home/nonroot", 0o700, (65532, 65532)),
         directory("tmp", 0o1777, (0, 0)),
-    ];
-    if has_certificates {
-        entries.push(file(CERTIFICATES, certificates().into_bytes()));
-    }
-    entries
+    ]
 }
 
 fn file(path: &str, content: Vec<u8>) -> Entry<'static> {

@@ -8,7 +8,7 @@ use xshell::cmd;
 use crate::build::assemble::error::Error;
 use crate::build::assemble::rustflags;
 use crate::build::error::Result;
-use crate::config::Config;
+use crate::config::{BaseImage, Config};
 use crate::cx::Cx;
 use crate::process::Command;
 use crate::tools::{self, RUSTC, TOOL_TIMEOUT};
@@ -21,7 +21,7 @@ const FLAG: &str = "--target";
 pub(super) enum Target {
     /// The user has chosen it. The program shows whether it fits.
     OfUser,
-    /// Its programs are static.
+    /// Its programs are static, or run on the base.
     Chosen(&'static str),
     /// Its programs are static with these flags of rustc, a value of TOML.
     WithFlags(&'static str, String),
@@ -29,7 +29,7 @@ pub(super) enum Target {
 
 impl Target {
     /// Returns the target that the user has set, or else one that gives static programs for a
-    /// platform.
+    /// platform, which run on each base. Without such a target, a base can have the C library.
     pub(super) fn choose(cx: &Cx, config: &Config, platform: &str) -> Result<Self> {
         match count_of_user(config) {
             0 => {}
@@ -43,9 +43,13 @@ impl Target {
         }
         if let Some(gnu) = gnu_target(platform)
             && is_installed(cx, config, gnu)?
-            && let Some(flags) = rustflags::with_static_libc(cx, config, gnu)?
         {
-            return Ok(Self::WithFlags(gnu, flags));
+            if config.container.base != BaseImage::Scratch {
+                return Ok(Self::Chosen(gnu));
+            }
+            if let Some(flags) = rustflags::with_static_libc(cx, config, gnu)? {
+                return Ok(Self::WithFlags(gnu, flags));
+            }
         }
         Err(Error::TargetMissing { target, platform: platform.to_owned() }.into())
     }

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use kdev_core::program::Needs;
 use serde::{Deserialize, Serialize};
 
 use crate::process::json_file::{self, file_name};
@@ -37,7 +38,7 @@ impl FileVersion {
 
     /// Returns whether a write at this time would give another version. Two writes within a clock
     /// tick have the same time stamp.
-    fn is_older_than(&self, time: SystemTime) -> bool {
+    pub(super) fn is_older_than(&self, time: SystemTime) -> bool {
         let (seconds, nanoseconds) = self.status_changed;
         let changed = Duration::new(
             u64::try_from(seconds).unwrap_or_default(),
@@ -55,6 +56,7 @@ pub(super) struct StoredProgram {
     /// Whether debug information was removed.
     pub(super) is_stripped: bool,
     pub(super) loads_name_services: bool,
+    pub(super) needs: Needs,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -111,6 +113,7 @@ mod tests {
             size: 1,
             is_stripped: true,
             loads_name_services: false,
+            needs: Needs::default(),
         };
         let record = ProgramRecord::new(dir.path(), &program, "linux/amd64");
         let version = || FileVersion::read(&program).unwrap();
