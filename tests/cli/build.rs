@@ -137,7 +137,7 @@ fn image_is_written_to_docker() {
     assert_eq!(docker[0]["RepoTags"][0], format!("app:{tag}"));
     // Docker does not read the archive.
     project.write("fake/load-fails", "no space left on device\n");
-    build().code(91).error(&format!("error: failed to load image `app:{tag}` into Docker\n  caused by: `docker load` exited with code 1: no space left on device\n"));
+    build().code(91).error(&format!("error: failed to load image `app:{tag}` into Docker\n  caused by: `docker load` exited with code 1: no space left on device\n  help: free space on the disk of the Docker daemon; run `docker system df` to see what uses it\n"));
     // A directory of this name.
     assemble::run(&project, &["build", "--output", "./docker"]).code(0);
     manifest(&project.path("docker"));
