@@ -10,6 +10,7 @@ use snapbox::data::DataFormat;
 
 use crate::doctor;
 use crate::project::{IMAGE, Project, pod};
+use crate::watch::make_whole_context_input;
 
 /// More lines than any of the screens has.
 const ROWS: NonZero<u16> = NonZero::new(60).unwrap();
@@ -17,10 +18,22 @@ const ROWS: NonZero<u16> = NonZero::new(60).unwrap();
 /// Checks the screen after a command.
 #[track_caller]
 fn assert_screen(name: &str, args: &[&str], project: impl Fn() -> Project) {
+    assert_screen_after(name, args, "\0", "", project);
+}
+
+/// Checks the screen after a command during which `typed` is typed after each output of `seen`.
+#[track_caller]
+fn assert_screen_after(
+    name: &str,
+    args: &[&str],
+    seen: &str,
+    typed: &str,
+    project: impl Fn() -> Project,
+) {
     for columns in [80, 120] {
         let project = project();
         let env = [("TERM", "xterm"), ("NO_COLOR", "1")];
-        let output = project.type_in_terminal(columns.into(), &env, args, "\0", "");
+        let output = project.type_in_terminal(columns.into(), &env, args, seen, typed);
         let mut terminal = vt100::Parser::new(ROWS, NonZero::new(columns).unwrap(), 0);
         terminal.process(output.as_bytes());
         let screen = without_times(terminal.screen().contents().trim_end());
@@ -33,21 +46,40 @@ fn assert_screen(name: &str, args: &[&str], project: impl Fn() -> Project) {
     }
 }
 
-/// Replaces each duration with another one of the same length.
+/// Replaces each duration with a short one.
 fn without_times(text: &str) -> String {
+    // The times of the stages of a cycle have no unit.
+    let is_stage = |word: &str| word.len() == 3 && word.as_bytes()[1] == b'.';
     let is_time = |word: &str| {
         let word = word.trim_end_matches([',', ':']);
         word.strip_suffix('s')
+            .or_else(|| is_stage(word).then_some(word))
             .is_some_and(|number| number.contains('.') && number.parse::<f32>().is_ok())
     };
-    let zeros = |word: &str| word.replace(|c: char| c.is_ascii_digit(), "0");
-    let word = |word: &str| if is_time(word.trim()) { zeros(word) } else { word.to_owned() };
+    let is_digit = |c: char| c.is_ascii_digit() || c == '.';
+    let word = |word: &str| {
+        if is_time(word.trim()) {
+            format!("0.0{}", word.trim_start_matches(is_digit))
+        } else {
+            word.to_owned()
+        }
+    };
     text.split_inclusive([' ', '\n']).map(word).collect()
 }
 
 #[test]
 fn deployment_shows_each_stage() {
     assert_screen("up", &["up", "--node", "n1"], Project::new);
+}
+
+#[test]
+fn watch_shows_status_and_keys() {
+    let args = ["up", "--watch", "--no-logs", "--no-forward", "--node", "n1"];
+    assert_screen_after("watch", &args, "`q` ends the", "q", || {
+        let project = Project::new();
+        make_whole_context_input(&project, "Dockerfile");
+        project
+    });
 }
 
 #[test]
