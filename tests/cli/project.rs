@@ -7,11 +7,17 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::json_schema;
 
+/// How long a started process may run: longer than any test on a busy machine.
+const LIMIT: Duration = Duration::from_secs(300);
 /// The configuration digest of the only image of the fake `docker`.
 pub(crate) const CONFIG: &str =
     "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -56,6 +62,17 @@ pub(crate) fn pod(name: &str, node: &str, container: &str, image: &str, status: 
 
 pub(crate) struct Project {
     root: TempDir,
+}
+
+/// Kills a process that runs in a folder if it is still running after [`LIMIT`]: a test that waits
+/// for it would never end.
+fn kill_later(pid: u32, folder: PathBuf) {
+    thread::spawn(move || {
+        thread::sleep(LIMIT);
+        if fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(folder)) {
+            let _ = kill(Pid::from_raw(pid.try_into().unwrap()), Signal::SIGKILL);
+        }
+    });
 }
 
 impl Project {
@@ -239,7 +256,7 @@ impl Project {
         let command = format!("stty cols {columns} rows 30; exec {}", args.join(" "));
         // A program that never prints `seen` would block the test.
         let mut terminal = Command::new("/usr/bin/timeout");
-        let script = ["--verbose", "120", "/usr/bin/script", "-qec", &command, "/dev/null"];
+        let script = ["--verbose", "300", "/usr/bin/script", "-qec", &command, "/dev/null"];
         terminal.args(script).current_dir(self.root.path());
         terminal
             .env_clear()
@@ -260,7 +277,10 @@ impl Project {
     }
 
     pub(crate) fn start<S: AsRef<OsStr>>(&self, args: &[S]) -> Child {
-        self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        let mut command = self.command(args);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        kill_later(child.id(), self.root.path().to_owned());
+        child
     }
 
     #[expect(clippy::disallowed_methods, reason = "a test runs the program itself")]
