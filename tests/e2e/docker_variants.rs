@@ -182,7 +182,9 @@ fn remote_docker_sends_only_changed_layers() {
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn remote_docker_saves_once_for_whole_image_and_single_layers() {
     let mut service = service_with_large_base("far-docker-once");
-    let _daemon = start_remote_docker(&mut service);
+    // It cannot push to this machine, and kdev cannot enter its network namespace.
+    let _docker = ClassicDocker::start_with_own_network(&mut service);
+    let _remote = start_remote_docker(&mut service);
     let client = CountingClient::new(&service);
     up_with_page(&service, "one");
     remove_images(&service, NODES[1]);
