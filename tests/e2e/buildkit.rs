@@ -111,7 +111,7 @@ fn docker_29_builds_with_context_and_attestation_and_sends_only_changed_layers()
 
 /// Makes the registry of the lab available on a loopback address: `BuildKit` of Docker 20.10
 /// uses no others without TLS.
-fn start_local_registry(service: &Service) -> (Daemon, String) {
+pub(crate) fn start_local_registry(service: &Service) -> (Daemon, String) {
     let port = free_port("127.0.0.1", 0);
     let mut socat = command("socat");
     socat

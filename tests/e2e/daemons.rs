@@ -26,6 +26,13 @@ const NO_PROXY: [(&str, &str); 2] =
 /// Docker Desktop. Sets `service.docker_host`.
 pub(crate) fn start_docker_29_in_own_network(service: &mut Service) -> Daemon {
     let mut unshare = command("unshare");
+    unshare.args(["--net", "sh", "-c", WITH_LOOPBACK, "moby", "--bridge=none"]);
+    start_moby(service, unshare)
+}
+
+/// Like [`start_docker_29_in_own_network`], with a network for the containers of builds.
+pub(crate) fn start_docker_29_with_bridge(service: &mut Service) -> Daemon {
+    let mut unshare = command("unshare");
     unshare.args(["--net", "sh", "-c", WITH_LOOPBACK, "moby"]);
     start_moby(service, unshare)
 }
@@ -40,7 +47,7 @@ pub(crate) fn start_moby(service: &mut Service, mut moby: Command) -> Daemon {
     // It starts the containerd that the lab has built.
     let path = format!("{}:{}", state("lib").display(), std::env::var("PATH").unwrap());
     moby.args(["--host", &host, "--config-file", &at("daemon.json"), "--pidfile", &at("pid")])
-        .args(["--data-root", &at("root"), "--exec-root", &at("exec"), "--bridge=none"])
+        .args(["--data-root", &at("root"), "--exec-root", &at("exec")])
         .args(["--iptables=false", "--ip6tables=false", "--ip-forward=false"])
         .env("PATH", path);
     let daemon = Daemon::start(&mut moby, folder.join("log"));
@@ -90,7 +97,9 @@ impl Builder {
             .args([&at("buildkitd.toml"), "--otel-socket-path", &at("otel.sock")])
             .args(["--cdi-disabled", "--containerd-worker=false", "--oci-worker-net=host"])
             .args(["--oci-worker-binary=runc"])
-            .envs(NO_PROXY);
+            .envs(NO_PROXY)
+            // Only the registry of the lab is reached without the proxy.
+            .env("NO_PROXY", registry_address().split(':').next().unwrap());
         let daemon = Daemon::start(&mut buildkit, folder.join("buildkit.log"));
         wait_for("BuildKit to respond", || folder.join("buildkit.sock").exists().then_some(()));
         daemon

@@ -48,7 +48,9 @@ impl Drop for Daemon {
 
 /// Starts Docker 29 with its own containerd, only for this service.
 pub(crate) fn start_docker_29(service: &mut Service) -> Daemon {
-    start_moby(service, command("moby"))
+    let mut moby = command("moby");
+    moby.arg("--bridge=none");
+    start_moby(service, moby)
 }
 
 /// Gives the daemon a private `/run`: Docker and its containerd always create sockets there.

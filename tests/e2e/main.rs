@@ -10,6 +10,7 @@ mod apply_errors;
 mod apply_order;
 mod archives;
 mod assemble;
+mod attestations;
 mod buildkit;
 mod cargo_build;
 mod charts;
