@@ -220,6 +220,30 @@ esac";
 }
 
 #[test]
+fn removed_log_of_deleted_pod_is_not_reported() {
+    // The log has ended before the API server has learned of the end of the pod.
+    let script = "case $1$previous$count in
+app-7c-a1) at 01 a ;;
+app-7c-a-previous*) echo 'previous terminated container \"app\" in pod \"app-7c-a\" not found' >&2; exit 1 ;;
+app-7c-a*) printf 'failed to try resolving symlinks in path \"/var/log/pods/a/app/0.log\": lstat /var/log/pods/a/app/0.log: no such file or directory' ;;
+*) at 08 b; exec sleep 60 ;;
+esac";
+    let project = project(&[live_pod("app-7c-a", 0, RUNNING)], script);
+    project.write("fake/watch", "");
+    let mut follower = Follower::start(&project, &[]);
+    assert_eq!(follower.read(1), "a\n");
+    let started = Instant::now();
+    while requests(&project).len() < 4 {
+        assert!(started.elapsed() < Duration::from_secs(60), "{:?}", requests(&project));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    change(&project, "DELETED", &live_pod("app-7c-a", 0, RUNNING));
+    change(&project, "ADDED", &live_pod("app-7c-b", 0, RUNNING));
+    assert!(follower.read(1).ends_with("b\n"));
+    assert_eq!(follower.end(), (Some(130), String::new(), String::new()));
+}
+
+#[test]
 fn rotated_lines_are_reported() {
     let script = "case $count in
 1) at 01 a ;;

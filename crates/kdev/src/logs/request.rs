@@ -35,8 +35,13 @@ pub(crate) struct Range {
     pub(crate) previous: bool,
 }
 
-/// The beginning of the text that a kubelet returns in place of a log that the runtime has removed.
-const LOG_REMOVED: &str = "unable to retrieve container logs for ";
+/// The beginnings of the texts that a kubelet returns in place of a log that is removed: those of
+/// the runtime, and of the file of a pod that is being deleted.
+const LOG_REMOVED: [&str; 3] = [
+    "unable to retrieve container logs for ",
+    "failed to try resolving symlinks in path ",
+    "failed to open log file ",
+];
 
 /// How a request has ended.
 pub(crate) enum Ending {
@@ -64,7 +69,7 @@ pub(crate) struct LogRequest<'a> {
     reader: ReaderState,
     /// The last note, which is not repeated.
     last_note: String,
-    /// The text of the kubelet, if the runtime has removed the log.
+    /// The text of the kubelet, if the log is removed.
     removed: Option<String>,
     /// The time after which lines are missing.
     gap: Option<Timestamp>,
@@ -155,7 +160,7 @@ impl<'a> LogRequest<'a> {
         }
     }
 
-    /// Returns the text of the kubelet, if the runtime has removed the log.
+    /// Returns the text of the kubelet, if the log is removed.
     pub(crate) fn take_removed(&mut self) -> Option<String> {
         self.removed.take()
     }
@@ -310,7 +315,7 @@ impl<'a> LogRequest<'a> {
         let Source { pod, container, .. } = &self.source;
         let note =
             format!("the kubelet reports for container `{container}` of pod `{pod}`: {text}");
-        if text.starts_with(LOG_REMOVED) {
+        if LOG_REMOVED.iter().any(|removed| text.starts_with(removed)) {
             self.removed = Some(note);
         } else {
             self.note(note);
