@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How long a read waits for the nodes that have not reported their layers yet. Each node reports,
+/// How long a read waits for the nodes that have not reported what they need yet. Each node reports,
 /// also one whose load failed, so that only a node that hangs delays the others. A second read of a
 /// large image takes longer.
-const JOIN_WINDOW: Duration = Duration::from_secs(2);
+pub(super) const JOIN_WINDOW: Duration = Duration::from_secs(2);
 
 /// What each node needs that has reported it.
 #[derive(Default)]

@@ -15,14 +15,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::cx::Cx;
+use crate::layers::demand::JOIN_WINDOW;
 use crate::process::{Command, Failure};
 
 /// The size of a chunk.
 const CHUNK_SIZE: usize = 256 << 10;
 /// How many chunks may be queued for a node.
 const QUEUED_CHUNKS: usize = 32;
-/// How long the first node waits for the others to join.
-const JOIN_WINDOW: Duration = Duration::from_millis(200);
 /// How long a node may delay the others in total.
 const MAX_DELAY: Duration = Duration::from_secs(2);
 /// The pause before another attempt to send to a full queue.
