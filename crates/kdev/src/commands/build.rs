@@ -38,18 +38,23 @@ pub fn build(cx: &Cx, request: &BuildRequest) -> Result<()> {
     })
 }
 
-/// Removes layers of earlier builds that a load would have removed. Those of this build stay for
-/// the next load.
+/// Removes layers of earlier builds. Those that are too large to keep stay for the next load, except
+/// for those of earlier builds of this image.
 fn trim_cache(cx: &Cx) {
     let cache = cx.cache_dir().filter(|_| !cx.is_dry_run());
     if let Some(cache) = cache.and_then(|dir| LayerCache::open_in(dir).ok()) {
-        cache.trim();
+        cache.trim_small();
     }
 }
 
 fn build_one(cx: &Cx, request: &BuildRequest, project: &Project) -> Result<()> {
     let config = Config::resolve(project, request.flags.clone())?;
     let store = ImageStore::connect_for_build(cx, &config)?;
+    if let ImageStore::Assembled(images) = &store
+        && !cx.is_dry_run()
+    {
+        assemble::evict_large_layers(images, &config);
+    }
     let config = config.with_detected_builder(project, &request.flags, store.is_podman())?;
     match (&request.output, &store) {
         (None, _) => {

@@ -238,8 +238,31 @@ impl LayerCache {
         self.trim_to(MAX_CACHE_BYTES, MAX_KEPT_LAYER_BYTES);
     }
 
-    fn trim_to(&self, max_bytes: u64, max_layer_bytes: u64) {
+    /// Like [`Self::trim`], but without the layers that are too large to keep: they are of builds
+    /// that are not loaded yet.
+    pub(crate) fn trim_small(&self) {
         let mut blobs = self.files(BLOBS);
+        blobs.retain(|(_, size, _)| *size <= MAX_KEPT_LAYER_BYTES);
+        self.trim_files(blobs, MAX_CACHE_BYTES, MAX_KEPT_LAYER_BYTES);
+    }
+
+    /// Removes a layer if it is too large to keep.
+    pub(crate) fn evict_large(&self, diff_id: &str) {
+        if self.get(diff_id).is_some_and(|layer| layer.size > MAX_KEPT_LAYER_BYTES) {
+            self.evict(diff_id);
+        }
+    }
+
+    fn trim_to(&self, max_bytes: u64, max_layer_bytes: u64) {
+        self.trim_files(self.files(BLOBS), max_bytes, max_layer_bytes);
+    }
+
+    fn trim_files(
+        &self,
+        mut blobs: Vec<(SystemTime, u64, PathBuf)>,
+        max_bytes: u64,
+        max_layer_bytes: u64,
+    ) {
         blobs.sort_by_key(|(used, ..)| std::cmp::Reverse(*used));
         let mut held = 0;
         for (_, size, path) in blobs {

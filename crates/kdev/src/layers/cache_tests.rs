@@ -76,6 +76,22 @@ fn trim_keeps_layers_with_latest_use() {
 }
 
 #[test]
+fn large_layers_of_other_builds_stay_until_load() {
+    let (_dir, cache) = cache();
+    let ids = [b"one", b"two"].map(|tar| store(&cache, tar));
+    for id in &ids {
+        let file = File::options().write(true).open(cache.blob(id).unwrap()).unwrap();
+        file.set_len(MAX_KEPT_LAYER_BYTES + 1).unwrap();
+    }
+    let small = store(&cache, b"small");
+    cache.trim_small();
+    cache.evict_large(&small);
+    cache.evict_large(&ids[0]);
+    assert!(cache.get(&small).is_some() && cache.get(&ids[1]).is_some());
+    assert!(cache.get(&ids[0]).is_none());
+}
+
+#[test]
 fn trim_keeps_files_that_another_run_writes() {
     let (_dir, cache) = cache();
     let (new, killed) = (cache.temporary_file().unwrap(), cache.temporary_file().unwrap());

@@ -33,6 +33,7 @@ use std::time::Instant;
 use kdev_core::image::assembly::{self, Platform};
 use kdev_core::image::built::BuiltImage;
 use kdev_core::image::digest::sha256;
+use kdev_core::image::reference::Reference;
 use kdev_core::rust_target;
 
 use crate::build::artifacts::BuiltProgram;
@@ -133,6 +134,21 @@ fn put_together(
         layers: base.iter().flat_map(|base| base.layers.clone()).chain(own).collect(),
         built_at: jiff::Timestamp::now().as_second(),
     })
+}
+
+/// Removes layers of earlier builds of an image from the cache that are too large to keep, unless
+/// other images have them. The next build of an unchanged program stores its layer again.
+pub(crate) fn evict_large_layers(images: &AssembledImages, config: &Config) {
+    let Ok(cache) = LayerCache::open_in(images.cache_dir()) else { return };
+    let is_own = |build: &KeptBuild| {
+        Reference::parse(&build.name).is_ok_and(|name| name.name() == config.image.name())
+    };
+    let (own, others): (Vec<_>, Vec<_>) = images.builds().all().into_iter().partition(is_own);
+    for diff_id in own.iter().flat_map(|build| &build.layers) {
+        if !others.iter().any(|build| build.layers.contains(diff_id)) {
+            cache.evict_large(diff_id);
+        }
+    }
 }
 
 /// Finds the layers of the base of an image again.
