@@ -87,6 +87,59 @@ fn archive_replaces_earlier_one() {
     assert_ne!(manifest(&project.path("two")).1, digest);
 }
 
+/// Changes bytes of a file, but not its size.
+fn damage(path: &Path) {
+    let content = fs::read(path).unwrap();
+    fs::write(path, vec![b'x'; content.len()]).unwrap();
+}
+
+#[test]
+fn damaged_layer_is_not_part_of_output() {
+    let project = assemble::project("");
+    let build = || assemble::run(&project, &["build", "-o", "image"]);
+    build().code(0);
+    let layer = || program_layers(&project, "usr/").remove(0).1;
+    let name = layer().file_name().unwrap().to_owned();
+    let written = project.path("image/blobs/sha256").join(&name);
+    let content = fs::read(&written).unwrap();
+    damage(&written);
+    build().code(0);
+    assert!(fs::read(&written).unwrap() == content);
+    // The second build recognizes the program, whose layer it does not read.
+    damage(&project.path(".cache/kdev/layers/blobs/sha256").join(&name));
+    fs::remove_dir_all(project.path("image")).unwrap();
+    let ran = build();
+    let error = "error: the layer cache no longer has all layers of the image, or one of them was damaged\n  help: run the command again\n";
+    assert!(ran.code(90).err().ends_with(error), "{}", ran.err());
+    build().code(0);
+    assert!(fs::read(&written).unwrap() == content);
+}
+
+#[test]
+fn layout_has_one_build_of_an_image() {
+    let project = assemble::project("");
+    let build = |flags: &[&str]| {
+        assemble::run(&project, &[&["build", "-o", "image"], flags].concat()).code(0);
+    };
+    build(&[]);
+    let (_, first) = manifest(&project.path("image"));
+    project.write("src/main.rs", "fn main() { println!(\"changed\"); }\n");
+    build(&[]);
+    assert_ne!(manifest(&project.path("image")).1, first);
+    build(&["--image", "other"]);
+    let index = json(&project.path("image/index.json"));
+    assert_eq!(index["manifests"].as_array().unwrap().len(), 2, "{index}");
+    // A file that cannot be read is not replaced.
+    let path = project.path("image/index.json");
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assemble::run(&project, &["build", "-o", "image"]).code(90).stderr(
+        "error: failed to read `image/index.json`\n  caused by: Is a directory (os error 21)\n",
+    );
+    fs::remove_dir(&path).unwrap();
+    build(&[]);
+}
+
 #[test]
 fn output_that_cannot_be_written_is_rejected_before_build() {
     let project = assemble::project("");

@@ -6,9 +6,9 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use crate::image::digest;
 use crate::image::partial_archive::{CONFIG, IMAGE_NAME, INDEX, MANIFEST, SentLayer, append, blob};
 use crate::image::reference::Reference;
+use crate::image::{builds, digest};
 
 /// The media type of layers that are not compressed.
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
@@ -21,6 +21,7 @@ pub const LAYOUT_FILE: &str = "oci-layout";
 
 /// An image that has not been written yet.
 pub struct ImageLayout<L> {
+    name: Reference,
     /// The manifest and the configuration, by digest.
     blobs: BTreeMap<String, Vec<u8>>,
     /// The entry of the manifest in the index.
@@ -66,7 +67,7 @@ impl<L: SentLayer> ImageLayout<L> {
             "Layers": layers.iter().map(|layer| blob(layer.diff_id())).collect::<Vec<_>>(),
         }]);
         let blobs = [(manifest_digest, manifest), (config_digest, config)].into();
-        Self { blobs, entry, docker_manifest, layers }
+        Self { name: name.clone(), blobs, entry, docker_manifest, layers }
     }
 
     /// Returns the path of each blob that is not a layer, and its content.
@@ -79,16 +80,27 @@ impl<L: SentLayer> ImageLayout<L> {
         self.layers.iter().map(|layer| (blob(layer.diff_id()), layer))
     }
 
-    /// Returns the index with this image, and with the others of an existing index. `None` if
-    /// that is not one.
+    /// Returns the index with this image, and with the others of an existing index: not with earlier
+    /// builds of the image, nor with an image of the same tag for programs that only know tags.
+    /// `None` if the existing file is no index.
     pub fn index(&self, existing: Option<&[u8]>) -> Option<Vec<u8>> {
         let new = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": []});
         let mut index = existing.map_or(Some(new), parse_index)?;
         let manifests = index.get_mut("manifests")?.as_array_mut()?;
-        let name = |entry: &Value| entry["annotations"][IMAGE_NAME].clone();
-        manifests.retain(|entry| name(entry) != name(&self.entry));
+        manifests.retain(|entry| !self.replaces(&entry["annotations"]));
         manifests.push(self.entry.clone());
         Some(index.to_string().into_bytes())
+    }
+
+    /// Returns whether this image takes the place of the one with these annotations.
+    fn replaces(&self, annotations: &Value) -> bool {
+        let own = &self.entry["annotations"];
+        match annotations[IMAGE_NAME].as_str() {
+            Some(name) => {
+                own[IMAGE_NAME] == name || builds::build_tag(self.name.name(), name).is_some()
+            }
+            None => own[REF_NAME] == annotations[REF_NAME],
+        }
     }
 
     /// Returns the content of the file by which programs recognize a layout.
@@ -190,6 +202,22 @@ mod tests {
         let tags = index["manifests"].as_array().unwrap().iter();
         let tags: Vec<_> = tags.map(|entry| entry["annotations"][REF_NAME].clone()).collect();
         assert_eq!(tags, ["1", "2"]);
+        // Earlier builds are replaced, and entries of programs that know only tags.
+        let write = |name: &str, tag: &str| {
+            let image = Reference::parse(&format!("{name}:{tag}")).unwrap();
+            let layout: ImageLayout<Bytes> =
+                ImageLayout::new(&image, b"{}".to_vec(), Vec::new(), &BTreeMap::new());
+            move |index: Option<&[u8]>| layout.index(index).unwrap()
+        };
+        let (old, new) = ("kdev-0123456789ab", "kdev-0123456789ac");
+        let others = json!({"manifests": [{"annotations": {REF_NAME: new}}, {}]}).to_string();
+        let built = write("app", old)(Some(others.as_bytes()));
+        let built = write("other", old)(Some(&built));
+        let built: Value = serde_json::from_slice(&write("app", new)(Some(&built))).unwrap();
+        let names = built["manifests"].as_array().unwrap().iter();
+        let names: Vec<_> = names.map(|entry| entry["annotations"][IMAGE_NAME].clone()).collect();
+        let name = |name: &str, tag: &str| json!(format!("docker.io/library/{name}:{tag}"));
+        assert_eq!(names, [Value::Null, name("other", old), name("app", new)]);
         for damaged in ["", "[]", "{\"manifests\": {}}"] {
             assert_eq!(layout("1").index(Some(damaged.as_bytes())), None, "{damaged}");
         }

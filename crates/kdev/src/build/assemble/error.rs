@@ -158,8 +158,8 @@ pub enum Error {
     /// One archive for several images.
     #[error("cannot write several images to one archive")]
     SeveralImages,
-    /// Another run has removed the image from the cache.
-    #[error("the layers of the image were removed from the layer cache by another run")]
+    /// Another run has removed a layer from the cache, or it was damaged.
+    #[error("the layer cache no longer has all layers of the image, or one of them was damaged")]
     LayersRemoved,
     /// No target of cargo that gives a static program is installed.
     #[error(

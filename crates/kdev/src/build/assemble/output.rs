@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use kdev_core::image::built::BuiltImage;
+use kdev_core::image::digest::Hasher;
 use kdev_core::image::image_layout::{INDEX_FILE, ImageLayout, LAYOUT_FILE, is_index};
 use kdev_core::image::partial_archive::SentLayer;
 use tempfile::NamedTempFile;
@@ -57,7 +58,10 @@ impl ImageOutput {
         let is_fit = match fs::symlink_metadata(output) {
             Err(_) => true,
             Ok(_) if is_archive => output.is_file(),
-            Ok(_) => is_empty(output) || is_layout(output),
+            Ok(_) => {
+                is_empty(output)
+                    || is_layout(output).map_err(process::Error::read(output.join(INDEX_FILE)))?
+            }
         };
         match is_fit {
             true if is_archive => Ok(Self::Archive(path)),
@@ -77,6 +81,8 @@ impl ImageOutput {
     ) -> Result<()> {
         let cache = LayerCache::open_in(images.cache_dir())
             .map_err(process::Error::read(images.cache_dir()))?;
+        // A layer of the cache is otherwise known by its name.
+        image.layers.iter().for_each(|diff_id| cache.evict_damaged(diff_id));
         if let Some(base) = Base::find(cx, images.cache_dir(), &cache, config, &image.platform)? {
             base.fetch(cx, &cache)?;
         }
@@ -111,12 +117,11 @@ fn write_layout(dir: &Path, layout: &ImageLayout<Layer>) -> io::Result<()> {
         replace(&path(&name), |file| copy(bytes, file))?;
     }
     for (name, layer) in layout.layers() {
-        let is_there = fs::metadata(path(&name)).is_ok_and(|data| data.len() == layer.size());
-        if !is_there {
+        if !has_digest(&path(&name), layer.diff_id()) {
             replace(&path(&name), |file| copy(layer.open()?, file))?;
         }
     }
-    let existing = fs::read(path(INDEX_FILE)).ok();
+    let existing = read_if_exists(&path(INDEX_FILE))?;
     let damaged = || io::Error::new(io::ErrorKind::InvalidData, "its `index.json` is damaged");
     let index = layout.index(existing.as_deref()).ok_or_else(damaged)?;
     replace(&path(INDEX_FILE), |file| copy(&*index, file))
@@ -151,9 +156,26 @@ fn has_other_format(path: &Path) -> bool {
 }
 
 /// Returns whether a directory is an OCI image layout to which an image can be added.
-fn is_layout(dir: &Path) -> bool {
-    let index = fs::read(dir.join(INDEX_FILE));
-    dir.join(LAYOUT_FILE).is_file() && index.map_or(true, |index| is_index(&index))
+fn is_layout(dir: &Path) -> io::Result<bool> {
+    if !dir.join(LAYOUT_FILE).is_file() {
+        return Ok(false);
+    }
+    Ok(read_if_exists(&dir.join(INDEX_FILE))?.is_none_or(|index| is_index(&index)))
+}
+
+/// Reads a file; `None` if it does not exist. One that cannot be read must not be replaced.
+fn read_if_exists(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => read.map(Some),
+    }
+}
+
+/// Returns whether a file exists and has this content.
+fn has_digest(path: &Path, digest: &str) -> bool {
+    let Ok(mut file) = File::open(path) else { return false };
+    let mut content = Hasher::new(&mut file);
+    io::copy(&mut content, &mut io::sink()).is_ok() && content.digest() == digest
 }
 
 fn parent(path: &Path) -> &Path {
