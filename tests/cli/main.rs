@@ -57,6 +57,7 @@ mod tidy;
 mod up;
 mod watch;
 mod watch_beside;
+mod watch_session;
 mod watch_terminal;
 mod why;
 mod why_docs;

@@ -23,7 +23,7 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// Starts the watch, and waits until it has deployed.
-    fn start(project: &Project, args: &[&str]) -> Self {
+    pub(crate) fn start(project: &Project, args: &[&str]) -> Self {
         let mut watch = Self::start_only(project, args);
         watch.wait_for("Watching");
         watch

@@ -26,6 +26,9 @@ use crate::process::{Command, Failure, Output};
 const SCRIPT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Limits a run of the script on a node whose kubelet has stopped reporting.
 const NOT_RESPONDING_TIMEOUT: Duration = Duration::from_secs(3);
+/// Limits the first run of the script over a connection of an earlier cycle. ssh notices only
+/// after half a minute that a suspended machine, or a VPN, has lost the connection.
+const KEPT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A connection to a node, and how to use its containerd.
 pub(crate) struct NodeConnection<'a> {
@@ -87,7 +90,7 @@ impl<'a> NodeConnection<'a> {
         settings: &NodeSettings,
     ) -> Result<Self, NodeError> {
         let mut connection = Self::new(transport, node, settings)?;
-        let output = connection.run_script_with_ctr(cx, Verb::Probe, &[])?;
+        let output = connection.probe(cx)?;
         let value = |key| output.get(key).unwrap_or_default().to_owned();
         connection.ctr = value("ctr");
         connection.ids = output.machine_ids();
@@ -105,6 +108,20 @@ impl<'a> NodeConnection<'a> {
         connection.snapshotter = value("snapshotter");
         connection.needs_local_import = output.get("versions").is_some_and(needs_local_import);
         Ok(connection)
+    }
+
+    /// Queries the access to containerd. A connection of an earlier cycle that does not work is
+    /// opened again.
+    fn probe(&self, cx: &Cx) -> Result<ScriptOutput, NodeError> {
+        if self.transport.has_connected() && !is_not_responding(self.node) {
+            match self.run_script_for(cx, Verb::Probe, &[], KEPT_TIMEOUT) {
+                Err(NodeError { kind: NodeErrorKind::Unreachable(_), .. }) => {
+                    self.transport.disconnect(cx);
+                }
+                output => return self.require_ctr(output?),
+            }
+        }
+        self.run_script_with_ctr(cx, Verb::Probe, &[])
     }
 
     /// Returns whether the machine is the node. Names and addresses are not unique: a container
@@ -197,7 +214,10 @@ impl<'a> NodeConnection<'a> {
         verb: Verb,
         args: &[&str],
     ) -> Result<ScriptOutput, NodeError> {
-        let output = self.run_script(cx, verb, args)?;
+        self.require_ctr(self.run_script(cx, verb, args)?)
+    }
+
+    fn require_ctr(&self, output: ScriptOutput) -> Result<ScriptOutput, NodeError> {
         match output.get("no-ctr") {
             Some(program) => Err(self.error(NodeErrorKind::CtrNotFound(program.to_owned()))),
             None => Ok(output),
@@ -205,9 +225,19 @@ impl<'a> NodeConnection<'a> {
     }
 
     fn run_script(&self, cx: &Cx, verb: Verb, args: &[&str]) -> Result<ScriptOutput, NodeError> {
-        let sh = self.shell(cx)?;
         let timeout =
             if is_not_responding(self.node) { NOT_RESPONDING_TIMEOUT } else { SCRIPT_TIMEOUT };
+        self.run_script_for(cx, verb, args, timeout)
+    }
+
+    fn run_script_for(
+        &self,
+        cx: &Cx,
+        verb: Verb,
+        args: &[&str],
+        timeout: Duration,
+    ) -> Result<ScriptOutput, NodeError> {
+        let sh = self.shell(cx)?;
         let command = Command::new(self.script_command(&sh, verb, args)).timeout(timeout);
         let command_line = command.to_string();
         let output = command.output(cx).map_err(|failure| match failure {

@@ -2,7 +2,7 @@
 //! are always checked.
 
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kdev_core::shell::quote;
@@ -13,9 +13,15 @@ use crate::node::error::NodeErrorKind;
 use crate::process::scratch_dir::ScratchDir;
 use crate::process::{Command, Failure};
 use crate::tools::ssh::{SshTarget, common_options, control_dir, ssh_command, target_args};
+use crate::tools::{self, Result};
 
 /// The exit code of ssh if the connection failed. Other codes are from the remote command.
 pub(crate) const SSH_FAILED: i32 = 255;
+/// How long a connection stays open without a command, also if kdev was killed.
+const PERSIST: Duration = Duration::from_secs(60);
+/// The same between the cycles of a watch.
+const PERSIST_OF_WATCH: Duration = Duration::from_secs(900);
+
 /// The shared connections of one run.
 pub(crate) struct Ssh {
     path: PathBuf,
@@ -23,7 +29,46 @@ pub(crate) struct Ssh {
     config: Option<PathBuf>,
     /// The private folder of the control sockets; `None` if its path would be too long.
     control: Option<ScratchDir>,
+    persist: Duration,
     connected: Mutex<Vec<SshTarget>>,
+}
+
+/// Shared connections that several runs use one after another.
+#[derive(Default)]
+pub(crate) struct KeptSsh {
+    is_for_watch: bool,
+    ssh: Mutex<Option<Arc<Ssh>>>,
+}
+
+impl KeptSsh {
+    /// Keeps the connections between the cycles of a watch, also if they are rare.
+    pub(crate) fn for_watch() -> Self {
+        Self { is_for_watch: true, ..Self::default() }
+    }
+
+    /// Returns the connections with a configuration file. Those with another one are closed.
+    pub(super) fn find(&self, cx: &Cx, config: Option<&PathBuf>) -> Result<Arc<Ssh>> {
+        let path = tools::SSH.find()?;
+        let mut kept = self.ssh.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ssh) = kept.as_ref() {
+            if ssh.path == path && ssh.config.as_ref() == config {
+                return Ok(ssh.clone());
+            }
+            ssh.close(cx);
+        }
+        let (path, version) = tools::find_ssh(cx)?;
+        let persist = if self.is_for_watch { PERSIST_OF_WATCH } else { PERSIST };
+        let ssh = Ssh { persist, ..Ssh::new(path, version, config.cloned()) };
+        Ok(kept.insert(Arc::new(ssh)).clone())
+    }
+
+    /// Closes the connections.
+    pub(crate) fn close(&self, cx: &Cx) {
+        let kept = self.ssh.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(ssh) = kept {
+            ssh.close(cx);
+        }
+    }
 }
 
 /// An SSH target for commands that do not use a shared connection.
@@ -69,7 +114,8 @@ impl SshEndpoint {
 
 impl Ssh {
     pub(crate) fn new(path: PathBuf, version: (u32, u32), config: Option<PathBuf>) -> Self {
-        Self { path, version, config, control: control_dir(), connected: Mutex::default() }
+        let control = control_dir();
+        Self { path, version, config, control, persist: PERSIST, connected: Mutex::default() }
     }
 
     pub(crate) fn endpoint(&self, target: &SshTarget) -> SshEndpoint {
@@ -88,13 +134,22 @@ impl Ssh {
         format!("ssh {}", args.join(" "))
     }
 
+    /// Returns whether a shared connection to the target was opened. It may have been lost.
+    pub(super) fn has_connected(&self, target: &SshTarget) -> bool {
+        self.control.is_some() && self.connected().contains(target)
+    }
+
+    fn connected(&self) -> MutexGuard<'_, Vec<SshTarget>> {
+        self.connected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Returns the command that runs a command on the target, with each argument quoted.
     pub(crate) fn command<'a>(&self, sh: &'a Shell, target: &SshTarget, args: &[&str]) -> Cmd<'a> {
-        if let Ok(mut connected) = self.connected.lock()
-            && !connected.contains(target)
-        {
+        let mut connected = self.connected();
+        if !connected.contains(target) {
             connected.push(target.clone());
         }
+        drop(connected);
         let remote: Vec<String> = args.iter().map(|arg| quote(arg)).collect();
         self.base(sh)
             .args(common_options(self.version))
@@ -108,7 +163,8 @@ impl Ssh {
         match &self.control {
             None => cmd.args(["-o", "ControlMaster=no"]),
             Some(dir) => cmd
-                .args(["-o", "ControlMaster=auto", "-o", "ControlPersist=60"])
+                .args(["-o", "ControlMaster=auto", "-o"])
+                .arg(format!("ControlPersist={}", self.persist.as_secs()))
                 .arg("-o")
                 .arg(format!("ControlPath={}/%C", dir.path().display())),
         }
@@ -116,15 +172,19 @@ impl Ssh {
 
     /// Closes the shared connections.
     pub(crate) fn close(&self, cx: &Cx) {
-        let (Ok(sh), Ok(connected)) = (cx.shell(), self.connected.lock()) else {
-            return;
-        };
-        for target in connected.iter().filter(|_| self.control.is_some()) {
-            let cmd = self.base(&sh).args(["-O", "exit"]).args(target_args(target));
-            let command = Command::new(cmd.args(["--", &target.host])).ignore_interrupt();
-            // This fails if the connection is already closed.
-            let _ = command.timeout(Duration::from_secs(5)).output(cx);
+        let targets = std::mem::take(&mut *self.connected());
+        for target in &targets {
+            self.disconnect(cx, target);
         }
+    }
+
+    /// Closes the shared connection to a target.
+    pub(super) fn disconnect(&self, cx: &Cx, target: &SshTarget) {
+        let (Ok(sh), true) = (cx.shell(), self.control.is_some()) else { return };
+        let cmd = self.base(&sh).args(["-O", "exit"]).args(target_args(target));
+        let command = Command::new(cmd.args(["--", &target.host])).ignore_interrupt();
+        // This fails if the connection is already closed.
+        let _ = command.timeout(Duration::from_secs(5)).output(cx);
     }
 }
 
@@ -156,6 +216,7 @@ mod tests {
             version: (9, 2),
             config: None,
             control: None,
+            persist: PERSIST,
             connected: Mutex::default(),
         };
         let target = SshTarget::parse("u@h:2").unwrap();
@@ -172,6 +233,7 @@ mod tests {
             version: (9, 2),
             config: config.map(PathBuf::from),
             control: None,
+            persist: PERSIST,
             connected: Mutex::default(),
         };
         let target = SshTarget::parse("dev@h:2222").unwrap();

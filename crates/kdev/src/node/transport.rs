@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::{fmt, fs};
 
 use kdev_core::kube::distribution::NodeServices;
@@ -12,14 +13,14 @@ use xshell::{Cmd, Shell, cmd};
 use crate::config::{Config, NodeSettings};
 use crate::cx::Cx;
 use crate::node::error::{NodeError, NodeErrorKind};
-use crate::node::ssh::{Ssh, SshEndpoint};
+use crate::node::ssh::{KeptSsh, Ssh, SshEndpoint};
 use crate::process::Command;
 use crate::tools::ssh::SshTarget;
 use crate::tools::{self, Result, TOOL_TIMEOUT};
 
 /// The transports to all nodes of one run.
 pub(crate) struct Transports {
-    ssh: Ssh,
+    ssh: Arc<Ssh>,
     docker: PathBuf,
     kinds: BTreeMap<String, Result<TransportKind, TransportError>>,
 }
@@ -50,6 +51,16 @@ impl Transports {
     /// Chooses the transport to each node. ssh and `docker` are only required if a node is
     /// reached through them.
     pub(crate) fn find(cx: &Cx, config: &Config, nodes: &[&Node]) -> Result<Self> {
+        Self::find_again(cx, config, nodes, &KeptSsh::default())
+    }
+
+    /// Like [`Self::find`], with SSH connections that other runs may have opened.
+    pub(crate) fn find_again(
+        cx: &Cx,
+        config: &Config,
+        nodes: &[&Node],
+        kept: &KeptSsh,
+    ) -> Result<Self> {
         let default = NodeSettings::default();
         let settings = |node: &Node| config.nodes.get(&node.name).unwrap_or(&default);
         let unset = nodes.iter().filter(|node| settings(node).is_unset());
@@ -60,14 +71,14 @@ impl Transports {
         };
         let kinds: BTreeMap<_, _> = nodes.iter().map(kind).collect();
         let any = |is: fn(&TransportKind) -> bool| kinds.values().flatten().any(is);
-        let (ssh, version) = if any(|kind| matches!(kind, TransportKind::Ssh(_))) {
-            tools::find_ssh(cx)?
+        let ssh = if any(|kind| matches!(kind, TransportKind::Ssh(_))) {
+            kept.find(cx, config.ssh_config.as_ref())?
         } else {
-            ("ssh".into(), (0, 0))
+            Arc::new(Ssh::new("ssh".into(), (0, 0), config.ssh_config.clone()))
         };
         let in_docker = any(|kind| matches!(kind, TransportKind::Container(_)));
         let docker = if in_docker { tools::DOCKER.find()? } else { "docker".into() };
-        Ok(Self { ssh: Ssh::new(ssh, version, config.ssh_config.clone()), docker, kinds })
+        Ok(Self { ssh, docker, kinds })
     }
 
     /// Returns the transport to one of the nodes.
@@ -159,6 +170,19 @@ impl Transport<'_> {
     /// Returns whether data to the node passes a network.
     pub(crate) fn is_remote(&self) -> bool {
         matches!(self.kind, TransportKind::Ssh(_))
+    }
+
+    /// Returns whether an earlier run has connected to the node. It may have been restarted, or
+    /// this machine suspended, in the meantime.
+    pub(crate) fn has_connected(&self) -> bool {
+        matches!(self.kind, TransportKind::Ssh(target) if self.all.ssh.has_connected(target))
+    }
+
+    /// Closes the shared connection to the node.
+    pub(crate) fn disconnect(&self, cx: &Cx) {
+        if let TransportKind::Ssh(target) = self.kind {
+            self.all.ssh.disconnect(cx, target);
+        }
     }
 
     /// Returns the command that opens a shell on the node.

@@ -31,7 +31,8 @@ use crate::node::transport::Transports;
 use crate::parallel::run_both;
 use crate::project::{PackageSelection, Project, owner};
 use crate::prune;
-use crate::session::images::{KeptImage, KeptImages, Reuse};
+use crate::session::Session;
+use crate::session::images::{KeptImage, Reuse};
 
 pub use request::UpRequest;
 
@@ -43,12 +44,19 @@ pub use request::UpRequest;
 ///
 /// Several services are deployed one after another. A failure does not stop the others.
 pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
-    up_again(cx, request, &KeptImages::default())
+    let session = Session::default();
+    let _open = session.close_at_end(cx);
+    up_again(cx, request, Project::read_all(cx, &request.selection)?, &session)
 }
 
-/// Like [`up`], but does not repeat what an earlier run has done, as far as that was planned.
-pub(crate) fn up_again(cx: &Cx, request: &UpRequest, images: &KeptImages) -> Result<()> {
-    let projects = Project::read_all(cx, &request.selection)?;
+/// Like [`up`], but does not repeat what an earlier run has done, as far as that was planned. The
+/// projects are the selected ones.
+pub(crate) fn up_again(
+    cx: &Cx,
+    request: &UpRequest,
+    projects: Vec<Project>,
+    session: &Session,
+) -> Result<()> {
     let (projects, order) = Order::sort(projects, &request.flags)?;
     several::check_images(&projects, &request.flags)?;
     several::check_cargo_flags(&projects, &request.flags)?;
@@ -58,7 +66,7 @@ pub(crate) fn up_again(cx: &Cx, request: &UpRequest, images: &KeptImages) -> Res
         let is_pending =
             |one: &&Project| cx.is_dry_run() || later.iter().any(|it| it.package == one.package);
         let pending = projects.iter().filter(is_pending).map(|one| one.package.clone());
-        up_one(cx, &request, images, project, &pending.collect::<Vec<_>>())
+        up_one(cx, &request, session, project, &pending.collect::<Vec<_>>())
     };
     let is_after = |one: &Project, other: &Project| order.is_after(one, other);
     several::for_each_in_turn(cx, &request.selection, &projects, run, waits_for_sibling, is_after)
@@ -77,11 +85,11 @@ fn waits_for_sibling(error: &Error, later: &[&Project]) -> bool {
 fn up_one(
     cx: &Cx,
     request: &UpRequest,
-    images: &KeptImages,
+    session: &Session,
     project: &Project,
     pending: &[String],
 ) -> Result<()> {
-    let start = Instant::now();
+    let (start, images) = (Instant::now(), &session.images);
     let mut config = Config::resolve(project, request.flags.clone())?;
     let reuse = images.take(&project.package);
     let (store, cluster, owner) = connect(cx, &config, &request.target, &reuse)?;
@@ -100,8 +108,7 @@ fn up_one(
     };
     let mut building =
         config.clone().with_detected_builder(project, &request.flags, store.is_podman())?;
-    let transports = Transports::find(cx, &config, &nodes)?;
-    let _open = transports.close_at_end(cx);
+    let transports = Transports::find_again(cx, &config, &nodes, &session.ssh)?;
     building.platform = build::platform::choose(cx, &store, &building, &nodes)?;
 
     let build = |cx: &Cx| Ok::<_, Error>(build::build_source(cx, &store, &building)?);

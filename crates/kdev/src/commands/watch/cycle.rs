@@ -15,6 +15,8 @@ use crate::error::{Error, Result};
 use crate::event::{Event, Message};
 use crate::inputs::InputClass;
 use crate::parallel::join_thread;
+use crate::project::Project;
+use crate::session::Session;
 use crate::session::images::KeptImages;
 use crate::watch::changes::Changes;
 
@@ -93,7 +95,7 @@ impl Trigger {
 pub(super) fn run(
     cx: &Cx,
     request: &UpRequest,
-    images: &KeptImages,
+    session: &Session,
     packages: &BTreeSet<String>,
     changes: &mut Changes,
     stops: &mut Stops,
@@ -110,13 +112,17 @@ pub(super) fn run(
         }
     };
     let request = select(request, packages, changes);
+    // A change of the settings has read them again.
+    let projects = changes.services.iter().map(|service| &service.project);
+    let projects = projects.filter(|project| packages.contains(&project.package));
+    let projects: Vec<Project> = projects.cloned().collect();
     let (newer, done) = (NewerChanges::default(), cx.interrupt().child());
     let cycle_cx = cx.with_events(&on_event).with_newer_changes(newer.clone());
     stops.begin(started);
     let result = thread::scope(|scope| {
         let noticing = scope.spawn(|| notice(cx, changes, &done, &newer, stops));
         let end = done.raise_at_end();
-        let result = up_again(&cycle_cx, &request, images);
+        let result = up_again(&cycle_cx, &request, projects, session);
         drop(end);
         join_thread(noticing);
         result

@@ -33,7 +33,7 @@ use crate::error::{Error, Result};
 use crate::event::{CycleOutcome, Event};
 use crate::inputs::{InputClass, LastBuild};
 use crate::process;
-use crate::session::images::KeptImages;
+use crate::session::Session;
 use crate::watch::changes::Changes;
 use crate::watch::control::WatchControl;
 use crate::watch::service::Service;
@@ -70,6 +70,8 @@ fn run_cycles(
     let found = services.read(cx, &request)?;
     // The settings may have changed between their reading and the first comparison.
     let are_settings_outdated = found.iter().any(|service| service.has_newer_settings(before));
+    let session = Session::for_watch();
+    let _open = session.close_at_end(cx);
     let changes = Changes::new(cx, &request.target, found);
     let mut trigger = Trigger::everything(&changes);
     let mut watch = Watch {
@@ -77,7 +79,7 @@ fn run_cycles(
         request,
         control,
         services,
-        images: KeptImages::default(),
+        session: &session,
         changes,
         stops: Stops::default(),
         retry: Retry::default(),
@@ -109,7 +111,7 @@ struct Watch<'a> {
     request: UpRequest,
     control: &'a WatchControl,
     services: Services,
-    images: KeptImages,
+    session: &'a Session,
     changes: Changes,
     stops: Stops,
     retry: Retry,
@@ -164,7 +166,7 @@ impl Watch<'_> {
         self.changes.services.iter_mut().for_each(Service::begin_cycle);
         self.are_settings_outdated |= trigger.classes().contains(&InputClass::Config);
         if self.are_settings_outdated {
-            self.images.clear();
+            self.session.images.clear();
             match self.services.read_again(self.cx, &self.request, &mut self.changes) {
                 Ok(new) => trigger.packages.extend(new),
                 Err(error) => return (Err(error), Progress::default()),
@@ -177,9 +179,9 @@ impl Watch<'_> {
             self.pending.retain(is_known);
         }
         self.are_settings_outdated = false;
-        trigger.plan(&self.images);
-        let (images, packages, stops) = (&self.images, &trigger.packages, &mut self.stops);
-        cycle::run(self.cx, &self.request, images, packages, &mut self.changes, stops)
+        trigger.plan(&self.session.images);
+        let (packages, stops) = (&trigger.packages, &mut self.stops);
+        cycle::run(self.cx, &self.request, self.session, packages, &mut self.changes, stops)
     }
 
     /// Records the result for the next cycles.

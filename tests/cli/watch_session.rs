@@ -1,0 +1,55 @@
+//! `up --watch`: what stays open between the cycles.
+
+use std::collections::BTreeSet;
+
+use nix::sys::signal::Signal;
+
+use crate::project::Project;
+use crate::watch::{Watch, save};
+
+/// Returns the calls of ssh with this argument.
+fn ssh_calls<'a>(calls: &'a str, argument: &str) -> Vec<&'a str> {
+    let is_call = |call: &&str| call.starts_with("ssh ") && call.contains(argument);
+    calls.lines().filter(is_call).collect()
+}
+
+/// Returns the directories of the control sockets of these calls.
+fn control_paths<'a>(calls: &[&'a str]) -> BTreeSet<&'a str> {
+    let path = |call: &&'a str| call.split(' ').find(|word| word.starts_with("ControlPath="));
+    calls.iter().filter_map(path).collect()
+}
+
+#[test]
+fn cycles_share_ssh_connections() {
+    let project = Project::new();
+    let mut watch = Watch::start(&project, &[]);
+    let first = project.calls();
+    for text in ["fn main() { }\n", "fn main() {  }\n"] {
+        save(&project, "src/main.rs", text);
+        watch.wait_for("Watching");
+    }
+    let calls = project.calls();
+    assert_eq!(control_paths(&ssh_calls(&calls, "ControlPath=")).len(), 1, "{calls}");
+    assert!(ssh_calls(&calls, "-O exit").is_empty(), "{calls}");
+    let later = calls.strip_prefix(&first).unwrap();
+    assert!(ssh_calls(later, "-V").is_empty(), "{later}");
+    watch.signal(Signal::SIGINT);
+    watch.end();
+    let calls = project.calls();
+    // One for each node.
+    assert_eq!(ssh_calls(&calls, "-O exit").len(), 2, "{calls}");
+}
+
+#[test]
+fn lost_connection_is_opened_again() {
+    let project = Project::new();
+    let mut watch = Watch::start(&project, &[]);
+    project.write("fake/ssh-lost-10.0.0.1", "");
+    // Changed settings make the load necessary.
+    save(&project, "kdev.local.toml", "keep = 4\n");
+    let lines = watch.wait_for("Watching").join("\n");
+    assert!(lines.contains("  Ready in "), "{lines}");
+    assert!(!project.path("fake/ssh-lost-10.0.0.1").exists());
+    let calls = project.calls();
+    assert_eq!(ssh_calls(&calls, "-O exit").len(), 1, "{calls}");
+}
