@@ -10,6 +10,8 @@ mod onboard;
 mod project;
 mod repeat;
 mod report;
+mod watch;
+mod watch_state;
 
 use crate::lab;
 use crate::paths;
@@ -27,7 +29,7 @@ pub(crate) struct Args {
     /// Cases to run [default: all]
     #[arg(value_name = "CASE")]
     cases: Vec<Case>,
-    /// Rounds of `cycles` and `tests` [default: 200 and 5]
+    /// Rounds of `cycles`, `watch`, and `tests` [default: 200, 200, and 5]
     #[arg(long, value_name = "N")]
     rounds: Option<NonZeroUsize>,
 }
@@ -37,6 +39,8 @@ pub(crate) struct Args {
 enum Case {
     /// Change a page, deploy it, and fetch it from both nodes, many times
     Cycles,
+    /// Change a page during `up --watch`, many times (15 minutes)
+    Watch,
     /// Wait until the kubelet removes unused images, and deploy one of them again (10 minutes)
     Collection,
     /// Run the e2e tests several times in a row
@@ -66,6 +70,7 @@ impl Case {
     fn name(self) -> &'static str {
         match self {
             Self::Cycles => "cycles",
+            Self::Watch => "watch",
             Self::Collection => "collection",
             Self::Tests => "tests",
             Self::Debian => "debian",
@@ -77,6 +82,7 @@ impl Case {
         let rounds = |default| rounds.map_or(default, NonZeroUsize::get);
         match self {
             Self::Cycles => cycles::run(sh, rounds(200), section),
+            Self::Watch => watch::run(sh, rounds(200), section),
             Self::Collection => collection::run(sh, section),
             Self::Tests => repeat::run(sh, rounds(5), section),
             Self::Debian => debian::run(sh, section),

@@ -20,7 +20,7 @@ const MEMORY: Limit = Limit { factor: 1.2, amount: 4.0 };
 /// In bytes; ARCHITECTURE.md has the same limit.
 const MAX_CACHE: u64 = 1 << 30;
 /// How many builds `up` keeps by default.
-const KEPT_BUILDS: usize = 3;
+pub(super) const KEPT_BUILDS: usize = 3;
 /// The number of failures after which the case stops.
 const MAX_FAILURES: usize = 3;
 
@@ -55,7 +55,7 @@ fn measure(sh: &Shell, project: &Project, rounds: usize, section: &mut Section) 
     );
     done.add_facts(section);
     done.add_checks(rounds, section);
-    let builds = count_builds(sh)?;
+    let builds = count_builds(sh, NAME)?;
     let text = builds.iter().map(|(place, count)| format!("{count} {place}"));
     let is_tidy = builds.iter().all(|(_, count)| *count <= KEPT_BUILDS);
     section.add_check(
@@ -131,21 +131,21 @@ impl Rounds {
     }
 }
 
-fn format_spread(values: &[f64], unit: &str) -> String {
+pub(super) fn format_spread(values: &[f64], unit: &str) -> String {
     let largest = values.iter().copied().fold(0.0, f64::max);
     format!("median {:.2} {unit}, at most {largest:.2} {unit}", median(values.to_vec()))
 }
 
 /// Counts the builds of the project on each node and in Docker.
-fn count_builds(sh: &Shell) -> Result<Vec<(String, usize)>> {
-    let build = format!("/{NAME}:kdev-");
+pub(super) fn count_builds(sh: &Shell, name: &str) -> Result<Vec<(String, usize)>> {
+    let build = format!("/{name}:kdev-");
     let mut counts = Vec::new();
     for node in &NODES {
         let images = lab::images_on_node(sh, node)?;
         let count = images.iter().filter(|image| image.name.contains(&build)).count();
         counts.push((format!("on {}", node.name), count));
     }
-    counts.push(("in Docker".to_owned(), lab::ids_in_docker(sh, NAME)?.len()));
+    counts.push(("in Docker".to_owned(), lab::ids_in_docker(sh, name)?.len()));
     Ok(counts)
 }
 
@@ -171,6 +171,6 @@ fn folder_size(folder: &Path) -> u64 {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-fn mebibytes(bytes: u64) -> f64 {
+pub(super) fn mebibytes(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }

@@ -94,6 +94,12 @@ impl Project {
         self.path("tmp")
     }
 
+    /// Replaces the page that the next build serves, as editors do.
+    pub(super) fn rename_page(&self, text: &str) -> Result<()> {
+        fs::write(self.path("page"), format!("{text}\n"))?;
+        Ok(fs::rename(self.path("page"), self.path("crate/www/index.html"))?)
+    }
+
     /// Changes the page that the next build serves.
     pub(super) fn write_page(&self, text: &str) -> Result<()> {
         Ok(fs::write(self.path("crate/www/index.html"), format!("{text}\n"))?)
@@ -115,6 +121,11 @@ impl Project {
 
     /// Runs kdev in the project, with the context of the lab.
     pub(super) fn run_kdev(&self, args: &[&str]) -> Result<CommandResult> {
+        peak_memory::run(self.command(args))
+    }
+
+    /// Composes a command of kdev in the project.
+    pub(super) fn command(&self, args: &[&str]) -> Command {
         let kdev = &self.kdev;
         let command =
             cmd!(self.sh, "sh -c {MERGE_OUTPUT} sh {kdev} kdev {args...} --context kdev-lab")
@@ -124,7 +135,7 @@ impl Project {
         let mut command = Command::from(command);
         // Without a stdin, kdev cannot wait for a confirmation.
         command.current_dir(self.path("crate")).stdin(Stdio::null());
-        peak_memory::run(command)
+        command
     }
 
     pub(super) fn kubectl<'a>(&'a self, args: &[&str]) -> Cmd<'a> {
