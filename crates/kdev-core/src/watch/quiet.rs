@@ -26,10 +26,14 @@ impl Quiet {
 
     /// Returns how long to wait until the changes are complete; zero if they are, and `None`
     /// without an event.
-    pub fn remaining(&self, now: Duration, is_git_running: bool) -> Option<Duration> {
+    pub fn remaining(
+        &self,
+        now: Duration,
+        is_git_running: impl FnOnce() -> bool,
+    ) -> Option<Duration> {
         let (first, last) = self.events?;
         let end = (last + QUIET).min(first + MAX_DELAY);
-        if is_git_running && now < first + MAX_GIT_DELAY {
+        if now < first + MAX_GIT_DELAY && is_git_running() {
             // The end of the Git command is not always an event.
             return Some(end.saturating_sub(now).max(QUIET));
         }
@@ -61,7 +65,7 @@ mod tests {
             for event in events {
                 quiet.record(Duration::from_millis(*event));
             }
-            let remaining = quiet.remaining(Duration::from_millis(now), git);
+            let remaining = quiet.remaining(Duration::from_millis(now), || git);
             assert_eq!(remaining, expected.map(Duration::from_millis), "{events:?} at {now}");
         }
     }

@@ -88,8 +88,7 @@ impl Changes {
                 }
                 self.next_sweep = now + (now.elapsed() * SWEEP_FACTOR).max(SWEEP_INTERVAL);
             }
-            let is_git_running = self.is_git_running();
-            let remaining = self.quiet.remaining(self.elapsed(), is_git_running);
+            let remaining = self.quiet.remaining(self.elapsed(), || self.is_git_running());
             if remaining == Some(Duration::ZERO) {
                 self.quiet = Quiet::default();
                 if self.services.iter().any(Service::may_be_outdated) {
