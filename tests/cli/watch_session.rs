@@ -53,3 +53,19 @@ fn lost_connection_is_opened_again() {
     let calls = project.calls();
     assert_eq!(ssh_calls(&calls, "-O exit").len(), 1, "{calls}");
 }
+
+#[test]
+fn lock_file_of_first_build_starts_no_cycle() {
+    let project = Project::new();
+    let lock = project.path("Cargo.lock");
+    let fake = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/cli/fakes/docker");
+    let docker = format!("[ $1 != build ] || touch '{}'\nexec {fake} \"$@\"\n", lock.display());
+    project.script("docker", &docker);
+    assert!(!lock.exists());
+    let mut watch = Watch::start(&project, &[]);
+    assert!(lock.exists());
+    save(&project, "src/main.rs", "fn main() { }\n");
+    let lines = watch.wait_for("Watching").join("\n");
+    assert!(lines.contains("Changed src/main.rs\n"), "{lines}");
+    assert_eq!(project.calls().matches("docker build ").count(), 2);
+}

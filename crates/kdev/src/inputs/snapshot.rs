@@ -98,6 +98,16 @@ impl Snapshot {
         files.any(|file| file.classes.contains(&class) && file.is_newer_than(time))
     }
 
+    /// Takes over a file of a later snapshot that did not exist in this one.
+    pub(crate) fn adopt_new(&mut self, path: &Path, later: &Self) {
+        let is_missing = |file: &Fingerprint| file.content == Content::Missing;
+        if self.files.get(path).is_none_or(is_missing)
+            && let Some(file) = later.files.get(path)
+        {
+            self.files.insert(path.to_owned(), file.clone());
+        }
+    }
+
     /// Returns the inputs whose content differs. A file that is an input only of the new snapshot
     /// has changed if it is newer than the old one; a file that is an input only of the old one
     /// has changed if it was deleted.

@@ -21,6 +21,8 @@ pub(crate) struct Service {
     deployed: Snapshot,
     /// The inputs when they were last compared.
     seen: Snapshot,
+    /// Whether a cycle is running.
+    is_building: bool,
 }
 
 impl Service {
@@ -34,10 +36,11 @@ impl Service {
         earlier: Option<Self>,
     ) -> Self {
         let last_build = earlier.as_ref().map(|earlier| earlier.last_build).unwrap_or_default();
+        let is_building = earlier.as_ref().is_some_and(|earlier| earlier.is_building);
         let inputs = Inputs::find(cx, &project, &config, target, last_build);
         let seen = Snapshot::take(&inputs, earlier.as_ref().map(|earlier| &earlier.seen));
         let deployed = earlier.map_or_else(|| seen.clone(), |earlier| earlier.deployed);
-        Self { project, config, inputs, last_build, deployed, seen }
+        Self { project, config, inputs, last_build, deployed, seen, is_building }
     }
 
     /// Returns whether the settings were changed after a time.
@@ -57,6 +60,11 @@ impl Service {
         let seen = Snapshot::take(&self.inputs, Some(&self.seen));
         let changed = Snapshot::changes(&self.seen, &seen);
         self.seen = seen;
+        if self.is_building {
+            // The first build writes it.
+            let lock = self.config.workspace_root.join("Cargo.lock");
+            self.deployed.adopt_new(&lock, &self.seen);
+        }
         changed.into_iter().map(|change| change.path).collect()
     }
 
@@ -71,6 +79,11 @@ impl Service {
     /// Starts a cycle with the inputs as they were last compared.
     pub(crate) fn begin_cycle(&mut self) {
         self.deployed = self.seen.clone();
+        self.is_building = true;
+    }
+
+    pub(crate) fn end_cycle(&mut self) {
+        self.is_building = false;
     }
 
     pub(crate) fn folders(&self) -> &BTreeSet<PathBuf> {

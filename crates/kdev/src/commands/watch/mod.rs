@@ -236,6 +236,7 @@ impl Watch<'_> {
     fn wait(&mut self, last: &Trigger, end: &End) -> Result<Trigger> {
         // The build may have changed the inputs, and their files.
         self.changes.compare(self.cx);
+        self.changes.services.iter_mut().for_each(Service::end_cycle);
         // A file that is left out from now on is deployed once more, in case the user has saved it.
         let next = self.next_trigger(matches!(end, End::Stopped));
         self.leave_out_own_writes(last);
