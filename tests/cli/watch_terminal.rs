@@ -172,6 +172,34 @@ fn interrupt_restores_terminal() {
 }
 
 #[test]
+fn quit_signal_ends_children() {
+    let project = Project::new();
+    let then = "--then \"echo \\$\\$ > fake/pid; exec sleep 600\"";
+    let mut terminal = Terminal::start(&project, 80, &watch(then));
+    terminal.wait_for_status(STATUS);
+    let pid = || fs::read_to_string(project.path("fake/pid")).unwrap_or_default();
+    terminal.wait_until("command", |_| pid().ends_with('\n'));
+    let process = format!("/proc/{}", pid().trim());
+    assert!(fs::exists(&process).unwrap());
+    terminal.press("\x1c");
+    let screen = terminal.end();
+    assert!(screen.contains("code 131\n"), "{screen}");
+    terminal.wait_until("end of the command", |_| !fs::exists(&process).unwrap());
+}
+
+#[test]
+fn keys_do_not_wait_for_explanation() {
+    let project = Project::new();
+    let mut terminal = Terminal::start(&project, 80, &watch(""));
+    terminal.wait_for_status(STATUS);
+    project.write("fake/kubectl-get-hangs", "");
+    terminal.press("wp");
+    terminal.wait_for_status(&STATUS.replace("Watching", "Paused"));
+    terminal.press("q");
+    assert!(terminal.end().contains("code 0\n"));
+}
+
+#[test]
 fn narrow_terminal_has_short_status() {
     let project = Project::new();
     let mut terminal = Terminal::start(&project, 40, &watch(""));

@@ -1,7 +1,7 @@
 //! `cargo kdev up --watch`: its flags, keys and output.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::thread::{self, Scope};
 
 use clap::Args;
 use kdev::{
@@ -51,6 +51,8 @@ struct Session<'a> {
     control: &'a WatchControl,
     interrupt: &'a Interrupt,
     has_ended: AtomicBool,
+    /// Whether the problems are being explained.
+    is_explaining: AtomicBool,
 }
 
 /// Ends the thread that reads keys, also after a panic.
@@ -75,10 +77,12 @@ impl Ui {
         self.state().watch = Some(WatchState::default());
         let WatchRequest { up, control, .. } = &request;
         let has_ended = AtomicBool::new(false);
-        let session = Session { ui: self, cx, request: up, control, interrupt, has_ended };
+        let is_explaining = AtomicBool::new(false);
+        let session =
+            Session { ui: self, cx, request: up, control, interrupt, has_ended, is_explaining };
         let result = thread::scope(|scope| {
             if let Some(keyboard) = self.open_keyboard() {
-                scope.spawn(|| session.handle_keys(keyboard));
+                scope.spawn(|| session.handle_keys(scope, keyboard));
             }
             let _end = End(&session.has_ended);
             self.run_watch(cx, &request, interrupt)
@@ -114,7 +118,7 @@ impl Ui {
 }
 
 impl Session<'_> {
-    fn handle_keys(&self, keyboard: &Keyboard) {
+    fn handle_keys<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, keyboard: &Keyboard) {
         while !self.has_ended.load(Ordering::SeqCst) {
             match keyboard.read() {
                 // What is typed from now on is for the shell.
@@ -128,12 +132,12 @@ impl Session<'_> {
                 None => self.ui.update_status(),
                 // The status line is below what the shell prints.
                 Some(Input::Signal(signal)) => self.ui.bars.suspend(|| signal_group(signal)),
-                Some(Input::Key(key)) => self.handle_key(key.to_ascii_lowercase()),
+                Some(Input::Key(key)) => self.handle_key(scope, key.to_ascii_lowercase()),
             }
         }
     }
 
-    fn handle_key(&self, key: u8) {
+    fn handle_key<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, key: u8) {
         match key {
             b'r' => self.control.deploy(),
             b'p' => {
@@ -148,7 +152,13 @@ impl Session<'_> {
                 self.ui.print_plain(&table.unwrap_or_default());
             }
             b'l' => self.toggle_logs(),
-            b'w' => self.explain(),
+            // A cluster that does not respond must not keep the other keys waiting.
+            b'w' if !self.is_explaining.swap(true, Ordering::SeqCst) => {
+                scope.spawn(|| {
+                    self.explain();
+                    self.is_explaining.store(false, Ordering::SeqCst);
+                });
+            }
             b'\n' | b'\r' => self.ui.print_plain("\n"),
             _ => {}
         }

@@ -133,10 +133,18 @@ pub(crate) fn restore_terminal() {
 
 /// Sends a signal to all processes of this group: also to cargo, which has started kdev. Returns
 /// when this process continues.
+#[expect(clippy::exit, reason = "without its children, the process cannot continue")]
 pub(crate) fn signal_group(signal: Signal) {
+    if signal == Signal::SIGQUIT {
+        // It ends this process without a further step, and does not reach the children.
+        kdev::kill_children();
+    }
     let _ = kill(Pid::from_raw(0), signal);
     // Another thread may receive the signal, later.
     thread::sleep(SIGNAL_DELAY);
+    if signal == Signal::SIGQUIT {
+        std::process::exit(128 + signal as i32);
+    }
 }
 
 /// Returns whether this process may use the terminal.
