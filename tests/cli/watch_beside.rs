@@ -5,10 +5,12 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Child;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
 use crate::project::{IMAGE, Project};
+use crate::services::workspace;
 use crate::watch::{Watch, make_whole_context_input, save};
 
 const ALONE: [&str; 2] = ["--no-logs", "--no-forward"];
@@ -52,6 +54,49 @@ fn next_cycle_stops_command() {
     let (code, output) = watch.end();
     assert_eq!(code, Some(130));
     assert!(output.contains("stopped") && !output.contains("Failed"), "{output}");
+}
+
+/// Waits until a file has this number of lines.
+#[track_caller]
+fn wait_for_lines(project: &Project, file: &str, count: usize) {
+    let started = Instant::now();
+    let lines = || fs::read_to_string(project.path(file)).unwrap_or_default().lines().count();
+    while lines() < count {
+        assert!(started.elapsed() < Duration::from_secs(120), "`{file}` has {} lines", lines());
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn next_cycle_stops_processes_in_background() {
+    let server = "(trap 'echo >> fake/stopped; exit' TERM; echo >> fake/begun; while :; do echo ping; sleep 0.1; done) &";
+    for mode in [&[][..], &["--quiet"], &["--message-format", "json"]] {
+        let project = Project::new();
+        let mut watch = start(&project, &[&["--then", server], mode].concat());
+        // Nothing else reads it.
+        let mut stdout = watch.child.stdout.take().unwrap();
+        thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
+        wait_for_lines(&project, "fake/begun", 1);
+        save(&project, "src/main.rs", "fn main() { }\n");
+        wait_for_lines(&project, "fake/stopped", 1);
+        wait_for_lines(&project, "fake/begun", 2);
+        watch.signal(Signal::SIGINT);
+        assert_eq!(watch.end().0, Some(130));
+        wait_for_lines(&project, "fake/stopped", 2);
+    }
+}
+
+#[test]
+fn command_gets_one_image_of_each_package() {
+    let project = workspace();
+    make_whole_context_input(&project, "app/Dockerfile");
+    let command = "echo $KDEV_CYCLE_IMAGE >> fake/images";
+    // The first cycle builds both, and fails, because `api` has no manifest.
+    let mut watch = start(&project, &["-p", "api", "-p", "app", "--then", command]);
+    watch.wait_for("Watching");
+    save(&project, "app/src/main.rs", "fn main() { }\n");
+    wait_for_lines(&project, "fake/images", 1);
+    assert_eq!(fs::read_to_string(project.path("fake/images")).unwrap(), format!("{IMAGE}\n"));
 }
 
 #[test]

@@ -49,10 +49,10 @@ fn format_newer(newer: u32) -> String {
 pub(crate) struct WatchState {
     /// The deployed image of each package; the package is empty if there is only one.
     images: BTreeMap<String, String>,
-    /// The ready pods of each workload.
-    pods: BTreeMap<String, u64>,
+    /// The ready pods of each workload of each package.
+    pods: BTreeMap<(String, String), u64>,
     /// Those of the last cycle.
-    earlier_pods: BTreeMap<String, u64>,
+    earlier_pods: BTreeMap<(String, String), u64>,
     /// The packages whose image is being built: builds print to the terminal themselves.
     building: BTreeSet<String>,
     outcome: Option<CycleOutcome>,
@@ -68,8 +68,12 @@ pub(crate) struct WatchState {
 
 impl WatchState {
     pub(crate) fn record(&mut self, message: &Message) {
-        let package = || message.package.clone().unwrap_or_default();
-        match &message.event {
+        self.record_event(message.package.as_deref().unwrap_or_default(), &message.event);
+    }
+
+    fn record_event(&mut self, package: &str, event: &Event) {
+        let package = || package.to_owned();
+        match event {
             Event::CycleBegan { .. } => {
                 (self.is_running, self.newer) = (true, 0);
                 self.earlier_pods = std::mem::take(&mut self.pods);
@@ -82,15 +86,23 @@ impl WatchState {
                 self.images.insert(package(), image.clone());
             }
             Event::Ready { workload, pods, .. } => {
-                self.pods.insert(format!("{} {workload}", package()), *pods);
+                self.pods.insert((package(), workload.clone()), *pods);
             }
             Event::CycleEnded { outcome, duration, stages } => {
                 self.is_running = false;
                 self.building.clear();
+                let deployed = self.pods.keys().map(|(package, _)| package.clone());
+                let deployed: BTreeSet<String> = deployed.collect();
+                let mut earlier = std::mem::take(&mut self.earlier_pods);
+                earlier.retain(|(package, _), _| !deployed.contains(package));
                 if *outcome == CycleOutcome::Unchanged {
-                    self.pods = std::mem::take(&mut self.earlier_pods);
+                    self.pods = earlier;
                 } else {
                     self.outcome = Some(*outcome);
+                    // Of several packages, only those with a change are deployed.
+                    if earlier.keys().any(|(package, _)| !package.is_empty()) {
+                        self.pods.extend(earlier);
+                    }
                 }
                 if *outcome == CycleOutcome::Ready {
                     self.timings.add(*duration, stages);
@@ -198,7 +210,7 @@ mod tests {
 
     fn state(image: &str) -> WatchState {
         let images = [(String::new(), image.to_owned())].into();
-        let pods = [("deployment/hello".to_owned(), 2)].into();
+        let pods = [((String::new(), "deployment/hello".to_owned()), 2)].into();
         let outcome = Some(CycleOutcome::Ready);
         WatchState { images, pods, outcome, inputs: 214, ..WatchState::default() }
     }
@@ -227,6 +239,24 @@ mod tests {
         for (width, expected) in table {
             assert_eq!(watch.text(width), expected, "{width}");
         }
+    }
+
+    #[test]
+    fn status_keeps_pods_of_other_packages() {
+        let mut watch = WatchState::default();
+        let mut deploy = |packages: &[&str]| {
+            watch.record_event("", &Event::CycleBegan { changed: vec![], classes: vec![] });
+            for package in packages {
+                let (workload, duration) = (format!("deployment/{package}"), Duration::ZERO);
+                watch.record_event(package, &Event::Ready { workload, pods: 2, duration });
+            }
+            let (duration, stages) = (Duration::ZERO, vec![]);
+            let outcome = CycleOutcome::Ready;
+            watch.record_event("", &Event::CycleEnded { outcome, duration, stages });
+            watch.state()
+        };
+        assert_eq!(deploy(&["api", "web"]), "4 pods");
+        assert_eq!(deploy(&["web"]), "4 pods");
     }
 
     #[test]

@@ -27,6 +27,10 @@ pub(crate) const EXIT_GRACE_PERIOD: Duration = Duration::from_secs(3);
 /// How long to wait for the rest of a pipe after the child has exited: a grandchild may
 /// hold it open forever.
 pub(crate) const PIPE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often a child that has run for long is checked.
+const MAX_PAUSE: Duration = Duration::from_millis(100);
+/// How often processes in the background are checked.
+const REST_INTERVAL: Duration = Duration::from_millis(50);
 /// The size of one read from a pipe.
 const CHUNK_SIZE: usize = 128 * 1024;
 
@@ -93,7 +97,9 @@ pub(crate) fn supervise(
         }
         // Short commands are noticed immediately; long ones are polled rarely.
         let pause = started.elapsed() / 16;
-        thread::sleep(pause.clamp(Duration::from_micros(500), Duration::from_millis(20)));
+        let pause = pause.clamp(Duration::from_micros(500), Duration::from_millis(20));
+        // Those that run as long as a watch must need no processor time.
+        thread::sleep(pause.max((started.elapsed() / 500).min(MAX_PAUSE)));
     }
 }
 
@@ -124,6 +130,29 @@ fn send_signal(children: &mut [&mut Child], signal: Signal) {
             let _ = killpg(Pid::from_raw(id), signal);
         }
     }
+}
+
+/// Waits until the processes that a child has left in its group have exited. Terminates them on an
+/// interrupt.
+pub(crate) fn supervise_rest(interrupt: &Interrupt, group: u32, tick: &mut dyn FnMut()) {
+    let Ok(id) = i32::try_from(group) else { return };
+    // As long as the group has a process, its ID is not used again.
+    let send = |signal: Option<Signal>| killpg(Pid::from_raw(id), signal).is_ok();
+    lock_groups().insert(group);
+    while send(None) && !interrupt.is_raised() {
+        tick();
+        thread::sleep(REST_INTERVAL);
+    }
+    if send(Some(Signal::SIGTERM)) {
+        let started = Instant::now();
+        while send(None) && started.elapsed() < EXIT_GRACE_PERIOD {
+            tick();
+            thread::sleep(Duration::from_millis(10));
+        }
+        send(Some(Signal::SIGKILL));
+    }
+    tick();
+    lock_groups().remove(&group);
 }
 
 /// Reads a pipe on a separate thread.

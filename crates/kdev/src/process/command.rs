@@ -6,7 +6,7 @@
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{ChildStdin, ChildStdout, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 use std::{fmt, iter, thread};
@@ -16,8 +16,14 @@ use kdev_core::shell::quote;
 use crate::cx::{BuildOutput, Cx, Interrupt};
 use crate::event::Event;
 use crate::parallel::join_thread;
-use crate::process::child::{PIPE_TIMEOUT, PipeReader, send_lines, spawn, supervise};
+use crate::process::child::{
+    PIPE_TIMEOUT, PipeReader, send_lines, spawn, supervise, supervise_rest,
+};
+use crate::process::lines::Lines;
 use crate::process::{Disk, environment};
+
+/// How long to wait for the last lines of a command after its exit.
+const LAST_LINES_TIME: Duration = Duration::from_millis(100);
 
 /// A command to run. Messages show its `Display` form.
 pub(crate) struct Command {
@@ -185,6 +191,44 @@ impl Command {
 
     /// Runs the command and shows its output while it runs.
     pub(crate) fn run(mut self, cx: &Cx, tool: &'static str) -> Result<(), Failure> {
+        self.show_stdout(cx);
+        let (send, lines) = mpsc::channel();
+        self.run_and_send(cx, tool, send.clone(), (send, lines))
+    }
+
+    /// Does the same, and calls `on_exit` when the command has exited. The processes that it has
+    /// left in the background run until the interrupt.
+    pub(crate) fn run_with_rest(
+        mut self,
+        cx: &Cx,
+        tool: &'static str,
+        on_exit: impl FnOnce(Result<(), Failure>),
+    ) {
+        self.show_stdout(cx);
+        let command = self.to_string();
+        let (send, lines) = mpsc::channel();
+        let mut child = match self.spawn_shown(cx, &command, &send, &send) {
+            Ok(child) => child,
+            Err(failure) => return on_exit(Err(failure)),
+        };
+        drop(send);
+        let mut tick =
+            || lines.try_iter().for_each(|line| cx.emit(Event::ToolOutput { tool, line }));
+        let group = child.id();
+        let mut show = || {
+            tick();
+            None
+        };
+        let ended = supervise(cx.interrupt(), self.timeout, &mut [&mut child], &mut show);
+        // A process in the background may keep the pipes open.
+        thread::sleep(LAST_LINES_TIME);
+        tick();
+        let status = child.wait().map_err(|e| Failure::not_started(&command, &e));
+        on_exit(status.and_then(|status| exit_result(ended, status, command)));
+        supervise_rest(cx.interrupt(), group, &mut tick);
+    }
+
+    fn show_stdout(&mut self, cx: &Cx) {
         if cx.build_output() == BuildOutput::Events {
             self.command.stdout(Stdio::piped());
         } else {
@@ -192,8 +236,25 @@ impl Command {
             let stderr = io::stderr().as_fd().try_clone_to_owned();
             self.command.stdout(stderr.map_or_else(|_| Stdio::null(), Stdio::from));
         }
-        let (send, lines) = mpsc::channel();
-        self.run_and_send(cx, tool, send.clone(), (send, lines))
+    }
+
+    /// Starts the command, and sends the lines of its stdout, and those of its stderr, unless the
+    /// terminal shows them.
+    fn spawn_shown(
+        &mut self,
+        cx: &Cx,
+        display: &str,
+        stdout: &Sender<String>,
+        stderr: &Sender<String>,
+    ) -> Result<Child, Failure> {
+        self.command.stdin(Stdio::null());
+        if cx.build_output() == BuildOutput::Events {
+            self.command.stderr(Stdio::piped());
+        }
+        let mut child = spawn(&mut self.command, display)?;
+        send_lines(child.stdout.take(), stdout);
+        send_lines(child.stderr.take(), stderr);
+        Ok(child)
     }
 
     /// Runs the command, shows its stderr while it runs, and returns the lines of its stdout.
@@ -218,14 +279,8 @@ impl Command {
         shown: (Sender<String>, Receiver<String>),
     ) -> Result<(), Failure> {
         let display = self.to_string();
-        self.command.stdin(Stdio::null());
-        if cx.build_output() == BuildOutput::Events {
-            self.command.stderr(Stdio::piped());
-        }
-        let mut child = spawn(&mut self.command, &display)?;
         let (send, lines) = shown;
-        send_lines(child.stdout.take(), &stdout);
-        send_lines(child.stderr.take(), &send);
+        let mut child = self.spawn_shown(cx, &display, &stdout, &send)?;
         drop((stdout, send));
         let emit = |line| cx.emit(Event::ToolOutput { tool, line });
         let disk = self.disk.as_ref();
@@ -238,12 +293,7 @@ impl Command {
             emit(line);
         }
         let status = child.wait().map_err(|e| Failure::not_started(&display, &e))?;
-        let outcome =
-            ended.err().or_else(|| (!status.success()).then(|| Outcome::from_status(status)));
-        match outcome {
-            None => Ok(()),
-            Some(outcome) => Err(Failure { command: display, outcome, stderr: String::new() }),
-        }
+        exit_result(ended, status, display)
     }
 
     /// Runs the command while `writer` writes its stdin. The writer can also wait for
@@ -264,7 +314,7 @@ impl Command {
         send_lines(child.stdout.take(), &send);
         drop(send);
         let (stdin, stderr) = (child.stdin.take(), child.stderr.take().map(PipeReader::read_tail));
-        let mut lines = Lines { lines, printed: String::new() };
+        let mut lines = Lines::new(lines);
         let (written, ended) = thread::scope(|scope| {
             let lines = &mut lines;
             let writer_thread = scope.spawn(move || stdin.map(|stdin| writer(stdin, lines)));
@@ -283,31 +333,16 @@ impl Command {
     }
 }
 
-/// The lines that a running child prints to stdout.
-pub(crate) struct Lines {
-    lines: Receiver<String>,
-    printed: String,
-}
-
-impl Lines {
-    /// Returns the next line, or `None` after the last one.
-    pub(crate) fn next(&mut self) -> Option<String> {
-        let line = self.lines.recv().ok()?;
-        self.record(&line);
-        Some(line)
-    }
-
-    /// Returns everything that was printed.
-    fn finish(mut self) -> String {
-        while let Ok(line) = self.lines.recv_timeout(PIPE_TIMEOUT) {
-            self.record(&line);
-        }
-        self.printed
-    }
-
-    fn record(&mut self, line: &str) {
-        self.printed.push_str(line);
-        self.printed.push('\n');
+/// Returns the result of a child whose output was shown.
+fn exit_result(
+    ended: Result<(), Outcome>,
+    status: ExitStatus,
+    command: String,
+) -> Result<(), Failure> {
+    let outcome = ended.err().or_else(|| (!status.success()).then(|| Outcome::from_status(status)));
+    match outcome {
+        None => Ok(()),
+        Some(outcome) => Err(Failure { command, outcome, stderr: String::new() }),
     }
 }
 

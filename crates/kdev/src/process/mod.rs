@@ -6,6 +6,7 @@
 //! - `disk.rs`: keeps free space on a disk
 //! - `environment.rs`: the variables that kdev sets or removes for a program
 //! - `json_file.rs`: files with what earlier runs have learned
+//! - `lines.rs`: the lines that a running child prints
 //! - `scratch_dir.rs`: temporary directories of this process
 
 mod background;
@@ -15,6 +16,7 @@ mod disk;
 mod environment;
 mod error;
 pub(crate) mod json_file;
+mod lines;
 pub(crate) mod scratch_dir;
 
 use xshell::Shell;
@@ -23,11 +25,12 @@ use crate::cx::Cx;
 
 pub(crate) use background::BackgroundChild;
 pub use child::kill_children;
-pub(crate) use command::{Command, Lines, Output};
+pub(crate) use command::{Command, Output};
 pub use command::{Failure, Outcome};
 pub(crate) use disk::Disk;
 pub use error::{Error, FileError, Interrupted};
 pub(crate) use error::{Result, is_interrupt};
+pub(crate) use lines::Lines;
 
 impl Cx<'_> {
     /// Creates a shell to compose commands with. It is not `Sync`, so each thread needs

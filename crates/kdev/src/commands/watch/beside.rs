@@ -1,7 +1,7 @@
 //! What runs beside the cycles: logs, forwarded ports, and a command after each cycle. The events of
 //! the cycles start and stop it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{self, Receiver};
 use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use crate::commands::forward;
 use crate::commands::live_pods::LiveProject;
 use crate::commands::logs;
 use crate::commands::watch::request::WatchRequest;
+use crate::config::Config;
 use crate::cx::{Cx, Interrupt};
 use crate::error::{Error, Result};
 use crate::event::{CycleOutcome, Event, Message};
@@ -26,8 +27,8 @@ const REQUEST_DELAY: Duration = Duration::from_secs(2);
 enum Notice {
     Began { has_new_settings: bool },
     Built { package: Option<String>, image: String },
-    Applied { context: String },
-    Ready,
+    Applied { package: Option<String>, context: String },
+    Ended { is_ready: bool },
 }
 
 /// Runs the cycles, and the rest beside them.
@@ -64,11 +65,11 @@ impl Notice {
                 Self::Built { package: message.package.clone(), image: image.clone() }
             }
             Event::Applied { context, .. } | Event::Unchanged { context } => {
-                Self::Applied { context: context.clone() }
+                Self::Applied { package: message.package.clone(), context: context.clone() }
             }
-            Event::CycleEnded {
-                outcome: CycleOutcome::Ready | CycleOutcome::Unchanged, ..
-            } => Self::Ready,
+            Event::CycleEnded { outcome, .. } => Self::Ended {
+                is_ready: matches!(outcome, CycleOutcome::Ready | CycleOutcome::Unchanged),
+            },
             _ => return None,
         })
     }
@@ -103,18 +104,40 @@ struct State<'scope> {
     images: BTreeMap<Option<String>, String>,
     /// Whether the settings may have changed since the last apply.
     has_new_settings: bool,
-    /// What the logs and the forwarded ports depend on.
-    scope: Option<LiveScope>,
+    /// The applied packages; none if only one is watched.
+    applied: BTreeSet<String>,
     then: Option<Task<'scope>>,
-    live: Vec<Task<'scope>>,
+    logs: Live<'scope>,
+    ports: Live<'scope>,
 }
 
-/// What the logs and the forwarded ports depend on.
-#[derive(PartialEq, Eq)]
-struct LiveScope {
-    namespaces: Vec<String>,
-    images: Vec<String>,
-    forward: Vec<String>,
+/// A task that follows the pods.
+#[derive(Default)]
+struct Live<'scope> {
+    task: Option<Task<'scope>>,
+    /// What it depends on: the namespaces, and the images or the ports.
+    scope: [Vec<String>; 2],
+    /// When it was ended.
+    ended: Option<Instant>,
+}
+
+impl Live<'_> {
+    fn is_running(&self) -> bool {
+        self.task.as_ref().is_some_and(|task| !task.thread.is_finished())
+    }
+
+    /// Ends the task, unless it still runs with this scope. Returns whether it has ended.
+    fn end_unless(&mut self, scope: [Vec<String>; 2]) -> bool {
+        if self.is_running() && self.scope == scope {
+            return false;
+        }
+        self.scope = scope;
+        if let Some(task) = self.task.take() {
+            task.end();
+            self.ended = Some(Instant::now());
+        }
+        true
+    }
 }
 
 impl<'a> Beside<'a> {
@@ -146,11 +169,20 @@ impl<'a> Beside<'a> {
             Notice::Built { package, image } => {
                 state.images.insert(package, image);
             }
-            Notice::Applied { context } => {
+            Notice::Applied { package, context } => {
                 state.context = context;
-                self.follow(scope, state);
+                let is_new = package.is_some_and(|package| state.applied.insert(package));
+                // Which of several packages has a port is known when all of them are applied.
+                let finds_ports = self.request.ports.is_empty() || state.applied.is_empty();
+                self.follow(scope, state, is_new, finds_ports);
             }
-            Notice::Ready => {
+            Notice::Ended { is_ready } => {
+                if state.ports.task.is_none() && !state.applied.is_empty() {
+                    self.follow(scope, state, true, true);
+                }
+                if !is_ready {
+                    return;
+                }
                 let Some(command) = &self.request.then else { return };
                 let images: Vec<&str> = state.images.values().map(String::as_str).collect();
                 let (images, context) = (images.join(" "), state.context.clone());
@@ -175,52 +207,53 @@ impl<'a> Beside<'a> {
 
     /// Starts the logs and the forwarded ports, and again if the settings that they depend on have
     /// changed, or if an error has ended all of them.
-    fn follow<'scope>(self, scope: &'scope Scope<'scope, 'a>, state: &mut State<'scope>)
-    where
+    fn follow<'scope>(
+        self,
+        scope: &'scope Scope<'scope, 'a>,
+        state: &mut State<'scope>,
+        has_new_package: bool,
+        finds_ports: bool,
+    ) where
         'a: 'scope,
     {
         let WatchRequest { up, logs, forward, ports, .. } = self.request;
-        let is_running = state.live.iter().any(|task| !task.thread.is_finished());
-        if !(*logs || *forward) || (is_running && !state.has_new_settings) {
+        let is_running = state.logs.is_running() || state.ports.is_running();
+        let has_changed = state.has_new_settings || has_new_package;
+        if !(*logs || *forward) || (is_running && !has_changed) {
             return;
         }
         let mut target = up.target.clone();
         target.context = Some(state.context.clone());
         let read = || LiveProject::read(self.cx, &up.selection, &target, &up.flags);
-        let (Ok(of_logs), Ok(of_ports)) = (read(), read()) else { return };
+        let (Ok(of_logs), Ok(mut of_ports)) = (read(), read()) else { return };
         state.has_new_settings = false;
-        let live_scope = Some(LiveScope::new(&of_logs));
-        if is_running && state.scope == live_scope {
-            return;
-        }
-        state.live.drain(..).for_each(Task::end);
-        state.scope = live_scope;
-        let since = self.started.elapsed() + REQUEST_DELAY;
-        if *logs {
+        let images = |project: &LiveProject| {
+            project.configs.iter().map(|config| config.image.name().to_string()).collect()
+        };
+        if *logs && state.logs.end_unless([of_logs.namespaces.clone(), images(&of_logs)]) {
+            // Lines that were already shown are not repeated.
+            let shown = state.logs.ended.map(|ended| ended.elapsed());
+            let since = shown.unwrap_or_else(|| self.started.elapsed() + REQUEST_DELAY);
             let run = move |cx: &Cx| {
                 let result = logs::follow_project(cx, &of_logs, since, self.show_log);
                 note_end(cx, "the logs are not shown", result);
             };
-            state.live.push(self.start(scope, run));
+            state.logs.task = Some(self.start(scope, run));
         }
-        if *forward {
+        // A package that is not applied yet has no workload whose ports could be forwarded.
+        let is_applied =
+            |config: &Config| state.applied.is_empty() || state.applied.contains(&config.package);
+        of_ports.configs.retain(is_applied);
+        let of_settings = of_ports.configs.iter().flat_map(|config| config.forward.clone());
+        let targets = images(&of_ports).into_iter().chain(of_settings).collect();
+        if *forward && finds_ports && state.ports.end_unless([of_ports.namespaces.clone(), targets])
+        {
             let run = move |cx: &Cx| match forward::forward_live(cx, &of_ports, ports) {
                 // Without a request, a workload needs no port.
                 Err(Error::Forward(error)) if ports.is_empty() && error.is_missing_port() => {}
                 result => note_end(cx, "no port is forwarded", result),
             };
-            state.live.push(self.start(scope, run));
-        }
-    }
-}
-
-impl LiveScope {
-    fn new(project: &LiveProject) -> Self {
-        let configs = &project.configs;
-        Self {
-            namespaces: project.namespaces.clone(),
-            images: configs.iter().map(|config| config.image.name().to_string()).collect(),
-            forward: configs.iter().flat_map(|config| config.forward.clone()).collect(),
+            state.ports.task = Some(self.start(scope, run));
         }
     }
 }
@@ -239,12 +272,12 @@ fn run_then(cx: &Cx, command: &str, images: &str, context: &str) {
     let cmd = cmd!(sh, "sh -c {command}");
     let cmd = cmd.env("KDEV_CYCLE_IMAGE", images).env("KDEV_CYCLE_CONTEXT", context);
     let started = Instant::now();
-    match Command::new(cmd).run(cx, "then") {
+    Command::new(cmd).run_with_rest(cx, "then", |result| match result {
         Err(failure) if failure.is_interrupt() => {}
         result => {
             let command = command.to_owned();
             let failure = result.err().map(|failure| failure.outcome.to_string());
             cx.emit(Event::CommandEnded { command, failure, duration: started.elapsed() });
         }
-    }
+    });
 }

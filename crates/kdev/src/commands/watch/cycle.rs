@@ -118,6 +118,11 @@ pub(super) fn run(
     let projects: Vec<Project> = projects.cloned().collect();
     let (newer, done) = (NewerChanges::default(), cx.interrupt().child());
     let cycle_cx = cx.with_events(&on_event).with_newer_changes(newer.clone());
+    // The others keep their images and their pods.
+    let cycle_cx = match projects.as_slice() {
+        [project] if changes.services.len() > 1 => cycle_cx.for_service(&project.package),
+        _ => cycle_cx,
+    };
     stops.begin(started);
     let result = thread::scope(|scope| {
         let noticing = scope.spawn(|| notice(cx, changes, &done, &newer, stops));
