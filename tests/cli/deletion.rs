@@ -70,3 +70,38 @@ fn rejected_deletion_keeps_its_cause() {
         "{stderr}"
     );
 }
+
+/// A StatefulSet that Kubernetes deletes with its volume claims.
+const DATABASE: &str = r#"{"kind":"StatefulSet","apiVersion":"apps/v1","metadata":{"name":"db","namespace":"default"},"spec":{"persistentVolumeClaimRetentionPolicy":{"whenDeleted":"Delete"},"volumeClaimTemplates":[{}]}}"#;
+
+#[test]
+fn stateful_set_with_its_claims_and_annotated_object_stay_without_flag() {
+    let secret = r#"{"kind":"Secret","apiVersion":"v1","metadata":{"name":"password","namespace":"default","annotations":{"helm.sh/resource-policy":"keep"}}}"#;
+    let project = Project::new();
+    project.run(&["up"]).code(0);
+    project.record_members("secret/password\nstatefulset.apps/db\n");
+    project.write("fake/members.json", &format!(r#"{{"items":[{DATABASE},{secret}]}}"#));
+    project.run(&["down"]).code(0).stderr(
+        "        Note `secret/password` and `statefulset.apps/db` stay; pass `--delete-data` to delete them\n",
+    );
+    project.run(&["down", "--delete-data"]).code(92).error(
+        "error: refusing to delete `secret/password` and `statefulset.apps/db` with its volume claims without confirmation
+  help: pass `--yes` to delete it without a question\n",
+    );
+    assert!(!project.calls().contains(" delete "), "{}", project.calls());
+    let ran = project.run(&DOWN);
+    let deleted = "Deleted secret/password, statefulset.apps/db from kind-test\n";
+    assert!(ran.code(0).err().contains(deleted), "{}", ran.err());
+}
+
+#[test]
+fn stateful_set_with_its_claims_is_not_recreated() {
+    let project = Project::new();
+    let immutable = "The StatefulSet \"db\" is invalid: spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden\n";
+    project.write("fake/kubectl-diff-fails", immutable).write("fake/existing.json", DATABASE);
+    project.run(&["up", "--recreate"]).code(92).error(
+        "error: refusing to delete and recreate `statefulset.apps/db`, because its volume claims would be deleted with it
+  help: run `kubectl --context kind-test --namespace default delete statefulset.apps/db --cascade=orphan` and then the command again to keep its pods and volume claims as they are\n",
+    );
+    assert!(!project.calls().contains(" delete "), "{}", project.calls());
+}

@@ -107,7 +107,13 @@ const BUILT_IN_GROUPS: [&str; 24] = [
 
 const NAMESPACE_PREFIX: &str = "namespace/";
 const CRD_PREFIX: &str = "customresourcedefinition.apiextensions.k8s.io/";
-const CLAIM_PREFIX: &str = "persistentvolumeclaim/";
+/// Kinds whose objects hold stored data.
+const STORAGE_PREFIXES: [&str; 4] = [
+    "persistentvolume/",
+    "persistentvolumeclaim/",
+    "volumesnapshot.snapshot.storage.k8s.io/",
+    "volumesnapshotcontent.snapshot.storage.k8s.io/",
+];
 
 /// Returns the phase in which an object with this id, such as `deployment.apps/hello`, is
 /// deleted.
@@ -130,9 +136,10 @@ fn is_admission(kind: &str) -> bool {
 }
 
 /// Whether the deletion of an object deletes other people's objects or stored data: a namespace,
-/// a definition of custom resources, or a volume claim.
+/// a definition of custom resources, a volume, a volume claim, or a snapshot of a volume.
 pub fn holds_data(id: &str) -> bool {
-    [NAMESPACE_PREFIX, CRD_PREFIX, CLAIM_PREFIX].iter().any(|prefix| id.starts_with(prefix))
+    let mut prefixes = [NAMESPACE_PREFIX, CRD_PREFIX].into_iter().chain(STORAGE_PREFIXES);
+    prefixes.any(|prefix| id.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -159,7 +166,9 @@ mod tests {
             ),
             ("widget.example.com/a", DeletionPhase::Custom),
             ("gateway.gateway.networking.k8s.io/a", DeletionPhase::Custom),
+            ("volumesnapshot.snapshot.storage.k8s.io/a", DeletionPhase::Custom),
             ("deployment.apps/a", DeletionPhase::BuiltIn),
+            ("persistentvolume/a", DeletionPhase::BuiltIn),
             ("persistentvolumeclaim/a", DeletionPhase::BuiltIn),
             ("clusterrole.rbac.authorization.k8s.io/a", DeletionPhase::BuiltIn),
             ("customresourcedefinition.apiextensions.k8s.io/a", DeletionPhase::Definitions),
@@ -172,6 +181,8 @@ mod tests {
         let with_data: Vec<&str> =
             table.iter().map(|(id, _)| *id).filter(|id| holds_data(id)).collect();
         let expected = [
+            "volumesnapshot.snapshot.storage.k8s.io/a",
+            "persistentvolume/a",
             "persistentvolumeclaim/a",
             "customresourcedefinition.apiextensions.k8s.io/a",
             "namespace/a",

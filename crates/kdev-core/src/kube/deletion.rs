@@ -4,9 +4,36 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+use crate::kube::apply_order;
 use crate::kube::applyset::{self, Parent};
 use crate::kube::object::{condition, list, text};
 use crate::text::{join, pluralize};
+
+/// Annotations that protect an object from deletion by tools, with a part of the value.
+const KEEP: [(&str, &str); 6] = [
+    ("helm.sh/resource-policy", "keep"),
+    ("cli-utils.sigs.k8s.io/on-remove", "keep"),
+    ("client.lifecycle.config.k8s.io/deletion", "detach"),
+    ("kustomize.toolkit.fluxcd.io/prune", "disabled"),
+    ("argocd.argoproj.io/sync-options", "Delete=false"),
+    ("argocd.argoproj.io/sync-options", "Prune=false"),
+];
+
+/// Whether an object stays until the user agrees to delete data: it holds data, it takes its
+/// volume claims with it, or an annotation protects it.
+pub fn must_stay(id: &str, live: &Value) -> bool {
+    let annotations = &live["metadata"]["annotations"];
+    let is_kept = |(name, value): &(&str, &str)| {
+        annotations[name].as_str().is_some_and(|text| text.contains(value))
+    };
+    apply_order::holds_data(id) || deletes_claims(live) || KEEP.iter().any(is_kept)
+}
+
+/// Whether the volume claims of a StatefulSet are deleted with it.
+pub fn deletes_claims(live: &Value) -> bool {
+    text(live, "/spec/persistentVolumeClaimRetentionPolicy/whenDeleted") == "Delete"
+        && list(&live["spec"]["volumeClaimTemplates"]).next().is_some()
+}
 
 /// A finalizer of an object that is being deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,6 +122,29 @@ pub fn format_counts(counts: &BTreeMap<String, u64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn objects_with_data_and_kept_ones_must_stay() {
+        let policy = |when: &str, claims: Value| json!({"spec": {"persistentVolumeClaimRetentionPolicy": {"whenDeleted": when}, "volumeClaimTemplates": claims}});
+        let annotated =
+            |name: &str, value: &str| json!({"metadata": {"annotations": {name: value}}});
+        let helm = "helm.sh/resource-policy";
+        let argo = "argocd.argoproj.io/sync-options";
+        let table = [
+            ("persistentvolumeclaim/a", json!({}), true),
+            ("secret/a", json!({}), false),
+            ("secret/a", annotated(helm, "keep"), true),
+            ("secret/a", annotated(helm, ""), false),
+            ("secret/a", annotated(argo, "ServerSideApply=true,Prune=false"), true),
+            ("secret/a", annotated(argo, "ServerSideApply=true"), false),
+            ("statefulset.apps/a", policy("Delete", json!([{}])), true),
+            ("statefulset.apps/a", policy("Delete", json!([])), false),
+            ("statefulset.apps/a", policy("Retain", json!([{}])), false),
+        ];
+        for (id, live, expected) in table {
+            assert_eq!(must_stay(id, &live), expected, "{id} {live}");
+        }
+    }
 
     #[test]
     fn finalizer_has_its_field_manager() {

@@ -24,7 +24,8 @@ pub(crate) fn confirm(
     objects: &BTreeMap<Member, Value>,
     is_confirmed: bool,
 ) -> Result<()> {
-    let data: Vec<_> = objects.iter().filter(|((_, id), _)| apply_order::holds_data(id)).collect();
+    let must_stay = |((_, id), live): &(&Member, &Value)| deletion::must_stay(id, live);
+    let data: Vec<_> = objects.iter().filter(must_stay).collect();
     if data.is_empty() || is_confirmed || cx.is_dry_run() {
         return Ok(());
     }
@@ -35,7 +36,8 @@ pub(crate) fn confirm(
             DeletionPhase::Definitions => {
                 describe_definition(cx, cluster, text(live, "/metadata/name"))?
             }
-            _ => describe_claim(live),
+            _ if deletion::deletes_claims(live) => " with its volume claims".to_owned(),
+            _ => describe_volume(live),
         };
         described.push(format!("`{id}`{contents}"));
     }
@@ -48,9 +50,13 @@ pub(crate) fn confirm(
     }
 }
 
-fn describe_claim(claim: &Value) -> String {
-    let requested = text(claim, "/spec/resources/requests/storage");
-    match text(claim, "/status/capacity/storage") {
+/// Returns the size of a volume or of a volume claim.
+fn describe_volume(object: &Value) -> String {
+    let requested = match text(object, "/spec/capacity/storage") {
+        "" => text(object, "/spec/resources/requests/storage"),
+        capacity => capacity,
+    };
+    match text(object, "/status/capacity/storage") {
         "" if requested.is_empty() => String::new(),
         "" => format!(" with {requested}"),
         capacity => format!(" with {capacity}"),

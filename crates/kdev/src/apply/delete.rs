@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kdev_core::kube::apply_order::{self, DeletionPhase};
 use kdev_core::kube::applyset::{Member, Set};
+use kdev_core::kube::deletion::must_stay;
 use kdev_core::kube::origin;
 use serde_json::Value;
 
@@ -31,19 +32,20 @@ pub(crate) struct Deletion<'a> {
     set: &'a Set,
     /// Objects that will be deleted.
     deleted: BTreeMap<Member, Value>,
-    /// Objects whose deletion would delete other objects or stored data.
+    /// Objects whose deletion would delete other objects or stored data, and those that an
+    /// annotation keeps.
     kept: BTreeSet<Member>,
     /// Objects that kdev has not created.
     foreign: BTreeMap<Member, Value>,
 }
 
 impl<'a> Deletion<'a> {
-    /// Plans the deletion of objects. Those that hold data are kept without `delete_data`.
+    /// Plans the deletion of objects. Without `delete_data`, those that must stay are kept.
     pub(crate) fn new(set: &'a Set, objects: BTreeMap<Member, Value>, delete_data: bool) -> Self {
         let (mut foreign, ours): (BTreeMap<_, _>, BTreeMap<_, _>) =
             objects.into_iter().partition(|(member, live)| origin::is_foreign(set, member, live));
         let (kept, deleted): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            ours.into_iter().partition(|((_, id), _)| apply_order::holds_data(id) && !delete_data);
+            ours.into_iter().partition(|((_, id), live)| must_stay(id, live) && !delete_data);
         // The contents of a deleted namespace go with it, which the question says.
         foreign.retain(|(namespace, _), _| !has_namespace(&deleted, namespace));
         Self { set, deleted, kept: kept.into_keys().collect(), foreign }

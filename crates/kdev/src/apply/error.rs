@@ -48,6 +48,16 @@ pub enum Error {
         #[source]
         reason: Details,
     },
+    /// A StatefulSet whose change is immutable would be deleted with its volume claims.
+    #[error(
+        "refusing to delete and recreate `{id}`, because its volume claims would be deleted with it"
+    )]
+    RecreationDeletesData {
+        /// The StatefulSet.
+        id: String,
+        /// `kubectl` with the context and namespace that were used.
+        kubectl: String,
+    },
     /// The manifests change immutable fields.
     #[error("cannot change immutable fields of {}", ids(immutables))]
     Immutable {
@@ -183,6 +193,9 @@ impl Error {
                 "pass `--recreate --force-conflicts` to recreate them with the fields of these manifests only"
                     .to_owned(),
             ),
+            Self::RecreationDeletesData { id, kubectl } => Some(format!(
+                "run `{kubectl} delete {id} --cascade=orphan` and then the command again to keep its pods and volume claims as they are"
+            )),
             Self::Immutable { immutables, kubectl, .. } => {
                 Some(immutable_help(kubectl, immutables))
             }

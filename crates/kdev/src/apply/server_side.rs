@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use kdev_core::kube::api_error::{self, Immutable};
+use kdev_core::kube::deletion::deletes_claims;
 use kdev_core::kube::{apply_order, applyset, object};
 use kdev_core::text::list;
 use kdev_manifest::expected;
@@ -242,6 +243,10 @@ impl NamespaceApply<'_> {
             return Err(self.apply_error(failure));
         }
         let live = lookup::get(self.cx, self.cluster, self.namespace, Query::Ids(&ids))?;
+        if let Some(object) = live.iter().find(|object| deletes_claims(object)) {
+            let kubectl = self.cluster.display_command(self.namespace);
+            return Err(Error::RecreationDeletesData { id: applyset::id(object), kubectl });
+        }
         if !self.options.force_conflicts {
             sharing::check_recreation(self.cx, self.cluster, self.ours, &live)?;
         }

@@ -24,6 +24,7 @@ pub(super) fn is_fixed_by_change(error: &Error) -> bool {
             | apply::Error::Conflicts { .. }
             | apply::Error::Contested { .. }
             | apply::Error::SharedImmutable { .. }
+            | apply::Error::RecreationDeletesData { .. }
             | apply::Error::Immutable { .. },
         ) => true,
         Error::Diagnosed(diagnosed) => is_fixed_by_change(&diagnosed.error),
