@@ -107,6 +107,47 @@ fn base_of_podman_stays_on_nodes() {
 }
 
 #[test]
+fn base_on_nodes_is_not_sent() {
+    let project = project("x");
+    let cargo = fs::read_to_string(project.path("Cargo.toml")).unwrap();
+    project.write("Cargo.toml", &cargo.replace("\"x\"", "{ node = \"base:1\" }"));
+    run(&project, &["build"]).code(90).stderr(
+        "error: base `base:1` is on the nodes, so only `up` can build this image
+  help: run `cargo kdev up`, or set `base` to an image on this machine\n",
+    );
+    run(&project, &["up"]).code(90).stderr(
+        "error: base `base:1` not found on nodes `n1` and `n2`
+  help: run `cargo kdev load base:1`, or set `base` to an image on this machine\n",
+    );
+    assert!(!project.path("target").exists());
+    let diff_id = format!("sha256:{}", "0".repeat(64));
+    let config = json!({
+        "os": "linux", "architecture": "amd64", "config": {"User": "1000"},
+        "rootfs": {"type": "layers", "diff_ids": [diff_id]},
+    });
+    let put = |address: &str| {
+        let dir = format!("fake/node-{address}");
+        let images = "docker.io/library/base:1 sha256:m\nsha256:config sha256:m\n";
+        project.write(&format!("{dir}/images"), images).write(&format!("{dir}/blobs"), &diff_id);
+        let text = serde_json::to_string_pretty(&config).unwrap();
+        project.write(&format!("{dir}/content-sha256:config"), &text);
+    };
+    put("10.0.0.1");
+    let ran = run(&project, &["up"]);
+    let error = "error: failed to get the layers that node `n2` is missing: base `base:1` is not on this node\n  help: run `cargo kdev load base:1`, or set `base` to an image on this machine\n";
+    assert!(ran.err().ends_with(error), "{}", ran.err());
+    put("10.0.0.2");
+    let ran = run(&project, &["up", "--timeout", "1"]);
+    let note =
+        "needs libraries of base `base:1`, which are not checked, because they are on the nodes";
+    assert!(ran.err().contains(note), "{}", ran.err());
+    let name = format!("docker.io/library/app:{}", tag(&ran));
+    for address in ["10.0.0.1", "10.0.0.2"] {
+        assert!(project.images_on(address).contains(&name), "{address}: {}", ran.err());
+    }
+}
+
+#[test]
 fn same_base_gives_same_image_from_everywhere() {
     let project = project("base.tar");
     let diff_id = write_archive(&project, "amd64", "", "none");

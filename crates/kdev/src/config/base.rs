@@ -14,7 +14,7 @@ const SCRATCH: &str = "scratch";
 
 /// The image on which the program is put.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[serde(try_from = "BaseValue")]
 #[non_exhaustive]
 pub enum BaseImage {
     /// No files.
@@ -24,20 +24,34 @@ pub enum BaseImage {
     Image(Reference),
     /// An archive, or a directory with an OCI image layout, relative to the package.
     Path(PathBuf),
+    /// An image on the nodes, and the digest of its configuration, when it was read.
+    Node(Reference, Option<String>),
 }
 
-impl TryFrom<String> for BaseImage {
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected the name of an image, a path, or a table with `node`")]
+enum BaseValue {
+    Text(String),
+    Table(NodeTable),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NodeTable {
+    node: String,
+}
+
+impl TryFrom<BaseValue> for BaseImage {
     type Error = Details;
 
-    fn try_from(text: String) -> Result<Self, Details> {
-        if text == SCRATCH {
-            return Ok(Self::Scratch);
+    fn try_from(value: BaseValue) -> Result<Self, Details> {
+        let parse = |text: &str| Reference::parse(text).map_err(|error| Details(error.to_string()));
+        match value {
+            BaseValue::Table(table) => Ok(Self::Node(parse(&table.node)?, None)),
+            BaseValue::Text(text) if text == SCRATCH => Ok(Self::Scratch),
+            BaseValue::Text(text) if archive::is_path(&text) => Ok(Self::Path(text.into())),
+            BaseValue::Text(text) => parse(&text).map(Self::Image),
         }
-        if archive::is_path(&text) {
-            return Ok(Self::Path(text.into()));
-        }
-        let reference = Reference::parse(&text);
-        reference.map(Self::Image).map_err(|error| Details(error.to_string()))
     }
 }
 
@@ -45,7 +59,7 @@ impl fmt::Display for BaseImage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Scratch => f.write_str(SCRATCH),
-            Self::Image(reference) => f.write_str(&reference.familiar()),
+            Self::Image(reference) | Self::Node(reference, _) => f.write_str(&reference.familiar()),
             Self::Path(path) => write!(f, "{}", path.display()),
         }
     }
@@ -59,6 +73,15 @@ mod tests {
     fn base_is_scratch_path_or_image() {
         let image = |name| Ok(BaseImage::Image(Reference::parse(name).unwrap()));
         let path = |path: &str| Ok(BaseImage::Path(path.into()));
+        let node = |name| Ok(BaseImage::Node(Reference::parse(name).unwrap(), None));
+        let table = [
+            (r#"{"node": "debian:12"}"#, node("debian:12")),
+            (r#"{"nodes": "debian:12"}"#, Err(())),
+            (r#"{"node": "Upper"}"#, Err(())),
+        ];
+        for (json, expected) in table {
+            assert_eq!(serde_json::from_str(json).map_err(drop), expected, "{json}");
+        }
         let table = [
             ("scratch", Ok(BaseImage::Scratch)),
             ("debian:12-slim", image("docker.io/library/debian:12-slim")),
@@ -72,7 +95,7 @@ mod tests {
             ("", Err(())),
         ];
         for (text, expected) in table {
-            let found = BaseImage::try_from(text.to_owned()).map_err(drop);
+            let found = BaseImage::try_from(BaseValue::Text(text.to_owned())).map_err(drop);
             assert_eq!(found, expected, "{text}");
         }
     }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use kdev_core::image::archive::Image;
 use kdev_core::image::built::BuiltImage;
 use kdev_core::rust_target;
+use kdev_core::shell::quote;
 
 use crate::cx::Cx;
 use crate::docker::{Docker, Podman};
@@ -38,6 +39,8 @@ pub(crate) enum BaseLayers {
     Archive(PathBuf, String),
     /// A directory with an OCI image layout, and the image in it.
     Layout(PathBuf, Image),
+    /// An image with this name on the nodes.
+    Node(String),
 }
 
 impl BaseLayers {
@@ -63,6 +66,13 @@ impl BaseLayers {
                     BaseError::Platform(_) => "the archive was replaced".into(),
                 })
             }
+            Self::Node(name) => Err(Unavailable {
+                reason: format!("base `{name}` is not on this node"),
+                help: Some(format!(
+                    "run `cargo kdev load {}`, or set `base` to an image on this machine",
+                    quote(name)
+                )),
+            }),
             Self::Layout(dir, image) => Ok(store_blobs(dir, image, cache, diff_ids)?),
         }
     }

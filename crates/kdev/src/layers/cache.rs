@@ -201,10 +201,17 @@ impl LayerCache {
     fn store_config(&self, body: impl Read) -> io::Result<Blob> {
         let mut bytes = Vec::new();
         body.take(MAX_CONFIG_BYTES).read_to_end(&mut bytes)?;
-        let mut file = self.temporary_file()?;
-        file.write_all(&bytes)?;
-        self.persist(file, &sha256(&bytes))?;
+        self.store_bytes(&bytes)?;
         Ok(Blob::Config)
+    }
+
+    /// Stores a configuration. Returns its digest.
+    pub(crate) fn store_bytes(&self, bytes: &[u8]) -> io::Result<String> {
+        let digest = sha256(bytes);
+        let mut file = self.temporary_file()?;
+        file.write_all(bytes)?;
+        self.persist(file, &digest)?;
+        Ok(digest)
     }
 
     fn store_layer(&self, tar: impl Read, is_requested: impl Fn(&str) -> bool) -> io::Result<Blob> {

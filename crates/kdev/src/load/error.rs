@@ -1,5 +1,6 @@
 //! Errors of a load.
 
+use kdev_core::shell::quote;
 use kdev_core::text::list;
 
 use crate::details::Details;
@@ -34,6 +35,14 @@ pub enum Error {
         /// Operating system and architecture.
         node_platform: String,
     },
+    /// No node has the base of the image.
+    #[error("base `{base}` not found on {}", node_list(nodes))]
+    BaseNotFound {
+        /// The base.
+        base: String,
+        /// The nodes.
+        nodes: Vec<String>,
+    },
     /// The load failed on some nodes.
     #[error("{}", nodes_failed(.0))]
     Nodes(Vec<NodeError>),
@@ -58,6 +67,10 @@ impl Error {
             Self::PlatformMismatch { node_platform, .. } => {
                 Some(format!("build for the node: set DOCKER_DEFAULT_PLATFORM={node_platform}"))
             }
+            Self::BaseNotFound { base, .. } => Some(format!(
+                "run `cargo kdev load {}`, or set `base` to an image on this machine",
+                quote(base)
+            )),
             Self::Nodes(failures) => failures.first().and_then(NodeError::help),
             Self::Cluster(error) => error.help(),
             Self::Tool(error) => error.help(),
@@ -68,8 +81,12 @@ impl Error {
 
 fn nodes_failed(failures: &[NodeError]) -> String {
     let names: Vec<&str> = failures.iter().map(|f| f.node.as_str()).collect();
-    match names.as_slice() {
-        [one] => format!("failed on node `{one}`"),
-        many => format!("failed on nodes {}", list(many)),
+    format!("failed on {}", node_list(&names))
+}
+
+fn node_list(names: &[impl AsRef<str>]) -> String {
+    match names {
+        [one] => format!("node `{}`", one.as_ref()),
+        many => format!("nodes {}", list(many)),
     }
 }

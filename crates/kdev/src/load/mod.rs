@@ -4,11 +4,13 @@
 //! A load succeeds only after the node's runtime has the image under its name with the
 //! expected configuration. A failed load removes the name again.
 //!
+//! - `base.rs`: reads the configuration of a base on the nodes
 //! - `identity.rs`: proves that a connection leads to its node
 //! - `session.rs`: one load in one run of the script on the node
 //! - `stream.rs`: compresses the data for a node
 //! - `targets.rs`: selects the nodes and connects to them
 
+pub(crate) mod base;
 mod error;
 mod identity;
 mod session;

@@ -149,6 +149,12 @@ impl<'a> NodeConnection<'a> {
         Ok(NodeImages { ctr, ..NodeImages::read(lines) })
     }
 
+    /// Returns the configuration of an image; `None` if the kubelet does not know it. Read-only.
+    pub(crate) fn image_config(&self, cx: &Cx, image: &str) -> Result<Option<String>, NodeError> {
+        let output = self.run_script_with_ctr(cx, Verb::Config, &[image])?;
+        Ok(output.get("config").map(str::to_owned))
+    }
+
     /// Returns the state of the machine and its containerd. Read-only. An error that would
     /// prevent a load is part of the result.
     pub(crate) fn inspect(

@@ -24,6 +24,8 @@ pub(crate) enum Verb {
     Images,
     /// Lists the builds of an image, and removes some of them.
     Prune,
+    /// Prints the configuration of an image.
+    Config,
     /// Describes the machine and its containerd.
     Report,
 }
@@ -36,6 +38,7 @@ impl Verb {
             Self::Load => "kdev-load",
             Self::Images => "kdev-images",
             Self::Prune => "kdev-prune",
+            Self::Config => "kdev-config",
             Self::Report => "kdev-report",
         }
     }
@@ -47,12 +50,14 @@ impl Verb {
         static LOAD: LazyLock<String> = LazyLock::new(|| minify(&Verb::Load.source()));
         static IMAGES: LazyLock<String> = LazyLock::new(|| minify(&Verb::Images.source()));
         static PRUNE: LazyLock<String> = LazyLock::new(|| minify(&Verb::Prune.source()));
+        static CONFIG: LazyLock<String> = LazyLock::new(|| minify(&Verb::Config.source()));
         static REPORT: LazyLock<String> = LazyLock::new(|| minify(&Verb::Report.source()));
         match self {
             Self::Probe => &PROBE,
             Self::Load => &LOAD,
             Self::Images => &IMAGES,
             Self::Prune => &PRUNE,
+            Self::Config => &CONFIG,
             Self::Report => &REPORT,
         }
     }
@@ -63,6 +68,7 @@ impl Verb {
             Self::Load => [START, CTR, LOCK, include_str!("script/load.sh")].concat(),
             Self::Images => [START, CTR, include_str!("script/images.sh")].concat(),
             Self::Prune => [START, CTR, LOCK, include_str!("script/prune.sh")].concat(),
+            Self::Config => [START, CTR, include_str!("script/config.sh")].concat(),
             Self::Report => {
                 [START, MACHINE, CTR, ACCESS, include_str!("script/report.sh")].concat()
             }
@@ -76,11 +82,12 @@ mod tests {
     use xshell::{Shell, cmd};
 
     /// Each verb, and the largest size of its script.
-    const VERBS: [(Verb, usize); 5] = [
+    const VERBS: [(Verb, usize); 6] = [
         (Verb::Probe, 2_560),
         (Verb::Load, 5_888),
         (Verb::Images, 3_328),
         (Verb::Prune, 4_352),
+        (Verb::Config, 2_560),
         (Verb::Report, 3_840),
     ];
 

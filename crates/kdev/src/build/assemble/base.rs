@@ -5,7 +5,7 @@ use std::io::BufReader;
 use std::path::Path;
 use std::time::SystemTime;
 
-use kdev_core::image::archive::Image;
+use kdev_core::image::archive::{self, Image};
 use kdev_core::image::built::BuiltImage;
 use kdev_core::image::digest::sha256;
 use kdev_core::image::local::Engine;
@@ -63,9 +63,12 @@ impl Base {
         match &config.container.base {
             BaseImage::Scratch => Ok(None),
             BaseImage::Image(reference) => find_image(cx, reference, platform).map(Some),
+            BaseImage::Node(reference, config) => {
+                read_node_config(cache, &reference.familiar(), config.as_deref()).map(Some)
+            }
             BaseImage::Path(path) => {
-                let path = config.dir.join(path);
                 let name = config.container.base.to_string();
+                let path = config.dir.join(path);
                 let found = if path.is_dir() {
                     read_layout(&path, platform)
                 } else {
@@ -85,6 +88,11 @@ impl Base {
                 Ok(Some(Self { name, config, layers, size, source }))
             }
         }
+    }
+
+    /// Returns whether its files are only on the nodes.
+    pub(super) fn is_on_nodes(&self) -> bool {
+        matches!(self.source, BaseLayers::Node(_))
     }
 
     /// Returns where the layers are.
@@ -140,6 +148,17 @@ impl Base {
 
 fn invalid(base: &str, Unavailable { reason, help }: Unavailable) -> Error {
     Error::InvalidBase { base: base.to_owned(), reason: Details(reason), help }
+}
+
+/// Reads the configuration of an image on the nodes, which is in the cache.
+fn read_node_config(cache: &LayerCache, name: &str, digest: Option<&str>) -> Result<Base> {
+    let bytes = digest.and_then(|digest| cache.config(digest));
+    let config = bytes
+        .and_then(|bytes| Some((serde_json::from_slice(&bytes).ok()?, archive::diff_ids(&bytes)?)));
+    let base = name.to_owned();
+    let (config, layers) = config.ok_or_else(|| Error::BaseOnNodes { base: base.clone() })?;
+    let source = BaseLayers::Node(name.to_owned());
+    Ok(Base { name: base, config, layers, size: 0, source })
 }
 
 /// Finds an image in Docker, or else in Podman.
@@ -259,5 +278,5 @@ fn parse(config: &[u8]) -> Result<Value, BaseError> {
 
 fn diff_ids(config: &[u8]) -> Result<Vec<String>, BaseError> {
     let damaged = || Unavailable::from("its configuration is damaged");
-    Ok(kdev_core::image::archive::diff_ids(config).ok_or_else(damaged)?)
+    Ok(archive::diff_ids(config).ok_or_else(damaged)?)
 }

@@ -93,6 +93,12 @@ pub enum Error {
         /// Where it was looked for.
         engine: Engine,
     },
+    /// The base is on the nodes, and the command connects to none.
+    #[error("base `{base}` is on the nodes, so only `up` can build this image")]
+    BaseOnNodes {
+        /// The base.
+        base: String,
+    },
     /// The archive or directory of the base does not exist.
     #[error("`{}` of `base` not found", path.display())]
     BaseFileNotFound {
@@ -212,6 +218,9 @@ impl Error {
             Self::OlderGlibc { .. } => format!("set `base` to a newer image, or {STATIC}"),
             Self::BaseNotFound { base, engine } => {
                 format!("run `{} pull {}`", engine.program(), quote(base))
+            }
+            Self::BaseOnNodes { .. } => {
+                "run `cargo kdev up`, or set `base` to an image on this machine".to_owned()
             }
             Self::BaseFileNotFound { .. } => {
                 "correct `base` in `[package.metadata.kdev.container]`, which is relative to the package's folder".to_owned()

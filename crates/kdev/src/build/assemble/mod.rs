@@ -44,7 +44,7 @@ use crate::build::assemble::requirements::Requirements;
 use crate::build::assemble::target::Target;
 use crate::build::cargo;
 use crate::build::error::Result;
-use crate::config::Config;
+use crate::config::{BaseImage, Config};
 use crate::cx::Cx;
 use crate::docker::{AssembledImages, KeptBuild};
 use crate::event::Event;
@@ -160,6 +160,9 @@ pub(super) fn base_layers(
 ) -> Result<Option<BaseLayers>> {
     let cache = LayerCache::open_in(images.cache_dir())
         .map_err(process::Error::write(images.cache_dir()))?;
+    if let BaseImage::Node(reference, _) = &config.container.base {
+        return Ok(Some(BaseLayers::Node(reference.familiar())));
+    }
     let base = Base::find(cx, images.cache_dir(), &cache, config, platform)?;
     Ok(base.map(Base::into_layers))
 }

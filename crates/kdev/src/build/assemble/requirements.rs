@@ -39,6 +39,15 @@ impl Requirements<'_> {
             let files = needs.interpreter.iter().chain(&needs.libraries);
             return Err(Error::Dynamic { path, libraries: files.cloned().collect() }.into());
         };
+        if base.is_on_nodes() {
+            let text = format!(
+                "`{}` needs libraries of base `{}`, which are not checked, because they are on the nodes",
+                path.display(),
+                base.name
+            );
+            self.cx.emit(Event::Note { text });
+            return Ok(());
+        }
         let unmet = base.libraries(self.cx, self.cache_dir, self.cache)?.unmet(needs);
         let base = base.name.clone();
         Err(match unmet {
@@ -55,6 +64,7 @@ impl Requirements<'_> {
     pub(super) fn note_name_services(&self, name: &str, platform: &str) -> Result<()> {
         let needs = Needs { libraries: vec![NAME_SERVICE.to_owned()], ..Needs::default() };
         let has_libraries = match self.base {
+            Some(base) if base.is_on_nodes() => false,
             Some(base) => {
                 base.libraries(self.cx, self.cache_dir, self.cache)?.unmet(&needs).is_none()
             }

@@ -19,16 +19,19 @@ use crate::cluster::kubeconfig::{ClusterTarget, Kubeconfig};
 use crate::commands::order::Order;
 use crate::commands::several;
 use crate::commands::up::deployment::{Compared, Deployment, Sources};
-use crate::config::Config;
+use crate::config::{BaseImage, Config};
 use crate::cx::Cx;
 use crate::docker::ImageStore;
 use crate::error::{Error, Result};
 use crate::layers::LayerProvider;
+use crate::layers::cache::LayerCache;
 use crate::load;
+use crate::load::base;
 use crate::load::targets::{self, Targets};
 use crate::manifests::Error as ManifestsError;
 use crate::node::transport::Transports;
 use crate::parallel::run_both;
+use crate::process::Error as ProcessError;
 use crate::project::{PackageSelection, Project, owner};
 use crate::prune;
 use crate::session::Session;
@@ -111,6 +114,15 @@ fn up_one(
     let transports = Transports::find_again(cx, &config, &nodes, &session.ssh)?;
     building.platform = build::platform::choose(cx, &store, &building, &nodes)?;
 
+    let targets = Targets {
+        cluster: &cluster,
+        all: &deployment.all,
+        transports: &transports,
+        config: &config,
+        nodes: &nodes,
+        requested: &request.nodes,
+    };
+    read_base(cx, &store, &mut building, &targets)?;
     let build = |cx: &Cx| Ok::<_, Error>(build::build_source(cx, &store, &building)?);
     let compare = |cx: &Cx, image: &BuiltImage| deployment.compare(cx, image);
     let mut done = None;
@@ -120,14 +132,6 @@ fn up_one(
         images.record(&project.package, &kept, Achieved::Loaded);
         done = Some((deployment.apply(cx, compared?, &kept.loaded)?, kept, connections));
         Ok(())
-    };
-    let targets = Targets {
-        cluster: &cluster,
-        all: &deployment.all,
-        transports: &transports,
-        config: &config,
-        nodes: &nodes,
-        requested: &request.nodes,
     };
     let is_deployed = |image: &BuiltImage| reuse.deployed().is_some_and(|it| it.is_same(image));
     let image = targets::build_and_load(cx, &targets, build, is_deployed, compare, apply)
@@ -148,6 +152,20 @@ fn up_one(
     images.record(&project.package, &kept, Achieved::Ready);
     deployed.prune(cx, &kept.loaded, &connections);
     deployment.report(cx, &image, start);
+    Ok(())
+}
+
+/// Reads the configuration of the base from a node, if it is there.
+fn read_base(cx: &Cx, store: &ImageStore, config: &mut Config, targets: &Targets) -> Result<()> {
+    let platform = config.platform.as_deref();
+    if let (ImageStore::Assembled(images), BaseImage::Node(reference, digest)) =
+        (store, &mut config.container.base)
+    {
+        let cache = LayerCache::open_in(images.cache_dir())
+            .map_err(ProcessError::write(images.cache_dir()))
+            .map_err(load::Error::from)?;
+        *digest = Some(base::read_config(cx, targets, &cache, reference, platform)?);
+    }
     Ok(())
 }
 
