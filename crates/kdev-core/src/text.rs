@@ -47,6 +47,15 @@ pub fn printable(text: &str) -> String {
         .collect()
 }
 
+/// Ends each line that is longer than `limit` characters with `…`.
+pub fn shorten_lines(text: &str, limit: usize) -> String {
+    let shorten = |line: &str| match line.char_indices().nth(limit) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
+    };
+    text.split('\n').map(shorten).collect::<Vec<_>>().join("\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,5 +79,13 @@ mod tests {
         assert_eq!(list(&["a"]), "`a`");
         assert_eq!(list(&["a", "b", "c"]), "`a`, `b`, and `c`");
         assert_eq!(list(&["a", "b"]), "`a` and `b`");
+    }
+
+    #[test]
+    fn long_lines_are_shortened() {
+        let table = [("", ""), ("abc\nd\n", "abc\nd\n"), ("äöüß\nabc\nabcd", "äöü…\nabc\nabc…")];
+        for (text, expected) in table {
+            assert_eq!(shorten_lines(text, 3), expected);
+        }
     }
 }

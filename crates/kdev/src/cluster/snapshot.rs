@@ -10,7 +10,7 @@ use std::time::Duration;
 use kdev_core::kube::kinds::{WorkloadKind, awaited};
 use kdev_core::kube::pod::Pod;
 use kdev_core::kube::workload;
-use kdev_core::text::printable;
+use kdev_core::text::{printable, shorten_lines};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -21,6 +21,8 @@ use crate::process::Command;
 
 /// The number of log lines that an error shows.
 const LOG_LINES: usize = 10;
+/// The length of a log line in a message, in characters.
+const LOG_LINE_LENGTH: usize = 500;
 /// The text that a kubelet returns in place of the log if the runtime has just removed the
 /// container (`kubernetes/pkg/kubelet/kuberuntime/kuberuntime_container.go`).
 const LOG_UNAVAILABLE: &str = "unable to retrieve container logs for ";
@@ -104,7 +106,7 @@ pub(crate) fn fetch_log(
         let tail = format!("--tail={LOG_LINES}");
         let cmd = cluster.cmd(&sh, namespace).args(["logs", pod, "--container", container, &tail]);
         let output = Command::new(cmd.args(previous)).timeout(LOG_TIMEOUT).read(cx).ok()?;
-        let log = printable(output.text().trim());
+        let log = shorten_lines(&printable(output.text().trim()), LOG_LINE_LENGTH);
         (!log.is_empty()).then_some(log)
     };
     let is_removed = |log: &String| log.starts_with(LOG_UNAVAILABLE);
