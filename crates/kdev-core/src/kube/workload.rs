@@ -40,6 +40,8 @@ pub enum UnblockAction {
     DeletePods,
     /// Remove `suspend`.
     Unsuspend,
+    /// Set `partition` to 0.
+    RemovePartition,
 }
 
 /// Returns the pods among `items` that belong to the workload's current template: by owner,
@@ -137,6 +139,9 @@ pub fn state(kind: &str, live: &Value) -> State {
     }
 }
 
+/// The first ordinal of a StatefulSet whose pod is updated.
+const PARTITION: &str = "/spec/updateStrategy/rollingUpdate/partition";
+
 /// Pod counts of a controller.
 struct Counts {
     desired: u64,
@@ -181,8 +186,7 @@ fn controller_state(kind: &str, live: &Value) -> State {
     if let Some(reason) = condition(live, "ReplicaFailure", "FailedCreate") {
         return State::Degraded { reason, desired };
     }
-    let kept_old = number(live, "/spec/updateStrategy/rollingUpdate/partition");
-    let new = desired.saturating_sub(kept_old);
+    let new = desired.saturating_sub(number(live, PARTITION));
     if let Some(held) = blocked(live, &counts, new) {
         return held;
     }
@@ -194,8 +198,23 @@ fn controller_state(kind: &str, live: &Value) -> State {
     State::Waiting { ready, desired }
 }
 
+/// Returns how many pods of a StatefulSet keep the previous revision, because their ordinals are
+/// below the partition.
+pub fn kept_by_partition(live: &Value) -> u64 {
+    if number(live, PARTITION) == 0 {
+        return 0;
+    }
+    number(live, "/status/replicas").saturating_sub(number(live, "/status/updatedReplicas"))
+}
+
 /// Returns why the controller does not replace pods by itself.
 fn blocked(live: &Value, counts: &Counts, new: u64) -> Option<State> {
+    if new == 0 && counts.all > 0 && kept_by_partition(live) == counts.all {
+        let partition = number(live, PARTITION);
+        let reason =
+            format!("its `partition` of {partition} keeps the previous revision of all pods");
+        return Some(State::Blocked { reason, action: UnblockAction::RemovePartition });
+    }
     let old = new.checked_sub(counts.updated).filter(|old| *old > 0)?;
     let (reason, action) = if is_set(live, "/spec/paused") {
         let reason = "it is paused, and some pods do not use its current template";

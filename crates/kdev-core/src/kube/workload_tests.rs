@@ -53,10 +53,20 @@ fn zero_replicas_are_ready() {
 
 #[test]
 fn partition_keeps_old_pods() {
-    let set = json!({"metadata": {"generation": 1},
-        "spec": {"replicas": 3, "updateStrategy": {"rollingUpdate": {"partition": 2}}},
-        "status": {"observedGeneration": 1, "replicas": 3, "updatedReplicas": 1, "availableReplicas": 3}});
-    assert_eq!(state("StatefulSet", &set), State::Ready(3));
+    let set = |partition: u64, updated: u64| {
+        json!({"metadata": {"generation": 1},
+            "spec": {"replicas": 3, "updateStrategy": {"rollingUpdate": {"partition": partition}}},
+            "status": {"observedGeneration": 1, "replicas": 3, "updatedReplicas": updated, "availableReplicas": 3}})
+    };
+    let table = [(2, 1, 2), (2, 3, 0), (3, 3, 0), (0, 3, 0)];
+    for (partition, updated, kept) in table {
+        let set = set(partition, updated);
+        assert_eq!(state("StatefulSet", &set), State::Ready(3), "{set}");
+        assert_eq!(kept_by_partition(&set), kept, "{set}");
+    }
+    let reason = "its `partition` of 5 keeps the previous revision of all pods".to_owned();
+    let action = UnblockAction::RemovePartition;
+    assert_eq!(state("StatefulSet", &set(5, 0)), State::Blocked { reason, action });
 }
 
 #[test]

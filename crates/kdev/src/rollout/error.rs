@@ -204,6 +204,12 @@ fn blocked_help(kubectl: &str, workload: &str, action: UnblockAction) -> String 
             let patch = r#"--patch '{"spec":{"suspend":false}}'"#;
             format!("run `{kubectl} patch {workload} {patch}`")
         }
+        UnblockAction::RemovePartition => {
+            let spec = r#"{"updateStrategy":{"rollingUpdate":{"partition":0}}}"#;
+            format!(
+                "remove `partition` from the manifest, or run `{kubectl} patch {workload} --patch '{{\"spec\":{spec}}}'`"
+            )
+        }
         UnblockAction::DeletePods => {
             format!("run `{kubectl} get pods`, delete the old pods, and run the command again")
         }

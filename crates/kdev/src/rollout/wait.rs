@@ -87,9 +87,12 @@ impl<'a> Wait<'a> {
             let workload = self.object.id();
             return Err(Error::Superseded { workload, applied: change.applied, live: change.live });
         }
-        let pods = snapshot.new_pods(kind, live);
-        self.check_admission(snapshot, live, &pods)?;
-        let (ready, desired, creation_failure) = match workload::state(kind, live) {
+        let (pods, state) = (snapshot.new_pods(kind, live), workload::state(kind, live));
+        // The pods of a paused workload are those of an older template.
+        if !matches!(state, State::Blocked { .. }) {
+            self.check_admission(snapshot, live, &pods)?;
+        }
+        let (ready, desired, creation_failure) = match state {
             State::Ready(count)
                 if self.is_confirmed_by_pods(count, &pods)?
                     && self.settle(count, live, &pods) != Settled::No =>
@@ -193,6 +196,14 @@ impl<'a> Wait<'a> {
         self.rollout.cx.emit(Event::Ready { workload, pods, duration });
         if live["spec"]["replicas"] == 0 {
             let text = format!("{} has `replicas: 0`, so no pods run", self.object.id());
+            self.rollout.cx.emit(Event::Note { text });
+        }
+        let kept = workload::kept_by_partition(live);
+        if kept > 0 {
+            let text = format!(
+                "the `partition` of {} keeps the previous revision of {kept} of {pods} pods",
+                self.object.id()
+            );
             self.rollout.cx.emit(Event::Note { text });
         }
         if self.object.kind == "Job" {
