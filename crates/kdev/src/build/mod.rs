@@ -79,7 +79,8 @@ pub(crate) fn build(cx: &Cx, store: &ImageStore, config: &Config) -> Result<Buil
     }
     platform::check_programs(config, &dockerfile)?;
     // Best effort: the build usually succeeds without it.
-    let _ = hard_links::break_hard_links(&config.target_dir, &config.context, &dockerfile);
+    let built = artifacts.as_deref().unwrap_or_default();
+    let _ = hard_links::break_hard_links(&config.target_dir, &config.context, &dockerfile, built);
     let target_dir = target_outside_context(config, &dockerfile);
     let mut outputs = Outputs::select(cx, store, config)?;
     let (target, text) = (image.clone(), display.clone());
