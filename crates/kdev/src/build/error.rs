@@ -272,6 +272,8 @@ pub struct StaleCopy {
 pub enum StaleCopyFix {
     /// Copy this path.
     Copy(PathBuf),
+    /// Use this path in the image, in this line.
+    Use(PathBuf, usize),
     /// Build with `--release`.
     Release,
     /// Use this build context.
@@ -288,6 +290,11 @@ impl StaleCopy {
                 "copy `{}` in line {} of `{}`",
                 path.display(),
                 self.line,
+                self.dockerfile.display()
+            ),
+            StaleCopyFix::Use(path, line) => format!(
+                "use `{}` in line {line} of `{}`",
+                path.display(),
                 self.dockerfile.display()
             ),
             StaleCopyFix::Release => {

@@ -15,6 +15,7 @@
 //! - `rebuild.rs`: runs a build again to export layers from a builder
 //! - `sources.rs`: the paths that a build copies from its context
 //! - `stale.rs`: finds copied programs that are not the ones that cargo has built
+//! - `used_files.rs`: finds the files of a copied folder that the Dockerfile uses
 
 pub(crate) mod artifacts;
 pub(crate) mod assemble;
@@ -31,6 +32,7 @@ pub(crate) mod platform;
 mod rebuild;
 mod sources;
 mod stale;
+mod used_files;
 
 use std::fs;
 use std::path::PathBuf;

@@ -13,6 +13,7 @@ use crate::build::artifacts::{self, Artifact};
 use crate::build::dockerignore::Dockerignore;
 use crate::build::error::{StaleCopy, StaleCopyFix};
 use crate::build::sources::{self, ContextSource};
+use crate::build::used_files::{UsedFile, used_files};
 use crate::config::{Config, cargo_flags};
 
 /// The patterns below a copied folder where programs are looked for.
@@ -28,7 +29,7 @@ pub(crate) fn check(
 ) -> Result<Vec<String>, StaleCopy> {
     let Ok(context) = config.context.canonicalize() else { return Ok(Vec::new()) };
     let ignore = Dockerignore::read(config);
-    let check = Check { config, context, ignore, artifacts };
+    let check = Check { config, dockerfile, context, ignore, artifacts };
     let sources = sources::configured_sources(config, dockerfile);
     let mut notes = Vec::new();
     for instruction in sources.chunk_by(|a, b| a.line == b.line) {
@@ -40,6 +41,8 @@ pub(crate) fn check(
 
 struct Check<'a> {
     config: &'a Config,
+    /// The text of the Dockerfile.
+    dockerfile: &'a str,
     /// The build context without symbolic links.
     context: PathBuf,
     ignore: Dockerignore,
@@ -55,6 +58,7 @@ impl Check<'_> {
         let mut files: Vec<PathBuf> = Vec::new();
         for path in sources.iter().flat_map(|source| self.find(&source.path)) {
             if path.is_dir() {
+                self.check_used_files(sources[0].line, &path, notes)?;
                 notes.extend(self.check_folder(sources[0].line, &path)?);
                 continue;
             }
@@ -93,6 +97,33 @@ impl Check<'_> {
             Some(built) => Err(self.stale_copy(line, path, built)),
             None => Ok(self.older_than_source(&real, &sources)),
         }
+    }
+
+    /// Checks the programs of a copied folder that the Dockerfile uses.
+    fn check_used_files(
+        &self,
+        line: usize,
+        dir: &Path,
+        notes: &mut Vec<String>,
+    ) -> Result<(), StaleCopy> {
+        for used in used_files(self.dockerfile, line) {
+            let file = dir.join(&used.path);
+            if file.is_file() && !self.ignore.may_exclude(self.in_context(&file)) {
+                let checked = self.check_file(line, &file);
+                notes.extend(checked.map_err(|stale| self.use_in_folder(stale, dir, &used))?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes the fix to the use of another program in a copied folder.
+    fn use_in_folder(&self, mut stale: StaleCopy, dir: &Path, used: &UsedFile) -> StaleCopy {
+        let built = self.context.join(&stale.built);
+        let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+        if let (StaleCopyFix::Copy(_), Ok(path)) = (&stale.fix, built.strip_prefix(dir)) {
+            stale.fix = StaleCopyFix::Use(Path::new("/").join(&used.folder).join(path), used.line);
+        }
+        stale
     }
 
     /// Checks a folder in a target directory: it has the programs of this build if it has one

@@ -298,3 +298,31 @@ fn program_older_than_source_is_noted() {
     let config = folder.config("FROM x\nCOPY target/release/app /app\n");
     assert_eq!(outcome(&config, Some(&folder.built("target/release/app"))), Ok(Vec::new()));
 }
+
+#[test]
+fn program_that_image_runs_from_copied_folder_is_the_built_one() {
+    let folder = Folder::new();
+    folder.write("src/main.rs", "").program("target/release/app", "old").program(BUILT, "new");
+    let artifacts = folder.built(BUILT);
+    let check = |text: &str| {
+        let config = folder.config(text);
+        check(&config, text, Some(&artifacts)).map_err(|stale| (stale.copied, stale.fix))
+    };
+    let table = [
+        ("COPY . /srv/", "/srv/target/release/app", "/srv/target/x/release/app"),
+        ("COPY target /srv", "/srv/release/app", "/srv/x/release/app"),
+        ("COPY src target/ /", "/release/app", "/x/release/app"),
+    ];
+    for (copy, used, instead) in table {
+        let text = |path: &str| format!("FROM scratch\n{copy}\nENTRYPOINT [\"{path}\"]\n");
+        let fix = StaleCopyFix::Use(instead.into(), 3);
+        assert_eq!(check(&text(used)), Err(("target/release/app".into(), fix)), "{copy}");
+        assert_eq!(check(&text(instead)), Ok(Vec::new()), "{copy}");
+    }
+    // The image builds its own program.
+    let own = "FROM rust\nCOPY . /s\nRUN cargo build\nFROM scratch\nCOPY --from=0 /s/target/release/app /\n";
+    assert_eq!(check(own), Ok(Vec::new()));
+    // The program is not in the context.
+    folder.write(".dockerignore", "target\n");
+    assert_eq!(check(&format!("FROM a\n{}\nCMD {}\n", table[0].0, table[0].1)), Ok(Vec::new()));
+}
