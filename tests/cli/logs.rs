@@ -360,6 +360,18 @@ esac";
 }
 
 #[test]
+fn deletion_while_watch_is_interrupted_is_noticed() {
+    let pod = live_pod("app-7c-a", 0, RUNNING);
+    let project = project(std::slice::from_ref(&pod), "at 01 a");
+    project.write("fake/watch-ends", "");
+    change(&project, "ADDED", &pod);
+    let mut follower = Follower::start(&project, &["app-7c-a"]);
+    assert_eq!(follower.read(1), "a\n");
+    let output = follower.child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+}
+
+#[test]
 fn closed_output_ends_quietly() {
     let project = project(&[live_pod("app-7c-a", 0, RUNNING)], "while :; do at 01 a; done");
     for args in [&[][..], &["--message-format", "json"]] {

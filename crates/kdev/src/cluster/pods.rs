@@ -3,7 +3,9 @@
 //! A watch and not a poll: each start of `kubectl` costs as much processor time as half an hour
 //! of an idle watch, and a poll would notice a pod only after its interval.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::BufReader;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -47,7 +49,7 @@ impl PodChange {
 }
 
 /// Passes the pods of a namespace, and then all their changes, to `on_change`, until interrupted.
-/// Pods are passed again after the connection was lost, but not their deletions in the meantime.
+/// Pods are passed again after the connection was lost.
 pub(crate) fn watch(
     cx: &Cx,
     cluster: &Cluster,
@@ -56,9 +58,18 @@ pub(crate) fn watch(
 ) -> Result<()> {
     let mut pause = MIN_PAUSE;
     let mut last_note = String::new();
+    let known = KnownPods::default();
+    let on_change = |change: PodChange| {
+        known.record(&change);
+        on_change(change);
+    };
     while !cx.interrupt().is_raised() {
         let started = Instant::now();
-        match watch_once(cx, cluster, namespace, &on_change) {
+        let watched = known
+            .find_deleted(cx, cluster, namespace)
+            .map(|deleted| deleted.into_iter().for_each(&on_change))
+            .and_then(|()| watch_once(cx, cluster, namespace, &on_change));
+        match watched {
             Ok(()) => last_note.clear(),
             Err(_) if cx.interrupt().is_raised() => break,
             Err(error) if is_permanent(&error) => return Err(error),
@@ -75,6 +86,44 @@ pub(crate) fn watch(
         wait(cx, pause);
     }
     Ok(())
+}
+
+/// The pods that a watch has passed on. A watch that is started again does not report deletions in
+/// the meantime.
+#[derive(Default)]
+struct KnownPods(Mutex<BTreeMap<String, Value>>);
+
+impl KnownPods {
+    fn record(&self, change: &PodChange) {
+        let uid = text(&change.pod, "/metadata/uid").to_owned();
+        let mut pods = self.lock();
+        if change.is_deletion() {
+            pods.remove(&uid);
+        } else {
+            pods.insert(uid, change.pod.clone());
+        }
+    }
+
+    /// Returns the deletions of known pods that no longer exist. Without a known pod, nothing is
+    /// requested.
+    fn find_deleted(&self, cx: &Cx, cluster: &Cluster, namespace: &str) -> Result<Vec<PodChange>> {
+        if self.lock().is_empty() {
+            return Ok(Vec::new());
+        }
+        let sh = cx.shell()?;
+        let cmd = cluster.cmd(&sh, Some(namespace)).args(["get", "pods", "--output=json"]);
+        let list: Value = cluster.get_json(cx, cmd, "list pods")?;
+        let items = list["items"].as_array().into_iter().flatten();
+        let existing: BTreeSet<&str> = items.map(|pod| text(pod, "/metadata/uid")).collect();
+        let mut pods = self.lock().clone();
+        pods.retain(|uid, _| !existing.contains(uid.as_str()));
+        let deletion = |pod: Value| PodChange { kind: "DELETED".to_owned(), pod };
+        Ok(pods.into_values().map(deletion).collect())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Value>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 fn watch_once(

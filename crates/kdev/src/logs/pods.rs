@@ -26,7 +26,6 @@ struct PodState {
     is_terminating: bool,
     /// No container of the pod will run again.
     is_over: bool,
-    is_deleted: bool,
 }
 
 /// Whether a container has a log that was not read yet.
@@ -43,34 +42,36 @@ impl Pods {
     /// Records the state of a pod.
     pub(crate) fn update(&self, uid: &str, pod: &Value, is_deleted: bool) {
         let mut pods = self.lock();
-        let state = PodState {
-            containers: log_states(pod),
-            is_terminating: is_terminating(pod),
-            is_over: has_ended(pod),
-            is_deleted,
-        };
-        pods.insert(uid.to_owned(), state);
+        if is_deleted {
+            // A watch has any number of them.
+            pods.remove(uid);
+        } else {
+            let state = PodState {
+                containers: log_states(pod),
+                is_terminating: is_terminating(pod),
+                is_over: has_ended(pod),
+            };
+            pods.insert(uid.to_owned(), state);
+        }
         drop(pods);
         self.changed.notify_all();
     }
 
     /// Records that a pod no longer exists.
     pub(crate) fn remove(&self, uid: &str) {
-        if let Some(state) = self.lock().get_mut(uid) {
-            state.is_deleted = true;
-        }
+        self.lock().remove(uid);
         self.changed.notify_all();
     }
 
     pub(crate) fn is_terminating(&self, uid: &str) -> bool {
-        self.lock().get(uid).is_none_or(|pod| pod.is_terminating || pod.is_deleted)
+        self.lock().get(uid).is_none_or(|pod| pod.is_terminating)
     }
 
     /// Waits until the container has a run other than the one with the ID `read`.
     pub(crate) fn wait_for_run(&self, cx: &Cx, uid: &str, name: &str, read: Option<&str>) -> Next {
         let mut pods = self.lock();
         loop {
-            let Some(pod) = pods.get(uid).filter(|pod| !pod.is_deleted) else {
+            let Some(pod) = pods.get(uid) else {
                 return Next::Deleted;
             };
             let run = pod.run(name).filter(|run| Some(run.id.as_str()) != read);
@@ -111,14 +112,14 @@ impl Pods {
     ) -> bool {
         let is_same = |pod: &PodState| pod.run(name) == Some(run);
         self.wait_while(cx, uid, limit, |pod| !pod.is_terminating && is_same(pod));
-        !self.lock().get(uid).is_some_and(|pod| !pod.is_deleted && is_same(pod))
+        !self.lock().get(uid).is_some_and(is_same)
     }
 
     /// Waits as long as this is true for the pod and it exists, at most for this time.
     fn wait_while(&self, cx: &Cx, uid: &str, limit: Duration, is_true: impl Fn(&PodState) -> bool) {
         let started = Instant::now();
         let mut pods = self.lock();
-        while pods.get(uid).is_some_and(|pod| !pod.is_deleted && is_true(pod)) {
+        while pods.get(uid).is_some_and(&is_true) {
             let rest = limit.saturating_sub(started.elapsed());
             if rest.is_zero() || cx.interrupt().is_raised() {
                 return;
