@@ -43,7 +43,9 @@ pub(crate) fn start_moby(service: &mut Service, mut moby: Command) -> Daemon {
     fs::create_dir_all(&folder).unwrap();
     let at = |name: &str| folder.join(name).display().to_string();
     let host = format!("unix://{}", at("docker.sock"));
-    fs::write(at("daemon.json"), "{}").unwrap();
+    if !folder.join("daemon.json").exists() {
+        fs::write(at("daemon.json"), "{}").unwrap();
+    }
     // It starts the containerd that the lab has built.
     let path = format!("{}:{}", state("lib").display(), std::env::var("PATH").unwrap());
     moby.args(["--host", &host, "--config-file", &at("daemon.json"), "--pidfile", &at("pid")])

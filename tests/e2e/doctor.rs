@@ -23,14 +23,14 @@ fn all_nodes_claim() -> Claim {
 }
 
 /// Returns a `doctor` command in the project, with JSON output.
-fn doctor(service: &Service, args: &[&str]) -> Command {
+pub(crate) fn doctor(service: &Service, args: &[&str]) -> Command {
     let base = ["doctor", "--message-format", "json", "--namespace", service.name];
     service.kdev(&[&base[..], args].concat())
 }
 
 /// Returns the results of the checks; the command must exit with this code.
 #[track_caller]
-fn check_results(command: &mut Command, code: i32) -> Vec<Value> {
+pub(crate) fn check_results(command: &mut Command, code: i32) -> Vec<Value> {
     let output = command.output().unwrap();
     let stdout = String::from_utf8(output.stdout.clone()).unwrap();
     assert_eq!(output.status.code(), Some(code), "{stdout}\n{}", stderr_text(&output));

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use crate::docker_variants::{ClassicDocker, docker_at};
+use crate::docker_variants::{ClassicDocker, Daemon, docker_at};
 use crate::lab::{bound_command, command, run, state, stderr_text, wait_for};
 use crate::partial_load::{assert_small_load, sent_bytes, service_with_large_base};
 use crate::test_service::Service;
@@ -222,6 +222,20 @@ impl Drop for UserConnection {
     }
 }
 
+/// Makes the daemon of a service available on another socket, which does not show in which network
+/// namespace the daemon runs. Sets `service.docker_host`.
+pub(crate) fn start_socket_proxy(service: &mut Service) -> Daemon {
+    let proxy = service.path("docker/proxy.sock");
+    let host = service.docker_host.as_deref().unwrap();
+    let mut socat = bound_command("socat");
+    socat.arg(format!("UNIX-LISTEN:{},fork", proxy.display()));
+    socat.arg(format!("UNIX-CONNECT:{}", host.strip_prefix("unix://").unwrap()));
+    let daemon = Daemon::start(&mut socat, service.path("docker/proxy.log"));
+    wait_for("the proxy", || proxy.exists().then_some(()));
+    service.docker_host = Some(format!("unix://{}", proxy.display()));
+    daemon
+}
+
 #[test]
 #[ignore = "needs the lab: `cargo xtask test`"]
 fn docker_in_other_network_namespace_pushes_unless_it_is_hidden() {
@@ -234,20 +248,13 @@ fn docker_in_other_network_namespace_pushes_unless_it_is_hidden() {
     assert_partial(&events, saves, 0);
 
     // The socket of a proxy does not show where the daemon is. The first push is refused.
-    let proxy = service.path("docker/proxy.sock");
-    let socket = near.strip_prefix("unix://").unwrap();
-    let mut socat = bound_command("socat");
-    socat.arg(format!("UNIX-LISTEN:{},fork", proxy.display()));
-    let mut socat = socat.arg(format!("UNIX-CONNECT:{socket}")).spawn().unwrap();
-    wait_for("the proxy", || proxy.exists().then_some(()));
-    service.docker_host = Some(format!("unix://{}", proxy.display()));
+    let proxy = start_socket_proxy(&mut service);
     let note = "the Docker daemon cannot connect to this machine";
     let (events, saves) = load(&service, &client, &near, "three");
     assert!(events.contains(note), "{events}");
     assert_partial(&events, saves, 1);
     let (events, saves) = load(&service, &client, &near, "four");
-    socat.kill().unwrap();
-    socat.wait().unwrap();
+    drop(proxy);
     assert!(!events.contains(note), "{events}");
     assert_partial(&events, saves, 1);
 }

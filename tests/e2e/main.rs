@@ -31,6 +31,7 @@ mod follow;
 mod full_disk;
 mod here_documents;
 mod ignore_patterns;
+mod image_store;
 mod images;
 mod init;
 mod inner_loop;
