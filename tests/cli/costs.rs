@@ -94,3 +94,10 @@ fn unchanged_load_sends_few_bytes() {
     let is_small = sent.iter().zip(MAX_COMMAND_BYTES).all(|(sent, limit)| *sent <= limit);
     assert!(is_small, "{sent:?}");
 }
+
+#[test]
+fn manifests_are_compared_during_load() {
+    let project = Project::new();
+    project.write("fake/diff-waits-for-import", "");
+    project.run(&["up"]).code(0);
+}

@@ -1,5 +1,6 @@
 //! `cargo kdev load`: loads an image from Docker, from Podman, or from an archive onto the nodes.
 
+use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 
 use kdev_core::image::built::BuiltImage;
@@ -107,15 +108,16 @@ fn load_one(cx: &Cx, request: &LoadRequest, project: &Project) -> Result<()> {
             cx.emit(Event::Finished { image, duration: start.elapsed() });
         }
     };
-    let load = |source: &LayerProvider, connections: Vec<NodeConnection>, ()| {
-        stage::load(cx, source, &connections)?;
-        finish(source.image);
-        for other_name in &source.source.images()[1..] {
-            stage::load(cx, &LayerProvider::new(cx, source.source, other_name), &connections)?;
-            finish(other_name);
-        }
-        Ok(())
-    };
+    let load =
+        |source: &LayerProvider, connections: Vec<NodeConnection>, _: ScopedJoinHandle<()>| {
+            stage::load(cx, source, &connections)?;
+            finish(source.image);
+            for other_name in &source.source.images()[1..] {
+                stage::load(cx, &LayerProvider::new(cx, source.source, other_name), &connections)?;
+                finish(other_name);
+            }
+            Ok(())
+        };
     targets::build_and_load(cx, &targets, find_image, |_| false, |_, _| (), load)?;
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Selects the nodes to load onto, and connects to them in parallel.
 
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 
 use kdev_core::image::built::BuiltImage;
 use kdev_core::kube::node::Node;
@@ -100,8 +100,8 @@ pub(crate) struct Targets<'a> {
     pub(crate) requested: &'a [String],
 }
 
-/// Builds the image while the nodes are being connected to, runs `with_image`, which needs
-/// only the image, and then `load`, which needs both. The connections stay open.
+/// Builds the image while the nodes are being connected to, and then runs `load`, which needs both,
+/// while `with_image` is running, which needs only the image. The connections stay open.
 ///
 /// If a required node cannot be used, the build is aborted. If the platform of the image
 /// decides which nodes are required, that is checked after the build. Nothing else happens with
@@ -112,7 +112,7 @@ pub(crate) fn build_and_load<'s, 'a, T: Send, E: From<Error> + std::error::Error
     build: impl FnOnce(&Cx) -> Result<ImageSource<'s>, E>,
     is_deployed: impl FnOnce(&BuiltImage) -> bool,
     with_image: impl FnOnce(&Cx, &BuiltImage) -> T + Send,
-    load: impl FnOnce(&LayerProvider, Vec<NodeConnection<'a>>, T) -> Result<(), E>,
+    load: impl FnOnce(&LayerProvider, Vec<NodeConnection<'a>>, ScopedJoinHandle<'_, T>) -> Result<(), E>,
 ) -> Result<BuiltImage, E> {
     let (building, unneeded) = (cx.interrupt().child(), cx.interrupt().child());
     let build_cx = cx.clone().with_interrupt(building.clone());
@@ -142,7 +142,7 @@ pub(crate) fn build_and_load<'s, 'a, T: Send, E: From<Error> + std::error::Error
             let ready = join_thread(connecting)
                 .and_then(|connected| connected.matching_platform(cx, image, to.requested));
             let connections = ready.inspect_err(|_| building.raise())?;
-            load(&provider, connections, join_thread(with_image))
+            load(&provider, connections, with_image)
         })?;
         Ok(image.clone())
     })

@@ -7,6 +7,7 @@ mod deployment;
 mod request;
 
 use std::sync::Arc;
+use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 
 use kdev_core::image::built::BuiltImage;
@@ -30,7 +31,7 @@ use crate::load::base;
 use crate::load::targets::{self, Targets};
 use crate::manifests::Error as ManifestsError;
 use crate::node::transport::Transports;
-use crate::parallel::run_both;
+use crate::parallel::{join_thread, run_both};
 use crate::process::Error as ProcessError;
 use crate::project::{PackageSelection, Project, owner};
 use crate::prune;
@@ -126,8 +127,9 @@ fn up_one(
     let build = |cx: &Cx| Ok::<_, Error>(build::build_source(cx, &store, &building)?);
     let compare = |cx: &Cx, image: &BuiltImage| deployment.compare(cx, image);
     let mut done = None;
-    let apply = |source: &LayerProvider, connections: Vec<_>, compared: Result<Compared>| {
+    let apply = |source: &LayerProvider, connections: Vec<_>, comparing: ScopedJoinHandle<_>| {
         let loaded = load::load(cx, source, &connections)?;
+        let compared: Result<Compared> = join_thread(comparing);
         let kept = Arc::new(KeptImage::new(source.image.clone(), loaded, &nodes));
         images.record(&project.package, &kept, Achieved::Loaded);
         done = Some((deployment.apply(cx, compared?, &kept.loaded)?, kept, connections));
