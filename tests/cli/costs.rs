@@ -101,3 +101,10 @@ fn manifests_are_compared_during_load() {
     project.write("fake/diff-waits-for-import", "");
     project.run(&["up"]).code(0);
 }
+
+#[test]
+fn nodes_are_listed_while_docker_is_asked() {
+    let project = Project::new();
+    project.write("fake/docker-waits-for-nodes", "");
+    project.run(&["up"]).code(0);
+}

@@ -80,24 +80,57 @@ impl Cluster {
         config: &Config,
     ) -> Result<Self> {
         let (mut cluster, server) = Self::resolve(kubeconfig, target, config.namespace.clone())?;
-        if permission_reason(&cluster.context, target, config).is_none()
-            && !cluster.is_local(cx, &server)?
-        {
-            confirm_context(cx, &cluster.context, &server)?;
-        }
+        cluster.check_permission(cx, target, config, &server)?;
         Ok(cluster)
+    }
+
+    /// Resolves the context, and lists the nodes and namespaces if kdev is allowed to modify the
+    /// cluster, or may be without a prompt. [`Self::check_permission`] must follow. Also returns the URL of the API server.
+    pub(crate) fn resolve_and_list(
+        cx: &Cx,
+        kubeconfig: Kubeconfig,
+        target: &ClusterTarget,
+        config: &Config,
+    ) -> Result<(Self, String)> {
+        let (mut cluster, server) = Self::resolve(kubeconfig, target, config.namespace.clone())?;
+        let is_permitted = permission_reason(&cluster.context, target, config).is_some();
+        if is_permitted || local::is_local_server(&server) {
+            cluster.list(cx)?;
+        }
+        Ok((cluster, server))
+    }
+
+    /// Checks that kdev is allowed to modify the cluster, or asks.
+    pub(crate) fn check_permission(
+        &mut self,
+        cx: &Cx,
+        target: &ClusterTarget,
+        config: &Config,
+        server: &str,
+    ) -> Result<()> {
+        if permission_reason(&self.context, target, config).is_none()
+            && !self.is_local(cx, server)?
+        {
+            confirm_context(cx, &self.context, server)?;
+        }
+        Ok(())
     }
 
     /// Returns whether a local distribution on this machine created the cluster.
     pub(crate) fn is_local(&mut self, cx: &Cx, server: &str) -> Result<bool> {
         if local::is_local_server(server) {
-            // Listing nodes changes nothing, but can be forbidden.
-            self.listed = match self.nodes_and_namespaces(cx) {
-                Err(Error::Rejected { .. }) => None,
-                listed => Some(listed?),
-            };
+            self.list(cx)?;
         }
         Ok(self.listed.as_ref().is_some_and(|(nodes, _)| local::is_local_distribution(nodes)))
+    }
+
+    /// Lists the nodes and namespaces, which changes nothing, but can be forbidden.
+    fn list(&mut self, cx: &Cx) -> Result<()> {
+        self.listed = match self.nodes_and_namespaces(cx) {
+            Err(Error::Rejected { .. }) => None,
+            listed => Some(listed?),
+        };
+        Ok(())
     }
 
     /// Resolves the context for commands that change nothing, so no permission is needed.

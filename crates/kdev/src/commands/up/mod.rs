@@ -184,10 +184,15 @@ fn connect(
         Some(_) => Ok(None),
         None => ImageStore::connect_for_build(cx, config).map(Some),
     };
-    let connect = || run_both(find_store, || Kubeconfig::read(cx, target));
-    let ((store, kubeconfig), owner) = run_both(connect, find_owner);
+    let find_cluster = || {
+        let kubeconfig = Kubeconfig::read(cx, target)?;
+        Cluster::resolve_and_list(cx, kubeconfig, target, config)
+    };
+    let connect = || run_both(find_store, find_cluster);
+    let ((store, cluster), owner) = run_both(connect, find_owner);
     let (store, mut owner) = (store?, owner?);
     owner.set_manifests(config.manifests.iter().flatten().map(|path| path.to_string_lossy()));
-    let cluster = Cluster::select(cx, kubeconfig?, target, config)?;
+    let (mut cluster, server) = cluster?;
+    cluster.check_permission(cx, target, config, &server)?;
     Ok((store, cluster, owner))
 }
