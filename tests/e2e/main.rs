@@ -11,6 +11,7 @@ mod apply_order;
 mod archives;
 mod assemble;
 mod attestations;
+mod bases;
 mod buildkit;
 mod cargo_build;
 mod charts;
