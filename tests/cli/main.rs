@@ -54,6 +54,7 @@ mod shared;
 mod status;
 mod terminal;
 mod tidy;
+mod together;
 mod up;
 mod watch;
 mod watch_beside;

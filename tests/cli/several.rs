@@ -143,6 +143,13 @@ fn project_with_order(after: &[(&str, &str)]) -> Project {
     project
 }
 
+/// The packages in the order in which their records were read, before they are applied.
+fn applied(project: &Project) -> Vec<String> {
+    let calls = project.calls();
+    let names = calls.lines().filter_map(|call| call.split_once(" get configmap/kdev-"));
+    names.map(|(_, name)| name.split('-').next().unwrap().to_owned()).collect()
+}
+
 /// The packages in the order of their builds.
 fn built(project: &Project) -> Vec<String> {
     let calls = project.calls();
@@ -154,8 +161,18 @@ fn built(project: &Project) -> Vec<String> {
 #[test]
 fn packages_are_deployed_after_others() {
     let project = project_with_order(&[("api", "[\"webapp\"]"), ("app", "[\"api\"]")]);
-    project.run(&["up", "--workspace"]);
-    assert_eq!(built(&project), ["webapp", "api", "app"], "{}", project.calls());
+    project.run(&["up", "--workspace"]).code(0);
+    assert_eq!(applied(&project), ["webapp", "api", "app"], "{}", project.calls());
+    // The rollout of one is complete before the next one is applied.
+    let calls = project.calls();
+    let steps = calls.lines().filter_map(|call| {
+        let is_step = |step: &&str| call.contains(step);
+        [" rollout status ", " --field-manager=kdev --show-managed-fields "]
+            .into_iter()
+            .find(is_step)
+    });
+    let steps: Vec<&str> = steps.filter(|step| step.contains("rollout")).collect();
+    assert_eq!(steps.len(), 3, "{calls}");
     // Only selected packages are deployed.
     let project = project_with_order(&[("app", "[\"api\"]")]);
     project.run(&["up", "-p", "app"]).code(0);

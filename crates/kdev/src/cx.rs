@@ -195,6 +195,17 @@ impl<'a> Cx<'a> {
         Cx { events, ..self.clone() }
     }
 
+    /// Returns the same context with another function that asks the user.
+    pub(crate) fn with_confirmation_of<'b>(
+        &self,
+        confirm: &'b (dyn Fn(&str) -> bool + Sync),
+    ) -> Cx<'b>
+    where
+        'a: 'b,
+    {
+        Cx { confirm: Some(confirm), ..self.clone() }
+    }
+
     /// Stops some stages when newer changes exist.
     pub(crate) fn with_newer_changes(&self, newer: NewerChanges) -> Self {
         Self { newer, ..self.clone() }
@@ -229,6 +240,11 @@ impl<'a> Cx<'a> {
 
     pub(crate) fn build_output(&self) -> BuildOutput {
         self.build_output
+    }
+
+    /// Returns whether there is a function to ask the user.
+    pub(crate) fn can_confirm(&self) -> bool {
+        self.confirm.is_some()
     }
 
     /// Asks a yes-or-no question. Returns `None` if there is no function to ask the user.

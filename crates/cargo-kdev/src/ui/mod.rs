@@ -230,6 +230,8 @@ impl Ui {
         self.print_hidden("", error);
         if let Error::Services(failures) = error {
             for one in failures {
+                // A call of cargo for several packages.
+                self.print_hidden("", &one.error);
                 self.print_hidden(&one.package, &one.error);
             }
         }

@@ -1,5 +1,6 @@
 //! The files that `cargo build` has written, from its JSON messages.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -92,7 +93,7 @@ struct Target {
     src_path: PathBuf,
 }
 
-/// Reads the messages of a successful build. Also returns the lines that are not messages:
+/// Reads the messages of a build. Also returns the lines that are not messages:
 /// compiler wrappers and procedural macros can print to stdout.
 pub(crate) fn read_messages(lines: Vec<String>) -> (Vec<Artifact>, Vec<String>) {
     let (mut artifacts, mut other) = (Vec::new(), Vec::new());
@@ -122,6 +123,12 @@ impl From<Message> for Artifact {
         files.extend(message.executable.filter(|path| !files.contains(path)));
         Self { files, program_root, program }
     }
+}
+
+/// Returns whether two paths are the same file.
+pub(crate) fn is_same_file(one: &Path, other: &Path) -> bool {
+    one == other
+        || fs::canonicalize(one).ok().is_some_and(|one| fs::canonicalize(other).ok() == Some(one))
 }
 
 /// Returns the source files in the dependency file that cargo writes beside each artifact, or

@@ -15,6 +15,7 @@
 //! - `rebuild.rs`: runs a build again to export layers from a builder
 //! - `sources.rs`: the paths that a build copies from its context
 //! - `stale.rs`: finds copied programs that are not the ones that cargo has built
+//! - `together.rs`: the builds of several packages
 //! - `used_files.rs`: finds the files of a copied folder that the Dockerfile uses
 
 pub(crate) mod artifacts;
@@ -32,6 +33,7 @@ pub(crate) mod platform;
 mod rebuild;
 mod sources;
 mod stale;
+mod together;
 mod used_files;
 
 use std::fs;
@@ -58,14 +60,20 @@ pub use assemble::Error as AssembleError;
 pub(crate) use error::Result;
 pub use error::{ContextHint, Error, StaleCopy, StaleCopyFix};
 pub(crate) use rebuild::{build_source, image_source};
+pub(crate) use together::{BuildSeat, BuildsTogether};
 
 /// Builds and tags the image. A dry run only shows the commands.
-pub(crate) fn build(cx: &Cx, store: &ImageStore, config: &Config) -> Result<BuiltImage> {
+pub(crate) fn build(
+    cx: &Cx,
+    store: &ImageStore,
+    config: &Config,
+    seat: &BuildSeat,
+) -> Result<BuiltImage> {
     if let ImageStore::Assembled(images) = store {
-        return assemble::assemble(cx, images, config);
+        return assemble::assemble(cx, images, config, seat);
     }
     let started = Instant::now();
-    let artifacts = cargo::build_if_configured(cx, config)?;
+    let artifacts = seat.build_if_configured(cx, config)?;
     let iid = tempfile::NamedTempFile::new().map_err(process::Error::write("a temporary file"))?;
     let sh = cx.shell()?;
     let image = config.image.familiar();

@@ -4,7 +4,7 @@
 use kdev_core::image::built::BuiltImage;
 use kdev_core::shell::quote;
 
-use crate::build::{Result, assemble, build, image_build};
+use crate::build::{BuildSeat, Result, assemble, build, image_build};
 use crate::config::Config;
 use crate::cx::Cx;
 use crate::docker::{self, AssembledImages, Buildx, ImageStore};
@@ -60,8 +60,9 @@ pub(crate) fn build_source<'a>(
     cx: &Cx,
     store: &'a ImageStore,
     config: &'a Config,
+    seat: &BuildSeat,
 ) -> Result<ImageSource<'a>> {
-    Ok(image_source(store, Some(config), build(cx, store, config)?))
+    Ok(image_source(store, Some(config), build(cx, store, config, seat)?))
 }
 
 fn find_base(

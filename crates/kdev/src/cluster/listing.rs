@@ -1,6 +1,7 @@
 //! Lists the nodes and namespaces, and checks that namespaces can be used.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kdev_core::kube::deletion;
 use kdev_core::kube::node::{Node, NodeList};
@@ -13,6 +14,32 @@ use crate::cluster::{Cluster, Listed};
 use crate::cx::Cx;
 use crate::details::Details;
 use crate::tools;
+
+/// The nodes and namespaces that the packages of one run share, by context.
+#[derive(Default)]
+pub(crate) struct Listings(Mutex<BTreeMap<String, Listed>>);
+
+impl Listings {
+    /// Returns the list of a cluster; the first package fetches it.
+    pub(crate) fn get(&self, cx: &Cx, cluster: &Cluster) -> Result<Listed> {
+        let mut listings = self.lock();
+        if let Some(listed) = listings.get(&cluster.context) {
+            return Ok(listed.clone());
+        }
+        let listed = cluster.nodes_and_namespaces(cx)?;
+        listings.insert(cluster.context.clone(), listed.clone());
+        Ok(listed)
+    }
+
+    /// Forgets all lists, because the run has changed the clusters.
+    pub(crate) fn clear(&self) {
+        self.lock().clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Listed>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl Cluster {
     /// Lists all nodes and, if the user is allowed to, all namespaces, with one request.

@@ -23,7 +23,7 @@ mod help;
 pub(crate) mod kubeconfig;
 pub(crate) mod kubectl;
 pub(crate) mod kubelet_config;
-mod listing;
+pub(crate) mod listing;
 mod local;
 pub(crate) mod namespaces;
 pub(crate) mod pods;

@@ -1,9 +1,10 @@
 //! `cargo kdev build`: builds the image without a cluster.
 
 use std::path::{Path, PathBuf};
+use std::slice;
 
 use crate::build::assemble::{self, ImageOutput};
-use crate::build::{self, AssembleError, Error as BuildError};
+use crate::build::{self, AssembleError, BuildSeat, BuildsTogether, Error as BuildError};
 use crate::commands::several;
 use crate::config::{Config, ConfigLayer};
 use crate::cx::Cx;
@@ -56,16 +57,18 @@ fn build_one(cx: &Cx, request: &BuildRequest, project: &Project) -> Result<()> {
         assemble::evict_large_layers(images, &config);
     }
     let config = config.with_detected_builder(project, &request.flags, store.is_podman())?;
+    let together = BuildsTogether::new(cx, slice::from_ref(project));
+    let seat = together.seat(0);
     match (&request.output, &store) {
         (None, _) => {
-            build::build(cx, &store, &config)?;
+            build::build(cx, &store, &config, &seat)?;
         }
         // The builder writes it there.
         (Some(output), ImageStore::Docker(_)) if assemble::is_docker(output) => {
-            build::build(cx, &store, &config)?;
+            build::build(cx, &store, &config, &seat)?;
         }
         (Some(output), ImageStore::Assembled(images)) => {
-            build_to(cx, images, &store, &config, output)?;
+            build_to(cx, (images, &store), &config, output, &seat)?;
         }
         (Some(output), _) => return Err(unsupported(&store, &config, output).into()),
     }
@@ -74,13 +77,13 @@ fn build_one(cx: &Cx, request: &BuildRequest, project: &Project) -> Result<()> {
 
 fn build_to(
     cx: &Cx,
-    images: &AssembledImages,
-    store: &ImageStore,
+    (images, store): (&AssembledImages, &ImageStore),
     config: &Config,
     path: &Path,
+    seat: &BuildSeat,
 ) -> build::Result<()> {
     let output = ImageOutput::new(cx, path)?;
-    let image = build::build(cx, store, config)?;
+    let image = build::build(cx, store, config, seat)?;
     if !cx.is_dry_run() {
         output.write(cx, images, config, &image)?;
         let (image, path) = (image.reference.familiar(), path.to_owned());

@@ -1,6 +1,6 @@
 //! Runs a command for each selected package.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 
 use crate::config::{Config, ConfigLayer, Error as ConfigError};
 use crate::cx::Cx;
@@ -74,41 +74,15 @@ pub(crate) fn for_each(
     projects: &[Project],
     mut run: impl FnMut(&Cx, &PackageSelection, &Project) -> Result<()>,
 ) -> Result<()> {
-    let run = |cx: &Cx, selection: &PackageSelection, project: &Project, _: &[&Project]| {
-        run(cx, selection, project)
-    };
-    for_each_in_turn(cx, selection, projects, run, |_, _| false, |_, _| false)
-}
-
-/// Like [`for_each`], but `run` also gets the packages whose turn comes later. A package with an
-/// error that one of them can resolve has a second turn after all others, and so have those that
-/// come after it.
-pub(crate) fn for_each_in_turn(
-    cx: &Cx,
-    selection: &PackageSelection,
-    projects: &[Project],
-    mut run: impl FnMut(&Cx, &PackageSelection, &Project, &[&Project]) -> Result<()>,
-    can_resolve: impl Fn(&Error, &[&Project]) -> bool,
-    is_after: impl Fn(&Project, &Project) -> bool,
-) -> Result<()> {
     if let [project] = projects {
-        return run(cx, selection, project, &[]);
+        return run(cx, selection, project);
     }
-    let (mut failures, mut deferred) = (Vec::new(), BTreeSet::new());
-    let mut queue: VecDeque<&Project> = projects.iter().collect();
-    while let Some(project) = queue.pop_front() {
+    let mut failures = Vec::new();
+    for project in projects {
         let package = project.package.clone();
         let cx = cx.for_service(&package);
-        if queue.iter().any(|other| is_after(project, other)) {
-            queue.push_back(project);
-            continue;
-        }
-        let later = queue.make_contiguous();
-        match run(&cx, &selection.of_package(&package), project, later) {
+        match run(&cx, &selection.of_package(&package), project) {
             Err(error) if error.is_interrupt() => return Err(error),
-            Err(error) if can_resolve(&error, later) && deferred.insert(package.clone()) => {
-                queue.push_back(project);
-            }
             Err(error) => {
                 cx.emit(Event::Failed { message: error.to_string() });
                 failures.push(ServiceError { package, error });

@@ -90,7 +90,9 @@ impl<'a> NodeConnection<'a> {
         settings: &NodeSettings,
     ) -> Result<Self, NodeError> {
         let mut connection = Self::new(transport, node, settings)?;
-        let output = connection.probe(cx)?;
+        let key = format!("{} {settings:?}", node.name);
+        let query = || Ok(connection.probe(cx)?.0);
+        let output = ScriptOutput(connection.transport.shared_probe(&key, query)?);
         let value = |key| output.get(key).unwrap_or_default().to_owned();
         connection.ctr = value("ctr");
         connection.ids = output.machine_ids();

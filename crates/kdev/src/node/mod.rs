@@ -3,6 +3,7 @@
 //! - `connection.rs`: a connection to a node, and the output of the script
 //! - `error.rs`: errors of a node
 //! - `host_key.rs`: fetches an unknown SSH host key
+//! - `probes.rs`: what the nodes have reported to the packages of one run
 //! - `report.rs`: the state of a node
 //! - `runtime.rs`: which containerd the kubelet uses
 //! - `script.rs`: the scripts that run on each node, as they are sent
@@ -13,6 +14,7 @@
 pub(crate) mod connection;
 pub(crate) mod error;
 pub(crate) mod host_key;
+pub(crate) mod probes;
 pub(crate) mod report;
 pub(crate) mod runtime;
 pub(crate) mod script;

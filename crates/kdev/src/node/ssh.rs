@@ -33,11 +33,12 @@ pub(crate) struct Ssh {
     connected: Mutex<Vec<SshTarget>>,
 }
 
-/// Shared connections that several runs use one after another.
+/// Shared connections that several packages use, also in several runs one after another.
 #[derive(Default)]
 pub(crate) struct KeptSsh {
     is_for_watch: bool,
-    ssh: Mutex<Option<Arc<Ssh>>>,
+    /// One for each configuration file.
+    ssh: Mutex<Vec<Arc<Ssh>>>,
 }
 
 impl KeptSsh {
@@ -46,28 +47,25 @@ impl KeptSsh {
         Self { is_for_watch: true, ..Self::default() }
     }
 
-    /// Returns the connections with a configuration file. Those with another one are closed.
+    /// Returns the connections with a configuration file.
     pub(super) fn find(&self, cx: &Cx, config: Option<&PathBuf>) -> Result<Arc<Ssh>> {
         let path = tools::SSH.find()?;
         let mut kept = self.ssh.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(ssh) = kept.as_ref() {
-            if ssh.path == path && ssh.config.as_ref() == config {
-                return Ok(ssh.clone());
-            }
-            ssh.close(cx);
+        let is_same = |ssh: &&Arc<Ssh>| ssh.path == path && ssh.config.as_ref() == config;
+        if let Some(ssh) = kept.iter().find(is_same) {
+            return Ok(ssh.clone());
         }
         let (path, version) = tools::find_ssh(cx)?;
         let persist = if self.is_for_watch { PERSIST_OF_WATCH } else { PERSIST };
-        let ssh = Ssh { persist, ..Ssh::new(path, version, config.cloned()) };
-        Ok(kept.insert(Arc::new(ssh)).clone())
+        let ssh = Arc::new(Ssh { persist, ..Ssh::new(path, version, config.cloned()) });
+        kept.push(ssh.clone());
+        Ok(ssh)
     }
 
     /// Closes the connections.
     pub(crate) fn close(&self, cx: &Cx) {
-        let kept = self.ssh.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(ssh) = kept {
-            ssh.close(cx);
-        }
+        let mut kept = self.ssh.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.drain(..).for_each(|ssh| ssh.close(cx));
     }
 }
 
@@ -116,6 +114,11 @@ impl Ssh {
     pub(crate) fn new(path: PathBuf, version: (u32, u32), config: Option<PathBuf>) -> Self {
         let control = control_dir();
         Self { path, version, config, control, persist: PERSIST, connected: Mutex::default() }
+    }
+
+    /// Returns the configuration file. Another one can lead to other machines.
+    pub(super) fn config(&self) -> Option<&Path> {
+        self.config.as_deref()
     }
 
     pub(crate) fn endpoint(&self, target: &SshTarget) -> SshEndpoint {

@@ -13,6 +13,7 @@ use xshell::{Cmd, Shell, cmd};
 use crate::config::{Config, NodeSettings};
 use crate::cx::Cx;
 use crate::node::error::{NodeError, NodeErrorKind};
+use crate::node::probes::{ProbeLines, Probes};
 use crate::node::ssh::{KeptSsh, Ssh, SshEndpoint};
 use crate::process::Command;
 use crate::tools::ssh::SshTarget;
@@ -21,6 +22,7 @@ use crate::tools::{self, Result, TOOL_TIMEOUT};
 /// The transports to all nodes of one run.
 pub(crate) struct Transports {
     ssh: Arc<Ssh>,
+    probes: Arc<Probes>,
     docker: PathBuf,
     kinds: BTreeMap<String, Result<TransportKind, TransportError>>,
 }
@@ -51,15 +53,17 @@ impl Transports {
     /// Chooses the transport to each node. ssh and `docker` are only required if a node is
     /// reached through them.
     pub(crate) fn find(cx: &Cx, config: &Config, nodes: &[&Node]) -> Result<Self> {
-        Self::find_again(cx, config, nodes, &KeptSsh::default())
+        Self::find_again(cx, config, nodes, &KeptSsh::default(), Arc::default())
     }
 
-    /// Like [`Self::find`], with SSH connections that other runs may have opened.
+    /// Like [`Self::find`], with SSH connections that other runs may have opened, and with what
+    /// the nodes have reported to other packages of this run.
     pub(crate) fn find_again(
         cx: &Cx,
         config: &Config,
         nodes: &[&Node],
         kept: &KeptSsh,
+        probes: Arc<Probes>,
     ) -> Result<Self> {
         let default = NodeSettings::default();
         let settings = |node: &Node| config.nodes.get(&node.name).unwrap_or(&default);
@@ -78,7 +82,7 @@ impl Transports {
         };
         let in_docker = any(|kind| matches!(kind, TransportKind::Container(_)));
         let docker = if in_docker { tools::DOCKER.find()? } else { "docker".into() };
-        Ok(Self { ssh, docker, kinds })
+        Ok(Self { ssh, probes, docker, kinds })
     }
 
     /// Returns the transport to one of the nodes.
@@ -220,6 +224,16 @@ impl Transport<'_> {
             TransportKind::Ssh(target) => Some(self.all.ssh.endpoint(target)),
             _ => None,
         }
+    }
+
+    /// Returns what the node has reported to this run, or queries it.
+    pub(super) fn shared_probe(
+        &self,
+        key: &str,
+        query: impl FnOnce() -> Result<ProbeLines, NodeError>,
+    ) -> Result<ProbeLines, NodeError> {
+        let config = self.all.ssh.config();
+        self.all.probes.get_or_query(format!("{self} {config:?} {key}"), query)
     }
 
     /// Returns the node's name in `known_hosts`; empty if it is not reached by SSH.

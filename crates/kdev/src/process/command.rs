@@ -257,16 +257,17 @@ impl Command {
         Ok(child)
     }
 
-    /// Runs the command, shows its stderr while it runs, and returns the lines of its stdout.
+    /// Runs the command, shows its stderr while it runs, and returns the lines of its stdout, also
+    /// if it fails.
     pub(crate) fn run_and_read(
         mut self,
         cx: &Cx,
         tool: &'static str,
-    ) -> Result<Vec<String>, Failure> {
+    ) -> (Vec<String>, Result<(), Failure>) {
         self.command.stdout(Stdio::piped());
         let (stdout, read) = mpsc::channel();
-        self.run_and_send(cx, tool, stdout, mpsc::channel())?;
-        Ok(iter::from_fn(|| read.recv_timeout(PIPE_TIMEOUT).ok()).collect())
+        let result = self.run_and_send(cx, tool, stdout, mpsc::channel());
+        (iter::from_fn(|| read.recv_timeout(PIPE_TIMEOUT).ok()).collect(), result)
     }
 
     /// Runs the command and sends the lines of its stdout. Emits the lines of `shown`, which

@@ -42,8 +42,8 @@ use crate::build::assemble::layer::store;
 use crate::build::assemble::program::ProgramLayer;
 use crate::build::assemble::requirements::Requirements;
 use crate::build::assemble::target::Target;
-use crate::build::cargo;
 use crate::build::error::Result;
+use crate::build::together::BuildSeat;
 use crate::config::{BaseImage, Config};
 use crate::cx::Cx;
 use crate::docker::{AssembledImages, KeptBuild};
@@ -56,7 +56,12 @@ pub use error::Error;
 pub(crate) use output::{ImageOutput, is_archive, is_docker};
 
 /// Builds the program, and assembles and records its image.
-pub(crate) fn assemble(cx: &Cx, images: &AssembledImages, config: &Config) -> Result<BuiltImage> {
+pub(crate) fn assemble(
+    cx: &Cx,
+    images: &AssembledImages,
+    config: &Config,
+    seat: &BuildSeat,
+) -> Result<BuiltImage> {
     let started = Instant::now();
     let platform = config.platform.clone().or_else(|| target::platform_of_user(config));
     let platform = platform.unwrap_or_else(rust_target::host_platform);
@@ -64,7 +69,7 @@ pub(crate) fn assemble(cx: &Cx, images: &AssembledImages, config: &Config) -> Re
         .map_err(process::Error::write(images.cache_dir()))?;
     let base = Base::find(cx, images.cache_dir(), &cache, config, &platform)?;
     let target = Target::choose(cx, config, &platform)?;
-    let artifacts = cargo::build(cx, config, &target.args(config))?;
+    let artifacts = seat.build(cx, config, target.args(config))?;
     let artifacts = match artifacts {
         Some(artifacts) => artifacts,
         None if cx.is_dry_run() => return Ok(dry_run_image(config, platform)),

@@ -10,7 +10,7 @@ use kdev_core::image::assembly::{Content, Entry};
 use kdev_core::image::built::BuiltImage;
 use kdev_core::program::without_debug_info;
 
-use crate::build::artifacts::{Artifact, BuiltProgram};
+use crate::build::artifacts::{Artifact, BuiltProgram, is_same_file};
 use crate::build::assemble::error::Error;
 use crate::build::assemble::layer::store;
 use crate::build::assemble::requirements::{Requirements, read_program};
@@ -58,11 +58,6 @@ pub(super) fn select(artifacts: Vec<Artifact>, config: &Config) -> Result<BuiltP
 /// Returns whether a value of `--bin` selects a program, as cargo does.
 fn matches_name(pattern: &str, name: &str) -> bool {
     glob::Pattern::new(pattern).is_ok_and(|pattern| pattern.matches(name))
-}
-
-fn is_same_file(one: &Path, other: &Path) -> bool {
-    one == other
-        || fs::canonicalize(one).ok().is_some_and(|one| fs::canonicalize(other).ok() == Some(one))
 }
 
 /// A program whose layer is in the cache.

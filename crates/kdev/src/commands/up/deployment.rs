@@ -16,6 +16,8 @@ use crate::apply::{Applied, DiffResult, JobRecord, Rendered};
 use crate::cluster::Cluster;
 use crate::cluster::namespaces::Namespaces;
 use crate::commands::up::request::UpRequest;
+use crate::commands::up::services::Service;
+use crate::commands::up::turns::{Manifests, Turn};
 use crate::commands::{address, live_pods, why};
 use crate::config::{Config, siblings};
 use crate::cx::Cx;
@@ -62,10 +64,10 @@ pub(super) struct Deployment<'a> {
     request: &'a UpRequest,
     config: &'a Config,
     cluster: &'a Cluster,
-    owner: &'a Owner,
-    sources: &'a Sources,
+    own: (&'a Owner, &'a Sources),
+    turn: &'a Turn<'a>,
     plan: SharedPlan<'a>,
-    /// The packages that this run deploys later or, in a dry run, does not deploy.
+    /// The packages of this run.
     pending: &'a [String],
     /// The objects that are applied.
     objects: Vec<Object>,
@@ -94,15 +96,18 @@ impl<'a> Deployment<'a> {
         config: &'a Config,
         (cluster, owner): (&'a Cluster, &'a Owner),
         sources: &'a Sources,
-        pending: &'a [String],
+        service: &'a Service,
     ) -> Result<Self> {
+        let (turn, pending) = (&service.turn, service.packages());
         let plan = SharedPlan::fetch(cx, cluster, &sources.shared, pending)?;
         plan.note_left_out(cx, pending);
         let is_applied = |object: &&Object| !plan.is_left_out(object);
         let objects: Vec<Object> = sources.objects.iter().filter(is_applied).cloned().collect();
-        let (all, namespaces) = cluster.nodes_and_namespaces(cx)?;
+        let (all, namespaces) = service.listings().get(cx, cluster)?;
         check_namespaces(cluster, namespaces.as_ref(), &objects)?;
-        Ok(Self { request, config, cluster, owner, sources, plan, pending, objects, all })
+        turn.announce(Manifests::new(&sources.objects, &sources.shared, &cluster.namespace));
+        let own = (owner, sources);
+        Ok(Self { request, config, cluster, own, turn, plan, pending, objects, all })
     }
 
     /// Returns the nodes that need the image.
@@ -113,23 +118,44 @@ impl<'a> Deployment<'a> {
         Ok(targets::choose(cx, self.cluster, all, self.config, requested, exclusion_cause)?)
     }
 
-    /// Compares the manifests with the cluster. This needs the image's name, but not the image.
-    pub(super) fn compare(&self, cx: &Cx, image: &BuiltImage) -> Result<Compared> {
+    /// Compares the manifests with the cluster, unless the package must wait for its turn. This
+    /// needs the image's name, but not the image.
+    pub(super) fn compare_early(&self, cx: &Cx, image: &BuiltImage) -> Result<Option<Compared>> {
+        if self.turn.is_independent(cx)? { self.compare(cx, image).map(Some) } else { Ok(None) }
+    }
+
+    /// Compares the manifests with the cluster.
+    fn compare(&self, cx: &Cx, image: &BuiltImage) -> Result<Compared> {
         // Another package may have been deployed during the build.
-        let plan = SharedPlan::fetch(cx, self.cluster, &self.sources.shared, self.pending)?;
+        let (owner, sources) = self.own;
+        let plan = SharedPlan::fetch(cx, self.cluster, &sources.shared, self.pending)?;
         let tag = image.reference.tag().unwrap_or_default();
-        let texts = render_all(&self.sources.manifests, self.config, tag, &plan)?;
+        let texts = render_all(&sources.manifests, self.config, tag, &plan)?;
         let expected_workloads = expected::all(&texts, self.config.image.name());
-        let differences = DiffResult::fetch(cx, self.cluster, self.owner, Rendered::new(&texts))?;
+        let differences = DiffResult::fetch(cx, self.cluster, owner, Rendered::new(&texts))?;
         Ok(Compared { expected_workloads, differences })
     }
 
-    /// Applies the objects that differ. `loaded` proves that the image is on every node.
-    pub(super) fn apply(&self, cx: &Cx, compared: Compared, loaded: &Loaded) -> Result<Deployed> {
+    /// Applies the objects that differ. Waits for the turn of the package if they are not compared
+    /// yet. `loaded` proves that the image is on every node.
+    pub(super) fn apply(
+        &self,
+        cx: &Cx,
+        compared: Option<Compared>,
+        image: &BuiltImage,
+        loaded: &Loaded,
+    ) -> Result<Deployed> {
+        let compared = if let Some(compared) = compared {
+            compared
+        } else {
+            self.turn.begin(cx)?;
+            self.compare(cx, image)?
+        };
         let Compared { expected_workloads, differences } = compared;
         let before = self.fetch_workloads(cx, &self.objects)?;
         let options = self.request.apply_options;
         let applied = differences.apply(cx, self.cluster, &expected_workloads, options, loaded)?;
+        self.turn.end_apply();
         Ok(Deployed { expected_workloads, before, applied })
     }
 
@@ -142,8 +168,8 @@ impl<'a> Deployment<'a> {
         start: Instant,
     ) -> Result<()> {
         let applied = self
-            .compare(cx, &kept.image)
-            .and_then(|compared| self.apply(cx, compared, &kept.loaded))
+            .compare_early(cx, &kept.image)
+            .and_then(|compared| self.apply(cx, compared, &kept.image, &kept.loaded))
             .inspect_err(|error| self.note_places(cx, error))?;
         if let Err(error) = self.wait(cx, kept, applied) {
             if !error.is_interrupt() {
@@ -225,7 +251,7 @@ impl<'a> Deployment<'a> {
     /// Reports the file and line of objects that the API server has rejected.
     pub(super) fn note_places(&self, cx: &Cx, error: &Error) {
         if matches!(error, Error::Apply(_) | Error::Cluster(_)) {
-            manifests::note_places(cx, &self.sources.manifests, error);
+            manifests::note_places(cx, &self.own.1.manifests, error);
         }
     }
 
@@ -234,7 +260,7 @@ impl<'a> Deployment<'a> {
         let UpRequest { selection, target, flags, .. } = self.request;
         let flags = live_pods::repeatable_flags(selection, target, flags);
         let name = self.config.image.name();
-        address::report(cx, self.cluster, &self.sources.manifests, name, &flags);
+        address::report(cx, self.cluster, &self.own.1.manifests, name, &flags);
         cx.emit(Event::Finished { image: image.reference.familiar(), duration: start.elapsed() });
     }
 }

@@ -2,9 +2,13 @@
 //!
 //! - `deployment.rs`: the steps that do not depend on the builder
 //! - `request.rs`: the options
+//! - `services.rs`: deploys several packages at the same time
+//! - `turns.rs`: which of them wait for others
 
 mod deployment;
 mod request;
+mod services;
+mod turns;
 
 use std::sync::Arc;
 use std::thread::ScopedJoinHandle;
@@ -15,11 +19,12 @@ use kdev_core::kube::owner::Owner;
 use kdev_core::watch::need::Achieved;
 
 use crate::build;
-use crate::cluster::Cluster;
 use crate::cluster::kubeconfig::{ClusterTarget, Kubeconfig};
+use crate::cluster::{Cluster, Error as ClusterError};
 use crate::commands::order::Order;
 use crate::commands::several;
 use crate::commands::up::deployment::{Compared, Deployment, Sources};
+use crate::commands::up::services::Service;
 use crate::config::{BaseImage, Config};
 use crate::cx::Cx;
 use crate::docker::ImageStore;
@@ -33,7 +38,7 @@ use crate::manifests::Error as ManifestsError;
 use crate::node::transport::Transports;
 use crate::parallel::{join_thread, run_both};
 use crate::process::Error as ProcessError;
-use crate::project::{PackageSelection, Project, owner};
+use crate::project::{Project, owner};
 use crate::prune;
 use crate::session::Session;
 use crate::session::images::{KeptImage, Reuse};
@@ -46,7 +51,8 @@ pub use request::UpRequest;
 /// Everything that does not depend on the build is checked before it, and the connections to
 /// the nodes are opened while it runs. Emits events through `cx`; prints nothing.
 ///
-/// Several services are deployed one after another. A failure does not stop the others.
+/// Several services are deployed at the same time, with one call of `cargo build`. A failure does
+/// not stop the others.
 pub fn up(cx: &Cx, request: &UpRequest) -> Result<()> {
     let session = Session::default();
     let _open = session.close_at_end(cx);
@@ -64,35 +70,27 @@ pub(crate) fn up_again(
     let (projects, order) = Order::sort(projects, &request.flags)?;
     several::check_images(&projects, &request.flags)?;
     several::check_cargo_flags(&projects, &request.flags)?;
-    let run = |cx: &Cx, selection: &PackageSelection, project: &Project, later: &[&Project]| {
-        let request = UpRequest { selection: selection.clone(), ..request.clone() };
-        // A dry run deploys none of them, but the real one would.
-        let is_pending =
-            |one: &&Project| cx.is_dry_run() || later.iter().any(|it| it.package == one.package);
-        let pending = projects.iter().filter(is_pending).map(|one| one.package.clone());
-        up_one(cx, &request, session, project, &pending.collect::<Vec<_>>())
+    let deploy = |cx: &Cx, service: &Service| {
+        let mut request = request.clone();
+        if projects.len() > 1 {
+            request.selection = request.selection.of_package(&service.project.package);
+        }
+        up_one(cx, &request, session, service)
     };
-    let is_after = |one: &Project, other: &Project| order.is_after(one, other);
-    several::for_each_in_turn(cx, &request.selection, &projects, run, waits_for_sibling, is_after)
+    services::run(cx, &projects, &order, deploy, can_be_resolved)
 }
 
-/// Returns whether a package can be deployed after one of these.
-fn waits_for_sibling(error: &Error, later: &[&Project]) -> bool {
+/// Returns whether a package may be deployed after others.
+fn can_be_resolved(error: &Error) -> bool {
     match error {
-        Error::Manifests(ManifestsError::SiblingNotDeployed { package, is_mixed, .. }) => {
-            !is_mixed && later.iter().any(|project| project.package == *package)
-        }
+        Error::Manifests(ManifestsError::SiblingNotDeployed { is_mixed, .. }) => !is_mixed,
+        Error::Cluster(ClusterError::NamespaceNotFound { .. }) => true,
         _ => false,
     }
 }
 
-fn up_one(
-    cx: &Cx,
-    request: &UpRequest,
-    session: &Session,
-    project: &Project,
-    pending: &[String],
-) -> Result<()> {
+fn up_one(cx: &Cx, request: &UpRequest, session: &Session, service: &Service) -> Result<()> {
+    let (project, seat) = (service.project, service.build_seat());
     let (start, images) = (Instant::now(), &session.images);
     let mut config = Config::resolve(project, request.flags.clone())?;
     let reuse = images.take(&project.package);
@@ -101,18 +99,20 @@ fn up_one(
         config = config.with_detected_builder(project, &request.flags, store.is_podman())?;
     }
     let sources = Sources::read(cx, request, project, &config, &cluster)?;
-    let deployment = Deployment::new(cx, request, &config, (&cluster, &owner), &sources, pending)?;
+    let deployment = Deployment::new(cx, request, &config, (&cluster, &owner), &sources, service)?;
     let nodes = deployment.choose_nodes(cx)?;
     let store = match (store, reuse.for_manifests()) {
         (Some(store), _) => store,
         (None, Some(kept)) if kept.is_on(&nodes) => {
+            drop(seat);
             return deployment.apply_again(cx, images, kept, start);
         }
         (None, _) => ImageStore::connect_for_build(cx, &config)?,
     };
     let mut building =
         config.clone().with_detected_builder(project, &request.flags, store.is_podman())?;
-    let transports = Transports::find_again(cx, &config, &nodes, &session.ssh)?;
+    let transports =
+        Transports::find_again(cx, &config, &nodes, &session.ssh, service.probes().clone())?;
     building.platform = build::platform::choose(cx, &store, &building, &nodes)?;
 
     let targets = Targets {
@@ -124,15 +124,19 @@ fn up_one(
         requested: &request.nodes,
     };
     read_base(cx, &store, &mut building, &targets)?;
-    let build = |cx: &Cx| Ok::<_, Error>(build::build_source(cx, &store, &building)?);
-    let compare = |cx: &Cx, image: &BuiltImage| deployment.compare(cx, image);
+    let build = |cx: &Cx| {
+        let seat = seat;
+        Ok::<_, Error>(build::build_source(cx, &store, &building, &seat)?)
+    };
+    let compare = |cx: &Cx, image: &BuiltImage| deployment.compare_early(cx, image);
     let mut done = None;
     let apply = |source: &LayerProvider, connections: Vec<_>, comparing: ScopedJoinHandle<_>| {
         let loaded = load::load(cx, source, &connections)?;
-        let compared: Result<Compared> = join_thread(comparing);
+        let compared: Result<Option<Compared>> = join_thread(comparing);
         let kept = Arc::new(KeptImage::new(source.image.clone(), loaded, &nodes));
         images.record(&project.package, &kept, Achieved::Loaded);
-        done = Some((deployment.apply(cx, compared?, &kept.loaded)?, kept, connections));
+        let applied = deployment.apply(cx, compared?, &kept.image, &kept.loaded)?;
+        done = Some((applied, kept, connections));
         Ok(())
     };
     let is_deployed = |image: &BuiltImage| reuse.deployed().is_some_and(|it| it.is_same(image));
