@@ -104,6 +104,49 @@ fn prune_keeps_builds_in_use() {
 }
 
 #[test]
+fn prune_keeps_builds_of_older_revisions_in_other_namespaces() {
+    // The Deployment now has another image.
+    let project = project_with_builds(5);
+    let workload = |namespace: &str| {
+        format!(
+            r#"{{"kind":"Deployment","metadata":{{"namespace":"{namespace}","uid":"{namespace}"}},"spec":{{"image":"other"}}}}"#
+        )
+    };
+    let workloads = ["dev", "shop"].map(workload).join(",");
+    project.write("fake/workloads.json", &format!("{{\"items\":[{workloads}]}}"));
+    let set = |number: usize, owner: &str| {
+        let image = build(number).replace("docker.io/library/", "");
+        format!(
+            r#"{{"kind":"ReplicaSet","metadata":{{"ownerReferences":[{{"uid":"{owner}"}}]}},"spec":{{"replicas":1,"image":"{image}"}}}}"#
+        )
+    };
+    project.write("fake/created-dev.json", &format!("{{\"items\":[{}]}}", set(1, "dev")));
+    project.write("fake/created-shop.json", &format!("{{\"items\":[{}]}}", set(2, "shop")));
+    let ran = project.run(&["prune", "--keep", "1", "--node", "n1", "--dry-run"]);
+    let stdout = ran.code(0).out();
+    let is_removed = |number: usize| stdout.contains(&build(number));
+    assert_eq!([1, 2, 3, 4].map(is_removed), [false, false, true, true], "{stdout}");
+    // Without the permission in one of them, the templates there count.
+    project.write("fake/created-shop-denied", "");
+    let ran = project.run(&["prune", "--keep", "1", "--node", "n1", "--dry-run"]);
+    let stdout = ran.code(0).out();
+    let is_removed = |number: usize| stdout.contains(&build(number));
+    assert_eq!([1, 2, 3, 4].map(is_removed), [false, true, true, true], "{stdout}");
+}
+
+#[test]
+fn errors_of_nodes_are_shown_beside_that_of_list() {
+    let project = project_with_builds(5);
+    project
+        .write("fake/ssh-10.0.0.1", "ssh: connect to host 10.0.0.1 port 22: Connection refused\n");
+    project.write("fake/created-default-denied", "");
+    let ran = project.run(&["prune"]);
+    assert!(ran.code(93).err().contains("cannot reach node `n1`"), "{}", ran.err());
+    assert!(ran.err().contains("Note older builds were not removed: "), "{}", ran.err());
+    assert_eq!(project.images_on(NODES[1]).len(), 10);
+}
+
+#[test]
 fn prune_of_other_nodes_continues_after_error() {
     let project = project_with_builds(5);
     project

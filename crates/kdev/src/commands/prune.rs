@@ -8,8 +8,8 @@ use kdev_core::image::builds::{Keep, KeepRule};
 use kdev_core::image::reference::is_content_tag;
 use kdev_core::text::list;
 
-use crate::cluster::Cluster;
 use crate::cluster::kubeconfig::{ClusterTarget, Kubeconfig};
+use crate::cluster::{self, Cluster};
 use crate::commands::several;
 use crate::commands::status::builds::Builds;
 use crate::config::{Config, ConfigLayer};
@@ -19,9 +19,10 @@ use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::load;
 use crate::node::connection::NodeConnection;
+use crate::node::error::NodeError;
 use crate::parallel::run_both;
 use crate::project::{PackageSelection, Project};
-use crate::prune::{NodePrune, OpenNodes, prune_store, with_nodes};
+use crate::prune::{NodePrune, OpenNodes, note_kept, prune_store, with_nodes};
 
 /// How long `down` waits for containers to end: the usual grace period of pods, and some time
 /// for the kubelet.
@@ -65,19 +66,19 @@ fn prune_one(cx: &Cx, request: &PruneRequest, project: &Project) -> Result<()> {
     let on_nodes = || -> Result<()> {
         let work = |open: OpenNodes| {
             let connections: Vec<&NodeConnection> = open.connections.iter().collect();
-            let outcome = prune.run(cx, &connections)?;
+            let outcome = prune.run(cx, &connections);
             note_used(cx, &outcome.used);
-            Ok::<_, Error>(open.failures.into_iter().chain(outcome.failures).collect())
+            let failures = open.failures.into_iter().chain(outcome.failures).collect();
+            into_result(cx, failures, outcome.unlisted)
         };
-        let failures: Vec<_> = with_nodes(cx, &cluster, &config, &request.nodes, work)??;
-        if failures.is_empty() { Ok(()) } else { Err(load::Error::Nodes(failures).into()) }
+        with_nodes(cx, &cluster, &config, &request.nodes, work)?
     };
     let in_store = || prune_latest(cx, &store?, &config, keep);
     let (nodes, store) = run_both(on_nodes, in_store);
     cx.check_interrupt()?;
     match (nodes, store) {
         (Err(error), Err(other)) => {
-            cx.emit(Event::Note { text: format!("older builds were not removed: {other}") });
+            note_kept(cx, &other.to_string());
             Err(error)
         }
         (nodes, store) => nodes.and(store),
@@ -102,9 +103,11 @@ pub(crate) fn remove_all(cx: &Cx, cluster: &Cluster, config: &Config) -> Result<
         prune.reports_nothing = false;
         let (started, mut failures) = (Instant::now(), open.failures);
         let mut connections: Vec<&NodeConnection> = open.connections.iter().collect();
+        let mut unlisted = None;
         loop {
-            let outcome = prune.run(cx, &connections)?;
+            let outcome = prune.run(cx, &connections);
             failures.extend(outcome.failures);
+            unlisted = unlisted.or(outcome.unlisted);
             if outcome.used.is_empty() || started.elapsed() > MAX_WAIT {
                 note_used(cx, &outcome.used);
                 break;
@@ -114,9 +117,23 @@ pub(crate) fn remove_all(cx: &Cx, cluster: &Cluster, config: &Config) -> Result<
             thread::sleep(WAIT_INTERVAL);
             cx.check_interrupt()?;
         }
-        if failures.is_empty() { Ok(()) } else { Err(load::Error::Nodes(failures).into()) }
+        into_result(cx, failures, unlisted)
     };
     with_nodes(cx, cluster, config, &[], work)?
+}
+
+/// Returns the error of the nodes, or else that of the list of the workloads.
+fn into_result(cx: &Cx, failures: Vec<NodeError>, unlisted: Option<cluster::Error>) -> Result<()> {
+    match (failures.is_empty(), unlisted) {
+        (true, None) => Ok(()),
+        (true, Some(error)) => Err(error.into()),
+        (false, other) => {
+            if let Some(other) = other {
+                note_kept(cx, &other.to_string());
+            }
+            Err(load::Error::Nodes(failures).into())
+        }
+    }
 }
 
 fn note_used(cx: &Cx, used: &[(String, Vec<String>)]) {

@@ -69,6 +69,8 @@ pub(crate) struct PruneOutcome {
     pub(crate) used: Vec<(String, Vec<String>)>,
     /// The errors of nodes.
     pub(crate) failures: Vec<NodeError>,
+    /// Why the workloads could not be listed, so that a node has kept all builds.
+    pub(crate) unlisted: Option<cluster::Error>,
 }
 
 impl<'a> NodePrune<'a> {
@@ -85,18 +87,14 @@ impl<'a> NodePrune<'a> {
         }
     }
 
-    /// Removes the builds from all nodes in parallel. If the workloads cannot be listed, nothing is
-    /// removed.
-    pub(crate) fn run(
-        &self,
-        cx: &Cx,
-        connections: &[&NodeConnection],
-    ) -> Result<PruneOutcome, cluster::Error> {
+    /// Removes the builds from all nodes in parallel. From a node for which the workloads cannot be
+    /// listed, nothing is removed.
+    pub(crate) fn run(&self, cx: &Cx, connections: &[&NodeConnection]) -> PruneOutcome {
         let results = map_all(connections, |connection| connection.prune(cx, self));
-        if let Some((_, Err(error))) = self.lock_named().take() {
-            return Err(error);
-        }
         let mut outcome = PruneOutcome::default();
+        if let Some((_, Err(error))) = self.lock_named().take() {
+            outcome.unlisted = Some(error);
+        }
         for (connection, result) in connections.iter().zip(results) {
             match result {
                 Ok(used) if used.is_empty() => {}
@@ -104,7 +102,7 @@ impl<'a> NodePrune<'a> {
                 Err(error) => outcome.failures.push(error),
             }
         }
-        Ok(outcome)
+        outcome
     }
 
     /// Selects the builds to remove from a node that holds its lock. The workloads are listed only
@@ -194,16 +192,13 @@ impl Deployed<'_> {
             patience: BRIEF,
             ..NodePrune::new(self.cluster, reference, self.keep)
         };
-        match prune.run(cx, connections) {
-            Ok(outcome) => {
-                outcome.failures.iter().for_each(|error| note_kept(cx, &error.to_string()));
-            }
-            Err(error) => note_kept(cx, &error.to_string()),
-        }
+        let outcome = prune.run(cx, connections);
+        outcome.failures.iter().for_each(|error| note_kept(cx, &error.to_string()));
+        outcome.unlisted.iter().for_each(|error| note_kept(cx, &error.to_string()));
     }
 }
 
-fn note_kept(cx: &Cx, cause: &str) {
+pub(crate) fn note_kept(cx: &Cx, cause: &str) {
     if !cx.interrupt().is_raised() {
         cx.emit(Event::Note { text: format!("older builds were not removed: {cause}") });
     }

@@ -10,13 +10,16 @@ use serde_json::Value;
 
 use crate::cluster::{Cluster, Error, Result};
 use crate::cx::Cx;
-use crate::parallel::run_both;
+use crate::parallel::{map_all, run_both};
 
 /// The kinds that kdev applies.
 const KINDS: &str = "deployments,statefulsets,daemonsets,cronjobs,jobs";
-/// The objects that these create. The pods of an older revision, which a partition or a paused
+/// The objects that these create, also through others of them. The pods of an older revision, which a partition or a paused
 /// rollout keeps, can start again on another node.
-const CREATED: &str = "replicasets,pods";
+const CREATED: &str = "replicasets,jobs,pods";
+/// How many namespaces are listed one by one.
+const MAX_NAMESPACES: usize = 3;
+const ALL_NAMESPACES: &str = "--all-namespaces";
 /// The number of a revision.
 const REVISION: &str = "/metadata/annotations/deployment.kubernetes.io~1revision";
 
@@ -30,49 +33,70 @@ pub(super) fn named_tags(
     image: &Name,
     deleted: Option<&str>,
 ) -> Result<BTreeSet<String>> {
-    let sh = cx.shell()?;
-    let (selector, action) = (format!("--selector={PART_OF}"), "list the workloads");
-    let get = |more: &[&str]| {
-        let cmd = cluster.cmd(&sh, None).args(["get", KINDS, &selector, "--output=json"]);
-        cluster.get_json::<Value>(cx, cmd.args(more), action)
-    };
-    let list_created = |namespace: &str| {
-        let sh = cx.shell()?;
-        let cmd = cluster.cmd(&sh, Some(namespace)).args(["get", CREATED, "--output=json"]);
-        cluster.get_json::<Value>(cx, cmd, "list the pods")
-    };
-    let list_workloads = || match get(&["--all-namespaces"]) {
-        Err(error) if is_forbidden(&error) => get(&[]),
-        listed => listed,
-    };
-    // Usually only this namespace has workloads with the image.
+    // Usually only this namespace has workloads.
     let usual = cluster.namespace.as_str();
-    let (listed, of_usual) = run_both(list_workloads, || list_created(usual));
-    let (listed, mut of_usual) = (listed?, Some(of_usual));
-    let mut tags = BTreeSet::new();
+    let (listed, of_usual) =
+        run_both(|| list_workloads(cx, cluster), || list_created(cx, cluster, Some(usual)));
+    let (listed, mut created) = (listed?, of_usual?);
     let is_deleted = |object: &Value| {
         deleted.is_some()
             && object.pointer("/metadata/namespace").and_then(Value::as_str) == deleted
     };
-    let objects = listed["items"].as_array().into_iter().flatten();
+    let objects = list(&listed["items"]);
     let objects: Vec<&Value> =
         objects.filter(|object| !has_ended(object) && !is_deleted(object)).collect();
-    let mut namespaces = BTreeSet::new();
-    for object in &objects {
-        let own = build_tags(image, object);
-        if !own.is_empty() {
-            namespaces.extend(object.pointer("/metadata/namespace").and_then(Value::as_str));
+    // An older revision can have the image although the template has another one.
+    let namespaces = objects.iter().map(|object| text(object, "/metadata/namespace"));
+    let mut others: BTreeSet<&str> = namespaces.filter(|name| !name.is_empty()).collect();
+    others.remove(usual);
+    created.extend(list_created_in(cx, cluster, &others)?);
+    let created: Vec<&Value> = created.iter().filter(|object| !is_deleted(object)).collect();
+    let created = returning(&objects, &created);
+    Ok(objects.into_iter().chain(created).flat_map(|object| build_tags(image, object)).collect())
+}
+
+/// Lists the objects that kdev has applied in all namespaces or, without the permission, in that of
+/// the cluster.
+fn list_workloads(cx: &Cx, cluster: &Cluster) -> Result<Value> {
+    let selector = format!("--selector={PART_OF}");
+    let get = |more: &[&str]| {
+        let sh = cx.shell()?;
+        let cmd = cluster.cmd(&sh, None).args(["get", KINDS, &selector, "--output=json"]);
+        cluster.get_json::<Value>(cx, cmd.args(more), "list the workloads")
+    };
+    match get(&[ALL_NAMESPACES]) {
+        Err(error) if is_forbidden(&error) => get(&[]),
+        listed => listed,
+    }
+}
+
+/// Lists the created objects of a namespace, or of all.
+fn list_created(cx: &Cx, cluster: &Cluster, namespace: Option<&str>) -> Result<Vec<Value>> {
+    let sh = cx.shell()?;
+    let cmd = cluster.cmd(&sh, namespace).args(["get", CREATED, "--output=json"]);
+    let all = namespace.is_none().then_some(ALL_NAMESPACES);
+    let listed: Value = cluster.get_json(cx, cmd.args(all), "list the pods")?;
+    Ok(list(&listed["items"]).cloned().collect())
+}
+
+/// Lists the created objects of other namespaces. Those that the user may not list are left out:
+/// only the templates there count, and the containers that a node runs.
+fn list_created_in(cx: &Cx, cluster: &Cluster, others: &BTreeSet<&str>) -> Result<Vec<Value>> {
+    if others.len() > MAX_NAMESPACES {
+        match list_created(cx, cluster, None) {
+            Err(error) if is_forbidden(&error) => {}
+            listed => return listed,
         }
-        tags.extend(own);
     }
-    for namespace in namespaces {
-        let known = if namespace == usual { of_usual.take() } else { None };
-        let created = known.unwrap_or_else(|| list_created(namespace))?;
-        let created = created["items"].as_array().into_iter().flatten();
-        let created = returning(&objects, &created.collect::<Vec<_>>());
-        tags.extend(created.into_iter().flat_map(|object| build_tags(image, object)));
+    let others: Vec<&str> = others.iter().copied().collect();
+    let mut found = Vec::new();
+    for listed in map_all(&others, |namespace| list_created(cx, cluster, Some(namespace))) {
+        match listed {
+            Err(error) if is_forbidden(&error) => {}
+            listed => found.extend(listed?),
+        }
     }
-    Ok(tags)
+    Ok(found)
 }
 
 /// Returns the content tags of the image in an object.
@@ -90,24 +114,27 @@ fn returning<'a>(owners: &[&Value], created: &[&'a Value]) -> Vec<&'a Value> {
         let mut owned = list(&object["metadata"]["ownerReferences"]);
         owned.any(|one| owners.iter().any(|owner| owner["metadata"]["uid"] == one["uid"]))
     };
-    let sets: Vec<&Value> = created
-        .iter()
-        .copied()
-        .filter(|object| object["kind"] == "ReplicaSet" && is_owned(object, owners))
-        .collect();
+    let creates_pods = |object: &&&Value| {
+        let is_creating = matches!(text(object, "/kind"), "ReplicaSet" | "Job");
+        is_creating && is_owned(object, owners)
+    };
+    let middle: Vec<&Value> = created.iter().filter(creates_pods).copied().collect();
     let revision = |set: &Value| text(set, REVISION).parse::<u64>().unwrap_or_default();
     let newer = |set: &Value| {
         let same = &set["metadata"]["ownerReferences"];
-        let others = sets.iter().filter(|other| other["metadata"]["ownerReferences"] == *same);
+        let others = middle.iter().filter(|other| other["metadata"]["ownerReferences"] == *same);
         others.filter(|other| revision(other) > revision(set)).count()
     };
-    let is_returning = |object: &&&Value| {
-        if object["kind"] == "ReplicaSet" {
-            return is_owned(object, owners)
-                && (object["spec"]["replicas"] != 0 || newer(object) == 1);
+    let is_returning = |object: &&&Value| match text(object, "/kind") {
+        "ReplicaSet" => {
+            is_owned(object, owners) && (object["spec"]["replicas"] != 0 || newer(object) == 1)
         }
-        let has_ended = matches!(text(object, "/status/phase"), "Succeeded" | "Failed");
-        !has_ended && (is_owned(object, owners) || is_owned(object, &sets))
+        // A Job of a CronJob. Others are owners.
+        "Job" => is_owned(object, owners) && !has_ended(object),
+        _ => {
+            let has_ended = matches!(text(object, "/status/phase"), "Succeeded" | "Failed");
+            !has_ended && (is_owned(object, owners) || is_owned(object, &middle))
+        }
     };
     created.iter().filter(is_returning).copied().collect()
 }
@@ -164,6 +191,7 @@ mod tests {
         let owner = |uid: &str| json!({"metadata": {"uid": uid}});
         let set = |name: &str, owner: &str, revision: &str, replicas: u64| json!({"kind": "ReplicaSet", "metadata": {"name": name, "uid": name, "annotations": {"deployment.kubernetes.io/revision": revision}, "ownerReferences": [{"uid": owner}]}, "spec": {"replicas": replicas}});
         let pod = |name: &str, owner: &str, phase: &str| json!({"kind": "Pod", "metadata": {"name": name, "ownerReferences": [{"uid": owner}]}, "status": {"phase": phase}});
+        let job = |name: &str, owner: &str, condition: &str| json!({"kind": "Job", "metadata": {"name": name, "uid": name, "ownerReferences": [{"uid": owner}]}, "status": {"conditions": [{"type": condition, "status": "True"}]}});
         let created = [
             set("oldest", "d", "9", 0),
             set("previous", "d", "10", 0),
@@ -175,12 +203,19 @@ mod tests {
             pod("of-set", "previous", "Pending"),
             pod("completed", "s", "Succeeded"),
             pod("of-deleted-set", "of-deleted", "Running"),
+            job("job", "c", "Suspended"),
+            job("ended-job", "c", "Failed"),
+            job("job-of-deleted", "x", "Suspended"),
+            pod("of-job", "job", "Pending"),
+            pod("of-ended-job", "ended-job", "Running"),
+            pod("completed-of-job", "job", "Succeeded"),
         ];
-        let owners = [owner("d"), owner("e"), owner("s")];
+        let owners = [owner("d"), owner("e"), owner("s"), owner("c")];
         let created: Vec<&Value> = created.iter().collect();
         let found = returning(&owners.iter().collect::<Vec<_>>(), &created);
         let names: Vec<&str> = found.iter().map(|one| text(one, "/metadata/name")).collect();
-        let expected = ["previous", "newest", "old-with-pods", "of-stateful-set", "of-set"];
+        let mut expected = vec!["previous", "newest", "old-with-pods", "of-stateful-set", "of-set"];
+        expected.extend(["job", "of-job", "of-ended-job"]);
         assert_eq!(names, expected);
     }
 
