@@ -126,6 +126,27 @@ fn doctor_of_several_packages_prints_common_results_once() {
     assert!(!line.contains("package"), "{line}");
 }
 
+#[test]
+fn fix_of_several_packages_asks_once() {
+    let project = doctor::project();
+    add_package(&project, "");
+    let contexts = fs::read_to_string(project.path("fake/contexts.json")).unwrap();
+    let contexts = contexts.replace("kind-test", "team").replace("127.0.0.1", "10.0.0.9");
+    project.write("fake/contexts.json", &contexts);
+    let ask = |answer: &str| {
+        let args = ["doctor", "--workspace", "--color", "never", "--fix"];
+        project.run_in_terminal(&args, answer)
+    };
+    let output = ask("n");
+    assert!(output.contains("Write `contexts = [\"team\"]` to"), "{output}");
+    assert_eq!(output.matches("[y/N]").count(), 1, "{output}");
+    assert!(!project.path("kdev.local.toml").exists());
+    let output = ask("y");
+    assert!(output.trim_end().ends_with("no problems found"), "{output}");
+    let written = fs::read_to_string(project.path("kdev.local.toml")).unwrap();
+    assert_eq!(written, "contexts = [\"team\"]\n");
+}
+
 /// Sets `after` of packages of the workspace of `services.rs`, with a manifest for each.
 fn project_with_order(after: &[(&str, &str)]) -> Project {
     let project = services::workspace();

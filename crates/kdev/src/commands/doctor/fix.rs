@@ -1,11 +1,12 @@
 //! The fixes that `doctor --fix` applies after confirmation.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use kdev_core::text::capitalized;
 use xshell::cmd;
 
+use crate::config::LOCAL_FILE;
 use crate::cx::Cx;
 use crate::error::Result;
 use crate::node::error::{NodeError, NodeErrorKind};
@@ -46,6 +47,17 @@ impl Fix {
         Some(Self::AllowContexts { file, contexts })
     }
 
+    /// Allows a context for all packages of a workspace, unless the settings of this one already
+    /// allow others.
+    pub(super) fn apply_to_workspace(&mut self, root: &Path) {
+        if let Self::AllowContexts { contexts, .. } = self
+            && let [context] = contexts.as_slice()
+            && let Some(fix) = Self::for_context(root.join(LOCAL_FILE), &[], context)
+        {
+            *self = fix;
+        }
+    }
+
     /// Returns the fix for an unknown host key; `None` for any other error.
     pub(crate) fn for_node_error(error: &NodeError, endpoint: Option<SshEndpoint>) -> Option<Self> {
         let (node, location) = (error.node.clone(), error.location.clone());
@@ -64,6 +76,17 @@ impl Fix {
         };
         let key = HostKey::fetch(cx, endpoint)?;
         Some(Self::TrustHostKey { node: node.clone(), location: location.clone(), key })
+    }
+
+    /// Returns whether another fix makes this one unnecessary.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            // The file gets the key once.
+            (Self::AllowContexts { file, .. }, Self::AllowContexts { file: other, .. }) => {
+                file == other
+            }
+            _ => self == other,
+        }
     }
 
     pub(super) fn describe(&self) -> String {

@@ -97,8 +97,12 @@ pub fn doctor(cx: &Cx, request: &DoctorRequest, mut show: impl FnMut(&DoctorRepo
 /// Applies the fixes that the user confirms. Returns whether any was applied.
 fn apply_fixes(cx: &Cx, checks: &[CheckResult]) -> Result<bool> {
     let mut is_applied = false;
-    let fixes = checks.iter().filter_map(|check| check.fix.as_ref());
-    let fixes: Vec<Fix> = fixes.filter_map(|fix| fix.prepare(cx)).collect();
+    let mut fixes: Vec<Fix> = Vec::new();
+    // Several packages can have the same problem.
+    for fix in checks.iter().filter_map(|check| check.fix.as_ref()) {
+        let fix = fix.prepare(cx);
+        fixes.extend(fix.filter(|fix| !fixes.iter().any(|known| known.is_same(fix))));
+    }
     if fixes.is_empty() {
         let is_problem = |check: &CheckResult| check.state >= CheckState::Warning;
         let text = if checks.iter().any(is_problem) {
@@ -135,8 +139,11 @@ fn run_checks(cx: &Cx, request: &DoctorRequest) -> Result<DoctorReport> {
         Ok(projects) if projects.len() > 1 => {
             let check = |project: &Project| {
                 let cx = cx.for_service(&project.package);
-                let checks = check_package(&cx, request, Ok(Some(project.clone())));
-                Ok::<_, Error>((project.package.clone(), checks?))
+                let mut checks = check_package(&cx, request, Ok(Some(project.clone())))?;
+                for fix in checks.iter_mut().filter_map(|check| check.fix.as_mut()) {
+                    fix.apply_to_workspace(&project.workspace_root);
+                }
+                Ok::<_, Error>((project.package.clone(), checks))
             };
             let results = map_all(&projects, check).into_iter().collect::<Result<Vec<_>>>()?;
             packages::merge(&results)
