@@ -9,6 +9,7 @@ mod inner_loop;
 mod methods;
 mod report;
 mod samples;
+mod services;
 mod why;
 
 pub(crate) use cost::median;
@@ -39,6 +40,8 @@ pub(crate) enum Command {
     Loop(Common),
     /// Compare `why`, `status` and `doctor` with kubectl (a minute)
     Why(Common),
+    /// Compare `up` of five services with `up` of one of them (five minutes)
+    Services(Common),
 }
 
 /// The arguments of all benchmarks.
@@ -80,6 +83,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::Apply(args) => run_quick("apply", &args, apply::run),
         Command::Loop(args) => run_quick("loop", &args, inner_loop::run),
         Command::Why(args) => run_quick("why", &args, why::run),
+        Command::Services(args) => run_quick("services", &args, services::run),
     }
 }
 
