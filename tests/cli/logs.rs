@@ -305,6 +305,22 @@ esac";
 }
 
 #[test]
+fn unfinished_line_is_shown_before_run_whose_state_is_late() {
+    // The container has ended, and starts again only after the wait for its state.
+    let script = "case $previous$count in
+1) at 01 a; printf '2026-11-28T08:00:02Z last' ;;
+-previous2) echo 'previous terminated container \"app\" in pod \"app-7c-a\" not found' >&2; exit 1 ;;
+*) at 05 'a again'; exec sleep 60 ;;
+esac";
+    let project = project(&[live_pod("app-7c-a", 0, RUNNING)], script);
+    project.write("fake/watch", "");
+    let mut follower = Follower::start(&project, &[]);
+    assert_eq!(follower.read(3), "a\nlast\na again\n");
+    change(&project, "MODIFIED", &live_pod("app-7c-a", 1, RUNNING));
+    assert_eq!(follower.end(), (Some(130), String::new(), String::new()));
+}
+
+#[test]
 fn lines_of_pod_that_is_deleted_are_dim() {
     let script = "at 01 a
 [ $1 = app-7c-a ] || exec sleep 60

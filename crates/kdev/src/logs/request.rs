@@ -71,6 +71,9 @@ pub(crate) struct LogRequest<'a> {
     last_note: String,
     /// The text of the kubelet, if the log is removed.
     removed: Option<String>,
+    /// The last line of a log that has ended without a newline, while it is unknown whether its
+    /// container has.
+    unfinished: Option<Vec<u8>>,
     /// The time after which lines are missing.
     gap: Option<Timestamp>,
     /// Whether the pod is being deleted.
@@ -108,6 +111,7 @@ impl<'a> LogRequest<'a> {
             reader: ReaderState::default(),
             last_note: String::new(),
             removed: None,
+            unfinished: None,
             gap: None,
             is_terminating: Arc::default(),
         }
@@ -244,11 +248,36 @@ impl<'a> LogRequest<'a> {
 
     /// Shows the text after the last newline: the container has ended without one.
     pub(crate) fn show_rest(&mut self) {
-        let rest = std::mem::take(&mut self.reader.rest);
+        let mut rest = std::mem::take(&mut self.reader.rest);
+        if rest.is_empty() {
+            rest = self.unfinished.take().unwrap_or_default();
+        }
         match std::mem::take(&mut self.reader.ended_within_long_line) {
             true => self.show(&[Piece::LastPart(&rest)]),
             false if !rest.is_empty() => self.show(&[Piece::Line(&rest)]),
             false => {}
+        }
+    }
+
+    /// Keeps the text after the last newline. If the container has started again before its state
+    /// shows that, no later request returns it.
+    pub(crate) fn keep_rest(&mut self) {
+        let ReaderState { rest, ended_within_long_line, .. } = &mut self.reader;
+        if !rest.is_empty() && !*ended_within_long_line {
+            self.unfinished = Some(std::mem::take(rest));
+        }
+    }
+
+    /// Shows the line that was kept, if a line with this time is one of another run.
+    fn show_unfinished(&mut self, next: Timestamp) {
+        let Some(kept) = self.unfinished.take() else { return };
+        let Some((time, parsed, text)) = split_time(&kept) else { return };
+        if parsed < next {
+            self.cursor.accept(parsed, text);
+            self.cursor.expect_new_run();
+            self.flush(&mut vec![LogLine { time, text: decode(text) }]);
+        } else if parsed > next {
+            self.unfinished = Some(kept);
         }
     }
 
@@ -279,6 +308,10 @@ impl<'a> LogRequest<'a> {
                 self.note_kubelet(bytes);
                 continue;
             };
+            if self.unfinished.is_some() {
+                self.flush(&mut lines);
+                self.show_unfinished(parsed);
+            }
             let novelty = self.cursor.accept(parsed, text);
             let is_seen = novelty == Novelty::Seen;
             if matches!(piece, Piece::Part(_)) {

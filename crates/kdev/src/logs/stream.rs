@@ -124,6 +124,7 @@ impl<'a> Stream<'a> {
                 Ending::End => {
                     self.has_failed = false;
                     self.request.read_if_restarted()?;
+                    self.request.keep_rest();
                 }
                 Ending::Interrupted | Ending::NotStarted => self.has_failed = false,
                 Ending::Failed(error) => {
