@@ -58,7 +58,9 @@ fn packages_with_same_options_are_built_by_one_call() {
         let loads = ran.err().matches(&format!(": {node}: ")).count();
         assert!(loads >= 3, "{node} {}", ran.err());
     }
-    assert_eq!(project.calls().matches("ctr -n k8s.io version\n").count(), 2);
+    let calls = project.calls();
+    assert_eq!(calls.matches("ctr -n k8s.io version\n").count(), 2);
+    assert_eq!(calls.matches(" get nodes,namespaces ").count(), 1, "{calls}");
 }
 
 #[test]

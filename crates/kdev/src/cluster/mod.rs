@@ -84,18 +84,19 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Resolves the context, and lists the nodes and namespaces if kdev is allowed to modify the
-    /// cluster, or may be without a prompt. [`Self::check_permission`] must follow. Also returns the URL of the API server.
+    /// Resolves the context, and lists the nodes and namespaces with `list` if kdev is allowed to
+    /// modify the cluster, or may be without a prompt. [`Self::check_permission`] must follow. Also
+    /// returns the URL of the API server.
     pub(crate) fn resolve_and_list(
-        cx: &Cx,
         kubeconfig: Kubeconfig,
         target: &ClusterTarget,
         config: &Config,
+        list: impl FnOnce(&Self) -> Result<Listed>,
     ) -> Result<(Self, String)> {
         let (mut cluster, server) = Self::resolve(kubeconfig, target, config.namespace.clone())?;
         let is_permitted = permission_reason(&cluster.context, target, config).is_some();
         if is_permitted || local::is_local_server(&server) {
-            cluster.list(cx)?;
+            cluster.set_listed(list(&cluster))?;
         }
         Ok((cluster, server))
     }
@@ -126,7 +127,11 @@ impl Cluster {
 
     /// Lists the nodes and namespaces, which changes nothing, but can be forbidden.
     fn list(&mut self, cx: &Cx) -> Result<()> {
-        self.listed = match self.nodes_and_namespaces(cx) {
+        self.set_listed(self.nodes_and_namespaces(cx))
+    }
+
+    fn set_listed(&mut self, listed: Result<Listed>) -> Result<()> {
+        self.listed = match listed {
             Err(Error::Rejected { .. }) => None,
             listed => Some(listed?),
         };

@@ -20,6 +20,7 @@ use kdev_core::watch::need::Achieved;
 
 use crate::build;
 use crate::cluster::kubeconfig::{ClusterTarget, Kubeconfig};
+use crate::cluster::listing::Listings;
 use crate::cluster::{Cluster, Error as ClusterError};
 use crate::commands::order::Order;
 use crate::commands::several;
@@ -94,7 +95,8 @@ fn up_one(cx: &Cx, request: &UpRequest, session: &Session, service: &Service) ->
     let (start, images) = (Instant::now(), &session.images);
     let mut config = Config::resolve(project, request.flags.clone())?;
     let reuse = images.take(&project.package);
-    let (store, cluster, owner) = connect(cx, &config, &request.target, &reuse)?;
+    let (store, cluster, owner) =
+        connect(cx, &config, &request.target, &reuse, service.listings())?;
     if let Some(store) = &store {
         config = config.with_detected_builder(project, &request.flags, store.is_podman())?;
     }
@@ -182,6 +184,7 @@ fn connect(
     config: &Config,
     target: &ClusterTarget,
     reuse: &Reuse,
+    listings: &Listings,
 ) -> Result<(Option<ImageStore>, Cluster, Owner)> {
     let find_owner = || owner::find(cx, &config.package, &config.dir, config.project_id.as_deref());
     let find_store = || match reuse.for_manifests() {
@@ -190,7 +193,7 @@ fn connect(
     };
     let find_cluster = || {
         let kubeconfig = Kubeconfig::read(cx, target)?;
-        Cluster::resolve_and_list(cx, kubeconfig, target, config)
+        Cluster::resolve_and_list(kubeconfig, target, config, |cluster| listings.get(cx, cluster))
     };
     let connect = || run_both(find_store, find_cluster);
     let ((store, cluster), owner) = run_both(connect, find_owner);
