@@ -118,6 +118,8 @@ impl<'a> Stream<'a> {
                 }
                 Ending::End if self.wait_for_end(&run) => {
                     self.has_failed = false;
+                    // The next request can be one of the log of the next run.
+                    self.request.keep_rest();
                     self.request.forget_rest();
                     continue;
                 }
