@@ -6,7 +6,7 @@ use std::fs;
 use crate::daemons::create_docker_config;
 use crate::docker_variants::{Daemon, start_docker_29, start_remote_docker};
 use crate::far_docker::CountingClient;
-use crate::lab::{in_node, kubectl, run, stderr_text};
+use crate::lab::{in_node, kubectl, run, stderr_text, wait_for};
 use crate::partial_load::{BASE, assert_small_load, sent_bytes, service_with_large_base};
 use crate::test_service::{NODES, Service};
 
@@ -46,6 +46,12 @@ pub(crate) fn remove_images(service: &Service, node: &str) {
     let name = service.name;
     run(&mut kubectl(name, &["delete", "deployment", "--all"]));
     run(&mut kubectl(name, &["wait", "--for=delete", "pod", "--all"]));
+    // The kubelet removes containers after the pod, and their snapshots keep the layers.
+    let of_namespace = format!("labels.\"io.kubernetes.pod.namespace\"=={name}");
+    wait_for("the removal of the containers", || {
+        let list = ["ctr", "-n", "k8s.io", "containers", "ls", "--quiet", &of_namespace];
+        run(&mut in_node(node, &list)).trim().is_empty().then_some(())
+    });
     let list = run(&mut in_node(node, &["ctr", "-n", "k8s.io", "images", "ls"]));
     let lines = list.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
     let lines: Vec<Vec<&str>> = lines.filter(|line| line.len() > 2).collect();
