@@ -4,9 +4,10 @@ use super::daemon::{self, Daemon};
 use super::kubeconfig::kubectl;
 use super::node::NODES;
 use super::paths::{APISERVER, HOST, SERVICES, program, state};
-use super::wait;
+use super::{pid_file, wait};
 use anyhow::{Context, Result};
 use serde_json::Value;
+use std::net::TcpListener;
 use xshell::{Shell, cmd};
 
 /// Not etcd's default ports, which an etcd of the host may use.
@@ -30,6 +31,11 @@ fn start_etcd(sh: &Shell) -> Result<()> {
          --listen-peer-urls {peers} --initial-advertise-peer-urls {peers}
          --initial-cluster lab={peers}"
     );
+    if !pid_file::is_running("etcd") {
+        // Threads of an etcd that was killed can still hold its ports.
+        let is_free = |address| TcpListener::bind(address).is_ok();
+        wait::wait_until("the ports of etcd", 10, || is_free(ETCD) && is_free(ETCD_PEERS))?;
+    }
     Daemon::new("etcd", etcd).ensure()?;
     daemon::wait_until_ready("etcd", 20, || wait::is_http_ok(ETCD, "/health"))
 }
