@@ -6,9 +6,10 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long a read waits for the nodes that have not reported what they need yet. Each node reports,
-/// also one whose load failed, so that only a node that hangs delays the others. A second read of a
-/// large image takes longer.
-pub(super) const JOIN_WINDOW: Duration = Duration::from_secs(2);
+/// also one whose load failed, so that only a node that hangs delays the others: not longer than it
+/// delays the end of the run, because a connection is given up after the same time. A second read of
+/// a large image takes seconds, too.
+pub(super) const JOIN_WINDOW: Duration = Duration::from_secs(10);
 
 /// What each node needs that has reported it.
 #[derive(Default)]
