@@ -37,11 +37,11 @@ fn image_is_read_once_for_nodes_with_different_layers() {
     let client = CountingClient::new(&service);
     let (output, saves) =
         client.run(&mut service.kdev(&["load", &image, "--message-format", "json"]));
-    let stderr = stderr_text(&output);
+    let (stderr, events) = (stderr_text(&output), String::from_utf8(output.stdout).unwrap());
     assert_eq!(output.status.code(), Some(0), "{stderr}");
-    assert_eq!(saves, 1, "{stderr}");
+    assert_eq!(saves, 1, "{stderr}\n{events}");
     for node in NODES {
         assert_eq!(images_on(node, &image), [format!("docker.io/library/{image}")], "{stderr}");
     }
-    assert_small_load(&sent_bytes(&String::from_utf8(output.stdout).unwrap()));
+    assert_small_load(&sent_bytes(&events));
 }

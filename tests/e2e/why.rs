@@ -78,7 +78,10 @@ impl Scenario {
     pub(crate) fn build_with(&self, reference: &str, lines: &str) {
         let from = "FROM scratch\nCOPY busybox /busybox\nCOPY name /name\n";
         fs::write(self.path("Dockerfile"), format!("{from}{lines}")).unwrap();
-        fs::write(self.path("name"), format!("{} {reference}", self.name)).unwrap();
+        // The folder is another one in each run. Docker's cache would otherwise give the layers of
+        // an earlier run, which a node may still have.
+        let name = format!("{} {reference} {}", self.name, self.dir.path().display());
+        fs::write(self.path("name"), name).unwrap();
         fs::copy("/bin/busybox", self.path("busybox")).unwrap();
         run(docker(&["build", "--quiet", "--tag", reference]).arg(self.dir.path()));
     }
