@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How long a read waits for the nodes that have not reported what they need yet. Each node reports,
-/// also one whose load failed, so that only a node that hangs delays the others: not longer than it
-/// delays the end of the run, because a connection is given up after the same time. A second read of
-/// a large image takes seconds, too.
+/// How long the first read waits for the nodes that have not reported what they need yet. Each node
+/// reports, even if its load failed, so only a node that hangs delays the others. It delays the end
+/// of the run by the same time, because a connection is given up after it. A second read of a large
+/// image takes seconds, too.
 pub(super) const JOIN_WINDOW: Duration = Duration::from_secs(10);
 
 /// What each node needs that has reported it.

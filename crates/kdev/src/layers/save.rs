@@ -8,7 +8,7 @@
 
 use std::io::{self, PipeReader, Read, Write};
 use std::panic::resume_unwind;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -34,6 +34,9 @@ pub(crate) struct SharedSave {
     subscribers: Mutex<Option<Vec<Subscriber>>>,
     /// How many nodes may need the whole image.
     expected_nodes: AtomicUsize,
+    /// Whether a read has begun. Later ones are those of nodes that try again, and wait for no
+    /// other node.
+    has_read: AtomicBool,
 }
 
 /// Why a copy is incomplete.
@@ -123,11 +126,13 @@ impl SharedSave {
 
     fn read_and_broadcast(&self, cx: &Cx, save: &impl Fn() -> Option<Command>) {
         let started = Instant::now();
+        let window =
+            if self.has_read.swap(true, Ordering::SeqCst) { Duration::ZERO } else { JOIN_WINDOW };
         let mut subscribers = None;
         let share = |mut archive| {
             // Docker may need seconds before it writes the first byte.
             let mut first = read_chunk(&mut archive);
-            while !self.has_all_nodes() && started.elapsed() < JOIN_WINDOW {
+            while !self.has_all_nodes() && started.elapsed() < window {
                 thread::sleep(POLL_INTERVAL);
             }
             let subscribers = subscribers.insert(self.close());
@@ -372,6 +377,26 @@ mod tests {
         shared_save.expect_nodes(1);
         assert!(matches!(shared_save.read(&cx, save, read), Ok(Ok(SIZE))));
         assert!(copied == node.got && runs.into_inner() == 1);
+    }
+
+    #[test]
+    fn node_that_tries_again_waits_for_no_other() {
+        let events = |_| ();
+        let (cx, shared_save) = (Cx::new(&events), SharedSave::default());
+        shared_save.expect_nodes(2);
+        let save = || {
+            let sh = Shell::new().ok()?;
+            Some(Command::new(cmd!(sh, "echo archive")))
+        };
+        let mut nodes = [Node::new(0), Node::new(0)];
+        thread::scope(|scope| {
+            for node in &mut nodes {
+                scope.spawn(|| assert!(shared_save.copy(&cx, save, node).is_ok()));
+            }
+        });
+        let (mut again, started) = (Node::new(0), Instant::now());
+        assert!(shared_save.copy(&cx, save, &mut again).is_ok());
+        assert!(started.elapsed() < JOIN_WINDOW / 2 && again.got == nodes[0].got);
     }
 
     #[test]
