@@ -1,11 +1,15 @@
 //! Runs work in several threads.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ScopedJoinHandle};
+use std::time::Duration;
 
 /// The maximum number of threads.
 const MAX_THREADS: usize = 16;
+
+/// The time between two checks of a thread that waits for a shared value.
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Runs two functions in parallel.
 pub(crate) fn run_both<A, B: Send>(
@@ -47,6 +51,51 @@ pub(crate) fn join_thread<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
+/// A value that threads change, and whose changes others wait for.
+#[derive(Default)]
+pub(crate) struct Shared<T> {
+    value: Mutex<T>,
+    changed: Condvar,
+}
+
+impl<T> Shared<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self { value: Mutex::new(value), changed: Condvar::new() }
+    }
+
+    /// Locks the value. Threads that wait are not woken.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        self.value.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the value.
+    pub(crate) fn change<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
+        let changed = change(&mut self.lock());
+        self.changed.notify_all();
+        changed
+    }
+
+    /// Waits until `take` returns something, which may change the value. Fails as soon as `check`
+    /// does, which is called repeatedly.
+    pub(crate) fn wait<R, E>(
+        &self,
+        check: impl Fn() -> Result<(), E>,
+        mut take: impl FnMut(&mut T) -> Option<R>,
+    ) -> Result<R, E> {
+        let mut value = self.lock();
+        loop {
+            if let Some(taken) = take(&mut value) {
+                drop(value);
+                self.changed.notify_all();
+                return Ok(taken);
+            }
+            check()?;
+            let waited = self.changed.wait_timeout(value, CHECK_INTERVAL);
+            value = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,5 +112,21 @@ mod tests {
         });
         assert_eq!(doubled, items.iter().map(|item| item * 2).collect::<Vec<_>>());
         assert!((2..=MAX_THREADS).contains(&most.into_inner()));
+    }
+
+    #[test]
+    fn shared_value_is_awaited_until_check_fails() {
+        let shared = Shared::new(0);
+        let awaited = thread::scope(|scope| {
+            let awaited = scope.spawn(|| {
+                let take = |value: &mut i32| (*value == 2).then(|| std::mem::take(value));
+                shared.wait(|| Ok::<_, ()>(()), take)
+            });
+            shared.change(|value| *value += 1);
+            shared.change(|value| *value += 1);
+            awaited.join().unwrap()
+        });
+        assert_eq!((awaited, *shared.lock()), (Ok(2), 0));
+        assert_eq!(shared.wait(|| Err("interrupted"), |_| None::<()>), Err("interrupted"));
     }
 }

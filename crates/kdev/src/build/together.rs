@@ -3,19 +3,15 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
 
 use crate::build::cargo::{self, Built, CargoRequest};
 use crate::build::error::Result;
 use crate::config::Config;
 use crate::cx::Cx;
+use crate::parallel::Shared;
 use crate::process::{self, Interrupted};
 use crate::project::Project;
-
-/// The time between two checks for an interrupt.
-const INTERRUPT_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The builds of the packages of one run.
 pub(crate) struct BuildsTogether<'a> {
@@ -23,8 +19,7 @@ pub(crate) struct BuildsTogether<'a> {
     cx: Cx<'a>,
     /// The names of the programs of each package.
     programs: Vec<&'a [String]>,
-    state: Mutex<State>,
-    changed: Condvar,
+    state: Shared<State>,
 }
 
 struct State {
@@ -53,7 +48,7 @@ impl<'a> BuildsTogether<'a> {
         Self {
             cx: cx.for_build(),
             programs: projects.iter().map(|project| project.programs.as_slice()).collect(),
-            state: Mutex::new(State {
+            state: Shared::new(State {
                 expected: (0..projects.len()).collect(),
                 requests: BTreeMap::new(),
                 results: BTreeMap::new(),
@@ -61,17 +56,12 @@ impl<'a> BuildsTogether<'a> {
                 free_slots: cores,
                 is_exclusive: false,
             }),
-            changed: Condvar::new(),
         }
     }
 
     /// Returns the build of one of the packages.
     pub(crate) fn seat(&'a self, index: usize) -> BuildSeat<'a> {
         BuildSeat { all: self, index, has_slot: Cell::new(false), is_exclusive: Cell::new(false) }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns whether another package has a program with the same name. cargo writes both to the
@@ -83,18 +73,8 @@ impl<'a> BuildsTogether<'a> {
     }
 
     /// Waits until `take` returns a result.
-    fn wait<T>(&self, cx: &Cx, mut take: impl FnMut(&mut State) -> Option<T>) -> Result<T> {
-        let mut state = self.lock();
-        loop {
-            if let Some(taken) = take(&mut state) {
-                drop(state);
-                self.changed.notify_all();
-                return Ok(taken);
-            }
-            cx.check_interrupt()?;
-            let waited = self.changed.wait_timeout(state, INTERRUPT_INTERVAL);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
+    fn wait<T>(&self, cx: &Cx, take: impl FnMut(&mut State) -> Option<T>) -> Result<T> {
+        self.state.wait(|| Ok(cx.check_interrupt()?), take)
     }
 
     /// Runs cargo for all requests. Requests that can be joined are one call.
@@ -174,15 +154,14 @@ impl BuildSeat<'_> {
     }
 
     fn is_expected(&self) -> bool {
-        self.all.lock().expected.contains(&self.index)
+        self.all.state.lock().expected.contains(&self.index)
     }
 
     fn build_joined(&self, cx: &Cx, request: CargoRequest) -> Built {
-        let mut state = self.all.lock();
-        state.expected.remove(&self.index);
-        state.requests.insert(self.index, request);
-        drop(state);
-        self.all.changed.notify_all();
+        self.all.state.change(|state| {
+            state.expected.remove(&self.index);
+            state.requests.insert(self.index, request);
+        });
         loop {
             let next = self.all.wait(cx, |state| {
                 if let Some(result) = state.results.remove(&self.index) {
@@ -201,14 +180,14 @@ impl BuildSeat<'_> {
                 })
             });
             let next = next.inspect_err(|_| {
-                self.all.lock().requests.remove(&self.index);
+                self.all.state.lock().requests.remove(&self.index);
             });
             match next? {
                 Err(result) => return result,
                 Ok(requests) => {
                     let _running = RunningEnd(self.all);
                     let results = self.all.run((self.index, cx), requests);
-                    self.all.lock().results.extend(results);
+                    self.all.state.lock().results.extend(results);
                 }
             }
         }
@@ -235,18 +214,17 @@ impl BuildSeat<'_> {
 
     /// The others do not wait for this package any more.
     fn leave(&self) {
-        self.all.lock().expected.remove(&self.index);
-        self.all.changed.notify_all();
+        self.all.state.change(|state| state.expected.remove(&self.index));
     }
 }
 
 impl Drop for BuildSeat<'_> {
     fn drop(&mut self) {
-        let mut state = self.all.lock();
-        state.free_slots += usize::from(self.has_slot.get());
-        state.is_exclusive &= !self.is_exclusive.get();
-        drop(state);
-        self.leave();
+        self.all.state.change(|state| {
+            state.free_slots += usize::from(self.has_slot.get());
+            state.is_exclusive &= !self.is_exclusive.get();
+            state.expected.remove(&self.index);
+        });
     }
 }
 
@@ -255,7 +233,6 @@ struct RunningEnd<'a>(&'a BuildsTogether<'a>);
 
 impl Drop for RunningEnd<'_> {
     fn drop(&mut self) {
-        self.0.lock().is_running = false;
-        self.0.changed.notify_all();
+        self.0.state.change(|state| state.is_running = false);
     }
 }

@@ -2,8 +2,6 @@
 //! them concerns another one.
 
 use std::collections::BTreeSet;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use kdev_manifest::objects::Object;
 use kdev_manifest::shared::SharedWorkload;
@@ -11,10 +9,8 @@ use kdev_manifest::shared::SharedWorkload;
 use crate::commands::order::Order;
 use crate::cx::Cx;
 use crate::error::Result;
+use crate::parallel::Shared;
 use crate::project::Project;
-
-/// The time between two checks for an interrupt.
-const INTERRUPT_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The packages of one run.
 pub(super) struct Turns {
@@ -23,8 +19,7 @@ pub(super) struct Turns {
     after: Vec<BTreeSet<usize>>,
     /// The same with those that these are deployed after.
     after_all: Vec<BTreeSet<usize>>,
-    state: Mutex<Vec<State>>,
-    changed: Condvar,
+    state: Shared<Vec<State>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -103,35 +98,17 @@ impl Turns {
             is_deferred: false,
             manifests: Manifests::default(),
         };
-        let state = Mutex::new(packages.iter().map(state).collect());
-        Self { packages, after, after_all, state, changed: Condvar::new() }
+        let state = Shared::new(packages.iter().map(state).collect());
+        Self { packages, after, after_all, state }
     }
 
     pub(super) fn turn(&self, index: usize) -> Turn<'_> {
         Turn { all: self, index }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<State>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits until `is_ready`, and then changes the state.
-    fn wait<T>(
-        &self,
-        cx: &Cx,
-        is_ready: impl Fn(&[State]) -> bool,
-        change: impl FnOnce(&mut [State]) -> T,
-    ) -> Result<T> {
-        let mut state = self.lock();
-        while !is_ready(&state) {
-            cx.check_interrupt()?;
-            let waited = self.changed.wait_timeout(state, INTERRUPT_INTERVAL);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        let changed = change(&mut state);
-        drop(state);
-        self.changed.notify_all();
-        Ok(changed)
+    /// Waits until `take` returns something.
+    fn wait<T>(&self, cx: &Cx, mut take: impl FnMut(&mut [State]) -> Option<T>) -> Result<T> {
+        self.state.wait(|| Ok(cx.check_interrupt()?), |state| take(state))
     }
 
     /// Returns whether two packages must not be applied at the same time.
@@ -234,14 +211,16 @@ impl Turn<'_> {
     /// Returns whether the package can be applied at any time. Waits until all manifests are known.
     pub(super) fn is_independent(&self, cx: &Cx) -> Result<bool> {
         let Self { all, index } = *self;
-        all.wait(cx, are_read, |state| all.is_independent(state, index))
+        all.wait(cx, |state| are_read(state).then(|| all.is_independent(state, index)))
     }
 
     /// Waits until the package may be applied.
     pub(super) fn begin(&self, cx: &Cx) -> Result<()> {
         let Self { all, index } = *self;
-        let begin = |state: &mut [State]| state[index].stage = Stage::Applying;
-        all.wait(cx, |state| all.may_apply(state, index), begin)
+        all.wait(cx, |state| {
+            let may_apply = all.may_apply(state, index);
+            may_apply.then(|| state[index].stage = Stage::Applying)
+        })
     }
 
     /// Lets others be applied.
@@ -258,12 +237,11 @@ impl Turn<'_> {
             // Others need not wait for its manifests.
             state.stage = Stage::Building;
         });
-        all.wait(cx, |state| all.may_repeat(state, index), |_| ())
+        all.wait(cx, |state| all.may_repeat(state, index).then_some(()))
     }
 
     fn set(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.all.lock()[self.index]);
-        self.all.changed.notify_all();
+        self.all.state.change(|state| change(&mut state[self.index]));
     }
 }
 
@@ -282,7 +260,7 @@ mod tests {
         let names = (0..packages.len()).map(|index| index.to_string()).collect();
         let after = packages.iter().map(|(_, after)| after.iter().copied().collect()).collect();
         let turns = Turns::with_order(names, after);
-        for (state, (objects, _)) in turns.lock().iter_mut().zip(packages) {
+        for (state, (objects, _)) in turns.state.lock().iter_mut().zip(packages) {
             let id = |name: &&str| (String::new(), "Kind".to_owned(), (*name).to_owned());
             state.manifests.objects = objects.iter().map(id).collect();
             state.manifests.has_definitions = objects.contains(&"definition");
@@ -293,7 +271,7 @@ mod tests {
 
     /// The packages that may be applied.
     fn free(turns: &Turns) -> Vec<usize> {
-        let state = turns.lock();
+        let state = turns.state.lock();
         let is_free = |index: &usize| {
             state[*index].stage == Stage::Building && turns.may_apply(&state, *index)
         };
@@ -301,13 +279,13 @@ mod tests {
     }
 
     fn set(turns: &Turns, index: usize, stage: Stage) {
-        turns.lock()[index].stage = stage;
+        turns.state.lock()[index].stage = stage;
     }
 
     #[test]
     fn packages_with_common_objects_are_applied_in_order() {
         let turns = turns(&[(&["a"], &[]), (&["b"], &[]), (&["b", "c"], &[]), (&["c"], &[])]);
-        let is_independent = |index| turns.is_independent(&turns.lock(), index);
+        let is_independent = |index| turns.is_independent(&turns.state.lock(), index);
         assert_eq!([0, 1, 2, 3].map(is_independent), [true, false, false, false]);
         assert_eq!(free(&turns), [0, 1]);
         set(&turns, 1, Stage::Applying);
@@ -351,8 +329,8 @@ mod tests {
     #[test]
     fn deferred_package_is_repeated_last() {
         let turns = turns(&[(&["a"], &[]), (&["a", "d"], &[]), (&["c"], &[0]), (&["c", "d"], &[])]);
-        turns.lock()[0].is_deferred = true;
-        let may_repeat = || turns.may_repeat(&turns.lock(), 0);
+        turns.state.lock()[0].is_deferred = true;
+        let may_repeat = || turns.may_repeat(&turns.state.lock(), 0);
         // The others need not wait for it, nor for those that do.
         assert_eq!(free(&turns), [0, 1]);
         assert!(!may_repeat());
