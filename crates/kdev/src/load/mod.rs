@@ -184,9 +184,10 @@ impl Load<'_> {
         let old = self.source.previous_builds.iter().flatten();
         let candidates: Vec<&str> = old.map(|layer| layer.diff_id.as_str()).collect();
         let command = connection.load_command(cx, self.image, &candidates)?;
+        let load = connection.transport.begin_load(&connection.node.name);
         let (output, sent) = command.feed(cx, |stdin, lines| {
             let node_layers =
-                connection.read_node_layers(cx, lines).ok_or(SendError::ConnectionClosed)?;
+                connection.read_node_layers(cx, &load, lines).ok_or(SendError::ConnectionClosed)?;
             if node_layers.present {
                 self.source.report_complete(&connection.node.name);
                 Ok(None)

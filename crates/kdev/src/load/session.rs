@@ -14,6 +14,7 @@ use crate::event::Event;
 use crate::load::stream::Codec;
 use crate::node::connection::{NodeConnection, ScriptOutput};
 use crate::node::error::{NodeError, NodeErrorKind, import_error};
+use crate::node::probes::RunningLoad;
 use crate::node::script::Verb;
 use crate::process::{Command, Failure, Lines, Output};
 
@@ -45,14 +46,20 @@ impl NodeConnection<'_> {
 
     /// Reads which layers the node has. Returns `None` if the connection ends before that is
     /// complete, or leads to another machine.
-    pub(crate) fn read_node_layers(&self, cx: &Cx, lines: &mut Lines) -> Option<NodeLayers> {
+    pub(crate) fn read_node_layers(
+        &self,
+        cx: &Cx,
+        load: &RunningLoad,
+        lines: &mut Lines,
+    ) -> Option<NodeLayers> {
         let mut received = Vec::new();
         loop {
             let Some(mut output) = ScriptOutput::parse(&lines.next()?, &self.nonce) else {
                 continue;
             };
             let has = |key| output.get(key).is_some();
-            if has("waiting") {
+            // A load of the same run has its own message.
+            if has("waiting") && load.is_only_one() {
                 let name = &self.node.name;
                 let text = format!("waiting for another load onto node `{name}`");
                 cx.emit(Event::Note { text });

@@ -3,7 +3,7 @@
 //! - `connection.rs`: a connection to a node, and the output of the script
 //! - `error.rs`: errors of a node
 //! - `host_key.rs`: fetches an unknown SSH host key
-//! - `probes.rs`: what the nodes have reported to the packages of one run
+//! - `probes.rs`: what the packages of one run know of the nodes
 //! - `report.rs`: the state of a node
 //! - `runtime.rs`: which containerd the kubelet uses
 //! - `script.rs`: the scripts that run on each node, as they are sent

@@ -13,7 +13,7 @@ use xshell::{Cmd, Shell, cmd};
 use crate::config::{Config, NodeSettings};
 use crate::cx::Cx;
 use crate::node::error::{NodeError, NodeErrorKind};
-use crate::node::probes::{ProbeLines, Probes};
+use crate::node::probes::{ProbeLines, Probes, RunningLoad};
 use crate::node::ssh::{KeptSsh, Ssh, SshEndpoint};
 use crate::process::Command;
 use crate::tools::ssh::SshTarget;
@@ -234,6 +234,11 @@ impl Transport<'_> {
     ) -> Result<ProbeLines, NodeError> {
         let config = self.all.ssh.config();
         self.all.probes.get_or_query(format!("{self} {config:?} {key}"), query)
+    }
+
+    /// Marks the start of a load onto the node with this name.
+    pub(crate) fn begin_load<'a>(&'a self, node: &'a str) -> RunningLoad<'a> {
+        self.all.probes.begin_load(node)
     }
 
     /// Returns the node's name in `known_hosts`; empty if it is not reached by SSH.
