@@ -110,6 +110,10 @@ impl CargoRequest {
         Ok(ran)
     }
 
+    fn manifest(&self) -> PathBuf {
+        self.dir.join("Cargo.toml")
+    }
+
     fn error(&self, failure: Failure, display: String) -> Error {
         build_error(failure, "cargo", self.package.clone(), display)
     }
@@ -178,12 +182,6 @@ fn of_package(
         })
     };
     artifacts.iter().filter(|one| !is_of_other(one)).cloned().collect()
-}
-
-impl CargoRequest {
-    fn manifest(&self) -> PathBuf {
-        self.dir.join("Cargo.toml")
-    }
 }
 
 /// Returns whether cargo does the same with these arguments for several packages, and in another
