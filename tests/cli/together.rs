@@ -1,4 +1,4 @@
-//! `up` of several packages at the same time, with the real cargo.
+//! `up` and `build` of several packages at the same time, with the real cargo.
 
 use std::fs;
 use std::path::Path;
@@ -27,10 +27,14 @@ fn workspace(settings: &str) -> Project {
 }
 
 fn up(project: &Project, args: &[&str]) -> Ran {
+    run(project, &[&["up", "--workspace"], args].concat())
+}
+
+fn run(project: &Project, args: &[&str]) -> Ran {
     let fakes = ["bin", "tools"].map(|dir| project.path(dir).display().to_string()).join(":");
     let cargo = Path::new(env!("CARGO")).parent().unwrap().display();
     let path = format!("{fakes}:{cargo}:/usr/bin:/bin");
-    project.run_with(&[("PATH", path.as_str())], &[&["up", "--workspace"], args].concat())
+    project.run_with(&[("PATH", path.as_str())], args)
 }
 
 /// The calls of cargo in the output of `--verbose`.
@@ -119,6 +123,22 @@ fn packages_with_other_options_have_own_calls() {
     let calls = cargo_calls(&ran);
     assert_eq!(calls.len(), 3, "{}", ran.err());
     assert!(calls.iter().all(|call| call.matches("--package").count() == 1), "{calls:?}");
+}
+
+#[test]
+fn build_has_one_call_of_cargo_and_reports_each_failure() {
+    let project = workspace("");
+    let build = |args: &[&str]| run(&project, &[&["build", "--workspace"], args].concat());
+    let ran = build(&["--verbose"]);
+    ran.code(0);
+    assert_eq!(cargo_calls(&ran), ["--package api --package app --package webapp"]);
+    let image_builds =
+        |name: &str| project.calls().matches(&format!("--tag {name}:latest ")).count();
+    assert_eq!(["api", "app", "webapp"].map(image_builds), [1; 3], "{}", project.calls());
+    project.write("app/src/main.rs", "fn main() { absent() }\n");
+    let ran = build(&[]);
+    assert!(ran.code(101).err().contains("\nerror: app: failed to build"), "{}", ran.err());
+    assert_eq!(["api", "app", "webapp"].map(image_builds), [2, 1, 2], "{}", project.calls());
 }
 
 #[test]

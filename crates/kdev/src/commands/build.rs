@@ -1,7 +1,7 @@
 //! `cargo kdev build`: builds the image without a cluster.
 
 use std::path::{Path, PathBuf};
-use std::slice;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::build::assemble::{self, ImageOutput};
 use crate::build::{self, AssembleError, BuildSeat, BuildsTogether, Error as BuildError};
@@ -34,9 +34,21 @@ pub fn build(cx: &Cx, request: &BuildRequest) -> Result<()> {
         return Err(BuildError::from(AssembleError::SeveralImages).into());
     }
     trim_cache(cx);
-    several::for_each(cx, &request.selection, &projects, |cx, _, project| {
-        build_one(cx, request, project)
+    let together = BuildsTogether::new(cx, &projects);
+    let output = Mutex::new(());
+    several::for_each_in_parallel(cx, &projects, |cx, index| {
+        Build { request, project: &projects[index], seat: together.seat(index), output: &output }
+            .run(cx)
     })
+}
+
+/// The build of one package.
+struct Build<'a> {
+    request: &'a BuildRequest,
+    project: &'a Project,
+    seat: BuildSeat<'a>,
+    /// Locks the output: all packages write to the same directory.
+    output: &'a Mutex<()>,
 }
 
 /// Removes layers of earlier builds. Those that are too large to keep stay for the next load, except
@@ -48,48 +60,56 @@ fn trim_cache(cx: &Cx) {
     }
 }
 
-fn build_one(cx: &Cx, request: &BuildRequest, project: &Project) -> Result<()> {
-    let config = Config::resolve(project, request.flags.clone())?;
-    let store = ImageStore::connect_for_build(cx, &config)?;
-    if let ImageStore::Assembled(images) = &store
-        && !cx.is_dry_run()
-    {
-        assemble::evict_large_layers(images, &config);
+impl Build<'_> {
+    fn run(&self, cx: &Cx) -> Result<()> {
+        let (project, flags) = (self.project, &self.request.flags);
+        let config = Config::resolve(project, flags.clone())?;
+        let store = ImageStore::connect_for_build(cx, &config)?;
+        if let ImageStore::Assembled(images) = &store
+            && !cx.is_dry_run()
+        {
+            assemble::evict_large_layers(images, &config);
+        }
+        let config = config.with_detected_builder(project, flags, store.is_podman())?;
+        match (&self.request.output, &store) {
+            (None, _) => drop(build::build(cx, &store, &config, &self.seat)?),
+            // The builder writes it there.
+            (Some(output), ImageStore::Docker(_)) if assemble::is_docker(output) => {
+                build::build(cx, &store, &config, &self.seat)?;
+            }
+            (Some(output), ImageStore::Assembled(images)) => {
+                self.build_to(cx, (images, &store), &config, output)?;
+            }
+            (Some(output), _) => return Err(unsupported(&store, &config, output).into()),
+        }
+        Ok(())
     }
-    let config = config.with_detected_builder(project, &request.flags, store.is_podman())?;
-    let together = BuildsTogether::new(cx, slice::from_ref(project));
-    let seat = together.seat(0);
-    match (&request.output, &store) {
-        (None, _) => {
-            build::build(cx, &store, &config, &seat)?;
-        }
-        // The builder writes it there.
-        (Some(output), ImageStore::Docker(_)) if assemble::is_docker(output) => {
-            build::build(cx, &store, &config, &seat)?;
-        }
-        (Some(output), ImageStore::Assembled(images)) => {
-            build_to(cx, (images, &store), &config, output, &seat)?;
-        }
-        (Some(output), _) => return Err(unsupported(&store, &config, output).into()),
-    }
-    Ok(())
-}
 
-fn build_to(
-    cx: &Cx,
-    (images, store): (&AssembledImages, &ImageStore),
-    config: &Config,
-    path: &Path,
-    seat: &BuildSeat,
-) -> build::Result<()> {
-    let output = ImageOutput::new(cx, path)?;
-    let image = build::build(cx, store, config, seat)?;
-    if !cx.is_dry_run() {
-        output.write(cx, images, config, &image)?;
-        let (image, path) = (image.reference.familiar(), path.to_owned());
-        cx.emit(Event::Wrote { image, path });
+    fn build_to(
+        &self,
+        cx: &Cx,
+        (images, store): (&AssembledImages, &ImageStore),
+        config: &Config,
+        path: &Path,
+    ) -> build::Result<()> {
+        let output = {
+            let _lock = self.lock_output();
+            ImageOutput::new(cx, path)?
+        };
+        let image = build::build(cx, store, config, &self.seat)?;
+        if !cx.is_dry_run() {
+            let _lock = self.lock_output();
+            output.write(cx, images, config, &image)?;
+            let (image, path) = (image.reference.familiar(), path.to_owned());
+            cx.emit(Event::Wrote { image, path });
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// Waits until no other package checks the output or writes to it.
+    fn lock_output(&self) -> MutexGuard<'_, ()> {
+        self.output.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Returns the error for an output that another program than kdev must write.

@@ -1,18 +1,15 @@
 //! Deploys the selected packages at the same time.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::Arc;
 
 use crate::build::{BuildSeat, BuildsTogether};
 use crate::cluster::listing::Listings;
 use crate::commands::order::Order;
+use crate::commands::several;
 use crate::commands::up::turns::{Turn, Turns};
-use crate::cx::{BuildOutput, Cx};
-use crate::error::{Error, Result, ServiceError};
-use crate::event::{Event, Message};
+use crate::cx::Cx;
+use crate::error::{Error, Result};
 use crate::node::probes::Probes;
-use crate::parallel::join_thread;
 use crate::project::Project;
 
 /// A package of a run, with what it shares with the others.
@@ -63,16 +60,10 @@ pub(super) fn run(
     deploy: impl Fn(&Cx, &Service) -> Result<()> + Sync,
     can_resolve: impl Fn(&Error) -> bool + Sync,
 ) -> Result<()> {
-    let answers = Mutex::new(BTreeMap::new());
-    let ask_once = |question: &str| {
-        let ask = || cx.confirm(question).unwrap_or_default();
-        *lock(&answers).entry(question.to_owned()).or_insert_with(ask)
-    };
-    let cx = if cx.can_confirm() { cx.with_confirmation_of(&ask_once) } else { cx.clone() };
     let run = Run {
         packages: projects.iter().map(|project| project.package.clone()).collect(),
         turns: Turns::new(projects, order),
-        builds: BuildsTogether::new(&cx, projects),
+        builds: BuildsTogether::new(cx, projects),
         probes: Arc::default(),
         listings: Listings::default(),
     };
@@ -82,49 +73,14 @@ pub(super) fn run(
         run: &run,
         index,
     };
-    if projects.len() == 1 {
-        return deploy(&cx, &service(0));
-    }
-    // A dry run prints the commands of one package after another.
-    let printed: Vec<Mutex<Vec<Message>>> = projects.iter().map(|_| Mutex::default()).collect();
-    let deploy_one = |index: usize| {
-        let package = &projects[index].package;
-        let keep = |message| lock(&printed[index]).push(message);
-        let cx = if cx.is_dry_run() { cx.with_events(&keep) } else { cx.clone() };
-        let cx = cx.for_service(package).with_build_output(BuildOutput::Events);
+    several::for_each_in_parallel(cx, projects, |cx, index| {
         let service = service(index);
-        let mut result = deploy(&cx, &service);
-        if result.as_ref().is_err_and(&can_resolve) {
-            result = service.turn.defer(&cx).and_then(|()| {
-                run.listings.clear();
-                deploy(&cx, &service)
-            });
+        let result = deploy(cx, &service);
+        if projects.len() == 1 || !result.as_ref().is_err_and(&can_resolve) {
+            return result;
         }
-        if let Err(error) = &result
-            && !error.is_interrupt()
-        {
-            cx.emit(Event::Failed { message: error.to_string() });
-        }
-        result
-    };
-    let results: Vec<Result<()>> = thread::scope(|scope| {
-        let deploy_one = &deploy_one;
-        let threads: Vec<_> =
-            (0..projects.len()).map(|index| scope.spawn(move || deploy_one(index))).collect();
-        threads.into_iter().map(join_thread).collect()
-    });
-    printed.iter().flat_map(|one| std::mem::take(&mut *lock(one))).for_each(|it| cx.forward(it));
-    let mut failures = Vec::new();
-    for (project, result) in projects.iter().zip(results) {
-        match result {
-            Err(error) if error.is_interrupt() => return Err(error),
-            Err(error) => failures.push(ServiceError { package: project.package.clone(), error }),
-            Ok(()) => {}
-        }
-    }
-    if failures.is_empty() { Ok(()) } else { Err(Error::Services(failures)) }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+        service.turn.defer(cx)?;
+        run.listings.clear();
+        deploy(cx, &service)
+    })
 }
