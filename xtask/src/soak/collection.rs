@@ -1,7 +1,7 @@
 //! The periodic image garbage collection of the kubelet: the images that it removes and
 //! keeps, and how kdev handles a removed image.
 
-use super::project::{Placement, Project};
+use super::project::{self, Placement, Project};
 use super::report::Section;
 use crate::lab::{self, ChangedKubelet, NODES, Node};
 use crate::term::SlowTask;
@@ -24,10 +24,7 @@ const INTERVAL: Duration = Duration::from_secs(3);
 const EXPECTED_CAUSE: &str = "image-garbage-collected";
 
 pub(super) fn run(sh: &Shell, section: &mut Section) -> Result<()> {
-    let sh = &lab::up(sh)?.shell(sh);
-    let project = Project::create(sh, NAME, Placement::FirstNode)?;
-    let outcome = run_with_idle_project(sh, &project, section);
-    section.add_removal_check("the project", &project.clean());
+    let outcome = project::run_case(sh, NAME, Placement::FirstNode, section, run_with_idle_project);
     // The next `lab up` would not notice that the image is missing.
     let imported = lab::ensure_sandbox_image(sh, NODE).map(drop);
     outcome.and(imported)

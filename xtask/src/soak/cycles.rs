@@ -37,11 +37,9 @@ struct Rounds {
 }
 
 pub(super) fn run(sh: &Shell, rounds: usize, section: &mut Section) -> Result<()> {
-    let sh = &lab::up(sh)?.shell(sh);
-    let project = Project::create(sh, NAME, Placement::OnePerNode)?;
-    let outcome = measure(sh, &project, rounds, section);
-    section.add_removal_check("the project", &project.clean());
-    outcome
+    project::run_case(sh, NAME, Placement::OnePerNode, section, |sh, project, section| {
+        measure(sh, project, rounds, section)
+    })
 }
 
 fn measure(sh: &Shell, project: &Project, rounds: usize, section: &mut Section) -> Result<()> {

@@ -1,6 +1,7 @@
 //! A small web server that is deployed many times. Its crate, image, workload and namespace
 //! have the same name.
 
+use super::report::Section;
 use crate::demo;
 use crate::jobs::Jobs;
 use crate::lab::{self, NODES, Node};
@@ -42,6 +43,21 @@ pub(super) struct Project {
     sh: Shell,
     folder: PathBuf,
     kdev: PathBuf,
+}
+
+/// Runs a case in the lab with a new project, and removes the project after it, also if it fails.
+pub(super) fn run_case(
+    sh: &Shell,
+    name: &'static str,
+    placement: Placement,
+    section: &mut Section,
+    case: impl FnOnce(&Shell, &Project, &mut Section) -> Result<()>,
+) -> Result<()> {
+    let sh = &lab::up(sh)?.shell(sh);
+    let project = Project::create(sh, name, placement)?;
+    let outcome = case(sh, &project, section);
+    section.add_removal_check("the project", &project.clean());
+    outcome
 }
 
 impl Project {

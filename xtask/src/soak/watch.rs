@@ -3,10 +3,9 @@
 use super::cycles::{self, KEPT_BUILDS};
 use super::growth::{Growth, Limit};
 use super::leftovers::Leftovers;
-use super::project::{Placement, Project};
+use super::project::{self, Placement, Project};
 use super::report::Section;
 use super::watch_state::{self, WatchState};
-use crate::lab;
 use crate::term;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -51,11 +50,9 @@ const MEASURES: [Measure; 6] = [
 ];
 
 pub(super) fn run(sh: &Shell, rounds: usize, section: &mut Section) -> Result<()> {
-    let sh = &lab::up(sh)?.shell(sh);
-    let project = Project::create(sh, NAME, Placement::OnePerNode)?;
-    let outcome = measure(sh, &project, rounds, section);
-    section.add_removal_check("the project", &project.clean());
-    outcome
+    project::run_case(sh, NAME, Placement::OnePerNode, section, |sh, project, section| {
+        measure(sh, project, rounds, section)
+    })
 }
 
 fn measure(sh: &Shell, project: &Project, rounds: usize, section: &mut Section) -> Result<()> {
