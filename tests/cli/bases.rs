@@ -106,11 +106,52 @@ fn base_of_podman_stays_on_nodes() {
     assert!(!project.calls().contains("podman save"), "{}", project.calls());
 }
 
-#[test]
-fn base_on_nodes_is_not_sent() {
+/// Creates a project whose base is `base:1` on the nodes.
+fn project_with_base_on_nodes() -> Project {
     let project = project("x");
     let cargo = fs::read_to_string(project.path("Cargo.toml")).unwrap();
     project.write("Cargo.toml", &cargo.replace("\"x\"", "{ node = \"base:1\" }"));
+    project
+}
+
+/// Puts an image `base:1` with one layer on a node.
+fn put_base_on_node(project: &Project, address: &str, user: &str, diff_id: &str) {
+    let config = json!({
+        "os": "linux", "architecture": "amd64", "config": {"User": user},
+        "rootfs": {"type": "layers", "diff_ids": [diff_id]},
+    });
+    let dir = format!("fake/node-{address}");
+    let images = "docker.io/library/base:1 sha256:m\nsha256:config sha256:m\n";
+    fs::create_dir_all(project.path(&dir)).unwrap();
+    project.write(&format!("{dir}/images"), images).write(&format!("{dir}/blobs"), diff_id);
+    let text = serde_json::to_string_pretty(&config).unwrap();
+    project.write(&format!("{dir}/content-sha256:config"), &text);
+}
+
+#[test]
+fn different_bases_on_nodes_are_rejected_before_build() {
+    let digests = ["0", "1"].map(|digit| format!("sha256:{}", digit.repeat(64)));
+    let [first, other] = digests.each_ref().map(String::as_str);
+    for (user, diff_id) in [("1000", other), ("1001", first)] {
+        let project = project_with_base_on_nodes();
+        put_base_on_node(&project, "10.0.0.1", "1000", first);
+        put_base_on_node(&project, "10.0.0.2", user, diff_id);
+        let before = ["10.0.0.1", "10.0.0.2"].map(|address| project.images_on(address));
+        run(&project, &["up"]).code(90).stderr(
+            "error: base `base:1` on nodes `n1` and `n2` is not the same image
+  help: run `cargo kdev load base:1`, or set `base` to an image on this machine\n",
+        );
+        assert!(!project.path("target").exists());
+        assert_eq!(["10.0.0.1", "10.0.0.2"].map(|address| project.images_on(address)), before);
+        // A node that the pods cannot use does not count.
+        run(&project, &["up", "--node", "n1", "--timeout", "1"]);
+        assert!(project.images_on("10.0.0.1").len() > before[0].len());
+    }
+}
+
+#[test]
+fn base_on_nodes_is_not_sent() {
+    let project = project_with_base_on_nodes();
     run(&project, &["build"]).code(90).stderr(
         "error: base `base:1` is on the nodes, so only `up` can build this image
   help: run `cargo kdev up`, or set `base` to an image on this machine\n",
@@ -121,22 +162,11 @@ fn base_on_nodes_is_not_sent() {
     );
     assert!(!project.path("target").exists());
     let diff_id = format!("sha256:{}", "0".repeat(64));
-    let config = json!({
-        "os": "linux", "architecture": "amd64", "config": {"User": "1000"},
-        "rootfs": {"type": "layers", "diff_ids": [diff_id]},
-    });
-    let put = |address: &str| {
-        let dir = format!("fake/node-{address}");
-        let images = "docker.io/library/base:1 sha256:m\nsha256:config sha256:m\n";
-        project.write(&format!("{dir}/images"), images).write(&format!("{dir}/blobs"), &diff_id);
-        let text = serde_json::to_string_pretty(&config).unwrap();
-        project.write(&format!("{dir}/content-sha256:config"), &text);
-    };
-    put("10.0.0.1");
+    put_base_on_node(&project, "10.0.0.1", "1000", &diff_id);
     let ran = run(&project, &["up"]);
     let error = "error: failed to get the layers that node `n2` is missing: base `base:1` is not on this node\n  help: run `cargo kdev load base:1`, or set `base` to an image on this machine\n";
     assert!(ran.err().ends_with(error), "{}", ran.err());
-    put("10.0.0.2");
+    put_base_on_node(&project, "10.0.0.2", "1000", &diff_id);
     let ran = run(&project, &["up", "--timeout", "1"]);
     let note =
         "needs libraries of base `base:1`, which are not checked, because they are on the nodes";

@@ -218,7 +218,11 @@ impl Error {
             | Self::Manifests(_)
             | Self::Build(_)
             | Self::Docker(docker::Error::ImageNotFound { .. })
-            | Self::Load(load::Error::InvalidReference { .. } | load::Error::BaseNotFound { .. })
+            | Self::Load(
+                load::Error::InvalidReference { .. }
+                | load::Error::BaseNotFound { .. }
+                | load::Error::BaseDiffers { .. },
+            )
             | Self::Forward(forward::Error::InvalidSpec(_))
             | Self::Facts(facts::Error::InvalidRecord { .. }) => ExitCode::Project,
             Self::Tool(_) | Self::Docker(_) | Self::Forward(forward::Error::Listen { .. }) => {

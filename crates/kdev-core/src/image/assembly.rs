@@ -137,10 +137,8 @@ pub fn config(
     settings: &ContainerSettings,
     diff_ids: &[String],
 ) -> Vec<u8> {
-    let inherited = base.and_then(|base| base["config"].as_object()).cloned().unwrap_or_default();
-    let base_layers = base.and_then(|base| base["rootfs"]["diff_ids"].as_array());
-    let layers = base_layers.into_iter().flatten().cloned();
-    let layers: Vec<Value> = layers.chain(diff_ids.iter().map(|id| json!(id))).collect();
+    let (inherited, mut layers) = base.map(inherited).unwrap_or_default();
+    layers.extend(diff_ids.iter().map(|id| json!(id)));
     let mut config = json!({
         "architecture": platform.architecture,
         "os": platform.os,
@@ -153,10 +151,21 @@ pub fn config(
     config.to_string().into_bytes()
 }
 
-fn container_config(mut config: Map<String, Value>, settings: &ContainerSettings) -> Value {
+/// Returns whether images on two bases with these configurations are the same.
+pub fn is_same_base(one: &Value, other: &Value) -> bool {
+    inherited(one) == inherited(other)
+}
+
+/// Returns the settings and the layers that an image gets from its base.
+fn inherited(base: &Value) -> (Map<String, Value>, Vec<Value>) {
+    let mut config = base["config"].as_object().cloned().unwrap_or_default();
     // Others, such as the health check of another program, are extensions of Docker. Docker lists
     // keys without a value, too.
     config.retain(|key, value| INHERITED.contains(&key.as_str()) && !is_unset(value));
+    (config, base["rootfs"]["diff_ids"].as_array().cloned().unwrap_or_default())
+}
+
+fn container_config(mut config: Map<String, Value>, settings: &ContainerSettings) -> Value {
     let mut set = |key: &str, value: Value| config.insert(key.to_owned(), value);
     // The arguments of the base are for its own program.
     set("Entrypoint", json!(settings.entrypoint));

@@ -1,6 +1,7 @@
 //! Reads the configuration of an image on the nodes that is the base of another one.
 
 use kdev_core::image::archive::diff_ids;
+use kdev_core::image::assembly;
 use kdev_core::image::reference::Reference;
 
 use crate::cx::Cx;
@@ -10,8 +11,8 @@ use crate::load::targets::{Targets, open_all};
 use crate::parallel::map_all;
 use crate::process;
 
-/// Stores the configuration that a node has for a platform in the cache, and returns its digest.
-/// Nothing else of the image is read. Without a platform, the first node decides.
+/// Stores the configuration that the nodes of a platform have in the cache, and returns its digest.
+/// Nothing else of the image is read. Fails if two nodes have another image under this name.
 pub(crate) fn read_config(
     cx: &Cx,
     to: &Targets,
@@ -20,20 +21,22 @@ pub(crate) fn read_config(
     platform: Option<&str>,
 ) -> Result<String> {
     let name = base.to_string();
-    let results = map_all(&open_all(cx, to)?, |opened| match opened {
-        Ok(connection) => {
-            let platform_of_node = connection.node.info.platform();
-            let config = connection.image_config(cx, &name).ok().flatten();
-            config.filter(|_| platform.is_none_or(|platform| platform == platform_of_node))
-        }
-        Err(_) => None,
+    let results = map_all(&open_all(cx, to)?, |opened| {
+        let connection = opened.as_ref().ok()?;
+        let is_fit = platform.is_none_or(|platform| platform == connection.node.info.platform());
+        let config = connection.image_config(cx, &name).ok().flatten().filter(|_| is_fit)?;
+        diff_ids(config.as_bytes())?;
+        Some((connection.node.name.clone(), serde_json::from_str(&config).ok()?, config))
     });
     cx.check_interrupt()?;
-    let is_config = |config: &String| diff_ids(config.as_bytes()).is_some();
-    let Some(config) = results.into_iter().flatten().find(is_config) else {
+    let mut found = results.into_iter().flatten();
+    let Some((node, first, config)) = found.next() else {
         let nodes = to.nodes.iter().map(|node| node.name.clone()).collect();
         return Err(Error::BaseNotFound { base: base.familiar(), nodes });
     };
+    if let Some((other, ..)) = found.find(|(_, other, _)| !assembly::is_same_base(&first, other)) {
+        return Err(Error::BaseDiffers { base: base.familiar(), nodes: [node, other] });
+    }
     let stored = cache.store_bytes(config.as_bytes());
     Ok(stored.map_err(process::Error::write("the layer cache"))?)
 }

@@ -43,6 +43,14 @@ pub enum Error {
         /// The nodes.
         nodes: Vec<String>,
     },
+    /// Two nodes have different images under the name of the base.
+    #[error("base `{base}` on {} is not the same image", node_list(nodes))]
+    BaseDiffers {
+        /// The base.
+        base: String,
+        /// The nodes.
+        nodes: [String; 2],
+    },
     /// The load failed on some nodes.
     #[error("{}", nodes_failed(.0))]
     Nodes(Vec<NodeError>),
@@ -67,7 +75,7 @@ impl Error {
             Self::PlatformMismatch { node_platform, .. } => {
                 Some(format!("build for the node: set DOCKER_DEFAULT_PLATFORM={node_platform}"))
             }
-            Self::BaseNotFound { base, .. } => Some(format!(
+            Self::BaseNotFound { base, .. } | Self::BaseDiffers { base, .. } => Some(format!(
                 "run `cargo kdev load {}`, or set `base` to an image on this machine",
                 quote(base)
             )),
