@@ -42,7 +42,7 @@ pub(crate) fn tag(ran: &Ran) -> String {
 }
 
 /// Makes a build the one that runs in the cluster.
-fn deploy(project: &Project, tag: &str) {
+pub(crate) fn deploy(project: &Project, tag: &str) {
     let digest = project.images_on("10.0.0.1").into_iter().find(|name| name.starts_with("sha256"));
     let digest = digest.unwrap();
     project.pods(&["n1", "n2"].map(|node| {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use nix::sys::signal::Signal;
 
+use crate::assemble;
 use crate::project::Project;
 use crate::watch::{Watch, save};
 
@@ -68,4 +69,25 @@ fn lock_file_of_first_build_starts_no_cycle() {
     let lines = watch.wait_for("Watching").join("\n");
     assert!(lines.contains("Changed src/main.rs\n"), "{lines}");
     assert_eq!(project.calls().matches("docker build ").count(), 2);
+}
+
+#[test]
+fn unchanged_program_of_cargo_needs_no_connection() {
+    let project = assemble::project("[profile.dev]\ndebug = false\n");
+    project.script("cc", "PATH=/usr/bin:/bin exec /usr/bin/cc \"$@\"");
+    assemble::deploy(&project, &assemble::tag(&assemble::run(&project, &["up", "--timeout", "1"])));
+    // The fakes write there, and until cargo has built a change, each file can be a source.
+    project.write("fake/CACHEDIR.TAG", "");
+    let mut watch = Watch::start(&project, &[]);
+    let before = project.calls();
+    save(&project, "src/main.rs", "// A comment.\nfn main() {}\n");
+    let lines = watch.wait_for("Watching").join("\n");
+    assert!(lines.contains("  Unchanged ") && lines.contains("Compiling app"), "{lines}");
+    let calls = project.calls();
+    let new = calls.strip_prefix(&before).unwrap();
+    assert!(ssh_calls(new, "").is_empty(), "{new}");
+    // Another program is loaded in the same session.
+    save(&project, "src/main.rs", "fn main() { println!(\"changed\"); }\n");
+    watch.wait_for("Loaded");
+    assert!(!ssh_calls(project.calls().strip_prefix(&calls).unwrap(), "").is_empty());
 }

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::layers::archive::Archive;
 use crate::layers::{ImageSource, LayerProvider};
-use crate::load::targets::{self, Targets};
+use crate::load::targets::{self, ConnectTime, Targets};
 use crate::node::connection::NodeConnection;
 use crate::node::transport::Transports;
 use crate::parallel::run_both;
@@ -118,7 +118,8 @@ fn load_one(cx: &Cx, request: &LoadRequest, project: &Project) -> Result<()> {
             }
             Ok(())
         };
-    targets::build_and_load(cx, &targets, find_image, |_| false, |_, _| (), load)?;
+    let time = ConnectTime::DuringBuild;
+    targets::build_and_load(cx, &targets, time, find_image, |_| false, |_, _| (), load)?;
     Ok(())
 }
 

@@ -100,8 +100,18 @@ pub(crate) struct Targets<'a> {
     pub(crate) requested: &'a [String],
 }
 
-/// Builds the image while the nodes are being connected to, and then runs `load`, which needs both,
-/// while `with_image` is running, which needs only the image. The connections stay open.
+/// When the nodes are connected to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ConnectTime {
+    /// While the image is being built.
+    DuringBuild,
+    /// After the build. No node is necessary if the image is deployed already.
+    AfterBuild,
+}
+
+/// Builds the image while the nodes are being connected to, unless that is done after the build,
+/// and then runs `load`, which needs both, while `with_image` is running, which needs only the
+/// image. The connections stay open.
 ///
 /// If a required node cannot be used, the build is aborted. If the platform of the image
 /// decides which nodes are required, that is checked after the build. Nothing else happens with
@@ -109,6 +119,7 @@ pub(crate) struct Targets<'a> {
 pub(crate) fn build_and_load<'s, 'a, T: Send, E: From<Error> + std::error::Error + 'static>(
     cx: &Cx,
     to: &Targets<'a>,
+    time: ConnectTime,
     build: impl FnOnce(&Cx) -> Result<ImageSource<'s>, E>,
     is_deployed: impl FnOnce(&BuiltImage) -> bool,
     with_image: impl FnOnce(&Cx, &BuiltImage) -> T + Send,
@@ -117,15 +128,16 @@ pub(crate) fn build_and_load<'s, 'a, T: Send, E: From<Error> + std::error::Error
     let (building, unneeded) = (cx.interrupt().child(), cx.interrupt().child());
     let build_cx = cx.clone().with_interrupt(building.clone());
     thread::scope(|scope| {
-        let connecting = scope.spawn(|| {
+        let connect = || {
             let connected = connect_all(&cx.clone().with_interrupt(unneeded.clone()), to);
             connected.inspect_err(|_| building.raise())
-        });
+        };
+        let connecting = (time == ConnectTime::DuringBuild).then(|| scope.spawn(connect));
         let image_source = match build(&build_cx.for_build()) {
             Ok(image_source) => image_source,
             // The build may have failed because it was aborted.
-            Err(error) => match join_thread(connecting) {
-                Err(cause) if process::is_interrupt(&error) => return Err(cause.into()),
+            Err(error) => match connecting.map(join_thread) {
+                Some(Err(cause)) if process::is_interrupt(&error) => return Err(cause.into()),
                 _ => return Err(error),
             },
         };
@@ -135,6 +147,7 @@ pub(crate) fn build_and_load<'s, 'a, T: Send, E: From<Error> + std::error::Error
             unneeded.raise();
             return Ok(image.clone());
         }
+        let connecting = connecting.unwrap_or_else(|| scope.spawn(connect));
         let provider = LayerProvider::new(cx, &image_source, image);
         thread::scope(|scope| {
             scope.spawn(|| provider.prefetch(&build_cx));

@@ -34,7 +34,7 @@ use crate::layers::LayerProvider;
 use crate::layers::cache::LayerCache;
 use crate::load;
 use crate::load::base;
-use crate::load::targets::{self, Targets};
+use crate::load::targets::{self, ConnectTime, Targets};
 use crate::manifests::Error as ManifestsError;
 use crate::node::transport::Transports;
 use crate::parallel::{join_thread, run_both};
@@ -142,7 +142,8 @@ fn up_one(cx: &Cx, request: &UpRequest, session: &Session, service: &Service) ->
         Ok(())
     };
     let is_deployed = |image: &BuiltImage| reuse.deployed().is_some_and(|it| it.is_same(image));
-    let image = targets::build_and_load(cx, &targets, build, is_deployed, compare, apply)
+    let time = connect_time(&store, &reuse);
+    let image = targets::build_and_load(cx, &targets, time, build, is_deployed, compare, apply)
         .inspect_err(|error| deployment.note_places(cx, error))?;
     let keep = config.keep.rule();
     let deployed = prune::Deployed { cluster: &cluster, store: &store, image: &image, keep };
@@ -161,6 +162,15 @@ fn up_one(cx: &Cx, request: &UpRequest, session: &Session, service: &Service) ->
     deployed.prune(cx, &kept.loaded, &connections);
     deployment.report(cx, &image, start);
     Ok(())
+}
+
+/// Returns when the nodes are connected to. A change of a source that does not change the program
+/// must not reach them. Docker needs more time for the image, in which they are connected to.
+fn connect_time(store: &ImageStore, reuse: &Reuse) -> ConnectTime {
+    match (store, reuse.deployed()) {
+        (ImageStore::Assembled(_), Some(_)) => ConnectTime::AfterBuild,
+        _ => ConnectTime::DuringBuild,
+    }
 }
 
 /// Reads the configuration of the base from a node, if it is there.
