@@ -1,5 +1,6 @@
 //! `cargo kdev build`: the image, and its archive or layout.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -138,6 +139,45 @@ fn layout_has_one_build_of_an_image() {
     );
     fs::remove_dir(&path).unwrap();
     build(&[]);
+}
+
+#[test]
+fn files_of_replaced_build_are_removed_unless_used() {
+    let project = assemble::project("");
+    let blobs = || -> BTreeSet<String> {
+        let files = fs::read_dir(project.path("image/blobs/sha256")).unwrap();
+        files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    let build = |text: &str| {
+        project.write("src/main.rs", &format!("fn main() {{ println!(\"{text}\"); }}\n"));
+        assemble::run(&project, &["build", "-o", "image"]).code(0);
+        blobs()
+    };
+    let index = || json(&project.path("image/index.json"));
+    let first = build("first");
+    // The manifest, the configuration, and the layer of the program. The other layer is the same.
+    let second = build("second");
+    assert_eq!((first.len(), second.len()), (4, 4));
+    assert_eq!(first.intersection(&second).count(), 1);
+    // An image of another program uses the layers, and one file belongs to no image.
+    let mut changed = index();
+    let manifest = changed["manifests"][0].clone();
+    let entry = serde_json::json!({"digest": manifest["digest"]});
+    changed["manifests"].as_array_mut().unwrap().push(entry);
+    project.write("image/index.json", &changed.to_string());
+    project.write("image/blobs/sha256/other", "");
+    let third = build("third");
+    assert!(second.is_subset(&third) && third.contains("other"), "{third:?}");
+    assert_eq!(third.len(), 4 + 3 + 1);
+    let fourth = build("fourth");
+    assert!(second.is_subset(&fourth), "{fourth:?}");
+    assert_eq!(fourth.len(), third.len());
+    // What an image that cannot be read uses is unknown.
+    let path = manifest["digest"].as_str().unwrap().replace("sha256:", "image/blobs/sha256/");
+    project.write(&path, "damaged");
+    assert!(fourth.is_subset(&build("fifth")));
+    let entries = index()["manifests"].as_array().unwrap().len();
+    assert_eq!(entries, 2);
 }
 
 #[test]

@@ -122,6 +122,13 @@ fn other_programs_read_output_of_build() {
     assert!(from_archive.contains("FROM_BASE=1"), "{from_archive}");
     assert_eq!(skopeo_config(&format!("oci:{}:{tag}", at("layout"))), from_archive);
     assert_eq!(skopeo_config(&format!("docker-archive:{}", at("image.tar"))), from_archive);
+    let layout = format!("{}:{tag}", at("layout"));
+    run(command("umoci").args(["unpack", "--image", &layout, &at("bundle")]));
+    let bundle = fs::read_to_string(at("bundle/config.json")).unwrap();
+    assert!(bundle.contains("/usr/local/bin/output"), "{bundle}");
+    for file in ["usr/local/bin/output", "lib64/ld-linux-x86-64.so.2"] {
+        assert!(dir.join("bundle/rootfs").join(file).is_file(), "{file}");
+    }
 
     for node in ["node-1", "node-2"] {
         let import = ["ctr", "-n", "k8s.io", "images", "import", &at("image.tar")];

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use std::collections::HashSet;
 use xshell::{Shell, cmd};
 
-const PACKAGES: [&str; 24] = [
+const PACKAGES: [&str; 26] = [
     "busybox-static",
     "conntrack",
     "containerd",
@@ -25,9 +25,11 @@ const PACKAGES: [&str; 24] = [
     "podman",
     "procps",
     "runc",
+    "shellcheck",
     "skopeo",
     "socat",
     "sudo",
+    "umoci",
     "util-linux",
     "zstd",
 ];

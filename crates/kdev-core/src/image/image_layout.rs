@@ -1,7 +1,7 @@
 //! A whole image for other programs: an OCI image layout (OCI image spec, "Image Layout"), as a
 //! directory or as an archive.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
@@ -103,6 +103,18 @@ impl<L: SentLayer> ImageLayout<L> {
         }
     }
 
+    /// Returns the digests of the manifests in an existing index that are earlier builds of the image.
+    /// Entries of other programs are not among them.
+    pub fn earlier_builds(&self, existing: &[u8]) -> BTreeSet<String> {
+        let index = parse_index(existing).unwrap_or_default();
+        let entries = index["manifests"].as_array().into_iter().flatten();
+        let own = entries.filter(|entry| {
+            let annotations = &entry["annotations"];
+            annotations[IMAGE_NAME].is_string() && self.replaces(annotations)
+        });
+        own.filter_map(|entry| entry["digest"].as_str().map(str::to_owned)).collect()
+    }
+
     /// Returns the content of the file by which programs recognize a layout.
     pub fn layout_file() -> Vec<u8> {
         json!({"imageLayoutVersion": "1.0.0"}).to_string().into_bytes()
@@ -131,6 +143,28 @@ impl<L: SentLayer> ImageLayout<L> {
 /// Returns whether a file lists manifests.
 pub fn is_index(bytes: &[u8]) -> bool {
     parse_index(bytes).is_some()
+}
+
+/// Returns all digests in a JSON text; `None` if it is not JSON.
+pub fn digests_in(json: &[u8]) -> Option<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    let mut values: Vec<Value> = vec![serde_json::from_slice(json).ok()?];
+    while let Some(value) = values.pop() {
+        match value {
+            Value::String(text) if blob_path(&text).is_some() => drop(found.insert(text)),
+            Value::Array(list) => values.extend(list),
+            Value::Object(map) => values.extend(map.into_iter().map(|(_, value)| value)),
+            _ => {}
+        }
+    }
+    Some(found)
+}
+
+/// Returns the path of a blob in a layout; `None` if the digest is not one of SHA-256.
+pub fn blob_path(digest: &str) -> Option<String> {
+    let hex = digest.strip_prefix("sha256:")?;
+    let is_hex = hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    (hex.len() == 64 && is_hex).then(|| blob(digest))
 }
 
 fn parse_index(bytes: &[u8]) -> Option<Value> {
@@ -193,6 +227,18 @@ mod tests {
     }
 
     #[test]
+    fn digests_are_found_at_each_depth() {
+        let digest = |digit: &str| format!("sha256:{}", digit.repeat(64));
+        let text = json!({"a": [{"b": digest("1")}], "c": digest("f"), "d": "sha256:../../x"});
+        let found = digests_in(text.to_string().as_bytes());
+        assert_eq!(found, Some([digest("1"), digest("f")].into()));
+        assert_eq!(digests_in(b"a layer"), None);
+        for invalid in [digest("F"), digest("1") + "1", digest("1").replace("256", "512")] {
+            assert_eq!(blob_path(&invalid), None);
+        }
+    }
+
+    #[test]
     fn index_keeps_other_images() {
         let first = layout("1").index(None).unwrap();
         let both = layout("2").index(Some(&first)).unwrap();
@@ -218,6 +264,14 @@ mod tests {
         let names: Vec<_> = names.map(|entry| entry["annotations"][IMAGE_NAME].clone()).collect();
         let name = |name: &str, tag: &str| json!(format!("docker.io/library/{name}:{tag}"));
         assert_eq!(names, [Value::Null, name("other", old), name("app", new)]);
+        // Only earlier builds of the same image are those of kdev.
+        let index = json!({"manifests": [
+            {"digest": "1", "annotations": {REF_NAME: new}},
+            {"digest": "2", "annotations": {IMAGE_NAME: name("other", old)}},
+            {"digest": "3", "annotations": {IMAGE_NAME: name("app", old)}},
+        ]});
+        let index = index.to_string();
+        assert_eq!(layout(new).earlier_builds(index.as_bytes()), ["3".to_owned()].into());
         for damaged in ["", "[]", "{\"manifests\": {}}"] {
             assert_eq!(layout("1").index(Some(damaged.as_bytes())), None, "{damaged}");
         }

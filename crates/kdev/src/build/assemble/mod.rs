@@ -8,6 +8,7 @@
 //! - `base.rs`: the image on which the program is put
 //! - `error.rs`: errors
 //! - `layer.rs`: stores a layer
+//! - `layout.rs`: writes an OCI image layout
 //! - `output.rs`: writes an image to a file, a directory, or Docker
 //! - `program.rs`: selects and reads the program
 //! - `requirements.rs`: checks that the program runs in the image
@@ -20,6 +21,7 @@ mod assets;
 mod base;
 pub(super) mod error;
 mod layer;
+mod layout;
 mod output;
 mod program;
 mod requirements;

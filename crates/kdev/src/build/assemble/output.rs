@@ -1,32 +1,26 @@
 //! Writes an image that kdev has assembled to a file, a directory, or Docker.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, Permissions};
-use std::io::{self, BufWriter, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use kdev_core::image::built::BuiltImage;
-use kdev_core::image::digest::Hasher;
-use kdev_core::image::image_layout::{INDEX_FILE, ImageLayout, LAYOUT_FILE, is_index};
-use kdev_core::image::partial_archive::SentLayer;
-use tempfile::NamedTempFile;
+use kdev_core::image::image_layout::{INDEX_FILE, ImageLayout};
 
 use crate::build::assemble::base::Base;
 use crate::build::assemble::error::Error;
+use crate::build::assemble::layout::{self, is_layout, parent, replace};
 use crate::build::error::Result;
 use crate::config::Config;
 use crate::cx::Cx;
 use crate::docker::{AssembledImages, Docker};
-use crate::layers::cache::{Layer, LayerCache};
+use crate::layers::cache::LayerCache;
 use crate::process;
 use crate::project::repository;
 
 /// The ending of an archive's name.
 const ARCHIVE: &str = "tar";
-/// The permissions of the files.
-const MODE: u32 = 0o644;
-
 /// Endings of archives that are compressed, and of files that users confuse with archives.
 const OTHER_ENDINGS: [&str; 7] = ["gz", "tgz", "zst", "zstd", "xz", "bz2", "zip"];
 /// The value of `--output` for Docker on this machine.
@@ -91,40 +85,22 @@ impl ImageOutput {
             return Err(Error::LayersRemoved.into());
         };
         let annotations = annotations(cx, config)?;
-        let layout = ImageLayout::new(&image.reference, bytes, layers, &annotations);
+        let image_layout = ImageLayout::new(&image.reference, bytes, layers, &annotations);
         match self {
             Self::Docker(docker) => {
                 let name = image.reference.familiar();
-                Ok(docker.load(cx, &name, |stdin| layout.write_archive(stdin))?)
+                Ok(docker.load(cx, &name, |stdin| image_layout.write_archive(stdin))?)
             }
             Self::Archive(path) => {
-                let written = replace(path, |file| layout.write_archive(BufWriter::new(file)));
+                let written =
+                    replace(path, |file| image_layout.write_archive(BufWriter::new(file)));
                 Ok(written.map_err(process::Error::write(path))?)
             }
             Self::Layout(path) => {
-                Ok(write_layout(path, &layout).map_err(process::Error::write(path))?)
+                Ok(layout::write(path, &image_layout).map_err(process::Error::write(path))?)
             }
         }
     }
-}
-
-/// Writes the index last: without it, the other files are not an image.
-fn write_layout(dir: &Path, layout: &ImageLayout<Layer>) -> io::Result<()> {
-    let path = |name: &str| dir.join(name);
-    fs::create_dir_all(path("blobs/sha256"))?;
-    replace(&path(LAYOUT_FILE), |file| copy(&*ImageLayout::<Layer>::layout_file(), file))?;
-    for (name, bytes) in layout.blobs() {
-        replace(&path(&name), |file| copy(bytes, file))?;
-    }
-    for (name, layer) in layout.layers() {
-        if !has_digest(&path(&name), layer.diff_id()) {
-            replace(&path(&name), |file| copy(layer.open()?, file))?;
-        }
-    }
-    let existing = read_if_exists(&path(INDEX_FILE))?;
-    let damaged = || io::Error::new(io::ErrorKind::InvalidData, "its `index.json` is damaged");
-    let index = layout.index(existing.as_deref()).ok_or_else(damaged)?;
-    replace(&path(INDEX_FILE), |file| copy(&*index, file))
 }
 
 /// Returns the annotations that depend on more than the content. In the configuration, they would
@@ -155,47 +131,6 @@ fn has_other_format(path: &Path) -> bool {
     path == Path::new("-") || ending.is_some_and(|ending| OTHER_ENDINGS.contains(&ending))
 }
 
-/// Returns whether a directory is an OCI image layout to which an image can be added.
-fn is_layout(dir: &Path) -> io::Result<bool> {
-    if !dir.join(LAYOUT_FILE).is_file() {
-        return Ok(false);
-    }
-    Ok(read_if_exists(&dir.join(INDEX_FILE))?.is_none_or(|index| is_index(&index)))
-}
-
-/// Reads a file; `None` if it does not exist. One that cannot be read must not be replaced.
-fn read_if_exists(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    match fs::read(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        read => read.map(Some),
-    }
-}
-
-/// Returns whether a file exists and has this content.
-fn has_digest(path: &Path, digest: &str) -> bool {
-    let Ok(mut file) = File::open(path) else { return false };
-    let mut content = Hasher::new(&mut file);
-    io::copy(&mut content, &mut io::sink()).is_ok() && content.digest() == digest
-}
-
-fn parent(path: &Path) -> &Path {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    parent.unwrap_or(Path::new("."))
-}
-
 fn is_empty(dir: &Path) -> bool {
     fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none())
-}
-
-fn copy(mut from: impl Read, to: &mut File) -> io::Result<()> {
-    io::copy(&mut from, to).map(drop)
-}
-
-/// Writes a file under another name first, so that it is never incomplete.
-fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
-    let mut file = NamedTempFile::new_in(parent(path))?;
-    write(file.as_file_mut())?;
-    file.as_file().set_permissions(Permissions::from_mode(MODE))?;
-    file.persist(path)?;
-    Ok(())
 }
