@@ -50,7 +50,7 @@ pub(crate) use kubelet::ChangedKubelet;
 pub(crate) use link::SlowLink;
 pub(crate) use moby::{Moby, moby_pid};
 pub(crate) use node::{NODES, Node};
-pub(crate) use packages::ensure_all as ensure_packages;
+pub(crate) use packages::{ensure as ensure_lab_packages, ensure_all as ensure_packages};
 pub(crate) use paths::state as state_path;
 pub(crate) use prepare::ensure_test_tools;
 pub(crate) use state::{check_host, lock};

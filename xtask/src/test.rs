@@ -52,6 +52,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     sh.change_dir(paths::repository());
     let (names, runs_all) = (&args.names, args.names.is_empty());
     let mut finished = Vec::new();
+    if runs_all && !args.no_e2e && lab::check_host().is_ok() {
+        // The lab needs them later, and tests before it use the linter.
+        lab::ensure_lab_packages(&sh)?;
+    }
     if runs_all {
         finished.extend(CHECKS.map(|(name, work)| run_stage(name, || work(&sh))));
     }
